@@ -1,0 +1,53 @@
+"""Every error a user can meet, and the exit code each ends a command with.
+
+A message says what was expected, what came, and what to do. Raised at borders only (config, file, layout, shapes at
+trace time); a bug of ours is an `assert`.
+"""
+
+EXIT_DONE = 0
+EXIT_USER = 2  # the user's input
+EXIT_WATCHDOG = 70  # a step hung
+EXIT_BAD_STEPS = 71  # too many bad steps in a row
+EXIT_REQUEUE = 75  # saved, please requeue
+
+
+class AudiopalmError(Exception):
+  """Base of all errors meant for the user: the command line prints the text alone and exits with `exit_code`."""
+
+  exit_code = EXIT_USER
+
+
+class ConfigError(AudiopalmError):
+  """A config file, a `--set` path, a machine or an option that cannot be used."""
+
+
+class DataError(AudiopalmError):
+  """A corpus, a cache or a record that cannot be used."""
+
+
+class AudioError(DataError):
+  """A recording that is truncated, empty, silent, not finite or not audio."""
+
+
+class LayoutError(AudiopalmError):
+  """A layout that does not fit its streams, or a grid that does not fit its layout."""
+
+
+class ManifestError(AudiopalmError):
+  """Token ids, tokenizers or layouts that are not those a run or an export was made with."""
+
+
+class CheckpointError(AudiopalmError):
+  """A checkpoint that is missing, damaged or of another shape."""
+
+
+class Requeue(AudiopalmError):
+  """The run was asked to stop (SIGTERM): its state is saved, start it again."""
+
+  exit_code = EXIT_REQUEUE
+
+
+class BadSteps(AudiopalmError):
+  """Too many steps in a row had gradients that are not finite."""
+
+  exit_code = EXIT_BAD_STEPS

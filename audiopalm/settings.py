@@ -1,0 +1,64 @@
+"""Frozen settings of training, evaluation and hardware. No optax, no jax: `training` and `sharding` read these."""
+
+import dataclasses
+from typing import Literal
+
+from audiopalm.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """An optimizer and its learning-rate schedule: linear warm-up to `peak_lr`, then `decay` to `end_lr` at the last step.
+
+  AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2); arXiv:2306.12925,
+  section 3.6.
+  """
+
+  name: Literal["adamw", "adafactor"] = "adamw"
+  peak_lr: float = 1e-3
+  end_lr: float = 0.0
+  warmup_steps: int = 100
+  decay: Literal["constant", "cosine", "linear", "exponential"] = "cosine"
+  b1: float = 0.9
+  b2: float = 0.98
+  eps: float = 1e-8
+  weight_decay: float = 0.0
+  clip_norm: float | None = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What is measured while training (held-out loss) and afterwards (`audiopalm evaluate`)."""
+
+  every_steps: int = 500
+  rows: int = 64  # held-out rows per task for the loss inside the loop
+  examples: int = 300  # test examples per task and language that `evaluate` decodes
+  batch_rows: int = 64
+  max_output_rows: int = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+  """The hardware side of a run: outside the manifest, may change at resume.
+
+  `data`, `fsdp` and `tensor` are mesh axis sizes; one of them may be -1 (all devices that are left). `attention` is a
+  backend by name; one that is unavailable is an error, never a silent fallback.
+  """
+
+  name: str = "cpu"
+  data: int = 1
+  fsdp: int = -1
+  tensor: int = 1
+  attention: Literal["xla"] = "xla"
+  remat: Literal["none", "full", "dots"] = "none"
+  accumulation: int = 1
+  unroll_layers: bool = False
+  compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  loss_chunk_rows: int = 4096  # cells whose logits exist at one time, per column
+
+  def __post_init__(self):
+    if [self.data, self.fsdp, self.tensor].count(-1) > 1:
+      raise ConfigError(
+          f"Machine {self.name!r} leaves more than one mesh axis open (data={self.data}, fsdp={self.fsdp}, "
+          f"tensor={self.tensor}). Give at most one of them as -1."
+      )
