@@ -1,0 +1,1 @@
+"""Measures of text, speech and likelihood, as pure functions."""

@@ -1,0 +1,1 @@
+"""Token systems: text, units, codes."""
