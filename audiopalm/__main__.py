@@ -1,0 +1,7 @@
+"""`python -m audiopalm` is the `audiopalm` command."""
+
+import sys
+
+from audiopalm.cli import main
+
+sys.exit(main.main())
