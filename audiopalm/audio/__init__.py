@@ -1,0 +1,1 @@
+"""Sound: reading, writing, spectra."""

@@ -1,0 +1,158 @@
+"""Recordings as arrays: read, check, write, resample, change speed, find pauses."""
+
+import io
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from audiopalm.errors import AudioError
+
+RATE_HZ = 16_000  # what every part after reading expects
+SHORTEST_S = 0.05
+QUIETEST_PEAK = 1e-4
+UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what programs that write WAV into a pipe put as the length
+
+
+def read(path: str | os.PathLike, rate_hz: int = RATE_HZ) -> np.ndarray:
+  """Returns wave_S: the recording in a file (WAV FLAC OGG MP3 ...) as mono float32 at `rate_hz`.
+
+  Channels are averaged. AudioError, naming the file, if it is missing, not audio, truncated, or if
+  `check` refuses it.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise AudioError(
+      f"{path}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
+    )
+  try:
+    with soundfile.SoundFile(path) as file:
+      promised = max(file.frames, _riff_frames(path))
+      found_hz = file.samplerate
+      wave_SC = file.read(dtype="float32", always_2d=True)
+  except soundfile.LibsndfileError as error:
+    raise AudioError(
+      f"{path}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
+      f"{error.error_string!r}. Convert it, copy it again, or leave it out."
+    ) from error
+  if len(wave_SC) < promised:
+    raise AudioError(
+      f"{path}: truncated: its header promises {promised} samples, the file holds {len(wave_SC)}. "
+      "Copy it again, or cut it to what is there with an audio editor."
+    )
+  wave_S = wave_SC.mean(axis=1, dtype=np.float32)
+  check(wave_S, found_hz, str(path))
+  return resample(wave_S, found_hz, rate_hz)
+
+
+def check(wave_S: np.ndarray, rate_hz: int, name: str) -> None:
+  """Returns nothing; raises AudioError, naming `name`, for a wave nothing can be learnt from.
+
+  That is: no samples, a value that is not finite, less than SHORTEST_S seconds, or a peak below
+  QUIETEST_PEAK.
+  """
+  if len(wave_S) == 0:
+    raise AudioError(f"{name}: empty: it holds no samples. Record it again, or leave it out.")
+  bad = int(np.count_nonzero(~np.isfinite(wave_S)))
+  if bad:
+    raise AudioError(
+      f"{name}: {bad} of {len(wave_S)} samples are NaN or infinite, expected numbers from -1 to 1. "
+      "Write the file again, or leave it out."
+    )
+  seconds = len(wave_S) / rate_hz
+  if seconds < SHORTEST_S:
+    raise AudioError(
+      f"{name}: too short: {seconds:.4f} s, expected at least {SHORTEST_S} s. Leave it out."
+    )
+  peak = float(np.abs(wave_S).max())
+  if peak < QUIETEST_PEAK:
+    raise AudioError(
+      f"{name}: silent: its largest sample is {peak:.2g}, expected at least {QUIETEST_PEAK:g} "
+      "(full scale is 1). Record it again, or leave it out."
+    )
+
+
+def write(path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> None:
+  """Writes a 16-bit WAV. A wave that leaves [-1, 1] is divided by its peak."""
+  soundfile.write(path, _fit(wave_S), rate_hz, format="WAV", subtype="PCM_16")
+
+
+def to_flac(wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
+  """Returns 16-bit FLAC bytes. A wave that leaves [-1, 1] is divided by its peak."""
+  buffer = io.BytesIO()
+  soundfile.write(buffer, _fit(wave_S), rate_hz, format="FLAC", subtype="PCM_16")
+  return buffer.getvalue()
+
+
+def from_flac(data: bytes) -> tuple[np.ndarray, int]:
+  """Returns (wave_S, rate_hz) of `to_flac` bytes: the wave rounded to 16 bits."""
+  wave_S, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
+  return wave_S, rate_hz
+
+
+def resample(wave_S: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+  """Returns wave_S at another rate (soxr, high quality); the same array if the rates are equal."""
+  if from_hz == to_hz:
+    return wave_S
+  return soxr.resample(np.ascontiguousarray(wave_S, np.float32), from_hz, to_hz)
+
+
+def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
+  """Returns wave_S played `factor` times as fast, pitch and formants with it, 1/factor as long.
+
+  Source: speed perturbation, Ko et al., Interspeech 2015.
+  """
+  return resample(wave_S, RATE_HZ * factor, RATE_HZ)
+
+
+def pauses(
+  wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1, below_db: float = 35.0
+) -> list[tuple[float, float]]:
+  """Returns [(start_s, end_s), ...] of the quiet spans: places where a recording may be cut.
+
+  A 10 ms frame is quiet when its energy lies `below_db` under the loudest frame's (30 ms means, so
+  that one zero crossing is no pause). Spans shorter than `shortest_s` are left out.
+  """
+  hop_samples = max(1, rate_hz // 100)
+  frames = len(wave_S) // hop_samples
+  if frames == 0:
+    return []
+  energy_T = np.square(wave_S[: frames * hop_samples].reshape(frames, hop_samples)).mean(axis=1)
+  energy_T = np.convolve(np.pad(energy_T, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+  quiet_T = energy_T <= energy_T.max() * 10 ** (-below_db / 10)
+  edges = np.flatnonzero(np.diff(np.concatenate(([0], quiet_T.astype(np.int8), [0]))))
+  hop_s = hop_samples / rate_hz
+  # The last frame's span runs to the last sample, which need not fill a frame.
+  ends_s = [len(wave_S) / rate_hz if end == frames else end * hop_s for end in edges[1::2]]
+  spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
+  return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
+
+
+def _fit(wave_S: np.ndarray) -> np.ndarray:
+  peak = np.abs(wave_S).max(initial=0.0)
+  return wave_S / peak if peak > 1 else wave_S
+
+
+def _riff_frames(path: Path) -> int:
+  """Returns the samples per channel a WAV header promises, 0 if unknown or another format.
+
+  libsndfile believes the file's size instead of the header, so it reads a truncated WAV without a
+  word.
+  """
+  with open(path, "rb") as file:
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+      return 0
+    frame_bytes = 0
+    while len(chunk := file.read(8)) == 8:
+      name, size = struct.unpack("<4sI", chunk)
+      if name == b"data":
+        return 0 if size in UNKNOWN_BYTES or not frame_bytes else size // frame_bytes
+      body = file.read(min(size, 16)) if name == b"fmt " else b""
+      if len(body) == 16:
+        frame_bytes = struct.unpack("<H", body[12:14])[0]
+      file.seek(size + size % 2 - len(body), os.SEEK_CUR)
+  return 0

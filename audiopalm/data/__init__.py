@@ -1,0 +1,1 @@
+"""Corpora, streams caches, rows and loaders."""

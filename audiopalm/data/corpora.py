@@ -1,0 +1,256 @@
+"""What a config says about a corpus: settings only. `data_pipelines/<name>` makes the records.
+
+Every settings class answers the same questions:
+
+    name            what its records and its cache are called
+    roles           the utterances a record holds: ("source", "target")
+    splits          train, validation, test, held_out_voices
+    languages       the language codes that occur
+    pairs(roles)    every way languages can fall on these roles, for tags: [AST English French]
+    train_voices(l) the speakers of a language that training hears, the canonical voice first
+    fingerprint     sha256 of the settings and of the version of what makes the records
+    variants        copies of each training record that prepare makes: the first is the record as it
+                    is, each further one is played at another speed
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from audiopalm.errors import ConfigError
+
+SPLITS = ("train", "validation", "test", "held_out_voices")
+
+GENERATOR = (
+  "synthetic 1"  # raise it when a sentence, a voice or a split of the synthetic corpora changes
+)
+
+# Voices of the synthesizer: those training may use, canonical voice first, and those it never
+# hears.
+TRAIN_VOICES = {
+  "en": (
+    "en-anna", "en-ben", "en-clara", "en-david",
+    "en-emma", "en-frank", "en-grace", "en-henry",
+    "en-ivy", "en-jack", "en-kate", "en-liam",
+  ),
+  "fr": (
+    "fr-alice", "fr-bruno", "fr-chloe", "fr-denis",
+    "fr-elise", "fr-fabien", "fr-gaelle", "fr-hugo",
+    "fr-ines", "fr-jules", "fr-karine", "fr-luc",
+  ),
+  "de": (
+    "de-astrid", "de-bernd", "de-carla", "de-dieter",
+    "de-elke", "de-felix", "de-greta", "de-hans",
+    "de-ida", "de-jonas", "de-karin", "de-lukas",
+  ),
+}  # fmt: skip
+HELD_OUT_VOICES = {
+  "en": ("en-mary", "en-noah", "en-olive", "en-peter"),
+  "fr": ("fr-marie", "fr-noel", "fr-odile", "fr-pascal"),
+  "de": ("de-maria", "de-norbert", "de-olga", "de-paul"),
+}
+
+# What the grammar of data_pipelines/synthetic speaks of.
+TOPICS = (
+  "times", "numbers", "prices", "weather", "directions", "shopping", "travel", "family", "food",
+  "daily",
+)  # fmt: skip
+
+# What the questions of its dialogues are about.
+QUESTIONS = ("sums", "order", "opposites", "names", "colours", "places")
+
+DIGIT_SPEAKERS = ("jackson", "lucas", "nicolas", "theo", "yweweler")
+
+
+class Corpus:
+  """What the settings classes share. A subclass is a frozen dataclass with the ClassVars below."""
+
+  name: ClassVar[str]
+  roles: ClassVar[tuple[str, ...]]
+  version: ClassVar[str]
+  unprinted: ClassVar[tuple[str, ...]] = ("variants",)  # fields that change no record
+  splits: ClassVar[tuple[str, ...]] = SPLITS
+
+  @property
+  def fingerprint(self) -> str:
+    values = {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if field.name not in self.unprinted
+    }
+    text = json.dumps([self.name, self.version, values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """Returns every {role: language code} these roles can have in one record, in a fixed order."""
+    self._check_roles(roles)
+    return tuple({role: language for role in roles} for language in self.languages)
+
+  def _check_roles(self, roles: Sequence[str]) -> None:
+    unknown = [role for role in roles if role not in self.roles]
+    if unknown:
+      raise ConfigError(
+        f"Corpus {self.name!r} has no role {unknown[0]!r}: its records hold "
+        f"{', '.join(self.roles)}. Name one of these in the task."
+      )
+
+  def _check_language(self, language: str) -> None:
+    if language not in self.languages:
+      raise ConfigError(
+        f"Corpus {self.name!r} has no language {language!r}: it holds {', '.join(self.languages)}. "
+        "Ask for one of these, or add it to the corpus in the config."
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Spoken(Corpus):
+  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it."""
+
+  languages: tuple[str, ...] = ("en", "fr", "de")
+  topics: tuple[str, ...] | None = None
+  train_records: int = 20_000
+  validation_records: int = 300
+  test_records: int = 900
+  voices: int = 8
+  held_out_voices: int = 2
+  variants: int = 1
+  seed: int = 0
+
+  version: ClassVar[str] = GENERATOR
+  known_topics: ClassVar[tuple[str, ...]] = TOPICS
+
+  def __post_init__(self):
+    _check_known(self.name, "languages", self.languages, tuple(TRAIN_VOICES))
+    topics = self.known_topics if self.topics is None else self.topics
+    _check_known(self.name, "topics", topics, self.known_topics)
+    _check_count(self.name, "voices", self.voices, 1, min(map(len, TRAIN_VOICES.values())))
+    _check_count(
+      self.name, "held_out_voices", self.held_out_voices, 0, min(map(len, HELD_OUT_VOICES.values()))
+    )
+    for field in ("train_records", "variants"):
+      _check_count(self.name, field, getattr(self, field), 1)
+    for field in ("validation_records", "test_records"):
+      _check_count(self.name, field, getattr(self, field), 0)
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    self._check_language(language)
+    return TRAIN_VOICES[language][: self.voices]
+
+  def voices_of(self, language: str, split: str) -> tuple[str, ...]:
+    """Returns the speakers who may speak a source or a question of this split."""
+    if split != "held_out_voices":
+      return self.train_voices(language)
+    self._check_language(language)
+    return HELD_OUT_VOICES[language][: self.held_out_voices]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Synthetic(_Spoken):
+  """Sentences of the grammar and their translations, spoken by espeak-ng.
+
+  A record is one meaning: `source` in one language by one of its training voices, `target` in
+  another language by that language's canonical voice (one voice speaks all targets of a language,
+  as in CVSS-C, arXiv:2201.03713). The ordered language pairs take turns, and so do the voices.
+  Validation and test share no meaning with train in any language; `held_out_voices` is the test
+  split again, its sources spoken by voices that training never hears.
+  """
+
+  name: ClassVar[str] = "synthetic"
+  roles: ClassVar[tuple[str, ...]] = ("source", "target")
+
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    self._check_roles(roles)
+    if len(self.languages) == 1:
+      return super().pairs(roles)
+    ordered = itertools.permutations(self.languages, len(roles))
+    return tuple(dict(zip(roles, languages, strict=True)) for languages in ordered)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SyntheticDialogue(_Spoken):
+  """Spoken questions with spoken answers that follow from them, in the same language.
+
+  `question` is spoken by a training voice (`held_out_voices`: by one never heard in training),
+  `answer` by the language's canonical voice. `topics` chooses among QUESTIONS; splits are disjoint
+  in meaning.
+  """
+
+  known_topics: ClassVar[tuple[str, ...]] = QUESTIONS
+  name: ClassVar[str] = "dialogue"
+  roles: ClassVar[tuple[str, ...]] = ("question", "answer")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SyntheticText(_Spoken):
+  """Sentences of the grammar as text alone, one language a record, no wave.
+
+  Train sentences are meanings of the training split, so no validation or test meaning is read in
+  any language.
+  """
+
+  train_records: int = 50_000
+  name: ClassVar[str] = "text"
+  roles: ClassVar[tuple[str, ...]] = ("source",)
+  splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpokenDigit(Corpus):
+  """Recordings of people saying one digit in English: the Free Spoken Digit Dataset, through TFDS.
+
+  `data_dir` is where TFDS keeps its data (None: TFDS's own default). All recordings of
+  `held_out_speaker` are the split `held_out_voices`; the others' are train, validation and test by
+  recording number. None holds nobody out.
+  """
+
+  data_dir: str | None = None
+  held_out_speaker: str | None = "theo"
+  validation_recordings: int = 2  # of the 50 each speaker made of each digit
+  test_recordings: int = 3
+  variants: int = 5
+
+  name: ClassVar[str] = "spoken_digit"
+  roles: ClassVar[tuple[str, ...]] = ("source",)
+  version: ClassVar[str] = "spoken_digit 1.0.9"
+  unprinted: ClassVar[tuple[str, ...]] = ("variants", "data_dir")
+
+  def __post_init__(self):
+    if self.held_out_speaker is not None and self.held_out_speaker not in DIGIT_SPEAKERS:
+      raise ConfigError(
+        f"Corpus 'spoken_digit' has no speaker {self.held_out_speaker!r}: it holds "
+        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, or to None to hold nobody out."
+      )
+    _check_count(self.name, "variants", self.variants, 1)
+    _check_count(self.name, "validation_recordings", self.validation_recordings, 0, 20)
+    _check_count(self.name, "test_recordings", self.test_recordings, 0, 20)
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    return ("en",)
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    self._check_language(language)
+    return tuple(speaker for speaker in DIGIT_SPEAKERS if speaker != self.held_out_speaker)
+
+
+def _check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -> None:
+  if not values or len(set(values)) != len(values) or not set(values) <= set(known):
+    raise ConfigError(
+      f"Corpus {corpus!r}: {field}={values!r} must be one or more of {', '.join(known)}, each once."
+    )
+
+
+def _check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, int)
+    or value < least
+    or (most is not None and value > most)
+  ):
+    upper = "" if most is None else f" to {most}"
+    raise ConfigError(
+      f"Corpus {corpus!r}: {field}={value!r} must be a whole number, {least}{upper or ' or more'}."
+    )
