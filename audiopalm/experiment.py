@@ -1,0 +1,148 @@
+"""The whole of a run as one frozen value: what is trained on what, apart from the hardware.
+
+    Experiment = tokenizers x layout x model x objective x mixture      (+ optimizer, evaluation)
+
+It reads and writes itself as JSON and takes changes by dotted path; `digest` names it.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from audiopalm import values
+from audiopalm.errors import ConfigError
+from audiopalm.settings import Evaluation, Optimizer
+from audiopalm.types import Task
+
+RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
+TOO_LONG = ("error", "split", "drop")
+
+
+def _chain():
+  from audiopalm.layouts import Chain
+
+  return Chain()
+
+
+def _next_token():
+  from audiopalm.objectives.next_token import NextToken
+
+  return NextToken()
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """Everything that decides what a run learns; a `Machine` decides only how fast.
+
+  `layout` is a rule from a task to its layout. `batch_rows` rows of `row_length` make one step,
+  however many devices and micro-batches share them. `too_long` says what becomes of a record longer
+  than a row: an error, several rows ("split", for tasks without inputs only) or nothing ("drop").
+  """
+
+  name: str
+  tokenizers: tuple[Any, ...]
+  mixture: Any
+  model: Any
+  layout: Any = dataclasses.field(default_factory=_chain)
+  objective: Any = dataclasses.field(default_factory=_next_token)
+  optimizer: Optimizer = Optimizer()
+  evaluation: Evaluation = Evaluation()
+  row_length: int = 512
+  batch_rows: int = 16
+  steps: int = 1000
+  seed: int = 0
+  too_long: Literal["error", "split", "drop"] = "error"
+  checkpoint_every_steps: int = 500
+  keep_checkpoints: int = 2
+
+  def __post_init__(self):
+    for field in (
+      "row_length",
+      "batch_rows",
+      "steps",
+      "checkpoint_every_steps",
+      "keep_checkpoints",
+    ):
+      _check_whole(field, getattr(self, field), 1)
+    _check_whole("seed", self.seed, 0)
+    if self.too_long not in TOO_LONG:
+      raise ConfigError(f"too_long must be one of {', '.join(TOO_LONG)}, not {self.too_long!r}.")
+    streams = [tokenizer.stream for tokenizer in self.tokenizers]
+    _check_different(streams, "tokenizers", "stream")
+    if not self.tasks:
+      raise ConfigError(f"The mixture of experiment {self.name!r} has no tasks. Give at least one.")
+    _check_different([task.name for task in self.tasks], "tasks", "name")
+    for task in self.tasks:
+      _check_task(task, streams)
+
+  @property
+  def tasks(self) -> tuple[Task, ...]:
+    """The tasks of the mixture, in its order."""
+    return tuple(task for task, _ in self.mixture.tasks)
+
+  @property
+  def corpora(self) -> tuple[Any, ...]:
+    """The corpora of the tasks, each once, in the order they first appear."""
+    return tuple(dict.fromkeys(task.corpus for task in self.tasks))
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """16 hex digits that name this experiment: equal for equal settings, on any machine."""
+    return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+  def to_json(self) -> str:
+    """Returns the resolved config; `from_json` gives back an equal Experiment."""
+    return values.to_json(self)
+
+
+def from_json(text: str) -> Experiment:
+  """Returns the Experiment that `Experiment.to_json` wrote; ConfigError for anything else."""
+  value = values.from_json(text)
+  if not isinstance(value, Experiment):
+    raise ConfigError(f"A resolved config must hold an Experiment, not a {type(value).__name__}.")
+  return value
+
+
+def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+  """Returns `experiment` with the fields at dotted paths set; text is read by the field's type.
+
+  with_values(experiment, {"optimizer.peak_lr": "3e-4", "mixture.tasks.asr": "2"})
+  """
+  for path, value in changes.items():
+    experiment = values.replaced(experiment, path, value)
+  return experiment
+
+
+def _check_whole(field: str, number: Any, least: int) -> None:
+  if type(number) is not int or number < least:
+    raise ConfigError(f"{field} must be a whole number of at least {least}, not {number!r}.")
+
+
+def _check_different(names: Sequence[str], what: str, kind: str) -> None:
+  doubles = sorted({name for name in names if names.count(name) > 1})
+  if doubles:
+    raise ConfigError(f"Two {what} have the {kind} {doubles[0]!r}. Give each its own {kind}.")
+
+
+def _check_task(task: Task, streams: Sequence[str]) -> None:
+  if not re.fullmatch(r"[a-z][a-z0-9_]*", task.name) or task.name in RESERVED_TASKS:
+    raise ConfigError(
+      f"Task {task.name!r} needs another name: small letters, digits and _, and not one of "
+      f"{', '.join(RESERVED_TASKS)}."
+    )
+  if not task.outputs:
+    raise ConfigError(f"Task {task.name!r} has no outputs. Give at least one (role, stream) pair.")
+  for role, stream in task.sides:
+    if stream not in streams:
+      raise ConfigError(
+        f"Task {task.name!r} names the stream {stream!r}, but the tokenizers give "
+        f"{', '.join(streams)}. Name one of these, or add a tokenizer."
+      )
+    if role not in task.corpus.roles:
+      raise ConfigError(
+        f"Task {task.name!r} names the role {role!r}, but corpus {task.corpus.name!r} has "
+        f"{', '.join(task.corpus.roles)}. Name one of these."
+      )
