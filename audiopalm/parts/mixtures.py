@@ -1,0 +1,80 @@
+"""Tasks that configs name, each over a corpus, and the mixture of them.
+
+Roles are what a record calls its utterances: `source` is heard or read, `target` is its translation
+in the canonical voice of its language; a dialogue has `question` and `answer`. Tags are plain text
+before each example, as in AudioPaLM (arXiv:2306.12925, section 3.4): the task and its languages.
+"""
+
+from typing import Any, Literal
+
+from audiopalm.data.mixtures import Mixture
+from audiopalm.types import Task
+
+
+def asr(corpus: Any) -> Task:
+  """Returns the task "asr": speech to its words."""
+  return Task("asr", corpus, "[ASR {source}]", (("source", "units"),), (("source", "text"),))
+
+
+def tts(corpus: Any) -> Task:
+  """Returns the task "tts": words to speech in the canonical voice, which is the target's."""
+  return Task("tts", corpus, "[TTS {target}]", (("target", "text"),), (("target", "units"),))
+
+
+def ast(corpus: Any) -> Task:
+  """Returns the task "ast": speech to words of another language."""
+  return Task(
+    "ast", corpus, "[AST {source} {target}]", (("source", "units"),), (("target", "text"),)
+  )
+
+
+def s2st(corpus: Any) -> Task:
+  """Returns the task "s2st": speech to speech of another language."""
+  return Task(
+    "s2st", corpus, "[S2ST {source} {target}]", (("source", "units"),), (("target", "units"),)
+  )
+
+
+def mt(corpus: Any) -> Task:
+  """Returns the task "mt": words to words of another language."""
+  return Task("mt", corpus, "[MT {source} {target}]", (("source", "text"),), (("target", "text"),))
+
+
+def chain(corpus: Any) -> Task:
+  """Returns the task "chain": speech to its words, their translation, and the translation spoken.
+
+  One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
+  """
+  return Task(
+    "chain",
+    corpus,
+    "[ASR AST S2ST {source} {target}]",
+    (("source", "units"),),
+    (("source", "text"), ("target", "text"), ("target", "units")),
+  )
+
+
+def continuation(corpus: Any) -> Task:
+  """Returns the task "continuation": speech alone, predicted from its own beginning."""
+  return Task("continuation", corpus, "[CONTINUE {source}]", (), (("source", "units"),))
+
+
+def dialogue(corpus: Any) -> Task:
+  """Returns the task "dialogue": a spoken question to its spoken answer, in one language."""
+  return Task(
+    "dialogue", corpus, "[DIALOGUE {question}]", (("question", "units"),), (("answer", "units"),)
+  )
+
+
+def text(corpus: Any) -> Task:
+  """Returns the task "text": words alone, predicted from their own beginning."""
+  return Task("text", corpus, "[TEXT {source}]", (), (("source", "text"),))
+
+
+def blend(
+  *tasks: tuple[Task, float],
+  temperature: float = 1.0,
+  unit: Literal["tokens", "examples"] = "tokens",
+) -> Mixture:
+  """Returns the mixture of (task, rate) pairs: blend((asr(corpus), 0.5), (tts(corpus), 0.5))."""
+  return Mixture(tasks, temperature, unit)

@@ -1,0 +1,32 @@
+from audiopalm.data import corpora
+from audiopalm.parts import mixtures
+
+
+def test_every_task_names_roles_its_corpus_has():
+  spoken, dialogue, text = (
+    corpora.Synthetic(),
+    corpora.SyntheticDialogue(),
+    corpora.SyntheticText(),
+  )
+  makers = (
+    mixtures.asr, mixtures.tts, mixtures.ast, mixtures.s2st, mixtures.mt, mixtures.chain,
+    mixtures.continuation,
+  )  # fmt: skip
+  tasks = [make(spoken) for make in makers] + [mixtures.dialogue(dialogue), mixtures.text(text)]
+  assert [task.name for task in tasks] == [
+    "asr", "tts", "ast", "s2st", "mt", "chain", "continuation", "dialogue", "text",
+  ]  # fmt: skip
+  for task in tasks:
+    assert {role for role, _ in task.sides} <= set(task.corpus.roles)
+
+
+def test_speech_is_always_generated_in_the_canonical_voice():
+  for make in (mixtures.tts, mixtures.s2st, mixtures.chain):
+    assert make(corpora.Synthetic()).outputs[-1] == ("target", "units")
+
+
+def test_blend_keeps_order_rates_and_temperature():
+  corpus = corpora.Synthetic()
+  mixture = mixtures.blend((mixtures.asr(corpus), 0.4), (mixtures.mt(corpus), 0.1), temperature=2.0)
+  assert [task.name for task, _ in mixture.tasks] == ["asr", "mt"]
+  assert abs(mixture.shares[0] - 2 / 3) < 1e-12
