@@ -1,0 +1,52 @@
+# make quickstart   trains a small speech-text model on spoken sentences and lets you hear it
+# make test         lint and all tests but the long ones
+# make test-long    the long ones
+# make lint         ruff alone
+# make clean        removes what was built; runs/ stays
+#
+# PYTHON=python3.12 make ...   takes another Python for the environment in .venv
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: quickstart test test-long lint clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+QUICKSTART := runs/quickstart
+
+define install
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 12) else \
+	  f"audiopalm needs Python 3.11 or 3.12, but $(PYTHON) is {sys.version.split()[0]}.\n" \
+	  "Install one of them and name it: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@echo "Installing audiopalm[$(1)] into $(VENV): a few minutes the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(1)]'
+	@touch $@
+endef
+
+$(VENV)/data.stamp: setup.py
+	$(call install,data)
+
+$(VENV)/test.stamp: setup.py
+	$(call install,data$(comma)test)
+	@touch $(VENV)/data.stamp
+
+comma := ,
+
+test: $(VENV)/test.stamp lint
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not long'
+
+test-long: $(VENV)/test.stamp
+	@$(BIN)/pytest -q -m long
+
+lint: $(VENV)/test.stamp
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || \
+	  { echo "Not formatted as ruff would: run '$(BIN)/ruff format .'."; exit 1; }
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,153 @@
+"""From a config file and `--set` to an Experiment."""
+
+import argparse
+import importlib.util
+import inspect
+import traceback
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import audiopalm.experiment
+from audiopalm import values
+from audiopalm.errors import AudiopalmError, ConfigError
+from audiopalm.experiment import Experiment
+
+# Installed inside the package; in a checkout beside it.
+_PACKAGE = Path(audiopalm.experiment.__file__).parent
+SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Gives `parser` the CONFIG, --workdir and --set that `prepare` and `train` share."""
+  parser.add_argument(
+    "config",
+    metavar="CONFIG",
+    help=f"a Python file with a function experiment(), or a name: {', '.join(shipped())}",
+  )
+  parser.add_argument(
+    "--workdir", metavar="DIR", type=Path, required=True, help="where everything of the run lies"
+  )
+  parser.add_argument(
+    "--set",
+    metavar="PATH=VALUE",
+    action="append",
+    default=[],
+    dest="settings",
+    help="change one setting: a parameter of the config's experiment() by its name, a field of "
+    "its result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
+    "mixture.tasks.asr=2). May be repeated; of two for one path the last counts",
+  )
+
+
+def shipped() -> tuple[str, ...]:
+  """Returns the names of the configs that come with the package."""
+  folder = next(filter(Path.is_dir, SHIPPED), SHIPPED[0])
+  return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
+
+
+def load(config: str, settings: Sequence[str] = ()) -> Experiment:
+  """Returns the experiment of a config file, with `settings` ("path=value") applied.
+
+  A name without a folder and ending, as in "quickstart", is a config that comes with the package.
+  Parameters of `experiment(...)` are set by their name, fields of what it returns by dotted path.
+  """
+  path = _find(config)
+  changes = _split(settings)
+  function = _function(_module(path), path)
+  parameters = inspect.signature(function).parameters
+  _check_clear(parameters, path)
+  kinds = _at(path, lambda: typing.get_type_hints(function))
+  given = {
+    name: values.parse(changes.pop(name), kinds.get(name, type(parameters[name].default)), name)
+    for name in parameters
+    if name in changes
+  }
+  missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
+  if missing:
+    raise ConfigError(
+      f"{path}: experiment() needs a value for {missing[0]!r}. Give it by --set {missing[0]}=..."
+    )
+  result = _at(path, lambda: function(**given))
+  if not isinstance(result, Experiment):
+    raise ConfigError(
+      f"{path}: experiment() must return an Experiment, not a {type(result).__name__}."
+    )
+  known = set(values.paths(result))
+  for name in changes:
+    if name.split(".")[0] in parameters or not _reaches(name, known):
+      raise ConfigError(values.unknown_path(name, [*parameters, *values.paths(result)]))
+  return audiopalm.experiment.with_values(result, changes)
+
+
+def _reaches(name: str, known: set[str]) -> bool:
+  return name in known or any(path.startswith(f"{name}.") for path in known)
+
+
+def _split(settings: Sequence[str]) -> dict[str, str]:
+  changes = {}
+  for setting in settings:
+    path, equals, value = setting.partition("=")
+    if not equals or not path:
+      raise ConfigError(f"--set takes PATH=VALUE, as in optimizer.peak_lr=3e-4, not {setting!r}.")
+    changes[path.strip()] = value.strip()
+  return changes
+
+
+def _find(config: str) -> Path:
+  path = Path(config)
+  if path.is_file():
+    return path
+  if path.suffix != ".py":
+    for folder in SHIPPED:
+      if (folder / f"{config}.py").is_file():
+        return folder / f"{config}.py"
+  raise ConfigError(
+    f"There is no config {config!r}. Give the path of a Python file with a function experiment(), "
+    f"or one of the names that come with audiopalm: {', '.join(shipped())}."
+  )
+
+
+def _module(path: Path) -> ModuleType:
+  spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+  if spec is None:
+    raise ConfigError(f"{path}: a config is a Python file, with a name that ends in .py.")
+  module = importlib.util.module_from_spec(spec)
+  _at(path, lambda: spec.loader.exec_module(module))
+  return module
+
+
+def _function(module: ModuleType, path: Path) -> typing.Callable[..., Experiment]:
+  function = getattr(module, "experiment", None)
+  if not inspect.isfunction(function):
+    raise ConfigError(f"{path}: has no function experiment(). A config defines one.")
+  return function
+
+
+def _check_clear(parameters: Mapping[str, inspect.Parameter], path: Path) -> None:
+  fields = Experiment.__dataclass_fields__
+  both = [name for name in parameters if name in fields]
+  if both:
+    raise ConfigError(
+      f"{path}: {both[0]!r} is a parameter of experiment() and a field of Experiment, so --set "
+      f"{both[0]}=... could mean either. Rename the parameter."
+    )
+
+
+def _at(path: Path, call: typing.Callable[[], typing.Any]) -> typing.Any:
+  """Returns call(); an exception in the config becomes an error that names its file and line."""
+  try:
+    return call()
+  except AudiopalmError as error:
+    raise type(error)(f"{error}\n  in {_where(path, error)}") from error
+  except Exception as error:  # a config is the user's code: any exception in it is their input
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    raise ConfigError(f"{_where(path, error)}: {type(error).__name__}: {text}") from error
+
+
+def _where(path: Path, error: Exception) -> str:
+  if isinstance(error, SyntaxError) and error.filename == str(path):
+    return f"{path}:{error.lineno}"
+  lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+  return f"{path}:{lines[-1]}" if lines else str(path)

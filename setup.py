@@ -1,0 +1,59 @@
+"""Installs audiopalm. Why each dependency is here, and its licence: docs/dependencies.md."""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+JAX = ">=0.10.2,<0.12"
+
+setup(
+  name="audiopalm",
+  version="0.1.0",
+  description="Pretrains speech-text language models in JAX, from a laptop to a TPU pod",
+  long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11,<3.13",
+  packages=[
+    *find_namespace_packages(include=["audiopalm*", "data_pipelines*"]),
+    "audiopalm.configs",
+  ],
+  package_dir={"audiopalm.configs": "configs"},  # `audiopalm train quickstart` works anywhere
+  entry_points={"console_scripts": ["audiopalm=audiopalm.cli.main:main"]},
+  install_requires=[
+    f"jax{JAX}",
+    "flax>=0.12.8,<0.13",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "grain>=0.2.18,<0.3",
+    "array_record>=0.8.1,<0.9",
+    "msgpack>=1.0,<2",
+    "numpy>=2.0,<3",
+    "scipy>=1.14,<2",
+    "sentencepiece>=0.2.0,!=0.2.3,<0.3",
+    "soundfile>=0.13,<0.15",
+    "soxr>=0.5,<2",
+    "rich>=13.0,<16",
+    "tensorboardX>=2.6.2,<3",
+    "jiwer>=4.0,<5",
+    "sacrebleu>=2.5,<3",
+    "whisper-normalizer>=0.1.12,<0.2",
+  ],
+  extras_require={
+    "data": [
+      "seqio==0.0.20",
+      "tensorflow>=2.21,<2.22",
+      "tensorflow-text>=2.21,<2.22",
+      "tensorflow-datasets>=4.9.10,<4.10",
+      "apache-beam>=2.70,<3",
+      "importlib_resources>=6.0",
+      "pydub>=0.25.1,<0.26",
+      "espeakng-loader>=0.2.4,<0.3",
+    ],
+    "export": ["torch>=2.6,<3", "safetensors>=0.5,<1", "transformers>=4.50,<6"],
+    "aot": [f"jax[tpu]{JAX}"],
+    "gpu": [f"jax[cuda12]{JAX}"],
+    "tpu": [f"jax[tpu]{JAX}"],
+    "test": ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff==0.17.6"],
+  },
+)
