@@ -1,0 +1,327 @@
+"""The decoder-only language model over token grids: its settings, its arrays and its forward pass.
+
+Parameters are a nested dict of arrays, free of class names, the same on disk as in memory (layers stacked in front):
+
+    embed/table                          [V, D]      all columns' rows, one column after another
+    layers/attention_norm/scale          [layers, D]
+    layers/attention/query               [layers, D, N, H]   (query_bias [layers, N, H])
+    layers/attention/key, value          [layers, D, G, H]   (key_bias, value_bias [layers, G, H])
+    layers/attention/query_norm/scale    [layers, H]         with qk_norm; key_norm/scale likewise
+    layers/attention/out                 [layers, N, H, D]
+    layers/attention_post_norm/scale     [layers, D]         with post_norms; mlp_post_norm/scale likewise
+    layers/mlp_norm/scale                [layers, D]         unless parallel_block
+    layers/mlp/gate, up                  [layers, D, F]
+    layers/mlp/down                      [layers, F, D]
+    norm/scale                           [D]
+    head/table                           [V, D]      unless tied
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from audiopalm import sharding
+from audiopalm.errors import ConfigError
+from audiopalm.nn import attention, layers, masks, rotary, transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+  """Settings of a decoder. The defaults are Llama's; other families set a few fields:
+
+      Qwen 2     qkv_bias
+      Qwen 3     qk_norm
+      Gemma 2    norm_offset, post_norms, embed_scale, activation "gelu_tanh", both soft-caps, query_scale,
+                 windows (4096, 0)
+      Gemma 3    as Gemma 2 with qk_norm, without soft-caps, windows (512,) * 5 + (0,),
+                 rope_base (1e4,) * 5 + (1e6,)
+      PaLM       parallel_block, kv_heads 1
+
+  `windows` and a tuple of `rope_base` repeat over the layers; a window of 0 is none. `rope_scaling` applies to layers
+  without a window. `query_scale` multiplies queries (None: head_width ** -0.5); `embed_scale` multiplies embeddings
+  by sqrt(width); `norm_offset` stores norm scales minus one; `tied` uses the embedding as output head. `dropout` is
+  on embeddings and on every residual branch, while training only.
+  """
+
+  layers: int
+  width: int
+  heads: int
+  kv_heads: int
+  head_width: int
+  hidden: int
+  qkv_bias: bool = False
+  qk_norm: bool = False
+  attention_softcap: float | None = None
+  final_softcap: float | None = None
+  query_scale: float | None = None
+  embed_scale: bool = False
+  norm_offset: bool = False
+  norm_eps: float = 1e-6
+  post_norms: bool = False
+  activation: Literal["silu", "gelu_tanh"] = "silu"
+  parallel_block: bool = False
+  rope_base: float | tuple[float, ...] = 10_000.0
+  rope_scaling: rotary.Llama3Scaling | rotary.LinearScaling | None = None
+  windows: tuple[int, ...] = ()
+  tied: bool = True
+  dropout: float = 0.0
+
+  def __post_init__(self):
+    for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"Decoder.{name} must be at least 1, got {getattr(self, name)}.")
+    if self.heads % self.kv_heads:
+      raise ConfigError(
+        f"Decoder has {self.heads} heads but {self.kv_heads} kv_heads. Each key/value head serves the same number "
+        "of query heads: make heads a multiple of kv_heads."
+      )
+    if self.head_width % 2:
+      raise ConfigError(
+        f"Decoder.head_width is {self.head_width}; rotary positions turn pairs of values: give an even width."
+      )
+    if self.activation not in transformer.ACTIVATIONS:
+      raise ConfigError(
+        f"Unknown Decoder.activation {self.activation!r}. Available: {', '.join(transformer.ACTIVATIONS)}."
+      )
+    if not 0 <= self.dropout < 1:
+      raise ConfigError(f"Decoder.dropout must be at least 0 and below 1, got {self.dropout}.")
+    if any(window < 0 for window in self.windows):
+      raise ConfigError(f"Decoder.windows are numbers of rows, 0 for no limit; got {self.windows}.")
+
+  @property
+  def layer_windows(self) -> tuple[int, ...]:
+    """One window per layer, 0 where there is none."""
+    return _repeated(self.windows or (0,), self.layers)
+
+  @property
+  def layer_frequencies(self) -> np.ndarray:
+    """Rotary frequencies per layer, float32 [layers, H / 2]."""
+    bases = self.rope_base if isinstance(self.rope_base, tuple) else (self.rope_base,)
+    return np.stack(
+      [
+        rotary.frequencies(self.head_width, base, None if window else self.rope_scaling)
+        for base, window in zip(_repeated(bases, self.layers), self.layer_windows, strict=True)
+      ]
+    )
+
+
+def _repeated(pattern, length):
+  return tuple(pattern[i % len(pattern)] for i in range(length))
+
+
+class Network(nnx.Module):
+  """The arrays of a decoder and their logical axes; `Model` says what is computed with them."""
+
+  def __init__(self, settings: Decoder, rows: int, key):
+    keys = jax.random.split(key, 3)
+    self.embed = layers.Embedding(rows, settings.width, keys[0])
+    self.layers = transformer.stack(settings, keys[1])
+    self.norm = layers.RMSNorm(settings.width, settings.norm_eps, settings.norm_offset)
+    if not settings.tied:
+      self.head = layers.Embedding(rows, settings.width, keys[2])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """A decoder for one token space: everything but the arrays. Its methods are pure functions of `params`.
+
+  `sizes` are the real rows of each column's vocabulary, `padded` those rounded up; `modality_KV` says what each row
+  is: 0 text, 1 speech, 2 special, -1 padding. On several devices call the methods under `jax.set_mesh(mesh)`.
+  """
+
+  settings: Decoder
+  sizes: tuple[int, ...]
+  padded: tuple[int, ...]
+  modality_KV: tuple[np.ndarray, ...]
+  graphdef: Any
+  axes: Any  # logical axes of every array, in the tree of the parameters
+
+  @property
+  def starts(self) -> tuple[int, ...]:
+    """The first row of each column in the tables."""
+    return tuple(int(start) for start in np.cumsum((0,) + self.padded[:-1]))
+
+  def init(self, key, mesh) -> dict:
+    """Returns new parameters, placed on the mesh; the same values whatever the mesh."""
+
+    def arrays(key):
+      return nnx.to_pure_dict(nnx.state(Network(self.settings, sum(self.padded), key)))
+
+    placed = sharding.shardings(self.axes, jax.eval_shape(arrays, key), mesh)
+    return jax.jit(arrays, out_shardings=placed)(key)
+
+  def shapes(self, mesh) -> dict:
+    """Returns what `init` returns as ShapeDtypeStructs with shardings: the target of a restore."""
+    abstract = nnx.eval_shape(lambda: Network(self.settings, sum(self.padded), jax.random.key(0)))
+    shapes = nnx.to_pure_dict(nnx.state(abstract))
+    placed = sharding.shardings(self.axes, shapes, mesh)
+    return jax.tree.map(
+      lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, placed
+    )
+
+  def hidden(self, params, batch, machine, dropout_key=None):
+    """Returns hidden_BLD after the last norm: row i's state, from which row i + 1 is predicted.
+
+    `batch` has `tokens_BLK`, `segments_BL`, `positions_BL` and `visible_BL`. Without a key there is no dropout.
+    """
+    return self._rows(params, batch, machine, dropout_key)[0]
+
+  def hidden_and_cache(self, params, batch, machine):
+    """Returns (hidden_BLD, (key, value)), the rotated keys and values of all rows, each [layers, B, L, G, H]."""
+    return self._rows(params, batch, machine, None, keep=True)
+
+  def _rows(self, params, batch, machine, dropout_key, keep=False):
+    mix = attention.backend(machine.attention)
+    seen_BLJ = masks.seen(batch.segments_BL, batch.positions_BL, batch.visible_BL)
+
+    def over_mask(window):
+      limited = (
+        () if window is None else (masks.within(window, batch.positions_BL, batch.positions_BL),)
+      )
+      mask_BLJ = seen_BLJ & limited[0] if limited else seen_BLJ
+      return lambda query, key, value, _: mix(
+        query, key, value, mask_BLJ, self.settings.attention_softcap
+      )
+
+    return self._run(
+      params, batch.tokens_BLK, batch.positions_BL, machine, dropout_key, over_mask, None, keep
+    )
+
+  def step(self, params, tokens_BK, positions_B, cache, machine):
+    """Returns (hidden_BD, (key, value) each [layers, B, 1, G, H]) of one new row per sequence.
+
+    `cache` is an `inference.cache.Cache`: the row sees the cached rows and itself. The caller writes the new keys and
+    values into the cache.
+    """
+    positions_BL = positions_B[:, None]
+
+    def over_cache(window):
+      old_BLJ = (cache.positions_BJ >= 0)[:, None]
+      if window is not None:
+        old_BLJ &= masks.within(window, positions_BL, cache.positions_BJ)
+      mask_BLJ = jnp.concatenate([old_BLJ, jnp.ones_like(old_BLJ[..., :1])], axis=-1)
+      return lambda query, key, value, old: attention.over_cache(
+        query, (old[0], key), (old[1], value), mask_BLJ, self.settings.attention_softcap
+      )
+
+    old = (cache.keys, cache.values)
+    hidden, new = self._run(
+      params, tokens_BK[:, None], positions_BL, machine, None, over_cache, old, True
+    )
+    return hidden[:, 0], new
+
+  def _run(self, params, tokens_BLK, positions_BL, machine, dropout_key, sight, old, keep):
+    """`sight(window)` makes a layer's mix; `old` is its part of the cache; `keep` returns keys and values."""
+    s = self.settings
+    network = nnx.merge(self.graphdef, params)
+    x_BLD = network.embed(tokens_BLK, self.starts, jnp.dtype(machine.compute_dtype))
+    if s.embed_scale:
+      x_BLD = x_BLD * jnp.asarray(s.width**0.5, x_BLD.dtype)
+    if dropout_key is not None:
+      embed_key, dropout_key = jax.random.split(dropout_key)
+      x_BLD = layers.dropout(x_BLD, s.dropout, embed_key)
+
+    frequencies, windows = s.layer_frequencies, np.int32(s.layer_windows)
+    # What all layers share is computed once, what differs is computed in the layer from scanned data.
+    one_rotation = (
+      rotary.angles(positions_BL, frequencies[0]) if (frequencies == frequencies[0]).all() else None
+    )
+    one_mix = sight(windows[0] if windows[0] else None) if (windows == windows[0]).all() else None
+
+    def call(block, x_BLD, layer):
+      number, frequencies_h, window, old_rows = layer
+      rotation = one_rotation or rotary.angles(positions_BL, frequencies_h)
+      mix = one_mix or sight(window)
+      key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
+      x_BLD, new_key, new_value = block(
+        x_BLD, rotation, lambda q, k, v: mix(q, k, v, old_rows), key
+      )
+      return x_BLD, (new_key, new_value) if keep else None
+
+    per_layer = (np.arange(s.layers), frequencies, windows, old)
+    x_BLD, new = transformer.run(
+      network.layers, x_BLD, per_layer, call, remat=machine.remat, unroll=machine.unroll_layers
+    )
+    return network.norm(x_BLD), new
+
+  def head(self, params, column: int, dtype):
+    """Returns head_VD, the output rows of one column, ready for `scores`: gathered once for all chunks of a loss."""
+    table_VD = params["embed" if self.settings.tied else "head"]["table"].astype(dtype)
+    table_VD = sharding.gathered(table_VD)
+    if len(self.padded) == 1:
+      return table_VD
+    # A column's rows need not start at a device's border: gather, cut, split again.
+    table_VD = sharding.constrain(table_VD, (None, None))
+    start = self.starts[column]
+    return sharding.constrain(table_VD[start : start + self.padded[column]], ("vocab", None))
+
+  def scores(self, head_VD, hidden, column: int):
+    """Returns float32 logits [..., V] of one column; rows that only pad the vocabulary are -inf."""
+    logits = jnp.einsum("...D,VD->...V", hidden, head_VD, preferred_element_type=jnp.float32)
+    if self.settings.final_softcap is not None:
+      logits = self.settings.final_softcap * jnp.tanh(logits / self.settings.final_softcap)
+    if self.sizes[column] < self.padded[column]:
+      rows = jax.lax.broadcasted_iota(
+        jnp.int32, (1,) * (logits.ndim - 1) + logits.shape[-1:], logits.ndim - 1
+      )
+      logits = jnp.where(rows < self.sizes[column], logits, -jnp.inf)
+    return logits
+
+  def logits(self, params, hidden, column: int = 0):
+    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are -inf."""
+    return self.scores(self.head(params, column, hidden.dtype), hidden, column)
+
+
+def model(settings: Decoder, space) -> Model:
+  """Returns the model of these settings for a `tokens.space.TokenSpace`."""
+  abstract = nnx.eval_shape(lambda: Network(settings, sum(space.padded), jax.random.key(0)))
+  graphdef, state = nnx.split(abstract)
+
+  def axes_of(path, variable):
+    stacked = ("layers",) if path[0].key == "layers" else ()
+    return stacked + variable.get_metadata("axes")
+
+  variables = nnx.to_pure_dict(state, lambda variable: variable)
+  axes = jax.tree_util.tree_map_with_path(
+    axes_of, variables, is_leaf=lambda v: isinstance(v, nnx.Variable)
+  )
+  modality_KV = tuple(np.asarray(modality_V) for modality_V in space.modality_KV)
+  return Model(settings, tuple(space.sizes), tuple(space.padded), modality_KV, graphdef, axes)
+
+
+def parameters(settings: Decoder, space) -> int:
+  """Returns the number of parameters, padding rows of the vocabulary included."""
+  s, rows = settings, sum(space.padded)
+  tables = rows * s.width * (1 if s.tied else 2)
+  norms = 1 + (not s.parallel_block) + 2 * s.post_norms
+  biases = s.qkv_bias * (s.heads + 2 * s.kv_heads) * s.head_width
+  small = norms * s.width + biases + 2 * s.qk_norm * s.head_width
+  return tables + s.width + s.layers * (small + _layer_kernels(s))
+
+
+def flops_per_token(settings: Decoder, space, row_length: int) -> float:
+  """Returns the floating-point operations a training step spends on one row of the grid, forward and backward.
+
+  6 per parameter that is multiplied (kernels and output head, padding rows included; the lookup of embeddings is
+  free), and 12 N H per layer and row seen in attention: on average (row_length + 1) / 2 rows, fewer with a window;
+  the borders of packed segments are not counted. Recomputation (remat) is not counted. Source: PaLM,
+  arXiv:2204.02311, appendix B, with attention halved because it is causal.
+  """
+  s = settings
+  multiplied = sum(space.padded) * s.width + s.layers * _layer_kernels(s)
+  seen = sum(_mean_seen(row_length, window) for window in s.layer_windows)
+  return 6 * multiplied + 12 * s.heads * s.head_width * seen
+
+
+def _layer_kernels(s: Decoder) -> int:
+  return s.width * (2 * s.heads + 2 * s.kv_heads) * s.head_width + 3 * s.width * s.hidden
+
+
+def _mean_seen(rows: int, window: int) -> float:
+  """Returns how many rows a row sees on average: 1, 2, ... up to the window."""
+  limit = min(window or rows, rows)
+  return (limit * (limit + 1) / 2 + (rows - limit) * limit) / rows

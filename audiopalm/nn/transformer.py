@@ -1,0 +1,105 @@
+"""A decoder block, and a stack of them: one set of arrays with a leading layer axis, scanned."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from audiopalm.errors import ConfigError
+from audiopalm.nn import attention, layers
+
+ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True)}
+
+REMAT = {
+  "none": lambda body: body,
+  "full": jax.checkpoint,
+  "dots": lambda body: jax.checkpoint(
+    body, policy=jax.checkpoint_policies.save_only_these_names(layers.PROJECTION)
+  ),
+}
+
+
+class MLP(nnx.Module):
+  """Returns (activation(x gate) * (x up)) down. Source: GLU variants, arXiv:2002.05202."""
+
+  def __init__(self, settings, key):
+    s = settings
+    keys = jax.random.split(key, 3)
+    self.gate = layers.normal(keys[0], (s.width, s.hidden), s.width**-0.5, ("embed", "hidden"))
+    self.up = layers.normal(keys[1], (s.width, s.hidden), s.width**-0.5, ("embed", "hidden"))
+    back = (s.hidden * 2 * s.layers) ** -0.5
+    self.down = layers.normal(keys[2], (s.hidden, s.width), back, ("hidden", "embed"))
+    self.activation = s.activation
+
+  def __call__(self, x_BLD):
+    gate_BLF = ACTIVATIONS[self.activation](layers.linear(x_BLD, self.gate[...]))
+    return layers.linear(gate_BLF * layers.linear(x_BLD, self.up[...]), self.down[...])
+
+
+class Block(nnx.Module):
+  """One layer: attention and MLP around a residual stream.
+
+  Serial (Llama, Qwen, Gemma): x += attention(norm(x)), then x += mlp(norm(x)). Parallel (PaLM, arXiv:2204.02311):
+  x += attention(norm(x)) + mlp(norm(x)), with one norm. `post_norms` (Gemma 2 and 3) norm each branch once more
+  before it is added.
+  """
+
+  def __init__(self, settings, key):
+    s = settings
+    keys = jax.random.split(key, 2)
+
+    def norm():
+      return layers.RMSNorm(s.width, s.norm_eps, s.norm_offset)
+
+    self.attention_norm = norm()
+    self.attention = attention.Attention(s, keys[0])
+    if not s.parallel_block:
+      self.mlp_norm = norm()
+    self.mlp = MLP(s, keys[1])
+    if s.post_norms:
+      self.attention_post_norm = norm()
+      self.mlp_post_norm = norm()
+    self.settings = s
+
+  def __call__(self, x_BLD, rotation, mix, dropout_key=None):
+    """Returns (x_BLD, key_BLGH, value_BLGH). `mix` is as in `Attention`."""
+    s = self.settings
+    keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    normed_BLD = self.attention_norm(x_BLD)
+    branch_BLD, key, value = self.attention(normed_BLD, rotation, mix)
+    if s.post_norms:
+      branch_BLD = self.attention_post_norm(branch_BLD)
+    x_BLD = x_BLD + layers.dropout(branch_BLD, s.dropout, keys[0])
+    branch_BLD = self.mlp(normed_BLD if s.parallel_block else self.mlp_norm(x_BLD))
+    if s.post_norms:
+      branch_BLD = self.mlp_post_norm(branch_BLD)
+    return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value
+
+
+def stack(settings, key) -> Block:
+  """Returns a Block whose every array has a leading axis of `settings.layers`."""
+  return nnx.vmap(lambda key: Block(settings, key))(jax.random.split(key, settings.layers))
+
+
+def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: bool = False):
+  """Returns (x_BLD, outputs stacked over layers) after all layers.
+
+  `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward pass keeps: "none"
+  keeps everything, "dots" the outputs of matrix products, "full" only the input of each layer. `unroll` runs the same
+  arrays layer by layer in Python: longer to compile, sometimes faster.
+  """
+  if remat not in REMAT:
+    raise ConfigError(f"Unknown remat policy {remat!r}. Available: {', '.join(REMAT)}.")
+  graphdef, arrays = nnx.split(blocks)
+
+  def body(x_BLD, layer):
+    return call(nnx.merge(graphdef, layer[0]), x_BLD, layer[1])
+
+  body = REMAT[remat](body)
+  if not unroll:
+    return lax.scan(body, x_BLD, (arrays, per_layer))
+  outputs = []
+  for number in range(jax.tree.leaves(arrays)[0].shape[0]):
+    x_BLD, output = body(x_BLD, jax.tree.map(lambda array: array[number], (arrays, per_layer)))
+    outputs.append(output)
+  return x_BLD, jax.tree.map(lambda *all_layers: jnp.stack(all_layers), *outputs)
