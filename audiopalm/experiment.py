@@ -102,7 +102,7 @@ def from_json(text: str) -> Experiment:
   """Returns the Experiment that `Experiment.to_json` wrote; ConfigError for anything else."""
   value = values.from_json(text)
   if not isinstance(value, Experiment):
-    raise ConfigError(f"A resolved config must hold an Experiment, not a {type(value).__name__}.")
+    raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
 
 

@@ -78,6 +78,15 @@ def unknown_path(path: str, known: Iterable[str]) -> str:
   return f"There is no setting {path!r}. Near: {', '.join(near)}."
 
 
+def a(value: Any) -> str:
+  """Returns what an error calls a value: "an Optimizer", "a list"."""
+  return _article(type(value).__name__)
+
+
+def _article(name: str) -> str:
+  return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 def parse(text: str, kind: Any, path: str) -> Any:
   """Returns `text` read as a `kind`; ConfigError, naming `path`, where it cannot be.
 
@@ -136,7 +145,8 @@ def _kind_name(kind: Any) -> str:
     return f"{', '.join(map(_kind_name, args))} (with commas between)"
   plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
   plain[types.NoneType] = "none"
-  return plain.get(kind, f"a {getattr(kind, '__name__', kind)}, which only a config file can give")
+  name = getattr(kind, "__name__", str(kind))
+  return plain.get(kind, f"{_article(name)}, which only a config file can give")
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:
@@ -167,7 +177,7 @@ def _replaced(value: Any, kind: Any, steps: Sequence[str], new: Any, path: str, 
   children = _children(value)
   if not steps and isinstance(new, str) and children:
     names = ", ".join(name for name, _ in children)
-    raise ConfigError(f"{path} is a {type(value).__name__}: set one of its fields ({names}).")
+    raise ConfigError(f"{path} is {a(value)}: set one of its fields ({names}).")
   if not steps:
     return parse(new, type(value) if kind is Any else kind, path) if isinstance(new, str) else new
   step, *rest = steps
@@ -195,8 +205,7 @@ def _plain(value: Any, path: str) -> Any:
     _readable(name)
     return {"class": name} | {key: _plain(item, f"{path}.{key}") for key, item in _children(value)}
   raise ConfigError(
-    f"{path} is a {type(value).__name__}. A config holds only numbers, text, tuples and frozen "
-    "dataclasses."
+    f"{path} is {a(value)}. A config holds only numbers, text, tuples and frozen dataclasses."
   )
 
 

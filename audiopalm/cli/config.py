@@ -71,9 +71,7 @@ def load(config: str, settings: Sequence[str] = ()) -> Experiment:
     )
   result = _at(path, lambda: function(**given))
   if not isinstance(result, Experiment):
-    raise ConfigError(
-      f"{path}: experiment() must return an Experiment, not a {type(result).__name__}."
-    )
+    raise ConfigError(f"{path}: experiment() must return an Experiment, not {values.a(result)}.")
   known = set(values.paths(result))
   for name in changes:
     if name.split(".")[0] in parameters or not _reaches(name, known):
