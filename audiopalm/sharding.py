@@ -1,10 +1,10 @@
 """Where arrays live: the mesh of a machine, and the one table from logical axes to mesh axes.
 
-Parameters and batches name their axes by meaning ("embed", "heads", "batch"); only this file knows what a mesh is.
-Every mesh axis is Explicit: an array's placement is part of its type, and a wrong one is an error while tracing, not
-a silent gather. Fully sharded data parallelism is the "embed" axis over `fsdp`, gathered one layer at a time
-(ZeRO-3, arXiv:1910.02054); tensor parallelism is "heads", "hidden" and "vocab" over `tensor` (Megatron-LM,
-arXiv:1909.08053).
+Parameters and batches name their axes by meaning ("embed", "heads", "batch"); only this file knows
+what a mesh is. Every mesh axis is Explicit: an array's placement is part of its type, and a wrong
+one is an error while tracing, not a silent gather. Fully sharded data parallelism is the "embed"
+axis over `fsdp`, gathered one layer at a time (ZeRO-3, arXiv:1910.02054); tensor parallelism is
+"heads", "hidden" and "vocab" over `tensor` (Megatron-LM, arXiv:1909.08053).
 """
 
 import functools
@@ -38,7 +38,8 @@ GIANT = 2**24  # elements an array may have that no mesh axis splits
 
 @functools.cache
 def mesh(machine: Any) -> Mesh:
-  """Returns the mesh of a `settings.Machine`: axes data, fsdp, tensor; the open one (-1) takes all devices left."""
+  """Returns the mesh of a `settings.Machine`: axes data, fsdp, tensor; the open one (-1) takes all
+  devices left."""
   sizes = [machine.data, machine.fsdp, machine.tensor]
   devices = jax.device_count()
   given = math.prod(size for size in sizes if size != -1)
@@ -46,17 +47,20 @@ def mesh(machine: Any) -> Mesh:
     sizes[sizes.index(-1)] = devices // given
   if math.prod(sizes) != devices:
     raise ConfigError(
-      f"Machine {machine.name!r} asks for a mesh data={machine.data}, fsdp={machine.fsdp}, tensor={machine.tensor}, "
-      f"but there are {devices} devices. The product must be {devices}; give one axis as -1 to take what is left."
+      f"Machine {machine.name!r} asks for a mesh data={machine.data}, fsdp={machine.fsdp}, "
+      f"tensor={machine.tensor}, "
+      f"but there are {devices} devices. The product must be {devices}; give one axis as -1 to "
+      f"take what is left."
     )
   return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Explicit,) * len(MESH_AXES))
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> PartitionSpec:
-  """Returns the PartitionSpec of an array with these logical axes; without a mesh, the current one's.
+  """Returns the PartitionSpec of an array with these logical axes; without a mesh, the current
+  one's.
 
-  Mesh axes of size one are left out, so that one device sees no sharding at all. Two logical axes on one mesh axis
-  and sizes that do not divide are a ConfigError.
+  Mesh axes of size one are left out, so that one device sees no sharding at all. Two logical axes
+  on one mesh axis and sizes that do not divide are a ConfigError.
   """
   mesh = jax.sharding.get_abstract_mesh() if mesh is None else mesh
   entries, taken = [], {}
@@ -67,13 +71,15 @@ def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> 
       names = ()
     elif size % ways:
       raise ConfigError(
-        f"Axis {axis!r} of size {size} (array {tuple(shape)} with axes {tuple(axes)}) is split {ways} ways by mesh "
+        f"Axis {axis!r} of size {size} (array {tuple(shape)} with axes {tuple(axes)}) is split "
+        f"{ways} ways by mesh "
         f"axes {names}. Choose a size divisible by {ways}, or a smaller mesh axis on the machine."
       )
     for name in names:
       if name in taken:
         raise ConfigError(
-          f"Axes {taken[name]!r} and {axis!r} of an array {tuple(shape)} both ask for mesh axis {name!r}. "
+          f"Axes {taken[name]!r} and {axis!r} of an array {tuple(shape)} both ask for mesh axis "
+          f"{name!r}. "
           "Give one of them another rule in audiopalm/sharding.py."
         )
       taken[name] = axis
@@ -84,8 +90,9 @@ def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> 
 def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) -> Mapping:
   """Returns a NamedSharding for every array of a nested dict, checked.
 
-  `axes` holds the logical axes of each array, `shapes` arrays or ShapeDtypeStructs. An array of more than `giant`
-  elements that every device would hold whole, on a mesh that could split it, is a ConfigError.
+  `axes` holds the logical axes of each array, `shapes` arrays or ShapeDtypeStructs. An array of
+  more than `giant` elements that every device would hold whole, on a mesh that could split it, is a
+  ConfigError.
   """
 
   def place_one(path, shaped, names):
@@ -93,8 +100,10 @@ def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) ->
     split = math.prod(mesh.shape[name] for entry in spec_ if entry for name in np.atleast_1d(entry))
     if split == 1 and mesh.size > mesh.shape["data"] and math.prod(shaped.shape) > giant:
       raise ConfigError(
-        f"Array {jax.tree_util.keystr(path, simple=True, separator='/')} {shaped.shape} with axes {names} has more "
-        f"than {giant:,} elements, and every one of {mesh.size} devices would hold all of it. Give it an axis that "
+        f"Array {jax.tree_util.keystr(path, simple=True, separator='/')} {shaped.shape} with "
+        f"axes {names} has more "
+        f"than {giant:,} elements, and every one of {mesh.size} devices would hold all of it. "
+        f"Give it an axis that "
         "audiopalm/sharding.py splits."
       )
     return NamedSharding(mesh, spec_)
@@ -113,7 +122,8 @@ def place(batch: Any, mesh: Mesh) -> Any:
     rows = len(array) * jax.process_count()
     if rows % ways:
       raise ConfigError(
-        f"A batch of {rows} rows cannot be split over data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']} "
+        f"A batch of {rows} rows cannot be split over data x fsdp = {mesh.shape['data']} x "
+        f"{mesh.shape['fsdp']} "
         f"devices. Choose batch_rows divisible by {ways} (times the accumulation steps)."
       )
     split = spec(("batch",) + (None,) * (np.ndim(array) - 1), (rows,) + np.shape(array)[1:], mesh)
@@ -123,14 +133,16 @@ def place(batch: Any, mesh: Mesh) -> Any:
 
 
 def constrain(x: jax.Array, axes: Sequence[str | None]) -> jax.Array:
-  """Returns `x` placed by its logical axes on the current mesh; the same array where there is nothing to split."""
+  """Returns `x` placed by its logical axes on the current mesh; the same array where there is
+  nothing to split."""
   if jax.sharding.get_abstract_mesh().size <= 1:
     return x
   return jax.sharding.reshard(x, spec(axes, x.shape))
 
 
 def layout_of(x: jax.Array) -> tuple:
-  """Returns how each axis of `x` is split, as its type says: a mesh axis, a tuple of them, or None."""
+  """Returns how each axis of `x` is split, as its type says: a mesh axis, a tuple of them, or
+  None."""
   split = tuple(jax.typeof(x).sharding.spec)
   return split + (None,) * (x.ndim - len(split))
 

@@ -1,14 +1,15 @@
 """The decoder-only language model over token grids: its settings, its arrays and its forward pass.
 
-Parameters are a nested dict of arrays, free of class names, the same on disk as in memory (layers stacked in front):
+Parameters are a nested dict of arrays, free of class names, the same on disk as in memory (layers
+stacked in front):
 
     embed/table                          [V, D]      all columns' rows, one column after another
     layers/attention_norm/scale          [layers, D]
     layers/attention/query               [layers, D, N, H]   (query_bias [layers, N, H])
     layers/attention/key, value          [layers, D, G, H]   (key_bias, value_bias [layers, G, H])
-    layers/attention/query_norm/scale    [layers, H]         with qk_norm; key_norm/scale likewise
+    layers/attention/query_norm/scale    [layers, H]         with qk_norm; key_norm/scale
     layers/attention/out                 [layers, N, H, D]
-    layers/attention_post_norm/scale     [layers, D]         with post_norms; mlp_post_norm/scale likewise
+    layers/attention_post_norm/scale     [layers, D]         with post_norms; mlp_post_norm/scale
     layers/mlp_norm/scale                [layers, D]         unless parallel_block
     layers/mlp/gate, up                  [layers, D, F]
     layers/mlp/down                      [layers, F, D]
@@ -35,16 +36,17 @@ class Decoder:
 
       Qwen 2     qkv_bias
       Qwen 3     qk_norm
-      Gemma 2    norm_offset, post_norms, embed_scale, activation "gelu_tanh", both soft-caps, query_scale,
-                 windows (4096, 0)
+      Gemma 2    norm_offset, post_norms, embed_scale, activation "gelu_tanh", both soft-caps,
+                 query_scale, windows (4096, 0)
       Gemma 3    as Gemma 2 with qk_norm, without soft-caps, windows (512,) * 5 + (0,),
                  rope_base (1e4,) * 5 + (1e6,)
       PaLM       parallel_block, kv_heads 1
 
-  `windows` and a tuple of `rope_base` repeat over the layers; a window of 0 is none. `rope_scaling` applies to layers
-  without a window. `query_scale` multiplies queries (None: head_width ** -0.5); `embed_scale` multiplies embeddings
-  by sqrt(width); `norm_offset` stores norm scales minus one; `tied` uses the embedding as output head. `dropout` is
-  on embeddings and on every residual branch, while training only.
+  `windows` and a tuple of `rope_base` repeat over the layers; a window of 0 is none. `rope_scaling`
+  applies to layers without a window. `query_scale` multiplies queries (None: head_width ** -0.5);
+  `embed_scale` multiplies embeddings by sqrt(width); `norm_offset` stores norm scales minus one;
+  `tied` uses the embedding as output head. `dropout` is on embeddings and on every residual branch,
+  while training only.
   """
 
   layers: int
@@ -76,16 +78,18 @@ class Decoder:
         raise ConfigError(f"Decoder.{name} must be at least 1, got {getattr(self, name)}.")
     if self.heads % self.kv_heads:
       raise ConfigError(
-        f"Decoder has {self.heads} heads but {self.kv_heads} kv_heads. Each key/value head serves the same number "
-        "of query heads: make heads a multiple of kv_heads."
+        f"Decoder has {self.heads} heads but {self.kv_heads} kv_heads. Each key/value head serves "
+        "the same number of query heads: make heads a multiple of kv_heads."
       )
     if self.head_width % 2:
       raise ConfigError(
-        f"Decoder.head_width is {self.head_width}; rotary positions turn pairs of values: give an even width."
+        f"Decoder.head_width is {self.head_width}; rotary positions turn pairs of values: "
+        "give an even width."
       )
     if self.activation not in transformer.ACTIVATIONS:
       raise ConfigError(
-        f"Unknown Decoder.activation {self.activation!r}. Available: {', '.join(transformer.ACTIVATIONS)}."
+        f"Unknown Decoder.activation {self.activation!r}. "
+        f"Available: {', '.join(transformer.ACTIVATIONS)}."
       )
     if not 0 <= self.dropout < 1:
       raise ConfigError(f"Decoder.dropout must be at least 0 and below 1, got {self.dropout}.")
@@ -127,10 +131,12 @@ class Network(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-  """A decoder for one token space: everything but the arrays. Its methods are pure functions of `params`.
+  """A decoder for one token space: everything but the arrays. Its methods are pure functions of
+  `params`.
 
-  `sizes` are the real rows of each column's vocabulary, `padded` those rounded up; `modality_KV` says what each row
-  is: 0 text, 1 speech, 2 special, -1 padding. On several devices call the methods under `jax.set_mesh(mesh)`.
+  `sizes` are the real rows of each column's vocabulary, `padded` those rounded up; `modality_KV`
+  says what each row is: 0 text, 1 speech, 2 special, -1 padding. On several devices call the
+  methods under `jax.set_mesh(mesh)`.
   """
 
   settings: Decoder
@@ -166,12 +172,14 @@ class Model:
   def hidden(self, params, batch, machine, dropout_key=None):
     """Returns hidden_BLD after the last norm: row i's state, from which row i + 1 is predicted.
 
-    `batch` has `tokens_BLK`, `segments_BL`, `positions_BL` and `visible_BL`. Without a key there is no dropout.
+    `batch` has `tokens_BLK`, `segments_BL`, `positions_BL` and `visible_BL`. Without a key there is
+    no dropout.
     """
     return self._rows(params, batch, machine, dropout_key)[0]
 
   def hidden_and_cache(self, params, batch, machine):
-    """Returns (hidden_BLD, (key, value)), the rotated keys and values of all rows, each [layers, B, L, G, H]."""
+    """Returns (hidden_BLD, (key, value)), the rotated keys and values of all rows, each [layers, B,
+    L, G, H]."""
     return self._rows(params, batch, machine, None, keep=True)
 
   def _rows(self, params, batch, machine, dropout_key, keep=False):
@@ -194,8 +202,8 @@ class Model:
   def step(self, params, tokens_BK, positions_B, cache, machine):
     """Returns (hidden_BD, (key, value) each [layers, B, 1, G, H]) of one new row per sequence.
 
-    `cache` is an `inference.cache.Cache`: the row sees the cached rows and itself. The caller writes the new keys and
-    values into the cache.
+    `cache` is an `inference.cache.Cache`: the row sees the cached rows and itself. The caller
+    writes the new keys and values into the cache.
     """
     positions_BL = positions_B[:, None]
 
@@ -215,7 +223,8 @@ class Model:
     return hidden[:, 0], new
 
   def _run(self, params, tokens_BLK, positions_BL, machine, dropout_key, sight, old, keep):
-    """`sight(window)` makes a layer's mix; `old` is its part of the cache; `keep` returns keys and values."""
+    """`sight(window)` makes a layer's mix; `old` is its part of the cache; `keep` returns keys and
+    values."""
     s = self.settings
     network = nnx.merge(self.graphdef, params)
     x_BLD = network.embed(tokens_BLK, self.starts, jnp.dtype(machine.compute_dtype))
@@ -226,7 +235,8 @@ class Model:
       x_BLD = layers.dropout(x_BLD, s.dropout, embed_key)
 
     frequencies, windows = s.layer_frequencies, np.int32(s.layer_windows)
-    # What all layers share is computed once, what differs is computed in the layer from scanned data.
+    # What all layers share is computed once, what differs is computed in the layer from scanned
+    # data.
     one_rotation = (
       rotary.angles(positions_BL, frequencies[0]) if (frequencies == frequencies[0]).all() else None
     )
@@ -249,7 +259,8 @@ class Model:
     return network.norm(x_BLD), new
 
   def head(self, params, column: int, dtype):
-    """Returns head_VD, the output rows of one column, ready for `scores`: gathered once for all chunks of a loss."""
+    """Returns head_VD, the output rows of one column, ready for `scores`: gathered once for all
+    chunks of a loss."""
     table_VD = params["embed" if self.settings.tied else "head"]["table"].astype(dtype)
     table_VD = sharding.gathered(table_VD)
     if len(self.padded) == 1:
@@ -272,7 +283,8 @@ class Model:
     return logits
 
   def logits(self, params, hidden, column: int = 0):
-    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are -inf."""
+    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
+    -inf."""
     return self.scores(self.head(params, column, hidden.dtype), hidden, column)
 
 
@@ -304,12 +316,14 @@ def parameters(settings: Decoder, space) -> int:
 
 
 def flops_per_token(settings: Decoder, space, row_length: int) -> float:
-  """Returns the floating-point operations a training step spends on one row of the grid, forward and backward.
+  """Returns the floating-point operations a training step spends on one row of the grid, forward
+  and backward.
 
-  6 per parameter that is multiplied (kernels and output head, padding rows included; the lookup of embeddings is
-  free), and 12 N H per layer and row seen in attention: on average (row_length + 1) / 2 rows, fewer with a window;
-  the borders of packed segments are not counted. Recomputation (remat) is not counted. Source: PaLM,
-  arXiv:2204.02311, appendix B, with attention halved because it is causal.
+  6 per parameter that is multiplied (kernels and output head, padding rows included; the lookup of
+  embeddings is free), and 12 N H per layer and row seen in attention: on average (row_length + 1) /
+  2 rows, fewer with a window; the borders of packed segments are not counted. Recomputation (remat)
+  is not counted. Source: PaLM, arXiv:2204.02311, appendix B, with attention halved because it is
+  causal.
   """
   s = settings
   multiplied = sum(space.padded) * s.width + s.layers * _layer_kernels(s)

@@ -1,7 +1,8 @@
-"""Attention with grouped queries: the module that owns the projections, and the backends that mix values.
+"""Attention with grouped queries: the module that owns the projections, and the backends that mix
+values.
 
-A backend is `mix(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap) -> mixed_BLNH`, asked for by name in
-`settings.Machine.attention`. Queries come already scaled.
+A backend is `mix(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap) -> mixed_BLNH`, asked for by
+name in `settings.Machine.attention`. Queries come already scaled.
 """
 
 import jax
@@ -36,7 +37,8 @@ def xla(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap: float | None = None
 
 
 def _shared_out(key_BJGH, query_BLNH):
-  """Returns the keys as they are, or copied to all N heads where queries are split over devices and keys cannot be."""
+  """Returns the keys as they are, or copied to all N heads where queries are split over devices and
+  keys cannot be."""
   split = sharding.layout_of(query_BLNH)[2]
   if split is None or split == sharding.layout_of(key_BJGH)[2]:
     return key_BJGH
@@ -45,9 +47,11 @@ def _shared_out(key_BJGH, query_BLNH):
 
 
 def over_cache(query_BLNH, keys, values, mask_BLJ, softcap: float | None = None):
-  """Returns mixed_BLNH over a cache [B, J, G, H] and the new rows [B, L, G, H] behind it, without joining the two.
+  """Returns mixed_BLNH over a cache [B, J, G, H] and the new rows [B, L, G, H] behind it, without
+  joining the two.
 
-  `keys` and `values` are pairs (cached, new); `mask_BLJ` covers both. Joining would copy the cache at every step.
+  `keys` and `values` are pairs (cached, new); `mask_BLJ` covers both. Joining would copy the cache
+  at every step.
   """
   heads, groups = query_BLNH.shape[2], keys[1].shape[2]
   query_BLGRH = query_BLNH.reshape(*query_BLNH.shape[:2], groups, heads // groups, -1)
@@ -83,8 +87,8 @@ def backend(name: str):
 class Attention(nnx.Module):
   """Projections to queries, keys and values, their norms and rotation, and the projection back.
 
-  What happens between is the caller's: `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` may read a mask or a
-  cache. `settings` is a `models.decoder.Decoder`.
+  What happens between is the caller's: `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` may
+  read a mask or a cache. `settings` is a `models.decoder.Decoder`.
   """
 
   def __init__(self, settings, key):

@@ -1,7 +1,7 @@
 """The smallest pieces of a network: a matrix product, a norm, a table of embeddings, dropout.
 
-Parameters are `nnx.Param(value, axes=(logical axes))`. Kernels are float32 and follow the dtype of what they
-multiply.
+Parameters are `nnx.Param(value, axes=(logical axes))`. Kernels are float32 and follow the dtype of
+what they multiply.
 """
 
 import functools
@@ -25,13 +25,15 @@ def normal(key, shape, scale, axes):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def linear(x, kernel, contracted=1):
-  """Returns x times kernel: the last `contracted` axes of `x` against the first of `kernel`, in the dtype of `x`.
+  """Returns x times kernel: the last `contracted` axes of `x` against the first of `kernel`, in the
+  dtype of `x`.
 
       [B, L, D] x [D, N, H], contracted=1 -> [B, L, N, H]
       [B, L, N, H] x [N, H, D], contracted=2 -> [B, L, D]
 
-  The gradient of the kernel is written as x^T dy, not as the transposed product that differentiation gives: on a CPU
-  that order is faster. It is summed in float32 and lands where the kernel lives (a reduce-scatter under FSDP).
+  The gradient of the kernel is written as x^T dy, not as the transposed product that
+  differentiation gives: on a CPU that order is faster. It is summed in float32 and lands where the
+  kernel lives (a reduce-scatter under FSDP).
   """
   return _product(x, sharding.gathered(kernel.astype(x.dtype)), contracted)
 
@@ -64,14 +66,16 @@ linear.defvjp(_linear_forward, _linear_backward)
 
 
 def rms_norm(x, scale, eps):
-  """Returns x / rms(x) * scale over the last axis, computed in float32. Source: arXiv:1910.07467."""
+  """Returns x / rms(x) * scale over the last axis, computed in float32. Source:
+  arXiv:1910.07467."""
   x32 = x.astype(jnp.float32)
   mean_square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
   return (x32 * lax.rsqrt(mean_square + eps) * scale).astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
-  """Root-mean-square norm with a learned scale; with `offset` the parameter is the scale minus one (Gemma)."""
+  """Root-mean-square norm with a learned scale; with `offset` the parameter is the scale minus one
+  (Gemma)."""
 
   def __init__(self, width: int, eps: float, offset: bool):
     self.scale = nnx.Param(jnp.zeros(width) if offset else jnp.ones(width), axes=("norm",))
@@ -102,7 +106,8 @@ class Embedding(nnx.Module):
 
 
 def dropout(x, rate: float, key):
-  """Returns x with a share `rate` of its values set to zero and the rest scaled up; x itself without a key."""
+  """Returns x with a share `rate` of its values set to zero and the rest scaled up; x itself
+  without a key."""
   if key is None or not rate:
     return x
   split = sharding.layout_of(x)

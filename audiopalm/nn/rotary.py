@@ -1,4 +1,5 @@
-"""Rotary position embedding (RoFormer, arXiv:2104.09864) and the two ways long-context models stretch it."""
+"""Rotary position embedding (RoFormer, arXiv:2104.09864) and the two ways long-context models
+stretch it."""
 
 import dataclasses
 import math
@@ -19,9 +20,11 @@ class LinearScaling:
 
 @dataclasses.dataclass(frozen=True)
 class Llama3Scaling:
-  """Slow frequencies divided by `factor`, fast ones kept, a ramp between (Llama 3.1, arXiv:2407.21783).
+  """Slow frequencies divided by `factor`, fast ones kept, a ramp between (Llama 3.1,
+  arXiv:2407.21783).
 
-  A frequency is fast if it turns more than `high` times within `original_rows`, slow if less than `low` times.
+  A frequency is fast if it turns more than `high` times within `original_rows`, slow if less than
+  `low` times.
   """
 
   factor: float = 8.0
@@ -36,7 +39,8 @@ class Llama3Scaling:
 
 
 def frequencies(head_width: int, base: float, scaling=None) -> np.ndarray:
-  """Returns the angle per position of each pair of values, float32 [H / 2]: base^(-2i / H), scaled."""
+  """Returns the angle per position of each pair of values, float32 [H / 2]: base^(-2i / H),
+  scaled."""
   frequencies_h = base ** (-np.arange(0, head_width, 2) / head_width)
   return np.float32(frequencies_h if scaling is None else scaling(frequencies_h))
 
@@ -48,7 +52,8 @@ def angles(positions_BL, frequencies_h):
 
 
 def rotate(x_BLNH, rotation):
-  """Returns x with each pair (i, i + H / 2) turned by its angle: the half-split order of Llama and Gemma weights."""
+  """Returns x with each pair (i, i + H / 2) turned by its angle: the half-split order of Llama and
+  Gemma weights."""
   cosines, sines = rotation
   first, second = jnp.split(x_BLNH.astype(jnp.float32), 2, axis=-1)
   turned = jnp.concatenate(

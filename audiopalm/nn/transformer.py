@@ -39,9 +39,9 @@ class MLP(nnx.Module):
 class Block(nnx.Module):
   """One layer: attention and MLP around a residual stream.
 
-  Serial (Llama, Qwen, Gemma): x += attention(norm(x)), then x += mlp(norm(x)). Parallel (PaLM, arXiv:2204.02311):
-  x += attention(norm(x)) + mlp(norm(x)), with one norm. `post_norms` (Gemma 2 and 3) norm each branch once more
-  before it is added.
+  Serial (Llama, Qwen, Gemma): x += attention(norm(x)), then x += mlp(norm(x)). Parallel (PaLM,
+  arXiv:2204.02311): x += attention(norm(x)) + mlp(norm(x)), with one norm. `post_norms` (Gemma 2
+  and 3) norm each branch once more before it is added.
   """
 
   def __init__(self, settings, key):
@@ -84,9 +84,10 @@ def stack(settings, key) -> Block:
 def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: bool = False):
   """Returns (x_BLD, outputs stacked over layers) after all layers.
 
-  `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward pass keeps: "none"
-  keeps everything, "dots" the outputs of matrix products, "full" only the input of each layer. `unroll` runs the same
-  arrays layer by layer in Python: longer to compile, sometimes faster.
+  `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward
+  pass keeps: "none" keeps everything, "dots" the outputs of matrix products, "full" only the input
+  of each layer. `unroll` runs the same arrays layer by layer in Python: longer to compile,
+  sometimes faster.
   """
   if remat not in REMAT:
     raise ConfigError(f"Unknown remat policy {remat!r}. Available: {', '.join(REMAT)}.")
@@ -100,6 +101,8 @@ def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: b
     return lax.scan(body, x_BLD, (arrays, per_layer))
   outputs = []
   for number in range(jax.tree.leaves(arrays)[0].shape[0]):
-    x_BLD, output = body(x_BLD, jax.tree.map(lambda array: array[number], (arrays, per_layer)))
+    x_BLD, output = body(
+      x_BLD, jax.tree.map(lambda array, at=number: array[at], (arrays, per_layer))
+    )
     outputs.append(output)
   return x_BLD, jax.tree.map(lambda *all_layers: jnp.stack(all_layers), *outputs)

@@ -4,7 +4,8 @@ from audiopalm.models.decoder import Decoder
 
 
 def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
-  """Returns a Llama-shaped decoder for a laptop: 3.1 million parameters at its defaults, vocabulary aside."""
+  """Returns a Llama-shaped decoder for a laptop: 3.1 million parameters at its defaults, vocabulary
+  aside."""
   return Decoder(
     layers=layers,
     width=width,
