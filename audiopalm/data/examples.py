@@ -1,0 +1,50 @@
+"""One example of a task: an entry's streams laid out on a grid, whole or a piece of it."""
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from audiopalm import layouts
+from audiopalm.data.streams import Entry
+from audiopalm.types import HOLE, Grid, Task
+
+WHOLE = -1  # the start of an example that is not cut
+
+
+def key_of(seed: int, record_id: str, epoch: int) -> tuple[int, int, int]:
+  """Returns the key from which a random layout draws for one record in one epoch."""
+  return (seed, zlib.crc32(record_id.encode()), epoch)
+
+
+def example(task: Task, layout: Any, space: Any, entry: Entry, seed: int, epoch: int = 0) -> Grid:
+  """Returns the grid of an entry under a task."""
+  tag = layouts.tag_of(task, entry.languages)
+  key = key_of(seed, entry.id, epoch)
+  return layouts.realize(layout, entry.streams, tag, space, key)
+
+
+def piece(grid: Grid, start: int, length: int) -> Grid:
+  """Returns `length` rows of a grid: its prompt, then its predicted rows from `start` on.
+
+  For a grid longer than a row. The prompt is every row before the first predicted one, so each
+  piece knows its task; only the last holds the stop.
+
+      grid  T a b c d e #     piece(grid, 0, 4)  T a b c
+                              piece(grid, 3, 4)  T d e #
+  """
+  if start == WHOLE:
+    return grid
+  prompt = prompt_rows(grid)
+  rows = np.r_[0:prompt, prompt + start : start + length]
+  return Grid(grid.tokens_LK[rows], grid.weights_LK[rows], grid.visible_L[rows])
+
+
+def prompt_rows(grid: Grid) -> int:
+  """Returns how many rows come before the first predicted one."""
+  return int(np.argmax((grid.weights_LK > 0).any(axis=1)))
+
+
+def count_tokens(grid: Grid) -> int:
+  """Returns how many cells of a grid are not holes."""
+  return int(np.count_nonzero(grid.tokens_LK != HOLE))

@@ -1,0 +1,59 @@
+"""Files that are whole or absent: written beside their place, then renamed into it."""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from audiopalm.errors import DataError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+  """Yields a temporary path; what is written there takes the place of `path` when the block ends.
+
+  If the block fails nothing is left behind and `path` stays what it was. A full device is a
+  DataError that names the folder.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f".{path.name}.{os.getpid()}.part")
+  try:
+    yield part
+    os.replace(part, path)
+  except BaseException as error:
+    part.unlink(missing_ok=True)
+    if _is_full(error):
+      raise DataError(
+        f"No space left on the device of {path.parent} while writing {path.name}. What was "
+        "finished before is kept. Free some space, or name another place with --workdir or "
+        "--streams, and run the same command again."
+      ) from error
+    raise
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes `value` as JSON, whole or not at all; equal values give equal bytes."""
+  with replacing(path) as part:
+    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+  """Returns the value in a JSON file; DataError if it is missing or damaged."""
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise DataError(f"{path}: no such file. Run `audiopalm prepare` for this workdir.") from None
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise DataError(
+      f"{path}: expected JSON, but it is damaged ({error}). Delete it and run `audiopalm prepare`."
+    ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+  # ArrayRecord reports the system's error as the text of a RuntimeError.
+  return getattr(error, "errno", None) == errno.ENOSPC or (
+    isinstance(error, RuntimeError) and os.strerror(errno.ENOSPC) in str(error)
+  )

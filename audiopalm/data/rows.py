@@ -1,0 +1,263 @@
+"""Which examples share which row: a small index of record numbers, no tokens.
+
+An index belongs to a layout (by the manifest's hash), a task, a split, a row length and a streams
+cache; it says so itself, and is refused or rebuilt where one of them differs.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from audiopalm import layouts
+from audiopalm.data import examples, files
+from audiopalm.data.entries import Entries
+from audiopalm.data.examples import WHOLE
+from audiopalm.errors import DataError, ManifestError
+from audiopalm.types import Task
+
+SAMPLE = 256  # examples that are realized to count the tokens of a mean row
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segments:
+  """N examples of a task, each of which fits a row.
+
+  `records_N` are numbers of entries; `starts_N` is WHOLE, or where a piece starts
+  (`examples.piece`); `lengths_N` are grid rows, at most. `dropped` and `cut` count records longer
+  than a row.
+  """
+
+  records_N: np.ndarray
+  starts_N: np.ndarray
+  lengths_N: np.ndarray
+  dropped: int = 0
+  cut: int = 0
+
+  def __len__(self) -> int:
+    return len(self.records_N)
+
+  def __getitem__(self, chosen: Any) -> "Segments":
+    return dataclasses.replace(
+      self,
+      records_N=self.records_N[chosen],
+      starts_N=self.starts_N[chosen],
+      lengths_N=self.lengths_N[chosen],
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowIndex:
+  """R rows: row r holds the segments offsets_R[r] to offsets_R[r + 1].
+
+  `tokens_per_row` are cells that are not holes in a mean row, `examples_per_row` segments;
+  `efficiency` is the filled part of all rows.
+  """
+
+  segments: Segments
+  offsets_R: np.ndarray
+  tokens_per_row: float
+  examples_per_row: float
+  efficiency: float
+
+  def __len__(self) -> int:
+    return len(self.offsets_R) - 1
+
+  @property
+  def records(self) -> np.ndarray:
+    """Numbers of the entries the examples were made from, in the order of the rows."""
+    return self.segments.records_N
+
+  def __getitem__(self, row: int) -> Segments:
+    return self.segments[self.offsets_R[row] : self.offsets_R[row + 1]]
+
+
+def segments(
+  task: Task,
+  layout: Any,
+  space: Any,
+  entries: Entries,
+  *,
+  row_length: int,
+  too_long: Literal["error", "split", "drop"],
+) -> Segments:
+  """Returns the examples of a task, in the order of the entries.
+
+  A record longer than `row_length` is a DataError naming it ("error"), left out and counted
+  ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
+  """
+  lengths_N = lengths(task, layout, space, entries)
+  records_N = np.arange(len(lengths_N))
+  long_N = lengths_N > row_length
+  if too_long == "error" and long_N.any():
+    number = int(np.argmax(long_N))
+    raise DataError(
+      f"Record {entries[number].id} is longer than a row: as an example of task {task.name!r} it "
+      f"takes {lengths_N[number]} rows of the grid, row_length is {row_length}; so are "
+      f"{int(long_N.sum()) - 1} others (the longest takes {lengths_N.max()}). Raise row_length, or "
+      "set too_long=drop, or too_long=split where a task has no inputs."
+    )
+  if too_long == "split" and long_N.any():
+    return _cut(task, layout, space, entries, lengths_N, row_length)
+  kept = records_N[~long_N]
+  starts_N = np.full(len(kept), WHOLE, np.int64)
+  return Segments(kept, starts_N, lengths_N[kept], dropped=int(long_N.sum()))
+
+
+def lengths(task: Task, layout: Any, space: Any, entries: Entries) -> np.ndarray:
+  """Returns int64 [N]: the most grid rows each entry takes under a task, from lengths alone."""
+  names = layouts.stream_names(layout)
+  lengths_N = np.zeros(len(entries), np.int64)
+  if not len(entries):
+    return lengths_N
+  for name in names:
+    if (lacking := entries.lengths[name] < 0).any():
+      raise DataError(
+        f"Task {task.name!r} needs the stream {name!r}, which record "
+        f"{entries[int(np.argmax(lacking))].id} does not have. A corpus of text alone has no "
+        "speech streams: give the task another corpus."
+      )
+  streams_NS = np.stack([entries.lengths[name] for name in names], axis=1)
+  roles = list(entries.languages)
+  codes_NR = np.stack([entries.languages[role] for role in roles], axis=1)
+  for codes in np.unique(codes_NR, axis=0):
+    chosen = np.flatnonzero((codes_NR == codes).all(axis=1))
+    tag = layouts.tag_of(task, dict(zip(roles, map(str, codes), strict=True)))
+    # Few different lengths occur, so each is laid out once, however many records there are.
+    different, inverse = np.unique(streams_NS[chosen], axis=0, return_inverse=True)
+    rows = [
+      layouts.rows(layout, dict(zip(names, map(int, row), strict=True)), tag, space)
+      for row in different
+    ]
+    lengths_N[chosen] = np.array(rows)[inverse.reshape(-1)]
+  return lengths_N
+
+
+def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+  """Returns (offsets_R, order_N): row r holds order_N[offsets_R[r] : offsets_R[r + 1]].
+
+  Best-fit decreasing: the longest first, each into the fullest row that still takes it (Johnson et
+  al. 1974: at most 11/9 of the rows that are needed). Segments of equal length are shuffled, so no
+  row holds only neighbours. Linear in the segments: free space is at most a row, so the fullest
+  fitting row is the lowest bit of a mask.
+  """
+  shuffled = np.random.default_rng(seed).permutation(len(lengths_N))
+  by_length = shuffled[np.argsort(-lengths_N[shuffled], kind="stable")]
+  open_rows: list[list[int]] = [[] for _ in range(row_length + 1)]  # by free space
+  mask = 0  # bit f: a row with f free is open
+  row_of = np.empty(len(lengths_N), np.int64)
+  rows = 0
+  for number, length in zip(by_length.tolist(), lengths_N[by_length].tolist(), strict=True):
+    fitting = mask >> length
+    if fitting:
+      free = length + (fitting & -fitting).bit_length() - 1
+      row = open_rows[free].pop()
+      if not open_rows[free]:
+        mask ^= 1 << free
+    else:
+      free, row = row_length, rows
+      rows += 1
+    row_of[number] = row
+    if left := free - length:
+      open_rows[left].append(row)
+      mask |= 1 << left
+  order_N = np.argsort(row_of, kind="stable")
+  offsets_R = np.searchsorted(row_of[order_N], np.arange(rows + 1))
+  return offsets_R, order_N
+
+
+def build(
+  task: Task, layout: Any, space: Any, entries: Entries, chosen: Segments, row_length: int
+) -> RowIndex:
+  """Returns the index of segments packed into rows."""
+  offsets_R, order_N = pack(chosen.lengths_N, row_length)
+  rows = max(1, len(offsets_R) - 1)
+  cells = int(chosen.lengths_N.sum())
+  tokens = cells * _tokens_per_cell(task, layout, space, entries, chosen)
+  return RowIndex(
+    chosen[order_N], offsets_R, tokens / rows, len(chosen) / rows, cells / rows / row_length
+  )
+
+
+def path_of(folder: Path, task: Task, split: str, row_length: int) -> Path:
+  return folder / f"{task.name}-{split}-{row_length}.npz"
+
+
+def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
+  """Writes an index. `made_from`, the manifest's hash in it, is what `load` must be told again."""
+  scalars = {
+    field.name: getattr(index, field.name)
+    for field in dataclasses.fields(index)
+    if field.name not in ("segments", "offsets_R")
+  }
+  scalars |= {"dropped": index.segments.dropped, "cut": index.segments.cut}
+  with files.replacing(path) as part, open(part, "wb") as file:
+    np.savez(
+      file,
+      meta=np.array(json.dumps({"made_from": dict(made_from), "scalars": scalars})),
+      offsets_R=index.offsets_R,
+      records_N=index.segments.records_N,
+      starts_N=index.segments.starts_N,
+      lengths_N=index.segments.lengths_N,
+    )
+
+
+def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
+  """Returns the index `save` wrote; ManifestError if it was made from something else."""
+  if not path.is_file():
+    raise DataError(f"{path}: no such row index. Run `audiopalm prepare` for this workdir.")
+  with np.load(path) as arrays:
+    meta = json.loads(str(arrays["meta"]))
+    found, scalars = meta["made_from"], meta["scalars"]
+    if found != made_from:
+      changed = [k for k in made_from if found.get(k) != made_from[k]]
+      raise ManifestError(
+        f"{path} was made from another {changed[0]}: expected {made_from[changed[0]]!r}, found "
+        f"{found.get(changed[0])!r}. Run `audiopalm prepare` for this workdir."
+      )
+    dropped, cut = scalars.pop("dropped"), scalars.pop("cut")
+    chosen = Segments(arrays["records_N"], arrays["starts_N"], arrays["lengths_N"], dropped, cut)
+    return RowIndex(chosen, arrays["offsets_R"], **scalars)
+
+
+def _cut(task, layout, space, entries, lengths_N, row_length) -> Segments:
+  """Returns segments in which records longer than a row are cut into pieces."""
+  if task.inputs:
+    raise DataError(
+      f"too_long=split cannot cut records of task {task.name!r}: an output would lose its input. "
+      f"{int((lengths_N > row_length).sum())} of its records are longer than row_length="
+      f"{row_length}. Raise row_length, or set too_long=drop."
+    )
+  records, starts, pieces = [], [], []
+  cut = 0
+  for number, length in enumerate(lengths_N.tolist()):
+    if length <= row_length:
+      records.append(number), starts.append(WHOLE), pieces.append(length)
+      continue
+    cut += 1
+    prompt = examples.prompt_rows(examples.example(task, layout, space, entries[number], seed=0))
+    room = row_length - prompt
+    if room < 1:
+      raise DataError(
+        f"row_length={row_length} has no room beside the {prompt} rows of the tag of task "
+        f"{task.name!r}. Raise row_length."
+      )
+    for start in range(0, length - prompt, room):
+      records.append(number), starts.append(start)
+      pieces.append(prompt + min(room, length - prompt - start))
+  return Segments(np.array(records), np.array(starts), np.array(pieces), cut=cut)
+
+
+def _tokens_per_cell(task, layout, space, entries, chosen) -> float:
+  """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them."""
+  numbers = np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else []
+  tokens = cells = 0
+  for number in numbers:
+    entry = entries[int(chosen.records_N[number])]
+    grid = examples.example(task, layout, space, entry, seed=0)
+    grid = examples.piece(grid, int(chosen.starts_N[number]), int(chosen.lengths_N[number]))
+    tokens, cells = tokens + examples.count_tokens(grid), cells + len(grid)
+  return tokens / max(1, cells)
