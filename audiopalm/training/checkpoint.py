@@ -1,0 +1,297 @@
+"""Checkpoints of a run: written in the background, found again, compared before they are used.
+
+    WORKDIR/checkpoints/<step>/params    the model's arrays, one tree (models/decoder.py documents it)
+    WORKDIR/checkpoints/<step>/rest      optimizer, variables and counters
+    WORKDIR/checkpoints/<step>/meta      JSON: experiment, manifest, position, versions
+
+A checkpoint is a folder that gets its name when it is whole. One that cannot be read is passed over
+for the one before, by name; nothing is ever deleted but what `keep` newer good ones replace.
+"""
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from audiopalm.errors import AudiopalmError, CheckpointError
+from audiopalm.tokens import space as token_space
+from audiopalm.training import state as states
+
+FOLDER = "checkpoints"
+DAMAGED = "damaged_checkpoints"  # where a resumed run moves what it could not read
+UNFINISHED = ".orbax-checkpoint-tmp"
+SHOWN = 12  # lines of a difference that are printed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Meta:
+  """What a checkpoint says of itself. `position` holds at least the step; `experiment` is JSON text."""
+
+  step: int
+  experiment: str
+  manifest: Mapping[str, Any]
+  position: Mapping[str, Any]
+  versions: Mapping[str, str]
+
+
+def steps(workdir: Path) -> list[int]:
+  """Returns the steps of all whole checkpoints of a run, oldest first."""
+  folder = workdir / FOLDER
+  return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+
+
+def latest(workdir: Path, report: Callable[[str], None] = print) -> Meta:
+  """Returns what the newest readable checkpoint says of itself; CheckpointError if there is none."""
+  found = _newest(workdir, lambda step: read_meta(workdir, step), report)
+  if found is None:
+    raise _none(workdir)
+  return found
+
+
+def restore_params(
+  workdir: Path,
+  shapes: Any,
+  manifest: Mapping[str, Any],
+  report: Callable[[str], None] = print,
+) -> tuple[Any, Meta]:
+  """Returns (parameters, meta) of the newest readable checkpoint, for evaluation and generation.
+
+  `shapes` is `model.shapes(mesh)`, so the devices need not be those of training. ManifestError if the
+  checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not fit.
+  """
+
+  def read(step):
+    meta = _checked_meta(workdir, step, manifest)
+    return _read_tree(workdir, step, "params", shapes), meta
+
+  found = _newest(workdir, read, report)
+  if found is None:
+    raise _none(workdir)
+  return found
+
+
+def restore_state(
+  workdir: Path,
+  state: states.TrainState,
+  manifest: Mapping[str, Any],
+  report: Callable[[str], None] = print,
+) -> tuple[states.TrainState, Meta] | None:
+  """Returns (state, meta) of the newest readable checkpoint; None where a run has not saved yet.
+
+  `state` is a state of the wanted shapes and placement, arrays or ShapeDtypeStructs. Checkpoints that
+  are newer than the one restored are moved to WORKDIR/damaged_checkpoints, out of the way of new ones.
+  """
+
+  def read(step):
+    meta = _checked_meta(workdir, step, manifest)
+    params = _read_tree(workdir, step, "params", state.params)
+    rest = _read_tree(workdir, step, "rest", _rest(state))
+    return states.TrainState(params=params, **rest), meta
+
+  found = _newest(workdir, read, report)
+  if found is not None:
+    _set_aside(workdir, found[1].step, report)
+  return found
+
+
+def read_meta(workdir: Path, step: int) -> Meta:
+  """Returns what the checkpoint of one step says of itself."""
+  handler = ocp.Checkpointer(ocp.JsonCheckpointHandler())
+  with handler:
+    return Meta(step=step, **handler.restore(_path(workdir, step) / "meta"))
+
+
+class Writer:
+  """Saves states in the background, the newest `keep` of them stay.
+
+  Every method may raise the CheckpointError of an earlier save: then that checkpoint does not exist,
+  and those before it are as they were. Use it as a context: leaving it waits for the last save.
+  """
+
+  def __init__(self, workdir: Path, keep: int):
+    self._workdir = workdir
+    self._manager = ocp.CheckpointManager(
+      (workdir / FOLDER).absolute(),
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep, create=True, cleanup_tmp_directories=True
+      ),
+    )
+
+  def save(self, state: states.TrainState, meta: Meta) -> None:
+    """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
+    self._check_space(state)
+    fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
+    items = ocp.args.Composite(
+      params=ocp.args.StandardSave(state.params),
+      rest=ocp.args.StandardSave(_rest(state)),
+      meta=ocp.args.JsonSave(fields),
+    )
+    with self._writing(meta.step):
+      self._manager.save(meta.step, args=items, force=True)
+
+  def wait(self) -> None:
+    """Returns when everything that was saved is on disk."""
+    with self._writing(None):
+      self._manager.wait_until_finished()
+
+  def __enter__(self) -> "Writer":
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    if error is None:
+      self.wait()
+      self._manager.close()
+
+  def _check_space(self, state: states.TrainState) -> None:
+    here = sum(
+      shard.data.nbytes
+      for array in jax.tree.leaves(state)
+      for shard in array.addressable_shards
+      if shard.replica_id == 0
+    )
+    free = shutil.disk_usage(self._workdir).free
+    if free < here:
+      raise _no_space(self._workdir, f"a checkpoint takes {_size(here)}, {_size(free)} are free")
+
+  def _writing(self, step: int | None) -> "_FullDevice":
+    return _FullDevice(self._workdir, step)
+
+
+@dataclasses.dataclass
+class _FullDevice:
+  """Turns a full device, however it is reported, into one CheckpointError."""
+
+  workdir: Path
+  step: int | None
+
+  def __enter__(self) -> None:
+    pass
+
+  def __exit__(self, kind, error, trace) -> None:
+    if error is not None and is_full(error):
+      raise _no_space(self.workdir, str(error).splitlines()[0][:300]) from error
+
+
+def is_full(error: BaseException) -> bool:
+  """Returns whether an error says that the device is full; TensorStore says it in a ValueError."""
+  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    return True
+  return os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
+
+
+def _no_space(workdir: Path, why: str) -> CheckpointError:
+  have = steps(workdir)
+  kept = f"The checkpoint of step {have[-1]} is intact" if have else "There is no checkpoint yet"
+  return CheckpointError(
+    f"No space left on the device of {workdir / FOLDER}: {why}. {kept}. Free space (or lower "
+    "keep_checkpoints) and run the same command again: it resumes."
+  )
+
+
+def _size(number: int) -> str:
+  return f"{number / 2**20:,.1f} MiB"
+
+
+def _none(workdir: Path) -> CheckpointError:
+  return CheckpointError(
+    f"No checkpoint in {workdir / FOLDER}. Train first: audiopalm train CONFIG --workdir {workdir}"
+  )
+
+
+def _path(workdir: Path, step: int) -> Path:
+  return (workdir / FOLDER / str(step)).absolute()
+
+
+def _rest(state: states.TrainState) -> dict[str, Any]:
+  return {
+    field.name: getattr(state, field.name)
+    for field in dataclasses.fields(state)
+    if field.name != "params"
+  }
+
+
+def _newest(workdir: Path, read: Callable[[int], Any], report: Callable[[str], None]) -> Any:
+  """Returns read(step) of the newest checkpoint that can be read; None where there is none at all."""
+  for part in sorted((workdir / FOLDER).glob(f"*{UNFINISHED}*")):
+    report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
+  faults = []
+  for step in reversed(steps(workdir)):
+    try:
+      return read(step)
+    except (AudiopalmError, MemoryError, jax.errors.JaxRuntimeError):
+      raise
+    except Exception as error:  # damaged files show up as any kind of error of their readers
+      why = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+      faults.append(f"{_path(workdir, step)}: {why}")
+      report(f"Checkpoint {faults[-1]}. It is damaged or half written: skipped.")
+  if faults:
+    raise CheckpointError(
+      f"None of the {len(faults)} checkpoints in {workdir / FOLDER} can be read:\n  "
+      + "\n  ".join(faults)
+      + "\nNothing was deleted. Restore one from a copy, or start anew in another --workdir."
+    )
+  return None
+
+
+def _checked_meta(workdir: Path, step: int, manifest: Mapping[str, Any]) -> Meta:
+  meta = read_meta(workdir, step)
+  # Through JSON, as the saved one went: tuples are lists there.
+  expected = json.loads(json.dumps(manifest))
+  token_space.check(expected, meta.manifest, f"The checkpoint {_path(workdir, step)}")
+  return meta
+
+
+def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
+  """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
+  path = _path(workdir, step) / item
+  with ocp.StandardCheckpointer() as checkpointer:
+    saved = checkpointer.metadata(path).item_metadata.tree
+    _compare(saved, target, f"{_path(workdir, step)} ({item})")
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
+    )
+    return checkpointer.restore(path, abstract)
+
+
+def _compare(saved: Any, target: Any, what: str) -> None:
+  found, wanted = _shapes(saved), _shapes(target)
+  lines = [
+    f"{name}: saved {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
+    for name in [*wanted, *(name for name in found if name not in wanted)]
+    if found.get(name) != wanted.get(name)
+  ]
+  if lines:
+    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    raise CheckpointError(
+      f"The checkpoint {what} has other arrays than this experiment:\n  "
+      + "\n  ".join(lines[:SHOWN] + more)
+      + "\nUse the model, objective and optimizer it was trained with, or another --workdir."
+    )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+  """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
+  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {tuple(leaf.shape)}"
+    for path, leaf in leaves
+  }
+
+
+def _set_aside(workdir: Path, restored: int, report: Callable[[str], None]) -> None:
+  for step in steps(workdir):
+    if step > restored and jax.process_index() == 0:
+      number, place = 0, workdir / DAMAGED / str(step)
+      while place.exists():
+        number += 1
+        place = workdir / DAMAGED / f"{step}.{number}"
+      place.parent.mkdir(exist_ok=True)
+      _path(workdir, step).rename(place)
+      report(f"Moved the damaged checkpoint of step {step} to {place}.")

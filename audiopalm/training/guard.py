@@ -1,0 +1,56 @@
+"""What stands between a run and its ruin: a signal to stop, steps that are not finite."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+from collections.abc import Iterator
+
+from audiopalm.errors import BadSteps
+
+MOST_BAD_STEPS = 20  # skipped steps in a row before a run gives up
+
+
+@dataclasses.dataclass
+class Stop:
+  """Whether the run was asked to stop, and by which signal ('' while it was not)."""
+
+  asked_by: str = ""
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+  """Turns the first SIGTERM or SIGINT into `Stop.asked_by`; a second one acts as it always does.
+
+  Python delivers signals to the main thread only: elsewhere nothing is caught.
+  """
+  stop = Stop()
+  if threading.current_thread() is not threading.main_thread():
+    yield stop
+    return
+  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+  def ask(number, frame):
+    stop.asked_by = signal.Signals(number).name
+    for each, handler in before.items():
+      signal.signal(each, handler)
+
+  for number in before:
+    signal.signal(number, ask)
+  try:
+    yield stop
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -> None:
+  """Raises BadSteps once `most` steps in a row were skipped."""
+  if skipped_in_a_row >= most:
+    raise BadSteps(
+      f"The last {skipped_in_a_row} steps up to step {step} had a loss, gradients or an update that "
+      "are not finite; each was skipped, so the parameters are those of the last finite step. "
+      "Look at grad_norm in metrics.jsonl before that step; then lower optimizer.peak_lr, lengthen "
+      "optimizer.warmup_steps or tighten optimizer.clip_norm, and start again: the run resumes from "
+      "its latest checkpoint."
+    )

@@ -1,0 +1,143 @@
+"""Settings to optax: the schedule, AdamW and Adafactor, and which parameters decay.
+
+The learning rate is a function of the run's step, not of a counter inside the optimizer: a skipped
+step does not shift it, and the host can print it without asking the device.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from audiopalm.errors import ConfigError
+from audiopalm.settings import Optimizer
+
+NAMES = ("adamw", "adafactor")
+DECAYS = ("constant", "cosine", "linear", "exponential")
+LAYERS = "layers"  # parameters under this name are stacks: their first axis counts layers
+NOT_DECAYED = ("scale", "bias")  # gains and offsets: how the names of their leaves end
+LARGEST_UPDATE_RMS = 1.0  # Adafactor's clipping threshold, arXiv:1804.04235, section 6
+SMALLEST_PARAMETER_RMS = 1e-3  # so that parameters near zero still move; section 8 there
+
+
+def check(settings: Optimizer) -> None:
+  """Raises ConfigError for settings no optimizer can be made of."""
+  _one_of("name", settings.name, NAMES)
+  _one_of("decay", settings.decay, DECAYS)
+  for field, least, below in (
+    ("peak_lr", 0, None), ("end_lr", 0, None), ("warmup_steps", 0, None), ("b1", 0, 1),
+    ("b2", 0, 1), ("eps", 0, None), ("weight_decay", 0, None),
+  ):  # fmt: skip
+    value = getattr(settings, field)
+    if not np.isfinite(value) or value < least or (below is not None and value >= below):
+      limit = f"at least {least}" + ("" if below is None else f" and below {below}")
+      raise ConfigError(f"optimizer.{field} must be {limit}, not {value!r}.")
+  if settings.clip_norm is not None and not settings.clip_norm > 0:
+    raise ConfigError(
+      f"optimizer.clip_norm must be above 0, or None for no clipping, not {settings.clip_norm!r}."
+    )
+  if settings.decay == "exponential" and not (settings.end_lr > 0 and settings.peak_lr > 0):
+    raise ConfigError(
+      "optimizer.decay='exponential' never reaches 0: it needs optimizer.peak_lr and "
+      f"optimizer.end_lr above 0, not {settings.peak_lr!r} and {settings.end_lr!r}. "
+      "Set end_lr, or choose decay='cosine' or 'linear'."
+    )
+
+
+def learning_rate(settings: Optimizer, steps: int, step: Any, xp: Any = np) -> Any:
+  """Returns the learning rate of step 0, 1, ... `steps` - 1, by numpy or (`xp=jnp`) on the device.
+
+  Rises in a line over `warmup_steps` so that step `warmup_steps` - 1 is the first at `peak_lr`, then
+  decays so that the last step is at `end_lr`.
+  """
+  step = xp.asarray(step, xp.float32)
+  rise = xp.minimum((step + 1) / max(settings.warmup_steps, 1), 1)
+  first = max(settings.warmup_steps - 1, 0)
+  progress = xp.clip((step - first) / max(steps - 1 - first, 1), 0, 1)
+  peak, end = settings.peak_lr, settings.end_lr
+  if settings.decay == "constant":
+    return peak * rise
+  if settings.decay == "linear":
+    return rise * (peak * (1 - progress) + end * progress)
+  if settings.decay == "cosine":
+    return rise * (end + (peak - end) * 0.5 * (1 + xp.cos(xp.pi * progress)))
+  return rise * peak * (end / peak) ** progress
+
+
+def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
+  """Returns the whole chain: clip, optimizer, weight decay, schedule. `update` takes `step=`."""
+  check(settings)
+  clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
+  if settings.name == "adamw":
+    core = [optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps)]
+  else:
+    core = [
+      optax.scale_by_factored_rms(epsilon=settings.eps),
+      _stateless(_clip_rms),
+      _stateless(_times_parameter_rms),
+    ]
+    if settings.b1:
+      core.append(optax.ema(settings.b1, debias=False))
+  decay = (
+    [optax.add_decayed_weights(settings.weight_decay, mask=decayed)]
+    if settings.weight_decay
+    else []
+  )
+  return optax.chain(*clip, *core, *decay, _scheduled(settings, steps))
+
+
+def decayed(params: Any) -> Any:
+  """Returns for every parameter whether weight decay applies: not to norms, biases and vectors."""
+
+  def applies(path, leaf):
+    names = _names(path)
+    rank = leaf.ndim - (LAYERS in names)
+    return rank >= 2 and not names[-1].endswith(NOT_DECAYED)
+
+  return jax.tree_util.tree_map_with_path(applies, params)
+
+
+def _one_of(field: str, value: Any, known: tuple[str, ...]) -> None:
+  if value not in known:
+    raise ConfigError(f"optimizer.{field} must be one of {', '.join(known)}, not {value!r}.")
+
+
+def _names(path: tuple) -> list[str]:
+  return jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+
+
+def _scheduled(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
+  def update(updates, state, params=None, *, step, **_):
+    lr = learning_rate(settings, steps, step, jnp)
+    return jax.tree.map(lambda update: -lr * update, updates), state
+
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def _stateless(change: Any) -> optax.GradientTransformation:
+  """Returns a transformation that changes each update by itself: change(update, parameter, axes).
+
+  `axes` are those of one tensor: all, but for the layer axis of a stack.
+  """
+
+  def update(updates, state, params):
+    def one(path, update, param):
+      return change(update, param, tuple(range(int(LAYERS in _names(path)), update.ndim)))
+
+    return jax.tree_util.tree_map_with_path(one, updates, params), state
+
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _rms(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  return jnp.sqrt(jnp.mean(jnp.square(x), axis=axes, keepdims=True))
+
+
+def _clip_rms(update: jax.Array, param: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  return update / jnp.maximum(1.0, _rms(update, axes) / LARGEST_UPDATE_RMS)
+
+
+def _times_parameter_rms(update: jax.Array, param: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  return update * jnp.maximum(_rms(param, axes), SMALLEST_PARAMETER_RMS)

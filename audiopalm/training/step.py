@@ -1,0 +1,147 @@
+"""One training step: gradients, their reduction, the update, and the gate that keeps it finite.
+
+    batch -> micro-batches -> objective.losses -> sums over all cells -> / total weight -> optax -> state
+
+The objective gives sums and weights; only this file divides. So one big batch, its micro-batches and
+its parts on many devices have the same gradient: that of the mean over all weighted cells.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from audiopalm.batch import Batch
+from audiopalm.errors import ConfigError
+from audiopalm.settings import Machine
+from audiopalm.training import state as states
+
+
+def build(model: Any, objective: Any, chain: Any, machine: Machine) -> Callable:
+  """Returns train_step(state, batch, key) -> (state, metrics), compiled, the old state given up.
+
+  `chain` is of `optimizers.build`. `key` is the run's own; a step folds its number into it. Metrics
+  are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the objective
+  gives them, `grad_norm` before clipping, `update_norm`, `skipped` and `skipped_in_a_row`.
+  """
+
+  def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
+    key = jax.random.fold_in(key, state.step)
+    losses, grads, variables = _gradients(model, objective, machine, state, batch, key)
+    means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
+
+    params, optimizer, moved = state.params, {}, {}
+    for player, names in objective.players.items():
+      weight = _nonzero(losses[player].weight)
+      grads[player] = jax.tree.map(lambda grad, weight=weight: grad / weight, grads[player])
+      moved[player], optimizer[player] = chain.update(
+        grads[player],
+        state.optimizer[player],
+        states.owned(state.params, names),
+        step=state.step,
+      )
+      params = states.updated(params, names, moved[player])
+
+    grad_norm, update_norm = optax.tree.norm(grads), optax.tree.norm(moved)
+    finite = jnp.isfinite(jnp.stack([grad_norm, update_norm, *means.values()])).all()
+    # The update's norm counts too: a finite gradient can overflow in the optimizer.
+    params, optimizer, variables = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old),
+      (params, optimizer, variables),
+      (state.params, state.optimizer, state.variables),
+    )
+    bad = 1 - finite.astype(jnp.int32)
+    state = states.TrainState(
+      params,
+      optimizer,
+      variables,
+      step=state.step + 1,
+      skipped=state.skipped + bad,
+      skipped_in_a_row=(state.skipped_in_a_row + bad) * bad,
+    )
+    metrics = {
+      "losses": means,
+      "sums": {name: pair for loss in losses.values() for name, pair in loss.metrics.items()},
+      "grad_norm": grad_norm,
+      "update_norm": update_norm,
+      "skipped": state.skipped,
+      "skipped_in_a_row": state.skipped_in_a_row,
+    }
+    return state, metrics
+
+  return jax.jit(train_step, donate_argnums=0)
+
+
+def build_held_out(model: Any, objective: Any, machine: Machine) -> Callable:
+  """Returns held_out_step(params, variables, batch) -> {player: Loss}: sums, without dropout."""
+
+  def held_out_step(params, variables, batch):
+    return objective.losses(model, params, variables, batch, None, machine)[0]
+
+  return jax.jit(held_out_step)
+
+
+def check_rows(batch_rows: int, machine: Machine, ways: int) -> None:
+  """Raises ConfigError unless every micro-batch gives each of `ways` devices equally many rows."""
+  if batch_rows % (machine.accumulation * ways):
+    raise ConfigError(
+      f"batch_rows={batch_rows} cannot be divided into accumulation={machine.accumulation} "
+      f"micro-batches over data x fsdp = {ways} devices (machine {machine.name!r}). Choose "
+      f"batch_rows divisible by {machine.accumulation * ways}."
+    )
+
+
+def _gradients(model, objective, machine: Machine, state, batch: Batch, key):
+  """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
+
+  def one(variables, batch, key):
+    def sums(params):
+      losses, after = objective.losses(model, params, variables, batch, key, machine)
+      return {player: loss.sum for player, loss in losses.items()}, (losses, after)
+
+    total, pull, (losses, after) = jax.vjp(sums, state.params, has_aux=True)
+    grads = {}
+    for player, names in objective.players.items():
+      ones = {name: jnp.float32(name == player) for name in total}
+      grads[player] = states.owned(pull(ones)[0], names)
+    return losses, grads, after
+
+  if machine.accumulation == 1:
+    return one(state.variables, batch, key)
+
+  def body(carry, micro):
+    variables, sums = carry
+    losses, grads, variables = one(variables, micro[0], jax.random.fold_in(key, micro[1]))
+    return (variables, jax.tree.map(jnp.add, sums, grads)), losses
+
+  zeros = {
+    player: jax.tree.map(jnp.zeros_like, states.owned(state.params, names))
+    for player, names in objective.players.items()
+  }
+  micros = _micro_batches(batch, machine.accumulation), jnp.arange(machine.accumulation)
+  (variables, grads), losses = jax.lax.scan(body, (state.variables, zeros), micros)
+  return jax.tree.map(lambda sums: sums.sum(axis=0), losses), grads, variables
+
+
+def _micro_batches(batch: Batch, count: int) -> Batch:
+  """Returns the batch with a leading axis of micro-batches, each with rows of every device.
+
+  Row b falls into micro-batch b modulo `count`: neighbours part, so that no row changes device.
+  """
+
+  def split(array):
+    parts = array.reshape(array.shape[0] // count, count, *array.shape[1:])
+    return jnp.moveaxis(parts, 1, 0)
+
+  return jax.tree.map(split, batch)
+
+
+def _nonzero(weight: jax.Array) -> jax.Array:
+  return jnp.where(weight == 0, 1, weight)
+
+
+def rates(sums: Mapping[str, Any]) -> dict[str, float]:
+  """Returns {name: sum / weight} of host sums, without names that nothing was weighed for."""
+  return {name: float(total / weight) for name, (total, weight) in sums.items() if weight}

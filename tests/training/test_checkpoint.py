@@ -1,0 +1,201 @@
+import errno
+import shutil
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiopalm.errors import CheckpointError, ManifestError
+from audiopalm.settings import Optimizer
+from audiopalm.training import checkpoint, optimizers, state
+
+MANIFEST = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "aa"}]}
+
+
+def made(width=3, fill=1.0, names=("kernel", "scale")):
+  params = {"layers": {name: jnp.full((2, width), fill) for name in names}}
+  chain = optimizers.build(Optimizer(), 10)
+  return state.create(params, {}, {"model": ()}, chain)
+
+
+def meta(step):
+  return checkpoint.Meta(step, '{"name": "x"}', MANIFEST, {"step": step}, {"jax": jax.__version__})
+
+
+def saved(workdir, *step_numbers, keep=5, **options):
+  with checkpoint.Writer(workdir, keep) as writer:
+    for step in step_numbers:
+      writer.save(made(fill=float(step), **options), meta(step))
+  return workdir
+
+
+def break_one(path):
+  """Cuts the largest array file of a checkpoint in half, as a power cut would."""
+  largest = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+  largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def test_a_saved_state_comes_back_equal(tmp_path):
+  saved(tmp_path, 3)
+  restored, found = checkpoint.restore_state(tmp_path, made(), MANIFEST)
+  expected = made(fill=3.0)
+  assert jax.tree.structure(restored) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, restored, expected)
+  assert (found.step, found.experiment, found.position) == (3, '{"name": "x"}', {"step": 3})
+
+
+def test_only_the_newest_are_kept(tmp_path):
+  assert checkpoint.steps(saved(tmp_path, 1, 2, 3, 4, keep=2)) == [3, 4]
+
+
+def test_parameters_alone_come_back_on_another_placement(tmp_path):
+  saved(tmp_path, 3)
+  mesh = jax.make_mesh((2,), ("fsdp",), devices=jax.devices()[:2])
+  there = jax.NamedSharding(mesh, jax.P("fsdp"))
+  shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there), made().params
+  )
+  params, found = checkpoint.restore_params(tmp_path, shapes, MANIFEST)
+  assert found.step == 3
+  assert params["layers"]["kernel"].sharding == there
+  np.testing.assert_array_equal(params["layers"]["kernel"], np.full((2, 3), 3.0))
+
+
+def test_a_run_that_has_not_saved_starts_anew_but_has_nothing_to_evaluate(tmp_path):
+  assert checkpoint.restore_state(tmp_path, made(), MANIFEST) is None
+  with pytest.raises(CheckpointError, match="No checkpoint in .*Train first: audiopalm train"):
+    checkpoint.restore_params(tmp_path, made().params, MANIFEST)
+  with pytest.raises(CheckpointError, match="No checkpoint in"):
+    checkpoint.latest(tmp_path)
+
+
+def test_half_written_newest_is_named_and_the_one_before_is_used(tmp_path):
+  saved(tmp_path, 1, 2)
+  break_one(tmp_path / "checkpoints" / "2")
+  lines = []
+  restored, found = checkpoint.restore_state(tmp_path, made(), MANIFEST, lines.append)
+  assert found.step == 1
+  np.testing.assert_array_equal(restored.params["layers"]["kernel"], np.full((2, 3), 1.0))
+  assert "checkpoints/2" in lines[0] and "half written: skipped" in lines[0]
+  assert (tmp_path / "damaged_checkpoints" / "2").is_dir()  # moved, not deleted
+  saved(tmp_path, 2)
+  assert checkpoint.restore_state(tmp_path, made(), MANIFEST)[1].step == 2
+
+
+def test_a_file_missing_from_the_newest_is_half_written_too(tmp_path):
+  saved(tmp_path, 1, 2)
+  shutil.rmtree(tmp_path / "checkpoints" / "2" / "meta")
+  lines = []
+  assert checkpoint.latest(tmp_path, lines.append).step == 1
+  assert len(lines) == 1 and "checkpoints/2" in lines[0]
+  assert checkpoint.steps(tmp_path) == [1, 2]  # reading moves nothing
+
+
+def test_a_save_that_was_cut_short_is_named_and_replaced(tmp_path):
+  saved(tmp_path, 1, 2)
+  folder = tmp_path / "checkpoints"
+  (folder / "2").rename(folder / "2.orbax-checkpoint-tmp")
+  lines = []
+  assert checkpoint.restore_state(tmp_path, made(), MANIFEST, lines.append)[1].step == 1
+  assert "2.orbax-checkpoint-tmp is half written" in lines[0]
+  saved(tmp_path, 2)
+  assert checkpoint.restore_state(tmp_path, made(), MANIFEST, lines.append)[1].step == 2
+
+
+def test_when_none_can_be_read_nothing_is_deleted(tmp_path):
+  saved(tmp_path, 1, 2)
+  for step in (1, 2):
+    break_one(tmp_path / "checkpoints" / str(step))
+  before = sorted(tmp_path.rglob("*"))
+  with pytest.raises(CheckpointError) as error:
+    checkpoint.restore_state(tmp_path, made(), MANIFEST, lambda line: None)
+  assert "None of the 2 checkpoints" in str(error.value)
+  assert "Nothing was deleted" in str(error.value)
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_other_shapes_are_listed_by_path(tmp_path):
+  saved(tmp_path, 1)
+  with pytest.raises(CheckpointError) as error:
+    checkpoint.restore_state(tmp_path, made(width=4, names=("kernel", "bias")), MANIFEST)
+  text = str(error.value)
+  assert "layers/kernel: saved float32 (2, 3), expected float32 (2, 4)" in text
+  assert "layers/bias: saved nothing, expected float32 (2, 4)" in text
+  assert "layers/scale: saved float32 (2, 3), expected nothing" in text
+  assert "another --workdir" in text
+
+
+def test_another_optimizer_is_another_shape(tmp_path):
+  saved(tmp_path, 1)
+  other = state.create(
+    made().params, {}, {"model": ()}, optimizers.build(Optimizer(name="adafactor", b1=0), 10)
+  )
+  with pytest.raises(CheckpointError, match=r"optimizer/model/\d/mu/layers/kernel: saved float32"):
+    checkpoint.restore_state(tmp_path, other, MANIFEST)
+
+
+def test_another_manifest_prints_the_difference(tmp_path):
+  saved(tmp_path, 1)
+  other = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "bb"}]}
+  with pytest.raises(ManifestError) as error:
+    checkpoint.restore_params(tmp_path, made().params, other)
+  assert "checkpoints/1 was made with another manifest" in str(error.value)
+  assert '"bb" became "aa"' in str(error.value)
+
+
+def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypatch):
+  saved(tmp_path, 1)
+  usage = shutil.disk_usage(tmp_path)._replace(free=10)
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+  with pytest.raises(CheckpointError) as error, checkpoint.Writer(tmp_path, 5) as writer:
+    writer.save(made(), meta(2))
+  assert error.value.exit_code == 2
+  assert "No space left on the device" in str(error.value)
+  assert "The checkpoint of step 1 is intact" in str(error.value)
+  assert checkpoint.steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize(
+  "fault",
+  [
+    OSError(errno.ENOSPC, "No space left on device"),
+    ValueError("RESOURCE_EXHAUSTED: Failed to write 8 bytes: No space left on device"),
+  ],
+)
+def test_a_device_that_fills_while_saving_leaves_the_earlier_checkpoint(
+  tmp_path, monkeypatch, fault
+):
+  saved(tmp_path, 1)
+  with pytest.raises(CheckpointError) as error, checkpoint.Writer(tmp_path, 1) as writer:
+
+    def fail():
+      raise fault
+
+    monkeypatch.setattr(writer._manager, "wait_until_finished", fail)
+    writer.save(made(), meta(2))
+  assert "No space left on the device" in str(error.value) and "resumes" in str(error.value)
+  assert checkpoint.restore_state(tmp_path, made(), MANIFEST)[1].step == 1
+
+
+def test_a_really_full_device_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+  place = tmp_path / "small"
+  place.mkdir()
+  mount = subprocess.run(
+    ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True
+  )
+  if mount.returncode:
+    pytest.skip("this machine lets us mount no small device")
+  try:
+    saved(place, 1)
+    usage = shutil.disk_usage(place)._replace(free=2**40)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    params = {"layers": {"noise": jax.random.normal(jax.random.key(0), (1024, 1024))}}
+    huge = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
+    with pytest.raises(CheckpointError, match="The checkpoint of step 1 is intact"):
+      with checkpoint.Writer(place, 1) as writer:
+        writer.save(huge, meta(2))
+    assert checkpoint.restore_state(place, made(), MANIFEST, print)[1].step == 1
+  finally:
+    subprocess.run(["umount", str(place)], check=True)
