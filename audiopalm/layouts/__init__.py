@@ -1,0 +1,48 @@
+"""Layouts: how a record's streams lie on the grid, as data composed of small parts.
+
+    layout = Concat(Tag("[MT]"), Given(Flat("source.text")), Flat("target.text"), Stop())
+    grid = realize(layout, {"source.text": ..., "target.text": ...}, "[MT]", space)
+    recover(layout, grid.tokens_LK, space).streams["target.text"]
+
+This is the one package whose names are imported by name: configs are written with them.
+"""
+
+from audiopalm.layouts.columns import Columns, Delay, Repeat
+from audiopalm.layouts.placing import conditioning, prompt, realize, rows
+from audiopalm.layouts.recovery import Recovered, recover
+from audiopalm.layouts.rules import (
+  Chain,
+  given_streams,
+  predicted_streams,
+  stream_names,
+  tag_of,
+  tag_templates,
+  tags,
+)
+from audiopalm.layouts.sequence import CoarseFirst, Concat, Flat, Given, Sep, Stop, Tag
+
+__all__ = [
+  "Chain",
+  "CoarseFirst",
+  "Columns",
+  "Concat",
+  "Delay",
+  "Flat",
+  "Given",
+  "Recovered",
+  "Repeat",
+  "Sep",
+  "Stop",
+  "Tag",
+  "conditioning",
+  "given_streams",
+  "predicted_streams",
+  "prompt",
+  "realize",
+  "recover",
+  "rows",
+  "stream_names",
+  "tag_of",
+  "tag_templates",
+  "tags",
+]

@@ -1,0 +1,126 @@
+"""Parts that use several columns of the grid: delayed codebooks, parts side by side, repeated rows."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+from audiopalm.errors import LayoutError
+from audiopalm.layouts import cells
+from audiopalm.types import StreamSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Delay(cells.Part):
+  """A stream's codebooks in one column each, column q moved down by delays[q] rows.
+
+  The smallest delay is 0. Source: MusicGen, arXiv:2306.05284, section 2.2.
+
+      Delay("target.codes", (0, 1)), three frames      row 0:  a0  .
+      a b = codebooks                                  row 1:  a1  b0
+                                                       row 2:  a2  b1
+                                                       row 3:  .   b2
+  """
+
+  stream: str
+  delays: tuple[int, ...]
+
+  def __post_init__(self):
+    cells.check_name(self, self.stream)
+    if not self.delays or any(not isinstance(rows, int) or rows < 0 for rows in self.delays):
+      raise LayoutError(
+        f"Delay({self.stream!r}) has delays {self.delays}. Give one whole number >= 0 per codebook."
+      )
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, streams)
+    if len(self.delays) != spec.codebooks:
+      raise LayoutError(
+        f"Delay({self.stream!r}) has {_count(len(self.delays), 'delay')} but tokenizer "
+        f'"{spec.name}" gives {_count(spec.codebooks, "codebook")}.\n'
+        f"Give one delay per codebook, or set {spec.name}.codebooks={len(self.delays)}."
+      )
+    return (
+      cells.Block(
+        tuple(
+          cells.Column(self.stream, spec, (level,), delay=rows)
+          for level, rows in enumerate(self.delays)
+        )
+      ),
+    )
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Columns(cells.Part):
+  """Parts side by side, one group of columns each; all of them hold the same number of rows.
+
+  Parts of other lengths are a LayoutError: a hole in the middle of a block would be read as its end. Align the
+  streams (`Repeat`, or tokenizers of one rate) instead. A Given part here runs beside the predicted ones; with
+  one of delay 0 the model is told the length, otherwise the first column of delay 0 decides it.
+
+      Columns(Given(Repeat(Flat("target.units"), 2)), Delay("target.codes", (0, 0)))
+
+          row 0:  u0  a0  b0
+          row 1:  u0  a1  b1
+          row 2:  u1  a2  b2
+          row 3:  u1  a3  b3
+  """
+
+  parts: tuple[cells.Part, ...]
+
+  def __init__(self, *parts: cells.Part):
+    object.__setattr__(self, "parts", parts)
+    if not parts:
+      raise LayoutError("Columns() holds no part. Name at least one.")
+
+  def __repr__(self) -> str:
+    return f"Columns({', '.join(map(repr, self.parts))})"
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    blocks = [one_block(self, part, streams) for part in self.parts]
+    if any(block.both_ways for block in blocks):
+      raise LayoutError(
+        f"{self} holds a Given part with both_ways=True: its rows would see the predicted cells "
+        "beside them before they are predicted. Leave both_ways out, or put the part before."
+      )
+    return (cells.Block(tuple(column for block in blocks for column in block.columns)),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat(cells.Part):
+  """Each row of a part n times: 25 Hz units under 50 Hz codes. Only the first of n is ever predicted.
+
+  Repeat(Flat("source.units"), 2):   u0 u0 u1 u1
+  """
+
+  part: cells.Part
+  n: int
+
+  def __post_init__(self):
+    if not isinstance(self.n, int) or self.n < 1:
+      raise LayoutError(f"Repeat has n={self.n!r}. Give a whole number >= 1.")
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    block = one_block(self, self.part, streams)
+    repeated = functools.partial(_repeated, n=self.n)
+    return (dataclasses.replace(block, columns=tuple(map(repeated, block.columns))),)
+
+
+def _repeated(column: cells.Column, n: int) -> cells.Column:
+  return dataclasses.replace(column, repeat=column.repeat * n, delay=column.delay * n)
+
+
+def one_block(
+  outer: cells.Part, part: cells.Part, streams: Mapping[str, StreamSpec]
+) -> cells.Block:
+  """Returns the block of a part that stands inside Columns or Repeat, where only single blocks fit."""
+  blocks = part.blocks(streams) if isinstance(part, cells.Part) else ()
+  if len(blocks) != 1 or blocks[0].tags:
+    raise LayoutError(
+      f"{type(outer).__name__} cannot hold {part!r}. It takes Flat, Delay, Columns, Repeat, or Given "
+      "around one of these."
+    )
+  return blocks[0]
+
+
+def _count(number: int, noun: str) -> str:
+  return f"{number} {noun}{'' if number == 1 else 's'}"

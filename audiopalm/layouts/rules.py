@@ -1,0 +1,99 @@
+"""Rules from task to layout, and the tags of a task."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from audiopalm.errors import ConfigError
+from audiopalm.layouts import cells, sequence
+from audiopalm.types import Task, language_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+  """AudioPaLM's rule: tag, inputs, outputs one after another, stop (arXiv:2306.12925, sections 3.2 and 3.3).
+
+      [ASR AST French English]  units...  French text...  sep  English text...  stop
+
+  Several outputs make the chain; no input leaves a continuation of the tag. With the task's
+  `loss_on_inputs` the inputs are predicted too: the same tokens, other weights, so the layout of
+  `dataclasses.replace(task, loss_on_inputs=False)` prompts such a model.
+  """
+
+  both_ways: bool = False
+
+  def layout_of(self, task: Task) -> sequence.Concat:
+    """Returns the task's layout."""
+    if not task.tag:
+      raise ConfigError(
+        f'Task {task.name!r} has an empty tag. Give it one, such as "[{task.name.upper()}]": the '
+        "tag is what tells the model which task it does."
+      )
+    if not task.outputs:
+      raise ConfigError(f"Task {task.name!r} has no outputs. Name at least one (role, stream).")
+    inputs = [sequence.Flat(".".join(side)) for side in task.inputs]
+    if not task.loss_on_inputs:
+      inputs = [sequence.Given(part, self.both_ways) for part in inputs]
+    outputs = [sequence.Flat(".".join(side)) for side in task.outputs]
+    tag = sequence.Tag(task.tag, _enumerate(task, sequence.Tag(task.tag)))
+    return sequence.Concat(tag, *inputs, *outputs, sequence.Stop())
+
+
+def tags(layout: cells.Part, task: Task) -> tuple[str, ...]:
+  """Returns every tag the layout can write for the languages of the task's corpus."""
+  strings = [string for tag in layout.tag_parts() for string in _enumerate(task, tag)]
+  return tuple(dict.fromkeys(strings))
+
+
+def tag_of(task: Task, languages: Mapping[str, str]) -> str:
+  """Returns the task's tag for a record of these languages by role, as codes.
+
+  tag_of(ast, {"source": "en", "target": "fr"}) is "[AST English French]" for the template "[AST {source} {target}]".
+  """
+  roles = sequence.Tag(task.tag).roles
+  missing = [role for role in roles if role not in languages]
+  if missing:
+    raise ConfigError(
+      f"The tag {task.tag!r} of task {task.name!r} needs the language of {missing[0]!r}; given "
+      f"were: {', '.join(languages) or 'none'}."
+    )
+  wanted = {role: languages[role] for role in roles}
+  pairs = task.corpus.pairs(roles) if roles else ({},)
+  if wanted not in [dict(pair) for pair in pairs]:
+    known = "; ".join(", ".join(f"{role}={pair[role]}" for role in roles) for pair in pairs)
+    asked = ", ".join(f"{role}={code}" for role, code in wanted.items())
+    raise ConfigError(
+      f"Task {task.name!r} does not know the language {asked}. Its corpus {task.corpus.name!r} has: "
+      f"{known}. Choose one of these, or add the language to the corpus."
+    )
+  return _fill(task.tag, wanted)
+
+
+def _enumerate(task: Task, tag: sequence.Tag) -> tuple[str, ...]:
+  if not tag.roles:
+    return (tag.template,)
+  filled = [_fill(tag.template, pair) for pair in task.corpus.pairs(tag.roles)]
+  return tuple(dict.fromkeys(filled))
+
+
+def _fill(template: str, languages: Mapping[str, str]) -> str:
+  return template.format(**{role: language_name(code) for role, code in languages.items()})
+
+
+def tag_templates(layout: cells.Part) -> tuple[str, ...]:
+  """Returns the layout's tag templates, in order."""
+  return tuple(tag.template for tag in layout.tag_parts())
+
+
+def stream_names(layout: cells.Part) -> tuple[str, ...]:
+  """Returns every "role.stream" the layout places, in order."""
+  return tuple(dict.fromkeys(name for name, _ in cells.leaves(layout)))
+
+
+def given_streams(layout: cells.Part) -> tuple[str, ...]:
+  """Returns the streams inside Given parts, in order: what a prompt and its conditioning need."""
+  return tuple(dict.fromkeys(name for name, given in cells.leaves(layout) if given))
+
+
+def predicted_streams(layout: cells.Part) -> tuple[str, ...]:
+  """Returns the streams outside Given parts, in order."""
+  return tuple(dict.fromkeys(name for name, given in cells.leaves(layout) if not given))

@@ -1,0 +1,209 @@
+"""Parts that follow one another down the grid: streams, tags, what is given, where it ends."""
+
+import dataclasses
+import string as strings_of
+from collections.abc import Mapping
+from typing import ClassVar
+
+from audiopalm.errors import ConfigError, LayoutError
+from audiopalm.layouts import cells
+from audiopalm.tokens import space as token_space
+from audiopalm.types import StreamSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Flat(cells.Part):
+  """A stream's cells one after another in one column, the codebooks of a frame together.
+
+  Flat("source.codes"), a b = codebooks, two frames:   a0 b0 a1 b1
+  """
+
+  stream: str
+
+  def __post_init__(self):
+    cells.check_name(self, self.stream)
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, streams)
+    return (cells.Block((cells.Column(self.stream, spec, tuple(range(spec.codebooks))),)),)
+
+
+@dataclasses.dataclass(frozen=True)
+class CoarseFirst(cells.Part):
+  """All frames of the first group of codebooks, then all frames of the next, in one column.
+
+  `levels` are the groups in order; a bare number is a group of one. Codebooks that no group names are left out, so
+  the stages of AudioLM (arXiv:2209.03143, section III-C) are CoarseFirst(codes, ((0, 1, 2, 3),)) and
+  CoarseFirst(codes, ((4, 5, 6, 7),)).
+
+      CoarseFirst("source.codes", ((0, 1), 2)), two frames:   a0 b0 a1 b1 c0 c1
+  """
+
+  stream: str
+  levels: tuple[int | tuple[int, ...], ...]
+
+  def __post_init__(self):
+    cells.check_name(self, self.stream)
+    flat = [level for group in self.groups for level in group]
+    whole = all(isinstance(level, int) and level >= 0 for level in flat)
+    if not self.groups or not all(self.groups) or not whole or len(set(flat)) < len(flat):
+      raise LayoutError(
+        f"CoarseFirst({self.stream!r}) has levels {self.levels}. Give groups of codebook numbers, "
+        "each number once, such as ((0, 1, 2, 3), (4, 5, 6, 7))."
+      )
+
+  @property
+  def groups(self) -> tuple[tuple[int, ...], ...]:
+    return tuple(group if isinstance(group, tuple) else (group,) for group in self.levels)
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, streams)
+    highest = max(level for group in self.groups for level in group)
+    if highest >= spec.codebooks:
+      raise LayoutError(
+        f'CoarseFirst({self.stream!r}) names level {highest} but tokenizer "{spec.name}" gives '
+        f"{spec.codebooks} codebooks, 0 to {spec.codebooks - 1}. Leave it out, or set "
+        f"{spec.name}.codebooks={highest + 1}."
+      )
+    return tuple(cells.Block((cells.Column(self.stream, spec, group),)) for group in self.groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tag(cells.Part):
+  """The task and its languages as plain text: [AST English French]. Always given.
+
+  `template` names roles in braces, "[AST {source} {target}]"; `strings` are the tags it can become, each encoded
+  once when the token space is built. A template without roles is its own only string.
+  """
+
+  template: str
+  strings: tuple[str, ...] = ()
+
+  @property
+  def roles(self) -> tuple[str, ...]:
+    """The roles the template names, in order."""
+    try:
+      fields = [field for _, field, _, _ in strings_of.Formatter().parse(self.template)]
+    except ValueError as error:
+      raise ConfigError(f"The tag {self.template!r} cannot be read: {error}.") from error
+    roles = [field for field in fields if field is not None]
+    if not all(role.isidentifier() for role in roles):
+      raise ConfigError(
+        f"The tag {self.template!r} names a role that is no name. Write it as {{source}}."
+      )
+    return tuple(dict.fromkeys(roles))
+
+  @property
+  def declared(self) -> tuple[str, ...]:
+    """Every string the tag can become."""
+    if self.roles and not self.strings:
+      raise LayoutError(
+        f"Tag({self.template!r}) names {', '.join(self.roles)} but not the strings it can become. "
+        "Give them as strings=(...), or let Chain().layout_of(task) enumerate them."
+      )
+    return self.strings or (self.template,)
+
+  def tag_parts(self) -> tuple["Tag", ...]:
+    return (self,)
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    text = token_space.text_stream(streams)
+    if text is None:
+      raise LayoutError(
+        f"Tag({self.template!r}) needs a text tokenizer; the streams are {', '.join(streams)}. Add one."
+      )
+    return (cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.declared),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Given(cells.Part):
+  """A part that is seen but not predicted. With `both_ways` its rows also attend to each other forward."""
+
+  part: cells.Part
+  both_ways: bool = False
+
+  makes_given: ClassVar[bool] = True
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    blocks = self.part.blocks(streams) if isinstance(self.part, cells.Part) else ()
+    if not blocks or isinstance(self.part, Given | Tag | Concat):
+      raise LayoutError(
+        f"Given cannot hold {self.part!r}. It takes Flat, CoarseFirst, Delay, Columns or Repeat."
+      )
+    return tuple(
+      dataclasses.replace(
+        block,
+        columns=tuple(dataclasses.replace(column, given=True) for column in block.columns),
+        both_ways=int(self.both_ways),
+      )
+      for block in blocks
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sep(cells.Part):
+  """The id `sep` of column 0 between two neighbours. `Concat` puts it there; writing it by hand is an error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stop(cells.Part):
+  """The end of the predicted part, always last: each column's own `stop` at the column's first free row."""
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Concat(cells.Part):
+  """Parts one after another.
+
+  A `Sep` goes between neighbours that share a range of ids (a Tag counts as text), and between predicted parts of
+  which one has several columns; it is given up to the last Given part, predicted after it.
+
+      Concat(Tag("[MT]"), Given(Flat("source.text")), Flat("target.text"), Stop())
+
+          [ M T ]  sep  s0 s1 s2  sep  t0 t1  stop        weights are 1 on t0 t1 stop, else 0
+  """
+
+  parts: tuple[cells.Part, ...]
+
+  def __init__(self, *parts: cells.Part):
+    object.__setattr__(self, "parts", parts)
+
+  def __repr__(self) -> str:
+    return f"Concat({', '.join(map(repr, self.parts))})"
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    blocks: list[cells.Block] = []
+    both_ways = 0
+    for number, part in enumerate(self.parts):
+      if isinstance(part, Stop) and blocks and number == len(self.parts) - 1:
+        blocks[-1] = dataclasses.replace(blocks[-1], end="stop", end_given=False)
+        continue
+      placed = self._placed(part, streams)
+      if any(block.both_ways for block in placed):
+        both_ways += 1
+        placed = [dataclasses.replace(block, both_ways=both_ways) for block in placed]
+      if blocks:
+        blocks[-1] = _separated(blocks[-1], placed[0])
+      blocks.extend(placed)
+    return tuple(blocks)
+
+  def _placed(self, part: cells.Part, streams: Mapping[str, StreamSpec]) -> list[cells.Block]:
+    if isinstance(part, Stop):
+      raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
+    if isinstance(part, Sep):
+      raise LayoutError(
+        f"{self} has Sep() written by hand. Leave it out: Concat puts it where needed."
+      )
+    if not isinstance(part, cells.Part) or isinstance(part, Concat):
+      raise LayoutError(
+        f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
+      )
+    return list(part.blocks(streams))
+
+
+def _separated(block: cells.Block, following: cells.Block) -> cells.Block:
+  """Returns the block with a `sep` at its end if the following one could be taken for more of it."""
+  given = block.given or following.given
+  several = max(len(block.columns), len(following.columns)) > 1
+  if block.cells() & following.cells() or (several and not given):
+    return dataclasses.replace(block, end="sep", end_given=given)
+  return block

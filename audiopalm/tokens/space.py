@@ -1,0 +1,329 @@
+"""The token space: which ids each column of the grid knows, and the manifest that tells runs apart.
+
+    column 0   [ text model's rows | sep stop | other streams, codebook by codebook ]
+    column k   [ stop              | the streams and codebooks layouts put there    ]
+
+The text comes first and verbatim, so that a text model is imported by copying a prefix. Ids are local
+to their column. The manifest names everything an id depends on; its hash goes into every row index,
+checkpoint and export, because ids that moved are the worst silent bug of this field.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from audiopalm.errors import LayoutError, ManifestError
+from audiopalm.types import StreamSpec
+
+FORMAT = 1
+TEXT, SPEECH, SPECIAL, PADDING = 0, 1, 2, -1
+
+
+class Layout(Protocol):
+  """What a token space asks of a layout (see `audiopalm.layouts`)."""
+
+  def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
+    """Returns every (column, stream, codebook level) the layout writes."""
+
+  def tag_strings(self) -> tuple[str, ...]:
+    """Returns every tag the layout can write."""
+
+  def describe(self) -> dict[str, Any]:
+    """Returns the layout as JSON."""
+
+
+class Range(NamedTuple):
+  """`size` ids from `start` on: those of one codebook of a stream in one column."""
+
+  column: int
+  stream: str
+  level: int
+  start: int
+  size: int
+
+
+class Special(NamedTuple):
+  """One id of a column that belongs to no stream: 'stop' in every column, 'sep' in column 0."""
+
+  column: int
+  name: str
+  id: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSpace:
+  """Every id of every column. Build it with `build`, read it back with `from_manifest`.
+
+  `tags` maps each tag string to its text ids, `layouts` each task to the description of its layout.
+  Nothing in it may be changed in place: its hash is computed once.
+  """
+
+  columns: int
+  ranges: tuple[Range, ...]
+  specials: tuple[Special, ...]
+  tags: Mapping[str, tuple[int, ...]]
+  streams: Mapping[str, StreamSpec]
+  layouts: Mapping[str, Any]
+  pad_to: int = 128
+
+  def __hash__(self) -> int:
+    return self._hash
+
+  @functools.cached_property
+  def _hash(self) -> int:
+    return int(manifest_hash(self), 16)
+
+  @functools.cached_property
+  def _ranges(self) -> dict[tuple[int, str, int], tuple[int, int]]:
+    return {(r.column, r.stream, r.level): (r.start, r.size) for r in self.ranges}
+
+  @functools.cached_property
+  def _specials(self) -> dict[tuple[str, int], int]:
+    return {(s.name, s.column): s.id for s in self.specials}
+
+  @functools.cached_property
+  def sizes(self) -> tuple[int, ...]:
+    """Ids per column."""
+    ends = [0] * self.columns
+    for r in self.ranges:
+      ends[r.column] = max(ends[r.column], r.start + r.size)
+    for s in self.specials:
+      ends[s.column] = max(ends[s.column], s.id + 1)
+    return tuple(ends)
+
+  @functools.cached_property
+  def padded(self) -> tuple[int, ...]:
+    """Table rows per column: `sizes` rounded up to a multiple of `pad_to`, so that they can be sharded."""
+    return tuple(-(-size // self.pad_to) * self.pad_to for size in self.sizes)
+
+  @functools.cached_property
+  def modality_KV(self) -> tuple[np.ndarray, ...]:
+    """What each table row is, int8 per column: TEXT, SPEECH, SPECIAL, or PADDING."""
+    modality_KV = tuple(np.full(size, PADDING, np.int8) for size in self.padded)
+    for r in self.ranges:
+      kind = TEXT if self.streams[r.stream].modality == "text" else SPEECH
+      modality_KV[r.column][r.start : r.start + r.size] = kind
+    for s in self.specials:
+      modality_KV[s.column][s.id] = SPECIAL
+    return modality_KV
+
+  def range_of(self, column: int, stream: str, level: int = 0) -> tuple[int, int]:
+    """Returns (start, size) of a stream's codebook in a column."""
+    if (column, stream, level) not in self._ranges:
+      known = ", ".join(f"{r.stream} level {r.level}" for r in self.ranges if r.column == column)
+      raise LayoutError(
+        f"Column {column} of the token space has no range for stream {stream!r} level {level}; "
+        f"it has: {known or 'none'}. The space was built for other layouts: prepare again with "
+        "this one among the tasks."
+      )
+    return self._ranges[column, stream, level]
+
+  def special(self, name: str, column: int = 0) -> int:
+    """Returns the id of a special in a column."""
+    if (name, column) not in self._specials:
+      known = ", ".join(f"{s.name} (column {s.column})" for s in self.specials)
+      raise LayoutError(f"Column {column} has no special {name!r}. Known: {known}.")
+    return self._specials[name, column]
+
+  def id_of(self, column: int, stream: str, level: int, local: Any) -> Any:
+    """Returns the ids in `column` of ids local to a codebook, a number or an array of any shape."""
+    start, size = self.range_of(column, stream, level)
+    local = np.asarray(local)
+    if local.size and (local.min() < 0 or local.max() >= size):
+      raise LayoutError(
+        f"Stream {stream!r} level {level} holds ids 0 to {size - 1}, but "
+        f"{local.min()} to {local.max()} came. Was it made by another tokenizer?"
+      )
+    return (local + start).astype(np.int32)[()]
+
+  def tag_ids(self, string: str) -> tuple[int, ...]:
+    """Returns the text ids of a tag."""
+    if string not in self.tags:
+      raise LayoutError(
+        f"The tag {string!r} is not in the token space. Known tags: "
+        f"{', '.join(map(repr, self.tags)) or 'none'}."
+      )
+    return self.tags[string]
+
+
+def build(
+  streams: Sequence[StreamSpec],
+  layouts: Mapping[str, Layout],
+  encode_text: Callable[[str], Sequence[int]],
+  pad_to: int = 128,
+) -> TokenSpace:
+  """Returns the token space in which these layouts can write these streams.
+
+  The first text stream lies at the start of column 0 even where no layout writes it; `encode_text` is its
+  tokenizer and is called once per tag string.
+  """
+  names = [spec.name for spec in streams]
+  if len(set(names)) < len(names):
+    raise LayoutError(f"Two tokenizers give a stream of one name: {', '.join(names)}. Rename one.")
+  specs = {spec.name: spec for spec in streams}
+  wanted = set().union(*(layout.cells(specs) for layout in layouts.values()))
+  columns = 1 + max((column for column, _, _ in wanted), default=0)
+  text = text_stream(specs)
+  ranges, specials = [], []
+  for column in range(columns):
+    start = 0
+    if column == 0 and text is not None:
+      wanted.discard((0, text.name, 0))
+      ranges.append(Range(0, text.name, 0, 0, text.sizes[0]))
+      start = text.sizes[0]
+    for name in ("sep", "stop") if column == 0 else ("stop",):
+      specials.append(Special(column, name, start))
+      start += 1
+    for spec in streams:
+      for level, size in enumerate(spec.sizes):
+        if (column, spec.name, level) in wanted:
+          ranges.append(Range(column, spec.name, level, start, size))
+          start += size
+  strings = dict.fromkeys(tag for layout in layouts.values() for tag in layout.tag_strings())
+  return TokenSpace(
+    columns=columns,
+    ranges=tuple(ranges),
+    specials=tuple(specials),
+    tags=_encode_tags(strings, text, encode_text),
+    streams=specs,
+    layouts={task: layout.describe() for task, layout in layouts.items()},
+    pad_to=pad_to,
+  )
+
+
+def text_stream(streams: Mapping[str, StreamSpec]) -> StreamSpec | None:
+  """Returns the stream tags are written in, the first text stream; None where there is none."""
+  return next((spec for spec in streams.values() if spec.modality == "text"), None)
+
+
+def _encode_tags(
+  strings: Iterable[str],
+  text: StreamSpec | None,
+  encode_text: Callable[[str], Sequence[int]],
+) -> dict[str, tuple[int, ...]]:
+  """Returns {tag: text ids}; two tags must not look the same on the grid."""
+  tags, seen = {}, {}
+  for string in strings:
+    if text is None:
+      raise LayoutError(
+        f"The tag {string!r} needs a text tokenizer, but the run has none. Add one."
+      )
+    ids = tuple(int(id_) for id_ in encode_text(string))
+    if not ids or min(ids) < 0 or max(ids) >= text.sizes[0]:
+      raise LayoutError(
+        f"Tokenizer {text.name!r} of {text.sizes[0]} ids encodes the tag {string!r} as {list(ids)}. "
+        "Expected at least one id, all of them in its range."
+      )
+    if ids in seen:
+      raise LayoutError(
+        f"Tokenizer {text.name!r} encodes the tags {seen[ids]!r} and {string!r} alike, so a grid "
+        "could not tell them apart. Reword one of them."
+      )
+    seen[ids] = string
+    tags[string] = ids
+  return tags
+
+
+def manifest(space: TokenSpace) -> dict[str, Any]:
+  """Returns everything an id depends on, as JSON. Inverse: `from_manifest`."""
+  return {
+    "format": FORMAT,
+    "columns": space.columns,
+    "pad_to": space.pad_to,
+    "streams": [
+      {**dataclasses.asdict(spec), "sizes": list(spec.sizes)} for spec in space.streams.values()
+    ],
+    "ranges": [r._asdict() for r in space.ranges],
+    "specials": [s._asdict() for s in space.specials],
+    "tags": {tag: list(ids) for tag, ids in space.tags.items()},
+    "layouts": dict(space.layouts),
+  }
+
+
+def manifest_hash(space: TokenSpace) -> str:
+  """Returns 16 hex digits that differ as soon as one id could mean something else."""
+  text = json.dumps(manifest(space), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
+  """Returns the token space a manifest describes."""
+  if found.get("format") != FORMAT:
+    raise ManifestError(
+      f"The manifest has format {found.get('format')!r}, this version of audiopalm reads format "
+      f"{FORMAT}. Use the version it was written with, or prepare again in a new workdir."
+    )
+  try:
+    streams = [StreamSpec(**{**spec, "sizes": tuple(spec["sizes"])}) for spec in found["streams"]]
+    return TokenSpace(
+      columns=found["columns"],
+      ranges=tuple(Range(**r) for r in found["ranges"]),
+      specials=tuple(Special(**s) for s in found["specials"]),
+      tags={tag: tuple(ids) for tag, ids in found["tags"].items()},
+      streams={spec.name: spec for spec in streams},
+      layouts=dict(found["layouts"]),
+      pad_to=found["pad_to"],
+    )
+  except (KeyError, TypeError) as error:
+    raise ManifestError(
+      f"The manifest is damaged ({error}): expected the fields that `audiopalm prepare` writes. "
+      "Prepare again in a new workdir."
+    ) from error
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+  """Returns one line per value in which manifest `b` differs from `a`, '' if none does.
+
+  streams / units / fingerprint: "3f2a" became "90bc"
+  tags / [ASR French]: only in the second: [5, 9]
+  """
+  left, right = _flat(a), _flat(b)
+  lines = []
+  for key in [*left, *(key for key in right if key not in left)]:
+    path = " / ".join(key)
+    if key not in right:
+      lines.append(f"{path}: only in the first: {json.dumps(left[key])}")
+    elif key not in left:
+      lines.append(f"{path}: only in the second: {json.dumps(right[key])}")
+    elif left[key] != right[key]:
+      lines.append(f"{path}: {json.dumps(left[key])} became {json.dumps(right[key])}")
+  return "\n".join(lines)
+
+
+def check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+  """Raises ManifestError with the difference unless `what` was made with the expected manifest."""
+  lines = difference(expected, found)
+  if lines:
+    indented = "\n".join(f"  {line}" for line in lines.splitlines())
+    raise ManifestError(
+      f"{what} was made with another manifest (first: expected here, second: found there):\n"
+      f"{indented}\nIts ids mean something else. Use the tokenizers, tasks and layout it was made "
+      "with, or a new workdir."
+    )
+
+
+def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+  """Returns {path: leaf}; lists of objects are addressed by what names an object, not by number."""
+  if isinstance(value, Mapping):
+    children = value.items()
+  elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+    children = [(_address(item, number), item) for number, item in enumerate(value)]
+  else:
+    return {path: list(value) if isinstance(value, tuple) else value}
+  return {
+    key: leaf for name, child in children for key, leaf in _flat(child, (*path, str(name))).items()
+  }
+
+
+def _address(item: Any, number: int) -> str:
+  if not isinstance(item, Mapping) or "part" in item:
+    return f"part {number}"
+  if "column" in item:
+    stream = f"{item['stream']} level {item['level']}" if "stream" in item else item["name"]
+    return f"column {item['column']} {stream}"
+  return item.get("name", str(number))
