@@ -1,7 +1,7 @@
 """Geometry: a layout resolved into blocks of cells, one after another down the grid.
 
-A block is R rows of cells in some columns, each column moved down by its own delay. Where the block has an
-end, every column closes with its own id at its first free row: `stop`, or `sep` in column 0.
+A block is R rows of cells in some columns, each column moved down by its own delay. Where the block
+has an end, every column closes with its own id at its first free row: `stop`, or `sep` in column 0.
 
     Columns of delays (0, 1), R = 3, ended by Stop      row 0:  a0  .
     S = the column's own stop                           row 1:  a1  b0
@@ -9,8 +9,8 @@ end, every column closes with its own id at its first free row: `stop`, or `sep`
                                                         row 3:  S   b2
                                                         row 4:  .   S
 
-The column of delay 0 leads: its first cell that is no id of the block says how long the block is. That is
-how `recovery` finds lengths on a bare grid and how `incremental` knows when to stop.
+The column of delay 0 leads: its first cell that is no id of the block says how long the block is.
+That is how `recovery` finds lengths on a bare grid and how `incremental` knows when to stop.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ TAG = ""  # the name under which a tag's ids are placed, in place of "role.strea
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """Cells of one stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times."""
+  """One stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times."""
 
   name: str  # "role.stream", or TAG
   spec: StreamSpec
@@ -48,8 +48,9 @@ class Column:
 class Block:
   """Columns that begin in the same row and hold the same number of rows; see the module's picture.
 
-  `end` is 'sep', 'stop' or '' (the next block's first id ends it). `end_given`: the end is not predicted.
-  `both_ways` > 0 numbers the rows that see each other. `tags` are the strings a tag block may hold.
+  `end` is 'sep', 'stop' or '' (the next block's first id ends it). `end_given`: the end is not
+  predicted. `both_ways` > 0 numbers the rows that see each other. `tags` are the strings a tag
+  block may hold.
   """
 
   columns: tuple[Column, ...]
@@ -58,7 +59,7 @@ class Block:
   both_ways: int = 0
   tags: tuple[str, ...] = ()
 
-  @property
+  @functools.cached_property
   def given(self) -> bool:
     return all(column.given for column in self.columns)
 
@@ -77,7 +78,7 @@ class Block:
     ahead = [k for k, column in enumerate(self.columns) if column.delay == 0]
     return next((k for k in ahead if self.columns[k].given), ahead[0])
 
-  @property
+  @functools.cached_property
   def extra_rows(self) -> int:
     """Rows beyond R: the longest delay and the end."""
     return max(self.delays) + bool(self.end)
@@ -91,12 +92,12 @@ class Block:
     }
 
   def end_name(self, column: int) -> str:
-    """Returns the special that ends a column: every column has its own stop, column 0 alone has sep."""
+    """Returns what ends a column: every column has its own stop, column 0 alone has sep."""
     return self.end if column == 0 else "stop"
 
 
 class Part:
-  """Base of the frozen dataclasses a layout is made of. A subclass says which `blocks` it stands for."""
+  """Base of the frozen dataclasses a layout is made of; each says which `blocks` it stands for."""
 
   makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
 
@@ -192,8 +193,8 @@ def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> tuple[Block, ...
   for block in blocks:
     if min(block.delays):
       raise LayoutError(
-        f"Delays {block.delays} leave the first rows empty. Subtract {min(block.delays)} from each: "
-        "the smallest must be 0."
+        f"Delays {block.delays} leave the first rows empty. Subtract {min(block.delays)} from "
+        "each: the smallest must be 0."
       )
     for column in block.columns:
       for level in column.levels:
@@ -224,6 +225,6 @@ def delay(codes_TQ: np.ndarray, delays: Sequence[int], hole: int = HOLE) -> np.n
 
 
 def undelay(codes_LQ: np.ndarray, delays: Sequence[int]) -> np.ndarray:
-  """Returns codes_TQ with column q moved up by delays[q] rows, T = L - max(delays). Inverse: `delay`."""
+  """Returns codes_TQ with column q moved up by delays[q] rows, T = L - max(delays)."""
   frames = len(codes_LQ) - max(delays)
   return np.stack([codes_LQ[rows : rows + frames, q] for q, rows in enumerate(delays)], axis=1)

@@ -1,4 +1,4 @@
-"""Parts that use several columns of the grid: delayed codebooks, parts side by side, repeated rows."""
+"""Parts that use several columns: delayed codebooks, parts side by side, repeated rows."""
 
 import dataclasses
 import functools
@@ -53,9 +53,10 @@ class Delay(cells.Part):
 class Columns(cells.Part):
   """Parts side by side, one group of columns each; all of them hold the same number of rows.
 
-  Parts of other lengths are a LayoutError: a hole in the middle of a block would be read as its end. Align the
-  streams (`Repeat`, or tokenizers of one rate) instead. A Given part here runs beside the predicted ones; with
-  one of delay 0 the model is told the length, otherwise the first column of delay 0 decides it.
+  Parts of other lengths are a LayoutError: a hole in the middle of a block would be read as its
+  end. Align the streams (`Repeat`, or tokenizers of one rate) instead. A Given part here runs
+  beside the predicted ones; with one of delay 0 the model is told the length, otherwise the first
+  column of delay 0 decides it.
 
       Columns(Given(Repeat(Flat("target.units"), 2)), Delay("target.codes", (0, 0)))
 
@@ -87,7 +88,7 @@ class Columns(cells.Part):
 
 @dataclasses.dataclass(frozen=True)
 class Repeat(cells.Part):
-  """Each row of a part n times: 25 Hz units under 50 Hz codes. Only the first of n is ever predicted.
+  """Each row of a part n times: 25 Hz units under 50 Hz codes. Only the first of n is predicted.
 
   Repeat(Flat("source.units"), 2):   u0 u0 u1 u1
   """
@@ -112,12 +113,12 @@ def _repeated(column: cells.Column, n: int) -> cells.Column:
 def one_block(
   outer: cells.Part, part: cells.Part, streams: Mapping[str, StreamSpec]
 ) -> cells.Block:
-  """Returns the block of a part that stands inside Columns or Repeat, where only single blocks fit."""
+  """Returns the block of a part inside Columns or Repeat, where only single blocks fit."""
   blocks = part.blocks(streams) if isinstance(part, cells.Part) else ()
   if len(blocks) != 1 or blocks[0].tags:
     raise LayoutError(
-      f"{type(outer).__name__} cannot hold {part!r}. It takes Flat, Delay, Columns, Repeat, or Given "
-      "around one of these."
+      f"{type(outer).__name__} cannot hold {part!r}. It takes Flat, Delay, Columns, Repeat, or "
+      "Given around one of these."
     )
   return blocks[0]
 

@@ -15,7 +15,7 @@ from audiopalm.types import HOLE, Grid
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlacedColumn:
-  """A column with its ids: local id i of levels[q] is i + starts[q] on the grid, 0 <= i < sizes[q]."""
+  """A column with its ids: local id i < sizes[q] of levels[q] is i + starts[q] on the grid."""
 
   column: cells.Column
   levels: np.ndarray
@@ -79,9 +79,10 @@ def realize(
 ) -> Grid:
   """Returns the grid of one example. Inverse: `recover`.
 
-  `streams` maps "role.stream" to ids local to their codebook, [T] or [T, Q]; names the layout does not use are
-  ignored. `tag` is one of the layout's tag strings ('' where it has no Tag). Columns the layout leaves free are
-  holes. `key` seeds layouts that draw at random; none of these parts does.
+  `streams` maps "role.stream" to ids local to their codebook, [T] or [T, Q]; names the layout does
+  not use are ignored. `tag` is one of the layout's tag strings ('' where it has no Tag). Columns
+  the layout leaves free are holes. `key` seeds layouts that draw at random; none of these parts
+  does.
   """
   placement = place(layout, space)
   return _write(placement, placement.blocks, streams, tag, space)
@@ -94,7 +95,7 @@ def prompt(
   space: TokenSpace,
   key: Sequence[int] | None = None,
 ) -> Grid:
-  """Returns the rows before the first predicted part: the beginning of `realize`, from given streams alone."""
+  """Returns the rows of `realize` before the first predicted part, from given streams alone."""
   placement = place(layout, space)
   return _write(placement, placement.blocks[: placement.given_blocks], streams, tag, space)
 
@@ -104,8 +105,8 @@ def conditioning(
 ) -> np.ndarray:
   """Returns tokens_LK of the first predicted block with only its given columns filled.
 
-  Row 0 is the first row after `prompt`. This is what a plan's GIVEN cells are read from; no rows where the
-  predicted part has no given column.
+  Row 0 is the first row after `prompt`. This is what a plan's GIVEN cells are read from; no rows
+  where the predicted part has no given column.
   """
   placement = place(layout, space)
   placed = placement.blocks[placement.given_blocks]
@@ -125,7 +126,7 @@ def conditioning(
 
 
 def rows(layout: cells.Part, lengths: Mapping[str, Any], tag: str, space: TokenSpace) -> Any:
-  """Returns len(realize(...)) from the streams' lengths alone; arrays of lengths give an array of rows."""
+  """Returns len(realize(...)) from the streams' lengths; arrays of lengths give an array."""
   placement = place(layout, space)
   total = 0
   for placed in placement.blocks:

@@ -1,4 +1,4 @@
-"""From a grid back to streams: `recover` sees the cells and the layout, no record and no lengths."""
+"""From a grid back to streams: `recover` sees cells and layout, no record and no lengths."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from audiopalm.types import HOLE
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recovered:
-  """What a grid says: its tag, its streams as `realize` takes them, and whether it ends with its stop.
+  """What a grid says: its tag, its streams as `realize` takes them, whether it ends with its stop.
 
   Codebook levels that the layout leaves out are HOLE.
   """
@@ -37,9 +37,10 @@ class _Reading:
 def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Recovered:
   """Returns tag and streams from the grid alone. Inverse of `realize`.
 
-  A grid that breaks off gives a prefix of each stream, the same length wherever the layout couples lengths, and
-  `complete=False`; it is a LayoutError where some stream would be empty. Any other grid the layout cannot
-  have made is a LayoutError. A complete result realizes to exactly this grid.
+  A grid that breaks off gives a prefix of each stream, the same length wherever the layout couples
+  lengths, and `complete=False`; it is a LayoutError where some stream would be empty. Any other
+  grid the layout cannot have made is a LayoutError. A complete result realizes to exactly this
+  grid.
   """
   placement = placing.place(layout, space)
   tokens_LK = _as_grid(tokens_LK, space)
@@ -126,7 +127,7 @@ def _read(placed: placing.PlacedBlock, tokens_LK: np.ndarray, top: int) -> _Read
 def _check_column(
   placed: placing.PlacedBlock, k: int, cells_L: np.ndarray, top: int, run: int
 ) -> None:
-  """Raises LayoutError unless the column reads: holes, `run` cells of its stream, its end, holes."""
+  """Raises LayoutError unless the column is holes, `run` cells of its stream, its end, holes."""
   entry = placed.columns[k]
   first = entry.column.delay
   if (cells_L[:first] != HOLE).any():
@@ -155,7 +156,7 @@ def _check_column(
 
 
 def _valid(entry: placing.PlacedColumn, cells_L: np.ndarray) -> np.ndarray:
-  """Returns which cells, counted from the column's first, are ids of the codebook that is due there."""
+  """Returns which cells, counted from the column's first, are ids of the codebook due there."""
   if len(entry.starts) == 1:
     starts, sizes = entry.starts[0], entry.sizes[0]
   else:

@@ -10,7 +10,7 @@ from audiopalm.types import Task, language_name
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-  """AudioPaLM's rule: tag, inputs, outputs one after another, stop (arXiv:2306.12925, sections 3.2 and 3.3).
+  """AudioPaLM's rule: tag, inputs, outputs, stop (arXiv:2306.12925, sections 3.2 and 3.3).
 
       [ASR AST French English]  units...  French text...  sep  English text...  stop
 
@@ -47,7 +47,8 @@ def tags(layout: cells.Part, task: Task) -> tuple[str, ...]:
 def tag_of(task: Task, languages: Mapping[str, str]) -> str:
   """Returns the task's tag for a record of these languages by role, as codes.
 
-  tag_of(ast, {"source": "en", "target": "fr"}) is "[AST English French]" for the template "[AST {source} {target}]".
+  tag_of(ast, {"source": "en", "target": "fr"}) is "[AST English French]" for the template "[AST
+  {source} {target}]".
   """
   roles = sequence.Tag(task.tag).roles
   missing = [role for role in roles if role not in languages]
@@ -62,8 +63,8 @@ def tag_of(task: Task, languages: Mapping[str, str]) -> str:
     known = "; ".join(", ".join(f"{role}={pair[role]}" for role in roles) for pair in pairs)
     asked = ", ".join(f"{role}={code}" for role, code in wanted.items())
     raise ConfigError(
-      f"Task {task.name!r} does not know the language {asked}. Its corpus {task.corpus.name!r} has: "
-      f"{known}. Choose one of these, or add the language to the corpus."
+      f"Task {task.name!r} does not know the language {asked}. Its corpus {task.corpus.name!r} "
+      f"has: {known}. Choose one of these, or add the language to the corpus."
     )
   return _fill(task.tag, wanted)
 

@@ -32,9 +32,9 @@ class Flat(cells.Part):
 class CoarseFirst(cells.Part):
   """All frames of the first group of codebooks, then all frames of the next, in one column.
 
-  `levels` are the groups in order; a bare number is a group of one. Codebooks that no group names are left out, so
-  the stages of AudioLM (arXiv:2209.03143, section III-C) are CoarseFirst(codes, ((0, 1, 2, 3),)) and
-  CoarseFirst(codes, ((4, 5, 6, 7),)).
+  `levels` are the groups in order; a bare number is a group of one. Codebooks that no group names
+  are left out, so the stages of AudioLM (arXiv:2209.03143, section III-C) are CoarseFirst(codes,
+  ((0, 1, 2, 3),)) and CoarseFirst(codes, ((4, 5, 6, 7),)).
 
       CoarseFirst("source.codes", ((0, 1), 2)), two frames:   a0 b0 a1 b1 c0 c1
   """
@@ -72,8 +72,8 @@ class CoarseFirst(cells.Part):
 class Tag(cells.Part):
   """The task and its languages as plain text: [AST English French]. Always given.
 
-  `template` names roles in braces, "[AST {source} {target}]"; `strings` are the tags it can become, each encoded
-  once when the token space is built. A template without roles is its own only string.
+  `template` names roles in braces, "[AST {source} {target}]"; `strings` are the tags it can become,
+  each encoded once when the token space is built. A template without roles is its own only string.
   """
 
   template: str
@@ -110,14 +110,15 @@ class Tag(cells.Part):
     text = token_space.text_stream(streams)
     if text is None:
       raise LayoutError(
-        f"Tag({self.template!r}) needs a text tokenizer; the streams are {', '.join(streams)}. Add one."
+        f"Tag({self.template!r}) needs a text tokenizer, but the streams are "
+        f"{', '.join(streams)}. Add one."
       )
     return (cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.declared),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Given(cells.Part):
-  """A part that is seen but not predicted. With `both_ways` its rows also attend to each other forward."""
+  """A part that is seen but not predicted; with `both_ways` its rows see each other forward too."""
 
   part: cells.Part
   both_ways: bool = False
@@ -142,20 +143,21 @@ class Given(cells.Part):
 
 @dataclasses.dataclass(frozen=True)
 class Sep(cells.Part):
-  """The id `sep` of column 0 between two neighbours. `Concat` puts it there; writing it by hand is an error."""
+  """The id `sep` of column 0 between neighbours, put there by `Concat`, never written by hand."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stop(cells.Part):
-  """The end of the predicted part, always last: each column's own `stop` at the column's first free row."""
+  """The end, always last: each column's own `stop` at the column's first free row."""
 
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Concat(cells.Part):
   """Parts one after another.
 
-  A `Sep` goes between neighbours that share a range of ids (a Tag counts as text), and between predicted parts of
-  which one has several columns; it is given up to the last Given part, predicted after it.
+  A `Sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
+  predicted parts of which one has several columns; it is given up to the last Given part, predicted
+  after it.
 
       Concat(Tag("[MT]"), Given(Flat("source.text")), Flat("target.text"), Stop())
 
@@ -201,7 +203,7 @@ class Concat(cells.Part):
 
 
 def _separated(block: cells.Block, following: cells.Block) -> cells.Block:
-  """Returns the block with a `sep` at its end if the following one could be taken for more of it."""
+  """Returns the block, with a `sep` at its end if the next one could be taken for more of it."""
   given = block.given or following.given
   several = max(len(block.columns), len(following.columns)) > 1
   if block.cells() & following.cells() or (several and not given):

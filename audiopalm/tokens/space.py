@@ -3,9 +3,9 @@
     column 0   [ text model's rows | sep stop | other streams, codebook by codebook ]
     column k   [ stop              | the streams and codebooks layouts put there    ]
 
-The text comes first and verbatim, so that a text model is imported by copying a prefix. Ids are local
-to their column. The manifest names everything an id depends on; its hash goes into every row index,
-checkpoint and export, because ids that moved are the worst silent bug of this field.
+The text comes first and verbatim, so that a text model is imported by copying a prefix. Ids are
+local to their column. The manifest names everything an id depends on; its hash goes into every row
+index, checkpoint and export, because ids that moved are the worst silent bug of this field.
 """
 
 import dataclasses
@@ -98,7 +98,7 @@ class TokenSpace:
 
   @functools.cached_property
   def padded(self) -> tuple[int, ...]:
-    """Table rows per column: `sizes` rounded up to a multiple of `pad_to`, so that they can be sharded."""
+    """Table rows per column: `sizes` rounded up to multiples of `pad_to`, which can be sharded."""
     return tuple(-(-size // self.pad_to) * self.pad_to for size in self.sizes)
 
   @functools.cached_property
@@ -159,8 +159,8 @@ def build(
 ) -> TokenSpace:
   """Returns the token space in which these layouts can write these streams.
 
-  The first text stream lies at the start of column 0 even where no layout writes it; `encode_text` is its
-  tokenizer and is called once per tag string.
+  The first text stream lies at the start of column 0 even where no layout writes it; `encode_text`
+  is its tokenizer and is called once per tag string.
   """
   names = [spec.name for spec in streams]
   if len(set(names)) < len(names):
@@ -216,8 +216,8 @@ def _encode_tags(
     ids = tuple(int(id_) for id_ in encode_text(string))
     if not ids or min(ids) < 0 or max(ids) >= text.sizes[0]:
       raise LayoutError(
-        f"Tokenizer {text.name!r} of {text.sizes[0]} ids encodes the tag {string!r} as {list(ids)}. "
-        "Expected at least one id, all of them in its range."
+        f"Tokenizer {text.name!r} of {text.sizes[0]} ids encodes the tag {string!r} as "
+        f"{list(ids)}. Expected at least one id, all of them in its range."
       )
     if ids in seen:
       raise LayoutError(

@@ -1,0 +1,207 @@
+"""The states behind a plan: what each column of a row may hold, and where each row leads.
+
+Rows of a block count from its first. The rows before every column has begun are states of their
+own; after that, a row and the one a period later are the same state.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from audiopalm.errors import LayoutError
+from audiopalm.layouts import cells
+from audiopalm.tokens.space import TokenSpace
+
+
+class Mode(enum.IntEnum):
+  PREDICT = 0
+  HOLE = 1
+  COPY = 2
+  GIVEN = 3
+  TIED = 4
+
+
+class Count(enum.IntEnum):
+  KEEP = 0
+  FIRST = 1  # length = left = 1
+  GROW = 2  # length += 1, left = length
+  DROP = 3  # left -= 1; at 0 the next state is the empty one and left = length again
+
+
+class Key(NamedTuple):
+  """Names a state: phase of a block, row in it modulo its period, rows since the lead ended."""
+
+  phase: str  # 'open', 'last' (the lead must end), 'ended', or 'end' of the plan
+  block: int = 0
+  row: int = 0
+  since: int = 0
+
+
+class Move(NamedTuple):
+  to: Key
+  count: Count = Count.KEEP
+  empty: Key = Key("end")
+
+
+class State(NamedTuple):
+  modes: tuple[Mode, ...]
+  classes: tuple[set[int], ...]
+  lead: int
+  moves: Mapping[int, Move]
+
+
+def check_given_columns(layout: cells.Part, predicted: list[cells.Block]) -> None:
+  for number, block in enumerate(predicted):
+    given = [column for column in block.columns if column.given]
+    if given and (number or not block.columns[block.lead].given):
+      raise LayoutError(
+        f"{layout} cannot be decoded row by row: the given stream {given[0].name!r} must stand in "
+        "the first predicted part, with a delay of 0, so that its end is known in the row where "
+        "the predicted columns end. Change the order or the delays."
+      )
+
+
+class Counting:
+  """Which blocks count the frames of a stream, and which must have as many as were counted."""
+
+  def __init__(self, blocks: list[cells.Block], given_blocks: int):
+    self.grows: set[int] = set()
+    self.drops: set[int] = set()
+    self.counted = ""
+    names = [{column.name for column in block.columns} for block in blocks]
+    free = [n for n in range(given_blocks, len(blocks)) if not _lead(blocks[n]).given]
+    held = ""  # the stream whose frames the registers hold
+    for n in range(given_blocks, len(blocks)):
+      bound = names[n] & set().union(*names[:n])
+      binding = names[n] & set().union(*(names[later] for later in free if later > n))
+      if n in free and bound:
+        wanted = held if held in bound else min(bound)
+        if not held and wanted in set().union(*names[:given_blocks]):
+          self.counted = held = wanted
+        if wanted != held:
+          raise LayoutError(
+            f"The part of {wanted!r} that comes second cannot be decoded row by row: another "
+            "stream was counted since the first. Put the two parts next to each other."
+          )
+        self.drops.add(n)
+      elif binding:
+        held = min(binding)
+        self.grows.add(n)
+      else:
+        continue
+      if blocks[n].period != _frame_rows(blocks[n], held):
+        raise LayoutError(
+          f"The frames of {held!r} cannot be counted row by row: the streams beside it have longer "
+          "frames. Give the streams of these Columns frames of one length."
+        )
+
+
+def _lead(block: cells.Block) -> cells.Column:
+  return block.columns[block.lead]
+
+
+def _frame_rows(block: cells.Block, name: str) -> int:
+  return next(column.frame_rows for column in block.columns if column.name == name)
+
+
+class Builder:
+  """Makes the state of a key."""
+
+  def __init__(self, blocks: list[cells.Block], counting: Counting, space: TokenSpace):
+    self.blocks = blocks
+    self.counting = counting
+    self.columns = space.columns
+    keys = [
+      [(r.stream, r.level) for r in space.ranges if r.column == k]
+      + [s.name for s in space.specials if s.column == k]
+      for k in range(space.columns)
+    ]
+    self.classes = [{key: number for number, key in enumerate(names)} for names in keys]
+
+  def state(self, key: Key) -> State:
+    if key.phase == "end":
+      return self._state([], -1, {0: Move(key)})
+    block = self.blocks[key.block]
+    row = key.row + key.since
+    drawn = [self._cell(block, k, row, key) for k in range(len(block.columns))]
+    if key.phase == "ended":
+      return self._state(drawn, -1, {0: Move(self._after(key))})
+    ends = row > 0 and row % block.period == 0
+    if key.phase == "last":
+      for k, column in enumerate(block.columns):
+        if column.delay == 0 and not column.given:
+          drawn[k] = (Mode.PREDICT, {self._end_class(block, k)})
+      return self._state(drawn, -1, {0: Move(self._after(key))})
+    if not ends or key.block in self.counting.drops:
+      return self._state(drawn, -1, {0: self._on(key)})
+    lead = block.lead
+    moves = {self._body_class(block, lead, row): self._on(key)}
+    if not block.end:
+      following = key._replace(block=key.block + 1, row=0)
+      first = self._body_class(self.blocks[following.block], 0, 0)
+      drawn[lead] = (Mode.PREDICT, drawn[lead][1] | {first})
+      moves[first] = self._on(following)
+      return self._state(drawn, lead, moves)
+    for k, column in enumerate(block.columns):
+      if column.delay == 0 and not column.given:
+        mode = Mode.PREDICT if k == lead else Mode.TIED
+        drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
+    moves[self._end_class(block, lead)] = Move(self._after(key))
+    return self._state(drawn, lead, moves)
+
+  def _state(self, drawn: list[tuple[Mode, set[int]]], lead: int, moves: dict[int, Move]) -> State:
+    drawn = drawn + [(Mode.HOLE, set())] * (self.columns - len(drawn))
+    modes, classes = zip(*drawn, strict=True)
+    return State(modes, classes, lead, moves)
+
+  def _cell(self, block: cells.Block, k: int, row: int, key: Key) -> tuple[Mode, set[int]]:
+    """Returns mode and classes of a column's cell, its end in the lead's last row left aside."""
+    column = block.columns[k]
+    cell = row - column.delay
+    if cell < 0 or (key.phase == "ended" and cell > key.row):
+      return Mode.HOLE, set()
+    if column.given:
+      return Mode.GIVEN, set()
+    if key.phase == "ended" and cell == key.row:
+      return Mode.PREDICT, {self._end_class(block, k)}
+    if cell % column.repeat:
+      return Mode.COPY, set()
+    return Mode.PREDICT, {self._body_class(block, k, cell)}
+
+  def _body_class(self, block: cells.Block, k: int, cell: int) -> int:
+    column = block.columns[k]
+    level = column.levels[cell // column.repeat % len(column.levels)]
+    return self.classes[k][column.spec.name, level]
+
+  def _end_class(self, block: cells.Block, k: int) -> int:
+    return self.classes[k][block.end_name(k)]
+
+  def _on(self, key: Key) -> Move:
+    """Returns the move to the next row of the block, the lead going on."""
+    block = self.blocks[key.block]
+    row = key.row + 1
+    to = key._replace(row=self._modulo(key.block, row))
+    if row % block.period or key.block not in self.counting.grows | self.counting.drops:
+      return Move(to)
+    if key.block in self.counting.grows:
+      return Move(to, Count.FIRST if row == block.period else Count.GROW)
+    if block.end:
+      return Move(to, Count.DROP, to._replace(phase="last"))
+    return Move(to, Count.DROP, Key("open", key.block + 1))
+
+  def _modulo(self, number: int, row: int) -> int:
+    block = self.blocks[number]
+    whole = max(1, *block.delays, block.period if number in self.counting.grows else 1)
+    return row if row < whole else whole + (row - whole) % block.period
+
+  def _after(self, key: Key) -> Key:
+    """Returns what follows a row in which the lead ends or has ended."""
+    block = self.blocks[key.block]
+    longest = max(block.delays)
+    if key.since < longest:
+      # Lead rows beyond the longest delay all look alike: take the fewest that are whole periods.
+      fewest = block.period * max(1, -(-longest // block.period))
+      return Key("ended", key.block, min(key.row, fewest), key.since + 1)
+    if key.block + 1 == len(self.blocks):
+      return Key("end")
+    return Key("open", key.block + 1)

@@ -1,0 +1,193 @@
+"""The plan: a layout as a finite automaton over rows, so that decoding is one loop over arrays.
+
+The plan begins after the prompt, in the first row of the first predicted part. In state s, each
+column of a row is one of
+
+    PREDICT   a sampled id, of the classes allowed HOLE      a hole COPY      the cell above GIVEN
+    the cell of the conditioning grid (`layouts.conditioning`), rows counted from the start TIED
+    a sampled id, drawn after the lead column's: its own end exactly if the lead ends here
+
+and the class of the lead column's id chooses the next state. A class is the ids of one codebook of
+a stream in a column, or one special.
+
+    Concat(Tag(...), Given(...), Delay("target.codes", (0, 1)), Stop()), a b = codebooks, S = stop
+
+    state   column 0         column 1    next
+    0       PREDICT a        HOLE        1
+    1       PREDICT a or S   PREDICT b   1 after a, 2 after S       (column 0 leads)
+    2       HOLE             PREDICT S   end
+
+So no predicted part is empty, none ends inside a frame, and a column of delay d ends d rows after
+the lead. Where two parts in sequence hold levels of one stream, the second must have as many frames
+as the first: they are counted in two registers per example, see `Plan.count_SC`.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from audiopalm.errors import LayoutError
+from audiopalm.layouts import automaton, cells, placing, recovery
+from audiopalm.tokens.space import TokenSpace
+from audiopalm.types import HOLE, Grid
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+  """A layout's automaton as arrays. S states, K columns, C classes, V ids of the longest column.
+
+  A step in state s: draw the lead column if it is predicted, then the others; let c be the class of
+  the lead's cell (0 where lead_S[s] is -1). Apply count_SC[s, c] to the registers; go to next_SC[s,
+  c], or to empty_SC[s, c] if the count dropped to 0. The register `length` starts at
+  `length_in(prompt)`, `left` with it.
+
+  A PREDICT column k may take the ids v with allowed_SKC[s, k, class_KV[k, v]]; a TIED one those of
+  them for which ends_KC[k, class] equals ends_KC[lead, c].
+  """
+
+  start: int  # state of the first row after the prompt
+  end: int  # absorbing: all holes, nothing more to decode
+  class_KV: np.ndarray  # int32, -1 for rows that only pad
+  ends_KC: np.ndarray  # bool: the class is a special, which ends a column
+  mode_SK: np.ndarray  # int8, see Mode
+  allowed_SKC: np.ndarray  # bool, all False unless PREDICT or TIED
+  lead_S: np.ndarray  # int32, -1 where the next state is certain
+  next_SC: np.ndarray  # int32
+  count_SC: np.ndarray  # int8, see Count; all KEEP in most plans
+  empty_SC: np.ndarray  # int32
+  counted: str  # the given stream whose frames `length` starts with, '' for none
+  layout: cells.Part
+  space: TokenSpace
+
+  @property
+  def counts(self) -> bool:
+    """Whether the registers are needed at all."""
+    return bool(self.count_SC.any())
+
+  def length_in(self, prompt: Grid) -> int:
+    """Returns what the registers start with: the frames of the counted stream in the prompt."""
+    if not self.counted:
+      return 0
+    placement = placing.place(self.layout, self.space)
+    given = placement.blocks[: placement.given_blocks]
+    for reading in recovery.read_blocks(given, prompt.tokens_LK.astype(np.int64)):
+      for column in reading.placed.block.columns:
+        if column.name == self.counted:
+          return reading.cell_rows // column.frame_rows
+    raise LayoutError(f"The prompt breaks off before {self.counted!r}. Give it whole.")
+
+
+@functools.lru_cache(maxsize=256)
+def compile(layout: cells.Part, space: TokenSpace) -> Plan:
+  """Returns the plan that decodes the layout's predicted parts row by row."""
+  placement = placing.place(layout, space)
+  blocks = [placed.block for placed in placement.blocks]
+  counting = automaton.Counting(blocks, placement.given_blocks)
+  builder = automaton.Builder(blocks, counting, space)
+  automaton.check_given_columns(layout, blocks[placement.given_blocks :])
+  first = automaton.Key("open", placement.given_blocks)
+  states = {first: builder.state(first)}
+  queue = collections.deque([first])
+  while queue:
+    for move in states[queue.popleft()].moves.values():
+      for key in (move.to, move.empty):
+        if key not in states:
+          states[key] = builder.state(key)
+          queue.append(key)
+  return _arrays(states, builder, counting, layout, space)
+
+
+def _arrays(
+  states: dict[automaton.Key, automaton.State],
+  builder: automaton.Builder,
+  counting: automaton.Counting,
+  layout: cells.Part,
+  space: TokenSpace,
+) -> Plan:
+  """Returns the states as arrays, numbered in the order they were found."""
+  states.setdefault(automaton.Key("end"), builder.state(automaton.Key("end")))
+  number = {key: s for s, key in enumerate(states)}
+  most_classes = max(map(len, builder.classes))
+  shape_SC = (len(states), most_classes)
+  class_KV = np.full((space.columns, max(space.padded)), -1, np.int32)
+  ends_KC = np.zeros((space.columns, most_classes), bool)
+  for r in space.ranges:
+    class_KV[r.column, r.start : r.start + r.size] = builder.classes[r.column][r.stream, r.level]
+  for special in space.specials:
+    class_KV[special.column, special.id] = builder.classes[special.column][special.name]
+    ends_KC[special.column, builder.classes[special.column][special.name]] = True
+  allowed_SKC = np.zeros((len(states), space.columns, most_classes), bool)
+  next_SC = np.full(shape_SC, number[automaton.Key("end")], np.int32)
+  count_SC = np.full(shape_SC, automaton.Count.KEEP, np.int8)
+  empty_SC = np.full(shape_SC, number[automaton.Key("end")], np.int32)
+  for s, state in enumerate(states.values()):
+    for k, classes in enumerate(state.classes):
+      allowed_SKC[s, k, list(classes)] = True
+    for c, move in state.moves.items():
+      next_SC[s, c], empty_SC[s, c] = number[move.to], number[move.empty]
+      count_SC[s, c] = move.count
+  return Plan(
+    start=0,
+    end=number[automaton.Key("end")],
+    class_KV=class_KV,
+    ends_KC=ends_KC,
+    mode_SK=np.asarray([state.modes for state in states.values()], np.int8),
+    allowed_SKC=allowed_SKC,
+    lead_S=np.asarray([state.lead for state in states.values()], np.int32),
+    next_SC=next_SC,
+    count_SC=count_SC,
+    empty_SC=empty_SC,
+    counted=counting.counted,
+    layout=layout,
+    space=space,
+  )
+
+
+def walk(
+  plan: Plan,
+  choose: Callable[[int, int, np.ndarray], int],
+  given_LK: np.ndarray | None = None,
+  length: int = 0,
+) -> np.ndarray:
+  """Returns tokens_LK after the prompt, each id by choose(row, column, allowed ids).
+
+  The reference that decoding on a device is held to. `given_LK` is the conditioning grid, `length`
+  what `Plan.length_in` says of the prompt.
+  """
+  columns = len(plan.class_KV)
+  rows: list[np.ndarray] = []
+  state, left = plan.start, length
+  while state != plan.end:
+    row_K = np.full(columns, HOLE, np.int32)
+    lead = int(plan.lead_S[state])
+    class_of_lead = 0
+    for k in sorted(range(columns), key=lambda k: k != lead):
+      mode = plan.mode_SK[state, k]
+      if mode == automaton.Mode.COPY:
+        row_K[k] = rows[-1][k]
+      elif mode == automaton.Mode.GIVEN:
+        row_K[k] = given_LK[len(rows), k]
+      elif mode in (automaton.Mode.PREDICT, automaton.Mode.TIED):
+        allowed_C = plan.allowed_SKC[state, k]
+        if mode == automaton.Mode.TIED:
+          allowed_C = allowed_C & (plan.ends_KC[k] == plan.ends_KC[lead, class_of_lead])
+        ids = np.flatnonzero((plan.class_KV[k] >= 0) & allowed_C[plan.class_KV[k]])
+        row_K[k] = choose(len(rows), k, ids)
+      if k == lead:
+        class_of_lead = int(plan.class_KV[k, row_K[k]])
+    rows.append(row_K)
+    count = plan.count_SC[state, class_of_lead]
+    following = int(plan.next_SC[state, class_of_lead])
+    if count == automaton.Count.FIRST:
+      length = left = 1
+    elif count == automaton.Count.GROW:
+      length = left = length + 1
+    elif count == automaton.Count.DROP:
+      left -= 1
+      if left == 0:
+        following, left = int(plan.empty_SC[state, class_of_lead]), length
+    state = following
+  return np.stack(rows)
