@@ -147,6 +147,12 @@ def layout_of(x: jax.Array) -> tuple:
   return split + (None,) * (x.ndim - len(split))
 
 
+def placed_like(x: jax.Array) -> PartitionSpec | None:
+  """Returns the split of `x` to give as `out_sharding`; None where nothing is split."""
+  split = layout_of(x)
+  return PartitionSpec(*split) if any(split) else None
+
+
 def gathered(kernel: jax.Array) -> jax.Array:
   """Returns the kernel with its `fsdp` axis gathered: whole on every device but for `tensor`."""
   split = layout_of(kernel)

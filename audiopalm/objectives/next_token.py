@@ -1,0 +1,186 @@
+"""Next-token prediction: row i's hidden state predicts the cells of row i + 1 of its segment."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from audiopalm import sharding
+from audiopalm.errors import ConfigError
+from audiopalm.objectives.base import Loss
+
+MODALITIES = {"text": 0, "speech": 1, "special": 2}  # numbers as in TokenSpace.modality_KV
+
+
+@dataclasses.dataclass(frozen=True)
+class NextToken:
+  """Cross-entropy of every predicted cell, averaged by weight.
+
+  `z_loss` adds z_loss * log(Z)^2 (PaLM uses 1e-4; arXiv:2204.02311, section 5); `column_weights`
+  multiply the weights of each column (Moshi weighs its text column more).
+  """
+
+  z_loss: float = 0.0
+  column_weights: tuple[float, ...] | None = None
+
+  def __post_init__(self):
+    if self.z_loss < 0:
+      raise ConfigError(f"NextToken.z_loss must not be negative, got {self.z_loss}.")
+
+  @property
+  def players(self) -> dict[str, tuple[str, ...]]:
+    return {"model": ()}
+
+  def variables(self, model, key) -> dict:
+    return {}
+
+  def losses(self, model, params, variables, batch, key, machine):
+    """Returns ({"model": Loss}, variables); metrics nll_ and accuracy_ of text and speech cells.
+
+    Metrics count each predicted cell once, whatever its weight; specials are in the loss only.
+    """
+    columns = len(model.sizes)
+    scale = (1.0,) * columns if self.column_weights is None else self.column_weights
+    if len(scale) != columns:
+      raise ConfigError(
+        f"NextToken has {len(scale)} column_weights but the layout has {columns} columns. "
+        "Give one weight per column, or None."
+      )
+
+    hidden_BLD = model.hidden(params, batch, machine, key)
+    targets = shifted(batch)
+    loss, weight = 0.0, 0.0
+    metrics = {f"{name}_{kind}": (0.0, 0.0) for name in METRICS for kind in ("text", "speech")}
+    for column in range(columns):
+      cells = column_cells(model, params, hidden_BLD, targets, column, machine)
+      nll_BL = (
+        cells.nll_BL + self.z_loss * jnp.square(cells.log_z_BL) if self.z_loss else cells.nll_BL
+      )
+      loss += scale[column] * jnp.sum(nll_BL * cells.weight_BL)
+      weight += scale[column] * jnp.sum(cells.weight_BL)
+      for kind in ("text", "speech"):
+        count_BL = cells.count_BL(kind)
+        for name in METRICS:
+          total, count = metrics[f"{name}_{kind}"]
+          value_BL = lax.stop_gradient(METRICS[name](cells))
+          metrics[f"{name}_{kind}"] = (
+            total + jnp.sum(value_BL * count_BL),
+            count + jnp.sum(count_BL),
+          )
+    return {"model": Loss(loss, weight, metrics)}, variables
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Targets:
+  """What each row predicts: the cells of the next row of its segment; weight 0 where none."""
+
+  tokens_BLK: Any
+  weights_BLK: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cells:
+  """One column's predicted cells: `nll_BL` and `log_z_BL` in nats, `correct_BL` 0 or 1.
+
+  `modality_BL` is that of the target; only cells with a weight mean anything.
+  """
+
+  nll_BL: Any
+  log_z_BL: Any
+  correct_BL: Any
+  weight_BL: Any
+  modality_BL: Any
+
+  def count_BL(self, kind: str):
+    """Returns float32 [B, L]: 1 for each predicted cell of a modality."""
+    return ((self.modality_BL == MODALITIES[kind]) & (self.weight_BL > 0)).astype(jnp.float32)
+
+
+METRICS = {"nll": lambda cells: cells.nll_BL, "accuracy": lambda cells: cells.correct_BL}
+
+
+def shifted(batch) -> Targets:
+  """Returns the targets of a batch: tokens and weights moved up one row inside each segment.
+
+  segment  1 1 1 2 2 .        tokens   a b c d e .
+  weight   0 1 1 0 1 .        targets  b c - e - -
+  """
+
+  def up(array):
+    return jnp.concatenate([array[:, 1:], jnp.zeros_like(array[:, :1])], axis=1)
+
+  segments_BL = batch.segments_BL
+  inside_BL = (up(segments_BL) == segments_BL) & (segments_BL > 0)
+  tokens_BLK, weights_BLK = up(batch.tokens_BLK), up(batch.weights_BLK)
+  return Targets(tokens_BLK, jnp.where(inside_BL[..., None] & (tokens_BLK >= 0), weights_BLK, 0.0))
+
+
+def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machine) -> Cells:
+  """Returns the scored cells of one column.
+
+  At most `machine.loss_chunk_rows` cells on a device have logits at one time; the backward pass
+  computes them again. A single chunk keeps its logits.
+  """
+  head_VD = model.head(params, column, hidden_BLD.dtype)
+  tokens_BL = jnp.maximum(targets.tokens_BLK[..., column], 0)
+
+  def chunk(hidden_BCD, tokens_BC):
+    return _summary(model.scores(head_VD, hidden_BCD, column), tokens_BC)
+
+  rows, length = tokens_BL.shape
+  at_once = max(1, machine.loss_chunk_rows * sharding.batch_ways() // rows)
+  chunks = math.ceil(length / at_once)
+  size = math.ceil(length / chunks)
+
+  def cut(array):
+    filled = jnp.pad(array, ((0, 0), (0, chunks * size - length)) + ((0, 0),) * (array.ndim - 2))
+    return jnp.moveaxis(filled.reshape(rows, chunks, size, *array.shape[2:]), 1, 0)
+
+  def join(array_nBC):
+    return jnp.moveaxis(array_nBC, 0, 1).reshape(rows, chunks * size)[:, :length]
+
+  if chunks == 1:
+    nll_BL, log_z_BL, correct_BL = chunk(hidden_BLD, tokens_BL)
+  else:
+    body = jax.checkpoint(chunk)
+    pieces = (cut(hidden_BLD), cut(tokens_BL))
+    _, scored = lax.scan(lambda _, piece: (None, body(*piece)), None, pieces)
+    nll_BL, log_z_BL, correct_BL = (join(array) for array in scored)
+  modality_V = jnp.asarray(model.modality_KV[column], jnp.int32)
+  modality_BL = modality_V.at[tokens_BL].get(out_sharding=sharding.placed_like(tokens_BL))
+  weight_BL = targets.weights_BLK[..., column]
+  return Cells(nll_BL, log_z_BL, correct_BL, weight_BL, modality_BL)
+
+
+def _summary(logits_BCV, tokens_BC):
+  """Returns (negative log-likelihood, log Z, 1 where the target is the best) of each cell."""
+  best_BC = lax.stop_gradient(jnp.max(logits_BCV, axis=-1))
+  log_z_BC = jnp.log(jnp.sum(jnp.exp(logits_BCV - best_BC[..., None]), axis=-1)) + best_BC
+  # A comparison instead of a lookup: the vocabulary may be split over devices.
+  rows_V = lax.broadcasted_iota(jnp.int32, (1, 1, logits_BCV.shape[-1]), 2)
+  score_BC = jnp.sum(jnp.where(rows_V == tokens_BC[..., None], logits_BCV, 0.0), axis=-1)
+  return log_z_BC - score_BC, log_z_BC, (score_BC >= best_BC).astype(jnp.float32)
+
+
+def score(model, params, batch, machine, segments: int) -> dict[str, dict[str, Any]]:
+  """Returns {modality: {"nll", "count", "correct"}}, each [B, segments + 1]: sums per segment.
+
+  Entry s of a row belongs to its segment number s (0, padding, stays empty). Every predicted cell
+  counts once. Modalities: text, speech, special. `correct` is greedy under teacher forcing.
+  """
+  hidden_BLD = model.hidden(params, batch, machine)
+  targets = shifted(batch)
+  sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in MODALITIES}
+  member_BLS = (batch.segments_BL[..., None] == jnp.arange(segments + 1)).astype(jnp.float32)
+  for column in range(len(model.sizes)):
+    cells = column_cells(model, params, hidden_BLD, targets, column, machine)
+    for kind, into in sums.items():
+      count_BL = cells.count_BL(kind)
+      values = {"nll": cells.nll_BL, "count": jnp.ones_like(count_BL), "correct": cells.correct_BL}
+      for name, value_BL in values.items():
+        into[name] += jnp.einsum("BL,BLS->BS", value_BL * count_BL, member_BLS)
+  return sums
