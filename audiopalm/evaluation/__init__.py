@@ -1,0 +1,1 @@
+"""Scores of a whole mixture on held-out data."""

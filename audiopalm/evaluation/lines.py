@@ -1,0 +1,86 @@
+"""What an evaluation saves of every example: enough to count scores again without a model."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from audiopalm.data import files
+from audiopalm.errors import DataError
+from audiopalm.metrics.likelihood import Sums
+from audiopalm.types import Modality
+
+MODEL = "model"  # the name of the system under test; the other systems are baselines
+
+Measure = Literal["words", "translation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+  """One output of one example: what should have been said, and what was.
+
+  `measure` says how the two texts compare: "words" where there is one right wording (WER, CER),
+  "translation" where there are many (BLEU, chrF). For speech `hypothesis` is the transcript of the
+  written WAV at `wave` (None where no task of the run transcribes), `mcd` the mel-cepstral distance
+  in dB to the reference recording, and `fault` why a wave could not be read back: its transcript
+  then is empty.
+  """
+
+  stream: str
+  modality: Modality
+  measure: Measure
+  reference: str
+  hypothesis: str | None
+  mcd: float | None = None
+  wave: str | None = None
+  fault: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """One example of one task by one system: one line of JSON.
+
+  `language` is "en", or "en-fr" where the language changes; `voice` the speaker of the input, or of
+  a spoken output where the input is text. `complete` is False where the output was cut before its
+  stop. `left_out` is True for an example longer than a row: it was not asked, and is counted but
+  not scored.
+  """
+
+  system: str
+  task: str
+  split: str
+  id: str
+  language: str
+  voice: str | None
+  said: tuple[Said, ...]
+  complete: bool = True
+  likelihood: Mapping[str, Sums] = dataclasses.field(default_factory=dict)
+  left_out: bool = False
+
+
+def write(path: Path, lines: Iterable[Line]) -> None:
+  """Writes lines as JSONL; a file of this name is always whole."""
+  text = "".join(
+    json.dumps(dataclasses.asdict(line), ensure_ascii=False, sort_keys=True) + "\n"
+    for line in lines
+  )
+  with files.replacing(path) as part:
+    part.write_text(text, encoding="utf-8")
+
+
+def read(path: Path) -> tuple[Line, ...]:
+  """Returns the lines `write` wrote; DataError naming the line for anything else."""
+  lines = []
+  for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+      values = json.loads(text)
+      said = tuple(Said(**output) for output in values.pop("said"))
+      likelihood = {name: Sums(**sums) for name, sums in values.pop("likelihood").items()}
+      lines.append(Line(**values, said=said, likelihood=likelihood))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+      raise DataError(
+        f"{path}, line {number}: expected the outputs of an evaluation, but it cannot be read "
+        f"({error}). Run `audiopalm evaluate` again."
+      ) from error
+  return tuple(lines)

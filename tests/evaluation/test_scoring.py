@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+from audiopalm.evaluation import lines, scoring
+from audiopalm.evaluation.lines import Line, Said
+from audiopalm.metrics.likelihood import Sums
+
+
+def asr(id, reference, hypothesis, *, voice="en-a", language="en", split="test", system="model"):
+  said = (Said("source.text", "text", "words", reference, hypothesis),)
+  sums = {"text": Sums(2.0, 1.0, 2.0)}
+  return Line(system, "asr", split, id, language, voice, said, likelihood=sums)
+
+
+def test_scores_have_tasks_then_held_out_voices_then_baselines():
+  scores = scoring.score(
+    [
+      asr("1", "a b", "a b"),
+      asr("2", "a b", "a x", split="held_out_voices"),
+      asr("1", "a b", "", system="untrained"),
+    ]
+  )
+  assert list(scores) == ["asr", "held_out_voices", "baselines"]
+  assert scores["asr"]["wer"] == 0
+  assert scores["held_out_voices"]["asr"]["wer"] == 0.5
+  assert scores["baselines"]["untrained"]["asr"]["wer"] == 1
+
+
+def test_a_task_has_error_rates_likelihood_and_the_number_of_examples():
+  scores = scoring.score([asr("1", "a b", "a b"), asr("2", "c d", "c")])["asr"]
+  assert scores["wer"] == 1 / 4
+  assert scores["cer"] == 2 / 6
+  assert scores["exact"] == 1 / 2
+  assert scores["nll"] == 1.0
+  assert scores["token_accuracy"] == 0.5
+  assert scores["examples"] == 2
+
+
+def test_each_language_and_voice_is_scored_and_the_worst_voice_named():
+  scores = scoring.score(
+    [
+      asr("1", "a b", "a b", voice="en-a"),
+      asr("2", "a b", "x y", voice="en-b"),
+      asr("3", "a b", "a x", voice="fr-a", language="fr"),
+    ]
+  )["asr"]
+  assert {name: value["wer"] for name, value in scores["languages"].items()} == {
+    "en": 0.5,
+    "fr": 0.5,
+  }
+  assert {name: value["wer"] for name, value in scores["voices"].items()} == {
+    "en-a": 0,
+    "en-b": 1,
+    "fr-a": 0.5,
+  }
+  assert scores["worst_voice"] == {"voice": "en-b", "wer": 1}
+
+
+def test_translations_are_scored_by_bleu_and_chrf_and_speech_by_its_transcript():
+  text = Said("target.text", "text", "translation", "il pleut ce soir", "il pleut ce soir")
+  speech = Said(
+    "target.units", "speech", "translation", "Il pleut ce soir.", "il pleut ce soir", 4.0
+  )
+  scores = scoring.score(
+    [
+      Line("model", "mt", "test", "1", "en-fr", None, (text,)),
+      Line("model", "s2st", "test", "1", "en-fr", "en-a", (speech,)),
+    ]
+  )
+  assert scores["mt"]["bleu"] == pytest.approx(100)
+  assert scores["mt"]["chrf"] == pytest.approx(100)
+  assert "voices" not in scores["mt"]
+  assert scores["s2st"]["asr_bleu"] == pytest.approx(100)
+  assert scores["s2st"]["mcd"] == 4.0
+
+
+def test_a_chain_has_each_output_and_its_first_of_a_kind_as_the_tasks_own():
+  said = (
+    Said("source.text", "text", "words", "a b", "a x"),
+    Said("target.text", "text", "translation", "c d", "c d"),
+    Said("target.units", "speech", "translation", "c d", "c", 3.0),
+  )
+  scores = scoring.score([Line("model", "chain", "test", "1", "en-fr", "en-a", said)])["chain"]
+  assert scores["wer"] == 0.5
+  assert scores["mcd"] == 3.0
+  assert set(scores["outputs"]) == {"source.text", "target.text", "target.units"}
+  assert scores["outputs"]["source.text"]["wer"] == 0.5
+
+
+def test_speech_that_could_not_be_read_back_counts_as_silence():
+  said = Said("source.units", "speech", "words", "a b", "", None, "x.wav", fault="x.wav: silent")
+  scores = scoring.score([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
+  assert scores["wer"] == 1
+  assert scores["faults"] == 1
+  assert "mcd" not in scores
+
+
+def test_without_a_transcribing_task_speech_has_a_distance_only():
+  said = Said("source.units", "speech", "words", "a b", None, 5.0, "x.wav")
+  scores = scoring.score([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
+  assert scores["mcd"] == 5.0
+  assert "wer" not in scores
+
+
+def test_an_example_longer_than_a_row_is_counted_and_not_scored():
+  left = Line("model", "asr", "test", "2", "", None, (), left_out=True)
+  scores = scoring.score([asr("1", "a", "a"), left])["asr"]
+  assert scores["left_out"] == 1
+  assert scores["examples"] == 1
+  assert list(scores["languages"]) == ["en"]
+
+
+def test_the_rules_of_every_score_are_recorded():
+  said = Said("target.text", "text", "translation", "c d", "c d")
+  scores = scoring.score(
+    [asr("1", "a", "a"), Line("model", "mt", "test", "1", "en-fr", None, (said,))]
+  )
+  assert "BasicTextNormalizer" in scores["asr"]["rules"]["normalizer"]
+  assert set(scores["mt"]["rules"]) == {"bleu", "chrf"}
+
+
+def test_scores_of_saved_and_read_lines_are_the_same(tmp_path):
+  said = [asr("1", "a b", "a x"), asr("2", "é", "é", split="held_out_voices")]
+  lines.write(tmp_path / "saved.jsonl", said)
+  assert lines.read(tmp_path / "saved.jsonl") == tuple(said)
+  assert scoring.score(lines.read(tmp_path / "saved.jsonl")) == scoring.score(said)
+  json.dumps(scoring.score(said), allow_nan=False)
