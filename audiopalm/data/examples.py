@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data.streams import Entry
+from audiopalm.data.cache import Entry
 from audiopalm.types import HOLE, Grid, Task
 
 WHOLE = -1  # the start of an example that is not cut

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ def replacing(path: Path) -> Iterator[Path]:
   """Yields a temporary path; what is written there takes the place of `path` when the block ends.
 
   If the block fails nothing is left behind and `path` stays what it was. A full device is a
-  DataError that names the folder.
+  DataError that names the folder. What is written is a file or a folder (then `path` is one too).
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f".{path.name}.{os.getpid()}.part")
   try:
     yield part
+    if part.is_dir():
+      _remove(path)  # a folder can only take an empty one's place
     os.replace(part, path)
   except BaseException as error:
-    part.unlink(missing_ok=True)
+    _remove(part)
     if _is_full(error):
       raise DataError(
         f"No space left on the device of {path.parent} while writing {path.name}. What was "
@@ -50,6 +53,13 @@ def read_json(path: Path) -> Any:
     raise DataError(
       f"{path}: expected JSON, but it is damaged ({error}). Delete it and run `audiopalm prepare`."
     ) from error
+
+
+def _remove(path: Path) -> None:
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import grain
 import numpy as np
 
 from audiopalm.batch import Batch
-from audiopalm.data import examples
+from audiopalm.data import rows
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.types import HOLE, Grid, Task
@@ -150,12 +150,7 @@ def assemble(
 
 def _grids(prepared: Prepared, task: Task, split: str, place: Place, seed: int) -> list[Grid]:
   """Returns the examples of one row."""
-  entries, chosen = prepared.entries(task, split), prepared.rows(task, split)[place.row]
-  layout, space = prepared.layouts[task.name], prepared.space
-  grids = []
-  for record, start, length in zip(
-    chosen.records_N, chosen.starts_N, chosen.lengths_N, strict=True
-  ):
-    grid = examples.example(task, layout, space, entries[record], seed, place.epoch)
-    grids.append(examples.piece(grid, start, length))
-  return grids
+  chosen = prepared.rows(task, split)[place.row]
+  layout, entries = prepared.layouts[task.name], prepared.entries(task, split)
+  grids = rows.realized(task, layout, prepared.space, entries, chosen, seed=seed, epoch=place.epoch)
+  return list(grids)

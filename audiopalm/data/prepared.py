@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiopalm.data import entries, rows, streams
+from audiopalm.data import cache, rows
+from audiopalm.data.cache import Entries
+from audiopalm.data.rows import RowIndex
 from audiopalm.errors import ConfigError
 from audiopalm.types import Task
 
@@ -35,18 +37,18 @@ class Prepared:
       f"Unknown task {name!r}. This run has {', '.join(task.name for task in self.tasks)}."
     )
 
-  def entries(self, of: Task | Any, split: str) -> entries.Entries:
+  def entries(self, of: Task | Any, split: str) -> Entries:
     """Returns the entries of a corpus, or of a task's corpus, by number."""
     return self._entries(of.corpus if isinstance(of, Task) else of, split)
 
-  def rows(self, task: Task | str, split: str) -> rows.RowIndex:
+  def rows(self, task: Task | str, split: str) -> RowIndex:
     """Returns which examples of a task share which row."""
     return self._rows(self.task(task) if isinstance(task, str) else task, split)
 
   def folder(self, corpus: Any) -> Path:
     """Returns where the streams of a corpus lie."""
     specs = {name: tokenizer.spec for name, tokenizer in self.tokenizers.items()}
-    return streams.folder_of(self.streams_dir, corpus, specs)
+    return cache.folder_of(self.streams_dir, corpus, specs)
 
   def rows_made_from(self, task: Task) -> dict[str, Any]:
     """Returns what a row index of this task must have been made from."""
@@ -58,10 +60,10 @@ class Prepared:
     }
 
   @functools.cache  # noqa: B019  one Prepared lives as long as its process
-  def _entries(self, corpus: Any, split: str) -> entries.Entries:
-    return entries.open_split(self.folder(corpus), split)
+  def _entries(self, corpus: Any, split: str) -> Entries:
+    return cache.open_split(self.folder(corpus), split)
 
   @functools.cache  # noqa: B019
-  def _rows(self, task: Task, split: str) -> rows.RowIndex:
+  def _rows(self, task: Task, split: str) -> RowIndex:
     path = rows.path_of(self.rows_dir, task, split, self.row_length)
     return rows.load(path, self.rows_made_from(task))

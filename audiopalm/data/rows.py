@@ -6,7 +6,7 @@ cache; it says so itself, and is refused or rebuilt where one of them differs.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.data import examples, files
-from audiopalm.data.entries import Entries
-from audiopalm.data.examples import WHOLE
+from audiopalm.data.cache import Entries
 from audiopalm.errors import DataError, ManifestError
-from audiopalm.types import Task
+from audiopalm.tokens.space import TokenSpace
+from audiopalm.types import Grid, Task
 
 SAMPLE = 256  # examples that are realized to count the tokens of a mean row
 
@@ -78,19 +78,18 @@ class RowIndex:
 def segments(
   task: Task,
   layout: Any,
-  space: Any,
+  space: TokenSpace,
   entries: Entries,
   *,
   row_length: int,
   too_long: Literal["error", "split", "drop"],
 ) -> Segments:
-  """Returns the examples of a task, in the order of the entries.
+  """Returns the examples of a task that are trained on, in the order of the entries.
 
   A record longer than `row_length` is a DataError naming it ("error"), left out and counted
   ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
   """
   lengths_N = lengths(task, layout, space, entries)
-  records_N = np.arange(len(lengths_N))
   long_N = lengths_N > row_length
   if too_long == "error" and long_N.any():
     number = int(np.argmax(long_N))
@@ -102,37 +101,32 @@ def segments(
     )
   if too_long == "split" and long_N.any():
     return _cut(task, layout, space, entries, lengths_N, row_length)
-  kept = records_N[~long_N]
-  starts_N = np.full(len(kept), WHOLE, np.int64)
+  kept = np.flatnonzero(~long_N)
+  starts_N = np.full(len(kept), examples.WHOLE)
   return Segments(kept, starts_N, lengths_N[kept], dropped=int(long_N.sum()))
 
 
-def lengths(task: Task, layout: Any, space: Any, entries: Entries) -> np.ndarray:
-  """Returns int64 [N]: the most grid rows each entry takes under a task, from lengths alone."""
-  names = layouts.stream_names(layout)
+def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.ndarray:
+  """Returns int64 [N]: the most grid rows each entry takes, from its streams' lengths alone."""
   lengths_N = np.zeros(len(entries), np.int64)
   if not len(entries):
     return lengths_N
+  names = layouts.stream_names(layout)
   for name in names:
-    if (lacking := entries.lengths[name] < 0).any():
+    lacking = np.flatnonzero(entries.lengths[name] < 0)
+    if len(lacking):
       raise DataError(
         f"Task {task.name!r} needs the stream {name!r}, which record "
-        f"{entries[int(np.argmax(lacking))].id} does not have. A corpus of text alone has no "
-        "speech streams: give the task another corpus."
+        f"{entries[int(lacking[0])].id} does not have. A corpus of text alone has no speech "
+        "streams: give the task another corpus."
       )
-  streams_NS = np.stack([entries.lengths[name] for name in names], axis=1)
   roles = list(entries.languages)
   codes_NR = np.stack([entries.languages[role] for role in roles], axis=1)
   for codes in np.unique(codes_NR, axis=0):
     chosen = np.flatnonzero((codes_NR == codes).all(axis=1))
     tag = layouts.tag_of(task, dict(zip(roles, map(str, codes), strict=True)))
-    # Few different lengths occur, so each is laid out once, however many records there are.
-    different, inverse = np.unique(streams_NS[chosen], axis=0, return_inverse=True)
-    rows = [
-      layouts.rows(layout, dict(zip(names, map(int, row), strict=True)), tag, space)
-      for row in different
-    ]
-    lengths_N[chosen] = np.array(rows)[inverse.reshape(-1)]
+    frames = {name: entries.lengths[name][chosen] for name in names}
+    lengths_N[chosen] = layouts.rows(layout, frames, tag, space)
   return lengths_N
 
 
@@ -170,7 +164,7 @@ def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndar
 
 
 def build(
-  task: Task, layout: Any, space: Any, entries: Entries, chosen: Segments, row_length: int
+  task: Task, layout: Any, space: TokenSpace, entries: Entries, chosen: Segments, row_length: int
 ) -> RowIndex:
   """Returns the index of segments packed into rows."""
   offsets_R, order_N = pack(chosen.lengths_N, row_length)
@@ -223,7 +217,16 @@ def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
     return RowIndex(chosen, arrays["offsets_R"], **scalars)
 
 
-def _cut(task, layout, space, entries, lengths_N, row_length) -> Segments:
+def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
+  """Returns whether `path` holds an index that `load` gives for `made_from`."""
+  try:
+    load(path, made_from)
+  except (DataError, ManifestError, OSError, ValueError, KeyError):
+    return False  # absent, made from something else, or damaged
+  return True
+
+
+def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -> Segments:
   """Returns segments in which records longer than a row are cut into pieces."""
   if task.inputs:
     raise DataError(
@@ -231,11 +234,11 @@ def _cut(task, layout, space, entries, lengths_N, row_length) -> Segments:
       f"{int((lengths_N > row_length).sum())} of its records are longer than row_length="
       f"{row_length}. Raise row_length, or set too_long=drop."
     )
-  records, starts, pieces = [], [], []
+  pieces: list[tuple[int, int, int]] = []
   cut = 0
   for number, length in enumerate(lengths_N.tolist()):
     if length <= row_length:
-      records.append(number), starts.append(WHOLE), pieces.append(length)
+      pieces.append((number, examples.WHOLE, length))
       continue
     cut += 1
     prompt = examples.prompt_rows(examples.example(task, layout, space, entries[number], seed=0))
@@ -246,18 +249,32 @@ def _cut(task, layout, space, entries, lengths_N, row_length) -> Segments:
         f"{task.name!r}. Raise row_length."
       )
     for start in range(0, length - prompt, room):
-      records.append(number), starts.append(start)
-      pieces.append(prompt + min(room, length - prompt - start))
-  return Segments(np.array(records), np.array(starts), np.array(pieces), cut=cut)
+      pieces.append((number, start, prompt + min(room, length - prompt - start)))
+  records_N, starts_N, cut_lengths_N = np.array(pieces).T
+  return Segments(records_N, starts_N, cut_lengths_N, cut=cut)
 
 
-def _tokens_per_cell(task, layout, space, entries, chosen) -> float:
+def _tokens_per_cell(task, layout, space, entries, chosen: Segments) -> float:
   """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them."""
-  numbers = np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else []
-  tokens = cells = 0
-  for number in numbers:
-    entry = entries[int(chosen.records_N[number])]
-    grid = examples.example(task, layout, space, entry, seed=0)
-    grid = examples.piece(grid, int(chosen.starts_N[number]), int(chosen.lengths_N[number]))
-    tokens, cells = tokens + examples.count_tokens(grid), cells + len(grid)
-  return tokens / max(1, cells)
+  sample = (
+    np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)
+  )
+  made = list(realized(task, layout, space, entries, chosen[sample]))
+  return sum(map(examples.count_tokens, made)) / sum(map(len, made))
+
+
+def realized(
+  task: Task,
+  layout: Any,
+  space: TokenSpace,
+  entries: Entries,
+  chosen: Segments,
+  *,
+  seed: int = 0,
+  epoch: int = 0,
+) -> Iterator[Grid]:
+  """Yields the grids of segments."""
+  columns = (chosen.records_N, chosen.starts_N, chosen.lengths_N)
+  for number, start, length in zip(*(column.tolist() for column in columns), strict=True):
+    grid = examples.example(task, layout, space, entries[number], seed, epoch)
+    yield examples.piece(grid, start, length)

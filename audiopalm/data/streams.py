@@ -1,17 +1,7 @@
-"""The streams cache: every utterance of a corpus as ids, tokenized once and shared by all tasks.
-
-    STREAMS/synthetic-3f…/              one corpus under one set of tokenizers (`folder_of`)
-      cache.json                        what it was made from, and how many shards each split has
-      train-00003-of-00016.arrayrecord  one msgpack `Entry` a record
-      train-00003-of-00016.json         counts, lengths and what was left out; written last
-
-A shard is finished when its JSON is there and fits it; a half-written one never has its final name.
-"""
+"""Writes a streams cache: `tokenize_shard` turns some records of a corpus into one shard of it."""
 
 import dataclasses
 import functools
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,80 +12,10 @@ import numpy as np
 from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
-from audiopalm.data import augment, files
+from audiopalm.data import augment, cache, files
 from audiopalm.data.records import Source
 from audiopalm.errors import AudiopalmError, DataError
-from audiopalm.types import LANGUAGES, Record, StreamSpec, Utterance, Word
-
-FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EntryUtterance:
-  """An utterance as ids. `wave_flac` is there in splits that `evaluate` reads, None in train."""
-
-  language: str
-  speaker: str
-  text: str
-  seconds: float  # 0 where there is text only
-  streams: Mapping[str, np.ndarray]  # int32 [T], or [T, Q]
-  wave_flac: bytes | None = None
-  packed_words: bytes = b""
-
-  @property
-  def words(self) -> tuple[Word, ...]:
-    """When each word is spoken. Unpacked when asked for: most layouts never do."""
-    return tuple(Word(*word) for word in msgpack.unpackb(self.packed_words or b"\x90"))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Entry:
-  """A record as ids: utterances by role."""
-
-  id: str
-  utterances: Mapping[str, EntryUtterance]
-
-  @property
-  def streams(self) -> dict[str, np.ndarray]:
-    """Every stream by its address: "source.units"."""
-    return {
-      f"{role}.{name}": ids
-      for role, utterance in self.utterances.items()
-      for name, ids in utterance.streams.items()
-    }
-
-  @property
-  def languages(self) -> dict[str, str]:
-    """The language code of each role."""
-    return {role: utterance.language for role, utterance in self.utterances.items()}
-
-
-def pack(entry: Entry) -> bytes:
-  """Returns the entry as bytes for `unpack`."""
-  utterances = {}
-  for role, said in entry.utterances.items():
-    streams = {}
-    for name, ids in said.streams.items():
-      dtype = np.min_scalar_type(int(ids.max(initial=0)))  # ids start at 0: unsigned, mostly 8 bits
-      streams[name] = (dtype.str, ids.shape[1] if ids.ndim == 2 else 0, ids.astype(dtype).tobytes())
-    utterances[role] = (
-      said.language, said.speaker, said.text, said.seconds, streams, said.wave_flac,
-      said.packed_words,
-    )  # fmt: skip
-  return msgpack.packb((entry.id, utterances))
-
-
-def unpack(data: bytes) -> Entry:
-  """Returns the entry `pack` wrote."""
-  id, packed = msgpack.unpackb(data)
-  utterances = {}
-  for role, (language, speaker, text, seconds, streams, wave_flac, words) in packed.items():
-    arrays = {}
-    for name, (dtype, codebooks, ids) in streams.items():
-      array = np.frombuffer(ids, dtype).astype(np.int32)
-      arrays[name] = array.reshape(-1, codebooks) if codebooks else array
-    utterances[role] = EntryUtterance(language, speaker, text, seconds, arrays, wave_flac, words)
-  return Entry(id, utterances)
+from audiopalm.types import LANGUAGES, Record, StreamSpec, Utterance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +25,6 @@ class TokenizerFile:
   settings: Any
   folder: Path
   spec: StreamSpec
-
-
-def folder_of(streams_dir: Path, corpus: Any, specs: Mapping[str, StreamSpec]) -> Path:
-  """Returns where the streams of a corpus lie under these tokenizers and no others."""
-  prints = {name: spec.fingerprint for name, spec in specs.items()}
-  text = json.dumps([FORMAT, corpus.fingerprint, corpus.variants, prints], sort_keys=True)
-  return Path(streams_dir) / f"{corpus.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,26 +43,7 @@ class Shard:
 
   @property
   def path(self) -> Path:
-    return shard_path(self.folder, self.split, self.number, self.shards)
-
-
-def shard_path(folder: Path, split: str, number: int, shards: int) -> Path:
-  return folder / f"{split}-{number:05}-of-{shards:05}.arrayrecord"
-
-
-def sidecar(path: Path) -> dict[str, Any] | None:
-  """Returns what the JSON beside a shard says, None unless the shard is finished.
-
-  records; bytes (size of the shard); quarantined [{id, reason}]; seconds {role}; maxima {address:
-  [per codebook]}; lengths {address: [frames of each record, -1 where it has no such stream]};
-  languages {role: [code of each record]}.
-  """
-  try:
-    found = files.read_json(path.with_suffix(".json"))
-    whole = found["format"] == FORMAT and path.stat().st_size == found["bytes"]
-  except (DataError, OSError, KeyError, TypeError):
-    return None  # absent or damaged: the shard is made again
-  return found if whole else None
+    return cache.shard_path(self.folder, self.split, self.number, self.shards)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +64,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
   """
   clock = _Clock()
   tokenizers = [_loaded(tokenizer) for tokenizer in shard.tokenizers]
-  entries, quarantined = [], []
+  made, quarantined = [], []
   with files.replacing(shard.path) as part:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
@@ -180,18 +74,18 @@ def tokenize_shard(shard: Shard) -> Tokenized:
         except AudiopalmError as error:
           quarantined.append({"id": record.id, "reason": str(error)})
           continue
-        writer.write(pack(entry))
-        entries.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
+        writer.write(cache.pack(entry))
+        made.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
     size = part.stat().st_size
-  counts = _counted(entries, shard)
+  counts = _counted(made, shard)
   files.write_json(
     shard.path.with_suffix(".json"),
-    {"format": FORMAT, "bytes": size, "quarantined": quarantined, **counts},
+    {"format": cache.FORMAT, "bytes": size, "quarantined": quarantined, **counts},
   )
-  audio_s = sum(said.seconds for entry in entries for said in entry.utterances.values())
-  return Tokenized(shard, len(entries), audio_s, dict(clock.spent_s))
+  audio_s = sum(said.seconds for entry in made for said in entry.utterances.values())
+  return Tokenized(shard, len(made), audio_s, dict(clock.spent_s))
 
 
 def check(record: Record, corpus: Any) -> None:
@@ -237,32 +131,39 @@ def _loaded(tokenizer: TokenizerFile) -> Any:
 
 
 def _records(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
-  """Yields the sound records of a shard, variants of training records among them."""
+  """Yields the sound records of a shard, with their variants in train."""
   variants = shard.corpus.variants if shard.split == "train" else 1
+  for record in _served(shard, quarantined, clock):
+    try:
+      check(record, shard.corpus)
+    except AudiopalmError as error:
+      quarantined.append({"id": record.id, "reason": str(error)})
+      continue
+    record = at_working_rate(record)
+    for number in range(1, variants + 1):
+      yield augment.variant(record, number, shard.corpus.roles[0])
+
+
+def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
+  """Yields what the source gives; after a record it cannot give, it is asked for the next."""
   at = shard.start
   while at < shard.stop:
-    clock.start()
     records = shard.source.records(shard.corpus, shard.split, at, shard.stop)
     try:
+      clock.start()
       for record in records:
         clock.charge("source")
+        yield record
         at += 1
-        try:
-          check(record, shard.corpus)
-        except AudiopalmError as error:
-          quarantined.append({"id": record.id, "reason": str(error)})
-        else:
-          record = _at_working_rate(record)
-          for number in range(1, variants + 1):
-            yield augment.variant(record, number, shard.corpus.roles[0])
         clock.start()
       assert at == shard.stop, f"{shard.source.module} gave fewer records than were asked for"
-    except DataError as error:  # the source cannot give this record: go on with the next
+    except DataError as error:
       quarantined.append({"id": f"{shard.corpus.name}/{shard.split}/{at:06}", "reason": str(error)})
       at += 1
 
 
-def _at_working_rate(record: Record) -> Record:
+def at_working_rate(record: Record) -> Record:
+  """Returns the record with every wave at the rate all parts expect."""
   utterances = {
     role: said
     if said.wave_S is None or said.rate_hz == waveform.RATE_HZ
@@ -276,7 +177,7 @@ def _at_working_rate(record: Record) -> Record:
   return dataclasses.replace(record, utterances=utterances)
 
 
-def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> Entry:
+def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> cache.Entry:
   utterances = {}
   for role in shard.corpus.roles:
     said = record.utterances[role]
@@ -284,16 +185,21 @@ def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> E
     for tokenizer in tokenizers:
       if tokenizer.spec.modality == "text" or said.wave_S is not None:
         clock.start()
-        streams[tokenizer.spec.name] = tokenizer.encode(said)
+        ids = streams[tokenizer.spec.name] = tokenizer.encode(said)
         clock.charge(tokenizer.spec.name)
+        if not len(ids):
+          raise DataError(
+            f"{record.id} ({role}): empty {tokenizer.spec.name}: its tokenizer gives no ids for "
+            f"{said.text!r}. Leave it out."
+          )
     utterances[role] = _entry_utterance(said, streams, keep_wave=shard.split != "train")
-  return Entry(record.id, utterances)
+  return cache.Entry(record.id, utterances)
 
 
-def _entry_utterance(said: Utterance, streams: Mapping, keep_wave: bool) -> EntryUtterance:
+def _entry_utterance(said: Utterance, streams: Mapping, keep_wave: bool) -> cache.EntryUtterance:
   words = [(word.text, word.start_s, word.end_s, word.phonemes) for word in said.words]
   has_wave = said.wave_S is not None
-  return EntryUtterance(
+  return cache.EntryUtterance(
     said.language,
     said.speaker,
     said.text,
@@ -304,29 +210,29 @@ def _entry_utterance(said: Utterance, streams: Mapping, keep_wave: bool) -> Entr
   )
 
 
-def _without_waves(entry: Entry) -> dict[str, EntryUtterance]:
+def _without_waves(entry: cache.Entry) -> dict[str, cache.EntryUtterance]:
   return {
     role: dataclasses.replace(said, wave_flac=None, packed_words=b"")
     for role, said in entry.utterances.items()
   }
 
 
-def _counted(entries: list[Entry], shard: Shard) -> dict[str, Any]:
-  """Returns what `sidecar` says of the entries."""
+def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
+  """Returns what `sidecar` says of a shard."""
   specs = [tokenizer.spec for tokenizer in shard.tokenizers]
   lengths, maxima = {}, {}
   for role in shard.corpus.roles:
     for spec in specs:
-      found = [entry.utterances[role].streams.get(spec.name) for entry in entries]
+      found = [entry.utterances[role].streams.get(spec.name) for entry in made]
       lengths[f"{role}.{spec.name}"] = [-1 if ids is None else len(ids) for ids in found]
       there = [ids.reshape(-1, spec.codebooks) for ids in found if ids is not None and len(ids)]
       highest = np.max([ids.max(axis=0) for ids in there], axis=0) if there else []
       maxima[f"{role}.{spec.name}"] = [int(value) for value in highest]
   roles = shard.corpus.roles
   return {
-    "records": len(entries),
-    "seconds": {r: sum(entry.utterances[r].seconds for entry in entries) for r in roles},
+    "records": len(made),
+    "seconds": {r: sum(entry.utterances[r].seconds for entry in made) for r in roles},
     "lengths": lengths,
     "maxima": maxima,
-    "languages": {r: [entry.utterances[r].language for entry in entries] for r in roles},
+    "languages": {r: [entry.utterances[r].language for entry in made] for r in roles},
   }

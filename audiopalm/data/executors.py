@@ -1,0 +1,74 @@
+"""Where units of work run: in this process, or in processes of their own on this machine."""
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from audiopalm.errors import DataError
+
+# One worker per core already: threads inside of each would only wait for one another.
+SINGLE_THREAD = {
+  name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+}
+
+
+class Local:
+  """Worker processes on this machine, one per core unless told: `with Local() as executor`.
+
+  One worker is this process itself.
+  """
+
+  def __init__(self, workers: int | None = None):
+    self.workers = workers or os.cpu_count() or 1
+    self._pool: futures.ProcessPoolExecutor | None = None
+    self._environment = contextlib.ExitStack()
+
+  def __enter__(self) -> "Local":
+    if self.workers > 1:
+      # Workers read the environment when they start, which is when they get their first job.
+      self._environment.enter_context(_environment(SINGLE_THREAD))
+      # spawn: a forked worker would inherit the locks of jax's and this process's threads.
+      context = multiprocessing.get_context("spawn")
+      self._pool = futures.ProcessPoolExecutor(self.workers, mp_context=context)
+    return self
+
+  def __exit__(self, *exception) -> None:
+    if self._pool is not None:
+      self._pool.shutdown(wait=True, cancel_futures=True)
+    self._environment.close()
+
+  def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+    """Yields function(job) in the order of the jobs; what is not begun when closed is dropped."""
+    if self._pool is None:
+      yield from map(function, jobs)
+      return
+    waiting = [self._pool.submit(function, job) for job in jobs]
+    try:
+      for future in waiting:
+        yield future.result()
+    except BrokenProcessPool as error:
+      raise DataError(
+        "A worker process died, most likely for want of memory. What was finished is kept: run the "
+        f"same command again with fewer than {self.workers} workers (--workers)."
+      ) from error
+    finally:
+      for future in waiting:
+        future.cancel()
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+  before = {name: os.environ.get(name) for name in values}
+  os.environ.update(values)
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      if value is None:
+        del os.environ[name]
+      else:
+        os.environ[name] = value

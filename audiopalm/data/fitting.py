@@ -1,0 +1,120 @@
+"""Fits the tokenizers of an experiment on a sample of its training records, once per workdir."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiopalm.data import files, streams
+from audiopalm.data.executors import Local
+from audiopalm.data.records import Source
+from audiopalm.errors import AudiopalmError, DataError, ManifestError
+from audiopalm.types import Utterance
+
+AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
+RECORDS = 20_000  # at most, of each corpus: what bounds text alone
+JOB_RECORDS = 16
+# Not the experiment's: runs that differ in their seed share one streams cache.
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """Training records to read for fitting."""
+
+  corpus: Any
+  source: Source
+  numbers: tuple[int, ...]
+
+
+def fit(
+  tokenizers: Sequence[Any], sources: Mapping[Any, Source], folder: Path, executor: Local
+) -> dict[str, Any]:
+  """Returns {stream: fitted tokenizer}, read from `folder` where it holds these, else fitted.
+
+  `sources` maps each corpus to what serves it. Only training records are read, sound ones, in an
+  order that is the same for any number of workers. Nothing is written: see `save`.
+  """
+  found = load(tokenizers, tuple(sources), folder)
+  if found is not None:
+    return found
+  utterances = sample(sources, executor)
+  return {tokenizer.stream: tokenizer.fit(utterances, SEED) for tokenizer in tokenizers}
+
+
+def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dict[str, Any] | None:
+  """Returns {stream: fitted tokenizer} if `folder` holds those of these settings and corpora."""
+  try:
+    made = files.read_json(folder / "fit.json")
+    if made["key"] != key_of(tokenizers, corpora):
+      return None
+    fitted = {
+      tokenizer.stream: tokenizer.load(folder / tokenizer.stream) for tokenizer in tokenizers
+    }
+  except (DataError, ManifestError, OSError, KeyError):
+    return None  # absent, damaged or half replaced: fitted again, which gives the same
+  prints = {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
+  return fitted if prints == made["fingerprints"] else None
+
+
+def save(
+  fitted: Mapping[str, Any], tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path
+) -> None:
+  """Writes fitted tokenizers into `folder`, in place of what it holds."""
+  if load(tokenizers, corpora, folder) is not None:
+    return
+  (folder / "fit.json").unlink(missing_ok=True)  # until all are there, none is
+  for name, tokenizer in fitted.items():
+    with files.replacing(folder / name) as part:
+      tokenizer.save(part)
+  prints = {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
+  key = key_of(tokenizers, corpora)
+  files.write_json(folder / "fit.json", {"key": key, "fingerprints": prints})
+
+
+def key_of(tokenizers: Sequence[Any], corpora: Sequence[Any]) -> str:
+  """Returns what fitted tokenizers depend on, as 16 hex digits."""
+  prints = [corpus.fingerprint for corpus in corpora]
+  text = json.dumps([list(map(repr, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED])
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sample(sources: Mapping[Any, Source], executor: Local) -> list[Utterance]:
+  """Returns training utterances of all corpora, shuffled.
+
+  Corpora share AUDIO_S of speech evenly; text alone is taken up to RECORDS of each.
+  """
+  random = np.random.default_rng(SEED)
+  utterances: list[Utterance] = []
+  for corpus, source in sources.items():
+    numbers = random.permutation(source.count(corpus, "train"))[:RECORDS].tolist()
+    jobs = [
+      Job(corpus, source, tuple(numbers[start : start + JOB_RECORDS]))
+      for start in range(0, len(numbers), JOB_RECORDS)
+    ]
+    heard_s = 0.0
+    found = executor.map(read, jobs)
+    for some in found:
+      utterances += some
+      heard_s += sum(len(u.wave_S) / u.rate_hz for u in some if u.wave_S is not None)
+      if heard_s >= AUDIO_S / len(sources):
+        found.close()
+        break
+  return [utterances[number] for number in random.permutation(len(utterances))]
+
+
+def read(job: Job) -> list[Utterance]:
+  """Returns the utterances of the sound records among a job's; the others are passed over."""
+  utterances = []
+  for number in job.numbers:
+    try:
+      for record in job.source.records(job.corpus, "train", number, number + 1):
+        streams.check(record, job.corpus)
+        utterances += streams.at_working_rate(record).utterances.values()
+    except AudiopalmError:
+      continue  # tokenizing the record names its fault
+  return utterances

@@ -1,0 +1,283 @@
+"""From the corpora of an experiment to what training reads: tokenizers, streams, manifest, rows.
+
+    WORKDIR/tokenizers/      fitted on training records
+    WORKDIR/manifest.json    every id and what it depends on
+    WORKDIR/streams/         the streams cache, if no other place is named (see cache.py)
+    WORKDIR/rows/<hash>/     row indexes, under the hash of the manifest (see rows.py)
+    WORKDIR/prepare.json     the summary; written last
+
+Everything finished is kept and found again, so an interrupted run goes on where it stopped.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import progress
+
+from audiopalm.data import cache, files, fitting, rows, streams, summary
+from audiopalm.data.executors import Local
+from audiopalm.data.prepared import Prepared
+from audiopalm.data.records import Source
+from audiopalm.errors import DataError, ManifestError
+from audiopalm.tokens import space as token_space
+
+SHARD_RECORDS = 256
+
+
+def prepare(
+  experiment: Any,
+  workdir: Path,
+  sources: Mapping[type, Source],
+  streams_dir: Path | None = None,
+  workers: int | None = None,
+) -> Prepared:
+  """Returns the prepared data of an experiment, making what is not there yet.
+
+  `sources` maps each class of corpus settings to what serves it. `streams_dir` (default
+  WORKDIR/streams) may be shared by runs. A faulty record is left out and counted; DataError where a
+  task is left with none, ManifestError where WORKDIR holds a checkpoint of another manifest.
+  """
+  workdir = Path(workdir)
+  streams_dir = Path(streams_dir) if streams_dir else workdir / "streams"
+  serving = {corpus: _source(corpus, sources) for corpus in experiment.corpora}
+  with Local(workers) as executor:
+    started_s = time.perf_counter()
+    fitted = fitting.fit(experiment.tokenizers, serving, workdir / "tokenizers", executor)
+    prepared = _laid_out(experiment, workdir, streams_dir, fitted)
+    check_checkpoint(prepared, workdir)
+    fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
+    files.write_json(workdir / "manifest.json", prepared.manifest)
+    print(f"Tokenizers: {', '.join(fitted)} ({time.perf_counter() - started_s:.0f} s)")
+    done = _tokenize(prepared, serving, workdir / "tokenizers", experiment.tokenizers, executor)
+  _index(prepared)
+  found = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
+  found["settings"] = settings_digest(experiment)
+  found["streams_dir"] = _written_path(streams_dir, workdir)
+  files.write_json(workdir / "prepare.json", found)
+  summary.show(found)
+  return prepared
+
+
+def open_prepared(experiment: Any, workdir: Path) -> Prepared:
+  """Returns what `prepare` left in WORKDIR for this experiment, after checks that take seconds.
+
+  DataError or ManifestError, saying what to do, where something is missing, not finished, or made
+  from other settings.
+  """
+  workdir = Path(workdir)
+  found = files.read_json(workdir / "prepare.json")
+  if found["settings"] != settings_digest(experiment):
+    raise DataError(
+      f"{workdir} was prepared for other settings: expected those of experiment "
+      f"{experiment.name!r} (tokenizers, tasks, layout, row_length, too_long). Run `audiopalm "
+      "prepare` with this config again."
+    )
+  fitted = fitting.load(experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
+  if fitted is None:
+    raise DataError(
+      f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
+      "or holds them damaged. Run `audiopalm prepare` with this config again."
+    )
+  prepared = _laid_out(experiment, workdir, workdir / found["streams_dir"], fitted)
+  written = files.read_json(workdir / "manifest.json")
+  token_space.check(prepared.manifest, written, f"{workdir / 'manifest.json'}")
+  for corpus in experiment.corpora:
+    for split in corpus.splits:
+      _check_entries(prepared, corpus, split)
+  for task in experiment.tasks:
+    for split in task.corpus.splits:
+      index, entries = prepared.rows(task, split), prepared.entries(task, split)
+      if len(index.records) and index.records.max() >= len(entries):
+        raise DataError(
+          f"The row index of task {task.name!r}, split {split!r}, names record "
+          f"{index.records.max()} of {len(entries)}. Delete {prepared.rows_dir} and run "
+          "`audiopalm prepare` again."
+        )
+  return prepared
+
+
+def needed(experiment: Any, workdir: Path) -> bool:
+  """Returns whether `prepare` has anything to do before this experiment can train."""
+  try:
+    open_prepared(experiment, workdir)
+  except (DataError, ManifestError):
+    return True
+  return False
+
+
+def settings_digest(experiment: Any) -> str:
+  """Returns 16 hex digits of all `prepare` depends on; rates, steps and models are no part."""
+  parts = (
+    experiment.tokenizers,
+    experiment.tasks,
+    experiment.layout,
+    experiment.row_length,
+    experiment.too_long,
+  )
+  return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
+  """Raises ManifestError, with the difference, if WORKDIR holds a checkpoint of another manifest.
+
+  Without a checkpoint nothing depends on the old ids, and they are simply replaced.
+  """
+  path = workdir / "manifest.json"
+  if path.is_file() and any((workdir / "checkpoints").glob("[0-9]*")):
+    found = files.read_json(path)
+    token_space.check(prepared.manifest, found, f"The checkpoint in {workdir}")
+
+
+def _laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping) -> Prepared:
+  """Returns the Prepared of fitted tokenizers: layouts, space and manifest follow from them."""
+  layouts = {task.name: experiment.layout.layout_of(task) for task in experiment.tasks}
+  specs = {name: tokenizer.spec for name, tokenizer in fitted.items()}
+  text = token_space.text_stream(specs)
+  encode_text = fitted[text.name].encode_text if text else lambda tag: ()
+  space = token_space.build(tuple(specs.values()), layouts, encode_text)
+  manifest_hash = token_space.manifest_hash(space)
+  return Prepared(
+    tasks=tuple(experiment.tasks),
+    tokenizers=fitted,
+    layouts=layouts,
+    space=space,
+    manifest=token_space.manifest(space),
+    manifest_hash=manifest_hash,
+    row_length=experiment.row_length,
+    too_long=experiment.too_long,
+    streams_dir=streams_dir,
+    rows_dir=workdir / "rows" / manifest_hash,
+  )
+
+
+def _source(corpus: Any, sources: Mapping[type, Source]) -> Source:
+  if type(corpus) not in sources:
+    known = ", ".join(kind.__name__ for kind in sources)
+    raise DataError(
+      f"No source serves corpora of class {type(corpus).__name__}; known: {known}. Add it to the "
+      "table in audiopalm/cli/prepare.py."
+    )
+  return sources[type(corpus)]
+
+
+def _tokenize(
+  prepared: Prepared,
+  serving: Mapping[Any, Source],
+  folder: Path,
+  tokenizers: Sequence[Any],
+  executor: Local,
+) -> list[streams.Tokenized]:
+  """Returns what was tokenized now; shards that are finished already are left alone."""
+  loadable = tuple(
+    streams.TokenizerFile(t, folder / t.stream, prepared.tokenizers[t.stream].spec)
+    for t in tokenizers
+  )
+  shards = [
+    shard
+    for corpus, source in serving.items()
+    for shard in _shards(prepared, corpus, source, loadable)
+  ]
+  waiting = [shard for shard in shards if cache.sidecar(shard.path) is None]
+  if len(waiting) < len(shards):
+    print(f"Streams: {len(shards) - len(waiting)} of {len(shards)} shards are there already")
+  done = []
+  with _progress() as bar:
+    line = bar.add_task("Tokenizing", total=sum(shard.stop - shard.start for shard in waiting))
+    for result in executor.map(streams.tokenize_shard, waiting):
+      done.append(result)
+      bar.advance(line, result.shard.stop - result.shard.start)
+  return done
+
+
+def _shards(
+  prepared: Prepared, corpus: Any, source: Source, tokenizers: tuple[streams.TokenizerFile, ...]
+) -> Iterator[streams.Shard]:
+  """Yields the shards of a corpus, after writing how many there are into its folder."""
+  folder = prepared.folder(corpus)
+  counts = {split: source.count(corpus, split) for split in corpus.splits}
+  shards = {split: -(-count // SHARD_RECORDS) for split, count in counts.items()}
+  files.write_json(
+    folder / "cache.json",
+    {
+      "format": cache.FORMAT,
+      "corpus": repr(corpus),
+      "records": counts,
+      "shards": shards,
+      "tokenizers": {t.spec.name: t.spec.fingerprint for t in tokenizers},
+    },
+  )
+  for split, count in counts.items():
+    for number in range(shards[split]):
+      start = number * SHARD_RECORDS
+      stop = min(count, start + SHARD_RECORDS)
+      yield streams.Shard(
+        corpus, source, split, number, shards[split], start, stop, folder, tokenizers
+      )
+
+
+def _index(prepared: Prepared) -> None:
+  """Writes the row indexes that are not there, after checking that every task has records."""
+  for task in prepared.tasks:
+    entries = prepared.entries(task, "train")
+    if not len(entries):
+      raise DataError(
+        f"Task {task.name!r} has no records left: all {len(entries.quarantined)} training records "
+        f"of corpus {task.corpus.name!r} were left out. The first: {_first_fault(entries)}"
+      )
+    for split in task.corpus.splits:
+      _index_split(prepared, task, split)
+
+
+def _index_split(prepared: Prepared, task: Any, split: str) -> None:
+  path = rows.path_of(prepared.rows_dir, task, split, prepared.row_length)
+  made_from = prepared.rows_made_from(task)
+  if rows.is_current(path, made_from):
+    return
+  made_of = (task, prepared.layouts[task.name], prepared.space, prepared.entries(task, split))
+  chosen = rows.segments(*made_of, row_length=prepared.row_length, too_long=prepared.too_long)
+  if split == "train" and not len(chosen):
+    raise DataError(
+      f"Task {task.name!r} has no records left: all {chosen.dropped} are longer than row_length="
+      f"{prepared.row_length} and too_long is 'drop'. Raise row_length."
+    )
+  index = rows.build(*made_of, chosen, prepared.row_length)
+  rows.save(index, path, made_from)
+
+
+def _check_entries(prepared: Prepared, corpus: Any, split: str) -> None:
+  """Raises DataError unless a split of the cache is whole and holds ids of these tokenizers."""
+  entries = prepared.entries(corpus, split)
+  for address, highest in entries.maxima.items():
+    sizes = prepared.tokenizers[address.split(".")[1]].spec.sizes
+    if any(id >= size for id, size in zip(highest, sizes, strict=False)):
+      raise DataError(
+        f"{prepared.folder(corpus)}: split {split!r} holds ids of {address} up to {highest}, but "
+        f"its tokenizer has sizes {sizes}. Delete that folder and run `audiopalm prepare` again."
+      )
+
+
+def _first_fault(entries: Any) -> str:
+  return entries.quarantined[0]["reason"] if entries.quarantined else "the corpus holds none."
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+  return files.read_json(path) if path.is_file() else {}
+
+
+def _written_path(path: Path, workdir: Path) -> str:
+  """Returns the path, relative where it lies in the workdir, so that a workdir can be moved."""
+  path, workdir = path.resolve(), workdir.resolve()
+  return str(path.relative_to(workdir)) if path.is_relative_to(workdir) else str(path)
+
+
+def _progress() -> progress.Progress:
+  return progress.Progress(
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.MofNCompleteColumn(),
+    progress.TextColumn("records"),
+    progress.TimeRemainingColumn(),
+  )

@@ -1,0 +1,133 @@
+"""What `prepare` reports: hours, tokens, packing and speed, by task, as JSON and as a table."""
+
+import collections
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import console, table
+
+from audiopalm.data import streams
+from audiopalm.data.prepared import Prepared
+from audiopalm.types import Task
+
+
+def summarize(
+  prepared: Prepared, done: Sequence[streams.Tokenized], before: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the summary, JSON-able.
+
+  `done` is what was tokenized now; speeds of what was there already are taken from `before`, the
+  last summary, and are None where it has none either. A real-time factor is seconds of audio per
+  second of work of one worker.
+  """
+  corpora = tuple(dict.fromkeys(task.corpus for task in prepared.tasks))
+  speeds = {prepared.folder(corpus).name: _speeds(corpus, done) for corpus in corpora}
+  for name, speed in before.get("real_time_factors", {}).items():
+    if speeds.get(name) == {}:
+      speeds[name] = speed
+  return {
+    "manifest_hash": prepared.manifest_hash,
+    "real_time_factors": speeds,
+    "tokenizers": {name: _tokenizer(t.spec) for name, t in prepared.tokenizers.items()},
+    "corpora": {prepared.folder(corpus).name: _corpus(prepared, corpus) for corpus in corpora},
+    "tasks": {
+      task.name: _task(prepared, task, speeds[prepared.folder(task.corpus).name])
+      for task in prepared.tasks
+    },
+  }
+
+
+def show(found: Mapping[str, Any]) -> None:
+  """Prints a summary."""
+  out = console.Console()
+  tasks = table.Table(title="Training data by task")
+  for name in ("task", "hours", "records", "examples", "tokens", "rows", "filled", "x real time"):
+    tasks.add_column(name, justify="left" if name == "task" else "right")
+  for name, task in found["tasks"].items():
+    train = task["splits"]["train"]
+    factor = task["real_time_factor"]
+    tasks.add_row(
+      name,
+      f"{train['hours']:.2f}",
+      f"{train['records']:,}",
+      f"{train['examples']:,}",
+      f"{train['tokens']:,}",
+      f"{train['rows']:,}",
+      f"{train['efficiency']:.1%}",
+      "-" if factor is None else f"{factor:.0f}",
+    )
+  out.print(tasks)
+  for name, task in found["tasks"].items():
+    for split, one in task["splits"].items():
+      if one["dropped"] or one["cut"]:
+        out.print(f"Longer than a row: {name}, {split}: {one['dropped']} dropped, {one['cut']} cut")
+  for name, corpus in found["corpora"].items():
+    for split, one in corpus["splits"].items():
+      for kind, fault in one["quarantined"].items():
+        out.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
+
+
+def _speeds(corpus: Any, done: Sequence[streams.Tokenized]) -> dict[str, float]:
+  """Returns the real-time factor of making and tokenizing a corpus: "all", "source", by stream."""
+  mine = [one for one in done if one.shard.corpus == corpus]
+  audio_s = sum(one.audio_s for one in mine)
+  spent_s: dict[str, float] = collections.Counter()
+  for one in mine:
+    spent_s.update(one.work_s)
+  if not audio_s:
+    return {}
+  parts = {name: audio_s / seconds for name, seconds in spent_s.items() if seconds}
+  return {"all": audio_s / sum(spent_s.values())} | parts
+
+
+def _tokenizer(spec: Any) -> dict[str, Any]:
+  return {
+    "modality": spec.modality,
+    "sizes": list(spec.sizes),
+    "rate_hz": spec.rate_hz,
+    "fingerprint": spec.fingerprint,
+  }
+
+
+def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
+  splits = {}
+  for split in corpus.splits:
+    entries = prepared.entries(corpus, split)
+    splits[split] = {
+      "records": len(entries),
+      "hours": {role: seconds / 3600 for role, seconds in entries.seconds.items()},
+      "quarantined": _kinds(entries.quarantined),
+    }
+  return {"name": corpus.name, "splits": splits}
+
+
+def _kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+  """Returns faults by kind: what the text says up to its second colon, without name and numbers."""
+  kinds: dict[str, dict[str, Any]] = {}
+  for fault in quarantined:
+    text = fault["reason"].split(": ", 1)[-1]
+    kind = re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])
+    one = kinds.setdefault(kind, {"records": 0, "first": fault["reason"]})
+    one["records"] += 1
+  return kinds
+
+
+def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[str, Any]:
+  spoken = {
+    role for role, name in task.sides if prepared.tokenizers[name].spec.modality == "speech"
+  }
+  splits = {}
+  for split in task.corpus.splits:
+    entries, index = prepared.entries(task, split), prepared.rows(task, split)
+    splits[split] = {
+      "hours": sum(entries.seconds.get(role, 0.0) for role in spoken) / 3600,
+      "records": len(entries),
+      "examples": len(index.records),
+      "tokens": round(index.tokens_per_row * len(index)),
+      "rows": len(index),
+      "efficiency": index.efficiency,
+      "dropped": index.segments.dropped,
+      "cut": index.segments.cut,
+    }
+  return {"real_time_factor": speeds.get("all") if spoken else None, "splits": splits}
