@@ -13,24 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from audiopalm import values
+from audiopalm.data.mixtures import Mixture
 from audiopalm.errors import ConfigError
+from audiopalm.layouts import Chain
+from audiopalm.objectives.next_token import NextToken
 from audiopalm.settings import Evaluation, Optimizer
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
 TOO_LONG = ("error", "split", "drop")
-
-
-def _chain():
-  from audiopalm.layouts import Chain
-
-  return Chain()
-
-
-def _next_token():
-  from audiopalm.objectives.next_token import NextToken
-
-  return NextToken()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +35,10 @@ class Experiment:
 
   name: str
   tokenizers: tuple[Any, ...]
-  mixture: Any
+  mixture: Mixture
   model: Any
-  layout: Any = dataclasses.field(default_factory=_chain)
-  objective: Any = dataclasses.field(default_factory=_next_token)
+  layout: Any = Chain()
+  objective: Any = NextToken()
   optimizer: Optimizer = Optimizer()
   evaluation: Evaluation = Evaluation()
   row_length: int = 512

@@ -16,9 +16,9 @@ translates and speaks.
   audiopalm evaluate --workdir runs/quickstart
   audiopalm generate --workdir runs/quickstart --task asr --audio hello.wav"""
 
-EXIT_CODES = """Exit codes: 0 done; 2 the command, a config or a file cannot be used (one error
-text says why); 70 a step hung; 71 too many bad steps; 75 stopped by SIGTERM and saved, start it
-again; 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 done; 2 a command, config or file cannot be used, one error text
+says why; 70 a step hung; 71 too many bad steps; 75 stopped by SIGTERM and
+saved, start it again; 130 interrupted."""
 
 EXIT_INTERRUPTED = 130
 

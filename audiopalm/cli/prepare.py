@@ -1,0 +1,77 @@
+"""`audiopalm prepare`: from recordings to token streams and an index of rows."""
+
+import argparse
+from pathlib import Path
+
+from audiopalm.cli import config
+from audiopalm.data import corpora, prepare
+from audiopalm.data.records import Source
+from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.parts import machines
+from audiopalm.training import step
+
+# Who makes or reads the records of each corpus: the only place that knows both sides.
+SOURCES = {
+  corpora.Synthetic: Source("data_pipelines.synthetic"),
+  corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
+  corpora.SyntheticText: Source("data_pipelines.synthetic"),
+  corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
+}
+
+DESCRIPTION = """Turn the corpora of a config into what training reads:
+
+  1. fit the tokenizers on the training split      DIR/tokenizers/
+  2. tokenize every record once                    DIR/streams/
+  3. lay the tasks out and give every id a place   DIR/manifest.json
+  4. pack the examples into rows                   DIR/rows/
+
+It prints hours, tokens, packing efficiency and speed per task. Started again it
+goes on where it stopped; what is there already is kept. A record that cannot be
+used is left out and named with its reason in DIR/prepare.json; a task left with
+no records is an error.
+
+  audiopalm prepare quickstart --workdir runs/quickstart"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `prepare` to the command line."""
+  parser = commands.add_parser(
+    "prepare",
+    help="make token streams and rows from the corpora of a config",
+    description=DESCRIPTION,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  config.add_arguments(parser)
+  parser.add_argument(
+    "--machine",
+    metavar="NAME",
+    help="the machine that will train: its name, and that the rows of a step can be divided among "
+    "its devices, are checked now rather than hours later",
+  )
+  parser.add_argument(
+    "--streams",
+    metavar="DIR",
+    type=Path,
+    help="where the token streams lie, to share them between runs (default: WORKDIR/streams)",
+  )
+  parser.add_argument(
+    "--workers",
+    metavar="N",
+    type=int,
+    help="processes that tokenize at one time (default: one for each core)",
+  )
+  parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm prepare`."""
+  experiment = config.load(args.config, args.settings)
+  if args.machine is not None:
+    machine = machines.named(args.machine)
+    # An axis left open (-1) takes the devices there will be: here it counts as one.
+    step.check_rows(experiment.batch_rows, machine, max(machine.data, 1) * max(machine.fsdp, 1))
+  if args.workers is not None and args.workers < 1:
+    raise ConfigError(f"--workers takes a whole number of at least 1, not {args.workers}.")
+  prepare.prepare(experiment, args.workdir, SOURCES, args.streams, args.workers)
+  return EXIT_DONE

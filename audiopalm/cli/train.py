@@ -1,0 +1,91 @@
+"""`audiopalm train`: a run from its config to its last step, started or resumed."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+from audiopalm.cli import config
+from audiopalm.data import files, prepare
+from audiopalm.errors import EXIT_DONE, AudiopalmError
+from audiopalm.parts import machines
+
+DESCRIPTION = """Train a model, or go on training it: a workdir that holds a checkpoint is resumed
+from it, and the result is the same to the bit as if the run had never stopped.
+What `prepare` makes is made first where it is missing.
+
+  audiopalm train quickstart --workdir runs/quickstart
+  audiopalm train my_config.py --workdir runs/mine --set optimizer.peak_lr=3e-4
+
+The workdir holds all of the run: config.json (every setting), checkpoints/,
+metrics.jsonl and event files for TensorBoard, goodput.jsonl (where the time
+went) and what `prepare` made.
+
+When a run is resumed, steps, rates of the mixture, learning rates, evaluation,
+seed and --machine may be other than before: what changed is printed. A model or
+optimizer of another shape is refused, and so are tokenizers, tasks or a layout
+that would move the ids of tokens: such a run needs a workdir of its own."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `train` to the command line."""
+  parser = commands.add_parser(
+    "train",
+    help="train a model from a config; prepares first if needed, resumes if it can",
+    description=DESCRIPTION,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  config.add_arguments(parser)
+  parser.add_argument(
+    "--machine",
+    metavar="NAME",
+    help="the hardware to run on: mesh, precision, remat (default: chosen by the first device); "
+    "an unknown name lists the known ones",
+  )
+  parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm train`."""
+  from audiopalm.training import (
+    checkpoint,
+    loop,
+  )  # imports orbax: seconds that --help should not take
+
+  experiment = config.load(args.config, args.settings)
+  machine = machines.named(args.machine) if args.machine else None
+  if prepare.needed(experiment, args.workdir):
+    code = _prepare(args)
+    if code != EXIT_DONE:
+      return code
+  prepared = prepare.open_prepared(experiment, args.workdir)
+  resolved = args.workdir / "config.json"
+  if not checkpoint.steps(args.workdir):
+    files.write_json(resolved, json.loads(experiment.to_json()))
+  loop.run(experiment, prepared, machine or machines.default(), args.workdir)
+  # Written again only here, when a resumed run is known to fit its checkpoint.
+  files.write_json(resolved, json.loads(experiment.to_json()))
+  return EXIT_DONE
+
+
+def _prepare(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm prepare`, run in a process of its own.
+
+  What reads corpora may load TensorFlow, which would take memory and devices from training. When
+  this process is stopped so is that one, and what it finished is kept.
+  """
+  command = [sys.executable, "-m", "audiopalm", "prepare", args.config]
+  command += ["--workdir", str(args.workdir)]
+  command += ["--machine", args.machine] if args.machine else []
+  command += [f"--set={setting}" for setting in args.settings]
+  process = subprocess.Popen(command)
+  try:
+    return process.wait()
+  except AudiopalmError:  # SIGTERM, which came to this process alone
+    process.terminate()
+    process.wait()
+    raise
+  except KeyboardInterrupt:  # Ctrl-C, which came to both
+    process.wait()
+    raise

@@ -1,0 +1,126 @@
+"""Config files and --set: what is set, and the text of every refusal."""
+
+import pytest
+
+from audiopalm.cli import config
+from audiopalm.errors import ConfigError
+
+CONFIG = '''
+"""A config."""
+
+from audiopalm.data.corpora import Synthetic
+from audiopalm.experiment import Experiment
+from audiopalm.parts import mixtures, models, tokenizers
+
+def experiment(
+  records: int = 8, speaker: str | None = "anna", languages: tuple[str, ...] = ("en",)
+):
+  corpus = Synthetic(languages=languages, train_records=records)
+  return Experiment(
+    name=f"try {speaker}",
+    tokenizers=(tokenizers.text(size=300), tokenizers.units(size=32, rate_hz=25)),
+    mixture=mixtures.blend((mixtures.asr(corpus), 0.5), (mixtures.tts(corpus), 0.5)),
+    model=models.tiny(),
+  )
+'''
+
+
+@pytest.fixture
+def write(tmp_path):
+  def write(text=CONFIG, old="", new=""):
+    path = tmp_path / "try.py"
+    path.write_text(text.replace(old, new) if old else text)
+    return str(path)
+
+  return write
+
+
+def test_parameters_are_set_by_name_and_read_by_their_type(write):
+  found = config.load(write(), ["records=12", "speaker=none", "languages=en,fr"])
+  assert found.name == "try None"
+  assert found.corpora[0].train_records == 12
+  assert found.corpora[0].languages == ("en", "fr")
+
+
+def test_fields_are_set_by_dotted_path_and_read_by_their_type(write):
+  settings = ["optimizer.peak_lr=3e-4", "optimizer.clip_norm=none", "steps=20", "too_long=drop"]
+  settings += ["tokenizers.units.size=64", "mixture.tasks.asr=2", "optimizer.name=adafactor"]
+  found = config.load(write(), settings)
+  assert (found.optimizer.peak_lr, found.optimizer.clip_norm) == (3e-4, None)
+  assert (found.steps, found.too_long, found.optimizer.name) == (20, "drop", "adafactor")
+  assert found.tokenizers[1].size == 64
+  assert [rate for _, rate in found.mixture.tasks] == [2.0, 0.5]
+
+
+def test_of_two_values_for_one_path_the_last_counts(write):
+  assert config.load(write(), ["steps=20", "steps=30"]).steps == 30
+
+
+def test_a_value_may_hold_an_equals_sign(write):
+  assert config.load(write(), ["speaker=a=b"]).name == "try a=b"
+
+
+@pytest.mark.parametrize(
+  ("setting", "texts"),
+  [
+    ("optimizer.peak_rl=1", ["There is no setting 'optimizer.peak_rl'", "optimizer.peak_lr"]),
+    ("peak_lr=1", ["There is no setting 'peak_lr'", "optimizer.peak_lr"]),
+    ("record=1", ["There is no setting 'record'", "records"]),
+    ("zzz=1", ["There is no setting 'zzz'. Near: records, speaker"]),
+    ("steps.more=1", ["There is no setting 'steps.more'"]),
+    ("steps=many", ["steps takes a whole number, not 'many'."]),
+    ("steps=0", ["steps must be a whole number of at least 1, not 0."]),
+    ("optimizer.peak_lr=x", ["optimizer.peak_lr takes a number, not 'x'."]),
+    ("optimizer.clip_norm=x", ["optimizer.clip_norm takes a number or none, not 'x'."]),
+    ("optimizer.name=sgd", ["optimizer.name takes one of adamw, adafactor, not 'sgd'."]),
+    ("optimizer=adamw", ["optimizer is an Optimizer: set one of its fields (name, peak_lr"]),
+    ("records=x", ["records takes a whole number, not 'x'."]),
+    ("languages=xx", ["languages=('xx',) must be one or more of en, fr, de", "try.py:9"]),
+    ("steps", ["--set takes PATH=VALUE, as in optimizer.peak_lr=3e-4, not 'steps'."]),
+    ("=1", ["--set takes PATH=VALUE", "'=1'"]),
+  ],
+)
+def test_a_wrong_setting_says_what_was_expected(write, setting, texts):
+  with pytest.raises(ConfigError) as error:
+    config.load(write(), [setting])
+  for text in texts:
+    assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "texts"),
+  [
+    ("def experiment", "def something", ["try.py: has no function experiment()"]),
+    ("  return Experiment(", "  return dict(", ["must return an Experiment, not a dict"]),
+    ("records: int = 8", "records: int", ["needs a value for 'records'", "--set records=..."]),
+    ("records: int = 8", "steps: int = 8", ["'steps' is a parameter of experiment() and a field"]),
+    ("speaker: str |", "speaker: strr |", ["try.py:8: NameError: name 'strr' is not defined"]),
+    ("size=300", "siez=300", ["try.py:12: TypeError:", "siez"]),
+    ("models.tiny()", "models.tiny(", ["try.py:11: SyntaxError: '(' was never closed"]),
+    ("import mixtures", "import mixtoures", ["try.py:6: ImportError: cannot import name"]),
+  ],
+)
+def test_a_wrong_config_says_where(write, old, new, texts):
+  with pytest.raises(ConfigError) as error:
+    config.load(write(CONFIG, old, new))
+  for text in texts:
+    assert text in str(error.value)
+
+
+def test_a_config_that_is_not_there_lists_those_that_come_with_the_package(tmp_path):
+  with pytest.raises(ConfigError, match=r"no config .*nothing.py'.* Python file .*quickstart"):
+    config.load(str(tmp_path / "nothing.py"))
+  with pytest.raises(ConfigError, match="no config 'quikstart'"):
+    config.load("quikstart")
+
+
+def test_a_file_with_another_ending_is_no_config(tmp_path):
+  path = tmp_path / "notes.txt"
+  path.write_text("hello")
+  with pytest.raises(ConfigError, match=r"a config is a Python file, with a name that ends in .py"):
+    config.load(str(path))
+
+
+def test_a_config_that_comes_with_the_package_goes_by_its_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert config.load("quickstart").name == "quickstart"

@@ -1,0 +1,43 @@
+"""Every config that comes with the project loads, survives JSON and says how to launch it."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from audiopalm import experiment
+from audiopalm.cli import config
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_loads_and_survives_json(path):
+  found = config.load(str(path))
+  assert found.name == path.stem
+  assert experiment.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_starts_with_its_launch_line(path):
+  docstring = ast.get_docstring(ast.parse(path.read_text()))
+  assert re.search(rf"^  audiopalm train {path.stem} --workdir runs/", docstring, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_is_short_and_has_no_conditions(path):
+  tree = ast.parse(path.read_text())
+  assert len(path.read_text().splitlines()) <= 60
+  assert not [node for node in ast.walk(tree) if isinstance(node, ast.If | ast.ClassDef)]
+
+
+def test_the_shipped_names_are_those_of_the_folder():
+  assert config.shipped() == tuple(path.stem for path in CONFIGS)
+
+
+def test_the_digit_config_takes_its_speaker_and_folder():
+  settings = ["held_out_speaker=lucas", "data_dir=/data/tfds"]
+  corpus = config.load("spoken_digit", settings).corpora[0]
+  assert (corpus.held_out_speaker, corpus.data_dir) == ("lucas", "/data/tfds")
+  assert "lucas" not in corpus.train_voices("en")

@@ -1,0 +1,87 @@
+"""An Experiment checks itself, names itself and survives JSON."""
+
+import dataclasses
+
+import pytest
+
+from audiopalm import experiment
+from audiopalm.data.corpora import Synthetic, SyntheticText
+from audiopalm.errors import ConfigError
+from audiopalm.experiment import Experiment
+from audiopalm.parts import mixtures, models, tokenizers
+
+CORPUS = Synthetic(languages=("en", "fr"), train_records=8)
+TEXT = SyntheticText(languages=("en", "fr"))
+
+
+def make(**changes):
+  values = dict(
+    name="try",
+    tokenizers=(tokenizers.text(size=300), tokenizers.units(size=32, rate_hz=25)),
+    mixture=mixtures.blend(
+      (mixtures.asr(CORPUS), 0.5), (mixtures.text(TEXT), 0.25), (mixtures.tts(CORPUS), 0.25)
+    ),
+    model=models.tiny(),
+  )
+  return Experiment(**(values | changes))
+
+
+def test_tasks_and_corpora_come_in_the_order_of_the_mixture_each_once():
+  assert [task.name for task in make().tasks] == ["asr", "text", "tts"]
+  assert make().corpora == (CORPUS, TEXT)
+
+
+def test_json_gives_back_an_equal_experiment_of_the_same_digest():
+  first = make(seed=3)
+  second = experiment.from_json(first.to_json())
+  assert (second, second.digest) == (first, first.digest)
+  assert make(seed=4).digest != first.digest
+
+
+def test_json_of_something_else_is_refused():
+  from audiopalm import values
+
+  with pytest.raises(ConfigError, match="must hold an Experiment, not a Synthetic"):
+    experiment.from_json(values.to_json(CORPUS))
+
+
+def test_values_are_set_by_dotted_path():
+  changed = experiment.with_values(make(), {"optimizer.peak_lr": "3e-4", "steps": 7})
+  assert (changed.optimizer.peak_lr, changed.steps) == (3e-4, 7)
+  assert dataclasses.replace(changed, optimizer=make().optimizer, steps=1000) == make()
+
+
+@pytest.mark.parametrize("field", ["row_length", "batch_rows", "steps", "checkpoint_every_steps"])
+@pytest.mark.parametrize("number", [0, -1, 1.0, True, "8"])
+def test_a_count_that_is_none_says_so(field, number):
+  with pytest.raises(ConfigError, match=f"{field} must be a whole number of at least 1, not "):
+    make(**{field: number})
+
+
+TASK = mixtures.asr(CORPUS)
+WRONG_TASKS = [
+  ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: small letters"),
+  ({"name": "a b"}, "Task 'a b' needs another name"),
+  ({"outputs": ()}, r"Task 'asr' has no outputs. Give at least one \(role, stream\) pair"),
+  ({"inputs": (("source", "codes"),)}, "the stream 'codes', but the tokenizers give text, units"),
+  ({"inputs": (("answer", "units"),)}, "role 'answer', but corpus 'synthetic' has source, target"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), WRONG_TASKS)
+def test_a_task_that_does_not_fit_says_why(change, text):
+  task = dataclasses.replace(TASK, **change)
+  with pytest.raises(ConfigError, match=text):
+    make(mixture=mixtures.blend((task, 1.0)))
+
+
+def test_two_tokenizers_of_one_stream_are_refused():
+  with pytest.raises(ConfigError, match="Two tokenizers have the stream 'text'. Give each its own"):
+    make(tokenizers=(tokenizers.text(size=300), tokenizers.text(size=400)))
+
+
+def test_a_negative_seed_and_an_unknown_policy_are_refused():
+  with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, not -1"):
+    make(seed=-1)
+  with pytest.raises(ConfigError, match="too_long must be one of error, split, drop, not 'cut'"):
+    make(too_long="cut")
