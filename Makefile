@@ -39,8 +39,6 @@ comma := ,
 quickstart: $(VENV)/data.stamp
 	@$(BIN)/audiopalm train quickstart --workdir $(QUICKSTART)
 	@$(BIN)/audiopalm evaluate --workdir $(QUICKSTART) --json $(QUICKSTART)/evaluation.json
-	@$(BIN)/audiopalm generate --workdir $(QUICKSTART) --task tts --language en \
-	  --text $(SENTENCE) --out $(QUICKSTART)/spoken.wav
 
 test: $(VENV)/test.stamp lint
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not long'
