@@ -107,7 +107,7 @@ class Part:
 
   def describe(self) -> dict[str, Any]:
     """Returns the part as JSON, for the manifest."""
-    description: dict[str, Any] = {"part": type(self).__name__}
+    description: dict[str, Any] = {"kind": type(self).__name__}
     for field in dataclasses.fields(self):
       description[field.name] = _json(getattr(self, field.name))
     return description
@@ -217,6 +217,8 @@ def delay(codes_TQ: np.ndarray, delays: Sequence[int], hole: int = HOLE) -> np.n
                                         row 2:  .   b1  c0
                                         row 3:  .   .   c1
   """
+  if not any(delays):
+    return codes_TQ
   frames = len(codes_TQ)
   codes_LQ = np.full((frames + max(delays), len(delays)), hole, codes_TQ.dtype)
   for q, rows in enumerate(delays):

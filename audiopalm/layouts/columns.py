@@ -34,9 +34,10 @@ class Delay(cells.Part):
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
     spec = cells.spec_of(self.stream, streams)
     if len(self.delays) != spec.codebooks:
+      delays = _count(len(self.delays), "delay")
+      codebooks = _count(spec.codebooks, "codebook")
       raise LayoutError(
-        f"Delay({self.stream!r}) has {_count(len(self.delays), 'delay')} but tokenizer "
-        f'"{spec.name}" gives {_count(spec.codebooks, "codebook")}.\n'
+        f'Delay("{self.stream}") has {delays} but tokenizer "{spec.name}" gives {codebooks}.\n'
         f"Give one delay per codebook, or set {spec.name}.codebooks={len(self.delays)}."
       )
     return (

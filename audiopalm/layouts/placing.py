@@ -117,11 +117,9 @@ def conditioning(
     _cells(entry, streams, placement, "") if entry.column.given else None
     for entry in placed.columns
   ]
-  rows = _common_rows(placed, bodies)
-  tokens_LK = np.full((rows + placed.block.extra_rows, space.columns), HOLE, np.int32)
-  for k, (entry, body) in enumerate(zip(placed.columns, bodies, strict=True)):
-    if body is not None:
-      _write_column(tokens_LK[:, k], entry, body)
+  tokens_RK = _delayed_tokens(placed, bodies, _common_rows(placed, bodies))
+  tokens_LK = np.full((len(tokens_RK), space.columns), HOLE, np.int32)
+  tokens_LK[:, : tokens_RK.shape[1]] = tokens_RK
   return tokens_LK
 
 
@@ -170,26 +168,36 @@ def _write(
   top = 0
   for placed, body, count in zip(blocks, bodies, counts, strict=True):
     block = placed.block
-    for k, entry in enumerate(placed.columns):
-      _write_column(tokens_LK[top:, k], entry, body[k])
-      first, last = top + entry.column.delay, top + entry.column.delay + count
-      if not entry.column.given:
-        weights_LK[first : last : entry.column.repeat, k] = 1
-        if block.end and not block.end_given:
-          weights_LK[last, k] = 1
-    bottom = top + count + block.extra_rows
+    width, bottom = len(body), top + count + block.extra_rows
+    tokens_LK[top:bottom, :width] = _delayed_tokens(placed, body, count)
+    if not block.given:
+      weights_LK[top:bottom, :width] = _delayed_weights(placed, count)
     if block.both_ways:
       visible_L[top : bottom - bool(block.end)] = block.both_ways
     top = bottom
   return Grid(tokens_LK, weights_LK, visible_L)
 
 
-def _write_column(tokens_L: np.ndarray, entry: PlacedColumn, body: np.ndarray) -> None:
-  first = entry.column.delay
-  last = first + len(body)
-  tokens_L[first:last] = body
-  if entry.end_id != HOLE:
-    tokens_L[last] = entry.end_id
+def _delayed_tokens(
+  placed: PlacedBlock, bodies: Sequence[np.ndarray | None], count: int
+) -> np.ndarray:
+  """Returns the block's cells, each column with its end; a column without a body is all holes."""
+  tokens_RK = np.full((count + bool(placed.block.end), len(bodies)), HOLE, np.int32)
+  for k, body in enumerate(bodies):
+    if body is not None:
+      tokens_RK[:count, k] = body
+      tokens_RK[count:, k] = placed.columns[k].end_id
+  return cells.delay(tokens_RK, placed.block.delays)
+
+
+def _delayed_weights(placed: PlacedBlock, count: int) -> np.ndarray:
+  """Returns 1 where a cell of the block is predicted: no given cell, no copy of the cell above."""
+  weights_RK = np.zeros((count + bool(placed.block.end), len(placed.columns)), np.float32)
+  for k, entry in enumerate(placed.columns):
+    if not entry.column.given:
+      weights_RK[: count : entry.column.repeat, k] = 1
+      weights_RK[count:, k] = not placed.block.end_given
+  return cells.delay(weights_RK, placed.block.delays, hole=0)
 
 
 def _cells(

@@ -30,7 +30,8 @@ class _Reading:
   top: int
   cell_rows: int  # R of the block; the rows seen so far where it is open
   usable_rows: int  # rows, whole frames, of which every column is on the grid
-  is_open: bool  # the grid ends before the block does
+  is_open: bool  # the grid ends before the lead column does, so R is unknown
+  is_whole: bool  # the block's last row is on the grid
   bottom: int
 
 
@@ -46,7 +47,7 @@ def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Rec
   tokens_LK = _as_grid(tokens_LK, space)
   readings = read_blocks(placement.blocks, tokens_LK)
   last = readings[-1]
-  if last.is_open or len(readings) < len(placement.blocks):
+  if not last.is_whole or len(readings) < len(placement.blocks):
     complete = False
   elif last.bottom < len(tokens_LK):
     raise LayoutError(
@@ -119,7 +120,8 @@ def _read(placed: placing.PlacedBlock, tokens_LK: np.ndarray, top: int) -> _Read
     top=top,
     cell_rows=run,
     usable_rows=usable - usable % block.period,
-    is_open=is_open or height < run + block.extra_rows,
+    is_open=is_open,
+    is_whole=not is_open and height == run + block.extra_rows,
     bottom=top + height,
   )
 
@@ -178,7 +180,7 @@ def _frames(blocks: tuple[placing.PlacedBlock, ...], readings: list[_Reading]) -
           f"The stream {column.name!r} has {expected} frames in one place of the grid and {needed} "
           f"in another (row {reading.top} on). This is no grid of the layout."
         )
-  frames: dict[str, int] = {}
+  frames = {column.name: 0 for placed in blocks[len(readings) :] for column in placed.block.columns}
   changed = True
   while changed:
     changed = False

@@ -321,7 +321,7 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
 
 
 def _address(item: Any, number: int) -> str:
-  if not isinstance(item, Mapping) or "part" in item:
+  if not isinstance(item, Mapping) or "kind" in item:
     return f"part {number}"
   if "column" in item:
     stream = f"{item['stream']} level {item['level']}" if "stream" in item else item["name"]

@@ -1,0 +1,101 @@
+"""From task to layout and tag."""
+
+import dataclasses
+
+import pytest
+
+from audiopalm import layouts
+from audiopalm.errors import ConfigError
+from audiopalm.layouts import Chain, Concat, Flat, Given, Stop, Tag
+from audiopalm.types import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+  name: str = "synthetic"
+
+  def pairs(self, roles):
+    every = [{"source": "en", "target": "fr"}, {"source": "fr", "target": "en"}]
+    return tuple({role: pair[role] for role in roles} for pair in every)
+
+
+AST = Task(
+  name="ast",
+  corpus=Corpus(),
+  tag="[AST {source} {target}]",
+  inputs=(("source", "units"),),
+  outputs=(("source", "text"), ("target", "text")),
+)
+
+
+def test_chain_is_tag_inputs_outputs_stop():
+  assert Chain().layout_of(AST) == Concat(
+    Tag("[AST {source} {target}]", ("[AST English French]", "[AST French English]")),
+    Given(Flat("source.units")),
+    Flat("source.text"),
+    Flat("target.text"),
+    Stop(),
+  )
+
+
+def test_chain_passes_both_ways_to_every_input():
+  layout = Chain(both_ways=True).layout_of(AST)
+  assert layout.parts[1] == Given(Flat("source.units"), both_ways=True)
+
+
+def test_loss_on_inputs_leaves_the_inputs_unwrapped():
+  layout = Chain().layout_of(dataclasses.replace(AST, loss_on_inputs=True))
+  assert layout.parts[1] == Flat("source.units")
+
+
+def test_a_task_without_inputs_continues_its_tag():
+  task = dataclasses.replace(AST, tag="[LM]", inputs=(), outputs=(("source", "text"),))
+  assert Chain().layout_of(task) == Concat(Tag("[LM]", ("[LM]",)), Flat("source.text"), Stop())
+
+
+def test_an_empty_tag_is_an_error():
+  with pytest.raises(ConfigError, match="Task 'ast' has an empty tag. Give it one, .*\\[AST\\]"):
+    Chain().layout_of(dataclasses.replace(AST, tag=""))
+
+
+def test_a_task_without_outputs_is_an_error():
+  with pytest.raises(ConfigError, match="Task 'ast' has no outputs"):
+    Chain().layout_of(dataclasses.replace(AST, outputs=()))
+
+
+def test_tags_are_every_language_the_corpus_has_for_the_roles_named():
+  layout = Chain().layout_of(AST)
+  assert layouts.tags(layout, AST) == ("[AST English French]", "[AST French English]")
+  one_role = dataclasses.replace(AST, tag="[ASR {source}]")
+  assert layouts.tags(Chain().layout_of(one_role), one_role) == ("[ASR English]", "[ASR French]")
+  no_role = dataclasses.replace(AST, tag="[LM]")
+  assert layouts.tags(Chain().layout_of(no_role), no_role) == ("[LM]",)
+
+
+def test_tag_of_a_record_names_its_languages():
+  languages = {"source": "fr", "target": "en", "question": "de"}
+  assert layouts.tag_of(AST, languages) == "[AST French English]"
+  assert layouts.tag_of(dataclasses.replace(AST, tag="[LM]"), {}) == "[LM]"
+
+
+def test_an_unknown_language_lists_the_known_ones():
+  with pytest.raises(ConfigError) as error:
+    layouts.tag_of(AST, {"source": "es", "target": "en"})
+  assert str(error.value) == (
+    "Task 'ast' does not know the language source=es, target=en. Its corpus 'synthetic' has: "
+    "source=en, target=fr; source=fr, target=en. Choose one of these, or add the language to the "
+    "corpus."
+  )
+
+
+def test_a_missing_role_is_named():
+  with pytest.raises(ConfigError, match="needs the language of 'target'; given were: source"):
+    layouts.tag_of(AST, {"source": "fr"})
+
+
+def test_a_layout_lists_its_streams_in_order():
+  layout = Chain().layout_of(AST)
+  assert layouts.stream_names(layout) == ("source.units", "source.text", "target.text")
+  assert layouts.given_streams(layout) == ("source.units",)
+  assert layouts.predicted_streams(layout) == ("source.text", "target.text")
+  assert layouts.tag_templates(layout) == ("[AST {source} {target}]",)
