@@ -1,0 +1,142 @@
+"""Waves as frames: power spectrum, log-mel, cosine transform, slopes over time. numpy only.
+
+Frame t is centred on sample (t + 1/2) hop: frames tile the wave, and frame t of a slower rate lies
+exactly over its frames of a faster one. A wave of S samples has ceil(S / hop) frames.
+"""
+
+import functools
+
+import numpy as np
+from scipy import fft
+
+from audiopalm.audio import waveform
+
+HOP_S = 0.01
+WINDOW_S = 0.025
+SILENCE = 1e-10  # added to every power: what digital silence is taken for (full scale is 1)
+
+
+def power(
+  wave_S: np.ndarray,
+  *,
+  rate_hz: int = waveform.RATE_HZ,
+  hop_s: float = HOP_S,
+  window_s: float = WINDOW_S,
+) -> np.ndarray:
+  """Returns power_TE: |spectrum|^2 of Hann windows, the next power of two of the window in length.
+
+  Scaled so that white noise of variance 1 has a mean power of 1 in every bin.
+  """
+  hop_samples, window_samples = round(hop_s * rate_hz), round(window_s * rate_hz)
+  window = hann(window_samples)
+  frames_TS = framed(wave_S, hop_samples, window_samples) * window
+  spectrum_TE = fft.rfft(frames_TS, fft_samples(window_samples), axis=1)
+  power_TE = np.square(spectrum_TE.real) + np.square(spectrum_TE.imag)
+  return power_TE / np.square(window).sum()
+
+
+def framed(wave_S: np.ndarray, hop_samples: int, window_samples: int) -> np.ndarray:
+  """Returns frames_TS: a view of the wave, zeros around it, as one window a hop."""
+  count = -(-len(wave_S) // hop_samples)
+  before = (window_samples - hop_samples) // 2
+  after = max(0, (count - 1) * hop_samples + window_samples - before - len(wave_S))
+  padded_S = np.pad(np.asarray(wave_S, np.float32), (before, after))
+  frames_TS = np.lib.stride_tricks.sliding_window_view(padded_S, window_samples)
+  return frames_TS[::hop_samples][:count]
+
+
+@functools.lru_cache
+def hann(window_samples: int) -> np.ndarray:
+  """Returns a periodic Hann window: copies at half its length add up to 1."""
+  phase = 2 * np.pi * np.arange(window_samples) / window_samples
+  return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+
+def fft_samples(window_samples: int) -> int:
+  """Returns the length of the transform of a window: the next power of two."""
+  return 1 << (window_samples - 1).bit_length()
+
+
+def to_mel(hz: float | np.ndarray) -> float | np.ndarray:
+  """Returns the pitch of a frequency in mel. Source: O'Shaughnessy, Speech communication, 1987."""
+  return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
+def from_mel(mel: float | np.ndarray) -> float | np.ndarray:
+  """Returns the frequency in Hz of a pitch in mel."""
+  return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
+
+
+def centres_hz(bins: int, low_hz: float, high_hz: float) -> np.ndarray:
+  """Returns bins + 2 frequencies, evenly spaced in mel: the edges and centres of triangles."""
+  return from_mel(np.linspace(to_mel(low_hz), to_mel(high_hz), bins + 2))
+
+
+@functools.lru_cache(maxsize=64)
+def mel_filters(
+  bins: int,
+  low_hz: float = 60.0,
+  high_hz: float = 7_600.0,
+  *,
+  warp: float = 1.0,
+  rate_hz: int = waveform.RATE_HZ,
+  window_s: float = WINDOW_S,
+) -> np.ndarray:
+  """Returns filters_EM: triangles evenly spaced in mel, each with weights that sum to 1.
+
+  `warp` moves every centre to `warp` times its frequency, up to a knee from which on a straight line
+  leads to `high_hz`: with warp > 1 a shorter vocal tract looks like a longer one.
+  Source: Lee and Rose, "Speaker normalization using efficient frequency warping procedures", 1996.
+  """
+  edges_hz = centres_hz(bins, low_hz, high_hz)
+  knee_hz = 0.8 * high_hz / max(warp, 1.0)
+  edges_hz = np.interp(edges_hz, (0, knee_hz, high_hz), (0, warp * knee_hz, high_hz))
+  count = fft_samples(round(window_s * rate_hz)) // 2 + 1
+  bins_hz = np.arange(count)[:, None] * rate_hz / 2 / (count - 1)
+  left, centre, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+  rise, fall = (bins_hz - left) / (centre - left), (right - bins_hz) / (right - centre)
+  filters_EM = np.clip(np.minimum(rise, fall), 0, None)
+  # A triangle narrower than the grid may hold no bin: it takes the nearest one.
+  empty = np.flatnonzero(filters_EM.sum(axis=0) == 0)
+  filters_EM[np.abs(bins_hz - centre[empty]).argmin(axis=0), empty] = 1
+  filters_EM = (filters_EM / filters_EM.sum(axis=0)).astype(np.float32)
+  filters_EM.flags.writeable = False
+  return filters_EM
+
+
+def log_mel(power_TE: np.ndarray, filters_EM: np.ndarray, floor_db: float | None = None):
+  """Returns log_mel_TM in nepers of power, at most `floor_db` under its own highest value."""
+  log_mel_TM = np.log(power_TE @ filters_EM + np.float32(SILENCE))
+  if floor_db is None:
+    return log_mel_TM
+  return np.maximum(log_mel_TM, log_mel_TM.max() - np.float32(floor_db * np.log(10) / 10))
+
+
+def cosines(values_TM: np.ndarray, count: int) -> np.ndarray:
+  """Returns coefficients_TE: the first `count` of the orthonormal cosine transform of each frame.
+
+  Of a log-mel spectrum these are its MFCCs. Source: Davis and Mermelstein, 1980.
+  """
+  return values_TM @ cosine_basis(values_TM.shape[-1], count)
+
+
+@functools.lru_cache
+def cosine_basis(bins: int, count: int) -> np.ndarray:
+  """Returns basis_ME, orthonormal columns: its transpose leads back."""
+  basis_ME = fft.dct(np.eye(bins), axis=1, norm="ortho")[:, :count].astype(np.float32)
+  basis_ME.flags.writeable = False
+  return basis_ME
+
+
+def slopes(values_TE: np.ndarray, reach: int = 2) -> np.ndarray:
+  """Returns slopes_TE: each value's change per frame, by a line through `reach` frames either side.
+
+  The first and last frames go on for ever. Source: Furui, 1986 (delta coefficients).
+  """
+  count = len(values_TE)
+  padded_TE = np.pad(values_TE, ((reach, reach), (0, 0)), mode="edge")
+  steps = range(1, reach + 1)
+  total_TE = sum(
+    step * (padded_TE[reach + step :][:count] - padded_TE[reach - step :][:count]) for step in steps
+  )
+  return total_TE / (2 * sum(step * step for step in steps))

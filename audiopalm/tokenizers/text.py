@@ -1,0 +1,170 @@
+"""Text as SentencePiece ids: any string goes in, the same string comes out."""
+
+import dataclasses
+import functools
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.tokenizers import base
+from audiopalm.types import StreamSpec, Utterance
+
+MODEL = "text.model"
+BYTES = 256  # pieces <0x00> to <0xFF>, which spell what no other piece does
+SPACE = "\u2581"  # how a piece writes a space
+STAND_INS = range(0xF0000, 0xFFFFE)  # private use: no text means anything by them
+
+
+@dataclasses.dataclass(frozen=True)
+class SentencePieceText:
+  """A unigram SentencePiece model with byte fallback, fitted on the `text` of utterances.
+
+  `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
+  small corpus has fewer pieces to offer. Exported, `text.model` is an ordinary SentencePiece file.
+  Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
+  """
+
+  stream: str = "text"
+  size: int = 512
+
+  def __post_init__(self):
+    if self.size <= BYTES + 1:
+      raise ConfigError(
+        f"Text stream {self.stream!r} has size={self.size}, expected more than {BYTES + 1}: "
+        f"{BYTES} bytes and 1 unknown come before any piece. Set size=512 or more."
+      )
+
+  def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedText":
+    """Returns the tokenizer of these texts, in this order; there is no chance in it, so no seed."""
+    texts = [utterance.text for utterance in utterances if utterance.text.strip()]
+    if not texts:
+      raise DataError(
+        f"Nothing to fit the text stream {self.stream!r} on: no utterance of the training split "
+        "has a text. Use a corpus with transcripts."
+      )
+    letters = len(set("".join(texts).replace(" ", SPACE)) | {SPACE})
+    if self.size < BYTES + 1 + letters:
+      raise ConfigError(
+        f"Text stream {self.stream!r} has size={self.size}, but its training texts hold {letters} "
+        f"different characters beside {BYTES} bytes and 1 unknown. "
+        f"Set size={2 ** (BYTES + letters).bit_length()} or more."
+      )
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=iter(texts),
+      model_writer=model,
+      model_type="unigram",
+      vocab_size=self.size,
+      hard_vocab_limit=False,
+      byte_fallback=True,
+      character_coverage=1.0,
+      split_digits=True,
+      # Identity both ways: no Unicode folding, and no space is merged or dropped.
+      normalization_rule_name="identity",
+      remove_extra_whitespaces=False,
+      allow_whitespace_only_pieces=True,
+      add_dummy_prefix=True,
+      # The grid has its own stop, and its holes are -1: no control ids.
+      unk_id=0,
+      bos_id=-1,
+      eos_id=-1,
+      pad_id=-1,
+      max_sentence_length=1 << 20,
+      shuffle_input_sentence=False,
+      num_threads=1,  # the order of sums, and so the pieces, depend on it
+      minloglevel=2,
+    )
+    return FittedText(self, model.getvalue())
+
+  def load(self, folder: Path) -> "FittedText":
+    base.check_settings(self, folder)
+    return FittedText(self, (Path(folder) / MODEL).read_bytes())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedText:
+  """A SentencePiece model that never loses a character."""
+
+  settings: SentencePieceText
+  model: bytes
+
+  def __reduce__(self):
+    return FittedText, (self.settings, self.model)
+
+  @property
+  def voices(self) -> tuple[str, ...]:
+    return ()
+
+  @functools.cached_property
+  def spec(self) -> StreamSpec:
+    fingerprint = base.fingerprint(self.settings, {"model": self.model})
+    return StreamSpec(self.settings.stream, "text", (len(self._pieces),), None, fingerprint)
+
+  def encode(self, utterance: Utterance) -> np.ndarray:
+    """Returns the ids of the utterance's text; none for an empty one."""
+    return np.array(self.encode_text(utterance.text), np.int32)
+
+  def encode_text(self, text: str) -> list[int]:
+    """Returns ids whose `decode` is exactly `text`."""
+    try:
+      text.encode()
+    except UnicodeEncodeError as error:
+      raise DataError(
+        f"Expected Unicode text, got {text!r}, which is not (half of a surrogate pair, or bytes "
+        "read with another encoding). Read it again as UTF-8."
+      ) from error
+    if SPACE not in text:
+      return self._processor.encode(text)
+    # SentencePiece reads this one character as a space: carry it past as another, then spell it.
+    stand_in = next(c for c in map(chr, STAND_INS) if c not in text and c not in self._letters)
+    spelt = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in stand_in.encode()]
+    wanted = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
+    return _replaced(self._processor.encode(text.replace(SPACE, stand_in)), spelt, wanted)
+
+  def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> str:
+    """Returns the text of any ids; bytes that are no UTF-8 come out as U+FFFD."""
+    data = b"".join(self._pieces[int(id_)] for id_ in ids)
+    text = data.decode(errors="replace")
+    return text[1:] if text.startswith(" ") else text
+
+  def save(self, folder: Path) -> None:
+    base.write_settings(self.settings, Path(folder))
+    (Path(folder) / MODEL).write_bytes(self.model)
+
+  @functools.cached_property
+  def _processor(self) -> sentencepiece.SentencePieceProcessor:
+    return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+
+  @functools.cached_property
+  def _pieces(self) -> tuple[bytes, ...]:
+    """What each id spells."""
+    processor = self._processor
+    return tuple(
+      "\ufffd".encode()
+      if processor.is_unknown(id_)
+      else bytes([int(processor.id_to_piece(id_)[3:5], 16)])
+      if processor.is_byte(id_)
+      else processor.id_to_piece(id_).replace(SPACE, " ").encode()
+      for id_ in range(len(processor))
+    )
+
+  @functools.cached_property
+  def _letters(self) -> frozenset[str]:
+    return frozenset("".join(map(self._processor.id_to_piece, range(len(self._processor)))))
+
+
+def _replaced(ids: list[int], old: list[int], new: list[int]) -> list[int]:
+  """Returns `ids` with each run `old` as `new`."""
+  result, place = [], 0
+  while place < len(ids):
+    if ids[place : place + len(old)] == old:
+      result += new
+      place += len(old)
+    else:
+      result.append(ids[place])
+      place += 1
+  return result
