@@ -1,0 +1,79 @@
+"""`audiopalm evaluate`: scores of a trained run on held-out data."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from audiopalm.errors import EXIT_DONE
+
+LISTEN = 2  # recordings per task to point the listener to
+
+DESCRIPTION = """Score a trained run on the test split of its mixture, and on voices it never heard.
+
+Every task gets its negative log-likelihood per token and token accuracy; text out gets WER and CER,
+or BLEU and chrF where it translates; speech out is written as WAV, read back, transcribed by the
+model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance to the reference
+recording. Beside it stand an untrained model, the nearest training example copied, and the
+reference recordings through units and back, which is the best speech out can reach.
+
+  audiopalm evaluate --workdir runs/quickstart
+  audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
+
+How many examples are asked is evaluation.examples of the config. Everything lies in
+DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/)."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `evaluate` to the command line."""
+  parser = commands.add_parser(
+    "evaluate",
+    help="score a trained run on held-out data",
+    description=DESCRIPTION,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument(
+    "--workdir", metavar="DIR", type=Path, required=True, help="the folder of a trained run"
+  )
+  parser.add_argument(
+    "--json", metavar="FILE", type=Path, help="write the scores here too (WER and CER as fractions)"
+  )
+  parser.add_argument(
+    "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
+  )
+  parser.add_argument(
+    "--machine",
+    metavar="NAME",
+    help="the hardware to run on (default: chosen by the first device)",
+  )
+  parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm evaluate`."""
+  from rich.console import Console
+
+  from audiopalm import session  # imports jax
+  from audiopalm.evaluation import report, runner
+
+  opened = session.load(args.workdir, args.machine)
+  started_s = time.perf_counter()
+  tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
+
+  def say(text: str) -> None:
+    print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+  scores = opened.evaluate(tasks, say)
+  console = Console()
+  console.print(report.table(scores))
+  folder = runner.folder_of(args.workdir)
+  print(f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s.")
+  for line in report.to_listen(folder, list(scores), LISTEN):
+    print(line)
+  written = [folder / runner.RESULTS]
+  if args.json is not None:
+    runner.write(args.json, scores)
+    written.append(args.json)
+  print(f"Scores: {', '.join(map(str, written))}. Every output: {folder}")
+  return EXIT_DONE

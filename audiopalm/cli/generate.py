@@ -1,0 +1,205 @@
+"""`audiopalm generate`: answers of a trained run to files or texts."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiopalm.audio import waveform
+from audiopalm.data import files
+from audiopalm.errors import EXIT_DONE, EXIT_USER, AudioError, AudiopalmError, ConfigError
+
+if TYPE_CHECKING:  # imports jax
+  from audiopalm.inference import generate
+  from audiopalm.session import Session
+
+AT_ONCE = 64  # inputs read, decoded and printed at one time
+
+DESCRIPTION = """Ask a trained run: recordings or texts in, text or speech out.
+
+Texts are printed, one line an input: its path, a tab, the text. A task with several texts prints
+them one after another, a tab between. Speech is written as WAV (16 kHz, 16 bit); its path ends the
+line.
+
+  audiopalm generate --workdir DIR --task asr  --audio a.wav b.wav --language en
+  audiopalm generate --workdir DIR --task ast  --audio a.wav --source en --target fr
+  audiopalm generate --workdir DIR --task mt   --text "good morning" --source en --target fr
+  audiopalm generate --workdir DIR --task tts  --text "good morning" --language en --out o.wav
+  audiopalm generate --workdir DIR --task s2st --audio a.wav --source en --target fr --out o.wav
+  audiopalm generate --workdir DIR --task tts  --text "one" "two" --language en --out speech/
+
+Without --language (--source for a translation) the run's only language is taken; if it has several,
+each is tried and the one whose output is likeliest per token is kept and named on stderr.
+
+A recording longer than what the model was trained on is cut at pauses, a text between sentences,
+and the outputs are joined. A file that cannot be used is an error on stderr; the others are still
+answered, and the exit code then is 2."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `generate` to the command line."""
+  parser = commands.add_parser(
+    "generate",
+    help="transcribe, translate or speak with a trained run",
+    description=DESCRIPTION,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument(
+    "--workdir", metavar="DIR", type=Path, required=True, help="the folder of a trained run"
+  )
+  parser.add_argument(
+    "--task", metavar="NAME", required=True, help="a task the run was trained on: asr, tts, ..."
+  )
+  inputs = parser.add_mutually_exclusive_group(required=True)
+  inputs.add_argument(
+    "--audio", metavar="FILE", nargs="+", help="recordings (WAV, FLAC, OGG, MP3; any rate)"
+  )
+  inputs.add_argument("--text", metavar="TEXT", nargs="+", help="texts, each in quotes")
+  languages = parser.add_argument_group("languages, as codes: en, fr, de ...")
+  languages.add_argument(
+    "--language", metavar="CODE", help="of a task in one language (asr, tts, dialogue)"
+  )
+  languages.add_argument(
+    "--source", metavar="CODE", help="what a translation starts from (ast, mt, s2st)"
+  )
+  languages.add_argument("--target", metavar="CODE", help="what a translation is to become")
+  output = parser.add_argument_group("speech out")
+  output.add_argument(
+    "--out",
+    metavar="PATH",
+    type=Path,
+    help="the WAV to write for one input (a name that ends in .wav), or a folder that gets one WAV "
+    "an input, named like it",
+  )
+  output.add_argument(
+    "--voice",
+    metavar="NAME",
+    help="who speaks (default: the first training voice of the output language); an unknown name "
+    "lists the known ones",
+  )
+  sampling = parser.add_argument_group("how tokens are chosen")
+  sampling.add_argument(
+    "--temperature",
+    metavar="T",
+    type=float,
+    default=0.0,
+    help="0, the default, takes the likeliest token; 1 draws by the model's own probabilities",
+  )
+  sampling.add_argument(
+    "--top-k", metavar="K", type=int, help="draw among the K likeliest tokens only"
+  )
+  sampling.add_argument(
+    "--top-p",
+    metavar="P",
+    type=float,
+    help="draw among the likeliest tokens that together have the probability P",
+  )
+  sampling.add_argument(
+    "--seed", metavar="N", type=int, default=0, help="the same seed gives the same output"
+  )
+  parser.add_argument(
+    "--machine",
+    metavar="NAME",
+    help="the hardware to run on (default: chosen by the first device)",
+  )
+  parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm generate`."""
+  from audiopalm import session  # imports jax
+
+  opened = session.load(args.workdir, args.machine)
+  names = args.audio or [f"text {number}" for number in range(1, len(args.text) + 1)]
+  waves = _waves(opened, args, names)
+  exit_code = EXIT_DONE
+  for start in range(0, len(names), AT_ONCE):
+    chunk = slice(start, start + AT_ONCE)
+    for result, wave in zip(_answers(opened, args, names[chunk], chunk), waves[chunk], strict=True):
+      if isinstance(result, AudiopalmError):
+        print(f"{type(result).__name__}: {result}", file=sys.stderr)
+        exit_code = EXIT_USER
+      else:
+        _deliver(result, wave)
+  return exit_code
+
+
+def _answers(
+  opened: "Session", args: argparse.Namespace, names: Sequence[str], chunk: slice
+) -> Iterator["generate.Result | AudiopalmError"]:
+  """Yields the result or the error of each input of a chunk, in order."""
+  from audiopalm.inference import generate
+  from audiopalm.inference.sampling import Sampling
+
+  inputs, faults = [], {}
+  for number, name in enumerate(names):
+    if args.text is not None:
+      inputs.append(generate.Input(name, text=args.text[chunk][number]))
+      continue
+    try:
+      inputs.append(generate.Input(name, wave_S=waveform.read(name)))
+    except AudioError as error:
+      faults[number] = error
+  answered = iter(
+    opened.answer(
+      args.task,
+      inputs,
+      language=args.language,
+      source=args.source,
+      target=args.target,
+      voice=args.voice,
+      sampling=Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p),
+      seed=args.seed,
+    )
+  )
+  for number in range(len(names)):
+    result = faults[number] if number in faults else next(answered)
+    yield result.error if isinstance(result, generate.Failure) else result
+
+
+def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
+  """Returns where the speech of each input goes, None for a task that gives text alone."""
+  modalities = opened.output_modalities(args.task)
+  if "speech" not in modalities:
+    if args.out is not None:
+      raise ConfigError(
+        f"Task {args.task!r} gives text, which is printed: leave out --out, or redirect the output."
+      )
+    return [None] * len(names)
+  if args.out is None:
+    if "text" in modalities:
+      return [None] * len(names)
+    raise ConfigError(f"Task {args.task!r} gives speech: say where to write it, --out FILE.wav.")
+  if args.out.suffix.lower() == ".wav" and not args.out.is_dir():
+    if len(names) > 1:
+      raise ConfigError(
+        f"{len(names)} inputs cannot share one file {args.out}. Give --out a folder: it gets one "
+        "WAV for each."
+      )
+    return [args.out]
+  stems = [Path(name).stem if args.audio else name.replace(" ", "-") for name in names]
+  doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
+  if doubles:
+    raise ConfigError(
+      f"Two inputs are named {doubles[0]!r}: their speech would be one file in {args.out}. "
+      "Rename one, or ask for them one at a time."
+    )
+  return [args.out / f"{stem}.wav" for stem in stems]
+
+
+def _deliver(result: "generate.Result", wave: Path | None) -> None:
+  """Prints the line of a result and writes its speech; what the user should know goes to stderr."""
+  if len(result.likelihoods) > 1:
+    found = "-".join(dict.fromkeys(result.languages.values()))
+    tried = ", ".join(f"{name} {value:.3f}" for name, value in result.likelihoods.items())
+    print(f"{result.name}: language {found} (log-likelihood per token: {tried})", file=sys.stderr)
+  for note in result.notes:
+    print(f"{result.name}: {note}", file=sys.stderr)
+  fields = [result.name, *(" ".join(text.split()) for text in result.texts.values())]
+  if wave is not None:
+    with files.replacing(wave) as part:
+      waveform.write(part, result.wave_S, result.rate_hz)
+    fields.append(str(wave))
+  print("\t".join(fields), flush=True)

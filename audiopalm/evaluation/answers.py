@@ -1,0 +1,125 @@
+"""What the model answers to a suite: how likely it finds the references, and what it says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from audiopalm import layouts
+from audiopalm.evaluation import likelihoods, lines, speech, suites
+from audiopalm.inference import prompting
+from audiopalm.inference.sampling import Sampling
+
+
+def answer(
+  generator: prompting.Generator,
+  suite: suites.Suite,
+  folder: Path,
+  system: str = lines.MODEL,
+  listener: prompting.Generator | None = None,
+) -> list[lines.Line]:
+  """Returns one line per example of the suite, in its order, and one per example left out.
+
+  Speech is transcribed by `listener`, None for the generator itself.
+  """
+  sums = likelihoods.of_examples(generator, [one.grid for one in suite.examples])
+  said, complete = [()] * len(suite.examples), [True] * len(suite.examples)
+  if suite.decoded:
+    found = prompting.continuations(
+      generator,
+      suite.task,
+      [prompting.Prompt(one.streams, one.tag) for one in suite.examples],
+      sampling=Sampling(),
+      max_rows=most_rows(generator, suite),
+      key=jax.random.key(0),
+    )
+    complete = [one.complete for one in found]
+    said = outputs(listener or generator, suite, [one.streams for one in found], folder, system)
+  answered = [
+    lines.Line(
+      system, suite.task.name, suite.split, one.entry.id, one.language, one.voice,
+      said=tuple(said[number]), complete=complete[number], likelihood=sums[number],
+    )
+    for number, one in enumerate(suite.examples)
+  ]  # fmt: skip
+  return answered + [
+    lines.Line(system, suite.task.name, suite.split, id, "", None, said=(), left_out=True)
+    for id in suite.too_long
+  ]
+
+
+def outputs(
+  generator: prompting.Generator,
+  suite: suites.Suite,
+  streams: Sequence[Any],
+  folder: Path,
+  system: str,
+) -> list[tuple[lines.Said, ...]]:
+  """Returns what was said of every output of the task, by example, from the predicted ids.
+
+  Outputs that `streams` does not name are left out; `listened` says how speech is heard.
+  """
+  columns = []
+  for role, stream in suite.task.outputs:
+    address = f"{role}.{stream}"
+    tokenizer = generator.prepared.tokenizers[stream]
+    measure = suites.measure(suite.task, role)
+    if not all(address in one for one in streams):
+      continue
+    if tokenizer.spec.modality == "text":
+      columns.append(
+        [
+          lines.Said(
+            address,
+            "text",
+            measure,
+            one.entry.utterances[role].text,
+            tokenizer.decode(ids[address]),
+          )
+          for one, ids in zip(suite.examples, streams, strict=True)
+        ]
+      )
+    else:
+      ids = [one[address] for one in streams]
+      columns.append(_heard(generator, suite, role, stream, ids, measure, folder, system))
+  return list(zip(*columns, strict=True)) or [()] * len(suite.examples)
+
+
+def most_rows(generator: prompting.Generator, suite: suites.Suite) -> int:
+  """Returns how many rows are decoded at most for an output of the suite: `prompting.room`."""
+  layout = prompting.asked_layout(generator.experiment, suite.task)
+  space = generator.prepared.space
+  longest = max(
+    (
+      len(one.grid) - len(layouts.prompt(layout, one.streams, one.tag, space))
+      for one in suite.examples
+    ),
+    default=0,
+  )
+  return prompting.room(generator, longest)
+
+
+def _heard(generator, suite, role, stream, ids, measure, folder, system) -> list[lines.Said]:
+  tokenizer = generator.prepared.tokenizers[stream]
+  address = f"{role}.{stream}"
+  place = folder / "waves" / system / suite.split / suite.task.name
+  spoken = []
+  for one, said in zip(suite.examples, ids, strict=True):
+    reference = one.entry.utterances[role]
+    known = reference.speaker in tokenizer.voices
+    voice = reference.speaker if known else suite.task.corpus.train_voices(reference.language)[0]
+    path = place / f"{one.entry.id.replace('/', '-')}-{role}.wav"
+    spoken.append(
+      speech.Spoken(
+        said, stream, voice, path, reference.language, reference.text, reference.wave_flac
+      )
+    )
+  heard = speech.listen(generator, spoken)
+  return [
+    lines.Said(
+      address, "speech", measure, one.entry.utterances[role].text, listened.transcript,
+      listened.mcd, str(said.path.relative_to(folder)), listened.fault,
+    )
+    for one, said, listened in zip(suite.examples, spoken, heard, strict=True)
+  ]  # fmt: skip

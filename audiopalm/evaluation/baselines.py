@@ -1,0 +1,191 @@
+"""What the scores are to be compared with, on examples of the same suites.
+
+    untrained       the model before its first step: what its size and the metrics give for nothing
+    nearest_copy    the target of the training example whose input has the smallest edit distance:
+                    what remembering gives
+    units_ceiling   the reference recordings through units and back: the best speech out can reach
+
+Copies are scored by the known text of the copied target, also where it is speech: the kindest
+transcript there is.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
+from audiopalm import sharding
+from audiopalm.evaluation import answers, lines, suites
+from audiopalm.inference import prompting
+from audiopalm.metrics import text
+
+UNTRAINED, NEAREST_COPY, UNITS_CEILING = "untrained", "nearest_copy", "units_ceiling"
+UNTRAINED_EXAMPLES = (
+  16  # per language: a model that knows nothing never stops, which costs the most
+)
+SEARCHED = 20_000  # training examples a copy is looked for in, evenly spread over the split
+_SURROGATES = 0xD800, 0x800  # code points that are no characters
+
+
+def answer(
+  generator: prompting.Generator,
+  seen: Sequence[suites.Suite],
+  folder: Path,
+  say: Callable[[str], None],
+) -> Iterator[list[lines.Line]]:
+  """Yields the lines of every baseline for every suite it answers."""
+  fresh = dataclasses.replace(
+    generator,
+    params=generator.model.init(
+      jax.random.key(generator.experiment.seed), sharding.mesh(generator.machine)
+    ),
+  )
+  for suite in seen:
+    few = _few(suite)
+    say(f"{suite.task.name}, {UNTRAINED}: {len(few.examples)} examples")
+    yield answers.answer(fresh, few, folder, UNTRAINED, listener=generator)
+  nearest: dict[Any, np.ndarray] = {}
+  for suite in seen:
+    say(f"{suite.task.name}, {NEAREST_COPY}: {len(suite.examples)} examples")
+    yield _copies(generator.prepared, suite, nearest)
+  heard: dict[Any, lines.Said] = {}
+  for suite in seen:
+    if suites.speaks(suite.task, generator.prepared):
+      say(f"{suite.task.name}, {UNITS_CEILING}: {len(suite.examples)} examples")
+      yield _ceiling(generator, suite, folder, heard)
+
+
+def _few(suite: suites.Suite) -> suites.Suite:
+  first = suite.task.sides[0][0]
+  chosen = suites.draw([one.languages[first] for one in suite.examples], UNTRAINED_EXAMPLES)
+  return dataclasses.replace(
+    suite, examples=tuple(suite.examples[number] for number in chosen), too_long=()
+  )
+
+
+def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> list[lines.Line]:
+  """Returns the lines of `nearest_copy`. `searches` keeps what other suites can use again."""
+  task, roles = suite.task, suites.roles(suite.task)
+  entries = prepared.entries(task, "train")
+  side = task.inputs[0]
+  if (task.corpus, side) not in searches:
+    searches[task.corpus, side] = _pool(prepared, entries, side)
+  pool = searches[task.corpus, side]
+  spoken_by = [tuple(one.languages[role] for role in roles) for one in suite.examples]
+  copies: dict[int, Any] = {}
+  for languages in dict.fromkeys(spoken_by):
+    asked = [number for number, one in enumerate(spoken_by) if one == languages]
+    known_N = np.ones(len(pool.numbers_N), bool)
+    for role, code in zip(roles, languages, strict=True):
+      known_N &= entries.languages[role][pool.numbers_N] == code
+    queries = tuple(
+      _characters(prepared, suite.examples[number].entry, side, pool) for number in asked
+    )
+    search = (task.corpus, side, queries, known_N.tobytes())
+    if search not in searches:
+      searches[search] = nearest(queries, [pool.inputs[i] for i in np.flatnonzero(known_N)])
+    candidates_N = pool.numbers_N[known_N]
+    for number, at in zip(asked, searches[search], strict=True):
+      copies[number] = entries[int(candidates_N[at])]
+  return [
+    lines.Line(
+      NEAREST_COPY, task.name, suite.split, one.entry.id, one.language, one.voice,
+      said=_copied(prepared, task, one.entry, copies[number]),
+    )
+    for number, one in enumerate(suite.examples)
+    if number in copies
+  ]  # fmt: skip
+
+
+def _copied(prepared: Any, task: Any, asked: Any, copy: Any) -> tuple[lines.Said, ...]:
+  return tuple(
+    lines.Said(
+      f"{role}.{stream}",
+      prepared.tokenizers[stream].spec.modality,
+      suites.measure(task, role),
+      asked.utterances[role].text,
+      copy.utterances[role].text,
+    )
+    for role, stream in task.outputs
+  )
+
+
+def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
+  """Returns for each query the number of the nearest candidate by edits, the first of equals."""
+  found = []
+  for start in range(0, len(queries), 64):  # 64 rows of distances at a time, not all of them
+    distances = process.cdist(
+      queries[start : start + 64], candidates, scorer=Levenshtein.distance, workers=-1
+    )
+    found += distances.argmin(axis=1).tolist()
+  return np.array(found, np.int64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Pool:
+  """Inputs of training examples as strings, one character a unit or word; words by number."""
+
+  numbers_N: np.ndarray
+  inputs: list[str]
+  words: dict[str, int]
+
+
+def _pool(prepared: Any, entries: Any, side: tuple[str, str]) -> _Pool:
+  numbers_N = np.linspace(0, len(entries) - 1, min(SEARCHED, len(entries))).astype(np.int64)
+  pool = _Pool(numbers_N, [], {})
+  pool.inputs.extend(
+    _characters(prepared, entries[int(number)], side, pool) for number in numbers_N
+  )
+  return pool
+
+
+def _characters(prepared: Any, entry: Any, side: tuple[str, str], pool: _Pool) -> str:
+  """Returns the input of an entry as a string: an edit of a character is one of a unit or word."""
+  role, stream = side
+  if prepared.tokenizers[stream].spec.modality == "text":
+    words = text.normalize(entry.utterances[role].text).split()
+    return _string(pool.words.setdefault(word, len(pool.words)) for word in words)
+  ids = entry.utterances[role].streams[stream]
+  return _string((ids if ids.ndim == 1 else ids[:, 0]).tolist())  # of codes, the coarsest
+
+
+def _string(numbers: Iterable[int]) -> str:
+  first, count = _SURROGATES
+  return "".join(chr(number if number < first else number + count) for number in numbers)
+
+
+def _ceiling(
+  generator: prompting.Generator, suite: suites.Suite, folder: Path, heard: dict[Any, lines.Said]
+) -> list[lines.Line]:
+  """Returns the lines of `units_ceiling`. `heard` keeps recordings that several tasks speak."""
+  task = suite.task
+  spoken = [side for side in task.outputs if _is_speech(generator.prepared, side[1])]
+  key = lambda one, side: (task.corpus, suite.split, one.entry.id, *side)  # noqa: E731
+  new = [one for one in suite.examples if any(key(one, side) not in heard for side in spoken)]
+  streams = [
+    {f"{role}.{stream}": one.streams[f"{role}.{stream}"] for role, stream in spoken} for one in new
+  ]
+  said = answers.outputs(
+    generator, dataclasses.replace(suite, examples=tuple(new)), streams, folder, UNITS_CEILING
+  )
+  for one, outputs in zip(new, said, strict=True):
+    heard |= {key(one, side): output for side, output in zip(spoken, outputs, strict=True)}
+  return [
+    lines.Line(
+      UNITS_CEILING, task.name, suite.split, one.entry.id, one.language, one.voice,
+      said=tuple(
+        dataclasses.replace(heard[key(one, side)], measure=suites.measure(task, side[0]))
+        for side in spoken
+      ),
+    )
+    for one in suite.examples
+  ]  # fmt: skip
+
+
+def _is_speech(prepared: Any, stream: str) -> bool:
+  return prepared.tokenizers[stream].spec.modality == "speech"

@@ -1,0 +1,134 @@
+"""Which examples of which task and split an evaluation asks for."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from audiopalm import layouts
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation.lines import Measure
+from audiopalm.evaluation.scoring import HELD_OUT, SEEN
+from audiopalm.inference import prompting
+from audiopalm.types import Grid, Task
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+  """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
+
+  `language` and `voice` are those of `lines.Line`.
+  """
+
+  entry: Any
+  streams: Mapping[str, np.ndarray]
+  languages: Mapping[str, str]
+  language: str
+  voice: str | None
+  tag: str
+  grid: Grid
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Suite:
+  """The examples of a task in a split, and the ids of those that a row cannot hold."""
+
+  task: Task
+  split: str
+  examples: tuple[Example, ...]
+  too_long: tuple[str, ...] = ()
+
+  @property
+  def decoded(self) -> bool:
+    """Whether there is an answer to decode: a task without inputs has likelihoods alone."""
+    return bool(self.task.inputs)
+
+
+def suites(experiment: Any, prepared: Any, names: Sequence[str] | None = None) -> Iterator[Suite]:
+  """Yields the suites of the tasks named (None: all), seen voices first, then held-out voices.
+
+  Each holds `experiment.evaluation.examples` examples per language of its first side, or all
+  there are (see `draw`). Held-out voices are asked only of tasks that hear them. ConfigError for an
+  unknown name.
+  """
+  known = [task.name for task in experiment.tasks]
+  for name in names or ():
+    if name not in known:
+      raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(known)}.")
+  chosen = [task for task in experiment.tasks if names is None or task.name in names]
+  for split in (SEEN, HELD_OUT):
+    for task in chosen:
+      if split in task.corpus.splits and (split == SEEN or hears(task, prepared)):
+        suite = _suite(task, split, experiment, prepared)
+        if suite.examples or suite.too_long:
+          yield suite
+
+
+def hears(task: Task, prepared: Any) -> bool:
+  """Returns whether an input of the task is speech."""
+  return any(prepared.tokenizers[stream].spec.modality == "speech" for _, stream in task.inputs)
+
+
+def speaks(task: Task, prepared: Any) -> bool:
+  """Returns whether an output of the task is speech."""
+  return any(prepared.tokenizers[stream].spec.modality == "speech" for _, stream in task.outputs)
+
+
+def measure(task: Task, role: str) -> Measure:
+  """Returns how texts of a role compare: "translation" if its language is not the first side's."""
+  first = task.sides[0][0]
+  pairs = task.corpus.pairs(roles(task))
+  return "translation" if any(pair[first] != pair[role] for pair in pairs) else "words"
+
+
+def roles(task: Task) -> tuple[str, ...]:
+  """Returns the roles of a task, each once, inputs first."""
+  return tuple(dict.fromkeys(role for role, _ in task.sides))
+
+
+def draw(groups: Sequence[str], each: int) -> list[int]:
+  """Returns the numbers of `each` members of every group (all, if it has fewer), in order.
+
+  Drawn at random, always the same: an even step could fall in with voices that take turns.
+
+      draw(["en", "en", "fr", "en"], 2)  ->  [0, 2, 3]
+  """
+  random = np.random.default_rng(0)
+  numbers: list[int] = []
+  for group in dict.fromkeys(groups):
+    members = [number for number, one in enumerate(groups) if one == group]
+    numbers += random.permutation(members)[:each].tolist()
+  return sorted(numbers)
+
+
+def describe(task: Task, entry: Any, prepared: Any) -> tuple[dict[str, str], str, str | None]:
+  """Returns (languages by role, language, voice) of a record in a task."""
+  languages = {role: entry.languages[role] for role in roles(task)}
+  first, last = task.sides[0][0], task.outputs[-1][0]
+  language = "-".join(dict.fromkeys((languages[first], languages[last])))
+  voice = None
+  if hears(task, prepared):
+    voice = entry.utterances[first].speaker
+  elif speaks(task, prepared):
+    voice = entry.utterances[last].speaker
+  return languages, language, voice
+
+
+def _suite(task: Task, split: str, experiment: Any, prepared: Any) -> Suite:
+  layout, space = prompting.asked_layout(experiment, task), prepared.space
+  names = layouts.stream_names(layout)
+  entries = prepared.entries(task, split)
+  chosen = draw(list(entries.languages[task.sides[0][0]]), experiment.evaluation.examples)
+  fitting, too_long = [], []
+  for number in chosen:
+    entry = entries[number]
+    languages, language, voice = describe(task, entry, prepared)
+    streams = {name: entry.streams[name] for name in names}
+    tag = layouts.tag_of(task, entry.languages)
+    grid = layouts.realize(layout, streams, tag, space)
+    if len(grid) > experiment.row_length:
+      too_long.append(entry.id)
+      continue
+    fitting.append(Example(entry, streams, languages, language, voice, tag, grid))
+  return Suite(task, split, tuple(fitting), tuple(too_long))

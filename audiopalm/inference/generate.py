@@ -1,0 +1,292 @@
+"""What a trained model answers to recordings and texts: prompts, decoding, and back to sound.
+
+wave or text -> pieces the model can take -> tokenizer.encode -> layouts.prompt -> decode.decode
+             -> layouts.recover -> tokenizer.decode -> pieces joined
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from audiopalm import layouts
+from audiopalm.audio import waveform
+from audiopalm.errors import AudiopalmError, ConfigError, DataError
+from audiopalm.inference import languages, pieces, prompting
+from audiopalm.inference.prompting import Continuation, Generator, Prompt
+from audiopalm.inference.sampling import Sampling
+from audiopalm.types import Side, Task, Utterance
+
+SILENCE_S = 0.2  # between the waves of two pieces
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Input:
+  """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry."""
+
+  name: str
+  wave_S: np.ndarray | None = None
+  text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+  """The answer to one input: `texts` and `waves` by output ("target.units"), in the task's order.
+
+  `languages` are those of the tag by role; `likelihoods` holds the log-likelihood per cell of every
+  language that was tried where none was named. `notes` tell what a user should know: cuts, outputs
+  without their stop.
+  """
+
+  name: str
+  languages: Mapping[str, str]
+  texts: Mapping[str, str]
+  waves: Mapping[str, np.ndarray]
+  log_likelihood: float
+  likelihoods: Mapping[str, float]
+  complete: bool
+  notes: tuple[str, ...] = ()
+  rate_hz: int = waveform.RATE_HZ
+
+  @property
+  def text(self) -> str | None:
+    """The last text the task gives, None where it gives none."""
+    return list(self.texts.values())[-1] if self.texts else None
+
+  @property
+  def wave_S(self) -> np.ndarray | None:
+    """The last speech the task gives, None where it gives none."""
+    return list(self.waves.values())[-1] if self.waves else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Failure:
+  """An input that could not be answered, and why. The other inputs are."""
+
+  name: str
+  error: AudiopalmError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Question:
+  """What is asked about one input: one prompt per piece, for every candidate of languages."""
+
+  name: str
+  asked: tuple[tuple[dict[str, str], list[Prompt]], ...]
+  notes: tuple[str, ...]
+
+
+def generate(
+  generator: Generator,
+  task_name: str,
+  inputs: Sequence[Input],
+  *,
+  language: str | None = None,
+  source: str | None = None,
+  target: str | None = None,
+  voice: str | None = None,
+  sampling: Sampling | None = None,
+  seed: int = 0,
+) -> list[Result | Failure]:
+  """Returns a Result for each input, or a Failure with the reason, in the order of the inputs.
+
+  An input longer than what the model was trained on is cut at pauses (a text: between sentences)
+  and the outputs are joined. A task without inputs continues what it is given. Where a language is
+  left open every candidate is decoded and the one whose output has the highest log-likelihood per
+  cell is kept. `voice` defaults to the first training voice of the output language. ConfigError,
+  before anything is decoded, for a task, language or voice that the run does not know and for an
+  input of the wrong kind.
+  """
+  task = prompting.find_task(generator.experiment, task_name)
+  side = _asked_side(generator, task)
+  for one in inputs:
+    _check_modality(generator, task, side, one)
+  options = languages.candidates(task, language=language, source=source, target=target)
+  voices = _voices(generator, task, options, voice)
+  questions: list[_Question | Failure] = []
+  for one in inputs:
+    try:
+      questions.append(_question(generator, task, side, one, options))
+    except DataError as error:
+      questions.append(Failure(one.name, error))
+  said = iter(
+    prompting.continuations(
+      generator,
+      task,
+      [
+        prompt
+        for question in questions
+        if isinstance(question, _Question)
+        for _, prompts in question.asked
+        for prompt in prompts
+      ],
+      sampling=sampling or Sampling(),
+      max_rows=generator.experiment.evaluation.max_output_rows,
+      key=jax.random.key(seed),
+    )
+  )
+  results: list[Result | Failure] = []
+  for question in questions:
+    if isinstance(question, _Question):
+      answers = [(option, [next(said) for _ in prompts]) for option, prompts in question.asked]
+      results.append(_likeliest(generator, task, question, answers, voices))
+    else:
+      results.append(question)
+  return results
+
+
+def join(waves: Sequence[np.ndarray], rate_hz: int = waveform.RATE_HZ) -> np.ndarray:
+  """Returns the waves one after another, SILENCE_S of silence between neighbours."""
+  silence_S = np.zeros(round(SILENCE_S * rate_hz), np.float32)
+  joined = [part for wave_S in waves for part in (silence_S, np.asarray(wave_S, np.float32))]
+  return np.concatenate(joined[1:]) if joined else silence_S[:0]
+
+
+def longest_input(generator: Generator, task: Task, side: Side) -> int:
+  """Returns how many frames of input the task may get: a quarter more than any it was trained on.
+
+  Examples that a row could not hold were not trained on, so an input longer than a row is above it.
+  The quarter is for speakers slower than those of the corpus.
+  """
+  lengths = generator.prepared.entries(task, "train").lengths[".".join(side)]
+  trained = generator.prepared.rows(task, "train").records
+  return int(lengths[trained].max()) * 5 // 4
+
+
+def _asked_side(generator: Generator, task: Task) -> Side:
+  """Returns the side the user gives: the input, or the output where its beginning is continued."""
+  if not task.inputs:
+    prompting.check_begun(generator, task)
+    return task.outputs[0]
+  if len(task.inputs) > 1:
+    one = [other.name for other in generator.experiment.tasks if len(other.inputs) < 2]
+    raise ConfigError(
+      f"Task {task.name!r} takes {len(task.inputs)} inputs at once; only tasks with one can be "
+      f"asked here: {', '.join(one) or 'none of this run'}."
+    )
+  return task.inputs[0]
+
+
+def _check_modality(generator: Generator, task: Task, side: Side, one: Input) -> None:
+  wanted = generator.prepared.tokenizers[side[1]].spec.modality
+  came = "speech" if one.wave_S is not None else "text"
+  if came != wanted:
+    option = "audio" if wanted == "speech" else "text"
+    raise ConfigError(f"Task {task.name!r} takes {wanted}, but {came} came: give {option}.")
+
+
+def _voices(
+  generator: Generator, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
+) -> dict[str, str]:
+  """Returns who speaks each language that an output is spoken in."""
+  voices = {}
+  for role, stream in task.outputs:
+    tokenizer = generator.prepared.tokenizers[stream]
+    if tokenizer.spec.modality != "speech":
+      continue
+    if voice is not None and voice not in tokenizer.voices:
+      raise ConfigError(f"Unknown voice {voice!r}. Known voices: {', '.join(tokenizer.voices)}.")
+    for code in {option[role] for option in options}:
+      voices[code] = voice or task.corpus.train_voices(code)[0]
+  if voice is not None and not voices:
+    raise ConfigError(f"Task {task.name!r} gives no speech: leave out voice={voice!r}.")
+  return voices
+
+
+def _question(
+  generator: Generator,
+  task: Task,
+  side: Side,
+  one: Input,
+  options: Sequence[dict[str, str]],
+) -> _Question:
+  """Returns the prompts of an input; AudioError or DataError for one that cannot be asked."""
+  parts, notes = _parts(generator, task, side, one, options[0][side[0]])
+  address = ".".join(side)
+  asked = []
+  for option in options:
+    tag = layouts.tag_of(task, option)
+    if task.inputs:
+      prompts = [Prompt({address: ids}, tag) for ids in parts]
+    else:
+      prompts = [Prompt({}, tag, begun={address: ids}) for ids in parts]
+    asked.append((option, prompts))
+  return _Question(one.name, tuple(asked), notes)
+
+
+def _parts(
+  generator: Generator, task: Task, side: Side, one: Input, language: str
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+  """Returns the ids of the input, in pieces no longer than the model knows, and what to tell."""
+  tokenizer = generator.prepared.tokenizers[side[1]]
+  limit = longest_input(generator, task, side)
+
+  def encode(part) -> np.ndarray:
+    wave_S, text = (None, part) if isinstance(part, str) else (part, "")
+    return tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, text, language, ""))
+
+  def fits(part) -> bool:
+    return len(encode(part)) <= limit or not task.inputs  # a beginning is never cut
+
+  notes = []
+  if one.wave_S is not None:
+    waveform.check(one.wave_S, waveform.RATE_HZ, one.name)
+    parts, inside = pieces.cut_wave(one.wave_S, waveform.RATE_HZ, fits)
+    if inside:
+      notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
+    parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]
+  else:
+    if not one.text.strip():
+      raise DataError(f"{one.name}: empty text. Give at least one word.")
+    parts = pieces.cut_text(one.text, fits)
+  if len(parts) > 1:
+    notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
+  encoded = [ids for ids in map(encode, parts) if len(ids)]
+  longest = max(map(len, encoded), default=0)
+  if not longest:
+    raise DataError(f"{one.name}: too short to give a single id of {side[1]}. Leave it out.")
+  if longest > limit:
+    raise DataError(
+      f"{one.name}: {longest} frames of {side[1]} in one piece, but the model was trained on at "
+      f"most {limit * 4 // 5}. Shorten it."
+    )
+  return encoded, tuple(notes)
+
+
+def _likeliest(
+  generator: Generator,
+  task: Task,
+  question: _Question,
+  answers: Sequence[tuple[dict[str, str], list[Continuation]]],
+  voices: Mapping[str, str],
+) -> Result:
+  """Returns the answer in the likeliest language, its pieces joined."""
+  scores = [_per_cell(parts) for _, parts in answers]
+  chosen, parts = answers[int(np.argmax(scores))]
+  texts: dict[str, str] = {}
+  waves: dict[str, np.ndarray] = {}
+  for role, stream in task.outputs:
+    tokenizer = generator.prepared.tokenizers[stream]
+    address = f"{role}.{stream}"
+    ids = [part.streams[address] for part in parts]
+    if tokenizer.spec.modality == "text":
+      texts[address] = " ".join(filter(None, (tokenizer.decode(one).strip() for one in ids)))
+    else:
+      waves[address] = join([tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids])
+  complete = all(part.complete for part in parts)
+  notes = list(question.notes)
+  if not complete:
+    limit = generator.experiment.evaluation.max_output_rows
+    notes.append(f"the output was cut: no stop within evaluation.max_output_rows={limit} rows")
+  tried = {
+    "-".join(dict.fromkeys(option.values())): score
+    for (option, _), score in zip(answers, scores, strict=True)
+  }
+  return Result(question.name, chosen, texts, waves, max(scores), tried, complete, tuple(notes))
+
+
+def _per_cell(parts: Sequence[Continuation]) -> float:
+  cells = sum(part.cells for part in parts)
+  return sum(part.log_likelihood for part in parts) / cells if cells else -math.inf

@@ -1,0 +1,54 @@
+"""Which languages a request may mean, and what a user must still say."""
+
+from audiopalm.errors import ConfigError
+from audiopalm.types import Task
+
+
+def candidates(
+  task: Task, *, language: str | None = None, source: str | None = None, target: str | None = None
+) -> tuple[dict[str, str], ...]:
+  """Returns the languages by role that the options leave open: one, or several to choose from.
+
+  A task of one language takes `language`; a task from one language to another takes `source` and
+  `target`. A language that is left out is tried in turn; only a target that the source does not
+  settle must be given. ConfigError otherwise, naming the known languages.
+  """
+  roles = tuple(dict.fromkeys(role for role, _ in task.sides))
+  pairs = task.corpus.pairs(roles)
+  first, last = roles[0], task.outputs[-1][0]
+  translates = any(pair[first] != pair[last] for pair in pairs)
+  given = {"language": language, "source": source, "target": target}
+  wrong = ("language",) if translates else ("source", "target")
+  for option in wrong:
+    if given[option] is not None:
+      right = "source and target languages" if translates else "one language"
+      raise ConfigError(
+        f"Task {task.name!r} has {right}: give {_options(translates)}, not "
+        f"{option}={given[option]!r}."
+      )
+  asked = {first: source, last: target} if translates else {first: language}
+  for role, code in asked.items():
+    known = sorted({pair[role] for pair in pairs})
+    if code is not None and code not in known:
+      raise ConfigError(
+        f"Unknown language {code!r} for task {task.name!r}. Known languages: {', '.join(known)}."
+      )
+  left = tuple(
+    pair for pair in pairs if all(code in (None, pair[role]) for role, code in asked.items())
+  )
+  if not left:
+    raise ConfigError(
+      f"Task {task.name!r} does not go from {source!r} to {target!r}. Known pairs: "
+      f"{', '.join(sorted(f'{pair[first]}-{pair[last]}' for pair in pairs))}."
+    )
+  targets = sorted({pair[last] for pair in left})
+  if translates and len({pair[first] for pair in left}) < len(left):
+    raise ConfigError(
+      f"Task {task.name!r} needs a target language here: one of {', '.join(targets)}. "
+      "The source language can be found from the input, the target cannot."
+    )
+  return left
+
+
+def _options(translates: bool) -> str:
+  return "source and target" if translates else "language"

@@ -1,0 +1,181 @@
+"""Questions to a trained model: prompts in, the streams it continues them with out."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from audiopalm import layouts, sharding
+from audiopalm.errors import ConfigError, LayoutError
+from audiopalm.inference import decode
+from audiopalm.inference.sampling import Sampling
+from audiopalm.layouts import incremental
+from audiopalm.types import Grid, Task
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generator:
+  """A trained model with all it takes to use it: settings, prepared data, arrays, hardware."""
+
+  experiment: Any
+  prepared: Any
+  model: Any
+  params: Any
+  machine: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompt:
+  """One question to the model: the given streams ("source.units": ids) and the tag.
+
+  `begun` is the beginning of a predicted stream, for a task that continues what it is given.
+  """
+
+  streams: Mapping[str, np.ndarray]
+  tag: str
+  begun: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Continuation:
+  """What the model said: the predicted streams that came through, and how likely it found them.
+
+  `log_likelihood` is in nats over `cells` predicted cells. `complete` is False where the stop never
+  came.
+  """
+
+  streams: Mapping[str, np.ndarray]
+  log_likelihood: float
+  cells: int
+  complete: bool
+
+
+def find_task(experiment: Any, name: str) -> Task:
+  """Returns the task of the experiment by name; ConfigError listing the known ones."""
+  tasks = {task.name: task for task in experiment.tasks}
+  if name not in tasks:
+    raise ConfigError(
+      f"This run knows no task {name!r}. It was trained on: {', '.join(tasks)}. Name one of these."
+    )
+  return tasks[name]
+
+
+def asked_layout(experiment: Any, task: Task) -> Any:
+  """Returns the layout that asks a task: inputs are given, also where training predicts them."""
+  return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
+
+
+def output_modalities(generator: Generator, task: Task) -> tuple[str, ...]:
+  """Returns "text" or "speech" for each output of the task, in order."""
+  tokenizers = generator.prepared.tokenizers
+  return tuple(tokenizers[stream].spec.modality for _, stream in task.outputs)
+
+
+def continuations(
+  generator: Generator,
+  task: Task,
+  prompts: Sequence[Prompt],
+  *,
+  sampling: Sampling,
+  max_rows: int,
+  key: jax.Array,
+) -> list[Continuation]:
+  """Returns what the model says after each prompt, in the order of the prompts.
+
+  At most `max_rows` rows are decoded for each; prompts of like length share a batch of
+  `experiment.evaluation.batch_rows`. Either all prompts are begun or none.
+  """
+  if not prompts:
+    return []
+  space = generator.prepared.space
+  layout = asked_layout(generator.experiment, task)
+  plan = incremental.compile(layout, space)
+  grids = [layouts.prompt(layout, prompt.streams, prompt.tag, space) for prompt in prompts]
+  if prompts[0].begun:
+    begun = [_begun(layout, prompt, space) for prompt in prompts]
+    (start,) = {
+      _state_after(plan, one[len(grid) :]) for one, grid in zip(begun, grids, strict=True)
+    }
+    plan = dataclasses.replace(plan, start=start)
+    grids = [_given(one) for one in begun]
+  order = np.argsort([len(grid) for grid in grids], kind="stable")
+  with jax.set_mesh(sharding.mesh(generator.machine)):
+    decoded = decode.decode(
+      generator.model,
+      generator.params,
+      [grids[number] for number in order],
+      plan,
+      space,
+      sampling=sampling,
+      max_rows=max_rows,
+      key=key,
+      machine=generator.machine,
+      batch_rows=generator.experiment.evaluation.batch_rows,
+    )
+  predicted = layouts.predicted_streams(layout)
+  by_number = {
+    int(number): _recovered(one, layout, predicted, space)
+    for number, one in zip(order, decoded, strict=True)
+  }
+  return [by_number[number] for number in range(len(prompts))]
+
+
+def check_begun(generator: Generator, task: Task) -> None:
+  """Raises ConfigError for a task whose output cannot be begun by the user.
+
+  It must have one output on one column: then every row but the last, the stop, belongs to it.
+  """
+  layout = asked_layout(generator.experiment, task)
+  plan = incremental.compile(layout, generator.prepared.space)
+  if len(task.outputs) > 1 or plan.counts or len(plan.class_KV) > 1:
+    raise ConfigError(
+      f"Task {task.name!r} takes no input, and its output cannot be continued from a beginning: "
+      "that needs one output on one column of the grid."
+    )
+
+
+def _begun(layout, prompt: Prompt, space) -> np.ndarray:
+  """Returns tokens_LK of the prompt and the beginning of its output."""
+  grid = layouts.realize(layout, {**prompt.streams, **prompt.begun}, prompt.tag, space)
+  return grid.tokens_LK[:-1]
+
+
+def _given(tokens_LK: np.ndarray) -> Grid:
+  weights_LK = np.zeros(tokens_LK.shape, np.float32)
+  return Grid(tokens_LK, weights_LK, np.zeros(len(tokens_LK), np.int32))
+
+
+def _state_after(plan: incremental.Plan, tokens_LK: np.ndarray) -> int:
+  """Returns the state of the plan after these rows of its first predicted part."""
+  state = plan.start
+  for row_K in tokens_LK:
+    lead = int(plan.lead_S[state])
+    state = int(plan.next_SC[state, plan.class_KV[lead, row_K[lead]] if lead >= 0 else 0])
+  return state
+
+
+def room(generator: Generator, longest_rows: int) -> int:
+  """Returns how many rows to decode at most if the right answers have `longest_rows`: half more, 8.
+
+  Rounded up to a power of two, so that tasks share compiled programs, and never above
+  `evaluation.max_output_rows`. It keeps one output that never stops from costing as much as all
+  others.
+  """
+  wanted = 1 << (longest_rows * 3 // 2 + 8 - 1).bit_length()
+  return min(wanted, generator.experiment.evaluation.max_output_rows)
+
+
+def _recovered(decoded, layout, predicted, space) -> Continuation:
+  streams = dict.fromkeys(predicted, np.zeros(0, np.int32))
+  complete = decoded.complete
+  try:
+    recovered = layouts.recover(layout, decoded.tokens_LK, space)
+    streams |= {name: recovered.streams[name] for name in predicted if name in recovered.streams}
+    complete = complete and recovered.complete
+  except LayoutError:
+    complete = False  # cut before anything could be read: nothing was said
+  return Continuation(
+    streams, float(decoded.log_likelihood), int(decoded.predicted_cells), bool(complete)
+  )

@@ -1,0 +1,154 @@
+"""A trained run, opened: the command line's `generate` and `evaluate` from Python.
+
+run = audiopalm.load("runs/quickstart")
+run.generate("asr", audio=["hello.wav"])[0].text
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiopalm import experiment as experiments
+from audiopalm import sharding
+from audiopalm.audio import waveform
+from audiopalm.data import prepare
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation import runner
+from audiopalm.inference import generate, prompting
+from audiopalm.inference.generate import Failure, Input, Result
+from audiopalm.inference.sampling import Sampling
+from audiopalm.models import decoder
+from audiopalm.parts import machines
+from audiopalm.settings import Machine
+from audiopalm.training import checkpoint
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Session:
+  """A run that is ready to answer. Its methods change nothing in the run but WORKDIR/evaluation."""
+
+  workdir: Path
+  experiment: Any
+  prepared: Any
+  model: Any
+  params: Any
+  machine: Machine
+  step: int
+
+  def generate(
+    self,
+    task: str,
+    *,
+    audio: Sequence[Any] | Any | None = None,
+    text: Sequence[str] | str | None = None,
+    language: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    voice: str | None = None,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+  ) -> list[Result]:
+    """Returns one Result per input: `.text`, `.wave_S` (at `.rate_hz`), `.languages`, ...
+
+    `audio` is one or more paths or waves (float32 at 16 kHz), `text` one or more texts: what the
+    task takes. A temperature of 0 takes the likeliest token every time. Languages left out are
+    found by likelihood. Raises AudioError for the first input that cannot be read, ConfigError for
+    a task, language or voice the run does not know.
+
+        run.generate("s2st", audio="a.wav", source="en", target="fr", seed=1)[0].wave_S
+    """
+    results = self.answer(
+      task,
+      read_inputs(audio, text),
+      language=language,
+      source=source,
+      target=target,
+      voice=voice,
+      sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+      seed=seed,
+    )
+    for result in results:
+      if isinstance(result, Failure):
+        raise result.error
+    return results
+
+  def answer(self, task: str, inputs: Sequence[Input], **options: Any) -> list[Result | Failure]:
+    """Returns what `inference.generate.generate` does: a Failure where an input has no answer."""
+    return generate.generate(self._generator(), task, inputs, **options)
+
+  def output_modalities(self, task: str) -> tuple[str, ...]:
+    """Returns "text" or "speech" for each output of a task; ConfigError for an unknown one."""
+    found = prompting.find_task(self.experiment, task)
+    return prompting.output_modalities(self._generator(), found)
+
+  def evaluate(
+    self, tasks: Sequence[str] | None = None, say: Callable[[str], None] = lambda text: None
+  ) -> dict:
+    """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too."""
+    return runner.evaluate(
+      self.experiment,
+      self.prepared,
+      self.model,
+      self.params,
+      self.machine,
+      workdir=self.workdir,
+      tasks=tasks,
+      say=say,
+    )
+
+  def _generator(self) -> prompting.Generator:
+    return prompting.Generator(
+      self.experiment, self.prepared, self.model, self.params, self.machine
+    )
+
+
+def load(workdir: str | os.PathLike, machine: Machine | str | None = None) -> Session:
+  """Returns the run in a workdir with the parameters of its newest readable checkpoint.
+
+  `machine` is a Machine or the name of one, None for the one that fits the first device.
+  CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
+  with other token ids.
+  """
+  workdir = Path(workdir)
+  if not workdir.is_dir():
+    raise ConfigError(
+      f"There is no run in {workdir}: no such folder. Train one: "
+      f"audiopalm train CONFIG --workdir {workdir}"
+    )
+  if isinstance(machine, str):
+    machine = machines.named(machine)
+  machine = machine or machines.default()
+  experiment = experiments.from_json(checkpoint.latest(workdir, report=_warn).experiment)
+  prepared = prepare.open_prepared(experiment, workdir)
+  model = decoder.model(experiment.model, prepared.space)
+  params, meta = checkpoint.restore_params(
+    workdir, model.shapes(sharding.mesh(machine)), prepared.manifest, report=_warn
+  )
+  return Session(workdir, experiment, prepared, model, params, machine, meta.step)
+
+
+def read_inputs(audio: Sequence[Any] | Any | None, text: Sequence[str] | str | None) -> list[Input]:
+  """Returns the inputs of one call: recordings or texts, named by their path or number."""
+  if (audio is None) == (text is None):
+    raise ConfigError("Give audio or text: what the task takes, and not both.")
+  if text is not None:
+    texts = [text] if isinstance(text, str) else list(text)
+    return [Input(f"text {number}", text=one) for number, one in enumerate(texts, 1)]
+  alone = isinstance(audio, (str, os.PathLike)) or getattr(audio, "ndim", 0) == 1
+  recordings = [audio] if alone else list(audio)
+  return [_recording(number, one) for number, one in enumerate(recordings, 1)]
+
+
+def _recording(number: int, audio: Any) -> Input:
+  if isinstance(audio, (str, os.PathLike)):
+    return Input(os.fspath(audio), wave_S=waveform.read(audio))
+  return Input(f"recording {number}", wave_S=audio)
+
+
+def _warn(text: str) -> None:
+  print(text, file=sys.stderr)

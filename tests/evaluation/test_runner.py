@@ -1,0 +1,153 @@
+import json
+
+import pytest
+
+from audiopalm.audio import waveform
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation import likelihoods, lines, runner, scoring
+from audiopalm.inference import prompting
+from audiopalm.metrics.likelihood import Sums
+from audiopalm.parts import mixtures
+
+
+class Untrained:
+  def init(self, key, mesh):
+    return "fresh"
+
+
+@pytest.fixture
+def evaluate(monkeypatch, made_up, tmp_path):
+  """Evaluates a made-up run: its trained parameters are an oracle, fresh ones say nothing."""
+
+  def answer(generator, task, prompts, **options):
+    if generator.params == "trained":
+      return made_up.oracle(generator, task, prompts, **options)
+    empty = {".".join(side): made_up.units_of("") for side in task.outputs}
+    return [prompting.Continuation(empty, -9.0, 1, False) for _ in prompts]
+
+  def sums(generator, grids):
+    nll = 1.0 if generator.params == "trained" else 5.0
+    return [{"text": Sums(nll, 1.0, 1.0)} for _ in grids]
+
+  monkeypatch.setattr(prompting, "continuations", answer)
+  monkeypatch.setattr(likelihoods, "of_examples", sums)
+
+  def run(*builders, tasks=None, **changes):
+    made = made_up.generator(*builders, **changes)
+    return runner.evaluate(
+      made.experiment,
+      made.prepared,
+      Untrained(),
+      "trained",
+      made.machine,
+      workdir=tmp_path,
+      tasks=tasks,
+    )
+
+  return run
+
+
+def test_every_task_of_the_mixture_is_scored_then_held_out_voices_then_baselines(evaluate):
+  scores = evaluate(
+    mixtures.asr, mixtures.tts, mixtures.mt, mixtures.ast, mixtures.s2st, mixtures.continuation
+  )
+  assert list(scores) == [
+    "asr", "tts", "mt", "ast", "s2st", "continuation", "held_out_voices", "baselines",
+  ]  # fmt: skip
+  assert list(scores["held_out_voices"]) == ["asr", "ast", "s2st"]
+  assert list(scores["baselines"]) == ["untrained", "nearest_copy", "units_ceiling"]
+
+
+def test_a_model_that_is_always_right_scores_best(evaluate):
+  scores = evaluate(mixtures.asr, mixtures.tts, mixtures.mt, mixtures.s2st)
+  assert scores["asr"]["wer"] == 0
+  assert scores["tts"]["wer"] == 0
+  assert scores["mt"]["chrf"] == pytest.approx(100)
+  assert scores["s2st"]["asr_chrf"] == pytest.approx(100)
+  assert scores["asr"]["nll"] == 1.0
+
+
+def test_examples_are_so_many_per_language_and_spread_over_voices(evaluate):
+  scores = evaluate(mixtures.asr)["asr"]
+  assert {name: value["examples"] for name, value in scores["languages"].items()} == {
+    "en": 4,
+    "fr": 4,
+  }
+  assert set(scores["voices"]) <= {"en-anna", "en-ben", "fr-alice", "fr-bruno"}
+
+
+def test_held_out_voices_are_scored_each_with_the_worst_named(evaluate):
+  scores = evaluate(mixtures.asr)["held_out_voices"]["asr"]
+  assert set(scores["voices"]) <= {"en-new", "en-strange", "fr-new", "fr-strange"}
+  assert scores["worst_voice"]["voice"] in scores["voices"]
+
+
+def test_speech_is_transcribed_from_the_wav_that_was_written(evaluate, monkeypatch, tmp_path):
+  read = waveform.read
+  paths = []
+
+  def noted(path, *args):
+    paths.append(path)
+    return read(path, *args)
+
+  monkeypatch.setattr(waveform, "read", noted)
+  evaluate(mixtures.asr, mixtures.tts, tasks=["tts"])
+  (first, *_) = lines.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
+  path = tmp_path / "evaluation" / first.said[0].wave
+  assert path in paths
+  assert first.said[0].hypothesis == first.said[0].reference
+  assert first.said[0].mcd is not None
+
+
+def test_a_run_that_cannot_transcribe_has_a_distance_only(evaluate):
+  scores = evaluate(mixtures.tts)["tts"]
+  assert "wer" not in scores
+  assert "mcd" in scores
+
+
+def test_baselines_are_untrained_copied_and_the_ceiling(evaluate):
+  scores = evaluate(mixtures.asr, mixtures.tts, mixtures.mt)["baselines"]
+  assert scores["untrained"]["asr"]["wer"] == 1
+  assert scores["untrained"]["asr"]["nll"] == 5.0
+  assert scores["untrained"]["asr"]["cut"] == scores["untrained"]["asr"]["examples"]
+  assert 0 < scores["nearest_copy"]["asr"]["wer"] < 1
+  assert set(scores["nearest_copy"]) == {"asr", "tts", "mt"}
+  assert scores["units_ceiling"].keys() == {"tts"}
+  assert scores["units_ceiling"]["tts"]["wer"] == 0
+
+
+def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp_path):
+  scores = evaluate(mixtures.asr, mixtures.mt)
+  folder = runner.folder_of(tmp_path)
+  assert json.loads((folder / "results.json").read_text()) == scores
+  assert list(json.loads((folder / "results.json").read_text())) == list(scores)
+  saved = [line for path in (folder / "outputs").glob("*.jsonl") for line in lines.read(path)]
+  again = scoring.score(saved)
+  assert again["asr"] == scores["asr"]
+  assert again["baselines"]["nearest_copy"] == scores["baselines"]["nearest_copy"]
+
+
+def test_only_the_tasks_named_are_scored(evaluate):
+  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+
+
+def test_an_unknown_task_lists_the_known_ones(evaluate):
+  with pytest.raises(
+    ConfigError, match="Unknown task 'asl'. This run was trained on: asr, tts, mt"
+  ):
+    evaluate(tasks=["asl"])
+
+
+def test_examples_longer_than_a_row_are_counted(evaluate):
+  scores = evaluate(mixtures.asr, row_length=42)["asr"]
+  assert scores["left_out"] > 0
+  assert scores["left_out"] + scores["examples"] == 8
+
+
+def test_a_task_trained_on_its_inputs_is_asked_with_them_given(evaluate, made_up):
+  import dataclasses
+
+  def asr(corpus):
+    return dataclasses.replace(mixtures.asr(corpus), loss_on_inputs=True)
+
+  assert evaluate(asr)["asr"]["wer"] == 0

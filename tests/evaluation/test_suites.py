@@ -1,0 +1,27 @@
+from audiopalm.evaluation import suites
+from audiopalm.parts import mixtures
+
+
+def test_so_many_of_each_group_are_drawn_always_the_same():
+  groups = ["en"] * 50 + ["fr"] * 3
+  drawn = suites.draw(groups, 10)
+  assert len(drawn) == 13
+  assert drawn == sorted(set(drawn))
+  assert drawn[-3:] == [50, 51, 52]
+  assert suites.draw(groups, 10) == drawn
+
+
+def test_texts_of_another_language_compare_as_translations(made_up):
+  chain = mixtures.chain(made_up.CORPUS)
+  assert suites.measure(chain, "source") == "words"
+  assert suites.measure(chain, "target") == "translation"
+  assert suites.measure(mixtures.tts(made_up.CORPUS), "target") == "words"
+
+
+def test_the_voice_is_the_inputs_or_that_of_the_speech_out(made_up):
+  prepared = made_up.generator().prepared
+  entry = made_up.Entries("test")[0]
+  builders = (mixtures.asr, mixtures.tts, mixtures.mt)
+  tasks = [build(made_up.CORPUS) for build in builders]
+  described = [suites.describe(task, entry, prepared)[1:] for task in tasks]
+  assert described == [("en", "en-anna"), ("fr", "fr-alice"), ("en-fr", None)]

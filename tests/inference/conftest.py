@@ -1,0 +1,12 @@
+import importlib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def made_up():
+  """The module of the run made up in memory, which the tests of evaluation use too."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parents[1] / "evaluation"))
+    yield importlib.import_module("made_up")
