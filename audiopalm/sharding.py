@@ -39,20 +39,28 @@ GIANT = 2**24  # elements an array may have that no mesh axis splits
 @functools.cache
 def mesh(machine: Any) -> Mesh:
   """Returns the mesh of a `settings.Machine`: axes data, fsdp, tensor; the open one (-1) takes all
-  devices left."""
+  devices left. A machine of fewer devices than there are takes the first ones."""
   sizes = [machine.data, machine.fsdp, machine.tensor]
-  devices = jax.device_count()
+  devices = jax.devices()
   given = math.prod(size for size in sizes if size != -1)
-  if -1 in sizes and devices % given == 0:
-    sizes[sizes.index(-1)] = devices // given
-  if math.prod(sizes) != devices:
+  if -1 in sizes:
+    sizes[sizes.index(-1)] = max(1, len(devices) // given)
+  wanted = math.prod(sizes)
+  # An open axis promises all devices; several processes must each have theirs in the mesh.
+  whole = -1 in (machine.data, machine.fsdp, machine.tensor) or jax.process_count() > 1
+  if wanted > len(devices) or (whole and wanted != len(devices)):
     raise ConfigError(
       f"Machine {machine.name!r} asks for a mesh data={machine.data}, fsdp={machine.fsdp}, "
-      f"tensor={machine.tensor}, "
-      f"but there are {devices} devices. The product must be {devices}; give one axis as -1 to "
-      f"take what is left."
+      f"tensor={machine.tensor}, but there are {len(devices)} devices. Choose axes whose product "
+      f"is {len(devices)}, or another --machine; on a CPU, "
+      "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices."
     )
-  return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Explicit,) * len(MESH_AXES))
+  return jax.make_mesh(
+    tuple(sizes),
+    MESH_AXES,
+    axis_types=(AxisType.Explicit,) * len(MESH_AXES),
+    devices=devices[:wanted],
+  )
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> PartitionSpec:
