@@ -55,9 +55,9 @@ class Columns(cells.Part):
   """Parts side by side, one group of columns each; all of them hold the same number of rows.
 
   Parts of other lengths are a LayoutError: a hole in the middle of a block would be read as its
-  end. Align the streams (`Repeat`, or tokenizers of one rate) instead. A Given part here runs
-  beside the predicted ones; with one of delay 0 the model is told the length, otherwise the first
-  column of delay 0 decides it.
+  end. Align the streams (`Repeat`, or tokenizers of one rate) instead. A Given part runs beside
+  the predicted ones; the first column of delay 0, a given one if there is, tells the length, so
+  decoding needs a given column of delay 0 (see `incremental`).
 
       Columns(Given(Repeat(Flat("target.units"), 2)), Delay("target.codes", (0, 0)))
 

@@ -182,11 +182,10 @@ def _delayed_tokens(
   placed: PlacedBlock, bodies: Sequence[np.ndarray | None], count: int
 ) -> np.ndarray:
   """Returns the block's cells, each column with its end; a column without a body is all holes."""
-  tokens_RK = np.full((count + bool(placed.block.end), len(bodies)), HOLE, np.int32)
+  tokens_RK = np.empty((count + bool(placed.block.end), len(bodies)), np.int32)
   for k, body in enumerate(bodies):
-    if body is not None:
-      tokens_RK[:count, k] = body
-      tokens_RK[count:, k] = placed.columns[k].end_id
+    tokens_RK[:count, k] = HOLE if body is None else body
+    tokens_RK[count:, k] = HOLE if body is None else placed.columns[k].end_id
   return cells.delay(tokens_RK, placed.block.delays)
 
 

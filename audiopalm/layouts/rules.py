@@ -1,6 +1,7 @@
 """Rules from task to layout, and the tags of a task."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 from audiopalm.errors import ConfigError
@@ -50,23 +51,34 @@ def tag_of(task: Task, languages: Mapping[str, str]) -> str:
   tag_of(ast, {"source": "en", "target": "fr"}) is "[AST English French]" for the template "[AST
   {source} {target}]".
   """
-  roles = sequence.Tag(task.tag).roles
+  roles, known = _known_tags(task)
   missing = [role for role in roles if role not in languages]
   if missing:
     raise ConfigError(
       f"The tag {task.tag!r} of task {task.name!r} needs the language of {missing[0]!r}; given "
       f"were: {', '.join(languages) or 'none'}."
     )
-  wanted = {role: languages[role] for role in roles}
-  pairs = task.corpus.pairs(roles) if roles else ({},)
-  if wanted not in [dict(pair) for pair in pairs]:
-    known = "; ".join(", ".join(f"{role}={pair[role]}" for role in roles) for pair in pairs)
-    asked = ", ".join(f"{role}={code}" for role, code in wanted.items())
+  codes = tuple(languages[role] for role in roles)
+  if codes not in known:
     raise ConfigError(
-      f"Task {task.name!r} does not know the language {asked}. Its corpus {task.corpus.name!r} "
-      f"has: {known}. Choose one of these, or add the language to the corpus."
+      f"Task {task.name!r} does not know the language {_named(roles, codes)}. Its corpus "
+      f"{task.corpus.name!r} has: {'; '.join(_named(roles, one) for one in known)}. Choose one of "
+      "these, or add the language to the corpus."
     )
-  return _fill(task.tag, wanted)
+  return known[codes]
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_tags(task: Task) -> tuple[tuple[str, ...], dict[tuple[str, ...], str]]:
+  """Returns the roles of the task's tag and {their languages: tag}; asked for every example."""
+  tag = sequence.Tag(task.tag)
+  pairs = task.corpus.pairs(tag.roles) if tag.roles else ({},)
+  known = {tuple(pair[role] for role in tag.roles): _fill(task.tag, pair) for pair in pairs}
+  return tag.roles, known
+
+
+def _named(roles: tuple[str, ...], codes: tuple[str, ...]) -> str:
+  return ", ".join(f"{role}={code}" for role, code in zip(roles, codes, strict=True))
 
 
 def _enumerate(task: Task, tag: sequence.Tag) -> tuple[str, ...]:
