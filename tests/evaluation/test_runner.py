@@ -10,11 +10,6 @@ from audiopalm.metrics.likelihood import Sums
 from audiopalm.parts import mixtures
 
 
-class Untrained:
-  def init(self, key, mesh):
-    return "fresh"
-
-
 @pytest.fixture
 def evaluate(monkeypatch, made_up, tmp_path):
   """Evaluates a made-up run: its trained parameters are an oracle, fresh ones say nothing."""
@@ -37,7 +32,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
     return runner.evaluate(
       made.experiment,
       made.prepared,
-      Untrained(),
+      made_up.Untrained(),
       "trained",
       made.machine,
       workdir=tmp_path,

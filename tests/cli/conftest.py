@@ -1,0 +1,31 @@
+import importlib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def made_up():
+  """The module of the run made up in memory, which the tests of evaluation use too."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parents[1] / "evaluation"))
+    yield importlib.import_module("made_up")
+
+
+@pytest.fixture
+def opened(monkeypatch, made_up, tmp_path):
+  """Puts a made-up run in the place of every workdir; asked for by a function of its tasks."""
+  from audiopalm import session
+  from audiopalm.inference import prompting
+
+  monkeypatch.setattr(prompting, "continuations", made_up.oracle)
+
+  def open_(*builders, **changes):
+    made = made_up.generator(*builders, **changes)
+    run = session.Session(
+      tmp_path, made.experiment, made.prepared, made_up.Untrained(), "trained", made.machine, 3
+    )
+    monkeypatch.setattr(session, "load", lambda workdir, machine=None: run)
+    return run
+
+  return open_

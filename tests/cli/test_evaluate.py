@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from audiopalm.cli import main
+from audiopalm.errors import EXIT_DONE, EXIT_USER
+from audiopalm.evaluation import likelihoods
+from audiopalm.metrics.likelihood import Sums
+
+
+@pytest.fixture
+def command(opened, tmp_path, monkeypatch, capsys):
+  """Runs `audiopalm evaluate` on a made-up run; gives the exit code, stdout and stderr."""
+  sums = {"text": Sums(1.0, 1.0, 1.0)}
+  monkeypatch.setattr(likelihoods, "of_examples", lambda generator, grids: [sums] * len(grids))
+  monkeypatch.setenv("COLUMNS", "200")
+  opened()
+
+  def run(*arguments):
+    code = main.main(["evaluate", "--workdir", str(tmp_path), *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+  return run
+
+
+def test_the_table_ends_with_where_everything_lies(command, tmp_path):
+  code, out, err = command("--json", str(tmp_path / "scores/all.json"))
+  assert code == EXIT_DONE
+  assert "nearest copied" in out
+  assert "should say" in out
+  last = out.strip().splitlines()[-1]
+  assert last == (
+    f"Scores: {tmp_path}/evaluation/results.json, {tmp_path}/scores/all.json. "
+    f"Every output: {tmp_path}/evaluation"
+  )
+  assert "asr on test: 8 examples" in err
+  scores = json.loads((tmp_path / "scores/all.json").read_text())
+  assert list(scores) == ["asr", "tts", "mt", "held_out_voices", "baselines"]
+  assert scores == json.loads((tmp_path / "evaluation/results.json").read_text())
+
+
+def test_only_the_tasks_named_are_scored(command, tmp_path):
+  command("--tasks", "mt, asr")
+  scores = json.loads((tmp_path / "evaluation/results.json").read_text())
+  assert list(scores) == ["asr", "mt", "held_out_voices", "baselines"]
+
+
+def test_an_unknown_task_lists_the_known_ones(command):
+  code, _, err = command("--tasks", "asr,asl")
+  assert code == EXIT_USER
+  assert "Unknown task 'asl'. This run was trained on: asr, tts, mt" in err

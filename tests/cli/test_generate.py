@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+
+from audiopalm.audio import waveform
+from audiopalm.cli import main
+from audiopalm.data.corpora import Synthetic
+from audiopalm.errors import EXIT_DONE, EXIT_USER
+from audiopalm.inference import prompting
+from audiopalm.parts import mixtures
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+  """Runs `audiopalm generate` in a folder of its own; gives the exit code, stdout and stderr."""
+  monkeypatch.chdir(tmp_path)
+
+  def run(*arguments):
+    code = main.main(["generate", "--workdir", "run", *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+  return run
+
+
+def record(made_up, name, text):
+  waveform.write(name, made_up.wave_of(text))
+
+
+def test_each_file_gets_one_line_of_path_tab_text(opened, command, made_up):
+  opened()
+  record(made_up, "a.wav", "one two")
+  record(made_up, "b.wav", "six")
+  code, out, err = command("--task", "asr", "--language", "en", "--audio", "a.wav", "b.wav")
+  assert (code, out, err) == (EXIT_DONE, "a.wav\tone two\nb.wav\tsix\n", "")
+
+
+def test_bad_files_are_errors_and_the_others_are_done(opened, command, made_up, tmp_path):
+  opened()
+  record(made_up, "good.wav", "six")
+  (tmp_path / "text.wav").write_text("hello")
+  (tmp_path / "empty.wav").write_bytes(b"")
+  waveform.write("silent.wav", np.zeros(16_000, np.float32))
+  whole = (tmp_path / "good.wav").read_bytes()
+  (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+  names = ["text.wav", "empty.wav", "good.wav", "silent.wav", "cut.wav", "none.wav"]
+  code, out, err = command("--task", "asr", "--language", "en", "--audio", *names)
+  assert code == EXIT_USER
+  assert out == "good.wav\tsix\n"
+  faults = err.strip().splitlines()
+  assert len(faults) == 5
+  for name, fault in zip(
+    ["text.wav", "empty.wav", "silent.wav", "cut.wav", "none.wav"], faults, strict=True
+  ):
+    assert fault.startswith(f"AudioError: {name}: ")
+  assert "silent" in faults[2]
+  assert "truncated: its header promises" in faults[3]
+  assert "no such file" in faults[4]
+
+
+def test_the_language_found_is_named_on_stderr(opened, command, made_up, monkeypatch):
+  opened()
+  record(made_up, "a.wav", "one")
+
+  def answer(generator, task, prompts, **options):
+    of = {"[ASR English]": -2.0, "[ASR French]": -1.0}
+    return [
+      prompting.Continuation({"source.text": [97]}, of[prompt.tag], 2, True) for prompt in prompts
+    ]
+
+  monkeypatch.setattr(prompting, "continuations", answer)
+  code, out, err = command("--task", "asr", "--audio", "a.wav")
+  assert (code, out) == (EXIT_DONE, "a.wav\ta\n")
+  assert err == "a.wav: language fr (log-likelihood per token: en -1.000, fr -0.500)\n"
+
+
+def test_the_only_language_of_a_run_is_taken_without_a_word(opened, command, made_up):
+  opened(corpus=Synthetic(languages=("en",)))
+  record(made_up, "a.wav", "one")
+  assert command("--task", "asr", "--audio", "a.wav") == (EXIT_DONE, "a.wav\tone\n", "")
+
+
+def test_speech_is_written_to_the_wav_named(opened, command, made_up):
+  opened()
+  code, out, _ = command("--task", "tts", "--text", "one", "--language", "en", "--out", "o.wav")
+  assert (code, out) == (EXIT_DONE, "text 1\to.wav\n")
+  spoken_S = waveform.read("o.wav")
+  np.testing.assert_allclose(spoken_S, made_up.wave_of("one"), atol=1e-4)
+
+
+def test_several_inputs_share_a_folder_and_not_a_file(opened, command):
+  opened()
+  several = ("--task", "tts", "--language", "en", "--text", "one", "two")
+  code, out, err = command(*several, "--out", "o.wav")
+  assert code == EXIT_USER
+  assert "2 inputs cannot share one file o.wav. Give --out a folder" in err
+  code, out, _ = command(*several, "--out", "spoken")
+  assert (code, out) == (
+    EXIT_DONE,
+    "text 1\tspoken/text-1.wav\ntext 2\tspoken/text-2.wav\n",
+  )
+
+
+def test_two_files_of_one_name_are_refused_before_anything_is_written(
+  opened, command, made_up, tmp_path
+):
+  opened(mixtures.s2st)
+  for folder in ("x", "y"):
+    (tmp_path / folder).mkdir()
+    record(made_up, f"{folder}/a.wav", "one")
+  code, _, err = command("--task", "s2st", "--audio", "x/a.wav", "y/a.wav", "--out", "spoken")
+  assert code == EXIT_USER
+  assert "Two inputs are named 'a'" in err
+  assert not (tmp_path / "spoken").exists()
+
+
+def test_speech_without_a_place_says_how_to_give_one(opened, command):
+  opened()
+  code, _, err = command("--task", "tts", "--text", "one", "--language", "en")
+  assert code == EXIT_USER
+  assert "Task 'tts' gives speech: say where to write it, --out FILE.wav." in err
+
+
+def test_a_place_for_text_is_refused(opened, command, made_up):
+  opened()
+  record(made_up, "a.wav", "one")
+  code, _, err = command("--task", "asr", "--audio", "a.wav", "--out", "o.wav")
+  assert code == EXIT_USER
+  assert "Task 'asr' gives text, which is printed: leave out --out" in err
+
+
+def test_a_chain_prints_its_texts_and_writes_its_speech(opened, command, made_up):
+  opened(mixtures.chain)
+  record(made_up, "a.wav", "one")
+  ask = ("--task", "chain", "--audio", "a.wav", "--source", "en", "--target", "fr")
+  assert command(*ask)[1] == "a.wav\tONE\tONE\n"
+  assert command(*ask, "--out", "o.wav")[1] == "a.wav\tONE\tONE\to.wav\n"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "text"),
+  [
+    (("--task", "asl", "--text", "x"), "no task 'asl'. It was trained on: asr, tts, mt"),
+    (("--task", "mt", "--text", "x", "--source", "xx"), "Unknown language 'xx'"),
+    (
+      ("--task", "tts", "--text", "x", "--language", "en", "--voice", "bob", "--out", "o.wav"),
+      "Unknown voice 'bob'. Known voices: en-anna",
+    ),
+  ],
+)
+def test_an_unknown_name_lists_the_known_ones(opened, command, arguments, text):
+  opened()
+  code, out, err = command(*arguments)
+  assert (code, out) == (EXIT_USER, "")
+  assert text in err
+
+
+def test_more_files_than_are_decoded_at_one_time_all_get_their_line(
+  opened, command, made_up, monkeypatch
+):
+  from audiopalm.cli import generate
+
+  monkeypatch.setattr(generate, "AT_ONCE", 2)
+  opened()
+  words = ("one", "two", "six", "ten", "four")
+  for word in words:
+    record(made_up, f"{word}.wav", word)
+  _, out, _ = command(
+    "--task", "asr", "--language", "en", "--audio", *(f"{word}.wav" for word in words)
+  )
+  assert out.splitlines() == [f"{word}.wav\t{word}" for word in words]
+
+
+def test_a_workdir_without_a_run_says_how_to_train_one(tmp_path, capsys):
+  code = main.main(
+    ["generate", "--workdir", str(tmp_path / "none"), "--task", "asr", "--audio", "a.wav"]
+  )
+  assert code == EXIT_USER
+  assert "There is no run in" in capsys.readouterr().err
+
+
+def test_help_shows_an_example_of_each_kind(capsys):
+  with pytest.raises(SystemExit):
+    main.main(["generate", "--help"])
+  said = capsys.readouterr().out
+  for task in ("asr", "ast", "mt", "tts", "s2st"):
+    assert f"--task {task}" in said
