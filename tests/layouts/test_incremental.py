@@ -1,7 +1,5 @@
 """The plan accepts what `realize` makes and makes only what `recover` reads."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -189,9 +187,7 @@ def test_layouts_that_cannot_be_decoded_say_why(space_of, parts, text):
   assert text in str(error.value)
 
 
-def test_long_delays_compile_quickly(space_of):
+def test_long_delays_take_states_by_the_square_of_the_delay_at_most(space_of):
   layout = Concat(Tag("[X]"), Delay("source.rvq", tuple(range(0, 64, 8))), Stop())
-  space = space_of(layout)
-  began = time.perf_counter()
-  plan = incremental.compile(layout, space)
-  assert len(plan.next_SC) < 4_000 and time.perf_counter() - began < 5
+  plan = incremental.compile(layout, space_of(layout))
+  assert len(plan.next_SC) <= 57 * 58 + 1
