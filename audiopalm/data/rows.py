@@ -170,7 +170,7 @@ def build(
   offsets_R, order_N = pack(chosen.lengths_N, row_length)
   rows = max(1, len(offsets_R) - 1)
   cells = int(chosen.lengths_N.sum())
-  tokens = cells * _tokens_per_cell(task, layout, space, entries, chosen)
+  tokens = cells * tokens_per_cell(task, layout, space, entries, chosen)
   return RowIndex(
     chosen[order_N], offsets_R, tokens / rows, len(chosen) / rows, cells / rows / row_length
   )
@@ -254,7 +254,9 @@ def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -
   return Segments(records_N, starts_N, cut_lengths_N, cut=cut)
 
 
-def _tokens_per_cell(task, layout, space, entries, chosen: Segments) -> float:
+def tokens_per_cell(
+  task: Task, layout: Any, space: TokenSpace, entries: Entries, chosen: Segments
+) -> float:
   """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them."""
   sample = (
     np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import console, table
+from rich import box, console, table
 
 from audiopalm.data import streams
 from audiopalm.data.prepared import Prepared
@@ -41,9 +41,14 @@ def summarize(
 def show(found: Mapping[str, Any]) -> None:
   """Prints a summary."""
   out = console.Console()
-  tasks = table.Table(title="Training data by task")
-  for name in ("task", "hours", "records", "examples", "tokens", "rows", "filled", "x real time"):
-    tasks.add_column(name, justify="left" if name == "task" else "right")
+  tasks = table.Table(
+    title="Training data by task",
+    caption="speed: seconds of speech made and tokenized in a second of one worker",
+    box=box.SIMPLE,
+  )
+  tasks.add_column("task", no_wrap=True)
+  for name in ("hours", "records", "examples", "tokens", "rows", "filled", "speed"):
+    tasks.add_column(name, justify="right", no_wrap=True)
   for name, task in found["tasks"].items():
     train = task["splits"]["train"]
     factor = task["real_time_factor"]
@@ -55,7 +60,7 @@ def show(found: Mapping[str, Any]) -> None:
       f"{train['tokens']:,}",
       f"{train['rows']:,}",
       f"{train['efficiency']:.1%}",
-      "-" if factor is None else f"{factor:.0f}",
+      "-" if factor is None else f"{factor:.0f}x",
     )
   out.print(tasks)
   for name, task in found["tasks"].items():

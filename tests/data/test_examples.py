@@ -1,0 +1,41 @@
+import numpy as np
+
+from audiopalm.data import examples
+from audiopalm.types import HOLE, Grid
+
+
+def grid(tokens, weights):
+  tokens_LK = np.array(tokens, np.int32)[:, None]
+  weights_LK = np.array(weights, np.float32)[:, None]
+  return Grid(tokens_LK, weights_LK, np.zeros(len(tokens), np.int32))
+
+
+def test_a_piece_is_the_prompt_and_some_predicted_rows():
+  whole = grid([9, 8, 1, 2, 3, 4, 5], [0, 0, 1, 1, 1, 1, 1])
+  assert examples.prompt_rows(whole) == 2
+  first, last = examples.piece(whole, 0, 5), examples.piece(whole, 3, 4)
+  assert first.tokens_LK.ravel().tolist() == [9, 8, 1, 2, 3]
+  assert last.tokens_LK.ravel().tolist() == [9, 8, 4, 5]
+  assert last.weights_LK.ravel().tolist() == [0, 0, 1, 1]
+  assert examples.piece(whole, examples.WHOLE, 7) is whole
+
+
+def test_holes_are_no_tokens():
+  assert examples.count_tokens(grid([0, HOLE, 3], [0, 0, 1])) == 2
+
+
+def test_a_key_differs_by_seed_record_and_epoch_only():
+  keys = {examples.key_of(s, r, e) for s in (0, 1) for r in ("a", "b") for e in (0, 1)}
+  assert len(keys) == 8
+  assert examples.key_of(0, "a", 1) == examples.key_of(0, "a", 1)
+
+
+def test_an_example_is_the_grid_of_its_layout(prepared):
+  task = prepared.tasks[0]
+  entry = prepared.entries(task, "train")[5]
+  made = examples.example(task, prepared.layouts["asr"], prepared.space, entry, seed=0)
+  language = {"en": "English", "fr": "French"}[entry.languages["source"]]
+  tag = prepared.space.tag_ids(f"[ASR {language}]")
+  assert made.tokens_LK[: len(tag), 0].tolist() == list(tag)
+  text = entry.streams["source.text"]
+  assert made.tokens_LK[-1 - len(text) : -1, 0].tolist() == text.tolist()

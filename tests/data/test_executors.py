@@ -1,0 +1,31 @@
+import os
+import pickle
+
+import pytest
+
+from audiopalm.data import executors, files
+from audiopalm.errors import DataError
+
+
+def test_results_come_in_the_order_of_the_jobs():
+  for workers in (1, 2):
+    with executors.Local(workers) as executor:
+      assert list(executor.map(abs, [-3, 2, -1])) == [3, 2, 1]
+
+
+def test_errors_come_back_from_workers(tmp_path):
+  with executors.Local(2) as executor, pytest.raises(DataError, match="no such file"):
+    list(executor.map(files.read_json, [tmp_path / "a", tmp_path / "b"]))
+  assert str(pickle.loads(pickle.dumps(DataError("text")))) == "text"
+
+
+def test_a_worker_that_dies_is_reported():
+  with executors.Local(2) as executor, pytest.raises(DataError, match="A worker process died"):
+    list(executor.map(os._exit, [3, 3]))
+
+
+def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(monkeypatch):
+  monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+  with executors.Local(2) as executor:
+    assert list(executor.map(os.getenv, ["OMP_NUM_THREADS"] * 2)) == ["1", "1"]
+  assert "OMP_NUM_THREADS" not in os.environ

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from audiopalm.data import executors, fitting
+from audiopalm.data.records import Source
+
+
+@pytest.fixture
+def source():
+  return Source("small_corpus")
+
+
+def sampled(corpora, source, workers=1):
+  with executors.Local(workers) as executor:
+    return fitting.sample(dict.fromkeys(corpora, source), executor)
+
+
+def test_the_sample_is_the_same_for_any_number_of_workers(small, source, monkeypatch):
+  monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
+  one, two = (sampled([small.SmallCorpus(200)], source, workers) for workers in (1, 2))
+  assert [said.text for said in one] == [said.text for said in two]
+  np.testing.assert_array_equal(one[0].wave_S, two[0].wave_S)
+
+
+def test_speech_is_bounded_by_its_length_and_text_by_records(small, source, monkeypatch):
+  monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
+  monkeypatch.setattr(fitting, "RECORDS", 150)
+  spoken, written = small.SmallCorpus(200), small.SmallCorpus(200, spoken=False)
+  utterances = sampled([spoken, written], source)
+  seconds = sum(len(said.wave_S) / said.rate_hz for said in utterances if said.wave_S is not None)
+  job_s = fitting.JOB_RECORDS * 2 * 0.4
+  assert 5.0 <= seconds <= 5.0 + job_s  # half of AUDIO_S: there are two corpora
+  assert sum(said.wave_S is None for said in utterances) == 2 * 150
+
+
+def test_only_sound_training_records_are_read(small, source, monkeypatch):
+  splits = set()
+  records = Source.records
+
+  def seen(self, settings, split, start, stop):
+    splits.add(split)
+    return records(self, settings, split, start, stop)
+
+  monkeypatch.setattr(Source, "records", seen)
+  corpus = small.SmallCorpus(6, ((1, "silent"), (2, "unreadable"), (4, "unknown language")))
+  assert len(sampled([corpus], source)) == 2 * 3
+  assert splits == {"train"}
+
+
+def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(
+  small, tmp_path, source
+):
+  corpus, settings = small.SmallCorpus(6), (small.Letters(), small.Crossings())
+  with executors.Local(1) as executor:
+    fitted = fitting.fit(settings, {corpus: source}, tmp_path, executor)
+  assert not list(tmp_path.iterdir())  # nothing is written before the manifest is checked
+  fitting.save(fitted, settings, (corpus,), tmp_path)
+  found = fitting.load(settings, (corpus,), tmp_path)
+  assert {name: t.spec for name, t in found.items()} == {n: t.spec for n, t in fitted.items()}
+  assert fitting.load((small.Letters(extra=1), settings[1]), (corpus,), tmp_path) is None
+  assert fitting.load(settings, (small.SmallCorpus(7),), tmp_path) is None
+  assert fitting.load(settings, (small.SmallCorpus(6, variants=3),), tmp_path) is not None
+
+
+def test_a_damaged_tokenizer_is_not_taken_for_a_fitted_one(small, tmp_path):
+  corpus, settings = small.SmallCorpus(6), (small.Letters(), small.Crossings())
+  fitting.save({t.stream: t.fit([], 0) for t in settings}, settings, (corpus,), tmp_path)
+  assert fitting.load(settings, (corpus,), tmp_path) is not None
+  (tmp_path / "text" / "seen.txt").write_text("17")
+  assert fitting.load(settings, (corpus,), tmp_path) is None
+  (tmp_path / "text" / "seen.txt").unlink()
+  assert fitting.load(settings, (corpus,), tmp_path) is None

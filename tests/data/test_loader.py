@@ -1,0 +1,151 @@
+import dataclasses
+import hashlib
+import itertools
+import types
+
+import numpy as np
+import pytest
+
+from audiopalm.data import examples, loader, rows
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.types import HOLE, Grid
+
+
+def digest(batch):
+  parts = [getattr(batch, field.name).tobytes() for field in dataclasses.fields(batch)]
+  return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def grid(tokens):
+  tokens_LK = np.array(tokens, np.int32)[:, None]
+  return Grid(tokens_LK, (tokens_LK > 4).astype(np.float32), np.arange(len(tokens), dtype=np.int32))
+
+
+def test_rows_are_grids_one_after_another_then_padding():
+  batch = loader.assemble([[grid([1, 5]), grid([2, 3, 6])], []], [4, 0], 7, 1)
+  assert batch.tokens_BLK[0, :, 0].tolist() == [1, 5, 2, 3, 6, HOLE, HOLE]
+  assert batch.segments_BL[0].tolist() == [1, 1, 2, 2, 2, 0, 0]
+  assert batch.positions_BL[0].tolist() == [0, 1, 0, 1, 2, 0, 0]
+  assert batch.visible_BL[0].tolist() == [0, 1, 0, 1, 2, 0, 0]
+  assert batch.weights_BLK[0, :, 0].tolist() == [0, 1, 0, 0, 1, 0, 0]
+  assert (batch.tokens_BLK[1] == HOLE).all()
+  assert batch.task_B.tolist() == [4, 0]
+
+
+def test_a_batch_depends_on_seed_and_step_alone(prepared, experiment_of):
+  one, other = (loader.Loader(prepared, experiment_of()) for _ in range(2))
+  assert [digest(one.batch_at(step)) for step in (0, 1, 5)] == [
+    digest(other.batch_at(step)) for step in (0, 1, 5)
+  ]
+  assert digest(one.batch_at(0)) != digest(one.batch_at(1))
+  reseeded = loader.Loader(prepared, experiment_of(seed=8))
+  assert digest(reseeded.batch_at(0)) != digest(one.batch_at(0))
+
+
+def test_seeking_to_a_step_gives_what_iterating_to_it_gives(prepared, experiment_of):
+  batches = loader.Loader(prepared, experiment_of())
+  passed = [digest(batch) for batch in itertools.islice(batches.batches(), 30)]
+  assert passed[17] == digest(loader.Loader(prepared, experiment_of()).batch_at(17))
+  resumed = [digest(batch) for batch in itertools.islice(batches.batches(from_step=20), 10)]
+  assert resumed == passed[20:]
+
+
+def test_hosts_together_make_the_batch_of_one_host(prepared, experiment_of):
+  whole = loader.Loader(prepared, experiment_of()).batch_at(3)
+  halves = [
+    loader.Loader(prepared, experiment_of(), process_index=p, process_count=2).batch_at(3)
+    for p in (0, 1)
+  ]
+  for field in dataclasses.fields(whole):
+    both = np.concatenate([getattr(half, field.name) for half in halves])
+    np.testing.assert_array_equal(both, getattr(whole, field.name))
+
+
+def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(prepared, experiment_of):
+  task = prepared.task("asr")
+  count = len(prepared.rows(task, "train"))
+  made = loader.Loader(prepared, experiment_of(tasks=(task,)), batch_rows=count)
+  first, second = ([row.tobytes() for row in made.batch_at(epoch).tokens_BLK] for epoch in (0, 1))
+  assert sorted(first) == sorted(second)
+  assert first != second
+
+
+def test_random_layouts_draw_by_seed_record_and_epoch(prepared, experiment_of, monkeypatch):
+  keys = []
+  key_of = examples.key_of
+  monkeypatch.setattr(examples, "key_of", lambda *of: keys.append(of) or key_of(*of))
+  task = prepared.task("asr")
+  count = len(prepared.rows(task, "train"))
+  made = loader.Loader(prepared, experiment_of(tasks=(task,)), batch_rows=count)
+  for epoch in (0, 2):
+    keys.clear()
+    made.batch_at(epoch)
+    assert {(seed, at) for seed, _, at in keys} == {(7, epoch)}
+    assert len({record for _, record, _ in keys}) == len(prepared.entries(task, "train"))
+
+
+def test_tokens_of_each_task_are_its_share_after_temperature(prepared, experiment_of, monkeypatch):
+  realize, rows_seen = loader._grids, {}
+
+  def realized_once(prepared, task, split, place, seed):
+    key = (task.name, place.row)
+    if key not in rows_seen:
+      rows_seen[key] = realize(prepared, task, split, place, seed)
+    return rows_seen[key]
+
+  monkeypatch.setattr(loader, "_grids", realized_once)
+  experiment = experiment_of(rates=(0.6, 0.3, 0.1), batch_rows=100)
+  experiment.mixture = dataclasses.replace(experiment.mixture, temperature=2.0)
+  made = loader.Loader(prepared, experiment)
+  tokens = np.zeros(3)
+  for step in range(100):  # 10,000 rows
+    batch = made.batch_at(step)
+    counts_B = (batch.tokens_BLK != HOLE).sum(axis=(1, 2))
+    np.add.at(tokens, batch.task_B, counts_B)
+  np.testing.assert_allclose(tokens / tokens.sum(), experiment.mixture.shares, atol=0.01)
+  seen = made.seen(10_000)
+  for task, count in zip(experiment.tasks, tokens, strict=True):
+    assert seen[task.name]["tokens"] == pytest.approx(count, rel=0.02)
+
+
+def test_examples_of_each_task_are_its_share(prepared, experiment_of):
+  experiment = experiment_of(rates=(0.5, 0.3, 0.2), batch_rows=100)
+  experiment.mixture = dataclasses.replace(experiment.mixture, unit="examples")
+  made = loader.Loader(prepared, experiment)
+  counts = np.zeros(3)
+  for step in range(20):
+    batch = made.batch_at(step)
+    np.add.at(counts, batch.task_B, batch.segments_BL.max(axis=1))
+  np.testing.assert_allclose(counts / counts.sum(), (0.5, 0.3, 0.2), atol=0.01)
+
+
+def test_held_out_rows_come_in_batches_of_one_shape(prepared):
+  task = prepared.task("s2st")
+  index = prepared.rows(task, "validation")
+  batches = loader.held_out(prepared, task, 100, batch_rows=2)
+  assert {batch.tokens_BLK.shape for batch in batches} == {(2, 96, 1)}
+  segments = sum(int(batch.segments_BL.max(axis=1).sum()) for batch in batches)
+  assert segments == len(prepared.entries(task, "validation")) == len(index.records)
+  assert all((batch.task_B == 1).all() for batch in batches)
+  one = loader.held_out(prepared, task, 1, batch_rows=2)
+  assert len(one) == 1 and not one[0].segments_BL[1].any()
+
+
+def test_rows_that_hosts_cannot_share_evenly_are_refused(prepared, experiment_of):
+  with pytest.raises(ConfigError, match="batch_rows=4 cannot be shared by 3 processes"):
+    loader.Loader(prepared, experiment_of(), process_count=3)
+
+
+def test_a_task_without_rows_is_named(prepared, experiment_of):
+  empty = types.SimpleNamespace(rows=lambda task, split: ())
+  with pytest.raises(DataError, match="Task 'asr' has no rows in split 'train'"):
+    loader.Loader(empty, experiment_of())
+
+
+def test_a_row_is_made_of_the_segments_of_the_index(prepared, experiment_of):
+  task = prepared.task("asr")
+  batch = loader.held_out(prepared, task, 1, batch_rows=1, split="train")[0]
+  made_of = (task, prepared.layouts["asr"], prepared.space, prepared.entries(task, "train"))
+  grids = list(rows.realized(*made_of, prepared.rows(task, "train")[0]))
+  tokens_LK = np.concatenate([grid.tokens_LK for grid in grids])
+  np.testing.assert_array_equal(batch.tokens_BLK[0, : len(tokens_LK)], tokens_LK)

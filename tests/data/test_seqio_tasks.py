@@ -1,0 +1,116 @@
+import collections
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from audiopalm.data import rows
+from audiopalm.parts import mixtures
+
+seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
+
+from audiopalm.data import seqio_tasks  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def registered(prepared, experiment_of):
+  """Registers a prepared experiment, and says with which mixture."""
+
+  def register(**changes):
+    mixture = dataclasses.replace(experiment_of().mixture, **changes)
+    return seqio_tasks.register(
+      mixture, experiment_of().layout, prepared.space, 96, prepared.streams_dir
+    )
+
+  return register
+
+
+def examples_of(name, **options):
+  dataset = seqio.get_mixture_or_task(name).get_dataset(
+    sequence_length=None, split="train", shuffle=False, num_epochs=1, **options
+  )
+  return list(dataset.as_numpy_iterator())
+
+
+def multiset(grids):
+  return collections.Counter(
+    (tokens.tobytes(), weights.tobytes(), visible.tobytes()) for tokens, weights, visible in grids
+  )
+
+
+@pytest.mark.parametrize("task", ["asr", "s2st", "continuation"])
+def test_seqio_examples_equal_trainer_segments(registered, prepared, task):
+  """Seed s, epoch 0: what SeqIO gives one by one is what the trainer packs into rows."""
+  name = registered().replace("audiopalm_", f"audiopalm_{task}_")
+  found = examples_of(name, seed=3)
+  segments = prepared.rows(task, "train").segments
+  made_of = (prepared.layouts[task], prepared.space, prepared.entries(prepared.task(task), "train"))
+  grids = list(rows.realized(prepared.task(task), *made_of, segments, seed=3, epoch=0))
+  assert len(found) == len(grids) == 400
+  assert multiset((e["tokens"], e["weights"], e["visible"]) for e in found) == multiset(
+    (grid.tokens_LK, grid.weights_LK, grid.visible_L) for grid in grids
+  )
+
+
+def test_names_carry_the_manifest_and_registering_twice_changes_nothing(registered, prepared):
+  name = registered()
+  tasks = set(seqio.TaskRegistry.names())
+  assert registered() == name
+  assert set(seqio.TaskRegistry.names()) == tasks
+  assert prepared.manifest_hash in name
+  assert registered(temperature=2.0) != name
+
+
+def test_the_mixture_has_every_task_at_its_rate(registered, prepared):
+  mixture = seqio.get_mixture_or_task(registered(unit="examples"))
+  assert [task.name.split("_")[1] for task in mixture.tasks] == ["asr", "continuation", "s2st"]
+  rates = [mixture.get_rate(task) for task in mixture.tasks]
+  np.testing.assert_allclose(rates, [1 / 3] * 3)
+  by_tokens = seqio.get_mixture_or_task(registered())
+  means = {
+    name: index.tokens_per_row / index.examples_per_row
+    for name in ("asr", "continuation", "s2st")
+    for index in [prepared.rows(name, "train")]
+  }
+  tokens = [by_tokens.get_rate(t) * means[t.name.split("_")[1]] for t in by_tokens.tasks]
+  np.testing.assert_allclose(tokens, [tokens[0]] * 3)
+
+
+def test_an_example_knows_its_record_and_its_reference(registered, prepared):
+  name = registered().replace("audiopalm_", "audiopalm_asr_")
+  task = seqio.get_mixture_or_task(name)
+  example = examples_of(name)[7]
+  entry = prepared.entries(prepared.task("asr"), "train")[7]
+  assert example["id"].decode() == entry.id
+  said = entry.utterances["source"].text
+  assert task.postprocess_fn(example["tokens"], example=example, is_target=True) == said
+  assert task.postprocess_fn("what was heard", example=example, is_target=False) == "what was heard"
+  scores = [function([said], [said]) for function in task.predict_metric_fns]
+  assert scores == [{"wer": 0.0}, {"cer": 0.0}]
+
+
+def test_metric_functions_follow_from_what_goes_in_and_out(prepared, small):
+  corpus = small.SmallCorpus()
+  names = {
+    task.name: [f.__name__ for f in seqio_tasks.metric_functions(task, prepared.space)]
+    for task in (
+      mixtures.asr(corpus), mixtures.tts(corpus), mixtures.mt(corpus), mixtures.ast(corpus),
+      mixtures.s2st(corpus), mixtures.chain(corpus), mixtures.continuation(corpus),
+    )
+  }  # fmt: skip
+  words, written, spoken = ["wer", "cer"], ["bleu", "chrf"], ["asr_bleu", "asr_chrf"]
+  assert names == {
+    "asr": words, "tts": words, "mt": written, "ast": written, "s2st": spoken, "chain": spoken,
+    "continuation": [],
+  }  # fmt: skip
+
+
+def test_other_files_of_the_data_side_load_no_tensorflow():
+  code = (
+    "import sys; from audiopalm.data import loader, prepare; from audiopalm.parts import mixtures;"
+    "print([m for m in ('tensorflow', 'seqio', 'data_pipelines') if m in sys.modules])"
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert done.stdout.strip() == "[]"

@@ -1,0 +1,152 @@
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiopalm.audio import waveform
+from audiopalm.data import cache, streams
+from audiopalm.data.records import Source
+from audiopalm.errors import DataError
+
+
+@pytest.fixture
+def shard_of(small, tmp_path):
+  def make(corpus=None, split="train", **changes):
+    corpus = corpus or small.SmallCorpus()
+    tokenizers = []
+    for settings in (small.Letters(), small.Crossings()):
+      fitted = settings.fit([], 0)
+      fitted.save(tmp_path / settings.stream)
+      tokenizers.append(streams.TokenizerFile(settings, tmp_path / settings.stream, fitted.spec))
+    stop = small.count(corpus, split)
+    made = streams.Shard(
+      corpus, Source("small_corpus"), split, 0, 1, 0, stop, tmp_path / "out", tuple(tokenizers)
+    )
+    return dataclasses.replace(made, **changes)
+
+  return make
+
+
+def entries(shard):
+  return cache.Entries([shard.path], [cache.sidecar(shard.path)])
+
+
+def test_a_shard_holds_its_records_in_order(shard_of, small):
+  shard = shard_of(start=3, stop=9)
+  done = streams.tokenize_shard(shard)
+  assert done.records == 6
+  assert set(done.work_s) == {"source", "text", "units"}
+  found = list(entries(shard))
+  assert [entry.id for entry in found] == [f"small/train/{number:06}" for number in range(3, 9)]
+  record = next(small.records(shard.corpus, "train", 3, 4))
+  expected = small.Crossings().fit([], 0).encode(record.utterances["source"])
+  np.testing.assert_array_equal(found[0].streams["source.units"], expected)
+
+
+def test_waves_are_kept_where_evaluation_reads_them_only(shard_of, small):
+  train, test = shard_of(), shard_of(split="test")
+  for shard in (train, test):
+    streams.tokenize_shard(shard)
+  assert entries(train)[0].utterances["source"].wave_flac is None
+  wave_S, rate_hz = waveform.from_flac(entries(test)[1].utterances["source"].wave_flac)
+  record = next(small.records(test.corpus, "test", 1, 2))
+  assert rate_hz == waveform.RATE_HZ
+  np.testing.assert_allclose(wave_S, record.utterances["source"].wave_S, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("kind", "reason"),
+  [
+    ("silent", r"small/train/000002 \(source\): silent: its largest sample is 0"),
+    ("nan", r"small/train/000002 \(source\): \d+ of \d+ samples are NaN or infinite"),
+    ("no text", r"small/train/000002 \(source\): empty text. Write what is said"),
+    ("unknown language", r"small/train/000002 \(source\): unknown language 'xx'.*holds en, fr"),
+    ("unreadable", "small/train/000002 cannot be read"),
+  ],
+)
+def test_a_fault_of_one_record_is_quarantined_with_its_reason(shard_of, small, kind, reason):
+  shard = shard_of(small.SmallCorpus(train_records=5, faults=((2, kind),)))
+  assert streams.tokenize_shard(shard).records == 4
+  found = entries(shard)
+  assert [entry.id[-1] for entry in found] == ["0", "1", "3", "4"]
+  (fault,) = found.quarantined
+  assert fault["id"] == "small/train/000002"
+  with pytest.raises(DataError, match=reason):
+    raise DataError(fault["reason"])
+
+
+def test_a_record_that_gives_no_ids_is_quarantined(shard_of, small, monkeypatch):
+  monkeypatch.setattr(small.FittedCrossings, "encode", lambda self, said: np.zeros(0, np.int32))
+  shard = shard_of(stop=1)
+  streams.tokenize_shard(shard)
+  assert (
+    "(source): empty units: its tokenizer gives no ids" in entries(shard).quarantined[0]["reason"]
+  )
+
+
+def test_variants_are_of_training_records_only(shard_of, small):
+  corpus = small.SmallCorpus(train_records=2, variants=3)
+  train, test = shard_of(corpus), shard_of(corpus, "test")
+  for shard in (train, test):
+    streams.tokenize_shard(shard)
+  assert [entry.id[-8:] for entry in entries(train)] == [
+    "n/000000", "000000#2", "000000#3", "n/000001", "000001#2", "000001#3",
+  ]  # fmt: skip
+  assert len(entries(test)) == small.count(corpus, "test")
+
+
+def test_text_alone_has_no_speech_stream(shard_of, small):
+  shard = shard_of(small.SmallCorpus(spoken=False), stop=2)
+  streams.tokenize_shard(shard)
+  found = entries(shard)
+  assert list(found[0].streams) == ["source.text", "target.text"]
+  assert found.lengths["source.units"].tolist() == [-1, -1]
+
+
+def test_waves_of_another_rate_are_brought_to_the_working_rate(shard_of, small, monkeypatch):
+  monkeypatch.setattr(small, "RATE_HZ", 8_000)
+  shard = shard_of(split="test", stop=1)
+  streams.tokenize_shard(shard)
+  said = entries(shard)[0].utterances["source"]
+  wave_S, rate_hz = waveform.from_flac(said.wave_flac)
+  assert (len(wave_S), rate_hz) == (1_600, 16_000)
+  assert said.seconds == 0.1
+
+
+def test_a_full_device_is_one_clear_error_and_leaves_nothing_half(shard_of):
+  shard = shard_of()
+  shard.folder.mkdir()
+  part = shard.folder / f".{shard.path.name}.{os.getpid()}.part"
+  part.symlink_to("/dev/full")  # every write fails: ENOSPC
+  with pytest.raises(DataError, match="No space left on the device of .*out while writing train-"):
+    streams.tokenize_shard(shard)
+  assert list(shard.folder.iterdir()) == []
+
+
+def test_an_interrupted_shard_never_has_its_final_name(shard_of, small, monkeypatch):
+  def stop(self, said):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(small.FittedCrossings, "encode", stop)
+  shard = shard_of()
+  with pytest.raises(KeyboardInterrupt):
+    streams.tokenize_shard(shard)
+  assert list(Path(shard.folder).iterdir()) == []
+
+
+def test_a_shard_is_finished_only_with_a_json_that_fits_it(shard_of):
+  shard = shard_of()
+  streams.tokenize_shard(shard)
+  side = shard.path.with_suffix(".json")
+  whole = side.read_text()
+  assert cache.sidecar(shard.path)["records"] == 40
+  side.write_text(whole[:50])
+  assert cache.sidecar(shard.path) is None
+  side.write_text(whole)
+  with open(shard.path, "ab") as file:
+    file.write(b"more")
+  assert cache.sidecar(shard.path) is None
+  shard.path.unlink()
+  assert cache.sidecar(shard.path) is None
