@@ -24,12 +24,10 @@ from audiopalm.errors import ConfigError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
 
-GENERATOR = (
-  "synthetic 1"  # raise it when a sentence, a voice or a split of the synthetic corpora changes
-)
+# Raise it when a sentence, a voice or a split of the synthetic corpora changes.
+GENERATOR = "synthetic 1"
 
-# Voices of the synthesizer: those training may use, canonical voice first, and those it never
-# hears.
+# Voices of the synthesizer that training may use, canonical voice first, and those it never hears.
 TRAIN_VOICES = {
   "en": (
     "en-anna", "en-ben", "en-clara", "en-david",
@@ -55,14 +53,14 @@ HELD_OUT_VOICES = {
 
 # What the grammar of data_pipelines/synthetic speaks of.
 TOPICS = (
-  "times", "numbers", "prices", "weather", "directions", "shopping", "travel", "family", "food",
-  "daily",
+  "times", "numbers", "prices", "weather", "directions", "shopping", "travel", "holidays",
+  "family", "food", "daily", "home", "school", "health",
 )  # fmt: skip
 
 # What the questions of its dialogues are about.
 QUESTIONS = ("sums", "order", "opposites", "names", "colours", "places")
 
-DIGIT_SPEAKERS = ("jackson", "lucas", "nicolas", "theo", "yweweler")
+DIGIT_SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 
 
 class Corpus:
@@ -221,7 +219,8 @@ class SpokenDigit(Corpus):
     if self.held_out_speaker is not None and self.held_out_speaker not in DIGIT_SPEAKERS:
       raise ConfigError(
         f"Corpus 'spoken_digit' has no speaker {self.held_out_speaker!r}: it holds "
-        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, or to None to hold nobody out."
+        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, or to None to hold "
+        "nobody out."
       )
     _check_count(self.name, "variants", self.variants, 1)
     _check_count(self.name, "validation_recordings", self.validation_recordings, 0, 20)

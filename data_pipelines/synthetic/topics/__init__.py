@@ -1,0 +1,1 @@
+"""What the grammar speaks of: one module a topic, each with its TEMPLATES."""

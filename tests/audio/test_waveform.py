@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import soundfile
+
+from audiopalm.audio import waveform
+from audiopalm.errors import AudioError
+
+
+def tone(seconds=1.0, rate_hz=16_000, hertz=440.0, peak=0.5):
+  times_S = np.arange(int(seconds * rate_hz)) / rate_hz
+  return (peak * np.sin(2 * np.pi * hertz * times_S)).astype(np.float32)
+
+
+def said(call, *arguments):
+  with pytest.raises(AudioError) as error:
+    call(*arguments)
+  return str(error.value)
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3"])
+def test_every_format_reads_as_the_tone_that_was_written(form, tmp_path):
+  path = tmp_path / f"a.{form.lower()}"
+  soundfile.write(path, tone(rate_hz=22_050), 22_050, format=form)
+  wave_S = waveform.read(path)
+  assert wave_S.dtype == np.float32
+  assert len(wave_S) == 16_000
+  assert np.abs(np.fft.rfft(wave_S)).argmax() == 440
+
+
+def test_read_averages_channels(tmp_path):
+  left, right = tone(), np.zeros(16_000, np.float32)
+  soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000)
+  np.testing.assert_allclose(waveform.read(tmp_path / "a.wav"), left / 2, atol=1e-4)
+
+
+def test_read_inverts_write_to_half_a_step_of_16_bits(tmp_path):
+  wave_S = tone()
+  waveform.write(tmp_path / "a.wav", wave_S)
+  np.testing.assert_allclose(waveform.read(tmp_path / "a.wav"), wave_S, atol=2**-15)
+
+
+def test_write_divides_by_the_peak_only_where_the_wave_leaves_the_scale(tmp_path):
+  waveform.write(tmp_path / "loud.wav", tone(peak=3.0))
+  np.testing.assert_allclose(waveform.read(tmp_path / "loud.wav"), tone(peak=1.0), atol=1e-4)
+
+
+def test_from_flac_inverts_to_flac():
+  wave_S, rate_hz = waveform.from_flac(waveform.to_flac(tone(), 16_000))
+  assert rate_hz == 16_000 and wave_S.dtype == np.float32
+  np.testing.assert_allclose(wave_S, tone(), atol=2**-15)
+  assert waveform.to_flac(wave_S) == waveform.to_flac(tone())
+
+
+def test_change_speed_divides_the_length_and_multiplies_the_pitch():
+  wave_S = waveform.change_speed(tone(), 1.25)
+  assert len(wave_S) == 12_800
+  assert np.abs(np.fft.rfft(wave_S)).argmax() * 16_000 / 12_800 == pytest.approx(550, abs=2)
+  assert waveform.change_speed(wave_S, 1.0) is wave_S
+
+
+def test_pauses_are_the_quiet_spans():
+  quiet = np.full(4_800, 1e-4, np.float32)
+  wave_S = np.concatenate([tone(0.5), quiet, tone(0.4), quiet[:800], tone(0.2), quiet])
+  spans = waveform.pauses(wave_S, 16_000)  # the middle one lasts 50 ms: too short
+  np.testing.assert_allclose(spans, [(0.5, 0.8), (1.45, 1.75)], atol=0.021)
+  assert waveform.pauses(tone(), 16_000) == []
+  assert waveform.pauses(tone()[:10], 16_000) == []
+
+
+def test_a_missing_file_is_named(tmp_path):
+  assert "a.wav: no such file. Give the path" in said(waveform.read, tmp_path / "a.wav")
+
+
+def test_a_text_file_renamed_wav_is_not_audio(tmp_path):
+  (tmp_path / "a.wav").write_text("these are only words\n" * 50)
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "a.wav: not audio, or damaged: expected WAV, FLAC, OGG or MP3" in text
+
+
+def test_a_file_of_no_bytes_is_not_audio(tmp_path):
+  (tmp_path / "a.wav").write_bytes(b"")
+  assert "a.wav: not audio, or damaged" in said(waveform.read, tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG"])
+def test_a_truncated_file_is_refused(form, tmp_path):
+  path = tmp_path / f"a.{form.lower()}"
+  soundfile.write(path, tone(), 16_000, format=form)
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  text = said(waveform.read, path)
+  assert f"a.{form.lower()}: " in text and ("truncated" in text or "damaged" in text)
+
+
+def test_a_truncated_wav_says_what_its_header_promises(tmp_path):
+  waveform.write(tmp_path / "a.wav", tone())
+  (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-12_000])
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "truncated: its header promises 16000 samples, the file holds 10000" in text
+
+
+def test_a_wav_written_into_a_pipe_has_no_length_and_is_read(tmp_path):
+  waveform.write(tmp_path / "a.wav", tone())
+  data = bytearray((tmp_path / "a.wav").read_bytes())
+  data[40:44] = b"\xff\xff\xff\xff"
+  (tmp_path / "a.wav").write_bytes(data)
+  assert len(waveform.read(tmp_path / "a.wav")) == 16_000
+
+
+def test_a_wav_without_samples_is_empty(tmp_path):
+  soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16_000)
+  assert "a.wav: empty: it holds no samples" in said(waveform.read, tmp_path / "a.wav")
+
+
+def test_a_silent_file_is_refused(tmp_path):
+  waveform.write(tmp_path / "a.wav", tone(peak=3e-5))
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "a.wav: silent: its largest sample is 3.1e-05, expected at least 0.0001" in text
+
+
+def test_a_file_with_nan_is_refused(tmp_path):
+  wave_S = tone()
+  wave_S[[3, 5]] = np.nan, np.inf
+  soundfile.write(tmp_path / "a.wav", wave_S, 16_000, subtype="FLOAT")
+  assert "a.wav: 2 of 16000 samples are NaN or infinite" in said(waveform.read, tmp_path / "a.wav")
+
+
+def test_a_short_file_is_refused(tmp_path):
+  waveform.write(tmp_path / "a.wav", tone(0.04))
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "a.wav: too short: 0.0400 s, expected at least 0.05 s" in text
+
+
+def test_check_says_the_same_of_an_array():
+  waveform.check(tone(), 16_000, "record 7")
+  assert "record 7: empty" in said(waveform.check, np.zeros(0), 16_000, "record 7")
+  assert "record 7: silent" in said(waveform.check, np.zeros(16_000), 16_000, "record 7")
+  assert "record 7: too short" in said(waveform.check, tone(0.01), 16_000, "record 7")
+  assert "record 7: 1 of 9 samples" in said(
+    waveform.check, np.r_[[np.nan] * 1, [0.0] * 8], 16_000, "record 7"
+  )
