@@ -132,7 +132,8 @@ def answer(library: Library, request: dict) -> bytes:
 
 def main() -> None:
   library = Library()
-  library.set_voice(sys.argv[1])  # an unknown one is answered when it is asked for
+  for language in sys.argv[1:]:
+    library.set_voice(language)  # an unknown one is answered when it is asked for
   gc.freeze()  # a collection in a child would copy the pages it shares with us
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it closes our input
   while True:
