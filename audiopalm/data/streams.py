@@ -48,7 +48,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
-  """What a shard cost: seconds of work by "source" (making or reading records) and by stream."""
+  """What a shard cost: seconds of work by "source" (making or reading), by stream, and "other"."""
 
   shard: Shard
   records: int
@@ -85,7 +85,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
     {"format": cache.FORMAT, "bytes": size, "quarantined": quarantined, **counts},
   )
   audio_s = sum(said.seconds for entry in made for said in entry.utterances.values())
-  return Tokenized(shard, len(made), audio_s, dict(clock.spent_s))
+  return Tokenized(shard, len(made), audio_s, clock.read())
 
 
 def check(record: Record, corpus: Any) -> None:
@@ -110,16 +110,21 @@ class _Clock:
   """Adds up where the time of a shard goes."""
 
   def __init__(self):
-    self.spent_s: dict[str, float] = {}
-    self._last_s = time.perf_counter()
+    self._spent_s: dict[str, float] = {}
+    self._begun_s = self._last_s = time.perf_counter()
 
   def start(self) -> None:
     self._last_s = time.perf_counter()
 
   def charge(self, name: str) -> None:
     now_s = time.perf_counter()
-    self.spent_s[name] = self.spent_s.get(name, 0.0) + now_s - self._last_s
+    self._spent_s[name] = self._spent_s.get(name, 0.0) + now_s - self._last_s
     self._last_s = now_s
+
+  def read(self) -> dict[str, float]:
+    """Returns seconds by name; "other": what was charged to none (augmenting, packing, writing)."""
+    all_s = time.perf_counter() - self._begun_s
+    return self._spent_s | {"other": all_s - sum(self._spent_s.values())}
 
 
 @functools.lru_cache(maxsize=16)

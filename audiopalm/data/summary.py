@@ -9,7 +9,7 @@ from rich import box, console, table
 
 from audiopalm.data import streams
 from audiopalm.data.prepared import Prepared
-from audiopalm.types import Task
+from audiopalm.types import StreamSpec, Task
 
 
 def summarize(
@@ -22,18 +22,21 @@ def summarize(
   second of work of one worker.
   """
   corpora = tuple(dict.fromkeys(task.corpus for task in prepared.tasks))
-  speeds = {prepared.folder(corpus).name: _speeds(corpus, done) for corpus in corpora}
-  for name, speed in before.get("real_time_factors", {}).items():
-    if speeds.get(name) == {}:
-      speeds[name] = speed
+  folders = {corpus: prepared.folder(corpus).name for corpus in corpora}
+  speeds = dict(before.get("real_time_factors", {}))
+  for corpus, folder in folders.items():
+    mine = [one for one in done if one.shard.corpus == corpus]
+    speeds[folder] = _speeds(mine) or speeds.get(folder, {})
   return {
     "manifest_hash": prepared.manifest_hash,
-    "real_time_factors": speeds,
-    "tokenizers": {name: _tokenizer(t.spec) for name, t in prepared.tokenizers.items()},
-    "corpora": {prepared.folder(corpus).name: _corpus(prepared, corpus) for corpus in corpora},
+    "real_time_factors": {folder: speeds[folder] for folder in folders.values()},
+    "tokenizers": {
+      name: _tokenizer(tokenizer.spec, [speeds[folder] for folder in folders.values()])
+      for name, tokenizer in prepared.tokenizers.items()
+    },
+    "corpora": {folder: _corpus(prepared, corpus) for corpus, folder in folders.items()},
     "tasks": {
-      task.name: _task(prepared, task, speeds[prepared.folder(task.corpus).name])
-      for task in prepared.tasks
+      task.name: _task(prepared, task, speeds[folders[task.corpus]]) for task in prepared.tasks
     },
   }
 
@@ -41,6 +44,13 @@ def summarize(
 def show(found: Mapping[str, Any]) -> None:
   """Prints a summary."""
   out = console.Console()
+  for name, tokenizer in found["tokenizers"].items():
+    rate, factor = tokenizer["rate_hz"], tokenizer["real_time_factor"]
+    out.print(
+      f"Tokenizer {name}: {' + '.join(map(str, tokenizer['sizes']))} ids"
+      + (f", {rate:g} a second" if rate else "")
+      + (f", encodes at {factor:.0f}x real time" if factor else "")
+    )
   tasks = table.Table(
     title="Training data by task",
     caption="speed: seconds of speech made and tokenized in a second of one worker",
@@ -73,12 +83,11 @@ def show(found: Mapping[str, Any]) -> None:
         out.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
 
 
-def _speeds(corpus: Any, done: Sequence[streams.Tokenized]) -> dict[str, float]:
-  """Returns the real-time factor of making and tokenizing a corpus: "all", "source", by stream."""
-  mine = [one for one in done if one.shard.corpus == corpus]
-  audio_s = sum(one.audio_s for one in mine)
+def _speeds(done: Sequence[streams.Tokenized]) -> dict[str, float]:
+  """Returns the real-time factors of making and tokenizing: "all", "source", "units", "other"."""
+  audio_s = sum(one.audio_s for one in done)
   spent_s: dict[str, float] = collections.Counter()
-  for one in mine:
+  for one in done:
     spent_s.update(one.work_s)
   if not audio_s:
     return {}
@@ -86,12 +95,14 @@ def _speeds(corpus: Any, done: Sequence[streams.Tokenized]) -> dict[str, float]:
   return {"all": audio_s / sum(spent_s.values())} | parts
 
 
-def _tokenizer(spec: Any) -> dict[str, Any]:
+def _tokenizer(spec: StreamSpec, speeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+  found = [speed[spec.name] for speed in speeds if spec.name in speed]
   return {
     "modality": spec.modality,
     "sizes": list(spec.sizes),
     "rate_hz": spec.rate_hz,
     "fingerprint": spec.fingerprint,
+    "real_time_factor": min(found) if found and spec.modality == "speech" else None,
   }
 
 

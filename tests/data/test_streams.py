@@ -37,7 +37,7 @@ def test_a_shard_holds_its_records_in_order(shard_of, small):
   shard = shard_of(start=3, stop=9)
   done = streams.tokenize_shard(shard)
   assert done.records == 6
-  assert set(done.work_s) == {"source", "text", "units"}
+  assert set(done.work_s) == {"source", "text", "units", "other"}
   found = list(entries(shard))
   assert [entry.id for entry in found] == [f"small/train/{number:06}" for number in range(3, 9)]
   record = next(small.records(shard.corpus, "train", 3, 4))
