@@ -15,8 +15,10 @@ from audiopalm.data import files
 from audiopalm.errors import AudioError
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
-from audiopalm.metrics import speech
+from audiopalm.metrics import speech, warping
 from audiopalm.types import Task, Utterance
+
+AT_ONCE = 64  # waves whose frame distances lie in memory together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,76 +62,109 @@ def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | N
   return None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sound:
+  """A WAV read back: its ids for the transcribing task, and each frame's distance to each other's.
+
+  Both are None where the wave could not be read, the costs also without a reference.
+  """
+
+  ids: np.ndarray | None
+  cost_TT: np.ndarray | None
+  fault: str | None = None
+
+
 def listen(generator: prompting.Generator, spoken: Sequence[Spoken]) -> list[Heard]:
   """Returns what is heard of each output, after writing all of them.
 
   Sound is made, written, read and encoded again by a pool of threads (numpy's transforms run
-  outside the interpreter's lock); transcripts are decoded greedily in one batch per transcribing
-  task.
+  outside the interpreter's lock); transcripts are decoded greedily, all of a task together.
   """
   tasks = {
     language: transcribing_task(generator.experiment, generator.prepared, language)
     for language in {one.language for one in spoken}
   }
-  for folder in {one.path.parent for one in spoken}:
-    folder.mkdir(parents=True, exist_ok=True)
+  sounds: list[_Sound] = []
+  distances: list[float | None] = []
   with futures.ThreadPoolExecutor() as pool:
-    said = list(pool.map(lambda one: _say(generator.prepared, one, tasks[one.language]), spoken))
+    for start in range(0, len(spoken), AT_ONCE):
+      some = spoken[start : start + AT_ONCE]
+      made = list(pool.map(lambda one: _sound(generator.prepared, one, tasks[one.language]), some))
+      distances += _mean_costs([one.cost_TT for one in made])
+      sounds += [dataclasses.replace(one, cost_TT=None) for one in made]
   transcripts: dict[int, str] = {}
   for task in {task.name: task for task in tasks.values() if task is not None}.values():
     numbers = [
       number
-      for number, (one, (ids, _, _)) in enumerate(zip(spoken, said, strict=True))
-      if tasks[one.language] is task and ids is not None
+      for number, (one, sound) in enumerate(zip(spoken, sounds, strict=True))
+      if tasks[one.language] is task and sound.ids is not None
     ]
-    role, stream = task.inputs[0]
-    prompts = [
-      prompting.Prompt(
-        {f"{role}.{stream}": said[number][0]},
-        layouts.tag_of(task, {role: spoken[number].language}),
-      )
-      for number in numbers
-    ]
-    role, stream = task.outputs[0]
-    tokenizer = generator.prepared.tokenizers[stream]
-    longest = max((_text_rows(tokenizer, spoken[number]) for number in numbers), default=0)
-    answers = prompting.continuations(
+    said = _transcribe(
       generator,
       task,
-      prompts,
-      sampling=Sampling(),
-      max_rows=prompting.room(generator, longest),
-      key=jax.random.key(0),
+      [spoken[number] for number in numbers],
+      [sounds[number] for number in numbers],
     )
-    for number, answer in zip(numbers, answers, strict=True):
-      transcripts[number] = tokenizer.decode(answer.streams[f"{role}.{stream}"])
+    transcripts.update(zip(numbers, said, strict=True))
   return [
-    Heard(transcripts.get(number, "") if tasks[one.language] else None, mcd, fault)
-    for number, (one, (_, mcd, fault)) in enumerate(zip(spoken, said, strict=True))
+    Heard(transcripts.get(number, "") if tasks[one.language] else None, mcd, sound.fault)
+    for number, (one, sound, mcd) in enumerate(zip(spoken, sounds, distances, strict=True))
   ]
 
 
-def _text_rows(tokenizer: Any, one: Spoken) -> int:
-  return len(tokenizer.encode(Utterance(None, waveform.RATE_HZ, one.text, one.language, "")))
-
-
-def _say(
-  prepared: Any, one: Spoken, task: Task | None
-) -> tuple[np.ndarray | None, float | None, str | None]:
-  """Returns (ids for the transcribing task, distance, fault) of one output, read back."""
+def _sound(prepared: Any, one: Spoken, task: Task | None) -> _Sound:
+  """Returns one output, written and read back."""
   wave_S = prepared.tokenizers[one.stream].decode(one.ids, voice=one.voice)
   with files.replacing(one.path) as part:
     waveform.write(part, wave_S, waveform.RATE_HZ)
   try:
     wave_S = waveform.read(one.path)
   except AudioError as error:
-    return None, None, str(error)
-  mcd = None
-  if one.reference is not None:
-    reference_S, rate_hz = waveform.from_flac(one.reference)
-    reference_S = waveform.resample(reference_S, rate_hz, waveform.RATE_HZ)
-    mcd = speech.mel_cepstral_distance(reference_S, wave_S, waveform.RATE_HZ)
-  if task is None:
-    return None, mcd, None
-  utterance = Utterance(wave_S, waveform.RATE_HZ, "", one.language, "")
-  return prepared.tokenizers[task.inputs[0][1]].encode(utterance), mcd, None
+    return _Sound(None, None, str(error))
+  ids = fault = None
+  if task is not None:
+    utterance = Utterance(wave_S, waveform.RATE_HZ, "", one.language, "")
+    ids = prepared.tokenizers[task.inputs[0][1]].encode(utterance)
+    if not len(ids):
+      ids, fault = None, f"{one.path}: too short to give a single id of {task.inputs[0][1]}."
+  return _Sound(ids, None if one.reference is None else _costs(one.reference, wave_S), fault)
+
+
+def _costs(reference: bytes, wave_S: np.ndarray) -> np.ndarray:
+  reference_S, rate_hz = waveform.from_flac(reference)
+  reference_S = waveform.resample(reference_S, rate_hz, waveform.RATE_HZ)
+  return speech.distances_db(
+    speech.mel_cepstra(reference_S, waveform.RATE_HZ), speech.mel_cepstra(wave_S, waveform.RATE_HZ)
+  )
+
+
+def _mean_costs(costs: Sequence[np.ndarray | None]) -> list[float | None]:
+  """Returns the mel-cepstral distance of each pair, None where there is no pair."""
+  found = iter(warping.mean_costs([cost_TT for cost_TT in costs if cost_TT is not None]))
+  return [None if cost_TT is None else next(found) for cost_TT in costs]
+
+
+def _transcribe(
+  generator: prompting.Generator, task: Task, spoken: Sequence[Spoken], sounds: Sequence[_Sound]
+) -> list[str]:
+  role, stream = task.inputs[0]
+  prompts = [
+    prompting.Prompt({f"{role}.{stream}": sound.ids}, layouts.tag_of(task, {role: one.language}))
+    for one, sound in zip(spoken, sounds, strict=True)
+  ]
+  role, stream = task.outputs[0]
+  tokenizer = generator.prepared.tokenizers[stream]
+  longest = max((_text_rows(tokenizer, one) for one in spoken), default=0)
+  answers = prompting.continuations(
+    generator,
+    task,
+    prompts,
+    sampling=Sampling(),
+    max_rows=prompting.room(generator, longest),
+    key=jax.random.key(0),
+  )
+  return [tokenizer.decode(answer.streams[f"{role}.{stream}"]) for answer in answers]
+
+
+def _text_rows(tokenizer: Any, one: Spoken) -> int:
+  return len(tokenizer.encode(Utterance(None, waveform.RATE_HZ, one.text, one.language, "")))
