@@ -8,6 +8,8 @@ from audiopalm.metrics import likelihood, text
 
 SEEN = "test"
 HELD_OUT = "held_out_voices"
+OWN_ASR = "this model's own ASR, from the written WAV read back and re-encoded"
+KNOWN_TEXT = "the known text of the copied recording"
 
 _TEXT_SCORES = {"words": (text.wer, text.cer, text.exact), "translation": (text.bleu, text.chrf)}
 _SPEECH_SCORES = {
@@ -108,7 +110,7 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
     if said.measure == "words" or said.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
     if said.modality == "speech":
-      rules["transcripts"] = "this model's own ASR, from the written WAV read back and re-encoded"
+      rules["transcripts"] = OWN_ASR if said.wave is not None else KNOWN_TEXT
   return rules
 
 

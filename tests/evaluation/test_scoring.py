@@ -120,6 +120,17 @@ def test_the_rules_of_every_score_are_recorded():
   assert set(scores["mt"]["rules"]) == {"bleu", "chrf"}
 
 
+def test_where_transcripts_come_from_is_recorded():
+  spoken = Said("target.units", "speech", "words", "a", "a", 1.0, "x.wav")
+  copied = Said("target.units", "speech", "words", "a", "a")
+  rules = [
+    scoring.score_task([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["rules"]
+    for said in (spoken, copied)
+  ]
+  assert rules[0]["transcripts"] == scoring.OWN_ASR
+  assert rules[1]["transcripts"] == scoring.KNOWN_TEXT
+
+
 def test_scores_of_saved_and_read_lines_are_the_same(tmp_path):
   said = [asr("1", "a b", "a x"), asr("2", "é", "é", split="held_out_voices")]
   lines.write(tmp_path / "saved.jsonl", said)
