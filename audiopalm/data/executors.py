@@ -19,16 +19,17 @@ SINGLE_THREAD = {
 class Local:
   """Worker processes on this machine, one per core unless told: `with Local() as executor`.
 
-  One worker is this process itself.
+  No worker, `Local(0)`, is this process itself: for tests and debuggers. All other numbers give the
+  same results to the bit: work is never done here, where linear algebra has many threads.
   """
 
   def __init__(self, workers: int | None = None):
-    self.workers = workers or os.cpu_count() or 1
+    self.workers = (os.cpu_count() or 1) if workers is None else workers
     self._pool: futures.ProcessPoolExecutor | None = None
     self._environment = contextlib.ExitStack()
 
   def __enter__(self) -> "Local":
-    if self.workers > 1:
+    if self.workers:
       # Workers read the environment when they start, which is when they get their first job.
       self._environment.enter_context(_environment(SINGLE_THREAD))
       # spawn: a forked worker would inherit the locks of jax's and this process's threads.
@@ -53,7 +54,7 @@ class Local:
     except BrokenProcessPool as error:
       raise DataError(
         "A worker process died, most likely for want of memory. What was finished is kept: run the "
-        f"same command again with fewer than {self.workers} workers (--workers)."
+        f"same command again with fewer workers than {self.workers} (--workers)."
       ) from error
     finally:
       for future in waiting:

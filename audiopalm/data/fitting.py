@@ -43,7 +43,9 @@ def fit(
   if found is not None:
     return found
   utterances = sample(sources, executor)
-  return {tokenizer.stream: tokenizer.fit(utterances, SEED) for tokenizer in tokenizers}
+  jobs = [(tokenizer, utterances) for tokenizer in tokenizers]
+  fitted = executor.map(_fit_one, jobs)
+  return {tokenizer.stream: one for tokenizer, one in zip(tokenizers, fitted, strict=True)}
 
 
 def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dict[str, Any] | None:
@@ -105,6 +107,11 @@ def sample(sources: Mapping[Any, Source], executor: Local) -> list[Utterance]:
         found.close()
         break
   return [utterances[number] for number in random.permutation(len(utterances))]
+
+
+def _fit_one(job: tuple[Any, list[Utterance]]) -> Any:
+  tokenizer, utterances = job
+  return tokenizer.fit(utterances, SEED)
 
 
 def read(job: Job) -> list[Utterance]:

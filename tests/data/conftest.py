@@ -49,4 +49,4 @@ def prepared(experiment_of, sources, tmp_path_factory):
   """A small experiment, prepared once."""
   from audiopalm.data import prepare
 
-  return prepare.prepare(experiment_of(), tmp_path_factory.mktemp("small"), sources, workers=1)
+  return prepare.prepare(experiment_of(), tmp_path_factory.mktemp("small"), sources, workers=0)

@@ -8,7 +8,7 @@ from audiopalm.errors import DataError
 
 
 def test_results_come_in_the_order_of_the_jobs():
-  for workers in (1, 2):
+  for workers in (0, 1, 2):
     with executors.Local(workers) as executor:
       assert list(executor.map(abs, [-3, 2, -1])) == [3, 2, 1]
 

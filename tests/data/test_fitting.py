@@ -10,7 +10,7 @@ def source():
   return Source("small_corpus")
 
 
-def sampled(corpora, source, workers=1):
+def sampled(corpora, source, workers=0):
   with executors.Local(workers) as executor:
     return fitting.sample(dict.fromkeys(corpora, source), executor)
 
@@ -51,7 +51,7 @@ def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(
   small, tmp_path, source
 ):
   corpus, settings = small.SmallCorpus(6), (small.Letters(), small.Crossings())
-  with executors.Local(1) as executor:
+  with executors.Local(0) as executor:
     fitted = fitting.fit(settings, {corpus: source}, tmp_path, executor)
   assert not list(tmp_path.iterdir())  # nothing is written before the manifest is checked
   fitting.save(fitted, settings, (corpus,), tmp_path)

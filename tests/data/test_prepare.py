@@ -38,16 +38,16 @@ def test_one_and_two_workers_write_the_same_bytes(
 
 
 def test_prepare_again_changes_nothing(few, sources, tmp_path):
-  prepare.prepare(few, tmp_path, sources, workers=1)
+  prepare.prepare(few, tmp_path, sources, workers=0)
   before, times = files_of(tmp_path), changed_times(tmp_path)
-  prepare.prepare(few, tmp_path, sources, workers=1)
+  prepare.prepare(few, tmp_path, sources, workers=0)
   assert files_of(tmp_path) == before
   assert changed_times(tmp_path) == times
 
 
 def test_prepare_goes_on_after_the_shards_that_are_finished(few, sources, tmp_path, monkeypatch):
   monkeypatch.setattr(prepare, "SHARD_RECORDS", 5)
-  prepare.prepare(few, tmp_path / "whole", sources, workers=1)
+  prepare.prepare(few, tmp_path / "whole", sources, workers=0)
   tokenize, calls = streams.tokenize_shard, []
 
   def interrupted(shard):
@@ -58,12 +58,12 @@ def test_prepare_goes_on_after_the_shards_that_are_finished(few, sources, tmp_pa
 
   monkeypatch.setattr(streams, "tokenize_shard", interrupted)
   with pytest.raises(KeyboardInterrupt):
-    prepare.prepare(few, tmp_path / "cut", sources, workers=1)
+    prepare.prepare(few, tmp_path / "cut", sources, workers=0)
   times = changed_times(tmp_path / "cut")
   assert len(times) == 2
   assert prepare.needed(few, tmp_path / "cut")
   monkeypatch.setattr(streams, "tokenize_shard", tokenize)
-  prepare.prepare(few, tmp_path / "cut", sources, workers=1)
+  prepare.prepare(few, tmp_path / "cut", sources, workers=0)
   assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
   kept = changed_times(tmp_path / "cut")
   assert all(kept[path] == time for path, time in times.items())
@@ -73,7 +73,7 @@ def test_a_faulty_record_is_counted_by_reason_and_the_run_goes_on(
   experiment_of, small, sources, tmp_path, capsys
 ):
   corpus = small.SmallCorpus(20, ((3, "silent"), (9, "silent"), (11, "unknown language")))
-  prepared = prepare.prepare(experiment_of(corpus), tmp_path, sources, workers=1)
+  prepared = prepare.prepare(experiment_of(corpus), tmp_path, sources, workers=0)
   assert len(prepared.entries(corpus, "train")) == 17
   (found,) = json.loads((tmp_path / "prepare.json").read_text())["corpora"].values()
   faults = found["splits"]["train"]["quarantined"]
@@ -91,17 +91,17 @@ def test_a_task_that_ends_with_no_records_says_why(experiment_of, small, sources
     match=r"Task 'asr' has no records left: all 3 training records of corpus 'small' were left "
     r"out. The first: small/train/000000 \(source\): silent",
   ):
-    prepare.prepare(experiment_of(corpus), tmp_path, sources, workers=1)
+    prepare.prepare(experiment_of(corpus), tmp_path, sources, workers=0)
 
 
 def test_a_task_whose_records_are_all_too_long_says_so(few, sources, tmp_path):
   few.row_length, few.too_long = 15, "drop"
   with pytest.raises(DataError, match="'asr' has no records left: all 20 are longer than row_leng"):
-    prepare.prepare(few, tmp_path, sources, workers=1)
+    prepare.prepare(few, tmp_path, sources, workers=0)
 
 
 def test_the_summary_tells_hours_tokens_rows_packing_and_speed(few, sources, tmp_path, capsys):
-  prepared = prepare.prepare(few, tmp_path, sources, workers=1)
+  prepared = prepare.prepare(few, tmp_path, sources, workers=0)
   found = json.loads((tmp_path / "prepare.json").read_text())
   assert found["manifest_hash"] == prepared.manifest_hash
   train = found["tasks"]["s2st"]["splits"]["train"]
@@ -113,54 +113,54 @@ def test_the_summary_tells_hours_tokens_rows_packing_and_speed(few, sources, tmp
   factor = found["tasks"]["asr"]["real_time_factor"]
   assert factor > 0
   assert "continuation" in capsys.readouterr().out
-  prepare.prepare(few, tmp_path, sources, workers=1)  # nothing tokenized: the speed is kept
+  prepare.prepare(few, tmp_path, sources, workers=0)  # nothing tokenized: the speed is kept
   again = json.loads((tmp_path / "prepare.json").read_text())
   assert again["tasks"]["asr"]["real_time_factor"] == factor
 
 
 def test_another_layout_tokenizes_nothing_again(few, sources, tmp_path):
-  first = prepare.prepare(few, tmp_path, sources, workers=1)
+  first = prepare.prepare(few, tmp_path, sources, workers=0)
   times = changed_times(tmp_path)
   few.layout = layouts.Chain(both_ways=True)
-  second = prepare.prepare(few, tmp_path, sources, workers=1)
+  second = prepare.prepare(few, tmp_path, sources, workers=0)
   assert changed_times(tmp_path) == times
   assert first.manifest_hash != second.manifest_hash
   assert second.rows_dir.is_dir()
 
 
 def test_a_longer_row_packs_again_under_the_same_manifest(few, sources, tmp_path):
-  first = prepare.prepare(few, tmp_path, sources, workers=1)
+  first = prepare.prepare(few, tmp_path, sources, workers=0)
   few.row_length = 200
-  second = prepare.prepare(few, tmp_path, sources, workers=1)
+  second = prepare.prepare(few, tmp_path, sources, workers=0)
   assert second.manifest_hash == first.manifest_hash
   assert len(second.rows("asr", "train")) < len(first.rows("asr", "train"))
 
 
 def test_two_workdirs_may_share_one_streams_folder(few, sources, tmp_path):
   streams = tmp_path / "streams"
-  prepare.prepare(few, tmp_path / "a", sources, streams, workers=1)
+  prepare.prepare(few, tmp_path / "a", sources, streams, workers=0)
   times = changed_times(streams)
-  prepare.prepare(few, tmp_path / "b", sources, streams, workers=1)
+  prepare.prepare(few, tmp_path / "b", sources, streams, workers=0)
   assert changed_times(streams) == times
   assert len(prepare.open_prepared(few, tmp_path / "b").entries(few.corpora[0], "train")) == 20
 
 
 def test_another_manifest_is_refused_only_beside_a_checkpoint(few, sources, small, tmp_path):
-  prepare.prepare(few, tmp_path, sources, workers=1)
+  prepare.prepare(few, tmp_path, sources, workers=0)
   before = files_of(tmp_path)
   few.tokenizers = (small.Letters(extra=1), small.Crossings())
   (tmp_path / "checkpoints" / "10").mkdir(parents=True)
   with pytest.raises(ManifestError, match=r"The checkpoint in .* was made with another manifest"):
-    prepare.prepare(few, tmp_path, sources, workers=1)
+    prepare.prepare(few, tmp_path, sources, workers=0)
   assert files_of(tmp_path) == before
   (tmp_path / "checkpoints" / "10").rmdir()
-  prepared = prepare.prepare(few, tmp_path, sources, workers=1)
+  prepared = prepare.prepare(few, tmp_path, sources, workers=0)
   assert prepared.space.streams["text"].sizes == (97,)
   assert not prepare.needed(few, tmp_path)
 
 
 def test_open_gives_what_prepare_gave(few, sources, tmp_path):
-  made = prepare.prepare(few, tmp_path, sources, workers=1)
+  made = prepare.prepare(few, tmp_path, sources, workers=0)
   opened = prepare.open_prepared(few, tmp_path)
   assert opened.manifest == made.manifest
   assert opened.manifest_hash == made.manifest_hash
@@ -173,7 +173,7 @@ def test_open_gives_what_prepare_gave(few, sources, tmp_path):
 
 def test_needed_until_everything_is_there(few, sources, tmp_path):
   assert prepare.needed(few, tmp_path)
-  prepared = prepare.prepare(few, tmp_path, sources, workers=1)
+  prepared = prepare.prepare(few, tmp_path, sources, workers=0)
   assert not prepare.needed(few, tmp_path)
   index = next(prepared.rows_dir.glob("asr-train-*"))
   whole = index.read_bytes()
@@ -188,7 +188,7 @@ def test_needed_until_everything_is_there(few, sources, tmp_path):
 def test_open_says_what_is_wrong(few, sources, small, tmp_path):
   with pytest.raises(DataError, match="prepare.json: no such file. Run `audiopalm prepare`"):
     prepare.open_prepared(few, tmp_path)
-  prepared = prepare.prepare(few, tmp_path, sources, workers=1)
+  prepared = prepare.prepare(few, tmp_path, sources, workers=0)
   few.row_length = 97
   with pytest.raises(DataError, match="was prepared for other settings: expected those of"):
     prepare.open_prepared(few, tmp_path)
@@ -196,7 +196,7 @@ def test_open_says_what_is_wrong(few, sources, small, tmp_path):
   (tmp_path / "tokenizers" / "text" / "seen.txt").write_text("1")
   with pytest.raises(DataError, match="does not hold the tokenizers of experiment 'small'"):
     prepare.open_prepared(few, tmp_path)
-  prepare.prepare(few, tmp_path, sources, workers=1)
+  prepare.prepare(few, tmp_path, sources, workers=0)
   side = next(prepared.folder(few.corpora[0]).glob("train-*.json"))
   written = json.loads(side.read_text())
   written["maxima"]["source.units"] = [64]
@@ -208,7 +208,7 @@ def test_open_says_what_is_wrong(few, sources, small, tmp_path):
 
 
 def test_a_damaged_manifest_file_is_refused(few, sources, tmp_path):
-  prepare.prepare(few, tmp_path, sources, workers=1)
+  prepare.prepare(few, tmp_path, sources, workers=0)
   path = tmp_path / "manifest.json"
   written = json.loads(path.read_text())
   written["pad_to"] = 64
@@ -227,23 +227,23 @@ def test_an_unknown_corpus_and_an_unknown_task_are_named(few, sources, prepared)
 def test_a_record_longer_than_a_row_stops_prepare_but_keeps_the_streams(few, sources, tmp_path):
   few.row_length = 20
   with pytest.raises(DataError, match="is longer than a row: as an example of task 'asr'"):
-    prepare.prepare(few, tmp_path, sources, workers=1)
+    prepare.prepare(few, tmp_path, sources, workers=0)
   times = changed_times(tmp_path)
   few.row_length = 96
-  prepare.prepare(few, tmp_path, sources, workers=1)
+  prepare.prepare(few, tmp_path, sources, workers=0)
   assert changed_times(tmp_path) == times and times
 
 
 def test_a_full_device_keeps_finished_shards(few, sources, tmp_path, monkeypatch):
   monkeypatch.setattr(prepare, "SHARD_RECORDS", 10)
-  prepared = prepare.prepare(few, tmp_path, sources, workers=1)
+  prepared = prepare.prepare(few, tmp_path, sources, workers=0)
   folder = prepared.folder(few.corpora[0])
   (second,) = folder.glob("train-00001-*.arrayrecord")
   second.unlink()
   first = changed_times(folder)
   (folder / f".{second.name}.{os.getpid()}.part").symlink_to("/dev/full")
   with pytest.raises(DataError, match="No space left on the device"):
-    prepare.prepare(few, tmp_path, sources, workers=1)
+    prepare.prepare(few, tmp_path, sources, workers=0)
   assert changed_times(folder) == first
   assert not list(folder.glob(".*"))
 
@@ -253,7 +253,7 @@ def test_tasks_of_two_corpora_have_their_own_streams(experiment_of, small, sourc
   written = small.SmallCorpus(9, spoken=False)
   tasks = (mixtures.asr(spoken), dataclasses.replace(mixtures.mt(written), name="read"))
   experiment = experiment_of(tasks=tasks)
-  prepared = prepare.prepare(experiment, tmp_path, sources, workers=1)
+  prepared = prepare.prepare(experiment, tmp_path, sources, workers=0)
   assert len(prepared.entries(tasks[0], "train")) == 12
   assert len(prepared.entries(tasks[1], "train")) == 9
   assert isinstance(prepared.entries(written, "test"), cache.Entries)
