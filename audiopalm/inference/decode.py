@@ -1,0 +1,302 @@
+"""Decoding: prompts in, whole grids out, driven row by row by a layout's plan.
+
+prompts, padded in front to one length -> one pass fills the cache
+-> one loop on the device: logits -> ids the plan allows -> next state -> one row through the model
+-> until every example is in the plan's last state
+"""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from audiopalm import sharding
+from audiopalm.batch import Batch
+from audiopalm.errors import LayoutError
+from audiopalm.inference import cache as caches
+from audiopalm.inference import sampling as samplings
+from audiopalm.layouts.automaton import Count, Mode
+from audiopalm.layouts.incremental import Plan
+from audiopalm.types import HOLE, Grid
+
+SMALLEST_BUCKET = 32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Decoded:
+  """One finished grid: the prompt's rows and those decoded after it.
+
+  `log_likelihood` is the sum of the log-probabilities of the `predicted_cells`, each among the ids
+  the plan allowed there. `complete` is False where `max_rows` came before the plan's end.
+  """
+
+  tokens_LK: np.ndarray
+  log_likelihood: float
+  predicted_cells: int
+  complete: bool
+
+
+def decode(
+  model: Any,
+  params: Any,
+  prompts: Sequence[Grid],
+  plan: Plan,
+  space: Any,
+  *,
+  sampling: samplings.Sampling,
+  max_rows: int,
+  key: Any,
+  machine: Any,
+  batch_rows: int = 64,
+  given: Sequence[np.ndarray] | None = None,
+) -> list[Decoded]:
+  """Returns one Decoded per prompt, in their order.
+
+  At most `max_rows` rows follow each prompt. `given` holds each example's conditioning grid
+  (`layouts.conditioning`), for plans that read one. A result depends on its own prompt and on `key`
+  only, not on the batch it was decoded in; equal prompts draw differently, by how many came before.
+  """
+  if (plan.mode_SK == Mode.GIVEN).any() and given is None:
+    raise LayoutError(
+      "The layout has a given column beside predicted ones, but no conditioning grid came. "
+      "Pass given=[layouts.conditioning(layout, streams, space), ...], one per prompt."
+    )
+  if any(not len(prompt) for prompt in prompts):
+    raise LayoutError("A prompt has no rows, so nothing can be predicted from it. Give it a Tag.")
+  ways = sharding.mesh(machine).shape
+  ways = ways["data"] * ways["fsdp"]
+  order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+  keys = _keys(prompts, key)
+  decoded: dict[int, Decoded] = {}
+  with jax.set_mesh(sharding.mesh(machine)):
+    for start in range(0, len(order), batch_rows):
+      numbers = order[start : start + batch_rows]
+      rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
+      host = _assemble(prompts, numbers, rows, plan, space, given)
+      arrays = sharding.place(host, sharding.mesh(machine))
+      keys_B = keys[np.array(numbers + [numbers[0]] * (rows - len(numbers)))]
+      length = arrays["tokens_BPK"].shape[1]
+      cache, hidden_BD = _prefill(model, params, arrays, machine, slots=bucket(length + max_rows))
+      out = _loop(
+        model, params, _tables(plan), arrays, cache, hidden_BD, keys_B, np.int32(max_rows),
+        sampling=sampling, machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
+      )  # fmt: skip
+      out = jax.tree.map(np.asarray, out)
+      for b, number in enumerate(numbers):
+        tokens_LK = np.concatenate(
+          [prompts[number].tokens_LK, out["tokens_BRK"][b, : out["rows_B"][b]]]
+        )
+        decoded[number] = Decoded(
+          tokens_LK.astype(np.int32),
+          float(out["log_likelihood_B"][b]),
+          int(out["cells_B"][b]),
+          bool(out["state_B"][b] == plan.end),
+        )
+  return [decoded[number] for number in range(len(prompts))]
+
+
+def bucket(rows: int) -> int:
+  """Returns the least of 32, 48, 64, 96, 128, 192, ... that holds the rows: few compiled shapes."""
+  power = max(SMALLEST_BUCKET, 1 << (rows - 1).bit_length())
+  smaller = power * 3 // 4
+  return smaller if smaller >= max(rows, SMALLEST_BUCKET) else power
+
+
+def _keys(prompts: Sequence[Grid], key):
+  """Returns one key per prompt, from what it says and how many equal ones came before."""
+  words, seen = [], {}
+  for prompt in prompts:
+    word = zlib.crc32(np.ascontiguousarray(prompt.tokens_LK, np.int32).tobytes())
+    seen[word] = seen.get(word, 0) + 1
+    words.append((word, seen[word]))
+  words_B2 = np.array(words, np.uint32)
+  return jax.vmap(lambda w: jax.random.fold_in(jax.random.fold_in(key, w[0]), w[1]))(words_B2)
+
+
+def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str, np.ndarray]:
+  """Returns the arrays of a batch: prompts padded in front, rows without an example at the end."""
+  length = bucket(max(len(prompts[number]) for number in numbers))
+  columns = len(space.padded)
+  longest = max([len(given[number]) for number in numbers], default=0) if given else 0
+  arrays = {
+    "tokens_BPK": np.full((rows, length, columns), HOLE, np.int32),
+    "positions_BP": np.full((rows, length), -1, np.int32),
+    "visible_BP": np.zeros((rows, length), np.int32),
+    "state_B": np.full(rows, plan.end, np.int32),
+    "frames_B": np.zeros(rows, np.int32),
+    "given_BRK": np.full((rows, bucket(longest) if longest else 1, columns), HOLE, np.int32),
+  }
+  for b, number in enumerate(numbers):
+    prompt = prompts[number]
+    arrays["tokens_BPK"][b, length - len(prompt) :] = prompt.tokens_LK
+    arrays["positions_BP"][b, length - len(prompt) :] = np.arange(len(prompt))
+    arrays["visible_BP"][b, length - len(prompt) :] = prompt.visible_L
+    arrays["state_B"][b] = plan.start
+    arrays["frames_B"][b] = plan.length_in(prompt)
+    if longest:
+      arrays["given_BRK"][b, : len(given[number])] = given[number]
+  return arrays
+
+
+def _tables(plan: Plan) -> dict[str, Any]:
+  """Returns the plan's tables, states and classes padded so that plans of like size share a program."""
+  states, _, classes = plan.allowed_SKC.shape
+  more_states, more_classes = -states % 16, -classes % 8
+  two, three = ((0, more_states), (0, more_classes)), ((0, more_states), (0, 0), (0, more_classes))
+  return {
+    "end": np.int32(plan.end),
+    "class_KV": plan.class_KV,
+    "ends_KC": np.pad(plan.ends_KC, ((0, 0), (0, more_classes))),
+    "mode_SK": np.pad(plan.mode_SK, ((0, more_states), (0, 0))),
+    "allowed_SKC": np.pad(plan.allowed_SKC, three),
+    "lead_S": np.pad(plan.lead_S, (0, more_states)),
+    "next_SC": np.pad(plan.next_SC, two),
+    "count_SC": np.pad(plan.count_SC, two),
+    "empty_SC": np.pad(plan.empty_SC, two),
+  }
+
+
+@functools.partial(jax.jit, static_argnames=("model", "machine", "slots"))
+def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int):
+  """Returns (cache, hidden state of each prompt's last row)."""
+  positions_BP = arrays["positions_BP"]
+  segments_BP = (positions_BP >= 0).astype(jnp.int32)
+  batch = Batch(
+    arrays["tokens_BPK"],
+    None,
+    segments_BP,
+    jnp.maximum(positions_BP, 0),
+    arrays["visible_BP"],
+    None,
+  )
+  hidden_BPD, new = model.hidden_and_cache(params, batch, machine)
+  return caches.filled(new, positions_BP, slots), hidden_BPD[:, -1]
+
+
+@functools.partial(jax.jit, static_argnames=("model", "sampling", "machine", "ties"))
+def _loop(
+  model, params, tables, arrays, cache, hidden_BD, keys_B, limit, *, sampling, machine, ties
+):  # fmt: skip
+  """Returns the decoded rows and their scores, after the loop over rows."""
+  room = cache.keys.shape[2] - arrays["tokens_BPK"].shape[1]
+  rows, columns = hidden_BD.shape[0], arrays["tokens_BPK"].shape[2]
+  first = {
+    "row": jnp.int32(0),
+    "hidden_BD": hidden_BD,
+    "cache": cache,
+    "above_BK": arrays["tokens_BPK"][:, -1],
+    "state_B": arrays["state_B"],
+    "frames_B": arrays["frames_B"],
+    "left_B": arrays["frames_B"],
+    "tokens_BRK": jnp.full_like(arrays["tokens_BPK"], HOLE, shape=(rows, room, columns)),
+    "rows_B": jnp.zeros_like(arrays["state_B"]),
+    "log_likelihood_B": jnp.zeros_like(arrays["state_B"], jnp.float32),
+    "cells_B": jnp.zeros_like(arrays["state_B"]),
+  }
+  length_B = arrays["positions_BP"][:, -1] + 1
+
+  def going(now):
+    return (now["row"] < limit) & jnp.any(now["state_B"] != tables["end"])
+
+  def body(now):
+    row = now["row"]
+    cells_BK, log_prob_B, count_B = _row(
+      model, params, tables, arrays["given_BRK"], now, keys_B, sampling, ties
+    )
+    state_B, frames_B, left_B = _next(tables, now, cells_BK)
+    hidden_BD, new = model.step(params, cells_BK, length_B + row, now["cache"], machine)
+    return {
+      "row": row + 1,
+      "hidden_BD": hidden_BD,
+      "cache": caches.extended(now["cache"], new, length_B + row),
+      "above_BK": cells_BK,
+      "state_B": state_B,
+      "frames_B": frames_B,
+      "left_B": left_B,
+      "tokens_BRK": lax.dynamic_update_slice_in_dim(
+        now["tokens_BRK"], cells_BK[:, None], row, axis=1
+      ),
+      "rows_B": now["rows_B"] + (now["state_B"] != tables["end"]),
+      "log_likelihood_B": now["log_likelihood_B"] + log_prob_B,
+      "cells_B": now["cells_B"] + count_B,
+    }
+
+  last = lax.while_loop(going, body, first)
+  return {
+    name: last[name] for name in ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
+  }
+
+
+def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
+  """Returns (cells_BK, summed log-probability_B, number of predicted cells_B) of the next row."""
+  row, state_B = now["row"], now["state_B"]
+  mode_BK = _at(tables["mode_SK"], state_B)
+  given_row = jnp.minimum(row, given_BRK.shape[1] - 1)
+  given_BK = lax.dynamic_index_in_dim(given_BRK, given_row, axis=1, keepdims=False)
+  given_BK = jnp.where(row < given_BRK.shape[1], given_BK, HOLE)
+  cells_BK = jnp.where(mode_BK == Mode.COPY, now["above_BK"], HOLE)
+  cells_BK = jnp.where(mode_BK == Mode.GIVEN, given_BK, cells_BK)
+  log_prob_B, count_B = jnp.zeros(len(state_B)), jnp.zeros_like(state_B)
+  kinds = (Mode.PREDICT, Mode.TIED) if ties else (Mode.PREDICT,)
+  columns = range(cells_BK.shape[1])
+  logits = [model.logits(params, now["hidden_BD"], k) for k in columns]
+  for mode in kinds:  # what is tied waits for the lead
+    ends_B = _at(tables["ends_KC"].reshape(-1), _lead_class(tables, state_B, cells_BK)[1])
+    for k in columns:
+      allowed_BC = _at(tables["allowed_SKC"][:, k], state_B)
+      if mode == Mode.TIED:
+        allowed_BC &= tables["ends_KC"][k] == ends_B[:, None]
+      classes_V = tables["class_KV"][k, : logits[k].shape[1]]
+      allowed_BV = (classes_V >= 0) & allowed_BC[:, jnp.maximum(classes_V, 0)]
+      drawn_B = mode_BK[:, k] == mode
+      # Rows that draw nothing here still need something to draw from.
+      allowed_BV |= ~drawn_B[:, None] & (classes_V >= 0)
+      draw_keys_B = jax.vmap(lambda key, k=k: jax.random.fold_in(jax.random.fold_in(key, row), k))(
+        keys_B
+      )
+      ids_B, log_probs_B = samplings.sample(logits[k], allowed_BV, sampling, draw_keys_B)
+      cells_BK = cells_BK.at[:, k].set(jnp.where(drawn_B, ids_B, cells_BK[:, k]))
+      log_prob_B += jnp.where(drawn_B, log_probs_B, 0)
+      count_B += drawn_B
+  return cells_BK, log_prob_B, count_B
+
+
+def _next(tables, now, cells_BK):
+  """Returns (state, frames, left) after a row, as `layouts.incremental.walk` does."""
+  state_B, frames_B, left_B = now["state_B"], now["frames_B"], now["left_B"]
+  class_B = _lead_class(tables, state_B, cells_BK)[0]
+  classes = tables["next_SC"].shape[1]
+  move_B = state_B * classes + class_B
+  count_B, next_B, empty_B = (
+    _at(tables[name].reshape(-1), move_B) for name in ("count_SC", "next_SC", "empty_SC")
+  )
+  dropped_B = count_B == Count.DROP
+  empty = dropped_B & (left_B == 1)
+  frames_B = jnp.where(count_B == Count.FIRST, 1, frames_B + (count_B == Count.GROW))
+  grown_B = (count_B == Count.FIRST) | (count_B == Count.GROW)
+  left_B = jnp.where(grown_B | empty, frames_B, left_B - dropped_B)
+  return jnp.where(empty, empty_B, next_B), frames_B, left_B
+
+
+def _lead_class(tables, state_B, cells_BK):
+  """Returns (class of each lead's cell, 0 without a lead; its place in ends_KC)."""
+  lead_B = _at(tables["lead_S"], state_B)
+  columns, ids = tables["class_KV"].shape
+  column_B = jnp.maximum(lead_B, 0)
+  cell_B = jnp.take_along_axis(cells_BK, column_B[:, None], axis=1)[:, 0]
+  class_B = _at(tables["class_KV"].reshape(-1), column_B * ids + jnp.maximum(cell_B, 0))
+  class_B = jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0))
+  return class_B, column_B * tables["ends_KC"].shape[1] + class_B
+
+
+def _at(table, index_B):
+  """Returns table[index_B], placed as the index is."""
+  split = sharding.layout_of(index_B)
+  there = jax.sharding.PartitionSpec(*split, *(None,) * (table.ndim - 1)) if any(split) else None
+  return jnp.asarray(table).at[index_B].get(out_sharding=there)

@@ -1,0 +1,57 @@
+"""How one id is drawn from a row of logits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from audiopalm.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """Temperature 0 takes the best id; above it, ids are drawn from the `top_k` best and, of those,
+  the fewest that together hold `top_p` of the probability (arXiv:1904.09751)."""
+
+  temperature: float = 0.0
+  top_k: int | None = None
+  top_p: float | None = None
+
+  def __post_init__(self):
+    if self.temperature < 0:
+      raise ConfigError(f"temperature must be 0 (the best id) or more, got {self.temperature}.")
+    if self.top_k is not None and self.top_k < 1:
+      raise ConfigError(f"top_k must be at least 1, or None for all ids, got {self.top_k}.")
+    if self.top_p is not None and not 0 < self.top_p <= 1:
+      raise ConfigError(f"top_p must be above 0 and at most 1, or None for 1, got {self.top_p}.")
+
+
+def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):
+  """Returns (ids_B, log-probability of each among the allowed ids at temperature 1).
+
+  Every row has its own key, so a draw does not depend on the rest of the batch.
+  """
+  logits_BV = jnp.where(allowed_BV, logits_BV, -jnp.inf)
+  if sampling.temperature == 0:
+    ids_B = jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+  else:
+    kept_BV = _kept(logits_BV / sampling.temperature, sampling)
+    ids_B = jax.vmap(jax.random.categorical)(keys_B, kept_BV).astype(jnp.int32)
+  log_probs_BV = jax.nn.log_softmax(logits_BV, axis=-1)
+  return ids_B, jnp.take_along_axis(log_probs_BV, ids_B[:, None], axis=-1)[:, 0]
+
+
+def _kept(logits_BV, sampling: Sampling):
+  """Returns the logits with -inf for every id that top-k or top-p leaves out."""
+  if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
+    worst_B1 = jax.lax.top_k(logits_BV, sampling.top_k)[0][:, -1:]
+    logits_BV = jnp.where(logits_BV < worst_B1, -jnp.inf, logits_BV)
+  if sampling.top_p is not None and sampling.top_p < 1:
+    sorted_BV = jnp.sort(logits_BV, axis=-1, descending=True)
+    probs_BV = jax.nn.softmax(sorted_BV, axis=-1)
+    before_BV = jnp.cumsum(probs_BV, axis=-1) - probs_BV  # the best id is always kept
+    worst_B1 = jnp.min(
+      jnp.where(before_BV < sampling.top_p, sorted_BV, jnp.inf), axis=-1, keepdims=True
+    )
+    logits_BV = jnp.where(logits_BV < worst_B1, -jnp.inf, logits_BV)
+  return logits_BV
