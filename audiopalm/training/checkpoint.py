@@ -1,6 +1,6 @@
 """Checkpoints of a run: written in the background, found again, compared before they are used.
 
-    WORKDIR/checkpoints/<step>/params    the model's arrays, one tree (models/decoder.py documents it)
+    WORKDIR/checkpoints/<step>/params    the model's arrays, the tree models/decoder.py documents
     WORKDIR/checkpoints/<step>/rest      optimizer, variables and counters
     WORKDIR/checkpoints/<step>/meta      JSON: experiment, manifest, position, versions
 
@@ -8,12 +8,14 @@ A checkpoint is a folder that gets its name when it is whole. One that cannot be
 for the one before, by name; nothing is ever deleted but what `keep` newer good ones replace.
 """
 
+import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ SHOWN = 12  # lines of a difference that are printed
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meta:
-  """What a checkpoint says of itself. `position` holds at least the step; `experiment` is JSON text."""
+  """What a checkpoint says of itself: `position` holds step and `seen`, `experiment` is JSON."""
 
   step: int
   experiment: str
@@ -48,7 +50,7 @@ def steps(workdir: Path) -> list[int]:
 
 
 def latest(workdir: Path, report: Callable[[str], None] = print) -> Meta:
-  """Returns what the newest readable checkpoint says of itself; CheckpointError if there is none."""
+  """Returns what the newest readable checkpoint says of itself; CheckpointError without one."""
   found = _newest(workdir, lambda step: read_meta(workdir, step), report)
   if found is None:
     raise _none(workdir)
@@ -63,8 +65,8 @@ def restore_params(
 ) -> tuple[Any, Meta]:
   """Returns (parameters, meta) of the newest readable checkpoint, for evaluation and generation.
 
-  `shapes` is `model.shapes(mesh)`, so the devices need not be those of training. ManifestError if the
-  checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not fit.
+  `shapes` is `model.shapes(mesh)`, so the devices need not be those of training. ManifestError if
+  the checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not fit.
   """
 
   def read(step):
@@ -85,8 +87,8 @@ def restore_state(
 ) -> tuple[states.TrainState, Meta] | None:
   """Returns (state, meta) of the newest readable checkpoint; None where a run has not saved yet.
 
-  `state` is a state of the wanted shapes and placement, arrays or ShapeDtypeStructs. Checkpoints that
-  are newer than the one restored are moved to WORKDIR/damaged_checkpoints, out of the way of new ones.
+  `state` is a state of the wanted shapes and placement, arrays or ShapeDtypeStructs. Checkpoints
+  newer than the one restored are moved to WORKDIR/damaged_checkpoints, out of the way of new ones.
   """
 
   def read(step):
@@ -111,8 +113,8 @@ def read_meta(workdir: Path, step: int) -> Meta:
 class Writer:
   """Saves states in the background, the newest `keep` of them stay.
 
-  Every method may raise the CheckpointError of an earlier save: then that checkpoint does not exist,
-  and those before it are as they were. Use it as a context: leaving it waits for the last save.
+  Every method may raise the CheckpointError of an earlier save: then that checkpoint does not
+  exist, and those before it are as they were. Use it as a context: leaving it waits for the last.
   """
 
   def __init__(self, workdir: Path, keep: int):
@@ -133,21 +135,27 @@ class Writer:
       rest=ocp.args.StandardSave(_rest(state)),
       meta=ocp.args.JsonSave(fields),
     )
-    with self._writing(meta.step):
+    with full_device(self._workdir):
       self._manager.save(meta.step, args=items, force=True)
 
   def wait(self) -> None:
     """Returns when everything that was saved is on disk."""
-    with self._writing(None):
+    with full_device(self._workdir):
       self._manager.wait_until_finished()
 
   def __enter__(self) -> "Writer":
+    # Orbax logs a trace in its own thread for what `wait` and `save` raise here.
+    self._level = logging.getLogger("absl").level
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     return self
 
   def __exit__(self, kind, error, trace) -> None:
-    if error is None:
-      self.wait()
-      self._manager.close()
+    try:
+      if error is None:
+        self.wait()
+        self._manager.close()
+    finally:
+      logging.getLogger("absl").setLevel(self._level)
 
   def _check_space(self, state: states.TrainState) -> None:
     here = sum(
@@ -160,30 +168,20 @@ class Writer:
     if free < here:
       raise _no_space(self._workdir, f"a checkpoint takes {_size(here)}, {_size(free)} are free")
 
-  def _writing(self, step: int | None) -> "_FullDevice":
-    return _FullDevice(self._workdir, step)
 
-
-@dataclasses.dataclass
-class _FullDevice:
-  """Turns a full device, however it is reported, into one CheckpointError."""
-
-  workdir: Path
-  step: int | None
-
-  def __enter__(self) -> None:
-    pass
-
-  def __exit__(self, kind, error, trace) -> None:
-    if error is not None and is_full(error):
-      raise _no_space(self.workdir, str(error).splitlines()[0][:300]) from error
-
-
-def is_full(error: BaseException) -> bool:
-  """Returns whether an error says that the device is full; TensorStore says it in a ValueError."""
-  if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-    return True
-  return os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error)
+@contextlib.contextmanager
+def full_device(workdir: Path) -> Iterator[None]:
+  """Turns a full device, however it is reported while the block runs, into one CheckpointError."""
+  try:
+    yield
+  except AudiopalmError:
+    raise
+  except Exception as error:
+    full = [errno.ENOSPC, errno.EDQUOT]
+    # TensorStore quotes the system's words in a ValueError.
+    if getattr(error, "errno", None) in full or any(os.strerror(n) in str(error) for n in full):
+      raise _no_space(workdir, str(error).splitlines()[0][:300]) from error
+    raise
 
 
 def _no_space(workdir: Path, why: str) -> CheckpointError:
@@ -218,7 +216,7 @@ def _rest(state: states.TrainState) -> dict[str, Any]:
 
 
 def _newest(workdir: Path, read: Callable[[int], Any], report: Callable[[str], None]) -> Any:
-  """Returns read(step) of the newest checkpoint that can be read; None where there is none at all."""
+  """Returns read(step) of the newest checkpoint that can be read; None where there is none."""
   for part in sorted((workdir / FOLDER).glob(f"*{UNFINISHED}*")):
     report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
   faults = []

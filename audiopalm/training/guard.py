@@ -44,13 +44,24 @@ def stop_signals() -> Iterator[Stop]:
       signal.signal(number, handler)
 
 
+def check_saved(due: bool, steps: int) -> None:
+  """Raises BadSteps where a run ended with its last state not saved: no step of it was finite."""
+  if due:
+    raise BadSteps(
+      f"No step of this run up to the last, {steps}, had a finite loss, gradient and update, so "
+      "there is nothing to save; earlier checkpoints are as they were. Look at grad_norm in "
+      "metrics.jsonl; then lower optimizer.peak_lr or lengthen optimizer.warmup_steps, and start "
+      "again."
+    )
+
+
 def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -> None:
   """Raises BadSteps once `most` steps in a row were skipped."""
   if skipped_in_a_row >= most:
     raise BadSteps(
-      f"The last {skipped_in_a_row} steps up to step {step} had a loss, gradients or an update that "
-      "are not finite; each was skipped, so the parameters are those of the last finite step. "
+      f"The last {skipped_in_a_row} steps up to step {step} had a loss, gradients or an update "
+      "that are not finite; each was skipped, so the parameters are those of the last finite step. "
       "Look at grad_norm in metrics.jsonl before that step; then lower optimizer.peak_lr, lengthen "
-      "optimizer.warmup_steps or tighten optimizer.clip_norm, and start again: the run resumes from "
-      "its latest checkpoint."
+      "optimizer.warmup_steps or tighten optimizer.clip_norm, and start again: the run resumes "
+      "from its latest checkpoint."
     )

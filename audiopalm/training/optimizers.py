@@ -49,8 +49,8 @@ def check(settings: Optimizer) -> None:
 def learning_rate(settings: Optimizer, steps: int, step: Any, xp: Any = np) -> Any:
   """Returns the learning rate of step 0, 1, ... `steps` - 1, by numpy or (`xp=jnp`) on the device.
 
-  Rises in a line over `warmup_steps` so that step `warmup_steps` - 1 is the first at `peak_lr`, then
-  decays so that the last step is at `end_lr`.
+  Rises in a line over `warmup_steps` so that step `warmup_steps` - 1 is the first at `peak_lr`,
+  then decays so that the last step is at `end_lr`.
   """
   step = xp.asarray(step, xp.float32)
   rise = xp.minimum((step + 1) / max(settings.warmup_steps, 1), 1)

@@ -1,9 +1,9 @@
 """One training step: gradients, their reduction, the update, and the gate that keeps it finite.
 
-    batch -> micro-batches -> objective.losses -> sums over all cells -> / total weight -> optax -> state
+    batch -> micro-batches -> objective.losses -> sums / total weight -> optax -> finite? -> state
 
-The objective gives sums and weights; only this file divides. So one big batch, its micro-batches and
-its parts on many devices have the same gradient: that of the mean over all weighted cells.
+The objective gives sums and weights; only this file divides. So one big batch, its micro-batches
+and its parts on many devices have the same gradient: that of the mean over all weighted cells.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def build(model: Any, objective: Any, chain: Any, machine: Machine) -> Callable:
 
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
-    losses, grads, variables = _gradients(model, objective, machine, state, batch, key)
+    losses, grads, variables = gradients(model, objective, machine, state, batch, key)
     means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
@@ -93,7 +93,14 @@ def check_rows(batch_rows: int, machine: Machine, ways: int) -> None:
     )
 
 
-def _gradients(model, objective, machine: Machine, state, batch: Batch, key):
+def gradients(
+  model: Any,
+  objective: Any,
+  machine: Machine,
+  state: states.TrainState,
+  batch: Batch,
+  key: jax.Array | None,
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
   """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
 
   def one(variables, batch, key):
@@ -142,6 +149,6 @@ def _nonzero(weight: jax.Array) -> jax.Array:
   return jnp.where(weight == 0, 1, weight)
 
 
-def rates(sums: Mapping[str, Any]) -> dict[str, float]:
+def rates(sums: Mapping[str, Any]) -> dict[str, Any]:
   """Returns {name: sum / weight} of host sums, without names that nothing was weighed for."""
-  return {name: float(total / weight) for name, (total, weight) in sums.items() if weight}
+  return {name: total / weight for name, (total, weight) in sums.items() if weight}

@@ -43,5 +43,7 @@ def test_unknown_machine_lists_the_names_and_the_nearest():
 
 
 def test_unknown_platform_says_to_choose():
-  with pytest.raises(ConfigError, match="No machine is known for the device 'M3' of platform 'METAL'"):
+  with pytest.raises(
+    ConfigError, match="No machine is known for the device 'M3' of platform 'METAL'"
+  ):
     machines.default("M3", "METAL")

@@ -108,7 +108,10 @@ def test_adafactor_step_is_the_rate_times_the_size_of_each_layer():
   settings = Optimizer(
     name="adafactor", peak_lr=0.1, warmup_steps=0, decay="constant", b1=0, eps=1e-30, clip_norm=None
   )
-  before, after = PARAMS["layers"]["attention"], updated(settings, [gradients(1)])["layers"]["attention"]
+  before, after = (
+    PARAMS["layers"]["attention"],
+    updated(settings, [gradients(1)])["layers"]["attention"],
+  )
   moved = np.asarray(after["query"] - before["query"])
   sizes = np.sqrt(np.mean(np.asarray(before["query"]) ** 2, axis=(1, 2), keepdims=True))
   # The first step of a tensor too small to factor is the sign of its gradient.

@@ -1,0 +1,285 @@
+"""A whole training run: open, resume, step, measure, save, sum up.
+
+    audiopalm train -> run -> train_step -> objective.losses -> model
+
+Batches are made and placed one ahead on a thread; the numbers of a step are read while the next one
+computes. A batch is a pure function of the step, so to resume is to restore and to go on.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import jax
+import rich.console
+
+from audiopalm import sharding
+from audiopalm.data import loader
+from audiopalm.errors import Requeue
+from audiopalm.models import decoder
+from audiopalm.settings import Machine
+from audiopalm.tokens import space as token_space
+from audiopalm.training import (
+  checkpoint,
+  goodput,
+  guard,
+  held_out,
+  metrics,
+  optimizers,
+  progress,
+  record,
+  state,
+  step,
+  summary,
+  throughput,
+)
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Setting:
+  """What a run is made of and never changes."""
+
+  experiment: Any
+  prepared: Any
+  machine: Machine
+  mesh: jax.sharding.Mesh
+  workdir: Path
+  model: Any
+  chain: Any
+  loader: loader.Loader
+  key: jax.Array
+
+
+def run(
+  experiment: Any,
+  prepared: Any,
+  machine: Machine,
+  workdir: Path,
+  *,
+  console: rich.console.Console | None = None,
+) -> summary.Summary:
+  """Returns the summary of a finished run; goes on from its latest checkpoint if there is one.
+
+  `prepared` is of `data.prepare.open_prepared`. Raises Requeue when a signal stopped the run (its
+  state is saved), BadSteps when too many steps in a row were not finite, CheckpointError for a full
+  device or a checkpoint that does not fit.
+  """
+  workdir, console = Path(workdir), console or rich.console.Console()
+  workdir.mkdir(parents=True, exist_ok=True)
+  spent = goodput.Goodput(workdir / "goodput.jsonl")
+  mesh = sharding.mesh(machine)
+  step.check_rows(experiment.batch_rows, machine, mesh.shape["data"] * mesh.shape["fsdp"])
+  with (
+    checkpoint.full_device(workdir),
+    jax.set_mesh(mesh),
+    guard.stop_signals() as stop,
+    contextlib.ExitStack() as stack,
+  ):
+    setting = _Setting(
+      experiment,
+      prepared,
+      machine,
+      mesh,
+      workdir,
+      model=decoder.model(experiment.model, prepared.space),
+      chain=optimizers.build(experiment.optimizer, experiment.steps),
+      loader=loader.Loader(
+        prepared,
+        experiment,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      ),
+      key=jax.random.key(experiment.seed),
+    )
+    shown = progress.Progress(console, experiment.steps)
+    now, before = _open(setting, shown.say)
+    _introduce(setting, before, shown.say)
+    journal = metrics.Journal(workdir, int(now.step))
+    stack.callback(lambda: spent.close(journal.last_step, journal.lost_steps))
+    recorder = stack.enter_context(_recorder(setting, journal, shown, spent, before))
+    measure = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent).measure
+    writer = stack.enter_context(checkpoint.Writer(workdir, experiment.keep_checkpoints))
+    stack.enter_context(shown.from_step(int(now.step)))
+    now = _train(setting, now, recorder, measure, writer, spent, stop)
+    found = measure(now.params, now.variables)
+    recorder.measured(int(now.step), found)
+  result = _summary(setting, recorder, spent, int(now.step), found)
+  result.show(console)
+  return result
+
+
+def _open(
+  setting: _Setting, say: Callable[[str], None]
+) -> tuple[state.TrainState, checkpoint.Meta | None]:
+  """Returns the state to go on from and what its checkpoint says, None at a fresh start."""
+  model, objective, mesh = setting.model, setting.experiment.objective, setting.mesh
+  params_key, variables_key = jax.random.split(setting.key)
+  make_variables = functools.partial(objective.variables, model)
+  wanted = state.shapes(
+    model.shapes(mesh),
+    jax.eval_shape(make_variables, variables_key),
+    objective.players,
+    setting.chain,
+    mesh,
+  )
+  found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
+  if found is not None:
+    return found
+  params, variables = model.init(params_key, mesh), make_variables(variables_key)
+  return state.create(params, variables, objective.players, setting.chain), None
+
+
+def _train(
+  setting: _Setting,
+  now: state.TrainState,
+  recorder: record.Recorder,
+  measure: Callable,
+  writer: checkpoint.Writer,
+  spent: goodput.Goodput,
+  stop: guard.Stop,
+) -> state.TrainState:
+  """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
+  experiment = setting.experiment
+  train_step = step.build(setting.model, experiment.objective, setting.chain, setting.machine)
+  compiled, due = None, False
+  with _ahead(functools.partial(_batch, setting), int(now.step), experiment.steps) as batches:
+    for number in range(int(now.step) + 1, experiment.steps + 1):
+      with spent.spend("data wait"):
+        batch, counts = next(batches)
+      if compiled is None:
+        with spent.spend("compile"):
+          compiled = train_step.lower(now, batch, setting.key).compile()
+      last = number == experiment.steps
+      with spent.spend("step"):
+        now, found = compiled(now, batch, setting.key)
+        recorder.add(number, found, counts)
+        stopping = bool(stop.asked_by)
+        due = due or last or stopping or number % experiment.checkpoint_every_steps == 0
+        if due:
+          recorder.flush()
+      # A skipped step leaves the state as it was, but only a finite one proves it good.
+      if due and (recorder.streak == 0 or (last and recorder.any_finite)):
+        with spent.spend("checkpoint"):
+          writer.save(now, _meta(setting, number, recorder))
+          due = False
+          if stopping or last:
+            writer.wait()
+        if stopping:
+          raise Requeue(
+            f"Stopped by {stop.asked_by} after step {number} of {experiment.steps}; everything is "
+            f"saved in {setting.workdir}. Run the same command again: it goes on from there."
+          )
+      if not last and number % experiment.evaluation.every_steps == 0:
+        recorder.flush()
+        recorder.measured(number, measure(now.params, now.variables))
+  guard.check_saved(due, experiment.steps)
+  return now
+
+
+def _batch(setting: _Setting, number: int) -> tuple[Any, throughput.Counts]:
+  batch = setting.loader.batch_at(number)
+  counts = throughput.count(batch, len(setting.loader.tasks))
+  return sharding.place(batch, setting.mesh), counts
+
+
+@contextlib.contextmanager
+def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Iterator[Any]]:
+  """Yields an iterator over make(first), ..., make(end - 1), each made one ahead."""
+  pool = futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
+
+  def made():
+    coming = pool.submit(make, first) if first < end else None
+    for number in range(first, end):
+      here = coming.result()
+      coming = pool.submit(make, number + 1) if number + 1 < end else None
+      yield here
+
+  try:
+    yield made()
+  finally:
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _recorder(
+  setting: _Setting,
+  journal: metrics.Journal,
+  shown: progress.Progress,
+  spent: goodput.Goodput,
+  before: checkpoint.Meta | None,
+) -> record.Recorder:
+  experiment, prepared = setting.experiment, setting.prepared
+  tasks = setting.loader.tasks
+  seen = throughput.Seen(
+    [task.name for task in tasks],
+    [len(prepared.rows(task, "train")) for task in tasks],
+    before.position["seen"] if before else None,
+  )
+  flops = functools.partial(decoder.flops_per_token, experiment.model, prepared.space)
+  devices = setting.mesh.devices
+  meter = record.Meter(functools.cache(flops), devices.flat[0].device_kind, devices.size)
+  rate = functools.partial(optimizers.learning_rate, experiment.optimizer, experiment.steps)
+  return record.Recorder(journal, shown, spent, seen, meter, rate)
+
+
+def _meta(setting: _Setting, number: int, recorder: record.Recorder) -> checkpoint.Meta:
+  return checkpoint.Meta(
+    step=number,
+    experiment=setting.experiment.to_json(),
+    manifest=setting.prepared.manifest,
+    position={"step": number, "seen": recorder.seen.by_task()},
+    versions={name: importlib.metadata.version(name) for name in PACKAGES},
+  )
+
+
+def _introduce(
+  setting: _Setting, before: checkpoint.Meta | None, say: Callable[[str], None]
+) -> None:
+  """Says what runs on what, and at a resume what has changed since the checkpoint."""
+  experiment, machine, devices = setting.experiment, setting.machine, setting.mesh.devices
+  axes = ", ".join(f"{axis}={size}" for axis, size in setting.mesh.shape.items())
+  say(
+    f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}, mesh {axes}, "
+    f"{machine.compute_dtype}, {machine.attention} attention, remat {machine.remat}, "
+    f"{machine.accumulation} micro-batches a step"
+  )
+  parameters = decoder.parameters(experiment.model, setting.prepared.space)
+  say(
+    f"experiment {experiment.name}: {parameters:,} parameters, {len(experiment.tasks)} tasks, "
+    f"{experiment.batch_rows} rows of {experiment.row_length} a step, {experiment.steps} steps"
+  )
+  if before is None:
+    return
+  say(f"resuming after step {before.step} of {setting.workdir}")
+  changed = token_space.difference(json.loads(before.experiment), json.loads(experiment.to_json()))
+  for line in changed.splitlines():
+    say(f"changed since that checkpoint: {line}")
+
+
+def _summary(
+  setting: _Setting,
+  recorder: record.Recorder,
+  spent: goodput.Goodput,
+  number: int,
+  found: dict[str, dict[str, float]],
+) -> summary.Summary:
+  seconds = max(recorder.busy_s(), 1e-9)
+  return summary.Summary(
+    name=setting.experiment.name,
+    workdir=setting.workdir,
+    step=number,
+    parameters=decoder.parameters(setting.experiment.model, setting.prepared.space),
+    held_out=found,
+    seen=recorder.seen.by_task(),
+    seconds=dict(spent.seconds),
+    tokens_per_s=recorder.tokens / seconds,
+    mfu=recorder.mfu(),
+    skipped=recorder.skipped,
+  )

@@ -1,0 +1,119 @@
+"""The numbers of a run, read one step late, so that the device always has work."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from audiopalm.training import goodput, guard, metrics, progress, step, throughput
+
+BUSY = ("step", "data wait")  # the time that tokens per second are counted over
+
+
+@dataclasses.dataclass(frozen=True)
+class Meter:
+  """What turns counts into speeds: the model's operations and the hardware's peak."""
+
+  flops_per_token: Callable[[int], float]
+  device_kind: str
+  devices: int
+
+  def mfu(self, flops: float, seconds: float) -> float | str:
+    return throughput.utilisation(flops, seconds, self.device_kind, self.devices)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Pending:
+  step: int
+  metrics: Any
+  counts: throughput.Counts
+
+
+class Recorder:
+  """Takes the metrics of each step and writes those of the step before. A context.
+
+  `streak` is the number of steps skipped in a row, `any_finite` whether any was not: both as of the
+  last step that was written, so call `flush` before they decide something.
+  """
+
+  def __init__(
+    self,
+    journal: metrics.Journal,
+    shown: progress.Progress,
+    spent: goodput.Goodput,
+    seen: throughput.Seen,
+    meter: Meter,
+    learning_rate: Callable[[int], float],
+  ):
+    self.seen, self.streak, self.any_finite, self.skipped = seen, 0, False, 0
+    self.tokens, self.flops = 0, 0.0
+    self._journal, self._shown, self._spent, self._meter = journal, shown, spent, meter
+    self._learning_rate = learning_rate
+    self._pending: _Pending | None = None
+    self._busy_s = 0.0
+
+  def __enter__(self) -> "Recorder":
+    self._busy_s = self.busy_s()
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    with contextlib.closing(self._journal):
+      if error is None:
+        self.flush()
+
+  def add(self, number: int, found: Any, counts: throughput.Counts) -> None:
+    """Keeps the metrics of step `number`, just begun, and writes those kept before."""
+    self.flush()
+    self._pending = _Pending(number, found, counts)
+
+  def flush(self) -> None:
+    """Writes what is kept, waiting for its step. Raises BadSteps when too many were skipped."""
+    if self._pending is None:
+      return
+    done, self._pending = self._pending, None
+    found = jax.device_get(done.metrics)
+    self.seen.add(done.counts)
+    self.streak, self.skipped = int(found["skipped_in_a_row"]), int(found["skipped"])
+    self.any_finite |= self.streak == 0
+    values = self._values(done, found)
+    self._journal.write(done.step, values)
+    self._shown.update(done.step, values)
+    self._spent.note(done.step)
+    guard.check_streak(self.streak, done.step)
+
+  def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
+    """Writes held-out losses by task, and what was seen of each task so far."""
+    self._journal.write(number, {"held_out": held_out, "seen": self.seen.by_task()})
+    losses = ", ".join(f"{task} {values['loss']:.3f}" for task, values in held_out.items())
+    self._shown.say(f"step {number} | held-out loss: {losses}")
+
+  def mfu(self) -> float | str:
+    """Returns the share of the hardware's peak over all steps written, or "unknown"."""
+    return self._meter.mfu(self.flops, self.busy_s())
+
+  def busy_s(self) -> float:
+    """Returns the seconds spent on steps and on waiting for their data."""
+    return sum(self._spent.seconds[bucket] for bucket in BUSY)
+
+  def _values(self, done: _Pending, found: Mapping[str, Any]) -> dict[str, Any]:
+    before, self._busy_s = self._busy_s, self.busy_s()
+    seconds = max(self._busy_s - before, 1e-9)
+    flops = done.counts.flops(self._meter.flops_per_token)
+    self.tokens += done.counts.tokens
+    self.flops += flops
+    losses = found["losses"]
+    named = {f"loss/{player}": loss for player, loss in losses.items()} if len(losses) > 1 else {}
+    return {
+      "loss": sum(losses.values()),
+      **named,
+      **step.rates(found["sums"]),
+      "grad_norm": found["grad_norm"],
+      "update_norm": found["update_norm"],
+      "lr": self._learning_rate(done.step - 1),
+      "skipped": self.skipped,
+      "tokens": done.counts.tokens,
+      "tokens_per_s": round(done.counts.tokens / seconds, 1),
+      "mfu": self._meter.mfu(flops, seconds),
+    }

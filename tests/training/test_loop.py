@@ -1,0 +1,243 @@
+import dataclasses
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from audiopalm import errors
+from audiopalm.data import loader
+from audiopalm.models import decoder
+from audiopalm.settings import Machine
+from audiopalm.training import checkpoint, metrics
+
+PROGRAM = Path(__file__).with_name("tiny.py")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def straight(tiny, tmp_path_factory):
+  """(workdir, summary, what was printed) of six steps without an interruption."""
+  workdir, said = tmp_path_factory.mktemp("straight"), io.StringIO()
+  return workdir, tiny.run(workdir, said=said), said.getvalue()
+
+
+def at_batch(monkeypatch, number, act):
+  """Has `act` done before the batch of a step is made, the first time."""
+  batch_at, done = loader.Loader.batch_at, []
+
+  def acting(self, step):
+    if step == number and not done:
+      done.append(step)
+      act()
+    return batch_at(self, step)
+
+  monkeypatch.setattr(loader.Loader, "batch_at", acting)
+
+
+def changed_batches(monkeypatch, change):
+  batch_at = loader.Loader.batch_at
+  monkeypatch.setattr(
+    loader.Loader, "batch_at", lambda self, step: change(step, batch_at(self, step))
+  )
+
+
+def not_finite(batch):
+  return dataclasses.replace(batch, weights_BLK=batch.weights_BLK * np.float32("nan"))
+
+
+def assert_same_run(tiny, a, b):
+  """Parameters, optimizer, counters and every logged loss of two runs are the same bits."""
+  jax.tree.map(np.testing.assert_array_equal, tiny.saved(a), tiny.saved(b))
+  timed = ("tokens_per_s", "mfu")
+  lines = [
+    [{k: v for k, v in line.items() if k not in timed} for line in metrics.read(workdir)]
+    for workdir in (a, b)
+  ]
+  assert lines[0] == lines[1]
+
+
+def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
+  tiny, straight, tmp_path, monkeypatch
+):
+  at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  said = io.StringIO()
+  with pytest.raises(errors.Requeue) as stopped:
+    tiny.run(tmp_path)
+  assert stopped.value.exit_code == 75
+  assert "Stopped by SIGTERM after step" in str(stopped.value)
+  assert "Run the same command again" in str(stopped.value)
+  assert 0 < checkpoint.latest(tmp_path).step < 6
+  tiny.run(tmp_path, said=said)
+  assert f"resuming after step {checkpoint.steps(tmp_path)[0]}" in said.getvalue()
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
+def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted(
+  tiny, straight, tmp_path, monkeypatch
+):
+  def fail():
+    raise RuntimeError("the machine fell over")
+
+  at_batch(monkeypatch, 5, fail)
+  with pytest.raises(RuntimeError, match="fell over"):
+    tiny.run(tmp_path)
+  assert checkpoint.steps(tmp_path) == [3]
+  before = [line["step"] for line in metrics.read(tmp_path)]
+  assert before[-1] > 3  # work that is lost
+  tiny.run(tmp_path)
+  assert_same_run(tiny, straight[0], tmp_path)
+  last = json.loads((tmp_path / "goodput.jsonl").read_text().splitlines()[-1])
+  assert last["lost_steps"] == len({step for step in before if step > 3})
+
+
+def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight, tmp_path):
+  command = [sys.executable, str(PROGRAM), str(tmp_path), "6"]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  with subprocess.Popen(
+    [*command, "--slow"], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+  ) as process:
+    while process.poll() is None and len(list(metrics.read(tmp_path))) < 1:
+      time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=120)
+  assert process.returncode == 75, complaint
+  assert complaint.startswith("Requeue: Stopped by SIGTERM after step")
+  assert len(complaint.strip().splitlines()) == 1
+  again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+  assert again.returncode == 0, again.stderr
+  assert "resuming after step" in again.stdout
+  assert_same_run(tiny, straight[0], tmp_path)
+  # This environment has TensorFlow: nothing that trains, logs or saves may load it.
+  assert "tensorflow loaded: False" in again.stdout
+
+
+def test_run_begun_on_eight_devices_goes_on_on_one(tiny, tmp_path, monkeypatch):
+  monkeypatch.setattr(decoder.Model, "init", lambda self, key, mesh: tiny.params(self, mesh))
+  expected = tiny.run(tmp_path / "one")
+  at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  with pytest.raises(errors.Requeue):
+    tiny.run(tmp_path / "eight", machine=Machine(name="eight", data=1, fsdp=4, tensor=2))
+  resumed = tiny.run(tmp_path / "eight")
+  for task, values in expected.held_out.items():
+    np.testing.assert_allclose(resumed.held_out[task]["loss"], values["loss"], rtol=1e-4)
+
+
+def test_finished_run_only_measures_and_sums_up_again(tiny, straight, tmp_path):
+  shutil.copytree(straight[0], tmp_path / "run")
+  again = tiny.run(tmp_path / "run")
+  assert again.held_out == straight[1].held_out
+  assert again.seen == straight[1].seen
+  assert checkpoint.steps(tmp_path / "run") == checkpoint.steps(straight[0]) == [3, 6]
+
+
+def test_summary_and_lines_say_what_happened_and_what_comes_next(straight):
+  workdir, summary, said = straight
+  assert "machine one: 1 x cpu, mesh data=1, fsdp=1, tensor=1, float32, xla attention" in said
+  assert "step 4 | held-out loss: asr " in said
+  assert "step 6/6 | loss text " in said
+  assert f"next: audiopalm evaluate --workdir {workdir}" in said
+  assert set(summary.held_out) == {"asr", "mt"} and summary.held_out["asr"]["loss"] > 0
+  assert summary.step == 6 and summary.mfu == "unknown" and summary.skipped == 0
+  assert summary.seen["asr"]["rows"] + summary.seen["mt"]["rows"] == 48
+  assert set(summary.seconds) == {
+    "init", "compile", "data wait", "step", "checkpoint", "evaluation",
+  }  # fmt: skip
+
+
+def test_every_step_has_a_line_and_an_event(straight):
+  lines = list(metrics.read(straight[0]))
+  assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+  assert [line["step"] for line in lines if "held_out" in line] == [4, 6]
+  assert {"nll_text", "accuracy_text", "grad_norm", "lr", "tokens", "mfu"} <= set(lines[0])
+  assert lines[-1]["seen"]["asr"]["tokens"] > 0
+  assert list((straight[0] / "events").glob("events.out.tfevents.*"))
+
+
+def test_settings_changed_at_a_resume_are_printed(tiny, straight, tmp_path):
+  shutil.copytree(straight[0], tmp_path / "run")
+  said = io.StringIO()
+  tiny.run(tmp_path / "run", tiny.experiment(keep_checkpoints=1), said=said)
+  assert "changed since that checkpoint: keep_checkpoints: 2 became 1" in said.getvalue()
+
+
+def test_checkpoint_waits_for_a_finite_step(tiny, tmp_path, monkeypatch):
+  changed_batches(monkeypatch, lambda step, batch: not_finite(batch) if step == 2 else batch)
+  summary = tiny.run(tmp_path)
+  assert checkpoint.steps(tmp_path) == [4, 6]  # due after step 3, which was not finite
+  assert summary.skipped == 1
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tiny.saved(tmp_path)))
+  third = [line for line in metrics.read(tmp_path) if line["step"] == 3][0]
+  assert third["loss"] is None and third["skipped"] == 1
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run_and_save_nothing(tiny, tmp_path, monkeypatch):
+  changed_batches(monkeypatch, lambda step, batch: not_finite(batch) if step >= 3 else batch)
+  made = tiny.experiment(steps=40)
+  with pytest.raises(errors.BadSteps, match="The last 20 steps up to step 23"):
+    tiny.run(tmp_path, made)
+  assert checkpoint.steps(tmp_path) == [3]
+
+
+def test_run_without_a_finite_step_is_an_error(tiny, tmp_path, monkeypatch):
+  changed_batches(monkeypatch, lambda step, batch: not_finite(batch))
+  with pytest.raises(errors.BadSteps, match="No step of this run up to the last, 6, had a finite"):
+    tiny.run(tmp_path)
+  assert checkpoint.steps(tmp_path) == []
+
+
+def test_checkpoint_of_another_shape_lists_the_arrays(tiny, straight):
+  wider = dataclasses.replace(tiny.experiment().model, hidden=48)
+  with pytest.raises(errors.CheckpointError) as error:
+    tiny.run(straight[0], tiny.experiment(model=wider))
+  assert "layers/mlp/down: saved float32 (2, 32, 16), expected float32 (2, 48, 16)" in str(
+    error.value
+  )
+
+
+def test_checkpoint_of_another_manifest_prints_the_difference(tiny, straight, monkeypatch):
+  text, units = tiny.SPECS
+  monkeypatch.setattr(tiny, "SPECS", (text, dataclasses.replace(units, fingerprint="other")))
+  with pytest.raises(errors.ManifestError) as error:
+    tiny.run(straight[0])
+  assert 'streams / units / fingerprint: "other" became "made-up units"' in str(error.value)
+
+
+def test_full_device_is_one_clear_error_and_the_earlier_checkpoint_stays(
+  tiny, tmp_path, monkeypatch
+):
+  usage = shutil.disk_usage(tmp_path)
+
+  def fill():
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+
+  at_batch(monkeypatch, 5, fill)
+  with pytest.raises(errors.CheckpointError) as error:
+    tiny.run(tmp_path)
+  assert error.value.exit_code == 2
+  assert "No space left on the device" in str(error.value)
+  assert "The checkpoint of step 3 is intact" in str(error.value)
+  assert checkpoint.steps(tmp_path) == [3]
+
+
+def test_log_on_a_full_device_is_the_same_error(tiny, tmp_path, monkeypatch):
+  def full(self, step, values):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(metrics.Journal, "write", full)
+  with pytest.raises(errors.CheckpointError, match="No space left on the device"):
+    tiny.run(tmp_path)
+
+
+def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_path):
+  with pytest.raises(errors.ConfigError, match="batch_rows=8 cannot be divided"):
+    tiny.run(tmp_path / "run", machine=dataclasses.replace(tiny.ONE, accumulation=3))
+  assert not (tmp_path / "run" / "checkpoints").exists()

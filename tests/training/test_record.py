@@ -1,0 +1,75 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiopalm import errors
+from audiopalm.training import goodput, metrics, record, throughput
+
+COUNTS = throughput.Counts(np.array([1]), np.array([2]), np.array([30]), np.array([3, 4]))
+
+
+class Shown:
+  def __init__(self):
+    self.steps, self.said = [], []
+
+  def update(self, number, values):
+    self.steps.append(number)
+
+  def say(self, text):
+    self.said.append(text)
+
+
+def found(streak=0):
+  return {
+    "losses": {"model": jnp.float32(2.5)},
+    "sums": {"nll_text": (jnp.float32(6.0), jnp.float32(3.0)), "nll_speech": (0.0, 0.0)},
+    "grad_norm": jnp.float32(1.0),
+    "update_norm": jnp.float32(0.5),
+    "skipped": jnp.int32(streak),
+    "skipped_in_a_row": jnp.int32(streak),
+  }
+
+
+@pytest.fixture
+def recorder(tmp_path):
+  spent = goodput.Goodput(tmp_path / "goodput.jsonl")
+  seen = throughput.Seen(["asr"], [10], None)
+  meter = record.Meter(lambda length: 1.0, "cpu", 1)
+  journal = metrics.Journal(tmp_path, 0)
+  return record.Recorder(journal, Shown(), spent, seen, meter, lambda step: 0.1 * (step + 1))
+
+
+def test_a_step_is_written_when_the_next_one_has_begun(recorder, tmp_path):
+  with recorder:
+    recorder.add(1, found(), COUNTS)
+    assert list(metrics.read(tmp_path)) == []
+    recorder.add(2, found(), COUNTS)
+    assert [line["step"] for line in metrics.read(tmp_path)] == [1]
+  assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2]
+
+
+def test_values_are_means_and_leave_out_what_was_not_there(recorder, tmp_path):
+  with recorder:
+    recorder.add(1, found(), COUNTS)
+  line = next(metrics.read(tmp_path))
+  assert (line["loss"], line["nll_text"], line["lr"]) == (2.5, 2.0, 0.1)
+  assert "nll_speech" not in line
+  assert (line["tokens"], line["mfu"]) == (30, "unknown")
+  assert recorder.seen.by_task()["asr"] == {"rows": 1, "examples": 2, "tokens": 30, "epochs": 0.1}
+
+
+def test_streak_ends_the_run(recorder):
+  recorder.add(1, found(), COUNTS)
+  recorder.add(2, found(streak=19), COUNTS)
+  recorder.add(3, found(streak=20), COUNTS)
+  assert recorder.streak == 19 and recorder.any_finite
+  with pytest.raises(errors.BadSteps, match="up to step 3"):
+    recorder.flush()
+
+
+def test_held_out_loss_is_written_and_said(recorder, tmp_path):
+  with recorder:
+    recorder.measured(5, {"asr": {"loss": 1.25}})
+  line = next(metrics.read(tmp_path))
+  assert line["held_out"] == {"asr": {"loss": 1.25}} and line["seen"]["asr"]["rows"] == 0
+  assert recorder._shown.said == ["step 5 | held-out loss: asr 1.250"]

@@ -1,0 +1,167 @@
+"""A whole experiment of a few thousand parameters, its data made up in memory; also a program:
+
+python tests/training/tiny.py WORKDIR STEPS [--slow]
+"""
+
+import argparse
+import dataclasses
+import io
+import sys
+import time
+import types
+from pathlib import Path
+
+import jax
+import numpy as np
+import rich.console
+
+from audiopalm import sharding
+from audiopalm.data import cache, examples, loader
+from audiopalm.data.corpora import Synthetic
+from audiopalm.errors import AudiopalmError
+from audiopalm.experiment import Experiment
+from audiopalm.models import decoder
+from audiopalm.parts import mixtures, optim
+from audiopalm.settings import Evaluation, Machine
+from audiopalm.tokenizers.text import SentencePieceText
+from audiopalm.tokenizers.units import KMeansUnits
+from audiopalm.tokens import space as token_space
+from audiopalm.training import checkpoint, loop, optimizers, state
+from audiopalm.types import StreamSpec
+
+CORPUS = Synthetic(languages=("en", "fr"))
+SPECS = (
+  StreamSpec("text", "text", (40,), None, "made-up text"),
+  StreamSpec("units", "speech", (50,), 25.0, "made-up units"),
+)
+ROW_LENGTH = 96
+ONE = Machine(name="one", data=1, fsdp=1, tensor=1)
+
+
+def experiment(**changes) -> Experiment:
+  made = Experiment(
+    name="tiny",
+    tokenizers=(SentencePieceText(), KMeansUnits()),
+    mixture=mixtures.blend((mixtures.asr(CORPUS), 2.0), (mixtures.mt(CORPUS), 1.0)),
+    model=decoder.Decoder(layers=2, width=16, heads=2, kv_heads=2, head_width=8, hidden=32),
+    optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
+    evaluation=Evaluation(every_steps=4, rows=8),
+    row_length=ROW_LENGTH,
+    batch_rows=8,
+    steps=6,
+    checkpoint_every_steps=3,
+  )
+  return dataclasses.replace(made, **changes)
+
+
+class Entries:
+  """Made-up records: each is the same ids wherever it is asked for."""
+
+  def __len__(self) -> int:
+    return 60
+
+  def __getitem__(self, number: int) -> cache.Entry:
+    random = np.random.default_rng(int(number))
+
+    def said(language):
+      streams = {
+        "text": random.integers(0, 40, random.integers(3, 8)).astype(np.int32),
+        "units": random.integers(0, 50, random.integers(8, 20)).astype(np.int32),
+      }
+      return cache.EntryUtterance(language, "someone", "", 1.0, streams)
+
+    return cache.Entry(f"made/{number:03d}", {"source": said("en"), "target": said("fr")})
+
+
+class Prepared:
+  """What `data.prepare.open_prepared` gives, of made-up entries."""
+
+  def __init__(self, made: Experiment):
+    self.tasks = made.tasks
+    self.row_length = made.row_length
+    self.layouts = {task.name: made.layout.layout_of(task) for task in made.tasks}
+    self.space = token_space.build(SPECS, self.layouts, lambda tag: [ord(c) % 40 for c in tag[:9]])
+    self.manifest = token_space.manifest(self.space)
+
+  def entries(self, of, split) -> Entries:
+    return Entries()
+
+  def rows(self, task, split) -> "Rows":
+    return Rows()
+
+
+class Rows:
+  """A row index: two whole examples a row."""
+
+  tokens_per_row, examples_per_row = 60.0, 2.0
+
+  def __len__(self) -> int:
+    return len(Entries()) // 2
+
+  def __getitem__(self, row: int) -> types.SimpleNamespace:
+    records_N = np.array([2 * row, 2 * row + 1])
+    return types.SimpleNamespace(
+      records_N=records_N, starts_N=np.full(2, examples.WHOLE), lengths_N=np.zeros(2, int)
+    )
+
+
+def params(model, mesh):
+  """Returns parameters drawn by numpy: nothing to compile, the same on every mesh."""
+  random = np.random.default_rng(0)
+
+  def draw(path, shape):
+    values = random.normal(0, 0.2, shape.shape) + (path[-1].key == "scale")
+    return jax.device_put(values.astype(shape.dtype), shape.sharding)
+
+  return jax.tree_util.tree_map_with_path(draw, model.shapes(mesh))
+
+
+def run(workdir, made: Experiment | None = None, machine: Machine = ONE, said=None):
+  """Returns the summary of a run; what it prints goes to `said`, a text file, or nowhere."""
+  made = made or experiment()
+  console = rich.console.Console(file=said or io.StringIO(), width=100)
+  return loop.run(made, Prepared(made), machine, Path(workdir), console=console)
+
+
+def batch(step: int = 0):
+  made = experiment()
+  return loader.Loader(Prepared(made), made).batch_at(step)
+
+
+def saved(workdir, made: Experiment | None = None):
+  """Returns the state in a run's newest checkpoint, as numpy arrays in lists by field."""
+  made = made or experiment()
+  prepared, mesh = Prepared(made), sharding.mesh(ONE)
+  chain = optimizers.build(made.optimizer, made.steps)
+  shapes = decoder.model(made.model, prepared.space).shapes(mesh)
+  with jax.set_mesh(mesh):
+    wanted = state.shapes(shapes, {}, made.objective.players, chain, mesh)
+    found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
+  return jax.device_get(found)
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser()
+  parser.add_argument("workdir", type=Path)
+  parser.add_argument("steps", type=int)
+  parser.add_argument("--slow", action="store_true", help="half a second between batches")
+  args = parser.parse_args()
+  if args.slow:
+    batch_at = loader.Loader.batch_at
+
+    def slow(self, step):
+      time.sleep(0.5)
+      return batch_at(self, step)
+
+    loader.Loader.batch_at = slow
+  try:
+    run(args.workdir, experiment(steps=args.steps), said=sys.stdout)
+  except AudiopalmError as error:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    return error.exit_code
+  print("tensorflow loaded:", "tensorflow" in sys.modules)
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
