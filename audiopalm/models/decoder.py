@@ -18,6 +18,7 @@ stacked in front):
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -143,6 +144,7 @@ class Model:
   sizes: tuple[int, ...]
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
+  both_ways: bool
   graphdef: Any
   axes: Any  # logical axes of every array, in the tree of the parameters
 
@@ -192,7 +194,7 @@ class Model:
       )
       mask_BLJ = seen_BLJ & limited[0] if limited else seen_BLJ
       return lambda query, key, value, _: mix(
-        query, key, value, mask_BLJ, self.settings.attention_softcap
+        query, key, value, mask_BLJ, self.settings.attention_softcap, self.both_ways
       )
 
     return self._run(
@@ -302,7 +304,22 @@ def model(settings: Decoder, space) -> Model:
     axes_of, variables, is_leaf=lambda v: isinstance(v, nnx.Variable)
   )
   modality_KV = tuple(np.asarray(modality_V) for modality_V in space.modality_KV)
-  return Model(settings, tuple(space.sizes), tuple(space.padded), modality_KV, graphdef, axes)
+  return Model(
+    settings,
+    tuple(space.sizes),
+    tuple(space.padded),
+    modality_KV,
+    _holds(space.layouts, "both_ways"),
+    graphdef,
+    axes,
+  )
+
+
+def _holds(description: Any, field: str) -> bool:
+  """Returns whether a field is set anywhere in the description of a layout."""
+  if isinstance(description, Mapping):
+    return bool(description.get(field)) or any(_holds(v, field) for v in description.values())
+  return isinstance(description, list | tuple) and any(_holds(v, field) for v in description)
 
 
 def parameters(settings: Decoder, space) -> int:

@@ -1,8 +1,8 @@
-"""Attention with grouped queries: the module that owns the projections, and the backends that mix
-values.
+"""Attention with grouped queries: the module that owns the projections, and what mixes values.
 
-A backend is `mix(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap) -> mixed_BLNH`, asked for by
-name in `settings.Machine.attention`. Queries come already scaled.
+A backend is `mix(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap, ahead) -> mixed_BLNH`, asked
+for by name in `settings.Machine.attention`. Queries come already scaled. `ahead` says whether the
+mask may let a row see later ones.
 """
 
 import jax
@@ -13,27 +13,43 @@ from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.nn import layers, rotary
 
+MOST_BLOCKS = 4
+SMALLEST_BLOCK = 64
 UNSEEN = -1e30  # finite: a row that sees nothing (padding) must not become NaN
 
 
-def xla(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap: float | None = None):
+def xla(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap: float | None, ahead: bool):
   """Returns softmax(q k) v, computed by plain XLA operations with a float32 softmax.
 
-  Source: grouped queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118, section 2.
+  Without `ahead` no row sees a later one: queries then go in blocks that meet only the keys up to
+  their end, which saves up to 7/16 of the work. Sources: grouped queries, arXiv:2305.13245;
+  soft-cap, Gemma 2, arXiv:2408.00118, section 2.
   """
   key_BJGH, value_BJGH = _shared_out(key_BJGH, query_BLNH), _shared_out(value_BJGH, query_BLNH)
-  heads, groups = query_BLNH.shape[2], key_BJGH.shape[2]
-  query_BLGRH = query_BLNH.reshape(
-    *query_BLNH.shape[:2], groups, heads // groups, -1
-  )  # R queries share a key
-  scores = jnp.einsum(
+  rows, heads = query_BLNH.shape[1:3]
+  groups = key_BJGH.shape[2]
+  query_BLGRH = query_BLNH.reshape(*query_BLNH.shape[:2], groups, heads // groups, -1)  # R to a key
+  blocks = 1 if ahead else max(1, min(MOST_BLOCKS, rows // SMALLEST_BLOCK))
+  mixed = []
+  for block in range(blocks):
+    start, end = rows * block // blocks, rows * (block + 1) // blocks
+    seen = rows if ahead else end
+    scores = _scores(query_BLGRH[:, start:end], key_BJGH[:, :seen])
+    weights = _weights(scores, mask_BLJ[:, start:end, :seen], softcap).astype(value_BJGH.dtype)
+    mixed.append(jnp.einsum("BGRLJ,BJGH->BLGRH", weights, value_BJGH[:, :seen]))
+  return jnp.concatenate(mixed, axis=1).reshape(query_BLNH.shape)
+
+
+def _scores(query_BLGRH, key_BJGH):
+  return jnp.einsum(
     "BLGRH,BJGH->BGRLJ", query_BLGRH, key_BJGH, preferred_element_type=jnp.float32
   )
+
+
+def _weights(scores_BGRLJ, mask_BLJ, softcap: float | None):
   if softcap is not None:
-    scores = softcap * jnp.tanh(scores / softcap)
-  weights = jax.nn.softmax(jnp.where(mask_BLJ[:, None, None], scores, UNSEEN), axis=-1)
-  mixed_BLGRH = jnp.einsum("BGRLJ,BJGH->BLGRH", weights.astype(value_BJGH.dtype), value_BJGH)
-  return mixed_BLGRH.reshape(query_BLNH.shape)
+    scores_BGRLJ = softcap * jnp.tanh(scores_BGRLJ / softcap)
+  return jax.nn.softmax(jnp.where(mask_BLJ[:, None, None], scores_BGRLJ, UNSEEN), axis=-1)
 
 
 def _shared_out(key_BJGH, query_BLNH):
@@ -55,17 +71,8 @@ def over_cache(query_BLNH, keys, values, mask_BLJ, softcap: float | None = None)
   """
   heads, groups = query_BLNH.shape[2], keys[1].shape[2]
   query_BLGRH = query_BLNH.reshape(*query_BLNH.shape[:2], groups, heads // groups, -1)
-  scores = jnp.concatenate(
-    [
-      jnp.einsum("BLGRH,BJGH->BGRLJ", query_BLGRH, key, preferred_element_type=jnp.float32)
-      for key in keys
-    ],
-    axis=-1,
-  )
-  if softcap is not None:
-    scores = softcap * jnp.tanh(scores / softcap)
-  weights = jax.nn.softmax(jnp.where(mask_BLJ[:, None, None], scores, UNSEEN), axis=-1)
-  weights = weights.astype(query_BLNH.dtype)
+  scores = jnp.concatenate([_scores(query_BLGRH, key) for key in keys], axis=-1)
+  weights = _weights(scores, mask_BLJ, softcap).astype(query_BLNH.dtype)
   cached = values[0].shape[1]
   mixed_BLGRH = jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., :cached], values[0])
   mixed_BLGRH += jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., cached:], values[1])
