@@ -72,6 +72,23 @@ def centres_hz(bins: int, low_hz: float, high_hz: float) -> np.ndarray:
   return from_mel(np.linspace(to_mel(low_hz), to_mel(high_hz), bins + 2))
 
 
+def between(known_hz: np.ndarray, wanted_hz: np.ndarray) -> np.ndarray:
+  """Returns lines_ME: values_TM at `known_hz` @ it are values at `wanted_hz`, linear in mel."""
+  known_mel, wanted_mel = to_mel(known_hz), to_mel(wanted_hz)
+  lines = [np.interp(wanted_mel, known_mel, row) for row in np.eye(len(known_hz))]
+  return np.array(lines, np.float32)
+
+
+def warped_hz(hz: np.ndarray, warp: float, high_hz: float) -> np.ndarray:
+  """Returns `warp` times each frequency up to a knee, from which a line leads to `high_hz`.
+
+  Read there with warp > 1, the speech of a shorter vocal tract looks like that of a longer one.
+  Source: Lee and Rose, "Speaker normalization using efficient frequency warping procedures", 1996.
+  """
+  knee_hz = 0.8 * high_hz / max(warp, 1.0)
+  return np.interp(hz, (0, knee_hz, high_hz), (0, warp * knee_hz, high_hz))
+
+
 @functools.lru_cache(maxsize=64)
 def mel_filters(
   bins: int,
@@ -84,13 +101,9 @@ def mel_filters(
 ) -> np.ndarray:
   """Returns filters_EM: triangles evenly spaced in mel, each with weights that sum to 1.
 
-  `warp` moves every centre to `warp` times its frequency, up to a knee from which on a straight line
-  leads to `high_hz`: with warp > 1 a shorter vocal tract looks like a longer one.
-  Source: Lee and Rose, "Speaker normalization using efficient frequency warping procedures", 1996.
+  They stand where `warped_hz` moves them.
   """
-  edges_hz = centres_hz(bins, low_hz, high_hz)
-  knee_hz = 0.8 * high_hz / max(warp, 1.0)
-  edges_hz = np.interp(edges_hz, (0, knee_hz, high_hz), (0, warp * knee_hz, high_hz))
+  edges_hz = warped_hz(centres_hz(bins, low_hz, high_hz), warp, high_hz)
   count = fft_samples(round(window_s * rate_hz)) // 2 + 1
   bins_hz = np.arange(count)[:, None] * rate_hz / 2 / (count - 1)
   left, centre, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]

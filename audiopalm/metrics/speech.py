@@ -16,7 +16,7 @@ def mel_cepstral_distance(
 
   13 mel-cepstral coefficients without c0 (25 ms windows, 10 ms hops), aligned by dynamic time
   warping; the mean over the aligned pairs of frames. 0 for equal waves, whatever their loudness.
-  Values compare only between systems measured by this function: filters and floors differ elsewhere.
+  Values compare only with others of this function: filters and floors differ elsewhere.
   Source: Kubichek, "Mel-cepstral distance measure for objective speech quality assessment", 1993.
   """
   reference_TE = mel_cepstra(reference_S, rate_hz)
@@ -49,7 +49,9 @@ def warping_path(cost_TT: np.ndarray) -> list[tuple[int, int]]:
   for diagonal in range(rows + columns - 1):
     row = np.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1))
     column = diagonal - row
-    before = np.minimum(total[row, column], np.minimum(total[row, column + 1], total[row + 1, column]))
+    before = np.minimum(
+      total[row, column], np.minimum(total[row, column + 1], total[row + 1, column])
+    )
     total[row + 1, column + 1] = cost_TT[row, column] + before
   path = [(rows - 1, columns - 1)]
   while path[-1] != (0, 0):

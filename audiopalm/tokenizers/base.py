@@ -1,7 +1,7 @@
 """The one protocol every token system keeps: settings that fit or load, and what was fitted.
 
-*Settings* are a frozen dataclass that a config names (`KMeansUnits(size=256)`); they hold no arrays and
-cost nothing. `fit` learns parameters from training utterances, `load` reads those that `save` wrote.
+*Settings* are a frozen dataclass that a config names (`KMeansUnits(size=256)`); they hold no arrays
+and cost nothing. `fit` learns parameters from training utterances, `load` reads what `save` wrote.
 *Fitted* tokenizers turn an utterance into ids that start at 0 (the space, not the tokenizer, places
 them on the grid) and ids back into text or sound.
 """
@@ -23,7 +23,7 @@ class Fitted(Protocol):
   """A tokenizer that is ready: stateless, picklable, safe to share between threads."""
 
   spec: StreamSpec
-  """Name, modality, sizes, rate and fingerprint: equal after save and load, equal wherever it was fitted
+  """Name, modality, sizes, rate and fingerprint: equal after save and load, and after another fit
   from the same settings, utterances and seed."""
 
   voices: tuple[str, ...]
@@ -38,10 +38,10 @@ class Fitted(Protocol):
     ...
 
   def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> Any:
-    """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids of the spec, also none.
+    """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, also for none.
 
-    `voice` is one of `voices`, None for the default one; another name is a ConfigError listing them.
-    Text ignores it.
+    `voice` is one of `voices`, None for the default; another is a ConfigError listing them. Text
+    ignores it. Ids that are not the spec's are a DataError.
     """
     ...
 
@@ -60,7 +60,8 @@ class Tokenizer(Protocol):
     """Returns the tokenizer fitted on training utterances; the same for the same order and seed.
 
     Reads only as many utterances as it needs: give them shuffled over languages and speakers.
-    Utterances without what is encoded (no wave, no text) are passed over; DataError if none is left.
+    Utterances without what is encoded (no wave, no text) are passed over; DataError if none is
+    left.
     """
     ...
 
@@ -96,8 +97,8 @@ def check_settings(settings: Any, folder: Path) -> None:
   path = Path(folder) / "settings.json"
   if not path.is_file():
     raise ManifestError(
-        f"Expected the fitted tokenizer {settings.stream!r} in {folder}, found none. "
-        "Run `audiopalm prepare` for this workdir first."
+      f"Expected the fitted tokenizer {settings.stream!r} in {folder}, found none. "
+      "Run `audiopalm prepare` for this workdir first."
     )
   found, expected = json.loads(path.read_text()), _described(settings)
   if found == expected:
@@ -105,9 +106,9 @@ def check_settings(settings: Any, folder: Path) -> None:
   names = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
   lines = [f"  {k}: config {expected.get(k)!r}, workdir {found.get(k)!r}" for k in names]
   raise ManifestError(
-      f"The tokenizer {settings.stream!r} in {folder} was fitted with other settings:\n"
-      + "\n".join(lines)
-      + "\nSet the config back, or prepare a new workdir."
+    f"The tokenizer {settings.stream!r} in {folder} was fitted with other settings:\n"
+    + "\n".join(lines)
+    + "\nSet the config back, or prepare a new workdir."
   )
 
 

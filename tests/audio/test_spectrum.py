@@ -62,7 +62,9 @@ def test_floor_holds_quiet_bins_up():
 def test_cosines_keep_lengths_and_invert():
   values_TM = np.random.default_rng(0).standard_normal((5, 24)).astype(np.float32)
   coefficients_TE = spectrum.cosines(values_TM, 24)
-  np.testing.assert_allclose(coefficients_TE @ spectrum.cosine_basis(24, 24).T, values_TM, atol=1e-5)
+  np.testing.assert_allclose(
+    coefficients_TE @ spectrum.cosine_basis(24, 24).T, values_TM, atol=1e-5
+  )
   np.testing.assert_allclose(spectrum.cosines(np.ones((1, 24)), 2), [[np.sqrt(24), 0]], atol=1e-5)
 
 

@@ -57,4 +57,6 @@ def test_slower_copy_is_nearer_than_another_sound():
 
 
 def test_other_rates_have_a_distance_too():
-  assert speech.mel_cepstral_distance(tone(440, rate_hz=8_000), tone(440, rate_hz=8_000), 8_000) == 0
+  assert (
+    speech.mel_cepstral_distance(tone(440, rate_hz=8_000), tone(440, rate_hz=8_000), 8_000) == 0
+  )

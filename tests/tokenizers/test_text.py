@@ -12,8 +12,11 @@ from audiopalm.types import Utterance
 TEXTS = [f"the {a} {b} at {n} o'clock" for a in ("red", "old") for b in ("train", "bus")
          for n in range(12)]  # fmt: skip
 STRANGE = (
-  "", " ", "  two  spaces ", "the red bus", " the red bus", "tab\tline\nreturn\r\n", "naïve façade",
-  "日本語 テキスト", "👩‍👩‍👧 🇫🇷", "<unk> <0x41> <s>", "\u2581", "a\u2581\u2581 b\u2581", "nul\0byte", "\U000f0000\u2581",
+  "", " ", "  two  spaces ", "the red bus", " the red bus", "tab\tline\nreturn\r\n",
+  "naïve façade",
+  "日本語 テキスト", "👩‍👩‍👧 🇫🇷", "<unk> <0x41> <s>",
+  "\u2581", "a\u2581\u2581 b\u2581",
+  "nul\0byte", "\U000f0000\u2581",
   "e\u0301 \u00e9", "\ufeffmark", "\u00a0no break\u3000wide",
 )  # fmt: skip
 
@@ -75,7 +78,10 @@ def test_tiny_corpus_gives_a_smaller_vocabulary():
 
 def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
   fitted.save(tmp_path / "text")
-  for copy in (SentencePieceText(size=320).load(tmp_path / "text"), pickle.loads(pickle.dumps(fitted))):
+  for copy in (
+    SentencePieceText(size=320).load(tmp_path / "text"),
+    pickle.loads(pickle.dumps(fitted)),
+  ):
     assert copy.spec == fitted.spec
     assert copy.encode_text("old\u2581bus") == fitted.encode_text("old\u2581bus")
 

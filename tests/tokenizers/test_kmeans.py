@@ -1,0 +1,50 @@
+"""Mini-batch k-means: finds clusters, repeats itself, leaves no cluster empty."""
+
+import numpy as np
+
+from audiopalm.tokenizers import kmeans
+
+
+def blobs(count=4_000, clusters=8, seed=0):
+  random = np.random.default_rng(seed)
+  centres_VE = random.normal(scale=10, size=(clusters, 3))
+  ids_T = random.integers(clusters, size=count)
+  return (centres_VE[ids_T] + random.normal(scale=0.1, size=(count, 3))).astype(
+    np.float32
+  ), centres_VE
+
+
+def test_well_apart_clusters_are_found():
+  features_TE, centres_VE = blobs()
+  centroids_VE = kmeans.fit(features_TE, 8, np.random.default_rng(0))
+  apart = np.sqrt(np.square(centres_VE[:, None] - centroids_VE[None]).sum(axis=2))
+  assert apart.min(axis=1).max() < 0.1
+
+
+def test_same_generator_state_gives_the_same_centroids():
+  features_TE, _ = blobs()
+  one, two = (kmeans.fit(features_TE, 16, np.random.default_rng(3)) for _ in range(2))
+  np.testing.assert_array_equal(one, two)
+
+
+def test_every_cluster_is_used():
+  features_TE = np.random.default_rng(0).standard_normal((20_000, 5)).astype(np.float32)
+  centroids_VE = kmeans.fit(features_TE, 100, np.random.default_rng(0))
+  ids_T, _ = kmeans.nearest(features_TE, centroids_VE)
+  assert np.bincount(ids_T, minlength=100).min() > 0
+
+
+def test_nearest_is_that_of_all_distances():
+  random = np.random.default_rng(0)
+  features_TE, centroids_VE = (random.normal(size=(n, 4)).astype(np.float32) for n in (50, 9))
+  ids_T, distance_T = kmeans.nearest(features_TE, centroids_VE)
+  all_TV = np.square(features_TE[:, None] - centroids_VE[None]).sum(axis=2)
+  np.testing.assert_array_equal(ids_T, all_TV.argmin(axis=1))
+  np.testing.assert_allclose(distance_T, all_TV.min(axis=1), atol=1e-4)
+
+
+def test_fewer_different_frames_than_clusters_still_fit():
+  features_TE = np.repeat(np.eye(3, dtype=np.float32), 10, axis=0)
+  centroids_VE = kmeans.fit(features_TE, 5, np.random.default_rng(0))
+  assert np.isfinite(centroids_VE).all()
+  assert kmeans.nearest(features_TE, centroids_VE)[1].max() < 1e-6
