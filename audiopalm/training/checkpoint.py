@@ -66,7 +66,8 @@ def restore_params(
   """Returns (parameters, meta) of the newest readable checkpoint, for evaluation and generation.
 
   `shapes` is `model.shapes(mesh)`, so the devices need not be those of training. ManifestError if
-  the checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not fit.
+  the checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not
+  fit.
   """
 
   def read(step):

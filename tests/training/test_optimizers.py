@@ -25,13 +25,22 @@ def gradients(number):
   return jax.tree.map(lambda x: jax.random.normal(next(keys), x.shape), PARAMS)
 
 
-def updated(settings, gradient_list, steps=10):
-  chain = optimizers.build(settings, steps)
+def stepped(chain, gradient_list):
+  """Returns the parameters after these gradients."""
+
+  @jax.jit
+  def one(params, state, gradient, step):
+    update, state = optax.with_extra_args_support(chain).update(gradient, state, params, step=step)
+    return optax.apply_updates(params, update), state
+
   params, state = PARAMS, chain.init(PARAMS)
   for step, gradient in enumerate(gradient_list):
-    update, state = chain.update(gradient, state, params, step=jnp.int32(step))
-    params = optax.apply_updates(params, update)
+    params, state = one(params, state, gradient, jnp.int32(step))
   return params
+
+
+def updated(settings, gradient_list, steps=10):
+  return stepped(optimizers.build(settings, steps), gradient_list)
 
 
 def differ(a, b):
@@ -70,13 +79,13 @@ def test_adamw_equals_optax_with_the_same_schedule_and_mask():
       b1=0.9, b2=0.98, eps=1e-8, weight_decay=0.1, mask=optimizers.decayed,
     ),
   )  # fmt: skip
-  params, state = PARAMS, reference.init(PARAMS)
-  for gradient in grads:
-    update, state = reference.update(gradient, state, params)
-    params = optax.apply_updates(params, update)
-  ours = updated(settings, grads)
-  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(params), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-5)
+  pairs = zip(
+    jax.tree.leaves(updated(settings, grads)),
+    jax.tree.leaves(stepped(reference, grads)),
+    strict=True,
+  )
+  for ours, theirs in pairs:
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def test_norms_do_not_decay_in_a_stack_or_outside():
