@@ -3,6 +3,8 @@
 import contextlib
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -34,7 +36,7 @@ class Local:
       self._environment.enter_context(_environment(SINGLE_THREAD))
       # spawn: a forked worker would inherit the locks of jax's and this process's threads.
       context = multiprocessing.get_context("spawn")
-      self._pool = futures.ProcessPoolExecutor(self.workers, mp_context=context)
+      self._pool = futures.ProcessPoolExecutor(self.workers, context, initializer=_begin)
     return self
 
   def __exit__(self, *exception) -> None:
@@ -59,6 +61,18 @@ class Local:
     finally:
       for future in waiting:
         future.cancel()
+
+
+def _begin() -> None:
+  """Leaves stopping to the parent: a signal to the group would cut a shard in the middle."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()  # returns only when the parent is gone, however it went
+  os._exit(1)
 
 
 @contextlib.contextmanager

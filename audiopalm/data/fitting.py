@@ -12,7 +12,7 @@ import numpy as np
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
-from audiopalm.errors import AudiopalmError, DataError, ManifestError
+from audiopalm.errors import DataError, ManifestError
 from audiopalm.types import Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
@@ -88,7 +88,8 @@ def key_of(tokenizers: Sequence[Any], corpora: Sequence[Any]) -> str:
 def sample(sources: Mapping[Any, Source], executor: Local) -> list[Utterance]:
   """Returns training utterances of all corpora, shuffled.
 
-  Corpora share AUDIO_S of speech evenly; text alone is taken up to RECORDS of each.
+  Corpora share AUDIO_S of speech evenly; text alone is taken up to RECORDS of each. DataError for a
+  corpus of which no record can be used.
   """
   random = np.random.default_rng(SEED)
   utterances: list[Utterance] = []
@@ -98,14 +99,21 @@ def sample(sources: Mapping[Any, Source], executor: Local) -> list[Utterance]:
       Job(corpus, source, tuple(numbers[start : start + JOB_RECORDS]))
       for start in range(0, len(numbers), JOB_RECORDS)
     ]
-    heard_s = 0.0
+    before, heard_s, faults = len(utterances), 0.0, []
     found = executor.map(read, jobs)
-    for some in found:
+    for some, reasons in found:
       utterances += some
+      faults += reasons
       heard_s += sum(len(u.wave_S) / u.rate_hz for u in some if u.wave_S is not None)
       if heard_s >= AUDIO_S / len(sources):
         found.close()
         break
+    if len(utterances) == before:
+      first = faults[0] if faults else "It holds none."
+      raise DataError(
+        f"Corpus {corpus.name!r} has no training record that can be used; {len(faults)} were "
+        f"tried. The first: {first}"
+      )
   return [utterances[number] for number in random.permutation(len(utterances))]
 
 
@@ -114,14 +122,14 @@ def _fit_one(job: tuple[Any, list[Utterance]]) -> Any:
   return tokenizer.fit(utterances, SEED)
 
 
-def read(job: Job) -> list[Utterance]:
-  """Returns the utterances of the sound records among a job's; the others are passed over."""
-  utterances = []
+def read(job: Job) -> tuple[list[Utterance], list[str]]:
+  """Returns the utterances of sound records among a job's, and what is wrong with the others."""
+  utterances, faults = [], []
   for number in job.numbers:
     try:
       for record in job.source.records(job.corpus, "train", number, number + 1):
         streams.check(record, job.corpus)
         utterances += streams.at_working_rate(record).utterances.values()
-    except AudiopalmError:
-      continue  # tokenizing the record names its fault
-  return utterances
+    except DataError as error:
+      faults.append(str(error))
+  return utterances, faults

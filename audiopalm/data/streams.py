@@ -14,7 +14,7 @@ from array_record.python import array_record_module
 from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files
 from audiopalm.data.records import Source
-from audiopalm.errors import AudiopalmError, DataError
+from audiopalm.errors import DataError
 from audiopalm.types import LANGUAGES, Record, StreamSpec, Utterance
 
 
@@ -71,7 +71,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
       for record in _records(shard, quarantined, clock):
         try:
           entry = _encoded(record, shard, tokenizers, clock)
-        except AudiopalmError as error:
+        except DataError as error:
           quarantined.append({"id": record.id, "reason": str(error)})
           continue
         writer.write(cache.pack(entry))
@@ -141,7 +141,7 @@ def _records(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]
   for record in _served(shard, quarantined, clock):
     try:
       check(record, shard.corpus)
-    except AudiopalmError as error:
+    except DataError as error:
       quarantined.append({"id": record.id, "reason": str(error)})
       continue
     record = at_working_rate(record)

@@ -1,5 +1,6 @@
 import os
 import pickle
+import signal
 
 import pytest
 
@@ -29,3 +30,9 @@ def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(monkeypatch):
   with executors.Local(2) as executor:
     assert list(executor.map(os.getenv, ["OMP_NUM_THREADS"] * 2)) == ["1", "1"]
   assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_stopping_is_left_to_the_parent():
+  stops = [signal.SIGTERM, signal.SIGINT]
+  with executors.Local(1) as executor:
+    assert list(executor.map(signal.raise_signal, stops)) == [None, None]

@@ -3,6 +3,7 @@ import pytest
 
 from audiopalm.data import executors, fitting
 from audiopalm.data.records import Source
+from audiopalm.errors import DataError
 
 
 @pytest.fixture
@@ -45,6 +46,16 @@ def test_only_sound_training_records_are_read(small, source, monkeypatch):
   corpus = small.SmallCorpus(6, ((1, "silent"), (2, "unreadable"), (4, "unknown language")))
   assert len(sampled([corpus], source)) == 2 * 3
   assert splits == {"train"}
+
+
+def test_a_corpus_of_which_nothing_can_be_used_says_why(small, source):
+  corpus = small.SmallCorpus(3, tuple((number, "silent") for number in range(3)))
+  with pytest.raises(
+    DataError,
+    match=r"Corpus 'small' has no training record that can be used; 3 were tried. The first: "
+    r"small/train/00000\d \(source\): silent",
+  ):
+    sampled([corpus], source)
 
 
 def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(

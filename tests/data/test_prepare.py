@@ -5,9 +5,10 @@ import os
 import pytest
 
 from audiopalm import layouts
-from audiopalm.data import cache, prepare, streams
+from audiopalm.data import cache, corpora, examples, fitting, prepare, streams
+from audiopalm.data.records import Source
 from audiopalm.errors import DataError, ManifestError
-from audiopalm.parts import mixtures
+from audiopalm.parts import mixtures, tokenizers
 
 
 def files_of(folder):
@@ -84,7 +85,10 @@ def test_a_faulty_record_is_counted_by_reason_and_the_run_goes_on(
   assert "2 x silent" in capsys.readouterr().out
 
 
-def test_a_task_that_ends_with_no_records_says_why(experiment_of, small, sources, tmp_path):
+def test_a_task_that_ends_with_no_records_says_why(
+  experiment_of, small, sources, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(fitting, "sample", lambda sources, executor: [])
   corpus = small.SmallCorpus(3, tuple((number, "silent") for number in range(3)))
   with pytest.raises(
     DataError,
@@ -259,3 +263,31 @@ def test_tasks_of_two_corpora_have_their_own_streams(experiment_of, small, sourc
   assert isinstance(prepared.entries(written, "test"), cache.Entries)
   found = json.loads((tmp_path / "prepare.json").read_text())["tasks"]["read"]
   assert found["real_time_factor"] is None and found["splits"]["train"]["hours"] == 0
+
+
+def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
+  pytest.importorskip("espeakng_loader", reason="the synthesizer comes with audiopalm[data]")
+  corpus = corpora.Synthetic(
+    languages=("en", "fr"), topics=("times",), voices=2, train_records=16, validation_records=2,
+    test_records=2, held_out_voices=1,
+  )  # fmt: skip
+  experiment = experiment_of(
+    tasks=(mixtures.asr(corpus), mixtures.s2st(corpus)),
+    tokenizers=(tokenizers.text(size=300), tokenizers.units(size=16, warps=1)),
+    row_length=512,
+  )
+  sources = {corpora.Synthetic: Source("data_pipelines.synthetic")}
+  prepared = prepare.prepare(experiment, tmp_path, sources, workers=0)
+  entry = prepared.entries(corpus, "train")[3]
+  for task in experiment.tasks:
+    layout = prepared.layouts[task.name]
+    grid = examples.example(task, layout, prepared.space, entry, seed=0)
+    found = layouts.recover(layout, grid.tokens_LK, prepared.space)
+    assert found.complete
+    for name, ids in found.streams.items():
+      assert ids.tolist() == entry.streams[name].tolist()
+  text = prepared.tokenizers["text"]
+  assert text.decode(entry.streams["source.text"]) == entry.utterances["source"].text
+  unheard = prepared.entries(corpus, "held_out_voices")[0].utterances["source"]
+  assert unheard.speaker in corpora.HELD_OUT_VOICES[unheard.language]
+  assert [word.text for word in unheard.words] == unheard.text.split()

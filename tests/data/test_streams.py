@@ -8,7 +8,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.data import cache, streams
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError
+from audiopalm.errors import DataError, Requeue
 
 
 @pytest.fixture
@@ -125,13 +125,14 @@ def test_a_full_device_is_one_clear_error_and_leaves_nothing_half(shard_of):
   assert list(shard.folder.iterdir()) == []
 
 
-def test_an_interrupted_shard_never_has_its_final_name(shard_of, small, monkeypatch):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Requeue("stop")])
+def test_an_interrupted_shard_never_has_its_final_name(shard_of, small, monkeypatch, error):
   def stop(self, said):
-    raise KeyboardInterrupt
+    raise error
 
   monkeypatch.setattr(small.FittedCrossings, "encode", stop)
   shard = shard_of()
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises((KeyboardInterrupt, Requeue)):
     streams.tokenize_shard(shard)
   assert list(Path(shard.folder).iterdir()) == []
 
