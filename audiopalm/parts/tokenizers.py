@@ -2,11 +2,28 @@
 
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
+from audiopalm.types import LANGUAGES
+
+# What the tags of parts/mixtures are spelled with: [S2ST English French] in 7 ids, not in 22.
+TAG_WORDS = (
+  "[ASR",
+  "[AST",
+  "[S2ST",
+  "[TTS",
+  "[MT",
+  "AST",
+  "S2ST",
+  "[CONTINUE",
+  "[DIALOGUE",
+  "[TEXT",
+  "]",
+)
 
 
 def text(size: int = 512, stream: str = "text") -> SentencePieceText:
-  """Returns SentencePiece text with byte fallback, `size` ids at most."""
-  return SentencePieceText(stream=stream, size=size)
+  """Returns SentencePiece text with byte fallback, `size` ids at most; tags take few of them."""
+  words = TAG_WORDS + tuple(LANGUAGES.values())
+  return SentencePieceText(stream=stream, size=size, words=words)
 
 
 def units(

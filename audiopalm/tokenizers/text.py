@@ -24,14 +24,22 @@ class SentencePieceText:
   """A unigram SentencePiece model with byte fallback, fitted on the `text` of utterances.
 
   `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
-  small corpus has fewer pieces to offer. Exported, `text.model` is an ordinary SentencePiece file.
+  small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if no
+  text has it: what tags are made of. Exported, `text.model` is an ordinary SentencePiece file.
   Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
   stream: str = "text"
   size: int = 512
+  words: tuple[str, ...] = ()
 
   def __post_init__(self):
+    for word in self.words:
+      if not word or any(map(str.isspace, word)) or SPACE in word:
+        raise ConfigError(
+          f"Text stream {self.stream!r} has {word!r} among its words, expected text without spaces: "
+          "a piece spells one word. Write each word on its own."
+        )
     if self.size <= BYTES + 1:
       raise ConfigError(
         f"Text stream {self.stream!r} has size={self.size}, expected more than {BYTES + 1}: "
@@ -47,11 +55,11 @@ class SentencePieceText:
         "has a text. Use a corpus with transcripts."
       )
     letters = len(set("".join(texts).replace(" ", SPACE)) | {SPACE})
-    if self.size < BYTES + 1 + letters:
+    if self.size < BYTES + 1 + letters + len(self.words):
       raise ConfigError(
         f"Text stream {self.stream!r} has size={self.size}, but its training texts hold {letters} "
-        f"different characters beside {BYTES} bytes and 1 unknown. "
-        f"Set size={2 ** (BYTES + letters).bit_length()} or more."
+        f"different characters beside {BYTES} bytes, {len(self.words)} words and 1 unknown. "
+        f"Set size={2 ** (BYTES + letters + len(self.words)).bit_length()} or more."
       )
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -61,6 +69,7 @@ class SentencePieceText:
       vocab_size=self.size,
       hard_vocab_limit=False,
       byte_fallback=True,
+      user_defined_symbols=list(self.words),
       character_coverage=1.0,
       split_digits=True,
       # Identity both ways: no Unicode folding, and no space is merged or dropped.

@@ -115,3 +115,17 @@ def test_no_text_at_all_is_an_error():
 def test_half_a_surrogate_pair_is_an_error(fitted):
   with pytest.raises(DataError, match="Expected Unicode text"):
     fitted.encode_text("caf\udce9")
+
+
+def test_words_are_single_pieces_and_come_back_exactly():
+  fitted = SentencePieceText(size=340, words=("[ASR", "French", "]")).fit(map(said, TEXTS), seed=0)
+  assert len(fitted.encode_text("[ASR French]")) == 5  # with the space before each word
+  for text in (*STRANGE, "[ASR French]", "x[ASR]French French"):
+    assert fitted.decode(fitted.encode_text(text)) == text
+
+
+def test_a_word_with_a_space_is_refused():
+  with pytest.raises(
+    ConfigError, match="'two words' among its words, expected text without spaces"
+  ):
+    SentencePieceText(words=("two words",))
