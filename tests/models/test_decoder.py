@@ -202,9 +202,7 @@ def test_blocks_of_queries_equal_one_pass():
   whole, blocks = (decoder.model(TINY, space(both_ways=b)) for b in (True, False))
   params = params_of(whole)
   batch = batch_of(tokens, segments)
-  np.testing.assert_allclose(
-    hidden(whole, params, batch), hidden(blocks, params, batch), atol=1e-5
-  )
+  np.testing.assert_allclose(hidden(whole, params, batch), hidden(blocks, params, batch), atol=1e-5)
 
 
 def test_rows_of_a_both_ways_block_see_each_other_and_no_more():
