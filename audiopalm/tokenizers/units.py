@@ -15,7 +15,7 @@ from audiopalm.types import StreamSpec, Utterance
 FRAMES_HZ = round(1 / spectrum.HOP_S)
 ROUNDS = 3  # of warping each training utterance to the centroids, then centroids to the utterances
 PARAMETERS = "units.npz"
-CORRECTIONS, CORRECTION = 3, 0.7  # times decoded sound is corrected, and how much of it at a time
+CORRECTIONS, CORRECTION = 4, 1.2  # times decoded sound is corrected; above 1 gets there sooner
 PEAK = 0.7  # of decoded sound
 
 
@@ -40,7 +40,7 @@ class KMeansUnits:
   coefficients: int = 10
   low_hz: float = 60.0
   high_hz: float = 7_600.0
-  floor_db: float = 50.0
+  floor_db: float = 60.0
   slope_weight: float = 2.5
   context_weight: float = 0.5
   warps: int = 11
@@ -209,19 +209,27 @@ class FittedUnits:
     and the neighbours of the moment count too. So the tokenizer listens to itself, and moves the
     spectrum at each unit it mishears (and beside it, for slopes) towards the centroid.
     """
-    plan = self.sounds.plan(ids_T, voice)
     analysis = self.settings.analysis
-    for _ in range(CORRECTIONS):
-      power_TE = spectrum.power(plan.sound())
+    plan = self.sounds.plan(ids_T, voice)
+    best_S, fewest = np.zeros(0, np.float32), len(ids_T) + 1
+    for turn in range(CORRECTIONS + 1):
+      wave_S = plan.sound()
+      power_TE = spectrum.power(wave_S)
       cepstra_WTE = analysis.cepstra(power_TE)
       features_WTE = analysis.features(cepstra_WTE, self.spread_E)
       warp = analysis.choose(features_WTE, self.centroids_VE, self.variance)
       missed_T = kmeans.nearest(features_WTE[warp], self.centroids_VE)[0] != ids_T
+      if missed_T.sum() < fewest:
+        best_S, fewest = wave_S, missed_T.sum()
+      if not fewest:
+        break
+      if not turn:
+        plan = plan.heard(power_TE)
       near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
       lacking_TE = near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
       change_TE = analysis.change(CORRECTION * lacking_TE, cepstra_WTE[warp], self.spread_E)
-      plan = plan.heard(power_TE).changed(change_TE, analysis.centres_hz(warp))
-    return plan.sound()
+      plan = plan.changed(change_TE, analysis.centres_hz(warp))
+    return best_S
 
   def _ids(self, features_WTE: np.ndarray) -> np.ndarray:
     warp = self.settings.analysis.choose(features_WTE, self.centroids_VE, self.variance)

@@ -8,6 +8,7 @@ import numpy as np
 from audiopalm.audio import spectrum, vocoder, waveform
 
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0
+LARGEST_CHANGE = 1.0  # nepers of power at a time: a correction is not to be heard as a click
 PRIOR_FRAMES = 4.0  # a unit heard that often in a voice is trusted as much as the other voices
 OCTAVE = np.log(2)
 PITCH_S = 40.0  # speech of a voice whose pitch is measured: the slow part
@@ -64,7 +65,7 @@ class Plan:
   def changed(self, change_TE: np.ndarray, at_hz: np.ndarray) -> "Plan":
     """Returns the plan with its spectrum changed by `change_TE`, given at frequencies `at_hz`."""
     lines_EM = spectrum.between(at_hz, spectrum.centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
-    change_TM = smooth(change_TE @ lines_EM, 3)
+    change_TM = np.clip(smooth(change_TE @ lines_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
     return Plan(self.wanted_TM + change_TM, self.filter_TM + change_TM, self.excitation_TE)
 
 
