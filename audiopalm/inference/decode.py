@@ -69,6 +69,8 @@ def decode(
     )
   if any(not len(prompt) for prompt in prompts):
     raise LayoutError("A prompt has no rows, so nothing can be predicted from it. Give it a Tag.")
+  if not prompts:
+    return []
   ways = sharding.mesh(machine).shape
   ways = ways["data"] * ways["fsdp"]
   order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
@@ -145,7 +147,7 @@ def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str
 
 
 def _tables(plan: Plan) -> dict[str, Any]:
-  """Returns the plan's tables, states and classes padded so that plans of like size share a program."""
+  """Returns the plan's tables, padded so that plans of like size share a program."""
   states, _, classes = plan.allowed_SKC.shape
   more_states, more_classes = -states % 16, -classes % 8
   two, three = ((0, more_states), (0, more_classes)), ((0, more_states), (0, 0), (0, more_classes))
@@ -194,7 +196,9 @@ def _loop(
     "state_B": arrays["state_B"],
     "frames_B": arrays["frames_B"],
     "left_B": arrays["frames_B"],
-    "tokens_BRK": jnp.full_like(arrays["tokens_BPK"], HOLE, shape=(rows, room, columns)),
+    "tokens_BRK": sharding.constrain(
+      jnp.full((rows, room, columns), HOLE, jnp.int32), ("batch", None, None)
+    ),
     "rows_B": jnp.zeros_like(arrays["state_B"]),
     "log_likelihood_B": jnp.zeros_like(arrays["state_B"], jnp.float32),
     "cells_B": jnp.zeros_like(arrays["state_B"]),
@@ -242,10 +246,13 @@ def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
   given_BK = jnp.where(row < given_BRK.shape[1], given_BK, HOLE)
   cells_BK = jnp.where(mode_BK == Mode.COPY, now["above_BK"], HOLE)
   cells_BK = jnp.where(mode_BK == Mode.GIVEN, given_BK, cells_BK)
-  log_prob_B, count_B = jnp.zeros(len(state_B)), jnp.zeros_like(state_B)
+  log_prob_B, count_B = jnp.zeros_like(state_B, jnp.float32), jnp.zeros_like(state_B)
   kinds = (Mode.PREDICT, Mode.TIED) if ties else (Mode.PREDICT,)
   columns = range(cells_BK.shape[1])
-  logits = [model.logits(params, now["hidden_BD"], k) for k in columns]
+  # Whole on every device: choosing an id looks at all of them.
+  logits = [
+    sharding.constrain(model.logits(params, now["hidden_BD"], k), ("batch", None)) for k in columns
+  ]
   for mode in kinds:  # what is tied waits for the lead
     ends_B = _at(tables["ends_KC"].reshape(-1), _lead_class(tables, state_B, cells_BK)[1])
     for k in columns:

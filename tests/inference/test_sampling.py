@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiopalm.errors import ConfigError
+from audiopalm.inference import sampling
+from audiopalm.inference.sampling import Sampling
+
+LOGITS = np.log([[0.5, 0.3, 0.15, 0.05]])
+ALL = np.ones((1, 4), bool)
+
+
+def drawn(settings, allowed=ALL, draws=400):
+  logits_BV, allowed_BV = (np.repeat(array, draws, axis=0) for array in (LOGITS, allowed))
+  keys_B = jax.random.split(jax.random.key(0), draws)
+  ids_B, log_probs_B = sampling.sample(jnp.asarray(logits_BV), allowed_BV, settings, keys_B)
+  return np.asarray(ids_B), np.asarray(log_probs_B)
+
+
+def test_temperature_zero_takes_the_best_allowed_id():
+  ids_B, log_probs_B = drawn(Sampling(), np.array([[False, True, True, False]]), draws=1)
+  assert ids_B.tolist() == [1]
+  np.testing.assert_allclose(log_probs_B, np.log([0.3 / 0.45]), rtol=1e-5)
+
+
+def test_draws_follow_the_probabilities_and_log_probs_are_those_at_temperature_one():
+  ids_B, log_probs_B = drawn(Sampling(temperature=1.0), draws=4000)
+  np.testing.assert_allclose(np.bincount(ids_B) / 4000, [0.5, 0.3, 0.15, 0.05], atol=0.03)
+  _, warmer = drawn(Sampling(temperature=2.0))
+  assert set(np.exp(warmer).round(2).tolist()) == {0.5, 0.3, 0.15, 0.05}
+  np.testing.assert_allclose(log_probs_B, LOGITS[0][ids_B], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "settings, kept",
+  [
+    (Sampling(3.0, top_k=2), {0, 1}),
+    (Sampling(3.0, top_k=99), {0, 1, 2, 3}),
+    (Sampling(1.0, top_p=0.6), {0, 1}),  # 0.5 alone does not hold 0.6
+    (Sampling(1.0, top_p=0.01), {0}),
+    (Sampling(1.0, top_k=3, top_p=0.9), {0, 1, 2}),
+  ],
+)
+def test_top_k_and_top_p_leave_the_tail_out(settings, kept):
+  assert set(drawn(settings)[0].tolist()) == kept
+
+
+def test_an_id_that_is_not_allowed_is_never_drawn():
+  ids_B, _ = drawn(Sampling(5.0), np.array([[True, False, True, False]]))
+  assert set(ids_B.tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize(
+  "settings, text",
+  [
+    ({"temperature": -1.0}, "temperature must be 0 .the best id. or more, got -1.0"),
+    ({"top_k": 0}, "top_k must be at least 1, or None for all ids, got 0"),
+    ({"top_p": 1.5}, "top_p must be above 0 and at most 1, or None for 1, got 1.5"),
+  ],
+)
+def test_settings_out_of_range_say_so(settings, text):
+  with pytest.raises(ConfigError, match=text):
+    Sampling(**settings)
