@@ -32,7 +32,7 @@ def experiment():
   tasks = (mixtures.asr, mixtures.tts, mixtures.mt, mixtures.s2st, mixtures.continuation)
   return Experiment(
     name="tiny",
-    tokenizers=(tokenizers.text(size=300), tokenizers.units(size=32, rate_hz=25)),
+    tokenizers=(tokenizers.text(size=400), tokenizers.units(size=32, rate_hz=25)),
     mixture=mixtures.blend(*((task(corpus), 0.2) for task in tasks)),
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
