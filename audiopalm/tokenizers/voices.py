@@ -8,7 +8,7 @@ import numpy as np
 from audiopalm.audio import spectrum, vocoder, waveform
 
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0
-LARGEST_CHANGE = 1.0  # nepers of power at a time: a correction is not to be heard as a click
+LARGEST_CHANGE = 2.0  # nepers of power at a time: a correction is not to be heard as a click
 PRIOR_FRAMES = 4.0  # a unit heard that often in a voice is trusted as much as the other voices
 OCTAVE = np.log(2)
 PITCH_S = 40.0  # speech of a voice whose pitch is measured: the slow part
