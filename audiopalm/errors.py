@@ -1,7 +1,7 @@
 """Every error a user can meet, and the exit code each ends a command with.
 
-A message says what was expected, what came, and what to do. Raised at borders only (config, file, layout, shapes at
-trace time); a bug of ours is an `assert`.
+A message says what was expected, what came, and what to do. Raised at borders only (config, file,
+layout, shapes at trace time); a bug of ours is an `assert`.
 """
 
 EXIT_DONE = 0
@@ -12,7 +12,7 @@ EXIT_REQUEUE = 75  # saved, please requeue
 
 
 class AudiopalmError(Exception):
-  """Base of all errors meant for the user: the command line prints the text alone and exits with `exit_code`."""
+  """Base of errors for the user: the command line prints the text and exits with `exit_code`."""
 
   exit_code = EXIT_USER
 

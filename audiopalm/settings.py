@@ -1,4 +1,4 @@
-"""Frozen settings of training, evaluation and hardware. No optax, no jax: `training` and `sharding` read these."""
+"""Frozen settings of training, evaluation and hardware; `training` and `sharding` read these."""
 
 import dataclasses
 from typing import Literal
@@ -8,10 +8,10 @@ from audiopalm.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """An optimizer and its learning-rate schedule: linear warm-up to `peak_lr`, then `decay` to `end_lr` at the last step.
+  """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`.
 
-  AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2); arXiv:2306.12925,
-  section 3.6.
+  The decay ends at the last step. AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then
+  exponential to 1e-5 (PaLM-2); arXiv:2306.12925, section 3.6.
   """
 
   name: Literal["adamw", "adafactor"] = "adamw"
@@ -41,8 +41,9 @@ class Evaluation:
 class Machine:
   """The hardware side of a run: outside the manifest, may change at resume.
 
-  `data`, `fsdp` and `tensor` are mesh axis sizes; one of them may be -1 (all devices that are left). `attention` is a
-  backend by name; one that is unavailable is an error, never a silent fallback.
+  `data`, `fsdp` and `tensor` are mesh axis sizes; one of them may be -1 (all devices that are
+  left). `attention` is a backend by name; one that is unavailable is an error, never a silent
+  fallback.
   """
 
   name: str = "cpu"
@@ -59,6 +60,6 @@ class Machine:
   def __post_init__(self):
     if [self.data, self.fsdp, self.tensor].count(-1) > 1:
       raise ConfigError(
-          f"Machine {self.name!r} leaves more than one mesh axis open (data={self.data}, fsdp={self.fsdp}, "
-          f"tensor={self.tensor}). Give at most one of them as -1."
+        f"Machine {self.name!r} leaves more than one mesh axis open (data={self.data}, "
+        f"fsdp={self.fsdp}, tensor={self.tensor}). Give at most one of them as -1."
       )

@@ -1,10 +1,10 @@
 """Words every other file uses: axis letters, languages, recordings, streams, grids and tasks.
 
-Axis letters (the only table). Arrays of rank >= 2 wear them: `tokens_BLK`, `codes_TQ`, `kernel_DNH`.
+Axis letters (the only table); arrays of rank >= 2 wear them: `tokens_BLK`, `kernel_DNH`.
 
-    B batch        L row          J key row      K column       T frame        Q codebook     S sample
-    M mel bin      E feature      D model        N query head   G key/value head              H head width
-    F hidden       V vocabulary   C channel, or class of ids    W window
+    B batch       L row         J key row     K column      T frame           Q codebook
+    S sample      M mel bin     E feature     D model       N query head      G key/value head
+    H head width  F hidden      V vocabulary  W window      C channel, or class of ids
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def language_name(code: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-  """One spoken word: where it lies in its recording, and how it sounds ('' where the corpus does not say)."""
+  """One spoken word: where it lies in its recording, and its phonemes ('' where not known)."""
 
   text: str
   start_s: float
@@ -42,7 +42,7 @@ class Word:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Utterance:
-  """What one speaker says once. `wave_S` is mono float32 in [-1, 1], None where there is text only."""
+  """What one speaker says once. `wave_S` is mono float32 in [-1, 1], None where there is text."""
 
   wave_S: np.ndarray | None
   rate_hz: int
@@ -67,8 +67,8 @@ Modality = Literal["text", "speech"]
 class StreamSpec:
   """What a fitted tokenizer gives: a stream of ids, one range of ids per codebook.
 
-  A stream with one codebook is an int32 array [T]; with more, [T, Q]. `rate_hz` is frames per second, None where
-  frames have no fixed length (text, collapsed units).
+  A stream with one codebook is an int32 array [T]; with more, [T, Q]. `rate_hz` is frames per
+  second, None where frames have no fixed length (text, collapsed units).
   """
 
   name: str
@@ -86,9 +86,10 @@ class StreamSpec:
 class Grid:
   """L rows in time order, K columns: the one unit that carries every token system.
 
-  `tokens_LK` int32, ids local to their column, HOLE where there is none. `weights_LK` float32: the weight of predicting
-  the cell from all rows before it, 0 where it is given or a hole. `visible_L` int32: 0 for a row that sees its past
-  only, n > 0 for the rows of the n-th both-ways block, which also see each other.
+  `tokens_LK` int32, ids local to their column, HOLE where there is none. `weights_LK` float32: the
+  weight of predicting the cell from all rows before it, 0 where it is given or a hole. `visible_L`
+  int32: 0 for a row that sees its past only, n > 0 for the rows of the n-th both-ways block, which
+  also see each other.
   """
 
   tokens_LK: np.ndarray
@@ -106,8 +107,9 @@ Side = tuple[str, str]  # (role, stream), as in ("source", "units")
 class Task:
   """One thing to learn: from these streams of a record, those.
 
-  `tag` is a template over roles, filled with the language names of their utterances: "[AST {source} {target}]" becomes
-  "[AST English French]". `corpus` is one of the settings in `audiopalm.data.corpora`.
+  `tag` is a template over roles, filled with the language names of their utterances:
+  "[AST {source} {target}]" becomes "[AST English French]". `corpus` is one of the settings in
+  `audiopalm.data.corpora`.
   """
 
   name: str
