@@ -37,7 +37,7 @@ def test_the_shipped_names_are_those_of_the_folder():
 
 
 def test_the_digit_config_takes_its_speaker_and_folder():
-  settings = ["held_out_speaker=lucas", "data_dir=/data/tfds"]
+  settings = ["held_out_speaker=nicolas", "data_dir=/data/tfds"]
   corpus = config.load("spoken_digit", settings).corpora[0]
-  assert (corpus.held_out_speaker, corpus.data_dir) == ("lucas", "/data/tfds")
-  assert "lucas" not in corpus.train_voices("en")
+  assert (corpus.held_out_speaker, corpus.data_dir) == ("nicolas", "/data/tfds")
+  assert "nicolas" not in corpus.train_voices("en")
