@@ -87,9 +87,16 @@ class Session:
     return prompting.output_modalities(self._generator(), found)
 
   def evaluate(
-    self, tasks: Sequence[str] | None = None, say: Callable[[str], None] = lambda text: None
+    self,
+    tasks: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    workers: int | None = None,
   ) -> dict:
-    """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too."""
+    """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
+
+    It starts `workers` processes that make sound (None: one per core, 0: none), so in a script call
+    it under `if __name__ == "__main__":`.
+    """
     return runner.evaluate(
       self.experiment,
       self.prepared,
@@ -99,6 +106,7 @@ class Session:
       workdir=self.workdir,
       tasks=tasks,
       say=say,
+      workers=workers,
     )
 
   def _generator(self) -> prompting.Generator:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from audiopalm import layouts
-from audiopalm.evaluation import likelihoods, lines, speech, suites
+from audiopalm.evaluation import likelihoods, lines, sound, speech, suites
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
 
@@ -16,13 +16,10 @@ def answer(
   generator: prompting.Generator,
   suite: suites.Suite,
   folder: Path,
+  listener: speech.Listener,
   system: str = lines.MODEL,
-  listener: prompting.Generator | None = None,
 ) -> list[lines.Line]:
-  """Returns one line per example of the suite, in its order, and one per example left out.
-
-  Speech is transcribed by `listener`, None for the generator itself.
-  """
+  """Returns one line per example of the suite, in its order, and one per example left out."""
   sums = likelihoods.of_examples(generator, [one.grid for one in suite.examples])
   said, complete = [()] * len(suite.examples), [True] * len(suite.examples)
   if suite.decoded:
@@ -35,7 +32,7 @@ def answer(
       key=jax.random.key(0),
     )
     complete = [one.complete for one in found]
-    said = outputs(listener or generator, suite, [one.streams for one in found], folder, system)
+    said = outputs(listener, suite, [one.streams for one in found], folder, system)
   answered = [
     lines.Line(
       system, suite.task.name, suite.split, one.entry.id, one.language, one.voice,
@@ -50,7 +47,7 @@ def answer(
 
 
 def outputs(
-  generator: prompting.Generator,
+  listener: speech.Listener,
   suite: suites.Suite,
   streams: Sequence[Any],
   folder: Path,
@@ -58,12 +55,12 @@ def outputs(
 ) -> list[tuple[lines.Said, ...]]:
   """Returns what was said of every output of the task, by example, from the predicted ids.
 
-  Outputs that `streams` does not name are left out; `listened` says how speech is heard.
+  Outputs that `streams` does not name are left out.
   """
   columns = []
   for role, stream in suite.task.outputs:
     address = f"{role}.{stream}"
-    tokenizer = generator.prepared.tokenizers[stream]
+    tokenizer = listener.generator.prepared.tokenizers[stream]
     measure = suites.measure(suite.task, role)
     if not all(address in one for one in streams):
       continue
@@ -82,7 +79,7 @@ def outputs(
       )
     else:
       ids = [one[address] for one in streams]
-      columns.append(_heard(generator, suite, role, stream, ids, measure, folder, system))
+      columns.append(_heard(listener, suite, role, stream, ids, measure, folder, system))
   return list(zip(*columns, strict=True)) or [()] * len(suite.examples)
 
 
@@ -100,8 +97,8 @@ def most_rows(generator: prompting.Generator, suite: suites.Suite) -> int:
   return prompting.room(generator, longest)
 
 
-def _heard(generator, suite, role, stream, ids, measure, folder, system) -> list[lines.Said]:
-  tokenizer = generator.prepared.tokenizers[stream]
+def _heard(listener, suite, role, stream, ids, measure, folder, system) -> list[lines.Said]:
+  tokenizer = listener.generator.prepared.tokenizers[stream]
   address = f"{role}.{stream}"
   place = folder / "waves" / system / suite.split / suite.task.name
   spoken = []
@@ -111,11 +108,11 @@ def _heard(generator, suite, role, stream, ids, measure, folder, system) -> list
     voice = reference.speaker if known else suite.task.corpus.train_voices(reference.language)[0]
     path = place / f"{one.entry.id.replace('/', '-')}-{role}.wav"
     spoken.append(
-      speech.Spoken(
-        said, stream, voice, path, reference.language, reference.text, reference.wave_flac
+      sound.Spoken(
+        said, stream, voice, path, reference.language, reference.text, reference.wave_flac, None
       )
     )
-  heard = speech.listen(generator, spoken)
+  heard = speech.listen(listener, spoken)
   return [
     lines.Said(
       address, "speech", measure, one.entry.utterances[role].text, listened.transcript,

@@ -20,14 +20,13 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
-from audiopalm.evaluation import answers, lines, suites
+from audiopalm.evaluation import answers, lines, speech, suites
 from audiopalm.inference import prompting
 from audiopalm.metrics import text
 
 UNTRAINED, NEAREST_COPY, UNITS_CEILING = "untrained", "nearest_copy", "units_ceiling"
-UNTRAINED_EXAMPLES = (
-  16  # per language: a model that knows nothing never stops, which costs the most
-)
+CEILING_EXAMPLES = 100  # per language: sound is slow to make, and the mean hardly moves
+UNTRAINED_EXAMPLES = 16  # per language: a model that knows nothing never stops
 SEARCHED = 20_000  # training examples a copy is looked for in, evenly spread over the split
 _SURROGATES = 0xD800, 0x800  # code points that are no characters
 
@@ -36,6 +35,7 @@ def answer(
   generator: prompting.Generator,
   seen: Sequence[suites.Suite],
   folder: Path,
+  listener: speech.Listener,
   say: Callable[[str], None],
 ) -> Iterator[list[lines.Line]]:
   """Yields the lines of every baseline for every suite it answers."""
@@ -46,9 +46,9 @@ def answer(
     ),
   )
   for suite in seen:
-    few = _few(suite)
+    few = _few(suite, UNTRAINED_EXAMPLES)
     say(f"{suite.task.name}, {UNTRAINED}: {len(few.examples)} examples")
-    yield answers.answer(fresh, few, folder, UNTRAINED, listener=generator)
+    yield answers.answer(fresh, few, folder, listener, UNTRAINED)
   nearest: dict[Any, np.ndarray] = {}
   for suite in seen:
     say(f"{suite.task.name}, {NEAREST_COPY}: {len(suite.examples)} examples")
@@ -56,13 +56,14 @@ def answer(
   heard: dict[Any, lines.Said] = {}
   for suite in seen:
     if suites.speaks(suite.task, generator.prepared):
-      say(f"{suite.task.name}, {UNITS_CEILING}: {len(suite.examples)} examples")
-      yield _ceiling(generator, suite, folder, heard)
+      few = _few(suite, CEILING_EXAMPLES)
+      say(f"{suite.task.name}, {UNITS_CEILING}: {len(few.examples)} examples")
+      yield _ceiling(listener, few, folder, heard)
 
 
-def _few(suite: suites.Suite) -> suites.Suite:
+def _few(suite: suites.Suite, each: int) -> suites.Suite:
   first = suite.task.sides[0][0]
-  chosen = suites.draw([one.languages[first] for one in suite.examples], UNTRAINED_EXAMPLES)
+  chosen = suites.draw([one.languages[first] for one in suite.examples], each)
   return dataclasses.replace(
     suite, examples=tuple(suite.examples[number] for number in chosen), too_long=()
   )
@@ -160,18 +161,18 @@ def _string(numbers: Iterable[int]) -> str:
 
 
 def _ceiling(
-  generator: prompting.Generator, suite: suites.Suite, folder: Path, heard: dict[Any, lines.Said]
+  listener: speech.Listener, suite: suites.Suite, folder: Path, heard: dict[Any, lines.Said]
 ) -> list[lines.Line]:
   """Returns the lines of `units_ceiling`. `heard` keeps recordings that several tasks speak."""
   task = suite.task
-  spoken = [side for side in task.outputs if _is_speech(generator.prepared, side[1])]
+  spoken = [side for side in task.outputs if _is_speech(listener.generator.prepared, side[1])]
   key = lambda one, side: (task.corpus, suite.split, one.entry.id, *side)  # noqa: E731
   new = [one for one in suite.examples if any(key(one, side) not in heard for side in spoken)]
   streams = [
     {f"{role}.{stream}": one.streams[f"{role}.{stream}"] for role, stream in spoken} for one in new
   ]
   said = answers.outputs(
-    generator, dataclasses.replace(suite, examples=tuple(new)), streams, folder, UNITS_CEILING
+    listener, dataclasses.replace(suite, examples=tuple(new)), streams, folder, UNITS_CEILING
   )
   for one, outputs in zip(new, said, strict=True):
     heard |= {key(one, side): output for side, output in zip(spoken, outputs, strict=True)}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiopalm.data import files
-from audiopalm.evaluation import answers, baselines, lines, scoring, suites
+from audiopalm.data import executors, files
+from audiopalm.evaluation import answers, baselines, lines, scoring, speech, suites
 from audiopalm.inference import prompting
 
 RESULTS = "results.json"
@@ -27,23 +27,27 @@ def evaluate(
   workdir: Path,
   tasks: Sequence[str] | None = None,
   say: Callable[[str], None] = lambda text: None,
+  workers: int | None = None,
 ) -> dict:
   """Returns the scores of the tasks named (None: all), after saving them and every output.
 
-  Decoding is greedy. The keys are those of `scoring.score`; `say` is told what is being done.
+  Decoding is greedy. The keys are those of `scoring.score`; `say` is told what is being done;
+  `workers` processes make sound (None: one per core, 0: this one).
   ConfigError for an unknown task.
   """
   generator = prompting.Generator(experiment, prepared, model, params, machine)
   folder = folder_of(workdir)
   saved: list[lines.Line] = []
   seen = []
-  for suite in suites.suites(experiment, prepared, tasks):
-    say(f"{suite.task.name} on {suite.split}: {len(suite.examples)} examples")
-    saved += _keep(folder, answers.answer(generator, suite, folder))
-    if suite.split == scoring.SEEN and suite.decoded and suite.examples:
-      seen.append(suite)
-  for answered in baselines.answer(generator, seen, folder, say):
-    saved += _keep(folder, answered)
+  with executors.Local(workers) as executor:
+    listener = speech.Listener(generator, executor)
+    for suite in suites.suites(experiment, prepared, tasks):
+      say(f"{suite.task.name} on {suite.split}: {len(suite.examples)} examples")
+      saved += _keep(folder, answers.answer(generator, suite, folder, listener))
+      if suite.split == scoring.SEEN and suite.decoded and suite.examples:
+        seen.append(suite)
+    for answered in baselines.answer(generator, seen, folder, listener, say):
+      saved += _keep(folder, answered)
   scores = scoring.score(saved)
   write(folder / RESULTS, scores)
   return scores

@@ -2,39 +2,28 @@
 
 import dataclasses
 from collections.abc import Sequence
-from concurrent import futures
-from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
-from audiopalm.data import files
-from audiopalm.errors import AudioError
+from audiopalm.data.executors import Local
+from audiopalm.evaluation import sound
+from audiopalm.evaluation.sound import Sound, Spoken
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
-from audiopalm.metrics import speech, warping
 from audiopalm.types import Task, Utterance
 
-AT_ONCE = 64  # waves whose frame distances lie in memory together
+JOB = 16  # waves a worker makes at one time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Spoken:
-  """One speech output: ids of `stream`, who says them, where to write the WAV, what it should say.
+class Listener:
+  """Who hears what was spoken: the model that transcribes, and the workers that make sound."""
 
-  `reference` is the recording it is compared with, as FLAC.
-  """
-
-  ids: np.ndarray
-  stream: str
-  voice: str | None
-  path: Path
-  language: str
-  text: str
-  reference: bytes | None
+  generator: prompting.Generator
+  executor: Local
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,42 +51,33 @@ def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | N
   return None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Sound:
-  """A WAV read back: its ids for the transcribing task, and each frame's distance to each other's.
-
-  Both are None where the wave could not be read, the costs also without a reference.
-  """
-
-  ids: np.ndarray | None
-  cost_TT: np.ndarray | None
-  fault: str | None = None
-
-
-def listen(generator: prompting.Generator, spoken: Sequence[Spoken]) -> list[Heard]:
+def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
   """Returns what is heard of each output, after writing all of them.
 
-  Sound is made, written, read and encoded again by a pool of threads (numpy's transforms run
-  outside the interpreter's lock); transcripts are decoded greedily, all of a task together.
+  Transcripts are decoded greedily, all of a task together.
   """
+  generator = listener.generator
   tasks = {
     language: transcribing_task(generator.experiment, generator.prepared, language)
     for language in {one.language for one in spoken}
   }
-  sounds: list[_Sound] = []
-  distances: list[float | None] = []
-  with futures.ThreadPoolExecutor() as pool:
-    for start in range(0, len(spoken), AT_ONCE):
-      some = spoken[start : start + AT_ONCE]
-      made = list(pool.map(lambda one: _sound(generator.prepared, one, tasks[one.language]), some))
-      distances += _mean_costs([one.cost_TT for one in made])
-      sounds += [dataclasses.replace(one, cost_TT=None) for one in made]
+  spoken = [
+    dataclasses.replace(one, heard_as=task.inputs[0][1])
+    if (task := tasks[one.language]) is not None
+    else one
+    for one in spoken
+  ]
+  jobs = [
+    sound.Job(generator.prepared.tokenizers, spoken[start : start + JOB])
+    for start in range(0, len(spoken), JOB)
+  ]
+  sounds = [one for made in listener.executor.map(sound.make, jobs) for one in made]
   transcripts: dict[int, str] = {}
   for task in {task.name: task for task in tasks.values() if task is not None}.values():
     numbers = [
       number
-      for number, (one, sound) in enumerate(zip(spoken, sounds, strict=True))
-      if tasks[one.language] is task and sound.ids is not None
+      for number, (one, heard) in enumerate(zip(spoken, sounds, strict=True))
+      if tasks[one.language] is task and heard.ids is not None
     ]
     said = _transcribe(
       generator,
@@ -107,50 +87,18 @@ def listen(generator: prompting.Generator, spoken: Sequence[Spoken]) -> list[Hea
     )
     transcripts.update(zip(numbers, said, strict=True))
   return [
-    Heard(transcripts.get(number, "") if tasks[one.language] else None, mcd, sound.fault)
-    for number, (one, sound, mcd) in enumerate(zip(spoken, sounds, distances, strict=True))
+    Heard(transcripts.get(number, "") if tasks[one.language] else None, heard.mcd, heard.fault)
+    for number, (one, heard) in enumerate(zip(spoken, sounds, strict=True))
   ]
 
 
-def _sound(prepared: Any, one: Spoken, task: Task | None) -> _Sound:
-  """Returns one output, written and read back."""
-  wave_S = prepared.tokenizers[one.stream].decode(one.ids, voice=one.voice)
-  with files.replacing(one.path) as part:
-    waveform.write(part, wave_S, waveform.RATE_HZ)
-  try:
-    wave_S = waveform.read(one.path)
-  except AudioError as error:
-    return _Sound(None, None, str(error))
-  ids = fault = None
-  if task is not None:
-    utterance = Utterance(wave_S, waveform.RATE_HZ, "", one.language, "")
-    ids = prepared.tokenizers[task.inputs[0][1]].encode(utterance)
-    if not len(ids):
-      ids, fault = None, f"{one.path}: too short to give a single id of {task.inputs[0][1]}."
-  return _Sound(ids, None if one.reference is None else _costs(one.reference, wave_S), fault)
-
-
-def _costs(reference: bytes, wave_S: np.ndarray) -> np.ndarray:
-  reference_S, rate_hz = waveform.from_flac(reference)
-  reference_S = waveform.resample(reference_S, rate_hz, waveform.RATE_HZ)
-  return speech.distances_db(
-    speech.mel_cepstra(reference_S, waveform.RATE_HZ), speech.mel_cepstra(wave_S, waveform.RATE_HZ)
-  )
-
-
-def _mean_costs(costs: Sequence[np.ndarray | None]) -> list[float | None]:
-  """Returns the mel-cepstral distance of each pair, None where there is no pair."""
-  found = iter(warping.mean_costs([cost_TT for cost_TT in costs if cost_TT is not None]))
-  return [None if cost_TT is None else next(found) for cost_TT in costs]
-
-
 def _transcribe(
-  generator: prompting.Generator, task: Task, spoken: Sequence[Spoken], sounds: Sequence[_Sound]
+  generator: prompting.Generator, task: Task, spoken: Sequence[Spoken], sounds: Sequence[Sound]
 ) -> list[str]:
   role, stream = task.inputs[0]
   prompts = [
-    prompting.Prompt({f"{role}.{stream}": sound.ids}, layouts.tag_of(task, {role: one.language}))
-    for one, sound in zip(spoken, sounds, strict=True)
+    prompting.Prompt({f"{role}.{stream}": heard.ids}, layouts.tag_of(task, {role: one.language}))
+    for one, heard in zip(spoken, sounds, strict=True)
   ]
   role, stream = task.outputs[0]
   tokenizer = generator.prepared.tokenizers[stream]

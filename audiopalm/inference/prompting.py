@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiopalm import layouts, sharding
+from audiopalm import layouts
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.inference import decode
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import incremental
+from audiopalm.layouts.automaton import Mode
 from audiopalm.types import Grid, Task
 
 
@@ -84,8 +85,8 @@ def continuations(
 ) -> list[Continuation]:
   """Returns what the model says after each prompt, in the order of the prompts.
 
-  At most `max_rows` rows are decoded for each; prompts of like length share a batch of
-  `experiment.evaluation.batch_rows`. Either all prompts are begun or none.
+  At most `max_rows` rows are decoded for each, `experiment.evaluation.batch_rows` prompts at a
+  time. Either all prompts are begun or none.
   """
   if not prompts:
     return []
@@ -100,26 +101,24 @@ def continuations(
     }
     plan = dataclasses.replace(plan, start=start)
     grids = [_given(one) for one in begun]
-  order = np.argsort([len(grid) for grid in grids], kind="stable")
-  with jax.set_mesh(sharding.mesh(generator.machine)):
-    decoded = decode.decode(
-      generator.model,
-      generator.params,
-      [grids[number] for number in order],
-      plan,
-      space,
-      sampling=sampling,
-      max_rows=max_rows,
-      key=key,
-      machine=generator.machine,
-      batch_rows=generator.experiment.evaluation.batch_rows,
-    )
+  given = None
+  if (plan.mode_SK == Mode.GIVEN).any():
+    given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
+  decoded = decode.decode(
+    generator.model,
+    generator.params,
+    grids,
+    plan,
+    space,
+    sampling=sampling,
+    max_rows=max_rows,
+    key=key,
+    machine=generator.machine,
+    batch_rows=generator.experiment.evaluation.batch_rows,
+    given=given,
+  )
   predicted = layouts.predicted_streams(layout)
-  by_number = {
-    int(number): _recovered(one, layout, predicted, space)
-    for number, one in zip(order, decoded, strict=True)
-  }
-  return [by_number[number] for number in range(len(prompts))]
+  return [_recovered(one, layout, predicted, space) for one in decoded]
 
 
 def check_begun(generator: Generator, task: Task) -> None:

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from audiopalm.cli import main
+from audiopalm.data.executors import Local
 from audiopalm.errors import EXIT_DONE, EXIT_USER
-from audiopalm.evaluation import likelihoods
+from audiopalm.evaluation import likelihoods, runner
 from audiopalm.metrics.likelihood import Sums
 
 
@@ -13,6 +14,7 @@ def command(opened, tmp_path, monkeypatch, capsys):
   """Runs `audiopalm evaluate` on a made-up run; gives the exit code, stdout and stderr."""
   sums = {"text": Sums(1.0, 1.0, 1.0)}
   monkeypatch.setattr(likelihoods, "of_examples", lambda generator, grids: [sums] * len(grids))
+  monkeypatch.setattr(runner.executors, "Local", lambda workers: Local(0))
   monkeypatch.setenv("COLUMNS", "200")
   opened()
 

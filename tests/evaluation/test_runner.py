@@ -27,7 +27,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", answer)
   monkeypatch.setattr(likelihoods, "of_examples", sums)
 
-  def run(*builders, tasks=None, **changes):
+  def run(*builders, tasks=None, workers=0, **changes):
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
       made.experiment,
@@ -37,6 +37,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       made.machine,
       workdir=tmp_path,
       tasks=tasks,
+      workers=workers,
     )
 
   return run
@@ -92,6 +93,14 @@ def test_speech_is_transcribed_from_the_wav_that_was_written(evaluate, monkeypat
   assert path in paths
   assert first.said[0].hypothesis == first.said[0].reference
   assert first.said[0].mcd is not None
+
+
+def test_sound_made_by_other_processes_is_the_same(evaluate, tmp_path):
+  path = tmp_path / "evaluation/outputs/model-test-tts.jsonl"
+  evaluate(mixtures.asr, mixtures.tts, tasks=["tts"])
+  here = lines.read(path)
+  evaluate(mixtures.asr, mixtures.tts, tasks=["tts"], workers=1)
+  assert lines.read(path) == here
 
 
 def test_a_run_that_cannot_transcribe_has_a_distance_only(evaluate):
