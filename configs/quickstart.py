@@ -16,27 +16,26 @@ from audiopalm.settings import Evaluation
 def experiment(train_records: int = 6_000) -> Experiment:
   corpus = Synthetic(
     languages=("en", "fr"),
-    topics=("times", "weather"),
+    topics=("prices",),
     train_records=train_records,
     validation_records=200,
     test_records=600,
   )
   return Experiment(
     name="quickstart",
-    tokenizers=(tokenizers.text(size=400), tokenizers.units(size=256, rate_hz=25)),
+    tokenizers=(tokenizers.text(size=512), tokenizers.units(size=256, rate_hz=25)),
     mixture=mixtures.blend(
       (mixtures.asr(corpus), 0.3),
       (mixtures.tts(corpus), 0.2),
-      (mixtures.ast(corpus), 0.15),
+      (mixtures.ast(corpus), 0.2),
       (mixtures.s2st(corpus), 0.2),
       (mixtures.mt(corpus), 0.1),
-      (mixtures.continuation(corpus), 0.05),
     ),
-    model=models.tiny(),
-    optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=50),
+    model=models.tiny(width=192),
+    optimizer=optim.adamw(peak_lr=3e-3, warmup_steps=40),
     evaluation=Evaluation(every_steps=200, rows=16),
-    row_length=512,
-    batch_rows=8,
-    steps=700,
+    row_length=256,
+    batch_rows=16,
+    steps=520,
     checkpoint_every_steps=200,
   )

@@ -19,7 +19,13 @@ def experiment(held_out_speaker: str | None = "theo", data_dir: str | None = Non
   corpus = SpokenDigit(data_dir=data_dir, held_out_speaker=held_out_speaker, variants=8)
   return Experiment(
     name="spoken_digit",
-    tokenizers=(tokenizers.text(size=320), tokenizers.units(size=256, rate_hz=50)),
+    tokenizers=(
+      tokenizers.text(size=320),
+      # Telephone band, single words, few speakers: no vocal tract length to be found in so little.
+      tokenizers.units(
+        size=256, rate_hz=50, warps=1, high_hz=3_800.0, floor_db=40.0, coefficients=13
+      ),
+    ),
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
     model=models.tiny(width=192, dropout=0.2),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=50),

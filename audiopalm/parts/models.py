@@ -14,5 +14,6 @@ def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
     head_width=64,
     hidden=width * 11 // 4,
     embed_scale=True,
+    tied=False,
     dropout=dropout,
   )
