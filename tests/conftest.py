@@ -1,18 +1,19 @@
 """Eight CPU devices for the whole test run, asked for before JAX is imported.
 
-The default machine uses the first of them; tests of sharding use all eight. Programs that XLA has
-compiled once are kept for the length of the run, also for the processes that tests start.
+The default machine uses the first of them; tests of sharding use all eight. Tests compile many
+programs and run each once, so XLA optimizes less, and what it compiled is kept for the length of
+the run, also for the processes that tests start.
 """
 
 import os
 import shutil
 import tempfile
 
-DEVICES = "--xla_force_host_platform_device_count=8"
+FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
 
+given = os.environ.get("XLA_FLAGS", "")
 os.environ["JAX_PLATFORMS"] = "cpu"
-if DEVICES not in os.environ.get("XLA_FLAGS", ""):
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}".strip()
+os.environ["XLA_FLAGS"] = " ".join([given, *(flag for flag in FLAGS if flag not in given)]).strip()
 
 COMPILED = tempfile.mkdtemp(prefix="audiopalm-compiled-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED

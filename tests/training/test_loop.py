@@ -108,11 +108,11 @@ def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight
     while process.poll() is None and len(list(metrics.read(tmp_path))) < 1:
       time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, complaint = process.communicate(timeout=120)
+    _, complaint = process.communicate(timeout=600)
   assert process.returncode == 75, complaint
   assert complaint.startswith("Requeue: Stopped by SIGTERM after step")
   assert len(complaint.strip().splitlines()) == 1
-  again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+  again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
   assert again.returncode == 0, again.stderr
   assert "resuming after step" in again.stdout
   assert_same_run(tiny, straight[0], tmp_path)

@@ -53,10 +53,9 @@ def one(tiny):
   "machine",
   [
     Machine(name="micro-batches", data=1, fsdp=1, accumulation=4),
-    EIGHT,
-    dataclasses.replace(EIGHT, data=2, fsdp=2, accumulation=2),
+    Machine(name="eight", data=2, fsdp=2, tensor=2, accumulation=2),
   ],
-  ids=["micro-batches", "fsdp x tensor", "data x fsdp x tensor with micro-batches"],
+  ids=["micro-batches", "eight devices, data x fsdp x tensor, with micro-batches"],
 )
 def test_step_equals_that_of_one_big_batch_on_one_device(tiny, one, machine):
   assert len(jax.devices()) == 8
