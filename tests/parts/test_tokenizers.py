@@ -1,13 +1,31 @@
-"""Builders give the settings they name."""
+"""Builders give the settings they name, and text that spells tags in few ids."""
 
-from audiopalm.parts import tokenizers
+import string
+
+from audiopalm.data.corpora import Synthetic, SyntheticDialogue, SyntheticText
+from audiopalm.parts import mixtures, tokenizers
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
+from audiopalm.types import LANGUAGES
 
 
 def test_builders_give_settings():
-  assert tokenizers.text(size=400) == SentencePieceText(size=400)
+  assert isinstance(tokenizers.text(size=400), SentencePieceText)
+  assert tokenizers.text(size=400).size == 400
   assert tokenizers.units(size=100, rate_hz=50, warps=1) == KMeansUnits(
     size=100, rate_hz=50, warps=1
   )
   assert tokenizers.units(collapse=True).collapse
+
+
+def test_every_word_of_every_tag_is_one_piece():
+  spoken = (mixtures.asr, mixtures.tts, mixtures.ast, mixtures.s2st, mixtures.mt, mixtures.chain,
+            mixtures.continuation)  # fmt: skip
+  tasks = [build(Synthetic()) for build in spoken]
+  tasks += [mixtures.dialogue(SyntheticDialogue()), mixtures.text(SyntheticText())]
+  pieces = tokenizers.text().words
+  for task in tasks:
+    fields = [field for _, field, _, _ in string.Formatter().parse(task.tag) if field]
+    tag = task.tag.format(**dict.fromkeys(fields, "French"))
+    assert all(word.removesuffix("]") in pieces for word in tag.split()), tag
+  assert set(LANGUAGES.values()) <= set(pieces)
