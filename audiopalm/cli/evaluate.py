@@ -65,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
   scores = opened.evaluate(tasks, say)
-  console = Console()
-  console.print(report.table(scores))
+  report.show(scores, Console())
   folder = runner.folder_of(args.workdir)
   print(f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s.")
   for line in report.to_listen(folder, list(scores), LISTEN):

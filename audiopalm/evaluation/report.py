@@ -1,9 +1,11 @@
-"""The scores of an evaluation as a table for people."""
+"""The scores of an evaluation as tables for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table
 
 from audiopalm.evaluation import lines
@@ -18,35 +20,45 @@ COLUMNS = (
   ("BLEU", "bleu", 1, 1),
   ("chrF", "chrf", 1, 1),
   ("ASR-BLEU", "asr_bleu", 1, 1),
-  ("MCD dB", "mcd", 1, 2),
-  ("nats/token", "nll", 1, 3),
-  ("right tokens %", "token_accuracy", 100, 1),
+  ("MCD", "mcd", 1, 2),
+  ("nats", "nll", 1, 2),
+  ("token %", "token_accuracy", 100, 1),
 )
 BASELINES = {
   "untrained": "untrained",
   "nearest_copy": "nearest copied",
-  "units_ceiling": "recordings through units (ceiling)",
+  "units_ceiling": "recordings via units",
 }
+LEGEND = """\
+Test split, n examples. MCD in dB. nats: loss per token. token %: guessed right.
+nearest copied: the answer of the training example with the most similar input.
+recordings via units: what recordings keep, and so the best speech can reach."""
 
 
-def table(scores: Mapping[str, Any]) -> Table:
-  """Returns a table of what `scoring.score` returns: a block of rows per task, best known first.
+def show(scores: Mapping[str, Any], console: Console) -> None:
+  """Prints a table for each task of what `scoring.score` returns, whole however narrow the console.
 
   The task itself, each language, held-out voices with each voice and the worst, then the baselines
   on the same examples. Columns without any value are left out.
   """
-  rows = [row for task in _tasks(scores) for row in _block(task, scores)]
-  used = [column for column in COLUMNS if any(column[1] in values for _, _, values in rows)]
-  drawn = Table(title="Held-out data: test split", title_justify="left")
-  drawn.add_column("task")
-  drawn.add_column("", no_wrap=True)
-  for title, *_ in (*used, ("examples",)):
-    drawn.add_column(title, justify="right")
-  for number, (task, what, values) in enumerate(rows):
-    last = number + 1 == len(rows) or rows[number + 1][0] != ""
+  drawn = Group(*(_table(task, scores) for task in _tasks(scores)))
+  needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
+  # Where a line is too long the terminal folds it; rich would cut its numbers off.
+  width = max(console.width, needed)
+  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, LEGEND)
+
+
+def _table(task: str, scores: Mapping[str, Any]) -> Table:
+  rows = list(_block(task, scores))
+  used = [column for column in COLUMNS if any(column[1] in values for _, values in rows)]
+  drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+  drawn.add_column(task, no_wrap=True, min_width=20)
+  for title, *_ in (*used, ("n",)):
+    drawn.add_column(title, justify="right", no_wrap=True)
+  for what, values in rows:
     numbers = [_number(values, *column[1:]) for column in used]
-    examples = str(values["examples"]) if "examples" in values else ""
-    drawn.add_row(task, what, *numbers, examples, end_section=last, style="bold" if task else None)
+    drawn.add_row(what, *numbers, str(values.get("examples", "")))
+  drawn.add_row()
   return drawn
 
 
@@ -55,22 +67,23 @@ def _tasks(scores: Mapping[str, Any]) -> list[str]:
   return list(dict.fromkeys([*named, *scores[HELD_OUT]]))
 
 
-def _block(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-  """Yields (task, what, scores) for the rows of one task; the task's name on the first alone."""
+def _block(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+  """Yields (what, scores) for the rows of one task."""
   values = scores.get(task, {})
-  yield task, "seen voices" if "voices" in values else "", values
+  if values:
+    yield "seen voices" if "voices" in values else "all", values
   if len(values.get("languages", {})) > 1:
     for language, of_language in values["languages"].items():
-      yield "", f"  {language}", of_language
+      yield f"  {language}", of_language
   held_out = scores[HELD_OUT].get(task)
   if held_out:
-    yield "", "held-out voices", held_out
+    yield "held-out voices", held_out
     for voice, of_voice in held_out.get("voices", {}).items():
       worst = held_out["worst_voice"].get("voice") == voice and len(held_out["voices"]) > 1
-      yield "", f"  {voice}" + (" (worst)" if worst else ""), of_voice
+      yield f"  {voice}" + (" (worst)" if worst else ""), of_voice
   for system, name in BASELINES.items():
     if task in scores["baselines"].get(system, {}):
-      yield "", name, scores["baselines"][system][task]
+      yield name, scores["baselines"][system][task]
 
 
 def _number(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:

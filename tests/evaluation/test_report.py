@@ -1,4 +1,5 @@
 import io
+import re
 
 import rich.console
 
@@ -22,15 +23,16 @@ SCORES = scoring.score(
 )
 
 
-def drawn(scores):
-  console = rich.console.Console(file=io.StringIO(), width=200)
-  console.print(report.table(scores))
+def drawn(scores, width=80):
+  console = rich.console.Console(file=io.StringIO(), width=width)
+  report.show(scores, console)
   return console.file.getvalue()
 
 
 def rows(scores):
-  cells = [row.split("│")[1:-1] for row in drawn(scores).splitlines() if row.startswith("│")]
-  return {row[1].strip(): row[2].strip() for row in cells}
+  lines = drawn(scores).split("\n\n")[0].splitlines()[1:]
+  cells = [re.split("  +", line.strip()) for line in lines]
+  return {row[0]: row[1] for row in cells if len(row) > 1}
 
 
 def test_the_table_has_voices_the_worst_and_the_baselines():
@@ -42,6 +44,18 @@ def test_the_table_has_voices_the_worst_and_the_baselines():
     "untrained": "100.0",
     "nearest copied": "75.0",
   }
+
+
+def test_every_score_of_a_spoken_task_fits_into_80_columns():
+  values = {key: 0.999 if factor == 100 else 99.99 for _, key, factor, _ in report.COLUMNS}
+  spoken = {k: v for k, v in values.items() if k not in ("bleu", "chrf")} | {"examples": 600}
+  text = drawn({"s2st": spoken | {"voices": {}}, "held_out_voices": {}, "baselines": {}})
+  assert max(map(len, text.splitlines())) <= 80
+  assert "99.99" in text
+
+
+def test_a_narrow_console_cuts_no_number_off():
+  assert drawn(SCORES, width=20).split() == drawn(SCORES).split()
 
 
 def test_columns_without_a_value_are_left_out():
