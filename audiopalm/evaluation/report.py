@@ -27,12 +27,12 @@ COLUMNS = (
 BASELINES = {
   "untrained": "untrained",
   "nearest_copy": "nearest copied",
-  "units_ceiling": "recordings via units",
+  "units_ceiling": "via units (ceiling)",
 }
 LEGEND = """\
-Test split, n examples. MCD in dB. nats: loss per token. token %: guessed right.
+Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
 nearest copied: the answer of the training example with the most similar input.
-recordings via units: what recordings keep, and so the best speech can reach."""
+via units: what the reference recordings keep, the best that speech can reach."""
 
 
 def show(scores: Mapping[str, Any], console: Console) -> None:
@@ -52,7 +52,7 @@ def _table(task: str, scores: Mapping[str, Any]) -> Table:
   rows = list(_block(task, scores))
   used = [column for column in COLUMNS if any(column[1] in values for _, values in rows)]
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-  drawn.add_column(task, no_wrap=True, min_width=20)
+  drawn.add_column(task, no_wrap=True, min_width=19)
   for title, *_ in (*used, ("n",)):
     drawn.add_column(title, justify="right", no_wrap=True)
   for what, values in rows:
