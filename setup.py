@@ -52,6 +52,7 @@ setup(
     ],
     "export": ["torch>=2.6,<3", "safetensors>=0.5,<1", "transformers>=4.50,<6"],
     "aot": [f"jax[tpu]{JAX}"],
+    "docs": ["matplotlib>=3.9,<4"],
     "gpu": [f"jax[cuda12]{JAX}"],
     "tpu": [f"jax[tpu]{JAX}"],
     "test": ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff==0.17.6"],

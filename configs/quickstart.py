@@ -33,7 +33,7 @@ def experiment(train_records: int = 6_000) -> Experiment:
     ),
     model=models.tiny(width=192),
     optimizer=optim.adamw(peak_lr=3e-3, warmup_steps=40),
-    evaluation=Evaluation(every_steps=200, rows=16),
+    evaluation=Evaluation(every_steps=100, rows=16),
     row_length=256,
     batch_rows=16,
     steps=520,

@@ -1,0 +1,54 @@
+"""Draws the README's picture from a finished quickstart.
+
+  pip install '.[docs]' && python docs/picture.py runs/quickstart docs/quickstart.png
+
+Left: the loss of each training step, and of held-out rows by task. Right: a sentence of the test
+split as the model speaks it, and the same sentence as the reference says it through its units.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+import soundfile
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+SENTENCE = "synthetic-test-000000-target.wav"
+VOICES = {"model": "TTS by the model", "units_ceiling": "the recording through its units"}
+
+
+def main(workdir: Path, picture: Path) -> None:
+  figure = pyplot.figure(figsize=(11, 4.2), layout="constrained")
+  grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.2))
+  draw_losses(figure.add_subplot(grid[:, 0]), workdir / "metrics.jsonl")
+  for row, (system, title) in enumerate(VOICES.items()):
+    axes = figure.add_subplot(grid[row, 1])
+    draw_speech(axes, workdir / "evaluation/waves" / system / "test/tts" / SENTENCE, title)
+  figure.savefig(picture, dpi=110)
+
+
+def draw_losses(axes, path: Path) -> None:
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  steps = [line for line in lines if "loss" in line]
+  axes.plot([s["step"] for s in steps], [s["loss"] for s in steps], color="0.8", label="training")
+  measured = [line for line in lines if "held_out" in line]
+  for task in measured[0]["held_out"]:
+    losses = [line["held_out"][task]["loss"] for line in measured]
+    axes.plot([line["step"] for line in measured], losses, marker="o", label=f"{task}, held out")
+  axes.set(xlabel="step", ylabel="nats per token", ylim=(0, 3))
+  axes.legend(frameon=False)
+
+
+def draw_speech(axes, path: Path, title: str) -> None:
+  wave_S, rate_hz = soundfile.read(path)
+  axes.specgram(wave_S, NFFT=400, noverlap=320, Fs=rate_hz, vmin=-120, cmap="magma")
+  axes.set(title=title, xlabel="seconds", ylabel="Hz")
+
+
+if __name__ == "__main__":
+  if len(sys.argv) != 3:
+    sys.exit(__doc__)
+  main(Path(sys.argv[1]), Path(sys.argv[2]))
