@@ -30,6 +30,7 @@ def answer(
       sampling=Sampling(),
       max_rows=most_rows(generator, suite),
       key=jax.random.key(0),
+      fill=True,
     )
     complete = [one.complete for one in found]
     said = outputs(listener, suite, [one.streams for one in found], folder, system)

@@ -110,6 +110,7 @@ def _transcribe(
     sampling=Sampling(),
     max_rows=prompting.room(generator, longest),
     key=jax.random.key(0),
+    fill=True,
   )
   return [tokenizer.decode(answer.streams[f"{role}.{stream}"]) for answer in answers]
 

@@ -82,11 +82,13 @@ def continuations(
   sampling: Sampling,
   max_rows: int,
   key: jax.Array,
+  fill: bool = False,
 ) -> list[Continuation]:
   """Returns what the model says after each prompt, in the order of the prompts.
 
   At most `max_rows` rows are decoded for each, `experiment.evaluation.batch_rows` prompts at a
-  time. Either all prompts are begun or none.
+  time. Either all prompts are begun or none. `fill` repeats the longest prompt until every batch is
+  full: one compiled program for all of them, and for the next task too, is worth the idle rows.
   """
   if not prompts:
     return []
@@ -104,21 +106,24 @@ def continuations(
   given = None
   if (plan.mode_SK == Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
+  batch_rows = generator.experiment.evaluation.batch_rows
+  idle = -len(grids) % batch_rows if fill else 0
+  longest = max(range(len(grids)), key=lambda number: len(grids[number]))
   decoded = decode.decode(
     generator.model,
     generator.params,
-    grids,
+    grids + [grids[longest]] * idle,
     plan,
     space,
     sampling=sampling,
     max_rows=max_rows,
     key=key,
     machine=generator.machine,
-    batch_rows=generator.experiment.evaluation.batch_rows,
-    given=given,
+    batch_rows=batch_rows,
+    given=None if given is None else given + [given[longest]] * idle,
   )
   predicted = layouts.predicted_streams(layout)
-  return [_recovered(one, layout, predicted, space) for one in decoded]
+  return [_recovered(one, layout, predicted, space) for one in decoded[: len(prompts)]]
 
 
 def check_begun(generator: Generator, task: Task) -> None:

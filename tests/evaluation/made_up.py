@@ -147,7 +147,7 @@ def generator(*builders, corpus=CORPUS, **changes):
   return Generator(experiment, Prepared(experiment), None, None, MACHINE)
 
 
-def oracle(generator, task, prompts, *, sampling, max_rows, key):
+def oracle(generator, task, prompts, **options):
   """Returns the right answer to every prompt, less likely under a tag of another language."""
   answered = []
   for prompt in prompts:

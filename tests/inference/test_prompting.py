@@ -11,6 +11,7 @@ from audiopalm.inference.prompting import Prompt
 from audiopalm.inference.sampling import Sampling
 from audiopalm.models import decoder
 from audiopalm.parts import mixtures
+from audiopalm.settings import Evaluation
 
 SMALL = decoder.Decoder(layers=1, width=16, heads=2, kv_heads=2, head_width=8, hidden=32)
 BUILDERS = (mixtures.asr, mixtures.chain, mixtures.continuation, mixtures.text)
@@ -19,7 +20,7 @@ BUILDERS = (mixtures.asr, mixtures.chain, mixtures.continuation, mixtures.text)
 @pytest.fixture(scope="module")
 def run(made_up):
   """A made-up run with a model that has learnt nothing."""
-  made = made_up.generator(*BUILDERS)
+  made = made_up.generator(*BUILDERS, evaluation=Evaluation(batch_rows=4, max_output_rows=64))
   model = decoder.model(SMALL, made.prepared.space)
   params = model.init(jax.random.key(0), sharding.mesh(made.machine))
   return dataclasses.replace(made, model=model, params=params)
@@ -43,6 +44,17 @@ def test_answers_come_in_the_order_of_the_prompts_whatever_their_length(run, mad
     (alone,) = ask(run, "asr", [prompt])
     np.testing.assert_array_equal(found.streams["source.text"], alone.streams["source.text"])
     assert found.log_likelihood == pytest.approx(alone.log_likelihood, rel=1e-4)
+
+
+def test_idle_rows_change_no_answer(run, made_up):
+  prompts = [hear(made_up, text) for text in ("one two three four", "a", "one two")]
+  task = prompting.find_task(run.experiment, "asr")
+  options = {"sampling": Sampling(), "max_rows": 12, "key": jax.random.key(0)}
+  found = prompting.continuations(run, task, prompts, fill=True, **options)
+  expected = prompting.continuations(run, task, prompts, **options)
+  assert len(found) == 3
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_array_equal(one.streams["source.text"], other.streams["source.text"])
 
 
 def test_an_answer_cut_at_the_most_rows_gives_what_came_through(run, made_up):
