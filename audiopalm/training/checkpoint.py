@@ -250,13 +250,15 @@ def _checked_meta(workdir: Path, step: int, manifest: Mapping[str, Any]) -> Meta
 def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
   """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
   path = _path(workdir, step) / item
-  with ocp.StandardCheckpointer() as checkpointer:
-    saved = checkpointer.metadata(path).item_metadata.tree
+  handler = ocp.StandardCheckpointHandler()
+  with ocp.Checkpointer(handler) as checkpointer:
+    # The checkpointer's own metadata() warns of a file that lies one folder higher.
+    saved = handler.metadata(path).tree
     _compare(saved, target, f"{_path(workdir, step)} ({item})")
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
     )
-    return checkpointer.restore(path, abstract)
+    return checkpointer.restore(path, args=ocp.args.StandardRestore(abstract))
 
 
 def _compare(saved: Any, target: Any, what: str) -> None:
