@@ -183,6 +183,8 @@ def _tokenize(
   waiting = [shard for shard in shards if cache.sidecar(shard.path) is None]
   if len(waiting) < len(shards):
     print(f"Streams: {len(shards) - len(waiting)} of {len(shards)} shards are there already")
+  if not waiting:
+    return []
   done = []
   with _progress() as bar:
     line = bar.add_task("Tokenizing", total=sum(shard.stop - shard.start for shard in waiting))

@@ -40,7 +40,7 @@ class Summary:
   def show(self, console: rich.console.Console) -> None:
     """Prints losses by task, where the time went, and what to do next."""
     table = rich.table.Table(title=f"{self.name}: held-out after step {self.step}")
-    table.add_column("task")
+    table.add_column("task", no_wrap=True)
     for title in [*COLUMNS.values(), "epochs"]:
       table.add_column(title, justify="right")
     for task, values in self.held_out.items():
