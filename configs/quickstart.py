@@ -1,9 +1,9 @@
-"""A first model: six tasks in English and French on a slice of the synthetic grammar.
+"""A first model: five tasks in English and French on a slice of the synthetic grammar.
 
   audiopalm train quickstart --workdir runs/quickstart
 
-One decoder learns to transcribe, translate, speak and continue sentences that espeak-ng speaks in
-eight voices a language; it is tested on sentences and on voices it never met in either language.
+One decoder learns to transcribe, to translate and to speak sentences that espeak-ng says in eight
+voices a language; it is tested on sentences, and on voices, that it never met in either language.
 Made for two CPU cores and one coffee; `make quickstart` runs it with everything before and after.
 """
 

@@ -5,8 +5,9 @@
 
 The Free Spoken Digit Dataset through TFDS (CC BY-SA 4.0, 2,500 recordings at 8 kHz). Without
 `data_dir` TFDS looks where it always does, and downloads. Each training recording is also played
-at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2015). The column
-`held out voices` of `audiopalm evaluate` is the share of the unseen speaker's words that are wrong.
+at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2015). In what
+`audiopalm evaluate` prints, `exact %` of the held-out voice is the share of its digits that are
+right.
 """
 
 from audiopalm.data.corpora import SpokenDigit

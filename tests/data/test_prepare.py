@@ -273,7 +273,7 @@ def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
   )  # fmt: skip
   experiment = experiment_of(
     tasks=(mixtures.asr(corpus), mixtures.s2st(corpus)),
-    tokenizers=(tokenizers.text(size=300), tokenizers.units(size=16, warps=1)),
+    tokenizers=(tokenizers.text(size=400), tokenizers.units(size=16, warps=1)),
     row_length=512,
   )
   sources = {corpora.Synthetic: Source("data_pipelines.synthetic")}
