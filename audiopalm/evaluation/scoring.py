@@ -25,8 +25,9 @@ def score(lines: Iterable[Line]) -> dict:
 
   The scores of a task on the test split: those of its outputs (WER and CER are fractions, BLEU and
   chrF 0 to 100, MCD in dB), "nll" in nats per predicted cell, "token_accuracy" and both by
-  modality, the number of examples, how many were cut before their stop, by which rules texts were
-  compared, and the same per language and per voice with the worst voice named.
+  modality, the number of examples and the mean words of their references, how many outputs were cut
+  before their stop, by which rules texts were compared, and the same per language and per voice with
+  the worst voice named.
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
   for line in lines:
@@ -47,6 +48,9 @@ def score_task(lines: Sequence[Line]) -> dict:
   """Returns the scores of one task's lines, with languages and voices."""
   asked = [line for line in lines if not line.left_out]
   scores = _scores(asked)
+  words = [len(said.reference.split()) for line in asked for said in line.said[:1]]
+  if words:
+    scores["mean_words"] = sum(words) / len(words)
   scores["cut"] = sum(not line.complete for line in asked)
   if len(asked) < len(lines):
     scores["left_out"] = len(lines) - len(asked)

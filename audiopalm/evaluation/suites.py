@@ -119,6 +119,8 @@ def _suite(task: Task, split: str, experiment: Any, prepared: Any) -> Suite:
   layout, space = prompting.asked_layout(experiment, task), prepared.space
   names = layouts.stream_names(layout)
   entries = prepared.entries(task, split)
+  if not len(entries):  # a corpus may hold no voices out
+    return Suite(task, split, ())
   each = experiment.evaluation.examples
   if split == HELD_OUT and speaks(task, prepared):
     each = -(-each // 4)  # sound is slow to make, and what voices change is what is heard

@@ -35,6 +35,7 @@ def test_a_task_has_error_rates_likelihood_and_the_number_of_examples():
   assert scores["nll"] == 1.0
   assert scores["token_accuracy"] == 0.5
   assert scores["examples"] == 2
+  assert scores["mean_words"] == 2
 
 
 def test_each_language_and_voice_is_scored_and_the_worst_voice_named():

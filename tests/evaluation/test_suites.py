@@ -25,3 +25,15 @@ def test_the_voice_is_the_inputs_or_that_of_the_speech_out(made_up):
   tasks = [build(made_up.CORPUS) for build in builders]
   described = [suites.describe(task, entry, prepared)[1:] for task in tasks]
   assert described == [("en", "en-anna"), ("fr", "fr-alice"), ("en-fr", None)]
+
+
+def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkeypatch):
+  run = made_up.generator(mixtures.asr)
+  entries = made_up.Prepared.entries
+
+  def without(self, of, split):
+    return () if split == "held_out_voices" else entries(self, of, split)
+
+  monkeypatch.setattr(made_up.Prepared, "entries", without)
+  asked = list(suites.suites(run.experiment, run.prepared))
+  assert [suite.split for suite in asked] == ["test"]
