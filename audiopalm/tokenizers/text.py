@@ -24,8 +24,8 @@ class SentencePieceText:
   """A unigram SentencePiece model with byte fallback, fitted on the `text` of utterances.
 
   `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
-  small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if no
-  text has it: what tags are made of. Exported, `text.model` is an ordinary SentencePiece file.
+  small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if
+  no text has it: what tags are made of. Exported, `text.model` is an ordinary SentencePiece file.
   Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
@@ -37,8 +37,8 @@ class SentencePieceText:
     for word in self.words:
       if not word or any(map(str.isspace, word)) or SPACE in word:
         raise ConfigError(
-          f"Text stream {self.stream!r} has {word!r} among its words, expected text without spaces: "
-          "a piece spells one word. Write each word on its own."
+          f"Text stream {self.stream!r} has {word!r} among its words, expected text without "
+          "spaces: a piece spells one word. Write each word on its own."
         )
     if self.size <= BYTES + 1:
       raise ConfigError(
