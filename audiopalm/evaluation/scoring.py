@@ -26,7 +26,7 @@ def score(lines: Iterable[Line]) -> dict:
   The scores of a task on the test split: those of its outputs (WER and CER are fractions, BLEU and
   chrF 0 to 100, MCD in dB), "nll" in nats per predicted cell, "token_accuracy" and both by
   modality, the number of examples and the mean words of their references, how many outputs were cut
-  before their stop, by which rules texts were compared, and the same per language and per voice with
+  before their stop, by which rules texts were compared, and the same per language and per voice,
   the worst voice named.
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
