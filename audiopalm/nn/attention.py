@@ -41,9 +41,7 @@ def xla(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap: float | None, ahead
 
 
 def _scores(query_BLGRH, key_BJGH):
-  return jnp.einsum(
-    "BLGRH,BJGH->BGRLJ", query_BLGRH, key_BJGH, preferred_element_type=jnp.float32
-  )
+  return jnp.einsum("BLGRH,BJGH->BGRLJ", query_BLGRH, key_BJGH, preferred_element_type=jnp.float32)
 
 
 def _weights(scores_BGRLJ, mask_BLJ, softcap: float | None):
