@@ -167,6 +167,7 @@ class Writer:
     )
     free = shutil.disk_usage(self._workdir).free
     if free < here:
+      self.wait()  # what is being saved counts among what is intact
       raise _no_space(self._workdir, f"a checkpoint takes {_size(here)}, {_size(free)} are free")
 
 
