@@ -60,14 +60,14 @@ class Library:
   """The loaded library. `speak` may be called once: the next would depend on the first."""
 
   def __init__(self):
-    self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+    self.espeak = ctypes.CDLL(espeakng_loader.get_library_path())
     self.data = Path(espeakng_loader.get_data_path())
-    self.library.espeak_Synth.argtypes = [
+    self.espeak.espeak_Synth.argtypes = [
       ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
       ctypes.c_void_p, ctypes.c_void_p,
     ]  # fmt: skip
-    self.library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    self.rate_hz = self.library.espeak_Initialize(
+    self.espeak.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+    self.rate_hz = self.espeak.espeak_Initialize(
       SYNCHRONOUS, 0, str(self.data).encode(), PHONEME_EVENTS_IPA
     )
     if self.rate_hz <= 0:
@@ -78,7 +78,7 @@ class Library:
     language, _, variant = voice.partition("+")
     if variant and not (self.data / "voices" / "!v" / variant).is_file():
       return f"espeak-ng has no variant {variant!r} (voice {voice!r})"
-    code = self.library.espeak_SetVoiceByName(voice.encode())
+    code = self.espeak.espeak_SetVoiceByName(voice.encode())
     return f"espeak-ng has no voice {language!r} (code {code})" if code else ""
 
   def speak(self, text: str, pitch: int, range_: int, speed: int) -> tuple[dict, bytes]:
@@ -98,16 +98,16 @@ class Library:
       return 0
 
     callback = _CALLBACK(receive)  # must live until the last sample came
-    self.library.espeak_SetSynthCallback(callback)
-    self.library.espeak_ng_SetRandSeed(1)
+    self.espeak.espeak_SetSynthCallback(callback)
+    self.espeak.espeak_ng_SetRandSeed(1)
     data = text.encode()
     codes = [
-      self.library.espeak_SetParameter(SPEED, speed, 0),
-      self.library.espeak_SetParameter(VOLUME, UNCLIPPED, 0),
-      self.library.espeak_SetParameter(PITCH, pitch, 0),
-      self.library.espeak_SetParameter(RANGE, range_, 0),
-      self.library.espeak_Synth(data, len(data) + 1, 0, CHARACTER_POSITION, 0, UTF8, None, None),
-      self.library.espeak_Synchronize(),
+      self.espeak.espeak_SetParameter(SPEED, speed, 0),
+      self.espeak.espeak_SetParameter(VOLUME, UNCLIPPED, 0),
+      self.espeak.espeak_SetParameter(PITCH, pitch, 0),
+      self.espeak.espeak_SetParameter(RANGE, range_, 0),
+      self.espeak.espeak_Synth(data, len(data) + 1, 0, CHARACTER_POSITION, 0, UTF8, None, None),
+      self.espeak.espeak_Synchronize(),
     ]
     if any(codes):
       return {"error": f"espeak-ng cannot speak {text!r} (codes {codes})"}, b""
