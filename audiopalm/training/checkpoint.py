@@ -152,9 +152,9 @@ class Writer:
 
   def __exit__(self, kind, error, trace) -> None:
     try:
-      if error is None:
-        self.wait()
-        self._manager.close()
+      # After an error too: what the run had begun to save is not lost with it.
+      self.wait()
+      self._manager.close()
     finally:
       logging.getLogger("absl").setLevel(self._level)
 
