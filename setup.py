@@ -37,7 +37,8 @@ setup(
     "tensorboardX>=2.6.2,<3",
     "jiwer>=4.0,<5",
     "sacrebleu>=2.5,<3",
-    "whisper-normalizer>=0.1.12,<0.2",
+    "whisper-normalizer>=0.1.15,<0.2",
+    "rapidfuzz>=3.14,<4",
   ],
   extras_require={
     "data": [
