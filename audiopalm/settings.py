@@ -52,7 +52,9 @@ class Machine:
   tensor: int = 1
   attention: Literal["xla"] = "xla"
   remat: Literal["none", "full", "dots"] = "none"
-  accumulation: int = 1
+  micro_batch_tokens: int | None = (
+    None  # rows of the grid a device takes at once; None: all of them
+  )
   unroll_layers: bool = False
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   loss_chunk_rows: int = 4096  # cells whose logits exist at one time, per column
@@ -63,3 +65,15 @@ class Machine:
         f"Machine {self.name!r} leaves more than one mesh axis open (data={self.data}, "
         f"fsdp={self.fsdp}, tensor={self.tensor}). Give at most one of them as -1."
       )
+    if self.micro_batch_tokens is not None and self.micro_batch_tokens < 1:
+      raise ConfigError(
+        f"Machine {self.name!r}: micro_batch_tokens={self.micro_batch_tokens} must be at least 1, "
+        "or None to take a device's whole share at once."
+      )
+
+  def accumulation(self, batch_rows: int, row_length: int) -> int:
+    """Returns how many micro-batches a device makes of its `batch_rows`: the fewest equal ones that
+    hold at most `micro_batch_tokens`, of one row each where a row alone is longer."""
+    most = batch_rows * row_length if self.micro_batch_tokens is None else self.micro_batch_tokens
+    sizes = (size for size in range(batch_rows, 1, -1) if batch_rows % size == 0)
+    return batch_rows // next((size for size in sizes if size * row_length <= most), 1)

@@ -124,7 +124,7 @@ def place(batch: Any, mesh: Mesh) -> Any:
 
   With several processes each gives its own rows, and gets its part of the global batch.
   """
-  ways = mesh.shape["data"] * mesh.shape["fsdp"]
+  ways = batch_ways(mesh)
 
   def place_one(array):
     rows = len(array) * jax.process_count()
@@ -132,7 +132,7 @@ def place(batch: Any, mesh: Mesh) -> Any:
       raise ConfigError(
         f"A batch of {rows} rows cannot be split over data x fsdp = {mesh.shape['data']} x "
         f"{mesh.shape['fsdp']} "
-        f"devices. Choose batch_rows divisible by {ways} (times the accumulation steps)."
+        f"devices. Choose batch_rows divisible by {ways}."
       )
     split = spec(("batch",) + (None,) * (np.ndim(array) - 1), (rows,) + np.shape(array)[1:], mesh)
     return jax.make_array_from_process_local_data(NamedSharding(mesh, split), np.asarray(array))
@@ -171,7 +171,8 @@ def gathered(kernel: jax.Array) -> jax.Array:
   )
 
 
-def batch_ways() -> int:
-  """Returns how many parts the rows of a batch are split into on the current mesh."""
-  shape = jax.sharding.get_abstract_mesh().shape
+def batch_ways(mesh: Any = None) -> int:
+  """Returns how many parts the rows of a batch are split into on a mesh, by default the current
+  one."""
+  shape = (mesh or jax.sharding.get_abstract_mesh()).shape
   return math.prod(shape.get(name, 1) for name in RULES["batch"])

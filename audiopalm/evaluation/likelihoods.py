@@ -26,9 +26,10 @@ def of_examples(generator: prompting.Generator, grids: Sequence[Grid]) -> list[d
   offsets_R, order_N = rows.pack(np.array([len(grid) for grid in grids]), row_length)
   packed = [order_N[start:stop] for start, stop in zip(offsets_R, offsets_R[1:], strict=False)]
   # As many rows as a micro-batch of training, which is known to fit the device.
-  each = max(1, generator.experiment.batch_rows // machine.accumulation)
-  most = 1 << (max(map(len, packed)) - 1).bit_length()  # a power of two: tasks share the program
   mesh = sharding.mesh(machine)
+  batch_rows, ways = generator.experiment.batch_rows, sharding.batch_ways(mesh)
+  each = batch_rows // machine.accumulation(batch_rows // ways, row_length)
+  most = 1 << (max(map(len, packed)) - 1).bit_length()  # a power of two: tasks share the program
   sums: dict[int, dict[str, Sums]] = {}
   for start in range(0, len(packed), each):
     here = packed[start : start + each]

@@ -5,9 +5,12 @@ for by name in `settings.Machine.attention`. Queries come already scaled. `ahead
 mask may let a row see later ones.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
@@ -21,27 +24,42 @@ UNSEEN = -1e30  # finite: a row that sees nothing (padding) must not become NaN
 def xla(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap: float | None, ahead: bool):
   """Returns softmax(q k) v, computed by plain XLA operations with a float32 softmax.
 
-  Without `ahead` no row sees a later one: queries then go in blocks that meet only the keys up to
-  their end, which saves up to 7/16 of the work. Sources: grouped queries, arXiv:2305.13245;
-  soft-cap, Gemma 2, arXiv:2408.00118, section 2.
+  The backward pass computes the weights again: none are kept. Without `ahead` no row sees a later
+  one: queries then go in blocks that meet only the keys up to their end, which saves up to 7/16 of
+  the work. Sources: grouped queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118,
+  section 2.
   """
   key_BJGH, value_BJGH = _shared_out(key_BJGH, query_BLNH), _shared_out(value_BJGH, query_BLNH)
-  rows, heads = query_BLNH.shape[1:3]
-  groups = key_BJGH.shape[2]
-  query_BLGRH = query_BLNH.reshape(*query_BLNH.shape[:2], groups, heads // groups, -1)  # R to a key
+  rows = query_BLNH.shape[1]
+  # Heads in front: each one's rows then lie together, and a CPU multiplies them faster.
+  query_BGRLH = jnp.moveaxis(_grouped(query_BLNH, key_BJGH.shape[2]), 1, 3)
+  key_BGJH, value_BGJH = jnp.swapaxes(key_BJGH, 1, 2), jnp.swapaxes(value_BJGH, 1, 2)
+  mix = jax.checkpoint(functools.partial(_mixed, softcap=softcap))
   blocks = 1 if ahead else max(1, min(MOST_BLOCKS, rows // SMALLEST_BLOCK))
   mixed = []
   for block in range(blocks):
     start, end = rows * block // blocks, rows * (block + 1) // blocks
-    seen = rows if ahead else end
-    scores = _scores(query_BLGRH[:, start:end], key_BJGH[:, :seen])
-    weights = _weights(scores, mask_BLJ[:, start:end, :seen], softcap).astype(value_BJGH.dtype)
-    mixed.append(jnp.einsum("BGRLJ,BJGH->BLGRH", weights, value_BJGH[:, :seen]))
-  return jnp.concatenate(mixed, axis=1).reshape(query_BLNH.shape)
+    seen = slice(rows if ahead else end)
+    mask = mask_BLJ[:, start:end, seen]
+    query = query_BGRLH[..., start:end, :]
+    mixed.append(mix(query, key_BGJH[:, :, seen], value_BGJH[:, :, seen], mask))
+  mixed_BLGRH = jnp.moveaxis(jnp.concatenate(mixed, axis=3), 3, 1)
+  # A remat policy that keeps products keeps this one: the weights are not computed a third time.
+  return checkpoint_name(mixed_BLGRH.reshape(query_BLNH.shape), layers.PROJECTION)
 
 
-def _scores(query_BLGRH, key_BJGH):
-  return jnp.einsum("BLGRH,BJGH->BGRLJ", query_BLGRH, key_BJGH, preferred_element_type=jnp.float32)
+def _mixed(query_BGRLH, key_BGJH, value_BGJH, mask_BLJ, softcap):
+  scores_BGRLJ = jnp.einsum(
+    "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
+  )
+  weights_BGRLJ = _weights(scores_BGRLJ, mask_BLJ, softcap).astype(value_BGJH.dtype)
+  return jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ, value_BGJH)
+
+
+def _grouped(query_BLNH, groups: int):
+  """Returns query_BLGRH: the R query heads of each key."""
+  batch, rows, heads, width = query_BLNH.shape
+  return query_BLNH.reshape(batch, rows, groups, heads // groups, width)
 
 
 def _weights(scores_BGRLJ, mask_BLJ, softcap: float | None):
@@ -67,9 +85,9 @@ def over_cache(query_BLNH, keys, values, mask_BLJ, softcap: float | None = None)
   `keys` and `values` are pairs (cached, new); `mask_BLJ` covers both. Joining would copy the cache
   at every step.
   """
-  heads, groups = query_BLNH.shape[2], keys[1].shape[2]
-  query_BLGRH = query_BLNH.reshape(*query_BLNH.shape[:2], groups, heads // groups, -1)
-  scores = jnp.concatenate([_scores(query_BLGRH, key) for key in keys], axis=-1)
+  query_BLGRH = _grouped(query_BLNH, keys[1].shape[2])
+  product = functools.partial(jnp.einsum, "BLGRH,BJGH->BGRLJ", preferred_element_type=jnp.float32)
+  scores = jnp.concatenate([product(query_BLGRH, key) for key in keys], axis=-1)
   weights = _weights(scores, mask_BLJ, softcap).astype(query_BLNH.dtype)
   cached = values[0].shape[1]
   mixed_BLGRH = jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., :cached], values[0])

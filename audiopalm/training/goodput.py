@@ -32,17 +32,17 @@ class Goodput:
   def spend(self, bucket: str) -> Iterator[None]:
     """Books the time until the block ends to `bucket`, whatever was running before it."""
     assert bucket in self.seconds, bucket
-    self._book()
+    self.book()
     self._stack.append(bucket)
     try:
       yield
     finally:
-      self._book()
+      self.book()
       self._stack.pop()
 
   def note(self, step: int) -> None:
     """Writes a line if the last one is `every_s` seconds old."""
-    self._book()
+    self.book()
     if self._since - self._last_line < self._every_s:
       return
     self._last_line = self._since
@@ -56,11 +56,12 @@ class Goodput:
 
   def close(self, step: int, lost_steps: int) -> None:
     """Writes the last line. `lost_steps` were done by an earlier run and had to be done again."""
-    self._book()
+    self.book()
     total = {bucket: round(seconds, 4) for bucket, seconds in self.seconds.items()}
     self._write({"step": step, "total": total, "lost_steps": lost_steps})
 
-  def _book(self) -> None:
+  def book(self) -> None:
+    """Brings `seconds` up to this moment."""
     now = self._clock()
     self.seconds[self._stack[-1]] += now - self._since
     self._since = now

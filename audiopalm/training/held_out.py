@@ -28,7 +28,9 @@ class HeldOut:
     spent: goodput.Goodput,
   ):
     self._experiment, self._prepared, self._mesh, self._spent = experiment, prepared, mesh, spent
-    self._batch_rows = experiment.batch_rows // machine.accumulation
+    rows = experiment.batch_rows // sharding.batch_ways(mesh)
+    micro_batches = machine.accumulation(rows, experiment.row_length)
+    self._batch_rows = experiment.batch_rows // micro_batches
     self._step = step.build_held_out(model, experiment.objective, machine)
     self._batches: dict[str, list] | None = None
     self._compiled = None

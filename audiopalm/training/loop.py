@@ -57,6 +57,12 @@ class _Setting:
   loader: loader.Loader
   key: jax.Array
 
+  @property
+  def accumulation(self) -> int:
+    """Micro-batches a step."""
+    rows = self.experiment.batch_rows // sharding.batch_ways(self.mesh)
+    return self.machine.accumulation(rows, self.experiment.row_length)
+
 
 def run(
   experiment: Any,
@@ -76,7 +82,7 @@ def run(
   workdir.mkdir(parents=True, exist_ok=True)
   spent = goodput.Goodput(workdir / "goodput.jsonl")
   mesh = sharding.mesh(machine)
-  step.check_rows(experiment.batch_rows, machine, mesh.shape["data"] * mesh.shape["fsdp"])
+  step.check_rows(experiment.batch_rows, machine, sharding.batch_ways(mesh))
   with (
     checkpoint.full_device(workdir),
     jax.set_mesh(mesh),
@@ -148,7 +154,9 @@ def _train(
 ) -> state.TrainState:
   """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
   experiment = setting.experiment
-  train_step = step.build(setting.model, experiment.objective, setting.chain, setting.machine)
+  train_step = step.build(
+    setting.model, experiment.objective, setting.chain, setting.machine, setting.accumulation
+  )
   compiled, due = None, False
   with _ahead(functools.partial(_batch, setting), int(now.step), experiment.steps) as batches:
     for number in range(int(now.step) + 1, experiment.steps + 1):
@@ -178,7 +186,8 @@ def _train(
             f"saved in {setting.workdir}. Run the same command again: it goes on from there."
           )
       if not last and number % experiment.evaluation.every_steps == 0:
-        recorder.flush()
+        with spent.spend("step"):
+          recorder.flush()
         recorder.measured(number, measure(now.params, now.variables))
   guard.check_saved(due, experiment.steps)
   return now
@@ -248,7 +257,7 @@ def _introduce(
   say(
     f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}, mesh {axes}, "
     f"{machine.compute_dtype}, {machine.attention} attention, remat {machine.remat}, "
-    f"{machine.accumulation} micro-batches a step"
+    f"{setting.accumulation} micro-batches a step"
   )
   parameters = decoder.parameters(experiment.model, setting.prepared.space)
   say(

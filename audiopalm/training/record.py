@@ -94,7 +94,8 @@ class Recorder:
     return self._meter.mfu(self.flops, self.busy_s())
 
   def busy_s(self) -> float:
-    """Returns the seconds spent on steps and on waiting for their data."""
+    """Returns the seconds spent on steps and on waiting for their data, up to this moment."""
+    self._spent.book()
     return sum(self._spent.seconds[bucket] for bucket in BUSY)
 
   def _values(self, done: _Pending, found: Mapping[str, Any]) -> dict[str, Any]:

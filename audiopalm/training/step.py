@@ -19,17 +19,20 @@ from audiopalm.settings import Machine
 from audiopalm.training import state as states
 
 
-def build(model: Any, objective: Any, chain: Any, machine: Machine) -> Callable:
+def build(
+  model: Any, objective: Any, chain: Any, machine: Machine, accumulation: int = 1
+) -> Callable:
   """Returns train_step(state, batch, key) -> (state, metrics), compiled, the old state given up.
 
-  `chain` is of `optimizers.build`. `key` is the run's own; a step folds its number into it. Metrics
-  are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the objective
-  gives them, `grad_norm` before clipping, `update_norm`, `skipped` and `skipped_in_a_row`.
+  The batch goes in `accumulation` micro-batches; `chain` is of `optimizers.build`. `key` is the
+  run's own; a step folds its number into it. Metrics are scalars on the device: `losses` {player:
+  mean}, `sums` {name: (sum, weight)} as the objective gives them, `grad_norm` before clipping,
+  `update_norm`, `skipped` and `skipped_in_a_row`.
   """
 
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
-    losses, grads, variables = gradients(model, objective, machine, state, batch, key)
+    losses, grads, variables = gradients(model, objective, machine, state, batch, key, accumulation)
     means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
@@ -84,12 +87,11 @@ def build_held_out(model: Any, objective: Any, machine: Machine) -> Callable:
 
 
 def check_rows(batch_rows: int, machine: Machine, ways: int) -> None:
-  """Raises ConfigError unless every micro-batch gives each of `ways` devices equally many rows."""
-  if batch_rows % (machine.accumulation * ways):
+  """Raises ConfigError unless each of `ways` devices gets equally many rows."""
+  if batch_rows % ways:
     raise ConfigError(
-      f"batch_rows={batch_rows} cannot be divided into accumulation={machine.accumulation} "
-      f"micro-batches over data x fsdp = {ways} devices (machine {machine.name!r}). Choose "
-      f"batch_rows divisible by {machine.accumulation * ways}."
+      f"batch_rows={batch_rows} cannot be divided over data x fsdp = {ways} devices (machine "
+      f"{machine.name!r}). Choose batch_rows divisible by {ways}."
     )
 
 
@@ -100,6 +102,7 @@ def gradients(
   state: states.TrainState,
   batch: Batch,
   key: jax.Array | None,
+  accumulation: int = 1,
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
   """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
 
@@ -115,7 +118,7 @@ def gradients(
       grads[player] = states.owned(pull(ones)[0], names)
     return losses, grads, after
 
-  if machine.accumulation == 1:
+  if accumulation == 1:
     return one(state.variables, batch, key)
 
   def body(carry, micro):
@@ -127,7 +130,7 @@ def gradients(
     player: jax.tree.map(jnp.zeros_like, states.owned(state.params, names))
     for player, names in objective.players.items()
   }
-  micros = _micro_batches(batch, machine.accumulation), jnp.arange(machine.accumulation)
+  micros = _micro_batches(batch, accumulation), jnp.arange(accumulation)
   (variables, grads), losses = jax.lax.scan(body, (state.variables, zeros), micros)
   return jax.tree.map(lambda sums: sums.sum(axis=0), losses), grads, variables
 

@@ -21,7 +21,7 @@ def small():
 
 @pytest.fixture(scope="session")
 def sources(small):
-  return {small.SmallCorpus: Source("small_corpus")}
+  return {small.SmallCorpus: Source("small_corpus"), small.SmallDialogue: Source("small_corpus")}
 
 
 @pytest.fixture(scope="session")

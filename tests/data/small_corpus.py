@@ -43,6 +43,17 @@ class SmallCorpus:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class SmallDialogue(SmallCorpus):
+  """The same tones as questions and answers."""
+
+  name: ClassVar[str] = "small_dialogue"
+  roles: ClassVar[tuple[str, ...]] = ("question", "answer")
+
+  def pairs(self, roles):
+    return tuple(dict.fromkeys(roles, language) for language in self.languages)
+
+
 def count(settings, split):
   return {"train": settings.train_records, "validation": 6, "test": 4}[split]
 

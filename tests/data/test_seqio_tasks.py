@@ -1,17 +1,21 @@
 import collections
 import dataclasses
+import inspect
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from audiopalm.data import rows
+from audiopalm import layouts
+from audiopalm.data import prepare, rows
 from audiopalm.parts import mixtures
 
 seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 
 from audiopalm.data import seqio_tasks  # noqa: E402
+
+TASKS = [name for name, _ in inspect.getmembers(mixtures, inspect.isfunction) if name != "blend"]
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +23,26 @@ def registered(prepared, experiment_of):
   """Registers a prepared experiment, and says with which mixture."""
 
   def register(**changes):
-    mixture = dataclasses.replace(experiment_of().mixture, **changes)
-    return seqio_tasks.register(
-      mixture, experiment_of().layout, prepared.space, 96, prepared.streams_dir
-    )
+    return register_(dataclasses.replace(experiment_of().mixture, **changes), prepared, 96)
 
   return register
+
+
+@pytest.fixture(scope="module")
+def every_task(experiment_of, small, sources, tmp_path_factory):
+  """Every task that configs can name, prepared in one experiment and registered: (prepared,
+  name)."""
+  corpora = {"dialogue": small.SmallDialogue(400)}
+  tasks = [getattr(mixtures, task)(corpora.get(task, small.SmallCorpus(400))) for task in TASKS]
+  experiment = experiment_of(tasks=tasks, row_length=192)
+  done = prepare.prepare(experiment, tmp_path_factory.mktemp("every_task"), sources, workers=0)
+  return done, register_(experiment.mixture, done, 192)
+
+
+def register_(mixture, prepared, row_length):
+  return seqio_tasks.register(
+    mixture, layouts.Chain(), prepared.space, row_length, prepared.streams_dir
+  )
 
 
 def examples_of(name, **options):
@@ -40,10 +58,11 @@ def multiset(grids):
   )
 
 
-@pytest.mark.parametrize("task", ["asr", "s2st", "continuation"])
-def test_seqio_examples_equal_trainer_segments(registered, prepared, task):
+@pytest.mark.parametrize("task", TASKS)
+def test_seqio_examples_equal_trainer_segments(every_task, task):
   """Seed s, epoch 0: what SeqIO gives one by one is what the trainer packs into rows."""
-  name = registered().replace("audiopalm_", f"audiopalm_{task}_")
+  prepared, mixture = every_task
+  name = mixture.replace("audiopalm_", f"audiopalm_{task}_")
   found = examples_of(name, seed=3)
   segments = prepared.rows(task, "train").segments
   made_of = (prepared.layouts[task], prepared.space, prepared.entries(prepared.task(task), "train"))

@@ -239,5 +239,5 @@ def test_log_on_a_full_device_is_the_same_error(tiny, tmp_path, monkeypatch):
 
 def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_path):
   with pytest.raises(errors.ConfigError, match="batch_rows=8 cannot be divided"):
-    tiny.run(tmp_path / "run", machine=dataclasses.replace(tiny.ONE, accumulation=3))
+    tiny.run(tmp_path / "run", machine=dataclasses.replace(tiny.ONE, data=3))
   assert not (tmp_path / "run" / "checkpoints").exists()

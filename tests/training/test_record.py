@@ -30,9 +30,28 @@ def found(streak=0):
   }
 
 
+class Clock:
+  """Moves when it is told to."""
+
+  def __init__(self):
+    self.now = 0.0
+
+  def __call__(self):
+    return self.now
+
+
 @pytest.fixture
-def recorder(tmp_path):
-  spent = goodput.Goodput(tmp_path / "goodput.jsonl")
+def clock():
+  return Clock()
+
+
+@pytest.fixture
+def spent(tmp_path, clock):
+  return goodput.Goodput(tmp_path / "goodput.jsonl", clock=clock)
+
+
+@pytest.fixture
+def recorder(tmp_path, spent):
   seen = throughput.Seen(["asr"], [10], None)
   meter = record.Meter(lambda length: 1.0, "cpu", 1)
   journal = metrics.Journal(tmp_path, 0)
@@ -56,6 +75,26 @@ def test_values_are_means_and_leave_out_what_was_not_there(recorder, tmp_path):
   assert "nll_speech" not in line
   assert (line["tokens"], line["mfu"]) == (30, "unknown")
   assert recorder.seen.by_task()["asr"] == {"rows": 1, "examples": 2, "tokens": 30, "epochs": 0.1}
+
+
+def test_speed_counts_all_time_up_to_the_end_of_a_step_and_no_evaluation(
+  recorder, spent, clock, tmp_path
+):
+  def wait(bucket, seconds):
+    with spent.spend(bucket):
+      clock.now += seconds
+
+  with recorder:
+    with spent.spend("step"):
+      recorder.add(1, found(), COUNTS)
+      clock.now += 3.0
+      recorder.flush()  # its value is there before the time around it is booked
+    wait("evaluation", 100.0)
+    wait("step", 1.0)
+    recorder.add(2, found(), COUNTS)
+    wait("step", 1.0)
+  speeds = [line["tokens_per_s"] for line in metrics.read(tmp_path)]
+  assert speeds == [10.0, 15.0]
 
 
 def test_streak_ends_the_run(recorder):

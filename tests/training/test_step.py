@@ -39,7 +39,9 @@ class Trial:
     model = decoder.model(made.model, tiny.Prepared(made).space)
     with jax.set_mesh(mesh):
       now = state.create(tiny.params(model, mesh), {}, made.objective.players, KEEP)
-      train = step.build(model, made.objective, KEEP, machine)
+      rows = made.batch_rows // sharding.batch_ways(mesh)
+      self.accumulation = machine.accumulation(rows, made.row_length)
+      train = step.build(model, made.objective, KEEP, machine, self.accumulation)
       now, found = train(now, sharding.place(tiny.batch(), mesh), jax.random.key(1))
     self.gradient, self.found = jax.device_get((now.optimizer["model"], found))
 
@@ -50,16 +52,17 @@ def one(tiny):
 
 
 @pytest.mark.parametrize(
-  "machine",
+  ("machine", "accumulation"),
   [
-    Machine(name="micro-batches", data=1, fsdp=1, accumulation=4),
-    Machine(name="eight", data=2, fsdp=2, tensor=2, accumulation=2),
+    (Machine(name="micro-batches", data=1, fsdp=1, micro_batch_tokens=2 * 96), 4),
+    (Machine(name="eight", data=2, fsdp=2, tensor=2, micro_batch_tokens=96), 2),
   ],
   ids=["micro-batches", "eight devices, data x fsdp x tensor, with micro-batches"],
 )
-def test_step_equals_that_of_one_big_batch_on_one_device(tiny, one, machine):
+def test_step_equals_that_of_one_big_batch_on_one_device(tiny, one, machine, accumulation):
   assert len(jax.devices()) == 8
   other = Trial(tiny, machine)
+  assert other.accumulation == accumulation
 
   def check(path, a, b):
     far = np.abs(a - b).max()
@@ -207,7 +210,7 @@ class Duel:
 def test_each_player_moves_its_own_parameters_by_its_own_loss(accumulation):
   params = {"left": jnp.array([1.0, 0.0]), "right": jnp.array([0.0, 3.0])}
   now = state.create(params, {"rows": jnp.float32(0)}, Duel.players, scaled(1.0))
-  train = step.build(None, Duel(), scaled(1.0), Machine(accumulation=accumulation))
+  train = step.build(None, Duel(), scaled(1.0), Machine(), accumulation)
   now, found = train(now, GOOD, jax.random.key(0))
   np.testing.assert_allclose(now.params["left"], [3.0, -6.0])  # 1 + 2 * (1 - 0), 0 + 2 * (0 - 3)
   np.testing.assert_allclose(now.params["right"], [4.0, -9.0])  # 0 + 4 * (1 - 0), 3 + 4 * (0 - 3)
@@ -217,9 +220,9 @@ def test_each_player_moves_its_own_parameters_by_its_own_loss(accumulation):
 
 
 def test_rows_that_cannot_be_divided_say_what_to_choose():
-  step.check_rows(16, Machine(accumulation=2), 8)
+  step.check_rows(16, Machine(), 8)
   with pytest.raises(ConfigError) as error:
-    step.check_rows(12, Machine(name="cpu8", accumulation=2), 4)
+    step.check_rows(14, Machine(name="cpu8"), 4)
   text = str(error.value)
-  assert "batch_rows=12" in text and "accumulation=2" in text
-  assert "Choose batch_rows divisible by 8" in text
+  assert "batch_rows=14" in text and "'cpu8'" in text
+  assert "Choose batch_rows divisible by 4" in text
