@@ -1,0 +1,112 @@
+"""Trains a config, scores it, and writes what came out with all it takes to do it again.
+
+  python benchmarks/score.py quickstart
+  python benchmarks/score.py spoken_digit --set data_dir=$TFDS_DATA_DIR \\
+      --over held_out_speaker=george,jackson,nicolas,theo,yweweler
+
+With `--over` the config is run once a value. Results are in benchmarks/results/CONFIG.json. A run
+that was stopped goes on where it was: give the same command again.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results")
+PACKAGES = (
+  "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
+  "sacrebleu", "espeakng-loader",
+)  # fmt: skip
+BY_PART = ("languages", "voices")  # of baselines these are left out
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("config", help="a name in configs/")
+  parser.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
+  parser.add_argument("--over", metavar="path=a,b,c", help="one run for each value of a setting")
+  parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="where runs are kept")
+  arguments = parser.parse_args()
+
+  path, _, values = (arguments.over or "").partition("=")
+  settings = {value: [f"{path}={value}"] for value in values.split(",")} if path else {"": []}
+  runs = {}
+  for value, own in settings.items():
+    name = "_".join(filter(None, (arguments.config, value)))
+    runs[value] = run(arguments.config, arguments.workdirs / name, [*arguments.settings, *own])
+    result = {
+      "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, sys.argv[1:])]),
+      **conditions(),
+      **({"runs": runs} if path else runs[value]),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    (RESULTS / f"{arguments.config}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def run(config: str, workdir: Path, settings: list[str]) -> dict:
+  """Returns the settings, speed and scores of one run."""
+  scores = workdir / "scores.json"
+  own = [part for setting in settings for part in ("--set", setting)]
+  audiopalm("train", config, "--workdir", str(workdir), *own)
+  start = time.monotonic()
+  audiopalm("evaluate", "--workdir", str(workdir), "--json", str(scores))
+  evaluated_s = time.monotonic() - start
+  found = json.loads(scores.read_text(encoding="utf-8"))
+  for tasks in found["baselines"].values():
+    for task, values in tasks.items():
+      tasks[task] = {name: value for name, value in values.items() if name not in BY_PART}
+  resolved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+  steps = [json.loads(line) for line in (workdir / "metrics.jsonl").open(encoding="utf-8")]
+  trained = [step for step in steps if "tokens" in step]
+  tokens = sum(step["tokens"] for step in trained)
+  spent = [json.loads(line) for line in (workdir / "goodput.jsonl").open(encoding="utf-8")]
+  totals = [line["total"] for line in spent if "total" in line]  # one a start
+  stepping_s = sum(total["step"] + total["data wait"] for total in totals)
+  return {
+    "settings": [unexpanded(setting) for setting in settings],
+    "seed": resolved["seed"],
+    "train_s": round(sum(sum(total.values()) for total in totals)),
+    "evaluate_s": round(evaluated_s),
+    "steps": trained[-1]["step"],
+    "tokens": tokens,
+    "tokens_per_s": round(tokens / stepping_s),
+    "scores": found,
+  }
+
+
+def audiopalm(*arguments: str) -> None:
+  subprocess.run([sys.executable, "-m", "audiopalm", *arguments], check=True)
+
+
+def unexpanded(argument: str) -> str:
+  """Returns an argument as a reader would type it: a data directory is wherever theirs is."""
+  directory = os.environ.get("TFDS_DATA_DIR")
+  return argument.replace(directory, "$TFDS_DATA_DIR") if directory else argument
+
+
+def conditions() -> dict:
+  """Returns the commit, the versions and the machine of this run."""
+  commit = subprocess.run(
+    ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+  ).stdout.strip()
+  models = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
+  return {
+    "commit": commit,
+    "machine": f"{len(models)} cores, {models[0].partition(':')[2].strip()}, no accelerator",
+    "python": platform.python_version(),
+    "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+  }
+
+
+if __name__ == "__main__":
+  main()
