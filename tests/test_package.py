@@ -6,8 +6,19 @@ import pytest
 import audiopalm
 
 
-def test_importing_the_package_loads_neither_jax_nor_tensorflow():
-  code = "import sys, audiopalm; print([m for m in ('jax', 'tensorflow') if m in sys.modules])"
+@pytest.mark.parametrize(
+  ("module", "without"),
+  [
+    ("audiopalm", ("jax", "tensorflow", "seqio")),
+    ("audiopalm.metrics.text", ("jax", "tensorflow", "seqio")),
+    ("audiopalm.evaluation.scoring", ("jax", "tensorflow", "seqio")),
+    ("audiopalm.cli.main", ("tensorflow", "seqio")),
+    ("audiopalm.session", ("tensorflow", "seqio")),
+    ("audiopalm.training.loop", ("tensorflow", "seqio")),
+  ],
+)
+def test_importing_a_module_loads_only_what_it_needs(module, without):
+  code = f"import sys, {module}; print([m for m in {without} if m in sys.modules])"
   said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert said.stdout.strip() == "[]"
 
