@@ -109,7 +109,8 @@ class Task:
 
   `tag` is a template over roles, filled with the language names of their utterances:
   "[AST {source} {target}]" becomes "[AST English French]". `corpus` is one of the settings in
-  `audiopalm.data.corpora`.
+  `audiopalm.data.corpora`. Records in whose texts one of `unseen_words` (lower case) occurs are
+  left out of the training of this task, not of others; evaluation scores them apart as well.
   """
 
   name: str
@@ -118,6 +119,7 @@ class Task:
   inputs: tuple[Side, ...]
   outputs: tuple[Side, ...]
   loss_on_inputs: bool = False
+  unseen_words: tuple[str, ...] = ()
 
   @property
   def sides(self) -> tuple[Side, ...]:

@@ -29,7 +29,7 @@ def experiment(train_records: int = 6_000) -> Experiment:
       (mixtures.tts(corpus), 0.2),
       (mixtures.ast(corpus), 0.2),
       (mixtures.s2st(corpus), 0.2),
-      (mixtures.mt(corpus), 0.1),
+      (mixtures.mt(corpus, unseen_words=("clock", "horloge")), 0.1),
     ),
     model=models.tiny(width=192),
     optimizer=optim.adamw(peak_lr=3e-3, warmup_steps=40),

@@ -7,6 +7,7 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.data.cache import Entry
+from audiopalm.metrics import text
 from audiopalm.types import HOLE, Grid, Task
 
 WHOLE = -1  # the start of an example that is not cut
@@ -22,6 +23,14 @@ def example(task: Task, layout: Any, space: Any, entry: Entry, seed: int, epoch:
   tag = layouts.tag_of(task, entry.languages)
   key = key_of(seed, entry.id, epoch)
   return layouts.realize(layout, entry.streams, tag, space, key)
+
+
+def has_unseen_word(task: Task, entry: Entry) -> bool:
+  """Returns whether a text of the entry, in a role of the task, holds a word of
+  `task.unseen_words`."""
+  roles = {role for role, _ in task.sides}
+  texts = (text.normalize(entry.utterances[role].text) for role in roles)
+  return any(not set(task.unseen_words).isdisjoint(words.split()) for words in texts)
 
 
 def piece(grid: Grid, start: int, length: int) -> Grid:

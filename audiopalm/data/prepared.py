@@ -57,6 +57,7 @@ class Prepared:
       "streams": self.folder(task.corpus).name,
       "row_length": self.row_length,
       "too_long": self.too_long,
+      "unseen_words": sorted(task.unseen_words),
     }
 
   @functools.cache  # noqa: B019  one Prepared lives as long as its process

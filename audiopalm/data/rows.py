@@ -19,6 +19,7 @@ from audiopalm.errors import DataError, ManifestError
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Grid, Task
 
+LEFT_OUT = -1  # the length of an entry that a task does not train on
 SAMPLE = 256  # examples that are realized to count the tokens of a mean row
 
 
@@ -84,12 +85,16 @@ def segments(
   row_length: int,
   too_long: Literal["error", "split", "drop"],
 ) -> Segments:
-  """Returns the examples of a task that are trained on, in the order of the entries.
+  """Returns the examples of a task that are trained on, in the order of the entries: those without
+  any of its unseen words.
 
   A record longer than `row_length` is a DataError naming it ("error"), left out and counted
   ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
   """
   lengths_N = lengths(task, layout, space, entries)
+  if task.unseen_words:
+    unseen = [examples.has_unseen_word(task, entry) for entry in entries]
+    lengths_N = np.where(unseen, LEFT_OUT, lengths_N)
   long_N = lengths_N > row_length
   if too_long == "error" and long_N.any():
     number = int(np.argmax(long_N))
@@ -101,7 +106,7 @@ def segments(
     )
   if too_long == "split" and long_N.any():
     return _cut(task, layout, space, entries, lengths_N, row_length)
-  kept = np.flatnonzero(~long_N)
+  kept = np.flatnonzero(~long_N & (lengths_N != LEFT_OUT))
   starts_N = np.full(len(kept), examples.WHOLE)
   return Segments(kept, starts_N, lengths_N[kept], dropped=int(long_N.sum()))
 
@@ -237,6 +242,8 @@ def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -
   pieces: list[tuple[int, int, int]] = []
   cut = 0
   for number, length in enumerate(lengths_N.tolist()):
+    if length == LEFT_OUT:
+      continue
     if length <= row_length:
       pieces.append((number, examples.WHOLE, length))
       continue

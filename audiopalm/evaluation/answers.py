@@ -38,6 +38,7 @@ def answer(
     lines.Line(
       system, suite.task.name, suite.split, one.entry.id, one.language, one.voice,
       said=tuple(said[number]), complete=complete[number], likelihood=sums[number],
+      new_words=one.new_words,
     )
     for number, one in enumerate(suite.examples)
   ]  # fmt: skip

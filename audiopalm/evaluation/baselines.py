@@ -72,11 +72,12 @@ def _few(suite: suites.Suite, each: int) -> suites.Suite:
 def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> list[lines.Line]:
   """Returns the lines of `nearest_copy`. `searches` keeps what other suites can use again."""
   task, roles = suite.task, suites.roles(suite.task)
-  entries = prepared.entries(task, "train")
+  entries, trained_N = prepared.entries(task, "train"), prepared.rows(task, "train").records
   side = task.inputs[0]
-  if (task.corpus, side) not in searches:
-    searches[task.corpus, side] = _pool(prepared, entries, side)
-  pool = searches[task.corpus, side]
+  pooled = (task.corpus, side, task.unseen_words)
+  if pooled not in searches:
+    searches[pooled] = _pool(prepared, entries, np.unique(trained_N), side)
+  pool = searches[pooled]
   spoken_by = [tuple(one.languages[role] for role in roles) for one in suite.examples]
   copies: dict[int, Any] = {}
   for languages in dict.fromkeys(spoken_by):
@@ -87,7 +88,7 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
     queries = tuple(
       _characters(prepared, suite.examples[number].entry, side, pool) for number in asked
     )
-    search = (task.corpus, side, queries, known_N.tobytes())
+    search = (*pooled, queries, known_N.tobytes())
     if search not in searches:
       searches[search] = nearest(queries, [pool.inputs[i] for i in np.flatnonzero(known_N)])
     candidates_N = pool.numbers_N[known_N]
@@ -96,7 +97,7 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
   return [
     lines.Line(
       NEAREST_COPY, task.name, suite.split, one.entry.id, one.language, one.voice,
-      said=_copied(prepared, task, one.entry, copies[number]),
+      said=_copied(prepared, task, one.entry, copies[number]), new_words=one.new_words,
     )
     for number, one in enumerate(suite.examples)
     if number in copies
@@ -136,8 +137,9 @@ class _Pool:
   words: dict[str, int]
 
 
-def _pool(prepared: Any, entries: Any, side: tuple[str, str]) -> _Pool:
-  numbers_N = np.linspace(0, len(entries) - 1, min(SEARCHED, len(entries))).astype(np.int64)
+def _pool(prepared: Any, entries: Any, trained_N: np.ndarray, side: tuple[str, str]) -> _Pool:
+  at_N = np.linspace(0, len(trained_N) - 1, min(SEARCHED, len(trained_N))).astype(np.int64)
+  numbers_N = trained_N[at_N]
   pool = _Pool(numbers_N, [], {})
   pool.inputs.extend(
     _characters(prepared, entries[int(number)], side, pool) for number in numbers_N

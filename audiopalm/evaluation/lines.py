@@ -43,8 +43,9 @@ class Line:
 
   `language` is "en", or "en-fr" where the language changes; `voice` the speaker of the input, or of
   a spoken output where the input is text. `complete` is False where the output was cut before its
-  stop. `left_out` is True for an example longer than a row: it was not asked, and is counted but
-  not scored.
+  stop. `new_words` is True for an example with words that its task was never trained on
+  (`Task.unseen_words`). `left_out` is True for an example longer than a row: it was not asked, and
+  is counted but not scored.
   """
 
   system: str
@@ -56,6 +57,7 @@ class Line:
   said: tuple[Said, ...]
   complete: bool = True
   likelihood: Mapping[str, Sums] = dataclasses.field(default_factory=dict)
+  new_words: bool = False
   left_out: bool = False
 
 

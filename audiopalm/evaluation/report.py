@@ -31,6 +31,7 @@ BASELINES = {
 }
 LEGEND = """\
 Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
+new words: those that this task was not trained on, though other tasks were.
 nearest copied: the answer of the training example with the most similar input.
 via units: what the reference recordings keep, the best that speech can reach."""
 
@@ -75,6 +76,8 @@ def _block(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
   if len(values.get("languages", {})) > 1:
     for language, of_language in values["languages"].items():
       yield f"  {language}", of_language
+  if "new_words" in values:
+    yield "  with new words", values["new_words"]
   held_out = scores[HELD_OUT].get(task)
   if held_out:
     yield "held-out voices", held_out

@@ -27,7 +27,7 @@ def score(lines: Iterable[Line]) -> dict:
   chrF 0 to 100, MCD in dB), "nll" in nats per predicted cell, "token_accuracy" and both by
   modality, the number of examples and the mean words of their references, how many outputs were cut
   before their stop, by which rules texts were compared, and the same per language and per voice,
-  the worst voice named.
+  the worst voice named, and for examples with words new to the task.
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
   for line in lines:
@@ -48,6 +48,9 @@ def score_task(lines: Sequence[Line]) -> dict:
   """Returns the scores of one task's lines, with languages and voices."""
   asked = [line for line in lines if not line.left_out]
   scores = _scores(asked)
+  new = [line for line in asked if line.new_words]
+  if new:
+    scores["new_words"] = _scores(new)
   words = [len(said.reference.split()) for line in asked for said in line.said[:1]]
   if words:
     scores["mean_words"] = sum(words) / len(words)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from audiopalm import layouts
+from audiopalm.data import examples
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation.lines import Measure
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
@@ -18,7 +19,7 @@ from audiopalm.types import Grid, Task
 class Example:
   """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
 
-  `language` and `voice` are those of `lines.Line`.
+  `language`, `voice` and `new_words` are those of `lines.Line`.
   """
 
   entry: Any
@@ -28,6 +29,7 @@ class Example:
   voice: str | None
   tag: str
   grid: Grid
+  new_words: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,5 +137,6 @@ def _suite(task: Task, split: str, experiment: Any, prepared: Any) -> Suite:
     if len(grid) > experiment.row_length:
       too_long.append(entry.id)
       continue
-    fitting.append(Example(entry, streams, languages, language, voice, tag, grid))
+    new_words = examples.has_unseen_word(task, entry)
+    fitting.append(Example(entry, streams, languages, language, voice, tag, grid, new_words))
   return Suite(task, split, tuple(fitting), tuple(too_long))

@@ -35,9 +35,14 @@ def s2st(corpus: Any) -> Task:
   )
 
 
-def mt(corpus: Any) -> Task:
-  """Returns the task "mt": words to words of another language."""
-  return Task("mt", corpus, "[MT {source} {target}]", (("source", "text"),), (("target", "text"),))
+def mt(corpus: Any, unseen_words: tuple[str, ...] = ()) -> Task:
+  """Returns the task "mt": words to words of another language.
+
+  Sentences with one of `unseen_words` are left to the other tasks: whether a word learned from
+  speech is then translated in writing is what evaluation's row "new words" tells.
+  """
+  sides = (("source", "text"),), (("target", "text"),)
+  return Task("mt", corpus, "[MT {source} {target}]", *sides, unseen_words=unseen_words)
 
 
 def chain(corpus: Any) -> Task:

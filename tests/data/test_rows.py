@@ -69,6 +69,24 @@ def test_dropped_records_are_counted(prepared):
   assert chosen.dropped == (lengths_N > 40).sum() > 0
 
 
+def test_records_with_unseen_words_are_left_out_of_the_task(prepared):
+  task, *made_of = of(prepared, "s2st")
+  task = dataclasses.replace(task, unseen_words=("six", "four"))
+  found = rows.segments(task, *made_of, row_length=96, too_long="error")
+  held = [set(entry.utterances["source"].text.split()) for entry in made_of[-1]]
+  assert found.records_N.tolist() == [
+    n for n, words in enumerate(held) if not words & {"six", "four"}
+  ]
+  assert 0 < len(found) < len(held)
+  assert found.dropped == 0
+
+
+def test_a_row_index_knows_the_unseen_words_it_was_made_without(prepared):
+  task = prepared.task("s2st")
+  with pytest.raises(ManifestError, match=r"another unseen_words: expected \['six'\], found \[\]"):
+    prepared.rows(dataclasses.replace(task, unseen_words=("six",)), "train")
+
+
 def test_pieces_of_a_cut_record_are_its_prompt_and_all_its_predicted_rows(prepared):
   made_of = of(prepared, "continuation")
   chosen = rows.segments(*made_of, row_length=30, too_long="split")

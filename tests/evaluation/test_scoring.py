@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -36,6 +37,13 @@ def test_a_task_has_error_rates_likelihood_and_the_number_of_examples():
   assert scores["token_accuracy"] == 0.5
   assert scores["examples"] == 2
   assert scores["mean_words"] == 2
+
+
+def test_examples_with_words_new_to_the_task_are_in_its_score_and_scored_apart():
+  new = dataclasses.replace(asr("2", "a c", "a x"), new_words=True)
+  scores = scoring.score([asr("1", "a b", "a b"), new])["asr"]
+  assert scores["wer"] == 0.25
+  assert scores["new_words"] == {**scores["new_words"], "wer": 0.5, "examples": 1}
 
 
 def test_each_language_and_voice_is_scored_and_the_worst_voice_named():

@@ -27,6 +27,17 @@ def test_the_voice_is_the_inputs_or_that_of_the_speech_out(made_up):
   assert described == [("en", "en-anna"), ("fr", "fr-alice"), ("en-fr", None)]
 
 
+def test_examples_with_words_new_to_the_task_are_marked(made_up):
+  def mt(corpus):
+    return mixtures.mt(corpus, unseen_words=("seven",))
+
+  run = made_up.generator(mt)
+  (suite,) = suites.suites(run.experiment, run.prepared)
+  texts = [one.entry.utterances["source"].text.lower() for one in suite.examples]
+  assert [one.new_words for one in suite.examples] == ["seven" in text for text in texts]
+  assert {one.new_words for one in suite.examples} == {True, False}
+
+
 def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkeypatch):
   run = made_up.generator(mixtures.asr)
   entries = made_up.Prepared.entries
