@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).resolve().with_name("results")
 PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
   "sacrebleu", "espeakng-loader",
@@ -39,13 +39,13 @@ def main() -> None:
 
   path, _, values = (arguments.over or "").partition("=")
   settings = {value: [f"{path}={value}"] for value in values.split(",")} if path else {"": []}
-  runs = {}
+  runs, here = {}, conditions()  # of the start: a long run outlives commits
   for value, own in settings.items():
     name = "_".join(filter(None, (arguments.config, value)))
     runs[value] = run(arguments.config, arguments.workdirs / name, [*arguments.settings, *own])
     result = {
       "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, sys.argv[1:])]),
-      **conditions(),
+      **here,
       **({"runs": runs} if path else runs[value]),
     }
     RESULTS.mkdir(exist_ok=True)
@@ -88,6 +88,12 @@ def audiopalm(*arguments: str) -> None:
   subprocess.run([sys.executable, "-m", "audiopalm", *arguments], check=True)
 
 
+def git(*arguments: str) -> str:
+  return subprocess.run(
+    ["git", *arguments], capture_output=True, text=True, check=True
+  ).stdout.strip()
+
+
 def unexpanded(argument: str) -> str:
   """Returns an argument as a reader would type it: a data directory is wherever theirs is."""
   directory = os.environ.get("TFDS_DATA_DIR")
@@ -96,12 +102,11 @@ def unexpanded(argument: str) -> str:
 
 def conditions() -> dict:
   """Returns the commit, the versions and the machine of this run."""
-  commit = subprocess.run(
-    ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-  ).stdout.strip()
+  commit = git("rev-parse", "--short", "HEAD")
+  changed = git("status", "--porcelain", "--", f":(exclude){RESULTS}")
   models = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
   return {
-    "commit": commit,
+    "commit": f"{commit} with changes" if changed else commit,
     "machine": f"{len(models)} cores, {models[0].partition(':')[2].strip()}, no accelerator",
     "python": platform.python_version(),
     "versions": {name: importlib.metadata.version(name) for name in PACKAGES},

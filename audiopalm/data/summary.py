@@ -55,6 +55,7 @@ def show(found: Mapping[str, Any]) -> None:
     title="Training data by task",
     caption="speed: seconds of speech made and tokenized in a second of one worker",
     box=box.SIMPLE,
+    padding=(0, 1, 0, 0),
   )
   tasks.add_column("task", no_wrap=True)
   for name in ("hours", "records", "examples", "tokens", "rows", "filled", "speed"):
