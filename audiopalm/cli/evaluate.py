@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from audiopalm.cli import options
 from audiopalm.errors import EXIT_DONE
 
 LISTEN = 2  # recordings per task to point the listener to
@@ -26,28 +27,17 @@ DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (wave
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `evaluate` to the command line."""
-  parser = commands.add_parser(
-    "evaluate",
-    help="score a trained run on held-out data",
-    description=DESCRIPTION,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+  parser = options.command(
+    commands, "evaluate", "score a trained run on held-out data", DESCRIPTION, run
   )
-  parser.add_argument(
-    "--workdir", metavar="DIR", type=Path, required=True, help="the folder of a trained run"
-  )
+  options.add_trained(parser)
   parser.add_argument(
     "--json", metavar="FILE", type=Path, help="write the scores here too (WER and CER as fractions)"
   )
   parser.add_argument(
     "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
   )
-  parser.add_argument(
-    "--machine",
-    metavar="NAME",
-    help="the hardware to run on (default: chosen by the first device)",
-  )
-  parser.set_defaults(run=run)
+  options.add_machine(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiopalm.audio import waveform
+from audiopalm.cli import options
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, EXIT_USER, AudioError, AudiopalmError, ConfigError
 
@@ -39,16 +40,10 @@ answered, and the exit code then is 2."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `generate` to the command line."""
-  parser = commands.add_parser(
-    "generate",
-    help="transcribe, translate or speak with a trained run",
-    description=DESCRIPTION,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+  parser = options.command(
+    commands, "generate", "transcribe, translate or speak with a trained run", DESCRIPTION, run
   )
-  parser.add_argument(
-    "--workdir", metavar="DIR", type=Path, required=True, help="the folder of a trained run"
-  )
+  options.add_trained(parser)
   parser.add_argument(
     "--task", metavar="NAME", required=True, help="a task the run was trained on: asr, tts, ..."
   )
@@ -99,12 +94,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   sampling.add_argument(
     "--seed", metavar="N", type=int, default=0, help="the same seed gives the same output"
   )
-  parser.add_argument(
-    "--machine",
-    metavar="NAME",
-    help="the hardware to run on (default: chosen by the first device)",
-  )
-  parser.set_defaults(run=run)
+  options.add_machine(parser)
 
 
 def run(args: argparse.Namespace) -> int:

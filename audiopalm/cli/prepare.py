@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from audiopalm.cli import config
+from audiopalm.cli import config, options
 from audiopalm.data import corpora, prepare
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE, ConfigError
@@ -35,12 +35,12 @@ no records is an error.
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `prepare` to the command line."""
-  parser = commands.add_parser(
+  parser = options.command(
+    commands,
     "prepare",
-    help="make token streams and rows from the corpora of a config",
-    description=DESCRIPTION,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+    "make token streams and rows from the corpora of a config",
+    DESCRIPTION,
+    run,
   )
   config.add_arguments(parser)
   parser.add_argument(
@@ -61,7 +61,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     type=int,
     help="processes that tokenize at one time (default: one for each core)",
   )
-  parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

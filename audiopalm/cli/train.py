@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 
-from audiopalm.cli import config
+from audiopalm.cli import config, options
 from audiopalm.data import files, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError
 from audiopalm.parts import machines
@@ -29,21 +29,15 @@ that would move the ids of tokens: such a run needs a workdir of its own."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `train` to the command line."""
-  parser = commands.add_parser(
+  parser = options.command(
+    commands,
     "train",
-    help="train a model from a config; prepares first if needed, resumes if it can",
-    description=DESCRIPTION,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+    "train a model from a config; prepares first if needed, resumes if it can",
+    DESCRIPTION,
+    run,
   )
   config.add_arguments(parser)
-  parser.add_argument(
-    "--machine",
-    metavar="NAME",
-    help="the hardware to run on: mesh, precision, remat (default: chosen by the first device); "
-    "an unknown name lists the known ones",
-  )
-  parser.set_defaults(run=run)
+  options.add_machine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
