@@ -37,6 +37,8 @@ def main() -> None:
   parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="where runs are kept")
   arguments = parser.parse_args()
 
+  asked = [arguments.config, *(f"--set={setting}" for setting in arguments.settings)]
+  asked += [f"--over={arguments.over}"] if arguments.over else []
   path, _, values = (arguments.over or "").partition("=")
   settings = {value: [f"{path}={value}"] for value in values.split(",")} if path else {"": []}
   runs, here = {}, conditions()  # of the start: a long run outlives commits
@@ -44,7 +46,7 @@ def main() -> None:
     name = "_".join(filter(None, (arguments.config, value)))
     runs[value] = run(arguments.config, arguments.workdirs / name, [*arguments.settings, *own])
     result = {
-      "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, sys.argv[1:])]),
+      "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, asked)]),
       **here,
       **({"runs": runs} if path else runs[value]),
     }

@@ -4,7 +4,7 @@
 
 Adds to the quickstart a third language, all topics, spoken questions with spoken answers, plain
 text, and the chain that transcribes, translates and speaks in one go (AudioPaLM,
-arXiv:2306.12925, section 3.4.1). Two hours on two CPU cores.
+arXiv:2306.12925, section 3.4.1). An hour on two CPU cores.
 """
 
 from audiopalm.data.corpora import Synthetic, SyntheticDialogue, SyntheticText
@@ -35,9 +35,9 @@ def experiment(
     ),
     model=models.tiny(width=256),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=200),
-    evaluation=Evaluation(every_steps=500, rows=16, examples=150),
+    evaluation=Evaluation(every_steps=600, rows=16, examples=150),
     row_length=512,
-    batch_rows=8,
-    steps=3_600,
-    checkpoint_every_steps=300,
+    batch_rows=4,
+    steps=4_600,
+    checkpoint_every_steps=500,
   )
