@@ -38,6 +38,6 @@ def experiment(
     evaluation=Evaluation(every_steps=600, rows=16, examples=150),
     row_length=512,
     batch_rows=4,
-    steps=4_600,
+    steps=3_600,
     checkpoint_every_steps=500,
   )
