@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().with_name("results")
@@ -50,9 +51,14 @@ def main() -> None:
       **here,
       **({"runs": runs} if path else runs[value]),
     }
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(result, indent=1, ensure_ascii=False)
-    (RESULTS / f"{arguments.config}.json").write_text(text + "\n", encoding="utf-8")
+    write(arguments.config, result)
+
+
+def write(name: str, result: dict) -> None:
+  """Writes a result as benchmarks/results/NAME.json."""
+  RESULTS.mkdir(exist_ok=True)
+  text = json.dumps(result, indent=1, ensure_ascii=False)
+  (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def run(config: str, workdir: Path, settings: list[str]) -> dict:
@@ -102,7 +108,7 @@ def unexpanded(argument: str) -> str:
   return argument.replace(directory, "$TFDS_DATA_DIR") if directory else argument
 
 
-def conditions() -> dict:
+def conditions(packages: Sequence[str] = PACKAGES) -> dict:
   """Returns the commit, the versions and the machine of this run."""
   commit = git("rev-parse", "--short", "HEAD")
   changed = git("status", "--porcelain", "--", f":(exclude){RESULTS}")
@@ -111,7 +117,7 @@ def conditions() -> dict:
     "commit": f"{commit} with changes" if changed else commit,
     "machine": f"{len(models)} cores, {models[0].partition(':')[2].strip()}, no accelerator",
     "python": platform.python_version(),
-    "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    "versions": {name: importlib.metadata.version(name) for name in packages},
   }
 
 

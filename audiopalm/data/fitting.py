@@ -37,11 +37,14 @@ def fit(
   """Returns {stream: fitted tokenizer}, read from `folder` where it holds these, else fitted.
 
   `sources` maps each corpus to what serves it. Only training records are read, sound ones, in an
-  order that is the same for any number of workers. Nothing is written: see `save`.
+  order that is the same for any number of workers, and only once every tokenizer has found what
+  else it needs. Nothing is written: see `save`.
   """
   found = load(tokenizers, tuple(sources), folder)
   if found is not None:
     return found
+  for tokenizer in tokenizers:
+    tokenizer.check()
   utterances = sample(sources, executor)
   jobs = [(tokenizer, utterances) for tokenizer in tokenizers]
   fitted = executor.map(_fit_one, jobs)

@@ -17,6 +17,7 @@ from audiopalm.errors import AudiopalmError, ConfigError, DataError
 from audiopalm.inference import languages, pieces, prompting
 from audiopalm.inference.prompting import Continuation, Generator, Prompt
 from audiopalm.inference.sampling import Sampling
+from audiopalm.tokenizers import base
 from audiopalm.types import Side, Task, Utterance
 
 SILENCE_S = 0.2  # between the waves of two pieces
@@ -179,17 +180,17 @@ def _check_modality(generator: Generator, task: Task, side: Side, one: Input) ->
 
 def _voices(
   generator: Generator, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
-) -> dict[str, str]:
-  """Returns who speaks each language that an output is spoken in."""
+) -> dict[str, str | None]:
+  """Returns who speaks each language that an output is spoken in; None where its ids say so."""
   voices = {}
   for role, stream in task.outputs:
     tokenizer = generator.prepared.tokenizers[stream]
     if tokenizer.spec.modality != "speech":
       continue
-    if voice is not None and voice not in tokenizer.voices:
-      raise ConfigError(f"Unknown voice {voice!r}. Known voices: {', '.join(tokenizer.voices)}.")
+    base.check_voice(voice, tokenizer.spec, tokenizer.voices)
     for code in {option[role] for option in options}:
-      voices[code] = voice or task.corpus.train_voices(code)[0]
+      usual = task.corpus.train_voices(code)[0] if tokenizer.voices else None
+      voices[code] = voice or usual
   if voice is not None and not voices:
     raise ConfigError(f"Task {task.name!r} gives no speech: leave out voice={voice!r}.")
   return voices
@@ -260,7 +261,7 @@ def _likeliest(
   task: Task,
   question: _Question,
   answers: Sequence[tuple[dict[str, str], list[Continuation]]],
-  voices: Mapping[str, str],
+  voices: Mapping[str, str | None],
 ) -> Result:
   """Returns the answer in the likeliest language, its pieces joined."""
   scores = [_per_cell(parts) for _, parts in answers]

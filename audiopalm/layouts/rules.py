@@ -5,8 +5,8 @@ import functools
 from collections.abc import Mapping
 
 from audiopalm.errors import ConfigError
-from audiopalm.layouts import cells, sequence
-from audiopalm.types import Task, language_name
+from audiopalm.layouts import cells, columns, sequence
+from audiopalm.types import Side, Task, language_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +18,13 @@ class Chain:
   Several outputs make the chain; no input leaves a continuation of the tag. With the task's
   `loss_on_inputs` the inputs are predicted too: the same tokens, other weights, so the layout of
   `dataclasses.replace(task, loss_on_inputs=False)` prompts such a model.
+
+  `delays` are (stream, delays of its codebooks) pairs: those streams lie in one column per codebook
+  (`Delay`), all others in one column (`Flat`), their codebooks one after another.
   """
 
   both_ways: bool = False
+  delays: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
   def layout_of(self, task: Task) -> sequence.Concat:
     """Returns the task's layout."""
@@ -31,12 +35,17 @@ class Chain:
       )
     if not task.outputs:
       raise ConfigError(f"Task {task.name!r} has no outputs. Name at least one (role, stream).")
-    inputs = [sequence.Flat(".".join(side)) for side in task.inputs]
+    inputs = [self._part(side) for side in task.inputs]
     if not task.loss_on_inputs:
       inputs = [sequence.Given(part, self.both_ways) for part in inputs]
-    outputs = [sequence.Flat(".".join(side)) for side in task.outputs]
+    outputs = [self._part(side) for side in task.outputs]
     tag = sequence.Tag(task.tag, _enumerate(task, sequence.Tag(task.tag)))
     return sequence.Concat(tag, *inputs, *outputs, sequence.Stop())
+
+  def _part(self, side: Side) -> cells.Part:
+    delays = dict(self.delays).get(side[1])
+    name = ".".join(side)
+    return sequence.Flat(name) if delays is None else columns.Delay(name, delays)
 
 
 def tags(layout: cells.Part, task: Task) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Tasks that configs name, each over a corpus, and the mixture of them.
 
 Roles are what a record calls its utterances: `source` is heard or read, `target` is its translation
-in the canonical voice of its language; a dialogue has `question` and `answer`. Tags are plain text
-before each example, as in AudioPaLM (arXiv:2306.12925, section 3.4): the task and its languages.
+in the canonical voice of its language; a dialogue has `question` and `answer`. `speech` names the
+stream that speech is read and written in. Tags are plain text before each example, as in AudioPaLM
+(arXiv:2306.12925, section 3.4): the task and its languages.
 """
 
 from typing import Any, Literal
@@ -11,27 +12,27 @@ from audiopalm.data.mixtures import Mixture
 from audiopalm.types import Task
 
 
-def asr(corpus: Any) -> Task:
+def asr(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "asr": speech to its words."""
-  return Task("asr", corpus, "[ASR {source}]", (("source", "units"),), (("source", "text"),))
+  return Task("asr", corpus, "[ASR {source}]", (("source", speech),), (("source", "text"),))
 
 
-def tts(corpus: Any) -> Task:
+def tts(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "tts": words to speech in the canonical voice, which is the target's."""
-  return Task("tts", corpus, "[TTS {target}]", (("target", "text"),), (("target", "units"),))
+  return Task("tts", corpus, "[TTS {target}]", (("target", "text"),), (("target", speech),))
 
 
-def ast(corpus: Any) -> Task:
+def ast(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "ast": speech to words of another language."""
   return Task(
-    "ast", corpus, "[AST {source} {target}]", (("source", "units"),), (("target", "text"),)
+    "ast", corpus, "[AST {source} {target}]", (("source", speech),), (("target", "text"),)
   )
 
 
-def s2st(corpus: Any) -> Task:
+def s2st(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "s2st": speech to speech of another language."""
   return Task(
-    "s2st", corpus, "[S2ST {source} {target}]", (("source", "units"),), (("target", "units"),)
+    "s2st", corpus, "[S2ST {source} {target}]", (("source", speech),), (("target", speech),)
   )
 
 
@@ -45,7 +46,7 @@ def mt(corpus: Any, unseen_words: tuple[str, ...] = ()) -> Task:
   return Task("mt", corpus, "[MT {source} {target}]", *sides, unseen_words=unseen_words)
 
 
-def chain(corpus: Any) -> Task:
+def chain(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "chain": speech to its words, their translation, and the translation spoken.
 
   One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
@@ -54,20 +55,20 @@ def chain(corpus: Any) -> Task:
     "chain",
     corpus,
     "[ASR AST S2ST {source} {target}]",
-    (("source", "units"),),
-    (("source", "text"), ("target", "text"), ("target", "units")),
+    (("source", speech),),
+    (("source", "text"), ("target", "text"), ("target", speech)),
   )
 
 
-def continuation(corpus: Any) -> Task:
+def continuation(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "continuation": speech alone, predicted from its own beginning."""
-  return Task("continuation", corpus, "[CONTINUE {source}]", (), (("source", "units"),))
+  return Task("continuation", corpus, "[CONTINUE {source}]", (), (("source", speech),))
 
 
-def dialogue(corpus: Any) -> Task:
+def dialogue(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "dialogue": a spoken question to its spoken answer, in one language."""
   return Task(
-    "dialogue", corpus, "[DIALOGUE {question}]", (("question", "units"),), (("answer", "units"),)
+    "dialogue", corpus, "[DIALOGUE {question}]", (("question", speech),), (("answer", speech),)
   )
 
 

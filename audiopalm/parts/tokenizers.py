@@ -1,5 +1,7 @@
 """Tokenizers that configs name."""
 
+from audiopalm.tokenizers.lyra import Lyra
+from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import LANGUAGES
@@ -38,3 +40,25 @@ def units(
   `collapse` writes each run of one unit once. `options` are further fields of `KMeansUnits`.
   """
   return KMeansUnits(stream=stream, size=size, rate_hz=rate_hz, collapse=collapse, **options)
+
+
+def mel_rvq(
+  codebooks: int = 8,
+  size: int = 256,
+  rate_hz: float = 25.0,
+  stream: str = "codes",
+  **options,
+) -> MelRVQ:
+  """Returns acoustic codes without a network: residual k-means over log-mel frames, `rate_hz` a
+  second. `options` are further fields of `MelRVQ`."""
+  return MelRVQ(stream=stream, codebooks=codebooks, size=size, rate_hz=rate_hz, **options)
+
+
+def lyra(
+  folder: str = "", levels: int = 16, levels_per_code: int = 2, stream: str = "codes"
+) -> Lyra:
+  """Returns SoundStream's codes with the weights of Lyra V2, which lie in `folder`, 50 a second.
+
+  At its defaults 8 codes of 256 ids a frame, 3.2 kbps.
+  """
+  return Lyra(stream=stream, folder=folder, levels=levels, levels_per_code=levels_per_code)

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from audiopalm.errors import ManifestError
+from audiopalm.audio import waveform
+from audiopalm.errors import ConfigError, DataError, ManifestError
 from audiopalm.types import StreamSpec, Utterance
 
 
@@ -27,7 +28,8 @@ class Fitted(Protocol):
   from the same settings, utterances and seed."""
 
   voices: tuple[str, ...]
-  """Speakers `decode` can sound like, in alphabetical order; () where it gives text."""
+  """Speakers `decode` can sound like, in alphabetical order; () where it gives text, and where the
+  ids say how a voice sounds."""
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns int32 ids: [T], or [T, Q] where the spec has Q > 1 codebooks.
@@ -56,6 +58,13 @@ class Tokenizer(Protocol):
   stream: str
   """Name of the stream it gives: the second half of "source.units"."""
 
+  def check(self) -> None:
+    """Raises ConfigError where something `fit` needs beside utterances is not there.
+
+    Asked before any recording is read. Most tokenizers need nothing.
+    """
+    ...
+
   def fit(self, utterances: Iterable[Utterance], seed: int) -> Fitted:
     """Returns the tokenizer fitted on training utterances; the same for the same order and seed.
 
@@ -83,6 +92,64 @@ def fingerprint(settings: Any, parameters: Mapping[str, np.ndarray | bytes]) -> 
       value = np.ascontiguousarray(value).tobytes()
     digest.update(value)
   return digest.hexdigest()
+
+
+def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
+  """Returns wave_S at the working rate; DataError, naming the stream, where there is none."""
+  if utterance.wave_S is None or not len(utterance.wave_S):
+    raise DataError(
+      f"Expected a wave for the stream {stream!r}, the utterance {utterance.text!r} of "
+      f"{utterance.speaker!r} has none. Leave it out of speech tasks."
+    )
+  return waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
+
+
+def heard(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.ndarray]]:
+  """Returns (speaker, wave_S at the working rate) of utterances with sound, up to `most_s`."""
+  found, seconds = [], 0.0
+  for utterance in utterances:
+    if seconds >= most_s:
+      break
+    if utterance.wave_S is not None and len(utterance.wave_S):
+      wave_S = waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
+      found.append((utterance.speaker, wave_S))
+      seconds += len(wave_S) / waveform.RATE_HZ
+  return found
+
+
+def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> None:
+  """Raises ConfigError for a voice that is not one of `voices`."""
+  if voice is None or voice in voices:
+    return
+  if not voices:
+    raise ConfigError(
+      f"The stream {spec.name!r} says itself who speaks, so voice={voice!r} cannot be chosen. "
+      "Leave it out."
+    )
+  raise ConfigError(f"Unknown voice {voice!r}. Known voices: {', '.join(voices)}.")
+
+
+def check_codes(ids: Any, spec: StreamSpec) -> np.ndarray:
+  """Returns int64 codes_TQ of a stream with Q codebooks; no ids at all are 0 frames.
+
+  DataError for another shape and for ids that a codebook does not have.
+  """
+  codes_TQ = np.asarray(ids, np.int64)
+  if not codes_TQ.size:
+    return np.zeros((0, spec.codebooks), np.int64)
+  if codes_TQ.ndim != 2 or codes_TQ.shape[1] != spec.codebooks:
+    raise DataError(
+      f"Expected codes of the stream {spec.name!r} as [frames, {spec.codebooks}], got the shape "
+      f"{list(codes_TQ.shape)}. Give one row a frame, as `encode` does."
+    )
+  for level, size in enumerate(spec.sizes):
+    low, high = codes_TQ[:, level].min(), codes_TQ[:, level].max()
+    if low < 0 or high >= size:
+      raise DataError(
+        f"Expected ids of the stream {spec.name!r} from 0 to {size - 1}, got {low} to {high} in "
+        f"codebook {level}. Give the ids of this stream alone, as `encode` does."
+      )
+  return codes_TQ
 
 
 def write_settings(settings: Any, folder: Path) -> None:

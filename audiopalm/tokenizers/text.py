@@ -46,6 +46,9 @@ class SentencePieceText:
         f"{BYTES} bytes and 1 unknown come before any piece. Set size=512 or more."
       )
 
+  def check(self) -> None:
+    """Returns nothing: utterances are all it needs."""
+
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedText":
     """Returns the tokenizer of these texts, in this order; there is no chance in it, so no seed."""
     texts = [utterance.text for utterance in utterances if utterance.text.strip()]

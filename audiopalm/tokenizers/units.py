@@ -83,9 +83,12 @@ class KMeansUnits:
     }
     return mfcc.Analysis(frames_per_unit=round(FRAMES_HZ / self.rate_hz), **shared)
 
+  def check(self) -> None:
+    """Returns nothing: utterances are all it needs."""
+
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedUnits":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
-    heard = _heard(utterances, self.fit_s)
+    heard = base.heard(utterances, self.fit_s)
     powers = [spectrum.power(wave_S) for _, wave_S in heard]
     cepstra = [self.analysis.cepstra(power_TE) for power_TE in powers]
     plain = self.warps // 2
@@ -176,9 +179,8 @@ class FittedUnits:
         f"Expected ids of the stream {self.settings.stream!r} from 0 to {self.settings.size - 1}, "
         f"got {ids_T.min()} to {ids_T.max()}. Give the ids of this stream alone, as `encode` does."
       )
+    base.check_voice(voice, self.spec, self.voices)
     name = self.default_voice if voice is None else voice
-    if name not in self.voices:
-      raise ConfigError(f"Unknown voice {name!r}. Known voices: {', '.join(self.voices)}.")
     if self.settings.collapse and len(ids_T):
       ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
       ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
@@ -192,12 +194,7 @@ class FittedUnits:
     np.savez(Path(folder) / PARAMETERS, **self._parameters())
 
   def _encode(self, utterance: Utterance) -> np.ndarray:
-    if utterance.wave_S is None or not len(utterance.wave_S):
-      raise DataError(
-        f"Expected a wave for the stream {self.settings.stream!r}, the utterance "
-        f"{utterance.text!r} of {utterance.speaker!r} has none. Leave it out of speech tasks."
-      )
-    wave_S = waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
+    wave_S = base.wave_of(utterance, self.settings.stream)
     analysis = self.settings.analysis
     cepstra_WTE = analysis.cepstra(spectrum.power(wave_S))
     return self._ids(analysis.features(cepstra_WTE, self.spread_E))
@@ -248,19 +245,6 @@ class FittedUnits:
       "log_pitch_NV": sounds.log_pitch_NV,
       "voicing_NV": sounds.voicing_NV,
     }
-
-
-def _heard(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.ndarray]]:
-  """Returns (speaker, wave_S at the working rate) of utterances with sound, up to `most_s`."""
-  heard, seconds = [], 0.0
-  for utterance in utterances:
-    if seconds >= most_s:
-      break
-    if utterance.wave_S is not None and len(utterance.wave_S):
-      wave_S = waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
-      heard.append((utterance.speaker, wave_S))
-      seconds += len(wave_S) / waveform.RATE_HZ
-  return heard
 
 
 def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -106,6 +106,9 @@ class Letters:
   stream: str = "text"
   extra: int = 0
 
+  def check(self):
+    pass
+
   def fit(self, utterances, seed):
     return FittedLetters(self, sum(len(u.text) for u in utterances))
 
@@ -138,6 +141,9 @@ class Crossings:
   """Speech as zero crossings in 20 ms: 64 ids."""
 
   stream: str = "units"
+
+  def check(self):
+    pass
 
   def fit(self, utterances, seed):
     return FittedCrossings(self)

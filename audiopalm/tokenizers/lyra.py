@@ -1,0 +1,247 @@
+"""Codes of SoundStream with the weights published with Lyra V2, through LiteRT; and back to sound.
+
+    folder/soundstream_encoder.tflite   320 samples at 16 kHz -> 64 features, with state
+    folder/quantizer.tflite             64 features <-> 46 levels of 16 entries
+    folder/lyragan.tflite               64 features -> 320 samples, with state
+
+A fitted tokenizer holds the three files themselves, so a workdir needs their folder only once.
+Source: SoundStream, arXiv:2107.03312; github.com/google/lyra, lyra/model_coeffs (Apache-2.0).
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiopalm.audio import waveform
+from audiopalm.errors import ConfigError
+from audiopalm.tokenizers import base, kmeans
+from audiopalm.types import StreamSpec, Utterance
+
+FILES = ENCODER, QUANTIZER, DECODER = (
+  "soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite",
+)  # fmt: skip
+SHAPES = {ENCODER: ((1, 320), (1, 1, 64)), DECODER: ((1, 1, 64), (1, 320))}  # of input and output
+FRAME_SAMPLES, FEATURES = 320, 64
+LEVELS, ENTRIES = 46, 16
+MOST_LEVELS_PER_CODE = 4  # 65,536 ids a code
+PARAMETERS = "lyra.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lyra:
+  """The first `levels` of Lyra V2's residual quantizer, `levels_per_code` of them in one code.
+
+  50 frames a second; a level is 4 bits, so 16, 30 and 46 levels are Lyra's 3.2, 6 and 9.2 kbps. Two
+  levels a code make codes of 256 ids, the earlier level in front: id = 16 first + second. `folder`
+  holds the published files; a run copies them, and of two folders with the same files codes and
+  fingerprint are the same.
+  """
+
+  stream: str = "codes"
+  folder: str = ""
+  levels: int = 16
+  levels_per_code: int = 2
+
+  def __post_init__(self):
+    what = f"Code stream {self.stream!r} has"
+    if not 1 <= self.levels <= LEVELS:
+      raise ConfigError(
+        f"{what} levels={self.levels}, expected 1 to {LEVELS}. Set levels=16 (3.2 kbps), 30 (6 "
+        "kbps) or 46 (9.2 kbps)."
+      )
+    if not 1 <= self.levels_per_code <= MOST_LEVELS_PER_CODE or self.levels % self.levels_per_code:
+      raise ConfigError(
+        f"{what} levels_per_code={self.levels_per_code}, expected 1 to {MOST_LEVELS_PER_CODE}, a "
+        f"divisor of levels={self.levels}. Set levels_per_code=2, which gives codes of 256 ids."
+      )
+
+  @property
+  def codebooks(self) -> int:
+    return self.levels // self.levels_per_code
+
+  def check(self) -> None:
+    """Raises ConfigError where LiteRT or one of the published files is not there."""
+    _litert()
+    missing = [name for name in FILES if not (Path(self.folder) / name).is_file()]
+    if not self.folder or missing:
+      came = f"{self.folder} lacks {', '.join(missing)}" if self.folder else "no folder is set"
+      raise ConfigError(
+        f"Code stream {self.stream!r} needs the files of Lyra V2 ({', '.join(FILES)}): {came}. "
+        "Clone github.com/google/lyra and name its folder lyra/model_coeffs: "
+        f"--set tokenizers.{self.stream}.folder=DIR."
+      )
+
+  def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedLyra":
+    """Returns the published tokenizer: nothing is learnt from the utterances."""
+    self.check()
+    files = _read(Path(self.folder))
+    for name in SHAPES:
+      _Network(files, name)
+    return FittedLyra(self, files, _codebooks(files[QUANTIZER]))
+
+  def load(self, folder: Path) -> "FittedLyra":
+    base.check_settings(self, folder)
+    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as found:
+      return FittedLyra(self, _read(Path(folder)), found["codebooks_QVE"])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedLyra:
+  """The published files, and the quantizer's entries read out of them."""
+
+  settings: Lyra
+  files: Mapping[str, bytes]
+  codebooks_QVE: np.ndarray  # here Q counts levels, not codes
+  voices: tuple[str, ...] = ()  # who speaks is in the codes
+
+  @functools.cached_property
+  def spec(self) -> StreamSpec:
+    settings = self.settings
+    anywhere = dataclasses.replace(settings, folder="")  # the files count, not where they lie
+    sizes = (ENTRIES**settings.levels_per_code,) * settings.codebooks
+    rate_hz = waveform.RATE_HZ / FRAME_SAMPLES
+    fingerprint = base.fingerprint(anywhere, self.files)
+    return StreamSpec(settings.stream, "speech", sizes, rate_hz, fingerprint)
+
+  def encode(self, utterance: Utterance) -> np.ndarray:
+    """Returns codes_TQ: one row each 20 ms begun."""
+    stream = self.stream()
+    wave_S = base.wave_of(utterance, self.settings.stream)
+    return np.concatenate([stream.push(wave_S), stream.end()])
+
+  def stream(self) -> "Stream":
+    """Returns an encoder at the start of a wave that comes in pieces."""
+    return Stream(self)
+
+  def decode(
+    self, ids: Sequence[Sequence[int]] | np.ndarray, *, voice: str | None = None
+  ) -> np.ndarray:
+    """Returns wave_S at 16 kHz, 20 ms for each row of codes."""
+    base.check_voice(voice, self.spec, self.voices)
+    codes_TQ = base.check_codes(ids, self.spec)
+    if not len(codes_TQ):
+      return np.zeros(0, np.float32)
+    levels_TQ = self._levels(codes_TQ)
+    features_TE = self.codebooks_QVE[np.arange(self.settings.levels), levels_TQ].sum(axis=1)
+    wave_TS = _Network(self.files, DECODER).run(features_TE)
+    return np.clip(wave_TS.reshape(-1), -1, 1)
+
+  def save(self, folder: Path) -> None:
+    base.write_settings(self.settings, Path(folder))
+    for name, content in self.files.items():
+      (Path(folder) / name).write_bytes(content)
+    np.savez(Path(folder) / PARAMETERS, codebooks_QVE=self.codebooks_QVE)
+
+  def codes(self, features_TE: np.ndarray) -> np.ndarray:
+    """Returns codes_TQ of the encoder's features: each level takes what is nearest to the rest."""
+    code_TQ = np.zeros((len(features_TE), self.settings.codebooks), np.int32)
+    for level in range(self.settings.levels):
+      ids_T, _ = kmeans.nearest(features_TE, self.codebooks_QVE[level])
+      features_TE = features_TE - self.codebooks_QVE[level, ids_T]
+      place = level // self.settings.levels_per_code
+      code_TQ[:, place] = ENTRIES * code_TQ[:, place] + ids_T
+    return code_TQ
+
+  def _levels(self, codes_TQ: np.ndarray) -> np.ndarray:
+    powers = ENTRIES ** np.arange(self.settings.levels_per_code)[::-1]
+    return (codes_TQ[:, :, None] // powers % ENTRIES).reshape(len(codes_TQ), -1)
+
+
+class Stream:
+  """A wave encoded as it comes: the codes of all pieces are those of the whole."""
+
+  def __init__(self, fitted: FittedLyra):
+    self._fitted = fitted
+    self._network = _Network(fitted.files, ENCODER)
+    self._rest_S = np.zeros(0, np.float32)
+
+  def push(self, wave_S: np.ndarray) -> np.ndarray:
+    """Returns codes_TQ of the frames that the next samples (16 kHz) complete."""
+    wave_S = np.concatenate([self._rest_S, np.asarray(wave_S, np.float32)])
+    whole = len(wave_S) // FRAME_SAMPLES * FRAME_SAMPLES
+    self._rest_S = wave_S[whole:]
+    return self._fitted.codes(self._network.run(wave_S[:whole].reshape(-1, FRAME_SAMPLES)))
+
+  def end(self) -> np.ndarray:
+    """Returns codes_TQ of the frame begun, if there is one, filled up with silence."""
+    return self.push(np.zeros(-len(self._rest_S) % FRAME_SAMPLES, np.float32))
+
+
+class _Network:
+  """One of the files with a state, at its beginning.
+
+  The state cannot be set back (LiteRT keeps it in resource variables), so each utterance begins a
+  network of its own: 4 ms. It takes one frame at a time: with its state a batch is not possible.
+  """
+
+  def __init__(self, files: Mapping[str, bytes], name: str):
+    self._interpreter = _interpreter(files[name], name)
+    self._interpreter.allocate_tensors()
+    ends = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+    self._shapes = tuple(tuple(end[0]["shape"].tolist()) for end in ends)
+    if self._shapes != SHAPES[name]:
+      raise _other_file(name)
+    self._in, self._out = (end[0]["index"] for end in ends)
+
+  def run(self, frames_TE: np.ndarray) -> np.ndarray:
+    """Returns what the network gives for each frame, in order."""
+    taken, given = self._shapes
+    frames = np.ascontiguousarray(frames_TE, np.float32).reshape(-1, *taken)
+    given_TE = np.empty((len(frames), math.prod(given)), np.float32)
+    for number, frame in enumerate(frames):
+      self._interpreter.set_tensor(self._in, frame)
+      self._interpreter.invoke()
+      given_TE[number] = self._interpreter.get_tensor(self._out).reshape(-1)
+    return given_TE
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+  return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def _codebooks(content: bytes) -> np.ndarray:
+  """Returns codebooks_QVE [46, 16, 64]: the quantizer asked for every entry of every level alone.
+
+  Its other levels are told to be absent (-1), as Lyra itself does below its full rate.
+  """
+  interpreter = _interpreter(content, QUANTIZER)
+  if "decode" not in interpreter.get_signature_list():
+    raise _other_file(QUANTIZER)
+  decode = interpreter.get_signature_runner("decode")
+  codebooks_QVE = np.empty((LEVELS, ENTRIES, FEATURES), np.float32)
+  for level, entry in itertools.product(range(LEVELS), range(ENTRIES)):
+    indices = np.full((LEVELS, 1, 1), -1, np.int32)
+    indices[level] = entry
+    codebooks_QVE[level, entry] = decode(encoding_indices=indices)["output_0"].reshape(-1)
+  return codebooks_QVE
+
+
+def _interpreter(content: bytes, name: str) -> Any:
+  try:
+    return _litert().Interpreter(model_content=content, num_threads=1)
+  except ValueError as error:
+    raise _other_file(name) from error
+
+
+def _other_file(name: str) -> ConfigError:
+  return ConfigError(
+    f"{name} is not the file of Lyra V2 (version 1.3), or damaged. Copy it again from "
+    "github.com/google/lyra, folder lyra/model_coeffs."
+  )
+
+
+def _litert() -> Any:
+  try:
+    from ai_edge_litert import interpreter
+  except ImportError as error:
+    raise ConfigError(
+      "The tokenizer 'lyra' needs the package ai-edge-litert, which is not installed. Install it: "
+      "pip install 'audiopalm[lyra]'"
+    ) from error
+  return interpreter

@@ -1,0 +1,59 @@
+"""Text in, speech out, with eight codes a frame: codebook q lies in column q, q rows down.
+
+  audiopalm train delayed --workdir runs/delayed
+  audiopalm generate --workdir runs/delayed --task tts --language en --text "good day" --out o.wav
+
+TTS on the quickstart's sentences, as in MusicGen (arXiv:2306.05284, section 2.2, delay pattern). The
+same with all codes one after another in one column, an eighth as much speech in a row:
+
+  audiopalm train delayed --workdir runs/flat --set columns=flat
+
+`--set codec=lyra --set folder=DIR` takes the codes of SoundStream; DIR holds the files of Lyra V2
+(github.com/google/lyra, folder lyra/model_coeffs). No task of it transcribes, so `evaluate` gives
+likelihoods and distances to the recordings. Two CPU cores train it in a quarter of an hour.
+"""
+
+from typing import Literal
+
+from audiopalm.data.corpora import Synthetic
+from audiopalm.experiment import Experiment
+from audiopalm.layouts import Chain
+from audiopalm.parts import mixtures, models, optim, tokenizers
+from audiopalm.settings import Evaluation
+
+CODEBOOKS = 8
+# The rule, the length of a row, the rows of a step: as much speech in a step either way.
+COLUMNS = {
+  "delayed": (Chain(delays=(("codes", tuple(range(CODEBOOKS))),)), 256, 8),
+  "flat": (Chain(), 2_048, 6),
+}
+
+
+def experiment(
+  columns: Literal["delayed", "flat"] = "delayed",
+  codec: Literal["mel_rvq", "lyra"] = "mel_rvq",
+  folder: str = "",
+  train_records: int = 3_000,
+) -> Experiment:
+  corpus = Synthetic(
+    languages=("en", "fr"), topics=("prices",), train_records=train_records,
+    validation_records=200, test_records=600,
+  )  # fmt: skip
+  layout, row_length, batch_rows = COLUMNS[columns]
+  codecs = {
+    "mel_rvq": tokenizers.mel_rvq(codebooks=CODEBOOKS, size=256, rate_hz=25),
+    "lyra": tokenizers.lyra(folder, levels=2 * CODEBOOKS, levels_per_code=2),
+  }
+  return Experiment(
+    name="delayed",
+    tokenizers=(tokenizers.text(size=512), codecs[codec]),
+    mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
+    layout=layout,
+    model=models.tiny(width=192),
+    optimizer=optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
+    evaluation=Evaluation(every_steps=200, rows=16, examples=100, max_output_rows=row_length),
+    row_length=row_length,
+    batch_rows=batch_rows,
+    steps=1_000,
+    checkpoint_every_steps=400,
+  )

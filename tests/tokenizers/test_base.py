@@ -1,0 +1,56 @@
+"""What tokenizers have in common: codes and voices that are not theirs are refused."""
+
+import numpy as np
+import pytest
+
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.tokenizers import base
+from audiopalm.types import StreamSpec, Utterance
+
+SPEC = StreamSpec("codes", "speech", (4, 8), 50.0, "made up")
+
+
+def test_codes_of_the_spec_come_back_as_they_are():
+  np.testing.assert_array_equal(base.check_codes([[3, 7], [0, 0]], SPEC), [[3, 7], [0, 0]])
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros(0, np.int32), np.zeros((0, 2), np.int32)])
+def test_no_ids_are_no_frames(nothing):
+  assert base.check_codes(nothing, SPEC).shape == (0, 2)
+
+
+@pytest.mark.parametrize("ids", [[1, 2], [[1], [2]], [[1, 2, 3]], [[[1, 2]]]])
+def test_codes_of_another_shape_say_which_was_expected(ids):
+  with pytest.raises(DataError, match=r"codes of the stream 'codes' as \[frames, 2\], got the sha"):
+    base.check_codes(ids, SPEC)
+
+
+@pytest.mark.parametrize(
+  "ids, text",
+  [
+    ([[4, 0], [1, 0]], "from 0 to 3, got 1 to 4 in codebook 0"),
+    ([[3, 8], [1, 2]], "from 0 to 7, got 2 to 8 in codebook 1"),
+    ([[-1, 0]], "from 0 to 3, got -1 to -1 in codebook 0"),
+  ],
+)
+def test_ids_that_a_codebook_does_not_have_are_an_error(ids, text):
+  with pytest.raises(DataError, match=text):
+    base.check_codes(ids, SPEC)
+
+
+def test_a_voice_is_one_of_the_known_or_none():
+  base.check_voice(None, SPEC, ())
+  base.check_voice("ada", SPEC, ("ada", "bob"))
+  with pytest.raises(ConfigError, match="Unknown voice 'eve'. Known voices: ada, bob."):
+    base.check_voice("eve", SPEC, ("ada", "bob"))
+  with pytest.raises(ConfigError, match="'codes' says itself who speaks, so voice='eve' cannot be"):
+    base.check_voice("eve", SPEC, ())
+
+
+def test_waves_are_heard_at_the_working_rate_until_there_are_enough():
+  def said(rate_hz):
+    return Utterance(np.ones(rate_hz, np.float32), rate_hz, "", "en", "x")
+
+  utterances = [Utterance(None, 16_000, "text alone", "en", "x"), said(8_000), said(16_000)]
+  assert [len(wave_S) for _, wave_S in base.heard(utterances, 60.0)] == [16_000, 16_000]
+  assert len(base.heard(utterances, 1.0)) == 1
