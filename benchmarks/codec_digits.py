@@ -3,10 +3,10 @@
   python benchmarks/codec_digits.py --data-dir $TFDS_DATA_DIR --lyra DIR
 
 Recordings 0 to 4 of every digit and speaker of spoken_digit (250), at 16 kHz; mel_rvq is fitted on
-the others. PocketSphinx listens with its English model and a grammar of ten words. Needs pocketsphinx
-and, for --lyra (the folder of Lyra V2's files), audiopalm[lyra]. Speeds are seconds of speech in a
-second of one core: encoding and decoding, and `prepare`'s work on a shard with that codec, from the
-recordings to the file. Results are in benchmarks/results/codec_digits.json.
+the others. PocketSphinx listens with its English model and a grammar of ten words. Needs
+pocketsphinx and audiopalm[lyra]; --lyra is the folder of Lyra V2's files. Speeds are seconds of
+speech in a second of one core: encoding, decoding, and what `prepare` does to a shard with that
+codec, from the recordings to the file. Results are in benchmarks/results/codec_digits.json.
 """
 
 import argparse

@@ -3,8 +3,8 @@
   audiopalm train delayed --workdir runs/delayed
   audiopalm generate --workdir runs/delayed --task tts --language en --text "good day" --out o.wav
 
-TTS on the quickstart's sentences, as in MusicGen (arXiv:2306.05284, section 2.2, delay pattern). The
-same with all codes one after another in one column, an eighth as much speech in a row:
+TTS on the quickstart's sentences, delayed as in MusicGen (arXiv:2306.05284, section 2.2). The same
+with all codes one after another in one column, an eighth as much speech in as many rows:
 
   audiopalm train delayed --workdir runs/flat --set columns=flat
 

@@ -8,6 +8,7 @@ import pytest
 
 from audiopalm import experiment
 from audiopalm.cli import config
+from audiopalm.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.py"))
 
@@ -34,6 +35,17 @@ def test_a_config_is_short_and_has_no_conditions(path):
 
 def test_the_shipped_names_are_those_of_the_folder():
   assert config.shipped() == tuple(path.stem for path in CONFIGS)
+
+
+def test_the_delayed_config_takes_its_columns_and_codec():
+  delayed, flat = (config.load("delayed", [f"columns={name}"]) for name in ("delayed", "flat"))
+  assert delayed.layout.delays == (("codes", (0, 1, 2, 3, 4, 5, 6, 7)),)
+  assert flat.layout.delays == ()
+  assert delayed.tokenizers == flat.tokenizers
+  codec = config.load("delayed", ["codec=lyra", "folder=/models/lyra"]).tokenizers[1]
+  assert (codec.codebooks, codec.folder) == (8, "/models/lyra")
+  with pytest.raises(ConfigError, match="columns takes one of delayed, flat, not 'slanted'"):
+    config.load("delayed", ["columns=slanted"])
 
 
 def test_the_digit_config_takes_its_speaker_and_folder():

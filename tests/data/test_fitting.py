@@ -3,7 +3,7 @@ import pytest
 
 from audiopalm.data import executors, fitting
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError
+from audiopalm.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -71,6 +71,16 @@ def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(
   assert fitting.load((small.Letters(extra=1), settings[1]), (corpus,), tmp_path) is None
   assert fitting.load(settings, (small.SmallCorpus(7),), tmp_path) is None
   assert fitting.load(settings, (small.SmallCorpus(6, variants=3),), tmp_path) is not None
+
+
+def test_what_a_tokenizer_lacks_is_said_before_a_recording_is_read(small, tmp_path, monkeypatch):
+  def check(self):
+    raise ConfigError("Crossings needs a file.")
+
+  monkeypatch.setattr(small.Crossings, "check", check)
+  monkeypatch.setattr(fitting, "sample", lambda *args: pytest.fail("recordings were read"))
+  with executors.Local(0) as executor, pytest.raises(ConfigError, match="Crossings needs a file."):
+    fitting.fit((small.Letters(), small.Crossings()), {}, tmp_path, executor)
 
 
 def test_a_damaged_tokenizer_is_not_taken_for_a_fitted_one(small, tmp_path):

@@ -109,6 +109,13 @@ def test_a_run_that_cannot_transcribe_has_a_distance_only(evaluate):
   assert "mcd" in scores
 
 
+def test_speech_whose_ids_say_who_speaks_is_made_without_a_voice(evaluate, made_up, monkeypatch):
+  monkeypatch.setattr(made_up.Tones, "voices", ())
+  scores = evaluate(mixtures.asr, mixtures.tts, tasks=["tts"])
+  assert scores["tts"]["wer"] == 0
+  assert scores["baselines"]["units_ceiling"]["tts"]["wer"] == 0
+
+
 def test_baselines_are_untrained_copied_and_the_ceiling(evaluate):
   scores = evaluate(mixtures.asr, mixtures.tts, mixtures.mt)["baselines"]
   assert scores["untrained"]["asr"]["wer"] == 1

@@ -164,6 +164,15 @@ def test_the_default_voice_is_the_first_training_voice_of_the_output_language(
   assert voices == ["fr-alice"]
 
 
+def test_where_ids_say_who_speaks_no_voice_is_chosen(made_up, asked, monkeypatch):
+  monkeypatch.setattr(made_up.Tones, "voices", ())
+  run, text = made_up.generator(mixtures.tts), [Input("t", text="one")]
+  (result,) = generate.generate(run, "tts", text, language="en")
+  np.testing.assert_array_equal(result.wave_S, made_up.wave_of("one"))
+  with pytest.raises(ConfigError, match="'units' says itself who speaks, so voice='en-anna' cann"):
+    generate.generate(run, "tts", text, language="en", voice="en-anna")
+
+
 def test_a_task_without_inputs_continues_what_it_is_given(made_up, asked):
   run = made_up.generator(mixtures.text)
   generate.generate(run, "text", [Input("t", text="one")], language="en")

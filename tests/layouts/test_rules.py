@@ -6,7 +6,7 @@ import pytest
 
 from audiopalm import layouts
 from audiopalm.errors import ConfigError
-from audiopalm.layouts import Chain, Concat, Flat, Given, Stop, Tag
+from audiopalm.layouts import Chain, Concat, Delay, Flat, Given, Stop, Tag
 from audiopalm.types import Task
 
 
@@ -41,6 +41,20 @@ def test_chain_is_tag_inputs_outputs_stop():
 def test_chain_passes_both_ways_to_every_input():
   layout = Chain(both_ways=True).layout_of(AST)
   assert layout.parts[1] == Given(Flat("source.units"), both_ways=True)
+
+
+def test_streams_with_delays_lie_in_columns_and_others_in_one():
+  rule = Chain(delays=(("codes", (0, 1, 2)),))
+  speak = dataclasses.replace(
+    AST, inputs=(("source", "codes"), ("source", "units")), outputs=(("target", "codes"),)
+  )
+  assert rule.layout_of(speak).parts[1:] == (
+    Given(Delay("source.codes", (0, 1, 2))),
+    Given(Flat("source.units")),
+    Delay("target.codes", (0, 1, 2)),
+    Stop(),
+  )
+  assert rule.layout_of(AST) == Chain().layout_of(AST)
 
 
 def test_loss_on_inputs_leaves_the_inputs_unwrapped():

@@ -25,6 +25,13 @@ def test_speech_is_always_generated_in_the_canonical_voice():
     assert make(corpora.Synthetic()).outputs[-1] == ("target", "units")
 
 
+def test_speech_is_read_and_written_in_the_stream_named():
+  assert mixtures.tts(corpora.Synthetic(), speech="codes").outputs == (("target", "codes"),)
+  assert mixtures.s2st(corpora.Synthetic(), speech="codes").sides == (
+    ("source", "codes"), ("target", "codes"),
+  )  # fmt: skip
+
+
 def test_blend_keeps_order_rates_and_temperature():
   corpus = corpora.Synthetic()
   mixture = mixtures.blend((mixtures.asr(corpus), 0.4), (mixtures.mt(corpus), 0.1), temperature=2.0)

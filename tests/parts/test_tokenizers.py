@@ -4,6 +4,8 @@ import string
 
 from audiopalm.data.corpora import Synthetic, SyntheticDialogue, SyntheticText
 from audiopalm.parts import mixtures, tokenizers
+from audiopalm.tokenizers.lyra import Lyra
+from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import LANGUAGES
@@ -16,6 +18,8 @@ def test_builders_give_settings():
     size=100, rate_hz=50, warps=1
   )
   assert tokenizers.units(collapse=True).collapse
+  assert tokenizers.mel_rvq(codebooks=4, mels=80) == MelRVQ(codebooks=4, mels=80)
+  assert tokenizers.lyra("folder", levels=46) == Lyra(folder="folder", levels=46)
 
 
 def test_every_word_of_every_tag_is_one_piece():

@@ -134,7 +134,9 @@ def test_text_alone_cannot_be_encoded(fitted):
     fitted.encode(Utterance(None, 16_000, "hello", "en", "bob"))
 
 
-@pytest.mark.parametrize("utterances, text", [([], r"has 0 \(0.0 s\)"), (TEST[:1], r"has 20 \(0.8")])
+@pytest.mark.parametrize(
+  "utterances, text", [([], r"has 0 \(0.0 s\)"), (TEST[:1], r"has 20 \(0.8")]
+)
 def test_too_little_speech_says_how_much_there_is(utterances, text):
   with pytest.raises(DataError, match=f"at least 256 frames of speech .* {text}"):
     MelRVQ().fit(utterances, seed=0)
