@@ -51,6 +51,7 @@ setup(
       "pydub>=0.25.1,<0.26",
       "espeakng-loader>=0.2.4,<0.3",
     ],
+    "lyra": ["ai-edge-litert>=2.3,<3"],
     "export": ["torch>=2.6,<3", "safetensors>=0.5,<1", "transformers>=4.50,<6"],
     "aot": [f"jax[tpu]{JAX}"],
     "docs": ["matplotlib>=3.9,<4"],
