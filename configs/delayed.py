@@ -10,7 +10,7 @@ with all codes one after another in one column, an eighth as much speech in as m
 
 `--set codec=lyra --set folder=DIR` takes the codes of SoundStream; DIR holds the files of Lyra V2
 (github.com/google/lyra, folder lyra/model_coeffs). No task of it transcribes, so `evaluate` gives
-likelihoods and distances to the recordings. Two CPU cores train it in a quarter of an hour.
+likelihoods and distances to the recordings.
 """
 
 from typing import Literal
