@@ -264,12 +264,13 @@ def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -
 def tokens_per_cell(
   task: Task, layout: Any, space: TokenSpace, entries: Entries, chosen: Segments
 ) -> float:
-  """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them."""
+  """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them; 0 where
+  nothing was chosen, as in a split that holds no voices out."""
   sample = (
     np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)
   )
   made = list(realized(task, layout, space, entries, chosen[sample]))
-  return sum(map(examples.count_tokens, made)) / sum(map(len, made))
+  return sum(map(examples.count_tokens, made)) / max(1, sum(map(len, made)))
 
 
 def realized(

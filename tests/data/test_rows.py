@@ -52,6 +52,13 @@ def test_the_index_counts_tokens_and_examples_of_a_mean_row(prepared):
   assert sum(len(index[row]) for row in range(len(index))) == 400
 
 
+def test_a_split_without_records_has_no_rows(prepared):
+  made_of = of(prepared, "asr")
+  none = rows.segments(*made_of, row_length=96, too_long="error")[np.zeros(0, np.int64)]
+  index = rows.build(*made_of, none, 96)
+  assert (len(index), index.tokens_per_row, index.examples_per_row) == (0, 0, 0)
+
+
 def test_too_long_names_the_record_and_both_lengths(prepared):
   with pytest.raises(
     DataError,
