@@ -18,6 +18,7 @@ from audiopalm.errors import ConfigError
 READABLE = (
   "audiopalm.data.augment",
   "audiopalm.data.corpora",
+  "audiopalm.data.manifest",
   "audiopalm.data.mixtures",
   "audiopalm.experiment",
   "audiopalm.layouts",

@@ -1,6 +1,7 @@
 """Recordings as arrays: read, check, write, resample, change speed, find pauses."""
 
 import io
+import math
 import os
 import struct
 from pathlib import Path
@@ -13,46 +14,63 @@ from audiopalm.errors import AudioError
 
 RATE_HZ = 16_000  # what every part after reading expects
 SHORTEST_S = 0.05
+LONGEST_S = 600.0  # of a record of a corpus: beyond it, most likely nobody meant one example
+SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests round
 QUIETEST_PEAK = 1e-4
 UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what programs that write WAV into a pipe put as the length
 
 
-def read(path: str | os.PathLike, rate_hz: int = RATE_HZ) -> np.ndarray:
+def read(
+  path: str | os.PathLike,
+  rate_hz: int = RATE_HZ,
+  *,
+  span_s: tuple[float, float] | None = None,
+  longest_s: float = math.inf,
+  name: str | None = None,
+) -> np.ndarray:
   """Returns wave_S: the recording in a file (WAV FLAC OGG MP3 ...) as mono float32 at `rate_hz`.
 
-  Channels are averaged. AudioError, naming the file, if it is missing, not audio, truncated, or if
-  `check` refuses it.
+  Channels are averaged. `span_s` (start, end) reads that part of the file; an infinite end is that
+  of the file. AudioError, naming the file or `name`, if it is missing, not audio, truncated,
+  without that part, or if `check` refuses it; what is longer than `longest_s` is not decoded.
   """
   path = Path(path)
+  name = name or str(path)
   if not path.is_file():
     raise AudioError(
-      f"{path}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
+      f"{name}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
     )
   try:
     with soundfile.SoundFile(path) as file:
       promised = max(file.frames, _riff_frames(path))
       found_hz = file.samplerate
-      wave_SC = file.read(dtype="float32", always_2d=True)
-  except soundfile.LibsndfileError as error:
+      first, last = _span(span_s, promised, found_hz, name)
+      _check_length((last - first) / found_hz, longest_s, name)
+      if first:
+        file.seek(min(first, file.frames))
+      wave_SC = file.read(last - first, dtype="float32", always_2d=True)
+  except (soundfile.LibsndfileError, TypeError) as error:
+    # TypeError: a file without a header (.raw), whose rate soundfile would have to be told.
+    said = getattr(error, "error_string", str(error))
     raise AudioError(
-      f"{path}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
-      f"{error.error_string!r}. Convert it, copy it again, or leave it out."
+      f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
+      f"{said!r}. Convert it, copy it again, or leave it out."
     ) from error
-  if len(wave_SC) < promised:
+  if first + len(wave_SC) < last:
     raise AudioError(
-      f"{path}: truncated: its header promises {promised} samples, the file holds {len(wave_SC)}. "
-      "Copy it again, or cut it to what is there with an audio editor."
+      f"{name}: truncated: its header promises {promised} samples, the file holds "
+      f"{first + len(wave_SC)}. Copy it again, or cut it to what is there with an audio editor."
     )
   wave_S = wave_SC.mean(axis=1, dtype=np.float32)
-  check(wave_S, found_hz, str(path))
+  check(wave_S, found_hz, name)
   return resample(wave_S, found_hz, rate_hz)
 
 
-def check(wave_S: np.ndarray, rate_hz: int, name: str) -> None:
+def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
   """Returns nothing; raises AudioError, naming `name`, for a wave nothing can be learnt from.
 
-  That is: no samples, a value that is not finite, less than SHORTEST_S seconds, or a peak below
-  QUIETEST_PEAK.
+  That is: no samples, a value that is not finite, less than SHORTEST_S or more than `longest_s`
+  seconds, or a peak below QUIETEST_PEAK.
   """
   if len(wave_S) == 0:
     raise AudioError(f"{name}: empty: it holds no samples. Record it again, or leave it out.")
@@ -67,6 +85,7 @@ def check(wave_S: np.ndarray, rate_hz: int, name: str) -> None:
     raise AudioError(
       f"{name}: too short: {seconds:.4f} s, expected at least {SHORTEST_S} s. Leave it out."
     )
+  _check_length(seconds, longest_s, name)
   peak = float(np.abs(wave_S).max())
   if peak < QUIETEST_PEAK:
     raise AudioError(
@@ -129,6 +148,32 @@ def pauses(
   ends_s = [len(wave_S) / rate_hz if end == frames else end * hop_s for end in edges[1::2]]
   spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
   return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
+
+
+def _check_length(seconds: float, longest_s: float, name: str) -> None:
+  if seconds > longest_s:
+    raise AudioError(
+      f"{name}: too long: {seconds:.1f} s, expected at most {longest_s:g} s. Cut it where the "
+      "speaker pauses, or leave it out."
+    )
+
+
+def _span(
+  span_s: tuple[float, float] | None, frames: int, rate_hz: int, name: str
+) -> tuple[int, int]:
+  """Returns the first sample of a span, and the one after its last."""
+  if span_s is None:
+    return 0, frames
+  start_s, end_s = span_s
+  lasts_s = frames / rate_hz
+  past_end = math.isfinite(end_s) and end_s > lasts_s + SLACK_S
+  if start_s >= lasts_s or past_end:
+    asked = f"{start_s:g} s to {end_s:g} s" if math.isfinite(end_s) else f"{start_s:g} s on"
+    raise AudioError(
+      f"{name}: outside its file: {asked} is asked for, the file lasts {lasts_s:.2f} s. Correct "
+      "offset and duration, or leave it out."
+    )
+  return round(start_s * rate_hz), min(frames, round(min(end_s, lasts_s) * rate_hz))
 
 
 def _fit(wave_S: np.ndarray) -> np.ndarray:

@@ -6,12 +6,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from audiopalm.cli import evaluate, generate, prepare, train
+from audiopalm.cli import evaluate, generate, inspect, prepare, train
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,
 translates and speaks.
 
+  audiopalm inspect data train.jsonl
   audiopalm train quickstart --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart
   audiopalm generate --workdir runs/quickstart --task asr --audio hello.wav"""
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   commands = result.add_subparsers(metavar="COMMAND", required=True)
-  for module in (prepare, train, evaluate, generate):
+  for module in (inspect, prepare, train, evaluate, generate):
     module.add_parser(commands)
   return result
 

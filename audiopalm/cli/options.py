@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from audiopalm.errors import ConfigError
+
 
 def command(
   commands: argparse._SubParsersAction,
@@ -29,6 +31,23 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--workdir", metavar="DIR", type=Path, required=True, help="the folder of a trained run"
   )
+
+
+def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
+  """Adds how many processes do the work; `workers` reads it."""
+  parser.add_argument(
+    "--workers",
+    metavar="N",
+    type=int,
+    help=f"processes that {work} at one time (default: one for each core)",
+  )
+
+
+def workers(args: argparse.Namespace) -> int | None:
+  """Returns how many processes were asked for, None for one per core."""
+  if args.workers is not None and args.workers < 1:
+    raise ConfigError(f"--workers takes a whole number of at least 1, not {args.workers}.")
+  return args.workers
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from audiopalm.cli import config, options
 from audiopalm.data import corpora, prepare
+from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
-from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.errors import EXIT_DONE
 from audiopalm.parts import machines
 from audiopalm.training import step
 
@@ -16,6 +17,7 @@ SOURCES = {
   corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
   corpora.SyntheticText: Source("data_pipelines.synthetic"),
   corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
+  corpus.Manifest: Source("data_pipelines.manifest"),
 }
 
 DESCRIPTION = """Turn the corpora of a config into what training reads:
@@ -55,12 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     type=Path,
     help="where the token streams lie, to share them between runs (default: WORKDIR/streams)",
   )
-  parser.add_argument(
-    "--workers",
-    metavar="N",
-    type=int,
-    help="processes that tokenize at one time (default: one for each core)",
-  )
+  options.add_workers(parser, "tokenize")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
     machine = machines.named(args.machine)
     # An axis left open (-1) takes the devices there will be: here it counts as one.
     step.check_rows(experiment.batch_rows, machine, max(machine.data, 1) * max(machine.fsdp, 1))
-  if args.workers is not None and args.workers < 1:
-    raise ConfigError(f"--workers takes a whole number of at least 1, not {args.workers}.")
-  prepare.prepare(experiment, args.workdir, SOURCES, args.streams, args.workers)
+  workers = options.workers(args)
+  prepare.prepare(experiment, args.workdir, SOURCES, args.streams, workers)
   return EXIT_DONE

@@ -69,6 +69,11 @@ class Entry:
     """The language code of each role."""
     return {role: utterance.language for role, utterance in self.utterances.items()}
 
+  @property
+  def seconds(self) -> dict[str, float]:
+    """How long each role speaks: 0 where it has words alone."""
+    return {role: utterance.seconds for role, utterance in self.utterances.items()}
+
 
 def pack(entry: Entry) -> bytes:
   """Returns the entry as bytes for `unpack`."""
@@ -114,7 +119,7 @@ def sidecar(path: Path) -> dict[str, Any] | None:
 
   records; bytes (size of the shard); quarantined [{id, reason}]; seconds {role}; maxima {address:
   [per codebook]}; lengths {address: [frames of each record, -1 where it has no such stream]};
-  languages {role: [code of each record]}.
+  languages {role: [code of each record, "" where it has no such role]}.
   """
   try:
     found = files.read_json(path.with_suffix(".json"))
@@ -128,9 +133,9 @@ class Entries:
   """The entries of one split, in order: `entries[7]`, `len(entries)`, iteration.
 
   `lengths` maps each address to int32 frames by record (-1: no such stream), `languages` each role
-  to codes by record, `maxima` each address to the highest id of each codebook; `seconds` each role
-  to a sum; `quarantined` lists {id, reason}. Files are opened at first use, once per process, and
-  read by any number of threads.
+  to codes by record ("": no such role), `maxima` each address to the highest id of each codebook;
+  `seconds` each role to a sum; `quarantined` lists {id, reason}. Files are opened at first use,
+  once per process, and read by any number of threads.
   """
 
   def __init__(self, paths: list[Path], sidecars: list[Mapping[str, Any]]):

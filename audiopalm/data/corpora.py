@@ -4,6 +4,7 @@ Every settings class answers the same questions:
 
     name            what its records and its cache are called
     roles           the utterances a record holds: ("source", "target")
+    optional_roles  those that a record may lack: tasks that need them leave it out
     splits          train, validation, test, held_out_voices
     languages       the language codes that occur
     pairs(roles)    every way languages can fall on these roles, for tags: [AST English French]
@@ -68,6 +69,7 @@ class Corpus:
 
   name: ClassVar[str]
   roles: ClassVar[tuple[str, ...]]
+  optional_roles: ClassVar[tuple[str, ...]] = ()
   version: ClassVar[str]
   unprinted: ClassVar[tuple[str, ...]] = ("variants",)  # fields that change no record
   splits: ClassVar[tuple[str, ...]] = SPLITS
@@ -124,14 +126,14 @@ class _Spoken(Corpus):
     _check_known(self.name, "languages", self.languages, tuple(TRAIN_VOICES))
     topics = self.known_topics if self.topics is None else self.topics
     _check_known(self.name, "topics", topics, self.known_topics)
-    _check_count(self.name, "voices", self.voices, 1, min(map(len, TRAIN_VOICES.values())))
-    _check_count(
+    check_count(self.name, "voices", self.voices, 1, min(map(len, TRAIN_VOICES.values())))
+    check_count(
       self.name, "held_out_voices", self.held_out_voices, 0, min(map(len, HELD_OUT_VOICES.values()))
     )
     for field in ("train_records", "variants"):
-      _check_count(self.name, field, getattr(self, field), 1)
+      check_count(self.name, field, getattr(self, field), 1)
     for field in ("validation_records", "test_records"):
-      _check_count(self.name, field, getattr(self, field), 0)
+      check_count(self.name, field, getattr(self, field), 0)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
@@ -222,9 +224,9 @@ class SpokenDigit(Corpus):
         f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, or to None to hold "
         "nobody out."
       )
-    _check_count(self.name, "variants", self.variants, 1)
-    _check_count(self.name, "validation_recordings", self.validation_recordings, 0, 20)
-    _check_count(self.name, "test_recordings", self.test_recordings, 0, 20)
+    check_count(self.name, "variants", self.variants, 1)
+    check_count(self.name, "validation_recordings", self.validation_recordings, 0, 20)
+    check_count(self.name, "test_recordings", self.test_recordings, 0, 20)
 
   @property
   def languages(self) -> tuple[str, ...]:
@@ -242,7 +244,8 @@ def _check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -
     )
 
 
-def _check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
+def check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
+  """Raises ConfigError unless a setting is a whole number from `least` to `most`."""
   if (
     isinstance(value, bool)
     or not isinstance(value, int)

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich import progress
 
+from audiopalm import layouts
 from audiopalm.data import cache, files, fitting, rows, streams, summary
 from audiopalm.data.executors import Local
 from audiopalm.data.prepared import Prepared
@@ -241,6 +242,14 @@ def _index_split(prepared: Prepared, task: Any, split: str) -> None:
   made_of = (task, prepared.layouts[task.name], prepared.space, prepared.entries(task, split))
   chosen = rows.segments(*made_of, row_length=prepared.row_length, too_long=prepared.too_long)
   if split == "train" and not len(chosen):
+    if not chosen.dropped:
+      names = ", ".join(layouts.stream_names(made_of[1]))
+      raise DataError(
+        f"Task {task.name!r} has no records left: {chosen.lacking} of {len(made_of[3])} training "
+        f"records of corpus {task.corpus.name!r} lack one of {names}; the others hold unseen "
+        "words. A record without a pair or a translation has no target, and a translation in "
+        "words alone no speech: leave the task out, or give it another corpus."
+      )
     raise DataError(
       f"Task {task.name!r} has no records left: all {chosen.dropped} are longer than row_length="
       f"{prepared.row_length} and too_long is 'drop'. Raise row_length."

@@ -20,6 +20,7 @@ from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Grid, Task
 
 LEFT_OUT = -1  # the length of an entry that a task does not train on
+COUNTS = ("dropped", "cut", "lacking")  # of records that are not, or not whole, in the rows
 SAMPLE = 256  # examples that are realized to count the tokens of a mean row
 
 
@@ -29,7 +30,7 @@ class Segments:
 
   `records_N` are numbers of entries; `starts_N` is WHOLE, or where a piece starts
   (`examples.piece`); `lengths_N` are grid rows, at most. `dropped` and `cut` count records longer
-  than a row.
+  than a row, `lacking` those without a stream of the task in a role that records may lack.
   """
 
   records_N: np.ndarray
@@ -37,6 +38,7 @@ class Segments:
   lengths_N: np.ndarray
   dropped: int = 0
   cut: int = 0
+  lacking: int = 0
 
   def __len__(self) -> int:
     return len(self.records_N)
@@ -92,9 +94,11 @@ def segments(
   ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
   """
   lengths_N = lengths(task, layout, space, entries)
+  kept = np.flatnonzero(lengths_N != LEFT_OUT)
+  lacking = len(entries) - len(kept)
   if task.unseen_words:
-    unseen = [examples.has_unseen_word(task, entry) for entry in entries]
-    lengths_N = np.where(unseen, LEFT_OUT, lengths_N)
+    unseen = [examples.has_unseen_word(task, entries[int(number)]) for number in kept]
+    lengths_N[kept[unseen]] = LEFT_OUT
   long_N = lengths_N > row_length
   if too_long == "error" and long_N.any():
     number = int(np.argmax(long_N))
@@ -105,31 +109,47 @@ def segments(
       "set too_long=drop, or too_long=split where a task has no inputs."
     )
   if too_long == "split" and long_N.any():
-    return _cut(task, layout, space, entries, lengths_N, row_length)
+    cut = _cut(task, layout, space, entries, lengths_N, row_length)
+    return dataclasses.replace(cut, lacking=lacking)
   kept = np.flatnonzero(~long_N & (lengths_N != LEFT_OUT))
   starts_N = np.full(len(kept), examples.WHOLE)
-  return Segments(kept, starts_N, lengths_N[kept], dropped=int(long_N.sum()))
+  return Segments(kept, starts_N, lengths_N[kept], dropped=int(long_N.sum()), lacking=lacking)
+
+
+def having(task: Task, layout: Any, entries: Entries) -> np.ndarray:
+  """Returns bool [N]: which entries have all streams of the task.
+
+  DataError where one lacks a stream in a role that all records of its corpus have.
+  """
+  having_N = np.ones(len(entries), bool)
+  for name in layouts.stream_names(layout) if len(entries) else ():
+    there_N = entries.lengths[name] >= 0
+    if not there_N.all() and name.split(".")[0] not in task.corpus.optional_roles:
+      raise DataError(
+        f"Task {task.name!r} needs the stream {name!r}, which record "
+        f"{entries[int(np.argmin(there_N))].id} does not have. A corpus of text alone has no "
+        "speech streams: give the task another corpus."
+      )
+    having_N &= there_N
+  return having_N
 
 
 def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.ndarray:
-  """Returns int64 [N]: the most grid rows each entry takes, from its streams' lengths alone."""
-  lengths_N = np.zeros(len(entries), np.int64)
-  if not len(entries):
+  """Returns int64 [N]: the most grid rows each entry takes, from its streams' lengths alone.
+
+  LEFT_OUT for one that has not all of them (see `having`).
+  """
+  lengths_N = np.full(len(entries), LEFT_OUT, np.int64)
+  having_N = having(task, layout, entries)
+  if not having_N.any():
     return lengths_N
   names = layouts.stream_names(layout)
-  for name in names:
-    lacking = np.flatnonzero(entries.lengths[name] < 0)
-    if len(lacking):
-      raise DataError(
-        f"Task {task.name!r} needs the stream {name!r}, which record "
-        f"{entries[int(lacking[0])].id} does not have. A corpus of text alone has no speech "
-        "streams: give the task another corpus."
-      )
   roles = list(entries.languages)
   codes_NR = np.stack([entries.languages[role] for role in roles], axis=1)
-  for codes in np.unique(codes_NR, axis=0):
-    chosen = np.flatnonzero((codes_NR == codes).all(axis=1))
-    tag = layouts.tag_of(task, dict(zip(roles, map(str, codes), strict=True)))
+  for codes in np.unique(codes_NR[having_N], axis=0):
+    chosen = np.flatnonzero((codes_NR == codes).all(axis=1) & having_N)
+    known = {role: str(code) for role, code in zip(roles, codes, strict=True) if code}
+    tag = layouts.tag_of(task, known)
     frames = {name: entries.lengths[name][chosen] for name in names}
     lengths_N[chosen] = layouts.rows(layout, frames, tag, space)
   return lengths_N
@@ -175,7 +195,7 @@ def build(
   offsets_R, order_N = pack(chosen.lengths_N, row_length)
   rows = max(1, len(offsets_R) - 1)
   cells = int(chosen.lengths_N.sum())
-  tokens = cells * tokens_per_cell(task, layout, space, entries, chosen)
+  tokens = cells * tokens_per_cell(task, layout, space, entries, chosen) if cells else 0.0
   return RowIndex(
     chosen[order_N], offsets_R, tokens / rows, len(chosen) / rows, cells / rows / row_length
   )
@@ -192,7 +212,7 @@ def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
     for field in dataclasses.fields(index)
     if field.name not in ("segments", "offsets_R")
   }
-  scalars |= {"dropped": index.segments.dropped, "cut": index.segments.cut}
+  scalars |= {name: getattr(index.segments, name) for name in COUNTS}
   with files.replacing(path) as part, open(part, "wb") as file:
     np.savez(
       file,
@@ -217,8 +237,8 @@ def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
         f"{path} was made from another {changed[0]}: expected {made_from[changed[0]]!r}, found "
         f"{found.get(changed[0])!r}. Run `audiopalm prepare` for this workdir."
       )
-    dropped, cut = scalars.pop("dropped"), scalars.pop("cut")
-    chosen = Segments(arrays["records_N"], arrays["starts_N"], arrays["lengths_N"], dropped, cut)
+    counts = {name: scalars.pop(name, 0) for name in COUNTS}
+    chosen = Segments(arrays["records_N"], arrays["starts_N"], arrays["lengths_N"], **counts)
     return RowIndex(chosen, arrays["offsets_R"], **scalars)
 
 

@@ -93,6 +93,8 @@ def check(record: Record, corpus: Any) -> None:
   for role in corpus.roles:
     name = f"{record.id} ({role})"
     if role not in record.utterances:
+      if role in corpus.optional_roles:
+        continue
       raise DataError(f"{name}: missing: it holds {', '.join(record.utterances)}. Leave it out.")
     said = record.utterances[role]
     if said.language not in corpus.languages or said.language not in LANGUAGES:
@@ -103,7 +105,7 @@ def check(record: Record, corpus: Any) -> None:
     if not said.text.strip():
       raise DataError(f"{name}: empty text. Write what is said, or leave it out.")
     if said.wave_S is not None:
-      waveform.check(said.wave_S, said.rate_hz, name)
+      waveform.check(said.wave_S, said.rate_hz, name, waveform.LONGEST_S)
 
 
 class _Clock:
@@ -185,6 +187,8 @@ def at_working_rate(record: Record) -> Record:
 def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> cache.Entry:
   utterances = {}
   for role in shard.corpus.roles:
+    if role not in record.utterances:
+      continue
     said = record.utterances[role]
     streams = {}
     for tokenizer in tokenizers:
@@ -228,7 +232,7 @@ def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
   lengths, maxima = {}, {}
   for role in shard.corpus.roles:
     for spec in specs:
-      found = [entry.utterances[role].streams.get(spec.name) for entry in made]
+      found = [entry.streams.get(f"{role}.{spec.name}") for entry in made]
       lengths[f"{role}.{spec.name}"] = [-1 if ids is None else len(ids) for ids in found]
       there = [ids.reshape(-1, spec.codebooks) for ids in found if ids is not None and len(ids)]
       highest = np.max([ids.max(axis=0) for ids in there], axis=0) if there else []
@@ -236,8 +240,8 @@ def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
   roles = shard.corpus.roles
   return {
     "records": len(made),
-    "seconds": {r: sum(entry.utterances[r].seconds for entry in made) for r in roles},
+    "seconds": {r: sum(entry.seconds.get(r, 0.0) for entry in made) for r in roles},
     "lengths": lengths,
     "maxima": maxima,
-    "languages": {r: [entry.utterances[r].language for entry in made] for r in roles},
+    "languages": {r: [entry.languages.get(r, "") for entry in made] for r in roles},
   }

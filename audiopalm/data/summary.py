@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich import box, console, table
 
-from audiopalm.data import streams
+from audiopalm.data import rows, streams
 from audiopalm.data.prepared import Prepared
 from audiopalm.types import StreamSpec, Task
 
@@ -78,6 +79,8 @@ def show(found: Mapping[str, Any]) -> None:
     for split, one in task["splits"].items():
       if one["dropped"] or one["cut"]:
         out.print(f"Longer than a row: {name}, {split}: {one['dropped']} dropped, {one['cut']} cut")
+      if one["lacking"]:
+        out.print(f"Without what the task needs: {name}, {split}: {one['lacking']} records")
   for name, corpus in found["corpora"].items():
     for split, one in corpus["splits"].items():
       for kind, fault in one["quarantined"].items():
@@ -120,14 +123,18 @@ def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
 
 
 def _kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
-  """Returns faults by kind: what the text says up to its second colon, without name and numbers."""
+  """Returns faults by kind: how many there are, and the text of the first."""
   kinds: dict[str, dict[str, Any]] = {}
   for fault in quarantined:
-    text = fault["reason"].split(": ", 1)[-1]
-    kind = re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])
-    one = kinds.setdefault(kind, {"records": 0, "first": fault["reason"]})
+    one = kinds.setdefault(kind_of(fault["reason"]), {"records": 0, "first": fault["reason"]})
     one["records"] += 1
   return kinds
+
+
+def kind_of(reason: str) -> str:
+  """Returns what a fault says up to its second colon, without name and numbers."""
+  text = reason.split(": ", 1)[-1]
+  return re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])
 
 
 def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[str, Any]:
@@ -138,7 +145,7 @@ def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[s
   for split in task.corpus.splits:
     entries, index = prepared.entries(task, split), prepared.rows(task, split)
     splits[split] = {
-      "hours": sum(entries.seconds.get(role, 0.0) for role in spoken) / 3600,
+      "hours": _seconds(task, prepared, split, spoken) / 3600,
       "records": len(entries),
       "examples": len(index.records),
       "tokens": round(index.tokens_per_row * len(index)),
@@ -146,5 +153,16 @@ def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[s
       "efficiency": index.efficiency,
       "dropped": index.segments.dropped,
       "cut": index.segments.cut,
+      "lacking": index.segments.lacking,
     }
   return {"real_time_factor": speeds.get("all") if spoken else None, "splits": splits}
+
+
+def _seconds(task: Task, prepared: Prepared, split: str, spoken: set[str]) -> float:
+  """Returns how long the roles a task hears or speaks last, in records that it can use."""
+  entries = prepared.entries(task, split)
+  having_N = rows.having(task, prepared.layouts[task.name], entries)
+  if having_N.all():
+    return sum(entries.seconds.get(role, 0.0) for role in spoken)
+  each = (entries[int(number)].seconds for number in np.flatnonzero(having_N))
+  return sum(seconds[role] for seconds in each for role in spoken)

@@ -106,10 +106,12 @@ def _heard(listener, suite, role, stream, ids, measure, folder, system) -> list[
   spoken = []
   for one, said in zip(suite.examples, ids, strict=True):
     reference = one.entry.utterances[role]
-    voice = None  # where ids say who speaks
-    if tokenizer.voices:
-      known = reference.speaker in tokenizer.voices
-      voice = reference.speaker if known else suite.task.corpus.train_voices(reference.language)[0]
+    known = reference.speaker in tokenizer.voices
+    voice = (
+      reference.speaker
+      if known
+      else prompting.voice_of(tokenizer, suite.task.corpus, reference.language)
+    )
     path = place / f"{one.entry.id.replace('/', '-')}-{role}.wav"
     spoken.append(
       sound.Spoken(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import examples
+from audiopalm.data import examples, rows
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation.lines import Measure
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
@@ -126,7 +126,9 @@ def _suite(task: Task, split: str, experiment: Any, prepared: Any) -> Suite:
   each = experiment.evaluation.examples
   if split == HELD_OUT and speaks(task, prepared):
     each = -(-each // 4)  # sound is slow to make, and what voices change is what is heard
-  chosen = draw(list(entries.languages[task.sides[0][0]]), each)
+  there_N = np.flatnonzero(rows.having(task, layout, entries))
+  drawn = draw(list(entries.languages[task.sides[0][0]][there_N]), each)
+  chosen = there_N[drawn].tolist()
   fitting, too_long = [], []
   for number in chosen:
     entry = entries[number]

@@ -189,8 +189,7 @@ def _voices(
       continue
     base.check_voice(voice, tokenizer.spec, tokenizer.voices)
     for code in {option[role] for option in options}:
-      usual = task.corpus.train_voices(code)[0] if tokenizer.voices else None
-      voices[code] = voice or usual
+      voices[code] = voice or prompting.voice_of(tokenizer, task.corpus, code)
   if voice is not None and not voices:
     raise ConfigError(f"Task {task.name!r} gives no speech: leave out voice={voice!r}.")
   return voices

@@ -126,6 +126,16 @@ def continuations(
   return [_recovered(one, layout, predicted, space) for one in decoded[: len(prompts)]]
 
 
+def voice_of(tokenizer: Any, corpus: Any, language: str) -> str | None:
+  """Returns the voice that speaks a language where nobody asks for one.
+
+  The first of the corpus' training voices that the tokenizer can sound like; None, its default, if
+  it can sound like none of them or its ids say themselves who speaks.
+  """
+  voices = corpus.train_voices(language)
+  return next((voice for voice in voices if voice in tokenizer.voices), None)
+
+
 def check_begun(generator: Generator, task: Task) -> None:
   """Raises ConfigError for a task whose output cannot be begun by the user.
 

@@ -27,6 +27,7 @@ class SmallCorpus:
   languages: tuple[str, ...] = ("en", "fr")
 
   name: ClassVar[str] = "small"
+  optional_roles: ClassVar[tuple[str, ...]] = ()
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")
 

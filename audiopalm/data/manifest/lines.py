@@ -1,0 +1,367 @@
+"""Lines of a manifest: what its columns mean, whoever named them, and which lines belong together.
+
+    column                 also called                       by
+    audio                  audio_filepath, path              NeMo; Common Voice, CoVoST 2
+    text                   sentence                          Common Voice, CoVoST 2
+    language               locale, lang, source_lang         Common Voice; NeMo
+    speaker                client_id                         Common Voice, CoVoST 2
+    id                     (its audio and offset, if absent)
+    pair, role             (two lines of one meaning)
+    translation                                              CoVoST 2
+    translation_language   target_lang                       NeMo
+    offset, duration       (seconds; the part of the file)   NeMo
+    words                  [[word, start, end], ...]
+
+Other columns are left alone.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiopalm.data.manifest import table
+from audiopalm.data.manifest.faults import Fault, Place
+from audiopalm.data.manifest.table import Row
+from audiopalm.errors import ConfigError
+from audiopalm.types import LANGUAGES, Word
+
+COLUMNS = {
+  "audio": ("audio", "audio_filepath", "path"),
+  "text": ("text", "sentence"),
+  "language": ("language", "locale", "lang", "source_lang"),
+  "speaker": ("speaker", "client_id"),
+  "id": ("id",),
+  "pair": ("pair",),
+  "role": ("role",),
+  "translation": ("translation",),
+  "translation_language": ("translation_language", "target_lang"),
+  "offset": ("offset",),
+  "duration": ("duration",),
+  "words": ("words",),
+}
+ROLES = ("source", "target")
+SOMEBODY = "somebody"  # the speaker of lines that name none
+CLIPS = "clips"  # where Common Voice keeps the files that its column `path` names
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """What a manifest does not say itself; each None where it does.
+
+  `language` and `translation_language` are codes for lines without one; `audio_dir` is the folder
+  that paths of audio are relative to, the manifest's own if None.
+  """
+
+  language: str | None = None
+  translation_language: str | None = None
+  audio_dir: str | None = None
+
+  def __post_init__(self):
+    for field in ("language", "translation_language"):
+      code = getattr(self, field)
+      if code is not None and code not in LANGUAGES:
+        known = ", ".join(sorted(LANGUAGES))
+        raise ConfigError(f"{field}={code!r} is no language known here. Known codes: {known}.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+  """One recording, or a part of one, and what is said in it.
+
+  `audio` is None for a translation in words alone. `span_s` is (start, end) in the file, None for
+  all of it; `seconds` how long it lasts, where the manifest says so.
+  """
+
+  place: Place
+  id: str
+  audio: str | None
+  text: str
+  language: str
+  speaker: str = ""
+  span_s: tuple[float, float] | None = None
+  seconds: float | None = None
+  words: tuple[Word, ...] = ()
+  pair: str = ""
+  role: str = ""
+  translation: "Line | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+  """The lines of a manifest that have no fault, the faults, and sha256 of all they depend on."""
+
+  lines: tuple[Line, ...]
+  faults: tuple[Fault, ...]
+  digest: str
+
+
+def read(path: str, reading: Reading) -> Lines:
+  """Returns the lines of a manifest or of a LibriSpeech-style folder. Opens no audio."""
+  found = table.read(path)
+  faults = list(found.faults)
+  if found.header is not None:
+    lacking = list(_lacking(found.header, reading))
+    if lacking:
+      return Lines((), (*faults, *lacking), "")
+  lines = []
+  for row in found.rows:
+    fields = _Fields(row)
+    line = _line(fields, reading, found.folder)
+    if fields.faults:
+      faults += fields.faults
+    else:
+      lines.append(line)
+  apart = [*_doubles(lines), *_unpaired(lines)]
+  wrong = {fault.place for fault in apart}
+  kept = tuple(line for line in lines if line.place not in wrong)
+  faults = sorted([*faults, *apart], key=lambda fault: (fault.place.file, fault.place.line))
+  said = json.dumps([found.digest, reading.language, reading.translation_language])
+  return Lines(kept, tuple(faults), hashlib.sha256(said.encode()).hexdigest())
+
+
+def joined(lines: Sequence[Line]) -> Iterator[tuple[Line, Line | None]]:
+  """Yields (source, target) of every record, None where there is nothing to translate to.
+
+  Two lines of a pair are two records, one in each direction, unless they say their roles; they
+  stand where the first of the two stood.
+  """
+  partners: dict[str, list[Line]] = {}
+  for line in lines:
+    if line.pair:
+      partners.setdefault(line.pair, []).append(line)
+  for line in lines:
+    if not line.pair:
+      yield line, line.translation
+      continue
+    first, second = partners[line.pair]
+    if line is not first:
+      continue
+    if first.role:
+      yield (first, second) if first.role == "source" else (second, first)
+    else:
+      yield first, second
+      yield second, first
+
+
+class _Fields:
+  """The values of a row by the names this project uses; what cannot be used becomes a fault."""
+
+  def __init__(self, row: Row):
+    self.row = row
+    self.faults: list[Fault] = []
+
+  def wrong(self, text: str) -> None:
+    fault = Fault(self.row.place, text)
+    if fault not in self.faults:
+      self.faults.append(fault)
+
+  def name(self, column: str) -> str | None:
+    """Returns what the row calls a column, None where it has no value in it."""
+    values = self.row.values
+    names = [name for name in COLUMNS[column] if values.get(name) not in (None, "")]
+    if len({str(values[name]) for name in names}) > 1:
+      self.wrong(f"the columns {' and '.join(names)} both give the {column}. Leave one.")
+    return names[0] if names else None
+
+  def value(self, column: str) -> Any:
+    name = self.name(column)
+    return None if name is None else self.row.values[name]
+
+  def text(self, column: str) -> str:
+    value = self.value(column)
+    if value is None:
+      return ""
+    if not isinstance(value, str):
+      self.wrong(f"{column} is {_shown(value)}, expected text.")
+      return ""
+    return value.strip()
+
+  def label(self, column: str) -> str:
+    """Returns text that may be written as a whole number: an id, a speaker."""
+    value = self.value(column)
+    return str(value) if type(value) is int else self.text(column)
+
+  def seconds(self, column: str) -> float | None:
+    value = self.value(column)
+    if value is None:
+      return None
+    try:
+      seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+      seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+      self.wrong(f"{column} is {_shown(value)}, expected seconds: a number, 0 or more.")
+      return None
+    return seconds
+
+  def language(self, column: str, otherwise: str | None) -> str:
+    """Returns a known code; "pt-BR" is "pt"."""
+    given = self.text(column)
+    code = given.lower().replace("_", "-").split("-")[0] or otherwise or ""
+    if not code and self.value(column) is None:
+      names = ", ".join(COLUMNS[column])
+      self.wrong(
+        f"no {column}: expected a column of the name {names}; or give {column}=... for all lines."
+      )
+    elif code and code not in LANGUAGES:
+      known = ", ".join(sorted(LANGUAGES))
+      self.wrong(f"unknown {column} {given!r}. Known codes: {known}.")
+    return code
+
+
+def _lacking(header: Row, reading: Reading) -> Iterator[Fault]:
+  """Yields what a table's first line must name and does not."""
+  wanted = ["audio", "text"] + ([] if reading.language else ["language"])
+  for column in wanted:
+    if not set(COLUMNS[column]) & set(header.values):
+      yield Fault(header.place, _no_column(column, header))
+
+
+def _no_column(column: str, row: Row) -> str:
+  names = ", ".join(map(str, row.values)) or "none"
+  hint = "; or give language=... for all lines" if column == "language" else ""
+  return (
+    f"no column for {column}: expected the name {' or '.join(COLUMNS[column])}, the columns are "
+    f"{names}. Rename one{hint}."
+  )
+
+
+def _line(fields: _Fields, reading: Reading, folder: Path) -> Line | None:
+  """Returns the line of a row; where it has faults, what is returned is not to be used."""
+  values = fields.row.values
+  for column in ("audio", "text"):
+    if not set(COLUMNS[column]) & set(values):
+      fields.wrong(_no_column(column, fields.row))
+  if fields.faults:
+    return None
+  audio = fields.text("audio")
+  if not audio and not fields.faults:
+    fields.wrong("audio is empty, expected the path of a recording.")
+  offset_s, duration_s = fields.seconds("offset"), fields.seconds("duration")
+  span_s = None
+  if offset_s is not None:
+    span_s = (offset_s, math.inf if duration_s is None else offset_s + duration_s)
+  language = fields.language("language", reading.language)
+  return Line(
+    place=fields.row.place,
+    id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
+    audio=_path(audio, fields.name("audio"), reading, folder),
+    text=fields.text("text"),
+    language=language,
+    speaker=fields.label("speaker") or SOMEBODY,
+    span_s=span_s,
+    seconds=duration_s,
+    words=_words(fields),
+    pair=fields.label("pair"),
+    role=_role(fields),
+    translation=_translation(fields, reading, language),
+  )
+
+
+def _path(audio: str, column: str | None, reading: Reading, folder: Path) -> str:
+  """Returns where a recording lies."""
+  if reading.audio_dir is not None:
+    folder = Path(reading.audio_dir)
+  elif column == "path" and "/" not in audio and _is_folder(folder / CLIPS):
+    folder = folder / CLIPS  # Common Voice names its files without the folder they lie in
+  return str(folder.expanduser() / Path(audio).expanduser())
+
+
+@functools.lru_cache(maxsize=16)
+def _is_folder(path: Path) -> bool:
+  return path.is_dir()
+
+
+def _role(fields: _Fields) -> str:
+  role = fields.text("role")
+  if role and role not in ROLES:
+    fields.wrong(f"role is {role!r}, expected {' or '.join(ROLES)}, or none.")
+  elif role and not fields.label("pair"):
+    fields.wrong(f"role is {role!r}, but there is no pair. Give two lines of one meaning a pair.")
+  return role
+
+
+def _translation(fields: _Fields, reading: Reading, language: str) -> Line | None:
+  text = fields.text("translation")
+  if not text:
+    return None
+  if fields.label("pair"):
+    fields.wrong("has a pair and a translation. Leave one: each gives the record its target.")
+  code = fields.language("translation_language", reading.translation_language)
+  if code and code == language:
+    fields.wrong(f"its translation is in {code!r}, the language of its text.")
+  return Line(fields.row.place, "", None, text, code)
+
+
+def _words(fields: _Fields) -> tuple[Word, ...]:
+  """Returns when each word is spoken; () where the row does not say."""
+  value = fields.value("words")
+  if value is None:
+    return ()
+  try:
+    items = json.loads(value) if isinstance(value, str) else value
+    words = tuple(_word(item) for item in items)
+  except (TypeError, ValueError, KeyError):
+    fields.wrong(
+      f"words is {_shown(value)}, expected [[word, start, end], ...] with times in seconds."
+    )
+    return ()
+  starts = [word.start_s for word in words]
+  if starts != sorted(starts):
+    fields.wrong("words are not in the order of their starts.")
+  return words
+
+
+def _word(item: Any) -> Word:
+  if isinstance(item, dict):
+    item = (item["word"] if "word" in item else item["text"], item["start"], item["end"])
+  text, start_s, end_s = item
+  start_s, end_s = float(start_s), float(end_s)
+  if not isinstance(text, str) or not 0 <= start_s <= end_s < math.inf:
+    raise ValueError(item)
+  return Word(text, start_s, end_s)
+
+
+def _doubles(lines: Sequence[Line]) -> Iterator[Fault]:
+  """Yields the lines whose id an earlier line has."""
+  first: dict[str, Place] = {}
+  for line in lines:
+    before = first.setdefault(line.id, line.place)
+    if before is not line.place:
+      yield Fault(
+        line.place,
+        f"the id {line.id!r} is that of {_named(before, line.place)} too. Give each line an id of "
+        "its own; where none is given it is the path of the audio.",
+      )
+
+
+def _unpaired(lines: Sequence[Line]) -> Iterator[Fault]:
+  """Yields what is wrong with lines that say they are a pair, at each of them."""
+  pairs: dict[str, list[Line]] = {}
+  for line in lines:
+    if line.pair:
+      pairs.setdefault(line.pair, []).append(line)
+  for name, members in pairs.items():
+    if len(members) != 2:
+      text = f"the pair {name!r} has {len(members)} sound lines, expected two."
+    elif members[0].language == members[1].language:
+      text = f"both lines of the pair {name!r} are in {members[0].language!r}."
+    elif sorted(member.role for member in members) not in (["", ""], sorted(ROLES)):
+      text = f"the pair {name!r} needs one source and one target, or no roles at all."
+    else:
+      continue
+    yield from (Fault(member.place, text) for member in members)
+
+
+def _named(place: Place, seen_from: Place) -> str:
+  return f"line {place.line}" if place.file == seen_from.file else str(place)
+
+
+def _shown(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,29 @@
+"""A line of a manifest as an utterance: its audio read, cut and checked."""
+
+from audiopalm.audio import waveform
+from audiopalm.data.manifest.lines import Line
+from audiopalm.errors import AudioError, DataError
+from audiopalm.types import Utterance
+
+
+def utterance(line: Line) -> Utterance:
+  """Returns what a line stands for, its wave at the working rate; None for words alone.
+
+  DataError or AudioError, naming line and file, for what nothing can be learnt from: no text; audio
+  that is missing, not audio, truncated, too short, longer than `waveform.LONGEST_S`, silent, not
+  finite, or that ends before its words do.
+  """
+  name = f"{line.place} ({line.audio or 'translation'})"
+  if not line.text:
+    raise DataError(f"{name}: empty text. Write what is said, or leave it out.")
+  if line.audio is None:
+    return Utterance(None, waveform.RATE_HZ, line.text, line.language, line.speaker)
+  wave_S = waveform.read(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)
+  seconds = len(wave_S) / waveform.RATE_HZ
+  last_s = max((word.end_s for word in line.words), default=0.0)
+  if last_s > seconds + waveform.SLACK_S:
+    raise AudioError(
+      f"{name}: ends before its words: the last ends at {last_s:.2f} s, the recording lasts "
+      f"{seconds:.2f} s. Correct the times, which count from its start, or leave them out."
+    )
+  return Utterance(wave_S, waveform.RATE_HZ, line.text, line.language, line.speaker, line.words)

@@ -1,0 +1,33 @@
+"""Corpora that configs name and that have to be looked at first: the user's own recordings."""
+
+from audiopalm.data.manifest import corpus
+from audiopalm.data.manifest.lines import Reading
+
+
+def manifest(
+  train: str,
+  validation: str | None = None,
+  test: str | None = None,
+  held_out_voices: str | None = None,
+  *,
+  language: str | None = None,
+  translation_language: str | None = None,
+  audio_dir: str | None = None,
+  variants: int = 1,
+  name: str = "manifest",
+) -> corpus.Manifest:
+  """Returns the corpus that files list, after reading them: one for each split.
+
+  A file is JSON lines or a table with tabs, with columns named as here, as by NeMo, Common Voice or
+  CoVoST 2 (`audiopalm/data/manifest/lines.py` has the table); or a folder like LibriSpeech's, with
+  SPEAKER/CHAPTER/*.trans.txt. Lines that share a `pair` are one meaning in two languages; their
+  records, and those with a `translation`, have a target. `language`, `translation_language` and
+  `audio_dir` say what the files do not. Of each training recording there are `variants`, all but
+  the first at other speeds. DataError, with every faulty line, for files that cannot be used.
+
+      corpora.manifest("train.jsonl", test="test.jsonl", language="fr")
+  """
+  files = {
+    "train": train, "validation": validation, "test": test, "held_out_voices": held_out_voices,
+  }  # fmt: skip
+  return corpus.read(files, Reading(language, translation_language, audio_dir), name, variants)
