@@ -138,3 +138,17 @@ def test_check_says_the_same_of_an_array():
   assert "record 7: 1 of 9 samples" in said(
     waveform.check, np.r_[[np.nan] * 1, [0.0] * 8], 16_000, "record 7"
   )
+
+
+def test_what_is_longer_than_asked_for_is_refused():
+  waveform.check(tone(2.0), 16_000, "record 7", 2.0)
+  text = said(waveform.check, tone(2.1), 16_000, "record 7", 2.0)
+  assert "record 7: too long: 2.1 s, expected at most 2 s. Cut it where" in text
+
+
+def test_a_span_is_read_alone(tmp_path):
+  waveform.write(tmp_path / "a.wav", tone())
+  whole_S = waveform.read(tmp_path / "a.wav")
+  part_S = waveform.read(tmp_path / "a.wav", span_s=(0.25, 0.5))
+  np.testing.assert_array_equal(part_S, whole_S[4_000:8_000])
+  np.testing.assert_array_equal(waveform.read(tmp_path / "a.wav", span_s=(0, 1.05)), whole_S)

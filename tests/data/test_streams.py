@@ -151,3 +151,12 @@ def test_a_shard_is_finished_only_with_a_json_that_fits_it(shard_of):
   assert cache.sidecar(shard.path) is None
   shard.path.unlink()
   assert cache.sidecar(shard.path) is None
+
+
+def test_a_wave_longer_than_ten_minutes_is_quarantined(shard_of, small, monkeypatch):
+  long_S = np.full(601 * 16_000, 0.1, np.float32)
+  monkeypatch.setattr(small, "_wave", lambda number, words: long_S)
+  shard = shard_of(stop=1)
+  streams.tokenize_shard(shard)
+  (fault,) = entries(shard).quarantined
+  assert "(source): too long: 601.0 s, expected at most 600 s." in fault["reason"]

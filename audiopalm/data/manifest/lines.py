@@ -348,7 +348,7 @@ def _unpaired(lines: Sequence[Line]) -> Iterator[Fault]:
       pairs.setdefault(line.pair, []).append(line)
   for name, members in pairs.items():
     if len(members) != 2:
-      text = f"the pair {name!r} has {len(members)} sound lines, expected two."
+      text = f"the pair {name!r} has {len(members)} usable lines, expected two."
     elif members[0].language == members[1].language:
       text = f"both lines of the pair {name!r} are in {members[0].language!r}."
     elif sorted(member.role for member in members) not in (["", ""], sorted(ROLES)):

@@ -1,0 +1,26 @@
+from audiopalm.data.manifest import faults
+from audiopalm.data.manifest.faults import Fault, Place
+
+
+def test_a_place_is_a_line_of_a_file_or_all_of_it():
+  assert str(Place("a.tsv", 7)) == "a.tsv:7"
+  assert str(Place("a.tsv")) == "a.tsv"
+
+
+def test_faults_that_say_the_same_share_a_line():
+  found = [Fault(Place("a", line), "odd") for line in (3, 5, 6, 7, 11)]
+  found.insert(2, Fault(Place("a", 4), "even"))
+  assert faults.listed(found) == ["a, lines 3, 5-7, 11: odd", "a:4: even"]
+  assert faults.listed([]) == []
+
+
+def test_a_long_list_says_how_many_more_there_are():
+  texts = faults.listed(Fault(Place("a", line), f"fault {line}") for line in range(1, 1001))
+  assert len(texts) == faults.MOST_TEXTS + 1
+  assert texts[-1] == "... and 970 more."
+
+
+def test_many_spans_say_how_many_lines_are_left():
+  assert faults.spans([4, 1, 2, 2]) == "1-2, 4"
+  lines = [*range(0, 200, 2), 300, 301]
+  assert faults.spans(lines).endswith("36, 38 and 82 more")

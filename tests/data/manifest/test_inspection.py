@@ -1,0 +1,84 @@
+import io
+import json
+
+import pytest
+from rich import console
+
+from audiopalm.data.executors import Local
+from audiopalm.data.manifest import inspection
+from audiopalm.data.manifest.faults import Fault, Place
+from audiopalm.data.manifest.lines import Reading
+
+
+@pytest.fixture
+def inspect(tmp_path, spoken):
+  """Returns what inspection finds in rows of two sound files, and what it prints."""
+  spoken("a.wav", 0.5)
+  spoken("b.wav", 1.5)
+
+  def run(*rows):
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with Local(0) as executor:
+      found = inspection.inspect(str(tmp_path / "m.jsonl"), Reading(language="en"), executor)
+    out = io.StringIO()
+    inspection.show(found, console.Console(file=out, width=100))
+    return found, out.getvalue()
+
+  return run
+
+
+def test_hours_languages_speakers_and_examples_are_told(inspect):
+  found, text = inspect(
+    {"audio": "a.wav", "text": "one", "speaker": "anna", "pair": 1},
+    {"audio": "b.wav", "text": "un", "speaker": "bob", "pair": 1, "language": "fr"},
+    {"audio": "b.wav", "text": "two", "id": 3, "translation": "deux", "translation_language": "fr"},
+  )
+  assert found.problems == 0
+  assert [seconds for _, seconds in found.sound] == [0.5, 1.5, 1.5]
+  table = [line.split() for line in text.splitlines()]
+  assert ["en", "0.00", "2", "1", "0.5", "s", "1.0", "s", "1.5", "s"] in table
+  assert ["fr", "0.00", "1", "1", "1.5", "s", "1.5", "s", "1.5", "s"] in table
+  assert "en to fr: 1 records, in words alone\nen to fr: 1 records, spoken" in text
+  assert "     3  en  somebody            1.5 s  two -> deux" in text
+  assert text.endswith("3 lines can be read, 0 problems.\n")
+
+
+def test_faults_of_both_kinds_are_told(inspect, tmp_path):
+  (tmp_path / "c.wav").write_text("words\n" * 99)
+  found, text = inspect(
+    {"audio": "a.wav", "text": "one"},
+    {"audio": "c.wav", "text": "two"},
+    {"audio": "d.wav", "text": "three"},
+    {"audio": "e.wav", "text": "four"},
+    {"audio": "b.wav", "text": "five", "language": "xx"},
+  )
+  assert (len(found.unfit), len(found.wrong), len(found.sound)) == (1, 3, 1)
+  assert f"{tmp_path}/m.jsonl:5: unknown language 'xx'" in text
+  assert f"1 x not audio: {tmp_path}/m.jsonl, line 2. " in text
+  assert f"2 x no such file: {tmp_path}/m.jsonl, lines 3-4. " in text
+  assert "4 lines can be read, 4 problems." in text
+
+
+def test_a_manifest_without_a_sound_line_still_tells_its_faults(inspect):
+  found, text = inspect({"text": "one"})
+  assert found.problems == 1 and "no column for audio" in text
+
+
+def test_a_translation_without_words_is_none(inspect):
+  found, _ = inspect({"audio": "a.wav", "text": "one", "translation": " "})
+  assert found.problems == 0 and found.read.lines[0].translation is None
+
+
+def test_a_histogram_counts_every_length_once():
+  rows = inspection.histogram([0.5, 1.0, 1.4, 1.9, 11.9])
+  assert rows[:2] == ["  0-1 s         1  " + "#" * 14, "  1-2 s         3  " + "#" * 40]
+  assert rows[-1] == "11-12 s         1  " + "#" * 14
+  assert len(rows) == 12
+  assert inspection.histogram([0.3, 0.3])[-1].split()[:3] == ["0.2-0.3", "s", "2"]
+
+
+def test_faults_of_one_kind_share_a_line():
+  wrong = [Fault(Place("m", n), f"m:{n} (a): too short: 0.0{n} s, expected") for n in (2, 3, 9)]
+  assert inspection.by_kind(wrong) == [
+    "3 x too short: m, lines 2-3, 9. m:2 (a): too short: 0.02 s, expected"
+  ]

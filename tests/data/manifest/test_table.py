@@ -1,0 +1,98 @@
+import codecs
+
+import pytest
+
+from audiopalm.data.manifest import table
+
+
+@pytest.fixture
+def written(tmp_path):
+  def write(data, name="m.jsonl"):
+    path = tmp_path / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return table.read(str(path))
+
+  return write
+
+
+def values(found):
+  assert not found.faults
+  return [dict(row.values) for row in found.rows]
+
+
+def said(found):
+  return [f"{fault.place.line}: {fault.text}" for fault in found.faults]
+
+
+def test_json_lines_and_a_table_give_the_same_rows(written):
+  rows = [{"audio": "a.wav", "text": "un"}, {"audio": "b.wav", "text": 'a "b" c'}]
+  lines = '{"audio": "a.wav", "text": "un"}\n\n{"audio": "b.wav", "text": "a \\"b\\" c"}\n'
+  assert values(written(lines)) == rows
+  assert values(written(lines, "m.manifest")) == rows
+  cells = 'audio\ttext\r\na.wav\tun\r\nb.wav\ta "b" c\r\n'
+  assert values(written(codecs.BOM_UTF8 + cells.encode(), "m.tsv")) == rows
+  assert [row.place.line for row in written(lines).rows] == [1, 3]
+
+
+def test_digests_follow_the_content(written):
+  one, two = written('{"a": 1}'), written('{"a": 2}')
+  assert one.digest != two.digest
+  assert written('{"a": 1}', "other.jsonl").digest == one.digest
+
+
+def test_what_is_no_file_says_so(written, tmp_path):
+  found = table.read(str(tmp_path / "none.jsonl"))
+  assert said(found) == [
+    "0: cannot be read: No such file or directory. Give the path of a manifest."
+  ]
+  assert said(written("\n \n")) == ["0: is empty: expected one recording a line."]
+  assert "is in UTF-16, expected UTF-8" in said(written("{}".encode("utf-16")))[0]
+  assert "is one JSON array, expected one JSON object a line" in said(written('[\n{"a": 1}]'))[0]
+
+
+def test_lines_that_are_not_json_objects_are_named_and_the_others_read(written):
+  found = written(b'{"a": 1}\n{"a": \n[1]\n\xff\xfe\n{"a": 5}')
+  assert [row.place.line for row in found.rows] == [1, 5]
+  assert sorted(said(found)) == [
+    "2: is not JSON: Expecting value, column 7. Expected one object a line.",
+    "3: is JSON, but no object. Expected {...} on each line.",
+    "4: is not UTF-8 text. Save the manifest in that encoding.",
+  ]
+
+
+def test_a_table_is_refused_by_its_first_line_and_by_its_cells(written):
+  assert (
+    "1: is 'audio,text': expected the names of columns with tabs"
+    in (said(written("audio,text\na,b", "m.csv"))[0])
+  )
+  found = written("audio\ttext\ttext\na\tb\tc\na\tb\n", "m.tsv")
+  assert said(found) == [
+    "1: names the column 'text' twice. Rename one.",
+    "3: has 2 cells, the first line names 3 columns. Separate cells with one tab each.",
+  ]
+  assert "1: is the only line" in said(written("audio\ttext\n", "m.tsv"))[0]
+
+
+def test_a_folder_like_librispeech_is_read_from_its_transcripts(tmp_path):
+  chapter = tmp_path / "dev" / "84" / "121123"
+  chapter.mkdir(parents=True)
+  (chapter / "84-121123.trans.txt").write_text("84-121123-0000 GO\n84-121123-0001 DO YOU\n")
+  (chapter / "84-121123-0000.flac").touch()
+  (chapter / "84-121123-0001.wav").touch()
+  found = table.read(str(tmp_path))
+  assert found.folder == tmp_path
+  assert values(found)[1] == {
+    "audio": "dev/84/121123/84-121123-0001.wav",
+    "text": "DO YOU",
+    "speaker": "84",
+    "id": "84-121123-0001",
+  }
+  assert str(found.rows[1].place).endswith("dev/84/121123/84-121123.trans.txt:2")
+  (chapter / "84-121123-0002.flac").touch()
+  text = "0: has no line for 84-121123-0002.flac, which lies beside it."
+  assert said(table.read(str(tmp_path)))[0].startswith(text)
+
+
+def test_a_folder_without_transcripts_says_what_was_looked_for(tmp_path):
+  text = said(table.read(str(tmp_path)))[0]
+  assert "0: is a folder without transcripts: expected SPEAKER/CHAPTER/*.trans.txt" in text
