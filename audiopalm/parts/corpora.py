@@ -19,11 +19,11 @@ def manifest(
   """Returns the corpus that files list, after reading them: one for each split.
 
   A file is JSON lines or a table with tabs, with columns named as here, as by NeMo, Common Voice or
-  CoVoST 2 (`audiopalm/data/manifest/lines.py` has the table); or a folder like LibriSpeech's, with
-  SPEAKER/CHAPTER/*.trans.txt. Lines that share a `pair` are one meaning in two languages; their
-  records, and those with a `translation`, have a target. `language`, `translation_language` and
-  `audio_dir` say what the files do not. Of each training recording there are `variants`, all but
-  the first at other speeds. DataError, with every faulty line, for files that cannot be used.
+  CoVoST 2 (the table is in `audiopalm/data/manifest/columns.py`); or a folder like LibriSpeech's,
+  with SPEAKER/CHAPTER/*.trans.txt. Lines that share a `pair` are one meaning in two languages;
+  their records, and those with a `translation`, have a target. `language`, `translation_language`
+  and `audio_dir` say what the files do not. Of each training recording there are `variants`, all
+  but the first at other speeds. DataError, with every faulty line, for files that cannot be used.
 
       corpora.manifest("train.jsonl", test="test.jsonl", language="fr")
   """

@@ -1,3 +1,5 @@
+import numpy as np
+
 from audiopalm.evaluation import suites
 from audiopalm.parts import mixtures
 
@@ -48,3 +50,15 @@ def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkey
   monkeypatch.setattr(made_up.Prepared, "entries", without)
   asked = list(suites.suites(run.experiment, run.prepared))
   assert [suite.split for suite in asked] == ["test"]
+
+
+def test_records_without_what_the_task_needs_are_not_asked(made_up, monkeypatch):
+  monkeypatch.setattr(type(made_up.CORPUS), "optional_roles", ("target",))
+  run = made_up.generator(mixtures.ast)
+  (task,) = run.experiment.tasks
+  entries = run.prepared.entries(task, "test")
+  lacking_N = np.arange(len(entries)) % 3 == 0
+  entries.lengths["target.text"][lacking_N] = -1
+  suite = next(suites.suites(run.experiment, run.prepared))
+  asked = [int(one.entry.id[-3:]) for one in suite.examples]
+  assert len(asked) == 8 and not lacking_N[asked].any()

@@ -108,3 +108,13 @@ def test_room_is_half_more_than_the_longest_answer_and_a_power_of_two(run):
 
 def test_no_prompts_have_no_answers(run):
   assert ask(run, "asr", []) == []
+
+
+def test_a_language_is_spoken_by_its_first_voice_that_the_tokenizer_knows(made_up):
+  tones = made_up.Tones()
+  corpus = dataclasses.replace(made_up.CORPUS, voices=2)
+  assert prompting.voice_of(tones, corpus, "fr") == "fr-alice"
+  tones.voices = ("en-anna", "fr-bruno")
+  assert prompting.voice_of(tones, corpus, "fr") == "fr-bruno"
+  tones.voices = ("en-anna",)
+  assert prompting.voice_of(tones, corpus, "fr") is None

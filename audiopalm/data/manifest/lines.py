@@ -1,19 +1,4 @@
-"""Lines of a manifest: what its columns mean, whoever named them, and which lines belong together.
-
-    column                 also called                       by
-    audio                  audio_filepath, path              NeMo; Common Voice, CoVoST 2
-    text                   sentence                          Common Voice, CoVoST 2
-    language               locale, lang, source_lang         Common Voice; NeMo
-    speaker                client_id                         Common Voice, CoVoST 2
-    id                     (its audio and offset, if absent)
-    pair, role             (two lines of one meaning)
-    translation                                              CoVoST 2
-    translation_language   target_lang                       NeMo
-    offset, duration       (seconds; the part of the file)   NeMo
-    words                  [[word, start, end], ...]
-
-Other columns are left alone.
-"""
+"""Lines of a manifest: a recording each, what is said in it, and which lines belong together."""
 
 import dataclasses
 import functools
@@ -24,26 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiopalm.data.manifest import table
+from audiopalm.data.manifest import columns, table
+from audiopalm.data.manifest.columns import Fields
 from audiopalm.data.manifest.faults import Fault, Place
 from audiopalm.data.manifest.table import Row
 from audiopalm.errors import ConfigError
 from audiopalm.types import LANGUAGES, Word
 
-COLUMNS = {
-  "audio": ("audio", "audio_filepath", "path"),
-  "text": ("text", "sentence"),
-  "language": ("language", "locale", "lang", "source_lang"),
-  "speaker": ("speaker", "client_id"),
-  "id": ("id",),
-  "pair": ("pair",),
-  "role": ("role",),
-  "translation": ("translation",),
-  "translation_language": ("translation_language", "target_lang"),
-  "offset": ("offset",),
-  "duration": ("duration",),
-  "words": ("words",),
-}
 ROLES = ("source", "target")
 SOMEBODY = "somebody"  # the speaker of lines that name none
 CLIPS = "clips"  # where Common Voice keeps the files that its column `path` names
@@ -110,7 +82,7 @@ def read(path: str, reading: Reading) -> Lines:
       return Lines((), (*faults, *lacking), "")
   lines = []
   for row in found.rows:
-    fields = _Fields(row)
+    fields = Fields(row)
     line = _line(fields, reading, found.folder)
     if fields.faults:
       faults += fields.faults
@@ -148,95 +120,20 @@ def joined(lines: Sequence[Line]) -> Iterator[tuple[Line, Line | None]]:
       yield second, first
 
 
-class _Fields:
-  """The values of a row by the names this project uses; what cannot be used becomes a fault."""
-
-  def __init__(self, row: Row):
-    self.row = row
-    self.faults: list[Fault] = []
-
-  def wrong(self, text: str) -> None:
-    fault = Fault(self.row.place, text)
-    if fault not in self.faults:
-      self.faults.append(fault)
-
-  def name(self, column: str) -> str | None:
-    """Returns what the row calls a column, None where it has no value in it."""
-    values = self.row.values
-    names = [name for name in COLUMNS[column] if values.get(name) not in (None, "")]
-    if len({str(values[name]) for name in names}) > 1:
-      self.wrong(f"the columns {' and '.join(names)} both give the {column}. Leave one.")
-    return names[0] if names else None
-
-  def value(self, column: str) -> Any:
-    name = self.name(column)
-    return None if name is None else self.row.values[name]
-
-  def text(self, column: str) -> str:
-    value = self.value(column)
-    if value is None:
-      return ""
-    if not isinstance(value, str):
-      self.wrong(f"{column} is {_shown(value)}, expected text.")
-      return ""
-    return value.strip()
-
-  def label(self, column: str) -> str:
-    """Returns text that may be written as a whole number: an id, a speaker."""
-    value = self.value(column)
-    return str(value) if type(value) is int else self.text(column)
-
-  def seconds(self, column: str) -> float | None:
-    value = self.value(column)
-    if value is None:
-      return None
-    try:
-      seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-      seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
-      self.wrong(f"{column} is {_shown(value)}, expected seconds: a number, 0 or more.")
-      return None
-    return seconds
-
-  def language(self, column: str, otherwise: str | None) -> str:
-    """Returns a known code; "pt-BR" is "pt"."""
-    given = self.text(column)
-    code = given.lower().replace("_", "-").split("-")[0] or otherwise or ""
-    if not code and self.value(column) is None:
-      names = ", ".join(COLUMNS[column])
-      self.wrong(
-        f"no {column}: expected a column of the name {names}; or give {column}=... for all lines."
-      )
-    elif code and code not in LANGUAGES:
-      known = ", ".join(sorted(LANGUAGES))
-      self.wrong(f"unknown {column} {given!r}. Known codes: {known}.")
-    return code
-
-
 def _lacking(header: Row, reading: Reading) -> Iterator[Fault]:
   """Yields what a table's first line must name and does not."""
   wanted = ["audio", "text"] + ([] if reading.language else ["language"])
   for column in wanted:
-    if not set(COLUMNS[column]) & set(header.values):
-      yield Fault(header.place, _no_column(column, header))
+    if not set(columns.COLUMNS[column]) & set(header.values):
+      yield Fault(header.place, columns.missing(column, header))
 
 
-def _no_column(column: str, row: Row) -> str:
-  names = ", ".join(map(str, row.values)) or "none"
-  hint = "; or give language=... for all lines" if column == "language" else ""
-  return (
-    f"no column for {column}: expected the name {' or '.join(COLUMNS[column])}, the columns are "
-    f"{names}. Rename one{hint}."
-  )
-
-
-def _line(fields: _Fields, reading: Reading, folder: Path) -> Line | None:
+def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
   """Returns the line of a row; where it has faults, what is returned is not to be used."""
   values = fields.row.values
   for column in ("audio", "text"):
-    if not set(COLUMNS[column]) & set(values):
-      fields.wrong(_no_column(column, fields.row))
+    if not set(columns.COLUMNS[column]) & set(values):
+      fields.wrong(columns.missing(column, fields.row))
   if fields.faults:
     return None
   audio = fields.text("audio")
@@ -251,7 +148,7 @@ def _line(fields: _Fields, reading: Reading, folder: Path) -> Line | None:
     place=fields.row.place,
     id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
     audio=_path(audio, fields.name("audio"), reading, folder),
-    text=fields.text("text"),
+    text=" ".join(fields.text("text").split()),
     language=language,
     speaker=fields.label("speaker") or SOMEBODY,
     span_s=span_s,
@@ -277,7 +174,7 @@ def _is_folder(path: Path) -> bool:
   return path.is_dir()
 
 
-def _role(fields: _Fields) -> str:
+def _role(fields: Fields) -> str:
   role = fields.text("role")
   if role and role not in ROLES:
     fields.wrong(f"role is {role!r}, expected {' or '.join(ROLES)}, or none.")
@@ -286,8 +183,8 @@ def _role(fields: _Fields) -> str:
   return role
 
 
-def _translation(fields: _Fields, reading: Reading, language: str) -> Line | None:
-  text = fields.text("translation")
+def _translation(fields: Fields, reading: Reading, language: str) -> Line | None:
+  text = " ".join(fields.text("translation").split())
   if not text:
     return None
   if fields.label("pair"):
@@ -298,7 +195,7 @@ def _translation(fields: _Fields, reading: Reading, language: str) -> Line | Non
   return Line(fields.row.place, "", None, text, code)
 
 
-def _words(fields: _Fields) -> tuple[Word, ...]:
+def _words(fields: Fields) -> tuple[Word, ...]:
   """Returns when each word is spoken; () where the row does not say."""
   value = fields.value("words")
   if value is None:
@@ -308,7 +205,7 @@ def _words(fields: _Fields) -> tuple[Word, ...]:
     words = tuple(_word(item) for item in items)
   except (TypeError, ValueError, KeyError):
     fields.wrong(
-      f"words is {_shown(value)}, expected [[word, start, end], ...] with times in seconds."
+      f"words is {columns.shown(value)}, expected [[word, start, end], ...] with times in seconds."
     )
     return ()
   starts = [word.start_s for word in words]
@@ -360,8 +257,3 @@ def _unpaired(lines: Sequence[Line]) -> Iterator[Fault]:
 
 def _named(place: Place, seen_from: Place) -> str:
   return f"line {place.line}" if place.file == seen_from.file else str(place)
-
-
-def _shown(value: Any) -> str:
-  text = repr(value)
-  return text if len(text) <= 60 else f"{text[:57]}..."

@@ -33,7 +33,7 @@ def said(found):
 
 def test_columns_of_nemo_are_understood(read, tmp_path):
   row = {
-    "audio_filepath": "/data/a.wav", "text": "bom dia ", "offset": 2.5, "duration": 1.5,
+    "audio_filepath": "/data/a.wav", "text": " bom\ndia ", "offset": 2.5, "duration": 1.5,
     "source_lang": "pt-BR", "target_lang": "en", "pnc": "yes",
   }  # fmt: skip
   line = only(read(row))
@@ -111,6 +111,7 @@ def test_digests_follow_what_lines_depend_on(read):
     ({"audio": ""}, "audio is empty, expected the path of a recording"),
     ({"audio": {"bytes": 1}}, "audio is {'bytes': 1}, expected text"),
     ({"text": 5}, "text is 5, expected text"),
+    ({"text": "a\ud800"}, "text is 'a\\ud800': half a character. Write it as UTF-8"),
     ({"sentence": "two"}, "the columns text and sentence both give the text. Leave one"),
     ({"duration": "long"}, "duration is 'long', expected seconds: a number, 0 or more"),
     ({"offset": -1}, "offset is -1, expected seconds"),
