@@ -24,6 +24,7 @@ COLUMNS = (
   ("nats", "nll", 1, 2),
   ("token %", "token_accuracy", 100, 1),
 )
+LESS_IS_BETTER = ("wer", "cer", "mcd", "nll")
 BASELINES = {
   "untrained": "untrained",
   "nearest_copy": "nearest copied",
@@ -42,7 +43,7 @@ def show(scores: Mapping[str, Any], console: Console) -> None:
   The task itself, each language, held-out voices with each voice and the worst, then the baselines
   on the same examples. Columns without any value are left out.
   """
-  drawn = Group(*(_table(task, scores) for task in _tasks(scores)))
+  drawn = Group(*(_table(task, scores) for task in tasks(scores)))
   needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
   # Where a line is too long the terminal folds it; rich would cut its numbers off.
   width = max(console.width, needed)
@@ -50,26 +51,27 @@ def show(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def _table(task: str, scores: Mapping[str, Any]) -> Table:
-  rows = list(_block(task, scores))
-  used = [column for column in COLUMNS if any(column[1] in values for _, values in rows)]
+  found = list(rows(task, scores))
+  used = [column for column in COLUMNS if any(column[1] in values for _, values in found)]
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
   drawn.add_column(task, no_wrap=True, min_width=19)
   for title, *_ in (*used, ("n",)):
     drawn.add_column(title, justify="right", no_wrap=True)
-  for what, values in rows:
-    numbers = [_number(values, *column[1:]) for column in used]
+  for what, values in found:
+    numbers = [number(values, *column[1:]) for column in used]
     drawn.add_row(what, *numbers, str(values.get("examples", "")))
   drawn.add_row()
   return drawn
 
 
-def _tasks(scores: Mapping[str, Any]) -> list[str]:
+def tasks(scores: Mapping[str, Any]) -> list[str]:
+  """Returns the tasks that were scored, in the order of the mixture."""
   named = [task for task in scores if task not in (HELD_OUT, "baselines")]
   return list(dict.fromkeys([*named, *scores[HELD_OUT]]))
 
 
-def _block(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-  """Yields (what, scores) for the rows of one task."""
+def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+  """Yields (what, scores) for the rows of one task; what is part of the row above is indented."""
   values = scores.get(task, {})
   if values:
     yield "seen voices" if "voices" in values else "all", values
@@ -89,7 +91,8 @@ def _block(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
       yield name, scores["baselines"][system][task]
 
 
-def _number(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+def number(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+  """Returns a score as it is shown, '' where there is none."""
   return f"{values[name] * factor:.{digits}f}" if name in values else ""
 
 

@@ -1,7 +1,8 @@
 """The evaluation's JSON from saved outputs: a pure function of lines, without a model."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from audiopalm.evaluation.lines import MODEL, Line, Said
 from audiopalm.metrics import likelihood, text
@@ -16,8 +17,8 @@ _SPEECH_SCORES = {
   "words": (text.wer, text.cer, text.exact),
   "translation": (text.asr_bleu, text.asr_chrf),
 }
-# The score that ranks voices, and whether less of it is better.
-_LEADING = (("wer", True), ("asr_bleu", False), ("bleu", False), ("mcd", True), ("nll", True))
+# The score that stands for a task and ranks voices, and whether less of it is better.
+LEADING = (("wer", True), ("asr_bleu", False), ("bleu", False), ("mcd", True), ("nll", True))
 
 
 def score(lines: Iterable[Line]) -> dict:
@@ -67,6 +68,11 @@ def score_task(lines: Sequence[Line]) -> dict:
     scores["voices"] = voices
     scores["worst_voice"] = _worst(voices)
   return scores
+
+
+def leading(scores: Mapping[str, Any]) -> str | None:
+  """Returns the name of the score that stands for a task; None where it has none."""
+  return next((name for name, _ in LEADING if name in scores), None)
 
 
 def _split(lines: Sequence[Line], key: Callable[[Line], str | None]) -> dict[str, dict]:
@@ -122,7 +128,7 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _worst(voices: dict[str, dict]) -> dict:
-  for name, less_is_better in _LEADING:
+  for name, less_is_better in LEADING:
     scored = {voice: scores[name] for voice, scores in voices.items() if name in scores}
     if scored:
       voice = (max if less_is_better else min)(scored, key=scored.__getitem__)

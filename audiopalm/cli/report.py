@@ -1,0 +1,42 @@
+"""`audiopalm report`: one page about a run, to read and to hear."""
+
+import argparse
+
+from audiopalm.cli import options
+from audiopalm.errors import EXIT_DONE
+
+DESCRIPTION = """Write DIR/report.html, one page that needs nothing beside it: scores, examples with
+spectrograms and players of source, reference and generated speech, curves by
+task, tokens by task, where the time went, config and manifest. It works
+offline, without JavaScript, on a phone.
+
+  audiopalm report --workdir runs/quickstart
+
+A run that is half trained or not evaluated gets a page too: it says what is
+missing and the command that makes it."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `report` to the command line."""
+  parser = options.command(
+    commands, "report", "write one page about a run: scores, curves, speech to hear",
+    DESCRIPTION, run,
+  )  # fmt: skip
+  options.add_trained(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm report`."""
+  from audiopalm.data import files  # these import jax
+  from audiopalm.report import run as run_files
+  from audiopalm.report import single
+
+  found = run_files.read(args.workdir)
+  path = args.workdir / single.FILE
+  text = single.page(found)
+  with files.replacing(path) as part:
+    part.write_text(text, encoding="utf-8")
+  print(f"Report: {path} ({len(text.encode()) / 1e6:.1f} MB)")
+  for what, command in found.gaps():
+    print(f"{what} {command}")
+  return EXIT_DONE

@@ -1,0 +1,1 @@
+"""Pages about runs: one run to read and to hear, several runs side by side."""

@@ -1,0 +1,111 @@
+"""HTML as a tree of elements, turned into text once: every text is escaped, every tag closed."""
+
+from collections.abc import Iterable
+from typing import Any
+from xml.etree import ElementTree
+
+from audiopalm.report import style
+
+Element = ElementTree.Element
+
+# No page may hold these; a model that guesses bytes writes them. Shown as their pictures: ␇.
+_SHOWN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+_SHOWN |= {0x7F: 0x2421} | dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)
+
+# Nothing is loaded from anywhere: the browser is told so, too.
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+
+
+def element(name: str, /, *children: Any, **attributes: Any) -> Element:
+  """Returns an element. Children are elements, texts, numbers, None (nothing) or lists of these.
+
+  Attributes that are None are left out, True is an attribute without a value; a name ends in _
+  where Python keeps it for itself, and has _ for -.
+
+      element("p", "a < b", class_="note", aria_label=None)  ->  <p class="note">a &lt; b</p>
+  """
+  made = Element(name)
+  for key, value in attributes.items():
+    if value is not None and value is not False:
+      text = key if value is True else str(value)
+      made.set(key.rstrip("_").replace("_", "-"), text.translate(_SHOWN))
+  _append(made, children)
+  return made
+
+
+def _append(made: Element, children: Iterable[Any]) -> None:
+  for child in children:
+    if child is None:
+      continue
+    if isinstance(child, Element):
+      made.append(child)
+    elif isinstance(child, str | int | float):
+      text = str(child).translate(_SHOWN)
+      if len(made):
+        made[-1].tail = (made[-1].tail or "") + text
+      else:
+        made.text = (made.text or "") + text
+    else:
+      _append(made, child)
+
+
+def page(title: str, *body: Any) -> str:
+  """Returns a whole HTML page that needs nothing but itself."""
+  head = element(
+    "head",
+    element("meta", charset="utf-8"),
+    element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+    element("meta", name="color-scheme", content="light dark"),
+    element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+    element("title", title),
+    element("style", style.SHEET),
+  )
+  root = element("html", head, element("body", element("main", *body)), lang="en")
+  return "<!doctype html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+
+
+def table(head: Iterable[Any], rows: Iterable[Any], name: str) -> Element:
+  """Returns a table that scrolls in a box of its own; `rows` are made by `row`.
+
+  A title is text, or an element `th` as it is. `name` is what a screen reader calls it.
+  """
+  return element(
+    "div",
+    element(
+      "table",
+      element("thead", element("tr", [_heading(title) for title in head])),
+      element("tbody", *rows),
+    ),
+    class_="scroll", tabindex="0", role="region", aria_label=name,
+  )  # fmt: skip
+
+
+def _heading(title: Any) -> Element:
+  return title if isinstance(title, Element) else element("th", title, scope="col")
+
+
+def row(what: Any, *cells: Any, class_: str | None = None) -> Element:
+  """Returns a row of a table: its name, then its cells (elements `td` as they are)."""
+  made = [
+    cell if isinstance(cell, Element) and cell.tag == "td" else element("td", cell)
+    for cell in cells
+  ]
+  return element("tr", element("th", what, scope="row"), *made, class_=class_)
+
+
+def number(value: float | None, shown: str) -> Element:
+  """Returns a cell with a number as it is shown, and exactly in `data`'s value; "–" for None."""
+  if value is None:
+    return element("td", "–", class_="none")
+  return element("td", element("data", shown, value=repr(value)))
+
+
+def folded(summary: Any, *content: Any, open_: bool = False) -> Element:
+  """Returns what is shown when its summary is clicked, without JavaScript."""
+  return element("details", element("summary", summary), *content, open=open_)
+
+
+def bar(share: float, colour: int = 0) -> Element:
+  """Returns a cell with a bar of `share` (0 to 1) of its width."""
+  width = f"width:{min(max(share, 0), 1):.2%}"
+  return element("td", element("span", class_=f"bar fill{colour}", style=width), class_="bars")

@@ -1,0 +1,254 @@
+"""A few examples of each task, to read and to hear: what came in, what should come out and did."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Sequence
+
+from audiopalm.data.cache import Entry, EntryUtterance
+from audiopalm.errors import AudioError, DataError
+from audiopalm.evaluation import lines, runner, scoring
+from audiopalm.evaluation.lines import Line, Said
+from audiopalm.metrics import text
+from audiopalm.report import recordings
+from audiopalm.report.elements import Element, element
+from audiopalm.report.recordings import Recording
+from audiopalm.report.run import Run
+from audiopalm.types import LANGUAGES, Task
+
+EACH = 4  # examples of a task; one of them by a held-out voice where the task hears those
+BUDGET_BYTES = 7_000_000  # of all examples together, so that a page can be sent by mail
+CEILING = "units_ceiling"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+  """One line of an evaluation with the record it was asked of, None where that is gone."""
+
+  task: Task
+  line: Line
+  entry: Entry | None
+  ceiling: Line | None = None
+
+
+def of_run(run: Run) -> Iterator[Element]:
+  """Yields a heading and examples for each task that was asked something.
+
+  They are the first of each language, not chosen by how good they are. What would make the page
+  larger than BUDGET_BYTES is left out and said so.
+  """
+  missing: dict[str, None] = {}  # in the order they were met
+  found = {task.name: _pick(run, task, missing) for task in run.experiment.tasks}
+  cards = {name: [_card(run, example) for example in picked] for name, picked in found.items()}
+  left_out = _keep_small(cards)
+  for reason in missing:
+    yield element(
+      "div", element("p", "Source and reference recordings cannot be played: ", reason),
+      class_="missing",
+    )  # fmt: skip
+  for task in run.experiment.tasks:
+    if cards[task.name]:
+      yield element("h3", f"{task.name}: {_described(run, task)} ", element("code", task.tag))
+      most = max(_players(card) for card in cards[task.name])
+      width = "examples wide" if most > 1 else "examples"
+      yield element("div", *cards[task.name], class_=width)
+  if left_out:
+    yield element(
+      "p", f"{left_out} more examples would make this page too large to send; they are in ",
+      element("code", str(runner.folder_of(run.workdir) / "outputs")), ".", class_="note",
+    )  # fmt: skip
+
+
+def marked(reference: str, hypothesis: str) -> list[Element | str]:
+  """Returns the hypothesis with words that are wrong marked and words that are missing struck out.
+
+  Words compare as they are scored: `metrics.text.normalize`.
+  """
+  wanted, said = reference.split(), hypothesis.split()
+  plain = [[text.normalize(word) for word in words] for words in (wanted, said)]
+  parts: list[Element | str] = []
+  for kind, a, b, c, d in difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes():
+    if kind == "equal":
+      parts.append(" ".join(said[c:d]) + " ")
+      continue
+    if d > c:
+      parts += [element("mark", " ".join(said[c:d])), " "]
+    elif any(plain[0][a:b]):
+      parts += [element("del", " ".join(wanted[a:b])), " "]
+  return parts
+
+
+def _pick(run: Run, task: Task, missing: dict[str, None]) -> list[Example]:
+  """Returns the first examples of a task, languages in turn, the last by a held-out voice."""
+  held_out = _in_turn(run.lines(lines.MODEL, scoring.HELD_OUT, task.name))[:1]
+  test = _in_turn(run.lines(lines.MODEL, scoring.SEEN, task.name))[: EACH - len(held_out)]
+  ceilings = {line.id: line for line in run.lines(CEILING, scoring.SEEN, task.name)}
+  found = []
+  for split, chosen in ((scoring.SEEN, test), (scoring.HELD_OUT, held_out)):
+    entries = _entries(run, task, split, [line.id for line in chosen], missing)
+    for line in chosen:
+      ceiling = ceilings.get(line.id) if split == scoring.SEEN else None
+      found.append(Example(task, line, entries.get(line.id), ceiling))
+  return found
+
+
+def _in_turn(asked: Sequence[Line]) -> list[Line]:
+  """Returns the lines that say something, the first of every language before the second of any."""
+  places: dict[str, int] = {}
+  numbered = []
+  for line in asked:
+    if line.said:
+      numbered.append((places.setdefault(line.language, 0), line))
+      places[line.language] += 1
+  return [line for _, line in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _entries(
+  run: Run, task: Task, split: str, ids: Sequence[str], missing: dict[str, None]
+) -> dict[str, Entry]:
+  """Returns the entries of these ids; where there are none says why in `missing`."""
+  found: dict[str, Entry] = {}
+  if not ids:
+    return found
+  try:
+    for entry in run.entries(task, split):
+      if entry.id in ids:
+        found[entry.id] = entry
+      if len(found) == len(set(ids)):
+        break
+  except DataError as error:
+    missing[str(error)] = None
+  return found
+
+
+def _card(run: Run, example: Example) -> Element:
+  line, heard = example.line, _recordings(run, example)
+  spoken = [one for one in heard if isinstance(one, Recording)]
+  seconds = max((one.seconds for one in spoken), default=1.0)
+  voice = f"held-out voice {line.voice}" if line.split == scoring.HELD_OUT else None
+  return element(
+    "article",
+    element("header", element("b", _languages(line.language)), element("span", line.id), voice),
+    element(
+      "div",
+      [
+        recordings.draw(one, seconds)
+        if isinstance(one, Recording)
+        else element("p", one, class_="note")
+        for one in heard
+      ],
+      element("dl", *_texts(run, example)),
+      class_="recordings",
+    ),
+    class_="example",
+  )
+
+
+def _recordings(run: Run, example: Example) -> list[Recording | str]:
+  """Returns what there is to hear of an example, with a text for what cannot be heard."""
+  found: list[Recording | str] = []
+  for role, stream in example.task.inputs:
+    if run.modality(stream) == "speech":
+      found += _original(example, role, role.capitalize())
+  for said in example.line.said:
+    if said.modality == "speech":
+      role = said.stream.rpartition(".")[0]
+      found += _original(example, role, "Reference")
+      through = example.ceiling.said if example.ceiling else ()
+      found += [
+        _made(run, one, "Through units")
+        for one in through
+        if one.stream == said.stream and one.wave is not None
+      ]
+      found.append(_made(run, said, "Generated"))
+  return found
+
+
+def _original(example: Example, role: str, title: str) -> list[Recording]:
+  said = _utterance(example, role)
+  if said is None or said.wave_flac is None:
+    return []
+  return [recordings.from_flac(title, said.speaker, said.wave_flac)]
+
+
+def _made(run: Run, said: Said, title: str) -> Recording | str:
+  """Returns the recording an evaluation wrote, or why there is none."""
+  if said.wave is None:
+    return f"{title}: the evaluation kept no recording of it."
+  distance = "" if said.mcd is None else f"MCD {said.mcd:.1f} dB"
+  try:
+    return recordings.read(title, distance, runner.folder_of(run.workdir) / said.wave)
+  except AudioError as error:
+    return f"{title}: {error}"
+
+
+def _texts(run: Run, example: Example) -> Iterator[Element]:
+  """Yields the texts of an example: inputs, then of each output what it should be and what it is.
+
+  An input's words are left out where they are what should come out.
+  """
+  wanted = {said.stream.rpartition(".")[0] for said in example.line.said}
+  for role, stream in example.task.inputs:
+    said = _utterance(example, role)
+    if said is None or role in wanted:
+      continue
+    verb = "says" if run.modality(stream) == "speech" else "reads"
+    yield element("dt", f"{role.capitalize()} {verb}")
+    yield element("dd", said.text, lang=said.language)
+  for said in example.line.said:
+    there = _utterance(example, said.stream.rpartition(".")[0])
+    language = there.language if there else example.line.language.rpartition("-")[2]
+    spoken = said.modality == "speech"
+    yield element("dt", "Should say" if spoken else "Should be")
+    yield element("dd", said.reference, lang=language)
+    yield element("dt", "Heard as" if spoken else "Answer")
+    if said.fault is not None:
+      yield element("dd", said.fault)
+    elif said.hypothesis is None:
+      yield element("dd", "not transcribed: no task of this run hears this language")
+    else:
+      cut = None if example.line.complete else " (cut before its end)"
+      yield element("dd", marked(said.reference, said.hypothesis) or "nothing", cut, lang=language)
+
+
+def _utterance(example: Example, role: str) -> EntryUtterance | None:
+  return example.entry.utterances.get(role) if example.entry else None
+
+
+def _languages(codes: str) -> str:
+  """Returns "English to French" for "en-fr"."""
+  return " to ".join(LANGUAGES.get(code, code) for code in codes.split("-"))
+
+
+def _described(run: Run, task: Task) -> str:
+  """Returns "speech to text", with roles where there are several: "source speech to ..."."""
+  alone = len({role for role, _ in task.sides}) == 1
+  sides = [
+    " and ".join(("" if alone else f"{role} ") + run.modality(stream) for role, stream in side)
+    for side in (task.inputs, task.outputs)
+  ]
+  return f"{sides[0] or 'nothing'} to {sides[1]}"
+
+
+def _players(card: Element) -> int:
+  return len(card.findall(".//figure"))
+
+
+def _keep_small(cards: dict[str, list[Element]]) -> int:
+  """Takes out what BUDGET_BYTES does not hold, the last examples of every task first.
+
+  Returns how many were taken out.
+  """
+  sizes = {
+    name: [sum(len(v) for one in card.iter() for v in one.attrib.values()) for card in made]
+    for name, made in cards.items()
+  }
+  kept, spent = dict.fromkeys(cards, 0), 0
+  for number in range(max(map(len, cards.values()), default=0)):
+    for name, made in cards.items():
+      if kept[name] == number < len(made) and spent + sizes[name][number] <= BUDGET_BYTES:
+        kept[name] += 1
+        spent += sizes[name][number]
+  left_out = sum(len(made) - kept[name] for name, made in cards.items())
+  for name in cards:
+    cards[name] = cards[name][: kept[name]]
+  return left_out

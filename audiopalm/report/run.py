@@ -1,0 +1,199 @@
+"""A run as its files tell it: no checkpoint is opened, nothing is computed again."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiopalm import experiment as experiments
+from audiopalm.data import cache, files
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.evaluation import lines, runner, scoring
+from audiopalm.models import decoder
+from audiopalm.tokens import space as token_space
+from audiopalm.types import Task
+
+TOTAL_SLACK_S = 0.5  # a total is rounded, and so are the lines that add up to it
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """What lies in a workdir. Parts that are not there yet are empty, or None.
+
+  `steps` are the lines of metrics.jsonl with a loss, `measured` those with held-out losses;
+  `goodput` the seconds by bucket of all starts together, `lost_steps` how many steps were done
+  twice; `scores` are those of evaluation/results.json.
+  """
+
+  workdir: Path
+  experiment: Any
+  manifest: Mapping[str, Any]
+  space: token_space.TokenSpace
+  prepared: Mapping[str, Any]
+  steps: Sequence[Mapping[str, Any]]
+  measured: Sequence[Mapping[str, Any]]
+  goodput: Mapping[str, float]
+  lost_steps: int
+  ended: float | None  # seconds since 1970
+  scores: Mapping[str, Any] | None
+
+  @property
+  def step(self) -> int:
+    return self.steps[-1]["step"] if self.steps else 0
+
+  @property
+  def tokens(self) -> int:
+    return sum(line["tokens"] for line in self.steps)
+
+  @property
+  def tokens_per_s(self) -> float | None:
+    """Tokens over the time that steps took, of all steps there are."""
+    seconds = sum(map(step_seconds, self.steps))
+    return self.tokens / seconds if seconds else None
+
+  @property
+  def parameters(self) -> int:
+    return decoder.parameters(self.experiment.model, self.space)
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(code for c in self.experiment.corpora for code in c.languages))
+
+  @property
+  def seen(self) -> Mapping[str, Mapping[str, float]]:
+    """Rows, examples, tokens and epochs by task as of the last measurement; {} before the first."""
+    return self.measured[-1]["seen"] if self.measured else {}
+
+  @property
+  def hours(self) -> float:
+    """Hours of speech in the training splits, each corpus and role once."""
+    splits = [corpus["splits"]["train"] for corpus in self.prepared.get("corpora", {}).values()]
+    return sum(sum(split["hours"].values()) for split in splits)
+
+  def modality(self, stream: str) -> str:
+    """Returns "text" or "speech"; `stream` may have its role before it."""
+    return self.space.streams[stream.rpartition(".")[2]].modality
+
+  def entries(self, task: Task, split: str) -> cache.Entries:
+    """Returns the entries of a split as evaluation read them; DataError where they are gone."""
+    if "streams_dir" not in self.prepared:
+      raise DataError(f"{self.workdir / 'prepare.json'} is missing, which says where they lie.")
+    streams_dir = self.workdir / self.prepared["streams_dir"]
+    folder = cache.folder_of(streams_dir, task.corpus, self.space.streams)
+    if not (folder / "cache.json").is_file():
+      raise DataError(f"{folder} is missing.")
+    return cache.open_split(folder, split)
+
+  def lines(self, system: str, split: str, task: str) -> tuple[lines.Line, ...]:
+    """Returns the outputs of a system on a split of a task; () where there are none."""
+    path = runner.folder_of(self.workdir) / "outputs" / f"{system}-{split}-{task}.jsonl"
+    return lines.read(path) if path.is_file() else ()
+
+  def gaps(self) -> list[tuple[str, str]]:
+    """Returns (what is missing, the command that makes it) for a run that is not finished."""
+    found = []
+    wanted = self.experiment.steps
+    train = f"audiopalm train CONFIG --workdir {self.workdir}"
+    evaluate = f"audiopalm evaluate --workdir {self.workdir}"
+    if not self.steps:
+      found.append(("Nothing has been trained yet: there are no curves. Begin with", train))
+    elif self.step < wanted:
+      found.append((f"Training stands at step {self.step:,} of {wanted:,}. Go on with", train))
+    if self.scores is None:
+      found.append(("Nothing has been scored yet: no table, no examples to hear.", evaluate))
+    else:
+      names = [task.name for task in self.experiment.tasks if task.name not in self.scores]
+      if names:
+        found.append((f"Not scored: {', '.join(names)}. Score the whole mixture with", evaluate))
+    return found
+
+
+def step_seconds(line: Mapping[str, Any]) -> float:
+  """Returns how long the step of a line of metrics.jsonl took."""
+  return line["tokens"] / line["tokens_per_s"] if line["tokens_per_s"] else 0.0
+
+
+def read(workdir: Path) -> Run:
+  """Returns the run in a workdir; ConfigError where there is none, DataError for damaged files."""
+  workdir = Path(workdir)
+  train = f"Train one: audiopalm train CONFIG --workdir {workdir}"
+  if not workdir.is_dir():
+    raise ConfigError(f"There is no run in {workdir}: no such folder. {train}")
+  for name in ("config.json", "manifest.json"):
+    if not (workdir / name).is_file():
+      raise ConfigError(
+        f"There is no run in {workdir}: it holds no {name}, which `audiopalm train` writes. {train}"
+      )
+  manifest = files.read_json(workdir / "manifest.json")
+  metrics = _lines(workdir / "metrics.jsonl")
+  spent = _lines(workdir / "goodput.jsonl")
+  prepared, results = workdir / "prepare.json", runner.folder_of(workdir) / runner.RESULTS
+  return Run(
+    workdir,
+    experiments.from_json((workdir / "config.json").read_text(encoding="utf-8")),
+    manifest,
+    token_space.from_manifest(manifest),
+    files.read_json(prepared) if prepared.is_file() else {},
+    [line for line in metrics if "loss" in line],
+    [line for line in metrics if "held_out" in line],
+    goodput(spent),
+    sum(line.get("lost_steps", 0) for line in spent),
+    spent[-1]["time"] if spent else None,
+    _scores(results) if results.is_file() else None,
+  )
+
+
+def goodput(spent: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+  """Returns the seconds by bucket of all starts of a run, from the lines of its goodput.jsonl.
+
+  A start that ended wrote its total; one that was killed only the lines before.
+  """
+  ended: list[Mapping[str, float]] = []  # totals, and lines of starts that were killed
+  waiting: list[Mapping[str, float]] = []
+  for line in spent:
+    if "total" not in line:
+      waiting.append(line["seconds"])
+      continue
+    left = dict(line["total"])
+    # The lines of this start are the last ones that its total has room for.
+    while waiting and all(left.get(b, 0) + TOTAL_SLACK_S >= s for b, s in waiting[-1].items()):
+      for bucket, seconds in waiting.pop().items():
+        left[bucket] -= seconds
+    ended += [*waiting, line["total"]]
+    waiting = []
+  found: dict[str, float] = {}
+  for start in [*ended, *waiting]:
+    for bucket, seconds in start.items():
+      found[bucket] = found.get(bucket, 0.0) + seconds
+  return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+  """Returns the lines of a JSONL file, [] where there is none; a cut last line is left out."""
+  found = []
+  texts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+  for number, text in enumerate(texts, 1):
+    try:
+      found.append(json.loads(text))
+    except json.JSONDecodeError as error:
+      if number < len(texts):
+        raise DataError(
+          f"{path}, line {number}: expected JSON, but it is damaged ({error}). Delete that line."
+        ) from error
+  return found
+
+
+def _scores(path: Path) -> dict[str, Any]:
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except json.JSONDecodeError as error:
+    raise DataError(
+      f"{path}: expected JSON, but it is damaged ({error}). Run `audiopalm evaluate` again."
+    ) from error
+  if not isinstance(found, dict) or not {scoring.HELD_OUT, "baselines"} <= set(found):
+    raise DataError(
+      f"{path}: expected the scores of an evaluation, which hold {scoring.HELD_OUT!r} and "
+      "'baselines'. Run `audiopalm evaluate` again."
+    )
+  return found

@@ -1,0 +1,177 @@
+"""The page of one run."""
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from audiopalm.report import charts, curves, elements, examples, tables
+from audiopalm.report.elements import Element, element, folded
+from audiopalm.report.run import Run
+from audiopalm.types import LANGUAGES
+
+FILE = "report.html"
+BASELINES = {
+  "untrained": "Untrained: the same model before its first step.",
+  "nearest_copy": "Nearest copied: the answer of the training example with the most similar input.",
+  "units_ceiling": "Via units: what the reference recordings keep, the best that speech can reach.",
+}
+
+
+def page(run: Run) -> str:
+  """Returns the page of a run: what it is, scores, examples, curves, data, time, settings.
+
+  What is not there yet is said, with the command that makes it.
+  """
+  name = run.experiment.name
+  sections = [section for section in _sections(run) if section[2]]
+  return elements.page(
+    f"{name}: a speech-text language model",
+    _header(run),
+    element("nav", [element("a", title, href=f"#{id}") for id, title, _ in sections]),
+    [missing(*gap) for gap in run.gaps()],
+    [[element("h2", title, id=id), *content] for id, title, content in sections],
+    element(
+      "footer",
+      element(
+        "p", "Written by ", element("code", f"audiopalm report --workdir {run.workdir}"),
+        " from the files of the run. This page needs no network and nothing beside it.",
+        class_="note",
+      ),
+    ),
+  )  # fmt: skip
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+  """Returns (what, value) of a run's size, data, progress and speed; what is not known is out."""
+  found = [
+    ("parameters", charts.short(run.parameters)),
+    ("steps", f"{run.step:,} of {run.experiment.steps:,}"),
+    ("tokens trained on", charts.short(run.tokens)),
+    ("hours of speech", f"{run.hours:.1f}" if run.hours else ""),
+    ("in training", tables.duration(sum(run.goodput.values())) if run.goodput else ""),
+    ("tokens a second", charts.short(run.tokens_per_s) if run.tokens_per_s else ""),
+  ]
+  return [(what, value) for what, value in found if value]
+
+
+def missing(what: str, command: str) -> Element:
+  """Returns a note that something is not there, and what makes it."""
+  return element("div", element("p", f"{what} ", element("code", command)), class_="missing")
+
+
+def written(run: Run) -> str | None:
+  """Returns the day training last wrote something, in UTC."""
+  if run.ended is None:
+    return None
+  return datetime.datetime.fromtimestamp(run.ended, datetime.UTC).strftime("%-d %B %Y")
+
+
+def _header(run: Run) -> Element:
+  experiment = run.experiment
+  tasks = ", ".join(task.name for task in experiment.tasks)
+  languages = ", ".join(LANGUAGES.get(code, code) for code in run.languages)
+  day = written(run)
+  return element(
+    "header",
+    element("p", "Speech-text language model" + (f" · {day}" if day else ""), class_="kicker"),
+    element("h1", experiment.name),
+    element("p", f"{tasks} in {languages}. ", _shape(run)),
+    element(
+      "ul",
+      [element("li", element("b", value), element("span", what)) for what, value in facts(run)],
+      class_="tiles",
+    ),
+  )
+
+
+def _shape(run: Run) -> str:
+  """Returns the size of the model and its tokens in a sentence."""
+  model = run.experiment.model
+  streams = "; ".join(
+    f"{sum(spec.sizes):,} ids of {name}" + (f", {spec.rate_hz:g} a second" if spec.rate_hz else "")
+    for name, spec in run.space.streams.items()
+  )
+  columns = "one column" if run.space.columns == 1 else f"{run.space.columns} columns"
+  return (
+    f"A decoder of {model.layers} layers, width {model.width}, over {columns} of tokens: {streams}."
+  )
+
+
+def _sections(run: Run) -> Iterator[tuple[str, str, list[Any]]]:
+  """Yields (id, title, content) of every section; those without content are left out."""
+  scored = run.scores
+  yield (
+    "scores",
+    "Scores",
+    []
+    if scored is None
+    else [
+      element("p", _legend(scored), class_="note"),
+      tables.headline(scored),
+      *tables.every_score(scored),
+    ],
+  )
+  heard = [] if scored is None else list(examples.of_run(run))
+  yield "examples", "Examples", heard and [
+    element(
+      "p", "The first of each language, not the best ones. Words that should not be there are ",
+      element("mark", "marked"), ", missing ones ", element("del", "struck out"),
+      ". Pictures show pitch upwards in Hz and time in seconds. Through units: the reference as "
+      "its units keep it. MCD: mel-cepstral distance to the reference.", class_="note",
+    ),
+    *heard,
+  ]  # fmt: skip
+  drawn = list(curves.of_run(run))
+  named = curves.measurements(run)
+  yield (
+    "curves",
+    "Curves",
+    drawn
+    and [
+      element("div", drawn, class_="charts"),
+      folded("Held-out losses as numbers", tables.held_out(run, named)) if named else None,
+    ],
+  )
+  yield "data", "Data", [
+    *(
+      [element("h3", f"Tokens by task, as of step {run.measured[-1]['step']:,}"),
+       tables.tokens_by_task(run)]
+      if run.seen else []
+    ),
+    *([element("h3", "Corpora"), tables.data(run), *tables.left_out(run)] if run.prepared else []),
+  ]  # fmt: skip
+  twice = f" {run.lost_steps:,} steps were done twice after a stop." if run.lost_steps else ""
+  yield (
+    "time",
+    "Where the time went",
+    run.goodput
+    and [
+      element("p", f"Training alone, all starts of it.{twice}", class_="note"),
+      tables.goodput(run),
+    ],
+  )
+  yield (
+    "settings",
+    "Settings",
+    [
+      folded("Config, as it was resolved", _json(json.loads(run.experiment.to_json()))),
+      folded(
+        f"Manifest of token ids, {run.prepared.get('manifest_hash', 'not prepared')}",
+        _json(run.manifest),
+      ),
+    ],
+  )
+
+
+def _legend(scored: Mapping[str, Any]) -> str:
+  """Returns what the words of the score tables mean, those that are there."""
+  said = ["Less is better where ↓ stands, more where ↑."]
+  said += [BASELINES[name] for name in BASELINES if name in scored["baselines"]]
+  if any("faults" in values or "mcd" in values for values in scored.values()):
+    said.append("Speech is transcribed by the ASR of the run itself, whose errors count too.")
+  return " ".join(said)
+
+
+def _json(value: Any) -> Element:
+  return element("pre", json.dumps(value, indent=1, ensure_ascii=False), tabindex="0")

@@ -1,0 +1,206 @@
+"""The numbers of one run as tables: scores, data, tokens by task, time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from audiopalm.evaluation import report, scoring
+from audiopalm.report import charts
+from audiopalm.report.elements import Element, bar, element, folded, number, row, table
+from audiopalm.report.run import Run
+
+COLUMNS = {name: (title, factor, digits) for title, name, factor, digits in report.COLUMNS}
+
+
+def title_of(name: str) -> str:
+  """Returns a score's title with the direction in which it gets better: "WER % ↓"."""
+  return f"{COLUMNS[name][0]} {'↓' if name in report.LESS_IS_BETTER else '↑'}"
+
+
+def score(values: Mapping[str, Any] | None, name: str | None) -> Element:
+  """Returns the cell of a score, exact in its `data`; "–" where there is none."""
+  if not values or name is None or name not in values:
+    return number(None, "")
+  return number(values[name], report.number(values, name, *COLUMNS[name][1:]))
+
+
+def headline(scores: Mapping[str, Any]) -> Element:
+  """Returns one row a task: the score that stands for it, by voices, beside the baselines."""
+  systems = [name for name in report.BASELINES if name in scores["baselines"]]
+  heard = any(scores[scoring.HELD_OUT].values())
+  rows = []
+  for task in report.tasks(scores):
+    values, held_out = scores.get(task), scores[scoring.HELD_OUT].get(task)
+    name = scoring.leading(values or held_out or {})
+    cells = [score(values, name), _worst(values, name)]
+    if heard:
+      cells += [score(held_out, name), _worst(held_out, name)]
+    cells += [score(scores["baselines"][system].get(task), name) for system in systems]
+    measure = element("td", title_of(name) if name else "–", class_="text")
+    rows.append(row(task, measure, *cells))
+  head = ["task", element("th", "score", scope="col", class_="text"), "test split", "worst voice"]
+  head += ["held-out voices", "worst of them"] if heard else []
+  return table([*head, *(report.BASELINES[name] for name in systems)], rows, "Scores by task")
+
+
+def every_score(scores: Mapping[str, Any]) -> Iterator[Element]:
+  """Yields, for each task, a table of all its scores and one of its voices, folded."""
+  for task in report.tasks(scores):
+    rows = list(report.rows(task, scores))
+    used = [name for name in COLUMNS if any(name in values for _, values in rows)]
+    drawn = table(
+      [task, *(title_of(name) for name in used), "n"],
+      [
+        row(
+          what.strip(),
+          *(score(values, name) for name in used),
+          number(values.get("examples"), str(values.get("examples"))),
+          class_="sub" if what.startswith(" ") else "lead" if not place else None,
+        )
+        for place, (what, values) in enumerate(rows)
+      ],
+      f"All scores of {task}",
+    )
+    own = scores.get(task, {})
+    yield folded(f"All scores of {task}", drawn, *_notes(own), *_voices(task, own))
+
+
+def _worst(values: Mapping[str, Any] | None, name: str | None) -> Element:
+  worst = (values or {}).get("worst_voice", {})
+  if name not in worst or len(values["voices"]) < 2:
+    return number(None, "")
+  cell = score(worst, name)
+  cell.append(element("small", f" {worst['voice']}"))
+  return cell
+
+
+def _notes(values: Mapping[str, Any]) -> Iterator[Element]:
+  said = []
+  if values.get("cut"):
+    said.append(f"{values['cut']} of {values['examples']} outputs were cut before their end.")
+  if values.get("left_out"):
+    said.append(f"{values['left_out']} examples were left out: longer than a row.")
+  said += [f"{name}: {rule}." for name, rule in values.get("rules", {}).items()]
+  if said:
+    yield element("p", " ".join(said), class_="note")
+
+
+def _voices(task: str, values: Mapping[str, Any]) -> Iterator[Element]:
+  """Yields the table of the voices heard in training, worst first."""
+  voices, name = values.get("voices", {}), scoring.leading(values)
+  found = [(voice, one) for voice, one in voices.items() if name in one]
+  if len(found) < 2:
+    return
+  less = name in report.LESS_IS_BETTER
+  found.sort(key=lambda pair: pair[1][name], reverse=less)
+  most = max(one[name] for _, one in found) or 1
+  yield table(
+    [f"{task}, voice", title_of(name), "", "n"],
+    [
+      row(
+        voice + (" (worst)" if not place else ""),
+        score(one, name),
+        bar(one[name] / most, colour=1 if not place else 0),
+        number(one["examples"], str(one["examples"])),
+      )
+      for place, (voice, one) in enumerate(found)
+    ],
+    f"{task} by voice",
+  )
+
+
+def tokens_by_task(run: Run) -> Element:
+  """Returns what training saw of each task beside what the mixture asks for."""
+  mixture, seen = run.experiment.mixture, run.seen
+  total = sum(values[mixture.unit] for values in seen.values()) or 1
+  rows = []
+  for (task, _), share in zip(mixture.tasks, mixture.shares, strict=True):
+    values = seen.get(task.name)
+    if values is None:
+      cells = [number(None, "")] * 6
+    else:
+      part = values[mixture.unit] / total
+      cells = [
+        number(values["tokens"], f"{values['tokens']:,}"),
+        bar(part),
+        number(part, f"{part:.1%}"),
+        number(share, f"{share:.1%}"),
+        number(values["examples"], f"{values['examples']:,}"),
+        number(values["epochs"], f"{values['epochs']:.2f}"),
+      ]
+    rows.append(row(task.name, *cells))
+  head = ["task", "tokens", "", f"share of {mixture.unit}", "asked for", "examples", "epochs"]
+  return table(head, rows, "Tokens by task")
+
+
+def data(run: Run) -> Element:
+  """Returns what each corpus holds, by split."""
+  rows = []
+  for corpus in run.prepared.get("corpora", {}).values():
+    for split, values in corpus["splits"].items():
+      out = sum(kind["records"] for kind in values["quarantined"].values())
+      hours = sum(values["hours"].values())
+      rows.append(
+        row(
+          f"{corpus['name']}, {split}",
+          number(values["records"], f"{values['records']:,}"),
+          number(hours, f"{hours:.2f}"),
+          number(out, f"{out:,}"),
+        )
+      )
+  return table(["corpus, split", "records", "hours of speech", "left out"], rows, "Data")
+
+
+def left_out(run: Run) -> list[Element]:
+  """Returns why records were left out, one line a kind; none where none was."""
+  found = [
+    element("li", f"{corpus['name']}, {split}: {fault['records']} × {kind}. {fault['first']}")
+    for corpus in run.prepared.get("corpora", {}).values()
+    for split, values in corpus["splits"].items()
+    for kind, fault in values["quarantined"].items()
+  ]
+  return [element("ul", found, class_="note")] if found else []
+
+
+def goodput(run: Run) -> Element:
+  """Returns where the time of training went."""
+  whole = sum(run.goodput.values()) or 1
+  spent = sorted(run.goodput.items(), key=lambda item: -item[1])
+  rows = [
+    row(
+      bucket,
+      number(seconds, duration(seconds)),
+      bar(seconds / whole, colour=2 if bucket == "step" else 1),
+      number(seconds / whole, f"{seconds / whole:.1%}"),
+    )
+    for bucket, seconds in spent
+  ]
+  return table(["bucket", "time", "", "share"], rows, "Where the time went")
+
+
+def held_out(run: Run, named: Sequence[tuple[str, str, str]]) -> Element:
+  """Returns every held-out measurement; `named` are (task, key, title)."""
+  rows = [
+    row(
+      f"{line['step']:,}",
+      *(
+        number(value, charts.short(value))
+        if (value := line["held_out"].get(task, {}).get(key)) is not None
+        else number(None, "")
+        for task, key, _ in named
+      ),
+    )
+    for line in run.measured
+  ]
+  return table(["step", *(title for *_, title in named)], rows, "Held-out measurements")
+
+
+def duration(seconds: float) -> str:
+  """Returns 4.21 s as "4.2 s", 75 s as "1 min 15 s", 7,500 s as "2 h 05 min"."""
+  whole = round(seconds)
+  if seconds < 10:
+    return f"{seconds:.1f} s"
+  if whole < 60:
+    return f"{whole} s"
+  if whole < 3600:
+    return f"{whole // 60} min {whole % 60:02d} s"
+  return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
