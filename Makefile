@@ -39,6 +39,7 @@ comma := ,
 quickstart: $(VENV)/data.stamp
 	@$(BIN)/audiopalm train quickstart --workdir $(QUICKSTART)
 	@$(BIN)/audiopalm evaluate --workdir $(QUICKSTART) --json $(QUICKSTART)/evaluation.json
+	@$(BIN)/audiopalm report --workdir $(QUICKSTART)
 
 test: $(VENV)/test.stamp lint
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not long'

@@ -104,6 +104,7 @@ class Session:
       self.params,
       self.machine,
       workdir=self.workdir,
+      step=self.step,
       tasks=tasks,
       say=say,
       workers=workers,

@@ -24,7 +24,7 @@ LAYERS = (
   ("data", "objectives", "inference"),
   ("experiment", "parts"),
   ("evaluation", "export"),
-  ("training",),
+  ("training", "report"),
   ("planning",),
   ("cluster", "session"),
   ("cli",),

@@ -1,6 +1,7 @@
 """Scores of a mixture: its suites decoded, speech listened to, outputs saved, then counted.
 
 WORKDIR/evaluation/results.json                     the scores
+WORKDIR/evaluation/checkpoint.json                  which step was scored
 WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Line` by line
 WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     how it sounds
 """
@@ -15,6 +16,7 @@ from audiopalm.evaluation import answers, baselines, lines, scoring, speech, sui
 from audiopalm.inference import prompting
 
 RESULTS = "results.json"
+CHECKPOINT = "checkpoint.json"
 
 
 def evaluate(
@@ -25,13 +27,15 @@ def evaluate(
   machine: Any,
   *,
   workdir: Path,
+  step: int,
   tasks: Sequence[str] | None = None,
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
 ) -> dict:
   """Returns the scores of the tasks named (None: all), after saving them and every output.
 
-  Decoding is greedy. The keys are those of `scoring.score`; `say` is told what is being done;
+  `step` is that of the parameters, written beside the scores. Decoding is greedy. The keys are
+  those of `scoring.score`; `say` is told what is being done;
   `workers` processes make sound (None: one per core, 0: this one).
   ConfigError for an unknown task.
   """
@@ -50,6 +54,7 @@ def evaluate(
       saved += _keep(folder, answered)
   scores = scoring.score(saved)
   write(folder / RESULTS, scores)
+  files.write_json(folder / CHECKPOINT, {"step": step})
   return scores
 
 

@@ -176,7 +176,7 @@ def _x_tick(across: _Scale, value: float) -> list[Element]:
   x = across.place(value)
   return [
     element("path", d=f"M{x} {BOTTOM}v4", class_="axis"),
-    element("text", short(value), x=x, y=BOTTOM + 18, text_anchor="middle"),
+    element("text", _tick(value), x=x, y=BOTTOM + 18, text_anchor="middle"),
   ]
 
 
@@ -184,8 +184,13 @@ def _y_tick(up: _Scale, value: float) -> list[Element]:
   y = up.place(value)
   return [
     element("path", d=f"M{LEFT} {y}H{RIGHT}", class_="grid"),
-    element("text", short(value), x=LEFT - 5, y=y + 4, text_anchor="end"),
+    element("text", _tick(value), x=LEFT - 5, y=y + 4, text_anchor="end"),
   ]
+
+
+def _tick(value: float) -> str:
+  """Returns a round number in the few characters beside an axis: 10k for 10,000."""
+  return f"{value / 1000:g}k" if 10_000 <= abs(value) < 1_000_000 else short(value)
 
 
 def _line(one: Series, across: _Scale, up: _Scale) -> list[Element]:

@@ -23,7 +23,7 @@ class Run:
 
   `steps` are the lines of metrics.jsonl with a loss, `measured` those with held-out losses;
   `goodput` the seconds by bucket of all starts together, `lost_steps` how many steps were done
-  twice; `scores` are those of evaluation/results.json.
+  twice; `scores` are those of evaluation/results.json, of the checkpoint of `scored_step`.
   """
 
   workdir: Path
@@ -37,6 +37,7 @@ class Run:
   lost_steps: int
   ended: float | None  # seconds since 1970
   scores: Mapping[str, Any] | None
+  scored_step: int | None
 
   @property
   def step(self) -> int:
@@ -101,11 +102,14 @@ class Run:
     elif self.step < wanted:
       found.append((f"Training stands at step {self.step:,} of {wanted:,}. Go on with", train))
     if self.scores is None:
-      found.append(("Nothing has been scored yet: no table, no examples to hear.", evaluate))
+      found.append(("Nothing has been scored yet: no table, no examples. Score it with", evaluate))
     else:
       names = [task.name for task in self.experiment.tasks if task.name not in self.scores]
       if names:
         found.append((f"Not scored: {', '.join(names)}. Score the whole mixture with", evaluate))
+      if self.scored_step not in (None, self.step):
+        old = f"The scores are of step {self.scored_step:,}, training is at {self.step:,}."
+        found.append((f"{old} Score it again with", evaluate))
     return found
 
 
@@ -128,7 +132,8 @@ def read(workdir: Path) -> Run:
   manifest = files.read_json(workdir / "manifest.json")
   metrics = _lines(workdir / "metrics.jsonl")
   spent = _lines(workdir / "goodput.jsonl")
-  prepared, results = workdir / "prepare.json", runner.folder_of(workdir) / runner.RESULTS
+  prepared, evaluation = workdir / "prepare.json", runner.folder_of(workdir)
+  results, scored = evaluation / runner.RESULTS, evaluation / runner.CHECKPOINT
   return Run(
     workdir,
     experiments.from_json((workdir / "config.json").read_text(encoding="utf-8")),
@@ -141,6 +146,7 @@ def read(workdir: Path) -> Run:
     sum(line.get("lost_steps", 0) for line in spent),
     spent[-1]["time"] if spent else None,
     _scores(results) if results.is_file() else None,
+    files.read_json(scored)["step"] if scored.is_file() else None,
   )
 
 

@@ -50,7 +50,7 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 16px 0 0; font-size
 .missing code { overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; margin: 10px 0; max-width: 100%; }
-table { border-collapse: collapse; width: 100%; font-size: 0.92rem;
+table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: 0.92rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 12px; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--grid); }
@@ -65,10 +65,11 @@ tr.lead > * { font-weight: 650; }
 tr.part th { color: var(--soft); font-size: 0.84rem; padding-top: 14px; }
 td.best { font-weight: 700; color: var(--good); }
 td.best::before { content: "\\2605\\00a0"; font-size: 0.8em; }
-td.wrap { white-space: normal; min-width: 130px; overflow-wrap: anywhere; text-align: left; }
+td.wrap { white-space: normal; min-width: 104px; overflow-wrap: anywhere; }
 th.wrap { white-space: normal; min-width: 160px; overflow-wrap: anywhere; }
 td.bars { width: 40%; min-width: 110px; }
 .bar { display: block; height: 12px; min-width: 2px; border-radius: 3px; }
+@media (max-width: 520px) { th, td { padding: 7px 8px; } }
 .charts { display: grid; gap: 14px; margin: 12px 0; padding: 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 285px), 1fr)); }
 figure { margin: 0; min-width: 0; }

@@ -45,7 +45,10 @@ def headline(scores: Mapping[str, Any]) -> Element:
 def every_score(scores: Mapping[str, Any]) -> Iterator[Element]:
   """Yields, for each task, a table of all its scores and one of its voices, folded."""
   for task in report.tasks(scores):
-    rows = list(report.rows(task, scores))
+    own = scores.get(task, {})
+    first, *rest = report.rows(task, scores)
+    outputs = [(f"  output {stream}", values) for stream, values in own.get("outputs", {}).items()]
+    rows = [first, *outputs, *rest]
     used = [name for name in COLUMNS if any(name in values for _, values in rows)]
     drawn = table(
       [task, *(title_of(name) for name in used), "n"],
@@ -60,7 +63,6 @@ def every_score(scores: Mapping[str, Any]) -> Iterator[Element]:
       ],
       f"All scores of {task}",
     )
-    own = scores.get(task, {})
     yield folded(f"All scores of {task}", drawn, *_notes(own), *_voices(task, own))
 
 
@@ -75,6 +77,8 @@ def _worst(values: Mapping[str, Any] | None, name: str | None) -> Element:
 
 def _notes(values: Mapping[str, Any]) -> Iterator[Element]:
   said = []
+  if "mean_words" in values:
+    said.append(f"References have {values['mean_words']:.1f} words on average.")
   if values.get("cut"):
     said.append(f"{values['cut']} of {values['examples']} outputs were cut before their end.")
   if values.get("left_out"):

@@ -36,6 +36,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       "trained",
       made.machine,
       workdir=tmp_path,
+      step=7,
       tasks=tasks,
       workers=workers,
     )
@@ -132,6 +133,7 @@ def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp
   folder = runner.folder_of(tmp_path)
   assert json.loads((folder / "results.json").read_text()) == scores
   assert list(json.loads((folder / "results.json").read_text())) == list(scores)
+  assert json.loads((folder / "checkpoint.json").read_text()) == {"step": 7}
   saved = [line for path in (folder / "outputs").glob("*.jsonl") for line in lines.read(path)]
   again = scoring.score(saved)
   assert again["asr"] == scores["asr"]
