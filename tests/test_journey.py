@@ -190,6 +190,15 @@ def test_evaluate_scores_every_task_and_the_baselines(trained):
   assert "asr" in found.stdout
 
 
+def test_a_report_of_the_run_has_its_scores_and_its_speech(trained):
+  found = trained.here("report")
+  assert found.returncode == 0, found.stderr
+  page = (trained.workdir / "report.html").read_text()
+  scores = json.loads((trained.workdir / "evaluation" / "results.json").read_text())
+  assert f'value="{scores["asr"]["wer"]!r}"' in page
+  assert "data:audio/flac;base64," in page
+
+
 def test_speech_out_is_a_file_that_can_be_heard(spoken):
   wave, rate_hz = soundfile.read(spoken.folder / "o.wav")
   assert rate_hz == 16_000

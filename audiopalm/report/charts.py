@@ -9,7 +9,7 @@ from audiopalm.report.elements import Element, element
 
 # Drawn for a phone's width, so that text keeps its size; wide screens set charts side by side.
 WIDTH, HEIGHT = 320, 216
-LEFT, RIGHT, TOP, BOTTOM = 42, 250, 24, 176
+LEFT, RIGHT, TOP, BOTTOM = 42, 242, 24, 176
 LABEL_STEP = 14  # least distance of two labels' lines
 DASHES = 3
 

@@ -69,8 +69,9 @@ def draw(recording: Recording, seconds: float) -> Element:
 
 def spectrogram(wave_S: np.ndarray) -> np.ndarray:
   """Returns levels_MT: 0 (FLOOR_DB under the loudest, or less) to 255, high pitches first."""
-  hop_s = max(spectrum.HOP_S, len(wave_S) / waveform.RATE_HZ / MOST_FRAMES)
-  power_TE = spectrum.power(wave_S, hop_s=hop_s)
+  power_TE = spectrum.power(wave_S)
+  each = -(-len(power_TE) // MOST_FRAMES)
+  power_TE = np.maximum.reduceat(power_TE, range(0, len(power_TE), each))
   log_mel_TM = spectrum.log_mel(power_TE, spectrum.mel_filters(BINS, LOW_HZ, HIGH_HZ), FLOOR_DB)
   floor = log_mel_TM.max() - FLOOR_DB * np.log(10) / 10
   levels_TM = (log_mel_TM - floor) / (FLOOR_DB * np.log(10) / 10)

@@ -3,12 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from audiopalm.data import corpora
 from audiopalm.evaluation import report, scoring
 from audiopalm.report import charts
 from audiopalm.report.elements import Element, bar, element, folded, number, row, table
 from audiopalm.report.run import Run
 
-COLUMNS = {name: (title, factor, digits) for title, name, factor, digits in report.COLUMNS}
+# Those of the console, and one that it has no room for.
+COLUMNS = {
+  name: (title, factor, digits)
+  for title, name, factor, digits in (*report.COLUMNS, ("ASR-chrF", "asr_chrf", 1, 1))
+}
 
 
 def title_of(name: str) -> str:
@@ -140,7 +145,7 @@ def data(run: Run) -> Element:
   """Returns what each corpus holds, by split."""
   rows = []
   for corpus in run.prepared.get("corpora", {}).values():
-    for split, values in corpus["splits"].items():
+    for split, values in sorted(corpus["splits"].items(), key=lambda item: _order(item[0])):
       out = sum(kind["records"] for kind in values["quarantined"].values())
       hours = sum(values["hours"].values())
       rows.append(
@@ -152,6 +157,10 @@ def data(run: Run) -> Element:
         )
       )
   return table(["corpus, split", "records", "hours of speech", "left out"], rows, "Data")
+
+
+def _order(split: str) -> int:
+  return corpora.SPLITS.index(split) if split in corpora.SPLITS else len(corpora.SPLITS)
 
 
 def left_out(run: Run) -> list[Element]:

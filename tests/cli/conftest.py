@@ -12,6 +12,14 @@ def made_up():
     yield importlib.import_module("made_up")
 
 
+@pytest.fixture(scope="session")
+def made_run():
+  """The module that writes the files of a small run, which the tests of reports use too."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parents[1] / "report"))
+    yield importlib.import_module("made_run")
+
+
 @pytest.fixture
 def opened(monkeypatch, made_up, tmp_path):
   """Puts a made-up run in the place of every workdir; asked for by a function of its tasks."""

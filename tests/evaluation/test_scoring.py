@@ -146,3 +146,9 @@ def test_scores_of_saved_and_read_lines_are_the_same(tmp_path):
   assert lines.read(tmp_path / "saved.jsonl") == tuple(said)
   assert scoring.score(lines.read(tmp_path / "saved.jsonl")) == scoring.score(said)
   json.dumps(scoring.score(said), allow_nan=False)
+
+
+def test_the_score_that_stands_for_a_task_is_the_first_it_has():
+  assert scoring.leading({"nll": 1.0, "cer": 0.1, "wer": 0.2}) == "wer"
+  assert scoring.leading({"mcd": 3.0, "asr_bleu": 20.0}) == "asr_bleu"
+  assert scoring.leading({"examples": 3}) is None

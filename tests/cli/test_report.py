@@ -1,0 +1,26 @@
+import pytest
+
+from audiopalm.cli import main
+from audiopalm.errors import EXIT_DONE, EXIT_USER
+
+
+@pytest.fixture
+def run(made_run, tmp_path):
+  return made_run.write(tmp_path / "run", steps=25, evaluated=False)
+
+
+def test_the_path_of_the_page_is_printed_with_what_the_run_lacks(run, capsys):
+  assert main.main(["report", "--workdir", str(run)]) == EXIT_DONE
+  first, *rest = capsys.readouterr().out.splitlines()
+  assert first.startswith(f"Report: {run}/report.html (0.")
+  assert rest == [
+    f"Training stands at step 25 of 40. Go on with audiopalm train CONFIG --workdir {run}",
+    "Nothing has been scored yet: no table, no examples. Score it with audiopalm evaluate "
+    f"--workdir {run}",
+  ]
+  assert (run / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_folder_that_is_no_run_is_one_text(tmp_path, capsys):
+  assert main.main(["report", "--workdir", str(tmp_path)]) == EXIT_USER
+  assert capsys.readouterr().err.startswith(f"ConfigError: There is no run in {tmp_path}: it holds")

@@ -1,0 +1,80 @@
+import pytest
+
+from audiopalm.evaluation import scoring
+from audiopalm.report import run, tables
+
+
+def cells(row):
+  return ["".join(cell.itertext()) for cell in row]
+
+
+@pytest.fixture(scope="module")
+def found(workdir):
+  return run.read(workdir)
+
+
+def test_the_first_table_has_a_task_a_row_and_a_system_a_column(found):
+  table = tables.headline(found.scores)
+  head, *rows = table.iter("tr")
+  assert cells(head) == [
+    "task", "score", "test split", "worst voice", "held-out voices", "worst of them",
+    "nearest copied",
+  ]  # fmt: skip
+  assert [cells(row)[0] for row in rows] == ["asr", "tts", "s2st", "mt"]
+  assert [cells(row)[1] for row in rows] == ["WER % ↓", "WER % ↓", "ASR-BLEU ↑", "BLEU ↑"]
+
+
+def test_a_score_is_shown_as_on_the_console_and_held_exactly(found):
+  cell = tables.score({"wer": 1 / 3}, "wer")
+  assert "".join(cell.itertext()) == "33.3"
+  assert float(cell[0].get("value")) == 1 / 3
+
+
+def test_the_worst_voice_is_named(found):
+  row = list(tables.headline(found.scores).iter("tr"))[1]
+  worst = found.scores["asr"]["worst_voice"]
+  assert cells(row)[3] == f"{worst['wer'] * 100:.1f} {worst['voice']}"
+
+
+def test_voices_stand_worst_first(found):
+  *_, table = next(iter(tables.every_score(found.scores)))
+  names = [cells(row)[0] for row in list(table.iter("tr"))[1:]]
+  voices = found.scores["asr"]["voices"]
+  worst = max(voices, key=lambda name: voices[name]["wer"])
+  assert names[0] == f"{worst} (worst)"
+  assert len(names) == len(voices)
+
+
+def test_outputs_of_a_chain_stand_below_their_task():
+  outputs = {"source.text": {"wer": 0.5}, "target.text": {"bleu": 20.0}}
+  scores = {"chain": {"wer": 0.5, "bleu": 20.0, "outputs": outputs, "examples": 3}}
+  scores |= {scoring.HELD_OUT: {}, "baselines": {}}
+  (drawn,) = tables.every_score(scores)
+  rows = [cells(row) for row in drawn.iter("tr")]
+  assert rows[2] == ["output source.text", "50.0", "–", "–"]
+  assert rows[3] == ["output target.text", "–", "20.0", "–"]
+
+
+def test_tokens_by_task_stand_beside_what_was_asked_for(found):
+  _, first, *_ = tables.tokens_by_task(found).iter("tr")
+  assert cells(first) == ["asr", "1,000", "", "25.0%", "25.0%", "80", "4.00"]
+
+
+def test_buckets_of_time_stand_largest_first(found):
+  rows = [cells(row) for row in tables.goodput(found).iter("tr")]
+  assert rows[1:] == [["step", "1 min 15 s", "", "75.0%"], ["compile", "25 s", "", "25.0%"]]
+
+
+def test_records_that_were_left_out_are_counted_with_a_reason(found):
+  rows = [cells(row) for row in tables.data(found).iter("tr")]
+  assert rows[1] == ["synthetic, train", "6", "2.00", "2"]
+  (reasons,) = tables.left_out(found)
+  assert reasons[0].text == "synthetic, train: 2 × silent. small/train/3 (source): silent."
+
+
+@pytest.mark.parametrize(
+  ("seconds", "text"),
+  [(4.21, "4.2 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7_500, "2 h 05 min")],
+)
+def test_durations_are_read_at_a_glance(seconds, text):
+  assert tables.duration(seconds) == text
