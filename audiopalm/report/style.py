@@ -83,7 +83,7 @@ svg .back { fill: var(--grid); opacity: 0.5; }
 svg .grid { stroke: var(--grid); }
 svg .axis { stroke: var(--soft); stroke-width: 1; fill: none; }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
-svg .faint { stroke-width: 1.25; opacity: 0.5; }
+svg .faint { stroke-width: 1.25; opacity: 0.65; }
 svg .dash1 { stroke-dasharray: 6 3; }
 svg .dash2 { stroke-dasharray: 2 3; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 4px 0 2px; padding: 0;
