@@ -22,6 +22,7 @@ from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
 TOO_LONG = ("error", "split", "drop")
+EXPORTS = ("auto", None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Experiment:
   `layout` is a rule from a task to its layout. `batch_rows` rows of `row_length` make one step,
   however many devices and micro-batches share them. `too_long` says what becomes of a record longer
   than a row: an error, several rows ("split", for tasks without inputs only) or nothing ("drop").
+  `export` "auto" refuses to train what could not be exported to PyTorch; None trains it.
   """
 
   name: str
@@ -48,6 +50,7 @@ class Experiment:
   too_long: Literal["error", "split", "drop"] = "error"
   checkpoint_every_steps: int = 500
   keep_checkpoints: int = 2
+  export: Literal["auto"] | None = "auto"
 
   def __post_init__(self):
     for field in (
@@ -61,6 +64,8 @@ class Experiment:
     _check_whole("seed", self.seed, 0)
     if self.too_long not in TOO_LONG:
       raise ConfigError(f"too_long must be one of {', '.join(TOO_LONG)}, not {self.too_long!r}.")
+    if self.export not in EXPORTS:
+      raise ConfigError(f"export must be 'auto' or None, not {self.export!r}.")
     streams = [tokenizer.stream for tokenizer in self.tokenizers]
     _check_different(streams, "tokenizers", "stream")
     if not self.tasks:

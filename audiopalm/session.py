@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from audiopalm import experiment as experiments
 from audiopalm import sharding
 from audiopalm.audio import waveform
-from audiopalm.data import prepare
+from audiopalm.data import imported, prepare
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
+from audiopalm.export import folder
 from audiopalm.inference import generate, prompting
 from audiopalm.inference.generate import Failure, Input, Result
 from audiopalm.inference.sampling import Sampling
@@ -110,6 +113,21 @@ class Session:
       workers=workers,
     )
 
+  def export(self, out: str | os.PathLike) -> str:
+    """Writes the run as a folder for PyTorch; returns the name of the class or file that runs it.
+
+    `out` must not exist, or be empty: ConfigError. See docs/export.md.
+    """
+    longest = {
+      task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
+      for task in self.experiment.tasks
+    }
+    params = jax.device_get(self.params)
+    run = folder.Run(
+      self.experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
+    )
+    return folder.write(Path(out), run, self.prepared)
+
   def _generator(self) -> prompting.Generator:
     return prompting.Generator(
       self.experiment, self.prepared, self.model, self.params, self.machine
@@ -133,7 +151,8 @@ def load(workdir: str | os.PathLike, machine: Machine | str | None = None) -> Se
     machine = machines.named(machine)
   machine = machine or machines.default()
   experiment = experiments.from_json(checkpoint.latest(workdir, report=_warn).experiment)
-  prepared = prepare.open_prepared(experiment, workdir)
+  opened = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
+  prepared = opened(experiment, workdir)
   model = decoder.model(experiment.model, prepared.space)
   params, meta = checkpoint.restore_params(
     workdir, model.shapes(sharding.mesh(machine)), prepared.manifest, report=_warn

@@ -5,17 +5,17 @@ import importlib.util
 import inspect
 import traceback
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-import audiopalm.experiment
+from audiopalm import experiment as experiments
 from audiopalm import values
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 
 # Installed inside the package; in a checkout beside it.
-_PACKAGE = Path(audiopalm.experiment.__file__).parent
+_PACKAGE = Path(experiments.__file__).parent
 SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "config",
     metavar="CONFIG",
-    help=f"a Python file with a function experiment(), or a name: {', '.join(shipped())}",
+    help="a Python file with a function experiment(), the config.json of a run, or a name: "
+    f"{', '.join(shipped())}",
   )
   parser.add_argument(
     "--workdir", metavar="DIR", type=Path, required=True, help="where everything of the run lies"
@@ -50,11 +51,14 @@ def shipped() -> tuple[str, ...]:
 def load(config: str, settings: Sequence[str] = ()) -> Experiment:
   """Returns the experiment of a config file, with `settings` ("path=value") applied.
 
-  A name without a folder and ending, as in "quickstart", is a config that comes with the package.
+  A name without a folder and ending, as in "quickstart", is a config that comes with the package;
+  a file that ends in .json is the resolved config of a run, its config.json.
   Parameters of `experiment(...)` are set by their name, fields of what it returns by dotted path.
   """
   path = _find(config)
   changes = _split(settings)
+  if path.suffix == ".json":
+    return _changed(_at(path, lambda: experiments.from_json(path.read_text())), changes, ())
   function = _function(_module(path), path)
   parameters = inspect.signature(function).parameters
   _check_clear(parameters, path)
@@ -72,11 +76,18 @@ def load(config: str, settings: Sequence[str] = ()) -> Experiment:
   result = _at(path, lambda: function(**given))
   if not isinstance(result, Experiment):
     raise ConfigError(f"{path}: experiment() must return an Experiment, not {values.a(result)}.")
+  return _changed(result, changes, parameters)
+
+
+def _changed(
+  result: Experiment, changes: Mapping[str, str], parameters: Collection[str]
+) -> Experiment:
+  """Returns the experiment with fields set by dotted path."""
   known = set(values.paths(result))
   for name in changes:
     if name.split(".")[0] in parameters or not _reaches(name, known):
       raise ConfigError(values.unknown_path(name, [*parameters, *values.paths(result)]))
-  return audiopalm.experiment.with_values(result, changes)
+  return experiments.with_values(result, changes)
 
 
 def _reaches(name: str, known: set[str]) -> bool:

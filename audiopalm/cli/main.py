@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from audiopalm.cli import compare, evaluate, generate, inspect, prepare, report, train
+from audiopalm.cli import compare, evaluate, export, generate, import_, inspect, prepare, report, train
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   commands = result.add_subparsers(metavar="COMMAND", required=True)
-  for module in (inspect, prepare, train, evaluate, generate, report, compare):
+  for module in (inspect, prepare, train, evaluate, generate, report, compare, export, import_):
     module.add_parser(commands)
   return result
 

@@ -42,12 +42,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm train`."""
+  from audiopalm.export import folder  # imports jax
   from audiopalm.training import (
     checkpoint,
     loop,
   )  # imports orbax: seconds that --help should not take
 
   experiment = config.load(args.config, args.settings)
+  if experiment.export is not None:
+    folder.check(experiment)
   machine = machines.named(args.machine) if args.machine else None
   if prepare.needed(experiment, args.workdir):
     code = _prepare(args)

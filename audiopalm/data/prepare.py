@@ -47,7 +47,7 @@ def prepare(
   with Local(workers) as executor:
     started_s = time.perf_counter()
     fitted = fitting.fit(experiment.tokenizers, serving, workdir / "tokenizers", executor)
-    prepared = _laid_out(experiment, workdir, streams_dir, fitted)
+    prepared = laid_out(experiment, workdir, streams_dir, fitted)
     check_checkpoint(prepared, workdir)
     fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
     files.write_json(workdir / "manifest.json", prepared.manifest)
@@ -82,7 +82,7 @@ def open_prepared(experiment: Any, workdir: Path) -> Prepared:
       f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
       "or holds them damaged. Run `audiopalm prepare` with this config again."
     )
-  prepared = _laid_out(experiment, workdir, workdir / found["streams_dir"], fitted)
+  prepared = laid_out(experiment, workdir, workdir / found["streams_dir"], fitted)
   written = files.read_json(workdir / "manifest.json")
   token_space.check(prepared.manifest, written, f"{workdir / 'manifest.json'}")
   for corpus in experiment.corpora:
@@ -132,7 +132,7 @@ def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
     token_space.check(prepared.manifest, found, f"The checkpoint in {workdir}")
 
 
-def _laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping) -> Prepared:
+def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping) -> Prepared:
   """Returns the Prepared of fitted tokenizers: layouts, space and manifest follow from them."""
   layouts = {task.name: experiment.layout.layout_of(task) for task in experiment.tasks}
   specs = {name: tokenizer.spec for name, tokenizer in fitted.items()}

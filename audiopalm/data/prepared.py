@@ -10,7 +10,7 @@ from audiopalm.data import cache, rows
 from audiopalm.data.cache import Entries
 from audiopalm.data.rows import RowIndex
 from audiopalm.errors import ConfigError
-from audiopalm.types import Task
+from audiopalm.types import Side, Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Prepared:
   too_long: str
   streams_dir: Path
   rows_dir: Path
+  longest: Mapping[str, Mapping[str, int]] | None = None  # what an imported run has for entries
 
   def task(self, name: str) -> Task:
     """Returns the task of this name; ConfigError listing those there are."""
@@ -44,6 +45,14 @@ class Prepared:
   def rows(self, task: Task | str, split: str) -> RowIndex:
     """Returns which examples of a task share which row."""
     return self._rows(self.task(task) if isinstance(task, str) else task, split)
+
+  def longest_input(self, task: Task, side: Side) -> int:
+    """Returns the frames of the longest stream of this side that the task is trained on."""
+    address = ".".join(side)
+    if self.longest is not None:
+      return self.longest[task.name][address]
+    trained = self.rows(task, "train").records
+    return int(self.entries(task, "train").lengths[address][trained].max())
 
   def folder(self, corpus: Any) -> Path:
     """Returns where the streams of a corpus lie."""

@@ -151,9 +151,7 @@ def longest_input(generator: Generator, task: Task, side: Side) -> int:
   Examples that a row could not hold were not trained on, so an input longer than a row is above it.
   The quarter is for speakers slower than those of the corpus.
   """
-  lengths = generator.prepared.entries(task, "train").lengths[".".join(side)]
-  trained = generator.prepared.rows(task, "train").records
-  return int(lengths[trained].max()) * 5 // 4
+  return generator.prepared.longest_input(task, side) * 5 // 4
 
 
 def _asked_side(generator: Generator, task: Task) -> Side:

@@ -103,13 +103,18 @@ class Decoder:
     return _repeated(self.windows or (0,), self.layers)
 
   @property
+  def layer_rope_bases(self) -> tuple[float, ...]:
+    """One rotary base per layer."""
+    bases = self.rope_base if isinstance(self.rope_base, tuple) else (self.rope_base,)
+    return _repeated(bases, self.layers)
+
+  @property
   def layer_frequencies(self) -> np.ndarray:
     """Rotary frequencies per layer, float32 [layers, H / 2]."""
-    bases = self.rope_base if isinstance(self.rope_base, tuple) else (self.rope_base,)
     return np.stack(
       [
         rotary.frequencies(self.head_width, base, None if window else self.rope_scaling)
-        for base, window in zip(_repeated(bases, self.layers), self.layer_windows, strict=True)
+        for base, window in zip(self.layer_rope_bases, self.layer_windows, strict=True)
       ]
     )
 
@@ -309,10 +314,15 @@ def model(settings: Decoder, space) -> Model:
     tuple(space.sizes),
     tuple(space.padded),
     modality_KV,
-    _holds(space.layouts, "both_ways"),
+    both_ways(space),
     graphdef,
     axes,
   )
+
+
+def both_ways(space) -> bool:
+  """Returns whether a layout of the space has rows that see later ones."""
+  return _holds(space.layouts, "both_ways")
 
 
 def _holds(description: Any, field: str) -> bool:

@@ -11,6 +11,7 @@ for the one before, by name; nothing is ever deleted but what `keep` newer good 
 import contextlib
 import dataclasses
 import errno
+import importlib.metadata
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from audiopalm.training import state as states
 FOLDER = "checkpoints"
 DAMAGED = "damaged_checkpoints"  # where a resumed run moves what it could not read
 UNFINISHED = ".orbax-checkpoint-tmp"
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
 SHOWN = 12  # lines of a difference that are printed
 
 
@@ -41,6 +43,11 @@ class Meta:
   manifest: Mapping[str, Any]
   position: Mapping[str, Any]
   versions: Mapping[str, str]
+
+
+def versions() -> dict[str, str]:
+  """Returns the versions of the packages that a result can depend on."""
+  return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def steps(workdir: Path) -> list[int]:
@@ -94,6 +101,12 @@ def restore_state(
 
   def read(step):
     meta = _checked_meta(workdir, step, manifest)
+    if not (_path(workdir, step) / "rest").is_dir():
+      raise CheckpointError(
+        f"The checkpoint {_path(workdir, step)} holds parameters alone, as imported runs do: it "
+        "can be evaluated and asked, but without its optimizer's state not trained any further. "
+        "Train in the workdir it was exported from, or anew in another --workdir."
+      )
     params = _read_tree(workdir, step, "params", state.params)
     rest = _read_tree(workdir, step, "rest", _rest(state))
     return states.TrainState(params=params, **rest), meta
@@ -130,14 +143,19 @@ class Writer:
   def save(self, state: states.TrainState, meta: Meta) -> None:
     """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
     self._check_space(state)
+    self._save(meta, params=state.params, rest=_rest(state))
+
+  def save_params(self, params: Any, meta: Meta) -> None:
+    """Saves parameters alone: enough to evaluate and generate, not to go on training."""
+    self._save(meta, params=params)
+
+  def _save(self, meta: Meta, **trees: Any) -> None:
     fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
-    items = ocp.args.Composite(
-      params=ocp.args.StandardSave(state.params),
-      rest=ocp.args.StandardSave(_rest(state)),
-      meta=ocp.args.JsonSave(fields),
-    )
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     with full_device(self._workdir):
-      self._manager.save(meta.step, args=items, force=True)
+      self._manager.save(
+        meta.step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(fields)), force=True
+      )
 
   def wait(self) -> None:
     """Returns when everything that was saved is on disk."""

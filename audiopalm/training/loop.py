@@ -9,7 +9,6 @@ computes. A batch is a pure function of the step, so to resume is to restore and
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -39,8 +38,6 @@ from audiopalm.training import (
   summary,
   throughput,
 )
-
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -244,7 +241,7 @@ def _meta(setting: _Setting, number: int, recorder: record.Recorder) -> checkpoi
     experiment=setting.experiment.to_json(),
     manifest=setting.prepared.manifest,
     position={"step": number, "seen": recorder.seen.by_task()},
-    versions={name: importlib.metadata.version(name) for name in PACKAGES},
+    versions=checkpoint.versions(),
   )
 
 

@@ -37,3 +37,11 @@ def opened(monkeypatch, made_up, tmp_path):
     return run
 
   return open_
+
+
+@pytest.fixture(scope="session")
+def small_run():
+  """The module of a small run with real tokenizers, which the tests of export use too."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parents[1] / "export"))
+    yield importlib.import_module("small_run")

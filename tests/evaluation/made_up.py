@@ -132,6 +132,9 @@ class Prepared:
   def rows(self, task, split):
     return types.SimpleNamespace(records=np.arange(len(self.entries(task.corpus, split))))
 
+  def longest_input(self, task, side):
+    return int(self.entries(task.corpus, "train").lengths[".".join(side)].max())
+
 
 def generator(*builders, corpus=CORPUS, **changes):
   """Returns a Generator over tasks of the made-up run; its model is to be put in by the test."""

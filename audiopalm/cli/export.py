@@ -1,0 +1,43 @@
+"""`audiopalm export`: a trained run as a folder for PyTorch."""
+
+import argparse
+from pathlib import Path
+
+from audiopalm.cli import options
+from audiopalm.errors import EXIT_DONE
+
+DESCRIPTION = """Write a trained run as a folder that PyTorch reads without audiopalm or JAX.
+
+  audiopalm export --workdir runs/quickstart --out exported
+  audiopalm import --from exported --workdir runs/again
+
+A model that a class of transformers computes exactly (Llama, Qwen 2 and 3, Gemma 1 to 3) goes out
+as that class; any other with torch_decoder.py, one file of plain torch. The folder also holds what
+AutoTokenizer reads, the speech tokenizer as arrays and one file of numpy, and what each task is
+asked with and may answer (generation_config.json). docs/export.md shows how it is used.
+
+It needs the package safetensors: pip install 'audiopalm[export]'."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `export` to the command line."""
+  parser = options.command(
+    commands, "export", "write a trained run as a folder for PyTorch", DESCRIPTION, run
+  )
+  options.add_trained(parser)
+  parser.add_argument(
+    "--out", metavar="DIR2", type=Path, required=True, help="the new folder; it must not exist"
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm export`."""
+  from audiopalm import session  # imports jax
+  from audiopalm.export import folder
+
+  folder.check_new(args.out)
+  opened = session.load(args.workdir)
+  model = opened.export(args.out)
+  size = sum(path.stat().st_size for path in args.out.iterdir()) / 2**20
+  print(f"Exported checkpoint {opened.step} as {model}: {args.out} ({size:.1f} MiB)")
+  return EXIT_DONE

@@ -1,0 +1,66 @@
+"""`audiopalm import`: an exported folder as a workdir again."""
+
+import argparse
+import json
+from pathlib import Path
+
+from audiopalm.cli import options
+from audiopalm.errors import EXIT_DONE
+
+DESCRIPTION = """Make a workdir of a folder that `audiopalm export` wrote: the same parameters to
+the bit, the same tokenizers and ids.
+
+  audiopalm import --from exported --workdir runs/again
+  audiopalm generate --workdir runs/again --task asr --audio hello.wav
+
+Tensors that were trained further in PyTorch are imported as they are, if their names, shapes and
+float32 are kept. The run answers at once. Its scores are taken on data, which the folder does not
+hold; where the corpora are at hand, they are made again:
+
+  audiopalm prepare runs/again/config.json --workdir runs/again
+  audiopalm evaluate --workdir runs/again
+
+The optimizer's state is not exported: such a run is not trained any further."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `import` to the command line."""
+  parser = options.command(
+    commands, "import", "make a workdir of an exported folder", DESCRIPTION, run
+  )
+  parser.add_argument(
+    "--from",
+    metavar="DIR",
+    dest="folder",
+    type=Path,
+    required=True,
+    help="a folder that `audiopalm export` wrote",
+  )
+  parser.add_argument(
+    "--workdir", metavar="DIR2", type=Path, required=True, help="the new workdir; it must not exist"
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm import`."""
+  from audiopalm.data import files, imported  # the rest imports jax
+  from audiopalm.export import folder
+  from audiopalm.training import checkpoint
+
+  folder.check_new(args.workdir)
+  found = folder.read(args.folder)
+  with files.replacing(args.workdir) as part:
+    imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)
+    resolved = found.experiment.to_json()
+    files.write_json(part / "config.json", json.loads(resolved))
+    meta = checkpoint.Meta(
+      step=found.step,
+      experiment=resolved,
+      manifest=found.manifest,
+      position={"step": found.step, "seen": {}},
+      versions=checkpoint.versions(),
+    )
+    with checkpoint.Writer(part, keep=1) as writer:
+      writer.save_params(found.params, meta)
+  print(f"Imported checkpoint {found.step} of {found.experiment.name!r}: {args.workdir}")
+  return EXIT_DONE

@@ -1,0 +1,222 @@
+"""The exported folder: what PyTorch reads, and what it takes to make the run again to the bit.
+
+model.safetensors, config.json       a class of transformers, or torch_decoder.py beside them
+tokenizer.json, tokenizer_config.json
+generation_config.json               what each task is asked with and may answer
+speech_tokenizer.py, .safetensors    wave -> units -> wave
+manifest.json                        every id and what it depends on
+audiopalm.json, audiopalm.safetensors, text.model    for `audiopalm import` alone
+"""
+
+import dataclasses
+import importlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import audiopalm
+from audiopalm import experiment as experiments
+from audiopalm.data import files
+from audiopalm.errors import CheckpointError, ConfigError, ManifestError
+from audiopalm.export import speech, tasks, text_tokenizer, weights
+from audiopalm.export import stock as stocks
+from audiopalm.models import decoder
+from audiopalm.tokenizers.text import FittedText, SentencePieceText
+from audiopalm.tokens import space as token_space
+
+FORMAT = 1
+OURS = "audiopalm.json"
+MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.json"
+TORCH_DECODER = Path(__file__).with_name("torch_decoder.py")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """A trained run as an export holds it: `params` are numpy arrays in the tree of
+  models/decoder.py, `longest` the longest input of each task by stream, in frames."""
+
+  experiment: Any
+  tokenizers: Mapping[str, Any]
+  manifest: Mapping[str, Any]
+  params: Mapping[str, Any]
+  step: int
+  longest: Mapping[str, Mapping[str, int]]
+
+
+def check(experiment: Any) -> None:
+  """Raises ConfigError for an experiment that could not be exported once it is trained."""
+  if not isinstance(experiment.model, decoder.Decoder):
+    raise ConfigError(
+      f"No PyTorch export exists for a model of class {type(experiment.model).__name__}; it exists "
+      "for Decoder. Give the experiment export=None to train without."
+    )
+  speech.check(experiment.tokenizers)
+
+
+def check_new(out: Path) -> None:
+  """Raises ConfigError unless a folder can be made at `out`."""
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    held = sorted(path.name for path in out.iterdir())[:3] if out.is_dir() else ["a file"]
+    raise ConfigError(
+      f"{out} is not empty (it holds {', '.join(held)}), and nothing is written over. Give a "
+      "folder that does not exist yet."
+    )
+
+
+def stock_of(experiment: Any, space: Any) -> stocks.Stock | None:
+  """Returns the class of transformers the experiment's model goes out as, None for plain torch."""
+  return stocks.find(experiment.model, space.columns, decoder.both_ways(space))
+
+
+def write(out: Path, run: Run, prepared: Any) -> str:
+  """Writes the folder, whole or not at all; returns the name of the class or file that runs it."""
+  check(run.experiment)
+  check_new(out)
+  space, settings = prepared.space, run.experiment.model
+  stock = stock_of(run.experiment, space)
+  tensors, rest = weights.to_torch(run.params, settings, space, stock)
+  with files.replacing(out) as part:
+    part.mkdir()
+    save_arrays(part / MODEL, tensors, {"format": "pt"})
+    save_arrays(part / REST, rest, {})
+    _write_json(part / "config.json", _config(run.experiment, space, stock))
+    made = tasks.generation_config(run.experiment, prepared, run.longest, plans=stock is None)
+    _write_json(part / tasks.FILE, made)
+    if stock is None:
+      shutil.copyfile(TORCH_DECODER, part / TORCH_DECODER.name)
+    _write_tokenizers(part, run, space)
+    files.write_json(part / MANIFEST, run.manifest)
+    files.write_json(part / OURS, _about(run, stock))
+  return _model_name(stock)
+
+
+def read(folder: Path) -> Run:
+  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder."""
+  about = _read_about(folder)
+  experiment = experiments.from_json(json.dumps(about["experiment"]))
+  manifest = files.read_json(folder / MANIFEST)
+  space = token_space.from_manifest(manifest)
+  stock = stock_of(experiment, space)
+  (tensors, _), (rest, _) = load_arrays(folder / MODEL), load_arrays(folder / REST)
+  tokenizers = _read_tokenizers(folder, experiment)
+  for name, tokenizer in tokenizers.items():
+    if tokenizer.spec.fingerprint != space.streams[name].fingerprint:
+      raise ManifestError(
+        f"The tokenizer {name!r} in {folder} is not the one the model was trained with: its "
+        "fingerprint is another than in manifest.json. Export the run again."
+      )
+  params = weights.from_torch(tensors, rest, experiment.model, space, stock)
+  return Run(experiment, tokenizers, manifest, params, about["step"], about["longest_input"])
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+  if not folder.is_dir():
+    raise ConfigError(f"{folder}: no such folder. Give one that `audiopalm export` wrote.")
+  if not (folder / OURS).is_file():
+    found = "no config.json"
+    if (folder / "config.json").is_file():
+      kind = json.loads((folder / "config.json").read_text()).get("model_type")
+      found = f"a config.json of model_type {kind!r}"
+    raise ConfigError(
+      f"{folder} was not written by `audiopalm export`: it has no {OURS} ({found}). Only exported "
+      "runs can be imported, as ids, tasks and tokenizers of others are not known."
+    )
+  about = files.read_json(folder / OURS)
+  if about.get("format") != FORMAT:
+    raise ConfigError(
+      f"{folder} has export format {about.get('format')!r}, this version of audiopalm reads format "
+      f"{FORMAT}. Import it with audiopalm {about.get('audiopalm', 'of the version it came from')}."
+    )
+  return about
+
+
+def _model_name(stock: stocks.Stock | None) -> str:
+  return stock.architecture if stock else TORCH_DECODER.name
+
+
+def _about(run: Run, stock: stocks.Stock | None) -> dict[str, Any]:
+  return {
+    "format": FORMAT,
+    "audiopalm": audiopalm.__version__,
+    "model": _model_name(stock),
+    "step": run.step,
+    "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
+    "longest_input": run.longest,
+    "experiment": json.loads(run.experiment.to_json()),
+  }
+
+
+def _config(experiment: Any, space: Any, stock: stocks.Stock | None) -> dict[str, Any]:
+  settings, rows = experiment.model, sum(space.sizes)
+  if stock is not None:
+    return stocks.config(stock, settings, rows, space.special("stop"), experiment.row_length)
+  return stocks.plain_config(settings, space.sizes)
+
+
+def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
+  for name, tokenizer in run.tokenizers.items():
+    if isinstance(tokenizer, FittedText):
+      (part / f"{name}.model").write_bytes(tokenizer.model)
+  text = token_space.text_stream(space.streams)
+  if text is not None:
+    for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
+      _write_json(part / name, value)
+  for stream, name in speech.names(run.experiment.tokenizers).items():
+    tokenizer = run.tokenizers[stream]
+    how = speech.SPEECH[type(tokenizer.settings)]
+    arrays, texts = how.packed(tokenizer)
+    save_arrays(part / f"{name}.safetensors", arrays, texts)
+    shutil.copyfile(how.source, part / f"{name}.py")
+
+
+def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
+  names = speech.names(experiment.tokenizers)
+  found = {}
+  for settings in experiment.tokenizers:
+    stream = settings.stream
+    if isinstance(settings, SentencePieceText):
+      path = folder / f"{stream}.model"
+      if not path.is_file():
+        raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
+      found[stream] = FittedText(settings, path.read_bytes())
+    else:
+      unpacked = speech.SPEECH[type(settings)].unpacked
+      found[stream] = unpacked(settings, *load_arrays(folder / f"{names[stream]}.safetensors"))
+  return found
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
+  """Writes a `.safetensors` file; `texts` are its metadata."""
+  whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+  _safetensors("safetensors.numpy").save_file(whole, path, dict(texts))
+  path.chmod(0o644)  # it is written for its owner alone
+
+
+def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Returns (arrays, texts); CheckpointError for a file that is missing, cut or damaged."""
+  safetensors = _safetensors("safetensors")
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+  except (OSError, safetensors.SafetensorError) as error:
+    raise CheckpointError(
+      f"{path} is missing or damaged ({error}). Export the run again, or copy the folder again."
+    ) from error
+
+
+def _safetensors(name: str) -> Any:
+  try:
+    return importlib.import_module(name)
+  except ImportError as error:
+    raise ConfigError(
+      "Exports are written and read with the package safetensors, which is not installed: "
+      "pip install 'audiopalm[export]', or safetensors alone."
+    ) from error
+
+
+def _write_json(path: Path, value: Any) -> None:
+  path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

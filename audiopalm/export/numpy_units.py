@@ -1,0 +1,332 @@
+"""Units of speech in plain numpy: wave -> units -> wave, from the folder this file lies in.
+
+    import speech_tokenizer
+    units = speech_tokenizer.load("exported")
+    ids_T = units.encode(speech_tokenizer.read_wav("hello.wav"))
+    wave_S = units.decode(ids_T)                     # 16 kHz; units.voices are who can say it
+
+Letters: S sample, T frame, E feature, M mel bin, V unit, N voice, P place in a unit, W warp. It
+needs numpy; audiopalm wrote it (Apache-2.0) and is not needed to use it. The ids are those of
+audiopalm; what each step is, and its source, stands there in tokenizers/units.py and mfcc.py.
+"""
+
+import json
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+
+RATE_HZ = 16_000
+HOP, WINDOW, TRANSFORM = 160, 400, 512  # samples: 10 ms, 25 ms, the next power of two
+SAID_WINDOW, BREATH_HZ = 320, 4_500.0  # of synthesis
+SILENCE = np.float32(1e-10)
+LARGEST_WARP, WARP_SPREAD, WHITENING = 1.32, 0.15, 0.5
+BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0  # of the spectra that voices speak with
+CORRECTIONS, CORRECTION, LARGEST_CHANGE, PEAK = 4, 1.2, 2.0, 0.7
+
+
+def load(folder, name="speech_tokenizer.safetensors"):
+  """Returns the Units of an exported folder."""
+  arrays, about = read_safetensors(Path(folder) / name)
+  return Units(arrays, json.loads(about["settings"]), json.loads(about["voices"]), about["voice"])
+
+
+def read_safetensors(path):
+  """Returns ({name: array}, metadata)."""
+  data = Path(path).read_bytes()
+  length = int.from_bytes(data[:8], "little")
+  header = json.loads(data[8 : 8 + length])
+  about = header.pop("__metadata__", {})
+  kinds = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4"}
+  arrays = {}
+  for key, entry in header.items():
+    first, last = (8 + length + at for at in entry["data_offsets"])
+    arrays[key] = np.frombuffer(data[first:last], kinds[entry["dtype"]]).reshape(entry["shape"])
+  return arrays, about
+
+
+def read_wav(path):
+  """Returns wave_S of a 16-bit WAV at 16 kHz, channels averaged."""
+  with wave.open(str(path)) as file:
+    if (file.getframerate(), file.getsampwidth()) != (RATE_HZ, 2):
+      raise ValueError(
+        f"{path} has {file.getframerate()} Hz and {8 * file.getsampwidth()} bits, expected "
+        f"{RATE_HZ} Hz and 16 bits. Convert it: sox IN.wav -r {RATE_HZ} -b 16 OUT.wav"
+      )
+    samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+    return samples.reshape(-1, file.getnchannels()).mean(axis=1, dtype=np.float32)
+
+
+def write_wav(path, wave_S):
+  """Writes wave_S as a 16-bit WAV at 16 kHz."""
+  with wave.open(str(path), "wb") as file:
+    file.setnchannels(1)
+    file.setsampwidth(2)
+    file.setframerate(RATE_HZ)
+    file.writeframes((np.clip(wave_S, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+class Units:
+  """k-means units of speaker-normalised MFCCs, and how each voice says each of them."""
+
+  def __init__(self, arrays, settings, voices, voice):
+    self.settings, self.voices, self.default_voice = settings, voices, voice
+    self.spread_E, self.centroids_VE = arrays["spread_E"], arrays["centroids_VE"]
+    self.variance, self.durations_V = float(arrays["variance"][0]), arrays["durations_V"]
+    self.log_mel_NVPM, self.log_pitch_NV = arrays["log_mel_NVPM"], arrays["log_pitch_NV"]
+    self.voicing_NV = arrays["voicing_NV"]
+    self.frames = round(100 / settings["rate_hz"])  # of 10 ms in a unit
+    reach = np.linspace(-1, 1, settings["warps"]) if settings["warps"] > 1 else np.zeros(1)
+    self.warps = np.exp(reach * np.log(LARGEST_WARP))
+    self.filters_EM = np.concatenate(
+      [
+        mel_filters(settings["bins"], settings["low_hz"], settings["high_hz"], float(warp))
+        for warp in self.warps
+      ],
+      axis=1,
+    )
+
+  def encode(self, wave_S):
+    """Returns ids_T of a 16 kHz wave (float, full scale 1): one unit each 1 / rate_hz s begun."""
+    features_WTE = self._features(self._cepstra(power(wave_S)))
+    ids_T = nearest(features_WTE[self._warp(features_WTE)], self.centroids_VE)[0].astype(np.int32)
+    if self.settings["collapse"]:
+      ids_T = ids_T[np.concatenate([[True], ids_T[1:] != ids_T[:-1]])]
+    return ids_T
+
+  def decode(self, ids_T, voice=None):
+    """Returns wave_S at 16 kHz in one of `voices`."""
+    ids_T = np.asarray(ids_T, np.int64).reshape(-1)
+    if not len(ids_T):
+      return np.zeros(0, np.float32)
+    if self.settings["collapse"]:
+      ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
+      ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
+    wave_S = self._said(ids_T, self.voices.index(voice or self.default_voice))
+    return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1e-6)
+
+  def _cepstra(self, power_TE):
+    settings = self.settings
+    log_mel_TM = np.log(power_TE @ self.filters_EM + SILENCE)
+    log_mel_TWM = log_mel_TM.reshape(len(log_mel_TM), settings["warps"], settings["bins"])
+    depth = np.float32(settings["floor_db"] * np.log(10) / 10)
+    floor_W = log_mel_TWM.max(axis=(0, 2)) - depth
+    log_mel_TWM = np.maximum(log_mel_TWM, floor_W[:, None])
+    cepstra_TWE = log_mel_TWM @ cosine_basis(settings["bins"], settings["coefficients"])
+    return (cepstra_TWE - cepstra_TWE.mean(axis=0)).transpose(1, 0, 2)
+
+  def _features(self, cepstra_WTE):
+    warps, frames, coefficients = cepstra_WTE.shape
+    level_WTE = cepstra_WTE * self._gain(cepstra_WTE)[:, None]
+    level_TE = level_WTE.transpose(1, 0, 2).reshape(frames, -1)
+    slope_TE = self.settings["slope_weight"] * slopes(level_TE)
+    own_TWE = np.concatenate(
+      [self._pooled(part_TE).reshape(-1, warps, coefficients) for part_TE in (level_TE, slope_TE)],
+      axis=2,
+    )
+    padded_TWE = np.pad(own_TWE, ((1, 1), (0, 0), (0, 0)), mode="edge")
+    padded_TWE = self.settings["context_weight"] * padded_TWE
+    features_TWE = np.concatenate([own_TWE, padded_TWE[:-2], padded_TWE[2:]], axis=2)
+    return np.ascontiguousarray(features_TWE.transpose(1, 0, 2), np.float32)
+
+  def _gain(self, cepstra_WTE):
+    deviation_WE = np.maximum(cepstra_WTE.std(axis=1), 0.1 * self.spread_E)
+    return self.spread_E ** (1 - WHITENING) / deviation_WE
+
+  def _pooled(self, values_TE):
+    missing = -len(values_TE) % self.frames
+    padded_TE = np.pad(values_TE, ((0, missing), (0, 0)), mode="edge")
+    return padded_TE.reshape(-1, self.frames, values_TE.shape[1]).mean(axis=1)
+
+  def _warp(self, features_WTE):
+    if len(self.warps) == 1:
+      return 0
+    flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
+    distance_WT = nearest(flat_TE, self.centroids_VE)[1].reshape(len(self.warps), -1)
+    surprise_W = np.square(np.log(self.warps) / WARP_SPREAD)
+    return int(np.argmin(distance_WT.sum(axis=1) / self.variance + surprise_W))
+
+  def _said(self, ids_T, voice):
+    """Says units, listens, and moves the spectrum where one would not be heard as itself."""
+    wanted_TM, excitation_TE = self._planned(ids_T, voice)
+    filter_TM = wanted_TM
+    best_S, fewest = np.zeros(0, np.float32), len(ids_T) + 1
+    for turn in range(CORRECTIONS + 1):
+      wave_S = sound(filter_TM, excitation_TE)
+      power_TE = power(wave_S)
+      cepstra_WTE = self._cepstra(power_TE)
+      features_WTE = self._features(cepstra_WTE)
+      warp = self._warp(features_WTE)
+      missed_T = nearest(features_WTE[warp], self.centroids_VE)[0] != ids_T
+      if missed_T.sum() < fewest:
+        best_S, fewest = wave_S, missed_T.sum()
+      if not fewest:
+        break
+      if not turn:
+        heard_TM = np.log(power_TE @ mel_filters(BINS, LOW_HZ, HIGH_HZ) + SILENCE)
+        filter_TM = filter_TM + np.clip(wanted_TM - heard_TM, -2, 2)
+      near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
+      lacking_TE = CORRECTION * near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
+      change_TM = self._change(lacking_TE, cepstra_WTE[warp], warp)
+      wanted_TM, filter_TM = wanted_TM + change_TM, filter_TM + change_TM
+    return best_S
+
+  def _planned(self, ids_T, voice):
+    places = self.log_mel_NVPM.shape[2]
+    log_mel_TM = self.log_mel_NVPM[voice, ids_T].reshape(-1, BINS)
+    log_pitch_T = np.repeat(self.log_pitch_NV[voice, ids_T], places)
+    voicing_T = np.repeat(self.voicing_NV[voice, ids_T], places)
+    pitch_T = np.exp(smooth(log_pitch_T[:, None], 5)[:, 0])
+    return smooth(log_mel_TM, 3), excitation(pitch_T, smooth(voicing_T[:, None], 3)[:, 0])
+
+  def _change(self, lacking_TE, cepstra_TE, warp):
+    settings, count = self.settings, self.settings["coefficients"]
+    gain_E = self._gain(cepstra_TE[None])[0]
+    level_TE, slope_TE = lacking_TE[:, :count] / gain_E, lacking_TE[:, count : 2 * count] / gain_E
+    place_P = np.arange(self.frames) - (self.frames - 1) / 2
+    place_P = place_P[:, None] / max(settings["slope_weight"], 1)
+    change_TE = (level_TE[:, None] + place_P * slope_TE[:, None]).reshape(-1, count)
+    change_TE = change_TE @ cosine_basis(settings["bins"], count).T
+    plain_hz = centres_hz(settings["bins"], settings["low_hz"], settings["high_hz"])
+    at_hz = warped_hz(plain_hz, self.warps[warp], settings["high_hz"])[1:-1]
+    lines_EM = between(at_hz, centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
+    return np.clip(smooth(change_TE @ lines_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
+
+
+def nearest(features_TE, centroids_VE):
+  """Returns (ids_T, squared distance_T) of each frame's nearest centroid."""
+  score_TV = features_TE @ centroids_VE.T
+  score_TV -= 0.5 * np.square(centroids_VE).sum(axis=1)
+  ids_T = score_TV.argmax(axis=1)
+  best_T = np.take_along_axis(score_TV, ids_T[:, None], axis=1)[:, 0]
+  return ids_T, np.maximum(np.square(features_TE).sum(axis=1) - 2 * best_T, 0)
+
+
+def framed(wave_S, window):
+  """Returns frames_TS: windows centred on the middle of every 10 ms, zeros around the wave."""
+  count = -(-len(wave_S) // HOP)
+  before = (window - HOP) // 2
+  after = max(0, (count - 1) * HOP + window - before - len(wave_S))
+  padded_S = np.pad(np.asarray(wave_S, np.float32), (before, after))
+  return np.lib.stride_tricks.sliding_window_view(padded_S, window)[::HOP][:count]
+
+
+def hann(window):
+  phase = 2 * np.pi * np.arange(window) / window
+  return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+
+def power(wave_S):
+  """Returns power_TE of a wave's frames; white noise of variance 1 has 1 everywhere."""
+  spectrum_TE = np.fft.rfft(framed(wave_S, WINDOW) * hann(WINDOW), TRANSFORM, axis=1)
+  power_TE = np.square(spectrum_TE.real) + np.square(spectrum_TE.imag)
+  return (power_TE / np.square(hann(WINDOW)).sum()).astype(np.float32)
+
+
+def to_mel(hz):
+  return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
+def centres_hz(bins, low_hz, high_hz):
+  mel = np.linspace(to_mel(low_hz), to_mel(high_hz), bins + 2)
+  return 700 * (10 ** (mel / 2595) - 1)
+
+
+def warped_hz(hz, warp, high_hz):
+  knee_hz = 0.8 * high_hz / max(warp, 1.0)
+  return np.interp(hz, (0, knee_hz, high_hz), (0, warp * knee_hz, high_hz))
+
+
+def between(known_hz, wanted_hz):
+  """Returns lines_ME that read values at `known_hz` at `wanted_hz`, linear in mel."""
+  known_mel, wanted_mel = to_mel(known_hz), to_mel(wanted_hz)
+  lines = [np.interp(wanted_mel, known_mel, row) for row in np.eye(len(known_hz))]
+  return np.array(lines, np.float32)
+
+
+def mel_filters(bins, low_hz, high_hz, warp=1.0):
+  """Returns filters_EM: triangles evenly spaced in mel, each with weights that sum to 1."""
+  edges_hz = warped_hz(centres_hz(bins, low_hz, high_hz), warp, high_hz)
+  bins_hz = np.arange(TRANSFORM // 2 + 1)[:, None] * RATE_HZ / 2 / (TRANSFORM // 2)
+  left, centre, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+  rise, fall = (bins_hz - left) / (centre - left), (right - bins_hz) / (right - centre)
+  filters_EM = np.clip(np.minimum(rise, fall), 0, None)
+  empty = np.flatnonzero(filters_EM.sum(axis=0) == 0)
+  filters_EM[np.abs(bins_hz - centre[empty]).argmin(axis=0), empty] = 1
+  return (filters_EM / filters_EM.sum(axis=0)).astype(np.float32)
+
+
+def cosine_basis(bins, count):
+  """Returns basis_ME, the first columns of the orthonormal cosine transform."""
+  basis_ME = np.cos(np.pi / bins * (np.arange(bins)[:, None] + 0.5) * np.arange(count))
+  basis_ME *= np.sqrt(np.where(np.arange(count) == 0, 1, 2) / bins)
+  return basis_ME.astype(np.float32)
+
+
+def slopes(values_TE, reach=2):
+  """Returns each value's change per frame, by a line through `reach` frames either side."""
+  count = len(values_TE)
+  padded_TE = np.pad(values_TE, ((reach, reach), (0, 0)), mode="edge")
+  steps = range(1, reach + 1)
+  total_TE = sum(
+    step * (padded_TE[reach + step :][:count] - padded_TE[reach - step :][:count]) for step in steps
+  )
+  return total_TE / (2 * sum(step * step for step in steps))
+
+
+def smooth(values_TM, width):
+  """Returns the mean over `width` frames with triangular weights, the ends held."""
+  weights = np.bartlett(width + 2)[1:-1]
+  weights = (weights / weights.sum()).astype(np.float32)
+  reach = width // 2
+  padded_TM = np.pad(values_TM, ((reach, reach), (0, 0)), mode="edge")
+  return sum(w * padded_TM[step : step + len(values_TM)] for step, w in enumerate(weights))
+
+
+def excitation(pitch_T, voicing_T):
+  """Returns excitation_TE: pulses where frames are voiced, noise where not, flat in frequency."""
+  samples = len(pitch_T) * HOP
+  middles = (np.arange(len(pitch_T)) + 0.5) * HOP
+  step_S = np.exp(np.interp(np.arange(samples), middles, np.log(pitch_T))) / RATE_HZ
+  phase_S = np.cumsum(step_S)
+  beat = np.flatnonzero(np.floor(phase_S[1:]) > np.floor(phase_S[:-1])) + 1
+  late, height = (phase_S[beat] % 1) / step_S[beat], 1 / np.sqrt(step_S[beat])
+  pulses_S = np.zeros(samples, np.float32)
+  pulses_S[beat] = height * (1 - late)
+  pulses_S[beat - 1] += height * late
+  noise_S = np.random.default_rng(0).standard_normal(samples, np.float32)
+  hz_E = np.arange(TRANSFORM // 2 + 1) * RATE_HZ / TRANSFORM
+  shared_E = (2 + np.cos(2 * np.pi * hz_E / RATE_HZ)) / 3
+  pulses_TE = windowed(pulses_S) / np.sqrt(shared_E).astype(np.float32)
+  breath_E = 0.5 / (1 + np.exp(-(hz_E - BREATH_HZ) / 500))
+  voiced_TE = (voicing_T[:, None] * (1 - breath_E)).astype(np.float32)
+  return np.sqrt(voiced_TE) * pulses_TE + np.sqrt(1 - voiced_TE) * windowed(noise_S)
+
+
+def windowed(wave_S):
+  return np.fft.rfft(framed(wave_S, SAID_WINDOW) * hann(SAID_WINDOW), TRANSFORM, axis=1)
+
+
+def sound(log_mel_TM, excitation_TE):
+  """Returns wave_S: the excitation through minimum-phase filters with that spectrum."""
+  hz_E = np.arange(TRANSFORM // 2 + 1) * RATE_HZ / TRANSFORM
+  lines_ME = between(centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1], hz_E)
+  cepstrum_TS = np.fft.irfft(0.5 * (log_mel_TM @ lines_ME), TRANSFORM, axis=1)
+  cepstrum_TS[:, 1 : TRANSFORM // 2] *= 2
+  cepstrum_TS[:, TRANSFORM // 2 + 1 :] = 0
+  filter_TE = np.exp(np.fft.rfft(cepstrum_TS, axis=1))
+  frames_TS = np.fft.irfft(excitation_TE * filter_TE, TRANSFORM, axis=1)
+  frames = len(frames_TS)
+  parts = -(-TRANSFORM // HOP)
+  total_TS = np.zeros((frames + parts, HOP), np.float32)
+  for part in range(parts):
+    piece_TS = frames_TS[:, part * HOP : (part + 1) * HOP]
+    total_TS[part : part + frames, : piece_TS.shape[1]] += piece_TS
+  before = (SAID_WINDOW - HOP) // 2
+  return total_TS.ravel()[before : before + frames * HOP]
+
+
+if __name__ == "__main__":  # python speech_tokenizer.py IN.wav OUT.wav: through units and back
+  here = load(Path(__file__).parent)
+  write_wav(sys.argv[2], here.decode(here.encode(read_wav(sys.argv[1]))))

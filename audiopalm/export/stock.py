@@ -1,0 +1,193 @@
+"""Which class of `transformers` computes exactly what a decoder computes, and its config.json.
+
+A config that no class expresses to the letter goes out with `torch_decoder.py` instead; the table
+is in docs/export.md. Keys of config.json are those that transformers 4 writes: 5 reads them too.
+"""
+
+import dataclasses
+from typing import Any
+
+from audiopalm.models.decoder import Decoder
+from audiopalm.nn import rotary
+
+PLAIN = "plain"
+ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stock:
+  """One class: its names and what it does with every row. What is left out it may or may not do."""
+
+  name: str
+  architecture: str
+  model_type: str
+  qkv_bias: bool = False
+  qk_norm: bool = False
+  gemma: bool = False  # norms store their scale minus one, embeddings are scaled in the model
+  post_norms: bool = False
+  softcaps: bool = False
+  windows: bool = False
+  two_ropes: bool = False  # layers with a window turn by a base of their own
+
+
+CLASSES = (
+  Stock("llama", "LlamaForCausalLM", "llama"),
+  Stock("qwen2", "Qwen2ForCausalLM", "qwen2", qkv_bias=True),
+  Stock("qwen3", "Qwen3ForCausalLM", "qwen3", qk_norm=True),
+  Stock("gemma", "GemmaForCausalLM", "gemma", gemma=True),
+  Stock(
+    "gemma2", "Gemma2ForCausalLM", "gemma2",
+    gemma=True, post_norms=True, softcaps=True, windows=True,
+  ),
+  Stock(
+    "gemma3", "Gemma3ForCausalLM", "gemma3_text",
+    gemma=True, post_norms=True, qk_norm=True, windows=True, two_ropes=True,
+  ),
+)  # fmt: skip
+
+
+def find(settings: Decoder, columns: int, both_ways: bool) -> Stock | None:
+  """Returns the class that expresses the decoder on a grid of so many columns; None without one."""
+  if columns > 1 or both_ways or settings.parallel_block:
+    return None
+  return next((stock for stock in CLASSES if _expresses(stock, settings)), None)
+
+
+def folds(stock: Stock | None, settings: Decoder) -> bool:
+  """Returns whether sqrt(width) is multiplied into the exported embeddings.
+
+  Llama and Qwen do not scale embeddings. A lookup in the scaled table gives the same float32 values
+  as scaling what was looked up; tied, the head then goes out as a table of its own.
+  """
+  return stock is not None and settings.embed_scale and not stock.gemma
+
+
+def tied(stock: Stock | None, settings: Decoder) -> bool:
+  """Returns whether the exported embedding is the output head too."""
+  return settings.tied and not folds(stock, settings)
+
+
+def config(stock: Stock, settings: Decoder, rows: int, stop: int, longest: int) -> dict[str, Any]:
+  """Returns config.json: `rows` of the vocabulary, the id of `stop`, rows of the training grid."""
+  s = settings
+  found = {
+    "architectures": [stock.architecture],
+    "model_type": stock.model_type,
+    "torch_dtype": "float32",
+    "vocab_size": rows,
+    "hidden_size": s.width,
+    "intermediate_size": s.hidden,
+    "num_hidden_layers": s.layers,
+    "num_attention_heads": s.heads,
+    "num_key_value_heads": s.kv_heads,
+    "head_dim": s.head_width,
+    "rms_norm_eps": s.norm_eps,
+    "hidden_act": ACTIVATIONS[s.activation],
+    "tie_word_embeddings": tied(stock, s),
+    "max_position_embeddings": longest,
+    "rope_theta": _bases(s)[0],
+    "rope_scaling": _scaling(s.rope_scaling),
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "use_cache": True,
+    "bos_token_id": None,
+    "eos_token_id": stop,
+    "pad_token_id": stop,
+  }
+  if stock.gemma:
+    found["hidden_activation"] = found["hidden_act"]
+  if stock.windows:
+    kinds = ["sliding_attention" if window else "full_attention" for window in s.layer_windows]
+    found["layer_types"] = kinds
+    found["sliding_window"] = max(s.layer_windows) or longest
+    found["query_pre_attn_scalar"] = _query_scalar(s)
+    found["final_logit_softcapping"] = s.final_softcap
+  if stock.softcaps:
+    found["attn_logit_softcapping"] = s.attention_softcap
+  if stock.two_ropes:
+    found["rope_local_base_freq"] = _bases(s)[1]
+  return found
+
+
+def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
+  """Returns the config.json that `torch_decoder.py` reads: `sizes` ids in each column."""
+  s = settings
+  same = (
+    "layers", "width", "heads", "kv_heads", "head_width", "hidden", "qkv_bias", "qk_norm",
+    "attention_softcap", "final_softcap", "embed_scale", "norm_offset", "norm_eps", "post_norms",
+    "activation", "parallel_block", "tied",
+  )  # fmt: skip
+  return {
+    "model_type": "audiopalm",
+    **{name: getattr(s, name) for name in same},
+    "query_scale": _query_scale(s),
+    "windows": s.layer_windows,
+    "rope_bases": s.layer_rope_bases,
+    "rope_scalings": [None if window else _scaling(s.rope_scaling) for window in s.layer_windows],
+    "sizes": sizes,
+  }
+
+
+def _expresses(stock: Stock, s: Decoder) -> bool:
+  base, local = _bases(s)
+  return (
+    s.qkv_bias == stock.qkv_bias
+    and s.qk_norm == stock.qk_norm
+    and s.norm_offset == stock.gemma
+    and (s.embed_scale or not stock.gemma)
+    and s.post_norms == stock.post_norms
+    and (s.attention_softcap is None or stock.softcaps)
+    and (s.final_softcap is None or stock.windows)
+    and (_query_scale(s) == s.head_width**-0.5 or stock.windows and _query_scalar(s) is not None)
+    and s.width % s.heads == 0
+    and (not any(s.layer_windows) or stock.windows)
+    and len(set(s.layer_windows) - {0}) <= 1
+    and None not in (base, local)
+    and (base == local or stock.two_ropes)
+    and _scales(stock, s)
+  )
+
+
+def _query_scale(s: Decoder) -> float:
+  return s.head_width**-0.5 if s.query_scale is None else s.query_scale
+
+
+def _query_scalar(s: Decoder) -> int | None:
+  """Returns the whole number whose root divides the queries, as Gemma 2 and 3 name their scale."""
+  number = round(_query_scale(s) ** -2)
+  return number if abs(number**-0.5 / _query_scale(s) - 1) < 1e-7 else None
+
+
+def _bases(s: Decoder) -> tuple[float | None, float | None]:
+  """Returns the rotary base of layers without and with a window; None where layers differ."""
+  bases = s.layer_rope_bases
+  kinds = [
+    {base for base, window in zip(bases, s.layer_windows, strict=True) if bool(window) == sliding}
+    for sliding in (False, True)
+  ]
+  full, local = (next(iter(kind)) if len(kind) == 1 else None for kind in kinds)
+  return full if kinds[0] else local, local if kinds[1] else full
+
+
+def _scales(stock: Stock, s: Decoder) -> bool:
+  """Returns whether the class scales positions in the layers in which the decoder does."""
+  if s.rope_scaling is None:
+    return True
+  if stock.two_ropes:
+    return isinstance(s.rope_scaling, rotary.LinearScaling) and not all(s.layer_windows)
+  return not any(s.layer_windows)
+
+
+def _scaling(scaling: Any) -> dict[str, Any] | None:
+  match scaling:
+    case rotary.LinearScaling(factor):
+      return {"rope_type": "linear", "factor": factor}
+    case rotary.Llama3Scaling(factor, low, high, original_rows):
+      return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": original_rows,
+      }
+  return None

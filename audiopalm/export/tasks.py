@@ -1,0 +1,133 @@
+"""generation_config.json: what each task is asked with, and which ids its answer may hold.
+
+    "tasks": {"asr": {
+      "tags": [{"source": "en", "tag": "[ASR English]", "ids": [1, 19, 12]}, ...],
+      "prompt": "{tag}{source.units}",
+      "outputs": [{"stream": "source.text", "suppress_tokens": [436, 438, ...],
+                   "begin_suppress_tokens": [437], "eos_token_id": [437]}],
+      "longest_input": {"source.units": 180}, "max_new_tokens": 256}}
+
+On one column an output is what `model.generate(prompt, **those three)` adds: the ids of its stream,
+then the id that ends it. A task with several outputs is asked one after the other, each time with
+all that came before. With `torch_decoder.py` "plan" and "classes" say the same row by row, for any
+number of columns.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from audiopalm import layouts
+from audiopalm.inference import prompting
+from audiopalm.layouts import cells, incremental, placing
+
+FILE = "generation_config.json"
+
+
+def generation_config(
+  experiment: Any, prepared: Any, longest: Mapping[str, Mapping[str, int]], plans: bool
+) -> dict[str, Any]:
+  """Returns the generation config; `longest` holds each task's longest input, in frames, by
+  stream."""
+  space = prepared.space
+  stop = space.special("stop")
+  found = {
+    "eos_token_id": stop,
+    "pad_token_id": stop,
+    "do_sample": False,
+    "tasks": {
+      task.name: _task(experiment, task, space, plans)
+      | {"longest_input": dict(sorted(longest[task.name].items()))}
+      for task in experiment.tasks
+    },
+  }
+  return found | ({"classes": _classes(space)} if plans else {})
+
+
+def _task(experiment: Any, task: Any, space: Any, plans: bool) -> dict[str, Any]:
+  layout = prompting.asked_layout(experiment, task)
+  found = {
+    "tags": _tags(task, layout, space),
+    "inputs": list(layouts.given_streams(layout)),
+    "max_new_tokens": experiment.evaluation.max_output_rows,
+  }
+  if space.columns == 1:
+    found |= _one_column(layout, space)
+  else:
+    found["outputs"] = [{"stream": name} for name in layouts.predicted_streams(layout)]
+  return found | ({"plan": _plan(layout, space)} if plans else {})
+
+
+def _tags(task: Any, layout: Any, space: Any) -> list[dict[str, Any]]:
+  """Returns every tag with the language codes it stands for, by role."""
+  if not layouts.tag_templates(layout):
+    return []
+  roles = tuple(dict.fromkeys(role for role, _ in task.sides))
+  found = []
+  for languages in task.corpus.pairs(roles):
+    tag = layouts.tag_of(task, languages)
+    found.append({**languages, "tag": tag, "ids": list(space.tag_ids(tag))})
+  return found
+
+
+def _one_column(layout: Any, space: Any) -> dict[str, Any]:
+  """Returns the prompt as a template and the ids of each output, of a layout on one column."""
+  placement = placing.place(layout, space)
+  parts = [(placed.block, placed.columns[0]) for placed in placement.blocks]
+  prompt, outputs, begun = "", [], False
+  for number, (block, placed) in enumerate(parts):
+    name = "tag" if placed.column.name == cells.TAG else placed.column.name
+    if number < placement.given_blocks:
+      prompt += f"{{{name}}}" + (f"<|{block.end}|>" if block.end else "")
+      continue
+    ends = {placed.end_id} if block.end else _ids(parts[number + 1][1])
+    suppressed = set(range(space.sizes[0])) - _ids(placed) - ends
+    outputs.append(
+      {
+        "stream": name,
+        "suppress_tokens": sorted(suppressed),
+        "begin_suppress_tokens": None if begun else sorted(ends),
+        "eos_token_id": sorted(ends),
+      }
+    )
+    begun = not block.end  # the first id of the next output is what ended this one
+  return {"prompt": prompt, "outputs": outputs}
+
+
+def _ids(placed: placing.PlacedColumn) -> set[int]:
+  """Returns the ids a column's stream may take."""
+  ranges = zip(placed.starts.tolist(), placed.sizes.tolist(), strict=True)
+  return {id_ for start, size in ranges for id_ in range(start, start + size)}
+
+
+def _plan(layout: Any, space: Any) -> dict[str, Any]:
+  plan = incremental.compile(layout, space)
+  return {
+    "start": int(plan.start),
+    "end": int(plan.end),
+    "counted": plan.counted,
+    "modes": plan.mode_SK.tolist(),
+    "allowed": [[row_C.nonzero()[0].tolist() for row_C in row_KC] for row_KC in plan.allowed_SKC],
+    "lead": plan.lead_S.tolist(),
+    "next": plan.next_SC.tolist(),
+    "count": plan.count_SC.tolist(),
+    "empty": plan.empty_SC.tolist(),
+  }
+
+
+def _classes(space: Any) -> list[list[dict[str, Any]]]:
+  """Returns the ids of each class of each column, in the order in which plans number them."""
+  return [
+    [
+      *(
+        {"start": r.start, "size": r.size, "ends": False, "stream": r.stream, "level": r.level}
+        for r in space.ranges
+        if r.column == column
+      ),
+      *(
+        {"start": s.id, "size": 1, "ends": True, "stream": s.name, "level": 0}
+        for s in space.specials
+        if s.column == column
+      ),
+    ]
+    for column in range(space.columns)
+  ]

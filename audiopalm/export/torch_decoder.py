@@ -1,0 +1,290 @@
+"""A decoder over grids of tokens in plain PyTorch: one file that runs the folder it lies in.
+
+    import torch_decoder
+    model = torch_decoder.load("exported")           # an nn.Module, float32
+    logits = model(tokens_BLK)                       # a list: [B, L, V] for each column
+    tokens_LK = model.generate(prompt_LK, "tts")     # the likeliest ids that the task's plan allows
+
+Letters: B batch, L row, K column, D model, N query head, H head width. A cell is an id of its
+column, -1 where there is none. It needs torch and safetensors; audiopalm wrote it (Apache-2.0) and
+is not needed to use it.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+
+PREDICT, COPY, GIVEN, TIED = 0, 2, 3, 4  # what a plan says of a cell; 1 is a hole
+FIRST, GROW, DROP = 1, 2, 3  # what a plan does with its count of frames
+
+
+def load(folder):
+  """Returns the Decoder of an exported folder, ready to run."""
+  folder = Path(folder)
+  config = json.loads((folder / "config.json").read_text())
+  model = Decoder(config, json.loads((folder / "generation_config.json").read_text()))
+  model.load_state_dict(load_file(folder / "model.safetensors"))
+  return model.eval()
+
+
+class Norm(nn.Module):
+  def __init__(self, width, config):
+    super().__init__()
+    self.weight = nn.Parameter(torch.ones(width))
+    self.eps, self.offset = config["norm_eps"], config["norm_offset"]
+
+  def forward(self, x):
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+    return (wide * (self.weight + 1 if self.offset else self.weight)).to(x.dtype)
+
+
+class Attention(nn.Module):
+  def __init__(self, config):
+    super().__init__()
+    width, self.head_width = config["width"], config["head_width"]
+    wide, narrow = config["heads"] * self.head_width, config["kv_heads"] * self.head_width
+    bias = config["qkv_bias"]
+    self.q_proj = nn.Linear(width, wide, bias=bias)
+    self.k_proj = nn.Linear(width, narrow, bias=bias)
+    self.v_proj = nn.Linear(width, narrow, bias=bias)
+    self.o_proj = nn.Linear(wide, width, bias=False)
+    if config["qk_norm"]:
+      self.q_norm, self.k_norm = Norm(self.head_width, config), Norm(self.head_width, config)
+    self.normed, self.softcap = config["qk_norm"], config["attention_softcap"]
+    self.groups, self.scale = config["heads"] // config["kv_heads"], config["query_scale"]
+
+  def forward(self, x, rotation, mask_BLJ, cache):
+    query, key, value = (
+      project(x).unflatten(-1, (-1, self.head_width))
+      for project in (self.q_proj, self.k_proj, self.v_proj)
+    )
+    if self.normed:
+      query, key = self.q_norm(query), self.k_norm(key)
+    query, key = rotate(query, rotation) * self.scale, rotate(key, rotation)
+    if cache is not None:
+      key, value = cache.add(key, value)
+    key, value = (part.repeat_interleave(self.groups, dim=2) for part in (key, value))
+    scores = torch.einsum("blnh,bjnh->bnlj", query, key).float()
+    if self.softcap is not None:
+      scores = self.softcap * torch.tanh(scores / self.softcap)
+    weights = scores.masked_fill(~mask_BLJ[:, None], -1e30).softmax(-1).to(x.dtype)
+    return self.o_proj(torch.einsum("bnlj,bjnh->blnh", weights, value).flatten(-2))
+
+
+class MLP(nn.Module):
+  def __init__(self, config):
+    super().__init__()
+    self.gate_proj = nn.Linear(config["width"], config["hidden"], bias=False)
+    self.up_proj = nn.Linear(config["width"], config["hidden"], bias=False)
+    self.down_proj = nn.Linear(config["hidden"], config["width"], bias=False)
+    self.silu = config["activation"] == "silu"
+
+  def forward(self, x):
+    gate = self.gate_proj(x)
+    gate = functional.silu(gate) if self.silu else functional.gelu(gate, approximate="tanh")
+    return self.down_proj(gate * self.up_proj(x))
+
+
+class Layer(nn.Module):
+  def __init__(self, config):
+    super().__init__()
+    width = config["width"]
+    self.parallel, self.post_norms = config["parallel_block"], config["post_norms"]
+    self.self_attn, self.mlp = Attention(config), MLP(config)
+    self.input_layernorm = Norm(width, config)
+    if self.post_norms:
+      self.post_feedforward_layernorm = Norm(width, config)
+      if not self.parallel:
+        self.pre_feedforward_layernorm = Norm(width, config)
+    if self.post_norms or not self.parallel:
+      self.post_attention_layernorm = Norm(width, config)
+
+  def forward(self, x, rotation, mask_BLJ, cache):
+    normed = self.input_layernorm(x)
+    branch = self.self_attn(normed, rotation, mask_BLJ, cache)
+    x = x + (self.post_attention_layernorm(branch) if self.post_norms else branch)
+    if not self.parallel:
+      # The two families put the norm before the MLP under different names.
+      before = self.pre_feedforward_layernorm if self.post_norms else self.post_attention_layernorm
+      normed = before(x)
+    branch = self.mlp(normed)
+    return x + (self.post_feedforward_layernorm(branch) if self.post_norms else branch)
+
+
+class Stack(nn.Module):
+  def __init__(self, config):
+    super().__init__()
+    self.embed_tokens = nn.Embedding(sum(config["sizes"]), config["width"])
+    self.layers = nn.ModuleList(Layer(config) for _ in range(config["layers"]))
+    self.norm = Norm(config["width"], config)
+
+
+class Cache:
+  """Keys and values of the rows before, for one layer."""
+
+  def __init__(self):
+    self.kept = None
+
+  def add(self, key, value):
+    if self.kept is not None:
+      key, value = (torch.cat(pair, dim=1) for pair in zip(self.kept, (key, value), strict=True))
+    self.kept = key, value
+    return self.kept
+
+
+class Decoder(nn.Module):
+  """`config` is config.json, `generation` generation_config.json."""
+
+  def __init__(self, config, generation=None):
+    super().__init__()
+    self.config, self.generation = config, generation
+    self.sizes = config["sizes"]
+    self.starts = [sum(self.sizes[:column]) for column in range(len(self.sizes))]
+    self.model = Stack(config)
+    if not config["tied"]:
+      self.lm_head = nn.Linear(config["width"], sum(self.sizes), bias=False)
+    for number, frequencies in enumerate(layer_frequencies(config)):
+      self.register_buffer(f"frequencies_{number}", frequencies, persistent=False)
+
+  def forward(self, tokens_BLK, visible_BL=None, caches=None, past=0):
+    """Returns the logits of each column, [B, L, V]: those of row i + 1 in row i.
+
+    Rows of one number above 0 in `visible_BL` see each other both ways; all others see their past.
+    `caches` (one Cache a layer) hold the `past` rows before these.
+    """
+    x = 0
+    for column, start in enumerate(self.starts):
+      ids_BL = tokens_BLK[..., column]
+      cells_BLD = self.model.embed_tokens(ids_BL.clamp(min=0) + start)
+      x = x + cells_BLD * (ids_BL >= 0)[..., None]
+    if self.config["embed_scale"]:
+      x = x * math.sqrt(self.config["width"])
+    rows = torch.arange(past, past + tokens_BLK.shape[1], device=x.device)
+    seen = torch.arange(past + tokens_BLK.shape[1], device=x.device)
+    behind_LJ = rows[:, None] - seen[None]
+    mask_BLJ = (behind_LJ >= 0)[None]
+    if visible_BL is not None and not past:
+      block_BLJ = (visible_BL[:, :, None] == visible_BL[:, None]) & (visible_BL[:, :, None] > 0)
+      mask_BLJ = mask_BLJ | block_BLJ
+    for number, layer in enumerate(self.model.layers):
+      angles_LH = rows[:, None].float() * getattr(self, f"frequencies_{number}")
+      window = self.config["windows"][number]
+      near_BLJ = mask_BLJ & (behind_LJ < window)[None] if window else mask_BLJ
+      rotation = angles_LH.cos()[:, None], angles_LH.sin()[:, None]
+      x = layer(x, rotation, near_BLJ, caches[number] if caches else None)
+    x = self.model.norm(x)
+    table_VD = self.model.embed_tokens.weight if self.config["tied"] else self.lm_head.weight
+    return [
+      self._capped(functional.linear(x, table_VD[start : start + size]).float())
+      for start, size in zip(self.starts, self.sizes, strict=True)
+    ]
+
+  def _capped(self, logits):
+    cap = self.config["final_softcap"]
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+  @torch.no_grad()
+  def generate(self, prompt_LK, task, max_rows=None, frames=0, given_LK=None, visible_L=None):
+    """Returns tokens_LK: the prompt and the rows after it, each id the likeliest one allowed.
+
+    `frames` is the length of the prompt's stream that the plan counts ("counted"), `given_LK` what
+    stands beside predicted columns, where the plan has such.
+    """
+    plan = Plan(self.generation["tasks"][task]["plan"], self.generation["classes"], frames)
+    limit = self.generation["tasks"][task]["max_new_tokens"] if max_rows is None else max_rows
+    tokens_LK = torch.as_tensor(prompt_LK)
+    visible_BL = None if visible_L is None else torch.as_tensor(visible_L)[None]
+    caches = [Cache() for _ in self.model.layers]
+    logits = self(tokens_LK[None], visible_BL, caches)
+    for row in range(limit):
+      if plan.done:
+        break
+      beside_K = given_LK[row] if given_LK is not None and row < len(given_LK) else None
+      cells_K = plan.row([column[0, -1] for column in logits], tokens_LK[-1].tolist(), beside_K)
+      tokens_LK = torch.cat([tokens_LK, tokens_LK.new_tensor([cells_K])])
+      logits = self(tokens_LK[None, -1:], None, caches, len(tokens_LK) - 1)
+    return tokens_LK
+
+
+class Plan:
+  """A task's plan, row by row: which classes of ids each column may take, and where each leads."""
+
+  def __init__(self, plan, classes, frames):
+    self.plan, self.classes, self.length, self.left = plan, classes, frames, frames
+    self.state = plan["start"]
+
+  @property
+  def done(self):
+    return self.state == self.plan["end"]
+
+  def row(self, logits, above_K, given_K):
+    """Returns the next row's cells; moves on."""
+    modes, lead = self.plan["modes"][self.state], self.plan["lead"][self.state]
+    cells_K, led = [-1] * len(modes), 0
+    for k in sorted(range(len(modes)), key=lambda k: k != lead):
+      if modes[k] == COPY:
+        cells_K[k] = above_K[k]
+      elif modes[k] == GIVEN:
+        cells_K[k] = -1 if given_K is None else int(given_K[k])
+      elif modes[k] in (PREDICT, TIED):
+        allowed = self.plan["allowed"][self.state][k]
+        if modes[k] == TIED:
+          ends = self.classes[lead][led]["ends"]
+          allowed = [c for c in allowed if self.classes[k][c]["ends"] == ends]
+        cells_K[k] = self._likeliest(logits[k], [self.classes[k][c] for c in allowed])
+      if k == lead:
+        led = self._class_of(k, cells_K[k])
+    self._move(led)
+    return cells_K
+
+  def _class_of(self, column, cell):
+    starts = [ids["start"] for ids in self.classes[column]]
+    return max(range(len(starts)), key=lambda c: (starts[c] <= cell, starts[c]))
+
+  @staticmethod
+  def _likeliest(logits, allowed):
+    mask = torch.full_like(logits, -math.inf)
+    for ids in allowed:
+      mask[ids["start"] : ids["start"] + ids["size"]] = 0
+    return int((logits + mask).argmax())
+
+  def _move(self, led):
+    count = self.plan["count"][self.state][led]
+    following = self.plan["next"][self.state][led]
+    if count in (FIRST, GROW):
+      self.length = 1 if count == FIRST else self.length + 1
+      self.left = self.length
+    elif count == DROP:
+      self.left -= 1
+      if self.left == 0:
+        following, self.left = self.plan["empty"][self.state][led], self.length
+    self.state = following
+
+
+def rotate(x, rotation):
+  """Returns x with each pair (i, i + H / 2) turned by its angle."""
+  cosines, sines = rotation
+  first, second = x.float().chunk(2, dim=-1)
+  turned = first * cosines - second * sines, second * cosines + first * sines
+  return torch.cat(turned, dim=-1).to(x.dtype)
+
+
+def layer_frequencies(config):
+  """Yields the angle per row of each pair of values, float32 [H / 2], layer by layer."""
+  for base, scaling in zip(config["rope_bases"], config["rope_scalings"], strict=True):
+    exponents = torch.arange(0, config["head_width"], 2, dtype=torch.float64) / config["head_width"]
+    frequencies = base**-exponents
+    if scaling is not None and scaling["rope_type"] == "linear":
+      frequencies = frequencies / scaling["factor"]
+    elif scaling is not None:
+      turns = scaling["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+      low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+      keep = ((turns - low) / (high - low)).clamp(0, 1)
+      frequencies = frequencies * (keep + (1 - keep) / scaling["factor"])
+    yield frequencies.float()

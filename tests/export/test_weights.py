@@ -1,0 +1,96 @@
+import dataclasses
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from audiopalm.errors import CheckpointError
+from audiopalm.export import stock, weights
+
+SPACE = types.SimpleNamespace(sizes=(60,), padded=(64,), modality_KV=(np.zeros(64),), layouts={})
+COLUMNS = types.SimpleNamespace(
+  sizes=(20, 7), padded=(32, 16), modality_KV=(np.zeros(32), np.zeros(16)), layouts={}
+)
+FAMILIES = {
+  "tied": dict(),
+  "untied": dict(tied=False),
+  "scaled": dict(tied=False, embed_scale=True),
+  "scaled and tied": dict(embed_scale=True),
+  "biases": dict(qkv_bias=True),
+  "norms": dict(qk_norm=True, post_norms=True),
+  "parallel": dict(parallel_block=True),
+}
+
+
+def made(small, space=SPACE, **changes):
+  settings = dataclasses.replace(small.TINY, **changes)
+  model = small.decoder.model(settings, space)
+  found = stock.find(settings, len(space.sizes), False)
+  return settings, small.params(model), found
+
+
+@pytest.mark.parametrize("space", (SPACE, COLUMNS), ids=("one column", "two columns"))
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_come_back_to_the_bit(name, space, small):
+  settings, params, found = made(small, space, **FAMILIES[name])
+  tensors, rest = weights.to_torch(params, settings, space, found)
+  back = weights.from_torch(tensors, rest, settings, space, found)
+  same = jax.tree.map(lambda a, b: a.dtype == b.dtype and a.tobytes() == b.tobytes(), params, back)
+  assert all(jax.tree.leaves(same)), same
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_tensor_has_the_shape_that_is_said_of_it(name, small):
+  settings, params, found = made(small, **FAMILIES[name])
+  tensors, _ = weights.to_torch(params, settings, SPACE, found)
+  assert {k: v.shape for k, v in tensors.items()} == weights.shapes(settings, 60, found)
+  assert all(array.flags.c_contiguous for array in tensors.values())
+
+
+def test_rows_that_only_pad_are_left_out_of_every_column(small):
+  settings, params, found = made(small, COLUMNS)
+  tensors, rest = weights.to_torch(params, settings, COLUMNS, found)
+  table = params["embed"]["table"]
+  np.testing.assert_array_equal(tensors[weights.EMBED], np.r_[table[:20], table[32:39]])
+  np.testing.assert_array_equal(rest["embed.padding"], np.r_[table[20:32], table[39:]])
+
+
+def test_scaled_embeddings_are_the_values_that_our_model_computes(small):
+  settings, params, found = made(small, tied=False, embed_scale=True)
+  tensors, rest = weights.to_torch(params, settings, SPACE, found)
+  ours = params["embed"]["table"][:60] * jax.numpy.asarray(settings.width**0.5, "float32")
+  assert tensors[weights.EMBED].tobytes() == np.asarray(ours).tobytes()
+  assert np.abs(rest["embed.rounding"]).max() == 1  # division alone would not come back
+
+
+def test_embeddings_trained_further_in_torch_are_divided(small):
+  settings, params, found = made(small, tied=False, embed_scale=True)
+  tensors, rest = weights.to_torch(params, settings, SPACE, found)
+  trained = tensors | {weights.EMBED: tensors[weights.EMBED] * np.float32(1.1)}
+  back = weights.from_torch(trained, rest, settings, SPACE, found)
+  wanted = params["embed"]["table"][:60] * 1.1
+  np.testing.assert_allclose(back["embed"]["table"][:60], wanted, rtol=1e-6)
+
+
+def test_a_tied_table_that_was_trained_apart_is_refused(small):
+  settings, params, found = made(small, embed_scale=True)
+  tensors, rest = weights.to_torch(params, settings, SPACE, found)
+  trained = tensors | {weights.HEAD: tensors[weights.HEAD] * np.float32(1.1)}
+  with pytest.raises(CheckpointError, match="ties its output head .* they were trained apart"):
+    weights.from_torch(trained, rest, settings, SPACE, found)
+
+
+def test_other_names_shapes_and_types_are_listed(small):
+  settings, params, found = made(small)
+  tensors, rest = weights.to_torch(params, settings, SPACE, found)
+  tensors[weights.NORM] = tensors[weights.NORM].astype(np.float16)
+  tensors["model.layers.0.mlp.up_proj.weight"] = np.zeros((3, 4), np.float32)
+  tensors["lora_A"] = tensors.pop("model.layers.1.input_layernorm.weight")
+  with pytest.raises(CheckpointError) as caught:
+    weights.from_torch(tensors, rest, settings, SPACE, found)
+  said = str(caught.value)
+  assert "model.norm.weight: found float16 (32,), expected float32 (32,)" in said
+  assert "up_proj.weight: found float32 (3, 4), expected float32 (48, 32)" in said
+  assert "layers.1.input_layernorm.weight: found nothing, expected float32 (32,)" in said
+  assert "lora_A: found float32 (32,), expected nothing" in said
