@@ -4,11 +4,14 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
+version: dict[str, str] = {}
+exec(Path(__file__).with_name("audiopalm").joinpath("version.py").read_text(), version)
+
 JAX = ">=0.10.2,<0.12"
 
 setup(
   name="audiopalm",
-  version="0.1.0",
+  version=version["VERSION"],
   description="Pretrains speech-text language models in JAX, from a laptop to a TPU pod",
   long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",

@@ -1,6 +1,7 @@
 """Speech-text language models in JAX: `audiopalm.load(workdir).generate(...)`."""
 
-__version__ = "0.1.0"
+from audiopalm.version import VERSION as __version__
+
 __all__ = ["__version__", "load"]
 
 

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-  ("errors",),
+  ("errors", "version"),
   ("types",),
   ("sharding", "batch", "audio", "settings", "values"),
   ("nn", "metrics", "tokens"),

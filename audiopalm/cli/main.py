@@ -6,7 +6,17 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from audiopalm.cli import compare, evaluate, export, generate, import_, inspect, prepare, report, train
+from audiopalm.cli import (
+  compare,
+  evaluate,
+  export,
+  generate,
+  import_,
+  inspect,
+  prepare,
+  report,
+  train,
+)
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,

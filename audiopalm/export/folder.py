@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-import audiopalm
 from audiopalm import experiment as experiments
 from audiopalm.data import files
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
@@ -27,6 +26,7 @@ from audiopalm.export import stock as stocks
 from audiopalm.models import decoder
 from audiopalm.tokenizers.text import FittedText, SentencePieceText
 from audiopalm.tokens import space as token_space
+from audiopalm.version import VERSION
 
 FORMAT = 1
 OURS = "audiopalm.json"
@@ -141,7 +141,7 @@ def _model_name(stock: stocks.Stock | None) -> str:
 def _about(run: Run, stock: stocks.Stock | None) -> dict[str, Any]:
   return {
     "format": FORMAT,
-    "audiopalm": audiopalm.__version__,
+    "audiopalm": VERSION,
     "model": _model_name(stock),
     "step": run.step,
     "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),

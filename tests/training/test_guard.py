@@ -18,7 +18,15 @@ def test_first_signal_asks_and_the_handlers_come_back():
   assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_second_interrupt_is_a_keyboard_interrupt():
+@pytest.fixture
+def interruptible():
+  """Ctrl-C works, also where a shell started the tests in the background with SIGINT ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+def test_second_interrupt_is_a_keyboard_interrupt(interruptible):
   with pytest.raises(KeyboardInterrupt), guard.stop_signals() as stop:
     os.kill(os.getpid(), signal.SIGINT)
     assert stop.asked_by == "SIGINT"
