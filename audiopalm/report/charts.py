@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 
 from audiopalm.report import style
@@ -9,7 +10,7 @@ from audiopalm.report.elements import Element, element
 
 # Drawn for a phone's width, so that text keeps its size; wide screens set charts side by side.
 WIDTH, HEIGHT = 320, 216
-LEFT, RIGHT, TOP, BOTTOM = 42, 242, 24, 176
+LEFT, RIGHT, TOP, BOTTOM = 52, 240, 24, 176
 LABEL_STEP = 14  # least distance of two labels' lines
 DASHES = 3
 
@@ -189,7 +190,9 @@ def _y_tick(up: _Scale, value: float) -> list[Element]:
 
 
 def _tick(value: float) -> str:
-  """Returns a round number in the few characters beside an axis: 10k for 10,000."""
+  """Returns a round number in the few characters beside an axis: 10k for 10,000, 5e-4."""
+  if 0 < abs(value) < 1e-3:
+    return re.sub(r"e-0*", "e-", f"{value:.0e}")
   return f"{value / 1000:g}k" if 10_000 <= abs(value) < 1_000_000 else short(value)
 
 
@@ -236,7 +239,7 @@ def _apart(heights: Sequence[float], top: float, bottom: float) -> list[float]:
   return placed
 
 
-def _brief(name: str, most: int = 6) -> str:
+def _brief(name: str, most: int = 5) -> str:
   """Returns a name that fits beside the chart; the legend has it in full."""
   return name if len(name) <= most else name[: most - 1] + "…"
 

@@ -136,7 +136,7 @@ def _card(run: Run, example: Example) -> Element:
         else element("p", one, class_="note")
         for one in heard
       ],
-      element("dl", *_texts(run, example)),
+      element("dl", *_texts(run, example), class_="long" if len(line.said) > 1 else None),
       class_="recordings",
     ),
     class_="example",
@@ -195,10 +195,13 @@ def _texts(run: Run, example: Example) -> Iterator[Element]:
     yield element("dt", f"{role.capitalize()} {verb}")
     yield element("dd", said.text, lang=said.language)
   for said in example.line.said:
-    there = _utterance(example, said.stream.rpartition(".")[0])
+    role = said.stream.rpartition(".")[0]
+    there = _utterance(example, role)
     language = there.language if there else example.line.language.rpartition("-")[2]
     spoken = said.modality == "speech"
-    yield element("dt", "Should say" if spoken else "Should be")
+    should = "should say" if spoken else "should be"
+    several = len(example.line.said) > 1
+    yield element("dt", f"{role} {should}".capitalize() if several else should.capitalize())
     yield element("dd", said.reference, lang=language)
     yield element("dt", "Heard as" if spoken else "Answer")
     if said.fault is not None:

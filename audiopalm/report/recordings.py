@@ -96,7 +96,7 @@ def _palette() -> bytes:
 
 
 def _picture(recording: Recording, seconds: float) -> Element:
-  across = (WIDTH - LEFT - 2) / seconds
+  across = (WIDTH - LEFT - 8) / seconds
   wide = recording.seconds * across
   picture = element(
     "image", href=f"data:image/png;base64,{_base64(png(spectrogram(recording.wave_S)))}",

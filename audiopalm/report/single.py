@@ -44,9 +44,10 @@ def page(run: Run) -> str:
 
 def facts(run: Run) -> list[tuple[str, str]]:
   """Returns (what, value) of a run's size, data, progress and speed; what is not known is out."""
+  wanted = run.experiment.steps
   found = [
     ("parameters", charts.short(run.parameters)),
-    ("steps", f"{run.step:,} of {run.experiment.steps:,}"),
+    ("steps", f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else "")),
     ("tokens trained on", charts.short(run.tokens)),
     ("hours of speech", f"{run.hours:.1f}" if run.hours else ""),
     ("in training", tables.duration(sum(run.goodput.values())) if run.goodput else ""),

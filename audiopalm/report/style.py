@@ -100,7 +100,7 @@ svg .dash2 { stroke-dasharray: 2 3; }
 .example header b { color: var(--ink); }
 .recordings { display: grid; gap: 8px 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); }
-.recordings dl:nth-child(n + 5) { grid-column: 1 / -1; }
+.recordings dl:nth-child(n + 5), .recordings dl.long { grid-column: 1 / -1; }
 .recordings figcaption { font-size: 0.875rem; font-weight: 600; margin-bottom: 2px; }
 .recordings figcaption span { font-weight: 400; color: var(--soft); }
 .recordings svg text { font-size: 10.5px; }

@@ -81,3 +81,10 @@ def test_thinned_points_are_means_of_neighbours():
   assert charts.thinned(points, most=2) == [(1.5, 2.0), (3.0, 5.0)]
   assert charts.thinned(points) == points
   assert charts.thinned([]) == []
+
+
+def test_ticks_of_small_and_large_numbers_fit_beside_the_axis():
+  small = charts.line_chart("a", [Series("a", [(0, 0.0), (9, 8e-4)])], STEP, Axis("rate"))
+  assert {"2e-4", "8e-4"} <= set(texts(small))
+  large = charts.line_chart("a", [Series("a", [(0, 0.0), (20_000, 1.0)])], STEP, Axis("rate"))
+  assert {"5,000", "10k"} <= set(texts(large))

@@ -102,3 +102,13 @@ def test_what_was_left_out_of_an_evaluation_is_no_example(found, monkeypatch):
   short = (dataclasses.replace(lines[0], said=(), left_out=True), *lines[1:2])
   monkeypatch.setattr(run.Run, "lines", lambda self, *asked: short if asked[0] == "model" else ())
   assert all("made/test/1" in "".join(card.itertext()) for card in cards(examples.of_run(found)))
+
+
+def test_several_outputs_are_told_apart_by_their_role(found, monkeypatch):
+  line = found.lines("model", "test", "s2st")[1]
+  heard = dataclasses.replace(line.said[0], stream="source.text", modality="text", wave=None)
+  both = dataclasses.replace(line, said=(heard, *line.said))
+  monkeypatch.setattr(run.Run, "lines", lambda self, *a: (both,) if a[2] == "s2st" else ())
+  (card,) = [c for c in cards(examples.of_run(found)) if "English" in "".join(c.itertext())][:1]
+  heads = [item.text for item in card.iter("dt")]
+  assert heads == ["Source should be", "Answer", "Target should say", "Heard as"]
