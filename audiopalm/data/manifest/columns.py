@@ -58,7 +58,7 @@ class Fields:
     """Returns what the row calls a column, None where it has no value in it."""
     values = self.row.values
     names = [name for name in COLUMNS[column] if values.get(name) not in (None, "")]
-    if len({str(values[name]) for name in names}) > 1:
+    if len(names) > 1 and len({str(values[name]) for name in names}) > 1:
       self.wrong(f"the columns {' and '.join(names)} both give the {column}. Leave one.")
     return names[0] if names else None
 
