@@ -1,0 +1,71 @@
+"""Asks an exported run in PyTorch alone: neither audiopalm nor JAX is there, or needed.
+
+  pip install torch transformers safetensors
+  python torch_only.py exported asr --audio hello.wav --source en
+  python torch_only.py exported mt  --text "how much is it" --source en --target fr
+  python torch_only.py exported tts --text "how much is it" --target en --out said.wav
+
+For runs on one column, which go out as a class of transformers. `--source` and `--target` are the
+languages of the roles that the task's tag names. Text is printed; speech is written to --out.
+"""
+
+import argparse
+import sys
+
+import torch
+import transformers
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("folder")
+  parser.add_argument("task")
+  parser.add_argument("--audio")
+  parser.add_argument("--text")
+  parser.add_argument("--source")
+  parser.add_argument("--target")
+  parser.add_argument("--out")
+  args = parser.parse_args()
+
+  sys.path.insert(0, args.folder)
+  import speech_tokenizer  # lies in the folder
+
+  units = speech_tokenizer.load(args.folder)
+  tokenizer = transformers.AutoTokenizer.from_pretrained(args.folder)
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    args.folder,
+    attn_implementation="eager",  # transformers 4 leaves out soft-caps elsewhere
+  )
+  task = model.generation_config.tasks[args.task]
+
+  languages = {role: vars(args)[role] for role in ("source", "target") if vars(args)[role]}
+  tag = next(tag for tag in task["tags"] if languages.items() <= tag.items())
+  if args.audio is not None:
+    ids = units.encode(speech_tokenizer.read_wav(args.audio))
+    given = "".join(f"<|unit_{id_}|>" for id_ in ids)
+  else:
+    given = args.text
+  prompt = task["prompt"].replace("{tag}", tag["tag"])
+  prompt = prompt.replace(f"{{{task['inputs'][0]}}}", given)
+
+  tokens = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
+  said = {}
+  for output in task["outputs"]:
+    mask = {name: value for name, value in output.items() if name != "stream"}
+    before = tokens.shape[1] if mask["begin_suppress_tokens"] else tokens.shape[1] - 1
+    tokens = model.generate(tokens, max_new_tokens=task["max_new_tokens"], **mask)
+    end = -1 if tokens[0, -1] in torch.tensor(mask["eos_token_id"]) else None
+    said[output["stream"]] = tokens[0, before:end]
+
+  first = tokenizer.convert_tokens_to_ids("<|unit_0|>")
+  for stream, ids in said.items():
+    if stream.endswith(".units"):
+      speech_tokenizer.write_wav(args.out, units.decode(ids.numpy() - first))
+      print(args.out)
+    else:
+      print(tokenizer.decode(ids))
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
