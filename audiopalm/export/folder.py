@@ -166,11 +166,8 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
     for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
       _write_json(part / name, value)
   for stream, name in speech.names(run.experiment.tokenizers).items():
-    tokenizer = run.tokenizers[stream]
-    how = speech.SPEECH[type(tokenizer.settings)]
-    arrays, texts = how.packed(tokenizer)
-    save_arrays(part / f"{name}.safetensors", arrays, texts)
-    shutil.copyfile(how.source, part / f"{name}.py")
+    save_arrays(part / f"{name}.safetensors", *speech.pack(run.tokenizers[stream]))
+    shutil.copyfile(speech.SOURCE, part / f"{name}.py")
 
 
 def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
@@ -184,8 +181,8 @@ def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
       found[stream] = FittedText(settings, path.read_bytes())
     else:
-      unpacked = speech.SPEECH[type(settings)].unpacked
-      found[stream] = unpacked(settings, *load_arrays(folder / f"{names[stream]}.safetensors"))
+      arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
+      found[stream] = speech.unpack(settings, arrays, texts)
   return found
 
 

@@ -1,7 +1,7 @@
-"""Tokenizers of an experiment as files that stand alone, and back.
+"""Speech tokenizers as a file of arrays that numpy_speech.py runs without audiopalm, and back.
 
-Every kind of speech tokenizer that can be exported has a row in `SPEECH`: the file that runs it
-without audiopalm, and how its arrays go into that file's `.safetensors` and come back.
+Every kind that can be exported has a row in `SPEECH`. Lyra's has none: its networks are programs of
+LiteRT.
 """
 
 import dataclasses
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from audiopalm.errors import ConfigError
+from audiopalm.tokenizers.mel_rvq import FittedMelRVQ, MelRVQ
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import FittedUnits, KMeansUnits
 from audiopalm.tokenizers.voices import Voices
 
 NAME = "speech_tokenizer"
+SOURCE = Path(__file__).with_name("numpy_speech.py")  # what is copied beside the arrays
 UNITS_ARRAYS = ("spread_E", "centroids_VE", "durations_V")
 VOICE_ARRAYS = ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")
 
@@ -26,12 +28,11 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Speech:
-  """How one kind of speech tokenizer is exported: `packed` gives (arrays, texts), `unpacked` the
-  fitted tokenizer of (settings, arrays, texts)."""
+  """How one kind is exported: `packed` gives (arrays, JSON) of a fitted tokenizer, `unpacked` the
+  fitted tokenizer of (settings, arrays, JSON)."""
 
-  source: Path
-  packed: Callable[[Any], tuple[Arrays, dict[str, str]]]
-  unpacked: Callable[[Any, Mapping[str, np.ndarray], Mapping[str, str]], Any]
+  packed: Callable[[Any], tuple[Arrays, dict[str, Any]]]
+  unpacked: Callable[[Any, Mapping[str, np.ndarray], Mapping[str, Any]], Any]
 
 
 def check(tokenizers: tuple[Any, ...]) -> None:
@@ -53,30 +54,49 @@ def names(tokenizers: tuple[Any, ...]) -> dict[str, str]:
   return {stream: NAME if len(streams) == 1 else f"{NAME}_{stream}" for stream in streams}
 
 
-def _packed_units(fitted: FittedUnits) -> tuple[Arrays, dict[str, str]]:
+def pack(fitted: Any) -> tuple[Arrays, dict[str, str]]:
+  """Returns (arrays, texts) of a fitted speech tokenizer. Inverse: `unpack`."""
+  settings = fitted.settings
+  arrays, more = SPEECH[type(settings)].packed(fitted)
+  about = {"kind": type(settings).__name__, "settings": dataclasses.asdict(settings), **more}
+  # One text: safetensors writes several in any order.
+  return arrays, {"about": json.dumps(about, sort_keys=True)}
+
+
+def unpack(settings: Any, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> Any:
+  """Returns the fitted tokenizer of these settings."""
+  return SPEECH[type(settings)].unpacked(settings, arrays, json.loads(texts["about"]))
+
+
+def _packed_units(fitted: FittedUnits) -> tuple[Arrays, dict[str, Any]]:
   sounds = fitted.sounds
   arrays = {name: getattr(fitted, name) for name in UNITS_ARRAYS}
   arrays |= {name: getattr(sounds, name) for name in VOICE_ARRAYS}
   arrays["variance"] = np.array([fitted.variance])
-  texts = {
-    "settings": json.dumps(dataclasses.asdict(fitted.settings), sort_keys=True),
-    "voices": json.dumps(sounds.names),
-    "voice": sounds.most_heard,
-  }
-  return arrays, texts
+  return arrays, {"voices": sounds.names, "voice": sounds.most_heard}
 
 
 def _unpacked_units(
-  settings: KMeansUnits, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]
+  settings: KMeansUnits, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
 ) -> FittedUnits:
-  sounds = Voices(
-    tuple(json.loads(texts["voices"])), texts["voice"], *(arrays[name] for name in VOICE_ARRAYS)
-  )
+  names, voice = tuple(about["voices"]), about["voice"]
+  sounds = Voices(names, voice, *(arrays[name] for name in VOICE_ARRAYS))
   spread_E, centroids_VE, durations_V = (arrays[name] for name in UNITS_ARRAYS)
   variance = float(arrays["variance"][0])
   return FittedUnits(settings, spread_E, centroids_VE, variance, durations_V, sounds)
 
 
+def _packed_codes(fitted: FittedMelRVQ) -> tuple[Arrays, dict[str, Any]]:
+  return {"centroids_QVE": fitted.centroids_QVE}, {}
+
+
+def _unpacked_codes(
+  settings: MelRVQ, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
+) -> FittedMelRVQ:
+  return FittedMelRVQ(settings, arrays["centroids_QVE"])
+
+
 SPEECH = {
-  KMeansUnits: Speech(Path(__file__).with_name("numpy_units.py"), _packed_units, _unpacked_units)
+  KMeansUnits: Speech(_packed_units, _unpacked_units),
+  MelRVQ: Speech(_packed_codes, _unpacked_codes),
 }

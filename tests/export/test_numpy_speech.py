@@ -1,4 +1,4 @@
-"""The file of plain numpy: the same units as ours, the same sound of them."""
+"""The file of plain numpy: the same ids as ours, the same sound of them."""
 
 import ast
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.export import folder, numpy_units, speech
+from audiopalm.export import folder, numpy_speech, speech
 from audiopalm.parts import tokenizers
 
 SPEAKERS = ("en-anna", "fr-alice")
@@ -24,9 +24,8 @@ def units(ours, tmp_path_factory):
   """The exported tokenizer, read from its file."""
   pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   path = tmp_path_factory.mktemp("units")
-  arrays, texts = speech.SPEECH[type(ours.settings)].packed(ours)
-  folder.save_arrays(path / "speech_tokenizer.safetensors", arrays, texts)
-  return numpy_units.load(path)
+  folder.save_arrays(path / "speech_tokenizer.safetensors", *speech.pack(ours))
+  return numpy_speech.load(path)
 
 
 def heard(small, seeds):
@@ -69,19 +68,33 @@ def test_no_units_are_no_sound(units):
 def test_other_settings_give_the_same_too(changes, small, tmp_path):
   pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   ours = tokenizers.units(size=16, **changes).fit(heard(small, range(8)), 0)
-  arrays, texts = speech.SPEECH[type(ours.settings)].packed(ours)
-  folder.save_arrays(tmp_path / "speech_tokenizer.safetensors", arrays, texts)
-  units = numpy_units.load(tmp_path)
+  folder.save_arrays(tmp_path / "speech_tokenizer.safetensors", *speech.pack(ours))
+  units = numpy_speech.load(tmp_path)
   (spoken,) = heard(small, (50,))
   ids_T = ours.encode(spoken)
   np.testing.assert_array_equal(units.encode(spoken.wave_S), ids_T)
   np.testing.assert_allclose(units.decode(ids_T), ours.decode(ids_T), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("changes", (dict(), dict(rate_hz=50.0, mels=20)))
+def test_residual_codes_and_their_sound_equal_ours(changes, small, tmp_path):
+  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
+  ours = tokenizers.mel_rvq(codebooks=8, size=16, **changes).fit(heard(small, range(8)), 0)
+  folder.save_arrays(tmp_path / "speech_tokenizer.safetensors", *speech.pack(ours))
+  codes = numpy_speech.load(tmp_path)
+  for spoken in heard(small, range(60, 66)):
+    codes_TQ = codes.encode(spoken.wave_S)
+    assert (codes_TQ.dtype, codes_TQ.shape[1]) == (np.int32, 8)
+    np.testing.assert_array_equal(codes_TQ, ours.encode(spoken))
+  wave_S = codes.decode(codes_TQ)
+  assert wave_S.dtype == np.float32
+  np.testing.assert_allclose(wave_S, ours.decode(codes_TQ), atol=1e-5, rtol=0)
+
+
 def test_a_wav_is_read_and_written_as_we_do(tmp_path, small):
   (spoken,) = heard(small, (1,))
-  numpy_units.write_wav(tmp_path / "a.wav", spoken.wave_S)
-  read_S = numpy_units.read_wav(tmp_path / "a.wav")
+  numpy_speech.write_wav(tmp_path / "a.wav", spoken.wave_S)
+  read_S = numpy_speech.read_wav(tmp_path / "a.wav")
   assert read_S.tobytes() == waveform.read(tmp_path / "a.wav").tobytes()
   np.testing.assert_allclose(read_S, spoken.wave_S, atol=1e-4)
 
@@ -89,12 +102,12 @@ def test_a_wav_is_read_and_written_as_we_do(tmp_path, small):
 def test_a_wav_of_another_rate_says_how_to_convert_it(tmp_path):
   waveform.write(tmp_path / "a.wav", np.zeros(800), rate_hz=8_000)
   with pytest.raises(ValueError, match="a.wav has 8000 Hz .* expected 16000 Hz .* sox IN.wav"):
-    numpy_units.read_wav(tmp_path / "a.wav")
+    numpy_speech.read_wav(tmp_path / "a.wav")
 
 
-@pytest.mark.parametrize("name", ("numpy_units", "torch_decoder"))
+@pytest.mark.parametrize("name", ("numpy_speech", "torch_decoder"))
 def test_the_files_that_go_out_need_nothing_of_ours(name):
-  path = Path(numpy_units.__file__).with_name(f"{name}.py")
+  path = Path(numpy_speech.__file__).with_name(f"{name}.py")
   tree = ast.parse(path.read_text())
   modules = set()
   for node in ast.walk(tree):
@@ -103,4 +116,4 @@ def test_the_files_that_go_out_need_nothing_of_ours(name):
     elif isinstance(node, ast.ImportFrom):
       modules.add(node.module.split(".")[0])
   others = modules - set(sys.stdlib_module_names)
-  assert others == ({"numpy"} if name == "numpy_units" else {"torch", "safetensors"})
+  assert others == ({"numpy"} if name == "numpy_speech" else {"torch", "safetensors"})

@@ -1,13 +1,13 @@
-"""Units of speech in plain numpy: wave -> units -> wave, from the folder this file lies in.
+"""Speech as ids in plain numpy: wave -> ids -> wave, from the folder this file lies in.
 
     import speech_tokenizer
-    units = speech_tokenizer.load("exported")
-    ids_T = units.encode(speech_tokenizer.read_wav("hello.wav"))
-    wave_S = units.decode(ids_T)                     # 16 kHz; units.voices are who can say it
+    speech = speech_tokenizer.load("exported")
+    ids_T = speech.encode(speech_tokenizer.read_wav("hello.wav"))   # codes_TQ with Q codebooks
+    wave_S = speech.decode(ids_T)                    # 16 kHz; speech.voices are who can say it
 
-Letters: S sample, T frame, E feature, M mel bin, V unit, N voice, P place in a unit, W warp. It
-needs numpy; audiopalm wrote it (Apache-2.0) and is not needed to use it. The ids are those of
-audiopalm; what each step is, and its source, stands there in tokenizers/units.py and mfcc.py.
+Letters: S sample, T frame, Q codebook, E feature, M mel bin, V id, N voice, P place in a unit, W
+warp. It needs numpy; audiopalm wrote it (Apache-2.0) and is not needed to use it. The ids are those
+of audiopalm; what each step is, and its source, stands in tokenizers/units.py and mel_rvq.py there.
 """
 
 import json
@@ -20,6 +20,7 @@ import numpy as np
 RATE_HZ = 16_000
 HOP, WINDOW, TRANSFORM = 160, 400, 512  # samples: 10 ms, 25 ms, the next power of two
 SAID_WINDOW, BREATH_HZ = 320, 4_500.0  # of synthesis
+LOWEST_HZ, HIGHEST_HZ, PITCH_WINDOW, PITCH_TRANSFORM, VOICED = 65.0, 420.0, 640, 1_024, 0.5
 SILENCE = np.float32(1e-10)
 LARGEST_WARP, WARP_SPREAD, WHITENING = 1.32, 0.15, 0.5
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0  # of the spectra that voices speak with
@@ -27,17 +28,19 @@ CORRECTIONS, CORRECTION, LARGEST_CHANGE, PEAK = 4, 1.2, 2.0, 0.7
 
 
 def load(folder, name="speech_tokenizer.safetensors"):
-  """Returns the Units of an exported folder."""
+  """Returns the speech tokenizer of an exported folder, Units or ResidualCodes."""
   arrays, about = read_safetensors(Path(folder) / name)
-  return Units(arrays, json.loads(about["settings"]), json.loads(about["voices"]), about["voice"])
+  if about["kind"] == "MelRVQ":
+    return ResidualCodes(arrays, about["settings"])
+  return Units(arrays, about["settings"], about["voices"], about["voice"])
 
 
 def read_safetensors(path):
-  """Returns ({name: array}, metadata)."""
+  """Returns ({name: array}, what is said about them)."""
   data = Path(path).read_bytes()
   length = int.from_bytes(data[:8], "little")
   header = json.loads(data[8 : 8 + length])
-  about = header.pop("__metadata__", {})
+  about = json.loads(header.pop("__metadata__")["about"])
   kinds = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4"}
   arrays = {}
   for key, entry in header.items():
@@ -153,7 +156,7 @@ class Units:
     filter_TM = wanted_TM
     best_S, fewest = np.zeros(0, np.float32), len(ids_T) + 1
     for turn in range(CORRECTIONS + 1):
-      wave_S = sound(filter_TM, excitation_TE)
+      wave_S = sound(filter_TM, excitation_TE, LOW_HZ, HIGH_HZ)
       power_TE = power(wave_S)
       cepstra_WTE = self._cepstra(power_TE)
       features_WTE = self._features(cepstra_WTE)
@@ -192,6 +195,63 @@ class Units:
     at_hz = warped_hz(plain_hz, self.warps[warp], settings["high_hz"])[1:-1]
     lines_EM = between(at_hz, centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
     return np.clip(smooth(change_TE @ lines_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
+
+
+class ResidualCodes:
+  """Residual k-means over log-mel frames: each codebook quantises what those before left."""
+
+  voices, default_voice = (), None  # who speaks is in the codes
+
+  def __init__(self, arrays, settings):
+    self.settings, self.centroids_QVE = settings, arrays["centroids_QVE"]
+    self.stacked = round(100 / settings["rate_hz"])  # spectra of 10 ms in a frame
+    self.mel_weight = np.float32((self.stacked * settings["mels"]) ** -0.5)
+    self.band = settings["low_hz"], settings["high_hz"]
+    self.filters_EM = mel_filters(settings["mels"], *self.band)
+
+  def encode(self, wave_S):
+    """Returns codes_TQ of a 16 kHz wave: one row each 1 / rate_hz s begun."""
+    frames_TE, codes = self._frames(wave_S), []
+    for centroids_VE in self.centroids_QVE:
+      ids_T, _ = nearest(frames_TE, centroids_VE)
+      frames_TE = frames_TE - centroids_VE[ids_T]
+      codes.append(ids_T)
+    return np.stack(codes, axis=1).astype(np.int32)
+
+  def decode(self, codes_TQ, voice=None):
+    """Returns wave_S at 16 kHz."""
+    codes_TQ = np.asarray(codes_TQ, np.int64)
+    if not len(codes_TQ):
+      return np.zeros(0, np.float32)
+    settings, levels = self.settings, np.arange(len(self.centroids_QVE))
+    frames_TE = self.centroids_QVE[levels, codes_TQ].sum(axis=1)
+    log_mel_TM = frames_TE[:, :-2].reshape(-1, settings["mels"]) / self.mel_weight
+    pitch_T = np.clip(2.0 ** (frames_TE[:, -2] / settings["pitch_weight"]), LOWEST_HZ, HIGHEST_HZ)
+    voicing_T = np.clip(frames_TE[:, -1] / settings["voicing_weight"], 0, 1)
+    excitation_TE = excitation(held(pitch_T, self.stacked), held(voicing_T, self.stacked))
+    filter_TM = log_mel_TM
+    for _ in range(2):
+      power_TE = power(sound(filter_TM, excitation_TE, *self.band))
+      lacking_TM = log_mel_TM - np.log(power_TE @ self.filters_EM + SILENCE)
+      filter_TM = filter_TM + np.clip(lacking_TM, -LARGEST_CHANGE, LARGEST_CHANGE)
+    wave_S = sound(filter_TM, excitation_TE, *self.band)
+    return wave_S / max(1.0, float(np.abs(wave_S).max()))
+
+  def _frames(self, wave_S):
+    settings = self.settings
+    mel_TM = np.log(power(wave_S) @ self.filters_EM + SILENCE)
+    mel_TM = np.maximum(mel_TM, mel_TM.max() - np.float32(settings["floor_db"] * np.log(10) / 10))
+    pitch_T, voicing_T = steady_pitch(wave_S)
+    rest = -len(mel_TM) % self.stacked
+    mel_TM = np.pad(mel_TM, ((0, rest), (0, 0)), mode="edge")
+    columns = [mel_TM.reshape(-1, self.stacked * settings["mels"]) * self.mel_weight]
+    for values_T, weight in (
+      (np.log2(pitch_T), settings["pitch_weight"]),
+      (voicing_T, settings["voicing_weight"]),
+    ):
+      padded_T = np.pad(values_T, (0, rest), mode="edge")
+      columns.append(weight * padded_T.reshape(-1, self.stacked).mean(axis=1, keepdims=True))
+    return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 def nearest(features_TE, centroids_VE):
@@ -284,6 +344,44 @@ def smooth(values_TM, width):
   return sum(w * padded_TM[step : step + len(values_TM)] for step, w in enumerate(weights))
 
 
+def pitch(wave_S):
+  """Returns (pitch_T in Hz, periodicity_T in 0..1): the highest peaks of the autocorrelation."""
+  frames_TS = framed(wave_S, PITCH_WINDOW)
+  frames_TS = (frames_TS - frames_TS.mean(axis=1, keepdims=True)) * hann(PITCH_WINDOW)
+  shortest, longest = int(RATE_HZ / HIGHEST_HZ), int(RATE_HZ / LOWEST_HZ) + 1
+  lags_TS = autocorrelation(frames_TS)[:, : longest + 1]
+  own_S = autocorrelation(hann(PITCH_WINDOW)[None])[0, : longest + 1]
+  ratio_TS = lags_TS / (lags_TS[:, :1] + np.float32(1e-9)) / (own_S / own_S[0])
+  inner_TS = ratio_TS[:, shortest:-1]
+  peak_TS = (inner_TS >= ratio_TS[:, shortest - 1 : -2]) & (inner_TS > ratio_TS[:, shortest + 1 :])
+  height_TS = np.where(peak_TS, inner_TS, 0)
+  highest_T = height_TS.max(axis=1)
+  lag_T = (height_TS >= 0.8 * highest_T[:, None]).argmax(axis=1)
+  return RATE_HZ / (lag_T + shortest), np.clip(highest_T, 0, 1)
+
+
+def autocorrelation(frames_TS):
+  spectrum_TE = np.fft.rfft(frames_TS, PITCH_TRANSFORM, axis=1)
+  return np.fft.irfft(np.square(spectrum_TE.real) + np.square(spectrum_TE.imag), axis=1)
+
+
+def steady_pitch(wave_S):
+  """Returns (pitch_T, voicing_T 0 or 1), the pitch carried over frames that are not voiced."""
+  pitch_T, periodicity_T = pitch(wave_S)
+  voicing_T = periodicity_T > VOICED
+  if not voicing_T.any():
+    return np.full(len(pitch_T), np.sqrt(LOWEST_HZ * HIGHEST_HZ)), voicing_T.astype(np.float32)
+  voiced = np.flatnonzero(voicing_T)
+  log_pitch_T = np.interp(np.arange(len(pitch_T)), voiced, np.log(pitch_T[voiced]))
+  return np.exp(log_pitch_T), voicing_T.astype(np.float32)
+
+
+def held(values_T, stacked):
+  """Returns the values of 10 ms frames: a line through the middles of longer ones."""
+  middles = (np.arange(len(values_T)) + 0.5) * stacked
+  return np.interp(np.arange(len(values_T) * stacked) + 0.5, middles, values_T)
+
+
 def excitation(pitch_T, voicing_T):
   """Returns excitation_TE: pulses where frames are voiced, noise where not, flat in frequency."""
   samples = len(pitch_T) * HOP
@@ -308,10 +406,10 @@ def windowed(wave_S):
   return np.fft.rfft(framed(wave_S, SAID_WINDOW) * hann(SAID_WINDOW), TRANSFORM, axis=1)
 
 
-def sound(log_mel_TM, excitation_TE):
+def sound(log_mel_TM, excitation_TE, low_hz, high_hz):
   """Returns wave_S: the excitation through minimum-phase filters with that spectrum."""
   hz_E = np.arange(TRANSFORM // 2 + 1) * RATE_HZ / TRANSFORM
-  lines_ME = between(centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1], hz_E)
+  lines_ME = between(centres_hz(log_mel_TM.shape[1], low_hz, high_hz)[1:-1], hz_E)
   cepstrum_TS = np.fft.irfft(0.5 * (log_mel_TM @ lines_ME), TRANSFORM, axis=1)
   cepstrum_TS[:, 1 : TRANSFORM // 2] *= 2
   cepstrum_TS[:, TRANSFORM // 2 + 1 :] = 0
@@ -327,6 +425,6 @@ def sound(log_mel_TM, excitation_TE):
   return total_TS.ravel()[before : before + frames * HOP]
 
 
-if __name__ == "__main__":  # python speech_tokenizer.py IN.wav OUT.wav: through units and back
+if __name__ == "__main__":  # python speech_tokenizer.py IN.wav OUT.wav: through ids and back
   here = load(Path(__file__).parent)
   write_wav(sys.argv[2], here.decode(here.encode(read_wav(sys.argv[1]))))
