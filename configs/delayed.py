@@ -55,7 +55,6 @@ def experiment(
     row_length=row_length,
     batch_rows=batch_rows,
     steps=1_000,
-    export=None,  # PyTorch folders carry k-means units so far, not codes
     checkpoint_every_steps=400,
     export={"mel_rvq": "auto", "lyra": None}[codec],  # Lyra's networks run in LiteRT alone
   )

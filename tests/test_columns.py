@@ -32,7 +32,6 @@ def experiment(delays: tuple[int, ...] = (0, 1, 2, 3)):
     tokenizers=(tokenizers.text(size=400), tokenizers.mel_rvq(codebooks=4, size=16, rate_hz=25)),
     layout=Chain(delays=(("codes", delays),)),
     mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
-    export=None,
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=2, rows=2, examples=2, batch_rows=2, max_output_rows=32),
