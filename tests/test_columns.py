@@ -5,6 +5,7 @@ four steps; what is tested is that every part hands on what the next one needs.
 """
 
 import contextlib
+import importlib
 import io
 import json
 
@@ -102,6 +103,30 @@ def test_text_becomes_a_wav_that_has_codes_again(trained, tmp_path):
   codec = audiopalm.load(trained.workdir).prepared.tokenizers["codes"]
   codes_TQ = codec.encode(Utterance(wave_S, rate_hz, "", "en", ""))
   assert codes_TQ.shape == (-(-len(wave_S) // 640), 4)
+
+
+def test_the_exported_run_says_the_same_in_plain_torch(trained, tmp_path, monkeypatch):
+  pytest.importorskip("torch", reason="needs pip install '.[export]'")
+  transformers = pytest.importorskip("transformers", reason="needs pip install '.[export]'")
+  run = audiopalm.load(trained.workdir)
+  assert run.export(tmp_path / "out") == "torch_decoder.py"
+  monkeypatch.syspath_prepend(str(tmp_path / "out"))
+  speech_tokenizer = importlib.import_module("speech_tokenizer")
+  torch_decoder = importlib.import_module("torch_decoder")
+
+  model = torch_decoder.load(tmp_path / "out")
+  task = model.generation["tasks"]["tts"]
+  prompt = task["prompt"].replace("{tag}", "[TTS English]").replace("{target.text}", "it is sunny")
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+  prompt_LK = np.full((len(ids := tokenizer(prompt).input_ids), 4), -1)
+  prompt_LK[:, 0] = ids
+  tokens_LK = model.generate(prompt_LK, "tts")
+  codes_TQ = model.streams(tokens_LK[len(ids) :])["codes"]
+  wave_S = speech_tokenizer.load(tmp_path / "out").decode(codes_TQ.numpy())
+
+  (ours,) = run.generate("tts", text="it is sunny", language="en")
+  assert len(wave_S) == len(ours.wave_S)
+  np.testing.assert_allclose(wave_S, ours.wave_S, atol=1e-5)
 
 
 def test_speech_is_scored_without_a_task_that_transcribes(trained):

@@ -50,8 +50,12 @@ def _task(experiment: Any, task: Any, space: Any, plans: bool) -> dict[str, Any]
     "inputs": list(layouts.given_streams(layout)),
     "max_new_tokens": experiment.evaluation.max_output_rows,
   }
+  placement = placing.place(layout, space)
+  given = placement.blocks[: placement.given_blocks]
+  if all(len(placed.columns) == 1 for placed in given):
+    found["prompt"] = "".join(map(_template, given))
   if space.columns == 1:
-    found |= _one_column(layout, space)
+    found["outputs"] = _outputs(placement, space)
   else:
     found["outputs"] = [{"stream": name} for name in layouts.predicted_streams(layout)]
   return found | ({"plan": _plan(layout, space)} if plans else {})
@@ -69,28 +73,32 @@ def _tags(task: Any, layout: Any, space: Any) -> list[dict[str, Any]]:
   return found
 
 
-def _one_column(layout: Any, space: Any) -> dict[str, Any]:
-  """Returns the prompt as a template and the ids of each output, of a layout on one column."""
-  placement = placing.place(layout, space)
+def _template(placed: placing.PlacedBlock) -> str:
+  """Returns what a given block of column 0 adds to a prompt."""
+  name = placed.columns[0].column.name
+  return f"{{{'tag' if name == cells.TAG else name}}}" + (
+    f"<|{placed.block.end}|>" if placed.block.end else ""
+  )
+
+
+def _outputs(placement: placing.Placement, space: Any) -> list[dict[str, Any]]:
+  """Returns what each output of a layout on one column may hold, as options of `generate`."""
+  outputs, begun = [], False
   parts = [(placed.block, placed.columns[0]) for placed in placement.blocks]
-  prompt, outputs, begun = "", [], False
-  for number, (block, placed) in enumerate(parts):
-    name = "tag" if placed.column.name == cells.TAG else placed.column.name
-    if number < placement.given_blocks:
-      prompt += f"{{{name}}}" + (f"<|{block.end}|>" if block.end else "")
-      continue
+  for number in range(placement.given_blocks, len(parts)):
+    block, placed = parts[number]
     ends = {placed.end_id} if block.end else _ids(parts[number + 1][1])
     suppressed = set(range(space.sizes[0])) - _ids(placed) - ends
     outputs.append(
       {
-        "stream": name,
+        "stream": placed.column.name,
         "suppress_tokens": sorted(suppressed),
         "begin_suppress_tokens": None if begun else sorted(ends),
         "eos_token_id": sorted(ends),
       }
     )
     begun = not block.end  # the first id of the next output is what ended this one
-  return {"prompt": prompt, "outputs": outputs}
+  return outputs
 
 
 def _ids(placed: placing.PlacedColumn) -> set[int]:

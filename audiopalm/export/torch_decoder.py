@@ -211,6 +211,23 @@ class Decoder(nn.Module):
       logits = self(tokens_LK[None, -1:], None, caches, len(tokens_LK) - 1)
     return tokens_LK
 
+  def streams(self, tokens_LK):
+    """Returns {stream: ids [T, Q]} of the rows after a prompt: every codebook's ids as they came.
+
+    Outputs of one stream follow one another; frames that are not whole are left out.
+    """
+    found = {}
+    for column, classes in enumerate(self.generation["classes"]):
+      for ids in classes:
+        local = tokens_LK[:, column] - ids["start"]
+        if not ids["ends"]:
+          inside = (local >= 0) & (local < ids["size"])
+          found.setdefault(ids["stream"], {})[ids["level"]] = local[inside]
+    return {
+      stream: torch.stack([ids[: min(map(len, levels.values()))] for ids in levels.values()], -1)
+      for stream, levels in found.items()
+    }
+
 
 class Plan:
   """A task's plan, row by row: which classes of ids each column may take, and where each leads."""
