@@ -1,6 +1,6 @@
 # make quickstart   trains a small speech-text model on spoken sentences and lets you hear it
 # make test         lint and all tests but the long ones
-# make test-long    the long ones
+# make test-long    the long ones, and those that compare with PyTorch (installs it)
 # make lint         ruff alone
 # make clean        removes what was built; runs/ stays
 #
@@ -34,6 +34,10 @@ $(VENV)/test.stamp: setup.py
 	$(call install,data$(comma)test)
 	@touch $(VENV)/data.stamp
 
+$(VENV)/export.stamp: setup.py
+	$(call install,data$(comma)test$(comma)export)
+	@touch $(VENV)/data.stamp $(VENV)/test.stamp
+
 comma := ,
 
 quickstart: $(VENV)/data.stamp
@@ -44,8 +48,8 @@ quickstart: $(VENV)/data.stamp
 test: $(VENV)/test.stamp lint
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not long'
 
-test-long: $(VENV)/test.stamp
-	@$(BIN)/pytest -q -m long
+test-long: $(VENV)/export.stamp
+	@$(BIN)/pytest -q -m 'long or torch'
 
 lint: $(VENV)/test.stamp
 	@$(BIN)/ruff check --quiet .

@@ -9,6 +9,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
 
 given = os.environ.get("XLA_FLAGS", "")
@@ -18,6 +20,12 @@ os.environ["XLA_FLAGS"] = " ".join([given, *(flag for flag in FLAGS if flag not 
 COMPILED = tempfile.mkdtemp(prefix="audiopalm-compiled-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+
+def pytest_runtest_setup(item):
+  if item.get_closest_marker("torch"):
+    for name in ("torch", "safetensors", "transformers"):
+      pytest.importorskip(name, reason="needs pip install '.[export]'")
 
 
 def pytest_unconfigure(config):

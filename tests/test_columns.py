@@ -105,9 +105,10 @@ def test_text_becomes_a_wav_that_has_codes_again(trained, tmp_path):
   assert codes_TQ.shape == (-(-len(wave_S) // 640), 4)
 
 
+@pytest.mark.torch
 def test_the_exported_run_says_the_same_in_plain_torch(trained, tmp_path, monkeypatch):
-  pytest.importorskip("torch", reason="needs pip install '.[export]'")
-  transformers = pytest.importorskip("transformers", reason="needs pip install '.[export]'")
+  import transformers
+
   run = audiopalm.load(trained.workdir)
   assert run.export(tmp_path / "out") == "torch_decoder.py"
   monkeypatch.syspath_prepend(str(tmp_path / "out"))

@@ -4,8 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import audiopalm
+from audiopalm.audio import waveform
 
 pytestmark = pytest.mark.long
 
@@ -31,8 +35,15 @@ def scores(config, workdir, *settings):
   return json.loads((workdir / "scores.json").read_text())
 
 
-def test_quickstart_reaches_its_floors(tmp_path):
-  found = scores("quickstart", tmp_path)
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+  """(the workdir of a quickstart that was trained, its scores)."""
+  workdir = tmp_path_factory.mktemp("quickstart")
+  return workdir, scores("quickstart", workdir)
+
+
+def test_quickstart_reaches_its_floors(quickstart):
+  _, found = quickstart
   reached = {}
   for path in FLOORS:
     reached[path] = found
@@ -41,6 +52,32 @@ def test_quickstart_reaches_its_floors(tmp_path):
   errors = [path for path in FLOORS if path[-1] == "wer" and reached[path] > FLOORS[path]]
   scored = [path for path in FLOORS if path[-1] != "wer" and reached[path] < FLOORS[path]]
   assert not errors + scored, reached
+
+
+@pytest.mark.torch
+def test_the_exported_quickstart_transcribes_and_translates_in_pytorch_alone(quickstart, tmp_path):
+  """By the script in docs, in a process that can import neither JAX nor audiopalm."""
+  run = audiopalm.load(quickstart[0])
+  run.export(tmp_path / "out")
+  root = Path(__file__).parent
+  program = [sys.executable, root / "export" / "without_jax.py"]
+  program += [root.parent / "docs" / "torch_only.py", tmp_path / "out"]
+
+  def asked(*line):
+    return subprocess.run([*program, *line], check=True, capture_output=True, text=True).stdout
+
+  entries = run.prepared.entries(run.experiment.tasks[0], "test")
+  spoken = [entries[number].utterances["source"] for number in range(6)]
+  for number, said in enumerate(spoken):
+    wave = tmp_path / f"{number}.wav"
+    waveform.write(wave, *waveform.from_flac(said.wave_flac))
+    (ours,) = run.generate("asr", audio=wave, language=said.language)
+    text = asked("asr", "--audio", wave, "--source", said.language).strip()
+    assert text == ours.text
+    assert len(set(text.split()) & set(said.text.split())) >= 3
+  translated = asked("mt", "--text", "the blue car costs twelve euros", "--source", "en",
+                     "--target", "fr")  # fmt: skip
+  assert translated.strip() == "la voiture bleue coûte douze euros"
 
 
 @pytest.mark.skipif(

@@ -52,6 +52,18 @@ def test_fields_are_set_by_dotted_path_and_read_by_their_type(write):
   assert [rate for _, rate in found.mixture.tasks] == [2.0, 0.5]
 
 
+def test_the_resolved_config_of_a_run_is_a_config_too(write, tmp_path):
+  found = config.load(write(), ["records=12"])
+  (tmp_path / "config.json").write_text(found.to_json())
+  assert config.load(str(tmp_path / "config.json")) == found
+  assert config.load(str(tmp_path / "config.json"), ["steps=20"]).steps == 20
+  with pytest.raises(ConfigError, match="There is no setting 'records'"):
+    config.load(str(tmp_path / "config.json"), ["records=3"])
+  (tmp_path / "config.json").write_text('{"class": "os.system"}')
+  with pytest.raises(ConfigError, match=r"(?s)A config may name classes of .*in .*config.json"):
+    config.load(str(tmp_path / "config.json"))
+
+
 def test_of_two_values_for_one_path_the_last_counts(write):
   assert config.load(write(), ["steps=20", "steps=30"]).steps == 30
 

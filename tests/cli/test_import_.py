@@ -54,7 +54,7 @@ def test_what_it_exports_again_is_the_same_to_the_byte(imported, small_run, tmp_
   }
 
 
-def test_scores_and_training_say_what_is_missing(imported, tmp_path, capsys):
+def test_scores_say_what_is_missing(imported, capsys):
   _, workdir = imported
   assert main.main(["evaluate", "--workdir", str(workdir)]) == EXIT_USER
   assert "Run `audiopalm prepare` for this workdir" in capsys.readouterr().err

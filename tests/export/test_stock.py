@@ -65,11 +65,13 @@ def test_several_columns_and_rows_that_see_ahead_have_none():
   assert stock.find(TINY, 1, True) is None
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", SHAPED)
 def test_logits_of_the_class_equal_ours(name, small, tmp_path):
-  torch = pytest.importorskip("torch", reason="needs pip install '.[export]'")
-  transformers = pytest.importorskip("transformers", reason="needs pip install '.[export]'")
-  torch_files = pytest.importorskip("safetensors.torch", reason="needs pip install '.[export]'")
+  import torch
+  import transformers
+  from safetensors import torch as torch_files
+
   settings = dataclasses.replace(TINY, **SHAPED[name])
   model = small.decoder.model(settings, small.run()[1].space)
   params = small.params(model)

@@ -83,10 +83,12 @@ def ours(small, run, task_name, streams, tag, rows=64):
   return prompt.tokens_LK[:, 0], decoded.tokens_LK[len(prompt) :, 0]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("task", ("asr", "tts"))
 def test_sixty_four_greedy_tokens_equal_ours_under_the_same_mask(task, run, exported, small):
-  torch = pytest.importorskip("torch", reason="needs pip install '.[export]'")
-  transformers = pytest.importorskip("transformers", reason="needs pip install '.[export]'")
+  import torch
+  import transformers
+
   tokenizers = run[0].tokenizers
   if task == "asr":
     given, tag = ("source.units", tokenizers["units"].encode(small.said(0))), "[ASR French]"
@@ -110,9 +112,11 @@ def test_sixty_four_greedy_tokens_equal_ours_under_the_same_mask(task, run, expo
   np.testing.assert_array_equal(found_L, wanted_L)
 
 
+@pytest.mark.torch
 def test_outputs_of_a_chain_asked_one_after_another_equal_ours(run, small, tmp_path):
-  torch = pytest.importorskip("torch", reason="needs pip install '.[export]'")
-  transformers = pytest.importorskip("transformers", reason="needs pip install '.[export]'")
+  import torch
+  import transformers
+
   head = run[0].params["head"]["table"].copy()
   text = run[1].space.range_of(0, "text")[1]
   # So that what ends an output comes before long:

@@ -2,7 +2,10 @@ import json
 
 import pytest
 
+from audiopalm import layouts
 from audiopalm.export import text_tokenizer
+from audiopalm.tokens import space as token_space
+from audiopalm.types import StreamSpec
 
 HARD = (
   "", " ", "  two  spaces ", "Straße, 日本 and 🎉", "a\tb\nc", "<0x41> <unk> [ASR", "1000.5 %",
@@ -24,10 +27,6 @@ def test_added_tokens_carry_the_ids_of_the_space(run):
 
 
 def test_codebooks_that_share_a_column_have_their_level_in_the_name(small):
-  from audiopalm import layouts
-  from audiopalm.tokens import space as token_space
-  from audiopalm.types import StreamSpec
-
   specs = (
     StreamSpec("text", "text", (9,), None, ""),
     StreamSpec("codes", "speech", (3, 2), 50.0, ""),
@@ -43,7 +42,8 @@ def test_codebooks_that_share_a_column_have_their_level_in_the_name(small):
 @pytest.fixture(scope="module")
 def auto(run, tmp_path_factory):
   """What AutoTokenizer makes of the two files."""
-  transformers = pytest.importorskip("transformers", reason="needs pip install '.[export]'")
+  import transformers
+
   exported, prepared = run
   folder = tmp_path_factory.mktemp("tokenizer")
   for name, value in text_tokenizer.files(exported.tokenizers["text"], prepared.space).items():
@@ -55,6 +55,7 @@ def ids(auto, text):
   return auto(text, add_special_tokens=False).input_ids
 
 
+@pytest.mark.torch
 def test_ids_equal_ours_on_a_thousand_sentences_of_three_languages(auto, run, small):
   text = run[0].tokenizers["text"]
   chosen = [
@@ -66,12 +67,14 @@ def test_ids_equal_ours_on_a_thousand_sentences_of_three_languages(auto, run, sm
   assert [ids(auto, sentence) for sentence in chosen] == [text.encode_text(s) for s in chosen]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("hard", HARD)
 def test_ids_equal_ours_and_decode_where_text_is_hard(auto, run, hard):
   assert ids(auto, hard) == run[0].tokenizers["text"].encode_text(hard)
   assert auto.decode(ids(auto, hard)) == hard
 
 
+@pytest.mark.torch
 def test_parts_between_added_tokens_are_texts_of_their_own(auto, run):
   exported, prepared = run
   space, encode = prepared.space, exported.tokenizers["text"].encode_text
@@ -83,6 +86,7 @@ def test_parts_between_added_tokens_are_texts_of_their_own(auto, run):
   ]  # fmt: skip
 
 
+@pytest.mark.torch
 def test_padding_stands_in_front_and_specials_are_left_out_of_text(auto, run):
   stop = run[1].space.special("stop")
   assert (auto.eos_token_id, auto.pad_token_id, auto.padding_side) == (stop, stop, "left")

@@ -14,6 +14,7 @@ from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import incremental
 from audiopalm.nn import rotary
 
+pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="needs pip install '.[export]'")
 pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
 

@@ -136,6 +136,19 @@ def test_another_optimizer_is_another_shape(tmp_path):
     checkpoint.restore_state(tmp_path, other, MANIFEST)
 
 
+def test_parameters_alone_are_enough_to_answer_but_not_to_train(tmp_path):
+  with checkpoint.Writer(tmp_path, 1) as writer:
+    writer.save_params(made().params, meta(3))
+  params, found = checkpoint.restore_params(tmp_path, made().params, MANIFEST)
+  assert found.step == 3
+  for saved_array, array in zip(
+    jax.tree.leaves(params), jax.tree.leaves(made().params), strict=True
+  ):
+    assert np.asarray(saved_array).tobytes() == np.asarray(array).tobytes()
+  with pytest.raises(CheckpointError, match="checkpoints/3 holds parameters alone, as imported"):
+    checkpoint.restore_state(tmp_path, made(), MANIFEST)
+
+
 def test_another_manifest_prints_the_difference(tmp_path):
   saved(tmp_path, 1)
   other = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "bb"}]}

@@ -1,0 +1,40 @@
+import pytest
+
+from audiopalm.cli import main, train
+from audiopalm.errors import EXIT_USER
+
+CONFIG = """
+
+from audiopalm.data.corpora import Synthetic
+from audiopalm.experiment import Experiment
+from audiopalm.parts import mixtures, models, tokenizers
+
+def experiment():
+  corpus = Synthetic(languages=("en",))
+  return Experiment(
+    name="no way out",
+    tokenizers=(tokenizers.text(), tokenizers.lyra("nowhere")),
+    mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
+    model=models.tiny(),
+  )
+"""
+
+
+@pytest.fixture
+def line(tmp_path):
+  (tmp_path / "config.py").write_text(CONFIG)
+  return ["train", str(tmp_path / "config.py"), "--workdir", str(tmp_path / "run")]
+
+
+def test_what_could_not_be_exported_is_refused_before_anything_is_prepared(line, tmp_path, capsys):
+  assert main.main(line) == EXIT_USER
+  said = capsys.readouterr().err
+  assert "ConfigError: No PyTorch export exists for the tokenizer 'codes' (Lyra)" in said
+  assert "give the experiment export=None to train without" in said
+  assert not (tmp_path / "run").exists()
+
+
+def test_it_is_trained_where_the_experiment_says_that_it_stays(line, monkeypatch):
+  monkeypatch.setattr(train.prepare, "needed", lambda experiment, workdir: True)
+  monkeypatch.setattr(train, "_prepare", lambda args: 75)
+  assert main.main([*line, "--set", "export=none"]) == 75
