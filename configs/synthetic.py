@@ -35,9 +35,9 @@ def experiment(
     ),
     model=models.tiny(width=256),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=200),
-    evaluation=Evaluation(every_steps=600, rows=16, examples=150),
+    evaluation=Evaluation(every_steps=1_200, rows=16, examples=150),
     row_length=512,
-    batch_rows=4,
-    steps=3_600,
-    checkpoint_every_steps=500,
+    batch_rows=2,
+    steps=12_000,
+    checkpoint_every_steps=1_000,
   )
