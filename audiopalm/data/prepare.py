@@ -248,7 +248,8 @@ def _index_split(prepared: Prepared, task: Any, split: str) -> None:
         f"Task {task.name!r} has no records left: {chosen.lacking} of {len(made_of[3])} training "
         f"records of corpus {task.corpus.name!r} lack one of {names}; the others hold unseen "
         "words. A record without a pair or a translation has no target, and a translation in "
-        "words alone no speech: leave the task out, or give it another corpus."
+        "words alone no speech: leave the task out, give it another corpus, or let it speak the "
+        "source, tts(corpus, role='source')."
       )
     raise DataError(
       f"Task {task.name!r} has no records left: all {chosen.dropped} are longer than row_length="

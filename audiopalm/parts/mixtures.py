@@ -17,9 +17,12 @@ def asr(corpus: Any, speech: str = "units") -> Task:
   return Task("asr", corpus, "[ASR {source}]", (("source", speech),), (("source", "text"),))
 
 
-def tts(corpus: Any, speech: str = "units") -> Task:
-  """Returns the task "tts": words to speech in the canonical voice, which is the target's."""
-  return Task("tts", corpus, "[TTS {target}]", (("target", "text"),), (("target", speech),))
+def tts(corpus: Any, speech: str = "units", role: str = "target") -> Task:
+  """Returns the task "tts": words to speech, by default in the canonical voice, the target's.
+
+  A corpus without translations has a source alone: tts(corpus, role="source").
+  """
+  return Task("tts", corpus, f"[TTS {{{role}}}]", ((role, "text"),), ((role, speech),))
 
 
 def ast(corpus: Any, speech: str = "units") -> Task:

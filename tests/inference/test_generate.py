@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -73,9 +75,10 @@ def test_a_recording_longer_than_any_trained_on_is_cut_at_pauses_and_joined(made
   assert result.notes == ("longer than what the model was trained on: cut into 3 pieces",)
 
 
-def test_waves_of_pieces_are_joined_by_silence(made_up, asked):
+@pytest.mark.parametrize("role", ("target", "source"))
+def test_waves_of_pieces_are_joined_by_silence(made_up, asked, role):
   text = "one two three four. five six seven eight."
-  run = made_up.generator(mixtures.tts)
+  run = made_up.generator(functools.partial(mixtures.tts, role=role))
   text = text.replace(".", "")
   (result,) = generate.generate(run, "tts", [Input("t", text=text)], language="en")
   assert len(asked) == 2

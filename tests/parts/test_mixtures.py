@@ -25,6 +25,11 @@ def test_speech_is_always_generated_in_the_canonical_voice():
     assert make(corpora.Synthetic()).outputs[-1] == ("target", "units")
 
 
+def test_tts_speaks_the_source_where_a_corpus_has_no_other():
+  task = mixtures.tts(corpora.SpokenDigit(), role="source")
+  assert task.sides == (("source", "text"), ("source", "units")) and task.tag == "[TTS {source}]"
+
+
 def test_speech_is_read_and_written_in_the_stream_named():
   assert mixtures.tts(corpora.Synthetic(), speech="codes").outputs == (("target", "codes"),)
   assert mixtures.s2st(corpora.Synthetic(), speech="codes").sides == (
