@@ -20,15 +20,19 @@ class NextToken:
   """Cross-entropy of every predicted cell, averaged by weight.
 
   `z_loss` adds z_loss * log(Z)^2 (PaLM uses 1e-4; arXiv:2204.02311, section 5); `column_weights`
-  multiply the weights of each column (Moshi weighs its text column more).
+  multiply the weights of each column (Moshi weighs its text column more), `text_weight` those of
+  words: a sentence has about ten times as many units of speech, which hear most of the loss else.
   """
 
   z_loss: float = 0.0
   column_weights: tuple[float, ...] | None = None
+  text_weight: float = 1.0
 
   def __post_init__(self):
     if self.z_loss < 0:
       raise ConfigError(f"NextToken.z_loss must not be negative, got {self.z_loss}.")
+    if self.text_weight <= 0:
+      raise ConfigError(f"NextToken.text_weight must be positive, got {self.text_weight}.")
 
   @property
   def players(self) -> dict[str, tuple[str, ...]]:
@@ -59,8 +63,11 @@ class NextToken:
       nll_BL = (
         cells.nll_BL + self.z_loss * jnp.square(cells.log_z_BL) if self.z_loss else cells.nll_BL
       )
-      loss += scale[column] * jnp.sum(nll_BL * cells.weight_BL)
-      weight += scale[column] * jnp.sum(cells.weight_BL)
+      weight_BL = scale[column] * cells.weight_BL
+      if self.text_weight != 1.0:
+        weight_BL *= jnp.where(cells.modality_BL == MODALITIES["text"], self.text_weight, 1.0)
+      loss += jnp.sum(nll_BL * weight_BL)
+      weight += jnp.sum(weight_BL)
       for kind in ("text", "speech"):
         count_BL = cells.count_BL(kind)
         for name in METRICS:

@@ -169,6 +169,16 @@ def test_column_weights_weigh_whole_columns():
   np.testing.assert_allclose(both.metrics["nll_text"][0], first.metrics["nll_text"][0], rtol=1e-6)
 
 
+def test_text_weight_weighs_words_and_nothing_else(model, params):
+  plain, heavy = (
+    loss_of(model, params, BATCH, next_token.NextToken(text_weight=weight)) for weight in (1, 4)
+  )
+  nll, words = plain.metrics["nll_text"]
+  np.testing.assert_allclose(heavy.sum - plain.sum, 3 * nll, rtol=1e-5)
+  assert heavy.weight - plain.weight == 3 * words > 0
+  assert heavy.metrics == plain.metrics
+
+
 def test_scores_per_segment_add_up_to_the_loss(model, params):
   scores = next_token.score(model, params, BATCH, ONE, segments=3)
   loss = loss_of(model, params, BATCH)
@@ -189,3 +199,8 @@ def test_too_many_column_weights_say_how_many_columns(model, params):
 def test_a_negative_z_loss_is_refused():
   with pytest.raises(ConfigError, match="z_loss must not be negative, got -1"):
     next_token.NextToken(z_loss=-1.0)
+
+
+def test_a_text_weight_of_nothing_is_refused():
+  with pytest.raises(ConfigError, match="text_weight must be positive, got 0"):
+    next_token.NextToken(text_weight=0)
