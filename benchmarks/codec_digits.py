@@ -2,14 +2,16 @@
 
   python benchmarks/codec_digits.py --data-dir $TFDS_DATA_DIR --lyra DIR
 
-Recordings 0 to 4 of every digit and speaker of spoken_digit (250), at 16 kHz; mel_rvq is fitted on
-the others. PocketSphinx listens with its English model and a grammar of ten words, to all at the
-same level in the same faint noise: it was not trained on digital silence. Needs pocketsphinx and audiopalm[lyra]; --lyra is the folder of Lyra V2's files. Speeds are seconds of
-speech in a second of one core: encoding, decoding, and what `prepare` does to a shard with that
-codec, from the recordings to the file. Results are in benchmarks/results/codec_digits.json.
+Recordings 0 to 19 of every digit and speaker of spoken_digit (1,000), at 16 kHz; mel_rvq is fitted
+on the others. PocketSphinx listens with its English model and a grammar of ten words, to all at the
+same level in the same faint noise: it was not trained on digital silence. Needs pocketsphinx and
+audiopalm[lyra]; --lyra is the folder of Lyra V2's files. Speeds are seconds of speech in a second
+of one core: encoding, decoding, and what `prepare` does to a shard with that codec, from the
+recordings to the file. Results are in benchmarks/results/codec_digits.json.
 """
 
 import argparse
+import functools
 import json
 import tempfile
 import time
@@ -22,13 +24,13 @@ import pocketsphinx
 import score
 
 from audiopalm.audio import waveform
-from audiopalm.data import corpora, streams
+from audiopalm.data import corpora, executors, streams
 from audiopalm.data.records import Source
 from audiopalm.parts import tokenizers
 from audiopalm.types import Utterance
 from data_pipelines import spoken_digit
 
-TESTED = 5  # recordings of a digit by a speaker
+TESTED = 20  # recordings of a digit by a speaker
 SILENCE_S = 0.3  # around each: the recordings are cut close
 LEVEL, NOISE = 0.05, 0.001  # root mean squares
 GRAMMAR = f"#JSGF V1.0; grammar digits; public <digit> = {' | '.join(spoken_digit.DIGITS)};"
@@ -43,34 +45,37 @@ def main() -> None:
   parser.add_argument("--lyra", metavar="DIR", help="the folder of Lyra V2's files")
   arguments = parser.parse_args()
 
-  everyone = corpora.SpokenDigit(
+  corpus = corpora.SpokenDigit(
     data_dir=arguments.data_dir, held_out_speaker=None, test_recordings=TESTED, variants=1
   )
-  heard = list(recordings(everyone, "test"))
-  settings = {"mel_rvq": tokenizers.mel_rvq(codebooks=8, size=256, rate_hz=50)}
+  codecs = {"original": None, "mel_rvq": tokenizers.mel_rvq(codebooks=8, size=256, rate_hz=50)}
   if arguments.lyra:
-    settings["lyra"] = tokenizers.lyra(arguments.lyra, levels=16, levels_per_code=2)
-  listener = Listener()
-  systems = {"original": {"digits": accuracy(listener, heard, [one.wave_S for one in heard])}}
-  for name, codec in settings.items():
-    systems[name] = through(codec, everyone, heard, listener)
-    print(name, json.dumps(systems[name], indent=1), flush=True)
+    codecs["lyra"] = tokenizers.lyra(arguments.lyra, levels=16, levels_per_code=2)
+  systems = {}
+  with executors.Local(1) as worker:  # on one thread, as `prepare` has its workers
+    measured = worker.map(functools.partial(measure, corpus), list(codecs.values()))
+    for name, found in zip(codecs, measured, strict=True):
+      systems[name] = found
+      print(name, json.dumps(found, indent=1), flush=True)
   result = {
     "command": "python benchmarks/codec_digits.py --data-dir $TFDS_DATA_DIR --lyra DIR",
     **score.conditions(("numpy", "scipy", "ai-edge-litert", "pocketsphinx")),
-    "recordings": len(heard),
-    "seconds": round(sum(map(seconds, heard)), 1),
+    "recordings": spoken_digit.count(corpus, "test"),
     "systems": systems,
   }
   score.write("codec_digits", result)
 
 
-def through(codec: Any, corpus: Any, heard: Sequence[Utterance], listener: "Listener") -> dict:
-  """Returns bit rate, digit accuracy and speeds of a codec."""
+def measure(corpus: Any, codec: Any | None) -> dict:
+  """Returns bit rate, digit accuracy and speeds of a codec; of the recordings alone for None."""
+  heard, listener = list(recordings(corpus, "test")), Listener()
+  spoken_s = sum(len(one.wave_S) / one.rate_hz for one in heard)
+  if codec is None:
+    digits = accuracy(listener, heard, [one.wave_S for one in heard])
+    return {"digits": digits, "seconds": round(spoken_s, 1)}
   fitted, fit_s = timed(lambda: codec.fit(recordings(corpus, "train"), SEED))
   codes, encode_s = timed(lambda: [fitted.encode(one) for one in heard])
   waves, decode_s = timed(lambda: [fitted.decode(codes_TQ) for codes_TQ in codes])
-  spoken_s = sum(map(seconds, heard))
   bits = float(np.log2(fitted.spec.sizes).sum() * fitted.spec.rate_hz)
   return {
     "kbps": bits / 1000,
@@ -144,10 +149,6 @@ def accuracy(
 
 def percent(hits: Sequence[bool]) -> float:
   return round(100 * sum(hits) / len(hits), 1)
-
-
-def seconds(one: Utterance) -> float:
-  return len(one.wave_S) / one.rate_hz
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
