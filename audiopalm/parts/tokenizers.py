@@ -4,7 +4,7 @@ from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
-from audiopalm.types import LANGUAGES
+from audiopalm.types import language_name
 
 # What the tags of parts/mixtures are spelled with: [S2ST English French] in 7 ids, not in 22.
 TAG_WORDS = (
@@ -22,9 +22,17 @@ TAG_WORDS = (
 )
 
 
-def text(size: int = 512, stream: str = "text") -> SentencePieceText:
-  """Returns SentencePiece text with byte fallback, `size` ids at most; tags take few of them."""
-  words = TAG_WORDS + tuple(LANGUAGES.values())
+COMMON_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt")
+
+
+def text(
+  size: int = 512, languages: tuple[str, ...] = COMMON_LANGUAGES, stream: str = "text"
+) -> SentencePieceText:
+  """Returns SentencePiece text with byte fallback, `size` ids at most.
+
+  The names of `languages` are one id each in tags; others are spelled, which works as well.
+  """
+  words = TAG_WORDS + tuple(language_name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
 
 

@@ -2,13 +2,15 @@
 
 import string
 
+import pytest
+
 from audiopalm.data.corpora import Synthetic, SyntheticDialogue, SyntheticText
+from audiopalm.errors import ConfigError
 from audiopalm.parts import mixtures, tokenizers
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
-from audiopalm.types import LANGUAGES
 
 
 def test_builders_give_settings():
@@ -32,4 +34,10 @@ def test_every_word_of_every_tag_is_one_piece():
     fields = [field for _, field, _, _ in string.Formatter().parse(task.tag) if field]
     tag = task.tag.format(**dict.fromkeys(fields, "French"))
     assert all(word.removesuffix("]") in pieces for word in tag.split()), tag
-  assert set(LANGUAGES.values()) <= set(pieces)
+  assert {"English", "French", "German"} <= set(pieces)
+
+
+def test_a_language_is_one_piece_where_asked_and_spelled_elsewhere():
+  assert tokenizers.text(languages=("sw", "en")).words[-2:] == ("Swahili", "English")
+  with pytest.raises(ConfigError, match="Unknown language 'xx'"):
+    tokenizers.text(languages=("xx",))

@@ -21,7 +21,7 @@ from typing import Any
 
 from audiopalm.data.manifest.faults import Fault
 from audiopalm.data.manifest.table import Row
-from audiopalm.types import LANGUAGES
+from audiopalm.types import LANGUAGES, language_expected
 
 COLUMNS = {
   "audio": ("audio", "audio_filepath", "path"),
@@ -106,8 +106,7 @@ class Fields:
         f"no {column}: expected a column of the name {names}; or give {column}=... for all lines."
       )
     elif code and code not in LANGUAGES:
-      known = ", ".join(sorted(LANGUAGES))
-      self.wrong(f"unknown {column} {given!r}. Known codes: {known}.")
+      self.wrong(f"unknown {column} {given!r}. {language_expected(given)}")
     return code
 
 

@@ -14,7 +14,7 @@ from audiopalm.data.manifest.columns import Fields
 from audiopalm.data.manifest.faults import Fault, Place
 from audiopalm.data.manifest.table import Row
 from audiopalm.errors import ConfigError
-from audiopalm.types import LANGUAGES, Word
+from audiopalm.types import LANGUAGES, Word, language_expected
 
 ROLES = ("source", "target")
 SOMEBODY = "somebody"  # the speaker of lines that name none
@@ -37,8 +37,7 @@ class Reading:
     for field in ("language", "translation_language"):
       code = getattr(self, field)
       if code is not None and code not in LANGUAGES:
-        known = ", ".join(sorted(LANGUAGES))
-        raise ConfigError(f"{field}={code!r} is no language known here. Known codes: {known}.")
+        raise ConfigError(f"{field}={code!r} is no known language. {language_expected(code)}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ def test_digests_follow_what_lines_depend_on(read):
 @pytest.mark.parametrize(
   ("change", "text"),
   [
-    ({"language": "xx"}, "unknown language 'xx'. Known codes: de, en, es, fr"),
+    ({"language": "xx"}, "unknown language 'xx'. Expected one of "),
+    ({"language": "English"}, "unknown language 'English'. Write 'en'."),
     ({"language": None}, "no language: expected a column of the name language, locale, lang, so"),
     ({"audio": ""}, "audio is empty, expected the path of a recording"),
     ({"audio": {"bytes": 1}}, "audio is {'bytes': 1}, expected text"),
@@ -176,5 +177,5 @@ def test_a_pair_is_two_lines_of_two_languages_and_roles(read):
 
 
 def test_an_unknown_language_for_all_lines_names_the_known_ones():
-  with pytest.raises(ConfigError, match="language='xx' is no language known here. Known codes: de"):
+  with pytest.raises(ConfigError, match="language='xx' is no known language. Expected one"):
     Reading(language="xx")
