@@ -22,7 +22,8 @@ reference recordings through units and back, which is the best speech out can re
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
 
 How many examples are asked is evaluation.examples of the config. Everything lies in
-DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/)."""
+DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
+apart come together there as long as the checkpoint is the same."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -52,19 +52,23 @@ def suites(experiment: Any, prepared: Any, names: Sequence[str] | None = None) -
 
   Each holds `experiment.evaluation.examples` examples per language of its first side, or all
   there are (see `draw`). Held-out voices are asked only of tasks that hear them, with a quarter of
-  the examples where the task also speaks. ConfigError for an unknown name.
+  the examples where the task also speaks.
   """
-  known = [task.name for task in experiment.tasks]
-  for name in names or ():
-    if name not in known:
-      raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(known)}.")
-  chosen = [task for task in experiment.tasks if names is None or task.name in names]
   for split in (SEEN, HELD_OUT):
-    for task in chosen:
+    for task in chosen(experiment, names):
       if split in task.corpus.splits and (split == SEEN or hears(task, prepared)):
         suite = _suite(task, split, experiment, prepared)
         if suite.examples or suite.too_long:
           yield suite
+
+
+def chosen(experiment: Any, names: Sequence[str] | None) -> list[Task]:
+  """Returns the tasks named (None: all) in the order of the mixture; ConfigError for others."""
+  known = [task.name for task in experiment.tasks]
+  for name in names or ():
+    if name not in known:
+      raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(known)}.")
+  return [task for task in experiment.tasks if names is None or task.name in names]
 
 
 def hears(task: Task, prepared: Any) -> bool:

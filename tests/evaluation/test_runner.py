@@ -27,7 +27,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", answer)
   monkeypatch.setattr(likelihoods, "of_examples", sums)
 
-  def run(*builders, tasks=None, workers=0, **changes):
+  def run(*builders, tasks=None, workers=0, step=7, **changes):
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
       made.experiment,
@@ -36,7 +36,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       "trained",
       made.machine,
       workdir=tmp_path,
-      step=7,
+      step=step,
       tasks=tasks,
       workers=workers,
     )
@@ -142,6 +142,36 @@ def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp
 
 def test_only_the_tasks_named_are_scored(evaluate):
   assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+
+
+def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path):
+  results = runner.folder_of(tmp_path) / "results.json"
+  together = evaluate()
+  whole = results.read_text()
+  results.unlink()
+  for path in (runner.folder_of(tmp_path) / "outputs").glob("*-mt.jsonl"):
+    path.unlink()
+  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+  assert results.read_text() == whole
+  assert json.loads(whole) == together
+
+
+def test_outputs_of_another_checkpoint_are_not_mixed_in(evaluate, tmp_path):
+  evaluate()
+  scores = evaluate(tasks=["mt"], step=8)
+  folder = runner.folder_of(tmp_path)
+  assert json.loads((folder / "results.json").read_text()) == scores
+  assert {path.stem.split("-")[-1] for path in (folder / "outputs").iterdir()} == {"mt"}
+  assert not (folder / "waves").exists()
+  assert json.loads((folder / "checkpoint.json").read_text()) == {"step": 8}
+
+
+def test_an_unknown_task_loses_nothing(evaluate, tmp_path):
+  evaluate(tasks=["mt"])
+  before = (runner.folder_of(tmp_path) / "results.json").read_text()
+  with pytest.raises(ConfigError, match="Unknown task"):
+    evaluate(tasks=["asl"], step=8)
+  assert (runner.folder_of(tmp_path) / "results.json").read_text() == before
 
 
 def test_an_unknown_task_lists_the_known_ones(evaluate):
