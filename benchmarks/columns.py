@@ -5,12 +5,14 @@
 Trains configs/delayed.py both ways on the same recordings, about as much speech in each step, and
 scores both. Results are in benchmarks/results/columns.json: rows of the grid that a second of
 speech takes (its text among them), nats per code on the test split, and speeds in tokens (codes and
-text) and in seconds of speech. A run that was stopped goes on where it was.
+text) and in seconds of speech, that of training as the median of its steps. A run that was stopped
+goes on where it was.
 """
 
 import argparse
 import json
 import shlex
+import statistics
 import time
 from pathlib import Path
 
@@ -55,6 +57,8 @@ def row(workdir: Path, run: dict) -> dict:
   speech_s = 3600 * train["hours"]
   scores = run["scores"]["tts"]
   speech_per_token = speech_s / train["tokens"]
+  metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").open(encoding="utf-8")]
+  speed = statistics.median(step["tokens_per_s"] for step in metrics if "tokens_per_s" in step)
   spoken_s, took_s = speaking(workdir)
   return {
     "rows_per_second_of_speech": round(rows / speech_s, 1),
@@ -65,8 +69,8 @@ def row(workdir: Path, run: dict) -> dict:
     "outputs_cut": scores["cut"],
     "tokens_trained": run["tokens"],
     "speech_trained_s": round(run["tokens"] * speech_per_token),
-    "train_tokens_per_s": run["tokens_per_s"],
-    "train_speech_s_per_s": round(run["tokens_per_s"] * speech_per_token, 1),
+    "train_tokens_per_s": round(speed),
+    "train_speech_s_per_s": round(speed * speech_per_token, 1),
     "speak_s_per_s": round(spoken_s / took_s, 2),
     "train_s": run["train_s"],
   }

@@ -6,7 +6,8 @@
   python torch_only.py exported tts --text "how much is it" --target en --out said.wav
 
 For runs on one column, which go out as a class of transformers. `--source` and `--target` are the
-languages of the roles that the task's tag names. Text is printed; speech is written to --out.
+languages of the roles that the task's tag names. Text is printed; speech is written to --out, in
+the first training voice of its language unless --voice names another of speech_tokenizer's.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def main() -> int:
   parser.add_argument("--text")
   parser.add_argument("--source")
   parser.add_argument("--target")
+  parser.add_argument("--voice")
   parser.add_argument("--out")
   args = parser.parse_args()
 
@@ -60,7 +62,8 @@ def main() -> int:
   first = tokenizer.convert_tokens_to_ids("<|unit_0|>")
   for stream, ids in said.items():
     if stream.endswith(".units"):
-      speech_tokenizer.write_wav(args.out, units.decode(ids.numpy() - first))
+      wave = units.decode(ids.numpy() - first, args.voice or tag.get("voice"))
+      speech_tokenizer.write_wav(args.out, wave)
       print(args.out)
     else:
       print(tokenizer.decode(ids))

@@ -106,7 +106,10 @@ class Units:
     if self.settings["collapse"]:
       ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
       ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
-    wave_S = self._said(ids_T, self.voices.index(voice or self.default_voice))
+    voice = voice or self.default_voice
+    if voice not in self.voices:
+      raise ValueError(f"Unknown voice {voice!r}. Known: {', '.join(self.voices)}.")
+    wave_S = self._said(ids_T, self.voices.index(voice))
     return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1e-6)
 
   def _cepstra(self, power_TE):

@@ -7,6 +7,8 @@
                    "begin_suppress_tokens": [437], "eos_token_id": [437]}],
       "longest_input": {"source.units": 180}, "max_new_tokens": 256}}
 
+Where a task speaks, each tag has the "voice" of its language that we would take too.
+
 On one column an output is what `model.generate(prompt, **those three)` adds: the ids of its stream,
 then the id that ends it. A task with several outputs is asked one after the other, each time with
 all that came before. With `torch_decoder.py` "plan" and "classes" say the same row by row, for any
@@ -35,7 +37,7 @@ def generation_config(
     "pad_token_id": stop,
     "do_sample": False,
     "tasks": {
-      task.name: _task(experiment, task, space, plans)
+      task.name: _task(experiment, task, prepared, plans)
       | {"longest_input": dict(sorted(longest[task.name].items()))}
       for task in experiment.tasks
     },
@@ -43,10 +45,10 @@ def generation_config(
   return found | ({"classes": _classes(space)} if plans else {})
 
 
-def _task(experiment: Any, task: Any, space: Any, plans: bool) -> dict[str, Any]:
-  layout = prompting.asked_layout(experiment, task)
+def _task(experiment: Any, task: Any, prepared: Any, plans: bool) -> dict[str, Any]:
+  layout, space = prompting.asked_layout(experiment, task), prepared.space
   found = {
-    "tags": _tags(task, layout, space),
+    "tags": _tags(task, layout, prepared),
     "inputs": list(layouts.given_streams(layout)),
     "max_new_tokens": experiment.evaluation.max_output_rows,
   }
@@ -61,16 +63,27 @@ def _task(experiment: Any, task: Any, space: Any, plans: bool) -> dict[str, Any]
   return found | ({"plan": _plan(layout, space)} if plans else {})
 
 
-def _tags(task: Any, layout: Any, space: Any) -> list[dict[str, Any]]:
-  """Returns every tag with the language codes it stands for, by role."""
+def _tags(task: Any, layout: Any, prepared: Any) -> list[dict[str, Any]]:
+  """Returns every tag with the language codes it stands for, by role, and the voice of a spoken
+  output."""
   if not layouts.tag_templates(layout):
     return []
   roles = tuple(dict.fromkeys(role for role, _ in task.sides))
   found = []
   for languages in task.corpus.pairs(roles):
     tag = layouts.tag_of(task, languages)
-    found.append({**languages, "tag": tag, "ids": list(space.tag_ids(tag))})
+    voice = _voice(task, languages, prepared)
+    spoken = {} if voice is None else {"voice": voice}
+    found.append({**languages, "tag": tag, "ids": list(prepared.space.tag_ids(tag)), **spoken})
   return found
+
+
+def _voice(task: Any, languages: Mapping[str, str], prepared: Any) -> str | None:
+  """Returns who speaks the task's first spoken output; None where nobody does, or its ids say."""
+  for role, stream in task.outputs:
+    if prepared.space.streams[stream].modality == "speech":
+      return prompting.voice_of(prepared.tokenizers[stream], task.corpus, languages[role])
+  return None
 
 
 def _template(placed: placing.PlacedBlock) -> str:

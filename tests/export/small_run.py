@@ -127,7 +127,8 @@ def delayed(columns: int = 8):
   made = types.SimpleNamespace(
     tasks=(task,), layout=rule, evaluation=Evaluation(max_output_rows=64), model=TINY
   )
-  return made, types.SimpleNamespace(space=space, layouts=found)
+  tokenizers = {"codes": types.SimpleNamespace(voices=())}
+  return made, types.SimpleNamespace(space=space, layouts=found, tokenizers=tokenizers)
 
 
 def logits(model, arrays, tokens_BLK, visible_BL=None):

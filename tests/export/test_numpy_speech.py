@@ -60,6 +60,11 @@ def test_sound_equals_ours_in_every_voice(units, ours, small, voice):
   np.testing.assert_allclose(wave_S, ours.decode(ids_T, voice=voice), atol=1e-5, rtol=0)
 
 
+def test_an_unknown_voice_names_the_known_ones(units):
+  with pytest.raises(ValueError, match="Unknown voice 'x'. Known: en-anna, fr-alice"):
+    units.decode([0, 1], "x")
+
+
 def test_no_units_are_no_sound(units):
   assert len(units.decode([])) == 0
 

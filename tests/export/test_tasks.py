@@ -32,6 +32,12 @@ def test_every_task_has_its_tags_by_language(config, run):
   assert config["tasks"]["asr"]["max_new_tokens"] == 64
 
 
+def test_a_task_that_speaks_names_the_voice_of_each_language(config):
+  voices = {tag["target"]: tag.get("voice") for tag in config["tasks"]["tts"]["tags"]}
+  assert voices == {"en": "en-anna", "fr": "fr-alice", "de": None}
+  assert all("voice" not in tag for tag in config["tasks"]["mt"]["tags"])
+
+
 def test_prompts_are_templates_with_separators_where_the_layout_has_them(config):
   prompts = {name: task["prompt"] for name, task in config["tasks"].items()}
   assert prompts == {

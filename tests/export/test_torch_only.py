@@ -15,6 +15,7 @@ from audiopalm.cli import main
 pytestmark = pytest.mark.torch
 HERE = Path(__file__).parent
 SCRIPT = HERE.parents[1] / "docs" / "torch_only.py"
+SPOKEN = (("fr", None), ("en", None), ("fr", "en-anna"))  # language, and the voice asked for
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,13 @@ def test_it_translates_a_text_as_we_do(made):
   assert asked(folder, "mt", *line)[0].strip() == ours.text
 
 
-def test_it_speaks_a_text_as_we_do(made, tmp_path):
+@pytest.mark.parametrize("language, voice", SPOKEN)
+def test_it_speaks_a_text_as_we_do(made, tmp_path, language, voice):
   session, folder = made
-  line = ("--text", "bonjour", "--target", "fr", "--out", tmp_path / "o.wav")
+  line = ("--text", "bonjour", "--target", language, "--out", tmp_path / "o.wav")
+  line += ("--voice", voice) if voice else ()
   assert asked(folder, "tts", *line) == [str(tmp_path / "o.wav")]
-  voice = session.prepared.tokenizers["units"].default_voice
-  (ours,) = session.generate("tts", text="bonjour", language="fr", voice=voice)
+  (ours,) = session.generate("tts", text="bonjour", language=language, voice=voice)
   waveform.write(tmp_path / "ours.wav", ours.wave_S)
   found_S, wanted_S = (soundfile.read(tmp_path / name)[0] for name in ("o.wav", "ours.wav"))
   assert abs(found_S - wanted_S).max() < 1e-3
