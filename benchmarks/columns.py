@@ -2,11 +2,11 @@
 
   python benchmarks/columns.py --steps 1000
 
-Trains configs/delayed.py both ways on the same recordings, about as much speech in each step, and
-scores both. Results are in benchmarks/results/columns.json: rows of the grid that a second of
-speech takes (its text among them), nats per code on the test split, and speeds in tokens (codes and
-text) and in seconds of speech, that of training as the median of its steps. A run that was stopped
-goes on where it was.
+Trains configs/delayed.py both ways on the same recordings, about as much speech in each step.
+Results are in benchmarks/results/columns.json: rows of the grid that a second of speech takes (its
+text among them), nats per code on the test split, and speeds in tokens (codes and text) and in
+seconds of speech, that of training as the median of its steps. A run that was stopped goes on where
+it was.
 """
 
 import argparse
@@ -15,10 +15,13 @@ import shlex
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import score
 
 import audiopalm
+from audiopalm.evaluation import likelihoods, scoring, suites
+from audiopalm.metrics import likelihood
 
 WAYS = ("flat", "delayed")
 SENTENCES = 8  # spoken at once to measure the speed of speaking
@@ -43,42 +46,53 @@ def main() -> None:
   for way in WAYS:
     settings = [*arguments.settings, f"columns={way}", f"steps={arguments.steps}"]
     workdir = arguments.workdirs / f"delayed_{way}"
-    result["ways"][way] = row(workdir, score.run("delayed", workdir, settings))
+    own = [part for setting in settings for part in ("--set", setting)]
+    score.audiopalm("train", "delayed", "--workdir", str(workdir), *own)
+    result["ways"][way] = row(workdir)
     score.write("columns", result)
   print(json.dumps(result["ways"], indent=1))
 
 
-def row(workdir: Path, run: dict) -> dict:
-  """Returns one line of the table, from a run's files and its scores."""
+def row(workdir: Path) -> dict:
+  """Returns one line of the table, from a run and its files."""
   prepared = json.loads((workdir / "prepare.json").read_text(encoding="utf-8"))
   train = prepared["tasks"]["tts"]["splits"]["train"]
-  resolved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-  rows = train["rows"] * train["efficiency"] * resolved["row_length"]
-  speech_s = 3600 * train["hours"]
-  scores = run["scores"]["tts"]
-  speech_per_token = speech_s / train["tokens"]
   metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").open(encoding="utf-8")]
-  speed = statistics.median(step["tokens_per_s"] for step in metrics if "tokens_per_s" in step)
-  spoken_s, took_s = speaking(workdir)
+  steps = [step for step in metrics if "tokens" in step]
+  tokens = sum(step["tokens"] for step in steps)
+  speed = statistics.median(step["tokens_per_s"] for step in steps)
+  speech_s = 3600 * train["hours"]
+  speech_per_token = speech_s / train["tokens"]
+  opened = audiopalm.load(workdir)
+  rows = train["rows"] * train["efficiency"] * opened.experiment.row_length
+  codes = likelihood_of_codes(opened)
+  spoken_s, took_s = speaking(opened)
   return {
     "rows_per_second_of_speech": round(rows / speech_s, 1),
-    "nats_per_code": round(scores["modalities"]["speech"]["nll"], 4),
-    "code_accuracy": round(scores["modalities"]["speech"]["token_accuracy"], 4),
-    "mcd_db": round(scores["mcd"], 2),
-    "mcd_db_through_codes": round(run["scores"]["baselines"]["units_ceiling"]["tts"]["mcd"], 2),
-    "outputs_cut": scores["cut"],
-    "tokens_trained": run["tokens"],
-    "speech_trained_s": round(run["tokens"] * speech_per_token),
+    "nats_per_code": round(codes["nll"], 4),
+    "code_accuracy": round(codes["token_accuracy"], 4),
+    "tokens_trained": tokens,
+    "speech_trained_s": round(tokens * speech_per_token),
     "train_tokens_per_s": round(speed),
     "train_speech_s_per_s": round(speed * speech_per_token, 1),
     "speak_s_per_s": round(spoken_s / took_s, 2),
-    "train_s": run["train_s"],
   }
 
 
-def speaking(workdir: Path) -> tuple[float, float]:
+def likelihood_of_codes(opened: Any) -> dict:
+  """Returns the mean negative log-likelihood and the accuracy of codes on the test split."""
+  generator = opened._generator()
+  (suite,) = [
+    one
+    for one in suites.suites(opened.experiment, opened.prepared, ["tts"])
+    if one.split == scoring.SEEN
+  ]
+  sums = likelihoods.of_examples(generator, [one.grid for one in suite.examples])
+  return likelihood.reduce(sums)["modalities"]["speech"]
+
+
+def speaking(opened: Any) -> tuple[float, float]:
   """Returns (seconds of speech, seconds it took) of sentences spoken together, once compiled."""
-  opened = audiopalm.load(workdir)
   entries = opened.prepared.entries(opened.prepared.task("tts"), "test")
   said = [one.utterances["target"] for one in entries if one.languages["target"] == "en"]
   texts = [one.text for one in said[:SENTENCES]]
