@@ -21,6 +21,7 @@ import score
 
 import audiopalm
 from audiopalm.evaluation import likelihoods, scoring, suites
+from audiopalm.inference import prompting
 from audiopalm.metrics import likelihood
 
 WAYS = ("flat", "delayed")
@@ -81,7 +82,9 @@ def row(workdir: Path) -> dict:
 
 def likelihood_of_codes(opened: Any) -> dict:
   """Returns the mean negative log-likelihood and the accuracy of codes on the test split."""
-  generator = opened._generator()
+  generator = prompting.Generator(
+    opened.experiment, opened.prepared, opened.model, opened.params, opened.machine
+  )
   (suite,) = [
     one
     for one in suites.suites(opened.experiment, opened.prepared, ["tts"])
