@@ -4,7 +4,8 @@
 
 Recordings 0 to 19 of every digit and speaker of spoken_digit (1,000), at 16 kHz; mel_rvq is fitted
 on the others. PocketSphinx listens with its English model and a grammar of ten words, to all at the
-same level in the same faint noise: it was not trained on digital silence. Needs pocketsphinx and
+same level in the same faint noise: it was not trained on digital silence. Level and noise are the
+best of some twenty tried on recordings 0 to 4 as they are, without a codec. Needs pocketsphinx and
 audiopalm[lyra]; --lyra is the folder of Lyra V2's files. Speeds are seconds of speech in a second
 of one core: encoding, decoding, and what `prepare` does to a shard with that codec, from the
 recordings to the file. Results are in benchmarks/results/codec_digits.json.

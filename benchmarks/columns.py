@@ -5,8 +5,8 @@
 Trains configs/delayed.py both ways on the same recordings, about as much speech in each step.
 Results are in benchmarks/results/columns.json: rows of the grid that a second of speech takes (its
 text among them), nats per code on the test split, and speeds in tokens (codes and text) and in
-seconds of speech, that of training as the median of its steps. A run that was stopped goes on where
-it was.
+seconds of speech, that of training as the median of its steps, that of speaking timed once. A run
+that was stopped goes on where it was.
 """
 
 import argparse

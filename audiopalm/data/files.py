@@ -51,7 +51,8 @@ def read_json(path: Path) -> Any:
     raise DataError(f"{path}: no such file. Run `audiopalm prepare` for this workdir.") from None
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise DataError(
-      f"{path}: expected JSON, but it is damaged ({error}). Delete it and run `audiopalm prepare`."
+      f"{path}: expected JSON, but it is damaged ({error}). Delete it and run the command that "
+      "wrote it again."
     ) from error
 
 

@@ -21,7 +21,7 @@ class NextToken:
 
   `z_loss` adds z_loss * log(Z)^2 (PaLM uses 1e-4; arXiv:2204.02311, section 5); `column_weights`
   multiply the weights of each column (Moshi weighs its text column more), `text_weight` those of
-  words: a sentence has about ten times as many units of speech, which hear most of the loss else.
+  words: a sentence has several times as many units of speech, so most of the loss is theirs.
   """
 
   z_loss: float = 0.0
