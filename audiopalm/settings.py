@@ -41,17 +41,20 @@ class Evaluation:
 class Machine:
   """The hardware side of a run: outside the manifest, may change at resume.
 
-  `data`, `fsdp` and `tensor` are mesh axis sizes; one of them may be -1 (all devices that are
-  left). `attention` is a backend by name; one that is unavailable is an error, never a silent
-  fallback.
+  `data`, `fsdp`, `context` and `tensor` are mesh axis sizes; one of them may be -1 (all devices
+  that are left). `context` splits the rows of long sequences. With several slices of TPUs `data` is
+  a multiple of their number: only its gradients cross the slower network between them. `attention`
+  (`nn.attention`) and `remat` (`nn.transformer`) go by name; a backend that is unavailable is an
+  error, never a silent fallback.
   """
 
   name: str = "cpu"
   data: int = 1
   fsdp: int = -1
+  context: int = 1
   tensor: int = 1
-  attention: Literal["xla"] = "xla"
-  remat: Literal["none", "full", "dots"] = "none"
+  attention: Literal["xla", "splash", "cudnn"] = "xla"
+  remat: Literal["none", "full", "dots", "offload"] = "none"
   micro_batch_tokens: int | None = (
     None  # rows of the grid a device takes at once; None: all of them
   )
@@ -60,16 +63,30 @@ class Machine:
   loss_chunk_rows: int = 4096  # cells whose logits exist at one time, per column
 
   def __post_init__(self):
-    if [self.data, self.fsdp, self.tensor].count(-1) > 1:
+    sizes = self.mesh_sizes
+    shown = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    if [*sizes.values()].count(-1) > 1:
       raise ConfigError(
-        f"Machine {self.name!r} leaves more than one mesh axis open (data={self.data}, "
-        f"fsdp={self.fsdp}, tensor={self.tensor}). Give at most one of them as -1."
+        f"Machine {self.name!r} leaves more than one mesh axis open ({shown}). Give at most one of "
+        "them as -1."
+      )
+    if any(size < 1 and size != -1 for size in sizes.values()):
+      raise ConfigError(
+        f"Machine {self.name!r} has a mesh axis of no devices ({shown}). Give each at least 1, or "
+        "one of them as -1 for all devices that are left."
       )
     if self.micro_batch_tokens is not None and self.micro_batch_tokens < 1:
       raise ConfigError(
         f"Machine {self.name!r}: micro_batch_tokens={self.micro_batch_tokens} must be at least 1, "
         "or None to take a device's whole share at once."
       )
+
+  @property
+  def mesh_sizes(self) -> dict[str, int]:
+    """The sizes of the mesh axes, outermost first: what talks least is farthest apart."""
+    return {
+      "data": self.data, "fsdp": self.fsdp, "context": self.context, "tensor": self.tensor
+    }  # fmt: skip
 
   def accumulation(self, batch_rows: int, row_length: int) -> int:
     """Returns how many micro-batches a device makes of its `batch_rows`: the fewest equal ones that

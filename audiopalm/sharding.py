@@ -3,8 +3,10 @@
 Parameters and batches name their axes by meaning ("embed", "heads", "batch"); only this file knows
 what a mesh is. Every mesh axis is Explicit: an array's placement is part of its type, and a wrong
 one is an error while tracing, not a silent gather. Fully sharded data parallelism is the "embed"
-axis over `fsdp`, gathered one layer at a time (ZeRO-3, arXiv:1910.02054); tensor parallelism is
-"heads", "hidden" and "vocab" over `tensor` (Megatron-LM, arXiv:1909.08053).
+axis over `fsdp` and `context`, gathered one layer at a time (ZeRO-3, arXiv:1910.02054); tensor
+parallelism is "heads", "hidden" and "vocab" over `tensor` (Megatron-LM, arXiv:1909.08053); context
+parallelism is "rows" over `context`, with keys and values gathered (Llama 3, arXiv:2407.21783,
+section 3.3.2).
 """
 
 import functools
@@ -14,19 +16,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm.errors import ConfigError
 
-MESH_AXES = ("data", "fsdp", "tensor")
-
 RULES: dict[str, tuple[str, ...]] = {
   "batch": ("data", "fsdp"),
+  "rows": ("context",),
   "vocab": ("tensor",),
   "heads": ("tensor",),
   "kv_heads": ("tensor",),
   "hidden": ("tensor",),
-  "embed": ("fsdp",),
+  "embed": ("fsdp", "context"),
   "head_width": (),
   "norm": (),
   "layers": (),
@@ -37,30 +39,60 @@ GIANT = 2**24  # elements an array may have that no mesh axis splits
 
 
 @functools.cache
-def mesh(machine: Any) -> Mesh:
-  """Returns the mesh of a `settings.Machine`: axes data, fsdp, tensor; the open one (-1) takes all
-  devices left. A machine of fewer devices than there are takes the first ones."""
-  sizes = [machine.data, machine.fsdp, machine.tensor]
-  devices = jax.devices()
-  given = math.prod(size for size in sizes if size != -1)
-  if -1 in sizes:
-    sizes[sizes.index(-1)] = max(1, len(devices) // given)
-  wanted = math.prod(sizes)
+def mesh(machine: Any, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
+  """Returns the mesh of a `settings.Machine` over all devices, or those given (of `planning`).
+
+  The open axis (-1) takes all devices left; a machine of fewer devices than there are takes the
+  first ones. On several slices of TPUs the `data` axis alone crosses from one to another.
+  """
+  sizes = machine.mesh_sizes
+  asked = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+  open_axis = next((axis for axis, size in sizes.items() if size == -1), None)
   # An open axis promises all devices; several processes must each have theirs in the mesh.
-  whole = -1 in (machine.data, machine.fsdp, machine.tensor) or jax.process_count() > 1
+  whole = open_axis is not None or devices is not None or jax.process_count() > 1
+  devices = jax.devices() if devices is None else list(devices)
+  if open_axis:
+    given = math.prod(size for size in sizes.values() if size != -1)
+    sizes[open_axis] = max(1, len(devices) // given)
+  wanted = math.prod(sizes.values())
   if wanted > len(devices) or (whole and wanted != len(devices)):
     raise ConfigError(
-      f"Machine {machine.name!r} asks for a mesh data={machine.data}, fsdp={machine.fsdp}, "
-      f"tensor={machine.tensor}, but there are {len(devices)} devices. Choose axes whose product "
-      f"is {len(devices)}, or another --machine; on a CPU, "
+      f"Machine {machine.name!r} asks for a mesh {asked}, but there are {len(devices)} devices. "
+      f"{_nearest(sizes, len(devices))}; on a CPU, "
       "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices."
     )
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if slices > 1:
+    if sizes["data"] % slices:
+      raise ConfigError(
+        f"Machine {machine.name!r} asks for a mesh {asked} over {slices} slices of TPUs. Between "
+        f"slices only the data axis can run: make data a multiple of {slices}."
+      )
+    within = {**sizes, "data": sizes["data"] // slices}
+    between = {**dict.fromkeys(sizes, 1), "data": slices}
+    grid = mesh_utils.create_hybrid_device_mesh(
+      tuple(within.values()), tuple(between.values()), devices=devices
+    )
+    return Mesh(grid, tuple(sizes), axis_types=(AxisType.Explicit,) * len(sizes))
   return jax.make_mesh(
+    tuple(sizes.values()),
     tuple(sizes),
-    MESH_AXES,
-    axis_types=(AxisType.Explicit,) * len(MESH_AXES),
+    axis_types=(AxisType.Explicit,) * len(sizes),
     devices=devices[:wanted],
   )
+
+
+def _nearest(sizes: Mapping[str, int], devices: int) -> str:
+  """Returns a sentence with the meshes of `devices` devices that change one axis alone."""
+  found = []
+  for axis in sizes:
+    others = math.prod(size for name, size in sizes.items() if name != axis)
+    if devices % others == 0 and devices // others != sizes[axis]:
+      change = {**sizes, axis: devices // others}
+      found.append(", ".join(f"{name}={size}" for name, size in change.items()))
+  if not found:
+    return f"Choose axes whose product is {devices}, or another --machine"
+  return f"Choose axes whose product is {devices}: {' or '.join(found)}; or another --machine"
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> PartitionSpec:
@@ -119,25 +151,59 @@ def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) ->
   return jax.tree_util.tree_map_with_path(place_one, shapes, axes)
 
 
-def place(batch: Any, mesh: Mesh) -> Any:
-  """Returns the batch on the mesh: the leading axis of every array split over data x fsdp.
+def place(
+  batch: Any, mesh: Mesh, axes: Sequence[str] = ("batch",), batch_rows: int | None = None
+) -> Any:
+  """Returns the batch on the mesh: the first axes of every array are those named.
 
-  With several processes each gives its own rows, and gets its part of the global batch.
+  With several processes `batch_rows` counts the rows of all, and each gives those of `rows_here`.
   """
-  ways = batch_ways(mesh)
 
   def place_one(array):
-    rows = len(array) * jax.process_count()
-    if rows % ways:
-      raise ConfigError(
-        f"A batch of {rows} rows cannot be split over data x fsdp = {mesh.shape['data']} x "
-        f"{mesh.shape['fsdp']} "
-        f"devices. Choose batch_rows divisible by {ways}."
-      )
-    split = spec(("batch",) + (None,) * (np.ndim(array) - 1), (rows,) + np.shape(array)[1:], mesh)
-    return jax.make_array_from_process_local_data(NamedSharding(mesh, split), np.asarray(array))
+    array = np.asarray(array)
+    shape = (batch_rows or len(array), *array.shape[1:])
+    names = (tuple(axes) + (None,) * array.ndim)[: array.ndim]
+    first = rows_here(mesh, shape[0]).start
+
+    def part(index):
+      start, stop, _ = index[0].indices(shape[0])
+      return array[(slice(start - first, stop - first), *index[1:])]
+
+    where = NamedSharding(mesh, spec(names, shape, mesh))
+    return jax.make_array_from_callback(shape, where, part)
 
   return jax.tree.map(place_one, batch)
+
+
+def rows_here(mesh: Mesh, batch_rows: int) -> slice:
+  """Returns which rows of a batch the devices of this process need; ConfigError where they do not
+  divide."""
+  check_batch_rows(batch_rows, batch_ways(mesh))
+  where = NamedSharding(mesh, spec(("batch",), (batch_rows,), mesh))
+  needed = where.addressable_devices_indices_map((batch_rows,)).values()
+  limits = [index[0].indices(batch_rows) for index in needed]
+  return slice(min(start for start, _, _ in limits), max(stop for _, stop, _ in limits))
+
+
+def check_batch_rows(batch_rows: int, ways: int) -> None:
+  """Raises ConfigError unless a batch can be split `ways` ways over data x fsdp."""
+  if batch_rows % ways:
+    below, above = batch_rows // ways * ways, -(-batch_rows // ways) * ways
+    raise ConfigError(
+      f"batch_rows={batch_rows} cannot be split over data x fsdp = {ways} devices. Choose "
+      f"batch_rows divisible by {ways}: {f'{below} or {above}' if below else above}."
+    )
+
+
+def check_row_length(mesh: Mesh, row_length: int) -> None:
+  """Raises ConfigError unless each part of a row has as many grid rows."""
+  ways = row_ways(mesh)
+  if row_length % ways:
+    raise ConfigError(
+      f"row_length={row_length} cannot be split over context={ways} devices. Choose row_length "
+      f"divisible by {ways}: {row_length // ways * ways or ways} or "
+      f"{-(-row_length // ways) * ways}."
+    )
 
 
 def constrain(x: jax.Array, axes: Sequence[str | None]) -> jax.Array:
@@ -162,17 +228,30 @@ def placed_like(x: jax.Array) -> PartitionSpec | None:
 
 
 def gathered(kernel: jax.Array) -> jax.Array:
-  """Returns the kernel with its `fsdp` axis gathered: whole on every device but for `tensor`."""
+  """Returns the kernel with its "embed" axis gathered: whole on every device but for `tensor`."""
   split = layout_of(kernel)
-  if "fsdp" not in split:
+  whole = [None if _within(entry, RULES["embed"]) else entry for entry in split]
+  if whole == list(split):
     return kernel
-  return jax.sharding.reshard(
-    kernel, PartitionSpec(*(None if entry == "fsdp" else entry for entry in split))
-  )
+  return jax.sharding.reshard(kernel, PartitionSpec(*whole))
+
+
+def _within(entry: Any, names: Sequence[str]) -> bool:
+  """Returns whether an axis is split by these mesh axes alone."""
+  return entry is not None and set(np.atleast_1d(entry)) <= set(names)
 
 
 def batch_ways(mesh: Any = None) -> int:
   """Returns how many parts the rows of a batch are split into on a mesh, by default the current
   one."""
+  return _ways("batch", mesh)
+
+
+def row_ways(mesh: Any = None) -> int:
+  """Returns how many parts a row is split into on a mesh, by default the current one."""
+  return _ways("rows", mesh)
+
+
+def _ways(axis: str, mesh: Any) -> int:
   shape = (mesh or jax.sharding.get_abstract_mesh()).shape
-  return math.prod(shape.get(name, 1) for name in RULES["batch"])
+  return math.prod(shape.get(name, 1) for name in RULES[axis])

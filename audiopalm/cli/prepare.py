@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
+from audiopalm import sharding
 from audiopalm.cli import config, options
 from audiopalm.data import corpora, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE
 from audiopalm.parts import machines
-from audiopalm.training import step
 
 # Who makes or reads the records of each corpus: the only place that knows both sides.
 SOURCES = {
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
   if args.machine is not None:
     machine = machines.named(args.machine)
     # An axis left open (-1) takes the devices there will be: here it counts as one.
-    step.check_rows(experiment.batch_rows, machine, max(machine.data, 1) * max(machine.fsdp, 1))
+    sharding.check_batch_rows(experiment.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1))
   workers = options.workers(args)
   prepare.prepare(experiment, args.workdir, SOURCES, args.streams, workers)
   return EXIT_DONE

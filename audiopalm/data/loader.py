@@ -14,7 +14,7 @@ import numpy as np
 from audiopalm.batch import Batch
 from audiopalm.data import rows
 from audiopalm.data.prepared import Prepared
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import DataError
 from audiopalm.types import HOLE, Grid, Task
 
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 class Loader:
   """The training batches of an experiment: `batch_at(step)`, or `batches(from_step)` read ahead.
 
-  A batch has `batch_rows` rows over all processes; process p of P gets rows p * batch_rows / P on.
+  A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all.
   """
 
   def __init__(
@@ -39,15 +39,9 @@ class Loader:
     batch_rows: int | None = None,
     split: str = "train",
     *,
-    process_index: int = 0,
-    process_count: int = 1,
+    mine: slice | None = None,
   ):
     rows = experiment.batch_rows if batch_rows is None else batch_rows
-    if rows % process_count:
-      raise ConfigError(
-        f"batch_rows={rows} cannot be shared by {process_count} processes. Give a multiple of "
-        f"{process_count}."
-      )
     self.tasks = tuple(task for task, _ in experiment.mixture.tasks)
     self._prepared, self._split, self._seed = prepared, split, experiment.seed
     self._indexes = [prepared.rows(task, split) for task in self.tasks]
@@ -59,8 +53,8 @@ class Loader:
     places = grain.MapDataset.mix(
       [self._places(number) for number in range(len(self.tasks))], self.weights
     )
-    mine = slice(rows // process_count * process_index, rows // process_count * (process_index + 1))
-    self._batches = places.batch(rows, batch_fn=list).map(lambda batch: self._batch(batch[mine]))
+    chosen = slice(None) if mine is None else mine
+    self._batches = places.batch(rows, batch_fn=list).map(lambda batch: self._batch(batch[chosen]))
 
   def batch_at(self, step: int) -> Batch:
     """Returns this process's rows of the batch of a step, as numpy arrays."""
@@ -107,21 +101,22 @@ def held_out(
   *,
   batch_rows: int = 16,
   split: str = "validation",
-  process_index: int = 0,
-  process_count: int = 1,
+  mine: slice | None = None,
 ) -> list[Batch]:
   """Returns at most `rows` rows of a split, evenly spread over its index, in batches of one shape.
 
-  The last batch is filled up with rows of padding. Grids are drawn at seed 0, epoch 0.
+  The last batch is filled up with rows of padding. Grids are drawn at seed 0, epoch 0. Of each
+  batch this process reads the rows in `mine`, None for all.
   """
   index = prepared.rows(task, split)
   number = prepared.tasks.index(task)
   chosen = np.unique(np.linspace(0, len(index) - 1, min(rows, len(index))).round().astype(int))
-  each = batch_rows // process_count
+  here = slice(0, batch_rows) if mine is None else mine
+  each = here.stop - here.start
   batches = []
   for start in range(0, len(chosen), batch_rows):
-    mine = chosen[start : start + batch_rows][each * process_index : each * (process_index + 1)]
-    grids = [_grids(prepared, task, split, Place(number, int(row), 0), 0) for row in mine]
+    read = chosen[start : start + batch_rows][here]
+    grids = [_grids(prepared, task, split, Place(number, int(row), 0), 0) for row in read]
     grids += [[]] * (each - len(grids))
     batches.append(assemble(grids, [number] * each, prepared.row_length, prepared.space.columns))
   return batches

@@ -37,7 +37,11 @@ def of_examples(generator: prompting.Generator, grids: Sequence[Grid]) -> list[d
     batch = loader.assemble(held, [0] * each, row_length, generator.prepared.space.columns)
     with jax.set_mesh(mesh):
       found = _score(
-        generator.model, generator.params, sharding.place(batch, mesh), machine, segments=most
+        generator.model,
+        generator.params,
+        sharding.place(batch, mesh, ("batch", "rows")),
+        machine,
+        segments=most,
       )
     found = jax.tree.map(np.asarray, found)
     for b, row in enumerate(here):

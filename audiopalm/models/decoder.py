@@ -190,20 +190,18 @@ class Model:
     return self._rows(params, batch, machine, None, keep=True)
 
   def _rows(self, params, batch, machine, dropout_key, keep=False):
-    mix = attention.backend(machine.attention)
-    seen_BLJ = masks.seen(batch.segments_BL, batch.positions_BL, batch.visible_BL)
+    mix = attention.mixer(
+      machine.attention,
+      masks.Rows(batch.segments_BL, batch.positions_BL, batch.visible_BL),
+      softcap=self.settings.attention_softcap,
+      ahead=self.both_ways,
+    )
 
-    def over_mask(window):
-      limited = (
-        () if window is None else (masks.within(window, batch.positions_BL, batch.positions_BL),)
-      )
-      mask_BLJ = seen_BLJ & limited[0] if limited else seen_BLJ
-      return lambda query, key, value, _: mix(
-        query, key, value, mask_BLJ, self.settings.attention_softcap, self.both_ways
-      )
+    def over_rows(window):
+      return lambda query, key, value, _: mix(query, key, value, window)
 
     return self._run(
-      params, batch.tokens_BLK, batch.positions_BL, machine, dropout_key, over_mask, None, keep
+      params, batch.tokens_BLK, batch.positions_BL, machine, dropout_key, over_rows, None, keep
     )
 
   def step(self, params, tokens_BK, positions_B, cache, machine):
@@ -216,8 +214,7 @@ class Model:
 
     def over_cache(window):
       old_BLJ = (cache.positions_BJ >= 0)[:, None]
-      if window is not None:
-        old_BLJ &= masks.within(window, positions_BL, cache.positions_BJ)
+      old_BLJ &= masks.within(window, positions_BL, cache.positions_BJ)
       mask_BLJ = jnp.concatenate([old_BLJ, jnp.ones_like(old_BLJ[..., :1])], axis=-1)
       return lambda query, key, value, old: attention.over_cache(
         query, (old[0], key), (old[1], value), mask_BLJ, self.settings.attention_softcap
@@ -247,7 +244,7 @@ class Model:
     one_rotation = (
       rotary.angles(positions_BL, frequencies[0]) if (frequencies == frequencies[0]).all() else None
     )
-    one_mix = sight(windows[0] if windows[0] else None) if (windows == windows[0]).all() else None
+    one_mix = sight(int(windows[0])) if (windows == windows[0]).all() else None
 
     def call(block, x_BLD, layer):
       number, frequencies_h, window, old_rows = layer
@@ -268,8 +265,8 @@ class Model:
   def head(self, params, column: int, dtype):
     """Returns head_VD, the output rows of one column, ready for `scores`: gathered once for all
     chunks of a loss."""
-    table_VD = params["embed" if self.settings.tied else "head"]["table"].astype(dtype)
-    table_VD = sharding.gathered(table_VD)
+    table_VD = params["embed" if self.settings.tied else "head"]["table"]
+    table_VD = sharding.gathered(table_VD.astype(dtype))
     if len(self.padded) == 1:
       return table_VD
     # A column's rows need not start at a device's border: gather, cut, split again.

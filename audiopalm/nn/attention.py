@@ -1,81 +1,89 @@
 """Attention with grouped queries: the module that owns the projections, and what mixes values.
 
-A backend is `mix(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap, ahead) -> mixed_BLNH`, asked
-for by name in `settings.Machine.attention`. Queries come already scaled. `ahead` says whether the
-mask may let a row see later ones.
+`mixer` asks for a backend (`nn.mixing`, `nn.kernels`) by the name in `settings.Machine.attention`
+and places what goes in and out on the mesh; `over_cache` is for one row after another.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
-from audiopalm.nn import layers, rotary
+from audiopalm.nn import kernels, layers, masks, mixing, rotary
 
-MOST_BLOCKS = 4
-SMALLEST_BLOCK = 64
-UNSEEN = -1e30  # finite: a row that sees nothing (padding) must not become NaN
+BACKENDS = {"xla": mixing.xla, "splash": kernels.splash, "cudnn": kernels.cudnn}
+PLATFORMS = {"splash": "tpu", "cudnn": "gpu"}
 
 
-def xla(query_BLNH, key_BJGH, value_BJGH, mask_BLJ, softcap: float | None, ahead: bool):
-  """Returns softmax(q k) v, computed by plain XLA operations with a float32 softmax.
+def check(name: str, platform: str) -> None:
+  """Raises ConfigError unless a backend of that name runs on devices of that platform."""
+  _backend(name)
+  needed = PLATFORMS.get(name, platform)
+  if needed != platform:
+    raise ConfigError(
+      f"The attention backend {name!r} runs on a {needed}, but the devices are {platform}s. Choose "
+      "a machine for these devices, or attention='xla', which runs on all."
+    )
 
-  The backward pass computes the weights again: none are kept. Without `ahead` no row sees a later
-  one: queries then go in blocks that meet only the keys up to their end, which saves up to 7/16 of
-  the work. Sources: grouped queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118,
-  section 2.
+
+def _backend(name: str) -> Callable[..., Any]:
+  if name not in BACKENDS:
+    raise ConfigError(
+      f"Unknown attention backend {name!r}. Available: {', '.join(sorted(BACKENDS))}."
+    )
+  return BACKENDS[name]
+
+
+def mixer(
+  name: str, rows: masks.Rows, *, softcap: float | None = None, ahead: bool = False
+) -> Callable[..., Any]:
+  """Returns mix(query_BLNH, key_BLGH, value_BLGH, window) -> mixed_BLNH, by a backend.
+
+  Queries come already scaled. `ahead` says whether a row may see later ones; `window` is a number,
+  0 for no limit. On a mesh every device mixes its own rows and heads; keys and values, which
+  grouped queries have few of, are gathered from the devices that hold other parts of the rows.
   """
-  key_BJGH, value_BJGH = _shared_out(key_BJGH, query_BLNH), _shared_out(value_BJGH, query_BLNH)
-  rows = query_BLNH.shape[1]
-  # Heads in front: each one's rows then lie together, and a CPU multiplies them faster.
-  query_BGRLH = jnp.moveaxis(_grouped(query_BLNH, key_BJGH.shape[2]), 1, 3)
-  key_BGJH, value_BGJH = jnp.swapaxes(key_BJGH, 1, 2), jnp.swapaxes(value_BJGH, 1, 2)
-  mix = jax.checkpoint(functools.partial(_mixed, softcap=softcap))
-  blocks = 1 if ahead else max(1, min(MOST_BLOCKS, rows // SMALLEST_BLOCK))
-  mixed = []
-  for block in range(blocks):
-    start, end = rows * block // blocks, rows * (block + 1) // blocks
-    seen = slice(rows if ahead else end)
-    mask = mask_BLJ[:, start:end, seen]
-    query = query_BGRLH[..., start:end, :]
-    mixed.append(mix(query, key_BGJH[:, :, seen], value_BGJH[:, :, seen], mask))
-  mixed_BLGRH = jnp.moveaxis(jnp.concatenate(mixed, axis=3), 3, 1)
-  # A remat policy that keeps products keeps this one: the weights are not computed a third time.
-  return checkpoint_name(mixed_BLGRH.reshape(query_BLNH.shape), layers.PROJECTION)
+  local = functools.partial(_backend(name), softcap=softcap, ahead=ahead)
+
+  def mix(query, key, value, window):
+    if jax.sharding.get_abstract_mesh().size <= 1:
+      mixed = local(query, key, value, rows, rows, window)
+    else:
+      mixed = _on_mesh(local, query, key, value, rows, window)
+    return checkpoint_name(mixed, layers.MIXED)
+
+  return mix
 
 
-def _mixed(query_BGRLH, key_BGJH, value_BGJH, mask_BLJ, softcap):
-  scores_BGRLJ = jnp.einsum(
-    "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
-  )
-  weights_BGRLJ = _weights(scores_BGRLJ, mask_BLJ, softcap).astype(value_BGJH.dtype)
-  return jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ, value_BGJH)
-
-
-def _grouped(query_BLNH, groups: int):
-  """Returns query_BLGRH: the R query heads of each key."""
-  batch, rows, heads, width = query_BLNH.shape
-  return query_BLNH.reshape(batch, rows, groups, heads // groups, width)
-
-
-def _weights(scores_BGRLJ, mask_BLJ, softcap: float | None):
-  if softcap is not None:
-    scores_BGRLJ = softcap * jnp.tanh(scores_BGRLJ / softcap)
-  return jax.nn.softmax(jnp.where(mask_BLJ[:, None, None], scores_BGRLJ, UNSEEN), axis=-1)
-
-
-def _shared_out(key_BJGH, query_BLNH):
-  """Returns the keys as they are, or copied to all N heads where queries are split over devices and
-  keys cannot be."""
-  split = sharding.layout_of(query_BLNH)[2]
-  if split is None or split == sharding.layout_of(key_BJGH)[2]:
-    return key_BJGH
-  copies = query_BLNH.shape[2] // key_BJGH.shape[2]
-  return sharding.constrain(jnp.repeat(key_BJGH, copies, axis=2), ("batch", None, "heads", None))
+def _on_mesh(local, query, key, value, rows, window):
+  batch, row, heads, _ = sharding.layout_of(query)
+  groups = sharding.layout_of(key)[2]
+  if heads != groups and key.shape[2] > 1:
+    # Fewer key heads than devices: each device takes the copies that its queries ask for.
+    copies = query.shape[2] // key.shape[2]
+    key, value = (jnp.repeat(array, copies, axis=2) for array in (key, value))
+    groups = heads
+  whole = PartitionSpec(batch, None, groups, None)
+  key, value = (jax.sharding.reshard(array, whole) for array in (key, value))
+  others = jax.tree.map(lambda array: jax.sharding.reshard(array, PartitionSpec(batch, None)), rows)
+  split = PartitionSpec(batch, row, heads, None)
+  arrays = (query, key, value, rows, others)
+  specs = (split, whole, whole, PartitionSpec(batch, row), PartitionSpec(batch, None))
+  local = functools.partial(local, row_axis=row)
+  if isinstance(window, int):
+    local = functools.partial(local, window=window)
+  else:  # of this layer, from a scan
+    arrays, specs = (*arrays, window), (*specs, PartitionSpec())
+  # Kernels of Pallas do not say what varies over the mesh: check_vma would refuse them.
+  mapped = jax.shard_map(local, in_specs=specs, out_specs=split, check_vma=False)
+  return mapped(*arrays)
 
 
 def over_cache(query_BLNH, keys, values, mask_BLJ, softcap: float | None = None):
@@ -85,33 +93,21 @@ def over_cache(query_BLNH, keys, values, mask_BLJ, softcap: float | None = None)
   `keys` and `values` are pairs (cached, new); `mask_BLJ` covers both. Joining would copy the cache
   at every step.
   """
-  query_BLGRH = _grouped(query_BLNH, keys[1].shape[2])
+  query_BLGRH = mixing.grouped(query_BLNH, keys[1].shape[2])
   product = functools.partial(jnp.einsum, "BLGRH,BJGH->BGRLJ", preferred_element_type=jnp.float32)
   scores = jnp.concatenate([product(query_BLGRH, key) for key in keys], axis=-1)
-  weights = _weights(scores, mask_BLJ, softcap).astype(query_BLNH.dtype)
+  weights = mixing.weights(scores, mask_BLJ, softcap).astype(query_BLNH.dtype)
   cached = values[0].shape[1]
   mixed_BLGRH = jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., :cached], values[0])
   mixed_BLGRH += jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., cached:], values[1])
   return mixed_BLGRH.reshape(query_BLNH.shape)
 
 
-BACKENDS = {"xla": xla}
-
-
-def backend(name: str):
-  """Returns the backend of that name; a ConfigError that lists them if there is none."""
-  if name not in BACKENDS:
-    raise ConfigError(
-      f"Unknown attention backend {name!r}. Available: {', '.join(sorted(BACKENDS))}."
-    )
-  return BACKENDS[name]
-
-
 class Attention(nnx.Module):
   """Projections to queries, keys and values, their norms and rotation, and the projection back.
 
   What happens between is the caller's: `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` may
-  read a mask or a cache. `settings` is a `models.decoder.Decoder`.
+  look at all rows or at a cache. `settings` is a `models.decoder.Decoder`.
   """
 
   def __init__(self, settings, key):

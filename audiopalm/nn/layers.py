@@ -15,7 +15,8 @@ from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
 
-PROJECTION = "projection"  # the name by which a remat policy keeps the outputs of matrix products
+# The names by which a remat policy keeps the outputs of matrix products, and what attention mixed.
+PROJECTION, MIXED = "projection", "mixed"
 
 
 def normal(key, shape, scale, axes):
@@ -94,14 +95,36 @@ class Embedding(nnx.Module):
 
   def __call__(self, tokens_BLK, starts, dtype):
     """Returns x_BLD: the sum over columns of each cell's embedding; a hole (-1) adds nothing."""
-    table_VD = sharding.gathered(self.table[...])
-    there = sharding.placed_like(tokens_BLK)  # [B, L, K] as [B, L, D]
-    x_BLD = 0
-    for column, start in enumerate(starts):
-      ids_BL = tokens_BLK[..., column]
-      cells_BLD = table_VD.at[jnp.maximum(ids_BL, 0) + start].get(out_sharding=there).astype(dtype)
-      x_BLD += jnp.where(ids_BL[..., None] >= 0, cells_BLD, 0)
-    return x_BLD
+    ids_BLK = jnp.maximum(tokens_BLK, 0) + jnp.asarray(starts, tokens_BLK.dtype)
+    cells_BLKD = looked_up(self.table[...], ids_BLK, jnp.dtype(dtype))
+    return jnp.sum(jnp.where(tokens_BLK[..., None] >= 0, cells_BLKD, 0), axis=2)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def looked_up(table_VD, ids, dtype):
+  """Returns the rows of a table, [..., D] in `dtype`.
+
+  The table is gathered in `dtype`; its gradient is summed in float32: common ids have many parts.
+  """
+  return _rows(table_VD.astype(dtype), ids)
+
+
+def _rows(table_VD, ids):
+  there = PartitionSpec(*sharding.layout_of(ids), None)
+  return sharding.gathered(table_VD).at[ids].get(out_sharding=there if any(there) else None)
+
+
+def _looked_up_forward(table_VD, ids, dtype):
+  return looked_up(table_VD, ids, dtype), (table_VD, ids)
+
+
+def _looked_up_backward(dtype, saved, d_cells):
+  table_VD, ids = saved
+  back = jax.linear_transpose(lambda table: _rows(table, ids), table_VD)
+  return *back(d_cells.astype(table_VD.dtype)), None
+
+
+looked_up.defvjp(_looked_up_forward, _looked_up_backward)
 
 
 def dropout(x, rate: float, key):

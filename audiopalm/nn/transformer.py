@@ -10,11 +10,21 @@ from audiopalm.nn import attention, layers
 
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True)}
 
+KEPT = (layers.PROJECTION, layers.MIXED)
 REMAT = {
   "none": lambda body: body,
   "full": jax.checkpoint,
   "dots": lambda body: jax.checkpoint(
-    body, policy=jax.checkpoint_policies.save_only_these_names(layers.PROJECTION)
+    body, policy=jax.checkpoint_policies.save_only_these_names(*KEPT)
+  ),
+  "offload": lambda body: jax.checkpoint(
+    body,
+    policy=jax.checkpoint_policies.save_and_offload_only_these_names(
+      names_which_can_be_saved=[],
+      names_which_can_be_offloaded=list(KEPT),
+      offload_src="device",
+      offload_dst="pinned_host",
+    ),
   ),
 }
 
@@ -85,9 +95,9 @@ def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: b
   """Returns (x_BLD, outputs stacked over layers) after all layers.
 
   `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward
-  pass keeps: "none" keeps everything, "dots" the outputs of matrix products, "full" only the input
-  of each layer. `unroll` runs the same arrays layer by layer in Python: longer to compile,
-  sometimes faster.
+  pass keeps: "none" keeps everything, "dots" the outputs of matrix products and of attention,
+  "offload" the same in the memory of the host, "full" only the input of each layer. `unroll` runs
+  the same arrays layer by layer in Python: longer to compile, sometimes faster.
   """
   if remat not in REMAT:
     raise ConfigError(f"Unknown remat policy {remat!r}. Available: {', '.join(REMAT)}.")

@@ -139,16 +139,21 @@ def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machi
     return _summary(model.scores(head_VD, hidden_BCD, column), tokens_BC)
 
   rows, length = tokens_BL.shape
-  at_once = max(1, machine.loss_chunk_rows * sharding.batch_ways() // rows)
+  ways = sharding.row_ways()
+  at_once = max(1, machine.loss_chunk_rows * sharding.batch_ways() * ways // rows)
   chunks = math.ceil(length / at_once)
+  while ways > 1 and length % (chunks * ways):
+    chunks += 1  # what several devices hold cannot be filled up
   size = math.ceil(length / chunks)
+  filling = chunks * size - length
 
+  # Neighbours fall into different chunks: so each device has its part of every chunk.
   def cut(array):
-    filled = jnp.pad(array, ((0, 0), (0, chunks * size - length)) + ((0, 0),) * (array.ndim - 2))
-    return jnp.moveaxis(filled.reshape(rows, chunks, size, *array.shape[2:]), 1, 0)
+    filled = jnp.pad(array, ((0, 0), (0, filling)) + ((0, 0),) * (array.ndim - 2))
+    return jnp.moveaxis(filled.reshape(rows, size, chunks, *array.shape[2:]), 2, 0)
 
   def join(array_nBC):
-    return jnp.moveaxis(array_nBC, 0, 1).reshape(rows, chunks * size)[:, :length]
+    return jnp.moveaxis(array_nBC, 0, 2).reshape(rows, chunks * size)[:, :length]
 
   if chunks == 1:
     nll_BL, log_z_BL, correct_BL = chunk(hidden_BLD, tokens_BL)

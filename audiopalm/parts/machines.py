@@ -11,10 +11,15 @@ from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 
 
-def _accelerator(name: str, loss_chunk_rows: int = 4096) -> Machine:
+def _accelerator(name: str, attention: str = "xla", loss_chunk_rows: int = 4096) -> Machine:
   """Returns a machine that shards parameters over all its devices and computes in bfloat16."""
   return Machine(
-    name=name, fsdp=-1, remat="dots", compute_dtype="bfloat16", loss_chunk_rows=loss_chunk_rows
+    name=name,
+    fsdp=-1,
+    attention=attention,
+    remat="dots",
+    compute_dtype="bfloat16",
+    loss_chunk_rows=loss_chunk_rows,
   )
 
 
@@ -32,10 +37,10 @@ TABLE: dict[str, Machine] = {
     _accelerator("h200", loss_chunk_rows=8192),
     _accelerator("b200", loss_chunk_rows=8192),
     _accelerator("gpu"),
-    _accelerator("v4"),
-    _accelerator("v5e", loss_chunk_rows=2048),
-    _accelerator("v5p", loss_chunk_rows=8192),
-    _accelerator("v6e"),
+    _accelerator("v4", "splash"),
+    _accelerator("v5e", "splash", loss_chunk_rows=1024),
+    _accelerator("v5p", "splash", loss_chunk_rows=8192),
+    _accelerator("v6e", "splash"),
     _accelerator("tpu"),
   )
 }

@@ -1,4 +1,9 @@
-"""Decoders by name and size, for configs."""
+"""Decoders by name and size, for configs.
+
+`tiny` is for a laptop, `decoder_128m` and `decoder_1b` have Llama's shapes (arXiv:2302.13971), and
+`decoder_8b` and `decoder_62b` those of PaLM (arXiv:2204.02311, table 1): the models AudioPaLM
+starts from (arXiv:2306.12925, section 3.1).
+"""
 
 from audiopalm.models.decoder import Decoder
 
@@ -15,5 +20,57 @@ def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
     hidden=width * 11 // 4,
     embed_scale=True,
     tied=False,
+    dropout=dropout,
+  )
+
+
+def decoder_128m(dropout: float = 0.0) -> Decoder:
+  """Returns a Llama-shaped decoder of 128 million parameters, vocabulary aside."""
+  return _llama(layers=10, width=1_024, heads=8, kv_heads=8, hidden=2_816, dropout=dropout)
+
+
+def decoder_1b(dropout: float = 0.0) -> Decoder:
+  """Returns a Llama-shaped decoder of 1.0 billion parameters, vocabulary aside."""
+  return _llama(layers=16, width=2_048, heads=16, kv_heads=8, hidden=8_192, dropout=dropout)
+
+
+def decoder_3b(dropout: float = 0.0) -> Decoder:
+  """Returns a Llama-shaped decoder of 2.8 billion parameters, vocabulary aside."""
+  return _llama(layers=28, width=3_072, heads=24, kv_heads=8, hidden=8_192, dropout=dropout)
+
+
+def decoder_8b(dropout: float = 0.1) -> Decoder:
+  """Returns PaLM 8B: 7.6 billion parameters, vocabulary aside; AudioPaLM's dropout."""
+  return _palm(layers=32, width=4_096, heads=16, dropout=dropout)
+
+
+def decoder_62b(dropout: float = 0.1) -> Decoder:
+  """Returns PaLM 62B: 60.4 billion parameters, vocabulary aside; AudioPaLM's dropout."""
+  return _palm(layers=64, width=8_192, heads=32, dropout=dropout)
+
+
+def _llama(*, layers: int, width: int, heads: int, kv_heads: int, hidden: int, dropout: float):
+  return Decoder(
+    layers=layers,
+    width=width,
+    heads=heads,
+    kv_heads=kv_heads,
+    head_width=128,
+    hidden=hidden,
+    rope_base=500_000.0,
+    dropout=dropout,
+  )
+
+
+def _palm(*, layers: int, width: int, heads: int, dropout: float):
+  return Decoder(
+    layers=layers,
+    width=width,
+    heads=heads,
+    kv_heads=1,
+    head_width=256,
+    hidden=4 * width,
+    parallel_block=True,
+    embed_scale=True,
     dropout=dropout,
   )

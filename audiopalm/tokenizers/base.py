@@ -58,6 +58,10 @@ class Tokenizer(Protocol):
   stream: str
   """Name of the stream it gives: the second half of "source.units"."""
 
+  largest: StreamSpec
+  """The spec with as many ids as the settings allow, without a fingerprint: what a model can be
+  planned with before anything is fitted."""
+
   def check(self) -> None:
     """Raises ConfigError where something `fit` needs beside utterances is not there.
 

@@ -65,6 +65,12 @@ class Lyra:
   def codebooks(self) -> int:
     return self.levels // self.levels_per_code
 
+  @property
+  def largest(self) -> StreamSpec:
+    """Its spec, which fitting does not change."""
+    sizes = (ENTRIES**self.levels_per_code,) * self.codebooks
+    return StreamSpec(self.stream, "speech", sizes, waveform.RATE_HZ / FRAME_SAMPLES, "")
+
   def check(self) -> None:
     """Raises ConfigError where LiteRT or one of the published files is not there."""
     _litert()
@@ -104,10 +110,7 @@ class FittedLyra:
   def spec(self) -> StreamSpec:
     settings = self.settings
     anywhere = dataclasses.replace(settings, folder="")  # the files count, not where they lie
-    sizes = (ENTRIES**settings.levels_per_code,) * settings.codebooks
-    rate_hz = waveform.RATE_HZ / FRAME_SAMPLES
-    fingerprint = base.fingerprint(anywhere, self.files)
-    return StreamSpec(settings.stream, "speech", sizes, rate_hz, fingerprint)
+    return dataclasses.replace(settings.largest, fingerprint=base.fingerprint(anywhere, self.files))
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns codes_TQ: one row each 20 ms begun."""

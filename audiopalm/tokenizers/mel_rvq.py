@@ -67,6 +67,11 @@ class MelRVQ:
     """Log-mel spectra in a frame."""
     return round(FRAMES_HZ / self.rate_hz)
 
+  @property
+  def largest(self) -> StreamSpec:
+    """Its spec, which fitting does not change."""
+    return StreamSpec(self.stream, "speech", (self.size,) * self.codebooks, self.rate_hz, "")
+
   def check(self) -> None:
     """Returns nothing: utterances are all it needs."""
 
@@ -136,8 +141,7 @@ class FittedMelRVQ:
   def spec(self) -> StreamSpec:
     settings = self.settings
     fingerprint = base.fingerprint(settings, {"centroids_QVE": self.centroids_QVE})
-    sizes = (settings.size,) * settings.codebooks
-    return StreamSpec(settings.stream, "speech", sizes, settings.rate_hz, fingerprint)
+    return dataclasses.replace(settings.largest, fingerprint=fingerprint)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns codes_TQ: one row each 1 / rate_hz seconds begun."""

@@ -46,6 +46,11 @@ class SentencePieceText:
         f"{BYTES} bytes and 1 unknown come before any piece. Set size=512 or more."
       )
 
+  @property
+  def largest(self) -> StreamSpec:
+    """A small corpus has fewer pieces to offer."""
+    return StreamSpec(self.stream, "text", (self.size,), None, "")
+
   def check(self) -> None:
     """Returns nothing: utterances are all it needs."""
 
@@ -114,7 +119,8 @@ class FittedText:
   @functools.cached_property
   def spec(self) -> StreamSpec:
     fingerprint = base.fingerprint(self.settings, {"model": self.model})
-    return StreamSpec(self.settings.stream, "text", (len(self._pieces),), None, fingerprint)
+    sizes = (len(self._pieces),)
+    return dataclasses.replace(self.settings.largest, sizes=sizes, fingerprint=fingerprint)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns the ids of the utterance's text; none for an empty one."""

@@ -83,6 +83,12 @@ class KMeansUnits:
     }
     return mfcc.Analysis(frames_per_unit=round(FRAMES_HZ / self.rate_hz), **shared)
 
+  @property
+  def largest(self) -> StreamSpec:
+    """Its spec, which fitting does not change."""
+    rate_hz = None if self.collapse else self.rate_hz
+    return StreamSpec(self.stream, "speech", (self.size,), rate_hz, "")
+
   def check(self) -> None:
     """Returns nothing: utterances are all it needs."""
 
@@ -159,8 +165,7 @@ class FittedUnits:
   def spec(self) -> StreamSpec:
     settings = self.settings
     fingerprint = base.fingerprint(settings, self._parameters())
-    rate_hz = None if settings.collapse else settings.rate_hz
-    return StreamSpec(settings.stream, "speech", (settings.size,), rate_hz, fingerprint)
+    return dataclasses.replace(settings.largest, fingerprint=fingerprint)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns ids_T: one each 1 / rate_hz seconds begun; collapsed, one each run."""

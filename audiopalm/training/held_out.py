@@ -52,15 +52,14 @@ class HeldOut:
         task,
         self._experiment.evaluation.rows,
         batch_rows=self._batch_rows,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        mine=sharding.rows_here(self._mesh, self._batch_rows),
       )
       for task in self._experiment.tasks
     }
     return {task: found for task, found in batches.items() if found}
 
   def _sums(self, params: Any, variables: Any, batch: Any) -> Any:
-    placed = sharding.place(batch, self._mesh)
+    placed = sharding.place(batch, self._mesh, ("batch", "rows"), self._batch_rows)
     if self._compiled is None:
       with self._spent.spend("compile"):
         self._compiled = self._step.lower(params, variables, placed).compile()

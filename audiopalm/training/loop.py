@@ -79,7 +79,7 @@ def run(
   workdir.mkdir(parents=True, exist_ok=True)
   spent = goodput.Goodput(workdir / "goodput.jsonl")
   mesh = sharding.mesh(machine)
-  step.check_rows(experiment.batch_rows, machine, sharding.batch_ways(mesh))
+  sharding.check_row_length(mesh, experiment.row_length)
   with (
     checkpoint.full_device(workdir),
     jax.set_mesh(mesh),
@@ -97,8 +97,7 @@ def run(
       loader=loader.Loader(
         prepared,
         experiment,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        mine=sharding.rows_here(mesh, experiment.batch_rows),
       ),
       key=jax.random.key(experiment.seed),
     )
@@ -193,7 +192,8 @@ def _train(
 def _batch(setting: _Setting, number: int) -> tuple[Any, throughput.Counts]:
   batch = setting.loader.batch_at(number)
   counts = throughput.count(batch, len(setting.loader.tasks))
-  return sharding.place(batch, setting.mesh), counts
+  rows = setting.experiment.batch_rows
+  return sharding.place(batch, setting.mesh, ("batch", "rows"), rows), counts
 
 
 @contextlib.contextmanager

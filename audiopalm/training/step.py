@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import optax
 
 from audiopalm.batch import Batch
-from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 from audiopalm.training import state as states
 
@@ -84,15 +83,6 @@ def build_held_out(model: Any, objective: Any, machine: Machine) -> Callable:
     return objective.losses(model, params, variables, batch, None, machine)[0]
 
   return jax.jit(held_out_step)
-
-
-def check_rows(batch_rows: int, machine: Machine, ways: int) -> None:
-  """Raises ConfigError unless each of `ways` devices gets equally many rows."""
-  if batch_rows % ways:
-    raise ConfigError(
-      f"batch_rows={batch_rows} cannot be divided over data x fsdp = {ways} devices (machine "
-      f"{machine.name!r}). Choose batch_rows divisible by {ways}."
-    )
 
 
 def gradients(

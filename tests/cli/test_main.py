@@ -131,7 +131,7 @@ def test_prepare_refuses_a_machine_the_rows_cannot_be_divided_on(tmp_path, capsy
   arguments = ["--machine", "cpu8", "--set", "batch_rows=6"]
   code = main.main(["prepare", "quickstart", "--workdir", str(tmp_path), *arguments])
   assert code == 2
-  assert "batch_rows=6 cannot be divided over" in capsys.readouterr().err
+  assert "batch_rows=6 cannot be split over" in capsys.readouterr().err
 
 
 def test_prepare_refuses_no_workers(tmp_path, capsys):

@@ -346,8 +346,8 @@ def test_dropout_is_the_same_on_eight_devices():
 
 def test_an_unknown_attention_backend_lists_those_there_are():
   model = decoder.model(TINY, space())
-  machine = dataclasses.replace(ONE, attention="splash")
-  with pytest.raises(ConfigError, match="Unknown attention backend 'splash'. Available: xla."):
+  machine = dataclasses.replace(ONE, attention="flash")
+  with pytest.raises(ConfigError, match="Unknown attention backend 'flash'. Available: "):
     model.hidden(params_of(model), random_batch(), machine)
 
 

@@ -7,7 +7,6 @@ import optax
 import pytest
 
 from audiopalm import sharding
-from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.objectives.base import Loss
 from audiopalm.settings import Machine, Optimizer
@@ -217,12 +216,3 @@ def test_each_player_moves_its_own_parameters_by_its_own_loss(accumulation):
   losses = {name: float(loss) for name, loss in found["losses"].items()}
   assert losses == {"left": 10.0, "right": -20.0}
   assert float(now.variables["rows"]) == 4.0
-
-
-def test_rows_that_cannot_be_divided_say_what_to_choose():
-  step.check_rows(16, Machine(), 8)
-  with pytest.raises(ConfigError) as error:
-    step.check_rows(14, Machine(name="cpu8"), 4)
-  text = str(error.value)
-  assert "batch_rows=14" in text and "'cpu8'" in text
-  assert "Choose batch_rows divisible by 4" in text

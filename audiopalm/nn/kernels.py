@@ -1,0 +1,120 @@
+"""The attention backends "splash" (TPU) and "cudnn" (NVIDIA GPU): fused, no scores are kept.
+
+Both are `mix` functions as in `nn.mixing`, exact for packed segments, and held to "xla" by the
+tests.
+"""
+
+import jax
+from jax import lax
+from jax.experimental.pallas.ops.tpu import splash_attention
+
+from audiopalm.errors import ConfigError
+from audiopalm.nn import masks
+
+LANES = 128  # rows of a block are a multiple of it
+BLOCKS = (512, 256, LANES)  # tried in this order
+
+
+def splash(
+  query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
+  row_axis=None,
+):  # fmt: skip
+  """Returns softmax(q k) v by the Pallas kernel for TPUs, which skips blocks that nobody sees.
+
+  Rows of one segment lie together and in order, so causal by position is causal by place.
+  """
+  if ahead:
+    raise ConfigError(
+      "The attention backend 'splash' is causal, but a layout has rows that see later ones "
+      "(Given(..., both_ways=True)). Choose attention='xla' for this model."
+    )
+  if not isinstance(window, int):
+    raise ConfigError(
+      "The attention backend 'splash' needs one window for all layers, but Decoder.windows has "
+      "several. Choose attention='xla' for this model."
+    )
+  length, heads = query_BLNH.shape[1:3]
+  keys = key_BJGH.shape[1]
+  causal = splash_attention.CausalMask((keys, keys))
+  seen = splash_attention.LocalMask((keys, keys), (window - 1, 0), 0) if window else causal
+  rows_a_block, keys_a_block = _block(length), _block(keys)
+  kernel = splash_attention.make_splash_mha(
+    splash_attention.MultiHeadMask([seen] * heads),
+    block_sizes=splash_attention.BlockSizes(
+      block_q=rows_a_block, block_kv=keys_a_block, block_kv_compute=keys_a_block,
+      block_q_dkv=rows_a_block, block_kv_dkv=keys_a_block, block_kv_dkv_compute=keys_a_block,
+      block_q_dq=rows_a_block, block_kv_dq=keys_a_block,
+    ),
+    attn_logits_soft_cap=softcap,
+    head_shards=1,
+    q_seq_shards=keys // length,
+  )  # fmt: skip
+  if row_axis is not None:
+    kernel = _part(kernel, lax.axis_index(row_axis), keys // length)
+
+  def one(query_LNH, key_JGH, value_JGH, segments_L, segments_J):
+    ids = splash_attention.SegmentIds(q=segments_L, kv=segments_J)
+    heads_first = (array.swapaxes(0, 1) for array in (query_LNH, key_JGH, value_JGH))
+    return kernel(*heads_first, ids).swapaxes(0, 1)
+
+  return jax.vmap(one)(
+    query_BLNH, key_BJGH, value_BJGH, rows.segments_BL, others.segments_BL
+  ).astype(query_BLNH.dtype)
+
+
+def _part(kernel, number, parts: int):
+  """Returns the kernel for one of equal parts of the rows: what it knows of the mask is cut."""
+
+  def cut(info):
+    if info is None:
+      return None
+
+    def along(array, axis):
+      if array is None:
+        return None
+      size = array.shape[axis] // parts
+      return lax.dynamic_slice_in_dim(array, number * size, size, axis)
+
+    return info._replace(
+      data_next=along(info.data_next, 1),
+      mask_next=along(info.mask_next, 1),
+      block_mask=along(info.block_mask, 1),
+      q_sequence=along(info.q_sequence, 0),
+    )
+
+  infos, settings = kernel.tree_flatten()
+  return type(kernel).tree_unflatten(settings, [cut(info) for info in infos])
+
+
+def _block(rows: int) -> int:
+  size = next((size for size in BLOCKS if rows % size == 0), None)
+  if size is None:
+    raise ConfigError(
+      f"The attention backend 'splash' takes rows in multiples of {LANES}, but a device has "
+      f"{rows}. Choose row_length / context as a multiple of {LANES}, or attention='xla'."
+    )
+  return size
+
+
+def cudnn(
+  query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
+  row_axis=None,
+):  # fmt: skip
+  """Returns softmax(q k) v by cuDNN's flash attention, in bfloat16 or float16.
+
+  Segments, positions and blocks that see both ways reach it as one mask for all heads.
+  """
+  if softcap is not None:
+    raise ConfigError(
+      "The attention backend 'cudnn' has no soft-cap, but Decoder.attention_softcap is "
+      f"{softcap}. Choose attention='xla' for this model."
+    )
+  if query_BLNH.dtype.itemsize != 2:
+    raise ConfigError(
+      f"The attention backend 'cudnn' computes in bfloat16, not in {query_BLNH.dtype}. Choose a "
+      "machine with compute_dtype='bfloat16', or attention='xla'."
+    )
+  mask_B1LJ = masks.seen(rows, others, window)[:, None]
+  return jax.nn.dot_product_attention(
+    query_BLNH, key_BJGH, value_BJGH, mask=mask_B1LJ, scale=1.0, implementation="cudnn"
+  )

@@ -1,0 +1,1 @@
+"""Compiling for hardware one does not have: does it fit, what does it send, what binds it."""

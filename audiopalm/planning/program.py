@@ -1,0 +1,144 @@
+"""The programs of a run, compiled for the devices of a mesh without any array: shapes go in."""
+
+import dataclasses
+import itertools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from audiopalm import sharding
+from audiopalm.batch import Batch
+from audiopalm.inference import cache as caches
+from audiopalm.models import decoder
+from audiopalm.nn import attention
+from audiopalm.planning import memory
+from audiopalm.settings import Machine
+from audiopalm.tokens import space as token_space
+from audiopalm.training import optimizers, state, step
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compiled:
+  """A program for one kind of device: its optimized HLO and what XLA says of its memory.
+
+  `resident` names the arrays that stay on a device, in bytes; `usage` is XLA's count of the whole.
+  """
+
+  hlo: str
+  resident: dict[str, int]
+  usage: memory.Usage
+  seconds: float
+
+
+def space_of(experiment: Any) -> token_space.TokenSpace:
+  """Returns the token space an experiment can have at most, before anything is fitted.
+
+  Tags get made-up ids: how many there are decides no shape.
+  """
+  specs = [tokenizer.largest for tokenizer in experiment.tokenizers]
+  layouts = {task.name: experiment.layout.layout_of(task) for task in experiment.tasks}
+  numbers = itertools.count()
+  text = token_space.text_stream({spec.name: spec for spec in specs})
+  base = text.sizes[0] if text else 1
+
+  def made_up(tag: str) -> tuple[int, ...]:
+    number = next(numbers)
+    return number % base, number // base
+
+  return token_space.build(specs, layouts, made_up)
+
+
+def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
+  """Returns the training step of an experiment, as `training.loop` would compile it."""
+  platform = mesh.devices.flat[0].platform
+  attention.check(machine.attention, platform)
+  sharding.check_batch_rows(experiment.batch_rows, sharding.batch_ways(mesh))
+  sharding.check_row_length(mesh, experiment.row_length)
+  space = space_of(experiment)
+  model = decoder.model(experiment.model, space)
+  chain = optimizers.build(experiment.optimizer, experiment.steps)
+  accumulation = machine.accumulation(
+    experiment.batch_rows // sharding.batch_ways(mesh), experiment.row_length
+  )
+  with jax.set_mesh(mesh):
+    params = model.shapes(mesh)
+    now = state.shapes(params, {}, experiment.objective.players, chain, mesh)
+    batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
+    train = step.build(model, experiment.objective, chain, machine, accumulation)
+    resident = {
+      "parameters": _bytes(now.params),
+      "optimizer": _bytes(now.optimizer),
+      "batch": _bytes(batch),
+    }
+    return _compiled(train, (now, batch, _key(mesh)), resident)
+
+
+def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots: int) -> Compiled:
+  """Returns the program that reads one new row in each of `rows` sequences and scores the next.
+
+  Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
+  """
+  sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
+  space = space_of(experiment)
+  model = decoder.model(experiment.model, space)
+  s, dtype = experiment.model, jnp.dtype(machine.compute_dtype)
+
+  def one_row(params, tokens_BK, positions_B, cache):
+    hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
+    best = [jnp.argmax(model.logits(params, hidden_BD, k), -1) for k in range(space.columns)]
+    return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
+
+  with jax.set_mesh(mesh):
+    params = model.shapes(mesh)
+    shape = (s.layers, rows, slots, s.kv_heads, s.head_width)
+    axes = ("layers", "batch", None, "kv_heads", "head_width")
+    kept = _shaped(shape, axes, dtype, mesh)
+    cache = caches.Cache(
+      kept, kept, _shaped((rows, slots), ("batch", None), jnp.int32, mesh),
+      _shaped((), (), jnp.int32, mesh),
+    )  # fmt: skip
+    tokens_BK = _shaped((rows, space.columns), ("batch", None), jnp.int32, mesh)
+    positions_B = _shaped((rows,), ("batch",), jnp.int32, mesh)
+    resident = {"parameters": _bytes(params), "cache": _bytes(cache)}
+    program = jax.jit(one_row, donate_argnums=3)
+    return _compiled(program, (params, tokens_BK, positions_B, cache), resident)
+
+
+def _compiled(program: Any, shapes: tuple, resident: dict[str, int]) -> Compiled:
+  start_s = time.monotonic()
+  lowered = program.lower(*shapes)
+  compiled = memory.compile_(lowered)
+  return Compiled(compiled.as_text(), resident, memory.usage(compiled), time.monotonic() - start_s)
+
+
+def _batch(rows: int, length: int, columns: int, mesh: Mesh) -> Batch:
+  def shaped(dtype, *more):
+    axes = ("batch", "rows", *(None for _ in more))
+    return _shaped((rows, length, *more), axes, dtype, mesh)
+
+  integers = [shaped(jnp.int32) for _ in range(3)]
+  task_B = _shaped((rows,), ("batch",), jnp.int32, mesh)
+  return Batch(shaped(jnp.int32, columns), shaped(jnp.float32, columns), *integers, task_B)
+
+
+def _shaped(shape, axes, dtype, mesh: Mesh) -> jax.ShapeDtypeStruct:
+  where = NamedSharding(mesh, sharding.spec(axes, shape, mesh))
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+
+
+def _key(mesh: Mesh) -> jax.ShapeDtypeStruct:
+  shaped = jax.eval_shape(lambda: jax.random.key(0))
+  where = NamedSharding(mesh, PartitionSpec())
+  return jax.ShapeDtypeStruct(shaped.shape, shaped.dtype, sharding=where)
+
+
+def _bytes(tree: Any) -> int:
+  """Returns the bytes of a tree on one device."""
+  return sum(
+    int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )

@@ -1,0 +1,36 @@
+"""AudioPaLM 8B (arXiv:2306.12925): PaLM 8B over 256,000 pieces of text and 1,024 units of speech.
+
+  audiopalm plan audiopalm_8b --topology v5e:16x16
+  audiopalm train audiopalm_8b --workdir runs/audiopalm_8b
+
+Planning needs neither a TPU nor data. To train, put recordings of your own in place of `Synthetic`:
+corpora.manifest("train.jsonl", validation="dev.jsonl", test="test.jsonl"). A step holds 256 rows:
+one row of 2,048 a chip of v5e:16x16. The paper's optimizer is Adafactor: optim.adafactor(5e-5,
+decay="constant", b1=0.9), which keeps half as much as AdamW.
+"""
+
+from audiopalm.data.corpora import Synthetic
+from audiopalm.experiment import Experiment
+from audiopalm.objectives.next_token import NextToken
+from audiopalm.parts import mixtures, models, optim, tokenizers
+
+
+def experiment() -> Experiment:
+  corpus = Synthetic(languages=("en", "fr", "de"))
+  return Experiment(
+    name="audiopalm_8b",
+    tokenizers=(tokenizers.text(size=256_000), tokenizers.units(size=1_024, rate_hz=25)),
+    mixture=mixtures.blend(
+      (mixtures.asr(corpus), 0.3),
+      (mixtures.ast(corpus), 0.3),
+      (mixtures.s2st(corpus), 0.2),
+      (mixtures.tts(corpus), 0.1),
+      (mixtures.mt(corpus), 0.1),
+    ),
+    model=models.decoder_8b(),
+    objective=NextToken(z_loss=1e-4),
+    optimizer=optim.adamw(peak_lr=1e-4, warmup_steps=1_000),
+    row_length=2_048,
+    batch_rows=256,
+    steps=100_000,
+  )
