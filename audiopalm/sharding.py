@@ -135,13 +135,13 @@ def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) ->
   ConfigError.
   """
 
-  def place_one(path, shaped, names):
-    spec_ = spec(names, shaped.shape, mesh)
-    split = math.prod(mesh.shape[name] for entry in spec_ if entry for name in np.atleast_1d(entry))
+  def place_one(path, shaped, logical):
+    spec_ = spec(logical, shaped.shape, mesh)
+    split = math.prod(mesh.shape[name] for entry in spec_ for name in names(entry))
     if split == 1 and mesh.size > mesh.shape["data"] and math.prod(shaped.shape) > giant:
       raise ConfigError(
         f"Array {jax.tree_util.keystr(path, simple=True, separator='/')} {shaped.shape} with "
-        f"axes {names} has more "
+        f"axes {logical} has more "
         f"than {giant:,} elements, and every one of {mesh.size} devices would hold all of it. "
         f"Give it an axis that "
         "audiopalm/sharding.py splits."
@@ -227,6 +227,43 @@ def placed_like(x: jax.Array) -> PartitionSpec | None:
   return PartitionSpec(*split) if any(split) else None
 
 
+def names(entry: Any) -> tuple[str, ...]:
+  """Returns the mesh axes that split an axis, of an entry of `layout_of`."""
+  return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+
+
+def ways(entry: Any) -> int:
+  """Returns how many parts an axis is split into, of an entry of `layout_of`."""
+  shape = jax.sharding.get_abstract_mesh().shape
+  return math.prod(shape[name] for name in names(entry))
+
+
+def mapped(local: Any, in_specs: Any, out_specs: Any) -> Any:
+  """Returns `local` as a function of whole arrays that runs on every device's own parts of them.
+
+  On one device it is `local` itself. What leaves must be the same on all devices that hold it;
+  nothing checks that (kernels of Pallas could not say it).
+  """
+  if jax.sharding.get_abstract_mesh().size <= 1:
+    return local
+  return jax.shard_map(local, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def sum_to(part: jax.Array, split: Sequence[Any], summed: Sequence[str]) -> jax.Array:
+  """Returns, inside `mapped`, the sum of every device's `part` over the mesh axes `summed`.
+
+  What axis of the result is `split` by one of them is scattered while it is summed (ZeRO's
+  reduce-scatter): no device holds the whole sum, and half as much is sent as by an all-reduce.
+  """
+  left = list(summed)
+  for axis, entry in enumerate(split):
+    scattered = tuple(name for name in names(entry) if name in left)
+    if scattered:
+      part = jax.lax.psum_scatter(part, scattered, scatter_dimension=axis, tiled=True)
+      left = [name for name in left if name not in scattered]
+  return jax.lax.psum(part, tuple(left)) if left else part
+
+
 def gathered(kernel: jax.Array) -> jax.Array:
   """Returns the kernel with its "embed" axis gathered: whole on every device but for `tensor`."""
   split = layout_of(kernel)
@@ -236,9 +273,9 @@ def gathered(kernel: jax.Array) -> jax.Array:
   return jax.sharding.reshard(kernel, PartitionSpec(*whole))
 
 
-def _within(entry: Any, names: Sequence[str]) -> bool:
+def _within(entry: Any, allowed: Sequence[str]) -> bool:
   """Returns whether an axis is split by these mesh axes alone."""
-  return entry is not None and set(np.atleast_1d(entry)) <= set(names)
+  return entry is not None and set(names(entry)) <= set(allowed)
 
 
 def batch_ways(mesh: Any = None) -> int:

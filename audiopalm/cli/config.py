@@ -21,14 +21,20 @@ SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Gives `parser` the CONFIG, --workdir and --set that `prepare` and `train` share."""
+  add_config(parser)
+  parser.add_argument(
+    "--workdir", metavar="DIR", type=Path, required=True, help="where everything of the run lies"
+  )
+
+
+def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+  """Gives `parser` the CONFIG and the --set that change it."""
   parser.add_argument(
     "config",
     metavar="CONFIG",
+    nargs=nargs,
     help="a Python file with a function experiment(), the config.json of a run, or a name: "
     f"{', '.join(shipped())}",
-  )
-  parser.add_argument(
-    "--workdir", metavar="DIR", type=Path, required=True, help="where everything of the run lies"
   )
   parser.add_argument(
     "--set",

@@ -13,6 +13,7 @@ from audiopalm.cli import (
   generate,
   import_,
   inspect,
+  plan,
   prepare,
   report,
   train,
@@ -32,6 +33,9 @@ says why; 70 a step hung; 71 too many bad steps; 75 stopped by SIGTERM and
 saved, start it again; 130 interrupted."""
 
 EXIT_INTERRUPTED = 130
+COMMANDS = (
+  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   commands = result.add_subparsers(metavar="COMMAND", required=True)
-  for module in (inspect, prepare, train, evaluate, generate, report, compare, export, import_):
+  for module in COMMANDS:
     module.add_parser(commands)
   return result
 

@@ -262,20 +262,20 @@ class Model:
     )
     return network.norm(x_BLD), new
 
-  def head(self, params, column: int, dtype):
-    """Returns head_VD, the output rows of one column, ready for `scores`: gathered once for all
-    chunks of a loss."""
+  def table(self, params, column: int):
+    """Returns table_VD, the output rows of one column as they are stored."""
     table_VD = params["embed" if self.settings.tied else "head"]["table"]
-    table_VD = sharding.gathered(table_VD.astype(dtype))
     if len(self.padded) == 1:
       return table_VD
     # A column's rows need not start at a device's border: gather, cut, split again.
-    table_VD = sharding.constrain(table_VD, (None, None))
     start = self.starts[column]
-    return sharding.constrain(table_VD[start : start + self.padded[column]], ("vocab", None))
+    cut_VD = sharding.constrain(table_VD, (None, "embed"))[start : start + self.padded[column]]
+    return sharding.constrain(cut_VD, ("vocab", "embed"))
 
-  def scores(self, head_VD, hidden, column: int):
-    """Returns float32 logits [..., V] of one column; rows that only pad the vocabulary are -inf."""
+  def logits(self, params, hidden, column: int = 0):
+    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
+    -inf. A loss has too many of them: `nn.cross_entropy`."""
+    head_VD = sharding.gathered(self.table(params, column).astype(hidden.dtype))
     logits = jnp.einsum("...D,VD->...V", hidden, head_VD, preferred_element_type=jnp.float32)
     if self.settings.final_softcap is not None:
       logits = self.settings.final_softcap * jnp.tanh(logits / self.settings.final_softcap)
@@ -285,11 +285,6 @@ class Model:
       )
       logits = jnp.where(rows < self.sizes[column], logits, -jnp.inf)
     return logits
-
-  def logits(self, params, hidden, column: int = 0):
-    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
-    -inf."""
-    return self.scores(self.head(params, column, hidden.dtype), hidden, column)
 
 
 def model(settings: Decoder, space) -> Model:

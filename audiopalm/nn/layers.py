@@ -33,8 +33,8 @@ def linear(x, kernel, contracted=1):
       [B, L, N, H] x [N, H, D], contracted=2 -> [B, L, D]
 
   The gradient of the kernel is written as x^T dy, not as the transposed product that
-  differentiation gives: on a CPU that order is faster. It is summed in float32 and lands where the
-  kernel lives (a reduce-scatter under FSDP).
+  differentiation gives: on a CPU that order is faster. It is summed in float32, and scattered to
+  where the kernel lives while it is summed over devices.
   """
   return _product(x, sharding.gathered(kernel.astype(x.dtype)), contracted)
 
@@ -45,9 +45,9 @@ def _product(x, kernel, contracted):
   return checkpoint_name(_dot(x, kernel, axes, split), PROJECTION)
 
 
-def _dot(a, b, axes, split, dtype=None):
+def _dot(a, b, axes, split):
   there = PartitionSpec(*split) if any(split) else None
-  return lax.dot_general(a, b, (axes, ((), ())), preferred_element_type=dtype, out_sharding=there)
+  return lax.dot_general(a, b, (axes, ((), ())), out_sharding=there)
 
 
 def _linear_forward(x, kernel, contracted):
@@ -57,7 +57,15 @@ def _linear_forward(x, kernel, contracted):
 def _linear_backward(contracted, saved, dy):
   x, kernel = saved
   free = tuple(range(x.ndim - contracted))
-  d_kernel = _dot(x, dy, (free, free), sharding.layout_of(kernel), jnp.float32)
+  split = sharding.layout_of(kernel)
+  summed = [name for axis in free for name in sharding.names(sharding.layout_of(x)[axis])]
+
+  def part(x, dy):
+    product = lax.dot_general(x, dy, ((free, free), ((), ())), preferred_element_type=jnp.float32)
+    return sharding.sum_to(product, split, summed)
+
+  specs = tuple(PartitionSpec(*sharding.layout_of(array)) for array in (x, dy))
+  d_kernel = sharding.mapped(part, specs, PartitionSpec(*split))(x, dy)
   whole = sharding.gathered(kernel.astype(dy.dtype))
   axes = tuple(range(len(free), dy.ndim)), tuple(range(contracted, kernel.ndim))
   return _dot(dy, whole, axes, sharding.layout_of(x)), d_kernel.astype(kernel.dtype)
@@ -101,30 +109,74 @@ class Embedding(nnx.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def looked_up(table_VD, ids, dtype):
-  """Returns the rows of a table, [..., D] in `dtype`.
+def looked_up(table_VD, ids_BLK, dtype):
+  """Returns the rows of a table, [B, L, K, D] in `dtype`; their gradient is summed in float32.
 
-  The table is gathered in `dtype`; its gradient is summed in float32: common ids have many parts.
+  No device ever holds a whole table or its gradient. Where D is split, each device looks up its
+  own columns for the cells of all others, and they exchange what they found: the rows of a few
+  thousand cells instead of those of the whole vocabulary. Where V is split, each adds what it has.
   """
-  return _rows(table_VD.astype(dtype), ids)
+  return _look_up(table_VD, ids_BLK, dtype)
 
 
-def _rows(table_VD, ids):
-  there = PartitionSpec(*sharding.layout_of(ids), None)
-  return sharding.gathered(table_VD).at[ids].get(out_sharding=there if any(there) else None)
+def _look_up(table_VD, ids_BLK, dtype):
+  vocab, embed, cells, specs = _lookup_axes(table_VD, ids_BLK)
+
+  def local(table_vd, ids_blk):
+    asked = _shared(ids_blk, embed)
+    own = asked - _first_row(len(table_vd), vocab)
+    mine = (own >= 0) & (own < len(table_vd))
+    found = jnp.where(mine[..., None], table_vd[jnp.where(mine, own, 0)].astype(dtype), 0)
+    found = lax.psum(found, vocab) if vocab else found
+    if not embed:
+      return found
+    return lax.all_to_all(found, embed, split_axis=0, concat_axis=3, tiled=True)
+
+  return sharding.mapped(local, specs, cells)(table_VD, ids_BLK)
 
 
-def _looked_up_forward(table_VD, ids, dtype):
-  return looked_up(table_VD, ids, dtype), (table_VD, ids)
+def _looked_up_forward(table_VD, ids_BLK, dtype):
+  return _look_up(table_VD, ids_BLK, dtype), (table_VD, ids_BLK)
 
 
-def _looked_up_backward(dtype, saved, d_cells):
-  table_VD, ids = saved
-  back = jax.linear_transpose(lambda table: _rows(table, ids), table_VD)
-  return *back(d_cells.astype(table_VD.dtype)), None
+def _looked_up_backward(dtype, saved, d_cells_BLKD):
+  table_VD, ids_BLK = saved
+  vocab, embed, cells, specs = _lookup_axes(table_VD, ids_BLK)
+  split = sharding.layout_of(ids_BLK)
+  summed = [name for entry in split for name in sharding.names(entry) if name not in embed]
+
+  def local(table_vd, ids_blk, d_cells_blkD):
+    d_found = d_cells_blkD
+    if embed:
+      d_found = lax.all_to_all(d_found, embed, split_axis=3, concat_axis=0, tiled=True)
+    own = _shared(ids_blk, embed) - _first_row(len(table_vd), vocab)
+    own = jnp.where((own >= 0) & (own < len(table_vd)), own, len(table_vd))  # others' are dropped
+    d_table = jnp.zeros(table_vd.shape, jnp.float32)
+    d_table = d_table.at[own].add(d_found.astype(jnp.float32), mode="drop")
+    return lax.psum(d_table, tuple(summed)) if summed else d_table
+
+  d_table_VD = sharding.mapped(local, (*specs, cells), specs[0])(table_VD, ids_BLK, d_cells_BLKD)
+  return d_table_VD, None
 
 
 looked_up.defvjp(_looked_up_forward, _looked_up_backward)
+
+
+def _lookup_axes(table_VD, ids_BLK):
+  """Returns the mesh axes that split V and D, the split of the cells, and of table and ids."""
+  vocab, embed = map(sharding.names, sharding.layout_of(table_VD))
+  split = sharding.layout_of(ids_BLK)
+  specs = PartitionSpec(*sharding.layout_of(table_VD)), PartitionSpec(*split)
+  return vocab, embed, PartitionSpec(*split, None), specs
+
+
+def _shared(ids_blk, embed):
+  """Returns the ids of all devices that hold other columns, [devices * B, L, K]."""
+  return lax.all_gather(ids_blk, embed, axis=0, tiled=True) if embed else ids_blk
+
+
+def _first_row(rows: int, vocab):
+  return lax.axis_index(vocab) * rows if vocab else 0
 
 
 def dropout(x, rate: float, key):

@@ -1,7 +1,6 @@
 """Next-token prediction: row i's hidden state predicts the cells of row i + 1 of its segment."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ from jax import lax
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
+from audiopalm.nn import cross_entropy
 from audiopalm.objectives.base import Loss
 
 MODALITIES = {"text": 0, "speech": 1, "special": 2}  # numbers as in TokenSpace.modality_KV
@@ -118,7 +118,10 @@ def shifted(batch) -> Targets:
   """
 
   def up(array):
-    return jnp.concatenate([array[:, 1:], jnp.zeros_like(array[:, :1])], axis=1)
+    # The last row that one device holds is followed by the first of the next.
+    whole = sharding.constrain(array, ("batch",) + (None,) * (array.ndim - 1))
+    moved = jnp.concatenate([whole[:, 1:], jnp.zeros_like(whole[:, :1])], axis=1)
+    return sharding.constrain(moved, ("batch", "rows") + (None,) * (array.ndim - 2))
 
   segments_BL = batch.segments_BL
   inside_BL = (up(segments_BL) == segments_BL) & (segments_BL > 0)
@@ -129,53 +132,17 @@ def shifted(batch) -> Targets:
 def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machine) -> Cells:
   """Returns the scored cells of one column.
 
-  At most `machine.loss_chunk_rows` cells on a device have logits at one time; the backward pass
-  computes them again. A single chunk keeps its logits.
+  At most `machine.loss_chunk_rows` cells on a device have logits at one time.
   """
-  head_VD = model.head(params, column, hidden_BLD.dtype)
   tokens_BL = jnp.maximum(targets.tokens_BLK[..., column], 0)
-
-  def chunk(hidden_BCD, tokens_BC):
-    return _summary(model.scores(head_VD, hidden_BCD, column), tokens_BC)
-
-  rows, length = tokens_BL.shape
-  ways = sharding.row_ways()
-  at_once = max(1, machine.loss_chunk_rows * sharding.batch_ways() * ways // rows)
-  chunks = math.ceil(length / at_once)
-  while ways > 1 and length % (chunks * ways):
-    chunks += 1  # what several devices hold cannot be filled up
-  size = math.ceil(length / chunks)
-  filling = chunks * size - length
-
-  # Neighbours fall into different chunks: so each device has its part of every chunk.
-  def cut(array):
-    filled = jnp.pad(array, ((0, 0), (0, filling)) + ((0, 0),) * (array.ndim - 2))
-    return jnp.moveaxis(filled.reshape(rows, size, chunks, *array.shape[2:]), 2, 0)
-
-  def join(array_nBC):
-    return jnp.moveaxis(array_nBC, 0, 2).reshape(rows, chunks * size)[:, :length]
-
-  if chunks == 1:
-    nll_BL, log_z_BL, correct_BL = chunk(hidden_BLD, tokens_BL)
-  else:
-    body = jax.checkpoint(chunk)
-    pieces = (cut(hidden_BLD), cut(tokens_BL))
-    _, scored = lax.scan(lambda _, piece: (None, body(*piece)), None, pieces)
-    nll_BL, log_z_BL, correct_BL = (join(array) for array in scored)
+  settings = cross_entropy.Settings(
+    model.sizes[column], machine.loss_chunk_rows, model.settings.final_softcap
+  )
+  table_VD = model.table(params, column)
+  scored = cross_entropy.cross_entropy(hidden_BLD, table_VD, tokens_BL, settings)
   modality_V = jnp.asarray(model.modality_KV[column], jnp.int32)
   modality_BL = modality_V.at[tokens_BL].get(out_sharding=sharding.placed_like(tokens_BL))
-  weight_BL = targets.weights_BLK[..., column]
-  return Cells(nll_BL, log_z_BL, correct_BL, weight_BL, modality_BL)
-
-
-def _summary(logits_BCV, tokens_BC):
-  """Returns (negative log-likelihood, log Z, 1 where the target is the best) of each cell."""
-  best_BC = lax.stop_gradient(jnp.max(logits_BCV, axis=-1))
-  log_z_BC = jnp.log(jnp.sum(jnp.exp(logits_BCV - best_BC[..., None]), axis=-1)) + best_BC
-  # A comparison instead of a lookup: the vocabulary may be split over devices.
-  rows_V = lax.broadcasted_iota(jnp.int32, (1, 1, logits_BCV.shape[-1]), 2)
-  score_BC = jnp.sum(jnp.where(rows_V == tokens_BC[..., None], logits_BCV, 0.0), axis=-1)
-  return log_z_BC - score_BC, log_z_BC, (score_BC >= best_BC).astype(jnp.float32)
+  return Cells(*scored, targets.weights_BLK[..., column], modality_BL)
 
 
 def score(model, params, batch, machine, segments: int) -> dict[str, dict[str, Any]]:

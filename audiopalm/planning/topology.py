@@ -22,7 +22,9 @@ class Chip:
   """What one device can do, in bytes and operations a second, and where the figures are from.
 
   `link` is one direction of one link of the interconnect, `network` a device's share of the network
-  between slices. On a torus axis whose ring is closed both directions carry traffic.
+  between slices. An axis of a torus that is a multiple of `rings` chips long is a closed ring, whose
+  two directions both carry traffic; 0 rings is no torus. `latency_s` is what a collective takes
+  beside its bytes.
   """
 
   name: str
@@ -31,7 +33,8 @@ class Chip:
   memory_bandwidth: float
   link: float
   network: float
-  rings: int  # a torus axis of a multiple of this many chips is a closed ring
+  rings: int
+  latency_s: float
   source: str
 
 
@@ -39,9 +42,9 @@ BOOK = "jax-ml.github.io/scaling-book/tpus, and cloud.google.com/tpu/docs"
 CHIPS = {
   chip.name: chip
   for chip in (
-    Chip("v5e", 1.97e14, 16 * 2**30, 8.1e11, 4.5e10, 3.1e9, 16, BOOK),
-    Chip("v5p", 4.59e14, 95 * 2**30, 2.765e12, 9e10, 6.2e9, 4, BOOK),
-    Chip("v6e", 9.18e14, 32 * 2**30, 1.64e12, 9e10, 1.25e10, 16, BOOK),
+    Chip("v5e", 1.97e14, 16 * 2**30, 8.1e11, 4.5e10, 3.1e9, 16, 1e-6, BOOK),
+    Chip("v5p", 4.59e14, 95 * 2**30, 2.765e12, 9e10, 6.2e9, 4, 1e-6, BOOK),
+    Chip("v6e", 9.18e14, 32 * 2**30, 1.64e12, 9e10, 1.25e10, 16, 1e-6, BOOK),
   )
 }
 TORUS = {"v5e": 2, "v5p": 3, "v6e": 2}  # axes of a slice

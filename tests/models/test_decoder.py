@@ -105,7 +105,8 @@ def loss_and_grads(model, params, batch, machine, objective=None, key=None):
     return loss.sum / loss.weight
 
   with jax.set_mesh(mesh):
-    return jax.jit(jax.value_and_grad(mean))(params, sharding.place(batch, mesh))
+    placed = sharding.place(batch, mesh, ("batch", "rows"))
+    return jax.jit(jax.value_and_grad(mean))(params, placed)
 
 
 def assert_same_gradients(found, wanted):
@@ -262,20 +263,52 @@ def test_a_column_scores_its_own_slice_of_the_table():
   )
 
 
+MESHES = [
+  {"data": 8},
+  {"fsdp": 8},
+  {"data": 2, "fsdp": 2, "tensor": 2},
+  {"data": 2, "fsdp": 2, "context": 2},
+  {"data": 2, "context": 2, "tensor": 2},
+  {"fsdp": 2, "context": 2, "tensor": 2},
+  {"fsdp": 2, "tensor": 4},
+  {"context": 4, "tensor": 2},
+]
+
+
+@pytest.mark.parametrize(
+  "axes", MESHES, ids=lambda axes: " ".join(map("{0[0]}={0[1]}".format, axes.items()))
+)
 @pytest.mark.parametrize("family", ["llama 3", "gemma 3", "palm"])
-def test_eight_devices_equal_one(family):
+def test_every_mesh_equals_one_device(family, axes):
   model = decoder.model(FAMILIES[family], space((60, 30), both_ways=False))
   batch = random_batch(columns=2, high=30)
+  sizes = {"data": 1, "fsdp": 1, **axes}
   results = []
-  for machine in (ONE, dataclasses.replace(EIGHT, loss_chunk_rows=8)):
+  for machine in (ONE, settings.Machine(name="mesh", loss_chunk_rows=8, **sizes)):
     params = model.init(jax.random.key(0), sharding.mesh(machine))
     results.append(loss_and_grads(model, params, batch, machine))
   (loss, grads), (loss_8, grads_8) = results
   np.testing.assert_allclose(loss, loss_8, rtol=1e-6)
   assert_same_gradients(grads_8, grads)
-  shapes = model.shapes(sharding.mesh(EIGHT))
+  shapes = model.shapes(sharding.mesh(machine))
   for grad, shape in zip(jax.tree.leaves(grads_8), jax.tree.leaves(shapes), strict=True):
     assert grad.sharding.is_equivalent_to(shape.sharding, grad.ndim)
+
+
+def test_the_comparison_of_meshes_notices_a_missing_sum(monkeypatch):
+  model = decoder.model(TINY, space())
+  monkeypatch.setattr(sharding, "sum_to", without_the_sum)
+  found = []
+  for machine in (ONE, settings.Machine(data=8, fsdp=1)):
+    params = model.init(jax.random.key(0), sharding.mesh(machine))
+    found.append(loss_and_grads(model, params, random_batch(), machine)[1])
+  with pytest.raises(AssertionError):
+    assert_same_gradients(found[1], found[0])
+
+
+def without_the_sum(part, split, summed):
+  """A reduction as `sharding.sum_to`, but for the sum over devices."""
+  return part
 
 
 def test_new_parameters_are_the_same_on_every_mesh():

@@ -1,0 +1,152 @@
+"""`audiopalm plan`: a config compiled for hardware that need not be there."""
+
+import argparse
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import rich.console
+
+from audiopalm.cli import config, options
+from audiopalm.data import files
+from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.parts import machines
+
+DESCRIPTION = """Compile the training step of a config for devices you may not have, and say whether it
+fits, what it sends between them and what binds its speed. Needs no data; for TPUs
+pip install 'audiopalm[aot]'.
+
+  audiopalm plan audiopalm_8b --topology v5e:16x16
+  audiopalm plan audiopalm_8b --topology v5e:16x16 --mesh fsdp=64,tensor=4 --json plan.json
+  audiopalm plan audiopalm_8b --topology v5e:16x16 --generate 256x2048
+  audiopalm plan audiopalm_8b --topology v5e:16x16 --search
+  audiopalm plan --calibrate cpu.json
+  audiopalm plan quickstart --topology cpu:8 --calibration cpu.json
+
+The memory, the operations and the bytes over each mesh axis are those of the
+program that the compiler of those devices made. The seconds are bounds that follow
+from the devices' published rates: no step is faster, and nothing was run."""
+
+AXES = ("data", "fsdp", "context", "tensor")
+CPU_DEVICES = 8
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `plan` to the command line."""
+  parser = options.command(
+    commands, "plan", "compile a config for devices you may not have", DESCRIPTION, run
+  )
+  config.add_config(parser, nargs="?")
+  parser.add_argument("--topology", metavar="KIND:SHAPE", help="v5e:16x16, v5p:8x8x8, cpu:8, ...")
+  parser.add_argument("--slices", metavar="N", type=int, default=1, help="slices of a TPU")
+  parser.add_argument(
+    "--mesh", metavar="AXIS=N,...", help="sizes of mesh axes; those left out are 1, fsdp what is left"
+  )
+  options.add_machine(parser)
+  parser.add_argument("--remat", metavar="POLICY", help="what the backward pass keeps")
+  parser.add_argument("--attention", metavar="BACKEND", help="how attention is computed")
+  parser.add_argument(
+    "--generate", metavar="ROWSxSLOTS", help="plan decoding of so many sequences with such caches"
+  )
+  parser.add_argument("--search", action="store_true", help="try meshes, remat policies, batches")
+  parser.add_argument(
+    "--budget-s", metavar="S", type=float, default=600.0, help="seconds to search for"
+  )
+  parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan there")
+  parser.add_argument(
+    "--calibrate", metavar="FILE", type=Path, help="measure this machine's 8 CPU devices instead"
+  )
+  parser.add_argument(
+    "--calibration", metavar="FILE", type=Path, help="rates of a CPU, of --calibrate"
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm plan`."""
+  console = rich.console.Console()
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  if args.calibrate is not None:
+    return _calibrate(args, console)
+  if args.config is None or args.topology is None:
+    raise ConfigError("audiopalm plan needs a config and --topology, as in v5e:16x16.")
+  kind, _, count = args.topology.partition(":")
+  if kind == "cpu" and count.isdecimal():
+    _force_devices(int(count))
+  from audiopalm.planning import plan, search, show, topology  # the devices of JAX
+
+  experiment = config.load(args.config, args.settings)
+  on = topology.named(args.topology, args.slices, args.calibration)
+  machine = _machine(args, kind, len(on.devices))
+  if args.search:
+    found = search.search(
+      experiment, machine, on, args.budget_s, tried=lambda one: console.print(show.line(one))
+    )
+    console.print(show.ranking(found))
+    result = {"ranking": [search.to_json(one) for one in found]}
+  elif args.generate:
+    made = plan.generation(experiment, machine, on, *_rows_and_slots(args.generate))
+    show.plan(console, made, on)
+    result = plan.to_json(made)
+  else:
+    made = plan.training(experiment, machine, on)
+    show.plan(console, made, on)
+    result = plan.to_json(made)
+  if args.json is not None:
+    about = {"config": experiment.name, "digest": experiment.digest, "topology": args.topology}
+    rates = dataclasses.asdict(on.chip)
+    files.write_json(args.json, {**about, "slices": args.slices, "rates": rates, **result})
+  return EXIT_DONE
+
+
+def _calibrate(args: argparse.Namespace, console: rich.console.Console) -> int:
+  _force_devices(CPU_DEVICES)
+  from audiopalm.planning import calibrate
+
+  chip = calibrate.measure(args.calibrate)
+  console.print(
+    f"{chip.name}: {chip.flops / 1e9:.1f} GFLOP/s and {chip.memory_bandwidth / 1e9:.1f} GB/s of "
+    f"memory a device, {chip.link / 1e9:.2f} GB/s between them, {chip.latency_s * 1e6:.0f} us a "
+    f"collective; in {args.calibrate}"
+  )
+  return EXIT_DONE
+
+
+def _force_devices(count: int) -> None:
+  """Makes this process have so many CPU devices, if JAX has not started yet."""
+  flag = "--xla_force_host_platform_device_count"
+  if flag not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}={count}".strip()
+
+
+def _machine(args: argparse.Namespace, kind: str, devices: int) -> Any:
+  """Returns the machine of the options: that of the topology's kind unless --machine names one."""
+  machine = machines.named(args.machine or {"cpu": "cpu8"}.get(kind, kind))
+  changes = {name: getattr(args, name) for name in ("remat", "attention") if getattr(args, name)}
+  if args.mesh:
+    sizes = _mesh(args.mesh)
+    changes |= {axis: 1 for axis in machine.mesh_sizes} | {"fsdp": -1} | sizes
+  elif devices != 8 and kind == "cpu":
+    changes |= {"fsdp": -1}
+  return dataclasses.replace(machine, **changes)
+
+
+def _mesh(text: str) -> dict[str, int]:
+  """Returns the sizes in "fsdp=64,tensor=4"."""
+  sizes = {}
+  for part in text.split(","):
+    axis, equals, size = part.partition("=")
+    if axis not in AXES or not equals or not re.fullmatch(r"-1|[1-9]\d*", size):
+      raise ConfigError(
+        f"--mesh takes sizes of {', '.join(AXES)}, as in fsdp=64,tensor=4, not {part!r}."
+      )
+    sizes[axis] = int(size)
+  return sizes
+
+
+def _rows_and_slots(text: str) -> tuple[int, int]:
+  found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+  if found is None:
+    raise ConfigError(f"--generate takes ROWSxSLOTS, as in 256x2048, not {text!r}.")
+  return int(found[1]), int(found[2])

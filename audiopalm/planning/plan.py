@@ -1,0 +1,139 @@
+"""A plan: one config on one machine of one topology, compiled, weighed and bounded."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from audiopalm import sharding
+from audiopalm.models import decoder
+from audiopalm.planning import collectives, hlo, memory, program, roofline, topology
+from audiopalm.settings import Machine
+
+LARGE = 2**24  # bytes of a gather outside the loops that is worth a name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+  """What compiling says of a program on a topology. Bytes, operations and seconds are of a device.
+
+  `over` is by how many bytes it does not fit, 0 where it does; then the rest is known too.
+  """
+
+  mesh: dict[str, int]
+  machine: Machine
+  limit: float
+  over: int
+  compile_s: float = 0.0
+  resident: dict[str, int] = dataclasses.field(default_factory=dict)
+  usage: memory.Usage | None = None
+  collectives: tuple[collectives.Collective, ...] = ()
+  roofline: roofline.Roofline | None = None
+  tokens: int = 0
+  model_flops: float = 0.0
+  peak_flops: float = 0.0
+
+  @property
+  def fits(self) -> bool:
+    return not self.over
+
+  @property
+  def gathered(self) -> list[collectives.Collective]:
+    """Large arrays that are gathered whole outside the loop over layers."""
+    return collectives.gathers_outside_loops(self.collectives, LARGE)
+
+  @property
+  def tokens_per_s(self) -> float:
+    """At most, of all devices."""
+    return self.tokens / self.roofline.bound_s
+
+  @property
+  def mfu(self) -> float:
+    """The share of the peak that the model's operations have at most (PaLM, appendix B)."""
+    return self.model_flops / (self.roofline.bound_s * self.peak_flops)
+
+
+def training(experiment: Any, machine: Machine, on: topology.Topology) -> Plan:
+  """Returns the plan of a training step."""
+  mesh = sharding.mesh(machine, on.devices)
+  tokens = experiment.batch_rows * experiment.row_length
+  space = program.space_of(experiment)
+  per_token = decoder.flops_per_token(experiment.model, space, experiment.row_length)
+  make = functools.partial(program.train_step, experiment, machine, mesh)
+  return _plan(make, mesh, machine, on, tokens, per_token * tokens / mesh.size)
+
+
+def generation(
+  experiment: Any, machine: Machine, on: topology.Topology, rows: int, slots: int
+) -> Plan:
+  """Returns the plan of decoding one row in each of `rows` sequences with caches of `slots`."""
+  mesh = sharding.mesh(machine, on.devices)
+  space = program.space_of(experiment)
+  per_token = decoder.flops_per_token(experiment.model, space, slots) / 3  # forward alone
+  make = functools.partial(program.decode_step, experiment, machine, mesh, rows, slots)
+  return _plan(make, mesh, machine, on, rows, per_token * rows / mesh.size)
+
+
+def _plan(make, mesh: Mesh, machine, on: topology.Topology, tokens, model_flops) -> Plan:
+  sizes = {axis: int(size) for axis, size in mesh.shape.items()}
+  known = {"mesh": sizes, "machine": machine, "limit": on.chip.memory}
+  try:
+    compiled = make()
+  except memory.TooLarge as error:
+    return Plan(**known, over=error.needed - error.limit)
+  module = hlo.parse(compiled.hlo)
+  found = collectives.collectives(module, sizes)
+  return Plan(
+    **known,
+    over=max(0, int(compiled.usage.peak - on.chip.memory)),
+    compile_s=compiled.seconds,
+    resident=compiled.resident,
+    usage=compiled.usage,
+    collectives=found,
+    roofline=roofline.of(module, found, mesh, on.chip),
+    tokens=tokens,
+    model_flops=model_flops,
+    peak_flops=on.chip.flops,
+  )
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+  """Returns a plan as JSON."""
+  head = {
+    "mesh": plan.mesh,
+    "machine": dataclasses.asdict(plan.machine),
+    "fits": plan.fits,
+    "memory_limit": plan.limit,
+  }
+  if plan.usage is None:
+    return {**head, "over": plan.over}
+  return {
+    **head,
+    **({"over": plan.over} if plan.over else {"spare": int(plan.limit - plan.usage.peak)}),
+    "compile_s": round(plan.compile_s, 1),
+    "memory": {**plan.resident, **dataclasses.asdict(plan.usage)},
+    "flops": plan.roofline.flops,
+    "model_flops": plan.model_flops,
+    "bytes_moved": plan.roofline.bytes_moved,
+    "collectives": {
+      " x ".join(axes) or "itself": kinds
+      for axes, kinds in collectives.by_axis(plan.collectives).items()
+    },
+    "gathered_outside_loops": [
+      {"what": each.op_name, "parameter": each.parameter, "bytes": each.result_bytes}
+      for each in plan.gathered
+    ],
+    "seconds": {
+      "arithmetic": plan.roofline.arithmetic_s,
+      "memory": plan.roofline.memory_s,
+      "interconnect": dict(plan.roofline.links_s),
+      "bound": plan.roofline.bound_s,
+    },
+    "binds": plan.roofline.binds,
+    "tokens": plan.tokens,
+    "tokens_per_s_at_most": plan.tokens_per_s,
+    "mfu_at_most": plan.mfu,
+    "versions": {"jax": jax.__version__},
+  }
