@@ -14,9 +14,9 @@ from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.parts import machines
 
-DESCRIPTION = """Compile the training step of a config for devices you may not have, and say whether it
-fits, what it sends between them and what binds its speed. Needs no data; for TPUs
-pip install 'audiopalm[aot]'.
+DESCRIPTION = """Compile the training step of a config for devices you may not have, and say
+whether it fits, what it sends between them and what binds its speed. Needs no
+data; for TPUs pip install 'audiopalm[aot]'.
 
   audiopalm plan audiopalm_8b --topology v5e:16x16
   audiopalm plan audiopalm_8b --topology v5e:16x16 --mesh fsdp=64,tensor=4 --json plan.json
@@ -42,7 +42,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument("--topology", metavar="KIND:SHAPE", help="v5e:16x16, v5p:8x8x8, cpu:8, ...")
   parser.add_argument("--slices", metavar="N", type=int, default=1, help="slices of a TPU")
   parser.add_argument(
-    "--mesh", metavar="AXIS=N,...", help="sizes of mesh axes; those left out are 1, fsdp what is left"
+    "--mesh",
+    metavar="AXIS=N,...",
+    help="sizes of mesh axes; those left out are 1, fsdp what is left",
   )
   options.add_machine(parser)
   parser.add_argument("--remat", metavar="POLICY", help="what the backward pass keeps")

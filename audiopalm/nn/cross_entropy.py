@@ -35,7 +35,8 @@ def cross_entropy(hidden_BLD, table_VD, tokens_BL, settings: Settings):
   results are float32, and the first two have gradients. The backward pass computes the logits
   again, unless one chunk is all.
   """
-  return _scored(hidden_BLD, table_VD, tokens_BL, settings)
+  with jax.named_scope("head"):
+    return _scored(hidden_BLD, table_VD, tokens_BL, settings)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -104,7 +104,8 @@ class Embedding(nnx.Module):
   def __call__(self, tokens_BLK, starts, dtype):
     """Returns x_BLD: the sum over columns of each cell's embedding; a hole (-1) adds nothing."""
     ids_BLK = jnp.maximum(tokens_BLK, 0) + jnp.asarray(starts, tokens_BLK.dtype)
-    cells_BLKD = looked_up(self.table[...], ids_BLK, jnp.dtype(dtype))
+    with jax.named_scope("embedding"):
+      cells_BLKD = looked_up(self.table[...], ids_BLK, jnp.dtype(dtype))
     return jnp.sum(jnp.where(tokens_BLK[..., None] >= 0, cells_BLKD, 0), axis=2)
 
 

@@ -30,9 +30,7 @@ def measure(path: Path) -> Chip:
   with jax.set_mesh(mesh):
     product_s = _seconds(lambda x: x @ x, (SIDE, SIDE), mesh)
     copy_s = _seconds(lambda x: x + 1, (COPIED,), mesh)
-    small_s, large_s = (
-      _seconds(lambda x: jax.lax.psum(x, "all"), (size,), mesh) for size in SENT
-    )
+    small_s, large_s = (_seconds(lambda x: jax.lax.psum(x, "all"), (size,), mesh) for size in SENT)
   ways = jax.device_count()
   sent = 2 * (ways - 1) / ways * 4 * (SENT[1] - SENT[0])
   chip = Chip(
@@ -69,4 +67,3 @@ def _memory() -> float:
   lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
   total = next(line for line in lines if line.startswith("MemTotal"))
   return 1024.0 * int(total.split()[1])
-

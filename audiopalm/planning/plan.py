@@ -29,8 +29,8 @@ class Plan:
   compile_s: float = 0.0
   resident: dict[str, int] = dataclasses.field(default_factory=dict)
   usage: memory.Usage | None = None
-  collectives: tuple[collectives.Collective, ...] = ()
-  roofline: roofline.Roofline | None = None
+  sent: tuple[collectives.Collective, ...] = ()
+  bounds: roofline.Roofline | None = None
   tokens: int = 0
   model_flops: float = 0.0
   peak_flops: float = 0.0
@@ -42,17 +42,17 @@ class Plan:
   @property
   def gathered(self) -> list[collectives.Collective]:
     """Large arrays that are gathered whole outside the loop over layers."""
-    return collectives.gathers_outside_loops(self.collectives, LARGE)
+    return collectives.gathers_outside_loops(self.sent, LARGE)
 
   @property
   def tokens_per_s(self) -> float:
     """At most, of all devices."""
-    return self.tokens / self.roofline.bound_s
+    return self.tokens / self.bounds.bound_s
 
   @property
   def mfu(self) -> float:
     """The share of the peak that the model's operations have at most (PaLM, appendix B)."""
-    return self.model_flops / (self.roofline.bound_s * self.peak_flops)
+    return self.model_flops / (self.bounds.bound_s * self.peak_flops)
 
 
 def training(experiment: Any, machine: Machine, on: topology.Topology) -> Plan:
@@ -91,8 +91,8 @@ def _plan(make, mesh: Mesh, machine, on: topology.Topology, tokens, model_flops)
     compile_s=compiled.seconds,
     resident=compiled.resident,
     usage=compiled.usage,
-    collectives=found,
-    roofline=roofline.of(module, found, mesh, on.chip),
+    sent=found,
+    bounds=roofline.of(module, found, mesh, on.chip),
     tokens=tokens,
     model_flops=model_flops,
     peak_flops=on.chip.flops,
@@ -114,24 +114,23 @@ def to_json(plan: Plan) -> dict[str, Any]:
     **({"over": plan.over} if plan.over else {"spare": int(plan.limit - plan.usage.peak)}),
     "compile_s": round(plan.compile_s, 1),
     "memory": {**plan.resident, **dataclasses.asdict(plan.usage)},
-    "flops": plan.roofline.flops,
+    "flops": plan.bounds.flops,
     "model_flops": plan.model_flops,
-    "bytes_moved": plan.roofline.bytes_moved,
+    "bytes_moved": plan.bounds.bytes_moved,
     "collectives": {
-      " x ".join(axes) or "itself": kinds
-      for axes, kinds in collectives.by_axis(plan.collectives).items()
+      " x ".join(axes) or "itself": kinds for axes, kinds in collectives.by_axis(plan.sent).items()
     },
     "gathered_outside_loops": [
       {"what": each.op_name, "parameter": each.parameter, "bytes": each.result_bytes}
       for each in plan.gathered
     ],
     "seconds": {
-      "arithmetic": plan.roofline.arithmetic_s,
-      "memory": plan.roofline.memory_s,
-      "interconnect": dict(plan.roofline.links_s),
-      "bound": plan.roofline.bound_s,
+      "arithmetic": plan.bounds.arithmetic_s,
+      "memory": plan.bounds.memory_s,
+      "interconnect": dict(plan.bounds.links_s),
+      "bound": plan.bounds.bound_s,
     },
-    "binds": plan.roofline.binds,
+    "binds": plan.bounds.binds,
     "tokens": plan.tokens,
     "tokens_per_s_at_most": plan.tokens_per_s,
     "mfu_at_most": plan.mfu,

@@ -1,4 +1,4 @@
-"""How long a program takes at least: its arithmetic, its memory and its links, each at full rate."""
+"""How long a program takes at least: arithmetic, memory and links, each at full rate."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,8 @@ def bandwidth(collective: collectives.Collective, mesh: Mesh, chip: topology.Chi
   """Returns the bytes a second that a device can send for a collective.
 
   A device has links along each axis of the torus that its group spans, both ways where the ring is
-  closed, and uses them all at once. Source: "How to Scale Your Model" (jax-ml.github.io/scaling-book), section 2.
+  closed, and uses them all at once. Source: "How to Scale Your Model"
+  (jax-ml.github.io/scaling-book), section 2.
   """
   if collective.between_slices:
     return chip.network

@@ -41,7 +41,7 @@ def meshes(devices: int) -> Iterator[dict[str, int]]:
     for tensor, context, data in itertools.product(ways, ways, ways)
     if devices % (data * context * tensor) == 0
   ]  # fmt: skip
-  yield from sorted(found, key=lambda mesh: (mesh["data"] * mesh["context"] * mesh["tensor"]))
+  yield from sorted(found, key=lambda mesh: mesh["data"] * mesh["context"] * mesh["tensor"])
 
 
 def search(
@@ -55,8 +55,8 @@ def search(
 ) -> list[Candidate]:
   """Returns candidates by the tokens a second they could reach, the best first.
 
-  Tries meshes (only those in `over`, where given), then remat policies and batches on what was best, until
-  `budget_s` seconds are over. `tried` is told of each as it is done.
+  Tries meshes (only those in `over`, where given), then remat policies and batches on what was
+  best, until `budget_s` seconds are over. `tried` is told of each as it is done.
   """
   end_s = time.monotonic() + budget_s
   done: list[Candidate] = []

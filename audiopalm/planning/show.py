@@ -51,19 +51,19 @@ def _memory(made: plans.Plan) -> rich.table.Table:
 
 def _sent(made: plans.Plan) -> rich.table.Table:
   table = rich.table.Table("over", "collective", "times a step", "arrays", "sent by a device")
-  for axes, kinds in collectives.by_axis(made.collectives).items():
+  for axes, kinds in collectives.by_axis(made.sent).items():
     for kind, sums in kinds.items():
       name = " x ".join(axes) or "itself"
       table.add_row(
         name, kind, f"{sums['count']:,}", _size(sums["bytes"]), _size(sums["wire_bytes"])
       )
-  if any(each.unknown_trips for each in made.collectives):
+  if any(each.unknown_trips for each in made.sent):
     table.caption = "a loop of unknown length is counted once"
   return table
 
 
 def _bounds(made: plans.Plan) -> rich.table.Table:
-  found = made.roofline
+  found = made.bounds
   table = rich.table.Table("a step takes at least", "ms", "for")
   amounts = {
     "arithmetic": (found.arithmetic_s, f"{found.flops / 1e12:.3f} TFLOP of matrix products"),
@@ -102,7 +102,7 @@ def _row(one: search.Candidate) -> tuple[str, ...]:
     return *head, "", "", "", one.refused
   if one.plan.usage is None:
     return *head, f"+{one.plan.over / GIB:.2f} too large", "", "", "does not fit"
-  found = one.plan.roofline
+  found = one.plan.bounds
   binds = found.binds if one.plan.fits else "does not fit"
   return (
     *head, f"{one.plan.usage.peak / GIB:.2f}", f"{1e3 * found.bound_s:.2f}",

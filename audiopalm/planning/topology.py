@@ -22,9 +22,9 @@ class Chip:
   """What one device can do, in bytes and operations a second, and where the figures are from.
 
   `link` is one direction of one link of the interconnect, `network` a device's share of the network
-  between slices. An axis of a torus that is a multiple of `rings` chips long is a closed ring, whose
-  two directions both carry traffic; 0 rings is no torus. `latency_s` is what a collective takes
-  beside its bytes.
+  between slices. An axis of a torus that is a multiple of `rings` chips long is a closed ring,
+  whose two directions both carry traffic; 0 rings is no torus. `latency_s` is what a collective
+  takes beside its bytes.
   """
 
   name: str

@@ -7,6 +7,7 @@ FREE = (
   "opt-barrier", "parameter", "partition-id", "replica-id", "tuple", "while",
 )  # fmt: skip
 CUT = ("dynamic-slice", "gather", "slice")
+SCRATCHPAD = "S(1)"  # how the layout of an array in a TPU's VMEM is written
 VIEWS = ("bitcast", "copy", "convert", "reshape")
 
 
@@ -15,14 +16,20 @@ def bytes_moved(program: str | hlo.Module) -> float:
 
   Each operation reads its operands and writes its result, once; what is fused moves nothing inside.
   Of an array that is only cut or written in part, that part counts. Layouts' padding is not
-  counted, and neither is what stays in a cache or a scratchpad: an estimate, to compare with.
+  counted, and neither is what stays in a scratchpad: an estimate, to compare with.
   """
   module = hlo.parse(program)
   return float(sum(_moved(module, each) * each.times for each in hlo.executions(module, _weight)))
 
 
 def _weight(execution: hlo.Execution) -> float:
-  return execution.instruction.shape.bytes
+  return _size(execution.instruction)
+
+
+def _size(instruction: hlo.Instruction) -> int:
+  """Returns the bytes of a result in the device's memory: none for what is in its scratchpad."""
+  alone = instruction.shape.dtype != "tuple"
+  return 0 if alone and SCRATCHPAD in instruction.shape_text else instruction.shape.bytes
 
 
 def _moved(module: hlo.Module, execution: hlo.Execution) -> float:
@@ -31,8 +38,8 @@ def _moved(module: hlo.Module, execution: hlo.Execution) -> float:
   if inside or instruction.opcode in FREE or instruction.opcode.endswith("-done"):
     return 0.0
   known = computation.instructions
-  operands = [known[name].shape.bytes for name in instruction.operands if name in known]
-  result = instruction.shape.bytes
+  operands = [_size(known[name]) for name in instruction.operands if name in known]
+  result = _size(instruction)
   if instruction.opcode in CUT:
     return 2.0 * result
   if instruction.opcode == "dynamic-update-slice":
