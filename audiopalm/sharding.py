@@ -45,28 +45,17 @@ def mesh(machine: Any, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
   The open axis (-1) takes all devices left; a machine of fewer devices than there are takes the
   first ones. On several slices of TPUs the `data` axis alone crosses from one to another.
   """
-  sizes = machine.mesh_sizes
-  asked = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
-  open_axis = next((axis for axis, size in sizes.items() if size == -1), None)
-  # An open axis promises all devices; several processes must each have theirs in the mesh.
-  whole = open_axis is not None or devices is not None or jax.process_count() > 1
+  # Several processes must each have theirs in the mesh.
+  whole = devices is not None or jax.process_count() > 1
   devices = jax.devices() if devices is None else list(devices)
-  if open_axis:
-    given = math.prod(size for size in sizes.values() if size != -1)
-    sizes[open_axis] = max(1, len(devices) // given)
+  sizes = mesh_sizes(machine, len(devices), whole=whole)
   wanted = math.prod(sizes.values())
-  if wanted > len(devices) or (whole and wanted != len(devices)):
-    raise ConfigError(
-      f"Machine {machine.name!r} asks for a mesh {asked}, but there are {len(devices)} devices. "
-      f"{_nearest(sizes, len(devices))}; on a CPU, "
-      "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices."
-    )
   slices = len({getattr(device, "slice_index", 0) for device in devices})
   if slices > 1:
     if sizes["data"] % slices:
       raise ConfigError(
-        f"Machine {machine.name!r} asks for a mesh {asked} over {slices} slices of TPUs. Between "
-        f"slices only the data axis can run: make data a multiple of {slices}."
+        f"Machine {machine.name!r} asks for a mesh {_written(sizes)} over {slices} slices of TPUs. "
+        f"Between slices only the data axis can run: make data a multiple of {slices}."
       )
     within = {**sizes, "data": sizes["data"] // slices}
     between = {**dict.fromkeys(sizes, 1), "data": slices}
@@ -82,6 +71,32 @@ def mesh(machine: Any, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
   )
 
 
+def mesh_sizes(machine: Any, devices: int, *, whole: bool = False) -> dict[str, int]:
+  """Returns the sizes of a machine's mesh axes over so many devices, the open one filled in.
+
+  ConfigError where they ask for more than there are; for fewer too where one axis is open, which
+  promises all devices, or with `whole`.
+  """
+  sizes = dict(machine.mesh_sizes)
+  asked = _written(sizes)
+  open_axis = next((axis for axis, size in sizes.items() if size == -1), None)
+  if open_axis:
+    given = math.prod(size for size in sizes.values() if size != -1)
+    sizes[open_axis] = max(1, devices // given)
+  wanted = math.prod(sizes.values())
+  if wanted > devices or ((whole or open_axis) and wanted != devices):
+    raise ConfigError(
+      f"Machine {machine.name!r} asks for a mesh {asked}, but there are {devices} devices. "
+      f"{_nearest(sizes, devices)}; on a CPU, "
+      "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices."
+    )
+  return sizes
+
+
+def _written(sizes: Mapping[str, int]) -> str:
+  return ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+
+
 def _nearest(sizes: Mapping[str, int], devices: int) -> str:
   """Returns a sentence with the meshes of `devices` devices that change one axis alone."""
   found = []
@@ -89,7 +104,7 @@ def _nearest(sizes: Mapping[str, int], devices: int) -> str:
     others = math.prod(size for name, size in sizes.items() if name != axis)
     if devices % others == 0 and devices // others != sizes[axis]:
       change = {**sizes, axis: devices // others}
-      found.append(", ".join(f"{name}={size}" for name, size in change.items()))
+      found.append(_written(change))
   if not found:
     return f"Choose axes whose product is {devices}, or another --machine"
   return f"Choose axes whose product is {devices}: {' or '.join(found)}; or another --machine"

@@ -54,8 +54,15 @@ def space_of(experiment: Any) -> token_space.TokenSpace:
 
 def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
   """Returns the training step of an experiment, as `training.loop` would compile it."""
-  platform = mesh.devices.flat[0].platform
-  attention.check(machine.attention, platform)
+  attention.check(machine.attention, mesh.devices.flat[0].platform)
+  with jax.set_mesh(mesh):
+    traced, now = traced_train_step(experiment, machine, mesh)
+    resident = {"parameters": _bytes(now.params), "optimizer": _bytes(now.optimizer)}
+    return _compiled(traced, resident)
+
+
+def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any, Any]:
+  """Returns (the traced step, the shapes of its state), under a mesh that may be abstract."""
   sharding.check_batch_rows(experiment.batch_rows, sharding.batch_ways(mesh))
   sharding.check_row_length(mesh, experiment.row_length)
   space = space_of(experiment)
@@ -64,17 +71,10 @@ def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
   accumulation = machine.accumulation(
     experiment.batch_rows // sharding.batch_ways(mesh), experiment.row_length
   )
-  with jax.set_mesh(mesh):
-    params = model.shapes(mesh)
-    now = state.shapes(params, {}, experiment.objective.players, chain, mesh)
-    batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
-    train = step.build(model, experiment.objective, chain, machine, accumulation)
-    resident = {
-      "parameters": _bytes(now.params),
-      "optimizer": _bytes(now.optimizer),
-      "batch": _bytes(batch),
-    }
-    return _compiled(train, (now, batch, _key(mesh)), resident)
+  now = state.shapes(model.shapes(mesh), {}, experiment.objective.players, chain, mesh)
+  batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
+  train = step.build(model, experiment.objective, chain, machine, accumulation)
+  return train.trace(now, batch, _key(mesh)), now
 
 
 def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots: int) -> Compiled:
@@ -105,13 +105,12 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
     positions_B = _shaped((rows,), ("batch",), jnp.int32, mesh)
     resident = {"parameters": _bytes(params), "cache": _bytes(cache)}
     program = jax.jit(one_row, donate_argnums=3)
-    return _compiled(program, (params, tokens_BK, positions_B, cache), resident)
+    return _compiled(program.trace(params, tokens_BK, positions_B, cache), resident)
 
 
-def _compiled(program: Any, shapes: tuple, resident: dict[str, int]) -> Compiled:
+def _compiled(traced: Any, resident: dict[str, int]) -> Compiled:
   start_s = time.monotonic()
-  lowered = program.lower(*shapes)
-  compiled = memory.compile_(lowered)
+  compiled = memory.compile_(traced.lower())
   return Compiled(compiled.as_text(), resident, memory.usage(compiled), time.monotonic() - start_s)
 
 

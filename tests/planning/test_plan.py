@@ -1,0 +1,147 @@
+"""A plan of a small config for the CPU devices of this process, read against what is known."""
+
+import dataclasses
+import json
+
+import jax
+import pytest
+
+from audiopalm import sharding
+from audiopalm.data.corpora import Synthetic
+from audiopalm.errors import ConfigError
+from audiopalm.experiment import Experiment
+from audiopalm.models import decoder
+from audiopalm.parts import mixtures, tokenizers
+from audiopalm.planning import collectives, plan, program, search, topology
+from audiopalm.settings import Machine
+
+CHIP = topology.Chip("made up", 1e12, 2**30, 1e11, 1e10, 0.0, 0, 1e-6, "this test")
+FSDP = Machine(name="test", data=1, fsdp=4, tensor=2, remat="full", loss_chunk_rows=16)
+
+
+@pytest.fixture(scope="module")
+def here():
+  return topology.Topology("cpu:8", tuple(jax.devices()), CHIP)
+
+
+def experiment(layers=2, **changes):
+  corpus = Synthetic(languages=("en", "fr"))
+  made = Experiment(
+    name="small",
+    tokenizers=(tokenizers.text(size=600), tokenizers.units(size=100)),
+    mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
+    model=decoder.Decoder(layers=layers, width=64, heads=4, kv_heads=2, head_width=16, hidden=96),
+    row_length=32,
+    batch_rows=8,
+  )
+  return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture(scope="module")
+def planned(here):
+  return plan.training(experiment(), FSDP, here)
+
+
+def test_parameters_and_optimizer_are_counted_by_device(planned):
+  mesh = sharding.mesh(FSDP, tuple(jax.devices()))
+  model = decoder.model(experiment().model, program.space_of(experiment()))
+  wanted = sum(
+    leaf.sharding.shard_shape(leaf.shape) and 4 * leaf.size // _ways(leaf)
+    for leaf in jax.tree.leaves(model.shapes(mesh))
+  )
+  assert planned.resident["parameters"] == wanted
+  assert 2 * wanted <= planned.resident["optimizer"] <= 2 * wanted + 64
+  assert planned.usage.peak > planned.usage.arguments >= 3 * wanted
+
+
+def _ways(leaf):
+  whole, part = leaf.size, 1
+  for size in leaf.sharding.shard_shape(leaf.shape):
+    part *= size
+  return whole // part
+
+
+def test_only_embedding_and_head_are_gathered_outside_the_layers(here, planned, monkeypatch):
+  rows = sum(program.space_of(experiment()).padded)
+  whole = collectives.gathers_outside_loops(planned.sent, 4 * rows * 64 // 2)  # tensor=2
+  assert whole and all("head" in each.op_name for each in whole)
+  print([(e.op_name,e.shape) for e in whole])
+  forward = [each for each in whole if "transpose" not in each.op_name]
+  assert len(forward) == 1 and len(whole) <= 2  # once a direction
+  assert all(each.in_loop for each in planned.sent if "mlp" in each.op_name)
+
+
+def test_twice_the_layers_send_twice_as_much_inside_the_loop(here, planned):
+  deeper = plan.training(experiment(layers=4), FSDP, here)
+
+  def sent(made, in_loop):
+    chosen = [each for each in made.sent if each.in_loop == in_loop]
+    return sum(each.times * each.bytes for each in chosen if each.bytes >= 4 * 64 * 16)
+
+  head = 4 * sum(program.space_of(experiment()).padded) * 64
+  assert sent(deeper, True) == 2 * sent(planned, True) > 0
+  assert abs(sent(deeper, False) - sent(planned, False)) < head / 2
+
+
+def test_the_operations_are_those_of_the_formula(here):
+  """One layer, not scanned: XLA's own count, and the formula's with attention in full."""
+  one = Machine(name="one", fsdp=1, unroll_layers=True)
+  single = topology.Topology("cpu:1", tuple(jax.devices()[:1]), CHIP)
+  settings = dataclasses.replace(experiment().model, layers=1, width=256, hidden=512)
+  made = plan.training(experiment(model=settings, row_length=32), one, single)
+  space, s = program.space_of(experiment()), settings
+  attention = 12 * s.heads * s.head_width * 32 - 6 * s.heads * s.head_width * 33
+  wanted = (decoder.flops_per_token(s, space, 32) + attention) * 8 * 32
+  # Attention's weights are computed again in the backward pass.
+  again = 2 * s.heads * s.head_width * 32 * 8 * 32
+  assert made.bounds.flops == pytest.approx(wanted + again, rel=0.01)
+
+
+def test_a_decoding_step_counts_its_cache(here):
+  made = plan.generation(experiment(), FSDP, here, rows=16, slots=64)
+  layers, ways = 2, 4 * 2  # rows over fsdp, key heads over tensor
+  assert made.resident["cache"] >= 2 * layers * 16 * 64 * 2 * 16 * 4 / ways
+  assert made.tokens == 16 and made.bounds.bound_s > 0
+
+
+def test_a_plan_is_json(planned):
+  found = json.loads(json.dumps(plan.to_json(planned)))
+  assert found["fits"] and found["spare"] == 2**30 - planned.usage.peak
+  assert found["mesh"] == {"data": 1, "fsdp": 4, "context": 1, "tensor": 2}
+  assert 0 < found["mfu_at_most"] < 1
+
+
+def test_what_is_too_large_does_not_fit(here):
+  small = dataclasses.replace(here, chip=dataclasses.replace(CHIP, memory=2**16))
+  made = plan.training(experiment(), FSDP, small)
+  assert not made.fits and made.over == made.usage.peak - 2**16
+
+
+def test_a_search_ranks_what_can_be_and_says_why_the_rest_cannot(here):
+  over = [{"data": 8, "fsdp": 1, "tensor": 1}, {"data": 1, "fsdp": 1, "tensor": 8}]
+  found = search.search(experiment(), FSDP, here, 100.0, over=over)
+  assert found[0].plan.fits and found[0].machine.data == 8
+  assert "'heads' of size 4" in found[1].refused
+
+
+def test_meshes_to_try_begin_with_plain_fsdp():
+  tried = list(search.meshes(256))
+  assert tried[0] == {"data": 1, "fsdp": 256, "context": 1, "tensor": 1}
+  assert all(m["data"] * m["fsdp"] * m["context"] * m["tensor"] == 256 for m in tried)
+
+
+def test_unknown_topologies_say_what_there_is(tmp_path):
+  with pytest.raises(ConfigError, match=r"Unknown topology 'v5x:4x4'. Did you mean 'v5"):
+    topology.named("v5x:4x4")
+  with pytest.raises(ConfigError, match="a slice of v5p has 3 axes, as in v5p:4x4x4"):
+    topology.named("v5p:4x4")
+  with pytest.raises(ConfigError, match="this process has 8 CPU devices. Set XLA_FLAGS"):
+    topology.named("cpu:16")
+  with pytest.raises(ConfigError, match="--calibrate FILE, and give that file as --calibration"):
+    topology.named("cpu:8")
+
+
+def test_a_missing_compiler_says_how_to_install_it(monkeypatch):
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  with pytest.raises(ConfigError, match=r"needs libtpu.*pip install 'audiopalm\[aot\]'"):
+    topology.named("v5e:2x4")
