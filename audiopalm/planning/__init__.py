@@ -1,0 +1,1 @@
+"""Planning: what a run will take, read from programs that are compiled and not run."""
