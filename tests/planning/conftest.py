@@ -1,0 +1,24 @@
+"""Programs in HLO text, and a model that becomes one."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def programs():
+  """The module of programs by hand."""
+  return module("programs")
+
+
+@pytest.fixture(scope="session")
+def scanned():
+  """The module of a model to compile."""
+  return module("scanned")
+
+
+def module(name: str):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module(name)
