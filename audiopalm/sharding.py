@@ -63,12 +63,19 @@ def mesh(machine: Any, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
       tuple(within.values()), tuple(between.values()), devices=devices
     )
     return Mesh(grid, tuple(sizes), axis_types=(AxisType.Explicit,) * len(sizes))
-  return jax.make_mesh(
-    tuple(sizes.values()),
-    tuple(sizes),
-    axis_types=(AxisType.Explicit,) * len(sizes),
-    devices=devices[:wanted],
-  )
+  try:
+    return jax.make_mesh(
+      tuple(sizes.values()),
+      tuple(sizes),
+      axis_types=(AxisType.Explicit,) * len(sizes),
+      devices=devices[:wanted],
+    )
+  except NotImplementedError as error:
+    raise ConfigError(
+      f"Machine {machine.name!r} asks for a mesh {_written(sizes)}, which cannot be laid on the "
+      "torus of these devices: an axis takes whole axes of the torus, or a part of one. Choose "
+      f"powers of two that follow its shape. ({str(error).splitlines()[0]})"
+    ) from error
 
 
 def mesh_sizes(machine: Any, devices: int, *, whole: bool = False) -> dict[str, int]:

@@ -243,7 +243,7 @@ def torch_eager(size: Size, compiled: bool = False, autocast: bool = False):
 
 
 def matmul(size: Size):
-  """Returns a float32 product of the model's largest shape: the peak that a step is held against."""
+  """Returns a float32 product of the largest shape: the peak that a step is held against."""
   import jax
   import jax.numpy as jnp
 

@@ -22,9 +22,9 @@ def test_every_mesh_axis_is_explicit():
 
 def test_a_mesh_of_more_devices_than_there_are_says_how_many():
   with pytest.raises(ConfigError) as error:
-    sharding.mesh(settings.Machine(data=1, fsdp=3, tensor=2))
+    sharding.mesh(settings.Machine(data=1, fsdp=5, tensor=2))
   text = str(error.value)
-  assert "data=1, fsdp=3, context=1, tensor=2, but there are 8 devices" in text
+  assert "data=1, fsdp=5, context=1, tensor=2, but there are 8 devices" in text
   assert "product is 8: data=1, fsdp=4, context=1, tensor=2; or" in text
 
 

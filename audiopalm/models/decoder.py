@@ -356,5 +356,7 @@ def _layer_kernels(s: Decoder) -> int:
 
 def _mean_seen(rows: int, window: int) -> float:
   """Returns how many rows a row sees on average: 1, 2, ... up to the window."""
+  if not rows:
+    return 0.0
   limit = min(window or rows, rows)
   return (limit * (limit + 1) / 2 + (rows - limit) * limit) / rows

@@ -10,8 +10,9 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
-from audiopalm.nn import masks
+from audiopalm.nn import layers, masks
 
 MOST_BLOCKS = 4
 SMALLEST_BLOCK = 64
@@ -25,10 +26,10 @@ def xla(
 ):  # fmt: skip
   """Returns softmax(q k) v with a float32 softmax.
 
-  The backward pass computes the weights again: none are kept. Without `ahead` no row sees a later
-  one: queries then go in blocks that meet only the keys up to their end, which saves up to 7/16 of
-  the work. Sources: grouped queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118,
-  section 2.
+  The backward pass computes the weights again, from one number a row: none are kept
+  (FlashAttention, arXiv:2205.14135, section 3.1). Without `ahead` no row sees a later one: queries
+  then go in blocks that meet only the keys up to their end, which saves up to 7/16 of the work.
+  Sources: grouped queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118, section 2.
   """
   # Heads in front: each one's rows then lie together, and a CPU multiplies them faster.
   query_BGRLH = jnp.moveaxis(grouped(query_BLNH, key_BJGH.shape[2]), 1, 3)
@@ -40,45 +41,78 @@ def xla(
   for block in range(blocks):
     here = slice(length * block // blocks, length * (block + 1) // blocks)
     seen = slice(here.stop if causal else None)
-    mixed.append(
-      _in_pieces(
-        functools.partial(_mixed, softcap=softcap),
-        query_BGRLH[..., here, :],
-        rows[:, here],
-        (key_BGJH[:, :, seen], value_BGJH[:, :, seen], others[:, seen], window),
-      )
-    )
+    others_here = others[:, seen]
+    arrays = query_BGRLH[..., here, :], key_BGJH[:, :, seen], value_BGJH[:, :, seen]
+    mixed.append(_in_pieces(softcap, *arrays, rows[:, here], others_here, window))
   mixed_BLGRH = jnp.moveaxis(jnp.concatenate(mixed, axis=3), 3, 1)
   return mixed_BLGRH.reshape(query_BLNH.shape)
 
 
-def _in_pieces(mix, query_BGRLH, rows, rest):
-  """Returns mix(query, rows, *rest), of few enough rows at a time to hold their scores."""
-  mix = jax.checkpoint(mix)
-  length, keys = query_BGRLH.shape[3], rest[0].shape[2]
+def _in_pieces(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  """Returns what `_mixed` does, of few enough rows at a time to hold their scores."""
+  length, keys = query_BGRLH.shape[3], key_BGJH.shape[2]
   fitting = (n for n in range(1, length) if not length % n and length // n * keys <= MOST_SCORES)
   pieces = next(fitting, length)
   if pieces == 1:
-    return mix(query_BGRLH, rows, *rest)
+    return _mixed(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)
 
   def cut(array, axis):
     shape = (*array.shape[:axis], pieces, length // pieces, *array.shape[axis + 1 :])
     return jnp.moveaxis(array.reshape(shape), axis, 0)
 
   mixed = lax.map(
-    lambda piece: mix(*piece, *rest),
+    lambda piece: _mixed(softcap, piece[0], key_BGJH, value_BGJH, piece[1], others, window),
     (cut(query_BGRLH, 3), jax.tree.map(lambda array: cut(array, 1), rows)),
   )
   return jnp.moveaxis(mixed, 0, 3).reshape(query_BGRLH.shape)
 
 
-def _mixed(query_BGRLH, rows, key_BGJH, value_BGJH, others, window, *, softcap):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _mixed(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  return _forward(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)[0]
+
+
+def _forward(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  scores_BGRLJ = _scores(softcap, query_BGRLH, key_BGJH, rows, others, window)
+  best_BGRL1 = jnp.max(scores_BGRLJ, axis=-1, keepdims=True)
+  weights_BGRLJ = jnp.exp(scores_BGRLJ - best_BGRL1)
+  total_BGRL1 = jnp.sum(weights_BGRLJ, axis=-1, keepdims=True)
+  mixed_BGRLH = jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ.astype(value_BGJH.dtype), value_BGJH)
+  mixed_BGRLH = (mixed_BGRLH / total_BGRL1).astype(query_BGRLH.dtype)
+  log_z_BGRL1 = checkpoint_name(best_BGRL1 + jnp.log(total_BGRL1), layers.MIXED)
+  arrays = query_BGRLH, key_BGJH, value_BGJH, rows, others, window
+  return mixed_BGRLH, (*arrays, mixed_BGRLH, log_z_BGRL1)
+
+
+def _backward(softcap, saved, d_mixed_BGRLH):
+  query_BGRLH, key_BGJH, value_BGJH, rows, others, window, mixed_BGRLH, log_z_BGRL1 = saved
+  scores_BGRLJ = _scores(softcap, query_BGRLH, key_BGJH, rows, others, window)
+  weights_BGRLJ = jnp.exp(scores_BGRLJ - log_z_BGRL1)
+  products = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+  d_weights_BGRLJ = products("BGRLH,BGJH->BGRLJ", d_mixed_BGRLH, value_BGJH)
+  mean_BGRL1 = jnp.sum(
+    d_mixed_BGRLH.astype(jnp.float32) * mixed_BGRLH.astype(jnp.float32), axis=-1, keepdims=True
+  )
+  d_scores_BGRLJ = weights_BGRLJ * (d_weights_BGRLJ - mean_BGRL1)
+  if softcap is not None:
+    slope_BGRLJ = 1 - jnp.square(scores_BGRLJ / softcap)
+    d_scores_BGRLJ *= jnp.where(scores_BGRLJ > UNSEEN, slope_BGRLJ, 0)
+  d_scores_BGRLJ = d_scores_BGRLJ.astype(query_BGRLH.dtype)
+  weights_BGRLJ = weights_BGRLJ.astype(query_BGRLH.dtype)
+  d_query = products("BGRLJ,BGJH->BGRLH", d_scores_BGRLJ, key_BGJH).astype(query_BGRLH.dtype)
+  d_key = products("BGRLJ,BGRLH->BGJH", d_scores_BGRLJ, query_BGRLH).astype(key_BGJH.dtype)
+  d_value = products("BGRLJ,BGRLH->BGJH", weights_BGRLJ, d_mixed_BGRLH).astype(value_BGJH.dtype)
+  return d_query, d_key, d_value, None, None, None
+
+
+_mixed.defvjp(_forward, _backward)
+
+
+def _scores(softcap, query_BGRLH, key_BGJH, rows, others, window):
   scores_BGRLJ = jnp.einsum(
     "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
   )
-  mask_BLJ = masks.seen(rows, others, window)
-  weights_BGRLJ = weights(scores_BGRLJ, mask_BLJ, softcap).astype(value_BGJH.dtype)
-  return jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ, value_BGJH)
+  return masked(scores_BGRLJ, masks.seen(rows, others, window), softcap)
 
 
 def grouped(query_BLNH, groups: int):
@@ -87,8 +121,8 @@ def grouped(query_BLNH, groups: int):
   return query_BLNH.reshape(batch, rows, groups, heads // groups, width)
 
 
-def weights(scores_BGRLJ, mask_BLJ, softcap: float | None):
-  """Returns the softmax of the scores of seen rows."""
+def masked(scores_BGRLJ, mask_BLJ, softcap: float | None):
+  """Returns the scores, capped, and UNSEEN for what a row does not see."""
   if softcap is not None:
     scores_BGRLJ = softcap * jnp.tanh(scores_BGRLJ / softcap)
-  return jax.nn.softmax(jnp.where(mask_BLJ[:, None, None], scores_BGRLJ, UNSEEN), axis=-1)
+  return jnp.where(mask_BLJ[:, None, None], scores_BGRLJ, UNSEEN)

@@ -48,9 +48,13 @@ def of(
   found: Sequence[collectives.Collective],
   mesh: Mesh,
   chip: topology.Chip,
+  hidden_flops: float = 0.0,
 ) -> Roofline:
-  """Returns the roofline of a program for a mesh of chips."""
-  flops, moved = dots.flops(program), traffic.bytes_moved(program)
+  """Returns the roofline of a program for a mesh of chips.
+
+  `hidden_flops` are operations of a device inside kernels that do not say what they do.
+  """
+  flops, moved = dots.flops(program) + hidden_flops, traffic.bytes_moved(program)
   links_s = {}
   for each in found:
     name = " x ".join(each.axes) or "itself"
