@@ -1,0 +1,54 @@
+import dataclasses
+import json
+
+import pytest
+
+from audiopalm.cli import main
+from audiopalm.data import files
+from audiopalm.planning import topology
+
+CHIP = topology.Chip("cpu:8", 1e10, 2**30, 1e10, 1e9, 0.0, 0, 1e-4, "this test")
+SMALL = ("--set", "model.layers=1", "--set", "row_length=64")
+
+
+@pytest.fixture
+def rates(tmp_path):
+  files.write_json(tmp_path / "cpu.json", {"chip": dataclasses.asdict(CHIP)})
+  return str(tmp_path / "cpu.json")
+
+
+def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
+  arguments = ["--topology", "cpu:8", "--calibration", rates, "--json", str(tmp_path / "plan.json")]
+  mesh = ["--mesh", "fsdp=4,data=2", "--remat", "full"]
+  assert main.main(["plan", "quickstart", *arguments, *mesh, *SMALL]) == 0
+  said = capsys.readouterr().out
+  assert "mesh data=2, fsdp=4, context=1, tensor=1" in said and "fits in" in said
+  assert "Not proven: speed" in " ".join(said.split())
+  found = json.loads((tmp_path / "plan.json").read_text())
+  assert found["fits"] and found["mesh"]["fsdp"] == 4 and found["machine"]["remat"] == "full"
+  assert found["collectives"]["data x fsdp"] or found["collectives"]["fsdp"]
+  assert found["rates"]["flops"] == 1e10
+
+
+def test_decoding_is_planned(rates, capsys):
+  arguments = ["--topology", "cpu:8", "--calibration", rates, "--generate", "16x64"]
+  assert main.main(["plan", "quickstart", *arguments, "--mesh", "fsdp=8", *SMALL]) == 0
+  assert "cache" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (["quickstart"], "needs a config and --topology, as in v5e:16x16"),
+    (["quickstart", "--topology", "v5q:4x4"], "Unknown topology 'v5q:4x4'"),
+    (["quickstart", "--topology", "cpu:8", "--mesh", "fdsp=2"], "--mesh takes sizes of data, fsdp"),
+    (["quickstart", "--topology", "cpu:8", "--mesh", "fsdp=3"], "product is 8: data=1, fsdp=8"),
+    (["quickstart", "--topology", "cpu:8", "--mesh", "tensor=8,fsdp=1"], "'heads' of size 3"),
+    (["quickstart", "--topology", "cpu:8", "--set", "batch_rows=6"], "divisible by 4: 4 or 8"),
+    (["quickstart", "--topology", "cpu:8", "--attention", "splash"], "'splash' runs on a tpu"),
+    (["quickstart", "--topology", "cpu:8", "--generate", "16"], "--generate takes ROWSxSLOTS"),
+  ],
+)
+def test_what_cannot_be_planned_says_why(rates, capsys, arguments, said):
+  assert main.main(["plan", *arguments, "--calibration", rates]) == 2
+  assert said in capsys.readouterr().err
