@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Returns the exit code of the command given by `arguments`, None for those of the process."""
   args = parser().parse_args(arguments)
+  args.own_process = arguments is None
   before = signal.signal(signal.SIGTERM, _stop)
   try:
     return args.run(args)

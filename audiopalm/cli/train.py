@@ -5,7 +5,9 @@ import json
 import subprocess
 import sys
 
-from audiopalm.cli import config, options
+import jax
+
+from audiopalm.cli import allocator, config, options
 from audiopalm.data import files, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError
 from audiopalm.parts import machines
@@ -52,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
   if experiment.export is not None:
     folder.check(experiment)
   machine = machines.named(args.machine) if args.machine else None
+  if args.own_process and jax.default_backend() == "cpu":
+    allocator.settle(sys.argv[1:])
   if prepare.needed(experiment, args.workdir):
     code = _prepare(args)
     if code != EXIT_DONE:

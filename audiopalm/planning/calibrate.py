@@ -42,6 +42,7 @@ def measure(path: Path) -> Chip:
     network=0.0,
     rings=0,
     latency_s=small_s,
+    serial=True,
     source=f"measured on {platform.processor() or platform.machine()}, {ways} devices",
   )
   files.write_json(path, {"chip": dataclasses.asdict(chip), "jax": jax.__version__})

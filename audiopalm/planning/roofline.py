@@ -13,7 +13,7 @@ from audiopalm.planning import collectives, dots, hlo, topology, traffic
 class Roofline:
   """Lower bounds of a run of a program, in seconds, and what they are made of, on one device.
 
-  `links` holds the seconds of the collectives over each set of mesh axes ("fsdp", "fsdp x tensor").
+  `links_s` holds the seconds of the collectives over each set of mesh axes ("fsdp", "fsdp x tensor").
   """
 
   flops: float
@@ -21,6 +21,7 @@ class Roofline:
   arithmetic_s: float
   memory_s: float
   links_s: Mapping[str, float]
+  serial: bool = False
 
   @property
   def interconnect_s(self) -> float:
@@ -29,8 +30,9 @@ class Roofline:
 
   @property
   def bound_s(self) -> float:
-    """Nothing is faster than its slowest part, even where all of them overlap."""
-    return max(self.arithmetic_s, self.memory_s, self.interconnect_s)
+    """Nothing is faster than its slowest part, or than all of them where none overlap."""
+    parts = self.arithmetic_s, self.memory_s, self.interconnect_s
+    return sum(parts) if self.serial else max(parts)
 
   @property
   def binds(self) -> str:
@@ -60,7 +62,8 @@ def of(
     name = " x ".join(each.axes) or "itself"
     seconds = collectives.bytes_on_wire(each) / bandwidth(each, mesh, chip) + chip.latency_s
     links_s[name] = links_s.get(name, 0.0) + each.times * seconds
-  return Roofline(flops, moved, flops / chip.flops, moved / chip.memory_bandwidth, links_s)
+  arithmetic_s, memory_s = flops / chip.flops, moved / chip.memory_bandwidth
+  return Roofline(flops, moved, arithmetic_s, memory_s, links_s, chip.serial)
 
 
 def bandwidth(collective: collectives.Collective, mesh: Mesh, chip: topology.Chip) -> float:

@@ -55,8 +55,11 @@ def _array(shaped: Any, spec: Any) -> str:
 
 
 def _named(jaxpr: Any):
-  """Yields (name, type) of what `checkpoint_name` names anywhere in a program."""
+  """Yields (name, type) of what `checkpoint_name` names anywhere in a program, but for what a
+  single device does."""
   for equation in jaxpr.eqns:
+    if equation.primitive.name == "shard_map":
+      continue
     if equation.primitive.name == "name":
       yield equation.params["name"], equation.outvars[0].aval
     for inner in jax.core.jaxprs_in_params(equation.params):

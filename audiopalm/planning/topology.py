@@ -24,7 +24,8 @@ class Chip:
   `link` is one direction of one link of the interconnect, `network` a device's share of the network
   between slices. An axis of a torus that is a multiple of `rings` chips long is a closed ring,
   whose two directions both carry traffic; 0 rings is no torus. `latency_s` is what a collective
-  takes beside its bytes.
+  takes beside its bytes. `serial` devices compute, read and send one after
+  another, as a core does.
   """
 
   name: str
@@ -36,6 +37,7 @@ class Chip:
   rings: int
   latency_s: float
   source: str
+  serial: bool = False
 
 
 BOOK = "jax-ml.github.io/scaling-book/tpus, and cloud.google.com/tpu/docs"

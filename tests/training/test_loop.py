@@ -141,7 +141,7 @@ def test_finished_run_only_measures_and_sums_up_again(tiny, straight, tmp_path):
 
 def test_summary_and_lines_say_what_happened_and_what_comes_next(straight):
   workdir, summary, said = straight
-  assert "machine one: 1 x cpu, mesh data=1, fsdp=1, tensor=1, float32, xla attention" in said
+  assert "machine one: 1 x cpu, mesh data=1, fsdp=1, context=1, tensor=1, float32, xla attention" in said
   assert "step 4 | held-out loss: asr " in said
   assert "step 6/6 | loss text " in said
   assert f"next: audiopalm evaluate --workdir {workdir}" in said
@@ -238,6 +238,6 @@ def test_log_on_a_full_device_is_the_same_error(tiny, tmp_path, monkeypatch):
 
 
 def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_path):
-  with pytest.raises(errors.ConfigError, match="batch_rows=8 cannot be divided"):
+  with pytest.raises(errors.ConfigError, match="batch_rows=8 cannot be split"):
     tiny.run(tmp_path / "run", machine=dataclasses.replace(tiny.ONE, data=3))
   assert not (tmp_path / "run" / "checkpoints").exists()
