@@ -17,9 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
 import jax
 import numpy as np
 import score
@@ -51,6 +48,8 @@ def main() -> None:
   )
   parser.add_argument("--repeats", type=int, default=7)
   arguments = parser.parse_args()
+  os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # read at the first device
+  os.environ["JAX_PLATFORMS"] = "cpu"
   with tempfile.TemporaryDirectory() as folder:
     calibrate.measure(Path(folder, "cpu.json"))
     on = topology.named("cpu:8", calibration=Path(folder, "cpu.json"))

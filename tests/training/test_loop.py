@@ -141,7 +141,8 @@ def test_finished_run_only_measures_and_sums_up_again(tiny, straight, tmp_path):
 
 def test_summary_and_lines_say_what_happened_and_what_comes_next(straight):
   workdir, summary, said = straight
-  assert "machine one: 1 x cpu, mesh data=1, fsdp=1, context=1, tensor=1, float32, xla attention" in said
+  mesh = "data=1, fsdp=1, context=1, tensor=1"
+  assert f"machine one: 1 x cpu, mesh {mesh}, float32, xla attention" in said
   assert "step 4 | held-out loss: asr " in said
   assert "step 6/6 | loss text " in said
   assert f"next: audiopalm evaluate --workdir {workdir}" in said
