@@ -235,15 +235,15 @@ def _checked(column: cells.Column, ids: Any) -> np.ndarray:
   if ids.size and ids.dtype != np.int32:
     if ids.dtype.kind not in "iu":
       raise LayoutError(
-        f"Stream {column.name!r} holds {ids.dtype}, expected whole numbers {_shape(codebooks)}: ids local to "
-        "their codebook."
+        f"Stream {column.name!r} holds {ids.dtype}, expected whole numbers {_shape(codebooks)}: "
+        "ids local to their codebook."
       )
     # Clipped, not wrapped, so that an id too large for int32 is still found out of range.
     ids = ids.astype(np.int64).clip(-1, 2**31 - 1).astype(np.int32)
   if ids.ndim != (1 if codebooks == 1 else 2) or (codebooks > 1 and ids.shape[1] != codebooks):
     raise LayoutError(
-      f"Stream {column.name!r} has shape {list(ids.shape)}, expected {_shape(codebooks)} from tokenizer "
-      f'"{column.spec.name}".'
+      f"Stream {column.name!r} has shape {list(ids.shape)}, expected {_shape(codebooks)} from "
+      f'tokenizer "{column.spec.name}".'
     )
   if not len(ids):
     raise LayoutError(_empty(column))
