@@ -2,6 +2,7 @@
 # make test         lint and all tests but the long ones
 # make test-long    the long ones, and those that compare with PyTorch (installs it)
 # make lint         ruff alone
+# make bench        measures speeds on this CPU (installs PyTorch), writes docs/performance.md
 # make clean        removes what was built; runs/ stays
 #
 # PYTHON=python3.12 make ...   takes another Python for the environment in .venv
@@ -10,7 +11,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: quickstart test test-long lint clean
+.PHONY: quickstart test test-long lint bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -55,6 +56,11 @@ lint: $(VENV)/test.stamp
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || \
 	  { echo "Not formatted as ruff would: run '$(BIN)/ruff format .'."; exit 1; }
+
+# Accelerators are measured by hand: the processes of one benchmark would share it.
+bench: $(VENV)/export.stamp
+	@for name in decode_speed data_speed prepare_speed scaling render; do \
+	  echo "benchmarks/$$name.py"; JAX_PLATFORMS=cpu $(BIN)/python benchmarks/$$name.py; done
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -108,17 +109,44 @@ def unexpanded(argument: str) -> str:
   return argument.replace(directory, "$TFDS_DATA_DIR") if directory else argument
 
 
-def conditions(packages: Sequence[str] = PACKAGES) -> dict:
-  """Returns the commit, the versions and the machine of this run."""
+def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) -> dict:
+  """Returns the commit, the versions and the machine of this run; `device` is what JAX calls the
+  accelerator it ran on, None for none."""
   commit = git("rev-parse", "--short", "HEAD")
   changed = git("status", "--porcelain", "--", f":(exclude){RESULTS}")
-  models = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
+  cores, model = processor()
   return {
     "commit": f"{commit} with changes" if changed else commit,
-    "machine": f"{len(models)} cores, {models[0].partition(':')[2].strip()}, no accelerator",
+    "machine": f"{cores} cores, {model}, {device or 'no accelerator'}",
     "python": platform.python_version(),
     "versions": {name: importlib.metadata.version(name) for name in packages},
   }
+
+
+def command(file: str) -> str:
+  """Returns the command that this process was started with, as a reader would type it."""
+  return shlex.join(["python", f"benchmarks/{Path(file).name}", *map(unexpanded, sys.argv[1:])])
+
+
+def machine_name(device: str | None = None) -> str:
+  """Returns a short name of this machine for the name of a file: xeon-2-cores; of its accelerator
+  where `device` names one: h200."""
+  if device is not None:
+    return short_name(device)
+  cores, model = processor()
+  return f"{short_name(model)}-{cores}-cores"
+
+
+def processor() -> tuple[int, str]:
+  """Returns (cores, name of the processor)."""
+  models = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
+  return len(models), models[0].partition(":")[2].strip()
+
+
+def short_name(product: str) -> str:
+  """Returns the words of a product's name that tell it from others, as in `NVIDIA H200`: h200."""
+  without = re.sub(r"\(\w+\)|@.*|\b\d+-Core\b|\b(Intel|AMD|NVIDIA|CPU|Processor)\b", " ", product)
+  return re.sub(r"[^a-z0-9]+", "-", without.lower()).strip("-") or "unknown"
 
 
 if __name__ == "__main__":

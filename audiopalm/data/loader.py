@@ -129,6 +129,7 @@ def assemble(
   tokens_BLK = np.full((len(rows), row_length, columns), HOLE, np.int32)
   weights_BLK = np.zeros((len(rows), row_length, columns), np.float32)
   segments_BL, positions_BL, visible_BL = np.zeros((3, len(rows), row_length), np.int32)
+  counting_L = np.arange(row_length, dtype=np.int32)
   for b, grids in enumerate(rows):
     start = 0
     for segment, grid in enumerate(grids, 1):
@@ -136,7 +137,7 @@ def assemble(
       tokens_BLK[b, here] = grid.tokens_LK
       weights_BLK[b, here] = grid.weights_LK
       segments_BL[b, here] = segment
-      positions_BL[b, here] = np.arange(len(grid))
+      positions_BL[b, here] = counting_L[: len(grid)]
       visible_BL[b, here] = grid.visible_L
       start += len(grid)
   task_B = np.asarray(tasks, np.int32)

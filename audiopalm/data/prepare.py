@@ -4,7 +4,7 @@
     WORKDIR/manifest.json    every id and what it depends on
     WORKDIR/streams/         the streams cache, if no other place is named (see cache.py)
     WORKDIR/rows/<hash>/     row indexes, under the hash of the manifest (see rows.py)
-    WORKDIR/prepare.json     the summary; written last
+    WORKDIR/prepare.json     the summary, with the seconds of each stage; written last
 
 Everything finished is kept and found again, so an interrupted run goes on where it stopped.
 """
@@ -44,22 +44,39 @@ def prepare(
   workdir = Path(workdir)
   streams_dir = Path(streams_dir) if streams_dir else workdir / "streams"
   serving = {corpus: _source(corpus, sources) for corpus in experiment.corpora}
+  spent = _Stages()
   with Local(workers) as executor:
-    started_s = time.perf_counter()
     fitted = fitting.fit(experiment.tokenizers, serving, workdir / "tokenizers", executor)
     prepared = laid_out(experiment, workdir, streams_dir, fitted)
     check_checkpoint(prepared, workdir)
     fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
     files.write_json(workdir / "manifest.json", prepared.manifest)
-    print(f"Tokenizers: {', '.join(fitted)} ({time.perf_counter() - started_s:.0f} s)")
+    spent.end("tokenizers")
+    print(f"Tokenizers: {', '.join(fitted)} ({spent.seconds['tokenizers']:.0f} s)")
     done = _tokenize(prepared, serving, workdir / "tokenizers", experiment.tokenizers, executor)
+  spent.end("streams")
   _index(prepared)
+  spent.end("rows")
   found = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
+  found["spent_s"] = spent.seconds
   found["settings"] = settings_digest(experiment)
   found["streams_dir"] = _written_path(streams_dir, workdir)
   files.write_json(workdir / "prepare.json", found)
   summary.show(found)
   return prepared
+
+
+class _Stages:
+  """How long this process was at each stage, by the clock on the wall."""
+
+  def __init__(self):
+    self.seconds: dict[str, float] = {}
+    self._begun_s = time.perf_counter()
+
+  def end(self, stage: str) -> None:
+    now_s = time.perf_counter()
+    self.seconds[stage] = round(now_s - self._begun_s, 3)
+    self._begun_s = now_s
 
 
 def open_prepared(experiment: Any, workdir: Path) -> Prepared:

@@ -117,9 +117,9 @@ def conditioning(
     _cells(entry, streams, placement, "") if entry.column.given else None
     for entry in placed.columns
   ]
-  tokens_RK = _delayed_tokens(placed, bodies, _common_rows(placed, bodies))
-  tokens_LK = np.full((len(tokens_RK), space.columns), HOLE, np.int32)
-  tokens_LK[:, : tokens_RK.shape[1]] = tokens_RK
+  count = _common_rows(placed, bodies)
+  tokens_LK = np.full((count + placed.block.extra_rows, space.columns), HOLE, np.int32)
+  _put(tokens_LK, placed, bodies, count)
   return tokens_LK
 
 
@@ -154,49 +154,51 @@ def _write(
   space: TokenSpace,
 ) -> Grid:
   """Returns the grid of these blocks."""
-  bodies = [
-    [_cells(entry, streams, placement, tag) for entry in placed.columns] for placed in blocks
-  ]
-  counts = [
-    len(body[0]) if len(body) == 1 else _common_rows(placed, body)
-    for placed, body in zip(blocks, bodies, strict=True)
-  ]
-  total = sum(counts) + sum(placed.block.extra_rows for placed in blocks)
-  tokens_LK = np.full((total, space.columns), HOLE, np.int32)
+  bodies, counts, total = [], [], 0
+  for placed in blocks:
+    body = [_cells(entry, streams, placement, tag) for entry in placed.columns]
+    count = len(body[0]) if len(body) == 1 else _common_rows(placed, body)
+    bodies.append(body)
+    counts.append(count)
+    total += count + placed.block.extra_rows
+  tokens_LK = np.empty((total, space.columns), np.int32)
+  tokens_LK.fill(HOLE)
   weights_LK = np.zeros((total, space.columns), np.float32)
   visible_L = np.zeros(total, np.int32)
   top = 0
   for placed, body, count in zip(blocks, bodies, counts, strict=True):
     block = placed.block
-    width, bottom = len(body), top + count + block.extra_rows
-    tokens_LK[top:bottom, :width] = _delayed_tokens(placed, body, count)
+    _put(tokens_LK[top:], placed, body, count)
     if not block.given:
-      weights_LK[top:bottom, :width] = _delayed_weights(placed, count)
+      _weigh(weights_LK[top:], placed, count)
+    bottom = top + count + block.extra_rows
     if block.both_ways:
       visible_L[top : bottom - bool(block.end)] = block.both_ways
     top = bottom
   return Grid(tokens_LK, weights_LK, visible_L)
 
 
-def _delayed_tokens(
-  placed: PlacedBlock, bodies: Sequence[np.ndarray | None], count: int
-) -> np.ndarray:
-  """Returns the block's cells, each column with its end; a column without a body is all holes."""
-  tokens_RK = np.empty((count + bool(placed.block.end), len(bodies)), np.int32)
-  for k, body in enumerate(bodies):
-    tokens_RK[:count, k] = HOLE if body is None else body
-    tokens_RK[count:, k] = HOLE if body is None else placed.columns[k].end_id
-  return cells.delay(tokens_RK, placed.block.delays)
+def _put(
+  tokens_LK: np.ndarray, placed: PlacedBlock, bodies: Sequence[np.ndarray | None], count: int
+) -> None:
+  """Writes the block's cells, each column moved down by its delay and with its end; a column
+  without a body stays all holes."""
+  for k, (entry, body) in enumerate(zip(placed.columns, bodies, strict=True)):
+    if body is not None:
+      first = entry.column.delay
+      tokens_LK[first : first + count, k] = body
+      if placed.block.end:
+        tokens_LK[first + count, k] = entry.end_id
 
 
-def _delayed_weights(placed: PlacedBlock, count: int) -> np.ndarray:
-  """Returns 1 where a cell of the block is predicted: no given cell, no copy of the cell above."""
-  weights_RK = np.zeros((count + bool(placed.block.end), len(placed.columns)), np.float32)
+def _weigh(weights_LK: np.ndarray, placed: PlacedBlock, count: int) -> None:
+  """Writes 1 where a cell of the block is predicted: no given cell, no copy of the cell above."""
   for k, entry in enumerate(placed.columns):
-    if not entry.column.given:
-      weights_RK[: count : entry.column.repeat, k] = 1
-      weights_RK[count:, k] = not placed.block.end_given
-  return cells.delay(weights_RK, placed.block.delays, hole=0)
+    column = entry.column
+    if not column.given:
+      weights_LK[column.delay : column.delay + count : column.repeat, k] = 1
+      if placed.block.end and not placed.block.end_given:
+        weights_LK[column.delay + count, k] = 1
 
 
 def _cells(
@@ -209,44 +211,47 @@ def _cells(
   if column.name not in streams:
     raise LayoutError(_missing(column, streams))
   ids = _checked(column, streams[column.name])
-  if column.spec.codebooks > 1:
-    ids = ids[:, entry.levels]
   # As unsigned numbers the negative ids are the largest, so one comparison finds both.
-  unsigned = ids.view(np.uint32)
-  if column.spec.codebooks == 1:
-    outside = unsigned.max() >= entry.sizes[0]
+  if ids.ndim == 1:
+    outside = ids.view(np.uint32).max() >= entry.sizes[0]
   else:
-    outside = (unsigned >= entry.sizes).any()
+    ids = ids[:, entry.levels]
+    outside = (ids.view(np.uint32) >= entry.sizes).any()
   if outside:
     raise LayoutError(
       f"Stream {column.name!r} holds ids {ids.min()} to {ids.max()}, but tokenizer "
       f'"{column.spec.name}" has sizes {column.spec.sizes}. Was it made by another tokenizer?'
     )
-  body = (ids + entry.starts).reshape(-1)
+  body = ids + entry.starts
+  if body.ndim > 1:
+    body = body.reshape(-1)
   return body if column.repeat == 1 else body.repeat(column.repeat)
 
 
 def _checked(column: cells.Column, ids: Any) -> np.ndarray:
   """Returns the stream as int32 [T] or [T, Q], T >= 1."""
   ids = np.asarray(ids)
-  codebooks = column.spec.codebooks
-  shape = "[T]" if codebooks == 1 else f"[T, {codebooks}]"
+  codebooks = len(column.spec.sizes)
   if ids.size and ids.dtype != np.int32:
     if ids.dtype.kind not in "iu":
       raise LayoutError(
-        f"Stream {column.name!r} holds {ids.dtype}, expected whole numbers {shape}: ids local to "
-        "their codebook."
+        f"Stream {column.name!r} holds {ids.dtype}, expected whole numbers {_shape(codebooks)}: "
+        "ids local to their codebook."
       )
     # Clipped, not wrapped, so that an id too large for int32 is still found out of range.
     ids = ids.astype(np.int64).clip(-1, 2**31 - 1).astype(np.int32)
   if ids.ndim != (1 if codebooks == 1 else 2) or (codebooks > 1 and ids.shape[1] != codebooks):
     raise LayoutError(
-      f"Stream {column.name!r} has shape {list(ids.shape)}, expected {shape} from tokenizer "
-      f'"{column.spec.name}".'
+      f"Stream {column.name!r} has shape {list(ids.shape)}, expected {_shape(codebooks)} from "
+      f'tokenizer "{column.spec.name}".'
     )
   if not len(ids):
     raise LayoutError(_empty(column))
   return ids
+
+
+def _shape(codebooks: int) -> str:
+  return "[T]" if codebooks == 1 else f"[T, {codebooks}]"
 
 
 def _common_rows(placed: PlacedBlock, bodies: Sequence[np.ndarray | None]) -> int:

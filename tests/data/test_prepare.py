@@ -116,6 +116,8 @@ def test_the_summary_tells_hours_tokens_rows_packing_and_speed(few, sources, tmp
   assert train["tokens"] == round(index.tokens_per_row * len(index))
   factor = found["tasks"]["asr"]["real_time_factor"]
   assert factor > 0
+  assert list(found["spent_s"]) == ["rows", "streams", "tokenizers"]
+  assert all(seconds > 0 for seconds in found["spent_s"].values())
   assert "continuation" in capsys.readouterr().out
   prepare.prepare(few, tmp_path, sources, workers=0)  # nothing tokenized: the speed is kept
   again = json.loads((tmp_path / "prepare.json").read_text())

@@ -1,0 +1,97 @@
+"""The page about performance, from made-up results."""
+
+import json
+
+import figures
+import pytest
+import render
+
+CONDITIONS = {
+  "command": "python benchmarks/it.py",
+  "commit": "abc1234",
+  "machine": "2 cores, Made Up, no accelerator",
+  "python": "3.12.1",
+  "versions": {"jax": "0.10.2"},
+}
+ONE = figures.spread([1.0, 3.0, 2.0])
+RESULTS = {
+  "decode_speed": {
+    "sizes": {
+      "4M": {
+        "layers": 4, "width": 256, "ours_over_transformers": 2.5, "same_tokens": 0.5,
+        "tokens_per_s": {"ours": figures.spread([2_000.0, 3_000.0]), "transformers": ONE},
+      }
+    },
+  },
+  "data_speed": {
+    "records": 3_000,
+    "rows": {
+      512: {
+        "rows_per_s": ONE, "tokens_per_s": ONE,
+        "first_s": {10: ONE, 10_000_000: ONE}, "later_s": {10: ONE, 10_000_000: ONE},
+      }
+    },
+  },
+  "prepare_speed": {
+    "records": 100, "audio_h": 1.5,
+    "workers": {
+      2: {
+        "hours_per_hour": ONE, "streams_hours_per_hour": ONE,
+        "stages_s": {"tokenizers": ONE, "streams": ONE, "rows": ONE},
+        "worker_real_time": {n: ONE for n in ("source", "units", "text", "other", "all")},
+      }
+    },
+  },
+  "scaling": {
+    "row_length": 256, "base": {"rows": 8, "layers": 4, "vocabulary": 4_096},
+    "axes": {
+      "vocabulary": {
+        "step_ms": {2_048: ONE}, "unit": 1_000, "ms_per_unit": 12.25, "ms_at_none": 3.0,
+      },
+    },
+    "devices": {"fsdp": {number: ONE for number in (1, 2, 4, 8)}},
+  },
+}  # fmt: skip
+
+
+def written(folder, name, on="laptop", **changes):
+  path = folder / f"{name}-{on}.json"
+  path.write_text(json.dumps(CONDITIONS | RESULTS[name] | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", render.BENCHMARKS)
+def test_a_benchmark_without_results_says_which_file_is_missing(name, tmp_path):
+  text = render.page(tmp_path)
+  assert f"no file `benchmarks/results/{name}-MACHINE.json`" in text
+
+
+@pytest.mark.parametrize("name", render.BENCHMARKS)
+def test_a_section_has_whole_tables_and_what_it_ran_on(name, tmp_path):
+  written(tmp_path, name)
+  text = render.rendered(tmp_path, name)
+  assert "2 (1 to 3)" in text or "2.0 (1.0 to 3.0)" in text
+  assert "laptop: 2 cores, Made Up, no accelerator; commit abc1234; Python 3.12.1, jax" in text
+  lines = text.splitlines()
+  assert max(len(line) for line in lines if line and line[0] not in "|-") <= 100
+  for start, line in enumerate(lines):
+    if set(line) <= set("|-: ") and line:  # below a header
+      width = line.count("|")
+      table = [lines[start - 1], *lines[start : lines.index("", start)]]
+      assert {one.count("|") for one in table} == {width}
+
+
+def test_machines_stand_side_by_side_in_one_table(tmp_path):
+  written(tmp_path, "decode_speed")
+  written(tmp_path, "decode_speed", "h200", machine="16 cores, Other, NVIDIA H200")
+  text = render.rendered(tmp_path, "decode_speed")
+  rows = [line for line in text.splitlines() if line.startswith(("| laptop", "| h200"))]
+  assert len(rows) == 2 and "2,500 (2,000 to 3,000)" in rows[0] and "| 2.50 |" in rows[0]
+  assert "- h200: 16 cores, Other, NVIDIA H200" in text
+
+
+def test_results_of_other_names_are_left_alone(tmp_path):
+  written(tmp_path, "scaling")
+  (tmp_path / "scaling.json").write_text("{}")
+  (tmp_path / "decode_speed_old-laptop.json").write_text("{}")
+  assert len(render.found(tmp_path, "scaling")) == 1
+  assert render.found(tmp_path, "decode_speed") == []
