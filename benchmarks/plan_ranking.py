@@ -4,8 +4,8 @@
 
 The rates of the devices are measured first (audiopalm plan --calibrate). Then each mesh is planned,
 and its training step timed: 7 repeats of all meshes in turn, medians. Pairs of meshes whose times
-are within 5 % of each other are left out; of the others Kendall's tau says how far both orders agree
-(1: wholly, 0: by chance). Results are in benchmarks/results/plan_ranking-MACHINE.json.
+are within 5 % of each other are left out; of the others, Kendall's tau says how far both orders
+agree (1: wholly, 0: by chance). Results are in benchmarks/results/plan_ranking-MACHINE.json.
 """
 
 import argparse
@@ -14,22 +14,13 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
-import jax
+import contenders
+import figures
 import numpy as np
 import score
-
-from audiopalm import sharding
-from audiopalm.batch import Batch
-from audiopalm.data.corpora import Synthetic
-from audiopalm.experiment import Experiment
-from audiopalm.models import decoder
-from audiopalm.parts import mixtures, tokenizers
-from audiopalm.planning import calibrate, plan, program, topology
-from audiopalm.settings import Machine
-from audiopalm.training import optimizers, state, step
+import steps
 
 MESHES = (
   {"data": 8},
@@ -40,6 +31,7 @@ MESHES = (
   {"context": 2, "tensor": 4},
 )
 TIES = 0.05
+TITLE = "Plans beside steps"
 
 
 def main() -> None:
@@ -50,6 +42,9 @@ def main() -> None:
   arguments = parser.parse_args()
   os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # read at the first device
   os.environ["JAX_PLATFORMS"] = "cpu"
+  from audiopalm.planning import calibrate, plan, program, topology
+  from audiopalm.settings import Machine
+
   with tempfile.TemporaryDirectory() as folder:
     calibrate.measure(Path(folder, "cpu.json"))
     on = topology.named("cpu:8", calibration=Path(folder, "cpu.json"))
@@ -59,18 +54,19 @@ def main() -> None:
     for sizes in MESHES
   ]
   predicted = [plan.training(experiment, machine, on).bounds for machine in machines]
-  steps = [prepared(experiment, machine) for machine in machines]
-  seconds = [[] for _ in steps]
-  for repeat in range(arguments.repeats + 1):
-    for number, run in enumerate(steps):
-      start_s = time.perf_counter()
-      run()
-      if repeat:  # the first warms up
-        seconds[number].append(time.perf_counter() - start_s)
+  batch = steps.batch_of(steps.tokens(2_000, experiment.batch_rows, experiment.row_length))
+  vocabulary = program.space_of(experiment).sizes[0]
+  runs = [steps.prepared(experiment.model, vocabulary, batch, machine) for machine in machines]
+  for run in runs:
+    run(1)
+  seconds = [[] for _ in runs]
+  for _ in range(arguments.repeats):
+    for number, run in enumerate(runs):
+      seconds[number].append(contenders.timed(lambda run=run: run(1))[1])
   measured = [statistics.median(times) for times in seconds]
   tau, pairs = kendall([bounds.bound_s for bounds in predicted], measured)
   result = {
-    "command": "python benchmarks/plan_ranking.py",
+    "command": score.command(__file__),
     **score.conditions(("jax", "flax", "optax", "numpy")),
     "rates": vars(on.chip),
     "repeats": arguments.repeats,
@@ -83,10 +79,9 @@ def main() -> None:
           "memory": round(bounds.memory_s, 4),
           "links": round(bounds.interconnect_s, 4),
         },
-        "measured_s": round(median, 4),
-        "measured_s_all": [round(one, 4) for one in times],
+        "measured_s": figures.spread(times),
       }
-      for sizes, bounds, median, times in zip(MESHES, predicted, measured, seconds, strict=True)
+      for sizes, bounds, times in zip(MESHES, predicted, seconds, strict=True)
     ],
     "pairs": pairs,
     "kendall_tau": round(tau, 3),
@@ -109,47 +104,48 @@ def kendall(predicted: list[float], measured: list[float]) -> tuple[float, int]:
   return float(agree / max(len(pairs), 1)), len(pairs)
 
 
-def made() -> Experiment:
+def made():
+  """Returns the experiment that is planned and run."""
+  from audiopalm.data.corpora import Synthetic
+  from audiopalm.experiment import Experiment
+  from audiopalm.parts import mixtures, tokenizers
+
   corpus = Synthetic(languages=("en", "fr"))
   return Experiment(
     name="ranking",
     tokenizers=(tokenizers.text(size=2_000), tokenizers.units(size=256)),
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
-    model=decoder.Decoder(layers=4, width=256, heads=4, kv_heads=4, head_width=64, hidden=704),
+    model=steps.llama(layers=4, width=256, hidden=704),
     row_length=256,
     batch_rows=16,
   )
 
 
-def prepared(experiment: Experiment, machine: Machine):
-  """Returns a function that takes one training step on the machine's mesh."""
-  mesh, space = sharding.mesh(machine), program.space_of(experiment)
-  model = decoder.model(experiment.model, space)
-  chain = optimizers.build(experiment.optimizer, experiment.steps)
-  shape = experiment.batch_rows, experiment.row_length
-  ones_BL = np.ones(shape, np.int32)
-  tokens_BL = np.random.default_rng(0).integers(2_000, size=shape, dtype=np.int32)
-  batch = Batch(
-    tokens_BLK=tokens_BL[..., None],
-    weights_BLK=np.ones((*shape, 1), np.float32),
-    segments_BL=ones_BL,
-    positions_BL=np.arange(experiment.row_length, dtype=np.int32) * ones_BL,
-    visible_BL=0 * ones_BL,
-    task_B=np.zeros(shape[0], np.int32),
-  )
-  key = jax.random.key(0)
-  with jax.set_mesh(mesh):
-    now = state.create(model.init(key, mesh), {}, experiment.objective.players, chain)
-    placed = sharding.place(batch, mesh, ("batch", "rows"))
-    train_step = step.build(model, experiment.objective, chain, machine)
-
-  def run() -> None:
-    nonlocal now
-    with jax.set_mesh(mesh):
-      now, metrics = train_step(now, placed, key)
-      jax.block_until_ready(metrics)
-
-  return run
+def section(results: list[dict]) -> str:
+  """Returns the section of docs/performance.md; see render.py."""
+  parts = [
+    figures.paragraph(f"""
+      Seconds of a training step on eight devices made of the cores of a CPU, as `audiopalm plan`
+      predicts them from the compiled program and the measured rates of the devices, and as they
+      are. A plan is for choosing: what counts is the order. Of pairs of meshes whose times differ
+      by more than {100 * TIES:.0f} %, Kendall's tau is the share that both order alike less the
+      share that they do not.
+    """)
+  ]
+  for result in results:
+    rows = [
+      (
+        ", ".join(f"{axis}={size}" for axis, size in one["mesh"].items()),
+        f"{one['predicted_s']:.3f}",
+        *(f"{one['of_which'][part]:.3f}" for part in ("arithmetic", "memory", "links")),
+        figures.shown(one["measured_s"], 3),
+      )
+      for one in result["meshes"]
+    ]
+    header = "mesh", "predicted", "arithmetic", "memory", "links", "measured"
+    tau = f"{result['on']}: tau {result['kendall_tau']:.2f} over {result['pairs']} pairs"
+    parts += [tau, figures.table(header, rows)]
+  return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

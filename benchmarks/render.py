@@ -23,7 +23,10 @@ from pathlib import Path
 
 import score
 
-BENCHMARKS = ("decode_speed", "data_speed", "prepare_speed", "scaling")
+BENCHMARKS = (
+  "step_speed", "decode_speed", "data_speed", "prepare_speed", "scaling", "plan_ranking",
+  "accelerator_speed",
+)  # fmt: skip
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 INTRODUCTION = """\
 # Performance

@@ -18,9 +18,9 @@ from typing import Any
 import contenders
 import figures
 import score
+import steps
 
 ROW_LENGTH = 256
-HEAD_WIDTH = 64
 WIDTH, HIDDEN = 256, 704
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 DEVICES = (1, 2, 4, 8)
@@ -84,11 +84,11 @@ def main() -> None:
 
 
 def times(
-  asked: list[tuple[contenders.Worker, Shape, str]], repeats: int, steps: int
+  asked: list[tuple[contenders.Worker, Shape, str]], repeats: int, count: int
 ) -> list[dict]:
   """Returns the milliseconds of a step of every (worker, shape, mesh axis), measured in turn."""
   questions = [
-    (worker, {"what": "steps", "shape": dataclasses.asdict(shape), "split": split, "steps": steps})
+    (worker, {"what": "steps", "shape": dataclasses.asdict(shape), "split": split, "steps": count})
     for worker, shape, split in asked
   ]
   for (worker, question), (_, shape, split) in zip(questions, asked, strict=True):
@@ -155,57 +155,12 @@ class Steps:
 def train_step(shape: Shape, split: str) -> Any:
   """Returns a function that takes n training steps on random tokens, one example a row, with all
   devices on one mesh axis."""
-  import jax
-  import numpy as np
-
-  from audiopalm import sharding
-  from audiopalm.batch import Batch
-  from audiopalm.models import decoder
-  from audiopalm.objectives.next_token import NextToken
   from audiopalm.parts import machines
-  from audiopalm.settings import Optimizer
-  from audiopalm.tokens import space as token_space
-  from audiopalm.training import optimizers, state, step
-  from audiopalm.types import StreamSpec
 
-  heads = WIDTH // HEAD_WIDTH
-  settings = decoder.Decoder(
-    layers=shape.layers, width=WIDTH, heads=heads, kv_heads=heads, head_width=HEAD_WIDTH,
-    hidden=HIDDEN,
-  )  # fmt: skip
-  text = StreamSpec("text", "text", (shape.vocabulary - 2,), None, "")  # and sep and stop
-  space = token_space.build((text,), {}, lambda string: [1])
   sizes = {"data": 1, "fsdp": 1, "tensor": 1} | {split: -1}
   machine = dataclasses.replace(machines.default(), **sizes)
-  mesh = sharding.mesh(machine)
-  random = np.random.default_rng(0)
-  tokens_BL = random.integers(shape.vocabulary - 2, size=(shape.rows, ROW_LENGTH), dtype=np.int32)
-  ones_BL = np.ones_like(tokens_BL)
-  batch = Batch(
-    tokens_BLK=tokens_BL[..., None],
-    weights_BLK=np.ones((*tokens_BL.shape, 1), np.float32),
-    segments_BL=ones_BL,
-    positions_BL=np.arange(ROW_LENGTH, dtype=np.int32) * ones_BL,
-    visible_BL=0 * ones_BL,
-    task_B=np.zeros(shape.rows, np.int32),
-  )
-  objective, model = NextToken(), decoder.model(settings, space)
-  chain = optimizers.build(Optimizer(peak_lr=1e-4, decay="constant"), 10**6)
-  accumulation = machine.accumulation(shape.rows // mesh.size, ROW_LENGTH)
-  train = step.build(model, objective, chain, machine, accumulation)
-  key = jax.random.key(0)
-  with jax.set_mesh(mesh):
-    now = state.create(model.init(key, mesh), {}, objective.players, chain)
-    placed = sharding.place(batch, mesh)
-
-  def run(steps: int) -> None:
-    nonlocal now
-    with jax.set_mesh(mesh):
-      for _ in range(steps):
-        now, metrics = train(now, placed, key)
-      jax.block_until_ready(metrics)
-
-  return run
+  batch = steps.batch_of(steps.tokens(shape.vocabulary, shape.rows, ROW_LENGTH))
+  return steps.prepared(steps.llama(shape.layers, WIDTH, HIDDEN), shape.vocabulary, batch, machine)
 
 
 def section(results: list[dict]) -> str:

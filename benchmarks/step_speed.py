@@ -11,21 +11,19 @@ and at the largest shape of each model. Results are in benchmarks/results/step_s
 
 import argparse
 import dataclasses
-import json
-import os
-import shlex
-import statistics
-import subprocess
-import sys
-import time
+import functools
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
+import contenders
+import figures
 import score
+import steps
 
 VOCABULARY = 4_096
 ROW_LENGTH = 512
 LEARNING_RATE = 1e-4
+PRODUCTS_A_STEP = 20
 PACKAGES = ("jax", "flax", "optax", "numpy", "torch", "transformers")
 
 
@@ -40,12 +38,15 @@ class Size:
 
 
 SIZES = {"4M": Size(4, 256, 704), "16M": Size(8, 384, 1_056), "42M": Size(12, 512, 1_472)}
-CONTENDERS = {
-  "ours": "ours, float32",
-  "torch_eager": "transformers, float32, eager",
-  "torch_compiled": "transformers, float32, torch.compile",
-  "torch_bfloat16": "transformers, bfloat16 autocast, eager",
+NAMES = {
+  "ours": "ours",
+  "ours_plain": "ours, plain allocator",
+  "torch": "transformers",
+  "torch_compiled": "transformers, torch.compile",
+  "torch_bfloat16": "transformers, bfloat16 autocast",
 }
+PRODUCTS = ("product", "torch_product")
+TITLE = "Training step"
 
 
 def main() -> None:
@@ -53,157 +54,86 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--sizes", default=",".join(SIZES))
-  parser.add_argument("--contenders", default=",".join(CONTENDERS))
+  parser.add_argument("--contenders", default=",".join(NAMES))
   parser.add_argument("--repeats", type=int, default=7)
   parser.add_argument("--steps", type=int, default=3, help="steps of a repeat")
   parser.add_argument("--worker", nargs=2, metavar=("NAME", "SIZE"), help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.worker:
     name, size = arguments.worker
-    return serve(WORKERS[name](SIZES[size]))
+    return contenders.serve(functools.partial(answer, *CONTENDERS[name](SIZES[size])))
 
-  result = {
-    "command": shlex.join(["python", "benchmarks/step_speed.py", *sys.argv[1:]]),
-    **score.conditions(PACKAGES),
-    "row_length": ROW_LENGTH,
-    "vocabulary": VOCABULARY,
-    "sizes": {},
-  }
+  sizes = {}
   for size in arguments.sizes.split(","):
-    result["sizes"][size] = compare(
-      size, arguments.contenders.split(","), arguments.repeats, arguments.steps
-    )
-    print(json.dumps(result["sizes"][size], indent=1), flush=True)
-  score.write("step_speed-trial", result)
+    names = arguments.contenders.split(",")
+    sizes[size] = compare(size, names, arguments.repeats, arguments.steps)
+  result = {"command": score.command(__file__), **score.conditions(PACKAGES), "sizes": sizes}
+  score.write(f"step_speed-{score.machine_name()}", result)
 
 
-def compare(size: str, names: list[str], repeats: int, steps: int) -> dict:
+def compare(size: str, names: list[str], repeats: int, count: int) -> dict:
   """Returns the figures of all contenders at one size, measured in turn."""
-  workers = {name: Worker(name, size) for name in (*names, "matmul")}
-  parameters = {name: worker.ask({"about": True}) for name, worker in workers.items()}
-  seconds = {name: [] for name in workers}
-  for repeat in range(repeats + 1):
+  workers = {
+    name: contenders.Worker(
+      __file__, "--worker", name, size, environment=allocator() if name == "ours" else None
+    )
+    for name in (*names, *PRODUCTS)
+  }
+  about = {name: worker.ask(count=0) for name, worker in workers.items()}
+  for name, worker in workers.items():
+    print(f"{size}, {name}: first steps {worker.ask(count=count):.3f} s", flush=True)
+  seconds: dict[str, list[float]] = {name: [] for name in workers}
+  for _ in range(repeats):
     for name, worker in workers.items():
-      step_s = worker.ask({"steps": steps})
-      if repeat:  # the first warms up
-        seconds[name].append(step_s)
+      seconds[name].append(worker.ask(count=count))
   for worker in workers.values():
     worker.close()
-  tokens = SIZES[size].batch_rows * ROW_LENGTH
-  peak = parameters["matmul"]["flops"] / statistics.median(seconds.pop("matmul"))
+  peaks = {name: about[name]["flops"] / min(seconds.pop(name)) for name in PRODUCTS}
+  flops, tokens = about["ours"]["flops"], SIZES[size].batch_rows * ROW_LENGTH
   found = {}
   for name, times in seconds.items():
-    middle = statistics.median(times)
     found[name] = {
-      "what": CONTENDERS[name],
-      "step_s": round(middle, 4),
-      "step_s_all": [round(one, 4) for one in times],
-      "tokens_per_s": round(tokens / middle),
-      "of_matmul_peak": round(parameters["ours"]["flops"] / middle / peak, 3),
+      "tokens_per_s": figures.spread([tokens / one for one in times], 1),
+      "gflop_per_s": round(flops / figures.spread(times)["median"] / 1e9, 1),
     }
+    shown = figures.shown(found[name]["tokens_per_s"])
+    print(f"{size}, {name}: {shown} tokens a second", flush=True)
+  ours_per_s = found["ours"]["tokens_per_s"]["median"]
   return {
     **dataclasses.asdict(SIZES[size]),
-    "parameters": parameters["ours"]["parameters"],
-    "model_gflop_per_step": round(parameters["ours"]["flops"] / 1e9, 1),
-    "matmul_gflop_per_s": round(peak / 1e9, 1),
+    "parameters": about["ours"]["parameters"],
+    "gflop_per_step": round(flops / 1e9, 1),
+    "product_gflop_per_s": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
     "contenders": found,
     "ours_over": {
-      name: round(found[name]["step_s"] / found["ours"]["step_s"], 2)
-      for name in found
-      if name != "ours"
+      name: round(ours_per_s / one["tokens_per_s"]["median"], 2) for name, one in found.items()
     },
   }
 
 
-class Worker:
-  """A contender in a process of its own, which answers one JSON line with another."""
-
-  def __init__(self, name: str, size: str):
-    command = [sys.executable, str(Path(__file__).resolve()), "--worker", name, size]
-    self._process = subprocess.Popen(
-      command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    self._name = name
-
-  def ask(self, question: dict):
-    self._process.stdin.write(json.dumps(question) + "\n")
-    self._process.stdin.flush()
-    answer = self._process.stdout.readline()
-    if not answer:
-      raise SystemExit(f"The contender {self._name} ended with {self._process.wait()}.")
-    return json.loads(answer)
-
-  def close(self) -> None:
-    self._process.stdin.close()
-    self._process.wait()
+def answer(about: dict, run: Callable[[int], None], count: int) -> Any:
+  """Returns the seconds of each of `count` steps, or for none what the contender is."""
+  if not count:
+    return about
+  return contenders.timed(lambda: run(count))[1] / count
 
 
-def serve(contender: tuple[dict, Callable[[int], None]]) -> None:
-  """Answers questions until the input ends: {"about"} or {"steps": n}, with seconds a step."""
-  about, run = contender
-  answers = os.fdopen(os.dup(1), "w")
-  os.dup2(2, 1)  # what libraries print must not be taken for an answer
-  for line in sys.stdin:
-    question = json.loads(line)
-    if "about" in question:
-      answer = about
-    else:
-      start_s = time.perf_counter()
-      run(question["steps"])
-      answer = (time.perf_counter() - start_s) / question["steps"]
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+def allocator() -> dict[str, str]:
+  """Returns the settings with which `audiopalm train` starts itself on a CPU."""
+  from audiopalm.cli import allocator
+
+  return allocator.SETTINGS
 
 
 def ours(size: Size):
   """Returns what our training step is, and a function that takes n of them."""
-  import jax
-  import numpy as np
-
-  from audiopalm import sharding
-  from audiopalm.batch import Batch
   from audiopalm.models import decoder
-  from audiopalm.objectives.next_token import NextToken
   from audiopalm.parts import machines
-  from audiopalm.settings import Optimizer
-  from audiopalm.tokens import space as token_space
-  from audiopalm.training import optimizers, state, step
-  from audiopalm.types import StreamSpec
 
-  heads = size.width // 64
-  settings = decoder.Decoder(
-    layers=size.layers, width=size.width, heads=heads, kv_heads=heads, head_width=64,
-    hidden=size.hidden,
-  )  # fmt: skip
-  text = StreamSpec("text", "text", (VOCABULARY - 128,), None, "")
-  space = token_space.build((text,), {}, lambda string: [1])
-  machine = machines.default()
-  mesh = sharding.mesh(machine)
-  tokens_BL = _tokens(size)
-  ones_BL = np.ones_like(tokens_BL)
-  batch = Batch(
-    tokens_BLK=tokens_BL[..., None],
-    weights_BLK=np.ones((*tokens_BL.shape, 1), np.float32),
-    segments_BL=ones_BL,
-    positions_BL=np.arange(ROW_LENGTH, dtype=np.int32) * ones_BL,
-    visible_BL=0 * ones_BL,
-    task_B=np.zeros(size.batch_rows, np.int32),
-  )
-  objective, model = NextToken(), decoder.model(settings, space)
-  chain = optimizers.build(Optimizer(peak_lr=LEARNING_RATE, decay="constant"), 10**6)
-  jax.set_mesh(mesh)
-  key = jax.random.key(0)
-  now = state.create(model.init(key, mesh), {}, objective.players, chain)
-  batch = sharding.place(batch, mesh)
-  accumulation = machine.accumulation(size.batch_rows, ROW_LENGTH)
-  train_step = step.build(model, objective, chain, machine, accumulation)
-
-  def run(steps: int) -> None:
-    nonlocal now
-    for _ in range(steps):
-      now, metrics = train_step(now, batch, key)
-    jax.block_until_ready(metrics)
-
+  settings = steps.llama(size.layers, size.width, size.hidden)
+  batch = steps.batch_of(steps.tokens(VOCABULARY, size.batch_rows, ROW_LENGTH))
+  run = steps.prepared(settings, VOCABULARY, batch, machines.default())
+  space = steps.space_of(VOCABULARY)
   tokens = size.batch_rows * ROW_LENGTH
   about = {
     "parameters": decoder.parameters(settings, space),
@@ -212,7 +142,7 @@ def ours(size: Size):
   return about, run
 
 
-def torch_eager(size: Size, compiled: bool = False, autocast: bool = False):
+def transformers(size: Size, compiled: bool = False, autocast: bool = False):
   """Returns what the step of `transformers` is, and a function that takes n of them."""
   import torch
   from transformers import LlamaConfig, LlamaForCausalLM
@@ -228,7 +158,7 @@ def torch_eager(size: Size, compiled: bool = False, autocast: bool = False):
   )  # fmt: skip
   optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
   forward = torch.compile(model) if compiled else model
-  tokens_BL = torch.from_numpy(_tokens(size)).long()
+  tokens_BL = torch.from_numpy(steps.tokens(VOCABULARY, size.batch_rows, ROW_LENGTH)).long()
 
   def run(steps: int) -> None:
     for _ in range(steps):
@@ -242,38 +172,80 @@ def torch_eager(size: Size, compiled: bool = False, autocast: bool = False):
   return {"parameters": sum(one.numel() for one in model.parameters())}, run
 
 
-def matmul(size: Size):
-  """Returns a float32 product of the largest shape: the peak that a step is held against."""
+def product(size: Size):
+  """Returns a float32 product of the largest shape, as XLA computes it: a peak to hold steps to."""
   import jax
   import jax.numpy as jnp
 
   rows = size.batch_rows * ROW_LENGTH
   left, right = jnp.ones((rows, size.width)), jnp.ones((size.width, size.hidden))
-  product = jax.jit(jnp.dot)
-  times = 20
+  multiply = jax.jit(jnp.dot)
 
-  def run(steps: int) -> None:
-    for _ in range(steps * times):
-      found = product(left, right)
+  def run(count: int) -> None:
+    for _ in range(count * PRODUCTS_A_STEP):
+      found = multiply(left, right)
     found.block_until_ready()
 
-  return {"flops": 2 * times * rows * size.width * size.hidden}, run
+  return {"flops": 2 * PRODUCTS_A_STEP * rows * size.width * size.hidden}, run
 
 
-def _tokens(size: Size):
-  import numpy as np
+def torch_product(size: Size):
+  """Returns the same product as PyTorch computes it."""
+  import torch
 
-  shape = (size.batch_rows, ROW_LENGTH)
-  return np.random.default_rng(0).integers(VOCABULARY - 128, size=shape, dtype=np.int32)
+  rows = size.batch_rows * ROW_LENGTH
+  left, right = torch.ones(rows, size.width), torch.ones(size.width, size.hidden)
+
+  def run(count: int) -> None:
+    for _ in range(count * PRODUCTS_A_STEP):
+      left @ right
+
+  return {"flops": 2 * PRODUCTS_A_STEP * rows * size.width * size.hidden}, run
 
 
-WORKERS = {
+CONTENDERS = {
   "ours": ours,
-  "torch_eager": torch_eager,
-  "torch_compiled": lambda size: torch_eager(size, compiled=True),
-  "torch_bfloat16": lambda size: torch_eager(size, autocast=True),
-  "matmul": matmul,
+  "ours_plain": ours,
+  "torch": transformers,
+  "torch_compiled": functools.partial(transformers, compiled=True),
+  "torch_bfloat16": functools.partial(transformers, autocast=True),
+  "product": product,
+  "torch_product": torch_product,
 }
+
+
+def section(results: list[dict]) -> str:
+  """Returns the section of docs/performance.md; see render.py."""
+  rows = [
+    (
+      result["on"],
+      size,
+      NAMES[name],
+      figures.shown(one["tokens_per_s"]),
+      f"{one['gflop_per_s']:.0f}",
+      "" if name == "ours" else f"{found['ours_over'][name]:.2f}",
+    )
+    for result in results
+    for size, found in result["sizes"].items()
+    for name, one in found["contenders"].items()
+  ]
+  header = "machine", "size", "contender", "tokens a second", "GFLOP/s", "ours / it"
+  peaks = [
+    (result["on"], size, *(f"{found['product_gflop_per_s'][name]:.0f}" for name in PRODUCTS))
+    for result in results
+    for size, found in result["sizes"].items()
+  ]
+  text = figures.paragraph(f"""
+    Tokens a second of training steps in float32, rows of {ROW_LENGTH}, a vocabulary of
+    {VOCABULARY:,}, AdamW and a clipped gradient: ours beside `LlamaForCausalLM` of `transformers`
+    in the same shapes with PyTorch's fused AdamW. *ours* runs with the allocator settings that
+    `audiopalm train` starts itself with, *plain* without. GFLOP/s counts the model's operations
+    (attention halved, as it is causal); below is what a single matrix product of the largest shape
+    reaches, the best of the repeats.
+  """)
+  products = figures.table(("machine", "size", "product, XLA", "product, PyTorch"), peaks, 2)
+  return f"{text}\n\n{figures.table(header, rows, 3)}\n\n{products}\n"
+
 
 if __name__ == "__main__":
   main()

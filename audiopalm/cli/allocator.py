@@ -1,4 +1,4 @@
-"""Settings of glibc's allocator that a CPU trains faster with; a process reads them as it starts."""
+"""Settings of glibc's allocator for training on a CPU; a process reads them as it starts."""
 
 import os
 import platform

@@ -13,7 +13,7 @@ from audiopalm.planning import collectives, dots, hlo, topology, traffic
 class Roofline:
   """Lower bounds of a run of a program, in seconds, and what they are made of, on one device.
 
-  `links_s` holds the seconds of the collectives over each set of mesh axes ("fsdp", "fsdp x tensor").
+  `links_s` holds the seconds of the collectives over each set of mesh axes: "fsdp x tensor".
   """
 
   flops: float
