@@ -4,9 +4,10 @@
   python benchmarks/accelerator_speed.py --models 1b --rows 2048 --attention xla,cudnn --segments 1
 
 bfloat16 on all devices of this machine, a vocabulary of 40,960 ids, random tokens in rows of one
-example and of eight; 16,384 tokens a device and step. Needs neither TensorFlow nor data, and runs on
-jax 0.10 and 0.11. What does not fit, or a kernel that cannot run, is written down with its reason.
-Results are in benchmarks/results/accelerator_speed-MACHINE.json.
+example and of eight; 16,384 tokens a device and step. Each case is a process of its own, so that
+its peak of memory is its own. Needs neither TensorFlow nor data, and runs on jax 0.10 and 0.11.
+What does not fit, or a kernel that cannot run, is written down with its reason. Results are in
+benchmarks/results/accelerator_speed-MACHINE.json.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 import contenders
 import figures
 import score
-import steps
+import steps as training
 
 VOCABULARY = 40_960
 TOKENS = 16_384  # a device and step
@@ -38,12 +39,11 @@ def main() -> None:
   parser.add_argument("--tokens", type=int, default=TOKENS, help="a device and step")
   parser.add_argument("--repeats", type=int, default=7)
   parser.add_argument("--steps", type=int, default=3, help="steps of a repeat")
+  parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
   arguments = parser.parse_args()
+  if arguments.worker:
+    return contenders.serve(answer)
 
-  import jax
-
-  device = jax.devices()[0]
-  kind = None if device.platform == "cpu" else device.device_kind
   runs = []
   for model, length, attention, segments in itertools.product(
     arguments.models.split(","),
@@ -51,24 +51,40 @@ def main() -> None:
     arguments.attention.split(","),
     map(int, arguments.segments.split(",")),
   ):
-    asked = {"model": model, "row_length": length, "attention": attention, "segments": segments}
-    try:
-      found = measure(arguments, **asked)
-    except Exception as error:  # a kernel's refusal or a full memory: the others are measured
-      found = {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
-    runs.append({**asked, **found})
+    case = {"model": model, "row_length": length, "attention": attention, "segments": segments}
+    how = {name: getattr(arguments, name) for name in ("remat", "tokens", "repeats", "steps")}
+    with contenders.Worker(__file__, "--worker") as worker:
+      found = worker.ask(**case, **how)
+    kind, devices = found.pop("device"), found.pop("devices")
+    runs.append({**case, **found})
     print(runs[-1], flush=True)
   result = {
     "command": score.command(__file__),
     **score.conditions(PACKAGES, kind),
-    "devices": len(jax.devices()),
+    "devices": devices,
     "remat": arguments.remat,
     "runs": runs,
   }
   score.write(f"accelerator_speed-{score.machine_name(kind)}", result)
 
 
-def measure(arguments: Any, model: str, row_length: int, attention: str, segments: int) -> dict:
+def answer(**asked: Any) -> dict:
+  """Returns what `measure` does, or why it failed, and the devices it ran on."""
+  import jax
+
+  try:
+    found = measure(**asked)
+  except Exception as error:  # a kernel's refusal or a full memory: the other cases go on
+    found = {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
+  device = jax.devices()[0]
+  kind = None if device.platform == "cpu" else device.device_kind
+  return {**found, "device": kind, "devices": len(jax.devices())}
+
+
+def measure(
+  model: str, row_length: int, attention: str, segments: int, remat: str, tokens: int,
+  repeats: int, steps: int,
+) -> dict:  # fmt: skip
   """Returns tokens a second, MFU and memory of one case."""
   import jax
 
@@ -79,20 +95,17 @@ def measure(arguments: Any, model: str, row_length: int, attention: str, segment
 
   settings = getattr(models, f"decoder_{model}")()
   machine = dataclasses.replace(
-    machines.default(), attention=attention, remat=arguments.remat, compute_dtype="bfloat16",
+    machines.default(), attention=attention, remat=remat, compute_dtype="bfloat16",
     data=1, fsdp=-1, tensor=1,
   )  # fmt: skip
   backends.check(attention, jax.devices()[0].platform)
   devices = len(jax.devices())
-  rows = max(1, arguments.tokens // row_length) * devices
-  batch = steps.batch_of(steps.tokens(VOCABULARY, rows, row_length), segments)
-  run = steps.prepared(settings, VOCABULARY, batch, machine)
-  run(arguments.steps)
-  seconds = [
-    contenders.timed(lambda: run(arguments.steps))[1] / arguments.steps
-    for _ in range(arguments.repeats)
-  ]
-  tokens, space = rows * row_length, steps.space_of(VOCABULARY)
+  rows = max(1, tokens // row_length) * devices
+  batch = training.batch_of(training.tokens(VOCABULARY, rows, row_length), segments)
+  run = training.prepared(settings, VOCABULARY, batch, machine)
+  run(steps)
+  seconds = [contenders.timed(lambda: run(steps))[1] / steps for _ in range(repeats)]
+  tokens, space = rows * row_length, training.space_of(VOCABULARY)
   # Packed examples do not attend to each other: a row of eight costs what eight short ones do.
   flops = decoder.flops_per_token(settings, space, row_length // segments) * tokens
   kind = jax.devices()[0].device_kind
