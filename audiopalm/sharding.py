@@ -11,7 +11,7 @@ section 3.3.2).
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,12 @@ RULES: dict[str, tuple[str, ...]] = {
 # Few key/value heads are often fewer than the tensor axis; each device then keeps them all.
 REPLICABLE = ("kv_heads",)
 GIANT = 2**24  # elements an array may have that no mesh axis splits
+
+ProcessOf = Callable[[jax.Device], int]
+
+
+def _process_of(device: jax.Device) -> int:
+  return device.process_index
 
 
 @functools.cache
@@ -197,14 +203,39 @@ def place(
   return jax.tree.map(place_one, batch)
 
 
-def rows_here(mesh: Mesh, batch_rows: int) -> slice:
-  """Returns which rows of a batch the devices of this process need; ConfigError where they do not
-  divide."""
+def rows_here(
+  mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = _process_of
+) -> slice:
+  """Returns which rows of a batch the devices of a process need, by default of this one.
+
+  They are all between the first and the last. ConfigError where the rows do not divide.
+  """
+  process = jax.process_index() if process is None else process
+  limits = [rows for device, rows in _rows_of(mesh, batch_rows) if process_of(device) == process]
+  return slice(min(start for start, _ in limits), max(stop for _, stop in limits))
+
+
+def counted_here(
+  mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = _process_of
+) -> np.ndarray:
+  """Returns which of its rows (`rows_here`) a process counts, as numbers from the first of them.
+
+  Each row of a batch is counted by one process, the lowest that needs it: where `tensor` or
+  `context` runs across processes, several do.
+  """
+  process = jax.process_index() if process is None else process
+  owner_B = np.full(batch_rows, np.iinfo(np.int32).max)
+  for device, (start, stop) in _rows_of(mesh, batch_rows):
+    owner_B[start:stop] = np.minimum(owner_B[start:stop], process_of(device))
+  return np.flatnonzero(owner_B == process) - rows_here(mesh, batch_rows, process, process_of).start
+
+
+def _rows_of(mesh: Mesh, batch_rows: int) -> list[tuple[jax.Device, tuple[int, int]]]:
+  """Returns the first row and the end of the rows that each device needs."""
   check_batch_rows(batch_rows, batch_ways(mesh))
   where = NamedSharding(mesh, spec(("batch",), (batch_rows,), mesh))
-  needed = where.addressable_devices_indices_map((batch_rows,)).values()
-  limits = [index[0].indices(batch_rows) for index in needed]
-  return slice(min(start for start, _, _ in limits), max(stop for _, stop, _ in limits))
+  needed = where.devices_indices_map((batch_rows,))
+  return [(device, index[0].indices(batch_rows)[:2]) for device, index in needed.items()]
 
 
 def check_batch_rows(batch_rows: int, ways: int) -> None:

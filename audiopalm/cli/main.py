@@ -15,6 +15,7 @@ from audiopalm.cli import (
   inspect,
   plan,
   prepare,
+  processes,
   report,
   train,
 )
@@ -33,6 +34,7 @@ says why; 70 a step hung; 71 too many bad steps; 75 stopped by SIGTERM and
 saved, start it again; 130 interrupted."""
 
 EXIT_INTERRUPTED = 130
+EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 COMMANDS = (
   inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan,
 )  # fmt: skip
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fail(f"{type(error).__name__}: {error.strerror}: {error.filename}", EXIT_USER)
   except Exception as error:
     if not _device_is_full(error):
+      processes.leave(EXIT_FAULT, error)
       raise
     return _fail(
       "No space left on the device. What was written before is kept: free some space, then run "
@@ -83,7 +86,8 @@ def _stop(number, frame):
 
 
 def _fail(text: str, exit_code: int) -> int:
-  print(text, file=sys.stderr)
+  print(text, file=sys.stderr, flush=True)
+  processes.leave(exit_code)
   return exit_code
 
 

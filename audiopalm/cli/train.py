@@ -7,9 +7,10 @@ import sys
 
 import jax
 
-from audiopalm.cli import allocator, config, options
+from audiopalm.cli import allocator, config, options, processes
 from audiopalm.data import files, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError
+from audiopalm.experiment import Experiment
 from audiopalm.parts import machines
 
 DESCRIPTION = """Train a model, or go on training it: a workdir that holds a checkpoint is resumed
@@ -18,6 +19,15 @@ What `prepare` makes is made first where it is missing.
 
   audiopalm train quickstart --workdir runs/quickstart
   audiopalm train my_config.py --workdir runs/mine --set optimizer.peak_lr=3e-4
+
+Several processes, on one host or many, train one model on all of their devices
+if each is started so, with a workdir that all of them see:
+
+  audiopalm train my_config.py --workdir /shared/mine \\
+    --coordinator HOST:PORT --processes 4 --process 0      # then 1, 2 and 3
+
+Process 0 prepares, prints and writes the logs; all of them save. SIGTERM to any
+stops all after the same step.
 
 The workdir holds all of the run: config.json (every setting), checkpoints/,
 metrics.jsonl and event files for TensorBoard, goodput.jsonl (where the time
@@ -40,6 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   config.add_arguments(parser)
   options.add_machine(parser)
+  processes.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,26 +59,41 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.training import (
     checkpoint,
     loop,
+    together,
   )  # imports orbax: seconds that --help should not take
 
+  processes.check(args)
   experiment = config.load(args.config, args.settings)
   if experiment.export is not None:
     folder.check(experiment)
   machine = machines.named(args.machine) if args.machine else None
-  if args.own_process and jax.default_backend() == "cpu":
+  if args.own_process and _on_cpu(args):
     allocator.settle(sys.argv[1:])
-  if prepare.needed(experiment, args.workdir):
-    code = _prepare(args)
-    if code != EXIT_DONE:
-      return code
+  processes.join(args)
+  code = together.from_first(lambda: _prepared(experiment, args))
+  if code != EXIT_DONE:
+    return code
   prepared = prepare.open_prepared(experiment, args.workdir)
   resolved = args.workdir / "config.json"
-  if not checkpoint.steps(args.workdir):
+  writes = together.is_first()
+  if writes and not checkpoint.steps(args.workdir):
     files.write_json(resolved, json.loads(experiment.to_json()))
   loop.run(experiment, prepared, machine or machines.default(), args.workdir)
-  # Written again only here, when a resumed run is known to fit its checkpoint.
-  files.write_json(resolved, json.loads(experiment.to_json()))
+  if writes:
+    # Written again only here, when a resumed run is known to fit its checkpoint.
+    files.write_json(resolved, json.loads(experiment.to_json()))
   return EXIT_DONE
+
+
+def _on_cpu(args: argparse.Namespace) -> bool:
+  """Returns whether a CPU trains; before several processes have met, JAX_PLATFORMS must say so."""
+  if args.coordinator is not None:
+    return jax.config.jax_platforms == "cpu"
+  return jax.default_backend() == "cpu"
+
+
+def _prepared(experiment: Experiment, args: argparse.Namespace) -> int:
+  return _prepare(args) if prepare.needed(experiment, args.workdir) else EXIT_DONE
 
 
 def _prepare(args: argparse.Namespace) -> int:

@@ -46,7 +46,9 @@ def _product(x, kernel, contracted):
 
 
 def _dot(a, b, axes, split):
-  there = PartitionSpec(*split) if any(split) else None
+  # What is summed alone may be split, over `tensor`: then nothing but `there` says "all-reduce".
+  placed = any(sharding.layout_of(a) + sharding.layout_of(b))
+  there = PartitionSpec(*split) if placed else None
   return lax.dot_general(a, b, (axes, ((), ())), out_sharding=there)
 
 

@@ -6,6 +6,9 @@
 
 A checkpoint is a folder that gets its name when it is whole. One that cannot be read is passed over
 for the one before, by name; nothing is ever deleted but what `keep` newer good ones replace.
+
+Several processes save into and restore from one folder, all of them together. What they do next is
+decided from what each of them found, so that none waits for one that took another way.
 """
 
 import contextlib
@@ -26,6 +29,7 @@ import orbax.checkpoint as ocp
 from audiopalm.errors import AudiopalmError, CheckpointError
 from audiopalm.tokens import space as token_space
 from audiopalm.training import state as states
+from audiopalm.training import together
 
 FOLDER = "checkpoints"
 DAMAGED = "damaged_checkpoints"  # where a resumed run moves what it could not read
@@ -119,9 +123,7 @@ def restore_state(
 
 def read_meta(workdir: Path, step: int) -> Meta:
   """Returns what the checkpoint of one step says of itself."""
-  handler = ocp.Checkpointer(ocp.JsonCheckpointHandler())
-  with handler:
-    return Meta(step=step, **handler.restore(_path(workdir, step) / "meta"))
+  return Meta(step=step, **ocp.JsonCheckpointHandler().restore(_path(workdir, step) / "meta"))
 
 
 class Writer:
@@ -177,16 +179,11 @@ class Writer:
       logging.getLogger("absl").setLevel(self._level)
 
   def _check_space(self, state: states.TrainState) -> None:
-    here = sum(
-      shard.data.nbytes
-      for array in jax.tree.leaves(state)
-      for shard in array.addressable_shards
-      if shard.replica_id == 0
-    )
-    free = shutil.disk_usage(self._workdir).free
-    if free < here:
+    whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
+    free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
+    if free < whole:
       self.wait()  # what is being saved counts among what is intact
-      raise _no_space(self._workdir, f"a checkpoint takes {_size(here)}, {_size(free)} are free")
+      raise _no_space(self._workdir, f"a checkpoint takes {_size(whole)}, {_size(free)} are free")
 
 
 @contextlib.contextmanager
@@ -240,15 +237,19 @@ def _newest(workdir: Path, read: Callable[[int], Any], report: Callable[[str], N
   for part in sorted((workdir / FOLDER).glob(f"*{UNFINISHED}*")):
     report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
   faults = []
-  for step in reversed(steps(workdir)):
+  for step in reversed(together.from_first(lambda: steps(workdir))):
+    found, fault = None, None
     try:
-      return read(step)
+      found = read(step)
     except (AudiopalmError, MemoryError, jax.errors.JaxRuntimeError):
       raise
     except Exception as error:  # damaged files show up as any kind of error of their readers
-      why = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
-      faults.append(f"{_path(workdir, step)}: {why}")
-      report(f"Checkpoint {faults[-1]}. It is damaged or half written: skipped.")
+      fault = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+    why = next((each for each in together.gathered(fault) if each is not None), None)
+    if why is None:
+      return found
+    faults.append(f"{_path(workdir, step)}: {why}")
+    report(f"Checkpoint {faults[-1]}. It is damaged or half written: skipped.")
   if faults:
     raise CheckpointError(
       f"None of the {len(faults)} checkpoints in {workdir / FOLDER} can be read:\n  "
@@ -269,15 +270,15 @@ def _checked_meta(workdir: Path, step: int, manifest: Mapping[str, Any]) -> Meta
 def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
   """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
   path = _path(workdir, step) / item
-  handler = ocp.StandardCheckpointHandler()
-  with ocp.Checkpointer(handler) as checkpointer:
-    # The checkpointer's own metadata() warns of a file that lies one folder higher.
+  # A Checkpointer would wait for all processes, one that could not read its part among them, and
+  # its own metadata() warns of a file that lies one folder higher.
+  with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
     saved = handler.metadata(path).tree
     _compare(saved, target, f"{_path(workdir, step)} ({item})")
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
     )
-    return checkpointer.restore(path, args=ocp.args.StandardRestore(abstract))
+    return handler.restore(path, args=ocp.args.StandardRestore(abstract))
 
 
 def _compare(saved: Any, target: Any, what: str) -> None:
@@ -306,8 +307,9 @@ def _shapes(tree: Any) -> dict[str, str]:
 
 
 def _set_aside(workdir: Path, restored: int, report: Callable[[str], None]) -> None:
-  for step in steps(workdir):
-    if step > restored and jax.process_index() == 0:
+  """Moves the checkpoints after `restored` away, before any process looks for them."""
+  for step in steps(workdir) if together.is_first() else ():
+    if step > restored:
       number, place = 0, workdir / DAMAGED / str(step)
       while place.exists():
         number += 1
@@ -315,3 +317,4 @@ def _set_aside(workdir: Path, restored: int, report: Callable[[str], None]) -> N
       place.parent.mkdir(exist_ok=True)
       _path(workdir, step).rename(place)
       report(f"Moved the damaged checkpoint of step {step} to {place}.")
+  together.gathered(None)

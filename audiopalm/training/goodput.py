@@ -13,14 +13,15 @@ class Goodput:
   """Seconds spent in each bucket; every moment belongs to exactly one.
 
   `goodput.jsonl` gets a line every `every_s` seconds (the seconds of each bucket since the line
-  before) and one last line with the sums. Lines are added at a resume, never replaced.
+  before) and one last line with the sums. Lines are added at a resume, never replaced. Without a
+  path, as of a process whose time another one writes, there is no file.
 
       {"time": 1790000000.0, "step": 120, "seconds": {"data wait": 0.02, "step": 9.9}}
       {"time": 1790000100.0, "step": 900, "total": {"init": 1.1, ...}, "lost_steps": 0}
   """
 
   def __init__(
-    self, path: Path, *, every_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    self, path: Path | None, *, every_s: float = 10.0, clock: Callable[[], float] = time.monotonic
   ):
     self.seconds = dict.fromkeys(BUCKETS, 0.0)
     self._written = dict(self.seconds)
@@ -67,5 +68,7 @@ class Goodput:
     self._since = now
 
   def _write(self, line: dict) -> None:
+    if self._path is None:
+      return
     with self._path.open("a") as file:
       file.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")

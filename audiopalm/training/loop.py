@@ -37,6 +37,7 @@ from audiopalm.training import (
   step,
   summary,
   throughput,
+  together,
 )
 
 
@@ -53,6 +54,7 @@ class _Setting:
   chain: Any
   loader: loader.Loader
   key: jax.Array
+  counted: Any  # which rows of a batch that this process reads it counts
 
   @property
   def accumulation(self) -> int:
@@ -74,10 +76,14 @@ def run(
   `prepared` is of `data.prepare.open_prepared`. Raises Requeue when a signal stopped the run (its
   state is saved), BadSteps when too many steps in a row were not finite, CheckpointError for a full
   device or a checkpoint that does not fit.
+
+  Of several processes all call it alike; the first one prints and writes the journals, all of them
+  save.
   """
-  workdir, console = Path(workdir), console or rich.console.Console()
+  workdir, writes = Path(workdir), together.is_first()
+  console = (console or rich.console.Console()) if writes else rich.console.Console(quiet=True)
   workdir.mkdir(parents=True, exist_ok=True)
-  spent = goodput.Goodput(workdir / "goodput.jsonl")
+  spent = goodput.Goodput(workdir / "goodput.jsonl" if writes else None)
   mesh = sharding.mesh(machine)
   sharding.check_row_length(mesh, experiment.row_length)
   with (
@@ -100,16 +106,18 @@ def run(
         mine=sharding.rows_here(mesh, experiment.batch_rows),
       ),
       key=jax.random.key(experiment.seed),
+      counted=_counted(mesh, experiment.batch_rows),
     )
     shown = progress.Progress(console, experiment.steps)
     now, before = _open(setting, shown.say)
     _introduce(setting, before, shown.say)
-    journal = metrics.Journal(workdir, int(now.step))
+    begun = int(now.step)
+    journal = metrics.Journal(workdir, begun) if writes else metrics.Silent(begun)
     stack.callback(lambda: spent.close(journal.last_step, journal.lost_steps))
     recorder = stack.enter_context(_recorder(setting, journal, shown, spent, before))
     measure = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent).measure
     writer = stack.enter_context(checkpoint.Writer(workdir, experiment.keep_checkpoints))
-    stack.enter_context(shown.from_step(int(now.step)))
+    stack.enter_context(shown.from_step(begun))
     now = _train(setting, now, recorder, measure, writer, spent, stop)
     found = measure(now.params, now.variables)
     recorder.measured(int(now.step), found)
@@ -153,6 +161,7 @@ def _train(
   train_step = step.build(
     setting.model, experiment.objective, setting.chain, setting.machine, setting.accumulation
   )
+  exchange = _exchange(setting)
   compiled, due = None, False
   with _ahead(functools.partial(_batch, setting), int(now.step), experiment.steps) as batches:
     for number in range(int(now.step) + 1, experiment.steps + 1):
@@ -161,11 +170,13 @@ def _train(
       if compiled is None:
         with spent.spend("compile"):
           compiled = train_step.lower(now, batch, setting.key).compile()
+          together.gathered(None)  # the first collectives of a step wait for nobody's compiler
       last = number == experiment.steps
       with spent.spend("step"):
         now, found = compiled(now, batch, setting.key)
-        recorder.add(number, found, counts)
-        stopping = bool(stop.asked_by)
+        recorder.add(number, found, exchange.begin(counts, stop.asked_by))
+        asked_by = exchange.asked_by
+        stopping = bool(asked_by)
         due = due or last or stopping or number % experiment.checkpoint_every_steps == 0
         if due:
           recorder.flush()
@@ -178,7 +189,7 @@ def _train(
             writer.wait()
         if stopping:
           raise Requeue(
-            f"Stopped by {stop.asked_by} after step {number} of {experiment.steps}; everything is "
+            f"Stopped by {asked_by} after step {number} of {experiment.steps}; everything is "
             f"saved in {setting.workdir}. Run the same command again: it goes on from there."
           )
       if not last and number % experiment.evaluation.every_steps == 0:
@@ -191,9 +202,19 @@ def _train(
 
 def _batch(setting: _Setting, number: int) -> tuple[Any, throughput.Counts]:
   batch = setting.loader.batch_at(number)
-  counts = throughput.count(batch, len(setting.loader.tasks))
+  counts = throughput.count(batch, len(setting.loader.tasks), setting.counted)
   rows = setting.experiment.batch_rows
   return sharding.place(batch, setting.mesh, ("batch", "rows"), rows), counts
+
+
+def _counted(mesh: jax.sharding.Mesh, batch_rows: int) -> Any:
+  return slice(None) if jax.process_count() == 1 else sharding.counted_here(mesh, batch_rows)
+
+
+def _exchange(setting: _Setting) -> together.Alone | together.Exchange:
+  if jax.process_count() == 1:
+    return together.Alone()
+  return together.Exchange(setting.mesh, len(setting.loader.tasks), setting.experiment.row_length)
 
 
 @contextlib.contextmanager
@@ -251,8 +272,10 @@ def _introduce(
   """Says what runs on what, and at a resume what has changed since the checkpoint."""
   experiment, machine, devices = setting.experiment, setting.machine, setting.mesh.devices
   axes = ", ".join(f"{axis}={size}" for axis, size in setting.mesh.shape.items())
+  processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
   say(
-    f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}, mesh {axes}, "
+    f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}{processes}, "
+    f"mesh {axes}, "
     f"{machine.compute_dtype}, {machine.attention} attention, remat {machine.remat}, "
     f"{setting.accumulation} micro-batches a step"
   )

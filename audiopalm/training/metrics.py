@@ -48,6 +48,19 @@ class Journal:
     self._events.close()
 
 
+class Silent:
+  """The journal of a process whose metrics another one writes."""
+
+  def __init__(self, step: int):
+    self.lost_steps, self.last_step = 0, step
+
+  def write(self, step: int, values: Mapping[str, Any]) -> None:
+    self.last_step = step
+
+  def close(self) -> None:
+    pass
+
+
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
   """Yields the lines of a run's metrics.jsonl; a last line that was cut short is left out."""
   path = workdir / FILE

@@ -28,7 +28,7 @@ class Meter:
 class _Pending:
   step: int
   metrics: Any
-  counts: throughput.Counts
+  counts: Callable[[], throughput.Counts]
 
 
 class Recorder:
@@ -40,7 +40,7 @@ class Recorder:
 
   def __init__(
     self,
-    journal: metrics.Journal,
+    journal: metrics.Journal | metrics.Silent,
     shown: progress.Progress,
     spent: goodput.Goodput,
     seen: throughput.Seen,
@@ -63,8 +63,11 @@ class Recorder:
       if error is None:
         self.flush()
 
-  def add(self, number: int, found: Any, counts: throughput.Counts) -> None:
-    """Keeps the metrics of step `number`, just begun, and writes those kept before."""
+  def add(self, number: int, found: Any, counts: Callable[[], throughput.Counts]) -> None:
+    """Keeps the metrics of step `number`, just begun, and writes those kept before.
+
+    `counts()` gives what all processes counted in its batch, and may wait for the step.
+    """
     self.flush()
     self._pending = _Pending(number, found, counts)
 
@@ -73,11 +76,11 @@ class Recorder:
     if self._pending is None:
       return
     done, self._pending = self._pending, None
-    found = jax.device_get(done.metrics)
-    self.seen.add(done.counts)
+    found, counts = jax.device_get(done.metrics), done.counts()
+    self.seen.add(counts)
     self.streak, self.skipped = int(found["skipped_in_a_row"]), int(found["skipped"])
     self.any_finite |= self.streak == 0
-    values = self._values(done, found)
+    values = self._values(done.step, found, counts)
     self._journal.write(done.step, values)
     self._shown.update(done.step, values)
     self._spent.note(done.step)
@@ -98,11 +101,13 @@ class Recorder:
     self._spent.book()
     return sum(self._spent.seconds[bucket] for bucket in BUSY)
 
-  def _values(self, done: _Pending, found: Mapping[str, Any]) -> dict[str, Any]:
+  def _values(
+    self, number: int, found: Mapping[str, Any], counts: throughput.Counts
+  ) -> dict[str, Any]:
     before, self._busy_s = self._busy_s, self.busy_s()
     seconds = max(self._busy_s - before, 1e-9)
-    flops = done.counts.flops(self._meter.flops_per_token)
-    self.tokens += done.counts.tokens
+    flops = counts.flops(self._meter.flops_per_token)
+    self.tokens += counts.tokens
     self.flops += flops
     losses = found["losses"]
     named = {f"loss/{player}": loss for player, loss in losses.items()} if len(losses) > 1 else {}
@@ -112,9 +117,9 @@ class Recorder:
       **step.rates(found["sums"]),
       "grad_norm": found["grad_norm"],
       "update_norm": found["update_norm"],
-      "lr": self._learning_rate(done.step - 1),
+      "lr": self._learning_rate(number - 1),
       "skipped": self.skipped,
-      "tokens": done.counts.tokens,
-      "tokens_per_s": round(done.counts.tokens / seconds, 1),
+      "tokens": counts.tokens,
+      "tokens_per_s": round(counts.tokens / seconds, 1),
       "mfu": self._meter.mfu(flops, seconds),
     }

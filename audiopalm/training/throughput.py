@@ -67,10 +67,10 @@ class Counts:
     )
 
 
-def count(batch: Batch, tasks: int) -> Counts:
-  """Returns the counts of a batch of numpy arrays."""
-  task_B, segments_BL = batch.task_B, batch.segments_BL
-  tokens_B = (batch.tokens_BLK != HOLE).sum(axis=(1, 2))
+def count(batch: Batch, tasks: int, rows: np.ndarray | slice = slice(None)) -> Counts:
+  """Returns the counts of a batch of numpy arrays, or of some of its rows."""
+  task_B, segments_BL = batch.task_B[rows], batch.segments_BL[rows]
+  tokens_B = (batch.tokens_BLK[rows] != HOLE).sum(axis=(1, 2))
   most = int(segments_BL.max(initial=0))
   number_BL = np.arange(len(segments_BL))[:, None] * (most + 1) + segments_BL
   lengths_BS = np.bincount(number_BL.ravel(), minlength=len(segments_BL) * (most + 1))

@@ -272,6 +272,7 @@ MESHES = [
   {"fsdp": 2, "context": 2, "tensor": 2},
   {"fsdp": 2, "tensor": 4},
   {"context": 4, "tensor": 2},
+  {"tensor": 2},  # splits nothing but what products sum over
 ]
 
 

@@ -60,16 +60,16 @@ def recorder(tmp_path, spent):
 
 def test_a_step_is_written_when_the_next_one_has_begun(recorder, tmp_path):
   with recorder:
-    recorder.add(1, found(), COUNTS)
+    recorder.add(1, found(), lambda: COUNTS)
     assert list(metrics.read(tmp_path)) == []
-    recorder.add(2, found(), COUNTS)
+    recorder.add(2, found(), lambda: COUNTS)
     assert [line["step"] for line in metrics.read(tmp_path)] == [1]
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2]
 
 
 def test_values_are_means_and_leave_out_what_was_not_there(recorder, tmp_path):
   with recorder:
-    recorder.add(1, found(), COUNTS)
+    recorder.add(1, found(), lambda: COUNTS)
   line = next(metrics.read(tmp_path))
   assert (line["loss"], line["nll_text"], line["lr"]) == (2.5, 2.0, 0.1)
   assert "nll_speech" not in line
@@ -86,21 +86,21 @@ def test_speed_counts_all_time_up_to_the_end_of_a_step_and_no_evaluation(
 
   with recorder:
     with spent.spend("step"):
-      recorder.add(1, found(), COUNTS)
+      recorder.add(1, found(), lambda: COUNTS)
       clock.now += 3.0
       recorder.flush()  # its value is there before the time around it is booked
     wait("evaluation", 100.0)
     wait("step", 1.0)
-    recorder.add(2, found(), COUNTS)
+    recorder.add(2, found(), lambda: COUNTS)
     wait("step", 1.0)
   speeds = [line["tokens_per_s"] for line in metrics.read(tmp_path)]
   assert speeds == [10.0, 15.0]
 
 
 def test_streak_ends_the_run(recorder):
-  recorder.add(1, found(), COUNTS)
-  recorder.add(2, found(streak=19), COUNTS)
-  recorder.add(3, found(streak=20), COUNTS)
+  recorder.add(1, found(), lambda: COUNTS)
+  recorder.add(2, found(streak=19), lambda: COUNTS)
+  recorder.add(3, found(streak=20), lambda: COUNTS)
   assert recorder.streak == 19 and recorder.any_finite
   with pytest.raises(errors.BadSteps, match="up to step 3"):
     recorder.flush()

@@ -1,6 +1,7 @@
 """A whole experiment of a few thousand parameters, its data made up in memory; also a program:
 
-python tests/training/tiny.py WORKDIR STEPS [--slow]
+python tests/training/tiny.py WORKDIR STEPS [--slow] [--mesh data=2,fsdp=4]
+  [--coordinator HOST:PORT --processes N --process I]
 """
 
 import argparse
@@ -16,6 +17,7 @@ import numpy as np
 import rich.console
 
 from audiopalm import sharding
+from audiopalm.cli import processes
 from audiopalm.data import cache, examples, loader
 from audiopalm.data.corpora import Synthetic
 from audiopalm.errors import AudiopalmError
@@ -145,7 +147,13 @@ def main() -> int:
   parser.add_argument("workdir", type=Path)
   parser.add_argument("steps", type=int)
   parser.add_argument("--slow", action="store_true", help="half a second between batches")
+  parser.add_argument("--every", type=int, default=3, help="steps between checkpoints; all stay")
+  parser.add_argument("--mesh", default="data=1,fsdp=1")
+  parser.add_argument("--unreadable", type=int, help="a checkpoint that process 1 cannot read")
+  processes.add_arguments(parser)
   args = parser.parse_args()
+  processes.join(args)
+  axes = {axis: int(size) for axis, size in (part.split("=") for part in args.mesh.split(","))}
   if args.slow:
     batch_at = loader.Loader.batch_at
 
@@ -154,10 +162,21 @@ def main() -> int:
       return batch_at(self, step)
 
     loader.Loader.batch_at = slow
+  if args.unreadable and args.process == 1:
+    read_meta = checkpoint.read_meta
+
+    def read(workdir, step):
+      if step == args.unreadable:
+        raise OSError("made up")
+      return read_meta(workdir, step)
+
+    checkpoint.read_meta = read
   try:
-    run(args.workdir, experiment(steps=args.steps), said=sys.stdout)
+    made = experiment(steps=args.steps, checkpoint_every_steps=args.every, keep_checkpoints=9)
+    run(args.workdir, made, Machine(name="given", **axes), said=sys.stdout)
   except AudiopalmError as error:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    processes.leave(error.exit_code)
     return error.exit_code
   print("tensorflow loaded:", "tensorflow" in sys.modules)
   return 0

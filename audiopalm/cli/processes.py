@@ -1,0 +1,160 @@
+"""Several processes that train one model: how they find each other, and how one leaves the rest."""
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+
+import jax
+
+from audiopalm.errors import EXIT_USER, ConfigError
+from audiopalm.training import together
+
+MEETING_S = 1_800.0  # how long processes wait for the others to be started
+PARTING_S = 20.0  # how long one that ends by an error waits to see whether the others do too
+AUTO = "auto"
+HOW = (
+  "Several processes train together by --coordinator HOST:PORT --processes N --process I on each "
+  "of them (HOST:PORT: a free port of process 0; I: 0 to N - 1), or on TPU pods and under SLURM by "
+  "--coordinator auto alone"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds how several processes find each other."""
+  parser.add_argument(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="train with several processes, each started by this command: the host of process 0 and a "
+    "free port there; 'auto' on TPU pods and under SLURM, where JAX finds all three itself",
+  )
+  parser.add_argument("--processes", metavar="N", type=int, help="how many processes there are")
+  parser.add_argument("--process", metavar="I", type=int, help="which of them this is, from 0")
+
+
+def check(args: argparse.Namespace) -> None:
+  """Raises ConfigError unless all of the options were given, or none, and mean something."""
+  address, number, index = args.coordinator, args.processes, args.process
+  given = {"--coordinator": address, "--processes": number, "--process": index}
+  said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+  if address == AUTO:
+    fits = number is None and index is None
+  elif None in given.values():
+    fits = not said
+  else:
+    host, _, port = address.rpartition(":")
+    fits = bool(host) and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 2**16
+    fits = fits and 0 <= index < number
+  if not fits:
+    raise ConfigError(f"{HOW}; got {said}.")
+
+
+def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
+  """Meets the other processes of a run that has some; no device may have been touched before.
+
+  ConfigError where JAX finds no cluster or the port is taken. After `meeting_s` seconds without the
+  others it prints one text and ends this process: JAX itself would abort it with a stack trace.
+  """
+  check(args)
+  if args.coordinator is None:
+    return
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  # JAX's own handler of SIGTERM would take the place of ours.
+  jax.config.update("jax_enable_preemption_service", False)
+  meant = {"initialization_timeout": int(meeting_s) + 60}
+  if args.coordinator != AUTO:
+    if args.process == 0:
+      _check_port(args.coordinator)
+    meant |= {
+      "coordinator_address": args.coordinator,
+      "num_processes": args.processes,
+      "process_id": args.process,
+      "cluster_detection_method": "deactivate",
+    }
+  with _ends_after(meeting_s, lambda: _nobody(args, meeting_s)), _default_signals():
+    try:
+      jax.distributed.initialize(**meant)
+    except Exception as error:
+      raise ConfigError(f"The processes did not meet: {error} {HOW}.") from error
+
+
+def leave(exit_code: int, error: BaseException | None = None) -> None:
+  """Ends this process here if others of its run go on; returns in a run of one process.
+
+  To end as usual is to wait five minutes for the others, which may be waiting for this process. So
+  `error`, if it was not said yet, and the exit code go out now, and the others end when JAX misses
+  this one: at once, or after some 100 seconds.
+  """
+  if together.all_part(PARTING_S):
+    return
+  if error is not None:
+    traceback.print_exception(error)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(exit_code)
+
+
+def _check_port(address: str) -> None:
+  port = int(address.rpartition(":")[2])
+  try:
+    socket.create_server(("", port)).close()
+  except OSError as error:
+    raise ConfigError(
+      f"Process 0 cannot listen on port {port}: {error.strerror}. Name a free port of its host in "
+      "the --coordinator of all processes."
+    ) from error
+
+
+def _nobody(args: argparse.Namespace, meeting_s: float) -> str:
+  """Returns what to say when the others did not come."""
+  if args.coordinator == AUTO:
+    return f"The processes did not meet within {meeting_s:,.0f} s. Start all of them. {HOW}."
+  host, _, port = args.coordinator.rpartition(":")
+  try:
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    found = "process 0 is there, but others are not"
+  except OSError as error:
+    found = f"nobody answers there ({error.strerror or error})"
+  return (
+    f"The {args.processes} processes did not meet at {args.coordinator} within {meeting_s:,.0f} s: "
+    f"{found}. Start all of them, each with its own --process, and see that they reach that port."
+  )
+
+
+@contextlib.contextmanager
+def _ends_after(seconds: float, why: Callable[[], str]) -> Iterator[None]:
+  """Ends this process with one text unless the block ends first."""
+
+  def end():
+    print(f"{ConfigError.__name__}: {why()}", file=sys.stderr, flush=True)
+    os._exit(EXIT_USER)
+
+  timer = threading.Timer(seconds, end)
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
+
+
+@contextlib.contextmanager
+def _default_signals() -> Iterator[None]:
+  """Lets SIGTERM and Ctrl-C end the process at once: Python's handlers wait for JAX to return."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  for number in before:
+    signal.signal(number, signal.SIG_DFL)
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)

@@ -1,0 +1,74 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiopalm.cli import main, processes
+from audiopalm.errors import EXIT_USER, ConfigError
+
+ROOT = Path(__file__).parents[2]
+JOIN = """
+import argparse, sys
+from audiopalm.cli import processes
+parser = argparse.ArgumentParser()
+processes.add_arguments(parser)
+processes.join(parser.parse_args(sys.argv[1:]), meeting_s=2)
+"""
+
+
+@pytest.mark.parametrize(
+  "given",
+  [
+    ["--processes", "2"],
+    ["--coordinator", "host:1234"],
+    ["--coordinator", "host:1234", "--processes", "2"],
+    ["--coordinator", "host:1234", "--processes", "2", "--process", "2"],
+    ["--coordinator", "host:1234", "--processes", "2", "--process", "-1"],
+    ["--coordinator", "host", "--processes", "2", "--process", "0"],
+    ["--coordinator", "host:99999", "--processes", "2", "--process", "0"],
+    ["--coordinator", "auto", "--processes", "2"],
+  ],
+)
+def test_options_that_do_not_fit_say_what_to_give(given, tmp_path, capsys):
+  line = ["train", "quickstart", "--workdir", str(tmp_path / "run"), *given]
+  assert main.main(line) == EXIT_USER
+  said = capsys.readouterr().err
+  assert "ConfigError: Several processes train together by --coordinator HOST:PORT" in said
+  assert said.strip().endswith(f"; got {' '.join(given)}.")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_one_error():
+  with socket.create_server(("", 0)) as taken:
+    address = f"localhost:{taken.getsockname()[1]}"
+    with pytest.raises(ConfigError, match="cannot listen on port .* Name a free port of its host"):
+      processes._check_port(address)
+
+
+@pytest.mark.parametrize(
+  ("index", "why"), [("0", "process 0 is there, but others are not"), ("1", "nobody answers there")]
+)
+def test_a_meeting_that_nobody_else_comes_to_is_one_error(index, why):
+  with socket.create_server(("", 0)) as free:
+    port = free.getsockname()[1]
+  address = f"127.0.0.1:{port}"
+  given = ["--coordinator", address, "--processes", "3", "--process", index]
+  alone = subprocess.run(
+    [sys.executable, "-c", JOIN, *given],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert alone.returncode == EXIT_USER
+  assert alone.stderr.startswith(
+    f"ConfigError: The 3 processes did not meet at {address} within 2 s: {why}"
+  )
+  assert len(alone.stderr.splitlines()) == 1
+
+
+def test_a_run_of_one_process_is_left_as_any_command_is():
+  assert processes.leave(2) is None
