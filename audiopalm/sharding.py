@@ -311,9 +311,9 @@ def sum_to(part: jax.Array, split: Sequence[Any], summed: Sequence[str]) -> jax.
   left = list(summed)
   for axis, entry in enumerate(split):
     scattered = tuple(name for name in names(entry) if name in left)
-    if scattered:
-      part = jax.lax.psum_scatter(part, scattered, scatter_dimension=axis, tiled=True)
-      left = [name for name in left if name not in scattered]
+    for name in scattered:  # one after another: each is a ring of its own
+      part = jax.lax.psum_scatter(part, name, scatter_dimension=axis, tiled=True)
+    left = [name for name in left if name not in scattered]
   return jax.lax.psum(part, tuple(left)) if left else part
 
 

@@ -13,7 +13,7 @@ from audiopalm.models import decoder
 from audiopalm.planning import collectives, hlo, memory, program, roofline, topology
 from audiopalm.settings import Machine
 
-LARGE = 2**24  # bytes of a gather outside the loops that is worth a name
+LARGE = 2**24  # bytes of an array outside the loops that is worth a name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,9 +41,12 @@ class Plan:
     return not self.over
 
   @property
-  def gathered(self) -> list[collectives.Collective]:
-    """Large arrays that are gathered whole outside the loop over layers."""
-    return collectives.gathers_outside_loops(self.sent, LARGE)
+  def whole(self) -> list[collectives.Collective]:
+    """Large arrays that a device holds whole outside the loop over layers: gathered, or summed
+    (as which a compiler may write a gather too)."""
+    kinds = ("all-gather", "all-reduce")
+    outside = [each for each in self.sent if each.kind in kinds and not each.in_loop]
+    return [each for each in outside if each.result_bytes >= LARGE]
 
   @property
   def tokens_per_s(self) -> float:
@@ -127,9 +130,15 @@ def to_json(plan: Plan) -> dict[str, Any]:
     "collectives": {
       " x ".join(axes) or "itself": kinds for axes, kinds in collectives.by_axis(plan.sent).items()
     },
-    "gathered_outside_loops": [
-      {"what": each.op_name, "parameter": each.parameter, "bytes": each.result_bytes}
-      for each in plan.gathered
+    "whole_outside_layers": [
+      {
+        "kind": each.kind,
+        "shape": each.shape,
+        "bytes": each.result_bytes,
+        "parameter": each.parameter,
+        "of": each.op_name,
+      }
+      for each in plan.whole
     ],
     "seconds": {
       "arithmetic": plan.bounds.arithmetic_s,

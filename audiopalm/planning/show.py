@@ -30,9 +30,12 @@ def plan(console: rich.console.Console, made: plans.Plan, on: topology.Topology)
   console.print(f"compiled in {made.compile_s:.0f} s")
   for table in (_memory(made), _sent(made), _bounds(made)):
     console.print(table)
-  for each in made.gathered:
+  for each in made.whole:
+    what = each.parameter or each.op_name or "of no name"
     console.print(
-      f"gathered whole outside the layers: {_size(each.result_bytes)} {each.shape} {each.op_name}"
+      f"whole on a device outside the layers: {each.kind} {_size(each.result_bytes)} {each.shape}, "
+      f"{what}",
+      markup=False,
     )
   console.print(PROVES.format(name=on.chip.name, source=on.chip.source))
 
