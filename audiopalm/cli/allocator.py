@@ -19,6 +19,8 @@ def settle(
   arguments: Sequence[str],
   environment: Mapping[str, str] = os.environ,
   execute: Callable = os.execve,
+  *,
+  quiet: bool = False,
 ) -> None:
   """Starts this command again with the settings, in the same process, unless one of them is set.
 
@@ -28,6 +30,7 @@ def settle(
   if platform.libc_ver()[0] != "glibc" or SETTINGS.keys() & environment.keys():
     return
   shown = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
-  print(f"started again with {shown}: fewer page faults, faster steps on a CPU", flush=True)
+  if not quiet:
+    print(f"started again with {shown}: fewer page faults, faster steps on a CPU", flush=True)
   command = [sys.executable, "-m", "audiopalm", *arguments]
   execute(sys.executable, command, {**environment, **SETTINGS})

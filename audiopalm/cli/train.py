@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     folder.check(experiment)
   machine = machines.named(args.machine) if args.machine else None
   if args.own_process and _on_cpu(args):
-    allocator.settle(sys.argv[1:])
+    allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)
   code = together.from_first(lambda: _prepared(experiment, args))
   if code != EXIT_DONE:
