@@ -49,6 +49,13 @@ CHIPS = {
     Chip("v6e", 9.18e14, 32 * 2**30, 1.64e12, 9e10, 1.25e10, 16, 1e-6, BOOK),
   )
 }
+# No TPU is asked for or looked for, and another process may compile at the same time.
+LIBTPU = {
+  "TPU_SKIP_MDS_QUERY": "1",
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+  "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+  "TPU_WORKER_HOSTNAMES": "localhost",
+}
 TORUS = {"v5e": 2, "v5p": 3, "v6e": 2}  # axes of a slice
 
 
@@ -103,9 +110,8 @@ def _load_libtpu() -> None:
       "Planning for TPUs needs libtpu, their compiler, which is not installed. Install it with "
       "pip install 'audiopalm[aot]'; no TPU is needed."
     )
-  # No TPU is asked for, and another process may compile at the same time.
-  for variable in ("TPU_SKIP_MDS_QUERY", "ALLOW_MULTIPLE_LIBTPU_LOAD"):
-    os.environ.setdefault(variable, "1")
+  for variable, value in LIBTPU.items():
+    os.environ.setdefault(variable, value)
 
 
 def _cpu(name: str, count: str, slices: int, calibration: Path | None) -> Topology:
