@@ -8,7 +8,7 @@ import jax
 from audiopalm import sharding
 from audiopalm.data import loader
 from audiopalm.settings import Machine
-from audiopalm.training import goodput, step
+from audiopalm.training import goodput, step, together
 
 
 class HeldOut:
@@ -63,6 +63,7 @@ class HeldOut:
     if self._compiled is None:
       with self._spent.spend("compile"):
         self._compiled = self._step.lower(params, variables, placed).compile()
+        together.gathered(None)  # as in the loop: its collectives wait for nobody's compiler
     return self._compiled(params, variables, placed)
 
 

@@ -55,7 +55,8 @@ def ended(started, code=0):
   finally:
     for process in started:
       process.kill()
-  assert [process.returncode for process in started] == [code] * len(started), said
+  said_in_full = "\n".join(text for each in said for text in each)
+  assert [process.returncode for process in started] == [code] * len(started), said_in_full
   return said
 
 
