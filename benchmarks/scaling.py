@@ -58,7 +58,7 @@ def main() -> None:
     return contenders.serve(Steps().answer)
 
   axes = arguments.axes.split(",")
-  ask = functools.partial(times, repeats=arguments.repeats, steps=arguments.steps)
+  ask = functools.partial(times, repeats=arguments.repeats, count=arguments.steps)
   with contenders.Worker(__file__, "--worker") as worker:
     device = worker.ask(what="device")
     points = {

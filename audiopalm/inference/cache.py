@@ -11,7 +11,8 @@ from jax import lax
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cache:
-  """Rotated keys and values [layers, B, J, G, H] in J slots, of which the first `used` are filled.
+  """Rotated keys and values [B, G, J, H] in J slots, of which the first `used` are filled: a tuple
+  with those of each layer, or one array with all layers in front.
 
   `positions_BJ` is the position of each slot's row in its own sequence, -1 where there is none: a
   short prompt is padded in front, so that all sequences write their next row into the same slot.
@@ -25,13 +26,24 @@ class Cache:
   positions_BJ: Any
   used: Any
 
+  def with_row(self, kept, new):
+    """Returns an array of the cache with one more row per sequence: keys or values [B, 1, G, H],
+    all layers in front or none, or positions [B, 1]."""
+    if kept.ndim == 2:
+      return lax.dynamic_update_slice_in_dim(kept, new, self.used, axis=1)
+    new = jnp.swapaxes(new, -3, -2)
+    return lax.dynamic_update_slice_in_dim(kept, new, self.used, axis=kept.ndim - 2)
 
-def filled(new: tuple[Any, Any], positions_BP, slots: int) -> Cache:
-  """Returns a cache of `slots` slots beginning with the keys and values of a prompt."""
+
+def filled(new: tuple[Any, Any], positions_BP, slots: int, apart: bool = False) -> Cache:
+  """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a
+  prompt; with `apart` those of each layer are arrays of their own."""
   room = slots - positions_BP.shape[1]
 
   def roomy(array):
-    return jnp.pad(array, ((0, 0), (0, 0), (0, room), (0, 0), (0, 0)))
+    array = jnp.swapaxes(array, 2, 3)
+    array = jnp.pad(array, ((0, 0), (0, 0), (0, 0), (0, room), (0, 0)))
+    return tuple(array) if apart else array
 
   positions_BJ = jnp.pad(positions_BP, ((0, 0), (0, room)), constant_values=-1)
   used = jnp.int32(positions_BP.shape[1])
@@ -39,11 +51,22 @@ def filled(new: tuple[Any, Any], positions_BP, slots: int) -> Cache:
 
 
 def extended(cache: Cache, new: tuple[Any, Any], positions_B) -> Cache:
-  """Returns the cache with one more row per sequence: keys and values [layers, B, 1, G, H]."""
-  slot = cache.used
-  return Cache(
-    lax.dynamic_update_slice_in_dim(cache.keys, new[0], slot, axis=2),
-    lax.dynamic_update_slice_in_dim(cache.values, new[1], slot, axis=2),
-    lax.dynamic_update_slice_in_dim(cache.positions_BJ, positions_B[:, None], slot, axis=1),
-    slot + 1,
+  """Returns the cache with one more row per sequence: what `Model.step` returns."""
+  keys, values = (
+    jax.tree.map(cache.with_row, kept, rows)
+    for kept, rows in zip((cache.keys, cache.values), new, strict=True)
   )
+  positions_BJ = cache.with_row(cache.positions_BJ, positions_B[:, None])
+  return Cache(keys, values, positions_BJ, cache.used + 1)
+
+
+def grown(cache: Cache, slots: int) -> Cache:
+  """Returns the cache with more slots."""
+  more = slots - cache.positions_BJ.shape[1]
+
+  def roomy(array):
+    return jnp.pad(array, [(0, 0)] * (array.ndim - 2) + [(0, more), (0, 0)])
+
+  keys, values = jax.tree.map(roomy, (cache.keys, cache.values))
+  positions_BJ = jnp.pad(cache.positions_BJ, ((0, 0), (0, more)), constant_values=-1)
+  return Cache(keys, values, positions_BJ, cache.used)

@@ -26,6 +26,10 @@ from audiopalm.layouts.incremental import Plan
 from audiopalm.types import HOLE, Grid
 
 SMALLEST_BUCKET = 32
+FIRST_ROWS = 64  # there is room for before a cache grows: most texts end within them
+# Layers that are compiled one by one. Of more, each row's loop over them copies from their stack.
+MOST_APART = 16
+RESULTS = ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +81,7 @@ def decode(
   keys = _keys(prompts, key)
   decoded: dict[int, Decoded] = {}
   with jax.set_mesh(sharding.mesh(machine)):
+    apart = _apart(model, params) if model.settings.layers <= MOST_APART else params
     for start in range(0, len(order), batch_rows):
       numbers = order[start : start + batch_rows]
       rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
@@ -84,12 +89,17 @@ def decode(
       arrays = sharding.place(host, sharding.mesh(machine))
       keys_B = keys[np.array(numbers + [numbers[0]] * (rows - len(numbers)))]
       length = arrays["tokens_BPK"].shape[1]
-      cache, hidden_BD = _prefill(model, params, arrays, machine, slots=bucket(length + max_rows))
-      out = _loop(
-        model, params, _tables(plan), arrays, cache, hidden_BD, keys_B, np.int32(max_rows),
-        sampling=sampling, machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
-      )  # fmt: skip
-      out = jax.tree.map(np.asarray, out)
+      first, *more = stages(length, max_rows)
+      now = _prefill(model, params, arrays, machine, slots=first, room=bucket(max_rows))
+      for slots in (first, *more):
+        now = _loop(
+          model, apart, _tables(plan), arrays["given_BRK"], now, keys_B,
+          np.int32(min(max_rows, slots - length)), slots=slots, sampling=sampling,
+          machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
+        )  # fmt: skip
+        if (np.asarray(now["state_B"]) == plan.end).all():
+          break
+      out = {name: np.asarray(now[name]) for name in RESULTS}
       for b, number in enumerate(numbers):
         tokens_LK = np.concatenate(
           [prompts[number].tokens_LK, out["tokens_BRK"][b, : out["rows_B"][b]]]
@@ -108,6 +118,18 @@ def bucket(rows: int) -> int:
   power = max(SMALLEST_BUCKET, 1 << (rows - 1).bit_length())
   smaller = power * 3 // 4
   return smaller if smaller >= max(rows, SMALLEST_BUCKET) else power
+
+
+def stages(length: int, rows: int) -> list[int]:
+  """Returns the numbers of slots a cache has one after another while at most `rows` rows follow
+  `length`: a row reads all slots, so there are few before there must be many.
+
+      stages(64, 256) == [128, 256, 384]
+  """
+  slots = [bucket(length + min(rows, FIRST_ROWS))]
+  while slots[-1] < length + rows:
+    slots.append(bucket(min(2 * slots[-1], length + rows)))
+  return slots
 
 
 def _keys(prompts: Sequence[Grid], key):
@@ -164,9 +186,14 @@ def _tables(plan: Plan) -> dict[str, Any]:
   }
 
 
-@functools.partial(jax.jit, static_argnames=("model", "machine", "slots"))
-def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int):
-  """Returns (cache, hidden state of each prompt's last row)."""
+@functools.partial(jax.jit, static_argnames="model")
+def _apart(model, params):
+  return model.unstacked(params)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "room"))
+def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int, room: int):
+  """Returns what `_loop` starts from, after one pass over the prompts."""
   positions_BP = arrays["positions_BP"]
   segments_BP = (positions_BP >= 0).astype(jnp.int32)
   batch = Batch(
@@ -178,32 +205,33 @@ def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int):
     None,
   )
   hidden_BPD, new = model.hidden_and_cache(params, batch, machine)
-  return caches.filled(new, positions_BP, slots), hidden_BPD[:, -1]
-
-
-@functools.partial(jax.jit, static_argnames=("model", "sampling", "machine", "ties"))
-def _loop(
-  model, params, tables, arrays, cache, hidden_BD, keys_B, limit, *, sampling, machine, ties
-):  # fmt: skip
-  """Returns the decoded rows and their scores, after the loop over rows."""
-  room = cache.keys.shape[2] - arrays["tokens_BPK"].shape[1]
-  rows, columns = hidden_BD.shape[0], arrays["tokens_BPK"].shape[2]
-  first = {
+  apart = model.settings.layers <= MOST_APART
+  rows, columns = positions_BP.shape[0], arrays["tokens_BPK"].shape[2]
+  nothing_B = jnp.zeros_like(arrays["state_B"])
+  return {
     "row": jnp.int32(0),
-    "hidden_BD": hidden_BD,
-    "cache": cache,
+    "hidden_BD": hidden_BPD[:, -1],
+    "cache": caches.filled(new, positions_BP, slots, apart),
     "above_BK": arrays["tokens_BPK"][:, -1],
+    "position_B": positions_BP[:, -1] + 1,
     "state_B": arrays["state_B"],
     "frames_B": arrays["frames_B"],
     "left_B": arrays["frames_B"],
     "tokens_BRK": sharding.constrain(
       jnp.full((rows, room, columns), HOLE, jnp.int32), ("batch", None, None)
     ),
-    "rows_B": jnp.zeros_like(arrays["state_B"]),
-    "log_likelihood_B": jnp.zeros_like(arrays["state_B"], jnp.float32),
-    "cells_B": jnp.zeros_like(arrays["state_B"]),
+    "rows_B": nothing_B,
+    "log_likelihood_B": nothing_B.astype(jnp.float32),
+    "cells_B": nothing_B,
   }
-  length_B = arrays["positions_BP"][:, -1] + 1
+
+
+@functools.partial(jax.jit, static_argnames=("model", "slots", "sampling", "machine", "ties"))
+def _loop(
+  model, params, tables, given_BRK, now, keys_B, limit, *, slots, sampling, machine, ties
+):  # fmt: skip
+  """Returns what it was given after more rows: until `limit` rows are decoded, or all ended."""
+  now = {**now, "cache": caches.grown(now["cache"], slots)}
 
   def going(now):
     return (now["row"] < limit) & jnp.any(now["state_B"] != tables["end"])
@@ -211,15 +239,16 @@ def _loop(
   def body(now):
     row = now["row"]
     cells_BK, log_prob_B, count_B = _row(
-      model, params, tables, arrays["given_BRK"], now, keys_B, sampling, ties
+      model, params, tables, given_BRK, now, keys_B, sampling, ties
     )
     state_B, frames_B, left_B = _next(tables, now, cells_BK)
-    hidden_BD, new = model.step(params, cells_BK, length_B + row, now["cache"], machine)
+    hidden_BD, new = model.step(params, cells_BK, now["position_B"], now["cache"], machine)
     return {
       "row": row + 1,
       "hidden_BD": hidden_BD,
-      "cache": caches.extended(now["cache"], new, length_B + row),
+      "cache": caches.extended(now["cache"], new, now["position_B"]),
       "above_BK": cells_BK,
+      "position_B": now["position_B"] + 1,
       "state_B": state_B,
       "frames_B": frames_B,
       "left_B": left_B,
@@ -231,10 +260,7 @@ def _loop(
       "cells_B": now["cells_B"] + count_B,
     }
 
-  last = lax.while_loop(going, body, first)
-  return {
-    name: last[name] for name in ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
-  }
+  return lax.while_loop(going, body, now)
 
 
 def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):

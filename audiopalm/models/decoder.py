@@ -204,21 +204,30 @@ class Model:
       params, batch.tokens_BLK, batch.positions_BL, machine, dropout_key, over_rows, None, keep
     )
 
-  def step(self, params, tokens_BK, positions_B, cache, machine):
-    """Returns (hidden_BD, (key, value) each [layers, B, 1, G, H]) of one new row per sequence.
+  def unstacked(self, params):
+    """Returns the parameters with the arrays of each layer apart, which `step` takes too: for a
+    loop over rows, that would cut them from the stack at every row."""
+    return {**params, "layers": transformer.unstacked(params["layers"])}
 
-    `cache` is an `inference.cache.Cache`: the row sees the cached rows and itself. The caller
-    writes the new keys and values into the cache.
+  def step(self, params, tokens_BK, positions_B, cache, machine):
+    """Returns (hidden_BD, (keys, values)) of one new row per sequence: the row sees those cached
+    and itself.
+
+    `cache` is an `inference.cache.Cache`, stacked over layers as `params` are or not. Keys and
+    values are [B, 1, G, H], stacked likewise; the caller writes them into the cache.
     """
     positions_BL = positions_B[:, None]
+    positions_BJ = cache.with_row(cache.positions_BJ, positions_BL)
 
     def over_cache(window):
-      old_BLJ = (cache.positions_BJ >= 0)[:, None]
-      old_BLJ &= masks.within(window, positions_BL, cache.positions_BJ)
-      mask_BLJ = jnp.concatenate([old_BLJ, jnp.ones_like(old_BLJ[..., :1])], axis=-1)
-      return lambda query, key, value, old: attention.over_cache(
-        query, (old[0], key), (old[1], value), mask_BLJ, self.settings.attention_softcap
-      )
+      mask_BLJ = (positions_BJ >= 0)[:, None] & masks.within(window, positions_BL, positions_BJ)
+
+      def mix(query, key, value, old):
+        # The caller writes them again: one write in the program, and no copy of what was before.
+        key, value = cache.with_row(old[0], key), cache.with_row(old[1], value)
+        return attention.over_cache(query, key, value, mask_BLJ, self.settings.attention_softcap)
+
+      return mix
 
     old = (cache.keys, cache.values)
     hidden, new = self._run(
@@ -230,6 +239,9 @@ class Model:
     """`sight(window)` makes a layer's mix; `old` is its part of the cache; `keep` returns keys and
     values."""
     s = self.settings
+    apart = params["layers"] if isinstance(params["layers"], tuple) else None
+    if apart:
+      params = {**params, "layers": apart[0]}
     network = nnx.merge(self.graphdef, params)
     x_BLD = network.embed(tokens_BLK, self.starts, jnp.dtype(machine.compute_dtype))
     if s.embed_scale:
@@ -256,6 +268,10 @@ class Model:
       )
       return x_BLD, (new_key, new_value) if keep else None
 
+    if apart:
+      per_layer = zip(range(s.layers), frequencies, windows, zip(*old, strict=True), strict=True)
+      x_BLD, new = transformer.walk(network.layers, apart, x_BLD, per_layer, call)
+      return network.norm(x_BLD), tuple(zip(*new, strict=True))
     per_layer = (np.arange(s.layers), frequencies, windows, old)
     x_BLD, new = transformer.run(
       network.layers, x_BLD, per_layer, call, remat=machine.remat, unroll=machine.unroll_layers

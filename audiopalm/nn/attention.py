@@ -86,22 +86,18 @@ def _on_mesh(local, query, key, value, rows, window):
   return mapped(*arrays)
 
 
-def over_cache(query_BLNH, keys, values, mask_BLJ, softcap: float | None = None):
-  """Returns mixed_BLNH over a cache [B, J, G, H] and the new rows [B, L, G, H] behind it, without
-  joining the two.
+def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None = None):
+  """Returns mixed_BLNH over the slots of a cache, into which the new rows are written already.
 
-  `keys` and `values` are pairs (cached, new); `mask_BLJ` covers both. Joining would copy the cache
-  at every step.
+  Heads lie before slots there, so that nothing is turned round to be multiplied.
   """
-  query_BLGRH = mixing.grouped(query_BLNH, keys[1].shape[2])
-  product = functools.partial(jnp.einsum, "BLGRH,BJGH->BGRLJ", preferred_element_type=jnp.float32)
-  scores = jnp.concatenate([product(query_BLGRH, key) for key in keys], axis=-1)
-  weights = jax.nn.softmax(mixing.masked(scores, mask_BLJ, softcap), axis=-1)
-  weights = weights.astype(query_BLNH.dtype)
-  cached = values[0].shape[1]
-  mixed_BLGRH = jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., :cached], values[0])
-  mixed_BLGRH += jnp.einsum("BGRLJ,BJGH->BLGRH", weights[..., cached:], values[1])
-  return mixed_BLGRH.reshape(query_BLNH.shape)
+  query_BGRLH = jnp.moveaxis(mixing.grouped(query_BLNH, key_BGJH.shape[1]), 1, 3)
+  scores_BGRLJ = jnp.einsum(
+    "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
+  )
+  weights_BGRLJ = jax.nn.softmax(mixing.masked(scores_BGRLJ, mask_BLJ, softcap), axis=-1)
+  mixed_BGRLH = jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ.astype(value_BGJH.dtype), value_BGJH)
+  return jnp.moveaxis(mixed_BGRLH, 3, 1).reshape(query_BLNH.shape)
 
 
 class Attention(nnx.Module):

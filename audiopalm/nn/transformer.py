@@ -97,7 +97,7 @@ def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: b
   `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward
   pass keeps: "none" keeps everything, "dots" the outputs of matrix products and of attention,
   "offload" the same in the memory of the host, "full" only the input of each layer. `unroll` runs
-  the same arrays layer by layer in Python: longer to compile, sometimes faster.
+  the same arrays layer by layer in Python: longer to compile, sometimes faster. See `walk`.
   """
   if remat not in REMAT:
     raise ConfigError(f"Unknown remat policy {remat!r}. Available: {', '.join(REMAT)}.")
@@ -110,9 +110,27 @@ def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: b
   if not unroll:
     return lax.scan(body, x_BLD, (arrays, per_layer))
   outputs = []
-  for number in range(jax.tree.leaves(arrays)[0].shape[0]):
-    x_BLD, output = body(
-      x_BLD, jax.tree.map(lambda array, at=number: array[at], (arrays, per_layer))
-    )
+  for layer in unstacked((arrays, per_layer)):
+    x_BLD, output = body(x_BLD, layer)
     outputs.append(output)
   return x_BLD, jax.tree.map(lambda *all_layers: jnp.stack(all_layers), *outputs)
+
+
+def walk(block: Block, layers, x_BLD, per_layer, call):
+  """Returns (x_BLD, each layer's output) as `run` does, from arrays that `unstacked` gave.
+
+  `block` is any layer, `per_layer` one value for each. Nothing is cut from a stack or put on one: a
+  loop over rows would do so, and copy all parameters, at every row.
+  """
+  graphdef, _ = nnx.split(block)
+  outputs = []
+  for arrays, data in zip(layers, per_layer, strict=True):
+    x_BLD, output = call(nnx.merge(graphdef, arrays), x_BLD, data)
+    outputs.append(output)
+  return x_BLD, tuple(outputs)
+
+
+def unstacked(arrays) -> tuple:
+  """Returns one tree for each layer of a tree of arrays stacked over layers."""
+  layers = jax.tree.leaves(arrays)[0].shape[0]
+  return tuple(jax.tree.map(lambda array, at=at: array[at], arrays) for at in range(layers))

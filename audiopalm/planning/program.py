@@ -94,8 +94,8 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
 
   with jax.set_mesh(mesh):
     params = model.shapes(mesh)
-    shape = (s.layers, rows, slots, s.kv_heads, s.head_width)
-    axes = ("layers", "batch", None, "kv_heads", "head_width")
+    shape = (s.layers, rows, s.kv_heads, slots, s.head_width)
+    axes = ("layers", "batch", "kv_heads", None, "head_width")
     kept = _shaped(shape, axes, dtype, mesh)
     cache = caches.Cache(
       kept, kept, _shaped((rows, slots), ("batch", None), jnp.int32, mesh),

@@ -203,6 +203,31 @@ def test_lengths_go_into_few_buckets():
   ]  # fmt: skip
 
 
+def test_a_cache_begins_small_and_ends_with_room_for_all():
+  assert decode.stages(64, 256) == [128, 256, 384]
+  assert decode.stages(64, 10) == [96]
+  assert decode.stages(1, 128) == [96, 192]
+
+
+def test_a_growing_cache_and_stacked_layers_change_nothing(monkeypatch):
+  monkeypatch.setitem(globals(), "MOST", 40)
+  prompts = [prompt("delay", length) for length in (5, 3, 8)]
+  whole = decoded("delay", prompts)
+  monkeypatch.setattr(decode, "FIRST_ROWS", 2)
+  assert decode.stages(decode.SMALLEST_BUCKET, MOST) == [48, 96]
+  growing = decoded("delay", prompts)
+  monkeypatch.setattr(decode, "MOST_APART", 0)
+  decode._prefill.clear_cache()  # was compiled for layers apart
+  stacked = decoded("delay", prompts)
+  decode._prefill.clear_cache()
+  new_rows = [len(one.tokens_LK) - len(asked) for one, asked in zip(whole, prompts, strict=True)]
+  assert max(new_rows) > 48 - decode.SMALLEST_BUCKET  # beyond the first stage
+  for one, *others in zip(whole, growing, stacked, strict=True):
+    for other in others:
+      np.testing.assert_array_equal(one.tokens_LK, other.tokens_LK)
+      assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
+
+
 def test_a_plan_that_reads_a_given_column_wants_it():
   with pytest.raises(LayoutError, match="no conditioning grid came. Pass given="):
     decoded("beside", [prompt("beside", 4)])

@@ -62,9 +62,8 @@ def test_a_cache_and_a_new_row_equal_the_whole_sequence(softcap):
   rows = packed(6, [6])
   whole = mixing.xla(query, key, value, rows, rows, softcap=softcap)
   seen = masks.seen(rows[:, 5:], rows)
-  last = attention.over_cache(
-    query[:, 5:], (key[:, :5], key[:, 5:]), (value[:, :5], value[:, 5:]), seen, softcap
-  )
+  heads_first = (jnp.swapaxes(array, 1, 2) for array in (key, value))
+  last = attention.over_cache(query[:, 5:], *heads_first, seen, softcap)
   np.testing.assert_allclose(last, whole[:, 5:], atol=1e-6)
 
 
