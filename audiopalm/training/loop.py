@@ -112,12 +112,16 @@ def run(
     now, before = _open(setting, shown.say)
     _introduce(setting, before, shown.say)
     begun = int(now.step)
-    journal = metrics.Journal(workdir, begun) if writes else metrics.Silent(begun)
+    # A run may have been stopped between a step and its held-out losses.
+    owed = 0 < begun < experiment.steps and begun % experiment.evaluation.every_steps == 0
+    journal = metrics.Journal(workdir, begun, not owed) if writes else metrics.Silent(begun)
     stack.callback(lambda: spent.close(journal.last_step, journal.lost_steps))
     recorder = stack.enter_context(_recorder(setting, journal, shown, spent, before))
     measure = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent).measure
     writer = stack.enter_context(checkpoint.Writer(workdir, experiment.keep_checkpoints))
     stack.enter_context(shown.from_step(begun))
+    if owed:
+      recorder.measured(begun, measure(now.params, now.variables))
     now = _train(setting, now, recorder, measure, writer, spent, stop)
     found = measure(now.params, now.variables)
     recorder.measured(int(now.step), found)

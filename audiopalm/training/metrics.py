@@ -25,13 +25,14 @@ EVENTS = "events"
 class Journal:
   """Writes the lines and events of a run; on resume from `step` those after it go first.
 
-  `lost_steps` says how many steps the lines held that were cut: work done twice. `last_step` is
-  that of the last line.
+  Without `measured` the held-out losses of that step go too: they are measured again. `lost_steps`
+  says how many steps the lines held that were cut: work done twice. `last_step` is that of the last
+  line.
   """
 
-  def __init__(self, workdir: Path, step: int):
+  def __init__(self, workdir: Path, step: int, measured: bool = True):
     self.path = workdir / FILE
-    self.lost_steps, self.last_step = _cut(self.path, step), step
+    self.lost_steps, self.last_step = _cut(self.path, step, measured), step
     self._events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1, flush_secs=30)
     self._file = self.path.open("a")
 
@@ -71,10 +72,12 @@ def read(workdir: Path) -> Iterator[dict[str, Any]]:
       return
 
 
-def _cut(path: Path, step: int) -> int:
-  """Drops the lines after `step`, all or none of them; returns how many steps they were."""
+def _cut(path: Path, step: int, measured: bool) -> int:
+  """Drops the lines after `step`, all or none of them; returns how many steps they were. Without
+  `measured` the held-out losses of `step` are dropped too."""
   lines = list(read(path.parent))
-  kept = [line for line in lines if line["step"] <= step]
+  last = step + 1 if measured else step
+  kept = [line for line in lines if line["step"] < (last if "held_out" in line else step + 1)]
   lost = len({line["step"] for line in lines if line["step"] > step})
   part = path.with_name(path.name + ".part")
   part.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -17,7 +17,7 @@ from audiopalm import errors
 from audiopalm.data import loader
 from audiopalm.models import decoder
 from audiopalm.settings import Machine
-from audiopalm.training import checkpoint, metrics
+from audiopalm.training import checkpoint, metrics, record
 
 PROGRAM = Path(__file__).with_name("tiny.py")
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,25 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
   assert 0 < checkpoint.latest(tmp_path).step < 6
   tiny.run(tmp_path, said=said)
   assert f"resuming after step {checkpoint.steps(tmp_path)[0]}" in said.getvalue()
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
+def test_stopped_where_held_out_losses_were_due_measures_them_when_resumed(
+  tiny, straight, tmp_path, monkeypatch
+):
+  add = record.Recorder.add
+
+  def stopped_after(self, number, *rest):
+    add(self, number, *rest)
+    if number == 3:  # seen after step 4, at which they are due
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(record.Recorder, "add", stopped_after)
+  with pytest.raises(errors.Requeue):
+    tiny.run(tmp_path)
+  assert checkpoint.steps(tmp_path)[-1] == 4
+  monkeypatch.setattr(record.Recorder, "add", add)
+  tiny.run(tmp_path)
   assert_same_run(tiny, straight[0], tmp_path)
 
 

@@ -33,6 +33,17 @@ def test_resume_cuts_the_steps_it_does_again(tmp_path):
   assert (again.lost_steps, again.last_step) == (2, 3)
 
 
+def test_held_out_losses_that_are_measured_again_are_cut(tmp_path):
+  journal(tmp_path, 1, 2)
+  made = metrics.Journal(tmp_path, 2)
+  made.write(2, {"held_out": {"asr": {"loss": 1.5}}})
+  made.close()
+  metrics.Journal(tmp_path, 2).close()
+  assert len(list(metrics.read(tmp_path))) == 3
+  metrics.Journal(tmp_path, 2, measured=False).close()
+  assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2]
+
+
 def test_line_cut_short_by_a_crash_is_left_out(tmp_path):
   journal(tmp_path, 1, 2)
   path = tmp_path / "metrics.jsonl"
