@@ -332,7 +332,14 @@ def test_few_key_heads_live_on_every_device_and_queries_are_split():
 
 
 @pytest.mark.parametrize(
-  "change", [{"unroll_layers": True}, {"remat": "full"}, {"remat": "dots"}, {"loss_chunk_rows": 20}]
+  "change",
+  [
+    {"unroll_layers": True},
+    {"remat": "full"},
+    {"remat": "dots"},
+    {"remat": "offload"},
+    {"loss_chunk_rows": 20},
+  ],
 )
 def test_machine_options_do_not_change_the_step(change):
   model = decoder.model(FAMILIES["gemma 3"], space(both_ways=False))
