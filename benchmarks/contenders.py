@@ -4,6 +4,7 @@ The parent asks with one line of JSON on a pipe and gets one back; a contender t
 waits, so that the threads of one never take the cores from another.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -40,11 +41,9 @@ class Worker:
 
   def ask(self, **question: Any) -> Any:
     """Returns the contender's answer; the benchmark ends with its exit code if it has died."""
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it has died: the empty answer below says so
       self._process.stdin.write(json.dumps(question) + "\n")
       self._process.stdin.flush()
-    except BrokenPipeError:
-      pass  # it died before it was asked: the empty answer below says so
     answer = self._process.stdout.readline()
     if not answer:
       raise SystemExit(f"{self._name} ended with {self._process.wait()}; what it said is above.")

@@ -31,6 +31,6 @@ def settle(
     return
   shown = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
   if not quiet:
-    print(f"started again with {shown}: fewer page faults, faster steps on a CPU", flush=True)
+    print(f"started again with {shown}: fewer page faults", flush=True)
   command = [sys.executable, "-m", "audiopalm", *arguments]
   execute(sys.executable, command, {**environment, **SETTINGS})

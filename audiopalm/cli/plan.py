@@ -22,7 +22,7 @@ data; for TPUs pip install 'audiopalm[aot]'.
   audiopalm plan audiopalm_8b --topology v5e:16x16 --mesh fsdp=64,tensor=4 --json plan.json
   audiopalm plan audiopalm_8b --topology v5e:16x16 --generate 256x2048
   audiopalm plan audiopalm_8b --topology v5e:16x16 --search
-  audiopalm plan --calibrate cpu.json
+  audiopalm plan --topology cpu:8 --calibrate cpu.json
   audiopalm plan quickstart --topology cpu:8 --calibration cpu.json
 
 The memory, the operations and the bytes over each mesh axis are those of the
@@ -30,7 +30,6 @@ program that the compiler of those devices made. The seconds are bounds that fol
 from the devices' published rates: no step is faster, and nothing was run."""
 
 AXES = ("data", "fsdp", "context", "tensor")
-CPU_DEVICES = 8
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -58,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan there")
   parser.add_argument(
-    "--calibrate", metavar="FILE", type=Path, help="measure this machine's 8 CPU devices instead"
+    "--calibrate", metavar="FILE", type=Path, help="measure so many CPU devices of this machine"
   )
   parser.add_argument(
     "--calibration", metavar="FILE", type=Path, help="rates of a CPU, of --calibrate"
@@ -69,18 +68,18 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm plan`."""
   console = rich.console.Console()
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  kind, _, count = (args.topology or "").partition(":")
+  if kind == "cpu" and count.isdecimal():
+    _force_devices(int(count))
   if args.calibrate is not None:
     return _calibrate(args, console)
   if args.config is None or args.topology is None:
     raise ConfigError("audiopalm plan needs a config and --topology, as in v5e:16x16.")
-  kind, _, count = args.topology.partition(":")
-  if kind == "cpu" and count.isdecimal():
-    _force_devices(int(count))
   from audiopalm.planning import plan, search, show, topology  # the devices of JAX
 
   experiment = config.load(args.config, args.settings)
   on = topology.named(args.topology, args.slices, args.calibration)
-  machine = _machine(args, kind, len(on.devices))
+  machine = _machine(args, kind)
   if args.search:
     found = search.search(
       experiment, machine, on, args.budget_s, tried=lambda one: console.print(show.line(one))
@@ -103,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace, console: rich.console.Console) -> int:
-  _force_devices(CPU_DEVICES)
+  if not re.fullmatch(r"cpu:[1-9]\d*", args.topology or ""):
+    raise ConfigError("--calibrate measures CPU devices: say how many, as in --topology cpu:8.")
   from audiopalm.planning import calibrate
 
   chip = calibrate.measure(args.calibrate)
@@ -122,15 +122,15 @@ def _force_devices(count: int) -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}={count}".strip()
 
 
-def _machine(args: argparse.Namespace, kind: str, devices: int) -> Any:
+def _machine(args: argparse.Namespace, kind: str) -> Any:
   """Returns the machine of the options: that of the topology's kind unless --machine names one."""
-  machine = machines.named(args.machine or {"cpu": "cpu8"}.get(kind, kind))
+  machine = machines.named(args.machine or kind)
+  if kind == "cpu" and args.machine is None:
+    machine = dataclasses.replace(machine, fsdp=-1)
   changes = {name: getattr(args, name) for name in ("remat", "attention") if getattr(args, name)}
   if args.mesh:
     sizes = _mesh(args.mesh)
     changes |= {axis: 1 for axis in machine.mesh_sizes} | {"fsdp": -1} | sizes
-  elif devices != 8 and kind == "cpu":
-    changes |= {"fsdp": -1}
   return dataclasses.replace(machine, **changes)
 
 

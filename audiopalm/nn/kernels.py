@@ -1,7 +1,7 @@
 """The attention backends "splash" (TPU) and "cudnn" (NVIDIA GPU): fused, no scores are kept.
 
-Both are `mix` functions as in `nn.mixing`, exact for packed segments, and held to "xla" by the
-tests.
+Both are `mix` functions as in `nn.mixing`, exact for packed segments. The tests hold them to "xla":
+splash interpreted on a CPU, cudnn where there is a GPU.
 """
 
 import jax

@@ -42,8 +42,10 @@ class MLP(nnx.Module):
     self.activation = s.activation
 
   def __call__(self, x_BLD):
-    gate_BLF = ACTIVATIONS[self.activation](layers.linear(x_BLD, self.gate[...]))
-    return layers.linear(gate_BLF * layers.linear(x_BLD, self.up[...]), self.down[...])
+    gate_BLF, up_BLF = (layers.linear(x_BLD, kernel[...]) for kernel in (self.gate, self.up))
+    # The backward pass keeps what the products gave, and activates again.
+    gated = jax.checkpoint(lambda gate, up: ACTIVATIONS[self.activation](gate) * up)
+    return layers.linear(gated(gate_BLF, up_BLF), self.down[...])
 
 
 class Block(nnx.Module):

@@ -291,15 +291,14 @@ def by_axis(found: Iterable[Collective]) -> dict[tuple[str, ...], dict[str, dict
   return dict(sums)
 
 
-def gathers_outside_loops(found: Iterable[Collective], smallest_bytes: int) -> list[Collective]:
-  """Returns the all-gathers that no loop repeats and whose result has at least so many bytes.
+def whole_outside_loops(found: Iterable[Collective], smallest_bytes: int) -> list[Collective]:
+  """Returns what a device holds whole of at least so many bytes outside the loops: gathered, or
+  summed, as which a compiler may write a gather too.
 
-  In a model whose layers are scanned they are those of the embedding and the head. For several
-  slices of TPUs the compiler takes the first turn out of a loop, so there are a layer's, too; those
-  have no `parameter`.
+  In a model whose layers are scanned they are of the embedding and the head. For several slices of
+  TPUs the compiler takes the first turn out of a loop, so there are a layer's, too; those have no
+  `parameter`.
   """
-  return [
-    each
-    for each in found
-    if each.kind == "all-gather" and not each.in_loop and each.result_bytes >= smallest_bytes
-  ]
+  kinds = ("all-gather", "all-reduce")
+  outside = [each for each in found if each.kind in kinds and not each.in_loop]
+  return [each for each in outside if each.result_bytes >= smallest_bytes]

@@ -21,7 +21,8 @@ class Usage:
 
 
 class TooLarge(AudiopalmError):
-  """The compiler found no way into the device's memory. `needed` and `limit` are in bytes."""
+  """The compiler found no way into the device's memory: `limit` bytes, of which it needs `needed`
+  at least."""
 
   def __init__(self, needed: int, limit: int, text: str):
     super().__init__(text)
@@ -37,12 +38,19 @@ def usage(compiled: Any) -> Usage:
   return Usage(arguments, found.temp_size_in_bytes, peak)
 
 
+# What compilers say of a program that is too large: all it would take, or its temporaries alone.
+SAID = (
+  r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm",
+  r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)",
+)
+
+
 def compile_(lowered: Any) -> Any:
   """Returns the compiled program; TooLarge where the compiler says that memory does not suffice."""
   try:
     return lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    found = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", str(error))
+    found = next(filter(None, (re.search(said, str(error)) for said in SAID)), None)
     if found is None:
       raise
     used, used_unit, limit, limit_unit = found.groups()

@@ -20,7 +20,8 @@ LARGE = 2**24  # bytes of an array outside the loops that is worth a name
 class Plan:
   """What compiling says of a program on a topology. Bytes, operations and seconds are of a device.
 
-  `over` is by how many bytes it does not fit, 0 where it does; then the rest is known too.
+  `over` is by how many bytes it does not fit, 0 where it does. The rest is not known where the
+  compiler gave up; then `over` is the least it lacks.
   """
 
   mesh: dict[str, int]
@@ -42,11 +43,8 @@ class Plan:
 
   @property
   def whole(self) -> list[collectives.Collective]:
-    """Large arrays that a device holds whole outside the loop over layers: gathered, or summed
-    (as which a compiler may write a gather too)."""
-    kinds = ("all-gather", "all-reduce")
-    outside = [each for each in self.sent if each.kind in kinds and not each.in_loop]
-    return [each for each in outside if each.result_bytes >= LARGE]
+    """Large arrays that a device holds whole outside the loop over layers."""
+    return collectives.whole_outside_loops(self.sent, LARGE)
 
   @property
   def tokens_per_s(self) -> float:

@@ -56,13 +56,13 @@ def search(
   """Returns candidates by the tokens a second they could reach, the best first.
 
   Tries meshes (only those in `over`, where given), then remat policies and batches on what was
-  best, until `budget_s` seconds are over. `tried` is told of each as it is done.
+  best, until `budget_s` seconds are over, but one at least. `tried` is told of each as it is done.
   """
   end_s = time.monotonic() + budget_s
   done: list[Candidate] = []
 
   def attempt(machine: Machine, batch_rows: int) -> None:
-    if time.monotonic() < end_s:
+    if not done or time.monotonic() < end_s:
       done.append(_attempt(experiment, machine, on, batch_rows))
       tried(done[-1])
 

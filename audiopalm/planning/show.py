@@ -23,8 +23,8 @@ def plan(console: rich.console.Console, made: plans.Plan, on: topology.Topology)
   )
   if made.usage is None:
     console.print(
-      f"[bold red]Does not fit[/]: the compiler needs {made.over / GIB:.2f} GiB a device more than "
-      f"there is. Try another --mesh, --remat full, a smaller batch_rows, or --search."
+      f"[bold red]Does not fit[/]: the compiler needs at least {made.over / GIB:.2f} GiB a device "
+      f"more than there is. Try another --mesh, --remat full, a smaller batch_rows, or --search."
     )
     return
   console.print(f"compiled in {made.compile_s:.0f} s")

@@ -123,19 +123,27 @@ def _cpu(name: str, count: str, slices: int, calibration: Path | None) -> Topolo
       f"Topology {name!r}: this process has {len(devices)} CPU devices. Set "
       f"XLA_FLAGS=--xla_force_host_platform_device_count={count} and run the command again."
     )
-  return Topology(name, tuple(devices), _calibrated(calibration))
+  return Topology(name, tuple(devices), _calibrated(name, calibration))
 
 
-def _calibrated(path: Path | None) -> Chip:
+def _calibrated(name: str, path: Path | None) -> Chip:
+  """Returns the rates in a calibration of exactly so many devices: they share the cores."""
+  measure = f"audiopalm plan --topology {name} --calibrate FILE"
   if path is None or not path.is_file():
     raise ConfigError(
-      "The rates of a CPU are not in any table. Measure them once with audiopalm plan "
-      "--calibrate FILE, and give that file as --calibration FILE."
+      f"The rates of a CPU are not in any table. Measure them once with {measure}, and give that "
+      "file as --calibration FILE."
     )
   try:
-    return Chip(**json.loads(path.read_text(encoding="utf-8"))["chip"])
+    chip = Chip(**json.loads(path.read_text(encoding="utf-8"))["chip"])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
       f"{path}: expected what audiopalm plan --calibrate writes, but it is damaged ({error}). "
-      "Calibrate again."
+      f"Measure again with {measure}."
     ) from error
+  if chip.name != name:
+    raise ConfigError(
+      f"{path} was measured with {chip.name}, whose devices have other shares of the cores than "
+      f"those of {name}. Measure those with {measure}."
+    )
+  return chip

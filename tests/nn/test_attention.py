@@ -109,6 +109,21 @@ def test_splash_equals_xla_on_packed_rows(interpreted, cuts, window, softcap):
   close(gradients(with_(kernels.splash), query, key / 8, value), wanted, at=1e-4)
 
 
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="cudnn needs an NVIDIA GPU")
+@pytest.mark.parametrize(("cuts", "window"), [([256], 0), ([100, 130, 250], 0), ([200, 256], 64)])
+def test_cudnn_equals_xla_on_packed_rows(cuts, window):
+  query, key, value = (array.astype(jnp.bfloat16) for array in arrays(rows=256, width=64))
+  rows = packed(256, cuts)
+  inside = (rows.segments_BL > 0)[..., None, None]
+
+  def with_(backend):
+    return lambda *qkv: jnp.where(inside, backend(*qkv, rows, rows, window), 0).astype(jnp.float32)
+
+  found, wanted = (gradients(with_(one), query / 8, key, value)
+                   for one in (kernels.cudnn, mixing.xla))  # fmt: skip
+  close(*([np.float32(array) for array in arrays] for arrays in (found, wanted)), at=2e-2)
+
+
 MESHES = {
   "batch": {"data": 2, "fsdp": 4},
   "heads": {"data": 1, "fsdp": 2, "tensor": 4},

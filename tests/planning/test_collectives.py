@@ -193,15 +193,18 @@ def test_sums_by_axis_count_every_turn():
   }
 
 
-def test_gathers_outside_loops_leave_out_small_ones_other_kinds_and_loops():
-  kept = collective("all-gather", operand_bytes=1024, op_name="embedding")
+def test_what_is_whole_outside_loops_leaves_out_small_arrays_other_kinds_and_loops():
+  kept = [
+    collective("all-gather", operand_bytes=1024, op_name="embedding"),
+    collective("all-reduce"),
+  ]
   others = [
     collective("all-gather", 512, 128),
     collective("all-gather", times=4),
     collective("all-gather", in_loop=True),
-    collective("all-reduce"),
+    collective("reduce-scatter"),
   ]
-  assert reader.gathers_outside_loops([*others, kept], smallest_bytes=1024) == [kept]
+  assert reader.whole_outside_loops([*others, *kept], smallest_bytes=1024) == kept
 
 
 def bytes_by_place(found) -> tuple[int, int]:
@@ -223,8 +226,9 @@ def check_step(texts: dict[int, str], sizes: dict[str, int], item_bytes: int) ->
   assert {(each.axes, each.times, each.result_bytes) for each in gathers} == {
     (("fsdp",), layers, 128 * 256 // sizes["tensor"] * item_bytes)
   }
-  whole = reader.gathers_outside_loops(few, smallest_bytes=2**14)
-  assert [each.parameter for each in whole] == ["params['head']"]
+  whole = reader.whole_outside_loops(few, smallest_bytes=2**14)
+  gathered = [each.parameter for each in whole if each.kind == "all-gather"]
+  assert gathered == ["params['head']"]
   assert ("tensor",) in {each.axes for each in few if each.kind == "all-reduce"}
 
 

@@ -7,8 +7,9 @@ import jax
 import pytest
 
 from audiopalm import sharding
+from audiopalm.data import files
 from audiopalm.data.corpora import Synthetic
-from audiopalm.errors import ConfigError
+from audiopalm.errors import ConfigError, DataError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
 from audiopalm.parts import mixtures, tokenizers
@@ -63,7 +64,7 @@ def _ways(leaf):
 
 def test_only_embedding_and_head_are_gathered_outside_the_layers(here, planned, monkeypatch):
   rows = sum(program.space_of(experiment()).padded)
-  whole = collectives.gathers_outside_loops(planned.sent, 4 * rows * 64 // 2)  # tensor=2
+  whole = collectives.whole_outside_loops(planned.sent, 4 * rows * 64 // 2)  # tensor=2
   assert whole and all("head" in each.op_name for each in whole)
   assert len(whole) <= 2  # once a direction
   assert all(each.in_loop for each in planned.sent if "mlp" in each.op_name)
@@ -137,6 +138,44 @@ def test_unknown_topologies_say_what_there_is(tmp_path):
     topology.named("cpu:16")
   with pytest.raises(ConfigError, match="--calibrate FILE, and give that file as --calibration"):
     topology.named("cpu:8")
+
+
+def test_a_calibration_of_other_devices_or_damaged_is_refused(tmp_path):
+  path = tmp_path / "cpu.json"
+  files.write_json(path, {"chip": dataclasses.asdict(dataclasses.replace(CHIP, name="cpu:4"))})
+  with pytest.raises(ConfigError, match="measured with cpu:4.*--topology cpu:8 --calibrate FILE"):
+    topology.named("cpu:8", calibration=path)
+  files.write_json(path, {"chip": {"name": "cpu:8"}})
+  with pytest.raises(DataError, match="it is damaged.*Measure again with audiopalm plan"):
+    topology.named("cpu:8", calibration=path)
+
+
+SAID = (
+  "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries "
+  "(16.51G) exceeds available HBM (15.75G).",
+  "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. "
+  "Used 16.51G of 15.75G hbm. Exceeded hbm capacity by 778.24M.",
+)
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_compiler_that_runs_out_of_memory_is_a_plan_that_does_not_fit(here, monkeypatch, said):
+  def compile_(self, *arguments, **options):
+    raise jax.errors.JaxRuntimeError(said)
+
+  monkeypatch.setattr(jax.stages.Lowered, "compile", compile_)
+  made = plan.training(experiment(), FSDP, here)
+  assert not made.fits and made.over == int(16.51 * 2**30) - int(15.75 * 2**30)
+  assert plan.to_json(made)["over"] == made.over
+
+
+def test_other_errors_of_a_compiler_stay_errors(here, monkeypatch):
+  def compile_(self, *arguments, **options):
+    raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+  monkeypatch.setattr(jax.stages.Lowered, "compile", compile_)
+  with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+    plan.training(experiment(), FSDP, here)
 
 
 def test_a_missing_compiler_says_how_to_install_it(monkeypatch):
