@@ -60,7 +60,7 @@ def rendered(folder: Path, name: str) -> str:
   results = found(folder, name)
   if not results:
     return (
-      f"{heading}\nNot measured on this machine yet: no file "
+      f"{heading}\nNot measured yet, for want of a machine or of time: no file "
       f"`benchmarks/results/{name}-MACHINE.json`. Make one: `python benchmarks/{name}.py`.\n"
     )
   notes = [
