@@ -249,8 +249,8 @@ def section(results: list[dict]) -> str:
     kernels of matrix products, which reach 113 GFLOP/s a core, as PyTorch's do; 28 % are
     element-wise loops (norms, rotation, activation, and copies that save what the backward pass
     needs); 5 % copy and 4 % turn matrices for a product. Two threads of XLA finish 1.6 times the
-    work of one, those of PyTorch 1.8 times. We aimed at 1.4 times PyTorch without compilation and do
-    not reach it on this CPU. Unrolled layers and one device a core gave up to 1.2 times in some
+    work of one, those of PyTorch 1.8 times. We aimed at 1.4 times PyTorch without compilation and
+    do not reach it on this CPU. Unrolled layers and one device a core gave up to 1.2 times in some
     runs and nothing in others; products by Eigen were slower. Levanter is missing because our
     package index does not carry it.
   """)
