@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audiopalm import sharding
 from audiopalm.cli import config, options
-from audiopalm.data import corpora, prepare
+from audiopalm.data import corpora, lock, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE
@@ -68,5 +68,6 @@ def run(args: argparse.Namespace) -> int:
     # An axis left open (-1) takes the devices there will be: here it counts as one.
     sharding.check_batch_rows(experiment.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1))
   workers = options.workers(args)
-  prepare.prepare(experiment, args.workdir, SOURCES, args.streams, workers)
+  with lock.held(args.workdir, "prepare"):
+    prepare.prepare(experiment, args.workdir, SOURCES, args.streams, workers)
   return EXIT_DONE

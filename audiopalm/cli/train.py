@@ -1,6 +1,7 @@
 """`audiopalm train`: a run from its config to its last step, started or resumed."""
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import sys
 import jax
 
 from audiopalm.cli import allocator, config, options, processes
-from audiopalm.data import files, prepare
+from audiopalm.data import files, lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines
+from audiopalm.settings import Machine
 
 DESCRIPTION = """Train a model, or go on training it: a workdir that holds a checkpoint is resumed
 from it, and the result is the same to the bit as if the run had never stopped.
@@ -50,17 +52,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   config.add_arguments(parser)
   options.add_machine(parser)
+  parser.add_argument(
+    "--hang-s",
+    metavar="S",
+    type=float,
+    default=1_800.0,
+    help="seconds that one step, one wait for data or one save may take before the run shows where "
+    "it hangs and ends with 70; 0: any time (default: %(default).0f)",
+  )
   processes.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm train`."""
   from audiopalm.export import folder  # imports jax
-  from audiopalm.training import (
-    checkpoint,
-    loop,
-    together,
-  )  # imports orbax: seconds that --help should not take
+  from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
   processes.check(args)
   experiment = config.load(args.config, args.settings)
@@ -70,6 +76,14 @@ def run(args: argparse.Namespace) -> int:
   if args.own_process and _on_cpu(args):
     allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)
+  alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
+  with alone:
+    return _train(args, experiment, machine)
+
+
+def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | None) -> int:
+  from audiopalm.training import checkpoint, loop, together
+
   code = together.from_first(lambda: _prepared(experiment, args))
   if code != EXIT_DONE:
     return code
@@ -78,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
   writes = together.is_first()
   if writes and not checkpoint.steps(args.workdir):
     files.write_json(resolved, json.loads(experiment.to_json()))
-  loop.run(experiment, prepared, machine or machines.default(), args.workdir)
+  loop.run(
+    experiment, prepared, machine or machines.default(), args.workdir, hang_s=args.hang_s or None
+  )
   if writes:
     # Written again only here, when a resumed run is known to fit its checkpoint.
     files.write_json(resolved, json.loads(experiment.to_json()))

@@ -67,6 +67,10 @@ class Goodput:
     self.seconds[self._stack[-1]] += now - self._since
     self._since = now
 
+  def doing(self) -> tuple[str, float]:
+    """Returns (bucket, seconds since anything was booked), from any thread."""
+    return self._stack[-1], self._clock() - self._since
+
   def _write(self, line: dict) -> None:
     if self._path is None:
       return

@@ -38,6 +38,7 @@ from audiopalm.training import (
   summary,
   throughput,
   together,
+  watch,
 )
 
 
@@ -70,12 +71,15 @@ def run(
   workdir: Path,
   *,
   console: rich.console.Console | None = None,
+  hang_s: float | None = None,
 ) -> summary.Summary:
   """Returns the summary of a finished run; goes on from its latest checkpoint if there is one.
 
   `prepared` is of `data.prepare.open_prepared`. Raises Requeue when a signal stopped the run (its
   state is saved), BadSteps when too many steps in a row were not finite, CheckpointError for a full
   device or a checkpoint that does not fit.
+
+  A step of more than `hang_s` seconds ends the process with 70 (`watch.Watch`).
 
   Of several processes all call it alike; the first one prints and writes the journals, all of them
   save.
@@ -108,6 +112,7 @@ def run(
       key=jax.random.key(experiment.seed),
       counted=_counted(mesh, experiment.batch_rows),
     )
+    stack.enter_context(watch.Watch(spent, workdir, jax.process_index(), hang_s))
     shown = progress.Progress(console, experiment.steps)
     now, before = _open(setting, shown.say)
     _introduce(setting, before, shown.say)

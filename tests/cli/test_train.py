@@ -1,6 +1,7 @@
 import pytest
 
 from audiopalm.cli import main, train
+from audiopalm.data import lock
 from audiopalm.errors import EXIT_USER
 
 CONFIG = """
@@ -32,6 +33,14 @@ def test_what_could_not_be_exported_is_refused_before_anything_is_prepared(line,
   assert "ConfigError: No PyTorch export exists for the tokenizer 'codes' (Lyra)" in said
   assert "give the experiment export=None to train without" in said
   assert not (tmp_path / "run").exists()
+
+
+def test_a_second_run_in_a_workdir_is_refused(line, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(train, "_prepare", lambda args: pytest.fail("it began"))
+  with lock.held(tmp_path / "run", "train"):
+    assert main.main([*line, "--set", "export=none"]) == EXIT_USER
+  said = capsys.readouterr().err
+  assert "run is in use: process" in said and "choose another --workdir" in said
 
 
 def test_it_is_trained_where_the_experiment_says_that_it_stays(line, monkeypatch):

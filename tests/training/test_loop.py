@@ -139,6 +139,21 @@ def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight
   assert "tensorflow loaded: False" in again.stdout
 
 
+def test_a_run_that_hangs_ends_with_70_and_a_restart_completes(tiny, straight, tmp_path):
+  command = [sys.executable, str(PROGRAM), str(tmp_path), "6"]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  hung = subprocess.run(
+    [*command, "--hangs-at", "4"], env=environment, capture_output=True, text=True, timeout=600
+  )
+  assert hung.returncode == 70, hung.stderr
+  assert "The run hangs: " in hung.stderr and "s in one data wait" in hung.stderr
+  assert " in slow" in (tmp_path / "heartbeats" / "0.stacks.txt").read_text()
+  again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+  assert again.returncode == 0, again.stderr
+  assert "resuming after step 3" in again.stdout
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
 def test_run_begun_on_eight_devices_goes_on_on_one(tiny, tmp_path, monkeypatch):
   monkeypatch.setattr(decoder.Model, "init", lambda self, key, mesh: tiny.params(self, mesh))
   expected = tiny.run(tmp_path / "one")

@@ -1,6 +1,6 @@
 """A whole experiment of a few thousand parameters, its data made up in memory; also a program:
 
-python tests/training/tiny.py WORKDIR STEPS [--slow] [--mesh data=2,fsdp=4]
+python tests/training/tiny.py WORKDIR STEPS [--slow] [--hangs-at N] [--mesh data=2,fsdp=4]
   [--coordinator HOST:PORT --processes N --process I]
 """
 
@@ -118,11 +118,11 @@ def params(model, mesh):
   return jax.tree_util.tree_map_with_path(draw, model.shapes(mesh))
 
 
-def run(workdir, made: Experiment | None = None, machine: Machine = ONE, said=None):
+def run(workdir, made: Experiment | None = None, machine: Machine = ONE, said=None, hang_s=None):
   """Returns the summary of a run; what it prints goes to `said`, a text file, or nowhere."""
   made = made or experiment()
   console = rich.console.Console(file=said or io.StringIO(), width=100)
-  return loop.run(made, Prepared(made), machine, Path(workdir), console=console)
+  return loop.run(made, Prepared(made), machine, Path(workdir), console=console, hang_s=hang_s)
 
 
 def batch(step: int = 0):
@@ -147,6 +147,7 @@ def main() -> int:
   parser.add_argument("workdir", type=Path)
   parser.add_argument("steps", type=int)
   parser.add_argument("--slow", action="store_true", help="half a second between batches")
+  parser.add_argument("--hangs-at", type=int, help="a batch that never comes")
   parser.add_argument("--every", type=int, default=3, help="steps between checkpoints; all stay")
   parser.add_argument("--mesh", default="data=1,fsdp=1")
   parser.add_argument("--unreadable", type=int, help="a checkpoint that process 1 cannot read")
@@ -154,11 +155,11 @@ def main() -> int:
   args = parser.parse_args()
   processes.join(args)
   axes = {axis: int(size) for axis, size in (part.split("=") for part in args.mesh.split(","))}
-  if args.slow:
+  if args.slow or args.hangs_at:
     batch_at = loader.Loader.batch_at
 
     def slow(self, step):
-      time.sleep(0.5)
+      time.sleep(600 if step == args.hangs_at else 0.5)
       return batch_at(self, step)
 
     loader.Loader.batch_at = slow
@@ -173,7 +174,13 @@ def main() -> int:
     checkpoint.read_meta = read
   try:
     made = experiment(steps=args.steps, checkpoint_every_steps=args.every, keep_checkpoints=9)
-    run(args.workdir, made, Machine(name="given", **axes), said=sys.stdout)
+    run(
+      args.workdir,
+      made,
+      Machine(name="given", **axes),
+      said=sys.stdout,
+      hang_s=3.0 if args.hangs_at else None,
+    )
   except AudiopalmError as error:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
     processes.leave(error.exit_code)
