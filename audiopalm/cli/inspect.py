@@ -1,18 +1,22 @@
-"""`audiopalm inspect`: what is there, before it is used."""
+"""`audiopalm inspect`: what is there, before it is used and after."""
 
 import argparse
+from pathlib import Path
 
 from rich import console
 
-from audiopalm.cli import options
+from audiopalm.cli import config, options
+from audiopalm.data import past, prepare
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import inspection
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE, EXIT_USER
+from audiopalm.training import metrics
 
-DESCRIPTION = """Look at something before it is used.
+DESCRIPTION = """Look at recordings before they are used, or at what a step of a run was given.
 
-  audiopalm inspect data train.jsonl"""
+  audiopalm inspect data train.jsonl
+  audiopalm inspect batch --workdir runs/quickstart --step 1200"""
 
 DATA = """Read a manifest (JSONL or TSV) or a LibriSpeech-style folder, and every recording in it.
 Printed are hours, languages, speakers, lengths, ten examples, and the faults of
@@ -24,11 +28,22 @@ recordings, which it would leave out. Exit code 2 if there is any.
   audiopalm inspect data covost_v2.fr_en.dev.tsv --language fr --translation-language en"""
 
 
+BATCH = """Build the batch of a step again and read it back: the record of each example, its words,
+and with --out its speech as the model was given it, in WAVs. Steps are counted as
+in metrics.jsonl, the first is 1. A batch follows from the run's config.json; where
+a resumed run changed its rates, seed or batch_rows, that of an older step was made
+otherwise, and this says so by the tokens that metrics.jsonl has for it. Reads
+what `prepare` wrote, and no checkpoint.
+
+  audiopalm inspect batch --workdir runs/quickstart --step 1200
+  audiopalm inspect batch --workdir runs/quickstart --step 1200 --out heard"""
+
+
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `inspect` and what it can look at to the command line."""
   parser = commands.add_parser(
     "inspect",
-    help="look at something before it is used: a manifest of recordings",
+    help="look at a manifest of recordings, or at the batch of a step",
     description=DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
@@ -46,6 +61,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--audio-dir", metavar="DIR", help="what paths of audio are relative to (default: the manifest)"
   )
   options.add_workers(data, "read recordings")
+
+  batch = options.command(kinds, "batch", "what a step of a run was given", BATCH, batch_run)
+  batch.add_argument("--workdir", metavar="DIR", type=Path, required=True, help="the run")
+  batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
+  batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")
+
+
+def batch_run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm inspect batch`."""
+  experiment = config.load(str(args.workdir / "config.json"))
+  prepared = prepare.open_prepared(experiment, args.workdir)
+  lines = (line for line in metrics.read(args.workdir) if line["step"] == args.step)
+  counted = next((line["tokens"] for line in lines if "tokens" in line), None)
+  found = past.batch(prepared, experiment, args.step, counted)
+  past.show(found, console.Console(), args.out)
+  return EXIT_DONE if found.is_the_one else EXIT_USER
 
 
 def data_run(args: argparse.Namespace) -> int:

@@ -54,11 +54,16 @@ class Loader:
       [self._places(number) for number in range(len(self.tasks))], self.weights
     )
     chosen = slice(None) if mine is None else mine
-    self._batches = places.batch(rows, batch_fn=list).map(lambda batch: self._batch(batch[chosen]))
+    self._places_at = places.batch(rows, batch_fn=list)
+    self._batches = self._places_at.map(lambda batch: self._batch(batch[chosen]))
 
   def batch_at(self, step: int) -> Batch:
     """Returns this process's rows of the batch of a step, as numpy arrays."""
     return self._batches[step]
+
+  def places_at(self, step: int) -> list[Place]:
+    """Returns where the rows of the batch of a step come from, those of all processes."""
+    return self._places_at[step]
 
   def batches(self, from_step: int = 0, read_ahead: int = 4) -> Iterator[Batch]:
     """Yields batch_at(from_step), the next one, ... without end, made ahead by threads."""

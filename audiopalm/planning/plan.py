@@ -13,7 +13,7 @@ from audiopalm.models import decoder
 from audiopalm.planning import collectives, hlo, memory, program, roofline, topology
 from audiopalm.settings import Machine
 
-LARGE = 2**24  # bytes of an array outside the loops that is worth a name
+LARGE = 2**25  # bytes of an array outside the loops that is worth a name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class Plan:
   over: int
   compile_s: float = 0.0
   resident: dict[str, int] = dataclasses.field(default_factory=dict)
+  named: dict[str, str] = dataclasses.field(default_factory=dict)
   usage: memory.Usage | None = None
   sent: tuple[collectives.Collective, ...] = ()
   bounds: roofline.Roofline | None = None
@@ -45,6 +46,11 @@ class Plan:
   def whole(self) -> list[collectives.Collective]:
     """Large arrays that a device holds whole outside the loop over layers."""
     return collectives.whole_outside_loops(self.sent, LARGE)
+
+  def name_of(self, each: collectives.Collective) -> str:
+    """Returns what a collective is of: a parameter, an operation, or a parameter of its shape."""
+    like = self.named.get(each.shape.partition("[")[2].rstrip("]"))
+    return each.parameter or each.op_name or (f"like {like}" if like else "of no name")
 
   @property
   def tokens_per_s(self) -> float:
@@ -98,6 +104,7 @@ def _plan(
     over=max(0, int(compiled.usage.peak - on.chip.memory)),
     compile_s=compiled.seconds,
     resident=compiled.resident,
+    named=compiled.named,
     usage=compiled.usage,
     sent=found,
     bounds=roofline.of(module, found, mesh, on.chip, hidden_flops),
@@ -133,8 +140,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "kind": each.kind,
         "shape": each.shape,
         "bytes": each.result_bytes,
-        "parameter": each.parameter,
-        "of": each.op_name,
+        "of": plan.name_of(each),
       }
       for each in plan.whole
     ],

@@ -25,10 +25,12 @@ from audiopalm.training import optimizers, state, step
 class Compiled:
   """A program for one kind of device: its optimized HLO and what XLA says of its memory.
 
-  `resident` names the arrays that stay on a device, in bytes; `usage` is XLA's count of the whole.
+  `resident` names the arrays that stay on a device, in bytes; `usage` is XLA's count of the whole;
+  `named` are the parameters by their dimensions, "257152,4096", where one alone has them.
   """
 
   hlo: str
+  named: dict[str, str]
   resident: dict[str, int]
   usage: memory.Usage
   seconds: float
@@ -58,7 +60,7 @@ def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
   with jax.set_mesh(mesh):
     traced, now = traced_train_step(experiment, machine, mesh)
     resident = {"parameters": _bytes(now.params), "optimizer": _bytes(now.optimizer)}
-    return _compiled(traced, resident)
+    return _compiled(traced, resident, now.params)
 
 
 def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any, Any]:
@@ -105,13 +107,23 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
     positions_B = _shaped((rows,), ("batch",), jnp.int32, mesh)
     resident = {"parameters": _bytes(params), "cache": _bytes(cache)}
     program = jax.jit(one_row, donate_argnums=3)
-    return _compiled(program.trace(params, tokens_BK, positions_B, cache), resident)
+    return _compiled(program.trace(params, tokens_BK, positions_B, cache), resident, params)
 
 
-def _compiled(traced: Any, resident: dict[str, int]) -> Compiled:
+def _compiled(traced: Any, resident: dict[str, int], params: Any) -> Compiled:
   start_s = time.monotonic()
   compiled = memory.compile_(traced.lower())
-  return Compiled(compiled.as_text(), resident, memory.usage(compiled), time.monotonic() - start_s)
+  seconds = time.monotonic() - start_s
+  usage = memory.usage(compiled)
+  return Compiled(compiled.as_text(), _by_dimensions(params), resident, usage, seconds)
+
+
+def _by_dimensions(params: Any) -> dict[str, str]:
+  found: dict[str, list[str]] = {}
+  for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+    dimensions = ",".join(map(str, leaf.shape))
+    found.setdefault(dimensions, []).append(f"params{jax.tree_util.keystr(path)}")
+  return {dimensions: names[0] for dimensions, names in found.items() if len(names) == 1}
 
 
 def _batch(rows: int, length: int, columns: int, mesh: Mesh) -> Batch:

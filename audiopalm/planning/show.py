@@ -31,10 +31,9 @@ def plan(console: rich.console.Console, made: plans.Plan, on: topology.Topology)
   for table in (_memory(made), _sent(made), _bounds(made)):
     console.print(table)
   for each in made.whole:
-    what = each.parameter or each.op_name or "of no name"
     console.print(
       f"whole on a device outside the layers: {each.kind} {_size(each.result_bytes)} {each.shape}, "
-      f"{what}",
+      f"{made.name_of(each)}",
       markup=False,
     )
   console.print(PROVES.format(name=on.chip.name, source=on.chip.source))

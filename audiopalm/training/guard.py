@@ -61,7 +61,8 @@ def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -
     raise BadSteps(
       f"The last {skipped_in_a_row} steps up to step {step} had a loss, gradients or an update "
       "that are not finite; each was skipped, so the parameters are those of the last finite step. "
-      "Look at grad_norm in metrics.jsonl before that step; then lower optimizer.peak_lr, lengthen "
+      "Look at grad_norm in metrics.jsonl before that step, and at what it was given (audiopalm "
+      "inspect batch --workdir DIR --step N); then lower optimizer.peak_lr, lengthen "
       "optimizer.warmup_steps or tighten optimizer.clip_norm, and start again: the run resumes "
       "from its latest checkpoint."
     )

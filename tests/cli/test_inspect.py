@@ -32,6 +32,11 @@ def test_a_fault_of_either_kind_is_exit_code_2(manifest, capsys):
   assert "m.jsonl, lines 1-2: no language" in capsys.readouterr().out
 
 
+def test_a_batch_of_no_run_says_what_is_missing(tmp_path, capsys):
+  assert main.main(["inspect", "batch", "--workdir", str(tmp_path), "--step", "1"]) == 2
+  assert "config.json" in capsys.readouterr().err
+
+
 def test_no_workers_and_no_such_language_are_refused(manifest, capsys):
   path = manifest({"audio": "a.wav", "text": "one"})
   assert main.main(["inspect", "data", path, "--workers", "0"]) == 2

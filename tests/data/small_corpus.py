@@ -163,6 +163,11 @@ class FittedCrossings:
     positive_TS = utterance.wave_S[: frames * 320].reshape(frames, 320) > 0
     return (positive_TS[:, 1:] != positive_TS[:, :-1]).sum(axis=1).clip(0, 63).astype(np.int32)
 
+  def decode(self, ids, *, voice=None):
+    """Tones that cross zero as often."""
+    turns_S = np.cumsum(np.repeat(np.asarray(ids, float), 320) / 640)
+    return 0.5 * np.sin(2 * np.pi * turns_S).astype(np.float32)
+
   def save(self, folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "units.txt").write_text("crossings")

@@ -110,6 +110,15 @@ def test_a_plan_is_json(planned):
   assert 0 < found["mfu_at_most"] < 1
 
 
+def test_a_collective_without_a_name_is_called_after_the_one_parameter_of_its_shape(planned):
+  each = planned.sent[0]
+  rows = sum(program.space_of(experiment()).padded)
+  nameless = dataclasses.replace(each, parameter="", op_name="", shape=f"f32[{rows},64]")
+  assert planned.name_of(nameless) == "like params['embed']['table']"
+  assert planned.name_of(dataclasses.replace(nameless, shape="f32[3,5]")) == "of no name"
+  assert planned.name_of(dataclasses.replace(nameless, op_name="jit(step)/head")).endswith("head")
+
+
 def test_what_is_too_large_does_not_fit(here):
   small = dataclasses.replace(here, chip=dataclasses.replace(CHIP, memory=2**16))
   made = plan.training(experiment(), FSDP, small)

@@ -1,0 +1,125 @@
+"""The batch of a step that is over: built again, and read back into records, words and sound."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.console
+import rich.table
+
+from audiopalm import layouts
+from audiopalm.audio import waveform
+from audiopalm.data import examples, loader, rows
+from audiopalm.errors import ConfigError, LayoutError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+  """One example of a batch: `row` of the batch and number in it, from 0 and 1 on.
+
+  `streams` holds what a decoded stream says: a str, or wave_S at 16 kHz. `note` says what was not
+  whole: a piece of a longer record.
+  """
+
+  row: int
+  number: int
+  task: str
+  record: str
+  epoch: int
+  length: int
+  tag: str
+  streams: dict[str, Any]
+  note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Past:
+  """The examples of a step, their tokens, and those the run counted: None where it has no line."""
+
+  step: int
+  examples: list[Example]
+  tokens: int
+  counted: int | None
+
+  @property
+  def is_the_one(self) -> bool:
+    """Whether nothing says that the run was given another batch."""
+    return self.counted in (None, self.tokens)
+
+
+def batch(prepared: Any, experiment: Any, step: int, counted: int | None = None) -> Past:
+  """Returns what step `step` of a run was given, 1 being the first; `counted` is how many tokens
+  the run says it had."""
+  if step < 1:
+    raise ConfigError(f"--step counts steps as metrics.jsonl does, from 1 on; got {step}.")
+  batches = loader.Loader(prepared, experiment)
+  found, tokens = [], 0
+  for row, place in enumerate(batches.places_at(step - 1)):
+    task = batches.tasks[place.task]
+    layout, entries = prepared.layouts[task.name], prepared.entries(task, "train")
+    chosen = prepared.rows(task, "train")[place.row]
+    grids = rows.realized(
+      task, layout, prepared.space, entries, chosen, seed=experiment.seed, epoch=place.epoch
+    )
+    for number, grid in enumerate(grids, 1):
+      tokens += examples.count_tokens(grid)
+      record = entries[int(chosen.records_N[number - 1])].id
+      is_piece = chosen.starts_N[number - 1] != examples.WHOLE
+      tag, streams, note = _read(prepared, layout, grid, is_piece)
+      found.append(
+        Example(row, number, task.name, record, place.epoch, len(grid), tag, streams, note)
+      )
+  return Past(step, found, tokens, counted)
+
+
+def show(past: Past, console: rich.console.Console, out: Path | None = None) -> None:
+  """Prints a batch; with `out` its speech is written there, ROW-NUMBER-STREAM.wav each."""
+  table = rich.table.Table("row", "task", "record", "epoch", "rows", "says")
+  for each in past.examples:
+    table.add_row(
+      f"{each.row}.{each.number}", each.task, each.record, str(each.epoch), str(each.length),
+      "\n".join(_lines(each)),
+    )  # fmt: skip
+  console.print(table)
+  if out is not None:
+    out.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for each in past.examples:
+      for name, said in each.streams.items():
+        if not isinstance(said, str):
+          waveform.write(out / f"{each.row}-{each.number}-{name}.wav", said)
+          written += 1
+    console.print(f"{written} recordings in {out}")
+  here = f"step {past.step}: {len(past.examples)} examples, {past.tokens:,} tokens"
+  if past.counted is None:
+    console.print(f"{here}; metrics.jsonl has no line of it.")
+  elif past.is_the_one:
+    console.print(f"{here}, as the run counted.")
+  else:
+    console.print(
+      f"[bold red]{here}, but the run counted {past.counted:,}[/]: it was given another batch, "
+      "before its rates, seed, batch_rows or data were changed to what config.json says now."
+    )
+
+
+def _read(prepared: Any, layout: Any, grid: Any, is_piece: bool) -> tuple[str, dict, str]:
+  try:
+    found = layouts.recover(layout, grid.tokens_LK, prepared.space)
+  except LayoutError as error:
+    if not is_piece:
+      raise
+    return "", {}, f"a piece of a longer record that cannot be read alone: {error}"
+  decoded = {
+    name: prepared.tokenizers[name.split(".")[-1]].decode(np.asarray(ids))
+    for name, ids in found.streams.items()
+  }
+  return found.tag, decoded, "a piece of a longer record" if is_piece else ""
+
+
+def _lines(each: Example) -> list[str]:
+  said = [each.tag] if each.tag else []
+  for name, value in each.streams.items():
+    shown = value if isinstance(value, str) else f"{len(value) / waveform.RATE_HZ:.2f} s of speech"
+    said.append(f"{name}: {shown}")
+  return said + ([each.note] if each.note else [])
