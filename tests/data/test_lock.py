@@ -1,32 +1,34 @@
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from audiopalm.data import lock
 from audiopalm.errors import ConfigError
 
-
-def hold(workdir, ready):
-  with lock.held(workdir, "train"):
-    ready.send("held")
-    signal.pause()
+HOLD = """
+import pathlib, signal, sys
+from audiopalm.data import lock
+with lock.held(pathlib.Path(sys.argv[1]), "train"):
+  print("held", flush=True)
+  signal.pause()
+"""
 
 
 def test_a_second_run_is_refused_by_name_until_the_first_is_gone_even_by_sigkill(tmp_path):
-  here, there = multiprocessing.Pipe()
-  first = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path, there))
-  first.start()
-  assert here.recv() == "held"
-  with (
-    pytest.raises(ConfigError, match=rf"in use: process {first.pid} on .* runs audiopalm train"),
-    lock.held(tmp_path, "train"),
-  ):
-    pass
-  with lock.held(tmp_path, "prepare"):  # another command has a lock of its own
-    pass
-  os.kill(first.pid, signal.SIGKILL)
-  first.join()
+  command = [sys.executable, "-c", HOLD, str(tmp_path)]
+  paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+  with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | paths) as first:
+    assert first.stdout.readline() == b"held\n"
+    with (
+      pytest.raises(ConfigError, match=rf"in use: process {first.pid} on .* runs audiopalm train"),
+      lock.held(tmp_path, "train"),
+    ):
+      pass
+    with lock.held(tmp_path, "prepare"):  # another command has a lock of its own
+      pass
+    first.send_signal(signal.SIGKILL)
   with lock.held(tmp_path, "train"):
     assert f'"process": {os.getpid()}' in (tmp_path / "train.lock").read_text()
