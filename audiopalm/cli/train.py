@@ -10,7 +10,7 @@ import jax
 
 from audiopalm.cli import allocator, config, options, processes
 from audiopalm.data import files, lock, prepare
-from audiopalm.errors import EXIT_DONE, AudiopalmError
+from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines
 from audiopalm.settings import Machine
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
   processes.check(args)
+  if not args.hang_s >= 0:
+    raise ConfigError(f"--hang-s takes seconds, 0 for any time, not {args.hang_s:g}.")
   experiment = config.load(args.config, args.settings)
   if experiment.export is not None:
     folder.check(experiment)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import rich.console
 import rich.table
+import rich.text
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
@@ -79,7 +80,7 @@ def show(past: Past, console: rich.console.Console, out: Path | None = None) -> 
   for each in past.examples:
     table.add_row(
       f"{each.row}.{each.number}", each.task, each.record, str(each.epoch), str(each.length),
-      "\n".join(_lines(each)),
+      rich.text.Text("\n".join(_lines(each))),
     )  # fmt: skip
   console.print(table)
   if out is not None:
@@ -90,7 +91,7 @@ def show(past: Past, console: rich.console.Console, out: Path | None = None) -> 
         if not isinstance(said, str):
           waveform.write(out / f"{each.row}-{each.number}-{name}.wav", said)
           written += 1
-    console.print(f"{written} recordings in {out}")
+    console.print(f"{written} recordings in {out}", markup=False)
   here = f"step {past.step}: {len(past.examples)} examples, {past.tokens:,} tokens"
   if past.counted is None:
     console.print(f"{here}; metrics.jsonl has no line of it.")

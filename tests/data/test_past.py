@@ -43,6 +43,12 @@ def test_what_a_run_counted_is_held_against_it(prepared, experiment_of):
   assert "no line of it" in said(past.batch(prepared, experiment_of(), 3))
 
 
+def test_brackets_in_words_are_printed_as_they_are():
+  each = past.Example(0, 1, "asr", "r/1", 0, 5, "[asr]", {"source.text": "a [red] car"})
+  shown = said(past.Past(1, [each], 5, None))
+  assert "[asr]" in shown and "a [red] car" in shown
+
+
 def test_speech_is_written_as_it_was_given(prepared, experiment_of, tmp_path):
   found = past.batch(prepared, experiment_of(), 1)
   spoken = [
