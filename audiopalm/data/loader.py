@@ -65,6 +65,10 @@ class Loader:
     """Returns where the rows of the batch of a step come from, those of all processes."""
     return self._places_at[step]
 
+  def grids(self, place: Place) -> list[Grid]:
+    """Returns the examples of one row."""
+    return _grids(self._prepared, self.tasks[place.task], self._split, place, self._seed)
+
   def batches(self, from_step: int = 0, read_ahead: int = 4) -> Iterator[Batch]:
     """Yields batch_at(from_step), the next one, ... without end, made ahead by threads."""
     options = grain.ReadOptions(num_threads=min(4, read_ahead), prefetch_buffer_size=read_ahead)
@@ -92,7 +96,7 @@ class Loader:
 
   def _batch(self, places: Sequence[Place]) -> Batch:
     return assemble(
-      [_grids(self._prepared, self.tasks[p.task], self._split, p, self._seed) for p in places],
+      [self.grids(place) for place in places],
       [p.task for p in places],
       self._prepared.row_length,
       self._prepared.space.columns,

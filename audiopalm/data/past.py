@@ -11,7 +11,7 @@ import rich.text
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
-from audiopalm.data import examples, loader, rows
+from audiopalm.data import examples, loader
 from audiopalm.errors import ConfigError, LayoutError
 
 
@@ -60,10 +60,7 @@ def batch(prepared: Any, experiment: Any, step: int, counted: int | None = None)
     task = batches.tasks[place.task]
     layout, entries = prepared.layouts[task.name], prepared.entries(task, "train")
     chosen = prepared.rows(task, "train")[place.row]
-    grids = rows.realized(
-      task, layout, prepared.space, entries, chosen, seed=experiment.seed, epoch=place.epoch
-    )
-    for number, grid in enumerate(grids, 1):
+    for number, grid in enumerate(batches.grids(place), 1):
       tokens += examples.count_tokens(grid)
       record = entries[int(chosen.records_N[number - 1])].id
       is_piece = chosen.starts_N[number - 1] != examples.WHOLE
