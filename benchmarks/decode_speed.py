@@ -255,10 +255,10 @@ def section(results: list[dict]) -> str:
     ties may part them). A call includes the pass over the prompts, and nothing is compiled in it.
   """)
   holds = figures.paragraph("""
-    What holds the rest, by a profile (perf record) of the 16M model on xeon-2-cores: a third of the time are
-    products of one row with a cache, which XLA runs on one thread; the others multiply eight rows
-    by a matrix that is read anew each time, and two threads hardly do that faster than one. Merged
-    projections (one product for queries, keys and values) gained nothing.
+    What holds the rest, by a profile (perf record) of the 16M model on xeon-2-cores: a third of the
+    time are products of one row with a cache, which XLA runs on one thread; the others multiply
+    eight rows by a matrix that is read anew each time, and two threads hardly do that faster than
+    one. Merged projections (one product for queries, keys and values) gained nothing.
   """)
   return f"{text}\n\n{figures.table(header, rows, 3)}\n\n{holds}\n"
 

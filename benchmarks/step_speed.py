@@ -245,9 +245,9 @@ def section(results: list[dict]) -> str:
     product of the largest shape reaches by XLA, the best of the repeats, below.
   """)
   holds = figures.paragraph("""
-    What holds the rest, by a profile (perf record) of the 16M step on xeon-2-cores: 58 % of the time are the
-    kernels of matrix products, which reach 113 GFLOP/s a core, as PyTorch's do; 28 % are
-    element-wise loops (norms, rotation, activation, and copies that save what the backward pass
+    What holds the rest, by a profile (perf record) of the 16M step on xeon-2-cores: 58 % of the
+    time are the kernels of matrix products, which reach 113 GFLOP/s a core, as PyTorch's do; 28 %
+    are element-wise loops (norms, rotation, activation, and copies that save what the backward pass
     needs); 5 % copy and 4 % turn matrices for a product. Two threads of XLA finish 1.6 times the
     work of one, those of PyTorch 1.8 times. We aimed at 1.4 times PyTorch without compilation and
     do not reach it on this CPU. Unrolled layers and one device a core gave up to 1.2 times in some

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 
@@ -21,14 +20,16 @@ def test_a_second_run_is_refused_by_name_until_the_first_is_gone_even_by_sigkill
   command = [sys.executable, "-c", HOLD, str(tmp_path)]
   paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
   with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | paths) as first:
-    assert first.stdout.readline() == b"held\n"
-    with (
-      pytest.raises(ConfigError, match=rf"in use: process {first.pid} on .* runs audiopalm train"),
-      lock.held(tmp_path, "train"),
-    ):
-      pass
-    with lock.held(tmp_path, "prepare"):  # another command has a lock of its own
-      pass
-    first.send_signal(signal.SIGKILL)
+    try:
+      assert first.stdout.readline() == b"held\n"
+      with (
+        pytest.raises(ConfigError, match=rf"process {first.pid} on .* runs audiopalm train"),
+        lock.held(tmp_path, "train"),
+      ):
+        pass
+      with lock.held(tmp_path, "prepare"):  # another command has a lock of its own
+        pass
+    finally:
+      first.kill()
   with lock.held(tmp_path, "train"):
     assert f'"process": {os.getpid()}' in (tmp_path / "train.lock").read_text()
