@@ -13,6 +13,7 @@ from audiopalm.cli import (
   generate,
   import_,
   inspect,
+  launch,
   plan,
   prepare,
   processes,
@@ -36,7 +37,7 @@ saved, start it again; 130 interrupted."""
 EXIT_INTERRUPTED = 130
 EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 COMMANDS = (
-  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan,
+  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan, launch,
 )  # fmt: skip
 
 
