@@ -31,7 +31,7 @@ are written and submitted; --dry-run shows them and the command, and does nothin
     train my_config.py --workdir {places.STORAGE}/mine
   audiopalm launch --on gke --nodes 4 --accelerator tpu-v6e-slice --topology 4x4 \\
     --image IMAGE --claim runs -- train my_config.py --workdir {places.STORAGE}/mine
-  audiopalm launch --on skypilot --nodes 2 --accelerator H100:8 --bucket s3://mine --spot \\
+  audiopalm launch --on skypilot --nodes 2 --accelerator H100:8 --bucket gs://mine --spot \\
     --package dist/audiopalm-0.1.0-py3-none-any.whl[data,gpu] -- \\
     train my_config.py --workdir {places.STORAGE}/mine
 

@@ -17,7 +17,10 @@ from audiopalm.errors import EXIT_DONE, EXIT_REQUEUE, ConfigError
 
 GRACE_S = 10.0  # how long the others may take to end by themselves where one has failed
 POLL_S = 0.1
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# A terminal that is closed sends SIGHUP, which training does not catch.
+SENT_ON = {
+  signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGINT, signal.SIGHUP: signal.SIGTERM
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,9 @@ def run(started: Sequence[Process], grace_s: float = GRACE_S) -> int:
   """Returns the exit code of the process that failed first, 0 where none did.
 
   What they print is printed with the number of the process before each line. A signal to this
-  process (SIGTERM, Ctrl-C) goes to all of them. Where one fails the others are killed if they have
-  not ended `grace_s` seconds later. One that a signal ends counts as 128 + its number, or as 75,
-  "please requeue", where it was this process that was asked to stop.
+  process (SIGTERM, Ctrl-C, a terminal that is closed) goes to all of them. Where one fails the
+  others are killed if they have not ended `grace_s` seconds later. One that a signal ends counts as
+  128 + its number, or as 75, "please requeue", where it was this process that was asked to stop.
   """
   printing: list[threading.Thread] = []
   with _forwarded() as (running, asked):
@@ -142,11 +145,14 @@ def _forwarded() -> Iterator[tuple[list[subprocess.Popen], set[int]]]:
   asked: set[int] = set()
 
   def forward(number, frame):
-    asked.add(number)
+    asked.add(SENT_ON[number])
     for each in running:
-      each.send_signal(number)
+      each.send_signal(SENT_ON[number])
 
-  before = {number: signal.signal(number, forward) for number in SIGNALS}
+  before = {number: signal.getsignal(number) for number in SENT_ON}
+  for number, handler in before.items():
+    if handler is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+      signal.signal(number, forward)
   try:
     yield running, asked
   finally:

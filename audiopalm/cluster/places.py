@@ -25,7 +25,8 @@ def _nodes() -> int:
 
 def _restarts() -> int:
   return _option(
-    "how often in a row it is started again after a hang or a crash; after SIGTERM it always is",
+    "how often in a row it is started again after a hang or a crash (default: 3); after SIGTERM it "
+    "always is",
     "N",
     default=3,
   )
@@ -36,7 +37,11 @@ def _spot() -> bool:
 
 
 def _bucket() -> str:
-  return _option(f"the bucket with the workdir, mounted at {STORAGE} on each machine", "URL")
+  return _option(
+    "the bucket of Cloud Storage with the workdir, mounted at "
+    f"{STORAGE} on each machine; with a hierarchical namespace, as docs/launch.md explains",
+    "gs://NAME",
+  )
 
 
 def _package() -> str:
@@ -146,7 +151,7 @@ class TpuVm:
 
   def __post_init__(self):
     _at_least(0, self, "restarts")
-    _check_bucket(self.bucket, ("gs",))
+    _check_bucket(self.bucket)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,7 +207,7 @@ class SkyPilot:
   def __post_init__(self):
     _at_least(1, self, "nodes")
     _at_least(0, self, "restarts")
-    _check_bucket(self.bucket, ("gs", "s3", "r2", "https"))
+    _check_bucket(self.bucket)
 
 
 def _seconds(time: str) -> int:
@@ -218,10 +223,12 @@ def _seconds(time: str) -> int:
   return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _check_bucket(bucket: str, schemes: tuple[str, ...]) -> None:
-  if bucket.partition("://")[0] not in schemes or bucket.endswith("://"):
-    expected = " or ".join(f"{scheme}://NAME" for scheme in schemes)
-    raise ConfigError(f"--bucket takes {expected} here, not {bucket!r}.")
+def _check_bucket(bucket: str) -> None:
+  if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]*/?", bucket):
+    raise ConfigError(
+      f"--bucket takes gs://NAME, not {bucket!r}. A workdir has folders that are renamed and files "
+      "that grow, which mounts of other object stores refuse."
+    )
 
 
 PLACES = {"local": Local, "slurm": Slurm, "tpu_vm": TpuVm, "gke": Gke, "skypilot": SkyPilot}

@@ -48,7 +48,7 @@ GKE = places.Gke(
   nodes=4, accelerator="tpu-v6e-slice", topology="4x4", image="registry/audiopalm:1", claim="runs"
 )
 SKYPILOT = places.SkyPilot(
-  nodes=2, accelerator="H100:8", bucket="s3://my-runs", package=f"/{WHEEL}[data,gpu]", spot=True
+  nodes=2, accelerator="H100:8", bucket="gs://my-runs", package=f"/{WHEEL}[data,gpu]", spot=True
 )
 CASES = {
   "slurm_cpu": (HERE, places.Slurm(nodes=2)),

@@ -6,7 +6,7 @@ from audiopalm.cluster import places
 from audiopalm.errors import ConfigError
 
 GKE = {"nodes": 4, "accelerator": "tpu-v6e-slice", "image": "i", "claim": "c"}
-SKYPILOT = {"nodes": 2, "accelerator": "H100:8", "bucket": "s3://b", "package": "p"}
+SKYPILOT = {"nodes": 2, "accelerator": "H100:8", "bucket": "gs://b", "package": "p"}
 TPU_VM = {"runtime": "r", "zone": "z", "project": "p", "accelerator": "v6e-8", "package": "p"}
 
 
@@ -43,10 +43,10 @@ TPU_VM = {"runtime": "r", "zone": "z", "project": "p", "accelerator": "v6e-8", "
     (
       places.SkyPilot,
       {**SKYPILOT, "bucket": "mine"},
-      "--bucket takes gs://NAME or s3://NAME or r2://NAME or https://NAME here, not 'mine'.",
+      "--bucket takes gs://NAME, not 'mine'. A workdir has folders that are renamed",
     ),
-    (places.TpuVm, {**TPU_VM, "bucket": "s3://b"}, "--bucket takes gs://NAME here, not 's3://b'."),
-    (places.TpuVm, {**TPU_VM, "bucket": "gs://"}, "--bucket takes gs://NAME here, not 'gs://'."),
+    (places.TpuVm, {**TPU_VM, "bucket": "s3://b"}, "--bucket takes gs://NAME, not 's3://b'."),
+    (places.TpuVm, {**TPU_VM, "bucket": "gs://"}, "--bucket takes gs://NAME, not 'gs://'."),
   ],
 )
 def test_settings_that_cannot_be_say_what_to_give(place, given, text):
