@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
   job = _job(args, place, told, experiment)
   near = Path("runs", job.name) if place.remote else Path(job.workdir)
   folder = (args.out or near / "launch").absolute()
-  return _submit(launch.render(job, place, folder), folder, job, place, args.dry_run)
+  return _submit(launch.render(job, place, folder), args.dry_run)
 
 
 def _options() -> dict[str, dict[str, dataclasses.Field]]:
@@ -184,12 +184,10 @@ def _run_here(place: places.Local, line: list[str], dry_run: bool) -> int:
   return local.run(started)
 
 
-def _submit(
-  made: launch.Launch, folder: Path, job: launch.Job, place: typing.Any, dry_run: bool
-) -> int:
+def _submit(made: launch.Launch, dry_run: bool) -> int:
   if dry_run:
-    for name, text in made.files.items():
-      print(f"{folder / name}:\n{text}")
+    for path, text in made.files.items():
+      print(f"{path}:\n{text}")
     print(shlex.join(made.command))
     return EXIT_DONE
   if shutil.which(made.command[0]) is None:
@@ -197,10 +195,10 @@ def _submit(
       f"There is no command {made.command[0]!r} here, which submits the job. Run this where it is "
       "installed, or see by --dry-run what it would be given."
     )
-  for name, text in made.files.items():
-    with files.replacing(folder / name) as part:
+  for path, text in made.files.items():
+    with files.replacing(path) as part:
       part.write_text(text, encoding="utf-8")
-  if isinstance(place, places.Slurm):
-    Path(job.workdir, "logs").mkdir(parents=True, exist_ok=True)  # SLURM would not make it
+  for folder in made.folders:
+    folder.mkdir(parents=True, exist_ok=True)
   print(shlex.join(made.command), flush=True)
   return subprocess.run(made.command).returncode

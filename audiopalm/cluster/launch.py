@@ -50,14 +50,15 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-  """What a job becomes: files by their names, and the command that submits them."""
+  """What a job becomes: files, the command that submits them, folders that have to be there."""
 
-  files: Mapping[str, str]
+  files: Mapping[Path, str]
   command: tuple[str, ...]
+  folders: tuple[Path, ...] = ()
 
 
 def render(job: Job, place: object, folder: Path) -> Launch:
-  """Returns the files that start a job, to be written into `folder`, and what submits them."""
+  """Returns the files that start a job, in `folder`, and what submits them."""
   _check_lines(
     *dataclasses.astuple(place), job.workdir, job.options, job.python, job.folder, folder
   )
@@ -109,7 +110,8 @@ def _slurm(job: Job, place: places.Slurm, folder: Path) -> Launch:
       "train": shlex.join(train),
     },
   )
-  return Launch({script.name: text, CONFIG: job.config}, ("sbatch", str(script)))
+  files = {script: text, folder / CONFIG: job.config}
+  return Launch(files, ("sbatch", str(script)), (Path(job.workdir, "logs"),))
 
 
 def _tpu_vm(job: Job, place: places.TpuVm, folder: Path) -> Launch:
@@ -133,9 +135,9 @@ def _tpu_vm(job: Job, place: places.TpuVm, folder: Path) -> Launch:
     "cache": shlex.quote(_cache(job)),
   }
   files = {
-    script.name: fill("tpu_vm.sh", here),
-    "tpu_vm_worker.sh": fill("tpu_vm_worker.sh", there),
-    CONFIG: job.config,
+    script: fill("tpu_vm.sh", here),
+    folder / "tpu_vm_worker.sh": fill("tpu_vm_worker.sh", there),
+    folder / CONFIG: job.config,
   }
   return Launch(files, ("bash", str(script)))
 
@@ -183,7 +185,7 @@ def _gke(job: Job, place: places.Gke, folder: Path) -> Launch:
     },
   )
   where = () if place.namespace is None else ("--namespace", place.namespace)
-  return Launch({manifest.name: text}, ("kubectl", "apply", *where, "-f", str(manifest)))
+  return Launch({manifest: text}, ("kubectl", "apply", *where, "-f", str(manifest)))
 
 
 def _skypilot(job: Job, place: places.SkyPilot, folder: Path) -> Launch:
@@ -208,7 +210,7 @@ def _skypilot(job: Job, place: places.SkyPilot, folder: Path) -> Launch:
     },
   )
   command = ("sky", "jobs", "launch", "--yes", "--name", job.name, str(task))
-  return Launch({task.name: text, CONFIG: job.config}, command)
+  return Launch({task: text, folder / CONFIG: job.config}, command)
 
 
 _RENDER: dict[type, Callable[..., Launch]] = {

@@ -79,16 +79,19 @@ SHELLCHECK = shutil.which(
 AWKWARD = '/a b/it\'s "$HOME" %j `x` \\ #1'  # every letter of it is part of the name
 
 
-def rendered(case, **changes):
+def rendered(case, changes=None, **options):
+  """Returns the files of a case by their names, some values of its job or options changed."""
   job, place = CASES[case]
-  return launch.render(dataclasses.replace(job, **changes), place, Path("/launched"))
+  job, place = dataclasses.replace(job, **changes or {}), dataclasses.replace(place, **options)
+  made = launch.render(job, place, Path("/launched"))
+  return {path.name: text for path, text in made.files.items()}
 
 
 def scripts():
   return [
     pytest.param(case, name, id=f"{case}/{name}")
     for case in CASES
-    for name in rendered(case).files
+    for name in rendered(case)
     if name.endswith((".sh", ".sbatch"))
   ]
 
@@ -102,20 +105,20 @@ def check(script, *options):
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_rendered_is_what_it_was(case):
   files = {path.name: path.read_text(encoding="utf-8") for path in (GOLDEN / case).iterdir()}
-  assert dict(rendered(case).files) == files
+  assert rendered(case) == files
 
 
 @pytest.mark.parametrize(("case", "name"), scripts())
 def test_a_script_has_no_fault_that_shellcheck_or_bash_finds(case, name, tmp_path):
   path = tmp_path / "script.sh"
-  path.write_text(rendered(case).files[name])
+  path.write_text(rendered(case)[name])
   check(path)
-  path.write_text(rendered(case, workdir=AWKWARD, options=("--workdir", AWKWARD)).files[name])
+  path.write_text(rendered(case, {"workdir": AWKWARD, "options": ("--workdir", AWKWARD)})[name])
   check(path, "--exclude=SC2016")  # `x` in the name is meant so
 
 
 def test_the_shell_parts_of_a_sky_task_have_no_fault(tmp_path):
-  task = yaml.safe_load(rendered("skypilot").files["skypilot.yaml"])
+  task = yaml.safe_load(rendered("skypilot")["skypilot.yaml"])
   for part in ("setup", "run"):
     path = tmp_path / f"{part}.sh"
     path.write_text(f"#!/bin/bash\n{task[part]}")
@@ -124,7 +127,7 @@ def test_the_shell_parts_of_a_sky_task_have_no_fault(tmp_path):
 
 @pytest.mark.parametrize("case", ["gke_tpu", "gke_gpu"])
 def test_a_job_set_has_the_fields_that_kubernetes_takes(case, schemas):
-  config_map, job_set = yaml.safe_load_all(rendered(case).files["gke.yaml"])
+  config_map, job_set = yaml.safe_load_all(rendered(case)["gke.yaml"])
   assert schemas.faults(config_map, schemas.CONFIG_MAP) == []
   assert schemas.faults(job_set, schemas.JOBSET) == []
   assert config_map["data"]["config.json"] == CONFIG
@@ -137,7 +140,7 @@ def test_a_job_set_has_the_fields_that_kubernetes_takes(case, schemas):
 
 
 def test_exit_codes_of_a_job_set_lead_where_they_should():
-  job_set = list(yaml.safe_load_all(rendered("gke_gpu").files["gke.yaml"]))[1]
+  job_set = list(yaml.safe_load_all(rendered("gke_gpu")["gke.yaml"]))[1]
   job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
   rules = job_set["spec"]["failurePolicy"]["rules"]
 
@@ -165,7 +168,7 @@ def test_exit_codes_of_a_job_set_lead_where_they_should():
 
 
 def test_a_sky_task_has_the_fields_that_skypilot_takes(schemas):
-  task = yaml.safe_load(rendered("skypilot").files["skypilot.yaml"])
+  task = yaml.safe_load(rendered("skypilot")["skypilot.yaml"])
   wheel = f"~/audiopalm/{Path(WHEEL).name}"
   assert schemas.faults(task, schemas.sky_task("~/audiopalm/config.json", wheel)) == []
   assert task["file_mounts"][wheel] == f"/{WHEEL}"
@@ -185,9 +188,10 @@ def test_a_schema_finds_what_is_wrong(schemas):
 
 def test_a_name_of_any_letters_reaches_training_as_it_is():
   options = ("--workdir", AWKWARD)
-  slurm = rendered("slurm_gpu", workdir=AWKWARD, options=options).files["train.sbatch"]
-  worker = rendered("tpu_vm", workdir=AWKWARD, options=options).files["tpu_vm_worker.sh"]
-  task = rendered("skypilot", workdir=AWKWARD, options=options).files["skypilot.yaml"]
+  changes = {"workdir": AWKWARD, "options": options}
+  slurm = rendered("slurm_gpu", changes)["train.sbatch"]
+  worker = rendered("tpu_vm", changes)["tpu_vm_worker.sh"]
+  task = rendered("skypilot", changes)["skypilot.yaml"]
   for text in (slurm, worker, yaml.safe_load(task)["run"]):
     (line,) = (line for line in text.splitlines() if line.strip().startswith("train=("))
     said = subprocess.run(
@@ -197,9 +201,7 @@ def test_a_name_of_any_letters_reaches_training_as_it_is():
   log = f"--output={AWKWARD}/logs".replace("%", "%%") + "/%j.log"
   told = [shlex.split(line[8:]) for line in slurm.splitlines() if line.startswith("#SBATCH ")]
   assert [log] in told and ["--comment=to the end"] in told
-  (_, job_set) = yaml.safe_load_all(
-    rendered("gke_gpu", workdir=AWKWARD, options=options).files["gke.yaml"]
-  )
+  (_, job_set) = yaml.safe_load_all(rendered("gke_gpu", changes)["gke.yaml"])
   pod = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
   command = pod["containers"][0]["command"]
   # Kubernetes reads $$ as $, and $(NAME) as a variable.
@@ -208,30 +210,26 @@ def test_a_name_of_any_letters_reaches_training_as_it_is():
 
 
 def test_a_wheel_is_copied_and_anything_else_is_left_to_pip():
-  job, place = CASES["tpu_vm"]
-  files = launch.render(
-    job, dataclasses.replace(place, package=f"{WHEEL}[data,tpu]"), Path("/launched")
-  ).files
+  files = rendered("tpu_vm", package=f"{WHEEL}[data,tpu]")
   assert f"wheel={Path.cwd()}/{WHEEL}  #" in files["tpu_vm.sh"]
   assert f"package='./{Path(WHEEL).name}[data,tpu]'" in files["tpu_vm_worker.sh"]
-  files = rendered("tpu_vm").files
+  files = rendered("tpu_vm")
   assert "wheel=''" in files["tpu_vm.sh"]
   assert "package='audiopalm[data,tpu]==1.0'" in files["tpu_vm_worker.sh"]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_submitted_is_one_of_the_files(case):
-  made = rendered(case)
+  made = launch.render(*CASES[case], Path("/launched"))
   path = Path(made.command[-1])
-  assert path.parent == Path("/launched") and path.name in made.files
+  assert path.parent == Path("/launched") and path in made.files
 
 
 def test_a_name_with_a_line_break_is_refused():
   with pytest.raises(ConfigError, match=r"'/a\\nb' holds a line break .*: choose another name."):
-    rendered("slurm_cpu", workdir="/a\nb")
-  job, place = CASES["skypilot"]
+    rendered("slurm_cpu", {"workdir": "/a\nb"})
   with pytest.raises(ConfigError, match="holds a line break"):
-    launch.render(job, dataclasses.replace(place, accelerator="H100\n:8"), Path("/launched"))
+    rendered("skypilot", accelerator="H100\n:8")
 
 
 @pytest.mark.parametrize("name", ["", "Mine", "mine_too", "1st", "mine-", "m" * 41])
@@ -257,6 +255,6 @@ if __name__ == "__main__":
   shutil.rmtree(GOLDEN, ignore_errors=True)
   for case in CASES:
     (GOLDEN / case).mkdir(parents=True)
-    for name, text in rendered(case).files.items():
+    for name, text in rendered(case).items():
       (GOLDEN / case / name).write_text(text, encoding="utf-8")
   print(json.dumps(sorted(CASES)))

@@ -80,8 +80,8 @@ class Slurm(Stage):
     )  # fmt: skip
     self.place = places.Slurm(**{"nodes": 2, **options})
     made = launch.render(job, self.place, folder)
-    for name, text in made.files.items():
-      (folder / name).write_text(text)
+    for path, text in made.files.items():
+      path.write_text(text)
 
   def end(self, *codes, hosts=GOOD_HOSTS, restart=0, **environment):
     (self.folder / "hosts").write_text(hosts)
@@ -230,8 +230,8 @@ class Tpu(Stage):
       accelerator="v6e-8", runtime="r", zone="z", project="p", bucket="gs://b",
       package="dist/a-1.whl[tpu]", **options,
     )  # fmt: skip
-    for name, text in launch.render(job, place, folder).files.items():
-      (folder / name).write_text(text)
+    for path, text in launch.render(job, place, folder).files.items():
+      path.write_text(text)
 
   def trains(self, *plan, answers=("ACTIVE",) * 9):
     for name, lines in (("plan", plan), ("answers", answers)):
@@ -306,8 +306,8 @@ class Worker(Stage):
       accelerator="v6e-8", runtime="r", zone="z", project="p", bucket="gs://b/",
       package="dist/a-1.whl[tpu]",
     )  # fmt: skip
-    text = launch.render(job, place, folder).files["tpu_vm_worker.sh"]
-    (folder / "worker.sh").write_text(text)
+    made = launch.render(job, place, folder)
+    (folder / "worker.sh").write_text(made.files[folder / "tpu_vm_worker.sh"])
     python = folder / "audiopalm" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f"#!/bin/bash\n{PYTHON}")

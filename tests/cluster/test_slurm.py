@@ -51,24 +51,35 @@ class Job:
     self.cluster.until(past, 180, f"step {step} is done")
 
   def is_requeued(self):
-    """Returns when the job waits to be started a second time, and lets SLURM do so at once."""
+    """Returns when the job waits to be started a second time."""
     self.cluster.until(
       lambda: (self.shows("Restarts"), self.shows("JobState")) == ("1", "PENDING"),
       150,
       "the job is requeued",
     )
-    self.update(TimeLimit="UNLIMITED", StartTime="now")
+
+  def starts_again(self):
+    """Returns when SLURM starts the job, which it would let wait for two minutes."""
+    self.cluster.until(lambda: self.cluster.states() == {"IDLE"}, 60, "both nodes are idle")
+    # A job that starts in the second in which it ended is taken for the one that ended.
+    self.update(TimeLimit="UNLIMITED", StartTime="now+3")
+    self.cluster.until(lambda: self.shows("JobState") == "RUNNING", 60, "the job has started")
+
+  def ended(self):
+    return self.shows("JobState") not in ("PENDING", "RUNNING", "COMPLETING")
 
   def ends(self):
-    self.cluster.until(
-      lambda: self.shows("JobState") not in ("PENDING", "RUNNING"), 300, "the job has ended"
-    )
+    self.cluster.until(self.ended, 300, "the job has ended")
     assert self.shows("JobState") == "COMPLETED", self.log()
 
 
 @pytest.fixture
 def job(cluster, small, prepared, tmp_path):
-  return Job(cluster, small, prepared, tmp_path)
+  job = Job(cluster, small, prepared, tmp_path)
+  yield job
+  if not job.ended():
+    cluster("scancel", job.number)
+  cluster.until(lambda: not cluster("squeue", "--noheader"), 60, "no job is left")
 
 
 def test_two_nodes_train_as_two_processes_outside_slurm(job, small, straight):
@@ -92,6 +103,7 @@ def test_a_job_that_is_asked_to_stop_saves_requeues_itself_and_ends_with_the_sam
   assert saved > 60
   assert f"Requeue: Stopped by SIGTERM after step {saved} of {small.STEPS}" in job.log()
   assert f"Job {job.number} was asked to stop: it requeues itself." in job.log()
+  job.starts_again()
   job.ends()
   assert f"resuming after step {saved}" in job.log()
   assert small.curve(job.workdir) == straight
@@ -106,6 +118,7 @@ def test_a_job_whose_node_dies_is_requeued_and_ends_with_the_same_curve(job, sma
   job.cluster.kill_node("n1")
   job.is_requeued()
   job.cluster.start_node("n1")
+  job.starts_again()
   job.ends()
   assert f"requeue job JobId={job.number} due to failure of node n1" in job.cluster.log()
   assert "resuming after step 50" in job.log()
