@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
@@ -116,12 +116,23 @@ class Cluster:
 
   def freeze_node(self, name: str) -> None:
     """Lets a node fall silent with its connections open, as one whose machine lost its power."""
-    self._signal(name, signal.SIGSTOP)
+    _signal(self._processes_of(name), signal.SIGSTOP)
 
   def kill_node(self, name: str) -> None:
     """Kills all of a node: its slurmd, and what this had started."""
-    self._signal(name, signal.SIGKILL)
+    _signal(self._processes_of(name), signal.SIGKILL)
     self.daemons.pop(name).wait()
+
+  def slow_down(self) -> None:
+    """Lets the tasks of all jobs do little for two seconds."""
+    tasks = [
+      process
+      for process, environment in self._processes().items()
+      if any(name.startswith(b"SLURM_STEP_ID=") for name in environment)
+    ]
+    _signal(tasks, signal.SIGSTOP)
+    time.sleep(2.0)
+    _signal(tasks, signal.SIGCONT)
 
   def states(self) -> set[str]:
     """Returns the states that nodes are in."""
@@ -137,27 +148,28 @@ class Cluster:
     logs = sorted(self.folder.glob("*.log"))
     return "\n".join(f"{path.name}:\n{path.read_text()[-3000:]}" for path in logs)
 
-  def _signal(self, node: str, number: int) -> None:
-    for process in self._processes_of(node):
-      with contextlib.suppress(ProcessLookupError):
-        os.kill(process, number)
-
   def _start(self, *command: str, key: str = "") -> None:
     with (self.folder / f"{key or command[0]}.out.log").open("a") as out:
       self.daemons[key or command[0]] = subprocess.Popen(
         command, env=self.environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
       )
 
-  def _processes_of(self, node: str) -> list[int]:
-    """Returns slurmd, the slurmstepd of each of its steps, and the processes of these."""
-    ours, parents = f"SLURM_CONF={self.conf}".encode(), {}
+  def _processes(self) -> dict[int, list[bytes]]:
+    """Returns the processes of jobs, each with its environment as it began."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*"):
       with contextlib.suppress(OSError):
         environment = (path / "environ").read_bytes().split(b"\0")
-        if ours in environment and f"SLURMD_NODENAME={node}".encode() in environment:
-          parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-    stepds = {parent for parent in parents.values() if _name(parent).startswith("slurmstepd")}
-    return [self.daemons[node].pid, *stepds, *parents]
+        if f"SLURM_CONF={self.conf}".encode() in environment:
+          found[int(path.name)] = environment
+    return found
+
+  def _processes_of(self, node: str) -> list[int]:
+    """Returns slurmd, the slurmstepd of each of its steps, and the processes of these."""
+    name = f"SLURMD_NODENAME={node}".encode()
+    below = [process for process, environment in self._processes().items() if name in environment]
+    stepds = {parent for each in below if _name(parent := _parent(each)).startswith("slurmstepd")}
+    return [self.daemons[node].pid, *stepds, *below]
 
   def _stop(self) -> None:
     for daemon in reversed(self.daemons.values()):
@@ -168,6 +180,18 @@ class Cluster:
       except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
+
+
+def _signal(processes: Iterable[int], number: int) -> None:
+  for process in processes:
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(process, number)
+
+
+def _parent(process: int) -> int:
+  with contextlib.suppress(OSError):
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+  return 0
 
 
 def _name(process: int) -> str:

@@ -285,6 +285,15 @@ def test_training_that_crashes_again_and_again_ends_the_script(tmp_path):
   assert noted.count("worker.sh train") == 5 and noted[-1] == "delete"
 
 
+def test_a_tpu_that_is_there_already_is_left_alone(tmp_path):
+  tpu = Tpu(tmp_path)
+  (tmp_path / "state").write_text("ACTIVE\n")
+  ended, said, noted = tpu.run(tmp_path / "tpu_vm.sh", STATE=str(tmp_path / "state"))
+  assert (ended, noted) == (2, [])
+  assert "There is a TPU called mine in this project and zone, which may be at work" in said
+  assert "queued-resources delete mine --project p --zone z --force" in said
+
+
 def test_a_request_that_is_refused_says_so(tmp_path):
   ended, said, noted = Tpu(tmp_path).trains(answers=("FAILED",))
   assert ended == 1

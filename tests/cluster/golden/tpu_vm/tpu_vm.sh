@@ -64,6 +64,11 @@ train() {
       END { if (said) print first + 0 }'
 }
 
+if [ "$(state)" != GONE ]; then
+  echo "There is a TPU called $name in this project and zone, which may be at work for somebody. Launch" \
+    "with another --name, or delete it: gcloud compute tpus queued-resources delete $name ${at[*]} --force"
+  exit 2
+fi
 trap give_back EXIT
 trap 'exit 130' INT TERM
 crashes=0
