@@ -1,6 +1,7 @@
 """The batch of a step that is over: built again, and read back into records, words and sound."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,20 @@ def batch(prepared: Any, experiment: Any, step: int, counted: int | None = None)
         Example(row, number, task.name, record, place.epoch, len(grid), tag, streams, note)
       )
   return Past(step, found, tokens, counted)
+
+
+def records(prepared: Any, experiment: Any, steps: range) -> list[dict[str, Any]]:
+  """Returns what each of the steps was given: {"step", "records": [{"task", "id", "epoch"}]}."""
+  batches = loader.Loader(prepared, experiment)
+  return [{"step": step, "records": list(_records(prepared, batches, step))} for step in steps]
+
+
+def _records(prepared: Any, batches: loader.Loader, step: int) -> Iterator[dict[str, Any]]:
+  for place in batches.places_at(step - 1):
+    task = batches.tasks[place.task]
+    entries = prepared.entries(task, "train")
+    for number in prepared.rows(task, "train")[place.row].records_N:
+      yield {"task": task.name, "id": entries[int(number)].id, "epoch": int(place.epoch)}
 
 
 def show(past: Past, console: rich.console.Console, out: Path | None = None) -> None:

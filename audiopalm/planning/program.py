@@ -75,7 +75,8 @@ def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any
   )
   now = state.shapes(model.shapes(mesh), {}, experiment.objective.players, chain, mesh)
   batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
-  train = step.build(model, experiment.objective, chain, machine, accumulation)
+  spike = experiment.optimizer.spike
+  train = step.build(model, experiment.objective, chain, machine, accumulation, spike)
   return train.trace(now, batch, _key(mesh)), now
 
 

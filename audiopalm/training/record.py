@@ -9,7 +9,7 @@ import jax
 
 from audiopalm.training import goodput, guard, metrics, progress, step, throughput
 
-BUSY = ("step", "data wait")  # the time that tokens per second are counted over
+BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are counted over
 
 
 @dataclasses.dataclass(frozen=True)
