@@ -66,7 +66,7 @@ def test_a_count_that_is_none_says_so(field, number):
       {"keep_best": "loss"},
       "keep_best names a task and one of its held-out metrics, as in asr/loss",
     ),
-    ({"keep_best": "tts/loss"}, "not 'tts/loss'. Tasks: asr"),
+    ({"keep_best": "dubbing/loss"}, "not 'dubbing/loss'. Tasks: asr"),
     (
       {"keep_best": "asr/loss", "checkpoint_every_steps": 7, "steps": 20},
       "checkpoint_every_steps=7 and evaluation.every_steps=500 first meet at 3500 of 20 steps",
