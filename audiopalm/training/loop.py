@@ -268,7 +268,9 @@ def _blaming(
 
 def _batch(setting: _Setting, number: int) -> tuple[Any, throughput.Counts]:
   batch = setting.loader.batch_at(number)
-  counts = throughput.count(batch, len(setting.loader.tasks), setting.counted)
+  counts = throughput.count(
+    batch, len(setting.loader.tasks), setting.counted, setting.loader.first_row
+  )
   rows = setting.experiment.batch_rows
   return sharding.place(batch, setting.mesh, ("batch", "rows"), rows), counts
 

@@ -2,11 +2,12 @@
 
     {"step": 120, "loss": 2.31, "nll_text": 1.9, "nll_speech": 2.6, "accuracy_text": 0.6, ...,
      "grad_norm": 0.8, "update_norm": 0.02, "lr": 0.001, "skipped": 0, "tokens": 7911,
-     "tokens_per_s": 15100.0, "mfu": "unknown"}
+     "batch": 3405691582, "tokens_per_s": 15100.0, "mfu": "unknown"}
     {"step": 120, "held_out": {"asr": {"loss": 2.4, ...}}, "seen": {"asr": {"tokens": 400000, ...}}}
 
-`step` counts steps done. A value that is not finite is null. Steps that a resumed run does again
-are cut from the end of the file first, so each step has one line.
+`step` counts steps done; `batch` is the digest of all rows one was given. A value that is not
+finite is null. Steps that a resumed run does again are cut from the end of the file first, so each
+step has one line.
 """
 
 import json

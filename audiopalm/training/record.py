@@ -120,6 +120,7 @@ class Recorder:
       "lr": self._learning_rate(number - 1),
       "skipped": self.skipped,
       "tokens": counts.tokens,
+      "batch": counts.digest,
       "tokens_per_s": round(counts.tokens / seconds, 1),
       "mfu": self._meter.mfu(flops, seconds),
     }
