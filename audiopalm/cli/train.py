@@ -73,6 +73,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm train`."""
+  from audiopalm.cluster import preflight
   from audiopalm.export import folder  # imports jax
   from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
   if args.own_process and _on_cpu(args):
     allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)
+  processes.check_alike({"config": experiment.digest, "code": preflight.code()})
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
     return _train(args, experiment, machine)

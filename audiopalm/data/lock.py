@@ -35,6 +35,13 @@ def held(workdir: Path, command: str) -> Iterator[None]:
     yield
 
 
+def check_free(workdir: Path, command: str) -> None:
+  """Raises ConfigError, as `held` would, where some process runs `command` in the workdir."""
+  if (workdir / f"{command}.lock").exists():
+    with held(workdir, command):
+      pass
+
+
 def _holder(path: Path) -> str:
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
