@@ -32,7 +32,7 @@ def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
 
 def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   arguments = ["--topology", "cpu:8", "--workdir", str(tmp_path / "run"), *SMALL]
-  arguments += ["--set", "model.heads=2", "--set", "model.kv_heads=2"]  # for cpu8: tensor=2
+  arguments += ["--set", "model.heads=6", "--set", "model.kv_heads=2"]  # for cpu8: tensor=2
   assert main.main(["plan", "quickstart", *arguments, "--calibration", rates, "--machine", "cpu8",
                     "--mesh", "fsdp=8"]) == 0  # fmt: skip
   capsys.readouterr()
