@@ -110,10 +110,11 @@ def section(results: list[dict]) -> str:
     for result in results
   ]
   text = figures.paragraph(f"""
-    A checkpoint of the 42M model with its optimizer, saved while it trains on
-    {SIZE.batch_rows} rows of {step_speed.ROW_LENGTH}. *The call* is how long the run waits before its next step begins, sums over all
-    bits included; *stall* adds what the steps take longer until the checkpoint is on disk, beside
-    which it is written; its share is that of a run that saves every {EVERY_STEPS} steps.
+    A checkpoint of the 42M model with its optimizer, saved while it trains on {SIZE.batch_rows}
+    rows of {step_speed.ROW_LENGTH}. *The call* is how long the run waits before its next step
+    begins, sums over all bits included; *stall* adds what the steps take longer until the
+    checkpoint is on disk, beside which it is written; its share is that of a run that saves every
+    {EVERY_STEPS} steps.
   """)
   return f"{text}\n\n{figures.table(header, rows)}\n"
 
