@@ -108,7 +108,9 @@ class _Best:
     if self._name is None:
       return
     task, metric = self._name.split("/", 1)
-    value = held_out[task][metric]
+    value = held_out.get(task, {}).get(metric)  # an older start may have had other tasks
+    if value is None or not math.isfinite(value):
+      return
     better = value.__gt__ if metric.startswith("accuracy") else value.__lt__
     if self.value is None or better(self.value):
       self.step, self.value = number, value
