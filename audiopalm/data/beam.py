@@ -77,7 +77,9 @@ class Beam:
     driver = multiprocessing.get_context("spawn").Process(
       target=_drive, args=(self._options, scratch, self._log, function, len(jobs)), daemon=True
     )
-    with executors.environment(executors.SINGLE_THREAD):
+    # Workers that Beam starts here find modules where this process does.
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with executors.environment(executors.SINGLE_THREAD | paths):
       driver.start()
     self._running.callback(_end, driver)
     yield from self._results(scratch, len(jobs), driver)
