@@ -151,7 +151,7 @@ def _drive(
     threading.excepthook = _end_of_thread
   pipeline = beam.Pipeline(runner=FnApiRunner() if direct else None, options=options)
   numbers = pipeline | beam.Create(range(jobs)) | beam.Reshuffle()
-  numbers | beam.Map(functools.partial(_work, scratch, function))
+  numbers | beam.Map(functools.partial(_work, scratch, Path.cwd(), function))
   running = pipeline.run()
 
   def stop(number, frame):
@@ -174,8 +174,10 @@ def _end_with_parent() -> None:
   os.killpg(0, signal.SIGKILL)
 
 
-def _work(scratch: Path, function: Callable[[Any], Any], number: int) -> None:
+def _work(scratch: Path, cwd: Path, function: Callable[[Any], Any], number: int) -> None:
   """Does one job: what a worker runs, maybe more than once."""
+  if cwd.is_dir():
+    os.chdir(cwd)  # what relative paths in jobs are meant from
   if (scratch / FAILED).exists():
     return
   try:

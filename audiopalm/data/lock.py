@@ -42,6 +42,7 @@ def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
   """Counts this process among those that write into a folder until the block ends.
 
   If it is the only one `when_alone` is called first, and those who come meanwhile wait for that.
+  The file of the lock, FOLDER/writers.lock, stays.
   """
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "writers.lock").open("a") as file:

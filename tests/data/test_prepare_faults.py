@@ -8,15 +8,18 @@ import random
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from audiopalm.data import executors
 from audiopalm.data.manifest import columns, lines
 from audiopalm.data.manifest.lines import Reading
 
@@ -99,10 +102,11 @@ def started(folder, workdir, *more):
   )  # fmt: skip
 
 
-def made(workdir):
+def made(workdir, names=("manifest.json", "streams", "tokenizers", "rows")):
   """Returns {name: bytes} of all that training reads."""
-  folders = [workdir / name for name in ("streams", "tokenizers", "rows")]
-  paths = [workdir / "manifest.json", *(path for folder in folders for path in folder.rglob("*"))]
+  paths = itertools.chain.from_iterable(
+    (workdir / name, *(workdir / name).rglob("*")) for name in names
+  )
   return {str(path.relative_to(workdir)): path.read_bytes() for path in paths if path.is_file()}
 
 
@@ -223,6 +227,44 @@ def test_any_executor_with_any_number_of_workers_writes_the_same_bytes(
   ended = prepare(corpus, tmp_path, *options)
   assert ended.returncode == 0, ended.stderr
   assert made(tmp_path) == whole
+
+
+@pytest.fixture
+def pool():
+  """Returns the address of workers that are there before Beam asks for them, as on a cluster."""
+  pytest.importorskip("apache_beam", reason="it comes with audiopalm[data]")
+  with socket.create_server(("localhost", 0)) as free:
+    port = free.getsockname()[1]
+  paths = {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
+  process = subprocess.Popen(
+    [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
+    env=os.environ | executors.SINGLE_THREAD | paths, stderr=subprocess.DEVNULL,
+    start_new_session=True,
+  )  # fmt: skip
+  yield f"localhost:{port}"
+  os.killpg(process.pid, signal.SIGKILL)
+  process.wait()
+
+
+def test_workers_that_beam_did_not_start_write_the_same_bytes(corpus, whole, pool, tmp_path):
+  portable = ("--runner=PortableRunner", "--job_endpoint=embed")
+  external = ("--environment_type=EXTERNAL", f"--environment_config={pool}")
+  ended = prepare(corpus, tmp_path, *BEAM, *portable, *external)
+  assert ended.returncode == 0, ended.stderr
+  assert made(tmp_path) == whole
+
+
+def test_two_prepares_at_one_time_may_share_a_streams_folder(corpus, whole, tmp_path):
+  shared = ("--streams", tmp_path / "streams", "--workers", "1")
+  first = started(corpus, tmp_path / "a", *shared)
+  wait_for(writes_a_shard(tmp_path), first)
+  second = started(corpus, tmp_path / "b", *shared)
+  for process in (first, second):
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, said
+  for workdir in ("a", "b"):
+    assert made(tmp_path / workdir) | made(tmp_path, ["streams"]) == whole
+  assert parts(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
