@@ -34,7 +34,8 @@ def read(
 
   Channels are averaged. `span_s` (start, end) reads that part of the file; an infinite end is that
   of the file. AudioError, naming the file or `name`, if it is missing, not audio, truncated,
-  without that part, or if `check` refuses it; what is longer than `longest_s` is not decoded.
+  without that part, of no or an impossible rate or length, or if `check` refuses it; what is longer
+  than `longest_s` is not decoded.
   """
   path = Path(path)
   name = name or str(path)
