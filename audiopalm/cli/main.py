@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Returns the exit code of the command given by `arguments`, None for those of the process."""
-  args = parser().parse_args(arguments)
+  own, beam_options = prepare.split(sys.argv[1:] if arguments is None else list(arguments))
+  args = parser().parse_args(own)
+  args.beam_options = beam_options
   args.own_process = arguments is None
   before = signal.signal(signal.SIGTERM, _stop)
   try:

@@ -52,6 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   config.add_arguments(parser)
   options.add_machine(parser)
+  options.add_max_bad(parser)
   parser.add_argument(
     "--hang-s",
     metavar="S",
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     raise ConfigError(f"--hang-s takes seconds, 0 for any time, not {args.hang_s:g}.")
   if args.recheck_every < 0:
     raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
+  options.max_bad(args)  # an option that cannot be used is told before anything is done
   experiment = config.load(args.config, args.settings)
   if experiment.export is not None:
     folder.check(experiment)
@@ -101,7 +103,7 @@ def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | 
   code = together.from_first(lambda: _prepared(experiment, args))
   if code != EXIT_DONE:
     return code
-  prepared = prepare.open_prepared(experiment, args.workdir)
+  prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
   resolved = args.workdir / "config.json"
   writes = together.is_first()
   if writes and not checkpoint.steps(args.workdir):
@@ -140,6 +142,7 @@ def _prepare(args: argparse.Namespace) -> int:
   command = [sys.executable, "-m", "audiopalm", "prepare", args.config]
   command += ["--workdir", str(args.workdir)]
   command += ["--machine", args.machine] if args.machine else []
+  command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
   command += [f"--set={setting}" for setting in args.settings]
   process = subprocess.Popen(command)
   try:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
   DataError that names the folder. What is written is a file or a folder (then `path` is one too).
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f".{path.name}.{os.getpid()}.part")
+  part = part_of(path)
   try:
     yield part
     if part.is_dir():
@@ -37,6 +38,17 @@ def replacing(path: Path) -> Iterator[Path]:
         "--streams, and run the same command again."
       ) from error
     raise
+
+
+def part_of(path: Path) -> Path:
+  """Returns a name beside `path` for what is not whole yet, which no other writer anywhere has."""
+  return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def remove_parts(folder: Path, pattern: str) -> None:
+  """Removes what killed writers left, by a pattern of their names; nobody may be writing there."""
+  for part in list(folder.glob(pattern)):
+    _remove(part)
 
 
 def write_json(path: Path, value: Any) -> None:
