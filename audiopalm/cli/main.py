@@ -13,6 +13,7 @@ from audiopalm.cli import (
   generate,
   import_,
   inspect,
+  launch,
   plan,
   preflight,
   prepare,
@@ -38,6 +39,7 @@ EXIT_INTERRUPTED = 130
 EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 COMMANDS = (
   inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan, preflight,
+  launch,
 )  # fmt: skip
 
 

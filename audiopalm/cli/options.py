@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,10 +28,21 @@ def command(
   return parser
 
 
+def folder(text: str) -> Path:
+  """Returns the path that an option names; an error for the address of an object store."""
+  if re.match(r"[a-z][a-z0-9+.-]*://", text):
+    raise argparse.ArgumentTypeError(
+      f"{text} is the address of an object store, and audiopalm reads and writes files by their "
+      "path: mount the bucket (gcsfuse, mountpoint-s3) and give the path that it has then; "
+      "docs/launch.md says what to expect of one"
+    )
+  return Path(text)
+
+
 def add_trained(parser: argparse.ArgumentParser) -> None:
   """Adds the run a command works on."""
   parser.add_argument(
-    "--workdir", metavar="DIR", type=Path, required=True, help="the folder of a trained run"
+    "--workdir", metavar="DIR", type=folder, required=True, help="the folder of a trained run"
   )
 
 

@@ -72,11 +72,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   processes.add_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-  """Returns the exit code of `audiopalm train`."""
-  from audiopalm.cluster import preflight
+def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
+  """Returns what will be trained, and on what (None: the devices decide); touches no device."""
   from audiopalm.export import folder  # imports jax
-  from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
   processes.check(args)
   if not args.hang_s >= 0:
@@ -87,7 +85,15 @@ def run(args: argparse.Namespace) -> int:
   experiment = config.load(args.config, args.settings)
   if experiment.export is not None:
     folder.check(experiment)
-  machine = machines.named(args.machine) if args.machine else None
+  return experiment, machines.named(args.machine) if args.machine else None
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm train`."""
+  from audiopalm.cluster import preflight
+  from audiopalm.training import together  # imports orbax: seconds that --help should not take
+
+  experiment, machine = checked(args)
   if args.own_process and _on_cpu(args):
     allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)

@@ -1,0 +1,1 @@
+"""Starting training: scripts for schedulers and clouds, several processes on one machine."""

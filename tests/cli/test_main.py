@@ -11,7 +11,7 @@ import pytest
 from audiopalm.cli import main, train
 from audiopalm.errors import BadSteps, ConfigError, Requeue
 
-COMMANDS = ("inspect", "prepare", "train", "evaluate", "generate", "export", "import")
+COMMANDS = ("inspect", "prepare", "train", "evaluate", "generate", "export", "import", "launch")
 
 
 def fails_with(monkeypatch, error):

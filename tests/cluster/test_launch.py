@@ -1,0 +1,260 @@
+"""What is rendered for each place: as it was, readable by what reads it, and with names kept whole.
+
+The files in golden/ are written anew by
+
+  python tests/cluster/test_launch.py
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from audiopalm.cluster import launch, places
+from audiopalm.errors import ConfigError
+
+GOLDEN = Path(__file__).parent / "golden"
+CONFIG = '{\n "class": "audiopalm.experiment.Experiment",\n "name": "mine"\n}\n'
+HERE = launch.Job(
+  name="mine",
+  workdir="/shared/mine",
+  config=CONFIG,
+  options=("--workdir", "/shared/mine", "--hang-s", "1800.0"),
+  python="/opt/venv/bin/python",
+  folder="/home/me/work",
+)
+THERE = dataclasses.replace(
+  HERE, workdir="/storage/mine", options=("--workdir", "/storage/mine", "--hang-s", "1800.0")
+)
+WHEEL = "dist/audiopalm-1.0-py3-none-any.whl"
+TPU_VM = places.TpuVm(
+  accelerator="v6e-16",
+  runtime="v2-alpha-tpuv6e",
+  zone="us-east5-b",
+  project="my-project",
+  bucket="gs://my-runs",
+  package="audiopalm[data,tpu]==1.0",
+  spot=True,
+)
+GKE = places.Gke(
+  nodes=4, accelerator="tpu-v6e-slice", topology="4x4", image="registry/audiopalm:1", claim="runs"
+)
+SKYPILOT = places.SkyPilot(
+  nodes=2, accelerator="H100:8", bucket="gs://my-runs", package=f"/{WHEEL}[data,gpu]", spot=True
+)
+CASES = {
+  "slurm_cpu": (HERE, places.Slurm(nodes=2)),
+  "slurm_gpu": (
+    HERE,
+    places.Slurm(
+      nodes=4,
+      gpus_per_node=8,
+      per="gpu",
+      partition="gpu",
+      time="1-00:00:00",
+      account="speech",
+      warn_s=600,
+      sbatch=("--mem=0", "--comment=to the end"),
+    ),
+  ),
+  "tpu_vm": (THERE, TPU_VM),
+  "gke_tpu": (THERE, dataclasses.replace(GKE, spot=True)),
+  "gke_gpu": (
+    THERE,
+    dataclasses.replace(GKE, accelerator="nvidia-h100-80gb", topology=None, gpus_per_node=8),
+  ),
+  "skypilot": (THERE, SKYPILOT),
+}
+SHELLCHECK = shutil.which(
+  "shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+)
+AWKWARD = '/a b/it\'s "$HOME" %j `x` \\ #1'  # every letter of it is part of the name
+
+
+def rendered(case, changes=None, **options):
+  """Returns the files of a case by their names, some values of its job or options changed."""
+  job, place = CASES[case]
+  job, place = dataclasses.replace(job, **changes or {}), dataclasses.replace(place, **options)
+  made = launch.render(job, place, Path("/launched"))
+  return {path.name: text for path, text in made.files.items()}
+
+
+def scripts():
+  return [
+    pytest.param(case, name, id=f"{case}/{name}")
+    for case in CASES
+    for name in rendered(case)
+    if name.endswith((".sh", ".sbatch"))
+  ]
+
+
+def check(script, *options):
+  found = subprocess.run([SHELLCHECK, *options, script], capture_output=True, text=True)
+  assert found.stdout + found.stderr == ""
+  subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_rendered_is_what_it_was(case):
+  files = {path.name: path.read_text(encoding="utf-8") for path in (GOLDEN / case).iterdir()}
+  assert rendered(case) == files
+
+
+@pytest.mark.parametrize(("case", "name"), scripts())
+def test_a_script_has_no_fault_that_shellcheck_or_bash_finds(case, name, tmp_path):
+  path = tmp_path / "script.sh"
+  path.write_text(rendered(case)[name])
+  check(path)
+  path.write_text(rendered(case, {"workdir": AWKWARD, "options": ("--workdir", AWKWARD)})[name])
+  check(path, "--exclude=SC2016")  # `x` in the name is meant so
+
+
+def test_the_shell_parts_of_a_sky_task_have_no_fault(tmp_path):
+  task = yaml.safe_load(rendered("skypilot")["skypilot.yaml"])
+  for part in ("setup", "run"):
+    path = tmp_path / f"{part}.sh"
+    path.write_text(f"#!/bin/bash\n{task[part]}")
+    check(path)
+
+
+@pytest.mark.parametrize("case", ["gke_tpu", "gke_gpu"])
+def test_a_job_set_has_the_fields_that_kubernetes_takes(case, schemas):
+  config_map, job_set = yaml.safe_load_all(rendered(case)["gke.yaml"])
+  assert schemas.faults(config_map, schemas.CONFIG_MAP) == []
+  assert schemas.faults(job_set, schemas.JOBSET) == []
+  assert config_map["data"]["config.json"] == CONFIG
+  job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
+  pod = job["template"]["spec"]
+  volumes = {volume["name"] for volume in pod["volumes"]}
+  (container,) = pod["containers"]
+  assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+  assert len(container["resources"]["limits"]) == 1
+
+
+def test_exit_codes_of_a_job_set_lead_where_they_should():
+  job_set = list(yaml.safe_load_all(rendered("gke_gpu")["gke.yaml"]))[1]
+  job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
+  rules = job_set["spec"]["failurePolicy"]["rules"]
+
+  def action(code):
+    """What Kubernetes 1.31 and JobSet 0.10 do, as their documentation says."""
+    (codes, evicted) = job["podFailurePolicy"]["rules"]
+    index = 1 if code == "evicted" else 0
+    if index == 0 and code not in codes["onExitCodes"]["values"]:
+      return "RestartJobSet"  # BackoffLimitExceeded: no rule is for it
+    assert (codes, evicted)[index]["action"] == "FailJob"
+    message = {
+      0: f"Container train for pod default/mine failed with exit code {code} matching FailJob rule "
+      "at index 0",
+      1: "Pod default/mine has condition DisruptionTarget matching FailJob rule at index 1",
+    }[index]
+    for rule in rules:
+      assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
+      if any(re.search(pattern, message) for pattern in rule["onJobFailureMessagePatterns"]):
+        return rule["action"]
+    return "RestartJobSet"
+
+  assert [action(code) for code in (2, 71)] == ["FailJobSet"] * 2
+  assert [action(code) for code in (75, "evicted")] == ["RestartJobSetAndIgnoreMaxRestarts"] * 2
+  assert [action(code) for code in (1, 70, 134, 137)] == ["RestartJobSet"] * 4
+
+
+def test_a_sky_task_has_the_fields_that_skypilot_takes(schemas):
+  task = yaml.safe_load(rendered("skypilot")["skypilot.yaml"])
+  wheel = f"~/audiopalm/{Path(WHEEL).name}"
+  assert schemas.faults(task, schemas.sky_task("~/audiopalm/config.json", wheel)) == []
+  assert task["file_mounts"][wheel] == f"/{WHEEL}"
+  assert task["setup"].splitlines()[-1].endswith(f"'./{Path(WHEEL).name}[data,gpu]'")
+  assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
+
+
+def test_a_schema_finds_what_is_wrong(schemas):
+  schema = {"a": int, "b?": [("x", "y")]}
+  assert schemas.faults({"a": 1, "b": ["x", "y"]}, schema) == []
+  assert schemas.faults({"b": ["z"], "c": 1}, schema) == [
+    ".a: missing", ".b[0]: 'z' is none of ('x', 'y')", ".c: unknown"
+  ]  # fmt: skip
+  assert schemas.faults({"a": True}, schema) == [".a: True is no int"]
+  assert schemas.faults([], schema) == [": [] is no dict"]
+
+
+def test_a_name_of_any_letters_reaches_training_as_it_is():
+  options = ("--workdir", AWKWARD)
+  changes = {"workdir": AWKWARD, "options": options}
+  slurm = rendered("slurm_gpu", changes)["train.sbatch"]
+  worker = rendered("tpu_vm", changes)["tpu_vm_worker.sh"]
+  task = rendered("skypilot", changes)["skypilot.yaml"]
+  for text in (slurm, worker, yaml.safe_load(task)["run"]):
+    (line,) = (line for line in text.splitlines() if line.strip().startswith("train=("))
+    said = subprocess.run(
+      ["bash", "-c", f'{line}\nprintf "%s\\n" "${{train[@]}}"'], capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[-2:] == list(options)
+  log = f"--output={AWKWARD}/logs".replace("%", "%%") + "/%j.log"
+  told = [shlex.split(line[8:]) for line in slurm.splitlines() if line.startswith("#SBATCH ")]
+  assert [log] in told and ["--comment=to the end"] in told
+  (_, job_set) = yaml.safe_load_all(rendered("gke_gpu", changes)["gke.yaml"])
+  pod = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+  command = pod["containers"][0]["command"]
+  # Kubernetes reads $$ as $, and $(NAME) as a variable.
+  assert AWKWARD in [each.replace("$$", "$") for each in command]
+  assert command[-1] == "$(JOB_COMPLETION_INDEX)"
+
+
+def test_a_wheel_is_copied_and_anything_else_is_left_to_pip():
+  files = rendered("tpu_vm", package=f"{WHEEL}[data,tpu]")
+  assert f"wheel={Path.cwd()}/{WHEEL}  #" in files["tpu_vm.sh"]
+  assert f"package='./{Path(WHEEL).name}[data,tpu]'" in files["tpu_vm_worker.sh"]
+  files = rendered("tpu_vm")
+  assert "wheel=''" in files["tpu_vm.sh"]
+  assert "package='audiopalm[data,tpu]==1.0'" in files["tpu_vm_worker.sh"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_submitted_is_one_of_the_files(case):
+  made = launch.render(*CASES[case], Path("/launched"))
+  path = Path(made.command[-1])
+  assert path.parent == Path("/launched") and path in made.files
+
+
+def test_a_name_with_a_line_break_is_refused():
+  with pytest.raises(ConfigError, match=r"'/a\\nb' holds a line break .*: choose another name."):
+    rendered("slurm_cpu", {"workdir": "/a\nb"})
+  with pytest.raises(ConfigError, match="holds a line break"):
+    rendered("skypilot", accelerator="H100\n:8")
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "mine_too", "1st", "mine-", "m" * 41])
+def test_a_job_of_a_name_that_clouds_do_not_take_is_refused(name):
+  with pytest.raises(ConfigError, match=f"small letters, digits and dashes.* not {name!r}"):
+    dataclasses.replace(HERE, name=name)
+
+
+def test_every_docker_file_says_that_nobody_built_it_and_installs_extras_that_exist():
+  root = Path(launch.__file__).parents[2]
+  setup = (root / "setup.py").read_text()
+  for accelerator in ("cpu", "gpu", "tpu"):
+    text = launch.template(f"docker/{accelerator}.Dockerfile")
+    assert text.splitlines()[0].startswith("# NOBODY HAS BUILT THIS")
+    (extras,) = re.findall(r"pip install .*'/audiopalm\[([a-z,]+)\]'", text)
+    assert all(f'"{extra}": [' in setup for extra in extras.split(","))
+    assert (accelerator in extras.split(",")) == (accelerator != "cpu")
+    copied = re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE)
+    assert all((root / name).exists() for names in copied for name in names.split())
+
+
+if __name__ == "__main__":
+  shutil.rmtree(GOLDEN, ignore_errors=True)
+  for case in CASES:
+    (GOLDEN / case).mkdir(parents=True)
+    for name, text in rendered(case).items():
+      (GOLDEN / case / name).write_text(text, encoding="utf-8")
+  print(json.dumps(sorted(CASES)))
