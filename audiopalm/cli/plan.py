@@ -58,7 +58,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan there")
   parser.add_argument(
-    "--workdir", metavar="DIR", type=Path, help="keep the plan there, for audiopalm preflight"
+    "--workdir",
+    metavar="DIR",
+    type=options.folder,
+    help="keep the plan there, for audiopalm preflight",
   )
   parser.add_argument(
     "--calibrate", metavar="FILE", type=Path, help="measure so many CPU devices of this machine"

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from pathlib import Path
 
 import rich.console
 import rich.text
@@ -31,10 +30,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser = options.command(
     commands, "preflight", "check a run before it is given its machines", DESCRIPTION, run
   )
-  config.add_arguments(parser)
+  config.add_config(parser)
+  parser.add_argument(
+    "--workdir",
+    metavar="DIR",
+    type=options.folder,
+    help="where everything of the run lies; without it only config and mesh are checked",
+  )
   options.add_machine(parser)
   parser.add_argument(
     "--devices", metavar="N", type=int, help="how many there will be (default: those here)"
+  )
+  parser.add_argument(
+    "--processes", metavar="N", type=int, default=1, help="over how many (default: 1)"
   )
   parser.add_argument(
     "--topology",
@@ -47,33 +55,30 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm preflight`."""
   experiment = config.load(args.config, args.settings)
-  return look(experiment, args.workdir, args.machine, args.devices, args.topology)
-
-
-def look(
-  experiment,
-  workdir: Path,
-  machine: str | None = None,
-  devices: int | None = None,
-  topology: str | None = None,
-) -> int:
-  """Prints what every check found; returns the exit code."""
-  if devices is not None:
+  for name in ("devices", "processes"):
+    if getattr(args, name) is not None and getattr(args, name) < 1:
+      raise ConfigError(f"--{name} takes a whole number of at least 1, not {getattr(args, name)}.")
+  if args.devices is not None or args.topology is not None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # those here are not those it will have
   import jax
 
   from audiopalm.cluster import preflight
   from audiopalm.planning import stored
 
-  if topology is not None:
-    counted = stored.devices(topology)
+  machine, devices = args.machine, args.devices
+  if args.topology is not None:
+    counted = stored.devices(args.topology)
     if devices not in (None, counted):
-      raise ConfigError(f"--topology {topology} has {counted} devices, not {devices}.")
-    machine, devices = machine or topology.partition(":")[0], counted
-  chosen = machines.named(machine) if machine else machines.default()
+      raise ConfigError(f"--topology {args.topology} has {counted} devices, not {devices}.")
+    machine, devices = machine or args.topology.partition(":")[0], counted
+  given = preflight.Given(
+    machines.named(machine) if machine else machines.default(),
+    devices or jax.device_count(),
+    args.processes,
+    args.topology,
+  )
   console, wrong = rich.console.Console(), 0
-  devices = devices or jax.device_count()
-  for each in preflight.checks(experiment, chosen, devices, workdir, topology):
+  for each in preflight.checks(experiment, given, args.workdir):
     mark = (f"{each.state:<6}", COLOURS[each.state])
     console.print(rich.text.Text.assemble(mark, f"{each.name:<11}{each.text}"), soft_wrap=True)
     wrong += each.state == "wrong"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 import audiopalm
-from audiopalm import version
+from audiopalm import sharding, version
 from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.export import folder
@@ -38,18 +38,28 @@ class Note(AudiopalmError):
   """What a check has to say that is neither well nor wrong."""
 
 
-def checks(
-  experiment: Any, machine: Machine, devices: int, workdir: Path, topology: str | None = None
-) -> Iterator[Check]:
-  """Yields what was found, check by check, for a run of this experiment on so many devices.
+@dataclasses.dataclass(frozen=True)
+class Given:
+  """The hardware a run will have.
 
   `topology` names what a plan was made for, "v5e:16x16"; without it memory is not checked.
   """
+
+  machine: Machine
+  devices: int
+  processes: int = 1
+  topology: str | None = None
+
+
+def checks(experiment: Any, given: Given, workdir: Path | None) -> Iterator[Check]:
+  """Yields what was found, check by check; without a workdir nothing that lies in it."""
   yield _check("code", code)
   yield _check("config", lambda: _config(experiment))
   shapes: list[Any] = []
-  yield _check("mesh", lambda: _mesh(experiment, machine, devices, shapes))
-  yield _check("memory", lambda: _memory(experiment, machine, workdir, topology))
+  yield _check("mesh", lambda: _mesh(experiment, given, shapes))
+  if workdir is None:
+    return
+  yield _check("memory", lambda: _memory(experiment, given, workdir))
   yield _check("workdir", lambda: _workdir(workdir, shapes[0] if shapes else None))
   prepared: list[Any] = []
   yield _check("data", lambda: _data(experiment, workdir, prepared))
@@ -82,7 +92,9 @@ def _config(experiment: Any) -> str:
   )
 
 
-def _mesh(experiment: Any, machine: Machine, devices: int, shapes: list[Any]) -> str:
+def _mesh(experiment: Any, given: Given, shapes: list[Any]) -> str:
+  machine, devices = given.machine, given.devices
+  sharding.mesh_sizes(machine, devices, whole=given.processes > 1)
   mesh = shardings.abstract_mesh(machine, devices)
   with jax.sharding.use_abstract_mesh(mesh):
     accumulation = program.check_divisible(experiment, machine, mesh)
@@ -97,7 +109,8 @@ def _mesh(experiment: Any, machine: Machine, devices: int, shapes: list[Any]) ->
   )
 
 
-def _memory(experiment: Any, machine: Machine, workdir: Path, topology: str | None) -> str:
+def _memory(experiment: Any, given: Given, workdir: Path) -> str:
+  machine, topology = given.machine, given.topology
   if topology is None:
     raise Note("not known before the first step: --topology names one to look for a plan of")
   path = stored.path_of(workdir, topology, machine)

@@ -17,9 +17,10 @@ LARGE = config.load("audiopalm_8b")
 SMALL = config.load("quickstart")
 
 
-def found(experiment, workdir, machine="cpu", devices=1, topology=None):
+def found(experiment, workdir, machine="cpu", devices=1, topology=None, processes=1):
   """Returns {check: (state, text)}."""
-  lines = preflight.checks(experiment, machines.named(machine), devices, workdir, topology)
+  given = preflight.Given(machines.named(machine), devices, processes, topology)
+  lines = preflight.checks(experiment, given, workdir)
   return {each.name: (each.state, each.text) for each in lines}
 
 
@@ -46,6 +47,16 @@ def test_a_run_that_has_nothing_yet_is_told_what_comes_first(tmp_path):
 def test_a_mesh_that_does_not_divide_is_wrong(tmp_path, machine, devices, text):
   state, said = found(LARGE, tmp_path, machine, devices)["mesh"]
   assert state == "wrong" and text in said
+
+
+def test_several_processes_must_all_be_in_the_mesh(tmp_path):
+  state, said = found(SMALL, tmp_path, devices=2, processes=2)["mesh"]
+  assert state == "wrong" and "Machine 'cpu' asks for a mesh data=1" in said
+  assert found(SMALL, tmp_path, devices=2)["mesh"][0] == "ok"
+
+
+def test_without_a_workdir_only_config_and_mesh_are_looked_at():
+  assert list(found(LARGE, None, "v5e", 256)) == ["code", "config", "mesh"]
 
 
 def test_a_model_of_8b_is_looked_at_in_seconds(tmp_path):
@@ -127,6 +138,8 @@ def test_the_command_prints_a_line_a_check_and_ends_with_2_where_one_is_wrong(tm
   assert main.main(["preflight", "quickstart", *line[2:], "--devices", "1"]) == 0
   assert main.main([*line, "--topology", "v5e:16x16", "--devices", "8"]) == 2
   assert "--topology v5e:16x16 has 256 devices, not 8." in capsys.readouterr().err
+  assert main.main([*line, "--devices", "0"]) == 2
+  assert "--devices takes a whole number of at least 1, not 0." in capsys.readouterr().err
   assert main.main([*line, "--topology", "v5e"]) == 2
   assert (
     "--topology takes KIND:SHAPE, as in v5e:16x16 or cpu:8, not 'v5e'" in capsys.readouterr().err
