@@ -14,6 +14,7 @@ from audiopalm.cli import (
   import_,
   inspect,
   plan,
+  preflight,
   prepare,
   processes,
   report,
@@ -30,13 +31,13 @@ translates and speaks.
   audiopalm generate --workdir runs/quickstart --task asr --audio hello.wav"""
 
 EXIT_CODES = """Exit codes: 0 done; 2 a command, config or file cannot be used, one error text
-says why; 70 a step hung; 71 too many bad steps; 75 stopped by SIGTERM and
-saved, start it again; 130 interrupted."""
+says why; 70 a step hung; 71 too many bad steps; 72 a step computed twice
+differs; 75 stopped by SIGTERM and saved, start it again; 130 interrupted."""
 
 EXIT_INTERRUPTED = 130
 EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 COMMANDS = (
-  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan,
+  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan, preflight,
 )  # fmt: skip
 
 

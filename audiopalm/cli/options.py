@@ -34,6 +34,13 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+  """Adds which checkpoint of the run a command opens."""
+  parser.add_argument(
+    "--step", metavar="N", type=int, help="the step of its checkpoint (default: the newest)"
+  )
+
+
 def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
   """Adds how many processes do the work; `workers` reads it."""
   parser.add_argument(

@@ -12,6 +12,8 @@ from typing import Any
 
 from audiopalm.errors import DataError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -29,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(part, path)
   except BaseException as error:
     _remove(part)
-    if _is_full(error):
+    if is_full(error):
       raise DataError(
         f"No space left on the device of {path.parent} while writing {path.name}. What was "
         "finished before is kept. Free some space, or name another place with --workdir or "
@@ -75,8 +77,10 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _is_full(error: BaseException) -> bool:
-  # ArrayRecord reports the system's error as the text of a RuntimeError.
-  return getattr(error, "errno", None) == errno.ENOSPC or (
-    isinstance(error, RuntimeError) and os.strerror(errno.ENOSPC) in str(error)
-  )
+def is_full(error: BaseException) -> bool:
+  """Returns whether an error says, in whatever way, that a device or a quota is full."""
+  if isinstance(error, OSError):
+    return error.errno in FULL
+  # ArrayRecord quotes the system's words in a RuntimeError, TensorStore in a ValueError.
+  words = (os.strerror(number) for number in FULL)
+  return isinstance(error, RuntimeError | ValueError) and any(w in str(error) for w in words)

@@ -37,6 +37,13 @@ def held(workdir: Path, command: str) -> Iterator[None]:
     yield
 
 
+def check_free(workdir: Path, command: str) -> None:
+  """Raises ConfigError, as `held` would, where some process runs `command` in the workdir."""
+  if (workdir / f"{command}.lock").exists():
+    with held(workdir, command):
+      pass
+
+
 @contextlib.contextmanager
 def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
   """Counts this process among those that write into a folder until the block ends.

@@ -1,0 +1,80 @@
+"""`audiopalm preflight`: what is wrong with a run before it is given its machines."""
+
+import argparse
+import os
+from pathlib import Path
+
+import rich.console
+import rich.text
+
+from audiopalm.cli import config, options
+from audiopalm.errors import EXIT_DONE, EXIT_USER, ConfigError
+from audiopalm.parts import machines
+
+DESCRIPTION = """Check a run in seconds, before it waits in a queue or holds a machine: its
+config, how its batch and arrays divide among the devices, the memory a plan has
+found, room in the workdir, the data, and from which checkpoint it goes on. One
+line a check; exit code 2 if any is wrong. No device computes, nothing is compiled.
+
+  audiopalm preflight quickstart --workdir runs/quickstart
+  audiopalm preflight my_config.py --workdir /shared/mine --machine h100 --devices 64
+  audiopalm plan audiopalm_8b --topology v5e:16x16 --workdir /shared/mine
+  audiopalm preflight audiopalm_8b --workdir /shared/mine --topology v5e:16x16
+
+That all hosts run the same code and config is checked by train itself, as it starts."""
+
+COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+  """Adds `preflight` to the command line."""
+  parser = options.command(
+    commands, "preflight", "check a run before it is given its machines", DESCRIPTION, run
+  )
+  config.add_arguments(parser)
+  options.add_machine(parser)
+  parser.add_argument(
+    "--devices", metavar="N", type=int, help="how many there will be (default: those here)"
+  )
+  parser.add_argument(
+    "--topology",
+    metavar="KIND:SHAPE",
+    help="what there will be, as `audiopalm plan` names it: the plan kept in the workdir says "
+    "whether the run fits",
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm preflight`."""
+  experiment = config.load(args.config, args.settings)
+  return look(experiment, args.workdir, args.machine, args.devices, args.topology)
+
+
+def look(
+  experiment,
+  workdir: Path,
+  machine: str | None = None,
+  devices: int | None = None,
+  topology: str | None = None,
+) -> int:
+  """Prints what every check found; returns the exit code."""
+  if devices is not None:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # those here are not those it will have
+  import jax
+
+  from audiopalm.cluster import preflight
+  from audiopalm.planning import stored
+
+  if topology is not None:
+    counted = stored.devices(topology)
+    if devices not in (None, counted):
+      raise ConfigError(f"--topology {topology} has {counted} devices, not {devices}.")
+    machine, devices = machine or topology.partition(":")[0], counted
+  chosen = machines.named(machine) if machine else machines.default()
+  console, wrong = rich.console.Console(), 0
+  devices = devices or jax.device_count()
+  for each in preflight.checks(experiment, chosen, devices, workdir, topology):
+    mark = (f"{each.state:<6}", COLOURS[each.state])
+    console.print(rich.text.Text.assemble(mark, f"{each.name:<11}{each.text}"), soft_wrap=True)
+    wrong += each.state == "wrong"
+  return EXIT_USER if wrong else EXIT_DONE
