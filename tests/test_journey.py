@@ -183,11 +183,8 @@ def test_a_byte_that_flipped_is_one_text_and_exit_code_2(trained, tmp_path):
   shard.write_bytes(data)
   found = copy.here("train", "--set", "steps=20")
   assert found.returncode == 2
-  assert found.stderr.startswith(f"DataError: {shard}: record ")
+  assert found.stderr.startswith(f"DataError: {shard.relative_to(copy.folder)}: record ")
   assert "Delete that file and run `audiopalm prepare` again" in found.stderr
-  shard.unlink()
-  found = copy.here("train", "--set", "steps=20")
-  assert found.returncode == 0, found.stderr
 
 
 def test_evaluate_scores_every_task_and_the_baselines(trained):
