@@ -59,7 +59,8 @@ lint: $(VENV)/test.stamp
 
 # Accelerators are measured by hand: the processes of one benchmark would share it.
 bench: $(VENV)/export.stamp
-	@for name in step_speed decode_speed data_speed prepare_speed scaling plan_ranking render; do \
+	@for name in step_speed decode_speed data_speed prepare_speed scaling plan_ranking \
+	  checkpoint_stall render; do \
 	  echo "benchmarks/$$name.py"; JAX_PLATFORMS=cpu $(BIN)/python benchmarks/$$name.py; done
 
 clean:

@@ -32,7 +32,7 @@ setup(
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
     "grain>=0.2.18,<0.3",
-    "array_record>=0.8.1,<0.9",
+    "array_record>=0.8.6,<0.9",
     "msgpack>=1.0,<2",
     "numpy>=2.0,<3",
     "scipy>=1.14,<2",

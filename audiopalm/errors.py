@@ -8,6 +8,7 @@ EXIT_DONE = 0
 EXIT_USER = 2  # the user's input
 EXIT_WATCHDOG = 70  # a step hung
 EXIT_BAD_STEPS = 71  # too many bad steps in a row
+EXIT_HARDWARE = 72  # a step computed twice is not the same twice
 EXIT_REQUEUE = 75  # saved, please requeue
 
 
@@ -41,6 +42,10 @@ class CheckpointError(AudiopalmError):
   """A checkpoint that is missing, damaged or of another shape."""
 
 
+class FullDevice(CheckpointError):
+  """A checkpoint for which there is no room; those before it are as they were."""
+
+
 class Requeue(AudiopalmError):
   """The run was asked to stop (SIGTERM): its state is saved, start it again."""
 
@@ -51,3 +56,9 @@ class BadSteps(AudiopalmError):
   """Too many steps in a row had gradients that are not finite."""
 
   exit_code = EXIT_BAD_STEPS
+
+
+class HardwareFault(AudiopalmError):
+  """A device that gives other bits for the same work."""
+
+  exit_code = EXIT_HARDWARE

@@ -8,6 +8,7 @@ It reads and writes itself as JSON and takes changes by dotted path; `digest` na
 import dataclasses
 import functools
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -32,6 +33,9 @@ class Experiment:
   `layout` is a rule from a task to its layout. `batch_rows` rows of `row_length` make one step,
   however many devices and micro-batches share them. `too_long` says what becomes of a record longer
   than a row: an error, several rows ("split", for tasks without inputs only) or nothing ("drop").
+  Of the checkpoints stay the newest `keep_checkpoints`, those of every `keep_every_steps`-th step,
+  and the one that is best by `keep_best`: TASK/METRIC as metrics.jsonl holds it for held-out rows,
+  "asr/loss" or "mt/accuracy_text"; only steps that are measured and saved can be the best.
   `export` "auto" refuses to train what could not be exported to PyTorch; None trains it.
   """
 
@@ -50,6 +54,8 @@ class Experiment:
   too_long: Literal["error", "split", "drop"] = "error"
   checkpoint_every_steps: int = 500
   keep_checkpoints: int = 2
+  keep_every_steps: int | None = None
+  keep_best: str | None = None
   export: Literal["auto"] | None = "auto"
 
   def __post_init__(self):
@@ -62,6 +68,8 @@ class Experiment:
     ):
       _check_whole(field, getattr(self, field), 1)
     _check_whole("seed", self.seed, 0)
+    if self.keep_every_steps is not None:
+      _check_whole("keep_every_steps", self.keep_every_steps, 1)
     if self.too_long not in TOO_LONG:
       raise ConfigError(f"too_long must be one of {', '.join(TOO_LONG)}, not {self.too_long!r}.")
     if self.export not in EXPORTS:
@@ -73,6 +81,8 @@ class Experiment:
     _check_different([task.name for task in self.tasks], "tasks", "name")
     for task in self.tasks:
       _check_task(task, streams)
+    if self.keep_best is not None:
+      _check_best(self)
 
   @property
   def tasks(self) -> tuple[Task, ...]:
@@ -142,3 +152,21 @@ def _check_task(task: Task, streams: Sequence[str]) -> None:
         f"Task {task.name!r} names the role {role!r}, but corpus {task.corpus.name!r} has "
         f"{', '.join(task.corpus.roles)}. Name one of these."
       )
+
+
+def _check_best(experiment: Experiment) -> None:
+  task, slash, metric = experiment.keep_best.partition("/")
+  known = [each.name for each in experiment.tasks]
+  if task not in known or not slash or not metric:
+    raise ConfigError(
+      f"keep_best names a task and one of its held-out metrics, as in {known[0]}/loss, not "
+      f"{experiment.keep_best!r}. Tasks: {', '.join(known)}."
+    )
+  both = math.lcm(experiment.checkpoint_every_steps, experiment.evaluation.every_steps)
+  if both >= experiment.steps:
+    raise ConfigError(
+      f"keep_best={experiment.keep_best!r} needs steps that are both saved and measured before the "
+      f"last, but checkpoint_every_steps={experiment.checkpoint_every_steps} and "
+      f"evaluation.every_steps={experiment.evaluation.every_steps} first meet at {both} of "
+      f"{experiment.steps} steps. Let one be a multiple of the other."
+    )

@@ -134,8 +134,11 @@ class Session:
     )
 
 
-def load(workdir: str | os.PathLike, machine: Machine | str | None = None) -> Session:
-  """Returns the run in a workdir with the parameters of its newest readable checkpoint.
+def load(
+  workdir: str | os.PathLike, machine: Machine | str | None = None, step: int | None = None
+) -> Session:
+  """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
+  of `step`.
 
   `machine` is a Machine or the name of one, None for the one that fits the first device.
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
@@ -150,12 +153,12 @@ def load(workdir: str | os.PathLike, machine: Machine | str | None = None) -> Se
   if isinstance(machine, str):
     machine = machines.named(machine)
   machine = machine or machines.default()
-  experiment = experiments.from_json(checkpoint.latest(workdir, report=_warn).experiment)
+  experiment = experiments.from_json(checkpoint.latest(workdir, _warn, step).experiment)
   opened = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
   prepared = opened(experiment, workdir)
   model = decoder.model(experiment.model, prepared.space)
   params, meta = checkpoint.restore_params(
-    workdir, model.shapes(sharding.mesh(machine)), prepared.manifest, report=_warn
+    workdir, model.shapes(sharding.mesh(machine)), prepared.manifest, _warn, step
   )
   return Session(workdir, experiment, prepared, model, params, machine, meta.step)
 

@@ -10,8 +10,11 @@ from audiopalm.errors import ConfigError
 class Optimizer:
   """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`.
 
-  The decay ends at the last step. AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then
-  exponential to 1e-5 (PaLM-2); arXiv:2306.12925, section 3.6.
+  The decay ends at the last step. A step whose gradients are not finite is skipped; so is one whose
+  gradient norm is more than `spike` times the usual one (a running mean).
+
+  AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2);
+  arXiv:2306.12925, section 3.6.
   """
 
   name: Literal["adamw", "adafactor"] = "adamw"
@@ -24,6 +27,7 @@ class Optimizer:
   eps: float = 1e-8
   weight_decay: float = 0.0
   clip_norm: float | None = 1.0
+  spike: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

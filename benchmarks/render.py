@@ -25,7 +25,7 @@ import score
 
 BENCHMARKS = (
   "step_speed", "decode_speed", "data_speed", "prepare_speed", "scaling", "plan_ranking",
-  "accelerator_speed",
+  "checkpoint_stall", "accelerator_speed",
 )  # fmt: skip
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 INTRODUCTION = """\

@@ -56,7 +56,8 @@ def batch_of(tokens_BL: Any, segments: int = 1) -> Any:
 def prepared(settings: Any, vocabulary: int, batch: Any, machine: Any) -> Callable[[int], Any]:
   """Returns run(n), which takes n training steps on the batch and waits for them.
 
-  AdamW with a constant rate, the gradient's norm clipped; `run.compiled` is the program.
+  AdamW with a constant rate, the gradient's norm clipped; `run.compiled` is the program,
+  `run.state()` what it has come to on `run.mesh`.
   """
   import jax
 
@@ -85,5 +86,5 @@ def prepared(settings: Any, vocabulary: int, batch: Any, machine: Any) -> Callab
         now, metrics = compiled(now, placed, key)
       return jax.block_until_ready(metrics)
 
-  run.compiled = compiled
+  run.compiled, run.mesh, run.state = compiled, mesh, lambda: now
   return run

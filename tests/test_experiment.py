@@ -58,6 +58,26 @@ def test_a_count_that_is_none_says_so(field, number):
     make(**{field: number})
 
 
+@pytest.mark.parametrize(
+  ("change", "text"),
+  [
+    ({"keep_every_steps": 0}, "keep_every_steps must be a whole number of at least 1, not 0"),
+    (
+      {"keep_best": "loss"},
+      "keep_best names a task and one of its held-out metrics, as in asr/loss",
+    ),
+    ({"keep_best": "dubbing/loss"}, "not 'dubbing/loss'. Tasks: asr"),
+    (
+      {"keep_best": "asr/loss", "checkpoint_every_steps": 7, "steps": 20},
+      "checkpoint_every_steps=7 and evaluation.every_steps=500 first meet at 3500 of 20 steps",
+    ),
+  ],
+)
+def test_checkpoints_to_keep_that_there_will_never_be_say_why(change, text):
+  with pytest.raises(ConfigError, match=text):
+    make(**change)
+
+
 TASK = mixtures.asr(CORPUS)
 WRONG_TASKS = [
   ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: small letters"),

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -171,6 +172,20 @@ def test_after_all_that_was_refused_the_run_still_answers(trained):
   found = trained.here("generate", *line)
   assert found.returncode == 0, found.stderr
   assert found.stdout.startswith("text 1\t")
+
+
+def test_a_byte_that_flipped_is_one_text_and_exit_code_2(trained, tmp_path):
+  copy = Run(shutil.copytree(trained.folder, tmp_path / "copy"))
+  (shard,) = copy.workdir.glob("streams/*/train-*.arrayrecord")
+  data = bytearray(shard.read_bytes())
+  for at in range(4_000, 16_000, 100):
+    data[at] ^= 1
+  shard.write_bytes(data)
+  found = copy.here("train", "--set", "steps=20")
+  assert found.returncode == 2
+  assert found.stderr.startswith("DataError: ")
+  assert f"{shard.relative_to(copy.folder)}: record " in found.stderr
+  assert "Delete that file and run `audiopalm prepare` again" in found.stderr
 
 
 def test_evaluate_scores_every_task_and_the_baselines(trained):

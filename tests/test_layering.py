@@ -38,6 +38,9 @@ TENSORFLOW = (
   "tensorflow_text",
 )  # fmt: skip
 MAY_USE_TENSORFLOW = ("audiopalm/data/seqio_tasks.py", "data_pipelines/")
+BEAM = "audiopalm.data.beam"  # what runs in a process of its own; only `prepare` starts it
+MAY_USE_BEAM = ("audiopalm/data/beam.py", *MAY_USE_TENSORFLOW)
+MAY_START_BEAM = "audiopalm/cli/prepare.py"
 FOLDERS = ("audiopalm", "configs", "data_pipelines")
 EMPTY_WORDS = ("utils", "util", "helpers", "helper", "misc", "common", "v2")
 MOST_LINES = 500
@@ -79,8 +82,13 @@ def _file_faults(name: str, path: Path, tree: ast.AST, imported: set[str]) -> It
 def _import_faults(name: str, target: str) -> Iterator[str]:
   top, *rest = target.split(".")
   folder = name.split("/")[0]
-  if top in TENSORFLOW and not name.startswith(MAY_USE_TENSORFLOW):
+  if top == "apache_beam":
+    if not name.startswith(MAY_USE_BEAM):
+      yield f"imports {top}; Beam stays in {' and '.join(MAY_USE_BEAM)}"
+  elif top in TENSORFLOW and not name.startswith(MAY_USE_TENSORFLOW):
     yield f"imports {top}; TensorFlow stays in {' and '.join(MAY_USE_TENSORFLOW)}"
+  if target == BEAM and name != MAY_START_BEAM:
+    yield f"imports {target}, which only {MAY_START_BEAM} may"
   if top == "configs" or (top == "data_pipelines" and folder == "configs"):
     yield f"imports {target}"
   if top == "data_pipelines" and folder == "audiopalm" and not name.startswith("audiopalm/cli/"):
@@ -155,6 +163,9 @@ PLANTED = [
   ("audiopalm/data/a.py", "import tensorflow as tf", "TensorFlow stays in"),
   ("audiopalm/data/a.py", "from seqio import Task", "TensorFlow stays in"),
   ("configs/a.py", "import tensorflow_datasets", "TensorFlow stays in"),
+  ("audiopalm/data/beam.py", "import tensorflow", "TensorFlow stays in"),
+  ("audiopalm/data/a.py", "import apache_beam", "Beam stays in audiopalm/data/beam.py and"),
+  ("audiopalm/data/a.py", "import audiopalm.data.beam", "which only audiopalm/cli/prepare.py may"),
   ("audiopalm/data/a.py", "import data_pipelines.synthetic", "which only cli may"),
   ("audiopalm/data/a.py", "name = 'data_pipelines.synthetic'", "which only cli may"),
   ("configs/a.py", "from audiopalm.training import loop", "above what configs may"),
@@ -192,6 +203,7 @@ ALLOWED = [
   ("audiopalm/data/seqio_tasks.py", "import seqio\nimport tensorflow as tf"),
   ("audiopalm/cli/prepare.py", "import data_pipelines.synthetic\nname = 'data_pipelines.a'"),
   ("audiopalm/__init__.py", "from audiopalm.session import load"),
+  ("audiopalm/data/beam.py", "def f():\n  import apache_beam"),
   ("data_pipelines/a.py", "import apache_beam\nfrom audiopalm.data import corpora"),
   (
     "configs/a.py",

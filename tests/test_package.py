@@ -15,7 +15,7 @@ import audiopalm
     ("audiopalm", ("jax", "tensorflow", "seqio")),
     ("audiopalm.metrics.text", ("jax", "tensorflow", "seqio")),
     ("audiopalm.evaluation.scoring", ("jax", "tensorflow", "seqio")),
-    ("audiopalm.cli.main", ("tensorflow", "seqio")),
+    ("audiopalm.cli.main", ("tensorflow", "seqio", "apache_beam")),
     ("audiopalm.session", ("tensorflow", "seqio")),
     ("audiopalm.training.loop", ("tensorflow", "seqio")),
   ],

@@ -17,6 +17,8 @@ SHORTEST_S = 0.05
 LONGEST_S = 600.0  # of a record of a corpus: beyond it, most likely nobody meant one example
 SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests round
 QUIETEST_PEAK = 1e-4
+LOWEST_HZ = 1_000  # rates below it cannot carry speech: most likely the header is wrong
+UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile says where a FLAC does not know its length
 UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what programs that write WAV into a pipe put as the length
 
 
@@ -32,18 +34,20 @@ def read(
 
   Channels are averaged. `span_s` (start, end) reads that part of the file; an infinite end is that
   of the file. AudioError, naming the file or `name`, if it is missing, not audio, truncated,
-  without that part, or if `check` refuses it; what is longer than `longest_s` is not decoded.
+  without that part, of no or an impossible rate or length, or if `check` refuses it; what is longer
+  than `longest_s` is not decoded.
   """
   path = Path(path)
   name = name or str(path)
-  if not path.is_file():
-    raise AudioError(
-      f"{name}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
-    )
   try:
+    if not path.is_file():
+      raise AudioError(
+        f"{name}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
+      )
     with soundfile.SoundFile(path) as file:
-      promised = max(file.frames, _riff_frames(path))
       found_hz = file.samplerate
+      _check_header(file.frames, found_hz, name)
+      promised = max(file.frames, _riff_frames(path))
       first, last = _span(span_s, promised, found_hz, name)
       _check_length((last - first) / found_hz, longest_s, name)
       if first:
@@ -55,6 +59,10 @@ def read(
     raise AudioError(
       f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
       f"{said!r}. Convert it, copy it again, or leave it out."
+    ) from error
+  except OSError as error:
+    raise AudioError(
+      f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
   if first + len(wave_SC) < last:
     raise AudioError(
@@ -148,6 +156,19 @@ def pauses(
   ends_s = [len(wave_S) / rate_hz if end == frames else end * hop_s for end in edges[1::2]]
   spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
   return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
+
+
+def _check_header(frames: int, rate_hz: int, name: str) -> None:
+  if frames == UNKNOWN_FRAMES:
+    raise AudioError(
+      f"{name}: of no length: its header does not say how many samples there are, as where a "
+      "program wrote FLAC into a pipe. Convert it, file to file."
+    )
+  if rate_hz < LOWEST_HZ:
+    raise AudioError(
+      f"{name}: of an impossible rate: {rate_hz} Hz, expected at least {LOWEST_HZ}. Write it again "
+      "with the right rate in its header, or leave it out."
+    )
 
 
 def _check_length(seconds: float, longest_s: float, name: str) -> None:

@@ -32,6 +32,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     commands, "evaluate", "score a trained run on held-out data", DESCRIPTION, run
   )
   options.add_trained(parser)
+  options.add_step(parser)
   parser.add_argument(
     "--json", metavar="FILE", type=Path, help="write the scores here too (WER and CER as fractions)"
   )
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm import session  # imports jax
   from audiopalm.evaluation import report, runner
 
-  opened = session.load(args.workdir, args.machine)
+  opened = session.load(args.workdir, args.machine, args.step)
   started_s = time.perf_counter()
   tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
 

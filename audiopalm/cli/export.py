@@ -25,6 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     commands, "export", "write a trained run as a folder for PyTorch", DESCRIPTION, run
   )
   options.add_trained(parser)
+  options.add_step(parser)
   parser.add_argument(
     "--out", metavar="DIR2", type=Path, required=True, help="the new folder; it must not exist"
   )
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.export import folder
 
   folder.check_new(args.out)
-  opened = session.load(args.workdir)
+  opened = session.load(args.workdir, step=args.step)
   model = opened.export(args.out)
   size = sum(path.stat().st_size for path in args.out.iterdir()) / 2**20
   print(f"Exported checkpoint {opened.step} as {model}: {args.out} ({size:.1f} MiB)")

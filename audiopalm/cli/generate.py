@@ -44,6 +44,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     commands, "generate", "transcribe, translate or speak with a trained run", DESCRIPTION, run
   )
   options.add_trained(parser)
+  options.add_step(parser)
   parser.add_argument(
     "--task", metavar="NAME", required=True, help="a task the run was trained on: asr, tts, ..."
   )
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm generate`."""
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, args.machine)
+  opened = session.load(args.workdir, args.machine, args.step)
   names = args.audio or [f"text {number}" for number in range(1, len(args.text) + 1)]
   waves = _waves(opened, args, names)
   exit_code = EXIT_DONE

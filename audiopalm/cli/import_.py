@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
       position={"step": found.step, "seen": {}},
       versions=checkpoint.versions(),
     )
-    with checkpoint.Writer(part, keep=1) as writer:
+    with checkpoint.Writer(part, checkpoint.Keep(1)) as writer:
       writer.save_params(found.params, meta)
   print(f"Imported checkpoint {found.step} of {found.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

@@ -32,8 +32,8 @@ BATCH = """Build the batch of a step again and read it back: the record of each 
 and with --out its speech as the model was given it, in WAVs. Steps are counted as
 in metrics.jsonl, the first is 1. A batch follows from the run's config.json; where
 a resumed run changed its rates, seed or batch_rows, that of an older step was made
-otherwise, and this says so by the tokens that metrics.jsonl has for it. Reads
-what `prepare` wrote, and no checkpoint.
+otherwise, and this says so by the digest that metrics.jsonl has of it. Reads what
+`prepare` wrote, and no checkpoint.
 
   audiopalm inspect batch --workdir runs/quickstart --step 1200
   audiopalm inspect batch --workdir runs/quickstart --step 1200 --out heard"""
@@ -73,8 +73,8 @@ def batch_run(args: argparse.Namespace) -> int:
   experiment = config.load(str(args.workdir / "config.json"))
   prepared = prepare.open_prepared(experiment, args.workdir)
   lines = (line for line in metrics.read(args.workdir) if line["step"] == args.step)
-  counted = next((line["tokens"] for line in lines if "tokens" in line), None)
-  found = past.batch(prepared, experiment, args.step, counted)
+  written = next((line["batch"] for line in lines if "batch" in line), None)
+  found = past.batch(prepared, experiment, args.step, written)
   past.show(found, console.Console(), args.out)
   return EXIT_DONE if found.is_the_one else EXIT_USER
 

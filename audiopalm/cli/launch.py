@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import shlex
 import shutil
@@ -18,8 +19,9 @@ from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
 
 DESCRIPTION = f"""Start `audiopalm train` on many machines, or several processes of it on this one.
-What follows -- is read and checked as `train` would, then the files of the place
-are written and submitted; --dry-run shows them and the command, and does nothing.
+What follows -- is read and checked as `train` would, `audiopalm preflight` looks for
+what is wrong, then the files of the place are written and submitted; --dry-run shows
+them and the command, and does nothing.
 
   audiopalm launch --on local --processes 2 --gpus-per-process 4 -- \\
     train my_config.py --workdir runs/mine
@@ -37,7 +39,7 @@ are written and submitted; --dry-run shows them and the command, and does nothin
 
 A job that is asked to stop (SIGTERM: the time is up, its machine is wanted) saves
 and starts again by itself; so does one that hung or crashed, a few times; one that
-ends with 2 or 71 does not. What is trained is the config as it is now, with its --set.
+ends with 2, 71 or 72 does not. What is trained is the config as it is now, with its --set.
 docs/launch.md says what each place does, and which of them were tried."""
 
 
@@ -76,11 +78,26 @@ def run(args: argparse.Namespace) -> int:
   place, told = _place(args), _train(line)
   experiment, _ = train.checked(told)
   if isinstance(place, places.Local):
-    return _run_here(place, line, args.dry_run)
+    command = (sys.executable, "-m", "audiopalm", *line)
+    started = local.processes(command, place, local.free_port())
+    if args.dry_run:
+      print(*started, sep="\n")
+      return EXIT_DONE
+    return _preflight(told, place) or local.run(started)
   job = _job(args, place, told, experiment)
   near = Path("runs", job.name) if place.remote else Path(job.workdir)
-  folder = (args.out or near / "launch").absolute()
-  return _submit(launch.render(job, place, folder), args.dry_run)
+  made = launch.render(job, place, (args.out or near / "launch").absolute())
+  if args.dry_run:
+    for path, text in made.files.items():
+      print(f"{path}:\n{text}")
+    print(shlex.join(made.command))
+    return EXIT_DONE
+  if shutil.which(made.command[0]) is None:
+    raise ConfigError(
+      f"There is no command {made.command[0]!r} here, which submits the job. Run this where it is "
+      "installed, or see by --dry-run what it would be given."
+    )
+  return _preflight(told, place) or _submit(made)
 
 
 def _options() -> dict[str, dict[str, dataclasses.Field]]:
@@ -152,6 +169,20 @@ def _train(line: list[str]) -> argparse.Namespace:
   return told
 
 
+def _preflight(told: argparse.Namespace, place: typing.Any) -> int:
+  """Returns the exit code of `audiopalm preflight` for this place, in a process without devices.
+
+  Where the workdir is on other machines, what lies in it is checked there, by `train`.
+  """
+  hardware = place.hardware
+  line = ["preflight", told.config, *(f"--set={setting}" for setting in told.settings)]
+  line += ["--machine", told.machine or hardware.platform, "--devices", str(hardware.devices)]
+  line += [] if hardware.processes is None else ["--processes", str(hardware.processes)]
+  line += [] if place.remote else ["--workdir", str(told.workdir)]
+  command = [sys.executable, "-m", "audiopalm", *line]
+  return subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}).returncode
+
+
 def _job(
   args: argparse.Namespace, place: typing.Any, told: argparse.Namespace, experiment: Experiment
 ) -> launch.Job:
@@ -165,36 +196,27 @@ def _job(
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
   machine = ("--machine", told.machine) if told.machine else ()
+  bad = ("--max-bad", told.max_bad) if told.max_bad else ()
   return launch.Job(
     name=args.name or re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-"),
     workdir=str(workdir),
     config=experiment.to_json(),
-    options=("--workdir", str(workdir), *machine, "--hang-s", str(told.hang_s)),
+    options=(
+      "--workdir",
+      str(workdir),
+      *machine,
+      *bad,
+      "--hang-s",
+      str(told.hang_s),
+      "--recheck-every",
+      str(told.recheck_every),
+    ),  # fmt: skip
     python=sys.executable,
     folder=str(Path.cwd()),
   )
 
 
-def _run_here(place: places.Local, line: list[str], dry_run: bool) -> int:
-  command = (sys.executable, "-m", "audiopalm", *line)
-  started = local.processes(command, place, local.free_port())
-  if dry_run:
-    print(*started, sep="\n")
-    return EXIT_DONE
-  return local.run(started)
-
-
-def _submit(made: launch.Launch, dry_run: bool) -> int:
-  if dry_run:
-    for path, text in made.files.items():
-      print(f"{path}:\n{text}")
-    print(shlex.join(made.command))
-    return EXIT_DONE
-  if shutil.which(made.command[0]) is None:
-    raise ConfigError(
-      f"There is no command {made.command[0]!r} here, which submits the job. Run this where it is "
-      "installed, or see by --dry-run what it would be given."
-    )
+def _submit(made: launch.Launch) -> int:
   for path, text in made.files.items():
     with files.replacing(path) as part:
       part.write_text(text, encoding="utf-8")

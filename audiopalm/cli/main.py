@@ -15,6 +15,7 @@ from audiopalm.cli import (
   inspect,
   launch,
   plan,
+  preflight,
   prepare,
   processes,
   report,
@@ -31,13 +32,14 @@ translates and speaks.
   audiopalm generate --workdir runs/quickstart --task asr --audio hello.wav"""
 
 EXIT_CODES = """Exit codes: 0 done; 2 a command, config or file cannot be used, one error text
-says why; 70 a step hung; 71 too many bad steps; 75 stopped by SIGTERM and
-saved, start it again; 130 interrupted."""
+says why; 70 a step hung; 71 too many bad steps; 72 a step computed twice
+differs; 75 stopped by SIGTERM and saved, start it again; 130 interrupted."""
 
 EXIT_INTERRUPTED = 130
 EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 COMMANDS = (
-  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan, launch,
+  inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan, preflight,
+  launch,
 )  # fmt: skip
 
 
@@ -58,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Returns the exit code of the command given by `arguments`, None for those of the process."""
-  args = parser().parse_args(arguments)
+  own, beam_options = prepare.split(sys.argv[1:] if arguments is None else list(arguments))
+  args = parser().parse_args(own)
+  args.beam_options = beam_options
   args.own_process = arguments is None
   before = signal.signal(signal.SIGTERM, _stop)
   try:

@@ -1,6 +1,7 @@
 """What the commands of the line have in common: how they are added, and options of one meaning."""
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,13 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+  """Adds which checkpoint of the run a command opens."""
+  parser.add_argument(
+    "--step", metavar="N", type=int, help="the step of its checkpoint (default: the newest)"
+  )
+
+
 def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
   """Adds how many processes do the work; `workers` reads it."""
   parser.add_argument(
@@ -60,6 +68,32 @@ def workers(args: argparse.Namespace) -> int | None:
   if args.workers is not None and args.workers < 1:
     raise ConfigError(f"--workers takes a whole number of at least 1, not {args.workers}.")
   return args.workers
+
+
+def add_max_bad(parser: argparse.ArgumentParser) -> None:
+  """Adds how many records may be left out; `max_bad` reads it."""
+  parser.add_argument(
+    "--max-bad",
+    metavar="SHARE",
+    help="the share of the records of a split that may be left out for their faults, 0.1%% or "
+    "0.001; more is an error that names the most frequent (default: any)",
+  )
+
+
+def max_bad(args: argparse.Namespace) -> float | None:
+  """Returns the share of records that may be left out, None for any."""
+  given = args.max_bad
+  if given is None:
+    return None
+  try:
+    share = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
+  except ValueError:
+    share = math.nan
+  if not 0 <= share <= 1:
+    raise ConfigError(
+      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {given!r}."
+    )
+  return share
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:

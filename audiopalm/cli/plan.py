@@ -20,6 +20,7 @@ data; for TPUs pip install 'audiopalm[aot]'.
 
   audiopalm plan audiopalm_8b --topology v5e:16x16
   audiopalm plan audiopalm_8b --topology v5e:16x16 --mesh fsdp=64,tensor=4 --json plan.json
+  audiopalm plan audiopalm_8b --topology v5e:16x16 --workdir runs/8b
   audiopalm plan audiopalm_8b --topology v5e:16x16 --generate 256x2048
   audiopalm plan audiopalm_8b --topology v5e:16x16 --search
   audiopalm plan --topology cpu:8 --calibrate cpu.json
@@ -57,6 +58,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan there")
   parser.add_argument(
+    "--workdir",
+    metavar="DIR",
+    type=options.folder,
+    help="keep the plan there, for audiopalm preflight",
+  )
+  parser.add_argument(
     "--calibrate", metavar="FILE", type=Path, help="measure so many CPU devices of this machine"
   )
   parser.add_argument(
@@ -75,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     return _calibrate(args, console)
   if args.config is None or args.topology is None:
     raise ConfigError("audiopalm plan needs a config and --topology, as in v5e:16x16.")
-  from audiopalm.planning import plan, search, show, topology  # the devices of JAX
+  if args.workdir is not None and (args.search or args.generate):
+    raise ConfigError("--workdir keeps the plan of a training step: not of --search or --generate.")
+  from audiopalm.planning import plan, search, show, stored, topology  # the devices of JAX
 
   experiment = config.load(args.config, args.settings)
   on = topology.named(args.topology, args.slices, args.calibration)
@@ -94,10 +103,12 @@ def run(args: argparse.Namespace) -> int:
     made = plan.training(experiment, machine, on)
     show.plan(console, made, on)
     result = plan.to_json(made)
+  about = {"config": experiment.name, "digest": experiment.digest, "topology": args.topology}
+  result = {**about, "slices": args.slices, "rates": dataclasses.asdict(on.chip), **result}
   if args.json is not None:
-    about = {"config": experiment.name, "digest": experiment.digest, "topology": args.topology}
-    rates = dataclasses.asdict(on.chip)
-    files.write_json(args.json, {**about, "slices": args.slices, "rates": rates, **result})
+    files.write_json(args.json, result)
+  if args.workdir is not None:
+    files.write_json(stored.path_of(args.workdir, args.topology, machine), result)
   return EXIT_DONE
 
 

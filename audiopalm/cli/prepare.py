@@ -1,14 +1,15 @@
 """`audiopalm prepare`: from recordings to token streams and an index of rows."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from audiopalm import sharding
 from audiopalm.cli import config, options
-from audiopalm.data import corpora, lock, prepare
+from audiopalm.data import beam, corpora, lock, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
-from audiopalm.errors import EXIT_DONE
+from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.parts import machines
 
 # Who makes or reads the records of each corpus: the only place that knows both sides.
@@ -30,9 +31,16 @@ DESCRIPTION = """Turn the corpora of a config into what training reads:
 It prints hours, tokens, packing efficiency and speed per task. Started again it
 goes on where it stopped; what is there already is kept. A record that cannot be
 used is left out and named with its reason in DIR/prepare.json; a task left with
-no records is an error.
+no records is an error, and so are more than --max-bad of a split.
 
-  audiopalm prepare quickstart --workdir runs/quickstart"""
+  audiopalm prepare quickstart --workdir runs/quickstart
+  audiopalm prepare my_config.py --workdir runs/mine --max-bad 0.1%
+
+Step 2 can be done by Apache Beam, on as many machines as its runner has: what
+stands after -- are Beam's own options (docs/prepare_at_scale.md).
+
+  audiopalm prepare my_config.py --workdir /shared/mine --executor beam -- \\
+    --runner=DirectRunner --direct_num_workers=8 --direct_running_mode=multi_processing"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -58,6 +66,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="where the token streams lie, to share them between runs (default: WORKDIR/streams)",
   )
   options.add_workers(parser, "tokenize")
+  options.add_max_bad(parser)
+  parser.add_argument(
+    "--executor",
+    choices=("local", "beam"),
+    default="local",
+    help="what tokenizes: processes of this machine, or Apache Beam, with the options that follow "
+    "--; --workers fit the tokenizers then (default: %(default)s)",
+  )
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+  """Returns the arguments of `audiopalm`, and those of Beam: what follows -- after `prepare`."""
+  if arguments[:1] != ["prepare"] or "--" not in arguments:
+    return arguments, []
+  at = arguments.index("--")
+  return arguments[:at], arguments[at + 1 :]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +91,21 @@ def run(args: argparse.Namespace) -> int:
     machine = machines.named(args.machine)
     # An axis left open (-1) takes the devices there will be: here it counts as one.
     sharding.check_batch_rows(experiment.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1))
-  workers = options.workers(args)
-  with lock.held(args.workdir, "prepare"):
-    prepare.prepare(experiment, args.workdir, SOURCES, args.streams, workers)
+  workers, max_bad = options.workers(args), options.max_bad(args)
+  with lock.held(args.workdir, "prepare"), _executor(args) as executor:
+    prepare.prepare(
+      experiment, args.workdir, SOURCES, args.streams, workers, executor=executor, max_bad=max_bad
+    )
   return EXIT_DONE
+
+
+def _executor(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+  """Returns the context of what tokenizes in place of this machine's processes, if anything."""
+  if args.executor == "beam":
+    return beam.Beam(args.beam_options, args.workdir)
+  if args.beam_options:
+    raise ConfigError(
+      f"What follows -- are options of Apache Beam, got {' '.join(args.beam_options)}: add "
+      "--executor beam, or leave them out."
+    )
+  return contextlib.nullcontext()

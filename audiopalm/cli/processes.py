@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
@@ -82,6 +82,18 @@ def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
       jax.distributed.initialize(**meant)
     except Exception as error:
       raise ConfigError(f"The processes did not meet: {error} {HOW}.") from error
+
+
+def check_alike(mine: Mapping[str, str]) -> None:
+  """Raises ConfigError on every process of a run where one of them says something else."""
+  said = together.gathered(dict(mine))
+  for name, value in said[0].items():
+    other = next((index for index, each in enumerate(said) if each[name] != value), None)
+    if other is not None:
+      raise ConfigError(
+        f"The processes do not run the same {name}: {value} on process 0, {said[other][name]} on "
+        f"process {other}. Start all of them with one config, one --set and one installation."
+      )
 
 
 def leave(exit_code: int, error: BaseException | None = None) -> None:

@@ -52,6 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   config.add_arguments(parser)
   options.add_machine(parser)
+  options.add_max_bad(parser)
   parser.add_argument(
     "--hang-s",
     metavar="S",
@@ -59,6 +60,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     default=1_800.0,
     help="seconds that one step, one wait for data or one save may take before the run shows where "
     "it hangs and ends with 70; 0: any time (default: %(default).0f)",
+  )
+  parser.add_argument(
+    "--recheck-every",
+    metavar="N",
+    type=int,
+    default=0,
+    help="compute each N-th step twice, and end with 72 if that gives other bits: a check of the "
+    "hardware that takes memory for a second state (default: never)",
   )
   processes.add_arguments(parser)
 
@@ -70,6 +79,9 @@ def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
   processes.check(args)
   if not args.hang_s >= 0:
     raise ConfigError(f"--hang-s takes seconds, 0 for any time, not {args.hang_s:g}.")
+  if args.recheck_every < 0:
+    raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
+  options.max_bad(args)  # an option that cannot be used is told before anything is done
   experiment = config.load(args.config, args.settings)
   if experiment.export is not None:
     folder.check(experiment)
@@ -78,12 +90,14 @@ def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm train`."""
+  from audiopalm.cluster import preflight
   from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
   experiment, machine = checked(args)
   if args.own_process and _on_cpu(args):
     allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)
+  processes.check_alike({"config": experiment.digest, "code": preflight.code()})
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
     return _train(args, experiment, machine)
@@ -95,13 +109,18 @@ def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | 
   code = together.from_first(lambda: _prepared(experiment, args))
   if code != EXIT_DONE:
     return code
-  prepared = prepare.open_prepared(experiment, args.workdir)
+  prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
   resolved = args.workdir / "config.json"
   writes = together.is_first()
   if writes and not checkpoint.steps(args.workdir):
     files.write_json(resolved, json.loads(experiment.to_json()))
   loop.run(
-    experiment, prepared, machine or machines.default(), args.workdir, hang_s=args.hang_s or None
+    experiment,
+    prepared,
+    machine or machines.default(),
+    args.workdir,
+    hang_s=args.hang_s or None,
+    recheck_every=args.recheck_every,
   )
   if writes:
     # Written again only here, when a resumed run is known to fit its checkpoint.
@@ -129,6 +148,7 @@ def _prepare(args: argparse.Namespace) -> int:
   command = [sys.executable, "-m", "audiopalm", "prepare", args.config]
   command += ["--workdir", str(args.workdir)]
   command += ["--machine", args.machine] if args.machine else []
+  command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
   command += [f"--set={setting}" for setting in args.settings]
   process = subprocess.Popen(command)
   try:

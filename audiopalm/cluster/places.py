@@ -13,6 +13,18 @@ from audiopalm.errors import ConfigError
 STORAGE = "/storage"  # where machines of a cloud mount what they share
 SLURM_EARLY_S = 60  # how much earlier than asked SLURM may send a signal
 LEAST_S = 300
+TPU = r"(v\d+[a-z]*)-(\d+)"  # a type of Cloud TPU
+BY_CORE = ("v2", "v3", "v4", "v5p")  # whose types count cores, two a chip
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+  """What a place gives a run: "cpu", "gpu" or "tpu", so many devices over so many processes (None:
+  as many as the machines of a TPU)."""
+
+  platform: str
+  devices: int
+  processes: int | None
 
 
 def _option(help: str, metavar: str | None = None, **default: Any) -> Any:
@@ -83,6 +95,12 @@ class Local:
         "one of them."
       )
 
+  @property
+  def hardware(self) -> Hardware:
+    each = self.gpus_per_process or self.devices_per_process or 1
+    platform = "gpu" if self.gpus_per_process else "cpu"
+    return Hardware(platform, self.processes * each, self.processes)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Slurm:
@@ -134,6 +152,12 @@ class Slurm:
   def processes_per_node(self) -> int:
     return self.gpus_per_node if self.per == "gpu" else 1
 
+  @property
+  def hardware(self) -> Hardware:
+    platform = "gpu" if self.gpus_per_node else "cpu"
+    devices = self.nodes * (self.gpus_per_node or 1)
+    return Hardware(platform, devices, self.nodes * self.processes_per_node)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TpuVm:
@@ -152,6 +176,16 @@ class TpuVm:
   def __post_init__(self):
     _at_least(0, self, "restarts")
     _check_bucket(self.bucket)
+    if not re.fullmatch(TPU, self.accelerator):
+      raise ConfigError(
+        f"--accelerator takes a type of Cloud TPU, as in v6e-16 or v5p-128, not "
+        f"{self.accelerator!r}."
+      )
+
+  @property
+  def hardware(self) -> Hardware:
+    kind, count = re.fullmatch(TPU, self.accelerator).groups()
+    return Hardware("tpu", int(count) // (2 if kind in BY_CORE else 1), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,6 +225,12 @@ class Gke:
         "--chips-per-node."
       )
 
+  @property
+  def hardware(self) -> Hardware:
+    if self.topology is None:
+      return Hardware("gpu", self.nodes * self.gpus_per_node, self.nodes)
+    return Hardware("tpu", self.nodes * self.chips_per_node, self.nodes)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SkyPilot:
@@ -208,6 +248,15 @@ class SkyPilot:
     _at_least(1, self, "nodes")
     _at_least(0, self, "restarts")
     _check_bucket(self.bucket)
+    if not re.fullmatch(r"[^:]+(:[1-9]\d*)?", self.accelerator):
+      raise ConfigError(
+        f"--accelerator takes KIND:NUMBER of each node, as in H100:8, not {self.accelerator!r}."
+      )
+
+  @property
+  def hardware(self) -> Hardware:
+    count = self.accelerator.partition(":")[2] or "1"
+    return Hardware("gpu", self.nodes * int(count), self.nodes)
 
 
 def _seconds(time: str) -> int:

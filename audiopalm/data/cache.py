@@ -6,16 +6,24 @@
       train-00003-of-00016.json         counts, lengths and what was left out; written last
 
 A shard is finished when its JSON is there and fits it; a half-written one never has its final name.
-`streams` writes them; this file reads them.
+`streams` writes them; this file reads them. ArrayRecord hashes what it holds, so that a byte which
+changed is an error when its record is read, and no wrong token.
 """
 
 import bisect
+import contextlib
 import dataclasses
+import errno
+import functools
 import hashlib
 import itertools
 import json
+import os
+import resource
 import threading
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +35,11 @@ from audiopalm.data import files
 from audiopalm.errors import DataError
 from audiopalm.types import StreamSpec, Word
 
-FORMAT = 1
+FORMAT = 2
+THREADS = 32  # that look at shards: most of the time they wait for the filesystem
+# The index of a shard lies in its last two blocks; all of it is hardly ever larger.
+FOOTER_BYTES = 2 * 2**16
+MOST_OPEN = 10_240  # files, where the system names no limit of its own (macOS allows so many)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,19 +126,49 @@ def shard_path(folder: Path, split: str, number: int, shards: int) -> Path:
   return folder / f"{split}-{number:05}-of-{shards:05}.arrayrecord"
 
 
-def sidecar(path: Path) -> dict[str, Any] | None:
-  """Returns what the JSON beside a shard says, None unless the shard is finished.
+def write_sidecar(path: Path, counts: Mapping[str, Any]) -> None:
+  """Writes the JSON beside a shard that is in its place, which is what makes it finished."""
+  side = {"format": FORMAT, "shard": _name(path), "bytes": path.stat().st_size, **counts}
+  files.write_json(path.with_suffix(".json"), side | {"crc32": _checksum(side)})
+
+
+def sidecar(path: Path) -> dict[str, Any]:
+  """Returns what the JSON beside a shard says, after looking at both; reads none of the records.
 
   records; bytes (size of the shard); quarantined [{id, reason}]; seconds {role}; maxima {address:
   [per codebook]}; lengths {address: [frames of each record, -1 where it has no such stream]};
-  languages {role: [code of each record, "" where it has no such role]}.
+  languages {role: [code of each record, "" where it has no such role]}. DataError unless the shard
+  is whole, and its own.
   """
+  beside = path.with_suffix(".json")
+  if not path.is_file():
+    raise _wrong(path, "a shard of the streams cache", "it is missing")
+  if not beside.is_file():
+    raise _wrong(path, f"{beside.name} beside it", "it is not finished")
+  side = files.read_json(beside)
+  if not isinstance(side, dict):
+    raise _wrong(beside, "a JSON object", "it holds something else")
+  for field, expected in (("format", FORMAT), ("shard", _name(path))):
+    if side.get(field) != expected:
+      raise _wrong(beside, f"{field} {expected!r}", f"it says {side.get(field)!r}")
+  if side.pop("crc32", None) != _checksum(side):
+    raise _wrong(beside, "what its checksum was taken of", "it was changed since")
+  if path.stat().st_size != side["bytes"]:
+    raise _wrong(path, f"{side['bytes']} bytes", f"it has {path.stat().st_size}")
+  records = f"{side['records']} records"
   try:
-    found = files.read_json(path.with_suffix(".json"))
-    whole = found["format"] == FORMAT and path.stat().st_size == found["bytes"]
-  except (DataError, OSError, KeyError, TypeError):
-    return None  # absent or damaged: the shard is made again
-  return found if whole else None
+    with contextlib.closing(_opened(path)) as reader:
+      found = reader.num_records()
+  except RuntimeError as error:
+    raise _wrong(path, f"ArrayRecord of {records}", f"it cannot be opened: {error}") from error
+  if found != side["records"]:
+    raise _wrong(path, records, f"it holds {found}")
+  return side
+
+
+def finished(paths: Sequence[Path]) -> list[bool]:
+  """Returns which shards are finished, whole and their own: all others are to be made."""
+  return _each(_is_finished, paths)
 
 
 class Entries:
@@ -160,8 +202,12 @@ class Entries:
     if not 0 <= number < len(self):
       raise IndexError(f"entry {number} of {len(self)}")
     shard = bisect.bisect_right(self._starts, number) - 1
-    data = self._reader(shard).read([int(number) - self._starts[shard]])
-    return unpack(data[0])
+    place = int(number) - self._starts[shard]
+    try:
+      (data,) = self._reader(shard).read([place])
+    except RuntimeError as error:
+      raise DataError(self._unreadable(self._paths[shard], place, error)) from error
+    return unpack(data)
 
   def __getstate__(self):
     return {k: v for k, v in self.__dict__.items() if k not in ("_readers", "_lock")}
@@ -178,25 +224,94 @@ class Entries:
     if self._readers[shard] is None:
       with self._lock:
         if self._readers[shard] is None:
-          self._readers[shard] = array_record_module.ArrayRecordReader(
-            str(self._paths[shard]),
-            options="readahead_buffer_size:0",
-            file_reader_buffer_size=32768,
-          )
+          _allow_open_files()
+          self._readers[shard] = _opened(self._paths[shard])
     return self._readers[shard]
+
+  def _unreadable(self, path: Path, place: int, error: RuntimeError) -> str:
+    if os.strerror(errno.EMFILE) in str(error):
+      most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+      return (
+        f"{path} cannot be opened: this process may have {most} files open, and reads "
+        f"{len(self._paths)} shards of this split alone. Raise the limit: ulimit -n."
+      )
+    return (
+      f"{path}: record {place} cannot be read ({error}). Delete that file and run `audiopalm "
+      "prepare` again: it makes what is missing, and nothing else."
+    )
 
 
 def open_split(folder: Path, split: str) -> Entries:
-  """Returns the entries of a split; DataError naming the first shard that is not finished."""
-  shards = files.read_json(folder / "cache.json")["shards"][split]
+  """Returns the entries of a split, after looking at all of its shards: see `sidecar`."""
+  shards = told(folder, "shards", split)
   paths = [shard_path(folder, split, number, shards) for number in range(shards)]
-  sidecars = [sidecar(path) for path in paths]
-  for path, side in zip(paths, sidecars, strict=True):
-    if side is None:
-      raise DataError(
-        f"{path}: missing or not finished. Run `audiopalm prepare` again; what is finished is kept."
-      )
-  return Entries(paths, sidecars)
+  return Entries(paths, _each(sidecar, paths))
+
+
+def told(folder: Path, what: str, split: str) -> int:
+  """Returns how many "shards" or "records" a split has, as cache.json says.
+
+  Records are those of the corpus: also what was left out, and each once however many variants.
+  """
+  found = files.read_json(folder / "cache.json")
+  try:
+    return int(found[what][split])
+  except (KeyError, TypeError, ValueError) as error:
+    raise DataError(
+      f"{folder / 'cache.json'}: expected the number of {what} of split {split!r}, it does not say "
+      "that. Run `audiopalm prepare` again: it writes that file anew."
+    ) from error
+
+
+def _wrong(path: Path, expected: str, came: str) -> DataError:
+  return DataError(
+    f"{path}: expected {expected}, but {came}. Run `audiopalm prepare` again: it makes what is "
+    "missing or damaged, and nothing else."
+  )
+
+
+def _name(path: Path) -> str:
+  """Returns what a shard is called wherever the cache lies; the folder's hash tells what is in."""
+  return f"{path.parent.name}/{path.stem}"
+
+
+def _checksum(side: Mapping[str, Any]) -> int:
+  return zlib.crc32(json.dumps(side, sort_keys=True).encode())
+
+
+def _is_finished(path: Path) -> bool:
+  try:
+    sidecar(path)
+  except DataError:
+    return False
+  return True
+
+
+def _each(function: Callable[[Path], Any], paths: Sequence[Path]) -> list[Any]:
+  with futures.ThreadPoolExecutor(THREADS) as pool:
+    return list(pool.map(function, paths))
+
+
+def _opened(path: Path) -> Any:
+  """Returns a reader of a shard; RuntimeError if it cannot be opened."""
+  reader = array_record_module.ArrayRecordReader(
+    str(path),
+    options=f"readahead_buffer_size:0,footer_prefetch_bytes:{FOOTER_BYTES}",
+    file_reader_buffer_size=32768,
+  )
+  if not reader.ok():
+    reader.close()  # which says why
+    raise RuntimeError("no reason is given")
+  return reader
+
+
+@functools.cache
+def _allow_open_files() -> None:
+  """Raises the soft limit, mostly 1,024: every shard that was read stays open."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+  most = MOST_OPEN if hard == resource.RLIM_INFINITY else hard
+  if soft != resource.RLIM_INFINITY and soft < most:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _joined(sidecars: list[Mapping[str, Any]], field: str, dtype: Any) -> dict[str, np.ndarray]:

@@ -5,10 +5,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, Protocol
 
 from audiopalm.errors import DataError
 
@@ -16,6 +16,14 @@ from audiopalm.errors import DataError
 SINGLE_THREAD = {
   name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 }
+
+
+class Executor(Protocol):
+  """What runs units of work, after it was entered as a context: `Local` or `beam.Beam`."""
+
+  def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+    """Yields function(job) of each job, in whatever order they end."""
+    ...
 
 
 class Local:
@@ -28,12 +36,14 @@ class Local:
   def __init__(self, workers: int | None = None):
     self.workers = (os.cpu_count() or 1) if workers is None else workers
     self._pool: futures.ProcessPoolExecutor | None = None
+    self._others: set[Any] = set()  # processes that were there before
     self._environment = contextlib.ExitStack()
 
   def __enter__(self) -> "Local":
     if self.workers:
+      self._others = set(multiprocessing.active_children())
       # Workers read the environment when they start, which is when they get their first job.
-      self._environment.enter_context(_environment(SINGLE_THREAD))
+      self._environment.enter_context(environment(SINGLE_THREAD))
       # spawn: a forked worker would inherit the locks of jax's and this process's threads.
       context = multiprocessing.get_context("spawn")
       self._pool = futures.ProcessPoolExecutor(self.workers, context, initializer=_begin)
@@ -49,11 +59,15 @@ class Local:
     if self._pool is None:
       yield from map(function, jobs)
       return
-    waiting = [self._pool.submit(function, job) for job in jobs]
+    waiting: list[futures.Future] = []
     try:
+      waiting += [self._pool.submit(function, job) for job in jobs]
       for future in waiting:
         yield future.result()
     except BrokenProcessPool as error:
+      # The pool asks the others to end by SIGTERM, which they leave to us, and waits for them.
+      for process in set(multiprocessing.active_children()) - self._others:
+        process.kill()
       raise DataError(
         "A worker process died, most likely for want of memory. What was finished is kept: run the "
         f"same command again with fewer workers than {self.workers} (--workers)."
@@ -76,7 +90,8 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+  """Gives the processes that are started until the block ends these variables."""
   before = {name: os.environ.get(name) for name in values}
   os.environ.update(values)
   try:

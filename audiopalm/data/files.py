@@ -4,12 +4,15 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from audiopalm.errors import DataError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -20,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
   DataError that names the folder. What is written is a file or a folder (then `path` is one too).
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f".{path.name}.{os.getpid()}.part")
+  part = part_of(path)
   try:
     yield part
     if part.is_dir():
@@ -28,13 +31,24 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(part, path)
   except BaseException as error:
     _remove(part)
-    if _is_full(error):
+    if is_full(error):
       raise DataError(
         f"No space left on the device of {path.parent} while writing {path.name}. What was "
         "finished before is kept. Free some space, or name another place with --workdir or "
         "--streams, and run the same command again."
       ) from error
     raise
+
+
+def part_of(path: Path) -> Path:
+  """Returns a name beside `path` for what is not whole yet, which no other writer anywhere has."""
+  return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def remove_parts(folder: Path, pattern: str) -> None:
+  """Removes what killed writers left, by a pattern of their names; nobody may be writing there."""
+  for part in list(folder.glob(pattern)):
+    _remove(part)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,8 +77,10 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _is_full(error: BaseException) -> bool:
-  # ArrayRecord reports the system's error as the text of a RuntimeError.
-  return getattr(error, "errno", None) == errno.ENOSPC or (
-    isinstance(error, RuntimeError) and os.strerror(errno.ENOSPC) in str(error)
-  )
+def is_full(error: BaseException) -> bool:
+  """Returns whether an error says, in whatever way, that a device or a quota is full."""
+  if isinstance(error, OSError):
+    return error.errno in FULL
+  # ArrayRecord quotes the system's words in a RuntimeError, TensorStore in a ValueError.
+  words = (os.strerror(number) for number in FULL)
+  return isinstance(error, RuntimeError | ValueError) and any(w in str(error) for w in words)

@@ -29,7 +29,8 @@ class Place(NamedTuple):
 class Loader:
   """The training batches of an experiment: `batch_at(step)`, or `batches(from_step)` read ahead.
 
-  A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all.
+  A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all, of
+  which `first_row` is the first.
   """
 
   def __init__(
@@ -54,6 +55,7 @@ class Loader:
       [self._places(number) for number in range(len(self.tasks))], self.weights
     )
     chosen = slice(None) if mine is None else mine
+    self.first_row = chosen.start or 0
     self._places_at = places.batch(rows, batch_fn=list)
     self._batches = self._places_at.map(lambda batch: self._batch(batch[chosen]))
 

@@ -1,13 +1,18 @@
-"""One command at a time in a workdir."""
+"""One command at a time in a workdir, and any number in a folder that they share.
+
+The system lets go of a lock with the process that holds it, however that ends.
+"""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from audiopalm.errors import ConfigError
 
@@ -16,23 +21,58 @@ from audiopalm.errors import ConfigError
 def held(workdir: Path, command: str) -> Iterator[None]:
   """Lets no other process run `command` in the workdir until the block ends, or this process does.
 
-  A ConfigError names who runs it already. The system lets go of the lock (WORKDIR/COMMAND.lock)
-  with the process that holds it, however that ends; the file stays.
+  A ConfigError names who runs it already. The file of the lock, WORKDIR/COMMAND.lock, stays.
   """
   workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / f"{command}.lock"
   with path.open("a+", encoding="utf-8") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
       raise ConfigError(
         f"{workdir} is in use: {_holder(path)} runs audiopalm {command} there. Wait until it has "
         "ended, stop it, or choose another --workdir."
-      ) from None
+      )
     file.truncate(0)
     json.dump({"host": platform.node(), "process": os.getpid(), "since": time.time()}, file)
     file.flush()
     yield
+
+
+def check_free(workdir: Path, command: str) -> None:
+  """Raises ConfigError, as `held` would, where some process runs `command` in the workdir."""
+  if (workdir / f"{command}.lock").exists():
+    with held(workdir, command):
+      pass
+
+
+@contextlib.contextmanager
+def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
+  """Counts this process among those that write into a folder until the block ends.
+
+  If it is the only one `when_alone` is called first, and those who come meanwhile wait for that.
+  The file of the lock, FOLDER/writers.lock, stays.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / "writers.lock").open("a") as file:
+    if _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+      when_alone()
+    _locked(file, fcntl.LOCK_SH)
+    yield
+
+
+def _locked(file: TextIO, how: int) -> bool:
+  """Returns whether the lock was taken; ConfigError where the filesystem has none."""
+  try:
+    fcntl.flock(file, how)
+  except BlockingIOError:
+    return False
+  except OSError as error:
+    if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+      raise
+    raise ConfigError(
+      f"{file.name} cannot be locked ({error.strerror}): expected a filesystem with file locks. "
+      "Mount it with them (NFS: not with nolock; Lustre: with flock), or choose another folder."
+    ) from error
+  return True
 
 
 def _holder(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The batch of a step that is over: built again, and read back into records, words and sound."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,24 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Past:
-  """The examples of a step, their tokens, and those the run counted: None where it has no line."""
+  """The examples of a step, their tokens, the batch's digest (`Batch.digest`), and the one that the
+  run wrote down: None where it has no line."""
 
   step: int
   examples: list[Example]
   tokens: int
-  counted: int | None
+  digest: int
+  written: int | None
 
   @property
   def is_the_one(self) -> bool:
     """Whether nothing says that the run was given another batch."""
-    return self.counted in (None, self.tokens)
+    return self.written in (None, self.digest)
 
 
-def batch(prepared: Any, experiment: Any, step: int, counted: int | None = None) -> Past:
-  """Returns what step `step` of a run was given, 1 being the first; `counted` is how many tokens
-  the run says it had."""
+def batch(prepared: Any, experiment: Any, step: int, written: int | None = None) -> Past:
+  """Returns what step `step` of a run was given, 1 being the first; `written` is the digest that
+  the run's metrics.jsonl has of it."""
   if step < 1:
     raise ConfigError(f"--step counts steps as metrics.jsonl does, from 1 on; got {step}.")
   batches = loader.Loader(prepared, experiment)
@@ -68,7 +71,21 @@ def batch(prepared: Any, experiment: Any, step: int, counted: int | None = None)
       found.append(
         Example(row, number, task.name, record, place.epoch, len(grid), tag, streams, note)
       )
-  return Past(step, found, tokens, counted)
+  return Past(step, found, tokens, batches.batch_at(step - 1).digest(), written)
+
+
+def records(prepared: Any, experiment: Any, steps: range) -> list[dict[str, Any]]:
+  """Returns what each of the steps was given: {"step", "records": [{"task", "id", "epoch"}]}."""
+  batches = loader.Loader(prepared, experiment)
+  return [{"step": step, "records": list(_records(prepared, batches, step))} for step in steps]
+
+
+def _records(prepared: Any, batches: loader.Loader, step: int) -> Iterator[dict[str, Any]]:
+  for place in batches.places_at(step - 1):
+    task = batches.tasks[place.task]
+    entries = prepared.entries(task, "train")
+    for number in prepared.rows(task, "train")[place.row].records_N:
+      yield {"task": task.name, "id": entries[int(number)].id, "epoch": int(place.epoch)}
 
 
 def show(past: Past, console: rich.console.Console, out: Path | None = None) -> None:
@@ -90,14 +107,15 @@ def show(past: Past, console: rich.console.Console, out: Path | None = None) -> 
           written += 1
     console.print(f"{written} recordings in {out}", markup=False)
   here = f"step {past.step}: {len(past.examples)} examples, {past.tokens:,} tokens"
-  if past.counted is None:
+  if past.written is None:
     console.print(f"{here}; metrics.jsonl has no line of it.")
   elif past.is_the_one:
-    console.print(f"{here}, as the run counted.")
+    console.print(f"{here}, to the bit what the run was given.")
   else:
     console.print(
-      f"[bold red]{here}, but the run counted {past.counted:,}[/]: it was given another batch, "
-      "before its rates, seed, batch_rows or data were changed to what config.json says now."
+      f"[bold red]{here}, but the run was given another batch[/] (digest {past.written}, not "
+      f"{past.digest}): before its rates, seed, batch_rows or data were changed to what "
+      "config.json says now."
     )
 
 

@@ -6,9 +6,11 @@
     WORKDIR/rows/<hash>/     row indexes, under the hash of the manifest (see rows.py)
     WORKDIR/prepare.json     the summary, with the seconds of each stage; written last
 
-Everything finished is kept and found again, so an interrupted run goes on where it stopped.
+Everything finished is kept and found again, so an interrupted run goes on where it stopped. What a
+killed one was writing is removed.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +20,22 @@ from typing import Any
 from rich import progress
 
 from audiopalm import layouts
-from audiopalm.data import cache, files, fitting, rows, streams, summary
-from audiopalm.data.executors import Local
+from audiopalm.data import cache, files, fitting, lock, quarantine, rows, streams, summary
+from audiopalm.data.executors import Executor, Local
 from audiopalm.data.prepared import Prepared
 from audiopalm.data.records import Source
 from audiopalm.errors import DataError, ManifestError
 from audiopalm.tokens import space as token_space
 
 SHARD_RECORDS = 256
+# Where in a workdir a killed `prepare` leaves what it was writing, beside the streams.
+PARTS = (
+  ".manifest.json.*.part",
+  ".prepare.json.*.part",
+  ".beam.*.part",
+  "tokenizers/**/.*.part",
+  "rows/**/.*.part",
+)
 
 
 def prepare(
@@ -34,36 +44,56 @@ def prepare(
   sources: Mapping[type, Source],
   streams_dir: Path | None = None,
   workers: int | None = None,
+  *,
+  executor: Executor | None = None,
+  max_bad: float | None = None,
 ) -> Prepared:
   """Returns the prepared data of an experiment, making what is not there yet.
 
   `sources` maps each class of corpus settings to what serves it. `streams_dir` (default
-  WORKDIR/streams) may be shared by runs. A faulty record is left out and counted; DataError where a
-  task is left with none, ManifestError where WORKDIR holds a checkpoint of another manifest.
+  WORKDIR/streams) may be shared by runs, WORKDIR not: see `lock.held`. `workers` processes of this
+  machine fit the tokenizers, and tokenize unless there is an `executor` for that. A faulty record
+  is left out and counted; DataError where that is more than the share `max_bad` of a split (None:
+  any) or where a task is left with none, ManifestError where WORKDIR holds a checkpoint of another
+  manifest.
   """
-  workdir = Path(workdir)
-  streams_dir = Path(streams_dir) if streams_dir else workdir / "streams"
+  workdir = Path(workdir).absolute()
+  streams_dir = Path(streams_dir).absolute() if streams_dir else workdir / "streams"
   serving = {corpus: _source(corpus, sources) for corpus in experiment.corpora}
   spent = _Stages()
-  with Local(workers) as executor:
-    fitted = fitting.fit(experiment.tokenizers, serving, workdir / "tokenizers", executor)
-    prepared = laid_out(experiment, workdir, streams_dir, fitted)
-    check_checkpoint(prepared, workdir)
-    fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
-    files.write_json(workdir / "manifest.json", prepared.manifest)
-    spent.end("tokenizers")
-    print(f"Tokenizers: {', '.join(fitted)} ({spent.seconds['tokenizers']:.0f} s)")
-    done = _tokenize(prepared, serving, workdir / "tokenizers", experiment.tokenizers, executor)
-  spent.end("streams")
-  _index(prepared)
-  spent.end("rows")
-  found = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
-  found["spent_s"] = spent.seconds
-  found["settings"] = settings_digest(experiment)
-  found["streams_dir"] = _written_path(streams_dir, workdir)
-  files.write_json(workdir / "prepare.json", found)
+  with _writing(workdir, streams_dir):
+    with Local(workers) as local:
+      fitted = fitting.fit(experiment.tokenizers, serving, workdir / "tokenizers", local)
+      prepared = laid_out(experiment, workdir, streams_dir, fitted)
+      check_checkpoint(prepared, workdir)
+      fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
+      files.write_json(workdir / "manifest.json", prepared.manifest)
+      spent.end("tokenizers")
+      print(f"Tokenizers: {', '.join(fitted)} ({spent.seconds['tokenizers']:.0f} s)")
+      shards = _all_shards(prepared, serving, workdir / "tokenizers", experiment.tokenizers)
+      done = _tokenize(shards, local) if executor is None else []
+    if executor is not None:  # only now, when the processes that fitted are gone
+      done = _tokenize(shards, executor)
+    spent.end("streams")
+    quarantine.check(prepared, max_bad)
+    _index(prepared)
+    spent.end("rows")
+    found = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
+    found["spent_s"] = spent.seconds
+    found["settings"] = settings_digest(experiment)
+    found["streams_dir"] = _written_path(streams_dir, workdir)
+    files.write_json(workdir / "prepare.json", found)
   summary.show(found)
   return prepared
+
+
+@contextlib.contextmanager
+def _writing(workdir: Path, streams_dir: Path) -> Iterator[None]:
+  """Removes what killed processes were writing; nobody removes what is written in the block."""
+  with lock.shared(streams_dir, lambda: files.remove_parts(streams_dir, "**/.*.part")):
+    for pattern in PARTS:
+      files.remove_parts(workdir, pattern)
+    yield
 
 
 class _Stages:
@@ -79,11 +109,11 @@ class _Stages:
     self._begun_s = now_s
 
 
-def open_prepared(experiment: Any, workdir: Path) -> Prepared:
+def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) -> Prepared:
   """Returns what `prepare` left in WORKDIR for this experiment, after checks that take seconds.
 
-  DataError or ManifestError, saying what to do, where something is missing, not finished, or made
-  from other settings.
+  DataError or ManifestError, saying what to do, where something is missing, damaged, not finished,
+  or made from other settings, and where more was left out than `max_bad` allows.
   """
   workdir = Path(workdir)
   found = files.read_json(workdir / "prepare.json")
@@ -114,6 +144,7 @@ def open_prepared(experiment: Any, workdir: Path) -> Prepared:
           f"{index.records.max()} of {len(entries)}. Delete {prepared.rows_dir} and run "
           "`audiopalm prepare` again."
         )
+  quarantine.check(prepared, max_bad)
   return prepared
 
 
@@ -181,24 +212,25 @@ def _source(corpus: Any, sources: Mapping[type, Source]) -> Source:
   return sources[type(corpus)]
 
 
-def _tokenize(
-  prepared: Prepared,
-  serving: Mapping[Any, Source],
-  folder: Path,
-  tokenizers: Sequence[Any],
-  executor: Local,
-) -> list[streams.Tokenized]:
-  """Returns what was tokenized now; shards that are finished already are left alone."""
+def _all_shards(
+  prepared: Prepared, serving: Mapping[Any, Source], folder: Path, tokenizers: Sequence[Any]
+) -> list[streams.Shard]:
+  """Returns the shards of all corpora; `folder` holds the fitted tokenizers."""
   loadable = tuple(
     streams.TokenizerFile(t, folder / t.stream, prepared.tokenizers[t.stream].spec)
     for t in tokenizers
   )
-  shards = [
+  return [
     shard
     for corpus, source in serving.items()
     for shard in _shards(prepared, corpus, source, loadable)
   ]
-  waiting = [shard for shard in shards if cache.sidecar(shard.path) is None]
+
+
+def _tokenize(shards: Sequence[streams.Shard], executor: Executor) -> list[streams.Tokenized]:
+  """Returns what was tokenized now; shards that are finished already are left alone."""
+  finished = cache.finished([shard.path for shard in shards])
+  waiting = [shard for shard, whole in zip(shards, finished, strict=True) if not whole]
   if len(waiting) < len(shards):
     print(f"Streams: {len(shards) - len(waiting)} of {len(shards)} shards are there already")
   if not waiting:

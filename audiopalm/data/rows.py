@@ -20,6 +20,7 @@ from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Grid, Task
 
 LEFT_OUT = -1  # the length of an entry that a task does not train on
+COLUMNS = ("records_N", "starts_N", "lengths_N")
 COUNTS = ("dropped", "cut", "lacking")  # of records that are not, or not whole, in the rows
 SAMPLE = 256  # examples that are realized to count the tokens of a mean row
 
@@ -218,35 +219,40 @@ def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
       file,
       meta=np.array(json.dumps({"made_from": dict(made_from), "scalars": scalars})),
       offsets_R=index.offsets_R,
-      records_N=index.segments.records_N,
-      starts_N=index.segments.starts_N,
-      lengths_N=index.segments.lengths_N,
+      **{name: getattr(index.segments, name) for name in COLUMNS},
     )
 
 
 def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
-  """Returns the index `save` wrote; ManifestError if it was made from something else."""
+  """Returns the index `save` wrote; ManifestError if it was made from something else, DataError if
+  it is missing or damaged."""
   if not path.is_file():
     raise DataError(f"{path}: no such row index. Run `audiopalm prepare` for this workdir.")
-  with np.load(path) as arrays:
-    meta = json.loads(str(arrays["meta"]))
+  try:
+    with np.load(path) as arrays:
+      meta = json.loads(str(arrays["meta"]))
+      offsets_R, columns = arrays["offsets_R"], {name: arrays[name] for name in COLUMNS}
     found, scalars = meta["made_from"], meta["scalars"]
-    if found != made_from:
-      changed = [k for k in made_from if found.get(k) != made_from[k]]
-      raise ManifestError(
-        f"{path} was made from another {changed[0]}: expected {made_from[changed[0]]!r}, found "
-        f"{found.get(changed[0])!r}. Run `audiopalm prepare` for this workdir."
-      )
-    counts = {name: scalars.pop(name, 0) for name in COUNTS}
-    chosen = Segments(arrays["records_N"], arrays["starts_N"], arrays["lengths_N"], **counts)
-    return RowIndex(chosen, arrays["offsets_R"], **scalars)
+  except Exception as error:  # numpy has no error of its own for a file that it cannot read
+    raise DataError(
+      f"{path}: expected a row index, but it is damaged ({error}). Run `audiopalm prepare` for "
+      "this workdir."
+    ) from error
+  if found != made_from:
+    changed = [k for k in made_from if found.get(k) != made_from[k]]
+    raise ManifestError(
+      f"{path} was made from another {changed[0]}: expected {made_from[changed[0]]!r}, found "
+      f"{found.get(changed[0])!r}. Run `audiopalm prepare` for this workdir."
+    )
+  counts = {name: scalars.pop(name, 0) for name in COUNTS}
+  return RowIndex(Segments(**columns, **counts), offsets_R, **scalars)
 
 
 def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
   """Returns whether `path` holds an index that `load` gives for `made_from`."""
   try:
     load(path, made_from)
-  except (DataError, ManifestError, OSError, ValueError, KeyError):
+  except (DataError, ManifestError):
     return False  # absent, made from something else, or damaged
   return True
 

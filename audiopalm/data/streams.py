@@ -78,12 +78,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
         made.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
-    size = part.stat().st_size
-  counts = _counted(made, shard)
-  files.write_json(
-    shard.path.with_suffix(".json"),
-    {"format": cache.FORMAT, "bytes": size, "quarantined": quarantined, **counts},
-  )
+  cache.write_sidecar(shard.path, {"quarantined": quarantined, **_counted(made, shard)})
   audio_s = sum(said.seconds for entry in made for said in entry.utterances.values())
   return Tokenized(shard, len(made), audio_s, clock.read())
 
@@ -227,7 +222,7 @@ def _without_waves(entry: cache.Entry) -> dict[str, cache.EntryUtterance]:
 
 
 def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
-  """Returns what `sidecar` says of a shard."""
+  """Returns what `cache.sidecar` says of a shard."""
   specs = [tokenizer.spec for tokenizer in shard.tokenizers]
   lengths, maxima = {}, {}
   for role in shard.corpus.roles:

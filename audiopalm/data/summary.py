@@ -1,14 +1,13 @@
 """What `prepare` reports: hours, tokens, packing and speed, by task, as JSON and as a table."""
 
 import collections
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich import box, console, table
 
-from audiopalm.data import rows, streams
+from audiopalm.data import quarantine, rows, streams
 from audiopalm.data.prepared import Prepared
 from audiopalm.types import StreamSpec, Task
 
@@ -117,24 +116,9 @@ def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
     splits[split] = {
       "records": len(entries),
       "hours": {role: seconds / 3600 for role, seconds in entries.seconds.items()},
-      "quarantined": _kinds(entries.quarantined),
+      "quarantined": quarantine.kinds(entries.quarantined),
     }
   return {"name": corpus.name, "splits": splits}
-
-
-def _kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
-  """Returns faults by kind: how many there are, and the text of the first."""
-  kinds: dict[str, dict[str, Any]] = {}
-  for fault in quarantined:
-    one = kinds.setdefault(kind_of(fault["reason"]), {"records": 0, "first": fault["reason"]})
-    one["records"] += 1
-  return kinds
-
-
-def kind_of(reason: str) -> str:
-  """Returns what a fault says up to its second colon, without name and numbers."""
-  text = reason.split(": ", 1)[-1]
-  return re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])
 
 
 def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[str, Any]:

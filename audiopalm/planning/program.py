@@ -63,19 +63,24 @@ def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
     return _compiled(traced, resident, now.params)
 
 
+def check_divisible(experiment: Any, machine: Machine, mesh: Any) -> int:
+  """Returns the micro-batches of a step; ConfigError unless its batch divides among the mesh."""
+  ways = sharding.batch_ways(mesh)
+  sharding.check_batch_rows(experiment.batch_rows, ways)
+  sharding.check_row_length(mesh, experiment.row_length)
+  return machine.accumulation(experiment.batch_rows // ways, experiment.row_length)
+
+
 def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any, Any]:
   """Returns (the traced step, the shapes of its state), under a mesh that may be abstract."""
-  sharding.check_batch_rows(experiment.batch_rows, sharding.batch_ways(mesh))
-  sharding.check_row_length(mesh, experiment.row_length)
+  accumulation = check_divisible(experiment, machine, mesh)
   space = space_of(experiment)
   model = decoder.model(experiment.model, space)
   chain = optimizers.build(experiment.optimizer, experiment.steps)
-  accumulation = machine.accumulation(
-    experiment.batch_rows // sharding.batch_ways(mesh), experiment.row_length
-  )
   now = state.shapes(model.shapes(mesh), {}, experiment.objective.players, chain, mesh)
   batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
-  train = step.build(model, experiment.objective, chain, machine, accumulation)
+  spike = experiment.optimizer.spike
+  train = step.build(model, experiment.objective, chain, machine, accumulation, spike)
   return train.trace(now, batch, _key(mesh)), now
 
 

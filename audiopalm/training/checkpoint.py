@@ -2,10 +2,11 @@
 
     WORKDIR/checkpoints/<step>/params    the model's arrays, the tree models/decoder.py documents
     WORKDIR/checkpoints/<step>/rest      optimizer, variables and counters
-    WORKDIR/checkpoints/<step>/meta      JSON: experiment, manifest, position, versions
+    WORKDIR/checkpoints/<step>/meta      JSON: experiment, manifest, position, versions, sums
 
-A checkpoint is a folder that gets its name when it is whole. One that cannot be read is passed over
-for the one before, by name; nothing is ever deleted but what `keep` newer good ones replace.
+A checkpoint is a folder that gets its name when it is whole. One that cannot be read, or whose bits
+are not those that were saved, is passed over for the one before, by name; nothing is ever deleted
+but what newer good ones replace by `Keep`.
 
 Several processes save into and restore from one folder, all of them together. What they do next is
 decided from what each of them found, so that none waits for one that took another way.
@@ -13,28 +14,30 @@ decided from what each of them found, so that none waits for one that took anoth
 
 import contextlib
 import dataclasses
-import errno
+import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm.errors import AudiopalmError, CheckpointError
+from audiopalm.data import files
+from audiopalm.errors import AudiopalmError, CheckpointError, FullDevice
 from audiopalm.tokens import space as token_space
+from audiopalm.training import bits, together
 from audiopalm.training import state as states
-from audiopalm.training import together
 
 FOLDER = "checkpoints"
 DAMAGED = "damaged_checkpoints"  # where a resumed run moves what it could not read
 UNFINISHED = ".orbax-checkpoint-tmp"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
+LEFT_OVER = ("Event loop is closed", "_read_array_index")  # by readers of a damaged checkpoint
 SHOWN = 12  # lines of a difference that are printed
 
 
@@ -49,6 +52,14 @@ class Meta:
   versions: Mapping[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Keep:
+  """Which checkpoints stay: the `newest`, and those of every `every_steps`-th step."""
+
+  newest: int
+  every_steps: int | None = None
+
+
 def versions() -> dict[str, str]:
   """Returns the versions of the packages that a result can depend on."""
   return {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -60,9 +71,9 @@ def steps(workdir: Path) -> list[int]:
   return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
 
-def latest(workdir: Path, report: Callable[[str], None] = print) -> Meta:
-  """Returns what the newest readable checkpoint says of itself; CheckpointError without one."""
-  found = _newest(workdir, lambda step: read_meta(workdir, step), report)
+def latest(workdir: Path, report: Callable[[str], None] = print, step: int | None = None) -> Meta:
+  """Returns what the newest readable checkpoint, or that of a step, says of itself."""
+  found = _newest(workdir, lambda step: read_meta(workdir, step), report, step=step)
   if found is None:
     raise _none(workdir)
   return found
@@ -73,8 +84,9 @@ def restore_params(
   shapes: Any,
   manifest: Mapping[str, Any],
   report: Callable[[str], None] = print,
+  step: int | None = None,
 ) -> tuple[Any, Meta]:
-  """Returns (parameters, meta) of the newest readable checkpoint, for evaluation and generation.
+  """Returns (parameters, meta) of the newest readable checkpoint, or of that of a step.
 
   `shapes` is `model.shapes(mesh)`, so the devices need not be those of training. ManifestError if
   the checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not
@@ -85,7 +97,11 @@ def restore_params(
     meta = _checked_meta(workdir, step, manifest)
     return _read_tree(workdir, step, "params", shapes), meta
 
-  found = _newest(workdir, read, report)
+  def check(found):
+    params, meta = found
+    _check_sums(workdir, meta.step, params=params)
+
+  found = _newest(workdir, read, report, check, step)
   if found is None:
     raise _none(workdir)
   return found
@@ -105,7 +121,7 @@ def restore_state(
 
   def read(step):
     meta = _checked_meta(workdir, step, manifest)
-    if not (_path(workdir, step) / "rest").is_dir():
+    if "rest" not in _read_fields(workdir, step)["sums"]:
       raise CheckpointError(
         f"The checkpoint {_path(workdir, step)} holds parameters alone, as imported runs do: it "
         "can be evaluated and asked, but without its optimizer's state not trained any further. "
@@ -115,7 +131,11 @@ def restore_state(
     rest = _read_tree(workdir, step, "rest", _rest(state))
     return states.TrainState(params=params, **rest), meta
 
-  found = _newest(workdir, read, report)
+  def check(found):
+    state, meta = found
+    _check_sums(workdir, meta.step, params=state.params, rest=_rest(state))
+
+  found = _newest(workdir, read, report, check)
   if found is not None:
     _set_aside(workdir, found[1].step, report)
   return found
@@ -123,24 +143,22 @@ def restore_state(
 
 def read_meta(workdir: Path, step: int) -> Meta:
   """Returns what the checkpoint of one step says of itself."""
-  return Meta(step=step, **ocp.JsonCheckpointHandler().restore(_path(workdir, step) / "meta"))
+  fields = _read_fields(workdir, step)
+  return Meta(step=step, **{name: value for name, value in fields.items() if name != "sums"})
 
 
 class Writer:
-  """Saves states in the background, the newest `keep` of them stay.
+  """Saves states in the background; `keep` says which stay, and so does the one of step `best`.
 
-  Every method may raise the CheckpointError of an earlier save: then that checkpoint does not
-  exist, and those before it are as they were. Use it as a context: leaving it waits for the last.
+  Every method may raise the FullDevice of an earlier save: then that checkpoint does not exist, and
+  those before it are as they were. It can go on saving. Use it as a context: leaving it waits for
+  the last.
   """
 
-  def __init__(self, workdir: Path, keep: int):
-    self._workdir = workdir
-    self._manager = ocp.CheckpointManager(
-      (workdir / FOLDER).absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=True, cleanup_tmp_directories=True
-      ),
-    )
+  def __init__(self, workdir: Path, keep: Keep):
+    self.best: int | None = None
+    self._workdir, self._keep = workdir, keep
+    self._manager = self._opened()
 
   def save(self, state: states.TrainState, meta: Meta) -> None:
     """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
@@ -153,15 +171,23 @@ class Writer:
 
   def _save(self, meta: Meta, **trees: Any) -> None:
     fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
+    fields["sums"] = {name: bits.sums(tree) for name, tree in trees.items()}
+    fields["digest"] = _digest(fields)
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-    with full_device(self._workdir):
+    with self._anew_if_full():
       self._manager.save(
         meta.step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(fields)), force=True
       )
 
+  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+    """Returns which of the checkpoints stay; Orbax asks after each save."""
+    found = [each.step for each in checkpoints]
+    stays, every = {*found[-self._keep.newest :], self.best}, self._keep.every_steps
+    return [step in stays or (every is not None and step % every == 0) for step in found]
+
   def wait(self) -> None:
     """Returns when everything that was saved is on disk."""
-    with full_device(self._workdir):
+    with self._anew_if_full():
       self._manager.wait_until_finished()
 
   def __enter__(self) -> "Writer":
@@ -178,6 +204,26 @@ class Writer:
     finally:
       logging.getLogger("absl").setLevel(self._level)
 
+  def _opened(self) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+      (self._workdir / FOLDER).absolute(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=self, create=True, cleanup_tmp_directories=True
+      ),
+    )
+
+  @contextlib.contextmanager
+  def _anew_if_full(self) -> Iterator[None]:
+    """Removes what a save that failed for want of room has left, which takes room too."""
+    try:
+      with full_device(self._workdir):
+        yield
+    except FullDevice as error:
+      if jax.process_count() > 1:  # the others do not know of it, and opening waits for all
+        raise CheckpointError(str(error)) from error
+      self._manager = self._opened()
+      raise
+
   def _check_space(self, state: states.TrainState) -> None:
     whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
     free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
@@ -188,25 +234,23 @@ class Writer:
 
 @contextlib.contextmanager
 def full_device(workdir: Path) -> Iterator[None]:
-  """Turns a full device, however it is reported while the block runs, into one CheckpointError."""
+  """Turns a full device, however it is reported while the block runs, into one FullDevice."""
   try:
     yield
   except AudiopalmError:
     raise
   except Exception as error:
-    full = [errno.ENOSPC, errno.EDQUOT]
-    # TensorStore quotes the system's words in a ValueError.
-    if getattr(error, "errno", None) in full or any(os.strerror(n) in str(error) for n in full):
+    if files.is_full(error):
       raise _no_space(workdir, str(error).splitlines()[0][:300]) from error
     raise
 
 
-def _no_space(workdir: Path, why: str) -> CheckpointError:
+def _no_space(workdir: Path, why: str) -> FullDevice:
   have = steps(workdir)
   kept = f"The checkpoint of step {have[-1]} is intact" if have else "There is no checkpoint yet"
-  return CheckpointError(
-    f"No space left on the device of {workdir / FOLDER}: {why}. {kept}. Free space (or lower "
-    "keep_checkpoints) and run the same command again: it resumes."
+  return FullDevice(
+    f"No space left on the device of {workdir / FOLDER}: {why}. {kept}. Free space, or lower "
+    "keep_checkpoints; a run that ends for want of it resumes by the same command."
   )
 
 
@@ -232,23 +276,35 @@ def _rest(state: states.TrainState) -> dict[str, Any]:
   }
 
 
-def _newest(workdir: Path, read: Callable[[int], Any], report: Callable[[str], None]) -> Any:
-  """Returns read(step) of the newest checkpoint that can be read; None where there is none."""
+def _newest(
+  workdir: Path,
+  read: Callable[[int], Any],
+  report: Callable[[str], None],
+  check: Callable[[Any], None] = lambda found: None,
+  step: int | None = None,
+) -> Any:
+  """Returns read(step) of the newest checkpoint that can be read, or of that of `step` alone; None
+  where there is none at all.
+
+  `check` may raise for what was read: it sees what all processes have read, and says the same on
+  each of them.
+  """
   for part in sorted((workdir / FOLDER).glob(f"*{UNFINISHED}*")):
     report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
-  faults = []
-  for step in reversed(together.from_first(lambda: steps(workdir))):
-    found, fault = None, None
-    try:
-      found = read(step)
-    except (AudiopalmError, MemoryError, jax.errors.JaxRuntimeError):
-      raise
-    except Exception as error:  # damaged files show up as any kind of error of their readers
-      fault = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+  faults, have = [], together.from_first(lambda: steps(workdir))
+  if step is not None and step not in have:
+    raise CheckpointError(
+      f"No checkpoint of step {step} in {workdir / FOLDER}: there are those of "
+      f"{', '.join(map(str, have)) or 'no step'}."
+    )
+  for number in reversed(have if step is None else [step]):
+    found, fault = _tried(lambda number=number: read(number))
     why = next((each for each in together.gathered(fault) if each is not None), None)
     if why is None:
+      _, why = _tried(lambda found=found: check(found))
+    if why is None:
       return found
-    faults.append(f"{_path(workdir, step)}: {why}")
+    faults.append(f"{_path(workdir, number)}: {why}")
     report(f"Checkpoint {faults[-1]}. It is damaged or half written: skipped.")
   if faults:
     raise CheckpointError(
@@ -257,6 +313,54 @@ def _newest(workdir: Path, read: Callable[[int], Any], report: Callable[[str], N
       + "\nNothing was deleted. Restore one from a copy, or start anew in another --workdir."
     )
   return None
+
+
+def _tried(act: Callable[[], Any]) -> tuple[Any, str | None]:
+  """Returns (act(), None), or (None, what is damaged)."""
+  try:
+    return act(), None
+  except (AudiopalmError, MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as error:  # damaged files show up as any kind of error of their readers
+    _hush_readers()
+    return None, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+
+
+def _hush_readers() -> None:
+  """Keeps quiet what else is read of a damaged checkpoint, and finds nobody waiting for it."""
+  hook = sys.unraisablehook
+
+  def quiet(unraisable):
+    said = f"{unraisable.exc_value} {unraisable.object!r}"
+    if not any(words in said for words in LEFT_OVER):
+      hook(unraisable)
+
+  sys.unraisablehook = quiet
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+  """Returns 16 hex digits of what a checkpoint says of itself."""
+  text = json.dumps(fields, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read_fields(workdir: Path, step: int) -> dict[str, Any]:
+  fields = ocp.JsonCheckpointHandler().restore(_path(workdir, step) / "meta")
+  if fields.pop("digest", None) != _digest(fields):
+    raise ValueError("meta is not what was saved")
+  return fields
+
+
+def _check_sums(workdir: Path, step: int, **trees: Any) -> None:
+  """Raises ValueError naming arrays whose bits are not those that were saved."""
+  saved = _read_fields(workdir, step)["sums"]
+  wrong = [
+    f"{item}/{name}"
+    for item, tree in trees.items()
+    for name in bits.differing(saved[item], bits.sums(tree))
+  ]
+  if wrong:
+    raise ValueError(f"{len(wrong)} arrays are not what was saved: {', '.join(wrong[:3])}")
 
 
 def _checked_meta(workdir: Path, step: int, manifest: Mapping[str, Any]) -> Meta:
@@ -300,10 +404,7 @@ def _compare(saved: Any, target: Any, what: str) -> None:
 def _shapes(tree: Any) -> dict[str, str]:
   """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {tuple(leaf.shape)}"
-    for path, leaf in leaves
-  }
+  return {bits.name_of(path): f"{leaf.dtype} {tuple(leaf.shape)}" for path, leaf in leaves}
 
 
 def _set_aside(workdir: Path, restored: int, report: Callable[[str], None]) -> None:

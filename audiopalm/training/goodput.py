@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-BUCKETS = ("init", "compile", "data wait", "step", "checkpoint", "evaluation")
+from audiopalm.training import appending
+
+# Lost work: steps that an earlier start had done already, but did not live to save.
+BUCKETS = ("init", "compile", "data wait", "step", "lost work", "checkpoint", "evaluation")
 
 
 class Goodput:
@@ -18,6 +21,8 @@ class Goodput:
 
       {"time": 1790000000.0, "step": 120, "seconds": {"data wait": 0.02, "step": 9.9}}
       {"time": 1790000100.0, "step": 900, "total": {"init": 1.1, ...}, "lost_steps": 0}
+
+  Where the device is full, lines wait for room.
   """
 
   def __init__(
@@ -25,7 +30,8 @@ class Goodput:
   ):
     self.seconds = dict.fromkeys(BUCKETS, 0.0)
     self._written = dict(self.seconds)
-    self._path, self._every_s, self._clock = path, every_s, clock
+    self._file = None if path is None else appending.Appender(path)
+    self._every_s, self._clock = every_s, clock
     self._stack = ["init"]
     self._since = self._last_line = clock()
 
@@ -72,7 +78,7 @@ class Goodput:
     return self._stack[-1], self._clock() - self._since
 
   def _write(self, line: dict) -> None:
-    if self._path is None:
+    if self._file is None:
       return
-    with self._path.open("a") as file:
-      file.write(json.dumps({"time": round(time.time(), 3), **line}) + "\n")
+    self._file.add((json.dumps({"time": round(time.time(), 3), **line}) + "\n").encode())
+    self._file.flush()

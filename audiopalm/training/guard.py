@@ -1,13 +1,19 @@
-"""What stands between a run and its ruin: a signal to stop, steps that are not finite."""
+"""What stands between a run and its ruin: a signal to stop, steps that are not to be taken, devices
+that do not compute."""
 
 import contextlib
 import dataclasses
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from audiopalm.errors import BadSteps
+import jax
 
+from audiopalm.errors import BadSteps, HardwareFault
+from audiopalm.training import bits
+
+FILE = "bad_steps.json"  # in the workdir: what the last steps of a run that gave up were given
 MOST_BAD_STEPS = 20  # skipped steps in a row before a run gives up
 
 
@@ -60,9 +66,29 @@ def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -
   if skipped_in_a_row >= most:
     raise BadSteps(
       f"The last {skipped_in_a_row} steps up to step {step} had a loss, gradients or an update "
-      "that are not finite; each was skipped, so the parameters are those of the last finite step. "
-      "Look at grad_norm in metrics.jsonl before that step, and at what it was given (audiopalm "
-      "inspect batch --workdir DIR --step N); then lower optimizer.peak_lr, lengthen "
+      "that are not finite, or a gradient norm beyond optimizer.spike; each was skipped, so the "
+      "parameters are those of the last good step. Look at grad_norm in metrics.jsonl before that "
+      f"step, and at what they were given: their records are in {FILE}, and audiopalm inspect "
+      "batch --workdir DIR --step N shows them; then lower optimizer.peak_lr, lengthen "
       "optimizer.warmup_steps or tighten optimizer.clip_norm, and start again: the run resumes "
       "from its latest checkpoint."
     )
+
+
+def computed_twice(compiled: Callable, state: Any, batch: Any, key: Any, step: int) -> Any:
+  """Returns compiled(state, batch, key), done twice; HardwareFault unless both are the same bits.
+
+  It needs room for a second state.
+  """
+  kept = jax.tree.map(lambda array: array.copy(), state)
+  once = bits.sums(compiled(state, batch, key))
+  found = compiled(kept, batch, key)
+  wrong = bits.differing(once, bits.sums(found))
+  if wrong:
+    raise HardwareFault(
+      f"Step {step}, computed twice, differs in {len(wrong)} arrays ({', '.join(wrong[:3])}): a "
+      "device or its memory errs, or an operation has no fixed order (GPUs need XLA_FLAGS="
+      "--xla_gpu_deterministic_ops=true for this check). Nothing of the step was saved. Take that "
+      "machine out of service, or find which, and run the same command again: it resumes."
+    )
+  return found

@@ -7,6 +7,7 @@ import jax
 
 from audiopalm import sharding
 from audiopalm.data import loader
+from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 from audiopalm.training import goodput, step, together
 
@@ -34,6 +35,17 @@ class HeldOut:
     self._step = step.build_held_out(model, experiment.objective, machine)
     self._batches: dict[str, list] | None = None
     self._compiled = None
+
+  def check(self, metric: str, params: Any, variables: Any) -> None:
+    """Raises ConfigError unless `measure` will give TASK/METRIC. Arrays or their shapes."""
+    task, name = metric.split("/", 1)
+    self._batches = self._batches or self._load()
+    if task not in self._batches:
+      raise ConfigError(f"keep_best={metric!r}: task {task!r} has no held-out rows to measure.")
+    losses = jax.eval_shape(self._step, params, variables, self._batches[task][0])
+    names = ["loss", *(each for loss in losses.values() for each in loss.metrics)]
+    if name not in names:
+      raise ConfigError(f"keep_best={metric!r}: {task} is measured by {', '.join(names)} only.")
 
   def measure(self, params: Any, variables: Any) -> dict[str, dict[str, float]]:
     """Returns {task: {"loss", "nll_text", "nll_speech", "accuracy_text", ...}}."""

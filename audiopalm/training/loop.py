@@ -19,8 +19,8 @@ import jax
 import rich.console
 
 from audiopalm import sharding
-from audiopalm.data import loader
-from audiopalm.errors import Requeue
+from audiopalm.data import files, loader, past
+from audiopalm.errors import BadSteps, Requeue
 from audiopalm.models import decoder
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
@@ -33,6 +33,7 @@ from audiopalm.training import (
   optimizers,
   progress,
   record,
+  saving,
   state,
   step,
   summary,
@@ -56,12 +57,31 @@ class _Setting:
   loader: loader.Loader
   key: jax.Array
   counted: Any  # which rows of a batch that this process reads it counts
+  recheck_every: int  # steps of which one is computed twice; 0: none
 
   @property
   def accumulation(self) -> int:
     """Micro-batches a step."""
     rows = self.experiment.batch_rows // sharding.batch_ways(self.mesh)
     return self.machine.accumulation(rows, self.experiment.row_length)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Watching:
+  """What a run does beside its steps: it books time, writes numbers, measures, saves."""
+
+  spent: goodput.Goodput
+  recorder: record.Recorder
+  held_out: held_out.HeldOut
+  saving: saving.Saving
+  had_step: int  # the last that an earlier start had begun
+
+  def measure(self, number: int, now: state.TrainState) -> dict[str, dict[str, float]]:
+    """Returns the held-out metrics of the state after a step, written and compared."""
+    found = self.held_out.measure(now.params, now.variables)
+    self.recorder.measured(number, found)
+    self.saving.measured(number, found)
+    return found
 
 
 def run(
@@ -72,14 +92,16 @@ def run(
   *,
   console: rich.console.Console | None = None,
   hang_s: float | None = None,
+  recheck_every: int = 0,
 ) -> summary.Summary:
   """Returns the summary of a finished run; goes on from its latest checkpoint if there is one.
 
   `prepared` is of `data.prepare.open_prepared`. Raises Requeue when a signal stopped the run (its
-  state is saved), BadSteps when too many steps in a row were not finite, CheckpointError for a full
-  device or a checkpoint that does not fit.
+  state is saved), BadSteps when too many steps in a row were skipped, CheckpointError for a
+  checkpoint that does not fit, FullDevice where the last one of this start finds no room.
 
-  A step of more than `hang_s` seconds ends the process with 70 (`watch.Watch`).
+  A step of more than `hang_s` seconds ends the process with 70 (`watch.Watch`). Each
+  `recheck_every`-th step is computed twice: HardwareFault if that gives other bits.
 
   Of several processes all call it alike; the first one prints and writes the journals, all of them
   save.
@@ -111,6 +133,7 @@ def run(
       ),
       key=jax.random.key(experiment.seed),
       counted=_counted(mesh, experiment.batch_rows),
+      recheck_every=recheck_every,
     )
     stack.enter_context(watch.Watch(spent, workdir, jax.process_index(), hang_s))
     shown = progress.Progress(console, experiment.steps)
@@ -119,18 +142,25 @@ def run(
     begun = int(now.step)
     # A run may have been stopped between a step and its held-out losses.
     owed = 0 < begun < experiment.steps and begun % experiment.evaluation.every_steps == 0
-    journal = metrics.Journal(workdir, begun, not owed) if writes else metrics.Silent(begun)
+    journal = (
+      metrics.Journal(workdir, begun, not owed, shown.say) if writes else metrics.Silent(begun)
+    )
     stack.callback(lambda: spent.close(journal.last_step, journal.lost_steps))
     recorder = stack.enter_context(_recorder(setting, journal, shown, spent, before))
-    measure = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent).measure
-    writer = stack.enter_context(checkpoint.Writer(workdir, experiment.keep_checkpoints))
+    held = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent)
+    if experiment.keep_best is not None:
+      held.check(experiment.keep_best, now.params, now.variables)
+    keep = checkpoint.Keep(experiment.keep_checkpoints, experiment.keep_every_steps)
+    writer = stack.enter_context(checkpoint.Writer(workdir, keep))
+    saves = saving.Saving(writer, experiment, workdir, begun, spent, stop, shown.say)
+    watching = _Watching(spent, recorder, held, saves, journal.had_step)
     stack.enter_context(shown.from_step(begun))
     if owed:
-      recorder.measured(begun, measure(now.params, now.variables))
-    now = _train(setting, now, recorder, measure, writer, spent, stop)
-    found = measure(now.params, now.variables)
-    recorder.measured(int(now.step), found)
-  result = _summary(setting, recorder, spent, int(now.step), found)
+      watching.measure(begun, now)
+    stack.enter_context(_blaming(setting, recorder, journal))
+    now = _train(setting, now, watching, stop)
+    found = watching.measure(int(now.step), now)
+  result = _summary(setting, watching, int(now.step), found)
   result.show(console)
   return result
 
@@ -157,45 +187,32 @@ def _open(
 
 
 def _train(
-  setting: _Setting,
-  now: state.TrainState,
-  recorder: record.Recorder,
-  measure: Callable,
-  writer: checkpoint.Writer,
-  spent: goodput.Goodput,
-  stop: guard.Stop,
+  setting: _Setting, now: state.TrainState, watching: _Watching, stop: guard.Stop
 ) -> state.TrainState:
   """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
-  experiment = setting.experiment
-  train_step = step.build(
-    setting.model, experiment.objective, setting.chain, setting.machine, setting.accumulation
-  )
+  experiment, spent = setting.experiment, watching.spent
+  recorder, saves = watching.recorder, watching.saving
   exchange = _exchange(setting)
-  compiled, due = None, False
+  compiled = None
   with _ahead(functools.partial(_batch, setting), int(now.step), experiment.steps) as batches:
     for number in range(int(now.step) + 1, experiment.steps + 1):
       with spent.spend("data wait"):
         batch, counts = next(batches)
       if compiled is None:
         with spent.spend("compile"):
-          compiled = train_step.lower(now, batch, setting.key).compile()
-          together.gathered(None)  # the first collectives of a step wait for nobody's compiler
+          compiled = _compiled(setting, now, batch)
       last = number == experiment.steps
-      with spent.spend("step"):
-        now, found = compiled(now, batch, setting.key)
+      with spent.spend("step" if number > watching.had_step else "lost work"):
+        now, found = compiled(number, now, batch)
         recorder.add(number, found, exchange.begin(counts, stop.asked_by))
         asked_by = exchange.asked_by
         stopping = bool(asked_by)
-        due = due or last or stopping or number % experiment.checkpoint_every_steps == 0
-        if due:
+        saving_now = saves.is_due(number, stopping)
+        if saving_now:
           recorder.flush()
-      # A skipped step leaves the state as it was, but only a finite one proves it good.
-      if due and (recorder.streak == 0 or (last and recorder.any_finite)):
-        with spent.spend("checkpoint"):
-          writer.save(now, _meta(setting, number, recorder))
-          due = False
-          if stopping or last:
-            writer.wait()
+      # A skipped step leaves the state as it was, but only a good one proves it.
+      if saving_now and (recorder.streak == 0 or (last and recorder.any_finite)):
+        saves.save(number, now, _meta(setting, number, recorder), stopping=stopping)
         if stopping:
           raise Requeue(
             f"Stopped by {asked_by} after step {number} of {experiment.steps}; everything is "
@@ -204,14 +221,56 @@ def _train(
       if not last and number % experiment.evaluation.every_steps == 0:
         with spent.spend("step"):
           recorder.flush()
-        recorder.measured(number, measure(now.params, now.variables))
-  guard.check_saved(due, experiment.steps)
+        watching.measure(number, now)
+  guard.check_saved(saves.due, experiment.steps)
   return now
+
+
+def _compiled(
+  setting: _Setting, now: state.TrainState, batch: Any
+) -> Callable[[int, state.TrainState, Any], tuple[state.TrainState, Any]]:
+  """Returns step(number, state, batch), which computes those twice that are to be rechecked."""
+  experiment = setting.experiment
+  made = step.build(
+    setting.model,
+    experiment.objective,
+    setting.chain,
+    setting.machine,
+    setting.accumulation,
+    experiment.optimizer.spike,
+  )
+  compiled = made.lower(now, batch, setting.key).compile()
+  together.gathered(None)  # the first collectives of a step wait for nobody's compiler
+
+  def take(number, now, batch):
+    if setting.recheck_every and number % setting.recheck_every == 0:
+      return guard.computed_twice(compiled, now, batch, setting.key, number)
+    return compiled(now, batch, setting.key)
+
+  return take
+
+
+@contextlib.contextmanager
+def _blaming(
+  setting: _Setting, recorder: record.Recorder, journal: metrics.Journal | metrics.Silent
+) -> Iterator[None]:
+  """Writes down what the last bad steps were given, where they end the run."""
+  try:
+    yield
+  except BadSteps:
+    last = journal.last_step
+    steps = range(last - min(recorder.streak, guard.MOST_BAD_STEPS) + 1, last + 1)
+    if together.is_first():
+      given = past.records(setting.prepared, setting.experiment, steps)
+      files.write_json(setting.workdir / guard.FILE, given)
+    raise
 
 
 def _batch(setting: _Setting, number: int) -> tuple[Any, throughput.Counts]:
   batch = setting.loader.batch_at(number)
-  counts = throughput.count(batch, len(setting.loader.tasks), setting.counted)
+  counts = throughput.count(
+    batch, len(setting.loader.tasks), setting.counted, setting.loader.first_row
+  )
   rows = setting.experiment.batch_rows
   return sharding.place(batch, setting.mesh, ("batch", "rows"), rows), counts
 
@@ -302,12 +361,9 @@ def _introduce(
 
 
 def _summary(
-  setting: _Setting,
-  recorder: record.Recorder,
-  spent: goodput.Goodput,
-  number: int,
-  found: dict[str, dict[str, float]],
+  setting: _Setting, watching: _Watching, number: int, found: dict[str, dict[str, float]]
 ) -> summary.Summary:
+  recorder = watching.recorder
   seconds = max(recorder.busy_s(), 1e-9)
   return summary.Summary(
     name=setting.experiment.name,
@@ -316,8 +372,9 @@ def _summary(
     parameters=decoder.parameters(setting.experiment.model, setting.prepared.space),
     held_out=found,
     seen=recorder.seen.by_task(),
-    seconds=dict(spent.seconds),
+    seconds=dict(watching.spent.seconds),
     tokens_per_s=recorder.tokens / seconds,
     mfu=recorder.mfu(),
     skipped=recorder.skipped,
+    best=watching.saving.best,
   )

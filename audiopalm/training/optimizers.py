@@ -38,6 +38,10 @@ def check(settings: Optimizer) -> None:
     raise ConfigError(
       f"optimizer.clip_norm must be above 0, or None for no clipping, not {settings.clip_norm!r}."
     )
+  if settings.spike is not None and not settings.spike > 1:
+    raise ConfigError(
+      f"optimizer.spike must be above 1, or None to skip no finite step, not {settings.spike!r}."
+    )
   if settings.decay == "exponential" and not (settings.end_lr > 0 and settings.peak_lr > 0):
     raise ConfigError(
       "optimizer.decay='exponential' never reaches 0: it needs optimizer.peak_lr and "

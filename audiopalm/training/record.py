@@ -9,7 +9,7 @@ import jax
 
 from audiopalm.training import goodput, guard, metrics, progress, step, throughput
 
-BUSY = ("step", "data wait")  # the time that tokens per second are counted over
+BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are counted over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +120,7 @@ class Recorder:
       "lr": self._learning_rate(number - 1),
       "skipped": self.skipped,
       "tokens": counts.tokens,
+      "batch": counts.digest,
       "tokens_per_s": round(counts.tokens / seconds, 1),
       "mfu": self._meter.mfu(flops, seconds),
     }

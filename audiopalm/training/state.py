@@ -1,4 +1,4 @@
-"""What a step takes and gives back: parameters, optimizer, variables and three counters."""
+"""What a step takes and gives back: parameters, optimizer, variables, counters."""
 
 import dataclasses
 import functools
@@ -18,8 +18,9 @@ class TrainState:
   `params` is the model's nested dict of float32 arrays; `optimizer` holds one optax state per
   player of the objective; `variables` is what the objective keeps that no gradient reaches ({} for
   most). `step` counts steps begun and is the data position too, as a batch depends on it alone;
-  `skipped` counts those whose update was left out for not being finite, `skipped_in_a_row` the last
-  unbroken streak of these.
+  `skipped` counts those whose update was left out for not being finite or for a spike,
+  `skipped_in_a_row` the last unbroken streak of these. `usual_norm` is the running mean of the
+  gradient norms of the others, 0 before the first.
   """
 
   params: Any
@@ -28,6 +29,7 @@ class TrainState:
   step: jax.Array
   skipped: jax.Array
   skipped_in_a_row: jax.Array
+  usual_norm: jax.Array
 
 
 def owned(params: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
@@ -70,7 +72,7 @@ def shapes(
 
 def _beginning(players: Mapping[str, tuple[str, ...]], chain: Any, params: Any) -> tuple:
   optimizer = {player: chain.init(owned(params, names)) for player, names in players.items()}
-  return optimizer, jnp.int32(0), jnp.int32(0), jnp.int32(0)
+  return optimizer, jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0)
 
 
 def updated(params: Mapping[str, Any], names: tuple[str, ...], update: Any) -> Mapping[str, Any]:

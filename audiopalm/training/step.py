@@ -17,16 +17,26 @@ from audiopalm.batch import Batch
 from audiopalm.settings import Machine
 from audiopalm.training import state as states
 
+USUAL = 0.01  # how much of the usual gradient norm each step replaces
+
 
 def build(
-  model: Any, objective: Any, chain: Any, machine: Machine, accumulation: int = 1
+  model: Any,
+  objective: Any,
+  chain: Any,
+  machine: Machine,
+  accumulation: int = 1,
+  spike: float | None = None,
 ) -> Callable:
   """Returns train_step(state, batch, key) -> (state, metrics), compiled, the old state given up.
 
   The batch goes in `accumulation` micro-batches; `chain` is of `optimizers.build`. `key` is the
-  run's own; a step folds its number into it. Metrics are scalars on the device: `losses` {player:
-  mean}, `sums` {name: (sum, weight)} as the objective gives them, `grad_norm` before clipping,
-  `update_norm`, `skipped` and `skipped_in_a_row`.
+  run's own; a step folds its number into it. A step that is not finite, or whose gradient norm is
+  more than `spike` times the usual one, leaves the state as it was but for its counters.
+
+  Metrics are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the
+  objective gives them, `grad_norm` before clipping, `update_norm`, `skipped` and
+  `skipped_in_a_row`.
   """
 
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
@@ -49,12 +59,14 @@ def build(
     grad_norm, update_norm = optax.tree.norm(grads), optax.tree.norm(moved)
     finite = jnp.isfinite(jnp.stack([grad_norm, update_norm, *means.values()])).all()
     # The update's norm counts too: a finite gradient can overflow in the optimizer.
-    params, optimizer, variables = jax.tree.map(
-      lambda new, old: jnp.where(finite, new, old),
-      (params, optimizer, variables),
-      (state.params, state.optimizer, state.variables),
+    good = finite if spike is None else finite & ~_spikes(grad_norm, state.usual_norm, spike)
+    usual = jnp.where(state.usual_norm == 0, grad_norm, _moved(state.usual_norm, grad_norm))
+    params, optimizer, variables, usual = jax.tree.map(
+      lambda new, old: jnp.where(good, new, old),
+      (params, optimizer, variables, usual),
+      (state.params, state.optimizer, state.variables, state.usual_norm),
     )
-    bad = 1 - finite.astype(jnp.int32)
+    bad = 1 - good.astype(jnp.int32)
     state = states.TrainState(
       params,
       optimizer,
@@ -62,6 +74,7 @@ def build(
       step=state.step + 1,
       skipped=state.skipped + bad,
       skipped_in_a_row=(state.skipped_in_a_row + bad) * bad,
+      usual_norm=usual,
     )
     metrics = {
       "losses": means,
@@ -136,6 +149,14 @@ def _micro_batches(batch: Batch, count: int) -> Batch:
     return jnp.moveaxis(parts, 1, 0)
 
   return jax.tree.map(split, batch)
+
+
+def _spikes(norm: jax.Array, usual: jax.Array, spike: float) -> jax.Array:
+  return (usual > 0) & (norm > spike * usual)
+
+
+def _moved(usual: jax.Array, norm: jax.Array) -> jax.Array:
+  return usual + USUAL * (norm - usual)
 
 
 def _nonzero(weight: jax.Array) -> jax.Array:

@@ -36,6 +36,7 @@ class Summary:
   tokens_per_s: float
   mfu: float | str
   skipped: int
+  best: str | None = None
 
   def show(self, console: rich.console.Console) -> None:
     """Prints losses by task, where the time went, and what to do next."""
@@ -56,6 +57,7 @@ class Summary:
       f"{self.parameters:,} parameters, {self.tokens_per_s:,.0f} tokens/s, MFU {mfu}, "
       f"{self.skipped} steps skipped",
       f"time {progress.duration(whole)}: {spent}",
+      *([self.best] if self.best else []),
       f"written to {self.workdir} (checkpoints, metrics.jsonl, goodput.jsonl, events)",
       f"next: audiopalm evaluate --workdir {self.workdir}",
     ]

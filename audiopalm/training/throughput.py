@@ -40,13 +40,14 @@ def peak_flops(device_kind: str) -> float | None:
 class Counts:
   """What one batch holds, by number of the task: rows, examples, and tokens (cells, not holes).
 
-  `lengths_N` are the rows of the grid that each example takes.
+  `lengths_N` are the rows of the grid that each example takes; `digest` is `Batch.digest`.
   """
 
   rows_T: np.ndarray
   examples_T: np.ndarray
   tokens_T: np.ndarray
   lengths_N: np.ndarray
+  digest: int
 
   @property
   def tokens(self) -> int:
@@ -67,8 +68,10 @@ class Counts:
     )
 
 
-def count(batch: Batch, tasks: int, rows: np.ndarray | slice = slice(None)) -> Counts:
-  """Returns the counts of a batch of numpy arrays, or of some of its rows."""
+def count(
+  batch: Batch, tasks: int, rows: np.ndarray | slice = slice(None), first: int = 0
+) -> Counts:
+  """Returns the counts of a batch of numpy arrays, or of some of its rows; see `Batch.digest`."""
   task_B, segments_BL = batch.task_B[rows], batch.segments_BL[rows]
   tokens_B = (batch.tokens_BLK[rows] != HOLE).sum(axis=(1, 2))
   most = int(segments_BL.max(initial=0))
@@ -84,6 +87,7 @@ def count(batch: Batch, tasks: int, rows: np.ndarray | slice = slice(None)) -> C
     examples_T=by_task((lengths_BS > 0).sum(axis=1)),
     tokens_T=by_task(tokens_B),
     lengths_N=lengths_BS[lengths_BS > 0],
+    digest=batch.digest(np.arange(len(batch.task_B))[rows].tolist(), first),
   )
 
 

@@ -15,7 +15,8 @@ from audiopalm.errors import EXIT_WATCHDOG, DataError
 from audiopalm.training import goodput
 
 FOLDER = "heartbeats"
-WATCHED = ("step", "data wait", "checkpoint")  # to start, compile and evaluate may take any time
+# To start, to compile and to evaluate may take any time.
+WATCHED = ("step", "lost work", "data wait", "checkpoint")
 BEAT_S = 10.0
 
 

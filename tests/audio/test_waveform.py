@@ -152,3 +152,28 @@ def test_a_span_is_read_alone(tmp_path):
   part_S = waveform.read(tmp_path / "a.wav", span_s=(0.25, 0.5))
   np.testing.assert_array_equal(part_S, whole_S[4_000:8_000])
   np.testing.assert_array_equal(waveform.read(tmp_path / "a.wav", span_s=(0, 1.05)), whole_S)
+
+
+def test_a_path_that_the_system_refuses_is_named(tmp_path):
+  text = said(waveform.read, tmp_path / ("a" * 300))
+  assert "cannot be read: File name too long. Correct its path" in text
+  assert "no such file" in said(waveform.read, tmp_path / "a\0b.wav")
+
+
+def test_a_header_of_an_impossible_rate_is_refused(tmp_path):
+  soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+  data = bytearray((tmp_path / "a.wav").read_bytes())
+  data[24:28] = (999).to_bytes(4, "little")
+  (tmp_path / "a.wav").write_bytes(data)
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "a.wav: of an impossible rate: 999 Hz, expected at least 1000." in text
+
+
+def test_a_flac_that_does_not_know_its_length_is_refused(tmp_path):
+  soundfile.write(tmp_path / "a.flac", tone(), 16_000)
+  data = bytearray((tmp_path / "a.flac").read_bytes())
+  data[21] &= 0xF0
+  data[22:26] = bytes(4)  # how many samples there are
+  (tmp_path / "a.flac").write_bytes(data)
+  text = said(waveform.read, tmp_path / "a.flac")
+  assert "a.flac: of no length: its header does not say how many samples" in text

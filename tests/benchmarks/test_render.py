@@ -71,6 +71,10 @@ RESULTS = {
       }
     ],
   },
+  "checkpoint_stall": {
+    "parameters": 42_000_000, "checkpoint_bytes": 504 * 2**20, "step_s": ONE, "call_s": ONE,
+    "stall_s": ONE, "share": ONE,
+  },
   "accelerator_speed": {
     "runs": [
       {
@@ -101,7 +105,10 @@ def test_a_benchmark_without_results_says_which_file_is_missing(name, tmp_path):
 def test_a_section_has_whole_tables_and_what_it_ran_on(name, tmp_path):
   written(tmp_path, name)
   text = render.rendered(tmp_path, name)
-  assert any(spread in text for spread in ("2 (1 to 3)", "2.0 (1.0 to 3.0)", "2.000 (1.000 to"))
+  assert any(
+    spread in text
+    for spread in ("2 (1 to 3)", "2.0 (1.0 to 3.0)", "2.00 (1.00 to", "2.000 (1.000 to")
+  )
   assert "laptop: 2 cores, Made Up, no accelerator; commit abc1234; Python 3.12.1, jax" in text
   lines = text.splitlines()
   assert max(len(line) for line in lines if line and line[0] not in "|-") <= 100

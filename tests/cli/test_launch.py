@@ -68,19 +68,29 @@ def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
   assert list(here.iterdir()) == []
 
 
-def test_a_job_is_written_and_submitted(here, capsys):
+def test_a_job_is_written_and_submitted(here, capfd):
   command(here, "sbatch", "import sys; print('got', sys.argv[1:], flush=True); sys.exit(3)")
-  line = ["launch", *SLURM, *tail("--machine", "cpu8", "--set", "steps=7", "--hang-s", "60")]
+  line = ["launch", *SLURM, *tail("--machine", "gpu", "--set", "steps=7", "--hang-s", "60")]
   assert main.main(line) == 3
   script = here / "run" / "launch" / "train.sbatch"
-  assert capsys.readouterr().out == f"sbatch {script}\n"
+  said = capfd.readouterr().out.splitlines()
+  assert [line.split()[1] for line in said[:3]] == ["code", "config", "mesh"]  # preflight
+  assert said[-2:] == [f"sbatch {script}", f"got ['{script}']"]
   text = script.read_text()
-  told = f"--workdir {here}/run --machine cpu8 --hang-s 60.0"
+  told = f"--workdir {here}/run --machine gpu --hang-s 60.0 --recheck-every 0"
   assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told})" in text
   assert f"#SBATCH --chdir={here}\n" in text
   assert (here / "run" / "logs").is_dir()
   made = experiment.from_json((script.parent / "config.json").read_text())
   assert made == config.load("quickstart", ["steps=7"])
+
+
+def test_what_preflight_finds_wrong_is_not_submitted(here, capfd):
+  command(here, "sbatch", "")
+  assert main.main(["launch", *SLURM, *tail("--machine", "cpu")]) == EXIT_USER
+  said = capfd.readouterr().out
+  assert "wrong mesh       Machine 'cpu' asks for a mesh data=1" in said
+  assert not (here / "run").exists()
 
 
 def test_files_are_written_where_out_says(here):
@@ -161,7 +171,9 @@ def test_every_option_of_train_is_in_a_job_or_left_out_on_purpose():
   told = {action.dest for action in commands.choices["train"]._actions} - {"help"}
   resolved = {"config", "settings"}  # in config.json
   meeting = {"coordinator", "processes", "process"}
-  assert told == resolved | meeting | {"workdir", "machine", "hang_s"}  # those of launch._job
+  assert told == resolved | meeting | {
+    "workdir", "machine", "hang_s", "recheck_every", "max_bad",
+  }  # fmt: skip  # those of launch._job
 
 
 def test_the_help_says_where_an_option_means_something(capsys):

@@ -30,6 +30,19 @@ def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
   assert found["rates"]["flops"] == 1e10
 
 
+def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
+  arguments = ["--topology", "cpu:8", "--workdir", str(tmp_path / "run"), *SMALL]
+  arguments += ["--set", "model.heads=6", "--set", "model.kv_heads=2"]  # for cpu8: tensor=2
+  assert main.main(["plan", "quickstart", *arguments, "--calibration", rates, "--machine", "cpu8",
+                    "--mesh", "fsdp=8"]) == 0  # fmt: skip
+  capsys.readouterr()
+  assert main.main(["preflight", "quickstart", *arguments, "--machine", "cpu8"]) == 0
+  said = capsys.readouterr().out
+  assert "cpu-8-cpu8.json was made for a machine with another fsdp, tensor: audiopalm" in said
+  assert main.main(["plan", "quickstart", *arguments, "--search"]) == 2
+  assert "not of --search or --generate" in capsys.readouterr().err
+
+
 def test_decoding_is_planned(rates, capsys):
   arguments = ["--topology", "cpu:8", "--calibration", rates, "--generate", "16x64"]
   assert main.main(["plan", "quickstart", *arguments, "--mesh", "fsdp=8", *SMALL]) == 0

@@ -70,5 +70,19 @@ def test_a_meeting_that_nobody_else_comes_to_is_one_error(index, why):
   assert len(alone.stderr.splitlines()) == 1
 
 
+def test_processes_that_differ_are_refused(monkeypatch):
+  here = {"config": "aa", "code": "audiopalm 1, code 12"}
+  others = [here, here, {**here, "code": "audiopalm 1, code 34"}]
+  monkeypatch.setattr(processes.together, "gathered", lambda mine: others)
+  with pytest.raises(ConfigError) as error:
+    processes.check_alike(here)
+  assert (
+    "the same code: audiopalm 1, code 12 on process 0, audiopalm 1, code 34 on process 2"
+    in str(error.value)
+  )
+  others.pop()
+  processes.check_alike(here)
+
+
 def test_a_run_of_one_process_is_left_as_any_command_is():
   assert processes.leave(2) is None

@@ -38,6 +38,8 @@ def test_what_could_not_be_exported_is_refused_before_anything_is_prepared(line,
 def test_a_time_to_hang_below_0_is_refused(line, capsys):
   assert main.main([*line, "--hang-s", "-1"]) == EXIT_USER
   assert "--hang-s takes seconds, 0 for any time, not -1." in capsys.readouterr().err
+  assert main.main([*line, "--recheck-every", "-1"]) == EXIT_USER
+  assert "--recheck-every takes steps, 0 for never, not -1." in capsys.readouterr().err
 
 
 def test_a_second_run_in_a_workdir_is_refused(line, tmp_path, monkeypatch, capsys):

@@ -162,7 +162,7 @@ def test_exit_codes_of_a_job_set_lead_where_they_should():
         return rule["action"]
     return "RestartJobSet"
 
-  assert [action(code) for code in (2, 71)] == ["FailJobSet"] * 2
+  assert [action(code) for code in (2, 71, 72)] == ["FailJobSet"] * 3
   assert [action(code) for code in (75, "evicted")] == ["RestartJobSetAndIgnoreMaxRestarts"] * 2
   assert [action(code) for code in (1, 70, 134, 137)] == ["RestartJobSet"] * 4
 

@@ -31,7 +31,7 @@ class Job:
     said = small.ended(
       small.start(prepared, *place, *small.train(self.workdir), SLURM_CONF=str(cluster.conf))
     )
-    self.number = re.fullmatch(r"sbatch .*\nSubmitted batch job (\d+)\n", said)[1]
+    self.number = re.search(r"^Submitted batch job (\d+)$", said, re.MULTILINE)[1]
 
   def log(self):
     return (self.workdir / "logs" / f"{self.number}.log").read_text()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from audiopalm import layouts
+from audiopalm.data import files
 from audiopalm.data.records import Source
 from audiopalm.parts import mixtures
 
@@ -17,6 +18,23 @@ def small():
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(Path(__file__).parent))
     yield importlib.import_module("small_corpus")
+
+
+@pytest.fixture
+def full(monkeypatch):
+  """Leaves no space on the device for a file of this name."""
+  part_of = files.part_of
+
+  def plant(name):
+    def full_part_of(path):
+      part = part_of(path)
+      if path.name == name:
+        part.symlink_to("/dev/full")  # every write fails: ENOSPC
+      return part
+
+    monkeypatch.setattr(files, "part_of", full_part_of)
+
+  return plant
 
 
 @pytest.fixture(scope="session")

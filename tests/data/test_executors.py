@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import pickle
 import signal
+import time
 
 import pytest
 
@@ -23,6 +25,20 @@ def test_errors_come_back_from_workers(tmp_path):
 def test_a_worker_that_dies_is_reported():
   with executors.Local(2) as executor, pytest.raises(DataError, match="A worker process died"):
     list(executor.map(os._exit, [3, 3]))
+
+
+def test_a_worker_that_dies_while_it_waits_for_work_is_reported_and_the_others_end():
+  for dies in range(2):  # the pool's workers share a lock, and one of the two holds it
+    with executors.Local(2) as executor:
+      results = executor.map(time.sleep, [0, 0, 5])
+      next(results), next(results)
+      workers = multiprocessing.active_children()
+      os.kill(sorted(worker.pid for worker in workers)[dies], signal.SIGKILL)
+      with pytest.raises(DataError, match="A worker process died"):
+        list(results)
+      with pytest.raises(DataError, match="A worker process died"):
+        list(executor.map(abs, [1]))
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(monkeypatch):

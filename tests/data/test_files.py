@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from audiopalm.data import files
@@ -24,14 +22,26 @@ def test_a_folder_takes_the_place_of_a_folder(tmp_path):
   assert [file.name for file in (tmp_path / "folder").iterdir()] == ["new"]
 
 
-def test_a_full_device_says_where_and_leaves_what_was_there(tmp_path):
+def test_a_full_device_says_where_and_leaves_what_was_there(tmp_path, full):
   path = tmp_path / "a.json"
   files.write_json(path, 1)
-  (tmp_path / f".a.json.{os.getpid()}.part").symlink_to("/dev/full")  # every write fails: ENOSPC
+  full("a.json")
   with pytest.raises(DataError, match="No space left on the device of .* while writing a.json"):
     files.write_json(path, 2)
   assert files.read_json(path) == 1
   assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_killed_writers_left_is_removed_files_and_folders(tmp_path):
+  for path in (tmp_path / "a.json", tmp_path / "deep" / "b"):
+    files.write_json(path, 1)
+    files.part_of(path).write_text("half")
+  files.part_of(tmp_path / "folder").mkdir()
+  assert files.part_of(tmp_path / "a") != files.part_of(tmp_path / "a")
+  files.remove_parts(tmp_path, ".a.json.*.part")
+  assert len(list(tmp_path.rglob(".*.part"))) == 2
+  files.remove_parts(tmp_path, "**/.*.part")
+  assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.json", "b"]
 
 
 def test_a_missing_and_a_damaged_file_say_what_to_do(tmp_path):

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from audiopalm.data import examples, loader, rows
+from audiopalm.data import examples, loader, prepare, rows
 from audiopalm.errors import DataError
 from audiopalm.types import HOLE, Grid
 
@@ -144,3 +144,23 @@ def test_a_row_is_made_of_the_segments_of_the_index(prepared, experiment_of):
   grids = list(rows.realized(*made_of, prepared.rows(task, "train")[0]))
   tokens_LK = np.concatenate([grid.tokens_LK for grid in grids])
   np.testing.assert_array_equal(batch.tokens_BLK[0, : len(tokens_LK)], tokens_LK)
+
+
+def test_a_damaged_shard_ends_training_with_its_name_and_what_to_do(
+  experiment_of, sources, small, tmp_path
+):
+  experiment = experiment_of(small.SmallCorpus(20))
+  prepared = prepare.prepare(experiment, tmp_path, sources, workers=0)
+  (shard,) = prepared.folder(experiment.corpora[0]).glob("train-*.arrayrecord")
+  data = bytearray(shard.read_bytes())
+  data[1_000] ^= 4
+  shard.write_bytes(data)
+  opened = prepare.open_prepared(experiment, tmp_path)  # finds nothing: it reads no records
+  text = (
+    rf"{shard}: record \d+ cannot be read \(Corrupted .* Delete that file and run `audiopalm pre"
+  )
+  with pytest.raises(DataError, match=text):  # from threads that read ahead
+    list(itertools.islice(loader.Loader(opened, experiment).batches(), 30))
+  shard.unlink()
+  whole = prepare.prepare(experiment, tmp_path, sources, workers=0)
+  assert len(list(itertools.islice(loader.Loader(whole, experiment).batches(), 30))) == 30

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -33,3 +34,25 @@ def test_a_second_run_is_refused_by_name_until_the_first_is_gone_even_by_sigkill
       first.kill()
   with lock.held(tmp_path, "train"):
     assert f'"process": {os.getpid()}' in (tmp_path / "train.lock").read_text()
+
+
+def test_only_who_is_alone_in_a_shared_folder_may_clean_it(tmp_path):
+  called = []
+  with lock.shared(tmp_path, lambda: called.append("first")):
+    with lock.shared(tmp_path, lambda: called.append("second")):
+      pass
+    assert called == ["first"]
+  with lock.shared(tmp_path, lambda: called.append("third")):
+    assert called == ["first", "third"]
+
+
+def test_a_filesystem_without_locks_is_named(tmp_path, monkeypatch):
+  def refuse(file, how):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(lock.fcntl, "flock", refuse)
+  text = (
+    r"train.lock cannot be locked \(No locks available\): expected a filesystem with file locks"
+  )
+  with pytest.raises(ConfigError, match=text), lock.held(tmp_path, "train"):
+    pass

@@ -34,18 +34,20 @@ def test_a_batch_is_that_of_the_loader_and_its_words_are_the_records(prepared, e
       assert not isinstance(value, str) or value == texts[name]
 
 
-def test_what_a_run_counted_is_held_against_it(prepared, experiment_of):
-  tokens = past.batch(prepared, experiment_of(), 2).tokens
-  found = past.batch(prepared, experiment_of(), 2, tokens)
-  assert found.is_the_one and "as the run counted" in said(found)
-  other = past.batch(prepared, experiment_of(), 2, tokens + 1)
-  assert not other.is_the_one and f"but the run counted {tokens + 1:,}: it was given" in said(other)
+def test_what_a_run_was_given_is_held_against_it(prepared, experiment_of):
+  digest = past.batch(prepared, experiment_of(), 2).digest
+  found = past.batch(prepared, experiment_of(), 2, digest)
+  assert found.is_the_one and "to the bit what the run was given" in said(found)
+  other = past.batch(prepared, experiment_of(), 2, digest + 1)
+  shown = " ".join(said(other).split())
+  assert not other.is_the_one
+  assert f"but the run was given another batch (digest {digest + 1}, not {digest})" in shown
   assert "no line of it" in said(past.batch(prepared, experiment_of(), 3))
 
 
 def test_brackets_in_words_are_printed_as_they_are():
   each = past.Example(0, 1, "asr", "r/1", 0, 5, "[asr]", {"source.text": "a [red] car"})
-  shown = said(past.Past(1, [each], 5, None))
+  shown = said(past.Past(1, [each], 5, 0, None))
   assert "[asr]" in shown and "a [red] car" in shown
 
 

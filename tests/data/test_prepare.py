@@ -5,7 +5,7 @@ import os
 import pytest
 
 from audiopalm import layouts
-from audiopalm.data import cache, corpora, examples, fitting, prepare, streams
+from audiopalm.data import cache, corpora, examples, files, fitting, lock, prepare, streams
 from audiopalm.data.records import Source
 from audiopalm.errors import DataError, ManifestError
 from audiopalm.parts import mixtures, tokenizers
@@ -203,10 +203,10 @@ def test_open_says_what_is_wrong(few, sources, small, tmp_path):
   with pytest.raises(DataError, match="does not hold the tokenizers of experiment 'small'"):
     prepare.open_prepared(few, tmp_path)
   prepare.prepare(few, tmp_path, sources, workers=0)
-  side = next(prepared.folder(few.corpora[0]).glob("train-*.json"))
-  written = json.loads(side.read_text())
-  written["maxima"]["source.units"] = [64]
-  side.write_text(json.dumps(written))
+  shard = next(prepared.folder(few.corpora[0]).glob("train-*.arrayrecord"))
+  side = cache.sidecar(shard)
+  side["maxima"]["source.units"] = [64]
+  cache.write_sidecar(shard, side)
   with pytest.raises(
     DataError, match=r"holds ids of source.units up to \(64,\), but its tokenizer"
   ):
@@ -240,18 +240,48 @@ def test_a_record_longer_than_a_row_stops_prepare_but_keeps_the_streams(few, sou
   assert changed_times(tmp_path) == times and times
 
 
-def test_a_full_device_keeps_finished_shards(few, sources, tmp_path, monkeypatch):
+def test_a_full_device_keeps_finished_shards(few, sources, tmp_path, monkeypatch, full):
   monkeypatch.setattr(prepare, "SHARD_RECORDS", 10)
   prepared = prepare.prepare(few, tmp_path, sources, workers=0)
   folder = prepared.folder(few.corpora[0])
   (second,) = folder.glob("train-00001-*.arrayrecord")
   second.unlink()
   first = changed_times(folder)
-  (folder / f".{second.name}.{os.getpid()}.part").symlink_to("/dev/full")
+  full(second.name)
   with pytest.raises(DataError, match="No space left on the device"):
     prepare.prepare(few, tmp_path, sources, workers=0)
   assert changed_times(folder) == first
   assert not list(folder.glob(".*"))
+
+
+def test_what_a_killed_prepare_was_writing_is_removed_unless_another_writes(few, sources, tmp_path):
+  streams_dir = tmp_path / "streams"
+  prepared = prepare.prepare(few, tmp_path / "a", sources, streams_dir, workers=0)
+  shard = next(prepared.folder(few.corpora[0]).glob("train-*.arrayrecord"))
+  mine = [tmp_path / "b" / name for name in ("manifest.json", "tokenizers/text", "rows/x/y.npz")]
+  for path in (shard, *mine):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.part_of(path).write_text("half")
+  (tmp_path / "b" / ".config.json.0.part").write_text("of another command")
+  with lock.shared(streams_dir, lambda: None):
+    prepare.prepare(few, tmp_path / "b", sources, streams_dir, workers=0)
+    left = {path.parent.name for path in tmp_path.rglob(".*.part")}
+    assert left == {shard.parent.name, "b"}
+  prepare.prepare(few, tmp_path / "b", sources, streams_dir, workers=0)
+  assert [path.name for path in tmp_path.rglob(".*.part")] == [".config.json.0.part"]
+
+
+def test_a_damaged_shard_is_made_again_and_no_other(few, sources, tmp_path, monkeypatch):
+  monkeypatch.setattr(prepare, "SHARD_RECORDS", 5)
+  prepared = prepare.prepare(few, tmp_path, sources, workers=0)
+  whole, times = files_of(tmp_path), changed_times(tmp_path)
+  damaged = sorted(prepared.folder(few.corpora[0]).glob("train-*.arrayrecord"))[1]
+  os.truncate(damaged, 2**16)
+  assert prepare.needed(few, tmp_path)
+  prepare.prepare(few, tmp_path, sources, workers=0)
+  assert files_of(tmp_path) == whole
+  after = changed_times(tmp_path)
+  assert {path for path in times if after[path] != times[path]} == {damaged}
 
 
 def test_tasks_of_two_corpora_have_their_own_streams(experiment_of, small, sources, tmp_path):

@@ -146,3 +146,22 @@ def test_load_inverts_save_and_knows_what_it_was_made_from(prepared, tmp_path):
     rows.load(path, made_from | {"manifest": "b"})
   with pytest.raises(DataError, match="no such row index. Run `audiopalm prepare`"):
     rows.load(tmp_path / "tts.npz", made_from)
+
+
+def test_a_damaged_index_is_refused_wherever_a_byte_was_flipped(prepared, tmp_path):
+  index = prepared.rows("asr", "train")
+  path, made_from = tmp_path / "asr.npz", {"manifest": "a"}
+  rows.save(index, path, made_from)
+  whole, refused = path.read_bytes(), 0
+  for at in range(0, len(whole), 37):
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+    try:
+      found = rows.load(path, made_from)
+    except DataError as error:
+      assert "asr.npz: expected a row index, but it is damaged (" in str(error)
+      assert not rows.is_current(path, made_from)
+      refused += 1
+    else:
+      np.testing.assert_array_equal(found.records, index.records)
+      np.testing.assert_array_equal(found.offsets_R, index.offsets_R)
+  assert refused > 100

@@ -1,5 +1,4 @@
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
@@ -115,11 +114,9 @@ def test_waves_of_another_rate_are_brought_to_the_working_rate(shard_of, small, 
   assert said.seconds == 0.1
 
 
-def test_a_full_device_is_one_clear_error_and_leaves_nothing_half(shard_of):
+def test_a_full_device_is_one_clear_error_and_leaves_nothing_half(shard_of, full):
   shard = shard_of()
-  shard.folder.mkdir()
-  part = shard.folder / f".{shard.path.name}.{os.getpid()}.part"
-  part.symlink_to("/dev/full")  # every write fails: ENOSPC
+  full(shard.path.name)
   with pytest.raises(DataError, match="No space left on the device of .*out while writing train-"):
     streams.tokenize_shard(shard)
   assert list(shard.folder.iterdir()) == []
@@ -135,22 +132,6 @@ def test_an_interrupted_shard_never_has_its_final_name(shard_of, small, monkeypa
   with pytest.raises((KeyboardInterrupt, Requeue)):
     streams.tokenize_shard(shard)
   assert list(Path(shard.folder).iterdir()) == []
-
-
-def test_a_shard_is_finished_only_with_a_json_that_fits_it(shard_of):
-  shard = shard_of()
-  streams.tokenize_shard(shard)
-  side = shard.path.with_suffix(".json")
-  whole = side.read_text()
-  assert cache.sidecar(shard.path)["records"] == 40
-  side.write_text(whole[:50])
-  assert cache.sidecar(shard.path) is None
-  side.write_text(whole)
-  with open(shard.path, "ab") as file:
-    file.write(b"more")
-  assert cache.sidecar(shard.path) is None
-  shard.path.unlink()
-  assert cache.sidecar(shard.path) is None
 
 
 def test_a_wave_longer_than_ten_minutes_is_quarantined(shard_of, small, monkeypatch):

@@ -284,4 +284,4 @@ def test_ten_thousand_lines_survive_sigkill_and_nothing_is_written_twice(tmp_pat
 def finished(workdir):
   """Returns the shards of the training split that are whole."""
   shards = sorted(workdir.glob("streams/manifest-*/train-*.arrayrecord"))
-  return [path for path in shards if cache.sidecar(path) is not None]
+  return list(itertools.compress(shards, cache.finished(shards)))

@@ -110,11 +110,8 @@ def _write_shard(path, entries):
   for entry in entries:
     writer.write(cache.pack(entry))
   writer.close()
-  side = {
-    "format": cache.FORMAT, "bytes": path.stat().st_size, "records": len(entries),
-    "quarantined": [], "seconds": {}, "maxima": {}, "lengths": {}, "languages": {},
-  }  # fmt: skip
-  files.write_json(path.with_suffix(".json"), side)
+  empty = {name: {} for name in ("seconds", "maxima", "lengths", "languages")}
+  cache.write_sidecar(path, {"records": len(entries), "quarantined": [], **empty})
 
 
 def _write_training(workdir, made, steps, sharper):

@@ -1,4 +1,5 @@
 import importlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,3 +11,29 @@ def tiny():
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(Path(__file__).parent))
     yield importlib.import_module("tiny")
+
+
+class SmallDevice:
+  """A file system in memory of a few megabytes, at `path`."""
+
+  def __init__(self, path: Path):
+    self.path = path
+
+  def resize(self, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(self.path)], check=True)
+
+
+@pytest.fixture
+def small_device(tmp_path):
+  """A device of 2 MiB that can really be full."""
+  place = tmp_path / "small"
+  place.mkdir()
+  mount = subprocess.run(
+    ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True
+  )
+  if mount.returncode:
+    pytest.skip("this machine lets us mount no small device")
+  try:
+    yield SmallDevice(place)
+  finally:
+    subprocess.run(["umount", str(place)], check=True)

@@ -33,7 +33,8 @@ def digest(batch) -> str:
 def counted(counts: throughput.Counts) -> list:
   """Returns counts as JSON takes them."""
   by_task = [counts.rows_T, counts.examples_T, counts.tokens_T]
-  return [*(numbers_T.tolist() for numbers_T in by_task), sorted(counts.lengths_N.tolist())]
+  lengths = sorted(counts.lengths_N.tolist())
+  return [*(numbers_T.tolist() for numbers_T in by_task), lengths, counts.digest]
 
 
 def main() -> int:
@@ -69,7 +70,7 @@ def main() -> int:
       placed = sharding.place(batch, mesh, ("batch", "rows"), made.batch_rows)
       # The last process is given a signal before the second step.
       given = "SIGTERM" if step >= 1 and index == args.processes - 1 else ""
-      read = exchange.begin(throughput.count(batch, tasks, counts_here), given)
+      read = exchange.begin(throughput.count(batch, tasks, counts_here, here.start), given)
       counts.append(counted(read()))
       asked.append(exchange.asked_by)
       digests.append(digest(multihost_utils.process_allgather(placed, tiled=True)))

@@ -1,13 +1,14 @@
+import dataclasses
 import errno
 import shutil
-import subprocess
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiopalm.errors import CheckpointError, ManifestError
+from audiopalm.errors import CheckpointError, FullDevice, ManifestError
 from audiopalm.settings import Optimizer
 from audiopalm.training import checkpoint, optimizers, state
 
@@ -25,7 +26,7 @@ def meta(step):
 
 
 def saved(workdir, *step_numbers, keep=5, **options):
-  with checkpoint.Writer(workdir, keep) as writer:
+  with checkpoint.Writer(workdir, checkpoint.Keep(keep)) as writer:
     for step in step_numbers:
       writer.save(made(fill=float(step), **options), meta(step))
   return workdir
@@ -61,6 +62,17 @@ def test_parameters_alone_come_back_on_another_placement(tmp_path):
   assert found.step == 3
   assert params["layers"]["kernel"].sharding == there
   np.testing.assert_array_equal(params["layers"]["kernel"], np.full((2, 3), 3.0))
+
+
+def test_the_parameters_of_any_step_can_be_asked_for(tmp_path):
+  saved(tmp_path, 1, 2)
+  params, found = checkpoint.restore_params(tmp_path, made().params, MANIFEST, step=1)
+  assert found.step == checkpoint.latest(tmp_path, step=1).step == 1
+  np.testing.assert_array_equal(params["layers"]["scale"], 1.0)
+  with pytest.raises(
+    CheckpointError, match="No checkpoint of step 3 in .*: there are those of 1, 2"
+  ):
+    checkpoint.restore_params(tmp_path, made().params, MANIFEST, step=3)
 
 
 def test_a_run_that_has_not_saved_starts_anew_but_has_nothing_to_evaluate(tmp_path):
@@ -137,7 +149,7 @@ def test_another_optimizer_is_another_shape(tmp_path):
 
 
 def test_parameters_alone_are_enough_to_answer_but_not_to_train(tmp_path):
-  with checkpoint.Writer(tmp_path, 1) as writer:
+  with checkpoint.Writer(tmp_path, checkpoint.Keep(1)) as writer:
     writer.save_params(made().params, meta(3))
   params, found = checkpoint.restore_params(tmp_path, made().params, MANIFEST)
   assert found.step == 3
@@ -162,7 +174,10 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
   saved(tmp_path, 1)
   usage = shutil.disk_usage(tmp_path)._replace(free=10)
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-  with pytest.raises(CheckpointError) as error, checkpoint.Writer(tmp_path, 5) as writer:
+  with (
+    pytest.raises(CheckpointError) as error,
+    checkpoint.Writer(tmp_path, checkpoint.Keep(5)) as writer,
+  ):
     writer.save(made(), meta(2))
   assert error.value.exit_code == 2
   assert "No space left on the device" in str(error.value)
@@ -181,7 +196,10 @@ def test_a_device_that_fills_while_saving_leaves_the_earlier_checkpoint(
   tmp_path, monkeypatch, fault
 ):
   saved(tmp_path, 1)
-  with pytest.raises(CheckpointError) as error, checkpoint.Writer(tmp_path, 1) as writer:
+  with (
+    pytest.raises(CheckpointError) as error,
+    checkpoint.Writer(tmp_path, checkpoint.Keep(1)) as writer,
+  ):
 
     def fail():
       raise fault
@@ -192,23 +210,99 @@ def test_a_device_that_fills_while_saving_leaves_the_earlier_checkpoint(
   assert checkpoint.restore_state(tmp_path, made(), MANIFEST)[1].step == 1
 
 
-def test_a_really_full_device_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-  place = tmp_path / "small"
-  place.mkdir()
-  mount = subprocess.run(
-    ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True
-  )
-  if mount.returncode:
-    pytest.skip("this machine lets us mount no small device")
-  try:
-    saved(place, 1)
-    usage = shutil.disk_usage(place)._replace(free=2**40)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    params = {"layers": {"noise": jax.random.normal(jax.random.key(0), (1024, 1024))}}
-    huge = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
-    with pytest.raises(CheckpointError, match="The checkpoint of step 1 is intact"):
-      with checkpoint.Writer(place, 1) as writer:
-        writer.save(huge, meta(2))
-    assert checkpoint.restore_state(place, made(), MANIFEST, print)[1].step == 1
-  finally:
-    subprocess.run(["umount", str(place)], check=True)
+def test_a_really_full_device_leaves_the_earlier_checkpoint_and_takes_one_when_there_is_room(
+  small_device, monkeypatch
+):
+  saved(small_device.path, 1)
+  usage = shutil.disk_usage(small_device.path)._replace(free=2**40)
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)  # it fills while it is written
+  params = {"layers": {"noise": jax.random.normal(jax.random.key(0), (1024, 1024))}}
+  huge = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
+  with checkpoint.Writer(small_device.path, checkpoint.Keep(2)) as writer:
+    with pytest.raises(FullDevice, match="The checkpoint of step 1 is intact"):
+      writer.save(huge, meta(2))
+      writer.wait()
+    found = checkpoint.restore_state(small_device.path, made(), MANIFEST, pytest.fail)
+    assert found[1].step == 1  # and nothing half written is left
+    small_device.resize("64m")
+    writer.save(huge, meta(3))
+  assert checkpoint.steps(small_device.path) == [1, 3]
+  assert checkpoint.restore_state(small_device.path, huge, MANIFEST)[1].step == 3
+
+
+def test_round_steps_and_the_best_stay(tmp_path):
+  with checkpoint.Writer(tmp_path, checkpoint.Keep(1, every_steps=4)) as writer:
+    for step in range(1, 10):
+      writer.best = 3 if step > 3 else None
+      writer.save(made(), meta(step))
+  assert checkpoint.steps(tmp_path) == [3, 4, 8, 9]
+
+
+def noise():
+  """A state that is hardly compressed, so that most bytes of its files are values."""
+  params = {"noise": jax.random.normal(jax.random.key(0), (64, 64))}
+  now = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
+  moment = jax.tree.map(lambda x: params["noise"] if x.ndim else x, now.optimizer)
+  return dataclasses.replace(now, optimizer=moment)
+
+
+def flipped(path, at=0.5):
+  data = bytearray(path.read_bytes())
+  data[int(at * len(data))] ^= 1
+  path.write_bytes(data)
+
+
+def arrays_of(checkpoint_path):
+  """Returns the files that hold array values, those of parameters and of the rest."""
+  found = (checkpoint_path / item / "ocdbt.process_0" / "d" for item in ("params", "rest"))
+  return [max(folder.iterdir(), key=lambda p: p.stat().st_size) for folder in found]
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    lambda path: break_one(path),
+    lambda path: arrays_of(path)[1].unlink(),
+    lambda path: flipped(arrays_of(path)[0]),
+    lambda path: flipped(path / "meta" / "metadata"),
+    lambda path: (path / "params" / "manifest.ocdbt").write_bytes(b""),
+    lambda path: shutil.rmtree(path / "rest"),
+  ],
+  ids=["truncated", "missing", "flipped", "flipped words", "emptied", "no optimizer"],
+)
+def test_a_damaged_newest_checkpoint_is_one_line_and_the_one_before_is_used(
+  tmp_path, capfd, damage
+):
+  now = noise()
+  with checkpoint.Writer(tmp_path, checkpoint.Keep(5)) as writer:
+    for step in (1, 2):
+      writer.save(now, meta(step))
+  damage(tmp_path / "checkpoints" / "2")
+  lines = []
+  restored, found = checkpoint.restore_state(tmp_path, now, MANIFEST, lines.append)
+  assert found.step == 1
+  jax.tree.map(np.testing.assert_array_equal, restored, now)
+  assert len(lines) == 2, lines
+  assert lines[0].startswith(f"Checkpoint {tmp_path}/checkpoints/2: ")
+  assert lines[0].endswith("It is damaged or half written: skipped.") and "\n" not in lines[0]
+  assert lines[1].startswith("Moved the damaged checkpoint of step 2 to ")
+  time.sleep(0.5)  # what the readers still had begun
+  assert capfd.readouterr() == ("", "")
+
+
+def test_no_flipped_bit_of_an_array_goes_unseen(tmp_path):
+  params = noise().params
+  with checkpoint.Writer(tmp_path, checkpoint.Keep(1)) as writer:
+    writer.save(noise(), meta(1))
+  path = arrays_of(tmp_path / "checkpoints" / "1")[0]
+  whole, seen = path.read_bytes(), 0
+  for at in np.linspace(0.1, 0.9, 5):
+    flipped(path, at)
+    try:
+      found, _ = checkpoint.restore_params(tmp_path, params, MANIFEST, lambda line: None)
+      np.testing.assert_array_equal(found["noise"], params["noise"])  # it was no value
+    except CheckpointError as error:
+      assert "Nothing was deleted" in str(error)
+      seen += "1 arrays are not what was saved: params/noise" in str(error)
+    path.write_bytes(whole)
+  assert seen  # no error of the file's own format found these

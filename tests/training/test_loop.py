@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import io
 import json
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -16,8 +18,8 @@ import pytest
 from audiopalm import errors
 from audiopalm.data import loader
 from audiopalm.models import decoder
-from audiopalm.settings import Machine
-from audiopalm.training import checkpoint, metrics, record
+from audiopalm.settings import Evaluation, Machine
+from audiopalm.training import bits, checkpoint, guard, held_out, metrics, record, saving
 
 PROGRAM = Path(__file__).with_name("tiny.py")
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,7 @@ def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted
   assert_same_run(tiny, straight[0], tmp_path)
   last = json.loads((tmp_path / "goodput.jsonl").read_text().splitlines()[-1])
   assert last["lost_steps"] == len({step for step in before if step > 3})
+  assert last["total"]["lost work"] > 0
 
 
 def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight, tmp_path):
@@ -184,7 +187,7 @@ def test_summary_and_lines_say_what_happened_and_what_comes_next(straight):
   assert summary.step == 6 and summary.mfu == "unknown" and summary.skipped == 0
   assert summary.seen["asr"]["rows"] + summary.seen["mt"]["rows"] == 48
   assert set(summary.seconds) == {
-    "init", "compile", "data wait", "step", "checkpoint", "evaluation",
+    "init", "compile", "data wait", "step", "lost work", "checkpoint", "evaluation",
   }  # fmt: skip
 
 
@@ -220,6 +223,82 @@ def test_too_many_bad_steps_in_a_row_end_the_run_and_save_nothing(tiny, tmp_path
   with pytest.raises(errors.BadSteps, match="The last 20 steps up to step 23"):
     tiny.run(tmp_path, made)
   assert checkpoint.steps(tmp_path) == [3]
+  given = json.loads((tmp_path / "bad_steps.json").read_text())
+  assert [each["step"] for each in given] == list(range(4, 24))
+  places = loader.Loader(tiny.Prepared(made), made).places_at(3)
+  rows = [place.row for place in places]
+  ids = [f"made/{number:03d}" for row in rows for number in (2 * row, 2 * row + 1)]
+  assert [each["id"] for each in given[0]["records"]] == ids
+
+
+def test_a_gradient_that_spikes_is_skipped(tiny, tmp_path, monkeypatch):
+  # Its few weighted cells are wrong ones: rows of another model's making.
+  def spiking(step, batch):
+    if step != 3:
+      return batch
+    return dataclasses.replace(batch, tokens_BLK=np.where(batch.tokens_BLK >= 0, 1, -1))
+
+  changed_batches(monkeypatch, spiking)
+  norms = [
+    line["grad_norm"] for line in step_lines(tiny.run(tmp_path / "taken"), tmp_path / "taken")
+  ]
+  usual = max(norms[:3])
+  assert norms[3] > 1.2 * usual
+  optimizer = dataclasses.replace(
+    tiny.experiment().optimizer, spike=1.1 * max(norms[:3]) / min(norms[:3])
+  )
+  found = tiny.run(tmp_path / "skipped", tiny.experiment(optimizer=optimizer))
+  lines = step_lines(found, tmp_path / "skipped")
+  assert [line["skipped"] for line in lines[:5]] == [0, 0, 0, 1, 1]
+
+
+def step_lines(summary, workdir):
+  return [line for line in metrics.read(workdir) if "loss" in line]
+
+
+def test_a_step_computed_twice_changes_nothing(tiny, straight, tmp_path):
+  tiny.run(tmp_path, recheck_every=2)
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
+def test_a_device_that_gives_other_bits_ends_the_run(tiny, tmp_path, monkeypatch):
+  sums, calls = bits.sums, []
+
+  def flawed(tree):
+    calls.append(tree)
+    found = sums(tree)
+    return {**found, "step": -1} if len(calls) == 2 else found
+
+  monkeypatch.setattr(guard.bits, "sums", flawed)
+  with pytest.raises(errors.HardwareFault) as error:
+    tiny.run(tmp_path, recheck_every=2)
+  assert error.value.exit_code == 72
+  assert "Step 2, computed twice, differs in 1 arrays (step)" in str(error.value)
+
+
+def test_the_best_checkpoint_stays_and_is_known_again_after_a_restart(tiny, tmp_path, monkeypatch):
+  made = tiny.experiment(
+    steps=9, checkpoint_every_steps=1, keep_checkpoints=1, keep_best="asr/loss",
+    evaluation=Evaluation(every_steps=2, rows=8),
+  )  # fmt: skip
+  losses = iter([3.0, 1.0, 2.0, 2.0, 4.0])
+
+  def measured(self, params, variables):
+    return {"asr": {"loss": next(losses)}, "mt": {"loss": 1.0}}
+
+  monkeypatch.setattr(held_out.HeldOut, "measure", measured)
+  at_batch(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  with pytest.raises(errors.Requeue):
+    tiny.run(tmp_path, made)
+  assert checkpoint.steps(tmp_path)[0] == 4
+  assert "best by asr/loss: step 4 (1.0000)" in tiny.run(tmp_path, made).best
+  assert checkpoint.steps(tmp_path) == [4, 9]
+
+
+def test_a_metric_that_is_not_measured_is_refused_before_the_first_step(tiny, tmp_path):
+  made = tiny.experiment(checkpoint_every_steps=2, keep_best="asr/wer")
+  with pytest.raises(errors.ConfigError, match="asr is measured by loss, accuracy_speech, "):
+    tiny.run(tmp_path, made)
 
 
 def test_run_without_a_finite_step_is_an_error(tiny, tmp_path, monkeypatch):
@@ -246,30 +325,75 @@ def test_checkpoint_of_another_manifest_prints_the_difference(tiny, straight, mo
   assert 'streams / units / fingerprint: "other" became "made-up units"' in str(error.value)
 
 
-def test_full_device_is_one_clear_error_and_the_earlier_checkpoint_stays(
-  tiny, tmp_path, monkeypatch
+def no_room(monkeypatch, path):
+  """Makes the device seem full, and returns what makes it as it was."""
+  usage = shutil.disk_usage(path)
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+  return lambda: monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+
+def test_a_run_whose_device_is_full_goes_on_and_saves_when_there_is_room(
+  tiny, straight, tmp_path, monkeypatch
 ):
-  usage = shutil.disk_usage(tmp_path)
+  free, said = no_room(monkeypatch, tmp_path), io.StringIO()
+  at_batch(monkeypatch, 4, free)  # made while step 4 computes: step 3 was to be saved
+  tiny.run(tmp_path, said=said)
+  assert checkpoint.steps(tmp_path)[-1] == 6 and 3 not in checkpoint.steps(tmp_path)
+  shown = " ".join(said.getvalue().split())
+  assert "No space left on the device" in shown and "There is no checkpoint yet." in shown
+  assert "The run goes on and tries again after step 4." in shown
+  assert_same_run(tiny, straight[0], tmp_path)
 
-  def fill():
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
 
-  at_batch(monkeypatch, 5, fill)
-  with pytest.raises(errors.CheckpointError) as error:
-    tiny.run(tmp_path)
+def test_the_last_checkpoint_waits_for_room(tiny, straight, tmp_path, monkeypatch):
+  free, pauses = no_room(monkeypatch, tmp_path), []
+
+  def pause(seconds):
+    pauses.append(seconds)
+    if len(pauses) == 3:
+      free()
+
+  monkeypatch.setattr(saving, "time", types.SimpleNamespace(sleep=pause))
+  tiny.run(tmp_path)
+  assert checkpoint.steps(tmp_path) == [6] and len(pauses) == 3
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
+def test_a_device_that_stays_full_ends_the_run_and_the_earlier_checkpoint_stays(
+  tiny, straight, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(saving, "LAST_S", 0)
+  with monkeypatch.context() as patch:
+    at_batch(patch, 5, lambda: no_room(patch, tmp_path))
+    with pytest.raises(errors.FullDevice) as error:
+      tiny.run(tmp_path)
   assert error.value.exit_code == 2
   assert "No space left on the device" in str(error.value)
   assert "The checkpoint of step 3 is intact" in str(error.value)
+  assert "resumes by the same command" in str(error.value)
   assert checkpoint.steps(tmp_path) == [3]
 
 
-def test_log_on_a_full_device_is_the_same_error(tiny, tmp_path, monkeypatch):
-  def full(self, step, values):
-    raise OSError(28, "No space left on device")
+def test_a_run_on_a_really_full_device_goes_on_and_loses_no_line(
+  tiny, straight, small_device, monkeypatch
+):
+  place = small_device.path
+  small_device.resize("6m")
 
-  monkeypatch.setattr(metrics.Journal, "write", full)
-  with pytest.raises(errors.CheckpointError, match="No space left on the device"):
-    tiny.run(tmp_path)
+  def fill():
+    with contextlib.suppress(OSError), (place / "filler").open("wb") as file:
+      while True:
+        file.write(bytes(4096))
+
+  at_batch(monkeypatch, 2, fill)
+  at_batch(monkeypatch, 5, (place / "filler").unlink)
+  said = io.StringIO()
+  tiny.run(place / "run", said=said)
+  shown = " ".join(said.getvalue().split())
+  assert "metrics.jsonl: what belongs there waits in memory" in shown
+  assert "The run goes on and tries again after step 4." in shown
+  assert "metrics.jsonl is whole." in shown
+  assert_same_run(tiny, straight[0], place / "run")
 
 
 def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_path):

@@ -1,6 +1,8 @@
 import json
+import struct
 
 import numpy as np
+from tensorboardX.proto import event_pb2
 
 from audiopalm.training import metrics
 
@@ -30,7 +32,7 @@ def test_resume_cuts_the_steps_it_does_again(tmp_path):
   journal(tmp_path, 1, 2, 3, 4)
   again = journal(tmp_path, 3, resumed_after=2)
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2, 3]
-  assert (again.lost_steps, again.last_step) == (2, 3)
+  assert (again.lost_steps, again.had_step, again.last_step) == (2, 4, 3)
 
 
 def test_held_out_losses_that_are_measured_again_are_cut(tmp_path):
@@ -53,12 +55,36 @@ def test_line_cut_short_by_a_crash_is_left_out(tmp_path):
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2, 3]
 
 
-def test_events_are_named_by_their_path(tmp_path, monkeypatch):
-  events = []
-  monkeypatch.setattr(
-    metrics.SummaryWriter, "add_scalar", lambda self, *scalar: events.append(scalar)
-  )
-  made = metrics.Journal(tmp_path, 0)
+def test_events_are_named_by_their_path_and_hide_those_that_a_resume_does_again(tmp_path):
+  made = metrics.Journal(tmp_path, 3)
   made.write(4, {"loss": 2.0, "mfu": "unknown", "held_out": {"asr": {"nll_text": 1.0}}})
   made.close()
-  assert events == [("loss", 2.0, 4), ("held_out/asr/nll_text", 1.0, 4)]
+  (path,) = (tmp_path / "events").iterdir()
+  events = list(read_events(path.read_bytes()))
+  assert events[0].file_version == "brain.Event:2"
+  assert (events[1].step, events[1].session_log.status) == (4, event_pb2.SessionLog.START)
+  values = [
+    (each.step, value.tag, value.simple_value) for each in events for value in each.summary.value
+  ]
+  assert values == [(4, "loss", 2.0), (4, "held_out/asr/nll_text", 1.0)]
+
+
+def read_events(data):
+  """Yields the events of a TFRecord file, after checking both sums of each."""
+  while data:
+    (length,) = struct.unpack("<Q", data[:8])
+    head, body, tail = data[8:12], data[12 : 12 + length], data[12 + length : 16 + length]
+    assert struct.unpack("<II", head + tail) == (masked(data[:8]), masked(body))
+    yield event_pb2.Event.FromString(body)
+    data = data[16 + length :]
+
+
+def masked(data):
+  """The CRC-32C of TFRecord, by its definition."""
+  crc = 0xFFFFFFFF
+  for byte in data:
+    crc ^= byte
+    for _ in range(8):
+      crc = (crc >> 1) ^ (0x82F63B78 * (crc & 1))
+  crc ^= 0xFFFFFFFF
+  return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

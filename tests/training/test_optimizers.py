@@ -146,6 +146,7 @@ def test_adafactor_keeps_a_first_moment_when_asked():
     ({"b2": 1.0}, "optimizer.b2 must be at least 0 and below 1, not 1.0"),
     ({"peak_lr": float("nan")}, "optimizer.peak_lr must be at least 0, not nan"),
     ({"clip_norm": 0.0}, "optimizer.clip_norm must be above 0, or None for no clipping, not 0.0"),
+    ({"spike": 1.0}, "optimizer.spike must be above 1, or None to skip no finite step, not 1.0"),
   ],
 )
 def test_impossible_settings_say_what_to_give(change, text):

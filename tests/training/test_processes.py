@@ -89,7 +89,7 @@ def test_any_number_of_processes_makes_and_counts_the_same_batches(tiny, axes, l
     batch = loader.Loader(prepared, made, mine=here).batch_at(2)
     for name in fields:
       seen[name][here] = getattr(batch, name)
-    counts.append(throughput.count(batch, 2, counted))
+    counts.append(throughput.count(batch, 2, counted, here.start))
   for name in fields:
     np.testing.assert_array_equal(seen[name], getattr(whole, name))
   expected = throughput.count(whole, 2)
@@ -97,6 +97,7 @@ def test_any_number_of_processes_makes_and_counts_the_same_batches(tiny, axes, l
     np.testing.assert_array_equal(
       sum(getattr(each, name) for each in counts), getattr(expected, name)
     )
+  assert sum(each.digest for each in counts) % 2**32 == expected.digest
   lengths_N = np.concatenate([each.lengths_N for each in counts])
   assert sorted(lengths_N) == sorted(expected.lengths_N)
 
@@ -200,6 +201,28 @@ def test_one_process_goes_on_where_two_stopped(tiny, two, tmp_path):
   assert position == checkpoint.latest(tmp_path / "straight").position
   for task, values in straight.held_out.items():
     np.testing.assert_allclose(resumed.held_out[task]["loss"], values["loss"], rtol=1e-4)
+
+
+@pytest.mark.long
+def test_a_run_moved_twice_to_other_processes_keeps_its_batches_and_its_losses(tmp_path):
+  last, ends = 110, (4, 56, 110)
+  eight = ("--every=2", "--mesh=data=2,fsdp=4")
+  together("tiny.py", tmp_path / "straight", last, *eight, processes=1, devices=8)
+  together("tiny.py", tmp_path / "moved", ends[0], *eight, processes=1, devices=8)
+  together("tiny.py", tmp_path / "moved", ends[1], *eight, processes=2, devices=4)
+  four = ("--every=2", "--mesh=data=1,fsdp=4")
+  together("tiny.py", tmp_path / "moved", ends[2], *four, processes=4, devices=1)
+  straight, moved = (
+    {line["step"]: line for line in metrics.read(tmp_path / name) if "loss" in line}
+    for name in ("straight", "moved")
+  )
+  assert list(straight) == list(moved) == list(range(1, last + 1))
+  assert len({line["batch"] for line in straight.values()}) == last
+  for step, line in straight.items():
+    assert moved[step]["batch"] == line["batch"]
+    after = next(step - end for end in reversed((0, *ends)) if step > end)
+    tolerance = 1e-6 if after == 1 else 1e-5
+    np.testing.assert_allclose(moved[step]["loss"], line["loss"], rtol=tolerance, err_msg=f"{step}")
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ import pytest
 from audiopalm import errors
 from audiopalm.training import goodput, metrics, record, throughput
 
-COUNTS = throughput.Counts(np.array([1]), np.array([2]), np.array([30]), np.array([3, 4]))
+COUNTS = throughput.Counts(np.array([1]), np.array([2]), np.array([30]), np.array([3, 4]), 77)
 
 
 class Shown:
@@ -73,7 +73,7 @@ def test_values_are_means_and_leave_out_what_was_not_there(recorder, tmp_path):
   line = next(metrics.read(tmp_path))
   assert (line["loss"], line["nll_text"], line["lr"]) == (2.5, 2.0, 0.1)
   assert "nll_speech" not in line
-  assert (line["tokens"], line["mfu"]) == (30, "unknown")
+  assert (line["tokens"], line["batch"], line["mfu"]) == (30, 77, "unknown")
   assert recorder.seen.by_task()["asr"] == {"rows": 1, "examples": 2, "tokens": 30, "epochs": 0.1}
 
 

@@ -118,11 +118,11 @@ def params(model, mesh):
   return jax.tree_util.tree_map_with_path(draw, model.shapes(mesh))
 
 
-def run(workdir, made: Experiment | None = None, machine: Machine = ONE, said=None, hang_s=None):
+def run(workdir, made: Experiment | None = None, machine: Machine = ONE, said=None, **options):
   """Returns the summary of a run; what it prints goes to `said`, a text file, or nowhere."""
   made = made or experiment()
   console = rich.console.Console(file=said or io.StringIO(), width=100)
-  return loop.run(made, Prepared(made), machine, Path(workdir), console=console, hang_s=hang_s)
+  return loop.run(made, Prepared(made), machine, Path(workdir), console=console, **options)
 
 
 def batch(step: int = 0):

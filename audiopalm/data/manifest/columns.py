@@ -89,7 +89,7 @@ class Fields:
       return None
     try:
       seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
       seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
       self.wrong(f"{column} is {shown(value)}, expected seconds: a number, 0 or more.")

@@ -128,9 +128,10 @@ def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
     return ()
   found = lines.read(path, settings.reading)
   if found.faults or found.digest != dict(settings.digests)[split]:
+    why = f": it {found.faults[0].text}" if found.faults else "."
     raise ConfigError(
-      f"{path} has changed since the config was read. What was made of it is kept: run the same "
-      "command again."
+      f"{path} has changed since the config was read{why} What was made of it is kept: run the "
+      "same command again."
     )
   return tuple(lines.joined(found.lines))
 

@@ -8,7 +8,7 @@ import numpy as np
 from rich import box, console, progress, table
 
 from audiopalm.audio import waveform
-from audiopalm.data import summary
+from audiopalm.data import quarantine
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
@@ -120,7 +120,7 @@ def by_kind(wrong: Iterable[Fault]) -> list[str]:
   """Returns faults of recordings: of each kind how many, in which lines, and the first's text."""
   kinds: dict[tuple[str, str], list[Fault]] = {}
   for fault in wrong:
-    kinds.setdefault((fault.place.file, summary.kind_of(fault.text)), []).append(fault)
+    kinds.setdefault((fault.place.file, quarantine.kind_of(fault.text)), []).append(fault)
   return [
     f"{len(some):,} x {kind}: {file}, line{'s'[: len(some) > 1]} "
     f"{faults.spans([fault.place.line for fault in some])}. {some[0].text}"

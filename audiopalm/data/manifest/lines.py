@@ -146,7 +146,7 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
   return Line(
     place=fields.row.place,
     id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
-    audio=_path(audio, fields.name("audio"), reading, folder),
+    audio=_path(audio, fields, reading, folder),
     text=" ".join(fields.text("text").split()),
     language=language,
     speaker=fields.label("speaker") or SOMEBODY,
@@ -159,13 +159,17 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
   )
 
 
-def _path(audio: str, column: str | None, reading: Reading, folder: Path) -> str:
+def _path(audio: str, fields: Fields, reading: Reading, folder: Path) -> str:
   """Returns where a recording lies."""
   if reading.audio_dir is not None:
     folder = Path(reading.audio_dir)
-  elif column == "path" and "/" not in audio and _is_folder(folder / CLIPS):
+  elif fields.name("audio") == "path" and "/" not in audio and _is_folder(folder / CLIPS):
     folder = folder / CLIPS  # Common Voice names its files without the folder they lie in
-  return str(folder.expanduser() / Path(audio).expanduser())
+  try:
+    return str(folder.expanduser() / Path(audio).expanduser())
+  except RuntimeError:
+    fields.wrong(f"no user has the folder of {columns.shown(audio)}. Write the path without ~.")
+    return audio
 
 
 @functools.lru_cache(maxsize=16)
@@ -202,7 +206,7 @@ def _words(fields: Fields) -> tuple[Word, ...]:
   try:
     items = json.loads(value) if isinstance(value, str) else value
     words = tuple(_word(item) for item in items)
-  except (TypeError, ValueError, KeyError):
+  except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
     fields.wrong(
       f"words is {columns.shown(value)}, expected [[word, start, end], ...] with times in seconds."
     )

@@ -92,8 +92,8 @@ def _json_rows(lines: list[tuple[Place, str]], faults: list[Fault]) -> Iterator[
   for place, text in lines:
     try:
       values = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-      said = f"{error.msg}, column {error.colno}" if hasattr(error, "colno") else "nested too deep"
+    except (ValueError, RecursionError) as error:  # ValueError alone: a number of too many digits
+      said = f"{error.msg}, column {error.colno}" if hasattr(error, "colno") else f"{error}"
       faults.append(Fault(place, f"is not JSON: {said}. Expected one object a line."))
       continue
     if isinstance(values, dict):

@@ -107,7 +107,14 @@ def test_records_are_those_of_the_split(read):
 def test_a_file_that_changed_under_a_running_prepare_is_no_fault_of_its_records(read, tmp_path):
   found = read(train=[row("a"), row("b")])
   (tmp_path / "train.jsonl").write_text(json.dumps(row("a")))
-  with pytest.raises(ConfigError, match=r"train.jsonl has changed since the config was read"):
+  with pytest.raises(
+    ConfigError, match=r"train.jsonl has changed since the config was read\. What"
+  ):
+    corpus.records(found, "train")
+  (tmp_path / "train.jsonl").unlink()
+  with pytest.raises(
+    ConfigError, match=r"was read: it cannot be read: No such file or directory\."
+  ):
     corpus.records(found, "train")
 
 

@@ -107,6 +107,12 @@ def test_digests_follow_what_lines_depend_on(read):
   ("change", "text"),
   [
     ({"language": "xx"}, "unknown language 'xx'. Expected one of "),
+    (
+      {"audio": "~no_such_user/a.wav"},
+      "no user has the folder of '~no_such_user/a.wav'. Write the",
+    ),
+    ({"offset": 10**400}, "offset is 1000"),
+    ({"words": "[" * 3_000}, "words is '[[["),
     ({"language": "English"}, "unknown language 'English'. Write 'en'."),
     ({"language": None}, "no language: expected a column of the name language, locale, lang, so"),
     ({"audio": ""}, "audio is empty, expected the path of a recording"),

@@ -60,6 +60,14 @@ def test_lines_that_are_not_json_objects_are_named_and_the_others_read(written):
   ]
 
 
+def test_json_of_too_many_digits_or_brackets_is_a_fault_of_its_line(written):
+  found = written(f'{{"a": {"1" * 5_000}}}\n{{"a": {"[" * 3_000}\n{{"a": 5}}')
+  assert [row.place.line for row in found.rows] == [3]
+  digits, brackets = said(found)
+  assert digits.startswith("1: is not JSON: Exceeds the limit")
+  assert brackets.startswith("2: is not JSON: maximum recursion depth exceeded")
+
+
 def test_a_table_is_refused_by_its_first_line_and_by_its_cells(written):
   assert (
     "1: is 'audio,text': expected the names of columns with tabs"

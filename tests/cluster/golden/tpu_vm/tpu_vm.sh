@@ -8,7 +8,8 @@
 #   training ends with          this script
 #   0  done                     ends
 #   75 saved, please requeue    trains again, on another TPU if this one is gone
-#   2  input, 71 bad steps      ends: started again it would end in the same way
+#   2  input, 71 bad steps,
+#   72 a faulty device          ends: started again it would end in the same way
 #   70 hung, and all others     trains again, 3 times in a row
 #
 # Ctrl-C deletes the TPU at once: what was not saved by then is trained again the next time.
@@ -79,7 +80,7 @@ while true; do
   code=$(train)
   case ${code:-none} in
     0) exit 0 ;;
-    2 | 71)
+    2 | 71 | 72)
       echo "Training ended with $code: see $log for what to change."
       exit "$code"
       ;;

@@ -1,0 +1,210 @@
+"""Units of work on the workers of Apache Beam, on this machine or on others.
+
+    FOLDER/.beam.1f3a09c4.part/    as long as `Beam.map` runs; every worker must see it
+      jobs.arrayrecord             what there is to do, pickled
+      000012                       what job 12 gave, pickled
+      failed                       the error for the user that one of them ended with, pickled
+    FOLDER/beam.log                what Beam and its workers on this machine said
+
+A pipeline holds numbers of jobs only, so none is too large for it. It runs in a process of its own,
+the driver: there linear algebra has one thread, as in the workers that it starts, and it can be
+ended together with them.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import math
+import multiprocessing
+import os
+import pickle
+import platform
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from array_record.python import array_record_module
+
+from audiopalm.data import executors, files
+from audiopalm.errors import AudiopalmError, DataError
+
+LOOK_S = 0.2  # between looks for a result
+LATE_S = 120.0  # how long after its end a shared filesystem may hide what a worker wrote
+PARTING_S = 30.0  # for a driver to cancel a pipeline that runs elsewhere
+FAILED = "failed"
+DIRECT = ("DirectRunner", "SwitchingDirectRunner", None)
+
+
+class Beam:
+  """Workers of a Beam runner, with the interface of `executors.Local`.
+
+  `options` are Beam's own: ("--runner=DirectRunner", "--direct_num_workers=2"). All workers must
+  see `folder`, at the same path as this process, and have this package installed.
+  """
+
+  def __init__(self, options: Sequence[str], folder: Path):
+    self._options, self._folder = tuple(options), Path(folder).absolute()
+    self._log = self._folder / "beam.log"
+    self._running = contextlib.ExitStack()
+
+  def __enter__(self) -> "Beam":
+    if importlib.util.find_spec("apache_beam") is None:
+      raise DataError(
+        "Apache Beam is not installed, which --executor beam needs: pip install 'audiopalm[data]'."
+      )
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self._running.close()
+
+  def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+    """Yields function(job) of each job as they end; both must be importable by workers.
+
+    An AudiopalmError of a job ends all. DataError where Beam itself fails.
+    """
+    scratch = files.part_of(self._folder / "beam")
+    scratch.mkdir(parents=True)
+    # What still runs elsewhere may write to it: then it is left to the next `prepare`.
+    self._running.callback(shutil.rmtree, scratch, ignore_errors=True)
+    _write_jobs(scratch, jobs)
+    driver = multiprocessing.get_context("spawn").Process(
+      target=_drive, args=(self._options, scratch, self._log, function, len(jobs)), daemon=True
+    )
+    # Workers that Beam starts here find modules where this process does.
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with executors.environment(executors.SINGLE_THREAD | paths):
+      driver.start()
+    self._running.callback(_end, driver)
+    yield from self._results(scratch, len(jobs), driver)
+    connection.wait([driver.sentinel])
+    self._running.close()
+
+  def _results(self, scratch: Path, jobs: int, driver: Any) -> Iterator[Any]:
+    waiting = {f"{number:06}" for number in range(jobs)}
+    given_up_s = math.inf
+    while waiting:
+      # Asked for before looking: what it did is there then, but for what a filesystem hides.
+      if connection.wait([driver.sentinel], LOOK_S):
+        driver.join()
+        given_up_s = min(given_up_s, time.monotonic() + (0 if driver.exitcode else LATE_S))
+        time.sleep(LOOK_S)
+      for name in sorted(waiting.intersection(os.listdir(scratch))):
+        yield pickle.loads((scratch / name).read_bytes())
+        waiting.remove(name)
+        (scratch / name).unlink()
+      if (scratch / FAILED).exists():
+        raise pickle.loads((scratch / FAILED).read_bytes())
+      if waiting and time.monotonic() >= given_up_s:
+        raise DataError(
+          f"The Beam pipeline ended with exit code {driver.exitcode} and {len(waiting)} of {jobs} "
+          f"jobs not done: see {self._log}. All workers must see {self._folder} and have audiopalm "
+          "installed. What was finished is kept: run the same command again."
+        )
+
+
+def _write_jobs(scratch: Path, jobs: Sequence[Any]) -> None:
+  with files.replacing(scratch / "jobs.arrayrecord") as part:
+    writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
+    try:
+      for job in jobs:
+        writer.write(pickle.dumps(job))
+    finally:
+      writer.close()
+
+
+def _end(driver: Any) -> None:
+  """Ends a driver and all it started."""
+  driver.terminate()
+  try:
+    connection.wait([driver.sentinel], PARTING_S)
+  finally:
+    with contextlib.suppress(ProcessLookupError):  # it never got as far, or nobody is left
+      os.killpg(driver.pid, signal.SIGKILL)
+    driver.kill()
+    driver.join()
+
+
+def _drive(
+  options: Sequence[str], scratch: Path, log: Path, function: Callable[[Any], Any], jobs: int
+) -> None:
+  """Runs the pipeline: the main function of the driver."""
+  os.setsid()  # a group of its own, which `_end` ends; Ctrl-C is the parent's to hear
+  with log.open("w") as file:
+    os.dup2(file.fileno(), sys.stdout.fileno())
+    os.dup2(file.fileno(), sys.stderr.fileno())
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+  import apache_beam as beam
+  from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+  from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+  options = PipelineOptions(list(options))
+  # Beam would download another runner in its place, which takes no heed of --direct_num_workers.
+  direct = options.view_as(StandardOptions).runner in DIRECT
+  if direct:
+    threading.excepthook = _end_of_thread
+  pipeline = beam.Pipeline(runner=FnApiRunner() if direct else None, options=options)
+  numbers = pipeline | beam.Create(range(jobs)) | beam.Reshuffle()
+  numbers | beam.Map(functools.partial(_work, scratch, Path.cwd(), function))
+  running = pipeline.run()
+
+  def stop(number, frame):
+    running.cancel()  # else it would go on without us
+    os._exit(1)
+
+  signal.signal(signal.SIGTERM, stop)
+  running.wait_until_finish()
+
+
+def _end_of_thread(told: threading.ExceptHookArgs) -> None:
+  """Ends the driver: the runner itself waits on for a worker that died."""
+  traceback.print_exception(told.exc_value)
+  sys.stderr.flush()
+  os._exit(1)
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()  # returns only when the parent is gone, however it went
+  os.killpg(0, signal.SIGKILL)
+
+
+def _work(scratch: Path, cwd: Path, function: Callable[[Any], Any], number: int) -> None:
+  """Does one job: what a worker runs, maybe more than once."""
+  if cwd.is_dir():
+    os.chdir(cwd)  # what relative paths in jobs are meant from
+  if (scratch / FAILED).exists():
+    return
+  try:
+    _check_threads()
+    _write(scratch / f"{number:06}", function(pickle.loads(_jobs(scratch).read([number])[0])))
+  except AudiopalmError as error:
+    _write(scratch / FAILED, error)
+
+
+def _write(path: Path, value: Any) -> None:
+  with files.replacing(path) as part:
+    part.write_bytes(pickle.dumps(value))
+
+
+@functools.lru_cache(maxsize=1)
+def _jobs(scratch: Path) -> Any:
+  return array_record_module.ArrayRecordReader(
+    str(scratch / "jobs.arrayrecord"), options="readahead_buffer_size:0"
+  )
+
+
+def _check_threads() -> None:
+  """Raises DataError unless linear algebra has one thread, as for the same bytes it must."""
+  found = {name: os.environ.get(name) for name in executors.SINGLE_THREAD}
+  if found != executors.SINGLE_THREAD:
+    told = " ".join(f"{name}={value}" for name, value in executors.SINGLE_THREAD.items())
+    raise DataError(
+      f"The Beam worker on {platform.node()} may compute with many threads, expected one each: set "
+      f"{told} in the environment of its container. Otherwise ids depend on where they were made."
+    )

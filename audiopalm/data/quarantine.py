@@ -1,0 +1,59 @@
+"""Records that were left out: counted by reason, and held against what a user allows."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audiopalm.data import cache
+from audiopalm.data.prepared import Prepared
+from audiopalm.errors import DataError
+
+MOST_KINDS = 5  # that an error names of one split
+
+
+def kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+  """Returns faults by kind: how many there are, and the text of the first."""
+  found: dict[str, dict[str, Any]] = {}
+  for fault in quarantined:
+    one = found.setdefault(kind_of(fault["reason"]), {"records": 0, "first": fault["reason"]})
+    one["records"] += 1
+  return found
+
+
+def kind_of(reason: str) -> str:
+  """Returns what a fault says up to its second colon, without name and numbers."""
+  text = reason.split(": ", 1)[-1]
+  return re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])
+
+
+def check(prepared: Prepared, max_bad: float | None) -> None:
+  """Raises DataError if of any split more than the share `max_bad` was left out; None allows all.
+
+  A record counts once, also where only one of its variants was left out.
+  """
+  if max_bad is None:
+    return
+  told = []
+  for corpus in dict.fromkeys(task.corpus for task in prepared.tasks):
+    folder = prepared.folder(corpus)
+    for split in corpus.splits:
+      faults = prepared.entries(corpus, split).quarantined
+      bad = len({fault["id"].partition("#")[0] for fault in faults})
+      records = cache.told(folder, "records", split)
+      if bad > max_bad * records:
+        told.append(f"{folder.name}, {split}: {bad:,} of {records:,} records ({bad / records:.2%})")
+        told += _most_frequent(faults)
+  if told:
+    listed = "\n  ".join(told)
+    raise DataError(
+      f"More records were left out than --max-bad allows ({max_bad:.6g} of a split):\n  {listed}\n"
+      "Repair them and delete that folder of the streams, leave them out of the corpus, or allow "
+      "more with --max-bad: what was finished is kept, and is not made again then."
+    )
+
+
+def _most_frequent(faults: Sequence[Mapping[str, str]]) -> list[str]:
+  by_count = sorted(kinds(faults).items(), key=lambda item: -item[1]["records"])
+  lines = [f"  {one['records']} x {kind}. {one['first']}" for kind, one in by_count[:MOST_KINDS]]
+  left = sum(one["records"] for _, one in by_count[MOST_KINDS:])
+  return [*lines, f"  ... and {left:,} more."] if left else lines
