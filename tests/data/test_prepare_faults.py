@@ -96,10 +96,15 @@ def prepare(folder, workdir, *more):
 
 
 def started(folder, workdir, *more):
-  return subprocess.Popen(
-    command(workdir, *more), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    text=True, start_new_session=True,
-  )  # fmt: skip
+  # Tests that a shell has started in the background ignore SIGINT, and so would what they start.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    return subprocess.Popen(
+      command(workdir, *more), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+      text=True, start_new_session=True,
+    )  # fmt: skip
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def made(workdir, names=("manifest.json", "streams", "tokenizers", "rows")):
