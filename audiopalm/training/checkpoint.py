@@ -346,7 +346,10 @@ def _digest(fields: Mapping[str, Any]) -> str:
 
 def _read_fields(workdir: Path, step: int) -> dict[str, Any]:
   fields = ocp.JsonCheckpointHandler().restore(_path(workdir, step) / "meta")
-  if fields.pop("digest", None) != _digest(fields):
+  digest = fields.pop("digest", None)
+  if digest is None:
+    raise ValueError("meta has no digest: audiopalm wrote none before checkpoints had sums")
+  if digest != _digest(fields):
     raise ValueError("meta is not what was saved")
   return fields
 

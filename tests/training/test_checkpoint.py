@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import json
 import shutil
 import time
 
@@ -288,6 +289,15 @@ def test_a_damaged_newest_checkpoint_is_one_line_and_the_one_before_is_used(
   assert lines[1].startswith("Moved the damaged checkpoint of step 2 to ")
   time.sleep(0.5)  # what the readers still had begun
   assert capfd.readouterr() == ("", "")
+
+
+def test_a_checkpoint_of_before_there_were_sums_says_so(tmp_path):
+  path = saved(tmp_path, 1) / "checkpoints" / "1" / "meta" / "metadata"
+  fields = json.loads(path.read_text())
+  del fields["digest"]
+  path.write_text(json.dumps(fields))
+  with pytest.raises(CheckpointError, match="meta has no digest: audiopalm wrote none before"):
+    checkpoint.restore_state(tmp_path, made(), MANIFEST, lambda line: None)
 
 
 def test_no_flipped_bit_of_an_array_goes_unseen(tmp_path):
