@@ -28,9 +28,7 @@ apart come together there as long as the checkpoint is the same."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `evaluate` to the command line."""
-  parser = options.command(
-    commands, "evaluate", "score a trained run on held-out data", DESCRIPTION, run
-  )
+  parser = options.command(commands, "evaluate", DESCRIPTION, run)
   options.add_trained(parser)
   options.add_step(parser)
   parser.add_argument(
