@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from audiopalm.evaluation import lines
-from audiopalm.evaluation.lines import MODEL
+from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
 
 # Column title, key of the scores, factor, digits.
@@ -26,9 +26,9 @@ COLUMNS = (
 )
 LESS_IS_BETTER = ("wer", "cer", "mcd", "nll")
 BASELINES = {
-  "untrained": "untrained",
-  "nearest_copy": "nearest copied",
-  "units_ceiling": "via units (ceiling)",
+  UNTRAINED: "untrained",
+  NEAREST_COPY: "nearest copied",
+  UNITS_CEILING: "via units (ceiling)",
 }
 LEGEND = """\
 Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.

@@ -1,7 +1,7 @@
 """The evaluation's JSON from saved outputs: a pure function of lines, without a model."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from audiopalm.evaluation.lines import MODEL, Line, Said
@@ -43,6 +43,20 @@ def score(lines: Iterable[Line]) -> dict:
       place = held_out if split == HELD_OUT else results
     place[task] = score_task(group)
   return {**results, HELD_OUT: held_out, "baselines": baselines}
+
+
+def of_tasks(scores: Mapping[str, Any], names: Collection[str]) -> dict:
+  """Returns the part of what `score` returned that is about the tasks named."""
+
+  def part(of: Mapping[str, Any]) -> dict:
+    return {task: values for task, values in of.items() if task in names}
+
+  baselines = {system: part(of) for system, of in scores["baselines"].items()}
+  return {
+    **part(scores),
+    HELD_OUT: part(scores[HELD_OUT]),
+    "baselines": {system: of for system, of in baselines.items() if of},
+  }
 
 
 def score_task(lines: Sequence[Line]) -> dict:
