@@ -20,8 +20,9 @@ from audiopalm import sharding
 from audiopalm.batch import Batch
 from audiopalm.errors import LayoutError
 from audiopalm.inference import cache as caches
+from audiopalm.inference import plans
 from audiopalm.inference import sampling as samplings
-from audiopalm.layouts.automaton import Count, Mode
+from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.incremental import Plan
 from audiopalm.types import HOLE, Grid
 
@@ -93,7 +94,7 @@ def decode(
       now = _prefill(model, params, arrays, machine, slots=first, room=bucket(max_rows))
       for slots in (first, *more):
         now = _loop(
-          model, apart, _tables(plan), arrays["given_BRK"], now, keys_B,
+          model, apart, plans.tables(plan), arrays["given_BRK"], now, keys_B,
           np.int32(min(max_rows, slots - length)), slots=slots, sampling=sampling,
           machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
         )  # fmt: skip
@@ -168,24 +169,6 @@ def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str
   return arrays
 
 
-def _tables(plan: Plan) -> dict[str, Any]:
-  """Returns the plan's tables, padded so that plans of like size share a program."""
-  states, _, classes = plan.allowed_SKC.shape
-  more_states, more_classes = -states % 16, -classes % 8
-  two, three = ((0, more_states), (0, more_classes)), ((0, more_states), (0, 0), (0, more_classes))
-  return {
-    "end": np.int32(plan.end),
-    "class_KV": plan.class_KV,
-    "ends_KC": np.pad(plan.ends_KC, ((0, 0), (0, more_classes))),
-    "mode_SK": np.pad(plan.mode_SK, ((0, more_states), (0, 0))),
-    "allowed_SKC": np.pad(plan.allowed_SKC, three),
-    "lead_S": np.pad(plan.lead_S, (0, more_states)),
-    "next_SC": np.pad(plan.next_SC, two),
-    "count_SC": np.pad(plan.count_SC, two),
-    "empty_SC": np.pad(plan.empty_SC, two),
-  }
-
-
 @functools.partial(jax.jit, static_argnames="model")
 def _apart(model, params):
   return model.unstacked(params)
@@ -241,7 +224,9 @@ def _loop(
     cells_BK, log_prob_B, count_B = _row(
       model, params, tables, given_BRK, now, keys_B, sampling, ties
     )
-    state_B, frames_B, left_B = _next(tables, now, cells_BK)
+    state_B, frames_B, left_B = plans.following(
+      tables, now["state_B"], now["frames_B"], now["left_B"], cells_BK
+    )
     hidden_BD, new = model.step(params, cells_BK, now["position_B"], now["cache"], machine)
     return {
       "row": row + 1,
@@ -266,7 +251,7 @@ def _loop(
 def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
   """Returns (cells_BK, summed log-probability_B, number of predicted cells_B) of the next row."""
   row, state_B = now["row"], now["state_B"]
-  mode_BK = _at(tables["mode_SK"], state_B)
+  mode_BK = plans.at(tables["mode_SK"], state_B)
   given_row = jnp.minimum(row, given_BRK.shape[1] - 1)
   given_BK = lax.dynamic_index_in_dim(given_BRK, given_row, axis=1, keepdims=False)
   given_BK = jnp.where(row < given_BRK.shape[1], given_BK, HOLE)
@@ -280,16 +265,14 @@ def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
     sharding.constrain(model.logits(params, now["hidden_BD"], k), ("batch", None)) for k in columns
   ]
   for mode in kinds:  # what is tied waits for the lead
-    ends_B = _at(tables["ends_KC"].reshape(-1), _lead_class(tables, state_B, cells_BK)[1])
+    ends_B = plans.at(tables["ends_KC"].reshape(-1), plans.lead_class(tables, state_B, cells_BK)[1])
     for k in columns:
-      allowed_BC = _at(tables["allowed_SKC"][:, k], state_B)
+      allowed_BC = plans.at(tables["allowed_SKC"][:, k], state_B)
       if mode == Mode.TIED:
         allowed_BC &= tables["ends_KC"][k] == ends_B[:, None]
-      classes_V = tables["class_KV"][k, : logits[k].shape[1]]
-      allowed_BV = (classes_V >= 0) & allowed_BC[:, jnp.maximum(classes_V, 0)]
       drawn_B = mode_BK[:, k] == mode
       # Rows that draw nothing here still need something to draw from.
-      allowed_BV |= ~drawn_B[:, None] & (classes_V >= 0)
+      allowed_BV = plans.allowed(tables, k, allowed_BC | ~drawn_B[:, None], logits[k].shape[1])
       draw_keys_B = jax.vmap(lambda key, k=k: jax.random.fold_in(jax.random.fold_in(key, row), k))(
         keys_B
       )
@@ -298,38 +281,3 @@ def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
       log_prob_B += jnp.where(drawn_B, log_probs_B, 0)
       count_B += drawn_B
   return cells_BK, log_prob_B, count_B
-
-
-def _next(tables, now, cells_BK):
-  """Returns (state, frames, left) after a row, as `layouts.incremental.walk` does."""
-  state_B, frames_B, left_B = now["state_B"], now["frames_B"], now["left_B"]
-  class_B = _lead_class(tables, state_B, cells_BK)[0]
-  classes = tables["next_SC"].shape[1]
-  move_B = state_B * classes + class_B
-  count_B, next_B, empty_B = (
-    _at(tables[name].reshape(-1), move_B) for name in ("count_SC", "next_SC", "empty_SC")
-  )
-  dropped_B = count_B == Count.DROP
-  empty = dropped_B & (left_B == 1)
-  frames_B = jnp.where(count_B == Count.FIRST, 1, frames_B + (count_B == Count.GROW))
-  grown_B = (count_B == Count.FIRST) | (count_B == Count.GROW)
-  left_B = jnp.where(grown_B | empty, frames_B, left_B - dropped_B)
-  return jnp.where(empty, empty_B, next_B), frames_B, left_B
-
-
-def _lead_class(tables, state_B, cells_BK):
-  """Returns (class of each lead's cell, 0 without a lead; its place in ends_KC)."""
-  lead_B = _at(tables["lead_S"], state_B)
-  columns, ids = tables["class_KV"].shape
-  column_B = jnp.maximum(lead_B, 0)
-  cell_B = jnp.take_along_axis(cells_BK, column_B[:, None], axis=1)[:, 0]
-  class_B = _at(tables["class_KV"].reshape(-1), column_B * ids + jnp.maximum(cell_B, 0))
-  class_B = jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0))
-  return class_B, column_B * tables["ends_KC"].shape[1] + class_B
-
-
-def _at(table, index_B):
-  """Returns table[index_B], placed as the index is."""
-  split = sharding.layout_of(index_B)
-  there = jax.sharding.PartitionSpec(*split, *(None,) * (table.ndim - 1)) if any(split) else None
-  return jnp.asarray(table).at[index_B].get(out_sharding=there)

@@ -1,0 +1,69 @@
+"""A layout's plan on a device: its tables, what they allow in a row, and where the row leads."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audiopalm import sharding
+from audiopalm.layouts.automaton import Count
+from audiopalm.layouts.incremental import Plan
+
+
+def tables(plan: Plan) -> dict[str, Any]:
+  """Returns the plan's tables, padded so that plans of like size share a program."""
+  states, _, classes = plan.allowed_SKC.shape
+  more_states, more_classes = -states % 16, -classes % 8
+  two, three = ((0, more_states), (0, more_classes)), ((0, more_states), (0, 0), (0, more_classes))
+  return {
+    "end": np.int32(plan.end),
+    "class_KV": plan.class_KV,
+    "ends_KC": np.pad(plan.ends_KC, ((0, 0), (0, more_classes))),
+    "mode_SK": np.pad(plan.mode_SK, ((0, more_states), (0, 0))),
+    "allowed_SKC": np.pad(plan.allowed_SKC, three),
+    "lead_S": np.pad(plan.lead_S, (0, more_states)),
+    "next_SC": np.pad(plan.next_SC, two),
+    "count_SC": np.pad(plan.count_SC, two),
+    "empty_SC": np.pad(plan.empty_SC, two),
+  }
+
+
+def allowed(tables, k: int, classes_BC, ids: int):
+  """Returns allowed_BV: which of the first `ids` ids of column k are of the classes given."""
+  classes_V = tables["class_KV"][k, :ids]
+  return (classes_V >= 0) & classes_BC[:, jnp.maximum(classes_V, 0)]
+
+
+def following(tables, state_B, frames_B, left_B, cells_BK):
+  """Returns (state, frames, left) after a row, as `layouts.incremental.walk` does."""
+  class_B = lead_class(tables, state_B, cells_BK)[0]
+  classes = tables["next_SC"].shape[1]
+  move_B = state_B * classes + class_B
+  count_B, next_B, empty_B = (
+    at(tables[name].reshape(-1), move_B) for name in ("count_SC", "next_SC", "empty_SC")
+  )
+  dropped_B = count_B == Count.DROP
+  empty = dropped_B & (left_B == 1)
+  frames_B = jnp.where(count_B == Count.FIRST, 1, frames_B + (count_B == Count.GROW))
+  grown_B = (count_B == Count.FIRST) | (count_B == Count.GROW)
+  left_B = jnp.where(grown_B | empty, frames_B, left_B - dropped_B)
+  return jnp.where(empty, empty_B, next_B), frames_B, left_B
+
+
+def lead_class(tables, state_B, cells_BK):
+  """Returns (class of each lead's cell, 0 without a lead; its place in ends_KC)."""
+  lead_B = at(tables["lead_S"], state_B)
+  columns, ids = tables["class_KV"].shape
+  column_B = jnp.maximum(lead_B, 0)
+  cell_B = jnp.take_along_axis(cells_BK, column_B[:, None], axis=1)[:, 0]
+  class_B = at(tables["class_KV"].reshape(-1), column_B * ids + jnp.maximum(cell_B, 0))
+  class_B = jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0))
+  return class_B, column_B * tables["ends_KC"].shape[1] + class_B
+
+
+def at(table, index_B):
+  """Returns table[index_B], placed as the index is."""
+  split = sharding.layout_of(index_B)
+  there = jax.sharding.PartitionSpec(*split, *(None,) * (table.ndim - 1)) if any(split) else None
+  return jnp.asarray(table).at[index_B].get(out_sharding=there)
