@@ -19,8 +19,8 @@ from jax import lax
 from audiopalm import sharding
 from audiopalm.batch import Batch
 from audiopalm.errors import LayoutError
+from audiopalm.inference import beams, plans
 from audiopalm.inference import cache as caches
-from audiopalm.inference import plans
 from audiopalm.inference import sampling as samplings
 from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.incremental import Plan
@@ -54,7 +54,7 @@ def decode(
   plan: Plan,
   space: Any,
   *,
-  sampling: samplings.Sampling,
+  sampling: samplings.Sampling | samplings.Beams,
   max_rows: int,
   key: Any,
   machine: Any,
@@ -66,6 +66,7 @@ def decode(
   At most `max_rows` rows follow each prompt. `given` holds each example's conditioning grid
   (`layouts.conditioning`), for plans that read one. A result depends on its own prompt and on `key`
   only, not on the batch it was decoded in; equal prompts draw differently, by how many came before.
+  Of `Beams` a batch holds all rows: fewer prompts at a time. ConfigError for several columns then.
   """
   if (plan.mode_SK == Mode.GIVEN).any() and given is None:
     raise LayoutError(
@@ -74,12 +75,16 @@ def decode(
     )
   if any(not len(prompt) for prompt in prompts):
     raise LayoutError("A prompt has no rows, so nothing can be predicted from it. Give it a Tag.")
+  searches = isinstance(sampling, samplings.Beams)
+  if searches:
+    beams.check(plan, "this layout")
+    batch_rows = max(1, batch_rows // sampling.beams)
   if not prompts:
     return []
   ways = sharding.mesh(machine).shape
   ways = ways["data"] * ways["fsdp"]
   order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-  keys = _keys(prompts, key)
+  keys, tables = _keys(prompts, key), plans.tables(plan)
   decoded: dict[int, Decoded] = {}
   with jax.set_mesh(sharding.mesh(machine)):
     apart = _apart(model, params) if model.settings.layers <= MOST_APART else params
@@ -92,14 +97,24 @@ def decode(
       length = arrays["tokens_BPK"].shape[1]
       first, *more = stages(length, max_rows)
       now = _prefill(model, params, arrays, machine, slots=first, room=bucket(max_rows))
+      if searches:
+        now = beams.fork(now, np.int32(plan.end), sampling.beams)
       for slots in (first, *more):
-        now = _loop(
-          model, apart, plans.tables(plan), arrays["given_BRK"], now, keys_B,
-          np.int32(min(max_rows, slots - length)), slots=slots, sampling=sampling,
-          machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
-        )  # fmt: skip
+        limit = np.int32(min(max_rows, slots - length))
+        if searches:
+          now = beams.search(
+            model, apart, tables, now, limit, np.int32(max_rows), length=length, slots=slots,
+            beams=sampling, machine=machine,
+          )  # fmt: skip
+        else:
+          now = _loop(
+            model, apart, tables, arrays["given_BRK"], now, keys_B, limit, slots=slots,
+            sampling=sampling, machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
+          )  # fmt: skip
         if (np.asarray(now["state_B"]) == plan.end).all():
           break
+      if searches:
+        now = beams.best(now, plan.end, len(space.padded))
       out = {name: np.asarray(now[name]) for name in RESULTS}
       for b, number in enumerate(numbers):
         tokens_LK = np.concatenate(

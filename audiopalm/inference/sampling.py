@@ -1,6 +1,7 @@
 """How one id is drawn from a row of logits."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,32 @@ class Sampling:
       raise ConfigError(f"top_k must be at least 1, or None for all ids, got {self.top_k}.")
     if self.top_p is not None and not 0 < self.top_p <= 1:
       raise ConfigError(f"top_p must be above 0 and at most 1, or None for 1, got {self.top_p}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Beams:
+  """Search with several beams: the answer with the highest score among those that ended.
+
+  The score of an answer y of n predicted cells is log P(y) / ((5 + n) / 6) ** length_penalty: 0
+  scores by likelihood alone, which likes short answers, more likes longer ones. Source: Wu et al.
+  2016, arXiv:1609.08144, section 7, without the penalty of coverage. One beam is greedy decoding.
+  """
+
+  beams: int = 4
+  length_penalty: float = 0.6
+
+  def __post_init__(self):
+    if type(self.beams) is not int or self.beams < 1:
+      raise ConfigError(f"beams must be a whole number of at least 1, got {self.beams!r}.")
+    if not 0 <= self.length_penalty < math.inf:
+      raise ConfigError(f"length_penalty must be 0 or more, got {self.length_penalty}.")
+
+  def __str__(self) -> str:
+    return f"beam search, {self.beams} beams, length penalty {self.length_penalty:g}"
+
+  def score(self, log_likelihood, cells):
+    """Returns the scores of answers from their log-likelihoods and numbers of cells."""
+    return log_likelihood / ((5 + cells) / 6) ** self.length_penalty
 
 
 def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):

@@ -10,7 +10,7 @@ import pytest
 from audiopalm import layouts
 from audiopalm.export import folder, tasks
 from audiopalm.inference import decode, prompting
-from audiopalm.inference.sampling import Sampling
+from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.layouts import incremental
 
 
@@ -74,7 +74,7 @@ def exported(run, tmp_path_factory):
   return out
 
 
-def ours(small, run, task_name, streams, tag, rows=64):
+def ours(small, run, task_name, streams, tag, sampling=None):
   exported, prepared = run
   task = prompting.find_task(exported.experiment, task_name)
   layout = prompting.asked_layout(exported.experiment, task)
@@ -83,7 +83,7 @@ def ours(small, run, task_name, streams, tag, rows=64):
   with jax.default_matmul_precision("highest"):
     (decoded,) = decode.decode(
       model, exported.params, [prompt], incremental.compile(layout, prepared.space),
-      prepared.space, sampling=Sampling(), max_rows=rows, key=jax.random.key(0),
+      prepared.space, sampling=sampling or Sampling(), max_rows=64, key=jax.random.key(0),
       machine=small.ONE,
     )  # fmt: skip
   return prompt.tokens_LK[:, 0], decoded.tokens_LK[len(prompt) :, 0]
@@ -118,21 +118,54 @@ def test_sixty_four_greedy_tokens_equal_ours_under_the_same_mask(task, run, expo
   np.testing.assert_array_equal(found_L, wanted_L)
 
 
+def brief(run):
+  """The run with other parameters: what ends an output comes before long."""
+  head = run[0].params["head"]["table"].copy()
+  text = run[1].space.range_of(0, "text")[1]
+  head[text : text + 2] *= 8
+  head[text + 2 :] *= 4
+  return dataclasses.replace(run[0], params=run[0].params | {"head": {"table": head}}), run[1]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("many", (2, 4))
+def test_beams_of_transformers_find_what_ours_find(many, run, small, tmp_path):
+  import torch
+  import transformers
+
+  made = brief(run)
+  folder.write(tmp_path / "out", *made)
+  model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+  (output,) = model.generation_config.tasks["asr"]["outputs"]
+  mask = {name: value for name, value in output.items() if name != "stream"}
+  differ = 0
+  for seed in range(6):
+    given = {"source.units": run[0].tokenizers["units"].encode(small.said(seed))}
+    # Their penalty is another function of the length; without one the scores are the same.
+    prompt_L, wanted_L = ours(small, made, "asr", given, "[ASR French]", Beams(many, 0.0))
+    tokens = torch.from_numpy(prompt_L.astype(np.int64))[None]
+    with torch.no_grad():
+      found = model.generate(
+        tokens, **mask, max_new_tokens=64, do_sample=False, num_beams=many, length_penalty=0.0,
+        early_stopping=True, renormalize_logits=True,
+      )  # fmt: skip
+    np.testing.assert_array_equal(found[0, len(prompt_L) :].numpy(), wanted_L)
+    assert len(wanted_L) < 64
+    differ += ours(small, made, "asr", given, "[ASR French]")[1].tolist() != wanted_L.tolist()
+  assert differ
+
+
 @pytest.mark.torch
 def test_outputs_of_a_chain_asked_one_after_another_equal_ours(run, small, tmp_path):
   import torch
   import transformers
 
-  head = run[0].params["head"]["table"].copy()
+  made = brief(run)
   text = run[1].space.range_of(0, "text")[1]
-  # So that what ends an output comes before long:
-  head[text : text + 2] *= 8
-  head[text + 2 :] *= 4
-  brief = dataclasses.replace(run[0], params=run[0].params | {"head": {"table": head}})
-  folder.write(tmp_path / "out", brief, run[1])
+  folder.write(tmp_path / "out", *made)
   ids_T = run[0].tokenizers["units"].encode(small.said(1))
   prompt_L, wanted_L = ours(
-    small, (brief, run[1]), "chain", {"source.units": ids_T}, "[ASR AST S2ST French German]"
+    small, made, "chain", {"source.units": ids_T}, "[ASR AST S2ST French German]"
   )
   model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
   tokens = torch.from_numpy(prompt_L.astype(np.int64))[None]

@@ -1,0 +1,222 @@
+"""Beam search: the best beginnings of every answer go on side by side, on the device.
+
+logits of every beginning -> its best next ids -> of all those of a prompt, the best go on
+-> one that ends among the best is kept by its score -> the cache follows its beginnings
+
+In arrays P counts prompts and N the beams of each; their P x N rows, prompt by prompt, are the
+batch B of the model, and C their candidates. A row that is not alive has a log-likelihood of -inf
+and stands in the plan's last state.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from audiopalm import sharding
+from audiopalm.errors import ConfigError
+from audiopalm.inference import cache as caches
+from audiopalm.inference import plans
+from audiopalm.inference.sampling import Beams
+from audiopalm.layouts.automaton import Mode
+from audiopalm.layouts.incremental import Plan
+from audiopalm.types import HOLE
+
+Arrays = Mapping[str, Any]
+
+
+def check(plan: Plan, what: str) -> None:
+  """Raises ConfigError for a plan that does not predict one id a row; `what` names it."""
+  mode_SK = np.delete(plan.mode_SK, plan.end, axis=0)
+  if (mode_SK[:, 0] != Mode.PREDICT).any() or (mode_SK[:, 1:] != Mode.HOLE).any():
+    raise ConfigError(
+      f"Beam search chooses one id a row, but {what} does not predict one column of the grid and "
+      "nothing beside it. Decode it with beams=1."
+    )
+
+
+@functools.partial(jax.jit, static_argnames="many")
+def fork(now: Arrays, end, many: int) -> Arrays:
+  """Returns what `search` starts from: what `decode` starts from, each row `many` times.
+
+  Of the rows of a prompt the first is alive; a prompt whose plan has ended is answered already.
+  """
+
+  def rows(end, now):
+    first_B = jnp.arange(many * len(now["state_B"])) % many == 0
+    now = {name: jnp.repeat(array, many, axis=0) for name, array in now.items()}
+    ended_B = now["state_B"] == end
+    alive_B = first_B & ~ended_B
+    answered_PN = jnp.where(first_B & ended_B, 0.0, -jnp.inf).reshape(-1, many)
+    tokens_BR = now.pop("tokens_BRK")[:, :, 0]
+    return {
+      **now,
+      "state_B": jnp.where(alive_B, now["state_B"], end),
+      "tokens_BR": tokens_BR,
+      "log_likelihood_B": jnp.where(alive_B, 0.0, -jnp.inf),
+      "best_PN": answered_PN,
+      "best_log_likelihood_PN": answered_PN,
+      "best_cells_PN": jnp.zeros(answered_PN.shape, jnp.int32),
+      "best_tokens_PNR": tokens_BR.reshape(-1, many, tokens_BR.shape[1]),
+    }
+
+  def repeated(array):
+    split, axis = _split(array), max(array.ndim - 4, 0)
+    return sharding.mapped(lambda part: jnp.repeat(part, many, axis=axis), (split,), split)(array)
+
+  names = ("hidden_BD", "position_B", "state_B", "frames_B", "left_B", "tokens_BRK")
+  forked = _by_rows(rows, end, {name: now[name] for name in names})
+  cache = now["cache"]
+  kept = jax.tree.map(repeated, (cache.keys, cache.values, cache.positions_BJ))
+  return {**forked, "row": now["row"], "cache": caches.Cache(*kept, cache.used)}
+
+
+@functools.partial(jax.jit, static_argnames=("model", "length", "slots", "beams", "machine"))
+def search(
+  model, params, tables, now: Arrays, limit, most, *, length: int, slots: int, beams, machine
+):  # fmt: skip
+  """Returns what it was given after more rows: until `limit` rows are decoded, or none is alive.
+
+  At most `most` rows follow a prompt altogether; `length` slots of the cache hold prompts, which
+  the beams of a prompt share.
+  """
+  now = {**now, "cache": caches.grown(now["cache"], slots)}
+
+  def going(now):
+    return (now["row"] < limit) & jnp.any(now["state_B"] != tables["end"])
+
+  def body(now):
+    row, cache = now["row"], now["cache"]
+    logits_BV = sharding.constrain(model.logits(params, now["hidden_BD"], 0), ("batch", None))
+    others = ("row", "cache", "hidden_BD", "position_B")
+    arrays = {name: array for name, array in now.items() if name not in others}
+    choose = functools.partial(_choose, beams)
+    chosen = _by_rows(choose, (tables, row, most), arrays | {"logits_BV": logits_BV})
+    cells_BK, from_B = chosen.pop("cells_BK"), chosen.pop("from_B")
+    cache = _reordered(cache, from_B, length)
+    hidden_BD, new = model.step(params, cells_BK, now["position_B"], cache, machine)
+    return {
+      **chosen,
+      "row": row + 1,
+      "hidden_BD": hidden_BD,
+      "cache": caches.extended(cache, new, now["position_B"]),
+      "position_B": now["position_B"] + 1,
+    }
+
+  return lax.while_loop(going, body, now)
+
+
+def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
+  """Returns the best answer to each prompt, under the names of `decode`'s results.
+
+  Of those that ended the one with the highest score; where none did, the likeliest beginning.
+  """
+  names = ("best_PN", "best_log_likelihood_PN", "best_cells_PN", "best_tokens_PNR")
+  score_P, log_likelihood_P, cells_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
+  ended_P, many = score_P > -np.inf, now["best_PN"].shape[1]
+  cells_P = np.where(ended_P, cells_P, int(now["row"]))
+  alive_P, begun_PR = (np.asarray(now[name])[::many] for name in ("log_likelihood_B", "tokens_BR"))
+  tokens_PR = np.where(ended_P[:, None], tokens_PR, begun_PR)
+  tokens_PRK = np.full((*tokens_PR.shape, columns), HOLE, np.int32)
+  tokens_PRK[:, :, 0] = tokens_PR
+  return {
+    "tokens_BRK": tokens_PRK,
+    "rows_B": cells_P,
+    "log_likelihood_B": np.where(ended_P, log_likelihood_P, alive_P),
+    "cells_B": cells_P,
+    "state_B": np.where(ended_P, end, end + 1),
+  }
+
+
+def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arrays:
+  """Returns the rows that go on, each with its new cells and the row it comes from, and the best
+  answers so far. `settled` is the plan's tables, the number of the row, and how many there may be.
+  """
+  tables, row, most = settled
+  many, ids, columns = beams.beams, now["logits_BV"].shape[1], tables["mode_SK"].shape[1]
+  prompts = len(now["state_B"]) // many
+  classes_BC = tables["allowed_SKC"][now["state_B"], 0]
+  logits_BV = jnp.where(plans.allowed(tables, 0, classes_BC, ids), now["logits_BV"], -jnp.inf)
+  # Each row has one id that ends it: of twice as many candidates, enough go on.
+  most_BC, ids_BC = lax.top_k(logits_BV, min(2 * many, ids))
+  log_sum_B1 = jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True)
+  alive_B1 = now["log_likelihood_B"][:, None]
+  possible_BC = (alive_B1 > -jnp.inf) & (most_BC > -jnp.inf)
+  sums_BC = jnp.where(possible_BC, alive_B1 + most_BC - log_sum_B1, -jnp.inf)
+  sums_PC, at_PC = lax.top_k(sums_BC.reshape(prompts, -1), 2 * many)
+
+  parent_PC = at_PC // ids_BC.shape[1] + jnp.arange(prompts)[:, None] * many
+  ids_PC = jnp.take_along_axis(ids_BC.reshape(prompts, -1), at_PC, axis=1)
+  tokens_PCR = now["tokens_BR"][parent_PC].at[:, :, row].set(ids_PC)
+  cells_CK = jnp.full((ids_PC.size, columns), HOLE, jnp.int32).at[:, 0].set(ids_PC.reshape(-1))
+  registers = [now[name][parent_PC].reshape(-1) for name in ("state_B", "frames_B", "left_B")]
+  registers = [one.reshape(ids_PC.shape) for one in plans.following(tables, *registers, cells_CK)]
+  ended_PC = registers[0] == tables["end"]
+
+  # What ends counts if it is among the best, as what goes on does: one beam is greedy decoding.
+  keeps_PC = ended_PC & (jnp.arange(2 * many) < many)
+  scores_PC = jnp.where(keeps_PC, beams.score(sums_PC, row + 1), -jnp.inf)
+  answers = {
+    "best_log_likelihood_PN": sums_PC,
+    "best_cells_PN": jnp.full(ids_PC.shape, row + 1),
+    "best_tokens_PNR": tokens_PCR,
+  }
+  best_PN, at_PN = lax.top_k(jnp.concatenate([now["best_PN"], scores_PC], axis=1), many)
+  answers = {
+    name: _taken(jnp.concatenate([now[name], new], axis=1), at_PN) for name, new in answers.items()
+  }
+  alive_PN, at_PN = lax.top_k(jnp.where(ended_PC, -jnp.inf, sums_PC), many)
+  # Enough have ended, or what goes on can only get worse than the best that has.
+  enough_P = (best_PN > -jnp.inf).all(axis=1)
+  enough_P |= best_PN[:, 0] >= beams.score(alive_PN[:, 0], most)
+  alive_PN = jnp.where(enough_P[:, None], -jnp.inf, alive_PN)
+
+  state_B, frames_B, left_B = (_taken(one, at_PN).reshape(-1) for one in registers)
+  alive_B = alive_PN.reshape(-1)
+  return {
+    "state_B": jnp.where(alive_B > -jnp.inf, state_B, tables["end"]),
+    "frames_B": frames_B,
+    "left_B": left_B,
+    "tokens_BR": _taken(tokens_PCR, at_PN).reshape(now["tokens_BR"].shape),
+    "log_likelihood_B": alive_B,
+    "best_PN": best_PN,
+    **answers,
+    "cells_BK": _taken(cells_CK.reshape(*ids_PC.shape, columns), at_PN).reshape(-1, columns),
+    "from_B": _taken(parent_PC, at_PN).reshape(-1),
+  }
+
+
+def _reordered(cache: caches.Cache, from_B, length: int) -> caches.Cache:
+  """Returns the cache with each row's slots from those of the row it comes from."""
+
+  def follow(kept):
+    # All beams of a prompt hold the same in its slots.
+    decoded = lax.slice_in_dim(kept, length, kept.shape[-2], axis=kept.ndim - 2)
+    axis, split = kept.ndim - 4, _split(kept)
+    take = sharding.mapped(
+      lambda part, from_B: jnp.take(part, from_B, axis=axis), (split, _split(from_B)), split
+    )
+    return lax.dynamic_update_slice_in_dim(kept, take(decoded, from_B), length, axis=kept.ndim - 2)
+
+  keys, values = jax.tree.map(follow, (cache.keys, cache.values))
+  return caches.Cache(keys, values, cache.positions_BJ, cache.used)
+
+
+def _by_rows(local: Callable[[Any, Arrays], Arrays], whole: Any, arrays: Arrays) -> Arrays:
+  """Returns local(whole, arrays), where each device has the rows of some prompts."""
+  rows = PartitionSpec(sharding.layout_of(arrays["state_B"])[0])
+  return sharding.mapped(local, (PartitionSpec(), rows), rows)(whole, arrays)
+
+
+def _split(array) -> PartitionSpec:
+  return PartitionSpec(*sharding.layout_of(array))
+
+
+def _taken(array, at_PN):
+  """Returns array[p, at_PN[p, n]]."""
+  return jax.vmap(lambda part, at_N: part[at_N])(array, at_PN)
