@@ -21,6 +21,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
 from audiopalm.export import folder
 from audiopalm.inference import generate, prompting
+from audiopalm.inference import sampling as samplings
 from audiopalm.inference.generate import Failure, Input, Result
 from audiopalm.inference.sampling import Sampling
 from audiopalm.models import decoder
@@ -54,13 +55,16 @@ class Session:
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    beams: int = 1,
+    length_penalty: float = 0.6,
     seed: int = 0,
   ) -> list[Result]:
     """Returns one Result per input: `.text`, `.wave_S` (at `.rate_hz`), `.languages`, ...
 
     `audio` is one or more paths or waves (float32 at 16 kHz), `text` one or more texts: what the
-    task takes. A temperature of 0 takes the likeliest token every time. Languages left out are
-    found by likelihood. Raises AudioError for the first input that cannot be read, ConfigError for
+    task takes. A temperature of 0 takes the likeliest token every time; more `beams` than one
+    search for the likeliest answer (`inference.sampling.Beams`). Languages left out are found by
+    likelihood. Raises AudioError for the first input that cannot be read, ConfigError for
     a task, language or voice the run does not know.
 
         run.generate("s2st", audio="a.wav", source="en", target="fr", seed=1)[0].wave_S
@@ -72,7 +76,7 @@ class Session:
       source=source,
       target=target,
       voice=voice,
-      sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+      sampling=samplings.chosen(beams, length_penalty, Sampling(temperature, top_k, top_p)),
       seed=seed,
     )
     for result in results:
@@ -94,14 +98,20 @@ class Session:
     tasks: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
+    beams: int | None = None,
+    length_penalty: float | None = None,
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
-    It starts `workers` processes that make sound (None: one per core, 0: none), so in a script call
-    it under `if __name__ == "__main__":`.
+    Answers are looked for with `beams` and `length_penalty`, None for those of the config. It
+    starts `workers` processes that make sound (None: one per core, 0: none), so in a script call it
+    under `if __name__ == "__main__":`.
     """
+    given = {"beams": beams, "length_penalty": length_penalty}
+    changes = {name: value for name, value in given.items() if value is not None}
+    evaluation = dataclasses.replace(self.experiment.evaluation, **changes)
     return runner.evaluate(
-      self.experiment,
+      dataclasses.replace(self.experiment, evaluation=evaluation),
       self.prepared,
       self.model,
       self.params,

@@ -39,6 +39,8 @@ class Evaluation:
   examples: int = 300  # test examples per task and language that `evaluate` decodes
   batch_rows: int = 64
   max_output_rows: int = 256
+  beams: int = 1  # of the search for every answer (`inference.sampling.Beams`); 1: greedy decoding
+  length_penalty: float = 0.6  # of that search: more likes longer answers
 
 
 @dataclasses.dataclass(frozen=True)

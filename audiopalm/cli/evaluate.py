@@ -43,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     action="store_true",
     help="score the outputs that DIR/evaluation holds, without opening the model",
   )
+  options.add_beams(parser)
   options.add_machine(parser)
 
 
@@ -82,14 +83,15 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   def say(text: str) -> None:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-  scores = opened.evaluate(tasks, say)
+  scores = opened.evaluate(tasks, say, beams=args.beams, length_penalty=args.length_penalty)
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 
 def _check_alone(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that ask the model something, beside --rescore."""
-  for name in ("tasks", "step", "machine"):
+  for name in ("tasks", "step", "beams", "length_penalty", "machine"):
     if getattr(args, name) is not None:
       raise ConfigError(
-        f"--rescore counts all outputs that were saved, as they are: leave out --{name}."
+        "--rescore counts all outputs that were saved, as they are: leave out "
+        f"--{name.replace('_', '-')}."
       )

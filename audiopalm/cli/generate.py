@@ -90,6 +90,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     type=float,
     help="draw among the likeliest tokens that together have the probability P",
   )
+  options.add_beams(sampling, beams=1, length_penalty=0.6)
   sampling.add_argument(
     "--seed", metavar="N", type=int, default=0, help="the same seed gives the same output"
   )
@@ -119,8 +120,7 @@ def _answers(
   opened: "Session", args: argparse.Namespace, names: Sequence[str], chunk: slice
 ) -> Iterator["generate.Result | AudiopalmError"]:
   """Yields the result or the error of each input of a chunk, in order."""
-  from audiopalm.inference import generate
-  from audiopalm.inference.sampling import Sampling
+  from audiopalm.inference import generate, sampling
 
   inputs, faults = [], {}
   for number, name in enumerate(names):
@@ -139,7 +139,11 @@ def _answers(
       source=args.source,
       target=args.target,
       voice=args.voice,
-      sampling=Sampling(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p),
+      sampling=sampling.chosen(
+        args.beams,
+        args.length_penalty,
+        sampling.Sampling(args.temperature, args.top_k, args.top_p),
+      ),
       seed=args.seed,
     )
   )

@@ -99,6 +99,34 @@ def max_bad(args: argparse.Namespace) -> float | None:
   return share
 
 
+def add_beams(
+  parser: argparse._ActionsContainer,
+  beams: int | None = None,
+  length_penalty: float | None = None,
+) -> None:
+  """Adds how the likeliest answer is looked for, by default as given here, None: as the config."""
+
+  def by_default(value: float | None) -> str:
+    return f"(default: {'that of the config' if value is None else value})"
+
+  parser.add_argument(
+    "--beams",
+    metavar="N",
+    type=int,
+    default=beams,
+    help="look for the likeliest answer with N beginnings side by side, for tasks whose outputs "
+    f"lie on one column of the grid; 1 takes the likeliest token each time {by_default(beams)}",
+  )
+  parser.add_argument(
+    "--length-penalty",
+    metavar="A",
+    type=float,
+    default=length_penalty,
+    help="of several beams: an answer of n tokens scores log P / ((5 + n) / 6)^A, so that more "
+    f"likes longer answers {by_default(length_penalty)}",
+  )
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
   """Adds the hardware a command runs on."""
   parser.add_argument(

@@ -8,8 +8,7 @@ import jax
 
 from audiopalm import layouts
 from audiopalm.evaluation import likelihoods, lines, sound, speech, suites
-from audiopalm.inference import prompting
-from audiopalm.inference.sampling import Sampling
+from audiopalm.inference import prompting, sampling
 
 
 def answer(
@@ -22,12 +21,14 @@ def answer(
   """Returns one line per example of the suite, in its order, and one per example left out."""
   sums = likelihoods.of_examples(generator, [one.grid for one in suite.examples])
   said, complete = [()] * len(suite.examples), [True] * len(suite.examples)
+  evaluation = generator.experiment.evaluation
+  search = sampling.chosen(evaluation.beams, evaluation.length_penalty)
   if suite.decoded:
     found = prompting.continuations(
       generator,
       suite.task,
       [prompting.Prompt(one.streams, one.tag) for one in suite.examples],
-      sampling=Sampling(),
+      sampling=search,
       max_rows=most_rows(generator, suite),
       key=jax.random.key(0),
       fill=True,
@@ -38,7 +39,7 @@ def answer(
     lines.Line(
       system, suite.task.name, suite.split, one.entry.id, one.language, one.voice,
       said=tuple(said[number]), complete=complete[number], likelihood=sums[number],
-      new_words=one.new_words,
+      new_words=one.new_words, decoding=str(search) if suite.decoded else None,
     )
     for number, one in enumerate(suite.examples)
   ]  # fmt: skip

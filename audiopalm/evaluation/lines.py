@@ -48,7 +48,7 @@ class Line:
   a spoken output where the input is text. `complete` is False where the output was cut before its
   stop. `new_words` is True for an example with words that its task was never trained on
   (`Task.unseen_words`). `left_out` is True for an example longer than a row: it was not asked, and
-  is counted but not scored.
+  is counted but not scored. `decoding` says how the outputs were decoded, None where they were not.
   """
 
   system: str
@@ -62,6 +62,7 @@ class Line:
   likelihood: Mapping[str, Sums] = dataclasses.field(default_factory=dict)
   new_words: bool = False
   left_out: bool = False
+  decoding: str | None = None
 
 
 def write(path: Path, lines: Iterable[Line]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from audiopalm.data import executors
 from audiopalm.evaluation import answers, baselines, saved, scoring, speech, suites
-from audiopalm.inference import prompting
+from audiopalm.inference import prompting, sampling
 
 
 def evaluate(
@@ -24,12 +24,18 @@ def evaluate(
 ) -> dict:
   """Returns the scores of the tasks named (None: all), after saving every output and the scores.
 
-  Saved with them are those of other tasks at the same `step`, the step of the parameters. Decoding
-  is greedy. The keys are those of `scoring.score`; `say` is told what is being done; `workers`
-  processes make sound (None: one per core, 0: this one). ConfigError for an unknown task.
+  Saved with them are those of other tasks at the same `step`, the step of the parameters. The keys
+  are those of `scoring.score`; `say` is told what is being done; `workers` processes make sound
+  (None: one per core, 0: this one). ConfigError for an unknown task, and for one that cannot be
+  decoded by `experiment.evaluation.beams`.
   """
-  names = [task.name for task in suites.chosen(experiment, tasks)]
+  asked = suites.chosen(experiment, tasks)
+  names = [task.name for task in asked]
   generator = prompting.Generator(experiment, prepared, model, params, machine)
+  search = sampling.chosen(experiment.evaluation.beams, experiment.evaluation.length_penalty)
+  for task in asked:
+    if task.inputs:
+      prompting.check_sampling(generator, task, search)
   folder = saved.folder_of(workdir)
   saved.begin(folder, step, [task.name for task in experiment.tasks], names)
   seen = []

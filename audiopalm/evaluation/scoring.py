@@ -163,6 +163,9 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
   rules = {"intervals": tally.RULE}
   if any(line.likelihood for line in lines):
     rules["nll"] = likelihood.RULE
+  decoded = {line.decoding for line in lines} - {None}
+  if decoded:
+    rules["decoding"] = ", ".join(sorted(decoded))
   for said in (said for line in lines for said in line.said if said.hypothesis is not None):
     names = [metric.name for metric in _metrics(said)]
     rules.update({name: rule for name, rule in text.signatures().items() if name in names})

@@ -16,7 +16,7 @@ from audiopalm.audio import waveform
 from audiopalm.errors import AudiopalmError, ConfigError, DataError
 from audiopalm.inference import languages, pieces, prompting
 from audiopalm.inference.prompting import Continuation, Generator, Prompt
-from audiopalm.inference.sampling import Sampling
+from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.tokenizers import base
 from audiopalm.types import Side, Task, Utterance
 
@@ -88,7 +88,7 @@ def generate(
   source: str | None = None,
   target: str | None = None,
   voice: str | None = None,
-  sampling: Sampling | None = None,
+  sampling: Sampling | Beams | None = None,
   seed: int = 0,
 ) -> list[Result | Failure]:
   """Returns a Result for each input, or a Failure with the reason, in the order of the inputs.
@@ -102,6 +102,8 @@ def generate(
   """
   task = prompting.find_task(generator.experiment, task_name)
   side = _asked_side(generator, task)
+  sampling = sampling or Sampling()
+  prompting.check_sampling(generator, task, sampling)
   for one in inputs:
     _check_modality(generator, task, side, one)
   options = languages.candidates(task, language=language, source=source, target=target)
@@ -123,7 +125,7 @@ def generate(
         for _, prompts in question.asked
         for prompt in prompts
       ],
-      sampling=sampling or Sampling(),
+      sampling=sampling,
       max_rows=generator.experiment.evaluation.max_output_rows,
       key=jax.random.key(seed),
     )

@@ -9,8 +9,8 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.errors import ConfigError, LayoutError
-from audiopalm.inference import decode
-from audiopalm.inference.sampling import Sampling
+from audiopalm.inference import beams, decode
+from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.layouts import incremental
 from audiopalm.layouts.automaton import Mode
 from audiopalm.types import Grid, Task
@@ -79,7 +79,7 @@ def continuations(
   task: Task,
   prompts: Sequence[Prompt],
   *,
-  sampling: Sampling,
+  sampling: Sampling | Beams,
   max_rows: int,
   key: jax.Array,
   fill: bool = False,
@@ -148,6 +148,13 @@ def check_begun(generator: Generator, task: Task) -> None:
       f"Task {task.name!r} takes no input, and its output cannot be continued from a beginning: "
       "that needs one output on one column of the grid."
     )
+
+
+def check_sampling(generator: Generator, task: Task, sampling: Sampling | Beams) -> None:
+  """Raises ConfigError for a task that cannot be decoded so."""
+  if isinstance(sampling, Beams):
+    layout = asked_layout(generator.experiment, task)
+    beams.check(incremental.compile(layout, generator.prepared.space), f"task {task.name!r}")
 
 
 def _begun(layout, prompt: Prompt, space) -> np.ndarray:

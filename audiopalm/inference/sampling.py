@@ -26,6 +26,13 @@ class Sampling:
     if self.top_p is not None and not 0 < self.top_p <= 1:
       raise ConfigError(f"top_p must be above 0 and at most 1, or None for 1, got {self.top_p}.")
 
+  def __str__(self) -> str:
+    if self.temperature == 0:
+      return "greedy"
+    kept = {"top_k": self.top_k, "top_p": self.top_p}
+    limits = "".join(f", {name} {value:g}" for name, value in kept.items() if value is not None)
+    return f"drawn at temperature {self.temperature:g}{limits}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Beams:
@@ -51,6 +58,19 @@ class Beams:
   def score(self, log_likelihood, cells):
     """Returns the scores of answers from their log-likelihoods and numbers of cells."""
     return log_likelihood / ((5 + cells) / 6) ** self.length_penalty
+
+
+def chosen(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> Sampling | Beams:
+  """Returns how answers are decoded: as `drawn` with one beam, else by search; ConfigError for
+  several beams where `drawn` is not greedy."""
+  if beams == 1:
+    return drawn
+  if drawn.temperature > 0:
+    raise ConfigError(
+      f"Several beams look for the likeliest answer and draw nothing: leave out beams={beams}, or "
+      f"what makes it {drawn}."
+    )
+  return Beams(beams, length_penalty)
 
 
 def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):

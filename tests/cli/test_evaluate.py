@@ -88,8 +88,14 @@ def test_nothing_to_score_again_is_one_text(tmp_path, capsys):
   assert "There are no outputs in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [("--tasks", "asr"), ("--step", "3"), ("--machine", "cpu")])
+@pytest.mark.parametrize("option", [("--tasks", "asr"), ("--beams", "2"), ("--machine", "cpu")])
 def test_options_that_ask_the_model_are_refused_beside_rescore(tmp_path, capsys, option):
   assert main.main(["evaluate", "--workdir", str(tmp_path), "--rescore", *option]) == EXIT_USER
   text = f"--rescore counts all outputs that were saved, as they are: leave out {option[0]}."
   assert text in capsys.readouterr().err
+
+
+def test_beams_are_those_asked_for(command, tmp_path):
+  command("--tasks", "mt", "--beams", "3", "--length-penalty", "1.5")
+  scores = json.loads((tmp_path / "evaluation/results.json").read_text())
+  assert scores["mt"]["rules"]["decoding"] == "beam search, 3 beams, length penalty 1.5"

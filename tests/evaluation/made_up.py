@@ -3,6 +3,7 @@
 A unit is 40 ms of one tone, so sound survives the way through a WAV; unit 0 is a pause.
 """
 
+import dataclasses
 import functools
 import types
 
@@ -139,14 +140,13 @@ class Prepared:
 def generator(*builders, corpus=CORPUS, **changes):
   """Returns a Generator over tasks of the made-up run; its model is to be put in by the test."""
   tasks = tuple(build(corpus) for build in builders or (mixtures.asr, mixtures.tts, mixtures.mt))
-  experiment = types.SimpleNamespace(
-    **{
-      "name": "made up", "tasks": tasks, "corpora": (corpus,), "layout": layouts.Chain(),
-      "row_length": ROW_LENGTH, "batch_rows": 4, "seed": 0,
-      "evaluation": Evaluation(examples=4, batch_rows=8, max_output_rows=64),
-    }
-    | changes
-  )  # fmt: skip
+  values = {
+    "name": "made up", "tasks": tasks, "corpora": (corpus,), "layout": layouts.Chain(),
+    "row_length": ROW_LENGTH, "batch_rows": 4, "seed": 0,
+    "evaluation": Evaluation(examples=4, batch_rows=8, max_output_rows=64),
+  }  # fmt: skip
+  values |= changes
+  experiment = dataclasses.make_dataclass("Experiment", values)(**values)
   return Generator(experiment, Prepared(experiment), None, None, MACHINE)
 
 

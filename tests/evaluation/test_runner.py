@@ -6,8 +6,10 @@ from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import likelihoods, lines, runner, saved
 from audiopalm.inference import prompting
+from audiopalm.inference.sampling import Beams
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.parts import mixtures
+from audiopalm.settings import Evaluation
 
 
 @pytest.fixture
@@ -198,3 +200,21 @@ def test_a_task_trained_on_its_inputs_is_asked_with_them_given(evaluate, made_up
     return dataclasses.replace(mixtures.asr(corpus), loss_on_inputs=True)
 
   assert evaluate(asr)["asr"]["wer"] == 0
+
+
+def test_answers_are_looked_for_as_the_config_says_and_the_rules_say_how(evaluate, monkeypatch):
+  asked = []
+  answer = prompting.continuations
+
+  def noted(generator, task, prompts, *, sampling, **options):
+    asked.append(sampling)
+    return answer(generator, task, prompts, **options)
+
+  monkeypatch.setattr(prompting, "continuations", noted)
+  how = Evaluation(examples=4, batch_rows=8, max_output_rows=64, beams=3, length_penalty=1.0)
+  scores = evaluate(mixtures.mt, mixtures.continuation, evaluation=how)
+  assert set(asked) == {Beams(3, 1.0)}
+  assert scores["mt"]["rules"]["decoding"] == "beam search, 3 beams, length penalty 1"
+  assert "decoding" not in scores["continuation"]["rules"]
+  assert "decoding" not in scores["baselines"]["nearest_copy"]["mt"]["rules"]
+  assert evaluate(mixtures.mt)["mt"]["rules"]["decoding"] == "greedy"

@@ -1,9 +1,11 @@
 """Beam search against its definition: hypotheses as tuples on the host, and for each the whole grid
 through the model, without a cache."""
 
+import dataclasses
 import functools
 import itertools
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +14,13 @@ import pytest
 
 from audiopalm import layouts, settings, sharding
 from audiopalm.batch import Batch
+from audiopalm.data import corpora
 from audiopalm.errors import ConfigError
-from audiopalm.inference import decode
+from audiopalm.inference import decode, prompting
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.layouts import Concat, Delay, Flat, Given, Stop, Tag, incremental
 from audiopalm.models import decoder
+from audiopalm.parts import mixtures
 from audiopalm.tokens import space as spaces
 from audiopalm.types import StreamSpec
 
@@ -208,18 +212,16 @@ def test_eight_devices_find_what_one_does():
 
 
 def test_a_growing_cache_and_stacked_layers_change_nothing(monkeypatch):
-  options = {"max_rows": 40, "sampling": Beams(3, 20.0)}  # so much likes the longest answers
+  options = {"max_rows": 30, "sampling": Beams(3, 20.0)}  # so much likes the longest answers
   whole = decoded("chain", **options)
   monkeypatch.setattr(decode, "FIRST_ROWS", 2)
-  growing = decoded("chain", **options)
   monkeypatch.setattr(decode, "MOST_APART", 0)
   decode._prefill.clear_cache()  # was compiled for layers apart
-  stacked = decoded("chain", **options)
+  growing = decoded("chain", **options)
   decode._prefill.clear_cache()
   assert max(one.predicted_cells for one in whole) > 48 - decode.SMALLEST_BUCKET
-  for one, *others in zip(whole, growing, stacked, strict=True):
-    for other in others:
-      np.testing.assert_array_equal(one.tokens_LK, other.tokens_LK)
+  for one, other in zip(whole, growing, strict=True):
+    np.testing.assert_array_equal(one.tokens_LK, other.tokens_LK)
 
 
 def test_where_no_answer_ends_the_likeliest_beginning_comes_back():
@@ -234,8 +236,6 @@ def test_where_no_answer_ends_the_likeliest_beginning_comes_back():
 
 
 def test_a_plan_that_has_ended_is_answered_by_nothing():
-  import dataclasses
-
   ended = dataclasses.replace(plan("text"), start=plan("text").end)
   for one, units in zip(decoded("text", Beams(3), plan=ended), QUESTIONS, strict=True):
     assert one.complete and one.predicted_cells == 0 and one.log_likelihood == 0
@@ -245,6 +245,16 @@ def test_a_plan_that_has_ended_is_answered_by_nothing():
 def test_several_columns_are_refused():
   with pytest.raises(ConfigError, match="Beam search chooses one id a row.*Decode it with beams=1"):
     decoded("delay", Beams(2))
+
+
+def test_a_task_of_several_columns_is_named_before_anything_is_decoded():
+  task = mixtures.tts(corpora.Synthetic())
+  rule = types.SimpleNamespace(layout_of=lambda task: LAYOUTS["delay"])
+  made = types.SimpleNamespace(layout=rule), types.SimpleNamespace(space=space())
+  generator = prompting.Generator(*made, None, None, ONE)
+  with pytest.raises(ConfigError, match="task 'tts' does not predict one column of the grid and"):
+    prompting.check_sampling(generator, task, Beams(2))
+  prompting.check_sampling(generator, task, Sampling())
 
 
 def test_the_score_is_that_of_the_paper():

@@ -5,7 +5,7 @@ import pytest
 
 from audiopalm.errors import ConfigError
 from audiopalm.inference import sampling
-from audiopalm.inference.sampling import Sampling
+from audiopalm.inference.sampling import Beams, Sampling
 
 LOGITS = np.log([[0.5, 0.3, 0.15, 0.05]])
 ALL = np.ones((1, 4), bool)
@@ -62,3 +62,31 @@ def test_an_id_that_is_not_allowed_is_never_drawn():
 def test_settings_out_of_range_say_so(settings, text):
   with pytest.raises(ConfigError, match=text):
     Sampling(**settings)
+
+
+@pytest.mark.parametrize(
+  "settings, text",
+  [
+    ({"beams": 0}, "beams must be a whole number of at least 1, got 0"),
+    ({"beams": 2.0}, "beams must be a whole number of at least 1, got 2.0"),
+    ({"length_penalty": -1.0}, "length_penalty must be 0 or more, got -1.0"),
+    ({"length_penalty": float("nan")}, "length_penalty must be 0 or more, got nan"),
+  ],
+)
+def test_a_search_out_of_range_says_so(settings, text):
+  with pytest.raises(ConfigError, match=text):
+    Beams(**settings)
+
+
+def test_one_beam_is_what_was_drawn_and_several_are_a_search():
+  assert sampling.chosen(1, 0.6) == Sampling()
+  assert sampling.chosen(1, 0.6, Sampling(2.0)) == Sampling(2.0)
+  assert sampling.chosen(4, 0.8) == Beams(4, 0.8)
+  with pytest.raises(ConfigError, match="leave out beams=4, or .* drawn at temperature 2"):
+    sampling.chosen(4, 0.8, Sampling(2.0))
+
+
+def test_ways_to_decode_have_names():
+  assert str(Sampling()) == "greedy"
+  assert str(Sampling(0.7, top_k=5, top_p=0.9)) == "drawn at temperature 0.7, top_k 5, top_p 0.9"
+  assert str(Beams(4, 0.6)) == "beam search, 4 beams, length penalty 0.6"
