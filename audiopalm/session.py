@@ -123,6 +123,30 @@ class Session:
       workers=workers,
     )
 
+  def judge(
+    self,
+    task: str,
+    manifests: Sequence[str | os.PathLike],
+    say: Callable[[str], None] = lambda text: None,
+    workers: int | None = None,
+  ) -> dict:
+    """Returns {manifest: scores} of pairs of a right and a wrong text or recording
+    (`evaluation.pairs`), by the likelihoods of a task without inputs; `workers` as in `evaluate`.
+    """
+    return runner.judge(
+      self.experiment,
+      self.prepared,
+      self.model,
+      self.params,
+      self.machine,
+      workdir=self.workdir,
+      step=self.step,
+      task=task,
+      manifests=[Path(path) for path in manifests],
+      say=say,
+      workers=workers,
+    )
+
   def export(self, out: str | os.PathLike) -> str:
     """Writes the run as a folder for PyTorch; returns the name of the class or file that runs it.
 

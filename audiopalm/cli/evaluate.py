@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from audiopalm.cli import options
@@ -24,7 +25,16 @@ reference recordings through units and back, which is the best speech out can re
 How many examples are asked is evaluation.examples of the config. Everything lies in
 DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
 apart come together there as long as the checkpoint is the same. --rescore counts again from the
-outputs that lie there, in seconds and without the model."""
+outputs that lie there, in seconds and without the model.
+
+Pairs of a right and a wrong text or recording (sWUGGY, sBLIMP, StoryCloze) are judged by the
+likelihoods of a task without inputs; a file has a line for each, as JSON or a table with tabs:
+
+  audiopalm evaluate --workdir DIR --pairs swuggy.jsonl --task continuation
+
+  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}
+
+A prompt that both sides begin with, and a kind to score apart, may stand in it too."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -39,6 +49,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
   )
   parser.add_argument(
+    "--pairs", metavar="FILE", nargs="+", type=Path, help="judge the pairs in these files instead"
+  )
+  parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
+  parser.add_argument(
     "--rescore",
     action="store_true",
     help="score the outputs that DIR/evaluation holds, without opening the model",
@@ -51,22 +65,30 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm evaluate`."""
   from rich.console import Console
 
-  from audiopalm.evaluation import report, saved
+  from audiopalm.evaluation import pairs, report, saved
 
-  folder = saved.folder_of(args.workdir)
+  _check(args)
+  folder, console = saved.folder_of(args.workdir), Console()
+  scores, judged = {}, {}
   if args.rescore:
-    _check_alone(args)
-    scores = saved.score(folder)
+    scores, judged = saved.score(folder), pairs.score(folder)
     done = f"Scored what was said by checkpoint {saved.scored_step(folder)}."
+  elif args.pairs:
+    judged, done = _asked(args)
   else:
     scores, done = _asked(args)
-  report.show(scores, Console())
+  written = []
+  if scores:
+    report.show(scores, console)
+    written.append(folder / saved.RESULTS)
+  if judged:
+    report.show_pairs(judged, console)
+    written.append(folder / pairs.RESULTS)
   print(done)
   for line in report.to_listen(folder, list(scores), LISTEN):
     print(line)
-  written = [folder / saved.RESULTS]
   if args.json is not None:
-    saved.write(args.json, scores)
+    saved.write(args.json, judged if args.pairs else scores)
     written.append(args.json)
   print(f"Scores: {', '.join(map(str, written))}. Every output: {folder}")
   return EXIT_DONE
@@ -78,20 +100,34 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
 
   opened = session.load(args.workdir, args.machine, args.step)
   started_s = time.perf_counter()
-  tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
 
   def say(text: str) -> None:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-  scores = opened.evaluate(tasks, say, beams=args.beams, length_penalty=args.length_penalty)
+  if args.pairs:
+    scores = opened.judge(args.task, args.pairs, say)
+  else:
+    tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
+    scores = opened.evaluate(tasks, say, beams=args.beams, length_penalty=args.length_penalty)
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 
-def _check_alone(args: argparse.Namespace) -> None:
-  """Raises ConfigError for options that ask the model something, beside --rescore."""
-  for name in ("tasks", "step", "beams", "length_penalty", "machine"):
+def _check(args: argparse.Namespace) -> None:
+  """Raises ConfigError for options that mean nothing beside one another."""
+  decoding = ("tasks", "beams", "length_penalty")
+  if args.rescore:
+    others = (*decoding, "pairs", "task", "step", "machine")
+    _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
+  if args.pairs:
+    _refuse(args, decoding, "--pairs are judged, and nothing is decoded")
+  if (args.pairs is None) != (args.task is None):
+    raise ConfigError(
+      "--pairs FILE and --task NAME go together: the task without inputs that judges the pairs, "
+      "such as continuation for recordings or text for texts. Tasks to score are named by --tasks."
+    )
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+  for name in names:
     if getattr(args, name) is not None:
-      raise ConfigError(
-        "--rescore counts all outputs that were saved, as they are: leave out "
-        f"--{name.replace('_', '-')}."
-      )
+      raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")

@@ -24,6 +24,7 @@ COLUMNS = (
   ("nats", "nll", 1, 2),
   ("token %", "token_accuracy", 100, 1),
 )
+PAIR_COLUMNS = (("pairs %", "accuracy", 100, 1), ("per token %", "accuracy_per_token", 100, 1))
 LESS_IS_BETTER = ("wer", "cer", "mcd", "nll")
 BASELINES = {
   UNTRAINED: "untrained",
@@ -37,32 +38,46 @@ nearest copied: the answer of the training example with the most similar input.
 via units: what the reference recordings keep, the best that speech can reach.
 ±: half of the 95% interval that other choices of examples leave."""
 
+PAIRS_LEGEND = """\
+pairs %: the right one of two is likelier; per token %: per token; both 50 by chance.
+±: half of the 95% interval that other choices of pairs leave."""
 
-def show(scores: Mapping[str, Any], console: Console) -> None:
+
+def show(
+  scores: Mapping[str, Any],
+  console: Console,
+  columns: Sequence[tuple[str, str, float, int]] = COLUMNS,
+  legend: str = LEGEND,
+) -> None:
   """Prints a table for each task of what `scoring.score` returns, whole however narrow the console.
 
   The task itself, each language, held-out voices with each voice and the worst, then the baselines
   on the same examples. Columns without any value are left out. Every score has its interval where
   there is room, else the one that stands for the task, else none.
   """
-  every = {key for _, key, *_ in COLUMNS}
+  every = {key for _, key, *_ in columns}
   for spread in (lambda task: every, lambda task: {_leading(task, scores)}, lambda task: set()):
-    drawn = Group(*(_table(task, scores, spread(task)) for task in tasks(scores)))
+    drawn = Group(*(_table(task, scores, columns, spread(task)) for task in tasks(scores)))
     needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
     if needed <= console.width:
       break
   # Where a line is too long the terminal folds it; rich would cut its numbers off.
   width = max(console.width, needed)
-  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, LEGEND)
+  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)
+
+
+def show_pairs(scores: Mapping[str, Any], console: Console) -> None:
+  """Prints a table for each manifest of pairs of what `pairs.score` returns."""
+  show({**scores, HELD_OUT: {}, "baselines": {}}, console, PAIR_COLUMNS, PAIRS_LEGEND)
 
 
 def _leading(task: str, scores: Mapping[str, Any]) -> str | None:
   return scoring.leading(scores.get(task) or scores[HELD_OUT][task])
 
 
-def _table(task: str, scores: Mapping[str, Any], spread: Set[str]) -> Table:
+def _table(task: str, scores: Mapping[str, Any], columns: Sequence[Any], spread: Set[str]) -> Table:
   found = list(rows(task, scores))
-  used = [column for column in COLUMNS if any(column[1] in values for _, values in found)]
+  used = [column for column in columns if any(column[1] in values for _, values in found)]
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
   drawn.add_column(task, no_wrap=True, min_width=19)
   for title, *_ in (*used, ("n",)):
@@ -91,6 +106,8 @@ def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
   if len(values.get("languages", {})) > 1:
     for language, of_language in values["languages"].items():
       yield f"  {language}", of_language
+  for kind, of_kind in values.get("kinds", {}).items():
+    yield f"  {kind}", of_kind
   if "new_words" in values:
     yield "  with new words", values["new_words"]
   held_out = scores[HELD_OUT].get(task)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm.data import executors
-from audiopalm.evaluation import answers, baselines, saved, scoring, speech, suites
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation import answers, baselines, judging, pairs, saved, scoring, speech, suites
 from audiopalm.inference import prompting, sampling
 
 
@@ -49,3 +50,42 @@ def evaluate(
     for answered in baselines.answer(generator, seen, folder, listener, say):
       saved.keep(folder, answered)
   return scoring.of_tasks(saved.score(folder), names)
+
+
+def judge(
+  experiment: Any,
+  prepared: Any,
+  model: Any,
+  params: Any,
+  machine: Any,
+  *,
+  workdir: Path,
+  step: int,
+  task: str,
+  manifests: Sequence[Path],
+  say: Callable[[str], None] = lambda text: None,
+  workers: int | None = None,
+) -> dict:
+  """Returns {manifest: scores} of the pairs in these files, after saving the likelihoods of each.
+
+  They are judged by the task named, which has no inputs. The keys are those of `pairs.score_pairs`,
+  `say` and `workers` as for `evaluate`, which it leaves alone at the same `step`.
+  """
+  names = [Path(path).stem for path in manifests]
+  doubles = [name for name in names if names.count(name) > 1]
+  if doubles:
+    raise ConfigError(f"Two files of pairs are called {doubles[0]!r}. Rename one.")
+  generator = prompting.Generator(experiment, prepared, model, params, machine)
+  asked = prompting.find_task(experiment, task)
+  found = [pairs.read(path) for path in manifests]
+  folder = saved.folder_of(workdir)
+  with executors.Local(workers) as executor:
+    judged = {}
+    for name, path, read in zip(names, manifests, found, strict=True):
+      say(f"{name} by {task}: {len(read)} pairs")
+      judged[name] = judging.judge(generator, asked, read, Path(path).parent, executor)
+  saved.begin(folder, step, [each.name for each in experiment.tasks], [])
+  for name, each in judged.items():
+    pairs.keep(folder, name, each)
+  scores = pairs.score(folder)
+  return {name: scores[name] for name in names}

@@ -4,6 +4,7 @@ WORKDIR/evaluation/results.json                     the scores
 WORKDIR/evaluation/checkpoint.json                  which step was scored, and the mixture's tasks
 WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Line` by line
 WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     how it sounds
+WORKDIR/evaluation/pairs.json, pairs/<manifest>.jsonl      what `pairs` says
 
 All of it is of one checkpoint: tasks evaluated apart come together, those of another step go.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from audiopalm.data import files
 from audiopalm.errors import DataError
-from audiopalm.evaluation import lines, scoring
+from audiopalm.evaluation import lines, pairs, scoring
 from audiopalm.evaluation.lines import Line
 
 RESULTS = "results.json"
@@ -33,9 +34,10 @@ def begin(folder: Path, step: int, tasks: Sequence[str], asked: Sequence[str]) -
   older outputs of theirs, are removed. `tasks` are all of the mixture, in the order of the scores.
   """
   if scored_step(folder) != step:
-    for made in (folder / "outputs", folder / "waves"):
-      shutil.rmtree(made, ignore_errors=True)
-    (folder / RESULTS).unlink(missing_ok=True)
+    for made in ("outputs", "waves", pairs.FOLDER):
+      shutil.rmtree(folder / made, ignore_errors=True)
+    for made in (RESULTS, pairs.RESULTS):
+      (folder / made).unlink(missing_ok=True)
   for task in asked:
     for path in (folder / "outputs").glob(f"*-{task}.jsonl"):
       path.unlink()
@@ -52,10 +54,12 @@ def keep(folder: Path, answered: Sequence[Line]) -> None:
 def score(folder: Path) -> dict:
   """Returns `scoring.score` of every output in the folder, which lies in its results.json too.
 
-  DataError where there is none.
+  {} where there are pairs alone, DataError where there is nothing.
   """
   paths = sorted((folder / "outputs").glob("*.jsonl"))
   found = [line for path in paths for line in lines.read(path)]
+  if not found and (folder / pairs.FOLDER).is_dir():
+    return {}
   if not found:
     raise DataError(
       f"There are no outputs in {folder / 'outputs'} to score. They are made by "

@@ -20,7 +20,14 @@ _SPEECH_SCORES = {
   "translation": (text.asr_bleu, text.asr_chrf),
 }
 # The score that stands for a task and ranks voices, and whether less of it is better.
-LEADING = (("wer", True), ("asr_bleu", False), ("bleu", False), ("mcd", True), ("nll", True))
+LEADING = (
+  ("wer", True),
+  ("asr_bleu", False),
+  ("bleu", False),
+  ("mcd", True),
+  ("nll", True),
+  ("accuracy", False),
+)
 
 
 def score(lines: Iterable[Line]) -> dict:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from audiopalm.data.executors import Local
 from audiopalm.errors import EXIT_DONE, EXIT_USER
 from audiopalm.evaluation import likelihoods, runner
 from audiopalm.metrics.likelihood import Sums
+from audiopalm.parts import mixtures
 
 
 @pytest.fixture
@@ -99,3 +101,47 @@ def test_beams_are_those_asked_for(command, tmp_path):
   command("--tasks", "mt", "--beams", "3", "--length-penalty", "1.5")
   scores = json.loads((tmp_path / "evaluation/results.json").read_text())
   assert scores["mt"]["rules"]["decoding"] == "beam search, 3 beams, length penalty 1.5"
+
+
+@pytest.fixture
+def pairs_file(opened, command, tmp_path):
+  opened(mixtures.mt, mixtures.text)
+  path = tmp_path / "blimp.jsonl"
+  lines = ({"language": "en", "positive": "one", "negative": word} for word in ("nine", "ten"))
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  return str(path)
+
+
+def test_pairs_are_judged_shown_and_scored_again_with_the_rest(command, pairs_file, tmp_path):
+  code, out, _ = command(
+    "--pairs", pairs_file, "--task", "text", "--json", str(tmp_path / "p.json")
+  )
+  assert code == EXIT_DONE
+  assert re.search(r"blimp +pairs % +per token % +n *\nall +50.0 ±0.0 +50.0 ±0.0 +2\n", out)
+  assert f"Scores: {tmp_path}/evaluation/pairs.json, {tmp_path}/p.json." in out
+  whole = (tmp_path / "evaluation/pairs.json").read_text()
+  assert json.loads((tmp_path / "p.json").read_text()) == json.loads(whole)
+  (tmp_path / "evaluation/pairs.json").unlink()
+  assert command("--rescore")[0] == EXIT_DONE
+  assert (tmp_path / "evaluation/pairs.json").read_text() == whole
+  assert not (tmp_path / "evaluation/results.json").exists()
+  command()
+  found = apart("evaluate", "--workdir", str(tmp_path), "--rescore")
+  assert (found.returncode, found.stderr) == (EXIT_DONE, "False\n")
+  assert "results.json" in found.stdout and "pairs.json" in found.stdout
+  assert "nearest copied" in found.stdout and "blimp" in found.stdout
+
+
+@pytest.mark.parametrize(
+  ("options", "text"),
+  [
+    (("--pairs", "a.jsonl"), "--pairs FILE and --task NAME go together"),
+    (("--task", "text"), "--pairs FILE and --task NAME go together"),
+    (("--pairs", "a.jsonl", "--task", "text", "--beams", "2"), "decoded: leave out --beams."),
+    (("--pairs", "a.jsonl", "--task", "text", "--rescore"), "as they are: leave out --pairs."),
+  ],
+)
+def test_options_of_pairs_that_mean_nothing_are_refused(command, options, text):
+  code, _, err = command(*options)
+  assert code == EXIT_USER
+  assert text in err

@@ -1,0 +1,61 @@
+"""How likely a model finds both sides of pairs, under a task without inputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from audiopalm import layouts
+from audiopalm.data.executors import Local
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation import likelihoods, pairs
+from audiopalm.evaluation.pairs import Judged, Pair
+from audiopalm.inference import prompting
+from audiopalm.metrics.likelihood import Sums
+from audiopalm.types import Task
+
+JOB = 64  # pairs a worker encodes at one time
+
+
+def judge(
+  generator: prompting.Generator, task: Task, found: Sequence[Pair], folder: Path, executor: Local
+) -> list[Judged]:
+  """Returns the likelihoods of pairs, in their order; paths of audio are relative to `folder`.
+
+  A side is the output of the task, its stop included, after a tag of its language. ConfigError for
+  a task that is given anything or predicts several streams, and for an unknown language.
+  """
+  if task.inputs or len(task.outputs) != 1:
+    alone = [
+      one.name for one in generator.experiment.tasks if not one.inputs and len(one.outputs) == 1
+    ]
+    raise ConfigError(
+      f"Pairs are judged by a task without inputs and with one output, but {task.name!r} goes from "
+      f"{_streams(task.inputs)} to {_streams(task.outputs)}. Such tasks of this run: "
+      f"{', '.join(alone) or 'none'}."
+    )
+  ((role, stream),) = task.outputs
+  tokenizer = generator.prepared.tokenizers[stream]
+  layout = prompting.asked_layout(generator.experiment, task)
+  address, space = f"{role}.{stream}", generator.prepared.space
+  tags = {
+    language: layouts.tag_of(task, {role: language})
+    for language in dict.fromkeys(pair.language for pair in found)
+  }
+  jobs = [
+    pairs.Job(tokenizer, found[start : start + JOB], folder) for start in range(0, len(found), JOB)
+  ]
+  grids = [
+    [layouts.realize(layout, {address: ids}, tags[pair.language], space) for ids in sides]
+    for job, encoded in zip(jobs, executor.map(pairs.encode, jobs), strict=True)
+    for pair, sides in zip(job.pairs, encoded, strict=True)
+  ]
+  fits = [max(map(len, sides)) <= generator.experiment.row_length for sides in grids]
+  asked = [grid for sides, one in zip(grids, fits, strict=True) if one for grid in sides]
+  sums = (sum(one.values(), Sums()) for one in likelihoods.of_examples(generator, asked))
+  return [
+    Judged(pair, task.name, (next(sums), next(sums)) if one else None)
+    for pair, one in zip(found, fits, strict=True)
+  ]
+
+
+def _streams(sides) -> str:
+  return " and ".join(".".join(side) for side in sides) or "nothing"

@@ -1,0 +1,199 @@
+"""Pairs of a right and a wrong text or recording: which of the two does the model find likelier?
+
+{"positive": "brick.wav", "negative": "blick.wav", "language": "en"}                a word or none
+{"positive": "A dog barks.", "negative": "A dog bark.", "language": "en", "kind": "agreement"}
+{"prompt": "story.wav", "positive": "end.wav", "negative": "other.wav", "language": "en"}
+
+A manifest has such lines (JSONL), or columns of these names (TSV); `kind` and `prompt`, which both
+begin with, may be left out. Sources: sWUGGY and sBLIMP, Nguyen et al. 2020, arXiv:2011.11588;
+StoryCloze, spoken, Hassid et al. 2023, arXiv:2305.13009. Needs no jax.
+
+WORKDIR/evaluation/pairs/<manifest>.jsonl    the likelihoods of each pair, `Judged` by line
+WORKDIR/evaluation/pairs.json                the scores
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiopalm.audio import waveform
+from audiopalm.data import files
+from audiopalm.data.manifest import faults, table
+from audiopalm.data.manifest.faults import Fault
+from audiopalm.errors import DataError
+from audiopalm.metrics import tally
+from audiopalm.metrics.likelihood import Sums
+from audiopalm.metrics.tally import Tally
+from audiopalm.types import Utterance
+
+FOLDER, RESULTS = "pairs", "pairs.json"
+NEEDED = ("language", "positive", "negative")
+COLUMNS = (*NEEDED, "prompt", "kind")
+RULES = {
+  "accuracy": "share of pairs whose right one has the higher log-likelihood, ties count half",
+  "accuracy_per_token": "the same by log-likelihood per token",
+}
+SILENCE_S = 0.1  # between a spoken prompt and what follows it
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """One line of a manifest. `positive`, `negative` and `prompt` are texts, or paths of audio."""
+
+  place: str
+  language: str
+  positive: str
+  negative: str
+  prompt: str | None = None
+  kind: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """A pair and what its two sides add up to; None where one of them is longer than a row."""
+
+  pair: Pair
+  task: str
+  sums: tuple[Sums, Sums] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+  """A unit of work: pairs to encode, by a fitted tokenizer, as speech or as text."""
+
+  tokenizer: Any
+  pairs: Sequence[Pair]
+  folder: Path
+
+
+def read(path: Path) -> tuple[Pair, ...]:
+  """Returns the pairs of a manifest; DataError that names every fault with its line."""
+  found = table.read(str(path))
+  wrong = list(found.faults)
+  pairs = []
+  for row in found.rows:
+    strange = [name for name in row.values if name not in COLUMNS]
+    values = {name: row.values.get(name) for name in COLUMNS}
+    values = {name: value for name, value in values.items() if value not in (None, "")}
+    bad = [name for name, value in values.items() if not isinstance(value, str)]
+    lacking = [name for name in NEEDED if name not in values]
+    if strange:
+      wrong.append(
+        Fault(row.place, f"has {strange[0]!r}. Expected are {', '.join(COLUMNS)}. Rename it.")
+      )
+    elif lacking or bad:
+      wrong.append(
+        Fault(row.place, f"needs a text as {(lacking + bad)[0]!r}: a pair has {', '.join(NEEDED)}.")
+      )
+    else:
+      pairs.append(Pair(str(row.place), **values))
+  if wrong:
+    listed = "\n  ".join(faults.listed(wrong))
+    raise DataError(f"These pairs cannot be used:\n  {listed}")
+  return tuple(pairs)
+
+
+def encode(job: Job) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Returns the ids of both sides of every pair, each after its prompt.
+
+  AudioError, naming the line of the manifest, for a recording that cannot be used.
+  """
+  spoken = job.tokenizer.spec.modality == "speech"
+  return [
+    tuple(
+      job.tokenizer.encode((_recording if spoken else _text)(job.folder, pair, side))
+      for side in (pair.positive, pair.negative)
+    )
+    for pair in job.pairs
+  ]
+
+
+def _text(folder: Path, pair: Pair, side: str) -> Utterance:
+  text = side if pair.prompt is None else f"{pair.prompt} {side}"
+  return Utterance(None, waveform.RATE_HZ, text, pair.language, "")
+
+
+def _recording(folder: Path, pair: Pair, side: str) -> Utterance:
+  paths = [side] if pair.prompt is None else [pair.prompt, side]
+  waves = [waveform.read(folder / path, name=f"{pair.place}: {path}") for path in paths]
+  silence_S = np.zeros(round(SILENCE_S * waveform.RATE_HZ), np.float32)
+  wave_S = np.concatenate([part for wave_S in waves for part in (silence_S, wave_S)][1:])
+  return Utterance(wave_S, waveform.RATE_HZ, "", pair.language, "")
+
+
+def keep(folder: Path, name: str, judged: Sequence[Judged]) -> None:
+  """Writes what `score` reads, of the manifest called `name`."""
+  text = "".join(
+    json.dumps(dataclasses.asdict(one), ensure_ascii=False, sort_keys=True) + "\n" for one in judged
+  )
+  with files.replacing(folder / FOLDER / f"{name}.jsonl") as part:
+    part.write_text(text, encoding="utf-8")
+
+
+def score(folder: Path) -> dict:
+  """Returns {manifest: scores} of all that was kept, after writing pairs.json; {} without any."""
+  scores = {
+    path.stem: score_pairs(_judged(path)) for path in sorted((folder / FOLDER).glob("*.jsonl"))
+  }
+  if scores:
+    files.write_json(folder / RESULTS, scores)
+  return scores
+
+
+def score_pairs(judged: Sequence[Judged]) -> dict:
+  """Returns {"accuracy", "accuracy_per_token", "intervals", "examples", ...} by `RULES`.
+
+  The same per language and per kind; "left_out" counts pairs longer than a row.
+  """
+  asked = [one for one in judged if one.sums is not None]
+  wins = {
+    "accuracy": [_wins(one, per_token=False) for one in asked],
+    "accuracy_per_token": [_wins(one, per_token=True) for one in asked],
+  }
+  tallies = {
+    name: Tally(np.reshape([(win, 1) for win in won], (-1, 2)), tally.ratio)
+    for name, won in wins.items()
+  }
+
+  def among(kept: Callable[[Pair], bool]) -> dict:
+    kept_N = np.array([kept(one.pair) for one in asked], bool)
+    found = tally.scores({name: one.among(kept_N) for name, one in tallies.items()})
+    return {**found, "examples": int(kept_N.sum())}
+
+  def split(key: Callable[[Pair], str | None]) -> dict:
+    names = sorted({key(one.pair) for one in asked} - {None})
+    return {name: among(lambda pair, name=name: key(pair) == name) for name in names}
+
+  scores = among(lambda pair: True)
+  if len(asked) < len(judged):
+    scores["left_out"] = len(judged) - len(asked)
+  scores["rules"] = {
+    **RULES, "task": ", ".join(sorted({one.task for one in judged})), "intervals": tally.RULE
+  }  # fmt: skip
+  scores["languages"] = split(lambda pair: pair.language)
+  kinds = split(lambda pair: pair.kind)
+  return {**scores, "kinds": kinds} if kinds else scores
+
+
+def _wins(one: Judged, *, per_token: bool) -> float:
+  right, wrong = (-sums.nll / (sums.weight if per_token else 1) for sums in one.sums)
+  return 0.5 if right == wrong else float(right > wrong)
+
+
+def _judged(path: Path) -> list[Judged]:
+  found = []
+  for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+      values: Mapping[str, Any] = json.loads(text)
+      sums = values["sums"] and tuple(Sums(**one) for one in values["sums"])
+      found.append(Judged(Pair(**values["pair"]), values["task"], sums))
+    except (ValueError, TypeError, KeyError) as error:
+      raise DataError(
+        f"{path}, line {number}: expected the likelihoods of a pair, but it cannot be read "
+        f"({error}). Run `audiopalm evaluate --pairs` again."
+      ) from error
+  return found

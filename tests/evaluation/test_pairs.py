@@ -1,0 +1,203 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from audiopalm.audio import waveform
+from audiopalm.data.executors import Local
+from audiopalm.errors import AudioError, ConfigError, DataError
+from audiopalm.evaluation import judging, likelihoods, pairs, runner, saved
+from audiopalm.evaluation.pairs import Judged, Pair
+from audiopalm.metrics.likelihood import Sums
+from audiopalm.parts import mixtures
+
+
+def judged(right, wrong, language="en", kind=None):
+  """A pair by the (sum of nll, number of cells) of both sides."""
+  sums = tuple(Sums(nll, 0.0, cells) for nll, cells in (right, wrong))
+  return Judged(Pair("a:1", language, "a", "b", kind=kind), "text", sums)
+
+
+def manifest(path, *lines):
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  return path
+
+
+LINE = {"language": "en", "positive": "one", "negative": "nine"}
+
+
+def test_accuracy_is_the_share_whose_right_side_is_likelier_and_ties_count_half():
+  scores = pairs.score_pairs(
+    [judged((1, 1), (2, 1)), judged((2, 1), (1, 1)), judged((3, 1), (3, 1)), judged((1, 1), (9, 1))]
+  )
+  assert scores["accuracy"] == 2.5 / 4
+  assert scores["examples"] == 4
+  low, high = scores["intervals"]["accuracy"]
+  assert low < 2.5 / 4 < high
+
+
+def test_per_token_a_longer_side_is_not_less_likely_for_its_length():
+  scores = pairs.score_pairs([judged((4.0, 4), (3.0, 1)), judged((4.0, 4), (3.0, 1))])
+  assert (scores["accuracy"], scores["accuracy_per_token"]) == (0, 1)
+
+
+def test_languages_and_kinds_are_scored_apart_and_what_was_too_long_is_counted():
+  scores = pairs.score_pairs(
+    [
+      judged((1, 1), (2, 1), "en", "verbs"),
+      judged((2, 1), (1, 1), "fr", "nouns"),
+      Judged(Pair("a:3", "en", "a", "b"), "text", None),
+    ]
+  )
+  languages = {name: one["accuracy"] for name, one in scores["languages"].items()}
+  assert languages == {"en": 1, "fr": 0}
+  assert {name: one["accuracy"] for name, one in scores["kinds"].items()} == {
+    "nouns": 0,
+    "verbs": 1,
+  }
+  assert (scores["examples"], scores["left_out"]) == (2, 1)
+  assert scores["rules"]["task"] == "text"
+
+
+def test_scores_of_what_was_kept_are_the_same(tmp_path):
+  one = [judged((1.1, 3), (2, 1), kind="é"), Judged(Pair("a:2", "en", "a", "b", "c"), "text", None)]
+  pairs.keep(tmp_path, "swuggy", one)
+  scores = pairs.score(tmp_path)
+  assert scores == {"swuggy": pairs.score_pairs(one)}
+  assert json.loads((tmp_path / "pairs.json").read_text()) == scores
+  assert pairs.score(tmp_path / "other") == {}
+
+
+def test_a_damaged_line_is_named(tmp_path):
+  pairs.keep(tmp_path, "swuggy", [])
+  (tmp_path / "pairs/swuggy.jsonl").write_text('{"pair": {}}\n')
+  with pytest.raises(DataError, match=r"swuggy.jsonl, line 1: .*Run `audiopalm evaluate --pairs`"):
+    pairs.score(tmp_path)
+
+
+def test_a_table_with_tabs_is_read_as_json_lines_are(tmp_path):
+  path = tmp_path / "pairs.tsv"
+  path.write_text("language\tpositive\tnegative\tprompt\nen\tone\tnine\t\nfr\tun\tdeux\tet\n")
+  first, second = pairs.read(path)
+  assert dataclasses.replace(first, place="") == Pair("", "en", "one", "nine")
+  assert (second.place, second.prompt) == (f"{path}:3", "et")
+
+
+def test_every_fault_of_a_manifest_is_named_with_its_line(tmp_path):
+  lines = {**LINE, "promt": "x"}, {**LINE, "negative": ""}, {**LINE, "positive": 3}, LINE
+  with pytest.raises(DataError) as error:
+    pairs.read(manifest(tmp_path / "p.jsonl", *lines))
+  text = str(error.value)
+  assert "p.jsonl:1: has 'promt'. Expected are language, positive, negative, prompt, kind." in text
+  assert "p.jsonl:2: needs a text as 'negative'" in text
+  assert "p.jsonl:3: needs a text as 'positive'" in text
+  assert "p.jsonl:4" not in text
+
+
+@pytest.fixture
+def run(made_up, monkeypatch, tmp_path):
+  """Judges a manifest by a made-up run, whose likelihood of a grid is its sum of ids."""
+  seen = []
+
+  def sums(generator, grids):
+    seen.extend(grids)
+    return [{"speech": Sums(float(one.tokens_LK.sum()), 0.0, float(len(one)))} for one in grids]
+
+  monkeypatch.setattr(likelihoods, "of_examples", sums)
+
+  def judge(task, *paths, step=3):
+    builders = (mixtures.continuation, mixtures.text, mixtures.asr)
+    made = made_up.generator(*builders)
+    scores = runner.judge(
+      made.experiment, made.prepared, None, None, made.machine, workdir=tmp_path, step=step,
+      task=task, manifests=paths, workers=0,
+    )  # fmt: skip
+    return scores, seen
+
+  return judge
+
+
+def test_texts_are_judged_by_a_task_of_texts_with_the_tag_of_their_language(run, tmp_path, made_up):
+  path = manifest(
+    tmp_path / "blimp.jsonl", LINE, {**LINE, "language": "fr", "prompt": "six", "positive": "ten"}
+  )
+  scores, grids = run("text", path)
+  assert list(scores) == ["blimp"] and scores["blimp"]["examples"] == 2
+  space = made_up.generator(mixtures.continuation, mixtures.text, mixtures.asr).prepared.space
+  spelled = [[ord(letter) for letter in text] for text in ("one", "nine", "six ten", "six nine")]
+  for grid, letters in zip(grids, spelled, strict=True):
+    said = grid.tokens_LK[:, 0].tolist()
+    assert said[-len(letters) - 1 :] == [*letters, space.special("stop")]
+  assert grids[2].tokens_LK[0, 0] == grids[3].tokens_LK[0, 0]
+  assert list(grids[0].tokens_LK[:, 0]) != list(grids[2].tokens_LK[:, 0])
+
+
+def test_recordings_are_judged_after_their_prompt_and_paths_begin_at_the_manifest(
+  run, tmp_path, made_up
+):
+  for word in ("one", "nine", "six"):
+    waveform.write(tmp_path / f"{word}.wav", made_up.wave_of(word), waveform.RATE_HZ)
+  line = {"language": "en", "positive": "one.wav", "negative": "nine.wav"}
+  path = manifest(tmp_path / "swuggy.jsonl", line, {**line, "prompt": "six.wav"})
+  _, grids = run("continuation", path)
+  said = [grid.tokens_LK[:, 0] for grid in grids]
+  units = made_up.units_of("one")
+  assert len(said[2]) - len(said[0]) == len(said[3]) - len(said[1]) == 3 + 2  # 80 ms of silence
+  first = said[0][-len(units) - 1]
+  np.testing.assert_array_equal(said[0][-len(units) - 1 : -1] - first, units - units[0])
+
+
+def test_a_pair_longer_than_a_row_is_left_out(run, tmp_path):
+  path = manifest(tmp_path / "p.jsonl", LINE, {**LINE, "negative": "nine " * 20})
+  scores, grids = run("text", path)
+  assert (scores["p"]["examples"], scores["p"]["left_out"], len(grids)) == (1, 1, 2)
+
+
+def test_pairs_of_one_checkpoint_come_together_and_those_of_another_go(run, tmp_path):
+  first = manifest(tmp_path / "a.jsonl", LINE)
+  second = manifest(tmp_path / "b.jsonl", LINE)
+  run("text", first)
+  assert list(run("text", second)[0]) == ["b"]
+  folder = saved.folder_of(tmp_path)
+  assert list(json.loads((folder / "pairs.json").read_text())) == ["a", "b"]
+  run("text", second, step=4)
+  assert list(json.loads((folder / "pairs.json").read_text())) == ["b"]
+
+
+@pytest.mark.parametrize(
+  ("task", "line", "text"),
+  [
+    ("asr", LINE, "'asr' goes from source.units to source.text. Such tasks of this run: contin"),
+    ("mt", LINE, "This run knows no task 'mt'"),
+    ("text", {**LINE, "language": "de"}, "Task 'text' does not know the language source=de."),
+  ],
+)
+def test_what_cannot_be_judged_says_so(run, tmp_path, task, line, text):
+  with pytest.raises(ConfigError, match=text):
+    run(task, manifest(tmp_path / "p.jsonl", line))
+
+
+def test_a_recording_that_cannot_be_read_is_named_with_its_line(run, tmp_path):
+  path = manifest(tmp_path / "p.jsonl", {**LINE, "positive": "none.wav"})
+  with pytest.raises(AudioError, match=r"p.jsonl:1: none.wav: no such file"):
+    run("continuation", path)
+
+
+def test_files_of_one_name_are_refused(run, tmp_path):
+  (tmp_path / "other").mkdir()
+  paths = [manifest(folder / "p.jsonl", LINE) for folder in (tmp_path, tmp_path / "other")]
+  with pytest.raises(ConfigError, match="Two files of pairs are called 'p'. Rename one."):
+    run("text", *paths)
+
+
+def test_other_processes_encode_the_same(tmp_path, made_up, monkeypatch):
+  found = [Pair(f"a:{number}", "en", "one", "two " * number) for number in range(1, 5)]
+  monkeypatch.setattr(judging, "JOB", 2)
+  job = pairs.Job(made_up.Text(), found, tmp_path)
+  (here,) = Local(0).map(pairs.encode, [job])
+  with Local(1) as executor:
+    (there,) = executor.map(pairs.encode, [job])
+  for one, other in zip(here, there, strict=True):
+    for a, b in zip(one, other, strict=True):
+      np.testing.assert_array_equal(a, b)
