@@ -48,12 +48,19 @@ def judge(
     for job, encoded in zip(jobs, executor.map(pairs.encode, jobs), strict=True)
     for pair, sides in zip(job.pairs, encoded, strict=True)
   ]
-  fits = [max(map(len, sides)) <= generator.experiment.row_length for sides in grids]
-  asked = [grid for sides, one in zip(grids, fits, strict=True) if one for grid in sides]
-  sums = (sum(one.values(), Sums()) for one in likelihoods.of_examples(generator, asked))
+  keys = [[side.tokens_LK.tobytes() for side in sides] for sides in grids]
+  # Grids of the same ids are asked once: their sums would differ in the last bits, and not tie.
+  asked = {
+    key: side
+    for sides, both in zip(grids, keys, strict=True)
+    if max(map(len, sides)) <= generator.experiment.row_length
+    for side, key in zip(sides, both, strict=True)
+  }
+  found_sums = likelihoods.of_examples(generator, list(asked.values()))
+  sums = {key: sum(one.values(), Sums()) for key, one in zip(asked, found_sums, strict=True)}
   return [
-    Judged(pair, task.name, (next(sums), next(sums)) if one else None)
-    for pair, one in zip(found, fits, strict=True)
+    Judged(pair, task.name, tuple(sums[key] for key in both) if set(both) <= sums.keys() else None)
+    for pair, both in zip(found, keys, strict=True)
   ]
 
 

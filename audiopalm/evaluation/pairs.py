@@ -24,7 +24,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import files
 from audiopalm.data.manifest import faults, table
 from audiopalm.data.manifest.faults import Fault
-from audiopalm.errors import DataError
+from audiopalm.errors import AudioError, DataError
 from audiopalm.metrics import tally
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.metrics.tally import Tally
@@ -97,19 +97,20 @@ def read(path: Path) -> tuple[Pair, ...]:
   return tuple(pairs)
 
 
-def encode(job: Job) -> list[tuple[np.ndarray, np.ndarray]]:
+def encode(job: Job) -> list[list[np.ndarray]]:
   """Returns the ids of both sides of every pair, each after its prompt.
 
   AudioError, naming the line of the manifest, for a recording that cannot be used.
   """
-  spoken = job.tokenizer.spec.modality == "speech"
-  return [
-    tuple(
-      job.tokenizer.encode((_recording if spoken else _text)(job.folder, pair, side))
-      for side in (pair.positive, pair.negative)
-    )
-    for pair in job.pairs
-  ]
+  utterance = _recording if job.tokenizer.spec.modality == "speech" else _text
+  encoded = []
+  for pair in job.pairs:
+    sides = (pair.positive, pair.negative)
+    encoded.append([job.tokenizer.encode(utterance(job.folder, pair, side)) for side in sides])
+    for side, ids in zip(sides, encoded[-1], strict=True):
+      if not len(ids):
+        raise AudioError(f"{pair.place}: {side}: too short to give a single id. Leave it out.")
+  return encoded
 
 
 def _text(folder: Path, pair: Pair, side: str) -> Utterance:

@@ -154,6 +154,17 @@ def test_a_pair_longer_than_a_row_is_left_out(run, tmp_path):
   assert (scores["p"]["examples"], scores["p"]["left_out"], len(grids)) == (1, 1, 2)
 
 
+def test_sides_that_sound_the_same_to_the_model_tie_to_the_last_bit(run, tmp_path, monkeypatch):
+  numbers = iter(range(100))  # as if each place in a batch gave other bits
+
+  def sums(generator, grids):
+    return [{"text": Sums(1.0 + next(numbers) * 1e-9, 0.0, 1.0)} for _ in grids]
+
+  monkeypatch.setattr(likelihoods, "of_examples", sums)
+  path = manifest(tmp_path / "p.jsonl", LINE, {**LINE, "negative": "one"}, LINE)
+  assert run("text", path)[0]["p"]["accuracy"] == 2.5 / 3
+
+
 def test_pairs_of_one_checkpoint_come_together_and_those_of_another_go(run, tmp_path):
   first = manifest(tmp_path / "a.jsonl", LINE)
   second = manifest(tmp_path / "b.jsonl", LINE)
@@ -181,6 +192,16 @@ def test_what_cannot_be_judged_says_so(run, tmp_path, task, line, text):
 def test_a_recording_that_cannot_be_read_is_named_with_its_line(run, tmp_path):
   path = manifest(tmp_path / "p.jsonl", {**LINE, "positive": "none.wav"})
   with pytest.raises(AudioError, match=r"p.jsonl:1: none.wav: no such file"):
+    run("continuation", path)
+
+
+def test_a_recording_too_short_for_an_id_is_named_with_its_line(
+  run, tmp_path, made_up, monkeypatch
+):
+  waveform.write(tmp_path / "a.wav", made_up.wave_of("one"), waveform.RATE_HZ)
+  monkeypatch.setattr(made_up.Tones, "encode", lambda self, utterance: np.zeros(0, np.int32))
+  path = manifest(tmp_path / "p.jsonl", {**LINE, "positive": "a.wav", "negative": "a.wav"})
+  with pytest.raises(AudioError, match=r"p.jsonl:1: a.wav: too short to give a single id"):
     run("continuation", path)
 
 
