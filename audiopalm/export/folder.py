@@ -24,6 +24,7 @@ from audiopalm.errors import CheckpointError, ConfigError, ManifestError
 from audiopalm.export import speech, tasks, text_tokenizer, weights
 from audiopalm.export import stock as stocks
 from audiopalm.models import decoder
+from audiopalm.models.families import Family
 from audiopalm.tokenizers.text import FittedText, SentencePieceText
 from audiopalm.tokens import space as token_space
 from audiopalm.version import VERSION
@@ -67,7 +68,7 @@ def check_new(out: Path) -> None:
     )
 
 
-def stock_of(experiment: Any, space: Any) -> stocks.Stock | None:
+def stock_of(experiment: Any, space: Any) -> Family | None:
   """Returns the class of transformers the experiment's model goes out as, None for plain torch."""
   return stocks.find(experiment.model, space.columns, decoder.both_ways(space))
 
@@ -134,11 +135,11 @@ def _read_about(folder: Path) -> dict[str, Any]:
   return about
 
 
-def _model_name(stock: stocks.Stock | None) -> str:
+def _model_name(stock: Family | None) -> str:
   return stock.architecture if stock else TORCH_DECODER.name
 
 
-def _about(run: Run, stock: stocks.Stock | None) -> dict[str, Any]:
+def _about(run: Run, stock: Family | None) -> dict[str, Any]:
   return {
     "format": FORMAT,
     "audiopalm": VERSION,
@@ -150,7 +151,7 @@ def _about(run: Run, stock: stocks.Stock | None) -> dict[str, Any]:
   }
 
 
-def _config(experiment: Any, space: Any, stock: stocks.Stock | None) -> dict[str, Any]:
+def _config(experiment: Any, space: Any, stock: Family | None) -> dict[str, Any]:
   settings, rows = experiment.model, sum(space.sizes)
   if stock is not None:
     return stocks.config(stock, settings, rows, space.special("stop"), experiment.row_length)

@@ -1,7 +1,10 @@
 """Tokenizers that configs name."""
 
+from audiopalm.pretrained import source
+from audiopalm.tokenizers import pretrained as pretrained_text
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
+from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import language_name
@@ -34,6 +37,12 @@ def text(
   """
   words = TAG_WORDS + tuple(language_name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
+
+
+def pretrained(folder: str, stream: str = "text") -> PretrainedText:
+  """Returns the tokenizer of a text model in a Hugging Face folder: tokenizer.json, else
+  tokenizer.model; its size is that of the model."""
+  return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
 
 
 def units(

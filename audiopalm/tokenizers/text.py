@@ -128,13 +128,7 @@ class FittedText:
 
   def encode_text(self, text: str) -> list[int]:
     """Returns ids whose `decode` is exactly `text`."""
-    try:
-      text.encode()
-    except UnicodeEncodeError as error:
-      raise DataError(
-        f"Expected Unicode text, got {text!r}, which is not (half of a surrogate pair, or bytes "
-        "read with another encoding). Read it again as UTF-8."
-      ) from error
+    base.check_text(text)
     if SPACE not in text:
       return self._processor.encode(text)
     # SentencePiece reads this one character as a space: carry it past as another, then spell it.

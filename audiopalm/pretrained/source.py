@@ -1,0 +1,168 @@
+"""A text model in a Hugging Face folder, as a decoder: where a speech-text model can start.
+
+config.json                      -> settings, text_rows             (models/families.py)
+model*.safetensors               -> params, part by part            (models/torch_names.py)
+tokenizer.json, tokenizer.model  -> tokenizer                       (tokenizers/pretrained.py)
+"""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from audiopalm.errors import CheckpointError, ConfigError
+from audiopalm.models import decoder, families, torch_names
+from audiopalm.pretrained import tensors
+from audiopalm.tokens import space as token_space
+from audiopalm.types import StreamSpec
+
+CONFIG = "config.json"
+# What stands for "model." in the names of the text model, and its head: of a model for text, of one
+# without a head, of a multimodal one, of a multimodal one as transformers 5 may name it.
+NAMES = (
+  ("model.", torch_names.HEAD),
+  ("", torch_names.HEAD),
+  ("language_model.model.", "language_model.lm_head.weight"),
+  ("model.language_model.", torch_names.HEAD),
+)
+# What is no part of the text model: towers beside it, and what old versions stored.
+OTHERS = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.|.*\.rotary_emb\.inv_freq$")
+BLOCK_ROWS = 4096  # of two tables that are compared
+
+
+def open(folder: str | Path) -> "Source":
+  """Returns the text model of a folder, its tensors checked by name, type and shape but not read.
+
+  ConfigError where config.json is not there or describes what a `Decoder` is not, CheckpointError
+  where the tensors are not those of its config.json.
+  """
+  folder = Path(folder)
+  settings, rows = described(folder)
+  source = Source(folder, settings, rows, tensors.Tensors(folder))
+  source.check()
+  return source
+
+
+def described(folder: str | Path) -> tuple[decoder.Decoder, int]:
+  """Returns (settings, rows of the vocabulary) of a folder; ConfigError without either."""
+  path = Path(folder) / CONFIG
+  if not path.is_file():
+    raise ConfigError(
+      f"{folder} has no {CONFIG}. Expected the folder of a text model as transformers saves it, "
+      f"with {CONFIG}, {tensors.ONE} and {' or '.join(('tokenizer.json', 'tokenizer.model'))}."
+    )
+  try:
+    config = json.loads(path.read_text())
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise ConfigError(f"{path} is no JSON ({error}). Copy the folder again.") from error
+  if not isinstance(config, Mapping):
+    raise ConfigError(f"{path} holds {type(config).__name__}, expected an object of settings.")
+  return families.settings(config, path), families.rows(config, path)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+  """A text model; its tables have `text_rows` rows, those that pad them are not counted."""
+
+  folder: Path
+  settings: decoder.Decoder
+  text_rows: int
+  tensors: tensors.Tensors
+
+  @property
+  def space(self) -> token_space.TokenSpace:
+    """The token space of the text alone."""
+    text = StreamSpec("text", "text", (self.text_rows,), None, "")
+    ranges = (token_space.Range(0, "text", 0, 0, self.text_rows),)
+    return token_space.TokenSpace(1, ranges, (), {}, {"text": text}, {})
+
+  def params(self, mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    """Returns the parameters, float32, on the mesh; rows that pad the tables are zero.
+
+    Each process reads what its devices hold, one array of the tree after another.
+    """
+    shapes = decoder.model(self.settings, self.space).shapes(mesh)
+    return jax.tree_util.tree_map_with_path(
+      lambda path, shaped: self._placed(tuple(step.key for step in path), shaped), shapes
+    )
+
+  def check(self) -> None:
+    """Raises CheckpointError, listing them, for tensors that are not those of the settings."""
+    names = self._names
+    shapes = torch_names.shapes(self.settings, self.text_rows, tied=self.settings.tied)
+    stored = self.tensors.stored
+    found = {name: f"{kind} {shape}" for name, (kind, shape) in stored.items()}
+    found = {name: text for name, text in found.items() if not OTHERS.match(name)}
+    expected = {}
+    for name, shape in shapes.items():
+      kind, _ = stored.get(names[name], ("float32", None))
+      exact = kind if kind in tensors.EXACT.values() else "float32, bfloat16 or float16"
+      expected[names[name]] = f"{exact} {shape}"
+    if self.settings.tied and names[torch_names.HEAD] in found:
+      self._check_head(found.pop(names[torch_names.HEAD]), found.get(names[torch_names.EMBED]))
+    lines = torch_names.differences(found, expected)
+    if lines:
+      raise CheckpointError(
+        f"The tensors in {self.folder} are not those of its {CONFIG}:\n{lines}\nCopy the folder "
+        "again, or save the model again with transformers."
+      )
+
+  def _check_head(self, head: str, table: str | None) -> None:
+    """Raises CheckpointError for a head that is stored though tied, and is not the embedding."""
+    pieces = (slice(n, n + BLOCK_ROWS) for n in range(0, self.text_rows, BLOCK_ROWS))
+    stored = [self._names[name] for name in (torch_names.EMBED, torch_names.HEAD)]
+    if head != table or any(
+      self.tensors.read(stored[0], (rows,)).tobytes()
+      != self.tensors.read(stored[1], (rows,)).tobytes()
+      for rows in pieces
+    ):
+      raise CheckpointError(
+        f"{self.folder / CONFIG} ties the output head to the embedding (tie_word_embeddings), but "
+        f"{stored[1]} ({head}) is another table than {stored[0]} ({table}). Save the model again "
+        "with the config it was trained with."
+      )
+
+  @functools.cached_property
+  def _names(self) -> dict[str, str]:
+    """What the tensors of models/torch_names.py are called in this folder."""
+    stored = self.tensors.stored
+    tail = torch_names.EMBED.removeprefix("model.")
+    body, head = next((pair for pair in NAMES if f"{pair[0]}{tail}" in stored), NAMES[0])
+    ours = torch_names.shapes(self.settings, self.text_rows, tied=False)
+    return {name: body + name.removeprefix("model.") for name in ours} | {torch_names.HEAD: head}
+
+  def _placed(self, path: tuple[str, ...], shaped: jax.ShapeDtypeStruct) -> jax.Array:
+    parts = {}
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+      ends = tuple(one.indices(size)[:2] for one, size in zip(index, shaped.shape, strict=True))
+      if ends not in parts:  # devices that hold the same share it
+        parts[ends] = self._read(path, tuple(slice(*pair) for pair in ends))
+      return parts[ends]
+
+    # Waits, so that the host holds no more than one array of the tree at a time.
+    return jax.block_until_ready(jax.make_array_from_callback(shaped.shape, shaped.sharding, part))
+
+  def _read(self, path: tuple[str, ...], part: tuple[slice, ...]) -> np.ndarray:
+    """Returns a part of one of our arrays, float32."""
+    found = np.zeros([one.stop - one.start for one in part], np.float32)
+    if path[0] == "layers":
+      inner, width = path[1:], self.settings.head_width
+      name = dict(torch_names.layer_names(self.settings))[inner]
+      where = torch_names.there(part[1:], inner, width)
+      for place, number in enumerate(range(part[0].start, part[0].stop)):
+        theirs = self.tensors.read(self._names[torch_names.layer(number, name)], where)
+        found[place] = torch_names.turned_back(theirs, inner, width)
+      return found
+    name = {"embed": torch_names.EMBED, "head": torch_names.HEAD, "norm": torch_names.NORM}[path[0]]
+    if path[0] != "norm":
+      part = (slice(part[0].start, min(part[0].stop, self.text_rows)), *part[1:])
+    if part[0].start < part[0].stop:
+      found[: part[0].stop - part[0].start] = self.tensors.read(self._names[name], part)
+    return found
