@@ -10,6 +10,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ NAMES = (
 )
 # What is no part of the text model: towers beside it, and what old versions stored.
 OTHERS = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.|.*\.rotary_emb\.inv_freq$")
-BLOCK_ROWS = 4096  # of two tables that are compared
+BLOCK_BYTES = 2**18
 
 
 def open(folder: str | Path) -> "Source":
@@ -115,13 +116,10 @@ class Source:
 
   def _check_head(self, head: str, table: str | None) -> None:
     """Raises CheckpointError for a head that is stored though tied, and is not the embedding."""
-    pieces = (slice(n, n + BLOCK_ROWS) for n in range(0, self.text_rows, BLOCK_ROWS))
     stored = [self._names[name] for name in (torch_names.EMBED, torch_names.HEAD)]
-    if head != table or any(
-      self.tensors.read(stored[0], (rows,)).tobytes()
-      != self.tensors.read(stored[1], (rows,)).tobytes()
-      for rows in pieces
-    ):
+    all_rows = (slice(0, self.text_rows),)
+    tables = (self.tensors.read(name, all_rows).tobytes() for name in stored)
+    if head != table or next(tables) != next(tables):
       raise CheckpointError(
         f"{self.folder / CONFIG} ties the output head to the embedding (tie_word_embeddings), but "
         f"{stored[1]} ({head}) is another table than {stored[0]} ({table}). Save the model again "
@@ -156,9 +154,14 @@ class Source:
       inner, width = path[1:], self.settings.head_width
       name = dict(torch_names.layer_names(self.settings))[inner]
       where = torch_names.there(part[1:], inner, width)
-      for place, number in enumerate(range(part[0].start, part[0].stop)):
-        theirs = self.tensors.read(self._names[torch_names.layer(number, name)], where)
-        found[place] = torch_names.turned_back(theirs, inner, width)
+
+      def read_layer(place: int) -> None:
+        tensor = self._names[torch_names.layer(part[0].start + place, name)]
+        theirs = self.tensors.read(tensor, where)
+        _copy(torch_names.turned_back(theirs, inner, width), found[place])
+
+      with futures.ThreadPoolExecutor() as pool:
+        list(pool.map(read_layer, range(len(found))))
       return found
     name = {"embed": torch_names.EMBED, "head": torch_names.HEAD, "norm": torch_names.NORM}[path[0]]
     if path[0] != "norm":
@@ -166,3 +169,13 @@ class Source:
     if part[0].start < part[0].stop:
       found[: part[0].stop - part[0].start] = self.tensors.read(self._names[name], part)
     return found
+
+
+def _copy(turned: np.ndarray, into: np.ndarray) -> None:
+  """Copies a transposed view block by block, ten times as fast as in one go: what is read and what
+  is written stay in the cache."""
+  axis = int(np.argmax(turned.strides))
+  step = max(1, BLOCK_BYTES // turned.strides[axis])
+  for start in range(0, turned.shape[axis], step):
+    block = (slice(None),) * axis + (slice(start, start + step),)
+    into[block] = turned[block].astype(np.float32)

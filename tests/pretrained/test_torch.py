@@ -1,5 +1,6 @@
 """Text models that transformers made and saved: their logits are ours, their tensors come back."""
 
+import copy
 import json
 
 import jax
@@ -113,3 +114,74 @@ def test_logits_equal_those_of_transformers(name, tmp_path):
   wanted_BLV = theirs(model, tokens())
   assert wanted_BLV.std() > 0.1
   np.testing.assert_allclose(ours(source, tokens()), wanted_BLV, atol=1e-5, rtol=0)
+
+
+def test_many_files_are_read_as_one(tmp_path):
+  model = made("qwen 3", tmp_path, max_shard_size="20KB")
+  assert len(list(tmp_path.glob("model-*.safetensors"))) > 3
+  found_BLV = ours(pretrained.open(tmp_path), tokens())
+  np.testing.assert_allclose(found_BLV, theirs(model, tokens()), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ("bfloat16", "float16"))
+def test_half_the_bits_are_the_same_values_in_float32(kind, tmp_path):
+  import torch
+
+  model = made("llama 3", tmp_path / "whole")
+  with torch.no_grad():
+    for tensor in model.parameters():
+      tensor.copy_(tensor.to(getattr(torch, kind)))
+  copy.deepcopy(model).to(getattr(torch, kind)).save_pretrained(tmp_path / "half")
+  source = pretrained.open(tmp_path / "half")
+  assert {stored for stored, _ in source.tensors.stored.values()} == {kind}
+  np.testing.assert_allclose(ours(source, tokens()), theirs(model, tokens()), atol=1e-5, rtol=0)
+
+
+def test_the_text_model_of_a_multimodal_one_is_read(tmp_path):
+  import torch
+  import transformers
+
+  text = made("gemma 3", tmp_path / "text").config.to_dict()
+  eye = dict(
+    hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+    image_size=28, patch_size=14,
+  )  # fmt: skip
+  config = transformers.Gemma3Config(text_config=text, vision_config=eye)
+  config._attn_implementation = "eager"
+  torch.manual_seed(0)
+  model = transformers.Gemma3ForConditionalGeneration(config).eval()
+  random_weights(model.model.language_model)
+  model.save_pretrained(tmp_path / "both")
+  found_BLV = ours(pretrained.open(tmp_path / "both"), tokens())
+  np.testing.assert_allclose(found_BLV, theirs(model, tokens()), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_was_read_goes_out_byte_by_byte(name, tmp_path):
+  from safetensors.numpy import load_file
+
+  made(name, tmp_path)
+  source = pretrained.open(tmp_path)
+  params = jax.tree.map(np.asarray, source.params(sharding.mesh(ONE)))
+  family = stock.find(source.settings, 1, False)
+  found, _ = weights.to_torch(params, source.settings, source.space, family)
+  wanted = load_file(tmp_path / "model.safetensors")
+  assert found.keys() == wanted.keys()
+  for tensor, array in wanted.items():
+    assert found[tensor].tobytes() == array.tobytes(), tensor
+  kind = json.loads((tmp_path / "config.json").read_text())["model_type"]
+  assert family.model_type == ("llama" if name == "mistral without a window" else kind)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_config_of_what_goes_out_makes_the_same_model(name, tmp_path):
+  import transformers
+
+  model = made(name, tmp_path)
+  source = pretrained.open(tmp_path)
+  family = stock.find(source.settings, 1, False)
+  config = stock.config(family, source.settings, 131, stop=3, longest=128)
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
+  np.testing.assert_array_equal(theirs(again.eval(), tokens()), theirs(model, tokens()))
+  assert pretrained.open(tmp_path).settings == source.settings
