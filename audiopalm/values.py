@@ -23,6 +23,7 @@ READABLE = (
   "audiopalm.experiment",
   "audiopalm.layouts",
   "audiopalm.models",
+  "audiopalm.nn.rotary",
   "audiopalm.objectives",
   "audiopalm.settings",
   "audiopalm.tokenizers",

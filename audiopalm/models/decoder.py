@@ -35,6 +35,7 @@ from audiopalm.nn import attention, layers, masks, rotary, transformer
 class Decoder:
   """Settings of a decoder. The defaults are Llama's; other families set a few fields:
 
+      Mistral    windows (4096,)
       Qwen 2     qkv_bias
       Qwen 3     qk_norm
       Gemma 2    norm_offset, post_norms, embed_scale, activation "gelu_tanh", both soft-caps,

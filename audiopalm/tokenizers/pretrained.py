@@ -29,9 +29,10 @@ FILES = JSON, MODEL = "tokenizer.json", "tokenizer.model"
 class PretrainedText:
   """The tokenizer in `file` of `folder`, of which `digest` is the sha256 in hex.
 
-  `size` counts the rows of the model it belongs to, which may be more than it has pieces; tokens
-  that it has beyond them, and special tokens, are never given. Nothing is put before or after a
-  text. Of two folders with the same file ids and fingerprint are the same. `in_folder` fills it in.
+  `size` counts the rows of the model it belongs to, which may be more than it has pieces. Special
+  tokens and those beyond the rows are never given; added tokens that are not special are text like
+  any other. Nothing is put before or after a text. Of two folders with the same file ids and
+  fingerprint are the same. `in_folder` fills the fields in.
   """
 
   folder: str
@@ -60,7 +61,7 @@ class PretrainedText:
     content = _content(self.folder, self.file)
     if _digest(content) != self.digest:
       raise ConfigError(
-        f"{_path(self)} is not the file that text stream {self.stream!r} was set "
+        f"{path_of(self)} is not the file that text stream {self.stream!r} was set "
         f"to: expected sha256 {self.digest[:12]}, found {_digest(content)[:12]}. Put that file "
         "back, or start a new workdir with this one."
       )
@@ -129,7 +130,7 @@ class FittedPretrainedText:
     """Raises ConfigError for a file that is no tokenizer, or one of a larger model."""
     if self._reader.pieces > self.settings.size:
       raise ConfigError(
-        f"{_path(self.settings)} has {self._reader.pieces} pieces, but text stream "
+        f"{path_of(self.settings)} has {self._reader.pieces} pieces, but text stream "
         f"{self.settings.stream!r} is of a model with {self.settings.size} rows (vocab_size). They "
         "do not belong together: copy the folder again."
       )
@@ -148,14 +149,12 @@ class _Json:
   """
 
   def __init__(self, content: bytes, settings: PretrainedText):
-    self._described, self._settings = described(content, settings), settings
-    added, vocabulary = self._described["added_tokens"], self._described["model"]["vocab"]
-    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-    self.pieces = max(ids, default=-1) + 1
-    for token in added:
-      token["special"] |= token["id"] >= settings.size
+    self._content, self._settings = content, settings
+    source = self._described()
+    self.pieces = max(pieces(source), default=-1) + 1
+    added = source["added_tokens"]
     self._special = {token["id"]: token["content"] for token in added if token["special"]}
-    self._plain = self._read(self._described)
+    self._plain = read(source, settings)
 
   def encode(self, text: str) -> list[int]:
     ids = self._plain.encode(text, add_special_tokens=False).ids
@@ -171,25 +170,16 @@ class _Json:
     cuts = (f"{re.escape(spelt[0])}(?={re.escape(spelt[1:])})" for spelt in self._special.values())
     pattern = {"Regex": "|".join(cuts)}
     split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
-    before = self._described.get("pre_tokenizer")
-    both = {"type": "Sequence", "pretokenizers": [before, split] if before else [split]}
-    return self._read(self._described | {"pre_tokenizer": both})
+    source = self._described()
+    before = [source["pre_tokenizer"]] if source.get("pre_tokenizer") else []
+    both = {"type": "Sequence", "pretokenizers": [*before, split]}
+    return read(source | {"pre_tokenizer": both}, self._settings)
 
-  def _read(self, described: Mapping[str, Any]) -> Any:
-    tokenizers = _tokenizers()
-    try:
-      read = tokenizers.Tokenizer.from_str(json.dumps(described))
-    except Exception as error:  # the package raises no other
-      raise _no_tokenizer(self._settings, error) from error
-    for token in described["added_tokens"]:
-      id_ = read.token_to_id(token["content"])
-      if id_ != token["id"]:
-        raise ConfigError(
-          f"{_path(self._settings)} gives {token['content']!r} the id {token['id']}, but the "
-          f"package tokenizers makes it {id_}: ids before it have no token. Add tokens for them."
-        )
-    read.encode_special_tokens = True
-    return read
+  def _described(self) -> dict[str, Any]:
+    found = described(self._content, self._settings)
+    for token in found["added_tokens"]:
+      token["special"] |= token["id"] >= self._settings.size  # the model has no row for it
+    return found
 
 
 class _SentencePiece:
@@ -222,7 +212,35 @@ def described(content: bytes, settings: PretrainedText) -> dict[str, Any]:
   return found | {"truncation": None, "padding": None}
 
 
-def _path(settings: PretrainedText) -> Path:
+def pieces(described: Mapping[str, Any]) -> dict[int, str]:
+  """Returns {id: piece} of the model in a tokenizer.json; added tokens are not among them."""
+  vocabulary = described["model"]["vocab"]
+  if isinstance(vocabulary, dict):
+    return {id_: piece for piece, id_ in vocabulary.items()}
+  return dict(enumerate(piece for piece, _ in vocabulary))
+
+
+def read(described: Mapping[str, Any], settings: PretrainedText) -> Any:
+  """Returns the Tokenizer of a tokenizer.json; ConfigError where the ids it says are not those it
+  gives."""
+  tokenizers = _tokenizers()
+  try:
+    found = tokenizers.Tokenizer.from_str(json.dumps(described))
+  except Exception as error:  # the package raises no other
+    raise _no_tokenizer(settings, error) from error
+  for token in described["added_tokens"]:
+    id_ = found.token_to_id(token["content"])
+    if id_ != token["id"]:
+      raise ConfigError(
+        f"{path_of(settings)} gives {token['content']!r} the id {token['id']}, but the "
+        f"package tokenizers makes it {id_}: ids before it have no token. Add tokens for them."
+      )
+  found.encode_special_tokens = True
+  return found
+
+
+def path_of(settings: PretrainedText) -> Path:
+  """Returns where the file of a tokenizer lies."""
   return Path(settings.folder) / settings.file
 
 
@@ -241,7 +259,7 @@ def _digest(content: bytes) -> str:
 
 def _no_tokenizer(settings: PretrainedText, error: Exception) -> ConfigError:
   return ConfigError(
-    f"{_path(settings)} is damaged, or no tokenizer that can be read ({error}). Copy it again."
+    f"{path_of(settings)} is damaged, or no tokenizer that can be read ({error}). Copy it again."
   )
 
 

@@ -107,10 +107,10 @@ class FittedText:
   """A SentencePiece model that never loses a character."""
 
   settings: SentencePieceText
-  model: bytes
+  content: bytes  # of a SentencePiece file
 
   def __reduce__(self):
-    return FittedText, (self.settings, self.model)
+    return FittedText, (self.settings, self.content)
 
   @property
   def voices(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class FittedText:
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
-    fingerprint = base.fingerprint(self.settings, {"model": self.model})
+    fingerprint = base.fingerprint(self.settings, {"model": self.content})
     sizes = (len(self._pieces),)
     return dataclasses.replace(self.settings.largest, sizes=sizes, fingerprint=fingerprint)
 
@@ -145,11 +145,11 @@ class FittedText:
 
   def save(self, folder: Path) -> None:
     base.write_settings(self.settings, Path(folder))
-    (Path(folder) / MODEL).write_bytes(self.model)
+    (Path(folder) / MODEL).write_bytes(self.content)
 
   @functools.cached_property
   def _processor(self) -> sentencepiece.SentencePieceProcessor:
-    return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+    return sentencepiece.SentencePieceProcessor(model_proto=self.content)
 
   @functools.cached_property
   def _pieces(self) -> tuple[bytes, ...]:

@@ -85,7 +85,7 @@ def config(name, dialect="transformers 5"):
   return SIZES | CONFIGS[name][DIALECTS[dialect]]
 
 
-def tensors(name, seed=0):
+def tensors(name, seed=0, rows=ROWS):
   """Returns random tensors by name, float32 values that bfloat16 has too."""
   gemma = name.startswith("gemma")
   wide, narrow = HEADS * HEAD, KV_HEADS * HEAD
@@ -100,7 +100,7 @@ def tensors(name, seed=0):
     one |= {"pre_feedforward_layernorm": (WIDTH,), "post_feedforward_layernorm": (WIDTH,)}
   if name in ("qwen3", "gemma3"):
     one |= {"self_attn.q_norm": (HEAD,), "self_attn.k_norm": (HEAD,)}
-  shapes = {"model.embed_tokens.weight": (ROWS, WIDTH), "model.norm.weight": (WIDTH,)}
+  shapes = {"model.embed_tokens.weight": (rows, WIDTH), "model.norm.weight": (WIDTH,)}
   for number in range(LAYERS):
     shapes |= {f"model.layers.{number}.{key}.weight": shape for key, shape in one.items()}
     if name == "qwen2":
@@ -108,7 +108,7 @@ def tensors(name, seed=0):
       biases = {f"model.layers.{number}.self_attn.{k}_proj.bias": (n,) for k, n in sizes.items()}
       shapes |= biases
   if name not in TIED:
-    shapes["lm_head.weight"] = (ROWS, WIDTH)
+    shapes["lm_head.weight"] = (rows, WIDTH)
   random = np.random.default_rng(seed)
   found = {}
   for key, shape in shapes.items():
