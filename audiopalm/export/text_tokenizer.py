@@ -144,7 +144,6 @@ def _pretrained(text: FittedPretrainedText, ours: list[dict[str, Any]]) -> dict[
   """
   settings = text.settings
   described = pretrained.described(text.content, settings)
-  _check_names(settings, described, (token["content"] for token in ours))
   kept = [token for token in described["added_tokens"] if token["id"] < settings.size]
   taken = pretrained.pieces(described).keys() | {token["id"] for token in kept}
   unused = [
@@ -152,6 +151,7 @@ def _pretrained(text: FittedPretrainedText, ours: list[dict[str, Any]]) -> dict[
     for id_ in range(settings.size)
     if id_ not in taken
   ]
+  _check_names(settings, described, (token["content"] for token in [*ours, *unused]))
   tokens = sorted([*kept, *unused, *ours], key=lambda token: token["id"])
   made = described | {"added_tokens": tokens, "post_processor": None}
   pretrained.read(made, settings)

@@ -22,7 +22,7 @@ from audiopalm.models.decoder import Decoder
 EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 SHOWN = 12
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
 
 def layer(number: int, name: str) -> str:
@@ -30,7 +30,7 @@ def layer(number: int, name: str) -> str:
   return f"model.layers.{number}.{name}"
 
 
-def layer_names(s: Decoder) -> Iterator[tuple[Path, str]]:
+def layer_names(s: Decoder) -> Iterator[tuple[Keys, str]]:
   """Yields (path in our tree, name within a layer) of all that a layer has."""
   yield ("attention_norm", "scale"), "input_layernorm.weight"
   for ours, theirs in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
@@ -72,7 +72,7 @@ def shapes(settings: Decoder, rows: int, *, tied: bool) -> dict[str, tuple[int, 
   return found
 
 
-def turned(array: np.ndarray, path: Path) -> np.ndarray:
+def turned(array: np.ndarray, path: Keys) -> np.ndarray:
   """Returns one layer's array as PyTorch has it: matrices as [out, in], heads side by side."""
   match path[-1]:
     case "query" | "key" | "value":
@@ -84,7 +84,7 @@ def turned(array: np.ndarray, path: Path) -> np.ndarray:
   return array.reshape(-1)
 
 
-def turned_back(array: np.ndarray, path: Path, head_width: int) -> np.ndarray:
+def turned_back(array: np.ndarray, path: Keys, head_width: int) -> np.ndarray:
   """Returns PyTorch's array, or a part of it with whole heads, as one layer of ours has it."""
   match path[-1]:
     case "query" | "key" | "value":
@@ -98,7 +98,7 @@ def turned_back(array: np.ndarray, path: Path, head_width: int) -> np.ndarray:
   return array
 
 
-def there(part: tuple[slice, ...], path: Path, head_width: int) -> tuple[slice, ...]:
+def there(part: tuple[slice, ...], path: Keys, head_width: int) -> tuple[slice, ...]:
   """Returns where in PyTorch's array lies a part, with whole heads, of one layer of ours."""
 
   def wide(heads: slice) -> slice:

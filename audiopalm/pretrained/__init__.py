@@ -1,6 +1,6 @@
 """Text models of others, in the folders that `transformers` writes.
 
-pretrained.open(folder) gives a Source: its settings, its parameters on a mesh, its tokenizer.
+`pretrained.open(folder)` gives a Source: settings of a decoder, and its parameters on a mesh.
 """
 
 from audiopalm.pretrained.source import Source, open

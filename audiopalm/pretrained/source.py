@@ -1,8 +1,9 @@
 """A text model in a Hugging Face folder, as a decoder: where a speech-text model can start.
 
-config.json                      -> settings, text_rows             (models/families.py)
-model*.safetensors               -> params, part by part            (models/torch_names.py)
-tokenizer.json, tokenizer.model  -> tokenizer                       (tokenizers/pretrained.py)
+    config.json           settings, text_rows            read by models/families.py
+    model*.safetensors    params, part by part           named by models/torch_names.py
+
+Its tokenizer is read by tokenizers/pretrained.py.
 """
 
 import dataclasses
@@ -98,23 +99,25 @@ class Source:
     names = self._names
     shapes = torch_names.shapes(self.settings, self.text_rows, tied=self.settings.tied)
     stored = self.tensors.stored
-    found = {name: f"{kind} {shape}" for name, (kind, shape) in stored.items()}
-    found = {name: text for name, text in found.items() if not OTHERS.match(name)}
+    found = {
+      name: f"{kind} {shape}" for name, (kind, shape) in stored.items() if not OTHERS.match(name)
+    }
     expected = {}
     for name, shape in shapes.items():
       kind, _ = stored.get(names[name], ("float32", None))
       exact = kind if kind in tensors.EXACT.values() else "float32, bfloat16 or float16"
       expected[names[name]] = f"{exact} {shape}"
-    if self.settings.tied and names[torch_names.HEAD] in found:
-      self._check_head(found.pop(names[torch_names.HEAD]), found.get(names[torch_names.EMBED]))
+    head = found.pop(names[torch_names.HEAD], None) if self.settings.tied else None
     lines = torch_names.differences(found, expected)
     if lines:
       raise CheckpointError(
         f"The tensors in {self.folder} are not those of its {CONFIG}:\n{lines}\nCopy the folder "
         "again, or save the model again with transformers."
       )
+    if head is not None:
+      self._check_head(head, found[names[torch_names.EMBED]])
 
-  def _check_head(self, head: str, table: str | None) -> None:
+  def _check_head(self, head: str, table: str) -> None:
     """Raises CheckpointError for a head that is stored though tied, and is not the embedding."""
     stored = [self._names[name] for name in (torch_names.EMBED, torch_names.HEAD)]
     all_rows = (slice(0, self.text_rows),)

@@ -202,3 +202,10 @@ def test_a_folder_without_a_config_says_what_was_expected(tmp_path):
   (tmp_path / "config.json").write_text("[]")
   with pytest.raises(ConfigError, match="config.json holds list, expected an object of settings"):
     pretrained.open(tmp_path)
+
+
+def test_a_tied_head_of_another_shape_is_named(by_hand, tmp_path):
+  tensors = by_hand.tensors("qwen2")
+  tensors["lm_head.weight"] = np.zeros((130, 32), np.float32)
+  with pytest.raises(CheckpointError, match=r"lm_head.weight .float32 .130, 32.. is another table"):
+    pretrained.open(by_hand.write(tmp_path, by_hand.config("qwen2"), tensors))
