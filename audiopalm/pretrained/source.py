@@ -21,6 +21,7 @@ import numpy as np
 from audiopalm.errors import CheckpointError, ConfigError
 from audiopalm.models import decoder, families, torch_names
 from audiopalm.pretrained import tensors
+from audiopalm.tokenizers import pretrained as tokenizers
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
@@ -57,7 +58,7 @@ def described(folder: str | Path) -> tuple[decoder.Decoder, int]:
   if not path.is_file():
     raise ConfigError(
       f"{folder} has no {CONFIG}. Expected the folder of a text model as transformers saves it, "
-      f"with {CONFIG}, {tensors.ONE} and {' or '.join(('tokenizer.json', 'tokenizer.model'))}."
+      f"with {CONFIG}, {tensors.ONE} and {' or '.join(tokenizers.FILES)}."
     )
   try:
     config = json.loads(path.read_text())
@@ -77,21 +78,26 @@ class Source:
   text_rows: int
   tensors: tensors.Tensors
 
-  @property
-  def space(self) -> token_space.TokenSpace:
-    """The token space of the text alone."""
+  def space(self, stream: str = "text") -> token_space.TokenSpace:
+    """Returns the ids of its text, with the fingerprint that its tokenizer has in a run; ConfigError
+    where the folder has none."""
+    tokenizer = tokenizers.in_folder(self.folder, self.text_rows, stream).read()
+    return _space_of(tokenizer.spec)
+
+  @functools.cached_property
+  def model(self) -> decoder.Model:
+    """The text model by itself."""
     text = StreamSpec("text", "text", (self.text_rows,), None, "")
-    ranges = (token_space.Range(0, "text", 0, 0, self.text_rows),)
-    return token_space.TokenSpace(1, ranges, (), {}, {"text": text}, {})
+    return decoder.model(self.settings, _space_of(text))
 
   def params(self, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     """Returns the parameters, float32, on the mesh; rows that pad the tables are zero.
 
     Each process reads what its devices hold, one array of the tree after another.
     """
-    shapes = decoder.model(self.settings, self.space).shapes(mesh)
     return jax.tree_util.tree_map_with_path(
-      lambda path, shaped: self._placed(tuple(step.key for step in path), shaped), shapes
+      lambda path, shaped: self._placed(tuple(step.key for step in path), shaped),
+      self.model.shapes(mesh),
     )
 
   def check(self) -> None:
@@ -172,6 +178,11 @@ class Source:
     if part[0].start < part[0].stop:
       found[: part[0].stop - part[0].start] = self.tensors.read(self._names[name], part)
     return found
+
+
+def _space_of(text: StreamSpec) -> token_space.TokenSpace:
+  ranges = (token_space.Range(0, text.name, 0, 0, text.sizes[0]),)
+  return token_space.TokenSpace(1, ranges, (), {}, {text.name: text}, {})
 
 
 def _copy(turned: np.ndarray, into: np.ndarray) -> None:

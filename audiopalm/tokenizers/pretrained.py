@@ -58,6 +58,12 @@ class PretrainedText:
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedPretrainedText":
     """Returns the tokenizer of the folder: nothing is learnt from the utterances."""
+    fitted = self.read()
+    fitted.check()
+    return fitted
+
+  def read(self) -> "FittedPretrainedText":
+    """Returns the tokenizer of the folder without a look at what is in its file."""
     content = _content(self.folder, self.file)
     if _digest(content) != self.digest:
       raise ConfigError(
@@ -65,9 +71,7 @@ class PretrainedText:
         f"to: expected sha256 {self.digest[:12]}, found {_digest(content)[:12]}. Put that file "
         "back, or start a new workdir with this one."
       )
-    fitted = FittedPretrainedText(self, content)
-    fitted.check()
-    return fitted
+    return FittedPretrainedText(self, content)
 
   def load(self, folder: Path) -> "FittedPretrainedText":
     base.check_settings(self, folder)

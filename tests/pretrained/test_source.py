@@ -10,8 +10,8 @@ import pytest
 from audiopalm import pretrained, sharding
 from audiopalm.batch import Batch
 from audiopalm.errors import CheckpointError, ConfigError
-from audiopalm.models import decoder
 from audiopalm.settings import Machine
+from audiopalm.tokenizers.pretrained import in_folder
 
 ONE = Machine(name="one", data=1, fsdp=1, tensor=1)
 EIGHT = Machine(name="eight", data=2, fsdp=2, tensor=2)
@@ -28,14 +28,14 @@ def llama(by_hand, tmp_path):
 
 
 def logits(source):
-  model = decoder.model(source.settings, source.space)
   params = source.params(sharding.mesh(ONE))
   positions_BL = np.arange(len(TOKENS_L), dtype=np.int32)[None]
   ones_BL = np.ones_like(positions_BL)
   tokens_BLK = np.int32(TOKENS_L)[None, :, None]
   batch = Batch(tokens_BLK, None, ones_BL, positions_BL, 0 * ones_BL, None)
   with jax.default_matmul_precision("highest"):
-    found_LV = model.logits(params, model.hidden(params, batch, ONE))[0]
+    hidden_BLD = source.model.hidden(params, batch, ONE)
+    found_LV = source.model.logits(params, hidden_BLD)[0]
   assert np.isneginf(found_LV[:, 131:]).all()
   return np.asarray(found_LV)[:, :131]
 
@@ -48,6 +48,18 @@ def test_logits_equal_those_of_numpy(name, dialect, by_hand, tmp_path):
   wanted_LV = by_hand.logits(name, tensors, TOKENS_L)
   assert wanted_LV.std() > 0.5
   np.testing.assert_allclose(logits(source), wanted_LV, atol=1e-4, rtol=0)
+
+
+def test_its_text_has_the_ids_and_the_fingerprint_that_it_has_in_a_run(llama):
+  folder, _ = llama
+  source = pretrained.open(folder)
+  with pytest.raises(ConfigError, match="has no tokenizer.json. Expected .* or tokenizer.model"):
+    source.space()
+  (folder / "tokenizer.model").write_bytes(b"pieces")
+  space = source.space("words")
+  assert space.range_of(0, "words") == (0, 131)
+  assert (space.sizes, space.padded) == ((131,), (256,))
+  assert space.streams["words"] == in_folder(folder, 131, "words").read().spec
 
 
 def test_tables_are_padded_with_rows_of_zeros(llama):
@@ -68,7 +80,7 @@ def test_parameters_on_eight_devices_are_those_on_one(name, files, by_hand, tmp_
   folder = by_hand.write(tmp_path, by_hand.config(name), by_hand.tensors(name), files)
   source = pretrained.open(folder)
   one, eight = (source.params(sharding.mesh(machine)) for machine in (ONE, EIGHT))
-  wanted = decoder.model(source.settings, source.space).shapes(sharding.mesh(EIGHT))
+  wanted = source.model.shapes(sharding.mesh(EIGHT))
 
   def same(a, b, shaped):
     assert b.sharding == shaped.sharding

@@ -10,7 +10,6 @@ import pytest
 from audiopalm import pretrained, sharding
 from audiopalm.batch import Batch
 from audiopalm.export import stock, weights
-from audiopalm.models import decoder
 from audiopalm.settings import Machine
 
 pytestmark = pytest.mark.torch
@@ -85,13 +84,12 @@ def random_weights(model):
 
 def ours(source, tokens_BL, mesh=None):
   """Returns our logits of a source's parameters, float32 with exact products."""
-  model = decoder.model(source.settings, source.space)
   params = source.params(mesh or sharding.mesh(ONE))
   ones_BL = np.ones(tokens_BL.shape, np.int32)
   positions_BL = np.tile(np.arange(tokens_BL.shape[1], dtype=np.int32), (len(tokens_BL), 1))
   batch = Batch(np.int32(tokens_BL)[..., None], None, ones_BL, positions_BL, 0 * ones_BL, None)
   with jax.default_matmul_precision("highest"):
-    logits_BLV = model.logits(params, model.hidden(params, batch, ONE))
+    logits_BLV = source.model.logits(params, source.model.hidden(params, batch, ONE))
   return np.asarray(logits_BLV)[..., : source.text_rows]
 
 
@@ -164,7 +162,7 @@ def test_a_model_that_was_read_goes_out_byte_by_byte(name, tmp_path):
   source = pretrained.open(tmp_path)
   params = jax.tree.map(np.asarray, source.params(sharding.mesh(ONE)))
   family = stock.find(source.settings, 1, False)
-  found, _ = weights.to_torch(params, source.settings, source.space, family)
+  found, _ = weights.to_torch(params, source.settings, source.model, family)
   wanted = load_file(tmp_path / "model.safetensors")
   assert found.keys() == wanted.keys()
   for tensor, array in wanted.items():
