@@ -152,6 +152,16 @@ def _check_task(task: Task, streams: Sequence[str]) -> None:
         f"Task {task.name!r} names the role {role!r}, but corpus {task.corpus.name!r} has "
         f"{', '.join(task.corpus.roles)}. Name one of these."
       )
+  if task.unseen_pairs:
+    first, last = task.from_to
+    pairs = task.corpus.pairs(tuple(dict.fromkeys((first, last))))
+    known = [f"{pair[first]}-{pair[last]}" for pair in pairs]
+    wrong = [pair for pair in task.unseen_pairs if pair not in known]
+    if wrong or set(known) <= set(task.unseen_pairs):
+      raise ConfigError(
+        f"Task {task.name!r} has unseen_pairs={task.unseen_pairs!r}: expected some, not all, of "
+        f"{', '.join(known)}, the languages of its {first} and its {last}."
+      )
 
 
 def _check_best(experiment: Experiment) -> None:

@@ -138,8 +138,9 @@ class Task:
 
   `tag` is a template over roles, filled with the language names of their utterances:
   "[AST {source} {target}]" becomes "[AST English French]". `corpus` is one of the settings in
-  `audiopalm.data.corpora`. Records in whose texts one of `unseen_words` (lower case) occurs are
-  left out of the training of this task, not of others; evaluation scores them apart as well.
+  `audiopalm.data.corpora`. Left out of the training of this task, not of others, are records in
+  whose texts one of `unseen_words` (lower case) occurs, and those of `unseen_pairs` of languages,
+  "de-fr", from the first role to the last; evaluation scores them apart.
   """
 
   name: str
@@ -149,7 +150,13 @@ class Task:
   outputs: tuple[Side, ...]
   loss_on_inputs: bool = False
   unseen_words: tuple[str, ...] = ()
+  unseen_pairs: tuple[str, ...] = ()
 
   @property
   def sides(self) -> tuple[Side, ...]:
     return self.inputs + self.outputs
+
+  @property
+  def from_to(self) -> tuple[str, str]:
+    """The first role and the last one, whose languages `unseen_pairs` names."""
+    return self.sides[0][0], self.outputs[-1][0]

@@ -85,6 +85,10 @@ WRONG_TASKS = [
   ({"outputs": ()}, r"Task 'asr' has no outputs. Give at least one \(role, stream\) pair"),
   ({"inputs": (("source", "codes"),)}, "the stream 'codes', but the tokenizers give text, units"),
   ({"inputs": (("answer", "units"),)}, "role 'answer', but corpus 'synthetic' has source, target"),
+  (
+    {"unseen_pairs": ("en-de",)},
+    "unseen_pairs=.'en-de',.: expected some, not all, of en-en, fr-fr",
+  ),
 ]
 
 

@@ -89,7 +89,7 @@ def segments(
   too_long: Literal["error", "split", "drop"],
 ) -> Segments:
   """Returns the examples of a task that are trained on, in the order of the entries: those without
-  any of its unseen words.
+  any of its unseen words and not of its unseen pairs.
 
   A record longer than `row_length` is a DataError naming it ("error"), left out and counted
   ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
@@ -97,6 +97,9 @@ def segments(
   lengths_N = lengths(task, layout, space, entries)
   kept = np.flatnonzero(lengths_N != LEFT_OUT)
   lacking = len(entries) - len(kept)
+  if task.unseen_pairs:
+    unseen_N = np.isin(pairs(task, entries), task.unseen_pairs)
+    lengths_N[unseen_N], kept = LEFT_OUT, kept[~unseen_N[kept]]
   if task.unseen_words:
     unseen = [examples.has_unseen_word(task, entries[int(number)]) for number in kept]
     lengths_N[kept[unseen]] = LEFT_OUT
@@ -133,6 +136,12 @@ def having(task: Task, layout: Any, entries: Entries) -> np.ndarray:
       )
     having_N &= there_N
   return having_N
+
+
+def pairs(task: Task, entries: Entries) -> np.ndarray:
+  """Returns str [N]: the languages of each entry, "de-fr", those of `task.from_to`."""
+  first_N, last_N = (entries.languages[role] for role in task.from_to)
+  return np.char.add(np.char.add(first_N, "-"), last_N)
 
 
 def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.ndarray:
