@@ -18,7 +18,7 @@ from audiopalm.data.mixtures import Mixture
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import Chain
 from audiopalm.objectives.next_token import NextToken
-from audiopalm.settings import Evaluation, Optimizer
+from audiopalm.settings import Evaluation, Optimizer, WarmStart
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
@@ -30,7 +30,8 @@ EXPORTS = ("auto", None)
 class Experiment:
   """Everything that decides what a run learns; a `Machine` decides only how fast.
 
-  `layout` is a rule from a task to its layout. `batch_rows` rows of `row_length` make one step,
+  `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
+  from a task to its layout. `batch_rows` rows of `row_length` make one step,
   however many devices and micro-batches share them. `too_long` says what becomes of a record longer
   than a row: an error, several rows ("split", for tasks without inputs only) or nothing ("drop").
   Of the checkpoints stay the newest `keep_checkpoints`, those of every `keep_every_steps`-th step,
@@ -43,6 +44,7 @@ class Experiment:
   tokenizers: tuple[Any, ...]
   mixture: Mixture
   model: Any
+  warm_start: WarmStart | None = None
   layout: Any = Chain()
   objective: Any = NextToken()
   optimizer: Optimizer = Optimizer()

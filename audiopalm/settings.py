@@ -41,6 +41,32 @@ class Evaluation:
   max_output_rows: int = 256
 
 
+NEW_ROWS = ("zero", "random", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmStart:
+  """Where a run's first parameters come from: the workdir of an earlier run, one of text alone, say.
+
+  Of the newest checkpoint in `folder`, or of that of `step`, all is taken that means the same here:
+  the layers, and the rows of the embedding (and of the output head, where it is a table of its own)
+  for every id of a stream that both runs know. The rows of all other ids begin at zero, as in
+  AudioPaLM (arXiv:2306.12925, section 5.1), at `random` (normal, with the standard deviation of the
+  text rows) or at the `mean` of the text rows. Read once, before the first step: a run that resumes
+  needs the folder no more.
+  """
+
+  folder: str
+  step: int | None = None
+  new_rows: Literal["zero", "random", "mean"] = "zero"
+
+  def __post_init__(self):
+    if self.new_rows not in NEW_ROWS:
+      raise ConfigError(
+        f"warm_start.new_rows must be one of {', '.join(NEW_ROWS)}, not {self.new_rows!r}."
+      )
+
+
 @dataclasses.dataclass(frozen=True)
 class Machine:
   """The hardware side of a run: outside the manifest, may change at resume.

@@ -1,5 +1,10 @@
 """Tokenizers that configs name."""
 
+import dataclasses
+from pathlib import Path
+
+from audiopalm.errors import ConfigError
+from audiopalm.parts import runs
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.text import SentencePieceText
@@ -34,6 +39,17 @@ def text(
   """
   words = TAG_WORDS + tuple(language_name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
+
+
+def text_of(workdir: str, stream: str = "text") -> SentencePieceText:
+  """Returns the text tokenizer of an earlier run, as it was fitted: its ids are to be kept."""
+  settings = next((one for one in runs.settings(workdir).tokenizers if one.stream == stream), None)
+  if not isinstance(settings, SentencePieceText):
+    raise ConfigError(
+      f"The run in {workdir} has no SentencePiece tokenizer of the stream {stream!r} "
+      f"(it is {settings!r}). Name another run, or its stream."
+    )
+  return dataclasses.replace(settings, fitted_in=str(Path(workdir) / "tokenizers" / stream))
 
 
 def units(

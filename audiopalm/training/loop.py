@@ -39,6 +39,7 @@ from audiopalm.training import (
   summary,
   throughput,
   together,
+  warm_start,
   watch,
 )
 
@@ -182,7 +183,12 @@ def _open(
   found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
   if found is not None:
     return found
-  params, variables = model.init(params_key, mesh), make_variables(variables_key)
+  warm = setting.experiment.warm_start
+  if warm is None:
+    params = model.init(params_key, mesh)
+  else:
+    params = warm_start.params(warm, model, setting.prepared.space, params_key, mesh, say)
+  variables = make_variables(variables_key)
   return state.create(params, variables, objective.players, setting.chain), None
 
 
