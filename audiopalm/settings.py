@@ -46,7 +46,7 @@ NEW_ROWS = ("zero", "random", "mean")
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-  """Where a run's first parameters come from: the workdir of an earlier run, one of text alone, say.
+  """Where a run's first parameters come from: the workdir of an earlier run, say of text alone.
 
   Of the newest checkpoint in `folder`, or of that of `step`, all is taken that means the same here:
   the layers, and the rows of the embedding (and of the output head, where it is a table of its own)

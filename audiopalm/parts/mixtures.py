@@ -2,7 +2,8 @@
 
 Roles are what a record calls its utterances: `source` is heard or read, `target` is its translation
 in the canonical voice of its language; a dialogue has `question` and `answer`. `speech` names the
-stream that speech is read and written in. Tags are plain text before each example, as in AudioPaLM
+stream that speech is read and written in; `unseen_pairs`, "de-fr", are translated by other tasks
+only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 (arXiv:2306.12925, section 3.4): the task and its languages.
 """
 
@@ -25,31 +26,45 @@ def tts(corpus: Any, speech: str = "units", role: str = "target") -> Task:
   return Task("tts", corpus, f"[TTS {{{role}}}]", ((role, "text"),), ((role, speech),))
 
 
-def ast(corpus: Any, speech: str = "units") -> Task:
+def ast(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "ast": speech to words of another language."""
-  return Task(
-    "ast", corpus, "[AST {source} {target}]", (("source", speech),), (("target", "text"),)
-  )
+  sides = (("source", speech),), (("target", "text"),)
+  return Task("ast", corpus, "[AST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def s2st(corpus: Any, speech: str = "units") -> Task:
+def s2st(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "s2st": speech to speech of another language."""
-  return Task(
-    "s2st", corpus, "[S2ST {source} {target}]", (("source", speech),), (("target", speech),)
-  )
+  sides = (("source", speech),), (("target", speech),)
+  return Task("s2st", corpus, "[S2ST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def mt(corpus: Any, unseen_words: tuple[str, ...] = ()) -> Task:
+def mt(corpus: Any, unseen_words: tuple[str, ...] = (), unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "mt": words to words of another language.
 
   Sentences with one of `unseen_words` are left to the other tasks: whether a word learned from
   speech is then translated in writing is what evaluation's row "new words" tells.
   """
   sides = (("source", "text"),), (("target", "text"),)
-  return Task("mt", corpus, "[MT {source} {target}]", *sides, unseen_words=unseen_words)
+  unseen = {"unseen_words": unseen_words, "unseen_pairs": unseen_pairs}
+  return Task("mt", corpus, "[MT {source} {target}]", *sides, **unseen)
 
 
-def chain(corpus: Any, speech: str = "units") -> Task:
+def asr_ast(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
+  """Returns the task "asr_ast": speech to its words, then their translation, in one go.
+
+  The translation sees the transcript (AudioPaLM, section 3.4.1: combined tasks).
+  """
+  return Task(
+    "asr_ast",
+    corpus,
+    "[ASR AST {source} {target}]",
+    (("source", speech),),
+    (("source", "text"), ("target", "text")),
+    unseen_pairs=unseen_pairs,
+  )
+
+
+def chain(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "chain": speech to its words, their translation, and the translation spoken.
 
   One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
@@ -60,6 +75,7 @@ def chain(corpus: Any, speech: str = "units") -> Task:
     "[ASR AST S2ST {source} {target}]",
     (("source", speech),),
     (("source", "text"), ("target", "text"), ("target", speech)),
+    unseen_pairs=unseen_pairs,
   )
 
 

@@ -26,7 +26,8 @@ class SentencePieceText:
   `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
   small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if
   no text has it: what tags are made of. With `fitted_in`, a folder that `save` wrote, it is the
-  tokenizer found there, which had the same settings, instead of one of these texts. Exported, `text.model` is an ordinary SentencePiece file.
+  tokenizer found there, which had the same settings, instead of one of these texts. Exported,
+  `text.model` is an ordinary SentencePiece file.
   Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 

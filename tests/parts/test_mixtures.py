@@ -9,12 +9,12 @@ def test_every_task_names_roles_its_corpus_has():
     corpora.SyntheticText(),
   )
   makers = (
-    mixtures.asr, mixtures.tts, mixtures.ast, mixtures.s2st, mixtures.mt, mixtures.chain,
-    mixtures.continuation,
+    mixtures.asr, mixtures.tts, mixtures.ast, mixtures.s2st, mixtures.mt, mixtures.asr_ast,
+    mixtures.chain, mixtures.continuation,
   )  # fmt: skip
   tasks = [make(spoken) for make in makers] + [mixtures.dialogue(dialogue), mixtures.text(text)]
   assert [task.name for task in tasks] == [
-    "asr", "tts", "ast", "s2st", "mt", "chain", "continuation", "dialogue", "text",
+    "asr", "tts", "ast", "s2st", "mt", "asr_ast", "chain", "continuation", "dialogue", "text",
   ]  # fmt: skip
   for task in tasks:
     assert {role for role, _ in task.sides} <= set(task.corpus.roles)
