@@ -19,6 +19,7 @@ from audiopalm.cli import (
   prepare,
   processes,
   report,
+  sweep,
   train,
 )
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
@@ -39,7 +40,7 @@ EXIT_INTERRUPTED = 130
 EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 COMMANDS = (
   inspect, prepare, train, evaluate, generate, report, compare, export, import_, plan, preflight,
-  launch,
+  launch, sweep,
 )  # fmt: skip
 
 
