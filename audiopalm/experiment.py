@@ -83,6 +83,11 @@ class Experiment:
     _check_different([task.name for task in self.tasks], "tasks", "name")
     for task in self.tasks:
       _check_task(task, streams)
+      if task.paraphrases and self.too_long == "split":
+        raise ConfigError(
+          f"Task {task.name!r} has paraphrases, and too_long='split' would cut its records by the "
+          "length of one of them. Set too_long='drop', or leave the paraphrases out."
+        )
     if self.keep_best is not None:
       _check_best(self)
 

@@ -137,7 +137,9 @@ class Task:
   """One thing to learn: from these streams of a record, those.
 
   `tag` is a template over roles, filled with the language names of their utterances:
-  "[AST {source} {target}]" becomes "[AST English French]". `corpus` is one of the settings in
+  "[AST {source} {target}]" becomes "[AST English French]". With `paraphrases`, other templates over
+  the same roles, training draws one of all for each record and epoch ("Translate this {source}
+  speech into {target}."); evaluation asks by the tag. `corpus` is one of the settings in
   `audiopalm.data.corpora`. Left out of the training of this task, not of others, are records in
   whose texts one of `unseen_words` (lower case) occurs, and those of `unseen_pairs` of languages,
   "de-fr", from the first role to the last; evaluation scores them apart.
@@ -151,6 +153,7 @@ class Task:
   loss_on_inputs: bool = False
   unseen_words: tuple[str, ...] = ()
   unseen_pairs: tuple[str, ...] = ()
+  paraphrases: tuple[str, ...] = ()
 
   @property
   def sides(self) -> tuple[Side, ...]:

@@ -99,6 +99,13 @@ def test_a_task_that_does_not_fit_says_why(change, text):
     make(mixture=mixtures.blend((task, 1.0)))
 
 
+def test_records_of_a_task_with_paraphrases_are_not_cut():
+  task = dataclasses.replace(TASK, paraphrases=("Write down what is said.",))
+  with pytest.raises(ConfigError, match="'asr' has paraphrases, and too_long='split' would cut"):
+    make(mixture=mixtures.blend((task, 1.0)), too_long="split")
+  make(mixture=mixtures.blend((task, 1.0)), too_long="drop")
+
+
 def test_two_tokenizers_of_one_stream_are_refused():
   with pytest.raises(ConfigError, match="Two tokenizers have the stream 'text'. Give each its own"):
     make(tokenizers=(tokenizers.text(size=300), tokenizers.text(size=400)))

@@ -159,9 +159,14 @@ def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.
   for codes in np.unique(codes_NR[having_N], axis=0):
     chosen = np.flatnonzero((codes_NR == codes).all(axis=1) & having_N)
     known = {role: str(code) for role, code in zip(roles, codes, strict=True) if code}
-    tag = layouts.tag_of(task, known)
     frames = {name: entries.lengths[name][chosen] for name in names}
-    lengths_N[chosen] = layouts.rows(layout, frames, tag, space)
+    lengths_N[chosen] = np.max(
+      [
+        layouts.rows(layout, frames, layouts.tag_of(task, known, number), space)
+        for number in range(len(layouts.templates(task)))
+      ],
+      axis=0,
+    )
   return lengths_N
 
 

@@ -7,10 +7,48 @@ only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 (arXiv:2306.12925, section 3.4): the task and its languages.
 """
 
+import dataclasses
 from typing import Any, Literal
 
 from audiopalm.data.mixtures import Mixture
 from audiopalm.types import Task
+
+# Spelled-out ways to ask for what the tag asks; AudioPaLM found them as good as the tag.
+INSTRUCTIONS = {
+  "asr": (
+    "Transcribe the following {source} speech:",
+    "Write down what is said in {source}:",
+    "What does this {source} recording say?",
+  ),
+  "tts": (
+    "Read this {target} text aloud:",
+    "Speak the following {target} sentence:",
+    "Say in {target}:",
+  ),
+  "ast": (
+    "Translate this {source} speech into {target} text:",
+    "Write in {target} what is said in {source}:",
+    "What does this {source} recording mean in {target}?",
+  ),
+  "s2st": (
+    "Translate this {source} speech into spoken {target}:",
+    "Say in {target} what is said in {source}:",
+    "Interpret from {source} to {target}:",
+  ),
+  "mt": (
+    "Translate this {source} text into {target}:",
+    "Write in {target} what this says in {source}:",
+    "How would one say this {source} sentence in {target}?",
+  ),
+  "asr_ast": (
+    "Transcribe this {source} speech, then translate it into {target}:",
+    "Write down what is said in {source}, and what it means in {target}:",
+  ),
+  "chain": (
+    "Transcribe this {source} speech, translate it into {target} and say it in {target}:",
+    "Write down what is said in {source} and what it means in {target}, then speak that:",
+  ),
+}
 
 
 def asr(corpus: Any, speech: str = "units") -> Task:
@@ -94,6 +132,14 @@ def dialogue(corpus: Any, speech: str = "units") -> Task:
 def text(corpus: Any) -> Task:
   """Returns the task "text": words alone, predicted from their own beginning."""
   return Task("text", corpus, "[TEXT {source}]", (), (("source", "text"),))
+
+
+def paraphrased(task: Task) -> Task:
+  """Returns the task with the `INSTRUCTIONS` of its name as paraphrases of its tag.
+
+  KeyError for a task without any: give `dataclasses.replace(task, paraphrases=...)` your own.
+  """
+  return dataclasses.replace(task, paraphrases=INSTRUCTIONS[task.name])
 
 
 def blend(

@@ -1,3 +1,4 @@
+from audiopalm import layouts
 from audiopalm.data import corpora
 from audiopalm.parts import mixtures
 
@@ -35,6 +36,17 @@ def test_speech_is_read_and_written_in_the_stream_named():
   assert mixtures.s2st(corpora.Synthetic(), speech="codes").sides == (
     ("source", "codes"), ("target", "codes"),
   )  # fmt: skip
+
+
+def test_instructions_name_the_roles_of_their_tag():
+  corpus = corpora.Synthetic(languages=("en", "fr"))
+  for name in mixtures.INSTRUCTIONS:
+    task = mixtures.paraphrased(getattr(mixtures, name)(corpus))
+    assert len(set(task.paraphrases)) == len(task.paraphrases) >= 2
+    languages = {"source": "en", "target": "fr"}
+    asked = [layouts.tag_of(task, languages, n) for n in range(1, len(task.paraphrases) + 1)]
+    named = {word for word in ("English", "French") if word in layouts.tag_of(task, languages)}
+    assert all({word for word in ("English", "French") if word in text} == named for text in asked)
 
 
 def test_blend_keeps_order_rates_and_temperature():
