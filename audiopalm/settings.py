@@ -11,7 +11,9 @@ class Optimizer:
   """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`.
 
   The decay ends at the last step. A step whose gradients are not finite is skipped; so is one whose
-  gradient norm is more than `spike` times the usual one (a running mean).
+  gradient norm is more than `spike` times the usual one (a running mean). With `train_only` all
+  parameters are frozen but those in whose path (models/decoder.py) one of its entries occurs:
+  ("embed", "head") trains the tables, ("layers/mlp",) one part of every layer.
 
   AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2);
   arXiv:2306.12925, section 3.6.
@@ -28,6 +30,7 @@ class Optimizer:
   weight_decay: float = 0.0
   clip_norm: float | None = 1.0
   spike: float | None = None
+  train_only: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -171,6 +171,7 @@ def _open(
 ) -> tuple[state.TrainState, checkpoint.Meta | None]:
   """Returns the state to go on from and what its checkpoint says, None at a fresh start."""
   model, objective, mesh = setting.model, setting.experiment.objective, setting.mesh
+  only = setting.experiment.optimizer.train_only
   params_key, variables_key = jax.random.split(setting.key)
   make_variables = functools.partial(objective.variables, model)
   wanted = state.shapes(
@@ -179,6 +180,7 @@ def _open(
     objective.players,
     setting.chain,
     mesh,
+    only,
   )
   found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
   if found is not None:
@@ -189,7 +191,7 @@ def _open(
   else:
     params = warm_start.params(warm, model, setting.prepared.space, params_key, mesh, say)
   variables = make_variables(variables_key)
-  return state.create(params, variables, objective.players, setting.chain), None
+  return state.create(params, variables, objective.players, setting.chain, only), None
 
 
 def _train(
@@ -244,6 +246,7 @@ def _compiled(
     setting.machine,
     setting.accumulation,
     experiment.optimizer.spike,
+    experiment.optimizer.train_only,
   )
   compiled = made.lower(now, batch, setting.key).compile()
   together.gathered(None)  # the first collectives of a step wait for nobody's compiler
