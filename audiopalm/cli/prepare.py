@@ -47,13 +47,7 @@ stands after -- are Beam's own options (docs/prepare_at_scale.md).
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `prepare` to the command line."""
-  parser = options.command(
-    commands,
-    "prepare",
-    "make token streams and rows from the corpora of a config",
-    DESCRIPTION,
-    run,
-  )
+  parser = options.command(commands, "prepare", DESCRIPTION, run)
   config.add_arguments(parser)
   parser.add_argument(
     "--machine",
@@ -76,14 +70,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="what tokenizes: processes of this machine, or Apache Beam, with the options that follow "
     "--; --workers fit the tokenizers then (default: %(default)s)",
   )
-
-
-def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-  """Returns the arguments of `audiopalm`, and those of Beam: what follows -- after `prepare`."""
-  if arguments[:1] != ["prepare"] or "--" not in arguments:
-    return arguments, []
-  at = arguments.index("--")
-  return arguments[:at], arguments[at + 1 :]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -43,9 +43,7 @@ SHOWN_SCORES = ("wer", "cer", "bleu", "chrf", "asr_bleu", "mcd", "nll")
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `sweep` to the command line."""
-  parser = options.command(
-    commands, "sweep", "train and evaluate the runs of a plan, and compare them", DESCRIPTION, run
-  )
+  parser = options.command(commands, "sweep", DESCRIPTION, run)
   parser.add_argument("plan", metavar="PLAN", type=Path, help="a TOML file")
   parser.add_argument(
     "--workdir", metavar="DIR", type=options.folder, required=True,

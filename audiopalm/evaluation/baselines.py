@@ -21,11 +21,10 @@ from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
 from audiopalm.evaluation import answers, lines, speech, suites
+from audiopalm.evaluation.lines import NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.inference import prompting
 from audiopalm.metrics import text
 
-UNTRAINED, NEAREST_COPY, UNITS_CEILING = "untrained", "nearest_copy", "units_ceiling"
-SYSTEMS = (lines.MODEL, UNTRAINED, NEAREST_COPY, UNITS_CEILING)  # as scores name them, in order
 CEILING_EXAMPLES = 100  # per language: sound is slow to make, and the mean hardly moves
 UNTRAINED_EXAMPLES = 16  # per language: a model that knows nothing never stops
 SEARCHED = 20_000  # training examples a copy is looked for in, evenly spread over the split

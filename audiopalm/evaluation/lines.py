@@ -11,7 +11,10 @@ from audiopalm.errors import DataError
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.types import Modality
 
-MODEL = "model"  # the name of the system under test; the other systems are baselines
+# The system under test, and the baselines it is compared with.
+MODEL = "model"
+UNTRAINED, NEAREST_COPY, UNITS_CEILING = "untrained", "nearest_copy", "units_ceiling"
+SYSTEMS = (MODEL, UNTRAINED, NEAREST_COPY, UNITS_CEILING)  # as scores name them, in order
 
 Measure = Literal["words", "translation"]
 
