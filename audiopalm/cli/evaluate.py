@@ -39,6 +39,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
   )
   parser.add_argument(
+    "--no-baselines",
+    action="store_true",
+    help="leave out what scores are compared with: an untrained model, copies, units as they are",
+  )
+  parser.add_argument(
     "--rescore",
     action="store_true",
     help="score the outputs that DIR/evaluation holds, without opening the model",
@@ -82,7 +87,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   def say(text: str) -> None:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-  scores = opened.evaluate(tasks, say)
+  scores = opened.evaluate(tasks, say, compared=not args.no_baselines)
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 

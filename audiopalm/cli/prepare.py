@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
 def _executor(args: argparse.Namespace) -> contextlib.AbstractContextManager:
   """Returns the context of what tokenizes in place of this machine's processes, if anything."""
   if args.executor == "beam":
-    return beam.Beam(args.beam_options, args.workdir)
-  if args.beam_options:
+    return beam.Beam(args.passed_on, args.workdir)
+  if args.passed_on:
     raise ConfigError(
-      f"What follows -- are options of Apache Beam, got {' '.join(args.beam_options)}: add "
+      f"What follows -- are options of Apache Beam, got {' '.join(args.passed_on)}: add "
       "--executor beam, or leave them out."
     )
   return contextlib.nullcontext()

@@ -68,10 +68,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument(
     "--show", action="store_true", help="print the tables of what is finished, and run nothing"
   )
-  parser.add_argument(
-    "line", metavar="-- LAUNCH OPTIONS", nargs=argparse.REMAINDER,
-    help="train by `audiopalm launch` with these options",
-  )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,14 +125,13 @@ def _run(one: sweep.Run, seed: int, args: argparse.Namespace, measure: bool) -> 
   started_s = time.perf_counter()
   _call("prepare", *line, "--streams", str(args.workdir / "streams"))
   seconds["prepare"] = time.perf_counter() - started_s
-  launched = args.line[1:] if args.line[:1] == ["--"] else args.line
-  if not launched:
+  if not args.passed_on:
     _call("train", *line)
   elif not _trained(workdir):
     if (workdir / "launch").is_dir():
       print(f"{workdir / 'launch'} was submitted and is not finished")
       return
-    _call("launch", *launched, "--", "train", *line)
+    _call("launch", *args.passed_on, "--", "train", *line)
   if not _trained(workdir):
     return
   if not measure:
@@ -159,7 +154,7 @@ def _scores(workdir: Path, tasks: tuple[str, ...], step: int | None) -> dict[str
   at = [] if step is None else ["--step", str(step)]
   _call(
     "evaluate", "--workdir", str(workdir), "--tasks", ",".join(tasks), "--json", str(path),
-    "--baselines", "none", *at,
+    "--no-baselines", *at,
   )  # fmt: skip
   return files.read_json(path)
 
