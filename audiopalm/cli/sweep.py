@@ -177,7 +177,7 @@ def _found(workdir: Path, one: sweep.Run, seed: int, scores: dict, seconds: dict
     "cores": os.cpu_count(),
     "steps": meta.step,
     "seen": meta.position["seen"],
-    "seconds": {**seconds, "train": sum(sum(entry["seconds"].values()) for entry in booked)},
+    "seconds": {**seconds, "train": sum(sum(e.get("seconds", {}).values()) for e in booked)},
     "scores": scores,
     "curve": [[line["step"], line["held_out"]] for line in measured],
   }
