@@ -94,11 +94,12 @@ class Session:
     tasks: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
+    compared: bool = True,
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
-    It starts `workers` processes that make sound (None: one per core, 0: none), so in a script call
-    it under `if __name__ == "__main__":`.
+    With `compared` baselines are asked too. It starts `workers` processes that make sound (None:
+    one per core, 0: none), so in a script call it under `if __name__ == "__main__":`.
     """
     return runner.evaluate(
       self.experiment,
@@ -111,6 +112,7 @@ class Session:
       tasks=tasks,
       say=say,
       workers=workers,
+      compared=compared,
     )
 
   def export(self, out: str | os.PathLike) -> str:

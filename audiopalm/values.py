@@ -20,6 +20,7 @@ READABLE = (
   "audiopalm.data.corpora",
   "audiopalm.data.manifest",
   "audiopalm.data.mixtures",
+  "audiopalm.data.multi30k",
   "audiopalm.experiment",
   "audiopalm.layouts",
   "audiopalm.models",

@@ -19,10 +19,7 @@ examples."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `compare` to the command line."""
-  parser = options.command(
-    commands, "compare", "write one page about several runs: settings, scores, curves",
-    DESCRIPTION, run,
-  )  # fmt: skip
+  parser = options.command(commands, "compare", DESCRIPTION, run)
   parser.add_argument(
     "workdirs", metavar="DIR", nargs="+", type=Path, help="the folders of two or more runs"
   )

@@ -19,9 +19,7 @@ task is asked with and may answer (generation_config.json). docs/export.md shows
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `export` to the command line."""
-  parser = options.command(
-    commands, "export", "write a trained run as a folder for PyTorch", DESCRIPTION, run
-  )
+  parser = options.command(commands, "export", DESCRIPTION, run)
   options.add_trained(parser)
   options.add_step(parser)
   parser.add_argument(

@@ -40,9 +40,7 @@ answered, and the exit code then is 2."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `generate` to the command line."""
-  parser = options.command(
-    commands, "generate", "transcribe, translate or speak with a trained run", DESCRIPTION, run
-  )
+  parser = options.command(commands, "generate", DESCRIPTION, run)
   options.add_trained(parser)
   options.add_step(parser)
   parser.add_argument(

@@ -25,9 +25,7 @@ The optimizer's state is not exported: such a run is not trained any further."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `import` to the command line."""
-  parser = options.command(
-    commands, "import", "make a workdir of an exported folder", DESCRIPTION, run
-  )
+  parser = options.command(commands, "import", DESCRIPTION, run)
   parser.add_argument(
     "--from",
     metavar="DIR",

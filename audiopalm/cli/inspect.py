@@ -43,13 +43,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `inspect` and what it can look at to the command line."""
   parser = commands.add_parser(
     "inspect",
-    help="look at a manifest of recordings, or at the batch of a step",
     description=DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
   kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to look at")
-  data = options.command(kinds, "data", "a manifest, and all of its recordings", DATA, data_run)
+  data = options.command(kinds, "data", DATA, data_run, "a manifest, and all of its recordings")
   data.add_argument("manifest", metavar="MANIFEST", help="a JSONL or TSV file, or a folder")
   data.add_argument(
     "--language", metavar="CODE", help="the language of lines that do not name one (en, fr, ...)"
@@ -62,7 +61,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   options.add_workers(data, "read recordings")
 
-  batch = options.command(kinds, "batch", "what a step of a run was given", BATCH, batch_run)
+  batch = options.command(kinds, "batch", BATCH, batch_run, "what a step of a run was given")
   batch.add_argument("--workdir", metavar="DIR", type=options.folder, required=True, help="the run")
   batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
   batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")

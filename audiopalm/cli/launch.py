@@ -45,9 +45,7 @@ docs/launch.md says what each place does, and which of them were tried."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `launch` to the command line."""
-  parser = options.command(
-    commands, "launch", "start training on a cluster or in a cloud", DESCRIPTION, run
-  )
+  parser = options.command(commands, "launch", DESCRIPTION, run)
   parser.add_argument("--on", choices=places.PLACES, required=True, help="the place")
   parser.add_argument(
     "--dry-run", action="store_true", help="print what would be written and run, and do nothing"

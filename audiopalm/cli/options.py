@@ -12,11 +12,14 @@ from audiopalm.errors import ConfigError
 def command(
   commands: argparse._SubParsersAction,
   name: str,
-  summary: str,
   description: str,
   run: Callable[[argparse.Namespace], int],
+  summary: str | None = None,
 ) -> argparse.ArgumentParser:
-  """Returns the parser of a new command, for its own options. `run` returns the exit code."""
+  """Returns the parser of a new command, for its own options. `run` returns the exit code.
+
+  `summary` is its line in the help of what it belongs to; those of `audiopalm` lie in `main`.
+  """
   parser = commands.add_parser(
     name,
     help=summary,

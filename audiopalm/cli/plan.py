@@ -35,9 +35,7 @@ AXES = ("data", "fsdp", "context", "tensor")
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `plan` to the command line."""
-  parser = options.command(
-    commands, "plan", "compile a config for devices you may not have", DESCRIPTION, run
-  )
+  parser = options.command(commands, "plan", DESCRIPTION, run)
   config.add_config(parser, nargs="?")
   parser.add_argument("--topology", metavar="KIND:SHAPE", help="v5e:16x16, v5p:8x8x8, cpu:8, ...")
   parser.add_argument("--slices", metavar="N", type=int, default=1, help="slices of a TPU")

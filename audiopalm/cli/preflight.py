@@ -27,9 +27,7 @@ COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `preflight` to the command line."""
-  parser = options.command(
-    commands, "preflight", "check a run before it is given its machines", DESCRIPTION, run
-  )
+  parser = options.command(commands, "preflight", DESCRIPTION, run)
   config.add_config(parser)
   parser.add_argument(
     "--workdir",

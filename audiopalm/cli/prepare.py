@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiopalm import sharding
 from audiopalm.cli import config, options
-from audiopalm.data import beam, corpora, lock, prepare
+from audiopalm.data import beam, corpora, lock, multi30k, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE, ConfigError
@@ -18,6 +18,8 @@ SOURCES = {
   corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
   corpora.SyntheticText: Source("data_pipelines.synthetic"),
   corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
+  multi30k.Multi30k: Source("data_pipelines.multi30k"),
+  multi30k.Multi30kText: Source("data_pipelines.multi30k"),
   corpus.Manifest: Source("data_pipelines.manifest"),
 }
 
@@ -45,13 +47,7 @@ stands after -- are Beam's own options (docs/prepare_at_scale.md).
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `prepare` to the command line."""
-  parser = options.command(
-    commands,
-    "prepare",
-    "make token streams and rows from the corpora of a config",
-    DESCRIPTION,
-    run,
-  )
+  parser = options.command(commands, "prepare", DESCRIPTION, run)
   config.add_arguments(parser)
   parser.add_argument(
     "--machine",
@@ -76,14 +72,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
 
 
-def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-  """Returns the arguments of `audiopalm`, and those of Beam: what follows -- after `prepare`."""
-  if arguments[:1] != ["prepare"] or "--" not in arguments:
-    return arguments, []
-  at = arguments.index("--")
-  return arguments[:at], arguments[at + 1 :]
-
-
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm prepare`."""
   experiment = config.load(args.config, args.settings)
@@ -102,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
 def _executor(args: argparse.Namespace) -> contextlib.AbstractContextManager:
   """Returns the context of what tokenizes in place of this machine's processes, if anything."""
   if args.executor == "beam":
-    return beam.Beam(args.beam_options, args.workdir)
-  if args.beam_options:
+    return beam.Beam(args.passed_on, args.workdir)
+  if args.passed_on:
     raise ConfigError(
-      f"What follows -- are options of Apache Beam, got {' '.join(args.beam_options)}: add "
+      f"What follows -- are options of Apache Beam, got {' '.join(args.passed_on)}: add "
       "--executor beam, or leave them out."
     )
   return contextlib.nullcontext()

@@ -18,10 +18,7 @@ missing and the command that makes it."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `report` to the command line."""
-  parser = options.command(
-    commands, "report", "write one page about a run: scores, curves, speech to hear",
-    DESCRIPTION, run,
-  )  # fmt: skip
+  parser = options.command(commands, "report", DESCRIPTION, run)
   options.add_trained(parser)
 
 

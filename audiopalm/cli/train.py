@@ -43,13 +43,7 @@ that would move the ids of tokens: such a run needs a workdir of its own."""
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `train` to the command line."""
-  parser = options.command(
-    commands,
-    "train",
-    "train a model from a config; prepares first if needed, resumes if it can",
-    DESCRIPTION,
-    run,
-  )
+  parser = options.command(commands, "train", DESCRIPTION, run)
   config.add_arguments(parser)
   options.add_machine(parser)
   options.add_max_bad(parser)

@@ -21,11 +21,10 @@ from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
 from audiopalm.evaluation import answers, lines, speech, suites
+from audiopalm.evaluation.lines import NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.inference import prompting
 from audiopalm.metrics import text
 
-UNTRAINED, NEAREST_COPY, UNITS_CEILING = "untrained", "nearest_copy", "units_ceiling"
-SYSTEMS = (lines.MODEL, UNTRAINED, NEAREST_COPY, UNITS_CEILING)  # as scores name them, in order
 CEILING_EXAMPLES = 100  # per language: sound is slow to make, and the mean hardly moves
 UNTRAINED_EXAMPLES = 16  # per language: a model that knows nothing never stops
 SEARCHED = 20_000  # training examples a copy is looked for in, evenly spread over the split
@@ -86,6 +85,8 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
     known_N = np.ones(len(pool.numbers_N), bool)
     for role, code in zip(roles, languages, strict=True):
       known_N &= entries.languages[role][pool.numbers_N] == code
+    if not known_N.any():  # no training example of these languages: there is nothing to copy
+      continue
     queries = tuple(
       _characters(prepared, suite.examples[number].entry, side, pool) for number in asked
     )
@@ -99,6 +100,7 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
     lines.Line(
       NEAREST_COPY, task.name, suite.split, one.entry.id, one.language, one.voice,
       said=_copied(prepared, task, one.entry, copies[number]), new_words=one.new_words,
+      zero_shot=one.zero_shot,
     )
     for number, one in enumerate(suite.examples)
     if number in copies

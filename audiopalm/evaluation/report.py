@@ -1,6 +1,6 @@
 """The scores of an evaluation as tables for people."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,8 @@ from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
 
-from audiopalm.evaluation import lines
-from audiopalm.evaluation.lines import MODEL
+from audiopalm.evaluation import lines, scoring
+from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
 
 # Column title, key of the scores, factor, digits.
@@ -26,31 +26,42 @@ COLUMNS = (
 )
 LESS_IS_BETTER = ("wer", "cer", "mcd", "nll")
 BASELINES = {
-  "untrained": "untrained",
-  "nearest_copy": "nearest copied",
-  "units_ceiling": "via units (ceiling)",
+  UNTRAINED: "untrained",
+  NEAREST_COPY: "nearest copied",
+  UNITS_CEILING: "via units (ceiling)",
 }
 LEGEND = """\
 Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
-new words: those that this task was not trained on, though other tasks were.
+new words, zero-shot: words, pairs of languages that this task was not trained on,
+though other tasks were; zero-shot is in no other row but that of its languages.
 nearest copied: the answer of the training example with the most similar input.
-via units: what the reference recordings keep, the best that speech can reach."""
+via units: what the reference recordings keep, the best that speech can reach.
+±: half of the 95% interval that other choices of examples leave."""
 
 
 def show(scores: Mapping[str, Any], console: Console) -> None:
   """Prints a table for each task of what `scoring.score` returns, whole however narrow the console.
 
   The task itself, each language, held-out voices with each voice and the worst, then the baselines
-  on the same examples. Columns without any value are left out.
+  on the same examples. Columns without any value are left out. Every score has its interval where
+  there is room, else the one that stands for the task, else none.
   """
-  drawn = Group(*(_table(task, scores) for task in tasks(scores)))
-  needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
+  every = {key for _, key, *_ in COLUMNS}
+  for spread in (lambda task: every, lambda task: {_leading(task, scores)}, lambda task: set()):
+    drawn = Group(*(_table(task, scores, spread(task)) for task in tasks(scores)))
+    needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
+    if needed <= console.width:
+      break
   # Where a line is too long the terminal folds it; rich would cut its numbers off.
   width = max(console.width, needed)
   Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, LEGEND)
 
 
-def _table(task: str, scores: Mapping[str, Any]) -> Table:
+def _leading(task: str, scores: Mapping[str, Any]) -> str | None:
+  return scoring.leading(scores.get(task) or scores[HELD_OUT][task])
+
+
+def _table(task: str, scores: Mapping[str, Any], spread: Set[str]) -> Table:
   found = list(rows(task, scores))
   used = [column for column in COLUMNS if any(column[1] in values for _, values in found)]
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -58,7 +69,10 @@ def _table(task: str, scores: Mapping[str, Any]) -> Table:
   for title, *_ in (*used, ("n",)):
     drawn.add_column(title, justify="right", no_wrap=True)
   for what, values in found:
-    numbers = [number(values, *column[1:]) for column in used]
+    numbers = [
+      f"{number(values, *column[1:])}{half(values, *column[1:]) if column[1] in spread else ''}"
+      for column in used
+    ]
     drawn.add_row(what, *numbers, str(values.get("examples", "")))
   drawn.add_row()
   return drawn
@@ -80,6 +94,8 @@ def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
       yield f"  {language}", of_language
   if "new_words" in values:
     yield "  with new words", values["new_words"]
+  if "zero_shot" in values:
+    yield "  zero-shot", values["zero_shot"]
   held_out = scores[HELD_OUT].get(task)
   if held_out:
     yield "held-out voices", held_out
@@ -94,6 +110,12 @@ def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
 def number(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
   """Returns a score as it is shown, '' where there is none."""
   return f"{values[name] * factor:.{digits}f}" if name in values else ""
+
+
+def half(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+  """Returns half the width of a score's interval, as it is shown: " ±0.8"; '' where it has none."""
+  interval = values.get("intervals", {}).get(name)
+  return f" ±{(interval[1] - interval[0]) / 2 * factor:.{digits}f}" if interval else ""
 
 
 def to_listen(folder: Path, tasks: Sequence[str], each: int) -> list[str]:

@@ -1,11 +1,13 @@
 """The evaluation's JSON from saved outputs: a pure function of lines, without a model."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from audiopalm.evaluation.lines import MODEL, Line, Said
-from audiopalm.metrics import likelihood, text
+from audiopalm.metrics import likelihood, speech, tally, text
+from audiopalm.metrics.tally import Tally, ratio
 
 SEEN = "test"
 HELD_OUT = "held_out_voices"
@@ -26,9 +28,10 @@ def score(lines: Iterable[Line]) -> dict:
 
   The scores of a task on the test split: those of its outputs (WER and CER are fractions, BLEU and
   chrF 0 to 100, MCD in dB), "nll" in nats per predicted cell, "token_accuracy" and both by
-  modality, the number of examples and the mean words of their references, how many outputs were cut
-  before their stop, by which rules texts were compared, and the same per language and per voice,
-  the worst voice named, and for examples with words new to the task.
+  modality, the "intervals" of all of them, the number of examples and the mean words of their
+  references, how many outputs were cut before their stop, by which "rules" it was measured, and the
+  same per language and per voice, the worst voice named, and for examples with words new to the
+  task. Examples of languages that the task was never trained on are scored apart, as "zero_shot".
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
   for line in lines:
@@ -45,25 +48,46 @@ def score(lines: Iterable[Line]) -> dict:
   return {**results, HELD_OUT: held_out, "baselines": baselines}
 
 
+def of_tasks(scores: Mapping[str, Any], names: Collection[str]) -> dict:
+  """Returns the part of what `score` returned that is about the tasks named."""
+
+  def part(of: Mapping[str, Any]) -> dict:
+    return {task: values for task, values in of.items() if task in names}
+
+  baselines = {system: part(of) for system, of in scores["baselines"].items()}
+  return {
+    **part(scores),
+    HELD_OUT: part(scores[HELD_OUT]),
+    "baselines": {system: of for system, of in baselines.items() if of},
+  }
+
+
 def score_task(lines: Sequence[Line]) -> dict:
   """Returns the scores of one task's lines, with languages and voices."""
   asked = [line for line in lines if not line.left_out]
-  scores = _scores(asked)
-  new = [line for line in asked if line.new_words]
-  if new:
-    scores["new_words"] = _scores(new)
+  tallies = _tallies(asked)
+
+  def scores_of(kept: Callable[[Line], bool]) -> dict:
+    return _scores(asked, tallies, np.array([kept(line) for line in asked], bool))
+
+  def split(key: Callable[[Line], str | None]) -> dict[str, dict]:
+    names = sorted({key(line) for line in asked} - {None})
+    return {name: scores_of(lambda line, name=name: key(line) == name) for name in names}
+
+  scores = scores_of(lambda line: not line.zero_shot)
+  if any(line.new_words for line in asked):
+    scores["new_words"] = scores_of(lambda line: line.new_words)
+  if any(line.zero_shot for line in asked):
+    scores["zero_shot"] = scores_of(lambda line: line.zero_shot)
   words = [len(said.reference.split()) for line in asked for said in line.said[:1]]
   if words:
     scores["mean_words"] = sum(words) / len(words)
   scores["cut"] = sum(not line.complete for line in asked)
   if len(asked) < len(lines):
     scores["left_out"] = len(lines) - len(asked)
-  lines = asked
-  rules = _rules(lines)
-  if rules:
-    scores["rules"] = rules
-  scores["languages"] = _split(lines, lambda line: line.language)
-  voices = _split(lines, lambda line: line.voice)
+  scores["rules"] = _rules(asked)
+  scores["languages"] = split(lambda line: line.language)
+  voices = split(lambda line: None if line.zero_shot else line.voice)
   if voices:
     scores["voices"] = voices
     scores["worst_voice"] = _worst(voices)
@@ -75,55 +99,81 @@ def leading(scores: Mapping[str, Any]) -> str | None:
   return next((name for name, _ in LEADING if name in scores), None)
 
 
-def _split(lines: Sequence[Line], key: Callable[[Line], str | None]) -> dict[str, dict]:
-  names = sorted({key(line) for line in lines} - {None})
-  return {name: _scores([line for line in lines if key(line) == name]) for name in names}
-
-
-def _scores(lines: Sequence[Line]) -> dict:
-  scores: dict = {}
-  streams = tuple(dict.fromkeys(said.stream for line in lines for said in line.said))
-  by_stream = {
-    stream: _score_output([said for line in lines for said in line.said if said.stream == stream])
+def _tallies(lines: Sequence[Line]) -> dict[str, dict[str, Tally]]:
+  """Returns the counts of every line by output and score: texts are looked at once."""
+  streams = dict.fromkeys(said.stream for line in lines for said in line.said)
+  return {
+    stream: _of_output(
+      [next((said for said in line.said if said.stream == stream), None) for line in lines]
+    )
     for stream in streams
   }
-  for output in by_stream.values():
+
+
+def _of_output(said: Sequence[Said | None]) -> dict[str, Tally]:
+  tallies = {}
+  numbers = [n for n, one in enumerate(said) if one is not None and one.hypothesis is not None]
+  if numbers:
+    first, texts = said[numbers[0]], [said[number] for number in numbers]
+    for metric in _metrics(first):
+      counted = metric.tally([one.reference for one in texts], [one.hypothesis for one in texts])
+      counts_NE = np.full((len(said), counted.counts_NE.shape[1]), np.nan)
+      counts_NE[numbers] = counted.counts_NE
+      tallies[metric.name] = Tally(counts_NE, metric.value)
+  distances = [np.nan if one is None or one.mcd is None else one.mcd for one in said]
+  if np.isfinite(distances).any():
+    counts_NE = np.stack([np.where(np.isfinite(distances), distances, np.nan), np.ones(len(said))])
+    tallies["mcd"] = Tally(counts_NE.T, ratio)
+  return tallies
+
+
+def _metrics(said: Said) -> tuple[text.Metric, ...]:
+  return (_TEXT_SCORES if said.modality == "text" else _SPEECH_SCORES)[said.measure]
+
+
+def _scores(
+  lines: Sequence[Line], tallies: Mapping[str, Mapping[str, Tally]], kept_N: np.ndarray
+) -> dict:
+  """Returns the scores of the lines that a mask keeps."""
+  lines = [line for line, kept in zip(lines, kept_N, strict=True) if kept]
+  by_stream = {}
+  for stream, of_stream in tallies.items():
+    output = tally.scores({name: one.among(kept_N) for name, one in of_stream.items()})
+    said = [said for line in lines for said in line.said if said.stream == stream]
+    faults = sum(one.fault is not None for one in said)
+    if faults:
+      output["faults"] = faults
+    if said:
+      by_stream[stream] = output
+  scores: dict = {}
+  intervals: dict = {}
+  # Two outputs of one kind: the first gives the task's score.
+  for output in (*by_stream.values(), likelihood.reduce(line.likelihood for line in lines)):
     for name, value in output.items():
-      scores.setdefault(name, value)  # two outputs of one kind: the first gives the task's score
-  if len(streams) > 1:
+      scores.setdefault(name, value)
+    for name, interval in output.get("intervals", {}).items():
+      intervals.setdefault(name, interval)
+  if intervals:
+    scores["intervals"] = intervals
+  if len(tallies) > 1:
     scores["outputs"] = by_stream
-  scores.update(likelihood.reduce(line.likelihood for line in lines))
   scores["examples"] = len(lines)
   return scores
 
 
-def _score_output(said: Sequence[Said]) -> dict[str, float]:
-  scores: dict[str, float] = {}
-  pairs = [(one.reference, one.hypothesis) for one in said if one.hypothesis is not None]
-  if pairs:
-    targets, predictions = zip(*pairs, strict=True)
-    kinds = _TEXT_SCORES if said[0].modality == "text" else _SPEECH_SCORES
-    for metric in kinds[said[0].measure]:
-      scores.update(metric(targets, predictions))
-  distances = [one.mcd for one in said if one.mcd is not None and math.isfinite(one.mcd)]
-  if distances:
-    scores["mcd"] = sum(distances) / len(distances)
-  faults = sum(one.fault is not None for one in said)
-  if faults:
-    scores["faults"] = faults
-  return scores
-
-
 def _rules(lines: Sequence[Line]) -> dict[str, str]:
-  rules = {}
+  rules = {"intervals": tally.RULE}
+  if any(line.likelihood for line in lines):
+    rules["nll"] = likelihood.RULE
   for said in (said for line in lines for said in line.said if said.hypothesis is not None):
-    metrics = (_TEXT_SCORES if said.modality == "text" else _SPEECH_SCORES)[said.measure]
-    names = [metric.__name__ for metric in metrics]
+    names = [metric.name for metric in _metrics(said)]
     rules.update({name: rule for name, rule in text.signatures().items() if name in names})
     if said.measure == "words" or said.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
     if said.modality == "speech":
       rules["transcripts"] = OWN_ASR if said.wave is not None else KNOWN_TEXT
+  if any(said.mcd is not None for line in lines for said in line.said):
+    rules["mcd"] = speech.MCD_RULE
   return rules
 
 

@@ -196,7 +196,7 @@ def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
       path = folder / text_tokenizer.own_file(settings)
       if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
-      found[stream] = text_tokenizer.KINDS[type(settings)](settings, path.read_bytes())
+      found[stream] = settings.fitted(path.read_bytes())
     else:
       arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
       found[stream] = speech.unpack(settings, arrays, texts)

@@ -20,7 +20,7 @@ from audiopalm.tokenizers.pretrained import FittedPretrainedText, PretrainedText
 from audiopalm.tokenizers.text import SPACE, FittedText, SentencePieceText
 from audiopalm.tokens import space as token_space
 
-KINDS = {SentencePieceText: FittedText, PretrainedText: FittedPretrainedText}
+KINDS = SentencePieceText, PretrainedText
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 STOP, SEP = "<|stop|>", "<|sep|>"
 # SentencePiece gives a piece of its own a score that no path without it can beat.

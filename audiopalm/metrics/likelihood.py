@@ -3,6 +3,13 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
+from audiopalm.metrics import tally
+from audiopalm.metrics.tally import Tally
+
+RULE = "nats per predicted cell, each after the right cells before it"
+
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
@@ -25,23 +32,31 @@ def reduce(examples: Iterable[Mapping[str, Sums]]) -> dict:
   """Returns {"nll", "token_accuracy", "modalities": {modality: the same two}} over all examples.
 
   Every value is length-normalised: a sum over all cells divided by their weight, so that a long
-  example counts for its length and one example's value does not depend on its neighbours.
-  Modalities without a cell are left out; without any cell the result is empty.
+  example counts for its length and one example's value does not depend on its neighbours. Beside
+  them stand their "intervals" over examples (`tally.scores`). Modalities without a cell are left
+  out; without any cell the result is empty.
 
       one example, text: nll 3.0 over 2 cells, 1 right   ->  {"nll": 1.5, "token_accuracy": 0.5,
       ...}
   """
-  totals: dict[str, Sums] = {}
-  for example in examples:
-    for modality, sums in example.items():
-      totals[modality] = totals.get(modality, Sums()) + sums
-  totals = {modality: sums for modality, sums in sorted(totals.items()) if sums.weight > 0}
-  if not totals:
+  examples = list(examples)
+  modalities = sorted({modality for example in examples for modality in example})
+  scored = {
+    modality: _scores([example.get(modality, Sums()) for example in examples])
+    for modality in modalities
+  }
+  scored = {modality: scores for modality, scores in scored.items() if scores}
+  if not scored:
     return {}
-  everything = sum(totals.values(), Sums())
-  modalities = {modality: _means(sums) for modality, sums in totals.items()}
-  return {**_means(everything), "modalities": modalities}
+  return {**_scores([sum(one.values(), Sums()) for one in examples]), "modalities": scored}
 
 
-def _means(sums: Sums) -> dict[str, float]:
-  return {"nll": sums.nll / sums.weight, "token_accuracy": sums.correct / sums.weight}
+def _scores(sums: list[Sums]) -> dict:
+  having = [one for one in sums if one.weight > 0]
+  counts = {
+    "nll": [(one.nll, one.weight) for one in having],
+    "token_accuracy": [(one.correct, one.weight) for one in having],
+  }
+  return tally.scores(
+    {name: Tally(np.reshape(of, (-1, 2)), tally.ratio) for name, of in counts.items()}
+  )

@@ -7,6 +7,10 @@ from audiopalm.audio import spectrum
 BINS = 40
 COEFFICIENTS = 13  # after c0, which is loudness
 FLOOR_DB = 60.0  # under the loudest point: what is quieter is silence to both
+MCD_RULE = (
+  f"dB between {COEFFICIENTS} cepstra without c0 of {BINS} mel bins, 25 ms windows every 10 ms, "
+  f"{FLOOR_DB:g} dB deep, aligned by dynamic time warping"
+)
 
 
 def mel_cepstral_distance(

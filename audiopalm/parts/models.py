@@ -8,7 +8,13 @@ starts from (arXiv:2306.12925, section 3.1).
 import dataclasses
 
 from audiopalm.models.decoder import Decoder
+from audiopalm.parts import runs
 from audiopalm.pretrained import source
+
+
+def model_of(workdir: str, dropout: float = 0.0) -> Decoder:
+  """Returns the model of an earlier run, to begin with its parameters."""
+  return dataclasses.replace(runs.settings(workdir).model, dropout=dropout)
 
 
 def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:

@@ -79,8 +79,8 @@ class Source:
   tensors: tensors.Tensors
 
   def space(self, stream: str = "text") -> token_space.TokenSpace:
-    """Returns the ids of its text, with the fingerprint that its tokenizer has in a run; ConfigError
-    where the folder has none."""
+    """Returns the ids of its text, with the fingerprint that a run has for its tokenizer;
+    ConfigError where the folder has none."""
     tokenizer = tokenizers.in_folder(self.folder, self.text_rows, stream).read()
     return _space_of(tokenizer.spec)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from audiopalm.data.cache import Entry, EntryUtterance
 from audiopalm.errors import AudioError, DataError
-from audiopalm.evaluation import lines, runner, scoring
+from audiopalm.evaluation import lines, saved, scoring
 from audiopalm.evaluation.lines import Line, Said
 from audiopalm.metrics import text
 from audiopalm.report import recordings
@@ -54,7 +54,7 @@ def of_run(run: Run) -> Iterator[Element]:
   if left_out:
     yield element(
       "p", f"{left_out} more examples would make this page too large to send; they are in ",
-      element("code", str(runner.folder_of(run.workdir) / "outputs")), ".", class_="note",
+      element("code", str(saved.folder_of(run.workdir) / "outputs")), ".", class_="note",
     )  # fmt: skip
 
 
@@ -176,7 +176,7 @@ def _made(run: Run, said: Said, title: str) -> Recording | str:
     return f"{title}: the evaluation kept no recording of it."
   distance = "" if said.mcd is None else f"MCD {said.mcd:.1f} dB"
   try:
-    return recordings.read(title, distance, runner.folder_of(run.workdir) / said.wave)
+    return recordings.read(title, distance, saved.folder_of(run.workdir) / said.wave)
   except AudioError as error:
     return f"{title}: {error}"
 

@@ -9,7 +9,7 @@ from typing import Any
 from audiopalm import experiment as experiments
 from audiopalm.data import cache, files
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import lines, runner, scoring
+from audiopalm.evaluation import lines, saved, scoring
 from audiopalm.models import decoder
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
@@ -88,7 +88,7 @@ class Run:
 
   def lines(self, system: str, split: str, task: str) -> tuple[lines.Line, ...]:
     """Returns the outputs of a system on a split of a task; () where there are none."""
-    path = runner.folder_of(self.workdir) / "outputs" / f"{system}-{split}-{task}.jsonl"
+    path = saved.folder_of(self.workdir) / "outputs" / f"{system}-{split}-{task}.jsonl"
     return lines.read(path) if path.is_file() else ()
 
   def gaps(self) -> list[tuple[str, str]]:
@@ -132,8 +132,8 @@ def read(workdir: Path) -> Run:
   manifest = files.read_json(workdir / "manifest.json")
   metrics = _lines(workdir / "metrics.jsonl")
   spent = _lines(workdir / "goodput.jsonl")
-  prepared, evaluation = workdir / "prepare.json", runner.folder_of(workdir)
-  results, scored = evaluation / runner.RESULTS, evaluation / runner.CHECKPOINT
+  prepared, evaluation = workdir / "prepare.json", saved.folder_of(workdir)
+  results = evaluation / saved.RESULTS
   return Run(
     workdir,
     experiments.from_json((workdir / "config.json").read_text(encoding="utf-8")),
@@ -146,7 +146,7 @@ def read(workdir: Path) -> Run:
     sum(line.get("lost_steps", 0) for line in spent),
     spent[-1]["time"] if spent else None,
     _scores(results) if results.is_file() else None,
-    files.read_json(scored)["step"] if scored.is_file() else None,
+    saved.scored_step(evaluation),
   )
 
 

@@ -22,10 +22,17 @@ def title_of(name: str) -> str:
 
 
 def score(values: Mapping[str, Any] | None, name: str | None) -> Element:
-  """Returns the cell of a score, exact in its `data`; "–" where there is none."""
+  """Returns the cell of a score, exact in its `data`, and of its interval; "–" without one."""
   if not values or name is None or name not in values:
     return number(None, "")
-  return number(values[name], report.number(values, name, *COLUMNS[name][1:]))
+  cell = number(values[name], report.number(values, name, *COLUMNS[name][1:]))
+  half = report.half(values, name, *COLUMNS[name][1:])
+  if half:
+    low, high = (
+      report.number({name: end}, name, *COLUMNS[name][1:]) for end in values["intervals"][name]
+    )
+    cell.append(element("small", half, title=f"{low} to {high}"))
+  return cell
 
 
 def headline(scores: Mapping[str, Any]) -> Element:

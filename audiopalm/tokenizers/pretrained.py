@@ -71,11 +71,15 @@ class PretrainedText:
         f"to: expected sha256 {self.digest[:12]}, found {_digest(content)[:12]}. Put that file "
         "back, or start a new workdir with this one."
       )
-    return FittedPretrainedText(self, content)
+    return self.fitted(content)
 
   def load(self, folder: Path) -> "FittedPretrainedText":
     base.check_settings(self, folder)
-    return FittedPretrainedText(self, (Path(folder) / self.file).read_bytes())
+    return self.fitted((Path(folder) / self.file).read_bytes())
+
+  def fitted(self, content: bytes) -> "FittedPretrainedText":
+    """Returns the tokenizer of a file."""
+    return FittedPretrainedText(self, content)
 
 
 def in_folder(folder: str | Path, size: int, stream: str = "text") -> PretrainedText:

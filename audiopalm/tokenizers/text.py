@@ -25,13 +25,16 @@ class SentencePieceText:
 
   `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
   small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if
-  no text has it: what tags are made of. Exported, `text.model` is an ordinary SentencePiece file.
+  no text has it: what tags are made of. With `fitted_in`, a folder that `save` wrote, it is the
+  tokenizer found there, which had the same settings, instead of one of these texts. Exported,
+  `text.model` is an ordinary SentencePiece file.
   Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
   stream: str = "text"
   size: int = 512
   words: tuple[str, ...] = ()
+  fitted_in: str | None = None
 
   def __post_init__(self):
     for word in self.words:
@@ -52,10 +55,20 @@ class SentencePieceText:
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Returns nothing: utterances are all it needs."""
+    """Raises ManifestError where `fitted_in` holds no tokenizer of these settings."""
+    if self.fitted_in is not None:
+      base.check_settings(self._own, Path(self.fitted_in))
+
+  @property
+  def _own(self) -> "SentencePieceText":
+    """What the ids depend on: the settings, wherever the pieces came from."""
+    return dataclasses.replace(self, fitted_in=None)
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedText":
     """Returns the tokenizer of these texts, in this order; there is no chance in it, so no seed."""
+    if self.fitted_in is not None:
+      self.check()
+      return self.fitted((Path(self.fitted_in) / MODEL).read_bytes())
     texts = [utterance.text for utterance in utterances if utterance.text.strip()]
     if not texts:
       raise DataError(
@@ -95,11 +108,15 @@ class SentencePieceText:
       num_threads=1,  # the order of sums, and so the pieces, depend on it
       minloglevel=2,
     )
-    return FittedText(self, model.getvalue())
+    return self.fitted(model.getvalue())
 
   def load(self, folder: Path) -> "FittedText":
-    base.check_settings(self, folder)
-    return FittedText(self, (Path(folder) / MODEL).read_bytes())
+    base.check_settings(self._own, folder)
+    return self.fitted((Path(folder) / MODEL).read_bytes())
+
+  def fitted(self, content: bytes) -> "FittedText":
+    """Returns the tokenizer of a SentencePiece file that was fitted with these settings."""
+    return FittedText(self._own, content)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -113,7 +113,7 @@ def test_an_example_knows_its_record_and_its_reference(registered, prepared):
 def test_metric_functions_follow_from_what_goes_in_and_out(prepared, small):
   corpus = small.SmallCorpus()
   names = {
-    task.name: [f.__name__ for f in seqio_tasks.metric_functions(task, prepared.space)]
+    task.name: [f.name for f in seqio_tasks.metric_functions(task, prepared.space)]
     for task in (
       mixtures.asr(corpus), mixtures.tts(corpus), mixtures.mt(corpus), mixtures.ast(corpus),
       mixtures.s2st(corpus), mixtures.chain(corpus), mixtures.continuation(corpus),

@@ -38,7 +38,7 @@ def rows(scores):
 def test_the_table_has_voices_the_worst_and_the_baselines():
   assert rows(SCORES) == {
     "seen voices": "0.0",
-    "held-out voices": "37.5",
+    "held-out voices": "37.5 ±12.5",
     "en-new": "25.0",
     "en-strange (worst)": "50.0",
     "untrained": "100.0",
@@ -54,8 +54,18 @@ def test_every_score_of_a_spoken_task_fits_into_80_columns():
   assert "99.99" in text
 
 
+def test_intervals_are_shown_of_as_many_scores_as_there_is_room_for():
+  values = {"wer": 0.056, "cer": 0.02, "nll": 1.2, "examples": 600}
+  values |= {"intervals": {"wer": [0.05, 0.066], "cer": [0.01, 0.03], "nll": [1.0, 1.5]}}
+  scores = {"asr": values, "held_out_voices": {}, "baselines": {}}
+  assert "5.6 ±0.8  2.0 ±1.0  1.20 ±0.25" in " ".join(drawn(scores, 80).split("\n")[1:2])
+  assert "5.6 ±0.8    2.0  1.20" in drawn(scores, 50)
+  assert "5.6    2.0  1.20" in drawn(scores, 20)
+  assert "±" not in drawn(scores, 20).split("new words")[0]
+
+
 def test_a_narrow_console_cuts_no_number_off():
-  assert drawn(SCORES, width=20).split() == drawn(SCORES).split()
+  assert drawn(SCORES, width=20).split() == re.sub(r" ±[\d.]+", "", drawn(SCORES)).split()
 
 
 def test_columns_without_a_value_are_left_out():

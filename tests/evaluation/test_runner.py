@@ -1,10 +1,12 @@
 import json
+import types
 
+import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation import likelihoods, lines, runner, scoring
+from audiopalm.evaluation import likelihoods, lines, runner, saved
 from audiopalm.inference import prompting
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.parts import mixtures
@@ -27,7 +29,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", answer)
   monkeypatch.setattr(likelihoods, "of_examples", sums)
 
-  def run(*builders, tasks=None, workers=0, step=7, **changes):
+  def run(*builders, tasks=None, workers=0, step=7, compared=True, **changes):
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
       made.experiment,
@@ -39,6 +41,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       step=step,
       tasks=tasks,
       workers=workers,
+      compared=compared,
     )
 
   return run
@@ -128,16 +131,39 @@ def test_baselines_are_untrained_copied_and_the_ceiling(evaluate):
   assert scores["units_ceiling"]["tts"]["wer"] == 0
 
 
+def test_baselines_are_left_out_where_nothing_is_to_be_compared(evaluate):
+  assert evaluate(mixtures.asr, compared=False)["baselines"] == {}
+
+
+def test_nothing_is_copied_in_languages_that_the_task_was_not_trained_on(
+  evaluate, made_up, monkeypatch
+):
+  def ast(corpus):
+    return mixtures.ast(corpus, unseen_pairs=("fr-en",))
+
+  def rows(self, task, split):
+    codes_N = self.entries(task.corpus, split).languages["source"]
+    return types.SimpleNamespace(records=np.flatnonzero(codes_N == "en"))
+
+  monkeypatch.setattr(made_up.Prepared, "rows", rows)
+  copied = evaluate(ast)["baselines"]["nearest_copy"]["ast"]
+  assert list(copied["languages"]) == ["en-fr"] and "zero_shot" not in copied
+
+
 def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp_path):
-  scores = evaluate(mixtures.asr, mixtures.mt)
-  folder = runner.folder_of(tmp_path)
-  assert json.loads((folder / "results.json").read_text()) == scores
-  assert list(json.loads((folder / "results.json").read_text())) == list(scores)
-  assert json.loads((folder / "checkpoint.json").read_text()) == {"step": 7}
-  saved = [line for path in (folder / "outputs").glob("*.jsonl") for line in lines.read(path)]
-  again = scoring.score(saved)
-  assert again["asr"] == scores["asr"]
-  assert again["baselines"]["nearest_copy"] == scores["baselines"]["nearest_copy"]
+  scores = evaluate(mixtures.mt, mixtures.asr)
+  folder = saved.folder_of(tmp_path)
+  results = folder / "results.json"
+  whole = results.read_text()
+  assert list(scores) == ["mt", "asr", "held_out_voices", "baselines"]
+  assert whole == json.dumps(scores, indent=2, ensure_ascii=False) + "\n"
+  assert json.loads((folder / "checkpoint.json").read_text()) == {
+    "step": 7,
+    "tasks": ["mt", "asr"],
+  }
+  results.unlink()
+  assert saved.score(folder) == scores
+  assert results.read_text() == whole
 
 
 def test_only_the_tasks_named_are_scored(evaluate):
@@ -145,11 +171,11 @@ def test_only_the_tasks_named_are_scored(evaluate):
 
 
 def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path):
-  results = runner.folder_of(tmp_path) / "results.json"
+  results = saved.folder_of(tmp_path) / "results.json"
   together = evaluate()
   whole = results.read_text()
   results.unlink()
-  for path in (runner.folder_of(tmp_path) / "outputs").glob("*-mt.jsonl"):
+  for path in (saved.folder_of(tmp_path) / "outputs").glob("*-mt.jsonl"):
     path.unlink()
   assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
   assert results.read_text() == whole
@@ -159,19 +185,19 @@ def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path)
 def test_outputs_of_another_checkpoint_are_not_mixed_in(evaluate, tmp_path):
   evaluate()
   scores = evaluate(tasks=["mt"], step=8)
-  folder = runner.folder_of(tmp_path)
+  folder = saved.folder_of(tmp_path)
   assert json.loads((folder / "results.json").read_text()) == scores
   assert {path.stem.split("-")[-1] for path in (folder / "outputs").iterdir()} == {"mt"}
   assert not (folder / "waves").exists()
-  assert json.loads((folder / "checkpoint.json").read_text()) == {"step": 8}
+  assert saved.scored_step(folder) == 8
 
 
 def test_an_unknown_task_loses_nothing(evaluate, tmp_path):
   evaluate(tasks=["mt"])
-  before = (runner.folder_of(tmp_path) / "results.json").read_text()
+  before = (saved.folder_of(tmp_path) / "results.json").read_text()
   with pytest.raises(ConfigError, match="Unknown task"):
     evaluate(tasks=["asl"], step=8)
-  assert (runner.folder_of(tmp_path) / "results.json").read_text() == before
+  assert (saved.folder_of(tmp_path) / "results.json").read_text() == before
 
 
 def test_an_unknown_task_lists_the_known_ones(evaluate):

@@ -46,6 +46,15 @@ def test_examples_with_words_new_to_the_task_are_in_its_score_and_scored_apart()
   assert scores["new_words"] == {**scores["new_words"], "wer": 0.5, "examples": 1}
 
 
+def test_examples_of_pairs_new_to_the_task_are_scored_apart_only():
+  new = dataclasses.replace(asr("2", "a c", "a x", language="fr", voice="fr-a"), zero_shot=True)
+  scores = scoring.score([asr("1", "a b", "a b"), new])["asr"]
+  assert (scores["wer"], scores["examples"]) == (0, 1)
+  assert scores["zero_shot"] == {**scores["zero_shot"], "wer": 0.5, "examples": 1}
+  assert {name: value["wer"] for name, value in scores["languages"].items()} == {"en": 0, "fr": 0.5}
+  assert list(scores["voices"]) == ["en-a"]
+
+
 def test_each_language_and_voice_is_scored_and_the_worst_voice_named():
   scores = scoring.score(
     [
@@ -126,7 +135,46 @@ def test_the_rules_of_every_score_are_recorded():
     [asr("1", "a", "a"), Line("model", "mt", "test", "1", "en-fr", None, (said,))]
   )
   assert "BasicTextNormalizer" in scores["asr"]["rules"]["normalizer"]
-  assert set(scores["mt"]["rules"]) == {"bleu", "chrf"}
+  assert set(scores["asr"]["rules"]) == {"intervals", "nll", "wer", "cer", "normalizer"}
+  assert set(scores["mt"]["rules"]) == {"intervals", "bleu", "chrf"}
+  assert scores["mt"]["rules"]["intervals"] == (
+    "95% percentile bootstrap over examples, 1,000 resamples"
+  )
+
+
+def test_every_score_of_a_task_a_language_and_a_voice_has_its_interval():
+  spoken = [
+    dataclasses.replace(
+      asr(str(n), "a b", "a b" if n % 3 else "a x", voice=f"en-{n % 2}"),
+      said=(Said("units", "speech", "words", "a b", "a b" if n % 3 else "a x", 4.0 + n, "x.wav"),),
+    )
+    for n in range(12)
+  ]
+  scores = scoring.score_task(spoken)
+  for group in (scores, scores["languages"]["en"], scores["voices"]["en-1"]):
+    names = ["wer", "cer", "exact", "mcd", "nll", "token_accuracy"]
+    assert list(group["intervals"]) == names
+    for name in names:
+      low, high = group["intervals"][name]
+      assert low <= group[name] <= high
+  assert scores["intervals"]["wer"][0] < scores["wer"] < scores["intervals"]["wer"][1]
+  assert scores["intervals"]["nll"] == [1.0, 1.0]
+  assert scores["modalities"]["text"]["intervals"]["nll"] == [1.0, 1.0]
+
+
+def test_one_example_has_no_interval():
+  assert "intervals" not in scoring.score_task([asr("1", "a b", "a x")])
+
+
+def test_outputs_have_the_intervals_of_their_own():
+  said = (
+    Said("source.text", "text", "words", "a b", "a x"),
+    Said("target.text", "text", "words", "a b", "a b"),
+  )
+  lines = [Line("model", "chain", "test", str(n), "en", None, said) for n in range(3)]
+  scores = scoring.score_task(lines)
+  assert scores["intervals"]["wer"] == [0.5, 0.5]
+  assert scores["outputs"]["target.text"]["intervals"]["wer"] == [0, 0]
 
 
 def test_where_transcripts_come_from_is_recorded():

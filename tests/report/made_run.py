@@ -14,7 +14,7 @@ from array_record.python import array_record_module
 from audiopalm.audio import waveform
 from audiopalm.data import cache, files
 from audiopalm.data.corpora import Synthetic
-from audiopalm.evaluation import lines, runner, scoring
+from audiopalm.evaluation import saved, scoring
 from audiopalm.evaluation.lines import Line, Said
 from audiopalm.experiment import Experiment
 from audiopalm.metrics.likelihood import Sums
@@ -134,22 +134,21 @@ def _write_training(workdir, made, steps, sharper):
 
 
 def _write_evaluation(workdir, made, entries, step):
-  folder = runner.folder_of(workdir)
-  saved = []
+  folder = saved.folder_of(workdir)
+  saved.begin(folder, step, [task.name for task in made.tasks], [])
+  groups = []
   for task in made.tasks:
     for split in SPLITS:
       heard = task.inputs[0][1] == "units"
       if split == scoring.SEEN or heard:
-        saved.append([_line(task, split, entry, folder) for entry in entries[split]])
+        groups.append([_line(task, split, entry, folder) for entry in entries[split]])
     copied = [
-      dataclasses.replace(line, system="nearest_copy", said=line.said[:1]) for line in saved[-1]
+      dataclasses.replace(line, system="nearest_copy", said=line.said[:1]) for line in groups[-1]
     ]
-    saved.append([dataclasses.replace(line, split=scoring.SEEN) for line in copied])
-  for group in saved:
-    first = group[0]
-    lines.write(folder / "outputs" / f"{first.system}-{first.split}-{first.task}.jsonl", group)
-  runner.write(folder / runner.RESULTS, scoring.score(line for group in saved for line in group))
-  files.write_json(folder / runner.CHECKPOINT, {"step": step})
+    groups.append([dataclasses.replace(line, split=scoring.SEEN) for line in copied])
+  for group in groups:
+    saved.keep(folder, group)
+  saved.score(folder)
 
 
 def _line(task, split, entry, folder):

@@ -30,6 +30,12 @@ def test_a_score_is_shown_as_on_the_console_and_held_exactly(found):
   assert float(cell[0].get("value")) == 1 / 3
 
 
+def test_the_interval_of_a_score_stands_beside_it():
+  cell = tables.score({"wer": 0.056, "intervals": {"wer": [0.05, 0.066]}}, "wer")
+  assert "".join(cell.itertext()) == "5.6 ±0.8"
+  assert cell[1].get("title") == "5.0 to 6.6"
+
+
 def test_the_worst_voice_is_named(found):
   row = list(tables.headline(found.scores).iter("tr"))[1]
   worst = found.scores["asr"]["worst_voice"]
