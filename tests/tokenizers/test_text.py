@@ -98,7 +98,7 @@ def test_the_pieces_of_an_earlier_run_are_taken_as_they_are(fitted, tmp_path):
   settings = dataclasses.replace(fitted.settings, fitted_in=str(tmp_path / "text"))
   settings.check()
   taken = settings.fit([said("other words")], seed=1)
-  assert (taken.spec, taken.model) == (fitted.spec, fitted.model)
+  assert (taken.spec, taken.content) == (fitted.spec, fitted.content)
   taken.save(tmp_path / "again")
   moved = dataclasses.replace(settings, fitted_in="nowhere any more")
   assert moved.load(tmp_path / "again").spec == fitted.spec
