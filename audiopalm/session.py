@@ -118,15 +118,17 @@ class Session:
   def export(self, out: str | os.PathLike) -> str:
     """Writes the run as a folder for PyTorch; returns the name of the class or file that runs it.
 
-    `out` must not exist, or be empty: ConfigError. See docs/export.md.
+    Low-rank adapters are added to their kernels. `out` must not exist, or be empty: ConfigError.
+    See docs/export.md.
     """
     longest = {
       task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
       for task in self.experiment.tasks
     }
-    params = jax.device_get(self.params)
+    settings, params = decoder.without_lora(self.experiment.model, jax.device_get(self.params))
+    experiment = dataclasses.replace(self.experiment, model=settings)
     run = folder.Run(
-      self.experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
+      experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
     )
     return folder.write(Path(out), run, self.prepared)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from audiopalm import values
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
@@ -104,7 +105,9 @@ def save(
 def key_of(tokenizers: Sequence[Any], corpora: Sequence[Any]) -> str:
   """Returns what fitted tokenizers depend on, as 16 hex digits."""
   prints = [corpus.fingerprint for corpus in corpora]
-  text = json.dumps([list(map(repr, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED])
+  text = json.dumps(
+    [list(map(values.told, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED]
+  )
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich import progress
 
-from audiopalm import layouts
+from audiopalm import layouts, values
 from audiopalm.data import cache, files, fitting, lock, quarantine, rows, streams, summary
 from audiopalm.data.executors import Executor, Local
 from audiopalm.data.prepared import Prepared
@@ -169,7 +169,7 @@ def settings_digest(experiment: Any) -> str:
     experiment.row_length,
     experiment.too_long,
   )
-  return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+  return hashlib.sha256(values.told(parts).encode()).hexdigest()[:16]
 
 
 def check_checkpoint(prepared: Prepared, workdir: Path) -> None:

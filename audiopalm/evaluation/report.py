@@ -32,8 +32,8 @@ BASELINES = {
 }
 LEGEND = """\
 Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
-new words, zero-shot: words, pairs of languages that this task was not trained on,
-though other tasks were; zero-shot is in no other row but that of its languages.
+new words, zero-shot: words, or pairs of languages, that this task was not
+trained on, though other tasks were; zero-shot counts in no row but these.
 nearest copied: the answer of the training example with the most similar input.
 via units: what the reference recordings keep, the best that speech can reach.
 ±: half of the 95% interval that other choices of examples leave."""

@@ -62,7 +62,7 @@ def merged(params: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the parameters with those of `own`, a part of the tree, in their places."""
   found = dict(params)
   for name, child in own.items():
-    found[name] = merged(params[name], child) if isinstance(child, Mapping) else child
+    found[name] = merged(params.get(name, {}), child) if isinstance(child, Mapping) else child
   return found
 
 

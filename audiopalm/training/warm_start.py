@@ -20,9 +20,10 @@ from audiopalm import experiment as experiments
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
+from audiopalm.nn.lora import NAME
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint
+from audiopalm.training import checkpoint, state
 
 NONE = -1  # in the place of an earlier row: this id is new
 
@@ -54,6 +55,8 @@ def params(
     say,
     before.step,
   )
+  if model.settings.lora is not None and trained.lora is None:
+    found = state.merged(found, state.owned(model.init(key, mesh), (), (NAME,)))
   new = int((rows_V[_real(space)] == NONE).sum())
   say(
     f"warm start: step {before.step} of {workdir}, its rows for {int((rows_V != NONE).sum()):,} "
@@ -133,10 +136,12 @@ def _real(space: token_space.TokenSpace) -> np.ndarray:
 
 
 def _check_model(earlier: Any, now: Any, workdir: Path) -> None:
+  # New adapters begin as nothing; those of an earlier run are taken as they are.
+  ours = ("dropout",) if earlier.lora is not None else ("dropout", "lora")
   lines = [
     f"  {field.name}: {getattr(earlier, field.name)!r} there, {getattr(now, field.name)!r} here"
     for field in dataclasses.fields(now)
-    if field.name != "dropout" and getattr(earlier, field.name) != getattr(now, field.name)
+    if field.name not in ours and getattr(earlier, field.name) != getattr(now, field.name)
   ]
   if lines:
     raise ConfigError(

@@ -10,6 +10,7 @@ from audiopalm import sharding
 from audiopalm.data import loader
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
+from audiopalm.nn import lora
 from audiopalm.objectives import next_token
 from audiopalm.parts import mixtures
 from audiopalm.settings import Machine, WarmStart
@@ -167,3 +168,15 @@ def test_ids_find_their_rows_wherever_they_lie(tiny):
   real = space.sizes[0]
   assert rows_V[:real].tolist() == list(range(real))
   assert (rows_V[real:] == warm_start.NONE).all() and len(rows_V) == space.padded[0]
+
+
+def test_new_adapters_begin_as_nothing_beside_the_earlier_kernels(tiny, text_run):
+  workdir, made = text_run
+  adapted = dataclasses.replace(made.model, lora=lora.Lora(rank=2))
+  _, old, _ = opened(tiny, text_run)
+  _, new, _ = begun(tiny, (workdir, dataclasses.replace(made, model=adapted)))
+  adapters = new["layers"]["attention"].pop("lora")
+  jax.tree.map(np.testing.assert_array_equal, old["layers"], new["layers"])
+  assert list(adapters) == ["query", "value"]
+  assert not np.asarray(adapters["query"]["up"]).any()
+  assert np.asarray(adapters["query"]["down"]).any()
