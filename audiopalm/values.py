@@ -24,7 +24,7 @@ READABLE = (
   "audiopalm.experiment",
   "audiopalm.layouts",
   "audiopalm.models",
-  "audiopalm.nn.rotary",
+  "audiopalm.nn",
   "audiopalm.objectives",
   "audiopalm.settings",
   "audiopalm.tokenizers",

@@ -7,7 +7,7 @@ import pytest
 from audiopalm import values
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
-from audiopalm.nn import rotary
+from audiopalm.nn import lora, rotary
 from audiopalm.parts import models
 
 
@@ -38,6 +38,8 @@ def test_a_pretrained_decoder_is_that_of_its_folder_and_is_kept_in_a_config(tmp_
   assert found.rope_scaling == rotary.Llama3Scaling(8.0, 1.0, 4.0, 8192)
   assert dataclasses.replace(found, dropout=0.0) == models.pretrained(str(tmp_path))
   assert values.from_json(values.to_json(found)) == found
+  adapted = dataclasses.replace(found, lora=lora.Lora())
+  assert values.from_json(values.to_json(adapted)) == adapted
 
 
 def test_a_folder_without_a_config_is_one_error(tmp_path):
