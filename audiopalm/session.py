@@ -98,14 +98,15 @@ class Session:
     tasks: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
+    compared: bool = True,
     beams: int | None = None,
     length_penalty: float | None = None,
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
-    Answers are looked for with `beams` and `length_penalty`, None for those of the config. It
-    starts `workers` processes that make sound (None: one per core, 0: none), so in a script call it
-    under `if __name__ == "__main__":`.
+    With `compared` baselines are asked too. Answers are looked for with `beams` and
+    `length_penalty`, None for those of the config. It starts `workers` processes that make sound
+    (None: one per core, 0: none), so in a script call it under `if __name__ == "__main__":`.
     """
     given = {"beams": beams, "length_penalty": length_penalty}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -121,6 +122,7 @@ class Session:
       tasks=tasks,
       say=say,
       workers=workers,
+      compared=compared,
     )
 
   def judge(
@@ -150,15 +152,17 @@ class Session:
   def export(self, out: str | os.PathLike) -> str:
     """Writes the run as a folder for PyTorch; returns the name of the class or file that runs it.
 
-    `out` must not exist, or be empty: ConfigError. See docs/export.md.
+    Low-rank adapters are added to their kernels. `out` must not exist, or be empty: ConfigError.
+    See docs/export.md.
     """
     longest = {
       task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
       for task in self.experiment.tasks
     }
-    params = jax.device_get(self.params)
+    settings, params = decoder.without_lora(self.experiment.model, jax.device_get(self.params))
+    experiment = dataclasses.replace(self.experiment, model=settings)
     run = folder.Run(
-      self.experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
+      experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
     )
     return folder.write(Path(out), run, self.prepared)
 

@@ -11,7 +11,9 @@ class Optimizer:
   """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`.
 
   The decay ends at the last step. A step whose gradients are not finite is skipped; so is one whose
-  gradient norm is more than `spike` times the usual one (a running mean).
+  gradient norm is more than `spike` times the usual one (a running mean). With `train_only` all
+  parameters are frozen but those in whose path (models/decoder.py) one of its entries occurs:
+  ("embed", "head") trains the tables, ("layers/mlp",) one part of every layer.
 
   AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2);
   arXiv:2306.12925, section 3.6.
@@ -28,6 +30,7 @@ class Optimizer:
   weight_decay: float = 0.0
   clip_norm: float | None = 1.0
   spike: float | None = None
+  train_only: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,32 @@ class Evaluation:
   max_output_rows: int = 256
   beams: int = 1  # of the search for every answer (`inference.sampling.Beams`); 1: greedy decoding
   length_penalty: float = 0.6  # of that search: more likes longer answers
+
+
+NEW_ROWS = ("zero", "random", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmStart:
+  """Where a run's first parameters come from: the workdir of an earlier run, say of text alone.
+
+  Of the newest checkpoint in `folder`, or of that of `step`, all is taken that means the same here:
+  the layers, and the rows of the embedding (and of the output head, where it is a table of its own)
+  for every id of a stream that both runs know. The rows of all other ids begin at zero, as in
+  AudioPaLM (arXiv:2306.12925, section 5.1), at `random` (normal, with the standard deviation of the
+  text rows) or at the `mean` of the text rows. Read once, before the first step: a run that resumes
+  needs the folder no more.
+  """
+
+  folder: str
+  step: int | None = None
+  new_rows: Literal["zero", "random", "mean"] = "zero"
+
+  def __post_init__(self):
+    if self.new_rows not in NEW_ROWS:
+      raise ConfigError(
+        f"warm_start.new_rows must be one of {', '.join(NEW_ROWS)}, not {self.new_rows!r}."
+      )
 
 
 @dataclasses.dataclass(frozen=True)

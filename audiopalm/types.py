@@ -137,9 +137,12 @@ class Task:
   """One thing to learn: from these streams of a record, those.
 
   `tag` is a template over roles, filled with the language names of their utterances:
-  "[AST {source} {target}]" becomes "[AST English French]". `corpus` is one of the settings in
-  `audiopalm.data.corpora`. Records in whose texts one of `unseen_words` (lower case) occurs are
-  left out of the training of this task, not of others; evaluation scores them apart as well.
+  "[AST {source} {target}]" becomes "[AST English French]". With `paraphrases`, other templates over
+  the same roles, training draws one of all for each record and epoch ("Translate this {source}
+  speech into {target}."); evaluation asks by the tag. `corpus` is one of the settings in
+  `audiopalm.data.corpora`. Left out of the training of this task, not of others, are records in
+  whose texts one of `unseen_words` (lower case) occurs, and those of `unseen_pairs` of languages,
+  "de-fr", from the first role to the last; evaluation scores them apart.
   """
 
   name: str
@@ -149,7 +152,14 @@ class Task:
   outputs: tuple[Side, ...]
   loss_on_inputs: bool = False
   unseen_words: tuple[str, ...] = ()
+  unseen_pairs: tuple[str, ...] = ()
+  paraphrases: tuple[str, ...] = ()
 
   @property
   def sides(self) -> tuple[Side, ...]:
     return self.inputs + self.outputs
+
+  @property
+  def from_to(self) -> tuple[str, str]:
+    """The first role and the last one, whose languages `unseen_pairs` names."""
+    return self.sides[0][0], self.outputs[-1][0]

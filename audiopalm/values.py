@@ -20,9 +20,11 @@ READABLE = (
   "audiopalm.data.corpora",
   "audiopalm.data.manifest",
   "audiopalm.data.mixtures",
+  "audiopalm.data.multi30k",
   "audiopalm.experiment",
   "audiopalm.layouts",
   "audiopalm.models",
+  "audiopalm.nn",
   "audiopalm.objectives",
   "audiopalm.settings",
   "audiopalm.tokenizers",
@@ -46,6 +48,24 @@ def from_json(text: str) -> Any:
   except json.JSONDecodeError as error:
     raise ConfigError(f"A resolved config must be JSON: {error}.") from error
   return _built(plain, "config")
+
+
+def told(value: Any) -> str:
+  """Returns `repr` without the fields that have their default, which names the value for good: a
+  new option with a default does not change it.
+
+      told(Task("asr", corpus, "[ASR]", (), sides))  ->  "Task(name='asr', corpus=..., tag=...)"
+  """
+  if isinstance(value, tuple):
+    return f"({', '.join(map(told, value))})"
+  if not dataclasses.is_dataclass(value):
+    return repr(value)
+  fields = [
+    f"{field.name}={told(child)}"
+    for field in dataclasses.fields(value)
+    if (child := getattr(value, field.name)) != field.default
+  ]
+  return f"{type(value).__name__}({', '.join(fields)})"
 
 
 def replaced(value: Any, path: str, new: Any) -> Any:

@@ -24,7 +24,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 def pytest_runtest_setup(item):
   if item.get_closest_marker("torch"):
-    for name in ("torch", "safetensors", "transformers"):
+    for name in ("torch", "transformers"):
       pytest.importorskip(name, reason="needs pip install '.[export]'")
 
 

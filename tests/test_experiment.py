@@ -85,6 +85,10 @@ WRONG_TASKS = [
   ({"outputs": ()}, r"Task 'asr' has no outputs. Give at least one \(role, stream\) pair"),
   ({"inputs": (("source", "codes"),)}, "the stream 'codes', but the tokenizers give text, units"),
   ({"inputs": (("answer", "units"),)}, "role 'answer', but corpus 'synthetic' has source, target"),
+  (
+    {"unseen_pairs": ("en-de",)},
+    "unseen_pairs=.'en-de',.: expected some, not all, of en-en, fr-fr",
+  ),
 ]
 
 
@@ -93,6 +97,13 @@ def test_a_task_that_does_not_fit_says_why(change, text):
   task = dataclasses.replace(TASK, **change)
   with pytest.raises(ConfigError, match=text):
     make(mixture=mixtures.blend((task, 1.0)))
+
+
+def test_records_of_a_task_with_paraphrases_are_not_cut():
+  task = dataclasses.replace(TASK, paraphrases=("Write down what is said.",))
+  with pytest.raises(ConfigError, match="'asr' has paraphrases, and too_long='split' would cut"):
+    make(mixture=mixtures.blend((task, 1.0)), too_long="split")
+  make(mixture=mixtures.blend((task, 1.0)), too_long="drop")
 
 
 def test_two_tokenizers_of_one_stream_are_refused():

@@ -21,7 +21,7 @@ LAYERS = (
   ("layouts",),
   ("models",),
   ("tokenizers",),
-  ("data", "objectives", "inference"),
+  ("data", "objectives", "inference", "pretrained"),
   ("experiment", "parts"),
   ("evaluation", "export"),
   ("training", "report"),

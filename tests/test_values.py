@@ -152,3 +152,15 @@ def test_what_json_cannot_give_back_is_refused(value):
 def test_a_dataclass_of_another_module_is_refused_when_written():
   with pytest.raises(ConfigError, match=r"A config may name classes of .*, not '.*Named'"):
     values.to_json(Named("a"))
+
+
+def test_a_value_is_told_without_its_defaults():
+  corpus = Synthetic(languages=("en", "fr"), train_records=8)
+  assert values.told(corpus) == "Synthetic(languages=('en', 'fr'), train_records=8)"
+  assert values.told((corpus, "error", 2)) == f"({values.told(corpus)}, 'error', 2)"
+  task = Task("asr", corpus, "[ASR]", (("source", "units"),), (("source", "text"),))
+  assert values.told(task) == (
+    f"Task(name='asr', corpus={values.told(corpus)}, tag='[ASR]', "
+    "inputs=(('source', 'units')), outputs=(('source', 'text')))"
+  )
+  assert "unseen_words=('six')" in values.told(dataclasses.replace(task, unseen_words=("six",)))

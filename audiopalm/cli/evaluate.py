@@ -53,6 +53,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
   parser.add_argument(
+    "--no-baselines",
+    action="store_true",
+    help="leave out what scores are compared with: an untrained model, copies, units as they are",
+  )
+  parser.add_argument(
     "--rescore",
     action="store_true",
     help="score the outputs that DIR/evaluation holds, without opening the model",
@@ -108,13 +113,16 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
     scores = opened.judge(args.task, args.pairs, say)
   else:
     tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
-    scores = opened.evaluate(tasks, say, beams=args.beams, length_penalty=args.length_penalty)
+    scores = opened.evaluate(
+      tasks, say, compared=not args.no_baselines, beams=args.beams,
+      length_penalty=args.length_penalty,
+    )  # fmt: skip
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 
 def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
-  decoding = ("tasks", "beams", "length_penalty")
+  decoding = ("tasks", "no_baselines", "beams", "length_penalty")
   if args.rescore:
     others = (*decoding, "pairs", "task", "step", "machine")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
@@ -129,5 +137,5 @@ def _check(args: argparse.Namespace) -> None:
 
 def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
   for name in names:
-    if getattr(args, name) is not None:
+    if getattr(args, name) not in (None, False):
       raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")

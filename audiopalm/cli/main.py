@@ -38,7 +38,9 @@ COMMANDS = {
   "plan": "compile a config for devices you may not have",
   "preflight": "check a run before it is given its machines",
   "launch": "start training on a cluster or in a cloud",
+  "sweep": "train and evaluate the runs of a plan, and compare them",
 }
+PASSING_ON = {"prepare", "sweep"}  # what follows -- is for Beam, for `launch`
 
 
 def parser(command: str | None) -> argparse.ArgumentParser:
@@ -65,9 +67,9 @@ def parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Returns the exit code of the command given by `arguments`, None for those of the process."""
-  own, beam_options = _split(sys.argv[1:] if arguments is None else list(arguments))
+  own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
   args = parser(own[0] if own else None).parse_args(own)
-  args.beam_options = beam_options
+  args.passed_on = passed_on
   args.own_process = arguments is None
   before = signal.signal(signal.SIGTERM, _stop)
   try:
@@ -92,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-  """Returns the arguments of `audiopalm`, and those of Beam: what follows -- after `prepare`."""
-  if arguments[:1] != ["prepare"] or "--" not in arguments:
+  """Returns the arguments of `audiopalm`, and those that it passes on: what follows --."""
+  if not set(arguments[:1]) & PASSING_ON or "--" not in arguments:
     return arguments, []
   at = arguments.index("--")
   return arguments[:at], arguments[at + 1 :]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiopalm import sharding
 from audiopalm.cli import config, options
-from audiopalm.data import beam, corpora, lock, prepare
+from audiopalm.data import beam, corpora, lock, multi30k, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE, ConfigError
@@ -18,6 +18,8 @@ SOURCES = {
   corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
   corpora.SyntheticText: Source("data_pipelines.synthetic"),
   corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
+  multi30k.Multi30k: Source("data_pipelines.multi30k"),
+  multi30k.Multi30kText: Source("data_pipelines.multi30k"),
   corpus.Manifest: Source("data_pipelines.manifest"),
 }
 
@@ -88,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
 def _executor(args: argparse.Namespace) -> contextlib.AbstractContextManager:
   """Returns the context of what tokenizes in place of this machine's processes, if anything."""
   if args.executor == "beam":
-    return beam.Beam(args.beam_options, args.workdir)
-  if args.beam_options:
+    return beam.Beam(args.passed_on, args.workdir)
+  if args.passed_on:
     raise ConfigError(
-      f"What follows -- are options of Apache Beam, got {' '.join(args.beam_options)}: add "
+      f"What follows -- are options of Apache Beam, got {' '.join(args.passed_on)}: add "
       "--executor beam, or leave them out."
     )
   return contextlib.nullcontext()

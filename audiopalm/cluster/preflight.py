@@ -101,7 +101,8 @@ def _mesh(experiment: Any, given: Given, shapes: list[Any]) -> str:
     space = program.space_of(experiment)
     chain = optimizers.build(experiment.optimizer, experiment.steps)
     arrays = decoder.model(experiment.model, space).shapes(mesh)
-    shapes.append(state.shapes(arrays, {}, experiment.objective.players, chain, mesh))
+    players, only = experiment.objective.players, experiment.optimizer.train_only
+    shapes.append(state.shapes(arrays, {}, players, chain, mesh, only))
   axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
   return (
     f"machine {machine.name}, {devices} devices{f', {axes}' if axes else ''}: "

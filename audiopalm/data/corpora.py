@@ -106,34 +106,22 @@ class Corpus:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Spoken(Corpus):
-  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it."""
+class Voiced(Corpus):
+  """The settings of corpora that espeak-ng speaks: the first `voices` of each language train."""
 
   languages: tuple[str, ...] = ("en", "fr", "de")
-  topics: tuple[str, ...] | None = None
-  train_records: int = 20_000
-  validation_records: int = 300
-  test_records: int = 900
   voices: int = 8
   held_out_voices: int = 2
   variants: int = 1
   seed: int = 0
 
-  version: ClassVar[str] = GENERATOR
-  known_topics: ClassVar[tuple[str, ...]] = TOPICS
-
   def __post_init__(self):
-    _check_known(self.name, "languages", self.languages, tuple(TRAIN_VOICES))
-    topics = self.known_topics if self.topics is None else self.topics
-    _check_known(self.name, "topics", topics, self.known_topics)
+    check_known(self.name, "languages", self.languages, tuple(TRAIN_VOICES))
     check_count(self.name, "voices", self.voices, 1, min(map(len, TRAIN_VOICES.values())))
     check_count(
       self.name, "held_out_voices", self.held_out_voices, 0, min(map(len, HELD_OUT_VOICES.values()))
     )
-    for field in ("train_records", "variants"):
-      check_count(self.name, field, getattr(self, field), 1)
-    for field in ("validation_records", "test_records"):
-      check_count(self.name, field, getattr(self, field), 0)
+    check_count(self.name, "variants", self.variants, 1)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
@@ -146,9 +134,38 @@ class _Spoken(Corpus):
     self._check_language(language)
     return HELD_OUT_VOICES[language][: self.held_out_voices]
 
+  def _translated(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """Returns the pairs of a corpus whose roles never share a language, if it has several."""
+    self._check_roles(roles)
+    if len(self.languages) == 1:
+      return Corpus.pairs(self, roles)
+    ordered = itertools.permutations(self.languages, len(roles))
+    return tuple(dict(zip(roles, languages, strict=True)) for languages in ordered)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Synthetic(_Spoken):
+class _Grammar(Voiced):
+  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it."""
+
+  topics: tuple[str, ...] | None = None
+  train_records: int = 20_000
+  validation_records: int = 300
+  test_records: int = 900
+
+  version: ClassVar[str] = GENERATOR
+  known_topics: ClassVar[tuple[str, ...]] = TOPICS
+
+  def __post_init__(self):
+    super().__post_init__()
+    topics = self.known_topics if self.topics is None else self.topics
+    check_known(self.name, "topics", topics, self.known_topics)
+    check_count(self.name, "train_records", self.train_records, 1)
+    for field in ("validation_records", "test_records"):
+      check_count(self.name, field, getattr(self, field), 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Synthetic(_Grammar):
   """Sentences of the grammar and their translations, spoken by espeak-ng.
 
   A record is one meaning: `source` in one language by one of its training voices, `target` in
@@ -162,15 +179,11 @@ class Synthetic(_Spoken):
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
 
   def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    self._check_roles(roles)
-    if len(self.languages) == 1:
-      return super().pairs(roles)
-    ordered = itertools.permutations(self.languages, len(roles))
-    return tuple(dict(zip(roles, languages, strict=True)) for languages in ordered)
+    return self._translated(roles)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticDialogue(_Spoken):
+class SyntheticDialogue(_Grammar):
   """Spoken questions with spoken answers that follow from them, in the same language.
 
   `question` is spoken by a training voice (`held_out_voices`: by one never heard in training),
@@ -184,7 +197,7 @@ class SyntheticDialogue(_Spoken):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticText(_Spoken):
+class SyntheticText(_Grammar):
   """Sentences of the grammar as text alone, one language a record, no wave.
 
   Train sentences are meanings of the training split, so no validation or test meaning is read in
@@ -237,7 +250,8 @@ class SpokenDigit(Corpus):
     return tuple(speaker for speaker in DIGIT_SPEAKERS if speaker != self.held_out_speaker)
 
 
-def _check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -> None:
+def check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -> None:
+  """Raises ConfigError unless a setting names one or more of what is known, each once."""
   if not values or len(set(values)) != len(values) or not set(values) <= set(known):
     raise ConfigError(
       f"Corpus {corpus!r}: {field}={values!r} must be one or more of {', '.join(known)}, each once."

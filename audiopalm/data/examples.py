@@ -20,9 +20,16 @@ def key_of(seed: int, record_id: str, epoch: int) -> tuple[int, int, int]:
 
 def example(task: Task, layout: Any, space: Any, entry: Entry, seed: int, epoch: int = 0) -> Grid:
   """Returns the grid of an entry under a task."""
-  tag = layouts.tag_of(task, entry.languages)
   key = key_of(seed, entry.id, epoch)
+  tag = layouts.tag_of(task, entry.languages, _drawn(task, key))
   return layouts.realize(layout, entry.streams, tag, space, key)
+
+
+def _drawn(task: Task, key: tuple[int, int, int]) -> int:
+  """Returns by which of its templates a task is asked for, drawn evenly by the key."""
+  if not task.paraphrases:
+    return 0
+  return zlib.crc32(repr((task.name, key)).encode()) % len(layouts.templates(task))
 
 
 def has_unseen_word(task: Task, entry: Entry) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from audiopalm import values
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
@@ -32,23 +33,43 @@ class Job:
 
 
 def fit(
-  tokenizers: Sequence[Any], sources: Mapping[Any, Source], folder: Path, executor: Local
+  tokenizers: Sequence[Any],
+  sources: Mapping[Any, Source],
+  folder: Path,
+  executor: Local,
+  shared: Path | None = None,
 ) -> dict[str, Any]:
   """Returns {stream: fitted tokenizer}, read from `folder` where it holds these, else fitted.
 
   `sources` maps each corpus to what serves it. Only training records are read, sound ones, in an
   order that is the same for any number of workers, and only once every tokenizer has found what
-  else it needs. Nothing is written: see `save`.
+  else it needs. Nothing is written into `folder`: see `save`. In `shared` lies each tokenizer that
+  other runs fitted on the same corpora, and those of this run are added.
   """
   found = load(tokenizers, tuple(sources), folder)
   if found is not None:
     return found
   for tokenizer in tokenizers:
     tokenizer.check()
-  utterances = sample(sources, executor)
-  jobs = [(tokenizer, utterances) for tokenizer in tokenizers]
-  fitted = executor.map(_fit_one, jobs)
-  return {tokenizer.stream: one for tokenizer, one in zip(tokenizers, fitted, strict=True)}
+  places = [_place(tokenizer, tuple(sources), shared) for tokenizer in tokenizers]
+  missing = [number for number, place in enumerate(places) if place is None or not place.is_dir()]
+  made = {}
+  if missing:
+    utterances = sample(sources, executor)
+    jobs = [(tokenizers[number], utterances) for number in missing]
+    made = dict(zip(missing, executor.map(_fit_one, jobs), strict=True))
+  fitted = {}
+  for number, (tokenizer, place) in enumerate(zip(tokenizers, places, strict=True)):
+    fitted[tokenizer.stream] = made[number] if number in made else tokenizer.load(place)
+    if number in made and place is not None:
+      with files.replacing(place) as part:
+        made[number].save(part)
+  return fitted
+
+
+def _place(tokenizer: Any, corpora: Sequence[Any], shared: Path | None) -> Path | None:
+  """Returns where runs that share tokenizers keep this one of these corpora, if they do."""
+  return shared and shared / f"{tokenizer.stream}-{key_of([tokenizer], corpora)}"
 
 
 def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dict[str, Any] | None:
@@ -84,7 +105,9 @@ def save(
 def key_of(tokenizers: Sequence[Any], corpora: Sequence[Any]) -> str:
   """Returns what fitted tokenizers depend on, as 16 hex digits."""
   prints = [corpus.fingerprint for corpus in corpora]
-  text = json.dumps([list(map(repr, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED])
+  text = json.dumps(
+    [list(map(values.told, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED]
+  )
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

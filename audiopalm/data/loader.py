@@ -51,8 +51,9 @@ class Loader:
         raise DataError(f"Task {task.name!r} has no rows in split {split!r}. Leave it out.")
     unit = "tokens_per_row" if experiment.mixture.unit == "tokens" else "examples_per_row"
     self.weights = experiment.mixture.weights([getattr(index, unit) for index in self._indexes])
+    taken = [number for number, weight in enumerate(self.weights) if weight]
     places = grain.MapDataset.mix(
-      [self._places(number) for number in range(len(self.tasks))], self.weights
+      [self._places(number) for number in taken], [self.weights[number] for number in taken]
     )
     chosen = slice(None) if mine is None else mine
     self.first_row = chosen.start or 0

@@ -12,6 +12,8 @@ from audiopalm.types import Task
 class Mixture:
   """Tasks with rates. Task i gets the share rate_i ** (1 / temperature), over their sum.
 
+  A task of rate 0 is measured and evaluated with the others, and never trained on: what a model
+  keeps of what it could before, or does without having been taught.
   `unit` says of what: "tokens" that are not holes, or "examples". A temperature above 1 lifts the
   small tasks (Arivazhagan et al. 2019, arXiv:1907.05019, section 3.1).
   """
@@ -31,11 +33,13 @@ class Mixture:
         "dataclasses.replace(task, name=...)."
       )
     for task, rate in self.tasks:
-      if not 0 < rate < float("inf"):
+      if not 0 <= rate < float("inf"):
         raise ConfigError(
-          f"The rate of task {task.name!r} must be a number above 0, not {rate!r}. "
-          "Leave the task out of the mixture to train without it."
+          f"The rate of task {task.name!r} must be a number, 0 or more, not {rate!r}. With 0 it is "
+          "measured without being trained on."
         )
+    if not any(rate for _, rate in self.tasks):
+      raise ConfigError("All tasks of a mixture have the rate 0. Give at least one a rate above 0.")
     if not 0 < self.temperature < float("inf"):
       raise ConfigError(
         f"The temperature of a mixture must be a number above 0, not {self.temperature!r}."

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich import progress
 
-from audiopalm import layouts
+from audiopalm import layouts, values
 from audiopalm.data import cache, files, fitting, lock, quarantine, rows, streams, summary
 from audiopalm.data.executors import Executor, Local
 from audiopalm.data.prepared import Prepared
@@ -51,19 +51,22 @@ def prepare(
   """Returns the prepared data of an experiment, making what is not there yet.
 
   `sources` maps each class of corpus settings to what serves it. `streams_dir` (default
-  WORKDIR/streams) may be shared by runs, WORKDIR not: see `lock.held`. `workers` processes of this
+  WORKDIR/streams) may be shared by runs, which then share tokenizers too; WORKDIR may not: see
+  `lock.held`. `workers` processes of this
   machine fit the tokenizers, and tokenize unless there is an `executor` for that. A faulty record
   is left out and counted; DataError where that is more than the share `max_bad` of a split (None:
   any) or where a task is left with none, ManifestError where WORKDIR holds a checkpoint of another
   manifest.
   """
   workdir = Path(workdir).absolute()
+  shared = Path(streams_dir).absolute() / "tokenizers" if streams_dir else None
   streams_dir = Path(streams_dir).absolute() if streams_dir else workdir / "streams"
   serving = {corpus: _source(corpus, sources) for corpus in experiment.corpora}
   spent = _Stages()
   with _writing(workdir, streams_dir):
     with Local(workers) as local:
-      fitted = fitting.fit(experiment.tokenizers, serving, workdir / "tokenizers", local)
+      place = workdir / "tokenizers"
+      fitted = fitting.fit(experiment.tokenizers, serving, place, local, shared)
       prepared = laid_out(experiment, workdir, streams_dir, fitted)
       check_checkpoint(prepared, workdir)
       fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
@@ -166,7 +169,7 @@ def settings_digest(experiment: Any) -> str:
     experiment.row_length,
     experiment.too_long,
   )
-  return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+  return hashlib.sha256(values.told(parts).encode()).hexdigest()[:16]
 
 
 def check_checkpoint(prepared: Prepared, workdir: Path) -> None:

@@ -67,6 +67,7 @@ class Prepared:
       "row_length": self.row_length,
       "too_long": self.too_long,
       "unseen_words": sorted(task.unseen_words),
+      "unseen_pairs": sorted(task.unseen_pairs),
     }
 
   @functools.cache  # noqa: B019  one Prepared lives as long as its process

@@ -89,7 +89,7 @@ def segments(
   too_long: Literal["error", "split", "drop"],
 ) -> Segments:
   """Returns the examples of a task that are trained on, in the order of the entries: those without
-  any of its unseen words.
+  any of its unseen words and not of its unseen pairs.
 
   A record longer than `row_length` is a DataError naming it ("error"), left out and counted
   ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
@@ -97,6 +97,9 @@ def segments(
   lengths_N = lengths(task, layout, space, entries)
   kept = np.flatnonzero(lengths_N != LEFT_OUT)
   lacking = len(entries) - len(kept)
+  if task.unseen_pairs:
+    unseen_N = np.isin(pairs(task, entries), task.unseen_pairs)
+    lengths_N[unseen_N], kept = LEFT_OUT, kept[~unseen_N[kept]]
   if task.unseen_words:
     unseen = [examples.has_unseen_word(task, entries[int(number)]) for number in kept]
     lengths_N[kept[unseen]] = LEFT_OUT
@@ -135,6 +138,12 @@ def having(task: Task, layout: Any, entries: Entries) -> np.ndarray:
   return having_N
 
 
+def pairs(task: Task, entries: Entries) -> np.ndarray:
+  """Returns str [N]: the languages of each entry, "de-fr", those of `task.from_to`."""
+  first_N, last_N = (entries.languages[role] for role in task.from_to)
+  return np.char.add(np.char.add(first_N, "-"), last_N)
+
+
 def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.ndarray:
   """Returns int64 [N]: the most grid rows each entry takes, from its streams' lengths alone.
 
@@ -150,9 +159,14 @@ def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.
   for codes in np.unique(codes_NR[having_N], axis=0):
     chosen = np.flatnonzero((codes_NR == codes).all(axis=1) & having_N)
     known = {role: str(code) for role, code in zip(roles, codes, strict=True) if code}
-    tag = layouts.tag_of(task, known)
     frames = {name: entries.lengths[name][chosen] for name in names}
-    lengths_N[chosen] = layouts.rows(layout, frames, tag, space)
+    lengths_N[chosen] = np.max(
+      [
+        layouts.rows(layout, frames, layouts.tag_of(task, known, number), space)
+        for number in range(len(layouts.templates(task)))
+      ],
+      axis=0,
+    )
   return lengths_N
 
 

@@ -68,8 +68,8 @@ def register(
     per_example.append(source.tokens_per_example if mixture.unit == "tokens" else 1.0)
   name = f"audiopalm_{ending}"
   if name not in seqio.MixtureRegistry.names():
-    rates = mixture.weights(per_example)
-    seqio.MixtureRegistry.add(name, list(zip(registered, rates, strict=True)))
+    rated = zip(registered, mixture.weights(per_example), strict=True)
+    seqio.MixtureRegistry.add(name, [(task, rate) for task, rate in rated if rate])
   return name
 
 

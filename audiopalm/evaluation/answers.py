@@ -39,7 +39,8 @@ def answer(
     lines.Line(
       system, suite.task.name, suite.split, one.entry.id, one.language, one.voice,
       said=tuple(said[number]), complete=complete[number], likelihood=sums[number],
-      new_words=one.new_words, decoding=str(search) if suite.decoded else None,
+      new_words=one.new_words, zero_shot=one.zero_shot,
+      decoding=str(search) if suite.decoded else None,
     )
     for number, one in enumerate(suite.examples)
   ]  # fmt: skip

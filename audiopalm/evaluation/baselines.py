@@ -85,6 +85,8 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
     known_N = np.ones(len(pool.numbers_N), bool)
     for role, code in zip(roles, languages, strict=True):
       known_N &= entries.languages[role][pool.numbers_N] == code
+    if not known_N.any():  # no training example of these languages: there is nothing to copy
+      continue
     queries = tuple(
       _characters(prepared, suite.examples[number].entry, side, pool) for number in asked
     )
@@ -98,6 +100,7 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
     lines.Line(
       NEAREST_COPY, task.name, suite.split, one.entry.id, one.language, one.voice,
       said=_copied(prepared, task, one.entry, copies[number]), new_words=one.new_words,
+      zero_shot=one.zero_shot,
     )
     for number, one in enumerate(suite.examples)
     if number in copies

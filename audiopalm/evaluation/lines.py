@@ -47,7 +47,8 @@ class Line:
   `language` is "en", or "en-fr" where the language changes; `voice` the speaker of the input, or of
   a spoken output where the input is text. `complete` is False where the output was cut before its
   stop. `new_words` is True for an example with words that its task was never trained on
-  (`Task.unseen_words`). `left_out` is True for an example longer than a row: it was not asked, and
+  (`Task.unseen_words`), `zero_shot` for one of languages that its task was never trained on
+  (`Task.unseen_pairs`). `left_out` is True for an example longer than a row: it was not asked, and
   is counted but not scored. `decoding` says how the outputs were decoded, None where they were not.
   """
 
@@ -61,6 +62,7 @@ class Line:
   complete: bool = True
   likelihood: Mapping[str, Sums] = dataclasses.field(default_factory=dict)
   new_words: bool = False
+  zero_shot: bool = False
   left_out: bool = False
   decoding: str | None = None
 

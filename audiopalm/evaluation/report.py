@@ -33,7 +33,8 @@ BASELINES = {
 }
 LEGEND = """\
 Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
-new words: those that this task was not trained on, though other tasks were.
+new words, zero-shot: words, or pairs of languages, that this task was not
+trained on, though other tasks were; zero-shot counts in no row but these.
 nearest copied: the answer of the training example with the most similar input.
 via units: what the reference recordings keep, the best that speech can reach.
 ±: half of the 95% interval that other choices of examples leave."""
@@ -110,6 +111,8 @@ def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
     yield f"  {kind}", of_kind
   if "new_words" in values:
     yield "  with new words", values["new_words"]
+  if "zero_shot" in values:
+    yield "  zero-shot", values["zero_shot"]
   held_out = scores[HELD_OUT].get(task)
   if held_out:
     yield "held-out voices", held_out

@@ -22,13 +22,15 @@ def evaluate(
   tasks: Sequence[str] | None = None,
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
+  compared: bool = True,
 ) -> dict:
   """Returns the scores of the tasks named (None: all), after saving every output and the scores.
 
   Saved with them are those of other tasks at the same `step`, the step of the parameters. The keys
   are those of `scoring.score`; `say` is told what is being done; `workers` processes make sound
-  (None: one per core, 0: this one). ConfigError for an unknown task, and for one that cannot be
-  decoded by `experiment.evaluation.beams`.
+  (None: one per core, 0: this one); baselines are asked if the scores are to be `compared`.
+  ConfigError for an unknown task, and for one that cannot be decoded by
+  `experiment.evaluation.beams`.
   """
   asked = suites.chosen(experiment, tasks)
   names = [task.name for task in asked]
@@ -47,8 +49,9 @@ def evaluate(
       saved.keep(folder, answers.answer(generator, suite, folder, listener))
       if suite.split == scoring.SEEN and suite.decoded and suite.examples:
         seen.append(suite)
-    for answered in baselines.answer(generator, seen, folder, listener, say):
-      saved.keep(folder, answered)
+    if compared:
+      for answered in baselines.answer(generator, seen, folder, listener, say):
+        saved.keep(folder, answered)
   return scoring.of_tasks(saved.score(folder), names)
 
 

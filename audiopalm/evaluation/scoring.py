@@ -38,7 +38,7 @@ def score(lines: Iterable[Line]) -> dict:
   modality, the "intervals" of all of them, the number of examples and the mean words of their
   references, how many outputs were cut before their stop, by which "rules" it was measured, and the
   same per language and per voice, the worst voice named, and for examples with words new to the
-  task.
+  task. Examples of languages that the task was never trained on are scored apart, as "zero_shot".
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
   for line in lines:
@@ -81,9 +81,11 @@ def score_task(lines: Sequence[Line]) -> dict:
     names = sorted({key(line) for line in asked} - {None})
     return {name: scores_of(lambda line, name=name: key(line) == name) for name in names}
 
-  scores = scores_of(lambda line: True)
+  scores = scores_of(lambda line: not line.zero_shot)
   if any(line.new_words for line in asked):
     scores["new_words"] = scores_of(lambda line: line.new_words)
+  if any(line.zero_shot for line in asked):
+    scores["zero_shot"] = scores_of(lambda line: line.zero_shot)
   words = [len(said.reference.split()) for line in asked for said in line.said[:1]]
   if words:
     scores["mean_words"] = sum(words) / len(words)
@@ -92,7 +94,7 @@ def score_task(lines: Sequence[Line]) -> dict:
     scores["left_out"] = len(lines) - len(asked)
   scores["rules"] = _rules(asked)
   scores["languages"] = split(lambda line: line.language)
-  voices = split(lambda line: line.voice)
+  voices = split(lambda line: None if line.zero_shot else line.voice)
   if voices:
     scores["voices"] = voices
     scores["worst_voice"] = _worst(voices)

@@ -19,7 +19,7 @@ from audiopalm.types import Grid, Task
 class Example:
   """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
 
-  `language`, `voice` and `new_words` are those of `lines.Line`.
+  `language`, `voice`, `new_words` and `zero_shot` are those of `lines.Line`.
   """
 
   entry: Any
@@ -30,6 +30,7 @@ class Example:
   tag: str
   grid: Grid
   new_words: bool
+  zero_shot: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -144,5 +145,8 @@ def _suite(task: Task, split: str, experiment: Any, prepared: Any) -> Suite:
       too_long.append(entry.id)
       continue
     new_words = examples.has_unseen_word(task, entry)
-    fitting.append(Example(entry, streams, languages, language, voice, tag, grid, new_words))
+    zero_shot = "-".join(languages[role] for role in task.from_to) in task.unseen_pairs
+    fitting.append(
+      Example(entry, streams, languages, language, voice, tag, grid, new_words, zero_shot)
+    )
   return Suite(task, split, tuple(fitting), tuple(too_long))

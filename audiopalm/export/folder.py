@@ -5,11 +5,11 @@ tokenizer.json, tokenizer_config.json
 generation_config.json               what each task is asked with and may answer
 speech_tokenizer.py, .safetensors    wave -> units -> wave
 manifest.json                        every id and what it depends on
-audiopalm.json, audiopalm.safetensors, text.model    for `audiopalm import` alone
+audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
+text.model, or text.tokenizer.json       own file
 """
 
 import dataclasses
-import importlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+from safetensors import numpy as arrays_files
 
 from audiopalm import experiment as experiments
 from audiopalm.data import files
@@ -24,7 +26,7 @@ from audiopalm.errors import CheckpointError, ConfigError, ManifestError
 from audiopalm.export import speech, tasks, text_tokenizer, weights
 from audiopalm.export import stock as stocks
 from audiopalm.models import decoder
-from audiopalm.tokenizers.text import FittedText, SentencePieceText
+from audiopalm.models.families import Family
 from audiopalm.tokens import space as token_space
 from audiopalm.version import VERSION
 
@@ -54,7 +56,21 @@ def check(experiment: Any) -> None:
       f"No PyTorch export exists for a model of class {type(experiment.model).__name__}; it exists "
       "for Decoder. Give the experiment export=None to train without."
     )
-  speech.check(experiment.tokenizers)
+  _check_tokenizers(experiment.tokenizers)
+
+
+def _check_tokenizers(tokenizers: tuple[Any, ...]) -> None:
+  known = (*text_tokenizer.KINDS, *speech.SPEECH)
+  for tokenizer in tokenizers:
+    if type(tokenizer) not in known:
+      raise ConfigError(
+        f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
+        f"({type(tokenizer).__name__}): an exported folder carries its tokenizers, which may be "
+        f"{', '.join(kind.__name__ for kind in known)}. Use one of these, or give the experiment "
+        "export=None to train without."
+      )
+    if type(tokenizer) in text_tokenizer.KINDS:
+      text_tokenizer.check(tokenizer)
 
 
 def check_new(out: Path) -> None:
@@ -67,7 +83,7 @@ def check_new(out: Path) -> None:
     )
 
 
-def stock_of(experiment: Any, space: Any) -> stocks.Stock | None:
+def stock_of(experiment: Any, space: Any) -> Family | None:
   """Returns the class of transformers the experiment's model goes out as, None for plain torch."""
   return stocks.find(experiment.model, space.columns, decoder.both_ways(space))
 
@@ -134,11 +150,11 @@ def _read_about(folder: Path) -> dict[str, Any]:
   return about
 
 
-def _model_name(stock: stocks.Stock | None) -> str:
+def _model_name(stock: Family | None) -> str:
   return stock.architecture if stock else TORCH_DECODER.name
 
 
-def _about(run: Run, stock: stocks.Stock | None) -> dict[str, Any]:
+def _about(run: Run, stock: Family | None) -> dict[str, Any]:
   return {
     "format": FORMAT,
     "audiopalm": VERSION,
@@ -150,7 +166,7 @@ def _about(run: Run, stock: stocks.Stock | None) -> dict[str, Any]:
   }
 
 
-def _config(experiment: Any, space: Any, stock: stocks.Stock | None) -> dict[str, Any]:
+def _config(experiment: Any, space: Any, stock: Family | None) -> dict[str, Any]:
   settings, rows = experiment.model, sum(space.sizes)
   if stock is not None:
     return stocks.config(stock, settings, rows, space.special("stop"), experiment.row_length)
@@ -158,9 +174,10 @@ def _config(experiment: Any, space: Any, stock: stocks.Stock | None) -> dict[str
 
 
 def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
-  for name, tokenizer in run.tokenizers.items():
-    if isinstance(tokenizer, FittedText):
-      (part / f"{name}.model").write_bytes(tokenizer.model)
+  for tokenizer in run.tokenizers.values():
+    if type(tokenizer.settings) in text_tokenizer.KINDS:
+      path = part / text_tokenizer.own_file(tokenizer.settings)
+      path.write_bytes(tokenizer.content)
   text = token_space.text_stream(space.streams)
   if text is not None:
     for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
@@ -175,11 +192,11 @@ def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
   found = {}
   for settings in experiment.tokenizers:
     stream = settings.stream
-    if isinstance(settings, SentencePieceText):
-      path = folder / f"{stream}.model"
+    if type(settings) in text_tokenizer.KINDS:
+      path = folder / text_tokenizer.own_file(settings)
       if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
-      found[stream] = FittedText(settings, path.read_bytes())
+      found[stream] = settings.fitted(path.read_bytes())
     else:
       arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
       found[stream] = speech.unpack(settings, arrays, texts)
@@ -189,29 +206,18 @@ def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
   """Writes a `.safetensors` file; `texts` are its metadata."""
   whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-  _safetensors("safetensors.numpy").save_file(whole, path, dict(texts))
+  arrays_files.save_file(whole, path, dict(texts))
   path.chmod(0o644)  # it is written for its owner alone
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """Returns (arrays, texts); CheckpointError for a file that is missing, cut or damaged."""
-  safetensors = _safetensors("safetensors")
   try:
     with safetensors.safe_open(path, "numpy") as file:
       return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
   except (OSError, safetensors.SafetensorError) as error:
     raise CheckpointError(
       f"{path} is missing or damaged ({error}). Export the run again, or copy the folder again."
-    ) from error
-
-
-def _safetensors(name: str) -> Any:
-  try:
-    return importlib.import_module(name)
-  except ImportError as error:
-    raise ConfigError(
-      "Exports are written and read with the package safetensors, which is not installed: "
-      "pip install 'audiopalm[export]', or safetensors alone."
     ) from error
 
 

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from audiopalm.errors import ConfigError
 from audiopalm.tokenizers.mel_rvq import FittedMelRVQ, MelRVQ
-from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import FittedUnits, KMeansUnits
 from audiopalm.tokenizers.voices import Voices
 
@@ -33,19 +31,6 @@ class Speech:
 
   packed: Callable[[Any], tuple[Arrays, dict[str, Any]]]
   unpacked: Callable[[Any, Mapping[str, np.ndarray], Mapping[str, Any]], Any]
-
-
-def check(tokenizers: tuple[Any, ...]) -> None:
-  """Raises ConfigError for tokenizers that no exported folder could carry."""
-  known = (SentencePieceText, *SPEECH)
-  for tokenizer in tokenizers:
-    if type(tokenizer) not in known:
-      raise ConfigError(
-        f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
-        f"({type(tokenizer).__name__}): an exported folder carries its tokenizers, which may be "
-        f"{', '.join(kind.__name__ for kind in known)}. Use one of these, or give the experiment "
-        "export=None to train without."
-      )
 
 
 def names(tokenizers: tuple[Any, ...]) -> dict[str, str]:

@@ -4,56 +4,22 @@ A config that no class expresses to the letter goes out with `torch_decoder.py` 
 is in docs/export.md. Keys of config.json are those that transformers 4 writes: 5 reads them too.
 """
 
-import dataclasses
 from typing import Any
 
+from audiopalm.models import families
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.families import Family
 from audiopalm.nn import rotary
 
-PLAIN = "plain"
-ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 
-
-@dataclasses.dataclass(frozen=True)
-class Stock:
-  """One class: its names and what it does with every row. What is left out it may or may not do."""
-
-  name: str
-  architecture: str
-  model_type: str
-  qkv_bias: bool = False
-  qk_norm: bool = False
-  gemma: bool = False  # norms store their scale minus one, embeddings are scaled in the model
-  post_norms: bool = False
-  softcaps: bool = False
-  windows: bool = False
-  two_ropes: bool = False  # layers with a window turn by a base of their own
-
-
-CLASSES = (
-  Stock("llama", "LlamaForCausalLM", "llama"),
-  Stock("qwen2", "Qwen2ForCausalLM", "qwen2", qkv_bias=True),
-  Stock("qwen3", "Qwen3ForCausalLM", "qwen3", qk_norm=True),
-  Stock("gemma", "GemmaForCausalLM", "gemma", gemma=True),
-  Stock(
-    "gemma2", "Gemma2ForCausalLM", "gemma2",
-    gemma=True, post_norms=True, softcaps=True, windows=True,
-  ),
-  Stock(
-    "gemma3", "Gemma3ForCausalLM", "gemma3_text",
-    gemma=True, post_norms=True, qk_norm=True, windows=True, two_ropes=True,
-  ),
-)  # fmt: skip
-
-
-def find(settings: Decoder, columns: int, both_ways: bool) -> Stock | None:
+def find(settings: Decoder, columns: int, both_ways: bool) -> Family | None:
   """Returns the class that expresses the decoder on a grid of so many columns; None without one."""
   if columns > 1 or both_ways or settings.parallel_block:
     return None
-  return next((stock for stock in CLASSES if _expresses(stock, settings)), None)
+  return next((stock for stock in families.FAMILIES if _expresses(stock, settings)), None)
 
 
-def folds(stock: Stock | None, settings: Decoder) -> bool:
+def folds(stock: Family | None, settings: Decoder) -> bool:
   """Returns whether sqrt(width) is multiplied into the exported embeddings.
 
   Llama and Qwen do not scale embeddings. A lookup in the scaled table gives the same float32 values
@@ -62,12 +28,12 @@ def folds(stock: Stock | None, settings: Decoder) -> bool:
   return stock is not None and settings.embed_scale and not stock.gemma
 
 
-def tied(stock: Stock | None, settings: Decoder) -> bool:
+def tied(stock: Family | None, settings: Decoder) -> bool:
   """Returns whether the exported embedding is the output head too."""
   return settings.tied and not folds(stock, settings)
 
 
-def config(stock: Stock, settings: Decoder, rows: int, stop: int, longest: int) -> dict[str, Any]:
+def config(stock: Family, settings: Decoder, rows: int, stop: int, longest: int) -> dict[str, Any]:
   """Returns config.json: `rows` of the vocabulary, the id of `stop`, rows of the training grid."""
   s = settings
   found = {
@@ -82,7 +48,7 @@ def config(stock: Stock, settings: Decoder, rows: int, stop: int, longest: int) 
     "num_key_value_heads": s.kv_heads,
     "head_dim": s.head_width,
     "rms_norm_eps": s.norm_eps,
-    "hidden_act": ACTIVATIONS[s.activation],
+    "hidden_act": families.ACTIVATIONS[s.activation],
     "tie_word_embeddings": tied(stock, s),
     "max_position_embeddings": longest,
     "rope_theta": _bases(s)[0],
@@ -96,13 +62,18 @@ def config(stock: Stock, settings: Decoder, rows: int, stop: int, longest: int) 
   }
   if stock.gemma:
     found["hidden_activation"] = found["hidden_act"]
-  if stock.windows:
-    kinds = ["sliding_attention" if window else "full_attention" for window in s.layer_windows]
+  if stock.windows == "all":
+    found["sliding_window"] = max(s.layer_windows)
+  if stock.windows in ("last", "but"):
+    kinds = [families.SLIDING if window else families.FULL for window in s.layer_windows]
     found["layer_types"] = kinds
     found["sliding_window"] = max(s.layer_windows) or longest
+  if stock.windows == "last":
+    found["use_sliding_window"] = any(s.layer_windows)
+  if stock.post_norms:
     found["query_pre_attn_scalar"] = _query_scalar(s)
     found["final_logit_softcapping"] = s.final_softcap
-  if stock.softcaps:
+  if stock.softcap:
     found["attn_logit_softcapping"] = s.attention_softcap
   if stock.two_ropes:
     found["rope_local_base_freq"] = _bases(s)[1]
@@ -128,7 +99,7 @@ def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
   }
 
 
-def _expresses(stock: Stock, s: Decoder) -> bool:
+def _expresses(stock: Family, s: Decoder) -> bool:
   base, local = _bases(s)
   return (
     s.qkv_bias == stock.qkv_bias
@@ -136,11 +107,12 @@ def _expresses(stock: Stock, s: Decoder) -> bool:
     and s.norm_offset == stock.gemma
     and (s.embed_scale or not stock.gemma)
     and s.post_norms == stock.post_norms
-    and (s.attention_softcap is None or stock.softcaps)
-    and (s.final_softcap is None or stock.windows)
-    and (_query_scale(s) == s.head_width**-0.5 or stock.windows and _query_scalar(s) is not None)
+    and (s.attention_softcap is None or stock.softcap)
+    and (s.final_softcap is None or stock.post_norms)
+    and (_query_scale(s) == s.head_width**-0.5 or stock.post_norms and _query_scalar(s) is not None)
     and s.width % s.heads == 0
-    and (not any(s.layer_windows) or stock.windows)
+    and (not any(s.layer_windows) or stock.windows != "none")
+    and (all(s.layer_windows) or stock.windows != "all")
     and len(set(s.layer_windows) - {0}) <= 1
     and None not in (base, local)
     and (base == local or stock.two_ropes)
@@ -169,7 +141,7 @@ def _bases(s: Decoder) -> tuple[float | None, float | None]:
   return full if kinds[0] else local, local if kinds[1] else full
 
 
-def _scales(stock: Stock, s: Decoder) -> bool:
+def _scales(stock: Family, s: Decoder) -> bool:
   """Returns whether the class scales positions in the layers in which the decoder does."""
   if s.rope_scaling is None:
     return True

@@ -17,7 +17,7 @@ from audiopalm.layouts.rules import (
   stream_names,
   tag_of,
   tag_templates,
-  tags,
+  templates,
 )
 from audiopalm.layouts.sequence import CoarseFirst, Concat, Flat, Given, Sep, Stop, Tag
 
@@ -44,5 +44,5 @@ __all__ = [
   "stream_names",
   "tag_of",
   "tag_templates",
-  "tags",
+  "templates",
 ]

@@ -39,7 +39,8 @@ class Chain:
     if not task.loss_on_inputs:
       inputs = [sequence.Given(part, self.both_ways) for part in inputs]
     outputs = [self._part(side) for side in task.outputs]
-    tag = sequence.Tag(task.tag, _enumerate(task, sequence.Tag(task.tag)))
+    strings = [text for each in templates(task) for text in _enumerate(task, sequence.Tag(each))]
+    tag = sequence.Tag(task.tag, tuple(dict.fromkeys(strings)))
     return sequence.Concat(tag, *inputs, *outputs, sequence.Stop())
 
   def _part(self, side: Side) -> cells.Part:
@@ -48,19 +49,18 @@ class Chain:
     return sequence.Flat(name) if delays is None else columns.Delay(name, delays)
 
 
-def tags(layout: cells.Part, task: Task) -> tuple[str, ...]:
-  """Returns every tag the layout can write for the languages of the task's corpus."""
-  strings = [string for tag in layout.tag_parts() for string in _enumerate(task, tag)]
-  return tuple(dict.fromkeys(strings))
+def templates(task: Task) -> tuple[str, ...]:
+  """Returns the ways to ask for a task: its tag, then its paraphrases."""
+  return task.tag, *task.paraphrases
 
 
-def tag_of(task: Task, languages: Mapping[str, str]) -> str:
-  """Returns the task's tag for a record of these languages by role, as codes.
+def tag_of(task: Task, languages: Mapping[str, str], number: int = 0) -> str:
+  """Returns one of the task's `templates` for a record of these languages by role, as codes.
 
   tag_of(ast, {"source": "en", "target": "fr"}) is "[AST English French]" for the template "[AST
   {source} {target}]".
   """
-  roles, known = _known_tags(task)
+  roles, known = _known_tags(task, number)
   missing = [role for role in roles if role not in languages]
   if missing:
     raise ConfigError(
@@ -78,11 +78,11 @@ def tag_of(task: Task, languages: Mapping[str, str]) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _known_tags(task: Task) -> tuple[tuple[str, ...], dict[tuple[str, ...], str]]:
-  """Returns the roles of the task's tag and {their languages: tag}; asked for every example."""
-  tag = sequence.Tag(task.tag)
+def _known_tags(task: Task, number: int) -> tuple[tuple[str, ...], dict[tuple[str, ...], str]]:
+  """Returns the roles of a template and {their languages: tag}; asked for every example."""
+  tag = sequence.Tag(templates(task)[number])
   pairs = task.corpus.pairs(tag.roles) if tag.roles else ({},)
-  known = {tuple(pair[role] for role in tag.roles): _fill(task.tag, pair) for pair in pairs}
+  known = {tuple(pair[role] for role in tag.roles): _fill(tag.template, pair) for pair in pairs}
   return tag.roles, known
 
 

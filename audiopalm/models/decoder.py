@@ -15,9 +15,13 @@ stacked in front):
     layers/mlp/down                      [layers, F, D]
     norm/scale                           [D]
     head/table                           [V, D]      unless tied
+
+With `lora` each kernel K it names has layers/attention/lora/K/down and up beside it, or
+layers/mlp/lora/K (see nn/lora.py).
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -29,12 +33,14 @@ from flax import nnx
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.nn import attention, layers, masks, rotary, transformer
+from audiopalm.nn import lora as adapters
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
   """Settings of a decoder. The defaults are Llama's; other families set a few fields:
 
+      Mistral    windows (4096,)
       Qwen 2     qkv_bias
       Qwen 3     qk_norm
       Gemma 2    norm_offset, post_norms, embed_scale, activation "gelu_tanh", both soft-caps,
@@ -46,8 +52,9 @@ class Decoder:
   `windows` and a tuple of `rope_base` repeat over the layers; a window of 0 is none. `rope_scaling`
   applies to layers without a window. `query_scale` multiplies queries (None: head_width ** -0.5);
   `embed_scale` multiplies embeddings by sqrt(width); `norm_offset` stores norm scales minus one;
-  `tied` uses the embedding as output head. `dropout` is on embeddings and on every residual branch,
-  while training only.
+  `tied` uses the embedding as output head. `lora` puts low-rank adapters beside kernels; to train
+  them alone, `optimizer.train_only=("lora",)`. `dropout` is on embeddings and on every residual
+  branch, while training only.
   """
 
   layers: int
@@ -72,6 +79,7 @@ class Decoder:
   windows: tuple[int, ...] = ()
   tied: bool = True
   dropout: float = 0.0
+  lora: adapters.Lora | None = None
 
   def __post_init__(self):
     for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden"):
@@ -328,6 +336,14 @@ def model(settings: Decoder, space) -> Model:
   )
 
 
+def without_lora(settings: Decoder, params: Mapping[str, Any]) -> tuple[Decoder, dict[str, Any]]:
+  """Returns settings and parameters of the same model with its adapters added to its kernels."""
+  if settings.lora is None:
+    return settings, dict(params)
+  layers_of = adapters.merged(params["layers"], settings.lora)
+  return dataclasses.replace(settings, lora=None), {**params, "layers": layers_of}
+
+
 def both_ways(space) -> bool:
   """Returns whether a layout of the space has rows that see later ones."""
   return _holds(space.layouts, "both_ways")
@@ -367,7 +383,12 @@ def flops_per_token(settings: Decoder, space, row_length: int) -> float:
 
 
 def _layer_kernels(s: Decoder) -> int:
-  return s.width * (2 * s.heads + 2 * s.kv_heads) * s.head_width + 3 * s.width * s.hidden
+  wide, narrow = (s.width, s.heads, s.head_width), (s.width, s.kv_heads, s.head_width)
+  shapes = {
+    "query": wide, "key": narrow, "value": narrow, "out": (*wide[1:], s.width),
+    "gate": (s.width, s.hidden), "up": (s.width, s.hidden), "down": (s.hidden, s.width),
+  }  # fmt: skip
+  return sum(map(math.prod, shapes.values())) + adapters.parameters(s.lora, shapes)
 
 
 def _mean_seen(rows: int, window: int) -> float:

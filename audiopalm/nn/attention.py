@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
-from audiopalm.nn import kernels, layers, masks, mixing, rotary
+from audiopalm.nn import kernels, layers, lora, masks, mixing, rotary
 
 BACKENDS = {"xla": mixing.xla, "splash": kernels.splash, "cudnn": kernels.cudnn}
 PLATFORMS = {"splash": "tpu", "cudnn": "gpu"}
@@ -100,7 +100,7 @@ def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None
   return jnp.moveaxis(mixed_BGRLH, 3, 1).reshape(query_BLNH.shape)
 
 
-class Attention(nnx.Module):
+class Attention(lora.Projections):
   """Projections to queries, keys and values, their norms and rotation, and the projection back.
 
   What happens between is the caller's: `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` may
@@ -126,14 +126,13 @@ class Attention(nnx.Module):
     if s.qk_norm:
       self.query_norm = layers.RMSNorm(s.head_width, s.norm_eps, s.norm_offset)
       self.key_norm = layers.RMSNorm(s.head_width, s.norm_eps, s.norm_offset)
+    self.adapt(s.lora, jax.random.fold_in(key, 0))
     self.settings = s
 
   def __call__(self, x_BLD, rotation, mix):
     """Returns (attended_BLD, key_BLGH, value_BLGH); keys and values as a cache would keep them."""
     s = self.settings
-    query = layers.linear(x_BLD, self.query[...])
-    key = layers.linear(x_BLD, self.key[...])
-    value = layers.linear(x_BLD, self.value[...])
+    query, key, value = (self.project(name, x_BLD) for name in ("query", "key", "value"))
     if s.qkv_bias:
       query = query + self.query_bias[...].astype(query.dtype)
       key = key + self.key_bias[...].astype(key.dtype)
@@ -142,4 +141,4 @@ class Attention(nnx.Module):
       query, key = self.query_norm(query), self.key_norm(key)
     scale = s.head_width**-0.5 if s.query_scale is None else s.query_scale
     query, key = rotary.rotate(query, rotation) * scale, rotary.rotate(key, rotation)
-    return layers.linear(mix(query, key, value), self.out[...], 2), key, value
+    return self.project("out", mix(query, key, value)), key, value

@@ -6,7 +6,7 @@ from flax import nnx
 from jax import lax
 
 from audiopalm.errors import ConfigError
-from audiopalm.nn import attention, layers
+from audiopalm.nn import attention, layers, lora
 
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True)}
 
@@ -29,7 +29,7 @@ REMAT = {
 }
 
 
-class MLP(nnx.Module):
+class MLP(lora.Projections):
   """Returns (activation(x gate) * (x up)) down. Source: GLU variants, arXiv:2002.05202."""
 
   def __init__(self, settings, key):
@@ -40,12 +40,13 @@ class MLP(nnx.Module):
     back = (s.hidden * 2 * s.layers) ** -0.5
     self.down = layers.normal(keys[2], (s.hidden, s.width), back, ("hidden", "embed"))
     self.activation = s.activation
+    self.adapt(s.lora, jax.random.fold_in(key, 0))
 
   def __call__(self, x_BLD):
-    gate_BLF, up_BLF = (layers.linear(x_BLD, kernel[...]) for kernel in (self.gate, self.up))
+    gate_BLF, up_BLF = self.project("gate", x_BLD), self.project("up", x_BLD)
     # The backward pass keeps what the products gave, and activates again.
     gated = jax.checkpoint(lambda gate, up: ACTIVATIONS[self.activation](gate) * up)
-    return layers.linear(gated(gate_BLF, up_BLF), self.down[...])
+    return self.project("down", gated(gate_BLF, up_BLF))
 
 
 class Block(nnx.Module):

@@ -2,14 +2,53 @@
 
 Roles are what a record calls its utterances: `source` is heard or read, `target` is its translation
 in the canonical voice of its language; a dialogue has `question` and `answer`. `speech` names the
-stream that speech is read and written in. Tags are plain text before each example, as in AudioPaLM
+stream that speech is read and written in; `unseen_pairs`, "de-fr", are translated by other tasks
+only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 (arXiv:2306.12925, section 3.4): the task and its languages.
 """
 
+import dataclasses
 from typing import Any, Literal
 
 from audiopalm.data.mixtures import Mixture
 from audiopalm.types import Task
+
+# Spelled-out ways to ask for what the tag asks; AudioPaLM found them as good as the tag.
+INSTRUCTIONS = {
+  "asr": (
+    "Transcribe the following {source} speech:",
+    "Write down what is said in {source}:",
+    "What does this {source} recording say?",
+  ),
+  "tts": (
+    "Read this {target} text aloud:",
+    "Speak the following {target} sentence:",
+    "Say in {target}:",
+  ),
+  "ast": (
+    "Translate this {source} speech into {target} text:",
+    "Write in {target} what is said in {source}:",
+    "What does this {source} recording mean in {target}?",
+  ),
+  "s2st": (
+    "Translate this {source} speech into spoken {target}:",
+    "Say in {target} what is said in {source}:",
+    "Interpret from {source} to {target}:",
+  ),
+  "mt": (
+    "Translate this {source} text into {target}:",
+    "Write in {target} what this says in {source}:",
+    "How would one say this {source} sentence in {target}?",
+  ),
+  "asr_ast": (
+    "Transcribe this {source} speech, then translate it into {target}:",
+    "Write down what is said in {source}, and what it means in {target}:",
+  ),
+  "chain": (
+    "Transcribe this {source} speech, translate it into {target} and say it in {target}:",
+    "Write down what is said in {source} and what it means in {target}, then speak that:",
+  ),
+}
 
 
 def asr(corpus: Any, speech: str = "units") -> Task:
@@ -25,31 +64,45 @@ def tts(corpus: Any, speech: str = "units", role: str = "target") -> Task:
   return Task("tts", corpus, f"[TTS {{{role}}}]", ((role, "text"),), ((role, speech),))
 
 
-def ast(corpus: Any, speech: str = "units") -> Task:
+def ast(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "ast": speech to words of another language."""
-  return Task(
-    "ast", corpus, "[AST {source} {target}]", (("source", speech),), (("target", "text"),)
-  )
+  sides = (("source", speech),), (("target", "text"),)
+  return Task("ast", corpus, "[AST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def s2st(corpus: Any, speech: str = "units") -> Task:
+def s2st(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "s2st": speech to speech of another language."""
-  return Task(
-    "s2st", corpus, "[S2ST {source} {target}]", (("source", speech),), (("target", speech),)
-  )
+  sides = (("source", speech),), (("target", speech),)
+  return Task("s2st", corpus, "[S2ST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def mt(corpus: Any, unseen_words: tuple[str, ...] = ()) -> Task:
+def mt(corpus: Any, unseen_words: tuple[str, ...] = (), unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "mt": words to words of another language.
 
   Sentences with one of `unseen_words` are left to the other tasks: whether a word learned from
   speech is then translated in writing is what evaluation's row "new words" tells.
   """
   sides = (("source", "text"),), (("target", "text"),)
-  return Task("mt", corpus, "[MT {source} {target}]", *sides, unseen_words=unseen_words)
+  unseen = {"unseen_words": unseen_words, "unseen_pairs": unseen_pairs}
+  return Task("mt", corpus, "[MT {source} {target}]", *sides, **unseen)
 
 
-def chain(corpus: Any, speech: str = "units") -> Task:
+def asr_ast(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
+  """Returns the task "asr_ast": speech to its words, then their translation, in one go.
+
+  The translation sees the transcript (AudioPaLM, section 3.4.1: combined tasks).
+  """
+  return Task(
+    "asr_ast",
+    corpus,
+    "[ASR AST {source} {target}]",
+    (("source", speech),),
+    (("source", "text"), ("target", "text")),
+    unseen_pairs=unseen_pairs,
+  )
+
+
+def chain(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
   """Returns the task "chain": speech to its words, their translation, and the translation spoken.
 
   One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
@@ -60,6 +113,7 @@ def chain(corpus: Any, speech: str = "units") -> Task:
     "[ASR AST S2ST {source} {target}]",
     (("source", speech),),
     (("source", "text"), ("target", "text"), ("target", speech)),
+    unseen_pairs=unseen_pairs,
   )
 
 
@@ -78,6 +132,14 @@ def dialogue(corpus: Any, speech: str = "units") -> Task:
 def text(corpus: Any) -> Task:
   """Returns the task "text": words alone, predicted from their own beginning."""
   return Task("text", corpus, "[TEXT {source}]", (), (("source", "text"),))
+
+
+def paraphrased(task: Task) -> Task:
+  """Returns the task with the `INSTRUCTIONS` of its name as paraphrases of its tag.
+
+  KeyError for a task without any: give `dataclasses.replace(task, paraphrases=...)` your own.
+  """
+  return dataclasses.replace(task, paraphrases=INSTRUCTIONS[task.name])
 
 
 def blend(

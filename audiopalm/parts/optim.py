@@ -14,11 +14,13 @@ def adamw(
   eps: float = 1e-8,
   weight_decay: float = 0.0,
   clip_norm: float | None = 1.0,
+  train_only: tuple[str, ...] = (),
 ) -> Optimizer:
   """Returns Adam with decoupled weight decay. Source: Loshchilov and Hutter, arXiv:1711.05101."""
   return Optimizer(
     name="adamw", peak_lr=peak_lr, end_lr=end_lr, warmup_steps=warmup_steps, decay=decay,
     b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, clip_norm=clip_norm,
+    train_only=train_only,
   )  # fmt: skip
 
 
@@ -31,6 +33,7 @@ def adafactor(
   b1: float = 0.0,
   weight_decay: float = 0.0,
   clip_norm: float | None = 1.0,
+  train_only: tuple[str, ...] = (),
 ) -> Optimizer:
   """Returns Adafactor: factored second moments, steps in units of each tensor's own size.
 
@@ -41,4 +44,5 @@ def adafactor(
   return Optimizer(
     name="adafactor", peak_lr=peak_lr, end_lr=end_lr, warmup_steps=warmup_steps, decay=decay,
     b1=b1, eps=1e-30, weight_decay=weight_decay, clip_norm=clip_norm,
+    train_only=train_only,
   )  # fmt: skip

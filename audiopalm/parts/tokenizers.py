@@ -1,7 +1,15 @@
 """Tokenizers that configs name."""
 
+import dataclasses
+from pathlib import Path
+
+from audiopalm.errors import ConfigError
+from audiopalm.parts import runs
+from audiopalm.pretrained import source
+from audiopalm.tokenizers import pretrained as pretrained_text
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
+from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import language_name
@@ -34,6 +42,23 @@ def text(
   """
   words = TAG_WORDS + tuple(language_name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
+
+
+def pretrained(folder: str, stream: str = "text") -> PretrainedText:
+  """Returns the tokenizer of a text model in a Hugging Face folder: tokenizer.json, else
+  tokenizer.model; its size is that of the model."""
+  return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
+
+
+def text_of(workdir: str, stream: str = "text") -> SentencePieceText:
+  """Returns the text tokenizer of an earlier run, as it was fitted: its ids are to be kept."""
+  settings = next((one for one in runs.settings(workdir).tokenizers if one.stream == stream), None)
+  if not isinstance(settings, SentencePieceText):
+    raise ConfigError(
+      f"The run in {workdir} has no SentencePiece tokenizer of the stream {stream!r} "
+      f"(it is {settings!r}). Name another run, or its stream."
+    )
+  return dataclasses.replace(settings, fitted_in=str(Path(workdir) / "tokenizers" / stream))
 
 
 def units(

@@ -77,10 +77,10 @@ def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any
   space = space_of(experiment)
   model = decoder.model(experiment.model, space)
   chain = optimizers.build(experiment.optimizer, experiment.steps)
-  now = state.shapes(model.shapes(mesh), {}, experiment.objective.players, chain, mesh)
+  spike, only = experiment.optimizer.spike, experiment.optimizer.train_only
+  now = state.shapes(model.shapes(mesh), {}, experiment.objective.players, chain, mesh, only)
   batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
-  spike = experiment.optimizer.spike
-  train = step.build(model, experiment.objective, chain, machine, accumulation, spike)
+  train = step.build(model, experiment.objective, chain, machine, accumulation, spike, only)
   return train.trace(now, batch, _key(mesh)), now
 
 

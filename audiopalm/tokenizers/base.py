@@ -133,6 +133,17 @@ def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> N
   raise ConfigError(f"Unknown voice {voice!r}. Known voices: {', '.join(voices)}.")
 
 
+def check_text(text: str) -> None:
+  """Raises DataError for a str that is no Unicode text."""
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise DataError(
+      f"Expected Unicode text, got {text!r}, which is not (half of a surrogate pair, or bytes read "
+      "with another encoding). Read it again as UTF-8."
+    ) from error
+
+
 def check_codes(ids: Any, spec: StreamSpec) -> np.ndarray:
   """Returns int64 codes_TQ of a stream with Q codebooks; no ids at all are 0 frames.
 

@@ -25,13 +25,16 @@ class SentencePieceText:
 
   `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
   small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if
-  no text has it: what tags are made of. Exported, `text.model` is an ordinary SentencePiece file.
+  no text has it: what tags are made of. With `fitted_in`, a folder that `save` wrote, it is the
+  tokenizer found there, which had the same settings, instead of one of these texts. Exported,
+  `text.model` is an ordinary SentencePiece file.
   Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
   stream: str = "text"
   size: int = 512
   words: tuple[str, ...] = ()
+  fitted_in: str | None = None
 
   def __post_init__(self):
     for word in self.words:
@@ -52,10 +55,20 @@ class SentencePieceText:
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Returns nothing: utterances are all it needs."""
+    """Raises ManifestError where `fitted_in` holds no tokenizer of these settings."""
+    if self.fitted_in is not None:
+      base.check_settings(self._own, Path(self.fitted_in))
+
+  @property
+  def _own(self) -> "SentencePieceText":
+    """What the ids depend on: the settings, wherever the pieces came from."""
+    return dataclasses.replace(self, fitted_in=None)
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedText":
     """Returns the tokenizer of these texts, in this order; there is no chance in it, so no seed."""
+    if self.fitted_in is not None:
+      self.check()
+      return self.fitted((Path(self.fitted_in) / MODEL).read_bytes())
     texts = [utterance.text for utterance in utterances if utterance.text.strip()]
     if not texts:
       raise DataError(
@@ -95,11 +108,15 @@ class SentencePieceText:
       num_threads=1,  # the order of sums, and so the pieces, depend on it
       minloglevel=2,
     )
-    return FittedText(self, model.getvalue())
+    return self.fitted(model.getvalue())
 
   def load(self, folder: Path) -> "FittedText":
-    base.check_settings(self, folder)
-    return FittedText(self, (Path(folder) / MODEL).read_bytes())
+    base.check_settings(self._own, folder)
+    return self.fitted((Path(folder) / MODEL).read_bytes())
+
+  def fitted(self, content: bytes) -> "FittedText":
+    """Returns the tokenizer of a SentencePiece file that was fitted with these settings."""
+    return FittedText(self._own, content)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,10 +124,10 @@ class FittedText:
   """A SentencePiece model that never loses a character."""
 
   settings: SentencePieceText
-  model: bytes
+  content: bytes  # of a SentencePiece file
 
   def __reduce__(self):
-    return FittedText, (self.settings, self.model)
+    return FittedText, (self.settings, self.content)
 
   @property
   def voices(self) -> tuple[str, ...]:
@@ -118,7 +135,7 @@ class FittedText:
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
-    fingerprint = base.fingerprint(self.settings, {"model": self.model})
+    fingerprint = base.fingerprint(self.settings, {"model": self.content})
     sizes = (len(self._pieces),)
     return dataclasses.replace(self.settings.largest, sizes=sizes, fingerprint=fingerprint)
 
@@ -128,13 +145,7 @@ class FittedText:
 
   def encode_text(self, text: str) -> list[int]:
     """Returns ids whose `decode` is exactly `text`."""
-    try:
-      text.encode()
-    except UnicodeEncodeError as error:
-      raise DataError(
-        f"Expected Unicode text, got {text!r}, which is not (half of a surrogate pair, or bytes "
-        "read with another encoding). Read it again as UTF-8."
-      ) from error
+    base.check_text(text)
     if SPACE not in text:
       return self._processor.encode(text)
     # SentencePiece reads this one character as a space: carry it past as another, then spell it.
@@ -151,11 +162,11 @@ class FittedText:
 
   def save(self, folder: Path) -> None:
     base.write_settings(self.settings, Path(folder))
-    (Path(folder) / MODEL).write_bytes(self.model)
+    (Path(folder) / MODEL).write_bytes(self.content)
 
   @functools.cached_property
   def _processor(self) -> sentencepiece.SentencePieceProcessor:
-    return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+    return sentencepiece.SentencePieceProcessor(model_proto=self.content)
 
   @functools.cached_property
   def _pieces(self) -> tuple[bytes, ...]:

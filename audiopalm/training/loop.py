@@ -39,6 +39,7 @@ from audiopalm.training import (
   summary,
   throughput,
   together,
+  warm_start,
   watch,
 )
 
@@ -170,6 +171,7 @@ def _open(
 ) -> tuple[state.TrainState, checkpoint.Meta | None]:
   """Returns the state to go on from and what its checkpoint says, None at a fresh start."""
   model, objective, mesh = setting.model, setting.experiment.objective, setting.mesh
+  only = setting.experiment.optimizer.train_only
   params_key, variables_key = jax.random.split(setting.key)
   make_variables = functools.partial(objective.variables, model)
   wanted = state.shapes(
@@ -178,12 +180,18 @@ def _open(
     objective.players,
     setting.chain,
     mesh,
+    only,
   )
   found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
   if found is not None:
     return found
-  params, variables = model.init(params_key, mesh), make_variables(variables_key)
-  return state.create(params, variables, objective.players, setting.chain), None
+  warm = setting.experiment.warm_start
+  if warm is None:
+    params = model.init(params_key, mesh)
+  else:
+    params = warm_start.params(warm, model, setting.prepared.space, params_key, mesh, say)
+  variables = make_variables(variables_key)
+  return state.create(params, variables, objective.players, setting.chain, only), None
 
 
 def _train(
@@ -238,6 +246,7 @@ def _compiled(
     setting.machine,
     setting.accumulation,
     experiment.optimizer.spike,
+    experiment.optimizer.train_only,
   )
   compiled = made.lower(now, batch, setting.key).compile()
   together.gathered(None)  # the first collectives of a step wait for nobody's compiler

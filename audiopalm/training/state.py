@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from audiopalm.errors import ConfigError
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,19 +34,51 @@ class TrainState:
   usual_norm: jax.Array
 
 
-def owned(params: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
-  """Returns a player's own parameters: the groups `names` of the tree, all of them for ()."""
-  return {name: params[name] for name in names} if names else params
+def owned(
+  params: Mapping[str, Any], names: tuple[str, ...], only: tuple[str, ...] = ()
+) -> dict[str, Any]:
+  """Returns a player's own parameters: the groups `names` of the tree, all of them for ().
+
+  Of these, with `only`, those in whose path one of its entries occurs ("lora", "layers/mlp"):
+  all others are frozen.
+  """
+  groups = {name: params[name] for name in names or params}
+  return _named(groups, only, "/") if only else groups
+
+
+def _named(tree: Mapping[str, Any], only: tuple[str, ...], path: str) -> dict[str, Any]:
+  """Returns the tree without leaves that `only` does not name, and without what is then empty."""
+  kept = {}
+  for name, child in tree.items():
+    below = f"{path}{name}/"
+    if any(f"/{entry}/" in below for entry in only):
+      kept[name] = child
+    elif isinstance(child, Mapping) and (left := _named(child, only, below)):
+      kept[name] = left
+  return kept
+
+
+def merged(params: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the parameters with those of `own`, a part of the tree, in their places."""
+  found = dict(params)
+  for name, child in own.items():
+    found[name] = merged(params.get(name, {}), child) if isinstance(child, Mapping) else child
+  return found
 
 
 def create(
-  params: Any, variables: Any, players: Mapping[str, tuple[str, ...]], chain: Any
+  params: Any,
+  variables: Any,
+  players: Mapping[str, tuple[str, ...]],
+  chain: Any,
+  only: tuple[str, ...] = (),
 ) -> TrainState:
-  """Returns the state before the first step. `players` maps each player to the groups it owns.
+  """Returns the state before the first step. `players` maps each player to the groups it owns, of
+  which it trains `only` (see `owned`).
 
   Call under `jax.set_mesh`: the optimizer's arrays are then placed as their parameters are.
   """
-  optimizer, *counters = jax.jit(functools.partial(_beginning, players, chain))(params)
+  optimizer, *counters = jax.jit(functools.partial(_beginning, players, chain, only))(params)
   return TrainState(params, optimizer, variables, *counters)
 
 
@@ -54,12 +88,13 @@ def shapes(
   players: Mapping[str, tuple[str, ...]],
   chain: Any,
   mesh: jax.sharding.Mesh,
+  only: tuple[str, ...] = (),
 ) -> TrainState:
   """Returns what `create` returns as ShapeDtypeStructs with shardings, from such.
 
   It is the target of a restore, which then computes no fresh parameters.
   """
-  optimizer, *counters = jax.eval_shape(functools.partial(_beginning, players, chain), params)
+  optimizer, *counters = jax.eval_shape(functools.partial(_beginning, players, chain, only), params)
 
   def placed(shaped):
     spec = shaped.sharding.spec if shaped.sharding is not None else jax.P()
@@ -70,11 +105,21 @@ def shapes(
   return TrainState(params, *rest)
 
 
-def _beginning(players: Mapping[str, tuple[str, ...]], chain: Any, params: Any) -> tuple:
-  optimizer = {player: chain.init(owned(params, names)) for player, names in players.items()}
+def _beginning(
+  players: Mapping[str, tuple[str, ...]], chain: Any, only: tuple[str, ...], params: Any
+) -> tuple:
+  optimizer = {}
+  for player, names in players.items():
+    own = owned(params, names, only)
+    if not own:
+      raise ConfigError(
+        f"optimizer.train_only={only!r} names no parameter of {player!r}. Name a part of a path, "
+        f"such as {', '.join(params)} or layers/mlp; () trains all."
+      )
+    optimizer[player] = chain.init(own)
   return optimizer, jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0)
 
 
-def updated(params: Mapping[str, Any], names: tuple[str, ...], update: Any) -> Mapping[str, Any]:
+def updated(params: Mapping[str, Any], own: Mapping[str, Any], update: Any) -> Mapping[str, Any]:
   """Returns the parameters with a player's update added to its own."""
-  return {**params, **optax.apply_updates(owned(params, names), update)}
+  return merged(params, optax.apply_updates(own, update))

@@ -27,12 +27,15 @@ def build(
   machine: Machine,
   accumulation: int = 1,
   spike: float | None = None,
+  only: tuple[str, ...] = (),
 ) -> Callable:
   """Returns train_step(state, batch, key) -> (state, metrics), compiled, the old state given up.
 
   The batch goes in `accumulation` micro-batches; `chain` is of `optimizers.build`. `key` is the
   run's own; a step folds its number into it. A step that is not finite, or whose gradient norm is
-  more than `spike` times the usual one, leaves the state as it was but for its counters.
+  more than `spike` times the usual one, leaves the state as it was but for its counters. With
+  `only` the other parameters are frozen (`state.owned`): they have no gradient, and no state in the
+  optimizer.
 
   Metrics are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the
   objective gives them, `grad_norm` before clipping, `update_norm`, `skipped` and
@@ -41,20 +44,20 @@ def build(
 
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
-    losses, grads, variables = gradients(model, objective, machine, state, batch, key, accumulation)
+    losses, grads, variables = gradients(
+      model, objective, machine, state, batch, key, accumulation, only
+    )
     means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
     for player, names in objective.players.items():
       weight = _nonzero(losses[player].weight)
       grads[player] = jax.tree.map(lambda grad, weight=weight: grad / weight, grads[player])
+      own = states.owned(state.params, names, only)
       moved[player], optimizer[player] = chain.update(
-        grads[player],
-        state.optimizer[player],
-        states.owned(state.params, names),
-        step=state.step,
+        grads[player], state.optimizer[player], own, step=state.step
       )
-      params = states.updated(params, names, moved[player])
+      params = states.updated(params, own, moved[player])
 
     grad_norm, update_norm = optax.tree.norm(grads), optax.tree.norm(moved)
     finite = jnp.isfinite(jnp.stack([grad_norm, update_norm, *means.values()])).all()
@@ -106,15 +109,19 @@ def gradients(
   batch: Batch,
   key: jax.Array | None,
   accumulation: int = 1,
+  only: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
   """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
 
+  trained = states.owned(state.params, (), only)
+
   def one(variables, batch, key):
-    def sums(params):
+    def sums(trained):
+      params = states.merged(state.params, trained)
       losses, after = objective.losses(model, params, variables, batch, key, machine)
       return {player: loss.sum for player, loss in losses.items()}, (losses, after)
 
-    total, pull, (losses, after) = jax.vjp(sums, state.params, has_aux=True)
+    total, pull, (losses, after) = jax.vjp(sums, trained, has_aux=True)
     grads = {}
     for player, names in objective.players.items():
       ones = {name: jnp.float32(name == player) for name in total}
@@ -130,7 +137,7 @@ def gradients(
     return (variables, jax.tree.map(jnp.add, sums, grads)), losses
 
   zeros = {
-    player: jax.tree.map(jnp.zeros_like, states.owned(state.params, names))
+    player: jax.tree.map(jnp.zeros_like, states.owned(state.params, names, only))
     for player, names in objective.players.items()
   }
   micros = _micro_batches(batch, accumulation), jnp.arange(accumulation)

@@ -6,8 +6,8 @@ from audiopalm.audio import waveform
 from audiopalm.data import corpora
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
-from data_pipelines.espeak import client
-from data_pipelines.synthetic import grammar, voices
+from data_pipelines.espeak import voices
+from data_pipelines.synthetic import grammar
 
 Settings = corpora.Synthetic | corpora.SyntheticDialogue | corpora.SyntheticText
 
@@ -60,10 +60,7 @@ def records(settings: Settings, split: str, start: int, stop: int) -> Iterator[R
       speaker = (
         settings.train_voices(language)[0] if place_of_role else speakers[turn % len(speakers)]
       )
-      speech = client.speak(text, voices.VOICES[speaker])
-      utterances[role] = Utterance(
-        speech.wave_S, waveform.RATE_HZ, text, language, speaker, speech.words
-      )
+      utterances[role] = voices.say(text, language, speaker)
     yield Record(f"{settings.name}/{split}/{number:06d}", utterances)
 
 

@@ -19,7 +19,6 @@ def opened(monkeypatch, small_run, tmp_path):
 
 
 def test_it_says_what_was_exported_as_what_and_where(opened, tmp_path, capsys):
-  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   out = tmp_path / "out"
   assert main.main(["export", "--workdir", str(tmp_path), "--out", str(out)]) == EXIT_DONE
   said = capsys.readouterr().out

@@ -12,7 +12,6 @@ from audiopalm.errors import EXIT_DONE, EXIT_USER
 @pytest.fixture(scope="module")
 def imported(small_run, tmp_path_factory):
   """(the exported run, the workdir made of its folder)."""
-  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   folder = tmp_path_factory.mktemp("import")
   run, prepared = small_run.run()
   small_run.folder.write(folder / "out", run, prepared)

@@ -1,6 +1,11 @@
+import collections
+import dataclasses
+
 import numpy as np
 
-from audiopalm.data import examples
+from audiopalm import layouts
+from audiopalm.data import examples, rows
+from audiopalm.tokens import space as token_space
 from audiopalm.types import HOLE, Grid
 
 
@@ -39,3 +44,25 @@ def test_an_example_is_the_grid_of_its_layout(prepared):
   assert made.tokens_LK[: len(tag), 0].tolist() == list(tag)
   text = entry.streams["source.text"]
   assert made.tokens_LK[-1 - len(text) : -1, 0].tolist() == text.tolist()
+
+
+def test_a_task_is_asked_for_in_ways_drawn_by_record_and_epoch(prepared):
+  task = dataclasses.replace(prepared.tasks[0], paraphrases=("[s2st {source}]", "Now:"))
+  layout = layouts.Chain().layout_of(task)
+  tokenizers = prepared.tokenizers
+  space = token_space.build(
+    [one.spec for one in tokenizers.values()], {"asr": layout}, tokenizers["text"].encode_text
+  )
+  entries = prepared.entries(task, "train")
+  drawn = collections.Counter()
+  lengths_N = rows.lengths(task, layout, space, entries)
+  for epoch in range(40):
+    for number, entry in enumerate(entries):
+      made = examples.example(task, layout, space, entry, seed=0, epoch=epoch)
+      tag = layouts.recover(layout, made.tokens_LK, space).tag
+      drawn[tag.split(" ")[0]] += 1
+      assert len(made) <= lengths_N[number]
+    again = examples.example(task, layout, space, entry, seed=0, epoch=epoch)
+    assert again.tokens_LK.tolist() == made.tokens_LK.tolist()
+  assert len(drawn) == 3
+  assert max(drawn.values()) < 1.2 * min(drawn.values())

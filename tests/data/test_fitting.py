@@ -73,6 +73,22 @@ def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(
   assert fitting.load(settings, (small.SmallCorpus(6, variants=3),), tmp_path) is not None
 
 
+def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, source, monkeypatch):
+  corpus, shared = small.SmallCorpus(6), tmp_path / "shared"
+
+  def fit(name, *settings):
+    with executors.Local(0) as executor:
+      return fitting.fit(settings, {corpus: source}, tmp_path / name, executor, shared)
+
+  first = fit("a", small.Letters(), small.Crossings())
+  fit("b", small.Letters(extra=1))
+  monkeypatch.setattr(fitting, "sample", lambda *args: pytest.fail("recordings were read"))
+  again = fit("c", small.Crossings(), small.Letters())
+  assert list(again) == ["units", "text"]
+  assert {name: t.spec for name, t in again.items()} == {n: t.spec for n, t in first.items()}
+  assert not (tmp_path / "c").exists()
+
+
 def test_what_a_tokenizer_lacks_is_said_before_a_recording_is_read(small, tmp_path, monkeypatch):
   def check(self):
     raise ConfigError("Crossings needs a file.")

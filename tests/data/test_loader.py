@@ -119,6 +119,13 @@ def test_examples_of_each_task_are_its_share(prepared, experiment_of):
   np.testing.assert_allclose(counts / counts.sum(), (0.5, 0.3, 0.2), atol=0.01)
 
 
+def test_a_task_of_rate_0_is_never_in_a_batch(prepared, experiment_of):
+  made = loader.Loader(prepared, experiment_of(rates=(0.5, 0.0, 0.5), batch_rows=100))
+  assert set(made.batch_at(0).task_B.tolist()) == {0, 2}
+  seen = made.seen(100)["s2st"]
+  assert (seen["rows"], seen["tokens"]) == (0.0, 0.0)
+
+
 def test_held_out_rows_come_in_batches_of_one_shape(prepared):
   task = prepared.task("s2st")
   index = prepared.rows(task, "validation")

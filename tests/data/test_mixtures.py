@@ -27,10 +27,21 @@ def test_two_tasks_of_one_name_are_refused():
     Mixture(((task("a"), 1.0), (task("a"), 1.0)))
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, float("nan"), float("inf")])
-def test_a_rate_that_is_no_positive_number_says_whose(rate):
-  with pytest.raises(ConfigError, match="rate of task 'a' must be a number above 0"):
+def test_a_task_of_rate_0_has_no_share_and_no_rows():
+  mixture = Mixture(((task("a"), 2.0), (task("b"), 0.0)), temperature=3.0)
+  assert mixture.shares == (1.0, 0.0)
+  assert mixture.weights((500, 250)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_no_number_from_0_on_says_whose(rate):
+  with pytest.raises(ConfigError, match="rate of task 'a' must be a number, 0 or more"):
     Mixture(((task("a"), rate),))
+
+
+def test_a_mixture_of_nothing_to_train_on_is_refused():
+  with pytest.raises(ConfigError, match="All tasks of a mixture have the rate 0"):
+    Mixture(((task("a"), 0.0),))
 
 
 def test_an_empty_mixture_a_cold_one_and_an_unknown_unit_are_refused():

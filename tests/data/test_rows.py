@@ -88,6 +88,21 @@ def test_records_with_unseen_words_are_left_out_of_the_task(prepared):
   assert found.dropped == 0
 
 
+def test_records_of_unseen_pairs_are_left_out_of_the_task(prepared):
+  task, *made_of = of(prepared, "s2st")
+  entries = made_of[-1]
+  found = rows.pairs(task, entries)
+  assert found.tolist() == [
+    f"{entry.languages['source']}-{entry.languages['target']}" for entry in entries
+  ]
+  unseen = found[0]
+  task = dataclasses.replace(task, unseen_pairs=(str(unseen),))
+  chosen = rows.segments(task, *made_of, row_length=96, too_long="error")
+  assert chosen.records_N.tolist() == np.flatnonzero(found != unseen).tolist()
+  assert 0 < len(chosen) < len(entries)
+  assert chosen.dropped == chosen.lacking == 0
+
+
 def test_a_row_index_knows_the_unseen_words_it_was_made_without(prepared):
   task = prepared.task("s2st")
   with pytest.raises(ManifestError, match=r"another unseen_words: expected \['six'\], found \[\]"):

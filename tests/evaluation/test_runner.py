@@ -1,5 +1,7 @@
 import json
+import types
 
+import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
@@ -29,7 +31,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", answer)
   monkeypatch.setattr(likelihoods, "of_examples", sums)
 
-  def run(*builders, tasks=None, workers=0, step=7, **changes):
+  def run(*builders, tasks=None, workers=0, step=7, compared=True, **changes):
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
       made.experiment,
@@ -41,6 +43,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       step=step,
       tasks=tasks,
       workers=workers,
+      compared=compared,
     )
 
   return run
@@ -128,6 +131,25 @@ def test_baselines_are_untrained_copied_and_the_ceiling(evaluate):
   assert set(scores["nearest_copy"]) == {"asr", "tts", "mt"}
   assert scores["units_ceiling"].keys() == {"tts"}
   assert scores["units_ceiling"]["tts"]["wer"] == 0
+
+
+def test_baselines_are_left_out_where_nothing_is_to_be_compared(evaluate):
+  assert evaluate(mixtures.asr, compared=False)["baselines"] == {}
+
+
+def test_nothing_is_copied_in_languages_that_the_task_was_not_trained_on(
+  evaluate, made_up, monkeypatch
+):
+  def ast(corpus):
+    return mixtures.ast(corpus, unseen_pairs=("fr-en",))
+
+  def rows(self, task, split):
+    codes_N = self.entries(task.corpus, split).languages["source"]
+    return types.SimpleNamespace(records=np.flatnonzero(codes_N == "en"))
+
+  monkeypatch.setattr(made_up.Prepared, "rows", rows)
+  copied = evaluate(ast)["baselines"]["nearest_copy"]["ast"]
+  assert list(copied["languages"]) == ["en-fr"] and "zero_shot" not in copied
 
 
 def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp_path):

@@ -46,6 +46,15 @@ def test_examples_with_words_new_to_the_task_are_in_its_score_and_scored_apart()
   assert scores["new_words"] == {**scores["new_words"], "wer": 0.5, "examples": 1}
 
 
+def test_examples_of_pairs_new_to_the_task_are_scored_apart_only():
+  new = dataclasses.replace(asr("2", "a c", "a x", language="fr", voice="fr-a"), zero_shot=True)
+  scores = scoring.score([asr("1", "a b", "a b"), new])["asr"]
+  assert (scores["wer"], scores["examples"]) == (0, 1)
+  assert scores["zero_shot"] == {**scores["zero_shot"], "wer": 0.5, "examples": 1}
+  assert {name: value["wer"] for name, value in scores["languages"].items()} == {"en": 0, "fr": 0.5}
+  assert list(scores["voices"]) == ["en-a"]
+
+
 def test_each_language_and_voice_is_scored_and_the_worst_voice_named():
   scores = scoring.score(
     [

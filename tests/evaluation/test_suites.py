@@ -40,6 +40,18 @@ def test_examples_with_words_new_to_the_task_are_marked(made_up):
   assert {one.new_words for one in suite.examples} == {True, False}
 
 
+def test_examples_of_pairs_new_to_the_task_are_marked(made_up):
+  def ast(corpus):
+    return mixtures.ast(corpus, unseen_pairs=("fr-en",))
+
+  run = made_up.generator(ast)
+  suite = next(suites.suites(run.experiment, run.prepared))
+  assert [one.zero_shot for one in suite.examples] == [
+    one.language == "fr-en" for one in suite.examples
+  ]
+  assert {one.zero_shot for one in suite.examples} == {True, False}
+
+
 def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkeypatch):
   run = made_up.generator(mixtures.asr)
   entries = made_up.Prepared.entries

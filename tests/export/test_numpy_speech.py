@@ -22,7 +22,6 @@ def ours(run):
 @pytest.fixture(scope="module")
 def units(ours, tmp_path_factory):
   """The exported tokenizer, read from its file."""
-  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   path = tmp_path_factory.mktemp("units")
   folder.save_arrays(path / "speech_tokenizer.safetensors", *speech.pack(ours))
   return numpy_speech.load(path)
@@ -71,7 +70,6 @@ def test_no_units_are_no_sound(units):
 
 @pytest.mark.parametrize("changes", (dict(warps=1), dict(collapse=True), dict(rate_hz=50.0)))
 def test_other_settings_give_the_same_too(changes, small, tmp_path):
-  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   ours = tokenizers.units(size=16, **changes).fit(heard(small, range(8)), 0)
   folder.save_arrays(tmp_path / "speech_tokenizer.safetensors", *speech.pack(ours))
   units = numpy_speech.load(tmp_path)
@@ -83,7 +81,6 @@ def test_other_settings_give_the_same_too(changes, small, tmp_path):
 
 @pytest.mark.parametrize("changes", (dict(), dict(rate_hz=50.0, mels=20)))
 def test_residual_codes_and_their_sound_equal_ours(changes, small, tmp_path):
-  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   ours = tokenizers.mel_rvq(codebooks=8, size=16, **changes).fit(heard(small, range(8)), 0)
   folder.save_arrays(tmp_path / "speech_tokenizer.safetensors", *speech.pack(ours))
   codes = numpy_speech.load(tmp_path)

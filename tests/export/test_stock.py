@@ -18,7 +18,9 @@ SHAPED = {
   "llama, embeddings scaled": dict(embed_scale=True),
   "llama, embeddings scaled, tied": dict(embed_scale=True, tied=True),
   "llama 3": dict(rope_base=5e5, rope_scaling=rotary.Llama3Scaling(8.0, 1.0, 4.0, 16)),
+  "mistral": dict(windows=(4,)),
   "qwen2": dict(qkv_bias=True, tied=True),
+  "qwen2, windows": dict(qkv_bias=True, windows=(0, 4, 4)),
   "qwen3": dict(qk_norm=True, rope_base=1e6, tied=True, norm_eps=1e-5),
   "gemma": GEMMA,
   "gemma2": GEMMA_2 | dict(attention_softcap=5.0, final_softcap=3.0, query_scale=0.25),
@@ -33,7 +35,10 @@ SHAPED = {
 CLASSES = {name: name.split(",")[0].split(" ")[0] for name in SHAPED}
 PLAIN = {
   "a parallel block": dict(parallel_block=True),
-  "windows without post norms": dict(windows=(4, 0)),
+  "windows on some layers without biases": dict(windows=(4, 0)),
+  "scaled positions under windows of all": dict(
+    windows=(4,), rope_scaling=rotary.LinearScaling(2.0)
+  ),
   "windows of two sizes": GEMMA_2 | dict(windows=(4, 8, 0)),
   "a base of its own under windows": GEMMA_2 | dict(rope_base=(1e4, 1e6)),
   "an attention soft-cap alone": dict(attention_softcap=5.0),

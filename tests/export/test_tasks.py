@@ -68,7 +68,6 @@ def test_an_output_suppresses_all_but_its_stream_and_its_end(config, run):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-  pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
   out = tmp_path_factory.mktemp("tasks") / "out"
   folder.write(out, *run)
   return out

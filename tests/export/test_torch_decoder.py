@@ -16,7 +16,6 @@ from audiopalm.nn import rotary
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="needs pip install '.[export]'")
-pytest.importorskip("safetensors", reason="needs pip install '.[export]'")
 
 from audiopalm.export import torch_decoder  # noqa: E402
 

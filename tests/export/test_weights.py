@@ -7,6 +7,7 @@ import pytest
 
 from audiopalm.errors import CheckpointError
 from audiopalm.export import stock, weights
+from audiopalm.models import torch_names
 
 SPACE = types.SimpleNamespace(sizes=(60,), padded=(64,), modality_KV=(np.zeros(64),), layouts={})
 COLUMNS = types.SimpleNamespace(
@@ -44,7 +45,8 @@ def test_parameters_come_back_to_the_bit(name, space, small):
 def test_every_tensor_has_the_shape_that_is_said_of_it(name, small):
   settings, params, found = made(small, **FAMILIES[name])
   tensors, _ = weights.to_torch(params, settings, SPACE, found)
-  assert {k: v.shape for k, v in tensors.items()} == weights.shapes(settings, 60, found)
+  shapes = torch_names.shapes(settings, 60, tied=stock.tied(found, settings))
+  assert {k: v.shape for k, v in tensors.items()} == shapes
   assert all(array.flags.c_contiguous for array in tensors.values())
 
 
@@ -52,7 +54,7 @@ def test_rows_that_only_pad_are_left_out_of_every_column(small):
   settings, params, found = made(small, COLUMNS)
   tensors, rest = weights.to_torch(params, settings, COLUMNS, found)
   table = params["embed"]["table"]
-  np.testing.assert_array_equal(tensors[weights.EMBED], np.r_[table[:20], table[32:39]])
+  np.testing.assert_array_equal(tensors[torch_names.EMBED], np.r_[table[:20], table[32:39]])
   np.testing.assert_array_equal(rest["embed.padding"], np.r_[table[20:32], table[39:]])
 
 
@@ -60,14 +62,14 @@ def test_scaled_embeddings_are_the_values_that_our_model_computes(small):
   settings, params, found = made(small, tied=False, embed_scale=True)
   tensors, rest = weights.to_torch(params, settings, SPACE, found)
   ours = params["embed"]["table"][:60] * jax.numpy.asarray(settings.width**0.5, "float32")
-  assert tensors[weights.EMBED].tobytes() == np.asarray(ours).tobytes()
+  assert tensors[torch_names.EMBED].tobytes() == np.asarray(ours).tobytes()
   assert np.abs(rest["embed.rounding"]).max() == 1  # division alone would not come back
 
 
 def test_embeddings_trained_further_in_torch_are_divided(small):
   settings, params, found = made(small, tied=False, embed_scale=True)
   tensors, rest = weights.to_torch(params, settings, SPACE, found)
-  trained = tensors | {weights.EMBED: tensors[weights.EMBED] * np.float32(1.1)}
+  trained = tensors | {torch_names.EMBED: tensors[torch_names.EMBED] * np.float32(1.1)}
   back = weights.from_torch(trained, rest, settings, SPACE, found)
   wanted = params["embed"]["table"][:60] * 1.1
   np.testing.assert_allclose(back["embed"]["table"][:60], wanted, rtol=1e-6)
@@ -76,7 +78,7 @@ def test_embeddings_trained_further_in_torch_are_divided(small):
 def test_a_tied_table_that_was_trained_apart_is_refused(small):
   settings, params, found = made(small, embed_scale=True)
   tensors, rest = weights.to_torch(params, settings, SPACE, found)
-  trained = tensors | {weights.HEAD: tensors[weights.HEAD] * np.float32(1.1)}
+  trained = tensors | {torch_names.HEAD: tensors[torch_names.HEAD] * np.float32(1.1)}
   with pytest.raises(CheckpointError, match="ties its output head .* they were trained apart"):
     weights.from_torch(trained, rest, settings, SPACE, found)
 
@@ -84,7 +86,7 @@ def test_a_tied_table_that_was_trained_apart_is_refused(small):
 def test_other_names_shapes_and_types_are_listed(small):
   settings, params, found = made(small)
   tensors, rest = weights.to_torch(params, settings, SPACE, found)
-  tensors[weights.NORM] = tensors[weights.NORM].astype(np.float16)
+  tensors[torch_names.NORM] = tensors[torch_names.NORM].astype(np.float16)
   tensors["model.layers.0.mlp.up_proj.weight"] = np.zeros((3, 4), np.float32)
   tensors["lora_A"] = tensors.pop("model.layers.1.input_layernorm.weight")
   with pytest.raises(CheckpointError) as caught:

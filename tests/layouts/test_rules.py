@@ -79,11 +79,23 @@ def test_a_task_without_outputs_is_an_error():
 
 def test_tags_are_every_language_the_corpus_has_for_the_roles_named():
   layout = Chain().layout_of(AST)
-  assert layouts.tags(layout, AST) == ("[AST English French]", "[AST French English]")
+  assert layout.tag_strings() == ("[AST English French]", "[AST French English]")
   one_role = dataclasses.replace(AST, tag="[ASR {source}]")
-  assert layouts.tags(Chain().layout_of(one_role), one_role) == ("[ASR English]", "[ASR French]")
+  assert Chain().layout_of(one_role).tag_strings() == ("[ASR English]", "[ASR French]")
   no_role = dataclasses.replace(AST, tag="[LM]")
-  assert layouts.tags(Chain().layout_of(no_role), no_role) == ("[LM]",)
+  assert Chain().layout_of(no_role).tag_strings() == ("[LM]",)
+
+
+def test_paraphrases_are_tags_of_the_layout_too():
+  task = dataclasses.replace(AST, paraphrases=("Say this in {target}.", "Translate."))
+  assert Chain().layout_of(task).tag_strings() == (
+    "[AST English French]", "[AST French English]", "Say this in French.", "Say this in English.",
+    "Translate.",
+  )  # fmt: skip
+  languages = {"source": "fr", "target": "en"}
+  assert [layouts.tag_of(task, languages, number) for number in range(3)] == [
+    "[AST French English]", "Say this in English.", "Translate.",
+  ]  # fmt: skip
 
 
 def test_tag_of_a_record_names_its_languages():

@@ -1,3 +1,4 @@
+from audiopalm import layouts
 from audiopalm.data import corpora
 from audiopalm.parts import mixtures
 
@@ -9,12 +10,12 @@ def test_every_task_names_roles_its_corpus_has():
     corpora.SyntheticText(),
   )
   makers = (
-    mixtures.asr, mixtures.tts, mixtures.ast, mixtures.s2st, mixtures.mt, mixtures.chain,
-    mixtures.continuation,
+    mixtures.asr, mixtures.tts, mixtures.ast, mixtures.s2st, mixtures.mt, mixtures.asr_ast,
+    mixtures.chain, mixtures.continuation,
   )  # fmt: skip
   tasks = [make(spoken) for make in makers] + [mixtures.dialogue(dialogue), mixtures.text(text)]
   assert [task.name for task in tasks] == [
-    "asr", "tts", "ast", "s2st", "mt", "chain", "continuation", "dialogue", "text",
+    "asr", "tts", "ast", "s2st", "mt", "asr_ast", "chain", "continuation", "dialogue", "text",
   ]  # fmt: skip
   for task in tasks:
     assert {role for role, _ in task.sides} <= set(task.corpus.roles)
@@ -35,6 +36,17 @@ def test_speech_is_read_and_written_in_the_stream_named():
   assert mixtures.s2st(corpora.Synthetic(), speech="codes").sides == (
     ("source", "codes"), ("target", "codes"),
   )  # fmt: skip
+
+
+def test_instructions_name_the_roles_of_their_tag():
+  corpus = corpora.Synthetic(languages=("en", "fr"))
+  for name in mixtures.INSTRUCTIONS:
+    task = mixtures.paraphrased(getattr(mixtures, name)(corpus))
+    assert len(set(task.paraphrases)) == len(task.paraphrases) >= 2
+    languages = {"source": "en", "target": "fr"}
+    asked = [layouts.tag_of(task, languages, n) for n in range(1, len(task.paraphrases) + 1)]
+    named = {word for word in ("English", "French") if word in layouts.tag_of(task, languages)}
+    assert all({word for word in ("English", "French") if word in text} == named for text in asked)
 
 
 def test_blend_keeps_order_rates_and_temperature():

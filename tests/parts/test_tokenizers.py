@@ -1,5 +1,6 @@
 """Builders give the settings they name, and text that spells tags in few ids."""
 
+import json
 import string
 
 import pytest
@@ -9,6 +10,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.parts import mixtures, tokenizers
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
+from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 
@@ -41,3 +43,25 @@ def test_a_language_is_one_piece_where_asked_and_spelled_elsewhere():
   assert tokenizers.text(languages=("sw", "en")).words[-2:] == ("Swahili", "English")
   with pytest.raises(ConfigError, match="Unknown language 'xx'"):
     tokenizers.text(languages=("xx",))
+
+
+def test_a_pretrained_tokenizer_has_the_rows_of_its_model_and_is_named_by_its_file(tmp_path):
+  (tmp_path / "config.json").write_text(
+    json.dumps(
+      {
+        "model_type": "llama",
+        "vocab_size": 131,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+      }
+    )
+  )
+  with pytest.raises(ConfigError, match="has no tokenizer.json. Expected .* or tokenizer.model"):
+    tokenizers.pretrained(str(tmp_path))
+  (tmp_path / "tokenizer.json").write_text("{}")
+  digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # sha256 of {}
+  assert tokenizers.pretrained(str(tmp_path), stream="words") == PretrainedText(
+    str(tmp_path), 131, digest, stream="words"
+  )

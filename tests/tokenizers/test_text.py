@@ -1,5 +1,6 @@
 """SentencePiece text: exact round trips, deterministic fits, files, errors."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -90,6 +91,24 @@ def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
   with pytest.raises(ManifestError, match="size: config 400, workdir 320"):
     SentencePieceText(size=400).load(tmp_path)
+
+
+def test_the_pieces_of_an_earlier_run_are_taken_as_they_are(fitted, tmp_path):
+  fitted.save(tmp_path / "text")
+  settings = dataclasses.replace(fitted.settings, fitted_in=str(tmp_path / "text"))
+  settings.check()
+  taken = settings.fit([said("other words")], seed=1)
+  assert (taken.spec, taken.content) == (fitted.spec, fitted.content)
+  taken.save(tmp_path / "again")
+  moved = dataclasses.replace(settings, fitted_in="nowhere any more")
+  assert moved.load(tmp_path / "again").spec == fitted.spec
+
+
+def test_pieces_of_other_settings_are_refused(fitted, tmp_path):
+  fitted.save(tmp_path)
+  other = dataclasses.replace(fitted.settings, size=999, fitted_in=str(tmp_path))
+  with pytest.raises(ManifestError, match="size: config 999"):
+    other.check()
 
 
 def test_loading_from_an_empty_folder_says_what_to_run(tmp_path):

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from audiopalm import sharding
+from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.objectives.base import Loss
 from audiopalm.settings import Machine, Optimizer
@@ -216,3 +217,61 @@ def test_each_player_moves_its_own_parameters_by_its_own_loss(accumulation):
   losses = {name: float(loss) for name, loss in found["losses"].items()}
   assert losses == {"left": 10.0, "right": -20.0}
   assert float(now.variables["rows"]) == 4.0
+
+
+def test_frozen_parameters_keep_their_bits_and_have_no_state_in_the_optimizer(tiny):
+  made = tiny.experiment(optimizer=dataclasses.replace(
+    tiny.experiment().optimizer, train_only=("embed", "layers/mlp")
+  ))  # fmt: skip
+  space = tiny.Prepared(made).space
+  model, mesh = decoder.model(made.model, space), sharding.mesh(tiny.ONE)
+  chain, only = optimizers.build(made.optimizer, 10), made.optimizer.train_only
+  with jax.set_mesh(mesh):
+    before = state.create(tiny.params(model, mesh), {}, made.objective.players, chain, only)
+    start = jax.device_get(before.params)
+    kept = {leaf.shape for leaf in jax.tree.leaves(before.optimizer) if leaf.ndim}
+    train = step.build(model, made.objective, chain, tiny.ONE, 2, None, only)
+    after, found = train(before, tiny.batch(), jax.random.key(0))
+  moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), start, jax.device_get(after.params))
+  assert moved == {
+    "embed": {"table": True},
+    "norm": {"scale": False},
+    "layers": {
+      "attention": dict.fromkeys(("query", "key", "value", "out"), False),
+      "attention_norm": {"scale": False},
+      "mlp_norm": {"scale": False},
+      "mlp": dict.fromkeys(("gate", "up", "down"), True),
+    },
+  }
+  assert kept == {(128, 16), (2, 16, 32), (2, 32, 16)}
+  assert float(found["grad_norm"]) > 0
+
+
+def test_the_gradient_of_what_is_trained_is_the_same_with_the_rest_frozen(tiny):
+  made = tiny.experiment()
+  space = tiny.Prepared(made).space
+  model, mesh = decoder.model(made.model, space), sharding.mesh(tiny.ONE)
+  chain = optimizers.build(made.optimizer, 10)
+  grads = {}
+  with jax.set_mesh(mesh):
+    for only in ((), ("attention",)):
+      now = state.create(tiny.params(model, mesh), {}, made.objective.players, chain, only)
+      _, found, _ = step.gradients(
+        model, made.objective, tiny.ONE, now, tiny.batch(), None, only=only
+      )
+      grads[only] = jax.device_get(found["model"])
+  whole, part = grads[()]["layers"]["attention"], grads["attention",]
+  assert list(part) == ["layers"] and list(part["layers"]) == ["attention"]
+  for name, kernel in part["layers"]["attention"].items():
+    np.testing.assert_allclose(kernel, whole[name], rtol=0, atol=1e-6 * np.abs(kernel).max())
+
+
+def test_train_only_what_is_not_there_says_what_is(tiny):
+  made = tiny.experiment()
+  model, mesh = decoder.model(made.model, tiny.Prepared(made).space), sharding.mesh(tiny.ONE)
+  chain = optimizers.build(made.optimizer, 10)
+  with (
+    jax.set_mesh(mesh),
+    pytest.raises(ConfigError, match=r"train_only=\('lora',\) names no param"),
+  ):
+    state.create(tiny.params(model, mesh), {}, made.objective.players, chain, ("lora",))

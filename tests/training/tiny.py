@@ -82,7 +82,9 @@ class Prepared:
     self.tasks = made.tasks
     self.row_length = made.row_length
     self.layouts = {task.name: made.layout.layout_of(task) for task in made.tasks}
-    self.space = token_space.build(SPECS, self.layouts, lambda tag: [ord(c) % 40 for c in tag[:9]])
+    streams = [tokenizer.stream for tokenizer in made.tokenizers]
+    specs = [spec for spec in SPECS if spec.name in streams]
+    self.space = token_space.build(specs, self.layouts, lambda tag: [ord(c) % 40 for c in tag[:9]])
     self.manifest = token_space.manifest(self.space)
 
   def entries(self, of, split) -> Entries:

@@ -6,8 +6,8 @@ import pytest
 import data_pipelines.synthetic as synthetic
 from audiopalm.data import corpora
 from audiopalm.errors import DataError
-from data_pipelines.espeak import client
-from data_pipelines.synthetic import corpus, grammar, voices
+from data_pipelines.espeak import client, voices
+from data_pipelines.synthetic import grammar
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: audiopalm[data]")
 
@@ -24,7 +24,7 @@ SMALL = corpora.Synthetic(
 def mute(monkeypatch):
   """Leaves the speaking out: what is said by whom is known without it."""
   monkeypatch.setattr(
-    corpus.client, "speak", lambda text, voice: client.Speech(np.zeros(1, np.float32), ())
+    client, "speak", lambda text, voice: client.Speech(np.zeros(1, np.float32), ())
   )
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from audiopalm.data import corpora
-from data_pipelines.synthetic import grammar, voices
+from data_pipelines.espeak import voices
+from data_pipelines.synthetic import grammar
 
 LANGUAGES = ("en", "fr", "de")
 SPLITS = ("train", "validation", "test")

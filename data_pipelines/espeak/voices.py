@@ -1,6 +1,8 @@
-"""How each voice of the synthetic corpora sounds: name -> `client.Voice`."""
+"""The speakers that corpora name: how each sounds, and what each says."""
 
+from audiopalm.audio import waveform
 from audiopalm.data import corpora
+from audiopalm.types import Utterance
 from data_pipelines.espeak import client
 
 # The n-th speaker of every language: variant, pitch, range, speed. Women and men take turns.
@@ -41,3 +43,9 @@ VOICES: dict[str, client.Voice] = {}
 for _language in corpora.TRAIN_VOICES:
   VOICES |= _named(corpora.TRAIN_VOICES[_language], _TRAIN, _language, 8)
   VOICES |= _named(corpora.HELD_OUT_VOICES[_language], _HELD_OUT, _language, 2)
+
+
+def say(text: str, language: str, speaker: str) -> Utterance:
+  """Returns the text as that speaker says it, with the times of its words."""
+  speech = client.speak(text, VOICES[speaker])
+  return Utterance(speech.wave_S, waveform.RATE_HZ, text, language, speaker, speech.words)

@@ -1,0 +1,298 @@
+"""The text models that classes of `transformers` and a decoder both compute: one table for reading
+their config.json and for writing it (export/stock.py).
+
+Both dialects of config.json are read: that of transformers 4 (rope_theta, rope_scaling) and that of
+transformers 5 (rope_parameters). What would change the numbers and has no setting of `Decoder` is a
+ConfigError; so is a size that is missing, but for those that published files leave to the class.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from audiopalm.errors import ConfigError
+from audiopalm.models.decoder import Decoder
+from audiopalm.nn import rotary
+
+ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Family:
+  """One class: its names and what it does with every row. What is left out it may or may not do.
+
+  `windows`: no layer has one, all have the same, the "last" from max_window_layers on, or all
+  "but" each sliding_window_pattern-th; in the last two cases `layer_types` may say it layer by
+  layer. `defaults` are the class's own for what a config.json may leave out.
+  """
+
+  name: str
+  architecture: str
+  model_type: str
+  qkv_bias: bool = False
+  qk_norm: bool = False
+  gemma: bool = False  # norms store their scale minus one, embeddings are scaled in the model
+  post_norms: bool = False  # with them, query_pre_attn_scalar and final_logit_softcapping
+  softcap: bool = False  # of attention
+  windows: Literal["none", "all", "last", "but"] = "none"
+  two_ropes: bool = False  # layers with a window turn by a base of their own
+  defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+_GEMMA = {"tie_word_embeddings": True}
+_GEMMA_2 = {
+  "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "query_pre_attn_scalar": 256,
+  "sliding_window": 4096, "sliding_window_pattern": 2,
+}  # fmt: skip
+_GEMMA_3 = {
+  "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+  "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
+  "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+}  # fmt: skip
+
+FAMILIES = (
+  Family(
+    "llama", "LlamaForCausalLM", "llama", defaults={"num_key_value_heads": None, "head_dim": None}
+  ),
+  Family("mistral", "MistralForCausalLM", "mistral", windows="all", defaults={"head_dim": None}),
+  Family(
+    "qwen2", "Qwen2ForCausalLM", "qwen2",
+    qkv_bias=True, windows="last", defaults={"head_dim": None, "use_sliding_window": False},
+  ),
+  Family(
+    "qwen3", "Qwen3ForCausalLM", "qwen3",
+    qk_norm=True, windows="last", defaults={"use_sliding_window": False},
+  ),
+  Family("gemma", "GemmaForCausalLM", "gemma", gemma=True, defaults=_GEMMA),
+  Family(
+    "gemma2", "Gemma2ForCausalLM", "gemma2",
+    gemma=True, post_norms=True, softcap=True, windows="but",
+    defaults=_GEMMA | _GEMMA_2,
+  ),
+  Family(
+    "gemma3", "Gemma3ForCausalLM", "gemma3_text",
+    gemma=True, post_norms=True, qk_norm=True, windows="but", two_ropes=True,
+    defaults=_GEMMA | _GEMMA_3,
+  ),
+)  # fmt: skip
+
+# What no decoder does: {field: the value it must have if it is there at all}.
+ABSENT = {
+  "attention_bias": False,
+  "mlp_bias": False,
+  "partial_rotary_factor": 1.0,
+  "use_bidirectional_attention": False,
+  "quantization_config": None,
+  "auto_map": None,
+}
+# What any class takes for a field that is not there.
+COMMON = {
+  "rms_norm_eps": 1e-6,
+  "rope_theta": 1e4,
+  "tie_word_embeddings": False,
+  "attn_logit_softcapping": None,
+  "final_logit_softcapping": None,
+}
+MULTIMODAL = "gemma3"  # the text model of Gemma3ForConditionalGeneration is its text_config
+
+
+def settings(config: Mapping[str, Any], where: Any) -> Decoder:
+  """Returns the decoder that a config.json, which lies at `where`, describes.
+
+  ConfigError, naming the field, for what a `Decoder` cannot express.
+  """
+  fields = _Fields(config, where)
+  family = fields.family
+  for name, value in ABSENT.items():
+    fields.must_be(name, value)
+  if not family.softcap:
+    fields.must_be("attn_logit_softcapping", None)
+  if not family.post_norms:
+    fields.must_be("final_logit_softcapping", None)
+  width, heads = fields.whole("hidden_size"), fields.whole("num_attention_heads")
+  windows = _windows(fields)
+  base, scaling = _rope(fields, windows)
+  return Decoder(
+    layers=len(windows),
+    width=width,
+    heads=heads,
+    kv_heads=fields.whole("num_key_value_heads", null=heads),
+    head_width=fields.whole("head_dim", null=width // heads),
+    hidden=fields.whole("intermediate_size"),
+    qkv_bias=family.qkv_bias,
+    qk_norm=family.qk_norm,
+    attention_softcap=fields.number("attn_logit_softcapping", null=None),
+    final_softcap=fields.number("final_logit_softcapping", null=None),
+    query_scale=fields.number("query_pre_attn_scalar") ** -0.5 if family.post_norms else None,
+    embed_scale=family.gemma,
+    norm_offset=family.gemma,
+    norm_eps=fields.number("rms_norm_eps"),
+    post_norms=family.post_norms,
+    activation=_activation(fields),
+    rope_base=base,
+    rope_scaling=scaling,
+    windows=_shortest(windows) if any(windows) else (),
+    tied=fields.yes("tie_word_embeddings"),
+  )
+
+
+def rows(config: Mapping[str, Any], where: Any) -> int:
+  """Returns how many rows the tables of a text model have: its `vocab_size`."""
+  return _Fields(config, where).whole("vocab_size")
+
+
+class _Fields:
+  """The fields of a config.json: what it says, else what its class takes for it."""
+
+  def __init__(self, config: Mapping[str, Any], where: Any):
+    self._where = where
+    kind = config.get("model_type")
+    if kind == MULTIMODAL and isinstance(config.get("text_config"), Mapping):
+      outer = {name: config[name] for name in (*ABSENT, "tie_word_embeddings") if name in config}
+      config = {**config["text_config"], **outer}
+      kind = config.get("model_type", "gemma3_text")
+    known = {family.model_type: family for family in FAMILIES}
+    if kind not in known:
+      raise ConfigError(
+        f"{where}: model_type is {kind!r}, but text models are read of the types "
+        f"{', '.join(known)} and {MULTIMODAL}. Start from one of these."
+      )
+    self.family = known[kind]
+    self._values = {**COMMON, **self.family.defaults, **config}
+
+  def get(self, name: str) -> Any:
+    return self._values.get(name)
+
+  def must_be(self, name: str, value: Any) -> None:
+    """Raises ConfigError where a field is there and has another value."""
+    if self.get(name) not in (None, value):
+      raise self.wrong(name, self.get(name), json.dumps(value))
+
+  def yes(self, name: str) -> bool:
+    if not isinstance(self.get(name), bool):
+      raise self.wrong(name, self.get(name), "true or false")
+    return self.get(name)
+
+  def whole(self, name: str, **null: Any) -> Any:
+    """Returns a whole number above 0; `null` if it is null and that is given."""
+    return self.checked(name, self._asked(name), "a whole number above 0", int, **null)
+
+  def number(self, name: str, **null: Any) -> Any:
+    """Returns a number above 0; `null` if it is null and that is given."""
+    return self.checked(name, self._asked(name), "a number above 0", int | float, **null)
+
+  def checked(self, name: str, value: Any, expected: str, kind: Any, **null: Any) -> Any:
+    if value is None and null:
+      return null["null"]
+    if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
+      raise self.wrong(name, value, expected)
+    return value if kind is int else float(value)
+
+  def _asked(self, name: str) -> Any:
+    if name not in self._values:
+      raise ConfigError(
+        f"{self._where} has no {name}, without which a {self.family.model_type} cannot be read. "
+        "Copy the folder again, or save the model again with transformers."
+      )
+    return self._values[name]
+
+  def wrong(self, name: str, came: Any, expected: str) -> ConfigError:
+    return ConfigError(
+      f"{self._where}: {name} is {json.dumps(came)}, expected {expected}; nothing else is computed "
+      f"here for a {self.family.model_type}. Start from another model."
+    )
+
+
+def _activation(fields: _Fields) -> str:
+  first = fields.family.gemma and not fields.family.post_norms
+  # Gemma 1 says "gelu" in old files and means, as its class does, the one with tanh.
+  known = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | (
+    {"gelu": "gelu_tanh"} if first else {}
+  )
+  name = "hidden_activation" if fields.family.post_norms else "hidden_act"
+  came = fields.get(name) or ACTIVATIONS["gelu_tanh" if fields.family.gemma else "silu"]
+  if came not in known:
+    raise fields.wrong(name, came, " or ".join(known))
+  return known[came]
+
+
+def _windows(fields: _Fields) -> tuple[int, ...]:
+  """Returns the window of each layer, 0 where it has none."""
+  layers, rule = fields.whole("num_hidden_layers"), fields.family.windows
+  on = rule != "none" and (rule != "last" or fields.yes("use_sliding_window"))
+  window = fields.whole("sliding_window", null=0) if on else 0
+  given = fields.get("layer_types")
+  match rule:
+    case "last" if window and not given:
+      slides = [number >= fields.whole("max_window_layers") for number in range(layers)]
+    case "but":
+      pattern = fields.whole("sliding_window_pattern")
+      slides = [(number + 1) % pattern > 0 for number in range(layers)]
+    case _:
+      slides = [bool(window)] * layers
+  kinds = [SLIDING if slide else FULL for slide in slides]
+  if given and (len(given) != layers or set(given) - {FULL, SLIDING}):
+    raise fields.wrong("layer_types", given, f"{layers} of {FULL} and {SLIDING}")
+  if given and rule in ("none", "all") and given != kinds:
+    raise fields.wrong("layer_types", given, f"{kinds[0]} in all layers")
+  kinds = given or kinds
+  if SLIDING in kinds and not window:
+    raise fields.wrong("sliding_window", fields.get("sliding_window"), "a number of rows")
+  return tuple(window if kind == SLIDING else 0 for kind in kinds)
+
+
+def _rope(fields: _Fields, windows: tuple[int, ...]) -> tuple[float | tuple[float, ...], Any]:
+  """Returns `rope_base` and `rope_scaling` of a decoder with these windows."""
+  name = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
+  given = fields.get(name) or {}
+  apart = fields.family.two_ropes and (FULL in given or SLIDING in given)
+  if fields.family.two_ropes and name == "rope_parameters" and given and not apart:
+    raise fields.wrong(name, given, f"one for {FULL} and one for {SLIDING}")
+  full, sliding = (given.get(FULL) or {}, given.get(SLIDING) or {}) if apart else (given, {})
+  base = _base(fields, "rope_theta", full)
+  scaling = _scaling(fields, name, full)
+  if not fields.family.two_ropes:
+    if scaling and any(windows):
+      raise fields.wrong(name, given, "rope_type default, as layers have a window")
+    return base, scaling
+  if _scaling(fields, name, sliding):
+    raise fields.wrong(f"{name}.{SLIDING}", sliding, "rope_type default")
+  local = _base(fields, "rope_local_base_freq", sliding)
+  bases = _shortest(tuple(local if window else base for window in windows))
+  return bases[0] if len(bases) == 1 else bases, None if all(windows) else scaling
+
+
+def _base(fields: _Fields, name: str, given: Mapping[str, Any]) -> float:
+  value = given.get("rope_theta", fields.get(name))
+  return fields.checked(name, value, "a number above 0", int | float)
+
+
+def _scaling(fields: _Fields, name: str, given: Mapping[str, Any]) -> Any:
+  part = given.get("partial_rotary_factor")
+  if part not in (None, 1.0):
+    raise fields.wrong(f"{name}.partial_rotary_factor", part, "1.0")
+  kind = given.get("rope_type", given.get("type", "default"))
+
+  def number(key: str, kind: Any = int | float) -> Any:
+    return fields.checked(f"{name}.{key}", given.get(key), "a number above 0", kind)
+
+  match kind:
+    case "default":
+      return None
+    case "linear":
+      return rotary.LinearScaling(number("factor"))
+    case "llama3":
+      ramp = number("low_freq_factor"), number("high_freq_factor")
+      rows = number("original_max_position_embeddings", int)
+      return rotary.Llama3Scaling(number("factor"), *ramp, rows)
+  raise fields.wrong(f"{name}.rope_type", kind, "default, linear or llama3")
+
+
+def _shortest(pattern: tuple) -> tuple:
+  """Returns the shortest beginning that gives the whole if it is repeated."""
+  lengths = range(1, len(pattern) + 1)
+  return next(
+    pattern[:n] for n in lengths if all(v == pattern[i % n] for i, v in enumerate(pattern))
+  )

@@ -1,0 +1,160 @@
+"""A run's first parameters from an earlier run: layers as they are, rows of tables by their ids.
+
+    earlier  [ text t | sep stop ]                      E' rows 0 .. t + 1
+    now      [ text t | sep stop | units a ]            the same rows, then `new_rows` for a ids
+
+The table stays one tensor, as in AudioPaLM (arXiv:2306.12925, section 3.1).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audiopalm import experiment as experiments
+from audiopalm import sharding
+from audiopalm.errors import ConfigError
+from audiopalm.models import decoder
+from audiopalm.nn.lora import NAME
+from audiopalm.settings import WarmStart
+from audiopalm.tokens import space as token_space
+from audiopalm.training import checkpoint, state
+
+NONE = -1  # in the place of an earlier row: this id is new
+
+
+def params(
+  settings: WarmStart,
+  model: decoder.Model,
+  space: Any,
+  key: jax.Array,
+  mesh: jax.sharding.Mesh,
+  say: Callable[[str], None],
+) -> dict[str, Any]:
+  """Returns the parameters a run begins with, placed on the mesh. `key` draws random rows.
+
+  ConfigError where the earlier run has another model or other text ids, CheckpointError where it
+  saved nothing that can be read.
+  """
+  workdir = Path(settings.folder)
+  before = checkpoint.latest(workdir, say, settings.step)
+  earlier = token_space.from_manifest(before.manifest)
+  trained = experiments.from_json(before.experiment).model
+  _check_model(trained, model.settings, workdir)
+  rows_V = earlier_rows(earlier, space)
+  _check_text(rows_V, earlier, space, workdir)
+  found, _ = checkpoint.restore_params(
+    workdir,
+    decoder.model(trained, earlier).shapes(mesh),
+    before.manifest,
+    say,
+    before.step,
+  )
+  if model.settings.lora is not None and trained.lora is None:
+    found = state.merged(found, state.owned(model.init(key, mesh), (), (NAME,)))
+  new = int((rows_V[_real(space)] == NONE).sum())
+  say(
+    f"warm start: step {before.step} of {workdir}, its rows for {int((rows_V != NONE).sum()):,} "
+    f"ids; {new:,} new ones, {settings.new_rows}"
+  )
+  return extended(found, rows_V, space, settings.new_rows, key, model, mesh)
+
+
+def earlier_rows(earlier: token_space.TokenSpace, space: token_space.TokenSpace) -> np.ndarray:
+  """Returns int [V] for the tables of `space`: the row of the same id in those of `earlier`, NONE
+  for ids that only `space` knows and for padding.
+
+  An id is the same if it is that of a stream with an equal fingerprint, in the same codebook and
+  column, or the same special of the same column.
+  """
+  rows_V = np.full(sum(space.padded), NONE, np.int64)
+  known = {(r.column, r.level, earlier.streams[r.stream].fingerprint): r for r in earlier.ranges}
+  starts, old_starts = _starts(space), _starts(earlier)
+  for r in space.ranges:
+    old = known.get((r.column, r.level, space.streams[r.stream].fingerprint))
+    if old is not None:
+      first, old_first = starts[r.column] + r.start, old_starts[old.column] + old.start
+      rows_V[first : first + r.size] = np.arange(old_first, old_first + old.size)
+  ids = {(s.column, s.name): s.id for s in earlier.specials}
+  for s in space.specials:
+    if (s.column, s.name) in ids:
+      rows_V[starts[s.column] + s.id] = old_starts[s.column] + ids[s.column, s.name]
+  return rows_V
+
+
+def extended(
+  found: Mapping[str, Any],
+  rows_V: np.ndarray,
+  space: token_space.TokenSpace,
+  new_rows: str,
+  key: jax.Array,
+  model: decoder.Model,
+  mesh: jax.sharding.Mesh,
+) -> dict[str, Any]:
+  """Returns parameters whose tables have the rows of `space`, from those of an earlier one."""
+  start, size = space.range_of(0, token_space.text_stream(space.streams).name)
+  text_T = rows_V[start : start + size]
+  tables = [name for name in ("embed", "head") if name in found]
+  placed = sharding.shardings(model.axes, model.shapes(mesh), mesh)
+
+  @functools.partial(jax.jit, out_shardings={name: placed[name] for name in tables})
+  def extend(old, key):
+    return {
+      name: {"table": _extended(old[name]["table"], rows_V, text_T, new_rows, one)}
+      for name, one in zip(tables, jax.random.split(key, len(tables)), strict=True)
+    }
+
+  return {**found, **extend({name: found[name] for name in tables}, key)}
+
+
+def _extended(table_VD, rows_V, text_T, new_rows: str, key):
+  # Rows move between devices: each keeps its columns and sees all rows.
+  table_VD = sharding.constrain(table_VD, (None, "embed"))
+  kept_VD = table_VD[np.maximum(rows_V, 0)]
+  text_TD = table_VD[text_T]
+  if new_rows == "zero":
+    fresh_VD = jnp.zeros_like(kept_VD)
+  elif new_rows == "mean":
+    fresh_VD = jnp.broadcast_to(jnp.mean(text_TD, axis=0), kept_VD.shape)
+  else:
+    fresh_VD = jnp.std(text_TD) * jax.random.normal(key, kept_VD.shape)
+  return jnp.where((rows_V == NONE)[:, None], fresh_VD, kept_VD)
+
+
+def _starts(space: token_space.TokenSpace) -> list[int]:
+  return np.cumsum((0, *space.padded[:-1])).tolist()
+
+
+def _real(space: token_space.TokenSpace) -> np.ndarray:
+  """Returns for every row of the tables whether it is that of an id."""
+  return np.concatenate(space.modality_KV) != token_space.PADDING
+
+
+def _check_model(earlier: Any, now: Any, workdir: Path) -> None:
+  # New adapters begin as nothing; those of an earlier run are taken as they are.
+  ours = ("dropout",) if earlier.lora is not None else ("dropout", "lora")
+  lines = [
+    f"  {field.name}: {getattr(earlier, field.name)!r} there, {getattr(now, field.name)!r} here"
+    for field in dataclasses.fields(now)
+    if field.name not in ours and getattr(earlier, field.name) != getattr(now, field.name)
+  ]
+  if lines:
+    raise ConfigError(
+      f"The run in {workdir} has another model, so this one cannot begin with its parameters:\n"
+      + "\n".join(lines)
+      + f"\nTake its model: models.model_of({str(workdir)!r})."
+    )
+
+
+def _check_text(rows_V: np.ndarray, earlier: Any, space: Any, workdir: Path) -> None:
+  text, old = token_space.text_stream(space.streams), token_space.text_stream(earlier.streams)
+  if text is None or old is None or text.fingerprint != old.fingerprint:
+    raise ConfigError(
+      f"The run in {workdir} has other text ids, so its rows would mean something else. Take its "
+      f"text tokenizer: tokenizers.text_of({str(workdir)!r})."
+    )

@@ -1,0 +1,192 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiopalm.cli import sweep
+from audiopalm.cli.main import main
+from audiopalm.errors import AudiopalmError
+
+PLAN = """
+seeds = [0, 1]
+[runs.speech]
+config = "speech.py"
+set = { text_lm = "{text}" }
+evaluate = ["asr"]
+at = { 2 = ["mt"] }
+[runs.text]
+config = "text.py"
+evaluate = ["mt"]
+[compare.T0]
+question = "?"
+from = "text:mt.bleu"
+to = "speech:asr.wer"
+expect = "more"
+"""
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch):
+  """Returns the commands a sweep gave, none of which was run: runs are trained in no time."""
+  lines = []
+
+  def call(*line):
+    lines.append(" ".join(line).replace(f"{tmp_path}/", ""))
+    workdir = Path(line[line.index("--workdir") + 1])
+    if line[0] == "train":
+      (workdir / "checkpoints" / "4").mkdir(parents=True, exist_ok=True)
+      (workdir / "config.json").write_text('{"steps": 4}')
+    if line[0] == "evaluate":
+      path = Path(line[line.index("--json") + 1])
+      path.write_text(json.dumps({"asr": {"wer": 0.5}, "mt": {"bleu": 9.0}}))
+
+  monkeypatch.setattr(sweep, "_call", call)
+  found = lambda workdir, one, seed, scores, seconds: {"scores": scores, "seconds": seconds}  # noqa: E731
+  monkeypatch.setattr(sweep, "_found", found)
+  for name in ("speech.py", "text.py"):
+    (tmp_path / name).write_text(f"# {name}\n")
+  (tmp_path / "plan.toml").write_text(PLAN)
+  return lines
+
+
+def swept(tmp_path, *options):
+  plan, workdir, results = (str(tmp_path / name) for name in ("plan.toml", "runs", "results"))
+  return main(["sweep", plan, "--workdir", workdir, "--results", results, *options])
+
+
+def test_each_run_is_prepared_trained_and_evaluated_after_those_it_begins_with(called, tmp_path):
+  assert swept(tmp_path, "--seeds", "0", "--set", "captions=here") == 0
+  of_text = "text.py --workdir runs/text-0 --set=captions=here --set=seed=0"
+  of_speech = (
+    "speech.py --workdir runs/speech-0 --set=text_lm=runs/text-0 --set=captions=here --set=seed=0"
+  )
+  asked = "evaluate --workdir runs/{0} --tasks {1} --json runs/{0}/sweep_scores.json --no-baselines"
+  assert called == [
+    f"prepare {of_text} --streams runs/streams",
+    f"train {of_text}",
+    asked.format("text-0", "mt"),
+    f"prepare {of_speech} --streams runs/streams",
+    f"train {of_speech}",
+    asked.format("speech-0", "mt") + " --step 2",
+    asked.format("speech-0", "asr"),
+  ]
+  found = json.loads((tmp_path / "results" / "speech-0.json").read_text())
+  assert found["scores"]["at"] == {"2": {"asr": {"wer": 0.5}, "mt": {"bleu": 9.0}}}
+  assert str(tmp_path) not in json.dumps(found)
+
+
+def test_finished_runs_are_not_run_again(called, tmp_path, capsys):
+  swept(tmp_path)
+  assert sum(line.startswith("train") for line in called) == 4
+  del called[:]
+  assert swept(tmp_path) == 0 and called == []
+  shown = capsys.readouterr().out
+  assert "2 of 2" in shown and "mt bleu 9" in shown and "T0: asr.wer" in shown
+
+
+def test_a_run_is_trained_again_on_another_machine_if_one_begins_with_it(called, tmp_path):
+  swept(tmp_path, "--only", "text")
+  (tmp_path / "runs").rename(tmp_path / "elsewhere")
+  del called[:]
+  swept(tmp_path, "--seeds", "1")
+  assert [line.split(" --")[0] for line in called] == [
+    "prepare text.py", "train text.py",  # and not evaluated: its result is there
+    "prepare speech.py", "train speech.py", "evaluate", "evaluate",
+  ]  # fmt: skip
+
+
+def test_only_some_runs_are_begun_and_those_they_need(called, tmp_path):
+  swept(tmp_path, "--only", "speech", "--seeds", "1")
+  assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+    "speech-1.json", "text-1.json",
+  ]  # fmt: skip
+
+
+def test_no_run_is_begun_after_the_hours(called, tmp_path, capsys):
+  swept(tmp_path, "--hours", "0")
+  assert called == [] and "no other run is begun" in capsys.readouterr().out
+
+
+def test_what_is_launched_and_not_finished_is_waited_for(called, tmp_path, capsys):
+  swept(tmp_path, "--seeds", "0", "--", "--on", "slurm", "--nodes", "2")
+  assert [line.split(" --workdir")[0] for line in called] == [
+    "prepare text.py", "launch --on slurm --nodes 2 -- train text.py",
+  ]  # fmt: skip
+  assert "waits for text-0, which is not finished" in capsys.readouterr().out
+  (tmp_path / "runs" / "text-0" / "launch").mkdir(parents=True)
+  del called[:]
+  swept(tmp_path, "--seeds", "0", "--", "--on", "slurm", "--nodes", "2")
+  assert [line.split()[0] for line in called] == ["prepare"]
+  assert "was submitted and is not finished" in capsys.readouterr().out
+
+
+def test_unknown_seeds_and_runs_are_refused(called, tmp_path, capsys):
+  assert swept(tmp_path, "--seeds", "7") == 2
+  assert "--seeds 7 are none of the plan's (0, 1)" in capsys.readouterr().err
+  assert swept(tmp_path, "--only", "large") == 2
+  assert "has no run 'large'" in capsys.readouterr().err
+
+
+def test_a_command_that_fails_ends_the_sweep_with_its_code(monkeypatch):
+  monkeypatch.setattr(sweep.sys, "executable", "false")
+  with pytest.raises(AudiopalmError, match="audiopalm train ended with 1; what it said is above"):
+    sweep._call("train")
+
+
+TINY = """
+import dataclasses
+from audiopalm.data.corpora import SyntheticText
+from audiopalm.experiment import Experiment
+from audiopalm.parts import mixtures, models, tokenizers
+from audiopalm.settings import Evaluation, WarmStart
+
+def experiment(text_lm: str = "") -> Experiment:
+  corpus = SyntheticText(
+    languages=("en",), topics=("prices",), train_records=64, validation_records=8, test_records=8
+  )
+  first = Experiment(
+    name="tiny",
+    tokenizers=(tokenizers.text(size=320),),
+    mixture=mixtures.blend((mixtures.text(corpus), 1.0)),
+    model=models.tiny(width=64, layers=1),
+    evaluation=Evaluation(every_steps=2, rows=2, examples=4),
+    row_length=64, batch_rows=2, steps=4, checkpoint_every_steps=2,
+  )
+  if not text_lm:
+    return first
+  text = tokenizers.text_of(text_lm)
+  return dataclasses.replace(first, tokenizers=(text,), warm_start=WarmStart(text_lm))
+"""
+
+
+@pytest.mark.long
+def test_a_sweep_leaves_small_results_and_goes_on_from_them(tmp_path):
+  (tmp_path / "tiny.py").write_text(TINY)
+  plan = PLAN.replace("speech.py", "tiny.py").replace("text.py", "tiny.py")
+  plan = plan.replace('["asr"]', '["text"]').replace('["mt"]', '["text"]')
+  plan = plan.replace("mt.bleu", "text.nll").replace("asr.wer", "text.nll")
+  (tmp_path / "plan.toml").write_text(plan.replace('"more"', '"less"'))
+  line = [sys.executable, "-m", "audiopalm", "sweep", "plan.toml", "--workdir", "runs"]
+  line += ["--results", "results"]
+  root = Path(__file__).resolve().parents[2]
+  environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+
+  def sweep_again():
+    return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+  done = sweep_again()
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert "T0: text.nll" in done.stdout
+  found = json.loads((tmp_path / "results" / "speech-1.json").read_text())
+  assert found["steps"] == 4 and found["seen"]["text"]["tokens"] > 0
+  assert [step for step, _ in found["curve"]] == [2, 4]
+  assert found["scores"]["at"]["2"]["text"]["nll"] > 0
+  assert found["command"] == "audiopalm train tiny.py '--set=text_lm={text}' --set=seed=1"
+  assert str(tmp_path) not in json.dumps(found)
+  before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "results").iterdir()}
+  assert len(before) == 4
+  assert sweep_again().returncode == 0
+  assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "results").iterdir()}
