@@ -51,9 +51,10 @@ NEW_ROWS = ("zero", "random", "mean")
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-  """Where a run's first parameters come from: the workdir of an earlier run, say of text alone.
+  """Where a run's first parameters come from: a text model in a Hugging Face folder, or the workdir
+  of an earlier run, with its newest checkpoint or that of `step`.
 
-  Of the newest checkpoint in `folder`, or of that of `step`, all is taken that means the same here:
+  Of what is in `folder` all is taken that means the same here:
   the layers, and the rows of the embedding (and of the output head, where it is a table of its own)
   for every id of a stream that both runs know. The rows of all other ids begin at zero, as in
   AudioPaLM (arXiv:2306.12925, section 5.1), at `random` (normal, with the standard deviation of the

@@ -12,9 +12,12 @@ from audiopalm.parts import runs
 from audiopalm.pretrained import source
 
 
-def model_of(workdir: str, dropout: float = 0.0) -> Decoder:
-  """Returns the model of an earlier run, to begin with its parameters."""
-  return dataclasses.replace(runs.settings(workdir).model, dropout=dropout)
+def pretrained(folder: str, dropout: float = 0.0) -> Decoder:
+  """Returns the model of an earlier run, or of a text model in a Hugging Face folder, to begin with
+  its parameters; ConfigError for one that a `Decoder` is not."""
+  if runs.holds(folder):
+    return dataclasses.replace(runs.settings(folder).model, dropout=dropout)
+  return dataclasses.replace(source.described(folder)[0], dropout=dropout)
 
 
 def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
@@ -46,14 +49,6 @@ def decoder_1b(dropout: float = 0.0) -> Decoder:
 def decoder_3b(dropout: float = 0.0) -> Decoder:
   """Returns a Llama-shaped decoder of 2.8 billion parameters, vocabulary aside."""
   return _llama(layers=28, width=3_072, heads=24, kv_heads=8, hidden=8_192, dropout=dropout)
-
-
-def pretrained(folder: str, dropout: float = 0.0) -> Decoder:
-  """Returns the decoder of a text model in a Hugging Face folder, by its config.json.
-
-  Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3; ConfigError for one that a `Decoder` is not.
-  """
-  return dataclasses.replace(source.described(folder)[0], dropout=dropout)
 
 
 def decoder_8b(dropout: float = 0.1) -> Decoder:

@@ -44,21 +44,22 @@ def text(
   return SentencePieceText(stream=stream, size=size, words=words)
 
 
-def pretrained(folder: str, stream: str = "text") -> PretrainedText:
-  """Returns the tokenizer of a text model in a Hugging Face folder: tokenizer.json, else
-  tokenizer.model; its size is that of the model."""
-  return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
-
-
-def text_of(workdir: str, stream: str = "text") -> SentencePieceText:
-  """Returns the text tokenizer of an earlier run, as it was fitted: its ids are to be kept."""
-  settings = next((one for one in runs.settings(workdir).tokenizers if one.stream == stream), None)
-  if not isinstance(settings, SentencePieceText):
-    raise ConfigError(
-      f"The run in {workdir} has no SentencePiece tokenizer of the stream {stream!r} "
-      f"(it is {settings!r}). Name another run, or its stream."
-    )
-  return dataclasses.replace(settings, fitted_in=str(Path(workdir) / "tokenizers" / stream))
+def pretrained(folder: str, stream: str = "text") -> PretrainedText | SentencePieceText:
+  """Returns the text tokenizer of an earlier run, or of a text model in a Hugging Face folder
+  (tokenizer.json, else tokenizer.model; its size is that of the model): its ids are to be kept."""
+  if not runs.holds(folder):
+    return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
+  settings = next((one for one in runs.settings(folder).tokenizers if one.stream == stream), None)
+  place = str(Path(folder) / "tokenizers" / stream)
+  match settings:
+    case SentencePieceText():
+      return dataclasses.replace(settings, fitted_in=place)
+    case PretrainedText():
+      return dataclasses.replace(settings, folder=place)
+  raise ConfigError(
+    f"The run in {folder} has no text tokenizer of the stream {stream!r} (it is {settings!r}). "
+    "Name another run, or its stream."
+  )
 
 
 def units(

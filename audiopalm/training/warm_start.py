@@ -1,4 +1,5 @@
-"""A run's first parameters from an earlier run: layers as they are, rows of tables by their ids.
+"""A run's first parameters from a model that was trained before: layers as they are, rows of tables
+by their ids.
 
     earlier  [ text t | sep stop ]                      E' rows 0 .. t + 1
     now      [ text t | sep stop | units a ]            the same rows, then `new_rows` for a ids
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import experiment as experiments
-from audiopalm import sharding
+from audiopalm import pretrained, sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.nn.lora import NAME
@@ -28,41 +29,71 @@ from audiopalm.training import checkpoint, state
 NONE = -1  # in the place of an earlier row: this id is new
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Earlier:
+  """A model that was trained before: `params(mesh)` reads it, `name` is what it is called."""
+
+  name: str
+  settings: decoder.Decoder
+  space: token_space.TokenSpace
+  params: Callable[[jax.sharding.Mesh], dict[str, Any]]
+
+
 def params(
   settings: WarmStart,
   model: decoder.Model,
-  space: Any,
+  space: token_space.TokenSpace,
   key: jax.Array,
   mesh: jax.sharding.Mesh,
   say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Returns the parameters a run begins with, placed on the mesh. `key` draws random rows.
 
-  ConfigError where the earlier run has another model or other text ids, CheckpointError where it
-  saved nothing that can be read.
+  ConfigError where the earlier model is another or has other text ids, CheckpointError where
+  nothing can be read of it.
   """
-  workdir = Path(settings.folder)
-  before = checkpoint.latest(workdir, say, settings.step)
-  earlier = token_space.from_manifest(before.manifest)
-  trained = experiments.from_json(before.experiment).model
-  _check_model(trained, model.settings, workdir)
-  rows_V = earlier_rows(earlier, space)
-  _check_text(rows_V, earlier, space, workdir)
-  found, _ = checkpoint.restore_params(
-    workdir,
-    decoder.model(trained, earlier).shapes(mesh),
-    before.manifest,
-    say,
-    before.step,
-  )
-  if model.settings.lora is not None and trained.lora is None:
+  earlier = _opened(settings, space, say)
+  _check_model(earlier, model.settings, settings.folder)
+  _check_text(earlier, space, settings.folder)
+  rows_V = earlier_rows(earlier.space, space)
+  found = earlier.params(mesh)
+  if model.settings.lora is not None and earlier.settings.lora is None:
     found = state.merged(found, state.owned(model.init(key, mesh), (), (NAME,)))
   new = int((rows_V[_real(space)] == NONE).sum())
   say(
-    f"warm start: step {before.step} of {workdir}, its rows for {int((rows_V != NONE).sum()):,} "
-    f"ids; {new:,} new ones, {settings.new_rows}"
+    f"warm start: {earlier.name}, its rows for {int((rows_V != NONE).sum()):,} ids; {new:,} new "
+    f"ones, {settings.new_rows}"
   )
   return extended(found, rows_V, space, settings.new_rows, key, model, mesh)
+
+
+def _opened(
+  settings: WarmStart, space: token_space.TokenSpace, say: Callable[[str], None]
+) -> _Earlier:
+  folder = Path(settings.folder)
+  if (folder / checkpoint.FOLDER).is_dir():
+    return _run(folder, settings.step, say)
+  if settings.step is not None:
+    raise ConfigError(
+      f"warm_start.step={settings.step} names a checkpoint of a run, but {folder} holds none. "
+      "Leave it out, or give the workdir of a run."
+    )
+  source = pretrained.open(folder)
+  text = token_space.text_stream(space.streams)
+  ids = source.space(text.name if text is not None else "text")
+  return _Earlier(str(folder), source.settings, ids, source.params)
+
+
+def _run(workdir: Path, step: int | None, say: Callable[[str], None]) -> _Earlier:
+  meta = checkpoint.latest(workdir, say, step)
+  settings = experiments.from_json(meta.experiment).model
+  space = token_space.from_manifest(meta.manifest)
+
+  def params(mesh: jax.sharding.Mesh) -> dict[str, Any]:
+    shapes = decoder.model(settings, space).shapes(mesh)
+    return checkpoint.restore_params(workdir, shapes, meta.manifest, say, meta.step)[0]
+
+  return _Earlier(f"step {meta.step} of {workdir}", settings, space, params)
 
 
 def earlier_rows(earlier: token_space.TokenSpace, space: token_space.TokenSpace) -> np.ndarray:
@@ -135,26 +166,28 @@ def _real(space: token_space.TokenSpace) -> np.ndarray:
   return np.concatenate(space.modality_KV) != token_space.PADDING
 
 
-def _check_model(earlier: Any, now: Any, workdir: Path) -> None:
+def _check_model(earlier: _Earlier, now: decoder.Decoder, folder: str) -> None:
   # New adapters begin as nothing; those of an earlier run are taken as they are.
-  ours = ("dropout",) if earlier.lora is not None else ("dropout", "lora")
+  ours = ("dropout",) if earlier.settings.lora is not None else ("dropout", "lora")
+  before = earlier.settings
   lines = [
-    f"  {field.name}: {getattr(earlier, field.name)!r} there, {getattr(now, field.name)!r} here"
+    f"  {field.name}: {getattr(before, field.name)!r} there, {getattr(now, field.name)!r} here"
     for field in dataclasses.fields(now)
-    if field.name not in ours and getattr(earlier, field.name) != getattr(now, field.name)
+    if field.name not in ours and getattr(before, field.name) != getattr(now, field.name)
   ]
   if lines:
     raise ConfigError(
-      f"The run in {workdir} has another model, so this one cannot begin with its parameters:\n"
+      f"{earlier.name} is another model, so this one cannot begin with its parameters:\n"
       + "\n".join(lines)
-      + f"\nTake its model: models.model_of({str(workdir)!r})."
+      + f"\nTake its model: models.pretrained({folder!r})."
     )
 
 
-def _check_text(rows_V: np.ndarray, earlier: Any, space: Any, workdir: Path) -> None:
-  text, old = token_space.text_stream(space.streams), token_space.text_stream(earlier.streams)
+def _check_text(earlier: _Earlier, space: token_space.TokenSpace, folder: str) -> None:
+  text = token_space.text_stream(space.streams)
+  old = token_space.text_stream(earlier.space.streams)
   if text is None or old is None or text.fingerprint != old.fingerprint:
     raise ConfigError(
-      f"The run in {workdir} has other text ids, so its rows would mean something else. Take its "
-      f"text tokenizer: tokenizers.text_of({str(workdir)!r})."
+      f"{earlier.name} has other text ids, so its rows would mean something else. Take its text "
+      f"tokenizer: tokenizers.pretrained({folder!r})."
     )

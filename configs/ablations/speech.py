@@ -42,7 +42,10 @@ def experiment(
   rates = {name: 1.0 for name in tasks.split("+")}
   return Experiment(
     name="speech",
-    tokenizers=(tokenizers.text_of(text_lm), tokenizers.units(size=256, rate_hz=25, collapse=True)),
+    tokenizers=(
+      tokenizers.pretrained(text_lm),
+      tokenizers.units(size=256, rate_hz=25, collapse=True),
+    ),
     warm_start=WarmStart(text_lm) if init == "text" else None,
     mixture=mixtures.blend(
       (mixtures.asr(speech), rates.get("asr", 0.0)),
@@ -52,7 +55,7 @@ def experiment(
       (mixtures.text(text), 0.0),
       unit="examples",
     ),
-    model=models.model_of(text_lm),
+    model=models.pretrained(text_lm),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=100),
     evaluation=Evaluation(every_steps=200, rows=32, examples=200, max_output_rows=64),
     row_length=256,

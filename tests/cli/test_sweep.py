@@ -157,7 +157,7 @@ def experiment(text_lm: str = "") -> Experiment:
   )
   if not text_lm:
     return first
-  text = tokenizers.text_of(text_lm)
+  text = tokenizers.pretrained(text_lm)
   return dataclasses.replace(first, tokenizers=(text,), warm_start=WarmStart(text_lm))
 """
 

@@ -22,18 +22,18 @@ def workdir(tmp_path):
 
 
 def test_the_model_and_the_text_of_an_earlier_run_are_taken(workdir):
-  assert models.model_of(str(workdir)) == models.tiny(width=64)
-  assert models.model_of(str(workdir), dropout=0.2).dropout == 0.2
-  taken = tokenizers.text_of(str(workdir))
+  assert models.pretrained(str(workdir)) == models.tiny(width=64)
+  assert models.pretrained(str(workdir), dropout=0.2).dropout == 0.2
+  taken = tokenizers.pretrained(str(workdir))
   assert taken.fitted_in == str(workdir / "tokenizers" / "text")
   assert dataclasses.replace(taken, fitted_in=None) == tokenizers.text(300, ("en",))
 
 
 def test_a_folder_without_a_run_says_so(tmp_path):
-  with pytest.raises(ConfigError, match=r"There is no run in .*config.json is missing. Train it"):
-    models.model_of(str(tmp_path))
+  with pytest.raises(ConfigError, match=r"There is no model in .*config.json is missing. Give"):
+    models.pretrained(str(tmp_path))
 
 
 def test_a_run_without_that_stream_is_refused(workdir):
-  with pytest.raises(ConfigError, match="has no SentencePiece tokenizer of the stream 'words'"):
-    tokenizers.text_of(str(workdir), stream="words")
+  with pytest.raises(ConfigError, match="has no text tokenizer of the stream 'words'"):
+    tokenizers.pretrained(str(workdir), stream="words")

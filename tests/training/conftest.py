@@ -37,3 +37,19 @@ def small_device(tmp_path):
     yield SmallDevice(place)
   finally:
     subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def small_source(tmp_path_factory):
+  """Returns (folder, rows) of a tiny text model as transformers saves it, with a tokenizer."""
+  tokenizers = pytest.importorskip("tokenizers", reason="audiopalm[pretrained] is not installed")
+  folder = tmp_path_factory.mktemp("source")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parents[1] / "pretrained"))
+    by_hand = importlib.import_module("by_hand")
+  by_hand.write(folder, by_hand.config("qwen2"), by_hand.tensors("qwen2"))
+  words = {f"word{number}": number for number in range(100)}
+  made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="word0"))
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.save(str(folder / "tokenizer.json"))
+  return folder, by_hand.ROWS

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm import sharding
+from audiopalm import pretrained, sharding
 from audiopalm.data import loader
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.nn import lora
 from audiopalm.objectives import next_token
-from audiopalm.parts import mixtures
+from audiopalm.parts import mixtures, models, tokenizers
 from audiopalm.settings import Machine, WarmStart
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokens import space as token_space
@@ -147,7 +147,7 @@ def test_another_model_is_refused_field_by_field(tiny, text_run):
   with pytest.raises(ConfigError) as error:
     begun(tiny, (workdir, other))
   assert "  hidden: 32 there, 64 here" in str(error.value) and "dropout" not in str(error.value)
-  assert "Take its model: models.model_of(" in str(error.value)
+  assert "Take its model: models.pretrained(" in str(error.value)
 
 
 def test_other_text_ids_are_refused(tiny, text_run, monkeypatch):
@@ -180,3 +180,31 @@ def test_new_adapters_begin_as_nothing_beside_the_earlier_kernels(tiny, text_run
   assert list(adapters) == ["query", "value"]
   assert not np.asarray(adapters["query"]["up"]).any()
   assert np.asarray(adapters["query"]["down"]).any()
+
+
+def test_a_run_begins_with_a_text_model_of_a_hugging_face_folder(tiny, tmp_path, small_source):
+  folder, rows = small_source
+  settings = models.pretrained(str(folder))
+  text = tokenizers.pretrained(str(folder))
+  space = token_space.build(
+    [text.read().spec, tiny.SPECS[1]],
+    tiny.Prepared(tiny.experiment()).layouts,
+    lambda tag: list(tag.encode()),
+  )
+  model, mesh = decoder.model(settings, space), sharding.mesh(tiny.ONE)
+  with jax.set_mesh(mesh):
+    params = warm_start.params(
+      WarmStart(str(folder)), model, space, jax.random.key(0), mesh, lambda text: None
+    )
+  alone = pretrained.open(folder)
+  expected = alone.params(mesh)
+  jax.tree.map(np.testing.assert_array_equal, params["layers"], expected["layers"])
+  table = np.asarray(params["embed"]["table"])
+  np.testing.assert_array_equal(table[:rows], np.asarray(expected["embed"]["table"])[:rows])
+  assert not table[rows:].any() and len(table) == space.padded[0]
+
+
+def test_a_step_of_a_folder_without_checkpoints_is_refused(tiny, small_source):
+  folder, _ = small_source
+  with pytest.raises(ConfigError, match="warm_start.step=5 names a checkpoint of a run, but"):
+    begun(tiny, (folder, tiny.experiment()), step=5)
