@@ -15,7 +15,10 @@ seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 
 from audiopalm.data import seqio_tasks  # noqa: E402
 
-TASKS = [name for name, _ in inspect.getmembers(mixtures, inspect.isfunction) if name != "blend"]
+HELPERS = ("blend", "paraphrased")
+TASKS = [
+  name for name, _ in inspect.getmembers(mixtures, inspect.isfunction) if name not in HELPERS
+]
 
 
 @pytest.fixture(scope="module")
