@@ -17,6 +17,7 @@ SOURCES = {
   corpora.Synthetic: Source("data_pipelines.synthetic"),
   corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
   corpora.SyntheticText: Source("data_pipelines.synthetic"),
+  corpora.SyntheticTranslations: Source("data_pipelines.synthetic"),
   corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
   multi30k.Multi30k: Source("data_pipelines.multi30k"),
   multi30k.Multi30kText: Source("data_pipelines.multi30k"),

@@ -211,6 +211,22 @@ class SyntheticText(_Grammar):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SyntheticTranslations(_Grammar):
+  """Sentences of the grammar and their translations as text alone, no wave.
+
+  As `Synthetic`, with the same meanings in each split: the ordered language pairs take turns.
+  """
+
+  train_records: int = 50_000
+  name: ClassVar[str] = "translations"
+  roles: ClassVar[tuple[str, ...]] = ("source", "target")
+  splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
+
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    return self._translated(roles)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SpokenDigit(Corpus):
   """Recordings of people saying one digit in English: the Free Spoken Digit Dataset, through TFDS.
 

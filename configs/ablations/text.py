@@ -1,43 +1,40 @@
-"""The text models that the ablations of speech begin with: captions in three languages, and MT.
+r"""The text models that the ablations of speech begin with: plain text and MT in three languages.
 
-  audiopalm train configs/ablations/text.py --workdir runs/text --set captions=DIR
+  audiopalm train configs/ablations/text.py --workdir runs/text
 
-DIR holds the captions of Multi30k (github.com/multi30k/dataset, data/task1/raw). Sentences alone,
-and each translated into the two other languages.
+Six topics of the synthetic grammar. `mt_without` leaves out pairs of languages.
 """
 
 from typing import Literal
 
+from audiopalm.data.corpora import SyntheticTranslations
 from audiopalm.experiment import Experiment
-from audiopalm.parts import corpora, mixtures, models, optim, tokenizers
+from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
 
-MOST_WORDS = 10
+TOPICS = ("times", "weather", "shopping", "travel", "food", "home")
 SIZES = {"small": (128, 3), "base": (192, 4), "large": (256, 6)}
 
 
 def experiment(
-  captions: str, size: Literal["small", "base", "large"] = "base", mt_without: tuple[str, ...] = ()
+  size: Literal["small", "base", "large"] = "base", mt_without: tuple[str, ...] = ()
 ) -> Experiment:
-  text = corpora.multi30k_text(
-    captions,
-    most_words=MOST_WORDS,
-    train_records=48_000,
-    validation_records=600,
-    test_records=1_400,
+  text = SyntheticTranslations(
+    topics=TOPICS, train_records=40_000, validation_records=600, test_records=1_200
   )
   width, layers = SIZES[size]
   return Experiment(
     name=f"text_{size}",
-    tokenizers=(tokenizers.text(size=2_000),),
+    tokenizers=(tokenizers.text(size=1_000),),
     mixture=mixtures.blend(
       (mixtures.mt(text, unseen_pairs=mt_without), 0.8), (mixtures.text(text), 0.2)
     ),
     model=models.tiny(width=width, layers=layers),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=100),
-    evaluation=Evaluation(every_steps=200, rows=32, examples=200, max_output_rows=64),
+    evaluation=Evaluation(every_steps=250, rows=32, examples=300, max_output_rows=64),
     row_length=256,
     batch_rows=8,
-    steps=2_000,
-    checkpoint_every_steps=500,
+    steps=1_500,
+    checkpoint_every_steps=250,
+    keep_every_steps=250,
   )

@@ -1,6 +1,7 @@
 """The synthetic corpora: sentences of a grammar, their translations, and dialogues.
 
-`corpora.Synthetic`, `corpora.SyntheticDialogue` and `corpora.SyntheticText` are served from here.
+`corpora.Synthetic`, `SyntheticDialogue`, `SyntheticText` and `SyntheticTranslations` are served from
+here.
 """
 
 from data_pipelines.synthetic.corpus import count, records

@@ -9,7 +9,8 @@ from audiopalm.types import Record, Utterance
 from data_pipelines.espeak import voices
 from data_pipelines.synthetic import grammar
 
-Settings = corpora.Synthetic | corpora.SyntheticDialogue | corpora.SyntheticText
+TextAlone = corpora.SyntheticText | corpora.SyntheticTranslations
+Settings = corpora.Synthetic | corpora.SyntheticDialogue | TextAlone
 
 
 def count(settings: Settings, split: str) -> int:
@@ -52,7 +53,7 @@ def records(settings: Settings, split: str, start: int, stop: int) -> Iterator[R
       language = languages[role]
       texts = grammar.texts(language, int(found[place]))
       text = texts[place_of_role if len(texts) > 1 else 0]
-      if isinstance(settings, corpora.SyntheticText):
+      if isinstance(settings, TextAlone):
         utterances[role] = Utterance(None, waveform.RATE_HZ, text, language, speaker="")
         continue
       speakers = settings.voices_of(language, split)

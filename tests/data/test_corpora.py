@@ -11,6 +11,7 @@ ALL = (
   corpora.Synthetic(),
   corpora.SyntheticDialogue(),
   corpora.SyntheticText(),
+  corpora.SyntheticTranslations(),
   corpora.SpokenDigit(),
 )
 

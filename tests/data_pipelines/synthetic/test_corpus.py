@@ -87,6 +87,16 @@ def test_text_of_the_whole_grammar_keeps_away_from_the_test_of_a_slice(mute):
   assert not texts(plain, "train") & texts(SMALL, "test")
 
 
+def test_translations_are_text_alone_and_keep_away_from_the_test_of_speech(mute):
+  alone = corpora.SyntheticTranslations(
+    train_records=10_000, languages=("en", "fr"), topics=("prices",)
+  )
+  (record,) = synthetic.records(alone, "train", 3, 4)
+  assert [utterance.wave_S for utterance in record.utterances.values()] == [None, None]
+  assert {utterance.language for utterance in record.utterances.values()} == {"en", "fr"}
+  assert not texts(alone, "train") & texts(SMALL, "test")
+
+
 def test_train_begins_again_with_other_voices_or_languages(mute):
   distinct = len(grammar.meanings(("weather",), "train", "synthetic 0"))
   settings = corpora.Synthetic(
