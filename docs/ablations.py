@@ -1,0 +1,167 @@
+"""Writes the tables and figures of docs/ablations.md from the results of its sweep.
+
+  pip install '.[docs]'
+  python docs/ablations.py
+
+What stands between `<!-- NAME -->` and `<!-- end -->` is made here, the rest by hand. Figures lie
+in docs/ablations.
+"""
+
+import argparse
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiopalm.cluster import sweep
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAN = ROOT / "configs" / "ablations" / "plan.toml"
+RESULTS = PLAN.parent / "results"
+PAGE = ROOT / "docs" / "ablations.md"
+FIGURES = PAGE.with_suffix("")
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
+# Figure: (runs, task, held-out metric, title).
+CURVES = {
+  "begin": (
+    ("base", "scratch", "few_text"),
+    "ast",
+    "nll_text",
+    "AST: nats a token, by where it begins",
+  ),
+  "tasks": (("base", "ast_only", "s2st"), "ast", "nll_text", "AST: nats a token, by tasks"),
+  "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats a token, by size"),
+  "kept": (("base", "kept"), "text", "nll_text", "Text: nats a token, while speech is learned"),
+}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--results", type=Path, default=RESULTS)
+  arguments = parser.parse_args()
+  plan = sweep.read(PLAN)
+  found = {
+    run.name: [one for seed in plan.seeds if (one := sweep.result(arguments.results, run, seed))]
+    for run in plan.runs
+  }
+  made = {"comparisons": comparisons(plan, arguments.results), "runs": runs(plan, found)}
+  FIGURES.mkdir(exist_ok=True)
+  for name, (names, task, metric, title) in CURVES.items():
+    shown = {run: found[run] for run in names if found[run]}
+    if shown:
+      draw(FIGURES / f"{name}.png", shown, task, metric, title)
+  PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
+  print(f"Wrote {PAGE} from {sum(map(len, found.values()))} results")
+
+
+def comparisons(plan: sweep.Plan, results: Path) -> str:
+  """Returns the table of what was expected and what came."""
+  rows = []
+  for outcome in sweep.outcomes(plan, results):
+    compare, error = outcome.compare, outcome.error
+    verdict = {True: "**counts**", False: "does not count", None: "one seed"}[outcome.counts]
+    rows.append(
+      (
+        compare.name, compare.question, compare.paper, compare.to[1], _spread(outcome.source),
+        _spread(outcome.to), f"{outcome.difference:+.2f}" + (f" ± {error:.2f}" if error else ""),
+        verdict,
+      )
+    )  # fmt: skip
+  header = ("", "question", "paper", "score", "from", "to", "difference", "")
+  return table(header, rows)
+
+
+def runs(plan: sweep.Plan, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+  """Returns the table of all runs: settings, tokens, minutes and scores, means over seeds."""
+  rows = []
+  for run in plan.runs:
+    results = found[run.name]
+    if not results:
+      rows.append((f"`{run.name}`", _settings(run), "0", "", "", ""))
+      continue
+    tokens = statistics.fmean(
+      sum(task["tokens"] for task in one["seen"].values()) for one in results
+    )
+    minutes = statistics.fmean(one["seconds"]["train"] / 60 for one in results)
+    scores = ", ".join(_scores(run, results))
+    rows.append(
+      (f"`{run.name}`", _settings(run), str(len(results)), f"{tokens / 1e6:.1f}",
+       f"{minutes:.0f}", scores)
+    )  # fmt: skip
+  header = ("run", "settings", "seeds", "million tokens", "minutes", "scores on the test split")
+  return table(header, rows)
+
+
+def _settings(run: sweep.Run) -> str:
+  return " ".join(f"`{path}={value}`" for path, value in run.settings)
+
+
+def _scores(run: sweep.Run, results: Sequence[Mapping[str, Any]]) -> list[str]:
+  shown = []
+  for task in run.evaluate:
+    for name, factor in (("wer", 100), ("bleu", 1), ("nll", 1)):
+      values = [one["scores"].get(task, {}).get(name) for one in results]
+      if None not in values:
+        shown.append(f"{task} {name} {_spread([factor * value for value in values])}")
+        break
+  return shown
+
+
+def _spread(values: Sequence[float]) -> str:
+  """Returns a mean with the least and the greatest."""
+  mean = f"{statistics.fmean(values):.2f}"
+  return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """Returns a Markdown table."""
+  lines = [header, ["---"] * len(header), *rows]
+  return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def draw(
+  path: Path, shown: Mapping[str, Sequence[Mapping[str, Any]]], task: str, metric: str, title: str
+) -> None:
+  """Draws a held-out metric over steps: the mean over seeds, and each seed as a thin line."""
+  from matplotlib import pyplot
+
+  figure, axes = pyplot.subplots(figsize=(6, 3.4), layout="constrained")
+  for (name, results), colour in zip(shown.items(), COLOURS, strict=False):
+    curves = [
+      [(step, held[task][metric]) for step, held in one["curve"] if metric in held.get(task, {})]
+      for one in results
+    ]
+    for curve in curves:
+      axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.5)
+    steps = [step for step, _ in curves[0]]
+    means = [
+      statistics.fmean(point[1] for point in points) for points in zip(*curves, strict=False)
+    ]
+    axes.plot(steps[: len(means)], means, color=colour, label=name)
+  axes.set(title=title, xlabel="step", ylabel="nats")
+  axes.legend(frameon=False)
+  axes.spines[["top", "right"]].set_visible(False)
+  figure.savefig(path, dpi=110)
+  pyplot.close(figure)
+
+
+def filled(page: str, made: Mapping[str, str]) -> str:
+  """Returns the page with what is made put between its marks; ValueError for a mark that lacks."""
+
+  def put(page: str, name: str, text: str) -> str:
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not marks.search(page):
+      raise ValueError(f"{PAGE} has no place <!-- {name} --> ... <!-- end -->.")
+    keep: Callable[[re.Match], str] = lambda match: f"{match[1]}{text}\n{match[2]}"  # noqa: E731
+    return marks.sub(keep, page)
+
+  for name, text in made.items():
+    page = put(page, name, text)
+  return page
+
+
+if __name__ == "__main__":
+  main()
