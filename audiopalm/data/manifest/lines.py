@@ -180,7 +180,7 @@ def _path(audio: str, column: str, fields: Fields, reading: Reading, folder: Pat
   elif fields.name(column) == "path" and "/" not in audio and _is_folder(folder / CLIPS):
     folder = folder / CLIPS  # Common Voice names its files without the folder they lie in
   try:
-    return str(folder.expanduser() / Path(audio).expanduser())
+    return str(folder.expanduser() / (Path(audio).expanduser() if audio[:1] == "~" else audio))
   except RuntimeError:
     fields.wrong(f"no user has the folder of {columns.shown(audio)}. Write the path without ~.")
     return audio

@@ -200,6 +200,7 @@ class CVSS(_Clips):
   def _table(self, path: Path) -> Table:
     said, unread, digest = _said(self._validated)
     found = table.read(str(path), NORMALIZED)
+    spoken = str((path.parent / path.stem).absolute())
     rows, faults = [], list(unread)
     for row in () if unread else found.rows:
       clip = row.values["path"]
@@ -216,7 +217,7 @@ class CVSS(_Clips):
         "text": _plain(said[clip]["sentence"]),
         "speaker": speaker,
         "translation": row.values["translation"],
-        "translation_audio": str((path.parent / path.stem / f"{clip}.wav").absolute()),
+        "translation_audio": f"{spoken}/{clip}.wav",
         "translation_speaker": speaker if self.transferred else "cvss",
       }
       rows.append(Row(row.place, values))
