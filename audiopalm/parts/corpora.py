@@ -38,10 +38,10 @@ def manifest(
 
 def librispeech(
   folder: str,
-  train: tuple[str, ...] = ("train-clean-100",),
-  validation: tuple[str, ...] = ("dev-clean",),
-  test: tuple[str, ...] = ("test-clean",),
-  held_out_voices: tuple[str, ...] = (),
+  train: Files = "train-clean-100",
+  validation: Files = "dev-clean",
+  test: Files = "test-clean",
+  held_out_voices: Files = (),
   *,
   variants: int = 1,
   name: str = "librispeech",

@@ -7,6 +7,8 @@ import soundfile
 
 from audiopalm.cli import config, main
 from audiopalm.data import prepare
+from audiopalm.parts import corpora
+from data_pipelines import manifest
 
 WORDS = {
   "en_us": ("one", "two", "three", "four", "five", "six", "seven", "eight"),
@@ -78,3 +80,25 @@ def test_a_folder_of_fleurs_becomes_records_to_hear_translate_and_speak(tmp_path
   )
   counts = {task: len(set(prepared.rows(task, "train").records)) for task in ("asr", "ast", "s2st")}
   assert counts == {"asr": 25, "ast": 23, "s2st": 23}
+
+
+def test_records_of_cvss_are_heard_on_both_sides(tmp_path):
+  clips, spoken = tmp_path / "cv" / "fr" / "clips", tmp_path / "cvss"
+  clips.mkdir(parents=True)
+  said = ["client_id\tpath\tsentence"]
+  for number, theirs in enumerate(("train", "dev", "test")):
+    clip = f"common_voice_fr_{number}.mp3"
+    said.append(f"anna\t{clip}\tUn mot.")
+    (spoken / theirs).mkdir(parents=True)
+    (spoken / f"{theirs}.tsv").write_text(f"{clip}\tone word\n")
+    time_S = np.arange(24_000) / 48_000
+    soundfile.write(clips / clip, 0.3 * np.sin(2 * np.pi * 300 * time_S), 48_000)
+    soundfile.write(spoken / theirs / f"{clip}.wav", 0.3 * np.sin(900 * time_S[:9_600]), 24_000)
+  (tmp_path / "cv" / "fr" / "validated.tsv").write_text("\n".join(said))
+  settings = corpora.cvss(str(spoken), pair="fr_en", common_voice=str(tmp_path / "cv"))
+  (record,) = manifest.records(settings, "test", 0, manifest.count(settings, "test"))
+  assert record.id == "cvss/test/000000-common_voice_fr_2.mp3"
+  source, target = record.utterances["source"], record.utterances["target"]
+  assert (source.text, source.language, source.speaker) == ("Un mot.", "fr", "anna")
+  assert (target.text, target.language, target.speaker) == ("one word", "en", "cvss")
+  assert [len(one.wave_S) for one in (source, target)] == [8_000, 6_400]

@@ -79,6 +79,7 @@ class Lines:
 
 
 def paths(files: Files) -> tuple[str, ...]:
+  """Returns what lists a split, one by one."""
   return (files,) if isinstance(files, str) else files
 
 

@@ -23,9 +23,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiopalm.data.manifest import table
+from audiopalm.data.manifest import lines, table
 from audiopalm.data.manifest.faults import Fault, Place
-from audiopalm.data.manifest.lines import CLIPS, Reading
+from audiopalm.data.manifest.lines import CLIPS, Files, Reading
 from audiopalm.data.manifest.table import Row, Table
 from audiopalm.errors import ConfigError
 from audiopalm.types import LANGUAGES, language_expected
@@ -50,11 +50,15 @@ Found = tuple[dict[str, tuple[str, ...]], Reading]
 Said = tuple[dict[str, dict[str, str]], tuple[Fault, ...], str]
 
 
-def librispeech(folder: str, subsets: Mapping[str, Sequence[str]]) -> Found:
+def librispeech(folder: str, subsets: Mapping[str, Files]) -> Found:
   """Returns the folders of the subsets of each split."""
   root = _there("LibriSpeech", Path(folder).expanduser())
+  if not subsets["train"]:
+    raise ConfigError(
+      f"LibriSpeech: train={subsets['train']!r} names no subset. Name one or more: {_names(root)}."
+    )
   files = {
-    split: tuple(str(_there("LibriSpeech", root / name)) for name in names)
+    split: tuple(str(_there("LibriSpeech", root / name)) for name in lines.paths(names))
     for split, names in subsets.items()
     if names
   }
@@ -164,11 +168,17 @@ class CoVoST2(_Clips):
     found = _named(table.read(undivided), UNDIVIDED)
     # As CoVoST's own script: train has more than Common Voice's split of that name.
     splits = (split, f"{split}_covost") if split == "train" else (split,)
-    rows = (
+    rows = [
       self._row(row, row.values | said[clip])
       for row in found.rows
       if (clip := row.values["path"]) in said and row.values["split"] in splits
-    )
+    ]
+    if not rows and not faults and not found.faults:
+      text = (
+        f"has no line of the split {split!r} whose clip is in {self._validated}. Give the folder "
+        "of Common Voice 4, which CoVoST 2 was made of."
+      )
+      faults = (Fault(Place(undivided), text),)
     return _table(found, rows, faults, digest, split)
 
   def _row(self, row: Row, values: Mapping[str, str]) -> Row:
@@ -375,7 +385,7 @@ def _there(corpus: str, path: Path) -> Path:
   if path.exists():
     return path
   above = path.parent
-  while not above.exists():
+  while not above.is_dir():
     above = above.parent
   raise ConfigError(
     f"{corpus}: {path} is not there: {above} holds {_names(above)}. Correct the name, or download "

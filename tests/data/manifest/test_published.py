@@ -124,7 +124,7 @@ def voxpopuli(tmp_path):
 
 def test_librispeech_is_its_subsets(librispeech):
   subsets = ("train-clean-100", "train-clean-360")
-  found = corpora.librispeech(str(librispeech), subsets, held_out_voices=("test-clean",), test=())
+  found = corpora.librispeech(str(librispeech), subsets, held_out_voices="test-clean", test=())
   assert [record[:4] for record in told(found, "train")] == [
     ("1-7-0000", "GO ON", "en", "1"), ("2-7-0000", "GO ON", "en", "2"),
   ]  # fmt: skip
@@ -142,6 +142,21 @@ def test_a_subset_that_is_not_there_says_what_is(librispeech):
   )
   text = refused(ConfigError, corpora.librispeech, str(librispeech / "none" / "at"))
   assert f"{librispeech}/none/at is not there: {librispeech} holds dev-clean" in text
+
+
+def test_a_subset_to_train_on_has_to_be_named(librispeech):
+  text = refused(ConfigError, corpora.librispeech, str(librispeech), train=())
+  assert text == (
+    "LibriSpeech: train=() names no subset. Name one or more: dev-clean, test-clean, "
+    "train-clean-100, train-clean-360."
+  )
+
+
+def test_an_archive_that_is_not_unpacked_is_no_folder(librispeech):
+  archive = librispeech / "train-clean-100.tar.gz"
+  archive.touch()
+  text = refused(ConfigError, corpora.fleurs, str(archive), languages=("en_us",))
+  assert f"{archive}/en_us/train.tsv is not there: {librispeech} holds dev-clean" in text
 
 
 def test_a_subset_belongs_to_one_split(librispeech):
@@ -172,6 +187,18 @@ def test_covost_as_downloaded_is_divided_as_its_own_script_does(covost2):
   put(covost2 / "covost_v2.fr_en.tsv", ("path", "translation", "split"), *rows)
   whole = corpora.covost2(str(covost2), pair="fr_en")
   assert [told(whole, split) for split in published.SPLITS] == expected
+
+
+def test_covost_of_another_common_voice_says_so(covost2):
+  for theirs in THEIRS:
+    (covost2 / "fr" / f"covost_v2.fr_en.{theirs}.tsv").unlink()
+  rows = [(f"common_voice_fr_99{theirs}.mp3", "Sentence.", theirs) for theirs in THEIRS]
+  put(covost2 / "covost_v2.fr_en.tsv", ("path", "translation", "split"), *rows)
+  text = refused(DataError, corpora.covost2, str(covost2), pair="fr_en")
+  assert (
+    f"{covost2}/covost_v2.fr_en.tsv: has no line of the split 'dev' whose clip is in "
+    f"{covost2}/fr/validated.tsv. Give the folder of Common Voice 4" in text
+  )
 
 
 def test_covost_says_what_it_lacks(common_voice):
@@ -223,27 +250,21 @@ def test_transferred_voices_are_those_of_the_clips(cvss, common_voice):
 
 def test_a_clip_that_common_voice_does_not_know_is_a_fault(cvss, common_voice):
   put(cvss / "dev.tsv", ("common_voice_fr_9.mp3", "nine"), ("path", "one", "more"))
-  text = refused(
-    DataError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice)
-  )  # fmt: skip
+  text = refused(DataError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice))
   assert (
     f"{cvss}/dev.tsv:1: the clip 'common_voice_fr_9.mp3' has no line in "
     f"{common_voice}/fr/validated.tsv. Give the folder of Common Voice 4" in text
   )
   assert f"{cvss}/dev.tsv:2: has 3 cells, expected 2: path, translation." in text
   put(common_voice / "fr" / "validated.tsv", ("path", "text"), ("a", "b"))
-  text = refused(
-    DataError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice)
-  )  # fmt: skip
+  text = refused(DataError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice))
   assert "validated.tsv:1: no column 'sentence': expected path, sentence, client_id" in text
 
 
 def test_cvss_says_what_it_lacks(cvss, common_voice):
   (cvss / "test" / "common_voice_fr_3.mp3.wav").unlink()
   (cvss / "test").rmdir()
-  text = refused(
-    ConfigError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice)
-  )  # fmt: skip
+  text = refused(ConfigError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice))
   assert text.startswith(f"CVSS: {cvss}/test is not there: {cvss} holds dev, dev.tsv, test.tsv, tr")
 
 
