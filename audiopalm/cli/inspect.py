@@ -8,7 +8,7 @@ from rich import console
 from audiopalm.cli import config, options
 from audiopalm.data import past, prepare
 from audiopalm.data.executors import Local
-from audiopalm.data.manifest import inspection
+from audiopalm.data.manifest import inspection, published
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE, EXIT_USER
 from audiopalm.training import metrics
@@ -18,14 +18,16 @@ DESCRIPTION = """Look at recordings before they are used, or at what a step of a
   audiopalm inspect data train.jsonl
   audiopalm inspect batch --workdir runs/quickstart --step 1200"""
 
-DATA = """Read a manifest (JSONL or TSV) or a LibriSpeech-style folder, and every recording in it.
+DATA = """Read a manifest (JSONL or TSV) or a LibriSpeech-style folder, or several that make one
+split, and every recording in them. --corpus reads tables of published corpora.
 Printed are hours, languages, speakers, lengths, ten examples, and the faults of
 both kinds: of the manifest as a whole, which `prepare` refuses, and of single
 recordings, which it would leave out. Exit code 2 if there is any.
 
   audiopalm inspect data train.jsonl
   audiopalm inspect data LibriSpeech/dev-clean --language en
-  audiopalm inspect data covost_v2.fr_en.dev.tsv --language fr --translation-language en"""
+  audiopalm inspect data covost_v2.fr_en.dev.tsv --language fr --translation-language en
+  audiopalm inspect data data/en_us/dev.tsv data/fr_fr/dev.tsv --corpus fleurs"""
 
 
 BATCH = """Build the batch of a step again and read it back: the record of each example, its words,
@@ -49,7 +51,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to look at")
   data = options.command(kinds, "data", DATA, data_run, "a manifest, and all of its recordings")
-  data.add_argument("manifest", metavar="MANIFEST", help="a JSONL or TSV file, or a folder")
+  data.add_argument(
+    "manifest", metavar="MANIFEST", nargs="+", help="a JSONL or TSV file, or a folder"
+  )
+  data.add_argument(
+    "--corpus", choices=published.READINGS, help="how its tables are read (default: as manifests)"
+  )
   data.add_argument(
     "--language", metavar="CODE", help="the language of lines that do not name one (en, fr, ...)"
   )
@@ -80,8 +87,9 @@ def batch_run(args: argparse.Namespace) -> int:
 
 def data_run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm inspect data`."""
-  reading = Reading(args.language, args.translation_language, args.audio_dir)
+  kind = published.READINGS.get(args.corpus, Reading)
+  reading = kind(args.language, args.translation_language, args.audio_dir)
   with Local(options.workers(args)) as executor:
-    found = inspection.inspect(args.manifest, reading, executor)
+    found = inspection.inspect(tuple(args.manifest), reading, executor)
   inspection.show(found, console.Console())
   return EXIT_USER if found.problems else EXIT_DONE

@@ -32,6 +32,25 @@ def test_a_fault_of_either_kind_is_exit_code_2(manifest, capsys):
   assert "m.jsonl, lines 1-2: no language" in capsys.readouterr().out
 
 
+def test_tables_of_a_published_corpus_are_read_by_its_name(tmp_path, capsys):
+  tables = []
+  for language in ("en_us", "fr_fr"):
+    folder = tmp_path / language
+    (folder / "audio" / "dev").mkdir(parents=True)
+    soundfile.write(folder / "audio" / "dev" / "1.wav", np.sin(np.arange(8_000) / 9), 16_000)
+    (folder / "dev.tsv").write_text("7\t1.wav\tRaw.\traw\tr\t8000\tMALE\n")
+    tables.append(str(folder / "dev.tsv"))
+  assert main.main(["inspect", "data", *tables, "--corpus", "fleurs", "--workers", "1"]) == 0
+  text = capsys.readouterr().out
+  assert "en to fr: 1 records, spoken\nfr to en: 1 records, spoken" in text
+  assert "2 lines can be read, 0 problems." in text
+  assert main.main(["inspect", "data", tables[0], "--corpus", "covost2"]) == 2
+  assert "CoVoST2 is read with the clips of Common Voice" in capsys.readouterr().err
+  path = [str(tmp_path / "clips.tsv"), "--corpus", "covost2", "--audio-dir", str(tmp_path)]
+  assert main.main(["inspect", "data", *path, "--workers", "1"]) == 2
+  assert "clips.tsv: is not named as CoVoST 2 names a split" in capsys.readouterr().out
+
+
 def test_a_batch_of_no_run_says_what_is_missing(tmp_path, capsys):
   assert main.main(["inspect", "batch", "--workdir", str(tmp_path), "--step", "1"]) == 2
   assert "config.json" in capsys.readouterr().err
@@ -50,5 +69,12 @@ def test_help_explains_every_option_with_an_example(capsys):
     main.main(["inspect", "data", "--help"])
   text = capsys.readouterr().out
   assert "  audiopalm inspect data train.jsonl\n" in text
-  for word in ("MANIFEST", "--language", "--translation-language", "--audio-dir", "--workers"):
+  for word in (
+    "MANIFEST",
+    "--language",
+    "--translation-language",
+    "--audio-dir",
+    "--corpus",
+    "--workers",
+  ):
     assert word in text

@@ -9,6 +9,7 @@
     pair, role             (two lines of one meaning)
     translation                                              CoVoST 2
     translation_language   target_lang                       NeMo
+    translation_audio, translation_speaker                   (where it is spoken too)
     offset, duration       (seconds; the part of the file)   NeMo
     words                  [[word, start, end], ...]
 
@@ -33,6 +34,8 @@ COLUMNS = {
   "role": ("role",),
   "translation": ("translation",),
   "translation_language": ("translation_language", "target_lang"),
+  "translation_audio": ("translation_audio",),
+  "translation_speaker": ("translation_speaker",),
   "offset": ("offset",),
   "duration": ("duration",),
   "words": ("words",),

@@ -11,7 +11,7 @@ from typing import ClassVar
 from audiopalm.data import corpora
 from audiopalm.data.manifest import faults, lines
 from audiopalm.data.manifest.faults import Fault, Place
-from audiopalm.data.manifest.lines import Line, Lines, Reading
+from audiopalm.data.manifest.lines import Files, Line, Lines, Reading
 from audiopalm.errors import ConfigError, DataError
 
 MOST_VOICES = 64  # of a language that settings name: as many as a unit tokenizer learns
@@ -21,7 +21,7 @@ Pair = tuple[Line, Line | None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest(corpora.Corpus):
-  """Recordings that files list, one file (or LibriSpeech-style folder) a split.
+  """Recordings that files list, a file (or LibriSpeech-style folder) or several of them a split.
 
   `read` makes it. What follows `variants` was found in the files: `digests` of each split,
   `sources` (languages), `translations` (source and target languages) and `voices` by language, the
@@ -29,10 +29,10 @@ class Manifest(corpora.Corpus):
   """
 
   name: str = "manifest"
-  train: str
-  validation: str | None = None
-  test: str | None = None
-  held_out_voices: str | None = None
+  train: Files
+  validation: Files | None = None
+  test: Files | None = None
+  held_out_voices: Files | None = None
   reading: Reading = Reading()
   variants: int = 1
   digests: tuple[tuple[str, str], ...]
@@ -78,7 +78,7 @@ class Manifest(corpora.Corpus):
 
 
 def read(
-  files: Mapping[str, str | None], reading: Reading, name: str = "manifest", variants: int = 1
+  files: Mapping[str, Files | None], reading: Reading, name: str = "manifest", variants: int = 1
 ) -> Manifest:
   """Returns the settings of a corpus whose splits the `files` list; None for an empty one.
 
@@ -123,15 +123,15 @@ def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
     raise ConfigError(
       f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
     )
-  path = getattr(settings, split)
-  if path is None:
+  files = getattr(settings, split)
+  if files is None:
     return ()
-  found = lines.read(path, settings.reading)
+  found = lines.read(files, settings.reading)
   if found.faults or found.digest != dict(settings.digests)[split]:
     why = f": it {found.faults[0].text}" if found.faults else "."
     raise ConfigError(
-      f"{path} has changed since the config was read{why} What was made of it is kept: run the "
-      "same command again."
+      f"{', '.join(lines.paths(files))} has changed since the config was read{why} What was made "
+      "of it is kept: run the same command again."
     )
   return tuple(lines.joined(found.lines))
 
@@ -143,13 +143,14 @@ def _shared(found: Mapping[str, Lines]) -> Iterator[Fault]:
   for split, read in found.items():
     here: dict[tuple, Place] = {}
     for line in read.lines:
-      recording = (line.audio, line.span_s)
-      here.setdefault(recording, line.place)
-      if recording in heard:
-        yield Fault(
-          line.place,
-          f"its recording is that of {heard[recording]} too. A recording belongs to one split.",
-        )
+      for one in _spoken(line):
+        recording = (one.audio, one.span_s)
+        here.setdefault(recording, line.place)
+        if recording in heard:
+          yield Fault(
+            line.place,
+            f"its recording is that of {heard[recording]} too. A recording belongs to one split.",
+          )
       if split == "train":
         speakers.setdefault(line.speaker, line.place)
       elif split == "held_out_voices" and line.speaker in speakers:
@@ -161,11 +162,18 @@ def _shared(found: Mapping[str, Lines]) -> Iterator[Fault]:
     heard.update(here)
 
 
+def _spoken(line: Line) -> list[Line]:
+  """Returns a line, and its translation if that is a recording too."""
+  target = line.translation
+  return [line] if target is None or target.audio is None else [line, target]
+
+
 def _voices(train: Sequence[Line]) -> tuple[tuple[str, tuple[str, ...]], ...]:
   """Returns the speakers of each language, the one with most speech first.
 
   Speech counts in seconds, and in letters of text where a line of that language has no duration.
   """
+  train = [one for line in train for one in _spoken(line)]
   timed = {line.language: True for line in train}
   for line in train:
     timed[line.language] &= line.seconds is not None

@@ -12,7 +12,7 @@ from audiopalm.data import quarantine
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
-from audiopalm.data.manifest.lines import Line, Lines, Reading
+from audiopalm.data.manifest.lines import Files, Line, Lines, Reading
 from audiopalm.errors import DataError
 
 JOB_LINES = 64
@@ -42,9 +42,9 @@ class Inspected:
     return len(self.unfit) + len(self.wrong)
 
 
-def inspect(path: str, reading: Reading, executor: Local) -> Inspected:
+def inspect(files: Files, reading: Reading, executor: Local) -> Inspected:
   """Returns what a manifest holds, after reading every recording whose line can be used."""
-  read = lines.read(path, reading)
+  read = lines.read(files, reading)
   jobs = [read.lines[at : at + JOB_LINES] for at in range(0, len(read.lines), JOB_LINES)]
   sound, wrong = [], []
   with progress.Progress(console=console.Console(stderr=True), transient=True) as bar:

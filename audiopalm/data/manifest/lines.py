@@ -12,7 +12,7 @@ from typing import Any
 from audiopalm.data.manifest import columns, table
 from audiopalm.data.manifest.columns import Fields
 from audiopalm.data.manifest.faults import Fault, Place
-from audiopalm.data.manifest.table import Row
+from audiopalm.data.manifest.table import Row, Table
 from audiopalm.errors import ConfigError
 from audiopalm.types import LANGUAGES, Word, language_expected
 
@@ -20,13 +20,16 @@ ROLES = ("source", "target")
 SOMEBODY = "somebody"  # the speaker of lines that name none
 CLIPS = "clips"  # where Common Voice keeps the files that its column `path` names
 
+Files = str | tuple[str, ...]  # what lists a split: a file or folder, or several
+
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
   """What a manifest does not say itself; each None where it does.
 
   `language` and `translation_language` are codes for lines without one; `audio_dir` is the folder
-  that paths of audio are relative to, the manifest's own if None.
+  that paths of audio are relative to, the manifest's own if None. A subclass says how files that
+  are no manifests become tables of the columns of one (`published`).
   """
 
   language: str | None = None
@@ -38,6 +41,10 @@ class Reading:
       code = getattr(self, field)
       if code is not None and code not in LANGUAGES:
         raise ConfigError(f"{field}={code!r} is no known language. {language_expected(code)}")
+
+  def tables(self, paths: Sequence[str]) -> list[Table]:
+    """Returns what the files of a split hold. Opens no audio."""
+    return [table.read(path) for path in paths]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,27 +78,35 @@ class Lines:
   digest: str
 
 
-def read(path: str, reading: Reading) -> Lines:
-  """Returns the lines of a manifest or of a LibriSpeech-style folder. Opens no audio."""
-  found = table.read(path)
-  faults = list(found.faults)
-  if found.header is not None:
-    lacking = list(_lacking(found.header, reading))
-    if lacking:
-      return Lines((), (*faults, *lacking), "")
-  lines = []
-  for row in found.rows:
-    fields = Fields(row)
-    line = _line(fields, reading, found.folder)
-    if fields.faults:
-      faults += fields.faults
-    else:
-      lines.append(line)
+def paths(files: Files) -> tuple[str, ...]:
+  """Returns what lists a split, one by one."""
+  return (files,) if isinstance(files, str) else files
+
+
+def read(files: Files, reading: Reading) -> Lines:
+  """Returns the lines of manifests, of LibriSpeech-style folders or of what else `reading` reads.
+
+  Opens no audio.
+  """
+  found = reading.tables(paths(files))
+  faults, lines = [], []
+  for one in found:
+    faults += one.faults
+    lacking = list(_lacking(one.header, reading)) if one.header else []
+    faults += lacking
+    for row in one.rows if not lacking else ():
+      fields = Fields(row)
+      line = _line(fields, reading, one.folder)
+      if fields.faults:
+        faults += fields.faults
+      else:
+        lines.append(line)
   apart = [*_doubles(lines), *_unpaired(lines)]
   wrong = {fault.place for fault in apart}
   kept = tuple(line for line in lines if line.place not in wrong)
   faults = sorted([*faults, *apart], key=lambda fault: (fault.place.file, fault.place.line))
-  said = json.dumps([found.digest, reading.language, reading.translation_language])
+  digests = (one.digest for one in found)
+  said = json.dumps([*digests, reading.language, reading.translation_language])
   return Lines(kept, tuple(faults), hashlib.sha256(said.encode()).hexdigest())
 
 
@@ -146,7 +161,7 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
   return Line(
     place=fields.row.place,
     id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
-    audio=_path(audio, fields, reading, folder),
+    audio=_path(audio, "audio", fields, reading, folder),
     text=" ".join(fields.text("text").split()),
     language=language,
     speaker=fields.label("speaker") or SOMEBODY,
@@ -155,18 +170,18 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
     words=_words(fields),
     pair=fields.label("pair"),
     role=_role(fields),
-    translation=_translation(fields, reading, language),
+    translation=_translation(fields, reading, folder, language),
   )
 
 
-def _path(audio: str, fields: Fields, reading: Reading, folder: Path) -> str:
+def _path(audio: str, column: str, fields: Fields, reading: Reading, folder: Path) -> str:
   """Returns where a recording lies."""
   if reading.audio_dir is not None:
     folder = Path(reading.audio_dir)
-  elif fields.name("audio") == "path" and "/" not in audio and _is_folder(folder / CLIPS):
+  elif fields.name(column) == "path" and "/" not in audio and _is_folder(folder / CLIPS):
     folder = folder / CLIPS  # Common Voice names its files without the folder they lie in
   try:
-    return str(folder.expanduser() / Path(audio).expanduser())
+    return str(folder.expanduser() / (Path(audio).expanduser() if audio[:1] == "~" else audio))
   except RuntimeError:
     fields.wrong(f"no user has the folder of {columns.shown(audio)}. Write the path without ~.")
     return audio
@@ -186,16 +201,21 @@ def _role(fields: Fields) -> str:
   return role
 
 
-def _translation(fields: Fields, reading: Reading, language: str) -> Line | None:
+def _translation(fields: Fields, reading: Reading, folder: Path, language: str) -> Line | None:
   text = " ".join(fields.text("translation").split())
-  if not text:
+  audio = fields.text("translation_audio")
+  if not text and not audio:
     return None
   if fields.label("pair"):
     fields.wrong("has a pair and a translation. Leave one: each gives the record its target.")
   code = fields.language("translation_language", reading.translation_language)
   if code and code == language:
     fields.wrong(f"its translation is in {code!r}, the language of its text.")
-  return Line(fields.row.place, "", None, text, code)
+  if not audio:
+    return Line(fields.row.place, "", None, text, code)
+  path = _path(audio, "translation_audio", fields, reading, folder)
+  speaker = fields.label("translation_speaker") or SOMEBODY
+  return Line(fields.row.place, "", path, text, code, speaker)
 
 
 def _words(fields: Fields) -> tuple[Word, ...]:

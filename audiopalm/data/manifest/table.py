@@ -9,7 +9,7 @@ import codecs
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,13 @@ class Table:
   header: Row | None = None
 
 
-def read(path: str) -> Table:
-  """Returns the rows of a manifest; faults where it is missing or not one."""
+def read(path: str, names: Sequence[str] = ()) -> Table:
+  """Returns the rows of a manifest; faults where it is missing or not one.
+
+  `names` are those of the columns of a table whose first line is a row already.
+  """
   found = Path(path).expanduser()
-  if found.is_dir():
+  if found.is_dir() and not names:
     return _folder(path, found)
   try:
     data = found.read_bytes()
@@ -61,6 +64,9 @@ def read(path: str) -> Table:
   if not lines:
     faults.append(Fault(Place(path), "is empty: expected one recording a line."))
     return Table((), tuple(faults), digest, found.parent)
+  if names:
+    rows = tuple(_cut(lines, names, f"expected {len(names)}: {', '.join(names)}", faults))
+    return Table(rows, tuple(faults), digest, found.parent)
   first = lines[0][1].lstrip()
   ending = found.suffix.lower()
   if ending in JSON_ENDINGS or (first.startswith(("{", "[")) and ending not in TABLE_ENDINGS):
@@ -116,22 +122,23 @@ def _table(lines: list[tuple[Place, str]], faults: list[Fault], digest: str, fol
     return Table((), tuple(faults), digest, folder)
   for name in dict.fromkeys(name for name in names if names.count(name) > 1):
     faults.append(Fault(place, f"names the column {name!r} twice. Rename one."))
-  rows = []
-  for row_place, row in rest:
-    cells = row.split("\t")
-    if len(cells) != len(names):
-      faults.append(
-        Fault(
-          row_place,
-          f"has {len(cells)} cells, the first line names {len(names)} columns. Separate cells "
-          "with one tab each.",
-        )
-      )
-    else:
-      rows.append(Row(row_place, dict(zip(names, cells, strict=True))))
+  rows = tuple(_cut(rest, names, f"the first line names {len(names)} columns", faults))
   if not rest:
     faults.append(Fault(place, "is the only line: expected rows under the names of columns."))
-  return Table(tuple(rows), tuple(faults), digest, folder, Row(place, dict.fromkeys(names)))
+  return Table(rows, tuple(faults), digest, folder, Row(place, dict.fromkeys(names)))
+
+
+def _cut(
+  lines: list[tuple[Place, str]], names: Sequence[str], expected: str, faults: list[Fault]
+) -> Iterator[Row]:
+  """Yields the lines as rows of cells; those with too many or too few become faults."""
+  for place, text in lines:
+    cells = text.split("\t")
+    if len(cells) == len(names):
+      yield Row(place, dict(zip(names, cells, strict=True)))
+    else:
+      text = f"has {len(cells)} cells, {expected}. Separate cells with one tab each."
+      faults.append(Fault(place, text))
 
 
 def _folder(path: str, folder: Path) -> Table:

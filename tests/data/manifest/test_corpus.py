@@ -137,6 +137,17 @@ def test_a_recording_belongs_to_one_split(read, tmp_path):
   read(train=segments[:1], test=segments[1:])
 
 
+def test_a_spoken_translation_is_a_recording_and_a_voice_of_its_language(read, tmp_path):
+  def spoken(audio):
+    target = {"translation": "un", "translation_language": "fr", "translation_audio": "t"}
+    return row(audio, "anna") | target | {"translation_speaker": "zoé"}
+
+  found = read(train=[spoken("a")])
+  assert found.train_voices("fr") == ("zoé",) and found.train_voices("en") == ("anna",)
+  text = said(read, train=[spoken("a")], test=[spoken("b")])
+  assert f"test.jsonl:1: its recording is that of {tmp_path}/train.jsonl:1 too" in text
+
+
 def test_held_out_voices_are_not_heard_in_training(read, tmp_path):
   text = said(read, train=[row("a", "anna")], held_out_voices=[row("b", "bob"), row("c", "anna")])
   assert f"held_out_voices.jsonl:2: the speaker 'anna' is that of {tmp_path}/train" in text

@@ -43,6 +43,14 @@ def test_hours_languages_speakers_and_examples_are_told(inspect):
   assert text.endswith("3 lines can be read, 0 problems.\n")
 
 
+def test_a_spoken_translation_is_listened_to(inspect):
+  row = {"audio": "a.wav", "text": "one", "translation": "un", "translation_language": "fr"}
+  found, text = inspect(row | {"translation_audio": "b.wav"})
+  assert found.problems == 0 and "en to fr: 1 records, spoken" in text
+  found, text = inspect(row | {"translation_audio": "c.wav"})
+  assert found.problems == 1 and "1 x no such file: " in text
+
+
 def test_faults_of_both_kinds_are_told(inspect, tmp_path):
   (tmp_path / "c.wav").write_text("words\n" * 99)
   found, text = inspect(

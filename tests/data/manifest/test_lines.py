@@ -155,6 +155,33 @@ def test_a_missing_column_lists_the_columns(read, tmp_path):
   assert language.endswith("Rename one; or give language=... for all lines.")
 
 
+def test_a_translation_may_be_spoken(read, tmp_path):
+  row = SOUND | {"translation": "un", "translation_language": "fr", "translation_audio": "b.wav"}
+  target = only(read(row | {"translation_speaker": 7})).translation
+  assert (target.audio, target.speaker) == (str(tmp_path / "b.wav"), "7")
+  assert (target.text, target.language) == ("un", "fr")
+  target = only(read(row, audio_dir="/data")).translation
+  assert (target.audio, target.speaker) == ("/data/b.wav", lines.SOMEBODY)
+  wordless = only(read(row | {"translation": ""})).translation
+  assert (wordless.text, wordless.audio) == ("", str(tmp_path / "b.wav"))
+  assert said(read(row | {"pair": "p"}))[0].startswith("1: has a pair and a translation. Leave one")
+
+
+def test_several_files_are_read_as_one(tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "m.jsonl").write_text(json.dumps(SOUND | {"id": "one"}))
+  first, second = (str(tmp_path / name / "m.jsonl") for name in ("a", "b"))
+  (fault,) = lines.read((first, second), Reading()).faults
+  assert fault.place.file == second
+  assert fault.text.startswith(f"the id 'one' is that of {first}:1 too. Give each line an id")
+  (tmp_path / "b" / "m.jsonl").write_text(json.dumps(SOUND | {"id": "two"}))
+  found = lines.read((first, second), Reading())
+  assert [line.audio for line in found.lines] == [str(tmp_path / n / "a.wav") for n in ("a", "b")]
+  assert lines.read(first, Reading()).digest == lines.read((first,), Reading()).digest
+  assert len({lines.read(files, Reading()).digest for files in (first, (first, second))}) == 2
+
+
 def test_an_id_belongs_to_one_line(read):
   found = read(SOUND, SOUND | {"id": "b"}, SOUND | {"audio": "c.wav", "id": "b"}, SOUND)
   assert [fault[:45] for fault in said(found)] == [

@@ -81,6 +81,15 @@ def test_a_table_is_refused_by_its_first_line_and_by_its_cells(written):
   assert "1: is the only line" in said(written("audio\ttext\n", "m.tsv"))[0]
 
 
+def test_names_of_columns_may_be_given_with_the_file(tmp_path):
+  (tmp_path / "m.tsv").write_text("a.wav\t{one}\nb.wav\n")
+  found = table.read(str(tmp_path / "m.tsv"), ("audio", "text"))
+  assert [row.values for row in found.rows] == [{"audio": "a.wav", "text": "{one}"}]
+  assert said(found) == [
+    "2: has 1 cells, expected 2: audio, text. Separate cells with one tab each."
+  ]
+
+
 def test_a_folder_like_librispeech_is_read_from_its_transcripts(tmp_path):
   chapter = tmp_path / "dev" / "84" / "121123"
   chapter.mkdir(parents=True)
