@@ -31,7 +31,10 @@ def evaluate(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", answer)
   monkeypatch.setattr(likelihoods, "of_examples", sums)
 
-  def run(*builders, tasks=None, workers=0, step=7, compared=True, **changes):
+  def run(
+    *builders, tasks=None, workers=0, step=7, compared=True, within=None, manifests=(),
+    **changes,
+  ):  # fmt: skip
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
       made.experiment,
@@ -44,6 +47,8 @@ def evaluate(monkeypatch, made_up, tmp_path):
       tasks=tasks,
       workers=workers,
       compared=compared,
+      within=within,
+      manifests=manifests,
     )
 
   return run
@@ -54,7 +59,7 @@ def test_every_task_of_the_mixture_is_scored_then_held_out_voices_then_baselines
     mixtures.asr, mixtures.tts, mixtures.mt, mixtures.ast, mixtures.s2st, mixtures.continuation
   )
   assert list(scores) == [
-    "asr", "tts", "mt", "ast", "s2st", "continuation", "held_out_voices", "baselines",
+    "asr", "tts", "mt", "ast", "s2st", "continuation", "held_out_voices", "baselines", "suites",
   ]  # fmt: skip
   assert list(scores["held_out_voices"]) == ["asr", "ast", "s2st"]
   assert list(scores["baselines"]) == ["untrained", "nearest_copy", "units_ceiling"]
@@ -157,11 +162,16 @@ def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp
   folder = saved.folder_of(tmp_path)
   results = folder / "results.json"
   whole = results.read_text()
-  assert list(scores) == ["mt", "asr", "held_out_voices", "baselines"]
+  assert list(scores) == ["mt", "asr", "held_out_voices", "baselines", "suites"]
   assert whole == json.dumps(scores, indent=2, ensure_ascii=False) + "\n"
   assert json.loads((folder / "checkpoint.json").read_text()) == {
     "step": 7,
     "tasks": ["mt", "asr"],
+    "suites": {
+      "recognition": {"asr": "source.text"},
+      "translation": {"mt": "target.text"},
+      "retention": {"mt": "target.text"},
+    },
   }
   results.unlink()
   assert saved.score(folder) == scores
@@ -169,7 +179,7 @@ def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp
 
 
 def test_only_the_tasks_named_are_scored(evaluate):
-  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines", "suites"]
 
 
 def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path):
@@ -179,7 +189,7 @@ def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path)
   results.unlink()
   for path in (saved.folder_of(tmp_path) / "outputs").glob("*-mt.jsonl"):
     path.unlink()
-  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines", "suites"]
   assert results.read_text() == whole
   assert json.loads(whole) == together
 
@@ -240,3 +250,54 @@ def test_answers_are_looked_for_as_the_config_says_and_the_rules_say_how(evaluat
   assert "decoding" not in scores["continuation"]["rules"]
   assert "decoding" not in scores["baselines"]["nearest_copy"]["mt"]["rules"]
   assert evaluate(mixtures.mt)["mt"]["rules"]["decoding"] == "greedy"
+
+
+def test_suites_are_asked_for_their_tasks_alone_and_have_sections(evaluate, tmp_path):
+  scores = evaluate(
+    mixtures.asr, mixtures.mt, mixtures.asr_ast, mixtures.continuation, within=["translation"]
+  )
+  assert list(scores) == ["mt", "asr_ast", "held_out_voices", "baselines", "suites"]
+  assert list(scores["suites"]) == ["translation"]
+  section = scores["suites"]["translation"]
+  assert list(section) == ["mt", "asr_ast"]
+  assert section["asr_ast"]["chrf"] == pytest.approx(100)
+  assert set(section["mt"]["languages"]) == {"en-fr", "fr-en"}
+  saved_sections = json.loads((tmp_path / "evaluation/results.json").read_text())["suites"]
+  assert saved_sections["translation"] == section
+  assert list(saved_sections) == ["recognition", "translation", "retention"]
+
+
+def test_pairs_never_trained_on_are_marked_in_their_section(evaluate):
+  def ast(corpus):
+    return mixtures.ast(corpus, unseen_pairs=("fr-en",))
+
+  languages = evaluate(ast, within=["all"])["suites"]["translation"]["ast"]["languages"]
+  assert {name: "zero_shot" in one for name, one in languages.items()} == {
+    "en-fr": False,
+    "fr-en": True,
+  }
+
+
+def test_pairs_are_judged_beside_suites_by_a_task_of_their_modality(evaluate, tmp_path, made_up):
+  for word in ("one", "nine"):
+    waveform.write(tmp_path / f"{word}.wav", made_up.wave_of(word), waveform.RATE_HZ)
+  texts, sounds = tmp_path / "blimp.jsonl", tmp_path / "wuggy.jsonl"
+  texts.write_text('{"language": "en", "positive": "one", "negative": "nine"}')
+  sounds.write_text('{"language": "en", "positive": "one.wav", "negative": "nine.wav"}')
+  scores = evaluate(
+    mixtures.mt, mixtures.continuation, mixtures.text, within=["all"], manifests=[texts, sounds]
+  )
+  assert list(scores["suites"]) == ["translation", "retention", "zero_resource"]
+  assert list(scores["suites"]["zero_resource"]) == ["blimp", "wuggy"]
+  judged = json.loads((tmp_path / "evaluation/pairs.json").read_text())
+  assert [one["rules"]["task"] for one in judged.values()] == ["text", "continuation"]
+  alone = evaluate(
+    mixtures.continuation, mixtures.text, within=["zero_resource"], manifests=[sounds], step=8
+  )
+  assert alone.pop("suites").keys() == {"zero_resource"}
+  assert alone == {"held_out_voices": {}, "baselines": {}}
+
+
+def test_tasks_and_suites_are_not_both_named(evaluate):
+  with pytest.raises(ConfigError, match="by their names or by suites: leave out one of the two"):
+    evaluate(tasks=["mt"], within=["all"])
