@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.evaluation import recognisers
 from audiopalm.evaluation.suites import SUITES
 
 LISTEN = 2  # recordings per task to point the listener to
@@ -27,6 +28,11 @@ reference recordings through units and back, which is the best speech out can re
 Suites choose tasks by what they do: recognition (speech to its own words), translation (text out in
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
 The scores that lead in each stand together, by pair of languages, those never trained on marked.
+
+Whose transcripts of generated speech are scored is yours to choose: the run's own, or those that a
+program prints, which may know more languages and is the same for all runs:
+
+  audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
 
 How many examples are asked is evaluation.examples of the config. Everything lies in
 DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
@@ -66,6 +72,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="judge the pairs in these files, alone or beside suites",
   )
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
+  parser.add_argument(
+    "--asr",
+    choices=sorted(recognisers.NAMED),
+    help="transcribe generated speech by this recogniser: pocketsphinx, English only, from the "
+    "extra [asr] (default: the run's own recognition)",
+  )
+  parser.add_argument(
+    "--asr-command",
+    metavar="COMMAND",
+    help="transcribe generated speech by this program: it prints the words of the WAV whose path "
+    "replaces {wav}; {language} gives their language",
+  )
   parser.add_argument(
     "--no-baselines",
     action="store_true",
@@ -140,6 +158,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
     scores = opened.evaluate(
       _names(args.tasks), say, compared=not args.no_baselines, beams=args.beams,
       length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
+      recogniser=_recogniser(args),
     )  # fmt: skip
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
@@ -153,9 +172,16 @@ def _names(listed: str | None) -> list[str] | None:
   return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
+def _recogniser(args: argparse.Namespace) -> recognisers.Recogniser | None:
+  """Returns who transcribes generated speech, None for the run itself."""
+  if args.asr_command is not None:
+    return recognisers.Command(args.asr_command)
+  return None if args.asr is None else recognisers.NAMED[args.asr]
+
+
 def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
-  decoding = ("tasks", "no_baselines", "beams", "length_penalty")
+  decoding = ("tasks", "no_baselines", "beams", "length_penalty", "asr", "asr_command")
   if args.rescore:
     others = (*decoding, "suite", "pairs", "task", "step", "machine")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
@@ -163,6 +189,8 @@ def _check(args: argparse.Namespace) -> None:
     _refuse(args, decoding, "--pairs are judged, and nothing is decoded")
   if args.suite is not None:
     _refuse(args, ("tasks", "task"), "--suite chooses tasks by what they do")
+  if args.asr_command is not None:
+    _refuse(args, ("asr",), "--asr-command transcribes generated speech")
   if args.task is not None and args.pairs is None:
     raise ConfigError(
       "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "

@@ -121,10 +121,11 @@ def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[
       )
     )
   heard = speech.listen(listener, spoken)
+  heard_by = listener.recogniser and listener.recogniser.rule
   return [
     lines.Said(
       address, "speech", measure, one.entry.utterances[role].text, listened.transcript,
-      listened.mcd, str(said.path.relative_to(folder)), listened.fault,
+      listened.mcd, str(said.path.relative_to(folder)), listened.fault, heard_by,
     )
     for one, said, listened in zip(trial.examples, spoken, heard, strict=True)
   ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Scores of a mixture: its trials decoded, speech listened to, outputs saved, then counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from audiopalm.evaluation import (
   trials,
 )
 from audiopalm.evaluation.pairs import Pair
+from audiopalm.evaluation.recognisers import Recogniser
 from audiopalm.inference import prompting, sampling
 from audiopalm.types import Task
 
@@ -34,6 +35,7 @@ def evaluate(
   tasks: Sequence[str] | None = None,
   within: Sequence[str] | None = None,
   manifests: Sequence[Path] = (),
+  recogniser: Recogniser | None = None,
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
   compared: bool = True,
@@ -42,11 +44,11 @@ def evaluate(
 
   Tasks are named, or chosen by the suites that they are `within`, of which "zero_resource" judges
   the pairs in `manifests`. Saved with them are those of other tasks at the same `step`, the step of
-  the parameters. The keys are those of `saved.score`; `say` is told what is being done; `workers`
-  processes make sound
+  the parameters. The keys are those of `saved.score`; speech is transcribed by the `recogniser`
+  (None: by the run itself); `say` is told what is being done; `workers` processes make sound
   (None: one per core, 0: this one); baselines are asked if the scores are to be `compared`.
-  ConfigError for an unknown task or suite, and for one that cannot be decoded by
-  `experiment.evaluation.beams`.
+  ConfigError for an unknown task or suite, for one that cannot be decoded by
+  `experiment.evaluation.beams`, and for speech in languages that the recogniser does not know.
   """
   chosen = None
   if within is not None:
@@ -60,6 +62,8 @@ def evaluate(
   for task in asked:
     if task.inputs:
       prompting.check_sampling(generator, task, search)
+  if recogniser is not None:
+    recogniser.check(_spoken(asked, prepared))
   found = _read(generator, manifests, None)
   folder = saved.folder_of(workdir)
   seen = []
@@ -67,7 +71,7 @@ def evaluate(
     judged = _judge(generator, found, executor, say)  # first: a recording may be unreadable
     _begin(folder, step, generator, names)
     _keep(folder, judged)
-    listener = speech.Listener(generator, executor)
+    listener = speech.Listener(generator, executor, recogniser)
     for trial in trials.trials(experiment, prepared, names):
       say(f"{trial.task.name} on {trial.split}: {len(trial.examples)} examples")
       saved.keep(folder, answers.answer(generator, trial, folder, listener))
@@ -113,6 +117,18 @@ def judge(
   saved.score(folder)
   scores = pairs.score(folder)
   return {name: scores[name] for name in judged}
+
+
+def _spoken(tasks: Iterable[Task], prepared: Any) -> set[str]:
+  """Returns the languages that are spoken in outputs of tasks that are decoded."""
+  return {
+    spoken[side[0]]
+    for task in tasks
+    if task.inputs
+    for side in task.outputs
+    if suites.modality(side, prepared) == "speech"
+    for spoken in task.corpus.pairs(suites.roles(task))
+  }
 
 
 def _begin(folder: Path, step: int, generator: prompting.Generator, asked: Sequence[str]) -> None:

@@ -186,7 +186,7 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
     if said.measure == "words" or said.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
     if said.modality == "speech":
-      rules["transcripts"] = OWN_ASR if said.wave is not None else KNOWN_TEXT
+      rules["transcripts"] = KNOWN_TEXT if said.wave is None else said.heard_by or OWN_ASR
   if any(said.mcd is not None for line in lines for said in line.said):
     rules["mcd"] = speech.MCD_RULE
   return rules

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import re
 import subprocess
@@ -72,6 +73,21 @@ def test_a_suite_that_the_run_has_nothing_for_tells_what_its_tasks_do(command):
   assert code == EXIT_USER
   assert "'zero_resource' has nothing in this run: it needs a task with no input" in err
   assert "tts from target.text to target.units (speech_out)" in err
+
+
+def test_generated_speech_is_transcribed_by_the_command_named(command, tmp_path):
+  line = f"{sys.executable} -c 'print(\"one two\")' {{wav}}"
+  assert command("--tasks", "tts", "--no-baselines", "--asr-command", line)[0] == EXIT_DONE
+  scores = json.loads((tmp_path / "evaluation/results.json").read_text())["tts"]
+  assert scores["rules"]["transcripts"] == f"the command {line!r}, from the written WAV"
+  assert scores["wer"] > 0
+
+
+def test_pocketsphinx_is_refused_for_what_is_not_english(command, monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+  code, _, err = command("--asr", "pocketsphinx")
+  assert code == EXIT_USER
+  assert "hears English alone, and tasks to be scored speak fr too." in err
 
 
 def apart(*arguments):
@@ -177,6 +193,8 @@ def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
     (("--suite", "all", "--tasks", "mt"), "by what they do: leave out --tasks."),
     (("--suite", "all", "--task", "text"), "by what they do: leave out --task."),
     (("--suite", "all", "--rescore"), "as they are: leave out --suite."),
+    (("--asr-command", "a {wav}", "--asr", "pocketsphinx"), "speech: leave out --asr."),
+    (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "decoded: leave out --asr-command."),
     (("--pairs", "a.jsonl", "--task", "text", "--beams", "2"), "decoded: leave out --beams."),
     (("--pairs", "a.jsonl", "--task", "text", "--rescore"), "as they are: leave out --pairs."),
   ],

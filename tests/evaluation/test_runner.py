@@ -1,5 +1,7 @@
 import json
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import likelihoods, lines, runner, saved
+from audiopalm.evaluation.recognisers import Command, Transcript
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Beams
 from audiopalm.metrics.likelihood import Sums
@@ -33,7 +36,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
 
   def run(
     *builders, tasks=None, workers=0, step=7, compared=True, within=None, manifests=(),
-    **changes,
+    recogniser=None, **changes,
   ):  # fmt: skip
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
@@ -49,6 +52,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       compared=compared,
       within=within,
       manifests=manifests,
+      recogniser=recogniser,
     )
 
   return run
@@ -118,6 +122,56 @@ def test_a_run_that_cannot_transcribe_has_a_distance_only(evaluate):
   scores = evaluate(mixtures.tts)["tts"]
   assert "wer" not in scores
   assert "mcd" in scores
+
+
+@pytest.fixture
+def command(tmp_path, made_up):
+  """A recogniser in a process of its own: the made-up tones, read without the model."""
+  script = tmp_path / "hear.py"
+  script.write_text(
+    f"import sys; sys.path.insert(0, {str(Path(made_up.__file__).parent)!r})\n"
+    "import made_up\n"
+    "from audiopalm.audio import waveform\n"
+    "from audiopalm.types import Utterance\n"
+    "wave_S = waveform.read(sys.argv[1])\n"
+    "ids = made_up.Tones().encode(Utterance(wave_S, waveform.RATE_HZ, '', 'en', ''))\n"
+    "print(made_up.text_of(ids))\n"
+  )
+  return Command(f"{sys.executable} {script} {{wav}}")
+
+
+def test_another_recogniser_hears_where_no_task_transcribes_and_the_rules_name_it(
+  evaluate, command, tmp_path
+):
+  how = Evaluation(examples=1, batch_rows=8, max_output_rows=64)
+  scores = evaluate(mixtures.tts, recogniser=command, compared=False, evaluation=how)
+  assert (scores["tts"]["wer"], scores["tts"]["examples"]) == (0, 2)
+  assert scores["tts"]["rules"]["transcripts"] == command.rule
+  (first, *_) = lines.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
+  assert first.said[0].heard_by == command.rule
+  assert saved.score(saved.folder_of(tmp_path))["tts"] == scores["tts"]
+
+
+def test_a_recording_that_the_recogniser_fails_for_counts_as_silence(evaluate, monkeypatch):
+  numbers = iter(range(100))
+
+  def hear(self, recording):
+    return Transcript("", "deaf") if next(numbers) == 0 else Transcript("one")
+
+  monkeypatch.setattr(Command, "hear", hear)
+  scores = evaluate(mixtures.tts, recogniser=Command("true {wav}"), compared=False)["tts"]
+  assert scores["faults"] == 1
+  assert scores["wer"] > 0
+
+
+def test_a_recogniser_is_asked_first_whether_it_knows_the_languages_spoken(evaluate, monkeypatch):
+  asked = []
+  monkeypatch.setattr(Command, "check", lambda self, languages: asked.append(languages))
+  evaluate(mixtures.asr, mixtures.continuation, recogniser=Command("true {wav}"), compared=False)
+  assert asked == [set()]
+  with pytest.raises(ConfigError, match="no-such-program"):
+    monkeypatch.undo()
+    evaluate(mixtures.tts, recogniser=Command("no-such-program {wav}"))
 
 
 def test_speech_whose_ids_say_who_speaks_is_made_without_a_voice(evaluate, made_up, monkeypatch):
