@@ -72,6 +72,7 @@ def show_suites(scores: Mapping[str, Any], console: Console) -> None:
     for suite, of in scores[scoring.SUITES].items()
   }
   if found:
+    console.print()
     _print(found, (*COLUMNS, *PAIR_COLUMNS), SUITES_LEGEND, console)
 
 

@@ -54,6 +54,11 @@ def modality(side: Side, prepared: Any) -> str:
   return prepared.tokenizers[side[1]].spec.modality
 
 
+def streams(sides: Sequence[Side]) -> str:
+  """Returns sides of a task as an error names them: "source.units", or "nothing"."""
+  return " and ".join(".".join(side) for side in sides) or "nothing"
+
+
 def measure(task: Task, role: str) -> Measure:
   """Returns how texts of a role compare: "translation" if its language is not the first side's."""
   first = task.sides[0][0]
@@ -193,12 +198,6 @@ def _told(tasks: Sequence[Task], there: Members) -> str:
   """Returns what the tasks of a run do, and in which suites that puts them."""
   told = []
   for task in tasks:
-    within = [suite for suite, of in there.items() if task.name in of]
-    told.append(f"{task.name} from {streams(task.inputs)} to {streams(task.outputs)}"
-                f" ({', '.join(within) or 'no suite'})")  # fmt: skip
+    within = ", ".join(suite for suite, of in there.items() if task.name in of) or "no suite"
+    told.append(f"{task.name} from {streams(task.inputs)} to {streams(task.outputs)} ({within})")
   return f"Tasks of this run: {'; '.join(told)}."
-
-
-def streams(sides: Sequence[Side]) -> str:
-  """Returns sides as an error names them."""
-  return " and ".join(".".join(side) for side in sides) or "nothing"

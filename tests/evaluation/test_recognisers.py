@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
+from audiopalm.data import corpora
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import recognisers
@@ -122,6 +123,16 @@ def test_pocketsphinx_refuses_other_languages_than_english(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
   with pytest.raises(ConfigError, match="hears English alone, and tasks to be scored speak de, fr"):
     PocketSphinx().check(["fr", "en", "de"])
+
+
+@needs_sphinx
+def test_pocketsphinx_hears_words(tmp_path):
+  pytest.importorskip("espeakng_loader")
+  from data_pipelines.espeak import voices
+
+  said = voices.say("we had dinner with our friends", "en", corpora.TRAIN_VOICES["en"][3])
+  waveform.write(tmp_path / "said.wav", said.wave_S, said.rate_hz)
+  assert "with our friends" in PocketSphinx().hear(Recording(tmp_path / "said.wav", "en")).text
 
 
 @needs_sphinx
