@@ -60,6 +60,7 @@ setup(
       "pydub>=0.25.1,<0.26",
       "espeakng-loader>=0.2.4,<0.3",
     ],
+    "asr": ["pocketsphinx>=5.1,<6"],
     "lyra": ["ai-edge-litert>=2.3,<3"],
     "pretrained": [TOKENIZERS],
     "export": ["torch>=2.6,<2.14", "transformers>=4.53,<6"],

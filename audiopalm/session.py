@@ -19,6 +19,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import imported, prepare
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
+from audiopalm.evaluation.recognisers import Recogniser
 from audiopalm.export import folder
 from audiopalm.inference import generate, prompting
 from audiopalm.inference import sampling as samplings
@@ -101,10 +102,16 @@ class Session:
     compared: bool = True,
     beams: int | None = None,
     length_penalty: float | None = None,
+    suites: Sequence[str] | None = None,
+    pairs: Sequence[str | os.PathLike] = (),
+    recogniser: Recogniser | None = None,
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
-    With `compared` baselines are asked too. Answers are looked for with `beams` and
+    Tasks are chosen by `suites` too, by what they do (`evaluation.suites`): ["translation"], or
+    ["all"]; the suite "zero_resource" judges the files of `pairs`. Generated speech is transcribed
+    by the run itself or by a `recogniser` (`evaluation.recognisers`). With `compared` baselines are
+    asked too. Answers are looked for with `beams` and
     `length_penalty`, None for those of the config. It starts `workers` processes that make sound
     (None: one per core, 0: none), so in a script call it under `if __name__ == "__main__":`.
     """
@@ -120,6 +127,9 @@ class Session:
       workdir=self.workdir,
       step=self.step,
       tasks=tasks,
+      within=suites,
+      manifests=[Path(path) for path in pairs],
+      recogniser=recogniser,
       say=say,
       workers=workers,
       compared=compared,
@@ -127,13 +137,14 @@ class Session:
 
   def judge(
     self,
-    task: str,
+    task: str | None,
     manifests: Sequence[str | os.PathLike],
     say: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
   ) -> dict:
     """Returns {manifest: scores} of pairs of a right and a wrong text or recording
-    (`evaluation.pairs`), by the likelihoods of a task without inputs; `workers` as in `evaluate`.
+    (`evaluation.pairs`), by the likelihoods of a task without inputs, None for the first that fits
+    each; `workers` as in `evaluate`.
     """
     return runner.judge(
       self.experiment,

@@ -20,7 +20,7 @@ from typing import Any
 import score
 
 import audiopalm
-from audiopalm.evaluation import likelihoods, scoring, suites
+from audiopalm.evaluation import likelihoods, scoring, trials
 from audiopalm.inference import prompting
 from audiopalm.metrics import likelihood
 
@@ -85,12 +85,12 @@ def likelihood_of_codes(opened: Any) -> dict:
   generator = prompting.Generator(
     opened.experiment, opened.prepared, opened.model, opened.params, opened.machine
   )
-  (suite,) = [
+  (trial,) = [
     one
-    for one in suites.suites(opened.experiment, opened.prepared, ["tts"])
+    for one in trials.trials(opened.experiment, opened.prepared, ["tts"])
     if one.split == scoring.SEEN
   ]
-  sums = likelihoods.of_examples(generator, [one.grid for one in suite.examples])
+  sums = likelihoods.of_examples(generator, [one.grid for one in trial.examples])
   return likelihood.reduce(sums)["modalities"]["speech"]
 
 

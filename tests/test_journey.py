@@ -193,7 +193,7 @@ def test_evaluate_scores_every_task_and_the_baselines(trained):
   assert found.returncode == 0, found.stderr
   scores = json.loads((trained.folder / "scores.json").read_text())
   assert set(scores) == {
-    *("asr", "tts", "mt", "s2st", "continuation"), "held_out_voices", "baselines"
+    *("asr", "tts", "mt", "s2st", "continuation"), "held_out_voices", "baselines", "suites"
   }  # fmt: skip
   assert {"wer", "cer", "nll", "token_accuracy", "languages", "voices"} <= set(scores["asr"])
   assert set(scores["asr"]["languages"]) == {"en", "fr"}

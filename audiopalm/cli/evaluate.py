@@ -8,6 +8,8 @@ from pathlib import Path
 
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.evaluation import recognisers
+from audiopalm.evaluation.suites import SUITES
 
 LISTEN = 2  # recordings per task to point the listener to
 
@@ -21,6 +23,16 @@ reference recordings through units and back, which is the best speech out can re
 
   audiopalm evaluate --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
+  audiopalm evaluate --workdir runs/quickstart --suite all --report
+
+Suites choose tasks by what they do: recognition (speech to its own words), translation (text out in
+another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
+The scores that lead in each stand together, by pair of languages, those never trained on marked.
+
+Whose transcripts of generated speech are scored is yours to choose: the run's own, or those that a
+program prints, which may know more languages and is the same for all runs:
+
+  audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
 
 How many examples are asked is evaluation.examples of the config. Everything lies in
 DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
@@ -28,7 +40,8 @@ apart come together there as long as the checkpoint is the same. --rescore count
 outputs that lie there, in seconds and without the model.
 
 Pairs of a right and a wrong text or recording (sWUGGY, sBLIMP, StoryCloze) are judged by the
-likelihoods of a task without inputs; a file has a line for each, as JSON or a table with tabs:
+likelihoods of a task without inputs, the first that fits unless one is named; a file has a line
+for each pair, as JSON or a table with tabs:
 
   audiopalm evaluate --workdir DIR --pairs swuggy.jsonl --task continuation
 
@@ -49,9 +62,28 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
   )
   parser.add_argument(
-    "--pairs", metavar="FILE", nargs="+", type=Path, help="judge the pairs in these files instead"
+    "--suite", metavar="A,B", help=f"score tasks by what they do: {', '.join(SUITES)}, or all"
+  )
+  parser.add_argument(
+    "--pairs",
+    metavar="FILE",
+    nargs="+",
+    type=Path,
+    help="judge the pairs in these files, alone or beside suites",
   )
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
+  parser.add_argument(
+    "--asr",
+    choices=sorted(recognisers.NAMED),
+    help="transcribe generated speech by this recogniser: pocketsphinx, English only, from the "
+    "extra [asr] (default: the run's own recognition)",
+  )
+  parser.add_argument(
+    "--asr-command",
+    metavar="COMMAND",
+    help="transcribe generated speech by this program: it prints the words of the WAV whose path "
+    "replaces {wav}; {language} gives their language",
+  )
   parser.add_argument(
     "--no-baselines",
     action="store_true",
@@ -61,6 +93,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--rescore",
     action="store_true",
     help="score the outputs that DIR/evaluation holds, without opening the model",
+  )
+  parser.add_argument(
+    "--report", action="store_true", help="write DIR/report.html too, as `audiopalm report` does"
   )
   options.add_beams(parser)
   options.add_machine(parser)
@@ -78,23 +113,31 @@ def run(args: argparse.Namespace) -> int:
   if args.rescore:
     scores, judged = saved.score(folder), pairs.score(folder)
     done = f"Scored what was said by checkpoint {saved.scored_step(folder)}."
-  elif args.pairs:
+  elif _pairs_alone(args):
     judged, done = _asked(args)
   else:
     scores, done = _asked(args)
   written = []
-  if scores:
+  if report.tasks(scores):
     report.show(scores, console)
-    written.append(folder / saved.RESULTS)
   if judged:
     report.show_pairs(judged, console)
+  if scores:
+    report.show_suites(scores, console)
+    written.append(folder / saved.RESULTS)
+  if judged or args.pairs:
     written.append(folder / pairs.RESULTS)
   print(done)
   for line in report.to_listen(folder, list(scores), LISTEN):
     print(line)
   if args.json is not None:
-    saved.write(args.json, judged if args.pairs else scores)
+    saved.write(args.json, judged if _pairs_alone(args) else scores)
     written.append(args.json)
+  if args.report:
+    from audiopalm.report import run as run_files  # these import jax
+    from audiopalm.report import single
+
+    written.append(single.write(run_files.read(args.workdir)))
   print(f"Scores: {', '.join(map(str, written))}. Every output: {folder}")
   return EXIT_DONE
 
@@ -109,29 +152,49 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   def say(text: str) -> None:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-  if args.pairs:
+  if _pairs_alone(args):
     scores = opened.judge(args.task, args.pairs, say)
   else:
-    tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
     scores = opened.evaluate(
-      tasks, say, compared=not args.no_baselines, beams=args.beams,
-      length_penalty=args.length_penalty,
+      _names(args.tasks), say, compared=not args.no_baselines, beams=args.beams,
+      length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
+      recogniser=_recogniser(args),
     )  # fmt: skip
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 
+def _pairs_alone(args: argparse.Namespace) -> bool:
+  """Returns whether pairs are to be judged, and no task scored."""
+  return bool(args.pairs) and args.suite is None
+
+
+def _names(listed: str | None) -> list[str] | None:
+  return None if listed is None else [name.strip() for name in listed.split(",")]
+
+
+def _recogniser(args: argparse.Namespace) -> recognisers.Recogniser | None:
+  """Returns who transcribes generated speech, None for the run itself."""
+  if args.asr_command is not None:
+    return recognisers.Command(args.asr_command)
+  return None if args.asr is None else recognisers.NAMED[args.asr]
+
+
 def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
-  decoding = ("tasks", "no_baselines", "beams", "length_penalty")
+  decoding = ("tasks", "no_baselines", "beams", "length_penalty", "asr", "asr_command")
   if args.rescore:
-    others = (*decoding, "pairs", "task", "step", "machine")
+    others = (*decoding, "suite", "pairs", "task", "step", "machine")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
-  if args.pairs:
+  if _pairs_alone(args):
     _refuse(args, decoding, "--pairs are judged, and nothing is decoded")
-  if (args.pairs is None) != (args.task is None):
+  if args.suite is not None:
+    _refuse(args, ("tasks", "task"), "--suite chooses tasks by what they do")
+  if args.asr_command is not None:
+    _refuse(args, ("asr",), "--asr-command transcribes generated speech")
+  if args.task is not None and args.pairs is None:
     raise ConfigError(
-      "--pairs FILE and --task NAME go together: the task without inputs that judges the pairs, "
-      "such as continuation for recordings or text for texts. Tasks to score are named by --tasks."
+      "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "
+      "--tasks."
     )
 
 

@@ -24,16 +24,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm report`."""
-  from audiopalm.data import files  # these import jax
-  from audiopalm.report import run as run_files
+  from audiopalm.report import run as run_files  # these import jax
   from audiopalm.report import single
 
   found = run_files.read(args.workdir)
-  path = args.workdir / single.FILE
-  text = single.page(found)
-  with files.replacing(path) as part:
-    part.write_text(text, encoding="utf-8")
-  print(f"Report: {path} ({len(text.encode()) / 1e6:.1f} MB)")
+  path = single.write(found)
+  print(f"Report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
   for what, command in found.gaps():
     print(f"{what} {command}")
   return EXIT_DONE

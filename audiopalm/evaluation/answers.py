@@ -1,4 +1,4 @@
-"""What the model answers to a suite: how likely it finds the references, and what it says."""
+"""What the model answers to a trial: how likely it finds the references, and what it says."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,52 +7,52 @@ from typing import Any
 import jax
 
 from audiopalm import layouts
-from audiopalm.evaluation import likelihoods, lines, sound, speech, suites
+from audiopalm.evaluation import likelihoods, lines, sound, speech, suites, trials
 from audiopalm.inference import prompting, sampling
 
 
 def answer(
   generator: prompting.Generator,
-  suite: suites.Suite,
+  trial: trials.Trial,
   folder: Path,
   listener: speech.Listener,
   system: str = lines.MODEL,
 ) -> list[lines.Line]:
-  """Returns one line per example of the suite, in its order, and one per example left out."""
-  sums = likelihoods.of_examples(generator, [one.grid for one in suite.examples])
-  said, complete = [()] * len(suite.examples), [True] * len(suite.examples)
+  """Returns one line per example of the trial, in its order, and one per example left out."""
+  sums = likelihoods.of_examples(generator, [one.grid for one in trial.examples])
+  said, complete = [()] * len(trial.examples), [True] * len(trial.examples)
   evaluation = generator.experiment.evaluation
   search = sampling.chosen(evaluation.beams, evaluation.length_penalty)
-  if suite.decoded:
+  if trial.decoded:
     found = prompting.continuations(
       generator,
-      suite.task,
-      [prompting.Prompt(one.streams, one.tag) for one in suite.examples],
+      trial.task,
+      [prompting.Prompt(one.streams, one.tag) for one in trial.examples],
       sampling=search,
-      max_rows=most_rows(generator, suite),
+      max_rows=most_rows(generator, trial),
       key=jax.random.key(0),
       fill=True,
     )
     complete = [one.complete for one in found]
-    said = outputs(listener, suite, [one.streams for one in found], folder, system)
+    said = outputs(listener, trial, [one.streams for one in found], folder, system)
   answered = [
     lines.Line(
-      system, suite.task.name, suite.split, one.entry.id, one.language, one.voice,
+      system, trial.task.name, trial.split, one.entry.id, one.language, one.voice,
       said=tuple(said[number]), complete=complete[number], likelihood=sums[number],
       new_words=one.new_words, zero_shot=one.zero_shot,
-      decoding=str(search) if suite.decoded else None,
+      decoding=str(search) if trial.decoded else None,
     )
-    for number, one in enumerate(suite.examples)
+    for number, one in enumerate(trial.examples)
   ]  # fmt: skip
   return answered + [
-    lines.Line(system, suite.task.name, suite.split, id, "", None, said=(), left_out=True)
-    for id in suite.too_long
+    lines.Line(system, trial.task.name, trial.split, id, "", None, said=(), left_out=True)
+    for id in trial.too_long
   ]
 
 
 def outputs(
   listener: speech.Listener,
-  suite: suites.Suite,
+  trial: trials.Trial,
   streams: Sequence[Any],
   folder: Path,
   system: str,
@@ -62,10 +62,10 @@ def outputs(
   Outputs that `streams` does not name are left out.
   """
   columns = []
-  for role, stream in suite.task.outputs:
+  for role, stream in trial.task.outputs:
     address = f"{role}.{stream}"
     tokenizer = listener.generator.prepared.tokenizers[stream]
-    measure = suites.measure(suite.task, role)
+    measure = suites.measure(trial.task, role)
     if not all(address in one for one in streams):
       continue
     if tokenizer.spec.modality == "text":
@@ -78,41 +78,41 @@ def outputs(
             one.entry.utterances[role].text,
             tokenizer.decode(ids[address]),
           )
-          for one, ids in zip(suite.examples, streams, strict=True)
+          for one, ids in zip(trial.examples, streams, strict=True)
         ]
       )
     else:
       ids = [one[address] for one in streams]
-      columns.append(_heard(listener, suite, role, stream, ids, measure, folder, system))
-  return list(zip(*columns, strict=True)) or [()] * len(suite.examples)
+      columns.append(_heard(listener, trial, role, stream, ids, measure, folder, system))
+  return list(zip(*columns, strict=True)) or [()] * len(trial.examples)
 
 
-def most_rows(generator: prompting.Generator, suite: suites.Suite) -> int:
-  """Returns how many rows are decoded at most for an output of the suite: `prompting.room`."""
-  layout = prompting.asked_layout(generator.experiment, suite.task)
+def most_rows(generator: prompting.Generator, trial: trials.Trial) -> int:
+  """Returns how many rows are decoded at most for an output of the trial: `prompting.room`."""
+  layout = prompting.asked_layout(generator.experiment, trial.task)
   space = generator.prepared.space
   longest = max(
     (
       len(one.grid) - len(layouts.prompt(layout, one.streams, one.tag, space))
-      for one in suite.examples
+      for one in trial.examples
     ),
     default=0,
   )
   return prompting.room(generator, longest)
 
 
-def _heard(listener, suite, role, stream, ids, measure, folder, system) -> list[lines.Said]:
+def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[lines.Said]:
   tokenizer = listener.generator.prepared.tokenizers[stream]
   address = f"{role}.{stream}"
-  place = folder / "waves" / system / suite.split / suite.task.name
+  place = folder / "waves" / system / trial.split / trial.task.name
   spoken = []
-  for one, said in zip(suite.examples, ids, strict=True):
+  for one, said in zip(trial.examples, ids, strict=True):
     reference = one.entry.utterances[role]
     known = reference.speaker in tokenizer.voices
     voice = (
       reference.speaker
       if known
-      else prompting.voice_of(tokenizer, suite.task.corpus, reference.language)
+      else prompting.voice_of(tokenizer, trial.task.corpus, reference.language)
     )
     path = place / f"{one.entry.id.replace('/', '-')}-{role}.wav"
     spoken.append(
@@ -121,10 +121,11 @@ def _heard(listener, suite, role, stream, ids, measure, folder, system) -> list[
       )
     )
   heard = speech.listen(listener, spoken)
+  heard_by = listener.recogniser and listener.recogniser.rule
   return [
     lines.Said(
       address, "speech", measure, one.entry.utterances[role].text, listened.transcript,
-      listened.mcd, str(said.path.relative_to(folder)), listened.fault,
+      listened.mcd, str(said.path.relative_to(folder)), listened.fault, heard_by,
     )
-    for one, said, listened in zip(suite.examples, spoken, heard, strict=True)
+    for one, said, listened in zip(trial.examples, spoken, heard, strict=True)
   ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the scores are to be compared with, on examples of the same suites.
+"""What the scores are to be compared with, on examples of the same trials.
 
     untrained       the model before its first step: what its size and the metrics give for nothing
     nearest_copy    the target of the training example whose input has the smallest edit distance:
@@ -20,7 +20,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
-from audiopalm.evaluation import answers, lines, speech, suites
+from audiopalm.evaluation import answers, lines, speech, suites, trials
 from audiopalm.evaluation.lines import NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.inference import prompting
 from audiopalm.metrics import text
@@ -33,52 +33,52 @@ _SURROGATES = 0xD800, 0x800  # code points that are no characters
 
 def answer(
   generator: prompting.Generator,
-  seen: Sequence[suites.Suite],
+  seen: Sequence[trials.Trial],
   folder: Path,
   listener: speech.Listener,
   say: Callable[[str], None],
 ) -> Iterator[list[lines.Line]]:
-  """Yields the lines of every baseline for every suite it answers."""
+  """Yields the lines of every baseline for every trial it answers."""
   fresh = dataclasses.replace(
     generator,
     params=generator.model.init(
       jax.random.key(generator.experiment.seed), sharding.mesh(generator.machine)
     ),
   )
-  for suite in seen:
-    few = _few(suite, UNTRAINED_EXAMPLES)
-    say(f"{suite.task.name}, {UNTRAINED}: {len(few.examples)} examples")
+  for trial in seen:
+    few = _few(trial, UNTRAINED_EXAMPLES)
+    say(f"{trial.task.name}, {UNTRAINED}: {len(few.examples)} examples")
     yield answers.answer(fresh, few, folder, listener, UNTRAINED)
   nearest: dict[Any, np.ndarray] = {}
-  for suite in seen:
-    say(f"{suite.task.name}, {NEAREST_COPY}: {len(suite.examples)} examples")
-    yield _copies(generator.prepared, suite, nearest)
+  for trial in seen:
+    say(f"{trial.task.name}, {NEAREST_COPY}: {len(trial.examples)} examples")
+    yield _copies(generator.prepared, trial, nearest)
   heard: dict[Any, lines.Said] = {}
-  for suite in seen:
-    if suites.speaks(suite.task, generator.prepared):
-      few = _few(suite, CEILING_EXAMPLES)
-      say(f"{suite.task.name}, {UNITS_CEILING}: {len(few.examples)} examples")
+  for trial in seen:
+    if suites.speaks(trial.task, generator.prepared):
+      few = _few(trial, CEILING_EXAMPLES)
+      say(f"{trial.task.name}, {UNITS_CEILING}: {len(few.examples)} examples")
       yield _ceiling(listener, few, folder, heard)
 
 
-def _few(suite: suites.Suite, each: int) -> suites.Suite:
-  first = suite.task.sides[0][0]
-  chosen = suites.draw([one.languages[first] for one in suite.examples], each)
+def _few(trial: trials.Trial, each: int) -> trials.Trial:
+  first = trial.task.sides[0][0]
+  chosen = trials.draw([one.languages[first] for one in trial.examples], each)
   return dataclasses.replace(
-    suite, examples=tuple(suite.examples[number] for number in chosen), too_long=()
+    trial, examples=tuple(trial.examples[number] for number in chosen), too_long=()
   )
 
 
-def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> list[lines.Line]:
-  """Returns the lines of `nearest_copy`. `searches` keeps what other suites can use again."""
-  task, roles = suite.task, suites.roles(suite.task)
+def _copies(prepared: Any, trial: trials.Trial, searches: dict[Any, Any]) -> list[lines.Line]:
+  """Returns the lines of `nearest_copy`. `searches` keeps what other trials can use again."""
+  task, roles = trial.task, suites.roles(trial.task)
   entries, trained_N = prepared.entries(task, "train"), prepared.rows(task, "train").records
   side = task.inputs[0]
   pooled = (task.corpus, side, task.unseen_words)
   if pooled not in searches:
     searches[pooled] = _pool(prepared, entries, np.unique(trained_N), side)
   pool = searches[pooled]
-  spoken_by = [tuple(one.languages[role] for role in roles) for one in suite.examples]
+  spoken_by = [tuple(one.languages[role] for role in roles) for one in trial.examples]
   copies: dict[int, Any] = {}
   for languages in dict.fromkeys(spoken_by):
     asked = [number for number, one in enumerate(spoken_by) if one == languages]
@@ -88,7 +88,7 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
     if not known_N.any():  # no training example of these languages: there is nothing to copy
       continue
     queries = tuple(
-      _characters(prepared, suite.examples[number].entry, side, pool) for number in asked
+      _characters(prepared, trial.examples[number].entry, side, pool) for number in asked
     )
     search = (*pooled, queries, known_N.tobytes())
     if search not in searches:
@@ -98,11 +98,11 @@ def _copies(prepared: Any, suite: suites.Suite, searches: dict[Any, Any]) -> lis
       copies[number] = entries[int(candidates_N[at])]
   return [
     lines.Line(
-      NEAREST_COPY, task.name, suite.split, one.entry.id, one.language, one.voice,
+      NEAREST_COPY, task.name, trial.split, one.entry.id, one.language, one.voice,
       said=_copied(prepared, task, one.entry, copies[number]), new_words=one.new_words,
       zero_shot=one.zero_shot,
     )
-    for number, one in enumerate(suite.examples)
+    for number, one in enumerate(trial.examples)
     if number in copies
   ]  # fmt: skip
 
@@ -166,32 +166,29 @@ def _string(numbers: Iterable[int]) -> str:
 
 
 def _ceiling(
-  listener: speech.Listener, suite: suites.Suite, folder: Path, heard: dict[Any, lines.Said]
+  listener: speech.Listener, trial: trials.Trial, folder: Path, heard: dict[Any, lines.Said]
 ) -> list[lines.Line]:
   """Returns the lines of `units_ceiling`. `heard` keeps recordings that several tasks speak."""
-  task = suite.task
-  spoken = [side for side in task.outputs if _is_speech(listener.generator.prepared, side[1])]
-  key = lambda one, side: (task.corpus, suite.split, one.entry.id, *side)  # noqa: E731
-  new = [one for one in suite.examples if any(key(one, side) not in heard for side in spoken)]
+  task = trial.task
+  prepared = listener.generator.prepared
+  spoken = [side for side in task.outputs if suites.modality(side, prepared) == "speech"]
+  key = lambda one, side: (task.corpus, trial.split, one.entry.id, *side)  # noqa: E731
+  new = [one for one in trial.examples if any(key(one, side) not in heard for side in spoken)]
   streams = [
     {f"{role}.{stream}": one.streams[f"{role}.{stream}"] for role, stream in spoken} for one in new
   ]
   said = answers.outputs(
-    listener, dataclasses.replace(suite, examples=tuple(new)), streams, folder, UNITS_CEILING
+    listener, dataclasses.replace(trial, examples=tuple(new)), streams, folder, UNITS_CEILING
   )
   for one, outputs in zip(new, said, strict=True):
     heard |= {key(one, side): output for side, output in zip(spoken, outputs, strict=True)}
   return [
     lines.Line(
-      UNITS_CEILING, task.name, suite.split, one.entry.id, one.language, one.voice,
+      UNITS_CEILING, task.name, trial.split, one.entry.id, one.language, one.voice,
       said=tuple(
         dataclasses.replace(heard[key(one, side)], measure=suites.measure(task, side[0]))
         for side in spoken
       ),
     )
-    for one in suite.examples
+    for one in trial.examples
   ]  # fmt: skip
-
-
-def _is_speech(prepared: Any, stream: str) -> bool:
-  return prepared.tokenizers[stream].spec.modality == "speech"

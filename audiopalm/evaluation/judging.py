@@ -6,13 +6,32 @@ from pathlib import Path
 from audiopalm import layouts
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation import likelihoods, pairs
+from audiopalm.evaluation import likelihoods, pairs, suites
 from audiopalm.evaluation.pairs import Judged, Pair
 from audiopalm.inference import prompting
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.types import Task
 
 JOB = 64  # pairs a worker encodes at one time
+
+
+def find_task(generator: prompting.Generator, found: Sequence[Pair], path: Path) -> Task:
+  """Returns the first task that can judge the pairs of a manifest: without inputs, with one output
+  of their modality, over a corpus of their languages; ConfigError without one."""
+  modality = pairs.modality(found)
+  languages = {pair.language for pair in found}
+  for task in generator.experiment.tasks:
+    if (
+      _judges(task)
+      and suites.modality(task.outputs[0], generator.prepared) == modality
+      and languages <= set(task.corpus.languages)
+    ):
+      return task
+  raise ConfigError(
+    f"{path} holds {'recordings' if modality == 'speech' else 'texts'} in "
+    f"{', '.join(sorted(languages))}, and no task of this run without inputs and with one output "
+    f"can judge them. Such tasks: {_known(generator)}. Leave the file out, or train such a task."
+  )
 
 
 def judge(
@@ -23,14 +42,11 @@ def judge(
   A side is the output of the task, its stop included, after a tag of its language. ConfigError for
   a task that is given anything or predicts several streams, and for an unknown language.
   """
-  if task.inputs or len(task.outputs) != 1:
-    alone = [
-      one.name for one in generator.experiment.tasks if not one.inputs and len(one.outputs) == 1
-    ]
+  if not _judges(task):
     raise ConfigError(
       f"Pairs are judged by a task without inputs and with one output, but {task.name!r} goes from "
-      f"{_streams(task.inputs)} to {_streams(task.outputs)}. Such tasks of this run: "
-      f"{', '.join(alone) or 'none'}."
+      f"{suites.streams(task.inputs)} to {suites.streams(task.outputs)}. Such tasks of this run: "
+      f"{_known(generator)}."
     )
   ((role, stream),) = task.outputs
   tokenizer = generator.prepared.tokenizers[stream]
@@ -64,5 +80,9 @@ def judge(
   ]
 
 
-def _streams(sides) -> str:
-  return " and ".join(".".join(side) for side in sides) or "nothing"
+def _judges(task: Task) -> bool:
+  return not task.inputs and len(task.outputs) == 1
+
+
+def _known(generator: prompting.Generator) -> str:
+  return ", ".join(one.name for one in generator.experiment.tasks if _judges(one)) or "none"

@@ -25,9 +25,9 @@ class Said:
 
   `measure` says how the two texts compare: "words" where there is one right wording (WER, CER),
   "translation" where there are many (BLEU, chrF). For speech `hypothesis` is the transcript of the
-  written WAV at `wave` (None where no task of the run transcribes), `mcd` the mel-cepstral distance
-  in dB to the reference recording, and `fault` why a wave could not be read back: its transcript
-  then is empty.
+  written WAV at `wave` (None where nobody transcribes), `heard_by` the rule of the recogniser that
+  made it, None for the run's own, `mcd` the mel-cepstral distance in dB to the reference recording,
+  and `fault` why a wave could not be read back or transcribed: its transcript then is empty.
   """
 
   stream: str
@@ -38,6 +38,7 @@ class Said:
   mcd: float | None = None
   wave: str | None = None
   fault: str | None = None
+  heard_by: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

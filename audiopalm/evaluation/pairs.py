@@ -97,6 +97,19 @@ def read(path: Path) -> tuple[Pair, ...]:
   return tuple(pairs)
 
 
+def modality(pairs: Sequence[Pair]) -> str:
+  """Returns what pairs are of, "speech" or "text", by the endings of their paths; DataError for
+  both."""
+  spoken = [one.positive.lower().endswith(table.AUDIO_ENDINGS) for one in pairs]
+  if any(spoken) and not all(spoken):
+    heard, read = pairs[spoken.index(True)].place, pairs[spoken.index(False)].place
+    raise DataError(
+      f"A file of pairs holds recordings or texts, but {heard} names a recording and {read} is a "
+      "text. Write a file for each."
+    )
+  return "speech" if any(spoken) else "text"
+
+
 def encode(job: Job) -> list[list[np.ndarray]]:
   """Returns the ids of both sides of every pair, each after its prompt.
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from audiopalm.evaluation import lines, scoring
 from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
+from audiopalm.evaluation.suites import SUITES
 
 # Column title, key of the scores, factor, digits.
 COLUMNS = (
@@ -43,6 +44,10 @@ PAIRS_LEGEND = """\
 pairs %: the right one of two is likelier; per token %: per token; both 50 by chance.
 ±: half of the 95% interval that other choices of pairs leave."""
 
+SUITES_LEGEND = """\
+Suites hold tasks by what they do, each with its output of that kind, the last
+of several. zero-shot: never trained on; it counts in no row but its own."""
+
 
 def show(
   scores: Mapping[str, Any],
@@ -56,9 +61,33 @@ def show(
   on the same examples. Columns without any value are left out. Every score has its interval where
   there is room, else the one that stands for the task, else none.
   """
+  found = {task: (list(rows(task, scores)), _leading(task, scores)) for task in tasks(scores)}
+  _print(found, columns, legend, console)
+
+
+def show_suites(scores: Mapping[str, Any], console: Console) -> None:
+  """Prints a table for each suite that `saved.score` found: a row a task, its languages below."""
+  found = {
+    suite: (list(suite_rows(of)), SUITES[suite].scores[0])
+    for suite, of in scores[scoring.SUITES].items()
+  }
+  if found:
+    console.print()
+    _print(found, (*COLUMNS, *PAIR_COLUMNS), SUITES_LEGEND, console)
+
+
+def _print(
+  found: Mapping[str, tuple[Sequence[tuple[str, Mapping[str, Any]]], str | None]],
+  columns: Sequence[tuple[str, str, float, int]],
+  legend: str,
+  console: Console,
+) -> None:
+  """Prints {title: (rows, the score that stands for them)}."""
   every = {key for _, key, *_ in columns}
-  for spread in (lambda task: every, lambda task: {_leading(task, scores)}, lambda task: set()):
-    drawn = Group(*(_table(task, scores, columns, spread(task)) for task in tasks(scores)))
+  for spread in (lambda leading: every, lambda leading: {leading}, lambda leading: set()):
+    drawn = Group(
+      *(_table(title, of, columns, spread(leading)) for title, (of, leading) in found.items())
+    )
     needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
     if needed <= console.width:
       break
@@ -76,13 +105,17 @@ def _leading(task: str, scores: Mapping[str, Any]) -> str | None:
   return scoring.leading(scores.get(task) or scores[HELD_OUT][task])
 
 
-def _table(task: str, scores: Mapping[str, Any], columns: Sequence[Any], spread: Set[str]) -> Table:
-  found = list(rows(task, scores))
+def _table(
+  title: str,
+  found: Sequence[tuple[str, Mapping[str, Any]]],
+  columns: Sequence[tuple[str, str, float, int]],
+  spread: Set[str],
+) -> Table:
   used = [column for column in columns if any(column[1] in values for _, values in found)]
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-  drawn.add_column(task, no_wrap=True, min_width=19)
-  for title, *_ in (*used, ("n",)):
-    drawn.add_column(title, justify="right", no_wrap=True)
+  drawn.add_column(title, no_wrap=True, min_width=19)
+  for head, *_ in (*used, ("n",)):
+    drawn.add_column(head, justify="right", no_wrap=True)
   for what, values in found:
     numbers = [
       f"{number(values, *column[1:])}{half(values, *column[1:]) if column[1] in spread else ''}"
@@ -95,8 +128,8 @@ def _table(task: str, scores: Mapping[str, Any], columns: Sequence[Any], spread:
 
 def tasks(scores: Mapping[str, Any]) -> list[str]:
   """Returns the tasks that were scored, in the order of the mixture."""
-  named = [task for task in scores if task not in (HELD_OUT, "baselines")]
-  return list(dict.fromkeys([*named, *scores[HELD_OUT]]))
+  named = [task for task in scores if task not in scoring.PARTS]
+  return list(dict.fromkeys([*named, *scores.get(HELD_OUT, ())]))
 
 
 def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -122,6 +155,15 @@ def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
   for system, name in BASELINES.items():
     if task in scores["baselines"].get(system, {}):
       yield name, scores["baselines"][system][task]
+
+
+def suite_rows(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+  """Yields (what, scores) for the rows of a suite; languages are indented below their task."""
+  for task, values in section.items():
+    yield task, values
+    for language, of_language in values.get("languages", {}).items():
+      marked = ", zero-shot" if of_language.get("zero_shot") else ""
+      yield f"  {language}{marked}", of_language
 
 
 def number(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:

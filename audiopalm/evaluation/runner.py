@@ -1,13 +1,26 @@
-"""Scores of a mixture: its suites decoded, speech listened to, outputs saved, then counted."""
+"""Scores of a mixture: its trials decoded, speech listened to, outputs saved, then counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from audiopalm.data import executors
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation import answers, baselines, judging, pairs, saved, scoring, speech, suites
+from audiopalm.evaluation import (
+  answers,
+  baselines,
+  judging,
+  pairs,
+  saved,
+  scoring,
+  speech,
+  suites,
+  trials,
+)
+from audiopalm.evaluation.pairs import Pair
+from audiopalm.evaluation.recognisers import Recogniser
 from audiopalm.inference import prompting, sampling
+from audiopalm.types import Task
 
 
 def evaluate(
@@ -20,39 +33,58 @@ def evaluate(
   workdir: Path,
   step: int,
   tasks: Sequence[str] | None = None,
+  within: Sequence[str] | None = None,
+  manifests: Sequence[Path] = (),
+  recogniser: Recogniser | None = None,
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
   compared: bool = True,
 ) -> dict:
   """Returns the scores of the tasks named (None: all), after saving every output and the scores.
 
-  Saved with them are those of other tasks at the same `step`, the step of the parameters. The keys
-  are those of `scoring.score`; `say` is told what is being done; `workers` processes make sound
+  Tasks are named, or chosen by the suites that they are `within`, of which "zero_resource" judges
+  the pairs in `manifests`. Saved with them are those of other tasks at the same `step`, the step of
+  the parameters. The keys are those of `saved.score`; speech is transcribed by the `recogniser`
+  (None: by the run itself); `say` is told what is being done; `workers` processes make sound
   (None: one per core, 0: this one); baselines are asked if the scores are to be `compared`.
-  ConfigError for an unknown task, and for one that cannot be decoded by
-  `experiment.evaluation.beams`.
+  ConfigError for an unknown task or suite, for one that cannot be decoded by
+  `experiment.evaluation.beams`, and for speech in languages that the recogniser does not know.
   """
-  asked = suites.chosen(experiment, tasks)
+  chosen = None
+  if within is not None:
+    if tasks is not None:
+      raise ConfigError("Tasks are chosen by their names or by suites: leave out one of the two.")
+    chosen, tasks = suites.chosen(within, experiment.tasks, prepared, pairs=bool(manifests))
+  asked = trials.chosen(experiment, tasks)
   names = [task.name for task in asked]
   generator = prompting.Generator(experiment, prepared, model, params, machine)
   search = sampling.chosen(experiment.evaluation.beams, experiment.evaluation.length_penalty)
   for task in asked:
     if task.inputs:
       prompting.check_sampling(generator, task, search)
+  if recogniser is not None:
+    recogniser.check(_spoken(asked, prepared))
+  found = _read(generator, manifests, None)
   folder = saved.folder_of(workdir)
-  saved.begin(folder, step, [task.name for task in experiment.tasks], names)
   seen = []
   with executors.Local(workers) as executor:
-    listener = speech.Listener(generator, executor)
-    for suite in suites.suites(experiment, prepared, names):
-      say(f"{suite.task.name} on {suite.split}: {len(suite.examples)} examples")
-      saved.keep(folder, answers.answer(generator, suite, folder, listener))
-      if suite.split == scoring.SEEN and suite.decoded and suite.examples:
-        seen.append(suite)
+    judged = _judge(generator, found, executor, say)  # first: a recording may be unreadable
+    _begin(folder, step, generator, names)
+    _keep(folder, judged)
+    listener = speech.Listener(generator, executor, recogniser)
+    for trial in trials.trials(experiment, prepared, names):
+      say(f"{trial.task.name} on {trial.split}: {len(trial.examples)} examples")
+      saved.keep(folder, answers.answer(generator, trial, folder, listener))
+      if trial.split == scoring.SEEN and trial.decoded and trial.examples:
+        seen.append(trial)
     if compared:
       for answered in baselines.answer(generator, seen, folder, listener, say):
         saved.keep(folder, answered)
-  return scoring.of_tasks(saved.score(folder), names)
+  scores = scoring.of_tasks(saved.score(folder), [*names, *judged])
+  if chosen is not None:
+    sections = scores[scoring.SUITES]
+    scores[scoring.SUITES] = {name: sections[name] for name in chosen if name in sections}
+  return scores
 
 
 def judge(
@@ -64,31 +96,76 @@ def judge(
   *,
   workdir: Path,
   step: int,
-  task: str,
+  task: str | None,
   manifests: Sequence[Path],
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
 ) -> dict:
   """Returns {manifest: scores} of the pairs in these files, after saving the likelihoods of each.
 
-  They are judged by the task named, which has no inputs. The keys are those of `pairs.score_pairs`,
-  `say` and `workers` as for `evaluate`, which it leaves alone at the same `step`.
+  They are judged by the task named, which has no inputs; None for the first that fits each file.
+  The keys are those of `pairs.score_pairs`, `say` and `workers` as for `evaluate`, which it leaves
+  alone at the same `step`.
   """
+  generator = prompting.Generator(experiment, prepared, model, params, machine)
+  found = _read(generator, manifests, task)
+  folder = saved.folder_of(workdir)
+  with executors.Local(workers) as executor:
+    judged = _judge(generator, found, executor, say)
+  _begin(folder, step, generator, [])
+  _keep(folder, judged)
+  saved.score(folder)
+  scores = pairs.score(folder)
+  return {name: scores[name] for name in judged}
+
+
+def _spoken(tasks: Iterable[Task], prepared: Any) -> set[str]:
+  """Returns the languages that are spoken in outputs of tasks that are decoded."""
+  return {
+    spoken[side[0]]
+    for task in tasks
+    if task.inputs
+    for side in task.outputs
+    if suites.modality(side, prepared) == "speech"
+    for spoken in task.corpus.pairs(suites.roles(task))
+  }
+
+
+def _begin(folder: Path, step: int, generator: prompting.Generator, asked: Sequence[str]) -> None:
+  tasks = generator.experiment.tasks
+  members = suites.members(tasks, generator.prepared)
+  saved.begin(folder, step, [task.name for task in tasks], members, asked)
+
+
+def _read(
+  generator: prompting.Generator, manifests: Sequence[Path], task: str | None
+) -> list[tuple[Path, tuple[Pair, ...], Task]]:
+  """Returns the pairs of each manifest, and the task that is to judge them."""
   names = [Path(path).stem for path in manifests]
   doubles = [name for name in names if names.count(name) > 1]
   if doubles:
     raise ConfigError(f"Two files of pairs are called {doubles[0]!r}. Rename one.")
-  generator = prompting.Generator(experiment, prepared, model, params, machine)
-  asked = prompting.find_task(experiment, task)
-  found = [pairs.read(path) for path in manifests]
-  folder = saved.folder_of(workdir)
-  with executors.Local(workers) as executor:
-    judged = {}
-    for name, path, read in zip(names, manifests, found, strict=True):
-      say(f"{name} by {task}: {len(read)} pairs")
-      judged[name] = judging.judge(generator, asked, read, Path(path).parent, executor)
-  saved.begin(folder, step, [each.name for each in experiment.tasks], [])
+  named = None if task is None else prompting.find_task(generator.experiment, task)
+  found = []
+  for path in map(Path, manifests):
+    read = pairs.read(path)
+    found.append((path, read, named or judging.find_task(generator, read, path)))
+  return found
+
+
+def _judge(
+  generator: prompting.Generator,
+  found: Sequence[tuple[Path, tuple[Pair, ...], Task]],
+  executor: executors.Local,
+  say: Callable[[str], None],
+) -> dict[str, list[pairs.Judged]]:
+  judged = {}
+  for path, read, task in found:
+    say(f"{path.stem} by {task.name}: {len(read)} pairs")
+    judged[path.stem] = judging.judge(generator, task, read, path.parent, executor)
+  return judged
+
+
+def _keep(folder: Path, judged: dict[str, list[pairs.Judged]]) -> None:
   for name, each in judged.items():
     pairs.keep(folder, name, each)
-  scores = pairs.score(folder)
-  return {name: scores[name] for name in names}

@@ -1,7 +1,7 @@
 """What an evaluation leaves in a workdir, and the scores counted again from it. Needs no jax.
 
 WORKDIR/evaluation/results.json                     the scores
-WORKDIR/evaluation/checkpoint.json                  which step was scored, and the mixture's tasks
+WORKDIR/evaluation/checkpoint.json                  which step, the mixture's tasks and their suites
 WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Line` by line
 WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     how it sounds
 WORKDIR/evaluation/pairs.json, pairs/<manifest>.jsonl      what `pairs` says
@@ -17,7 +17,7 @@ from typing import Any
 
 from audiopalm.data import files
 from audiopalm.errors import DataError
-from audiopalm.evaluation import lines, pairs, scoring
+from audiopalm.evaluation import lines, pairs, scoring, suites
 from audiopalm.evaluation.lines import Line
 
 RESULTS = "results.json"
@@ -29,9 +29,16 @@ def folder_of(workdir: Path) -> Path:
   return Path(workdir) / "evaluation"
 
 
-def begin(folder: Path, step: int, tasks: Sequence[str], asked: Sequence[str]) -> None:
+def begin(
+  folder: Path,
+  step: int,
+  tasks: Sequence[str],
+  members: suites.Members,
+  asked: Sequence[str],
+) -> None:
   """Makes room for the outputs of the tasks `asked` at `step`: what is there of another step, and
-  older outputs of theirs, are removed. `tasks` are all of the mixture, in the order of the scores.
+  older outputs of theirs, are removed. `tasks` are all of the mixture, in the order of the scores,
+  and `members` those of its suites.
   """
   if scored_step(folder) != step:
     for made in ("outputs", "waves", pairs.FOLDER):
@@ -41,7 +48,7 @@ def begin(folder: Path, step: int, tasks: Sequence[str], asked: Sequence[str]) -
   for task in asked:
     for path in (folder / "outputs").glob(f"*-{task}.jsonl"):
       path.unlink()
-  files.write_json(folder / CHECKPOINT, {"step": step, "tasks": list(tasks)})
+  files.write_json(folder / CHECKPOINT, {"step": step, "tasks": list(tasks), "suites": members})
 
 
 def keep(folder: Path, answered: Sequence[Line]) -> None:
@@ -52,20 +59,24 @@ def keep(folder: Path, answered: Sequence[Line]) -> None:
 
 
 def score(folder: Path) -> dict:
-  """Returns `scoring.score` of every output in the folder, which lies in its results.json too.
+  """Returns `scoring.score` of every output in the folder and, as "suites", `suites.sections` of
+  these scores and those of pairs, which lie in its results.json too.
 
-  {} where there are pairs alone, DataError where there is nothing.
+  DataError where there is nothing.
   """
   paths = sorted((folder / "outputs").glob("*.jsonl"))
   found = [line for path in paths for line in lines.read(path)]
-  if not found and (folder / pairs.FOLDER).is_dir():
-    return {}
-  if not found:
+  judged = pairs.score(folder)
+  if not found and not judged:
     raise DataError(
       f"There are no outputs in {folder / 'outputs'} to score. They are made by "
       f"`audiopalm evaluate --workdir {folder.parent}`."
     )
-  scores = scoring.score(ordered(found, _checkpoint(folder).get("tasks", ())))
+  checkpoint = _checkpoint(folder)
+  scores = scoring.score(ordered(found, checkpoint.get("tasks", ())))
+  zero_shot = {(line.task, line.language) for line in found if line.zero_shot}
+  there = checkpoint.get("suites", {})  # outputs that older versions left know of none
+  scores[scoring.SUITES] = suites.sections(scores, there, zero_shot, judged)
   write(folder / RESULTS, scores)
   return scores
 

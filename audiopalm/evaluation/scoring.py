@@ -11,6 +11,8 @@ from audiopalm.metrics.tally import Tally, ratio
 
 SEEN = "test"
 HELD_OUT = "held_out_voices"
+SUITES = "suites"
+PARTS = (HELD_OUT, "baselines", SUITES)  # of the scores: all other names are tasks
 OWN_ASR = "this model's own ASR, from the written WAV read back and re-encoded"
 KNOWN_TEXT = "the known text of the copied recording"
 
@@ -56,16 +58,19 @@ def score(lines: Iterable[Line]) -> dict:
 
 
 def of_tasks(scores: Mapping[str, Any], names: Collection[str]) -> dict:
-  """Returns the part of what `score` returned that is about the tasks named."""
+  """Returns the part of what `saved.score` returned that is about the tasks, or pairs, named."""
 
   def part(of: Mapping[str, Any]) -> dict:
     return {task: values for task, values in of.items() if task in names}
 
-  baselines = {system: part(of) for system, of in scores["baselines"].items()}
+  def parts(of: Mapping[str, Any]) -> dict:
+    return {name: kept for name, tasks in of.items() if (kept := part(tasks))}
+
   return {
     **part(scores),
     HELD_OUT: part(scores[HELD_OUT]),
-    "baselines": {system: of for system, of in baselines.items() if of},
+    "baselines": parts(scores["baselines"]),
+    SUITES: parts(scores[SUITES]),
   }
 
 
@@ -181,7 +186,7 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
     if said.measure == "words" or said.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
     if said.modality == "speech":
-      rules["transcripts"] = OWN_ASR if said.wave is not None else KNOWN_TEXT
+      rules["transcripts"] = KNOWN_TEXT if said.wave is None else said.heard_by or OWN_ASR
   if any(said.mcd is not None for line in lines for said in line.said):
     rules["mcd"] = speech.MCD_RULE
   return rules

@@ -1,4 +1,4 @@
-"""Generated speech as it is heard: written as WAV, read back, transcribed by the same model."""
+"""Generated speech as it is heard: written as WAV, read back, transcribed by a recogniser."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ import jax
 from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
-from audiopalm.evaluation import sound
+from audiopalm.evaluation import recognisers, sound
+from audiopalm.evaluation.recognisers import Recogniser, Recording
 from audiopalm.evaluation.sound import Sound, Spoken
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
@@ -20,18 +21,22 @@ JOB = 16  # waves a worker makes at one time
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Listener:
-  """Who hears what was spoken: the model that transcribes, and the workers that make sound."""
+  """Who hears what was spoken, and the workers that make sound.
+
+  Without a `recogniser` it is the run's own transcribing task.
+  """
 
   generator: prompting.Generator
   executor: Local
+  recogniser: Recogniser | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Heard:
-  """What came back from a written WAV: its transcript (None: no task of the run transcribes).
+  """What came back from a written WAV: its transcript (None: nobody transcribes this language).
 
-  `mcd` is its distance in dB to the reference recording; `fault` what kept it from being read: then
-  it counts as saying nothing.
+  `mcd` is its distance in dB to the reference recording; `fault` what kept it from being read or
+  transcribed: then it counts as saying nothing.
   """
 
   transcript: str | None
@@ -52,10 +57,23 @@ def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | N
 
 
 def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
-  """Returns what is heard of each output, after writing all of them.
+  """Returns what is heard of each output, after writing all of them."""
+  return (_by_the_run if listener.recogniser is None else _by_another)(listener, spoken)
 
-  Transcripts are decoded greedily, all of a task together.
-  """
+
+def _by_another(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
+  sounds = _made(listener, spoken)
+  numbers = [number for number, heard in enumerate(sounds) if heard.fault is None]
+  recordings = [Recording(spoken[number].path, spoken[number].language) for number in numbers]
+  said = recognisers.transcribe(listener.recogniser, recordings, listener.executor)
+  found = [Heard("", heard.mcd, heard.fault) for heard in sounds]
+  for number, one in zip(numbers, said, strict=True):
+    found[number] = Heard(one.text, sounds[number].mcd, one.fault)
+  return found
+
+
+def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
+  """Returns what the run itself hears: decoded greedily, all of a task together."""
   generator = listener.generator
   tasks = {
     language: transcribing_task(generator.experiment, generator.prepared, language)
@@ -67,11 +85,7 @@ def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
     else one
     for one in spoken
   ]
-  jobs = [
-    sound.Job(generator.prepared.tokenizers, spoken[start : start + JOB])
-    for start in range(0, len(spoken), JOB)
-  ]
-  sounds = [one for made in listener.executor.map(sound.make, jobs) for one in made]
+  sounds = _made(listener, spoken)
   transcripts: dict[int, str] = {}
   for task in {task.name: task for task in tasks.values() if task is not None}.values():
     numbers = [
@@ -90,6 +104,14 @@ def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
     Heard(transcripts.get(number, "") if tasks[one.language] else None, heard.mcd, heard.fault)
     for number, (one, heard) in enumerate(zip(spoken, sounds, strict=True))
   ]
+
+
+def _made(listener: Listener, spoken: Sequence[Spoken]) -> list[Sound]:
+  jobs = [
+    sound.Job(listener.generator.prepared.tokenizers, spoken[start : start + JOB])
+    for start in range(0, len(spoken), JOB)
+  ]
+  return [one for made in listener.executor.map(sound.make, jobs) for one in made]
 
 
 def _transcribe(

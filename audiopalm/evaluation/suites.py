@@ -1,85 +1,62 @@
-"""Which examples of which task and split an evaluation asks for."""
+"""What tasks do, and the suites that follow from it: what to evaluate, without names of tasks.
+
+    recognition     speech in, its own words out: WER, CER
+    translation     text out in another language than the input, chains too: BLEU, chrF
+    speech_out      speech out: WER or ASR-BLEU of its transcript, MCD
+    retention       text on all sides, what speech may have cost a text model: NLL, BLEU
+    zero_resource   no input and one output, and pairs to judge: which of two is likelier
+
+A task may be in several. Needs no jax.
+"""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from audiopalm import layouts
-from audiopalm.data import examples, rows
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation.lines import Measure
-from audiopalm.evaluation.scoring import HELD_OUT, SEEN
-from audiopalm.inference import prompting
-from audiopalm.types import Grid, Task
+from audiopalm.types import Side, Task
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Example:
-  """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
-
-  `language`, `voice`, `new_words` and `zero_shot` are those of `lines.Line`.
-  """
-
-  entry: Any
-  streams: Mapping[str, np.ndarray]
-  languages: Mapping[str, str]
-  language: str
-  voice: str | None
-  tag: str
-  grid: Grid
-  new_words: bool
-  zero_shot: bool
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Suite:
-  """The examples of a task in a split, and the ids of those that a row cannot hold."""
+  """What a task must do to be in a suite, in words, and the scores that lead there."""
 
-  task: Task
-  split: str
-  examples: tuple[Example, ...]
-  too_long: tuple[str, ...] = ()
-
-  @property
-  def decoded(self) -> bool:
-    """Whether there is an answer to decode: a task without inputs has likelihoods alone."""
-    return bool(self.task.inputs)
+  asks: str
+  scores: tuple[str, ...]
 
 
-def suites(experiment: Any, prepared: Any, names: Sequence[str] | None = None) -> Iterator[Suite]:
-  """Yields the suites of the tasks named (None: all), seen voices first, then held-out voices.
+ALL = "all"
+ZERO_RESOURCE = "zero_resource"
+SUITES = {
+  "recognition": Suite("speech in, its own words out", ("wer", "cer")),
+  "translation": Suite("text out in another language than the input", ("bleu", "chrf")),
+  "speech_out": Suite("an input, and speech out", ("wer", "asr_bleu", "mcd")),
+  "retention": Suite("text on all sides", ("nll", "bleu")),
+  ZERO_RESOURCE: Suite("no input, and one output", ("accuracy", "accuracy_per_token")),
+}
 
-  Each holds `experiment.evaluation.examples` examples per language of its first side, or all
-  there are (see `draw`). Held-out voices are asked only of tasks that hear them, with a quarter of
-  the examples where the task also speaks.
-  """
-  for split in (SEEN, HELD_OUT):
-    for task in chosen(experiment, names):
-      if split in task.corpus.splits and (split == SEEN or hears(task, prepared)):
-        suite = _suite(task, split, experiment, prepared)
-        if suite.examples or suite.too_long:
-          yield suite
-
-
-def chosen(experiment: Any, names: Sequence[str] | None) -> list[Task]:
-  """Returns the tasks named (None: all) in the order of the mixture; ConfigError for others."""
-  known = [task.name for task in experiment.tasks]
-  for name in names or ():
-    if name not in known:
-      raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(known)}.")
-  return [task for task in experiment.tasks if names is None or task.name in names]
+Members = Mapping[str, Mapping[str, str]]  # by suite and task the output that counts: "target.text"
 
 
 def hears(task: Task, prepared: Any) -> bool:
   """Returns whether an input of the task is speech."""
-  return any(prepared.tokenizers[stream].spec.modality == "speech" for _, stream in task.inputs)
+  return any(modality(side, prepared) == "speech" for side in task.inputs)
 
 
 def speaks(task: Task, prepared: Any) -> bool:
   """Returns whether an output of the task is speech."""
-  return any(prepared.tokenizers[stream].spec.modality == "speech" for _, stream in task.outputs)
+  return any(modality(side, prepared) == "speech" for side in task.outputs)
+
+
+def modality(side: Side, prepared: Any) -> str:
+  """Returns "text" or "speech": what a side of a task is."""
+  return prepared.tokenizers[side[1]].spec.modality
+
+
+def streams(sides: Sequence[Side]) -> str:
+  """Returns sides of a task as an error names them: "source.units", or "nothing"."""
+  return " and ".join(".".join(side) for side in sides) or "nothing"
 
 
 def measure(task: Task, role: str) -> Measure:
@@ -94,59 +71,133 @@ def roles(task: Task) -> tuple[str, ...]:
   return tuple(dict.fromkeys(role for role, _ in task.sides))
 
 
-def draw(groups: Sequence[str], each: int) -> list[int]:
-  """Returns the numbers of `each` members of every group (all, if it has fewer), in order.
+def members(tasks: Sequence[Task], prepared: Any) -> Members:
+  """Returns the tasks of every suite that has any, in order, each with the output that counts.
 
-  Drawn at random, always the same: an even step could fall in with voices that take turns.
-
-      draw(["en", "en", "fr", "en"], 2)  ->  [0, 2, 3]
+  Of several, such as a translation by way of a third language, the last one: what a chain is for.
   """
-  random = np.random.default_rng(0)
-  numbers: list[int] = []
-  for group in dict.fromkeys(groups):
-    members = [number for number, one in enumerate(groups) if one == group]
-    numbers += random.permutation(members)[:each].tolist()
-  return sorted(numbers)
+  found: dict[str, dict[str, str]] = {suite: {} for suite in SUITES}
+  for task in tasks:
+    for suite, sides in _outputs(task, prepared).items():
+      if sides:
+        found[suite][task.name] = ".".join(sides[-1])
+  return {suite: of for suite, of in found.items() if of}
 
 
-def describe(task: Task, entry: Any, prepared: Any) -> tuple[dict[str, str], str, str | None]:
-  """Returns (languages by role, language, voice) of a record in a task."""
-  languages = {role: entry.languages[role] for role in roles(task)}
-  first, last = task.sides[0][0], task.outputs[-1][0]
-  language = "-".join(dict.fromkeys((languages[first], languages[last])))
-  voice = None
-  if hears(task, prepared):
-    voice = entry.utterances[first].speaker
-  elif speaks(task, prepared):
-    voice = entry.utterances[last].speaker
-  return languages, language, voice
+def chosen(
+  names: Collection[str], tasks: Sequence[Task], prepared: Any, *, pairs: bool
+) -> tuple[list[str], list[str]]:
+  """Returns the suites named and the tasks to be asked for them, both in order.
 
-
-def _suite(task: Task, split: str, experiment: Any, prepared: Any) -> Suite:
-  layout, space = prompting.asked_layout(experiment, task), prepared.space
-  names = layouts.stream_names(layout)
-  entries = prepared.entries(task, split)
-  if not len(entries):  # a corpus may hold no voices out
-    return Suite(task, split, ())
-  each = experiment.evaluation.examples
-  if split == HELD_OUT and speaks(task, prepared):
-    each = -(-each // 4)  # sound is slow to make, and what voices change is what is heard
-  there_N = np.flatnonzero(rows.having(task, layout, entries))
-  drawn = draw(list(entries.languages[task.sides[0][0]][there_N]), each)
-  chosen = there_N[drawn].tolist()
-  fitting, too_long = [], []
-  for number in chosen:
-    entry = entries[number]
-    languages, language, voice = describe(task, entry, prepared)
-    streams = {name: entry.streams[name] for name in names}
-    tag = layouts.tag_of(task, entry.languages)
-    grid = layouts.realize(layout, streams, tag, space)
-    if len(grid) > experiment.row_length:
-      too_long.append(entry.id)
-      continue
-    new_words = examples.has_unseen_word(task, entry)
-    zero_shot = "-".join(languages[role] for role in task.from_to) in task.unseen_pairs
-    fitting.append(
-      Example(entry, streams, languages, language, voice, tag, grid, new_words, zero_shot)
+  "all" is every suite that has tasks, and asks all tasks. `pairs` says whether there are any to be
+  judged. ConfigError for an unknown suite, and for one that has nothing.
+  """
+  there = members(tasks, prepared)
+  for name in names:
+    if name not in (*SUITES, ALL):
+      known = ", ".join(SUITES)
+      raise ConfigError(
+        f"Unknown suite {name!r}. Known are {known}, and all. {_told(tasks, there)}"
+      )
+  if pairs and not {ZERO_RESOURCE, ALL} & set(names):
+    raise ConfigError(f"Pairs are judged in the suite {ZERO_RESOURCE}: name it too, or no pairs.")
+  wanted = [*names, *([ZERO_RESOURCE] if pairs else [])]
+  for name in wanted:
+    if name in SUITES and name not in there:
+      raise ConfigError(
+        f"Suite {name!r} has nothing in this run: it needs a task with {SUITES[name].asks}. "
+        f"{_told(tasks, there)}"
+      )
+  if ZERO_RESOURCE in wanted and not pairs:
+    raise ConfigError(
+      f"Suite {ZERO_RESOURCE!r} judges pairs of a right and a wrong text or recording: give their "
+      "files by --pairs FILE."
     )
-  return Suite(task, split, tuple(fitting), tuple(too_long))
+  if ALL in names:
+    return [name for name in there if pairs or name != ZERO_RESOURCE], [one.name for one in tasks]
+  asked = {task for name in names if name != ZERO_RESOURCE for task in there[name]}
+  return [name for name in there if name in wanted], [
+    task.name for task in tasks if task.name in asked
+  ]
+
+
+def sections(
+  scores: Mapping[str, Any],
+  there: Members,
+  zero_shot: Collection[tuple[str, str]],
+  judged: Mapping[str, Any],
+) -> dict[str, dict[str, dict]]:
+  """Returns {suite: {task: {score: value, "intervals", "examples", "languages"}}}.
+
+  `scores` are those of `scoring.score`, `zero_shot` the (task, language) never trained on, `judged`
+  the scores of pairs by manifest. Languages stand where there are several, or "zero_shot" ones.
+  """
+  found = {}
+  for suite in SUITES:
+    outputs = there.get(suite, {})
+    rows = {
+      task: _section(suite, of, outputs[task], [one for name, one in zero_shot if name == task])
+      for task, of in scores.items()
+      if task in outputs
+    }
+    if rows:
+      found[suite] = rows
+  if judged:
+    found[ZERO_RESOURCE] = {
+      name: _section(ZERO_RESOURCE, of, "", []) for name, of in judged.items()
+    }
+  return found
+
+
+def _section(
+  suite: str, values: Mapping[str, Any], output: str, zero_shot: Collection[str]
+) -> dict[str, Any]:
+  section = _leading(suite, values, output)
+  languages = values.get("languages", {})
+  if len(languages) > 1 or zero_shot:
+    section["languages"] = {
+      name: _leading(suite, of, output) | ({"zero_shot": True} if name in zero_shot else {})
+      for name, of in languages.items()
+    }
+  return section
+
+
+def _leading(suite: str, values: Mapping[str, Any], output: str) -> dict[str, Any]:
+  """Returns the scores that lead in a suite, of the output that counts there."""
+  section: dict[str, Any] = {}
+  intervals = {}
+  for name in SUITES[suite].scores:
+    # The likelihood is the task's; where there are several outputs, each has the other scores.
+    own = values if name == "nll" else values.get("outputs", {output: values}).get(output, {})
+    if name in own:
+      section[name] = own[name]
+      if name in own.get("intervals", {}):
+        intervals[name] = own["intervals"][name]
+  if intervals:
+    section["intervals"] = intervals
+  return {**section, "examples": values["examples"]}
+
+
+def _outputs(task: Task, prepared: Any) -> dict[str, Sequence[Side]]:
+  """Returns by suite the outputs of a task that count there, none where it is not in it."""
+  heard = [side[0] for side in task.inputs if modality(side, prepared) == "speech"]
+  texts = [side for side in task.outputs if modality(side, prepared) == "text"]
+  answered = task.outputs if task.inputs else ()
+  return {
+    "recognition": [side for side in texts if side[0] in heard],
+    "translation": [
+      side for side in answered if side in texts and measure(task, side[0]) == "translation"
+    ],
+    "speech_out": [side for side in answered if side not in texts],
+    "retention": texts if not heard and len(texts) == len(task.outputs) else (),
+    ZERO_RESOURCE: task.outputs if not task.inputs and len(task.outputs) == 1 else (),
+  }
+
+
+def _told(tasks: Sequence[Task], there: Members) -> str:
+  """Returns what the tasks of a run do, and in which suites that puts them."""
+  told = []
+  for task in tasks:
+    within = ", ".join(suite for suite, of in there.items() if task.name in of) or "no suite"
+    told.append(f"{task.name} from {streams(task.inputs)} to {streams(task.outputs)} ({within})")
+  return f"Tasks of this run: {'; '.join(told)}."

@@ -199,7 +199,7 @@ def _of_split(scores: Mapping[str, Any], split: str) -> Mapping[str, Any]:
 
 
 def _asked(run: Run, split: str, task: str) -> frozenset | None:
-  """Returns what identifies the examples of a suite; None where the run was not asked."""
+  """Returns what identifies the examples of a trial; None where the run was not asked."""
   found = frozenset(
     (line.id, *(said.reference for said in line.said))
     for line in run.lines(lines.MODEL, split, task)

@@ -3,8 +3,10 @@
 import datetime
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from audiopalm.data import files
 from audiopalm.report import charts, curves, elements, examples, tables
 from audiopalm.report.elements import Element, element, folded
 from audiopalm.report.run import Run
@@ -40,6 +42,14 @@ def page(run: Run) -> str:
       ),
     ),
   )  # fmt: skip
+
+
+def write(run: Run) -> Path:
+  """Returns the path of the page of a run, after writing it."""
+  path = run.workdir / FILE
+  with files.replacing(path) as part:
+    part.write_text(page(run), encoding="utf-8")
+  return path
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
@@ -110,6 +120,7 @@ def _sections(run: Run) -> Iterator[tuple[str, str, list[Any]]]:
     else [
       element("p", _legend(scored), class_="note"),
       tables.headline(scored),
+      *tables.suites(scored),
       *tables.every_score(scored),
     ],
   )
@@ -169,8 +180,11 @@ def _legend(scored: Mapping[str, Any]) -> str:
   """Returns what the words of the score tables mean, those that are there."""
   said = ["Less is better where ↓ stands, more where ↑."]
   said += [BASELINES[name] for name in BASELINES if name in scored["baselines"]]
-  if any("faults" in values or "mcd" in values for values in scored.values()):
-    said.append("Speech is transcribed by the ASR of the run itself, whose errors count too.")
+  rules = {values.get("rules", {}).get("transcripts") for values in scored.values()} - {None}
+  if rules:
+    said.append(
+      f"Speech is scored by transcripts, whose errors count too: {', '.join(sorted(rules))}."
+    )
   return " ".join(said)
 
 

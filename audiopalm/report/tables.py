@@ -12,7 +12,11 @@ from audiopalm.report.run import Run
 # Those of the console, and one that it has no room for.
 COLUMNS = {
   name: (title, factor, digits)
-  for title, name, factor, digits in (*report.COLUMNS, ("ASR-chrF", "asr_chrf", 1, 1))
+  for title, name, factor, digits in (
+    *report.COLUMNS,
+    ("ASR-chrF", "asr_chrf", 1, 1),
+    *report.PAIR_COLUMNS,
+  )
 }
 
 
@@ -52,6 +56,24 @@ def headline(scores: Mapping[str, Any]) -> Element:
   head = ["task", element("th", "score", scope="col", class_="text"), "test split", "worst voice"]
   head += ["held-out voices", "worst of them"] if heard else []
   return table([*head, *(report.BASELINES[name] for name in systems)], rows, "Scores by task")
+
+
+def suites(scores: Mapping[str, Any]) -> Iterator[Element]:
+  """Yields a table for each suite: the scores that lead there, by task and languages."""
+  for suite, section in scores.get(scoring.SUITES, {}).items():
+    found = list(report.suite_rows(section))
+    used = [name for name in COLUMNS if any(name in values for _, values in found)]
+    drawn = [
+      row(
+        what.strip(),
+        *(score(values, name) for name in used),
+        number(values["examples"], f"{values['examples']:,}"),
+        class_="sub" if what.startswith(" ") else None,
+      )
+      for what, values in found
+    ]
+    title = suite.replace("_", " ")
+    yield table([title, *(title_of(name) for name in used), "n"], drawn, f"Suite {title}")
 
 
 def every_score(scores: Mapping[str, Any]) -> Iterator[Element]:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import re
 import subprocess
@@ -42,20 +43,51 @@ def test_the_table_ends_with_where_everything_lies(command, tmp_path):
   )
   assert "asr on test: 8 examples" in err
   scores = json.loads((tmp_path / "scores/all.json").read_text())
-  assert list(scores) == ["asr", "tts", "mt", "held_out_voices", "baselines"]
+  assert list(scores) == ["asr", "tts", "mt", "held_out_voices", "baselines", "suites"]
   assert scores == json.loads((tmp_path / "evaluation/results.json").read_text())
 
 
 def test_only_the_tasks_named_are_scored(command, tmp_path):
   command("--tasks", "mt, asr")
   scores = json.loads((tmp_path / "evaluation/results.json").read_text())
-  assert list(scores) == ["asr", "mt", "held_out_voices", "baselines"]
+  assert list(scores) == ["asr", "mt", "held_out_voices", "baselines", "suites"]
 
 
 def test_an_unknown_task_lists_the_known_ones(command):
   code, _, err = command("--tasks", "asr,asl")
   assert code == EXIT_USER
   assert "Unknown task 'asl'. This run was trained on: asr, tts, mt" in err
+
+
+def test_suites_choose_tasks_and_stand_together_below_the_tables(command, tmp_path):
+  code, out, _ = command("--suite", "translation,retention", "--no-baselines")
+  assert code == EXIT_DONE
+  scores = json.loads((tmp_path / "evaluation/results.json").read_text())
+  assert list(scores) == ["mt", "held_out_voices", "baselines", "suites"]
+  assert re.search(r"translation +BLEU +chrF +n *\nmt +0.0 ±0.0 +100.0", out)
+  assert re.search(r"retention +BLEU +nats +n *\nmt +0.0 ±0.0 +1.00 ±0.00", out)
+
+
+def test_a_suite_that_the_run_has_nothing_for_tells_what_its_tasks_do(command):
+  code, _, err = command("--suite", "zero_resource")
+  assert code == EXIT_USER
+  assert "'zero_resource' has nothing in this run: it needs a task with no input" in err
+  assert "tts from target.text to target.units (speech_out)" in err
+
+
+def test_generated_speech_is_transcribed_by_the_command_named(command, tmp_path):
+  line = f"{sys.executable} -c 'print(\"one two\")' {{wav}}"
+  assert command("--tasks", "tts", "--no-baselines", "--asr-command", line)[0] == EXIT_DONE
+  scores = json.loads((tmp_path / "evaluation/results.json").read_text())["tts"]
+  assert scores["rules"]["transcripts"] == f"the command {line!r}, from the written WAV"
+  assert scores["wer"] > 0
+
+
+def test_pocketsphinx_is_refused_for_what_is_not_english(command, monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+  code, _, err = command("--asr", "pocketsphinx")
+  assert code == EXIT_USER
+  assert "hears English alone, and tasks to be scored speak fr too." in err
 
 
 def apart(*arguments):
@@ -124,7 +156,8 @@ def test_pairs_are_judged_shown_and_scored_again_with_the_rest(command, pairs_fi
   (tmp_path / "evaluation/pairs.json").unlink()
   assert command("--rescore")[0] == EXIT_DONE
   assert (tmp_path / "evaluation/pairs.json").read_text() == whole
-  assert not (tmp_path / "evaluation/results.json").exists()
+  results = tmp_path / "evaluation/results.json"
+  assert list(json.loads(results.read_text())["suites"]) == ["zero_resource"]
   command()
   found = apart("evaluate", "--workdir", str(tmp_path), "--rescore")
   assert (found.returncode, found.stderr) == (EXIT_DONE, "False\n")
@@ -132,11 +165,36 @@ def test_pairs_are_judged_shown_and_scored_again_with_the_rest(command, pairs_fi
   assert "nearest copied" in found.stdout and "blimp" in found.stdout
 
 
+def test_all_suites_are_scored_with_pairs_by_one_command(command, pairs_file, tmp_path):
+  code, out, _ = command("--suite", "all", "--pairs", pairs_file, "--no-baselines")
+  assert code == EXIT_DONE
+  assert re.search(r"zero_resource +pairs % +per token % +n *\nblimp +50.0 ±0.0", out)
+  results = tmp_path / "evaluation/results.json"
+  whole = results.read_text()
+  assert list(json.loads(whole)["suites"]) == ["translation", "retention", "zero_resource"]
+  found = apart("evaluate", "--workdir", str(tmp_path), "--rescore")
+  assert (found.returncode, found.stderr) == (EXIT_DONE, "False\n")
+  assert results.read_text() == whole
+  tables = out[out.index("translation ") : out.index("Scored ")]
+  assert tables in found.stdout
+
+
+def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
+  run = made_run.write(tmp_path / "run")
+  assert main.main(["evaluate", "--workdir", str(run), "--rescore", "--report"]) == EXIT_DONE
+  assert f"results.json, {run}/report.html. Every output" in capsys.readouterr().out
+  assert "Suite translation" in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
   ("options", "text"),
   [
-    (("--pairs", "a.jsonl"), "--pairs FILE and --task NAME go together"),
-    (("--task", "text"), "--pairs FILE and --task NAME go together"),
+    (("--task", "text"), "--task NAME says who judges --pairs FILE, and there are none."),
+    (("--suite", "all", "--tasks", "mt"), "by what they do: leave out --tasks."),
+    (("--suite", "all", "--task", "text"), "by what they do: leave out --task."),
+    (("--suite", "all", "--rescore"), "as they are: leave out --suite."),
+    (("--asr-command", "a {wav}", "--asr", "pocketsphinx"), "speech: leave out --asr."),
+    (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "decoded: leave out --asr-command."),
     (("--pairs", "a.jsonl", "--task", "text", "--beams", "2"), "decoded: leave out --beams."),
     (("--pairs", "a.jsonl", "--task", "text", "--rescore"), "as they are: leave out --pairs."),
   ],

@@ -189,6 +189,31 @@ def test_what_cannot_be_judged_says_so(run, tmp_path, task, line, text):
     run(task, manifest(tmp_path / "p.jsonl", line))
 
 
+def test_the_first_task_that_fits_judges_where_none_is_named(run, tmp_path, made_up):
+  for word in ("one", "nine"):
+    waveform.write(tmp_path / f"{word}.WAV", made_up.wave_of(word), waveform.RATE_HZ)
+  spoken = {"language": "fr", "positive": "one.WAV", "negative": "nine.WAV"}
+  paths = manifest(tmp_path / "t.jsonl", LINE), manifest(tmp_path / "s.jsonl", spoken)
+  scores, _ = run(None, *paths)
+  assert {name: one["rules"]["task"] for name, one in scores.items()} == {
+    "t": "text",
+    "s": "continuation",
+  }
+
+
+def test_pairs_that_no_task_can_judge_say_of_what_they_are(run, tmp_path):
+  path = manifest(tmp_path / "p.jsonl", {**LINE, "language": "de"})
+  text = "holds texts in de, and no task .* judge them. Such tasks: continuation, text. Leave the"
+  with pytest.raises(ConfigError, match=text):
+    run(None, path)
+
+
+def test_recordings_and_texts_in_one_file_are_refused_with_a_line_of_each(run, tmp_path):
+  path = manifest(tmp_path / "p.jsonl", LINE, {**LINE, "positive": "one.wav"})
+  with pytest.raises(DataError, match=r"p.jsonl:2 names a recording and .*p.jsonl:1 is a text"):
+    run(None, path)
+
+
 def test_a_recording_that_cannot_be_read_is_named_with_its_line(run, tmp_path):
   path = manifest(tmp_path / "p.jsonl", {**LINE, "positive": "none.wav"})
   with pytest.raises(AudioError, match=r"p.jsonl:1: none.wav: no such file"):

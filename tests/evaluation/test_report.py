@@ -87,3 +87,32 @@ def test_the_first_recordings_of_a_task_are_pointed_to(tmp_path):
 
 def test_without_speech_there_is_nothing_to_listen_to(tmp_path):
   assert report.to_listen(tmp_path, ["asr"], 2) == []
+
+
+def test_a_suite_has_a_row_a_task_and_its_languages_with_those_never_trained_on_marked():
+  pairs = {
+    "en-fr": {"bleu": 30.0, "chrf": 50.0, "examples": 2},
+    "fr-en": {"bleu": 10.0, "examples": 1, "zero_shot": True},
+  }
+  ast = {"bleu": 30.0, "chrf": 50.0, "intervals": {"bleu": [25.0, 35.0]}, "examples": 2}
+  sections = {
+    "translation": {"ast": {**ast, "languages": pairs}},
+    "zero_resource": {"swuggy": {"accuracy": 0.7, "examples": 9}},
+  }
+  console = rich.console.Console(file=io.StringIO(), width=80)
+  report.show_suites({"suites": sections}, console)
+  translation, judged = console.file.getvalue().split("zero_resource")
+  assert [line.split() for line in translation.strip().splitlines()] == [
+    ["translation", "BLEU", "chrF", "n"],
+    ["ast", "30.0", "±5.0", "50.0", "2"],
+    ["en-fr", "30.0", "50.0", "2"],
+    ["fr-en,", "zero-shot", "10.0", "1"],
+  ]
+  assert judged.split()[:5] == ["pairs", "%", "n", "swuggy", "70.0"]
+  assert "zero-shot: never trained on" in judged
+
+
+def test_without_suites_nothing_is_shown_of_them():
+  console = rich.console.Console(file=io.StringIO(), width=80)
+  report.show_suites({"suites": {}}, console)
+  assert console.file.getvalue() == ""

@@ -1,5 +1,7 @@
 import json
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import likelihoods, lines, runner, saved
+from audiopalm.evaluation.recognisers import Command, Transcript
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Beams
 from audiopalm.metrics.likelihood import Sums
@@ -31,7 +34,10 @@ def evaluate(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", answer)
   monkeypatch.setattr(likelihoods, "of_examples", sums)
 
-  def run(*builders, tasks=None, workers=0, step=7, compared=True, **changes):
+  def run(
+    *builders, tasks=None, workers=0, step=7, compared=True, within=None, manifests=(),
+    recogniser=None, **changes,
+  ):  # fmt: skip
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
       made.experiment,
@@ -44,6 +50,9 @@ def evaluate(monkeypatch, made_up, tmp_path):
       tasks=tasks,
       workers=workers,
       compared=compared,
+      within=within,
+      manifests=manifests,
+      recogniser=recogniser,
     )
 
   return run
@@ -54,7 +63,7 @@ def test_every_task_of_the_mixture_is_scored_then_held_out_voices_then_baselines
     mixtures.asr, mixtures.tts, mixtures.mt, mixtures.ast, mixtures.s2st, mixtures.continuation
   )
   assert list(scores) == [
-    "asr", "tts", "mt", "ast", "s2st", "continuation", "held_out_voices", "baselines",
+    "asr", "tts", "mt", "ast", "s2st", "continuation", "held_out_voices", "baselines", "suites",
   ]  # fmt: skip
   assert list(scores["held_out_voices"]) == ["asr", "ast", "s2st"]
   assert list(scores["baselines"]) == ["untrained", "nearest_copy", "units_ceiling"]
@@ -115,6 +124,56 @@ def test_a_run_that_cannot_transcribe_has_a_distance_only(evaluate):
   assert "mcd" in scores
 
 
+@pytest.fixture
+def command(tmp_path, made_up):
+  """A recogniser in a process of its own: the made-up tones, read without the model."""
+  script = tmp_path / "hear.py"
+  script.write_text(
+    f"import sys; sys.path.insert(0, {str(Path(made_up.__file__).parent)!r})\n"
+    "import made_up\n"
+    "from audiopalm.audio import waveform\n"
+    "from audiopalm.types import Utterance\n"
+    "wave_S = waveform.read(sys.argv[1])\n"
+    "ids = made_up.Tones().encode(Utterance(wave_S, waveform.RATE_HZ, '', 'en', ''))\n"
+    "print(made_up.text_of(ids))\n"
+  )
+  return Command(f"{sys.executable} {script} {{wav}}")
+
+
+def test_another_recogniser_hears_where_no_task_transcribes_and_the_rules_name_it(
+  evaluate, command, tmp_path
+):
+  how = Evaluation(examples=1, batch_rows=8, max_output_rows=64)
+  scores = evaluate(mixtures.tts, recogniser=command, compared=False, evaluation=how)
+  assert (scores["tts"]["wer"], scores["tts"]["examples"]) == (0, 2)
+  assert scores["tts"]["rules"]["transcripts"] == command.rule
+  (first, *_) = lines.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
+  assert first.said[0].heard_by == command.rule
+  assert saved.score(saved.folder_of(tmp_path))["tts"] == scores["tts"]
+
+
+def test_a_recording_that_the_recogniser_fails_for_counts_as_silence(evaluate, monkeypatch):
+  numbers = iter(range(100))
+
+  def hear(self, recording):
+    return Transcript("", "deaf") if next(numbers) == 0 else Transcript("one")
+
+  monkeypatch.setattr(Command, "hear", hear)
+  scores = evaluate(mixtures.tts, recogniser=Command("true {wav}"), compared=False)["tts"]
+  assert scores["faults"] == 1
+  assert scores["wer"] > 0
+
+
+def test_a_recogniser_is_asked_first_whether_it_knows_the_languages_spoken(evaluate, monkeypatch):
+  asked = []
+  monkeypatch.setattr(Command, "check", lambda self, languages: asked.append(languages))
+  evaluate(mixtures.asr, mixtures.continuation, recogniser=Command("true {wav}"), compared=False)
+  assert asked == [set()]
+  with pytest.raises(ConfigError, match="no-such-program"):
+    monkeypatch.undo()
+    evaluate(mixtures.tts, recogniser=Command("no-such-program {wav}"))
+
+
 def test_speech_whose_ids_say_who_speaks_is_made_without_a_voice(evaluate, made_up, monkeypatch):
   monkeypatch.setattr(made_up.Tones, "voices", ())
   scores = evaluate(mixtures.asr, mixtures.tts, tasks=["tts"])
@@ -157,11 +216,16 @@ def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp
   folder = saved.folder_of(tmp_path)
   results = folder / "results.json"
   whole = results.read_text()
-  assert list(scores) == ["mt", "asr", "held_out_voices", "baselines"]
+  assert list(scores) == ["mt", "asr", "held_out_voices", "baselines", "suites"]
   assert whole == json.dumps(scores, indent=2, ensure_ascii=False) + "\n"
   assert json.loads((folder / "checkpoint.json").read_text()) == {
     "step": 7,
     "tasks": ["mt", "asr"],
+    "suites": {
+      "recognition": {"asr": "source.text"},
+      "translation": {"mt": "target.text"},
+      "retention": {"mt": "target.text"},
+    },
   }
   results.unlink()
   assert saved.score(folder) == scores
@@ -169,7 +233,7 @@ def test_scores_are_saved_and_counted_again_from_the_saved_outputs(evaluate, tmp
 
 
 def test_only_the_tasks_named_are_scored(evaluate):
-  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines", "suites"]
 
 
 def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path):
@@ -179,7 +243,7 @@ def test_tasks_scored_apart_come_together_for_one_checkpoint(evaluate, tmp_path)
   results.unlink()
   for path in (saved.folder_of(tmp_path) / "outputs").glob("*-mt.jsonl"):
     path.unlink()
-  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines"]
+  assert list(evaluate(tasks=["mt"])) == ["mt", "held_out_voices", "baselines", "suites"]
   assert results.read_text() == whole
   assert json.loads(whole) == together
 
@@ -240,3 +304,54 @@ def test_answers_are_looked_for_as_the_config_says_and_the_rules_say_how(evaluat
   assert "decoding" not in scores["continuation"]["rules"]
   assert "decoding" not in scores["baselines"]["nearest_copy"]["mt"]["rules"]
   assert evaluate(mixtures.mt)["mt"]["rules"]["decoding"] == "greedy"
+
+
+def test_suites_are_asked_for_their_tasks_alone_and_have_sections(evaluate, tmp_path):
+  scores = evaluate(
+    mixtures.asr, mixtures.mt, mixtures.asr_ast, mixtures.continuation, within=["translation"]
+  )
+  assert list(scores) == ["mt", "asr_ast", "held_out_voices", "baselines", "suites"]
+  assert list(scores["suites"]) == ["translation"]
+  section = scores["suites"]["translation"]
+  assert list(section) == ["mt", "asr_ast"]
+  assert section["asr_ast"]["chrf"] == pytest.approx(100)
+  assert set(section["mt"]["languages"]) == {"en-fr", "fr-en"}
+  saved_sections = json.loads((tmp_path / "evaluation/results.json").read_text())["suites"]
+  assert saved_sections["translation"] == section
+  assert list(saved_sections) == ["recognition", "translation", "retention"]
+
+
+def test_pairs_never_trained_on_are_marked_in_their_section(evaluate):
+  def ast(corpus):
+    return mixtures.ast(corpus, unseen_pairs=("fr-en",))
+
+  languages = evaluate(ast, within=["all"])["suites"]["translation"]["ast"]["languages"]
+  assert {name: "zero_shot" in one for name, one in languages.items()} == {
+    "en-fr": False,
+    "fr-en": True,
+  }
+
+
+def test_pairs_are_judged_beside_suites_by_a_task_of_their_modality(evaluate, tmp_path, made_up):
+  for word in ("one", "nine"):
+    waveform.write(tmp_path / f"{word}.wav", made_up.wave_of(word), waveform.RATE_HZ)
+  texts, sounds = tmp_path / "blimp.jsonl", tmp_path / "wuggy.jsonl"
+  texts.write_text('{"language": "en", "positive": "one", "negative": "nine"}')
+  sounds.write_text('{"language": "en", "positive": "one.wav", "negative": "nine.wav"}')
+  scores = evaluate(
+    mixtures.mt, mixtures.continuation, mixtures.text, within=["all"], manifests=[texts, sounds]
+  )
+  assert list(scores["suites"]) == ["translation", "retention", "zero_resource"]
+  assert list(scores["suites"]["zero_resource"]) == ["blimp", "wuggy"]
+  judged = json.loads((tmp_path / "evaluation/pairs.json").read_text())
+  assert [one["rules"]["task"] for one in judged.values()] == ["text", "continuation"]
+  alone = evaluate(
+    mixtures.continuation, mixtures.text, within=["zero_resource"], manifests=[sounds], step=8
+  )
+  assert alone.pop("suites").keys() == {"zero_resource"}
+  assert alone == {"held_out_voices": {}, "baselines": {}}
+
+
+def test_tasks_and_suites_are_not_both_named(evaluate):
+  with pytest.raises(ConfigError, match="by their names or by suites: leave out one of the two"):
+    evaluate(tasks=["mt"], within=["all"])

@@ -20,10 +20,10 @@ def test_lines_go_by_system_and_by_the_order_of_the_tasks():
 
 
 def test_outputs_of_a_task_that_is_asked_again_go_and_others_stay(tmp_path):
-  saved.begin(tmp_path, 3, ["asr", "chain_asr"], ["asr", "chain_asr"])
+  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr", "chain_asr"])
   for task in ("asr", "chain_asr"):
     saved.keep(tmp_path, [line("model", task)])
-  saved.begin(tmp_path, 3, ["asr", "chain_asr"], ["asr"])
+  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr"])
   assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["model-test-chain_asr.jsonl"]
   assert saved.scored_step(tmp_path) == 3
 
@@ -31,7 +31,7 @@ def test_outputs_of_a_task_that_is_asked_again_go_and_others_stay(tmp_path):
 def test_outputs_whose_order_nobody_wrote_down_are_scored_too(tmp_path):
   saved.keep(tmp_path, [line("model", "mt")])
   saved.keep(tmp_path, [line("model", "asr", "b")])
-  assert list(saved.score(tmp_path)) == ["asr", "mt", "held_out_voices", "baselines"]
+  assert list(saved.score(tmp_path)) == ["asr", "mt", "held_out_voices", "baselines", "suites"]
   assert json.loads((tmp_path / "results.json").read_text())["asr"]["wer"] == 1
 
 

@@ -180,12 +180,14 @@ def test_outputs_have_the_intervals_of_their_own():
 def test_where_transcripts_come_from_is_recorded():
   spoken = Said("target.units", "speech", "words", "a", "a", 1.0, "x.wav")
   copied = Said("target.units", "speech", "words", "a", "a")
+  other = dataclasses.replace(spoken, heard_by="the command 'a {wav}'")
   rules = [
     scoring.score_task([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["rules"]
-    for said in (spoken, copied)
+    for said in (spoken, copied, other)
   ]
   assert rules[0]["transcripts"] == scoring.OWN_ASR
   assert rules[1]["transcripts"] == scoring.KNOWN_TEXT
+  assert rules[2]["transcripts"] == "the command 'a {wav}'"
 
 
 def test_scores_of_saved_and_read_lines_are_the_same(tmp_path):

@@ -91,6 +91,11 @@ def _shown(value):
   return {key: _shown(child) for key, child in value.items() if key != "modalities"}
 
 
+def test_whose_transcripts_were_scored_is_said(page):
+  text = "Speech is scored by transcripts, whose errors count too: this model's own ASR"
+  assert text in page.text
+
+
 def test_texts_of_the_model_are_escaped(written, page):
   assert "<script>" not in written
   assert '<script>alert("1 & 2")</script>' in page.text

@@ -61,6 +61,21 @@ def test_outputs_of_a_chain_stand_below_their_task():
   assert rows[3] == ["output target.text", "–", "20.0", "–"]
 
 
+def test_a_suite_has_its_tasks_and_their_languages(found):
+  translation, spoken = tables.suites(found.scores)
+  rows = [cells(row) for row in translation.iter("tr")]
+  assert rows[0] == ["translation", "BLEU ↑", "chrF ↑", "n"]
+  assert [row[0] for row in rows[1:]] == ["mt", "en-fr", "fr-en"]
+  assert next(spoken.iter("tr"))[0].text == "speech out"
+
+
+def test_pairs_of_languages_never_trained_on_are_marked():
+  languages = {"fr-en": {"bleu": 3.0, "examples": 1, "zero_shot": True}}
+  mt = {"bleu": 9.0, "examples": 2, "languages": languages}
+  (drawn,) = tables.suites({"suites": {"translation": {"mt": mt}}})
+  assert [cells(row)[0] for row in drawn.iter("tr")] == ["translation", "mt", "fr-en, zero-shot"]
+
+
 def test_tokens_by_task_stand_beside_what_was_asked_for(found):
   _, first, *_ = tables.tokens_by_task(found).iter("tr")
   assert cells(first) == ["asr", "1,000", "", "25.0%", "25.0%", "80", "4.00"]

@@ -1,0 +1,143 @@
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from audiopalm.audio import waveform
+from audiopalm.data import corpora
+from audiopalm.data.executors import Local
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.evaluation import recognisers
+from audiopalm.evaluation.recognisers import Command, PocketSphinx, Recording, Transcript
+
+needs_sphinx = pytest.mark.skipif(
+  importlib.util.find_spec("pocketsphinx") is None, reason="needs pocketsphinx (audiopalm[asr])"
+)
+# Says the name of its file and its language, and fails where the name holds "bad".
+SCRIPT = """
+import pathlib, sys
+path, language = sys.argv[1:]
+if "bad" in path:
+  sys.exit(f"cannot hear {pathlib.Path(path).name}")
+assert pathlib.Path(path).is_file()
+print(f"  {pathlib.Path(path).stem}\\n in  {language} ")
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+  """A command line over a script of Python."""
+
+  def of(script=SCRIPT):
+    path = tmp_path / "a script.py"
+    path.write_text(script)
+    return Command(f"{sys.executable} '{path}' {{wav}} {{language}}")
+
+  return of
+
+
+@pytest.fixture
+def recordings(tmp_path):
+  def of(*names, language="fr"):
+    for name in names:
+      (tmp_path / f"{name}.wav").touch()
+    return [Recording(tmp_path / f"{name}.wav", language) for name in names]
+
+  return of
+
+
+def test_a_command_prints_the_transcript_of_the_path_and_language_it_is_given(command, recordings):
+  found = recognisers.transcribe(command(), recordings("a b", "c"), Local(0))
+  assert found == [Transcript("a b in fr"), Transcript("c in fr")]
+
+
+def test_other_processes_hear_the_same_in_the_same_order(command, recordings):
+  asked = recordings("a", "bad", "c", "d")
+  with Local(2) as executor:
+    there = recognisers.transcribe(command(), asked, executor)
+  assert there == recognisers.transcribe(command(), asked, Local(0))
+
+
+def test_a_recording_that_a_command_fails_for_is_a_fault_with_what_it_said(command, recordings):
+  asked = recordings("a", "bad")
+  good, bad = recognisers.transcribe(command(), asked, Local(0))
+  assert good.fault is None and bad.text == ""
+  assert bad.fault == f"{asked[1].path}: {sys.executable} ended with code 1: cannot hear bad.wav"
+
+
+def test_a_command_that_prints_what_is_no_text_is_a_fault(command, recordings):
+  script = "import sys; sys.stdout.buffer.write(bytes([255]) if 'b.wav' in sys.argv[1] else b'x')"
+  good, bad = recognisers.transcribe(command(script), recordings("a", "b"), Local(0))
+  assert good.text == "x"
+  assert "'utf-8' codec can't decode" in bad.fault
+
+
+def test_a_command_that_hangs_is_a_fault(command, recordings, monkeypatch):
+  monkeypatch.setattr(recognisers, "LIMIT_S", 0.5)
+  (one,) = recordings("a")
+  assert "timed out after 0.5 seconds" in command("import time; time.sleep(60)").hear(one).fault
+
+
+def test_a_command_that_fails_for_every_recording_is_an_error_with_what_it_said(
+  command, recordings
+):
+  line = command()
+  with pytest.raises(DataError) as error:
+    recognisers.transcribe(line, recordings("bad", "bad too"), Local(0))
+  text = str(error.value)
+  assert text.startswith(f"Not one of 2 recordings could be transcribed by {line.rule}. The first:")
+  assert text.endswith("ended with code 1: cannot hear bad.wav")
+
+
+def test_nothing_to_transcribe_is_no_error(command):
+  assert recognisers.transcribe(command(), [], Local(0)) == []
+
+
+@pytest.mark.parametrize(
+  ("line", "text"),
+  [
+    ("whisper", "needs {wav} where the path of a recording is to stand"),
+    ("no-such-program {wav}", "cannot be started: 'no-such-program' is no program"),
+    ("whisper '{wav}", "cannot be read as a command line: No closing quotation. Close its quotes."),
+    (" ", "--asr-command is empty: give a program and {wav}."),
+  ],
+)
+def test_a_command_line_that_cannot_work_says_why(line, text):
+  with pytest.raises(ConfigError) as error:
+    Command(line).check(["en"])
+  assert text in str(error.value)
+
+
+def test_a_command_may_hear_any_language(command):
+  command().check(["en", "yo"])
+
+
+def test_pocketsphinx_that_is_not_installed_says_how_to_install_it(monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ConfigError, match=r"is not installed: pip install 'audiopalm\[asr\]'"):
+    PocketSphinx().check(["en"])
+
+
+def test_pocketsphinx_refuses_other_languages_than_english(monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+  with pytest.raises(ConfigError, match="hears English alone, and tasks to be scored speak de, fr"):
+    PocketSphinx().check(["fr", "en", "de"])
+
+
+@needs_sphinx
+def test_pocketsphinx_hears_words(tmp_path):
+  pytest.importorskip("espeakng_loader")
+  from data_pipelines.espeak import voices
+
+  said = voices.say("we had dinner with our friends", "en", corpora.TRAIN_VOICES["en"][3])
+  waveform.write(tmp_path / "said.wav", said.wave_S, said.rate_hz)
+  assert "with our friends" in PocketSphinx().hear(Recording(tmp_path / "said.wav", "en")).text
+
+
+@needs_sphinx
+def test_pocketsphinx_hears_nothing_in_silence_and_is_named_with_its_version(tmp_path):
+  hum_S = 1e-3 * np.random.default_rng(0).standard_normal(waveform.RATE_HZ)
+  waveform.write(tmp_path / "hum.wav", hum_S.astype(np.float32), waveform.RATE_HZ)
+  assert PocketSphinx().hear(Recording(tmp_path / "hum.wav", "en")) == Transcript("")
+  assert PocketSphinx().rule.startswith("pocketsphinx 5.")

@@ -1,0 +1,76 @@
+import numpy as np
+
+from audiopalm.evaluation import suites, trials
+from audiopalm.parts import mixtures
+
+
+def test_so_many_of_each_group_are_drawn_always_the_same():
+  groups = ["en"] * 50 + ["fr"] * 3
+  drawn = trials.draw(groups, 10)
+  assert len(drawn) == 13
+  assert drawn == sorted(set(drawn))
+  assert drawn[-3:] == [50, 51, 52]
+  assert trials.draw(groups, 10) == drawn
+
+
+def test_texts_of_another_language_compare_as_translations(made_up):
+  chain = mixtures.chain(made_up.CORPUS)
+  assert suites.measure(chain, "source") == "words"
+  assert suites.measure(chain, "target") == "translation"
+  assert suites.measure(mixtures.tts(made_up.CORPUS), "target") == "words"
+
+
+def test_the_voice_is_the_inputs_or_that_of_the_speech_out(made_up):
+  prepared = made_up.generator().prepared
+  entry = made_up.Entries("test")[0]
+  builders = (mixtures.asr, mixtures.tts, mixtures.mt)
+  tasks = [build(made_up.CORPUS) for build in builders]
+  described = [trials.describe(task, entry, prepared)[1:] for task in tasks]
+  assert described == [("en", "en-anna"), ("fr", "fr-alice"), ("en-fr", None)]
+
+
+def test_examples_with_words_new_to_the_task_are_marked(made_up):
+  def mt(corpus):
+    return mixtures.mt(corpus, unseen_words=("seven",))
+
+  run = made_up.generator(mt)
+  (trial,) = trials.trials(run.experiment, run.prepared)
+  texts = [one.entry.utterances["source"].text.lower() for one in trial.examples]
+  assert [one.new_words for one in trial.examples] == ["seven" in text for text in texts]
+  assert {one.new_words for one in trial.examples} == {True, False}
+
+
+def test_examples_of_pairs_new_to_the_task_are_marked(made_up):
+  def ast(corpus):
+    return mixtures.ast(corpus, unseen_pairs=("fr-en",))
+
+  run = made_up.generator(ast)
+  trial = next(trials.trials(run.experiment, run.prepared))
+  assert [one.zero_shot for one in trial.examples] == [
+    one.language == "fr-en" for one in trial.examples
+  ]
+  assert {one.zero_shot for one in trial.examples} == {True, False}
+
+
+def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkeypatch):
+  run = made_up.generator(mixtures.asr)
+  entries = made_up.Prepared.entries
+
+  def without(self, of, split):
+    return () if split == "held_out_voices" else entries(self, of, split)
+
+  monkeypatch.setattr(made_up.Prepared, "entries", without)
+  asked = list(trials.trials(run.experiment, run.prepared))
+  assert [trial.split for trial in asked] == ["test"]
+
+
+def test_records_without_what_the_task_needs_are_not_asked(made_up, monkeypatch):
+  monkeypatch.setattr(type(made_up.CORPUS), "optional_roles", ("target",))
+  run = made_up.generator(mixtures.ast)
+  (task,) = run.experiment.tasks
+  entries = run.prepared.entries(task, "test")
+  lacking_N = np.arange(len(entries)) % 3 == 0
+  entries.lengths["target.text"][lacking_N] = -1
+  trial = next(trials.trials(run.experiment, run.prepared))
+  asked = [int(one.entry.id[-3:]) for one in trial.examples]
+  assert len(asked) == 8 and not lacking_N[asked].any()
