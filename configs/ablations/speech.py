@@ -4,17 +4,20 @@ r"""Speech learned by a text model: one run of AudioPaLM's tables 5 to 13 (arXiv
 
 At its defaults the base of all comparisons: ASR and direct AST on six topics of the synthetic
 grammar in three languages, from a text model, zero rows for the units. German to French is in no
-AST. Each comparison changes one parameter, or the rate of a task.
+AST. Each comparison of plan.toml changes one parameter or the rates of tasks.
 """
 
+import dataclasses
 from typing import Literal
 
+from audiopalm.data.corpora import TOPICS as ALL
 from audiopalm.data.corpora import Synthetic, SyntheticTranslations
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation, WarmStart
 
 TOPICS = ("times", "weather", "shopping", "travel", "food", "home")
+OTHERS = tuple(topic for topic in ALL if topic not in TOPICS)
 UNSEEN = ("de-fr",)
 
 
@@ -27,6 +30,7 @@ def experiment(
   speech = Synthetic(
     topics=TOPICS, train_records=train_records, validation_records=600, test_records=1_200
   )
+  more = dataclasses.replace(speech, topics=OTHERS, validation_records=60, test_records=60)
   text = SyntheticTranslations(
     topics=TOPICS, train_records=40_000, validation_records=600, test_records=1_200
   )
@@ -43,6 +47,8 @@ def experiment(
       (mixtures.ast(speech, unseen_pairs=UNSEEN), 1.0),
       (mixtures.asr_ast(speech, unseen_pairs=UNSEEN), 0.0),
       (mixtures.s2st(speech, unseen_pairs=UNSEEN), 0.0),
+      (dataclasses.replace(mixtures.asr(more), name="asr_more"), 0.0),
+      (dataclasses.replace(mixtures.ast(more, unseen_pairs=UNSEEN), name="ast_more"), 0.0),
       (mixtures.mt(text), 0.0),
       (mixtures.text(text), 0.0),
       unit="examples",
@@ -54,4 +60,5 @@ def experiment(
     batch_rows=8,
     steps=2_000,
     checkpoint_every_steps=250,
+    keep_every_steps=500,
   )
