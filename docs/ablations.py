@@ -70,6 +70,8 @@ def comparisons(plan: sweep.Plan, results: Path) -> str:
         verdict,
       )
     )  # fmt: skip
+  if not rows:
+    return "No comparison has both of its runs yet."
   header = ("", "question", "paper", "score", "from", "to", "difference", "")
   return table(header, rows)
 
