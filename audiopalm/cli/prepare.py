@@ -19,6 +19,7 @@ SOURCES = {
   corpora.SyntheticText: Source("data_pipelines.synthetic"),
   corpora.SyntheticTranslations: Source("data_pipelines.synthetic"),
   corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
+  corpora.SeqioText: Source("data_pipelines.seqio_text"),
   multi30k.Multi30k: Source("data_pipelines.multi30k"),
   multi30k.Multi30kText: Source("data_pipelines.multi30k"),
   corpus.Manifest: Source("data_pipelines.manifest"),

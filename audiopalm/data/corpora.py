@@ -18,9 +18,11 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from audiopalm import types
 from audiopalm.errors import ConfigError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
@@ -264,6 +266,80 @@ class SpokenDigit(Corpus):
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
     return tuple(speaker for speaker in DIGIT_SPEAKERS if speaker != self.held_out_speaker)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeqioText(Corpus):
+  """Texts of a SeqIO Task or Mixture that others registered: the first examples of each split.
+
+  `module` is imported first and registers `task`. Its feature `source` is the text in `language`,
+  `target`, if named, its translation in `target_language`. A feature is read before tokenization
+  where the task keeps that ("targets_pretokenized"), else decoded by the task's own vocabulary.
+  `train_split` and the like are SeqIO's names of the splits. What the task reads is not looked at
+  before `prepare`: give another `revision` when that has changed.
+  """
+
+  task: str
+  module: str
+  language: str
+  source: str = "targets"
+  target: str | None = None
+  target_language: str | None = None
+  train_records: int
+  validation_records: int = 300
+  test_records: int = 300
+  train_split: str = "train"
+  validation_split: str = "validation"
+  test_split: str = "test"
+  revision: str = ""
+  variants: int = 1
+  name: str = "seqio"
+
+  version: ClassVar[str] = "seqio 1"
+  splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
+
+  def __post_init__(self):
+    check_name(self.name)
+    if (self.target is None) != (self.target_language is None):
+      raise ConfigError(
+        f"Corpus {self.name!r}: target={self.target!r} and target_language="
+        f"{self.target_language!r}: a translation needs both, plain text neither."
+      )
+    for language in self.languages:
+      types.language_name(language)
+    check_count(self.name, "train_records", self.train_records, 1)
+    for field in ("validation_records", "test_records"):
+      check_count(self.name, field, getattr(self, field), 0)
+    check_count(self.name, "variants", self.variants, 1, 1)
+
+  @property
+  def roles(self) -> tuple[str, ...]:
+    return ("source",) if self.target is None else ("source", "target")
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    return tuple(self._languages.values())
+
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    self._check_roles(roles)
+    return ({role: self._languages[role] for role in roles},)
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    """Returns nobody: it is text alone."""
+    self._check_language(language)
+    return ()
+
+  @property
+  def _languages(self) -> dict[str, str]:
+    return dict(zip(self.roles, (self.language, self.target_language), strict=False))
+
+
+def check_name(name: str) -> None:
+  """Raises ConfigError for a name that no corpus can have."""
+  if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    raise ConfigError(
+      f"A corpus cannot have the name {name!r}: small letters, digits and _ are expected."
+    )
 
 
 def check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -> None:

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import functools
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
@@ -70,10 +69,7 @@ class Manifest(corpora.Corpus):
     return voices.get(language) or tuple(itertools.chain.from_iterable(voices.values()))
 
   def __post_init__(self):
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-      raise ConfigError(
-        f"A corpus cannot have the name {self.name!r}: small letters, digits and _ are expected."
-      )
+    corpora.check_name(self.name)
     corpora.check_count(self.name, "variants", self.variants, 1)
 
 
