@@ -19,6 +19,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import imported, prepare
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
+from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.recognisers import Recogniser
 from audiopalm.export import folder
 from audiopalm.inference import generate, prompting
@@ -105,15 +106,17 @@ class Session:
     suites: Sequence[str] | None = None,
     pairs: Sequence[str | os.PathLike] = (),
     recogniser: Recogniser | None = None,
+    meters: Sequence[Meter] = (),
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
     Tasks are chosen by `suites` too, by what they do (`evaluation.suites`): ["translation"], or
     ["all"]; the suite "zero_resource" judges the files of `pairs`. Generated speech is transcribed
-    by the run itself or by a `recogniser` (`evaluation.recognisers`). With `compared` baselines are
-    asked too. Answers are looked for with `beams` and
-    `length_penalty`, None for those of the config. It starts `workers` processes that make sound
-    (None: one per core, 0: none), so in a script call it under `if __name__ == "__main__":`.
+    by the run itself or by a `recogniser` (`evaluation.recognisers`), and measured by `meters`
+    (`evaluation.meters`). With `compared` baselines are asked too. Answers are looked for with
+    `beams` and `length_penalty`, None for those of the config. It starts `workers` processes that
+    make sound (None: one per core, 0: none), so in a script call it under
+    `if __name__ == "__main__":`.
     """
     given = {"beams": beams, "length_penalty": length_penalty}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -130,6 +133,7 @@ class Session:
       within=suites,
       manifests=[Path(path) for path in pairs],
       recogniser=recogniser,
+      meters=meters,
       say=say,
       workers=workers,
       compared=compared,

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.evaluation import recognisers
+from audiopalm.evaluation import meters, recognisers
 from audiopalm.evaluation.suites import SUITES
 
 LISTEN = 2  # recordings per task to point the listener to
+METERS = {
+  "mos": ("the predicted opinion (MOS)", "dnsmos, which knows noise"),
+  "similarity": ("the likeness of the voice to the reference's", "resemblyzer, cosines"),
+}
 
 DESCRIPTION = """Score a trained run on the test split of its mixture, and on voices it never heard.
 
@@ -33,6 +37,13 @@ Whose transcripts of generated speech are scored is yours to choose: the run's o
 program prints, which may know more languages and is the same for all runs:
 
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
+
+Generated speech may be measured too: by an opinion predicted from its sound (MOS), and by how alike
+its voice is to that of the reference recording; by packages of the extra [voices], or by programs
+that print a number:
+
+  audiopalm evaluate --workdir DIR --mos dnsmos --similarity resemblyzer
+  audiopalm evaluate --workdir DIR --similarity-command 'compare {wav} {reference}'
 
 How many examples are asked is evaluation.examples of the config. Everything lies in
 DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
@@ -84,6 +95,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="transcribe generated speech by this program: it prints the words of the WAV whose path "
     "replaces {wav}; {language} gives their language",
   )
+  for score, (what, named) in METERS.items():
+    parser.add_argument(
+      f"--{score}",
+      choices=sorted(meters.NAMED[score]),
+      help=f"measure {what} of generated speech: {named}, from the extra [voices]",
+    )
+    parser.add_argument(
+      f"--{score}-command",
+      metavar="COMMAND",
+      help=f"measure {what} by this program: it prints a number for the WAV whose path replaces "
+      "{wav}" + (", compared with {reference}" if score == "similarity" else ""),
+    )
   parser.add_argument(
     "--no-baselines",
     action="store_true",
@@ -158,7 +181,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
     scores = opened.evaluate(
       _names(args.tasks), say, compared=not args.no_baselines, beams=args.beams,
       length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
-      recogniser=_recogniser(args),
+      recogniser=_recogniser(args), meters=_meters(args),
     )  # fmt: skip
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
@@ -179,9 +202,24 @@ def _recogniser(args: argparse.Namespace) -> recognisers.Recogniser | None:
   return None if args.asr is None else recognisers.NAMED[args.asr]
 
 
+def _meters(args: argparse.Namespace) -> list[meters.Meter]:
+  """Returns who measures generated speech."""
+  found: list[meters.Meter] = []
+  for score in METERS:
+    name, line = getattr(args, score), getattr(args, f"{score}_command")
+    if line is not None:
+      found.append(meters.Command(score, line))
+    elif name is not None:
+      found.append(meters.NAMED[score][name])
+  return found
+
+
 def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
-  decoding = ("tasks", "no_baselines", "beams", "length_penalty", "asr", "asr_command")
+  measuring = [name for score in METERS for name in (score, f"{score}_command")]
+  decoding = (
+    "tasks", "no_baselines", "beams", "length_penalty", "asr", "asr_command", *measuring
+  )  # fmt: skip
   if args.rescore:
     others = (*decoding, "suite", "pairs", "task", "step", "machine")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
@@ -191,6 +229,9 @@ def _check(args: argparse.Namespace) -> None:
     _refuse(args, ("tasks", "task"), "--suite chooses tasks by what they do")
   if args.asr_command is not None:
     _refuse(args, ("asr",), "--asr-command transcribes generated speech")
+  for score in METERS:
+    if getattr(args, f"{score}_command") is not None:
+      _refuse(args, (score,), f"--{score}-command measures generated speech")
   if args.task is not None and args.pairs is None:
     raise ConfigError(
       "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "

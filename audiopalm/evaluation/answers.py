@@ -122,10 +122,12 @@ def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[
     )
   heard = speech.listen(listener, spoken)
   heard_by = listener.recogniser and listener.recogniser.rule
+  measured_by = {meter.score: meter.rule for meter in listener.meters}
   return [
     lines.Said(
       address, "speech", measure, one.entry.utterances[role].text, listened.transcript,
       listened.mcd, str(said.path.relative_to(folder)), listened.fault, heard_by,
+      listened.measured, measured_by,
     )
     for one, said, listened in zip(trial.examples, spoken, heard, strict=True)
   ]  # fmt: skip

@@ -28,6 +28,7 @@ class Said:
   written WAV at `wave` (None where nobody transcribes), `heard_by` the rule of the recogniser that
   made it, None for the run's own, `mcd` the mel-cepstral distance in dB to the reference recording,
   and `fault` why a wave could not be read back or transcribed: its transcript then is empty.
+  `measured` are readings of meters by score, None where one shows nothing, `measured_by` its rule.
   """
 
   stream: str
@@ -39,6 +40,8 @@ class Said:
   wave: str | None = None
   fault: str | None = None
   heard_by: str | None = None
+  measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+  measured_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

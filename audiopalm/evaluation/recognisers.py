@@ -8,9 +8,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-import shlex
-import shutil
-import subprocess
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +17,9 @@ import numpy as np
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
+from audiopalm.evaluation import programs
 
 WAV, LANGUAGE = "{wav}", "{language}"
-LIMIT_S = 600  # for one recording: a program that hangs would hold up all others
-KEPT = 1_000  # characters of what a program said of its failure, the last ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,45 +69,17 @@ class Command:
     return f"the command {self.line!r}, from the written WAV"
 
   def check(self, languages: Collection[str]) -> None:
-    words = self._words()
-    if WAV not in self.line:
-      raise ConfigError(
-        f"--asr-command needs {WAV} where the path of a recording is to stand, as in "
-        f"'transcribe {WAV}', but is {self.line!r}."
-      )
-    if shutil.which(words[0]) is None:
-      raise ConfigError(
-        f"--asr-command {self.line!r} cannot be started: {words[0]!r} is no program that can be "
-        "run. Give its path, and look whether it is executable."
-      )
+    self._program.check((WAV,))
 
   def hear(self, recording: Recording) -> Transcript:
-    path, language = str(recording.path.resolve()), recording.language
-    words = [word.replace(WAV, path).replace(LANGUAGE, language) for word in self._words()]
-    try:
-      done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False
-      )
-      text = done.stdout.decode("utf-8")
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
-      return Transcript("", f"{recording.path}: {words[0]}: {error}")
-    if done.returncode:
-      said = done.stderr.decode("utf-8", "replace").strip()[-KEPT:]
-      return Transcript(
-        "", f"{recording.path}: {words[0]} ended with code {done.returncode}: {said or 'no word'}"
-      )
-    return Transcript(" ".join(text.split()))
+    places = {WAV: str(recording.path.resolve()), LANGUAGE: recording.language}
+    printed = self._program.run(places)
+    fault = None if printed.fault is None else f"{recording.path}: {printed.fault}"
+    return Transcript(printed.text, fault)
 
-  def _words(self) -> list[str]:
-    try:
-      words = shlex.split(self.line)
-    except ValueError as error:
-      raise ConfigError(
-        f"--asr-command {self.line!r} cannot be read as a command line: {error}. Close its quotes."
-      ) from error
-    if not words:
-      raise ConfigError(f"--asr-command is empty: give a program and {WAV}.")
-    return words
+  @property
+  def _program(self) -> programs.Program:
+    return programs.Program(self.line, "--asr-command")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ COLUMNS = (
   ("chrF", "chrf", 1, 1),
   ("ASR-BLEU", "asr_bleu", 1, 1),
   ("MCD", "mcd", 1, 2),
+  ("MOS", "mos", 1, 2),
+  ("voice", "similarity", 1, 2),
   ("nats", "nll", 1, 2),
   ("token %", "token_accuracy", 100, 1),
 )
@@ -34,6 +36,7 @@ BASELINES = {
 }
 LEGEND = """\
 Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
+MOS: predicted opinion, 1 to 5; voice: how alike to the reference's, at most 1.
 new words, zero-shot: words, or pairs of languages, that this task was not
 trained on, though other tasks were; zero-shot counts in no row but these.
 nearest copied: the answer of the training example with the most similar input.

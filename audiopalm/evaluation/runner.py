@@ -17,6 +17,7 @@ from audiopalm.evaluation import (
   suites,
   trials,
 )
+from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.pairs import Pair
 from audiopalm.evaluation.recognisers import Recogniser
 from audiopalm.inference import prompting, sampling
@@ -36,6 +37,7 @@ def evaluate(
   within: Sequence[str] | None = None,
   manifests: Sequence[Path] = (),
   recogniser: Recogniser | None = None,
+  meters: Sequence[Meter] = (),
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
   compared: bool = True,
@@ -45,8 +47,9 @@ def evaluate(
   Tasks are named, or chosen by the suites that they are `within`, of which "zero_resource" judges
   the pairs in `manifests`. Saved with them are those of other tasks at the same `step`, the step of
   the parameters. The keys are those of `saved.score`; speech is transcribed by the `recogniser`
-  (None: by the run itself); `say` is told what is being done; `workers` processes make sound
-  (None: one per core, 0: this one); baselines are asked if the scores are to be `compared`.
+  (None: by the run itself) and measured by `meters`; `say` is told what is being done; `workers`
+  processes make sound (None: one per core, 0: this one); baselines are asked if the scores are to
+  be `compared`.
   ConfigError for an unknown task or suite, for one that cannot be decoded by
   `experiment.evaluation.beams`, and for speech in languages that the recogniser does not know.
   """
@@ -64,6 +67,8 @@ def evaluate(
       prompting.check_sampling(generator, task, search)
   if recogniser is not None:
     recogniser.check(_spoken(asked, prepared))
+  for meter in meters:
+    meter.check()
   found = _read(generator, manifests, None)
   folder = saved.folder_of(workdir)
   seen = []
@@ -71,7 +76,7 @@ def evaluate(
     judged = _judge(generator, found, executor, say)  # first: a recording may be unreadable
     _begin(folder, step, generator, names)
     _keep(folder, judged)
-    listener = speech.Listener(generator, executor, recogniser)
+    listener = speech.Listener(generator, executor, recogniser, tuple(meters))
     for trial in trials.trials(experiment, prepared, names):
       say(f"{trial.task.name} on {trial.split}: {len(trial.examples)} examples")
       saved.keep(folder, answers.answer(generator, trial, folder, listener))

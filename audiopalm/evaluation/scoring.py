@@ -36,11 +36,11 @@ def score(lines: Iterable[Line]) -> dict:
   """Returns {task: scores, "held_out_voices": {task: scores}, "baselines": {system: {task: ...}}}.
 
   The scores of a task on the test split: those of its outputs (WER and CER are fractions, BLEU and
-  chrF 0 to 100, MCD in dB), "nll" in nats per predicted cell, "token_accuracy" and both by
-  modality, the "intervals" of all of them, the number of examples and the mean words of their
-  references, how many outputs were cut before their stop, by which "rules" it was measured, and the
-  same per language and per voice, the worst voice named, and for examples with words new to the
-  task. Examples of languages that the task was never trained on are scored apart, as "zero_shot".
+  chrF 0 to 100, MCD in dB, what meters read), "nll" in nats per predicted cell, "token_accuracy"
+  and both by modality, the "intervals" of all of them, the number of examples and the mean words of
+  their references, how many outputs were cut before their stop, by which "rules" it was measured,
+  and the same per language and per voice, the worst voice named, and for examples with words new to
+  the task. Examples of languages that the task was never trained on are scored apart: "zero_shot".
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
   for line in lines:
@@ -132,10 +132,14 @@ def _of_output(said: Sequence[Said | None]) -> dict[str, Tally]:
       counts_NE = np.full((len(said), counted.counts_NE.shape[1]), np.nan)
       counts_NE[numbers] = counted.counts_NE
       tallies[metric.name] = Tally(counts_NE, metric.value)
-  distances = [np.nan if one is None or one.mcd is None else one.mcd for one in said]
-  if np.isfinite(distances).any():
-    counts_NE = np.stack([np.where(np.isfinite(distances), distances, np.nan), np.ones(len(said))])
-    tallies["mcd"] = Tally(counts_NE.T, ratio)
+  means = {"mcd": [one and one.mcd for one in said]}
+  for name in sorted({name for one in said if one is not None for name in one.measured}):
+    means[name] = [one and one.measured.get(name) for one in said]
+  for name, found in means.items():
+    values = np.array([np.nan if value is None else value for value in found], np.float64)
+    if np.isfinite(values).any():
+      counts_NE = np.stack([np.where(np.isfinite(values), values, np.nan), np.ones(len(said))])
+      tallies[name] = Tally(counts_NE.T, ratio)
   return tallies
 
 
@@ -155,6 +159,9 @@ def _scores(
     faults = sum(one.fault is not None for one in said)
     if faults:
       output["faults"] = faults
+    unmeasured = sum(None in one.measured.values() for one in said)
+    if unmeasured:
+      output["unmeasured"] = unmeasured
     if said:
       by_stream[stream] = output
   scores: dict = {}
@@ -189,6 +196,8 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
       rules["transcripts"] = KNOWN_TEXT if said.wave is None else said.heard_by or OWN_ASR
   if any(said.mcd is not None for line in lines for said in line.said):
     rules["mcd"] = speech.MCD_RULE
+  for said in (said for line in lines for said in line.said):
+    rules |= said.measured_by
   return rules
 
 

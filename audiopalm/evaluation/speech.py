@@ -1,7 +1,7 @@
 """Generated speech as it is heard: written as WAV, read back, transcribed by a recogniser."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,8 @@ import jax
 from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
-from audiopalm.evaluation import recognisers, sound
+from audiopalm.evaluation import meters, recognisers, sound
+from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.recognisers import Recogniser, Recording
 from audiopalm.evaluation.sound import Sound, Spoken
 from audiopalm.inference import prompting
@@ -23,12 +24,13 @@ JOB = 16  # waves a worker makes at one time
 class Listener:
   """Who hears what was spoken, and the workers that make sound.
 
-  Without a `recogniser` it is the run's own transcribing task.
+  Without a `recogniser` it is the run's own transcribing task. `meters` measure it besides.
   """
 
   generator: prompting.Generator
   executor: Local
   recogniser: Recogniser | None = None
+  meters: tuple[Meter, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,12 +38,14 @@ class Heard:
   """What came back from a written WAV: its transcript (None: nobody transcribes this language).
 
   `mcd` is its distance in dB to the reference recording; `fault` what kept it from being read or
-  transcribed: then it counts as saying nothing.
+  transcribed: then it counts as saying nothing. `measured` are the readings of meters by score,
+  None where one shows nothing.
   """
 
   transcript: str | None
   mcd: float | None
   fault: str | None
+  measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | None:
@@ -58,7 +62,22 @@ def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | N
 
 def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
   """Returns what is heard of each output, after writing all of them."""
-  return (_by_the_run if listener.recogniser is None else _by_another)(listener, spoken)
+  heard = (_by_the_run if listener.recogniser is None else _by_another)(listener, spoken)
+  measured: list[dict[str, float | None]] = [{} for _ in heard]
+  for meter in listener.meters:
+    compared = meter.score == "similarity"
+    asked = [n for n, one in enumerate(spoken) if one.reference is not None or not compared]
+    for number in asked:
+      measured[number][meter.score] = None
+    asked = [number for number in asked if len(spoken[number].ids)]
+    recordings = [meters.Recording(spoken[n].path, spoken[n].reference) for n in asked]
+    readings = meters.read(meter, recordings, listener.executor)
+    for number, reading in zip(asked, readings, strict=True):
+      measured[number][meter.score] = reading.value
+  return [
+    dataclasses.replace(one, measured=readings)
+    for one, readings in zip(heard, measured, strict=True)
+  ]
 
 
 def _by_another(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:

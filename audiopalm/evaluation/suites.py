@@ -2,7 +2,7 @@
 
     recognition     speech in, its own words out: WER, CER
     translation     text out in another language than the input, chains too: BLEU, chrF
-    speech_out      speech out: WER or ASR-BLEU of its transcript, MCD
+    speech_out      speech out: WER or ASR-BLEU of its transcript, MCD, what meters read
     retention       text on all sides, what speech may have cost a text model: NLL, BLEU
     zero_resource   no input and one output, and pairs to judge: which of two is likelier
 
@@ -31,7 +31,7 @@ ZERO_RESOURCE = "zero_resource"
 SUITES = {
   "recognition": Suite("speech in, its own words out", ("wer", "cer")),
   "translation": Suite("text out in another language than the input", ("bleu", "chrf")),
-  "speech_out": Suite("an input, and speech out", ("wer", "asr_bleu", "mcd")),
+  "speech_out": Suite("an input, and speech out", ("wer", "asr_bleu", "mcd", "mos", "similarity")),
   "retention": Suite("text on all sides", ("nll", "bleu")),
   ZERO_RESOURCE: Suite("no input, and one output", ("accuracy", "accuracy_per_token")),
 }

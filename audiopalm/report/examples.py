@@ -174,9 +174,12 @@ def _made(run: Run, said: Said, title: str) -> Recording | str:
   """Returns the recording an evaluation wrote, or why there is none."""
   if said.wave is None:
     return f"{title}: the evaluation kept no recording of it."
-  distance = "" if said.mcd is None else f"MCD {said.mcd:.1f} dB"
+  readings = [] if said.mcd is None else [f"MCD {said.mcd:.1f} dB"]
+  readings += [
+    f"{score} {value:.2f}" for score, value in said.measured.items() if value is not None
+  ]
   try:
-    return recordings.read(title, distance, saved.folder_of(run.workdir) / said.wave)
+    return recordings.read(title, ", ".join(readings), saved.folder_of(run.workdir) / said.wave)
   except AudioError as error:
     return f"{title}: {error}"
 

@@ -8,7 +8,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import corpora
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import recognisers
+from audiopalm.evaluation import programs, recognisers
 from audiopalm.evaluation.recognisers import Command, PocketSphinx, Recording, Transcript
 
 needs_sphinx = pytest.mark.skipif(
@@ -74,7 +74,7 @@ def test_a_command_that_prints_what_is_no_text_is_a_fault(command, recordings):
 
 
 def test_a_command_that_hangs_is_a_fault(command, recordings, monkeypatch):
-  monkeypatch.setattr(recognisers, "LIMIT_S", 0.5)
+  monkeypatch.setattr(programs, "LIMIT_S", 0.5)
   (one,) = recordings("a")
   assert "timed out after 0.5 seconds" in command("import time; time.sleep(60)").hear(one).fault
 

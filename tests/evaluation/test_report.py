@@ -48,7 +48,8 @@ def test_the_table_has_voices_the_worst_and_the_baselines():
 
 def test_every_score_of_a_spoken_task_fits_into_80_columns():
   values = {key: 0.999 if factor == 100 else 99.99 for _, key, factor, _ in report.COLUMNS}
-  spoken = {k: v for k, v in values.items() if k not in ("bleu", "chrf")} | {"examples": 600}
+  others = ("bleu", "chrf", "mos", "similarity")  # meters are asked for by options
+  spoken = {k: v for k, v in values.items() if k not in others} | {"examples": 600}
   text = drawn({"s2st": spoken | {"voices": {}}, "held_out_voices": {}, "baselines": {}})
   assert max(map(len, text.splitlines())) <= 80
   assert "99.99" in text

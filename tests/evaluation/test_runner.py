@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.errors import ConfigError
-from audiopalm.evaluation import likelihoods, lines, runner, saved
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.evaluation import likelihoods, lines, meters, runner, saved
 from audiopalm.evaluation.recognisers import Command, Transcript
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Beams
@@ -36,7 +36,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
 
   def run(
     *builders, tasks=None, workers=0, step=7, compared=True, within=None, manifests=(),
-    recogniser=None, **changes,
+    recogniser=None, meters=(), **changes,
   ):  # fmt: skip
     made = made_up.generator(*builders, **changes)
     return runner.evaluate(
@@ -53,6 +53,7 @@ def evaluate(monkeypatch, made_up, tmp_path):
       within=within,
       manifests=manifests,
       recogniser=recogniser,
+      meters=meters,
     )
 
   return run
@@ -172,6 +173,45 @@ def test_a_recogniser_is_asked_first_whether_it_knows_the_languages_spoken(evalu
   with pytest.raises(ConfigError, match="no-such-program"):
     monkeypatch.undo()
     evaluate(mixtures.tts, recogniser=Command("no-such-program {wav}"))
+
+
+def test_meters_read_every_output_and_their_rules_and_intervals_stand_with_the_scores(
+  evaluate, tmp_path
+):
+  script = tmp_path / "compare.py"
+  script.write_text(
+    "import sys, soundfile\n"
+    "waves = [soundfile.read(path)[0] for path in sys.argv[1:]]\n"
+    "print(min(map(len, waves)) / max(map(len, waves)))\n"
+  )
+  alike = meters.Command("similarity", f"{sys.executable} {script} {{wav}} {{reference}}")
+  opinion = meters.Command("mos", "echo 3.5 {wav}")
+  how = Evaluation(examples=2, batch_rows=8, max_output_rows=64)
+  with pytest.raises(DataError, match="expected a number to be printed, but it was '3.5 /"):
+    evaluate(mixtures.tts, meters=[opinion], compared=False, evaluation=how)
+  scores = evaluate(mixtures.tts, meters=[alike], evaluation=how)
+  assert scores["tts"]["similarity"] == 1
+  assert scores["tts"]["intervals"]["similarity"] == [1, 1]
+  assert scores["tts"]["rules"]["similarity"] == alike.rule
+  assert scores["suites"]["speech_out"]["tts"]["similarity"] == 1
+  silent = scores["baselines"]["untrained"]["tts"]
+  assert "similarity" not in silent and silent["unmeasured"] == silent["examples"] == 4
+  assert saved.score(saved.folder_of(tmp_path))["tts"] == scores["tts"]
+
+
+def test_what_a_meter_cannot_read_is_counted_and_left_out_of_the_mean(evaluate, monkeypatch):
+  readings = iter([meters.Reading(None, "too short"), *map(meters.Reading, (2.0, 3.0, 4.0) * 9)])
+  monkeypatch.setattr(meters.Command, "measure", lambda self, recording: next(readings))
+  how = Evaluation(examples=2, batch_rows=8, max_output_rows=64)
+  opinion = meters.Command("mos", "true {wav}")
+  scores = evaluate(mixtures.tts, meters=[opinion], compared=False, evaluation=how)["tts"]
+  assert (scores["mos"], scores["unmeasured"], scores["examples"]) == (3, 1, 4)
+  assert "mcd" in scores
+
+
+def test_meters_are_asked_first_whether_they_can_be_used(evaluate):
+  with pytest.raises(ConfigError, match="--mos-command 'no-such-program {wav}' cannot be started"):
+    evaluate(mixtures.asr, meters=[meters.Command("mos", "no-such-program {wav}")])
 
 
 def test_speech_whose_ids_say_who_speaks_is_made_without_a_voice(evaluate, made_up, monkeypatch):
