@@ -32,8 +32,11 @@ CURVES = {
   ),
   "tasks": (("base", "ast_only", "s2st"), "ast", "nll_text", "AST: nats a token, by tasks"),
   "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats a token, by size"),
-  "kept": (("base", "kept"), "text", "nll_text", "Text: nats a token, while speech is learned"),
 }
+# Runs that are shown zero-shot.
+UNSEEN = ("base", "few_text", "without_pair", "kept", "small", "large", "scratch", "all_topics")
+# The text model, and the runs that begin with it at two mixtures.
+TEXT, KEPT = "text", {"base": "speech alone", "kept": "a quarter text"}
 
 
 def main() -> None:
@@ -47,12 +50,18 @@ def main() -> None:
     run.name: [one for seed in plan.seeds if (one := sweep.result(arguments.results, run, seed))]
     for run in plan.runs
   }
-  made = {"comparisons": comparisons(plan, arguments.results), "runs": runs(plan, found)}
+  made = {
+    "comparisons": comparisons(plan, arguments.results),
+    "zero-shot": zero_shot(found),
+    "runs": runs(plan, found),
+  }
   FIGURES.mkdir(exist_ok=True)
   for name, (names, task, metric, title) in CURVES.items():
     shown = {run: found[run] for run in names if found[run]}
     if shown:
       draw(FIGURES / f"{name}.png", shown, task, metric, title)
+  if all(found[name] for name in (TEXT, *KEPT)):
+    draw_retention(FIGURES / "retention.png", found)
   PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
   print(f"Wrote {PAGE} from {sum(map(len, found.values()))} results")
 
@@ -63,17 +72,38 @@ def comparisons(plan: sweep.Plan, results: Path) -> str:
   for outcome in sweep.outcomes(plan, results):
     compare, error = outcome.compare, outcome.error
     verdict = {True: "**counts**", False: "does not count", None: "one seed"}[outcome.counts]
+    factor = 100 if compare.to[1].endswith("wer") else 1
+    difference = f"{factor * outcome.difference:+.2f}"
     rows.append(
       (
-        compare.name, compare.question, compare.paper, compare.to[1], _spread(outcome.source),
-        _spread(outcome.to), f"{outcome.difference:+.2f}" + (f" ± {error:.2f}" if error else ""),
-        verdict,
+        compare.name, compare.question, compare.paper, compare.to[1],
+        _spread(outcome.source, factor), _spread(outcome.to, factor),
+        difference + (f" ± {factor * error:.2f}" if error else ""), verdict,
       )
     )  # fmt: skip
   if not rows:
     return "No comparison has both of its runs yet."
   header = ("", "question", "paper", "score", "from", "to", "difference", "")
   return table(header, rows)
+
+
+def zero_shot(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+  """Returns the table of AST on the pair of languages that no AST was trained on, run by run."""
+  cells = {
+    name: {_seed(one): _with_interval(one["scores"]["ast"]["zero_shot"]) for one in found[name]}
+    for name in UNSEEN
+    if found[name]
+  }
+  if not cells:
+    return "No run that is asked for it has finished yet."
+  seeds = sorted({seed for row in cells.values() for seed in row})
+  rows = [(f"`{name}`", *(row.get(seed, "") for seed in seeds)) for name, row in cells.items()]
+  return table(("run", *(f"seed {seed}" for seed in seeds)), rows)
+
+
+def _with_interval(scores: Mapping[str, Any]) -> str:
+  low, high = scores["intervals"]["bleu"]
+  return f"{scores['bleu']:.1f} ({low:.1f} to {high:.1f})"
 
 
 def runs(plan: sweep.Plan, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -97,6 +127,10 @@ def runs(plan: sweep.Plan, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
   return table(header, rows)
 
 
+def _seed(result: Mapping[str, Any]) -> int:
+  return result["made_from"]["seed"]
+
+
 def _settings(run: sweep.Run) -> str:
   return " ".join(f"`{path}={value}`" for path, value in run.settings)
 
@@ -107,13 +141,14 @@ def _scores(run: sweep.Run, results: Sequence[Mapping[str, Any]]) -> list[str]:
     for name, factor in (("wer", 100), ("bleu", 1), ("nll", 1)):
       values = [one["scores"].get(task, {}).get(name) for one in results]
       if None not in values:
-        shown.append(f"{task} {name} {_spread([factor * value for value in values])}")
+        shown.append(f"{task} {name} {_spread(values, factor)}")
         break
   return shown
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float], factor: float = 1) -> str:
   """Returns a mean with the least and the greatest."""
+  values = [factor * value for value in values]
   mean = f"{statistics.fmean(values):.2f}"
   return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
 
@@ -122,6 +157,38 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   """Returns a Markdown table."""
   lines = [header, ["---"] * len(header), *rows]
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def retention(
+  text: Mapping[str, Any], result: Mapping[str, Any]
+) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+  """Returns (step, nats a token of held-out text) and (step, MT BLEU) of a run.
+
+  At step 0 they are those of the text model it began with, at its last step.
+  """
+  nats = [(0, text["curve"][-1][1]["text"]["nll_text"])]
+  nats += [(step, held["text"]["nll_text"]) for step, held in result["curve"]]
+  bleu = [(0, text["scores"]["mt"]["bleu"])]
+  bleu += [(int(step), tasks["mt"]["bleu"]) for step, tasks in result["scores"]["at"].items()]
+  return nats, [*bleu, (result["steps"], result["scores"]["mt"]["bleu"])]
+
+
+def draw_retention(path: Path, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+  """Draws what is left of text while speech is learned: before, during and after."""
+  from matplotlib import pyplot
+
+  texts = {_seed(one): one for one in found[TEXT]}
+  figure, both = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+  titles = ("Held-out text: nats a token", "MT: BLEU on the test split")
+  for (name, label), colour in zip(KEPT.items(), COLOURS, strict=False):
+    pairs = [retention(texts[_seed(one)], one) for one in found[name] if _seed(one) in texts]
+    for axes, curves, marker in zip(both, zip(*pairs, strict=True), (None, "o"), strict=True):
+      _lines(axes, curves, colour, f"{name}: {label}", marker)
+  for axes, title in zip(both, titles, strict=True):
+    _finish(axes, title)
+    axes.set_ylim(bottom=0)
+  figure.savefig(path, dpi=110)
+  pyplot.close(figure)
 
 
 def draw(
@@ -136,18 +203,31 @@ def draw(
       [(step, held[task][metric]) for step, held in one["curve"] if metric in held.get(task, {})]
       for one in results
     ]
-    for curve in curves:
-      axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.5)
-    steps = [step for step, _ in curves[0]]
-    means = [
-      statistics.fmean(point[1] for point in points) for points in zip(*curves, strict=False)
-    ]
-    axes.plot(steps[: len(means)], means, color=colour, label=name)
-  axes.set(title=title, xlabel="step", ylabel="nats")
-  axes.legend(frameon=False)
-  axes.spines[["top", "right"]].set_visible(False)
+    _lines(axes, curves, colour, name)
+  _finish(axes, title)
   figure.savefig(path, dpi=110)
   pyplot.close(figure)
+
+
+def _lines(
+  axes: Any,
+  curves: Sequence[Sequence[tuple[int, float]]],
+  colour: str,
+  label: str,
+  marker: str | None = None,
+) -> None:
+  """Draws each seed's curve thin, and their mean."""
+  for curve in curves:
+    axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.5)
+  steps = [step for step, _ in curves[0]]
+  means = [statistics.fmean(point[1] for point in points) for points in zip(*curves, strict=False)]
+  axes.plot(steps[: len(means)], means, color=colour, label=label, marker=marker, markersize=4)
+
+
+def _finish(axes: Any, title: str) -> None:
+  axes.set(title=title, xlabel="step")
+  axes.legend(frameon=False)
+  axes.spines[["top", "right"]].set_visible(False)
 
 
 def filled(page: str, made: Mapping[str, str]) -> str:

@@ -52,10 +52,54 @@ def test_a_run_shows_its_settings_tokens_and_scores(page, tmp_path):
   assert "`init=scratch` | 1 | 3.0 | 10 | asr wer 50.00, ast bleu 10.00 |" in line
 
 
+def test_word_error_rates_are_in_percent(page, tmp_path):
+  plan = sweep.read(page.PLAN)
+  finished(plan, tmp_path, "scratch", 0, 10.0)
+  finished(plan, tmp_path, "base", 0, 20.0)
+  (line,) = [line for line in page.comparisons(plan, tmp_path).splitlines() if "T6_asr |" in line]
+  assert "| 50.00 | 50.00 | +0.00 | one seed |" in line
+
+
+def test_the_unseen_pair_has_its_interval_for_each_seed(page):
+  def of(seed, bleu):
+    unseen = {"bleu": bleu, "intervals": {"bleu": [bleu - 1, bleu + 2]}}
+    return {"scores": {"ast": {"zero_shot": unseen}}, "made_from": {"seed": seed}}
+
+  found = dict.fromkeys(page.UNSEEN, ())
+  found |= {"base": [of(0, 9.0), of(2, 8.0)], "without_pair": [of(2, 2.0)]}
+  assert page.zero_shot(found).splitlines() == [
+    "| run | seed 0 | seed 2 |",
+    "| --- | --- | --- |",
+    "| `base` | 9.0 (8.0 to 11.0) | 8.0 (7.0 to 10.0) |",
+    "| `without_pair` |  | 2.0 (1.0 to 4.0) |",
+  ]
+
+
+def test_retention_begins_with_the_text_model_and_ends_with_the_last_step(page, tmp_path):
+  text = {
+    "curve": [[400, {"text": {"nll_text": 2.0}}], [800, {"text": {"nll_text": 1.0}}]],
+    "scores": {"mt": {"bleu": 90.0}},
+    "made_from": {"seed": 0},
+  }
+  result = {
+    "curve": [[250, {"text": {"nll_text": 1.5}}], [500, {"text": {"nll_text": 1.4}}]],
+    "scores": {"mt": {"bleu": 1.0}, "at": {"250": {"mt": {"bleu": 4.0}}}},
+    "steps": 500,
+    "made_from": {"seed": 0},
+  }
+  nats, bleu = page.retention(text, result)
+  assert nats == [(0, 1.0), (250, 1.5), (500, 1.4)]
+  assert bleu == [(0, 90.0), (250, 4.0), (500, 1.0)]
+  pytest.importorskip("matplotlib", reason="comes with audiopalm[docs]")
+  found = dict.fromkeys(page.KEPT, [result]) | {page.TEXT: [text]}
+  page.draw_retention(tmp_path / "retention.png", found)
+  assert (tmp_path / "retention.png").stat().st_size > 1_000
+
+
 def test_only_what_stands_between_marks_is_replaced(page):
   text = "before\n<!-- runs -->\nold\n<!-- end -->\nafter\n"
   assert page.filled(text, {"runs": "new"}) == text.replace("old", "new")
   with pytest.raises(ValueError, match="has no place <!-- other -->"):
     page.filled(text, {"other": "new"})
   written = page.PAGE.read_text(encoding="utf-8")
-  assert page.filled(written, {"runs": "a", "comparisons": "b"}) != written
+  assert page.filled(written, {"runs": "a", "comparisons": "b", "zero-shot": "c"}) != written
