@@ -22,7 +22,7 @@ import numpy as np
 
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
-from audiopalm.errors import AudioError, ConfigError, DataError
+from audiopalm.errors import AudioError, ConfigError
 from audiopalm.evaluation import programs
 
 WAV, REFERENCE = "{wav}", "{reference}"
@@ -164,14 +164,8 @@ def read(meter: Meter, recordings: Sequence[Recording], executor: Local) -> list
 
   DataError, with the first fault, where there is one for every recording.
   """
-  found = list(executor.map(meter.measure, recordings))
-  faults = [one.fault for one in found if one.fault is not None]
-  if found and len(faults) == len(found):
-    raise DataError(
-      f"Not one of {len(found)} recordings could be measured by {meter.rule}. The first: "
-      f"{faults[0]}"
-    )
-  return found
+  done = f"measured by {meter.rule}"
+  return programs.of_each(meter.measure, recordings, executor, done)
 
 
 @functools.cache  # a process reads the weights once

@@ -1,12 +1,14 @@
-"""Command lines of the user that are run for every recording. Needs no jax."""
+"""What is asked about every recording, and command lines of the user that answer. Needs no jax."""
 
 import dataclasses
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from audiopalm.errors import ConfigError
+from audiopalm.data.executors import Local
+from audiopalm.errors import ConfigError, DataError
 
 LIMIT_S = 600  # for one recording: a program that hangs would hold up all others
 KEPT = 1_000  # characters of what a program said of its failure, the last ones
@@ -73,3 +75,17 @@ class Program:
     if not words:
       raise ConfigError(f"{self.option} is empty: give a program and {' '.join(needed)}.")
     return words
+
+
+def of_each(
+  ask: Callable[[Any], Any], recordings: Sequence[Any], executor: Local, done: str
+) -> list[Any]:
+  """Returns the answer to `ask` of each recording, by the workers of `executor`.
+
+  DataError, with the first `fault`, where every answer has one; `done` is what was to be done.
+  """
+  found = list(executor.map(ask, recordings))
+  faults = [one.fault for one in found if one.fault is not None]
+  if found and len(faults) == len(found):
+    raise DataError(f"Not one of {len(found)} recordings could be {done}. The first: {faults[0]}")
+  return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 from audiopalm.evaluation import programs
 
 WAV, LANGUAGE = "{wav}", "{language}"
@@ -128,14 +128,8 @@ def transcribe(
 
   DataError, with the first fault, where the recogniser fails for every one.
   """
-  heard = list(executor.map(recogniser.hear, recordings))
-  faults = [one.fault for one in heard if one.fault is not None]
-  if heard and len(faults) == len(heard):
-    raise DataError(
-      f"Not one of {len(heard)} recordings could be transcribed by {recogniser.rule}. The first: "
-      f"{faults[0]}"
-    )
-  return heard
+  done = f"transcribed by {recogniser.rule}"
+  return programs.of_each(recogniser.hear, recordings, executor, done)
 
 
 @functools.cache  # a process reads the model once
