@@ -10,15 +10,17 @@ in docs/ablations.
 import argparse
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audiopalm.cluster import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAN = ROOT / "configs" / "ablations" / "plan.toml"
-RESULTS = PLAN.parent / "results"
+FOLDER = ROOT / "configs" / "ablations"
+# The plan, and what was asked after its first results; runs of one name are the same in both.
+PLANS = {"comparisons": FOLDER / "plan.toml", "afterwards": FOLDER / "afterwards.toml"}
+RESULTS = FOLDER / "results"
 PAGE = ROOT / "docs" / "ablations.md"
 FIGURES = PAGE.with_suffix("")
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
@@ -45,16 +47,15 @@ def main() -> None:
   )
   parser.add_argument("--results", type=Path, default=RESULTS)
   arguments = parser.parse_args()
-  plan = sweep.read(PLAN)
+  plans = {name: sweep.read(path) for name, path in PLANS.items()}
+  named = {run.name: run for plan in plans.values() for run in plan.runs}
+  seeds = plans["comparisons"].seeds
   found = {
-    run.name: [one for seed in plan.seeds if (one := sweep.result(arguments.results, run, seed))]
-    for run in plan.runs
+    name: [one for seed in seeds if (one := sweep.result(arguments.results, run, seed))]
+    for name, run in named.items()
   }
-  made = {
-    "comparisons": comparisons(plan, arguments.results),
-    "zero-shot": zero_shot(found),
-    "runs": runs(plan, found),
-  }
+  made = {name: comparisons(plan, arguments.results) for name, plan in plans.items()}
+  made |= {"zero-shot": zero_shot(found), "runs": runs(named.values(), found)}
   FIGURES.mkdir(exist_ok=True)
   for name, (names, task, metric, title) in CURVES.items():
     shown = {run: found[run] for run in names if found[run]}
@@ -71,7 +72,7 @@ def comparisons(plan: sweep.Plan, results: Path) -> str:
   rows = []
   for outcome in sweep.outcomes(plan, results):
     compare, error = outcome.compare, outcome.error
-    verdict = {True: "**counts**", False: "does not count", None: "one seed"}[outcome.counts]
+    verdict = f"**{outcome.verdict}**" if "counts" in outcome.verdict else outcome.verdict
     factor = 100 if compare.to[1].endswith("wer") else 1
     difference = f"{factor * outcome.difference:+.2f}"
     rows.append(
@@ -106,10 +107,10 @@ def _with_interval(scores: Mapping[str, Any]) -> str:
   return f"{scores['bleu']:.1f} ({low:.1f} to {high:.1f})"
 
 
-def runs(plan: sweep.Plan, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def runs(every: Iterable[sweep.Run], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
   """Returns the table of all runs: settings, tokens, minutes and scores, means over seeds."""
   rows = []
-  for run in plan.runs:
+  for run in every:
     results = found[run.name]
     if not results:
       rows.append((f"`{run.name}`", _settings(run), "0", "", "", ""))

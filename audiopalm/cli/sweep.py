@@ -255,14 +255,13 @@ def _show(plan: sweep.Plan, results: Path) -> None:
   )
   for outcome in sweep.outcomes(plan, results):
     compare, error = outcome.compare, outcome.error
-    verdict = {True: "counts", False: "does not count", None: "one seed"}[outcome.counts]
     compared.add_row(
       f"{compare.name}: {compare.to[1]}",
       compare.expect,
       f"{statistics.fmean(outcome.source):.2f}",
       f"{statistics.fmean(outcome.to):.2f}",
       f"{outcome.difference:+.2f}" + ("" if error is None else f" ± {error:.2f}"),
-      verdict,
+      outcome.verdict,
     )
   if compared.row_count:
     console.print(compared)

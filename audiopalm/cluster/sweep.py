@@ -238,8 +238,7 @@ def write_result(results: Path, run: Run, seed: int, found: Mapping[str, Any]) -
 class Outcome:
   """What a comparison came to: scores by seed, and their mean difference with its standard error.
 
-  `counts` says whether the difference goes the way that was expected by more than ERRORS standard
-  errors; None until there are two seeds.
+  `verdict` says whether the difference exceeds ERRORS standard errors, and which way it goes.
   """
 
   compare: Compare
@@ -256,11 +255,13 @@ class Outcome:
     return statistics.stdev(pairs) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
 
   @property
-  def counts(self) -> bool | None:
+  def verdict(self) -> Literal["counts", "counts the other way", "does not count", "one seed"]:
     if self.error is None:
-      return None
-    wanted = self.difference if self.compare.expect == "more" else -self.difference
-    return wanted > ERRORS * self.error
+      return "one seed"
+    if abs(self.difference) <= ERRORS * self.error:
+      return "does not count"
+    wanted = self.difference > 0 if self.compare.expect == "more" else self.difference < 0
+    return "counts" if wanted else "counts the other way"
 
 
 def outcomes(plan: Plan, results: Path) -> Iterator[Outcome]:

@@ -76,13 +76,14 @@ def test_a_direction_counts_beyond_two_standard_errors(plan, tmp_path):
     (outcome,) = sweep.outcomes(plan, tmp_path)
     assert len(outcome.to) == seed + 1
     if not seed:
-      assert outcome.error is None and outcome.counts is None
+      assert outcome.error is None and outcome.verdict == "one seed"
   assert outcome.difference == pytest.approx(2.0)
   assert outcome.error == pytest.approx(1 / 3**0.5)
-  assert outcome.counts
+  assert outcome.verdict == "counts"
   less = dataclasses.replace(outcome.compare, expect="less")
-  assert not dataclasses.replace(outcome, compare=less).counts
-  assert not dataclasses.replace(outcome, to=(12.0, 14.0, 7.0)).counts
+  assert dataclasses.replace(outcome, compare=less).verdict == "counts the other way"
+  unsure = dataclasses.replace(outcome, to=(12.0, 14.0, 7.0))
+  assert unsure.verdict == "does not count"
 
 
 def test_scores_go_by_path_and_names_with_dots_in_quotes():
