@@ -10,7 +10,7 @@ in docs/ablations.
 import argparse
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,16 @@ from audiopalm.cluster import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs" / "ablations"
-# The plan, and what was asked after its first results; runs of one name are the same in both.
-PLANS = {"comparisons": FOLDER / "plan.toml", "afterwards": FOLDER / "afterwards.toml"}
-RESULTS = FOLDER / "results"
+PLAN, RESULTS = FOLDER / "plan.toml", FOLDER / "results"
+# The plan that was given up after one seed.
+FIRST, FIRST_RESULTS = FOLDER / "first_plan.toml", FOLDER / "first_results"
 PAGE = ROOT / "docs" / "ablations.md"
 FIGURES = PAGE.with_suffix("")
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
 # Figure: (runs, task, held-out metric, title).
 CURVES = {
   "begin": (
-    ("base", "scratch", "few_text"),
+    ("base", "scratch", "scratch_tuned", "few_text"),
     "ast",
     "nll_text",
     "AST: nats a token, by where it begins",
@@ -36,7 +36,7 @@ CURVES = {
   "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats a token, by size"),
 }
 # Runs that are shown zero-shot.
-UNSEEN = ("base", "few_text", "without_pair", "kept", "small", "large", "scratch", "all_topics")
+UNSEEN = ("base", "without_pair", "few_text", "kept", "scratch", "scratch_tuned", "all_topics")
 # The text model, and the runs that begin with it at two mixtures.
 TEXT, KEPT = "text", {"base": "speech alone", "kept": "a quarter text"}
 
@@ -47,15 +47,14 @@ def main() -> None:
   )
   parser.add_argument("--results", type=Path, default=RESULTS)
   arguments = parser.parse_args()
-  plans = {name: sweep.read(path) for name, path in PLANS.items()}
-  named = {run.name: run for plan in plans.values() for run in plan.runs}
-  seeds = plans["comparisons"].seeds
-  found = {
-    name: [one for seed in seeds if (one := sweep.result(arguments.results, run, seed))]
-    for name, run in named.items()
+  plan, first = sweep.read(PLAN), sweep.read(FIRST)
+  found = finished(plan, arguments.results)
+  made = {
+    "comparisons": comparisons(plan, arguments.results),
+    "zero-shot": zero_shot(found),
+    "runs": runs(plan, found),
+    "first": comparisons(first, FIRST_RESULTS),
   }
-  made = {name: comparisons(plan, arguments.results) for name, plan in plans.items()}
-  made |= {"zero-shot": zero_shot(found), "runs": runs(named.values(), found)}
   FIGURES.mkdir(exist_ok=True)
   for name, (names, task, metric, title) in CURVES.items():
     shown = {run: found[run] for run in names if found[run]}
@@ -65,6 +64,14 @@ def main() -> None:
     draw_retention(FIGURES / "retention.png", found)
   PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
   print(f"Wrote {PAGE} from {sum(map(len, found.values()))} results")
+
+
+def finished(plan: sweep.Plan, results: Path) -> dict[str, list[dict[str, Any]]]:
+  """Returns the results of every run of a plan, seed by seed."""
+  return {
+    run.name: [one for seed in plan.seeds if (one := sweep.result(results, run, seed))]
+    for run in plan.runs
+  }
 
 
 def comparisons(plan: sweep.Plan, results: Path) -> str:
@@ -107,10 +114,10 @@ def _with_interval(scores: Mapping[str, Any]) -> str:
   return f"{scores['bleu']:.1f} ({low:.1f} to {high:.1f})"
 
 
-def runs(every: Iterable[sweep.Run], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def runs(plan: sweep.Plan, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
   """Returns the table of all runs: settings, tokens, minutes and scores, means over seeds."""
   rows = []
-  for run in every:
+  for run in plan.runs:
     results = found[run.name]
     if not results:
       rows.append((f"`{run.name}`", _settings(run), "0", "", "", ""))
