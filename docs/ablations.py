@@ -194,7 +194,7 @@ def draw_retention(path: Path, found: Mapping[str, Sequence[Mapping[str, Any]]])
       _lines(axes, curves, colour, f"{name}: {label}", marker)
   for axes, title in zip(both, titles, strict=True):
     _finish(axes, title)
-    axes.set_ylim(bottom=0)
+  both[1].set_ylim(0, 100)
   figure.savefig(path, dpi=110)
   pyplot.close(figure)
 
