@@ -153,8 +153,16 @@ def _extended(table_VD, rows_V, text_T, new_rows: str, key):
   elif new_rows == "mean":
     fresh_VD = jnp.broadcast_to(jnp.mean(text_TD, axis=0), kept_VD.shape)
   else:
-    fresh_VD = jnp.std(text_TD) * jax.random.normal(key, kept_VD.shape)
+    fresh_VD = _deviation(text_TD) * jax.random.normal(key, kept_VD.shape)
   return jnp.where((rows_V == NONE)[:, None], fresh_VD, kept_VD)
+
+
+def _deviation(rows_TD: jax.Array) -> jax.Array:
+  """Returns the standard deviation of all values, the same on every mesh: first down each column,
+  which one device holds whole, then over all columns on each device."""
+  middle = jnp.mean(sharding.constrain(jnp.mean(rows_TD, axis=0), (None,)))
+  squares_D = sharding.constrain(jnp.mean(jnp.square(rows_TD - middle), axis=0), (None,))
+  return jnp.sqrt(jnp.mean(squares_D))
 
 
 def _starts(space: token_space.TokenSpace) -> list[int]:

@@ -120,10 +120,11 @@ def test_new_rows_are_the_mean_of_text_or_drawn_as_wide(tiny, text_run):
   assert len(np.unique(new_VD)) > 0.99 * new_VD.size
 
 
-def test_many_devices_begin_with_the_same_values(tiny, text_run):
-  _, one, _ = begun(tiny, text_run, new_rows="random")
+@pytest.mark.parametrize("new_rows", ["random", "mean"])
+def test_many_devices_begin_with_the_same_values(tiny, text_run, new_rows):
+  _, one, _ = begun(tiny, text_run, new_rows=new_rows)
   _, many, _ = begun(
-    tiny, text_run, Machine(name="many", data=1, fsdp=4, tensor=2), new_rows="random"
+    tiny, text_run, Machine(name="many", data=1, fsdp=4, tensor=2), new_rows=new_rows
   )
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(many))
 
