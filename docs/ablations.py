@@ -146,11 +146,11 @@ def _settings(run: sweep.Run) -> str:
 def _scores(run: sweep.Run, results: Sequence[Mapping[str, Any]]) -> list[str]:
   shown = []
   for task in run.evaluate:
-    for name, factor in (("wer", 100), ("bleu", 1), ("nll", 1)):
-      values = [one["scores"].get(task, {}).get(name) for one in results]
-      if None not in values:
-        shown.append(f"{task} {name} {_spread(values, factor)}")
-        break
+    scored = [one["scores"].get(task, {}) for one in results]
+    names = [name for name in ("wer", "bleu") if all(name in one for one in scored)]
+    for name in names or ["nll"]:
+      factor = 100 if name == "wer" else 1
+      shown.append(f"{task} {name} {_spread([one[name] for one in scored], factor)}")
   return shown
 
 
