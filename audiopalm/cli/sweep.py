@@ -265,7 +265,9 @@ def _show(plan: sweep.Plan, results: Path) -> None:
     )
   if compared.row_count:
     console.print(compared)
-    console.print(f"± is the standard error over seeds; a difference of {sweep.ERRORS:g} counts.")
+    console.print(
+      f"± is the standard error over seeds; a difference of more than {sweep.ERRORS:g} counts."
+    )
 
 
 def _means(one: sweep.Run, results: list[dict[str, Any]]) -> Iterator[str]:
