@@ -53,6 +53,11 @@ CONFIGS = {
     {"model_type": "qwen3", "hidden_act": "silu", "use_sliding_window": False,
      "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "layer_types": [FULL] * 3},
   ),
+  "gemma": (
+    {"model_type": "gemma", "hidden_activation": "gelu_pytorch_tanh", "rope_theta": 1e4},
+    {"model_type": "gemma", "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True,
+     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+  ),
   "gemma2": (
     {"model_type": "gemma2", "rope_theta": 1e4, **GEMMA_2},
     {"model_type": "gemma2", **GEMMA_2, "tie_word_embeddings": True,
@@ -74,10 +79,12 @@ LAYER = {
   "mistral": [(5, 1e6, None)] * 3,
   "qwen2": [(0, 1e6, None), (0, 1e6, None), (5, 1e6, None)],
   "qwen3": [(0, 1e6, None)] * 3,
+  "gemma": [(0, 1e4, None)] * 3,
   "gemma2": [(5, 1e4, None), (0, 1e4, None), (5, 1e4, None)],
   "gemma3": [(5, 1e4, None), (5, 1e4, None), (0, 1e6, "linear")],
 }
-TIED = ("qwen2", "gemma2", "gemma3")
+TIED = ("qwen2", "gemma", "gemma2", "gemma3")
+FOUR_NORMS = ("gemma2", "gemma3")
 DIALECTS = {"transformers 4": 0, "transformers 5": 1}
 
 
@@ -96,7 +103,7 @@ def tensors(name, seed=0, rows=ROWS):
     "mlp.gate_proj": (HIDDEN, WIDTH), "mlp.up_proj": (HIDDEN, WIDTH),
     "mlp.down_proj": (WIDTH, HIDDEN),
   }  # fmt: skip
-  if gemma:
+  if name in FOUR_NORMS:
     one |= {"pre_feedforward_layernorm": (WIDTH,), "post_feedforward_layernorm": (WIDTH,)}
   if name in ("qwen3", "gemma3"):
     one |= {"self_attn.q_norm": (HEAD,), "self_attn.k_norm": (HEAD,)}
@@ -136,7 +143,7 @@ def write(folder, config, tensors, files=1):
 
 def logits(name, tensors, tokens_L):
   """Returns logits [L, V] in float64."""
-  gemma = name.startswith("gemma")
+  gemma, four = name.startswith("gemma"), name in FOUR_NORMS
   w = {key: array.astype(np.float64) for key, array in tensors.items()}
 
   def norm(x, key):
@@ -153,12 +160,12 @@ def logits(name, tensors, tokens_L):
       name, norm(x, f"{here}.input_layernorm"), f"{here}.self_attn", norm, product, window,
       frequencies(base, stretch),
     )  # fmt: skip
-    x = x + (norm(mixed, f"{here}.post_attention_layernorm") if gemma else mixed)
-    before = "pre_feedforward_layernorm" if gemma else "post_attention_layernorm"
+    x = x + (norm(mixed, f"{here}.post_attention_layernorm") if four else mixed)
+    before = "pre_feedforward_layernorm" if four else "post_attention_layernorm"
     h = norm(x, f"{here}.{before}")
     gated = activation(product(h, f"{here}.mlp.gate_proj"), gemma)
     out = product(gated * product(h, f"{here}.mlp.up_proj"), f"{here}.mlp.down_proj")
-    x = x + (norm(out, f"{here}.post_feedforward_layernorm") if gemma else out)
+    x = x + (norm(out, f"{here}.post_feedforward_layernorm") if four else out)
   head = w.get("lm_head.weight", w["model.embed_tokens.weight"])
   found_LV = norm(x, "model.norm") @ head.T
   return 3.0 * np.tanh(found_LV / 3.0) if name == "gemma2" else found_LV
@@ -174,7 +181,7 @@ def attention(name, x, here, norm, product, window, frequency_h):
   angle = np.tile(np.arange(rows)[:, None] * frequency_h, 2)[:, None]
   q, k = (a * np.cos(angle) + turned(a) * np.sin(angle) for a in (q, k))
   k, v = (np.repeat(a, HEADS // KV_HEADS, axis=1) for a in (k, v))
-  scale = (24 if name.startswith("gemma") else HEAD) ** -0.5
+  scale = (24 if name in FOUR_NORMS else HEAD) ** -0.5
   scores = np.einsum("inh,jnh->nij", q, k) * scale
   if name == "gemma2":
     scores = 5.0 * np.tanh(scores / 5.0)

@@ -10,12 +10,13 @@ import pytest
 from audiopalm import pretrained, sharding
 from audiopalm.batch import Batch
 from audiopalm.errors import CheckpointError, ConfigError
+from audiopalm.export import stock, weights
 from audiopalm.settings import Machine
 from audiopalm.tokenizers.pretrained import in_folder
 
 ONE = Machine(name="one", data=1, fsdp=1, tensor=1)
 EIGHT = Machine(name="eight", data=2, fsdp=2, tensor=2)
-NAMES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
+NAMES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3")
 TOKENS_L = np.random.default_rng(0).integers(0, 131, 24)  # longer than any window
 CUT = "model.layers.0.mlp.up_proj.weight"
 
@@ -48,6 +49,22 @@ def test_logits_equal_those_of_numpy(name, dialect, by_hand, tmp_path):
   wanted_LV = by_hand.logits(name, tensors, TOKENS_L)
   assert wanted_LV.std() > 0.5
   np.testing.assert_allclose(logits(source), wanted_LV, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_read_goes_out_byte_by_byte(name, by_hand, tmp_path):
+  tensors = by_hand.tensors(name)
+  source = pretrained.open(by_hand.write(tmp_path / "in", by_hand.config(name), tensors))
+  params = jax.device_get(source.params(sharding.mesh(ONE)))
+  family = stock.find(source.settings, 1, False)
+  found, _ = weights.to_torch(params, source.settings, source.model, family)
+  assert {key: array.tobytes() for key, array in found.items()} == {
+    key: array.tobytes() for key, array in tensors.items()
+  }
+  config = stock.config(family, source.settings, 131, stop=3, longest=128)
+  assert config["model_type"] == by_hand.config(name)["model_type"]
+  again = pretrained.open(by_hand.write(tmp_path / "out", config, found))
+  assert again.settings == source.settings
 
 
 def test_its_text_has_the_ids_and_the_fingerprint_that_it_has_in_a_run(llama):
