@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -163,9 +164,9 @@ def test_too_few_gpus_are_told():
 
 
 def test_a_free_port_can_be_listened_on():
-  import socket
-
-  socket.create_server(("127.0.0.1", local.free_port())).close()
+  port = local.free_port()
+  with socket.create_server(("127.0.0.1", port)) as server:
+    assert server.getsockname()[1] == port
 
 
 @pytest.mark.long

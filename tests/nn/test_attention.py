@@ -53,7 +53,7 @@ def gradients(mix, query, key, value):
 
 def close(found, wanted, at=1e-5):
   for a, b in zip(found, wanted, strict=True):
-    np.testing.assert_allclose(a, b, atol=at * np.abs(b).max())
+    np.testing.assert_allclose(a, b, atol=at * np.abs(b).max(), equal_nan=False)
 
 
 @pytest.mark.parametrize("softcap", [None, 2.0])
