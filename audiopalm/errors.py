@@ -23,10 +23,14 @@ class ConfigError(AudiopalmError):
 
 
 class DataError(AudiopalmError):
-  """A corpus, a cache or a record that cannot be used."""
+  """A corpus, a cache or a record that cannot be used, or a machine that cannot make one."""
 
 
-class AudioError(DataError):
+class RecordError(DataError):
+  """A fault of one record: `prepare` leaves the record out. Any other error ends `prepare`."""
+
+
+class AudioError(RecordError):
   """A recording that is truncated, empty, silent, not finite or not audio."""
 
 
