@@ -47,6 +47,7 @@ setup(
     "sacrebleu>=2.5,<3",
     "whisper-normalizer>=0.1.15,<0.2",
     "rapidfuzz>=3.14,<4",
+    "langcodes>=3.5.1,<4",
     "pillow>=11.0,<13",
   ],
   extras_require={

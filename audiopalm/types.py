@@ -1,4 +1,4 @@
-"""Words every other file uses: axis letters, languages, recordings, streams, grids and tasks.
+"""Words every other file uses: axis letters, recordings, streams, grids and tasks.
 
 Axis letters (the only table); arrays of rank >= 2 wear them: `tokens_BLK`, `kernel_DNH`.
 
@@ -13,51 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from audiopalm.errors import ConfigError
-
 HOLE = -1  # a cell without a token: zero embedding, no loss. Id 0 is a real token.
-
-LANGUAGES = {
-  "af": "Afrikaans", "am": "Amharic", "ar": "Arabic", "as": "Assamese", "az": "Azerbaijani",
-  "ba": "Bashkir", "be": "Belarusian", "bg": "Bulgarian", "bn": "Bengali", "bo": "Tibetan",
-  "br": "Breton", "bs": "Bosnian", "ca": "Catalan", "cs": "Czech", "cv": "Chuvash", "cy": "Welsh",
-  "da": "Danish", "de": "German", "dv": "Dhivehi", "el": "Greek", "en": "English",
-  "eo": "Esperanto", "es": "Spanish", "et": "Estonian", "eu": "Basque", "fa": "Persian",
-  "ff": "Fula", "fi": "Finnish", "fo": "Faroese", "fr": "French", "fy": "Frisian", "ga": "Irish",
-  "gl": "Galician", "gn": "Guarani", "gu": "Gujarati", "ha": "Hausa", "haw": "Hawaiian",
-  "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "ht": "Haitian", "hu": "Hungarian",
-  "hy": "Armenian", "ia": "Interlingua", "id": "Indonesian", "ig": "Igbo", "is": "Icelandic",
-  "it": "Italian", "ja": "Japanese", "jv": "Javanese", "ka": "Georgian", "kk": "Kazakh",
-  "km": "Khmer", "kn": "Kannada", "ko": "Korean", "ky": "Kyrgyz", "la": "Latin",
-  "lb": "Luxembourgish", "lg": "Ganda", "ln": "Lingala", "lo": "Lao", "lt": "Lithuanian",
-  "lv": "Latvian", "mg": "Malagasy", "mi": "Maori", "mk": "Macedonian", "ml": "Malayalam",
-  "mn": "Mongolian", "mr": "Marathi", "ms": "Malay", "mt": "Maltese", "my": "Burmese",
-  "ne": "Nepali", "nl": "Dutch", "nn": "Nynorsk", "no": "Norwegian", "ny": "Chichewa",
-  "oc": "Occitan", "om": "Oromo", "or": "Odia", "pa": "Punjabi", "pl": "Polish", "ps": "Pashto",
-  "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "rw": "Kinyarwanda", "sa": "Sanskrit",
-  "sd": "Sindhi", "si": "Sinhala", "sk": "Slovak", "sl": "Slovenian", "sn": "Shona",
-  "so": "Somali", "sq": "Albanian", "sr": "Serbian", "su": "Sundanese", "sv": "Swedish",
-  "sw": "Swahili", "ta": "Tamil", "te": "Telugu", "tg": "Tajik", "th": "Thai", "tk": "Turkmen",
-  "tl": "Tagalog", "tr": "Turkish", "tt": "Tatar", "ug": "Uyghur", "uk": "Ukrainian",
-  "ur": "Urdu", "uz": "Uzbek", "vi": "Vietnamese", "wo": "Wolof", "xh": "Xhosa",
-  "yi": "Yiddish", "yo": "Yoruba", "yue": "Cantonese", "zh": "Chinese", "zu": "Zulu",
-}  # fmt: skip
-
-
-def language_name(code: str) -> str:
-  """Returns the English name a tag uses for an ISO 639 code: 'fr' -> 'French'."""
-  if code not in LANGUAGES:
-    raise ConfigError(f"Unknown language {code!r}. {language_expected(code)}")
-  return LANGUAGES[code]
-
-
-def language_expected(given: str) -> str:
-  """Returns what to write in the place of an unknown language."""
-  codes = {name.lower(): code for code, name in LANGUAGES.items()}
-  if given.lower() in codes:
-    return f"Write {codes[given.lower()]!r}."
-  return f"Expected one of {len(LANGUAGES)} ISO 639 codes, such as de, en, es, fr."
-
 
 @dataclasses.dataclass(frozen=True)
 class Word:
@@ -71,7 +27,10 @@ class Word:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Utterance:
-  """What one speaker says once. `wave_S` is mono float32 in [-1, 1], None where there is text."""
+  """What one speaker says once. `wave_S` is mono float32 in [-1, 1], None where there is text.
+
+  `text` is "" where nobody wrote down what a recording says.
+  """
 
   wave_S: np.ndarray | None
   rate_hz: int

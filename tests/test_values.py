@@ -125,7 +125,7 @@ def test_a_field_the_json_lacks_takes_its_default():
     ({"class": "audiopalm.cli.main.main"}, "not 'audiopalm.cli.main.main'"),
     ({"class": "audiopalm.types_of_mine.Thing"}, "not 'audiopalm.types_of_mine.Thing'"),
     ({"class": "audiopalm.types.dataclasses"}, "which is not a frozen dataclass"),
-    ({"class": "audiopalm.types.language_name"}, "which is not a frozen dataclass"),
+    ({"class": "audiopalm.data.corpora.check_name"}, "which is not a frozen dataclass"),
     ({"class": "audiopalm.types.Gone"}, "'audiopalm.types.Gone', which is not in this version"),
     ({"no class": 1}, "not ''"),
     ({"class": "audiopalm.settings.Optimizer", "momentum": 1}, "Optimizer does not know: momentum"),

@@ -22,7 +22,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from audiopalm import types
+from audiopalm import language_tags
 from audiopalm.errors import ConfigError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
@@ -305,8 +305,9 @@ class SeqioText(Corpus):
         f"Corpus {self.name!r}: target={self.target!r} and target_language="
         f"{self.target_language!r}: a translation needs both, plain text neither."
       )
-    for language in self.languages:
-      types.language_name(language)
+    for field in ("language", "target_language"):
+      if getattr(self, field) is not None:
+        object.__setattr__(self, field, language_tags.code(getattr(self, field)))
     check_count(self.name, "train_records", self.train_records, 1)
     for field in ("validation_records", "test_records"):
       check_count(self.name, field, getattr(self, field), 0)

@@ -15,7 +15,8 @@ from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files
 from audiopalm.data.records import Source
 from audiopalm.errors import DataError
-from audiopalm.types import LANGUAGES, Record, StreamSpec, Utterance
+from audiopalm.language_tags import LANGUAGES
+from audiopalm.types import Record, StreamSpec, Utterance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +98,16 @@ def check(record: Record, corpus: Any) -> None:
         f"{name}: unknown language {said.language!r}: corpus {corpus.name!r} holds "
         f"{', '.join(corpus.languages)}. Correct it, or add the language to the corpus."
       )
-    if not said.text.strip():
+    if not said.text.strip() and not (said.text == "" and _is_translated(record, role)):
       raise DataError(f"{name}: empty text. Write what is said, or leave it out.")
     if said.wave_S is not None:
       waveform.check(said.wave_S, said.rate_hz, name, waveform.LONGEST_S)
+
+
+def _is_translated(record: Record, role: str) -> bool:
+  """Returns whether this role is a recording, and another one says in words what it means."""
+  others = (other.text.strip() for name, other in record.utterances.items() if name != role)
+  return record.utterances[role].wave_S is not None and any(others)
 
 
 class _Clock:
@@ -187,7 +194,8 @@ def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> c
     said = record.utterances[role]
     streams = {}
     for tokenizer in tokenizers:
-      if tokenizer.spec.modality == "text" or said.wave_S is not None:
+      given = said.text.strip() if tokenizer.spec.modality == "text" else said.wave_S is not None
+      if given:
         clock.start()
         ids = streams[tokenizer.spec.name] = tokenizer.encode(said)
         clock.charge(tokenizer.spec.name)

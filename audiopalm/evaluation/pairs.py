@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from audiopalm import language_tags
 from audiopalm.audio import waveform
 from audiopalm.data import files
 from audiopalm.data.manifest import faults, table
@@ -89,8 +90,11 @@ def read(path: Path) -> tuple[Pair, ...]:
       wrong.append(
         Fault(row.place, f"needs a text as {(lacking + bad)[0]!r}: a pair has {', '.join(NEEDED)}.")
       )
+    elif (code := language_tags.find(values["language"])) is None:
+      expected = language_tags.expected(values["language"])
+      wrong.append(Fault(row.place, f"unknown language {values['language']!r}. {expected}"))
     else:
-      pairs.append(Pair(str(row.place), **values))
+      pairs.append(Pair(str(row.place), **values | {"language": code}))
   if wrong:
     listed = "\n  ".join(faults.listed(wrong))
     raise DataError(f"These pairs cannot be used:\n  {listed}")

@@ -1,5 +1,6 @@
 """Which languages a request may mean, and what a user must still say."""
 
+from audiopalm import language_tags
 from audiopalm.errors import ConfigError
 from audiopalm.types import Task
 
@@ -11,7 +12,8 @@ def candidates(
 
   A task of one language takes `language`; a task from one language to another takes `source` and
   `target`. A language that is left out is tried in turn; only a target that the source does not
-  settle must be given. ConfigError otherwise, naming the known languages.
+  settle must be given. Any tag of a language will do (`language_tags`). ConfigError otherwise,
+  naming the known languages.
   """
   roles = tuple(dict.fromkeys(role for role, _ in task.sides))
   pairs = task.corpus.pairs(roles)
@@ -27,6 +29,7 @@ def candidates(
         f"{option}={given[option]!r}."
       )
   asked = {first: source, last: target} if translates else {first: language}
+  asked = {role: tag and (language_tags.find(tag) or tag) for role, tag in asked.items()}
   for role, code in asked.items():
     known = sorted({pair[role] for pair in pairs})
     if code is not None and code not in known:

@@ -4,9 +4,10 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
+from audiopalm import language_tags
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import cells, columns, sequence
-from audiopalm.types import Side, Task, language_name
+from audiopalm.types import Side, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _enumerate(task: Task, tag: sequence.Tag) -> tuple[str, ...]:
 
 
 def _fill(template: str, languages: Mapping[str, str]) -> str:
-  return template.format(**{role: language_name(code) for role, code in languages.items()})
+  return template.format(**{role: language_tags.name(code) for role, code in languages.items()})
 
 
 def tag_templates(layout: cells.Part) -> tuple[str, ...]:

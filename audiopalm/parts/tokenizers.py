@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from audiopalm import language_tags
 from audiopalm.errors import ConfigError
 from audiopalm.parts import runs
 from audiopalm.pretrained import source
@@ -12,7 +13,6 @@ from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
-from audiopalm.types import language_name
 
 # What the tags of parts/mixtures are spelled with: [S2ST English French] in 7 ids, not in 22.
 TAG_WORDS = (
@@ -40,7 +40,7 @@ def text(
 
   The names of `languages` are one id each in tags; others are spelled, which works as well.
   """
-  words = TAG_WORDS + tuple(language_name(code) for code in languages)
+  words = TAG_WORDS + tuple(language_tags.name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
 
 

@@ -13,7 +13,8 @@ from audiopalm.report import recordings
 from audiopalm.report.elements import Element, element
 from audiopalm.report.recordings import Recording
 from audiopalm.report.run import Run
-from audiopalm.types import LANGUAGES, Task
+from audiopalm.language_tags import LANGUAGES
+from audiopalm.types import Task
 
 EACH = 4  # examples of a task; one of them by a held-out voice where the task hears those
 BUDGET_BYTES = 7_000_000  # of all examples together, so that a page can be sent by mail

@@ -10,7 +10,7 @@ from audiopalm.data import files
 from audiopalm.report import charts, curves, elements, examples, tables
 from audiopalm.report.elements import Element, element, folded
 from audiopalm.report.run import Run
-from audiopalm.types import LANGUAGES
+from audiopalm.language_tags import LANGUAGES
 
 FILE = "report.html"
 BASELINES = {

@@ -96,6 +96,8 @@ def _faulty(said, kind):
       return dataclasses.replace(said, wave_S=said.wave_S * np.nan)
     case "no text":
       return dataclasses.replace(said, text=" ")
+    case "no words":
+      return dataclasses.replace(said, text="")
     case "unknown language":
       return dataclasses.replace(said, language="xx")
 

@@ -44,6 +44,14 @@ def test_a_shard_holds_its_records_in_order(shard_of, small):
   np.testing.assert_array_equal(found[0].streams["source.units"], expected)
 
 
+def test_a_recording_with_the_words_of_its_translation_alone_has_no_text_stream(shard_of, small):
+  shard = shard_of(small.SmallCorpus(train_records=2, faults=((1, "no words"),)))
+  assert streams.tokenize_shard(shard).records == 2
+  found = entries(shard)
+  assert list(found[1].streams) == ["source.units", "target.text", "target.units"]
+  assert found.lengths["source.text"][1] == -1
+
+
 def test_waves_are_kept_where_evaluation_reads_them_only(shard_of, small):
   train, test = shard_of(), shard_of(split="test")
   for shard in (train, test):

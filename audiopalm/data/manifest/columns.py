@@ -8,21 +8,24 @@
     id                     (its audio and offset, if absent)
     pair, role             (two lines of one meaning)
     translation                                              CoVoST 2
+    answer                                                   NeMo
     translation_language   target_lang                       NeMo
     translation_audio, translation_speaker                   (where it is spoken too)
     offset, duration       (seconds; the part of the file)   NeMo
     words                  [[word, start, end], ...]
 
-Other columns are left alone.
+NeMo writes what a model shall answer: where target_lang is another language than source_lang,
+`answer` is the translation, and so is `text` where there is no answer; the words of the recording
+are not known then. Other columns are left alone; `audiopalm inspect data` names them.
 """
 
 import math
 import re
 from typing import Any
 
+from audiopalm import language_tags
 from audiopalm.data.manifest.faults import Fault
 from audiopalm.data.manifest.table import Row
-from audiopalm.types import LANGUAGES, language_expected
 
 COLUMNS = {
   "audio": ("audio", "audio_filepath", "path"),
@@ -33,6 +36,7 @@ COLUMNS = {
   "pair": ("pair",),
   "role": ("role",),
   "translation": ("translation",),
+  "answer": ("answer",),
   "translation_language": ("translation_language", "target_lang"),
   "translation_audio": ("translation_audio",),
   "translation_speaker": ("translation_speaker",),
@@ -40,6 +44,8 @@ COLUMNS = {
   "duration": ("duration",),
   "words": ("words",),
 }
+
+KNOWN = frozenset(name for names in COLUMNS.values() for name in names)
 
 # JSON can write it, and nothing can encode it.
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -69,6 +75,10 @@ class Fields:
     name = self.name(column)
     return None if name is None else self.row.values[name]
 
+  def has(self, column: str) -> bool:
+    """Returns whether the row has this column, with a value or without."""
+    return not set(COLUMNS[column]).isdisjoint(self.row.values)
+
   def text(self, column: str) -> str:
     value = self.value(column)
     if value is None:
@@ -79,7 +89,7 @@ class Fields:
     if SURROGATE.search(value):
       self.wrong(f"{column} is {shown(value)}: half a character. Write it as UTF-8.")
       return ""
-    return value.strip()
+    return " ".join(value.split())
 
   def label(self, column: str) -> str:
     """Returns text that may be written as a whole number: an id, a speaker."""
@@ -100,17 +110,17 @@ class Fields:
     return seconds
 
   def language(self, column: str, otherwise: str | None) -> str:
-    """Returns a known code; "pt-BR" is "pt"."""
+    """Returns the code of any tag (`language_tags`); "pt-BR" is "pt"."""
     given = self.text(column)
-    code = given.lower().replace("_", "-").split("-")[0] or otherwise or ""
+    code = language_tags.find(given) if given else otherwise or ""
     if not code and self.value(column) is None:
       names = ", ".join(COLUMNS[column])
       self.wrong(
         f"no {column}: expected a column of the name {names}; or give {column}=... for all lines."
       )
-    elif code and code not in LANGUAGES:
-      self.wrong(f"unknown {column} {given!r}. {language_expected(given)}")
-    return code
+    elif code is None:
+      self.wrong(f"unknown {column} {given!r}. {language_tags.expected(given)}")
+    return code or ""
 
 
 def missing(column: str, row: Row) -> str:

@@ -86,6 +86,9 @@ def show(found: Inspected, out: console.Console) -> None:
       out.print(f"\n{title}")
       for row in rows:
         out.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
+  if found.read.unused:
+    names = ", ".join(found.read.unused)
+    out.print(f"\nColumns not used: {names}", markup=False, highlight=False, soft_wrap=True)
   for title, rows in (
     ("The manifest as a whole: correct this first", faults.listed(found.unfit)),
     ("Recordings: `prepare` would leave these out", by_kind(found.wrong)),
@@ -165,6 +168,8 @@ def _targets(found: Inspected) -> Iterable[str]:
 def _examples(sound: Sequence[tuple[Line, float]]) -> Iterable[str]:
   for at in np.unique(np.linspace(0, len(sound) - 1, EXAMPLES).round().astype(int)):
     line, seconds = sound[int(at)]
-    said = f"{line.text} -> {line.translation.text}" if line.translation else line.text
+    said = line.text or "(words not known)"
+    if line.translation:
+      said += f" -> {line.translation.text}"
     about = f"{line.place.line:>6}  {line.language}  {line.speaker[:16]:<16}  {seconds:5.1f} s"
     yield f"{about}  {said}"

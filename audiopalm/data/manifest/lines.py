@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from audiopalm import language_tags
 from audiopalm.data.manifest import columns, table
 from audiopalm.data.manifest.columns import Fields
 from audiopalm.data.manifest.faults import Fault, Place
 from audiopalm.data.manifest.table import Row, Table
 from audiopalm.errors import ConfigError
-from audiopalm.types import LANGUAGES, Word, language_expected
+from audiopalm.types import Word
 
 ROLES = ("source", "target")
 SOMEBODY = "somebody"  # the speaker of lines that name none
@@ -39,8 +40,12 @@ class Reading:
   def __post_init__(self):
     for field in ("language", "translation_language"):
       code = getattr(self, field)
-      if code is not None and code not in LANGUAGES:
-        raise ConfigError(f"{field}={code!r} is no known language. {language_expected(code)}")
+      if code is None:
+        continue
+      if (found := language_tags.find(code)) is None:
+        expected = language_tags.expected(code)
+        raise ConfigError(f"{field}={code!r} is no known language. {expected}")
+      object.__setattr__(self, field, found)
 
   def tables(self, paths: Sequence[str]) -> list[Table]:
     """Returns what the files of a split hold. Opens no audio."""
@@ -51,8 +56,9 @@ class Reading:
 class Line:
   """One recording, or a part of one, and what is said in it.
 
-  `audio` is None for a translation in words alone. `span_s` is (start, end) in the file, None for
-  all of it; `seconds` how long it lasts, where the manifest says so.
+  `audio` is None for a translation in words alone; `text` is empty where the manifest has the words
+  of the translation alone. `span_s` is (start, end) in the file, None for all of it; `seconds` how
+  long it lasts, where the manifest says so.
   """
 
   place: Place
@@ -71,11 +77,15 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-  """The lines of a manifest that have no fault, the faults, and sha256 of all they depend on."""
+  """The lines of a manifest that have no fault, the faults, and sha256 of all they depend on.
+
+  `unused` are the names of columns that mean nothing here.
+  """
 
   lines: tuple[Line, ...]
   faults: tuple[Fault, ...]
   digest: str
+  unused: tuple[str, ...] = ()
 
 
 def paths(files: Files) -> tuple[str, ...]:
@@ -107,7 +117,9 @@ def read(files: Files, reading: Reading) -> Lines:
   faults = sorted([*faults, *apart], key=lambda fault: (fault.place.file, fault.place.line))
   digests = (one.digest for one in found)
   said = json.dumps([*digests, reading.language, reading.translation_language])
-  return Lines(kept, tuple(faults), hashlib.sha256(said.encode()).hexdigest())
+  unused = {str(name) for one in found for row in one.rows for name in row.values} - columns.KNOWN
+  digest = hashlib.sha256(said.encode()).hexdigest()
+  return Lines(kept, tuple(faults), digest, tuple(sorted(unused)))
 
 
 def joined(lines: Sequence[Line]) -> Iterator[tuple[Line, Line | None]]:
@@ -136,17 +148,22 @@ def joined(lines: Sequence[Line]) -> Iterator[tuple[Line, Line | None]]:
 
 def _lacking(header: Row, reading: Reading) -> Iterator[Fault]:
   """Yields what a table's first line must name and does not."""
+  fields = Fields(header)
   wanted = ["audio", "text"] + ([] if reading.language else ["language"])
   for column in wanted:
-    if not set(columns.COLUMNS[column]) & set(header.values):
+    if not fields.has(column) and not (column == "text" and _has_answer(fields)):
       yield Fault(header.place, columns.missing(column, header))
+
+
+def _has_answer(fields: Fields) -> bool:
+  """Returns whether a row has a column for what is answered to its recording."""
+  return fields.has("translation") or fields.has("answer")
 
 
 def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
   """Returns the line of a row; where it has faults, what is returned is not to be used."""
-  values = fields.row.values
   for column in ("audio", "text"):
-    if not set(columns.COLUMNS[column]) & set(values):
+    if not fields.has(column) and not (column == "text" and _has_answer(fields)):
       fields.wrong(columns.missing(column, fields.row))
   if fields.faults:
     return None
@@ -158,11 +175,12 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
   if offset_s is not None:
     span_s = (offset_s, math.inf if duration_s is None else offset_s + duration_s)
   language = fields.language("language", reading.language)
+  translation = _translation(fields, reading, folder, language)
   return Line(
     place=fields.row.place,
     id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
     audio=_path(audio, "audio", fields, reading, folder),
-    text=" ".join(fields.text("text").split()),
+    text=_transcript(fields, language, translation),
     language=language,
     speaker=fields.label("speaker") or SOMEBODY,
     span_s=span_s,
@@ -170,7 +188,7 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
     words=_words(fields),
     pair=fields.label("pair"),
     role=_role(fields),
-    translation=_translation(fields, reading, folder, language),
+    translation=translation,
   )
 
 
@@ -201,10 +219,32 @@ def _role(fields: Fields) -> str:
   return role
 
 
+def _transcript(fields: Fields, language: str, translation: Line | None) -> str:
+  """Returns the words of the recording, "" where the row has those of its translation alone."""
+  if _is_translated_only(fields, language):
+    return ""
+  text, answer = fields.text("text"), fields.text("answer")
+  if not answer or (translation is not None and not fields.has("translation")):
+    return text
+  if text and text != answer:
+    fields.wrong(
+      f"has a text and an answer, both in {language!r}, that differ. Leave one, or name the "
+      "language of the answer: target_lang."
+    )
+  return text or answer
+
+
 def _translation(fields: Fields, reading: Reading, folder: Path, language: str) -> Line | None:
-  text = " ".join(fields.text("translation").split())
-  audio = fields.text("translation_audio")
+  text, audio = fields.text("translation"), fields.text("translation_audio")
+  if not fields.has("translation"):
+    column = "text" if _is_translated_only(fields, language) else "answer"
+    text = fields.text(column) if _is_abroad(fields, language) else ""
+  if not audio and fields.value("translation_speaker") is not None:
+    fields.wrong("has a translation_speaker, but no translation_audio. Name it, or leave both.")
   if not text and not audio:
+    named = fields.value("translation_language") is not None
+    if named and not _has_answer(fields) and _is_abroad(fields, language):
+      fields.wrong("has a translation_language, but no translation. Write it, or leave both.")
     return None
   if fields.label("pair"):
     fields.wrong("has a pair and a translation. Leave one: each gives the record its target.")
@@ -216,6 +256,17 @@ def _translation(fields: Fields, reading: Reading, folder: Path, language: str) 
   path = _path(audio, "translation_audio", fields, reading, folder)
   speaker = fields.label("translation_speaker") or SOMEBODY
   return Line(fields.row.place, "", path, text, code, speaker)
+
+
+def _is_abroad(fields: Fields, language: str) -> bool:
+  """Returns whether the row names a language of its translation that is not that of its audio."""
+  return language_tags.find(fields.text("translation_language")) not in (None, language)
+
+
+def _is_translated_only(fields: Fields, language: str) -> bool:
+  """Returns whether `text` is what a model of NeMo shall answer, in another language."""
+  named = fields.name("translation_language") == "target_lang"
+  return named and not _has_answer(fields) and _is_abroad(fields, language)
 
 
 def _words(fields: Fields) -> tuple[Word, ...]:

@@ -23,18 +23,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audiopalm import language_tags
 from audiopalm.data.manifest import lines, table
 from audiopalm.data.manifest.faults import Fault, Place
 from audiopalm.data.manifest.lines import CLIPS, Files, Reading
 from audiopalm.data.manifest.table import Row, Table
 from audiopalm.errors import ConfigError
-from audiopalm.types import LANGUAGES, language_expected
 
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}  # what corpora call them
 MOST_NAMES = 20  # of what lies in a folder, that an error prints
-
-# What corpora call languages that `LANGUAGES` has under another code.
-CODES = {"cmn": "zh", "fil": "tl", "nb": "no"}
 
 # Columns of FLEURS, VoxPopuli, CoVoST 2 once its script has divided it and before, Common Voice and
 # CVSS. The tables of FLEURS and CVSS do not name theirs.
@@ -422,8 +419,9 @@ def _check_languages(corpus: str, languages: Sequence[str]) -> None:
 
 def _code(corpus: str, name: str) -> str:
   """Returns the code of a language that a corpus calls en_us, zh-CN or cmn_hans_cn."""
-  first = re.split("[-_]", name.lower())[0]
-  code = CODES.get(first, first)
-  if code not in LANGUAGES:
-    raise ConfigError(f"{corpus}: {name!r} is no known language. {language_expected(first)}")
+  code = language_tags.find(name)
+  if code is None:
+    raise ConfigError(
+      f"{corpus}: {name!r} is no known language. {language_tags.expected(name)}"
+    )
   return code

@@ -2,20 +2,21 @@
 
 from audiopalm.audio import waveform
 from audiopalm.data.manifest.lines import Line
-from audiopalm.errors import AudioError, DataError
+from audiopalm.errors import AudioError, RecordError
 from audiopalm.types import Utterance
 
 
 def utterance(line: Line) -> Utterance:
   """Returns what a line stands for, its wave at the working rate; None for words alone.
 
-  DataError or AudioError, naming line and file, for what nothing can be learnt from: no text; audio
+  RecordError or AudioError, naming line and file, for what nothing can be learnt from: no text, not even
+  of a translation; audio
   that is missing, not audio, truncated, too short, longer than `waveform.LONGEST_S`, silent, not
   finite, or that ends before its words do.
   """
   name = f"{line.place} ({line.audio or 'translation'})"
-  if not line.text:
-    raise DataError(f"{name}: empty text. Write what is said, or leave it out.")
+  if not line.text and (line.translation is None or not line.translation.text):
+    raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
   if line.audio is None:
     return Utterance(None, waveform.RATE_HZ, line.text, line.language, line.speaker)
   wave_S = waveform.read(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)

@@ -1,14 +1,23 @@
-"""Rows of a manifest as they stand in its file: JSON lines, a table with tabs, or a folder.
+"""Rows of a manifest as its file has them: JSON lines, a table with tabs, or a folder.
 
 {"audio": "a.wav", "text": "good morning"}         one JSON object a line
 audio <tab> text                                   names of columns, then one row a line
 SPEAKER/CHAPTER/*.trans.txt beside the audio       LibriSpeech: "ID THE WORDS" a line
+
+A cell of a table that begins and ends with a double quote, and in which every inner one is doubled,
+is quoted, as by Python's csv or pandas; any other is taken as it is, as in Common Voice:
+
+    "Stop," he said.       Stop with its quotes: the last letter is no quote
+    "She said ""no""."     She said "no".
 """
 
 import codecs
+import collections
 import dataclasses
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +28,10 @@ JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 TABLE_ENDINGS = (".tsv", ".csv", ".txt")
 AUDIO_ENDINGS = (".flac", ".wav", ".ogg", ".mp3", ".opus")
 TRANSCRIPTS = ".trans.txt"
+
+QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+QUOTED_WITHOUT_TABS = re.compile(r'"((?:[^"\t]|"")*)"')
+MOST_LINES_OF_A_CELL = 100  # a quote that nothing closes must not swallow the file
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +123,7 @@ def _json_rows(lines: list[tuple[Place, str]], faults: list[Fault]) -> Iterator[
 
 def _table(lines: list[tuple[Place, str]], faults: list[Fault], digest: str, folder: Path) -> Table:
   (place, text), *rest = lines
-  names = [name.strip() for name in text.split("\t")]
+  names = [name.strip() for name in cells(text)]
   if len(names) == 1:
     faults.append(
       Fault(
@@ -131,14 +144,71 @@ def _table(lines: list[tuple[Place, str]], faults: list[Fault], digest: str, fol
 def _cut(
   lines: list[tuple[Place, str]], names: Sequence[str], expected: str, faults: list[Fault]
 ) -> Iterator[Row]:
-  """Yields the lines as rows of cells; those with too many or too few become faults."""
-  for place, text in lines:
-    cells = text.split("\t")
-    if len(cells) == len(names):
-      yield Row(place, dict(zip(names, cells, strict=True)))
+  """Yields the lines as rows of cells; those with too many or too few become faults.
+
+  Tabs and line ends inside quotes belong to their cell where the number of cells says so.
+  """
+  waiting = collections.deque(lines)
+  while waiting:
+    place, text = waiting.popleft()
+    split = cells(text)
+    if len(split) != len(names):
+      split = cells(text, QUOTED)
+    taken = 0
+    if _is_open(split, waiting, names):
+      following = list(itertools.islice(waiting, MOST_LINES_OF_A_CELL))
+      taken, split = _over_lines(text, following, names)
+    if len(split) == len(names):
+      for _ in range(taken):
+        waiting.popleft()
+      yield Row(place, dict(zip(names, split, strict=True)))
     else:
-      text = f"has {len(cells)} cells, {expected}. Separate cells with one tab each."
+      text = f"has {len(split)} cells, {expected}. Separate cells with one tab each."
       faults.append(Fault(place, text))
+
+
+def _is_open(
+  split: Sequence[str], following: Sequence[tuple[Place, str]], names: Sequence[str]
+) -> bool:
+  """Returns whether the last cell may go on in the next line, which is no row itself."""
+  if not split[-1].startswith('"') or len(split) > len(names) or not following:
+    return False
+  return len(split) < len(names) or len(cells(following[0][1])) < len(names)
+
+
+def cells(text: str, quoted: re.Pattern = QUOTED_WITHOUT_TABS) -> list[str]:
+  """Returns the cells of a line, without the quotes of those that are quoted.
+
+  None for lines that were joined where no quotes hold a line end.
+  """
+  found, first = [], 0
+  while True:
+    match = quoted.match(text, first)
+    if match and text[match.end() : match.end() + 1] in ("", "\t"):
+      found.append(match[1].replace('""', '"'))
+      end = match.end()
+    else:
+      end = text.find("\t", first)
+      end = len(text) if end < 0 else end
+      if "\n" in text[first:end]:
+        return []
+      found.append(text[first:end])
+    if end == len(text):
+      return found
+    first = end + 1
+
+
+def _over_lines(
+  text: str, following: Sequence[tuple[Place, str]], names: Sequence[str]
+) -> tuple[int, list[str]]:
+  """Returns how many of the following lines the quoted last cell of a line goes on over, and all
+  cells; 0, and the cells of the line alone, where no number of them gives a cell for each name."""
+  joined = text
+  for taken, (_, line) in enumerate(following, 1):
+    joined += "\n" + line
+    if len(split := cells(joined, QUOTED)) == len(names):
+      return taken, split
+  return 0, cells(text)
 
 
 def _folder(path: str, folder: Path) -> Table:

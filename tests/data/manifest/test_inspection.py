@@ -43,6 +43,14 @@ def test_hours_languages_speakers_and_examples_are_told(inspect):
   assert text.endswith("3 lines can be read, 0 problems.\n")
 
 
+def test_columns_that_mean_nothing_here_and_words_that_are_not_known_are_named(inspect):
+  row = {"audio": "a.wav", "text": "un", "target_lang": "fr", "pnc": "no", "age": 3}
+  found, text = inspect(row)
+  assert found.problems == 0
+  assert "(words not known) -> un" in text
+  assert "\nColumns not used: age, pnc\n" in text
+
+
 def test_a_spoken_translation_is_listened_to(inspect):
   row = {"audio": "a.wav", "text": "one", "translation": "un", "translation_language": "fr"}
   found, text = inspect(row | {"translation_audio": "b.wav"})

@@ -34,9 +34,11 @@ def said(found):
 def test_columns_of_nemo_are_understood(read, tmp_path):
   row = {
     "audio_filepath": "/data/a.wav", "text": " bom\ndia ", "offset": 2.5, "duration": 1.5,
-    "source_lang": "pt-BR", "target_lang": "en", "pnc": "yes",
+    "source_lang": "pt-BR", "target_lang": "pt", "pnc": "yes",
   }  # fmt: skip
-  line = only(read(row))
+  found = read(row)
+  line = only(found)
+  assert found.unused == ("pnc",)
   assert (line.audio, line.text, line.language) == ("/data/a.wav", "bom dia", "pt")
   assert (line.span_s, line.seconds, line.id) == ((2.5, 4.0), 1.5, "/data/a.wav@2.5")
   assert line.speaker == lines.SOMEBODY and line.translation is None
@@ -44,6 +46,31 @@ def test_columns_of_nemo_are_understood(read, tmp_path):
   assert (whole.span_s, whole.audio) == (None, str(tmp_path / "a.wav"))
   rest = only(read(SOUND | {"offset": "1"}))
   assert rest.span_s == (1.0, math.inf)
+
+
+NEMO = {"audio_filepath": "a.wav", "source_lang": "en-US", "target_lang": "de"}
+
+
+@pytest.mark.parametrize(
+  ("row", "transcript", "translation"),
+  [
+    ({"text": "ein Hemd"}, "", "ein Hemd"),
+    ({"answer": "ein Hemd"}, "", "ein Hemd"),
+    ({"text": "a shirt", "answer": "ein Hemd"}, "a shirt", "ein Hemd"),
+    ({"text": "a shirt", "translation": "ein Hemd"}, "a shirt", "ein Hemd"),
+    ({"text": "a shirt", "translation": ""}, "a shirt", None),
+    ({"text": "a shirt", "target_lang": "eng"}, "a shirt", None),
+    ({"answer": "a shirt", "target_lang": "en"}, "a shirt", None),
+    ({"text": "a shirt", "answer": "a shirt", "target_lang": "en"}, "a shirt", None),
+  ],
+)
+def test_what_nemo_answers_in_another_language_is_the_translation(
+  read, row, transcript, translation
+):
+  line = only(read(NEMO | row))
+  assert (line.text, line.language) == (transcript, "en")
+  target = line.translation
+  assert (target and (target.text, target.language)) == (translation and (translation, "de"))
 
 
 def test_columns_of_common_voice_are_understood(tmp_path):
@@ -129,6 +156,9 @@ def test_digests_follow_what_lines_depend_on(read):
     ({"translation": "un"}, "no translation_language: expected a column of the name"),
     ({"translation": "a", "target_lang": "en"}, "its translation is in 'en', the language of its"),
     ({"translation": "a", "target_lang": "fr", "pair": 1}, "has a pair and a translation"),
+    ({"answer": "two", "target_lang": "en"}, "has a text and an answer, both in 'en', that differ"),
+    ({"translation_language": "fr"}, "has a translation_language, but no translation"),
+    ({"translation_speaker": "bob"}, "has a translation_speaker, but no translation_audio"),
   ],
 )
 def test_a_line_that_cannot_be_used_says_why(read, change, text):

@@ -1,4 +1,6 @@
 import codecs
+import csv
+import io
 
 import pytest
 
@@ -79,6 +81,39 @@ def test_a_table_is_refused_by_its_first_line_and_by_its_cells(written):
     "3: has 2 cells, the first line names 3 columns. Separate cells with one tab each.",
   ]
   assert "1: is the only line" in said(written("audio\ttext\n", "m.tsv"))[0]
+
+
+def test_cells_quoted_by_a_csv_writer_are_read_without_their_quotes(written):
+  rows = [
+    {"path": "a.wav", "text": 'she said "red" twice'},
+    {"path": "b.wav", "text": '"Too much," he said.'},
+    {"path": "c.wav", "text": "a tab\there"},
+    {"path": "d.wav", "text": 'two\nlines, "or" three\nof them'},
+    {"path": "e.wav", "text": '"'},
+  ]
+  for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ("path", "text"), dialect="excel-tab", quoting=quoting)
+    writer.writeheader()
+    writer.writerows(rows)
+    found = written(out.getvalue(), "m.tsv")
+    assert values(found) == rows
+    assert list(found.header.values) == ["path", "text"]
+    assert [row.place.line for row in found.rows] == [2, 3, 4, 5, 8]
+
+
+def test_quotes_that_quote_no_cell_stay(written):
+  texts = ['"unbalanced he said', '"Good-bye," said the boy.', 'a "b" c', 'he said "no"', '"a"b"']
+  lines = "\n".join(f"{number}.wav\t{text}" for number, text in enumerate(texts))
+  assert [row["text"] for row in values(written(f"audio\ttext\n{lines}\n", "m.tsv"))] == texts
+
+
+def test_a_quote_that_nothing_closes_takes_no_other_line(written):
+  found = written('audio\ttext\ta\nx.wav\t"open\ny.wav\tone\t1\nz.wav\ttwo\t2\n', "m.tsv")
+  assert [row.values["audio"] for row in found.rows] == ["y.wav", "z.wav"]
+  assert said(found) == [
+    "2: has 2 cells, the first line names 3 columns. Separate cells with one tab each."
+  ]
 
 
 def test_names_of_columns_may_be_given_with_the_file(tmp_path):
