@@ -8,12 +8,12 @@ from audiopalm.data.cache import Entry, EntryUtterance
 from audiopalm.errors import AudioError, DataError
 from audiopalm.evaluation import lines, saved, scoring
 from audiopalm.evaluation.lines import Line, Said
+from audiopalm.language_tags import LANGUAGES
 from audiopalm.metrics import text
 from audiopalm.report import recordings
 from audiopalm.report.elements import Element, element
 from audiopalm.report.recordings import Recording
 from audiopalm.report.run import Run
-from audiopalm.language_tags import LANGUAGES
 from audiopalm.types import Task
 
 EACH = 4  # examples of a task; one of them by a held-out voice where the task hears those

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm.data import files
+from audiopalm.language_tags import LANGUAGES
 from audiopalm.report import charts, curves, elements, examples, tables
 from audiopalm.report.elements import Element, element, folded
 from audiopalm.report.run import Run
-from audiopalm.language_tags import LANGUAGES
 
 FILE = "report.html"
 BASELINES = {

@@ -9,10 +9,9 @@ from audiopalm.types import Utterance
 def utterance(line: Line) -> Utterance:
   """Returns what a line stands for, its wave at the working rate; None for words alone.
 
-  RecordError or AudioError, naming line and file, for what nothing can be learnt from: no text, not even
-  of a translation; audio
-  that is missing, not audio, truncated, too short, longer than `waveform.LONGEST_S`, silent, not
-  finite, or that ends before its words do.
+  RecordError or AudioError, naming line and file, for what nothing can be learnt from: no text, not
+  even of a translation; audio that is missing, not audio, truncated, too short, longer than
+  `waveform.LONGEST_S`, silent, not finite, or that ends before its words do.
   """
   name = f"{line.place} ({line.audio or 'translation'})"
   if not line.text and (line.translation is None or not line.translation.text):
