@@ -59,6 +59,7 @@ setup(
       "apache-beam>=2.70,<3",
       "importlib_resources>=6.0",
       "pydub>=0.25.1,<0.26",
+      "py-nanotts>=0.1.1,<0.2; sys_platform == 'linux'",
       "espeakng-loader>=0.2.4,<0.3",
     ],
     "asr": ["pocketsphinx>=5.1,<6"],
