@@ -4,7 +4,8 @@
 
 One decoder learns to transcribe, to translate and to speak sentences that a synthesizer says in
 eight voices a language; it is tested on sentences, and on voices, that it never met in either
-language. SVOX Pico speaks, or espeak-ng: `--set synthesizer=espeak`. Made for two CPU cores and one coffee; `make quickstart` runs it with everything before and after.
+language. SVOX Pico speaks, or with `--set synthesizer=espeak` espeak-ng. Made for two CPU cores and
+one coffee; `make quickstart` runs it with everything before and after.
 """
 
 from typing import Literal

@@ -1,13 +1,16 @@
-"""The speakers of each synthesizer: `speaker.speak(text)` gives the wave, the same in all processes."""
+"""The speakers of each synthesizer: `speaker.speak(text)` gives the same wave everywhere."""
 
 import dataclasses
+import tempfile
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from audiopalm.audio import waveform
+from audiopalm.data import commands
 from audiopalm.data.takes import Phrase
-from audiopalm.errors import RecordError
+from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Word
 from data_pipelines.speech import client
 
@@ -82,6 +85,57 @@ PICO = client.Server(
   "py_nanotts",
   "Install it on Linux: pip install 'audiopalm[data]'. Or choose synthesizer=\"espeak\".",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Piper:
+  """A voice of Piper's, the file `model`; of several speakers in it that of a number."""
+
+  model: str
+  speaker: int | None = None
+
+  def speak(self, text: str) -> Phrase:
+    server = client.Server(
+      "piper",
+      "data_pipelines.speech.piper",
+      "piper-tts",
+      "piper",
+      "Install piper-tts: pip install 'audiopalm[piper]', and look at the voice's files.",
+      (self.model,),
+    )
+    head, samples_S = client.ask(server, {"text": text, "speaker": self.speaker})
+    _check_sound(samples_S, text, "Piper")
+    return Phrase(waveform.resample(samples_S, head["rate_hz"], waveform.RATE_HZ))
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A voice of a program of the user's, which is started for every text."""
+
+  line: str
+  voice: str
+  language: str
+
+  def speak(self, text: str) -> Phrase:
+    command = commands.CommandLine(self.line, "The synthesizer's line")
+    with tempfile.TemporaryDirectory(prefix="audiopalm-speech-") as folder:
+      wav = Path(folder) / "speech.wav"
+      places = {"{text}": text, "{voice}": self.voice, "{language}": self.language}
+      command.check("{text}")
+      ended = command.run(places | {"{wav}": str(wav)})
+      if ended.fault is None and "{wav}" not in self.line:
+        wav.write_bytes(ended.output)
+      fault = ended.fault
+      if fault is None:
+        try:
+          return Phrase(waveform.read(wav, name="what it gave"))
+        except AudioError as error:
+          fault = str(error)
+    # The sentences of a corpus can be spoken: what fails at one is no fault of the sentence.
+    raise DataError(
+      f"The synthesizer's line {self.line!r} gave no recording of {text!r} by voice "
+      f"{self.voice!r}: {fault} Expected a WAV, printed or written to {{wav}}: run it by hand."
+    )
 
 
 def _check_sound(samples_S: np.ndarray, text: str, name: str) -> None:

@@ -1,5 +1,7 @@
 """The voices that corpora name: how each sounds."""
 
+from pathlib import Path
+
 from audiopalm.data import synthesizers
 from data_pipelines.speech import speakers
 
@@ -99,4 +101,10 @@ NAMED: dict[str, dict[str, speakers.Speaker]] = {
 
 def speaker(synthesizer: synthesizers.Synthesizer, language: str, voice: str) -> speakers.Speaker:
   """Returns who speaks as a voice of a synthesizer."""
+  if isinstance(synthesizer, synthesizers.Piper):
+    name, _, number = voice.partition("#")
+    model = str(Path(synthesizer.folder).absolute() / f"{name}.onnx")
+    return speakers.Piper(model, int(number) if number else None)
+  if isinstance(synthesizer, synthesizers.Program):
+    return speakers.Program(synthesizer.line, voice, language)
   return NAMED[synthesizer][voice]
