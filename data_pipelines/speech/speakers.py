@@ -14,6 +14,8 @@ from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Word
 from data_pipelines.speech import client
 
+HEARD = 0.01  # of full scale: the loudest sample of what is no speech lies under it
+
 
 class Speaker(Protocol):
   """One voice of a synthesizer."""
@@ -140,7 +142,7 @@ class Program:
 
 def _check_sound(samples_S: np.ndarray, text: str, name: str) -> None:
   """Raises RecordError for a text of which nothing can be heard."""
-  if not samples_S.any():
+  if np.abs(samples_S).max(initial=0.0) < HEARD:
     raise RecordError(f"{name} says nothing of {text!r}. Correct the text, or leave it out.")
 
 

@@ -81,7 +81,7 @@ def test_an_unknown_voice_is_an_error_and_not_the_last_voice():
   VOICE.speak(TEXT)
   with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'"):
     Espeak("fr-fr").check()
-  with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'.*installed espeakng-loader"):
+  with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'.*Install espeakng-loader 0"):
     Espeak("fr-fr+f2").speak("bonjour")
 
 
