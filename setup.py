@@ -71,6 +71,7 @@ setup(
       "Resemblyzer==0.1.4",
       "setuptools<81",
     ],
+    "piper": ["piper-tts>=1.8,<2"],
     "lyra": ["ai-edge-litert>=2.3,<3"],
     "pretrained": [TOKENIZERS],
     "export": ["torch>=2.6,<2.14", "transformers>=4.53,<6"],

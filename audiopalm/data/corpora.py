@@ -212,6 +212,7 @@ class SyntheticText(_Grammar):
 
   train_records: int = 50_000
   unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
+  before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "text"
   roles: ClassVar[tuple[str, ...]] = ("source",)
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
@@ -226,6 +227,7 @@ class SyntheticTranslations(_Grammar):
 
   train_records: int = 50_000
   unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
+  before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "translations"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]

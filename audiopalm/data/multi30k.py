@@ -12,9 +12,9 @@ import functools
 import gzip
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class Multi30kText(Multi30k):
 
   train_records: int = 6 * 29_000
   unprinted: ClassVar[tuple[str, ...]] = (*Multi30k.unprinted, "synthesizer", "takes")
+  before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "multi30k_text"
   splits: ClassVar[tuple[str, ...]] = corpora.SPLITS[:3]
 
