@@ -112,7 +112,8 @@ def section(results: list[dict]) -> str:
   text = figures.paragraph(f"""
     `audiopalm prepare` of `quickstart` with {results[0]["records"]:,} training records, from
     nothing: {results[0]["audio_h"]:.2f} hours of speech in all splits, spoken by {spoken_by}
-    as they are read. *Whole* is the command from start to end, starting Python and its workers included.
+    as they are read. *Whole* is the command from start to end, starting Python and its workers
+    included.
     *Tokenizers* speaks the sample they are fitted on and fits them, about the same for a corpus of
     any size; *streams* speaks every record and writes its ids; *rows* packs examples of five tasks.
   """)
