@@ -15,6 +15,7 @@ import numpy as np
 
 HOLE = -1  # a cell without a token: zero embedding, no loss. Id 0 is a real token.
 
+
 @dataclasses.dataclass(frozen=True)
 class Word:
   """One spoken word: where it lies in its recording, and its phonemes ('' where not known)."""

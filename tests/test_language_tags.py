@@ -42,7 +42,10 @@ def test_every_known_code_is_its_own():
   [
     ("english", "Unknown language 'english'. Write 'en'."),
     ("qaa", "Unknown language 'qaa'. Expected one of"),
-    ("arz", "Unknown language 'arz'. Expected one of 119 ISO 639 codes, such as de, en, es, fr. Nea"),
+    (
+      "arz",
+      "Unknown language 'arz'. Expected one of 119 ISO 639 codes, such as de, en, es, fr. Nea",
+    ),
     ("und", "Unknown language 'und'. Expected one of"),
     ("", "Unknown language ''. Expected one of"),
     ("not a tag", "Unknown language 'not a tag'. Expected one of"),

@@ -147,7 +147,8 @@ def test_corpora_that_espeak_spoke_before_have_the_fingerprint_they_had():
   assert as_before.fingerprint == known
   others = [corpora.Synthetic(), corpora.Synthetic(takes=None), corpora.Synthetic(takes=NOISY)]
   others.append(corpora.Synthetic(synthesizer="espeak"))
-  others.append(corpora.Synthetic(synthesizer=PROGRAM, voices=2, held_out_voices=0))
+  mine = {"languages": ("en", "fr"), "synthesizer": PROGRAM, "voices": 2, "held_out_voices": 0}
+  others.append(corpora.Synthetic(**mine))
   assert len({known, *(corpus.fingerprint for corpus in others)}) == 6
 
 

@@ -421,7 +421,5 @@ def _code(corpus: str, name: str) -> str:
   """Returns the code of a language that a corpus calls en_us, zh-CN or cmn_hans_cn."""
   code = language_tags.find(name)
   if code is None:
-    raise ConfigError(
-      f"{corpus}: {name!r} is no known language. {language_tags.expected(name)}"
-    )
+    raise ConfigError(f"{corpus}: {name!r} is no known language. {language_tags.expected(name)}")
   return code
