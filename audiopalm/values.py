@@ -21,6 +21,8 @@ READABLE = (
   "audiopalm.data.manifest",
   "audiopalm.data.mixtures",
   "audiopalm.data.multi30k",
+  "audiopalm.data.synthesizers",
+  "audiopalm.data.takes",
   "audiopalm.experiment",
   "audiopalm.layouts",
   "audiopalm.models",
@@ -40,8 +42,8 @@ def to_json(value: Any) -> str:
 def from_json(text: str) -> Any:
   """Returns what `to_json` wrote.
 
-  Builds only frozen dataclasses of the modules in READABLE. A field that is not there takes its
-  default, so that a run outlives a new option.
+  Builds only frozen dataclasses of the modules in READABLE. A field that is not there takes what
+  its class says in `before`, else its default, so that a run outlives a new option.
   """
   try:
     plain = json.loads(text)
@@ -52,7 +54,8 @@ def from_json(text: str) -> Any:
 
 def told(value: Any) -> str:
   """Returns `repr` without the fields that have their default, which names the value for good: a
-  new option with a default does not change it.
+  new option with a default does not change it, nor does one whose class says in `before` what it
+  was in values that lack it.
 
       told(Task("asr", corpus, "[ASR]", (), sides))  ->  "Task(name='asr', corpus=..., tag=...)"
   """
@@ -63,7 +66,7 @@ def told(value: Any) -> str:
   fields = [
     f"{field.name}={told(child)}"
     for field in dataclasses.fields(value)
-    if (child := getattr(value, field.name)) != field.default
+    if (child := getattr(value, field.name)) != _before(type(value)).get(field.name, field.default)
   ]
   return f"{type(value).__name__}({', '.join(fields)})"
 
@@ -244,12 +247,17 @@ def _built(plain: Any, path: str) -> Any:
       "by another version of audiopalm; use that one."
     )
   try:
-    return kind(**given)
+    return kind(**(_before(kind) | given))
   except TypeError as error:
     raise ConfigError(
       f"{path} cannot be read: {error}. It was written by another version of audiopalm; use that "
       "one."
     ) from error
+
+
+def _before(kind: type) -> dict[str, Any]:
+  """Returns what newer fields of a class are in values written without them, by field."""
+  return dict(getattr(kind, "before", {}))
 
 
 def _readable(name: str) -> type:

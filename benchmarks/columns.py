@@ -40,7 +40,7 @@ def main() -> None:
   asked = [f"--steps={arguments.steps}", *(f"--set={setting}" for setting in arguments.settings)]
   result = {
     "command": shlex.join(["python", "benchmarks/columns.py", *map(score.unexpanded, asked)]),
-    **score.conditions(("jax", "flax", "optax", "numpy", "scipy", "espeakng-loader")),
+    **score.conditions(("jax", "flax", "optax", "numpy", "scipy", "py-nanotts", "espeakng-loader")),
     "steps": arguments.steps,
     "ways": {},
   }

@@ -3,7 +3,7 @@
   python benchmarks/prepare_speed.py
   python benchmarks/prepare_speed.py --records 100 --repeats 1 --workers 1
 
-Runs `audiopalm prepare quickstart` from nothing, in a new workdir each time, so that espeak-ng
+Runs `audiopalm prepare quickstart` from nothing, in a new workdir each time, so that Pico
 speaks every record (twice those that tokenizers are fitted on). Numbers of workers take turns.
 Results are in benchmarks/results/prepare_speed-MACHINE.json.
 """
@@ -17,7 +17,7 @@ import contenders
 import figures
 import score
 
-PACKAGES = ("espeakng-loader", "array_record", "sentencepiece", "numpy", "scipy")
+PACKAGES = ("py-nanotts", "espeakng-loader", "array_record", "sentencepiece", "numpy", "scipy")
 STAGES = ("tokenizers", "streams", "rows")
 TITLE = "Preparing data"
 
@@ -42,6 +42,7 @@ def main() -> None:
   result = {
     "command": score.command(__file__),
     **score.conditions(PACKAGES),
+    "spoken_by": "Pico",
     "records": arguments.records,
     "audio_h": runs[workers[0]][0]["audio_h"],
     "workers": {number: spreads(found) for number, found in runs.items()},
@@ -107,10 +108,12 @@ def section(results: list[dict]) -> str:
   header = ["whole, hours an hour", "streams, hours an hour"]
   header += [f"{stage}, s" for stage in STAGES]
   of_worker = ["speak", "units", "text", "the rest", "together"]
+  spoken_by = results[0].get("spoken_by", "espeak-ng")  # which older results do not say
   text = figures.paragraph(f"""
     `audiopalm prepare` of `quickstart` with {results[0]["records"]:,} training records, from
-    nothing: {results[0]["audio_h"]:.2f} hours of speech in all splits, spoken by espeak-ng as they
-    are read. *Whole* is the command from start to end, starting Python and its workers included.
+    nothing: {results[0]["audio_h"]:.2f} hours of speech in all splits, spoken by {spoken_by}
+    as they are read. *Whole* is the command from start to end, starting Python and its workers
+    included.
     *Tokenizers* speaks the sample they are fitted on and fits them, about the same for a corpus of
     any size; *streams* speaks every record and writes its ids; *rows* packs examples of five tasks.
   """)

@@ -24,7 +24,7 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().with_name("results")
 PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
-  "sacrebleu", "espeakng-loader",
+  "sacrebleu", "py-nanotts", "espeakng-loader",
 )  # fmt: skip
 BY_PART = ("languages", "voices")  # of baselines these are left out
 

@@ -34,10 +34,11 @@ def experiment(
   codec: Literal["mel_rvq", "lyra"] = "mel_rvq",
   folder: str = "",
   train_records: int = 3_000,
+  synthesizer: Literal["pico", "espeak"] = "pico",
 ) -> Experiment:
   corpus = Synthetic(
     languages=("en", "fr"), topics=("prices",), train_records=train_records,
-    validation_records=200, test_records=600,
+    validation_records=200, test_records=600, synthesizer=synthesizer,
   )  # fmt: skip
   layout, row_length, batch_rows = COLUMNS[columns]
   codecs = {

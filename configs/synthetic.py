@@ -8,6 +8,8 @@ arXiv:2306.12925, section 3.4.1). Words weigh four times in the loss, as a sente
 times as many units. 70 minutes on two CPU cores.
 """
 
+from typing import Literal
+
 from audiopalm.data.corpora import Synthetic, SyntheticDialogue, SyntheticText
 from audiopalm.experiment import Experiment
 from audiopalm.objectives.next_token import NextToken
@@ -16,10 +18,14 @@ from audiopalm.settings import Evaluation
 
 
 def experiment(
-  languages: tuple[str, ...] = ("en", "fr", "de"), train_records: int = 20_000
+  languages: tuple[str, ...] = ("en", "fr", "de"),
+  train_records: int = 20_000,
+  synthesizer: Literal["pico", "espeak"] = "pico",
 ) -> Experiment:
-  speech = Synthetic(languages=languages, train_records=train_records)
-  dialogue = SyntheticDialogue(languages=languages, train_records=train_records // 2)
+  speech = Synthetic(languages=languages, train_records=train_records, synthesizer=synthesizer)
+  dialogue = SyntheticDialogue(
+    languages=languages, train_records=train_records // 2, synthesizer=synthesizer
+  )
   text = SyntheticText(languages=languages)
   return Experiment(
     name="synthetic",

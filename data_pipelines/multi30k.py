@@ -1,4 +1,4 @@
-"""Records of Multi30k: captions of photographs, spoken by espeak-ng, or as text alone."""
+"""Records of Multi30k: captions of photographs, spoken by a synthesizer, or as text alone."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import multi30k
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
-from data_pipelines.espeak import voices
+from data_pipelines.speech import saying
 
 
 def count(settings: multi30k.Multi30k, split: str) -> int:
@@ -38,7 +38,7 @@ def records(settings: multi30k.Multi30k, split: str, start: int, stop: int) -> I
   for number in range(start, stop):
     rounds, place = divmod(number, len(_captions(settings, split)))
     turn, pair = divmod(place + rounds, len(pairs))
-    utterances = {}
+    utterances, name = {}, f"{settings.name}/{split}/{number:06d}"
     for role, language in pairs[pair].items():
       text = captions[language][place]
       if isinstance(settings, multi30k.Multi30kText):
@@ -48,8 +48,8 @@ def records(settings: multi30k.Multi30k, split: str, start: int, stop: int) -> I
       # A target is spoken by the one canonical voice of its language.
       canonical = settings.train_voices(language)[0]
       speaker = speakers[(turn + rounds) % len(speakers)] if role == "source" else canonical
-      utterances[role] = voices.say(text, language, speaker)
-    yield Record(f"{settings.name}/{split}/{number:06d}", utterances)
+      utterances[role] = saying.say(settings, text, language, speaker, record=name, role=role)
+    yield Record(name, utterances)
 
 
 def _captions(settings: multi30k.Multi30k, split: str) -> tuple[str, ...]:

@@ -51,6 +51,15 @@ def test_the_delayed_config_takes_its_columns_and_codec():
     config.load("delayed", ["columns=slanted"])
 
 
+@pytest.mark.parametrize("name", ["quickstart", "synthetic", "delayed"])
+def test_configs_are_spoken_by_pico_unless_told(name):
+  for settings, expected in ((), "pico"), (["synthesizer=espeak"], "espeak"):
+    speaks = {corpus.synthesizer for corpus in config.load(name, settings).corpora}
+    assert expected in speaks and speaks <= {expected, "pico"}  # plain text is spoken by nobody
+  with pytest.raises(ConfigError, match="synthesizer takes one of pico, espeak, not 'festival'"):
+    config.load(name, ["synthesizer=festival"])
+
+
 def test_the_digit_config_takes_its_speaker_and_folder():
   settings = ["held_out_speaker=nicolas", "data_dir=/data/tfds"]
   corpus = config.load("spoken_digit", settings).corpora[0]

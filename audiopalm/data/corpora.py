@@ -19,10 +19,12 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from audiopalm import language_tags
+from audiopalm.data import synthesizers
+from audiopalm.data.takes import Takes
 from audiopalm.errors import ConfigError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
@@ -30,29 +32,8 @@ SPLITS = ("train", "validation", "test", "held_out_voices")
 # Raise it when a sentence, a voice or a split of the synthetic corpora changes.
 GENERATOR = "synthetic 1"
 
-# Voices of the synthesizer that training may use, canonical voice first, and those it never hears.
-TRAIN_VOICES = {
-  "en": (
-    "en-anna", "en-ben", "en-clara", "en-david",
-    "en-emma", "en-frank", "en-grace", "en-henry",
-    "en-ivy", "en-jack", "en-kate", "en-liam",
-  ),
-  "fr": (
-    "fr-alice", "fr-bruno", "fr-chloe", "fr-denis",
-    "fr-elise", "fr-fabien", "fr-gaelle", "fr-hugo",
-    "fr-ines", "fr-jules", "fr-karine", "fr-luc",
-  ),
-  "de": (
-    "de-astrid", "de-bernd", "de-carla", "de-dieter",
-    "de-elke", "de-felix", "de-greta", "de-hans",
-    "de-ida", "de-jonas", "de-karin", "de-lukas",
-  ),
-}  # fmt: skip
-HELD_OUT_VOICES = {
-  "en": ("en-mary", "en-noah", "en-olive", "en-peter"),
-  "fr": ("fr-marie", "fr-noel", "fr-odile", "fr-pascal"),
-  "de": ("de-maria", "de-norbert", "de-olga", "de-paul"),
-}
+# What the sentences of the spoken corpora are in.
+LANGUAGES = ("en", "fr", "de")
 
 # What the grammar of data_pipelines/synthetic speaks of.
 TOPICS = (
@@ -74,6 +55,7 @@ class Corpus:
   optional_roles: ClassVar[tuple[str, ...]] = ()
   version: ClassVar[str]
   unprinted: ClassVar[tuple[str, ...]] = ("variants",)  # fields that change no record
+  before: ClassVar[Mapping[str, Any]] = {}  # what a newer field is in runs that lack it
   splits: ClassVar[tuple[str, ...]] = SPLITS
 
   @property
@@ -83,7 +65,12 @@ class Corpus:
       for field in dataclasses.fields(self)
       if field.name not in self.unprinted
     }
-    text = json.dumps([self.name, self.version, values], sort_keys=True)
+    kept = {
+      name: value
+      for name, value in values.items()
+      if name not in self.before or value != self.before[name]
+    }
+    text = json.dumps([self.name, self.version, kept], sort_keys=True, default=_identity)
     return hashlib.sha256(text.encode()).hexdigest()
 
   def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
@@ -109,32 +96,49 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Voiced(Corpus):
-  """The settings of corpora that espeak-ng speaks: the first `voices` of each language train."""
+  """The settings of corpora that are spoken: the first `voices` of each language train.
 
-  languages: tuple[str, ...] = ("en", "fr", "de")
+  `synthesizer` is "pico", "espeak", or what `parts.synthesizers` returns. `takes` says how it is
+  recorded: silence, pauses, level, noise; None leaves it as the synthesizer gives it.
+  """
+
+  languages: tuple[str, ...] = LANGUAGES
   voices: int = 8
   held_out_voices: int = 2
   variants: int = 1
   seed: int = 0
+  synthesizer: synthesizers.Synthesizer = "pico"
+  takes: Takes | None = Takes()
+
+  before: ClassVar[Mapping[str, Any]] = {"synthesizer": "espeak", "takes": None}
 
   def __post_init__(self):
-    check_known(self.name, "languages", self.languages, tuple(TRAIN_VOICES))
-    check_count(self.name, "voices", self.voices, 1, min(map(len, TRAIN_VOICES.values())))
-    check_count(
-      self.name, "held_out_voices", self.held_out_voices, 0, min(map(len, HELD_OUT_VOICES.values()))
-    )
+    check_known(self.name, "languages", self.languages, LANGUAGES)
+    speaks = synthesizers.named(self.synthesizer)
+    for language in self.languages:
+      if language not in speaks.languages:
+        raise ConfigError(
+          f"Corpus {self.name!r}: synthesizer {speaks.name!r} does not speak {language!r}: it "
+          f"speaks {', '.join(speaks.languages)}. Choose another synthesizer, or leave the "
+          "language out."
+        )
+    counts = [len(speaks.train_voices(language)) for language in self.languages]
+    check_count(self.name, "voices", self.voices, 1, min(counts))
+    counts = [len(speaks.held_out_voices(language)) for language in self.languages]
+    check_count(self.name, "held_out_voices", self.held_out_voices, 0, min(counts))
     check_count(self.name, "variants", self.variants, 1)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
-    return TRAIN_VOICES[language][: self.voices]
+    return synthesizers.named(self.synthesizer).train_voices(language)[: self.voices]
 
   def voices_of(self, language: str, split: str) -> tuple[str, ...]:
     """Returns the speakers who may speak a source or a question of this split."""
     if split != "held_out_voices":
       return self.train_voices(language)
     self._check_language(language)
-    return HELD_OUT_VOICES[language][: self.held_out_voices]
+    held_out = synthesizers.named(self.synthesizer).held_out_voices(language)
+    return held_out[: self.held_out_voices]
 
   def _translated(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
     """Returns the pairs of a corpus whose roles never share a language, if it has several."""
@@ -168,7 +172,7 @@ class _Grammar(Voiced):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Synthetic(_Grammar):
-  """Sentences of the grammar and their translations, spoken by espeak-ng.
+  """Sentences of the grammar and their translations, spoken by a synthesizer.
 
   A record is one meaning: `source` in one language by one of its training voices, `target` in
   another language by that language's canonical voice (one voice speaks all targets of a language,
@@ -207,6 +211,8 @@ class SyntheticText(_Grammar):
   """
 
   train_records: int = 50_000
+  unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
+  before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "text"
   roles: ClassVar[tuple[str, ...]] = ("source",)
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
@@ -220,6 +226,8 @@ class SyntheticTranslations(_Grammar):
   """
 
   train_records: int = 50_000
+  unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
+  before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "translations"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
@@ -333,6 +341,11 @@ class SeqioText(Corpus):
   @property
   def _languages(self) -> dict[str, str]:
     return dict(zip(self.roles, (self.language, self.target_language), strict=False))
+
+
+def _identity(value: Any) -> Any:
+  """Returns what a fingerprint holds of a value that JSON does not know."""
+  return value.identity
 
 
 def check_name(name: str) -> None:

@@ -12,9 +12,9 @@ import functools
 import gzip
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ KEPT_FOR_TEST = 1_000  # captions at the end of train, where there is no test fi
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Multi30k(corpora.Voiced):
-  """Captions and their translations, spoken by espeak-ng as CVSS was by its synthesizer.
+  """Captions and their translations, spoken by a synthesizer as those of CVSS were.
 
   A record is one caption: `source` in one language by one of its training voices, `target` in
   another by that language's canonical voice (CVSS-C, arXiv:2201.03713). Captions come round after
@@ -53,7 +53,7 @@ class Multi30k(corpora.Voiced):
     if len(self.languages) < 2:
       raise ConfigError(
         f"Corpus {self.name!r}: languages={self.languages!r} must be two or three of "
-        f"{', '.join(corpora.TRAIN_VOICES)}: its records are translations."
+        f"{', '.join(corpora.LANGUAGES)}: its records are translations."
       )
     corpora.check_count(self.name, "train_records", self.train_records, 1)
     for field in ("validation_records", "test_records"):
@@ -70,6 +70,8 @@ class Multi30kText(Multi30k):
   """The captions of `Multi30k` as text alone, no wave: each in every pair of languages in turn."""
 
   train_records: int = 6 * 29_000
+  unprinted: ClassVar[tuple[str, ...]] = (*Multi30k.unprinted, "synthesizer", "takes")
+  before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "multi30k_text"
   splits: ClassVar[tuple[str, ...]] = corpora.SPLITS[:3]
 

@@ -6,7 +6,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import corpora
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
-from data_pipelines.espeak import voices
+from data_pipelines.speech import saying
 from data_pipelines.synthetic import grammar
 
 TextAlone = corpora.SyntheticText | corpora.SyntheticTranslations
@@ -48,7 +48,7 @@ def records(settings: Settings, split: str, start: int, stop: int) -> Iterator[R
     # The shift gives a meaning that comes again another language or another voice.
     turn, pair = divmod(number + rounds, len(pairs))
     languages = pairs[pair]
-    utterances = {}
+    utterances, name = {}, f"{settings.name}/{split}/{number:06d}"
     for place_of_role, role in enumerate(settings.roles):
       language = languages[role]
       texts = grammar.texts(language, int(found[place]))
@@ -61,8 +61,8 @@ def records(settings: Settings, split: str, start: int, stop: int) -> Iterator[R
       speaker = (
         settings.train_voices(language)[0] if place_of_role else speakers[turn % len(speakers)]
       )
-      utterances[role] = voices.say(text, language, speaker)
-    yield Record(f"{settings.name}/{split}/{number:06d}", utterances)
+      utterances[role] = saying.say(settings, text, language, speaker, record=name, role=role)
+    yield Record(name, utterances)
 
 
 def _meanings(settings: Settings, split: str):

@@ -5,8 +5,13 @@ import sys
 import pytest
 
 from audiopalm.data import corpora
+from audiopalm.data.takes import Takes
 from audiopalm.errors import ConfigError
+from audiopalm.parts import synthesizers
 
+NOISY = Takes(snr_db=(5.0, 20.0))
+PROGRAM = synthesizers.program("say {voice} {text}", {"en": ("amy", "joe"), "fr": ("zoe", "lea")})
+ENGLISH = {"synthesizer": PROGRAM, "languages": ("en",)}
 ALL = (
   corpora.Synthetic(),
   corpora.SyntheticDialogue(),
@@ -134,3 +139,35 @@ def test_settings_load_no_tensorflow():
     "assert 'tensorflow' not in sys.modules"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_corpora_that_espeak_spoke_before_have_the_fingerprint_they_had():
+  as_before = corpora.Synthetic(synthesizer="espeak", takes=None)
+  known = "c21f6d6d1a44f750f4e937056ae33103fa5d80890c6709937a5c33c4c84c62c4"
+  assert as_before.fingerprint == known
+  others = [corpora.Synthetic(), corpora.Synthetic(takes=None), corpora.Synthetic(takes=NOISY)]
+  others.append(corpora.Synthetic(synthesizer="espeak"))
+  mine = {"languages": ("en", "fr"), "synthesizer": PROGRAM, "voices": 2, "held_out_voices": 0}
+  others.append(corpora.Synthetic(**mine))
+  assert len({known, *(corpus.fingerprint for corpus in others)}) == 6
+
+
+def test_who_would_speak_changes_no_text():
+  assert (
+    corpora.SyntheticText(synthesizer="espeak").fingerprint == corpora.SyntheticText().fingerprint
+  )
+
+
+def test_an_unknown_synthesizer_names_those_there_are():
+  text = said(corpora.Synthetic, synthesizer="festival")
+  assert "synthesizer='festival' must be one of 'pico', 'espeak', or what parts.synth" in text
+
+
+def test_a_synthesizer_that_lacks_a_language_says_what_it_speaks():
+  text = said(
+    corpora.Synthetic, synthesizer=PROGRAM, languages=("en", "de"), voices=2, held_out_voices=0
+  )
+  assert "synthesizer 'program' does not speak 'de': it speaks en, fr. Choose another" in text
+  assert "voices=8 must be a whole number, 1 to 2" in said(corpora.Synthetic, **ENGLISH)
+  text = said(corpora.Synthetic, **ENGLISH, voices=2, held_out_voices=1)
+  assert "held_out_voices=1 must be a whole number, 0 to 0" in text

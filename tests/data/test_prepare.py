@@ -301,7 +301,7 @@ def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
   pytest.importorskip("espeakng_loader", reason="the synthesizer comes with audiopalm[data]")
   corpus = corpora.Synthetic(
     languages=("en", "fr"), topics=("times",), voices=2, train_records=16, validation_records=2,
-    test_records=2, held_out_voices=1,
+    test_records=2, held_out_voices=1, synthesizer="espeak",
   )  # fmt: skip
   experiment = experiment_of(
     tasks=(mixtures.asr(corpus), mixtures.s2st(corpus)),
@@ -321,5 +321,5 @@ def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
   text = prepared.tokenizers["text"]
   assert text.decode(entry.streams["source.text"]) == entry.utterances["source"].text
   unheard = prepared.entries(corpus, "held_out_voices")[0].utterances["source"]
-  assert unheard.speaker in corpora.HELD_OUT_VOICES[unheard.language]
+  assert unheard.speaker in corpus.voices_of(unheard.language, "held_out_voices")
   assert [word.text for word in unheard.words] == unheard.text.split()

@@ -107,7 +107,9 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(meter, monkeypat
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory):
   """Two sentences of each of two voices of the synthesizer, as WAV and FLAC."""
-  synthesizer = pytest.importorskip("data_pipelines.espeak.voices")
+  pytest.importorskip("espeakng_loader")
+  from data_pipelines.speech.voices import speaker
+
   folder = tmp_path_factory.mktemp("voices")
   texts = (
     "The quick brown fox jumps over the lazy dog near the river bank.",
@@ -116,7 +118,7 @@ def voices(tmp_path_factory):
   made = {}
   for voice in ("en-anna", "en-ben"):
     for number, text in enumerate(texts):
-      wave_S = synthesizer.say(text, "en", voice).wave_S
+      wave_S = speaker("espeak", "en", voice).speak(text).wave_S
       path = folder / f"{voice}-{number}.wav"
       waveform.write(path, wave_S, waveform.RATE_HZ)
       made[voice, number] = (path, waveform.to_flac(wave_S))

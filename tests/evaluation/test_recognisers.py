@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.data import corpora
+from audiopalm.data import commands
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import programs, recognisers
+from audiopalm.evaluation import recognisers
 from audiopalm.evaluation.recognisers import Command, PocketSphinx, Recording, Transcript
 
 needs_sphinx = pytest.mark.skipif(
@@ -74,7 +74,7 @@ def test_a_command_that_prints_what_is_no_text_is_a_fault(command, recordings):
 
 
 def test_a_command_that_hangs_is_a_fault(command, recordings, monkeypatch):
-  monkeypatch.setattr(programs, "LIMIT_S", 0.5)
+  monkeypatch.setattr(commands, "LIMIT_S", 0.5)
   (one,) = recordings("a")
   assert "timed out after 0.5 seconds" in command("import time; time.sleep(60)").hear(one).fault
 
@@ -128,10 +128,10 @@ def test_pocketsphinx_refuses_other_languages_than_english(monkeypatch):
 @needs_sphinx
 def test_pocketsphinx_hears_words(tmp_path):
   pytest.importorskip("espeakng_loader")
-  from data_pipelines.espeak import voices
+  from data_pipelines.speech import voices
 
-  said = voices.say("we had dinner with our friends", "en", corpora.TRAIN_VOICES["en"][3])
-  waveform.write(tmp_path / "said.wav", said.wave_S, said.rate_hz)
+  said = voices.speaker("espeak", "en", "en-david").speak("we had dinner with our friends")
+  waveform.write(tmp_path / "said.wav", said.wave_S, waveform.RATE_HZ)
   assert "with our friends" in PocketSphinx().hear(Recording(tmp_path / "said.wav", "en")).text
 
 

@@ -5,28 +5,30 @@ import sys
 import numpy as np
 import pytest
 
-from audiopalm.errors import DataError
-from data_pipelines.espeak import client
+from audiopalm.data import synthesizers
+from audiopalm.errors import DataError, RecordError
+from data_pipelines.speech import client, voices
+from data_pipelines.speech.speakers import Espeak
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: audiopalm[data]")
 
 TEXT = "the train to paris leaves at ten past nine"
-VOICE = client.Voice("en-us+f2", pitch=45, range=60, speed=170)  # has breath: random noise
+VOICE = Espeak("en-us+f2", pitch=45, range=60, speed=170)  # has breath: random noise
 
 
 def test_same_text_and_voice_give_the_same_bytes_whatever_came_before():
-  first = client.speak(TEXT, VOICE)
-  client.speak("wie geht es dir", client.Voice("de+m3", speed=250))
-  client.speak("something else", client.Voice("en-us+klatt2", pitch=80))
-  assert client.speak(TEXT, VOICE).wave_S.tobytes() == first.wave_S.tobytes()
+  first = VOICE.speak(TEXT)
+  Espeak("de+m3", speed=250).speak("wie geht es dir")
+  Espeak("en-us+klatt2", pitch=80).speak("something else")
+  assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
   client.stop()
-  assert client.speak(TEXT, VOICE).wave_S.tobytes() == first.wave_S.tobytes()
+  assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
 
 
 def test_another_process_gives_the_same_bytes():
   code = (
-    "import hashlib; from data_pipelines.espeak import client;"
-    f"speech = client.speak({TEXT!r}, client.{VOICE!r});"
+    "import hashlib; from data_pipelines.speech.speakers import Espeak;"
+    f"speech = {VOICE!r}.speak({TEXT!r});"
     "print(hashlib.sha256(speech.wave_S.tobytes()).hexdigest())"
   )
   runs = [
@@ -37,14 +39,14 @@ def test_another_process_gives_the_same_bytes():
 
 
 def test_a_wave_is_float32_within_scale_at_16_khz():
-  wave_S = client.speak(TEXT, VOICE).wave_S
+  wave_S = VOICE.speak(TEXT).wave_S
   assert wave_S.dtype == np.float32 and wave_S.ndim == 1
   assert 0.2 < np.abs(wave_S).max() <= 1
   assert 1.5 < len(wave_S) / 16_000 < 4
 
 
 def test_word_times_cover_the_wave_in_order():
-  speech = client.speak(TEXT, VOICE)
+  speech = VOICE.speak(TEXT)
   assert [word.text for word in speech.words] == TEXT.split()
   ends = [word.end_s for word in speech.words]
   starts = [word.start_s for word in speech.words]
@@ -55,49 +57,60 @@ def test_word_times_cover_the_wave_in_order():
 
 
 def test_words_spoken_as_one_share_its_time():
-  words = client.speak("i am in the house", client.Voice("en-us")).words
+  words = Espeak("en-us").speak("i am in the house").words
   assert [word.text for word in words] == ["i", "am", "in", "the", "house"]
   assert (words[2].phonemes, words[3].phonemes) == ("ɪnðə", "")
   assert words[2].start_s < words[2].end_s == words[3].start_s < words[3].end_s
 
 
 def test_a_word_spoken_as_several_stays_one_word():
-  words = client.speak("il y a vingt-deux élèves", client.Voice("fr")).words
+  words = Espeak("fr").speak("il y a vingt-deux élèves").words
   assert [word.text for word in words] == ["il", "y", "a", "vingt-deux", "élèves"]
   assert words[3].phonemes.startswith("vˈɛ̃t") and words[3].phonemes.endswith("z")
 
 
 def test_speed_pitch_and_variant_change_the_sound():
-  plain = client.speak(TEXT, client.Voice("en-us+m3"))
-  fast = client.speak(TEXT, client.Voice("en-us+m3", speed=300))
+  plain = Espeak("en-us+m3").speak(TEXT)
+  fast = Espeak("en-us+m3", speed=300).speak(TEXT)
   assert len(fast.wave_S) < 0.75 * len(plain.wave_S)
-  for other in (client.Voice("en-us+m3", pitch=90), client.Voice("en-us+f3")):
-    assert client.speak(TEXT, other).wave_S.tobytes() != plain.wave_S.tobytes()
+  for other in (Espeak("en-us+m3", pitch=90), Espeak("en-us+f3")):
+    assert other.speak(TEXT).wave_S.tobytes() != plain.wave_S.tobytes()
 
 
 def test_an_unknown_voice_is_an_error_and_not_the_last_voice():
-  client.speak(TEXT, VOICE)
+  VOICE.speak(TEXT)
   with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'"):
-    client.check_voice(client.Voice("fr-fr"))
-  with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'.*installed espeakng-loader"):
-    client.speak("bonjour", client.Voice("fr-fr+f2"))
+    Espeak("fr-fr").check()
+  with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'.*Install espeakng-loader 0"):
+    Espeak("fr-fr+f2").speak("bonjour")
 
 
 def test_an_unknown_variant_is_an_error():
   with pytest.raises(DataError, match=r"no variant 'nobody' \(voice 'en-us\+nobody'\)"):
-    client.speak("hello", client.Voice("en-us+nobody"))
+    Espeak("en-us+nobody").speak("hello")
 
 
 def test_a_process_that_died_is_started_again():
-  first = client.speak(TEXT, VOICE)
-  process = client._processes[os.getpid(), "en-us"]
+  first = VOICE.speak(TEXT)
+  process = client._processes[os.getpid(), VOICE._server]
   process.kill()
   process.wait()
-  assert client.speak(TEXT, VOICE).wave_S.tobytes() == first.wave_S.tobytes()
+  assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
   client.stop()
   monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(DataError, match=r"espeakng-loader is not installed.*pip install 'audiopalm"):
-    client.speak("hello", VOICE)
+  with pytest.raises(
+    DataError, match=r"'espeak' needs the package espeakng-loader, .*pip install 'audiopalm\[data"
+  ) as error:
+    VOICE.speak("hello")
+  assert not isinstance(error.value, RecordError)
+
+
+def test_every_voice_is_one_espeak_has_and_no_two_sound_alike():
+  known = synthesizers.NAMED["espeak"]
+  for language in known.languages:
+    names = (*known.train_voices(language), *known.held_out_voices(language))
+    waves = [voices.NAMED["espeak"][name].speak("a").wave_S.tobytes() for name in names]
+    assert len(set(waves)) == len(waves) == 16

@@ -1,0 +1,74 @@
+"""Command lines of the user that are run for one recording or one text. Needs no jax."""
+
+import dataclasses
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+from audiopalm.errors import ConfigError
+
+LIMIT_S = 600  # for one run: a program that hangs would hold up all others
+KEPT = 1_000  # characters of what a program said of its failure, the last ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+  """What a program printed; `fault` says why it printed nothing that counts."""
+
+  output: bytes
+  fault: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+  """A command line in which {wav} and the like stand for what changes. No shell reads it.
+
+  `option` is what gave it, for errors.
+  """
+
+  line: str
+  option: str
+
+  def check(self, usage: str) -> None:
+    """Raises ConfigError for a line that cannot be started. `usage` is what follows PROGRAM."""
+    words = self.words(usage)
+    if shutil.which(words[0]) is None:
+      raise ConfigError(
+        f"{self.option} {self.line!r} cannot be started: {words[0]!r} is no program that can be "
+        "run. Give its path, and look whether it is executable."
+      )
+
+  def run(self, places: Mapping[str, str]) -> Ended:
+    """Returns what it prints once `places` are filled in."""
+    # All at once: a value may hold what looks like another place.
+    words = [_filled(word, places) for word in self.words(" ".join(places))]
+    try:
+      done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False
+      )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+      return Ended(b"", f"{words[0]}: {error}")
+    if done.returncode:
+      said = done.stderr.decode("utf-8", "replace").strip()[-KEPT:]
+      return Ended(b"", f"{words[0]} ended with code {done.returncode}: {said or 'no word'}")
+    return Ended(done.stdout)
+
+  def words(self, usage: str) -> list[str]:
+    """Returns the words of the line; ConfigError for one that has none, or an open quote."""
+    try:
+      words = shlex.split(self.line)
+    except ValueError as error:
+      raise ConfigError(
+        f"{self.option} {self.line!r} cannot be read as a command line: {error}. Close its quotes."
+      ) from error
+    if not words:
+      raise ConfigError(f"{self.option} is empty: give a program and {usage}.")
+    return words
+
+
+def _filled(word: str, places: Mapping[str, str]) -> str:
+  if not places:
+    return word
+  return re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], word)

@@ -1,0 +1,201 @@
+"""Who speaks the corpora that are spoken: settings only. `data_pipelines/speech` makes the sound.
+
+A synthesizer goes by name, "pico" or "espeak", or is a value of `Piper` or `Program`, which say
+which of their voices train and which are held out. Of each one asks
+
+    train_voices     the voices of a language that training may hear, the canonical voice first
+    held_out_voices  those that it never hears
+    identity         what fingerprints hold of it: the same sound for the same identity
+"""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from audiopalm.errors import ConfigError
+
+# Names of the voices of "pico" and "espeak".
+_TRAIN = {
+  "en": (
+    "en-anna", "en-ben", "en-clara", "en-david",
+    "en-emma", "en-frank", "en-grace", "en-henry",
+    "en-ivy", "en-jack", "en-kate", "en-liam",
+  ),
+  "fr": (
+    "fr-alice", "fr-bruno", "fr-chloe", "fr-denis",
+    "fr-elise", "fr-fabien", "fr-gaelle", "fr-hugo",
+    "fr-ines", "fr-jules", "fr-karine", "fr-luc",
+  ),
+  "de": (
+    "de-astrid", "de-bernd", "de-carla", "de-dieter",
+    "de-elke", "de-felix", "de-greta", "de-hans",
+    "de-ida", "de-jonas", "de-karin", "de-lukas",
+  ),
+  "es": (
+    "es-ana", "es-bruno", "es-carmen", "es-diego",
+    "es-elena", "es-felipe", "es-gloria", "es-hugo",
+    "es-irene", "es-javier", "es-laura", "es-luis",
+  ),
+  "it": (
+    "it-anna", "it-bruno", "it-chiara", "it-dario",
+    "it-elena", "it-fabio", "it-giulia", "it-ivo",
+    "it-lucia", "it-marco", "it-nina", "it-luca",
+  ),
+}  # fmt: skip
+_HELD_OUT = {
+  "en": ("en-mary", "en-noah", "en-olive", "en-peter"),
+  "fr": ("fr-marie", "fr-noel", "fr-odile", "fr-pascal"),
+  "de": ("de-maria", "de-norbert", "de-olga", "de-paul"),
+  "es": ("es-maria", "es-nicolas", "es-olga", "es-pablo"),
+  "it": ("it-maria", "it-nicola", "it-olga", "it-paolo"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+  """A synthesizer that goes by name: whose voices are the first ones above, in its `languages`."""
+
+  name: str
+  languages: tuple[str, ...]
+
+  @property
+  def identity(self) -> str:
+    return self.name
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    return _TRAIN[language]
+
+  def held_out_voices(self, language: str) -> tuple[str, ...]:
+    return _HELD_OUT[language]
+
+
+NAMED: Mapping[str, Named] = types.MappingProxyType(
+  {
+    # SVOX Pico. Recognizers trained on people understand it. No times of words.
+    "pico": Named("pico", ("en", "fr", "de", "es", "it")),
+    # espeak-ng, a formant synthesizer: gives the times of words and their phonemes, and recognizers
+    # trained on people hardly understand it.
+    "espeak": Named("espeak", ("en", "fr", "de")),
+  }
+)
+
+Voices = tuple[tuple[str, tuple[str, ...]], ...]  # the voices of each language, by its code
+
+
+class Listed:
+  """What `Piper` and `Program` share: the user says which voices there are, in `train` and
+  `held_out`, the canonical voice of a language first."""
+
+  name: str
+  train: Voices
+  held_out: Voices
+
+  def __post_init__(self):
+    for field in ("train", "held_out"):
+      check_voices(self.name, field, getattr(self, field))
+    languages = {language for language, _ in self.train}
+    for language, voices in self.held_out:
+      both = set(voices) & {voice for _, known in self.train for voice in known}
+      if both:
+        raise ConfigError(
+          f"Synthesizer {self.name!r}: voice {min(both)!r} is in train and in held_out. Name it in "
+          "one of the two."
+        )
+      if language not in languages:
+        raise ConfigError(
+          f"Synthesizer {self.name!r}: held_out has voices of {language!r}, train has none. Name "
+          "at least one voice of each language in train."
+        )
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    return tuple(language for language, _ in self.train)
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    return dict(self.train)[language]
+
+  def held_out_voices(self, language: str) -> tuple[str, ...]:
+    return dict(self.held_out).get(language, ())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Piper(Listed):
+  """Piper, neural voices: FOLDER/VOICE.onnx with VOICE.onnx.json beside it.
+
+  Of a model with several speakers "en_US-vctk-medium#7" is speaker 7. Its noise is left out, so
+  that a text always sounds the same. `parts.synthesizers.piper` fills in `digest`.
+  """
+
+  folder: str
+  digest: str
+  train: Voices
+  held_out: Voices = ()
+  name: str = "piper"
+
+  @property
+  def identity(self) -> str:
+    return f"piper {self.digest} {self.train} {self.held_out}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program(Listed):
+  """A program of the user's, started for every text: a command line that no shell reads.
+
+  {text}, {voice} and {language} stand for what changes. It prints a WAV, or writes one to the path
+  that {wav} stands for. The same line must always give the same sound; give another `revision`
+  when what it does has changed.
+  """
+
+  line: str
+  train: Voices
+  held_out: Voices = ()
+  revision: str = ""
+  name: str = "program"
+
+  def __post_init__(self):
+    super().__post_init__()
+    if "{text}" not in self.line:
+      raise ConfigError(
+        f"Synthesizer {self.name!r}: line={self.line!r} must have {{text}} where the text is to "
+        "stand, as in 'PROGRAM --voice {voice} {text}'."
+      )
+    several = any(len(voices) > 1 for _, voices in (*self.train, *self.held_out)) or self.held_out
+    if several and "{voice}" not in self.line:
+      raise ConfigError(
+        f"Synthesizer {self.name!r}: line={self.line!r} must have {{voice}} where the name of a "
+        "voice is to stand: it has several."
+      )
+
+  @property
+  def identity(self) -> str:
+    return f"program {self.line} {self.revision} {self.train} {self.held_out}"
+
+
+Synthesizer = Literal["pico", "espeak"] | Piper | Program
+
+
+def named(synthesizer: Any) -> Any:
+  """Returns the settings that a name stands for, others as they are; ConfigError for no such."""
+  if isinstance(synthesizer, Listed):
+    return synthesizer
+  if synthesizer not in NAMED:
+    raise ConfigError(
+      f"synthesizer={synthesizer!r} must be one of {', '.join(map(repr, NAMED))}, or what "
+      "parts.synthesizers.piper(...) or parts.synthesizers.program(...) returns."
+    )
+  return NAMED[synthesizer]
+
+
+def check_voices(name: str, field: str, voices: Any) -> None:
+  """Raises ConfigError unless `voices` are some names for each language, all different."""
+  all_names = [voice for _, names in voices for voice in names]
+  languages = [language for language, _ in voices]
+  empty = field == "train" and not voices
+  if empty or not all(names for _, names in voices) or len(set(all_names)) < len(all_names):
+    raise ConfigError(
+      f"Synthesizer {name!r}: {field}={voices!r} must name the voices of each language, all "
+      'different, as in {"en": ("amy", "joe")}.'
+    )
+  if len(set(languages)) < len(languages):
+    raise ConfigError(f"Synthesizer {name!r}: {field}={voices!r} names a language twice.")

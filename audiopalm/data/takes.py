@@ -1,0 +1,197 @@
+"""How spoken sentences are recorded: silence and pauses, level and noise, drawn for each by a key.
+
+A synthesizer speaks without a pause and at one level, and stops where its last word ends. A model
+that hears nothing else takes silence for speech. So each utterance is a take of its own.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import signal
+
+from audiopalm.audio import waveform
+from audiopalm.errors import ConfigError
+from audiopalm.types import Word
+
+LEAST_WORDS = 2  # on either side of a pause
+SPEECH_DB = 46.0  # under the peak: what is quieter at the ends of a phrase is not its speech
+MARGIN_S = 0.02  # kept around it
+FADE_S = 0.005
+ANSWER_PEAK_DB = -3.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Takes:
+  """Ranges that the takes of a corpus are drawn from, evenly; a share is a probability.
+
+  `ends_s` is silence before and after, `no_end` the share of beginnings and of ends without it;
+  `answer_ends_s` the same for targets and answers, which are spoken in a studio: without pauses,
+  noise and changes of level. Between two words, two from either end, there is a pause of `pause_s`
+  with the probability `pauses`. `peak_db` is the level of the loudest sample. The share `hiss` of
+  all recordings has noise `hiss_db` under the speech, others have zeros where nobody speaks. Where
+  `snr_db` is given all have noise of this range of ratios instead.
+  """
+
+  ends_s: tuple[float, float] = (0.02, 0.5)
+  no_end: float = 0.15
+  answer_ends_s: tuple[float, float] = (0.0, 0.2)
+  pauses: float = 0.04
+  pause_s: tuple[float, float] = (0.1, 0.4)
+  peak_db: tuple[float, float] = (-16.0, -1.0)
+  hiss: float = 0.5
+  hiss_db: tuple[float, float] = (35.0, 60.0)
+  snr_db: tuple[float, float] | None = None
+
+  def __post_init__(self):
+    for field in ("ends_s", "answer_ends_s", "pause_s", "peak_db", "hiss_db", "snr_db"):
+      value = getattr(self, field)
+      if value is None and field == "snr_db":
+        continue
+      if not (isinstance(value, tuple) and len(value) == 2 and value[0] <= value[1]):
+        raise ConfigError(f"Takes: {field}={value!r} must be a lowest and a highest value.")
+      if field.endswith("_s") and value[0] < 0:
+        raise ConfigError(f"Takes: {field}={value!r} must be seconds of at least 0.")
+    if self.peak_db[1] > 0:
+      raise ConfigError(f"Takes: peak_db={self.peak_db!r} must be at most 0, which is full scale.")
+    for field in ("no_end", "pauses", "hiss"):
+      if not 0 <= getattr(self, field) <= 1:
+        raise ConfigError(f"Takes: {field}={getattr(self, field)!r} must be a share from 0 to 1.")
+
+  @property
+  def identity(self) -> list:
+    return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Phrase:
+  """Words spoken in one breath: `wave_S` at waveform.RATE_HZ, and its words if their times are
+  known."""
+
+  wave_S: np.ndarray
+  words: tuple[Word, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Take:
+  """What was drawn for one utterance. `phrases` are its texts; `silences_s` lie around them."""
+
+  phrases: tuple[str, ...]
+  silences_s: tuple[float, ...]
+  peak_db: float
+  noise_db: float | None  # under the speech; None: zeros where nobody speaks
+  seed: int
+
+
+def draw(takes: Takes, text: str, key: str, *, answer: bool) -> Take:
+  """Returns the take of a text: always the same for the same key, "0 synthetic/test/000003 source".
+
+  `answer` says that it is a target or an answer.
+  """
+  digest = hashlib.sha256(key.encode()).digest()
+  random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+  shortest, longest = takes.answer_ends_s if answer else takes.ends_s
+  # All is drawn, used or not: another range changes nothing but what it is the range of.
+  ends_s = random.uniform(shortest, longest, 2) * (random.random(2) >= takes.no_end)
+  peak_db = random.uniform(*takes.peak_db)
+  hisses = random.random() < takes.hiss
+  hiss_db = random.uniform(*takes.hiss_db)
+  share = random.random()
+  seed = int(random.integers(2**32))
+  noise_db = hiss_db if hisses else None
+  if takes.snr_db is not None:
+    noise_db = takes.snr_db[0] + share * (takes.snr_db[1] - takes.snr_db[0])
+  if answer:
+    return Take(
+      phrases=(text,), silences_s=tuple(map(float, ends_s)), peak_db=ANSWER_PEAK_DB, noise_db=None,
+      seed=seed,
+    )  # fmt: skip
+  words = text.split()
+  phrases, pauses_s, begun = [], [], 0
+  for place in range(1, len(words)):
+    chance, pause_s = random.random(), random.uniform(*takes.pause_s)
+    if chance < takes.pauses and min(place - begun, len(words) - place) >= LEAST_WORDS:
+      phrases.append(" ".join(words[begun:place]))
+      pauses_s.append(pause_s)
+      begun = place
+  phrases = (*phrases, " ".join(words[begun:])) if phrases else (text,)
+  return Take(
+    phrases=phrases,
+    silences_s=(float(ends_s[0]), *pauses_s, float(ends_s[1])),
+    peak_db=peak_db,
+    noise_db=noise_db,
+    seed=seed,
+  )
+
+
+def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
+  """Returns the utterance whose phrases were spoken, with silence around each, as the take says.
+
+  Silence that a synthesizer put around a phrase is taken off first.
+  """
+  pieces, words, speech = [], [], []
+  at_samples = 0
+  for phrase, silence_s in zip([*phrases, None], take.silences_s, strict=True):
+    pieces.append(np.zeros(round(silence_s * waveform.RATE_HZ), np.float32))
+    at_samples += len(pieces[-1])
+    if phrase is None:
+      break
+    first, stop = _spoken(phrase.wave_S)
+    pieces.append(_faded(phrase.wave_S[first:stop]))
+    words += _moved(phrase.words, first, stop, at_samples)
+    speech.append(pieces[-1])
+    at_samples += len(pieces[-1])
+  wave_S, speech_S = np.concatenate(pieces), np.concatenate(speech)
+  if not speech_S.any():
+    return Phrase(wave_S, tuple(words))
+  wave_S = wave_S * np.float32(10 ** (take.peak_db / 20) / np.abs(speech_S).max())
+  if take.noise_db is not None:
+    power = float(np.square(speech_S, dtype=np.float64).mean())
+    power *= 10 ** (take.peak_db / 10) / float(np.abs(speech_S).max()) ** 2
+    noise_S = _noise(len(wave_S), take.seed)
+    wave_S = wave_S + noise_S * np.float32(np.sqrt(power * 10 ** (-take.noise_db / 10)))
+    wave_S = wave_S / np.float32(max(1.0, np.abs(wave_S).max()))
+  return Phrase(wave_S, tuple(words))
+
+
+def _spoken(wave_S: np.ndarray) -> tuple[int, int]:
+  """Returns the first sample of the speech in a wave, and the one after its last."""
+  loud = np.flatnonzero(np.abs(wave_S) > np.abs(wave_S).max(initial=0.0) * 10 ** (-SPEECH_DB / 20))
+  if not len(loud):
+    return 0, len(wave_S)
+  margin = round(MARGIN_S * waveform.RATE_HZ)
+  return max(0, int(loud[0]) - margin), min(len(wave_S), int(loud[-1]) + 1 + margin)
+
+
+def _faded(wave_S: np.ndarray) -> np.ndarray:
+  """Returns the wave with its ends faded, so that cutting it does not click."""
+  count = min(round(FADE_S * waveform.RATE_HZ), len(wave_S) // 2)
+  faded_S = wave_S.copy()
+  rise_S = np.linspace(0, 1, count, endpoint=False, dtype=np.float32)
+  faded_S[:count] *= rise_S
+  faded_S[len(faded_S) - count :] *= rise_S[::-1]
+  return faded_S
+
+
+def _moved(words: Sequence[Word], first: int, stop: int, at_samples: int) -> list[Word]:
+  """Returns the words of a phrase of which samples `first` to `stop` now lie at `at_samples`."""
+  low_s, high_s = first / waveform.RATE_HZ, stop / waveform.RATE_HZ
+  by_s = at_samples / waveform.RATE_HZ - low_s
+  return [
+    dataclasses.replace(
+      word,
+      start_s=min(max(word.start_s, low_s), high_s) + by_s,
+      end_s=min(max(word.end_s, low_s), high_s) + by_s,
+    )
+    for word in words
+  ]
+
+
+def _noise(samples: int, seed: int) -> np.ndarray:
+  """Returns noise of power 1 whose low frequencies are louder, by how much goes by the seed."""
+  random = np.random.default_rng(seed)
+  pole = random.uniform(0, 0.9)
+  white_S = random.standard_normal(samples)
+  noise_S = signal.lfilter([1.0], [1.0, -pole], white_S)
+  return (noise_S / max(np.sqrt(np.square(noise_S).mean()), 1e-9)).astype(np.float32)

@@ -1,0 +1,41 @@
+"""The SVOX Pico process, through py-nanotts: see `serving` for how it is asked.
+
+    request   {"text": "hello", "voice": "en-US", "pitch": 1.0, "speed": 1.0}
+
+The library reads memory that it never wrote: left alone, the same request gives other samples
+nearly every time. Here memory is filled with zeros when it is allocated, and the same request gives
+the same samples whatever came before.
+"""
+
+import ctypes
+
+from data_pipelines.speech import serving
+
+RATE_HZ = 16_000
+M_PERTURB = -6  # of glibc's mallopt: new memory is filled with the complement of the byte given
+ZEROS = 0xFF
+UNCLIPPED = 0.5  # at the volume of 1 loud vowels leave 16 bits
+# The library reads <...> as instructions, which are no text.
+UNSPOKEN = str.maketrans({"<": " ", ">": " "})
+
+
+def load() -> serving.Speak:
+  if ctypes.CDLL(None).mallopt(M_PERTURB, ZEROS) != 1:
+    raise OSError("mallopt(M_PERTURB) failed: the same text would not give the same sound")
+  import py_nanotts
+
+  speaker = py_nanotts.NanoTTS()
+
+  def speak(request: dict) -> tuple[dict, bytes]:
+    text = request["text"].translate(UNSPOKEN)
+    try:
+      samples = speaker.speak(text, request["voice"], request["speed"], request["pitch"], UNCLIPPED)
+    except (RuntimeError, ValueError) as error:
+      raise serving.Refusal(f"Pico cannot say {text!r} as {request['voice']}: {error}") from error
+    return {"rate_hz": RATE_HZ}, samples
+
+  return speak
+
+
+if __name__ == "__main__":
+  serving.serve("Pico", load)

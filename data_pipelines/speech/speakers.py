@@ -1,0 +1,186 @@
+"""The speakers of each synthesizer: `speaker.speak(text)` gives the same wave everywhere."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from audiopalm.audio import waveform
+from audiopalm.data import commands
+from audiopalm.data.takes import Phrase
+from audiopalm.errors import AudioError, DataError, RecordError
+from audiopalm.types import Word
+from data_pipelines.speech import client
+
+HEARD = 0.01  # of full scale: the loudest sample of what is no speech lies under it
+
+
+class Speaker(Protocol):
+  """One voice of a synthesizer."""
+
+  def speak(self, text: str) -> Phrase:
+    """Returns `text` spoken: the same bytes for the same text, whatever came before."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Espeak:
+  """An espeak-ng voice with a variant ("en-us+f2"), and its parameters.
+
+  `pitch` and `range` (how much the pitch moves) lie in 0..99, `speed` is in words per minute.
+  """
+
+  voice: str
+  pitch: int = 50
+  range: int = 50
+  speed: int = 175
+
+  def speak(self, text: str) -> Phrase:
+    """Returns `text` spoken. Its words are those of `text.split()`, with IPA phonemes."""
+    head, samples_S = client.ask(self._server, dataclasses.asdict(self) | {"text": text})
+    wave_S = waveform.resample(samples_S, head["rate_hz"], waveform.RATE_HZ)
+    return Phrase(wave_S, align(text, head))
+
+  def check(self) -> None:
+    """Returns nothing; raises DataError when espeak-ng does not have the voice or its variant."""
+    client.ask(self._server, {"voice": self.voice})
+
+  @property
+  def _server(self) -> client.Server:
+    return client.Server(
+      "espeak",
+      "data_pipelines.speech.espeak",
+      "espeakng-loader",
+      "espeakng_loader",
+      "Install espeakng-loader 0.2.4 or newer: pip install 'audiopalm[data]'.",
+      (self.voice.partition("+")[0],),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pico:
+  """A Pico voice ("en-US"), its pitch and speed as multiples of what they are, and `warp`.
+
+  Its sound is played `warp` times as fast, which moves the formants as a vocal tract shorter by
+  this factor would, and was spoken slower and lower before, so that pitch and speed stay.
+  """
+
+  voice: str
+  pitch: float = 1.0
+  speed: float = 1.0
+  warp: float = 1.0
+
+  def speak(self, text: str) -> Phrase:
+    request = {"text": text, "voice": self.voice}
+    request |= {"pitch": self.pitch / self.warp, "speed": self.speed / self.warp}
+    head, samples_S = client.ask(PICO, request)
+    _check_sound(samples_S, text, "Pico")
+    return Phrase(waveform.resample(samples_S, head["rate_hz"] * self.warp, waveform.RATE_HZ))
+
+
+PICO = client.Server(
+  "pico",
+  "data_pipelines.speech.pico",
+  "py-nanotts",
+  "py_nanotts",
+  "Install it on Linux: pip install 'audiopalm[data]'. Or choose synthesizer=\"espeak\".",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piper:
+  """A voice of Piper's, the file `model`; of several speakers in it that of a number."""
+
+  model: str
+  speaker: int | None = None
+
+  def speak(self, text: str) -> Phrase:
+    server = client.Server(
+      "piper",
+      "data_pipelines.speech.piper",
+      "piper-tts",
+      "piper",
+      "Install piper-tts: pip install 'audiopalm[piper]', and look at the voice's files.",
+      (self.model,),
+    )
+    head, samples_S = client.ask(server, {"text": text, "speaker": self.speaker})
+    _check_sound(samples_S, text, "Piper")
+    return Phrase(waveform.resample(samples_S, head["rate_hz"], waveform.RATE_HZ))
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A voice of a program of the user's, which is started for every text."""
+
+  line: str
+  voice: str
+  language: str
+
+  def speak(self, text: str) -> Phrase:
+    command = commands.CommandLine(self.line, "The synthesizer's line")
+    with tempfile.TemporaryDirectory(prefix="audiopalm-speech-") as folder:
+      wav = Path(folder) / "speech.wav"
+      places = {"{text}": text, "{voice}": self.voice, "{language}": self.language}
+      command.check("{text}")
+      ended = command.run(places | {"{wav}": str(wav)})
+      if ended.fault is None and "{wav}" not in self.line:
+        wav.write_bytes(ended.output)
+      fault = ended.fault
+      if fault is None:
+        try:
+          return Phrase(waveform.read(wav, name="what it gave"))
+        except AudioError as error:
+          fault = str(error)
+    # The sentences of a corpus can be spoken: what fails at one is no fault of the sentence.
+    raise DataError(
+      f"The synthesizer's line {self.line!r} gave no recording of {text!r} by voice "
+      f"{self.voice!r}: {fault} Expected a WAV, printed or written to {{wav}}: run it by hand."
+    )
+
+
+def _check_sound(samples_S: np.ndarray, text: str, name: str) -> None:
+  """Raises RecordError for a text of which nothing can be heard."""
+  if np.abs(samples_S).max(initial=0.0) < HEARD:
+    raise RecordError(f"{name} says nothing of {text!r}. Correct the text, or leave it out.")
+
+
+def align(text: str, head: dict) -> tuple[Word, ...]:
+  """Returns the words of `text.split()` with the times and phonemes of an espeak-ng answer.
+
+  espeak-ng may say several words as one ("il y a"): such words share its time by their letters, and
+  the phonemes stand with the first. Or one word as several ("vingt-deux"): those are put together.
+  """
+  tokens, first = [], 0
+  for token in text.split():
+    first = text.index(token, first)
+    tokens.append((token, first))
+    first += len(token)
+  if not tokens:
+    return ()
+  starts = [None] * len(tokens)
+  for character, sample in head["words"]:
+    place = _place(tokens, character)
+    if starts[place] is None:
+      starts[place] = sample
+  starts[0] = starts[0] or 0
+  known = [place for place, sample in enumerate(starts) if sample is not None]
+  times = np.interp(
+    [first for _, first in tokens] + [len(text)],
+    [tokens[place][1] for place in known] + [len(text)],
+    [starts[place] for place in known] + [head["samples"]],
+  )
+  phonemes = [""] * len(tokens)
+  for character, sound in head["phonemes"]:
+    phonemes[_place(tokens, character)] += sound
+  seconds = times / head["rate_hz"]
+  return tuple(
+    Word(token, float(seconds[place]), float(seconds[place + 1]), phonemes[place])
+    for place, (token, _) in enumerate(tokens)
+  )
+
+
+def _place(tokens: list[tuple[str, int]], character: int) -> int:
+  """Returns the number of the token a character lies in."""
+  return max(0, sum(first <= character for _, first in tokens) - 1)
