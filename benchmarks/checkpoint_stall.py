@@ -3,7 +3,7 @@
   python benchmarks/checkpoint_stall.py
 
 A save copies the arrays and returns; the rest is written beside the steps that follow, until it is
-on disk. Each repeat takes as many steps without a save as one lasts, then the same with one: the
+on disk and was opened again. Each repeat takes as many steps without a save as one lasts, then the same with one: the
 stall is what the latter take longer, and its share that of EVERY_STEPS steps. Results are in
 benchmarks/results/checkpoint_stall-MACHINE.json.
 """
@@ -61,14 +61,15 @@ def main() -> None:
 
 
 def measured(run: Any, folder: Path, repeat: int) -> dict[str, float]:
-  """Returns the seconds of a step alone, of the call that saves, until all is on disk, and how much
-  longer the steps until then took."""
+  """Returns the seconds of a step alone, of the call that saves, how much longer the steps took
+  until all was on disk and opened again, and how long the latter alone took."""
   import jax
 
-  from audiopalm.training import checkpoint
+  from audiopalm.parts import runs
+  from audiopalm.training import checkpoint, writing
 
   meta = checkpoint.Meta(repeat + 1, "{}", {}, {}, {})
-  with checkpoint.Writer(folder, checkpoint.Keep(1)) as writer:
+  with writing.Writer(folder, writing.Keep(1)) as writer:
     begun_s = time.perf_counter()
     with jax.set_mesh(run.mesh):
       writer.save(run.state(), meta)
@@ -77,9 +78,10 @@ def measured(run: Any, folder: Path, repeat: int) -> dict[str, float]:
     while not done:
       run(1)
       steps_beside += 1
-      done = (folder / checkpoint.FOLDER / str(meta.step)).is_dir()
+      done = (folder / runs.CHECKPOINTS / str(meta.step)).is_dir()
     with_s = time.perf_counter() - begun_s
     writer.wait()
+    verify_s = writer.verify_s
   begun_s = time.perf_counter()
   run(steps_beside)
   without_s = time.perf_counter() - begun_s
@@ -88,13 +90,14 @@ def measured(run: Any, folder: Path, repeat: int) -> dict[str, float]:
     "step_s": without_s / steps_beside,
     "call_s": called_s,
     "stall_s": with_s - without_s,
+    "verify_s": verify_s,
   }
 
 
 def section(results: list[dict]) -> str:
   """Returns the section of docs/performance.md; see render.py."""
   header = (
-    "machine", "parameters", "checkpoint", "a step, s", "the call, s", "stall, s",
+    "machine", "parameters", "checkpoint", "a step, s", "the call, s", "opened again, s", "stall, s",
     f"share of {EVERY_STEPS} steps",
   )  # fmt: skip
   rows = [
@@ -104,6 +107,7 @@ def section(results: list[dict]) -> str:
       f"{result['checkpoint_bytes'] / 2**20:,.0f} MiB",
       figures.shown(result["step_s"], 2),
       figures.shown(result["call_s"], 2),
+      figures.shown(result["verify_s"], 2),
       figures.shown(result["stall_s"], 2),
       f"{100 * result['share']['median']:.2f} %",
     )
@@ -112,8 +116,9 @@ def section(results: list[dict]) -> str:
   text = figures.paragraph(f"""
     A checkpoint of the 42M model with its optimizer, saved while it trains on {SIZE.batch_rows}
     rows of {step_speed.ROW_LENGTH}. *The call* is how long the run waits before its next step
-    begins, sums over all bits included; *stall* adds what the steps take longer until the
-    checkpoint is on disk, beside which it is written; its share is that of a run that saves every
+    begins, sums over all bits included; *opened again* is how long all arrays took to be read from
+    the files and their sums compared, beside the steps; *stall* adds what the steps take longer
+    until then, beside which it is written and opened again; its share is that of a run that saves every
     {EVERY_STEPS} steps.
   """)
   return f"{text}\n\n{figures.table(header, rows)}\n"

@@ -18,6 +18,7 @@ import pytest
 from audiopalm import errors
 from audiopalm.data import loader
 from audiopalm.models import decoder
+from audiopalm.parts import runs
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.training import bits, checkpoint, guard, held_out, metrics, record, saving
 
@@ -79,7 +80,7 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
   assert "Run the same command again" in str(stopped.value)
   assert 0 < checkpoint.latest(tmp_path).step < 6
   tiny.run(tmp_path, said=said)
-  assert f"resuming after step {checkpoint.steps(tmp_path)[0]}" in said.getvalue()
+  assert f"resuming after step {runs.steps(tmp_path)[0]}" in said.getvalue()
   assert_same_run(tiny, straight[0], tmp_path)
 
 
@@ -96,7 +97,7 @@ def test_stopped_where_held_out_losses_were_due_measures_them_when_resumed(
   monkeypatch.setattr(record.Recorder, "add", stopped_after)
   with pytest.raises(errors.Requeue):
     tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path)[-1] == 4
+  assert runs.steps(tmp_path)[-1] == 4
   monkeypatch.setattr(record.Recorder, "add", add)
   tiny.run(tmp_path)
   assert_same_run(tiny, straight[0], tmp_path)
@@ -111,7 +112,7 @@ def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted
   at_batch(monkeypatch, 5, fail)
   with pytest.raises(RuntimeError, match="fell over"):
     tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == [3]
+  assert runs.steps(tmp_path) == [3]
   before = [line["step"] for line in metrics.read(tmp_path)]
   assert before[-1] > 3  # work that is lost
   tiny.run(tmp_path)
@@ -173,7 +174,7 @@ def test_finished_run_only_measures_and_sums_up_again(tiny, straight, tmp_path):
   again = tiny.run(tmp_path / "run")
   assert again.held_out == straight[1].held_out
   assert again.seen == straight[1].seen
-  assert checkpoint.steps(tmp_path / "run") == checkpoint.steps(straight[0]) == [3, 6]
+  assert runs.steps(tmp_path / "run") == runs.steps(straight[0]) == [3, 6]
 
 
 def test_summary_and_lines_say_what_happened_and_what_comes_next(straight):
@@ -210,7 +211,7 @@ def test_settings_changed_at_a_resume_are_printed(tiny, straight, tmp_path):
 def test_checkpoint_waits_for_a_finite_step(tiny, tmp_path, monkeypatch):
   changed_batches(monkeypatch, lambda step, batch: not_finite(batch) if step == 2 else batch)
   summary = tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == [4, 6]  # due after step 3, which was not finite
+  assert runs.steps(tmp_path) == [4, 6]  # due after step 3, which was not finite
   assert summary.skipped == 1
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tiny.saved(tmp_path)))
   third = [line for line in metrics.read(tmp_path) if line["step"] == 3][0]
@@ -222,7 +223,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run_and_save_nothing(tiny, tmp_path
   made = tiny.experiment(steps=40)
   with pytest.raises(errors.BadSteps, match="The last 20 steps up to step 23"):
     tiny.run(tmp_path, made)
-  assert checkpoint.steps(tmp_path) == [3]
+  assert runs.steps(tmp_path) == [3]
   given = json.loads((tmp_path / "bad_steps.json").read_text())
   assert [each["step"] for each in given] == list(range(4, 24))
   places = loader.Loader(tiny.Prepared(made), made).places_at(3)
@@ -290,9 +291,9 @@ def test_the_best_checkpoint_stays_and_is_known_again_after_a_restart(tiny, tmp_
   at_batch(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
   with pytest.raises(errors.Requeue):
     tiny.run(tmp_path, made)
-  assert checkpoint.steps(tmp_path)[0] == 4
+  assert runs.steps(tmp_path)[0] == 4
   assert "best by asr/loss: step 4 (1.0000)" in tiny.run(tmp_path, made).best
-  assert checkpoint.steps(tmp_path) == [4, 9]
+  assert runs.steps(tmp_path) == [4, 9]
 
 
 def test_a_metric_that_is_not_measured_is_refused_before_the_first_step(tiny, tmp_path):
@@ -305,7 +306,7 @@ def test_run_without_a_finite_step_is_an_error(tiny, tmp_path, monkeypatch):
   changed_batches(monkeypatch, lambda step, batch: not_finite(batch))
   with pytest.raises(errors.BadSteps, match="No step of this run up to the last, 6, had a finite"):
     tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == []
+  assert runs.steps(tmp_path) == []
 
 
 def test_checkpoint_of_another_shape_lists_the_arrays(tiny, straight):
@@ -338,7 +339,7 @@ def test_a_run_whose_device_is_full_goes_on_and_saves_when_there_is_room(
   free, said = no_room(monkeypatch, tmp_path), io.StringIO()
   at_batch(monkeypatch, 4, free)  # made while step 4 computes: step 3 was to be saved
   tiny.run(tmp_path, said=said)
-  assert checkpoint.steps(tmp_path)[-1] == 6 and 3 not in checkpoint.steps(tmp_path)
+  assert runs.steps(tmp_path)[-1] == 6 and 3 not in runs.steps(tmp_path)
   shown = " ".join(said.getvalue().split())
   assert "No space left on the device" in shown and "There is no checkpoint yet." in shown
   assert "The run goes on and tries again after step 4." in shown
@@ -355,7 +356,7 @@ def test_the_last_checkpoint_waits_for_room(tiny, straight, tmp_path, monkeypatc
 
   monkeypatch.setattr(saving, "time", types.SimpleNamespace(sleep=pause))
   tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == [6] and len(pauses) == 3
+  assert runs.steps(tmp_path) == [6] and len(pauses) == 3
   assert_same_run(tiny, straight[0], tmp_path)
 
 
@@ -371,7 +372,7 @@ def test_a_device_that_stays_full_ends_the_run_and_the_earlier_checkpoint_stays(
   assert "No space left on the device" in str(error.value)
   assert "The checkpoint of step 3 is intact" in str(error.value)
   assert "resumes by the same command" in str(error.value)
-  assert checkpoint.steps(tmp_path) == [3]
+  assert runs.steps(tmp_path) == [3]
 
 
 def test_a_run_on_a_really_full_device_goes_on_and_loses_no_line(
