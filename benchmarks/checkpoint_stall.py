@@ -107,7 +107,7 @@ def section(results: list[dict]) -> str:
       f"{result['checkpoint_bytes'] / 2**20:,.0f} MiB",
       figures.shown(result["step_s"], 2),
       figures.shown(result["call_s"], 2),
-      figures.shown(result["verify_s"], 2),
+      figures.shown(result["verify_s"], 2) if "verify_s" in result else "not measured",
       figures.shown(result["stall_s"], 2),
       f"{100 * result['share']['median']:.2f} %",
     )
