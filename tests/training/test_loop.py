@@ -17,10 +17,20 @@ import pytest
 
 from audiopalm import errors
 from audiopalm.data import loader
+from audiopalm.data import schedule as schedules
 from audiopalm.models import decoder
 from audiopalm.parts import runs
 from audiopalm.settings import Evaluation, Machine
-from audiopalm.training import bits, checkpoint, guard, held_out, metrics, record, saving
+from audiopalm.training import (
+  bits,
+  checkpoint,
+  guard,
+  held_out,
+  metrics,
+  record,
+  saving,
+  verification,
+)
 
 PROGRAM = Path(__file__).with_name("tiny.py")
 ROOT = Path(__file__).parents[2]
@@ -401,3 +411,158 @@ def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_p
   with pytest.raises(errors.ConfigError, match="batch_rows=8 cannot be split"):
     tiny.run(tmp_path / "run", machine=dataclasses.replace(tiny.ONE, data=3))
   assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_other_batch_rows_and_rates_at_a_resume_go_on_where_the_data_was(tiny, tmp_path):
+  blend = lambda asr, mt: dataclasses.replace(  # noqa: E731
+    tiny.experiment().mixture,
+    tasks=tuple(zip(tiny.experiment().tasks, (asr, mt), strict=True)),
+  )
+  starts = [
+    tiny.experiment(steps=3),
+    tiny.experiment(steps=5, batch_rows=4),
+    tiny.experiment(steps=6, batch_rows=16),
+    tiny.experiment(steps=8, batch_rows=16, mixture=blend(1.0, 1.0)),
+  ]
+  said = io.StringIO()
+  for made in starts:
+    summary = tiny.run(tmp_path, made, said=said)
+  shown = " ".join(said.getvalue().split())
+  assert "changed since that checkpoint: batch_rows: 8 became 4" in shown
+  assert "changed since that checkpoint: mixture / tasks / asr / rate: 2.0 became 1.0" in shown
+  saved = runs.newest(tmp_path)
+  schedule = schedules.from_json(saved["position"]["schedule"])
+  assert [(each.step, each.batch_rows) for each in schedule] == [(0, 8), (3, 4), (5, 16), (6, 16)]
+  # Up to the changed rates: the rows, in their order, of a run whose batch_rows never changed.
+  last = loader.Loader(tiny.Prepared(starts[-1]), starts[-1], schedule=schedule)
+  ones = loader.Loader(tiny.Prepared(starts[0]), starts[0], batch_rows=1)
+  places = [place for step in range(6) for place in last.places_at(step)]
+  assert places == [ones.places_at(row)[0] for row in range(3 * 8 + 2 * 4 + 16)]
+  written = {line["step"]: line["batch"] for line in step_lines(summary, tmp_path)}
+  assert written == {step + 1: last.batch_at(step).digest() for step in range(8)}
+  counts = schedules.at(schedule, 8).counts(8)
+  assert {task: values["rows"] for task, values in summary.seen.items()} == counts
+
+
+def test_a_checkpoint_of_before_there_were_schedules_goes_on_in_rows_too(
+  tiny, tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    patch.setattr(schedules, "to_json", lambda schedule: None)
+    tiny.run(tmp_path, tiny.experiment(steps=3))
+  tiny.run(tmp_path, tiny.experiment(steps=5, batch_rows=4))
+  found = runs.newest(tmp_path)["position"]["schedule"]
+  assert [(each["step"], each["row"], each["batch_rows"]) for each in found] == [
+    (0, 0, 8), (3, 24, 4)
+  ]  # fmt: skip
+
+
+def test_a_workdir_with_the_characters_of_patterns_is_trained_in_and_resumed(
+  tiny, straight, tmp_path
+):
+  workdir, said = tmp_path / "a[b]*c?{d,e}" / "run", io.StringIO()
+  tiny.run(workdir, tiny.experiment(steps=3))
+  tiny.run(workdir, said=said)
+  assert "resuming after step 3" in said.getvalue()
+  assert_same_run(tiny, straight[0], workdir)
+
+
+def damaged(monkeypatch, *times):
+  """Damages the checkpoints that are opened again for the first, second, ... time."""
+  fault, opened = verification.fault, []
+
+  def damage(folder, *rest):
+    opened.append(folder)
+    if len(opened) in times:
+      shutil.rmtree(folder / "rest")
+    return fault(folder, *rest)
+
+  monkeypatch.setattr(verification, "fault", damage)
+
+
+def test_a_run_whose_checkpoint_is_damaged_says_so_and_saves_again(
+  tiny, straight, tmp_path, monkeypatch
+):
+  damaged(monkeypatch, 1, 2)  # of step 3, and of step 6, the last
+  said = io.StringIO()
+  tiny.run(tmp_path, said=said)
+  shown = " ".join(said.getvalue().split())
+  assert "The checkpoint of step 3 is not what was saved, as it was opened again: " in shown
+  assert "There is no checkpoint yet. The run goes on, and saves again now." in shown
+  assert "The checkpoint of step 6 is not what was saved" in shown and "It is saved again." in shown
+  assert runs.steps(tmp_path) == [6]
+  assert sorted(path.name for path in (tmp_path / "damaged_checkpoints").iterdir()) == ["3", "6"]
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
+def test_a_run_none_of_whose_checkpoints_can_be_read_again_ends_and_keeps_the_good_one(
+  tiny, tmp_path, monkeypatch
+):
+  damaged(monkeypatch, 2, 3, 4)
+  with pytest.raises(errors.CheckpointError, match="It is the last of 3 in a row: what writes to"):
+    tiny.run(tmp_path)
+  assert runs.steps(tmp_path) == [3]
+
+
+def settings_of(workdir):
+  """Returns the steps that the newest checkpoint, the readers and config.json say, each."""
+  text = runs.newest(workdir)["experiment"]
+  return (
+    json.loads(text)["steps"],
+    runs.settings(workdir).steps,
+    json.loads((workdir / "config.json").read_text())["steps"],
+  )
+
+
+def test_config_says_what_the_newest_checkpoint_says_after_each_kind_of_end(
+  tiny, straight, tmp_path, monkeypatch
+):
+  shutil.copytree(straight[0], tmp_path / "run")
+  workdir = tmp_path / "run"
+
+  def fail():
+    assert settings_of(workdir) == (6, 6, 6)  # while another start trains with 9
+    raise RuntimeError("the machine fell over")
+
+  with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    at_batch(patch, 7, fail)
+    tiny.run(workdir, tiny.experiment(steps=9, checkpoint_every_steps=9))
+  assert settings_of(workdir) == (6, 6, 6)
+  with monkeypatch.context() as patch, pytest.raises(errors.Requeue):
+    at_batch(patch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    tiny.run(workdir, tiny.experiment(steps=10, checkpoint_every_steps=9))
+  assert settings_of(workdir) == (10, 10, 10)
+  last = runs.steps(workdir)[-1]
+  shutil.rmtree(workdir / "checkpoints" / str(last) / "rest")
+  tiny.run(workdir, tiny.experiment(steps=7))  # from the one of step 6
+  assert settings_of(workdir) == (7, 7, 7)
+  tiny.run(workdir, tiny.experiment(steps=7, keep_checkpoints=1))  # does nothing, saves nothing
+  assert runs.settings(workdir).keep_checkpoints == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+  ("where", "counts"),
+  [
+    ("before it was opened", False),
+    ("before it has its name", False),
+    ("before config.json", True),
+    ("before older ones go", True),
+  ],
+)
+def test_killed_where_a_checkpoint_comes_to_count_the_readers_agree(
+  tiny, straight, tmp_path, where, counts
+):
+  shutil.copytree(straight[0], tmp_path / "run")
+  workdir = tmp_path / "run"
+  command = [sys.executable, str(PROGRAM), str(workdir), "9"]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  options = {"env": environment, "capture_output": True, "text": True, "timeout": 600}
+  ended = subprocess.run([*command, "--killed", where], **options)
+  assert ended.returncode == -signal.SIGKILL, ended.stderr
+  newest, read, written = settings_of(workdir)
+  assert newest == read == (9 if counts else 6)
+  assert written == (9 if where == "before older ones go" else 6)  # a copy, for people
+  again = subprocess.run(command, **options)
+  assert again.returncode == 0, again.stderr
+  assert "resuming after step 9" in again.stdout and settings_of(workdir) == (9, 9, 9)
