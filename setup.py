@@ -32,6 +32,8 @@ setup(
     "flax>=0.12.8,<0.13",
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
+    "tensorstore>=0.1.86,<0.2",
+    "etils[epath]>=1.15,<2",
     "grain>=0.2.18,<0.3",
     "array_record>=0.8.6,<0.9",
     "msgpack>=1.0,<2",

@@ -50,6 +50,10 @@ class FullDevice(CheckpointError):
   """A checkpoint for which there is no room; those before it are as they were."""
 
 
+class DamagedSave(CheckpointError):
+  """A checkpoint that is not what was saved; those before it are as they were."""
+
+
 class Requeue(AudiopalmError):
   """The run was asked to stop (SIGTERM): its state is saved, start it again."""
 

@@ -206,13 +206,18 @@ def load(
   if isinstance(machine, str):
     machine = machines.named(machine)
   machine = machine or machines.default()
-  experiment = experiments.from_json(checkpoint.latest(workdir, _warn, step).experiment)
-  opened = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
-  prepared = opened(experiment, workdir)
-  model = decoder.model(experiment.model, prepared.space)
-  params, meta = checkpoint.restore_params(
-    workdir, model.shapes(sharding.mesh(machine)), prepared.manifest, _warn, step
-  )
+  open_run = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
+  mesh, opened = sharding.mesh(machine), {}
+
+  def expected(meta: checkpoint.Meta) -> tuple[Any, Any]:
+    experiment = experiments.from_json(meta.experiment)
+    prepared = open_run(experiment, workdir)
+    model = decoder.model(experiment.model, prepared.space)
+    opened[meta.step] = experiment, prepared, model
+    return model.shapes(mesh), prepared.manifest
+
+  params, meta = checkpoint.restore_params(workdir, expected, _warn, step)
+  experiment, prepared, model = opened[meta.step]
   return Session(workdir, experiment, prepared, model, params, machine, meta.step)
 
 

@@ -16,6 +16,7 @@ from concurrent import futures
 
 import pytest
 
+from audiopalm.parts import runs
 from audiopalm.training import checkpoint, metrics
 
 pytestmark = pytest.mark.long
@@ -90,15 +91,15 @@ def folder(tmp_path_factory):
 
 def outcome(workdir):
   """Returns what must be the same: sums over all bits of the last state, and every metric."""
-  step = checkpoint.steps(workdir)[-1]
-  meta = json.loads((workdir / checkpoint.FOLDER / str(step) / "meta" / "metadata").read_text())
+  step = runs.steps(workdir)[-1]
+  meta = json.loads((workdir / runs.CHECKPOINTS / str(step) / "meta" / "metadata").read_text())
   timed = ("tokens_per_s", "mfu")
   lines = [{k: v for k, v in line.items() if k not in timed} for line in metrics.read(workdir)]
   return step, meta["sums"], meta["position"], lines
 
 
 def half_saved(workdir):
-  return any((workdir / checkpoint.FOLDER).glob(f"*{checkpoint.UNFINISHED}*"))
+  return any((workdir / runs.CHECKPOINTS).glob(f"*{checkpoint.UNFINISHED}*"))
 
 
 def killed_and_restarted(folder, number):

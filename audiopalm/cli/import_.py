@@ -1,7 +1,6 @@
 """`audiopalm import`: an exported folder as a workdir again."""
 
 import argparse
-import json
 from pathlib import Path
 
 from audiopalm.cli import options
@@ -47,22 +46,21 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm import`."""
   from audiopalm.data import files, imported  # the rest imports jax
   from audiopalm.export import folder
-  from audiopalm.training import checkpoint
+  from audiopalm.training import checkpoint, writing
 
   folder.check_new(args.workdir)
   found = folder.read(args.folder)
   with files.replacing(args.workdir) as part:
     imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)
-    resolved = found.experiment.to_json()
-    files.write_json(part / "config.json", json.loads(resolved))
     meta = checkpoint.Meta(
       step=found.step,
-      experiment=resolved,
+      experiment=found.experiment.to_json(),
       manifest=found.manifest,
       position={"step": found.step, "seen": {}},
       versions=checkpoint.versions(),
     )
-    with checkpoint.Writer(part, checkpoint.Keep(1)) as writer:
+    # It writes config.json too.
+    with writing.Writer(part, writing.Keep(1)) as writer:
       writer.save_params(found.params, meta)
   print(f"Imported checkpoint {found.step} of {found.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from rich import console
 
-from audiopalm.cli import config, options
+from audiopalm.cli import options
 from audiopalm.data import past, prepare
+from audiopalm.data import schedule as schedules
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import inspection, published
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE, EXIT_USER
+from audiopalm.parts import runs
 from audiopalm.training import metrics
 
 DESCRIPTION = """Look at recordings before they are used, or at what a step of a run was given.
@@ -76,11 +78,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def batch_run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm inspect batch`."""
-  experiment = config.load(str(args.workdir / "config.json"))
+  experiment, saved = runs.settings(args.workdir), runs.newest(args.workdir)
   prepared = prepare.open_prepared(experiment, args.workdir)
   lines = (line for line in metrics.read(args.workdir) if line["step"] == args.step)
   written = next((line["batch"] for line in lines if "batch" in line), None)
-  found = past.batch(prepared, experiment, args.step, written)
+  kept = saved and saved["position"].get("schedule")
+  schedule = schedules.from_json(kept) if kept else None
+  found = past.batch(prepared, experiment, args.step, written, schedule)
   past.show(found, console.Console(), args.out)
   return EXIT_DONE if found.is_the_one else EXIT_USER
 

@@ -20,6 +20,7 @@ from audiopalm.cli import options
 from audiopalm.cluster import sweep
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
+from audiopalm.parts import runs
 
 DESCRIPTION = """Train and evaluate every run of a plan, each with every seed, those first that
 others begin with. A plan is a TOML file; audiopalm/cluster/sweep.py shows one.
@@ -195,11 +196,8 @@ def _workdir(args: argparse.Namespace, one: sweep.Run, seed: int) -> Path:
 
 def _trained(workdir: Path) -> bool:
   """Returns whether a run is at its last step."""
-  resolved = workdir / "config.json"
-  if not resolved.is_file():
-    return False
-  last = str(files.read_json(resolved)["steps"])
-  return (workdir / "checkpoints" / last).is_dir()
+  have = runs.steps(workdir)
+  return bool(have) and json.loads(runs.config(workdir))["steps"] in have
 
 
 def _call(*line: str) -> None:

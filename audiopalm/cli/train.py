@@ -2,14 +2,13 @@
 
 import argparse
 import contextlib
-import json
 import subprocess
 import sys
 
 import jax
 
 from audiopalm.cli import allocator, config, options, processes
-from audiopalm.data import files, lock, prepare
+from audiopalm.data import lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines
@@ -31,7 +30,8 @@ if each is started so, with a workdir that all of them see:
 Process 0 prepares, prints and writes the logs; all of them save. SIGTERM to any
 stops all after the same step.
 
-The workdir holds all of the run: config.json (every setting), checkpoints/,
+The workdir holds all of the run: config.json (every setting, as the newest
+checkpoint was trained with), checkpoints/,
 metrics.jsonl and event files for TensorBoard, goodput.jsonl (where the time
 went) and what `prepare` made.
 
@@ -69,12 +69,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
   """Returns what will be trained, and on what (None: the devices decide); touches no device."""
   from audiopalm.export import folder  # imports jax
+  from audiopalm.training import checkpoint
 
   processes.check(args)
   if not args.hang_s >= 0:
     raise ConfigError(f"--hang-s takes seconds, 0 for any time, not {args.hang_s:g}.")
   if args.recheck_every < 0:
     raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
+  checkpoint.check_place(args.workdir)
   options.max_bad(args)  # an option that cannot be used is told before anything is done
   experiment = config.load(args.config, args.settings)
   if experiment.export is not None:
@@ -98,16 +100,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | None) -> int:
-  from audiopalm.training import checkpoint, loop, together
+  from audiopalm.training import loop, together
 
   code = together.from_first(lambda: _prepared(experiment, args))
   if code != EXIT_DONE:
     return code
   prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
-  resolved = args.workdir / "config.json"
-  writes = together.is_first()
-  if writes and not checkpoint.steps(args.workdir):
-    files.write_json(resolved, json.loads(experiment.to_json()))
   loop.run(
     experiment,
     prepared,
@@ -116,9 +114,6 @@ def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | 
     hang_s=args.hang_s or None,
     recheck_every=args.recheck_every,
   )
-  if writes:
-    # Written again only here, when a resumed run is known to fit its checkpoint.
-    files.write_json(resolved, json.loads(experiment.to_json()))
   return EXIT_DONE
 
 

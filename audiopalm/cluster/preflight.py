@@ -17,6 +17,7 @@ from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.export import folder
 from audiopalm.models import decoder
+from audiopalm.parts import runs
 from audiopalm.planning import program, shardings, stored
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
@@ -173,13 +174,13 @@ def _data(experiment: Any, workdir: Path, prepared: list[Any]) -> str:
 
 
 def _checkpoint(workdir: Path, prepared: Any) -> str:
-  have = checkpoint.steps(workdir)
+  have = runs.steps(workdir)
   if not have:
-    return f"none in {workdir / checkpoint.FOLDER}: the run starts at its first step"
+    return f"none in {workdir / runs.CHECKPOINTS}: the run starts at its first step"
   said: list[str] = []
   meta = checkpoint.latest(workdir, said.append)
   if prepared is not None:
     token_space.check(prepared.manifest, meta.manifest, f"The checkpoint of step {meta.step}")
   if said:
     raise Note(" ".join([*said, f"The run goes on after step {meta.step}."]))
-  return f"the run goes on after step {meta.step} of {workdir / checkpoint.FOLDER}"
+  return f"the run goes on after step {meta.step} of {workdir / runs.CHECKPOINTS}"

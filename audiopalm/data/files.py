@@ -54,7 +54,12 @@ def remove_parts(folder: Path, pattern: str) -> None:
 def write_json(path: Path, value: Any) -> None:
   """Writes `value` as JSON, whole or not at all; equal values give equal bytes."""
   with replacing(path) as part:
-    part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    dump_json(part, value)
+
+
+def dump_json(part: Path, value: Any) -> None:
+  """Writes `value` as JSON to a path that nobody else knows yet (`replacing`)."""
+  part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:

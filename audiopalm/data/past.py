@@ -13,6 +13,7 @@ import rich.text
 from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.data import examples, loader
+from audiopalm.data.schedule import Schedule
 from audiopalm.errors import ConfigError, LayoutError
 
 
@@ -52,12 +53,18 @@ class Past:
     return self.written in (None, self.digest)
 
 
-def batch(prepared: Any, experiment: Any, step: int, written: int | None = None) -> Past:
+def batch(
+  prepared: Any,
+  experiment: Any,
+  step: int,
+  written: int | None = None,
+  schedule: Schedule | None = None,
+) -> Past:
   """Returns what step `step` of a run was given, 1 being the first; `written` is the digest that
-  the run's metrics.jsonl has of it."""
+  the run's metrics.jsonl has of it, `schedule` what its newest checkpoint says of changes."""
   if step < 1:
     raise ConfigError(f"--step counts steps as metrics.jsonl does, from 1 on; got {step}.")
-  batches = loader.Loader(prepared, experiment)
+  batches = loader.Loader(prepared, experiment, schedule=schedule)
   found, tokens = [], 0
   for row, place in enumerate(batches.places_at(step - 1)):
     task = batches.tasks[place.task]
@@ -74,9 +81,11 @@ def batch(prepared: Any, experiment: Any, step: int, written: int | None = None)
   return Past(step, found, tokens, batches.batch_at(step - 1).digest(), written)
 
 
-def records(prepared: Any, experiment: Any, steps: range) -> list[dict[str, Any]]:
+def records(
+  prepared: Any, experiment: Any, steps: range, schedule: Schedule | None = None
+) -> list[dict[str, Any]]:
   """Returns what each of the steps was given: {"step", "records": [{"task", "id", "epoch"}]}."""
-  batches = loader.Loader(prepared, experiment)
+  batches = loader.Loader(prepared, experiment, schedule=schedule)
   return [{"step": step, "records": list(_records(prepared, batches, step))} for step in steps]
 
 
@@ -114,8 +123,8 @@ def show(past: Past, console: rich.console.Console, out: Path | None = None) -> 
   else:
     console.print(
       f"[bold red]{here}, but the run was given another batch[/] (digest {past.written}, not "
-      f"{past.digest}): before its rates, seed, batch_rows or data were changed to what "
-      "config.json says now."
+      f"{past.digest}): it has not saved since its settings were changed, or its data, row_length "
+      "or the order of its tasks are not those of that step."
     )
 
 

@@ -11,6 +11,7 @@ from audiopalm.data import cache, files
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import lines, saved, scoring
 from audiopalm.models import decoder
+from audiopalm.parts import runs
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
 
@@ -136,7 +137,7 @@ def read(workdir: Path) -> Run:
   results = evaluation / saved.RESULTS
   return Run(
     workdir,
-    experiments.from_json((workdir / "config.json").read_text(encoding="utf-8")),
+    experiments.from_json(runs.config(workdir)),
     manifest,
     token_space.from_manifest(manifest),
     files.read_json(prepared) if prepared.is_file() else {},

@@ -1,12 +1,13 @@
-"""Checkpoints of a run: written in the background, found again, compared before they are used.
+"""Checkpoints of a run: found again, compared before they are used, and which of them count.
 
     WORKDIR/checkpoints/<step>/params    the model's arrays, the tree models/decoder.py documents
     WORKDIR/checkpoints/<step>/rest      optimizer, variables and counters
     WORKDIR/checkpoints/<step>/meta      JSON: experiment, manifest, position, versions, sums
 
-A checkpoint is a folder that gets its name when it is whole. One that cannot be read, or whose bits
-are not those that were saved, is passed over for the one before, by name; nothing is ever deleted
-but what newer good ones replace by `Keep`.
+A checkpoint is a folder that gets its name when it was written (`training/writing.py`) and opened
+again (`training/verification.py`); until then it is called <step>.unverified. One that cannot be
+read, or whose bits are not those that were saved, is passed over for the one before, by name;
+nothing is ever deleted but what newer good ones replace by `writing.Keep`.
 
 Several processes save into and restore from one folder, all of them together. What they do next is
 decided from what each of them found, so that none waits for one that took another way.
@@ -14,27 +15,25 @@ decided from what each of them found, so that none waits for one that took anoth
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
-import logging
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
-from audiopalm.data import files
-from audiopalm.errors import AudiopalmError, CheckpointError, FullDevice
+from audiopalm.errors import AudiopalmError, CheckpointError, ConfigError
+from audiopalm.parts import runs
 from audiopalm.tokens import space as token_space
 from audiopalm.training import bits, together
 from audiopalm.training import state as states
 
-FOLDER = "checkpoints"
-DAMAGED = "damaged_checkpoints"  # where a resumed run moves what it could not read
+DAMAGED = "damaged_checkpoints"  # where a run moves what it could not read
+UNVERIFIED = ".unverified"
 UNFINISHED = ".orbax-checkpoint-tmp"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
 LEFT_OVER = ("Event loop is closed", "_read_array_index")  # by readers of a damaged checkpoint
@@ -43,7 +42,8 @@ SHOWN = 12  # lines of a difference that are printed
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meta:
-  """What a checkpoint says of itself: `position` holds step and `seen`, `experiment` is JSON."""
+  """What a checkpoint says of itself; `experiment` is JSON. `position` holds the step, what was
+  `seen` of each task, and the `schedule` of the batches (`data/schedule.py`)."""
 
   step: int
   experiment: str
@@ -52,23 +52,21 @@ class Meta:
   versions: Mapping[str, str]
 
 
-@dataclasses.dataclass(frozen=True)
-class Keep:
-  """Which checkpoints stay: the `newest`, and those of every `every_steps`-th step."""
+class LiteralPath(epath.gpath.PosixGPath):
+  """A path for Orbax that holds no pattern, whatever characters are in it.
 
-  newest: int
-  every_steps: int | None = None
+  Orbax looks for the parts of a checkpoint by `path.glob(pattern)`, and etils takes the path before
+  the pattern for a pattern too: below a folder called "[proj]" it finds nothing, and the arrays are
+  lost without an error.
+  """
+
+  def glob(self, pattern: str) -> Iterator["LiteralPath"]:
+    return (self._new(str(found)) for found in Path(str(self)).glob(pattern))
 
 
 def versions() -> dict[str, str]:
   """Returns the versions of the packages that a result can depend on."""
   return {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def steps(workdir: Path) -> list[int]:
-  """Returns the steps of all whole checkpoints of a run, oldest first."""
-  folder = workdir / FOLDER
-  return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
 
 def latest(workdir: Path, report: Callable[[str], None] = print, step: int | None = None) -> Meta:
@@ -81,20 +79,22 @@ def latest(workdir: Path, report: Callable[[str], None] = print, step: int | Non
 
 def restore_params(
   workdir: Path,
-  shapes: Any,
-  manifest: Mapping[str, Any],
+  expected: Callable[[Meta], tuple[Any, Mapping[str, Any]]],
   report: Callable[[str], None] = print,
   step: int | None = None,
 ) -> tuple[Any, Meta]:
   """Returns (parameters, meta) of the newest readable checkpoint, or of that of a step.
 
-  `shapes` is `model.shapes(mesh)`, so the devices need not be those of training. ManifestError if
-  the checkpoint's ids mean something else than `manifest`, CheckpointError if its arrays do not
-  fit.
+  `expected(meta)` gives the shapes and the manifest that a checkpoint should have which says this
+  of itself: of its own experiment, so that no checkpoint is read with the settings of another one.
+  The shapes are `model.shapes(mesh)`, and the devices need not be those of training. ManifestError
+  if its ids mean something else, CheckpointError if its arrays do not fit.
   """
 
   def read(step):
-    meta = _checked_meta(workdir, step, manifest)
+    meta = read_meta(workdir, step)
+    shapes, manifest = expected(meta)
+    _check_manifest(workdir, meta, manifest)
     return _read_tree(workdir, step, "params", shapes), meta
 
   def check(found):
@@ -115,160 +115,114 @@ def restore_state(
 ) -> tuple[states.TrainState, Meta] | None:
   """Returns (state, meta) of the newest readable checkpoint; None where a run has not saved yet.
 
-  `state` is a state of the wanted shapes and placement, arrays or ShapeDtypeStructs. Checkpoints
-  newer than the one restored are moved to WORKDIR/damaged_checkpoints, out of the way of new ones.
+  `state` is a state of the wanted shapes and placement, arrays or ShapeDtypeStructs. A checkpoint
+  that a start wrote and was killed before it opened it again counts from here on, if it is whole.
+  Those newer than the one restored are moved to WORKDIR/damaged_checkpoints, out of the way of new
+  ones, and config.json says what the one restored says.
   """
 
   def read(step):
-    meta = _checked_meta(workdir, step, manifest)
-    if "rest" not in _read_fields(workdir, step)["sums"]:
+    meta = read_meta(workdir, step)
+    _check_manifest(workdir, meta, manifest)
+    if "rest" not in runs.fields(folder_of(workdir, step))["sums"]:
       raise CheckpointError(
-        f"The checkpoint {_path(workdir, step)} holds parameters alone, as imported runs do: it "
-        "can be evaluated and asked, but without its optimizer's state not trained any further. "
+        f"The checkpoint {folder_of(workdir, step)} holds parameters alone, as imported runs do: "
+        "it can be evaluated and asked, but without its optimizer's state not trained any further. "
         "Train in the workdir it was exported from, or anew in another --workdir."
       )
     params = _read_tree(workdir, step, "params", state.params)
-    rest = _read_tree(workdir, step, "rest", _rest(state))
+    rest = _read_tree(workdir, step, "rest", rest_of(state))
     return states.TrainState(params=params, **rest), meta
 
   def check(found):
     state, meta = found
-    _check_sums(workdir, meta.step, params=state.params, rest=_rest(state))
+    _check_sums(workdir, meta.step, params=state.params, rest=rest_of(state))
 
-  found = _newest(workdir, read, report, check)
-  if found is not None:
-    _set_aside(workdir, found[1].step, report)
+  found = _newest(workdir, read, report, check, unverified=True)
+  together.from_first(lambda: _go_on_from(workdir, found and found[1], report))
   return found
 
 
 def read_meta(workdir: Path, step: int) -> Meta:
   """Returns what the checkpoint of one step says of itself."""
-  fields = _read_fields(workdir, step)
+  fields = runs.fields(folder_of(workdir, step))
   return Meta(step=step, **{name: value for name, value in fields.items() if name != "sums"})
 
 
-class Writer:
-  """Saves states in the background; `keep` says which stay, and so does the one of step `best`.
-
-  Every method may raise the FullDevice of an earlier save: then that checkpoint does not exist, and
-  those before it are as they were. It can go on saving. Use it as a context: leaving it waits for
-  the last.
-  """
-
-  def __init__(self, workdir: Path, keep: Keep):
-    self.best: int | None = None
-    self._workdir, self._keep = workdir, keep
-    self._manager = self._opened()
-
-  def save(self, state: states.TrainState, meta: Meta) -> None:
-    """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
-    self._check_space(state)
-    self._save(meta, params=state.params, rest=_rest(state))
-
-  def save_params(self, params: Any, meta: Meta) -> None:
-    """Saves parameters alone: enough to evaluate and generate, not to go on training."""
-    self._save(meta, params=params)
-
-  def _save(self, meta: Meta, **trees: Any) -> None:
-    fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
-    fields["sums"] = {name: bits.sums(tree) for name, tree in trees.items()}
-    fields["digest"] = _digest(fields)
-    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-    with self._anew_if_full():
-      self._manager.save(
-        meta.step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(fields)), force=True
-      )
-
-  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-    """Returns which of the checkpoints stay; Orbax asks after each save."""
-    found = [each.step for each in checkpoints]
-    stays, every = {*found[-self._keep.newest :], self.best}, self._keep.every_steps
-    return [step in stays or (every is not None and step % every == 0) for step in found]
-
-  def wait(self) -> None:
-    """Returns when everything that was saved is on disk."""
-    with self._anew_if_full():
-      self._manager.wait_until_finished()
-
-  def __enter__(self) -> "Writer":
-    # Orbax logs a trace in its own thread for what `wait` and `save` raise here.
-    self._level = logging.getLogger("absl").level
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    return self
-
-  def __exit__(self, kind, error, trace) -> None:
-    try:
-      # After an error too: what the run had begun to save is not lost with it.
-      self.wait()
-      self._manager.close()
-    finally:
-      logging.getLogger("absl").setLevel(self._level)
-
-  def _opened(self) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-      (self._workdir / FOLDER).absolute(),
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=self, create=True, cleanup_tmp_directories=True
-      ),
+def check_place(workdir: Path) -> None:
+  """Raises ConfigError for a workdir whose checkpoints could not be found again."""
+  if "\\" in str(workdir.absolute()):
+    raise ConfigError(
+      f"No checkpoint can be kept in {workdir.absolute()}: TensorStore, which writes the arrays, "
+      "reads the backslash in it as a slash. Give a --workdir without one."
     )
 
-  @contextlib.contextmanager
-  def _anew_if_full(self) -> Iterator[None]:
-    """Removes what a save that failed for want of room has left, which takes room too."""
-    try:
-      with full_device(self._workdir):
-        yield
-    except FullDevice as error:
-      if jax.process_count() > 1:  # the others do not know of it, and opening waits for all
-        raise CheckpointError(str(error)) from error
-      self._manager = self._opened()
-      raise
 
-  def _check_space(self, state: states.TrainState) -> None:
-    whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
-    free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
-    if free < whole:
-      self.wait()  # what is being saved counts among what is intact
-      raise _no_space(self._workdir, f"a checkpoint takes {_size(whole)}, {_size(free)} are free")
+def folder_of(workdir: Path, step: int) -> Path:
+  """Returns where the checkpoint of a step lies: under its name, or as one that was written and
+  not opened again yet."""
+  named, written = named_of(workdir, step), unverified_of(workdir, step)
+  return written if written.is_dir() and not named.is_dir() else named
 
 
-@contextlib.contextmanager
-def full_device(workdir: Path) -> Iterator[None]:
-  """Turns a full device, however it is reported while the block runs, into one FullDevice."""
-  try:
-    yield
-  except AudiopalmError:
-    raise
-  except Exception as error:
-    if files.is_full(error):
-      raise _no_space(workdir, str(error).splitlines()[0][:300]) from error
-    raise
+def named_of(workdir: Path, step: int) -> Path:
+  return (workdir / runs.CHECKPOINTS / str(step)).absolute()
 
 
-def _no_space(workdir: Path, why: str) -> FullDevice:
-  have = steps(workdir)
-  kept = f"The checkpoint of step {have[-1]} is intact" if have else "There is no checkpoint yet"
-  return FullDevice(
-    f"No space left on the device of {workdir / FOLDER}: {why}. {kept}. Free space, or lower "
-    "keep_checkpoints; a run that ends for want of it resumes by the same command."
-  )
+def unverified_of(workdir: Path, step: int) -> Path:
+  named = named_of(workdir, step)
+  return named.with_name(named.name + UNVERIFIED)
 
 
-def _size(number: int) -> str:
-  return f"{number / 2**20:,.1f} MiB"
+def accept(workdir: Path, step: int, experiment: str) -> None:
+  """Gives a checkpoint that was opened again its name; config.json says its `experiment` then.
+
+  What comes between these two renames is up to the readers, who ask `runs.config`.
+  """
+  with runs.saying(workdir, experiment):
+    if not named_of(workdir, step).is_dir():
+      unverified_of(workdir, step).rename(named_of(workdir, step))
+
+
+def set_aside(workdir: Path, step: int) -> Path:
+  """Moves the checkpoint of a step to the damaged ones; returns where it lies now."""
+  number, place = 0, workdir / DAMAGED / str(step)
+  while place.exists():
+    number += 1
+    place = workdir / DAMAGED / f"{step}.{number}"
+  place.parent.mkdir(exist_ok=True)
+  return folder_of(workdir, step).rename(place)
+
+
+def _go_on_from(workdir: Path, restored: Meta | None, report: Callable[[str], None]) -> None:
+  """Makes a checkpoint the newest: those after it are moved away before any process looks."""
+  for step in _steps(workdir, unverified=True):
+    if restored is None or step > restored.step:
+      place = set_aside(workdir, step)
+      report(f"Moved the damaged checkpoint of step {step} to {place}.")
+  if restored is not None:
+    accept(workdir, restored.step, restored.experiment)
+
+
+def _steps(workdir: Path, unverified: bool) -> list[int]:
+  """Returns the steps of all checkpoints, with or without those not opened again, oldest first."""
+  found = set(runs.steps(workdir))
+  if unverified:
+    folder = workdir / runs.CHECKPOINTS
+    names = (path.name.removesuffix(UNVERIFIED) for path in folder.glob(f"*{UNVERIFIED}"))
+    found |= {int(name) for name in names if name.isdecimal()}
+  return sorted(found)
 
 
 def _none(workdir: Path) -> CheckpointError:
   return CheckpointError(
-    f"No checkpoint in {workdir / FOLDER}. Train first: audiopalm train CONFIG --workdir {workdir}"
+    f"No checkpoint in {workdir / runs.CHECKPOINTS}. Train first: audiopalm train CONFIG "
+    f"--workdir {workdir}"
   )
 
 
-def _path(workdir: Path, step: int) -> Path:
-  return (workdir / FOLDER / str(step)).absolute()
-
-
-def _rest(state: states.TrainState) -> dict[str, Any]:
+def rest_of(state: states.TrainState) -> dict[str, Any]:
+  """Returns what is saved of a state beside its parameters."""
   return {
     field.name: getattr(state, field.name)
     for field in dataclasses.fields(state)
@@ -282,6 +236,7 @@ def _newest(
   report: Callable[[str], None],
   check: Callable[[Any], None] = lambda found: None,
   step: int | None = None,
+  unverified: bool = False,
 ) -> Any:
   """Returns read(step) of the newest checkpoint that can be read, or of that of `step` alone; None
   where there is none at all.
@@ -289,12 +244,12 @@ def _newest(
   `check` may raise for what was read: it sees what all processes have read, and says the same on
   each of them.
   """
-  for part in sorted((workdir / FOLDER).glob(f"*{UNFINISHED}*")):
+  for part in sorted((workdir / runs.CHECKPOINTS).glob(f"*{UNFINISHED}*")):
     report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
-  faults, have = [], together.from_first(lambda: steps(workdir))
+  faults, have = [], together.from_first(lambda: _steps(workdir, unverified))
   if step is not None and step not in have:
     raise CheckpointError(
-      f"No checkpoint of step {step} in {workdir / FOLDER}: there are those of "
+      f"No checkpoint of step {step} in {workdir / runs.CHECKPOINTS}: there are those of "
       f"{', '.join(map(str, have)) or 'no step'}."
     )
   for number in reversed(have if step is None else [step]):
@@ -304,11 +259,11 @@ def _newest(
       _, why = _tried(lambda found=found: check(found))
     if why is None:
       return found
-    faults.append(f"{_path(workdir, number)}: {why}")
+    faults.append(f"{folder_of(workdir, number)}: {why}")
     report(f"Checkpoint {faults[-1]}. It is damaged or half written: skipped.")
-  if faults:
+  if together.from_first(lambda: runs.steps(workdir)):  # what was not opened again never counted
     raise CheckpointError(
-      f"None of the {len(faults)} checkpoints in {workdir / FOLDER} can be read:\n  "
+      f"None of the {len(faults)} checkpoints in {workdir / runs.CHECKPOINTS} can be read:\n  "
       + "\n  ".join(faults)
       + "\nNothing was deleted. Restore one from a copy, or start anew in another --workdir."
     )
@@ -338,25 +293,9 @@ def _hush_readers() -> None:
   sys.unraisablehook = quiet
 
 
-def _digest(fields: Mapping[str, Any]) -> str:
-  """Returns 16 hex digits of what a checkpoint says of itself."""
-  text = json.dumps(fields, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _read_fields(workdir: Path, step: int) -> dict[str, Any]:
-  fields = ocp.JsonCheckpointHandler().restore(_path(workdir, step) / "meta")
-  digest = fields.pop("digest", None)
-  if digest is None:
-    raise ValueError("meta has no digest: audiopalm wrote none before checkpoints had sums")
-  if digest != _digest(fields):
-    raise ValueError("meta is not what was saved")
-  return fields
-
-
 def _check_sums(workdir: Path, step: int, **trees: Any) -> None:
   """Raises ValueError naming arrays whose bits are not those that were saved."""
-  saved = _read_fields(workdir, step)["sums"]
+  saved = runs.fields(folder_of(workdir, step))["sums"]
   wrong = [
     f"{item}/{name}"
     for item, tree in trees.items()
@@ -366,22 +305,20 @@ def _check_sums(workdir: Path, step: int, **trees: Any) -> None:
     raise ValueError(f"{len(wrong)} arrays are not what was saved: {', '.join(wrong[:3])}")
 
 
-def _checked_meta(workdir: Path, step: int, manifest: Mapping[str, Any]) -> Meta:
-  meta = read_meta(workdir, step)
+def _check_manifest(workdir: Path, meta: Meta, manifest: Mapping[str, Any]) -> None:
   # Through JSON, as the saved one went: tuples are lists there.
   expected = json.loads(json.dumps(manifest))
-  token_space.check(expected, meta.manifest, f"The checkpoint {_path(workdir, step)}")
-  return meta
+  token_space.check(expected, meta.manifest, f"The checkpoint {folder_of(workdir, meta.step)}")
 
 
 def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
   """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
-  path = _path(workdir, step) / item
+  path = LiteralPath(str(folder_of(workdir, step) / item))
   # A Checkpointer would wait for all processes, one that could not read its part among them, and
   # its own metadata() warns of a file that lies one folder higher.
   with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
     saved = handler.metadata(path).tree
-    _compare(saved, target, f"{_path(workdir, step)} ({item})")
+    _compare(saved, target, f"{folder_of(workdir, step)} ({item})")
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
     )
@@ -389,7 +326,7 @@ def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
 
 
 def _compare(saved: Any, target: Any, what: str) -> None:
-  found, wanted = _shapes(saved), _shapes(target)
+  found, wanted = shapes_of(saved), shapes_of(target)
   lines = [
     f"{name}: saved {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
     for name in [*wanted, *(name for name in found if name not in wanted)]
@@ -404,21 +341,11 @@ def _compare(saved: Any, target: Any, what: str) -> None:
     )
 
 
-def _shapes(tree: Any) -> dict[str, str]:
+def shapes_of(tree: Any) -> dict[str, str]:
   """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {bits.name_of(path): f"{leaf.dtype} {tuple(leaf.shape)}" for path, leaf in leaves}
+  return {bits.name_of(path): shape_of(leaf) for path, leaf in leaves}
 
 
-def _set_aside(workdir: Path, restored: int, report: Callable[[str], None]) -> None:
-  """Moves the checkpoints after `restored` away, before any process looks for them."""
-  for step in steps(workdir) if together.is_first() else ():
-    if step > restored:
-      number, place = 0, workdir / DAMAGED / str(step)
-      while place.exists():
-        number += 1
-        place = workdir / DAMAGED / f"{step}.{number}"
-      place.parent.mkdir(exist_ok=True)
-      _path(workdir, step).rename(place)
-      report(f"Moved the damaged checkpoint of step {step} to {place}.")
-  together.gathered(None)
+def shape_of(array: Any) -> str:
+  return f"{array.dtype} {tuple(array.shape)}"

@@ -18,10 +18,13 @@ from typing import Any
 import jax
 import rich.console
 
+from audiopalm import experiment as experiments
 from audiopalm import sharding
 from audiopalm.data import files, loader, past
+from audiopalm.data import schedule as schedules
 from audiopalm.errors import BadSteps, Requeue
 from audiopalm.models import decoder
+from audiopalm.parts import runs
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
 from audiopalm.training import (
@@ -41,6 +44,7 @@ from audiopalm.training import (
   together,
   warm_start,
   watch,
+  writing,
 )
 
 
@@ -114,7 +118,7 @@ def run(
   mesh = sharding.mesh(machine)
   sharding.check_row_length(mesh, experiment.row_length)
   with (
-    checkpoint.full_device(workdir),
+    writing.full_device(workdir),
     jax.set_mesh(mesh),
     guard.stop_signals() as stop,
     contextlib.ExitStack() as stack,
@@ -139,8 +143,10 @@ def run(
     stack.enter_context(watch.Watch(spent, workdir, jax.process_index(), hang_s))
     shown = progress.Progress(console, experiment.steps)
     now, before = _open(setting, shown.say)
-    _introduce(setting, before, shown.say)
     begun = int(now.step)
+    if before is not None:
+      setting = _going_on(setting, before)
+    _introduce(setting, before, shown.say)
     # A run may have been stopped between a step and its held-out losses.
     owed = 0 < begun < experiment.steps and begun % experiment.evaluation.every_steps == 0
     journal = (
@@ -151,8 +157,8 @@ def run(
     held = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent)
     if experiment.keep_best is not None:
       held.check(experiment.keep_best, now.params, now.variables)
-    keep = checkpoint.Keep(experiment.keep_checkpoints, experiment.keep_every_steps)
-    writer = stack.enter_context(checkpoint.Writer(workdir, keep))
+    keep = writing.Keep(experiment.keep_checkpoints, experiment.keep_every_steps)
+    writer = stack.enter_context(writing.Writer(workdir, keep))
     saves = saving.Saving(writer, experiment, workdir, begun, spent, stop, shown.say)
     watching = _Watching(spent, recorder, held, saves, journal.had_step)
     stack.enter_context(shown.from_step(begun))
@@ -185,6 +191,9 @@ def _open(
   found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
   if found is not None:
     return found
+  if together.is_first():
+    with runs.saying(setting.workdir, setting.experiment.to_json()):
+      pass
   warm = setting.experiment.warm_start
   if warm is None:
     params = model.init(params_key, mesh)
@@ -192,6 +201,17 @@ def _open(
     params = warm_start.params(warm, model, setting.prepared.space, params_key, mesh, say)
   variables = make_variables(variables_key)
   return state.create(params, variables, objective.players, setting.chain, only), None
+
+
+def _going_on(setting: _Setting, before: checkpoint.Meta) -> _Setting:
+  """Returns the setting whose batches go on where those of a checkpoint stopped."""
+  kept = before.position.get("schedule")
+  if kept is None:  # of before there were schedules: its settings had never changed
+    made = loader.Loader(setting.prepared, experiments.from_json(before.experiment))
+    schedule = made.schedule
+  else:
+    schedule = schedules.from_json(kept)
+  return dataclasses.replace(setting, loader=setting.loader.resumed(schedule, before.step))
 
 
 def _train(
@@ -270,7 +290,7 @@ def _blaming(
     last = journal.last_step
     steps = range(last - min(recorder.streak, guard.MOST_BAD_STEPS) + 1, last + 1)
     if together.is_first():
-      given = past.records(setting.prepared, setting.experiment, steps)
+      given = past.records(setting.prepared, setting.experiment, steps, setting.loader.schedule)
       files.write_json(setting.workdir / guard.FILE, given)
     raise
 
@@ -338,7 +358,11 @@ def _meta(setting: _Setting, number: int, recorder: record.Recorder) -> checkpoi
     step=number,
     experiment=setting.experiment.to_json(),
     manifest=setting.prepared.manifest,
-    position={"step": number, "seen": recorder.seen.by_task()},
+    position={
+      "step": number,
+      "seen": recorder.seen.by_task(),
+      "schedule": schedules.to_json(setting.loader.schedule),
+    },
     versions=checkpoint.versions(),
   )
 
@@ -364,9 +388,18 @@ def _introduce(
   if before is None:
     return
   say(f"resuming after step {before.step} of {setting.workdir}")
-  changed = token_space.difference(json.loads(before.experiment), json.loads(experiment.to_json()))
+  changed = token_space.difference(_settings(before.experiment), _settings(experiment.to_json()))
   for line in changed.splitlines():
     say(f"changed since that checkpoint: {line}")
+
+
+def _settings(experiment: str) -> dict[str, Any]:
+  """Returns the settings of an experiment with each task of the mixture under its name, so that a
+  rate that changed is one line."""
+  found = json.loads(experiment)
+  tasks = found["mixture"]["tasks"]
+  found["mixture"]["tasks"] = {task["name"]: {**task, "rate": rate} for task, rate in tasks}
+  return found
 
 
 def _summary(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from audiopalm.errors import FullDevice
-from audiopalm.training import checkpoint, goodput, guard, metrics, together
+from audiopalm.errors import DamagedSave, FullDevice
+from audiopalm.parts import runs
+from audiopalm.training import checkpoint, goodput, guard, metrics, together, writing
 
 AGAIN = 10  # a tenth of the steps between two checkpoints later
 LAST_S, PAUSE_S = 900.0, 15.0  # how long the last checkpoint waits for room, looking this often
@@ -21,7 +22,7 @@ class Saving:
 
   def __init__(
     self,
-    writer: checkpoint.Writer,
+    writer: writing.Writer,
     experiment: Any,
     workdir: Path,
     begun: int,
@@ -58,8 +59,10 @@ class Saving:
     """Saves, in the background unless it is the last time.
 
     FullDevice where the run ends now: at once when it was asked to stop, after LAST_S at its end.
+    CheckpointError where nothing that is saved can be read again.
     """
     with self._spent.spend("checkpoint"):
+      self._hear_of_the_last()
       if stopping:
         self._finish(state, meta)
       elif number == self._steps:
@@ -73,9 +76,20 @@ class Saving:
           return
     self.due, self._saved = False, number
 
+  def _hear_of_the_last(self) -> None:
+    """Waits for the save before: what it came to does not decide over this one."""
+    try:
+      self._writer.wait()
+    except (FullDevice, DamagedSave) as error:
+      self._say(f"{error} The run goes on, and saves again now.")
+
   def _finish(self, state: Any, meta: checkpoint.Meta) -> None:
-    self._writer.save(state, meta)
-    self._writer.wait()
+    while True:  # the writer gives up after some damaged ones in a row
+      try:
+        self._writer.save(state, meta)
+        return self._writer.wait()
+      except DamagedSave as error:
+        self._say(f"{error} It is saved again.")
 
   def _until_there_is_room(self, state: Any, meta: checkpoint.Meta) -> None:
     pauses = int(LAST_S / PAUSE_S)
@@ -121,7 +135,7 @@ class _Best:
 
 def _measured(workdir: Path, name: str | None) -> list[tuple[int, Any]]:
   """Returns the held-out metrics of each step that a checkpoint is there of."""
-  have = set(checkpoint.steps(workdir)) if name is not None else ()
+  have = set(runs.steps(workdir)) if name is not None else ()
   lines = metrics.read(workdir) if have else ()
   found = (line for line in lines if "held_out" in line and line["step"] in have)
   return [(line["step"], line["held_out"]) for line in found]

@@ -2,7 +2,8 @@
 
 `from_first` and `gathered` go through the service by which the processes found one another. They
 touch no device and wait without an end, as collectives of devices cannot: Gloo gives a process that
-comes late 30 seconds. All processes call them in one order. `Alone` and `Exchange` carry the few
+comes late 30 seconds. All processes call them in one order, that of each `channel`: a thread beside
+the main one needs one of its own. `Alone` and `Exchange` carry the few
 numbers of a step that every process must know. A run of one process pays for none of it.
 """
 
@@ -20,6 +21,7 @@ from jax._src import distributed  # nothing public leads to the service; Orbax g
 from audiopalm import errors
 from audiopalm.training.throughput import Counts
 
+MAIN = "main"  # the channel of the main threads
 WAIT_MS = 1_000  # the longest that a signal to stop waits for its handler
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,7 +31,7 @@ def is_first() -> bool:
   return distributed.global_state.process_id == 0
 
 
-def from_first(make: Callable[[], Any]) -> Any:
+def from_first(make: Callable[[], Any], channel: str = MAIN) -> Any:
   """Returns on every process what make() returns on the first one alone, through JSON.
 
   An error for the user is raised on all of them.
@@ -37,15 +39,15 @@ def from_first(make: Callable[[], Any]) -> Any:
   client = distributed.global_state.client
   if client is None:
     return make()
-  return _told(client, _round(client), make)
+  return _told(client, _round(client, channel), make)
 
 
-def gathered(value: Any) -> list[Any]:
+def gathered(value: Any, channel: str = MAIN) -> list[Any]:
   """Returns the values of all processes in their order, through JSON; so it is a barrier too."""
   state = distributed.global_state
   if state.client is None:
     return [value]
-  number = _round(state.client)
+  number = _round(state.client, channel)
   folder = f"{number}/of"
   state.client.key_value_set(f"{folder}/{state.process_id}", json.dumps(value))
 
@@ -92,10 +94,10 @@ def _told(client: Any, number: str, make: Callable[[], Any]) -> Any:
   raise getattr(errors, kind)(f"Process 0: {value}")
 
 
-def _round(client: Any) -> str:
+def _round(client: Any, channel: str) -> str:
   """Returns a name that the next call has on all processes; the service counts the calls."""
-  mine = f"audiopalm/rounds/{distributed.global_state.process_id}"
-  return f"audiopalm/{client.key_value_increment(mine, 1)}"
+  mine = f"audiopalm/{channel}/rounds/{distributed.global_state.process_id}"
+  return f"audiopalm/{channel}/{client.key_value_increment(mine, 1)}"
 
 
 class Alone:

@@ -22,6 +22,7 @@ from audiopalm import pretrained, sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.nn.lora import NAME
+from audiopalm.parts import runs
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint, state
@@ -71,7 +72,7 @@ def _opened(
   settings: WarmStart, space: token_space.TokenSpace, say: Callable[[str], None]
 ) -> _Earlier:
   folder = Path(settings.folder)
-  if (folder / checkpoint.FOLDER).is_dir():
+  if (folder / runs.CHECKPOINTS).is_dir():
     return _run(folder, settings.step, say)
   if settings.step is not None:
     raise ConfigError(
@@ -91,7 +92,8 @@ def _run(workdir: Path, step: int | None, say: Callable[[str], None]) -> _Earlie
 
   def params(mesh: jax.sharding.Mesh) -> dict[str, Any]:
     shapes = decoder.model(settings, space).shapes(mesh)
-    return checkpoint.restore_params(workdir, shapes, meta.manifest, say, meta.step)[0]
+    expected = lambda meta: (shapes, meta.manifest)  # noqa: E731
+    return checkpoint.restore_params(workdir, expected, say, meta.step)[0]
 
   return _Earlier(f"step {meta.step} of {workdir}", settings, space, params)
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from audiopalm.training import checkpoint
+from audiopalm.parts import runs
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -101,7 +101,7 @@ def test_a_job_that_is_asked_to_stop_saves_requeues_itself_and_ends_with_the_sam
   else:
     job.update(TimeLimit=4)  # minutes: less than what it asked to be warned before, 300 s
     job.is_requeued(meanwhile=job.cluster.slow_down)  # SLURM looks at the time twice a minute
-  saved = checkpoint.steps(job.workdir)[-1]
+  saved = runs.steps(job.workdir)[-1]
   assert saved > 60
   assert f"Requeue: Stopped by SIGTERM after step {saved} of {small.STEPS}" in job.log()
   assert f"Job {job.number} was asked to stop: it requeues itself." in job.log()

@@ -87,10 +87,10 @@ def test_random_layouts_draw_by_seed_record_and_epoch(prepared, experiment_of, m
 def test_tokens_of_each_task_are_its_share_after_temperature(prepared, experiment_of, monkeypatch):
   realize, rows_seen = loader._grids, {}
 
-  def realized_once(prepared, task, split, place, seed):
+  def realized_once(prepared, task, split, place):
     key = (task.name, place.row)
     if key not in rows_seen:
-      rows_seen[key] = realize(prepared, task, split, place, seed)
+      rows_seen[key] = realize(prepared, task, split, place)
     return rows_seen[key]
 
   monkeypatch.setattr(loader, "_grids", realized_once)

@@ -1,11 +1,12 @@
 import dataclasses
+import json
 
 import pytest
 
 from audiopalm.data.corpora import SyntheticText
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, tokenizers
+from audiopalm.parts import mixtures, models, runs, tokenizers
 
 
 @pytest.fixture
@@ -37,3 +38,42 @@ def test_a_folder_without_a_run_says_so(tmp_path):
 def test_a_run_without_that_stream_is_refused(workdir):
   with pytest.raises(ConfigError, match="has no text tokenizer of the stream 'words'"):
     tokenizers.pretrained(str(workdir), stream="words")
+
+
+def saved(workdir, step, experiment):
+  """Writes what a checkpoint of a step says of itself."""
+  fields = {"experiment": experiment.to_json(), "position": {"step": step}}
+  path = workdir / "checkpoints" / str(step) / "meta" / "metadata"
+  path.parent.mkdir(parents=True)
+  path.write_text(json.dumps({**fields, "digest": runs.digest(fields)}))
+  return path
+
+
+def test_settings_are_those_of_the_newest_checkpoint_that_can_be_read(workdir, capsys):
+  made = runs.settings(workdir)
+  older, newer = (dataclasses.replace(made, steps=steps) for steps in (7, 8))
+  saved(workdir, 5, older)
+  (workdir / "checkpoints" / "9.unverified").mkdir()
+  assert runs.settings(workdir) == older != made and runs.steps(workdir) == [5]
+  path = saved(workdir, 20, newer)
+  assert runs.settings(workdir) == newer and runs.newest(workdir)["step"] == 20
+  path.write_text(path.read_text().replace("steps", "stops"))
+  assert capsys.readouterr() == ("", "")
+  assert runs.settings(workdir) == older
+  assert "checkpoints/20: meta is not what was saved. It is damaged" in capsys.readouterr().err
+
+
+def test_config_is_written_again_only_where_it_says_something_else(workdir):
+  made = runs.settings(workdir)
+  before = (workdir / "config.json").stat().st_ino
+  with runs.saying(workdir, made.to_json()):
+    pass
+  assert (workdir / "config.json").stat().st_ino == before
+  with runs.saying(workdir, dataclasses.replace(made, steps=7).to_json()):
+    assert runs.settings(workdir) == made  # until the block is done
+  assert runs.settings(workdir).steps == 7
+
+
+def test_a_workdir_without_config_or_checkpoint_is_no_run(tmp_path):
+  with pytest.raises(ConfigError, match="it holds no config.json, which `audiopalm train` writes"):
+    runs.config(tmp_path)

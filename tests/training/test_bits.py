@@ -35,3 +35,17 @@ def test_every_kind_of_number_has_bits():
   other = {"a": jnp.int32(4), "b": tree["b"]}
   assert bits.differing(bits.sums(tree), bits.sums(other)) == ["a"]
   assert bits.differing({"a": 1, "b": 2}, {"a": 1}) == ["b"]
+
+
+def test_the_host_adds_up_the_same_number_from_any_parts():
+  for array in (NOISE, NOISE[0, 0, 0], NOISE.astype(jnp.bfloat16), np.arange(150_000) % 7):
+    array = np.asarray(jnp.asarray(array))
+    wanted = bits.sums([array])["0"]
+    assert bits.part_sum(array, (0,) * array.ndim, array.shape) == wanted
+  parts = [(slice(a, a + 5), slice(b, b + 2), slice(None)) for a in (0, 5) for b in (0, 2, 4)]
+  origins = [(a, b, 0) for a in (0, 5) for b in (0, 2, 4)]
+  shares = [
+    bits.part_sum(NOISE[part], origin, NOISE.shape)
+    for part, origin in zip(parts, origins, strict=True)
+  ]
+  assert sum(shares) % 2**32 == bits.sums([NOISE])["0"]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from audiopalm.errors import CheckpointError, FullDevice, ManifestError
+from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
-from audiopalm.training import checkpoint, optimizers, state
+from audiopalm.training import checkpoint, optimizers, state, writing
 
 MANIFEST = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "aa"}]}
 
@@ -22,12 +23,16 @@ def made(width=3, fill=1.0, names=("kernel", "scale")):
   return state.create(params, {}, {"model": ()}, chain)
 
 
+def expecting(shapes, manifest=MANIFEST):
+  return lambda meta: (shapes, manifest)
+
+
 def meta(step):
   return checkpoint.Meta(step, '{"name": "x"}', MANIFEST, {"step": step}, {"jax": jax.__version__})
 
 
 def saved(workdir, *step_numbers, keep=5, **options):
-  with checkpoint.Writer(workdir, checkpoint.Keep(keep)) as writer:
+  with writing.Writer(workdir, writing.Keep(keep)) as writer:
     for step in step_numbers:
       writer.save(made(fill=float(step), **options), meta(step))
   return workdir
@@ -49,7 +54,7 @@ def test_a_saved_state_comes_back_equal(tmp_path):
 
 
 def test_only_the_newest_are_kept(tmp_path):
-  assert checkpoint.steps(saved(tmp_path, 1, 2, 3, 4, keep=2)) == [3, 4]
+  assert runs.steps(saved(tmp_path, 1, 2, 3, 4, keep=2)) == [3, 4]
 
 
 def test_parameters_alone_come_back_on_another_placement(tmp_path):
@@ -59,7 +64,7 @@ def test_parameters_alone_come_back_on_another_placement(tmp_path):
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there), made().params
   )
-  params, found = checkpoint.restore_params(tmp_path, shapes, MANIFEST)
+  params, found = checkpoint.restore_params(tmp_path, expecting(shapes))
   assert found.step == 3
   assert params["layers"]["kernel"].sharding == there
   np.testing.assert_array_equal(params["layers"]["kernel"], np.full((2, 3), 3.0))
@@ -67,19 +72,19 @@ def test_parameters_alone_come_back_on_another_placement(tmp_path):
 
 def test_the_parameters_of_any_step_can_be_asked_for(tmp_path):
   saved(tmp_path, 1, 2)
-  params, found = checkpoint.restore_params(tmp_path, made().params, MANIFEST, step=1)
+  params, found = checkpoint.restore_params(tmp_path, expecting(made().params), step=1)
   assert found.step == checkpoint.latest(tmp_path, step=1).step == 1
   np.testing.assert_array_equal(params["layers"]["scale"], 1.0)
   with pytest.raises(
     CheckpointError, match="No checkpoint of step 3 in .*: there are those of 1, 2"
   ):
-    checkpoint.restore_params(tmp_path, made().params, MANIFEST, step=3)
+    checkpoint.restore_params(tmp_path, expecting(made().params), step=3)
 
 
 def test_a_run_that_has_not_saved_starts_anew_but_has_nothing_to_evaluate(tmp_path):
   assert checkpoint.restore_state(tmp_path, made(), MANIFEST) is None
   with pytest.raises(CheckpointError, match="No checkpoint in .*Train first: audiopalm train"):
-    checkpoint.restore_params(tmp_path, made().params, MANIFEST)
+    checkpoint.restore_params(tmp_path, expecting(made().params))
   with pytest.raises(CheckpointError, match="No checkpoint in"):
     checkpoint.latest(tmp_path)
 
@@ -103,7 +108,7 @@ def test_a_file_missing_from_the_newest_is_half_written_too(tmp_path):
   lines = []
   assert checkpoint.latest(tmp_path, lines.append).step == 1
   assert len(lines) == 1 and "checkpoints/2" in lines[0]
-  assert checkpoint.steps(tmp_path) == [1, 2]  # reading moves nothing
+  assert runs.steps(tmp_path) == [1, 2]  # reading moves nothing
 
 
 def test_a_save_that_was_cut_short_is_named_and_replaced(tmp_path):
@@ -150,9 +155,9 @@ def test_another_optimizer_is_another_shape(tmp_path):
 
 
 def test_parameters_alone_are_enough_to_answer_but_not_to_train(tmp_path):
-  with checkpoint.Writer(tmp_path, checkpoint.Keep(1)) as writer:
+  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
     writer.save_params(made().params, meta(3))
-  params, found = checkpoint.restore_params(tmp_path, made().params, MANIFEST)
+  params, found = checkpoint.restore_params(tmp_path, expecting(made().params))
   assert found.step == 3
   for saved_array, array in zip(
     jax.tree.leaves(params), jax.tree.leaves(made().params), strict=True
@@ -166,7 +171,7 @@ def test_another_manifest_prints_the_difference(tmp_path):
   saved(tmp_path, 1)
   other = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "bb"}]}
   with pytest.raises(ManifestError) as error:
-    checkpoint.restore_params(tmp_path, made().params, other)
+    checkpoint.restore_params(tmp_path, expecting(made().params, other))
   assert "checkpoints/1 was made with another manifest" in str(error.value)
   assert '"bb" became "aa"' in str(error.value)
 
@@ -177,13 +182,13 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
   with (
     pytest.raises(CheckpointError) as error,
-    checkpoint.Writer(tmp_path, checkpoint.Keep(5)) as writer,
+    writing.Writer(tmp_path, writing.Keep(5)) as writer,
   ):
     writer.save(made(), meta(2))
   assert error.value.exit_code == 2
   assert "No space left on the device" in str(error.value)
   assert "The checkpoint of step 1 is intact" in str(error.value)
-  assert checkpoint.steps(tmp_path) == [1]
+  assert runs.steps(tmp_path) == [1]
 
 
 @pytest.mark.parametrize(
@@ -199,13 +204,13 @@ def test_a_device_that_fills_while_saving_leaves_the_earlier_checkpoint(
   saved(tmp_path, 1)
   with (
     pytest.raises(CheckpointError) as error,
-    checkpoint.Writer(tmp_path, checkpoint.Keep(1)) as writer,
+    writing.Writer(tmp_path, writing.Keep(1)) as writer,
   ):
 
     def fail():
       raise fault
 
-    monkeypatch.setattr(writer._manager, "wait_until_finished", fail)
+    monkeypatch.setattr(writer._checkpointer, "wait_until_finished", fail)
     writer.save(made(), meta(2))
   assert "No space left on the device" in str(error.value) and "resumes" in str(error.value)
   assert checkpoint.restore_state(tmp_path, made(), MANIFEST)[1].step == 1
@@ -219,7 +224,7 @@ def test_a_really_full_device_leaves_the_earlier_checkpoint_and_takes_one_when_t
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)  # it fills while it is written
   params = {"layers": {"noise": jax.random.normal(jax.random.key(0), (1024, 1024))}}
   huge = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
-  with checkpoint.Writer(small_device.path, checkpoint.Keep(2)) as writer:
+  with writing.Writer(small_device.path, writing.Keep(2)) as writer:
     with pytest.raises(FullDevice, match="The checkpoint of step 1 is intact"):
       writer.save(huge, meta(2))
       writer.wait()
@@ -227,16 +232,16 @@ def test_a_really_full_device_leaves_the_earlier_checkpoint_and_takes_one_when_t
     assert found[1].step == 1  # and nothing half written is left
     small_device.resize("64m")
     writer.save(huge, meta(3))
-  assert checkpoint.steps(small_device.path) == [1, 3]
+  assert runs.steps(small_device.path) == [1, 3]
   assert checkpoint.restore_state(small_device.path, huge, MANIFEST)[1].step == 3
 
 
 def test_round_steps_and_the_best_stay(tmp_path):
-  with checkpoint.Writer(tmp_path, checkpoint.Keep(1, every_steps=4)) as writer:
+  with writing.Writer(tmp_path, writing.Keep(1, every_steps=4)) as writer:
     for step in range(1, 10):
       writer.best = 3 if step > 3 else None
       writer.save(made(), meta(step))
-  assert checkpoint.steps(tmp_path) == [3, 4, 8, 9]
+  assert runs.steps(tmp_path) == [3, 4, 8, 9]
 
 
 def noise():
@@ -275,7 +280,7 @@ def test_a_damaged_newest_checkpoint_is_one_line_and_the_one_before_is_used(
   tmp_path, capfd, damage
 ):
   now = noise()
-  with checkpoint.Writer(tmp_path, checkpoint.Keep(5)) as writer:
+  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
     for step in (1, 2):
       writer.save(now, meta(step))
   damage(tmp_path / "checkpoints" / "2")
@@ -302,14 +307,14 @@ def test_a_checkpoint_of_before_there_were_sums_says_so(tmp_path):
 
 def test_no_flipped_bit_of_an_array_goes_unseen(tmp_path):
   params = noise().params
-  with checkpoint.Writer(tmp_path, checkpoint.Keep(1)) as writer:
+  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
     writer.save(noise(), meta(1))
   path = arrays_of(tmp_path / "checkpoints" / "1")[0]
   whole, seen = path.read_bytes(), 0
   for at in np.linspace(0.1, 0.9, 5):
     flipped(path, at)
     try:
-      found, _ = checkpoint.restore_params(tmp_path, params, MANIFEST, lambda line: None)
+      found, _ = checkpoint.restore_params(tmp_path, expecting(params), lambda line: None)
       np.testing.assert_array_equal(found["noise"], params["noise"])  # it was no value
     except CheckpointError as error:
       assert "Nothing was deleted" in str(error)

@@ -17,9 +17,20 @@ import pytest
 
 from audiopalm import errors
 from audiopalm.data import loader
+from audiopalm.data import schedule as schedules
 from audiopalm.models import decoder
+from audiopalm.parts import runs
 from audiopalm.settings import Evaluation, Machine
-from audiopalm.training import bits, checkpoint, guard, held_out, metrics, record, saving
+from audiopalm.training import (
+  bits,
+  checkpoint,
+  guard,
+  held_out,
+  metrics,
+  record,
+  saving,
+  verification,
+)
 
 PROGRAM = Path(__file__).with_name("tiny.py")
 ROOT = Path(__file__).parents[2]
@@ -79,7 +90,7 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
   assert "Run the same command again" in str(stopped.value)
   assert 0 < checkpoint.latest(tmp_path).step < 6
   tiny.run(tmp_path, said=said)
-  assert f"resuming after step {checkpoint.steps(tmp_path)[0]}" in said.getvalue()
+  assert f"resuming after step {runs.steps(tmp_path)[0]}" in said.getvalue()
   assert_same_run(tiny, straight[0], tmp_path)
 
 
@@ -96,7 +107,7 @@ def test_stopped_where_held_out_losses_were_due_measures_them_when_resumed(
   monkeypatch.setattr(record.Recorder, "add", stopped_after)
   with pytest.raises(errors.Requeue):
     tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path)[-1] == 4
+  assert runs.steps(tmp_path)[-1] == 4
   monkeypatch.setattr(record.Recorder, "add", add)
   tiny.run(tmp_path)
   assert_same_run(tiny, straight[0], tmp_path)
@@ -111,7 +122,7 @@ def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted
   at_batch(monkeypatch, 5, fail)
   with pytest.raises(RuntimeError, match="fell over"):
     tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == [3]
+  assert runs.steps(tmp_path) == [3]
   before = [line["step"] for line in metrics.read(tmp_path)]
   assert before[-1] > 3  # work that is lost
   tiny.run(tmp_path)
@@ -173,7 +184,7 @@ def test_finished_run_only_measures_and_sums_up_again(tiny, straight, tmp_path):
   again = tiny.run(tmp_path / "run")
   assert again.held_out == straight[1].held_out
   assert again.seen == straight[1].seen
-  assert checkpoint.steps(tmp_path / "run") == checkpoint.steps(straight[0]) == [3, 6]
+  assert runs.steps(tmp_path / "run") == runs.steps(straight[0]) == [3, 6]
 
 
 def test_summary_and_lines_say_what_happened_and_what_comes_next(straight):
@@ -210,7 +221,7 @@ def test_settings_changed_at_a_resume_are_printed(tiny, straight, tmp_path):
 def test_checkpoint_waits_for_a_finite_step(tiny, tmp_path, monkeypatch):
   changed_batches(monkeypatch, lambda step, batch: not_finite(batch) if step == 2 else batch)
   summary = tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == [4, 6]  # due after step 3, which was not finite
+  assert runs.steps(tmp_path) == [4, 6]  # due after step 3, which was not finite
   assert summary.skipped == 1
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tiny.saved(tmp_path)))
   third = [line for line in metrics.read(tmp_path) if line["step"] == 3][0]
@@ -222,7 +233,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run_and_save_nothing(tiny, tmp_path
   made = tiny.experiment(steps=40)
   with pytest.raises(errors.BadSteps, match="The last 20 steps up to step 23"):
     tiny.run(tmp_path, made)
-  assert checkpoint.steps(tmp_path) == [3]
+  assert runs.steps(tmp_path) == [3]
   given = json.loads((tmp_path / "bad_steps.json").read_text())
   assert [each["step"] for each in given] == list(range(4, 24))
   places = loader.Loader(tiny.Prepared(made), made).places_at(3)
@@ -290,9 +301,9 @@ def test_the_best_checkpoint_stays_and_is_known_again_after_a_restart(tiny, tmp_
   at_batch(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
   with pytest.raises(errors.Requeue):
     tiny.run(tmp_path, made)
-  assert checkpoint.steps(tmp_path)[0] == 4
+  assert runs.steps(tmp_path)[0] == 4
   assert "best by asr/loss: step 4 (1.0000)" in tiny.run(tmp_path, made).best
-  assert checkpoint.steps(tmp_path) == [4, 9]
+  assert runs.steps(tmp_path) == [4, 9]
 
 
 def test_a_metric_that_is_not_measured_is_refused_before_the_first_step(tiny, tmp_path):
@@ -305,7 +316,7 @@ def test_run_without_a_finite_step_is_an_error(tiny, tmp_path, monkeypatch):
   changed_batches(monkeypatch, lambda step, batch: not_finite(batch))
   with pytest.raises(errors.BadSteps, match="No step of this run up to the last, 6, had a finite"):
     tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == []
+  assert runs.steps(tmp_path) == []
 
 
 def test_checkpoint_of_another_shape_lists_the_arrays(tiny, straight):
@@ -338,7 +349,7 @@ def test_a_run_whose_device_is_full_goes_on_and_saves_when_there_is_room(
   free, said = no_room(monkeypatch, tmp_path), io.StringIO()
   at_batch(monkeypatch, 4, free)  # made while step 4 computes: step 3 was to be saved
   tiny.run(tmp_path, said=said)
-  assert checkpoint.steps(tmp_path)[-1] == 6 and 3 not in checkpoint.steps(tmp_path)
+  assert runs.steps(tmp_path)[-1] == 6 and 3 not in runs.steps(tmp_path)
   shown = " ".join(said.getvalue().split())
   assert "No space left on the device" in shown and "There is no checkpoint yet." in shown
   assert "The run goes on and tries again after step 4." in shown
@@ -355,7 +366,7 @@ def test_the_last_checkpoint_waits_for_room(tiny, straight, tmp_path, monkeypatc
 
   monkeypatch.setattr(saving, "time", types.SimpleNamespace(sleep=pause))
   tiny.run(tmp_path)
-  assert checkpoint.steps(tmp_path) == [6] and len(pauses) == 3
+  assert runs.steps(tmp_path) == [6] and len(pauses) == 3
   assert_same_run(tiny, straight[0], tmp_path)
 
 
@@ -371,7 +382,7 @@ def test_a_device_that_stays_full_ends_the_run_and_the_earlier_checkpoint_stays(
   assert "No space left on the device" in str(error.value)
   assert "The checkpoint of step 3 is intact" in str(error.value)
   assert "resumes by the same command" in str(error.value)
-  assert checkpoint.steps(tmp_path) == [3]
+  assert runs.steps(tmp_path) == [3]
 
 
 def test_a_run_on_a_really_full_device_goes_on_and_loses_no_line(
@@ -400,3 +411,158 @@ def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_p
   with pytest.raises(errors.ConfigError, match="batch_rows=8 cannot be split"):
     tiny.run(tmp_path / "run", machine=dataclasses.replace(tiny.ONE, data=3))
   assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_other_batch_rows_and_rates_at_a_resume_go_on_where_the_data_was(tiny, tmp_path):
+  blend = lambda asr, mt: dataclasses.replace(  # noqa: E731
+    tiny.experiment().mixture,
+    tasks=tuple(zip(tiny.experiment().tasks, (asr, mt), strict=True)),
+  )
+  starts = [
+    tiny.experiment(steps=3),
+    tiny.experiment(steps=5, batch_rows=4),
+    tiny.experiment(steps=6, batch_rows=16),
+    tiny.experiment(steps=8, batch_rows=16, mixture=blend(1.0, 1.0)),
+  ]
+  said = io.StringIO()
+  for made in starts:
+    summary = tiny.run(tmp_path, made, said=said)
+  shown = " ".join(said.getvalue().split())
+  assert "changed since that checkpoint: batch_rows: 8 became 4" in shown
+  assert "changed since that checkpoint: mixture / tasks / asr / rate: 2.0 became 1.0" in shown
+  saved = runs.newest(tmp_path)
+  schedule = schedules.from_json(saved["position"]["schedule"])
+  assert [(each.step, each.batch_rows) for each in schedule] == [(0, 8), (3, 4), (5, 16), (6, 16)]
+  # Up to the changed rates: the rows, in their order, of a run whose batch_rows never changed.
+  last = loader.Loader(tiny.Prepared(starts[-1]), starts[-1], schedule=schedule)
+  ones = loader.Loader(tiny.Prepared(starts[0]), starts[0], batch_rows=1)
+  places = [place for step in range(6) for place in last.places_at(step)]
+  assert places == [ones.places_at(row)[0] for row in range(3 * 8 + 2 * 4 + 16)]
+  written = {line["step"]: line["batch"] for line in step_lines(summary, tmp_path)}
+  assert written == {step + 1: last.batch_at(step).digest() for step in range(8)}
+  counts = schedules.at(schedule, 8).counts(8)
+  assert {task: values["rows"] for task, values in summary.seen.items()} == counts
+
+
+def test_a_checkpoint_of_before_there_were_schedules_goes_on_in_rows_too(
+  tiny, tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    patch.setattr(schedules, "to_json", lambda schedule: None)
+    tiny.run(tmp_path, tiny.experiment(steps=3))
+  tiny.run(tmp_path, tiny.experiment(steps=5, batch_rows=4))
+  found = runs.newest(tmp_path)["position"]["schedule"]
+  assert [(each["step"], each["row"], each["batch_rows"]) for each in found] == [
+    (0, 0, 8), (3, 24, 4)
+  ]  # fmt: skip
+
+
+def test_a_workdir_with_the_characters_of_patterns_is_trained_in_and_resumed(
+  tiny, straight, tmp_path
+):
+  workdir, said = tmp_path / "a[b]*c?{d,e}" / "run", io.StringIO()
+  tiny.run(workdir, tiny.experiment(steps=3))
+  tiny.run(workdir, said=said)
+  assert "resuming after step 3" in said.getvalue()
+  jax.tree.map(np.testing.assert_array_equal, tiny.saved(straight[0]), tiny.saved(workdir))
+
+
+def damaged(monkeypatch, *times):
+  """Damages the checkpoints that are opened again for the first, second, ... time."""
+  fault, opened = verification.fault, []
+
+  def damage(folder, *rest):
+    opened.append(folder)
+    if len(opened) in times:
+      shutil.rmtree(folder / "rest")
+    return fault(folder, *rest)
+
+  monkeypatch.setattr(verification, "fault", damage)
+
+
+def test_a_run_whose_checkpoint_is_damaged_says_so_and_saves_again(
+  tiny, straight, tmp_path, monkeypatch
+):
+  damaged(monkeypatch, 1, 2)  # of step 3, and of step 6, the last
+  said = io.StringIO()
+  tiny.run(tmp_path, said=said)
+  shown = " ".join(said.getvalue().split())
+  assert "The checkpoint of step 3 is not what was saved, as it was opened again: " in shown
+  assert "There is no checkpoint yet. The run goes on, and saves again now." in shown
+  assert "The checkpoint of step 6 is not what was saved" in shown and "It is saved again." in shown
+  assert runs.steps(tmp_path) == [6]
+  assert sorted(path.name for path in (tmp_path / "damaged_checkpoints").iterdir()) == ["3", "6"]
+  assert_same_run(tiny, straight[0], tmp_path)
+
+
+def test_a_run_none_of_whose_checkpoints_can_be_read_again_ends_and_keeps_the_good_one(
+  tiny, tmp_path, monkeypatch
+):
+  damaged(monkeypatch, 2, 3, 4)
+  with pytest.raises(errors.CheckpointError, match="It is the last of 3 in a row: what writes to"):
+    tiny.run(tmp_path)
+  assert runs.steps(tmp_path) == [3]
+
+
+def settings_of(workdir):
+  """Returns the steps that the newest checkpoint, the readers and config.json say, each."""
+  text = runs.newest(workdir)["experiment"]
+  return (
+    json.loads(text)["steps"],
+    runs.settings(workdir).steps,
+    json.loads((workdir / "config.json").read_text())["steps"],
+  )
+
+
+def test_config_says_what_the_newest_checkpoint_says_after_each_kind_of_end(
+  tiny, straight, tmp_path, monkeypatch
+):
+  shutil.copytree(straight[0], tmp_path / "run")
+  workdir = tmp_path / "run"
+
+  def fail():
+    assert settings_of(workdir) == (6, 6, 6)  # while another start trains with 9
+    raise RuntimeError("the machine fell over")
+
+  with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    at_batch(patch, 7, fail)
+    tiny.run(workdir, tiny.experiment(steps=9, checkpoint_every_steps=9))
+  assert settings_of(workdir) == (6, 6, 6)
+  with monkeypatch.context() as patch, pytest.raises(errors.Requeue):
+    at_batch(patch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    tiny.run(workdir, tiny.experiment(steps=10, checkpoint_every_steps=9))
+  assert settings_of(workdir) == (10, 10, 10)
+  last = runs.steps(workdir)[-1]
+  shutil.rmtree(workdir / "checkpoints" / str(last) / "rest")
+  tiny.run(workdir, tiny.experiment(steps=7))  # from the one of step 6
+  assert settings_of(workdir) == (7, 7, 7)
+  tiny.run(workdir, tiny.experiment(steps=7, keep_checkpoints=1))  # does nothing, saves nothing
+  assert runs.settings(workdir).keep_checkpoints == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+  ("where", "counts"),
+  [
+    ("before it was opened", False),
+    ("before it has its name", False),
+    ("before config.json", True),
+    ("before older ones go", True),
+  ],
+)
+def test_killed_where_a_checkpoint_comes_to_count_the_readers_agree(
+  tiny, straight, tmp_path, where, counts
+):
+  shutil.copytree(straight[0], tmp_path / "run")
+  workdir = tmp_path / "run"
+  command = [sys.executable, str(PROGRAM), str(workdir), "9"]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  options = {"env": environment, "capture_output": True, "text": True, "timeout": 600}
+  ended = subprocess.run([*command, "--killed", where], **options)
+  assert ended.returncode == -signal.SIGKILL, ended.stderr
+  newest, read, written = settings_of(workdir)
+  assert newest == read == (9 if counts else 6)
+  assert written == (9 if where == "before older ones go" else 6)  # a copy, for people
+  again = subprocess.run(command, **options)
+  assert again.returncode == 0, again.stderr
+  assert "resuming after step 9" in again.stdout and settings_of(workdir) == (9, 9, 9)

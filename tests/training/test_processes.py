@@ -17,6 +17,7 @@ import pytest
 
 from audiopalm import sharding
 from audiopalm.data import loader
+from audiopalm.parts import runs
 from audiopalm.settings import Machine
 from audiopalm.training import checkpoint, metrics, throughput
 
@@ -186,7 +187,7 @@ def test_one_process_prints_and_writes_the_journals(two):
   ]
   assert len(totals) == 1
   assert len(list((workdir / "events").iterdir())) == 1
-  assert checkpoint.steps(workdir) == [1, 2, 3]
+  assert runs.steps(workdir) == [1, 2, 3]
 
 
 @pytest.mark.long
@@ -249,4 +250,4 @@ def test_a_checkpoint_that_one_process_cannot_read_is_passed_over_by_all(two, tm
   (first, _), _ = together(*command, "--unreadable=3")
   assert "checkpoints/3: OSError: made up. It is damaged or half written: skipped." in first
   assert "resuming after step 2" in first
-  assert checkpoint.steps(tmp_path / "run") == [1, 2, 3, 4]
+  assert runs.steps(tmp_path / "run") == [1, 2, 3, 4]

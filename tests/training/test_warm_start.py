@@ -12,7 +12,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.nn import lora
 from audiopalm.objectives import next_token
-from audiopalm.parts import mixtures, models, tokenizers
+from audiopalm.parts import mixtures, models, runs, tokenizers
 from audiopalm.settings import Machine, WarmStart
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokens import space as token_space
@@ -139,7 +139,7 @@ def test_a_run_begins_with_them_and_resumes_without_the_folder(tiny, text_run, t
   assert "warm start: step 6 of" in text and "its rows for 42 ids; 50 new ones, zero" in text
   shutil.rmtree(there)
   tiny.run(tmp_path / "joint", joint)
-  assert checkpoint.steps(tmp_path / "joint") == [4, 6]
+  assert runs.steps(tmp_path / "joint") == [4, 6]
 
 
 def test_another_model_is_refused_field_by_field(tiny, text_run):

@@ -7,6 +7,8 @@ python tests/training/tiny.py WORKDIR STEPS [--slow] [--hangs-at N] [--mesh data
 import argparse
 import dataclasses
 import io
+import os
+import signal
 import sys
 import time
 import types
@@ -23,12 +25,12 @@ from audiopalm.data.corpora import Synthetic
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
-from audiopalm.parts import mixtures, optim
+from audiopalm.parts import mixtures, optim, runs
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, loop, optimizers, state
+from audiopalm.training import checkpoint, loop, optimizers, state, verification, writing
 from audiopalm.types import StreamSpec
 
 CORPUS = Synthetic(languages=("en", "fr"))
@@ -38,6 +40,12 @@ SPECS = (
 )
 ROW_LENGTH = 96
 ONE = Machine(name="one", data=1, fsdp=1, tensor=1)
+KILLS = {
+  "before it was opened": (verification, "fault"),
+  "before it has its name": (checkpoint, "accept"),
+  "before config.json": (os, "replace"),
+  "before older ones go": (writing.Writer, "_remove"),
+}
 
 
 def experiment(**changes) -> Experiment:
@@ -152,6 +160,7 @@ def main() -> int:
   parser.add_argument("--hangs-at", type=int, help="a batch that never comes")
   parser.add_argument("--every", type=int, default=3, help="steps between checkpoints; all stay")
   parser.add_argument("--mesh", default="data=1,fsdp=1")
+  parser.add_argument("--killed", choices=KILLS, help="SIGKILL where a checkpoint comes to count")
   parser.add_argument("--unreadable", type=int, help="a checkpoint that process 1 cannot read")
   processes.add_arguments(parser)
   args = parser.parse_args()
@@ -165,6 +174,17 @@ def main() -> int:
       return batch_at(self, step)
 
     loader.Loader.batch_at = slow
+  if args.killed:
+    where, name = KILLS[args.killed]
+    usual = getattr(where, name)
+
+    def kill(*of):
+      # Other files take their place too, and the checkpoint that is resumed from is accepted.
+      if Path(str(of[1])).name not in (runs.CONFIG, str(args.steps)) and where in (os, checkpoint):
+        return usual(*of)
+      os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(where, name, kill)
   if args.unreadable and args.process == 1:
     read_meta = checkpoint.read_meta
 

@@ -1,0 +1,224 @@
+"""Writes the checkpoints of a run in the background, and opens each again before it counts.
+
+    <step>.unverified.orbax-checkpoint-tmp   while it is written
+    <step>.unverified                        written, not opened again yet
+    <step>                                   opened again, and the same; only now older ones may go
+
+All of that happens on a thread, beside the steps of the run. What becomes of a checkpoint is known,
+and raised, when the next one is to be saved or is waited for.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from audiopalm.data import files
+from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
+from audiopalm.parts import runs
+from audiopalm.training import bits, checkpoint, together, verification
+from audiopalm.training import state as states
+
+REMOVED = ".removed"
+CHANNEL = "checkpoints"  # of what the threads of several processes tell one another
+MOST_DAMAGED = 3  # checkpoints in a row that are not what was saved before a run gives up
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+  """Which checkpoints stay: the `newest`, and those of every `every_steps`-th step."""
+
+  newest: int
+  every_steps: int | None = None
+
+
+class Writer:
+  """Saves states in the background; `keep` says which stay, and so does the one of step `best`.
+
+  Every method may raise what an earlier save came to: FullDevice, or DamagedSave where it was not
+  what was saved when it was opened again, and lies among the damaged ones. Then that checkpoint
+  does not exist, those before it are as they were, and it can go on saving; the last of
+  MOST_DAMAGED in a row is a CheckpointError that should end the run. Use it as a context: leaving
+  it waits for the last. `verify_s` is how long the last one took to be opened again.
+  """
+
+  def __init__(self, workdir: Path, keep: Keep):
+    checkpoint.check_place(workdir)
+    self.best: int | None = None
+    self.verify_s = 0.0
+    self._workdir, self._keep = workdir, keep
+    self._thread: threading.Thread | None = None
+    self._error: BaseException | None = None
+    self._damaged = 0
+    self._checkpointer = self._opened()
+
+  def save(self, state: states.TrainState, meta: checkpoint.Meta) -> None:
+    """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
+    self.wait()
+    self._check_space(state)
+    self._save(meta, params=state.params, rest=checkpoint.rest_of(state))
+
+  def save_params(self, params: Any, meta: checkpoint.Meta) -> None:
+    """Saves parameters alone: enough to evaluate and generate, not to go on training."""
+    self.wait()
+    self._save(meta, params=params)
+
+  def wait(self) -> None:
+    """Returns when everything that was saved is on disk, was opened again, and counts."""
+    if self._thread is None:
+      return
+    self._thread.join()
+    self._thread = None
+    if self._error is not None:
+      error, self._error = self._error, None
+      self._raise(error)
+    self._damaged = 0
+
+  def __enter__(self) -> "Writer":
+    # Orbax logs a trace in its own thread for what `wait` and `save` raise here.
+    self._level = logging.getLogger("absl").level
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    try:
+      # After an error too: what the run had begun to save is not lost with it.
+      self.wait()
+      self._checkpointer.close()
+    finally:
+      logging.getLogger("absl").setLevel(self._level)
+
+  def _save(self, meta: checkpoint.Meta, **trees: Any) -> None:
+    fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
+    fields["sums"] = {name: bits.sums(tree) for name, tree in trees.items()}
+    shapes = {name: checkpoint.shapes_of(tree) for name, tree in trees.items()}
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+    told = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
+    path = checkpoint.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
+    try:
+      self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=told), force=True)
+    except Exception as error:  # a full device is reported as any kind of error
+      self._raise(error)
+    saved = verification.Saved(fields, shapes)
+    self._thread = threading.Thread(
+      target=self._conclude, args=(meta, saved), name="checkpoint", daemon=True
+    )
+    self._thread.start()
+
+  def _conclude(self, meta: checkpoint.Meta, saved: verification.Saved) -> None:
+    """Keeps as `_error` what becomes of a save; on the thread."""
+    try:
+      self._written()
+      begun_s = time.perf_counter()
+      folder = checkpoint.unverified_of(self._workdir, meta.step)
+      index, count = jax.process_index(), jax.process_count()
+      fault = verification.fault(folder, saved, meta.step, index, count)
+      self.verify_s = time.perf_counter() - begun_s
+      faults = [each for each in together.gathered(fault, CHANNEL) if each]
+      together.from_first(lambda: self._judge(meta, faults), CHANNEL)
+    except BaseException as error:  # the run raises it where it comes to hear of this save
+      self._error = error
+
+  def _written(self) -> None:
+    """Waits until all processes have written their part; raises on each what one of them met."""
+    error = None
+    try:
+      self._checkpointer.wait_until_finished()
+    except Exception as met:
+      error = met
+    told = together.gathered(None if error is None else str(error)[:500], CHANNEL)
+    if error is not None:
+      raise error
+    for number, text in enumerate(told):
+      if text is not None:
+        raise CheckpointError(f"Process {number} could not write its part of a checkpoint: {text}")
+
+  def _judge(self, meta: checkpoint.Meta, faults: list[str]) -> None:
+    """Lets a checkpoint count, and removes what `keep` no longer holds; on the first process."""
+    if not faults:
+      checkpoint.accept(self._workdir, meta.step, meta.experiment)
+      self._remove(runs.steps(self._workdir))
+      return
+    place = checkpoint.set_aside(self._workdir, meta.step)
+    raise DamagedSave(
+      f"The checkpoint of step {meta.step} is not what was saved, as it was opened again: "
+      f"{faults[0]}. It lies in {place}. {_intact(self._workdir)}."
+    )
+
+  def _remove(self, steps: list[int]) -> None:
+    stays, every = {*steps[-self._keep.newest :], self.best}, self._keep.every_steps
+    for step in steps:
+      if step not in stays and (every is None or step % every):
+        path = checkpoint.named_of(self._workdir, step)
+        # Renamed first: one that is half removed must not look like a damaged one.
+        shutil.rmtree(path.rename(path.with_name(path.name + REMOVED)))
+
+  def _raise(self, error: BaseException) -> None:
+    if isinstance(error, DamagedSave):
+      self._damaged += 1
+      if self._damaged >= MOST_DAMAGED:
+        raise CheckpointError(
+          f"{error} It is the last of {MOST_DAMAGED} in a row: what writes to the device of "
+          f"{self._workdir / runs.CHECKPOINTS} cannot be trusted. Check the device, or copy the "
+          "workdir to another one, and run the same command there: it goes on."
+        ) from error
+      raise error
+    if isinstance(error, AudiopalmError) or not files.is_full(error):
+      raise error
+    full = _no_space(self._workdir, str(error).splitlines()[0][:300])
+    if jax.process_count() > 1:  # the others met something else, or nothing
+      raise CheckpointError(str(full)) from error
+    # What a save that failed for want of room has left takes room too.
+    self._checkpointer = self._opened()
+    raise full from error
+
+  def _opened(self) -> ocp.AsyncCheckpointer:
+    folder = self._workdir / runs.CHECKPOINTS
+    if together.is_first():
+      folder.mkdir(parents=True, exist_ok=True)
+      for left in (*folder.glob(f"*{checkpoint.UNFINISHED}*"), *folder.glob(f"*{REMOVED}")):
+        shutil.rmtree(left)
+    return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+  def _check_space(self, state: states.TrainState) -> None:
+    whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
+    free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
+    if free < whole:
+      raise _no_space(self._workdir, f"a checkpoint takes {_size(whole)}, {_size(free)} are free")
+
+
+@contextlib.contextmanager
+def full_device(workdir: Path) -> Iterator[None]:
+  """Turns a full device, however it is reported while the block runs, into one FullDevice."""
+  try:
+    yield
+  except AudiopalmError:
+    raise
+  except Exception as error:
+    if files.is_full(error):
+      raise _no_space(workdir, str(error).splitlines()[0][:300]) from error
+    raise
+
+
+def _no_space(workdir: Path, why: str) -> FullDevice:
+  return FullDevice(
+    f"No space left on the device of {workdir / runs.CHECKPOINTS}: {why}. {_intact(workdir)}. Free "
+    "space, or lower keep_checkpoints; a run that ends for want of it resumes by the same command."
+  )
+
+
+def _intact(workdir: Path) -> str:
+  have = runs.steps(workdir)
+  return f"The checkpoint of step {have[-1]} is intact" if have else "There is no checkpoint yet"
+
+
+def _size(number: int) -> str:
+  return f"{number / 2**20:,.1f} MiB"
