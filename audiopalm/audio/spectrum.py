@@ -4,16 +4,20 @@ Frame t is centred on sample (t + 1/2) hop: frames tile the wave, and frame t of
 exactly over its frames of a faster one. A wave of S samples has ceil(S / hop) frames.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
 from scipy import fft
 
-from audiopalm.audio import waveform
+from audiopalm.audio import silence, waveform
 
 HOP_S = 0.01
 WINDOW_S = 0.025
 SILENCE = 1e-10  # added to every power: what digital silence is taken for (full scale is 1)
+SPEECH_DB = (30.0, 40.0)  # under the loud frames: speech down to the one, silence from the other on
+CLEAR_DB = (15.0, 25.0)  # likewise for speech that stands out of the noise of a room
+LEAK_BINS = 16  # of a transform, into which a window spreads a constant
 
 
 def power(
@@ -25,12 +29,18 @@ def power(
 ) -> np.ndarray:
   """Returns power_TE: |spectrum|^2 of Hann windows, the next power of two of the window in length.
 
-  Scaled so that white noise of variance 1 has a mean power of 1 in every bin.
+  Scaled so that white noise of variance 1 has a mean power of 1 in every bin but the lowest. A
+  constant (the offset of a sound card) is taken out of the wave, and then out of every window:
+  beside silence that an editor put there the wave's own mean is not the offset.
   """
   hop_samples, window_samples = round(hop_s * rate_hz), round(window_s * rate_hz)
   window = hann(window_samples)
-  frames_TS = framed(wave_S, hop_samples, window_samples) * window
-  spectrum_TE = fft.rfft(frames_TS, fft_samples(window_samples), axis=1)
+  wave_S = np.asarray(wave_S, np.float32)
+  centred_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32) if len(wave_S) else wave_S
+  frames_TS = framed(centred_S, hop_samples, window_samples) * window
+  size = fft_samples(window_samples)
+  spectrum_TE = fft.rfft(frames_TS, size, axis=1)
+  spectrum_TE[:, :LEAK_BINS] -= spectrum_TE[:, :1] * _constant(window_samples, size)
   power_TE = np.square(spectrum_TE.real) + np.square(spectrum_TE.imag)
   return power_TE / np.square(window).sum()
 
@@ -43,6 +53,44 @@ def framed(wave_S: np.ndarray, hop_samples: int, window_samples: int) -> np.ndar
   padded_S = np.pad(np.asarray(wave_S, np.float32), (before, after))
   frames_TS = np.lib.stride_tricks.sliding_window_view(padded_S, window_samples)
   return frames_TS[::hop_samples][:count]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Speech:
+  """Where a wave holds speech: `speech_T` is 1 in speech and 0 in silence, `clear_T` 1 in the part
+  of the speech that noise does not reach, `loud_db` the level of the loud frames.
+
+  Both fall along a line (SPEECH_DB, CLEAR_DB), so that no frame turns over at a hair.
+  """
+
+  speech_T: np.ndarray
+  clear_T: np.ndarray
+  loud_db: float
+
+
+def speech(power_TE: np.ndarray) -> Speech:
+  """Returns where the wave of a `power` holds speech, which its level does not change."""
+  level_T = 10 * np.log10(power_TE @ _audible(power_TE.shape[1]) + np.float32(SILENCE))
+  loud_db = silence.loud_db(level_T)
+
+  def above(highest_db: float, lowest_db: float) -> np.ndarray:
+    from_db = max(loud_db - lowest_db, silence.SILENT_DB)
+    return np.clip((level_T - from_db) / (lowest_db - highest_db), 0, 1).astype(np.float32)
+
+  return Speech(above(*SPEECH_DB), above(*CLEAR_DB), loud_db)
+
+
+@functools.lru_cache
+def _constant(window_samples: int, size: int) -> np.ndarray:
+  """Returns the lowest bins of a window's transform, 1 at frequency 0."""
+  leak_E = fft.rfft(hann(window_samples), size)[:LEAK_BINS]
+  return leak_E / leak_E[0]
+
+
+@functools.lru_cache
+def _audible(bins: int) -> np.ndarray:
+  """Returns weights_E that sum to 1: each mel from 60 Hz to 7,600 Hz counts as much as another."""
+  return mel_filters(24).mean(axis=1)
 
 
 @functools.lru_cache

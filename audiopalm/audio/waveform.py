@@ -1,4 +1,4 @@
-"""Recordings as arrays: read, check, write, resample, change speed, find pauses."""
+"""Recordings as arrays: read, check, write, resample, change speed."""
 
 import io
 import math
@@ -133,29 +133,6 @@ def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
   Source: speed perturbation, Ko et al., Interspeech 2015.
   """
   return resample(wave_S, RATE_HZ * factor, RATE_HZ)
-
-
-def pauses(
-  wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1, below_db: float = 35.0
-) -> list[tuple[float, float]]:
-  """Returns [(start_s, end_s), ...] of the quiet spans: places where a recording may be cut.
-
-  A 10 ms frame is quiet when its energy lies `below_db` under the loudest frame's (30 ms means, so
-  that one zero crossing is no pause). Spans shorter than `shortest_s` are left out.
-  """
-  hop_samples = max(1, rate_hz // 100)
-  frames = len(wave_S) // hop_samples
-  if frames == 0:
-    return []
-  energy_T = np.square(wave_S[: frames * hop_samples].reshape(frames, hop_samples)).mean(axis=1)
-  energy_T = np.convolve(np.pad(energy_T, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
-  quiet_T = energy_T <= energy_T.max() * 10 ** (-below_db / 10)
-  edges = np.flatnonzero(np.diff(np.concatenate(([0], quiet_T.astype(np.int8), [0]))))
-  hop_s = hop_samples / rate_hz
-  # The last frame's span runs to the last sample, which need not fill a frame.
-  ends_s = [len(wave_S) / rate_hz if end == frames else end * hop_s for end in edges[1::2]]
-  spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
-  return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
 
 
 def _check_header(frames: int, rate_hz: int, name: str) -> None:

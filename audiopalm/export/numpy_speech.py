@@ -14,6 +14,7 @@ import json
 import sys
 import wave
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,10 @@ RATE_HZ = 16_000
 HOP, WINDOW, TRANSFORM = 160, 400, 512  # samples: 10 ms, 25 ms, the next power of two
 SAID_WINDOW, BREATH_HZ = 320, 4_500.0  # of synthesis
 LOWEST_HZ, HIGHEST_HZ, PITCH_WINDOW, PITCH_TRANSFORM, VOICED = 65.0, 420.0, 640, 1_024, 0.5
-SILENCE = np.float32(1e-10)
-LARGEST_WARP, WARP_SPREAD, WHITENING = 1.32, 0.15, 0.5
+SILENCE, SILENT_DB = np.float32(1e-10), -90.0
+SPEECH_DB, CLEAR_DB = (30.0, 40.0), (15.0, 25.0)  # under the loud frames: 1 from here, 0 from there
+LEAK_BINS = 16  # of a transform, into which a window spreads a constant
+LARGEST_WARP, WARP_SPREAD, WHITENING, SILENT_AT = 1.32, 0.15, 0.5, 3.0
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0  # of the spectra that voices speak with
 CORRECTIONS, CORRECTION, LARGEST_CHANGE, PEAK = 4, 1.2, 2.0, 0.7
 
@@ -92,8 +95,10 @@ class Units:
 
   def encode(self, wave_S):
     """Returns ids_T of a 16 kHz wave (float, full scale 1): one unit each 1 / rate_hz s begun."""
-    features_WTE = self._features(self._cepstra(power(wave_S)))
-    ids_T = nearest(features_WTE[self._warp(features_WTE)], self.centroids_VE)[0].astype(np.int32)
+    cepstra = self._cepstra(power(wave_S))
+    features_WTE = self._features(cepstra)
+    warp = self._warp(features_WTE, cepstra.clear_T)
+    ids_T = nearest(features_WTE[warp], self.centroids_VE)[0].astype(np.int32)
     if self.settings["collapse"]:
       ids_T = ids_T[np.concatenate([[True], ids_T[1:] != ids_T[:-1]])]
     return ids_T
@@ -110,48 +115,53 @@ class Units:
     if voice not in self.voices:
       raise ValueError(f"Unknown voice {voice!r}. Known: {', '.join(self.voices)}.")
     wave_S = self._said(ids_T, self.voices.index(voice))
-    return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1e-6)
+    return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1.0)
 
   def _cepstra(self, power_TE):
     settings = self.settings
+    speech_T, clear_T, loud_db = speech(power_TE)
     log_mel_TM = np.log(power_TE @ self.filters_EM + SILENCE)
+    floor = (loud_db - settings["floor_db"]) * np.log(10) / 10
+    log_mel_TM = np.maximum(log_mel_TM, np.float32(floor))
     log_mel_TWM = log_mel_TM.reshape(len(log_mel_TM), settings["warps"], settings["bins"])
-    depth = np.float32(settings["floor_db"] * np.log(10) / 10)
-    floor_W = log_mel_TWM.max(axis=(0, 2)) - depth
-    log_mel_TWM = np.maximum(log_mel_TWM, floor_W[:, None])
     cepstra_TWE = log_mel_TWM @ cosine_basis(settings["bins"], settings["coefficients"])
-    return (cepstra_TWE - cepstra_TWE.mean(axis=0)).transpose(1, 0, 2)
+    cepstra_TWE -= weighted_mean(cepstra_TWE, clear_T)
+    deviation_WE = np.sqrt(weighted_mean(np.square(cepstra_TWE), clear_T))
+    return Cepstra(cepstra_TWE, deviation_WE, speech_T, clear_T)
 
-  def _features(self, cepstra_WTE):
-    warps, frames, coefficients = cepstra_WTE.shape
-    level_WTE = cepstra_WTE * self._gain(cepstra_WTE)[:, None]
-    level_TE = level_WTE.transpose(1, 0, 2).reshape(frames, -1)
+  def _features(self, cepstra):
+    frames, warps, coefficients = cepstra.values_TWE.shape
+    silent_E = np.zeros_like(self.spread_E)
+    silent_E[0] = -SILENT_AT * self.spread_E[0] ** (1 - WHITENING)
+    level_TWE = cepstra.values_TWE * self._gain(cepstra) - silent_E
+    level_TE = level_TWE.reshape(frames, -1) * cepstra.speech_T[:, None]
+    around = self.frames
+    level_TE = np.pad(level_TE, ((around, around + -frames % around), (0, 0)))
     slope_TE = self.settings["slope_weight"] * slopes(level_TE)
-    own_TWE = np.concatenate(
-      [self._pooled(part_TE).reshape(-1, warps, coefficients) for part_TE in (level_TE, slope_TE)],
-      axis=2,
+    level_TWE, slope_TWE = (
+      part_TE.reshape(-1, around, warps * coefficients)
+      .mean(axis=1)
+      .reshape(-1, warps, coefficients)
+      for part_TE in (level_TE, slope_TE)
     )
-    padded_TWE = np.pad(own_TWE, ((1, 1), (0, 0), (0, 0)), mode="edge")
-    padded_TWE = self.settings["context_weight"] * padded_TWE
-    features_TWE = np.concatenate([own_TWE, padded_TWE[:-2], padded_TWE[2:]], axis=2)
+    own_TWE = np.concatenate([level_TWE + silent_E, slope_TWE], axis=2)
+    near_TWE = np.float32(self.settings["context_weight"]) * own_TWE
+    features_TWE = np.concatenate([own_TWE[1:-1], near_TWE[:-2], near_TWE[2:]], axis=2)
     return np.ascontiguousarray(features_TWE.transpose(1, 0, 2), np.float32)
 
-  def _gain(self, cepstra_WTE):
-    deviation_WE = np.maximum(cepstra_WTE.std(axis=1), 0.1 * self.spread_E)
-    return self.spread_E ** (1 - WHITENING) / deviation_WE
+  def _gain(self, cepstra):
+    return self.spread_E ** (1 - WHITENING) / np.maximum(cepstra.deviation_WE, 0.1 * self.spread_E)
 
-  def _pooled(self, values_TE):
-    missing = -len(values_TE) % self.frames
-    padded_TE = np.pad(values_TE, ((0, missing), (0, 0)), mode="edge")
-    return padded_TE.reshape(-1, self.frames, values_TE.shape[1]).mean(axis=1)
-
-  def _warp(self, features_WTE):
+  def _warp(self, features_WTE, clear_T):
     if len(self.warps) == 1:
       return 0
     flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
     distance_WT = nearest(flat_TE, self.centroids_VE)[1].reshape(len(self.warps), -1)
     surprise_W = np.square(np.log(self.warps) / WARP_SPREAD)
-    return int(np.argmin(distance_WT.sum(axis=1) / self.variance + surprise_W))
+    clear_T = (
+      np.pad(clear_T, (0, -len(clear_T) % self.frames)).reshape(-1, self.frames).mean(axis=1)
+    )
+    return int(np.argmin(distance_WT @ clear_T / self.variance + surprise_W))
 
   def _said(self, ids_T, voice):
     """Says units, listens, and moves the spectrum where one would not be heard as itself."""
@@ -161,9 +171,9 @@ class Units:
     for turn in range(CORRECTIONS + 1):
       wave_S = sound(filter_TM, excitation_TE, LOW_HZ, HIGH_HZ)
       power_TE = power(wave_S)
-      cepstra_WTE = self._cepstra(power_TE)
-      features_WTE = self._features(cepstra_WTE)
-      warp = self._warp(features_WTE)
+      cepstra = self._cepstra(power_TE)
+      features_WTE = self._features(cepstra)
+      warp = self._warp(features_WTE, cepstra.clear_T)
       missed_T = nearest(features_WTE[warp], self.centroids_VE)[0] != ids_T
       if missed_T.sum() < fewest:
         best_S, fewest = wave_S, missed_T.sum()
@@ -174,7 +184,7 @@ class Units:
         filter_TM = filter_TM + np.clip(wanted_TM - heard_TM, -2, 2)
       near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
       lacking_TE = CORRECTION * near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
-      change_TM = self._change(lacking_TE, cepstra_WTE[warp], warp)
+      change_TM = self._change(lacking_TE, cepstra, warp)
       wanted_TM, filter_TM = wanted_TM + change_TM, filter_TM + change_TM
     return best_S
 
@@ -186,9 +196,9 @@ class Units:
     pitch_T = np.exp(smooth(log_pitch_T[:, None], 5)[:, 0])
     return smooth(log_mel_TM, 3), excitation(pitch_T, smooth(voicing_T[:, None], 3)[:, 0])
 
-  def _change(self, lacking_TE, cepstra_TE, warp):
+  def _change(self, lacking_TE, cepstra, warp):
     settings, count = self.settings, self.settings["coefficients"]
-    gain_E = self._gain(cepstra_TE[None])[0]
+    gain_E = self._gain(cepstra)[warp]
     level_TE, slope_TE = lacking_TE[:, :count] / gain_E, lacking_TE[:, count : 2 * count] / gain_E
     place_P = np.arange(self.frames) - (self.frames - 1) / 2
     place_P = place_P[:, None] / max(settings["slope_weight"], 1)
@@ -198,6 +208,15 @@ class Units:
     at_hz = warped_hz(plain_hz, self.warps[warp], settings["high_hz"])[1:-1]
     lines_EM = between(at_hz, centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
     return np.clip(smooth(change_TE @ lines_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
+
+
+class Cepstra(NamedTuple):
+  """Cepstra of a wave, their deviation in clear speech, and which frames are speech and clear."""
+
+  values_TWE: np.ndarray
+  deviation_WE: np.ndarray
+  speech_T: np.ndarray
+  clear_T: np.ndarray
 
 
 class ResidualCodes:
@@ -281,10 +300,33 @@ def hann(window):
 
 
 def power(wave_S):
-  """Returns power_TE of a wave's frames; white noise of variance 1 has 1 everywhere."""
-  spectrum_TE = np.fft.rfft(framed(wave_S, WINDOW) * hann(WINDOW), TRANSFORM, axis=1)
+  """Returns power_TE of a wave's frames, without offset; white noise of variance 1 has 1."""
+  wave_S = np.asarray(wave_S, np.float32)
+  centred_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32)
+  spectrum_TE = np.fft.rfft(framed(centred_S, WINDOW) * hann(WINDOW), TRANSFORM, axis=1)
+  leak_E = np.fft.rfft(hann(WINDOW), TRANSFORM)[:LEAK_BINS]
+  spectrum_TE[:, :LEAK_BINS] -= spectrum_TE[:, :1] * (leak_E / leak_E[0])
   power_TE = np.square(spectrum_TE.real) + np.square(spectrum_TE.imag)
   return (power_TE / np.square(hann(WINDOW)).sum()).astype(np.float32)
+
+
+def speech(power_TE):
+  """Returns (speech_T, clear_T, loud_db): how far frames are speech, and free of noise, 0 to 1."""
+  heard_E = mel_filters(24, LOW_HZ, HIGH_HZ).mean(axis=1)
+  level_T = 10 * np.log10(power_TE @ heard_E + SILENCE)
+  rising_T = np.sort(level_T).astype(np.float64)
+  amplitude_T = np.cumsum(10 ** (rising_T / 20))
+  loud_db = float(rising_T[np.searchsorted(amplitude_T, amplitude_T[-1] / 2)])
+  shares = []
+  for highest_db, lowest_db in (SPEECH_DB, CLEAR_DB):
+    from_db = max(loud_db - lowest_db, SILENT_DB)
+    shares.append(np.clip((level_T - from_db) / (lowest_db - highest_db), 0, 1).astype(np.float32))
+  return *shares, loud_db
+
+
+def weighted_mean(values_TWE, weights_T):
+  total = weights_T @ values_TWE.reshape(len(weights_T), -1)
+  return (total / max(float(weights_T.sum()), 1e-3)).reshape(values_TWE.shape[1:])
 
 
 def to_mel(hz):

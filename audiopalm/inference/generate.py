@@ -233,7 +233,9 @@ def _parts(
   notes = []
   if one.wave_S is not None:
     waveform.check(one.wave_S, waveform.RATE_HZ, one.name)
-    parts, inside = pieces.cut_wave(one.wave_S, waveform.RATE_HZ, fits)
+    parts, inside = [one.wave_S], 0
+    if task.inputs:  # a beginning goes on where it ends
+      parts, inside = pieces.cut_wave(one.wave_S, waveform.RATE_HZ, fits)
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
     parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]

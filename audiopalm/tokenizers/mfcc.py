@@ -16,6 +16,7 @@ from audiopalm.tokenizers import kmeans
 
 LARGEST_WARP = 1.32
 WARP_SPREAD = 0.15  # standard deviation of ln(warp) expected before anything is heard
+SILENT_AT = 3.0  # deviations of the loudness under its mean in speech
 WHITENING = 0.5  # 0 leaves coefficients their variance (mostly the lowest ones'), 1 makes all equal
 
 
@@ -50,41 +51,49 @@ class Analysis:
       axis=1,
     )
 
-  def cepstra(self, power_TE: np.ndarray) -> np.ndarray:
-    """Returns cepstra_WTE with a mean of 0 over the utterance: one version per warp."""
+  def cepstra(self, power_TE: np.ndarray) -> "Cepstra":
+    """Returns the cepstra of a power spectrum, one version per warp."""
+    speech = spectrum.speech(power_TE)
     log_mel_TM = spectrum.log_mel(power_TE, self.filters)
+    floor = (speech.loud_db - self.floor_db) * np.log(10) / 10
+    log_mel_TM = np.maximum(log_mel_TM, np.float32(floor))
     log_mel_TWM = log_mel_TM.reshape(len(log_mel_TM), self.warps, self.bins)
-    floor_W = log_mel_TWM.max(axis=(0, 2)) - np.float32(self.floor_db * np.log(10) / 10)
-    log_mel_TWM = np.maximum(log_mel_TWM, floor_W[:, None])
     cepstra_TWE = spectrum.cosines(log_mel_TWM, self.coefficients)
-    return (cepstra_TWE - cepstra_TWE.mean(axis=0)).transpose(1, 0, 2)
+    cepstra_TWE -= _mean(cepstra_TWE, speech.clear_T)
+    squares_WE = _mean(np.square(cepstra_TWE), speech.clear_T)
+    return Cepstra(cepstra_TWE, np.sqrt(squares_WE), speech)
 
-  def features(self, cepstra_WTE: np.ndarray, spread_E: np.ndarray) -> np.ndarray:
+  def features(self, cepstra: "Cepstra", spread_E: np.ndarray) -> np.ndarray:
     """Returns features_WTE at the unit rate: a unit's levels and slopes, then its neighbours'.
 
-    `spread_E` is the training cepstra's standard deviation.
+    `spread_E` is the training cepstra's standard deviation. Silence is one point of the feature
+    space, whatever is heard there, and so is what lies before and after the wave: units do not
+    depend on how much silence a recording begins and ends with.
     """
-    warps, frames, coefficients = cepstra_WTE.shape
-    level_WTE = cepstra_WTE * self._gain(cepstra_WTE, spread_E)[:, None]
-    level_TE = level_WTE.transpose(1, 0, 2).reshape(frames, -1)
+    frames, warps, coefficients = cepstra.values_TWE.shape
+    silent_E = _silent(spread_E)
+    level_TWE = cepstra.values_TWE * self._gain(cepstra, spread_E) - silent_E
+    level_TE = level_TWE.reshape(frames, -1) * cepstra.speech.speech_T[:, None]
+    around = self.frames_per_unit
+    level_TE = np.pad(level_TE, ((around, around + -frames % around), (0, 0)))
     slope_TE = self.slope_weight * spectrum.slopes(level_TE)
-    own_TWE = np.concatenate(
-      [self._pooled(part_TE).reshape(-1, warps, coefficients) for part_TE in (level_TE, slope_TE)],
-      axis=2,
+    level_TWE, slope_TWE = (
+      self._pooled(part_TE).reshape(-1, warps, coefficients) for part_TE in (level_TE, slope_TE)
     )
-    padded_TWE = self.context_weight * np.pad(own_TWE, ((1, 1), (0, 0), (0, 0)), mode="edge")
-    features_TWE = np.concatenate([own_TWE, padded_TWE[:-2], padded_TWE[2:]], axis=2)
+    own_TWE = np.concatenate([level_TWE + silent_E, slope_TWE], axis=2)
+    near_TWE = np.float32(self.context_weight) * own_TWE
+    features_TWE = np.concatenate([own_TWE[1:-1], near_TWE[:-2], near_TWE[2:]], axis=2)
     return np.ascontiguousarray(features_TWE.transpose(1, 0, 2), np.float32)
 
   def change(
-    self, lacking_TE: np.ndarray, cepstra_TE: np.ndarray, spread_E: np.ndarray
+    self, lacking_TE: np.ndarray, cepstra: "Cepstra", warp: int, spread_E: np.ndarray
   ) -> np.ndarray:
     """Returns change_TE of the log-mel frames at `bins` warped centres that adds `lacking_TE`.
 
     The inverse of `features` for an utterance whose warp is known, as far as a straight line within
     each unit goes: its level and its slope; neighbours are left to their own.
     """
-    gain_E = self._gain(cepstra_TE[None], spread_E)[0]
+    gain_E = self._gain(cepstra, spread_E)[warp]
     level_TE = lacking_TE[:, : self.coefficients] / gain_E
     slope_TE = lacking_TE[:, self.coefficients : 2 * self.coefficients] / gain_E
     middle = (self.frames_per_unit - 1) / 2
@@ -98,27 +107,59 @@ class Analysis:
     plain_hz = spectrum.centres_hz(self.bins, self.low_hz, self.high_hz)
     return spectrum.warped_hz(plain_hz, self.warp_factors[warp], self.high_hz)[1:-1]
 
-  def choose(self, features_WTE: np.ndarray, centroids_VE: np.ndarray, variance: float) -> int:
+  def choose(
+    self,
+    features_WTE: np.ndarray,
+    cepstra: "Cepstra",
+    centroids_VE: np.ndarray,
+    variance: float,
+  ) -> int:
     """Returns the warp whose features are likeliest under the centroids.
 
-    Each frame counts as one dimension's worth of evidence against the expectation that the warp is
-    near 1, so that a word or two leave it there.
+    Each unit counts as one dimension's worth of evidence, as far as it is clear speech, against the
+    expectation that the warp is near 1, so that a word or two leave it there.
     """
     if self.warps == 1:
       return 0
     flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
     distance_WT = kmeans.nearest(flat_TE, centroids_VE)[1].reshape(self.warps, -1)
     surprise_W = np.square(np.log(self.warp_factors) / WARP_SPREAD)
-    return int(np.argmin(distance_WT.sum(axis=1) / variance + surprise_W))
+    return int(np.argmin(distance_WT @ self.clear(cepstra) / variance + surprise_W))
 
-  def _gain(self, cepstra_WTE: np.ndarray, spread_E: np.ndarray) -> np.ndarray:
+  def clear(self, cepstra: "Cepstra") -> np.ndarray:
+    """Returns how far each unit is clear speech: the mean of its frames."""
+    clear_T = cepstra.speech.clear_T
+    missing = -len(clear_T) % self.frames_per_unit
+    return np.pad(clear_T, (0, missing)).reshape(-1, self.frames_per_unit).mean(axis=1)
+
+  def _gain(self, cepstra: "Cepstra", spread_E: np.ndarray) -> np.ndarray:
     """Returns gain_WE, by which an utterance's coefficients get the deviation all are to have."""
     # A flat utterance (a hum, one frame) keeps small values instead of noise blown up.
-    deviation_WE = np.maximum(cepstra_WTE.std(axis=1), 0.1 * spread_E)
-    return spread_E ** (1 - WHITENING) / deviation_WE
+    return spread_E ** (1 - WHITENING) / np.maximum(cepstra.deviation_WE, 0.1 * spread_E)
 
   def _pooled(self, values_TE: np.ndarray) -> np.ndarray:
-    """Returns the mean of each unit's frames; the last unit's go on as its last one."""
-    missing = -len(values_TE) % self.frames_per_unit
-    padded_TE = np.pad(values_TE, ((0, missing), (0, 0)), mode="edge")
-    return padded_TE.reshape(-1, self.frames_per_unit, values_TE.shape[1]).mean(axis=1)
+    """Returns the mean of each unit's frames, of which there are whole units."""
+    return values_TE.reshape(-1, self.frames_per_unit, values_TE.shape[1]).mean(axis=1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cepstra:
+  """Cepstra of an utterance: over its clear speech their mean is 0 and their standard deviation
+  `deviation_WE`."""
+
+  values_TWE: np.ndarray
+  deviation_WE: np.ndarray
+  speech: spectrum.Speech
+
+
+def _mean(values_TWE: np.ndarray, weights_T: np.ndarray) -> np.ndarray:
+  """Returns the weighted mean over time; 0 where nothing has weight."""
+  total = weights_T @ values_TWE.reshape(len(weights_T), -1)
+  return (total / max(float(weights_T.sum()), 1e-3)).reshape(values_TWE.shape[1:])
+
+
+def _silent(spread_E: np.ndarray) -> np.ndarray:
+  """Returns where silence lies: far less loud than speech, and in its mean's colour."""
+  silent_E = np.zeros_like(spread_E)
+  silent_E[0] = -SILENT_AT * spread_E[0] ** (1 - WHITENING)
+  return silent_E

@@ -40,7 +40,7 @@ class KMeansUnits:
   coefficients: int = 10
   low_hz: float = 60.0
   high_hz: float = 7_600.0
-  floor_db: float = 60.0
+  floor_db: float = 45.0
   slope_weight: float = 2.5
   context_weight: float = 0.5
   warps: int = 11
@@ -98,8 +98,9 @@ class KMeansUnits:
     powers = [spectrum.power(wave_S) for _, wave_S in heard]
     cepstra = [self.analysis.cepstra(power_TE) for power_TE in powers]
     plain = self.warps // 2
-    spread_E = np.sqrt(np.mean([c[plain].var(axis=0) for c in cepstra], axis=0)) + 1e-3
-    features = [self.analysis.features(c, spread_E) for c in cepstra]
+    variances = [np.square(one.deviation_WE[plain]) for one in cepstra]
+    spread_E = np.sqrt(np.mean(variances, axis=0)) + 1e-3
+    features = [self.analysis.features(one, spread_E) for one in cepstra]
     units = sum(f.shape[1] for f in features)
     if units < self.size:
       raise DataError(
@@ -110,18 +111,22 @@ class KMeansUnits:
     random = np.random.default_rng(seed)
     centroids_VE = None
     chosen = [f[plain] for f in features]
+    clear_T = np.concatenate([self.analysis.clear(one) for one in cepstra])
     variance = 1.0
     for turn in range(ROUNDS if self.warps > 1 else 1):
       if turn:
-        chosen = [f[self.analysis.choose(f, centroids_VE, variance)] for f in features]
+        chosen = [
+          f[self.analysis.choose(f, one, centroids_VE, variance)]
+          for f, one in zip(features, cepstra, strict=True)
+        ]
       together_TE = np.concatenate(chosen)
       centroids_VE = kmeans.fit(together_TE, self.size, random, centroids_VE=centroids_VE)
       ids_T, distance_T = kmeans.nearest(together_TE, centroids_VE)
-      variance = float(distance_T.mean()) + 1e-6
+      variance = float(distance_T @ clear_T / max(float(clear_T.sum()), 1)) + 1e-6
     bare = FittedUnits(self, spread_E, centroids_VE, variance, np.ones(self.size), None)
     examples = [
-      voices.Example(name, wave_S, bare._ids(f), voices.log_mel(power_TE))
-      for (name, wave_S), power_TE, f in zip(heard, powers, features, strict=True)
+      voices.Example(name, wave_S, bare._ids(f, c), voices.log_mel(power_TE), c.speech.speech_T)
+      for (name, wave_S), power_TE, c, f in zip(heard, powers, cepstra, features, strict=True)
     ]
     return dataclasses.replace(
       bare,
@@ -192,7 +197,8 @@ class FittedUnits:
     if not len(ids_T):
       return np.zeros(0, np.float32)
     wave_S = self._said(ids_T, self.voices.index(name))
-    return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1e-6)
+    # Speech has a root mean square near 1 here; silence alone is not to become a roar.
+    return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1.0)
 
   def save(self, folder: Path) -> None:
     base.write_settings(self.settings, Path(folder))
@@ -201,8 +207,8 @@ class FittedUnits:
   def _encode(self, utterance: Utterance) -> np.ndarray:
     wave_S = base.wave_of(utterance, self.settings.stream)
     analysis = self.settings.analysis
-    cepstra_WTE = analysis.cepstra(spectrum.power(wave_S))
-    return self._ids(analysis.features(cepstra_WTE, self.spread_E))
+    cepstra = analysis.cepstra(spectrum.power(wave_S))
+    return self._ids(analysis.features(cepstra, self.spread_E), cepstra)
 
   def _said(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units, corrected where it would not be heard as them.
@@ -217,9 +223,9 @@ class FittedUnits:
     for turn in range(CORRECTIONS + 1):
       wave_S = plan.sound()
       power_TE = spectrum.power(wave_S)
-      cepstra_WTE = analysis.cepstra(power_TE)
-      features_WTE = analysis.features(cepstra_WTE, self.spread_E)
-      warp = analysis.choose(features_WTE, self.centroids_VE, self.variance)
+      cepstra = analysis.cepstra(power_TE)
+      features_WTE = analysis.features(cepstra, self.spread_E)
+      warp = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
       missed_T = kmeans.nearest(features_WTE[warp], self.centroids_VE)[0] != ids_T
       if missed_T.sum() < fewest:
         best_S, fewest = wave_S, missed_T.sum()
@@ -229,12 +235,12 @@ class FittedUnits:
         plan = plan.heard(power_TE)
       near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
       lacking_TE = near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
-      change_TE = analysis.change(CORRECTION * lacking_TE, cepstra_WTE[warp], self.spread_E)
+      change_TE = analysis.change(CORRECTION * lacking_TE, cepstra, warp, self.spread_E)
       plan = plan.changed(change_TE, analysis.centres_hz(warp))
     return best_S
 
-  def _ids(self, features_WTE: np.ndarray) -> np.ndarray:
-    warp = self.settings.analysis.choose(features_WTE, self.centroids_VE, self.variance)
+  def _ids(self, features_WTE: np.ndarray, cepstra: mfcc.Cepstra) -> np.ndarray:
+    warp = self.settings.analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
     return kmeans.nearest(features_WTE[warp], self.centroids_VE)[0].astype(np.int32)
 
   def _parameters(self) -> dict[str, np.ndarray]:

@@ -5,23 +5,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audiopalm.audio import spectrum, vocoder, waveform
+from audiopalm.audio import spectrum, vocoder
 
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0
 LARGEST_CHANGE = 2.0  # nepers of power at a time: a correction is not to be heard as a click
 PRIOR_FRAMES = 4.0  # a unit heard that often in a voice is trusted as much as the other voices
 OCTAVE = np.log(2)
+SILENCE_DB = 70.0  # under the speech of an utterance
 PITCH_S = 40.0  # speech of a voice whose pitch is measured: the slow part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-  """One utterance to learn from: its speaker, wave, units, and log-mel spectrum (10 ms frames)."""
+  """One utterance to learn from: its speaker, wave, units, log-mel spectrum (10 ms frames), and how
+  far each frame is speech (0 to 1)."""
 
   speaker: str
   wave_S: np.ndarray
   ids_T: np.ndarray
   log_mel_TM: np.ndarray
+  speech_T: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +79,7 @@ def learn(examples: Sequence[Example], size: int, places: int, limit: int) -> Vo
   """
   frames = {}
   for one in examples:
-    frames[one.speaker] = frames.get(one.speaker, 0) + len(one.log_mel_TM)
+    frames[one.speaker] = frames.get(one.speaker, 0) + float(one.speech_T.sum())
   most = sorted(frames, key=lambda name: (-frames[name], name))[:limit]
   names = tuple(sorted(most))
   tally = _Tally.empty(len(names), size, places)
@@ -87,7 +90,7 @@ def learn(examples: Sequence[Example], size: int, places: int, limit: int) -> Vo
       tally.hear(voice, one)
       if measured_s[one.speaker] < PITCH_S:
         tally.hear_pitch(voice, one)
-        measured_s[one.speaker] += len(one.wave_S) / waveform.RATE_HZ
+        measured_s[one.speaker] += float(one.speech_T.sum()) * spectrum.HOP_S
   return Voices(names, most[0], tally.log_mel(), *tally.pitch())
 
 
@@ -111,10 +114,15 @@ class _Tally:
     )
 
   def hear(self, voice: int, one: Example) -> None:
-    """Adds an utterance's spectrum, at the loudness all utterances are brought to."""
-    level = np.log(np.exp(one.log_mel_TM).mean())
+    """Adds an utterance's spectrum, its speech at the loudness all utterances are brought to.
+
+    What is far under it counts as SILENCE_DB under it: zeros are no other silence than a room's.
+    """
+    power_T = np.exp(one.log_mel_TM).mean(axis=1)
+    level = np.log(one.speech_T @ power_T / max(float(one.speech_T.sum()), 1e-3) + spectrum.SILENCE)
+    log_mel_TM = np.maximum(one.log_mel_TM - level, -SILENCE_DB * np.log(10) / 10)
     unit_T, place_T = self._where(one)
-    np.add.at(self.log_mel_NVPM[voice], (unit_T, place_T), one.log_mel_TM - level)
+    np.add.at(self.log_mel_NVPM[voice], (unit_T, place_T), log_mel_TM)
     np.add.at(self.heard_NVP[voice], (unit_T, place_T), 1)
 
   def hear_pitch(self, voice: int, one: Example) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiopalm.audio import waveform
+from audiopalm.audio import silence, waveform
 from audiopalm.errors import AudioError
 
 
@@ -61,10 +61,10 @@ def test_change_speed_divides_the_length_and_multiplies_the_pitch():
 def test_pauses_are_the_quiet_spans():
   quiet = np.full(4_800, 1e-4, np.float32)
   wave_S = np.concatenate([tone(0.5), quiet, tone(0.4), quiet[:800], tone(0.2), quiet])
-  spans = waveform.pauses(wave_S, 16_000)  # the middle one lasts 50 ms: too short
+  spans = silence.pauses(wave_S, 16_000)  # the middle one lasts 50 ms: too short
   np.testing.assert_allclose(spans, [(0.5, 0.8), (1.45, 1.75)], atol=0.021)
-  assert waveform.pauses(tone(), 16_000) == []
-  assert waveform.pauses(tone()[:10], 16_000) == []
+  assert silence.pauses(tone(), 16_000) == []
+  assert silence.pauses(tone()[:10], 16_000) == []
 
 
 def test_a_missing_file_is_named(tmp_path):

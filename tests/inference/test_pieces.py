@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
 from audiopalm.inference import pieces
 
 RATE_HZ = 16_000
+ENDS = round(pieces.ENDS_S * RATE_HZ)
 
 
 def tone(seconds):
@@ -13,35 +15,87 @@ def silence(seconds):
   return np.zeros(round(seconds * RATE_HZ), np.float32)
 
 
+def hiss(seconds, spread=1e-3):
+  drawn_S = np.random.default_rng(0).normal(0, spread, round(seconds * RATE_HZ))
+  return drawn_S.astype(np.float32)
+
+
 def fits(seconds):
-  return lambda wave_S: len(wave_S) <= seconds * RATE_HZ
+  return lambda wave_S: len(wave_S) <= (seconds + 2 * pieces.ENDS_S) * RATE_HZ
 
 
-def test_a_wave_that_fits_is_one_piece():
-  wave_S = tone(1.0)
+def seconds_of(cut):
+  """Returns how long each piece is without the silence that all have at their ends."""
+  return [round(len(piece) / RATE_HZ - 2 * pieces.ENDS_S, 2) for piece in cut]
+
+
+@pytest.mark.parametrize("between", (silence, hiss))
+@pytest.mark.parametrize("before_s, after_s", ((0.0, 0.0), (0.03, 0.2), (1.0, 0.0), (3.0, 3.0)))
+def test_a_wave_is_the_same_piece_however_much_silence_it_has_at_its_ends(
+  between, before_s, after_s
+):
+  wave_S = np.concatenate([between(before_s), tone(1.0), between(after_s)])
   (piece,), inside = pieces.cut_wave(wave_S, RATE_HZ, fits(1.0))
-  assert piece is wave_S
+  assert len(piece) == RATE_HZ + 2 * ENDS
+  np.testing.assert_array_equal(piece[ENDS:-ENDS], tone(1.0))
+  assert np.abs(piece[:ENDS]).max() < 5e-3 > np.abs(piece[-ENDS:]).max()
   assert inside == 0
 
 
-def test_a_long_wave_is_cut_in_the_middle_of_its_pauses():
+def test_silence_that_is_added_has_the_offset_of_the_wave():
+  (piece,), _ = pieces.cut_wave(tone(1.0) + np.float32(0.03), RATE_HZ, fits(1.0))
+  np.testing.assert_allclose(piece[:ENDS], 0.03, atol=1e-3)
+  np.testing.assert_array_equal(piece[ENDS:-ENDS], tone(1.0) + np.float32(0.03))
+
+
+def test_a_wave_in_which_nothing_is_louder_than_the_rest_is_one_piece():
+  wave_S = silence(1.0)
+  (piece,), _ = pieces.cut_wave(wave_S, RATE_HZ, fits(1.0))
+  assert piece is wave_S
+
+
+def test_a_long_wave_is_cut_in_its_pauses():
   wave_S = np.concatenate([tone(1.0), silence(0.4), tone(1.0), silence(0.4), tone(1.0)])
   cut, inside = pieces.cut_wave(wave_S, RATE_HZ, fits(1.5))
-  assert [round(len(piece) / RATE_HZ, 1) for piece in cut] == [1.2, 1.4, 1.2]
+  assert seconds_of(cut) == [1.0, 1.0, 1.0]
   assert inside == 0
 
 
-def test_pieces_together_are_the_wave():
+@pytest.mark.parametrize("between", (silence, hiss))
+@pytest.mark.parametrize("offset", (0.0, 0.03))
+def test_a_long_file_is_cut_into_its_sentences_with_little_silence_at_their_ends(between, offset):
+  lasts_s = np.random.default_rng(0).permutation(np.linspace(0.8, 2.0, 12)).round(2)
+  wave_S = np.concatenate(
+    [
+      part
+      for s in lasts_s
+      for part in (between(0.6 + s / 2), tone(s / 2), between(0.2), tone(s / 2))
+    ]
+  )
+  cut, inside = pieces.cut_wave(wave_S + np.float32(offset), RATE_HZ, fits(2.5))
+  assert seconds_of(cut) == pytest.approx(lasts_s + 0.2, abs=0.0101)
+  assert inside == 0
+
+
+def test_pieces_together_hold_all_that_is_said():
   wave_S = np.concatenate([tone(0.7), silence(0.2), tone(1.3), silence(0.3), tone(2.0)])
   cut, _ = pieces.cut_wave(wave_S, RATE_HZ, fits(0.5))
   assert all(fits(0.5)(piece) for piece in cut)
-  np.testing.assert_array_equal(np.concatenate(cut), wave_S)
+  loud_S = np.concatenate(cut)
+  loud_S = loud_S[np.abs(loud_S) > 0.01]
+  np.testing.assert_array_equal(loud_S, wave_S[np.abs(wave_S) > 0.01])
 
 
 def test_the_longest_pause_near_the_middle_is_preferred():
-  wave_S = np.concatenate([tone(1.0), silence(0.15), tone(0.2), silence(0.5), tone(1.0)])
+  wave_S = np.concatenate([tone(1.0), silence(0.15), tone(0.2), silence(0.45), tone(1.0)])
   cut, _ = pieces.cut_wave(wave_S, RATE_HZ, fits(2.0))
-  assert [round(len(piece) / RATE_HZ, 2) for piece in cut] == [1.6, 1.25]
+  assert seconds_of(cut) == pytest.approx([1.35, 1.0], abs=0.0101)
+
+
+def test_a_long_pause_is_kept_where_the_wave_fits():
+  wave_S = np.concatenate([tone(0.5), silence(0.8), tone(0.5)])
+  cut, _ = pieces.cut_wave(wave_S, RATE_HZ, fits(2.0))
+  assert seconds_of(cut) == [1.8]
 
 
 def test_speech_without_a_pause_is_cut_and_the_cuts_are_counted():
@@ -51,7 +105,8 @@ def test_speech_without_a_pause_is_cut_and_the_cuts_are_counted():
 
 def test_a_wave_that_can_never_fit_ends_in_short_pieces():
   cut, _ = pieces.cut_wave(tone(0.3), RATE_HZ, lambda wave_S: False)
-  assert sum(map(len, cut)) == round(0.3 * RATE_HZ)
+  loud_S = np.concatenate(cut)
+  np.testing.assert_array_equal(loud_S[np.abs(loud_S) > 0.01], tone(0.3)[np.abs(tone(0.3)) > 0.01])
 
 
 def test_text_is_cut_between_sentences_first():

@@ -1,0 +1,80 @@
+"""Which parts of a recording hold speech: its loud frames, its pauses, silence at its ends.
+
+Every rule counts from the loud frames of the recording itself, so that neither its level nor how
+much silence it has changes what counts as speech.
+"""
+
+import numpy as np
+
+FRAME_S = 0.01
+PAUSE_DB = 30.0  # under the loud frames: quieter frames are no speech
+NOISE_DB = 6.0  # over the noise of a recording, which frames without speech reach
+NOISIEST_DB = 20.0  # under the loud frames: noise above it is not told from speech
+SILENT_DB = -90.0  # of full scale: silence whatever else is in the recording
+NOISE_SHARE = 0.05  # of the frames of a recording, the quietest, that show its noise
+
+
+def loud_db(level_T: np.ndarray) -> float:
+  """Returns the level in dB of the loud frames: as much amplitude lies in louder ones as in others.
+
+  Silence has no amplitude, however much of it there is, and one click has little.
+  """
+  rising_T = np.sort(level_T).astype(np.float64)
+  amplitude_T = np.cumsum(10 ** (rising_T / 20))
+  return float(rising_T[np.searchsorted(amplitude_T, amplitude_T[-1] / 2)])
+
+
+def pauses(wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1) -> list[tuple[float, float]]:
+  """Returns [(start_s, end_s), ...] of the quiet spans: places where a recording may be cut.
+
+  A 10 ms frame is quiet PAUSE_DB under the loud ones (30 ms means, so that one zero crossing is no
+  pause), or at the level of the recording's own noise. Spans shorter than `shortest_s` are left
+  out.
+  """
+  quiet_T = _quiet(wave_S, rate_hz, smoothed=True)
+  hop_s = _hop_samples(rate_hz) / rate_hz
+  edges = np.flatnonzero(np.diff(np.concatenate(([0], quiet_T.astype(np.int8), [0]))))
+  # The last frame's span runs to the last sample, which need not fill a frame.
+  ends_s = [len(wave_S) / rate_hz if end == len(quiet_T) else end * hop_s for end in edges[1::2]]
+  spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
+  return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
+
+
+def with_ends(wave_S: np.ndarray, rate_hz: int, ends_s: float) -> np.ndarray:
+  """Returns wave_S with `ends_s` of silence before and after what it says.
+
+  Silence beyond that is cut off, what is missing is added, so that a recording is the same however
+  much silence it came with. The same array where nothing changes or nobody speaks.
+  """
+  spoken = np.flatnonzero(~_quiet(wave_S, rate_hz, smoothed=False))
+  if not len(spoken):
+    return wave_S
+  hop_samples, margin = _hop_samples(rate_hz), round(ends_s * rate_hz)
+  first, last = int(spoken[0]) * hop_samples, int(spoken[-1] + 1) * hop_samples
+  before, after = margin - first, margin - (len(wave_S) - last)
+  if not before and not after:
+    return wave_S
+  kept_S = wave_S[max(0, -before) : len(wave_S) - max(0, -after)]
+  # The middle of the wave, which an offset moves from 0: a step would be heard.
+  return np.pad(kept_S, (max(0, before), max(0, after)), constant_values=wave_S.mean())
+
+
+def _quiet(wave_S: np.ndarray, rate_hz: int, *, smoothed: bool) -> np.ndarray:
+  """Returns quiet_T of the whole 10 ms frames; nothing is quiet where nothing is loud."""
+  hop_samples = _hop_samples(rate_hz)
+  frames = len(wave_S) // hop_samples
+  if not frames:
+    return np.zeros(0, bool)
+  frames_TS = wave_S[: frames * hop_samples].reshape(frames, hop_samples)
+  power_T = np.square(frames_TS - wave_S.mean()).mean(axis=1)
+  level_T = 10 * np.log10(power_T + 1e-10)
+  loud = loud_db(level_T)
+  noise = np.sort(level_T)[int(NOISE_SHARE * frames)]
+  if smoothed:
+    power_T = np.convolve(np.pad(power_T, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+    level_T = 10 * np.log10(power_T + 1e-10)
+  return level_T <= max(loud - PAUSE_DB, min(noise + NOISE_DB, loud - NOISIEST_DB), SILENT_DB)
+
+
+def _hop_samples(rate_hz: int) -> int:
+  return max(1, round(FRAME_S * rate_hz))
