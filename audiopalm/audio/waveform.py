@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from audiopalm import system
 from audiopalm.errors import AudioError
 
 RATE_HZ = 16_000  # what every part after reading expects
@@ -35,10 +36,21 @@ def read(
   Channels are averaged. `span_s` (start, end) reads that part of the file; an infinite end is that
   of the file. AudioError, naming the file or `name`, if it is missing, not audio, truncated,
   without that part, of no or an impossible rate or length, or if `check` refuses it; what is longer
-  than `longest_s` is not decoded.
+  than `longest_s` is not decoded. OSError where not the file is to blame but what holds it.
   """
   path = Path(path)
   name = name or str(path)
+  try:
+    return _read(path, rate_hz, span_s, longest_s, name)
+  except AudioError:
+    _check_device(path)
+    raise
+
+
+def _read(
+  path: Path, rate_hz: int, span_s: tuple[float, float] | None, longest_s: float, name: str
+) -> np.ndarray:
+  _check_name(path, name)
   try:
     if not path.is_file():
       raise AudioError(
@@ -61,6 +73,8 @@ def read(
       f"{said!r}. Convert it, copy it again, or leave it out."
     ) from error
   except OSError as error:
+    if not system.is_of_path(error):
+      raise
     raise AudioError(
       f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
@@ -156,6 +170,31 @@ def pauses(
   ends_s = [len(wave_S) / rate_hz if end == frames else end * hop_s for end in edges[1::2]]
   spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
   return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
+
+
+def _check_device(path: Path) -> None:
+  """Raises the OSError of a device that does not give the bytes of a file.
+
+  libsndfile takes it for a damaged file, or for the file's end.
+  """
+  try:
+    if path.is_file():
+      with open(path, "rb") as file:
+        while file.read(2**20):
+          pass
+  except OSError as error:
+    if not system.is_of_path(error):
+      raise
+
+
+def _check_name(path: Path, name: str) -> None:
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError as error:
+    raise AudioError(
+      f"{name}: its name is not UTF-8, and can stand in no answer and no manifest. "
+      "Rename the file, as convmv does for whole folders."
+    ) from error
 
 
 def _check_header(frames: int, rate_hz: int, name: str) -> None:

@@ -13,7 +13,7 @@ from audiopalm import values
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, ManifestError, RecordError
 from audiopalm.types import Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
@@ -156,6 +156,6 @@ def read(job: Job) -> tuple[list[Utterance], list[str]]:
       for record in job.source.records(job.corpus, "train", number, number + 1):
         streams.check(record, job.corpus)
         utterances += streams.at_working_rate(record).utterances.values()
-    except DataError as error:
+    except RecordError as error:
       faults.append(str(error))
   return utterances, faults

@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm.data import files
+from audiopalm import system
 from audiopalm.errors import AudiopalmError, CheckpointError, FullDevice
 from audiopalm.tokens import space as token_space
 from audiopalm.training import bits, together
@@ -240,7 +240,7 @@ def full_device(workdir: Path) -> Iterator[None]:
   except AudiopalmError:
     raise
   except Exception as error:
-    if files.is_full(error):
+    if system.is_full(error):
       raise _no_space(workdir, str(error).splitlines()[0][:300]) from error
     raise
 
