@@ -19,6 +19,14 @@ LONGEST_S = 600.0  # of a record of a corpus: beyond it, most likely nobody mean
 SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests round
 QUIETEST_PEAK = 1e-4
 LOWEST_HZ = 1_000  # rates below it cannot carry speech: most likely the header is wrong
+# What `write` writes: format and subtype of libsndfile by the ending of a name.
+ENDINGS = {
+  ".wav": ("WAV", "PCM_16"),
+  ".flac": ("FLAC", "PCM_16"),
+  ".ogg": ("OGG", "VORBIS"),
+  ".opus": ("OGG", "OPUS"),
+  ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
 UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile says where a FLAC does not know its length
 UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what programs that write WAV into a pipe put as the length
 
@@ -116,16 +124,20 @@ def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.i
     )
 
 
-def write(path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> None:
-  """Writes a 16-bit WAV. A wave that leaves [-1, 1] is divided by its peak."""
-  soundfile.write(path, _fit(wave_S), rate_hz, format="WAV", subtype="PCM_16")
+def write(
+  path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ, ending: str = ".wav"
+) -> None:
+  """Writes a recording as one of the ENDINGS says, whatever the path is called.
+
+  A wave that leaves [-1, 1] is divided by its peak.
+  """
+  # Through memory: libsndfile does not say why a device took no bytes.
+  Path(path).write_bytes(_encoded(wave_S, rate_hz, *ENDINGS[ending]))
 
 
 def to_flac(wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
   """Returns 16-bit FLAC bytes. A wave that leaves [-1, 1] is divided by its peak."""
-  buffer = io.BytesIO()
-  soundfile.write(buffer, _fit(wave_S), rate_hz, format="FLAC", subtype="PCM_16")
-  return buffer.getvalue()
+  return _encoded(wave_S, rate_hz, "FLAC", "PCM_16")
 
 
 def from_flac(data: bytes) -> tuple[np.ndarray, int]:
@@ -234,6 +246,12 @@ def _span(
       "offset and duration, or leave it out."
     )
   return round(start_s * rate_hz), min(frames, round(min(end_s, lasts_s) * rate_hz))
+
+
+def _encoded(wave_S: np.ndarray, rate_hz: int, form: str, subtype: str) -> bytes:
+  buffer = io.BytesIO()
+  soundfile.write(buffer, _fit(wave_S), rate_hz, format=form, subtype=subtype)
+  return buffer.getvalue()
 
 
 def _fit(wave_S: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ def load(config: str, settings: Sequence[str] = ()) -> Experiment:
   Parameters of `experiment(...)` are set by their name, fields of what it returns by dotted path.
   A config may import the modules beside it; no other config sees them.
   """
-  path = _find(config)
+  path = find(config)
   changes = _split(settings)
   if path.suffix == ".json":
     return _changed(_at(path, lambda: experiments.from_json(_text(path))), changes, ())
@@ -125,7 +125,8 @@ def _split(settings: Sequence[str]) -> dict[str, str]:
   return changes
 
 
-def _find(config: str) -> Path:
+def find(config: str) -> Path:
+  """Returns the file of a config, given by its path or its name; ConfigError if there is none."""
   path = Path(config)
   if path.is_file():
     return path

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE
 
 DESCRIPTION = """Make a workdir of a folder that `audiopalm export` wrote: the same parameters to
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.training import checkpoint
 
   folder.check_new(args.workdir)
+  outputs.check_folder("--workdir", args.workdir, outputs.inputs())
   found = folder.read(args.folder)
   with files.replacing(args.workdir) as part:
     imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)

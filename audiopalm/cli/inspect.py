@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich import console
 
-from audiopalm.cli import config, options
+from audiopalm.cli import config, options, outputs
 from audiopalm.data import past, prepare
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import inspection, published
@@ -77,6 +77,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def batch_run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm inspect batch`."""
   experiment = config.load(str(args.workdir / "config.json"))
+  if args.out is not None:
+    read = outputs.inputs(*outputs.of_run(args.workdir))
+    outputs.check_folder("--out", args.out, read, workdir=args.workdir)
   prepared = prepare.open_prepared(experiment, args.workdir)
   lines = (line for line in metrics.read(args.workdir) if line["step"] == args.step)
   written = next((line["batch"] for line in lines if "batch" in line), None)

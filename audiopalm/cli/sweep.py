@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.cluster import sweep
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
   plan = sweep.read(args.plan)
   todo = list(_chosen(plan, args))
   if not args.show:
+    # Here and not an hour later; a file of a result's name is read, and refused if it is none.
+    outputs.check_folder("--results", args.results, outputs.inputs())
     _run_all(todo, args)
   _show(plan, args.results)
   return EXIT_DONE

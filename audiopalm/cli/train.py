@@ -8,7 +8,7 @@ import sys
 
 import jax
 
-from audiopalm.cli import allocator, config, options, processes
+from audiopalm.cli import allocator, config, options, outputs, processes
 from audiopalm.data import files, lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
@@ -77,6 +77,7 @@ def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
     raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
   options.max_bad(args)  # an option that cannot be used is told before anything is done
   experiment = config.load(args.config, args.settings)
+  outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
   return experiment, machines.named(args.machine) if args.machine else None

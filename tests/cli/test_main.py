@@ -87,7 +87,10 @@ def test_a_full_device_is_one_text_and_exit_code_2(monkeypatch, capsys, error):
 def test_a_workdir_that_may_not_be_written_is_one_text(monkeypatch, capsys):
   error = PermissionError(errno.EACCES, "Permission denied", "/x/y")
   assert fails_with(monkeypatch, error) == 2
-  assert capsys.readouterr().err == "PermissionError: Permission denied: /x/y\n"
+  assert capsys.readouterr().err == (
+    "PermissionError: Permission denied: /x/y. Expected a place that this user may read and write: "
+    "choose another, or change its permissions.\n"
+  )
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch, capsys):

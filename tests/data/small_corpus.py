@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from audiopalm.errors import DataError
+from audiopalm.errors import RecordError
 from audiopalm.types import Record, StreamSpec, Utterance, Word
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
@@ -63,7 +63,7 @@ def records(settings, split, start, stop):
   for number in range(start, stop):
     kind = dict(settings.faults).get(number) if split == "train" else None
     if kind == "unreadable":
-      raise DataError(f"small/{split}/{number:06} cannot be read. Leave it out.")
+      raise RecordError(f"small/{split}/{number:06} cannot be read. Leave it out.")
     yield _record(settings, split, number, kind)
 
 
