@@ -228,11 +228,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _commit(folder: Path) -> str | None:
   """Returns the commit of the checkout that a config lies in, None outside of one."""
   git = ["git", "-C", str(folder)]
-  found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+  found = subprocess.run(
+    [*git, "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
+  )
   if found.returncode:
     return None
   changed = subprocess.run(
-    [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+    [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, encoding="utf-8"
   )
   return found.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 

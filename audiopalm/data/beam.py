@@ -138,7 +138,7 @@ def _drive(
 ) -> None:
   """Runs the pipeline: the main function of the driver."""
   os.setsid()  # a group of its own, which `_end` ends; Ctrl-C is the parent's to hear
-  with log.open("w") as file:
+  with log.open("w", encoding="utf-8") as file:
     os.dup2(file.fileno(), sys.stdout.fileno())
     os.dup2(file.fileno(), sys.stderr.fileno())
   threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -172,7 +172,7 @@ def write_settings(settings: Any, folder: Path) -> None:
   """Writes `settings` beside the parameters, for `check_settings` to compare at load."""
   folder.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_described(settings), indent=2, sort_keys=True)
-  (folder / "settings.json").write_text(text + "\n")
+  (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
 
 
 def check_settings(settings: Any, folder: Path) -> None:
@@ -183,7 +183,7 @@ def check_settings(settings: Any, folder: Path) -> None:
       f"Expected the fitted tokenizer {settings.stream!r} in {folder}, found none. "
       "Run `audiopalm prepare` for this workdir first."
     )
-  found, expected = json.loads(path.read_text()), _described(settings)
+  found, expected = json.loads(path.read_text(encoding="utf-8")), _described(settings)
   if found == expected:
     return
   names = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
