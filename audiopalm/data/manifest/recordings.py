@@ -45,7 +45,7 @@ def check_machine(line: Line, others: Sequence[Line]) -> None:
   probed = [one for one in others[:: max(1, len(others) // PROBED)] if one.audio is not None]
   if not any(os.access(one.audio, os.R_OK) for one in probed):
     raise DataError(
-      f"{line.place}: {line.audio} cannot be opened on {platform.node()}, nor can any of "
-      f"{len(probed):,} other recordings of its split. Mount or copy the folder that holds them, "
+      f"{line.place}: {line.audio} cannot be opened on {platform.node()}, nor can any recording of "
+      f"its split ({len(probed):,} were tried). Mount or copy the folder that holds them, "
       "let this user read it, or correct the paths; then run the same command again."
     )
