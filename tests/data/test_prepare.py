@@ -50,8 +50,8 @@ def test_a_broken_machine_among_two_finishes_nothing_and_once_repaired_all_is_as
   assert sum(name.endswith(".arrayrecord") for name in there) < 30
   assert not list((tmp_path / "run").rglob("*.part"))
   (tmp_path / "repaired").touch()
-  prepare.prepare(experiment, tmp_path / "run", sources, workers=2)
-  prepare.prepare(experiment, tmp_path / "whole", sources, workers=2)
+  for workdir in ("run", "whole"):
+    prepare.prepare(experiment, tmp_path / workdir, sources, workers=0)
   whole = files_of(tmp_path / "whole")
   assert {name: whole[name] for name in there} == there  # what the other machine had finished
   assert files_of(tmp_path / "run") == whole

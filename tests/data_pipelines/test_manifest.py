@@ -313,4 +313,4 @@ def test_recordings_that_are_all_missing_are_a_fault_of_the_machine(tmp_path, th
   ) as error:
     list(manifest.records(settings, "train", 1, 2))
   assert not isinstance(error.value, RecordError)
-  assert f"train.jsonl, line 2: {tmp_path}/clips/b.wav cannot be opened on " in str(error.value)
+  assert f"train.jsonl:2: {tmp_path}/clips/b.wav cannot be opened on " in str(error.value)
