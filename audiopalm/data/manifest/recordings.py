@@ -15,7 +15,8 @@ PROBED = 1_000  # recordings looked for, at most, before a machine is said to la
 def utterance(line: Line) -> Utterance:
   """Returns what a line stands for, its wave at the working rate; None for words alone.
 
-  RecordError, naming line and file, for what nothing can be learnt from: no text, not even of a translation; audio that is missing, not audio, truncated, too short, longer than
+  RecordError, naming line and file, for what nothing can be learnt from: no text, not even of a
+  translation; audio that is missing, not audio, truncated, too short, longer than
   `waveform.LONGEST_S`, silent, not finite, or that ends before its words do.
   """
   name = f"{line.place} ({line.audio or 'translation'})"
