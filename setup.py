@@ -5,7 +5,9 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 version: dict[str, str] = {}
-exec(Path(__file__).with_name("audiopalm").joinpath("version.py").read_text(), version)
+exec(
+  Path(__file__).with_name("audiopalm").joinpath("version.py").read_text(encoding="utf-8"), version
+)
 
 JAX = ">=0.10.2,<0.12"
 TOKENIZERS = "tokenizers>=0.21,<1"

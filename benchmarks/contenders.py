@@ -29,7 +29,7 @@ class Worker:
       [sys.executable, str(Path(script).resolve()), *arguments],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      text=True,
+      encoding="utf-8",
       env={**os.environ, "PYTHONPATH": path, **(environment or {})},
     )
 
@@ -57,7 +57,7 @@ class Worker:
 
 def serve(answer: Callable[..., Any]) -> None:
   """Answers each question with answer(**question) until there are no more."""
-  answers = os.fdopen(os.dup(1), "w")
+  answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
   os.dup2(2, 1)  # what libraries print must not be taken for an answer
   for line in sys.stdin:
     answers.write(json.dumps(answer(**json.loads(line))) + "\n")

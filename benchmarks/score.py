@@ -99,7 +99,7 @@ def audiopalm(*arguments: str) -> None:
 
 def git(*arguments: str) -> str:
   return subprocess.run(
-    ["git", *arguments], capture_output=True, text=True, check=True
+    ["git", *arguments], capture_output=True, encoding="utf-8", check=True
   ).stdout.strip()
 
 
@@ -139,7 +139,9 @@ def machine_name(device: str | None = None) -> str:
 
 def processor() -> tuple[int, str]:
   """Returns (cores, name of the processor)."""
-  models = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
+  models = [
+    line for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")
+  ]
   return len(models), models[0].partition(":")[2].strip()
 
 

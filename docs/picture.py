@@ -31,7 +31,7 @@ def main(workdir: Path, picture: Path) -> None:
 
 
 def draw_losses(axes, path: Path) -> None:
-  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
   steps = [line for line in lines if "loss" in line]
   axes.plot([s["step"] for s in steps], [s["loss"] for s in steps], color="0.8", label="training")
   measured = [line for line in lines if "held_out" in line]

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
   ("errors", "version"),
+  ("system",),
   ("types", "language_tags"),
   ("sharding", "batch", "audio", "settings", "values"),
   ("nn", "metrics", "tokens"),

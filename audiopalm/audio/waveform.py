@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from audiopalm import system
 from audiopalm.errors import AudioError
 
 RATE_HZ = 16_000  # what every part after reading expects
@@ -18,6 +19,14 @@ LONGEST_S = 600.0  # of a record of a corpus: beyond it, most likely nobody mean
 SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests round
 QUIETEST_PEAK = 1e-4
 LOWEST_HZ = 1_000  # rates below it cannot carry speech: most likely the header is wrong
+# What `write` writes: format and subtype of libsndfile by the ending of a name.
+ENDINGS = {
+  ".wav": ("WAV", "PCM_16"),
+  ".flac": ("FLAC", "PCM_16"),
+  ".ogg": ("OGG", "VORBIS"),
+  ".opus": ("OGG", "OPUS"),
+  ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
 UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile says where a FLAC does not know its length
 UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what programs that write WAV into a pipe put as the length
 
@@ -35,10 +44,21 @@ def read(
   Channels are averaged. `span_s` (start, end) reads that part of the file; an infinite end is that
   of the file. AudioError, naming the file or `name`, if it is missing, not audio, truncated,
   without that part, of no or an impossible rate or length, or if `check` refuses it; what is longer
-  than `longest_s` is not decoded.
+  than `longest_s` is not decoded. OSError where not the file is to blame but what holds it.
   """
   path = Path(path)
   name = name or str(path)
+  try:
+    return _read(path, rate_hz, span_s, longest_s, name)
+  except AudioError:
+    _check_device(path)
+    raise
+
+
+def _read(
+  path: Path, rate_hz: int, span_s: tuple[float, float] | None, longest_s: float, name: str
+) -> np.ndarray:
+  _check_name(path, name)
   try:
     if not path.is_file():
       raise AudioError(
@@ -61,6 +81,8 @@ def read(
       f"{said!r}. Convert it, copy it again, or leave it out."
     ) from error
   except OSError as error:
+    if not system.is_of_path(error):
+      raise
     raise AudioError(
       f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
@@ -102,16 +124,20 @@ def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.i
     )
 
 
-def write(path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> None:
-  """Writes a 16-bit WAV. A wave that leaves [-1, 1] is divided by its peak."""
-  soundfile.write(path, _fit(wave_S), rate_hz, format="WAV", subtype="PCM_16")
+def write(
+  path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ, ending: str = ".wav"
+) -> None:
+  """Writes a recording as one of the ENDINGS says, whatever the path is called.
+
+  A wave that leaves [-1, 1] is divided by its peak.
+  """
+  # Through memory: libsndfile does not say why a device took no bytes.
+  Path(path).write_bytes(_encoded(wave_S, rate_hz, *ENDINGS[ending]))
 
 
 def to_flac(wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
   """Returns 16-bit FLAC bytes. A wave that leaves [-1, 1] is divided by its peak."""
-  buffer = io.BytesIO()
-  soundfile.write(buffer, _fit(wave_S), rate_hz, format="FLAC", subtype="PCM_16")
-  return buffer.getvalue()
+  return _encoded(wave_S, rate_hz, "FLAC", "PCM_16")
 
 
 def from_flac(data: bytes) -> tuple[np.ndarray, int]:
@@ -133,6 +159,31 @@ def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
   Source: speed perturbation, Ko et al., Interspeech 2015.
   """
   return resample(wave_S, RATE_HZ * factor, RATE_HZ)
+
+
+def _check_device(path: Path) -> None:
+  """Raises the OSError of a device that does not give the bytes of a file.
+
+  libsndfile takes it for a damaged file, or for the file's end.
+  """
+  try:
+    if path.is_file():
+      with open(path, "rb") as file:
+        while file.read(2**20):
+          pass
+  except OSError as error:
+    if not system.is_of_path(error):
+      raise
+
+
+def _check_name(path: Path, name: str) -> None:
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError as error:
+    raise AudioError(
+      f"{name}: its name is not UTF-8, and can stand in no answer and no manifest. "
+      "Rename the file, as convmv does for whole folders."
+    ) from error
 
 
 def _check_header(frames: int, rate_hz: int, name: str) -> None:
@@ -172,6 +223,12 @@ def _span(
       "offset and duration, or leave it out."
     )
   return round(start_s * rate_hz), min(frames, round(min(end_s, lasts_s) * rate_hz))
+
+
+def _encoded(wave_S: np.ndarray, rate_hz: int, form: str, subtype: str) -> bytes:
+  buffer = io.BytesIO()
+  soundfile.write(buffer, _fit(wave_S), rate_hz, format=form, subtype=subtype)
+  return buffer.getvalue()
 
 
 def _fit(wave_S: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
 
 DESCRIPTION = """Write one page that compares runs: the settings in which they differ, their scores
@@ -39,8 +39,9 @@ def run(args: argparse.Namespace) -> int:
       f"Give two or more runs to compare, not only {args.workdirs[0]}. For a page about one run: "
       f"audiopalm report --workdir {args.workdirs[0]}"
     )
-  if args.out.is_dir():
-    raise ConfigError(f"--out takes the file to write, but {args.out} is a folder.")
+  for workdir in args.workdirs:
+    read = outputs.inputs(*outputs.of_run(workdir))
+    outputs.check_file("--out", args.out, read, workdir, "HTML")
   if not args.out.parent.is_dir():
     raise ConfigError(
       f"--out takes a file in a folder that exists, but there is no {args.out.parent}. Make it, or "

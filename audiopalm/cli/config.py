@@ -1,11 +1,14 @@
 """From a config file and `--set` to an Experiment."""
 
 import argparse
+import contextlib
+import hashlib
 import importlib.util
 import inspect
+import sys
 import traceback
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +20,7 @@ from audiopalm.experiment import Experiment
 
 # Installed inside the package; in a checkout beside it.
 _PACKAGE = Path(experiments.__file__).parent
+CONFIG = "audiopalm_config_"  # what the name of a config's module begins with
 SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
@@ -65,11 +69,17 @@ def load(config: str, settings: Sequence[str] = ()) -> Experiment:
   A name without a folder and ending, as in "quickstart", is a config that comes with the package;
   a file that ends in .json is the resolved config of a run, its config.json.
   Parameters of `experiment(...)` are set by their name, fields of what it returns by dotted path.
+  A config may import the modules beside it; no other config sees them.
   """
-  path = _find(config)
+  path = find(config)
   changes = _split(settings)
   if path.suffix == ".json":
-    return _changed(_at(path, lambda: experiments.from_json(path.read_text())), changes, ())
+    return _changed(_at(path, lambda: experiments.from_json(_text(path))), changes, ())
+  with _beside(path):
+    return _loaded(path, changes)
+
+
+def _loaded(path: Path, changes: dict[str, str]) -> Experiment:
   function = _function(_module(path), path)
   parameters = inspect.signature(function).parameters
   _check_clear(parameters, path)
@@ -115,7 +125,8 @@ def _split(settings: Sequence[str]) -> dict[str, str]:
   return changes
 
 
-def _find(config: str) -> Path:
+def find(config: str) -> Path:
+  """Returns the file of a config, given by its path or its name; ConfigError if there is none."""
   path = Path(config)
   if path.is_file():
     return path
@@ -129,11 +140,50 @@ def _find(config: str) -> Path:
   )
 
 
+def _text(path: Path) -> str:
+  return path.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[None]:
+  """Lets the modules in a config's folder be imported until the block ends, and forgets them then.
+
+  Another config may have modules of the same names.
+  """
+  folder = path.absolute().parent
+  wrote_bytecode = sys.dont_write_bytecode
+  # Bytecode is told from its source by size and second: too coarse for a file that is being edited.
+  sys.dont_write_bytecode = True
+  sys.path.insert(0, str(folder))
+  importlib.invalidate_caches()
+  before = set(sys.modules)
+  try:
+    yield
+  finally:
+    sys.path.remove(str(folder))
+    sys.dont_write_bytecode = wrote_bytecode
+    new = set(sys.modules) - before
+    # Of a folder that holds an installation too, what was imported from there stays.
+    ours = {name for name in new if "." not in name and _lies_in(folder, sys.modules[name])}
+    for name in new:
+      if name.partition(".")[0] in ours:
+        del sys.modules[name]
+
+
+def _lies_in(folder: Path, module: ModuleType) -> bool:
+  """Returns whether a module is folder/name.py, or a package folder/name."""
+  file = getattr(module, "__file__", None)
+  places = [file] if file and not hasattr(module, "__path__") else getattr(module, "__path__", ())
+  return not module.__name__.startswith(CONFIG) and folder in {Path(one).parent for one in places}
+
+
 def _module(path: Path) -> ModuleType:
-  spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+  # The name is of this file alone: what looks a module up by name (dataclasses) must find this one.
+  name = f"{CONFIG}{path.stem}_{hashlib.sha256(bytes(path.absolute())).hexdigest()[:12]}"
+  spec = importlib.util.spec_from_file_location(name, path.absolute())
   if spec is None:
     raise ConfigError(f"{path}: a config is a Python file, with a name that ends in .py.")
-  module = importlib.util.module_from_spec(spec)
+  module = sys.modules[name] = importlib.util.module_from_spec(spec)
   _at(path, lambda: spec.loader.exec_module(module))
   return module
 
@@ -161,13 +211,34 @@ def _at(path: Path, call: typing.Callable[[], typing.Any]) -> typing.Any:
     return call()
   except AudiopalmError as error:
     raise type(error)(f"{error}\n  in {_where(path, error)}") from error
-  except Exception as error:  # a config is the user's code: any exception in it is their input
+  except (Exception, SystemExit) as error:  # the user's code: whatever it raises is their input
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     raise ConfigError(f"{_where(path, error)}: {type(error).__name__}: {text}") from error
 
 
-def _where(path: Path, error: Exception) -> str:
-  if isinstance(error, SyntaxError) and error.filename == str(path):
-    return f"{path}:{error.lineno}"
-  lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-  return f"{path}:{lines[-1]}" if lines else str(path)
+def _is_of_user(file: Path, folder: Path) -> bool:
+  """Returns whether a file lies in a config's folder and is no part of what is installed there."""
+  installed = _PACKAGE in file.parents or "site-packages" in file.parts
+  return folder in file.parents and not installed
+
+
+def _where(path: Path, error: BaseException) -> str:
+  """Returns "file:line" of the config, after that of a module beside it where the error is there.
+
+  What a library does below them is not what the user can change.
+  """
+  folder = path.absolute().parent
+  places = [
+    (Path(frame.filename), frame.lineno)
+    for frame in traceback.extract_tb(error.__traceback__)
+    if _is_of_user(Path(frame.filename), folder)
+  ]
+  if isinstance(error, SyntaxError) and error.filename and error.lineno:
+    places.append((Path(error.filename), error.lineno))
+  of_config = [line for file, line in places if file == path.absolute()]
+  where = f"{path}:{of_config[-1]}" if of_config else str(path)
+  if not places or places[-1][0] == path.absolute():
+    return where
+  file, line = places[-1]
+  shown = path.parent / file.relative_to(folder) if folder in file.parents else file
+  return f"{shown}:{line}, from {where}"

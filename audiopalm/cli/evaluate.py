@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.evaluation import meters, recognisers
 from audiopalm.evaluation.suites import SUITES
@@ -132,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
   _check(args)
   folder, console = saved.folder_of(args.workdir), Console()
+  _check_outputs(args, folder)
   scores, judged = {}, {}
   if args.rescore:
     scores, judged = saved.score(folder), pairs.score(folder)
@@ -236,6 +237,18 @@ def _check(args: argparse.Namespace) -> None:
     raise ConfigError(
       "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "
       "--tasks."
+    )
+
+
+def _check_outputs(args: argparse.Namespace, folder: Path) -> None:
+  """Raises ConfigError where what is written would take the place of what is read."""
+  read = outputs.inputs(*(args.pairs or ()), *outputs.of_run(args.workdir))
+  if args.json is not None:
+    outputs.check_file("--json", args.json, read, args.workdir, "JSON")
+  inside = [path for path in args.pairs or () if folder.resolve() in path.resolve().parents]
+  if inside:
+    raise ConfigError(
+      f"--pairs {inside[0]} lies in {folder}, which every evaluation writes anew. Move it away."
     )
 
 

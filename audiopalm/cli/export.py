@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE
 
 DESCRIPTION = """Write a trained run as a folder that PyTorch reads without audiopalm or JAX.
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.export import folder
 
   folder.check_new(args.out)
+  outputs.check_folder("--out", args.out, outputs.inputs(), workdir=args.workdir)
   opened = session.load(args.workdir, step=args.step)
   model = opened.export(args.out)
   size = sum(path.stat().st_size for path in args.out.iterdir()) / 2**20

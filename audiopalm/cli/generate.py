@@ -1,15 +1,17 @@
 """`audiopalm generate`: answers of a trained run to files or texts."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiopalm.audio import waveform
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.data import files
-from audiopalm.errors import EXIT_DONE, EXIT_USER, AudioError, AudiopalmError, ConfigError
+from audiopalm.errors import EXIT_DONE, EXIT_USER, AudiopalmError, ConfigError, RecordError
 
 if TYPE_CHECKING:  # imports jax
   from audiopalm.inference import generate
@@ -20,8 +22,9 @@ AT_ONCE = 64  # inputs read, decoded and printed at one time
 DESCRIPTION = """Ask a trained run: recordings or texts in, text or speech out.
 
 Texts are printed, one line an input: its path, a tab, the text. A task with several texts prints
-them one after another, a tab between. Speech is written as WAV (16 kHz, 16 bit); its path ends the
-line.
+them one after another, a tab between. Speech is written as WAV (16 kHz, 16 bit), or as the ending
+of the name says; its path ends the line. What is there under that name is replaced, unless it is an
+input or a file of the run.
 
   audiopalm generate --workdir DIR --task asr  --audio a.wav b.wav --language en
   audiopalm generate --workdir DIR --task ast  --audio a.wav --source en --target fr
@@ -63,9 +66,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   output.add_argument(
     "--out",
     metavar="PATH",
-    type=Path,
-    help="the WAV to write for one input (a name that ends in .wav), or a folder that gets one WAV "
-    "an input, named like it",
+    help=f"the file to write for one input, by its ending ({', '.join(waveform.ENDINGS)}), or a "
+    "folder that gets one WAV an input, named like it",
   )
   output.add_argument(
     "--voice",
@@ -129,7 +131,7 @@ def _answers(
       continue
     try:
       inputs.append(generate.Input(name, wave_S=waveform.read(name)))
-    except AudioError as error:
+    except RecordError as error:
       faults[number] = error
   answered = iter(
     opened.answer(
@@ -165,21 +167,38 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
     if "text" in modalities:
       return [None] * len(names)
     raise ConfigError(f"Task {args.task!r} gives speech: say where to write it, --out FILE.wav.")
-  if args.out.suffix.lower() == ".wav" and not args.out.is_dir():
+  out = Path(args.out)
+  read = outputs.inputs(*(args.audio or ()), *outputs.of_run(args.workdir))
+  if _is_file(args.out):
     if len(names) > 1:
       raise ConfigError(
-        f"{len(names)} inputs cannot share one file {args.out}. Give --out a folder: it gets one "
-        "WAV for each."
+        f"{len(names)} inputs cannot share one file {out}. Give --out a folder: it gets one WAV "
+        "for each."
       )
-    return [args.out]
+    outputs.check_file("--out", out, read, args.workdir)
+    return [out]
   stems = [Path(name).stem if args.audio else name.replace(" ", "-") for name in names]
   doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
   if doubles:
     raise ConfigError(
-      f"Two inputs are named {doubles[0]!r}: their speech would be one file in {args.out}. "
+      f"Two inputs are named {doubles[0]!r}: their speech would be one file in {out}. "
       "Rename one, or ask for them one at a time."
     )
-  return [args.out / f"{stem}.wav" for stem in stems]
+  outputs.check_folder("--out", out, read, [f"{stem}.wav" for stem in stems], args.workdir)
+  return [out / f"{stem}.wav" for stem in stems]
+
+
+def _is_file(out: str) -> bool:
+  """Returns whether --out names a file; ConfigError for an ending that cannot be written."""
+  ending = Path(out).suffix.lower()
+  if out.endswith(os.sep) or Path(out).is_dir() or not re.search("[a-z]", ending):
+    return False
+  if ending not in waveform.ENDINGS:
+    raise ConfigError(
+      f"--out {out}: speech can be written as {', '.join(waveform.ENDINGS)}, not as {ending}. "
+      f"A folder of this name is meant by {out}{os.sep}."
+    )
+  return True
 
 
 def _deliver(result: "generate.Result", wave: Path | None) -> None:
@@ -193,6 +212,6 @@ def _deliver(result: "generate.Result", wave: Path | None) -> None:
   fields = [result.name, *(" ".join(text.split()) for text in result.texts.values())]
   if wave is not None:
     with files.replacing(wave) as part:
-      waveform.write(part, result.wave_S, result.rate_hz)
+      waveform.write(part, result.wave_S, result.rate_hz, wave.suffix.lower())
     fields.append(str(wave))
   print("\t".join(fields), flush=True)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE
 
 DESCRIPTION = """Make a workdir of a folder that `audiopalm export` wrote: the same parameters to
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.training import checkpoint, writing
 
   folder.check_new(args.workdir)
+  outputs.check_folder("--workdir", args.workdir, outputs.inputs())
   found = folder.read(args.folder)
   with files.replacing(args.workdir) as part:
     imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)

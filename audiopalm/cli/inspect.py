@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich import console
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.data import past, prepare
 from audiopalm.data import schedule as schedules
 from audiopalm.data.executors import Local
@@ -79,6 +79,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def batch_run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm inspect batch`."""
   experiment, saved = runs.settings(args.workdir), runs.newest(args.workdir)
+  if args.out is not None:
+    read = outputs.inputs(*outputs.of_run(args.workdir))
+    outputs.check_folder("--out", args.out, read, workdir=args.workdir)
   prepared = prepare.open_prepared(experiment, args.workdir)
   lines = (line for line in metrics.read(args.workdir) if line["step"] == args.step)
   written = next((line["batch"] for line in lines if "batch" in line), None)

@@ -12,7 +12,7 @@ import types
 import typing
 from pathlib import Path
 
-from audiopalm.cli import options, train
+from audiopalm.cli import config, options, outputs, train
 from audiopalm.cluster import launch, local, places
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, ConfigError
@@ -85,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
   job = _job(args, place, told, experiment)
   near = Path("runs", job.name) if place.remote else Path(job.workdir)
   made = launch.render(job, place, (args.out or near / "launch").absolute())
+  read = outputs.inputs(config.find(told.config), *outputs.named_in(experiment.to_json()))
+  for path, text in made.files.items():
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+      outputs.check_file("--out", path, read, None if place.remote else told.workdir)
   if args.dry_run:
     for path, text in made.files.items():
       print(f"{path}:\n{text}")

@@ -1,13 +1,16 @@
 """`audiopalm`: one command for each thing to do with a run."""
 
 import argparse
-import errno
 import importlib
+import io
 import keyword
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
 
+from audiopalm import system
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,
@@ -20,9 +23,12 @@ translates and speaks.
 
 EXIT_CODES = """Exit codes: 0 done; 2 a command, config or file cannot be used, one error text
 says why; 70 a step hung; 71 too many bad steps; 72 a step computed twice
-differs; 75 stopped by SIGTERM and saved, start it again; 130 interrupted."""
+differs; 75 stopped by SIGTERM and saved, start it again; 130 interrupted; 141
+nobody reads the output any more."""
 
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141  # what a shell says of a program that a closed pipe ended
+STDOUT, STDERR = 1, 2
 EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 # What each does; its options lie in the module of its name, imported for that command alone.
 COMMANDS = {
@@ -67,30 +73,98 @@ def parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Returns the exit code of the command given by `arguments`, None for those of the process."""
-  own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
-  args = parser(own[0] if own else None).parse_args(own)
-  args.passed_on = passed_on
-  args.own_process = arguments is None
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):  # a closed one is None
+      # What its encoding lacks is written as \xe9: an odd name must not cost the other answers.
+      stream.reconfigure(errors="backslashreplace")
   before = signal.signal(signal.SIGTERM, _stop)
   try:
-    return args.run(args)
+    return _run(arguments)
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+  """Returns the exit code of a command; its error becomes one text, a bug keeps its traceback."""
+  try:
+    return _done(arguments)
   except AudiopalmError as error:
     return _fail(f"{type(error).__name__}: {error}", error.exit_code)
   except KeyboardInterrupt:
     return _fail("Interrupted. What was written is kept.", EXIT_INTERRUPTED)
-  except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
-    return _fail(f"{type(error).__name__}: {error.strerror}: {error.filename}", EXIT_USER)
+  except SystemExit as error:
+    if isinstance(error.__context__, BrokenPipeError):  # rich printed, and ends the process by 1
+      return _end_quietly()
+    raise
   except Exception as error:
-    if not _device_is_full(error):
+    if isinstance(error, BrokenPipeError) and _nobody_reads():
+      return _end_quietly()
+    text = _of_machine(error)
+    if text is None:
       _leave(EXIT_FAULT, error)
       raise
-    return _fail(
-      "No space left on the device. What was written before is kept: free some space, then run "
-      f"the same command again. ({error})",
-      EXIT_USER,
-    )
+    return _fail(text, EXIT_USER)
+
+
+def _done(arguments: Sequence[str] | None) -> int:
+  """Returns the exit code of a command once all that it printed is out."""
+  try:
+    own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
+    args = parser(own[0] if own else None).parse_args(own)
+    args.passed_on = passed_on
+    args.own_process = arguments is None
+    return args.run(args)
   finally:
-    signal.signal(signal.SIGTERM, before)
+    if sys.stdout is not None:
+      sys.stdout.flush()  # here and not as Python ends, where an error would be its own
+
+
+def _of_machine(error: Exception) -> str | None:
+  """Returns the text for a fault of the machine and what is installed; None for a bug of ours."""
+  text = system.text_of(error)
+  if text is not None:
+    return text
+  if "jax" in sys.modules and _has_no_device(error):
+    asked = os.environ.get("JAX_PLATFORMS")
+    why = str(error) or "there is none of that kind"
+    return (
+      f"JAX found no device{f' for JAX_PLATFORMS={asked}' if asked else ''}: {why}. Set "
+      "JAX_PLATFORMS=cpu, unset it to take what is there, or install the driver and the jax of the "
+      "device, as in pip install 'audiopalm[gpu]'."
+    )
+  return None
+
+
+def _has_no_device(error: Exception) -> bool:
+  """Returns whether JAX failed while it looked for devices."""
+  place = error.__traceback__
+  while place is not None:
+    if place.tb_frame.f_globals.get("__name__") == "jax._src.xla_bridge":
+      return True
+    place = place.tb_next
+  return "Unable to initialize backend" in str(error)  # where JAX hides its own part of the stack
+
+
+def _nobody_reads() -> bool:
+  """Returns whether the reader of the output or of the errors has closed its end of a pipe."""
+  poll = select.poll()
+  for number in (STDOUT, STDERR):
+    poll.register(number, 0)
+  return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _end_quietly() -> int:
+  """Returns the exit code where nobody reads; what is not written yet goes nowhere."""
+  _write_nowhere(STDOUT, STDERR)
+  _leave(EXIT_PIPE)
+  return EXIT_PIPE
+
+
+def _write_nowhere(*numbers: int) -> None:
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  for number in numbers:
+    os.dup2(nowhere, number)
+  os.close(nowhere)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -106,6 +180,11 @@ def _stop(number, frame):
 
 
 def _fail(text: str, exit_code: int) -> int:
+  try:
+    if sys.stdout is not None:
+      sys.stdout.flush()
+  except OSError:  # said by the text, or of no interest beside it: Python would try and fail again
+    _write_nowhere(STDOUT)
   print(text, file=sys.stderr, flush=True)
   _leave(exit_code)
   return exit_code
@@ -116,16 +195,3 @@ def _leave(exit_code: int, error: BaseException | None = None) -> None:
     from audiopalm.cli import processes
 
     processes.leave(exit_code, error)
-
-
-def _device_is_full(error: BaseException | None) -> bool:
-  """Returns whether a full disk or quota is behind `error`, however deep.
-
-  Writers below Python (TensorStore, ArrayRecord) raise other types that only quote the message.
-  """
-  while error is not None:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "no space left on device" in str(error).lower():
-      return True
-    error = error.__cause__ or error.__context__
-  return False

@@ -39,6 +39,12 @@ def folder(text: str) -> Path:
       "path: mount the bucket (gcsfuse, mountpoint-s3) and give the path that it has then; "
       "docs/launch.md says what to expect of one"
     )
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is a name that is not UTF-8, and what is written there names it: rename the folder"
+    ) from error
   return Path(text)
 
 

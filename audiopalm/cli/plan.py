@@ -9,7 +9,7 @@ from typing import Any
 
 import rich.console
 
-from audiopalm.cli import config, options
+from audiopalm.cli import config, options, outputs
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.parts import machines
@@ -85,6 +85,11 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.planning import plan, search, show, stored, topology  # the devices of JAX
 
   experiment = config.load(args.config, args.settings)
+  if args.json is not None:
+    named = outputs.named_in(experiment.to_json())
+    calibration = [args.calibration] if args.calibration is not None else []
+    read = outputs.inputs(config.find(args.config), *calibration, *named)
+    outputs.check_file("--json", args.json, read, args.workdir, "JSON")
   on = topology.named(args.topology, args.slices, args.calibration)
   machine = _machine(args, kind)
   if args.search:
@@ -113,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace, console: rich.console.Console) -> int:
   if not re.fullmatch(r"cpu:[1-9]\d*", args.topology or ""):
     raise ConfigError("--calibrate measures CPU devices: say how many, as in --topology cpu:8.")
+  outputs.check_file("--calibrate", args.calibrate, outputs.inputs(), args.workdir, "JSON")
   from audiopalm.planning import calibrate
 
   chip = calibrate.measure(args.calibrate)

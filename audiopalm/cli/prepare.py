@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 from audiopalm import sharding
-from audiopalm.cli import config, options
+from audiopalm.cli import config, options, outputs
 from audiopalm.data import beam, corpora, lock, multi30k, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     machine = machines.named(args.machine)
     # An axis left open (-1) takes the devices there will be: here it counts as one.
     sharding.check_batch_rows(experiment.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1))
+  outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   workers, max_bad = options.workers(args), options.max_bad(args)
   with lock.held(args.workdir, "prepare"), _executor(args) as executor:
     prepare.prepare(

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from audiopalm.cli import options
+from audiopalm.cli import options, outputs
 from audiopalm.cluster import sweep
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
   plan = sweep.read(args.plan)
   todo = list(_chosen(plan, args))
   if not args.show:
+    # Here and not an hour later; a file of a result's name is read, and refused if it is none.
+    outputs.check_folder("--results", args.results, outputs.inputs())
     _run_all(todo, args)
   _show(plan, args.results)
   return EXIT_DONE
@@ -224,11 +226,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _commit(folder: Path) -> str | None:
   """Returns the commit of the checkout that a config lies in, None outside of one."""
   git = ["git", "-C", str(folder)]
-  found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+  found = subprocess.run(
+    [*git, "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
+  )
   if found.returncode:
     return None
   changed = subprocess.run(
-    [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+    [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, encoding="utf-8"
   )
   return found.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 

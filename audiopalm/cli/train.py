@@ -7,7 +7,7 @@ import sys
 
 import jax
 
-from audiopalm.cli import allocator, config, options, processes
+from audiopalm.cli import allocator, config, options, outputs, processes
 from audiopalm.data import lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
@@ -79,6 +79,7 @@ def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
   checkpoint.check_place(args.workdir)
   options.max_bad(args)  # an option that cannot be used is told before anything is done
   experiment = config.load(args.config, args.settings)
+  outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
   return experiment, machines.named(args.machine) if args.machine else None

@@ -32,6 +32,7 @@ from typing import Any
 
 from array_record.python import array_record_module
 
+from audiopalm import system
 from audiopalm.data import executors, files
 from audiopalm.errors import AudiopalmError, DataError
 
@@ -67,7 +68,8 @@ class Beam:
   def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
     """Yields function(job) of each job as they end; both must be importable by workers.
 
-    An AudiopalmError of a job ends all. DataError where Beam itself fails.
+    An AudiopalmError of a job ends all, and so does an OSError or ImportError, as a DataError that
+    names the worker. DataError where Beam itself fails.
     """
     scratch = files.part_of(self._folder / "beam")
     scratch.mkdir(parents=True)
@@ -136,7 +138,7 @@ def _drive(
 ) -> None:
   """Runs the pipeline: the main function of the driver."""
   os.setsid()  # a group of its own, which `_end` ends; Ctrl-C is the parent's to hear
-  with log.open("w") as file:
+  with log.open("w", encoding="utf-8") as file:
     os.dup2(file.fileno(), sys.stdout.fileno())
     os.dup2(file.fileno(), sys.stderr.fileno())
   threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -185,6 +187,9 @@ def _work(scratch: Path, cwd: Path, function: Callable[[Any], Any], number: int)
     _write(scratch / f"{number:06}", function(pickle.loads(_jobs(scratch).read([number])[0])))
   except AudiopalmError as error:
     _write(scratch / FAILED, error)
+  except (OSError, ImportError) as error:  # Beam itself would try it again, and then not say why
+    text = system.text_of(error) or repr(error)
+    _write(scratch / FAILED, DataError(f"The Beam worker on {platform.node()} failed: {text}"))
 
 
 def _write(path: Path, value: Any) -> None:

@@ -55,14 +55,21 @@ class Local:
     self._environment.close()
 
   def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
-    """Yields function(job) in the order of the jobs; what is not begun when closed is dropped."""
+    """Yields function(job) in the order of the jobs; what is not begun when closed is dropped.
+
+    The error of a job is raised as soon as it comes, whatever its place, and no other is begun.
+    """
     if self._pool is None:
       yield from map(function, jobs)
       return
     waiting: list[futures.Future] = []
     try:
       waiting += [self._pool.submit(function, job) for job in jobs]
+      failed = _first_to_fail(waiting)
       for future in waiting:
+        futures.wait((future, failed), return_when=futures.FIRST_COMPLETED)
+        if failed.done():
+          failed.result()
         yield future.result()
     except BrokenProcessPool as error:
       # The pool asks the others to end by SIGTERM, which they leave to us, and waits for them.
@@ -75,6 +82,21 @@ class Local:
     finally:
       for future in waiting:
         future.cancel()
+
+
+def _first_to_fail(waiting: Sequence[futures.Future]) -> futures.Future:
+  """Returns a future that has the first error of any, and is never done where all end well."""
+  failed: futures.Future = futures.Future()
+
+  def note(future: futures.Future) -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+      with contextlib.suppress(futures.InvalidStateError):  # another was first
+        failed.set_exception(error)
+
+  for future in waiting:
+    future.add_done_callback(note)
+  return failed
 
 
 def _begin() -> None:

@@ -1,7 +1,6 @@
 """Files that are whole or absent: written beside their place, then renamed into it."""
 
 import contextlib
-import errno
 import json
 import os
 import secrets
@@ -10,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from audiopalm import system
 from audiopalm.errors import DataError
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -31,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(part, path)
   except BaseException as error:
     _remove(part)
-    if is_full(error):
+    if system.is_full(error):
       raise DataError(
         f"No space left on the device of {path.parent} while writing {path.name}. What was "
         "finished before is kept. Free some space, or name another place with --workdir or "
@@ -59,13 +57,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def dump_json(part: Path, value: Any) -> None:
   """Writes `value` as JSON to a path that nobody else knows yet (`replacing`)."""
-  part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+  part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
   """Returns the value in a JSON file; DataError if it is missing or damaged."""
   try:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError:
     raise DataError(f"{path}: no such file. Run `audiopalm prepare` for this workdir.") from None
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -80,12 +78,3 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path)
   else:
     path.unlink(missing_ok=True)
-
-
-def is_full(error: BaseException) -> bool:
-  """Returns whether an error says, in whatever way, that a device or a quota is full."""
-  if isinstance(error, OSError):
-    return error.errno in FULL
-  # ArrayRecord quotes the system's words in a RuntimeError, TensorStore in a ValueError.
-  words = (os.strerror(number) for number in FULL)
-  return isinstance(error, RuntimeError | ValueError) and any(w in str(error) for w in words)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from audiopalm import values
+from audiopalm import system, values
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, ManifestError, RecordError
 from audiopalm.types import Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
@@ -81,7 +81,9 @@ def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dic
     fitted = {
       tokenizer.stream: tokenizer.load(folder / tokenizer.stream) for tokenizer in tokenizers
     }
-  except (DataError, ManifestError, OSError, KeyError):
+  except (DataError, ManifestError, OSError, KeyError) as error:
+    if isinstance(error, OSError) and error.errno and not system.is_of_path(error):
+      raise  # of the device: what is fitted again could not be written there either
     return None  # absent, damaged or half replaced: fitted again, which gives the same
   prints = {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
   return fitted if prints == made["fingerprints"] else None
@@ -156,6 +158,6 @@ def read(job: Job) -> tuple[list[Utterance], list[str]]:
       for record in job.source.records(job.corpus, "train", number, number + 1):
         streams.check(record, job.corpus)
         utterances += streams.at_working_rate(record).utterances.values()
-    except DataError as error:
+    except RecordError as error:
       faults.append(str(error))
   return utterances, faults

@@ -52,7 +52,7 @@ def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
   The file of the lock, FOLDER/writers.lock, stays.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / "writers.lock").open("a") as file:
+  with (folder / "writers.lock").open("a", encoding="utf-8") as file:
     if _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
       when_alone()
     _locked(file, fcntl.LOCK_SH)

@@ -18,6 +18,9 @@ class Source:
 
       count(settings, split) -> int
       records(settings, split, start, stop) -> Iterator[Record]    # the same wherever it runs
+
+  A RecordError while it gives records is a fault of the next one, which is left out. Any other
+  error, as for a library that is missing, ends `prepare`.
   """
 
   module: str

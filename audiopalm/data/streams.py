@@ -14,7 +14,7 @@ from array_record.python import array_record_module
 from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError
+from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.types import Record, StreamSpec, Utterance
 
@@ -60,8 +60,10 @@ class Tokenized:
 def tokenize_shard(shard: Shard) -> Tokenized:
   """Returns what it cost to tokenize one shard into its place; the same bytes wherever it runs.
 
-  A record with a fault is left out and named in the sidecar with the fault's own text. DataError
-  where the device is full.
+  A record with a fault (RecordError) is left out and named in the sidecar with the fault's own
+  text. Any other error is the machine's, and ends this: then there is no shard and no sidecar, so
+  that a machine that is repaired, or another one, makes it whole. DataError where the device is
+  full.
   """
   clock = _Clock()
   tokenizers = [_loaded(tokenizer) for tokenizer in shard.tokenizers]
@@ -72,7 +74,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
       for record in _records(shard, quarantined, clock):
         try:
           entry = _encoded(record, shard, tokenizers, clock)
-        except DataError as error:
+        except RecordError as error:
           quarantined.append({"id": record.id, "reason": str(error)})
           continue
         writer.write(cache.pack(entry))
@@ -85,21 +87,21 @@ def tokenize_shard(shard: Shard) -> Tokenized:
 
 
 def check(record: Record, corpus: Any) -> None:
-  """Raises DataError or AudioError, naming record and role, for what cannot be learnt from."""
+  """Raises RecordError, naming record and role, for what cannot be learnt from."""
   for role in corpus.roles:
     name = f"{record.id} ({role})"
     if role not in record.utterances:
       if role in corpus.optional_roles:
         continue
-      raise DataError(f"{name}: missing: it holds {', '.join(record.utterances)}. Leave it out.")
+      raise RecordError(f"{name}: missing: it holds {', '.join(record.utterances)}. Leave it out.")
     said = record.utterances[role]
     if said.language not in corpus.languages or said.language not in LANGUAGES:
-      raise DataError(
+      raise RecordError(
         f"{name}: unknown language {said.language!r}: corpus {corpus.name!r} holds "
         f"{', '.join(corpus.languages)}. Correct it, or add the language to the corpus."
       )
     if not said.text.strip() and not (said.text == "" and _is_translated(record, role)):
-      raise DataError(f"{name}: empty text. Write what is said, or leave it out.")
+      raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
     if said.wave_S is not None:
       waveform.check(said.wave_S, said.rate_hz, name, waveform.LONGEST_S)
 
@@ -145,7 +147,7 @@ def _records(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]
   for record in _served(shard, quarantined, clock):
     try:
       check(record, shard.corpus)
-    except DataError as error:
+    except RecordError as error:
       quarantined.append({"id": record.id, "reason": str(error)})
       continue
     record = at_working_rate(record)
@@ -166,7 +168,7 @@ def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
         at += 1
         clock.start()
       assert at == shard.stop, f"{shard.source.module} gave fewer records than were asked for"
-    except DataError as error:
+    except RecordError as error:
       quarantined.append({"id": f"{shard.corpus.name}/{shard.split}/{at:06}", "reason": str(error)})
       at += 1
 
@@ -200,7 +202,7 @@ def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> c
         ids = streams[tokenizer.spec.name] = tokenizer.encode(said)
         clock.charge(tokenizer.spec.name)
         if not len(ids):
-          raise DataError(
+          raise RecordError(
             f"{record.id} ({role}): empty {tokenizer.spec.name}: its tokenizer gives no ids for "
             f"{said.text!r}. Leave it out."
           )

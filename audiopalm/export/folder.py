@@ -135,7 +135,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
   if not (folder / OURS).is_file():
     found = "no config.json"
     if (folder / "config.json").is_file():
-      kind = json.loads((folder / "config.json").read_text()).get("model_type")
+      kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
       found = f"a config.json of model_type {kind!r}"
     raise ConfigError(
       f"{folder} was not written by `audiopalm export`: it has no {OURS} ({found}). Only exported "

@@ -26,8 +26,10 @@ FIRST, GROW, DROP = 1, 2, 3  # what a plan does with its count of frames
 def load(folder):
   """Returns the Decoder of an exported folder, ready to run."""
   folder = Path(folder)
-  config = json.loads((folder / "config.json").read_text())
-  model = Decoder(config, json.loads((folder / "generation_config.json").read_text()))
+  config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+  model = Decoder(
+    config, json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+  )
   model.load_state_dict(load_file(folder / "model.safetensors"))
   return model.eval()
 

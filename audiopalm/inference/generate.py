@@ -13,7 +13,7 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
-from audiopalm.errors import AudiopalmError, ConfigError, DataError
+from audiopalm.errors import AudiopalmError, ConfigError, RecordError
 from audiopalm.inference import languages, pieces, prompting
 from audiopalm.inference.prompting import Continuation, Generator, Prompt
 from audiopalm.inference.sampling import Beams, Sampling
@@ -112,7 +112,7 @@ def generate(
   for one in inputs:
     try:
       questions.append(_question(generator, task, side, one, options))
-    except DataError as error:
+    except RecordError as error:
       questions.append(Failure(one.name, error))
   said = iter(
     prompting.continuations(
@@ -202,7 +202,7 @@ def _question(
   one: Input,
   options: Sequence[dict[str, str]],
 ) -> _Question:
-  """Returns the prompts of an input; AudioError or DataError for one that cannot be asked."""
+  """Returns the prompts of an input; RecordError for one that cannot be asked."""
   parts, notes = _parts(generator, task, side, one, options[0][side[0]])
   address = ".".join(side)
   asked = []
@@ -241,16 +241,16 @@ def _parts(
     parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]
   else:
     if not one.text.strip():
-      raise DataError(f"{one.name}: empty text. Give at least one word.")
+      raise RecordError(f"{one.name}: empty text. Give at least one word.")
     parts = pieces.cut_text(one.text, fits)
   if len(parts) > 1:
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
   encoded = [ids for ids in map(encode, parts) if len(ids)]
   longest = max(map(len, encoded), default=0)
   if not longest:
-    raise DataError(f"{one.name}: too short to give a single id of {side[1]}. Leave it out.")
+    raise RecordError(f"{one.name}: too short to give a single id of {side[1]}. Leave it out.")
   if longest > limit:
-    raise DataError(
+    raise RecordError(
       f"{one.name}: {longest} frames of {side[1]} in one piece, but the model was trained on at "
       f"most {limit * 4 // 5}. Shorten it."
     )

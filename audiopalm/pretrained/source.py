@@ -61,7 +61,7 @@ def described(folder: str | Path) -> tuple[decoder.Decoder, int]:
       f"with {CONFIG}, {tensors.ONE} and {' or '.join(tokenizers.FILES)}."
     )
   try:
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise ConfigError(f"{path} is no JSON ({error}). Copy the folder again.") from error
   if not isinstance(config, Mapping):

@@ -50,7 +50,9 @@ def _paths(folder: Path) -> list[Path]:
       "model again with transformers, which writes them."
     )
   try:
-    names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+    names = sorted(
+      set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    )
   except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
     raise _damaged(folder / INDEX, error) from error
   return [folder / name for name in names]

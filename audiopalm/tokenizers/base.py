@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from audiopalm.audio import waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, ManifestError, RecordError
 from audiopalm.types import StreamSpec, Utterance
 
 
@@ -34,8 +34,9 @@ class Fitted(Protocol):
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns int32 ids: [T], or [T, Q] where the spec has Q > 1 codebooks.
 
-    Speech is resampled to the working rate where it has another. Raises DataError on an utterance
-    without what is encoded (a wave, a text).
+    Speech is resampled to the working rate where it has another. Raises RecordError on an
+    utterance without what is encoded (a wave, a text), and for no fault of anything else: that
+    would leave sound records out.
     """
     ...
 
@@ -99,9 +100,9 @@ def fingerprint(settings: Any, parameters: Mapping[str, np.ndarray | bytes]) -> 
 
 
 def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
-  """Returns wave_S at the working rate; DataError, naming the stream, where there is none."""
+  """Returns wave_S at the working rate; RecordError, naming the stream, where there is none."""
   if utterance.wave_S is None or not len(utterance.wave_S):
-    raise DataError(
+    raise RecordError(
       f"Expected a wave for the stream {stream!r}, the utterance {utterance.text!r} of "
       f"{utterance.speaker!r} has none. Leave it out of speech tasks."
     )
@@ -134,11 +135,11 @@ def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> N
 
 
 def check_text(text: str) -> None:
-  """Raises DataError for a str that is no Unicode text."""
+  """Raises RecordError for a str that is no Unicode text."""
   try:
     text.encode()
   except UnicodeEncodeError as error:
-    raise DataError(
+    raise RecordError(
       f"Expected Unicode text, got {text!r}, which is not (half of a surrogate pair, or bytes read "
       "with another encoding). Read it again as UTF-8."
     ) from error
@@ -171,7 +172,7 @@ def write_settings(settings: Any, folder: Path) -> None:
   """Writes `settings` beside the parameters, for `check_settings` to compare at load."""
   folder.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_described(settings), indent=2, sort_keys=True)
-  (folder / "settings.json").write_text(text + "\n")
+  (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
 
 
 def check_settings(settings: Any, folder: Path) -> None:
@@ -182,7 +183,7 @@ def check_settings(settings: Any, folder: Path) -> None:
       f"Expected the fitted tokenizer {settings.stream!r} in {folder}, found none. "
       "Run `audiopalm prepare` for this workdir first."
     )
-  found, expected = json.loads(path.read_text()), _described(settings)
+  found, expected = json.loads(path.read_text(encoding="utf-8")), _described(settings)
   if found == expected:
     return
   names = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))

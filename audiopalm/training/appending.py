@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from audiopalm.data import files
+from audiopalm import system
 
 
 class Appender:
@@ -28,7 +28,7 @@ class Appender:
     try:
       self._write(b"".join(self._waiting))
     except OSError as error:
-      if not files.is_full(error):
+      if not system.is_full(error):
         raise
       if not self._is_full:
         self._say(

@@ -110,7 +110,7 @@ class Silent:
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
   """Yields the lines of a run's metrics.jsonl; a last line that was cut short is left out."""
   path = workdir / FILE
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
     try:
       yield json.loads(line)
     except json.JSONDecodeError:
@@ -125,7 +125,7 @@ def _cut(path: Path, step: int, measured: bool) -> tuple[int, int]:
   kept = [line for line in lines if line["step"] < (last if "held_out" in line else step + 1)]
   lost = {line["step"] for line in lines if line["step"] > step}
   with files.replacing(path) as part:
-    part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
   return len(lost), max(lost, default=step)
 
 

@@ -71,6 +71,6 @@ class Watch:
       flush=True,
     )
     faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
-    with contextlib.suppress(OSError), stacks.open("w") as file:
+    with contextlib.suppress(OSError), stacks.open("w", encoding="utf-8") as file:
       faulthandler.dump_traceback(file=file, all_threads=True)
     self._end(EXIT_WATCHDOG)

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm.data import files
+from audiopalm import system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
 from audiopalm.parts import runs
 from audiopalm.training import bits, checkpoint, together, verification
@@ -171,7 +171,7 @@ class Writer:
           "workdir to another one, and run the same command there: it goes on."
         ) from error
       raise error
-    if isinstance(error, AudiopalmError) or not files.is_full(error):
+    if isinstance(error, AudiopalmError) or not system.is_full(error):
       raise error
     full = _no_space(self._workdir, str(error).splitlines()[0][:300])
     if jax.process_count() > 1:  # the others met something else, or nothing
@@ -203,7 +203,7 @@ def full_device(workdir: Path) -> Iterator[None]:
   except AudiopalmError:
     raise
   except Exception as error:
-    if files.is_full(error):
+    if system.is_full(error):
       raise _no_space(workdir, str(error).splitlines()[0][:300]) from error
     raise
 

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -177,3 +180,36 @@ def test_a_flac_that_does_not_know_its_length_is_refused(tmp_path):
   (tmp_path / "a.flac").write_bytes(data)
   text = said(waveform.read, tmp_path / "a.flac")
   assert "a.flac: of no length: its header does not say how many samples" in text
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_device_that_does_not_give_the_bytes_is_not_a_damaged_recording(
+  tmp_path, monkeypatch, number
+):
+  waveform.write(tmp_path / "a.wav", np.full(8_000, 0.1, np.float32))
+
+  def fail(*given):
+    raise OSError(number, os.strerror(number), given[0])
+
+  def fail_without_a_word(path):
+    raise soundfile.LibsndfileError(2)
+
+  monkeypatch.setattr(waveform, "open", fail, raising=False)
+  monkeypatch.setattr(waveform.soundfile, "SoundFile", fail_without_a_word)
+  with pytest.raises(OSError, match=os.strerror(number)):
+    waveform.read(tmp_path / "a.wav")
+
+
+def test_a_file_whose_name_is_not_utf_8_says_so(tmp_path):
+  path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+  waveform.write(path, np.full(8_000, 0.1, np.float32))
+  with pytest.raises(
+    AudioError, match="its name is not UTF-8, and can stand in no answer and no m"
+  ):
+    waveform.read(path)
+
+
+def test_a_full_device_is_an_error_of_the_system(tmp_path):
+  (tmp_path / "a.wav").symlink_to("/dev/full")
+  with pytest.raises(OSError, match="No space left on device"):
+    waveform.write(tmp_path / "a.wav", np.full(8_000, 0.1, np.float32))

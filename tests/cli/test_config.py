@@ -1,5 +1,8 @@
 """Config files and --set: what is set, and the text of every refusal."""
 
+import os
+import sys
+
 import pytest
 
 from audiopalm.cli import config
@@ -136,3 +139,69 @@ def test_a_file_with_another_ending_is_no_config(tmp_path):
 def test_a_config_that_comes_with_the_package_goes_by_its_name(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert config.load("quickstart").name == "quickstart"
+
+
+def written(folder, beside, config=CONFIG):
+  """Returns the path of a config that takes its number of records from a module beside it."""
+  folder.mkdir()
+  (folder / "sizes.py").write_text(beside, encoding="utf-8")
+  text = config.replace("train_records=records", "train_records=sizes.RECORDS")
+  text = text.replace("from audiopalm.data", "import sizes\nfrom audiopalm.data")
+  (folder / "try.py").write_text(text, encoding="utf-8")
+  return folder / "try.py"
+
+
+def test_a_config_imports_the_module_beside_it_and_no_other_config_sees_that(tmp_path, monkeypatch):
+  paths = [written(tmp_path / name, f"RECORDS = {n}") for name, n in (("a", 12), ("b", 16))]
+  monkeypatch.chdir(tmp_path / "b")  # whose sizes.py is not the one beside a/try.py
+  before = list(sys.path)
+  found = [config.load(os.path.relpath(path)).corpora[0].train_records for path in paths]
+  assert found == [12, 16]
+  assert sys.path == before and "sizes" not in sys.modules
+  assert not list(tmp_path.rglob("*.pyc"))
+
+
+def test_a_config_in_a_folder_with_installed_packages_leaves_them_imported(tmp_path, monkeypatch):
+  installed = tmp_path / "a" / ".venv" / "site-packages"
+  path = written(tmp_path / "a", "import an_installed_one\nRECORDS = an_installed_one.RECORDS")
+  installed.mkdir(parents=True)
+  (installed / "an_installed_one.py").write_text("RECORDS = 12", encoding="utf-8")
+  monkeypatch.syspath_prepend(str(installed))
+  assert config.load(str(path)).corpora[0].train_records == 12
+  assert "an_installed_one" in sys.modules and "sizes" not in sys.modules
+  del sys.modules["an_installed_one"]
+
+
+def test_a_config_changed_within_a_second_is_read_as_it_is_now(tmp_path):
+  path = written(tmp_path / "a", "RECORDS = 12")
+  assert config.load(str(path)).corpora[0].train_records == 12
+  (path.parent / "sizes.py").write_text("RECORDS = 16", encoding="utf-8")
+  assert config.load(str(path)).corpora[0].train_records == 16
+
+
+def test_a_config_may_hold_a_dataclass_under_postponed_annotations(write):
+  head = "from __future__ import annotations\nimport dataclasses\n"
+  held = "@dataclasses.dataclass\nclass Sizes:\n  records: int = 12\n\ndef experiment("
+  text = CONFIG.replace("def experiment(", held).replace('"""A config."""', head)
+  text = text.replace("train_records=records", "train_records=Sizes().records")
+  found = config.load(write(text), ["languages=en,fr"])
+  assert found.corpora[0].train_records == 12
+  assert found.corpora[0].languages == ("en", "fr")
+
+
+def test_an_error_by_a_relative_path_names_the_line_of_the_config_or_of_its_module(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  wrong = {
+    "a": ("RECORDS = 12", "models.tiny()", "1 / 0", "a/try.py:17: ZeroDivisionError: division"),
+    "b": ("\n\nRECORDS = 1 / 0", "", "", "b/sizes.py:3, from b/try.py:4: ZeroDivisionError"),
+    "c": ("RECORDS = (", "", "", r"c/sizes.py:1, from c/try.py:4: SyntaxError: '\(' was never"),
+    "d": ("RECORDS = 12", "  return Exp", "  return Exp(", r"d/try.py:\d+: SyntaxError: "),
+    "e": ("import nothing_like_it", "", "", "e/sizes.py:1, from e/try.py:4: ModuleNotFoundError"),
+    "f": ("raise SystemExit('no')", "", "", "f/sizes.py:1, from f/try.py:4: SystemExit: no"),
+  }
+  for name, (beside, old, new, text) in wrong.items():
+    written(tmp_path / name, beside, CONFIG.replace(old, new) if old else CONFIG)
+    with pytest.raises(ConfigError, match=f"^{text}"):
+      config.load(f"{name}/try.py")

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -55,6 +58,36 @@ def test_bad_files_are_errors_and_the_others_are_done(opened, command, made_up, 
   assert "silent" in faults[2]
   assert "truncated: its header promises" in faults[3]
   assert "no such file" in faults[4]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_one_error_and_the_others_are_done(
+  opened, command, made_up
+):
+  opened()
+  latin_1 = os.fsdecode(b"caf\xe9.wav")
+  for name in ("a.wav", latin_1, "b.wav"):
+    record(made_up, name, "six")
+  code, out, err = command(
+    "--task", "asr", "--language", "en", "--audio", "a.wav", latin_1, "b.wav"
+  )
+  assert (code, out) == (EXIT_USER, "a.wav\tsix\nb.wav\tsix\n")
+  assert err.startswith(
+    "AudioError: caf\\udce9.wav: its name is not UTF-8, and can stand in no answer"
+  )
+  assert err.count("\n") == 1
+
+
+def test_a_fault_of_the_machine_ends_all(opened, command, made_up, monkeypatch):
+  opened()
+  record(made_up, "a.wav", "six")
+
+  def stale(*given, **named):
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "a.wav")
+
+  monkeypatch.setattr(waveform, "read", stale)
+  code, out, err = command("--task", "asr", "--language", "en", "--audio", "a.wav", "b.wav")
+  assert (code, out) == (EXIT_USER, "")
+  assert err.startswith("OSError: Stale file handle: a.wav.") and err.count("\n") == 1
 
 
 def test_the_language_found_is_named_on_stderr(opened, command, made_up, monkeypatch):

@@ -61,24 +61,8 @@ def test_an_error_for_the_user_is_its_text_alone_and_its_exit_code(
   assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
 
 
-def wrapped(error):
-  try:
-    raise ValueError("write failed") from error
-  except ValueError as outer:
-    return outer
-
-
-@pytest.mark.parametrize(
-  "error",
-  [
-    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-    OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
-    wrapped(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
-    RuntimeError("RESOURCE_EXHAUSTED: pwrite: No space left on device"),
-  ],
-)
-def test_a_full_device_is_one_text_and_exit_code_2(monkeypatch, capsys, error):
-  assert fails_with(monkeypatch, error) == 2
+def test_a_full_device_is_one_text_and_exit_code_2(monkeypatch, capsys):
+  assert fails_with(monkeypatch, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) == 2
   text = capsys.readouterr().err
   assert text.startswith("No space left on the device. What was written before is kept: free some")
   assert text.count("\n") == 1
@@ -87,12 +71,116 @@ def test_a_full_device_is_one_text_and_exit_code_2(monkeypatch, capsys, error):
 def test_a_workdir_that_may_not_be_written_is_one_text(monkeypatch, capsys):
   error = PermissionError(errno.EACCES, "Permission denied", "/x/y")
   assert fails_with(monkeypatch, error) == 2
-  assert capsys.readouterr().err == "PermissionError: Permission denied: /x/y\n"
+  assert capsys.readouterr().err == (
+    "PermissionError: Permission denied: /x/y. Expected a place that this user may read and write: "
+    "choose another, or change its permissions.\n"
+  )
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
   assert fails_with(monkeypatch, KeyboardInterrupt()) == 130
   assert capsys.readouterr().err == "Interrupted. What was written is kept.\n"
+
+
+@pytest.mark.parametrize(
+  ("number", "text"),
+  [
+    (
+      errno.EROFS,
+      "OSError: Read-only file system: /x/y. This is on a device that can only be read:",
+    ),
+    (errno.ENOENT, "FileNotFoundError: No such file or directory: /x/y. There is no such file"),
+    (errno.ENOTDIR, "NotADirectoryError: Not a directory: /x/y. A part of this path is a file,"),
+    (errno.EIO, "OSError: Input/output error: /x/y. What was written is kept: have the machine"),
+  ],
+)
+def test_every_fault_of_the_system_is_one_text(monkeypatch, capsys, number, text):
+  assert fails_with(monkeypatch, OSError(number, os.strerror(number), "/x/y")) == 2
+  said = capsys.readouterr().err
+  assert said.startswith(text) and said.count("\n") == 1
+
+
+def test_a_package_that_is_missing_is_one_text(monkeypatch, capsys):
+  error = ModuleNotFoundError("No module named 'seqio'", name="seqio")
+  assert fails_with(monkeypatch, error) == 2
+  said = capsys.readouterr().err
+  assert said.startswith(
+    "ModuleNotFoundError: No module named 'seqio'. Something that this command"
+  )
+  assert said.count("\n") == 1
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(capsys):
+  with pytest.raises(SystemExit):
+    main.main(["report", "--workdir", os.fsdecode(b"caf\xe9")])
+  assert "'caf\\udce9' is a name that is not UTF-8" in capsys.readouterr().err
+
+
+COMMAND = """
+import argparse, sys
+from audiopalm.cli import main
+
+def parser(command):
+  found = argparse.ArgumentParser()
+  found.set_defaults(run=run)
+  return found
+
+def run(args):
+  {does}
+  return 0
+
+main.parser = parser
+sys.exit(main.main([]))
+"""
+
+
+def done(does, **how):
+  """Returns how a process ended whose command does some Python."""
+  line = [sys.executable, "-c", COMMAND.format(does=does)]
+  return subprocess.run(line, stderr=subprocess.PIPE, encoding="utf-8", **how)
+
+
+@pytest.mark.parametrize("letters", [1, 100_000], ids=["at-the-end", "at-once"])
+def test_a_closed_pipe_ends_a_command_quietly(letters):
+  reader, writer = os.pipe()
+  os.close(reader)
+  ended = done(f"print({letters} * 'a')", stdout=writer)
+  os.close(writer)
+  assert (ended.returncode, ended.stderr) == (main.EXIT_PIPE, "")
+
+
+def test_a_pipe_of_ours_that_breaks_is_one_text():
+  ended = done("raise BrokenPipeError(32, 'Broken pipe')", stdout=subprocess.PIPE)
+  assert ended.returncode == 2
+  assert ended.stderr.startswith("BrokenPipeError: Broken pipe. What was written is kept")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_an_output_that_is_full_is_one_text():
+  with open("/dev/full", "w", encoding="utf-8") as full:
+    ended = done("print('a')", stdout=full)
+  assert ended.returncode == 2
+  assert ended.stderr.startswith("No space left on the device.") and ended.stderr.count("\n") == 1
+
+
+def test_letters_that_the_output_cannot_take_are_written_as_numbers():
+  ended = done(
+    r"print('caf\udce9 \u4e09')",
+    stdout=subprocess.PIPE,
+    env=os.environ | {"PYTHONIOENCODING": "ascii"},
+  )
+  assert (ended.returncode, ended.stdout, ended.stderr) == (0, "caf\\udce9 \\u4e09\n", "")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nothing"])
+def test_a_device_that_is_not_there_is_one_text(platform):
+  if platform == "cuda" and os.path.exists("/dev/nvidia0"):
+    pytest.skip("this machine has a GPU")
+  ended = done("import jax; jax.devices()", env=os.environ | {"JAX_PLATFORMS": platform})
+  assert ended.returncode == 2
+  assert ended.stderr.startswith(f"JAX found no device for JAX_PLATFORMS={platform}: ")
+  assert "Set JAX_PLATFORMS=cpu, unset it to take what is there" in ended.stderr
+  assert ended.stderr.count("\n") == 1
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):

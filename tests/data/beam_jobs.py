@@ -19,5 +19,10 @@ def fail(number):
   raise ZeroDivisionError("made up")
 
 
+def read(path):
+  with open(path, "rb") as file:
+    return file.read()
+
+
 def die(number):
   os.kill(os.getpid(), signal.SIGKILL)

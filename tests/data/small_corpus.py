@@ -1,15 +1,18 @@
 """A corpus of tones and tokenizers of a few lines, importable by name so that workers find them."""
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from audiopalm.errors import DataError
+from audiopalm.errors import RecordError
 from audiopalm.types import Record, StreamSpec, Utterance, Word
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
@@ -18,13 +21,18 @@ RATE_HZ = 16_000
 
 @dataclasses.dataclass(frozen=True)
 class SmallCorpus:
-  """`faults` are (record number, kind) of the train split."""
+  """`faults` are (record number, kind) of the train split.
+
+  `device` is a folder: the first process that reads several records at a time from it cannot, until
+  there is a file `repaired` in it. Each try is a line of its file `tries`.
+  """
 
   train_records: int = 40
   faults: tuple[tuple[int, str], ...] = ()
   spoken: bool = True
   variants: int = 1
   languages: tuple[str, ...] = ("en", "fr")
+  device: str = ""
 
   name: ClassVar[str] = "small"
   optional_roles: ClassVar[tuple[str, ...]] = ()
@@ -60,11 +68,24 @@ def count(settings, split):
 
 
 def records(settings, split, start, stop):
+  if settings.device and stop > start + 1:
+    _check_device(Path(settings.device))
   for number in range(start, stop):
     kind = dict(settings.faults).get(number) if split == "train" else None
     if kind == "unreadable":
-      raise DataError(f"small/{split}/{number:06} cannot be read. Leave it out.")
+      raise RecordError(f"small/{split}/{number:06} cannot be read. Leave it out.")
     yield _record(settings, split, number, kind)
+
+
+def _check_device(folder):
+  if (folder / "repaired").exists():
+    return
+  with contextlib.suppress(FileExistsError), open(folder / "broken", "x") as file:
+    file.write(str(os.getpid()))
+  if (folder / "broken").read_text() == str(os.getpid()):
+    with open(folder / "tries", "a") as file:
+      file.write("tried\n")
+    raise OSError(errno.EIO, os.strerror(errno.EIO), "/mnt/recordings")
 
 
 def _record(settings, split, number, kind):

@@ -1,5 +1,7 @@
 import importlib
 import os
+import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -40,6 +42,16 @@ def test_an_error_for_the_user_comes_back_as_its_text_alone(jobs, tmp_path, opti
   with beam.Beam(options, tmp_path) as executor:
     with pytest.raises(DataError, match=r"^Job 3: expected another, got this one. Leave it out.$"):
       list(executor.map(jobs.refuse, [3]))
+  assert left(tmp_path) == []
+
+
+def test_a_fault_of_a_workers_machine_ends_all_at_once_and_names_the_worker(jobs, tmp_path):
+  text = (
+    rf"^The Beam worker on {re.escape(platform.node())} failed: FileNotFoundError: No such file or "
+    r"directory: .*/none. There is no such file or folder: correct the path\.$"
+  )
+  with beam.Beam((), tmp_path) as executor, pytest.raises(DataError, match=text):
+    list(executor.map(jobs.read, [tmp_path / "none"]))
   assert left(tmp_path) == []
 
 

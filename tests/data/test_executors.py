@@ -22,6 +22,19 @@ def test_errors_come_back_from_workers(tmp_path):
   assert str(pickle.loads(pickle.dumps(DataError("text")))) == "text"
 
 
+def test_an_error_is_raised_while_earlier_jobs_still_run():
+  started_s = time.monotonic()
+  with executors.Local(2) as executor:
+    results = executor.map(time.sleep, [0, 0])  # both workers are there
+    assert list(results) == [None, None]
+    started_s = time.monotonic()
+    with pytest.raises(ValueError, match="must be non-negative"):
+      list(executor.map(time.sleep, [6, -1, *[6] * 20]))
+    assert time.monotonic() - started_s < 4
+    for worker in multiprocessing.active_children():
+      worker.kill()  # none of these seconds has to be waited for
+
+
 def test_a_worker_that_dies_is_reported():
   with executors.Local(2) as executor, pytest.raises(DataError, match="A worker process died"):
     list(executor.map(os._exit, [3, 3]))

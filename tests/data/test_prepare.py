@@ -38,6 +38,25 @@ def test_one_and_two_workers_write_the_same_bytes(
   assert sum(name.endswith(".arrayrecord") for name in one) == 4 + 1 + 1
 
 
+def test_a_broken_machine_among_two_finishes_nothing_and_once_repaired_all_is_as_without(
+  experiment_of, small, sources, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(prepare, "SHARD_RECORDS", 2)
+  experiment = experiment_of(small.SmallCorpus(train_records=60, device=str(tmp_path)))
+  with pytest.raises(OSError, match="Input/output error: '/mnt/recordings'"):
+    prepare.prepare(experiment, tmp_path / "run", sources, workers=2)
+  assert len((tmp_path / "tries").read_text().splitlines()) < 8  # of 30 shards and more
+  there = files_of(tmp_path / "run")
+  assert sum(name.endswith(".arrayrecord") for name in there) < 30
+  assert not list((tmp_path / "run").rglob("*.part"))
+  (tmp_path / "repaired").touch()
+  for workdir in ("run", "whole"):
+    prepare.prepare(experiment, tmp_path / workdir, sources, workers=0)
+  whole = files_of(tmp_path / "whole")
+  assert {name: whole[name] for name in there} == there  # what the other machine had finished
+  assert files_of(tmp_path / "run") == whole
+
+
 def test_prepare_again_changes_nothing(few, sources, tmp_path):
   prepare.prepare(few, tmp_path, sources, workers=0)
   before, times = files_of(tmp_path), changed_times(tmp_path)

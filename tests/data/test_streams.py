@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.data import cache, streams
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, Requeue
+from audiopalm.errors import ConfigError, DataError, RecordError, Requeue
 
 
 @pytest.fixture
@@ -128,6 +130,46 @@ def test_a_full_device_is_one_clear_error_and_leaves_nothing_half(shard_of, full
   with pytest.raises(DataError, match="No space left on the device of .*out while writing train-"):
     streams.tokenize_shard(shard)
   assert list(shard.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    DataError("The package espeakng-loader is not installed."),
+    ModuleNotFoundError("No module named 'seqio'"),
+    OSError(errno.EIO, "Input/output error"),
+    OSError("libespeak-ng.so: cannot open shared object file"),
+    ConfigError("train.jsonl has changed."),
+    MemoryError(),
+  ],
+  ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("place", ["source", "tokenizer", "check"])
+def test_a_fault_of_the_machine_finishes_no_shard(shard_of, small, monkeypatch, error, place):
+  def fail(*given):
+    raise error
+
+  owner = {"source": (small, "_record"), "tokenizer": (small.FittedCrossings, "encode")}
+  monkeypatch.setattr(*owner.get(place, (streams, "check")), fail)
+  shard = shard_of()
+  with pytest.raises(type(error), match=re.escape(str(error))):
+    streams.tokenize_shard(shard)
+  assert list(shard.folder.iterdir()) == []
+
+
+def test_a_tokenizer_that_cannot_take_one_record_leaves_that_out(shard_of, small, monkeypatch):
+  encode = small.FittedLetters.encode
+
+  def some(self, said):
+    if said.text == "three":
+      raise RecordError("The text is of no use.")
+    return encode(self, said)
+
+  monkeypatch.setattr(small.FittedLetters, "encode", some)
+  shard = shard_of(stop=20)
+  streams.tokenize_shard(shard)
+  assert {fault["reason"] for fault in entries(shard).quarantined} == {"The text is of no use."}
+  assert 0 < len(entries(shard)) < 20
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Requeue("stop")])

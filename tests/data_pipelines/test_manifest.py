@@ -18,7 +18,7 @@ from audiopalm.data.executors import Local
 from audiopalm.data.manifest import corpus, inspection
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError
+from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.parts import corpora, mixtures
 from data_pipelines import manifest
 
@@ -285,3 +285,32 @@ def finished(workdir):
   """Returns the shards of the training split that are whole."""
   shards = sorted(workdir.glob("streams/manifest-*/train-*.arrayrecord"))
   return list(itertools.compress(shards, cache.finished(shards)))
+
+
+def listed(folder, names):
+  lines = [{"audio": f"clips/{name}", "text": "one", "language": "en"} for name in names]
+  path = folder / "train.jsonl"
+  path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+  return corpora.manifest(str(path))
+
+
+def test_a_recording_that_is_missing_is_a_fault_of_its_record_while_others_are_there(tmp_path):
+  settings = listed(tmp_path, ("a.wav", "b.wav", "c.wav"))
+  (tmp_path / "clips").mkdir()
+  soundfile.write(tmp_path / "clips/c.wav", tone(0.5), 16_000)
+  with pytest.raises(AudioError, match="no such file"):
+    list(manifest.records(settings, "train", 0, 1))
+  assert len(list(manifest.records(settings, "train", 2, 3))) == 1
+
+
+@pytest.mark.parametrize("there", ["no folder", "an empty folder"])
+def test_recordings_that_are_all_missing_are_a_fault_of_the_machine(tmp_path, there):
+  settings = listed(tmp_path, ("a.wav", "b.wav", "c.wav"))
+  if there == "an empty folder":  # as where nothing is mounted
+    (tmp_path / "clips").mkdir()
+  with pytest.raises(
+    DataError, match="nor can any recording of its split .3 were tried.. Mo"
+  ) as error:
+    list(manifest.records(settings, "train", 1, 2))
+  assert not isinstance(error.value, RecordError)
+  assert f"train.jsonl:2: {tmp_path}/clips/b.wav cannot be opened on " in str(error.value)

@@ -112,8 +112,7 @@ def check(wrong: Sequence[Fault]) -> None:
 def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
   """Returns (source, target) of every record of a split, in order.
 
-  ConfigError where the files are no longer those that were read into the settings. No DataError:
-  that would be a fault of a record, to be put aside.
+  ConfigError where the files are no longer those that were read into the settings.
   """
   if split not in settings.splits:
     raise ConfigError(

@@ -13,7 +13,7 @@ from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
 from audiopalm.data.manifest.lines import Files, Line, Lines, Reading
-from audiopalm.errors import DataError
+from audiopalm.errors import RecordError
 
 JOB_LINES = 64
 EXAMPLES = 10
@@ -68,7 +68,7 @@ def hear(job: Sequence[Line]) -> list[tuple[float, str | None]]:
       if line.translation is not None:
         recordings.utterance(line.translation)
       heard.append((len(said.wave_S) / waveform.RATE_HZ, None))
-    except DataError as error:
+    except RecordError as error:
       heard.append((0.0, str(error)))
   return heard
 

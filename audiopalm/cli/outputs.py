@@ -1,0 +1,189 @@
+"""Where commands write, checked before anything is done: no output takes the place of an input."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from audiopalm.errors import ConfigError
+
+# What later commands need of a run. Anything else in its workdir may be written again.
+RUN_FILES = (
+  "config.json", "manifest.json", "prepare.json", "metrics.jsonl", "goodput.jsonl",
+  "evaluation/results.json", "evaluation/checkpoint.json", "evaluation/pairs.json",
+)  # fmt: skip
+RUN_FOLDERS = (
+  "checkpoints", "tokenizers", "streams", "rows",
+  "evaluation/outputs", "evaluation/waves", "evaluation/pairs",
+)  # fmt: skip
+HTML = b"<!doctype html"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """Files that a command reads, found again under any other name: links, `..`, hard links."""
+
+  names: Mapping[Any, Path]
+
+  def find(self, path: Path) -> Path | None:
+    """Returns the input that a path leads to, None for another file."""
+    return next((self.names[key] for key in _keys(path) if key in self.names), None)
+
+  def inside(self, folder: Path) -> Path | None:
+    """Returns an input that lies in a folder itself, None where there is none."""
+    real = os.path.realpath(folder)
+    found = (path for path in self.names.values() if os.path.realpath(path.parent) == real)
+    return next(found, None)
+
+
+def inputs(*paths: str | Path) -> Inputs:
+  """Returns the files a command reads, by all that tells a file from another."""
+  return Inputs({key: Path(path) for path in paths for key in _keys(Path(path))})
+
+
+def named_in(config: str) -> list[Path]:
+  """Returns the files that a resolved config names: manifests and whatever else corpora read."""
+  found = (os.path.expanduser(text) for text in _strings(json.loads(config)))
+  return [Path(path) for path in found if os.path.isfile(path)]
+
+
+def of_run(workdir: Path) -> list[Path]:
+  """Returns the files that the config of a run names; none where there is no run."""
+  path = workdir / "config.json"
+  return named_in(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def check_file(
+  option: str,
+  path: Path,
+  read: Inputs,
+  workdir: Path | None = None,
+  kind: Literal["JSON", "HTML"] | None = None,
+) -> None:
+  """Raises ConfigError unless a command may write a file.
+
+  Refused are an input, a file that the run in `workdir` needs, what is no file, an existing file
+  that is not of the `kind` written here (one that is, an earlier result, is replaced), and a place
+  that cannot be written.
+  """
+  _check_name(option, path)
+  found = read.find(path)
+  if found is not None:
+    raise ConfigError(
+      f"{option} {path} would overwrite {found}, which this command reads. Give it another name."
+    )
+  if workdir is not None:
+    _check_run(option, path, workdir)
+  if path.is_dir():
+    raise ConfigError(f"{option} takes the file to write, but {path} is a folder.")
+  if path.exists() and not path.is_file():
+    raise ConfigError(
+      f"{option} takes the file to write, but {path} is a device or a pipe. Give it the name of a "
+      "file."
+    )
+  if kind is not None and path.is_file() and not _is_of(path, kind):
+    raise ConfigError(
+      f"{option} {path} would overwrite a file that holds something else, expected none, or {kind} "
+      "of an earlier call. Give another name, or move that file away."
+    )
+  _check_writable(option, path.parent)
+
+
+def check_folder(
+  option: str, folder: Path, read: Inputs, names: Iterable[str] = (), workdir: Path | None = None
+) -> None:
+  """Raises ConfigError unless a command may write files of these names into a folder.
+
+  Refused are what is no folder, one that holds an input, and what `check_file` refuses.
+  """
+  _check_name(option, folder)
+  if folder.exists() and not folder.is_dir():
+    raise ConfigError(f"{option} takes a folder, but {folder} is a file.")
+  found = read.inside(folder)
+  if found is not None:
+    raise ConfigError(
+      f"{option} {folder} is the folder of {found}, which this command reads, and what is written "
+      "there could take its place. Name another folder."
+    )
+  for name in names:
+    check_file(option, folder / name, read, workdir)
+  if workdir is not None:
+    _check_run(option, folder, workdir)
+  _check_writable(option, folder)
+
+
+def check_workdir(
+  workdir: Path, config: Path, experiment: str, names: tuple[str, ...] = RUN_FILES
+) -> None:
+  """Raises ConfigError where the files of a run would take the place of what it is made from.
+
+  That is its config file, unless it is the config.json of this very run, and what that names.
+  """
+  read = inputs(config, *named_in(experiment))
+  for name in names:
+    found = read.find(workdir / name)
+    if found is not None and not (name == "config.json" and inputs(config).find(found)):
+      raise ConfigError(
+        f"--workdir {workdir} would overwrite {found}, from which the run is made, with its own "
+        f"{name}. Name another folder."
+      )
+
+
+def _check_name(option: str, path: Path) -> None:
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError as error:
+    raise ConfigError(f"{option} {path}: the name of an output must be UTF-8.") from error
+
+
+def _check_run(option: str, path: Path, workdir: Path) -> None:
+  real = Path(os.path.realpath(path))
+  kept = inputs(*(workdir / name for name in RUN_FILES)).find(path)
+  for name in RUN_FOLDERS:
+    if real.is_relative_to(os.path.realpath(workdir / name)):
+      kept = workdir / name
+  if kept is not None:
+    raise ConfigError(
+      f"{option} {path} would change {kept}, which the run in {workdir} needs. Write elsewhere."
+    )
+
+
+def _check_writable(option: str, folder: Path) -> None:
+  """Raises ConfigError where nothing can be written into a folder, or it cannot be made."""
+  there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+  if not there.is_dir():
+    raise ConfigError(f"{option} takes a place in a folder, but {there} is a file.")
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise ConfigError(
+      f"{option} takes a place to write to, but {there} cannot be written: it is read-only, or not "
+      "this user's. Name another."
+    )
+
+
+def _is_of(path: Path, kind: str) -> bool:
+  """Returns whether a file is empty or holds what is written as this kind."""
+  data = path.read_bytes()
+  if kind == "HTML":
+    return not data or data[: len(HTML)].lower() == HTML
+  try:
+    return not data or json.loads(data) is not None
+  except ValueError:  # UnicodeDecodeError is one too
+    return False
+
+
+def _keys(path: Path) -> Iterator[Any]:
+  """Yields what tells a file from another: its name without links, and its number on a device."""
+  yield os.path.realpath(path)
+  if os.path.exists(path):
+    found = os.stat(path)
+    yield found.st_dev, found.st_ino
+
+
+def _strings(value: Any) -> Iterator[str]:
+  if isinstance(value, str):
+    yield value
+  elif isinstance(value, dict | list):
+    for one in value.values() if isinstance(value, dict) else value:
+      yield from _strings(one)

@@ -1,0 +1,91 @@
+"""What an error of the operating system means: whose fault it is, and one text for the user."""
+
+import errno
+import os
+from collections.abc import Iterator
+
+from audiopalm.errors import AudiopalmError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# What a path itself can be to blame for. Any other number (EIO, ESTALE, EMFILE, ENOMEM, ...) says
+# that the machine could not do what it does for every path.
+OF_PATH = (
+  errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+  errno.ELOOP, errno.ENXIO, errno.EINVAL,
+)  # fmt: skip
+ADVICE = {
+  errno.ENOENT: "There is no such file or folder: correct the path",
+  errno.ENOTDIR: "A part of this path is a file, where a folder was expected: correct the path",
+  errno.EEXIST: "Something else has this name already: move it away, or choose another name",
+  errno.EISDIR: "This is a folder, where a file was expected: correct the path",
+  errno.EACCES: "Expected a place that this user may read and write: choose another, or change "
+  "its permissions",
+  errno.EROFS: "This is on a device that can only be read: choose another place to write to, or "
+  "mount it writable",
+  errno.ENAMETOOLONG: "The name is longer than the file system takes: choose a shorter one",
+  errno.EMFILE: "This process has as many files open as it may: raise `ulimit -n`, or use fewer "
+  "--workers",
+}
+ADVICE[errno.EPERM] = ADVICE[errno.EACCES]
+PATH = str | bytes | os.PathLike
+OURS = ("audiopalm", "data_pipelines", "configs")  # what is missing in these is a bug
+OTHERWISE = "What was written is kept: have the machine repaired, then run the same command again"
+
+
+def is_full(error: BaseException) -> bool:
+  """Returns whether a full device or quota is behind an error, in whatever way it says so.
+
+  An error for the user is none: who raised it has said already what is full.
+  """
+  return any(_says_full(one) for one in _behind(error))
+
+
+def is_of_path(error: OSError) -> bool:
+  """Returns whether the path that was asked for is to blame, and not the machine."""
+  return error.errno in OF_PATH
+
+
+def text_of(error: BaseException) -> str | None:
+  """Returns one line for the user on a fault of the machine or of what is installed on it.
+
+  It says what the system says, of which path, and what to do. None for any other error.
+  """
+  if is_full(error):
+    return (
+      "No space left on the device. What was written before is kept: free some space, then run "
+      f"the same command again. ({error})"
+    )
+  if isinstance(error, OSError):
+    return f"{type(error).__name__}: {_of_system(error)}."
+  if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
+    return (
+      f"{type(error).__name__}: {error}. Something that this command needs is not installed, or "
+      "does not fit what is: docs/dependencies.md says which extra brings it, as in pip install "
+      "'audiopalm[data]'."
+    )
+  return None
+
+
+def _of_system(error: OSError) -> str:
+  if error.errno is None:  # a library that cannot be loaded, and what libraries raise themselves
+    return f"{' '.join(str(error).split()).rstrip('.')}. {OTHERWISE}"
+  names = (error.filename, error.filename2)
+  place = " -> ".join(os.fsdecode(name) for name in names if isinstance(name, PATH))
+  said = error.strerror or os.strerror(error.errno)
+  return f"{said}{place and f': {place}'}. {ADVICE.get(error.errno, OTHERWISE)}"
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+  """Yields an error and those it was raised from, up to one for the user."""
+  while error is not None and not isinstance(error, AudiopalmError):
+    yield error
+    error = error.__cause__ or error.__context__
+
+
+def _says_full(error: BaseException) -> bool:
+  if isinstance(error, OSError):
+    return error.errno in FULL
+  # ArrayRecord quotes the system's words in a RuntimeError, TensorStore in a ValueError.
+  said = str(error).lower()
+  quoted = any(os.strerror(number).lower() in said for number in FULL)
+  return quoted and isinstance(error, RuntimeError | ValueError)
