@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import fft
 
+AS_LOUD = 0.9  # of the loudest channel's energy: of such channels the first counts as the loudest
 SILENT = 1e-4  # of the loudest channel's energy: 40 dB below it a channel holds nothing
 CANCELLED = 0.25  # of the energy that a mean of unrelated channels keeps: below it they cancel
 ALIKE = 0.3  # correlation, at the best delay, from which two channels hold the same sound
@@ -29,25 +30,25 @@ def mono(wave_SC: np.ndarray, rate_hz: int) -> tuple[np.ndarray, tuple[str, ...]
   energy_C = np.array(
     [wave_SC[:, c].var(dtype=np.float64) if finite_C[c] else 0 for c in range(channels)]
   )
-  loudest = int(energy_C.argmax())
+  loudest = int((energy_C >= AS_LOUD * energy_C.max()).argmax())
   silent_C = finite_C & (energy_C < SILENT * energy_C[loudest])
   other_C = np.zeros(channels, bool)
   for c in np.flatnonzero(finite_C & ~silent_C & (np.arange(channels) != loudest)):
     pair = wave_SC[:, loudest], wave_SC[:, c]
     other_C[c] = not _alike(*pair, rate_hz) and not _take_turns(*pair, rate_hz)
   notes = [
-    f"{_named(left_out_C)} left out: {reason}"
-    for left_out_C, reason in (
-      (~finite_C, "values that are NaN or infinite"),
-      (silent_C, "silent"),
-      (other_C, f"other sound than in channel {loudest + 1} at the same time"),
+    f"{kind} left out: {_named(left_out_C)}"
+    for left_out_C, kind in (
+      (~finite_C, "channels with NaN or infinite samples"),
+      (silent_C, "silent channels"),
+      (other_C, "channels with other sound at the same time"),
     )
     if left_out_C.any()
   ]
   kept_C = finite_C & ~silent_C & ~other_C
   wave_S = wave_SC[:, kept_C].mean(axis=1, dtype=np.float32)
   if wave_S.var(dtype=np.float64) < CANCELLED * energy_C[kept_C].mean() / kept_C.sum():
-    notes.append(f"the channels cancel in their mean: channel {loudest + 1} alone is used")
+    notes.append(f"channels cancel in their mean: {loudest + 1} of {channels} alone is used")
     wave_S = np.ascontiguousarray(wave_SC[:, loudest])
   return wave_S, tuple(notes)
 
@@ -78,5 +79,4 @@ def _loud(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _named(chosen_C: np.ndarray) -> str:
-  numbers = [str(c + 1) for c in np.flatnonzero(chosen_C)]
-  return f"channel{'s' * (len(numbers) > 1)} {', '.join(numbers)} of {len(chosen_C)}"
+  return f"{', '.join(str(c + 1) for c in np.flatnonzero(chosen_C))} of {len(chosen_C)}"

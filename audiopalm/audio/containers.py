@@ -25,7 +25,7 @@ BEGINS = 0x02  # the flag of an Ogg page with which a stream begins
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-  """One stream, as a file of its own that libsndfile reads to its end.
+  """One stream, as a file of its own without a name, which soundfile would judge it by.
 
   Its header promises `promised` where the file holds `there`: bytes, or frames of MP3.
   """
@@ -40,11 +40,13 @@ def parts(file: BinaryIO, name: str) -> list[Part]:
 
   A length that a header leaves open, or misses by a few bytes, is what there is. AudioError, naming
   `name`, for a WAV that calls itself complete and empty though it is not, and for an ID3 tag
-  without sound.
+  without sound, and a file without a byte.
   """
   end = file.seek(0, os.SEEK_END)
+  if not end:
+    raise AudioError(f"{name}: empty: it holds no bytes. Record it again, or leave it out.")
   magic = _at(file, 0, 16)
-  found: list[Part] = []
+  whole, found = Window(b"", file, 0, end), []
   if magic[:4] in WAVES and magic[8:12] == b"WAVE":
     found = list(_waves(file, end, name))
   elif magic[:4] == b"OggS":
@@ -52,9 +54,8 @@ def parts(file: BinaryIO, name: str) -> list[Part]:
   elif mpeg.may_begin(magic):
     found = _mpeg_parts(_at(file, 0, end), name)
   elif magic[:4] != b"fLaC":
-    found = [Part(file, *_other_sizes(file, magic, end))]
-  file.seek(0)
-  return found or [Part(file)]
+    found = [Part(whole, *_other_sizes(file, magic, end))]
+  return found or [Part(whole)]
 
 
 class Window(io.RawIOBase):
@@ -119,7 +120,7 @@ def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Part]:
     following = _following(file, wave, there, end)
     plain = wave.padded and wave.magic != b"BW64" and not _unknown(wave.data_bytes, 63)
     if at == 0 and following is None and plain and (wave.data_bytes or not there):
-      yield Part(file, promised, there)
+      yield Part(Window(b"", file, 0, end), promised, there)
     else:
       yield Part(_with_header(file, wave, there), promised, there)
     at = following
@@ -215,8 +216,10 @@ def _other_sizes(file: BinaryIO, magic: bytes, end: int) -> tuple[int, int]:
     size = struct.unpack("<Q", head[16:24])[0] - 24 if wide else struct.unpack(">I", head[4:])[0]
     body = place + len(head)
     if head[:4] in (b"data", b"SSND"):
-      unknown = size <= 0 or _unknown(size + 24, 63)
-      return _promise(2**32 - 1 if unknown else size, end - body, (end, end - 8))
+      about = 0 if wide else 8  # bytes about alignment before the sound of an AIFF
+      unknown = size <= about or _unknown(size + 24, 63)
+      size = 2**32 - 1 if unknown else size - about
+      return _promise(size, end - body - about, (end, end - 8))
     place = body + size + (-size % 8 if wide else size % 2)
   return 1, 1
 
@@ -229,8 +232,6 @@ def _ogg_links(file: BinaryIO, end: int) -> list[Part]:
       starts.append(place)
     beginning = bool(head[5] & BEGINS)
     place += 27 + head[26] + sum(_at(file, place + 27, head[26]))
-  if len(starts) == 1:
-    return [Part(file)]
   stops = [*starts[1:], end]
   return [Part(Window(b"", file, *span)) for span in zip(starts, stops, strict=True)]
 

@@ -72,7 +72,7 @@ def load(
         for part in containers.parts(file, name)
       ]
       found_hz = streams[0].rate_hz
-      _check_rate(min(stream.rate_hz for stream in streams), name)
+      check_rate(min(stream.rate_hz for stream in streams), name)
       cuts = _cut(streams, span_s, name)
       _check_length(sum((last - first) / one.rate_hz for one, first, last in cuts), longest_s, name)
       loaded = _decoded(cuts, found_hz, name)
@@ -173,11 +173,12 @@ def pauses(
   return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
 
 
-def _check_rate(rate_hz: int, name: str) -> None:
+def check_rate(rate_hz: float, name: str) -> None:
+  """Returns nothing; raises AudioError, naming `name`, for a rate that no recording has."""
   if rate_hz < LOWEST_HZ:
     raise AudioError(
-      f"{name}: of an impossible rate: {rate_hz} Hz, expected at least {LOWEST_HZ}. Write it again "
-      "with the right rate in its header, or leave it out."
+      f"{name}: of an impossible rate: {rate_hz:g} Hz, expected at least {LOWEST_HZ}. Write it "
+      "again with the right rate in its header, or leave it out."
     )
 
 
@@ -301,7 +302,7 @@ def _decoded(cuts: Sequence[tuple[_Stream, int, int]], rate_hz: int, name: str) 
     waves.append(resample(wave_S, stream.rate_hz, rate_hz))
     notes += left_out
   if len(cuts) > 1:
-    notes.insert(0, f"{len(cuts)} recordings are joined in this file: read one after another")
+    notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
   wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)
   return Loaded(wave_S, tuple(dict.fromkeys(notes)))
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from audiopalm.cli import options
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,
@@ -68,7 +69,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Returns the exit code of the command given by `arguments`, None for those of the process."""
   own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
-  args = parser(own[0] if own else None).parse_args(own)
+  args = parser(own[0] if own else None).parse_args(options.dashed_texts(own))
   args.passed_on = passed_on
   args.own_process = arguments is None
   before = signal.signal(signal.SIGTERM, _stop)
