@@ -20,11 +20,12 @@ PLACEHOLDERS = tuple(range(2**bits - 2**16, 2**bits + 2**16 + 1) for bits in (31
 SLOPPY_BYTES = 64  # by which writers miscount their own: a header or two, 2 ms of sound
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 LONGEST_FMT = 4_096  # bytes: more describes no wave
+LONGEST_FILE = 2**43  # bytes: places beyond it, which damaged sizes name, no system may seek
 BEGINS = 0x02  # the flag of an Ogg page with which a stream begins
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
+class Contained:
   """One stream, as a file of its own without a name, which soundfile would judge it by.
 
   Its header promises `promised` where the file holds `there`: bytes, or frames of MP3.
@@ -35,7 +36,7 @@ class Part:
   there: int = 1
 
 
-def parts(file: BinaryIO, name: str) -> list[Part]:
+def parts(file: BinaryIO, name: str) -> list[Contained]:
   """Returns the streams of a file in order: one, or several where files were joined.
 
   A length that a header leaves open, or misses by a few bytes, is what there is. AudioError, naming
@@ -54,8 +55,8 @@ def parts(file: BinaryIO, name: str) -> list[Part]:
   elif mpeg.may_begin(magic):
     found = _mpeg_parts(_at(file, 0, end), name)
   elif magic[:4] != b"fLaC":
-    found = [Part(whole, *_other_sizes(file, magic, end))]
-  return found or [Part(whole)]
+    found = [Contained(whole, *_other_sizes(file, magic, end))]
+  return found or [Contained(whole)]
 
 
 class Window(io.RawIOBase):
@@ -74,7 +75,7 @@ class Window(io.RawIOBase):
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
     base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-    self._position = max(0, base + offset)
+    self._position = min(max(0, base + offset), LONGEST_FILE)
     return self._position
 
   def tell(self) -> int:
@@ -112,7 +113,7 @@ class _Wave:
     return struct.unpack_from(f"{self.order}H", self.fmt, 12)[0]
 
 
-def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Part]:
+def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Contained]:
   """Yields a part for each of the WAVs that lie one behind another in a file."""
   at: int | None = 0
   while at is not None and (wave := _wave(file, at, end)) is not None:
@@ -120,9 +121,9 @@ def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Part]:
     following = _following(file, wave, there, end)
     plain = wave.padded and wave.magic != b"BW64" and not _unknown(wave.data_bytes, 63)
     if at == 0 and following is None and plain and (wave.data_bytes or not there):
-      yield Part(Window(b"", file, 0, end), promised, there)
+      yield Contained(Window(b"", file, 0, end), promised, there)
     else:
-      yield Part(_with_header(file, wave, there), promised, there)
+      yield Contained(_with_header(file, wave, there), promised, there)
     at = following
 
 
@@ -132,7 +133,7 @@ def _wave(file: BinaryIO, at: int, end: int) -> _Wave | None:
   order = _order(magic)
   (riff_bytes,) = struct.unpack(f"{order}I", _at(file, at + 4, 4))
   fmt, long_sizes, padded, place = b"", None, True, at + 12
-  while len(head := _at(file, place, 8)) == 8:
+  while _names_chunk(head := _at(file, place, 8)):
     kind, size = struct.unpack(f"{order}4sI", head)
     if kind == b"data" and len(fmt) >= 16:
       if magic in (b"RF64", b"BW64") and long_sizes and size == 2**32 - 1:
@@ -145,7 +146,7 @@ def _wave(file: BinaryIO, at: int, end: int) -> _Wave | None:
     elif kind == b"ds64" and size >= 16:
       long_sizes = struct.unpack("<QQ", _at(file, place + 8, 16))
     place += 8 + size
-    if size % 2 and not _names_chunk(file, place):
+    if size % 2 and not _names_chunk(_at(file, place, 8)):
       place += 1
     elif size % 2:
       padded = False
@@ -159,7 +160,7 @@ def _sound_bytes(file: BinaryIO, wave: _Wave, at: int, end: int, name: str) -> t
     complete = wave.riff_stop is not None and wave.data < wave.riff_stop <= end
     if not complete:
       return rest, rest
-    if not _names_chunk(file, wave.data):
+    if not _names_chunk(_at(file, wave.data, 8)):
       raise AudioError(
         f"{name}: its header contradicts itself: it promises 0 bytes of sound in a whole that "
         f"counts the {rest} bytes which follow, and they are no other chunk. Convert what it was "
@@ -220,11 +221,11 @@ def _other_sizes(file: BinaryIO, magic: bytes, end: int) -> tuple[int, int]:
       unknown = size <= about or _unknown(size + 24, 63)
       size = 2**32 - 1 if unknown else size - about
       return _promise(size, end - body - about, (end, end - 8))
-    place = body + size + (-size % 8 if wide else size % 2)
+    place = body + max(size, 0) + (-size % 8 if wide else size % 2)
   return 1, 1
 
 
-def _ogg_links(file: BinaryIO, end: int) -> list[Part]:
+def _ogg_links(file: BinaryIO, end: int) -> list[Contained]:
   """Returns the links of an Ogg file: streams that follow one another, each with its own header."""
   starts, place, beginning = [0], 0, True
   while len(head := _at(file, place, 27)) == 27 and head[:4] == b"OggS":
@@ -233,17 +234,17 @@ def _ogg_links(file: BinaryIO, end: int) -> list[Part]:
     beginning = bool(head[5] & BEGINS)
     place += 27 + head[26] + sum(_at(file, place + 27, head[26]))
   stops = [*starts[1:], end]
-  return [Part(Window(b"", file, *span)) for span in zip(starts, stops, strict=True)]
+  return [Contained(Window(b"", file, *span)) for span in zip(starts, stops, strict=True)]
 
 
-def _mpeg_parts(data: bytes, name: str) -> list[Part]:
+def _mpeg_parts(data: bytes, name: str) -> list[Contained]:
   found = mpeg.streams(data)
   if not found and data[:3] == b"ID3":
     raise AudioError(
       f"{name}: holds no sound: an ID3 tag (title, cover) and no frame of MP3 behind it. Copy it "
       "again, or leave it out."
     )
-  return [Part(io.BytesIO(one.data), one.promised, one.frames) for one in found]
+  return [Contained(io.BytesIO(one.data), one.promised, one.frames) for one in found]
 
 
 def _order(magic: bytes) -> str:
@@ -255,12 +256,14 @@ def _unknown(size: int, lowest_bits: int = 31) -> bool:
   return any(size in known for known in PLACEHOLDERS if known[-1] >= 2**lowest_bits)
 
 
-def _names_chunk(file: BinaryIO, place: int) -> bool:
-  kind = _at(file, place, 4)
-  return len(kind) == 4 and all(0x20 <= letter < 0x7F for letter in kind)
+def _names_chunk(head: bytes) -> bool:
+  """Returns whether eight bytes begin with the name of a chunk, which is four letters."""
+  return len(head) == 8 and all(0x20 <= letter < 0x7F for letter in head[:4])
 
 
 def _at(file: BinaryIO, place: int, count: int) -> bytes:
   """Returns up to `count` bytes of a file from `place` on."""
+  if place >= LONGEST_FILE:
+    return b""
   file.seek(place)
   return file.read(count)

@@ -27,8 +27,8 @@ LAME_BYTES = 24  # of LAME's words behind them, up to those about padding
 
 
 @dataclasses.dataclass(frozen=True)
-class Stream:
-  """A stream as a file of its own: `frames` of sound behind a header that says so.
+class Frames:
+  """A stream of them as a file of its own: `frames` of sound behind a header that says so.
 
   `promised` is how many its own header said there are, `frames` where it had none or missed it by
   `MISSED_FRAMES`.
@@ -53,9 +53,9 @@ def may_begin(magic: bytes) -> bool:
   return magic[:3] == b"ID3" or not any(magic) or _frame(magic[:4]) is not None
 
 
-def streams(data: bytes) -> list[Stream]:
+def streams(data: bytes) -> list[Frames]:
   """Returns the streams of MP3 in a file, in order; tags and what is no frame are left out."""
-  found: list[Stream] = []
+  found: list[Frames] = []
   header, pieces, kind = b"", [], None
   for frame, place in _frames(data):
     body = data[place : place + frame.length]
@@ -140,11 +140,11 @@ def _is_info(body: bytes, frame: _Frame) -> bool:
   return body[at : at + 4] in (b"Xing", b"Info") or body[36:40] == b"VBRI"
 
 
-def _stream(header: bytes, pieces: list[bytes]) -> Stream:
+def _stream(header: bytes, pieces: list[bytes]) -> Frames:
   """Returns a stream with a header that counts its frames; layers 1 and 2 have none."""
   sound, frames = b"".join(pieces), len(pieces)
   if _frame(pieces[0][:4]).kind[1] != 3:
-    return Stream(sound, frames, frames)
+    return Frames(sound, frames, frames)
   at = 4 + _frame(header[:4]).side_bytes if header else 0
   xing = header[at : at + 4] in (b"Xing", b"Info")
   flags = struct.unpack_from(">I", header, at + 4)[0] if xing else 0
@@ -155,7 +155,7 @@ def _stream(header: bytes, pieces: list[bytes]) -> Stream:
     vbri = header[36:40] == b"VBRI"
     promised = struct.unpack_from(">I", header, 50)[0] if vbri else frames
     header = _info(pieces[0], frames)
-  return Stream(header + sound, frames, promised if promised - frames > MISSED_FRAMES else frames)
+  return Frames(header + sound, frames, promised if promised - frames > MISSED_FRAMES else frames)
 
 
 def _counting(header: bytes, at: int, flags: int, frames: int, sound_bytes: int) -> bytes:

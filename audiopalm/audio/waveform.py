@@ -24,7 +24,7 @@ SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests r
 QUIETEST_PEAK = 1e-4
 LOWEST_HZ = 1_000  # rates below it cannot carry speech: most likely the header is wrong
 UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile says where a FLAC does not know its length
-COUNTED_SAMPLES = 2**16  # decoded at a time to find out
+READ_SAMPLES = 2**20  # decoded at a time
 LONGEST_PIPE_BYTES = 2**30
 
 
@@ -202,7 +202,7 @@ class _Sound(soundfile.SoundFile):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Stream:
+class _Timed:
   """One of the streams of a file, and how many samples a channel its header promises."""
 
   sound: _Sound
@@ -250,21 +250,21 @@ def buffered(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def _stream(
-  sound: _Sound, part: containers.Part, span_s: tuple[float, float] | None, longest_s: float
-) -> _Stream:
+  sound: _Sound, part: containers.Contained, span_s: tuple[float, float] | None, longest_s: float
+) -> _Timed:
   """Returns a stream and its length; where no header tells it, counted as far as it matters."""
   frames = sound.frames
   if frames == UNKNOWN_FRAMES:
     most, frames = (longest_s if span_s is None else span_s[1]) * sound.samplerate, 0
-    while frames <= most and (more := len(sound.read(COUNTED_SAMPLES, dtype="float32"))):
+    while frames <= most and (more := len(sound.read(READ_SAMPLES, dtype="float32"))):
       frames += more
     sound.seek(0)
-  return _Stream(sound, frames * part.promised // part.there if part.there else 0)
+  return _Timed(sound, frames * part.promised // part.there if part.there else 0)
 
 
 def _cut(
-  streams: Sequence[_Stream], span_s: tuple[float, float] | None, name: str
-) -> list[tuple[_Stream, int, int]]:
+  streams: Sequence[_Timed], span_s: tuple[float, float] | None, name: str
+) -> list[tuple[_Timed, int, int]]:
   """Returns the streams that a span meets, each with the first sample of it and the one after its
   last. Streams follow one another."""
   lasts_s = sum(stream.seconds for stream in streams)
@@ -286,13 +286,13 @@ def _cut(
   return cuts
 
 
-def _decoded(cuts: Sequence[tuple[_Stream, int, int]], rate_hz: int, name: str) -> Loaded:
+def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -> Loaded:
   """Returns parts of streams as one wave at `rate_hz`, one after another."""
   waves, notes = [], []
   for stream, first, last in cuts:
     if first:
       stream.sound.seek(min(first, stream.sound.frames))
-    wave_SC = stream.sound.read(last - first, dtype="float32", always_2d=True)
+    wave_SC = _samples(stream.sound, last - first)
     if first + len(wave_SC) < last:
       raise AudioError(
         f"{name}: truncated: its header promises {stream.frames} samples, the file holds "
@@ -305,6 +305,15 @@ def _decoded(cuts: Sequence[tuple[_Stream, int, int]], rate_hz: int, name: str) 
     notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
   wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)
   return Loaded(wave_S, tuple(dict.fromkeys(notes)))
+
+
+def _samples(sound: _Sound, count: int) -> np.ndarray:
+  """Returns wave_SC of up to `count` samples; takes memory for what there is, not for a promise."""
+  blocks, left = [], count
+  while left:
+    blocks.append(sound.read(min(left, READ_SAMPLES), dtype="float32", always_2d=True))
+    left = left - len(blocks[-1]) if len(blocks[-1]) == READ_SAMPLES else 0
+  return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _fit(wave_S: np.ndarray) -> np.ndarray:

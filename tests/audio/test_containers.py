@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -135,6 +136,28 @@ def test_a_header_that_calls_a_full_file_complete_and_empty_contradicts_itself()
 
 def test_a_stream_that_was_never_begun_is_empty():
   assert "a.wav: empty: it holds no samples" in fault(wav(0xFFFFFFFF, 0xFFFFFFFF, sound=b""))
+
+
+@pytest.mark.parametrize("size", [0, 8, 2**42, 2**63 + 5, 2**64 - 9])
+@pytest.mark.parametrize("form", ["W64", "RF64"])
+def test_impossible_sizes_end_in_sound_or_in_a_fault_and_not_in_a_loop(form, size, capfd):
+  file = io.BytesIO()
+  soundfile.write(file, tone(), RATE_HZ, format=form)
+  data = file.getvalue()
+  for at in range(16, 60, 4):
+    damaged = data[:at] + struct.pack("<Q", size) + data[at + 8 :]
+    try:
+      assert load(damaged).wave_S.dtype == np.float32
+    except AudioError as error:
+      assert str(error).startswith("a.wav: ")
+  assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_header_and_nothing_but_zeros_is_looked_at_once():
+  zeros = b"RIFF\0\0\0\0WAVE" + bytes(2**25)
+  begun_s = time.perf_counter()
+  assert "a.wav: " in fault(zeros)
+  assert time.perf_counter() - begun_s < 2
 
 
 def joined(form):

@@ -86,7 +86,9 @@ def test_seconds_are_those_of_what_is_there(inspect, tmp_path):
     {"audio": "b.wav", "text": "three", "offset": 0.9, "duration": 1.0},
   )
   assert [seconds for _, seconds in found.sound] == [1.5, 0.5]
-  assert "outside its file: 0.9 s to 1.9 s is asked for, the file lasts 1.50 s" in found.wrong[0].text
+  assert (
+    "outside its file: 0.9 s to 1.9 s is asked for, the file lasts 1.50 s" in found.wrong[0].text
+  )
 
 
 def test_faults_of_both_kinds_are_told(inspect, tmp_path):
