@@ -3,6 +3,7 @@
 import io
 import numbers
 import os
+import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +43,7 @@ def load(audio: Any, name: str) -> Loaded:
   if isinstance(audio, str) and audio == STDIN:
     return waveform.load(waveform.buffered(sys.stdin.buffer, name), name=name)
   if isinstance(audio, (str, os.PathLike)):
-    return waveform.load(audio, name=name)
+    return _from_path(audio, name)
   if isinstance(audio, (bytes, bytearray, memoryview)):
     return waveform.load(io.BytesIO(audio), name=name)
   if hasattr(audio, "read"):
@@ -58,6 +59,14 @@ def load(audio: Any, name: str) -> Loaded:
   if hasattr(audio, "ndim") or _is_numbers(audio):
     return _from_array(audio, waveform.RATE_HZ, name)
   raise AudioError(f"{name}: is of type {type(audio).__name__}, expected {WAYS}.")
+
+
+def _from_path(path: str | os.PathLike, name: str) -> Loaded:
+  """Returns the recording in a file, or in a pipe such as a shell makes of <(...)."""
+  if not pathlib.Path(path).is_fifo():
+    return waveform.load(path, name=name)
+  with open(path, "rb") as file:
+    return waveform.load(waveform.buffered(file, name), name=name)
 
 
 def _from_file(file: Any, name: str) -> Loaded:

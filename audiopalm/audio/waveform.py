@@ -58,9 +58,9 @@ def load(
 ) -> Loaded:
   """Returns the recording in a file (WAV FLAC OGG MP3 ...) as mono float32 at `rate_hz`.
 
-  `source` is a path, also of a pipe, or an open file that can seek. `channels.mono` makes one wave
-  of several channels; files that were joined are read one after another. `span_s` (start, end)
-  reads that part; an infinite end is that of the file. AudioError, naming the file or `name`, if it
+  `source` is a path, or an open file that can seek. `channels.mono` makes one wave of several
+  channels; files that were joined are read one after another. `span_s` (start, end) reads that
+  part; an infinite end is that of the file. AudioError, naming the file or `name`, if it
   is missing, not audio, truncated, without that part, of an impossible rate or length, or if
   `check` refuses it; what is longer than `longest_s` is not decoded.
   """
@@ -219,7 +219,7 @@ class _Timed:
 
 @contextlib.contextmanager
 def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryIO]:
-  """Yields a file that can seek; what comes through a pipe is read first."""
+  """Yields a file that can seek."""
   if not isinstance(source, (str, os.PathLike)):
     yield source
     return
@@ -234,8 +234,13 @@ def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryI
     raise AudioError(
       f"{name}: is a folder. Name the files in it, such as {path / '*.wav'}; a shell lists them."
     )
+  if not stat.S_ISREG(mode):
+    raise AudioError(
+      f"{name}: is a pipe or a device, not a file. `generate --audio` reads pipes; elsewhere write "
+      "what comes through it to a file."
+    )
   with open(path, "rb") as file:
-    yield file if stat.S_ISREG(mode) else buffered(file, name)
+    yield file
 
 
 def buffered(file: BinaryIO, name: str) -> BinaryIO:

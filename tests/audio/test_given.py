@@ -1,6 +1,8 @@
 import io
+import os
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -42,6 +44,21 @@ def test_standard_input_is_named_by_a_dash(path):
   command = [sys.executable, "-c", code]
   done = subprocess.run(command, input=path.read_bytes(), capture_output=True, check=True)
   assert done.stdout == b"16000\n"
+
+
+def test_what_comes_through_a_pipe_is_read_as_the_file_is(path, tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+  writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(path.read_bytes(),))
+  writer.start()
+  wave_S = given.load(tmp_path / "pipe", "a").wave_S
+  writer.join()
+  np.testing.assert_array_equal(wave_S, waveform.read(path))
+
+
+def test_what_comes_through_a_pipe_has_an_end(monkeypatch):
+  monkeypatch.setattr(waveform, "LONGEST_PIPE_BYTES", 2**20)
+  text = fault(io.BytesIO(bytes(2**20 + 1)))
+  assert "recording 1: over 0.000976562 GiB came through a pipe without an end. Write it to" in text
 
 
 @pytest.mark.parametrize(
