@@ -30,7 +30,8 @@ class Word:
 class Utterance:
   """What one speaker says once. `wave_S` is mono float32 in [-1, 1], None where there is text.
 
-  `text` is "" where nobody wrote down what a recording says.
+  `text` is "" where nobody wrote down what a recording says. `notes` tell how a wave was read where
+  that may surprise: channels left out, files joined.
   """
 
   wave_S: np.ndarray | None
@@ -39,6 +40,7 @@ class Utterance:
   language: str
   speaker: str
   words: tuple[Word, ...] = ()
+  notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

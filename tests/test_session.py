@@ -17,10 +17,10 @@ def test_one_path_and_several_paths_become_inputs_named_like_them(tmp_path):
 
 
 def test_waves_and_texts_become_inputs_numbered_from_one():
-  wave_S = np.ones(16_000, np.float32)
+  wave_S = np.sin(np.arange(16_000) * 0.1).astype(np.float32)
   (alone,) = session.read_inputs(wave_S, None)
   assert alone.name == "recording 1"
-  assert alone.wave_S is wave_S
+  np.testing.assert_array_equal(alone.wave_S, wave_S)
   assert [one.name for one in session.read_inputs([wave_S, wave_S], None)] == [
     "recording 1",
     "recording 2",
@@ -30,6 +30,18 @@ def test_waves_and_texts_become_inputs_numbered_from_one():
     ("text 2", "y"),
   ]
   assert session.read_inputs(None, "x")[0].text == "x"
+
+
+def test_how_a_recording_was_read_goes_with_it():
+  wave_S = np.sin(np.arange(16_000) * 0.1).astype(np.float32)
+  (alone,) = session.read_inputs(np.stack([wave_S, -wave_S]), None)
+  np.testing.assert_array_equal(alone.wave_S, wave_S)
+  assert alone.notes == (
+    "array of two axes: 2x16000 is taken for one recording of 2 channels",
+    "channels cancel in their mean: 1 of 2 alone is used",
+  )
+  (slow,) = session.read_inputs({"array": wave_S, "sampling_rate": 8_000}, None)
+  assert (slow.name, len(slow.wave_S), slow.notes) == ("recording 1", 32_000, ())
 
 
 def test_a_file_that_is_missing_is_an_audio_error():

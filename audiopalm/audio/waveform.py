@@ -1,16 +1,21 @@
 """Recordings as arrays: read, check, write, resample, change speed."""
 
+import contextlib
+import dataclasses
 import io
 import math
 import os
-import struct
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
 from audiopalm import system
+from audiopalm.audio import channels, containers
 from audiopalm.errors import AudioError
 
 RATE_HZ = 16_000  # what every part after reading expects
@@ -28,57 +33,78 @@ ENDINGS = {
   ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
 UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile says where a FLAC does not know its length
-UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # what programs that write WAV into a pipe put as the length
+READ_SAMPLES = 2**20  # decoded at a time
+LONGEST_PIPE_BYTES = 2**30
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+  """A recording as one wave, and what its user should know of how it came to be one."""
+
+  wave_S: np.ndarray
+  notes: tuple[str, ...] = ()
 
 
 def read(
-  path: str | os.PathLike,
+  source: str | os.PathLike | BinaryIO,
   rate_hz: int = RATE_HZ,
   *,
   span_s: tuple[float, float] | None = None,
   longest_s: float = math.inf,
   name: str | None = None,
 ) -> np.ndarray:
-  """Returns wave_S: the recording in a file (WAV FLAC OGG MP3 ...) as mono float32 at `rate_hz`.
+  """Returns wave_S of `load`, for files that no note is expected of."""
+  return load(source, rate_hz, span_s=span_s, longest_s=longest_s, name=name).wave_S
 
-  Channels are averaged. `span_s` (start, end) reads that part of the file; an infinite end is that
-  of the file. AudioError, naming the file or `name`, if it is missing, not audio, truncated,
-  without that part, of no or an impossible rate or length, or if `check` refuses it; what is longer
-  than `longest_s` is not decoded. OSError where not the file is to blame but what holds it.
+
+def load(
+  source: str | os.PathLike | BinaryIO,
+  rate_hz: int = RATE_HZ,
+  *,
+  span_s: tuple[float, float] | None = None,
+  longest_s: float = math.inf,
+  name: str | None = None,
+) -> Loaded:
+  """Returns the recording in a file (WAV FLAC OGG MP3 ...) as mono float32 at `rate_hz`.
+
+  `source` is a path, or an open file that can seek. `channels.mono` makes one wave of several
+  channels; files that were joined are read one after another. `span_s` (start, end) reads that
+  part; an infinite end is that of the file. AudioError, naming the file or `name`, if it
+  is missing, not audio, truncated, without that part, of an impossible rate or length, or if
+  `check` refuses it; what is longer than `longest_s` is not decoded. OSError where not the file is
+  to blame but what holds it.
   """
-  path = Path(path)
-  name = name or str(path)
+  name = name or str(source)
   try:
-    return _read(path, rate_hz, span_s, longest_s, name)
+    return _load(source, rate_hz, span_s, longest_s, name)
   except AudioError:
-    _check_device(path)
+    if isinstance(source, (str, os.PathLike)):
+      _check_device(Path(source))
     raise
 
 
-def _read(
-  path: Path, rate_hz: int, span_s: tuple[float, float] | None, longest_s: float, name: str
-) -> np.ndarray:
-  _check_name(path, name)
+def _load(
+  source: str | os.PathLike | BinaryIO,
+  rate_hz: int,
+  span_s: tuple[float, float] | None,
+  longest_s: float,
+  name: str,
+) -> Loaded:
   try:
-    if not path.is_file():
-      raise AudioError(
-        f"{name}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
-      )
-    with soundfile.SoundFile(path) as file:
-      found_hz = file.samplerate
-      _check_header(file.frames, found_hz, name)
-      promised = max(file.frames, _riff_frames(path))
-      first, last = _span(span_s, promised, found_hz, name)
-      _check_length((last - first) / found_hz, longest_s, name)
-      if first:
-        file.seek(min(first, file.frames))
-      wave_SC = file.read(last - first, dtype="float32", always_2d=True)
-  except (soundfile.LibsndfileError, TypeError) as error:
-    # TypeError: a file without a header (.raw), whose rate soundfile would have to be told.
-    said = getattr(error, "error_string", str(error))
+    with _opened(source, name) as file, contextlib.ExitStack() as opened:
+      streams = [
+        _stream(opened.enter_context(_Sound(part.file)), part, span_s, longest_s)
+        for part in containers.parts(file, name)
+      ]
+      found_hz = streams[0].rate_hz
+      check_rate(min(stream.rate_hz for stream in streams), name)
+      cuts = _cut(streams, span_s, name)
+      _check_length(sum((last - first) / one.rate_hz for one, first, last in cuts), longest_s, name)
+      loaded = _decoded(cuts, found_hz, name)
+  except soundfile.LibsndfileError as error:
     raise AudioError(
       f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
-      f"{said!r}. Convert it, copy it again, or leave it out."
+      f"{error.error_string!r}. Convert it, copy it again, or leave it out."
     ) from error
   except OSError as error:
     if not system.is_of_path(error):
@@ -86,14 +112,8 @@ def _read(
     raise AudioError(
       f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
-  if first + len(wave_SC) < last:
-    raise AudioError(
-      f"{name}: truncated: its header promises {promised} samples, the file holds "
-      f"{first + len(wave_SC)}. Copy it again, or cut it to what is there with an audio editor."
-    )
-  wave_S = wave_SC.mean(axis=1, dtype=np.float32)
-  check(wave_S, found_hz, name)
-  return resample(wave_S, found_hz, rate_hz)
+  check(loaded.wave_S, found_hz, name)
+  return dataclasses.replace(loaded, wave_S=resample(loaded.wave_S, found_hz, rate_hz))
 
 
 def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
@@ -186,16 +206,12 @@ def _check_name(path: Path, name: str) -> None:
     ) from error
 
 
-def _check_header(frames: int, rate_hz: int, name: str) -> None:
-  if frames == UNKNOWN_FRAMES:
-    raise AudioError(
-      f"{name}: of no length: its header does not say how many samples there are, as where a "
-      "program wrote FLAC into a pipe. Convert it, file to file."
-    )
+def check_rate(rate_hz: float, name: str) -> None:
+  """Returns nothing; raises AudioError, naming `name`, for a rate that no recording has."""
   if rate_hz < LOWEST_HZ:
     raise AudioError(
-      f"{name}: of an impossible rate: {rate_hz} Hz, expected at least {LOWEST_HZ}. Write it again "
-      "with the right rate in its header, or leave it out."
+      f"{name}: of an impossible rate: {rate_hz:g} Hz, expected at least {LOWEST_HZ}. Write it "
+      "again with the right rate in its header, or leave it out."
     )
 
 
@@ -207,22 +223,136 @@ def _check_length(seconds: float, longest_s: float, name: str) -> None:
     )
 
 
-def _span(
-  span_s: tuple[float, float] | None, frames: int, rate_hz: int, name: str
-) -> tuple[int, int]:
-  """Returns the first sample of a span, and the one after its last."""
-  if span_s is None:
-    return 0, frames
-  start_s, end_s = span_s
-  lasts_s = frames / rate_hz
+class _Sound(soundfile.SoundFile):
+  """A file that is read onwards.
+
+  Where `seekable`, soundfile seeks after every read, and at the end of a FLAC that does not know
+  its length it cannot.
+  """
+
+  def seekable(self) -> bool:
+    return False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Timed:
+  """One of the streams of a file, and how many samples a channel its header promises."""
+
+  sound: _Sound
+  frames: int
+
+  @property
+  def rate_hz(self) -> int:
+    return self.sound.samplerate
+
+  @property
+  def seconds(self) -> float:
+    return self.frames / self.rate_hz
+
+
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryIO]:
+  """Yields a file that can seek."""
+  if not isinstance(source, (str, os.PathLike)):
+    yield source
+    return
+  path = Path(source)
+  _check_name(path, name)
+  try:
+    mode = path.stat().st_mode
+  except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the path
+    raise AudioError(
+      f"{name}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
+    ) from error
+  if stat.S_ISDIR(mode):
+    raise AudioError(
+      f"{name}: is a folder. Name the files in it, such as {path / '*.wav'}; a shell lists them."
+    )
+  if not stat.S_ISREG(mode):
+    raise AudioError(
+      f"{name}: is a pipe or a device, not a file. `generate --audio` reads pipes; elsewhere write "
+      "what comes through it to a file."
+    )
+  with open(path, "rb") as file:
+    yield file
+
+
+def buffered(file: BinaryIO, name: str) -> BinaryIO:
+  """Returns all of a file that can only be read onwards, as one that can seek."""
+  data = file.read(LONGEST_PIPE_BYTES + 1)
+  if len(data) > LONGEST_PIPE_BYTES:
+    raise AudioError(
+      f"{name}: over {LONGEST_PIPE_BYTES / 2**30:g} GiB came through a pipe without an end. Write "
+      "it to a file, and cut that where the speaker pauses."
+    )
+  return io.BytesIO(data)
+
+
+def _stream(
+  sound: _Sound, part: containers.Contained, span_s: tuple[float, float] | None, longest_s: float
+) -> _Timed:
+  """Returns a stream and its length; where no header tells it, counted as far as it matters."""
+  frames = sound.frames
+  if frames == UNKNOWN_FRAMES:
+    most, frames = (longest_s if span_s is None else span_s[1]) * sound.samplerate, 0
+    while frames <= most and (more := len(sound.read(READ_SAMPLES, dtype="float32"))):
+      frames += more
+    sound.seek(0)
+  return _Timed(sound, frames * part.promised // part.there if part.there else 0)
+
+
+def _cut(
+  streams: Sequence[_Timed], span_s: tuple[float, float] | None, name: str
+) -> list[tuple[_Timed, int, int]]:
+  """Returns the streams that a span meets, each with the first sample of it and the one after its
+  last. Streams follow one another."""
+  lasts_s = sum(stream.seconds for stream in streams)
+  start_s, end_s = span_s or (0.0, math.inf)
   past_end = math.isfinite(end_s) and end_s > lasts_s + SLACK_S
-  if start_s >= lasts_s or past_end:
+  if span_s and (start_s >= lasts_s or past_end):
     asked = f"{start_s:g} s to {end_s:g} s" if math.isfinite(end_s) else f"{start_s:g} s on"
     raise AudioError(
       f"{name}: outside its file: {asked} is asked for, the file lasts {lasts_s:.2f} s. Correct "
       "offset and duration, or leave it out."
     )
-  return round(start_s * rate_hz), min(frames, round(min(end_s, lasts_s) * rate_hz))
+  cuts, begins_s = [], 0.0
+  for stream in streams:
+    first = max(0, round((start_s - begins_s) * stream.rate_hz))
+    last = min(stream.frames, round((min(end_s, lasts_s) - begins_s) * stream.rate_hz))
+    if first < last:
+      cuts.append((stream, first, last))
+    begins_s += stream.seconds
+  return cuts
+
+
+def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -> Loaded:
+  """Returns parts of streams as one wave at `rate_hz`, one after another."""
+  waves, notes = [], []
+  for stream, first, last in cuts:
+    if first:
+      stream.sound.seek(min(first, stream.sound.frames))
+    wave_SC = _samples(stream.sound, last - first)
+    if first + len(wave_SC) < last:
+      raise AudioError(
+        f"{name}: truncated: its header promises {stream.frames} samples, the file holds "
+        f"{first + len(wave_SC)}. Copy it again, or cut it to what is there with an audio editor."
+      )
+    wave_S, left_out = channels.mono(wave_SC, stream.rate_hz)
+    waves.append(resample(wave_S, stream.rate_hz, rate_hz))
+    notes += left_out
+  if len(cuts) > 1:
+    notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
+  wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)
+  return Loaded(wave_S, tuple(dict.fromkeys(notes)))
+
+
+def _samples(sound: _Sound, count: int) -> np.ndarray:
+  """Returns wave_SC of up to `count` samples; takes memory for what there is, not for a promise."""
+  blocks, left = [], count
+  while left:
+    blocks.append(sound.read(min(left, READ_SAMPLES), dtype="float32", always_2d=True))
+    left = left - len(blocks[-1]) if len(blocks[-1]) == READ_SAMPLES else 0
+  return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _encoded(wave_S: np.ndarray, rate_hz: int, form: str, subtype: str) -> bytes:
@@ -234,25 +364,3 @@ def _encoded(wave_S: np.ndarray, rate_hz: int, form: str, subtype: str) -> bytes
 def _fit(wave_S: np.ndarray) -> np.ndarray:
   peak = np.abs(wave_S).max(initial=0.0)
   return wave_S / peak if peak > 1 else wave_S
-
-
-def _riff_frames(path: Path) -> int:
-  """Returns the samples per channel a WAV header promises, 0 if unknown or another format.
-
-  libsndfile believes the file's size instead of the header, so it reads a truncated WAV without a
-  word.
-  """
-  with open(path, "rb") as file:
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-      return 0
-    frame_bytes = 0
-    while len(chunk := file.read(8)) == 8:
-      name, size = struct.unpack("<4sI", chunk)
-      if name == b"data":
-        return 0 if size in UNKNOWN_BYTES or not frame_bytes else size // frame_bytes
-      body = file.read(min(size, 16)) if name == b"fmt " else b""
-      if len(body) == 16:
-        frame_bytes = struct.unpack("<H", body[12:14])[0]
-      file.seek(size + size % 2 - len(body), os.SEEK_CUR)
-  return 0

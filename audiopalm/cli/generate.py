@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiopalm.audio import waveform
+from audiopalm.audio import given, waveform
 from audiopalm.cli import options, outputs
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, EXIT_USER, AudiopalmError, ConfigError, RecordError
@@ -51,9 +51,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   inputs = parser.add_mutually_exclusive_group(required=True)
   inputs.add_argument(
-    "--audio", metavar="FILE", nargs="+", help="recordings (WAV, FLAC, OGG, MP3; any rate)"
+    "--audio",
+    metavar="FILE",
+    nargs="+",
+    help="recordings (WAV, FLAC, OGG, MP3; any rate); - is standard input",
   )
-  inputs.add_argument("--text", metavar="TEXT", nargs="+", help="texts, each in quotes")
+  options.add_texts(inputs, "texts, each in quotes")
   languages = parser.add_argument_group("languages, as codes: en, fr, de ...")
   languages.add_argument(
     "--language", metavar="CODE", help="of a task in one language (asr, tts, dialogue)"
@@ -130,9 +133,11 @@ def _answers(
       inputs.append(generate.Input(name, text=args.text[chunk][number]))
       continue
     try:
-      inputs.append(generate.Input(name, wave_S=waveform.read(name)))
+      loaded = given.load(name, name)
     except RecordError as error:
       faults[number] = error
+    else:
+      inputs.append(generate.Input(name, wave_S=loaded.wave_S, notes=loaded.notes))
   answered = iter(
     opened.answer(
       args.task,
@@ -178,6 +183,7 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
     outputs.check_file("--out", out, read, args.workdir)
     return [out]
   stems = [Path(name).stem if args.audio else name.replace(" ", "-") for name in names]
+  stems = ["stdin" if stem == given.STDIN else stem for stem in stems]
   doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
   if doubles:
     raise ConfigError(

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from audiopalm import system
+from audiopalm.cli import options
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,
@@ -110,7 +111,7 @@ def _done(arguments: Sequence[str] | None) -> int:
   """Returns the exit code of a command once all that it printed is out."""
   try:
     own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
-    args = parser(own[0] if own else None).parse_args(own)
+    args = parser(own[0] if own else None).parse_args(options.dashed_texts(own))
     args.passed_on = passed_on
     args.own_process = arguments is None
     return args.run(args)

@@ -3,10 +3,12 @@
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiopalm.errors import ConfigError
+
+TEXTS = "--text"
 
 
 def command(
@@ -46,6 +48,33 @@ def folder(text: str) -> Path:
       f"{text!r} is a name that is not UTF-8, and what is written there names it: rename the folder"
     ) from error
   return Path(text)
+
+
+def add_texts(parser: argparse._ActionsContainer, summary: str) -> None:
+  """Adds texts that a command is given; `dashed_texts` reads those that begin with a dash."""
+  parser.add_argument(TEXTS, metavar="TEXT", nargs="+", action="extend", help=summary)
+
+
+def dashed_texts(arguments: Sequence[str]) -> list[str]:
+  """Returns a command line in which texts may begin with a dash, as "-hello" does.
+
+  argparse takes them for options. All of ours begin with two dashes, but for -h.
+
+      --text -5 euros --seed 1      --text=-5 --text=euros --seed 1
+  """
+  result, texts = [], False
+  for number, argument in enumerate(arguments):
+    if argument == TEXTS:
+      texts = number + 1 < len(arguments) and not _is_option(arguments[number + 1])
+      result += [] if texts else [argument]
+    else:
+      texts = texts and not _is_option(argument)
+      result.append(f"{TEXTS}={argument}" if texts else argument)
+  return result
+
+
+def _is_option(argument: str) -> bool:
+  return argument.startswith("--") or argument == "-h"
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:

@@ -135,10 +135,10 @@ def write_sidecar(path: Path, counts: Mapping[str, Any]) -> None:
 def sidecar(path: Path) -> dict[str, Any]:
   """Returns what the JSON beside a shard says, after looking at both; reads none of the records.
 
-  records; bytes (size of the shard); quarantined [{id, reason}]; seconds {role}; maxima {address:
-  [per codebook]}; lengths {address: [frames of each record, -1 where it has no such stream]};
-  languages {role: [code of each record, "" where it has no such role]}. DataError unless the shard
-  is whole, and its own.
+  records; bytes (size of the shard); quarantined [{id, reason}]; noted {kind of note: {records,
+  first}}; seconds {role}; maxima {address: [per codebook]}; lengths {address: [frames of each
+  record, -1 where it has no such stream]}; languages {role: [code of each record, "" where it has
+  no such role]}. DataError unless the shard is whole, and its own.
   """
   beside = path.with_suffix(".json")
   if not path.is_file():
@@ -176,8 +176,9 @@ class Entries:
 
   `lengths` maps each address to int32 frames by record (-1: no such stream), `languages` each role
   to codes by record ("": no such role), `maxima` each address to the highest id of each codebook;
-  `seconds` each role to a sum; `quarantined` lists {id, reason}. Files are opened at first use,
-  once per process, and read by any number of threads.
+  `seconds` each role to a sum; `quarantined` lists {id, reason}, `noted` maps kinds of
+  notes on what was kept to {records, first}. Files are opened at first use, once per process, and
+  read by any number of threads.
   """
 
   def __init__(self, paths: list[Path], sidecars: list[Mapping[str, Any]]):
@@ -191,6 +192,10 @@ class Entries:
       role: sum(side["seconds"][role] for side in sidecars) for role in self.languages
     }
     self.quarantined = [fault for side in sidecars for fault in side["quarantined"]]
+    self.noted: dict[str, dict[str, Any]] = {}
+    for kind, some in (item for side in sidecars for item in side.get("noted", {}).items()):
+      one = self.noted.setdefault(kind, some | {"records": 0})
+      one["records"] += some["records"]
 
   def __len__(self) -> int:
     return self._starts[-1]

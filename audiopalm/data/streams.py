@@ -12,7 +12,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
-from audiopalm.data import augment, cache, files
+from audiopalm.data import augment, cache, files, quarantine
 from audiopalm.data.records import Source
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
@@ -61,17 +61,17 @@ def tokenize_shard(shard: Shard) -> Tokenized:
   """Returns what it cost to tokenize one shard into its place; the same bytes wherever it runs.
 
   A record with a fault (RecordError) is left out and named in the sidecar with the fault's own
-  text. Any other error is the machine's, and ends this: then there is no shard and no sidecar, so
-  that a machine that is repaired, or another one, makes it whole. DataError where the device is
-  full.
+  text; notes of records that are kept are counted there by their kind. Any other error is the
+  machine's, and ends this: then there is no shard and no sidecar, so that a machine that is
+  repaired, or another one, makes it whole. DataError where the device is full.
   """
   clock = _Clock()
   tokenizers = [_loaded(tokenizer) for tokenizer in shard.tokenizers]
-  made, quarantined = [], []
+  made, quarantined, noted = [], [], []
   with files.replacing(shard.path) as part:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
-      for record in _records(shard, quarantined, clock):
+      for record in _records(shard, quarantined, noted, clock):
         try:
           entry = _encoded(record, shard, tokenizers, clock)
         except RecordError as error:
@@ -81,7 +81,8 @@ def tokenize_shard(shard: Shard) -> Tokenized:
         made.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
-  cache.write_sidecar(shard.path, {"quarantined": quarantined, **_counted(made, shard)})
+  told = {"quarantined": quarantined, "noted": quarantine.kinds(noted)}
+  cache.write_sidecar(shard.path, told | _counted(made, shard))
   audio_s = sum(said.seconds for entry in made for said in entry.utterances.values())
   return Tokenized(shard, len(made), audio_s, clock.read())
 
@@ -141,7 +142,7 @@ def _loaded(tokenizer: TokenizerFile) -> Any:
   return fitted
 
 
-def _records(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
+def _records(shard: Shard, quarantined: list, noted: list, clock: _Clock) -> Iterator[Record]:
   """Yields the sound records of a shard, with their variants in train."""
   variants = shard.corpus.variants if shard.split == "train" else 1
   for record in _served(shard, quarantined, clock):
@@ -150,6 +151,7 @@ def _records(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]
     except RecordError as error:
       quarantined.append({"id": record.id, "reason": str(error)})
       continue
+    noted += [{"reason": note} for said in record.utterances.values() for note in said.notes]
     record = at_working_rate(record)
     for number in range(1, variants + 1):
       yield augment.variant(record, number, shard.corpus.roles[0])

@@ -84,6 +84,8 @@ def show(found: Mapping[str, Any]) -> None:
     for split, one in corpus["splits"].items():
       for kind, fault in one["quarantined"].items():
         out.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
+      for kind, note in one["noted"].items():
+        out.print(f"Kept: {name}, {split}: {note['records']} x {kind}. {note['first']}")
 
 
 def _speeds(done: Sequence[streams.Tokenized]) -> dict[str, float]:
@@ -117,6 +119,7 @@ def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
       "records": len(entries),
       "hours": {role: seconds / 3600 for role, seconds in entries.seconds.items()},
       "quarantined": quarantine.kinds(entries.quarantined),
+      "noted": entries.noted,
     }
   return {"name": corpus.name, "splits": splits}
 

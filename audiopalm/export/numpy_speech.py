@@ -27,6 +27,7 @@ SPEECH_DB, CLEAR_DB = (30.0, 40.0), (15.0, 25.0)  # under the loud frames: 1 fro
 LEAK_BINS = 16  # of a transform, into which a window spreads a constant
 LARGEST_WARP, WARP_SPREAD, WHITENING, SILENT_AT = 1.32, 0.15, 0.5, 3.0
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0  # of the spectra that voices speak with
+SLOPPY, PLACEHOLDER = 64, 2**31 - 2**16  # bytes that writers miscount, and that stand for none
 CORRECTIONS, CORRECTION, LARGEST_CHANGE, PEAK = 4, 1.2, 2.0, 0.7
 
 
@@ -53,15 +54,27 @@ def read_safetensors(path):
 
 
 def read_wav(path):
-  """Returns wave_S of a 16-bit WAV at 16 kHz, channels averaged."""
+  """Returns wave_S of a 16-bit WAV at 16 kHz, channels averaged; ValueError where they cancel, and
+  for a file that was cut. Lengths that a pipe left open are those of what is there."""
   with wave.open(str(path)) as file:
     if (file.getframerate(), file.getsampwidth()) != (RATE_HZ, 2):
       raise ValueError(
         f"{path} has {file.getframerate()} Hz and {8 * file.getsampwidth()} bits, expected "
         f"{RATE_HZ} Hz and 16 bits. Convert it: sox IN.wav -r {RATE_HZ} -b 16 OUT.wav"
       )
-    samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
-    return samples.reshape(-1, file.getnchannels()).mean(axis=1, dtype=np.float32)
+    promised, channels = file.getnframes(), file.getnchannels()
+    data = file.readframes(promised)
+  samples_SC = np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / 32768
+  missing = 2 * channels * promised - len(data)
+  if not len(data) or (missing > SLOPPY and 2 * channels * promised < PLACEHOLDER):
+    raise ValueError(
+      f"{path} holds {len(samples_SC)} of the {promised} samples that its header promises. Copy it "
+      "again, or convert it."
+    )
+  wave_S = samples_SC.mean(axis=1, dtype=np.float32)
+  if channels * np.var(wave_S) < np.var(samples_SC, axis=0).mean() / 4:
+    raise ValueError(f"The {channels} channels of {path} cancel: sox IN.wav OUT.wav remix 1")
+  return wave_S
 
 
 def write_wav(path, wave_S):

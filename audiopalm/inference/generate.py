@@ -25,11 +25,15 @@ SILENCE_S = 0.2  # between the waves of two pieces
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Input:
-  """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry."""
+  """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry.
+
+  `notes` tell how the recording was read (`waveform.Loaded`); they are the first of the result.
+  """
 
   name: str
   wave_S: np.ndarray | None = None
   text: str | None = None
+  notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,8 +41,8 @@ class Result:
   """The answer to one input: `texts` and `waves` by output ("target.units"), in the task's order.
 
   `languages` are those of the tag by role; `likelihoods` holds the log-likelihood per cell of every
-  language that was tried where none was named. `notes` tell what a user should know: cuts, outputs
-  without their stop.
+  language that was tried where none was named. `notes` tell what a user should know: channels left
+  out, cuts, outputs without their stop.
   """
 
   name: str
@@ -213,7 +217,7 @@ def _question(
     else:
       prompts = [Prompt({}, tag, begun={address: ids}) for ids in parts]
     asked.append((option, prompts))
-  return _Question(one.name, tuple(asked), notes)
+  return _Question(one.name, tuple(asked), one.notes + notes)
 
 
 def _parts(

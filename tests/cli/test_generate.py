@@ -1,8 +1,11 @@
 import errno
+import io
 import os
+import threading
 
 import numpy as np
 import pytest
+import soundfile
 
 from audiopalm.audio import waveform
 from audiopalm.cli import main
@@ -84,10 +87,56 @@ def test_a_fault_of_the_machine_ends_all(opened, command, made_up, monkeypatch):
   def stale(*given, **named):
     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "a.wav")
 
-  monkeypatch.setattr(waveform, "read", stale)
+  monkeypatch.setattr(waveform, "load", stale)
   code, out, err = command("--task", "asr", "--language", "en", "--audio", "a.wav", "b.wav")
   assert (code, out) == (EXIT_USER, "")
   assert err.startswith("OSError: Stale file handle: a.wav.") and err.count("\n") == 1
+
+
+def test_standard_input_and_pipes_are_recordings_and_a_folder_is_none(
+  opened, command, made_up, tmp_path, monkeypatch
+):
+  opened()
+  record(made_up, "a.wav", "one two")
+  os.mkfifo("pipe")
+  data = (tmp_path / "a.wav").read_bytes()
+  writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+  writer.start()
+  monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+  code, out, err = command("--task", "asr", "--language", "en", "--audio", "-", "pipe", ".")
+  writer.join()
+  assert (code, out) == (EXIT_USER, "-\tone two\npipe\tone two\n")
+  assert err == (
+    "AudioError: .: is a folder. Name the files in it, such as *.wav; a shell lists them.\n"
+  )
+
+
+def test_speech_of_standard_input_is_named_so(opened, command, made_up, tmp_path, monkeypatch):
+  opened(mixtures.s2st)
+  record(made_up, "a.wav", "one two")
+  data = (tmp_path / "a.wav").read_bytes()
+  monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+  languages = ("--source", "en", "--target", "fr")
+  code, out, _ = command("--task", "s2st", *languages, "--audio", "-", "--out", "spoken")
+  assert (code, out) == (EXIT_DONE, "-\tspoken/stdin.wav\n")
+
+
+def test_channels_that_cancel_are_told_on_stderr(opened, command, made_up):
+  opened()
+  wave_S = made_up.wave_of("one two")
+  soundfile.write("a.wav", np.stack([wave_S, -wave_S], axis=1), waveform.RATE_HZ)
+  code, out, err = command("--task", "asr", "--language", "en", "--audio", "a.wav")
+  assert (code, out) == (EXIT_DONE, "a.wav\tone two\n")
+  assert err == "a.wav: channels cancel in their mean: 1 of 2 alone is used\n"
+
+
+def test_a_text_may_begin_with_a_dash(opened, command):
+  opened(mixtures.mt)
+  pair = ("--task", "mt", "--source", "en", "--target", "fr")
+  for text in (("--text", "-one"), ("--text", "one", "-two", "--seed", "1"), ("--text=-one",)):
+    code, out, _ = command(*pair, *text)
+    assert code == EXIT_DONE
+    assert len(out.splitlines()) == sum("one" in one or "two" in one for one in text)
 
 
 def test_the_language_found_is_named_on_stderr(opened, command, made_up, monkeypatch):

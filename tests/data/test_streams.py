@@ -124,6 +124,30 @@ def test_waves_of_another_rate_are_brought_to_the_working_rate(shard_of, small, 
   assert said.seconds == 0.1
 
 
+def test_notes_on_records_that_are_kept_are_counted_by_their_kind(shard_of, small, monkeypatch):
+  plain = small.records
+
+  def records(*arguments):
+    for record in plain(*arguments):
+      said = record.utterances["source"]
+      note = f"{record.id}: silent channels left out: 1 of 2"
+      said = dataclasses.replace(said, notes=(note,))
+      yield dataclasses.replace(record, utterances=record.utterances | {"source": said})
+
+  monkeypatch.setattr(small, "records", records)
+  shards = [shard_of(start=3, stop=9, number=0), shard_of(start=0, stop=2, number=1)]
+  for shard in shards:
+    streams.tokenize_shard(shard)
+  paths = [shard.path for shard in shards]
+  found = cache.Entries(paths, [cache.sidecar(path) for path in paths])
+  assert found.noted == {
+    "silent channels left out": {
+      "records": 8,
+      "first": "small/train/000003: silent channels left out: 1 of 2",
+    }
+  }
+
+
 def test_a_full_device_is_one_clear_error_and_leaves_nothing_half(shard_of, full):
   shard = shard_of()
   full(shard.path.name)

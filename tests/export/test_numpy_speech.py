@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from audiopalm.audio import waveform
 from audiopalm.export import folder, numpy_speech, speech
@@ -99,6 +100,38 @@ def test_a_wav_is_read_and_written_as_we_do(tmp_path, small):
   read_S = numpy_speech.read_wav(tmp_path / "a.wav")
   assert read_S.tobytes() == waveform.read(tmp_path / "a.wav").tobytes()
   np.testing.assert_allclose(read_S, spoken.wave_S, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 32_016])
+def test_a_wav_that_misses_its_length_is_read_as_we_do(tmp_path, small, size):
+  (spoken,) = heard(small, (1,))
+  wave_S = np.resize(spoken.wave_S, 16_000)
+  numpy_speech.write_wav(tmp_path / "a.wav", wave_S)
+  data = bytearray((tmp_path / "a.wav").read_bytes())
+  data[40:44] = size.to_bytes(4, "little")
+  (tmp_path / "a.wav").write_bytes(data)
+  read_S = numpy_speech.read_wav(tmp_path / "a.wav")
+  assert len(read_S) == 16_000
+  assert read_S.tobytes() == waveform.read(tmp_path / "a.wav").tobytes()
+
+
+@pytest.mark.parametrize("size", [64_000, 0])
+def test_a_wav_that_was_cut_or_has_no_length_is_refused(tmp_path, size):
+  waveform.write(tmp_path / "a.wav", np.sin(np.arange(16_000)))
+  data = bytearray((tmp_path / "a.wav").read_bytes())
+  data[40:44] = size.to_bytes(4, "little")
+  (tmp_path / "a.wav").write_bytes(data)
+  held = 16_000 if size else 0
+  text = f"a.wav holds {held} of the {size // 2} samples that its header promises. Copy it again"
+  with pytest.raises(ValueError, match=text):
+    numpy_speech.read_wav(tmp_path / "a.wav")
+
+
+def test_channels_that_cancel_are_refused(tmp_path):
+  wave_S = 0.5 * np.sin(np.arange(16_000))
+  soundfile.write(tmp_path / "a.wav", np.stack([wave_S, -wave_S], axis=1), 16_000)
+  with pytest.raises(ValueError, match="The 2 channels of .*a.wav cancel: sox IN.wav"):
+    numpy_speech.read_wav(tmp_path / "a.wav")
 
 
 def test_a_wav_of_another_rate_says_how_to_convert_it(tmp_path):

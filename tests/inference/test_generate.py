@@ -96,6 +96,14 @@ def test_a_cut_inside_speech_is_told(made_up, asked):
   assert any("cuts fall inside speech: no pause was there" in note for note in result.notes)
 
 
+def test_how_a_recording_was_read_is_the_first_of_its_notes(made_up, asked):
+  text = "one two three    four five six    seven eight one"
+  recording = Input("a", wave_S=made_up.wave_of(text), notes=("silent channels left out",))
+  (result,) = generate.generate(made_up.generator(), "asr", [recording], language="en")
+  assert result.notes[0] == "silent channels left out"
+  assert result.notes[1].startswith("longer than what the model was trained on")
+
+
 def test_a_silent_recording_fails_and_the_others_are_answered(made_up, asked):
   inputs = [
     Input("silent.wav", wave_S=np.zeros(16_000, np.float32)),

@@ -26,12 +26,14 @@ STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)  # widths of a bin, the first tha
 class Inspected:
   """A manifest and what its recordings turned out as: seconds of those that are sound, by line.
 
-  `wrong` are the faults of the others, `unfit` those of the manifest as a whole.
+  `wrong` are the faults of the others, `unfit` those of the manifest as a whole; `noted` is what to
+  know of recordings that are sound.
   """
 
   read: Lines
   sound: tuple[tuple[Line, float], ...]
   wrong: tuple[Fault, ...]
+  noted: tuple[Fault, ...] = ()
 
   @property
   def unfit(self) -> tuple[Fault, ...]:
@@ -46,30 +48,33 @@ def inspect(files: Files, reading: Reading, executor: Local) -> Inspected:
   """Returns what a manifest holds, after reading every recording whose line can be used."""
   read = lines.read(files, reading)
   jobs = [read.lines[at : at + JOB_LINES] for at in range(0, len(read.lines), JOB_LINES)]
-  sound, wrong = [], []
+  sound, wrong, noted = [], [], []
   with progress.Progress(console=console.Console(stderr=True), transient=True) as bar:
     line = bar.add_task("Reading recordings", total=len(read.lines))
     for job, heard in zip(jobs, executor.map(hear, jobs), strict=True):
-      for one, (seconds, reason) in zip(job, heard, strict=True):
+      for one, (seconds, reason, notes) in zip(job, heard, strict=True):
+        noted += [Fault(one.place, note) for note in notes]
         if reason is None:
           sound.append((one, seconds))
         else:
           wrong.append(Fault(one.place, reason))
       bar.advance(line, len(job))
-  return Inspected(read, tuple(sound), tuple(wrong))
+  return Inspected(read, tuple(sound), tuple(wrong), tuple(noted))
 
 
-def hear(job: Sequence[Line]) -> list[tuple[float, str | None]]:
-  """Returns (seconds, None) of each line that is sound, (0, what is wrong) of the others."""
-  heard: list[tuple[float, str | None]] = []
+def hear(job: Sequence[Line]) -> list[tuple[float, str | None, tuple[str, ...]]]:
+  """Returns (seconds, None, what to know) of each line that is sound, (0, what is wrong, ()) of the
+  others."""
+  heard: list[tuple[float, str | None, tuple[str, ...]]] = []
   for line in job:
     try:
       said = recordings.utterance(line)
+      notes = said.notes
       if line.translation is not None:
-        recordings.utterance(line.translation)
-      heard.append((len(said.wave_S) / waveform.RATE_HZ, None))
+        notes += recordings.utterance(line.translation).notes
+      heard.append((len(said.wave_S) / waveform.RATE_HZ, None, notes))
     except RecordError as error:
-      heard.append((0.0, str(error)))
+      heard.append((0.0, str(error), ()))
   return heard
 
 
@@ -90,6 +95,7 @@ def show(found: Inspected, out: console.Console) -> None:
     names = ", ".join(found.read.unused)
     out.print(f"\nColumns not used: {names}", markup=False, highlight=False, soft_wrap=True)
   for title, rows in (
+    ("Recordings: read, but look at them", by_kind(found.noted)),
     ("The manifest as a whole: correct this first", faults.listed(found.unfit)),
     ("Recordings: `prepare` would leave these out", by_kind(found.wrong)),
   ):

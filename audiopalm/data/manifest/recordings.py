@@ -24,15 +24,23 @@ def utterance(line: Line) -> Utterance:
     raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
   if line.audio is None:
     return Utterance(None, waveform.RATE_HZ, line.text, line.language, line.speaker)
-  wave_S = waveform.read(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)
-  seconds = len(wave_S) / waveform.RATE_HZ
+  loaded = waveform.load(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)
+  seconds = len(loaded.wave_S) / waveform.RATE_HZ
   last_s = max((word.end_s for word in line.words), default=0.0)
   if last_s > seconds + waveform.SLACK_S:
     raise AudioError(
       f"{name}: ends before its words: the last ends at {last_s:.2f} s, the recording lasts "
       f"{seconds:.2f} s. Correct the times, which count from its start, or leave them out."
     )
-  return Utterance(wave_S, waveform.RATE_HZ, line.text, line.language, line.speaker, line.words)
+  return Utterance(
+    loaded.wave_S,
+    waveform.RATE_HZ,
+    line.text,
+    line.language,
+    line.speaker,
+    line.words,
+    tuple(f"{name}: {note}" for note in loaded.notes),
+  )
 
 
 def check_machine(line: Line, others: Sequence[Line]) -> None:

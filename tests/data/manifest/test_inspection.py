@@ -1,7 +1,9 @@
 import io
 import json
 
+import numpy as np
 import pytest
+import soundfile
 from rich import console
 
 from audiopalm.data.executors import Local
@@ -57,6 +59,36 @@ def test_a_spoken_translation_is_listened_to(inspect):
   assert found.problems == 0 and "en to fr: 1 records, spoken" in text
   found, text = inspect(row | {"translation_audio": "c.wav"})
   assert found.problems == 1 and "1 x no such file: " in text
+
+
+def test_recordings_that_are_sound_and_strange_are_told(inspect, tmp_path):
+  time_S = np.arange(16_000) / 16_000
+  wave_S = 0.3 * np.sin(2 * np.pi * 300 * time_S)
+  for name in ("c.wav", "d.wav"):
+    soundfile.write(tmp_path / name, np.stack([wave_S, -wave_S], axis=1), 16_000)
+  found, text = inspect(*({"audio": f"{name}.wav", "text": "one"} for name in "acd"))
+  assert (found.problems, len(found.noted)) == (0, 2)
+  assert "Recordings: read, but look at them\n" in text
+  assert (
+    f"2 x channels cancel in their mean: {tmp_path}/m.jsonl, lines 2-3. {tmp_path}/m.jsonl:2 "
+    f"({tmp_path}/c.wav): channels cancel in their mean: 1 of 2 alone is used\n"
+  ) in text
+  assert text.endswith("3 lines can be read, 0 problems.\n")
+
+
+def test_seconds_are_those_of_what_is_there(inspect, tmp_path):
+  data = bytearray((tmp_path / "b.wav").read_bytes())
+  data[4:8] = data[40:44] = b"\x00\xf0\xff\x7f"
+  (tmp_path / "b.wav").write_bytes(data)
+  found, _ = inspect(
+    {"audio": "b.wav", "text": "one"},
+    {"audio": "b.wav", "text": "two", "offset": 1.0, "duration": 0.5},
+    {"audio": "b.wav", "text": "three", "offset": 0.9, "duration": 1.0},
+  )
+  assert [seconds for _, seconds in found.sound] == [1.5, 0.5]
+  assert (
+    "outside its file: 0.9 s to 1.9 s is asked for, the file lasts 1.50 s" in found.wrong[0].text
+  )
 
 
 def test_faults_of_both_kinds_are_told(inspect, tmp_path):

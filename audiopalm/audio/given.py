@@ -1,0 +1,145 @@
+"""Recordings as users give them: paths, pipes, bytes, open files, arrays, rows of datasets."""
+
+import io
+import numbers
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from audiopalm.audio import channels, waveform
+from audiopalm.audio.waveform import Loaded
+from audiopalm.errors import AudioError
+
+STDIN = "-"
+MOST_CHANNELS = 16  # that an axis of an array may stand for: a longer one holds samples
+WAYS = (
+  "a path, bytes, an open file, a wave, (wave, rate), or {'array': wave, 'sampling_rate': rate}"
+)
+
+
+def is_one(audio: Any) -> bool:
+  """Returns whether this is one recording, and not a sequence of them.
+
+  An array is one, whatever its axes: several waves are a list.
+  """
+  if isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)):
+    return True
+  if any(hasattr(audio, name) for name in ("read", "ndim", "get_all_samples")):
+    return True
+  return _is_pair(audio) or _is_numbers(audio) or not hasattr(audio, "__iter__")
+
+
+def load(audio: Any, name: str) -> Loaded:
+  """Returns one recording at `waveform.RATE_HZ`; AudioError, naming it, for what is none.
+
+  "-" is standard input. Waves without a rate are at `waveform.RATE_HZ`: floats from -1 to 1, or
+  int16, int32 or uint8 as in a WAV. An array of two axes has channels along the shorter one. A
+  mapping is a row of a dataset of Hugging Face, decoded or not.
+  """
+  if isinstance(audio, str) and audio == STDIN:
+    return waveform.load(waveform.buffered(sys.stdin.buffer, name), name=name)
+  if isinstance(audio, (str, os.PathLike)):
+    return _from_path(audio, name)
+  if isinstance(audio, (bytes, bytearray, memoryview)):
+    return waveform.load(io.BytesIO(audio), name=name)
+  if hasattr(audio, "read"):
+    return _from_file(audio, name)
+  if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec
+    samples = audio.get_all_samples()
+    return _from_array(samples.data, samples.sample_rate, name)
+  if isinstance(audio, Mapping):
+    return _from_row(audio, name)
+  if _is_pair(audio):
+    wave, rate_hz = audio if isinstance(audio[1], numbers.Real) else audio[::-1]
+    return _from_array(wave, rate_hz, name)
+  if hasattr(audio, "ndim") or _is_numbers(audio):
+    return _from_array(audio, waveform.RATE_HZ, name)
+  raise AudioError(f"{name}: is of type {type(audio).__name__}, expected {WAYS}.")
+
+
+def _from_path(path: str | os.PathLike, name: str) -> Loaded:
+  """Returns the recording in a file, or in a pipe such as a shell makes of <(...)."""
+  if not pathlib.Path(path).is_fifo():
+    return waveform.load(path, name=name)
+  with open(path, "rb") as file:
+    return waveform.load(waveform.buffered(file, name), name=name)
+
+
+def _from_file(file: Any, name: str) -> Loaded:
+  if isinstance(file.read(0), str):
+    raise AudioError(f"{name}: is a file opened as text. Open it with open(path, 'rb').")
+  return waveform.load(waveform.buffered(file, name), name=name)
+
+
+def _from_row(row: Mapping, name: str) -> Loaded:
+  if row.get("array") is not None and row.get("sampling_rate") is not None:
+    return _from_array(row["array"], row["sampling_rate"], name)
+  found = row["bytes"] if row.get("bytes") is not None else row.get("path")
+  if found is None:
+    raise AudioError(
+      f"{name}: is a mapping with {', '.join(map(repr, row)) or 'no keys'}, expected 'array' and "
+      "'sampling_rate', or 'bytes', or 'path'."
+    )
+  return load(found, name)
+
+
+def _from_array(array: Any, rate_hz: float, name: str) -> Loaded:
+  try:
+    values = np.asarray(array)
+  except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a device, or with a gradient
+    raise AudioError(
+      f"{name}: numpy cannot take this {type(array).__name__} ({error}). Give "
+      "wave.detach().cpu().numpy()."
+    ) from error
+  waveform.check_rate(rate_hz, name)
+  wave_SC, notes = _with_channels(_scaled(values, name), name)
+  wave_S, left_out = channels.mono(wave_SC, rate_hz)
+  waveform.check(wave_S, rate_hz, name)
+  return Loaded(waveform.resample(wave_S, rate_hz, waveform.RATE_HZ), (*notes, *left_out))
+
+
+def _scaled(values: np.ndarray, name: str) -> np.ndarray:
+  """Returns float32 from -1 to 1."""
+  if values.dtype.kind == "f":
+    return values.astype(np.float32, copy=False)
+  if values.dtype in (np.int16, np.int32):
+    return values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
+  if values.dtype == np.uint8:
+    return (values.astype(np.float32) - 128) / 128
+  raise AudioError(
+    f"{name}: is an array of {values.dtype}, expected float32 from -1 to 1, or int16, int32 or "
+    "uint8 as in a WAV. Convert it."
+  )
+
+
+def _with_channels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Returns (wave_SC, notes) of an array with one axis or two, in any order."""
+  if values.ndim == 1:
+    return values[:, None], ()
+  shape = "x".join(map(str, values.shape)) or "no axis"
+  if values.ndim != 2 or min(values.shape) > MOST_CHANNELS or len(set(values.shape)) == 1:
+    raise AudioError(
+      f"{name}: is an array of {shape}, expected samples alone, or samples and at most "
+      f"{MOST_CHANNELS} channels. Give several recordings as a list of waves."
+    )
+  wave_SC = values if values.shape[0] > values.shape[1] else values.T
+  count = wave_SC.shape[1]
+  note = f"array of two axes: {shape} is taken for one recording of {count} channels"
+  return wave_SC, (note,) if count > 1 else ()
+
+
+def _is_numbers(audio: Any) -> bool:
+  return isinstance(audio, (list, tuple)) and bool(audio) and isinstance(audio[0], numbers.Real)
+
+
+def _is_pair(audio: Any) -> bool:
+  """Returns whether this is (wave, rate), or (rate, wave)."""
+  if not isinstance(audio, (list, tuple)) or len(audio) != 2:
+    return False
+  rates = [isinstance(one, numbers.Real) for one in audio]
+  other = audio[rates.index(False)] if sum(rates) == 1 else None
+  return _is_numbers(other) or getattr(other, "ndim", 0) > 0
