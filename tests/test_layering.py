@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
   ("errors", "version"),
   ("types", "language_tags"),
-  ("sharding", "batch", "audio", "settings", "values"),
+  ("sharding", "batch", "audio", "settings", "values", "writing"),
   ("nn", "metrics", "tokens"),
   ("layouts",),
   ("models",),

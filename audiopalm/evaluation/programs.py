@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from audiopalm import writing
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
 
@@ -63,7 +64,7 @@ class Program:
     if done.returncode:
       said = done.stderr.decode("utf-8", "replace").strip()[-KEPT:]
       return Printed("", f"{words[0]} ended with code {done.returncode}: {said or 'no word'}")
-    return Printed(" ".join(text.split()))
+    return Printed(writing.plain(text))
 
   def _words(self, needed: Sequence[str]) -> list[str]:
     try:
