@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from audiopalm import writing
 from audiopalm.data import corpora, json_lines
 from audiopalm.errors import ConfigError, DataError
 
@@ -144,4 +145,4 @@ def _files(folder: Path, language: str) -> dict[str, list[str]]:
 def _texts(data: bytes) -> list[str]:
   """Returns the lines of a file: they end at "\\n" alone, or a text that holds another end of line
   would stand beside the wrong translation."""
-  return [line.decode() for line in json_lines.split(data)]
+  return [writing.plain(line.decode()) for line in json_lines.split(data)]
