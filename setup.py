@@ -52,6 +52,7 @@ setup(
     "whisper-normalizer>=0.1.15,<0.2",
     "rapidfuzz>=3.14,<4",
     "langcodes>=3.5.1,<4",
+    "regex>=2024.11.6,<2027",
     "pillow>=11.0,<13",
   ],
   extras_require={
@@ -67,6 +68,7 @@ setup(
       "espeakng-loader>=0.2.4,<0.3",
     ],
     "asr": ["pocketsphinx>=5.1,<6"],
+    "ja": ["mecab-python3>=1.0.9,<2", "ipadic>=1.0,<2"],
     "voices": [
       "speechmos==0.0.1.1",
       "onnxruntime>=1.20,<2",

@@ -20,6 +20,7 @@ from typing import Any
 import score
 
 import audiopalm
+from audiopalm.data import json_lines
 from audiopalm.evaluation import likelihoods, scoring, trials
 from audiopalm.inference import prompting
 from audiopalm.metrics import likelihood
@@ -58,7 +59,7 @@ def row(workdir: Path) -> dict:
   """Returns one line of the table, from a run and its files."""
   prepared = json.loads((workdir / "prepare.json").read_text(encoding="utf-8"))
   train = prepared["tasks"]["tts"]["splits"]["train"]
-  metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").open(encoding="utf-8")]
+  metrics = json_lines.read_grown(workdir / "metrics.jsonl")
   steps = [step for step in metrics if "tokens" in step]
   tokens = sum(step["tokens"] for step in steps)
   speed = statistics.median(step["tokens_per_s"] for step in steps)

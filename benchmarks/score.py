@@ -21,6 +21,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from audiopalm.data import json_lines
+
 RESULTS = Path(__file__).resolve().with_name("results")
 PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
@@ -75,10 +77,10 @@ def run(config: str, workdir: Path, settings: list[str]) -> dict:
     for task, values in tasks.items():
       tasks[task] = {name: value for name, value in values.items() if name not in BY_PART}
   resolved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-  steps = [json.loads(line) for line in (workdir / "metrics.jsonl").open(encoding="utf-8")]
+  steps = json_lines.read_grown(workdir / "metrics.jsonl")
   trained = [step for step in steps if "tokens" in step]
   tokens = sum(step["tokens"] for step in trained)
-  spent = [json.loads(line) for line in (workdir / "goodput.jsonl").open(encoding="utf-8")]
+  spent = json_lines.read_grown(workdir / "goodput.jsonl")
   totals = [line["total"] for line in spent if "total" in line]  # one a start
   stepping_s = sum(total["step"] + total["data wait"] for total in totals)
   return {

@@ -6,7 +6,6 @@ Left: the loss of each training step, and of held-out rows by task. Right: a sen
 split as the model speaks it, and the same sentence as the reference says it through its units.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import soundfile
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+from audiopalm.data import json_lines
 
 SENTENCE = "synthetic-test-000000-target.wav"
 VOICES = {"model": "TTS by the model", "units_ceiling": "the recording through its units"}
@@ -31,7 +32,7 @@ def main(workdir: Path, picture: Path) -> None:
 
 
 def draw_losses(axes, path: Path) -> None:
-  lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+  lines = json_lines.read_grown(path)
   steps = [line for line in lines if "loss" in line]
   axes.plot([s["step"] for s in steps], [s["loss"] for s in steps], color="0.8", label="training")
   measured = [line for line in lines if "held_out" in line]

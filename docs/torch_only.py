@@ -12,6 +12,7 @@ the first training voice of its language unless --voice names another of speech_
 
 import argparse
 import sys
+import unicodedata
 
 import torch
 import transformers
@@ -46,7 +47,8 @@ def main() -> int:
     ids = units.encode(speech_tokenizer.read_wav(args.audio))
     given = "".join(f"<|unit_{id_}|>" for id_ in ids)
   else:
-    given = args.text
+    # One form of every text, as in training: NFC, and one space for white space of any kind.
+    given = " ".join(unicodedata.normalize("NFC", args.text).split())
   prompt = task["prompt"].replace("{tag}", tag["tag"])
   prompt = prompt.replace(f"{{{task['inputs'][0]}}}", given)
 

@@ -17,7 +17,7 @@ LAYERS = (
   ("errors", "version"),
   ("system",),
   ("types", "language_tags"),
-  ("sharding", "batch", "audio", "settings", "values"),
+  ("sharding", "batch", "audio", "settings", "values", "writing"),
   ("nn", "metrics", "tokens"),
   ("layouts",),
   ("models",),

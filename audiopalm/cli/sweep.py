@@ -1,7 +1,6 @@
 """`audiopalm sweep`: the runs of a plan, one after another, and what they say together."""
 
 import argparse
-import json
 import os
 import platform
 import shlex
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from audiopalm.cli import options, outputs
 from audiopalm.cluster import sweep
-from audiopalm.data import files
+from audiopalm.data import files, json_lines
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
 from audiopalm.parts import runs
 
@@ -167,8 +166,10 @@ def _found(workdir: Path, one: sweep.Run, seed: int, scores: dict, seconds: dict
   from audiopalm.cluster import preflight  # imports jax
   from audiopalm.training import checkpoint
 
-  measured = [line for line in _lines(workdir / "metrics.jsonl") if "held_out" in line]
-  booked = _lines(workdir / "goodput.jsonl")
+  measured = [
+    line for line in json_lines.read_grown(workdir / "metrics.jsonl") if "held_out" in line
+  ]
+  booked = json_lines.read_grown(workdir / "goodput.jsonl")
   meta = checkpoint.latest(workdir)
   told = [f"--set={path}={value}" for path, value in (*one.settings, ("seed", seed))]
   return {
@@ -217,10 +218,6 @@ def _call(*line: str) -> None:
     error = AudiopalmError(f"audiopalm {line[0]} ended with {code}; what it said is above.")
     error.exit_code = code
     raise error
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-  return [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _commit(folder: Path) -> str | None:

@@ -303,7 +303,7 @@ class SeqioText(Corpus):
   variants: int = 1
   name: str = "seqio"
 
-  version: ClassVar[str] = "seqio 1"
+  version: ClassVar[str] = "seqio 2"
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
 
   def __post_init__(self):

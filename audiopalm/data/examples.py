@@ -35,9 +35,8 @@ def _drawn(task: Task, key: tuple[int, int, int]) -> int:
 def has_unseen_word(task: Task, entry: Entry) -> bool:
   """Returns whether a text of the entry, in a role of the task, holds a word of
   `task.unseen_words`."""
-  roles = {role for role, _ in task.sides}
-  texts = (text.normalize(entry.utterances[role].text) for role in roles)
-  return any(not set(task.unseen_words).isdisjoint(words.split()) for words in texts)
+  said = (entry.utterances[role] for role in {role for role, _ in task.sides})
+  return any(text.has_word(one.text, task.unseen_words, one.language) for one in said)
 
 
 def piece(grid: Grid, start: int, length: int) -> Grid:

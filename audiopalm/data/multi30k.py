@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from audiopalm.data import corpora
+from audiopalm import writing
+from audiopalm.data import corpora, json_lines
 from audiopalm.errors import ConfigError, DataError
 
 FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
@@ -44,7 +45,7 @@ class Multi30k(corpora.Voiced):
   test_records: int = 900
 
   name: ClassVar[str] = "multi30k"
-  version: ClassVar[str] = "multi30k 1"
+  version: ClassVar[str] = "multi30k 2"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   unprinted: ClassVar[tuple[str, ...]] = ("variants", "folder")
 
@@ -137,7 +138,13 @@ def _files(folder: Path, language: str) -> dict[str, list[str]]:
     path = folder / f"{name}.{language}"
     packed = path.with_name(f"{path.name}.gz")
     if packed.is_file():
-      found[split] = gzip.decompress(packed.read_bytes()).decode().splitlines()
+      found[split] = _texts(gzip.decompress(packed.read_bytes()))
     elif path.is_file():
-      found[split] = path.read_text(encoding="utf-8").splitlines()
+      found[split] = _texts(path.read_bytes())
   return found
+
+
+def _texts(data: bytes) -> list[str]:
+  """Returns the lines of a file: they end at "\\n" alone, or a text that holds another end of line
+  would stand beside the wrong translation."""
+  return [writing.plain(line.decode()) for line in json_lines.split(data)]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from audiopalm import writing
 from audiopalm.errors import DataError
-from audiopalm.types import Record
+from audiopalm.types import Record, Utterance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Source:
     return self._imported(settings).count(settings, split)
 
   def records(self, settings: Any, split: str, start: int, stop: int) -> Iterator[Record]:
-    return self._imported(settings).records(settings, split, start, stop)
+    """Returns the records `start` to `stop` - 1 of a split, texts and names as `writing.plain`."""
+    return map(_plain, self._imported(settings).records(settings, split, start, stop))
 
   def _imported(self, settings: Any) -> ModuleType:
     try:
@@ -39,3 +41,15 @@ class Source:
         f"Corpus {settings.name!r} is served by {self.module}, which cannot be imported: {error}. "
         "Install what reads corpora: pip install 'audiopalm[data]'."
       ) from error
+
+
+def _plain(record: Record) -> Record:
+  return dataclasses.replace(
+    record, utterances={role: _plainly(said) for role, said in record.utterances.items()}
+  )
+
+
+def _plainly(said: Utterance) -> Utterance:
+  words = (dataclasses.replace(word, text=writing.plain(word.text)) for word in said.words)
+  text, speaker = writing.plain(said.text), writing.plain(said.speaker)
+  return dataclasses.replace(said, text=text, speaker=speaker, words=tuple(words))

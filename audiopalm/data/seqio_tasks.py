@@ -79,15 +79,27 @@ def metric_functions(
   """Returns the metric functions of a task, pure functions of (targets, predictions) as texts.
 
   Words that were heard or read and are only said again or written down: error rates. A translation:
-  BLEU and chrF, of transcripts where it is spoken. A task without inputs has none.
+  BLEU and chrF, of transcripts where it is spoken. A task without inputs has none. Of several
+  languages that are measured in different ways (`metrics.text`) a score is left out: SeqIO does not
+  say which language an example is in.
   """
   if not task.inputs:
     return ()
   if task.outputs[0][0] == task.inputs[0][0] and len(task.outputs) == 1:
-    return (text_metrics.wer, text_metrics.cer)
-  if space.streams[task.outputs[-1][1]].modality == "text":
-    return (text_metrics.bleu, text_metrics.chrf)
-  return (text_metrics.asr_bleu, text_metrics.asr_chrf)
+    metrics = (text_metrics.wer, text_metrics.cer)
+  elif space.streams[task.outputs[-1][1]].modality == "text":
+    metrics = (text_metrics.bleu, text_metrics.chrf)
+  else:
+    metrics = (text_metrics.asr_bleu, text_metrics.asr_chrf)
+  roles = tuple(dict.fromkeys(role for role, _ in task.sides))
+  said_in = {pair[task.outputs[-1][0]] for pair in task.corpus.pairs(roles)}
+  of_languages = [[metric.of(code) for code in sorted(said_in)] for metric in metrics]
+  return tuple(
+    each[0]
+    for each in of_languages
+    if all(one.measures for one in each)
+    and len({text_metrics.rule(one.name, one.language) for one in each}) == 1
+  )
 
 
 class _Source:

@@ -77,6 +77,7 @@ def outputs(
             measure,
             one.entry.utterances[role].text,
             tokenizer.decode(ids[address]),
+            language=one.languages[role],
           )
           for one, ids in zip(trial.examples, streams, strict=True)
         ]
@@ -127,7 +128,7 @@ def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[
     lines.Said(
       address, "speech", measure, one.entry.utterances[role].text, listened.transcript,
       listened.mcd, str(said.path.relative_to(folder)), listened.fault, heard_by,
-      listened.measured, measured_by,
+      listened.measured, measured_by, one.languages[role],
     )
     for one, said, listened in zip(trial.examples, spoken, heard, strict=True)
   ]  # fmt: skip

@@ -115,6 +115,7 @@ def _copied(prepared: Any, task: Any, asked: Any, copy: Any) -> tuple[lines.Said
       suites.measure(task, role),
       asked.utterances[role].text,
       copy.utterances[role].text,
+      language=asked.utterances[role].language,
     )
     for role, stream in task.outputs
   )
@@ -133,7 +134,10 @@ def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pool:
-  """Inputs of training examples as strings, one character a unit or word; words by number."""
+  """Inputs of training examples as strings, one character a unit or word; words by number.
+
+  Where no spaces separate words a word is a character.
+  """
 
   numbers_N: np.ndarray
   inputs: list[str]
@@ -154,7 +158,8 @@ def _characters(prepared: Any, entry: Any, side: tuple[str, str], pool: _Pool) -
   """Returns the input of an entry as a string: an edit of a character is one of a unit or word."""
   role, stream = side
   if prepared.tokenizers[stream].spec.modality == "text":
-    words = text.normalize(entry.utterances[role].text).split()
+    said = entry.utterances[role]
+    words = text.words(said.text, said.language)
     return _string(pool.words.setdefault(word, len(pool.words)) for word in words)
   ids = entry.utterances[role].streams[stream]
   return _string((ids if ids.ndim == 1 else ids[:, 0]).tolist())  # of codes, the coarsest

@@ -1,12 +1,11 @@
 """What an evaluation saves of every example: enough to count scores again without a model."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from audiopalm.data import files
+from audiopalm.data import json_lines
 from audiopalm.errors import DataError
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.types import Modality
@@ -29,6 +28,7 @@ class Said:
   made it, None for the run's own, `mcd` the mel-cepstral distance in dB to the reference recording,
   and `fault` why a wave could not be read back or transcribed: its transcript then is empty.
   `measured` are readings of meters by score, None where one shows nothing, `measured_by` its rule.
+  `language` is that of both texts, None in what older versions wrote.
   """
 
   stream: str
@@ -42,6 +42,7 @@ class Said:
   heard_by: str | None = None
   measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
   measured_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  language: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,26 +72,28 @@ class Line:
   decoding: str | None = None
 
 
+def language_of(line: Line, said: Said) -> str:
+  """Returns the language of an output of a line."""
+  if said.language is not None:
+    return said.language
+  # Older versions knew no subtags: the pair "en-zh" is translated from its first to its last.
+  return line.language.split("-")[0 if said.measure == "words" else -1]
+
+
 def write(path: Path, lines: Iterable[Line]) -> None:
   """Writes lines as JSONL; a file of this name is always whole."""
-  text = "".join(
-    json.dumps(dataclasses.asdict(line), ensure_ascii=False, sort_keys=True) + "\n"
-    for line in lines
-  )
-  with files.replacing(path) as part:
-    part.write_text(text, encoding="utf-8")
+  json_lines.write(path, map(dataclasses.asdict, lines))
 
 
 def read(path: Path) -> tuple[Line, ...]:
   """Returns the lines `write` wrote; DataError naming the line for anything else."""
   lines = []
-  for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+  for number, values in json_lines.read(path, again="Run `audiopalm evaluate` again."):
     try:
-      values = json.loads(text)
       said = tuple(Said(**output) for output in values.pop("said"))
       likelihood = {name: Sums(**sums) for name, sums in values.pop("likelihood").items()}
       lines.append(Line(**values, said=said, likelihood=likelihood))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
       raise DataError(
         f"{path}, line {number}: expected the outputs of an evaluation, but it cannot be read "
         f"({error}). Run `audiopalm evaluate` again."

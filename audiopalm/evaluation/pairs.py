@@ -13,16 +13,15 @@ WORKDIR/evaluation/pairs.json                the scores
 """
 
 import dataclasses
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from audiopalm import language_tags
+from audiopalm import language_tags, writing
 from audiopalm.audio import waveform
-from audiopalm.data import files
+from audiopalm.data import files, json_lines
 from audiopalm.data.manifest import faults, table
 from audiopalm.data.manifest.faults import Fault
 from audiopalm.errors import AudioError, DataError
@@ -131,7 +130,8 @@ def encode(job: Job) -> list[list[np.ndarray]]:
 
 
 def _text(folder: Path, pair: Pair, side: str) -> Utterance:
-  text = side if pair.prompt is None else f"{pair.prompt} {side}"
+  texts = [side] if pair.prompt is None else [pair.prompt, side]
+  text = writing.joined(map(writing.plain, texts), pair.language)
   return Utterance(None, waveform.RATE_HZ, text, pair.language, "")
 
 
@@ -145,11 +145,7 @@ def _recording(folder: Path, pair: Pair, side: str) -> Utterance:
 
 def keep(folder: Path, name: str, judged: Sequence[Judged]) -> None:
   """Writes what `score` reads, of the manifest called `name`."""
-  text = "".join(
-    json.dumps(dataclasses.asdict(one), ensure_ascii=False, sort_keys=True) + "\n" for one in judged
-  )
-  with files.replacing(folder / FOLDER / f"{name}.jsonl") as part:
-    part.write_text(text, encoding="utf-8")
+  json_lines.write(folder / FOLDER / f"{name}.jsonl", map(dataclasses.asdict, judged))
 
 
 def score(folder: Path) -> dict:
@@ -204,12 +200,11 @@ def _wins(one: Judged, *, per_token: bool) -> float:
 
 def _judged(path: Path) -> list[Judged]:
   found = []
-  for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+  for number, values in json_lines.read(path, again="Run `audiopalm evaluate --pairs` again."):
     try:
-      values: Mapping[str, Any] = json.loads(text)
       sums = values["sums"] and tuple(Sums(**one) for one in values["sums"])
       found.append(Judged(Pair(**values["pair"]), values["task"], sums))
-    except (ValueError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
       raise DataError(
         f"{path}, line {number}: expected the likelihoods of a pair, but it cannot be read "
         f"({error}). Run `audiopalm evaluate --pairs` again."

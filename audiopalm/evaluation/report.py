@@ -71,7 +71,7 @@ def show(
 def show_suites(scores: Mapping[str, Any], console: Console) -> None:
   """Prints a table for each suite that `saved.score` found: a row a task, its languages below."""
   found = {
-    suite: (list(suite_rows(of)), SUITES[suite].scores[0])
+    suite: (list(suite_rows(of)), _leading_of_suite(suite, of))
     for suite, of in scores[scoring.SUITES].items()
   }
   if found:
@@ -106,6 +106,12 @@ def show_pairs(scores: Mapping[str, Any], console: Console) -> None:
 
 def _leading(task: str, scores: Mapping[str, Any]) -> str | None:
   return scoring.leading(scores.get(task) or scores[HELD_OUT][task])
+
+
+def _leading_of_suite(suite: str, section: Mapping[str, Any]) -> str | None:
+  """Returns the first of a suite's scores that one of its tasks has."""
+  had = {name for values in section.values() for name in values}
+  return next((name for name in SUITES[suite].scores if name in had), None)
 
 
 def _table(

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from audiopalm.evaluation.lines import MODEL, Line, Said
+from audiopalm import writing
+from audiopalm.evaluation.lines import MODEL, Line, Said, language_of
 from audiopalm.metrics import likelihood, speech, tally, text
 from audiopalm.metrics.tally import Tally, ratio
 
@@ -24,6 +25,7 @@ _SPEECH_SCORES = {
 # The score that stands for a task and ranks voices, and whether less of it is better.
 LEADING = (
   ("wer", True),
+  ("cer", True),  # where no spaces separate words
   ("asr_bleu", False),
   ("bleu", False),
   ("mcd", True),
@@ -41,6 +43,7 @@ def score(lines: Iterable[Line]) -> dict:
   their references, how many outputs were cut before their stop, by which "rules" it was measured,
   and the same per language and per voice, the worst voice named, and for examples with words new to
   the task. Examples of languages that the task was never trained on are scored apart: "zero_shot".
+  Examples among which a language has no spaces between words have no WER, and mean characters.
   """
   groups: dict[tuple[str, str, str], list[Line]] = {}  # baselines are asked on the test split alone
   for line in lines:
@@ -91,9 +94,7 @@ def score_task(lines: Sequence[Line]) -> dict:
     scores["new_words"] = scores_of(lambda line: line.new_words)
   if any(line.zero_shot for line in asked):
     scores["zero_shot"] = scores_of(lambda line: line.zero_shot)
-  words = [len(said.reference.split()) for line in asked for said in line.said[:1]]
-  if words:
-    scores["mean_words"] = sum(words) / len(words)
+  scores |= _mean_length([(line, said) for line in asked for said in line.said[:1]])
   scores["cut"] = sum(not line.complete for line in asked)
   if len(asked) < len(lines):
     scores["left_out"] = len(lines) - len(asked)
@@ -116,22 +117,37 @@ def _tallies(lines: Sequence[Line]) -> dict[str, dict[str, Tally]]:
   streams = dict.fromkeys(said.stream for line in lines for said in line.said)
   return {
     stream: _of_output(
-      [next((said for said in line.said if said.stream == stream), None) for line in lines]
+      [next(((line, said) for said in line.said if said.stream == stream), None) for line in lines]
     )
     for stream in streams
   }
 
 
-def _of_output(said: Sequence[Said | None]) -> dict[str, Tally]:
+def _mean_length(said: Sequence[tuple[Line, Said]]) -> dict[str, float]:
+  """Returns how long references are on average: in words, or in characters if one has no spaces."""
+  if not said:
+    return {}
+  texts = [(one.reference, language_of(line, one)) for line, one in said]
+  if all(writing.has_spaces(language) for _, language in texts):
+    return {"mean_words": sum(len(text.split()) for text, _ in texts) / len(texts)}
+  return {"mean_characters": sum(len("".join(text.split())) for text, _ in texts) / len(texts)}
+
+
+def _of_output(pairs: Sequence[tuple[Line, Said] | None]) -> dict[str, Tally]:
+  said = [pair and pair[1] for pair in pairs]
   tallies = {}
-  numbers = [n for n, one in enumerate(said) if one is not None and one.hypothesis is not None]
-  if numbers:
-    first, texts = said[numbers[0]], [said[number] for number in numbers]
-    for metric in _metrics(first):
+  by_language: dict[str, list[int]] = {}
+  for number, pair in enumerate(pairs):
+    if pair is not None and pair[1].hypothesis is not None:
+      by_language.setdefault(language_of(*pair), []).append(number)
+  for language, numbers in by_language.items():
+    texts = [said[number] for number in numbers]
+    for metric in _metrics(texts[0], language):
       counted = metric.tally([one.reference for one in texts], [one.hypothesis for one in texts])
-      counts_NE = np.full((len(said), counted.counts_NE.shape[1]), np.nan)
-      counts_NE[numbers] = counted.counts_NE
-      tallies[metric.name] = Tally(counts_NE, metric.value)
+      if metric.name not in tallies:
+        counts_NE = np.full((len(said), counted.counts_NE.shape[1]), np.nan)
+        tallies[metric.name] = Tally(counts_NE, metric.value)
+      tallies[metric.name].counts_NE[numbers] = counted.counts_NE
   means = {"mcd": [one and one.mcd for one in said]}
   for name in sorted({name for one in said if one is not None for name in one.measured}):
     means[name] = [one and one.measured.get(name) for one in said]
@@ -143,8 +159,10 @@ def _of_output(said: Sequence[Said | None]) -> dict[str, Tally]:
   return tallies
 
 
-def _metrics(said: Said) -> tuple[text.Metric, ...]:
-  return (_TEXT_SCORES if said.modality == "text" else _SPEECH_SCORES)[said.measure]
+def _metrics(said: Said, language: str) -> list[text.Metric]:
+  """Returns the scores of an output in its language."""
+  metrics = (_TEXT_SCORES if said.modality == "text" else _SPEECH_SCORES)[said.measure]
+  return [metric for one in metrics if (metric := one.of(language)).measures]
 
 
 def _scores(
@@ -154,8 +172,12 @@ def _scores(
   lines = [line for line, kept in zip(lines, kept_N, strict=True) if kept]
   by_stream = {}
   for stream, of_stream in tallies.items():
-    output = tally.scores({name: one.among(kept_N) for name, one in of_stream.items()})
-    said = [said for line in lines for said in line.said if said.stream == stream]
+    pairs = [(line, said) for line in lines for said in line.said if said.stream == stream]
+    said = [said for _, said in pairs]
+    partial = _partial(pairs)
+    output = tally.scores(
+      {name: one.among(kept_N) for name, one in of_stream.items() if name not in partial}
+    )
     faults = sum(one.fault is not None for one in said)
     if faults:
       output["faults"] = faults
@@ -180,6 +202,13 @@ def _scores(
   return scores
 
 
+def _partial(pairs: Iterable[tuple[Line, Said]]) -> set[str]:
+  """Returns the scores that measure some languages of these outputs and not others."""
+  languages = {language_of(*pair): pair[1] for pair in pairs if pair[1].hypothesis is not None}
+  names = [{one.name for one in _metrics(said, code)} for code, said in languages.items()]
+  return set().union(*names) - set.intersection(*names) if names else set()
+
+
 def _rules(lines: Sequence[Line]) -> dict[str, str]:
   rules = {"intervals": tally.RULE}
   if any(line.likelihood for line in lines):
@@ -187,13 +216,20 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
   decoded = {line.decoding for line in lines} - {None}
   if decoded:
     rules["decoding"] = ", ".join(sorted(decoded))
-  for said in (said for line in lines for said in line.said if said.hypothesis is not None):
-    names = [metric.name for metric in _metrics(said)]
-    rules.update({name: rule for name, rule in text.signatures().items() if name in names})
+  measured: dict[str, dict[str, dict[str, None]]] = {}  # by score and rule the languages
+  heard = [(line, said) for line in lines for said in line.said if said.hypothesis is not None]
+  for one, said in heard:
+    language = language_of(one, said)
+    for name in (metric.name for metric in _metrics(said, language)):
+      if (rule := text.rule(name, language)) is not None:
+        measured.setdefault(name, {}).setdefault(rule, {})[language] = None
     if said.measure == "words" or said.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
     if said.modality == "speech":
       rules["transcripts"] = KNOWN_TEXT if said.wave is None else said.heard_by or OWN_ASR
+  for name, languages in measured.items():
+    told = [f"{rule} ({', '.join(sorted(codes))})" for rule, codes in languages.items()]
+    rules[name] = "; ".join(told) if len(languages) > 1 else next(iter(languages))
   if any(said.mcd is not None for line in lines for said in line.said):
     rules["mcd"] = speech.MCD_RULE
   for said in (said for line in lines for said in line.said):
@@ -204,7 +240,7 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
 def _worst(voices: dict[str, dict]) -> dict:
   for name, less_is_better in LEADING:
     scored = {voice: scores[name] for voice, scores in voices.items() if name in scores}
-    if scored:
+    if len(scored) == len(voices):  # voices of several languages have the score of all of them
       voice = (max if less_is_better else min)(scored, key=scored.__getitem__)
       return {"voice": voice, name: scored[voice]}
   return {}

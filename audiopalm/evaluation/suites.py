@@ -1,8 +1,8 @@
 """What tasks do, and the suites that follow from it: what to evaluate, without names of tasks.
 
-    recognition     speech in, its own words out: WER, CER
+    recognition     speech in, its own words out: WER where spaces separate words, CER
     translation     text out in another language than the input, chains too: BLEU, chrF
-    speech_out      speech out: WER or ASR-BLEU of its transcript, MCD, what meters read
+    speech_out      speech out: WER, CER or ASR-BLEU of its transcript, MCD, what meters read
     retention       text on all sides, what speech may have cost a text model: NLL, BLEU
     zero_resource   no input and one output, and pairs to judge: which of two is likelier
 
@@ -31,7 +31,9 @@ ZERO_RESOURCE = "zero_resource"
 SUITES = {
   "recognition": Suite("speech in, its own words out", ("wer", "cer")),
   "translation": Suite("text out in another language than the input", ("bleu", "chrf")),
-  "speech_out": Suite("an input, and speech out", ("wer", "asr_bleu", "mcd", "mos", "similarity")),
+  "speech_out": Suite(
+    "an input, and speech out", ("wer", "cer", "asr_bleu", "mcd", "mos", "similarity")
+  ),
   "retention": Suite("text on all sides", ("nll", "bleu")),
   ZERO_RESOURCE: Suite("no input, and one output", ("accuracy", "accuracy_per_token")),
 }

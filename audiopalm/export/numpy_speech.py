@@ -12,6 +12,7 @@ of audiopalm; what each step is, and its source, stands in tokenizers/units.py a
 
 import json
 import sys
+import unicodedata
 import wave
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,11 @@ LARGEST_WARP, WARP_SPREAD, WHITENING, SILENT_AT = 1.32, 0.15, 0.5, 3.0
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0  # of the spectra that voices speak with
 SLOPPY, PLACEHOLDER = 64, 2**31 - 2**16  # bytes that writers miscount, and that stand for none
 CORRECTIONS, CORRECTION, LARGEST_CHANGE, PEAK = 4, 1.2, 2.0, 0.7
+
+
+def _plain(name):
+  """Returns a name in its one form, however it is spelled."""
+  return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def load(folder, name="speech_tokenizer.safetensors"):
@@ -124,7 +130,8 @@ class Units:
     if self.settings["collapse"]:
       ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
       ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
-    voice = voice or self.default_voice
+    named = {_plain(name): name for name in self.voices}
+    voice = named.get(_plain(voice), voice) if voice else self.default_voice
     if voice not in self.voices:
       raise ValueError(f"Unknown voice {voice!r}. Known: {', '.join(self.voices)}.")
     wave_S = self._said(ids_T, self.voices.index(voice))

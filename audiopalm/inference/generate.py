@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from audiopalm import layouts
+from audiopalm import layouts, writing
 from audiopalm.audio import waveform
 from audiopalm.errors import AudiopalmError, ConfigError, RecordError
 from audiopalm.inference import languages, pieces, prompting
@@ -97,12 +97,13 @@ def generate(
 ) -> list[Result | Failure]:
   """Returns a Result for each input, or a Failure with the reason, in the order of the inputs.
 
-  An input longer than what the model was trained on is cut at pauses (a text: between sentences)
-  and the outputs are joined. A task without inputs continues what it is given. Where a language is
-  left open every candidate is decoded and the one whose output has the highest log-likelihood per
-  cell is kept. `voice` defaults to the first training voice of the output language. ConfigError,
-  before anything is decoded, for a task, language or voice that the run does not know and for an
-  input of the wrong kind.
+  An input longer than what the model was trained on is cut at pauses (a text: between sentences, or
+  where there are none `pieces.cut_text`) and the outputs are joined as their language joins them. A
+  text and a voice are read in their one form: `writing.plain`. A task without inputs continues what
+  it is given. Where a language is left open every candidate is decoded and the one whose output has
+  the highest log-likelihood per cell is kept. `voice` defaults to the first training voice of the
+  output language. ConfigError, before anything is decoded, for a task, language or voice that the
+  run does not know and for an input of the wrong kind.
   """
   task = prompting.find_task(generator.experiment, task_name)
   side = _asked_side(generator, task)
@@ -191,6 +192,7 @@ def _voices(
     tokenizer = generator.prepared.tokenizers[stream]
     if tokenizer.spec.modality != "speech":
       continue
+    voice = base.voice_called(voice, tokenizer.voices)
     base.check_voice(voice, tokenizer.spec, tokenizer.voices)
     for code in {option[role] for option in options}:
       voices[code] = voice or prompting.voice_of(tokenizer, task.corpus, code)
@@ -244,9 +246,10 @@ def _parts(
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
     parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]
   else:
-    if not one.text.strip():
+    text = writing.plain(one.text)
+    if not text:
       raise RecordError(f"{one.name}: empty text. Give at least one word.")
-    parts = pieces.cut_text(one.text, fits)
+    parts = pieces.cut_text(text, fits)
   if len(parts) > 1:
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
   encoded = [ids for ids in map(encode, parts) if len(ids)]
@@ -278,7 +281,8 @@ def _likeliest(
     address = f"{role}.{stream}"
     ids = [part.streams[address] for part in parts]
     if tokenizer.spec.modality == "text":
-      texts[address] = " ".join(filter(None, (tokenizer.decode(one).strip() for one in ids)))
+      said = (tokenizer.decode(one).strip() for one in ids)
+      texts[address] = writing.joined(said, chosen[role])
     else:
       waves[address] = join([tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids])
   complete = all(part.complete for part in parts)

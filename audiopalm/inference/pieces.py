@@ -5,13 +5,22 @@ from collections.abc import Callable
 
 import numpy as np
 
+from audiopalm import writing
 from audiopalm.audio import silence
 
 ENDS_S = 0.08  # whole frames of any stream: two of 25 Hz
 SENTENCE_PAUSE_S = 0.5  # longer than pauses between the words of a sentence
 
-_SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+")
-_SPACE = re.compile(r"\s+")
+# What ends a sentence by itself: in Chinese and Japanese, Arabic and Urdu, Devanagari, Armenian,
+# Ethiopic, Khmer, Burmese, Tibetan. Quotes and brackets that close behind it belong to it.
+_ENDS = "。！？｡؟؛۔।॥։።។៕။།"
+_CLOSING = "[’”»）〕］｝〉》」』】]*"
+# Where a text may be cut, the best first.
+_BOUNDARIES = (
+  re.compile(rf"(?<=[.!?;:])\s+|(?<=[{_ENDS}]){_CLOSING}\s*(?![{_ENDS}])"),
+  re.compile(r"(?<=[；：，、､၊])\s*"),
+  re.compile(r"\s+"),
+)
 
 
 def cut_wave(
@@ -47,19 +56,28 @@ def _cut(
 
 
 def cut_text(text: str, fits: Callable[[str], bool]) -> list[str]:
-  """Returns pieces in order such that every piece fits: cut between sentences, else between words.
+  """Returns pieces in order such that every piece fits: cut between sentences, else words.
 
-  Each cut is the one nearest to the middle. A single word that does not fit is given back whole.
+  In scripts without spaces a sentence is cut between its parts, and any text without a boundary
+  between two characters. Each cut is the one nearest to the middle. A letter and its marks stay
+  together: one that does not fit is given back whole.
   """
+  text = text.strip()
   if fits(text):
     return [text]
-  for boundary in (_SENTENCE_END, _SPACE):
-    cuts = list(boundary.finditer(text.strip()))
-    if cuts:
-      text = text.strip()
-      cut = min(cuts, key=lambda match: abs(match.start() - len(text) / 2))
-      return cut_text(text[: cut.start()], fits) + cut_text(text[cut.end() :], fits)
-  return [text]
+  at = next(filter(None, (_nearest_cut(text, boundary) for boundary in _BOUNDARIES)), None)
+  if at is None:
+    letters = writing.graphemes(text)
+    if len(letters) < 2:
+      return [text]
+    at = len("".join(letters[: len(letters) // 2]))
+  return cut_text(text[:at], fits) + cut_text(text[at:], fits)
+
+
+def _nearest_cut(text: str, boundary: re.Pattern[str]) -> int | None:
+  """Returns where the boundary nearest to the middle ends; None of a text without one."""
+  ends = [match.end() for match in boundary.finditer(text) if 0 < match.end() < len(text)]
+  return min(ends, key=lambda end: abs(end - len(text) / 2), default=None)
 
 
 def _cuts(wave_S: np.ndarray, rate_hz: int) -> tuple[list[int], int]:

@@ -1,19 +1,31 @@
 """Scores of texts against references: word and character error rates, BLEU and chrF.
 
 Every score is a pure function `(targets, predictions) -> {name: value}`, so each is also a SeqIO
-metric function as it stands (SeqIO knows them by these two argument names).
+metric function as it stands (SeqIO knows them by these two argument names). `Metric.of` gives the
+one of a language: what a word is differs.
+
+    languages                       BLEU's tokenizer            error rates
+    with spaces between words       13a                         wer and cer
+    Chinese, Cantonese, ...         zh                          cer, spaces left out
+    Japanese                        ja-mecab where the extra    cer, spaces left out
+                                    [ja] is installed, or char
+    Thai, Lao, Khmer, Burmese, ...  char                        cer, spaces left out
 """
 
+import collections
 import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Callable, Sequence
+import importlib.util
+import re
+from collections.abc import Callable, Collection, Sequence
 
 import jiwer
 import numpy as np
 import sacrebleu
 from whisper_normalizer import basic
 
+from audiopalm import writing
 from audiopalm.metrics.tally import Tally, ratio
 
 _VERSION = importlib.metadata.version("whisper_normalizer")
@@ -37,19 +49,56 @@ def normalize(text: str) -> str:
   return _normalizer()(text).strip()
 
 
+def words(text: str, language: str) -> list[str]:
+  """Returns the words of a text, normalized; its characters where no spaces separate words."""
+  spelled = _spelled(text, language)
+  return spelled.split() if writing.has_spaces(language) else list(spelled)
+
+
+def has_word(text: str, wanted: Collection[str], language: str) -> bool:
+  """Returns whether a text holds one of the words `wanted`, compared normalized.
+
+  Where no spaces separate words they are looked for anywhere in it.
+  """
+  spelled = _spelled(text, language)
+  wanted = {_spelled(word, language) for word in wanted}
+  if writing.has_spaces(language):
+    return not wanted.isdisjoint(spelled.split())
+  return any(word in spelled for word in wanted)
+
+
+def _spelled(text: str, language: str) -> str:
+  """Returns a text as its errors are counted: normalized, without spaces where these separate no
+  words (Thai and Khmer may have some of no width, where a line may break)."""
+  found = normalize(text)
+  return found if writing.has_spaces(language) else re.sub("[ \u200b]", "", found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Metric:
   """A score of texts. Called with (targets, predictions) it returns {name: value} of all of them.
 
-  `count` gives the counts_NE of each pair, and `value` the score of a sum of them: `tally.Tally`.
+  `count` gives the counts_NE of each pair in a language, and `value` the score of a sum of them:
+  `tally.Tally`. `by_words` says that it measures nothing where no spaces separate words.
   """
 
   name: str
-  count: Callable[[Sequence[str], Sequence[str]], np.ndarray]
+  count: Callable[[Sequence[str], Sequence[str], str], Sequence[Sequence[int]]]
   value: Callable[[np.ndarray], np.ndarray]
+  by_words: bool = False
+  language: str = "und"  # undetermined: one with spaces
 
   def __call__(self, targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
     return {self.name: self.tally(targets, predictions).score()}
+
+  def of(self, language: str) -> "Metric":
+    """Returns the score of texts in a language."""
+    return dataclasses.replace(self, language=language)
+
+  @property
+  def measures(self) -> bool:
+    """Whether it is a score of its language at all."""
+    return writing.has_spaces(self.language) or not self.by_words
 
   def tally(self, targets: Sequence[str], predictions: Sequence[str]) -> Tally:
     """Returns the counts of each pair; ValueError unless there is one for each target."""
@@ -58,17 +107,18 @@ class Metric:
         f"A score needs one prediction for each of at least one target; "
         f"got {len(targets)} targets and {len(predictions)} predictions."
       )
-    return Tally(np.array(self.count(targets, predictions), np.float64), self.value)
+    texts = ([writing.plain(text) for text in side] for side in (targets, predictions))
+    return Tally(np.array(self.count(*texts, self.language), np.float64), self.value)
 
 
-def _word_errors(targets, predictions) -> list[tuple[int, int]]:
+def _word_errors(targets, predictions, language) -> list[tuple[int, int]]:
   counted = jiwer.process_words(*_normalized(targets, predictions))
   return _errors(counted)
 
 
-def _character_errors(targets, predictions) -> list[tuple[int, int]]:
-  counted = jiwer.process_characters(*_normalized(targets, predictions))
-  return _errors(counted)
+def _character_errors(targets, predictions, language) -> list[tuple[int, int]]:
+  sides = ([_spelled(text, language) for text in side] for side in (targets, predictions))
+  return _errors(jiwer.process_characters(*sides))
 
 
 def _errors(counted) -> list[tuple[int, int]]:
@@ -90,14 +140,32 @@ def _error_rate(sums: np.ndarray) -> np.ndarray:
   return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
-def _equal(targets, predictions) -> list[tuple[int, int]]:
-  pairs = zip(*_normalized(targets, predictions), strict=True)
-  return [(target == said, 1) for target, said in pairs]
+def _equal(targets, predictions, language) -> list[tuple[int, int]]:
+  pairs = zip(targets, predictions, strict=True)
+  return [(_spelled(target, language) == _spelled(said, language), 1) for target, said in pairs]
 
 
-def _bleu_counts(targets, predictions) -> list[list[int]]:
+def tokenizer_of(language: str) -> str:
+  """Returns the sacreBLEU tokenizer that says what a word of a language is."""
+  if writing.has_spaces(language):
+    return "13a"
+  if writing.primary(language) in writing.CHINESE:
+    return "zh"
+  return "ja-mecab" if writing.primary(language) == "ja" and _has_mecab() else "char"
+
+
+@functools.cache
+def _has_mecab() -> bool:
+  return all(importlib.util.find_spec(name) is not None for name in ("MeCab", "ipadic"))
+
+
+def _bleu_counts(targets, predictions, language) -> list[list[int]]:
   """Returns words said, words of the target, then n-grams matched and said, each for n = 1 to 4."""
-  return sacrebleu.BLEU()._extract_corpus_statistics(list(predictions), [list(targets)])
+  # The effective order changes the score of a sentence, which is not looked at, and no count.
+  measure = sacrebleu.BLEU(tokenize=tokenizer_of(language), effective_order=True)
+  pairs = zip(targets, predictions, strict=True)
+  scored = [measure.sentence_score(said, [target]) for target, said in pairs]
+  return [[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in scored]
 
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
@@ -110,9 +178,21 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
   return np.where((matched > 0).any(axis=-1) & (all_said > 0).all(axis=-1), scores, 0)
 
 
-def _chrf_counts(targets, predictions) -> list[list[int]]:
+def _chrf_counts(targets, predictions, language) -> list[list[int]]:
   """Returns character n-grams said, of the target and matched, for n = 1 to 6 in turn."""
-  return sacrebleu.CHRF()._extract_corpus_statistics(list(predictions), [list(targets)])
+  counted = []
+  for target, said in zip(targets, predictions, strict=True):
+    counted.append([])
+    for n in range(1, 7):
+      wanted, found = _n_grams(target, n), _n_grams(said, n)
+      # As sacreBLEU: where the target is too short for any, those said are not counted.
+      counted[-1] += [found.total() if wanted else 0, wanted.total(), (wanted & found).total()]
+  return counted
+
+
+def _n_grams(text: str, n: int) -> collections.Counter[str]:
+  letters = "".join(text.split())
+  return collections.Counter(letters[at : at + n] for at in range(len(letters) - n + 1))
 
 
 def _chrf(sums: np.ndarray) -> np.ndarray:
@@ -126,20 +206,20 @@ def _chrf(sums: np.ndarray) -> np.ndarray:
 
 
 def _of_normalized(count):
-  return lambda targets, predictions: count(*_normalized(targets, predictions))
+  return lambda targets, predictions, language: count(*_normalized(targets, predictions), language)
 
 
 # Wrong, missing and extra words per word of all targets, normalised. It can pass 1. Where the
 # targets hold no word at all it is the number of words predicted.
-wer = Metric("wer", _word_errors, _error_rate)
+wer = Metric("wer", _word_errors, _error_rate, by_words=True)
 
-# The same in characters (spaces count).
+# The same in characters (spaces count where they separate words).
 cer = Metric("cer", _character_errors, _error_rate)
 
 # The fraction of predictions equal to their target, normalised.
 exact = Metric("exact", _equal, ratio)
 
-# Corpus BLEU, 0 to 100, of texts as they are, by `signatures()["bleu"]`: Papineni et al. 2002;
+# Corpus BLEU, 0 to 100, of texts as they are, by `rule("bleu", language)`: Papineni et al. 2002;
 # sacreBLEU of Post 2018, arXiv:1804.08771.
 bleu = Metric("bleu", _bleu_counts, _bleu)
 
@@ -154,13 +234,22 @@ asr_chrf = Metric("asr_chrf", _of_normalized(_chrf_counts), _chrf)
 
 
 @functools.cache
-def signatures() -> dict[str, str]:
-  """Returns by score what measured it: sacreBLEU's signatures, jiwer's version."""
-  signed = dict.fromkeys(("wer", "cer"), f"jiwer:{importlib.metadata.version('jiwer')}")
-  for name, metric in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF())):
-    metric.corpus_score(["a"], [["a"]])  # a signature counts references, so it needs one score
-    signed[name] = signed[f"asr_{name}"] = str(metric.get_signature())
-  return signed
+def rule(name: str, language: str) -> str | None:
+  """Returns what measures a score in a language: jiwer's version, sacreBLEU's signature.
+
+  None for a score that has no such rule.
+  """
+  if name in ("wer", "cer"):
+    spaces = "" if writing.has_spaces(language) else ", spaces left out"
+    return f"jiwer:{importlib.metadata.version('jiwer')}{spaces}"
+  if name in ("bleu", "asr_bleu"):
+    measure = sacrebleu.BLEU(tokenize=tokenizer_of(language))
+  elif name in ("chrf", "asr_chrf"):
+    measure = sacrebleu.CHRF()
+  else:
+    return None
+  measure.corpus_score(["a"], [["a"]])  # a signature counts references, so it needs one score
+  return str(measure.get_signature())
 
 
 def _normalized(targets, predictions) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 
+from audiopalm import writing
 from audiopalm.data.cache import Entry, EntryUtterance
 from audiopalm.errors import AudioError, DataError
 from audiopalm.evaluation import lines, saved, scoring
@@ -59,22 +60,27 @@ def of_run(run: Run) -> Iterator[Element]:
     )  # fmt: skip
 
 
-def marked(reference: str, hypothesis: str) -> list[Element | str]:
+def marked(reference: str, hypothesis: str, language: str) -> list[Element | str]:
   """Returns the hypothesis with words that are wrong marked and words that are missing struck out.
 
-  Words compare as they are scored: `metrics.text.normalize`.
+  Words compare as they are scored: `metrics.text.normalize`. Where no spaces separate them they are
+  characters.
   """
-  wanted, said = reference.split(), hypothesis.split()
+  if writing.has_spaces(language):
+    space, wanted, said = " ", reference.split(), hypothesis.split()
+  else:
+    space = ""
+    wanted, said = (writing.graphemes("".join(one.split())) for one in (reference, hypothesis))
   plain = [[text.normalize(word) for word in words] for words in (wanted, said)]
   parts: list[Element | str] = []
   for kind, a, b, c, d in difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes():
     if kind == "equal":
-      parts.append(" ".join(said[c:d]) + " ")
+      parts.append(space.join(said[c:d]) + space)
       continue
     if d > c:
-      parts += [element("mark", " ".join(said[c:d])), " "]
+      parts += [element("mark", space.join(said[c:d])), space]
     elif any(plain[0][a:b]):
-      parts += [element("del", " ".join(wanted[a:b])), " "]
+      parts += [element("del", space.join(wanted[a:b])), space]
   return parts
 
 
@@ -201,7 +207,7 @@ def _texts(run: Run, example: Example) -> Iterator[Element]:
   for said in example.line.said:
     role = said.stream.rpartition(".")[0]
     there = _utterance(example, role)
-    language = there.language if there else example.line.language.rpartition("-")[2]
+    language = there.language if there else lines.language_of(example.line, said)
     spoken = said.modality == "speech"
     should = "should say" if spoken else "should be"
     several = len(example.line.said) > 1
@@ -214,7 +220,8 @@ def _texts(run: Run, example: Example) -> Iterator[Element]:
       yield element("dd", "not transcribed: no task of this run hears this language")
     else:
       cut = None if example.line.complete else " (cut before its end)"
-      yield element("dd", marked(said.reference, said.hypothesis) or "nothing", cut, lang=language)
+      answer = marked(said.reference, said.hypothesis, language) or "nothing"
+      yield element("dd", answer, cut, lang=language)
 
 
 def _utterance(example: Example, role: str) -> EntryUtterance | None:

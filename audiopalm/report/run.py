@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm import experiment as experiments
-from audiopalm.data import cache, files
+from audiopalm.data import cache, files, json_lines
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import lines, saved, scoring
 from audiopalm.models import decoder
@@ -131,8 +131,8 @@ def read(workdir: Path) -> Run:
         f"There is no run in {workdir}: it holds no {name}, which `audiopalm train` writes. {train}"
       )
   manifest = files.read_json(workdir / "manifest.json")
-  metrics = _lines(workdir / "metrics.jsonl")
-  spent = _lines(workdir / "goodput.jsonl")
+  metrics = json_lines.read_grown(workdir / "metrics.jsonl")
+  spent = json_lines.read_grown(workdir / "goodput.jsonl")
   prepared, evaluation = workdir / "prepare.json", saved.folder_of(workdir)
   results = evaluation / saved.RESULTS
   return Run(
@@ -173,21 +173,6 @@ def goodput(spent: Sequence[Mapping[str, Any]]) -> dict[str, float]:
   for start in [*ended, *waiting]:
     for bucket, seconds in start.items():
       found[bucket] = found.get(bucket, 0.0) + seconds
-  return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-  """Returns the lines of a JSONL file, [] where there is none; a cut last line is left out."""
-  found = []
-  texts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-  for number, text in enumerate(texts, 1):
-    try:
-      found.append(json.loads(text))
-    except json.JSONDecodeError as error:
-      if number < len(texts):
-        raise DataError(
-          f"{path}, line {number}: expected JSON, but it is damaged ({error}). Delete that line."
-        ) from error
   return found
 
 

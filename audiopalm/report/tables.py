@@ -113,6 +113,8 @@ def _notes(values: Mapping[str, Any]) -> Iterator[Element]:
   said = []
   if "mean_words" in values:
     said.append(f"References have {values['mean_words']:.1f} words on average.")
+  if "mean_characters" in values:
+    said.append(f"References have {values['mean_characters']:.1f} characters on average.")
   if values.get("cut"):
     said.append(f"{values['cut']} of {values['examples']} outputs were cut before their end.")
   if values.get("left_out"):

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from audiopalm import writing
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError, DataError, ManifestError, RecordError
 from audiopalm.types import StreamSpec, Utterance
@@ -120,6 +121,13 @@ def heard(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.
       found.append((utterance.speaker, wave_S))
       seconds += len(wave_S) / waveform.RATE_HZ
   return found
+
+
+def voice_called(voice: str | None, voices: Sequence[str]) -> str | None:
+  """Returns which of `voices` is meant, however it is spelled (`writing.plain`), else `voice`."""
+  if voice is None:
+    return None
+  return {writing.plain(one): one for one in voices}.get(writing.plain(voice), voice)
 
 
 def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> None:

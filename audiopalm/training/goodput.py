@@ -1,11 +1,11 @@
 """Where the time of a run goes: buckets that add up to the wall clock, as JSON lines."""
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from audiopalm.data import json_lines
 from audiopalm.training import appending
 
 # Lost work: steps that an earlier start had done already, but did not live to save.
@@ -30,6 +30,8 @@ class Goodput:
   ):
     self.seconds = dict.fromkeys(BUCKETS, 0.0)
     self._written = dict(self.seconds)
+    if path is not None:
+      json_lines.mend(path)
     self._file = None if path is None else appending.Appender(path)
     self._every_s, self._clock = every_s, clock
     self._stack = ["init"]
@@ -80,5 +82,5 @@ class Goodput:
   def _write(self, line: dict) -> None:
     if self._file is None:
       return
-    self._file.add((json.dumps({"time": round(time.time(), 3), **line}) + "\n").encode())
+    self._file.add(json_lines.dumps({"time": round(time.time(), 3), **line}).encode())
     self._file.flush()

@@ -10,7 +10,6 @@ finite is null. Steps that a resumed run does again are cut from the end of the 
 step has one line.
 """
 
-import json
 import math
 import platform
 import struct
@@ -23,7 +22,7 @@ import numpy as np
 from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
-from audiopalm.data import files
+from audiopalm.data import json_lines
 from audiopalm.training import appending
 
 FILE = "metrics.jsonl"
@@ -50,7 +49,7 @@ class Journal:
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes one line; numbers in nested mappings become events named by their path."""
-    self._lines.add((json.dumps({"step": step, **_plain(values)}) + "\n").encode())
+    self._lines.add(json_lines.dumps({"step": step, **_plain(values)}).encode())
     self._lines.flush()
     self.last_step = step
     for name, value in _flat(values):
@@ -109,12 +108,7 @@ class Silent:
 
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
   """Yields the lines of a run's metrics.jsonl; a last line that was cut short is left out."""
-  path = workdir / FILE
-  for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-    try:
-      yield json.loads(line)
-    except json.JSONDecodeError:
-      return
+  yield from json_lines.read_grown(workdir / FILE)
 
 
 def _cut(path: Path, step: int, measured: bool) -> tuple[int, int]:
@@ -124,8 +118,7 @@ def _cut(path: Path, step: int, measured: bool) -> tuple[int, int]:
   last = step + 1 if measured else step
   kept = [line for line in lines if line["step"] < (last if "held_out" in line else step + 1)]
   lost = {line["step"] for line in lines if line["step"] > step}
-  with files.replacing(path) as part:
-    part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+  json_lines.write(path, kept)
   return len(lost), max(lost, default=step)
 
 

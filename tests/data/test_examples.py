@@ -2,9 +2,10 @@ import collections
 import dataclasses
 
 import numpy as np
+import pytest
 
 from audiopalm import layouts
-from audiopalm.data import examples, rows
+from audiopalm.data import cache, examples, rows
 from audiopalm.tokens import space as token_space
 from audiopalm.types import HOLE, Grid
 
@@ -66,3 +67,18 @@ def test_a_task_is_asked_for_in_ways_drawn_by_record_and_epoch(prepared):
     assert again.tokens_LK.tolist() == made.tokens_LK.tolist()
   assert len(drawn) == 3
   assert max(drawn.values()) < 1.2 * min(drawn.values())
+
+
+@pytest.mark.parametrize(
+  ("language", "text", "new"),
+  [
+    ("zh", "我在看一本书。", True),
+    ("zh", "我在看电影。", False),
+    ("en", "One book, please.", True),
+    ("en", "Two bookshops.", False),
+  ],
+)
+def test_unseen_words_are_found_with_spaces_around_them_and_without(prepared, language, text, new):
+  task = dataclasses.replace(prepared.tasks[0], unseen_words=("book", "书"))
+  said = cache.EntryUtterance(language, "", text, 0.0, {})
+  assert examples.has_unseen_word(task, cache.Entry("a", {"source": said})) == new

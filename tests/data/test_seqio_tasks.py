@@ -129,6 +129,29 @@ def test_metric_functions_follow_from_what_goes_in_and_out(prepared, small):
   }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+  ("codes", "words", "written"),
+  [
+    (("zh", "zh-TW"), ["cer"], ["bleu", "chrf"]),
+    (("en", "fr"), ["wer", "cer"], ["bleu", "chrf"]),
+    (("en", "zh"), [], ["chrf"]),
+  ],
+)
+def test_metric_functions_are_those_that_all_languages_share(prepared, codes, words, written):
+  class Corpus:
+    def pairs(self, roles):
+      return tuple(dict.fromkeys(roles, code) for code in codes)
+
+  for build, names in ((mixtures.asr, words), (mixtures.mt, written)):
+    task = dataclasses.replace(build(prepared.task("asr").corpus), corpus=Corpus())
+    found = seqio_tasks.metric_functions(task, prepared.space)
+    assert [one.name for one in found] == names
+    said = ["今天天气很好。"]
+    assert all(
+      one(said, said)[one.name] in (0, pytest.approx(100)) for one in found if "zh" in codes
+    )
+
+
 def test_other_files_of_the_data_side_load_no_tensorflow():
   code = (
     "import sys; from audiopalm.data import loader, prepare; from audiopalm.parts import mixtures;"

@@ -156,3 +156,10 @@ def test_an_unknown_split_names_the_splits(folder):
   assert "no split 'dev': it has train, validation, test, held_out_voices" in said(
     pipeline.count, small(folder), "dev"
   )
+
+
+def test_a_caption_with_another_end_of_line_stands_beside_its_translation(folder):
+  write(folder / "train.en.gz", ["a\u2028dog", "a\x85cat", *[f"{n}" for n in range(18)]])
+  found = multi30k.captions(small(folder), "train")
+  assert found["en"][:3] == ("a dog", "a cat", "0")
+  assert found["fr"][1] == f"{WORDS['fr']} 1"

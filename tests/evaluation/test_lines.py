@@ -1,7 +1,11 @@
+import dataclasses
+import json
+
 import pytest
 
 from audiopalm.errors import DataError
 from audiopalm.evaluation import lines
+from audiopalm.evaluation.lines import Line, Said
 
 
 def test_a_damaged_line_is_named(tmp_path):
@@ -9,3 +13,38 @@ def test_a_damaged_line_is_named(tmp_path):
   path.write_text('{"system": "model"}\n')
   with pytest.raises(DataError, match=r"asr.jsonl, line 1: .*Run `audiopalm evaluate` again"):
     lines.read(path)
+
+
+@pytest.mark.parametrize(
+  "mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e", "\r\n"]
+)
+def test_outputs_with_line_ends_of_other_kinds_are_read_again(tmp_path, mark):
+  said = (Said("source.text", "text", "words", f"one{mark}two", f"{mark}one", language="en"),)
+  path = tmp_path / "model-test-asr.jsonl"
+  line = Line("model", "asr", "test", "1", "en", None, said)
+  lines.write(path, [line, dataclasses.replace(line, id="2")])
+  assert lines.read(path) == (line, dataclasses.replace(line, id="2"))
+
+
+def test_a_cut_last_line_of_outputs_is_damage(tmp_path):
+  path = tmp_path / "model-test-asr.jsonl"
+  lines.write(path, [Line("model", "asr", "test", "1", "en", None, ())])
+  path.write_bytes(path.read_bytes() + b'{"system": "mo')
+  with pytest.raises(DataError, match="line 2: expected JSON.*Run `audiopalm evaluate` again"):
+    lines.read(path)
+
+
+@pytest.mark.parametrize(
+  ("pair", "measure", "language"),
+  [("zh", "words", "zh"), ("en-zh", "translation", "zh"), ("zh-en", "words", "zh")],
+)
+def test_the_language_of_outputs_that_older_versions_wrote_follows_from_their_pair(
+  tmp_path, pair, measure, language
+):
+  said = (Said("target.text", "text", measure, "a", "a"),)
+  path = tmp_path / "model-test-mt.jsonl"
+  written = dataclasses.asdict(Line("model", "mt", "test", "1", pair, None, said))
+  del written["said"][0]["language"]
+  path.write_text(json.dumps(written) + "\n")
+  (line,) = lines.read(path)
+  assert lines.language_of(line, line.said[0]) == language

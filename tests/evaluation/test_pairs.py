@@ -247,3 +247,24 @@ def test_other_processes_encode_the_same(tmp_path, made_up, monkeypatch):
   for one, other in zip(here, there, strict=True):
     for a, b in zip(one, other, strict=True):
       np.testing.assert_array_equal(a, b)
+
+
+def test_likelihoods_of_pairs_with_other_ends_of_lines_are_read_again(tmp_path):
+  pair = Pair("a:1", "en", "a\u2028b", "c\x85d", "\u2029")
+  pairs.keep(tmp_path, "blimp", [Judged(pair, "text", None)])
+  assert pairs.score(tmp_path)["blimp"]["left_out"] == 1
+
+
+@pytest.mark.parametrize(
+  ("language", "prompt", "side", "asked"),
+  [
+    ("fr", "Un\u00a0", "cafe\u0301.\r\n", "Un café."),
+    ("zh", "今天", "很好。", "今天很好。"),
+  ],
+)
+def test_texts_of_pairs_have_one_form_and_join_as_their_language_does(
+  made_up, language, prompt, side, asked
+):
+  job = pairs.Job(made_up.Text(), [Pair("a:1", language, side, asked, prompt)], None)
+  ((right, _),) = pairs.encode(job)
+  assert made_up.Text().decode(right) == asked

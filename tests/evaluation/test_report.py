@@ -117,3 +117,9 @@ def test_without_suites_nothing_is_shown_of_them():
   console = rich.console.Console(file=io.StringIO(), width=80)
   report.show_suites({"suites": {}}, console)
   assert console.file.getvalue() == ""
+
+
+def test_the_score_that_stands_for_a_suite_is_one_that_it_has():
+  assert report._leading_of_suite("recognition", {"asr": {"cer": 0.1, "examples": 2}}) == "cer"
+  assert report._leading_of_suite("recognition", {"asr": {"cer": 0.1, "wer": 0.2}}) == "wer"
+  assert report._leading_of_suite("translation", {"mt": {"examples": 2}}) is None

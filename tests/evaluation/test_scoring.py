@@ -1,10 +1,12 @@
 import dataclasses
 import json
+import unicodedata
 
 import pytest
 
 from audiopalm.evaluation import lines, scoring
 from audiopalm.evaluation.lines import Line, Said
+from audiopalm.metrics import text
 from audiopalm.metrics.likelihood import Sums
 
 
@@ -202,3 +204,60 @@ def test_the_score_that_stands_for_a_task_is_the_first_it_has():
   assert scoring.leading({"nll": 1.0, "cer": 0.1, "wer": 0.2}) == "wer"
   assert scoring.leading({"mcd": 3.0, "asr_bleu": 20.0}) == "asr_bleu"
   assert scoring.leading({"examples": 3}) is None
+
+
+CHINESE = ("今天天气很好。", "我在图书馆看一本书。")
+
+
+def said_in(
+  language, reference, hypothesis, *, id="1", task="asr", measure="words", modality="text"
+):
+  said = (Said(f"target.{modality}", modality, measure, reference, hypothesis, language=language),)
+  return Line("model", task, "test", id, language, f"{language}-a", said)
+
+
+@pytest.mark.parametrize("language", ["zh", "ja", "th", "km"])
+@pytest.mark.parametrize(
+  ("modality", "measure", "name"),
+  [("text", "translation", "bleu"), ("speech", "translation", "asr_bleu")],
+)
+def test_perfect_translations_without_spaces_have_full_scores(language, modality, measure, name):
+  scores = scoring.score_task(
+    [
+      said_in(language, one, one, id=str(n), measure=measure, modality=modality)
+      for n, one in enumerate(CHINESE)
+    ]
+  )
+  assert scores[name] == pytest.approx(100)
+  assert scoring.leading(scores) == name
+  assert scores["rules"][name] == text.rule(name, language)
+  assert "tok:13a" not in scores["rules"][name]
+
+
+def test_errors_lead_by_characters_where_no_spaces_separate_words():
+  scores = scoring.score_task([said_in("zh", "我在图书馆看一本新书吗", "我在图书馆看一本旧书吗")])
+  assert scoring.leading(scores) == "cer"
+  assert scores["cer"] == 1 / 11
+  assert "wer" not in scores and "wer" not in scores["rules"]
+  assert scores["worst_voice"] == {"voice": "zh-a", "cer": 1 / 11}
+  assert scores["mean_characters"] == 11 and "mean_words" not in scores
+
+
+def test_languages_of_both_kinds_have_no_word_errors_together_and_rules_by_language():
+  scores = scoring.score_task([said_in("en", "a b", "a x"), said_in("zh", "今天", "今天", id="2")])
+  assert "wer" not in scores and "wer" not in scores["intervals"]
+  assert scores["cer"] == 1 / 5
+  assert scores["languages"]["en"]["wer"] == 1 / 2
+  assert scoring.leading(scores["languages"]["zh"]) == "cer"
+  assert scores["worst_voice"] == {"voice": "en-a", "cer": 1 / 3}
+  assert scores["rules"]["cer"] == f"{text.rule('cer', 'en')} (en); {text.rule('cer', 'zh')} (zh)"
+
+
+def test_spellings_of_one_answer_have_equal_scores():
+  reference = "Le café noir est très cher."
+  forms = (reference, unicodedata.normalize("NFD", reference), reference.replace(" ", "\u00a0"))
+  found = [
+    scoring.score_task([said_in("fr", reference, form, measure="translation")])["bleu"]
+    for form in (*forms, f"{reference}\r\n")
+  ]
+  assert found == [pytest.approx(100)] * 4

@@ -60,6 +60,14 @@ def test_sound_equals_ours_in_every_voice(units, ours, small, voice):
   np.testing.assert_allclose(wave_S, ours.decode(ids_T, voice=voice), atol=1e-5, rtol=0)
 
 
+def test_a_voice_is_known_in_every_spelling(units, monkeypatch):
+  sound = units.decode([1, 2], "fr-alice")
+  monkeypatch.setattr(
+    units, "voices", ["fr-Zoë" if one == "fr-alice" else one for one in units.voices]
+  )
+  np.testing.assert_array_equal(units.decode([1, 2], "fr-Zoe\u0308\u00a0"), sound)
+
+
 def test_an_unknown_voice_names_the_known_ones(units):
   with pytest.raises(ValueError, match="Unknown voice 'x'. Known: en-anna, fr-alice"):
     units.decode([0, 1], "x")

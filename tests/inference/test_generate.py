@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
+from audiopalm.data.corpora import Synthetic
 from audiopalm.errors import AudioError, ConfigError, DataError
 from audiopalm.inference import generate, prompting
 from audiopalm.inference.generate import Input
@@ -123,13 +124,71 @@ def test_empty_text_says_what_to_give(made_up, asked):
   assert str(failure.error) == "text 1: empty text. Give at least one word."
 
 
-def test_a_word_longer_than_the_model_can_take_says_the_limit(made_up, asked):
-  (failure,) = generate.generate(
+def test_a_word_longer_than_the_model_can_take_is_cut_between_characters(made_up, asked):
+  (result,) = generate.generate(
     made_up.generator(), "tts", [Input("text 1", text="x" * 90)], language="en"
+  )
+  assert result.notes[0].startswith("longer than what the model was trained on: cut into")
+  assert (
+    "".join(made_up.Text().decode(prompt.streams["target.text"]) for prompt in asked) == "x" * 90
+  )
+
+
+def test_a_letter_longer_than_the_model_can_take_says_the_limit(made_up, asked):
+  text = "x" + "\u0301" * 89  # marks stay with their letter
+  (failure,) = generate.generate(
+    made_up.generator(), "tts", [Input("text 1", text=text)], language="en"
   )
   assert "90 frames of text in one piece, but the model was trained on at most" in str(
     failure.error
   )
+
+
+@pytest.mark.parametrize("form", ["un café noir", "un cafe\u0301 noir", "un\u00a0café\r\nnoir\n"])
+def test_spellings_of_one_text_are_asked_as_one(made_up, asked, form):
+  run = made_up.generator()
+  generate.generate(run, "mt", [Input("t", text=form)], source="fr", target="en")
+  assert made_up.Text().decode(asked[0].streams["source.text"]) == "un café noir"
+
+
+@pytest.mark.parametrize("voice", ["fr-Zoe\u0308", "fr-Zoë", " fr-Zoë\u00a0"])
+@pytest.mark.parametrize("known", ["fr-Zoë", "fr-Zoe\u0308"])
+def test_spellings_of_one_voice_are_one_voice(made_up, asked, monkeypatch, voice, known):
+  monkeypatch.setattr(made_up.Tones, "voices", ("en-anna", known))
+  run = made_up.generator(mixtures.tts)
+  (result,) = generate.generate(run, "tts", [Input("t", text="one")], language="fr", voice=voice)
+  assert len(result.wave_S)  # Tones.decode refuses any other name
+
+
+class Chinese(Synthetic):
+  """English to Chinese and back."""
+
+  def __post_init__(self):
+    pass
+
+  def pairs(self, roles):
+    return tuple(
+      {role: code for role, code in (("source", first), ("target", second)) if role in roles}
+      for first, second in (("en", "zh"), ("zh", "en"))
+    )
+
+
+def test_long_chinese_is_cut_after_its_sentences_and_answers_join_as_their_language_does(
+  made_up, asked
+):
+  run = made_up.generator(mixtures.mt, corpus=Chinese(languages=("en", "zh")))
+  sentences = ["今天天气很好。", "我们去图书馆！", "你想不想去？", "那里有很多书。", "请告诉我。"]
+  text = Input("t", text="".join(sentences))
+  (result,) = generate.generate(run, "mt", [text], source="zh", target="en")
+  pieces = [made_up.Text().decode(prompt.streams["source.text"]) for prompt in asked]
+  assert len(pieces) > 1 and "".join(pieces) == "".join(sentences)
+  assert all(piece[-1] in "。！？" for piece in pieces)
+  assert result.text == " ".join(pieces)
+  assert result.notes == (
+    f"longer than what the model was trained on: cut into {len(pieces)} pieces",
+  )
+  (result,) = generate.generate(run, "mt", [text], source="en", target="zh")
+  assert result.text == "".join(sentences)
 
 
 def test_an_unknown_task_lists_the_known_ones(made_up):

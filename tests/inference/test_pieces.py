@@ -123,5 +123,48 @@ def test_a_long_sentence_is_cut_between_words():
   ]
 
 
-def test_a_single_word_is_given_back_whole():
-  assert pieces.cut_text("unbelievable", lambda part: len(part) <= 3) == ["unbelievable"]
+def short(most):
+  return lambda part: len(part) <= most
+
+
+def test_chinese_sentences_are_cut_after_their_full_stops():
+  sentences = ["今天天气很好。", "我去图书馆！", "你呢？", "他说：“不去。”", "好吧。"]
+  assert pieces.cut_text("".join(sentences), short(8)) == sentences
+
+
+def test_ends_of_sentences_that_stand_together_stay_together():
+  assert pieces.cut_text("真的吗？！我不信。", short(6)) == ["真的吗？！", "我不信。"]
+
+
+@pytest.mark.parametrize(
+  ("first", "second"),
+  [("كيف حالك؟", "أنا بخير."), ("यह किताब है।", "वह कलम है।"), ("יום טוב.", "להתראות.")],
+)
+def test_sentences_of_other_scripts_are_cut_at_their_ends(first, second):
+  assert pieces.cut_text(f"{first} {second}", short(13)) == [first, second]
+
+
+def test_a_long_chinese_sentence_is_cut_after_commas_before_between_characters():
+  assert pieces.cut_text("今天天气很好，我们去图书馆。", short(8)) == [
+    "今天天气很好，",
+    "我们去图书馆。",
+  ]
+
+
+def test_a_text_without_any_boundary_is_cut_between_characters_and_loses_none():
+  text = "我们明天早上坐火车去北京看朋友"
+  cut = pieces.cut_text(text, short(4))
+  assert all(len(part) <= 4 for part in cut)
+  assert "".join(cut) == text
+
+
+def test_marks_stay_with_their_letter():
+  for letter, count in (("e\u0301", 8), ("กำ", 8), ("👩\u200d👩\u200d👧", 6), ("क्षि", 7)):
+    cut = pieces.cut_text(letter * count, short(len(letter) * 2))
+    assert "".join(cut) == letter * count
+    assert all(len(part) % len(letter) == 0 for part in cut)
+
+
+def test_a_letter_that_can_never_fit_is_given_back_whole():
+  assert pieces.cut_text("ab", lambda part: False) == ["a", "b"]
+  assert pieces.cut_text("e\u0301", lambda part: False) == ["e\u0301"]

@@ -31,7 +31,20 @@ def cards(made):
   ],
 )
 def test_words_that_are_wrong_are_marked_and_missing_ones_struck_out(said, text):
-  assert read(examples.marked("one two three", said)) == text
+  assert read(examples.marked("one two three", said, "en")) == text
+
+
+@pytest.mark.parametrize(
+  ("said", "text"),
+  [
+    ("今天很好。", "今天很好。"),
+    ("今天很坏。", "今天很<mark 坏>。"),
+    ("今很好", "今<del 天>很好"),
+    ("今 天很好，", "今天很好，"),
+  ],
+)
+def test_characters_are_marked_where_no_spaces_separate_words(said, text):
+  assert read(examples.marked("今天很好。", said, "zh")) == text
 
 
 def test_every_task_has_examples_of_each_language_and_a_held_out_voice(found):

@@ -1,5 +1,6 @@
 import json
 
+from audiopalm.data import json_lines
 from audiopalm.training import goodput
 
 
@@ -38,3 +39,10 @@ def test_lines_hold_the_seconds_since_the_line_before(tmp_path):
     spent.note(step)
   lines = [json.loads(line) for line in (tmp_path / "goodput.jsonl").read_text().splitlines()]
   assert [(line["step"], line["seconds"]) for line in lines] == [(2, {"step": 12.0})]
+
+
+def test_a_line_that_a_kill_cut_does_not_spoil_those_of_the_next_start(tmp_path):
+  path = tmp_path / "goodput.jsonl"
+  path.write_bytes(b'{"step": 1, "seconds": {}}\n{"step": 2, "sec')
+  goodput.Goodput(path).close(3, lost_steps=0)
+  assert [line["step"] for line in json_lines.read_grown(path)] == [1, 3]

@@ -23,7 +23,7 @@ import math
 import re
 from typing import Any
 
-from audiopalm import language_tags
+from audiopalm import language_tags, writing
 from audiopalm.data.manifest.faults import Fault
 from audiopalm.data.manifest.table import Row
 
@@ -46,6 +46,7 @@ COLUMNS = {
 }
 
 KNOWN = frozenset(name for names in COLUMNS.values() for name in names)
+PATHS = ("audio", "translation_audio")  # as files are called: no other spelling finds them
 
 # JSON can write it, and nothing can encode it.
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -80,6 +81,7 @@ class Fields:
     return not set(COLUMNS[column]).isdisjoint(self.row.values)
 
   def text(self, column: str) -> str:
+    """Returns a path as it stands, any other text in its one form: `writing.plain`."""
     value = self.value(column)
     if value is None:
       return ""
@@ -89,7 +91,7 @@ class Fields:
     if SURROGATE.search(value):
       self.wrong(f"{column} is {shown(value)}: half a character. Write it as UTF-8.")
       return ""
-    return " ".join(value.split())
+    return value.strip() if column in PATHS else writing.plain(value)
 
   def label(self, column: str) -> str:
     """Returns text that may be written as a whole number: an id, a speaker."""

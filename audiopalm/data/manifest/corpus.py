@@ -39,7 +39,7 @@ class Manifest(corpora.Corpus):
   translations: tuple[tuple[str, str], ...]
   voices: tuple[tuple[str, tuple[str, ...]], ...]
 
-  version: ClassVar[str] = "manifest 1"
+  version: ClassVar[str] = "manifest 2"
   optional_roles: ClassVar[tuple[str, ...]] = ("target",)
   # Where the files lie is no part of what they say.
   unprinted: ClassVar[tuple[str, ...]] = ("name", "variants", "reading", *corpora.SPLITS)

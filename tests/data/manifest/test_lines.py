@@ -1,5 +1,6 @@
 import json
 import math
+import unicodedata
 
 import pytest
 
@@ -242,3 +243,24 @@ def test_a_pair_is_two_lines_of_two_languages_and_roles(read):
 def test_an_unknown_language_for_all_lines_names_the_known_ones():
   with pytest.raises(ConfigError, match="language='xx' is no known language. Expected one"):
     Reading(language="xx")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}\r\n", " {}\u2028"])
+@pytest.mark.parametrize("normal", ["NFC", "NFD"])
+def test_texts_and_speakers_have_one_form_and_paths_stay_as_files_are_called(read, form, normal):
+  spelled = unicodedata.normalize(normal, form.format("Zoë\u00a0B."))
+  row = {
+    "audio": f"{spelled.strip()}.wav", "text": spelled, "speaker": spelled, "language": "fr",
+    "translation": spelled, "translation_language": "en", "words": [[spelled, 0, 1]],
+  }  # fmt: skip
+  line = only(read(row))
+  assert (line.text, line.speaker, line.translation.text) == ("Zoë B.",) * 3
+  assert line.words == (Word("Zoë B.", 0.0, 1.0),)
+  assert line.audio.endswith(f"/{spelled.strip()}.wav")
+
+
+def test_texts_that_hold_other_ends_of_lines_are_one_line(tmp_path):
+  path = tmp_path / "m.jsonl"
+  text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
+  path.write_text(json.dumps(SOUND | {"text": text}, ensure_ascii=False) + "\n", encoding="utf-8")
+  assert only(lines.read(str(path), Reading())).text == "a b c d e f g"

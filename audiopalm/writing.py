@@ -1,0 +1,67 @@
+"""How languages are written: one form of every text, words with spaces between them or without.
+
+The same sentence comes in many spellings: an accent as one code point or two, spaces that do not
+break, line ends of other systems. Every border where text comes in (corpora, inputs, pairs,
+references and transcripts) brings it into one form by `plain`; tokenizers behind the border encode
+what they are given, so that those of published models give their own ids for every string.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+
+import regex
+
+# Languages that write no space between words, by their primary subtag: Chinese (and Cantonese, Wu,
+# Min, Hakka, Gan, Xiang, Jin, Literary Chinese), Japanese, Thai, Lao, Khmer, Burmese, Shan,
+# Northern Thai, Tibetan, Dzongkha. Korean and Vietnamese have spaces.
+CHINESE = frozenset(
+  ("zh", "cmn", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "cjy", "cpx", "mnp", "lzh")
+)
+WITHOUT_SPACES = CHINESE | {"ja", "th", "lo", "km", "my", "shn", "nod", "bo", "dz"}
+
+# What `str.split` takes for white space.
+SPACES = frozenset(character for character in map(chr, range(0x3001)) if character.isspace())
+
+
+def plain(text: str) -> str:
+  """Returns a text in NFC, with one space for every run of white space and none at its ends.
+
+  White space is what `str.isspace` says: no-break spaces, line ends and U+2028 too.
+
+      "Cafe\\u0301\\u00a0noir\\r\\n"  ->  "Café noir"
+  """
+  return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def primary(language: str) -> str:
+  """Returns the primary subtag of a language tag: "zh-Hant-TW" is "zh"."""
+  return language.replace("_", "-").partition("-")[0].lower()
+
+
+def has_spaces(language: str) -> bool:
+  """Returns whether spaces separate the words of a language."""
+  return primary(language) not in WITHOUT_SPACES
+
+
+def graphemes(text: str) -> list[str]:
+  """Returns what readers take for characters: a letter with its marks, an emoji with its parts.
+
+  Source: Unicode Standard Annex 29, extended grapheme clusters.
+  """
+  return regex.findall(r"\X", text)
+
+
+def joined(texts: Iterable[str], language: str) -> str:
+  """Returns texts one after another as the language joins sentences; empty ones are left out.
+
+  Without spaces between words there are none here, but for two words in the Latin alphabet.
+  """
+  whole = ""
+  for text in filter(None, texts):
+    glued = not has_spaces(language) and not _both_latin(whole[-1:], text[0])
+    whole += text if glued or not whole else f" {text}"
+  return whole
+
+
+def _both_latin(before: str, after: str) -> bool:
+  return all(character.isascii() and character.isalnum() for character in (before, after))
