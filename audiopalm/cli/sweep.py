@@ -1,6 +1,7 @@
 """`audiopalm sweep`: the runs of a plan, one after another, and what they say together."""
 
 import argparse
+import json
 import os
 import platform
 import shlex
