@@ -188,12 +188,17 @@ class Session:
 
 
 def load(
-  workdir: str | os.PathLike, machine: Machine | str | None = None, step: int | None = None
+  workdir: str | os.PathLike,
+  machine: Machine | str | None = None,
+  step: int | None = None,
+  products: str | None = None,
 ) -> Session:
   """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
   of `step`.
 
-  `machine` is a Machine or the name of one, None for the one that fits the first device.
+  `machine` is a Machine or the name of one, None for the one that fits the first device. It
+  multiplies in the dtype `products`, None for that of the run; a machine that lacks the run's takes
+  its own and says so on stderr, so that what was trained elsewhere can be heard anywhere.
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
   with other token ids.
   """
@@ -205,8 +210,9 @@ def load(
     )
   if isinstance(machine, str):
     machine = machines.named(machine)
-  machine = machine or machines.default()
-  experiment = experiments.from_json(checkpoint.latest(workdir, _warn, step).experiment)
+  newest = checkpoint.latest(workdir, _warn, step)
+  machine = _settled(machine or machines.default(), products, newest.products)
+  experiment = experiments.from_json(newest.experiment)
   opened = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
   prepared = opened(experiment, workdir)
   model = decoder.model(experiment.model, prepared.space)
@@ -214,6 +220,17 @@ def load(
     workdir, model.shapes(sharding.mesh(machine)), prepared.manifest, _warn, step
   )
   return Session(workdir, experiment, prepared, model, params, machine, meta.step)
+
+
+def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
+  kept = kept or machine.compute_dtype  # of before checkpoints kept it
+  if not (asked or machine.product_dtype) and (why := machines.lacking(machine, kept)):
+    machine, _ = machines.settled(machine)
+    _warn(
+      f"This run was trained with matrix products in {kept}, but {why}: it answers with products "
+      f"in {machine.products}, which may change some answers as rounding does."
+    )
+  return machines.settled(machine, asked, kept)[0]
 
 
 def read_inputs(audio: Sequence[Any] | Any | None, text: Sequence[str] | str | None) -> list[Input]:

@@ -70,7 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
   own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
   args = parser(own[0] if own else None).parse_args(own)
   args.passed_on = passed_on
-  args.own_process = arguments is None
   before = signal.signal(signal.SIGTERM, _stop)
   try:
     return args.run(args)

@@ -6,9 +6,7 @@ import json
 import subprocess
 import sys
 
-import jax
-
-from audiopalm.cli import allocator, config, options, processes
+from audiopalm.cli import config, options, processes
 from audiopalm.data import files, lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
@@ -38,7 +36,11 @@ went) and what `prepare` made.
 When a run is resumed, steps, rates of the mixture, learning rates, evaluation,
 seed and --machine may be other than before: what changed is printed. A model or
 optimizer of another shape is refused, and so are tokenizers, tasks or a layout
-that would move the ids of tokens: such a run needs a workdir of its own."""
+that would move the ids of tokens: such a run needs a workdir of its own.
+
+The first start chooses the type of matrix products and says so: bfloat16 where
+the CPU has avx512_bf16 or amx_bf16. The checkpoints keep it, and a machine that
+lacks it does not go on, unless --products names another type."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -46,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser = options.command(commands, "train", DESCRIPTION, run)
   config.add_arguments(parser)
   options.add_machine(parser)
+  options.add_products(parser)
   options.add_max_bad(parser)
   parser.add_argument(
     "--hang-s",
@@ -88,16 +91,29 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
   experiment, machine = checked(args)
-  if args.own_process and _on_cpu(args):
-    allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)
   processes.check_alike({"config": experiment.digest, "code": preflight.code()})
+  kept = _kept(args, machine := machine or machines.default())
+  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
+  if together.is_first():
+    print(f"matrix products in {machine.products}: {why}", flush=True)
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
     return _train(args, experiment, machine)
 
 
-def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | None) -> int:
+def _kept(args: argparse.Namespace, machine: Machine) -> str | None:
+  """Returns the dtype of products of the checkpoint to go on from, None at a first start."""
+  from audiopalm.training import checkpoint, together
+
+  if not together.from_first(lambda: bool(checkpoint.steps(args.workdir))):
+    return None
+  # What cannot be read is said when the state is restored.
+  newest = checkpoint.latest(args.workdir, report=lambda text: None)
+  return newest.products or machine.compute_dtype  # of before checkpoints kept it
+
+
+def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine) -> int:
   from audiopalm.training import checkpoint, loop, together
 
   code = together.from_first(lambda: _prepared(experiment, args))
@@ -111,7 +127,7 @@ def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | 
   loop.run(
     experiment,
     prepared,
-    machine or machines.default(),
+    machine,
     args.workdir,
     hang_s=args.hang_s or None,
     recheck_every=args.recheck_every,
@@ -120,13 +136,6 @@ def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | 
     # Written again only here, when a resumed run is known to fit its checkpoint.
     files.write_json(resolved, json.loads(experiment.to_json()))
   return EXIT_DONE
-
-
-def _on_cpu(args: argparse.Namespace) -> bool:
-  """Returns whether a CPU trains; before several processes have met, JAX_PLATFORMS must say so."""
-  if args.coordinator is not None:
-    return jax.config.jax_platforms == "cpu"
-  return jax.default_backend() == "cpu"
 
 
 def _prepared(experiment: Experiment, args: argparse.Namespace) -> int:

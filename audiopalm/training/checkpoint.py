@@ -43,13 +43,15 @@ SHOWN = 12  # lines of a difference that are printed
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meta:
-  """What a checkpoint says of itself: `position` holds step and `seen`, `experiment` is JSON."""
+  """What a checkpoint says of itself: `position` holds step and `seen`, `experiment` is JSON,
+  `products` is the dtype of matrix products, None in older checkpoints and imported ones."""
 
   step: int
   experiment: str
   manifest: Mapping[str, Any]
   position: Mapping[str, Any]
   versions: Mapping[str, str]
+  products: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
