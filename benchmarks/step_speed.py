@@ -284,8 +284,8 @@ def section(results: list[dict]) -> str:
   text = figures.paragraph(f"""
     Tokens a second of training steps, in float32 unless said otherwise, rows of {ROW_LENGTH}, a
     vocabulary of {VOCABULARY:,}, AdamW and a clipped gradient: ours beside `LlamaForCausalLM` of
-    `transformers` in the same shapes with PyTorch's fused AdamW. *bfloat16 products* casts the operands of our
-    products and nothing else. {without(results)} GFLOP/s counts the model's operations
+    `transformers` in the same shapes with PyTorch's fused AdamW. *bfloat16 products* casts what our
+    products multiply and nothing else. {without(results)} GFLOP/s counts the model's operations
     (attention halved, as it is causal), *of a product* is their share of what a single matrix
     product of the largest shape reaches by XLA, the best of the repeats, below.
   """)

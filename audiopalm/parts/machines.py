@@ -116,7 +116,7 @@ def settled(
   sources = ((asked, "--products"), (machine.product_dtype, "the machine"), (kept, "this run"))
   dtype, source = next(((each, who) for each, who in sources if each), (None, ""))
   if dtype is None:
-    flags = _bfloat16_flags(platform, cpuinfo)
+    flags = _bfloat16_flags(machine, platform, cpuinfo)
     dtype = "bfloat16" if flags else machine.compute_dtype
     why = f"this CPU has {flags[0]}" if flags else f"what machine {machine.name!r} computes in"
     if flags == ():
@@ -138,14 +138,17 @@ def lacking(
   """Returns why a machine does not multiply in a dtype, "" if it does."""
   if machine.compute_dtype == "bfloat16" and dtype == "float32":
     return f"machine {machine.name!r} computes in bfloat16"
-  if dtype == "bfloat16" and _bfloat16_flags(platform, cpuinfo) == ():
+  if dtype == "bfloat16" and _bfloat16_flags(machine, platform, cpuinfo) == ():
     return NO_FLAG
   return ""
 
 
-def _bfloat16_flags(platform: str | None, cpuinfo: str | None) -> tuple[str, ...] | None:
-  """Returns which of BFLOAT16_FLAGS a CPU has, None for another device."""
-  if (platform or jax.devices()[0].platform) != "cpu":
+def _bfloat16_flags(
+  machine: Machine, platform: str | None, cpuinfo: str | None
+) -> tuple[str, ...] | None:
+  """Returns which of BFLOAT16_FLAGS a CPU has, None for another device and where it does not
+  matter: a machine of accelerators tried on a CPU computes in bfloat16, however slowly."""
+  if machine.compute_dtype == "bfloat16" or (platform or jax.devices()[0].platform) != "cpu":
     return None
   if cpuinfo is None:
     cpuinfo = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""

@@ -77,6 +77,12 @@ def test_an_accelerator_multiplies_in_what_it_computes_in_whatever_its_host_has(
     assert said == "what machine 'h100' computes in"
 
 
+def test_a_machine_of_accelerators_tried_on_a_cpu_goes_on_in_bfloat16():
+  for kept in (None, "bfloat16"):
+    machine, _ = machines.settled(machines.named("gpu"), kept=kept, platform="cpu", cpuinfo=WITHOUT)
+    assert machine.products == "bfloat16"
+
+
 def test_what_is_asked_for_comes_before_the_machine_and_both_before_the_run():
   half = dataclasses.replace(CPU, product_dtype="bfloat16")
   for machine, asked, kept, products, said in (
