@@ -190,12 +190,17 @@ class Session:
 
 
 def load(
-  workdir: str | os.PathLike, machine: Machine | str | None = None, step: int | None = None
+  workdir: str | os.PathLike,
+  machine: Machine | str | None = None,
+  step: int | None = None,
+  products: str | None = None,
 ) -> Session:
   """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
   of `step`.
 
-  `machine` is a Machine or the name of one, None for the one that fits the first device.
+  `machine` is a Machine or the name of one, None for the one that fits the first device. It
+  multiplies in the dtype `products`, None for that of the run; a machine that lacks the run's takes
+  its own and says so on stderr, so that what was trained elsewhere can be heard anywhere.
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
   with other token ids.
   """
@@ -207,7 +212,8 @@ def load(
     )
   if isinstance(machine, str):
     machine = machines.named(machine)
-  machine = machine or machines.default()
+  newest = checkpoint.latest(workdir, lambda text: None, step)  # restoring says what is damaged
+  machine = _settled(machine or machines.default(), products, newest.products)
   open_run = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
   mesh, opened = sharding.mesh(machine), {}
 
@@ -221,6 +227,17 @@ def load(
   params, meta = checkpoint.restore_params(workdir, expected, _warn, step)
   experiment, prepared, model = opened[meta.step]
   return Session(workdir, experiment, prepared, model, params, machine, meta.step)
+
+
+def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
+  kept = kept or machine.compute_dtype  # of before checkpoints kept it
+  if not (asked or machine.product_dtype) and (why := machines.lacking(machine, kept)):
+    machine, _ = machines.settled(machine)
+    _warn(
+      f"This run was trained with matrix products in {kept}, but {why}: it answers with products "
+      f"in {machine.products}, which may change some answers as rounding does."
+    )
+  return machines.settled(machine, asked, kept)[0]
 
 
 def read_inputs(audio: Sequence[Any] | Any | None, text: Sequence[str] | str | None) -> list[Input]:

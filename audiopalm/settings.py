@@ -82,6 +82,10 @@ class Machine:
   a multiple of their number: only its gradients cross the slower network between them. `attention`
   (`nn.attention`) and `remat` (`nn.transformer`) go by name; a backend that is unavailable is an
   error, never a silent fallback.
+
+  `compute_dtype` is that of what layers pass on, `product_dtype` that of the operands of matrix
+  products, whose sums are float32; None is `compute_dtype`, unless a run chooses another on a CPU
+  (`parts.machines.settled`).
   """
 
   name: str = "cpu"
@@ -96,6 +100,7 @@ class Machine:
   )
   unroll_layers: bool = False
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  product_dtype: Literal["float32", "bfloat16"] | None = None
   loss_chunk_rows: int = 4096  # cells whose logits exist at one time, per column
 
   def __post_init__(self):
@@ -116,6 +121,16 @@ class Machine:
         f"Machine {self.name!r}: micro_batch_tokens={self.micro_batch_tokens} must be at least 1, "
         "or None to take a device's whole share at once."
       )
+    if self.compute_dtype == "bfloat16" and self.product_dtype == "float32":
+      raise ConfigError(
+        f"Machine {self.name!r} multiplies in float32 what its layers hold in bfloat16. Give it "
+        "compute_dtype='float32' too, or leave out product_dtype."
+      )
+
+  @property
+  def products(self) -> str:
+    """The dtype of the operands of matrix products."""
+    return self.product_dtype or self.compute_dtype
 
   @property
   def mesh_sizes(self) -> dict[str, int]:

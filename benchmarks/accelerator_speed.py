@@ -31,7 +31,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--models", default=",".join(MODELS))
+  parser.add_argument("--models", default=",".join(MODELS), help="tiny is one more, to try this")
   parser.add_argument("--rows", default="2048,8192", help="row lengths")
   parser.add_argument("--attention", default="xla,cudnn")
   parser.add_argument("--segments", default="1,8", help="examples a row")
@@ -93,7 +93,7 @@ def measure(
   from audiopalm.parts import machines, models
   from audiopalm.training import throughput
 
-  settings = getattr(models, f"decoder_{model}")()
+  settings = models.tiny() if model == "tiny" else getattr(models, f"decoder_{model}")()
   machine = dataclasses.replace(
     machines.default(), attention=attention, remat=remat, compute_dtype="bfloat16",
     data=1, fsdp=-1, tensor=1,

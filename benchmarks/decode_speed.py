@@ -2,11 +2,14 @@
 
   python benchmarks/decode_speed.py
   python benchmarks/decode_speed.py --sizes 4M --repeats 3
+  python benchmarks/decode_speed.py --contenders ours,ours_bfloat16     # without PyTorch
 
-Shapes of a Llama with a tied table, float32; 8 prompts of 64 rows, 256 rows decoded for each; the
-stop is forbidden to both, so that both make them all. A repeat is one whole call, the pass over
-the prompts in it; each has made that call once before, so that nothing is compiled in it. A
-contender is a process of its own, and they take turns. Needs audiopalm[export]. Results are in
+Shapes of a Llama with a tied table, in float32 and in bfloat16 (ours where the device has such
+products; of `transformers` all parameters are cast); 8 prompts of 64 rows, 256 rows decoded for
+each; the stop is forbidden to all, so that all make them all. A repeat is one whole call, the pass
+over the prompts in it; each has made that call once before, so that nothing is compiled in it. A
+contender is a process of its own, and they take turns. `transformers` needs audiopalm[export]. In
+float32 both must decode the same ids at first. Results are in
 benchmarks/results/decode_speed-MACHINE.json.
 """
 
@@ -27,7 +30,14 @@ PROMPTS, PROMPT_ROWS, NEW_ROWS = 8, 64, 256
 HEAD_WIDTH = 64
 SURE_ROWS = 16  # that must be the same in both: a near tie may part them later
 SEED = 0
-PACKAGES = ("jax", "jaxlib", "numpy", "torch", "transformers")
+PACKAGES = ("jax", "jaxlib", "numpy")
+THEIRS = ("torch", "transformers")
+NAMES = {
+  "ours": "ours",
+  "ours_bfloat16": "ours, bfloat16 products",
+  "transformers": "transformers",
+  "transformers_bfloat16": "transformers, bfloat16",
+}
 TITLE = "Decoding"
 
 
@@ -40,14 +50,20 @@ class Size:
   hidden: int
 
 
-SIZES = {"4M": Size(4, 256, 704), "16M": Size(8, 384, 1_056)}
+SIZES = {"tiny": Size(2, 128, 256), "4M": Size(4, 256, 704), "16M": Size(8, 384, 1_056)}
+MEASURED = ("4M", "16M")
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--sizes", default=",".join(SIZES))
+  parser.add_argument("--sizes", default=",".join(MEASURED), help=f"of {', '.join(SIZES)}")
+  parser.add_argument(
+    "--contenders",
+    default=",".join(name for name in NAMES if name != "ours_bfloat16" or _has_bfloat16()),
+    help="default: all that this device has the products for",
+  )
   parser.add_argument("--repeats", type=int, default=7)
   parser.add_argument("--worker", nargs=2, metavar=("NAME", "SIZE"), help=argparse.SUPPRESS)
   arguments = parser.parse_args()
@@ -55,26 +71,31 @@ def main() -> None:
     name, size = arguments.worker
     return contenders.serve(functools.partial(answer, CONTENDERS[name](SIZES[size])))
 
-  result: dict[str, Any] = {"sizes": {}}
-  for size in arguments.sizes.split(","):
-    result["sizes"][size] = compare(size, arguments.repeats)
-  device = result["sizes"][size].pop("device")
-  result = {"command": score.command(__file__), **score.conditions(PACKAGES, device), **result}
+  names = ["ours", *(name for name in arguments.contenders.split(",") if name != "ours")]
+  sizes = {size: compare(size, names, arguments.repeats) for size in arguments.sizes.split(",")}
+  device = [found.pop("device") for found in sizes.values()][0]
+  packages = PACKAGES + (THEIRS if any(name.startswith("transformers") for name in names) else ())
+  about = {"command": score.command(__file__), **score.conditions(packages, device)}
+  result = {**about, "flags": score.flags(), "sizes": sizes}
   score.write(f"decode_speed-{score.machine_name(device)}", result)
 
 
-def compare(size: str, repeats: int) -> dict:
-  """Returns the figures of both contenders at one size, saying them as they come."""
-  workers = {name: contenders.Worker(__file__, "--worker", name, size) for name in CONTENDERS}
+def compare(size: str, names: list[str], repeats: int) -> dict:
+  """Returns the figures of the contenders at one size, saying them as they come."""
+  workers = {name: contenders.Worker(__file__, "--worker", name, size) for name in names}
   first = {name: worker.ask() for name, worker in workers.items()}
   for name, one in first.items():
     print(f"{size}, {name}: {one['seconds']:.2f} s for the first call", flush=True)
-  share, agreed = agreement(*(np.array(one["tokens"]) for one in first.values()))
-  print(
-    f"{size}: {100 * share:.1f} % of tokens are the same, the first {agreed} rows all", flush=True
-  )
-  if agreed < SURE_ROWS:
-    raise SystemExit(f"The contenders part after {agreed} rows: they do not compute the same.")
+  same = {}
+  for name, one in first.items():
+    share, agreed = agreement(np.array(first["ours"]["tokens"]), np.array(one["tokens"]))
+    same[name] = {"tokens": round(share, 4), "rows": agreed}
+    print(
+      f"{size}, {name}: {100 * share:.1f} % of tokens as ours, the first {agreed} rows all",
+      flush=True,
+    )
+    if name == "transformers" and agreed < SURE_ROWS:
+      raise SystemExit(f"The contenders part after {agreed} rows: they do not compute the same.")
   tokens_per_s: dict[str, list[float]] = {name: [] for name in workers}
   for _ in range(repeats):
     for name, worker in workers.items():
@@ -88,9 +109,7 @@ def compare(size: str, repeats: int) -> dict:
     **dataclasses.asdict(SIZES[size]),
     "parameters": first["ours"]["parameters"],
     "tokens_per_s": found,
-    "ours_over_transformers": round(found["ours"]["median"] / found["transformers"]["median"], 2),
-    "same_tokens": round(share, 4),
-    "same_rows": agreed,
+    "same": same,
     "device": first["ours"]["device"],
   }
 
@@ -107,7 +126,7 @@ def answer(contender: tuple[dict, Callable[[], np.ndarray]]) -> dict:
   return {**about, "tokens": new_BR.tolist(), "seconds": seconds}
 
 
-def ours(size: Size) -> tuple[dict, Callable[[], np.ndarray]]:
+def ours(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[], np.ndarray]]:
   """Returns what our contender is, and the function that decodes the prompts."""
   import jax
 
@@ -120,7 +139,11 @@ def ours(size: Size) -> tuple[dict, Callable[[], np.ndarray]]:
   from audiopalm.types import Grid
 
   settings, layout, space = network(size)
-  machine = dataclasses.replace(machines.default(), compute_dtype="float32")
+  machine = machines.default()
+  if not bfloat16:
+    machine = dataclasses.replace(machine, compute_dtype="float32")
+  elif machine.compute_dtype == "float32":  # a CPU
+    machine = dataclasses.replace(machine, product_dtype="bfloat16")
   model = decoder.model(settings, space)
   shapes = model.shapes(sharding.mesh(machine))
   params = jax.tree.map(lambda array, where: jax.device_put(array, where.sharding),
@@ -142,7 +165,7 @@ def ours(size: Size) -> tuple[dict, Callable[[], np.ndarray]]:
   return {"parameters": decoder.parameters(settings, space), "device": kind}, generate
 
 
-def transformers(size: Size) -> tuple[dict, Callable[[], np.ndarray]]:
+def transformers(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[], np.ndarray]]:
   """Returns what the other contender is, and the function that decodes the prompts."""
   import torch
   from transformers import LlamaConfig, LlamaForCausalLM
@@ -160,7 +183,7 @@ def transformers(size: Size) -> tuple[dict, Callable[[], np.ndarray]]:
   )
   assert missing == ["lm_head.weight"] and not unexpected, (missing, unexpected)  # it is tied
   device = "cuda" if torch.cuda.is_available() else "cpu"
-  model = model.eval().to(device)
+  model = model.eval().to(device, torch.bfloat16 if bfloat16 else torch.float32)
   ids_BL = torch.from_numpy(prompts()).long().to(device)
 
   def generate() -> np.ndarray:
@@ -173,7 +196,21 @@ def transformers(size: Size) -> tuple[dict, Callable[[], np.ndarray]]:
   return {}, generate
 
 
-CONTENDERS = {"ours": ours, "transformers": transformers}
+CONTENDERS = {
+  "ours": ours,
+  "ours_bfloat16": functools.partial(ours, bfloat16=True),
+  "transformers": transformers,
+  "transformers_bfloat16": functools.partial(transformers, bfloat16=True),
+}
+
+
+def _has_bfloat16() -> bool:
+  """Returns whether this device multiplies bfloat16 faster; JAX is asked last."""
+  if score.multiplies_bfloat16():
+    return True
+  import jax
+
+  return jax.default_backend() != "cpu"
 
 
 def network(size: Size) -> tuple[Any, Any, Any]:
@@ -230,29 +267,38 @@ def prompts() -> np.ndarray:
 
 def section(results: list[dict]) -> str:
   """Returns the section of docs/performance.md; see render.py."""
-  rows = [
-    (
-      result["on"],
-      size,
-      f"{found['layers']} x {found['width']}",
-      figures.shown(found["tokens_per_s"]["ours"]),
-      figures.shown(found["tokens_per_s"]["transformers"]),
-      f"{found['ours_over_transformers']:.2f}",
-      f"{100 * found['same_tokens']:.1f} %",
-    )
-    for result in results
-    for size, found in result["sizes"].items()
-  ]
+  rows = []
+  for result in results:
+    for size, found in result["sizes"].items():
+      medians = {name: one["median"] for name, one in found["tokens_per_s"].items()}
+      best = max(value for name, value in medians.items() if name.startswith("ours"))
+      rows += [
+        (
+          result["on"],
+          f"{size}, {found['layers']} x {found['width']}",
+          NAMES[name],
+          figures.shown(one),
+          "" if name.startswith("ours") else f"{medians['ours'] / one['median']:.2f}",
+          "" if name.startswith("ours") else f"{best / one['median']:.2f}",
+          "" if name == "ours" else f"{100 * found['same'][name]['tokens']:.1f} %",
+        )
+        for name, one in found["tokens_per_s"].items()
+      ]
   header = (
-    "machine", "model", "layers x width", "ours, tokens a second", "transformers, tokens a second",
-    "ours / transformers", "same tokens",
+    "machine", "model, layers x width", "contender", "tokens a second", "ours / it",
+    "our fastest / it", "same tokens",
   )  # fmt: skip
+  without = [result["on"] for result in results if not _with_bfloat16(result)]
+  left_out = (
+    f"Ours in bfloat16 was left out on {', '.join(without)}, whose CPU has no such products."
+  )
   text = figures.paragraph(f"""
-    Tokens a second of greedy decoding in float32, {PROMPTS} prompts of {PROMPT_ROWS} rows at once
-    and {NEW_ROWS} new rows for each: our `inference.decode` and `LlamaForCausalLM.generate` of
-    `transformers` with its cache, not compiled. Both have the same random weights, prompts and
-    vocabulary of {VOCABULARY:,} ids; *same tokens* says how many of the decoded ids are equal (near
-    ties may part them). A call includes the pass over the prompts, and nothing is compiled in it.
+    Tokens a second of greedy decoding, in float32 unless said otherwise, {PROMPTS} prompts of
+    {PROMPT_ROWS} rows at once and {NEW_ROWS} new rows for each: our `inference.decode` and
+    `LlamaForCausalLM.generate` of `transformers` with its cache, not compiled. All have the same
+    random weights, prompts and vocabulary of {VOCABULARY:,} ids; *same tokens* says how many of the
+    decoded ids are those of ours in float32 (near ties may part them). A call includes the pass
+    over the prompts, and nothing is compiled in it. {left_out if without else ""}
   """)
   holds = figures.paragraph("""
     What holds the rest, by a profile (perf record) of the 16M model on xeon-2-cores: a third of the
@@ -261,6 +307,10 @@ def section(results: list[dict]) -> str:
     one. Merged projections (one product for queries, keys and values) gained nothing.
   """)
   return f"{text}\n\n{figures.table(header, rows, 3)}\n\n{holds}\n"
+
+
+def _with_bfloat16(result: dict) -> bool:
+  return any("ours_bfloat16" in found["tokens_per_s"] for found in result["sizes"].values())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from audiopalm.data import json_lines
 
-RESULTS = Path(__file__).resolve().with_name("results")
+RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().with_name("results"))
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how fast a CPU multiplies
 PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
   "sacrebleu", "py-nanotts", "espeakng-loader",
@@ -59,7 +60,7 @@ def main() -> None:
 
 def write(name: str, result: dict) -> None:
   """Writes a result as benchmarks/results/NAME.json."""
-  RESULTS.mkdir(exist_ok=True)
+  RESULTS.mkdir(parents=True, exist_ok=True)
   text = json.dumps(result, indent=1, ensure_ascii=False)
   (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -114,15 +115,21 @@ def unexpanded(argument: str) -> str:
 def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) -> dict:
   """Returns the commit, the versions and the machine of this run; `device` is what JAX calls the
   accelerator it ran on, None for none."""
-  commit = git("rev-parse", "--short", "HEAD")
-  changed = git("status", "--porcelain", "--", f":(exclude){RESULTS}")
   cores, model = processor()
   return {
-    "commit": f"{commit} with changes" if changed else commit,
+    "commit": os.environ.get("COMMIT") or commit(),
     "machine": f"{cores} cores, {model}, {device or 'no accelerator'}",
     "python": platform.python_version(),
     "versions": {name: importlib.metadata.version(name) for name in packages},
   }
+
+
+def commit() -> str:
+  """Returns the commit of the tree, and whether files differ from it. A copy of the tree without
+  its history is given the commit as COMMIT."""
+  name = git("rev-parse", "--short", "HEAD")
+  outside = [] if Path(__file__).parent not in RESULTS.parents else [f":(exclude){RESULTS}"]
+  return f"{name} with changes" if git("status", "--porcelain", "--", ".", *outside) else name
 
 
 def command(file: str) -> str:
@@ -145,6 +152,18 @@ def processor() -> tuple[int, str]:
     line for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")
   ]
   return len(models), models[0].partition(":")[2].strip()
+
+
+def flags() -> list[str]:
+  """Returns which of FLAGS this CPU has."""
+  lines = (line.partition(":") for line in open("/proc/cpuinfo"))
+  found = next((text.split() for name, _, text in lines if name.strip() == "flags"), [])
+  return [flag for flag in FLAGS if flag in found]
+
+
+def multiplies_bfloat16() -> bool:
+  """Returns whether this CPU multiplies bfloat16 faster than float32."""
+  return bool({"avx512_bf16", "amx_bf16"} & set(flags()))
 
 
 def short_name(product: str) -> str:

@@ -6,7 +6,8 @@
 Same Llama shapes, rows, AdamW and clipping of the gradient norm; random tokens, one example a row.
 Every contender is a process of its own, asked for a few steps in turn, so that none computes while
 another is timed. The matrix products that a machine can do are measured in the same way, in float32
-and at the largest shape of each model. Results are in benchmarks/results/step_speed-MACHINE.json.
+and at the largest shape of each model. Ours with products in bfloat16 takes part where the CPU has
+them. Results are in benchmarks/results/step_speed-MACHINE.json.
 """
 
 import argparse
@@ -24,7 +25,8 @@ VOCABULARY = 4_096
 ROW_LENGTH = 512
 LEARNING_RATE = 1e-4
 PRODUCTS_A_STEP = 20
-PACKAGES = ("jax", "flax", "optax", "numpy", "torch", "transformers")
+PACKAGES = ("jax", "flax", "optax", "numpy")
+THEIRS = ("torch", "transformers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Size:
 SIZES = {"4M": Size(4, 256, 704), "16M": Size(8, 384, 1_056), "42M": Size(12, 512, 1_472)}
 NAMES = {
   "ours": "ours",
-  "ours_plain": "ours, plain allocator",
+  "ours_bfloat16": "ours, bfloat16 products",
   "torch": "transformers",
   "torch_compiled": "transformers, torch.compile",
   "torch_bfloat16": "transformers, bfloat16 autocast",
@@ -54,30 +56,49 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--sizes", default=",".join(SIZES))
-  parser.add_argument("--contenders", default=",".join(NAMES), help="ours is always one")
+  parser.add_argument(
+    "--contenders",
+    default=",".join(
+      name for name in NAMES if name != "ours_bfloat16" or score.multiplies_bfloat16()
+    ),
+    help="ours is always one (default: all that this CPU has the products for)",
+  )
+  parser.add_argument(
+    "--micro-batch-tokens", type=int, help="of ours with bfloat16 products (default: as the others)"
+  )
   parser.add_argument("--repeats", type=int, default=7)
   parser.add_argument("--steps", type=int, default=1, help="steps of a repeat")
   parser.add_argument("--worker", nargs=2, metavar=("NAME", "SIZE"), help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.worker:
     name, size = arguments.worker
-    return contenders.serve(functools.partial(answer, *CONTENDERS[name](SIZES[size])))
+    contender = CONTENDERS[name]
+    if name == "ours_bfloat16" and arguments.micro_batch_tokens:
+      contender = functools.partial(contender, micro_batch_tokens=arguments.micro_batch_tokens)
+    return contenders.serve(functools.partial(answer, *contender(SIZES[size])))
 
   sizes = {}
   for size in arguments.sizes.split(","):
     names = ["ours", *(name for name in arguments.contenders.split(",") if name != "ours")]
-    sizes[size] = compare(size, names, arguments.repeats, arguments.steps)
-  result = {"command": score.command(__file__), **score.conditions(PACKAGES), "sizes": sizes}
+    own = arguments.micro_batch_tokens
+    options = ("--micro-batch-tokens", str(own)) if own else ()
+    sizes[size] = compare(size, names, arguments.repeats, arguments.steps, options)
+  about = {"command": score.command(__file__), **score.conditions(packages(names))}
+  result = {**about, "flags": score.flags(), "sizes": sizes}
   score.write(f"step_speed-{score.machine_name()}", result)
 
 
-def compare(size: str, names: list[str], repeats: int, count: int) -> dict:
+def packages(names: list[str]) -> tuple[str, ...]:
+  """Returns whose versions a result can depend on."""
+  return PACKAGES + (THEIRS if any(name.startswith("torch") for name in names) else ())
+
+
+def compare(size: str, names: list[str], repeats: int, count: int, options=()) -> dict:
   """Returns the figures of all contenders at one size, measured in turn."""
+  products = PRODUCTS if any(name.startswith("torch") for name in names) else PRODUCTS[:1]
   workers = {
-    name: contenders.Worker(
-      __file__, "--worker", name, size, environment=allocator() if name == "ours" else None
-    )
-    for name in (*names, *PRODUCTS)
+    name: contenders.Worker(__file__, "--worker", name, size, *options)
+    for name in (*names, *products)
   }
   about = {name: worker.ask(count=0) for name, worker in workers.items()}
   for name, worker in workers.items():
@@ -88,7 +109,7 @@ def compare(size: str, names: list[str], repeats: int, count: int) -> dict:
       seconds[name].append(worker.ask(count=count))
   for worker in workers.values():
     worker.close()
-  peaks = {name: about[name]["flops"] / min(seconds.pop(name)) for name in PRODUCTS}
+  peaks = {name: about[name]["flops"] / min(seconds.pop(name)) for name in products}
   flops, tokens = about["ours"]["flops"], SIZES[size].batch_rows * ROW_LENGTH
   found = {}
   for name, times in seconds.items():
@@ -118,21 +139,15 @@ def answer(about: dict, run: Callable[[int], None], count: int) -> Any:
   return contenders.timed(lambda: run(count))[1] / count
 
 
-def allocator() -> dict[str, str]:
-  """Returns the settings with which `audiopalm train` starts itself on a CPU."""
-  from audiopalm.cli import allocator
-
-  return allocator.SETTINGS
-
-
-def ours(size: Size):
-  """Returns what our training step is, and a function that takes n of them."""
+def ours(size: Size, **changes: Any):
+  """Returns what our training step is, on a machine with changes, and a function that takes n."""
   from audiopalm.models import decoder
   from audiopalm.parts import machines
 
   settings = steps.llama(size.layers, size.width, size.hidden)
   batch = steps.batch_of(steps.tokens(VOCABULARY, size.batch_rows, ROW_LENGTH))
-  run = steps.prepared(settings, VOCABULARY, batch, machines.default())
+  machine = dataclasses.replace(machines.default(), **changes)
+  run = steps.prepared(settings, VOCABULARY, batch, machine)
   space = steps.space_of(VOCABULARY)
   tokens = size.batch_rows * ROW_LENGTH
   about = {
@@ -205,13 +220,35 @@ def torch_product(size: Size):
 
 CONTENDERS = {
   "ours": ours,
-  "ours_plain": ours,
+  "ours_bfloat16": functools.partial(ours, product_dtype="bfloat16"),
   "torch": transformers,
   "torch_compiled": functools.partial(transformers, compiled=True),
   "torch_bfloat16": functools.partial(transformers, autocast=True),
   "product": product,
   "torch_product": torch_product,
 }
+
+
+def over(found: dict, mine: str, other: str) -> str:
+  """Returns how many times as fast as another contender one of ours is."""
+  if mine == other or mine not in found["contenders"]:
+    return ""
+  medians = (found["contenders"][name]["tokens_per_s"]["median"] for name in (mine, other))
+  return f"{next(medians) / next(medians):.2f}"
+
+
+def without(results: list[dict]) -> str:
+  """Returns a sentence about the machines whose CPU has no products in bfloat16, "" for none."""
+  names = [
+    result["on"]
+    for result in results
+    if not any("ours_bfloat16" in found["contenders"] for found in result["sizes"].values())
+  ]
+  if not names:
+    return ""
+  return (
+    f"It was left out on {', '.join(names)}: that CPU has neither `avx512_bf16` nor `amx_bf16`."
+  )
 
 
 def section(results: list[dict]) -> str:
@@ -224,23 +261,31 @@ def section(results: list[dict]) -> str:
       figures.shown(one["tokens_per_s"]),
       f"{one['gflop_per_s']:.0f}",
       f"{100 * one['gflop_per_s'] / found['product_gflop_per_s']['product']:.0f} %",
-      "" if name == "ours" else f"{found['ours_over'][name]:.2f}",
+      *(over(found, mine, name) for mine in ("ours", "ours_bfloat16")),
     )
     for result in results
     for size, found in result["sizes"].items()
     for name, one in found["contenders"].items()
+    if name in NAMES  # older results have one more
   ]
-  header = "machine", "size", "contender", "tokens a second", "GFLOP/s", "of a product", "ours / it"
+  header = (
+    "machine", "size", "contender", "tokens a second", "GFLOP/s", "of a product", "ours / it",
+    "ours, bfloat16 / it",
+  )  # fmt: skip
   peaks = [
-    (result["on"], size, *(f"{found['product_gflop_per_s'][name]:.0f}" for name in PRODUCTS))
+    (
+      result["on"],
+      size,
+      *(f"{found['product_gflop_per_s'].get(name, float('nan')):.0f}" for name in PRODUCTS),
+    )
     for result in results
     for size, found in result["sizes"].items()
   ]
   text = figures.paragraph(f"""
-    Tokens a second of training steps in float32, rows of {ROW_LENGTH}, a vocabulary of
-    {VOCABULARY:,}, AdamW and a clipped gradient: ours beside `LlamaForCausalLM` of `transformers`
-    in the same shapes with PyTorch's fused AdamW. *ours* runs with the allocator settings that
-    `audiopalm train` starts itself with, *plain* without. GFLOP/s counts the model's operations
+    Tokens a second of training steps, in float32 unless said otherwise, rows of {ROW_LENGTH}, a
+    vocabulary of {VOCABULARY:,}, AdamW and a clipped gradient: ours beside `LlamaForCausalLM` of
+    `transformers` in the same shapes with PyTorch's fused AdamW. *bfloat16 products* casts what our
+    products multiply and nothing else. {without(results)} GFLOP/s counts the model's operations
     (attention halved, as it is causal), *of a product* is their share of what a single matrix
     product of the largest shape reaches by XLA, the best of the repeats, below.
   """)

@@ -4,6 +4,7 @@ import pytest
 from audiopalm import session
 from audiopalm.audio import waveform
 from audiopalm.errors import AudioError, ConfigError
+from audiopalm.parts import machines
 
 
 def test_one_path_and_several_paths_become_inputs_named_like_them(tmp_path):
@@ -58,3 +59,22 @@ def test_audio_and_text_together_or_neither_are_refused():
 def test_a_workdir_that_does_not_exist_says_how_to_train_one(tmp_path):
   with pytest.raises(ConfigError, match="There is no run in .*audiopalm train CONFIG --workdir"):
     session.load(tmp_path / "none")
+
+
+def test_a_machine_that_lacks_the_products_of_a_run_answers_in_its_own_and_says_so(
+  tmp_path, monkeypatch, capsys
+):
+  cpu = machines.named("cpu")
+  monkeypatch.setattr(machines, "CPUINFO", tmp_path / "none")
+  assert session._settled(cpu, None, "bfloat16").products == "float32"
+  assert capsys.readouterr().err == (
+    "This run was trained with matrix products in bfloat16, but this CPU has none of the flags "
+    "amx_bf16, avx512_bf16: it answers with products in float32, which may change some answers as "
+    "rounding does.\n"
+  )
+  with pytest.raises(ConfigError, match="what --products asks for, but this CPU has none"):
+    session._settled(cpu, "bfloat16", "bfloat16")
+  (tmp_path / "none").write_text("flags : amx_bf16")
+  assert session._settled(cpu, None, "bfloat16").products == "bfloat16"
+  assert session._settled(cpu, None, None).products == "float32"  # of an older checkpoint
+  assert not capsys.readouterr().err

@@ -122,6 +122,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   )
   options.add_beams(parser)
   options.add_machine(parser)
+  options.add_products(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,7 +171,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   """Returns the scores of the run, asked now, and what to say of them."""
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, args.machine, args.step)
+  opened = session.load(args.workdir, args.machine, args.step, args.products)
   started_s = time.perf_counter()
 
   def say(text: str) -> None:
@@ -222,7 +223,7 @@ def _check(args: argparse.Namespace) -> None:
     "tasks", "no_baselines", "beams", "length_penalty", "asr", "asr_command", *measuring
   )  # fmt: skip
   if args.rescore:
-    others = (*decoding, "suite", "pairs", "task", "step", "machine")
+    others = (*decoding, "suite", "pairs", "task", "step", "machine", "products")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
   if _pairs_alone(args):
     _refuse(args, decoding, "--pairs are judged, and nothing is decoded")

@@ -100,13 +100,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--seed", metavar="N", type=int, default=0, help="the same seed gives the same output"
   )
   options.add_machine(parser)
+  options.add_products(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm generate`."""
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, args.machine, args.step)
+  opened = session.load(args.workdir, args.machine, args.step, args.products)
   names = args.audio or [f"text {number}" for number in range(1, len(args.text) + 1)]
   waves = _waves(opened, args, names)
   exit_code = EXIT_DONE

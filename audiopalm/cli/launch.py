@@ -198,6 +198,7 @@ def _job(
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
   machine = ("--machine", told.machine) if told.machine else ()
+  products = ("--products", told.products) if told.products else ()
   bad = ("--max-bad", told.max_bad) if told.max_bad else ()
   return launch.Job(
     name=args.name or re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-"),
@@ -207,6 +208,7 @@ def _job(
       "--workdir",
       str(workdir),
       *machine,
+      *products,
       *bad,
       "--hang-s",
       str(told.hang_s),

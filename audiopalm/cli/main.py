@@ -113,7 +113,6 @@ def _done(arguments: Sequence[str] | None) -> int:
     own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
     args = parser(own[0] if own else None).parse_args(options.dashed_texts(own))
     args.passed_on = passed_on
-    args.own_process = arguments is None
     return args.run(args)
   finally:
     if sys.stdout is not None:

@@ -162,6 +162,17 @@ def add_beams(
   )
 
 
+def add_products(parser: argparse.ArgumentParser) -> None:
+  """Adds the dtype of matrix products."""
+  parser.add_argument(
+    "--products",
+    choices=("float32", "bfloat16"),
+    help="the type to which operands of matrix products are cast; sums and results stay float32 on "
+    "a CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
+    "avx512_bf16 or amx_bf16 and on accelerators, else float32)",
+  )
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
   """Adds the hardware a command runs on."""
   parser.add_argument(

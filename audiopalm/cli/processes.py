@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import jax
 
 from audiopalm.errors import EXIT_USER, ConfigError
+from audiopalm.settings import Machine
 from audiopalm.training import together
 
 MEETING_S = 1_800.0  # how long processes wait for the others to be started
@@ -94,6 +95,29 @@ def check_alike(mine: Mapping[str, str]) -> None:
         f"The processes do not run the same {name}: {value} on process 0, {said[other][name]} on "
         f"process {other}. Start all of them with one config, one --set and one installation."
       )
+
+
+def agreed(settle: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
+  """Returns settle(), a machine and why it multiplies as it does; an error of one process is raised
+  on all of them, and so is it when they would multiply in several dtypes."""
+  found, fault = None, None
+  try:
+    found = settle()
+  except ConfigError as error:
+    fault = str(error)
+  all_found = together.gathered([found and found[0].products, fault])
+  for index, (_, why) in enumerate(all_found):
+    if why is not None:
+      raise ConfigError(why if len(all_found) == 1 else f"Process {index}: {why}")
+  dtypes = [dtype for dtype, _ in all_found]
+  if len(set(dtypes)) > 1:
+    other = next(index for index, dtype in enumerate(dtypes) if dtype != dtypes[0])
+    raise ConfigError(
+      f"The processes do not multiply in one type: {dtypes[0]} on process 0, {dtypes[other]} on "
+      f"process {other}. Start all of them with one --products, such as --products float32, which "
+      "every CPU has."
+    )
+  return found
 
 
 def leave(exit_code: int, error: BaseException | None = None) -> None:

@@ -5,13 +5,11 @@ import contextlib
 import subprocess
 import sys
 
-import jax
-
-from audiopalm.cli import allocator, config, options, outputs, processes
+from audiopalm.cli import config, options, outputs, processes
 from audiopalm.data import lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import machines
+from audiopalm.parts import machines, runs
 from audiopalm.settings import Machine
 
 DESCRIPTION = """Train a model, or go on training it: a workdir that holds a checkpoint is resumed
@@ -38,7 +36,11 @@ went) and what `prepare` made.
 When a run is resumed, steps, rates of the mixture, learning rates, evaluation,
 seed and --machine may be other than before: what changed is printed. A model or
 optimizer of another shape is refused, and so are tokenizers, tasks or a layout
-that would move the ids of tokens: such a run needs a workdir of its own."""
+that would move the ids of tokens: such a run needs a workdir of its own.
+
+The first start chooses the type of matrix products and says so: bfloat16 where
+the CPU has avx512_bf16 or amx_bf16. The checkpoints keep it, and a machine that
+lacks it does not go on, unless --products names another type."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -46,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser = options.command(commands, "train", DESCRIPTION, run)
   config.add_arguments(parser)
   options.add_machine(parser)
+  options.add_products(parser)
   options.add_max_bad(parser)
   parser.add_argument(
     "--hang-s",
@@ -91,16 +94,31 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
   experiment, machine = checked(args)
-  if args.own_process and _on_cpu(args):
-    allocator.settle(sys.argv[1:], quiet=bool(args.process))
   processes.join(args)
   processes.check_alike({"config": experiment.digest, "code": preflight.code()})
+  kept = _kept(args, machine := machine or machines.default())
+  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
+  if together.is_first():
+    print(f"matrix products in {machine.products}: {why}", flush=True)
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
     return _train(args, experiment, machine)
 
 
-def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | None) -> int:
+def _kept(args: argparse.Namespace, machine: Machine) -> str | None:
+  """Returns the dtype of products of the checkpoint to go on from, None at a first start."""
+  from audiopalm.training import together
+
+  def find() -> str | None:
+    # What cannot be read is said when the state is restored.
+    newest = runs.newest(args.workdir, say=lambda text: None)
+    # Checkpoints of before the dtype was kept have the one that the machine computes in.
+    return newest and (newest.get("products") or machine.compute_dtype)
+
+  return together.from_first(find)
+
+
+def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine) -> int:
   from audiopalm.training import loop, together
 
   code = together.from_first(lambda: _prepared(experiment, args))
@@ -110,19 +128,12 @@ def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine | 
   loop.run(
     experiment,
     prepared,
-    machine or machines.default(),
+    machine,
     args.workdir,
     hang_s=args.hang_s or None,
     recheck_every=args.recheck_every,
   )
   return EXIT_DONE
-
-
-def _on_cpu(args: argparse.Namespace) -> bool:
-  """Returns whether a CPU trains; before several processes have met, JAX_PLATFORMS must say so."""
-  if args.coordinator is not None:
-    return jax.config.jax_platforms == "cpu"
-  return jax.default_backend() == "cpu"
 
 
 def _prepared(experiment: Experiment, args: argparse.Namespace) -> int:

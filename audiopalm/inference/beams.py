@@ -92,7 +92,9 @@ def search(
 
   def body(now):
     row, cache = now["row"], now["cache"]
-    logits_BV = sharding.constrain(model.logits(params, now["hidden_BD"], 0), ("batch", None))
+    logits_BV = sharding.constrain(
+      model.logits(params, now["hidden_BD"], 0, machine.products), ("batch", None)
+    )
     others = ("row", "cache", "hidden_BD", "position_B")
     arrays = {name: array for name, array in now.items() if name not in others}
     choose = functools.partial(_choose, beams)

@@ -12,7 +12,7 @@ from jax import lax
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cache:
   """Rotated keys and values [B, G, J, H] in J slots, of which the first `used` are filled: a tuple
-  with those of each layer, or one array with all layers in front.
+  with those of each layer, or one array with all layers in front, in the dtype of products.
 
   `positions_BJ` is the position of each slot's row in its own sequence, -1 where there is none: a
   short prompt is padded in front, so that all sequences write their next row into the same slot.
@@ -31,17 +31,20 @@ class Cache:
     all layers in front or none, or positions [B, 1]."""
     if kept.ndim == 2:
       return lax.dynamic_update_slice_in_dim(kept, new, self.used, axis=1)
-    new = jnp.swapaxes(new, -3, -2)
+    new = jnp.swapaxes(new, -3, -2).astype(kept.dtype)
     return lax.dynamic_update_slice_in_dim(kept, new, self.used, axis=kept.ndim - 2)
 
 
-def filled(new: tuple[Any, Any], positions_BP, slots: int, apart: bool = False) -> Cache:
+def filled(
+  new: tuple[Any, Any], positions_BP, slots: int, apart: bool = False, dtype: Any = None
+) -> Cache:
   """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a
-  prompt; with `apart` those of each layer are arrays of their own."""
+  prompt, cast to `dtype` unless it is None; with `apart` those of each layer are arrays of their
+  own."""
   room = slots - positions_BP.shape[1]
 
   def roomy(array):
-    array = jnp.swapaxes(array, 2, 3)
+    array = jnp.swapaxes(array, 2, 3).astype(dtype or array.dtype)
     array = jnp.pad(array, ((0, 0), (0, 0), (0, 0), (0, room), (0, 0)))
     return tuple(array) if apart else array
 

@@ -87,7 +87,7 @@ def decode(
   keys, tables = _keys(prompts, key), plans.tables(plan)
   decoded: dict[int, Decoded] = {}
   with jax.set_mesh(sharding.mesh(machine)):
-    apart = _apart(model, params) if model.settings.layers <= MOST_APART else params
+    read = _read(model, params, machine)
     for start in range(0, len(order), batch_rows):
       numbers = order[start : start + batch_rows]
       rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
@@ -103,12 +103,12 @@ def decode(
         limit = np.int32(min(max_rows, slots - length))
         if searches:
           now = beams.search(
-            model, apart, tables, now, limit, np.int32(max_rows), length=length, slots=slots,
+            model, read, tables, now, limit, np.int32(max_rows), length=length, slots=slots,
             beams=sampling, machine=machine,
           )  # fmt: skip
         else:
           now = _loop(
-            model, apart, tables, arrays["given_BRK"], now, keys_B, limit, slots=slots,
+            model, read, tables, arrays["given_BRK"], now, keys_B, limit, slots=slots,
             sampling=sampling, machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
           )  # fmt: skip
         if (np.asarray(now["state_B"]) == plan.end).all():
@@ -184,9 +184,12 @@ def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str
   return arrays
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def _apart(model, params):
-  return model.unstacked(params)
+@functools.partial(jax.jit, static_argnames=("model", "machine"))
+def _read(model, params, machine):
+  """Returns the parameters as each row reads them; accelerators cast theirs as they read them."""
+  if machine.products != machine.compute_dtype:
+    params = model.held(params, machine)
+  return model.unstacked(params) if model.settings.layers <= MOST_APART else params
 
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "room"))
@@ -209,7 +212,7 @@ def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int, r
   return {
     "row": jnp.int32(0),
     "hidden_BD": hidden_BPD[:, -1],
-    "cache": caches.filled(new, positions_BP, slots, apart),
+    "cache": caches.filled(new, positions_BP, slots, apart, machine.products),
     "above_BK": arrays["tokens_BPK"][:, -1],
     "position_B": positions_BP[:, -1] + 1,
     "state_B": arrays["state_B"],
@@ -237,7 +240,7 @@ def _loop(
   def body(now):
     row = now["row"]
     cells_BK, log_prob_B, count_B = _row(
-      model, params, tables, given_BRK, now, keys_B, sampling, ties
+      model, params, tables, given_BRK, now, keys_B, sampling, machine, ties
     )
     state_B, frames_B, left_B = plans.following(
       tables, now["state_B"], now["frames_B"], now["left_B"], cells_BK
@@ -263,7 +266,7 @@ def _loop(
   return lax.while_loop(going, body, now)
 
 
-def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
+def _row(model, params, tables, given_BRK, now, keys_B, sampling, machine, ties: bool):
   """Returns (cells_BK, summed log-probability_B, number of predicted cells_B) of the next row."""
   row, state_B = now["row"], now["state_B"]
   mode_BK = plans.at(tables["mode_SK"], state_B)
@@ -276,9 +279,8 @@ def _row(model, params, tables, given_BRK, now, keys_B, sampling, ties: bool):
   kinds = (Mode.PREDICT, Mode.TIED) if ties else (Mode.PREDICT,)
   columns = range(cells_BK.shape[1])
   # Whole on every device: choosing an id looks at all of them.
-  logits = [
-    sharding.constrain(model.logits(params, now["hidden_BD"], k), ("batch", None)) for k in columns
-  ]
+  score = functools.partial(model.logits, params, now["hidden_BD"], products=machine.products)
+  logits = [sharding.constrain(score(k), ("batch", None)) for k in columns]
   for mode in kinds:  # what is tied waits for the lead
     ends_B = plans.at(tables["ends_KC"].reshape(-1), plans.lead_class(tables, state_B, cells_BK)[1])
     for k in columns:

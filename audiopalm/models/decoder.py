@@ -203,6 +203,7 @@ class Model:
       masks.Rows(batch.segments_BL, batch.positions_BL, batch.visible_BL),
       softcap=self.settings.attention_softcap,
       ahead=self.both_ways,
+      products=machine.products,
     )
 
     def over_rows(window):
@@ -211,6 +212,18 @@ class Model:
     return self._run(
       params, batch.tokens_BLK, batch.positions_BL, machine, dropout_key, over_rows, None, keep
     )
+
+  def held(self, params, machine):
+    """Returns the parameters with kernels and output table in the dtype of the machine's products,
+    which `step` and `logits` take too: each row reads all of them, and casts nothing then."""
+    dtype = jnp.dtype(machine.products)
+
+    def cast(path, array):
+      return array.astype(dtype) if path[-1].key in adapters.CONTRACTED else array
+
+    kernels = jax.tree_util.tree_map_with_path(cast, params["layers"])
+    head = {"table": params["embed" if self.settings.tied else "head"]["table"].astype(dtype)}
+    return {**params, "layers": kernels, "head": head}  # the rows looked up stay as they are
 
   def unstacked(self, params):
     """Returns the parameters with the arrays of each layer apart, which `step` takes too: for a
@@ -250,7 +263,10 @@ class Model:
     apart = params["layers"] if isinstance(params["layers"], tuple) else None
     if apart:
       params = {**params, "layers": apart[0]}
+    if s.tied:  # what `held` put beside the embedding
+      params = {name: arrays for name, arrays in params.items() if name != "head"}
     network = nnx.merge(self.graphdef, params)
+    products = machine.products
     x_BLD = network.embed(tokens_BLK, self.starts, jnp.dtype(machine.compute_dtype))
     if s.embed_scale:
       x_BLD = x_BLD * jnp.asarray(s.width**0.5, x_BLD.dtype)
@@ -272,7 +288,7 @@ class Model:
       mix = one_mix or sight(window)
       key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
       x_BLD, new_key, new_value = block(
-        x_BLD, rotation, lambda q, k, v: mix(q, k, v, old_rows), key
+        x_BLD, rotation, lambda q, k, v: mix(q, k, v, old_rows), key, products
       )
       return x_BLD, (new_key, new_value) if keep else None
 
@@ -287,8 +303,8 @@ class Model:
     return network.norm(x_BLD), new
 
   def table(self, params, column: int):
-    """Returns table_VD, the output rows of one column as they are stored."""
-    table_VD = params["embed" if self.settings.tied else "head"]["table"]
+    """Returns table_VD, the output rows of one column as they are stored or `held`."""
+    table_VD = params.get("head", params["embed"])["table"]
     if len(self.padded) == 1:
       return table_VD
     # A column's rows need not start at a device's border: gather, cut, split again.
@@ -296,11 +312,12 @@ class Model:
     cut_VD = sharding.constrain(table_VD, (None, "embed"))[start : start + self.padded[column]]
     return sharding.constrain(cut_VD, ("vocab", "embed"))
 
-  def logits(self, params, hidden, column: int = 0):
+  def logits(self, params, hidden, column: int = 0, products: Any = None):
     """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
-    -inf. A loss has too many of them: `nn.cross_entropy`."""
-    head_VD = sharding.gathered(self.table(params, column).astype(hidden.dtype))
-    logits = jnp.einsum("...D,VD->...V", hidden, head_VD, preferred_element_type=jnp.float32)
+    -inf. `products` is as in `nn.layers`. A loss has too many of them: `nn.cross_entropy`."""
+    head_VD = sharding.gathered(self.table(params, column).astype(products or hidden.dtype))
+    operand = hidden.astype(head_VD.dtype)
+    logits = jnp.einsum("...D,VD->...V", operand, head_VD, preferred_element_type=jnp.float32)
     if self.settings.final_softcap is not None:
       logits = self.settings.final_softcap * jnp.tanh(logits / self.settings.final_softcap)
     if self.sizes[column] < self.padded[column]:

@@ -42,15 +42,21 @@ def _backend(name: str) -> Callable[..., Any]:
 
 
 def mixer(
-  name: str, rows: masks.Rows, *, softcap: float | None = None, ahead: bool = False
+  name: str,
+  rows: masks.Rows,
+  *,
+  softcap: float | None = None,
+  ahead: bool = False,
+  products: Any = None,
 ) -> Callable[..., Any]:
   """Returns mix(query_BLNH, key_BLGH, value_BLGH, window) -> mixed_BLNH, by a backend.
 
   Queries come already scaled. `ahead` says whether a row may see later ones; `window` is a number,
-  0 for no limit. On a mesh every device mixes its own rows and heads; keys and values, which
-  grouped queries have few of, are gathered from the devices that hold other parts of the rows.
+  0 for no limit; `products` is as in `layers.linear`. On a mesh every device mixes its own rows and
+  heads; keys and values, which grouped queries have few of, are gathered from the devices that hold
+  other parts of the rows.
   """
-  local = functools.partial(_backend(name), softcap=softcap, ahead=ahead)
+  local = functools.partial(_backend(name), softcap=softcap, ahead=ahead, products=products)
 
   def mix(query, key, value, window):
     if jax.sharding.get_abstract_mesh().size <= 1:
@@ -89,14 +95,19 @@ def _on_mesh(local, query, key, value, rows, window):
 def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None = None):
   """Returns mixed_BLNH over the slots of a cache, into which the new rows are written already.
 
-  Heads lie before slots there, so that nothing is turned round to be multiplied.
+  Heads lie before slots there, so that nothing is turned round to be multiplied. The cache is held
+  in the dtype that products are computed in.
   """
   query_BGRLH = jnp.moveaxis(mixing.grouped(query_BLNH, key_BGJH.shape[1]), 1, 3)
   scores_BGRLJ = jnp.einsum(
-    "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
-  )
+    "BGRLH,BGJH->BGRLJ", query_BGRLH.astype(key_BGJH.dtype), key_BGJH,
+    preferred_element_type=jnp.float32,
+  )  # fmt: skip
   weights_BGRLJ = jax.nn.softmax(mixing.masked(scores_BGRLJ, mask_BLJ, softcap), axis=-1)
-  mixed_BGRLH = jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ.astype(value_BGJH.dtype), value_BGJH)
+  mixed_BGRLH = jnp.einsum(
+    "BGRLJ,BGJH->BGRLH", weights_BGRLJ.astype(value_BGJH.dtype), value_BGJH,
+    preferred_element_type=query_BLNH.dtype,
+  )  # fmt: skip
   return jnp.moveaxis(mixed_BGRLH, 3, 1).reshape(query_BLNH.shape)
 
 
@@ -129,10 +140,10 @@ class Attention(lora.Projections):
     self.adapt(s.lora, jax.random.fold_in(key, 0))
     self.settings = s
 
-  def __call__(self, x_BLD, rotation, mix):
+  def __call__(self, x_BLD, rotation, mix, products=None):
     """Returns (attended_BLD, key_BLGH, value_BLGH); keys and values as a cache would keep them."""
     s = self.settings
-    query, key, value = (self.project(name, x_BLD) for name in ("query", "key", "value"))
+    query, key, value = (self.project(name, x_BLD, products) for name in ("query", "key", "value"))
     if s.qkv_bias:
       query = query + self.query_bias[...].astype(query.dtype)
       key = key + self.key_bias[...].astype(key.dtype)
@@ -141,4 +152,4 @@ class Attention(lora.Projections):
       query, key = self.query_norm(query), self.key_norm(key)
     scale = s.head_width**-0.5 if s.query_scale is None else s.query_scale
     query, key = rotary.rotate(query, rotation) * scale, rotary.rotate(key, rotation)
-    return self.project("out", mix(query, key, value)), key, value
+    return self.project("out", mix(query, key, value), products), key, value

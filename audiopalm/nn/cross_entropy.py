@@ -20,18 +20,20 @@ from audiopalm import sharding
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """`size` real rows of the table, the others only pad it; at most `chunk_rows` cells have logits
-  at one time on a device. `softcap` as in Gemma 2 (arXiv:2408.00118, section 2)."""
+  at one time on a device. `softcap` as in Gemma 2 (arXiv:2408.00118, section 2); `products` as in
+  `nn.layers`."""
 
   size: int
   chunk_rows: int
   softcap: float | None = None
+  products: Any = None
 
 
 def cross_entropy(hidden_BLD, table_VD, tokens_BL, settings: Settings):
   """Returns (nll_BL, log_z_BL, correct_BL): negative log-likelihood, log of the softmax's
   denominator, and 1 where the token is the best.
 
-  `table_VD` is the parameter as it is stored; it is multiplied in the dtype of `hidden_BLD`. All
+  `table_VD` is the parameter as it is stored. All
   results are float32, and the first two have gradients. The backward pass computes the logits
   again, unless one chunk is all.
   """
@@ -125,7 +127,7 @@ class _Placement:
 
 
 def _score(settings, where, keep, hidden_bld, table_vd, tokens_bl):
-  head_vD = where.whole(table_vd.astype(hidden_bld.dtype))
+  head_vD = where.whole(table_vd.astype(settings.products or hidden_bld.dtype))
   first = where.first_row(len(head_vD))
 
   def chunk(hidden_cD, tokens_c):
@@ -151,7 +153,7 @@ def _score(settings, where, keep, hidden_bld, table_vd, tokens_bl):
 def _pull(
   settings, where, hidden_bld, table_vd, tokens_bl, log_z_bl, d_nll_bl, d_log_z_bl, logits_blv
 ):
-  head_vD = where.whole(table_vd.astype(hidden_bld.dtype))
+  head_vD = where.whole(table_vd.astype(settings.products or hidden_bld.dtype))
   first = where.first_row(len(head_vD))
 
   def chunk(hidden_cD, tokens_c, log_z_c, d_nll_c, d_log_z_c, logits_cv=None):
@@ -162,9 +164,10 @@ def _pull(
     if settings.softcap is not None:
       slope_cv = 1 - jnp.square(logits_cv / settings.softcap)
       d_logits_cv *= jnp.where(jnp.isfinite(logits_cv), slope_cv, 0.0)
-    d_logits_cv = d_logits_cv.astype(hidden_cD.dtype)
+    d_logits_cv = d_logits_cv.astype(head_vD.dtype)
+    operand_cD = hidden_cD.astype(head_vD.dtype)
     d_hidden_cD = jnp.einsum("cv,vD->cD", d_logits_cv, head_vD, preferred_element_type=jnp.float32)
-    d_head_vD = jnp.einsum("cv,cD->vD", d_logits_cv, hidden_cD, preferred_element_type=jnp.float32)
+    d_head_vD = jnp.einsum("cv,cD->vD", d_logits_cv, operand_cD, preferred_element_type=jnp.float32)
     return d_hidden_cD, d_head_vD
 
   cells = (_flat(hidden_bld), *(a.reshape(-1) for a in (tokens_bl, log_z_bl, d_nll_bl, d_log_z_bl)))
@@ -186,7 +189,8 @@ def _pull(
 
 
 def _logits(settings, hidden_cD, head_vD, first):
-  logits_cv = jnp.einsum("cD,vD->cv", hidden_cD, head_vD, preferred_element_type=jnp.float32)
+  operand_cD = hidden_cD.astype(head_vD.dtype)
+  logits_cv = jnp.einsum("cD,vD->cv", operand_cD, head_vD, preferred_element_type=jnp.float32)
   if settings.softcap is not None:
     logits_cv = settings.softcap * jnp.tanh(logits_cv / settings.softcap)
   rows_1v = first + lax.broadcasted_iota(jnp.int32, (1, len(head_vD)), 1)

@@ -17,7 +17,7 @@ BLOCKS = (512, 256, LANES)  # tried in this order
 
 def splash(
   query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
-  row_axis=None,
+  row_axis=None, products=None,
 ):  # fmt: skip
   """Returns softmax(q k) v by the Pallas kernel for TPUs, which skips blocks that nobody sees.
 
@@ -54,7 +54,8 @@ def splash(
 
   def one(query_LNH, key_JGH, value_JGH, segments_L, segments_J):
     ids = splash_attention.SegmentIds(q=segments_L, kv=segments_J)
-    heads_first = (array.swapaxes(0, 1) for array in (query_LNH, key_JGH, value_JGH))
+    operands = (a.astype(products or a.dtype) for a in (query_LNH, key_JGH, value_JGH))
+    heads_first = (array.swapaxes(0, 1) for array in operands)
     return kernel(*heads_first, ids).swapaxes(0, 1)
 
   return jax.vmap(one)(
@@ -98,7 +99,7 @@ def _block(rows: int) -> int:
 
 def cudnn(
   query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
-  row_axis=None,
+  row_axis=None, products=None,
 ):  # fmt: skip
   """Returns softmax(q k) v by cuDNN's flash attention, in bfloat16 or float16.
 
@@ -109,12 +110,14 @@ def cudnn(
       "The attention backend 'cudnn' has no soft-cap, but Decoder.attention_softcap is "
       f"{softcap}. Choose attention='xla' for this model."
     )
-  if query_BLNH.dtype.itemsize != 2:
+  dtype = jax.numpy.dtype(products or query_BLNH.dtype)
+  if dtype.itemsize != 2:
     raise ConfigError(
-      f"The attention backend 'cudnn' computes in bfloat16, not in {query_BLNH.dtype}. Choose a "
-      "machine with compute_dtype='bfloat16', or attention='xla'."
+      f"The attention backend 'cudnn' computes in bfloat16, not in {dtype}. Choose a "
+      "machine with product_dtype='bfloat16', or attention='xla'."
     )
   mask_B1LJ = masks.seen(rows, others, window)[:, None]
+  operands = (array.astype(dtype) for array in (query_BLNH, key_BJGH, value_BJGH))
   return jax.nn.dot_product_attention(
-    query_BLNH, key_BJGH, value_BJGH, mask=mask_B1LJ, scale=1.0, implementation="cudnn"
-  )
+    *operands, mask=mask_B1LJ, scale=1.0, implementation="cudnn"
+  ).astype(query_BLNH.dtype)

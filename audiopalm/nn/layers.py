@@ -1,7 +1,8 @@
 """The smallest pieces of a network: a matrix product, a norm, a table of embeddings, dropout.
 
-Parameters are `nnx.Param(value, axes=(logical axes))`. Kernels are float32 and follow the dtype of
-what they multiply.
+Parameters are `nnx.Param(value, axes=(logical axes))`. Kernels are float32. `products` names the
+dtype that both operands of a matrix product are cast to, None that of what comes in; sums are
+float32, and what comes out has the dtype of what came in.
 """
 
 import functools
@@ -24,10 +25,10 @@ def normal(key, shape, scale, axes):
   return nnx.Param(scale * jax.random.normal(key, shape, jnp.float32), axes=axes)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def linear(x, kernel, contracted=1):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def linear(x, kernel, contracted=1, products=None):
   """Returns x times kernel: the last `contracted` axes of `x` against the first of `kernel`, in the
-  dtype of `x`.
+  dtype of `x`. Operands are cast to `products`, also those of the gradients.
 
       [B, L, D] x [D, N, H], contracted=1 -> [B, L, N, H]
       [B, L, N, H] x [N, H, D], contracted=2 -> [B, L, D]
@@ -36,28 +37,30 @@ def linear(x, kernel, contracted=1):
   differentiation gives: on a CPU that order is faster. It is summed in float32, and scattered to
   where the kernel lives while it is summed over devices.
   """
-  return _product(x, sharding.gathered(kernel.astype(x.dtype)), contracted)
-
-
-def _product(x, kernel, contracted):
-  split = sharding.layout_of(x)[: x.ndim - contracted] + sharding.layout_of(kernel)[contracted:]
+  whole = sharding.gathered(kernel.astype(products or x.dtype))
+  split = sharding.layout_of(x)[: x.ndim - contracted] + sharding.layout_of(whole)[contracted:]
   axes = tuple(range(x.ndim - contracted, x.ndim)), tuple(range(contracted))
-  return checkpoint_name(_dot(x, kernel, axes, split), PROJECTION)
+  return checkpoint_name(_dot(x, whole, axes, split), PROJECTION)
 
 
-def _dot(a, b, axes, split):
+def _dot(x, kernel, axes, split):
+  """Returns a product of the dtype of `x`, its operands in that of `kernel`."""
   # What is summed alone may be split, over `tensor`: then nothing but `there` says "all-reduce".
-  placed = any(sharding.layout_of(a) + sharding.layout_of(b))
+  placed = any(sharding.layout_of(x) + sharding.layout_of(kernel))
   there = PartitionSpec(*split) if placed else None
-  return lax.dot_general(a, b, (axes, ((), ())), out_sharding=there)
+  operand = x.astype(kernel.dtype)
+  return lax.dot_general(
+    operand, kernel, (axes, ((), ())), preferred_element_type=x.dtype, out_sharding=there
+  )
 
 
-def _linear_forward(x, kernel, contracted):
-  return linear(x, kernel, contracted), (x, kernel)
+def _linear_forward(x, kernel, contracted, products):
+  return linear(x, kernel, contracted, products), (x, kernel)
 
 
-def _linear_backward(contracted, saved, dy):
+def _linear_backward(contracted, products, saved, dy):
   x, kernel = saved
+  dtype = products or x.dtype
   free = tuple(range(x.ndim - contracted))
   split = sharding.layout_of(kernel)
   summed = [name for axis in free for name in sharding.names(sharding.layout_of(x)[axis])]
@@ -67,8 +70,8 @@ def _linear_backward(contracted, saved, dy):
     return sharding.sum_to(product, split, summed)
 
   specs = tuple(PartitionSpec(*sharding.layout_of(array)) for array in (x, dy))
-  d_kernel = sharding.mapped(part, specs, PartitionSpec(*split))(x, dy)
-  whole = sharding.gathered(kernel.astype(dy.dtype))
+  d_kernel = sharding.mapped(part, specs, PartitionSpec(*split))(x.astype(dtype), dy.astype(dtype))
+  whole = sharding.gathered(kernel.astype(dtype))
   axes = tuple(range(len(free), dy.ndim)), tuple(range(contracted, kernel.ndim))
   return _dot(dy, whole, axes, sharding.layout_of(x)), d_kernel.astype(kernel.dtype)
 

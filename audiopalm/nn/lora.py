@@ -70,14 +70,14 @@ class Projections(nnx.Module):
         adapter = Adapter(getattr(self, name), CONTRACTED[name], settings.rank, one)
         setattr(self.lora, name, adapter)
 
-  def project(self, name: str, x):
+  def project(self, name: str, x, products=None):
     """Returns x times a kernel, as `layers.linear` does, and what its adapter adds."""
-    projected = layers.linear(x, getattr(self, name)[...], CONTRACTED[name])
+    projected = layers.linear(x, getattr(self, name)[...], CONTRACTED[name], products)
     if self.scale is None or not hasattr(self.lora, name):
       return projected
     adapter = getattr(self.lora, name)
-    low = layers.linear(x, adapter.down[...], CONTRACTED[name])
-    return projected + self.scale * layers.linear(low, adapter.up[...])
+    low = layers.linear(x, adapter.down[...], CONTRACTED[name], products)
+    return projected + self.scale * layers.linear(low, adapter.up[...], 1, products)
 
 
 def merged(stacked: Mapping[str, Any], settings: Lora) -> dict[str, Any]:

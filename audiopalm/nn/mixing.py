@@ -1,8 +1,9 @@
 """The attention backend "xla": plain XLA operations, exact on every device, the reference.
 
 A backend is `mix(query_BLNH, key_BJGH, value_BJGH, rows, others, window, *, softcap, ahead,
-row_axis) -> mixed_BLNH` for the rows of one device: `rows` (`masks.Rows`) are those of the queries,
-`others` those of the keys, which are the same rows unless the mesh axis `row_axis` splits them.
+row_axis, products) -> mixed_BLNH` for the rows of one device: `rows` (`masks.Rows`) are those of
+the queries, `others` those of the keys, which are the same rows unless the mesh axis `row_axis`
+splits them. `products` is as in `nn.layers`.
 """
 
 import functools
@@ -22,7 +23,7 @@ UNSEEN = -1e30  # finite: a row that sees nothing (padding) must not become NaN
 
 def xla(
   query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
-  row_axis=None,
+  row_axis=None, products=None,
 ):  # fmt: skip
   """Returns softmax(q k) v with a float32 softmax.
 
@@ -43,53 +44,63 @@ def xla(
     seen = slice(here.stop if causal else None)
     others_here = others[:, seen]
     arrays = query_BGRLH[..., here, :], key_BGJH[:, :, seen], value_BGJH[:, :, seen]
-    mixed.append(_in_pieces(softcap, *arrays, rows[:, here], others_here, window))
+    how = softcap, products or query_BLNH.dtype
+    mixed.append(_in_pieces(how, *arrays, rows[:, here], others_here, window))
   mixed_BLGRH = jnp.moveaxis(jnp.concatenate(mixed, axis=3), 3, 1)
   return mixed_BLGRH.reshape(query_BLNH.shape)
 
 
-def _in_pieces(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+def _in_pieces(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
   """Returns what `_mixed` does, of few enough rows at a time to hold their scores."""
   length, keys = query_BGRLH.shape[3], key_BGJH.shape[2]
   fitting = (n for n in range(1, length) if not length % n and length // n * keys <= MOST_SCORES)
   pieces = next(fitting, length)
   if pieces == 1:
-    return _mixed(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)
+    return _mixed(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)
 
   def cut(array, axis):
     shape = (*array.shape[:axis], pieces, length // pieces, *array.shape[axis + 1 :])
     return jnp.moveaxis(array.reshape(shape), axis, 0)
 
   mixed = lax.map(
-    lambda piece: _mixed(softcap, piece[0], key_BGJH, value_BGJH, piece[1], others, window),
+    lambda piece: _mixed(how, piece[0], key_BGJH, value_BGJH, piece[1], others, window),
     (cut(query_BGRLH, 3), jax.tree.map(lambda array: cut(array, 1), rows)),
   )
   return jnp.moveaxis(mixed, 0, 3).reshape(query_BGRLH.shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mixed(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
-  return _forward(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)[0]
+def _mixed(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  return _forward(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)[0]
 
 
-def _forward(softcap, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+def _forward(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  softcap, products = how
+  dtype = query_BGRLH.dtype
+  query_BGRLH, key_BGJH, value_BGJH = (
+    array.astype(products) for array in (query_BGRLH, key_BGJH, value_BGJH)
+  )
   scores_BGRLJ = _scores(softcap, query_BGRLH, key_BGJH, rows, others, window)
   best_BGRL1 = jnp.max(scores_BGRLJ, axis=-1, keepdims=True)
   weights_BGRLJ = jnp.exp(scores_BGRLJ - best_BGRL1)
   total_BGRL1 = jnp.sum(weights_BGRLJ, axis=-1, keepdims=True)
-  mixed_BGRLH = jnp.einsum("BGRLJ,BGJH->BGRLH", weights_BGRLJ.astype(value_BGJH.dtype), value_BGJH)
-  mixed_BGRLH = (mixed_BGRLH / total_BGRL1).astype(query_BGRLH.dtype)
+  mixed_BGRLH = jnp.einsum(
+    "BGRLJ,BGJH->BGRLH", weights_BGRLJ.astype(products), value_BGJH, preferred_element_type=dtype
+  )
+  mixed_BGRLH = (mixed_BGRLH / total_BGRL1).astype(dtype)
   log_z_BGRL1 = checkpoint_name(best_BGRL1 + jnp.log(total_BGRL1), layers.MIXED)
   arrays = query_BGRLH, key_BGJH, value_BGJH, rows, others, window
   return mixed_BGRLH, (*arrays, mixed_BGRLH, log_z_BGRL1)
 
 
-def _backward(softcap, saved, d_mixed_BGRLH):
+def _backward(how, saved, d_mixed_BGRLH):
+  softcap, products = how
   query_BGRLH, key_BGJH, value_BGJH, rows, others, window, mixed_BGRLH, log_z_BGRL1 = saved
   scores_BGRLJ = _scores(softcap, query_BGRLH, key_BGJH, rows, others, window)
   weights_BGRLJ = jnp.exp(scores_BGRLJ - log_z_BGRL1)
-  products = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-  d_weights_BGRLJ = products("BGRLH,BGJH->BGRLJ", d_mixed_BGRLH, value_BGJH)
+  product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+  operand_BGRLH = d_mixed_BGRLH.astype(products)
+  d_weights_BGRLJ = product("BGRLH,BGJH->BGRLJ", operand_BGRLH, value_BGJH)
   mean_BGRL1 = jnp.sum(
     d_mixed_BGRLH.astype(jnp.float32) * mixed_BGRLH.astype(jnp.float32), axis=-1, keepdims=True
   )
@@ -97,12 +108,13 @@ def _backward(softcap, saved, d_mixed_BGRLH):
   if softcap is not None:
     slope_BGRLJ = 1 - jnp.square(scores_BGRLJ / softcap)
     d_scores_BGRLJ *= jnp.where(scores_BGRLJ > UNSEEN, slope_BGRLJ, 0)
-  d_scores_BGRLJ = d_scores_BGRLJ.astype(query_BGRLH.dtype)
-  weights_BGRLJ = weights_BGRLJ.astype(query_BGRLH.dtype)
-  d_query = products("BGRLJ,BGJH->BGRLH", d_scores_BGRLJ, key_BGJH).astype(query_BGRLH.dtype)
-  d_key = products("BGRLJ,BGRLH->BGJH", d_scores_BGRLJ, query_BGRLH).astype(key_BGJH.dtype)
-  d_value = products("BGRLJ,BGRLH->BGJH", weights_BGRLJ, d_mixed_BGRLH).astype(value_BGJH.dtype)
-  return d_query, d_key, d_value, None, None, None
+  d_scores_BGRLJ, weights_BGRLJ = (a.astype(products) for a in (d_scores_BGRLJ, weights_BGRLJ))
+  gradients = (
+    product("BGRLJ,BGJH->BGRLH", d_scores_BGRLJ, key_BGJH),
+    product("BGRLJ,BGRLH->BGJH", d_scores_BGRLJ, query_BGRLH),
+    product("BGRLJ,BGRLH->BGJH", weights_BGRLJ, operand_BGRLH),
+  )
+  return *(gradient.astype(mixed_BGRLH.dtype) for gradient in gradients), None, None, None
 
 
 _mixed.defvjp(_forward, _backward)

@@ -42,11 +42,11 @@ class MLP(lora.Projections):
     self.activation = s.activation
     self.adapt(s.lora, jax.random.fold_in(key, 0))
 
-  def __call__(self, x_BLD):
-    gate_BLF, up_BLF = self.project("gate", x_BLD), self.project("up", x_BLD)
+  def __call__(self, x_BLD, products=None):
+    gate_BLF, up_BLF = (self.project(name, x_BLD, products) for name in ("gate", "up"))
     # The backward pass keeps what the products gave, and activates again.
     gated = jax.checkpoint(lambda gate, up: ACTIVATIONS[self.activation](gate) * up)
-    return self.project("down", gated(gate_BLF, up_BLF))
+    return self.project("down", gated(gate_BLF, up_BLF), products)
 
 
 class Block(nnx.Module):
@@ -74,16 +74,17 @@ class Block(nnx.Module):
       self.mlp_post_norm = norm()
     self.settings = s
 
-  def __call__(self, x_BLD, rotation, mix, dropout_key=None):
-    """Returns (x_BLD, key_BLGH, value_BLGH). `mix` is as in `Attention`."""
+  def __call__(self, x_BLD, rotation, mix, dropout_key=None, products=None):
+    """Returns (x_BLD, key_BLGH, value_BLGH). `mix` is as in `Attention`, `products` as in
+    `layers.linear`."""
     s = self.settings
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
     normed_BLD = self.attention_norm(x_BLD)
-    branch_BLD, key, value = self.attention(normed_BLD, rotation, mix)
+    branch_BLD, key, value = self.attention(normed_BLD, rotation, mix, products)
     if s.post_norms:
       branch_BLD = self.attention_post_norm(branch_BLD)
     x_BLD = x_BLD + layers.dropout(branch_BLD, s.dropout, keys[0])
-    branch_BLD = self.mlp(normed_BLD if s.parallel_block else self.mlp_norm(x_BLD))
+    branch_BLD = self.mlp(normed_BLD if s.parallel_block else self.mlp_norm(x_BLD), products)
     if s.post_norms:
       branch_BLD = self.mlp_post_norm(branch_BLD)
     return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value

@@ -136,7 +136,10 @@ def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machi
   """
   tokens_BL = jnp.maximum(targets.tokens_BLK[..., column], 0)
   settings = cross_entropy.Settings(
-    model.sizes[column], machine.loss_chunk_rows, model.settings.final_softcap
+    model.sizes[column],
+    machine.loss_chunk_rows,
+    model.settings.final_softcap,
+    machine.products,
   )
   table_VD = model.table(params, column)
   scored = cross_entropy.cross_entropy(hidden_BLD, table_VD, tokens_BL, settings)

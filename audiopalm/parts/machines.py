@@ -1,9 +1,12 @@
 """Named machines, `--machine NAME`: the hardware side of a run, which may change at every resume.
 
-Without a name the first device's kind decides, and the run prints what it chose.
+Without a name the first device's kind decides, and the run prints what it chose. On a CPU a run
+chooses besides, once, in which dtype it multiplies: see `settled`.
 """
 
+import dataclasses
 import difflib
+from pathlib import Path
 
 import jax
 
@@ -87,3 +90,68 @@ def default(kind: str | None = None, platform: str | None = None) -> Machine:
     f"No machine is known for the device {kind!r} of platform {platform!r}. "
     f"Choose one with --machine: {', '.join(TABLE)}."
   )
+
+
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")  # of CPUs that multiply bfloat16 faster than float32
+NO_FLAG = f"this CPU has none of the flags {', '.join(BFLOAT16_FLAGS)}"
+
+
+def settled(
+  machine: Machine,
+  asked: str | None = None,
+  kept: str | None = None,
+  *,
+  platform: str | None = None,
+  cpuinfo: str | None = None,
+) -> tuple[Machine, str]:
+  """Returns the machine with a `product_dtype`, and why it is that one.
+
+  What is `asked` for (`--products`) comes first, then what the machine itself says, then what a
+  run's checkpoint has `kept`. Where nobody says anything, a CPU with one of BFLOAT16_FLAGS
+  multiplies in bfloat16, any other machine in its `compute_dtype`. ConfigError for a dtype that the
+  machine does not have. `platform` and `cpuinfo`, the text of /proc/cpuinfo, are by default those
+  of the first device and of this computer.
+  """
+  sources = ((asked, "--products"), (machine.product_dtype, "the machine"), (kept, "this run"))
+  dtype, source = next(((each, who) for each, who in sources if each), (None, ""))
+  if dtype is None:
+    flags = _bfloat16_flags(machine, platform, cpuinfo)
+    dtype = "bfloat16" if flags else machine.compute_dtype
+    why = f"this CPU has {flags[0]}" if flags else f"what machine {machine.name!r} computes in"
+    if flags == ():
+      why = NO_FLAG
+    return dataclasses.replace(machine, product_dtype=dtype), why
+  why = lacking(machine, dtype, platform=platform, cpuinfo=cpuinfo)
+  if why:
+    other = "float32" if dtype == "bfloat16" else "bfloat16"
+    raise ConfigError(
+      f"Products in {dtype} are what {source} asks for, but {why}. Choose other products with "
+      f"--products {other}, which changes the losses as rounding does, or another machine."
+    )
+  return dataclasses.replace(machine, product_dtype=dtype), f"as {source} says"
+
+
+def lacking(
+  machine: Machine, dtype: str, *, platform: str | None = None, cpuinfo: str | None = None
+) -> str:
+  """Returns why a machine does not multiply in a dtype, "" if it does."""
+  if machine.compute_dtype == "bfloat16" and dtype == "float32":
+    return f"machine {machine.name!r} computes in bfloat16"
+  if dtype == "bfloat16" and _bfloat16_flags(machine, platform, cpuinfo) == ():
+    return NO_FLAG
+  return ""
+
+
+def _bfloat16_flags(
+  machine: Machine, platform: str | None, cpuinfo: str | None
+) -> tuple[str, ...] | None:
+  """Returns which of BFLOAT16_FLAGS a CPU has, None for another device and where it does not
+  matter: a machine of accelerators tried on a CPU computes in bfloat16, however slowly."""
+  if machine.compute_dtype == "bfloat16" or (platform or jax.devices()[0].platform) != "cpu":
+    return None
+  if cpuinfo is None:
+    cpuinfo = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
+  lines = (line.partition(":") for line in cpuinfo.splitlines())
+  flags = next((text.split() for name, _, text in lines if name.strip() == "flags"), [])
+  return tuple(flag for flag in BFLOAT16_FLAGS if flag in flags)

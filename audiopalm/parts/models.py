@@ -9,12 +9,13 @@ import dataclasses
 
 from audiopalm.models.decoder import Decoder
 from audiopalm.parts import runs
-from audiopalm.pretrained import source
 
 
 def pretrained(folder: str, dropout: float = 0.0) -> Decoder:
   """Returns the model of an earlier run, or of a text model in a Hugging Face folder, to begin with
   its parameters; ConfigError for one that a `Decoder` is not."""
+  from audiopalm.pretrained import source  # needs safetensors, the sizes below do not
+
   if runs.holds(folder):
     return dataclasses.replace(runs.settings(folder).model, dropout=dropout)
   return dataclasses.replace(source.described(folder)[0], dropout=dropout)

@@ -92,11 +92,12 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
   model = decoder.model(experiment.model, space)
-  s, dtype = experiment.model, jnp.dtype(machine.compute_dtype)
+  s, dtype = experiment.model, jnp.dtype(machine.products)
 
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
-    best = [jnp.argmax(model.logits(params, hidden_BD, k), -1) for k in range(space.columns)]
+    logits = [model.logits(params, hidden_BD, k, dtype) for k in range(space.columns)]
+    best = [jnp.argmax(logits_BV, -1) for logits_BV in logits]
     return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
 
   with jax.set_mesh(mesh):

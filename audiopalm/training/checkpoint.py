@@ -42,14 +42,16 @@ SHOWN = 12  # lines of a difference that are printed
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meta:
-  """What a checkpoint says of itself; `experiment` is JSON. `position` holds the step, what was
-  `seen` of each task, and the `schedule` of the batches (`data/schedule.py`)."""
+  """What a checkpoint says of itself. `experiment` is JSON; `position` holds the step, what was
+  `seen` of each task, and the `schedule` of the batches (`data/schedule.py`); `products` is the
+  dtype of matrix products, None in older checkpoints and imported ones."""
 
   step: int
   experiment: str
   manifest: Mapping[str, Any]
   position: Mapping[str, Any]
   versions: Mapping[str, str]
+  products: str | None = None
 
 
 class LiteralPath(epath.gpath.PosixGPath):

@@ -364,6 +364,7 @@ def _meta(setting: _Setting, number: int, recorder: record.Recorder) -> checkpoi
       "schedule": schedules.to_json(setting.loader.schedule),
     },
     versions=checkpoint.versions(),
+    products=setting.machine.products,
   )
 
 
@@ -374,10 +375,13 @@ def _introduce(
   experiment, machine, devices = setting.experiment, setting.machine, setting.mesh.devices
   axes = ", ".join(f"{axis}={size}" for axis, size in setting.mesh.shape.items())
   processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+  dtypes = machine.compute_dtype
+  if machine.products != dtypes:
+    dtypes += f" with products in {machine.products}"
   say(
     f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}{processes}, "
     f"mesh {axes}, "
-    f"{machine.compute_dtype}, {machine.attention} attention, remat {machine.remat}, "
+    f"{dtypes}, {machine.attention} attention, remat {machine.remat}, "
     f"{setting.accumulation} micro-batches a step"
   )
   parameters = decoder.parameters(experiment.model, setting.prepared.space)
@@ -389,6 +393,8 @@ def _introduce(
     return
   say(f"resuming after step {before.step} of {setting.workdir}")
   changed = token_space.difference(_settings(before.experiment), _settings(experiment.to_json()))
+  if before.products not in (None, machine.products):
+    say(f"changed since that checkpoint: products {before.products} -> {machine.products}")
   for line in changed.splitlines():
     say(f"changed since that checkpoint: {line}")
 

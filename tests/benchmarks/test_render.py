@@ -18,7 +18,8 @@ RESULTS = {
   "decode_speed": {
     "sizes": {
       "4M": {
-        "layers": 4, "width": 256, "ours_over_transformers": 2.5, "same_tokens": 0.5,
+        "layers": 4, "width": 256,
+        "same": {name: {"tokens": 0.5, "rows": 9} for name in ("ours", "transformers")},
         "tokens_per_s": {"ours": figures.spread([2_000.0, 3_000.0]), "transformers": ONE},
       }
     },
@@ -124,8 +125,22 @@ def test_machines_stand_side_by_side_in_one_table(tmp_path):
   written(tmp_path, "decode_speed", "h200", machine="16 cores, Other, NVIDIA H200")
   text = render.rendered(tmp_path, "decode_speed")
   rows = [line for line in text.splitlines() if line.startswith(("| laptop", "| h200"))]
-  assert len(rows) == 2 and "2,500 (2,000 to 3,000)" in rows[0] and "| 2.50 |" in rows[0]
+  assert len(rows) == 4 and "2,500 (2,000 to 3,000)" in rows[0]
+  assert "| transformers | 2 (1 to 3) | 1250.00 | 1250.00 | 50.0 % |" in rows[1]
+  assert "Ours in bfloat16 was left out on h200, laptop" in text.replace("\n", " ")
   assert "- h200: 16 cores, Other, NVIDIA H200" in text
+
+
+def test_a_contender_with_bfloat16_products_stands_beside_the_others(tmp_path):
+  size = RESULTS["step_speed"]["sizes"]["4M"]
+  fast = {"tokens_per_s": figures.spread([3.0]), "gflop_per_s": 75.0}
+  with_it = size | {"contenders": size["contenders"] | {"ours_bfloat16": fast, "ours_plain": fast}}
+  written(tmp_path, "step_speed", "laptop")
+  assert "It was left out on laptop" in render.rendered(tmp_path, "step_speed").replace("\n", " ")
+  written(tmp_path, "step_speed", "laptop", sizes={"4M": with_it})
+  text = render.rendered(tmp_path, "step_speed")
+  assert "left out" not in text and "plain" not in text
+  assert "| transformers | 2 (1 to 3) | 50 | 25 % | 1.00 | 1.50 |" in text
 
 
 def test_results_of_other_names_are_left_alone(tmp_path):

@@ -33,7 +33,9 @@ def opened(monkeypatch, made_up, tmp_path):
     run = session.Session(
       tmp_path, made.experiment, made.prepared, made_up.Untrained(), "trained", made.machine, 3
     )
-    monkeypatch.setattr(session, "load", lambda workdir, machine=None, step=None: run)
+    monkeypatch.setattr(
+      session, "load", lambda workdir, machine=None, step=None, products=None: run
+    )
     return run
 
   return open_

@@ -70,14 +70,15 @@ def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
 
 def test_a_job_is_written_and_submitted(here, capfd):
   command(here, "sbatch", "import sys; print('got', sys.argv[1:], flush=True); sys.exit(3)")
-  line = ["launch", *SLURM, *tail("--machine", "gpu", "--set", "steps=7", "--hang-s", "60")]
+  own = ("--machine", "gpu", "--products", "bfloat16", "--set", "steps=7", "--hang-s", "60")
+  line = ["launch", *SLURM, *tail(*own)]
   assert main.main(line) == 3
   script = here / "run" / "launch" / "train.sbatch"
   said = capfd.readouterr().out.splitlines()
   assert [line.split()[1] for line in said[:3]] == ["code", "config", "mesh"]  # preflight
   assert said[-2:] == [f"sbatch {script}", f"got ['{script}']"]
   text = script.read_text()
-  told = f"--workdir {here}/run --machine gpu --hang-s 60.0 --recheck-every 0"
+  told = f"--workdir {here}/run --machine gpu --products bfloat16 --hang-s 60.0 --recheck-every 0"
   assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told})" in text
   assert f"#SBATCH --chdir={here}\n" in text
   assert (here / "run" / "logs").is_dir()
@@ -172,7 +173,7 @@ def test_every_option_of_train_is_in_a_job_or_left_out_on_purpose():
   resolved = {"config", "settings"}  # in config.json
   meeting = {"coordinator", "processes", "process"}
   assert told == resolved | meeting | {
-    "workdir", "machine", "hang_s", "recheck_every", "max_bad",
+    "workdir", "machine", "products", "hang_s", "recheck_every", "max_bad",
   }  # fmt: skip  # those of launch._job
 
 

@@ -1,8 +1,11 @@
+import jax.numpy as jnp
 import pytest
 
 from audiopalm.cli import main, train
 from audiopalm.data import lock
 from audiopalm.errors import EXIT_USER
+from audiopalm.parts import machines
+from audiopalm.training import checkpoint
 
 CONFIG = """
 
@@ -54,3 +57,61 @@ def test_it_is_trained_where_the_experiment_says_that_it_stays(line, monkeypatch
   monkeypatch.setattr(train.prepare, "needed", lambda experiment, workdir: True)
   monkeypatch.setattr(train, "_prepare", lambda args: 75)
   assert main.main([*line, "--set", "export=none"]) == 75
+
+
+def cpu_with(flags, monkeypatch, tmp_path):
+  cpuinfo = tmp_path / "cpuinfo"
+  cpuinfo.write_text(f"flags : fpu {flags}\n")
+  monkeypatch.setattr(machines, "CPUINFO", cpuinfo)
+
+
+def begun(line, monkeypatch):
+  """Returns the machine that `train` would train on."""
+  began = []
+  monkeypatch.setattr(train, "_train", lambda args, made, machine: began.append(machine) or 0)
+  assert main.main([*line, "--set", "export=none"]) == 0
+  return began[0]
+
+
+def saved_with(products, workdir):
+  meta = checkpoint.Meta(3, "{}", {}, {"step": 3, "seen": {}}, {}, products)
+  with checkpoint.Writer(workdir, checkpoint.Keep(1)) as writer:
+    writer.save_params({"a": jnp.zeros(2)}, meta)
+
+
+@pytest.mark.parametrize("flags, products", [("avx512_bf16", "bfloat16"), ("avx2", "float32")])
+def test_the_cpu_chooses_the_products_of_a_first_start(
+  flags, products, line, tmp_path, monkeypatch, capsys
+):
+  cpu_with(flags, monkeypatch, tmp_path)
+  machine = begun(line, monkeypatch)
+  assert (machine.products, machine.compute_dtype) == (products, "float32")
+  assert f"matrix products in {products}: this CPU has " in capsys.readouterr().out
+  assert begun([*line, "--products", "float32"], monkeypatch).products == "float32"
+
+
+def test_a_resumed_run_keeps_the_products_of_its_checkpoint(line, tmp_path, monkeypatch, capsys):
+  cpu_with("avx512_bf16", monkeypatch, tmp_path)
+  saved_with("float32", tmp_path / "run")
+  assert begun(line, monkeypatch).products == "float32"
+  assert "matrix products in float32: as this run says" in capsys.readouterr().out
+
+
+def test_a_checkpoint_without_products_is_one_in_float32(line, tmp_path, monkeypatch):
+  cpu_with("avx512_bf16", monkeypatch, tmp_path)
+  saved_with(None, tmp_path / "run")
+  assert begun(line, monkeypatch).products == "float32"
+
+
+def test_a_machine_that_lacks_the_products_of_a_run_says_how_to_choose_others(
+  line, tmp_path, monkeypatch, capsys
+):
+  cpu_with("avx2", monkeypatch, tmp_path)
+  saved_with("bfloat16", tmp_path / "run")
+  assert main.main([*line, "--set", "export=none"]) == EXIT_USER
+  assert capsys.readouterr().err == (
+    "ConfigError: Products in bfloat16 are what this run asks for, but this CPU has none of the "
+    "flags amx_bf16, avx512_bf16. Choose other products with --products float32, which changes the "
+    "losses as rounding does, or another machine.\n"
+  )
+  assert begun([*line, "--products", "float32"], monkeypatch).products == "float32"

@@ -363,6 +363,23 @@ def test_bfloat16_is_near_float32_and_hidden_states_say_so():
   assert model.logits(params, jnp.ones((1, 32), jnp.bfloat16)).dtype == jnp.float32
 
 
+def test_products_in_bfloat16_are_near_float32_on_one_device_and_on_eight():
+  model = decoder.model(TINY, space())
+  batch = random_batch()
+  loss, grads = loss_and_grads(model, params_of(model), batch, ONE)
+  for machine in (ONE, EIGHT):
+    half = dataclasses.replace(machine, product_dtype="bfloat16")
+    params = params_of(model, machine)
+    found, found_grads = loss_and_grads(model, params, batch, half)
+    assert float(loss) != float(found)
+    np.testing.assert_allclose(loss, found, rtol=5e-3)
+    for wanted, grad in zip(jax.tree.leaves(grads), jax.tree.leaves(found_grads), strict=True):
+      assert grad.dtype == jnp.float32
+      wanted, grad = np.asarray(wanted), np.asarray(grad)
+      assert np.abs(wanted - grad).max() <= 5e-2 * np.abs(wanted).max()
+  assert jax.eval_shape(lambda: model.hidden(params, batch, half)).dtype == jnp.float32
+
+
 def test_dropout_needs_a_key():
   model = decoder.model(dataclasses.replace(TINY, dropout=0.5), space())
   params, batch = params_of(model), random_batch()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from audiopalm.errors import ConfigError
@@ -47,3 +49,74 @@ def test_unknown_platform_says_to_choose():
     ConfigError, match="No machine is known for the device 'M3' of platform 'METAL'"
   ):
     machines.default("M3", "METAL")
+
+
+CPU = machines.TABLE["cpu"]
+WITHOUT = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\nbugs\t\t: amx_bf16\n"
+WITH = WITHOUT.replace("avx2", "avx2 avx512_bf16")
+
+
+@pytest.mark.parametrize(
+  "cpuinfo, products, why",
+  [
+    (WITHOUT, "float32", "this CPU has none of the flags amx_bf16, avx512_bf16"),
+    (WITH, "bfloat16", "this CPU has avx512_bf16"),
+    (WITH.replace("avx512f", "amx_bf16"), "bfloat16", "this CPU has amx_bf16"),
+    ("", "float32", "this CPU has none of the flags amx_bf16, avx512_bf16"),
+  ],
+)
+def test_the_flags_of_a_cpu_choose_the_products_of_a_first_start(cpuinfo, products, why):
+  machine, said = machines.settled(CPU, platform="cpu", cpuinfo=cpuinfo)
+  assert (machine.products, machine.compute_dtype, said) == (products, "float32", why)
+
+
+def test_an_accelerator_multiplies_in_what_it_computes_in_whatever_its_host_has():
+  for cpuinfo in (WITH, WITHOUT):
+    machine, said = machines.settled(machines.named("h100"), platform="gpu", cpuinfo=cpuinfo)
+    assert (machine.products, machine.compute_dtype) == ("bfloat16", "bfloat16")
+    assert said == "what machine 'h100' computes in"
+
+
+def test_a_machine_of_accelerators_tried_on_a_cpu_goes_on_in_bfloat16():
+  for kept in (None, "bfloat16"):
+    machine, _ = machines.settled(machines.named("gpu"), kept=kept, platform="cpu", cpuinfo=WITHOUT)
+    assert machine.products == "bfloat16"
+
+
+def test_what_is_asked_for_comes_before_the_machine_and_both_before_the_run():
+  half = dataclasses.replace(CPU, product_dtype="bfloat16")
+  for machine, asked, kept, products, said in (
+    (half, "float32", "bfloat16", "float32", "as --products says"),
+    (half, None, "float32", "bfloat16", "as the machine says"),
+    (CPU, None, "float32", "float32", "as this run says"),
+  ):
+    found = machines.settled(machine, asked, kept, platform="cpu", cpuinfo=WITH)
+    assert (found[0].products, found[1]) == (products, said)
+
+
+def test_a_cpu_without_bfloat16_products_says_how_to_choose_others():
+  half = dataclasses.replace(CPU, product_dtype="bfloat16")
+  for machine, asked, kept, source in (
+    (CPU, "bfloat16", None, "--products"),
+    (half, None, None, "the machine"),
+    (CPU, None, "bfloat16", "this run"),
+  ):
+    with pytest.raises(ConfigError) as error:
+      machines.settled(machine, asked, kept, platform="cpu", cpuinfo=WITHOUT)
+    text = str(error.value)
+    assert text.startswith(
+      f"Products in bfloat16 are what {source} asks for, but this CPU has none of the flags "
+      "amx_bf16, avx512_bf16. Choose other products with --products float32"
+    )
+
+
+def test_a_run_in_float32_does_not_become_one_in_bfloat16_on_an_accelerator_unasked():
+  with pytest.raises(ConfigError, match="machine 'h100' computes in bfloat16.*--products bfloat16"):
+    machines.settled(machines.named("h100"), kept="float32", platform="gpu")
+  machine, _ = machines.settled(machines.named("h100"), "bfloat16", "float32", platform="gpu")
+  assert machine.products == "bfloat16"
+
+
+def test_products_in_float32_of_a_machine_that_computes_in_bfloat16_are_refused():
+  with pytest.raises(ConfigError, match="multiplies in float32 what its layers hold in bfloat16"):
+    dataclasses.replace(machines.named("h100"), product_dtype="float32")
