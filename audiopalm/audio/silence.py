@@ -15,13 +15,13 @@ NOISE_SHARE = 0.05  # of the frames of a recording, the quietest, that show its 
 
 
 def loud_db(level_T: np.ndarray) -> float:
-  """Returns the level in dB of the loud frames: as much amplitude lies in louder ones as in others.
+  """Returns the level in dB of the loud frames: half of the energy lies in frames above it.
 
-  Silence has no amplitude, however much of it there is, and one click has little.
+  Silence has no energy, however much of it there is.
   """
   rising_T = np.sort(level_T).astype(np.float64)
-  amplitude_T = np.cumsum(10 ** (rising_T / 20))
-  return float(rising_T[np.searchsorted(amplitude_T, amplitude_T[-1] / 2)])
+  energy_T = np.cumsum(10 ** (rising_T / 10))
+  return float(rising_T[np.searchsorted(energy_T, energy_T[-1] / 2)])
 
 
 def pauses(wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1) -> list[tuple[float, float]]:

@@ -15,7 +15,7 @@ from audiopalm.audio import silence, waveform
 HOP_S = 0.01
 WINDOW_S = 0.025
 SILENCE = 1e-10  # added to every power: what digital silence is taken for (full scale is 1)
-SPEECH_DB = (30.0, 40.0)  # under the loud frames: speech down to the one, silence from the other on
+SPEECH_DB = (27.0, 37.0)  # under the loud frames: speech down to the one, silence from the other on
 CLEAR_DB = (15.0, 25.0)  # likewise for speech that stands out of the noise of a room
 LEAK_BINS = 16  # of a transform, into which a window spreads a constant
 
@@ -26,18 +26,20 @@ def power(
   rate_hz: int = waveform.RATE_HZ,
   hop_s: float = HOP_S,
   window_s: float = WINDOW_S,
+  beyond: int = 0,
 ) -> np.ndarray:
   """Returns power_TE: |spectrum|^2 of Hann windows, the next power of two of the window in length.
 
   Scaled so that white noise of variance 1 has a mean power of 1 in every bin but the lowest. A
   constant (the offset of a sound card) is taken out of the wave, and then out of every window:
-  beside silence that an editor put there the wave's own mean is not the offset.
+  beside silence that an editor put there the wave's own mean is not the offset. `beyond` more
+  frames lie before and after the wave: one of each still hears it.
   """
   hop_samples, window_samples = round(hop_s * rate_hz), round(window_s * rate_hz)
   window = hann(window_samples)
   wave_S = np.asarray(wave_S, np.float32)
   centred_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32) if len(wave_S) else wave_S
-  frames_TS = framed(centred_S, hop_samples, window_samples) * window
+  frames_TS = framed(centred_S, hop_samples, window_samples, beyond) * window
   size = fft_samples(window_samples)
   spectrum_TE = fft.rfft(frames_TS, size, axis=1)
   spectrum_TE[:, :LEAK_BINS] -= spectrum_TE[:, :1] * _constant(window_samples, size)
@@ -45,10 +47,13 @@ def power(
   return power_TE / np.square(window).sum()
 
 
-def framed(wave_S: np.ndarray, hop_samples: int, window_samples: int) -> np.ndarray:
-  """Returns frames_TS: a view of the wave, zeros around it, as one window a hop."""
-  count = -(-len(wave_S) // hop_samples)
-  before = (window_samples - hop_samples) // 2
+def framed(
+  wave_S: np.ndarray, hop_samples: int, window_samples: int, beyond: int = 0
+) -> np.ndarray:
+  """Returns frames_TS: a view of the wave, zeros around it, as one window a hop, `beyond` windows
+  before the first and after the last."""
+  count = -(-len(wave_S) // hop_samples) + 2 * beyond
+  before = (window_samples - hop_samples) // 2 + beyond * hop_samples
   after = max(0, (count - 1) * hop_samples + window_samples - before - len(wave_S))
   padded_S = np.pad(np.asarray(wave_S, np.float32), (before, after))
   frames_TS = np.lib.stride_tricks.sliding_window_view(padded_S, window_samples)

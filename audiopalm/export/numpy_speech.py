@@ -24,9 +24,9 @@ HOP, WINDOW, TRANSFORM = 160, 400, 512  # samples: 10 ms, 25 ms, the next power 
 SAID_WINDOW, BREATH_HZ = 320, 4_500.0  # of synthesis
 LOWEST_HZ, HIGHEST_HZ, PITCH_WINDOW, PITCH_TRANSFORM, VOICED = 65.0, 420.0, 640, 1_024, 0.5
 SILENCE, SILENT_DB = np.float32(1e-10), -90.0
-SPEECH_DB, CLEAR_DB = (30.0, 40.0), (15.0, 25.0)  # under the loud frames: 1 from here, 0 from there
+SPEECH_DB, CLEAR_DB = (27.0, 37.0), (15.0, 25.0)  # under the loud frames: 1 from here, 0 from there
 LEAK_BINS = 16  # of a transform, into which a window spreads a constant
-LARGEST_WARP, WARP_SPREAD, WHITENING, SILENT_AT = 1.32, 0.15, 0.5, 3.0
+LARGEST_WARP, WARP_SPREAD, WHITENING, SILENT_AT, PEAKS_DB = 1.32, 0.15, 0.5, 3.0, 15.0
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0  # of the spectra that voices speak with
 SLOPPY, PLACEHOLDER = 64, 2**31 - 2**16  # bytes that writers miscount, and that stand for none
 CORRECTIONS, CORRECTION, LARGEST_CHANGE, PEAK = 4, 1.2, 2.0, 0.7
@@ -114,7 +114,7 @@ class Units:
 
   def encode(self, wave_S):
     """Returns ids_T of a 16 kHz wave (float, full scale 1): one unit each 1 / rate_hz s begun."""
-    cepstra = self._cepstra(power(wave_S))
+    cepstra = self._cepstra(power(wave_S, 1))
     features_WTE = self._features(cepstra)
     warp = self._warp(features_WTE, cepstra.clear_T)
     ids_T = nearest(features_WTE[warp], self.centroids_VE)[0].astype(np.int32)
@@ -141,7 +141,7 @@ class Units:
     settings = self.settings
     speech_T, clear_T, loud_db = speech(power_TE)
     log_mel_TM = np.log(power_TE @ self.filters_EM + SILENCE)
-    floor = (loud_db - settings["floor_db"]) * np.log(10) / 10
+    floor = (loud_db + PEAKS_DB - settings["floor_db"]) * np.log(10) / 10
     log_mel_TM = np.maximum(log_mel_TM, np.float32(floor))
     log_mel_TWM = log_mel_TM.reshape(len(log_mel_TM), settings["warps"], settings["bins"])
     cepstra_TWE = log_mel_TWM @ cosine_basis(settings["bins"], settings["coefficients"])
@@ -156,7 +156,7 @@ class Units:
     level_TWE = cepstra.values_TWE * self._gain(cepstra) - silent_E
     level_TE = level_TWE.reshape(frames, -1) * cepstra.speech_T[:, None]
     around = self.frames
-    level_TE = np.pad(level_TE, ((around, around + -frames % around), (0, 0)))
+    level_TE = np.pad(level_TE, ((around - 1, around - 1 + (2 - frames) % around), (0, 0)))
     slope_TE = self.settings["slope_weight"] * slopes(level_TE)
     level_TWE, slope_TWE = (
       part_TE.reshape(-1, around, warps * coefficients)
@@ -178,6 +178,7 @@ class Units:
     flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
     distance_WT = nearest(flat_TE, self.centroids_VE)[1].reshape(len(self.warps), -1)
     surprise_W = np.square(np.log(self.warps) / WARP_SPREAD)
+    clear_T = clear_T[1:-1]  # of the wave: a frame on each side only hears it
     clear_T = (
       np.pad(clear_T, (0, -len(clear_T) % self.frames)).reshape(-1, self.frames).mean(axis=1)
     )
@@ -190,7 +191,7 @@ class Units:
     best_S, fewest = np.zeros(0, np.float32), len(ids_T) + 1
     for turn in range(CORRECTIONS + 1):
       wave_S = sound(filter_TM, excitation_TE, LOW_HZ, HIGH_HZ)
-      power_TE = power(wave_S)
+      power_TE = power(wave_S, 1)
       cepstra = self._cepstra(power_TE)
       features_WTE = self._features(cepstra)
       warp = self._warp(features_WTE, cepstra.clear_T)
@@ -200,7 +201,7 @@ class Units:
       if not fewest:
         break
       if not turn:
-        heard_TM = np.log(power_TE @ mel_filters(BINS, LOW_HZ, HIGH_HZ) + SILENCE)
+        heard_TM = np.log(power_TE[1:-1] @ mel_filters(BINS, LOW_HZ, HIGH_HZ) + SILENCE)
         filter_TM = filter_TM + np.clip(wanted_TM - heard_TM, -2, 2)
       near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
       lacking_TE = CORRECTION * near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
@@ -305,10 +306,10 @@ def nearest(features_TE, centroids_VE):
   return ids_T, np.maximum(np.square(features_TE).sum(axis=1) - 2 * best_T, 0)
 
 
-def framed(wave_S, window):
-  """Returns frames_TS: windows centred on the middle of every 10 ms, zeros around the wave."""
-  count = -(-len(wave_S) // HOP)
-  before = (window - HOP) // 2
+def framed(wave_S, window, beyond=0):
+  """Returns frames_TS: windows centred on the middle of every 10 ms, `beyond` more at both ends."""
+  count = -(-len(wave_S) // HOP) + 2 * beyond
+  before = (window - HOP) // 2 + beyond * HOP
   after = max(0, (count - 1) * HOP + window - before - len(wave_S))
   padded_S = np.pad(np.asarray(wave_S, np.float32), (before, after))
   return np.lib.stride_tricks.sliding_window_view(padded_S, window)[::HOP][:count]
@@ -319,11 +320,11 @@ def hann(window):
   return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
-def power(wave_S):
+def power(wave_S, beyond=0):
   """Returns power_TE of a wave's frames, without offset; white noise of variance 1 has 1."""
   wave_S = np.asarray(wave_S, np.float32)
   centred_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32)
-  spectrum_TE = np.fft.rfft(framed(centred_S, WINDOW) * hann(WINDOW), TRANSFORM, axis=1)
+  spectrum_TE = np.fft.rfft(framed(centred_S, WINDOW, beyond) * hann(WINDOW), TRANSFORM, axis=1)
   leak_E = np.fft.rfft(hann(WINDOW), TRANSFORM)[:LEAK_BINS]
   spectrum_TE[:, :LEAK_BINS] -= spectrum_TE[:, :1] * (leak_E / leak_E[0])
   power_TE = np.square(spectrum_TE.real) + np.square(spectrum_TE.imag)
@@ -335,8 +336,8 @@ def speech(power_TE):
   heard_E = mel_filters(24, LOW_HZ, HIGH_HZ).mean(axis=1)
   level_T = 10 * np.log10(power_TE @ heard_E + SILENCE)
   rising_T = np.sort(level_T).astype(np.float64)
-  amplitude_T = np.cumsum(10 ** (rising_T / 20))
-  loud_db = float(rising_T[np.searchsorted(amplitude_T, amplitude_T[-1] / 2)])
+  energy_T = np.cumsum(10 ** (rising_T / 10))
+  loud_db = float(rising_T[np.searchsorted(energy_T, energy_T[-1] / 2)])
   shares = []
   for highest_db, lowest_db in (SPEECH_DB, CLEAR_DB):
     from_db = max(loud_db - lowest_db, SILENT_DB)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from audiopalm.tokenizers import base
 from audiopalm.tokenizers.mel_rvq import FittedMelRVQ, MelRVQ
 from audiopalm.tokenizers.units import FittedUnits, KMeansUnits
 from audiopalm.tokenizers.voices import Voices
@@ -43,14 +44,21 @@ def pack(fitted: Any) -> tuple[Arrays, dict[str, str]]:
   """Returns (arrays, texts) of a fitted speech tokenizer. Inverse: `unpack`."""
   settings = fitted.settings
   arrays, more = SPEECH[type(settings)].packed(fitted)
-  about = {"kind": type(settings).__name__, "settings": dataclasses.asdict(settings), **more}
+  about = {
+    "kind": type(settings).__name__,
+    "rule": base.rule(settings),
+    "settings": dataclasses.asdict(settings),
+    **more,
+  }
   # One text: safetensors writes several in any order.
   return arrays, {"about": json.dumps(about, sort_keys=True)}
 
 
 def unpack(settings: Any, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> Any:
-  """Returns the fitted tokenizer of these settings."""
-  return SPEECH[type(settings)].unpacked(settings, arrays, json.loads(texts["about"]))
+  """Returns the fitted tokenizer of these settings; ManifestError if it has another rule."""
+  about = json.loads(texts["about"])
+  base.check_rule(settings, about.get("rule", 1), "the exported folder")
+  return SPEECH[type(settings)].unpacked(settings, arrays, about)
 
 
 def _packed_units(fitted: FittedUnits) -> tuple[Arrays, dict[str, Any]]:

@@ -90,6 +90,8 @@ def fingerprint(settings: Any, parameters: Mapping[str, np.ndarray | bytes]) -> 
   digest = hashlib.sha256()
   digest.update(type(settings).__name__.encode())
   digest.update(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+  if rule(settings) > 1:
+    digest.update(f"rule {rule(settings)}".encode())
   for name in sorted(parameters):
     value = parameters[name]
     digest.update(name.encode())
@@ -98,6 +100,24 @@ def fingerprint(settings: Any, parameters: Mapping[str, np.ndarray | bytes]) -> 
       value = np.ascontiguousarray(value).tobytes()
     digest.update(value)
   return digest.hexdigest()
+
+
+def rule(settings: Any) -> int:
+  """Returns which rule makes ids of an utterance: 1, or what the class of the settings says.
+
+  A class raises its `rule` where the same settings and parameters begin to give other ids.
+  """
+  return getattr(type(settings), "rule", 1)
+
+
+def check_rule(settings: Any, found: int, where: Any) -> None:
+  """Raises ManifestError where a tokenizer was fitted under another rule than today's."""
+  if found != rule(settings):
+    raise ManifestError(
+      f"The tokenizer {settings.stream!r} in {where} makes ids by rule {found}, this version of "
+      f"audiopalm by rule {rule(settings)}: the same recording has other ids now. Prepare and "
+      "train in a new workdir, or use the version that wrote it."
+    )
 
 
 def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
@@ -179,12 +199,16 @@ def check_codes(ids: Any, spec: StreamSpec) -> np.ndarray:
 def write_settings(settings: Any, folder: Path) -> None:
   """Writes `settings` beside the parameters, for `check_settings` to compare at load."""
   folder.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(_described(settings), indent=2, sort_keys=True)
+  described = _described(settings)
+  if rule(settings) > 1:
+    described["rule"] = rule(settings)
+  text = json.dumps(described, indent=2, sort_keys=True)
   (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
 
 
 def check_settings(settings: Any, folder: Path) -> None:
-  """Raises ManifestError unless `folder` holds a tokenizer fitted with exactly `settings`."""
+  """Raises ManifestError unless `folder` holds a tokenizer fitted with exactly `settings`, under
+  the `rule` of today."""
   path = Path(folder) / "settings.json"
   if not path.is_file():
     raise ManifestError(
@@ -192,6 +216,7 @@ def check_settings(settings: Any, folder: Path) -> None:
       "Run `audiopalm prepare` for this workdir first."
     )
   found, expected = json.loads(path.read_text(encoding="utf-8")), _described(settings)
+  check_rule(settings, found.pop("rule", 1), folder)
   if found == expected:
     return
   names = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))

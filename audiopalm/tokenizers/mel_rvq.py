@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class MelRVQ:
   `fit_s` is the speech to fit on, at most. Codes keep speaker, pitch and loudness.
   Source: residual VQ, SoundStream, arXiv:2107.03312, section III-C, with k-means for training.
   """
+
+  rule: ClassVar[int] = 2  # 2: an offset does not count
 
   stream: str = "codes"
   codebooks: int = 8

@@ -3,7 +3,8 @@
 Three things take the speaker out, each from the utterance alone, so that an unknown speaker needs
 no statistics: the mean and variance of every coefficient, and a warp of the frequency axis that
 makes the vocal tract the training speakers' average (`warps` > 1), chosen where the features lie
-nearest to the centroids. Source: vocal tract length normalisation, Lee and Rose, 1996.
+nearest to the centroids. All three are taken over clear speech alone (`spectrum.speech`): silence
+and a room's noise have no speaker. Source: vocal tract length normalisation, Lee and Rose, 1996.
 """
 
 import dataclasses
@@ -16,6 +17,8 @@ from audiopalm.tokenizers import kmeans
 
 LARGEST_WARP = 1.32
 WARP_SPREAD = 0.15  # standard deviation of ln(warp) expected before anything is heard
+BEYOND = 1  # frames before and after a wave that still hear it
+PEAKS_DB = 15.0  # over the level of loud frames: where the highest bins of speech lie
 SILENT_AT = 3.0  # deviations of the loudness under its mean in speech
 WHITENING = 0.5  # 0 leaves coefficients their variance (mostly the lowest ones'), 1 makes all equal
 
@@ -52,10 +55,11 @@ class Analysis:
     )
 
   def cepstra(self, power_TE: np.ndarray) -> "Cepstra":
-    """Returns the cepstra of a power spectrum, one version per warp."""
+    """Returns the cepstra, one version per warp, of a power spectrum that has BEYOND more frames at
+    both ends."""
     speech = spectrum.speech(power_TE)
     log_mel_TM = spectrum.log_mel(power_TE, self.filters)
-    floor = (speech.loud_db - self.floor_db) * np.log(10) / 10
+    floor = (speech.loud_db + PEAKS_DB - self.floor_db) * np.log(10) / 10
     log_mel_TM = np.maximum(log_mel_TM, np.float32(floor))
     log_mel_TWM = log_mel_TM.reshape(len(log_mel_TM), self.warps, self.bins)
     cepstra_TWE = spectrum.cosines(log_mel_TWM, self.coefficients)
@@ -74,8 +78,10 @@ class Analysis:
     silent_E = _silent(spread_E)
     level_TWE = cepstra.values_TWE * self._gain(cepstra, spread_E) - silent_E
     level_TE = level_TWE.reshape(frames, -1) * cepstra.speech.speech_T[:, None]
-    around = self.frames_per_unit
-    level_TE = np.pad(level_TE, ((around, around + -frames % around), (0, 0)))
+    # One unit of silence on each side, for slopes and neighbours; BEYOND of its frames are there.
+    before = self.frames_per_unit - BEYOND
+    after = before + -(frames - 2 * BEYOND) % self.frames_per_unit
+    level_TE = np.pad(level_TE, ((before, after), (0, 0)))
     slope_TE = self.slope_weight * spectrum.slopes(level_TE)
     level_TWE, slope_TWE = (
       self._pooled(part_TE).reshape(-1, warps, coefficients) for part_TE in (level_TE, slope_TE)
@@ -128,7 +134,7 @@ class Analysis:
 
   def clear(self, cepstra: "Cepstra") -> np.ndarray:
     """Returns how far each unit is clear speech: the mean of its frames."""
-    clear_T = cepstra.speech.clear_T
+    clear_T = cepstra.speech.clear_T[BEYOND:-BEYOND]
     missing = -len(clear_T) % self.frames_per_unit
     return np.pad(clear_T, (0, missing)).reshape(-1, self.frames_per_unit).mean(axis=1)
 
@@ -144,8 +150,8 @@ class Analysis:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cepstra:
-  """Cepstra of an utterance: over its clear speech their mean is 0 and their standard deviation
-  `deviation_WE`."""
+  """Cepstra of an utterance and BEYOND frames around it: over its clear speech their mean is 0 and
+  their standard deviation `deviation_WE`."""
 
   values_TWE: np.ndarray
   deviation_WE: np.ndarray

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,12 +26,15 @@ class KMeansUnits:
 
   `rate_hz` units a second, each the mean of its 10 ms frames, with `context_weight` of its two
   neighbours and `slope_weight` of the slopes (frame distances are Euclidean). `bins` mel bins from
-  `low_hz` to `high_hz`, `floor_db` deep, give `coefficients` MFCCs. `warps` vocal tract lengths are
-  tried for each utterance; 1 is off, better where utterances are single words or speakers few.
+  `low_hz` to `high_hz`, `floor_db` deep under the peaks of loud frames, give `coefficients` MFCCs.
+  Silence is one unit, and no recording's statistics count it. `warps` vocal tract lengths are tried
+  for each utterance; 1 is off, better where utterances are single words or speakers few.
   `collapse` writes a run of one unit once: shorter, its durations lost to all but `encode_runs`.
   `fit_s` is the speech to fit on, at most; `voices` how many speakers `decode` can sound like.
   Source: HuBERT, arXiv:2106.07447, section 3; collapsing: GSLM, arXiv:2102.01192.
   """
+
+  rule: ClassVar[int] = 2  # 2: silence, level and offset do not count
 
   stream: str = "units"
   size: int = 256
@@ -40,7 +44,7 @@ class KMeansUnits:
   coefficients: int = 10
   low_hz: float = 60.0
   high_hz: float = 7_600.0
-  floor_db: float = 45.0
+  floor_db: float = 60.0
   slope_weight: float = 2.5
   context_weight: float = 0.5
   warps: int = 11
@@ -95,7 +99,7 @@ class KMeansUnits:
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedUnits":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
     heard = base.heard(utterances, self.fit_s)
-    powers = [spectrum.power(wave_S) for _, wave_S in heard]
+    powers = [spectrum.power(wave_S, beyond=mfcc.BEYOND) for _, wave_S in heard]
     cepstra = [self.analysis.cepstra(power_TE) for power_TE in powers]
     plain = self.warps // 2
     variances = [np.square(one.deviation_WE[plain]) for one in cepstra]
@@ -124,13 +128,19 @@ class KMeansUnits:
       ids_T, distance_T = kmeans.nearest(together_TE, centroids_VE)
       variance = float(distance_T @ clear_T / max(float(clear_T.sum()), 1)) + 1e-6
     bare = FittedUnits(self, spread_E, centroids_VE, variance, np.ones(self.size), None)
+    inner = slice(mfcc.BEYOND, -mfcc.BEYOND)
     examples = [
-      voices.Example(name, wave_S, bare._ids(f, c), voices.log_mel(power_TE), c.speech.speech_T)
+      voices.Example(
+        name, wave_S, bare._ids(f, c), voices.log_mel(power_TE[inner]), c.speech.speech_T[inner]
+      )
       for (name, wave_S), power_TE, c, f in zip(heard, powers, cepstra, features, strict=True)
+    ]
+    spoken = [
+      one.ids_T[_span(self.analysis.clear(c))] for one, c in zip(examples, cepstra, strict=True)
     ]
     return dataclasses.replace(
       bare,
-      durations_V=_durations([one.ids_T for one in examples], self.size),
+      durations_V=_durations(spoken, self.size),
       sounds=voices.learn(examples, self.size, self.analysis.frames_per_unit, self.voices),
     )
 
@@ -207,7 +217,7 @@ class FittedUnits:
   def _encode(self, utterance: Utterance) -> np.ndarray:
     wave_S = base.wave_of(utterance, self.settings.stream)
     analysis = self.settings.analysis
-    cepstra = analysis.cepstra(spectrum.power(wave_S))
+    cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
     return self._ids(analysis.features(cepstra, self.spread_E), cepstra)
 
   def _said(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
@@ -220,9 +230,10 @@ class FittedUnits:
     analysis = self.settings.analysis
     plan = self.sounds.plan(ids_T, voice)
     best_S, fewest = np.zeros(0, np.float32), len(ids_T) + 1
+    inner = slice(mfcc.BEYOND, -mfcc.BEYOND)
     for turn in range(CORRECTIONS + 1):
       wave_S = plan.sound()
-      power_TE = spectrum.power(wave_S)
+      power_TE = spectrum.power(wave_S, beyond=mfcc.BEYOND)
       cepstra = analysis.cepstra(power_TE)
       features_WTE = analysis.features(cepstra, self.spread_E)
       warp = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
@@ -232,7 +243,7 @@ class FittedUnits:
       if not fewest:
         break
       if not turn:
-        plan = plan.heard(power_TE)
+        plan = plan.heard(power_TE[inner])
       near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
       lacking_TE = near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
       change_TE = analysis.change(CORRECTION * lacking_TE, cepstra, warp, self.spread_E)
@@ -262,6 +273,13 @@ def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns each run's id and its length."""
   starts = np.flatnonzero(np.concatenate([[True], ids_T[1:] != ids_T[:-1]]))
   return ids_T[starts], np.diff(np.append(starts, len(ids_T))).astype(np.int32)
+
+
+def _span(clear_T: np.ndarray) -> slice:
+  """Returns from the first to the last unit of clear speech: how long somebody waited before and
+  after says nothing of how long a pause lasts."""
+  clear = np.flatnonzero(clear_T)
+  return slice(clear[0], clear[-1] + 1) if len(clear) else slice(0, 0)
 
 
 def _durations(utterances: Sequence[np.ndarray], size: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Units: speakers do not show, loudness does not count, speech comes back, files and errors."""
 
 import dataclasses
+import json
 import pickle
 
 import numpy as np
@@ -231,3 +232,136 @@ def test_too_little_speech_says_how_much_there_is():
 def test_settings_that_cannot_be_say_why(fields, text):
   with pytest.raises(ConfigError, match=text):
     KMeansUnits(**fields)
+
+
+def around(wave_S, seconds, spread=0.0):
+  """Returns the wave between two stretches of zeros, or of hiss."""
+  random = np.random.default_rng(0)
+  before_S, after_S = random.normal(0, 1, (2, round(seconds * 16_000)))
+  return np.concatenate([spread * before_S, wave_S, spread * after_S]).astype(np.float32)
+
+
+def changed(fitted, before_s, change):
+  """Returns the share of units of speech that a change of the wave changes, over ten sentences."""
+  different = []
+  for utterance in sentences(10, seed=21):
+    ids_T = fitted.encode(utterance)
+    found_T = fitted.encode(dataclasses.replace(utterance, wave_S=change(utterance.wave_S)))
+    start = round(before_s * 25)
+    different.append(found_T[start : start + len(ids_T)] != ids_T)
+  return np.mean(np.concatenate(different))
+
+
+@pytest.mark.parametrize("spread", (0.0, 1e-3))
+@pytest.mark.parametrize("seconds", (0.2, 0.4, 1.0, 3.0))
+def test_silence_at_both_ends_leaves_the_units_of_speech(fitted, seconds, spread):
+  assert changed(fitted, seconds, lambda wave_S: around(wave_S, seconds, spread)) <= 0.03
+
+
+@pytest.mark.parametrize("seconds", (0.203, 0.4101, 0.59))
+def test_silence_of_any_length_changes_no_more_units_than_where_they_begin(fitted, seconds):
+  part = seconds % 0.04
+  for utterance in sentences(10, seed=21):
+    moved_S = np.concatenate([np.zeros(round(part * 16_000)), utterance.wave_S])
+    ids_T = fitted.encode(dataclasses.replace(utterance, wave_S=moved_S.astype(np.float32)))
+    longer = dataclasses.replace(utterance, wave_S=around(utterance.wave_S, seconds))
+    found_T = fitted.encode(longer)[int(seconds / 0.04) :][: len(ids_T)]
+    assert np.mean(found_T == ids_T) >= 0.97
+
+
+@pytest.mark.parametrize("offset", (0.01, -0.03))
+def test_an_offset_leaves_the_units(fitted, offset):
+  assert changed(fitted, 0, lambda wave_S: wave_S + np.float32(offset)) <= 0.01
+
+
+def test_an_offset_beside_zeros_leaves_the_units(fitted):
+  assert changed(fitted, 0.4, lambda wave_S: around(wave_S + np.float32(0.03), 0.4)) <= 0.06
+
+
+def test_20_db_more_or_less_leave_the_units(fitted):
+  for factor in (0.1, 10):
+    assert changed(fitted, 0, lambda wave_S, factor=factor: factor * wave_S) <= 0.01
+
+
+def silent_unit(tokenizer):
+  (unit,) = set(tokenizer.encode(Utterance(np.zeros(16_000, np.float32), 16_000, "", "en", "x")))
+  return unit
+
+
+def recorded(heard, longest_s=0.4):
+  """Returns the utterances with zeros or hiss around them, none like the next."""
+  random = np.random.default_rng(0)
+  return [
+    dataclasses.replace(
+      one, wave_S=around(one.wave_S, random.uniform(0, longest_s), (0.0, 1e-3)[place % 2])
+    )
+    for place, one in enumerate(heard)
+  ]
+
+
+@pytest.fixture(scope="module")
+def fitted_with_silence():
+  return SETTINGS.fit(recorded(sentences(60, seed=0)), seed=0)
+
+
+@pytest.mark.parametrize("spread", (0.0, 1e-4, 1e-3))
+def test_silence_is_one_unit_whatever_is_heard_in_it(fitted_with_silence, spread):
+  quiet = silent_unit(fitted_with_silence)
+  for utterance in sentences(5, seed=21):
+    longer = dataclasses.replace(utterance, wave_S=around(utterance.wave_S, 1.0, spread))
+    ids_T = fitted_with_silence.encode(longer)
+    assert (ids_T[:23] == quiet).all() and (ids_T[-23:] == quiet).all()
+
+
+def test_silence_is_decoded_as_silence(fitted_with_silence):
+  silence = [silent_unit(fitted_with_silence)] * 25
+  assert np.abs(fitted_with_silence.decode(silence)).max() < 0.05
+  spoken = list(fitted_with_silence.encode(sentences(1, seed=21)[0]))
+  wave_S = fitted_with_silence.decode(silence + spoken + silence)
+  loud, quiet = (
+    10 * np.log10(np.mean(np.square(part_S)))
+    for part_S in (wave_S[16_000:-16_000], wave_S[:12_800])
+  )
+  assert quiet < loud - 30
+
+
+def test_decoded_speech_with_silence_around_it_is_heard_as_the_same_ids(fitted_with_silence):
+  for utterance in recorded(sentences(5, seed=11)):
+    ids_T = fitted_with_silence.encode(utterance)
+    wave_S = fitted_with_silence.decode(ids_T)
+    again_T = fitted_with_silence.encode(Utterance(wave_S, 16_000, "", "en", "bob"))
+    assert np.mean(again_T == ids_T) > 0.85
+
+
+def test_voices_sound_the_same_however_much_silence_each_was_recorded_with():
+  heard = sentences(24, seed=0)
+  ada_waits = [
+    dataclasses.replace(one, wave_S=around(one.wave_S, 0.8 if one.speaker == "ada" else 0.2))
+    for one in heard
+  ]
+  plain, waiting = (KMeansUnits(size=24).fit(some, seed=0) for some in (heard, ada_waits))
+  assert waiting.durations_V.max() < 8  # not the 20 units of silence before ada speaks
+
+  def loudness(tokenizer):
+    """Returns how much louder than all each voice is in nepers, over the units of speech."""
+    log_mel_NVPM = tokenizer.sounds.log_mel_NVPM
+    if tokenizer is waiting:
+      log_mel_NVPM = np.delete(log_mel_NVPM, silent_unit(waiting), axis=1)
+    mean_N = log_mel_NVPM.mean(axis=(1, 2, 3))
+    return mean_N - mean_N.mean()
+
+  np.testing.assert_allclose(loudness(waiting), loudness(plain), atol=0.1)
+  pitch_hz = np.exp(np.median(waiting.sounds.log_pitch_NV, axis=1))
+  np.testing.assert_allclose(pitch_hz, [PITCH_HZ[name] for name in waiting.voices], rtol=0.05)
+
+
+def test_units_fitted_by_an_older_rule_say_what_to_do(fitted, tmp_path):
+  fitted.save(tmp_path)
+  path = tmp_path / "settings.json"
+  settings = json.loads(path.read_text())
+  assert settings.pop("rule") == 2
+  path.write_text(json.dumps(settings))
+  with pytest.raises(
+    ManifestError, match="by rule 1, this version of audiopalm by rule 2.*Prepare"
+  ):
+    SETTINGS.load(tmp_path)
