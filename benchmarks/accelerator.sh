@@ -37,7 +37,7 @@ part() {
   local left=$((whole - 10 - (SECONDS - started)))
   ((limit < left)) || limit=$left
   mkdir -p "$folder/$name"
-  if ((limit < 5)); then
+  if ((left < 5)); then
     lines+=("$name: FAILED, no time was left")
     failed=1
     return
@@ -77,7 +77,7 @@ decode=("$python" benchmarks/decode_speed.py --contenders "ours,ours_bfloat16")
 check=("$python" -m pytest -q --noconftest -p no:cacheprovider -k "cudnn or products")
 if [[ $size == tiny ]]; then
   part tests 600 "${check[@]}" "${tests[@]}"
-  part step 400 "$python" benchmarks/accelerator_step.py --size tiny
+  part step "${STEP_S:-400}" "$python" benchmarks/accelerator_step.py --size tiny
   part speed_tiny 400 "${speed[@]}" --models tiny --rows 128 --tokens 256 --attention xla --steps 1
   part decode 400 "${decode[@]}" --sizes tiny --repeats 1
 else

@@ -184,12 +184,19 @@ def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str
   return arrays
 
 
-@functools.partial(jax.jit, static_argnames=("model", "machine"))
 def _read(model, params, machine):
-  """Returns the parameters as each row reads them; accelerators cast theirs as they read them."""
-  if machine.products != machine.compute_dtype:
-    params = model.held(params, machine)
-  return model.unstacked(params) if model.settings.layers <= MOST_APART else params
+  """Returns the parameters as each row reads them: layers apart, where they are few, and on a CPU
+  in the dtype of products. Accelerators cast theirs as they read them."""
+  apart = model.settings.layers <= MOST_APART
+  held = machine.products != machine.compute_dtype
+  # Parameters that stay as they are must not pass through a program: it would copy them.
+  return _copied(model, params, machine, apart, held) if apart or held else params
+
+
+@functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "held"))
+def _copied(model, params, machine, apart, held):
+  params = model.held(params, machine) if held else params
+  return model.unstacked(params) if apart else params
 
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "room"))

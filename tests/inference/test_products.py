@@ -94,3 +94,10 @@ def test_decoding_in_float32_reads_the_parameters_as_they_are(model):
   read = decode._read(model, params, Machine(fsdp=1))
   assert {array.dtype.name for array in jax.tree.leaves(read)} == {"float32"}
   assert ("head" in read) == (not model.settings.tied)
+
+
+def test_parameters_that_are_read_as_they_are_are_not_copied(model, monkeypatch):
+  params = model.init(jax.random.key(0), sharding.mesh(HALF))
+  monkeypatch.setattr(decode, "MOST_APART", 1)
+  assert decode._read(model, params, Machine(fsdp=1)) is params
+  assert decode._read(model, params, HALF)["layers"]["mlp"]["up"].dtype == jnp.bfloat16

@@ -377,7 +377,9 @@ def test_products_in_bfloat16_are_near_float32_on_one_device_and_on_eight():
       assert grad.dtype == jnp.float32
       wanted, grad = np.asarray(wanted), np.asarray(grad)
       assert np.abs(wanted - grad).max() <= 5e-2 * np.abs(wanted).max()
-  assert jax.eval_shape(lambda: model.hidden(params, batch, half)).dtype == jnp.float32
+  one = dataclasses.replace(ONE, product_dtype="bfloat16")
+  hidden_BLD = jax.eval_shape(lambda: model.hidden(params_of(model), batch, one))
+  assert hidden_BLD.dtype == jnp.float32
 
 
 def test_dropout_needs_a_key():
