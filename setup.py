@@ -53,6 +53,7 @@ setup(
     "rapidfuzz>=3.14,<4",
     "langcodes>=3.5.1,<4",
     "regex>=2024.11.6,<2027",
+    "num2words>=0.5.14,<0.6",
     "pillow>=11.0,<13",
   ],
   extras_require={
@@ -69,6 +70,7 @@ setup(
     ],
     "asr": ["pocketsphinx>=5.1,<6"],
     "ja": ["mecab-python3>=1.0.9,<2", "ipadic>=1.0,<2"],
+    "whisper": ["faster-whisper>=1.2.1,<1.3", "ctranslate2>=4.8,<5"],
     "voices": [
       "speechmos==0.0.1.1",
       "onnxruntime>=1.20,<2",

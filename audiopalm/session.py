@@ -20,7 +20,7 @@ from audiopalm.data import imported, prepare
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
 from audiopalm.evaluation.meters import Meter
-from audiopalm.evaluation.recognisers import Recogniser
+from audiopalm.evaluation.recognizers import EACH, Recognizer
 from audiopalm.export import folder
 from audiopalm.inference import generate, prompting
 from audiopalm.inference import sampling as samplings
@@ -107,14 +107,16 @@ class Session:
     length_penalty: float | None = None,
     suites: Sequence[str] | None = None,
     pairs: Sequence[str | os.PathLike] = (),
-    recogniser: Recogniser | None = None,
+    recognizer: Recognizer | None = None,
+    recordings_each: int | None = EACH,
     meters: Sequence[Meter] = (),
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
     Tasks are chosen by `suites` too, by what they do (`evaluation.suites`): ["translation"], or
     ["all"]; the suite "zero_resource" judges the files of `pairs`. Generated speech is transcribed
-    by the run itself or by a `recogniser` (`evaluation.recognisers`), and measured by `meters`
+    by the run itself and by a `recognizer` beside it (`evaluation.recognizers`), which also hears
+    `recordings_each` recordings of every voice (None: all), and measured by `meters`
     (`evaluation.meters`). With `compared` baselines are asked too. Answers are looked for with
     `beams` and `length_penalty`, None for those of the config. It starts `workers` processes that
     make sound (None: one per core, 0: none), so in a script call it under
@@ -134,7 +136,8 @@ class Session:
       tasks=tasks,
       within=suites,
       manifests=[Path(path) for path in pairs],
-      recogniser=recogniser,
+      recognizer=recognizer,
+      recordings_each=recordings_each,
       meters=meters,
       say=say,
       workers=workers,

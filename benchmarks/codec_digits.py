@@ -1,4 +1,4 @@
-"""Human digits through speech codecs and back, recognised by PocketSphinx beside the originals.
+"""Human digits through speech codecs and back, recognized by PocketSphinx beside the originals.
 
   python benchmarks/codec_digits.py --data-dir $TFDS_DATA_DIR --lyra DIR
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.evaluation import meters, recognisers
+from audiopalm.evaluation import meters, recognizers, whisper
 from audiopalm.evaluation.suites import SUITES
 
+WHISPER = "whisper"
 LISTEN = 2  # recordings per task to point the listener to
 METERS = {
   "mos": ("the predicted opinion (MOS)", "dnsmos, which knows noise"),
@@ -33,10 +34,16 @@ Suites choose tasks by what they do: recognition (speech to its own words), tran
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
 The scores that lead in each stand together, by pair of languages, those never trained on marked.
 
-Whose transcripts of generated speech are scored is yours to choose: the run's own, or those that a
-program prints, which may know more languages and is the same for all runs:
+Beside the run's own recognition another recognizer may hear what is spoken: Whisper, from a folder
+in CTranslate2's layout, or a program that prints a transcript. Its scores stand beside the run's
+(independent_wer and so on, numbers as words on both sides), and it hears the recordings of every
+voice too, as they are and through units:
 
+  audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER
+  audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER --recordings all
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
+
+Transcripts are kept as they are made: an evaluation that was stopped goes on where it was.
 
 Generated speech may be measured too: by an opinion predicted from its sound (MOS), and by how alike
 its voice is to that of the reference recording; by packages of the extra [voices], or by programs
@@ -85,15 +92,28 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
   parser.add_argument(
     "--asr",
-    choices=sorted(recognisers.NAMED),
-    help="transcribe generated speech by this recogniser: pocketsphinx, English only, from the "
-    "extra [asr] (default: the run's own recognition)",
+    choices=sorted([*recognizers.NAMED, WHISPER]),
+    help="let this recognizer hear speech beside the run's own recognition: whisper, many "
+    "languages, from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
+  )
+  parser.add_argument(
+    "--asr-model",
+    metavar="FOLDER",
+    help="the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
+    "ctranslate2/; a name, such as base, is downloaded",
   )
   parser.add_argument(
     "--asr-command",
     metavar="COMMAND",
-    help="transcribe generated speech by this program: it prints the words of the WAV whose path "
-    "replaces {wav}; {language} gives their language",
+    help="let this program hear speech beside the run's own recognition: it prints the words of "
+    "the WAV whose path replaces {wav}; {language} gives their language",
+  )
+  parser.add_argument(
+    "--recordings",
+    metavar="N",
+    type=_each,
+    help="how many recordings of every voice the recognizer of --asr hears, as they are and "
+    f"through units: a number, or all (default: {recognizers.EACH})",
   )
   for score, (what, named) in METERS.items():
     parser.add_argument(
@@ -149,6 +169,7 @@ def run(args: argparse.Namespace) -> int:
     report.show_pairs(judged, console)
   if scores:
     report.show_suites(scores, console)
+    report.show_recordings(scores, console)
     written.append(folder / saved.RESULTS)
   if judged or args.pairs:
     written.append(folder / pairs.RESULTS)
@@ -169,6 +190,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   """Returns the scores of the run, asked now, and what to say of them."""
+  recognizer = _recognizer(args)  # first: a model that cannot be opened is soon said
   from audiopalm import session  # imports jax
 
   opened = session.load(args.workdir, args.machine, args.step, args.products)
@@ -183,7 +205,8 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
     scores = opened.evaluate(
       _names(args.tasks), say, compared=not args.no_baselines, beams=args.beams,
       length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
-      recogniser=_recogniser(args), meters=_meters(args),
+      recognizer=recognizer, meters=_meters(args),
+      **({} if args.recordings is None else {"recordings_each": args.recordings[0]}),
     )  # fmt: skip
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
@@ -197,11 +220,13 @@ def _names(listed: str | None) -> list[str] | None:
   return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
-def _recogniser(args: argparse.Namespace) -> recognisers.Recogniser | None:
-  """Returns who transcribes generated speech, None for the run itself."""
+def _recognizer(args: argparse.Namespace) -> recognizers.Recognizer | None:
+  """Returns who hears speech beside the run itself, None for nobody."""
   if args.asr_command is not None:
-    return recognisers.Command(args.asr_command)
-  return None if args.asr is None else recognisers.NAMED[args.asr]
+    return recognizers.Command(args.asr_command)
+  if args.asr == WHISPER:
+    return whisper.opened(args.asr_model)
+  return None if args.asr is None else recognizers.NAMED[args.asr]
 
 
 def _meters(args: argparse.Namespace) -> list[meters.Meter]:
@@ -219,9 +244,8 @@ def _meters(args: argparse.Namespace) -> list[meters.Meter]:
 def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
   measuring = [name for score in METERS for name in (score, f"{score}_command")]
-  decoding = (
-    "tasks", "no_baselines", "beams", "length_penalty", "asr", "asr_command", *measuring
-  )  # fmt: skip
+  hearing = ("asr", "asr_command", "asr_model", "recordings")
+  decoding = ("tasks", "no_baselines", "beams", "length_penalty", *hearing, *measuring)
   if args.rescore:
     others = (*decoding, "suite", "pairs", "task", "step", "machine", "products")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
@@ -230,7 +254,8 @@ def _check(args: argparse.Namespace) -> None:
   if args.suite is not None:
     _refuse(args, ("tasks", "task"), "--suite chooses tasks by what they do")
   if args.asr_command is not None:
-    _refuse(args, ("asr",), "--asr-command transcribes generated speech")
+    _refuse(args, ("asr",), "--asr-command hears what is spoken")
+  _check_hearing(args)
   for score in METERS:
     if getattr(args, f"{score}_command") is not None:
       _refuse(args, (score,), f"--{score}-command measures generated speech")
@@ -251,6 +276,30 @@ def _check_outputs(args: argparse.Namespace, folder: Path) -> None:
     raise ConfigError(
       f"--pairs {inside[0]} lies in {folder}, which every evaluation writes anew. Move it away."
     )
+
+
+def _check_hearing(args: argparse.Namespace) -> None:
+  if args.asr == WHISPER and args.asr_model is None:
+    raise ConfigError(
+      "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate2's layout, or the "
+      "name of one to be downloaded, such as base."
+    )
+  if args.asr_model is not None and args.asr != WHISPER:
+    raise ConfigError("--asr-model names the model of --asr whisper: add that, or leave it out.")
+  if args.recordings is not None and args.asr is None and args.asr_command is None:
+    raise ConfigError(
+      "--recordings are heard by the recognizer of --asr or --asr-command: name one, or leave it "
+      "out."
+    )
+
+
+def _each(text: str) -> tuple[int | None]:
+  """Returns how many recordings of every voice a text asks for: (None,) for "all"."""
+  if text == "all":
+    return (None,)
+  if not text.isdecimal():
+    raise argparse.ArgumentTypeError(f"expected a number of recordings, or all, not {text!r}")
+  return (int(text),)
 
 
 def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:

@@ -102,6 +102,13 @@ def most_rows(generator: prompting.Generator, trial: trials.Trial) -> int:
   return prompting.room(generator, longest)
 
 
+def voice_for(tokenizer: Any, corpus: Any, reference: Any) -> str | None:
+  """Returns the voice that ids are spoken in: the reference's, or the corpus's if that is new."""
+  if reference.speaker in tokenizer.voices:
+    return reference.speaker
+  return prompting.voice_of(tokenizer, corpus, reference.language)
+
+
 def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[lines.Said]:
   tokenizer = listener.generator.prepared.tokenizers[stream]
   address = f"{role}.{stream}"
@@ -109,12 +116,7 @@ def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[
   spoken = []
   for one, said in zip(trial.examples, ids, strict=True):
     reference = one.entry.utterances[role]
-    known = reference.speaker in tokenizer.voices
-    voice = (
-      reference.speaker
-      if known
-      else prompting.voice_of(tokenizer, trial.task.corpus, reference.language)
-    )
+    voice = voice_for(tokenizer, trial.task.corpus, reference)
     path = place / f"{one.entry.id.replace('/', '-')}-{role}.wav"
     spoken.append(
       sound.Spoken(
@@ -122,13 +124,14 @@ def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[
       )
     )
   heard = speech.listen(listener, spoken)
-  heard_by = listener.recogniser and listener.recogniser.rule
+  heard_by = listener.recognizer and listener.recognizer.rule
   measured_by = {meter.score: meter.rule for meter in listener.meters}
   return [
     lines.Said(
       address, "speech", measure, one.entry.utterances[role].text, listened.transcript,
       listened.mcd, str(said.path.relative_to(folder)), listened.fault, heard_by,
       listened.measured, measured_by, one.languages[role],
+      listened.independent, listened.independent_fault, said.voice,
     )
     for one, said, listened in zip(trial.examples, spoken, heard, strict=True)
   ]  # fmt: skip

@@ -52,7 +52,7 @@ def answer(
   nearest: dict[Any, np.ndarray] = {}
   for trial in seen:
     say(f"{trial.task.name}, {NEAREST_COPY}: {len(trial.examples)} examples")
-    yield _copies(generator.prepared, trial, nearest)
+    yield _copies(generator.prepared, trial, nearest, listener.recognizer is not None)
   heard: dict[Any, lines.Said] = {}
   for trial in seen:
     if suites.speaks(trial.task, generator.prepared):
@@ -69,8 +69,11 @@ def _few(trial: trials.Trial, each: int) -> trials.Trial:
   )
 
 
-def _copies(prepared: Any, trial: trials.Trial, searches: dict[Any, Any]) -> list[lines.Line]:
-  """Returns the lines of `nearest_copy`. `searches` keeps what other trials can use again."""
+def _copies(
+  prepared: Any, trial: trials.Trial, searches: dict[Any, Any], heard: bool
+) -> list[lines.Line]:
+  """Returns the lines of `nearest_copy`. `searches` keeps what other trials can use again, `heard`
+  says whether a recognizer's transcripts of speech are scored too."""
   task, roles = trial.task, suites.roles(trial.task)
   entries, trained_N = prepared.entries(task, "train"), prepared.rows(task, "train").records
   side = task.inputs[0]
@@ -99,7 +102,7 @@ def _copies(prepared: Any, trial: trials.Trial, searches: dict[Any, Any]) -> lis
   return [
     lines.Line(
       NEAREST_COPY, task.name, trial.split, one.entry.id, one.language, one.voice,
-      said=_copied(prepared, task, one.entry, copies[number]), new_words=one.new_words,
+      said=_copied(prepared, task, one.entry, copies[number], heard), new_words=one.new_words,
       zero_shot=one.zero_shot,
     )
     for number, one in enumerate(trial.examples)
@@ -107,7 +110,7 @@ def _copies(prepared: Any, trial: trials.Trial, searches: dict[Any, Any]) -> lis
   ]  # fmt: skip
 
 
-def _copied(prepared: Any, task: Any, asked: Any, copy: Any) -> tuple[lines.Said, ...]:
+def _copied(prepared: Any, task: Any, asked: Any, copy: Any, heard: bool) -> tuple[lines.Said, ...]:
   return tuple(
     lines.Said(
       f"{role}.{stream}",
@@ -115,10 +118,15 @@ def _copied(prepared: Any, task: Any, asked: Any, copy: Any) -> tuple[lines.Said
       suites.measure(task, role),
       asked.utterances[role].text,
       copy.utterances[role].text,
+      independent=copy.utterances[role].text if heard and _speech(prepared, stream) else None,
       language=asked.utterances[role].language,
     )
     for role, stream in task.outputs
   )
+
+
+def _speech(prepared: Any, stream: str) -> bool:
+  return prepared.tokenizers[stream].spec.modality == "speech"
 
 
 def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:

@@ -23,12 +23,14 @@ class Said:
   """One output of one example: what should have been said, and what was.
 
   `measure` says how the two texts compare: "words" where there is one right wording (WER, CER),
-  "translation" where there are many (BLEU, chrF). For speech `hypothesis` is the transcript of the
-  written WAV at `wave` (None where nobody transcribes), `heard_by` the rule of the recogniser that
-  made it, None for the run's own, `mcd` the mel-cepstral distance in dB to the reference recording,
-  and `fault` why a wave could not be read back or transcribed: its transcript then is empty.
-  `measured` are readings of meters by score, None where one shows nothing, `measured_by` its rule.
-  `language` is that of both texts, None in what older versions wrote.
+  "translation" where there are many (BLEU, chrF). For speech `hypothesis` is the run's own
+  transcript of the written WAV at `wave` (None where no task of it transcribes this language),
+  `independent` that of another recognizer whose rule is `heard_by` (None where none was asked),
+  `mcd` the mel-cepstral distance in dB to the reference recording, and `fault` or
+  `independent_fault` why a wave could not be read back or transcribed: the transcript then is
+  empty. `measured` are readings of meters by score, None where one shows nothing, `measured_by` its
+  rule. `language` is that of both texts and `voice` what speech is said in, None in what older
+  versions wrote.
   """
 
   stream: str
@@ -43,6 +45,9 @@ class Said:
   measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
   measured_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
   language: str | None = None
+  independent: str | None = None
+  independent_fault: str | None = None
+  voice: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +95,7 @@ def read(path: Path) -> tuple[Line, ...]:
   lines = []
   for number, values in json_lines.read(path, again="Run `audiopalm evaluate` again."):
     try:
-      said = tuple(Said(**output) for output in values.pop("said"))
+      said = tuple(_said(output) for output in values.pop("said"))
       likelihood = {name: Sums(**sums) for name, sums in values.pop("likelihood").items()}
       lines.append(Line(**values, said=said, likelihood=likelihood))
     except (TypeError, KeyError, AttributeError) as error:
@@ -99,3 +104,12 @@ def read(path: Path) -> tuple[Line, ...]:
         f"({error}). Run `audiopalm evaluate` again."
       ) from error
   return tuple(lines)
+
+
+def _said(values: Mapping[str, object]) -> Said:
+  """Returns an output; one of a time when there was one transcript says so by its `heard_by`."""
+  if values.get("heard_by") is not None and "independent" not in values:
+    moved = {"hypothesis": None, "fault": None}
+    moved |= {"independent": values["hypothesis"], "independent_fault": values.get("fault")}
+    return Said(**{**values, **moved})
+  return Said(**values)

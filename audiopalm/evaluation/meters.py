@@ -165,7 +165,7 @@ def read(meter: Meter, recordings: Sequence[Recording], executor: Local) -> list
   DataError, with the first fault, where there is one for every recording.
   """
   done = f"measured by {meter.rule}"
-  return programs.of_each(meter.measure, recordings, executor, done)
+  return list(programs.of_each(meter.measure, recordings, executor, done))
 
 
 @functools.cache  # a process reads the weights once

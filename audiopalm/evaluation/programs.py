@@ -1,7 +1,7 @@
 """What is asked about every recording, and command lines of the user that answer. Needs no jax."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from audiopalm import writing
@@ -54,13 +54,16 @@ class Program:
 
 def of_each(
   ask: Callable[[Any], Any], recordings: Sequence[Any], executor: Local, done: str
-) -> list[Any]:
-  """Returns the answer to `ask` of each recording, by the workers of `executor`.
+) -> Iterator[Any]:
+  """Yields the answer to `ask` of each recording, in order, as the workers of `executor` give it.
 
-  DataError, with the first `fault`, where every answer has one; `done` is what was to be done.
+  DataError after the last, with the first `fault`, where every answer has one; `done` is what was
+  to be done.
   """
-  found = list(executor.map(ask, recordings))
-  faults = [one.fault for one in found if one.fault is not None]
-  if found and len(faults) == len(found):
-    raise DataError(f"Not one of {len(found)} recordings could be {done}. The first: {faults[0]}")
-  return found
+  first, good = None, 0
+  for answer in executor.map(ask, recordings):
+    good += answer.fault is None
+    first = first if first is not None else answer.fault
+    yield answer
+  if recordings and not good:
+    raise DataError(f"Not one of {len(recordings)} recordings could be {done}. The first: {first}")

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
 
-from audiopalm.evaluation import lines, scoring
+from audiopalm.evaluation import ears, lines, recordings, scoring
 from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
 from audiopalm.evaluation.suites import SUITES
@@ -27,8 +27,15 @@ COLUMNS = (
   ("nats", "nll", 1, 2),
   ("token %", "token_accuracy", 100, 1),
 )
+# Of the recognizer that is not the run's own; "raw": numbers as it writes them.
+INDEPENDENT = (
+  ("indep. WER %", ears.WER, 100, 1),
+  ("raw %", ears.RAW_WER, 100, 1),
+  ("indep. CER %", ears.CER, 100, 1),
+  ("indep. ASR-BLEU", ears.ASR_BLEU, 1, 1),
+)
 PAIR_COLUMNS = (("pairs %", "accuracy", 100, 1), ("per token %", "accuracy_per_token", 100, 1))
-LESS_IS_BETTER = ("wer", "cer", "mcd", "nll")
+LESS_IS_BETTER = ("wer", "cer", "mcd", "nll", ears.WER, ears.RAW_WER, ears.CER)
 BASELINES = {
   UNTRAINED: "untrained",
   NEAREST_COPY: "nearest copied",
@@ -43,9 +50,24 @@ nearest copied: the answer of the training example with the most similar input.
 via units: what the reference recordings keep, the best that speech can reach.
 ±: half of the 95% interval that other choices of examples leave."""
 
+_EARS = sorted(
+  (*(column for column in COLUMNS if column[1] in ("wer", "cer", "asr_bleu")), *INDEPENDENT),
+  key=lambda column: ("wer", "cer", "bleu").index(column[1].rpartition("_")[2]),
+)
+
 PAIRS_LEGEND = """\
 pairs %: the right one of two is likelier; per token %: per token; both 50 by chance.
 ±: half of the 95% interval that other choices of pairs leave."""
+
+RECORDINGS_LEGEND = """\
+What the recognizer of --asr makes of each voice: the recordings themselves,
+the same through units and back, and what the model reads aloud in this voice;
+characters wrong, not words, where a language has no spaces between words.
+±: half of the 95% interval that other choices of examples leave."""
+
+EARS_LEGEND = """\
+Speech as the run's own recognition hears it and, indep., as the recognizer of
+--asr does, numbers as words on both sides; raw: as it writes them."""
 
 SUITES_LEGEND = """\
 Suites hold tasks by what they do, each with its output of that kind, the last
@@ -66,6 +88,13 @@ def show(
   """
   found = {task: (list(rows(task, scores)), _leading(task, scores)) for task in tasks(scores)}
   _print(found, columns, legend, console)
+  both = {
+    f"{task}, both ears": (of, leading)
+    for task, (of, leading) in found.items()
+    if any(name in values for _, values in of for _, name, *_ in INDEPENDENT)
+  }
+  if both:
+    _print(both, _EARS, EARS_LEGEND, console)
 
 
 def show_suites(scores: Mapping[str, Any], console: Console) -> None:
@@ -76,7 +105,33 @@ def show_suites(scores: Mapping[str, Any], console: Console) -> None:
   }
   if found:
     console.print()
-    _print(found, (*COLUMNS, *PAIR_COLUMNS), SUITES_LEGEND, console)
+    _print(found, (*COLUMNS, *INDEPENDENT, *PAIR_COLUMNS), SUITES_LEGEND, console)
+
+
+def show_recordings(scores: Mapping[str, Any], console: Console) -> None:
+  """Prints how the recognizer of --asr hears each voice: its recordings, and what was made of it.
+
+  Nothing where no recordings were heard.
+  """
+  section = scores.get(scoring.RECORDINGS)
+  if section is None:
+    return
+  systems = recordings.systems(section)
+  drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+  drawn.add_column("indep. WER %", no_wrap=True, min_width=19)
+  for name in systems:
+    drawn.add_column(recordings.title_of(name), justify="right", no_wrap=True)
+    drawn.add_column("n", justify="right", no_wrap=True)
+  for what, of in recordings.rows(section):
+    cells = []
+    for name in systems:
+      values = of.get(name, {})
+      name = ears.leading(values)
+      shown = f"{number(values, name, 100, 1)}{half(values, name, 100, 1)}"
+      cells += [shown, str(values.get("examples", ""))]
+    drawn.add_row(what, *cells)
+  console.print()
+  _whole(Group(drawn), console, RECORDINGS_LEGEND)
 
 
 def _print(
@@ -91,11 +146,18 @@ def _print(
     drawn = Group(
       *(_table(title, of, columns, spread(leading)) for title, (of, leading) in found.items())
     )
-    needed = Measurement.get(console, console.options.update(width=1000), drawn).maximum
-    if needed <= console.width:
+    if _needed(drawn, console) <= console.width:
       break
+  _whole(drawn, console, legend)
+
+
+def _needed(drawn: Group, console: Console) -> int:
+  return Measurement.get(console, console.options.update(width=1000), drawn).maximum
+
+
+def _whole(drawn: Group, console: Console, legend: str) -> None:
   # Where a line is too long the terminal folds it; rich would cut its numbers off.
-  width = max(console.width, needed)
+  width = max(console.width, _needed(drawn, console))
   Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)
 
 

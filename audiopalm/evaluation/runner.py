@@ -11,15 +11,17 @@ from audiopalm.evaluation import (
   baselines,
   judging,
   pairs,
+  recordings,
   saved,
   scoring,
   speech,
   suites,
+  transcripts,
   trials,
 )
 from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.pairs import Pair
-from audiopalm.evaluation.recognisers import Recogniser
+from audiopalm.evaluation.recognizers import EACH, Recognizer
 from audiopalm.inference import prompting, sampling
 from audiopalm.types import Task
 
@@ -36,7 +38,8 @@ def evaluate(
   tasks: Sequence[str] | None = None,
   within: Sequence[str] | None = None,
   manifests: Sequence[Path] = (),
-  recogniser: Recogniser | None = None,
+  recognizer: Recognizer | None = None,
+  recordings_each: int | None = EACH,
   meters: Sequence[Meter] = (),
   say: Callable[[str], None] = lambda text: None,
   workers: int | None = None,
@@ -46,12 +49,13 @@ def evaluate(
 
   Tasks are named, or chosen by the suites that they are `within`, of which "zero_resource" judges
   the pairs in `manifests`. Saved with them are those of other tasks at the same `step`, the step of
-  the parameters. The keys are those of `saved.score`; speech is transcribed by the `recogniser`
-  (None: by the run itself) and measured by `meters`; `say` is told what is being done; `workers`
-  processes make sound (None: one per core, 0: this one); baselines are asked if the scores are to
-  be `compared`.
+  the parameters. The keys are those of `saved.score`; speech is transcribed by the run itself and
+  by a `recognizer` beside it, which also hears `recordings_each` recordings of every voice (None:
+  all) as they are and through units. `meters` measure it; `say` is told what is being done;
+  `workers` processes make sound (None: one per core, 0: this one); baselines are asked if the
+  scores are to be `compared`.
   ConfigError for an unknown task or suite, for one that cannot be decoded by
-  `experiment.evaluation.beams`, and for speech in languages that the recogniser does not know.
+  `experiment.evaluation.beams`, and for speech in languages that the recognizer does not know.
   """
   chosen = None
   if within is not None:
@@ -65,8 +69,11 @@ def evaluate(
   for task in asked:
     if task.inputs:
       prompting.check_sampling(generator, task, search)
-  if recogniser is not None:
-    recogniser.check(_spoken(asked, prepared))
+  chosen_recordings = []
+  if recognizer is not None:
+    recognizer.check(_spoken(asked, prepared))
+    if recordings_each != 0:
+      chosen_recordings = recordings.choose(prepared, asked, recognizer, recordings_each)
   for meter in meters:
     meter.check()
   found = _read(generator, manifests, None)
@@ -76,7 +83,8 @@ def evaluate(
     judged = _judge(generator, found, executor, say)  # first: a recording may be unreadable
     _begin(folder, step, generator, names)
     _keep(folder, judged)
-    listener = speech.Listener(generator, executor, recogniser, tuple(meters))
+    kept = transcripts.Kept(folder / transcripts.FILE)
+    listener = speech.Listener(generator, executor, recognizer, tuple(meters), kept)
     for trial in trials.trials(experiment, prepared, names):
       say(f"{trial.task.name} on {trial.split}: {len(trial.examples)} examples")
       saved.keep(folder, answers.answer(generator, trial, folder, listener))
@@ -85,6 +93,8 @@ def evaluate(
     if compared:
       for answered in baselines.answer(generator, seen, folder, listener, say):
         saved.keep(folder, answered)
+    if chosen_recordings:
+      recordings.hear(listener, chosen_recordings, folder, say)
   scores = scoring.of_tasks(saved.score(folder), [*names, *judged])
   if chosen is not None:
     sections = scores[scoring.SUITES]
@@ -139,7 +149,8 @@ def _spoken(tasks: Iterable[Task], prepared: Any) -> set[str]:
 def _begin(folder: Path, step: int, generator: prompting.Generator, asked: Sequence[str]) -> None:
   tasks = generator.experiment.tasks
   members = suites.members(tasks, generator.prepared)
-  saved.begin(folder, step, [task.name for task in tasks], members, asked)
+  read_aloud = [task.name for task in tasks if suites.reads_aloud(task, generator.prepared)]
+  saved.begin(folder, step, [task.name for task in tasks], members, asked, read_aloud)
 
 
 def _read(

@@ -4,6 +4,8 @@ WORKDIR/evaluation/results.json                     the scores
 WORKDIR/evaluation/checkpoint.json                  which step, the mixture's tasks and their suites
 WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Line` by line
 WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     how it sounds
+WORKDIR/evaluation/recordings/<system>-<split>-<corpus>-<role>.jsonl   recordings as heard by --asr
+WORKDIR/evaluation/transcripts.jsonl                what --asr heard before, at other steps too
 WORKDIR/evaluation/pairs.json, pairs/<manifest>.jsonl      what `pairs` says
 
 All of it is of one checkpoint: tasks evaluated apart come together, those of another step go.
@@ -17,7 +19,7 @@ from typing import Any
 
 from audiopalm.data import files
 from audiopalm.errors import DataError
-from audiopalm.evaluation import lines, pairs, scoring, suites
+from audiopalm.evaluation import lines, pairs, recordings, scoring, suites
 from audiopalm.evaluation.lines import Line
 
 RESULTS = "results.json"
@@ -35,20 +37,22 @@ def begin(
   tasks: Sequence[str],
   members: suites.Members,
   asked: Sequence[str],
+  read_aloud: Sequence[str],
 ) -> None:
   """Makes room for the outputs of the tasks `asked` at `step`: what is there of another step, and
   older outputs of theirs, are removed. `tasks` are all of the mixture, in the order of the scores,
-  and `members` those of its suites.
+  `members` those of its suites, and `read_aloud` those that are given the words they are to say.
   """
   if scored_step(folder) != step:
-    for made in ("outputs", "waves", pairs.FOLDER):
+    for made in ("outputs", "waves", pairs.FOLDER, recordings.FOLDER):
       shutil.rmtree(folder / made, ignore_errors=True)
     for made in (RESULTS, pairs.RESULTS):
       (folder / made).unlink(missing_ok=True)
   for task in asked:
     for path in (folder / "outputs").glob(f"*-{task}.jsonl"):
       path.unlink()
-  files.write_json(folder / CHECKPOINT, {"step": step, "tasks": list(tasks), "suites": members})
+  written = {"step": step, "tasks": list(tasks), "suites": members, "read_aloud": list(read_aloud)}
+  files.write_json(folder / CHECKPOINT, written)
 
 
 def keep(folder: Path, answered: Sequence[Line]) -> None:
@@ -60,7 +64,8 @@ def keep(folder: Path, answered: Sequence[Line]) -> None:
 
 def score(folder: Path) -> dict:
   """Returns `scoring.score` of every output in the folder and, as "suites", `suites.sections` of
-  these scores and those of pairs, which lie in its results.json too.
+  these scores and those of pairs, and as "recordings" those of `recordings.score` where some were
+  heard, which lie in its results.json too.
 
   DataError where there is nothing.
   """
@@ -77,6 +82,9 @@ def score(folder: Path) -> dict:
   zero_shot = {(line.task, line.language) for line in found if line.zero_shot}
   there = checkpoint.get("suites", {})  # outputs that older versions left know of none
   scores[scoring.SUITES] = suites.sections(scores, there, zero_shot, judged)
+  heard = recordings.score(folder, found, checkpoint.get("read_aloud", ()))
+  if heard:
+    scores[scoring.RECORDINGS] = heard
   write(folder / RESULTS, scores)
   return scores
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from audiopalm import writing
+from audiopalm.evaluation import ears
 from audiopalm.evaluation.lines import MODEL, Line, Said, language_of
 from audiopalm.metrics import likelihood, speech, tally, text
 from audiopalm.metrics.tally import Tally, ratio
@@ -13,7 +14,8 @@ from audiopalm.metrics.tally import Tally, ratio
 SEEN = "test"
 HELD_OUT = "held_out_voices"
 SUITES = "suites"
-PARTS = (HELD_OUT, "baselines", SUITES)  # of the scores: all other names are tasks
+RECORDINGS = "recordings"
+PARTS = (HELD_OUT, "baselines", SUITES, RECORDINGS)  # of the scores: all other names are tasks
 OWN_ASR = "this model's own ASR, from the written WAV read back and re-encoded"
 KNOWN_TEXT = "the known text of the copied recording"
 
@@ -26,7 +28,10 @@ _SPEECH_SCORES = {
 LEADING = (
   ("wer", True),
   ("cer", True),  # where no spaces separate words
+  (ears.WER, True),
+  (ears.CER, True),
   ("asr_bleu", False),
+  (ears.ASR_BLEU, False),
   ("bleu", False),
   ("mcd", True),
   ("nll", True),
@@ -74,6 +79,7 @@ def of_tasks(scores: Mapping[str, Any], names: Collection[str]) -> dict:
     HELD_OUT: part(scores[HELD_OUT]),
     "baselines": parts(scores["baselines"]),
     SUITES: parts(scores[SUITES]),
+    **({RECORDINGS: scores[RECORDINGS]} if RECORDINGS in scores else {}),
   }
 
 
@@ -98,13 +104,18 @@ def score_task(lines: Sequence[Line]) -> dict:
   scores["cut"] = sum(not line.complete for line in asked)
   if len(asked) < len(lines):
     scores["left_out"] = len(lines) - len(asked)
-  scores["rules"] = _rules(asked)
+  scores["rules"] = rules(asked)
   scores["languages"] = split(lambda line: line.language)
   voices = split(lambda line: None if line.zero_shot else line.voice)
   if voices:
     scores["voices"] = voices
     scores["worst_voice"] = _worst(voices)
   return scores
+
+
+def plain(lines: Sequence[Line]) -> dict:
+  """Returns the scores of lines together, with intervals and the number of examples."""
+  return _scores(lines, _tallies(lines), np.ones(len(lines), bool))
 
 
 def leading(scores: Mapping[str, Any]) -> str | None:
@@ -148,6 +159,7 @@ def _of_output(pairs: Sequence[tuple[Line, Said] | None]) -> dict[str, Tally]:
         counts_NE = np.full((len(said), counted.counts_NE.shape[1]), np.nan)
         tallies[metric.name] = Tally(counts_NE, metric.value)
       tallies[metric.name].counts_NE[numbers] = counted.counts_NE
+  tallies |= ears.tallies([pair and (language_of(*pair), pair[1]) for pair in pairs])
   means = {"mcd": [one and one.mcd for one in said]}
   for name in sorted({name for one in said if one is not None for name in one.measured}):
     means[name] = [one and one.measured.get(name) for one in said]
@@ -178,9 +190,10 @@ def _scores(
     output = tally.scores(
       {name: one.among(kept_N) for name, one in of_stream.items() if name not in partial}
     )
-    faults = sum(one.fault is not None for one in said)
-    if faults:
-      output["faults"] = faults
+    for name in ("fault", "independent_fault"):
+      faults = sum(getattr(one, name) is not None for one in said)
+      if faults:
+        output[f"{name}s"] = faults
     unmeasured = sum(None in one.measured.values() for one in said)
     if unmeasured:
       output["unmeasured"] = unmeasured
@@ -204,12 +217,20 @@ def _scores(
 
 def _partial(pairs: Iterable[tuple[Line, Said]]) -> set[str]:
   """Returns the scores that measure some languages of these outputs and not others."""
-  languages = {language_of(*pair): pair[1] for pair in pairs if pair[1].hypothesis is not None}
-  names = [{one.name for one in _metrics(said, code)} for code, said in languages.items()]
-  return set().union(*names) - set.intersection(*names) if names else set()
+  pairs = list(pairs)
+  own = {language_of(*pair): pair[1] for pair in pairs if pair[1].hypothesis is not None}
+  other = {language_of(*pair): pair[1] for pair in pairs if pair[1].independent is not None}
+  found: set[str] = set()
+  for names in (
+    [{one.name for one in _metrics(said, code)} for code, said in own.items()],
+    [set(ears.metrics(said, code)) for code, said in other.items()],
+  ):
+    found |= set().union(*names) - set.intersection(*names) if names else set()
+  return found
 
 
-def _rules(lines: Sequence[Line]) -> dict[str, str]:
+def rules(lines: Sequence[Line]) -> dict[str, str]:
+  """Returns by which rules lines are scored."""
   rules = {"intervals": tally.RULE}
   if any(line.likelihood for line in lines):
     rules["nll"] = likelihood.RULE
@@ -217,22 +238,26 @@ def _rules(lines: Sequence[Line]) -> dict[str, str]:
   if decoded:
     rules["decoding"] = ", ".join(sorted(decoded))
   measured: dict[str, dict[str, dict[str, None]]] = {}  # by score and rule the languages
-  heard = [(line, said) for line in lines for said in line.said if said.hypothesis is not None]
-  for one, said in heard:
+  pairs = [(line, said) for line in lines for said in line.said]
+  every = [said for _, said in pairs]
+  for one, said in pairs:
+    if said.hypothesis is None and said.independent is None:
+      continue
     language = language_of(one, said)
     for name in (metric.name for metric in _metrics(said, language)):
       if (rule := text.rule(name, language)) is not None:
         measured.setdefault(name, {}).setdefault(rule, {})[language] = None
     if said.measure == "words" or said.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
-    if said.modality == "speech":
-      rules["transcripts"] = KNOWN_TEXT if said.wave is None else said.heard_by or OWN_ASR
+    if said.modality == "speech" and said.hypothesis is not None:
+      rules["transcripts"] = KNOWN_TEXT if said.wave is None else OWN_ASR
   for name, languages in measured.items():
     told = [f"{rule} ({', '.join(sorted(codes))})" for rule, codes in languages.items()]
     rules[name] = "; ".join(told) if len(languages) > 1 else next(iter(languages))
-  if any(said.mcd is not None for line in lines for said in line.said):
+  rules |= ears.rules([(language_of(*pair), pair[1]) for pair in pairs], KNOWN_TEXT)
+  if any(said.mcd is not None for said in every):
     rules["mcd"] = speech.MCD_RULE
-  for said in (said for line in lines for said in line.said):
+  for said in every:
     rules |= said.measured_by
   return rules
 

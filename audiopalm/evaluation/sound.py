@@ -21,8 +21,8 @@ from audiopalm.types import Utterance
 class Spoken:
   """One speech output: ids of `stream`, who says them, where to write the WAV, what it should say.
 
-  `reference` is the recording it is compared with, as FLAC; `heard_as` the stream a recogniser
-  reads it as, None where there is no recogniser.
+  `reference` is the recording it is compared with, as FLAC; `heard_as` the stream that the
+  run's own recognition reads, None where it has none.
   """
 
   ids: np.ndarray
@@ -37,14 +37,16 @@ class Spoken:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sound:
-  """A WAV read back: its ids for the recogniser, and its distance in dB to the reference.
+  """A WAV read back: its ids for the recognizer, and its distance in dB to the reference.
 
-  `fault` says why there are no ids where a recogniser waits for them.
+  `fault` says why there are no ids where the run's own recognition waits for them, `silent` that
+  nobody could read the WAV.
   """
 
   ids: np.ndarray | None
   mcd: float | None
   fault: str | None = None
+  silent: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ def _sound(tokenizers: Mapping[str, Any], one: Spoken) -> tuple[Sound, np.ndarra
   try:
     wave_S = waveform.read(one.path)
   except AudioError as error:
-    return Sound(None, None, str(error)), None
+    return Sound(None, None, str(error), silent=True), None
   cost_TT = None if one.reference is None else _costs(one.reference, wave_S)
   if one.heard_as is None:
     return Sound(None, None), cost_TT

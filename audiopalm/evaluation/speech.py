@@ -1,4 +1,5 @@
-"""Generated speech as it is heard: written as WAV, read back, transcribed by a recogniser."""
+"""Generated speech as it is heard: written as WAV, read back, transcribed by the run itself and by
+a recognizer that is not its own."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,11 @@ import jax
 from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
-from audiopalm.evaluation import meters, recognisers, sound
+from audiopalm.evaluation import meters, recognizers, sound
 from audiopalm.evaluation.meters import Meter
-from audiopalm.evaluation.recognisers import Recogniser, Recording
+from audiopalm.evaluation.recognizers import Recognizer, Recording
 from audiopalm.evaluation.sound import Sound, Spoken
+from audiopalm.evaluation.transcripts import Kept
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
 from audiopalm.types import Task, Utterance
@@ -24,21 +26,24 @@ JOB = 16  # waves a worker makes at one time
 class Listener:
   """Who hears what was spoken, and the workers that make sound.
 
-  Without a `recogniser` it is the run's own transcribing task. `meters` measure it besides.
+  The run's own transcribing task always does, and a `recognizer` beside it, whose transcripts are
+  `kept`. `meters` measure it besides.
   """
 
   generator: prompting.Generator
   executor: Local
-  recogniser: Recogniser | None = None
+  recognizer: Recognizer | None = None
   meters: tuple[Meter, ...] = ()
+  kept: Kept = dataclasses.field(default_factory=Kept)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Heard:
-  """What came back from a written WAV: its transcript (None: nobody transcribes this language).
+  """What came back from a written WAV: the run's transcript, None where it hears no such language.
 
   `mcd` is its distance in dB to the reference recording; `fault` what kept it from being read or
-  transcribed: then it counts as saying nothing. `measured` are the readings of meters by score,
+  transcribed: then it counts as saying nothing. `independent` and `independent_fault` are the same
+  by the listener's recognizer, None without one. `measured` are the readings of meters by score,
   None where one shows nothing.
   """
 
@@ -46,6 +51,8 @@ class Heard:
   mcd: float | None
   fault: str | None
   measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+  independent: str | None = None
+  independent_fault: str | None = None
 
 
 def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | None:
@@ -62,7 +69,9 @@ def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | N
 
 def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
   """Returns what is heard of each output, after writing all of them."""
-  heard = (_by_the_run if listener.recogniser is None else _by_another)(listener, spoken)
+  sounds, heard = _by_the_run(listener, spoken)
+  if listener.recognizer is not None:
+    heard = _by_another(listener, spoken, sounds, heard)
   measured: list[dict[str, float | None]] = [{} for _ in heard]
   for meter in listener.meters:
     compared = meter.score == "similarity"
@@ -80,19 +89,24 @@ def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
   ]
 
 
-def _by_another(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
-  sounds = _made(listener, spoken)
-  numbers = [number for number, heard in enumerate(sounds) if heard.fault is None]
+def _by_another(
+  listener: Listener, spoken: Sequence[Spoken], sounds: Sequence[Sound], heard: Sequence[Heard]
+) -> list[Heard]:
+  """Returns what was heard with the transcripts of the listener's recognizer beside it."""
+  numbers = [number for number, one in enumerate(sounds) if not one.silent]
   recordings = [Recording(spoken[number].path, spoken[number].language) for number in numbers]
-  said = recognisers.transcribe(listener.recogniser, recordings, listener.executor)
-  found = [Heard("", heard.mcd, heard.fault) for heard in sounds]
+  said = recognizers.transcribe(listener.recognizer, recordings, listener.executor, listener.kept)
+  transcripts = [recognizers.Transcript("", one.fault) for one in sounds]
   for number, one in zip(numbers, said, strict=True):
-    found[number] = Heard(one.text, sounds[number].mcd, one.fault)
-  return found
+    transcripts[number] = one
+  return [
+    dataclasses.replace(one, independent=by.text, independent_fault=by.fault)
+    for one, by in zip(heard, transcripts, strict=True)
+  ]
 
 
-def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
-  """Returns what the run itself hears: decoded greedily, all of a task together."""
+def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> tuple[list[Sound], list[Heard]]:
+  """Returns each WAV and what the run itself hears: decoded greedily, all of a task together."""
   generator = listener.generator
   tasks = {
     language: transcribing_task(generator.experiment, generator.prepared, language)
@@ -104,7 +118,7 @@ def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
     else one
     for one in spoken
   ]
-  sounds = _made(listener, spoken)
+  sounds = made(listener, spoken)
   transcripts: dict[int, str] = {}
   for task in {task.name: task for task in tasks.values() if task is not None}.values():
     numbers = [
@@ -119,13 +133,14 @@ def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
       [sounds[number] for number in numbers],
     )
     transcripts.update(zip(numbers, said, strict=True))
-  return [
+  return sounds, [
     Heard(transcripts.get(number, "") if tasks[one.language] else None, heard.mcd, heard.fault)
     for number, (one, heard) in enumerate(zip(spoken, sounds, strict=True))
   ]
 
 
-def _made(listener: Listener, spoken: Sequence[Spoken]) -> list[Sound]:
+def made(listener: Listener, spoken: Sequence[Spoken]) -> list[Sound]:
+  """Returns the sound of each output, written by the listener's workers."""
   jobs = [
     sound.Job(listener.generator.prepared.tokenizers, spoken[start : start + JOB])
     for start in range(0, len(spoken), JOB)

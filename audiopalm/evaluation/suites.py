@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from audiopalm.errors import ConfigError
+from audiopalm.evaluation import ears
 from audiopalm.evaluation.lines import Measure
 from audiopalm.types import Side, Task
 
@@ -26,14 +27,16 @@ class Suite:
   scores: tuple[str, ...]
 
 
+SPEECH_SCORES = (
+  "wer", ears.WER, ears.RAW_WER, "cer", ears.CER, "asr_bleu", ears.ASR_BLEU, "mcd", "mos",
+  "similarity",
+)  # fmt: skip
 ALL = "all"
 ZERO_RESOURCE = "zero_resource"
 SUITES = {
   "recognition": Suite("speech in, its own words out", ("wer", "cer")),
   "translation": Suite("text out in another language than the input", ("bleu", "chrf")),
-  "speech_out": Suite(
-    "an input, and speech out", ("wer", "cer", "asr_bleu", "mcd", "mos", "similarity")
-  ),
+  "speech_out": Suite("an input, and speech out", SPEECH_SCORES),
   "retention": Suite("text on all sides", ("nll", "bleu")),
   ZERO_RESOURCE: Suite("no input, and one output", ("accuracy", "accuracy_per_token")),
 }
@@ -49,6 +52,17 @@ def hears(task: Task, prepared: Any) -> bool:
 def speaks(task: Task, prepared: Any) -> bool:
   """Returns whether an output of the task is speech."""
   return any(modality(side, prepared) == "speech" for side in task.outputs)
+
+
+def reads_aloud(task: Task, prepared: Any) -> bool:
+  """Returns whether the task is given the words that it is to say, as text."""
+  inputs = {role for role, _ in task.inputs}
+  return (
+    bool(inputs)
+    and not hears(task, prepared)
+    and speaks(task, prepared)
+    and inputs == {role for role, _ in task.outputs}
+  )
 
 
 def modality(side: Side, prepared: Any) -> str:

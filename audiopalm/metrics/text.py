@@ -226,7 +226,7 @@ bleu = Metric("bleu", _bleu_counts, _bleu)
 # Corpus chrF, 0 to 100: F-score of character n-grams (Popovic 2015).
 chrf = Metric("chrf", _chrf_counts, _chrf)
 
-# BLEU and chrF of transcripts of generated speech, both sides normalised: a recogniser's case and
+# BLEU and chrF of transcripts of generated speech, both sides normalised: a recognizer's case and
 # punctuation say nothing about the speech (as in Translatotron 2, Jia et al. 2022,
 # arXiv:2107.08661).
 asr_bleu = Metric("asr_bleu", _of_normalized(_bleu_counts), _bleu)

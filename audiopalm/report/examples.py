@@ -10,7 +10,7 @@ from audiopalm.errors import AudioError, DataError
 from audiopalm.evaluation import lines, saved, scoring
 from audiopalm.evaluation.lines import Line, Said
 from audiopalm.language_tags import LANGUAGES
-from audiopalm.metrics import text
+from audiopalm.metrics import numbers, text
 from audiopalm.report import recordings
 from audiopalm.report.elements import Element, element
 from audiopalm.report.recordings import Recording
@@ -213,15 +213,24 @@ def _texts(run: Run, example: Example) -> Iterator[Element]:
     several = len(example.line.said) > 1
     yield element("dt", f"{role} {should}".capitalize() if several else should.capitalize())
     yield element("dd", said.reference, lang=language)
+    cut = None if example.line.complete else " (cut before its end)"
     yield element("dt", "Heard as" if spoken else "Answer")
-    if said.fault is not None:
-      yield element("dd", said.fault)
-    elif said.hypothesis is None:
+    if said.fault is None and said.hypothesis is None:
       yield element("dd", "not transcribed: no task of this run hears this language")
     else:
-      cut = None if example.line.complete else " (cut before its end)"
-      answer = marked(said.reference, said.hypothesis, language) or "nothing"
-      yield element("dd", answer, cut, lang=language)
+      yield _answer(said.reference, said.hypothesis, said.fault, cut, language)
+    if said.independent is not None:
+      yield element("dt", "By the independent recognizer")
+      spelled = (numbers.spell(one, language) for one in (said.reference, said.independent))
+      yield _answer(*spelled, said.independent_fault, cut, language)
+
+
+def _answer(
+  reference: str, hypothesis: str | None, fault: str | None, cut: str | None, language: str
+) -> Element:
+  if fault is not None:
+    return element("dd", fault)
+  return element("dd", marked(reference, hypothesis, language) or "nothing", cut, lang=language)
 
 
 def _utterance(example: Example, role: str) -> EntryUtterance | None:

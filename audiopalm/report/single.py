@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm.data import files
+from audiopalm.evaluation import ears
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.report import charts, curves, elements, examples, tables
 from audiopalm.report.elements import Element, element, folded
@@ -121,6 +122,7 @@ def _sections(run: Run) -> Iterator[tuple[str, str, list[Any]]]:
       element("p", _legend(scored), class_="note"),
       tables.headline(scored),
       *tables.suites(scored),
+      *tables.voices(scored),
       *tables.every_score(scored),
     ],
   )
@@ -180,7 +182,11 @@ def _legend(scored: Mapping[str, Any]) -> str:
   """Returns what the words of the score tables mean, those that are there."""
   said = ["Less is better where ↓ stands, more where ↑."]
   said += [BASELINES[name] for name in BASELINES if name in scored["baselines"]]
-  rules = {values.get("rules", {}).get("transcripts") for values in scored.values()} - {None}
+  rules = {
+    values.get("rules", {}).get(name)
+    for values in scored.values()
+    for name in ("transcripts", ears.TRANSCRIPTS)
+  } - {None}
   if rules:
     said.append(
       f"Speech is scored by transcripts, whose errors count too: {', '.join(sorted(rules))}."

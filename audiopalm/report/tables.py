@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from audiopalm.data import corpora
-from audiopalm.evaluation import report, scoring
+from audiopalm.evaluation import ears, recordings, report, scoring
 from audiopalm.report import charts
 from audiopalm.report.elements import Element, bar, element, folded, number, row, table
 from audiopalm.report.run import Run
@@ -14,7 +14,9 @@ COLUMNS = {
   name: (title, factor, digits)
   for title, name, factor, digits in (
     *report.COLUMNS,
+    *report.INDEPENDENT,
     ("ASR-chrF", "asr_chrf", 1, 1),
+    ("indep. ASR-chrF", f"{ears.PREFIX}asr_chrf", 1, 1),
     *report.PAIR_COLUMNS,
   )
 }
@@ -43,19 +45,34 @@ def headline(scores: Mapping[str, Any]) -> Element:
   """Returns one row a task: the score that stands for it, by voices, beside the baselines."""
   systems = [name for name in report.BASELINES if name in scores["baselines"]]
   heard = any(scores[scoring.HELD_OUT].values())
+  independent = any(
+    _other(values, scoring.leading(values))
+    for values in map(scores.get, report.tasks(scores))
+    if values
+  )
   rows = []
   for task in report.tasks(scores):
     values, held_out = scores.get(task), scores[scoring.HELD_OUT].get(task)
     name = scoring.leading(values or held_out or {})
     cells = [score(values, name), _worst(values, name)]
+    if independent:
+      other = _other(values or held_out or {}, name)
+      cells.append(score(values, other))
     if heard:
       cells += [score(held_out, name), _worst(held_out, name)]
     cells += [score(scores["baselines"][system].get(task), name) for system in systems]
     measure = element("td", title_of(name) if name else "–", class_="text")
     rows.append(row(task, measure, *cells))
   head = ["task", element("th", "score", scope="col", class_="text"), "test split", "worst voice"]
+  head += ["independent recognizer"] if independent else []
   head += ["held-out voices", "worst of them"] if heard else []
   return table([*head, *(report.BASELINES[name] for name in systems)], rows, "Scores by task")
+
+
+def _other(values: Mapping[str, Any], name: str | None) -> str | None:
+  """Returns the score of the independent recognizer beside one by the run itself, or None."""
+  other = f"{ears.PREFIX}{name}"
+  return other if other in values else None
 
 
 def suites(scores: Mapping[str, Any]) -> Iterator[Element]:
@@ -74,6 +91,36 @@ def suites(scores: Mapping[str, Any]) -> Iterator[Element]:
     ]
     title = suite.replace("_", " ")
     yield table([title, *(title_of(name) for name in used), "n"], drawn, f"Suite {title}")
+
+
+def voices(scores: Mapping[str, Any]) -> list[Any]:
+  """Returns how the recognizer of --asr hears each voice, under a heading; [] where it was not
+  asked."""
+  section = scores.get(scoring.RECORDINGS)
+  if section is None:
+    return []
+  systems = recordings.systems(section)
+  drawn = [
+    row(
+      what.strip(),
+      *(cell for name in systems for cell in _heard(of.get(name))),
+      class_="sub" if what.startswith(" ") else None,
+    )
+    for what, of in recordings.rows(section)
+  ]
+  head = [cell for name in systems for cell in (recordings.title_of(name), "n")]
+  title = f"Each voice as the independent recognizer hears it, {title_of(ears.WER)}"
+  rules = [f"{name}: {rule}." for name, rule in section["rules"].items()]
+  return [
+    element("h3", title),
+    table(["voice", *head], drawn, title),
+    element("p", " ".join(rules), class_="note"),
+  ]
+
+
+def _heard(values: Mapping[str, Any] | None) -> tuple[Element, Element]:
+  n = (values or {}).get("examples")
+  return score(values, ears.leading(values or {})), number(n, "" if n is None else str(n))
 
 
 def every_score(scores: Mapping[str, Any]) -> Iterator[Element]:

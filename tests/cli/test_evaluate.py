@@ -79,8 +79,55 @@ def test_generated_speech_is_transcribed_by_the_command_named(command, tmp_path)
   line = f"{sys.executable} -c 'print(\"one two\")' {{wav}}"
   assert command("--tasks", "tts", "--no-baselines", "--asr-command", line)[0] == EXIT_DONE
   scores = json.loads((tmp_path / "evaluation/results.json").read_text())["tts"]
-  assert scores["rules"]["transcripts"] == f"the command {line!r}, from the written WAV"
-  assert scores["wer"] > 0
+  rule = f"the command {line!r}, from the written WAV"
+  assert scores["rules"]["independent_transcripts"] == rule
+  assert scores["independent_wer"] > 0
+
+
+def test_both_ears_and_every_voice_are_in_the_tables_and_again_after_rescoring(command, tmp_path):
+  line = f"{sys.executable} -c 'print(\"one two\")' {{wav}}"
+  asked = ("--tasks", "tts", "--no-baselines", "--asr-command", line, "--recordings", "1")
+  code, out, _ = command(*asked, "--json", str(tmp_path / "all.json"))
+  assert code == EXIT_DONE
+  assert re.search(r"tts, both ears .*WER % +indep. WER % +raw % .*CER % +indep. CER % +n", out)
+  assert re.search(r"indep. WER % +recordings +n +through units +n +model's speech +n", out)
+  assert re.search(r"\n  en-anna +\d+\.\d +1 +\d+\.\d", out)
+  written = json.loads((tmp_path / "all.json").read_text())
+  assert "en-anna" in written["recordings"]["test"]["en"]["voices"]
+  _, again, _ = command("--rescore")
+  assert (
+    out[out.index("tts, both ears") : out.index("Listen:")].split("\nScored")[0]
+    == again[again.index("tts, both ears") : again.index("Listen:")].split("\nScored")[0]
+  )
+
+
+@pytest.mark.parametrize(
+  ("options", "text"),
+  [
+    (("--asr", "whisper"), "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate"),
+    (("--asr-model", "a"), "--asr-model names the model of --asr whisper: add that, or leave"),
+    (("--recordings", "3"), "--recordings are heard by the recognizer of --asr or --asr-command"),
+  ],
+)
+def test_options_of_recognizers_that_mean_nothing_are_refused(command, options, text):
+  code, _, err = command(*options)
+  assert code == EXIT_USER
+  assert text in err
+
+
+def test_a_number_of_recordings_is_one_or_all(command, capsys):
+  with pytest.raises(SystemExit) as ended:
+    command("--asr-command", "a {wav}", "--recordings", "some")
+  assert ended.value.code == EXIT_USER
+  assert "expected a number of recordings, or all, not 'some'" in capsys.readouterr().err
+
+
+def test_a_model_that_is_none_ends_before_the_run_is_opened(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+  (tmp_path / "model").mkdir()
+  asked = ["--asr", "whisper", "--asr-model", str(tmp_path / "model")]
+  assert main.main(["evaluate", "--workdir", str(tmp_path / "no run"), *asked]) == EXIT_USER
+  assert "is no Whisper model of CTranslate2: it lacks model.bin" in capsys.readouterr().err
 
 
 def test_pocketsphinx_is_refused_for_what_is_not_english(command, monkeypatch):
@@ -193,7 +240,10 @@ def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
     (("--suite", "all", "--tasks", "mt"), "by what they do: leave out --tasks."),
     (("--suite", "all", "--task", "text"), "by what they do: leave out --task."),
     (("--suite", "all", "--rescore"), "as they are: leave out --suite."),
-    (("--asr-command", "a {wav}", "--asr", "pocketsphinx"), "speech: leave out --asr."),
+    (
+      ("--asr-command", "a {wav}", "--asr", "pocketsphinx"),
+      "hears what is spoken: leave out --asr.",
+    ),
     (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "decoded: leave out --asr-command."),
     (("--pairs", "a.jsonl", "--task", "text", "--beams", "2"), "decoded: leave out --beams."),
     (("--pairs", "a.jsonl", "--task", "text", "--rescore"), "as they are: leave out --pairs."),

@@ -48,3 +48,15 @@ def test_the_language_of_outputs_that_older_versions_wrote_follows_from_their_pa
   path.write_text(json.dumps(written) + "\n")
   (line,) = lines.read(path)
   assert lines.language_of(line, line.said[0]) == language
+
+
+def test_an_older_line_of_another_recognizer_keeps_its_transcript_apart_from_the_runs(tmp_path):
+  path = tmp_path / "lines.jsonl"
+  said = Said("target.units", "speech", "words", "a", "b", wave="a.wav", heard_by="a program")
+  lines.write(path, [Line("model", "tts", "test", "1", "en", "anna", (said,))])
+  values = json.loads(path.read_text())
+  for name in ("independent", "independent_fault", "language", "voice"):
+    del values["said"][0][name]
+  path.write_text(json.dumps(values) + "\n")
+  ((again,),) = [line.said for line in lines.read(path)]
+  assert (again.hypothesis, again.independent) == (None, "b")

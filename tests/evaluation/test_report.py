@@ -123,3 +123,36 @@ def test_the_score_that_stands_for_a_suite_is_one_that_it_has():
   assert report._leading_of_suite("recognition", {"asr": {"cer": 0.1, "examples": 2}}) == "cer"
   assert report._leading_of_suite("recognition", {"asr": {"cer": 0.1, "wer": 0.2}}) == "wer"
   assert report._leading_of_suite("translation", {"mt": {"examples": 2}}) is None
+
+
+def test_both_ears_stand_in_a_table_of_their_own_that_fits_into_80_columns():
+  names = ("wer", "cer", "independent_wer", "independent_raw_wer", "independent_cer")
+  values = dict(zip(names, (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)) | {"examples": 600}
+  text = drawn({"tts": values, "held_out_voices": {}, "baselines": {}})
+  own, both = text.split("tts, both ears")
+  assert "indep." not in own and max(map(len, text.splitlines())) <= 80
+  head, row = both.splitlines()[:2]
+  assert re.split("  +", head.strip()) == [
+    "WER %", "indep. WER %", "raw %", "CER %", "indep. CER %", "n"
+  ]  # fmt: skip
+  assert row.split() == ["all", "10.0", "30.0", "40.0", "20.0", "50.0", "600"]
+
+
+def test_voices_stand_below_their_language_with_an_interval_each():
+  heard = {"independent_wer": 0.2, "intervals": {"independent_wer": [0.1, 0.3]}, "examples": 4}
+  voices = {"en-new": {"as_recorded": heard, "through_units": heard}}
+  section = {"rules": {}, "held_out_voices": {"en": {"as_recorded": heard, "voices": voices}}}
+  console = rich.console.Console(file=io.StringIO(), width=80)
+  report.show_recordings({"recordings": section}, console)
+  head, *rows = [
+    re.split("  +", line.strip()) for line in console.file.getvalue().strip().splitlines()
+  ]
+  assert head == ["indep. WER %", "recordings", "n", "through units", "n"]
+  assert rows[0] == ["en, held-out voices", "20.0 ±10.0", "4"]
+  assert rows[1] == ["en-new", "20.0 ±10.0", "4", "20.0 ±10.0", "4"]
+
+
+def test_nothing_is_shown_of_recordings_that_nobody_heard():
+  console = rich.console.Console(file=io.StringIO(), width=80)
+  report.show_recordings({}, console)
+  assert console.file.getvalue() == ""

@@ -20,10 +20,10 @@ def test_lines_go_by_system_and_by_the_order_of_the_tasks():
 
 
 def test_outputs_of_a_task_that_is_asked_again_go_and_others_stay(tmp_path):
-  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr", "chain_asr"])
+  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr", "chain_asr"], [])
   for task in ("asr", "chain_asr"):
     saved.keep(tmp_path, [line("model", task)])
-  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr"])
+  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr"], [])
   assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["model-test-chain_asr.jsonl"]
   assert saved.scored_step(tmp_path) == 3
 

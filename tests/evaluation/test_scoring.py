@@ -182,14 +182,16 @@ def test_outputs_have_the_intervals_of_their_own():
 def test_where_transcripts_come_from_is_recorded():
   spoken = Said("target.units", "speech", "words", "a", "a", 1.0, "x.wav")
   copied = Said("target.units", "speech", "words", "a", "a")
-  other = dataclasses.replace(spoken, heard_by="the command 'a {wav}'")
+  other = dataclasses.replace(spoken, heard_by="the command 'a {wav}'", independent="a")
   rules = [
     scoring.score_task([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["rules"]
     for said in (spoken, copied, other)
   ]
   assert rules[0]["transcripts"] == scoring.OWN_ASR
   assert rules[1]["transcripts"] == scoring.KNOWN_TEXT
-  assert rules[2]["transcripts"] == "the command 'a {wav}'"
+  assert rules[2]["transcripts"] == scoring.OWN_ASR
+  assert rules[2]["independent_transcripts"] == "the command 'a {wav}'"
+  assert "independent_transcripts" not in rules[0]
 
 
 def test_scores_of_saved_and_read_lines_are_the_same(tmp_path):
@@ -261,3 +263,46 @@ def test_spellings_of_one_answer_have_equal_scores():
     for form in (*forms, f"{reference}\r\n")
   ]
   assert found == [pytest.approx(100)] * 4
+
+
+def test_numbers_are_words_to_the_independent_ear_and_stay_as_written_in_the_raw_score():
+  said = Said(
+    "source.units", "speech", "words", "il coûte trente-deux euros", "il coûte 32 €", None, "a.wav",
+    heard_by="an ear", independent="Il coûte 32 €.", language="fr",
+  )  # fmt: skip
+  scores = scoring.score_task([Line("model", "tts", "test", "1", "fr", "fr-a", (said,))])
+  assert scores["independent_wer"] == scores["independent_cer"] == 0
+  assert scores["independent_raw_wer"] == scores["wer"] == 3 / 5
+  unknown = dataclasses.replace(said, language="am")
+  scores = scoring.score_task([Line("model", "tts", "test", "1", "am", "am-a", (unknown,))])
+  assert scores["independent_wer"] == scores["independent_raw_wer"] == 3 / 5
+  assert scores["rules"]["independent_numbers"].endswith(", but as they are written in am")
+
+
+def test_without_spaces_the_independent_ear_counts_characters_and_none_for_mixed_languages():
+  chinese = Said(
+    "source.units", "speech", "words", "今天天气", "今天", None, "a.wav", heard_by="an ear",
+    independent="今天天天", language="zh",
+  )  # fmt: skip
+  english = dataclasses.replace(chinese, reference="a b", independent="a c", language="en")
+  scores = scoring.score_task(
+    [
+      Line("model", "tts", "test", str(n), said.language, f"{said.language}-a", (said,))
+      for n, said in enumerate((chinese, english))
+    ]
+  )
+  assert "independent_wer" not in scores
+  assert scores["independent_cer"] == 2 / 7
+  assert scores["languages"]["en"]["independent_wer"] == 1 / 2
+  assert scores["languages"]["zh"]["independent_cer"] == 1 / 4
+
+
+def test_a_translation_heard_by_another_ear_has_a_bleu_of_its_own():
+  said = Said(
+    "target.units", "speech", "translation", "a b c d three", "x", None, "a.wav",
+    heard_by="an ear", independent="a b c d 3", language="en",
+  )  # fmt: skip
+  scores = scoring.score_task([Line("model", "s2st", "test", "1", "fr-en", "fr-a", (said,))])
+  assert scores["independent_asr_bleu"] == pytest.approx(100)
+  assert scores["asr_bleu"] == 0
+  assert scores["worst_voice"]["asr_bleu"] == 0

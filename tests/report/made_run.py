@@ -136,7 +136,7 @@ def _write_training(workdir, made, steps, sharper):
 def _write_evaluation(workdir, made, entries, step):
   folder = saved.folder_of(workdir)
   members = {"translation": {"mt": "target.text"}, "speech_out": {"s2st": "target.units"}}
-  saved.begin(folder, step, [task.name for task in made.tasks], members, [])
+  saved.begin(folder, step, [task.name for task in made.tasks], members, [], [])
   groups = []
   for task in made.tasks:
     for split in SPLITS:

@@ -99,3 +99,39 @@ def test_records_that_were_left_out_are_counted_with_a_reason(found):
 )
 def test_durations_are_read_at_a_glance(seconds, text):
   assert tables.duration(seconds) == text
+
+
+def test_both_ears_of_a_spoken_task_stand_side_by_side():
+  heard = {"wer": 0.1, "independent_wer": 0.2, "independent_raw_wer": 0.3, "examples": 2}
+  scores = {"tts": heard, "mt": {"bleu": 9.0, "examples": 2}, scoring.HELD_OUT: {}, "baselines": {}}
+  head, tts, mt = (cells(row) for row in tables.headline(scores).iter("tr"))
+  assert head == ["task", "score", "test split", "worst voice", "independent recognizer"]
+  assert (tts[2], tts[4], mt[4]) == ("10.0", "20.0", "–")
+  every, *_ = tables.every_score(scores)
+  head, row, *_ = (cells(row) for row in every.iter("tr"))
+  assert head[1:4] == ["WER % ↓", "indep. WER % ↓", "raw % ↓"]
+  assert row[1:4] == ["10.0", "20.0", "30.0"]
+
+
+def test_every_voice_has_a_row_of_what_was_heard_of_it():
+  def heard(wer):
+    return {"independent_wer": wer, "examples": 4}
+
+  voices = {
+    "en-a": {"as_recorded": heard(0.01), "through_units": heard(0.2), "model": heard(0.3)},
+    "en-b": {"as_recorded": heard(0.02), "through_units": heard(0.1)},
+  }
+  section = {
+    "rules": {"independent_transcripts": "a program"},
+    "test": {"en": {"as_recorded": heard(0.015), "through_units": heard(0.15), "voices": voices}},
+  }
+  title, table, note = tables.voices({scoring.RECORDINGS: section})
+  assert "as the independent recognizer hears it, indep. WER % ↓" in title.text
+  assert [cells(row) for row in table.iter("tr")] == [
+    ["voice", "recordings", "n", "through units", "n", "model's speech", "n"],
+    ["en", "1.5", "4", "15.0", "4", "–", "–"],
+    ["en-a", "1.0", "4", "20.0", "4", "30.0", "4"],
+    ["en-b", "2.0", "4", "10.0", "4", "–", "–"],
+  ]
+  assert "a program" in "".join(note.itertext())
+  assert tables.voices({}) == []

@@ -151,7 +151,7 @@ def changed_spaces():
     "tag ids": build(encode=lambda string: encode_text(string)[::-1]),
     "tag": build(layouts={**LAYOUTS, "asr": Concat(Tag("[A]"), *LAYOUTS["asr"].parts[1:])}),
     "layout": build(layouts={**LAYOUTS, "tts": delays}),
-    "task": build(layouts={"recognise": LAYOUTS["asr"], "tts": LAYOUTS["tts"]}),
+    "task": build(layouts={"recognize": LAYOUTS["asr"], "tts": LAYOUTS["tts"]}),
     "padding": dataclasses.replace(space, pad_to=64),
   }
 

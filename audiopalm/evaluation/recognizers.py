@@ -1,11 +1,12 @@
-"""Recognisers beside the run's own: whose transcripts of generated speech are scored. Needs no jax.
+"""Recognizers beside the run's own: whose transcripts of generated speech are scored. Needs no jax.
 
-What they hear is the WAV that was written. A recogniser is a frozen value that worker processes
+What they hear is the WAV that was written. A recognizer is a frozen value that worker processes
 take along, so `hear` is a unit of work for `data.executors`.
 """
 
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Collection, Sequence
@@ -14,12 +15,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from audiopalm import writing
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import programs
+from audiopalm.evaluation.transcripts import Kept
 
 WAV, LANGUAGE = "{wav}", "{language}"
+EACH = 8  # recordings of every voice: enough to see which voices a recognizer cannot follow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +36,27 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Transcript:
-  """What a recogniser made of a recording; `fault` says why it made nothing of it."""
+  """What a recognizer made of a recording; `fault` says why it made nothing of it."""
 
   text: str
   fault: str | None = None
 
 
-class Recogniser(Protocol):
-  """Who transcribes: `Command` or `PocketSphinx`."""
+class Recognizer(Protocol):
+  """Who transcribes: `Command`, `PocketSphinx` or `whisper.Whisper`."""
 
   @property
   def rule(self) -> str:
     """What the rules of a score say of its transcripts."""
+    ...
+
+  @property
+  def repeatable(self) -> bool:
+    """Whether the same rule always means the same transcript, so that one may be kept."""
+    ...
+
+  def hears(self, language: str) -> bool:
+    """Returns whether it knows a language, by its code."""
     ...
 
   def check(self, languages: Collection[str]) -> None:
@@ -67,6 +80,13 @@ class Command:
   @property
   def rule(self) -> str:
     return f"the command {self.line!r}, from the written WAV"
+
+  @property
+  def repeatable(self) -> bool:
+    return False  # the program behind the line may change
+
+  def hears(self, language: str) -> bool:
+    return True
 
   def check(self, languages: Collection[str]) -> None:
     self._program.check((WAV,))
@@ -95,13 +115,20 @@ class PocketSphinx:
     version = importlib.metadata.version("pocketsphinx")
     return f"pocketsphinx {version} with its en-us model, from the written WAV"
 
+  @property
+  def repeatable(self) -> bool:
+    return True
+
+  def hears(self, language: str) -> bool:
+    return writing.primary(language) == "en"
+
   def check(self, languages: Collection[str]) -> None:
     if importlib.util.find_spec("pocketsphinx") is None:
       raise ConfigError(
         "--asr pocketsphinx needs the package pocketsphinx, which is not installed: "
         "pip install 'audiopalm[asr]'."
       )
-    others = sorted(set(languages) - {"en"})
+    others = sorted(language for language in set(languages) if not self.hears(language))
     if others:
       raise ConfigError(
         f"--asr pocketsphinx hears English alone, and tasks to be scored speak {', '.join(others)} "
@@ -122,14 +149,33 @@ NAMED = {"pocketsphinx": PocketSphinx()}
 
 
 def transcribe(
-  recogniser: Recogniser, recordings: Sequence[Recording], executor: Local
+  recognizer: Recognizer, recordings: Sequence[Recording], executor: Local, kept: Kept
 ) -> list[Transcript]:
   """Returns the transcript of each recording, heard by the workers of `executor`.
 
-  DataError, with the first fault, where the recogniser fails for every one.
+  What `kept` holds is not heard again; what is heard is written there as it is made, for a
+  recognizer that is `repeatable`. DataError, with the first fault, where the recognizer fails for
+  every one that it is asked.
   """
-  done = f"transcribed by {recogniser.rule}"
-  return programs.of_each(recogniser.hear, recordings, executor, done)
+  keys = [
+    _key(recognizer, recording) if recognizer.repeatable else None for recording in recordings
+  ]
+  found = {n: Transcript(kept[key]) for n, key in enumerate(keys) if key in kept}
+  asked = [number for number in range(len(recordings)) if number not in found]
+  done = f"transcribed by {recognizer.rule}"
+  answers = programs.of_each(recognizer.hear, [recordings[n] for n in asked], executor, done)
+  for number, one in zip(asked, answers, strict=True):
+    found[number] = one
+    if keys[number] is not None and one.fault is None:
+      kept.add(keys[number], one.text)
+  return [found[number] for number in range(len(recordings))]
+
+
+def _key(recognizer: Recognizer, recording: Recording) -> str:
+  """Returns what a transcript depends on as one checksum: rule, language and samples."""
+  digest = hashlib.sha256(f"{recognizer.rule}\n{recording.language}\n".encode())
+  digest.update(_samples(waveform.read(recording.path)))
+  return digest.hexdigest()
 
 
 @functools.cache  # a process reads the model once

@@ -8,8 +8,9 @@ from audiopalm.audio import waveform
 from audiopalm.data import commands
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import recognisers
-from audiopalm.evaluation.recognisers import Command, PocketSphinx, Recording, Transcript
+from audiopalm.evaluation import recognizers
+from audiopalm.evaluation.recognizers import Command, PocketSphinx, Recording, Transcript
+from audiopalm.evaluation.transcripts import Kept
 
 needs_sphinx = pytest.mark.skipif(
   importlib.util.find_spec("pocketsphinx") is None, reason="needs pocketsphinx (audiopalm[asr])"
@@ -48,27 +49,27 @@ def recordings(tmp_path):
 
 
 def test_a_command_prints_the_transcript_of_the_path_and_language_it_is_given(command, recordings):
-  found = recognisers.transcribe(command(), recordings("a b", "c"), Local(0))
+  found = recognizers.transcribe(command(), recordings("a b", "c"), Local(0), Kept())
   assert found == [Transcript("a b in fr"), Transcript("c in fr")]
 
 
 def test_other_processes_hear_the_same_in_the_same_order(command, recordings):
   asked = recordings("a", "bad", "c", "d")
   with Local(2) as executor:
-    there = recognisers.transcribe(command(), asked, executor)
-  assert there == recognisers.transcribe(command(), asked, Local(0))
+    there = recognizers.transcribe(command(), asked, executor, Kept())
+  assert there == recognizers.transcribe(command(), asked, Local(0), Kept())
 
 
 def test_a_recording_that_a_command_fails_for_is_a_fault_with_what_it_said(command, recordings):
   asked = recordings("a", "bad")
-  good, bad = recognisers.transcribe(command(), asked, Local(0))
+  good, bad = recognizers.transcribe(command(), asked, Local(0), Kept())
   assert good.fault is None and bad.text == ""
   assert bad.fault == f"{asked[1].path}: {sys.executable} ended with code 1: cannot hear bad.wav"
 
 
 def test_a_command_that_prints_what_is_no_text_is_a_fault(command, recordings):
   script = "import sys; sys.stdout.buffer.write(bytes([255]) if 'b.wav' in sys.argv[1] else b'x')"
-  good, bad = recognisers.transcribe(command(script), recordings("a", "b"), Local(0))
+  good, bad = recognizers.transcribe(command(script), recordings("a", "b"), Local(0), Kept())
   assert good.text == "x"
   assert "'utf-8' codec can't decode" in bad.fault
 
@@ -84,14 +85,14 @@ def test_a_command_that_fails_for_every_recording_is_an_error_with_what_it_said(
 ):
   line = command()
   with pytest.raises(DataError) as error:
-    recognisers.transcribe(line, recordings("bad", "bad too"), Local(0))
+    recognizers.transcribe(line, recordings("bad", "bad too"), Local(0), Kept())
   text = str(error.value)
   assert text.startswith(f"Not one of 2 recordings could be transcribed by {line.rule}. The first:")
   assert text.endswith("ended with code 1: cannot hear bad.wav")
 
 
 def test_nothing_to_transcribe_is_no_error(command):
-  assert recognisers.transcribe(command(), [], Local(0)) == []
+  assert recognizers.transcribe(command(), [], Local(0), Kept()) == []
 
 
 @pytest.mark.parametrize(

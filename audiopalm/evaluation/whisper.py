@@ -1,0 +1,171 @@
+"""Whisper by faster-whisper, as an independent recognizer of speech. Needs no jax.
+
+The model is a folder in CTranslate2's layout, so evaluations need no network and its checksums say
+which weights heard what.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from audiopalm import writing
+from audiopalm.audio import waveform
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation.recognizers import Recording, Transcript
+
+MODEL, INNER = "model.bin", "ctranslate2"
+NEEDED = (MODEL, "config.json", "tokenizer.json")
+VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
+BEAMS = 5
+COMPUTE = "int8"
+_NAMES = {"nb": "no", "jv": "jw", "fil": "tl"}  # codes that Whisper has other names for
+
+
+@dataclasses.dataclass(frozen=True)
+class Whisper:
+  """A Whisper model in a folder, opened once by `opened`; worker processes read it again.
+
+  One thread each: as many recordings at a time as there are workers is faster than several threads
+  for one, and sums come in one order.
+  """
+
+  folder: Path
+  sums: tuple[tuple[str, str], ...]  # SHA-256 of model.bin and of the vocabulary, by file name
+  languages: tuple[str, ...]  # as Whisper calls them
+
+  @property
+  def rule(self) -> str:
+    versions = " with ".join(
+      f"{name} {importlib.metadata.version(name)}" for name in ("faster-whisper", "ctranslate2")
+    )
+    sums = ", ".join(f"{name} sha256:{digest}" for name, digest in self.sums)
+    return (
+      f"{versions}, {sums}, {COMPUTE} on the CPU, language given, beam {BEAMS}, temperature 0, no "
+      "conditioning on earlier text, no VAD, no timestamps, windows of 30 s, from the written WAV"
+    )
+
+  @property
+  def repeatable(self) -> bool:
+    return True
+
+  def hears(self, language: str) -> bool:
+    return _name(language) in self.languages
+
+  def check(self, languages: Collection[str]) -> None:
+    unknown = sorted(language for language in set(languages) if not self.hears(language))
+    if unknown:
+      known = "English alone" if self.languages == ("en",) else f"{len(self.languages)} languages"
+      raise ConfigError(
+        f"--asr whisper with {self.folder} hears {known}, and tasks to be scored speak "
+        f"{', '.join(unknown)} too. Leave these out (--tasks), or name a model that knows them."
+      )
+
+  def hear(self, recording: Recording) -> Transcript:
+    segments, _ = _model(self.folder).transcribe(
+      waveform.read(recording.path),
+      language=_name(recording.language),
+      beam_size=BEAMS,
+      temperature=0,
+      condition_on_previous_text=False,
+      vad_filter=False,
+      without_timestamps=True,
+    )
+    return Transcript(" ".join("".join(segment.text for segment in segments).split()))
+
+
+def opened(model: str) -> Whisper:
+  """Returns the model in a folder, or in its "ctranslate2"; else the one of this name, downloaded.
+
+  ConfigError where the package is missing, there is no such folder or name, the folder has another
+  layout, or its model cannot be read.
+  """
+  if importlib.util.find_spec("faster_whisper") is None:
+    raise ConfigError(
+      "--asr whisper needs the package faster-whisper, which is not installed: "
+      "pip install 'audiopalm[whisper]'."
+    )
+  folder = found(Path(model) if Path(model).exists() else _downloaded(model))
+  try:
+    loaded = _load(folder)
+  except (RuntimeError, ValueError, OSError) as error:
+    raise ConfigError(
+      f"--asr-model {folder} cannot be opened as a Whisper model: {error}. Convert it again."
+    ) from error
+  vocabulary = next(name for name in VOCABULARIES if (folder / name).is_file())
+  sums = tuple((name, _sha256(folder / name)) for name in (MODEL, vocabulary))
+  return Whisper(folder, sums, tuple(loaded.supported_languages))
+
+
+def found(folder: Path) -> Path:
+  """Returns the folder of the CTranslate2 files: this one or its "ctranslate2".
+
+  ConfigError, with what is missing and how to make it, where neither holds them all.
+  """
+  if not folder.is_dir():
+    raise ConfigError(f"--asr-model {folder} is a file. Name the folder that holds {MODEL}.")
+  inner = folder / INNER
+  place = inner if inner.is_dir() and not (folder / MODEL).is_file() else folder
+  missing = [name for name in NEEDED if not (place / name).is_file()]
+  if not any((place / name).is_file() for name in VOCABULARIES):
+    missing.append(" or ".join(VOCABULARIES))
+  if not missing:
+    return place
+  there = ", ".join(sorted(path.name for path in place.iterdir())) or "nothing"
+  advice = "Name a folder in CTranslate2's layout, or one that holds it as ctranslate2/."
+  if MODEL in missing and any(place.glob("*.safetensors")) or any(place.glob("pytorch_model*")):
+    advice = (
+      "It is a folder of transformers: convert it by `ct2-transformers-converter --model "
+      f"{place} --output_dir {place / INNER} --copy_files tokenizer.json preprocessor_config.json`."
+    )
+  raise ConfigError(
+    f"--asr-model {place} is no Whisper model of CTranslate2: it lacks {', '.join(missing)}, and "
+    f"holds {there}. {advice}"
+  )
+
+
+def _downloaded(name: str) -> Path:
+  """Returns the folder of a model that faster-whisper knows by name, or of one of the hub."""
+  from faster_whisper import utils
+
+  known = utils.available_models()
+  if name not in known and (name.count("/") != 1 or name.startswith((".", "~", "/"))):
+    raise ConfigError(
+      f"--asr-model {name} is no folder that exists, and no model that faster-whisper knows. Name "
+      f"the folder of a model, or one of {', '.join(known)}."
+    )
+  try:
+    return Path(utils.download_model(name))  # what the hub or the network refuses is an OSError
+  except (OSError, ValueError) as error:
+    raise ConfigError(
+      f"--asr-model {name} is no folder here and cannot be downloaded: "
+      f"{str(error).splitlines()[0]}. Name the folder of a model."
+    ) from error
+
+
+def _load(folder: Path) -> Any:
+  import faster_whisper
+
+  return faster_whisper.WhisperModel(
+    str(folder), device="cpu", compute_type=COMPUTE, cpu_threads=1, num_workers=1
+  )
+
+
+@functools.cache  # a process reads the model once
+def _model(folder: Path) -> Any:
+  return _load(folder)
+
+
+def _name(language: str) -> str:
+  """Returns what Whisper calls a language."""
+  primary = writing.primary(language)
+  return _NAMES.get(primary, primary)
+
+
+def _sha256(path: Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()

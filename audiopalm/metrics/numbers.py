@@ -1,0 +1,166 @@
+"""Numbers as words, so that a transcript with digits compares with one that spells them."""
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Collection
+
+import num2words
+
+from audiopalm import writing
+
+RULE = f"numbers as words by num2words {importlib.metadata.version('num2words')}"
+
+# Codes that the package has other names for, and languages in which it fails for common numbers.
+_NAMES = {"nb": "no", "kk": "kz"}
+_FAULTY = ("am", "ce")
+_MINUS = {"cs": "mínus", "pl": "minus", "sk": "mínus"}  # where it fails for negative numbers
+
+MOST_DIGITS = 9  # a longer number is hardly read as one, and some languages end there
+
+_POINT = ("en", "he", "hi", "ja", "ko", "th", "zh")  # languages that write 3.5 and 1,000
+
+# By language and sign: one and several; "%" has one form.
+_SIGNS = {
+  language: dict(zip("€$£%", (euros.split(), dollars.split(), pounds.split(), share), strict=True))
+  for language, euros, dollars, pounds, share in (
+    ("en", "euro euros", "dollar dollars", "pound pounds", "percent"),
+    ("fr", "euro euros", "dollar dollars", "livre livres", "pour cent"),
+    ("de", "euro euro", "dollar dollar", "pfund pfund", "prozent"),
+    ("es", "euro euros", "dólar dólares", "libra libras", "por ciento"),
+    ("it", "euro euro", "dollaro dollari", "sterlina sterline", "per cento"),
+    ("nl", "euro euro", "dollar dollar", "pond pond", "procent"),
+    ("pt", "euro euros", "dólar dólares", "libra libras", "por cento"),
+  )
+}
+_ONE = {"fr": "un", "de": "ein", "es": "un", "it": "un", "pt": "um"}  # before a masculine noun
+_HOURS = {"fr": ("heure", "heures"), "de": ("uhr", "uhr")}  # said between hours and minutes
+
+_LETTER = "A-Za-zÀ-ɏͰ-ӿ"  # of scripts that part words by spaces
+_SIGN = "[€$£%]"
+_DIGITS = r"\d+(?:[.,]\d+)*"
+_SPACED = r"\d{1,3}(?:[ \u00a0\u202f\u2009]\d{3})+(?!\d)"  # 1 000, and decimals after it
+_NUMBER = re.compile(
+  rf"(?<![{_LETTER}\d.,:])"
+  rf"(?:(?P<before>[€$£])\s?)?(?P<minus>[-\u2212])?"
+  rf"(?:(?P<hours>\d{{1,2}})(?::|\s?h\s?|\.(?=\d\d\s[Uu]hr))(?P<minutes>[0-5]\d)(?:\s(?P<clock>Uhr|uhr))?(?!:?\d)"
+  rf"|(?P<hour>\d{{1,2}})\s?h(?![{_LETTER}\d])"
+  rf"|(?P<number>{_SPACED}(?:[.,]\d+)?|{_DIGITS}))"
+  rf"(?:\s?(?P<after>{_SIGN}))?"
+  rf"(?![{_LETTER}\d])"
+)
+_ORDINAL = re.compile(r"\.\s+[^\W\d_]")  # in German: "am 3. Mai"
+
+
+def knows(language: str) -> bool:
+  """Returns whether `spell` knows the numbers of a language; others it leaves as they are."""
+  primary = writing.primary(language)
+  return primary not in _FAULTY and _name(primary) in num2words.CONVERTER_CLASSES
+
+
+def spell(text: str, language: str) -> str:
+  """Returns the text with its numbers in words, as `metrics.text.normalize` expects them.
+
+      "32 €", "32 euros", "trente-deux euros"   in French ->  all "trente-deux euros"
+      "$3.50", "5 %", "9:30"                    in English -> "three dollars fifty", "five percent",
+                                                              "nine thirty"
+
+  Ordinals ("3rd", "2e", German "3. Mai"), codes with letters (A4) and numbers of more than
+  MOST_DIGITS digits stay; a number that begins with 0 is read digit by digit. Signs (€ $ £ %) are
+  spelled in languages of `_SIGNS`. In languages it does not know, the text stays as it is.
+  """
+  if not knows(language):
+    return text
+  language = writing.primary(language)
+  return _NUMBER.sub(lambda match: _spelled(match, text, language), text)
+
+
+def rule(languages: Collection[str]) -> str:
+  """Returns how the numbers of texts in these languages were brought to words."""
+  unknown = sorted(language for language in set(languages) if not knows(language))
+  return RULE + (f", but as they are written in {', '.join(unknown)}" if unknown else "")
+
+
+def _name(language: str) -> str:
+  """Returns what the package calls a language."""
+  return _NAMES.get(language, language)
+
+
+def _spelled(match: re.Match, text: str, language: str) -> str:
+  if language == "de" and _ORDINAL.match(text, match.end()) and match["number"].isdecimal():
+    return match[0]
+  if match["hour"] is not None or match["hours"] is not None:
+    return _time(match, language)
+  if _is_list(match["number"]):
+    return re.sub(r"\d+", lambda one: spell(one[0], language), match[0])
+  whole, decimals = _parts(match["number"], language)
+  if len(whole) > MOST_DIGITS or len(decimals) > MOST_DIGITS:
+    return match[0]
+  sign = match["before"] or match["after"]
+  word = _SIGNS.get(language, {}).get(sign)
+  said = _amount(whole, decimals, word, language) if word else _words(whole, decimals, language)
+  minus = _negative(language) + " " if match["minus"] else ""
+  return f"{minus}{said}{sign if sign and not word else ''}"
+
+
+def _time(match: re.Match, language: str) -> str:
+  """Returns a time of day as it is read: "nine thirty", "neuf heures", "neun uhr dreißig"."""
+  hours = int(match["hours"] or match["hour"])
+  word = _HOURS.get(language)
+  if word is None and match["hours"] is None:  # "9h" is no time where nobody writes it so
+    return match[0]
+  said = _words(str(hours), "", language)
+  if language == "fr" and said.endswith("un"):
+    said += "e"
+  if language == "de" and hours == 1:
+    said = "ein"
+  minutes = int(match["minutes"] or 0)
+  words = [said, *([word[hours != 1]] if word else [])]
+  return " ".join([*words, *([_words(str(minutes), "", language)] if minutes else [])])
+
+
+def _is_list(number: str) -> bool:
+  """Returns whether these are numbers side by side, "10,20,30", and not one of thousands."""
+  several = len(re.findall("[.,]", number)) > 1
+  return several and not re.fullmatch(r"\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?", number)
+
+
+def _parts(number: str, language: str) -> tuple[str, str]:
+  """Returns the digits before and after the decimal mark, both without marks of thousands."""
+  number = re.sub(r"[ \u00a0\u202f\u2009]", "", number)
+  group, mark = (",", ".") if language in _POINT else (".", ",")
+  if re.fullmatch(rf"\d{{1,3}}(?:\{group}\d{{3}})+(?:\{mark}\d+)?", number):
+    number = number.replace(group, "")
+  *whole, decimals = re.split("[.,]", number) if re.search("[.,]", number) else (number, "")
+  return "".join(whole), decimals
+
+
+def _amount(whole: str, decimals: str, word: str | list[str], language: str) -> str:
+  """Returns an amount of money or a share as it is read: "trois euros cinquante"."""
+  if isinstance(word, str):
+    return f"{_words(whole, decimals, language)} {word}"
+  cents = int(decimals) if len(decimals) == 2 else 0
+  if len(decimals) not in (0, 2):
+    return f"{_words(whole, decimals, language)} {word[1]}"
+  one = int(whole) == 1
+  said = _ONE.get(language) if one and language in _ONE else _words(whole, "", language)
+  few = one or (language == "fr" and int(whole) == 0)
+  return f"{said} {word[not few]}" + (f" {_words(str(cents), '', language)}" if cents else "")
+
+
+@functools.cache
+def _words(whole: str, decimals: str, language: str) -> str:
+  name = _name(language)
+  if not decimals and len(whole) > 1 and whole.startswith("0"):
+    return " ".join(num2words.num2words(int(digit), lang=name) for digit in whole)
+  number = float(f"{whole}.{decimals}") if decimals.strip("0") else int(whole)
+  return num2words.num2words(number, lang=name)
+
+
+@functools.cache
+def _negative(language: str) -> str:
+  """Returns the word before a negative number: "minus"."""
+  if language in _MINUS:
+    return _MINUS[language]
+  name = _name(language)
+  return num2words.num2words(-5, lang=name).replace(num2words.num2words(5, lang=name), "").strip()

@@ -1,0 +1,138 @@
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from audiopalm.audio import waveform
+from audiopalm.data import corpora
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation import whisper
+from audiopalm.evaluation.recognizers import Recording
+from audiopalm.evaluation.whisper import Whisper
+from audiopalm.metrics import numbers, text
+
+needs_package = pytest.mark.skipif(
+  importlib.util.find_spec("faster_whisper") is None, reason="needs audiopalm[whisper]"
+)
+FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.json")
+SUMS = (("model.bin", "ab"), ("vocabulary.json", "cd"))
+
+
+def folder_of(path, names):
+  path.mkdir(parents=True)
+  for name in names:
+    (path / name).touch()
+  return path
+
+
+def test_a_folder_in_ctranslate2s_layout_is_found_as_it_is_and_one_level_down(tmp_path):
+  plain = folder_of(tmp_path / "plain", FILES)
+  inner = folder_of(tmp_path / "both/ctranslate2", (*FILES[:3], "vocabulary.txt"))
+  (tmp_path / "both/model.safetensors").touch()
+  assert whisper.found(plain) == plain
+  assert whisper.found(tmp_path / "both") == inner
+
+
+@pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json"])
+def test_a_folder_that_lacks_a_file_says_which(tmp_path, missing):
+  place = folder_of(tmp_path / "model", [name for name in FILES if name != missing])
+  with pytest.raises(ConfigError) as error:
+    whisper.found(place)
+  text = str(error.value)
+  assert f"is no Whisper model of CTranslate2: it lacks {missing}, and holds" in text
+  assert "Name a folder in CTranslate2's layout" in text
+
+
+def test_a_folder_without_a_vocabulary_says_so(tmp_path):
+  with pytest.raises(ConfigError, match="it lacks vocabulary.json or vocabulary.txt, and holds"):
+    whisper.found(folder_of(tmp_path / "model", FILES[:3]))
+
+
+def test_a_folder_of_transformers_says_how_to_convert_it(tmp_path):
+  place = folder_of(tmp_path / "model", ("model.safetensors", "config.json", "tokenizer.json"))
+  with pytest.raises(ConfigError) as error:
+    whisper.found(place)
+  convert = (
+    f"It is a folder of transformers: convert it by `ct2-transformers-converter --model {place}"
+  )
+  assert convert in str(error.value)
+  assert f"--output_dir {place}/ctranslate2" in str(error.value)
+
+
+def test_a_file_is_no_folder(tmp_path):
+  (tmp_path / "model.bin").touch()
+  with pytest.raises(ConfigError, match=r"model\.bin is a file\. Name the folder that holds"):
+    whisper.found(tmp_path / "model.bin")
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ConfigError, match=r"is not installed: pip install 'audiopalm\[whisper\]'"):
+    whisper.opened("anything")
+
+
+@needs_package
+@pytest.mark.parametrize("name", ["gigantic", "./no/folder", "/no/folder", "a/b/c"])
+def test_what_is_neither_a_folder_nor_a_name_lists_the_names(name):
+  with pytest.raises(
+    ConfigError, match="is no folder that exists, and no model that faster-w.*base"
+  ):
+    whisper.opened(name)
+
+
+@needs_package
+def test_a_name_that_cannot_be_downloaded_says_why(monkeypatch):
+  from faster_whisper import utils
+
+  def refuse(name):
+    raise ConnectionError("no network\nat all")
+
+  monkeypatch.setattr(utils, "download_model", refuse)
+  with pytest.raises(ConfigError, match=r"base is no folder here and cannot .*: no network\. Name"):
+    whisper.opened("base")
+
+
+@needs_package
+def test_files_that_hold_no_model_say_so(tmp_path):
+  place = folder_of(tmp_path / "model", FILES)
+  with pytest.raises(ConfigError, match="cannot be opened as a Whisper model: .*Convert it again"):
+    whisper.opened(str(place))
+
+
+def test_a_language_the_model_does_not_know_is_refused_and_one_by_another_name_is_known():
+  english = Whisper(Path("tiny.en"), SUMS, ("en",))
+  with pytest.raises(ConfigError, match="tiny.en hears English alone, .* speak de, fr too. Leave"):
+    english.check(["fr", "en", "de"])
+  many = Whisper(Path("base"), SUMS, ("en", "no", "jw"))
+  many.check(["en", "nb", "jv"])
+  with pytest.raises(ConfigError, match="base hears 3 languages, .* speak eo too"):
+    many.check(["eo"])
+
+
+@needs_package
+def test_the_rule_names_versions_checksums_and_settings_but_no_folder():
+  rule = Whisper(Path("here"), SUMS, ("en",)).rule
+  assert rule == Whisper(Path("there"), SUMS, ("en",)).rule
+  assert rule.startswith("faster-whisper 1.")
+  assert "model.bin sha256:ab, vocabulary.json sha256:cd" in rule
+  assert "language given, beam 5, temperature 0, no conditioning on earlier text, no VAD" in rule
+
+
+@pytest.mark.long
+@needs_package
+@pytest.mark.skipif(
+  "WHISPER_FOLDER" not in os.environ, reason="WHISPER_FOLDER names no multilingual Whisper model"
+)
+def test_the_real_model_hears_what_is_said_and_the_same_twice(tmp_path):
+  pytest.importorskip("espeakng_loader")
+  from data_pipelines.espeak import voices
+
+  model = whisper.opened(os.environ["WHISPER_FOLDER"])
+  model.check(["en", "fr", "de"])
+  said = voices.say("we had dinner with our friends", "en", corpora.TRAIN_VOICES["en"][3])
+  waveform.write(tmp_path / "said.wav", said.wave_S, said.rate_hz)
+  recording = Recording(tmp_path / "said.wav", "en")
+  heard = model.hear(recording)
+  assert "dinner with our friends" in text.normalize(numbers.spell(heard.text, "en"))
+  assert model.hear(recording) == heard
