@@ -156,7 +156,7 @@ def processor() -> tuple[int, str]:
 
 def flags() -> list[str]:
   """Returns which of FLAGS this CPU has."""
-  lines = (line.partition(":") for line in open("/proc/cpuinfo"))
+  lines = (line.partition(":") for line in open("/proc/cpuinfo", encoding="utf-8"))
   found = next((text.split() for name, _, text in lines if name.strip() == "flags"), [])
   return [flag for flag in FLAGS if flag in found]
 
