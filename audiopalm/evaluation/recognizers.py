@@ -18,7 +18,7 @@ import numpy as np
 from audiopalm import writing
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
-from audiopalm.errors import ConfigError
+from audiopalm.errors import AudioError, ConfigError
 from audiopalm.evaluation import programs
 from audiopalm.evaluation.transcripts import Kept
 
@@ -157,10 +157,16 @@ def transcribe(
   recognizer that is `repeatable`. DataError, with the first fault, where the recognizer fails for
   every one that it is asked.
   """
-  keys = [
-    _key(recognizer, recording) if recognizer.repeatable else None for recording in recordings
-  ]
-  found = {n: Transcript(kept[key]) for n, key in enumerate(keys) if key in kept}
+  keys: list[str | None] = [None] * len(recordings)
+  found: dict[int, Transcript] = {}
+  for number, recording in enumerate(recordings):
+    if recognizer.repeatable:
+      try:
+        keys[number] = _key(recognizer, recording)
+      except AudioError as error:
+        found[number] = Transcript("", str(error))
+    if keys[number] in kept:
+      found[number] = Transcript(kept[keys[number]])
   asked = [number for number in range(len(recordings)) if number not in found]
   done = f"transcribed by {recognizer.rule}"
   answers = programs.of_each(recognizer.hear, [recordings[n] for n in asked], executor, done)

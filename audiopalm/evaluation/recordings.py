@@ -60,11 +60,11 @@ def choose(
 ) -> list[Chosen]:
   """Returns `each` recordings (None: all) of every voice that is heard or spoken in the tasks.
 
-  From the test split and held-out voices, in the languages that the recognizer knows. ConfigError
-  where there is none.
+  From the test split and, of voices that are not in it, from held-out voices; in the languages that
+  the recognizer knows. ConfigError where it knows none of them.
   """
   found: list[Chosen] = []
-  unknown = set()
+  unknown, seen = set(), set()
   for (corpus, role), (task, streams) in _spoken(tasks, prepared).items():
     for split in (scoring.SEEN, scoring.HELD_OUT):
       if split not in corpus.splits:
@@ -77,12 +77,15 @@ def choose(
       ]
       unknown |= {one.language for one in there if not recognizer.hears(one.language)}
       there = [one for one in there if recognizer.hears(one.language)]
+      if split == scoring.SEEN:
+        seen |= {(one.language, one.voice) for one in there}
+      else:  # its targets are in a voice that is heard in training
+        there = [one for one in there if (one.language, one.voice) not in seen]
       found += there if each is None else _few(there, each)
-  if not found:
+  if unknown and not found:
     raise ConfigError(
-      "--recordings are to be heard, but the tasks asked have none in languages that --asr knows"
-      f"{': they speak ' + ', '.join(sorted(unknown)) if unknown else ''}. Name other tasks "
-      "(--tasks), or --recordings 0."
+      "--recordings are to be heard, but the tasks asked have none in languages that --asr knows: "
+      f"they speak {', '.join(sorted(unknown))}. Name other tasks (--tasks), or --recordings 0."
     )
   return found
 
@@ -110,6 +113,9 @@ def hear(
       f"recordings, as they are and through units: {done} of {len(chosen)}, {each_s:.1f} s each, "
       f"{left_min:.0f} min left"
     )
+  for path in (folder / FOLDER).glob("*.jsonl"):
+    if any(said.heard_by != listener.recognizer.rule for said in lines.read(path)[0].said):
+      path.unlink()  # by another recognizer: one voice is not scored by two
   for (system, split, name), written in by_file.items():
     lines.write(folder / FOLDER / f"{system}-{split}-{name}.jsonl", written)
 
@@ -123,7 +129,8 @@ def score(folder: Path, answered: Iterable[Line], read_aloud: Collection[str]) -
   there = [line for path in sorted((folder / FOLDER).glob("*.jsonl")) for line in lines.read(path)]
   if not there:
     return {}
-  there += _of_the_model(answered, read_aloud)
+  by = {said.heard_by for line in there for said in line.said}
+  there += _of_the_model(answered, read_aloud, by)
   section: dict = {"rules": scoring.rules(there)}
   for split in (scoring.SEEN, scoring.HELD_OUT):
     of_split = [line for line in there if line.split == split]
@@ -237,8 +244,13 @@ def _line(
   )
 
 
-def _of_the_model(answered: Iterable[Line], read_aloud: Collection[str]) -> list[Line]:
-  """Returns a line for each text that the model read aloud, under the voice it was said in."""
+def _of_the_model(
+  answered: Iterable[Line], read_aloud: Collection[str], by: Collection[str | None]
+) -> list[Line]:
+  """Returns a line for each text that the model read aloud, under the voice it was said in.
+
+  Of those that the same recognizer heard.
+  """
   return [
     Line(
       MODEL, line.task, line.split, line.id, said.language, said.voice,
@@ -247,7 +259,7 @@ def _of_the_model(answered: Iterable[Line], read_aloud: Collection[str]) -> list
     for line in answered
     if line.system == MODEL and line.split == scoring.SEEN and line.task in read_aloud
     for said in line.said
-    if said.modality == "speech" and said.independent is not None
+    if said.modality == "speech" and said.independent is not None and said.heard_by in by
   ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ _FAULTY = ("am", "ce")
 _MINUS = {"cs": "mínus", "pl": "minus", "sk": "mínus"}  # where it fails for negative numbers
 
 MOST_DIGITS = 9  # a longer number is hardly read as one, and some languages end there
+MOST_DECIMALS = 3  # of more than these some languages say nothing
 
 _POINT = ("en", "he", "hi", "ja", "ko", "th", "zh")  # languages that write 3.5 and 1,000
 
@@ -66,8 +67,9 @@ def spell(text: str, language: str) -> str:
                                                               "nine thirty"
 
   Ordinals ("3rd", "2e", German "3. Mai"), codes with letters (A4) and numbers of more than
-  MOST_DIGITS digits stay; a number that begins with 0 is read digit by digit. Signs (€ $ £ %) are
-  spelled in languages of `_SIGNS`. In languages it does not know, the text stays as it is.
+  MOST_DIGITS digits or MOST_DECIMALS decimals stay; a number that begins with 0 is read digit by
+  digit. Signs (€ $ £ %) are spelled in languages of `_SIGNS`. In languages it does not know, the
+  text stays as it is.
   """
   if not knows(language):
     return text
@@ -94,7 +96,7 @@ def _spelled(match: re.Match, text: str, language: str) -> str:
   if _is_list(match["number"]):
     return re.sub(r"\d+", lambda one: spell(one[0], language), match[0])
   whole, decimals = _parts(match["number"], language)
-  if len(whole) > MOST_DIGITS or len(decimals) > MOST_DIGITS:
+  if len(whole) > MOST_DIGITS or len(decimals) > MOST_DECIMALS:
     return match[0]
   sign = match["before"] or match["after"]
   word = _SIGNS.get(language, {}).get(sign)

@@ -140,15 +140,15 @@ def test_both_ears_stand_in_a_table_of_their_own_that_fits_into_80_columns():
 
 def test_voices_stand_below_their_language_with_an_interval_each():
   heard = {"independent_wer": 0.2, "intervals": {"independent_wer": [0.1, 0.3]}, "examples": 4}
-  voices = {"en-new": {"as_recorded": heard, "through_units": heard}}
-  section = {"rules": {}, "held_out_voices": {"en": {"as_recorded": heard, "voices": voices}}}
+  both = {"as_recorded": heard, "through_units": heard}
+  section = {"rules": {}, "held_out_voices": {"en": both | {"voices": {"en-new": both}}}}
   console = rich.console.Console(file=io.StringIO(), width=80)
   report.show_recordings({"recordings": section}, console)
   head, *rows = [
     re.split("  +", line.strip()) for line in console.file.getvalue().strip().splitlines()
   ]
   assert head == ["indep. WER %", "recordings", "n", "through units", "n"]
-  assert rows[0] == ["en, held-out voices", "20.0 ±10.0", "4"]
+  assert rows[0] == ["en, held-out voices", "20.0 ±10.0", "4", "20.0 ±10.0", "4"]
   assert rows[1] == ["en-new", "20.0 ±10.0", "4", "20.0 ±10.0", "4"]
 
 

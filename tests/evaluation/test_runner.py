@@ -272,6 +272,8 @@ def test_recordings_in_languages_that_the_recognizer_does_not_know_are_left_out(
     mixtures.asr, recognizer=english, recordings_each=1, compared=False, evaluation=FEW
   )
   assert set(english.heard) == {"en"} == set(scores["recordings"]["test"])
+  text_alone = evaluate(mixtures.mt, recognizer=english, compared=False, evaluation=FEW)
+  assert "recordings" not in text_alone
   with pytest.raises(ConfigError, match=r"none in languages that --asr knows: they speak en, fr\."):
     evaluate(mixtures.asr, recognizer=tonal(known=("cs",)), recordings_each=1)
 
@@ -519,3 +521,12 @@ def test_pairs_are_judged_beside_suites_by_a_task_of_their_modality(evaluate, tm
 def test_tasks_and_suites_are_not_both_named(evaluate):
   with pytest.raises(ConfigError, match="by their names or by suites: leave out one of the two"):
     evaluate(tasks=["mt"], within=["all"])
+
+
+def test_recordings_of_another_recognizer_go_when_a_new_one_has_heard_some(evaluate, tonal):
+  asked = {"recordings_each": 1, "compared": False, "evaluation": FEW}
+  evaluate(mixtures.asr, mixtures.tts, recognizer=tonal(rule="old"), **asked)
+  scores = evaluate(mixtures.asr, mixtures.tts, tasks=["asr"], recognizer=tonal(), **asked)
+  section = scores["recordings"]
+  assert section["rules"]["independent_transcripts"] == "tones, from the written WAV"
+  assert "model" not in section["test"]["en"]  # the old one heard it

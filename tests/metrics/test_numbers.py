@@ -66,12 +66,26 @@ def test_a_time_reads_as_it_is_said(language, written, words):
     ("fr", "le 1er et la 2e"),
     ("de", "Am 3. Mai"),
     ("en", "1234567890"),
+    ("hu", "3.1415"),
     ("zh", "32 元"),
     ("am", "32"),
   ],
 )
 def test_ordinals_codes_long_numbers_and_unknown_languages_stay(language, written):
   assert numbers.spell(written, language) == written
+
+
+@pytest.mark.parametrize(
+  "language", ["az", "cs", "cy", "hu", "id", "it", "lt", "lv", "pl", "ru", "uk"]
+)
+def test_numbers_that_the_package_fails_for_are_words_too(language):
+  for written in ("-5", "0.005", "0", "100", "999999999", "7.325"):
+    spelled = numbers.spell(written, language)
+    assert spelled and not any(character.isdigit() for character in spelled)
+
+
+def test_a_tag_with_a_region_is_read_as_its_language():
+  assert numbers.spell("32", "fr-CH") == "trente-deux"
 
 
 def test_hyphens_and_spaces_of_a_number_agree():
