@@ -101,7 +101,7 @@ def check(record: Record, corpus: Any) -> None:
         f"{name}: unknown language {said.language!r}: corpus {corpus.name!r} holds "
         f"{', '.join(corpus.languages)}. Correct it, or add the language to the corpus."
       )
-    if not said.text.strip() and not (said.text == "" and _is_translated(record, role)):
+    if not said.text.strip() and not _is_translated(record, role):
       raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
     if said.wave_S is not None:
       waveform.check(said.wave_S, said.rate_hz, name, waveform.LONGEST_S)

@@ -9,9 +9,9 @@ from audiopalm.errors import ConfigError
 from audiopalm.evaluation import (
   answers,
   baselines,
+  hearing,
   judging,
   pairs,
-  recordings,
   saved,
   scoring,
   speech,
@@ -73,7 +73,7 @@ def evaluate(
   if recognizer is not None:
     recognizer.check(_spoken(asked, prepared))
     if recordings_each != 0:
-      chosen_recordings = recordings.choose(prepared, asked, recognizer, recordings_each)
+      chosen_recordings = hearing.choose(prepared, asked, recognizer, recordings_each)
   for meter in meters:
     meter.check()
   found = _read(generator, manifests, None)
@@ -94,7 +94,7 @@ def evaluate(
       for answered in baselines.answer(generator, seen, folder, listener, say):
         saved.keep(folder, answered)
     if chosen_recordings:
-      recordings.hear(listener, chosen_recordings, folder, say)
+      hearing.hear(listener, chosen_recordings, folder, say)
   scores = scoring.of_tasks(saved.score(folder), [*names, *judged])
   if chosen is not None:
     sections = scores[scoring.SUITES]

@@ -5,7 +5,7 @@ from audiopalm.cli import main, train
 from audiopalm.data import lock
 from audiopalm.errors import EXIT_USER
 from audiopalm.parts import machines
-from audiopalm.training import checkpoint
+from audiopalm.training import checkpoint, writing
 
 CONFIG = """
 
@@ -75,7 +75,7 @@ def begun(line, monkeypatch):
 
 def saved_with(products, workdir):
   meta = checkpoint.Meta(3, "{}", {}, {"step": 3, "seen": {}}, {}, products)
-  with checkpoint.Writer(workdir, checkpoint.Keep(1)) as writer:
+  with writing.Writer(workdir, writing.Keep(1)) as writer:
     writer.save_params({"a": jnp.zeros(2)}, meta)
 
 

@@ -124,7 +124,7 @@ def test_damaged_data_and_checkpoints_are_named(tmp_path, monkeypatch):
 
 def test_a_run_that_goes_on_says_after_which_step(tmp_path, monkeypatch):
   meta = types.SimpleNamespace(step=12, manifest={})
-  monkeypatch.setattr(preflight.checkpoint, "steps", lambda workdir: [6, 12])
+  monkeypatch.setattr(preflight.runs, "steps", lambda workdir: [6, 12])
   monkeypatch.setattr(preflight.checkpoint, "latest", lambda workdir, say: meta)
   state, said = found(SMALL, tmp_path)["checkpoint"]
   assert state == "ok" and said.startswith("the run goes on after step 12 of")

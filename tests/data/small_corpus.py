@@ -116,7 +116,7 @@ def _faulty(said, kind):
     case "nan":
       return dataclasses.replace(said, wave_S=said.wave_S * np.nan)
     case "no text":
-      return dataclasses.replace(said, text=" ")
+      return dataclasses.replace(said, text=" ", wave_S=None)
     case "no words":
       return dataclasses.replace(said, text="")
     case "unknown language":

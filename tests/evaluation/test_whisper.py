@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.data import corpora
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import whisper
 from audiopalm.evaluation.recognizers import Recording
@@ -125,13 +124,13 @@ def test_the_rule_names_versions_checksums_and_settings_but_no_folder():
   "WHISPER_FOLDER" not in os.environ, reason="WHISPER_FOLDER names no multilingual Whisper model"
 )
 def test_the_real_model_hears_what_is_said_and_the_same_twice(tmp_path):
-  pytest.importorskip("espeakng_loader")
-  from data_pipelines.espeak import voices
+  pytest.importorskip("py_nanotts")
+  from data_pipelines.speech import voices
 
   model = whisper.opened(os.environ["WHISPER_FOLDER"])
   model.check(["en", "fr", "de"])
-  said = voices.say("we had dinner with our friends", "en", corpora.TRAIN_VOICES["en"][3])
-  waveform.write(tmp_path / "said.wav", said.wave_S, said.rate_hz)
+  said = voices.speaker("pico", "en", "en-david").speak("we had dinner with our friends")
+  waveform.write(tmp_path / "said.wav", said.wave_S)
   recording = Recording(tmp_path / "said.wav", "en")
   heard = model.hear(recording)
   assert "dinner with our friends" in text.normalize(numbers.spell(heard.text, "en"))

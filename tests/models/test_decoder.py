@@ -378,7 +378,7 @@ def test_products_in_bfloat16_are_near_float32_on_one_device_and_on_eight():
       wanted, grad = np.asarray(wanted), np.asarray(grad)
       assert np.abs(wanted - grad).max() <= 5e-2 * np.abs(wanted).max()
   one = dataclasses.replace(ONE, product_dtype="bfloat16")
-  hidden_BLD = jax.eval_shape(lambda: model.hidden(params_of(model), batch, one))
+  hidden_BLD = jax.eval_shape(lambda params: model.hidden(params, batch, one), params_of(model))
   assert hidden_BLD.dtype == jnp.float32
 
 

@@ -30,7 +30,7 @@ def test_voices_of_piper_are_known_by_their_files_and_not_by_their_place(folder)
   assert found.languages == ("en", "fr")
   assert found.train_voices("fr") == ("fr_FR-upmc-medium#0",)
   assert found.held_out_voices("fr") == HELD_OUT["fr"] and found.held_out_voices("en") == ()
-  moved = folder.parent / "moved"
+  moved = folder.with_name(f"{folder.name}-moved")
   folder.rename(moved)
   again = synthesizers.piper(str(moved), TRAIN, HELD_OUT)
   assert again.identity == found.identity

@@ -41,7 +41,8 @@ def opened(tiny, text_run):
   space = tiny.Prepared(made).space
   model = decoder.model(made.model, space)
   shapes = model.shapes(sharding.mesh(tiny.ONE))
-  params, _ = checkpoint.restore_params(workdir, shapes, token_space.manifest(space))
+  expected = shapes, token_space.manifest(space)
+  params, _ = checkpoint.restore_params(workdir, lambda meta: expected)
   return model, params, space
 
 
