@@ -31,7 +31,8 @@ def main() -> int:
   args = parser.parse_args()
 
   sys.path.insert(0, args.folder)
-  import speech_tokenizer  # lies in the folder
+  import silence  # these two lie in the folder
+  import speech_tokenizer
 
   units = speech_tokenizer.load(args.folder)
   tokenizer = transformers.AutoTokenizer.from_pretrained(args.folder)
@@ -44,7 +45,9 @@ def main() -> int:
   languages = {role: vars(args)[role] for role in ("source", "target") if vars(args)[role]}
   tag = next(tag for tag in task["tags"] if languages.items() <= tag.items())
   if args.audio is not None:
-    ids = units.encode(speech_tokenizer.read_wav(args.audio))
+    # As `audiopalm generate` does: the same silence at both ends of every recording.
+    wave = silence.with_ends(speech_tokenizer.read_wav(args.audio), speech_tokenizer.RATE_HZ)
+    ids = units.encode(wave)
     given = "".join(f"<|unit_{id_}|>" for id_ in ids)
   else:
     # One form of every text, as in training: NFC, and one space for white space of any kind.

@@ -1,7 +1,8 @@
 """Which parts of a recording hold speech: its loud frames, its pauses, silence at its ends.
 
 Every rule counts from the loud frames of the recording itself, so that neither its level nor how
-much silence it has changes what counts as speech.
+much silence it has changes what counts as speech. It needs numpy alone, and exported folders have a
+copy.
 """
 
 import numpy as np
@@ -11,6 +12,7 @@ PAUSE_DB = 30.0  # under the loud frames: quieter frames are no speech
 NOISE_DB = 6.0  # over the noise of a recording, which frames without speech reach
 NOISIEST_DB = 20.0  # under the loud frames: noise above it is not told from speech
 SILENT_DB = -90.0  # of full scale: silence whatever else is in the recording
+ENDS_S = 0.08  # of silence at either end: whole frames of any stream, two of 25 Hz
 NOISE_SHARE = 0.05  # of the frames of a recording, the quietest, that show its noise
 
 
@@ -40,8 +42,8 @@ def pauses(wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1) -> list[tu
   return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
 
 
-def with_ends(wave_S: np.ndarray, rate_hz: int, ends_s: float) -> np.ndarray:
-  """Returns wave_S with `ends_s` of silence before and after what it says.
+def with_ends(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
+  """Returns wave_S with ENDS_S of silence before and after what it says.
 
   Silence beyond that is cut off, what is missing is added, so that a recording is the same however
   much silence it came with. The same array where nothing changes or nobody speaks.
@@ -49,7 +51,7 @@ def with_ends(wave_S: np.ndarray, rate_hz: int, ends_s: float) -> np.ndarray:
   spoken = np.flatnonzero(~_quiet(wave_S, rate_hz, smoothed=False))
   if not len(spoken):
     return wave_S
-  hop_samples, margin = _hop_samples(rate_hz), round(ends_s * rate_hz)
+  hop_samples, margin = _hop_samples(rate_hz), round(ENDS_S * rate_hz)
   first, last = int(spoken[0]) * hop_samples, int(spoken[-1] + 1) * hop_samples
   before, after = margin - first, margin - (len(wave_S) - last)
   if not before and not after:

@@ -23,6 +23,9 @@ A plan is a TOML file, written before its first run:
     to = "base:ast.bleu"
     expect = "more"
 
+    [earlier]                       # sha256 of configs whose text changed, and their results not
+    "speech.py" = ["a2b7259dae4ad4c9"]
+
 Each run of each seed leaves RESULTS/<run>-<seed>.json. What has one is finished, wherever it was
 made: a sweep goes on from these small files on another machine.
 """
@@ -43,7 +46,7 @@ from audiopalm.errors import ConfigError, DataError
 
 FORMAT = 1
 RUN_KEYS = {"config", "like", "set", "evaluate", "at"}
-PLAN_KEYS = {"seeds", "set", "runs", "compare"}
+PLAN_KEYS = {"seeds", "set", "runs", "compare", "earlier"}
 COMPARE_KEYS = {"question", "from", "to", "expect", "paper"}
 ERRORS = 2.0  # standard errors that a mean difference has to exceed to count
 
@@ -51,13 +54,15 @@ ERRORS = 2.0  # standard errors that a mean difference has to exceed to count
 @dataclasses.dataclass(frozen=True)
 class Run:
   """One row of a plan: `settings` are (path, value) texts, in which {name} stands for the workdir
-  of another run; `at` are (step, tasks) that are scored beside those of the last step."""
+  of another run; `at` are (step, tasks) that are scored beside those of the last step. Results of a
+  config with one of the `earlier` digests are those of this one."""
 
   name: str
   config: Path
   settings: tuple[tuple[str, str], ...]
   evaluate: tuple[str, ...]
   at: tuple[tuple[int, tuple[str, ...]], ...]
+  earlier: tuple[str, ...] = ()
 
   @property
   def after(self) -> tuple[str, ...]:
@@ -110,13 +115,19 @@ def read(path: Path) -> Plan:
   tables = found.get("runs", {})
   if not tables:
     raise ConfigError(f"{path} has no runs. Give at least one, as [runs.NAME].")
-  common = found.get("set", {})
-  runs = {name: _run(path, name, tables, common) for name in tables}
+  common, earlier = found.get("set", {}), found.get("earlier", {})
+  runs = {name: _run(path, name, tables, common, earlier) for name in tables}
   compare = [_compare(path, *item, runs) for item in found.get("compare", {}).items()]
   return Plan(path, tuple(seeds), tuple(_ordered(path, runs)), tuple(compare))
 
 
-def _run(path: Path, name: str, tables: Mapping[str, Any], common: Mapping[str, Any]) -> Run:
+def _run(
+  path: Path,
+  name: str,
+  tables: Mapping[str, Any],
+  common: Mapping[str, Any],
+  earlier: Mapping[str, Sequence[str]],
+) -> Run:
   if not re.fullmatch(r"\w+", name):
     raise ConfigError(f"{path}: a run is called by letters, digits and _, not {name!r}.")
   merged: dict[str, Any] = {"set": dict(common)}
@@ -131,7 +142,14 @@ def _run(path: Path, name: str, tables: Mapping[str, Any], common: Mapping[str, 
     raise ConfigError(f"{path}: run {name!r} names the config {config}, which is not there.")
   at = [(int(step), tuple(tasks)) for step, tasks in merged.get("at", {}).items()]
   settings = tuple((key, _text(value)) for key, value in merged["set"].items())
-  return Run(name, config, settings, tuple(merged.get("evaluate", ())), tuple(sorted(at)))
+  return Run(
+    name,
+    config,
+    settings,
+    tuple(merged.get("evaluate", ())),
+    tuple(sorted(at)),
+    tuple(earlier.get(merged["config"], ())),
+  )
 
 
 def _likes(path: Path, name: str, tables: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -214,9 +232,10 @@ def result(results: Path, run: Run, seed: int) -> dict[str, Any] | None:
   if not path.is_file():
     return None
   found = files.read_json(path)
-  wanted = made_from(run, seed)
-  if found.get("format") != FORMAT or found.get("made_from") != wanted:
-    came = found.get("made_from", {})
+  wanted, came = made_from(run, seed), dict(found.get("made_from", {}))
+  if came.get("config") in run.earlier:
+    came["config"] = wanted["config"]
+  if found.get("format") != FORMAT or came != wanted:
     changed = [key for key in wanted if came.get(key) != wanted[key]] or ["format"]
     raise DataError(
       f"{path} is of another plan: its {changed[0]} is {came.get(changed[0])!r}, the plan has "

@@ -185,6 +185,7 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
   for stream, name in speech.names(run.experiment.tokenizers).items():
     save_arrays(part / f"{name}.safetensors", *speech.pack(run.tokenizers[stream]))
     shutil.copyfile(speech.SOURCE, part / f"{name}.py")
+    shutil.copyfile(speech.SILENCE, part / speech.SILENCE.name)
 
 
 def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:

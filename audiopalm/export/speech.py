@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from audiopalm.audio import silence
 from audiopalm.tokenizers import base
 from audiopalm.tokenizers.mel_rvq import FittedMelRVQ, MelRVQ
 from audiopalm.tokenizers.units import FittedUnits, KMeansUnits
@@ -19,6 +20,7 @@ from audiopalm.tokenizers.voices import Voices
 
 NAME = "speech_tokenizer"
 SOURCE = Path(__file__).with_name("numpy_speech.py")  # what is copied beside the arrays
+SILENCE = Path(silence.__file__)  # and this, which `generate` prepares every recording with
 UNITS_ARRAYS = ("spread_E", "centroids_VE", "durations_V")
 VOICE_ARRAYS = ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")
 

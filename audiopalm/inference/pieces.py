@@ -8,7 +8,6 @@ import numpy as np
 from audiopalm import writing
 from audiopalm.audio import silence
 
-ENDS_S = 0.08  # whole frames of any stream: two of 25 Hz
 SENTENCE_PAUSE_S = 0.5  # longer than pauses between the words of a sentence
 
 # What ends a sentence by itself: in Chinese and Japanese, Arabic and Urdu, Devanagari, Armenian,
@@ -28,14 +27,14 @@ def cut_wave(
 ) -> tuple[list[np.ndarray], int]:
   """Returns (pieces in order, number of cuts inside speech) such that every piece fits.
 
-  Every piece has ENDS_S of silence before and after what it says, like the recordings a model
-  learns from. A wave that does not fit is cut in the middle of every pause that only lies between
+  Every piece has `silence.ENDS_S` of silence before and after what it says, like the recordings a
+  model learns from. A wave that does not fit is cut in the middle of every pause that only lies between
   sentences (SENTENCE_PAUSE_S or more). Without one it is cut in the middle of the longest pause of
   its middle half, else of the pause nearest to its middle, else, inside speech, where its middle
   half is quietest. Each piece again, until it fits: together they hold all that is said. A piece
   shorter than two frames of 10 ms is not cut any further.
   """
-  wave_S = silence.with_ends(wave_S, rate_hz, ENDS_S)
+  wave_S = silence.with_ends(wave_S, rate_hz)
   return _cut(wave_S, rate_hz, fits)
 
 
@@ -48,7 +47,7 @@ def _cut(
   pieces = []
   for part_S in np.split(wave_S, places):
     if not inside:
-      part_S = silence.with_ends(part_S, rate_hz, ENDS_S)
+      part_S = silence.with_ends(part_S, rate_hz)
     found, more = _cut(part_S, rate_hz, fits)
     pieces += found
     inside += more

@@ -63,7 +63,10 @@ def test_a_result_is_found_again_until_the_plan_changes(plan, tmp_path):
   other = dataclasses.replace(base, evaluate=("asr",))
   with pytest.raises(DataError, match="base-0.json is of another plan: its evaluate is .'asr', 'a"):
     sweep.result(tmp_path, other, 0)
+  digest = sweep.made_from(base, 0)["config"]
   base.config.write_text("# changed\n")
+  renamed = dataclasses.replace(base, earlier=(digest,))
+  assert sweep.result(tmp_path, renamed, 0)["scores"]["ast"]["bleu"] == 20.0
   with pytest.raises(DataError, match="its config is .*Put the plan back .* or move the result"):
     sweep.result(tmp_path, base, 0)
 

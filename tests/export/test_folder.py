@@ -74,8 +74,8 @@ def test_a_model_that_no_class_computes_goes_out_with_its_file_and_comes_back(sm
 def test_a_stock_class_needs_no_file_of_ours(exported):
   assert sorted(path.name for path in exported.iterdir()) == [
     "audiopalm.json", "audiopalm.safetensors", "config.json", "generation_config.json",
-    "manifest.json", "model.safetensors", "speech_tokenizer.py", "speech_tokenizer.safetensors",
-    "text.model", "tokenizer.json", "tokenizer_config.json",
+    "manifest.json", "model.safetensors", "silence.py", "speech_tokenizer.py",
+    "speech_tokenizer.safetensors", "text.model", "tokenizer.json", "tokenizer_config.json",
   ]  # fmt: skip
 
 
