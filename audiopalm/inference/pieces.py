@@ -28,11 +28,11 @@ def cut_wave(
   """Returns (pieces in order, number of cuts inside speech) such that every piece fits.
 
   Every piece has `silence.ENDS_S` of silence before and after what it says, like the recordings a
-  model learns from. A wave that does not fit is cut in the middle of every pause that only lies between
-  sentences (SENTENCE_PAUSE_S or more). Without one it is cut in the middle of the longest pause of
-  its middle half, else of the pause nearest to its middle, else, inside speech, where its middle
-  half is quietest. Each piece again, until it fits: together they hold all that is said. A piece
-  shorter than two frames of 10 ms is not cut any further.
+  model learns from. A wave that does not fit is cut in the middle of every pause that only lies
+  between sentences (SENTENCE_PAUSE_S or more). Without one it is cut in the middle of the longest
+  pause of its middle half, else of the pause nearest to its middle, else, inside speech, where its
+  middle half is quietest. Each piece again, until it fits: together they hold all that is said. A
+  piece shorter than two frames of 10 ms is not cut any further.
   """
   wave_S = silence.with_ends(wave_S, rate_hz)
   return _cut(wave_S, rate_hz, fits)
