@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from audiopalm.audio import silence
+from audiopalm.audio.silence import ENDS_S
 from audiopalm.inference import pieces
 
 RATE_HZ = 16_000
-ENDS = round(silence.ENDS_S * RATE_HZ)
+ENDS = round(ENDS_S * RATE_HZ)
 
 
 def tone(seconds):
@@ -22,12 +22,12 @@ def hiss(seconds, spread=1e-3):
 
 
 def fits(seconds):
-  return lambda wave_S: len(wave_S) <= (seconds + 2 * silence.ENDS_S) * RATE_HZ
+  return lambda wave_S: len(wave_S) <= (seconds + 2 * ENDS_S) * RATE_HZ
 
 
 def seconds_of(cut):
   """Returns how long each piece is without the silence that all have at their ends."""
-  return [round(len(piece) / RATE_HZ - 2 * silence.ENDS_S, 2) for piece in cut]
+  return [round(len(piece) / RATE_HZ - 2 * ENDS_S, 2) for piece in cut]
 
 
 @pytest.mark.parametrize("between", (silence, hiss))
