@@ -14,7 +14,7 @@ from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Word
 from data_pipelines.speech import client
 
-HEARD = 0.01  # of full scale: the loudest sample of what is no speech lies under it
+HEARD = 0.005  # of full scale: the loudest sample of what is no speech lies under it
 
 
 class Speaker(Protocol):

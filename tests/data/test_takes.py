@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from audiopalm.audio import waveform
+from audiopalm.audio import silence, waveform
 from audiopalm.data import takes
 from audiopalm.data.takes import Phrase, Takes
 from audiopalm.errors import ConfigError
@@ -75,7 +75,7 @@ def test_a_pause_is_heard():
   settings = dataclasses.replace(QUIET, no_end=1.0, pauses=1.0, pause_s=(0.3, 0.3))
   take, wave_S = recorded(settings, "0")
   assert take.phrases == ("one two", "three four", "five six", "seven eight")
-  found = waveform.pauses(wave_S, waveform.RATE_HZ)
+  found = silence.pauses(wave_S, waveform.RATE_HZ)
   assert len(found) == 3
   assert all(stop - start == pytest.approx(0.3, abs=0.07) for start, stop in found)
 

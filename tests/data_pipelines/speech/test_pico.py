@@ -74,6 +74,15 @@ def test_every_voice_of_a_language_sounds_different_and_none_clips():
 
 
 @pico
+def test_the_last_sound_of_a_sentence_is_as_loud_as_the_others():
+  for speaker in (SOUNDS["en-noah"], SOUNDS["en-ben"], SOUNDS["en-anna"], SOUNDS["fr-bruno"]):
+    wave_S = np.abs(speaker.speak("la la la").wave_S)
+    loud = np.flatnonzero(wave_S > 0.1 * wave_S.max())
+    thirds = np.array_split(wave_S[loud[0] : loud[-1] + 1], 3)
+    assert 0.5 < thirds[2].max() / thirds[0].max() < 1.6
+
+
+@pico
 def test_pitch_speed_and_warp_do_what_they_say():
   plain = Pico("en-US").speak(TEXT).wave_S
   low = Pico("en-US", pitch=0.7).speak(TEXT).wave_S
