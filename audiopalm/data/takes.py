@@ -29,9 +29,9 @@ class Takes:
   `ends_s` is silence before and after, `no_end` the share of beginnings and of ends without it;
   `answer_ends_s` the same for targets and answers, which are spoken in a studio: without pauses,
   noise and changes of level. Between two words, three from either end, there is with the
-  probability `pauses` a pause of `pause_s`. `peak_db` is the level of the loudest sample. The share `hiss` of
-  all recordings has noise `hiss_db` under the speech, others have zeros where nobody speaks. Where
-  `snr_db` is given all have noise of this range of ratios instead.
+  probability `pauses` a pause of `pause_s`. `peak_db` is the level of the loudest sample. The share
+  `hiss` of all recordings has noise `hiss_db` under the speech, others have zeros where nobody
+  speaks. Where `snr_db` is given all have noise of this range of ratios instead.
   """
 
   ends_s: tuple[float, float] = (0.02, 0.5)
