@@ -15,7 +15,7 @@ from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.types import Word
 
-LEAST_WORDS = 2  # on either side of a pause
+LEAST_WORDS = 3  # on either side of a pause
 SPEECH_DB = 46.0  # under the peak: what is quieter at the ends of a phrase is not its speech
 MARGIN_S = 0.02  # kept around it
 FADE_S = 0.005
@@ -28,10 +28,10 @@ class Takes:
 
   `ends_s` is silence before and after, `no_end` the share of beginnings and of ends without it;
   `answer_ends_s` the same for targets and answers, which are spoken in a studio: without pauses,
-  noise and changes of level. Between two words, two from either end, there is a pause of `pause_s`
-  with the probability `pauses`. `peak_db` is the level of the loudest sample. The share `hiss` of
-  all recordings has noise `hiss_db` under the speech, others have zeros where nobody speaks. Where
-  `snr_db` is given all have noise of this range of ratios instead.
+  noise and changes of level. Between two words, three from either end, there is with the
+  probability `pauses` a pause of `pause_s`. `peak_db` is the level of the loudest sample. The share
+  `hiss` of all recordings has noise `hiss_db` under the speech, others have zeros where nobody
+  speaks. Where `snr_db` is given all have noise of this range of ratios instead.
   """
 
   ends_s: tuple[float, float] = (0.02, 0.5)

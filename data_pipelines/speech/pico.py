@@ -29,8 +29,8 @@ def load() -> serving.Speak:
   def speak(request: dict) -> tuple[dict, bytes]:
     text, voice = request["text"], request["voice"]
     spoken = text.translate(UNSPOKEN).rstrip()
-    # The wrapper puts tags of pitch, speed and volume around the text. Where these are closed
-    # before the sentence ends, its last sound is spoken without them, at a volume of 1.
+    # The wrapper puts tags of pitch, speed and volume around the text. Where these close before the
+    # sentence ends, its last sound is spoken without them, at a volume of 1.
     if not spoken.endswith((".", "!", "?")):
       spoken += "."
     try:
