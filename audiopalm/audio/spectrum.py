@@ -16,7 +16,7 @@ HOP_S = 0.01
 WINDOW_S = 0.025
 SILENCE = 1e-10  # added to every power: what digital silence is taken for (full scale is 1)
 SPEECH_DB = (27.0, 37.0)  # under the loud frames: speech down to the one, silence from the other on
-CLEAR_DB = (15.0, 25.0)  # likewise for speech that stands out of the noise of a room
+CLEAR_DB = (22.0, 32.0)  # likewise for speech that stands out of the noise of a room
 LEAK_BINS = 16  # of a transform, into which a window spreads a constant
 
 

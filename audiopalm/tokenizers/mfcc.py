@@ -18,7 +18,7 @@ from audiopalm.tokenizers import kmeans
 LARGEST_WARP = 1.32
 WARP_SPREAD = 0.15  # standard deviation of ln(warp) expected before anything is heard
 BEYOND = 1  # frames before and after a wave that still hear it
-PEAKS_DB = 15.0  # over the level of loud frames: where the highest bins of speech lie
+PEAKS_DB = 12.5  # over the level of loud frames: where the highest bins of speech lie
 SILENT_AT = 3.0  # deviations of the loudness under its mean in speech
 WHITENING = 0.5  # 0 leaves coefficients their variance (mostly the lowest ones'), 1 makes all equal
 
