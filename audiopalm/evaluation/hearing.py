@@ -1,7 +1,4 @@
-"""An independent recognizer hears the recordings of a run, as they are and through units.
-
-What it made of them are the lines that `recordings` scores.
-"""
+"""Recordings of a run's voices for an independent recognizer: chosen, made, heard."""
 
 import dataclasses
 import tempfile
@@ -16,6 +13,7 @@ from audiopalm.evaluation import (
   answers,
   lines,
   recognizers,
+  recordings,
   scoring,
   sound,
   speech,
@@ -24,7 +22,6 @@ from audiopalm.evaluation import (
 )
 from audiopalm.evaluation.lines import Line, Said
 from audiopalm.evaluation.recognizers import Recording, Transcript
-from audiopalm.evaluation.recordings import AS_RECORDED, FOLDER, SPEECH, system_of
 from audiopalm.types import Task
 
 CHUNK = 32  # recordings whose sound lies on the disk together
@@ -69,13 +66,13 @@ def choose(
         seen |= {(one.language, one.voice) for one in there}
       else:  # its targets are in a voice that is heard in training
         there = [one for one in there if (one.language, one.voice) not in seen]
-      found += there if each is None else _few(there, each)
+      found += there
   if unknown and not found:
     raise ConfigError(
       "--recordings are to be heard, but the tasks asked have none in languages that --asr knows: "
       f"they speak {', '.join(sorted(unknown))}. Name other tasks (--tasks), or --recordings 0."
     )
-  return found
+  return found if each is None else _few(found, each)
 
 
 def hear(
@@ -101,11 +98,11 @@ def hear(
       f"recordings, as they are and through units: {done} of {len(chosen)}, {each_s:.1f} s each, "
       f"{left_min:.0f} min left"
     )
-  for path in (folder / FOLDER).glob("*.jsonl"):
+  for path in (folder / recordings.FOLDER).glob("*.jsonl"):
     if any(said.heard_by != listener.recognizer.rule for said in lines.read(path)[0].said):
       path.unlink()  # by another recognizer: one voice is not scored by two
   for (system, split, name), written in by_file.items():
-    lines.write(folder / FOLDER / f"{system}-{split}-{name}.jsonl", written)
+    lines.write(folder / recordings.FOLDER / f"{system}-{split}-{name}.jsonl", written)
 
 
 def _spoken(tasks: Sequence[Task], prepared: Any) -> dict[Any, tuple[Task, tuple[str, ...]]]:
@@ -125,54 +122,58 @@ def _few(there: Sequence[Chosen], each: int) -> list[Chosen]:
 
 def _heard(listener: speech.Listener, chosen: Sequence[Chosen]) -> list[Line]:
   """Returns a line for each recording, and for each of its streams."""
-  prepared = listener.generator.prepared
-  entries = [prepared.entries(one.task, one.split)[one.number] for one in chosen]
-  asked: list[tuple[Chosen, str, Any, str]] = []
-  spoken: list[sound.Spoken] = []
+  assert listener.recognizer is not None
   with tempfile.TemporaryDirectory() as place:
-    recordings: list[Recording] = []
-    for one, entry in zip(chosen, entries, strict=True):
-      said = entry.utterances[one.role]
-      for stream in (None, *one.streams):
-        path = Path(place) / f"{len(recordings)}.wav"
-        recordings.append(Recording(path, one.language))
-        asked.append((one, entry.id, said, AS_RECORDED if stream is None else system_of(stream)))
-        if stream is None:
-          wave_S, rate_hz = waveform.from_flac(said.wave_flac)
-          waveform.write(
-            path, waveform.resample(wave_S, rate_hz, waveform.RATE_HZ), waveform.RATE_HZ
-          )
-        else:
-          tokenizer = prepared.tokenizers[stream]
-          voice = answers.voice_for(tokenizer, one.task.corpus, said)
-          ids = entry.streams[f"{one.role}.{stream}"]
-          spoken.append(sound.Spoken(ids, stream, voice, path, one.language, said.text, None, None))
-    faults = dict(zip((one.path for one in spoken), speech.made(listener, spoken), strict=True))
-    faults = {path: made.fault for path, made in faults.items() if made.silent}
-    audible = [one for one in recordings if one.path not in faults]
-    transcripts = dict(
-      zip(
-        (one.path for one in audible),
-        recognizers.transcribe(listener.recognizer, audible, listener.executor, listener.kept),
-        strict=True,
-      )
-    )
-  return [
-    _line(
-      listener.recognizer.rule, *what,
-      transcripts.get(recording.path) or Transcript("", faults[recording.path]),
-    )
-    for what, recording in zip(asked, recordings, strict=True)
-  ]  # fmt: skip
+    clips = _clips(listener.generator.prepared, chosen, Path(place))
+    for clip in clips:
+      if clip.spoken is None:
+        wave_S, rate_hz = waveform.from_flac(clip.utterance.wave_flac)
+        wave_S = waveform.resample(wave_S, rate_hz, waveform.RATE_HZ)
+        waveform.write(clip.path, wave_S, waveform.RATE_HZ)
+    spoken = [clip.spoken for clip in clips if clip.spoken is not None]
+    made = zip(spoken, speech.made(listener, spoken), strict=True)
+    heard = {one.path: Transcript("", sounds.fault) for one, sounds in made if sounds.silent}
+    audible = [Recording(c.path, c.chosen.language) for c in clips if c.path not in heard]
+    said = recognizers.transcribe(listener.recognizer, audible, listener.executor, listener.kept)
+    heard |= {one.path: transcript for one, transcript in zip(audible, said, strict=True)}
+  return [_line(clip, heard[clip.path], listener.recognizer.rule) for clip in clips]
 
 
-def _line(
-  rule: str, one: Chosen, id: str, utterance: Any, system: str, transcript: Transcript
-) -> Line:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+  """A WAV to be heard: a recording as it is, or `spoken` from the ids that it is kept as."""
+
+  chosen: Chosen
+  id: str
+  utterance: Any
+  system: str
+  path: Path
+  spoken: sound.Spoken | None
+
+
+def _clips(prepared: Any, chosen: Sequence[Chosen], place: Path) -> list[Clip]:
+  """Returns the WAVs of recordings, none of them written yet, to lie in `place`."""
+  clips: list[Clip] = []
+  for one in chosen:
+    entry = prepared.entries(one.task, one.split)[one.number]
+    said = entry.utterances[one.role]
+    path = place / f"{len(clips)}.wav"
+    clips.append(Clip(one, entry.id, said, recordings.AS_RECORDED, path, None))
+    for stream in one.streams:
+      path, tokenizer = place / f"{len(clips)}.wav", prepared.tokenizers[stream]
+      voice = answers.voice_for(tokenizer, one.task.corpus, said)
+      ids = entry.streams[f"{one.role}.{stream}"]
+      spoken = sound.Spoken(ids, stream, voice, path, one.language, said.text, None, None)
+      clips.append(Clip(one, entry.id, said, recordings.system_of(stream), path, spoken))
+  return clips
+
+
+def _line(clip: Clip, transcript: Transcript, rule: str) -> Line:
+  one = clip.chosen
   said = Said(
-    SPEECH, "speech", "words", utterance.text, None, heard_by=rule, independent=transcript.text,
-    independent_fault=transcript.fault, language=one.language, voice=one.voice,
+    recordings.SPEECH, "speech", "words", clip.utterance.text, None, heard_by=rule,
+    independent=transcript.text, independent_fault=transcript.fault, language=one.language,
+    voice=one.voice,
   )  # fmt: skip
-  return Line(
-    system, f"{one.task.corpus.name}-{one.role}", one.split, id, one.language, one.voice, (said,)
-  )
+  task = f"{one.task.corpus.name}-{one.role}"
+  return Line(clip.system, task, one.split, clip.id, one.language, one.voice, (said,))

@@ -5,7 +5,7 @@
     model           what the run itself said in this voice of texts it was to read aloud
 
 All of them in words wrong, so that a line a voice shows where understanding is lost. They lie in
-WORKDIR/evaluation/recordings, `lines.Line` by line; `hearing` writes them. Needs no jax.
+WORKDIR/evaluation/recordings, `lines.Line` by line, where `hearing` writes them. Needs no jax.
 """
 
 import dataclasses
@@ -65,7 +65,8 @@ def systems(section: Mapping[str, Any]) -> list[str]:
     name
     for split in (scoring.SEEN, scoring.HELD_OUT)
     for of in section.get(split, {}).values()
-    for name in of
+    for scores in (of, *of["voices"].values())
+    for name in scores
     if name != "voices"
   }
   return _ordered(found)
