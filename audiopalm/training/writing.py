@@ -176,8 +176,8 @@ class Writer:
     full = _no_space(self._workdir, str(error).splitlines()[0][:300])
     if jax.process_count() > 1:  # the others met something else, or nothing
       raise CheckpointError(str(full)) from error
-    # What a save that failed for want of room has left takes room too. Its threads end first, or they
-    # would go on writing; what closing says is the same error again.
+    # What a save that failed for want of room has left takes room too. Its threads end first, or
+    # they would go on writing; what closing says is the same error again.
     with contextlib.suppress(Exception):
       self._checkpointer.close()
     self._checkpointer = self._opened()
