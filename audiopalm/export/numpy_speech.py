@@ -116,8 +116,7 @@ class Units:
     """Returns ids_T of a 16 kHz wave (float, full scale 1): one unit each 1 / rate_hz s begun."""
     cepstra = self._cepstra(power(wave_S, 1))
     features_WTE = self._features(cepstra)
-    warp = self._warp(features_WTE, cepstra.clear_T)
-    ids_T = nearest(features_WTE[warp], self.centroids_VE)[0].astype(np.int32)
+    ids_T = self._heard(features_WTE, cepstra.clear_T)[1].astype(np.int32)
     if self.settings["collapse"]:
       ids_T = ids_T[np.concatenate([[True], ids_T[1:] != ids_T[:-1]])]
     return ids_T
@@ -172,17 +171,18 @@ class Units:
   def _gain(self, cepstra):
     return self.spread_E ** (1 - WHITENING) / np.maximum(cepstra.deviation_WE, 0.1 * self.spread_E)
 
-  def _warp(self, features_WTE, clear_T):
-    if len(self.warps) == 1:
-      return 0
-    flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
-    distance_WT = nearest(flat_TE, self.centroids_VE)[1].reshape(len(self.warps), -1)
-    surprise_W = np.square(np.log(self.warps) / WARP_SPREAD)
-    clear_T = clear_T[1:-1]  # of the wave: a frame on each side only hears it
-    clear_T = (
-      np.pad(clear_T, (0, -len(clear_T) % self.frames)).reshape(-1, self.frames).mean(axis=1)
+  def _heard(self, features_WTE, clear_T):
+    """Returns (warp, ids_T): the likeliest warp, and the centroids nearest to its features."""
+    warps, units = features_WTE.shape[:2]
+    flat_TE = features_WTE.reshape(warps * units, -1)
+    ids_WT, distance_WT = (
+      values.reshape(warps, units) for values in nearest(flat_TE, self.centroids_VE)
     )
-    return int(np.argmin(distance_WT @ clear_T / self.variance + surprise_W))
+    clear_T = clear_T[1:-1]  # of the wave: a frame on each side only hears it
+    clear_T = np.pad(clear_T, (0, -len(clear_T) % self.frames)).reshape(units, -1).mean(axis=1)
+    surprise_W = np.square(np.log(self.warps) / WARP_SPREAD)
+    warp = int(np.argmin(distance_WT @ clear_T / self.variance + surprise_W))
+    return warp, ids_WT[warp]
 
   def _said(self, ids_T, voice):
     """Says units, listens, and moves the spectrum where one would not be heard as itself."""
@@ -194,8 +194,8 @@ class Units:
       power_TE = power(wave_S, 1)
       cepstra = self._cepstra(power_TE)
       features_WTE = self._features(cepstra)
-      warp = self._warp(features_WTE, cepstra.clear_T)
-      missed_T = nearest(features_WTE[warp], self.centroids_VE)[0] != ids_T
+      warp, heard_T = self._heard(features_WTE, cepstra.clear_T)
+      missed_T = heard_T != ids_T
       if missed_T.sum() < fewest:
         best_S, fewest = wave_S, missed_T.sum()
       if not fewest:

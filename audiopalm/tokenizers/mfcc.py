@@ -119,18 +119,20 @@ class Analysis:
     cepstra: "Cepstra",
     centroids_VE: np.ndarray,
     variance: float,
-  ) -> int:
-    """Returns the warp whose features are likeliest under the centroids.
+  ) -> tuple[int, np.ndarray]:
+    """Returns (warp, ids_T): the warp whose features are likeliest under the centroids, and which
+    centroid lies nearest to each unit then.
 
     Each unit counts as one dimension's worth of evidence, as far as it is clear speech, against the
     expectation that the warp is near 1, so that a word or two leave it there.
     """
-    if self.warps == 1:
-      return 0
     flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
-    distance_WT = kmeans.nearest(flat_TE, centroids_VE)[1].reshape(self.warps, -1)
+    ids_WT, distance_WT = (
+      values.reshape(self.warps, -1) for values in kmeans.nearest(flat_TE, centroids_VE)
+    )
     surprise_W = np.square(np.log(self.warp_factors) / WARP_SPREAD)
-    return int(np.argmin(distance_WT @ self.clear(cepstra) / variance + surprise_W))
+    warp = int(np.argmin(distance_WT @ self.clear(cepstra) / variance + surprise_W))
+    return warp, ids_WT[warp]
 
   def clear(self, cepstra: "Cepstra") -> np.ndarray:
     """Returns how far each unit is clear speech: the mean of its frames."""

@@ -120,7 +120,7 @@ class KMeansUnits:
     for turn in range(ROUNDS if self.warps > 1 else 1):
       if turn:
         chosen = [
-          f[self.analysis.choose(f, one, centroids_VE, variance)]
+          f[self.analysis.choose(f, one, centroids_VE, variance)[0]]
           for f, one in zip(features, cepstra, strict=True)
         ]
       together_TE = np.concatenate(chosen)
@@ -236,8 +236,8 @@ class FittedUnits:
       power_TE = spectrum.power(wave_S, beyond=mfcc.BEYOND)
       cepstra = analysis.cepstra(power_TE)
       features_WTE = analysis.features(cepstra, self.spread_E)
-      warp = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
-      missed_T = kmeans.nearest(features_WTE[warp], self.centroids_VE)[0] != ids_T
+      warp, heard_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
+      missed_T = heard_T != ids_T
       if missed_T.sum() < fewest:
         best_S, fewest = wave_S, missed_T.sum()
       if not fewest:
@@ -251,8 +251,9 @@ class FittedUnits:
     return best_S
 
   def _ids(self, features_WTE: np.ndarray, cepstra: mfcc.Cepstra) -> np.ndarray:
-    warp = self.settings.analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
-    return kmeans.nearest(features_WTE[warp], self.centroids_VE)[0].astype(np.int32)
+    analysis = self.settings.analysis
+    _, ids_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
+    return ids_T.astype(np.int32)
 
   def _parameters(self) -> dict[str, np.ndarray]:
     sounds = self.sounds

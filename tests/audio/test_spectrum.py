@@ -72,3 +72,50 @@ def test_slope_of_a_straight_line_is_its_rise_per_frame():
   line_TE = 3 * np.arange(10, dtype=np.float32)[:, None] + 7
   np.testing.assert_allclose(spectrum.slopes(line_TE)[2:-2], 3, rtol=1e-6)
   assert spectrum.slopes(np.ones((1, 2), np.float32)).tolist() == [[0, 0]]
+
+
+def noise(samples, spread=0.1):
+  return np.random.default_rng(0).normal(0, spread, samples).astype(np.float32)
+
+
+def test_a_constant_is_taken_out():
+  plain_TE = spectrum.power(noise(8_000))
+  np.testing.assert_allclose(spectrum.power(noise(8_000) + np.float32(0.3)), plain_TE, atol=1e-5)
+  assert spectrum.power(np.full(8_000, 0.3, np.float32)).max() < 1e-6
+
+
+def test_a_constant_that_begins_later_is_taken_out_of_all_but_the_frames_where_it_does():
+  stepping_S = noise(8_000)
+  stepping_S[4_000:] += np.float32(0.3)
+  steps_TE, plain_TE = spectrum.power(stepping_S), spectrum.power(noise(8_000))
+  for part in (slice(1, 23), slice(27, -1)):
+    assert plain_TE[part].mean() == pytest.approx(steps_TE[part].mean(), rel=1e-3)
+
+
+def test_frames_beyond_the_wave_are_those_of_the_wave_between_zeros():
+  beyond_TE = spectrum.power(noise(1_610), beyond=1)
+  assert beyond_TE.shape == (13, 257)
+  padded_S = np.concatenate([np.zeros(160), noise(1_610) - noise(1_610).mean(), np.zeros(310)])
+  np.testing.assert_allclose(beyond_TE, spectrum.power(padded_S), atol=1e-6)
+
+
+def test_speech_is_told_from_silence_by_the_loud_frames():
+  wave_S = np.concatenate([np.zeros(16_000), noise(8_000), noise(16_000, 1e-4)])
+  found = spectrum.speech(spectrum.power(wave_S))
+  for weights_T in (found.speech_T, found.clear_T):
+    assert (weights_T[101:149] == 1).all()
+    assert (weights_T[:99] == 0).all() and (weights_T[151:] == 0).all()
+  assert found.loud_db == pytest.approx(-20, abs=1)
+
+
+def test_neither_level_nor_silence_moves_what_is_speech():
+  wave_S = noise(8_000) * np.geomspace(1, 1e-2, 8_000).astype(np.float32)
+  plain, quiet = (spectrum.speech(spectrum.power(factor * wave_S)) for factor in (1, 0.1))
+  longer = spectrum.speech(spectrum.power(np.concatenate([wave_S, np.zeros(64_000)])))
+  np.testing.assert_allclose(quiet.speech_T, plain.speech_T, atol=0.01)
+  np.testing.assert_allclose(longer.speech_T[:49], plain.speech_T[:49], atol=0.01)
+  assert 0 < plain.speech_T[-5] < 1 and plain.clear_T[-5] < plain.speech_T[-5]
+
+
+def test_a_wave_of_zeros_holds_no_speech():
+  assert spectrum.speech(spectrum.power(np.zeros(1_600))).speech_T.max() == 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiopalm.audio import silence, waveform
+from audiopalm.audio import waveform
 from audiopalm.errors import AudioError
 
 
@@ -69,15 +69,6 @@ def test_change_speed_divides_the_length_and_multiplies_the_pitch():
   assert len(wave_S) == 12_800
   assert np.abs(np.fft.rfft(wave_S)).argmax() * 16_000 / 12_800 == pytest.approx(550, abs=2)
   assert waveform.change_speed(wave_S, 1.0) is wave_S
-
-
-def test_pauses_are_the_quiet_spans():
-  quiet = np.full(4_800, 1e-4, np.float32)
-  wave_S = np.concatenate([tone(0.5), quiet, tone(0.4), quiet[:800], tone(0.2), quiet])
-  spans = silence.pauses(wave_S, 16_000)  # the middle one lasts 50 ms: too short
-  np.testing.assert_allclose(spans, [(0.5, 0.8), (1.45, 1.75)], atol=0.021)
-  assert silence.pauses(tone(), 16_000) == []
-  assert silence.pauses(tone()[:10], 16_000) == []
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from audiopalm.audio import waveform
+from audiopalm.errors import ManifestError
 from audiopalm.export import folder, numpy_speech, speech
 from audiopalm.parts import tokenizers
 
@@ -50,6 +51,36 @@ def test_ids_equal_ours_for_a_wave_of_any_length(units, ours, small):
   for samples in (1, 159, 161, 640, 641):
     short = small.Utterance(spoken.wave_S[:samples], 16_000, "", "en", "")
     np.testing.assert_array_equal(units.encode(short.wave_S), ours.encode(short))
+
+
+def between_silences(wave_S, random):
+  return np.concatenate([random.normal(0, 1e-3, 5_000), wave_S, np.zeros(8_000)])
+
+
+@pytest.mark.parametrize(
+  "change",
+  (
+    lambda wave_S, random: wave_S + 0.03,
+    lambda wave_S, random: 0.05 * wave_S,
+    between_silences,
+    lambda wave_S, random: np.zeros(3_000),
+  ),
+  ids=("offset", "quiet", "silence", "zeros"),
+)
+def test_ids_equal_ours_whatever_silence_level_and_offset_a_wave_has(units, ours, small, change):
+  (spoken,) = heard(small, (6,))
+  wave_S = change(spoken.wave_S, np.random.default_rng(0)).astype(np.float32)
+  expected_T = ours.encode(small.Utterance(wave_S, 16_000, "", "en", ""))
+  np.testing.assert_array_equal(units.encode(wave_S), expected_T)
+
+
+def test_arrays_of_an_older_rule_say_what_to_do(ours):
+  arrays, texts = speech.pack(ours)
+  older = {"about": texts["about"].replace('"rule": 2', '"rule": 1')}
+  with pytest.raises(
+    ManifestError, match="'units' in the exported folder makes ids by rule 1, this"
+  ):
+    speech.unpack(ours.settings, arrays, older)
 
 
 @pytest.mark.parametrize("voice", (None, *SPEAKERS))

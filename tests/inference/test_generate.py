@@ -76,6 +76,15 @@ def test_a_recording_longer_than_any_trained_on_is_cut_at_pauses_and_joined(made
   assert result.notes == ("longer than what the model was trained on: cut into 3 pieces",)
 
 
+def test_a_recording_is_asked_the_same_however_much_silence_it_comes_with(made_up, asked):
+  wave_S = made_up.wave_of("one two")
+  padded_S = np.concatenate([np.zeros(8_000), wave_S, np.zeros(32_000)]).astype(np.float32)
+  inputs = [Input("a", wave_S=wave_S), Input("b", wave_S=padded_S)]
+  generate.generate(made_up.generator(), "asr", inputs, language="en")
+  plain, padded = (one.streams["source.units"] for one in asked)
+  np.testing.assert_array_equal(padded, plain)
+
+
 @pytest.mark.parametrize("role", ("target", "source"))
 def test_waves_of_pieces_are_joined_by_silence(made_up, asked, role):
   text = "one two three four. five six seven eight."

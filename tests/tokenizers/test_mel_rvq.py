@@ -101,6 +101,22 @@ def test_silence_and_noise_have_codes_too(fitted):
     assert np.isfinite(fitted.decode(codes_TQ)).all()
 
 
+def test_an_offset_leaves_nearly_all_codes(fitted):
+  for utterance in TEST:
+    moved = dataclasses.replace(utterance, wave_S=utterance.wave_S + np.float32(0.03))
+    assert np.mean(fitted.encode(moved) == fitted.encode(utterance)) > 0.97
+
+
+def test_silence_at_both_ends_leaves_nearly_all_codes_between(fitted):
+  quiet_S = np.zeros(6_400, np.float32)
+  for utterance in TEST:
+    longer = dataclasses.replace(
+      utterance, wave_S=np.concatenate([quiet_S, utterance.wave_S, quiet_S])
+    )
+    same_TQ = fitted.encode(longer)[10:-10] == fitted.encode(utterance)
+    assert np.mean(same_TQ) > 0.97
+
+
 def test_ids_of_another_stream_and_voices_are_errors(fitted):
   with pytest.raises(DataError, match="from 0 to 15, got 3 to 16 in codebook 1"):
     fitted.decode([[0, 3, 0, 0], [0, 16, 0, 0]])
