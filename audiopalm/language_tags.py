@@ -78,6 +78,11 @@ def find(tag: str) -> str | None:
   return None
 
 
+def canonical(tag: str) -> str:
+  """Returns what `code` does, and a tag that is no known language as it is."""
+  return find(tag) or tag
+
+
 def name(tag: str) -> str:
   """Returns the English name that tags use: 'fr' and 'fr-CA' -> 'French'."""
   return LANGUAGES[code(tag)]

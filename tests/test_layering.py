@@ -17,7 +17,7 @@ LAYERS = (
   ("errors", "version"),
   ("system",),
   ("types", "language_tags"),
-  ("sharding", "batch", "audio", "settings", "values", "writing"),
+  ("sharding", "batch", "audio", "settings", "values", "orthography"),
   ("nn", "metrics", "tokens"),
   ("layouts",),
   ("models",),

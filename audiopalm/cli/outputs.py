@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from audiopalm.errors import ConfigError
+from audiopalm.parts import runs
 
 # What later commands need of a run. Anything else in its workdir may be written again.
 RUN_FILES = (
   "config.json", "manifest.json", "prepare.json", "metrics.jsonl", "goodput.jsonl",
   "evaluation/results.json", "evaluation/checkpoint.json", "evaluation/pairs.json",
+  "evaluation/transcripts.jsonl",
 )  # fmt: skip
 RUN_FOLDERS = (
   "checkpoints", "tokenizers", "streams", "rows",
-  "evaluation/outputs", "evaluation/waves", "evaluation/pairs",
+  "evaluation/outputs", "evaluation/waves", "evaluation/pairs", "evaluation/recordings",
 )  # fmt: skip
 HTML = b"<!doctype html"
 
@@ -50,9 +52,9 @@ def named_in(config: str) -> list[Path]:
 
 
 def of_run(workdir: Path) -> list[Path]:
-  """Returns the files that the config of a run names; none where there is no run."""
-  path = workdir / "config.json"
-  return named_in(path.read_text(encoding="utf-8")) if path.is_file() else []
+  """Returns the files that the settings of a run name; none where there is no run."""
+  there = (workdir / runs.CONFIG).is_file() or runs.steps(workdir)
+  return named_in(runs.config(workdir)) if there else []
 
 
 def check_file(

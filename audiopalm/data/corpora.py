@@ -33,7 +33,7 @@ SPLITS = ("train", "validation", "test", "held_out_voices")
 GENERATOR = "synthetic 1"
 
 # What the sentences of the spoken corpora are in.
-LANGUAGES = ("en", "fr", "de")
+SPOKEN_LANGUAGES = ("en", "fr", "de")
 
 # What the grammar of data_pipelines/synthetic speaks of.
 TOPICS = (
@@ -102,7 +102,7 @@ class Voiced(Corpus):
   recorded: silence, pauses, level, noise; None leaves it as the synthesizer gives it.
   """
 
-  languages: tuple[str, ...] = LANGUAGES
+  languages: tuple[str, ...] = SPOKEN_LANGUAGES
   voices: int = 8
   held_out_voices: int = 2
   variants: int = 1
@@ -113,7 +113,7 @@ class Voiced(Corpus):
   before: ClassVar[Mapping[str, Any]] = {"synthesizer": "espeak", "takes": None}
 
   def __post_init__(self):
-    check_known(self.name, "languages", self.languages, LANGUAGES)
+    check_known(self.name, "languages", self.languages, SPOKEN_LANGUAGES)
     speaks = synthesizers.named(self.synthesizer)
     for language in self.languages:
       if language not in speaks.languages:
@@ -217,6 +217,10 @@ class SyntheticText(_Grammar):
   roles: ClassVar[tuple[str, ...]] = ("source",)
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_unspoken(self)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SyntheticTranslations(_Grammar):
@@ -231,6 +235,10 @@ class SyntheticTranslations(_Grammar):
   name: ClassVar[str] = "translations"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
+
+  def __post_init__(self):
+    super().__post_init__()
+    check_unspoken(self)
 
   def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
     return self._translated(roles)
@@ -354,6 +362,16 @@ def check_name(name: str) -> None:
     raise ConfigError(
       f"A corpus cannot have the name {name!r}: small letters, digits and _ are expected."
     )
+
+
+def check_unspoken(corpus: Voiced) -> None:
+  """Raises ConfigError for a corpus of text alone that is told who speaks it, or how."""
+  for field in dataclasses.fields(corpus):
+    if field.name in ("synthesizer", "takes") and getattr(corpus, field.name) != field.default:
+      raise ConfigError(
+        f"Corpus {corpus.name!r} is text alone: nothing of it is spoken. Leave out {field.name}="
+        f"{getattr(corpus, field.name)!r}."
+      )
 
 
 def check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -> None:

@@ -65,5 +65,4 @@ def mend(path: Path) -> None:
   """Ends the last line of a file before others are added, or takes it away where it was cut."""
   data = path.read_bytes() if path.is_file() else b""
   if data and not data.endswith(b"\n"):
-    kept = [value for _, value in read(path, growing=True)]
-    write(path, kept)
+    write(path, [value for _, value in read(path, growing=True)])

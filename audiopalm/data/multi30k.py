@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.data import corpora, json_lines
 from audiopalm.errors import ConfigError, DataError
 
@@ -54,7 +54,7 @@ class Multi30k(corpora.Voiced):
     if len(self.languages) < 2:
       raise ConfigError(
         f"Corpus {self.name!r}: languages={self.languages!r} must be two or three of "
-        f"{', '.join(corpora.LANGUAGES)}: its records are translations."
+        f"{', '.join(corpora.SPOKEN_LANGUAGES)}: its records are translations."
       )
     corpora.check_count(self.name, "train_records", self.train_records, 1)
     for field in ("validation_records", "test_records"):
@@ -75,6 +75,10 @@ class Multi30kText(Multi30k):
   before: ClassVar[Mapping[str, Any]] = {}
   name: ClassVar[str] = "multi30k_text"
   splits: ClassVar[tuple[str, ...]] = corpora.SPLITS[:3]
+
+  def __post_init__(self):
+    super().__post_init__()
+    corpora.check_unspoken(self)
 
 
 def digest(folder: str | Path, languages: Sequence[str]) -> str:
@@ -147,4 +151,4 @@ def _files(folder: Path, language: str) -> dict[str, list[str]]:
 def _texts(data: bytes) -> list[str]:
   """Returns the lines of a file: they end at "\\n" alone, or a text that holds another end of line
   would stand beside the wrong translation."""
-  return [writing.plain(line.decode()) for line in json_lines.split(data)]
+  return [orthography.plain(line.decode()) for line in json_lines.split(data)]

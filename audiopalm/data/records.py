@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
 
@@ -30,7 +30,7 @@ class Source:
     return self._imported(settings).count(settings, split)
 
   def records(self, settings: Any, split: str, start: int, stop: int) -> Iterator[Record]:
-    """Returns the records `start` to `stop` - 1 of a split, texts and names as `writing.plain`."""
+    """Returns records `start` to `stop` - 1 of a split; texts as `orthography.plain` has them."""
     return map(_plain, self._imported(settings).records(settings, split, start, stop))
 
   def _imported(self, settings: Any) -> ModuleType:
@@ -50,6 +50,6 @@ def _plain(record: Record) -> Record:
 
 
 def _plainly(said: Utterance) -> Utterance:
-  words = (dataclasses.replace(word, text=writing.plain(word.text)) for word in said.words)
-  text, speaker = writing.plain(said.text), writing.plain(said.speaker)
+  words = (dataclasses.replace(word, text=orthography.plain(word.text)) for word in said.words)
+  text, speaker = orthography.plain(said.text), orthography.plain(said.speaker)
   return dataclasses.replace(said, text=text, speaker=speaker, words=tuple(words))

@@ -5,7 +5,7 @@ which of their voices train and which are held out. Of each one asks
 
     train_voices     the voices of a language that training may hear, the canonical voice first
     held_out_voices  those that it never hears
-    identity         what fingerprints hold of it: the same sound for the same identity
+    identity         of the last two, what fingerprints hold: the same sound for the same identity
 """
 
 import dataclasses
@@ -58,10 +58,6 @@ class Named:
 
   name: str
   languages: tuple[str, ...]
-
-  @property
-  def identity(self) -> str:
-    return self.name
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     return _TRAIN[language]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from audiopalm import language_tags, writing
+from audiopalm import language_tags, orthography
 from audiopalm.audio import waveform
 from audiopalm.data import files, json_lines
 from audiopalm.data.manifest import faults, table
@@ -131,7 +131,7 @@ def encode(job: Job) -> list[list[np.ndarray]]:
 
 def _text(folder: Path, pair: Pair, side: str) -> Utterance:
   texts = [side] if pair.prompt is None else [pair.prompt, side]
-  text = writing.joined(map(writing.plain, texts), pair.language)
+  text = orthography.joined(map(orthography.plain, texts), pair.language)
   return Utterance(None, waveform.RATE_HZ, text, pair.language, "")
 
 

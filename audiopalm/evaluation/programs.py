@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.data import commands
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
@@ -45,7 +45,7 @@ class Program:
       text = ended.output.decode("utf-8")
     except UnicodeDecodeError as error:
       return Printed("", f"{self.line}: {error}")
-    return Printed(writing.plain(text), ended.fault)
+    return Printed(orthography.plain(text), ended.fault)
 
   @property
   def _command(self) -> commands.CommandLine:

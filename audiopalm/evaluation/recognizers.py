@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from audiopalm import writing
+from audiopalm import language_tags
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import AudioError, ConfigError
@@ -120,7 +120,7 @@ class PocketSphinx:
     return True
 
   def hears(self, language: str) -> bool:
-    return writing.primary(language) == "en"
+    return language_tags.canonical(language) == "en"
 
   def check(self, languages: Collection[str]) -> None:
     if importlib.util.find_spec("pocketsphinx") is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.evaluation import ears
 from audiopalm.evaluation.lines import MODEL, Line, Said, language_of
 from audiopalm.metrics import likelihood, speech, tally, text
@@ -139,7 +139,7 @@ def _mean_length(said: Sequence[tuple[Line, Said]]) -> dict[str, float]:
   if not said:
     return {}
   texts = [(one.reference, language_of(line, one)) for line, one in said]
-  if all(writing.has_spaces(language) for _, language in texts):
+  if all(orthography.has_spaces(language) for _, language in texts):
     return {"mean_words": sum(len(text.split()) for text, _ in texts) / len(texts)}
   return {"mean_characters": sum(len("".join(text.split())) for text, _ in texts) / len(texts)}
 

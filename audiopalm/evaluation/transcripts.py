@@ -3,12 +3,13 @@
 A recognizer takes about a second a recording; an evaluation that was killed goes on where it was.
 """
 
-import json
 from pathlib import Path
 
+from audiopalm.data import json_lines
 from audiopalm.errors import DataError
 
 FILE = "transcripts.jsonl"
+AGAIN = "Remove the file: recordings are then heard again."
 
 
 class Kept:
@@ -33,24 +34,18 @@ class Kept:
     self._texts[key] = text
     if self._path is not None:
       self._path.parent.mkdir(parents=True, exist_ok=True)
-      with self._path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps({"key": key, "text": text}, ensure_ascii=False) + "\n")
+      with self._path.open("ab") as file:
+        file.write(json_lines.dumps({"key": key, "text": text}).encode())
 
 
 def _read(path: Path) -> dict[str, str]:
-  content = path.read_bytes()
-  whole = content[: content.rfind(b"\n") + 1]
-  if len(whole) < len(content):  # the process that wrote it was killed in the middle of a line
-    with path.open("r+b") as file:
-      file.truncate(len(whole))
-  found = {}
-  for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+  json_lines.mend(path)
+  texts = {}
+  for number, line in json_lines.read(path, again=AGAIN):
     try:
-      values = json.loads(line)
-      found[values["key"]] = values["text"]
-    except (ValueError, TypeError, KeyError) as error:
+      texts[line["key"]] = line["text"]
+    except (TypeError, KeyError) as error:
       raise DataError(
-        f"{path}, line {number}: expected a transcript with key and text, but it cannot be read "
-        f"({error}). Remove the file: recordings are then heard again."
+        f"{path}, line {number}: expected a transcript with key and text, got {line!r}. {AGAIN}"
       ) from error
-  return found
+  return texts

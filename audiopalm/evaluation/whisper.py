@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from audiopalm import writing
+from audiopalm import language_tags
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation.recognizers import Recording, Transcript
@@ -22,8 +22,8 @@ MODEL, INNER = "model.bin", "ctranslate2"
 NEEDED = (MODEL, "config.json", "tokenizer.json")
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 BEAMS = 5
-COMPUTE = "int8"
-_NAMES = {"nb": "no", "jv": "jw", "fil": "tl"}  # codes that Whisper has other names for
+COMPUTE = "float32"
+_NAMES = {"jv": "jw"}  # codes that Whisper has other names for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +162,8 @@ def _model(folder: Path) -> Any:
 
 def _name(language: str) -> str:
   """Returns what Whisper calls a language."""
-  primary = writing.primary(language)
-  return _NAMES.get(primary, primary)
+  code = language_tags.canonical(language)
+  return _NAMES.get(code, code)
 
 
 def _sha256(path: Path) -> str:

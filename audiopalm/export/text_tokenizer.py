@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.errors import ConfigError
 from audiopalm.tokenizers import pretrained
 from audiopalm.tokenizers.pretrained import FittedPretrainedText, PretrainedText
@@ -24,7 +24,7 @@ from audiopalm.tokens import space as token_space
 KINDS = SentencePieceText, PretrainedText
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 STOP, SEP = "<|stop|>", "<|sep|>"
-SPACES = "".join(sorted(writing.SPACES))
+SPACES = "".join(sorted(orthography.SPACES))
 # SentencePiece gives a piece of its own a score that no path without it can beat.
 WORD_SCORE = float(np.float32(-0.1))
 # Pieces that stand for bytes and "unknown" are no text: cut where text spells one by chance.
@@ -59,8 +59,8 @@ def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace
   Text between two added tokens is encoded as a text of its own, as the parts of a grid are. A text
   that spells an added token, such as "<|stop|>", is read as that token, and of a SentencePieceText
   U+2581 as a space; in all others the ids equal ours. The tokenizer of a SentencePieceText brings a
-  text into its one form (`writing.plain`) by itself; that of a PretrainedText gives the ids of the
-  source for every string, so whoever calls it does that before.
+  text into its one form (`orthography.plain`) by itself; that of a PretrainedText gives the ids of
+  the source for every string, so whoever calls it does that before.
   """
   ours = [_token(id_, name, special=name in (STOP, SEP)) for id_, name in added(space).items()]
   made = _pretrained(text, ours) if isinstance(text, FittedPretrainedText) else _unigram(text, ours)
@@ -109,7 +109,7 @@ def _unigram(text: FittedText, ours: list[dict[str, Any]]) -> dict[str, Any]:
     "normalizer": {
       "type": "Sequence",
       "normalizers": [
-        # The one form of a text, `writing.plain`: the folder is where a user's text comes in.
+        # The one form of a text, `orthography.plain`: the folder is where a user's text comes in.
         {"type": "NFC"},
         {"type": "Replace", "pattern": {"Regex": f"[{SPACES}]+"}, "content": " "},
         {"type": "Strip", "strip_left": True, "strip_right": True},

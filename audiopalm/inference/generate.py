@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from audiopalm import layouts, writing
+from audiopalm import layouts, orthography
 from audiopalm.audio import waveform
 from audiopalm.errors import AudiopalmError, ConfigError, RecordError
 from audiopalm.inference import languages, pieces, prompting
@@ -99,11 +99,11 @@ def generate(
 
   An input longer than what the model was trained on is cut at pauses (a text: between sentences, or
   where there are none `pieces.cut_text`) and the outputs are joined as their language joins them. A
-  text and a voice are read in their one form: `writing.plain`. A task without inputs continues what
-  it is given. Where a language is left open every candidate is decoded and the one whose output has
-  the highest log-likelihood per cell is kept. `voice` defaults to the first training voice of the
-  output language. ConfigError, before anything is decoded, for a task, language or voice that the
-  run does not know and for an input of the wrong kind.
+  text and a voice are read in their one form: `orthography.plain`. A task without inputs continues
+  what it is given. Where a language is left open every candidate is decoded and the one whose
+  output has the highest log-likelihood per cell is kept. `voice` defaults to the first training
+  voice of the output language. ConfigError, before anything is decoded, for a task, language or
+  voice that the run does not know and for an input of the wrong kind.
   """
   task = prompting.find_task(generator.experiment, task_name)
   side = _asked_side(generator, task)
@@ -246,7 +246,7 @@ def _parts(
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
     parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]
   else:
-    text = writing.plain(one.text)
+    text = orthography.plain(one.text)
     if not text:
       raise RecordError(f"{one.name}: empty text. Give at least one word.")
     parts = pieces.cut_text(text, fits)
@@ -282,7 +282,7 @@ def _likeliest(
     ids = [part.streams[address] for part in parts]
     if tokenizer.spec.modality == "text":
       said = (tokenizer.decode(one).strip() for one in ids)
-      texts[address] = writing.joined(said, chosen[role])
+      texts[address] = orthography.joined(said, chosen[role])
     else:
       waves[address] = join([tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids])
   complete = all(part.complete for part in parts)

@@ -29,7 +29,7 @@ def candidates(
         f"{option}={given[option]!r}."
       )
   asked = {first: source, last: target} if translates else {first: language}
-  asked = {role: tag and (language_tags.find(tag) or tag) for role, tag in asked.items()}
+  asked = {role: tag and language_tags.canonical(tag) for role, tag in asked.items()}
   for role, code in asked.items():
     known = sorted({pair[role] for pair in pairs})
     if code is not None and code not in known:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.audio import silence
 
 SENTENCE_PAUSE_S = 0.5  # longer than pauses between the words of a sentence
@@ -66,7 +66,7 @@ def cut_text(text: str, fits: Callable[[str], bool]) -> list[str]:
     return [text]
   at = next(filter(None, (_nearest_cut(text, boundary) for boundary in _BOUNDARIES)), None)
   if at is None:
-    letters = writing.graphemes(text)
+    letters = orthography.graphemes(text)
     if len(letters) < 2:
       return [text]
     at = len("".join(letters[: len(letters) // 2]))

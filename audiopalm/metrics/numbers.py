@@ -7,12 +7,12 @@ from collections.abc import Collection
 
 import num2words
 
-from audiopalm import writing
+from audiopalm import language_tags
 
 RULE = f"numbers as words by num2words {importlib.metadata.version('num2words')}"
 
 # Codes that the package has other names for, and languages in which it fails for common numbers.
-_NAMES = {"nb": "no", "kk": "kz"}
+_NAMES = {"kk": "kz"}
 _FAULTY = ("am", "ce")
 _MINUS = {"cs": "mínus", "pl": "minus", "sk": "mínus"}  # where it fails for negative numbers
 
@@ -55,8 +55,8 @@ _ORDINAL = re.compile(r"\.\s+[^\W\d_]")  # in German: "am 3. Mai"
 
 def knows(language: str) -> bool:
   """Returns whether `spell` knows the numbers of a language; others it leaves as they are."""
-  primary = writing.primary(language)
-  return primary not in _FAULTY and _name(primary) in num2words.CONVERTER_CLASSES
+  code = language_tags.canonical(language)
+  return code not in _FAULTY and _name(code) in num2words.CONVERTER_CLASSES
 
 
 def spell(text: str, language: str) -> str:
@@ -73,7 +73,7 @@ def spell(text: str, language: str) -> str:
   """
   if not knows(language):
     return text
-  language = writing.primary(language)
+  language = language_tags.canonical(language)
   return _NUMBER.sub(lambda match: _spelled(match, text, language), text)
 
 

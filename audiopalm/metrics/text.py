@@ -25,7 +25,7 @@ import numpy as np
 import sacrebleu
 from whisper_normalizer import basic
 
-from audiopalm import writing
+from audiopalm import language_tags, orthography
 from audiopalm.metrics.tally import Tally, ratio
 
 _VERSION = importlib.metadata.version("whisper_normalizer")
@@ -52,7 +52,7 @@ def normalize(text: str) -> str:
 def words(text: str, language: str) -> list[str]:
   """Returns the words of a text, normalized; its characters where no spaces separate words."""
   spelled = _spelled(text, language)
-  return spelled.split() if writing.has_spaces(language) else list(spelled)
+  return spelled.split() if orthography.has_spaces(language) else list(spelled)
 
 
 def has_word(text: str, wanted: Collection[str], language: str) -> bool:
@@ -62,7 +62,7 @@ def has_word(text: str, wanted: Collection[str], language: str) -> bool:
   """
   spelled = _spelled(text, language)
   wanted = {_spelled(word, language) for word in wanted}
-  if writing.has_spaces(language):
+  if orthography.has_spaces(language):
     return not wanted.isdisjoint(spelled.split())
   return any(word in spelled for word in wanted)
 
@@ -71,7 +71,7 @@ def _spelled(text: str, language: str) -> str:
   """Returns a text as its errors are counted: normalized, without spaces where these separate no
   words (Thai and Khmer may have some of no width, where a line may break)."""
   found = normalize(text)
-  return found if writing.has_spaces(language) else re.sub("[ \u200b]", "", found)
+  return found if orthography.has_spaces(language) else re.sub("[ \u200b]", "", found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Metric:
   @property
   def measures(self) -> bool:
     """Whether it is a score of its language at all."""
-    return writing.has_spaces(self.language) or not self.by_words
+    return orthography.has_spaces(self.language) or not self.by_words
 
   def tally(self, targets: Sequence[str], predictions: Sequence[str]) -> Tally:
     """Returns the counts of each pair; ValueError unless there is one for each target."""
@@ -107,7 +107,7 @@ class Metric:
         f"A score needs one prediction for each of at least one target; "
         f"got {len(targets)} targets and {len(predictions)} predictions."
       )
-    texts = ([writing.plain(text) for text in side] for side in (targets, predictions))
+    texts = ([orthography.plain(text) for text in side] for side in (targets, predictions))
     return Tally(np.array(self.count(*texts, self.language), np.float64), self.value)
 
 
@@ -147,11 +147,12 @@ def _equal(targets, predictions, language) -> list[tuple[int, int]]:
 
 def tokenizer_of(language: str) -> str:
   """Returns the sacreBLEU tokenizer that says what a word of a language is."""
-  if writing.has_spaces(language):
+  if orthography.has_spaces(language):
     return "13a"
-  if writing.primary(language) in writing.CHINESE:
+  code = language_tags.canonical(language)
+  if code in orthography.CHINESE:
     return "zh"
-  return "ja-mecab" if writing.primary(language) == "ja" and _has_mecab() else "char"
+  return "ja-mecab" if code == "ja" and _has_mecab() else "char"
 
 
 @functools.cache
@@ -240,7 +241,7 @@ def rule(name: str, language: str) -> str | None:
   None for a score that has no such rule.
   """
   if name in ("wer", "cer"):
-    spaces = "" if writing.has_spaces(language) else ", spaces left out"
+    spaces = "" if orthography.has_spaces(language) else ", spaces left out"
     return f"jiwer:{importlib.metadata.version('jiwer')}{spaces}"
   if name in ("bleu", "asr_bleu"):
     measure = sacrebleu.BLEU(tokenize=tokenizer_of(language))

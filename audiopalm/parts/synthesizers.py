@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from audiopalm import language_tags
 from audiopalm.data import synthesizers
 from audiopalm.errors import ConfigError
 
@@ -58,4 +59,4 @@ def program(
 
 
 def _listed(voices: VoicesByLanguage) -> synthesizers.Voices:
-  return tuple((language, tuple(names)) for language, names in voices.items())
+  return tuple((language_tags.code(tag), tuple(names)) for tag, names in voices.items())

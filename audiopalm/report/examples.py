@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.data.cache import Entry, EntryUtterance
 from audiopalm.errors import AudioError, DataError
 from audiopalm.evaluation import lines, saved, scoring
@@ -66,11 +66,11 @@ def marked(reference: str, hypothesis: str, language: str) -> list[Element | str
   Words compare as they are scored: `metrics.text.normalize`. Where no spaces separate them they are
   characters.
   """
-  if writing.has_spaces(language):
+  if orthography.has_spaces(language):
     space, wanted, said = " ", reference.split(), hypothesis.split()
   else:
     space = ""
-    wanted, said = (writing.graphemes("".join(one.split())) for one in (reference, hypothesis))
+    wanted, said = (orthography.graphemes("".join(one.split())) for one in (reference, hypothesis))
   plain = [[text.normalize(word) for word in words] for words in (wanted, said)]
   parts: list[Element | str] = []
   for kind, a, b, c, d in difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes():

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from audiopalm import writing
+from audiopalm import orthography
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError, DataError, ManifestError, RecordError
 from audiopalm.types import StreamSpec, Utterance
@@ -144,10 +144,10 @@ def heard(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.
 
 
 def voice_called(voice: str | None, voices: Sequence[str]) -> str | None:
-  """Returns which of `voices` is meant, however it is spelled (`writing.plain`), else `voice`."""
+  """Returns which of `voices` is meant, in any spelling (`orthography.plain`), else `voice`."""
   if voice is None:
     return None
-  return {writing.plain(one): one for one in voices}.get(writing.plain(voice), voice)
+  return {orthography.plain(one): one for one in voices}.get(orthography.plain(voice), voice)
 
 
 def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from audiopalm.training import state as states
 
 REMOVED = ".removed"
 CHANNEL = "checkpoints"  # of what the threads of several processes tell one another
+SETTLES_S = 0.1  # until files that a failed save was writing are there
 MOST_DAMAGED = 3  # checkpoints in a row that are not what was saved before a run gives up
 
 
@@ -177,9 +178,15 @@ class Writer:
     if jax.process_count() > 1:  # the others met something else, or nothing
       raise CheckpointError(str(full)) from error
     # What a save that failed for want of room has left takes room too. Its threads end first, or
-    # they would go on writing; what closing says is the same error again.
-    with contextlib.suppress(Exception):
+    # they would go on writing: orbax itself waits for no more than the first that fails.
+    try:
       self._checkpointer.close()
+    except Exception as closing:
+      if not system.is_full(closing):
+        raise closing from error
+    for thread in threading.enumerate():
+      if type(thread).__module__.partition(".")[0] == "orbax":
+        threading.Thread.join(thread)  # its own would raise what stopped it
     self._checkpointer = self._opened()
     raise full from error
 
@@ -187,8 +194,7 @@ class Writer:
     folder = self._workdir / runs.CHECKPOINTS
     if together.is_first():
       folder.mkdir(parents=True, exist_ok=True)
-      for left in (*folder.glob(f"*{checkpoint.UNFINISHED}*"), *folder.glob(f"*{REMOVED}")):
-        shutil.rmtree(left)
+      _remove_remains(folder)
     return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
 
   def _check_space(self, state: states.TrainState) -> None:
@@ -196,6 +202,21 @@ class Writer:
     free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
     if free < whole:
       raise _no_space(self._workdir, f"a checkpoint takes {_size(whole)}, {_size(free)} are free")
+
+
+def _remove_remains(folder: Path) -> None:
+  """Removes what was half written or half removed.
+
+  Files that TensorStore was writing as a save failed may come after their folder went, for a
+  moment: the folder is removed until it stays away.
+  """
+  for last in (*[False] * 50, True):
+    remains = [*folder.glob(f"*{checkpoint.UNFINISHED}*"), *folder.glob(f"*{REMOVED}")]
+    if not remains:
+      return
+    for path in remains:
+      shutil.rmtree(path, ignore_errors=not last)
+    time.sleep(SETTLES_S)
 
 
 @contextlib.contextmanager

@@ -152,10 +152,11 @@ def test_corpora_that_espeak_spoke_before_have_the_fingerprint_they_had():
   assert len({known, *(corpus.fingerprint for corpus in others)}) == 6
 
 
-def test_who_would_speak_changes_no_text():
-  assert (
-    corpora.SyntheticText(synthesizer="espeak").fingerprint == corpora.SyntheticText().fingerprint
-  )
+@pytest.mark.parametrize("corpus", [corpora.SyntheticText, corpora.SyntheticTranslations])
+def test_a_corpus_of_text_alone_has_nobody_who_speaks(corpus):
+  text = said(corpus, synthesizer="espeak")
+  assert "is text alone: nothing of it is spoken. Leave out synthesizer='espeak'." in text
+  assert "Leave out takes=None." in said(corpus, takes=None)
 
 
 def test_an_unknown_synthesizer_names_those_there_are():

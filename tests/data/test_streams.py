@@ -176,7 +176,7 @@ def test_a_fault_of_the_machine_finishes_no_shard(shard_of, small, monkeypatch, 
   owner = {"source": (small, "_record"), "tokenizer": (small.FittedCrossings, "encode")}
   monkeypatch.setattr(*owner.get(place, (streams, "check")), fail)
   shard = shard_of()
-  with pytest.raises(type(error), match=re.escape(str(error))):
+  with pytest.raises(type(error), match=re.escape(str(error)) or None):
     streams.tokenize_shard(shard)
   assert list(shard.folder.iterdir()) == []
 

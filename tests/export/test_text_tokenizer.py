@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from audiopalm import layouts, writing
+from audiopalm import layouts, orthography
 from audiopalm.export import text_tokenizer
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
@@ -70,7 +70,7 @@ def test_ids_equal_ours_on_a_thousand_sentences_of_three_languages(auto, run, sm
 @pytest.mark.torch
 @pytest.mark.parametrize("hard", HARD)
 def test_ids_equal_ours_and_decode_where_text_is_hard(auto, run, hard):
-  plain = writing.plain(hard)
+  plain = orthography.plain(hard)
   assert ids(auto, hard) == run[0].tokenizers["text"].encode_text(plain)
   assert auto.decode(ids(auto, hard)) == plain
 

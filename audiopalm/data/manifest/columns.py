@@ -23,7 +23,7 @@ import math
 import re
 from typing import Any
 
-from audiopalm import language_tags, writing
+from audiopalm import language_tags, orthography
 from audiopalm.data.manifest.faults import Fault
 from audiopalm.data.manifest.table import Row
 
@@ -81,7 +81,7 @@ class Fields:
     return not set(COLUMNS[column]).isdisjoint(self.row.values)
 
   def text(self, column: str) -> str:
-    """Returns a path as it stands, any other text in its one form: `writing.plain`."""
+    """Returns a path as it stands, any other text in its one form: `orthography.plain`."""
     value = self.value(column)
     if value is None:
       return ""
@@ -91,7 +91,7 @@ class Fields:
     if SURROGATE.search(value):
       self.wrong(f"{column} is {shown(value)}: half a character. Write it as UTF-8.")
       return ""
-    return value.strip() if column in PATHS else writing.plain(value)
+    return value.strip() if column in PATHS else orthography.plain(value)
 
   def label(self, column: str) -> str:
     """Returns text that may be written as a whole number: an id, a speaker."""

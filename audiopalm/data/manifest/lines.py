@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiopalm import language_tags, writing
+from audiopalm import language_tags, orthography
 from audiopalm.data.manifest import columns, table
 from audiopalm.data.manifest.columns import Fields
 from audiopalm.data.manifest.faults import Fault, Place
@@ -295,7 +295,7 @@ def _word(item: Any) -> Word:
   start_s, end_s = float(start_s), float(end_s)
   if not isinstance(text, str) or not 0 <= start_s <= end_s < math.inf:
     raise ValueError(item)
-  return Word(writing.plain(text), start_s, end_s)
+  return Word(orthography.plain(text), start_s, end_s)
 
 
 def _doubles(lines: Sequence[Line]) -> Iterator[Fault]:

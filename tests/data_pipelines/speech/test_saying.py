@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +67,8 @@ def _spoken(job):
 
 
 @pico
-def test_records_are_the_same_from_one_worker_or_two_and_in_any_order():
+def test_records_are_the_same_from_one_worker_or_two_and_in_any_order(monkeypatch):
+  monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))  # workers import this module
   settings = corpus()
   here = spoken(settings, range(6))
   assert spoken(settings, reversed(range(6))) == here

@@ -11,13 +11,12 @@ from collections.abc import Iterable
 
 import regex
 
-# Languages that write no space between words, by their primary subtag: Chinese (and Cantonese, Wu,
-# Min, Hakka, Gan, Xiang, Jin, Literary Chinese), Japanese, Thai, Lao, Khmer, Burmese, Shan,
-# Northern Thai, Tibetan, Dzongkha. Korean and Vietnamese have spaces.
-CHINESE = frozenset(
-  ("zh", "cmn", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "cjy", "cpx", "mnp", "lzh")
-)
-WITHOUT_SPACES = CHINESE | {"ja", "th", "lo", "km", "my", "shn", "nod", "bo", "dz"}
+from audiopalm import language_tags
+
+# Languages that write no space between words: Chinese and Cantonese, Japanese, Thai, Lao, Khmer,
+# Burmese, Tibetan. Korean and Vietnamese have spaces.
+CHINESE = frozenset(("zh", "yue"))
+WITHOUT_SPACES = CHINESE | {"ja", "th", "lo", "km", "my", "bo"}
 
 # What `str.split` takes for white space.
 SPACES = frozenset(character for character in map(chr, range(0x3001)) if character.isspace())
@@ -33,14 +32,9 @@ def plain(text: str) -> str:
   return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def primary(language: str) -> str:
-  """Returns the primary subtag of a language tag: "zh-Hant-TW" is "zh"."""
-  return language.replace("_", "-").partition("-")[0].lower()
-
-
 def has_spaces(language: str) -> bool:
   """Returns whether spaces separate the words of a language."""
-  return primary(language) not in WITHOUT_SPACES
+  return language_tags.canonical(language) not in WITHOUT_SPACES
 
 
 def graphemes(text: str) -> list[str]:

@@ -1,0 +1,56 @@
+import unicodedata
+
+import pytest
+
+from audiopalm import orthography
+
+FORMS = (
+  "Une tasse de café à côté.",
+  unicodedata.normalize("NFD", "Une tasse de café à côté."),
+  "Une\u00a0tasse de\u202fcafé à\r\ncôté.",
+  "  Une tasse\tde café\u2028à \u0085 côté.\n",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_sentence_has_one_form(form):
+  assert orthography.plain(form) == FORMS[0]
+  assert orthography.plain(orthography.plain(form)) == FORMS[0]
+
+
+def test_a_form_is_its_own_form_whatever_the_characters():
+  for letter in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
+    once = orthography.plain(f"a{letter}b{letter}")
+    assert orthography.plain(once) == once
+
+
+def test_white_space_is_what_python_takes_for_it():
+  everywhere = {letter for letter in map(chr, range(0x110000)) if letter.isspace()}
+  assert everywhere == orthography.SPACES
+  assert all(orthography.plain(f"a{letter}b") == "a b" for letter in everywhere)
+
+
+@pytest.mark.parametrize(
+  "code", ["zh", "cmn-Hans-CN", "zh-Hant-TW", "yue_HK", "JA", "th", "km-KH", "bo"]
+)
+def test_languages_without_spaces_are_known_by_any_of_their_tags(code):
+  assert not orthography.has_spaces(code)
+
+
+@pytest.mark.parametrize("code", ["en", "ko", "vi", "sr-Latn", "thz", "und"])
+def test_all_other_languages_have_spaces(code):
+  assert orthography.has_spaces(code)
+
+
+def test_texts_are_joined_as_their_language_joins_them():
+  assert (
+    orthography.joined(["Good morning.", "", "How are you?"], "en") == "Good morning. How are you?"
+  )
+  assert orthography.joined(["早上好。", "", "你好吗？"], "zh-CN") == "早上好。你好吗？"
+  assert orthography.joined(["我用iPhone", "Pro付款"], "zh") == "我用iPhone Pro付款"
+  assert orthography.joined([], "en") == orthography.joined(["", ""], "zh") == ""
+
+
+def test_a_letter_and_its_marks_are_one_grapheme():
+  assert orthography.graphemes("e\u0301กำ👩\u200d👧") == ["e\u0301", "กำ", "👩\u200d👧"]
+  assert orthography.graphemes("") == []
