@@ -17,14 +17,14 @@ from audiopalm.settings import Evaluation
 
 
 def experiment(
-  train_records: int = 6_000, synthesizer: Literal["pico", "espeak"] = "pico"
+  train_records: int = 4_000, synthesizer: Literal["pico", "espeak"] = "pico"
 ) -> Experiment:
   corpus = Synthetic(
     languages=("en", "fr"),
     topics=("prices",),
     train_records=train_records,
-    validation_records=200,
-    test_records=600,
+    validation_records=100,
+    test_records=300,
     synthesizer=synthesizer,
   )
   return Experiment(
@@ -42,6 +42,6 @@ def experiment(
     evaluation=Evaluation(every_steps=200, rows=16),
     row_length=256,
     batch_rows=8,
-    steps=1_200,
+    steps=1_400,
     checkpoint_every_steps=400,
   )

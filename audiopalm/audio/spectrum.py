@@ -61,7 +61,7 @@ def framed(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Speech:
+class VoiceActivity:
   """Where a wave holds speech: `speech_T` is 1 in speech and 0 in silence, `clear_T` 1 in the part
   of the speech that noise does not reach, `loud_db` the level of the loud frames.
 
@@ -73,7 +73,7 @@ class Speech:
   loud_db: float
 
 
-def speech(power_TE: np.ndarray) -> Speech:
+def speech(power_TE: np.ndarray) -> VoiceActivity:
   """Returns where the wave of a `power` holds speech, which its level does not change."""
   level_T = 10 * np.log10(power_TE @ _audible(power_TE.shape[1]) + np.float32(SILENCE))
   loud_db = silence.loud_db(level_T)
@@ -82,7 +82,7 @@ def speech(power_TE: np.ndarray) -> Speech:
     from_db = max(loud_db - lowest_db, silence.SILENT_DB)
     return np.clip((level_T - from_db) / (lowest_db - highest_db), 0, 1).astype(np.float32)
 
-  return Speech(above(*SPEECH_DB), above(*CLEAR_DB), loud_db)
+  return VoiceActivity(above(*SPEECH_DB), above(*CLEAR_DB), loud_db)
 
 
 @functools.lru_cache

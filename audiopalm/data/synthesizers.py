@@ -68,10 +68,9 @@ class Named:
 
 NAMED: Mapping[str, Named] = types.MappingProxyType(
   {
-    # SVOX Pico. Recognizers trained on people understand it. No times of words.
+    # SVOX Pico: parts of recorded speech. No times of words.
     "pico": Named("pico", ("en", "fr", "de", "es", "it")),
-    # espeak-ng, a formant synthesizer: gives the times of words and their phonemes, and recognizers
-    # trained on people hardly understand it.
+    # espeak-ng, a formant synthesizer: gives the times of words and their phonemes.
     "espeak": Named("espeak", ("en", "fr", "de")),
   }
 )

@@ -36,7 +36,7 @@ class Takes:
 
   ends_s: tuple[float, float] = (0.02, 0.5)
   no_end: float = 0.15
-  answer_ends_s: tuple[float, float] = (0.0, 0.2)
+  answer_ends_s: tuple[float, float] = (0.0, 0.0)
   pauses: float = 0.04
   pause_s: tuple[float, float] = (0.1, 0.4)
   peak_db: tuple[float, float] = (-16.0, -1.0)

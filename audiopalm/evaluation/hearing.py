@@ -13,12 +13,12 @@ from audiopalm.evaluation import (
   answers,
   lines,
   recognizers,
-  recordings,
   scoring,
   sound,
   speech,
   suites,
   trials,
+  voice_scores,
 )
 from audiopalm.evaluation.lines import Line, Said
 from audiopalm.evaluation.recognizers import Recording, Transcript
@@ -98,11 +98,11 @@ def hear(
       f"recordings, as they are and through units: {done} of {len(chosen)}, {each_s:.1f} s each, "
       f"{left_min:.0f} min left"
     )
-  for path in (folder / recordings.FOLDER).glob("*.jsonl"):
+  for path in (folder / voice_scores.FOLDER).glob("*.jsonl"):
     if any(said.heard_by != listener.recognizer.rule for said in lines.read(path)[0].said):
       path.unlink()  # by another recognizer: one voice is not scored by two
   for (system, split, name), written in by_file.items():
-    lines.write(folder / recordings.FOLDER / f"{system}-{split}-{name}.jsonl", written)
+    lines.write(folder / voice_scores.FOLDER / f"{system}-{split}-{name}.jsonl", written)
 
 
 def _spoken(tasks: Sequence[Task], prepared: Any) -> dict[Any, tuple[Task, tuple[str, ...]]]:
@@ -158,20 +158,20 @@ def _clips(prepared: Any, chosen: Sequence[Chosen], place: Path) -> list[Clip]:
     entry = prepared.entries(one.task, one.split)[one.number]
     said = entry.utterances[one.role]
     path = place / f"{len(clips)}.wav"
-    clips.append(Clip(one, entry.id, said, recordings.AS_RECORDED, path, None))
+    clips.append(Clip(one, entry.id, said, voice_scores.AS_RECORDED, path, None))
     for stream in one.streams:
       path, tokenizer = place / f"{len(clips)}.wav", prepared.tokenizers[stream]
       voice = answers.voice_for(tokenizer, one.task.corpus, said)
       ids = entry.streams[f"{one.role}.{stream}"]
       spoken = sound.Spoken(ids, stream, voice, path, one.language, said.text, None, None)
-      clips.append(Clip(one, entry.id, said, recordings.system_of(stream), path, spoken))
+      clips.append(Clip(one, entry.id, said, voice_scores.system_of(stream), path, spoken))
   return clips
 
 
 def _line(clip: Clip, transcript: Transcript, rule: str) -> Line:
   one = clip.chosen
   said = Said(
-    recordings.SPEECH, "speech", "words", clip.utterance.text, None, heard_by=rule,
+    voice_scores.SPEECH, "speech", "words", clip.utterance.text, None, heard_by=rule,
     independent=transcript.text, independent_fault=transcript.fault, language=one.language,
     voice=one.voice,
   )  # fmt: skip

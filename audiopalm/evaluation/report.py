@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
 
-from audiopalm.evaluation import ears, lines, recordings, scoring
+from audiopalm.evaluation import ears, lines, scoring, voice_scores
 from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
 from audiopalm.evaluation.suites import SUITES
@@ -116,13 +116,13 @@ def show_recordings(scores: Mapping[str, Any], console: Console) -> None:
   section = scores.get(scoring.RECORDINGS)
   if section is None:
     return
-  systems = recordings.systems(section)
+  systems = voice_scores.systems(section)
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
   drawn.add_column("indep. WER %", no_wrap=True, min_width=19)
   for name in systems:
-    drawn.add_column(recordings.title_of(name), justify="right", no_wrap=True)
+    drawn.add_column(voice_scores.title_of(name), justify="right", no_wrap=True)
     drawn.add_column("n", justify="right", no_wrap=True)
-  for what, of in recordings.rows(section):
+  for what, of in voice_scores.rows(section):
     cells = []
     for name in systems:
       values = of.get(name, {})

@@ -19,7 +19,7 @@ from typing import Any
 
 from audiopalm.data import files
 from audiopalm.errors import DataError
-from audiopalm.evaluation import lines, pairs, recordings, scoring, suites
+from audiopalm.evaluation import lines, pairs, scoring, suites, voice_scores
 from audiopalm.evaluation.lines import Line
 
 RESULTS = "results.json"
@@ -44,7 +44,7 @@ def begin(
   `members` those of its suites, and `read_aloud` those that are given the words they are to say.
   """
   if scored_step(folder) != step:
-    for made in ("outputs", "waves", pairs.FOLDER, recordings.FOLDER):
+    for made in ("outputs", "waves", pairs.FOLDER, voice_scores.FOLDER):
       shutil.rmtree(folder / made, ignore_errors=True)
     for made in (RESULTS, pairs.RESULTS):
       (folder / made).unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def keep(folder: Path, answered: Sequence[Line]) -> None:
 
 def score(folder: Path) -> dict:
   """Returns `scoring.score` of every output in the folder and, as "suites", `suites.sections` of
-  these scores and those of pairs, and as "recordings" those of `recordings.score` where some were
+  these scores and those of pairs, and as "recordings" those of `voice_scores.score` where some were
   heard, which lie in its results.json too.
 
   DataError where there is nothing.
@@ -82,7 +82,7 @@ def score(folder: Path) -> dict:
   zero_shot = {(line.task, line.language) for line in found if line.zero_shot}
   there = checkpoint.get("suites", {})  # outputs that older versions left know of none
   scores[scoring.SUITES] = suites.sections(scores, there, zero_shot, judged)
-  heard = recordings.score(folder, found, checkpoint.get("read_aloud", ()))
+  heard = voice_scores.score(folder, found, checkpoint.get("read_aloud", ()))
   if heard:
     scores[scoring.RECORDINGS] = heard
   write(folder / RESULTS, scores)

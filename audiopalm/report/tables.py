@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from audiopalm.data import corpora
-from audiopalm.evaluation import ears, recordings, report, scoring
+from audiopalm.evaluation import ears, report, scoring, voice_scores
 from audiopalm.report import charts
 from audiopalm.report.elements import Element, bar, element, folded, number, row, table
 from audiopalm.report.run import Run
@@ -99,16 +99,16 @@ def voices(scores: Mapping[str, Any]) -> list[Any]:
   section = scores.get(scoring.RECORDINGS)
   if section is None:
     return []
-  systems = recordings.systems(section)
+  systems = voice_scores.systems(section)
   drawn = [
     row(
       what.strip(),
       *(cell for name in systems for cell in _heard(of.get(name))),
       class_="sub" if what.startswith(" ") else None,
     )
-    for what, of in recordings.rows(section)
+    for what, of in voice_scores.rows(section)
   ]
-  head = [cell for name in systems for cell in (recordings.title_of(name), "n")]
+  head = [cell for name in systems for cell in (voice_scores.title_of(name), "n")]
   title = f"Each voice as the independent recognizer hears it, {title_of(ears.WER)}"
   rules = [f"{name}: {rule}." for name, rule in section["rules"].items()]
   return [

@@ -157,7 +157,7 @@ class Cepstra:
 
   values_TWE: np.ndarray
   deviation_WE: np.ndarray
-  speech: spectrum.Speech
+  speech: spectrum.VoiceActivity
 
 
 def _mean(values_TWE: np.ndarray, weights_T: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ class Speaker(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Espeak:
+class EspeakSpeaker:
   """An espeak-ng voice with a variant ("en-us+f2"), and its parameters.
 
   `pitch` and `range` (how much the pitch moves) lie in 0..99, `speed` is in words per minute.
@@ -60,7 +60,7 @@ class Espeak:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pico:
+class PicoSpeaker:
   """A Pico voice ("en-US"), its pitch and speed as multiples of what they are, and `warp`.
 
   Its sound is played `warp` times as fast, which moves the formants as a vocal tract shorter by
@@ -90,7 +90,7 @@ PICO = client.Server(
 
 
 @dataclasses.dataclass(frozen=True)
-class Piper:
+class PiperSpeaker:
   """A voice of Piper's, the file `model`; of several speakers in it that of a number."""
 
   model: str
@@ -111,7 +111,7 @@ class Piper:
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class ProgramSpeaker:
   """A voice of a program of the user's, which is started for every text."""
 
   line: str

@@ -1,5 +1,6 @@
 """The voices that corpora name: how each sounds."""
 
+import itertools
 from pathlib import Path
 
 from audiopalm.data import synthesizers
@@ -51,7 +52,8 @@ _PICO_HELD_OUT = (
   (1.25, 0.90, 1.08),
   (0.61, 0.91, 0.87),
 )
-# Of training voices, and of those held out; the usual speed. Recognizers miss words of fast French.
+# Who speaks as the training voices, who as every second of those held out, and the usual speed:
+# Whisper misses words of fast French.
 _PICO_VOICES = {
   "en": ("en-US", "en-GB", 1.0),
   "fr": ("fr-FR", "fr-FR", 0.86),
@@ -61,7 +63,7 @@ _PICO_VOICES = {
 }
 
 
-def _espeak(language: str) -> dict[str, speakers.Espeak]:
+def _espeak(language: str) -> dict[str, speakers.EspeakSpeaker]:
   known, found = synthesizers.NAMED["espeak"], {}
   for names, sounds, first_other in (
     (known.train_voices(language), _ESPEAK_TRAIN, 8),
@@ -69,21 +71,23 @@ def _espeak(language: str) -> dict[str, speakers.Espeak]:
   ):
     usual, other = _ESPEAK_ACCENTS[language]
     found |= {
-      name: speakers.Espeak(f"{usual if place < first_other else other}+{variant}", *parameters)
+      name: speakers.EspeakSpeaker(
+        f"{usual if place < first_other else other}+{variant}", *parameters
+      )
       for place, (name, (variant, *parameters)) in enumerate(zip(names, sounds, strict=True))
     }
   return found
 
 
-def _pico(language: str) -> dict[str, speakers.Pico]:
-  known, (train, held_out, usual) = synthesizers.NAMED["pico"], _PICO_VOICES[language]
+def _pico(language: str) -> dict[str, speakers.PicoSpeaker]:
+  known, (voice, other, usual) = synthesizers.NAMED["pico"], _PICO_VOICES[language]
   return {
-    name: speakers.Pico(voice, pitch, usual * speed, warp)
-    for names, voice, sounds in (
-      (known.train_voices(language), train, _PICO_TRAIN),
-      (known.held_out_voices(language), held_out, _PICO_HELD_OUT),
+    name: speakers.PicoSpeaker(who, pitch, usual * speed, warp)
+    for names, taking_turns, sounds in (
+      (known.train_voices(language), (voice,), _PICO_TRAIN),
+      (known.held_out_voices(language), (voice, other), _PICO_HELD_OUT),
     )
-    for name, (pitch, speed, warp) in zip(names, sounds, strict=True)
+    for name, who, (pitch, speed, warp) in zip(names, itertools.cycle(taking_turns), sounds)
   }
 
 
@@ -105,7 +109,7 @@ def speaker(synthesizer: synthesizers.Synthesizer, language: str, voice: str) ->
   if isinstance(synthesizer, synthesizers.Piper):
     name, _, number = voice.partition("#")
     model = str(Path(synthesizer.folder).absolute() / f"{name}.onnx")
-    return speakers.Piper(model, int(number) if number else None)
+    return speakers.PiperSpeaker(model, int(number) if number else None)
   if isinstance(synthesizer, synthesizers.Program):
-    return speakers.Program(synthesizer.line, voice, language)
+    return speakers.ProgramSpeaker(synthesizer.line, voice, language)
   return NAMED[synthesizer][voice]

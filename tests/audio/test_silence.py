@@ -38,6 +38,19 @@ def test_the_loud_level_does_not_depend_on_silence():
   assert silence.loud_db(longer_T) == silence.loud_db(level_T) == pytest.approx(-3, abs=0.5)
 
 
+@pytest.mark.parametrize("offset", (0.0, 0.03))
+@pytest.mark.parametrize("silent_s", (0.0, 0.05, 0.4))
+def test_ends_are_cut_or_filled_with_the_level_of_silence(silent_s, offset):
+  quiet_S = np.zeros(round(silent_s * 16_000), np.float32)
+  wave_S = np.concatenate([quiet_S, tone(1.0), quiet_S]) + np.float32(offset)
+  found_S = silence.with_ends(wave_S, 16_000)
+  margin = round(silence.ENDS_S * 16_000)
+  assert len(found_S) == 16_000 + 2 * margin
+  np.testing.assert_array_equal(found_S[margin:-margin], tone(1.0) + np.float32(offset))
+  ends_S = np.concatenate([found_S[:margin], found_S[-margin:]])
+  np.testing.assert_allclose(ends_S, offset, atol=1e-3)
+
+
 def test_a_wave_that_has_its_ends_is_the_same_array():
   quiet_S = np.zeros(round(silence.ENDS_S * 16_000), np.float32)
   wave_S = np.concatenate([quiet_S, tone(1.0), quiet_S])

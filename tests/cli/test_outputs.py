@@ -123,6 +123,8 @@ READ = "which this command reads. Give it another name."
     ((*EVALUATE, "run/metrics.jsonl"), NEEDED),
     ((*EVALUATE, "run/checkpoints/5"), f"would change run/checkpoints, {NEEDED}"),
     ((*EVALUATE, "run/evaluation/results.json"), NEEDED),
+    ((*EVALUATE, "run/evaluation/transcripts.jsonl"), NEEDED),
+    ((*EVALUATE, "run/evaluation/recordings/x.json"), NEEDED),
     ((*EVALUATE, "train.jsonl"), READ),
     ((*EVALUATE, "notes.txt"), "holds something else, expected none, or JSON of an earlier"),
     ((*EVALUATE, "run"), "--json takes the file to write, but run is a folder."),

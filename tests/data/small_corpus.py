@@ -98,7 +98,8 @@ def _record(settings, split, number, kind):
       wave_S, RATE_HZ, " ".join(words), language, f"{language}-a",
       tuple(Word(word, i * 0.1, i * 0.1 + 0.1, word[:2]) for i, word in enumerate(words)),
     )  # fmt: skip
-    utterances[role] = _faulty(said, kind) if role == "source" else said
+    faulty = role == "source" or kind == "no words at all"
+    utterances[role] = _faulty(said, kind) if faulty else said
   return Record(f"small/{split}/{number:06}", utterances)
 
 
@@ -117,7 +118,7 @@ def _faulty(said, kind):
       return dataclasses.replace(said, wave_S=said.wave_S * np.nan)
     case "no text":
       return dataclasses.replace(said, text=" ", wave_S=None)
-    case "no words":
+    case "no words" | "no words at all":
       return dataclasses.replace(said, text="")
     case "unknown language":
       return dataclasses.replace(said, language="xx")

@@ -37,6 +37,13 @@ def test_any_other_damaged_line_is_named(tmp_path):
     json_lines.read_grown(path)
 
 
+def test_a_last_line_that_has_its_end_was_not_cut_and_is_named_too(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_bytes(b'{"a": 1}\n{"a"\n')
+  with pytest.raises(DataError, match=r"line 2: expected JSON"):
+    json_lines.read_grown(path)
+
+
 def test_a_file_that_is_not_there_yet_has_no_lines(tmp_path):
   assert json_lines.read_grown(tmp_path / "metrics.jsonl") == []
 

@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from audiopalm.evaluation import likelihoods, runner
+from audiopalm.inference import prompting
+from audiopalm.metrics.likelihood import Sums
+
 
 @pytest.fixture(scope="session")
 def made_up():
@@ -10,3 +14,46 @@ def made_up():
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(Path(__file__).parent))
     yield importlib.import_module("made_up")
+
+
+@pytest.fixture
+def evaluate(monkeypatch, made_up, tmp_path):
+  """Evaluates a made-up run: its trained parameters are an oracle, fresh ones say nothing."""
+
+  def answer(generator, task, prompts, **options):
+    if generator.params == "trained":
+      return made_up.oracle(generator, task, prompts, **options)
+    empty = {".".join(side): made_up.units_of("") for side in task.outputs}
+    return [prompting.Continuation(empty, -9.0, 1, False) for _ in prompts]
+
+  def sums(generator, grids):
+    nll = 1.0 if generator.params == "trained" else 5.0
+    return [{"text": Sums(nll, 1.0, 1.0)} for _ in grids]
+
+  monkeypatch.setattr(prompting, "continuations", answer)
+  monkeypatch.setattr(likelihoods, "of_examples", sums)
+
+  def run(
+    *builders, tasks=None, workers=0, step=7, compared=True, within=None, manifests=(),
+    recognizer=None, recordings_each=0, meters=(), **changes,
+  ):  # fmt: skip
+    made = made_up.generator(*builders, **changes)
+    return runner.evaluate(
+      made.experiment,
+      made.prepared,
+      made_up.Untrained(),
+      "trained",
+      made.machine,
+      workdir=tmp_path,
+      step=step,
+      tasks=tasks,
+      workers=workers,
+      compared=compared,
+      within=within,
+      manifests=manifests,
+      recognizer=recognizer,
+      recordings_each=recordings_each,
+      meters=meters,
+    )
+
+  return run

@@ -14,6 +14,8 @@ def read(written, language):
   [
     ("fr", "Ça coûte 32 €.", "ça coûte trente-deux euros"),
     ("fr", "32 euros", "trente-deux euros"),
+    ("fr", "0 €", "zéro euro"),
+    ("en", "€0", "zero euros"),
     ("fr", "3,50 €", "trois euros cinquante"),
     ("fr", "3.50 €", "trois euros cinquante"),
     ("fr", "1 €", "un euro"),

@@ -1,4 +1,5 @@
 import importlib
+import io
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,13 @@ def tiny():
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(Path(__file__).parent))
     yield importlib.import_module("tiny")
+
+
+@pytest.fixture(scope="session")
+def straight(tiny, tmp_path_factory):
+  """(workdir, summary, what was printed) of six steps without an interruption."""
+  workdir, said = tmp_path_factory.mktemp("straight"), io.StringIO()
+  return workdir, tiny.run(workdir, said=said), said.getvalue()
 
 
 class SmallDevice:

@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import io
 import json
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import jax
@@ -28,60 +26,16 @@ from audiopalm.training import (
   held_out,
   metrics,
   record,
-  saving,
-  verification,
 )
 
 PROGRAM = Path(__file__).with_name("tiny.py")
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def straight(tiny, tmp_path_factory):
-  """(workdir, summary, what was printed) of six steps without an interruption."""
-  workdir, said = tmp_path_factory.mktemp("straight"), io.StringIO()
-  return workdir, tiny.run(workdir, said=said), said.getvalue()
-
-
-def at_batch(monkeypatch, number, act):
-  """Has `act` done before the batch of a step is made, the first time."""
-  batch_at, done = loader.Loader.batch_at, []
-
-  def acting(self, step):
-    if step == number and not done:
-      done.append(step)
-      act()
-    return batch_at(self, step)
-
-  monkeypatch.setattr(loader.Loader, "batch_at", acting)
-
-
-def changed_batches(monkeypatch, change):
-  batch_at = loader.Loader.batch_at
-  monkeypatch.setattr(
-    loader.Loader, "batch_at", lambda self, step: change(step, batch_at(self, step))
-  )
-
-
-def not_finite(batch):
-  return dataclasses.replace(batch, weights_BLK=batch.weights_BLK * np.float32("nan"))
-
-
-def assert_same_run(tiny, a, b):
-  """Parameters, optimizer, counters and every logged loss of two runs are the same bits."""
-  jax.tree.map(np.testing.assert_array_equal, tiny.saved(a), tiny.saved(b))
-  timed = ("tokens_per_s", "mfu")
-  lines = [
-    [{k: v for k, v in line.items() if k not in timed} for line in metrics.read(workdir)]
-    for workdir in (a, b)
-  ]
-  assert lines[0] == lines[1]
-
-
 def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
   tiny, straight, tmp_path, monkeypatch
 ):
-  at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  tiny.at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
   said = io.StringIO()
   with pytest.raises(errors.Requeue) as stopped:
     tiny.run(tmp_path)
@@ -91,7 +45,7 @@ def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(
   assert 0 < checkpoint.latest(tmp_path).step < 6
   tiny.run(tmp_path, said=said)
   assert f"resuming after step {runs.steps(tmp_path)[0]}" in said.getvalue()
-  assert_same_run(tiny, straight[0], tmp_path)
+  tiny.assert_same_run(straight[0], tmp_path)
 
 
 def test_stopped_where_held_out_losses_were_due_measures_them_when_resumed(
@@ -110,7 +64,7 @@ def test_stopped_where_held_out_losses_were_due_measures_them_when_resumed(
   assert runs.steps(tmp_path)[-1] == 4
   monkeypatch.setattr(record.Recorder, "add", add)
   tiny.run(tmp_path)
-  assert_same_run(tiny, straight[0], tmp_path)
+  tiny.assert_same_run(straight[0], tmp_path)
 
 
 def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted(
@@ -119,14 +73,14 @@ def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted
   def fail():
     raise RuntimeError("the machine fell over")
 
-  at_batch(monkeypatch, 5, fail)
+  tiny.at_batch(monkeypatch, 5, fail)
   with pytest.raises(RuntimeError, match="fell over"):
     tiny.run(tmp_path)
   assert runs.steps(tmp_path) == [3]
   before = [line["step"] for line in metrics.read(tmp_path)]
   assert before[-1] > 3  # work that is lost
   tiny.run(tmp_path)
-  assert_same_run(tiny, straight[0], tmp_path)
+  tiny.assert_same_run(straight[0], tmp_path)
   last = json.loads((tmp_path / "goodput.jsonl").read_text().splitlines()[-1])
   assert last["lost_steps"] == len({step for step in before if step > 3})
   assert last["total"]["lost work"] > 0
@@ -148,7 +102,7 @@ def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight
   again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
   assert again.returncode == 0, again.stderr
   assert "resuming after step" in again.stdout
-  assert_same_run(tiny, straight[0], tmp_path)
+  tiny.assert_same_run(straight[0], tmp_path)
   # This environment has TensorFlow: nothing that trains, logs or saves may load it.
   assert "tensorflow loaded: False" in again.stdout
 
@@ -165,13 +119,13 @@ def test_a_run_that_hangs_ends_with_70_and_a_restart_completes(tiny, straight, t
   again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
   assert again.returncode == 0, again.stderr
   assert "resuming after step 3" in again.stdout
-  assert_same_run(tiny, straight[0], tmp_path)
+  tiny.assert_same_run(straight[0], tmp_path)
 
 
 def test_run_begun_on_eight_devices_goes_on_on_one(tiny, tmp_path, monkeypatch):
   monkeypatch.setattr(decoder.Model, "init", lambda self, key, mesh: tiny.params(self, mesh))
   expected = tiny.run(tmp_path / "one")
-  at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  tiny.at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
   with pytest.raises(errors.Requeue):
     tiny.run(tmp_path / "eight", machine=Machine(name="eight", data=1, fsdp=4, tensor=2))
   resumed = tiny.run(tmp_path / "eight")
@@ -219,7 +173,9 @@ def test_settings_changed_at_a_resume_are_printed(tiny, straight, tmp_path):
 
 
 def test_checkpoint_waits_for_a_finite_step(tiny, tmp_path, monkeypatch):
-  changed_batches(monkeypatch, lambda step, batch: not_finite(batch) if step == 2 else batch)
+  tiny.changed_batches(
+    monkeypatch, lambda step, batch: tiny.not_finite(batch) if step == 2 else batch
+  )
   summary = tiny.run(tmp_path)
   assert runs.steps(tmp_path) == [4, 6]  # due after step 3, which was not finite
   assert summary.skipped == 1
@@ -229,7 +185,9 @@ def test_checkpoint_waits_for_a_finite_step(tiny, tmp_path, monkeypatch):
 
 
 def test_too_many_bad_steps_in_a_row_end_the_run_and_save_nothing(tiny, tmp_path, monkeypatch):
-  changed_batches(monkeypatch, lambda step, batch: not_finite(batch) if step >= 3 else batch)
+  tiny.changed_batches(
+    monkeypatch, lambda step, batch: tiny.not_finite(batch) if step >= 3 else batch
+  )
   made = tiny.experiment(steps=40)
   with pytest.raises(errors.BadSteps, match="The last 20 steps up to step 23"):
     tiny.run(tmp_path, made)
@@ -249,7 +207,7 @@ def test_a_gradient_that_spikes_is_skipped(tiny, tmp_path, monkeypatch):
       return batch
     return dataclasses.replace(batch, tokens_BLK=np.where(batch.tokens_BLK >= 0, 1, -1))
 
-  changed_batches(monkeypatch, spiking)
+  tiny.changed_batches(monkeypatch, spiking)
   norms = [
     line["grad_norm"] for line in step_lines(tiny.run(tmp_path / "taken"), tmp_path / "taken")
   ]
@@ -269,7 +227,7 @@ def step_lines(summary, workdir):
 
 def test_a_step_computed_twice_changes_nothing(tiny, straight, tmp_path):
   tiny.run(tmp_path, recheck_every=2)
-  assert_same_run(tiny, straight[0], tmp_path)
+  tiny.assert_same_run(straight[0], tmp_path)
 
 
 def test_a_device_that_gives_other_bits_ends_the_run(tiny, tmp_path, monkeypatch):
@@ -298,7 +256,7 @@ def test_the_best_checkpoint_stays_and_is_known_again_after_a_restart(tiny, tmp_
     return {"asr": {"loss": next(losses)}, "mt": {"loss": 1.0}}
 
   monkeypatch.setattr(held_out.HeldOut, "measure", measured)
-  at_batch(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  tiny.at_batch(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
   with pytest.raises(errors.Requeue):
     tiny.run(tmp_path, made)
   assert runs.steps(tmp_path)[0] == 4
@@ -313,7 +271,7 @@ def test_a_metric_that_is_not_measured_is_refused_before_the_first_step(tiny, tm
 
 
 def test_run_without_a_finite_step_is_an_error(tiny, tmp_path, monkeypatch):
-  changed_batches(monkeypatch, lambda step, batch: not_finite(batch))
+  tiny.changed_batches(monkeypatch, lambda step, batch: tiny.not_finite(batch))
   with pytest.raises(errors.BadSteps, match="No step of this run up to the last, 6, had a finite"):
     tiny.run(tmp_path)
   assert runs.steps(tmp_path) == []
@@ -334,77 +292,6 @@ def test_checkpoint_of_another_manifest_prints_the_difference(tiny, straight, mo
   with pytest.raises(errors.ManifestError) as error:
     tiny.run(straight[0])
   assert 'streams / units / fingerprint: "other" became "made-up units"' in str(error.value)
-
-
-def no_room(monkeypatch, path):
-  """Makes the device seem full, and returns what makes it as it was."""
-  usage = shutil.disk_usage(path)
-  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
-  return lambda: monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-
-
-def test_a_run_whose_device_is_full_goes_on_and_saves_when_there_is_room(
-  tiny, straight, tmp_path, monkeypatch
-):
-  free, said = no_room(monkeypatch, tmp_path), io.StringIO()
-  at_batch(monkeypatch, 4, free)  # made while step 4 computes: step 3 was to be saved
-  tiny.run(tmp_path, said=said)
-  assert runs.steps(tmp_path)[-1] == 6 and 3 not in runs.steps(tmp_path)
-  shown = " ".join(said.getvalue().split())
-  assert "No space left on the device" in shown and "There is no checkpoint yet." in shown
-  assert "The run goes on and tries again after step 4." in shown
-  assert_same_run(tiny, straight[0], tmp_path)
-
-
-def test_the_last_checkpoint_waits_for_room(tiny, straight, tmp_path, monkeypatch):
-  free, pauses = no_room(monkeypatch, tmp_path), []
-
-  def pause(seconds):
-    pauses.append(seconds)
-    if len(pauses) == 3:
-      free()
-
-  monkeypatch.setattr(saving, "time", types.SimpleNamespace(sleep=pause))
-  tiny.run(tmp_path)
-  assert runs.steps(tmp_path) == [6] and len(pauses) == 3
-  assert_same_run(tiny, straight[0], tmp_path)
-
-
-def test_a_device_that_stays_full_ends_the_run_and_the_earlier_checkpoint_stays(
-  tiny, straight, tmp_path, monkeypatch
-):
-  monkeypatch.setattr(saving, "LAST_S", 0)
-  with monkeypatch.context() as patch:
-    at_batch(patch, 5, lambda: no_room(patch, tmp_path))
-    with pytest.raises(errors.FullDevice) as error:
-      tiny.run(tmp_path)
-  assert error.value.exit_code == 2
-  assert "No space left on the device" in str(error.value)
-  assert "The checkpoint of step 3 is intact" in str(error.value)
-  assert "resumes by the same command" in str(error.value)
-  assert runs.steps(tmp_path) == [3]
-
-
-def test_a_run_on_a_really_full_device_goes_on_and_loses_no_line(
-  tiny, straight, small_device, monkeypatch
-):
-  place = small_device.path
-  small_device.resize("6m")
-
-  def fill():
-    with contextlib.suppress(OSError), (place / "filler").open("wb") as file:
-      while True:
-        file.write(bytes(4096))
-
-  at_batch(monkeypatch, 2, fill)
-  at_batch(monkeypatch, 5, (place / "filler").unlink)
-  said = io.StringIO()
-  tiny.run(place / "run", said=said)
-  shown = " ".join(said.getvalue().split())
-  assert "metrics.jsonl: what belongs there waits in memory" in shown
-  assert "The run goes on and tries again after step 4." in shown
-  assert "metrics.jsonl is whole." in shown
-  assert_same_run(tiny, straight[0], place / "run")
 
 
 def test_rows_that_do_not_divide_are_refused_before_anything_is_made(tiny, tmp_path):
@@ -465,104 +352,3 @@ def test_a_workdir_with_the_characters_of_patterns_is_trained_in_and_resumed(
   tiny.run(workdir, said=said)
   assert "resuming after step 3" in said.getvalue()
   jax.tree.map(np.testing.assert_array_equal, tiny.saved(straight[0]), tiny.saved(workdir))
-
-
-def damaged(monkeypatch, *times):
-  """Damages the checkpoints that are opened again for the first, second, ... time."""
-  fault, opened = verification.fault, []
-
-  def damage(folder, *rest):
-    opened.append(folder)
-    if len(opened) in times:
-      shutil.rmtree(folder / "rest")
-    return fault(folder, *rest)
-
-  monkeypatch.setattr(verification, "fault", damage)
-
-
-def test_a_run_whose_checkpoint_is_damaged_says_so_and_saves_again(
-  tiny, straight, tmp_path, monkeypatch
-):
-  damaged(monkeypatch, 1, 2)  # of step 3, and of step 6, the last
-  said = io.StringIO()
-  tiny.run(tmp_path, said=said)
-  shown = " ".join(said.getvalue().split())
-  assert "The checkpoint of step 3 is not what was saved, as it was opened again: " in shown
-  assert "There is no checkpoint yet. The run goes on, and saves again now." in shown
-  assert "The checkpoint of step 6 is not what was saved" in shown and "It is saved again." in shown
-  assert runs.steps(tmp_path) == [6]
-  assert sorted(path.name for path in (tmp_path / "damaged_checkpoints").iterdir()) == ["3", "6"]
-  assert_same_run(tiny, straight[0], tmp_path)
-
-
-def test_a_run_none_of_whose_checkpoints_can_be_read_again_ends_and_keeps_the_good_one(
-  tiny, tmp_path, monkeypatch
-):
-  damaged(monkeypatch, 2, 3, 4)
-  with pytest.raises(errors.CheckpointError, match="It is the last of 3 in a row: what writes to"):
-    tiny.run(tmp_path)
-  assert runs.steps(tmp_path) == [3]
-
-
-def settings_of(workdir):
-  """Returns the steps that the newest checkpoint, the readers and config.json say, each."""
-  text = runs.newest(workdir)["experiment"]
-  return (
-    json.loads(text)["steps"],
-    runs.settings(workdir).steps,
-    json.loads((workdir / "config.json").read_text())["steps"],
-  )
-
-
-def test_config_says_what_the_newest_checkpoint_says_after_each_kind_of_end(
-  tiny, straight, tmp_path, monkeypatch
-):
-  shutil.copytree(straight[0], tmp_path / "run")
-  workdir = tmp_path / "run"
-
-  def fail():
-    assert settings_of(workdir) == (6, 6, 6)  # while another start trains with 9
-    raise RuntimeError("the machine fell over")
-
-  with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-    at_batch(patch, 7, fail)
-    tiny.run(workdir, tiny.experiment(steps=9, checkpoint_every_steps=9))
-  assert settings_of(workdir) == (6, 6, 6)
-  with monkeypatch.context() as patch, pytest.raises(errors.Requeue):
-    at_batch(patch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    tiny.run(workdir, tiny.experiment(steps=10, checkpoint_every_steps=9))
-  assert settings_of(workdir) == (10, 10, 10)
-  last = runs.steps(workdir)[-1]
-  shutil.rmtree(workdir / "checkpoints" / str(last) / "rest")
-  tiny.run(workdir, tiny.experiment(steps=7))  # from the one of step 6
-  assert settings_of(workdir) == (7, 7, 7)
-  tiny.run(workdir, tiny.experiment(steps=7, keep_checkpoints=1))  # does nothing, saves nothing
-  assert runs.settings(workdir).keep_checkpoints == 2
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-  ("where", "counts"),
-  [
-    ("before it was opened", False),
-    ("before it has its name", False),
-    ("before config.json", True),
-    ("before older ones go", True),
-  ],
-)
-def test_killed_where_a_checkpoint_comes_to_count_the_readers_agree(
-  tiny, straight, tmp_path, where, counts
-):
-  shutil.copytree(straight[0], tmp_path / "run")
-  workdir = tmp_path / "run"
-  command = [sys.executable, str(PROGRAM), str(workdir), "9"]
-  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-  options = {"env": environment, "capture_output": True, "text": True, "timeout": 600}
-  ended = subprocess.run([*command, "--killed", where], **options)
-  assert ended.returncode == -signal.SIGKILL, ended.stderr
-  newest, read, written = settings_of(workdir)
-  assert newest == read == (9 if counts else 6)
-  assert written == (9 if where == "before older ones go" else 6)  # a copy, for people
-  again = subprocess.run(command, **options)
-  assert again.returncode == 0, again.stderr
-  assert "resuming after step 9" in again.stdout and settings_of(workdir) == (9, 9, 9)

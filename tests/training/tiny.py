@@ -30,7 +30,7 @@ from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, loop, optimizers, state, verification, writing
+from audiopalm.training import checkpoint, loop, metrics, optimizers, state, verification, writing
 from audiopalm.types import StreamSpec
 
 CORPUS = Synthetic(languages=("en", "fr"))
@@ -150,6 +150,41 @@ def saved(workdir, made: Experiment | None = None):
     wanted = state.shapes(shapes, {}, made.objective.players, chain, mesh)
     found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
   return jax.device_get(found)
+
+
+def at_batch(monkeypatch, number, act):
+  """Has `act` done before the batch of a step is made, the first time."""
+  batch_at, done = loader.Loader.batch_at, []
+
+  def acting(self, step):
+    if step == number and not done:
+      done.append(step)
+      act()
+    return batch_at(self, step)
+
+  monkeypatch.setattr(loader.Loader, "batch_at", acting)
+
+
+def changed_batches(monkeypatch, change):
+  batch_at = loader.Loader.batch_at
+  monkeypatch.setattr(
+    loader.Loader, "batch_at", lambda self, step: change(step, batch_at(self, step))
+  )
+
+
+def not_finite(batch):
+  return dataclasses.replace(batch, weights_BLK=batch.weights_BLK * np.float32("nan"))
+
+
+def assert_same_run(a, b):
+  """Parameters, optimizer, counters and every logged loss of two runs are the same bits."""
+  jax.tree.map(np.testing.assert_array_equal, saved(a), saved(b))
+  timed = ("tokens_per_s", "mfu")
+  lines = [
+    [{k: v for k, v in line.items() if k not in timed} for line in metrics.read(workdir)]
+    for workdir in (a, b)
+  ]
+  assert lines[0] == lines[1]
 
 
 def main() -> int:

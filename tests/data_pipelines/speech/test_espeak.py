@@ -8,18 +8,18 @@ import pytest
 from audiopalm.data import synthesizers
 from audiopalm.errors import DataError, RecordError
 from data_pipelines.speech import client, voices
-from data_pipelines.speech.speakers import Espeak
+from data_pipelines.speech.speakers import EspeakSpeaker
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: audiopalm[data]")
 
 TEXT = "the train to paris leaves at ten past nine"
-VOICE = Espeak("en-us+f2", pitch=45, range=60, speed=170)  # has breath: random noise
+VOICE = EspeakSpeaker("en-us+f2", pitch=45, range=60, speed=170)  # has breath: random noise
 
 
 def test_same_text_and_voice_give_the_same_bytes_whatever_came_before():
   first = VOICE.speak(TEXT)
-  Espeak("de+m3", speed=250).speak("wie geht es dir")
-  Espeak("en-us+klatt2", pitch=80).speak("something else")
+  EspeakSpeaker("de+m3", speed=250).speak("wie geht es dir")
+  EspeakSpeaker("en-us+klatt2", pitch=80).speak("something else")
   assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
   client.stop()
   assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
@@ -27,7 +27,7 @@ def test_same_text_and_voice_give_the_same_bytes_whatever_came_before():
 
 def test_another_process_gives_the_same_bytes():
   code = (
-    "import hashlib; from data_pipelines.speech.speakers import Espeak;"
+    "import hashlib; from data_pipelines.speech.speakers import EspeakSpeaker;"
     f"speech = {VOICE!r}.speak({TEXT!r});"
     "print(hashlib.sha256(speech.wave_S.tobytes()).hexdigest())"
   )
@@ -57,37 +57,37 @@ def test_word_times_cover_the_wave_in_order():
 
 
 def test_words_spoken_as_one_share_its_time():
-  words = Espeak("en-us").speak("i am in the house").words
+  words = EspeakSpeaker("en-us").speak("i am in the house").words
   assert [word.text for word in words] == ["i", "am", "in", "the", "house"]
   assert (words[2].phonemes, words[3].phonemes) == ("ɪnðə", "")
   assert words[2].start_s < words[2].end_s == words[3].start_s < words[3].end_s
 
 
 def test_a_word_spoken_as_several_stays_one_word():
-  words = Espeak("fr").speak("il y a vingt-deux élèves").words
+  words = EspeakSpeaker("fr").speak("il y a vingt-deux élèves").words
   assert [word.text for word in words] == ["il", "y", "a", "vingt-deux", "élèves"]
   assert words[3].phonemes.startswith("vˈɛ̃t") and words[3].phonemes.endswith("z")
 
 
 def test_speed_pitch_and_variant_change_the_sound():
-  plain = Espeak("en-us+m3").speak(TEXT)
-  fast = Espeak("en-us+m3", speed=300).speak(TEXT)
+  plain = EspeakSpeaker("en-us+m3").speak(TEXT)
+  fast = EspeakSpeaker("en-us+m3", speed=300).speak(TEXT)
   assert len(fast.wave_S) < 0.75 * len(plain.wave_S)
-  for other in (Espeak("en-us+m3", pitch=90), Espeak("en-us+f3")):
+  for other in (EspeakSpeaker("en-us+m3", pitch=90), EspeakSpeaker("en-us+f3")):
     assert other.speak(TEXT).wave_S.tobytes() != plain.wave_S.tobytes()
 
 
 def test_an_unknown_voice_is_an_error_and_not_the_last_voice():
   VOICE.speak(TEXT)
   with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'"):
-    Espeak("fr-fr").check()
+    EspeakSpeaker("fr-fr").check()
   with pytest.raises(DataError, match="espeak-ng has no voice 'fr-fr'.*Install espeakng-loader 0"):
-    Espeak("fr-fr+f2").speak("bonjour")
+    EspeakSpeaker("fr-fr+f2").speak("bonjour")
 
 
 def test_an_unknown_variant_is_an_error():
   with pytest.raises(DataError, match=r"no variant 'nobody' \(voice 'en-us\+nobody'\)"):
-    Espeak("en-us+nobody").speak("hello")
+    EspeakSpeaker("en-us+nobody").speak("hello")
 
 
 def test_a_process_that_died_is_started_again():

@@ -12,7 +12,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import synthesizers
 from audiopalm.errors import DataError, RecordError
 from data_pipelines.speech import client, voices
-from data_pipelines.speech.speakers import PICO, Pico
+from data_pipelines.speech.speakers import PICO, PicoSpeaker
 
 pico = pytest.mark.skipif(sys.platform != "linux", reason="py-nanotts has wheels for Linux")
 
@@ -37,7 +37,7 @@ def pitch_hz(wave_S):
 @pico
 def test_a_request_gives_the_same_bytes_whatever_came_before():
   asked = [
-    (text, Pico(voice, pitch, speed))
+    (text, PicoSpeaker(voice, pitch, speed))
     for voice, text in (("en-US", TEXT), ("fr-FR", "oui"), ("de-DE", "ja"), ("it-IT", "sì"))
     for pitch, speed in ((1.0, 1.0), (0.8, 1.1))
   ]
@@ -54,8 +54,8 @@ def test_a_request_gives_the_same_bytes_whatever_came_before():
 @pico
 def test_another_calling_process_gets_the_same_bytes():
   code = (
-    "import hashlib; from data_pipelines.speech.speakers import Pico;"
-    f"print(hashlib.sha256(Pico('en-US', 0.8, 1.0, 0.9).speak({TEXT!r}).wave_S).hexdigest())"
+    "import hashlib; from data_pipelines.speech.speakers import PicoSpeaker;"
+    f"print(hashlib.sha256(PicoSpeaker('en-US', 0.8, 1.0, 0.9).speak({TEXT!r}).wave_S).hexdigest())"
   )
   run = [sys.executable, "-c", code]
   one, other = (subprocess.run(run, check=True, capture_output=True, text=True) for _ in range(2))
@@ -82,13 +82,13 @@ def test_the_last_sound_of_a_sentence_is_as_loud_as_the_others():
 
 @pico
 def test_pitch_speed_and_warp_do_what_they_say():
-  plain = Pico("en-US").speak(TEXT).wave_S
-  low = Pico("en-US", pitch=0.7).speak(TEXT).wave_S
+  plain = PicoSpeaker("en-US").speak(TEXT).wave_S
+  low = PicoSpeaker("en-US", pitch=0.7).speak(TEXT).wave_S
   assert pitch_hz(low) / pitch_hz(plain) == pytest.approx(0.7, rel=0.08)
-  fast = Pico("en-US", speed=1.3).speak(TEXT).wave_S
+  fast = PicoSpeaker("en-US", speed=1.3).speak(TEXT).wave_S
   assert len(plain) / len(fast) == pytest.approx(1.3, rel=0.08)
   # Formants move, pitch and speed stay.
-  warped = Pico("en-US", warp=0.88).speak(TEXT).wave_S
+  warped = PicoSpeaker("en-US", warp=0.88).speak(TEXT).wave_S
   assert pitch_hz(warped) / pitch_hz(plain) == pytest.approx(1.0, rel=0.08)
   assert len(warped) / len(plain) == pytest.approx(1.0, rel=0.05)
   middle = [
@@ -113,9 +113,10 @@ def test_held_out_voices_lie_outside_the_ranges_of_training(language, field):
     assert not min(trained) <= getattr(SOUNDS[name], field) <= max(trained)
 
 
-def test_the_held_out_accent_of_english_is_heard_in_no_training():
+def test_every_second_english_voice_held_out_has_the_accent_that_no_training_hears():
   assert {SOUNDS[name].voice for name in KNOWN.train_voices("en")} == {"en-US"}
-  assert {SOUNDS[name].voice for name in KNOWN.held_out_voices("en")} == {"en-GB"}
+  held_out = [SOUNDS[name].voice for name in KNOWN.held_out_voices("en")]
+  assert held_out == ["en-US", "en-GB", "en-US", "en-GB"]
 
 
 def test_pitch_and_speed_stay_within_what_pico_takes():
@@ -126,12 +127,12 @@ def test_pitch_and_speed_stay_within_what_pico_takes():
 @pico
 def test_a_text_without_a_sound_is_a_fault_of_its_record():
   with pytest.raises(RecordError, match="Pico says nothing of '你好'. Correct the text"):
-    Pico("en-US").speak("你好")
+    PicoSpeaker("en-US").speak("你好")
 
 
 @pico
 def test_what_looks_like_markup_is_not_obeyed():
-  assert Pico("en-US").speak("<volume level='10'>hello</volume>").wave_S.max() > 0.1
+  assert PicoSpeaker("en-US").speak("<volume level='10'>hello</volume>").wave_S.max() > 0.1
 
 
 @pico
@@ -139,7 +140,7 @@ def test_an_unknown_voice_is_an_error_that_ends_prepare():
   with pytest.raises(
     DataError, match="Pico cannot say 'hello' as xx-XX: Unsupported voice"
   ) as error:
-    Pico("xx-XX").speak("hello")
+    PicoSpeaker("xx-XX").speak("hello")
   assert not isinstance(error.value, RecordError)
 
 
@@ -147,7 +148,7 @@ def test_without_the_package_one_text_names_it_and_the_other_synthesizer(monkeyp
   client.stop()
   monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(DataError) as error:
-    Pico("en-US").speak("hello")
+    PicoSpeaker("en-US").speak("hello")
   assert not isinstance(error.value, RecordError)
   assert str(error.value) == (
     "Synthesizer 'pico' needs the package py-nanotts, which is not installed. Install it on Linux: "
@@ -161,7 +162,7 @@ def test_a_library_that_cannot_be_loaded_is_one_error_that_says_so(tmp_path, mon
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
   monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: object())
   with pytest.raises(DataError) as error:
-    Pico("en-US").speak("hello")
+    PicoSpeaker("en-US").speak("hello")
   client.stop()
   assert not isinstance(error.value, RecordError)
   assert "Pico cannot be started: ImportError: libm.so.9: no such file. Install" in str(error.value)
@@ -169,8 +170,8 @@ def test_a_library_that_cannot_be_loaded_is_one_error_that_says_so(tmp_path, mon
 
 @pico
 def test_a_process_that_died_is_started_again():
-  first = Pico("en-US").speak(TEXT).wave_S.tobytes()
+  first = PicoSpeaker("en-US").speak(TEXT).wave_S.tobytes()
   process = client._processes[os.getpid(), PICO]
   process.kill()
   process.wait()
-  assert Pico("en-US").speak(TEXT).wave_S.tobytes() == first
+  assert PicoSpeaker("en-US").speak(TEXT).wave_S.tobytes() == first

@@ -9,7 +9,7 @@ from audiopalm.audio import waveform
 from audiopalm.errors import DataError, RecordError
 from audiopalm.parts import synthesizers
 from data_pipelines.speech import client, voices
-from data_pipelines.speech.speakers import Piper
+from data_pipelines.speech.speakers import PiperSpeaker
 
 RATE_HZ = 8_000
 SAMPLES = 256  # a phoneme
@@ -65,7 +65,7 @@ def folder(tmp_path):
 
 
 def test_a_voice_of_piper_speaks_as_its_network_says_without_noise(folder):
-  speaker = Piper(str(folder / "tone.onnx"), 2)
+  speaker = PiperSpeaker(str(folder / "tone.onnx"), 2)
   wave_S = speaker.speak("ab").wave_S
   # Start, pad, a, pad, b, pad, end, of speaker 2, in the middle of each; the loudest is full scale.
   ids = np.array([1, 0, 3, 0, 4, 0, 2]) + 20
@@ -75,7 +75,7 @@ def test_a_voice_of_piper_speaks_as_its_network_says_without_noise(folder):
 
 
 def test_a_text_gives_the_same_bytes_whatever_came_before(folder):
-  one, other = (Piper(str(folder / "tone.onnx"), number) for number in (0, 1))
+  one, other = (PiperSpeaker(str(folder / "tone.onnx"), number) for number in (0, 1))
   first = one.speak("ab").wave_S.tobytes()
   assert other.speak("ab").wave_S.tobytes() != first
   assert one.speak("b") and one.speak("ab").wave_S.tobytes() == first
@@ -85,25 +85,25 @@ def test_a_text_gives_the_same_bytes_whatever_came_before(folder):
 
 def test_voices_of_a_folder_go_by_model_and_number(folder):
   known = synthesizers.piper(str(folder), {"en": ("tone", "tone#2")})
-  assert voices.speaker(known, "en", "tone#2") == Piper(str(folder / "tone.onnx"), 2)
-  assert voices.speaker(known, "en", "tone") == Piper(str(folder / "tone.onnx"))
+  assert voices.speaker(known, "en", "tone#2") == PiperSpeaker(str(folder / "tone.onnx"), 2)
+  assert voices.speaker(known, "en", "tone") == PiperSpeaker(str(folder / "tone.onnx"))
 
 
 def test_a_speaker_that_a_model_lacks_is_an_error_that_ends_prepare(folder):
   with pytest.raises(DataError, match="tone.onnx has no speaker 7: it has 3") as error:
-    Piper(str(folder / "tone.onnx"), 7).speak("ab")
+    PiperSpeaker(str(folder / "tone.onnx"), 7).speak("ab")
   assert not isinstance(error.value, RecordError)
 
 
 def test_a_damaged_voice_is_one_error_that_says_so(folder):
   (folder / "tone.onnx").write_bytes(b"no network")
   with pytest.raises(DataError, match="Piper cannot be started: .*tone.onnx"):
-    Piper(str(folder / "tone.onnx")).speak("ab")
+    PiperSpeaker(str(folder / "tone.onnx")).speak("ab")
 
 
 def test_without_the_package_one_text_says_what_to_install(monkeypatch):
   monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(DataError) as error:
-    Piper("voices/tone.onnx").speak("ab")
+    PiperSpeaker("voices/tone.onnx").speak("ab")
   assert "'piper' needs the package piper-tts, which is not installed" in str(error.value)
   assert "pip install 'audiopalm[piper]'" in str(error.value)
