@@ -1,9 +1,9 @@
 """Eight CPU devices for the whole test run, asked for before JAX is imported.
 
 The default machine uses the first of them; tests of sharding use all eight. Tests compile many
-programs and run each once, so XLA optimizes less and emits a program as one module (both together
-compile four times as fast), and what it compiled is kept for the length of the run, also for the
-processes that tests start.
+programs and run each once, so XLA optimizes less and emits a program as one module without fusion
+emitters, which halves what compiling takes; what it compiled is kept for the length of the run,
+also for the processes that tests start.
 """
 
 import os
