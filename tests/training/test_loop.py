@@ -107,6 +107,7 @@ def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight
   assert "tensorflow loaded: False" in again.stdout
 
 
+@pytest.mark.long
 def test_a_run_that_hangs_ends_with_70_and_a_restart_completes(tiny, straight, tmp_path):
   command = [sys.executable, str(PROGRAM), str(tmp_path), "6"]
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}
