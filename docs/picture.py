@@ -17,7 +17,6 @@ from matplotlib import pyplot
 
 from audiopalm.data import json_lines
 
-SENTENCE = "synthetic-test-000000-target.wav"
 VOICES = {"model": "TTS by the model", "units_ceiling": "the recording through its units"}
 
 
@@ -25,9 +24,11 @@ def main(workdir: Path, picture: Path) -> None:
   figure = pyplot.figure(figsize=(11, 4.2), layout="constrained")
   grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.2))
   draw_losses(figure.add_subplot(grid[:, 0]), workdir / "metrics.jsonl")
-  for row, (system, title) in enumerate(VOICES.items()):
-    axes = figure.add_subplot(grid[row, 1])
-    draw_speech(axes, workdir / "evaluation/waves" / system / "test/tts" / SENTENCE, title)
+  folders = [workdir / "evaluation/waves" / system / "test/tts" for system in VOICES]
+  # Not all that the model spoke is heard through its units too.
+  name = min(set.intersection(*({wave.name for wave in folder.iterdir()} for folder in folders)))
+  for row, (folder, title) in enumerate(zip(folders, VOICES.values(), strict=True)):
+    draw_speech(figure.add_subplot(grid[row, 1]), folder / name, title)
   figure.savefig(picture, dpi=110)
 
 
