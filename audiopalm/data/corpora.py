@@ -35,6 +35,9 @@ GENERATOR = "synthetic 1"
 # What the sentences of the spoken corpora are in.
 SPOKEN_LANGUAGES = ("en", "fr", "de")
 
+# Fields of spoken corpora that mean nothing to text alone.
+OF_SPEECH = ("voices", "held_out_voices", "synthesizer", "takes")
+
 # What the grammar of data_pipelines/synthetic speaks of.
 TOPICS = (
   "times", "numbers", "prices", "weather", "directions", "shopping", "travel", "holidays",
@@ -367,7 +370,7 @@ def check_name(name: str) -> None:
 def check_unspoken(corpus: Voiced) -> None:
   """Raises ConfigError for a corpus of text alone that is told who speaks it, or how."""
   for field in dataclasses.fields(corpus):
-    if field.name in ("synthesizer", "takes") and getattr(corpus, field.name) != field.default:
+    if field.name in OF_SPEECH and getattr(corpus, field.name) != field.default:
       raise ConfigError(
         f"Corpus {corpus.name!r} is text alone: nothing of it is spoken. Leave out {field.name}="
         f"{getattr(corpus, field.name)!r}."

@@ -1,6 +1,6 @@
 """Transcripts that were made before, kept in a file as they are made. Needs no jax.
 
-A recognizer takes about a second a recording; an evaluation that was killed goes on where it was.
+A recognizer takes seconds for a recording; an evaluation that was killed goes on where it was.
 """
 
 from pathlib import Path

@@ -29,7 +29,7 @@ from audiopalm.training import state as states
 
 REMOVED = ".removed"
 CHANNEL = "checkpoints"  # of what the threads of several processes tell one another
-SETTLES_S = 0.1  # until files that a failed save was writing are there
+REMOVALS, SETTLES_S = 50, 0.1  # of what a failed save left, while files of it still come
 MOST_DAMAGED = 3  # checkpoints in a row that are not what was saved before a run gives up
 
 
@@ -210,12 +210,12 @@ def _remove_remains(folder: Path) -> None:
   Files that TensorStore was writing as a save failed may come after their folder went, for a
   moment: the folder is removed until it stays away.
   """
-  for last in (*[False] * 50, True):
+  for left in reversed(range(REMOVALS)):
     remains = [*folder.glob(f"*{checkpoint.UNFINISHED}*"), *folder.glob(f"*{REMOVED}")]
     if not remains:
       return
     for path in remains:
-      shutil.rmtree(path, ignore_errors=not last)
+      shutil.rmtree(path, ignore_errors=left > 0)  # files may come while it goes
     time.sleep(SETTLES_S)
 
 

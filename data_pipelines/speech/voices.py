@@ -1,6 +1,5 @@
 """The voices that corpora name: how each sounds."""
 
-import itertools
 from pathlib import Path
 
 from audiopalm.data import synthesizers
@@ -52,8 +51,8 @@ _PICO_HELD_OUT = (
   (1.25, 0.90, 1.08),
   (0.61, 0.91, 0.87),
 )
-# Who speaks as the training voices, who as every second of those held out, and the usual speed:
-# Whisper misses words of fast French.
+# Pico's voice for training, the one of every second voice held out, and the usual speed: Whisper
+# misses words of fast French.
 _PICO_VOICES = {
   "en": ("en-US", "en-GB", 1.0),
   "fr": ("fr-FR", "fr-FR", 0.86),
@@ -82,12 +81,12 @@ def _espeak(language: str) -> dict[str, speakers.EspeakSpeaker]:
 def _pico(language: str) -> dict[str, speakers.PicoSpeaker]:
   known, (voice, other, usual) = synthesizers.NAMED["pico"], _PICO_VOICES[language]
   return {
-    name: speakers.PicoSpeaker(who, pitch, usual * speed, warp)
-    for names, taking_turns, sounds in (
+    name: speakers.PicoSpeaker(in_turn[place % len(in_turn)], pitch, usual * speed, warp)
+    for names, in_turn, sounds in (
       (known.train_voices(language), (voice,), _PICO_TRAIN),
       (known.held_out_voices(language), (voice, other), _PICO_HELD_OUT),
     )
-    for name, who, (pitch, speed, warp) in zip(names, itertools.cycle(taking_turns), sounds)
+    for place, (name, (pitch, speed, warp)) in enumerate(zip(names, sounds, strict=True))
   }
 
 

@@ -157,6 +157,8 @@ def test_a_corpus_of_text_alone_has_nobody_who_speaks(corpus):
   text = said(corpus, synthesizer="espeak")
   assert "is text alone: nothing of it is spoken. Leave out synthesizer='espeak'." in text
   assert "Leave out takes=None." in said(corpus, takes=None)
+  assert "Leave out voices=2." in said(corpus, voices=2)
+  assert "Leave out held_out_voices=0." in said(corpus, held_out_voices=0)
 
 
 def test_an_unknown_synthesizer_names_those_there_are():

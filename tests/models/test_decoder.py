@@ -285,7 +285,7 @@ def on_one_device(family):
   return model, loss_and_grads(model, params, random_batch(columns=2, high=30), ONE)
 
 
-FEW = (MESHES[2], MESHES[5], MESHES[7])  # with every axis in two of them or three
+FEW = (MESHES[2], MESHES[5], MESHES[7])  # every axis is in one of them at least
 
 
 def on_meshes():

@@ -43,7 +43,13 @@ def made(rows, length, vocabulary, width):
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize(
-  ("shape", "chunk_rows"), [((3, 7, 64, 8), 5), ((3, 7, 64, 8), 100), ((2, 256, 8_192, 16), 128)]
+  ("shape", "chunk_rows"),
+  [
+    ((3, 7, 64, 8), 5),
+    ((3, 7, 64, 8), 100),
+    ((2, 256, 8_192, 16), 128),
+    pytest.param((2, 1_024, 32_768, 16), 512, marks=pytest.mark.long),
+  ],
 )
 def test_value_and_gradients_are_those_of_the_definition(shape, chunk_rows, softcap):
   arrays = made(*shape)
