@@ -19,7 +19,7 @@ class Optimizer:
   arXiv:2306.12925, section 3.6.
   """
 
-  name: Literal["adamw", "adafactor"] = "adamw"
+  name: Literal["adamw", "muon", "adafactor"] = "adamw"
   peak_lr: float = 1e-3
   end_lr: float = 0.0
   warmup_steps: int = 100

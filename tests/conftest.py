@@ -23,9 +23,10 @@ given = os.environ.get("XLA_FLAGS", "")
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join([given, *(flag for flag in FLAGS if flag not in given)]).strip()
 
-COMPILED = tempfile.mkdtemp(prefix="audiopalm-compiled-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what the first process made for them
+  COMPILED = tempfile.mkdtemp(prefix="audiopalm-compiled-")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
 def pytest_runtest_setup(item):
@@ -35,4 +36,5 @@ def pytest_runtest_setup(item):
 
 
 def pytest_unconfigure(config):
-  shutil.rmtree(COMPILED, ignore_errors=True)
+  if "PYTEST_XDIST_WORKER" not in os.environ:
+    shutil.rmtree(COMPILED, ignore_errors=True)

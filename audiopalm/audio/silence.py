@@ -14,6 +14,9 @@ NOISIEST_DB = 20.0  # under the loud frames: noise above it is not told from spe
 SILENT_DB = -90.0  # of full scale: silence whatever else is in the recording
 ENDS_S = 0.08  # of silence at either end: whole frames of any stream, two of 25 Hz
 NOISE_SHARE = 0.05  # of the frames of a recording, the quietest, that show its noise
+ONSET_DB = 20.0  # under the loud frames: speech has begun, whatever the noise before it
+ONSET_S = 0.02
+ONSET_STEP_S = 1 / 1_600  # between the frames that are tried for it
 
 
 def loud_db(level_T: np.ndarray) -> float:
@@ -59,6 +62,47 @@ def with_ends(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
   kept_S = wave_S[max(0, -before) : len(wave_S) - max(0, -after)]
   # The middle of the wave, which an offset moves from 0: a step would be heard.
   return np.pad(kept_S, (max(0, before), max(0, after)), constant_values=wave_S.mean())
+
+
+def on_grid(wave_S: np.ndarray, step_samples: int, rate_hz: int) -> np.ndarray:
+  """Returns wave_S moved by at most half a step, so that speech begins at a multiple of the step.
+
+  Frames of `step_samples` are then the same ones however long it was silent before. There are as
+  many of them: what is moved beyond the last is cut off, what is missing is silence.
+  """
+  late = onset_samples(wave_S, rate_hz) % step_samples
+  if not late:
+    return wave_S
+  frames = -(-len(wave_S) // step_samples)
+  before = step_samples - late if 2 * late > step_samples else 0
+  moved_S = np.pad(wave_S[0 if before else late :], (before, 0), constant_values=wave_S.mean())
+  missing = max(0, (frames - 1) * step_samples + 1 - len(moved_S))
+  return np.pad(moved_S[: frames * step_samples], (0, missing), constant_values=wave_S.mean())
+
+
+def onset_samples(wave_S: np.ndarray, rate_hz: int) -> int:
+  """Returns where speech begins: the middle of the first frame that is at most ONSET_DB under the
+  loud ones, as all are for ONSET_S after it, so that a click is none.
+
+  Half a frame before the wave at the earliest, as if it was silent there; 0 where nobody speaks.
+  """
+  frame, step = _hop_samples(rate_hz), max(1, round(ONSET_STEP_S * rate_hz))
+  if not len(wave_S):
+    return 0
+  padded_S = np.pad(wave_S - wave_S.mean(dtype=np.float64), (frame + 1, 0))
+
+  def means(values_S: np.ndarray) -> np.ndarray:
+    total_S = np.cumsum(values_S)
+    return (total_S[frame:] - total_S[:-frame])[::step] / frame
+
+  power_T = np.maximum(means(np.square(padded_S)) - np.square(means(padded_S)), 0)
+  level_T = 10 * np.log10(power_T + 1e-10)
+  heard_T = level_T > max(loud_db(level_T) - ONSET_DB, SILENT_DB)
+  steps = min(round(ONSET_S / ONSET_STEP_S), len(heard_T))
+  begun_T = np.lib.stride_tricks.sliding_window_view(heard_T, steps).all(axis=1)
+  if not begun_T.any():
+    begun_T = heard_T
+  return int(begun_T.argmax()) * step - frame // 2 if begun_T.any() else 0
 
 
 def _quiet(wave_S: np.ndarray, rate_hz: int, *, smoothed: bool) -> np.ndarray:

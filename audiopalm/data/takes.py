@@ -17,7 +17,7 @@ from audiopalm.types import Word
 
 LEAST_WORDS = 3  # on either side of a pause
 SPEECH_DB = 46.0  # under the peak: what is quieter at the ends of a phrase is not its speech
-MARGIN_S = 0.02  # kept around it
+MARGIN_S = 0.03  # kept around it
 FADE_S = 0.005
 ANSWER_PEAK_DB = -3.0
 

@@ -24,7 +24,7 @@ from audiopalm.evaluation.lines import Line, Said
 from audiopalm.evaluation.recognizers import Recording, Transcript
 from audiopalm.types import Task
 
-CHUNK = 32  # recordings whose sound lies on the disk together
+CHUNK = 8  # recordings whose sound lies on the disk together
 
 
 @dataclasses.dataclass(frozen=True)

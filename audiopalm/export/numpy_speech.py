@@ -6,8 +6,9 @@
     wave_S = speech.decode(ids_T)                    # 16 kHz; speech.voices are who can say it
 
 Letters: S sample, T frame, Q codebook, E feature, M mel bin, V id, N voice, P place in a unit, W
-warp. It needs numpy; audiopalm wrote it (Apache-2.0) and is not needed to use it. The ids are those
-of audiopalm; what each step is, and its source, stands in tokenizers/units.py and mel_rvq.py there.
+warp. It needs numpy and the silence.py beside it; audiopalm wrote both (Apache-2.0) and is not
+needed to use them. The ids are those of audiopalm; what each step is, and its source, stands in
+tokenizers/units.py and mel_rvq.py there.
 """
 
 import json
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import silence  # beside this file
 
 RATE_HZ = 16_000
 HOP, WINDOW, TRANSFORM = 160, 400, 512  # samples: 10 ms, 25 ms, the next power of two
 SAID_WINDOW, BREATH_HZ = 320, 4_500.0  # of synthesis
 LOWEST_HZ, HIGHEST_HZ, PITCH_WINDOW, PITCH_TRANSFORM, VOICED = 65.0, 420.0, 640, 1_024, 0.5
-SILENCE, SILENT_DB = np.float32(1e-10), -90.0
+SILENCE = np.float32(1e-10)
 SPEECH_DB, CLEAR_DB = (27.0, 37.0), (22.0, 32.0)  # under the loud frames: 1 from here, 0 from there
 LEAK_BINS = 16  # of a transform, into which a window spreads a constant
 LARGEST_WARP, WARP_SPREAD, WHITENING, SILENT_AT, PEAKS_DB = 1.32, 0.15, 0.5, 3.0, 12.5
@@ -114,6 +116,7 @@ class Units:
 
   def encode(self, wave_S):
     """Returns ids_T of a 16 kHz wave (float, full scale 1): one unit each 1 / rate_hz s begun."""
+    wave_S = silence.on_grid(np.asarray(wave_S, np.float32), HOP * self.frames, RATE_HZ)
     cepstra = self._cepstra(power(wave_S, 1))
     features_WTE = self._features(cepstra)
     ids_T = self._heard(features_WTE, cepstra.clear_T)[1].astype(np.int32)
@@ -335,12 +338,9 @@ def speech(power_TE):
   """Returns (speech_T, clear_T, loud_db): how far frames are speech, and free of noise, 0 to 1."""
   heard_E = mel_filters(24, LOW_HZ, HIGH_HZ).mean(axis=1)
   level_T = 10 * np.log10(power_TE @ heard_E + SILENCE)
-  rising_T = np.sort(level_T).astype(np.float64)
-  energy_T = np.cumsum(10 ** (rising_T / 10))
-  loud_db = float(rising_T[np.searchsorted(energy_T, energy_T[-1] / 2)])
-  shares = []
+  shares, loud_db = [], silence.loud_db(level_T)
   for highest_db, lowest_db in (SPEECH_DB, CLEAR_DB):
-    from_db = max(loud_db - lowest_db, SILENT_DB)
+    from_db = max(loud_db - lowest_db, silence.SILENT_DB)
     shares.append(np.clip((level_T - from_db) / (lowest_db - highest_db), 0, 1).astype(np.float32))
   return *shares, loud_db
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from audiopalm.audio import spectrum, waveform
+from audiopalm.audio import silence, spectrum, waveform
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokenizers import base, kmeans, mfcc, voices
 from audiopalm.types import StreamSpec, Utterance
@@ -27,14 +27,15 @@ class KMeansUnits:
   `rate_hz` units a second, each the mean of its 10 ms frames, with `context_weight` of its two
   neighbours and `slope_weight` of the slopes (frame distances are Euclidean). `bins` mel bins from
   `low_hz` to `high_hz`, `floor_db` deep under the peaks of loud frames, give `coefficients` MFCCs.
-  Silence is one unit, and no recording's statistics count it. `warps` vocal tract lengths are tried
+  Silence is one unit, and no recording's statistics count it; units begin where speech does, so
+  that its own do not depend on how long it was silent before. `warps` vocal tract lengths are tried
   for each utterance; 1 is off, better where utterances are single words or speakers few.
   `collapse` writes a run of one unit once: shorter, its durations lost to all but `encode_runs`.
   `fit_s` is the speech to fit on, at most; `voices` how many speakers `decode` can sound like.
   Source: HuBERT, arXiv:2106.07447, section 3; collapsing: GSLM, arXiv:2102.01192.
   """
 
-  rule: ClassVar[int] = 2  # 2: silence, level and offset do not count
+  rule: ClassVar[int] = 3  # 2: silence, level and offset do not count; 3: units begin with speech
 
   stream: str = "units"
   size: int = 256
@@ -93,12 +94,16 @@ class KMeansUnits:
     rate_hz = None if self.collapse else self.rate_hz
     return StreamSpec(self.stream, "speech", (self.size,), rate_hz, "")
 
+  def on_grid(self, wave_S: np.ndarray) -> np.ndarray:
+    """Returns wave_S at 16 kHz with its speech at the beginning of a unit."""
+    return silence.on_grid(wave_S, round(waveform.RATE_HZ / self.rate_hz), waveform.RATE_HZ)
+
   def check(self) -> None:
     """Returns nothing: utterances are all it needs."""
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedUnits":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
-    heard = base.heard(utterances, self.fit_s)
+    heard = [(name, self.on_grid(wave_S)) for name, wave_S in base.heard(utterances, self.fit_s)]
     powers = [spectrum.power(wave_S, beyond=mfcc.BEYOND) for _, wave_S in heard]
     cepstra = [self.analysis.cepstra(power_TE) for power_TE in powers]
     plain = self.warps // 2
@@ -215,7 +220,7 @@ class FittedUnits:
     np.savez(Path(folder) / PARAMETERS, **self._parameters())
 
   def _encode(self, utterance: Utterance) -> np.ndarray:
-    wave_S = base.wave_of(utterance, self.settings.stream)
+    wave_S = self.settings.on_grid(base.wave_of(utterance, self.settings.stream))
     analysis = self.settings.analysis
     cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
     return self._ids(analysis.features(cepstra, self.spread_E), cepstra)

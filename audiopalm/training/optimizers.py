@@ -1,4 +1,4 @@
-"""Settings to optax: the schedule, AdamW and Adafactor, and which parameters decay.
+"""Settings to optax: the schedule, AdamW, Muon and Adafactor, and which parameters decay.
 
 The learning rate is a function of the run's step, not of a counter inside the optimizer: a skipped
 step does not shift it, and the host can print it without asking the device.
@@ -13,11 +13,10 @@ import optax
 
 from audiopalm.errors import ConfigError
 from audiopalm.settings import Optimizer
+from audiopalm.training import muon, paths
 
-NAMES = ("adamw", "adafactor")
+NAMES = ("adamw", "muon", "adafactor")
 DECAYS = ("constant", "cosine", "linear", "exponential")
-LAYERS = "layers"  # parameters under this name are stacks: their first axis counts layers
-NOT_DECAYED = ("scale", "bias")  # gains and offsets: how the names of their leaves end
 LARGEST_UPDATE_RMS = 1.0  # Adafactor's clipping threshold, arXiv:1804.04235, section 6
 SMALLEST_PARAMETER_RMS = 1e-3  # so that parameters near zero still move; section 8 there
 
@@ -76,6 +75,8 @@ def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraA
   clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
   if settings.name == "adamw":
     core = [optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps)]
+  elif settings.name == "muon":
+    core = [muon.scale_by_muon(settings.b1, settings.b2, settings.eps)]
   else:
     core = [
       optax.scale_by_factored_rms(epsilon=settings.eps),
@@ -94,22 +95,12 @@ def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraA
 
 def decayed(params: Any) -> Any:
   """Returns for every parameter whether weight decay applies: not to norms, biases and vectors."""
-
-  def applies(path, leaf):
-    names = _names(path)
-    rank = leaf.ndim - (LAYERS in names)
-    return rank >= 2 and not names[-1].endswith(NOT_DECAYED)
-
-  return jax.tree_util.tree_map_with_path(applies, params)
+  return jax.tree_util.tree_map_with_path(paths.is_kernel, params)
 
 
 def _one_of(field: str, value: Any, known: tuple[str, ...]) -> None:
   if value not in known:
     raise ConfigError(f"optimizer.{field} must be one of {', '.join(known)}, not {value!r}.")
-
-
-def _names(path: tuple) -> list[str]:
-  return jax.tree_util.keystr(path, simple=True, separator="/").split("/")
 
 
 def _scheduled(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
@@ -128,7 +119,9 @@ def _stateless(change: Any) -> optax.GradientTransformation:
 
   def update(updates, state, params):
     def one(path, update, param):
-      return change(update, param, tuple(range(int(LAYERS in _names(path)), update.ndim)))
+      return change(
+        update, param, tuple(range(int(paths.LAYERS in paths.names(path)), update.ndim))
+      )
 
     return jax.tree_util.tree_map_with_path(one, updates, params), state
 

@@ -55,3 +55,38 @@ def test_a_wave_that_has_its_ends_is_the_same_array():
   quiet_S = np.zeros(round(silence.ENDS_S * 16_000), np.float32)
   wave_S = np.concatenate([quiet_S, tone(1.0), quiet_S])
   assert silence.with_ends(wave_S, 16_000) is wave_S
+
+
+@pytest.mark.parametrize("offset", (0.0, 0.03))
+@pytest.mark.parametrize("silent_samples", (0, 333, 640, 5_000))
+def test_speech_begins_at_the_same_sound_after_any_silence(silent_samples, offset):
+  random = np.random.default_rng(0)
+  wave_S = np.concatenate([np.zeros(silent_samples, np.float32), tone(1.0)]) + np.float32(offset)
+  hissing_S = wave_S + random.normal(0, 1e-4, len(wave_S)).astype(np.float32)
+  for one_S in (wave_S, hissing_S):
+    assert abs(silence.onset_samples(one_S, 16_000) - silent_samples) <= 80  # half a frame
+
+
+def test_a_click_and_its_echo_are_no_speech():
+  quiet_S = np.zeros(8_000, np.float32)
+  quiet_S[[3_000, 3_200]] = 0.5
+  found = silence.onset_samples(np.concatenate([quiet_S, tone(1.0)]), 16_000)
+  assert abs(found - 8_000) <= 80
+
+
+@pytest.mark.parametrize("count", (0, 1, 100, 5_000))
+def test_silence_of_any_length_has_no_onset_and_is_left_alone(count):
+  wave_S = np.zeros(count, np.float32)
+  assert silence.onset_samples(wave_S, 16_000) == 0
+  assert silence.on_grid(wave_S, 640, 16_000) is wave_S
+
+
+@pytest.mark.parametrize("silent_samples", (30, 333, 610))
+@pytest.mark.parametrize("samples", (1, 700, 12_810, 16_000))
+def test_a_grid_moves_speech_by_half_a_step_and_keeps_the_number_of_frames(silent_samples, samples):
+  wave_S = np.concatenate([np.zeros(silent_samples, np.float32), tone(1.0)[:samples]])
+  found_S = silence.on_grid(wave_S, 640, 16_000)
+  assert -(-len(found_S) // 640) == -(-len(wave_S) // 640)
+  if samples > 1_000:
+    late = (silence.onset_samples(found_S, 16_000) + 320) % 640 - 320
+    assert abs(late) <= 10

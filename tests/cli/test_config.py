@@ -87,7 +87,7 @@ def test_a_value_may_hold_an_equals_sign(write):
     ("steps=0", ["steps must be a whole number of at least 1, not 0."]),
     ("optimizer.peak_lr=x", ["optimizer.peak_lr takes a number, not 'x'."]),
     ("optimizer.clip_norm=x", ["optimizer.clip_norm takes a number or none, not 'x'."]),
-    ("optimizer.name=sgd", ["optimizer.name takes one of adamw, adafactor, not 'sgd'."]),
+    ("optimizer.name=sgd", ["optimizer.name takes one of adamw, muon, adafactor, not 'sgd'."]),
     ("optimizer=adamw", ["optimizer is an Optimizer: set one of its fields (name, peak_lr"]),
     ("records=x", ["records takes a whole number, not 'x'."]),
     ("languages=xx", ["languages=('xx',) must be one or more of en, fr, de", "try.py:11"]),

@@ -259,14 +259,15 @@ def test_silence_at_both_ends_leaves_the_units_of_speech(fitted, seconds, spread
 
 
 @pytest.mark.parametrize("seconds", (0.203, 0.4101, 0.59))
-def test_silence_of_any_length_changes_no_more_units_than_where_they_begin(fitted, seconds):
-  part = seconds % 0.04
+def test_units_begin_where_speech_does(fitted, seconds):
+  same = []
   for utterance in sentences(10, seed=21):
-    moved_S = np.concatenate([np.zeros(round(part * 16_000)), utterance.wave_S])
-    ids_T = fitted.encode(dataclasses.replace(utterance, wave_S=moved_S.astype(np.float32)))
+    ids_T = fitted.encode(utterance)
     longer = dataclasses.replace(utterance, wave_S=around(utterance.wave_S, seconds))
-    found_T = fitted.encode(longer)[int(seconds / 0.04) :][: len(ids_T)]
-    assert np.mean(found_T == ids_T) >= 0.97
+    found_T = fitted.encode(longer)
+    assert len(found_T) == -(-len(longer.wave_S) // 640)  # however far they were moved
+    same.append(found_T[round(seconds / 0.04) :][: len(ids_T)] == ids_T)
+  assert np.mean(same) >= 0.97
 
 
 @pytest.mark.parametrize("offset", (0.01, -0.03))
@@ -279,8 +280,8 @@ def test_an_offset_beside_zeros_changes_little_but_the_units_at_its_steps(fitted
   for utterance in sentences(10, seed=21):
     stepping_S = around(utterance.wave_S + np.float32(0.03), 0.4)
     found_T = fitted.encode(dataclasses.replace(utterance, wave_S=stepping_S))[10:-10]
-    same.append((found_T == fitted.encode(utterance))[2:-2])  # a step is a click, which is heard
-  assert np.mean(same) >= 0.95
+    same.append((found_T == fitted.encode(utterance))[2:-2])
+  assert np.mean(same) >= 0.9  # a step is a click, which is heard: here speech begins with it
 
 
 def test_20_db_more_or_less_leave_the_units(fitted):
@@ -367,9 +368,9 @@ def test_units_fitted_by_an_older_rule_say_what_to_do(fitted, tmp_path):
   fitted.save(tmp_path)
   path = tmp_path / "settings.json"
   settings = json.loads(path.read_text())
-  assert settings.pop("rule") == 2
+  assert settings.pop("rule") == 3
   path.write_text(json.dumps(settings))
   with pytest.raises(
-    ManifestError, match="by rule 1, this version of audiopalm by rule 2.*Prepare"
+    ManifestError, match="by rule 1, this version of audiopalm by rule 3.*Prepare"
   ):
     SETTINGS.load(tmp_path)

@@ -140,7 +140,7 @@ def test_adafactor_keeps_a_first_moment_when_asked():
 @pytest.mark.parametrize(
   "change, text",
   [
-    ({"name": "sgd"}, "optimizer.name must be one of adamw, adafactor, not 'sgd'"),
+    ({"name": "sgd"}, "optimizer.name must be one of adamw, muon, adafactor, not 'sgd'"),
     ({"decay": "step"}, "optimizer.decay must be one of constant, cosine, linear, exponential"),
     ({"decay": "exponential"}, "never reaches 0: it needs optimizer.peak_lr and optimizer.end_lr"),
     ({"b2": 1.0}, "optimizer.b2 must be at least 0 and below 1, not 1.0"),

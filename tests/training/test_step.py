@@ -76,10 +76,11 @@ def test_step_equals_that_of_one_big_batch_on_one_device(tiny, one, machine, acc
   assert one.found["sums"]["nll_text"][1] > 0
 
 
-def test_optimizer_state_lies_where_its_parameters_lie_and_stays_there(tiny):
+@pytest.mark.parametrize("name", ("adafactor", "muon"))
+def test_optimizer_state_lies_where_its_parameters_lie_and_stays_there(tiny, name):
   made, mesh = tiny.experiment(), sharding.mesh(EIGHT)
   model = decoder.model(made.model, tiny.Prepared(made).space)
-  chain = optimizers.build(Optimizer(name="adafactor", b1=0.9, eps=1e-30), 10)
+  chain = optimizers.build(Optimizer(name=name, b1=0.9, eps=1e-30), 10)
   players = made.objective.players
 
   def places(tree):

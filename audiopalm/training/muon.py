@@ -1,0 +1,93 @@
+"""Muon: the kernels of the layers move by orthogonal matrices, all other parameters by Adam.
+
+A kernel's momentum is replaced by the nearest matrix whose singular values are all about 1, so that
+no direction is learned faster than another because its gradients are larger. Source: Jordan et al.,
+"Muon: an optimizer for hidden layers in neural networks", 2024.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import PartitionSpec
+
+from audiopalm.nn import lora
+from audiopalm.training import paths
+
+MOMENTUM = 0.95
+UPDATE_RMS = (
+  0.2  # that of Adam's updates: one learning rate for both; arXiv:2502.16982, section 2.2
+)
+ITERATIONS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that brings singular values near 1
+
+
+def scale_by_muon(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+  """Returns the transformation of gradients to updates of about UPDATE_RMS, as those of Adam.
+
+  `b1`, `b2` and `eps` are Adam's, for tables, norms, biases and adapters. Momentum lies where its
+  parameter lies; a mesh gathers it for the iterations, each device those of its layers.
+  """
+  rules = {"muon": _orthogonal_momentum(), "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=eps)}
+  return optax.partition(rules, _rules_of)
+
+
+def orthogonalized(kernels_LMN: jax.Array) -> jax.Array:
+  """Returns for each of L matrices U S V^T the matrix U S' V^T, S' about 1 (0.7 to 1.2).
+
+  By Newton-Schulz iterations, which need matrix products alone; zeros stay zeros.
+  """
+  wide = kernels_LMN.shape[1] <= kernels_LMN.shape[2]
+  x_LMN = kernels_LMN if wide else kernels_LMN.mT
+  x_LMN /= jnp.linalg.norm(x_LMN, axis=(1, 2), keepdims=True) + 1e-8
+  a, b, c = COEFFICIENTS
+  for _ in range(ITERATIONS):
+    square_LMM = x_LMN @ x_LMN.mT
+    x_LMN = a * x_LMN + (b * square_LMM + c * square_LMM @ square_LMM) @ x_LMN
+  return x_LMN if wide else x_LMN.mT
+
+
+def _rules_of(params: Any) -> Any:
+  """Returns "muon" for every kernel of a layer, "adam" for what else there is."""
+
+  def rule(path, leaf):
+    kernel = paths.is_kernel(path, leaf) and paths.LAYERS in (names := paths.names(path))
+    return "muon" if kernel and lora.NAME not in names else "adam"
+
+  return jax.tree_util.tree_map_with_path(rule, params)
+
+
+def _orthogonal_momentum() -> optax.GradientTransformation:
+  def update(updates, momentum, params=None):
+    momentum = jax.tree.map(lambda m, g: MOMENTUM * m + (1 - MOMENTUM) * g, momentum, updates)
+    ahead = jax.tree.map(lambda m, g: MOMENTUM * m + (1 - MOMENTUM) * g, momentum, updates)
+    return jax.tree_util.tree_map_with_path(_step, ahead), momentum
+
+  return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+
+
+def _step(path: tuple, momentum: jax.Array) -> jax.Array:
+  """Returns the update of a stack of kernels, each as one matrix from its inputs to its outputs."""
+  layers, *shape = momentum.shape
+  # Heads and their width lead out of attention; every other kernel has one axis of inputs.
+  inputs = math.prod(shape[:-1] if paths.names(path)[-1] == "out" else shape[:1])
+  kernels_LMN = _gathered(momentum).reshape(layers, inputs, -1)
+  update_LMN = UPDATE_RMS * max(kernels_LMN.shape[1:]) ** 0.5 * orthogonalized(kernels_LMN)
+  return _placed(update_LMN.reshape(momentum.shape), momentum)
+
+
+def _gathered(x: jax.Array) -> jax.Array:
+  """Returns x with each kernel whole on a device: those of some layers, or of all where their
+  number does not divide."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.size <= 1:
+    return x
+  return jax.sharding.reshard(x, PartitionSpec(None if len(x) % mesh.shape["fsdp"] else "fsdp"))
+
+
+def _placed(x: jax.Array, like: jax.Array) -> jax.Array:
+  if jax.sharding.get_abstract_mesh().size <= 1:
+    return x
+  return jax.sharding.reshard(x, jax.typeof(like).sharding.spec)
