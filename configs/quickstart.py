@@ -31,10 +31,10 @@ def experiment(
     name="quickstart",
     tokenizers=(tokenizers.text(size=512), tokenizers.units(size=256, rate_hz=25)),
     mixture=mixtures.blend(
-      (mixtures.asr(corpus), 0.27),
+      (mixtures.asr(corpus), 0.22),
       (mixtures.tts(corpus), 0.19),
-      (mixtures.ast(corpus), 0.19),
-      (mixtures.s2st(corpus), 0.29),
+      (mixtures.ast(corpus), 0.17),
+      (mixtures.s2st(corpus), 0.36),
       (mixtures.mt(corpus, unseen_words=("clock", "horloge")), 0.06),
     ),
     model=models.tiny(width=192),
