@@ -17,9 +17,7 @@ from audiopalm.nn import lora
 from audiopalm.training import paths
 
 MOMENTUM = 0.95
-UPDATE_RMS = (
-  0.2  # that of Adam's updates: one learning rate for both; arXiv:2502.16982, section 2.2
-)
+UPDATE_RMS = 0.2  # as Adam's updates, for one learning rate; arXiv:2502.16982, section 2.2
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that brings singular values near 1
 
@@ -53,8 +51,9 @@ def _rules_of(params: Any) -> Any:
   """Returns "muon" for every kernel of a layer, "adam" for what else there is."""
 
   def rule(path, leaf):
-    kernel = paths.is_kernel(path, leaf) and paths.LAYERS in (names := paths.names(path))
-    return "muon" if kernel and lora.NAME not in names else "adam"
+    names = paths.names(path)
+    kernel = paths.LAYERS in names and lora.NAME not in names and paths.is_kernel(path, leaf)
+    return "muon" if kernel else "adam"
 
   return jax.tree_util.tree_map_with_path(rule, params)
 

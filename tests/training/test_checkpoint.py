@@ -53,6 +53,20 @@ def test_a_saved_state_comes_back_equal(tmp_path):
   assert (found.step, found.experiment, found.position) == (3, '{"name": "x"}', {"step": 3})
 
 
+def test_the_state_of_parameters_by_two_rules_comes_back_equal(tmp_path):
+  chain = optimizers.build(Optimizer(name="muon"), 10)
+  params = {"embed": jnp.ones((4, 3)), "layers": {"kernel": jnp.ones((2, 3, 4))}}
+  first = state.create(params, {}, {"model": ()}, chain)
+  gradients = jax.tree.map(lambda x: x + 0.5, params)
+  _, moved = chain.update(gradients, first.optimizer["model"], params, step=jnp.int32(0))
+  after = dataclasses.replace(first, optimizer={"model": moved})
+  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+    writer.save(after, meta(3))
+  restored, _ = checkpoint.restore_state(tmp_path, first, MANIFEST)
+  assert jax.tree.structure(restored) == jax.tree.structure(after)
+  jax.tree.map(np.testing.assert_array_equal, restored, after)
+
+
 def test_only_the_newest_are_kept(tmp_path):
   assert runs.steps(saved(tmp_path, 1, 2, 3, 4, keep=2)) == [3, 4]
 
