@@ -29,7 +29,7 @@ def test_a_run_that_has_nothing_yet_is_told_what_comes_first(tmp_path):
   assert list(lines) == ["code", "config", "mesh", "memory", "workdir", "data", "checkpoint"]
   assert lines["config"] == (
     "ok",
-    f"quickstart, digest {SMALL.digest}: 1,600 steps of 8 rows of 256",
+    f"quickstart, digest {SMALL.digest}: 1,000 steps of 8 rows of 384",
   )
   assert lines["mesh"][1].startswith("machine cpu, 1 devices: 2,")
   assert lines["data"][0] == "note" and "nothing is prepared" in lines["data"][1]

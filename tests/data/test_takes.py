@@ -141,12 +141,12 @@ def test_times_of_words_move_with_the_words():
   first = dataclasses.replace(tone(0.4, silent_s=0.2), words=words[0])
   second = dataclasses.replace(first, words=words[1])
   found = takes.record(take, [first, second])
-  # Of a phrase of 0.8 s, 0.18 to 0.62 is kept, and lies after half a second of silence.
+  # Of a phrase of 0.8 s, 0.17 to 0.63 is kept, and lies after half a second of silence.
   starts = [word.start_s for word in found.words]
   ends = [word.end_s for word in found.words]
-  assert starts == pytest.approx([0.5, 0.72, 0.82, 1.19, 1.41, 1.51], abs=1e-3)
-  assert ends == pytest.approx([0.72, 0.82, 0.94, 1.41, 1.51, 1.63], abs=1e-3)
-  assert len(found.wave_S) / waveform.RATE_HZ == pytest.approx(1.63 + 0.5, abs=1e-3)
+  assert starts == pytest.approx([0.5, 0.73, 0.83, 1.21, 1.44, 1.54], abs=1e-3)
+  assert ends == pytest.approx([0.73, 0.83, 0.96, 1.44, 1.54, 1.67], abs=1e-3)
+  assert len(found.wave_S) / waveform.RATE_HZ == pytest.approx(1.67 + 0.5, abs=1e-3)
 
 
 def test_a_phrase_without_a_sound_stays_silent():
