@@ -9,7 +9,7 @@ import numpy as np
 
 FRAME_S = 0.01
 PAUSE_DB = 30.0  # under the loud frames: quieter frames are no speech
-NOISE_DB = 6.0  # over the noise of a recording, which frames without speech reach
+NOISE_DB = 4.0  # over the noise of a recording, which frames without speech reach
 NOISIEST_DB = 20.0  # under the loud frames: noise above it is not told from speech
 SILENT_DB = -90.0  # of full scale: silence whatever else is in the recording
 ENDS_S = 0.08  # of silence at either end: whole frames of any stream, two of 25 Hz

@@ -51,6 +51,18 @@ def test_ends_are_cut_or_filled_with_the_level_of_silence(silent_s, offset):
   np.testing.assert_allclose(ends_S, offset, atol=1e-3)
 
 
+def test_a_weak_sound_that_begins_a_word_is_kept_beside_the_noise_of_a_room():
+  random = np.random.default_rng(0)
+  spoken_S = tone(1.0)
+  level = float(np.sqrt(np.mean(np.square(spoken_S))))
+  weak_S = random.normal(0, level * 10 ** (-27 / 20), 1_600)
+  wave_S = np.concatenate([np.zeros(8_000), weak_S, spoken_S, np.zeros(8_000)])
+  wave_S += random.normal(0, level * 10 ** (-29 / 20), len(wave_S))
+  found_S = silence.with_ends(wave_S.astype(np.float32), 16_000)
+  wanted = len(weak_S) + len(spoken_S) + 2 * round(silence.ENDS_S * 16_000)
+  assert abs(len(found_S) - wanted) <= 320
+
+
 def test_a_wave_that_has_its_ends_is_the_same_array():
   quiet_S = np.zeros(round(silence.ENDS_S * 16_000), np.float32)
   wave_S = np.concatenate([quiet_S, tone(1.0), quiet_S])
