@@ -119,9 +119,9 @@ def damaged_copies(run: Any, language: str, waves: list[np.ndarray]) -> dict[str
       answers = heard(run, language, map(damage, files))
       same = sum(a == b for a, b in zip(answers, sound, strict=True))
       found[f"{make.__name__}, {name}"] = f"{same} of {len(files)}"
+  sound = heard(run, language, map(wav, waves))
   for name, mix in CHANNELS.items():
     answers = heard(run, language, (wav(mix(wave_S)) for wave_S in waves))
-    sound = heard(run, language, (wav(wave_S) for wave_S in waves))
     same = sum(a == b for a, b in zip(answers, sound, strict=True))
     found[f"channels, {name}"] = f"{same} of {len(waves)}"
   for name, same in found.items():

@@ -15,7 +15,7 @@ SILENT_DB = -90.0  # of full scale: silence whatever else is in the recording
 ENDS_S = 0.08  # of silence at either end: whole frames of any stream, two of 25 Hz
 NOISE_SHARE = 0.05  # of the frames of a recording, the quietest, that show its noise
 ONSET_DB = 20.0  # under the loud frames: speech has begun, whatever the noise before it
-ONSET_S = 0.02
+ONSET_S = 0.02  # that speech lasts at least; a click does not
 ONSET_STEP_S = 1 / 1_600  # between the frames that are tried for it
 
 
@@ -68,7 +68,7 @@ def on_grid(wave_S: np.ndarray, step_samples: int, rate_hz: int) -> np.ndarray:
   """Returns wave_S moved by at most half a step, so that speech begins at a multiple of the step.
 
   Frames of `step_samples` are then the same ones however long it was silent before. There are as
-  many of them: what is moved beyond the last is cut off, what is missing is silence.
+  many of them: what is moved beyond either end is cut off, what is missing is silence.
   """
   late = onset_samples(wave_S, rate_hz) % step_samples
   if not late:

@@ -61,7 +61,7 @@ class Takes:
 
   @property
   def identity(self) -> list:
-    return [getattr(self, field.name) for field in dataclasses.fields(self)]
+    return [MARGIN_S, *(getattr(self, field.name) for field in dataclasses.fields(self))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

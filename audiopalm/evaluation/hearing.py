@@ -24,7 +24,7 @@ from audiopalm.evaluation.lines import Line, Said
 from audiopalm.evaluation.recognizers import Recording, Transcript
 from audiopalm.types import Task
 
-CHUNK = 8  # recordings whose sound lies on the disk together
+CHUNK = 8  # recordings whose sound lies on the disk together, and between two lines of progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,9 +119,8 @@ def _stateless(change: Any) -> optax.GradientTransformation:
 
   def update(updates, state, params):
     def one(path, update, param):
-      return change(
-        update, param, tuple(range(int(paths.LAYERS in paths.names(path)), update.ndim))
-      )
+      first = int(paths.LAYERS in paths.names(path))
+      return change(update, param, tuple(range(first, update.ndim)))
 
     return jax.tree_util.tree_map_with_path(one, updates, params), state
 

@@ -24,7 +24,7 @@ def ours(run):
 
 @pytest.fixture(scope="module")
 def numpy_speech(tmp_path_factory):
-  """The module as an export leaves it: in a folder with silence.py, which alone is on the path."""
+  """The module as an export leaves it: in a folder with silence.py, first on the path."""
   path = tmp_path_factory.mktemp("exported")
   for source in (speech.SOURCE, speech.SILENCE):
     shutil.copyfile(source, path / source.name)
