@@ -275,13 +275,17 @@ def test_an_offset_leaves_the_units(fitted, offset):
   assert changed(fitted, 0, lambda wave_S: wave_S + np.float32(offset)) <= 0.01
 
 
-def test_an_offset_beside_zeros_changes_little_but_the_units_at_its_steps(fitted):
+@pytest.mark.parametrize(("quiet_s", "least"), ((0.08, 0.95), (0.0, 0.9)))
+def test_an_offset_beside_zeros_changes_little_but_the_units_at_its_steps(fitted, quiet_s, least):
   same = []
   for utterance in sentences(10, seed=21):
-    stepping_S = around(utterance.wave_S + np.float32(0.03), 0.4)
+    wave_S = around(utterance.wave_S, quiet_s)
+    stepping_S = around(wave_S + np.float32(0.03), 0.4)
     found_T = fitted.encode(dataclasses.replace(utterance, wave_S=stepping_S))[10:-10]
-    same.append((found_T == fitted.encode(utterance))[2:-2])
-  assert np.mean(same) >= 0.9  # a step is a click, which is heard: here speech begins with it
+    ids_T = fitted.encode(dataclasses.replace(utterance, wave_S=wave_S))
+    same.append((found_T == ids_T)[2:-2])
+  # A step is a click, which is heard: where speech begins with it, units begin with the click.
+  assert np.mean(same) >= least
 
 
 def test_20_db_more_or_less_leave_the_units(fitted):
