@@ -52,6 +52,23 @@ def test_silence_at_both_ends_is_what_was_drawn_and_what_the_synthesizer_left_is
     assert not before.any()
 
 
+@pytest.mark.parametrize(
+  ("peak", "after_s", "kept_s"),
+  [
+    (0.4 / 100, 0.5, 0.5),  # a burst of noise that a synthesizer leaves
+    (0.4 / 100, 0.1, 0.7),  # the release of a last consonant
+    (0.4 / 20, 0.5, 1.1),  # a weak word
+  ],
+)
+def test_a_weak_burst_apart_from_the_speech_is_none_of_it(peak, after_s, kept_s):
+  gap_S = np.zeros(round(after_s * waveform.RATE_HZ), np.float32)
+  speech_S, weak_S = tone(0.5).wave_S, tone(0.1, peak).wave_S
+  for wave_S in ([speech_S, gap_S, weak_S], [weak_S, gap_S, speech_S]):
+    take = dataclasses.replace(drawn(QUIET, 1)[0], phrases=(TEXT,), silences_s=(0.0, 0.0))
+    kept_S = takes.record(take, [Phrase(np.concatenate(wave_S))]).wave_S
+    assert len(kept_S) / waveform.RATE_HZ == pytest.approx(kept_s, abs=takes.MARGIN_S + 0.005)
+
+
 def test_ends_have_silence_of_the_range_given_and_some_have_none():
   first_s = np.array([take.silences_s[0] for take in drawn(Takes())])
   last_s = np.array([take.silences_s[-1] for take in drawn(Takes())])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.data import synthesizers
+from audiopalm.data import synthesizers, takes
 from audiopalm.errors import DataError, RecordError
 from data_pipelines.speech import client, voices
 from data_pipelines.speech.speakers import PICO, PicoSpeaker
@@ -78,6 +78,17 @@ def test_the_last_sound_of_a_sentence_is_as_loud_as_the_others():
     loud = np.flatnonzero(wave_S > 0.1 * wave_S.max())
     thirds = np.array_split(wave_S[loud[0] : loud[-1] + 1], 3)
     assert 0.5 < thirds[2].max() / thirds[0].max() < 1.6
+
+
+@pico
+def test_a_recording_ends_where_its_speech_does():
+  """The American voice leaves a burst of noise half a second behind its last word."""
+  for name in ("en-anna", "en-ivy", "en-olive", "en-noah"):
+    spoken = SOUNDS[name].speak("she paid for the grey book")
+    take = takes.draw(takes.Takes(), "a text", "0", answer=True)
+    wave_S = takes.record(take, [spoken]).wave_S
+    loud = np.flatnonzero(np.abs(wave_S) > 0.03 * np.abs(wave_S).max())
+    assert (len(wave_S) - loud[-1]) / waveform.RATE_HZ < 0.2, name
 
 
 @pico
