@@ -19,7 +19,7 @@ from audiopalm.settings import Evaluation
 
 def experiment(
   languages: tuple[str, ...] = ("en", "fr", "de"),
-  train_records: int = 12_000,
+  train_records: int = 10_000,
   synthesizer: Literal["pico", "espeak"] = "pico",
 ) -> Experiment:
   speech = Synthetic(languages=languages, train_records=train_records, synthesizer=synthesizer)
@@ -47,6 +47,6 @@ def experiment(
     evaluation=Evaluation(every_steps=500, rows=16, examples=150),
     row_length=512,
     batch_rows=8,
-    steps=2_500,
+    steps=2_000,
     checkpoint_every_steps=250,
   )
