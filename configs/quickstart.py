@@ -31,10 +31,10 @@ def experiment(
     name="quickstart",
     tokenizers=(tokenizers.text(size=512), tokenizers.units(size=256, rate_hz=25)),
     mixture=mixtures.blend(
-      (mixtures.asr(corpus), 0.22),
+      (mixtures.asr(corpus), 0.23),
       (mixtures.tts(corpus), 0.2),
-      (mixtures.ast(corpus), 0.13),
-      (mixtures.s2st(corpus), 0.41),
+      (mixtures.ast(corpus), 0.15),
+      (mixtures.s2st(corpus), 0.38),
       (mixtures.mt(corpus, unseen_words=("clock", "horloge")), 0.04),
     ),
     model=models.tiny(width=192),
