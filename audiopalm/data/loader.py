@@ -110,19 +110,6 @@ class Loader:
     steps = grain.MapDataset.range(from_step, sys.maxsize)
     return iter(steps.map(self.batch_at).to_iter_dataset(options))
 
-  def seen(self, rows: int) -> dict[str, dict[str, float]]:
-    """Returns by task the rows, examples, tokens and epochs in the first `rows` rows."""
-    counts = {}
-    for task, index, weight in zip(self.tasks, self._indexes, self.weights, strict=True):
-      mine = rows * weight
-      counts[task.name] = {
-        "rows": mine,
-        "examples": mine * index.examples_per_row,
-        "tokens": mine * index.tokens_per_row,
-        "epochs": mine / len(index),
-      }
-    return counts
-
   def _place(self, task: int, number: int, seed: int) -> Place:
     rows = len(self._indexes[task])
     return Place(task, int(self._order(task, seed)[number]), number // rows, seed)
