@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 import audiopalm
-from audiopalm import sharding, version
+from audiopalm import quantities, sharding, version
 from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.export import folder
@@ -126,13 +126,13 @@ def _memory(experiment: Any, given: Given, workdir: Path) -> str:
   changed = stored.stale(found, experiment, machine)
   if changed:
     raise Note(f"the plan in {path} was made for {changed}: {how}")
-  limit = f"{_size(found['memory_limit'])} of a device of {topology}"
+  limit = f"{quantities.size(found['memory_limit'])} of a device of {topology}"
   if not found["fits"]:
     raise ConfigError(
-      f"{_size(found['over'])} more than the {limit}, says {path}. Take more devices, fewer rows "
-      "of a device at once (micro_batch_tokens) or a stronger remat policy."
+      f"{quantities.size(found['over'])} more than the {limit}, says {path}. Take more devices, "
+      "fewer rows of a device at once (micro_batch_tokens) or a stronger remat policy."
     )
-  return f"{_size(found['memory']['peak'])} of the {limit}, says the plan of this config"
+  return f"{quantities.size(found['memory']['peak'])} of the {limit}, says the plan of this config"
 
 
 def _workdir(workdir: Path, shapes: Any) -> str:
@@ -145,20 +145,16 @@ def _workdir(workdir: Path, shapes: Any) -> str:
     with tempfile.TemporaryFile(dir=there) as file:  # says what a permission bit does not
       file.write(b"preflight")
   free = shutil.disk_usage(there).free
-  room = f"{_size(free)} free in {workdir}"
+  room = f"{quantities.size(free)} free in {workdir}"
   if shapes is None:
     raise Note(f"{room}; how large a checkpoint is follows from the mesh, which is wrong")
   size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-  needs = f"a checkpoint takes {_size(size)}"
+  needs = f"a checkpoint takes {quantities.size(size)}"
   if free < CHECKPOINTS * size:
     raise ConfigError(f"{room}, but {needs}, and there must be room for two. Free some.")
   for command in ("train", "prepare"):
     lock.check_free(workdir, command)
   return f"{room}; {needs}"
-
-
-def _size(number: float) -> str:
-  return f"{number / 2**30:,.1f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
 
 
 def _data(experiment: Any, workdir: Path, prepared: list[Any]) -> str:
