@@ -15,7 +15,7 @@ import grain
 import numpy as np
 
 from audiopalm.batch import Batch
-from audiopalm.data import rows
+from audiopalm.data import rows, spread
 from audiopalm.data import schedule as schedules
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import DataError
@@ -145,7 +145,7 @@ def held_out(
   """
   index = prepared.rows(task, split)
   number = prepared.tasks.index(task)
-  chosen = np.unique(np.linspace(0, len(index) - 1, min(rows, len(index))).round().astype(int))
+  chosen = spread.evenly(len(index), rows)
   here = slice(0, batch_rows) if mine is None else mine
   each = here.stop - here.start
   batches = []
