@@ -18,7 +18,7 @@ from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.export import folder
 from audiopalm.models import decoder
 from audiopalm.parts import runs
-from audiopalm.planning import program, shardings, stored
+from audiopalm.planning import program, stored
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint, optimizers, state
@@ -96,7 +96,7 @@ def _config(experiment: Any) -> str:
 def _mesh(experiment: Any, given: Given, shapes: list[Any]) -> str:
   machine, devices = given.machine, given.devices
   sharding.mesh_sizes(machine, devices, whole=given.processes > 1)
-  mesh = shardings.abstract_mesh(machine, devices)
+  mesh = program.abstract_mesh(machine, devices)
   with jax.sharding.use_abstract_mesh(mesh):
     accumulation = program.check_divisible(experiment, machine, mesh)
     space = program.space_of(experiment)
