@@ -77,10 +77,9 @@ class Experiment:
     if self.export not in EXPORTS:
       raise ConfigError(f"export must be 'auto' or None, not {self.export!r}.")
     streams = [tokenizer.stream for tokenizer in self.tokenizers]
-    _check_different(streams, "tokenizers", "stream")
-    if not self.tasks:
-      raise ConfigError(f"The mixture of experiment {self.name!r} has no tasks. Give at least one.")
-    _check_different([task.name for task in self.tasks], "tasks", "name")
+    doubles = sorted({stream for stream in streams if streams.count(stream) > 1})
+    if doubles:
+      raise ConfigError(f"Two tokenizers have the stream {doubles[0]!r}. Give each its own stream.")
     for task in self.tasks:
       _check_task(task, streams)
       if task.paraphrases and self.too_long == "split":
@@ -132,12 +131,6 @@ def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
 def _check_whole(field: str, number: Any, least: int) -> None:
   if type(number) is not int or number < least:
     raise ConfigError(f"{field} must be a whole number of at least {least}, not {number!r}.")
-
-
-def _check_different(names: Sequence[str], what: str, kind: str) -> None:
-  doubles = sorted({name for name in names if names.count(name) > 1})
-  if doubles:
-    raise ConfigError(f"Two {what} have the {kind} {doubles[0]!r}. Give each its own {kind}.")
 
 
 def _check_task(task: Task, streams: Sequence[str]) -> None:

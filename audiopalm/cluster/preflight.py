@@ -12,13 +12,13 @@ from typing import Any, Literal
 import jax
 
 import audiopalm
-from audiopalm import sharding, version
+from audiopalm import quantities, sharding, version
 from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.export import folder
 from audiopalm.models import decoder
 from audiopalm.parts import runs
-from audiopalm.planning import program, shardings, stored
+from audiopalm.planning import program, stored
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint, optimizers, state
@@ -96,7 +96,7 @@ def _config(experiment: Any) -> str:
 def _mesh(experiment: Any, given: Given, shapes: list[Any]) -> str:
   machine, devices = given.machine, given.devices
   sharding.mesh_sizes(machine, devices, whole=given.processes > 1)
-  mesh = shardings.abstract_mesh(machine, devices)
+  mesh = program.abstract_mesh(machine, devices)
   with jax.sharding.use_abstract_mesh(mesh):
     accumulation = program.check_divisible(experiment, machine, mesh)
     space = program.space_of(experiment)
@@ -126,13 +126,13 @@ def _memory(experiment: Any, given: Given, workdir: Path) -> str:
   changed = stored.stale(found, experiment, machine)
   if changed:
     raise Note(f"the plan in {path} was made for {changed}: {how}")
-  limit = f"{_size(found['memory_limit'])} of a device of {topology}"
+  limit = f"{quantities.size(found['memory_limit'])} of a device of {topology}"
   if not found["fits"]:
     raise ConfigError(
-      f"{_size(found['over'])} more than the {limit}, says {path}. Take more devices, fewer rows "
-      "of a device at once (micro_batch_tokens) or a stronger remat policy."
+      f"{quantities.size(found['over'])} more than the {limit}, says {path}. Take more devices, "
+      "fewer rows of a device at once (micro_batch_tokens) or a stronger remat policy."
     )
-  return f"{_size(found['memory']['peak'])} of the {limit}, says the plan of this config"
+  return f"{quantities.size(found['memory']['peak'])} of the {limit}, says the plan of this config"
 
 
 def _workdir(workdir: Path, shapes: Any) -> str:
@@ -145,20 +145,16 @@ def _workdir(workdir: Path, shapes: Any) -> str:
     with tempfile.TemporaryFile(dir=there) as file:  # says what a permission bit does not
       file.write(b"preflight")
   free = shutil.disk_usage(there).free
-  room = f"{_size(free)} free in {workdir}"
+  room = f"{quantities.size(free)} free in {workdir}"
   if shapes is None:
     raise Note(f"{room}; how large a checkpoint is follows from the mesh, which is wrong")
   size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-  needs = f"a checkpoint takes {_size(size)}"
+  needs = f"a checkpoint takes {quantities.size(size)}"
   if free < CHECKPOINTS * size:
     raise ConfigError(f"{room}, but {needs}, and there must be room for two. Free some.")
   for command in ("train", "prepare"):
     lock.check_free(workdir, command)
   return f"{room}; {needs}"
-
-
-def _size(number: float) -> str:
-  return f"{number / 2**30:,.1f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
 
 
 def _data(experiment: Any, workdir: Path, prepared: list[Any]) -> str:

@@ -15,7 +15,7 @@ import grain
 import numpy as np
 
 from audiopalm.batch import Batch
-from audiopalm.data import rows
+from audiopalm.data import rows, spread
 from audiopalm.data import schedule as schedules
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import DataError
@@ -110,19 +110,6 @@ class Loader:
     steps = grain.MapDataset.range(from_step, sys.maxsize)
     return iter(steps.map(self.batch_at).to_iter_dataset(options))
 
-  def seen(self, rows: int) -> dict[str, dict[str, float]]:
-    """Returns by task the rows, examples, tokens and epochs in the first `rows` rows."""
-    counts = {}
-    for task, index, weight in zip(self.tasks, self._indexes, self.weights, strict=True):
-      mine = rows * weight
-      counts[task.name] = {
-        "rows": mine,
-        "examples": mine * index.examples_per_row,
-        "tokens": mine * index.tokens_per_row,
-        "epochs": mine / len(index),
-      }
-    return counts
-
   def _place(self, task: int, number: int, seed: int) -> Place:
     rows = len(self._indexes[task])
     return Place(task, int(self._order(task, seed)[number]), number // rows, seed)
@@ -158,7 +145,7 @@ def held_out(
   """
   index = prepared.rows(task, split)
   number = prepared.tasks.index(task)
-  chosen = np.unique(np.linspace(0, len(index) - 1, min(rows, len(index))).round().astype(int))
+  chosen = spread.evenly(len(index), rows)
   here = slice(0, batch_rows) if mine is None else mine
   each = here.stop - here.start
   batches = []

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import examples, files
+from audiopalm.data import examples, files, spread
 from audiopalm.data.cache import Entries
 from audiopalm.errors import DataError, ManifestError
 from audiopalm.tokens.space import TokenSpace
@@ -306,9 +306,7 @@ def tokens_per_cell(
 ) -> float:
   """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them; 0 where
   nothing was chosen, as in a split that holds no voices out."""
-  sample = (
-    np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)
-  )
+  sample = spread.evenly(len(chosen), SAMPLE)
   made = list(realized(task, layout, space, entries, chosen[sample]))
   return sum(map(examples.count_tokens, made)) / max(1, sum(map(len, made)))
 

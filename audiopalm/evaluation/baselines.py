@@ -20,6 +20,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
+from audiopalm.data import spread
 from audiopalm.evaluation import answers, lines, speech, suites, trials
 from audiopalm.evaluation.lines import NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.inference import prompting
@@ -153,8 +154,7 @@ class _Pool:
 
 
 def _pool(prepared: Any, entries: Any, trained_N: np.ndarray, side: tuple[str, str]) -> _Pool:
-  at_N = np.linspace(0, len(trained_N) - 1, min(SEARCHED, len(trained_N))).astype(np.int64)
-  numbers_N = trained_N[at_N]
+  numbers_N = trained_N[spread.evenly(len(trained_N), SEARCHED)]
   pool = _Pool(numbers_N, [], {})
   pool.inputs.extend(
     _characters(prepared, entries[int(number)], side, pool) for number in numbers_N

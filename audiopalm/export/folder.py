@@ -3,7 +3,8 @@
 model.safetensors, config.json       a class of transformers, or torch_decoder.py beside them
 tokenizer.json, tokenizer_config.json
 generation_config.json               what each task is asked with and may answer
-speech_tokenizer.py, .safetensors    wave -> units -> wave
+speech_tokenizer.py, .safetensors    wave -> units -> wave, with the package audiopalm_speech/
+silence.py                           what the former needs, and users too: where speech begins
 manifest.json                        every id and what it depends on
 audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
 text.model, or text.tokenizer.json       own file
@@ -23,7 +24,7 @@ from safetensors import numpy as arrays_files
 from audiopalm import experiment as experiments
 from audiopalm.data import files
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
-from audiopalm.export import speech, tasks, text_tokenizer, weights
+from audiopalm.export import speech, standalone, tasks, text_tokenizer, weights
 from audiopalm.export import stock as stocks
 from audiopalm.models import decoder
 from audiopalm.models.families import Family
@@ -182,10 +183,11 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
   if text is not None:
     for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
       _write_json(part / name, value)
-  for stream, name in speech.names(run.experiment.tokenizers).items():
+  names = speech.names(run.experiment.tokenizers)
+  for stream, name in names.items():
     save_arrays(part / f"{name}.safetensors", *speech.pack(run.tokenizers[stream]))
-    shutil.copyfile(speech.SOURCE, part / f"{name}.py")
-    shutil.copyfile(speech.SILENCE, part / speech.SILENCE.name)
+  if names:
+    standalone.write(part, names.values())
 
 
 def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:

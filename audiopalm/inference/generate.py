@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from audiopalm import layouts, orthography
-from audiopalm.audio import waveform
+from audiopalm.audio import silence, waveform
 from audiopalm.errors import AudiopalmError, ConfigError, RecordError
 from audiopalm.inference import languages, pieces, prompting
 from audiopalm.inference.prompting import Continuation, Generator, Prompt
@@ -143,13 +143,6 @@ def generate(
     else:
       results.append(question)
   return results
-
-
-def join(waves: Sequence[np.ndarray], rate_hz: int = waveform.RATE_HZ) -> np.ndarray:
-  """Returns the waves one after another, SILENCE_S of silence between neighbours."""
-  silence_S = np.zeros(round(SILENCE_S * rate_hz), np.float32)
-  joined = [part for wave_S in waves for part in (silence_S, np.asarray(wave_S, np.float32))]
-  return np.concatenate(joined[1:]) if joined else silence_S[:0]
 
 
 def longest_input(generator: Generator, task: Task, side: Side) -> int:
@@ -284,7 +277,8 @@ def _likeliest(
       said = (tokenizer.decode(one).strip() for one in ids)
       texts[address] = orthography.joined(said, chosen[role])
     else:
-      waves[address] = join([tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids])
+      spoken = [tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids]
+      waves[address] = silence.joined(spoken, SILENCE_S, waveform.RATE_HZ)
   complete = all(part.complete for part in parts)
   notes = list(question.notes)
   if not complete:

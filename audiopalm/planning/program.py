@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm import sharding
 from audiopalm.batch import Batch
@@ -61,6 +61,14 @@ def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
     traced, now = traced_train_step(experiment, machine, mesh)
     resident = {"parameters": _bytes(now.params), "optimizer": _bytes(now.optimizer)}
     return _compiled(traced, resident, now.params)
+
+
+def abstract_mesh(machine: Machine, devices: int) -> AbstractMesh:
+  """Returns the mesh of a machine over so many devices, without any device."""
+  sizes = sharding.mesh_sizes(machine, devices)
+  return AbstractMesh(
+    tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Explicit,) * len(sizes)
+  )
 
 
 def check_divisible(experiment: Any, machine: Machine, mesh: Any) -> int:

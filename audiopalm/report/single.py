@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from audiopalm import quantities
 from audiopalm.data import files
 from audiopalm.evaluation import ears
 from audiopalm.language_tags import LANGUAGES
@@ -61,7 +62,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ("steps", f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else "")),
     ("tokens trained on", charts.short(run.tokens)),
     ("hours of speech", f"{run.hours:.1f}" if run.hours else ""),
-    ("in training", tables.duration(sum(run.goodput.values())) if run.goodput else ""),
+    ("in training", quantities.duration(sum(run.goodput.values())) if run.goodput else ""),
     ("tokens a second", charts.short(run.tokens_per_s) if run.tokens_per_s else ""),
   ]
   return [(what, value) for what, value in found if value]

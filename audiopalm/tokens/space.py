@@ -130,17 +130,6 @@ class TokenSpace:
       raise LayoutError(f"Column {column} has no special {name!r}. Known: {known}.")
     return self._specials[name, column]
 
-  def id_of(self, column: int, stream: str, level: int, local: Any) -> Any:
-    """Returns the ids in `column` of ids local to a codebook, a number or an array of any shape."""
-    start, size = self.range_of(column, stream, level)
-    local = np.asarray(local)
-    if local.size and (local.min() < 0 or local.max() >= size):
-      raise LayoutError(
-        f"Stream {stream!r} level {level} holds ids 0 to {size - 1}, but "
-        f"{local.min()} to {local.max()} came. Was it made by another tokenizer?"
-      )
-    return (local + start).astype(np.int32)[()]
-
   def tag_ids(self, string: str) -> tuple[int, ...]:
     """Returns the text ids of a tag."""
     if string not in self.tags:

@@ -7,7 +7,7 @@ from pathlib import Path
 import rich.console
 import rich.table
 
-from audiopalm.training import progress
+from audiopalm import quantities
 
 COLUMNS = {
   "loss": "loss",
@@ -50,13 +50,13 @@ class Summary:
     console.print(table)
     whole = sum(self.seconds.values())
     spent = ", ".join(
-      f"{bucket} {progress.duration(seconds)}" for bucket, seconds in self.seconds.items()
+      f"{bucket} {quantities.duration(seconds)}" for bucket, seconds in self.seconds.items()
     )
     mfu = self.mfu if isinstance(self.mfu, str) else f"{self.mfu:.1%}"
     lines = [
       f"{self.parameters:,} parameters, {self.tokens_per_s:,.0f} tokens/s, MFU {mfu}, "
       f"{self.skipped} steps skipped",
-      f"time {progress.duration(whole)}: {spent}",
+      f"time {quantities.duration(whole)}: {spent}",
       *([self.best] if self.best else []),
       f"written to {self.workdir} (checkpoints, metrics.jsonl, goodput.jsonl, events)",
       f"next: audiopalm evaluate --workdir {self.workdir}",

@@ -1,7 +1,6 @@
 """What a batch holds, and how much of the hardware a run uses."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -129,8 +128,3 @@ def utilisation(flops: float, seconds: float, device_kind: str, devices: int) ->
   if peak is None or seconds <= 0:
     return "unknown"
   return flops / (seconds * peak * devices)
-
-
-def cached(flops_per_token: Callable[[int], float]) -> Callable[[int], float]:
-  """Returns the same function with its answers remembered: lengths repeat in every batch."""
-  return functools.lru_cache(maxsize=None)(flops_per_token)

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm import system
+from audiopalm import quantities, system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
 from audiopalm.parts import runs
 from audiopalm.training import bits, checkpoint, together, verification
@@ -201,7 +201,10 @@ class Writer:
     whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
     free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
     if free < whole:
-      raise _no_space(self._workdir, f"a checkpoint takes {_size(whole)}, {_size(free)} are free")
+      raise _no_space(
+        self._workdir,
+        f"a checkpoint takes {quantities.size(whole)}, {quantities.size(free)} are free",
+      )
 
 
 def _remove_remains(folder: Path) -> None:
@@ -242,7 +245,3 @@ def _no_space(workdir: Path, why: str) -> FullDevice:
 def _intact(workdir: Path) -> str:
   have = runs.steps(workdir)
   return f"The checkpoint of step {have[-1]} is intact" if have else "There is no checkpoint yet"
-
-
-def _size(number: int) -> str:
-  return f"{number / 2**20:,.1f} MiB"

@@ -103,9 +103,6 @@ def test_tokens_of_each_task_are_its_share_after_temperature(prepared, experimen
     counts_B = (batch.tokens_BLK != HOLE).sum(axis=(1, 2))
     np.add.at(tokens, batch.task_B, counts_B)
   np.testing.assert_allclose(tokens / tokens.sum(), experiment.mixture.shares, atol=0.01)
-  seen = made.seen(10_000)
-  for task, count in zip(experiment.tasks, tokens, strict=True):
-    assert seen[task.name]["tokens"] == pytest.approx(count, rel=0.02)
 
 
 def test_examples_of_each_task_are_its_share(prepared, experiment_of):
@@ -122,8 +119,7 @@ def test_examples_of_each_task_are_its_share(prepared, experiment_of):
 def test_a_task_of_rate_0_is_never_in_a_batch(prepared, experiment_of):
   made = loader.Loader(prepared, experiment_of(rates=(0.5, 0.0, 0.5), batch_rows=100))
   assert set(made.batch_at(0).task_B.tolist()) == {0, 2}
-  seen = made.seen(100)["s2st"]
-  assert (seen["rows"], seen["tokens"]) == (0.0, 0.0)
+  assert made.weights[1] == 0
 
 
 def test_held_out_rows_come_in_batches_of_one_shape(prepared):
