@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from audiopalm import system
+from audiopalm import system, version
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
@@ -62,6 +62,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
+  result.add_argument("--version", action="version", version=f"audiopalm {version.VERSION}")
   commands = result.add_subparsers(metavar="COMMAND", required=True)
   for name, summary in COMMANDS.items():
     if name == command:

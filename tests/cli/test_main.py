@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from audiopalm import version
 from audiopalm.cli import main, train
 from audiopalm.errors import BadSteps, ConfigError, Requeue
 
@@ -29,6 +30,12 @@ def test_help_names_every_command_and_exit_code(capsys):
   assert stop.value.code == 0
   for word in (*COMMANDS, "0 done", "2 a command", "70 a", "71 too", "75 stopped", "130"):
     assert word in text
+
+
+def test_the_version_is_that_of_the_package(capsys):
+  with pytest.raises(SystemExit) as stop:
+    main.main(["--version"])
+  assert (stop.value.code, capsys.readouterr().out) == (0, f"audiopalm {version.VERSION}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
