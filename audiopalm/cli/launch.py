@@ -23,7 +23,7 @@ What follows -- is read and checked as `train` would, `audiopalm preflight` look
 what is wrong, then the files of the place are written and submitted; --dry-run shows
 them and the command, and does nothing.
 
-  audiopalm launch --on local --processes 2 --gpus-per-process 4 -- \\
+  audiopalm launch --on local --num-processes 2 --gpus-per-process 4 -- \\
     train my_config.py --workdir runs/mine
   audiopalm launch --on slurm --nodes 4 --gpus-per-node 8 --partition gpu --time 24:00:00 -- \\
     train my_config.py --workdir /shared/mine
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "line",
     metavar="-- train CONFIG --workdir DIR ...",
     nargs=argparse.REMAINDER,
-    help="what is started, without --coordinator, --processes and --process",
+    help="what is started, without --coordinator-address, --num-processes and --process-id",
   )
 
 
@@ -163,10 +163,10 @@ def _train(line: list[str]) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog="audiopalm", allow_abbrev=False)
   train.add_parser(parser.add_subparsers())
   told = parser.parse_args(line)
-  if (told.coordinator, told.processes, told.process) != (None, None, None):
+  if (told.coordinator_address, told.num_processes, told.process_id) != (None, None, None):
     raise ConfigError(
       "audiopalm launch itself tells the processes of training how they meet: leave out "
-      "--coordinator, --processes and --process."
+      "--coordinator-address, --num-processes and --process-id."
     )
   return told
 
@@ -179,7 +179,7 @@ def _preflight(told: argparse.Namespace, place: typing.Any) -> int:
   hardware = place.hardware
   line = ["preflight", told.config, *(f"--set={setting}" for setting in told.settings)]
   line += ["--machine", told.machine or hardware.platform, "--devices", str(hardware.devices)]
-  line += [] if hardware.processes is None else ["--processes", str(hardware.processes)]
+  line += [] if hardware.processes is None else ["--num-processes", str(hardware.processes)]
   line += [] if place.remote else ["--workdir", str(told.workdir)]
   command = [sys.executable, "-m", "audiopalm", *line]
   return subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}).returncode

@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--devices", metavar="N", type=int, help="how many there will be (default: those here)"
   )
   parser.add_argument(
-    "--processes", metavar="N", type=int, default=1, help="over how many (default: 1)"
+    "--num-processes", metavar="N", type=int, default=1, help="over how many (default: 1)"
   )
   parser.add_argument(
     "--topology",
@@ -53,9 +53,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm preflight`."""
   experiment = config.load(args.config, args.settings)
-  for name in ("devices", "processes"):
-    if getattr(args, name) is not None and getattr(args, name) < 1:
-      raise ConfigError(f"--{name} takes a whole number of at least 1, not {getattr(args, name)}.")
+  for option, count in (("--devices", args.devices), ("--num-processes", args.num_processes)):
+    if count is not None and count < 1:
+      raise ConfigError(f"{option} takes a whole number of at least 1, not {count}.")
   if args.devices is not None or args.topology is not None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # those here are not those it will have
   import jax
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
   given = preflight.Given(
     machines.named(machine) if machine else machines.default(),
     devices or jax.device_count(),
-    args.processes,
+    args.num_processes,
     args.topology,
   )
   console, wrong = rich.console.Console(), 0

@@ -23,7 +23,7 @@ Several processes, on one host or many, train one model on all of their devices
 if each is started so, with a workdir that all of them see:
 
   audiopalm train my_config.py --workdir /shared/mine \\
-    --coordinator HOST:PORT --processes 4 --process 0      # then 1, 2 and 3
+    --coordinator-address HOST:PORT --num-processes 4 --process-id 0   # then 1, 2 and 3
 
 Process 0 prepares, prints and writes the logs; all of them save. SIGTERM to any
 stops all after the same step.

@@ -153,12 +153,18 @@ def _gke(job: Job, place: places.Gke, folder: Path) -> Launch:
     ]
     selector = {"gke-tpu-accelerator": place.accelerator, "gke-tpu-topology": place.topology}
     # GKE tells each pod of a slice who the others are, and JAX finds it out.
-    meeting = ("--coordinator", "auto")
+    meeting = ("--coordinator-address", "auto")
   else:
     annotations = []
     selector = {"gke-accelerator": place.accelerator}
     first = f"{job.name}-train-0-0.{job.name}"
-    meeting = ("--coordinator", f"{first}:{PORT}", "--processes", str(place.nodes), "--process")
+    meeting = (
+      "--coordinator-address",
+      f"{first}:{PORT}",
+      "--num-processes",
+      str(place.nodes),
+      "--process-id",
+    )
   if place.spot:
     selector["gke-spot"] = "true"
   train = ("audiopalm", "train", f"/config/{CONFIG}", *job.options, *meeting)

@@ -55,7 +55,7 @@ def test_a_dry_run_shows_the_files_and_the_command_and_does_nothing(
 
 
 def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
-  given = ["--on", "local", "--processes", "2", "--gpus-per-process", "1", "--dry-run"]
+  given = ["--on", "local", "--num-processes", "2", "--gpus-per-process", "1", "--dry-run"]
   assert main.main(["launch", *given, *tail("--set", "steps=3")]) == 0
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == 2
@@ -63,8 +63,8 @@ def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
     assert line.startswith(
       f"CUDA_VISIBLE_DEVICES={index} {sys.executable} -m audiopalm train quick"
     )
-    assert "--set steps=3 --coordinator 127.0.0.1:" in line
-    assert line.endswith(f"--processes 2 --process {index}")
+    assert "--set steps=3 --coordinator-address 127.0.0.1:" in line
+    assert line.endswith(f"--num-processes 2 --process-id {index}")
   assert list(here.iterdir()) == []
 
 
@@ -114,7 +114,7 @@ def test_a_command_that_is_not_installed_is_told_and_nothing_is_written(here, ca
 @pytest.mark.parametrize(
   ("given", "text"),
   [
-    (["--on", "local", *tail()], "--on local needs --processes too."),
+    (["--on", "local", *tail()], "--on local needs --num-processes too."),
     (["--on", "slurm", *tail()], "--on slurm needs --nodes too."),
     (["--on", "tpu_vm", "--zone", "z", *tail()], "--on tpu_vm needs --accelerator, --runtime, --"),
     ([*SLURM, "--zone", "z", *tail()], "--zone means something on tpu_vm, but nothing on slurm."),
@@ -122,8 +122,8 @@ def test_a_command_that_is_not_installed_is_told_and_nothing_is_written(here, ca
     ([*SLURM], "starts `audiopalm train`. Give its command line at the end, as in -- train CONFIG"),
     ([*SLURM, "--", "evaluate", "--workdir", "run"], "not 'evaluate --workdir run'."),
     (
-      [*SLURM, *tail("--coordinator", "auto")],
-      "leave out --coordinator, --processes and --process",
+      [*SLURM, *tail("--coordinator-address", "auto")],
+      "leave out --coordinator-address, --num-processes and --process-id",
     ),
     ([*SLURM, *tail("--hang-s", "-1")], "--hang-s takes seconds, 0 for any time, not -1."),
     ([*SLURM, *tail("--machine", "cpus")], "Unknown machine 'cpus'. Did you mean 'cpu'?"),
@@ -171,7 +171,7 @@ def test_every_option_of_train_is_in_a_job_or_left_out_on_purpose():
   (commands,) = (action for action in parser._actions if action.choices)
   told = {action.dest for action in commands.choices["train"]._actions} - {"help"}
   resolved = {"config", "settings"}  # in config.json
-  meeting = {"coordinator", "processes", "process"}
+  meeting = {"coordinator_address", "num_processes", "process_id"}
   assert told == resolved | meeting | {
     "workdir", "machine", "products", "hang_s", "recheck_every", "max_bad",
   }  # fmt: skip  # those of launch._job

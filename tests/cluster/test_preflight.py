@@ -140,6 +140,8 @@ def test_the_command_prints_a_line_a_check_and_ends_with_2_where_one_is_wrong(tm
   assert "--topology v5e:16x16 has 256 devices, not 8." in capsys.readouterr().err
   assert main.main([*line, "--devices", "0"]) == 2
   assert "--devices takes a whole number of at least 1, not 0." in capsys.readouterr().err
+  assert main.main([*line, "--num-processes", "0"]) == 2
+  assert "--num-processes takes a whole number of at least 1, not 0." in capsys.readouterr().err
   assert main.main([*line, "--topology", "v5e"]) == 2
   assert (
     "--topology takes KIND:SHAPE, as in v5e:16x16 or cpu:8, not 'v5e'" in capsys.readouterr().err
