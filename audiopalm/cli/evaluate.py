@@ -203,7 +203,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
     scores = opened.judge(args.task, args.pairs, say)
   else:
     scores = opened.evaluate(
-      _names(args.tasks), say, compared=not args.no_baselines, beams=args.beams,
+      _names(args.tasks), say, compared=not args.no_baselines, beams=args.num_beams,
       length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
       recognizer=recognizer, meters=_meters(args),
       **({} if args.recordings is None else {"recordings_each": args.recordings[0]}),
@@ -245,7 +245,7 @@ def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
   measuring = [name for score in METERS for name in (score, f"{score}_command")]
   hearing = ("asr", "asr_command", "asr_model", "recordings")
-  decoding = ("tasks", "no_baselines", "beams", "length_penalty", *hearing, *measuring)
+  decoding = ("tasks", "no_baselines", "num_beams", "length_penalty", *hearing, *measuring)
   if args.rescore:
     others = (*decoding, "suite", "pairs", "task", "step", "machine", "products")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")

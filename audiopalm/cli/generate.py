@@ -148,7 +148,7 @@ def _answers(
       target=args.target,
       voice=args.voice,
       sampling=sampling.chosen(
-        args.beams,
+        args.num_beams,
         args.length_penalty,
         sampling.Sampling(args.temperature, args.top_k, args.top_p),
       ),

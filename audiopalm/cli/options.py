@@ -145,7 +145,7 @@ def add_beams(
     return f"(default: {'that of the config' if value is None else value})"
 
   parser.add_argument(
-    "--beams",
+    "--num-beams",
     metavar="N",
     type=int,
     default=beams,
