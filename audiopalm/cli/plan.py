@@ -23,8 +23,8 @@ data; for TPUs pip install 'audiopalm[aot]'.
   audiopalm plan audiopalm_8b --topology v5e:16x16 --workdir runs/8b
   audiopalm plan audiopalm_8b --topology v5e:16x16 --generate 256x2048
   audiopalm plan audiopalm_8b --topology v5e:16x16 --search
-  audiopalm plan --topology cpu:8 --calibrate cpu.json
-  audiopalm plan quickstart --topology cpu:8 --calibration cpu.json
+  audiopalm plan --topology cpu:8 --measure-rates cpu.json
+  audiopalm plan quickstart --topology cpu:8 --rates cpu.json
 
 The memory, the operations and the bytes over each mesh axis are those of the
 program that the compiler of those devices made. The seconds are bounds that follow
@@ -62,10 +62,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="keep the plan there, for audiopalm preflight",
   )
   parser.add_argument(
-    "--calibrate", metavar="FILE", type=Path, help="measure so many CPU devices of this machine"
+    "--measure-rates",
+    metavar="FILE",
+    type=Path,
+    help="measure so many CPU devices of this machine, plan nothing, and write their rates there",
   )
   parser.add_argument(
-    "--calibration", metavar="FILE", type=Path, help="rates of a CPU, of --calibrate"
+    "--rates", metavar="FILE", type=Path, help="the rates of cpu:N, as --measure-rates wrote them"
   )
 
 
@@ -76,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
   kind, _, count = (args.topology or "").partition(":")
   if kind == "cpu" and count.isdecimal():
     _force_devices(int(count))
-  if args.calibrate is not None:
-    return _calibrate(args, console)
+  if args.measure_rates is not None:
+    return _measure_rates(args, console)
   if args.config is None or args.topology is None:
     raise ConfigError("audiopalm plan needs a config and --topology, as in v5e:16x16.")
   if args.workdir is not None and (args.search or args.generate):
@@ -87,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
   experiment = config.load(args.config, args.settings)
   if args.json is not None:
     named = outputs.named_in(experiment.to_json())
-    calibration = [args.calibration] if args.calibration is not None else []
-    read = outputs.inputs(config.find(args.config), *calibration, *named)
+    rates = [args.rates] if args.rates is not None else []
+    read = outputs.inputs(config.find(args.config), *rates, *named)
     outputs.check_file("--json", args.json, read, args.workdir, "JSON")
-  on = topology.named(args.topology, args.slices, args.calibration)
+  on = topology.named(args.topology, args.slices, args.rates)
   machine = _machine(args, kind)
   if args.search:
     found = search.search(
@@ -115,17 +118,17 @@ def run(args: argparse.Namespace) -> int:
   return EXIT_DONE
 
 
-def _calibrate(args: argparse.Namespace, console: rich.console.Console) -> int:
+def _measure_rates(args: argparse.Namespace, console: rich.console.Console) -> int:
   if not re.fullmatch(r"cpu:[1-9]\d*", args.topology or ""):
-    raise ConfigError("--calibrate measures CPU devices: say how many, as in --topology cpu:8.")
-  outputs.check_file("--calibrate", args.calibrate, outputs.inputs(), args.workdir, "JSON")
+    raise ConfigError("--measure-rates measures CPU devices: say how many, as in --topology cpu:8.")
+  outputs.check_file("--measure-rates", args.measure_rates, outputs.inputs(), args.workdir, "JSON")
   from audiopalm.planning import calibrate
 
-  chip = calibrate.measure(args.calibrate)
+  chip = calibrate.measure(args.measure_rates)
   console.print(
     f"{chip.name}: {chip.flops / 1e9:.1f} GFLOP/s and {chip.memory_bandwidth / 1e9:.1f} GB/s of "
     f"memory a device, {chip.link / 1e9:.2f} GB/s between them, {chip.latency_s * 1e6:.0f} us a "
-    f"collective; in {args.calibrate}"
+    f"collective; in {args.measure_rates}"
   )
   return EXIT_DONE
 

@@ -18,7 +18,7 @@ def rates(tmp_path):
 
 
 def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
-  arguments = ["--topology", "cpu:8", "--calibration", rates, "--json", str(tmp_path / "plan.json")]
+  arguments = ["--topology", "cpu:8", "--rates", rates, "--json", str(tmp_path / "plan.json")]
   mesh = ["--mesh", "fsdp=4,data=2", "--remat", "full"]
   assert main.main(["plan", "quickstart", *arguments, *mesh, *SMALL]) == 0
   said = capsys.readouterr().out
@@ -33,7 +33,7 @@ def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
 def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   arguments = ["--topology", "cpu:8", "--workdir", str(tmp_path / "run"), *SMALL]
   arguments += ["--set", "model.heads=6", "--set", "model.kv_heads=2"]  # for cpu8: tensor=2
-  assert main.main(["plan", "quickstart", *arguments, "--calibration", rates, "--machine", "cpu8",
+  assert main.main(["plan", "quickstart", *arguments, "--rates", rates, "--machine", "cpu8",
                     "--mesh", "fsdp=8"]) == 0  # fmt: skip
   capsys.readouterr()
   assert main.main(["preflight", "quickstart", *arguments, "--machine", "cpu8"]) == 0
@@ -44,7 +44,7 @@ def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
 
 
 def test_decoding_is_planned(rates, capsys):
-  arguments = ["--topology", "cpu:8", "--calibration", rates, "--generate", "16x64"]
+  arguments = ["--topology", "cpu:8", "--rates", rates, "--generate", "16x64"]
   assert main.main(["plan", "quickstart", *arguments, "--mesh", "fsdp=8", *SMALL]) == 0
   assert "cache" in capsys.readouterr().out
 
@@ -58,11 +58,11 @@ def test_decoding_is_planned(rates, capsys):
     (["quickstart", "--topology", "cpu:8", "--mesh", "fsdp=3"], "product is 8: data=1, fsdp=8"),
     (["quickstart", "--topology", "cpu:8", "--mesh", "tensor=8,fsdp=1"], "'heads' of size 3"),
     (["quickstart", "--topology", "cpu:8", "--set", "batch_rows=6"], "divisible by 8: 8"),
-    (["--calibrate", "cpu.json"], "say how many, as in --topology cpu:8"),
+    (["--measure-rates", "cpu.json"], "say how many, as in --topology cpu:8"),
     (["quickstart", "--topology", "cpu:8", "--attention", "splash"], "'splash' runs on a tpu"),
     (["quickstart", "--topology", "cpu:8", "--generate", "16"], "--generate takes ROWSxSLOTS"),
   ],
 )
 def test_what_cannot_be_planned_says_why(rates, capsys, arguments, said):
-  assert main.main(["plan", *arguments, "--calibration", rates]) == 2
+  assert main.main(["plan", *arguments, "--rates", rates]) == 2
   assert said in capsys.readouterr().err
