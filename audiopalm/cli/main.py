@@ -22,10 +22,10 @@ translates and speaks.
   audiopalm evaluate --workdir runs/quickstart
   audiopalm generate --workdir runs/quickstart --task asr --audio hello.wav"""
 
-EXIT_CODES = """Exit codes: 0 done; 2 a command, config or file cannot be used, one error text
-says why; 70 a step hung; 71 too many bad steps; 72 a step computed twice
-differs; 75 stopped by SIGTERM and saved, start it again; 130 interrupted; 141
-nobody reads the output any more."""
+EXIT_CODES = """Exit codes: 0 done; 1 a plan does not fit; 2 a command, config or file cannot be
+used, one error text says why; 70 a step hung; 71 too many bad steps; 72 a step
+computed twice differs; 75 stopped by SIGTERM and saved, start it again; 130
+interrupted; 141 nobody reads the output any more."""
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141  # what a shell says of a program that a closed pipe ended

@@ -11,7 +11,7 @@ import rich.console
 
 from audiopalm.cli import config, options, outputs
 from audiopalm.data import files
-from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.errors import EXIT_DOES_NOT_FIT, EXIT_DONE, ConfigError
 from audiopalm.parts import machines
 
 DESCRIPTION = """Compile the training step of a config for devices you may not have, and say
@@ -28,7 +28,8 @@ data; for TPUs pip install 'audiopalm[aot]'.
 
 The memory, the operations and the bytes over each mesh axis are those of the
 program that the compiler of those devices made. The seconds are bounds that follow
-from the devices' published rates: no step is faster, and nothing was run."""
+from the devices' published rates: no step is faster, and nothing was run. A plan that
+does not fit ends with exit code 1."""
 
 AXES = ("data", "fsdp", "context", "tensor")
 
@@ -100,13 +101,12 @@ def run(args: argparse.Namespace) -> int:
       experiment, machine, on, args.budget_s, tried=lambda one: console.print(show.line(one))
     )
     console.print(show.ranking(found))
-    result = {"ranking": [search.to_json(one) for one in found]}
-  elif args.generate:
-    made = plan.generation(experiment, machine, on, *_rows_and_slots(args.generate))
-    show.plan(console, made, on)
-    result = plan.to_json(made)
+    result = search.ranking(found)
   else:
-    made = plan.training(experiment, machine, on)
+    if args.generate:
+      made = plan.generation(experiment, machine, on, *_rows_and_slots(args.generate))
+    else:
+      made = plan.training(experiment, machine, on)
     show.plan(console, made, on)
     result = plan.to_json(made)
   about = {"config": experiment.name, "digest": experiment.digest, "topology": args.topology}
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     files.write_json(args.json, result)
   if args.workdir is not None:
     files.write_json(stored.path_of(args.workdir, args.topology, machine), result)
-  return EXIT_DONE
+  return EXIT_DONE if result["fits"] else EXIT_DOES_NOT_FIT
 
 
 def _measure_rates(args: argparse.Namespace, console: rich.console.Console) -> int:

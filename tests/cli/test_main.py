@@ -28,7 +28,16 @@ def test_help_names_every_command_and_exit_code(capsys):
     main.main(["--help"])
   text = capsys.readouterr().out
   assert stop.value.code == 0
-  for word in (*COMMANDS, "0 done", "2 a command", "70 a", "71 too", "75 stopped", "130"):
+  for word in (
+    *COMMANDS,
+    "0 done",
+    "1 a plan",
+    "2 a command",
+    "70 a",
+    "71 too",
+    "75 stopped",
+    "130",
+  ):
     assert word in text
 
 

@@ -43,6 +43,30 @@ def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   assert "not of --search or --generate" in capsys.readouterr().err
 
 
+def test_a_plan_that_does_not_fit_ends_with_1_and_is_written(tmp_path, capsys):
+  files.write_json(
+    tmp_path / "cpu.json", {"chip": dataclasses.asdict(dataclasses.replace(CHIP, memory=2**16))}
+  )
+  arguments = ["plan", "quickstart", "--topology", "cpu:8", *SMALL]
+  arguments += ["--rates", str(tmp_path / "cpu.json"), "--json", str(tmp_path / "plan.json")]
+  assert main.main([*arguments, "--mesh", "fsdp=8"]) == 1
+  assert "does not fit in" in capsys.readouterr().out
+  assert not json.loads((tmp_path / "plan.json").read_text())["fits"]
+  assert main.main([*arguments, "--search", "--budget-s", "0"]) == 1
+  found = json.loads((tmp_path / "plan.json").read_text())
+  assert not found["fits"] and len(found["ranking"]) == 1 and "machine" not in found
+
+
+def test_the_best_of_a_search_is_written_as_a_plan_before_the_ranking(tmp_path, rates, capsys):
+  arguments = ["plan", "quickstart", "--topology", "cpu:8", "--rates", rates, *SMALL]
+  arguments += ["--search", "--budget-s", "0", "--json", str(tmp_path / "plan.json")]
+  assert main.main(arguments) == 0
+  found = json.loads((tmp_path / "plan.json").read_text())
+  assert found["fits"] and (found["mesh"]["fsdp"], found["batch_rows"]) == (8, 8)
+  (best,) = found["ranking"]
+  assert {name: found[name] for name in best} == best
+
+
 def test_decoding_is_planned(rates, capsys):
   arguments = ["--topology", "cpu:8", "--rates", rates, "--generate", "16x64"]
   assert main.main(["plan", "quickstart", *arguments, "--mesh", "fsdp=8", *SMALL]) == 0
