@@ -112,7 +112,7 @@ def _done(arguments: Sequence[str] | None) -> int:
   """Returns the exit code of a command once all that it printed is out."""
   try:
     own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
-    args = parser(own[0] if own else None).parse_args(options.dashed_texts(own))
+    args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
     args.passed_on = passed_on
     return args.run(args)
   finally:

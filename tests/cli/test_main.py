@@ -67,6 +67,33 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
+  ("given", "text"),
+  [
+    (
+      ["--lr", "1e-3"],
+      "--lr 1e-3. Settings of the config are given by --set optimizer.peak_lr=1e-3",
+    ),
+    (["--batch-size=8", "--max-steps", "7"], "by --set batch_rows=8 --set steps=7"),
+    (["--batch-rows", "8"], "by --set batch_rows=8"),
+    (["--peak-lr"], "by --set optimizer.peak_lr=..."),
+    (["--wrkdir", "w"], "by --set PATH=VALUE, as in --set optimizer.peak_lr=3e-4"),
+    (["again"], "unrecognized arguments: again"),
+  ],
+)
+def test_a_setting_given_as_an_option_says_how_it_is_set(capsys, given, text):
+  with pytest.raises(SystemExit) as stop:
+    main.main(["train", "quickstart", "--workdir", "w", *given])
+  assert stop.value.code == 2
+  assert capsys.readouterr().err.endswith(f"{text}\n")
+
+
+def test_a_command_without_set_names_what_it_does_not_know_alone(capsys):
+  with pytest.raises(SystemExit):
+    main.main(["report", "--workdir", "w", "--lr", "1e-3"])
+  assert capsys.readouterr().err.endswith("unrecognized arguments: --lr 1e-3\n")
+
+
+@pytest.mark.parametrize(
   ("error", "code"),
   [(ConfigError("Give more."), 2), (BadSteps("Twenty."), 71), (Requeue("Saved."), 75)],
 )
