@@ -12,11 +12,12 @@ import types
 import typing
 from pathlib import Path
 
-from audiopalm.cli import config, options, outputs, train
+from audiopalm.cli import config, hardware, options, outputs, train
 from audiopalm.cluster import launch, local, places
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
+from audiopalm.parts import machines
 
 DESCRIPTION = f"""Start `audiopalm train` on many machines, or several processes of it on this one.
 What follows -- is read and checked as `train` would, `audiopalm preflight` looks for
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm launch`; on this machine it is that of training."""
   line = args.line[1:] if args.line[:1] == ["--"] else args.line
   place, told = _place(args), _train(line)
-  experiment, _ = train.checked(told)
+  experiment = train.checked(told)
   if isinstance(place, places.Local):
     command = (sys.executable, "-m", "audiopalm", *line)
     started = local.processes(command, place, local.free_port())
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
   job = _job(args, place, told, experiment)
   near = Path("runs", job.name) if place.remote else Path(job.workdir)
   made = launch.render(job, place, (args.out or near / "launch").absolute())
-  read = outputs.inputs(config.find(told.config), *outputs.named_in(experiment.to_json()))
+  named = outputs.named_in(experiment.to_json())
+  read = outputs.inputs(config.find(told.config), *hardware.files(told), *named)
   for path, text in made.files.items():
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
       outputs.check_file("--out", path, read, None if place.remote else told.workdir)
@@ -176,10 +178,11 @@ def _preflight(told: argparse.Namespace, place: typing.Any) -> int:
 
   Where the workdir is on other machines, what lies in it is checked there, by `train`.
   """
-  hardware = place.hardware
+  devices = place.hardware
   line = ["preflight", told.config, *(f"--set={setting}" for setting in told.settings)]
-  line += ["--machine", told.machine or hardware.platform, "--devices", str(hardware.devices)]
-  line += [] if hardware.processes is None else ["--num-processes", str(hardware.processes)]
+  line += [] if told.machine else ["--machine", devices.platform]
+  line += [*hardware.given(told), "--devices", str(devices.devices)]
+  line += [] if devices.processes is None else ["--num-processes", str(devices.processes)]
   line += [] if place.remote else ["--workdir", str(told.workdir)]
   command = [sys.executable, "-m", "audiopalm", *line]
   return subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}).returncode
@@ -197,17 +200,18 @@ def _job(
       f"stays is mounted at {places.STORAGE}: give a folder in it, as in --workdir "
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
-  machine = ("--machine", told.machine) if told.machine else ()
+  machine = hardware.machine(told) if hardware.files(told) else None
   products = ("--products", told.products) if told.products else ()
   bad = ("--max-bad", told.max_bad) if told.max_bad else ()
   return launch.Job(
     name=args.name or re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-"),
     workdir=str(workdir),
     config=experiment.to_json(),
+    machine=machine and machines.to_json(machine),
     options=(
       "--workdir",
       str(workdir),
-      *machine,
+      *([] if machine else hardware.given(told)),
       *products,
       *bad,
       "--hang-s",

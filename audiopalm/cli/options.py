@@ -203,13 +203,3 @@ def add_products(parser: argparse.ArgumentParser) -> None:
     "a CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
     "avx512_bf16 or amx_bf16 and on accelerators, else float32)",
   )
-
-
-def add_machine(parser: argparse.ArgumentParser) -> None:
-  """Adds the hardware a command runs on."""
-  parser.add_argument(
-    "--machine",
-    metavar="NAME",
-    help="the hardware to run on: mesh, precision, remat (default: chosen by the first device); "
-    "an unknown name lists the known ones",
-  )

@@ -1,12 +1,13 @@
 """`audiopalm preflight`: what is wrong with a run before it is given its machines."""
 
 import argparse
+import functools
 import os
 
 import rich.console
 import rich.text
 
-from audiopalm.cli import config, options
+from audiopalm.cli import config, hardware, options
 from audiopalm.errors import EXIT_DONE, EXIT_USER, ConfigError
 from audiopalm.parts import machines
 
@@ -35,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     type=options.folder,
     help="where everything of the run lies; without it only config and mesh are checked",
   )
-  options.add_machine(parser)
+  hardware.add_arguments(parser)
   parser.add_argument(
     "--devices", metavar="N", type=int, help="how many there will be (default: those here)"
   )
@@ -63,14 +64,15 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.cluster import preflight
   from audiopalm.planning import stored
 
-  machine, devices = args.machine, args.devices
+  kind, devices = (args.topology or "").partition(":")[0], args.devices
   if args.topology is not None:
     counted = stored.devices(args.topology)
     if devices not in (None, counted):
       raise ConfigError(f"--topology {args.topology} has {counted} devices, not {devices}.")
-    machine, devices = machine or args.topology.partition(":")[0], counted
+    devices = counted
+  default = functools.partial(machines.named, kind) if kind else machines.default
   given = preflight.Given(
-    machines.named(machine) if machine else machines.default(),
+    hardware.machine(args, default) or default(),
     devices or jax.device_count(),
     args.num_processes,
     args.topology,

@@ -93,7 +93,8 @@ def check_alike(mine: Mapping[str, str]) -> None:
     if other is not None:
       raise ConfigError(
         f"The processes do not run the same {name}: {value} on process 0, {said[other][name]} on "
-        f"process {other}. Start all of them with one config, one --set and one installation."
+        f"process {other}. Start all of them with one config, one --set, one --machine and one "
+        "installation."
       )
 
 

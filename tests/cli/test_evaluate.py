@@ -169,7 +169,9 @@ def test_nothing_to_score_again_is_one_text(tmp_path, capsys):
   assert "There are no outputs in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [("--tasks", "asr"), ("--num-beams", "2"), ("--machine", "cpu")])
+@pytest.mark.parametrize(
+  "option", [("--tasks", "asr"), ("--num-beams", "2"), ("--machine", "cpu"), ("--mesh", "fsdp=2")]
+)
 def test_options_that_ask_the_model_are_refused_beside_rescore(tmp_path, capsys, option):
   assert main.main(["evaluate", "--workdir", str(tmp_path), "--rescore", *option]) == EXIT_USER
   text = f"--rescore counts all outputs that were saved, as they are: leave out {option[0]}."

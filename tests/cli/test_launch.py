@@ -1,13 +1,16 @@
 """`audiopalm launch`: what is read, refused, shown and submitted; what is made: tests/cluster."""
 
 import argparse
+import dataclasses
 import sys
 
 import pytest
 
 from audiopalm import experiment
-from audiopalm.cli import config, main, train
+from audiopalm.cli import config, hardware, main, train
 from audiopalm.errors import EXIT_USER
+from audiopalm.parts import machines
+from audiopalm.settings import Machine
 
 TPU_VM = ["--accelerator", "v6e-16", "--runtime", "r", "--zone", "z", "--project", "p"]
 TPU_VM += ["--bucket", "gs://b", "--package", "audiopalm[data,tpu]"]
@@ -70,20 +73,35 @@ def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
 
 def test_a_job_is_written_and_submitted(here, capfd):
   command(here, "sbatch", "import sys; print('got', sys.argv[1:], flush=True); sys.exit(3)")
-  own = ("--machine", "gpu", "--products", "bfloat16", "--set", "steps=7", "--hang-s", "60")
-  line = ["launch", *SLURM, *tail(*own)]
+  own = ("--machine", "gpu", "--remat", "full", "--products", "bfloat16", "--set", "steps=7")
+  line = ["launch", *SLURM, *tail(*own, "--hang-s", "60")]
   assert main.main(line) == 3
   script = here / "run" / "launch" / "train.sbatch"
   said = capfd.readouterr().out.splitlines()
   assert [line.split()[1] for line in said[:3]] == ["code", "config", "mesh"]  # preflight
   assert said[-2:] == [f"sbatch {script}", f"got ['{script}']"]
   text = script.read_text()
-  told = f"--workdir {here}/run --machine gpu --products bfloat16 --hang-s 60.0 --recheck-every 0"
-  assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told})" in text
+  told = f"--workdir {here}/run --machine gpu --remat full --products bfloat16 --hang-s 60.0"
+  assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told} " in text
   assert f"#SBATCH --chdir={here}\n" in text
   assert (here / "run" / "logs").is_dir()
   made = experiment.from_json((script.parent / "config.json").read_text())
   assert made == config.load("quickstart", ["steps=7"])
+
+
+def test_a_machine_of_a_file_is_in_the_job_as_it_was_read(here, capfd):
+  command(here, "sbatch", "")
+  wanted = Machine(name="mine", fsdp=2, remat="dots")
+  (here / "mine.json").write_text(machines.to_json(wanted))
+  given = ("--machine", "mine.json", "--remat", "full", "--hang-s", "60")
+  assert main.main(["launch", *SLURM, *tail(*given)]) == 0
+  folder = here / "run" / "launch"
+  assert machines.named(str(folder / "machine.json")) == dataclasses.replace(wanted, remat="full")
+  told = f"{here}/run --hang-s 60.0 --recheck-every 0 --machine {folder}/machine.json)"
+  assert told in (folder / "train.sbatch").read_text()
+  again = ["launch", *SLURM, *tail("--machine", str(folder / "machine.json"), "--remat", "none")]
+  assert main.main(again) == EXIT_USER
+  assert f"--out {folder}/machine.json would overwrite" in capfd.readouterr().err
 
 
 def test_what_preflight_finds_wrong_is_not_submitted(here, capfd):
@@ -91,6 +109,8 @@ def test_what_preflight_finds_wrong_is_not_submitted(here, capfd):
   assert main.main(["launch", *SLURM, *tail("--machine", "cpu")]) == EXIT_USER
   said = capfd.readouterr().out
   assert "wrong mesh       Machine 'cpu' asks for a mesh data=1" in said
+  assert main.main(["launch", *SLURM, *tail("--mesh", "data=3")]) == EXIT_USER
+  assert "wrong mesh       Machine 'cpu' asks for a mesh data=3" in capfd.readouterr().out
   assert not (here / "run").exists()
 
 
@@ -173,7 +193,7 @@ def test_every_option_of_train_is_in_a_job_or_left_out_on_purpose():
   resolved = {"config", "settings"}  # in config.json
   meeting = {"coordinator_address", "num_processes", "process_id"}
   assert told == resolved | meeting | {
-    "workdir", "machine", "products", "hang_s", "recheck_every", "max_bad",
+    *hardware.OPTIONS, "workdir", "products", "hang_s", "recheck_every", "max_bad",
   }  # fmt: skip  # those of launch._job
 
 

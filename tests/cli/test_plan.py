@@ -1,10 +1,12 @@
+import argparse
 import dataclasses
 import json
 
 import pytest
 
-from audiopalm.cli import main
+from audiopalm.cli import config, main, plan
 from audiopalm.data import files
+from audiopalm.parts import machines
 from audiopalm.planning import topology
 
 CHIP = topology.Chip("cpu:8", 1e10, 2**30, 1e10, 1e9, 0.0, 0, 1e-4, "this test")
@@ -65,6 +67,29 @@ def test_the_best_of_a_search_is_written_as_a_plan_before_the_ranking(tmp_path, 
   assert found["fits"] and (found["mesh"]["fsdp"], found["batch_rows"]) == (8, 8)
   (best,) = found["ranking"]
   assert {name: found[name] for name in best} == best
+
+
+def test_what_was_planned_can_be_trained(tmp_path, rates, capsys):
+  path, workdir = str(tmp_path / "plan.json"), ["--workdir", str(tmp_path / "run")]
+  options = ["--mesh", "fsdp=4,data=2", "--remat", "full", "--micro-batch-tokens", "512"]
+  arguments = ["quickstart", "--topology", "cpu:8", *SMALL]
+  assert main.main(["plan", *arguments, *options, "--rates", rates, "--json", path]) == 0
+  told = ["train", "quickstart", "--workdir", "DIR", "--machine", path, *SMALL]
+  assert f"To train so: audiopalm {' '.join(told)}\n" in capsys.readouterr().out
+  changed = {"fsdp": 4, "data": 2, "remat": "full", "micro_batch_tokens": 512}
+  assert machines.named(path) == dataclasses.replace(machines.TABLE["cpu"], **changed)
+  assert main.main(["plan", *arguments, *workdir, "--rates", rates, "--machine", path]) == 0
+  assert main.main(["preflight", *arguments, *workdir, *options]) == 0
+  assert "says the plan of this config" in capsys.readouterr().out
+
+
+def test_a_batch_that_a_search_found_better_is_in_the_command_that_trains(tmp_path):
+  args = argparse.Namespace(config="a b.py", json=tmp_path / "plan.json", settings=["steps=3"])
+  made = config.load("quickstart")
+  line = f"audiopalm train 'a b.py' --workdir DIR --machine {tmp_path}/plan.json --set steps=3"
+  assert plan._how_to_train(args, made.batch_rows, made) == line
+  more = plan._how_to_train(args, 2 * made.batch_rows, made)
+  assert more == f"{line} --set batch_rows={2 * made.batch_rows}"
 
 
 def test_decoding_is_planned(rates, capsys):
