@@ -88,7 +88,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
 
 
 def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
-  """Returns what to say of unknown options that may be meant as settings of the config.
+  """Returns what to say of unknown options by whose names settings of the config are known.
 
   ["--lr", "1e-3"]      ". Settings of the config are given by --set optimizer.peak_lr=1e-3"
   """
@@ -99,10 +99,7 @@ def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
     if argument in unknown and _is_option(argument) and path is not None:
       value = value if equals else "..." if _is_option(after) or not after else after
       found.append(f"--set {shlex.quote(f'{path}={value}')}")
-  if not any(map(_is_option, unknown)):
-    return ""
-  given = " ".join(found) or "--set PATH=VALUE, as in --set optimizer.peak_lr=3e-4"
-  return f". Settings of the config are given by {given}"
+  return f". Settings of the config are given by {' '.join(found)}" if found else ""
 
 
 def _is_option(argument: str) -> bool:

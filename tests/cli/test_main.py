@@ -76,8 +76,11 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(arguments, capsys):
     (["--batch-size=8", "--max-steps", "7"], "by --set batch_rows=8 --set steps=7"),
     (["--batch-rows", "8"], "by --set batch_rows=8"),
     (["--peak-lr"], "by --set optimizer.peak_lr=..."),
-    (["--wrkdir", "w"], "by --set PATH=VALUE, as in --set optimizer.peak_lr=3e-4"),
-    (["again"], "unrecognized arguments: again"),
+    (["--wrkdir", "w"], "unrecognized arguments: --wrkdir w"),
+    (
+      ["--lr=1", "--wrkdir", "w"],
+      "--wrkdir w. Settings of the config are given by --set optimizer.peak_lr=1",
+    ),
   ],
 )
 def test_a_setting_given_as_an_option_says_how_it_is_set(capsys, given, text):
