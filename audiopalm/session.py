@@ -201,9 +201,10 @@ def load(
   """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
   of `step`.
 
-  `machine` is a Machine or the name of one, None for the one that fits the first device. It
-  multiplies in the dtype `products`, None for that of the run; a machine that lacks the run's takes
-  its own and says so on stderr, so that what was trained elsewhere can be heard anywhere.
+  `machine` is a Machine, the name of one or the path of its JSON file (`parts.machines`), None for
+  the one that fits the first device. It multiplies in the dtype `products`, None for that of the
+  run; a machine that lacks the run's takes its own and says so on stderr, so that what was trained
+  elsewhere can be heard anywhere.
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
   with other token ids.
   """

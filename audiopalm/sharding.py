@@ -119,8 +119,9 @@ def _nearest(sizes: Mapping[str, int], devices: int) -> str:
       change = {**sizes, axis: devices // others}
       found.append(_written(change))
   if not found:
-    return f"Choose axes whose product is {devices}, or another --machine"
-  return f"Choose axes whose product is {devices}: {' or '.join(found)}; or another --machine"
+    return f"Choose axes whose product is {devices}, or another machine (--mesh, --machine)"
+  meshes = " or ".join(found)
+  return f"Choose axes whose product is {devices}: {meshes}; or another machine (--mesh, --machine)"
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> PartitionSpec:
@@ -141,7 +142,7 @@ def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> 
       raise ConfigError(
         f"Axis {axis!r} of size {size} (array {tuple(shape)} with axes {tuple(axes)}) is split "
         f"{ways} ways by mesh "
-        f"axes {names}. Choose a size divisible by {ways}, or a smaller mesh axis on the machine."
+        f"axes {names}. Choose a size divisible by {ways}, or a smaller mesh axis (--mesh)."
       )
     for name in names:
       if name in taken:

@@ -2,8 +2,8 @@
 
   python benchmarks/plan_ranking.py
 
-The rates of the devices are measured first (audiopalm plan --calibrate). Then each mesh is planned,
-and its training step timed: 7 repeats of all meshes in turn, medians. Pairs of meshes whose times
+The rates of the devices are measured first (audiopalm plan --measure-rates). Then each mesh is
+planned and its training step timed: 7 repeats of all meshes in turn, medians. Pairs whose times
 are within 5 % of each other are left out; of the others, Kendall's tau says how far both orders
 agree (1: wholly, 0: by chance). Results are in benchmarks/results/plan_ranking-MACHINE.json.
 """
@@ -47,7 +47,7 @@ def main() -> None:
 
   with tempfile.TemporaryDirectory() as folder:
     calibrate.measure(Path(folder, "cpu.json"))
-    on = topology.named("cpu:8", calibration=Path(folder, "cpu.json"))
+    on = topology.named("cpu:8", rates=Path(folder, "cpu.json"))
   experiment = made()
   machines = [
     Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_rows=256)

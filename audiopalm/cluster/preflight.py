@@ -118,8 +118,8 @@ def _memory(experiment: Any, given: Given, workdir: Path) -> str:
   path = stored.path_of(workdir, topology, machine)
   found = stored.read(path)
   how = (
-    f"audiopalm plan CONFIG --topology {topology} --machine {machine.name} --workdir {workdir} "
-    "makes one (minutes)"
+    f"audiopalm plan CONFIG --topology {topology} --workdir {workdir}, with the options of the "
+    "machine as here, makes one (minutes)"
   )
   if found is None:
     raise Note(f"no plan in {path}: {how}")
@@ -130,7 +130,7 @@ def _memory(experiment: Any, given: Given, workdir: Path) -> str:
   if not found["fits"]:
     raise ConfigError(
       f"{quantities.size(found['over'])} more than the {limit}, says {path}. Take more devices, "
-      "fewer rows of a device at once (micro_batch_tokens) or a stronger remat policy."
+      "fewer rows of a device at once (--micro-batch-tokens) or a stronger policy (--remat full)."
     )
   return f"{quantities.size(found['memory']['peak'])} of the {limit}, says the plan of this config"
 

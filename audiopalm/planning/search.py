@@ -96,3 +96,9 @@ def to_json(candidate: Candidate) -> dict[str, Any]:
   if candidate.plan is None:
     return {**about, "refused": candidate.refused}
   return {**about, **plan.to_json(candidate.plan)}
+
+
+def ranking(ranked: Sequence[Candidate]) -> dict[str, Any]:
+  """Returns the candidates of a search as JSON: the best as a plan, if it fits, and all of them."""
+  best = to_json(ranked[0]) if ranked[0].tokens_per_s else {"fits": False}
+  return {**best, "ranking": [to_json(candidate) for candidate in ranked]}

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from audiopalm import values
 from audiopalm.cli import config
 from audiopalm.errors import ConfigError
 
@@ -100,6 +101,36 @@ def test_a_wrong_setting_says_what_was_expected(write, setting, texts):
     config.load(write(), [setting])
   for text in texts:
     assert text in str(error.value)
+
+
+def test_every_synonym_is_of_a_setting_and_is_none_itself():
+  known = set(values.paths(config.load("quickstart")))
+  assert set(values.SYNONYMS.values()) <= known
+  assert not set(values.SYNONYMS) & {path.rsplit(".", 1)[-1] for path in known}
+
+
+@pytest.mark.parametrize(
+  ("name", "path"),
+  [
+    ("lr", "optimizer.peak_lr"),
+    ("optimizer.learning_rate", "optimizer.peak_lr"),
+    ("batch_size", "batch_rows"),
+    ("max_steps", "steps"),
+    ("num_steps", "steps"),
+    ("seq_len", "row_length"),
+    ("sequence_length", "row_length"),
+    ("vocab_size", "tokenizers.text.size"),
+  ],
+)
+def test_a_name_of_other_codebases_is_refused_with_the_path_it_has_here(write, name, path):
+  with pytest.raises(ConfigError) as error:
+    config.load(write(), [f"{name}=1"])
+  assert str(error.value) == f"There is no setting {name!r}. Near: {path}."
+
+
+def test_a_parameter_may_be_called_as_other_codebases_call_a_setting(write):
+  text = CONFIG.replace("records: int", "batch_size: int").replace("=records", "=batch_size")
+  assert config.load(write(text), ["batch_size=12"]).corpora[0].train_records == 12
 
 
 @pytest.mark.parametrize(

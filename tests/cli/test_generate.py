@@ -223,9 +223,12 @@ def test_a_chain_prints_its_texts_and_writes_its_speech(opened, command, made_up
   [
     (("--task", "asl", "--text", "x"), "no task 'asl'. It was trained on: asr, tts, mt"),
     (("--task", "mt", "--text", "x", "--source", "xx"), "Unknown language 'xx'"),
-    (("--task", "mt", "--text", "x", "--beams", "0"), "beams must be a whole number of at least 1"),
     (
-      ("--task", "mt", "--text", "x", "--beams", "2", "--temperature", "1"),
+      ("--task", "mt", "--text", "x", "--num-beams", "0"),
+      "beams must be a whole number of at least 1",
+    ),
+    (
+      ("--task", "mt", "--text", "x", "--num-beams", "2", "--temperature", "1"),
       "leave out beams=2, or what makes it drawn at temperature 1.",
     ),
     (

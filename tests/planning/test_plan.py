@@ -145,18 +145,18 @@ def test_unknown_topologies_say_what_there_is(tmp_path):
     topology.named("v5p:4x4")
   with pytest.raises(ConfigError, match="this process has 8 CPU devices. Set XLA_FLAGS"):
     topology.named("cpu:16")
-  with pytest.raises(ConfigError, match="--calibrate FILE, and give that file as --calibration"):
+  with pytest.raises(ConfigError, match="--measure-rates FILE, and give that file as --rates"):
     topology.named("cpu:8")
 
 
-def test_a_calibration_of_other_devices_or_damaged_is_refused(tmp_path):
+def test_rates_of_other_devices_or_damaged_are_refused(tmp_path):
   path = tmp_path / "cpu.json"
   files.write_json(path, {"chip": dataclasses.asdict(dataclasses.replace(CHIP, name="cpu:4"))})
-  with pytest.raises(ConfigError, match="measured with cpu:4.*--topology cpu:8 --calibrate FILE"):
-    topology.named("cpu:8", calibration=path)
+  with pytest.raises(ConfigError, match="measured with cpu:4.*cpu:8 --measure-rates FILE"):
+    topology.named("cpu:8", rates=path)
   files.write_json(path, {"chip": {"name": "cpu:8"}})
   with pytest.raises(DataError, match="it is damaged.*Measure again with audiopalm plan"):
-    topology.named("cpu:8", calibration=path)
+    topology.named("cpu:8", rates=path)
 
 
 SAID = (

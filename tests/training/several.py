@@ -1,6 +1,7 @@
 """One of several processes that agree on things and make batches together; a program:
 
-python tests/training/several.py OUT MESH --coordinator HOST:PORT --processes N --process I
+python tests/training/several.py OUT MESH --coordinator-address HOST:PORT --num-processes N
+  --process-id I
 """
 
 import argparse
@@ -69,7 +70,7 @@ def main() -> int:
       batch = batches.batch_at(step)
       placed = sharding.place(batch, mesh, ("batch", "rows"), made.batch_rows)
       # The last process is given a signal before the second step.
-      given = "SIGTERM" if step >= 1 and index == args.processes - 1 else ""
+      given = "SIGTERM" if step >= 1 and index == args.num_processes - 1 else ""
       read = exchange.begin(throughput.count(batch, tasks, counts_here, here.start), given)
       counts.append(counted(read()))
       asked.append(exchange.asked_by)

@@ -36,10 +36,10 @@ def start(program, *arguments, processes=2, devices=4):
     "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}",
   }
   command = [sys.executable, str(HERE / program), *map(str, arguments)]
-  command += ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes)]
+  command += ["--coordinator-address", f"127.0.0.1:{port}", "--num-processes", str(processes)]
   return [
     subprocess.Popen(
-      [*command, "--process", str(index)],
+      [*command, "--process-id", str(index)],
       env=environment,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,

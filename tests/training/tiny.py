@@ -1,7 +1,7 @@
 """A whole experiment of a few thousand parameters, its data made up in memory; also a program:
 
 python tests/training/tiny.py WORKDIR STEPS [--slow] [--hangs-at N] [--mesh data=2,fsdp=4]
-  [--coordinator HOST:PORT --processes N --process I]
+  [--coordinator-address HOST:PORT --num-processes N --process-id I]
 """
 
 import argparse
@@ -220,7 +220,7 @@ def main() -> int:
       os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(where, name, kill)
-  if args.unreadable and args.process == 1:
+  if args.unreadable and args.process_id == 1:
     read_meta = checkpoint.read_meta
 
     def read(workdir, step):
