@@ -5,6 +5,7 @@ layout, shapes at trace time); a bug of ours is an `assert`.
 """
 
 EXIT_DONE = 0
+EXIT_DOES_NOT_FIT = 1  # a plan, which was made and says so
 EXIT_USER = 2  # the user's input
 EXIT_WATCHDOG = 70  # a step hung
 EXIT_BAD_STEPS = 71  # too many bad steps in a row

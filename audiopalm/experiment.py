@@ -1,6 +1,7 @@
 """The whole of a run as one frozen value: what is trained on what, apart from the hardware.
 
-    Experiment = tokenizers x layout x model x objective x mixture      (+ optimizer, evaluation)
+    Experiment = tokenizers x layout x model x objective x mixture, fed by its data
+                 (+ optimizer, evaluation)
 
 It reads and writes itself as JSON and takes changes by dotted path; `digest` names it.
 """
@@ -8,13 +9,16 @@ It reads and writes itself as JSON and takes changes by dotted path; `digest` na
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from audiopalm import values
+from audiopalm.data import feeds
 from audiopalm.data.mixtures import Mixture
+from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import Chain
 from audiopalm.objectives.next_token import NextToken
@@ -22,7 +26,6 @@ from audiopalm.settings import Evaluation, Optimizer, WarmStart
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
-TOO_LONG = ("error", "split", "drop")
 EXPORTS = ("auto", None)
 
 
@@ -31,13 +34,11 @@ class Experiment:
   """Everything that decides what a run learns; a `Machine` decides only how fast.
 
   `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
-  from a task to its layout. `batch_rows` rows of `row_length` make one step,
-  however many devices and micro-batches share them. `too_long` says what becomes of a record longer
-  than a row: an error, several rows ("split", for tasks without inputs only) or nothing ("drop").
-  Of the checkpoints stay the newest `keep_checkpoints`, those of every `keep_every_steps`-th step,
-  and the one that is best by `keep_best`: TASK/METRIC as metrics.jsonl holds it for held-out rows,
-  "asr/loss" or "mt/accuracy_text"; only steps that are measured and saved can be the best.
-  `export` "auto" refuses to train what could not be exported to PyTorch; None trains it.
+  from a task to its layout, `data` says what a batch is (`data.feeds`). Of the checkpoints stay the
+  newest `keep_checkpoints`, those of every `keep_every_steps`-th step, and the one that is best by
+  `keep_best`: TASK/METRIC as metrics.jsonl holds it for held-out rows, "asr/loss" or
+  "mt/accuracy_text"; only steps that are measured and saved can be the best. `export` "auto"
+  refuses to train what could not be exported to PyTorch; None trains it.
   """
 
   name: str
@@ -49,11 +50,9 @@ class Experiment:
   objective: Any = NextToken()
   optimizer: Optimizer = Optimizer()
   evaluation: Evaluation = Evaluation()
-  row_length: int = 512
-  batch_rows: int = 16
+  data: feeds.Data = Packed()
   steps: int = 1000
   seed: int = 0
-  too_long: Literal["error", "split", "drop"] = "error"
   checkpoint_every_steps: int = 500
   keep_checkpoints: int = 2
   keep_every_steps: int | None = None
@@ -61,33 +60,21 @@ class Experiment:
   export: Literal["auto"] | None = "auto"
 
   def __post_init__(self):
-    for field in (
-      "row_length",
-      "batch_rows",
-      "steps",
-      "checkpoint_every_steps",
-      "keep_checkpoints",
-    ):
-      _check_whole(field, getattr(self, field), 1)
-    _check_whole("seed", self.seed, 0)
+    for field in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
+      feeds.check_count(field, getattr(self, field))
+    if type(self.seed) is not int or self.seed < 0:
+      raise ConfigError(f"seed must be an integer of at least 0, not {self.seed!r}.")
     if self.keep_every_steps is not None:
-      _check_whole("keep_every_steps", self.keep_every_steps, 1)
-    if self.too_long not in TOO_LONG:
-      raise ConfigError(f"too_long must be one of {', '.join(TOO_LONG)}, not {self.too_long!r}.")
+      feeds.check_count("keep_every_steps", self.keep_every_steps)
     if self.export not in EXPORTS:
       raise ConfigError(f"export must be 'auto' or None, not {self.export!r}.")
     streams = [tokenizer.stream for tokenizer in self.tokenizers]
-    _check_different(streams, "tokenizers", "stream")
-    if not self.tasks:
-      raise ConfigError(f"The mixture of experiment {self.name!r} has no tasks. Give at least one.")
-    _check_different([task.name for task in self.tasks], "tasks", "name")
+    doubles = sorted({stream for stream in streams if streams.count(stream) > 1})
+    if doubles:
+      raise ConfigError(f"Two tokenizers have the stream {doubles[0]!r}. Give each its own stream.")
     for task in self.tasks:
-      _check_task(task, streams)
-      if task.paraphrases and self.too_long == "split":
-        raise ConfigError(
-          f"Task {task.name!r} has paraphrases, and too_long='split' would cut its records by the "
-          "length of one of them. Set too_long='drop', or leave the paraphrases out."
-        )
+      _check_task(task)
+    self.data.check(self.tasks, streams)
     if self.keep_best is not None:
       _check_best(self)
 
@@ -112,11 +99,25 @@ class Experiment:
 
 
 def from_json(text: str) -> Experiment:
-  """Returns the Experiment that `Experiment.to_json` wrote; ConfigError for anything else."""
-  value = values.from_json(text)
+  """Returns the Experiment that `Experiment.to_json` wrote, now or before `data` was a setting of
+  its own; ConfigError for anything else."""
+  value = values.from_json(_with_data(text))
   if not isinstance(value, Experiment):
     raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
+
+
+def _with_data(text: str) -> str:
+  """Returns the JSON of an experiment with the settings of packed rows where they are now."""
+  try:
+    fields = json.loads(text)
+  except json.JSONDecodeError:
+    return text  # which `values` says more of
+  if not isinstance(fields, dict) or "data" in fields or "row_length" not in fields:
+    return text
+  packed = {name: fields.pop(name) for name in ("row_length", "batch_rows", "too_long")}
+  fields["data"] = {"class": "audiopalm.data.packed.Packed", **packed}
+  return json.dumps(fields)
 
 
 def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -129,31 +130,13 @@ def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
   return experiment
 
 
-def _check_whole(field: str, number: Any, least: int) -> None:
-  if type(number) is not int or number < least:
-    raise ConfigError(f"{field} must be a whole number of at least {least}, not {number!r}.")
-
-
-def _check_different(names: Sequence[str], what: str, kind: str) -> None:
-  doubles = sorted({name for name in names if names.count(name) > 1})
-  if doubles:
-    raise ConfigError(f"Two {what} have the {kind} {doubles[0]!r}. Give each its own {kind}.")
-
-
-def _check_task(task: Task, streams: Sequence[str]) -> None:
+def _check_task(task: Task) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", task.name) or task.name in RESERVED_TASKS:
     raise ConfigError(
       f"Task {task.name!r} needs another name: small letters, digits and _, and not one of "
       f"{', '.join(RESERVED_TASKS)}."
     )
-  if not task.outputs:
-    raise ConfigError(f"Task {task.name!r} has no outputs. Give at least one (role, stream) pair.")
-  for role, stream in task.sides:
-    if stream not in streams:
-      raise ConfigError(
-        f"Task {task.name!r} names the stream {stream!r}, but the tokenizers give "
-        f"{', '.join(streams)}. Name one of these, or add a tokenizer."
-      )
+  for role, _ in task.sides:
     if role not in task.corpus.roles:
       raise ConfigError(
         f"Task {task.name!r} names the role {role!r}, but corpus {task.corpus.name!r} has "

@@ -9,8 +9,6 @@ what they are given, so that those of published models give their own ids for ev
 import unicodedata
 from collections.abc import Iterable
 
-import regex
-
 from audiopalm import language_tags
 
 # Languages that write no space between words: Chinese and Cantonese, Japanese, Thai, Lao, Khmer,
@@ -42,6 +40,8 @@ def graphemes(text: str) -> list[str]:
 
   Source: Unicode Standard Annex 29, extended grapheme clusters.
   """
+  import regex  # here: exported folders have a copy of this file, and need no regex
+
   return regex.findall(r"\X", text)
 
 

@@ -26,23 +26,17 @@ from audiopalm.inference import generate, prompting
 from audiopalm.inference import sampling as samplings
 from audiopalm.inference.generate import Failure, Input, Result
 from audiopalm.inference.sampling import Sampling
-from audiopalm.models import decoder
+from audiopalm.inference.trained import Trained
 from audiopalm.parts import machines
 from audiopalm.settings import Machine
-from audiopalm.training import checkpoint
+from audiopalm.training import checkpoint, state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Session:
+class Session(Trained):
   """A run that is ready to answer. Its methods change nothing in the run but WORKDIR/evaluation."""
 
   workdir: Path
-  experiment: Any
-  prepared: Any
-  model: Any
-  params: Any
-  machine: Machine
-  step: int
 
   def generate(
     self,
@@ -90,12 +84,12 @@ class Session:
 
   def answer(self, task: str, inputs: Sequence[Input], **options: Any) -> list[Result | Failure]:
     """Returns what `inference.generate.generate` does: a Failure where an input has no answer."""
-    return generate.generate(self._generator(), task, inputs, **options)
+    return generate.generate(self, task, inputs, **options)
 
   def output_modalities(self, task: str) -> tuple[str, ...]:
     """Returns "text" or "speech" for each output of a task; ConfigError for an unknown one."""
     found = prompting.find_task(self.experiment, task)
-    return prompting.output_modalities(self._generator(), found)
+    return prompting.output_modalities(self, found)
 
   def evaluate(
     self,
@@ -125,14 +119,10 @@ class Session:
     given = {"beams": beams, "length_penalty": length_penalty}
     changes = {name: value for name, value in given.items() if value is not None}
     evaluation = dataclasses.replace(self.experiment.evaluation, **changes)
+    experiment = dataclasses.replace(self.experiment, evaluation=evaluation)
     return runner.evaluate(
-      dataclasses.replace(self.experiment, evaluation=evaluation),
-      self.prepared,
-      self.model,
-      self.params,
-      self.machine,
-      workdir=self.workdir,
-      step=self.step,
+      dataclasses.replace(self, experiment=experiment),
+      self.workdir,
       tasks=tasks,
       within=suites,
       manifests=[Path(path) for path in pairs],
@@ -156,13 +146,8 @@ class Session:
     each; `workers` as in `evaluate`.
     """
     return runner.judge(
-      self.experiment,
-      self.prepared,
-      self.model,
-      self.params,
-      self.machine,
-      workdir=self.workdir,
-      step=self.step,
+      self,
+      self.workdir,
       task=task,
       manifests=[Path(path) for path in manifests],
       say=say,
@@ -175,21 +160,21 @@ class Session:
     Low-rank adapters are added to their kernels. `out` must not exist, or be empty: ConfigError.
     See docs/export.md.
     """
+    if self.variables:
+      raise ConfigError(
+        f"The objective of this run keeps variables ({', '.join(self.variables)}), which an "
+        "exported folder does not hold: what PyTorch would run is not the whole of it."
+      )
     longest = {
       task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
       for task in self.experiment.tasks
     }
-    settings, params = decoder.without_lora(self.experiment.model, jax.device_get(self.params))
+    settings, params = self.experiment.model.without_adapters(jax.device_get(self.params))
     experiment = dataclasses.replace(self.experiment, model=settings)
     run = folder.Run(
       experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
     )
     return folder.write(Path(out), run, self.prepared)
-
-  def _generator(self) -> prompting.Generator:
-    return prompting.Generator(
-      self.experiment, self.prepared, self.model, self.params, self.machine
-    )
 
 
 def load(
@@ -201,9 +186,10 @@ def load(
   """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
   of `step`.
 
-  `machine` is a Machine or the name of one, None for the one that fits the first device. It
-  multiplies in the dtype `products`, None for that of the run; a machine that lacks the run's takes
-  its own and says so on stderr, so that what was trained elsewhere can be heard anywhere.
+  `machine` is a Machine, the name of one or the path of its JSON file (`parts.machines`), None for
+  the one that fits the first device. It multiplies in the dtype `products`, None for that of the
+  run; a machine that lacks the run's takes its own and says so on stderr, so that what was trained
+  elsewhere can be heard anywhere.
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
   with other token ids.
   """
@@ -220,16 +206,17 @@ def load(
   open_run = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
   mesh, opened = sharding.mesh(machine), {}
 
-  def expected(meta: checkpoint.Meta) -> tuple[Any, Any]:
+  def expected(meta: checkpoint.Meta) -> checkpoint.Expected:
     experiment = experiments.from_json(meta.experiment)
     prepared = open_run(experiment, workdir)
-    model = decoder.model(experiment.model, prepared.space)
+    model = experiment.model.build(prepared.space)
     opened[meta.step] = experiment, prepared, model
-    return model.shapes(mesh), prepared.manifest
+    params = model.shapes(mesh)
+    variables = state.variable_shapes(experiment.objective, model, params, mesh)
+    return checkpoint.Expected(params, variables, prepared.manifest)
 
-  params, meta = checkpoint.restore_params(workdir, expected, _warn, step)
-  experiment, prepared, model = opened[meta.step]
-  return Session(workdir, experiment, prepared, model, params, machine, meta.step)
+  params, variables, meta = checkpoint.restore_model(workdir, expected, _warn, step)
+  return Session(*opened[meta.step], params, variables, machine, meta.step, workdir)
 
 
 def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:

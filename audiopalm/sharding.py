@@ -119,8 +119,9 @@ def _nearest(sizes: Mapping[str, int], devices: int) -> str:
       change = {**sizes, axis: devices // others}
       found.append(_written(change))
   if not found:
-    return f"Choose axes whose product is {devices}, or another --machine"
-  return f"Choose axes whose product is {devices}: {' or '.join(found)}; or another --machine"
+    return f"Choose axes whose product is {devices}, or another machine (--mesh, --machine)"
+  meshes = " or ".join(found)
+  return f"Choose axes whose product is {devices}: {meshes}; or another machine (--mesh, --machine)"
 
 
 def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> PartitionSpec:
@@ -141,7 +142,7 @@ def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> 
       raise ConfigError(
         f"Axis {axis!r} of size {size} (array {tuple(shape)} with axes {tuple(axes)}) is split "
         f"{ways} ways by mesh "
-        f"axes {names}. Choose a size divisible by {ways}, or a smaller mesh axis on the machine."
+        f"axes {names}. Choose a size divisible by {ways}, or a smaller mesh axis (--mesh)."
       )
     for name in names:
       if name in taken:
@@ -179,28 +180,30 @@ def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) ->
   return jax.tree_util.tree_map_with_path(place_one, shapes, axes)
 
 
-def place(
-  batch: Any, mesh: Mesh, axes: Sequence[str] = ("batch",), batch_rows: int | None = None
-) -> Any:
-  """Returns the batch on the mesh: the first axes of every array are those named.
+def place(batch: Any, mesh: Mesh, axes: Any, batch_rows: int | None = None) -> Any:
+  """Returns a tree of arrays on the mesh.
+
+  `axes` is a tree of their logical axes, "batch" first, or one tuple for all: what an array has
+  beyond it is not split.
 
   With several processes `batch_rows` counts the rows of all, and each gives those of `rows_here`.
   """
+  if isinstance(axes, tuple):
+    axes = jax.tree.map(lambda array: (axes + (None,) * np.ndim(array))[: np.ndim(array)], batch)
 
-  def place_one(array):
+  def place_one(array, logical):
     array = np.asarray(array)
     shape = (batch_rows or len(array), *array.shape[1:])
-    names = (tuple(axes) + (None,) * array.ndim)[: array.ndim]
     first = rows_here(mesh, shape[0]).start
 
     def part(index):
       start, stop, _ = index[0].indices(shape[0])
       return array[(slice(start - first, stop - first), *index[1:])]
 
-    where = NamedSharding(mesh, spec(names, shape, mesh))
+    where = NamedSharding(mesh, spec(logical, shape, mesh))
     return jax.make_array_from_callback(shape, where, part)
 
-  return jax.tree.map(place_one, batch)
+  return jax.tree.map(place_one, batch, axes)
 
 
 def rows_here(

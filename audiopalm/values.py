@@ -17,10 +17,12 @@ from audiopalm.errors import ConfigError
 # A resolved config names classes; only frozen dataclasses of these modules are ever built from it.
 READABLE = (
   "audiopalm.data.augment",
+  "audiopalm.data.clips",
   "audiopalm.data.corpora",
   "audiopalm.data.manifest",
   "audiopalm.data.mixtures",
   "audiopalm.data.multi30k",
+  "audiopalm.data.packed",
   "audiopalm.data.synthesizers",
   "audiopalm.data.takes",
   "audiopalm.experiment",
@@ -32,6 +34,45 @@ READABLE = (
   "audiopalm.tokenizers",
   "audiopalm.types",
 )
+
+# What other codebases call settings, by what these are called here: for errors, never to set one.
+SYNONYMS = {
+  name: path
+  for path, names in {
+    "optimizer.name": "optim opt optimizer_type",
+    "optimizer.peak_lr": "lr learning_rate max_lr base_lr peak_learning_rate",
+    "optimizer.end_lr": "min_lr final_lr end_learning_rate min_learning_rate",
+    "optimizer.warmup_steps": "warmup num_warmup_steps lr_warmup_steps warmup_iters",
+    "optimizer.decay": "lr_scheduler lr_scheduler_type lr_schedule lr_decay_style schedule",
+    "optimizer.b1": "beta1 adam_beta1",
+    "optimizer.b2": "beta2 adam_beta2",
+    "optimizer.eps": "epsilon adam_epsilon adam_eps",
+    "optimizer.weight_decay": "wd",
+    "optimizer.clip_norm": "max_grad_norm grad_clip clip_grad gradient_clipping gradient_clip_val",
+    "data.batch_rows": "batch_size global_batch_size train_batch_size per_device_train_batch_size",
+    "data.row_length": "seq_len seq_length sequence_length max_seq_len max_seq_length max_length "
+    "context_length block_size max_target_length",
+    "steps": "max_steps num_steps total_steps train_steps num_train_steps max_train_steps "
+    "training_steps max_iters",
+    "seed": "random_seed init_seed",
+    "checkpoint_every_steps": "save_steps save_every save_interval checkpoint_interval "
+    "checkpoint_period",
+    "keep_checkpoints": "save_total_limit max_to_keep",
+    "evaluation.every_steps": "eval_steps eval_every eval_interval eval_freq",
+    "evaluation.batch_rows": "eval_batch_size per_device_eval_batch_size",
+    "evaluation.max_output_rows": "max_new_tokens max_decode_len",
+    "evaluation.beams": "num_beams beam_size",
+    "model.layers": "num_layers n_layers n_layer num_hidden_layers depth",
+    "model.width": "d_model hidden_size dim emb_dim embed_dim n_embd",
+    "model.heads": "num_heads n_heads n_head num_attention_heads",
+    "model.kv_heads": "num_kv_heads n_kv_heads num_key_value_heads",
+    "model.head_width": "head_dim d_head d_kv",
+    "model.hidden": "d_ff mlp_dim ffn_dim intermediate_size",
+    "model.dropout": "dropout_rate hidden_dropout",
+    "tokenizers.text.size": "vocab_size",
+  }.items()
+  for name in names.split()
+}
 
 
 def to_json(value: Any) -> str:
@@ -96,10 +137,23 @@ def unknown_path(path: str, known: Iterable[str]) -> str:
   known = list(known)
   last = path.rsplit(".", 1)[-1]
   near = [name for name in known if name.rsplit(".", 1)[-1] == last]
-  near += [n for n in difflib.get_close_matches(path, known, n=5, cutoff=0.5) if n not in near]
+  if not near and SYNONYMS.get(last.lower()) in known:
+    near = [SYNONYMS[last.lower()]]
+  else:
+    near += [n for n in difflib.get_close_matches(path, known, n=5, cutoff=0.5) if n not in near]
   if not near:
     near = list(dict.fromkeys(name.split(".", 1)[0] for name in known))
   return f"There is no setting {path!r}. Near: {', '.join(near)}."
+
+
+def usual_path(name: str) -> str | None:
+  """Returns the path of the setting that a name is known by, here or elsewhere, if it has one.
+
+  usual_path("learning_rate") == usual_path("peak_lr") == "optimizer.peak_lr"
+  """
+  known = list(dict.fromkeys(SYNONYMS.values()))
+  same = [path for path in known if name in (path, path.rsplit(".", 1)[-1])]
+  return name if name in same else SYNONYMS.get(name, next(iter(same), None))
 
 
 def a(value: Any) -> str:

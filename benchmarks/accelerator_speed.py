@@ -88,7 +88,6 @@ def measure(
   """Returns tokens a second, MFU and memory of one case."""
   import jax
 
-  from audiopalm.models import decoder
   from audiopalm.nn import attention as backends
   from audiopalm.parts import machines, models
   from audiopalm.training import throughput
@@ -107,13 +106,13 @@ def measure(
   seconds = [contenders.timed(lambda: run(steps))[1] / steps for _ in range(repeats)]
   tokens, space = rows * row_length, training.space_of(VOCABULARY)
   # Packed examples do not attend to each other: a row of eight costs what eight short ones do.
-  flops = decoder.flops_per_token(settings, space, row_length // segments) * tokens
+  flops = settings.flops_per_token(space, row_length // segments) * tokens
   kind = jax.devices()[0].device_kind
   found = figures.spread([tokens / one for one in seconds], 1)
   share = throughput.utilisation(flops, tokens / found["median"], kind, devices)
   peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
   return {
-    "parameters": decoder.parameters(settings, space),
+    "parameters": settings.parameters(space),
     "batch_rows": rows,
     "tokens_per_s": found,
     "mfu": share if isinstance(share, str) else round(share, 4),

@@ -64,24 +64,25 @@ def computed(device: Any, size: str, segments: int, dtype: str, attention: str) 
   import jax
 
   from audiopalm import sharding
-  from audiopalm.models import decoder
   from audiopalm.nn import attention as backends
   from audiopalm.objectives.next_token import NextToken
   from audiopalm.settings import Machine
 
   backends.check(attention, device.platform)
   layers, width, hidden, row_length = SIZES[size]
-  model = decoder.model(steps.llama(layers, width, hidden), steps.space_of(VOCABULARY))
+  model = steps.llama(layers, width, hidden).build(steps.space_of(VOCABULARY))
   machine = Machine(name="one", fsdp=1, compute_dtype=dtype, attention=attention)
   batch = steps.batch_of(steps.tokens(VOCABULARY, BATCH_ROWS, row_length), segments)
   mesh, objective = sharding.mesh(machine, (device,)), NextToken()
 
   def mean(params, placed):
-    loss = objective.losses(model, params, {}, placed, None, machine)[0]["model"]
-    return loss.sum / loss.weight
+    losses, _ = objective.losses(
+      model, params, {}, placed, key=None, train=False, step=0, machine=machine
+    )
+    return losses["model"].sum / losses["model"].weight
 
   with jax.set_mesh(mesh), jax.default_matmul_precision("highest" if dtype == "float32" else None):
-    placed = sharding.place(batch, mesh, ("batch", "rows"))
+    placed = sharding.place(batch, mesh, batch.axes())
     params = jax.tree.map(
       lambda array, shape: jax.device_put(array, shape.sharding), drawn(model, mesh),
       model.shapes(mesh),

@@ -36,7 +36,6 @@ def main() -> None:
   arguments = parser.parse_args()
   import jax
 
-  from audiopalm.models import decoder
   from audiopalm.parts import machines
 
   vocabulary = step_speed.VOCABULARY
@@ -49,7 +48,7 @@ def main() -> None:
     found = [measured(run, Path(folder), repeat) for repeat in range(arguments.repeats)]
   device = jax.devices()[0]
   kind = None if device.platform == "cpu" else device.device_kind
-  parameters = decoder.parameters(settings, steps.space_of(vocabulary))
+  parameters = settings.parameters(steps.space_of(vocabulary))
   shares = [each["stall_s"] / (EVERY_STEPS * each["step_s"]) for each in found]
   result = {
     "command": score.command(__file__),

@@ -22,7 +22,6 @@ import score
 import audiopalm
 from audiopalm.data import json_lines
 from audiopalm.evaluation import likelihoods, scoring, trials
-from audiopalm.inference import prompting
 from audiopalm.metrics import likelihood
 
 WAYS = ("flat", "delayed")
@@ -66,7 +65,7 @@ def row(workdir: Path) -> dict:
   speech_s = 3600 * train["hours"]
   speech_per_token = speech_s / train["tokens"]
   opened = audiopalm.load(workdir)
-  rows = train["rows"] * train["efficiency"] * opened.experiment.row_length
+  rows = train["rows"] * train["efficiency"] * opened.experiment.data.row_length
   codes = likelihood_of_codes(opened)
   spoken_s, took_s = speaking(opened)
   return {
@@ -83,15 +82,12 @@ def row(workdir: Path) -> dict:
 
 def likelihood_of_codes(opened: Any) -> dict:
   """Returns the mean negative log-likelihood and the accuracy of codes on the test split."""
-  generator = prompting.Generator(
-    opened.experiment, opened.prepared, opened.model, opened.params, opened.machine
-  )
   (trial,) = [
     one
     for one in trials.trials(opened.experiment, opened.prepared, ["tts"])
     if one.split == scoring.SEEN
   ]
-  sums = likelihoods.of_examples(generator, [one.grid for one in trial.examples])
+  sums = likelihoods.of_examples(opened, [one.grid for one in trial.examples])
   return likelihood.reduce(sums)["modalities"]["speech"]
 
 

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def settings(records: int, row_length: int) -> list[str]:
-  return [f"train_records={records}", f"row_length={row_length}"]
+  return [f"train_records={records}", f"data.row_length={row_length}"]
 
 
 def measure(worker: contenders.Worker, row_length: int, repeats: int) -> dict:
@@ -99,7 +99,7 @@ class Measured:
     self._open = functools.partial(prepare.open_prepared, experiment, workdir)
     self._loader_of = lambda prepared: loader.Loader(prepared, experiment)
     self._loader = self._loader_of(self._open())
-    self._batch_rows = experiment.batch_rows
+    self._batch_rows = experiment.data.batch_rows
     self._step = 0
 
   def answer(self, what: str, **asked: float) -> dict:

@@ -134,7 +134,6 @@ def ours(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[], np.ndar
   from audiopalm.inference import decode
   from audiopalm.inference.sampling import Sampling
   from audiopalm.layouts import incremental
-  from audiopalm.models import decoder
   from audiopalm.parts import machines
   from audiopalm.types import Grid
 
@@ -144,7 +143,7 @@ def ours(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[], np.ndar
     machine = dataclasses.replace(machine, compute_dtype="float32")
   elif machine.compute_dtype == "float32":  # a CPU
     machine = dataclasses.replace(machine, product_dtype="bfloat16")
-  model = decoder.model(settings, space)
+  model = settings.build(space)
   shapes = model.shapes(sharding.mesh(machine))
   params = jax.tree.map(lambda array, where: jax.device_put(array, where.sharding),
                         weights(size), shapes)  # fmt: skip
@@ -162,7 +161,7 @@ def ours(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[], np.ndar
 
   device = jax.devices()[0]
   kind = None if device.platform == "cpu" else device.device_kind
-  return {"parameters": decoder.parameters(settings, space), "device": kind}, generate
+  return {"parameters": settings.parameters(space), "device": kind}, generate
 
 
 def transformers(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[], np.ndarray]]:
@@ -170,8 +169,8 @@ def transformers(size: Size, bfloat16: bool = False) -> tuple[dict, Callable[[],
   import torch
   from transformers import LlamaConfig, LlamaForCausalLM
 
-  from audiopalm.export import stock as stocks
-  from audiopalm.export import weights as exported
+  from audiopalm.models.pytorch import stock as stocks
+  from audiopalm.models.pytorch import weights as exported
 
   settings, _, space = network(size)
   stock = stocks.find(settings, space.columns, both_ways=False)
@@ -236,11 +235,10 @@ def weights(size: Size) -> dict:
   import jax
 
   from audiopalm import sharding
-  from audiopalm.models import decoder
   from audiopalm.settings import Machine
 
   settings, _, space = network(size)
-  model = decoder.model(settings, space)
+  model = settings.build(space)
   random = np.random.default_rng(SEED)
 
   def draw(path, shaped):

@@ -2,8 +2,8 @@
 
   python benchmarks/plan_ranking.py
 
-The rates of the devices are measured first (audiopalm plan --calibrate). Then each mesh is planned,
-and its training step timed: 7 repeats of all meshes in turn, medians. Pairs of meshes whose times
+The rates of the devices are measured first (audiopalm plan --measure-rates). Then each mesh is
+planned and its training step timed: 7 repeats of all meshes in turn, medians. Pairs whose times
 are within 5 % of each other are left out; of the others, Kendall's tau says how far both orders
 agree (1: wholly, 0: by chance). Results are in benchmarks/results/plan_ranking-MACHINE.json.
 """
@@ -47,14 +47,15 @@ def main() -> None:
 
   with tempfile.TemporaryDirectory() as folder:
     calibrate.measure(Path(folder, "cpu.json"))
-    on = topology.named("cpu:8", calibration=Path(folder, "cpu.json"))
+    on = topology.named("cpu:8", rates=Path(folder, "cpu.json"))
   experiment = made()
   machines = [
     Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_rows=256)
     for sizes in MESHES
   ]
   predicted = [plan.training(experiment, machine, on).bounds for machine in machines]
-  batch = steps.batch_of(steps.tokens(2_000, experiment.batch_rows, experiment.row_length))
+  data = experiment.data
+  batch = steps.batch_of(steps.tokens(2_000, data.batch_rows, data.row_length))
   vocabulary = program.space_of(experiment).sizes[0]
   runs = [steps.prepared(experiment.model, vocabulary, batch, machine) for machine in machines]
   for run in runs:
@@ -107,6 +108,7 @@ def kendall(predicted: list[float], measured: list[float]) -> tuple[float, int]:
 def made():
   """Returns the experiment that is planned and run."""
   from audiopalm.data.corpora import Synthetic
+  from audiopalm.data.packed import Packed
   from audiopalm.experiment import Experiment
   from audiopalm.parts import mixtures, tokenizers
 
@@ -116,8 +118,7 @@ def made():
     tokenizers=(tokenizers.text(size=2_000), tokenizers.units(size=256)),
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
     model=steps.llama(layers=4, width=256, hidden=704),
-    row_length=256,
-    batch_rows=16,
+    data=Packed(row_length=256, batch_rows=16),
   )
 
 

@@ -141,7 +141,6 @@ def answer(about: dict, run: Callable[[int], None], count: int) -> Any:
 
 def ours(size: Size, **changes: Any):
   """Returns what our training step is, on a machine with changes, and a function that takes n."""
-  from audiopalm.models import decoder
   from audiopalm.parts import machines
 
   settings = steps.llama(size.layers, size.width, size.hidden)
@@ -151,8 +150,8 @@ def ours(size: Size, **changes: Any):
   space = steps.space_of(VOCABULARY)
   tokens = size.batch_rows * ROW_LENGTH
   about = {
-    "parameters": decoder.parameters(settings, space),
-    "flops": decoder.flops_per_token(settings, space, ROW_LENGTH) * tokens,
+    "parameters": settings.parameters(space),
+    "flops": settings.flops_per_token(space, ROW_LENGTH) * tokens,
   }
   return about, run
 

@@ -38,12 +38,12 @@ def batch_of(tokens_BL: Any, segments: int = 1) -> Any:
   """Returns a batch of these tokens, `segments` examples of one length in each row."""
   import numpy as np
 
-  from audiopalm.batch import Batch
+  from audiopalm.batch import PackedBatch
 
   rows, row_length = tokens_BL.shape
   place_L = np.arange(row_length, dtype=np.int32)
   each = row_length // segments
-  return Batch(
+  return PackedBatch(
     tokens_BLK=tokens_BL[..., None],
     weights_BLK=np.ones((rows, row_length, 1), np.float32),
     segments_BL=np.tile(1 + place_L // each, (rows, 1)),
@@ -62,21 +62,22 @@ def prepared(settings: Any, vocabulary: int, batch: Any, machine: Any) -> Callab
   import jax
 
   from audiopalm import sharding
-  from audiopalm.models import decoder
   from audiopalm.objectives.next_token import NextToken
   from audiopalm.settings import Optimizer
   from audiopalm.training import optimizers, state, step
+  from audiopalm.training.learners import Learner
 
   mesh = sharding.mesh(machine)
-  objective, model = NextToken(), decoder.model(settings, space_of(vocabulary))
+  objective, model = NextToken(), settings.build(space_of(vocabulary))
   chain = optimizers.build(Optimizer(peak_lr=1e-4, decay="constant"), 10**6)
   rows, row_length = batch.segments_BL.shape
   accumulation = machine.accumulation(rows // sharding.batch_ways(mesh), row_length)
   key = jax.random.key(0)
   with jax.set_mesh(mesh):
-    now = state.create(model.init(key, mesh), {}, objective.players, chain)
-    placed = sharding.place(batch, mesh, ("batch", "rows"))
-    train = step.build(model, objective, chain, machine, accumulation)
+    learners = {"model": Learner((), chain)}
+    now = state.create(model.init(key, mesh), {}, learners)
+    placed = sharding.place(batch, mesh, batch.axes())
+    train = step.build(model, objective, learners, machine, accumulation)
     compiled = train.lower(now, placed, key).compile()
 
   def run(count: int) -> Any:

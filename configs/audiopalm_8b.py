@@ -10,6 +10,7 @@ decay="constant", b1=0.9), which keeps half as much as AdamW.
 """
 
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.parts import mixtures, models, optim, tokenizers
@@ -30,7 +31,6 @@ def experiment() -> Experiment:
     model=models.decoder_8b(),
     objective=NextToken(z_loss=1e-4),
     optimizer=optim.adamw(peak_lr=1e-4, warmup_steps=1_000),
-    row_length=2_048,
-    batch_rows=256,
+    data=Packed(row_length=2_048, batch_rows=256),
     steps=100_000,
   )

@@ -16,6 +16,7 @@ likelihoods and distances to the recordings.
 from typing import Literal
 
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.layouts import Chain
 from audiopalm.parts import mixtures, models, optim, tokenizers
@@ -53,8 +54,7 @@ def experiment(
     model=models.tiny(width=192),
     optimizer=optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
     evaluation=Evaluation(every_steps=200, rows=16, examples=100, max_output_rows=row_length),
-    row_length=row_length,
-    batch_rows=batch_rows,
+    data=Packed(row_length=row_length, batch_rows=batch_rows),
     steps=1_000,
     checkpoint_every_steps=400,
     export={"mel_rvq": "auto", "lyra": None}[codec],  # Lyra's networks run in LiteRT alone

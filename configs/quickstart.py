@@ -11,6 +11,7 @@ one coffee; `make quickstart` runs it with everything before and after.
 from typing import Literal
 
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
@@ -40,8 +41,7 @@ def experiment(
     model=models.tiny(width=192),
     optimizer=optim.muon(peak_lr=3e-3, warmup_steps=60),
     evaluation=Evaluation(every_steps=200, rows=16),
-    row_length=384,
-    batch_rows=8,
+    data=Packed(row_length=384, batch_rows=8),
     steps=1_100,
     checkpoint_every_steps=250,
   )

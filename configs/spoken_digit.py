@@ -13,6 +13,7 @@ right.
 """
 
 from audiopalm.data.corpora import SpokenDigit
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
@@ -33,8 +34,7 @@ def experiment(held_out_speaker: str | None = "theo", data_dir: str | None = Non
     model=models.tiny(width=192, dropout=0.2),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=50),
     evaluation=Evaluation(every_steps=100, rows=16, examples=500),
-    row_length=256,
-    batch_rows=8,
+    data=Packed(row_length=256, batch_rows=8),
     steps=350,
     checkpoint_every_steps=200,
   )

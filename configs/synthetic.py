@@ -11,6 +11,7 @@ times as many units. Made for little more than an hour on two CPU cores.
 from typing import Literal
 
 from audiopalm.data.corpora import Synthetic, SyntheticDialogue, SyntheticText
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.parts import mixtures, models, optim, tokenizers
@@ -45,8 +46,7 @@ def experiment(
     objective=NextToken(text_weight=4.0),
     optimizer=optim.muon(peak_lr=3e-3, warmup_steps=100),
     evaluation=Evaluation(every_steps=500, rows=16, examples=150),
-    row_length=512,
-    batch_rows=8,
+    data=Packed(row_length=512, batch_rows=8),
     steps=2_000,
     checkpoint_every_steps=250,
   )

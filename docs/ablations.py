@@ -1,13 +1,14 @@
 """Writes the tables and figures of docs/ablations.md from the results of its sweep.
 
   pip install '.[docs]'
-  python docs/ablations.py
+  python docs/ablations.py          # with --cut, results keep only what it shows
 
 What stands between `<!-- NAME -->` and `<!-- end -->` is made here, the rest by hand. Figures lie
 in docs/ablations.
 """
 
 import argparse
+import json
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm.cluster import sweep
+from audiopalm.data import files
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs" / "ablations"
 PLAN, RESULTS = FOLDER / "plan.toml", FOLDER / "results"
-# The plan that was given up after one seed.
-FIRST, FIRST_RESULTS = FOLDER / "first_plan.toml", FOLDER / "first_results"
 PAGE = ROOT / "docs" / "ablations.md"
 FIGURES = PAGE.with_suffix("")
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
@@ -35,10 +35,12 @@ CURVES = {
   "tasks": (("base", "ast_only", "s2st"), "ast", "nll_text", "AST: nats a token, by tasks"),
   "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats a token, by size"),
 }
+SCORES = ("wer", "bleu", "nll")
 # Runs that are shown zero-shot.
 UNSEEN = ("base", "without_pair", "few_text", "kept", "scratch", "scratch_tuned", "all_topics")
 # The text model, and the runs that begin with it at two mixtures.
 TEXT, KEPT = "text", {"base": "speech alone", "kept": "a quarter text"}
+RETAINED = ("text", "nll_text")  # a task, and its held-out metric
 
 
 def main() -> None:
@@ -46,14 +48,18 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--results", type=Path, default=RESULTS)
+  parser.add_argument(
+    "--cut", action="store_true", help="first leave in the results only what this page shows"
+  )
   arguments = parser.parse_args()
-  plan, first = sweep.read(PLAN), sweep.read(FIRST)
+  plan = sweep.read(PLAN)
+  if arguments.cut:
+    cut_all(plan, arguments.results)
   found = finished(plan, arguments.results)
   made = {
     "comparisons": comparisons(plan, arguments.results),
     "zero-shot": zero_shot(found),
     "runs": runs(plan, found),
-    "first": comparisons(first, FIRST_RESULTS),
   }
   FIGURES.mkdir(exist_ok=True)
   for name, (names, task, metric, title) in CURVES.items():
@@ -72,6 +78,46 @@ def finished(plan: sweep.Plan, results: Path) -> dict[str, list[dict[str, Any]]]
     run.name: [one for seed in plan.seeds if (one := sweep.result(results, run, seed))]
     for run in plan.runs
   }
+
+
+def cut_all(plan: sweep.Plan, results: Path) -> None:
+  """Writes every result of a plan again, as `cut` has it: a line for each of its parts."""
+  for run in plan.runs:
+    for seed in plan.seeds:
+      if (found := sweep.result(results, run, seed)) is None:
+        continue
+      lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in cut(found).items()]
+      with files.replacing(sweep.result_path(results, run, seed)) as part:
+        part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def cut(result: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what this page shows of a result, with what it was made from and by."""
+  metrics = {(task, metric) for _, task, metric, _ in CURVES.values()} | {RETAINED}
+  curve = [
+    [step, {t: {m: held[t][m]} for t, m in sorted(metrics) if m in held.get(t, {})}]
+    for step, held in result["curve"]
+  ]
+  seen = {task: {"tokens": counts["tokens"]} for task, counts in result["seen"].items()}
+  at = {step: _cut_tasks(tasks) for step, tasks in result["scores"]["at"].items()}
+  scores = {"at": at, **_cut_tasks(result["scores"])}
+  return {**result, "seen": seen, "scores": scores, "curve": curve}
+
+
+def _cut_tasks(tasks: Mapping[str, Any]) -> dict[str, Any]:
+  kept = {task: _cut_scores(scores) for task, scores in tasks.items()}
+  return {task: scores for task, scores in kept.items() if scores}
+
+
+def _cut_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+  kept: dict[str, Any] = {name: scores[name] for name in SCORES if name in scores}
+  if kept:
+    kept["intervals"] = {
+      name: ends for name, ends in scores.get("intervals", {}).items() if name in SCORES
+    }
+  if "zero_shot" in scores:
+    kept["zero_shot"] = _cut_scores(scores["zero_shot"])
+  return kept
 
 
 def comparisons(plan: sweep.Plan, results: Path) -> str:
@@ -147,7 +193,7 @@ def _scores(run: sweep.Run, results: Sequence[Mapping[str, Any]]) -> list[str]:
   shown = []
   for task in run.evaluate:
     scored = [one["scores"].get(task, {}) for one in results]
-    names = [name for name in ("wer", "bleu") if all(name in one for one in scored)]
+    names = [name for name in SCORES[:2] if all(name in one for one in scored)]
     for name in names or ["nll"]:
       factor = 100 if name == "wer" else 1
       shown.append(f"{task} {name} {_spread([one[name] for one in scored], factor)}")
@@ -174,8 +220,9 @@ def retention(
 
   At step 0 they are those of the text model it began with, at its last step.
   """
-  nats = [(0, text["curve"][-1][1]["text"]["nll_text"])]
-  nats += [(step, held["text"]["nll_text"]) for step, held in result["curve"]]
+  task, metric = RETAINED
+  nats = [(0, text["curve"][-1][1][task][metric])]
+  nats += [(step, held[task][metric]) for step, held in result["curve"]]
   bleu = [(0, text["scores"]["mt"]["bleu"])]
   bleu += [(int(step), tasks["mt"]["bleu"]) for step, tasks in result["scores"]["at"].items()]
   return nats, [*bleu, (result["steps"], result["scores"]["mt"]["bleu"])]

@@ -1,6 +1,6 @@
 """Asks an exported run in PyTorch alone: neither audiopalm nor JAX is there, or needed.
 
-  pip install torch transformers safetensors
+  pip install torch transformers safetensors scipy
   python torch_only.py exported asr --audio hello.wav --source en
   python torch_only.py exported mt  --text "how much is it" --source en --target fr
   python torch_only.py exported tts --text "how much is it" --target en --out said.wav

@@ -51,6 +51,7 @@ install() {
   on_all 'mkdir -p audiopalm' || return
   copy "$here/tpu_vm_worker.sh" audiopalm/worker.sh || return
   copy "$here/config.json" audiopalm/config.json || return
+  {{machine}}
   if [ -n "$wheel" ]; then
     copy "$wheel" "audiopalm/$(basename "$wheel")" || return
   fi

@@ -33,7 +33,8 @@ train() {
   local code=0
   # One that was left behind where a connection broke would hold the TPU.
   pkill -TERM -f 'venv/bin/python -m audiopalm train' && sleep 60
-  JAX_COMPILATION_CACHE_DIR={{cache}} venv/bin/python -m audiopalm "${train[@]}" --coordinator auto ||
+  JAX_COMPILATION_CACHE_DIR={{cache}} venv/bin/python -m audiopalm "${train[@]}" \
+    --coordinator-address auto ||
     code=$?
   echo "audiopalm ended with $code"
 }

@@ -35,12 +35,6 @@ def test_the_plan_of_the_repository_is_one(page):
   assert len(plan.seeds) == 3 and len(plan.compare) == 14
 
 
-def test_what_the_first_plan_left_is_still_of_that_plan(page):
-  first = sweep.read(page.FIRST)
-  found = page.finished(first, page.FIRST_RESULTS)
-  assert {name for name, results in found.items() if results} >= {"base", "scratch", "large"}
-
-
 def test_a_comparison_shows_both_scores_and_whether_it_counts(page, tmp_path):
   plan = sweep.read(page.PLAN)
   for seed in plan.seeds:
@@ -109,7 +103,45 @@ def test_only_what_stands_between_marks_is_replaced(page):
   with pytest.raises(ValueError, match="has no place <!-- other -->"):
     page.filled(text, {"other": "new"})
   written = page.PAGE.read_text(encoding="utf-8")
-  assert (
-    page.filled(written, dict.fromkeys(("runs", "zero-shot", "comparisons", "first"), "a"))
-    != written
-  )
+  assert page.filled(written, dict.fromkeys(("runs", "zero-shot", "comparisons"), "a")) != written
+
+
+def test_a_cut_result_shows_what_the_whole_one_did(page, tmp_path):
+  plan = sweep.read(page.PLAN)
+  score = {"bleu": 20.0, "nll": 0.5, "intervals": {"bleu": [18.0, 22.0], "cer": [0.1, 0.2]}}
+  more = {"languages": {"fr": score}, "cer": 0.2, "zero_shot": {**score, "pairs": {"de-fr": score}}}
+  held = {
+    "ast": {"nll_text": 1.5, "nll_speech": 2.0},
+    "asr": {"nll_text": 1.0},
+    "text": {"nll_text": 0.9},
+  }
+  whole = {
+    "scores": {
+      "at": {"250": {"mt": {**score, **more}}},
+      **dict.fromkeys(plan.run("base").evaluate, {**score, **more}),
+      "suites": {},
+    },
+    "seen": {"ast": {"tokens": 2e6, "rows": 10}},
+    "seconds": {"train": 600.0},
+    "curve": [[250, held], [500, held]],
+    "steps": 500,
+  }
+  path = sweep.write_result(tmp_path, plan.run("base"), 0, whole)
+  shown = page.finished(plan, tmp_path)
+  before = page.runs(plan, shown), page.zero_shot(shown)
+  page.cut_all(plan, tmp_path)
+  shown = page.finished(plan, tmp_path)
+  assert (page.runs(plan, shown), page.zero_shot(shown)) == before
+  (left,) = shown["base"]
+  assert left["scores"]["at"] == {"250": {"mt": page._cut_scores({**score, **more})}}
+  assert left["curve"][0] == [250, {"ast": {"nll_text": 1.5}, "text": {"nll_text": 0.9}}]
+  assert "languages" not in path.read_text() and len(path.read_text().splitlines()) < 15
+  assert page.cut(left) == left
+
+
+def test_the_results_of_the_repository_hold_what_the_page_shows_and_no_more(page):
+  plan = sweep.read(page.PLAN)
+  results = page.finished(plan, page.RESULTS)
+  assert all(len(found) == len(plan.seeds) for found in results.values())
+  for found in results.values():
+    assert [page.cut(one) for one in found] == found

@@ -2,15 +2,16 @@ import dataclasses
 
 import numpy as np
 
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 
 
 def batch(rows=6):
   random = np.random.default_rng(0)
   whole = {
-    field.name: random.integers(0, 9, (rows, 5), np.int32) for field in dataclasses.fields(Batch)
+    field.name: random.integers(0, 9, (rows, 5), np.int32)
+    for field in dataclasses.fields(PackedBatch)
   }
-  return Batch(**whole)
+  return PackedBatch(**whole)
 
 
 def test_digests_of_parts_add_up_to_that_of_the_whole():

@@ -20,6 +20,7 @@ from audiopalm.types import Utterance
 
 CONFIG = """
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.layouts import Chain
 from audiopalm.parts import mixtures, models, optim, tokenizers
@@ -36,8 +37,7 @@ def experiment(delays: tuple[int, ...] = (0, 1, 2, 3)):
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=2, rows=2, examples=2, batch_rows=2, max_output_rows=32),
-    row_length=256,
-    batch_rows=2,
+    data=Packed(row_length=256, batch_rows=2),
     steps=4,
     checkpoint_every_steps=2,
   )

@@ -1,14 +1,16 @@
 """An Experiment checks itself, names itself and survives JSON."""
 
 import dataclasses
+import json
 
 import pytest
 
 from audiopalm import experiment
 from audiopalm.data.corpora import Synthetic, SyntheticText
+from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, tokenizers
+from audiopalm.parts import mixtures, models, runs, tokenizers
 
 CORPUS = Synthetic(languages=("en", "fr"), train_records=8)
 TEXT = SyntheticText(languages=("en", "fr"))
@@ -45,23 +47,33 @@ def test_json_of_something_else_is_refused():
     experiment.from_json(values.to_json(CORPUS))
 
 
+def test_json_of_before_data_was_a_setting_gives_the_same_experiment(tmp_path):
+  made = make(data=Packed(row_length=96, batch_rows=4, too_long="drop"))
+  fields = json.loads(made.to_json())
+  packed = fields.pop("data")
+  fields |= {name: packed[name] for name in ("row_length", "batch_rows", "too_long")}
+  assert experiment.from_json(json.dumps(fields)) == made
+  (tmp_path / "config.json").write_text(json.dumps(fields))
+  assert runs.settings(tmp_path) == made
+
+
 def test_values_are_set_by_dotted_path():
   changed = experiment.with_values(make(), {"optimizer.peak_lr": "3e-4", "steps": 7})
   assert (changed.optimizer.peak_lr, changed.steps) == (3e-4, 7)
   assert dataclasses.replace(changed, optimizer=make().optimizer, steps=1000) == make()
 
 
-@pytest.mark.parametrize("field", ["row_length", "batch_rows", "steps", "checkpoint_every_steps"])
+@pytest.mark.parametrize("field", ["steps", "checkpoint_every_steps"])
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "8"])
 def test_a_count_that_is_none_says_so(field, number):
-  with pytest.raises(ConfigError, match=f"{field} must be a whole number of at least 1, not "):
+  with pytest.raises(ConfigError, match=f"{field} must be an integer of at least 1, not "):
     make(**{field: number})
 
 
 @pytest.mark.parametrize(
   ("change", "text"),
   [
-    ({"keep_every_steps": 0}, "keep_every_steps must be a whole number of at least 1, not 0"),
+    ({"keep_every_steps": 0}, "keep_every_steps must be an integer of at least 1, not 0"),
     (
       {"keep_best": "loss"},
       "keep_best names a task and one of its held-out metrics, as in asr/loss",
@@ -102,8 +114,8 @@ def test_a_task_that_does_not_fit_says_why(change, text):
 def test_records_of_a_task_with_paraphrases_are_not_cut():
   task = dataclasses.replace(TASK, paraphrases=("Write down what is said.",))
   with pytest.raises(ConfigError, match="'asr' has paraphrases, and too_long='split' would cut"):
-    make(mixture=mixtures.blend((task, 1.0)), too_long="split")
-  make(mixture=mixtures.blend((task, 1.0)), too_long="drop")
+    make(mixture=mixtures.blend((task, 1.0)), data=Packed(too_long="split"))
+  make(mixture=mixtures.blend((task, 1.0)), data=Packed(too_long="drop"))
 
 
 def test_two_tokenizers_of_one_stream_are_refused():
@@ -112,9 +124,9 @@ def test_two_tokenizers_of_one_stream_are_refused():
 
 
 def test_a_negative_seed_and_an_unknown_policy_are_refused():
-  with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, not -1"):
+  with pytest.raises(ConfigError, match="seed must be an integer of at least 0, not -1"):
     make(seed=-1)
   with pytest.raises(ConfigError, match="export must be 'auto' or None, not 'torch'"):
     make(export="torch")
   with pytest.raises(ConfigError, match="too_long must be one of error, split, drop, not 'cut'"):
-    make(too_long="cut")
+    Packed(too_long="cut")

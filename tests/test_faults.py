@@ -23,6 +23,7 @@ pytestmark = pytest.mark.long
 
 CONFIG = """
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
@@ -38,8 +39,7 @@ def experiment():
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=10, rows=2),
-    row_length=384,
-    batch_rows=2,
+    data=Packed(row_length=384, batch_rows=2),
     steps=24,
     checkpoint_every_steps=2,
   )

@@ -23,6 +23,7 @@ from audiopalm.cli import main
 
 CONFIG = """
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
@@ -38,8 +39,7 @@ def experiment():
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=5, rows=2, examples=2, batch_rows=8, max_output_rows=16),
-    row_length=384,
-    batch_rows=2,
+    data=Packed(row_length=384, batch_rows=2),
     steps=10,
     checkpoint_every_steps=3,
   )
@@ -152,7 +152,7 @@ def test_prepare_again_finds_everything_there(trained):
   [
     ("tokenizers.units.size=40", ("ManifestError: ", "units")),
     ("model.width=128", ("CheckpointError: ", "other arrays than this experiment")),
-    ("row_length=16", ("row_length", "16")),
+    ("data.row_length=16", ("row_length", "16")),
     ("evaluation.row=2", ("ConfigError: There is no setting 'evaluation.row'", "evaluation.rows")),
   ],
 )

@@ -15,15 +15,17 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
   ("errors", "version"),
-  ("system",),
+  ("system", "quantities"),
   ("types", "language_tags"),
   ("sharding", "batch", "audio", "settings", "values", "orthography"),
   ("nn", "metrics", "tokens"),
   ("layouts",),
   ("models",),
   ("tokenizers",),
-  ("data", "objectives", "inference", "pretrained"),
-  ("experiment", "parts"),
+  ("data", "objectives", "pretrained"),
+  ("experiment",),
+  ("parts",),
+  ("inference",),
   ("evaluation", "export"),
   ("training", "report"),
   ("planning",),
@@ -32,7 +34,7 @@ LAYERS = (
   ("__main__",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
-HIGHEST = {"data_pipelines": LAYER["data"], "configs": LAYER["experiment"]}  # what they may import
+HIGHEST = {"data_pipelines": LAYER["data"], "configs": LAYER["parts"]}  # what they may import
 
 TENSORFLOW = (
   "apache_beam", "clu", "seqio", "t5", "tensorboard", "tensorflow", "tensorflow_datasets",
@@ -42,6 +44,13 @@ MAY_USE_TENSORFLOW = ("audiopalm/data/seqio_tasks.py", "data_pipelines/")
 BEAM = "audiopalm.data.beam"  # what runs in a process of its own; only `prepare` starts it
 MAY_USE_BEAM = ("audiopalm/data/beam.py", *MAY_USE_TENSORFLOW)
 MAY_START_BEAM = "audiopalm/cli/prepare.py"
+# What may be imported of models/ from outside it and parts/: no class of a model.
+MODELS = (
+  "audiopalm.models.base.",
+  "audiopalm.models.pytorch.families.",
+  "audiopalm.models.pytorch.torch_names.",
+)
+MAY_NAME_MODELS = ("audiopalm/models/", "audiopalm/parts/")
 FOLDERS = ("audiopalm", "configs", "data_pipelines")
 EMPTY_WORDS = ("utils", "util", "helpers", "helper", "misc", "common", "v2")
 MOST_LINES = 500
@@ -90,6 +99,9 @@ def _import_faults(name: str, target: str) -> Iterator[str]:
     yield f"imports {top}; TensorFlow stays in {' and '.join(MAY_USE_TENSORFLOW)}"
   if target == BEAM and name != MAY_START_BEAM:
     yield f"imports {target}, which only {MAY_START_BEAM} may"
+  if target.startswith("audiopalm.models.") and not f"{target}.".startswith(MODELS):
+    if not name.startswith(MAY_NAME_MODELS):
+      yield f"imports {target}; a model is named by models/ and parts/ alone"
   if top == "configs" or (top == "data_pipelines" and folder == "configs"):
     yield f"imports {target}"
   if top == "data_pipelines" and folder == "audiopalm" and not name.startswith("audiopalm/cli/"):
@@ -157,6 +169,7 @@ def test_every_file_keeps_the_layers():
 PLANTED = [
   ("audiopalm/nn/a.py", "import audiopalm.models.b", "which is not below it"),
   ("audiopalm/nn/a.py", "from audiopalm import models", "which is not below it"),
+  ("audiopalm/data/a.py", "from audiopalm.models import decoder", "named by models/ and parts/"),
   ("audiopalm/nn/a.py", "def f():\n  from audiopalm.metrics import text", "which is not below it"),
   ("audiopalm/batch.py", "from audiopalm.settings import Machine", "which is not below it"),
   ("audiopalm/session.py", "from audiopalm.cli import main", "which is not below it"),
@@ -201,6 +214,7 @@ def test_a_circular_import_is_found_through_from_and_relative_imports(tmp_path):
 
 ALLOWED = [
   ("audiopalm/nn/a.py", "from audiopalm import types\nfrom audiopalm.nn import b"),
+  ("audiopalm/training/a.py", "from audiopalm.models.base import Model"),
   ("audiopalm/data/seqio_tasks.py", "import seqio\nimport tensorflow as tf"),
   ("audiopalm/cli/prepare.py", "import data_pipelines.synthetic\nname = 'data_pipelines.a'"),
   ("audiopalm/__init__.py", "from audiopalm.session import load"),

@@ -58,7 +58,7 @@ def test_a_giant_that_every_device_would_hold_is_refused_by_name():
 
 def test_rows_of_a_batch_are_split_over_data_and_fsdp():
   batch = {"tokens_BL": np.arange(24).reshape(8, 3), "task_B": np.arange(8)}
-  placed = sharding.place(batch, sharding.mesh(MESH))
+  placed = sharding.place(batch, sharding.mesh(MESH), ("batch",))
   assert placed["tokens_BL"].sharding.spec == P(("data", "fsdp"), None)
   assert placed["tokens_BL"].addressable_shards[0].data.shape == (2, 3)
   np.testing.assert_array_equal(placed["tokens_BL"], batch["tokens_BL"])
@@ -66,7 +66,7 @@ def test_rows_of_a_batch_are_split_over_data_and_fsdp():
 
 def test_rows_that_cannot_be_split_say_what_to_choose():
   with pytest.raises(ConfigError, match="batch_rows=6 .* divisible by 4: 4 or 8"):
-    sharding.place(np.zeros((6, 3)), sharding.mesh(MESH))
+    sharding.place(np.zeros((6, 3)), sharding.mesh(MESH), ("batch",))
 
 
 def test_gathering_leaves_tensor_parallelism_alone():

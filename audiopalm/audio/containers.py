@@ -116,9 +116,9 @@ class _Wave:
 def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Contained]:
   """Yields a part for each of the WAVs that lie one behind another in a file."""
   at: int | None = 0
-  while at is not None and (wave := _wave(file, at, end)) is not None:
+  while at is not None and (wave := _wave(file, at)) is not None:
     promised, there = _sound_bytes(file, wave, at, end, name)
-    following = _following(file, wave, there, end)
+    following = _following(file, wave, there)
     plain = wave.padded and wave.magic != b"BW64" and not _unknown(wave.data_bytes, 63)
     if at == 0 and following is None and plain and (wave.data_bytes or not there):
       yield Contained(Window(b"", file, 0, end), promised, there)
@@ -127,7 +127,7 @@ def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Contained]:
     at = following
 
 
-def _wave(file: BinaryIO, at: int, end: int) -> _Wave | None:
+def _wave(file: BinaryIO, at: int) -> _Wave | None:
   """Returns the WAV that begins at `at`, None where its description or its sound is missing."""
   magic = _at(file, at, 4)
   order = _order(magic)
@@ -183,7 +183,7 @@ def _promise(
   return size, min(size, rest)
 
 
-def _following(file: BinaryIO, wave: _Wave, there: int, end: int) -> int | None:
+def _following(file: BinaryIO, wave: _Wave, there: int) -> int | None:
   """Returns where another WAV begins behind this one, None where none does."""
   stops = {wave.data + there, wave.riff_stop or 0}
   for place in sorted(stops | {stop + 1 for stop in stops}):

@@ -5,6 +5,8 @@ much silence it has changes what counts as speech. It needs numpy alone, and exp
 copy.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 FRAME_S = 0.01
@@ -62,6 +64,13 @@ def with_ends(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
   kept_S = wave_S[max(0, -before) : len(wave_S) - max(0, -after)]
   # The middle of the wave, which an offset moves from 0: a step would be heard.
   return np.pad(kept_S, (max(0, before), max(0, after)), constant_values=wave_S.mean())
+
+
+def joined(waves: Iterable[np.ndarray], silence_s: float, rate_hz: int) -> np.ndarray:
+  """Returns the waves one after another, `silence_s` of silence between neighbors."""
+  silence_S = np.zeros(round(silence_s * rate_hz), np.float32)
+  parts = [part for wave_S in waves for part in (silence_S, np.asarray(wave_S, np.float32))]
+  return np.concatenate(parts[1:]) if parts else silence_S[:0]
 
 
 def on_grid(wave_S: np.ndarray, step_samples: int, rate_hz: int) -> np.ndarray:

@@ -75,7 +75,7 @@ class VoiceActivity:
 
 def speech(power_TE: np.ndarray) -> VoiceActivity:
   """Returns where the wave of a `power` holds speech, which its level does not change."""
-  level_T = 10 * np.log10(power_TE @ _audible(power_TE.shape[1]) + np.float32(SILENCE))
+  level_T = 10 * np.log10(power_TE @ _audible() + np.float32(SILENCE))
   loud_db = silence.loud_db(level_T)
 
   def above(highest_db: float, lowest_db: float) -> np.ndarray:
@@ -93,7 +93,7 @@ def _constant(window_samples: int, size: int) -> np.ndarray:
 
 
 @functools.lru_cache
-def _audible(bins: int) -> np.ndarray:
+def _audible() -> np.ndarray:
   """Returns weights_E that sum to 1: each mel from 60 Hz to 7,600 Hz counts as much as another."""
   return mel_filters(24).mean(axis=1)
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from audiopalm import quantities
 from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
 
@@ -50,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
   text = comparison.page([run_files.read(workdir) for workdir in args.workdirs])
   with files.replacing(args.out) as part:
     part.write_text(text, encoding="utf-8")
-  print(f"Comparison: {args.out} ({len(text.encode()) / 1e6:.1f} MB)")
+  print(f"Comparison: {args.out} ({quantities.size(len(text.encode()))})")
   return EXIT_DONE

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiopalm.cli import options, outputs
+from audiopalm.cli import hardware, options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.evaluation import meters, recognizers, whisper
 from audiopalm.evaluation.suites import SUITES
@@ -141,7 +141,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--report", action="store_true", help="write DIR/report.html too, as `audiopalm report` does"
   )
   options.add_beams(parser)
-  options.add_machine(parser)
+  hardware.add_arguments(parser)
   options.add_products(parser)
 
 
@@ -193,7 +193,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   recognizer = _recognizer(args)  # first: a model that cannot be opened is soon said
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, args.machine, args.step, args.products)
+  opened = session.load(args.workdir, hardware.machine(args), args.step, args.products)
   started_s = time.perf_counter()
 
   def say(text: str) -> None:
@@ -203,7 +203,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
     scores = opened.judge(args.task, args.pairs, say)
   else:
     scores = opened.evaluate(
-      _names(args.tasks), say, compared=not args.no_baselines, beams=args.beams,
+      _names(args.tasks), say, compared=not args.no_baselines, beams=args.num_beams,
       length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
       recognizer=recognizer, meters=_meters(args),
       **({} if args.recordings is None else {"recordings_each": args.recordings[0]}),
@@ -245,9 +245,9 @@ def _check(args: argparse.Namespace) -> None:
   """Raises ConfigError for options that mean nothing beside one another."""
   measuring = [name for score in METERS for name in (score, f"{score}_command")]
   hearing = ("asr", "asr_command", "asr_model", "recordings")
-  decoding = ("tasks", "no_baselines", "beams", "length_penalty", *hearing, *measuring)
+  decoding = ("tasks", "no_baselines", "num_beams", "length_penalty", *hearing, *measuring)
   if args.rescore:
-    others = (*decoding, "suite", "pairs", "task", "step", "machine", "products")
+    others = (*decoding, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
     _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
   if _pairs_alone(args):
     _refuse(args, decoding, "--pairs are judged, and nothing is decoded")
@@ -268,7 +268,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_outputs(args: argparse.Namespace, folder: Path) -> None:
   """Raises ConfigError where what is written would take the place of what is read."""
-  read = outputs.inputs(*(args.pairs or ()), *outputs.of_run(args.workdir))
+  read = outputs.inputs(*(args.pairs or ()), *hardware.files(args), *outputs.of_run(args.workdir))
   if args.json is not None:
     outputs.check_file("--json", args.json, read, args.workdir, "JSON")
   inside = [path for path in args.pairs or () if folder.resolve() in path.resolve().parents]

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from audiopalm import quantities
 from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE
 
@@ -36,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
   outputs.check_folder("--out", args.out, outputs.inputs(), workdir=args.workdir)
   opened = session.load(args.workdir, step=args.step)
   model = opened.export(args.out)
-  size = sum(path.stat().st_size for path in args.out.iterdir()) / 2**20
-  print(f"Exported checkpoint {opened.step} as {model}: {args.out} ({size:.1f} MiB)")
+  size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+  print(f"Exported checkpoint {opened.step} as {model}: {args.out} ({quantities.size(size)})")
   return EXIT_DONE

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiopalm.audio import given, waveform
-from audiopalm.cli import options, outputs
+from audiopalm.cli import hardware, options, outputs
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, EXIT_USER, AudiopalmError, ConfigError, RecordError
 
@@ -99,7 +99,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   sampling.add_argument(
     "--seed", metavar="N", type=int, default=0, help="the same seed gives the same output"
   )
-  options.add_machine(parser)
+  hardware.add_arguments(parser)
   options.add_products(parser)
 
 
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm generate`."""
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, args.machine, args.step, args.products)
+  opened = session.load(args.workdir, hardware.machine(args), args.step, args.products)
   names = args.audio or [f"text {number}" for number in range(1, len(args.text) + 1)]
   waves = _waves(opened, args, names)
   exit_code = EXIT_DONE
@@ -148,7 +148,7 @@ def _answers(
       target=args.target,
       voice=args.voice,
       sampling=sampling.chosen(
-        args.beams,
+        args.num_beams,
         args.length_penalty,
         sampling.Sampling(args.temperature, args.top_k, args.top_p),
       ),
@@ -174,7 +174,7 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
       return [None] * len(names)
     raise ConfigError(f"Task {args.task!r} gives speech: say where to write it, --out FILE.wav.")
   out = Path(args.out)
-  read = outputs.inputs(*(args.audio or ()), *outputs.of_run(args.workdir))
+  read = outputs.inputs(*(args.audio or ()), *hardware.files(args), *outputs.of_run(args.workdir))
   if _is_file(args.out):
     if len(names) > 1:
       raise ConfigError(

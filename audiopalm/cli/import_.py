@@ -62,6 +62,6 @@ def run(args: argparse.Namespace) -> int:
     )
     # It writes config.json too.
     with writing.Writer(part, writing.Keep(1)) as writer:
-      writer.save_params(found.params, meta)
+      writer.save_model(found.params, {}, meta)
   print(f"Imported checkpoint {found.step} of {found.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

@@ -12,18 +12,19 @@ import types
 import typing
 from pathlib import Path
 
-from audiopalm.cli import config, options, outputs, train
+from audiopalm.cli import config, hardware, options, outputs, train
 from audiopalm.cluster import launch, local, places
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
+from audiopalm.parts import machines
 
 DESCRIPTION = f"""Start `audiopalm train` on many machines, or several processes of it on this one.
 What follows -- is read and checked as `train` would, `audiopalm preflight` looks for
 what is wrong, then the files of the place are written and submitted; --dry-run shows
 them and the command, and does nothing.
 
-  audiopalm launch --on local --processes 2 --gpus-per-process 4 -- \\
+  audiopalm launch --on local --num-processes 2 --gpus-per-process 4 -- \\
     train my_config.py --workdir runs/mine
   audiopalm launch --on slurm --nodes 4 --gpus-per-node 8 --partition gpu --time 24:00:00 -- \\
     train my_config.py --workdir /shared/mine
@@ -66,7 +67,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "line",
     metavar="-- train CONFIG --workdir DIR ...",
     nargs=argparse.REMAINDER,
-    help="what is started, without --coordinator, --processes and --process",
+    help="what is started, without --coordinator-address, --num-processes and --process-id",
   )
 
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm launch`; on this machine it is that of training."""
   line = args.line[1:] if args.line[:1] == ["--"] else args.line
   place, told = _place(args), _train(line)
-  experiment, _ = train.checked(told)
+  experiment = train.checked(told)
   if isinstance(place, places.Local):
     command = (sys.executable, "-m", "audiopalm", *line)
     started = local.processes(command, place, local.free_port())
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
   job = _job(args, place, told, experiment)
   near = Path("runs", job.name) if place.remote else Path(job.workdir)
   made = launch.render(job, place, (args.out or near / "launch").absolute())
-  read = outputs.inputs(config.find(told.config), *outputs.named_in(experiment.to_json()))
+  named = outputs.named_in(experiment.to_json())
+  read = outputs.inputs(config.find(told.config), *hardware.files(told), *named)
   for path, text in made.files.items():
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
       outputs.check_file("--out", path, read, None if place.remote else told.workdir)
@@ -162,11 +164,11 @@ def _train(line: list[str]) -> argparse.Namespace:
     )
   parser = argparse.ArgumentParser(prog="audiopalm", allow_abbrev=False)
   train.add_parser(parser.add_subparsers())
-  told = parser.parse_args(line)
-  if (told.coordinator, told.processes, told.process) != (None, None, None):
+  told = options.parse(parser, line)
+  if (told.coordinator_address, told.num_processes, told.process_id) != (None, None, None):
     raise ConfigError(
       "audiopalm launch itself tells the processes of training how they meet: leave out "
-      "--coordinator, --processes and --process."
+      "--coordinator-address, --num-processes and --process-id."
     )
   return told
 
@@ -176,10 +178,11 @@ def _preflight(told: argparse.Namespace, place: typing.Any) -> int:
 
   Where the workdir is on other machines, what lies in it is checked there, by `train`.
   """
-  hardware = place.hardware
+  devices = place.hardware
   line = ["preflight", told.config, *(f"--set={setting}" for setting in told.settings)]
-  line += ["--machine", told.machine or hardware.platform, "--devices", str(hardware.devices)]
-  line += [] if hardware.processes is None else ["--processes", str(hardware.processes)]
+  line += [] if told.machine else ["--machine", devices.platform]
+  line += [*hardware.given(told), "--devices", str(devices.devices)]
+  line += [] if devices.processes is None else ["--num-processes", str(devices.processes)]
   line += [] if place.remote else ["--workdir", str(told.workdir)]
   command = [sys.executable, "-m", "audiopalm", *line]
   return subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}).returncode
@@ -197,17 +200,18 @@ def _job(
       f"stays is mounted at {places.STORAGE}: give a folder in it, as in --workdir "
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
-  machine = ("--machine", told.machine) if told.machine else ()
+  machine = hardware.machine(told) if hardware.files(told) else None
   products = ("--products", told.products) if told.products else ()
   bad = ("--max-bad", told.max_bad) if told.max_bad else ()
   return launch.Job(
     name=args.name or re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-"),
     workdir=str(workdir),
     config=experiment.to_json(),
+    machine=machine and machines.to_json(machine),
     options=(
       "--workdir",
       str(workdir),
-      *machine,
+      *([] if machine else hardware.given(told)),
       *products,
       *bad,
       "--hang-s",

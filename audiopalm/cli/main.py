@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from audiopalm import system
+from audiopalm import system, version
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
@@ -22,10 +22,10 @@ translates and speaks.
   audiopalm evaluate --workdir runs/quickstart
   audiopalm generate --workdir runs/quickstart --task asr --audio hello.wav"""
 
-EXIT_CODES = """Exit codes: 0 done; 2 a command, config or file cannot be used, one error text
-says why; 70 a step hung; 71 too many bad steps; 72 a step computed twice
-differs; 75 stopped by SIGTERM and saved, start it again; 130 interrupted; 141
-nobody reads the output any more."""
+EXIT_CODES = """Exit codes: 0 done; 1 a plan does not fit; 2 a command, config or file cannot be
+used, one error text says why; 70 a step hung; 71 too many bad steps; 72 a step
+computed twice differs; 75 stopped by SIGTERM and saved, start it again; 130
+interrupted; 141 nobody reads the output any more."""
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141  # what a shell says of a program that a closed pipe ended
@@ -62,6 +62,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
+  result.add_argument("--version", action="version", version=f"audiopalm {version.VERSION}")
   commands = result.add_subparsers(metavar="COMMAND", required=True)
   for name, summary in COMMANDS.items():
     if name == command:
@@ -111,7 +112,7 @@ def _done(arguments: Sequence[str] | None) -> int:
   """Returns the exit code of a command once all that it printed is out."""
   try:
     own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
-    args = parser(own[0] if own else None).parse_args(options.dashed_texts(own))
+    args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
     args.passed_on = passed_on
     return args.run(args)
   finally:

@@ -3,9 +3,11 @@
 import argparse
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from audiopalm import values
 from audiopalm.errors import ConfigError
 
 TEXTS = "--text"
@@ -71,6 +73,33 @@ def dashed_texts(arguments: Sequence[str]) -> list[str]:
       texts = texts and not _is_option(argument)
       result.append(f"{TEXTS}={argument}" if texts else argument)
   return result
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+  """Returns the options of a command line; what none of them is ends it, as in `parse_args`.
+
+  Of a command that takes --set the text says how the setting of such a name is changed.
+  """
+  args, unknown = parser.parse_known_args(arguments)
+  if unknown:
+    how = _as_settings(unknown, arguments) if hasattr(args, "settings") else ""
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{how}")
+  return args
+
+
+def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
+  """Returns what to say of unknown options by whose names settings of the config are known.
+
+  ["--lr", "1e-3"]      ". Settings of the config are given by --set optimizer.peak_lr=1e-3"
+  """
+  found = []
+  for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    option, equals, value = argument.partition("=")
+    path = values.usual_path(option.removeprefix("--").replace("-", "_"))
+    if argument in unknown and _is_option(argument) and path is not None:
+      value = value if equals else "..." if _is_option(after) or not after else after
+      found.append(f"--set {shlex.quote(f'{path}={value}')}")
+  return f". Settings of the config are given by {' '.join(found)}" if found else ""
 
 
 def _is_option(argument: str) -> bool:
@@ -145,7 +174,7 @@ def add_beams(
     return f"(default: {'that of the config' if value is None else value})"
 
   parser.add_argument(
-    "--beams",
+    "--num-beams",
     metavar="N",
     type=int,
     default=beams,
@@ -170,14 +199,4 @@ def add_products(parser: argparse.ArgumentParser) -> None:
     help="the type to which operands of matrix products are cast; sums and results stay float32 on "
     "a CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
     "avx512_bf16 or amx_bf16 and on accelerators, else float32)",
-  )
-
-
-def add_machine(parser: argparse.ArgumentParser) -> None:
-  """Adds the hardware a command runs on."""
-  parser.add_argument(
-    "--machine",
-    metavar="NAME",
-    help="the hardware to run on: mesh, precision, remat (default: chosen by the first device); "
-    "an unknown name lists the known ones",
   )

@@ -1,12 +1,13 @@
 """`audiopalm preflight`: what is wrong with a run before it is given its machines."""
 
 import argparse
+import functools
 import os
 
 import rich.console
 import rich.text
 
-from audiopalm.cli import config, options
+from audiopalm.cli import config, hardware, options
 from audiopalm.errors import EXIT_DONE, EXIT_USER, ConfigError
 from audiopalm.parts import machines
 
@@ -35,12 +36,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     type=options.folder,
     help="where everything of the run lies; without it only config and mesh are checked",
   )
-  options.add_machine(parser)
+  hardware.add_arguments(parser)
   parser.add_argument(
     "--devices", metavar="N", type=int, help="how many there will be (default: those here)"
   )
   parser.add_argument(
-    "--processes", metavar="N", type=int, default=1, help="over how many (default: 1)"
+    "--num-processes", metavar="N", type=int, default=1, help="over how many (default: 1)"
   )
   parser.add_argument(
     "--topology",
@@ -53,9 +54,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm preflight`."""
   experiment = config.load(args.config, args.settings)
-  for name in ("devices", "processes"):
-    if getattr(args, name) is not None and getattr(args, name) < 1:
-      raise ConfigError(f"--{name} takes a whole number of at least 1, not {getattr(args, name)}.")
+  for option, count in (("--devices", args.devices), ("--num-processes", args.num_processes)):
+    if count is not None and count < 1:
+      raise ConfigError(f"{option} takes a whole number of at least 1, not {count}.")
   if args.devices is not None or args.topology is not None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # those here are not those it will have
   import jax
@@ -63,16 +64,17 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.cluster import preflight
   from audiopalm.planning import stored
 
-  machine, devices = args.machine, args.devices
+  kind, devices = (args.topology or "").partition(":")[0], args.devices
   if args.topology is not None:
     counted = stored.devices(args.topology)
     if devices not in (None, counted):
       raise ConfigError(f"--topology {args.topology} has {counted} devices, not {devices}.")
-    machine, devices = machine or args.topology.partition(":")[0], counted
+    devices = counted
+  default = functools.partial(machines.named, kind) if kind else machines.default
   given = preflight.Given(
-    machines.named(machine) if machine else machines.default(),
+    hardware.machine(args, default) or default(),
     devices or jax.device_count(),
-    args.processes,
+    args.num_processes,
     args.topology,
   )
   console, wrong = rich.console.Console(), 0

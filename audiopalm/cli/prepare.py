@@ -5,12 +5,12 @@ import contextlib
 from pathlib import Path
 
 from audiopalm import sharding
-from audiopalm.cli import config, options, outputs
+from audiopalm.cli import config, hardware, options, outputs
 from audiopalm.data import beam, corpora, lock, multi30k, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.parts import machines
+from audiopalm.settings import Machine
 
 # Who makes or reads the records of each corpus: the only place that knows both sides.
 SOURCES = {
@@ -51,11 +51,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `prepare` to the command line."""
   parser = options.command(commands, "prepare", DESCRIPTION, run)
   config.add_arguments(parser)
-  parser.add_argument(
-    "--machine",
-    metavar="NAME",
-    help="the machine that will train: its name, and that the rows of a step can be divided among "
-    "its devices, are checked now rather than hours later",
+  hardware.add_arguments(
+    parser,
+    "the hardware that will train, among whose devices the rows of a step must divide, which is "
+    "checked now rather than hours later",
+    "nothing is checked",
   )
   parser.add_argument(
     "--streams",
@@ -77,10 +77,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm prepare`."""
   experiment = config.load(args.config, args.settings)
-  if args.machine is not None:
-    machine = machines.named(args.machine)
+  machine = hardware.machine(args, Machine)
+  if machine is not None:
     # An axis left open (-1) takes the devices there will be: here it counts as one.
-    sharding.check_batch_rows(experiment.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1))
+    sharding.check_batch_rows(
+      experiment.data.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1)
+    )
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   workers, max_bad = options.workers(args), options.max_bad(args)
   with lock.held(args.workdir, "prepare"), _executor(args) as executor:

@@ -21,28 +21,28 @@ MEETING_S = 1_800.0  # how long processes wait for the others to be started
 PARTING_S = 20.0  # how long one that ends by an error waits to see whether the others do too
 AUTO = "auto"
 HOW = (
-  "Several processes train together by --coordinator HOST:PORT --processes N --process I on each "
-  "of them (HOST:PORT: a free port of process 0; I: 0 to N - 1), or on TPU pods and under SLURM by "
-  "--coordinator auto alone"
+  "Several processes train together by --coordinator-address HOST:PORT --num-processes N "
+  "--process-id I on each of them (HOST:PORT: a free port of process 0; I: 0 to N - 1), or on TPU "
+  "pods and under SLURM by --coordinator-address auto alone"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds how several processes find each other."""
   parser.add_argument(
-    "--coordinator",
+    "--coordinator-address",
     metavar="HOST:PORT",
     help="train with several processes, each started by this command: the host of process 0 and a "
     "free port there; 'auto' on TPU pods and under SLURM, where JAX finds all three itself",
   )
-  parser.add_argument("--processes", metavar="N", type=int, help="how many processes there are")
-  parser.add_argument("--process", metavar="I", type=int, help="which of them this is, from 0")
+  parser.add_argument("--num-processes", metavar="N", type=int, help="how many processes there are")
+  parser.add_argument("--process-id", metavar="I", type=int, help="which of them this is, from 0")
 
 
 def check(args: argparse.Namespace) -> None:
   """Raises ConfigError unless all of the options were given, or none, and mean something."""
-  address, number, index = args.coordinator, args.processes, args.process
-  given = {"--coordinator": address, "--processes": number, "--process": index}
+  address, number, index = args.coordinator_address, args.num_processes, args.process_id
+  given = {"--coordinator-address": address, "--num-processes": number, "--process-id": index}
   said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
   if address == AUTO:
     fits = number is None and index is None
@@ -63,19 +63,19 @@ def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
   others it prints one text and ends this process: JAX itself would abort it with a stack trace.
   """
   check(args)
-  if args.coordinator is None:
+  if args.coordinator_address is None:
     return
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   # JAX's own handler of SIGTERM would take the place of ours.
   jax.config.update("jax_enable_preemption_service", False)
   meant = {"initialization_timeout": int(meeting_s) + 60}
-  if args.coordinator != AUTO:
-    if args.process == 0:
-      _check_port(args.coordinator)
+  if args.coordinator_address != AUTO:
+    if args.process_id == 0:
+      _check_port(args.coordinator_address)
     meant |= {
-      "coordinator_address": args.coordinator,
-      "num_processes": args.processes,
-      "process_id": args.process,
+      "coordinator_address": args.coordinator_address,
+      "num_processes": args.num_processes,
+      "process_id": args.process_id,
       "cluster_detection_method": "deactivate",
     }
   with _ends_after(meeting_s, lambda: _nobody(args, meeting_s)), _default_signals():
@@ -93,7 +93,8 @@ def check_alike(mine: Mapping[str, str]) -> None:
     if other is not None:
       raise ConfigError(
         f"The processes do not run the same {name}: {value} on process 0, {said[other][name]} on "
-        f"process {other}. Start all of them with one config, one --set and one installation."
+        f"process {other}. Start all of them with one config, one --set, one --machine and one "
+        "installation."
       )
 
 
@@ -143,23 +144,24 @@ def _check_port(address: str) -> None:
   except OSError as error:
     raise ConfigError(
       f"Process 0 cannot listen on port {port}: {error.strerror}. Name a free port of its host in "
-      "the --coordinator of all processes."
+      "the --coordinator-address of all processes."
     ) from error
 
 
 def _nobody(args: argparse.Namespace, meeting_s: float) -> str:
   """Returns what to say when the others did not come."""
-  if args.coordinator == AUTO:
+  if args.coordinator_address == AUTO:
     return f"The processes did not meet within {meeting_s:,.0f} s. Start all of them. {HOW}."
-  host, _, port = args.coordinator.rpartition(":")
+  host, _, port = args.coordinator_address.rpartition(":")
   try:
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     found = "process 0 is there, but others are not"
   except OSError as error:
     found = f"nobody answers there ({error.strerror or error})"
   return (
-    f"The {args.processes} processes did not meet at {args.coordinator} within {meeting_s:,.0f} s: "
-    f"{found}. Start all of them, each with its own --process, and see that they reach that port."
+    f"The {args.num_processes} processes did not meet at {args.coordinator_address} within "
+    f"{meeting_s:,.0f} s: {found}. Start all of them, each with its own --process-id, and see that "
+    "they reach that port."
   )
 
 

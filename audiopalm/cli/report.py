@@ -2,6 +2,7 @@
 
 import argparse
 
+from audiopalm import quantities
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_DONE
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
   found = run_files.read(args.workdir)
   path = single.write(found)
-  print(f"Report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+  print(f"Report: {path} ({quantities.size(path.stat().st_size)})")
   for what, command in found.gaps():
     print(f"{what} {command}")
   return EXIT_DONE

@@ -5,7 +5,8 @@ import contextlib
 import subprocess
 import sys
 
-from audiopalm.cli import config, options, outputs, processes
+from audiopalm import values
+from audiopalm.cli import config, hardware, options, outputs, processes
 from audiopalm.data import lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
@@ -18,12 +19,14 @@ What `prepare` makes is made first where it is missing.
 
   audiopalm train quickstart --workdir runs/quickstart
   audiopalm train my_config.py --workdir runs/mine --set optimizer.peak_lr=3e-4
+  audiopalm train my_config.py --workdir runs/mine --mesh data=2,fsdp=4 --remat full
+  audiopalm train my_config.py --workdir runs/mine --machine plan.json   # of plan --json
 
 Several processes, on one host or many, train one model on all of their devices
 if each is started so, with a workdir that all of them see:
 
   audiopalm train my_config.py --workdir /shared/mine \\
-    --coordinator HOST:PORT --processes 4 --process 0      # then 1, 2 and 3
+    --coordinator-address HOST:PORT --num-processes 4 --process-id 0   # then 1, 2 and 3
 
 Process 0 prepares, prints and writes the logs; all of them save. SIGTERM to any
 stops all after the same step.
@@ -33,10 +36,12 @@ checkpoint was trained with), checkpoints/,
 metrics.jsonl and event files for TensorBoard, goodput.jsonl (where the time
 went) and what `prepare` made.
 
-When a run is resumed, steps, rates of the mixture, learning rates, evaluation,
-seed and --machine may be other than before: what changed is printed. A model or
+When a run is resumed, steps, rates of the mixture, learning rates, evaluation and
+seed may be other than before: what changed is printed. A model or
 optimizer of another shape is refused, and so are tokenizers, tasks or a layout
-that would move the ids of tokens: such a run needs a workdir of its own.
+that would move the ids of tokens: such a run needs a workdir of its own. The
+hardware is no part of a run: --machine, --mesh, --remat, --attention and
+--micro-batch-tokens are given at each start, and may change between two.
 
 The first start chooses the type of matrix products and says so: bfloat16 where
 the CPU has avx512_bf16 or amx_bf16. The checkpoints keep it, and a machine that
@@ -47,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `train` to the command line."""
   parser = options.command(commands, "train", DESCRIPTION, run)
   config.add_arguments(parser)
-  options.add_machine(parser)
+  hardware.add_arguments(parser)
   options.add_products(parser)
   options.add_max_bad(parser)
   parser.add_argument(
@@ -69,8 +74,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   processes.add_arguments(parser)
 
 
-def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
-  """Returns what will be trained, and on what (None: the devices decide); touches no device."""
+def checked(args: argparse.Namespace) -> Experiment:
+  """Returns what will be trained; the options of the hardware are read too. Touches no device."""
   from audiopalm.export import folder  # imports jax
   from audiopalm.training import checkpoint
 
@@ -85,7 +90,8 @@ def checked(args: argparse.Namespace) -> tuple[Experiment, Machine | None]:
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
-  return experiment, machines.named(args.machine) if args.machine else None
+  hardware.machine(args, Machine)
+  return experiment
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,10 +99,12 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.cluster import preflight
   from audiopalm.training import together  # imports orbax: seconds that --help should not take
 
-  experiment, machine = checked(args)
+  experiment = checked(args)
   processes.join(args)
-  processes.check_alike({"config": experiment.digest, "code": preflight.code()})
-  kept = _kept(args, machine := machine or machines.default())
+  machine = hardware.machine(args) or machines.default()
+  alike = {"config": experiment.digest, "code": preflight.code(), "machine": values.told(machine)}
+  processes.check_alike(alike)
+  kept = _kept(args, machine)
   machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
   if together.is_first():
     print(f"matrix products in {machine.products}: {why}", flush=True)
@@ -148,7 +156,7 @@ def _prepare(args: argparse.Namespace) -> int:
   """
   command = [sys.executable, "-m", "audiopalm", "prepare", args.config]
   command += ["--workdir", str(args.workdir)]
-  command += ["--machine", args.machine] if args.machine else []
+  command += hardware.given(args)
   command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
   command += [f"--set={setting}" for setting in args.settings]
   process = subprocess.Popen(command)

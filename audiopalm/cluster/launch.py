@@ -18,7 +18,7 @@ from audiopalm.errors import ConfigError
 _PACKAGE = Path(__file__).parents[1]
 TEMPLATES = (_PACKAGE / "launch", _PACKAGE.parent / "launch")
 
-CONFIG = "config.json"
+CONFIG, MACHINE = "config.json", "machine.json"
 PORT = 8482  # of process 0, on machines that run nothing else
 
 Value = str | int | Sequence[str]
@@ -28,7 +28,8 @@ Value = str | int | Sequence[str]
 class Job:
   """What is started, wherever that is.
 
-  `config` is the JSON of the experiment: what was read and checked here is what is trained there.
+  `config` is the JSON of the experiment, and `machine` that of a machine which came from a file: as
+  both were read and checked here they are trained there.
   `options` are those of `audiopalm train` beside it. `python` and `folder` are this machine's, for
   places that share its disks.
   """
@@ -39,6 +40,7 @@ class Job:
   options: tuple[str, ...]
   python: str
   folder: str
+  machine: str | None = None
 
   def __post_init__(self):
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", self.name):
@@ -93,7 +95,14 @@ def _slurm(job: Job, place: places.Slurm, folder: Path) -> Launch:
   }
   given = [f"--{name}={value}" for name, value in options.items() if value is not None]
   logs = f"{job.workdir}/logs".replace("%", "%%")  # sbatch puts the job's number for %j
-  train = (job.python, "-m", "audiopalm", "train", str(folder / CONFIG), *job.options)
+  train = (
+    job.python,
+    "-m",
+    "audiopalm",
+    "train",
+    str(folder / CONFIG),
+    *_options(job, f"{folder}/"),
+  )
   text = fill(
     "slurm.sbatch",
     {
@@ -110,7 +119,7 @@ def _slurm(job: Job, place: places.Slurm, folder: Path) -> Launch:
       "train": shlex.join(train),
     },
   )
-  files = {script: text, folder / CONFIG: job.config}
+  files = {script: text, **_files(job, folder)}
   return Launch(files, ("sbatch", str(script)), (Path(job.workdir, "logs"),))
 
 
@@ -125,19 +134,20 @@ def _tpu_vm(job: Job, place: places.TpuVm, folder: Path) -> Launch:
     "runtime": shlex.quote(place.runtime),
     "spot": "--spot" if place.spot else "",
     "wheel": shlex.quote(wheel),
+    "machine": [f'copy "$here/{MACHINE}" audiopalm/{MACHINE} || return'] if job.machine else [],
     "restarts": place.restarts,
   }
   there = {
     "bucket": shlex.quote(place.bucket.removeprefix("gs://").rstrip("/")),
     "storage": places.STORAGE,
     "package": shlex.quote(package),
-    "train": shlex.join(("train", CONFIG, *job.options)),
+    "train": shlex.join(("train", CONFIG, *_options(job, ""))),
     "cache": shlex.quote(_cache(job)),
   }
   files = {
     script: fill("tpu_vm.sh", here),
     folder / "tpu_vm_worker.sh": fill("tpu_vm_worker.sh", there),
-    folder / CONFIG: job.config,
+    **_files(job, folder),
   }
   return Launch(files, ("bash", str(script)))
 
@@ -153,15 +163,21 @@ def _gke(job: Job, place: places.Gke, folder: Path) -> Launch:
     ]
     selector = {"gke-tpu-accelerator": place.accelerator, "gke-tpu-topology": place.topology}
     # GKE tells each pod of a slice who the others are, and JAX finds it out.
-    meeting = ("--coordinator", "auto")
+    meeting = ("--coordinator-address", "auto")
   else:
     annotations = []
     selector = {"gke-accelerator": place.accelerator}
     first = f"{job.name}-train-0-0.{job.name}"
-    meeting = ("--coordinator", f"{first}:{PORT}", "--processes", str(place.nodes), "--process")
+    meeting = (
+      "--coordinator-address",
+      f"{first}:{PORT}",
+      "--num-processes",
+      str(place.nodes),
+      "--process-id",
+    )
   if place.spot:
     selector["gke-spot"] = "true"
-  train = ("audiopalm", "train", f"/config/{CONFIG}", *job.options, *meeting)
+  train = ("audiopalm", "train", f"/config/{CONFIG}", *_options(job, "/config/"), *meeting)
   command = [each.replace("$", "$$") for each in train]  # Kubernetes would expand $(NAME)
   command += [] if tpu else ["$(JOB_COMPLETION_INDEX)"]
   text = fill(
@@ -169,6 +185,9 @@ def _gke(job: Job, place: places.Gke, folder: Path) -> Launch:
     {
       "name": job.name,
       "config": job.config.splitlines(),
+      "machine": [f"{MACHINE}: |", *(f"  {line}" for line in job.machine.splitlines())]
+      if job.machine
+      else [],
       "annotations": annotations,
       "node_selector": [
         f"cloud.google.com/{label}: {json.dumps(value)}" for label, value in selector.items()
@@ -203,14 +222,17 @@ def _skypilot(job: Job, place: places.SkyPilot, folder: Path) -> Launch:
       "storage": places.STORAGE,
       "bucket": json.dumps(place.bucket),
       "config_file": json.dumps(str(folder / CONFIG)),
+      "machine_file": [f"~/audiopalm/{MACHINE}: {json.dumps(str(folder / MACHINE))}"]
+      if job.machine
+      else [],
       "package_file": [f"{json.dumps(there)}: {json.dumps(wheel)}"] if wheel else [],
       "package": shlex.quote(package),
-      "train": shlex.join(("train", CONFIG, *job.options)),
+      "train": shlex.join(("train", CONFIG, *_options(job, ""))),
       "cache": shlex.quote(_cache(job)),
     },
   )
   command = ("sky", "jobs", "launch", "--yes", "--name", job.name, str(task))
-  return Launch({task: text, folder / CONFIG: job.config}, command)
+  return Launch({task: text, **_files(job, folder)}, command)
 
 
 _RENDER: dict[type, Callable[..., Launch]] = {
@@ -219,6 +241,17 @@ _RENDER: dict[type, Callable[..., Launch]] = {
   places.Gke: _gke,
   places.SkyPilot: _skypilot,
 }
+
+
+def _files(job: Job, folder: Path) -> dict[Path, str]:
+  """Returns the files that say what is trained, and on which machine if that came from a file."""
+  machine = {folder / MACHINE: job.machine} if job.machine else {}
+  return {folder / CONFIG: job.config, **machine}
+
+
+def _options(job: Job, there: str) -> tuple[str, ...]:
+  """Returns the options of training, whose files begin with `there` where it runs."""
+  return (*job.options, *(("--machine", f"{there}{MACHINE}") if job.machine else ()))
 
 
 def _package(given: str) -> tuple[str, str]:

@@ -44,10 +44,11 @@ def processes(
   `environment` is that of the launcher: devices are taken from its CUDA_VISIBLE_DEVICES, and its
   XLA_FLAGS stay. ConfigError where it has too few GPUs.
   """
-  meeting = ("--coordinator", f"127.0.0.1:{port}", "--processes", str(place.processes))
+  address, count = f"127.0.0.1:{port}", str(place.num_processes)
+  meeting = ("--coordinator-address", address, "--num-processes", count)
   return [
-    Process((*train, *meeting, "--process", str(index)), _devices(place, index, environment))
-    for index in range(place.processes)
+    Process((*train, *meeting, "--process-id", str(index)), _devices(place, index, environment))
+    for index in range(place.num_processes)
   ]
 
 
@@ -87,12 +88,12 @@ def _devices(place: places.Local, index: int, environment: Mapping[str, str]) ->
     return {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip()}
   if place.gpus_per_process is None:
     return {}
-  first, wanted = index * place.gpus_per_process, place.processes * place.gpus_per_process
+  first, wanted = index * place.gpus_per_process, place.num_processes * place.gpus_per_process
   visible = environment.get("CUDA_VISIBLE_DEVICES")
   gpus = [str(number) for number in range(wanted)] if visible is None else visible.split(",")
   if len(gpus) < wanted:
     raise ConfigError(
-      f"{place.processes} processes of {place.gpus_per_process} GPUs need {wanted}, but "
+      f"{place.num_processes} processes of {place.gpus_per_process} GPUs need {wanted}, but "
       f"CUDA_VISIBLE_DEVICES={visible} has {len(gpus)}."
     )
   return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[first : first + place.gpus_per_process])}

@@ -80,7 +80,7 @@ def option(name: str) -> str:
 class Local:
   """Several processes on this machine."""
 
-  processes: int = _option("how many processes", "N")
+  num_processes: int = _option("how many processes", "N")
   devices_per_process: int | None = _option("CPU devices of each process", "N", default=None)
   gpus_per_process: int | None = _option(
     "GPUs of each process, taken from CUDA_VISIBLE_DEVICES in turn", "N", default=None
@@ -88,7 +88,7 @@ class Local:
   remote: ClassVar[bool] = False
 
   def __post_init__(self):
-    _at_least(1, self, "processes", "devices_per_process", "gpus_per_process")
+    _at_least(1, self, "num_processes", "devices_per_process", "gpus_per_process")
     if self.devices_per_process and self.gpus_per_process:
       raise ConfigError(
         "--devices-per-process makes devices of a CPU and --gpus-per-process hands out GPUs: give "
@@ -99,7 +99,7 @@ class Local:
   def hardware(self) -> Hardware:
     each = self.gpus_per_process or self.devices_per_process or 1
     platform = "gpu" if self.gpus_per_process else "cpu"
-    return Hardware(platform, self.processes * each, self.processes)
+    return Hardware(platform, self.num_processes * each, self.num_processes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,16 +12,15 @@ from typing import Any, Literal
 import jax
 
 import audiopalm
-from audiopalm import sharding, version
+from audiopalm import quantities, sharding, version
 from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.export import folder
-from audiopalm.models import decoder
 from audiopalm.parts import runs
-from audiopalm.planning import program, shardings, stored
+from audiopalm.planning import program, stored
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, optimizers, state
+from audiopalm.training import checkpoint
 
 CHECKPOINTS = 2  # there must be room for: one that is whole, and one that is being written
 
@@ -89,25 +88,22 @@ def _config(experiment: Any) -> str:
     folder.check(experiment)
   return (
     f"{experiment.name}, digest {experiment.digest}: {experiment.steps:,} steps of "
-    f"{experiment.batch_rows} rows of {experiment.row_length}"
+    f"{experiment.data.batch_rows} rows of {experiment.data.length}"
   )
 
 
 def _mesh(experiment: Any, given: Given, shapes: list[Any]) -> str:
   machine, devices = given.machine, given.devices
   sharding.mesh_sizes(machine, devices, whole=given.processes > 1)
-  mesh = shardings.abstract_mesh(machine, devices)
+  mesh = program.abstract_mesh(machine, devices)
   with jax.sharding.use_abstract_mesh(mesh):
     accumulation = program.check_divisible(experiment, machine, mesh)
     space = program.space_of(experiment)
-    chain = optimizers.build(experiment.optimizer, experiment.steps)
-    arrays = decoder.model(experiment.model, space).shapes(mesh)
-    players, only = experiment.objective.players, experiment.optimizer.train_only
-    shapes.append(state.shapes(arrays, {}, players, chain, mesh, only))
+    shapes.append(program.state_shapes(experiment, experiment.model.build(space), mesh))
   axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
   return (
     f"machine {machine.name}, {devices} devices{f', {axes}' if axes else ''}: "
-    f"{decoder.parameters(experiment.model, space):,} parameters, {accumulation} micro-batches"
+    f"{experiment.model.parameters(space):,} parameters, {accumulation} micro-batches"
   )
 
 
@@ -118,21 +114,21 @@ def _memory(experiment: Any, given: Given, workdir: Path) -> str:
   path = stored.path_of(workdir, topology, machine)
   found = stored.read(path)
   how = (
-    f"audiopalm plan CONFIG --topology {topology} --machine {machine.name} --workdir {workdir} "
-    "makes one (minutes)"
+    f"audiopalm plan CONFIG --topology {topology} --workdir {workdir}, with the options of the "
+    "machine as here, makes one (minutes)"
   )
   if found is None:
     raise Note(f"no plan in {path}: {how}")
   changed = stored.stale(found, experiment, machine)
   if changed:
     raise Note(f"the plan in {path} was made for {changed}: {how}")
-  limit = f"{_size(found['memory_limit'])} of a device of {topology}"
+  limit = f"{quantities.size(found['memory_limit'])} of a device of {topology}"
   if not found["fits"]:
     raise ConfigError(
-      f"{_size(found['over'])} more than the {limit}, says {path}. Take more devices, fewer rows "
-      "of a device at once (micro_batch_tokens) or a stronger remat policy."
+      f"{quantities.size(found['over'])} more than the {limit}, says {path}. Take more devices, "
+      "fewer rows of a device at once (--micro-batch-tokens) or a stronger policy (--remat full)."
     )
-  return f"{_size(found['memory']['peak'])} of the {limit}, says the plan of this config"
+  return f"{quantities.size(found['memory']['peak'])} of the {limit}, says the plan of this config"
 
 
 def _workdir(workdir: Path, shapes: Any) -> str:
@@ -145,20 +141,16 @@ def _workdir(workdir: Path, shapes: Any) -> str:
     with tempfile.TemporaryFile(dir=there) as file:  # says what a permission bit does not
       file.write(b"preflight")
   free = shutil.disk_usage(there).free
-  room = f"{_size(free)} free in {workdir}"
+  room = f"{quantities.size(free)} free in {workdir}"
   if shapes is None:
     raise Note(f"{room}; how large a checkpoint is follows from the mesh, which is wrong")
   size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-  needs = f"a checkpoint takes {_size(size)}"
+  needs = f"a checkpoint takes {quantities.size(size)}"
   if free < CHECKPOINTS * size:
     raise ConfigError(f"{room}, but {needs}, and there must be room for two. Free some.")
   for command in ("train", "prepare"):
     lock.check_free(workdir, command)
   return f"{room}; {needs}"
-
-
-def _size(number: float) -> str:
-  return f"{number / 2**30:,.1f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
 
 
 def _data(experiment: Any, workdir: Path, prepared: list[Any]) -> str:
@@ -169,7 +161,7 @@ def _data(experiment: Any, workdir: Path, prepared: list[Any]) -> str:
     )
   found = prepare.open_prepared(experiment, workdir)
   prepared.append(found)
-  rows = sum(len(found.rows(task, "train")) for task in found.tasks)
+  rows = sum(found.data.feed(found, found.tasks, "train").rows)
   return f"{len(found.tasks)} tasks, {rows:,} rows, manifest {found.manifest_hash}: whole"
 
 

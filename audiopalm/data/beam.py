@@ -141,7 +141,7 @@ def _drive(
   with log.open("w", encoding="utf-8") as file:
     os.dup2(file.fileno(), sys.stdout.fileno())
     os.dup2(file.fileno(), sys.stderr.fileno())
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  executors.end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
   import apache_beam as beam
   from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
   from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -169,11 +169,6 @@ def _end_of_thread(told: threading.ExceptHookArgs) -> None:
   traceback.print_exception(told.exc_value)
   sys.stderr.flush()
   os._exit(1)
-
-
-def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()  # returns only when the parent is gone, however it went
-  os.killpg(0, signal.SIGKILL)
 
 
 def _work(scratch: Path, cwd: Path, function: Callable[[Any], Any], number: int) -> None:

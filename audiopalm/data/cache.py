@@ -115,10 +115,14 @@ def unpack(data: bytes) -> Entry:
   return Entry(id, utterances)
 
 
-def folder_of(streams_dir: Path, corpus: Any, specs: Mapping[str, StreamSpec]) -> Path:
-  """Returns where the streams of a corpus lie under these tokenizers and no others."""
+def folder_of(
+  streams_dir: Path, corpus: Any, specs: Mapping[str, StreamSpec], waves: bool = False
+) -> Path:
+  """Returns where the streams of a corpus lie under these tokenizers and no others, with `waves`
+  those of training splits too."""
   prints = {name: spec.fingerprint for name, spec in specs.items()}
-  text = json.dumps([FORMAT, corpus.fingerprint, corpus.variants, prints], sort_keys=True)
+  made_from = [FORMAT, corpus.fingerprint, corpus.variants, prints, *(["waves"] if waves else [])]
+  text = json.dumps(made_from, sort_keys=True)
   return Path(streams_dir) / f"{corpus.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

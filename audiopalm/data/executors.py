@@ -103,12 +103,17 @@ def _begin() -> None:
   """Leaves stopping to the parent: a signal to the group would cut a shard in the middle."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  end_with_parent(lambda: os._exit(1))
 
 
-def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()  # returns only when the parent is gone, however it went
-  os._exit(1)
+def end_with_parent(end: Callable[[], None]) -> None:
+  """Calls `end`, on a thread of its own, when the parent of this process is gone."""
+
+  def wait() -> None:
+    multiprocessing.parent_process().join()  # returns only then, however it went
+    end()
+
+  threading.Thread(target=wait, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Batches of packed rows: each a pure function of (mixture, seed, step) and of their changes.
+"""Training batches: each a pure function of (mixture, seed, step) and of their changes.
 
 Nothing is remembered between batches, so a run resumes at any step without reading what came
 before, and any number of hosts makes the same global batches.
@@ -8,41 +8,29 @@ import copy
 import functools
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import grain
-import numpy as np
 
 from audiopalm.batch import Batch
-from audiopalm.data import rows
 from audiopalm.data import schedule as schedules
-from audiopalm.data.prepared import Prepared
+from audiopalm.data.feeds import Place
 from audiopalm.errors import DataError
-from audiopalm.types import HOLE, Grid, Task
-
-
-class Place(NamedTuple):
-  """One row of one epoch: number of the task in the mixture, number of the row in its index, and
-  the seed that random layouts draw by."""
-
-  task: int
-  row: int
-  epoch: int
-  seed: int
 
 
 class Loader:
-  """The training batches of an experiment: `batch_at(step)`, or `batches(from_step)` read ahead.
+  """The batches of an experiment: `batch_at(step)`, or `batches(from_step)` read ahead.
 
   A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all, of
   which `first_row` is the first. `schedule` says what became of a run that goes on, and was set
   otherwise before (`resumed`); with it a loader that reads all rows gives the batches of all steps.
+  `feed` reads the rows, by default those of `split`.
   """
 
   def __init__(
     self,
-    prepared: Prepared,
+    prepared: Any,
     experiment: Any,
     batch_rows: int | None = None,
     split: str = "train",
@@ -50,15 +38,13 @@ class Loader:
     mine: slice | None = None,
     schedule: schedules.Schedule | None = None,
   ):
-    rows = experiment.batch_rows if batch_rows is None else batch_rows
+    rows = experiment.data.batch_rows if batch_rows is None else batch_rows
     self.tasks = tuple(task for task, _ in experiment.mixture.tasks)
-    self._prepared, self._split = prepared, split
-    self._indexes = [prepared.rows(task, split) for task in self.tasks]
-    for task, index in zip(self.tasks, self._indexes, strict=True):
-      if not len(index):
+    self.feed = experiment.data.feed(prepared, self.tasks, split)
+    for task, count in zip(self.tasks, self.feed.rows, strict=True):
+      if not count:
         raise DataError(f"Task {task.name!r} has no rows in split {split!r}. Leave it out.")
-    unit = "tokens_per_row" if experiment.mixture.unit == "tokens" else "examples_per_row"
-    self.weights = experiment.mixture.weights([getattr(index, unit) for index in self._indexes])
+    self.weights = experiment.mixture.weights(self.feed.per_row(experiment.mixture.unit))
     weights = {task.name: weight for task, weight in zip(self.tasks, self.weights, strict=True)}
     self._asked = schedules.Stretch(0, 0, rows, experiment.seed, weights)
     self.schedule = schedule or (self._asked,)
@@ -77,9 +63,9 @@ class Loader:
     """Returns this process's rows of the batch of a step, as numpy arrays."""
     places = self.places_at(step)
     if self._mine is None:
-      return self._batch(places)
+      return self.feed.batch(places)
     assert len(places) == self._asked.batch_rows, "rows are shared out by the batch_rows of now"
-    return self._batch(places[self._mine])
+    return self.feed.batch(places[self._mine])
 
   def places_at(self, step: int) -> list[Place]:
     """Returns where the rows of the batch of a step come from, those of all processes.
@@ -100,101 +86,17 @@ class Loader:
       for task, number in stretch.rows_at(step)
     ]
 
-  def grids(self, place: Place) -> list[Grid]:
-    """Returns the examples of one row."""
-    return _grids(self._prepared, self.tasks[place.task], self._split, place)
-
   def batches(self, from_step: int = 0, read_ahead: int = 4) -> Iterator[Batch]:
     """Yields batch_at(from_step), the next one, ... without end, made ahead by threads."""
     options = grain.ReadOptions(num_threads=min(4, read_ahead), prefetch_buffer_size=read_ahead)
     steps = grain.MapDataset.range(from_step, sys.maxsize)
     return iter(steps.map(self.batch_at).to_iter_dataset(options))
 
-  def seen(self, rows: int) -> dict[str, dict[str, float]]:
-    """Returns by task the rows, examples, tokens and epochs in the first `rows` rows."""
-    counts = {}
-    for task, index, weight in zip(self.tasks, self._indexes, self.weights, strict=True):
-      mine = rows * weight
-      counts[task.name] = {
-        "rows": mine,
-        "examples": mine * index.examples_per_row,
-        "tokens": mine * index.tokens_per_row,
-        "epochs": mine / len(index),
-      }
-    return counts
-
   def _place(self, task: int, number: int, seed: int) -> Place:
-    rows = len(self._indexes[task])
-    return Place(task, int(self._order(task, seed)[number]), number // rows, seed)
+    return Place(task, int(self._order(task, seed)[number]), number // self.feed.rows[task], seed)
 
   @functools.cache  # noqa: B019  one Loader lives as long as its process
   def _order(self, task: int, seed: int) -> grain.MapDataset:
     """Returns the rows of a task without end: each once an epoch, in an order of its own."""
     own = zlib.crc32(f"{seed} {self.tasks[task].name}".encode())
-    return grain.MapDataset.range(len(self._indexes[task])).shuffle(seed=own).repeat()
-
-  def _batch(self, places: Sequence[Place]) -> Batch:
-    return assemble(
-      [self.grids(place) for place in places],
-      [p.task for p in places],
-      self._prepared.row_length,
-      self._prepared.space.columns,
-    )
-
-
-def held_out(
-  prepared: Prepared,
-  task: Task,
-  rows: int,
-  *,
-  batch_rows: int = 16,
-  split: str = "validation",
-  mine: slice | None = None,
-) -> list[Batch]:
-  """Returns at most `rows` rows of a split, evenly spread over its index, in batches of one shape.
-
-  The last batch is filled up with rows of padding. Grids are drawn at seed 0, epoch 0. Of each
-  batch this process reads the rows in `mine`, None for all.
-  """
-  index = prepared.rows(task, split)
-  number = prepared.tasks.index(task)
-  chosen = np.unique(np.linspace(0, len(index) - 1, min(rows, len(index))).round().astype(int))
-  here = slice(0, batch_rows) if mine is None else mine
-  each = here.stop - here.start
-  batches = []
-  for start in range(0, len(chosen), batch_rows):
-    read = chosen[start : start + batch_rows][here]
-    grids = [_grids(prepared, task, split, Place(number, int(row), 0, 0)) for row in read]
-    grids += [[]] * (each - len(grids))
-    batches.append(assemble(grids, [number] * each, prepared.row_length, prepared.space.columns))
-  return batches
-
-
-def assemble(
-  rows: Sequence[Sequence[Grid]], tasks: Sequence[int], row_length: int, columns: int
-) -> Batch:
-  """Returns the batch whose row b holds the grids rows[b] one after another, then padding."""
-  tokens_BLK = np.full((len(rows), row_length, columns), HOLE, np.int32)
-  weights_BLK = np.zeros((len(rows), row_length, columns), np.float32)
-  segments_BL, positions_BL, visible_BL = np.zeros((3, len(rows), row_length), np.int32)
-  counting_L = np.arange(row_length, dtype=np.int32)
-  for b, grids in enumerate(rows):
-    start = 0
-    for segment, grid in enumerate(grids, 1):
-      here = slice(start, start + len(grid))
-      tokens_BLK[b, here] = grid.tokens_LK
-      weights_BLK[b, here] = grid.weights_LK
-      segments_BL[b, here] = segment
-      positions_BL[b, here] = counting_L[: len(grid)]
-      visible_BL[b, here] = grid.visible_L
-      start += len(grid)
-  task_B = np.asarray(tasks, np.int32)
-  return Batch(tokens_BLK, weights_BLK, segments_BL, positions_BL, visible_BL, task_B)
-
-
-def _grids(prepared: Prepared, task: Task, split: str, place: Place) -> list[Grid]:
-  """Returns the examples of one row."""
-  chosen = prepared.rows(task, split)[place.row]
-  layout, entries = prepared.layouts[task.name], prepared.entries(task, split)
-  made_from = (task, layout, prepared.space, entries, chosen)
-  return list(rows.realized(*made_from, seed=place.seed, epoch=place.epoch))
+    return grain.MapDataset.range(self.feed.rows[task]).shuffle(seed=own).repeat()

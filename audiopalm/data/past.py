@@ -64,13 +64,15 @@ def batch(
   the run's metrics.jsonl has of it, `schedule` what its newest checkpoint says of changes."""
   if step < 1:
     raise ConfigError(f"--step counts steps as metrics.jsonl does, from 1 on; got {step}.")
+  if not prepared.layouts:
+    raise ConfigError("This run trains on clips, which have no tokens that could be shown.")
   batches = loader.Loader(prepared, experiment, schedule=schedule)
   found, tokens = [], 0
   for row, place in enumerate(batches.places_at(step - 1)):
     task = batches.tasks[place.task]
     layout, entries = prepared.layouts[task.name], prepared.entries(task, "train")
     chosen = prepared.rows(task, "train")[place.row]
-    for number, grid in enumerate(batches.grids(place), 1):
+    for number, grid in enumerate(batches.feed.grids(place), 1):
       tokens += examples.count_tokens(grid)
       record = entries[int(chosen.records_N[number - 1])].id
       is_piece = chosen.starts_N[number - 1] != examples.WHOLE
@@ -93,7 +95,7 @@ def _records(prepared: Any, batches: loader.Loader, step: int) -> Iterator[dict[
   for place in batches.places_at(step - 1):
     task = batches.tasks[place.task]
     entries = prepared.entries(task, "train")
-    for number in prepared.rows(task, "train")[place.row].records_N:
+    for number in batches.feed.records(place):
       yield {"task": task.name, "id": entries[int(number)].id, "epoch": int(place.epoch)}
 
 

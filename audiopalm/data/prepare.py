@@ -19,8 +19,8 @@ from typing import Any
 
 from rich import progress
 
-from audiopalm import layouts, values
-from audiopalm.data import cache, files, fitting, lock, quarantine, rows, streams, summary
+from audiopalm import values
+from audiopalm.data import cache, feeds, files, fitting, lock, quarantine, streams, summary
 from audiopalm.data.executors import Executor, Local
 from audiopalm.data.prepared import Prepared
 from audiopalm.data.records import Source
@@ -79,7 +79,7 @@ def prepare(
       done = _tokenize(shards, executor)
     spent.end("streams")
     quarantine.check(prepared, max_bad)
-    _index(prepared)
+    prepared.data.index(prepared)
     spent.end("rows")
     found = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
     found["spent_s"] = spent.seconds
@@ -123,7 +123,7 @@ def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) 
   if found["settings"] != settings_digest(experiment):
     raise DataError(
       f"{workdir} was prepared for other settings: expected those of experiment "
-      f"{experiment.name!r} (tokenizers, tasks, layout, row_length, too_long). Run `audiopalm "
+      f"{experiment.name!r} (tokenizers, tasks, layout, data). Run `audiopalm "
       "prepare` with this config again."
     )
   fitted = fitting.load(experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
@@ -138,15 +138,7 @@ def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) 
   for corpus in experiment.corpora:
     for split in corpus.splits:
       _check_entries(prepared, corpus, split)
-  for task in experiment.tasks:
-    for split in task.corpus.splits:
-      index, entries = prepared.rows(task, split), prepared.entries(task, split)
-      if len(index.records) and index.records.max() >= len(entries):
-        raise DataError(
-          f"The row index of task {task.name!r}, split {split!r}, names record "
-          f"{index.records.max()} of {len(entries)}. Delete {prepared.rows_dir} and run "
-          "`audiopalm prepare` again."
-        )
+  prepared.data.check_index(prepared)
   quarantine.check(prepared, max_bad)
   return prepared
 
@@ -166,8 +158,7 @@ def settings_digest(experiment: Any) -> str:
     experiment.tokenizers,
     experiment.tasks,
     experiment.layout,
-    experiment.row_length,
-    experiment.too_long,
+    *experiment.data.prepared_by,
   )
   return hashlib.sha256(values.told(parts).encode()).hexdigest()[:16]
 
@@ -185,7 +176,7 @@ def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
 
 def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping) -> Prepared:
   """Returns the Prepared of fitted tokenizers: layouts, space and manifest follow from them."""
-  layouts = {task.name: experiment.layout.layout_of(task) for task in experiment.tasks}
+  layouts = experiment.data.layouts(experiment.layout, experiment.tasks)
   specs = {name: tokenizer.spec for name, tokenizer in fitted.items()}
   text = token_space.text_stream(specs)
   encode_text = fitted[text.name].encode_text if text else lambda tag: ()
@@ -198,8 +189,7 @@ def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping)
     space=space,
     manifest=token_space.manifest(space),
     manifest_hash=manifest_hash,
-    row_length=experiment.row_length,
-    too_long=experiment.too_long,
+    data=experiment.data,
     streams_dir=streams_dir,
     rows_dir=workdir / "rows" / manifest_hash,
   )
@@ -269,62 +259,25 @@ def _shards(
       start = number * SHARD_RECORDS
       stop = min(count, start + SHARD_RECORDS)
       yield streams.Shard(
-        corpus, source, split, number, shards[split], start, stop, folder, tokenizers
-      )
-
-
-def _index(prepared: Prepared) -> None:
-  """Writes the row indexes that are not there, after checking that every task has records."""
-  for task in prepared.tasks:
-    entries = prepared.entries(task, "train")
-    if not len(entries):
-      raise DataError(
-        f"Task {task.name!r} has no records left: all {len(entries.quarantined)} training records "
-        f"of corpus {task.corpus.name!r} were left out. The first: {_first_fault(entries)}"
-      )
-    for split in task.corpus.splits:
-      _index_split(prepared, task, split)
-
-
-def _index_split(prepared: Prepared, task: Any, split: str) -> None:
-  path = rows.path_of(prepared.rows_dir, task, split, prepared.row_length)
-  made_from = prepared.rows_made_from(task)
-  if rows.is_current(path, made_from):
-    return
-  made_of = (task, prepared.layouts[task.name], prepared.space, prepared.entries(task, split))
-  chosen = rows.segments(*made_of, row_length=prepared.row_length, too_long=prepared.too_long)
-  if split == "train" and not len(chosen):
-    if not chosen.dropped:
-      names = ", ".join(layouts.stream_names(made_of[1]))
-      raise DataError(
-        f"Task {task.name!r} has no records left: {chosen.lacking} of {len(made_of[3])} training "
-        f"records of corpus {task.corpus.name!r} lack one of {names}; the others hold unseen "
-        "words. A record without a pair or a translation has no target, and a translation in "
-        "words alone no speech: leave the task out, give it another corpus, or let it speak the "
-        "source, tts(corpus, role='source')."
-      )
-    raise DataError(
-      f"Task {task.name!r} has no records left: all {chosen.dropped} are longer than row_length="
-      f"{prepared.row_length} and too_long is 'drop'. Raise row_length."
-    )
-  index = rows.build(*made_of, chosen, prepared.row_length)
-  rows.save(index, path, made_from)
+        corpus, source, split, number, shards[split], start, stop, folder, tokenizers,
+        keep_waves=prepared.data.keeps_waves or split != "train",
+        clips=prepared.data.keeps_waves,
+      )  # fmt: skip
 
 
 def _check_entries(prepared: Prepared, corpus: Any, split: str) -> None:
   """Raises DataError unless a split of the cache is whole and holds ids of these tokenizers."""
   entries = prepared.entries(corpus, split)
   for address, highest in entries.maxima.items():
-    sizes = prepared.tokenizers[address.split(".")[1]].spec.sizes
+    stream = address.split(".")[1]
+    if stream == feeds.WAVE:
+      continue
+    sizes = prepared.tokenizers[stream].spec.sizes
     if any(id >= size for id, size in zip(highest, sizes, strict=False)):
       raise DataError(
         f"{prepared.folder(corpus)}: split {split!r} holds ids of {address} up to {highest}, but "
         f"its tokenizer has sizes {sizes}. Delete that folder and run `audiopalm prepare` again."
       )
-
-
-def _first_fault(entries: Any) -> str:
-  return entries.quarantined[0]["reason"] if entries.quarantined else "the corpus holds none."
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

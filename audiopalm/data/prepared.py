@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiopalm.data import cache, rows
+from audiopalm.data import cache, feeds, rows
 from audiopalm.data.cache import Entries
 from audiopalm.data.rows import RowIndex
 from audiopalm.errors import ConfigError
@@ -23,8 +23,7 @@ class Prepared:
   space: Any
   manifest: Mapping[str, Any]
   manifest_hash: str
-  row_length: int
-  too_long: str
+  data: feeds.Data
   streams_dir: Path
   rows_dir: Path
   longest: Mapping[str, Mapping[str, int]] | None = None  # what an imported run has for entries
@@ -57,15 +56,15 @@ class Prepared:
   def folder(self, corpus: Any) -> Path:
     """Returns where the streams of a corpus lie."""
     specs = {name: tokenizer.spec for name, tokenizer in self.tokenizers.items()}
-    return cache.folder_of(self.streams_dir, corpus, specs)
+    return cache.folder_of(self.streams_dir, corpus, specs, self.data.keeps_waves)
 
   def rows_made_from(self, task: Task) -> dict[str, Any]:
     """Returns what a row index of this task must have been made from."""
     return {
       "manifest": self.manifest_hash,
       "streams": self.folder(task.corpus).name,
-      "row_length": self.row_length,
-      "too_long": self.too_long,
+      "row_length": self.data.row_length,
+      "too_long": self.data.too_long,
       "unseen_words": sorted(task.unseen_words),
       "unseen_pairs": sorted(task.unseen_pairs),
     }
@@ -76,5 +75,5 @@ class Prepared:
 
   @functools.cache  # noqa: B019
   def _rows(self, task: Task, split: str) -> RowIndex:
-    path = rows.path_of(self.rows_dir, task, split, self.row_length)
+    path = rows.path_of(self.rows_dir, task, split, self.data.row_length)
     return rows.load(path, self.rows_made_from(task))

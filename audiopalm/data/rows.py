@@ -306,6 +306,7 @@ def tokens_per_cell(
 ) -> float:
   """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them; 0 where
   nothing was chosen, as in a split that holds no voices out."""
+  # Rounded down: weights of tasks, and with them the batches of a run, depend on this sample.
   sample = (
     np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)
   )

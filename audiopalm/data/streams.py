@@ -13,6 +13,7 @@ from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files, quarantine
+from audiopalm.data.feeds import WAVE
 from audiopalm.data.records import Source
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
@@ -41,6 +42,8 @@ class Shard:
   stop: int
   folder: Path
   tokenizers: tuple[TokenizerFile, ...]
+  keep_waves: bool  # beside their ids
+  clips: bool  # cut from these waves: their lengths are counted
 
   @property
   def path(self) -> Path:
@@ -208,7 +211,7 @@ def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> c
             f"{record.id} ({role}): empty {tokenizer.spec.name}: its tokenizer gives no ids for "
             f"{said.text!r}. Leave it out."
           )
-    utterances[role] = _entry_utterance(said, streams, keep_wave=shard.split != "train")
+    utterances[role] = _entry_utterance(said, streams, keep_wave=shard.keep_waves)
   return cache.Entry(record.id, utterances)
 
 
@@ -245,6 +248,11 @@ def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
       highest = np.max([ids.max(axis=0) for ids in there], axis=0) if there else []
       maxima[f"{role}.{spec.name}"] = [int(value) for value in highest]
   roles = shard.corpus.roles
+  if shard.clips:
+    for role in roles:
+      spoken = [entry.seconds.get(role, 0.0) for entry in made]
+      samples = [round(seconds * waveform.RATE_HZ) or -1 for seconds in spoken]
+      lengths[f"{role}.{WAVE}"], maxima[f"{role}.{WAVE}"] = samples, []
   return {
     "records": len(made),
     "seconds": {r: sum(entry.seconds.get(r, 0.0) for entry in made) for r in roles},

@@ -4,10 +4,9 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from rich import box, console, table
 
-from audiopalm.data import quarantine, rows, streams
+from audiopalm.data import quarantine, streams
 from audiopalm.data.prepared import Prepared
 from audiopalm.types import StreamSpec, Task
 
@@ -125,31 +124,6 @@ def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
 
 
 def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[str, Any]:
-  spoken = {
-    role for role, name in task.sides if prepared.tokenizers[name].spec.modality == "speech"
-  }
-  splits = {}
-  for split in task.corpus.splits:
-    entries, index = prepared.entries(task, split), prepared.rows(task, split)
-    splits[split] = {
-      "hours": _seconds(task, prepared, split, spoken) / 3600,
-      "records": len(entries),
-      "examples": len(index.records),
-      "tokens": round(index.tokens_per_row * len(index)),
-      "rows": len(index),
-      "efficiency": index.efficiency,
-      "dropped": index.segments.dropped,
-      "cut": index.segments.cut,
-      "lacking": index.segments.lacking,
-    }
+  splits = {split: prepared.data.summary(prepared, task, split) for split in task.corpus.splits}
+  spoken = any(split["hours"] for split in splits.values())
   return {"real_time_factor": speeds.get("all") if spoken else None, "splits": splits}
-
-
-def _seconds(task: Task, prepared: Prepared, split: str, spoken: set[str]) -> float:
-  """Returns how long the roles a task hears or speaks last, in records that it can use."""
-  entries = prepared.entries(task, split)
-  having_N = rows.having(task, prepared.layouts[task.name], entries)
-  if having_N.all():
-    return sum(entries.seconds.get(role, 0.0) for role in spoken)
-  each = (entries[int(number)].seconds for number in np.flatnonzero(having_N))
-  return sum(seconds[role] for seconds in each for role in spoken)

@@ -9,27 +9,28 @@ import jax
 from audiopalm import layouts
 from audiopalm.evaluation import likelihoods, lines, sound, speech, suites, trials
 from audiopalm.inference import prompting, sampling
+from audiopalm.inference.trained import Trained
 
 
 def answer(
-  generator: prompting.Generator,
+  trained: Trained,
   trial: trials.Trial,
   folder: Path,
   listener: speech.Listener,
   system: str = lines.MODEL,
 ) -> list[lines.Line]:
   """Returns one line per example of the trial, in its order, and one per example left out."""
-  sums = likelihoods.of_examples(generator, [one.grid for one in trial.examples])
+  sums = likelihoods.of_examples(trained, [one.grid for one in trial.examples])
   said, complete = [()] * len(trial.examples), [True] * len(trial.examples)
-  evaluation = generator.experiment.evaluation
+  evaluation = trained.experiment.evaluation
   search = sampling.chosen(evaluation.beams, evaluation.length_penalty)
   if trial.decoded:
     found = prompting.continuations(
-      generator,
+      trained,
       trial.task,
       [prompting.Prompt(one.streams, one.tag) for one in trial.examples],
       sampling=search,
-      max_rows=most_rows(generator, trial),
+      max_rows=most_rows(trained, trial),
       key=jax.random.key(0),
       fill=True,
     )
@@ -64,7 +65,7 @@ def outputs(
   columns = []
   for role, stream in trial.task.outputs:
     address = f"{role}.{stream}"
-    tokenizer = listener.generator.prepared.tokenizers[stream]
+    tokenizer = listener.trained.prepared.tokenizers[stream]
     measure = suites.measure(trial.task, role)
     if not all(address in one for one in streams):
       continue
@@ -88,10 +89,10 @@ def outputs(
   return list(zip(*columns, strict=True)) or [()] * len(trial.examples)
 
 
-def most_rows(generator: prompting.Generator, trial: trials.Trial) -> int:
+def most_rows(trained: Trained, trial: trials.Trial) -> int:
   """Returns how many rows are decoded at most for an output of the trial: `prompting.room`."""
-  layout = prompting.asked_layout(generator.experiment, trial.task)
-  space = generator.prepared.space
+  layout = prompting.asked_layout(trained.experiment, trial.task)
+  space = trained.prepared.space
   longest = max(
     (
       len(one.grid) - len(layouts.prompt(layout, one.streams, one.tag, space))
@@ -99,7 +100,7 @@ def most_rows(generator: prompting.Generator, trial: trials.Trial) -> int:
     ),
     default=0,
   )
-  return prompting.room(generator, longest)
+  return prompting.room(trained, longest)
 
 
 def voice_for(tokenizer: Any, corpus: Any, reference: Any) -> str | None:
@@ -110,7 +111,7 @@ def voice_for(tokenizer: Any, corpus: Any, reference: Any) -> str | None:
 
 
 def _heard(listener, trial, role, stream, ids, measure, folder, system) -> list[lines.Said]:
-  tokenizer = listener.generator.prepared.tokenizers[stream]
+  tokenizer = listener.trained.prepared.tokenizers[stream]
   address = f"{role}.{stream}"
   place = folder / "waves" / system / trial.split / trial.task.name
   spoken = []

@@ -20,9 +20,10 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
+from audiopalm.data import spread
 from audiopalm.evaluation import answers, lines, speech, suites, trials
 from audiopalm.evaluation.lines import NEAREST_COPY, UNITS_CEILING, UNTRAINED
-from audiopalm.inference import prompting
+from audiopalm.inference.trained import Trained
 from audiopalm.metrics import text
 
 CEILING_EXAMPLES = 100  # per language: sound is slow to make, and the mean hardly moves
@@ -32,19 +33,21 @@ _SURROGATES = 0xD800, 0x800  # code points that are no characters
 
 
 def answer(
-  generator: prompting.Generator,
+  trained: Trained,
   seen: Sequence[trials.Trial],
   folder: Path,
   listener: speech.Listener,
   say: Callable[[str], None],
 ) -> Iterator[list[lines.Line]]:
   """Yields the lines of every baseline for every trial it answers."""
+  key = jax.random.key(trained.experiment.seed)
   fresh = dataclasses.replace(
-    generator,
-    params=generator.model.init(
-      jax.random.key(generator.experiment.seed), sharding.mesh(generator.machine)
-    ),
+    trained, params=trained.model.init(key, sharding.mesh(trained.machine))
   )
+  if trained.variables:
+    objective = trained.experiment.objective
+    variables = objective.variables(trained.model, fresh.params, key)
+    fresh = dataclasses.replace(fresh, variables=variables)
   for trial in seen:
     few = _few(trial, UNTRAINED_EXAMPLES)
     say(f"{trial.task.name}, {UNTRAINED}: {len(few.examples)} examples")
@@ -52,10 +55,10 @@ def answer(
   nearest: dict[Any, np.ndarray] = {}
   for trial in seen:
     say(f"{trial.task.name}, {NEAREST_COPY}: {len(trial.examples)} examples")
-    yield _copies(generator.prepared, trial, nearest, listener.recognizer is not None)
+    yield _copies(trained.prepared, trial, nearest, listener.recognizer is not None)
   heard: dict[Any, lines.Said] = {}
   for trial in seen:
-    if suites.speaks(trial.task, generator.prepared):
+    if suites.speaks(trial.task, trained.prepared):
       few = _few(trial, CEILING_EXAMPLES)
       say(f"{trial.task.name}, {UNITS_CEILING}: {len(few.examples)} examples")
       yield _ceiling(listener, few, folder, heard)
@@ -153,8 +156,7 @@ class _Pool:
 
 
 def _pool(prepared: Any, entries: Any, trained_N: np.ndarray, side: tuple[str, str]) -> _Pool:
-  at_N = np.linspace(0, len(trained_N) - 1, min(SEARCHED, len(trained_N))).astype(np.int64)
-  numbers_N = trained_N[at_N]
+  numbers_N = trained_N[spread.evenly(len(trained_N), SEARCHED)]
   pool = _Pool(numbers_N, [], {})
   pool.inputs.extend(
     _characters(prepared, entries[int(number)], side, pool) for number in numbers_N
@@ -183,7 +185,7 @@ def _ceiling(
 ) -> list[lines.Line]:
   """Returns the lines of `units_ceiling`. `heard` keeps recordings that several tasks speak."""
   task = trial.task
-  prepared = listener.generator.prepared
+  prepared = listener.trained.prepared
   spoken = [side for side in task.outputs if suites.modality(side, prepared) == "speech"]
   key = lambda one, side: (task.corpus, trial.split, one.entry.id, *side)  # noqa: E731
   new = [one for one in trial.examples if any(key(one, side) not in heard for side in spoken)]

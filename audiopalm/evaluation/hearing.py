@@ -124,7 +124,7 @@ def _heard(listener: speech.Listener, chosen: Sequence[Chosen]) -> list[Line]:
   """Returns a line for each recording, and for each of its streams."""
   assert listener.recognizer is not None
   with tempfile.TemporaryDirectory() as place:
-    clips = _clips(listener.generator.prepared, chosen, Path(place))
+    clips = _clips(listener.trained.prepared, chosen, Path(place))
     for clip in clips:
       if clip.spoken is None:
         wave_S, rate_hz = waveform.from_flac(clip.utterance.wave_flac)

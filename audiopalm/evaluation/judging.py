@@ -9,33 +9,34 @@ from audiopalm.errors import ConfigError
 from audiopalm.evaluation import likelihoods, pairs, suites
 from audiopalm.evaluation.pairs import Judged, Pair
 from audiopalm.inference import prompting
+from audiopalm.inference.trained import Trained
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.types import Task
 
 JOB = 64  # pairs a worker encodes at one time
 
 
-def find_task(generator: prompting.Generator, found: Sequence[Pair], path: Path) -> Task:
+def find_task(trained: Trained, found: Sequence[Pair], path: Path) -> Task:
   """Returns the first task that can judge the pairs of a manifest: without inputs, with one output
   of their modality, over a corpus of their languages; ConfigError without one."""
   modality = pairs.modality(found)
   languages = {pair.language for pair in found}
-  for task in generator.experiment.tasks:
+  for task in trained.experiment.tasks:
     if (
       _judges(task)
-      and suites.modality(task.outputs[0], generator.prepared) == modality
+      and suites.modality(task.outputs[0], trained.prepared) == modality
       and languages <= set(task.corpus.languages)
     ):
       return task
   raise ConfigError(
     f"{path} holds {'recordings' if modality == 'speech' else 'texts'} in "
     f"{', '.join(sorted(languages))}, and no task of this run without inputs and with one output "
-    f"can judge them. Such tasks: {_known(generator)}. Leave the file out, or train such a task."
+    f"can judge them. Such tasks: {_known(trained)}. Leave the file out, or train such a task."
   )
 
 
 def judge(
-  generator: prompting.Generator, task: Task, found: Sequence[Pair], folder: Path, executor: Local
+  trained: Trained, task: Task, found: Sequence[Pair], folder: Path, executor: Local
 ) -> list[Judged]:
   """Returns the likelihoods of pairs, in their order; paths of audio are relative to `folder`.
 
@@ -46,12 +47,12 @@ def judge(
     raise ConfigError(
       f"Pairs are judged by a task without inputs and with one output, but {task.name!r} goes from "
       f"{suites.streams(task.inputs)} to {suites.streams(task.outputs)}. Such tasks of this run: "
-      f"{_known(generator)}."
+      f"{_known(trained)}."
     )
   ((role, stream),) = task.outputs
-  tokenizer = generator.prepared.tokenizers[stream]
-  layout = prompting.asked_layout(generator.experiment, task)
-  address, space = f"{role}.{stream}", generator.prepared.space
+  tokenizer = trained.prepared.tokenizers[stream]
+  layout = prompting.asked_layout(trained.experiment, task)
+  address, space = f"{role}.{stream}", trained.prepared.space
   tags = {
     language: layouts.tag_of(task, {role: language})
     for language in dict.fromkeys(pair.language for pair in found)
@@ -69,10 +70,10 @@ def judge(
   asked = {
     key: side
     for sides, both in zip(grids, keys, strict=True)
-    if max(map(len, sides)) <= generator.experiment.row_length
+    if max(map(len, sides)) <= trained.experiment.data.row_length
     for side, key in zip(sides, both, strict=True)
   }
-  found_sums = likelihoods.of_examples(generator, list(asked.values()))
+  found_sums = likelihoods.of_examples(trained, list(asked.values()))
   sums = {key: sum(one.values(), Sums()) for key, one in zip(asked, found_sums, strict=True)}
   return [
     Judged(pair, task.name, tuple(sums[key] for key in both) if set(both) <= sums.keys() else None)
@@ -84,5 +85,5 @@ def _judges(task: Task) -> bool:
   return not task.inputs and len(task.outputs) == 1
 
 
-def _known(generator: prompting.Generator) -> str:
-  return ", ".join(one.name for one in generator.experiment.tasks if _judges(one)) or "none"
+def _known(trained: Trained) -> str:
+  return ", ".join(one.name for one in trained.experiment.tasks if _judges(one)) or "none"

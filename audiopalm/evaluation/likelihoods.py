@@ -7,42 +7,47 @@ import jax
 import numpy as np
 
 from audiopalm import sharding
-from audiopalm.data import loader, rows
-from audiopalm.inference import prompting
+from audiopalm.data import packed, rows
+from audiopalm.inference.trained import Trained
 from audiopalm.metrics.likelihood import Sums
-from audiopalm.objectives import next_token
 from audiopalm.types import Grid
 
 
-def of_examples(generator: prompting.Generator, grids: Sequence[Grid]) -> list[dict[str, Sums]]:
+def of_examples(trained: Trained, grids: Sequence[Grid]) -> list[dict[str, Sums]]:
   """Returns {modality: Sums} of the predicted cells of each grid, in the order of the grids.
+
+  Each is {} where the objective has no likelihoods.
 
   Grids share rows as in training, which changes no value. Under teacher forcing: every cell is
   predicted from the right ones before it.
   """
   if not grids:
     return []
-  row_length, machine = generator.experiment.row_length, generator.machine
-  offsets_R, order_N = rows.pack(np.array([len(grid) for grid in grids]), row_length)
-  packed = [order_N[start:stop] for start, stop in zip(offsets_R, offsets_R[1:], strict=False)]
+  data, machine = trained.experiment.data, trained.machine
+  offsets_R, order_N = rows.pack(np.array([len(grid) for grid in grids]), data.row_length)
+  together = [order_N[start:stop] for start, stop in zip(offsets_R, offsets_R[1:], strict=False)]
   # As many rows as a micro-batch of training, which is known to fit the device.
   mesh = sharding.mesh(machine)
-  batch_rows, ways = generator.experiment.batch_rows, sharding.batch_ways(mesh)
-  each = batch_rows // machine.accumulation(batch_rows // ways, row_length)
-  most = 1 << (max(map(len, packed)) - 1).bit_length()  # a power of two: tasks share the program
+  rows_each = data.batch_rows // sharding.batch_ways(mesh)
+  each = data.batch_rows // machine.accumulation(rows_each, data.row_length)
+  most = 1 << (max(map(len, together)) - 1).bit_length()  # a power of two: tasks share the program
   sums: dict[int, dict[str, Sums]] = {}
-  for start in range(0, len(packed), each):
-    here = packed[start : start + each]
+  for start in range(0, len(together), each):
+    here = together[start : start + each]
     held = [[grids[number] for number in row] for row in here] + [[]] * (each - len(here))
-    batch = loader.assemble(held, [0] * each, row_length, generator.prepared.space.columns)
+    batch = packed.assemble(held, [0] * each, data.row_length, trained.prepared.space.columns)
     with jax.set_mesh(mesh):
       found = _score(
-        generator.model,
-        generator.params,
-        sharding.place(batch, mesh, ("batch", "rows")),
-        machine,
+        trained.experiment.objective,
+        trained.model,
+        trained.params,
+        trained.variables,
+        sharding.place(batch, mesh, batch.axes()),
         segments=most,
+        machine=machine,
       )
+    if found is None:
+      return [{}] * len(grids)
     found = jax.tree.map(np.asarray, found)
     for b, row in enumerate(here):
       for segment, number in enumerate(row, 1):
@@ -57,6 +62,6 @@ def of_examples(generator: prompting.Generator, grids: Sequence[Grid]) -> list[d
   return [sums[number] for number in range(len(grids))]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "machine", "segments"))
-def _score(model, params, batch, machine, *, segments):
-  return next_token.score(model, params, batch, machine, segments)
+@functools.partial(jax.jit, static_argnames=("objective", "model", "segments", "machine"))
+def _score(objective, model, params, variables, batch, *, segments, machine):
+  return objective.score(model, params, variables, batch, segments=segments, machine=machine)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from audiopalm import language_tags, orthography
-from audiopalm.audio import waveform
+from audiopalm.audio import silence, waveform
 from audiopalm.data import files, json_lines
 from audiopalm.data.manifest import faults, table
 from audiopalm.data.manifest.faults import Fault
@@ -138,8 +138,7 @@ def _text(folder: Path, pair: Pair, side: str) -> Utterance:
 def _recording(folder: Path, pair: Pair, side: str) -> Utterance:
   paths = [side] if pair.prompt is None else [pair.prompt, side]
   waves = [waveform.read(folder / path, name=f"{pair.place}: {path}") for path in paths]
-  silence_S = np.zeros(round(SILENCE_S * waveform.RATE_HZ), np.float32)
-  wave_S = np.concatenate([part for wave_S in waves for part in (silence_S, wave_S)][1:])
+  wave_S = silence.joined(waves, SILENCE_S, waveform.RATE_HZ)
   return Utterance(wave_S, waveform.RATE_HZ, "", pair.language, "")
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from audiopalm.data import executors
+from audiopalm.data import executors, feeds
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import (
   answers,
@@ -23,18 +23,14 @@ from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.pairs import Pair
 from audiopalm.evaluation.recognizers import EACH, Recognizer
 from audiopalm.inference import prompting, sampling
+from audiopalm.inference.trained import Trained
 from audiopalm.types import Task
 
 
 def evaluate(
-  experiment: Any,
-  prepared: Any,
-  model: Any,
-  params: Any,
-  machine: Any,
-  *,
+  trained: Trained,
   workdir: Path,
-  step: int,
+  *,
   tasks: Sequence[str] | None = None,
   within: Sequence[str] | None = None,
   manifests: Sequence[Path] = (),
@@ -48,15 +44,16 @@ def evaluate(
   """Returns the scores of the tasks named (None: all), after saving every output and the scores.
 
   Tasks are named, or chosen by the suites that they are `within`, of which "zero_resource" judges
-  the pairs in `manifests`. Saved with them are those of other tasks at the same `step`, the step of
-  the parameters. The keys are those of `saved.score`; speech is transcribed by the run itself and
-  by a `recognizer` beside it, which also hears `recordings_each` recordings of every voice (None:
-  all) as they are and through units. `meters` measure it; `say` is told what is being done;
-  `workers` processes make sound (None: one per core, 0: this one); baselines are asked if the
-  scores are to be `compared`.
+  the pairs in `manifests`. Saved with them are those of other tasks at the same step. The keys are
+  those of `saved.score`; speech is transcribed by the run itself and by a `recognizer` beside it,
+  which also hears `recordings_each` recordings of every voice (None: all) as they are and through
+  units. `meters` measure it; `say` is told what is being done; `workers` processes make sound
+  (None: one per core, 0: this one); baselines are asked if the scores are to be `compared`.
   ConfigError for an unknown task or suite, for one that cannot be decoded by
   `experiment.evaluation.beams`, and for speech in languages that the recognizer does not know.
   """
+  experiment, prepared = trained.experiment, trained.prepared
+  feeds.check_answers(experiment.data)
   chosen = None
   if within is not None:
     if tasks is not None:
@@ -64,11 +61,10 @@ def evaluate(
     chosen, tasks = suites.chosen(within, experiment.tasks, prepared, pairs=bool(manifests))
   asked = trials.chosen(experiment, tasks)
   names = [task.name for task in asked]
-  generator = prompting.Generator(experiment, prepared, model, params, machine)
   search = sampling.chosen(experiment.evaluation.beams, experiment.evaluation.length_penalty)
   for task in asked:
     if task.inputs:
-      prompting.check_sampling(generator, task, search)
+      prompting.check_sampling(trained, task, search)
   chosen_recordings = []
   if recognizer is not None:
     recognizer.check(_spoken(asked, prepared))
@@ -76,22 +72,22 @@ def evaluate(
       chosen_recordings = hearing.choose(prepared, asked, recognizer, recordings_each)
   for meter in meters:
     meter.check()
-  found = _read(generator, manifests, None)
+  found = _read(trained, manifests, None)
   folder = saved.folder_of(workdir)
   seen = []
   with executors.Local(workers) as executor:
-    judged = _judge(generator, found, executor, say)  # first: a recording may be unreadable
-    _begin(folder, step, generator, names)
+    judged = _judge(trained, found, executor, say)  # first: a recording may be unreadable
+    _begin(folder, trained, names)
     _keep(folder, judged)
     kept = transcripts.Kept(folder / transcripts.FILE)
-    listener = speech.Listener(generator, executor, recognizer, tuple(meters), kept)
+    listener = speech.Listener(trained, executor, recognizer, tuple(meters), kept)
     for trial in trials.trials(experiment, prepared, names):
       say(f"{trial.task.name} on {trial.split}: {len(trial.examples)} examples")
-      saved.keep(folder, answers.answer(generator, trial, folder, listener))
+      saved.keep(folder, answers.answer(trained, trial, folder, listener))
       if trial.split == scoring.SEEN and trial.decoded and trial.examples:
         seen.append(trial)
     if compared:
-      for answered in baselines.answer(generator, seen, folder, listener, say):
+      for answered in baselines.answer(trained, seen, folder, listener, say):
         saved.keep(folder, answered)
     if chosen_recordings:
       hearing.hear(listener, chosen_recordings, folder, say)
@@ -103,14 +99,9 @@ def evaluate(
 
 
 def judge(
-  experiment: Any,
-  prepared: Any,
-  model: Any,
-  params: Any,
-  machine: Any,
-  *,
+  trained: Trained,
   workdir: Path,
-  step: int,
+  *,
   task: str | None,
   manifests: Sequence[Path],
   say: Callable[[str], None] = lambda text: None,
@@ -120,21 +111,21 @@ def judge(
 
   They are judged by the task named, which has no inputs; None for the first that fits each file.
   The keys are those of `pairs.score_pairs`, `say` and `workers` as for `evaluate`, which it leaves
-  alone at the same `step`.
+  alone at the same step.
   """
-  generator = prompting.Generator(experiment, prepared, model, params, machine)
-  found = _read(generator, manifests, task)
+  feeds.check_answers(trained.experiment.data)
+  found = _read(trained, manifests, task)
   folder = saved.folder_of(workdir)
   with executors.Local(workers) as executor:
-    judged = _judge(generator, found, executor, say)
-  _begin(folder, step, generator, [])
+    judged = _judge(trained, found, executor, say)
+  _begin(folder, trained, [])
   _keep(folder, judged)
   saved.score(folder)
   scores = pairs.score(folder)
   return {name: scores[name] for name in judged}
 
 
-def _spoken(tasks: Iterable[Task], prepared: Any) -> set[str]:
+def _spoken(tasks: Iterable[Task], prepared: Prepared) -> set[str]:
   """Returns the languages that are spoken in outputs of tasks that are decoded."""
   return {
     spoken[side[0]]
@@ -146,31 +137,31 @@ def _spoken(tasks: Iterable[Task], prepared: Any) -> set[str]:
   }
 
 
-def _begin(folder: Path, step: int, generator: prompting.Generator, asked: Sequence[str]) -> None:
-  tasks = generator.experiment.tasks
-  members = suites.members(tasks, generator.prepared)
-  read_aloud = [task.name for task in tasks if suites.reads_aloud(task, generator.prepared)]
-  saved.begin(folder, step, [task.name for task in tasks], members, asked, read_aloud)
+def _begin(folder: Path, trained: Trained, asked: Sequence[str]) -> None:
+  tasks = trained.experiment.tasks
+  members = suites.members(tasks, trained.prepared)
+  read_aloud = [task.name for task in tasks if suites.reads_aloud(task, trained.prepared)]
+  saved.begin(folder, trained.step, [task.name for task in tasks], members, asked, read_aloud)
 
 
 def _read(
-  generator: prompting.Generator, manifests: Sequence[Path], task: str | None
+  trained: Trained, manifests: Sequence[Path], task: str | None
 ) -> list[tuple[Path, tuple[Pair, ...], Task]]:
   """Returns the pairs of each manifest, and the task that is to judge them."""
   names = [Path(path).stem for path in manifests]
   doubles = [name for name in names if names.count(name) > 1]
   if doubles:
     raise ConfigError(f"Two files of pairs are called {doubles[0]!r}. Rename one.")
-  named = None if task is None else prompting.find_task(generator.experiment, task)
+  named = None if task is None else prompting.find_task(trained.experiment, task)
   found = []
   for path in map(Path, manifests):
     read = pairs.read(path)
-    found.append((path, read, named or judging.find_task(generator, read, path)))
+    found.append((path, read, named or judging.find_task(trained, read, path)))
   return found
 
 
 def _judge(
-  generator: prompting.Generator,
+  trained: Trained,
   found: Sequence[tuple[Path, tuple[Pair, ...], Task]],
   executor: executors.Local,
   say: Callable[[str], None],
@@ -178,7 +169,7 @@ def _judge(
   judged = {}
   for path, read, task in found:
     say(f"{path.stem} by {task.name}: {len(read)} pairs")
-    judged[path.stem] = judging.judge(generator, task, read, path.parent, executor)
+    judged[path.stem] = judging.judge(trained, task, read, path.parent, executor)
   return judged
 
 

@@ -17,6 +17,7 @@ from audiopalm.evaluation.sound import Sound, Spoken
 from audiopalm.evaluation.transcripts import Kept
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
+from audiopalm.inference.trained import Trained
 from audiopalm.types import Task, Utterance
 
 JOB = 16  # waves a worker makes at one time
@@ -30,7 +31,7 @@ class Listener:
   `kept`. `meters` measure it besides.
   """
 
-  generator: prompting.Generator
+  trained: Trained
   executor: Local
   recognizer: Recognizer | None = None
   meters: tuple[Meter, ...] = ()
@@ -107,9 +108,9 @@ def _by_another(
 
 def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> tuple[list[Sound], list[Heard]]:
   """Returns each WAV and what the run itself hears: decoded greedily, all of a task together."""
-  generator = listener.generator
+  trained = listener.trained
   tasks = {
-    language: transcribing_task(generator.experiment, generator.prepared, language)
+    language: transcribing_task(trained.experiment, trained.prepared, language)
     for language in {one.language for one in spoken}
   }
   spoken = [
@@ -127,7 +128,7 @@ def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> tuple[list[Soun
       if tasks[one.language] is task and heard.ids is not None
     ]
     said = _transcribe(
-      generator,
+      trained,
       task,
       [spoken[number] for number in numbers],
       [sounds[number] for number in numbers],
@@ -142,14 +143,14 @@ def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> tuple[list[Soun
 def made(listener: Listener, spoken: Sequence[Spoken]) -> list[Sound]:
   """Returns the sound of each output, written by the listener's workers."""
   jobs = [
-    sound.Job(listener.generator.prepared.tokenizers, spoken[start : start + JOB])
+    sound.Job(listener.trained.prepared.tokenizers, spoken[start : start + JOB])
     for start in range(0, len(spoken), JOB)
   ]
   return [one for made in listener.executor.map(sound.make, jobs) for one in made]
 
 
 def _transcribe(
-  generator: prompting.Generator, task: Task, spoken: Sequence[Spoken], sounds: Sequence[Sound]
+  trained: Trained, task: Task, spoken: Sequence[Spoken], sounds: Sequence[Sound]
 ) -> list[str]:
   role, stream = task.inputs[0]
   prompts = [
@@ -157,14 +158,14 @@ def _transcribe(
     for one, heard in zip(spoken, sounds, strict=True)
   ]
   role, stream = task.outputs[0]
-  tokenizer = generator.prepared.tokenizers[stream]
+  tokenizer = trained.prepared.tokenizers[stream]
   longest = max((_text_rows(tokenizer, one) for one in spoken), default=0)
   answers = prompting.continuations(
-    generator,
+    trained,
     task,
     prompts,
     sampling=Sampling(),
-    max_rows=prompting.room(generator, longest),
+    max_rows=prompting.room(trained, longest),
     key=jax.random.key(0),
     fill=True,
   )

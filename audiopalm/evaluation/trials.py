@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import examples, rows
+from audiopalm.data import examples, feeds, rows
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import suites
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
@@ -65,6 +65,7 @@ def trials(experiment: Any, prepared: Any, names: Sequence[str] | None = None) -
 
 def chosen(experiment: Any, names: Sequence[str] | None) -> list[Task]:
   """Returns the tasks named (None: all) in the order of the mixture; ConfigError for others."""
+  feeds.check_answers(experiment.data)
   known = [task.name for task in experiment.tasks]
   for name in names or ():
     if name not in known:
@@ -119,7 +120,7 @@ def _trial(task: Task, split: str, experiment: Any, prepared: Any) -> Trial:
     streams = {name: entry.streams[name] for name in names}
     tag = layouts.tag_of(task, entry.languages)
     grid = layouts.realize(layout, streams, tag, space)
-    if len(grid) > experiment.row_length:
+    if len(grid) > experiment.data.row_length:
       too_long.append(entry.id)
       continue
     new_words = examples.has_unseen_word(task, entry)

@@ -1,9 +1,10 @@
 """The exported folder: what PyTorch reads, and what it takes to make the run again to the bit.
 
-model.safetensors, config.json       a class of transformers, or torch_decoder.py beside them
+model.safetensors, config.json       a class of transformers, or a file of plain torch beside them
 tokenizer.json, tokenizer_config.json
 generation_config.json               what each task is asked with and may answer
-speech_tokenizer.py, .safetensors    wave -> units -> wave
+speech_tokenizer.py, .safetensors    wave -> units -> wave, with the package audiopalm_speech/
+silence.py                           what the former needs, and users too: where speech begins
 manifest.json                        every id and what it depends on
 audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
 text.model, or text.tokenizer.json       own file
@@ -23,23 +24,21 @@ from safetensors import numpy as arrays_files
 from audiopalm import experiment as experiments
 from audiopalm.data import files
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
-from audiopalm.export import speech, tasks, text_tokenizer, weights
-from audiopalm.export import stock as stocks
-from audiopalm.models import decoder
-from audiopalm.models.families import Family
+from audiopalm.export import speech, standalone, tasks, text_tokenizer
+from audiopalm.models.base import PyTorchModel
+from audiopalm.parts import pytorch
 from audiopalm.tokens import space as token_space
 from audiopalm.version import VERSION
 
 FORMAT = 1
 OURS = "audiopalm.json"
 MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.json"
-TORCH_DECODER = Path(__file__).with_name("torch_decoder.py")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """A trained run as an export holds it: `params` are numpy arrays in the tree of
-  models/decoder.py, `longest` the longest input of each task by stream, in frames."""
+  """A trained run as an export holds it: `params` are numpy arrays in the tree of its model,
+  `longest` the longest input of each task by stream, in frames."""
 
   experiment: Any
   tokenizers: Mapping[str, Any]
@@ -51,11 +50,7 @@ class Run:
 
 def check(experiment: Any) -> None:
   """Raises ConfigError for an experiment that could not be exported once it is trained."""
-  if not isinstance(experiment.model, decoder.Decoder):
-    raise ConfigError(
-      f"No PyTorch export exists for a model of class {type(experiment.model).__name__}; it exists "
-      "for Decoder. Give the experiment export=None to train without."
-    )
+  pytorch.check(experiment.model)
   _check_tokenizers(experiment.tokenizers)
 
 
@@ -83,31 +78,27 @@ def check_new(out: Path) -> None:
     )
 
 
-def stock_of(experiment: Any, space: Any) -> Family | None:
-  """Returns the class of transformers the experiment's model goes out as, None for plain torch."""
-  return stocks.find(experiment.model, space.columns, decoder.both_ways(space))
-
-
 def write(out: Path, run: Run, prepared: Any) -> str:
   """Writes the folder, whole or not at all; returns the name of the class or file that runs it."""
   check(run.experiment)
   check_new(out)
-  space, settings = prepared.space, run.experiment.model
-  stock = stock_of(run.experiment, space)
-  tensors, rest = weights.to_torch(run.params, settings, space, stock)
+  space, experiment = prepared.space, run.experiment
+  model = pytorch.of(experiment.model, space)
+  tensors, rest = model.tensors(run.params)
   with files.replacing(out) as part:
     part.mkdir()
     save_arrays(part / MODEL, tensors, {"format": "pt"})
     save_arrays(part / REST, rest, {})
-    _write_json(part / "config.json", _config(run.experiment, space, stock))
-    made = tasks.generation_config(run.experiment, prepared, run.longest, plans=stock is None)
+    config = model.config(space.special("stop"), experiment.data.row_length)
+    _write_json(part / "config.json", config)
+    made = tasks.generation_config(experiment, prepared, run.longest, plans=bool(model.sources))
     _write_json(part / tasks.FILE, made)
-    if stock is None:
-      shutil.copyfile(TORCH_DECODER, part / TORCH_DECODER.name)
+    for source in model.sources:
+      shutil.copyfile(source, part / source.name)
     _write_tokenizers(part, run, space)
     files.write_json(part / MANIFEST, run.manifest)
-    files.write_json(part / OURS, _about(run, stock))
-  return _model_name(stock)
+    files.write_json(part / OURS, _about(run, model))
+  return model.name
 
 
 def read(folder: Path) -> Run:
@@ -116,7 +107,6 @@ def read(folder: Path) -> Run:
   experiment = experiments.from_json(json.dumps(about["experiment"]))
   manifest = files.read_json(folder / MANIFEST)
   space = token_space.from_manifest(manifest)
-  stock = stock_of(experiment, space)
   (tensors, _), (rest, _) = load_arrays(folder / MODEL), load_arrays(folder / REST)
   tokenizers = _read_tokenizers(folder, experiment)
   for name, tokenizer in tokenizers.items():
@@ -125,7 +115,7 @@ def read(folder: Path) -> Run:
         f"The tokenizer {name!r} in {folder} is not the one the model was trained with: its "
         "fingerprint is another than in manifest.json. Export the run again."
       )
-  params = weights.from_torch(tensors, rest, experiment.model, space, stock)
+  params = pytorch.of(experiment.model, space).params(tensors, rest)
   return Run(experiment, tokenizers, manifest, params, about["step"], about["longest_input"])
 
 
@@ -150,27 +140,16 @@ def _read_about(folder: Path) -> dict[str, Any]:
   return about
 
 
-def _model_name(stock: Family | None) -> str:
-  return stock.architecture if stock else TORCH_DECODER.name
-
-
-def _about(run: Run, stock: Family | None) -> dict[str, Any]:
+def _about(run: Run, model: PyTorchModel) -> dict[str, Any]:
   return {
     "format": FORMAT,
     "audiopalm": VERSION,
-    "model": _model_name(stock),
+    "model": model.name,
     "step": run.step,
     "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
     "longest_input": run.longest,
     "experiment": json.loads(run.experiment.to_json()),
   }
-
-
-def _config(experiment: Any, space: Any, stock: Family | None) -> dict[str, Any]:
-  settings, rows = experiment.model, sum(space.sizes)
-  if stock is not None:
-    return stocks.config(stock, settings, rows, space.special("stop"), experiment.row_length)
-  return stocks.plain_config(settings, space.sizes)
 
 
 def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
@@ -182,10 +161,11 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
   if text is not None:
     for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
       _write_json(part / name, value)
-  for stream, name in speech.names(run.experiment.tokenizers).items():
+  names = speech.names(run.experiment.tokenizers)
+  for stream, name in names.items():
     save_arrays(part / f"{name}.safetensors", *speech.pack(run.tokenizers[stream]))
-    shutil.copyfile(speech.SOURCE, part / f"{name}.py")
-    shutil.copyfile(speech.SILENCE, part / speech.SILENCE.name)
+  if names:
+    standalone.write(part, names.values())
 
 
 def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Speech tokenizers as a file of arrays that numpy_speech.py runs without audiopalm, and back.
+"""Speech tokenizers as a file of arrays, which an exported folder runs without audiopalm, and back.
 
 Every kind that can be exported has a row in `SPEECH`. Lyra's has none: its networks are programs of
 LiteRT.
@@ -7,20 +7,16 @@ LiteRT.
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from audiopalm.audio import silence
 from audiopalm.tokenizers import base
 from audiopalm.tokenizers.mel_rvq import FittedMelRVQ, MelRVQ
 from audiopalm.tokenizers.units import FittedUnits, KMeansUnits
 from audiopalm.tokenizers.voices import Voices
 
 NAME = "speech_tokenizer"
-SOURCE = Path(__file__).with_name("numpy_speech.py")  # what is copied beside the arrays
-SILENCE = Path(silence.__file__)  # and this, which `generate` prepares every recording with
 UNITS_ARRAYS = ("spread_E", "centroids_VE", "durations_V")
 VOICE_ARRAYS = ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")
 
@@ -54,6 +50,13 @@ def pack(fitted: Any) -> tuple[Arrays, dict[str, str]]:
   }
   # One text: safetensors writes several in any order.
   return arrays, {"about": json.dumps(about, sort_keys=True)}
+
+
+def settings_of(texts: Mapping[str, str]) -> Any:
+  """Returns the settings of the tokenizer that `pack` wrote."""
+  about = json.loads(texts["about"])
+  kinds = {kind.__name__: kind for kind in SPEECH}
+  return kinds[about["kind"]](**about["settings"])
 
 
 def unpack(settings: Any, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> Any:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+AXES = ("layers", "batch", "kv_heads", None, "head_width")  # of keys and values, as sharding names
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)

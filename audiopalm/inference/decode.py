@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from audiopalm import sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import LayoutError
 from audiopalm.inference import beams, plans
 from audiopalm.inference import cache as caches
@@ -92,7 +92,7 @@ def decode(
       numbers = order[start : start + batch_rows]
       rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
       host = _assemble(prompts, numbers, rows, plan, space, given)
-      arrays = sharding.place(host, sharding.mesh(machine))
+      arrays = sharding.place(host, sharding.mesh(machine), ("batch",))
       keys_B = keys[np.array(numbers + [numbers[0]] * (rows - len(numbers)))]
       length = arrays["tokens_BPK"].shape[1]
       first, *more = stages(length, max_rows)
@@ -187,7 +187,7 @@ def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str
 def _read(model, params, machine):
   """Returns the parameters as each row reads them: layers apart, where they are few, and on a CPU
   in the dtype of products. Accelerators cast theirs as they read them."""
-  apart = model.settings.layers <= MOST_APART
+  apart = model.layers <= MOST_APART
   held = machine.products != machine.compute_dtype
   # Parameters that stay as they are must not pass through a program: it would copy them.
   return _copied(model, params, machine, apart, held) if apart or held else params
@@ -204,7 +204,7 @@ def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int, r
   """Returns what `_loop` starts from, after one pass over the prompts."""
   positions_BP = arrays["positions_BP"]
   segments_BP = (positions_BP >= 0).astype(jnp.int32)
-  batch = Batch(
+  batch = PackedBatch(
     arrays["tokens_BPK"],
     None,
     segments_BP,
@@ -213,7 +213,7 @@ def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int, r
     None,
   )
   hidden_BPD, new = model.hidden_and_cache(params, batch, machine)
-  apart = model.settings.layers <= MOST_APART
+  apart = model.layers <= MOST_APART
   rows, columns = positions_BP.shape[0], arrays["tokens_BPK"].shape[2]
   nothing_B = jnp.zeros_like(arrays["state_B"])
   return {

@@ -12,11 +12,12 @@ import jax
 import numpy as np
 
 from audiopalm import layouts, orthography
-from audiopalm.audio import waveform
+from audiopalm.audio import silence, waveform
 from audiopalm.errors import AudiopalmError, ConfigError, RecordError
 from audiopalm.inference import languages, pieces, prompting
-from audiopalm.inference.prompting import Continuation, Generator, Prompt
+from audiopalm.inference.prompting import Continuation, Prompt
 from audiopalm.inference.sampling import Beams, Sampling
+from audiopalm.inference.trained import Trained
 from audiopalm.tokenizers import base
 from audiopalm.types import Side, Task, Utterance
 
@@ -84,7 +85,7 @@ class _Question:
 
 
 def generate(
-  generator: Generator,
+  trained: Trained,
   task_name: str,
   inputs: Sequence[Input],
   *,
@@ -105,23 +106,23 @@ def generate(
   voice of the output language. ConfigError, before anything is decoded, for a task, language or
   voice that the run does not know and for an input of the wrong kind.
   """
-  task = prompting.find_task(generator.experiment, task_name)
-  side = _asked_side(generator, task)
+  task = prompting.find_task(trained.experiment, task_name)
+  side = _asked_side(trained, task)
   sampling = sampling or Sampling()
-  prompting.check_sampling(generator, task, sampling)
+  prompting.check_sampling(trained, task, sampling)
   for one in inputs:
-    _check_modality(generator, task, side, one)
+    _check_modality(trained, task, side, one)
   options = languages.candidates(task, language=language, source=source, target=target)
-  voices = _voices(generator, task, options, voice)
+  voices = _voices(trained, task, options, voice)
   questions: list[_Question | Failure] = []
   for one in inputs:
     try:
-      questions.append(_question(generator, task, side, one, options))
+      questions.append(_question(trained, task, side, one, options))
     except RecordError as error:
       questions.append(Failure(one.name, error))
   said = iter(
     prompting.continuations(
-      generator,
+      trained,
       task,
       [
         prompt
@@ -131,7 +132,7 @@ def generate(
         for prompt in prompts
       ],
       sampling=sampling,
-      max_rows=generator.experiment.evaluation.max_output_rows,
+      max_rows=trained.experiment.evaluation.max_output_rows,
       key=jax.random.key(seed),
     )
   )
@@ -139,35 +140,28 @@ def generate(
   for question in questions:
     if isinstance(question, _Question):
       answers = [(option, [next(said) for _ in prompts]) for option, prompts in question.asked]
-      results.append(_likeliest(generator, task, question, answers, voices))
+      results.append(_likeliest(trained, task, question, answers, voices))
     else:
       results.append(question)
   return results
 
 
-def join(waves: Sequence[np.ndarray], rate_hz: int = waveform.RATE_HZ) -> np.ndarray:
-  """Returns the waves one after another, SILENCE_S of silence between neighbours."""
-  silence_S = np.zeros(round(SILENCE_S * rate_hz), np.float32)
-  joined = [part for wave_S in waves for part in (silence_S, np.asarray(wave_S, np.float32))]
-  return np.concatenate(joined[1:]) if joined else silence_S[:0]
-
-
-def longest_input(generator: Generator, task: Task, side: Side) -> int:
+def longest_input(trained: Trained, task: Task, side: Side) -> int:
   """Returns how many frames of input the task may get: a quarter more than any it was trained on.
 
   Examples that a row could not hold were not trained on, so an input longer than a row is above it.
   The quarter is for speakers slower than those of the corpus.
   """
-  return generator.prepared.longest_input(task, side) * 5 // 4
+  return trained.prepared.longest_input(task, side) * 5 // 4
 
 
-def _asked_side(generator: Generator, task: Task) -> Side:
+def _asked_side(trained: Trained, task: Task) -> Side:
   """Returns the side the user gives: the input, or the output where its beginning is continued."""
   if not task.inputs:
-    prompting.check_begun(generator, task)
+    prompting.check_begun(trained, task)
     return task.outputs[0]
   if len(task.inputs) > 1:
-    one = [other.name for other in generator.experiment.tasks if len(other.inputs) < 2]
+    one = [other.name for other in trained.experiment.tasks if len(other.inputs) < 2]
     raise ConfigError(
       f"Task {task.name!r} takes {len(task.inputs)} inputs at once; only tasks with one can be "
       f"asked here: {', '.join(one) or 'none of this run'}."
@@ -175,8 +169,8 @@ def _asked_side(generator: Generator, task: Task) -> Side:
   return task.inputs[0]
 
 
-def _check_modality(generator: Generator, task: Task, side: Side, one: Input) -> None:
-  wanted = generator.prepared.tokenizers[side[1]].spec.modality
+def _check_modality(trained: Trained, task: Task, side: Side, one: Input) -> None:
+  wanted = trained.prepared.tokenizers[side[1]].spec.modality
   came = "speech" if one.wave_S is not None else "text"
   if came != wanted:
     option = "audio" if wanted == "speech" else "text"
@@ -184,12 +178,12 @@ def _check_modality(generator: Generator, task: Task, side: Side, one: Input) ->
 
 
 def _voices(
-  generator: Generator, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
+  trained: Trained, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
 ) -> dict[str, str | None]:
   """Returns who speaks each language that an output is spoken in; None where its ids say so."""
   voices = {}
   for role, stream in task.outputs:
-    tokenizer = generator.prepared.tokenizers[stream]
+    tokenizer = trained.prepared.tokenizers[stream]
     if tokenizer.spec.modality != "speech":
       continue
     voice = base.voice_called(voice, tokenizer.voices)
@@ -202,14 +196,14 @@ def _voices(
 
 
 def _question(
-  generator: Generator,
+  trained: Trained,
   task: Task,
   side: Side,
   one: Input,
   options: Sequence[dict[str, str]],
 ) -> _Question:
   """Returns the prompts of an input; RecordError for one that cannot be asked."""
-  parts, notes = _parts(generator, task, side, one, options[0][side[0]])
+  parts, notes = _parts(trained, task, side, one, options[0][side[0]])
   address = ".".join(side)
   asked = []
   for option in options:
@@ -223,11 +217,11 @@ def _question(
 
 
 def _parts(
-  generator: Generator, task: Task, side: Side, one: Input, language: str
+  trained: Trained, task: Task, side: Side, one: Input, language: str
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
   """Returns the ids of the input, in pieces no longer than the model knows, and what to tell."""
-  tokenizer = generator.prepared.tokenizers[side[1]]
-  limit = longest_input(generator, task, side)
+  tokenizer = trained.prepared.tokenizers[side[1]]
+  limit = longest_input(trained, task, side)
 
   def encode(part) -> np.ndarray:
     wave_S, text = (None, part) if isinstance(part, str) else (part, "")
@@ -265,7 +259,7 @@ def _parts(
 
 
 def _likeliest(
-  generator: Generator,
+  trained: Trained,
   task: Task,
   question: _Question,
   answers: Sequence[tuple[dict[str, str], list[Continuation]]],
@@ -277,18 +271,19 @@ def _likeliest(
   texts: dict[str, str] = {}
   waves: dict[str, np.ndarray] = {}
   for role, stream in task.outputs:
-    tokenizer = generator.prepared.tokenizers[stream]
+    tokenizer = trained.prepared.tokenizers[stream]
     address = f"{role}.{stream}"
     ids = [part.streams[address] for part in parts]
     if tokenizer.spec.modality == "text":
       said = (tokenizer.decode(one).strip() for one in ids)
       texts[address] = orthography.joined(said, chosen[role])
     else:
-      waves[address] = join([tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids])
+      spoken = [tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids]
+      waves[address] = silence.joined(spoken, SILENCE_S, waveform.RATE_HZ)
   complete = all(part.complete for part in parts)
   notes = list(question.notes)
   if not complete:
-    limit = generator.experiment.evaluation.max_output_rows
+    limit = trained.experiment.evaluation.max_output_rows
     notes.append(f"the output was cut: no stop within evaluation.max_output_rows={limit} rows")
   tried = {
     "-".join(dict.fromkeys(option.values())): score

@@ -8,23 +8,14 @@ import jax
 import numpy as np
 
 from audiopalm import layouts
+from audiopalm.data import feeds
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
+from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.automaton import Mode
 from audiopalm.types import Grid, Task
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Generator:
-  """A trained model with all it takes to use it: settings, prepared data, arrays, hardware."""
-
-  experiment: Any
-  prepared: Any
-  model: Any
-  params: Any
-  machine: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +46,7 @@ class Continuation:
 
 def find_task(experiment: Any, name: str) -> Task:
   """Returns the task of the experiment by name; ConfigError listing the known ones."""
+  feeds.check_answers(experiment.data)
   tasks = {task.name: task for task in experiment.tasks}
   if name not in tasks:
     raise ConfigError(
@@ -68,14 +60,14 @@ def asked_layout(experiment: Any, task: Task) -> Any:
   return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
 
 
-def output_modalities(generator: Generator, task: Task) -> tuple[str, ...]:
+def output_modalities(trained: Trained, task: Task) -> tuple[str, ...]:
   """Returns "text" or "speech" for each output of the task, in order."""
-  tokenizers = generator.prepared.tokenizers
+  tokenizers = trained.prepared.tokenizers
   return tuple(tokenizers[stream].spec.modality for _, stream in task.outputs)
 
 
 def continuations(
-  generator: Generator,
+  trained: Trained,
   task: Task,
   prompts: Sequence[Prompt],
   *,
@@ -92,8 +84,8 @@ def continuations(
   """
   if not prompts:
     return []
-  space = generator.prepared.space
-  layout = asked_layout(generator.experiment, task)
+  space = trained.prepared.space
+  layout = asked_layout(trained.experiment, task)
   plan = incremental.compile(layout, space)
   grids = [layouts.prompt(layout, prompt.streams, prompt.tag, space) for prompt in prompts]
   if prompts[0].begun:
@@ -106,19 +98,19 @@ def continuations(
   given = None
   if (plan.mode_SK == Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
-  batch_rows = generator.experiment.evaluation.batch_rows
+  batch_rows = trained.experiment.evaluation.batch_rows
   idle = -len(grids) % batch_rows if fill else 0
   longest = max(range(len(grids)), key=lambda number: len(grids[number]))
   decoded = decode.decode(
-    generator.model,
-    generator.params,
+    trained.model,
+    trained.params,
     grids + [grids[longest]] * idle,
     plan,
     space,
     sampling=sampling,
     max_rows=max_rows,
     key=key,
-    machine=generator.machine,
+    machine=trained.machine,
     batch_rows=batch_rows,
     given=None if given is None else given + [given[longest]] * idle,
   )
@@ -136,13 +128,13 @@ def voice_of(tokenizer: Any, corpus: Any, language: str) -> str | None:
   return next((voice for voice in voices if voice in tokenizer.voices), None)
 
 
-def check_begun(generator: Generator, task: Task) -> None:
+def check_begun(trained: Trained, task: Task) -> None:
   """Raises ConfigError for a task whose output cannot be begun by the user.
 
   It must have one output on one column: then every row but the last, the stop, belongs to it.
   """
-  layout = asked_layout(generator.experiment, task)
-  plan = incremental.compile(layout, generator.prepared.space)
+  layout = asked_layout(trained.experiment, task)
+  plan = incremental.compile(layout, trained.prepared.space)
   if len(task.outputs) > 1 or plan.counts or len(plan.class_KV) > 1:
     raise ConfigError(
       f"Task {task.name!r} takes no input, and its output cannot be continued from a beginning: "
@@ -150,11 +142,11 @@ def check_begun(generator: Generator, task: Task) -> None:
     )
 
 
-def check_sampling(generator: Generator, task: Task, sampling: Sampling | Beams) -> None:
+def check_sampling(trained: Trained, task: Task, sampling: Sampling | Beams) -> None:
   """Raises ConfigError for a task that cannot be decoded so."""
   if isinstance(sampling, Beams):
-    layout = asked_layout(generator.experiment, task)
-    beams.check(incremental.compile(layout, generator.prepared.space), f"task {task.name!r}")
+    layout = asked_layout(trained.experiment, task)
+    beams.check(incremental.compile(layout, trained.prepared.space), f"task {task.name!r}")
 
 
 def _begun(layout, prompt: Prompt, space) -> np.ndarray:
@@ -177,7 +169,7 @@ def _state_after(plan: incremental.Plan, tokens_LK: np.ndarray) -> int:
   return state
 
 
-def room(generator: Generator, longest_rows: int) -> int:
+def room(trained: Trained, longest_rows: int) -> int:
   """Returns how many rows to decode at most if the right answers have `longest_rows`: half more, 8.
 
   Rounded up to a power of two, so that tasks share compiled programs, and never above
@@ -185,7 +177,7 @@ def room(generator: Generator, longest_rows: int) -> int:
   others.
   """
   wanted = 1 << (longest_rows * 3 // 2 + 8 - 1).bit_length()
-  return min(wanted, generator.experiment.evaluation.max_output_rows)
+  return min(wanted, trained.experiment.evaluation.max_output_rows)
 
 
 def _recovered(decoded, layout, predicted, space) -> Continuation:

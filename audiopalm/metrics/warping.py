@@ -10,9 +10,8 @@ AT_ONCE = 16  # pairs whose costs lie in memory together
 def mean_costs(costs: Sequence[np.ndarray]) -> list[float]:
   """Returns for each cost_TT the mean cost along its cheapest path from corner to corner.
 
-  Steps are (1, 1), (1, 0) and (0, 1); of equally cheap ones the first in this order is taken. Equal
-  to the mean over `speech.warping_path`, which goes back along one path: here totals and lengths of
-  the best paths go forward together, one anti-diagonal of all pairs a step.
+  Steps are (1, 1), (1, 0) and (0, 1); of equally cheap ones the first in this order is taken.
+  Totals and lengths of the best paths go forward together, one anti-diagonal of all pairs a step.
   """
   found: list[float] = []
   # Pairs of like size share a block, so that little of it is padding.

@@ -21,7 +21,7 @@ layers/mlp/lora/K (see nn/lora.py).
 """
 
 import dataclasses
-import math
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -32,8 +32,10 @@ from flax import nnx
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
+from audiopalm.models import base
 from audiopalm.nn import attention, layers, masks, rotary, transformer
 from audiopalm.nn import lora as adapters
+from audiopalm.tokens.space import TokenSpace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +123,57 @@ class Decoder:
     """Rotary frequencies per layer, float32 [layers, H / 2]."""
     return np.stack(
       [
-        rotary.frequencies(self.head_width, base, None if window else self.rope_scaling)
-        for base, window in zip(self.layer_rope_bases, self.layer_windows, strict=True)
+        rotary.frequencies(self.head_width, rope_base, None if window else self.rope_scaling)
+        for rope_base, window in zip(self.layer_rope_bases, self.layer_windows, strict=True)
       ]
     )
+
+  @property
+  def block(self) -> transformer.BlockSettings:
+    """What its blocks are made of."""
+    names = [field.name for field in dataclasses.fields(transformer.BlockSettings)]
+    return transformer.BlockSettings(**{name: getattr(self, name) for name in names})
+
+  @property
+  def title(self) -> str:
+    return f"a decoder of {self.layers} layers, width {self.width}"
+
+  def build(self, space: TokenSpace) -> "Model":
+    """Returns the decoder over a token space."""
+    return Model(
+      self,
+      space.sizes,
+      space.padded,
+      space.modality_KV,
+      space.both_ways,
+      base.arrays(functools.partial(Network, self, sum(space.padded))),
+    )
+
+  def parameters(self, space: TokenSpace) -> int:
+    """Returns the number of parameters, padding rows of the vocabulary included."""
+    tables = sum(space.padded) * self.width * (1 if self.tied else 2)
+    return tables + self.width + self.layers * self.block.parameters
+
+  def flops_per_token(self, space: TokenSpace, length: int) -> float:
+    """Returns the floating-point operations a training step spends on one row of the grid, forward
+    and backward, in sequences of `length` rows.
+
+    6 per parameter that is multiplied (kernels and output head, padding rows included; the lookup
+    of embeddings is free), and 12 N H per layer and row seen in attention: on average (length + 1)
+    / 2 rows, fewer with a window; the borders of packed segments are not counted. Recomputation
+    (remat) is not counted. Source: PaLM, arXiv:2204.02311, appendix B, with attention halved
+    because it is causal.
+    """
+    multiplied = sum(space.padded) * self.width + self.layers * self.block.kernel_parameters
+    seen = sum(_mean_seen(length, window) for window in self.layer_windows)
+    return 6 * multiplied + 12 * self.heads * self.head_width * seen
+
+  def without_adapters(self, params: Mapping[str, Any]) -> tuple["Decoder", base.Params]:
+    """Returns settings and parameters of the same model with its adapters added to its kernels."""
+    if self.lora is None:
+      return self, dict(params)
+    layers_of = adapters.merged(params["layers"], self.lora)
+    return dataclasses.replace(self, lora=None), {**params, "layers": layers_of}
 
 
 def _repeated(pattern, length):
@@ -137,7 +186,7 @@ class Network(nnx.Module):
   def __init__(self, settings: Decoder, rows: int, key):
     keys = jax.random.split(key, 3)
     self.embed = layers.Embedding(rows, settings.width, keys[0])
-    self.layers = transformer.stack(settings, keys[1])
+    self.layers = transformer.stack(settings.block, keys[1])
     self.norm = layers.RMSNorm(settings.width, settings.norm_eps, settings.norm_offset)
     if not settings.tied:
       self.head = layers.Embedding(rows, settings.width, keys[2])
@@ -158,31 +207,41 @@ class Model:
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
   both_ways: bool
-  graphdef: Any
-  axes: Any  # logical axes of every array, in the tree of the parameters
+  arrays: base.Arrays
+
+  @property
+  def axes(self) -> Any:
+    return self.arrays.axes
+
+  @property
+  def tables(self) -> tuple[str, ...]:
+    return ("embed",) if self.settings.tied else ("embed", "head")
+
+  @property
+  def layers(self) -> int:
+    return self.settings.layers
+
+  @property
+  def final_softcap(self) -> float | None:
+    return self.settings.final_softcap
 
   @property
   def starts(self) -> tuple[int, ...]:
     """The first row of each column in the tables."""
     return tuple(int(start) for start in np.cumsum((0,) + self.padded[:-1]))
 
-  def init(self, key, mesh) -> dict:
+  def init(self, key, mesh) -> base.Params:
     """Returns new parameters, placed on the mesh; the same values whatever the mesh."""
+    return self.arrays.init(key, mesh)
 
-    def arrays(key):
-      return nnx.to_pure_dict(nnx.state(Network(self.settings, sum(self.padded), key)))
-
-    placed = sharding.shardings(self.axes, jax.eval_shape(arrays, key), mesh)
-    return jax.jit(arrays, out_shardings=placed)(key)
-
-  def shapes(self, mesh) -> dict:
+  def shapes(self, mesh) -> base.Params:
     """Returns what `init` returns as ShapeDtypeStructs with shardings: the target of a restore."""
-    abstract = nnx.eval_shape(lambda: Network(self.settings, sum(self.padded), jax.random.key(0)))
-    shapes = nnx.to_pure_dict(nnx.state(abstract))
-    placed = sharding.shardings(self.axes, shapes, mesh)
-    return jax.tree.map(
-      lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, placed
-    )
+    return self.arrays.shapes(mesh)
+
+  def cache_shape(self, rows: int, slots: int) -> tuple[int, ...]:
+    """Returns the shape of a cache's keys, and of its values: [layers, B, G, J, H]."""
+    s = self.settings
+    return s.layers, rows, s.kv_heads, slots, s.head_width
 
   def hidden(self, params, batch, machine, dropout_key=None):
     """Returns hidden_BLD after the last norm: row i's state, from which row i + 1 is predicted.
@@ -265,7 +324,7 @@ class Model:
       params = {**params, "layers": apart[0]}
     if s.tied:  # what `held` put beside the embedding
       params = {name: arrays for name, arrays in params.items() if name != "head"}
-    network = nnx.merge(self.graphdef, params)
+    network = self.arrays.module(params)
     products = machine.products
     x_BLD = network.embed(tokens_BLK, self.starts, jnp.dtype(machine.compute_dtype))
     if s.embed_scale:
@@ -326,86 +385,6 @@ class Model:
       )
       logits = jnp.where(rows < self.sizes[column], logits, -jnp.inf)
     return logits
-
-
-def model(settings: Decoder, space) -> Model:
-  """Returns the model of these settings for a `tokens.space.TokenSpace`."""
-  abstract = nnx.eval_shape(lambda: Network(settings, sum(space.padded), jax.random.key(0)))
-  graphdef, state = nnx.split(abstract)
-
-  def axes_of(path, variable):
-    stacked = ("layers",) if path[0].key == "layers" else ()
-    return stacked + variable.get_metadata("axes")
-
-  variables = nnx.to_pure_dict(state, lambda variable: variable)
-  axes = jax.tree_util.tree_map_with_path(
-    axes_of, variables, is_leaf=lambda v: isinstance(v, nnx.Variable)
-  )
-  modality_KV = tuple(np.asarray(modality_V) for modality_V in space.modality_KV)
-  return Model(
-    settings,
-    tuple(space.sizes),
-    tuple(space.padded),
-    modality_KV,
-    both_ways(space),
-    graphdef,
-    axes,
-  )
-
-
-def without_lora(settings: Decoder, params: Mapping[str, Any]) -> tuple[Decoder, dict[str, Any]]:
-  """Returns settings and parameters of the same model with its adapters added to its kernels."""
-  if settings.lora is None:
-    return settings, dict(params)
-  layers_of = adapters.merged(params["layers"], settings.lora)
-  return dataclasses.replace(settings, lora=None), {**params, "layers": layers_of}
-
-
-def both_ways(space) -> bool:
-  """Returns whether a layout of the space has rows that see later ones."""
-  return _holds(space.layouts, "both_ways")
-
-
-def _holds(description: Any, field: str) -> bool:
-  """Returns whether a field is set anywhere in the description of a layout."""
-  if isinstance(description, Mapping):
-    return bool(description.get(field)) or any(_holds(v, field) for v in description.values())
-  return isinstance(description, list | tuple) and any(_holds(v, field) for v in description)
-
-
-def parameters(settings: Decoder, space) -> int:
-  """Returns the number of parameters, padding rows of the vocabulary included."""
-  s, rows = settings, sum(space.padded)
-  tables = rows * s.width * (1 if s.tied else 2)
-  norms = 1 + (not s.parallel_block) + 2 * s.post_norms
-  biases = s.qkv_bias * (s.heads + 2 * s.kv_heads) * s.head_width
-  small = norms * s.width + biases + 2 * s.qk_norm * s.head_width
-  return tables + s.width + s.layers * (small + _layer_kernels(s))
-
-
-def flops_per_token(settings: Decoder, space, row_length: int) -> float:
-  """Returns the floating-point operations a training step spends on one row of the grid, forward
-  and backward.
-
-  6 per parameter that is multiplied (kernels and output head, padding rows included; the lookup of
-  embeddings is free), and 12 N H per layer and row seen in attention: on average (row_length + 1) /
-  2 rows, fewer with a window; the borders of packed segments are not counted. Recomputation (remat)
-  is not counted. Source: PaLM, arXiv:2204.02311, appendix B, with attention halved because it is
-  causal.
-  """
-  s = settings
-  multiplied = sum(space.padded) * s.width + s.layers * _layer_kernels(s)
-  seen = sum(_mean_seen(row_length, window) for window in s.layer_windows)
-  return 6 * multiplied + 12 * s.heads * s.head_width * seen
-
-
-def _layer_kernels(s: Decoder) -> int:
-  wide, narrow = (s.width, s.heads, s.head_width), (s.width, s.kv_heads, s.head_width)
-  shapes = {
-    "query": wide, "key": narrow, "value": narrow, "out": (*wide[1:], s.width),
-    "gate": (s.width, s.hidden), "up": (s.width, s.hidden), "down": (s.hidden, s.width),
-  }  # fmt: skip
-  return sum(map(math.prod, shapes.values())) + adapters.parameters(s.lora, shapes)
 
 
 def _mean_seen(rows: int, window: int) -> float:

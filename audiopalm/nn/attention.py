@@ -115,7 +115,7 @@ class Attention(lora.Projections):
   """Projections to queries, keys and values, their norms and rotation, and the projection back.
 
   What happens between is the caller's: `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` may
-  look at all rows or at a cache. `settings` is a `models.decoder.Decoder`.
+  look at all rows or at a cache. `settings` is a `transformer.BlockSettings`.
   """
 
   def __init__(self, settings, key):
@@ -141,7 +141,10 @@ class Attention(lora.Projections):
     self.settings = s
 
   def __call__(self, x_BLD, rotation, mix, products=None):
-    """Returns (attended_BLD, key_BLGH, value_BLGH); keys and values as a cache would keep them."""
+    """Returns (attended_BLD, key_BLGH, value_BLGH); keys and values as a cache would keep them.
+
+    `rotation` is of `rotary.angles`, None for positions that do not rotate.
+    """
     s = self.settings
     query, key, value = (self.project(name, x_BLD, products) for name in ("query", "key", "value"))
     if s.qkv_bias:
@@ -151,5 +154,7 @@ class Attention(lora.Projections):
     if s.qk_norm:
       query, key = self.query_norm(query), self.key_norm(key)
     scale = s.head_width**-0.5 if s.query_scale is None else s.query_scale
-    query, key = rotary.rotate(query, rotation) * scale, rotary.rotate(key, rotation)
+    if rotation is not None:
+      query, key = rotary.rotate(query, rotation), rotary.rotate(key, rotation)
+    query = query * scale
     return self.project("out", mix(query, key, value), products), key, value

@@ -1,4 +1,8 @@
-"""A decoder block, and a stack of them: one set of arrays with a leading layer axis, scanned."""
+"""A transformer block, and a stack of them: arrays with a leading layer axis, scanned."""
+
+import dataclasses
+import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +10,8 @@ from flax import nnx
 from jax import lax
 
 from audiopalm.errors import ConfigError
-from audiopalm.nn import attention, layers, lora
+from audiopalm.nn import attention, layers
+from audiopalm.nn import lora as adapters
 
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True)}
 
@@ -29,10 +34,56 @@ REMAT = {
 }
 
 
-class MLP(lora.Projections):
+@dataclasses.dataclass(frozen=True)
+class BlockSettings:
+  """Sizes and options of the blocks of a stack; `models.decoder.Decoder` says what each means.
+
+  Whether positions rotate is up to the caller of a block, and what a row sees to its `mix`: blocks
+  are those of decoders and of encoders.
+  """
+
+  layers: int
+  width: int
+  heads: int
+  kv_heads: int
+  head_width: int
+  hidden: int
+  qkv_bias: bool = False
+  qk_norm: bool = False
+  query_scale: float | None = None
+  norm_offset: bool = False
+  norm_eps: float = 1e-6
+  post_norms: bool = False
+  activation: Literal["silu", "gelu_tanh"] = "silu"
+  parallel_block: bool = False
+  dropout: float = 0.0
+  lora: adapters.Lora | None = None
+
+  @property
+  def kernel_parameters(self) -> int:
+    """Parameters of one block that inputs are multiplied with."""
+    wide = (self.width, self.heads, self.head_width)
+    narrow = (self.width, self.kv_heads, self.head_width)
+    shapes = {
+      "query": wide, "key": narrow, "value": narrow, "out": (*wide[1:], self.width),
+      "gate": (self.width, self.hidden), "up": (self.width, self.hidden),
+      "down": (self.hidden, self.width),
+    }  # fmt: skip
+    return sum(map(math.prod, shapes.values())) + adapters.parameters(self.lora, shapes)
+
+  @property
+  def parameters(self) -> int:
+    """Parameters of one block."""
+    norms = 1 + (not self.parallel_block) + 2 * self.post_norms
+    biases = self.qkv_bias * (self.heads + 2 * self.kv_heads) * self.head_width
+    small = norms * self.width + biases + 2 * self.qk_norm * self.head_width
+    return small + self.kernel_parameters
+
+
+class MLP(adapters.Projections):
   """Returns (activation(x gate) * (x up)) down. Source: GLU variants, arXiv:2002.05202."""
 
-  def __init__(self, settings, key):
+  def __init__(self, settings: BlockSettings, key):
     s = settings
     keys = jax.random.split(key, 3)
     self.gate = layers.normal(keys[0], (s.width, s.hidden), s.width**-0.5, ("embed", "hidden"))
@@ -57,7 +108,7 @@ class Block(nnx.Module):
   and 3) norm each branch once more before it is added.
   """
 
-  def __init__(self, settings, key):
+  def __init__(self, settings: BlockSettings, key):
     s = settings
     keys = jax.random.split(key, 2)
 
@@ -75,8 +126,8 @@ class Block(nnx.Module):
     self.settings = s
 
   def __call__(self, x_BLD, rotation, mix, dropout_key=None, products=None):
-    """Returns (x_BLD, key_BLGH, value_BLGH). `mix` is as in `Attention`, `products` as in
-    `layers.linear`."""
+    """Returns (x_BLD, key_BLGH, value_BLGH). `rotation` and `mix` are as in `Attention`, `products`
+    as in `layers.linear`."""
     s = self.settings
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
     normed_BLD = self.attention_norm(x_BLD)
@@ -90,7 +141,7 @@ class Block(nnx.Module):
     return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value
 
 
-def stack(settings, key) -> Block:
+def stack(settings: BlockSettings, key) -> Block:
   """Returns a Block whose every array has a leading axis of `settings.layers`."""
   return nnx.vmap(lambda key: Block(settings, key))(jax.random.split(key, settings.layers))
 

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import jax
 
+from audiopalm.errors import ConfigError
+from audiopalm.settings import Machine, Optimizer
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,19 +24,79 @@ class Loss:
   metrics: Mapping[str, tuple[Any, Any]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Player:
+  """A part of the parameters with a loss of its own: one for a language model, two for a GAN.
+
+  `owns` names groups at the top of the tree of parameters, () is all of them. `optimizer` None is
+  that of the experiment. Parameters move at every `every`-th step, from the first on.
+  """
+
+  owns: tuple[str, ...] = ()
+  optimizer: Optimizer | None = None
+  every: int = 1
+
+  def __post_init__(self):
+    if type(self.every) is not int or self.every < 1:
+      raise ConfigError(f"Player.every must be an integer of at least 1, not {self.every!r}.")
+
+
 class Objective(Protocol):
   """Frozen settings of a loss, with these methods; all are pure.
 
-  A *player* is a subset of the parameters with its own loss and optimizer state: one for a language
-  model, two for a GAN. *Variables* are state without a gradient.
+  *Variables* are arrays that no gradient reaches: codebooks that follow a running mean, a random
+  projection. They are saved with the parameters, and are there wherever the model is used.
   """
 
   @property
-  def players(self) -> Mapping[str, tuple[str, ...]]:
-    """Returns the groups of parameters (names at the top of the tree) of each player; () is all."""
+  def players(self) -> Mapping[str, Player]:
+    """Returns the players by name."""
 
-  def variables(self, model, key) -> dict:
-    """Returns the first variables, {} where there are none."""
+  def variables(self, model: Any, params: Any, key: jax.Array) -> dict[str, Any]:
+    """Returns the first variables, a nested dict of arrays; {} where there are none."""
 
-  def losses(self, model, params, variables, batch, key, machine) -> tuple[dict[str, Loss], dict]:
-    """Returns ({player: Loss}, new variables). Without a key nothing is random: evaluation."""
+  def variable_axes(self, model: Any) -> dict[str, Any]:
+    """Returns the logical axes of every variable, a tuple for each array, in the same tree."""
+
+  def losses(
+    self,
+    model: Any,
+    params: Any,
+    variables: Any,
+    batch: Any,
+    *,
+    key: jax.Array,
+    train: bool,
+    step: jax.Array,
+    machine: Machine,
+  ) -> tuple[dict[str, Loss], dict[str, Any]]:
+    """Returns ({player: Loss}, new variables) of the step-th batch.
+
+    `key` draws what the loss draws (masks, noise, times), in training and in evaluation; `train`
+    says whether dropout and updates of variables happen.
+    """
+
+  def score(
+    self,
+    model: Any,
+    params: Any,
+    variables: Any,
+    batch: Any,
+    *,
+    segments: int,
+    machine: Machine,
+  ) -> dict[str, dict[str, Any]] | None:
+    """Returns what `evaluate` asks of teacher-forced answers, sums for each of `segments` segments
+    of a batch row: {modality: {"nll", "count", "correct"}}, each [B, segments + 1]. None for an
+    objective without likelihoods."""
+
+
+def metrics(losses: Mapping[str, Loss]) -> dict[str, tuple[Any, Any]]:
+  """Returns the metrics of all players; where there are several, each under its player's name:
+  "critic/accuracy"."""
+  several = len(losses) > 1
+  return {
+    f"{player}/{name}" if several else name: pair
+    for player, loss in losses.items()
+    for name, pair in loss.metrics.items()
+  }

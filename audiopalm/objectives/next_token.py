@@ -8,9 +8,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from audiopalm import sharding
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
+from audiopalm.models.base import LanguageModel
 from audiopalm.nn import cross_entropy
-from audiopalm.objectives.base import Loss
+from audiopalm.objectives.base import Loss, Player
+from audiopalm.settings import Machine
 
 MODALITIES = {"text": 0, "speech": 1, "special": 2}  # numbers as in TokenSpace.modality_KV
 
@@ -35,13 +38,27 @@ class NextToken:
       raise ConfigError(f"NextToken.text_weight must be positive, got {self.text_weight}.")
 
   @property
-  def players(self) -> dict[str, tuple[str, ...]]:
-    return {"model": ()}
+  def players(self) -> dict[str, Player]:
+    return {"model": Player()}
 
-  def variables(self, model, key) -> dict:
+  def variables(self, model: LanguageModel, params: Any, key: jax.Array) -> dict[str, Any]:
     return {}
 
-  def losses(self, model, params, variables, batch, key, machine):
+  def variable_axes(self, model: LanguageModel) -> dict[str, Any]:
+    return {}
+
+  def losses(
+    self,
+    model: LanguageModel,
+    params: Any,
+    variables: Any,
+    batch: PackedBatch,
+    *,
+    key: jax.Array,
+    train: bool,
+    step: jax.Array,
+    machine: Machine,
+  ) -> tuple[dict[str, Loss], dict[str, Any]]:
     """Returns ({"model": Loss}, variables); metrics nll_ and accuracy_ of text and speech cells.
 
     Metrics count each predicted cell once, whatever its weight; specials are in the loss only.
@@ -54,7 +71,7 @@ class NextToken:
         "Give one weight per column, or None."
       )
 
-    hidden_BLD = model.hidden(params, batch, machine, key)
+    hidden_BLD = model.hidden(params, batch, machine, key if train else None)
     targets = shifted(batch)
     loss, weight = 0.0, 0.0
     metrics = {f"{name}_{kind}": (0.0, 0.0) for name in METRICS for kind in ("text", "speech")}
@@ -78,6 +95,38 @@ class NextToken:
             count + jnp.sum(count_BL),
           )
     return {"model": Loss(loss, weight, metrics)}, variables
+
+  def score(
+    self,
+    model: LanguageModel,
+    params: Any,
+    variables: Any,
+    batch: PackedBatch,
+    *,
+    segments: int,
+    machine: Machine,
+  ) -> dict[str, dict[str, Any]]:
+    """Returns {modality: {"nll", "count", "correct"}}, each [B, segments + 1]: sums per segment.
+
+    Entry s of a row belongs to its segment number s (0, padding, stays empty). Every predicted cell
+    counts once. Modalities: text, speech, special. `correct` is greedy under teacher forcing.
+    """
+    hidden_BLD = model.hidden(params, batch, machine)
+    targets = shifted(batch)
+    sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in MODALITIES}
+    member_BLS = (batch.segments_BL[..., None] == jnp.arange(segments + 1)).astype(jnp.float32)
+    for column in range(len(model.sizes)):
+      cells = column_cells(model, params, hidden_BLD, targets, column, machine)
+      for kind, into in sums.items():
+        count_BL = cells.count_BL(kind)
+        values = {
+          "nll": cells.nll_BL,
+          "count": jnp.ones_like(count_BL),
+          "correct": cells.correct_BL,
+        }
+        for name, value_BL in values.items():
+          into[name] += jnp.einsum("BL,BLS->BS", value_BL * count_BL, member_BLS)
+    return sums
 
 
 @jax.tree_util.register_dataclass
@@ -138,7 +187,7 @@ def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machi
   settings = cross_entropy.Settings(
     model.sizes[column],
     machine.loss_chunk_rows,
-    model.settings.final_softcap,
+    model.final_softcap,
     machine.products,
   )
   table_VD = model.table(params, column)
@@ -146,23 +195,3 @@ def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machi
   modality_V = jnp.asarray(model.modality_KV[column], jnp.int32)
   modality_BL = modality_V.at[tokens_BL].get(out_sharding=sharding.placed_like(tokens_BL))
   return Cells(*scored, targets.weights_BLK[..., column], modality_BL)
-
-
-def score(model, params, batch, machine, segments: int) -> dict[str, dict[str, Any]]:
-  """Returns {modality: {"nll", "count", "correct"}}, each [B, segments + 1]: sums per segment.
-
-  Entry s of a row belongs to its segment number s (0, padding, stays empty). Every predicted cell
-  counts once. Modalities: text, speech, special. `correct` is greedy under teacher forcing.
-  """
-  hidden_BLD = model.hidden(params, batch, machine)
-  targets = shifted(batch)
-  sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in MODALITIES}
-  member_BLS = (batch.segments_BL[..., None] == jnp.arange(segments + 1)).astype(jnp.float32)
-  for column in range(len(model.sizes)):
-    cells = column_cells(model, params, hidden_BLD, targets, column, machine)
-    for kind, into in sums.items():
-      count_BL = cells.count_BL(kind)
-      values = {"nll": cells.nll_BL, "count": jnp.ones_like(count_BL), "correct": cells.correct_BL}
-      for name, value_BL in values.items():
-        into[name] += jnp.einsum("BL,BLS->BS", value_BL * count_BL, member_BLS)
-  return sums

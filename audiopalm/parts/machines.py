@@ -1,4 +1,4 @@
-"""Named machines, `--machine NAME`: the hardware side of a run, which may change at every resume.
+"""Machines by name or from a file, `--machine`: the hardware side of a run, chosen at each start.
 
 Without a name the first device's kind decides, and the run prints what it chose. On a CPU a run
 chooses besides, once, in which dtype it multiplies: see `settled`.
@@ -6,10 +6,16 @@ chooses besides, once, in which dtype it multiplies: see `settled`.
 
 import dataclasses
 import difflib
+import json
+import re
+import typing
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from audiopalm import values
 from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 
@@ -63,12 +69,74 @@ KINDS: tuple[tuple[str, str], ...] = (
 
 
 def named(name: str) -> Machine:
-  """Returns the machine of that name; a ConfigError that lists the names for any other."""
+  """Returns the machine of that name, or that in the JSON file of that path (`read`); a ConfigError
+  that lists the names for any other."""
   if name in TABLE:
     return TABLE[name]
+  if name.endswith(".json") or Path(name).is_file():
+    return read(Path(name))
   near = difflib.get_close_matches(name, TABLE, n=1)
   hint = f" Did you mean {near[0]!r}?" if near else ""
-  raise ConfigError(f"Unknown machine {name!r}.{hint} Known: {', '.join(TABLE)}.")
+  raise ConfigError(
+    f"Unknown machine {name!r}.{hint} Known: {', '.join(TABLE)}; or the path of a JSON file with a "
+    "machine, as audiopalm plan --json writes it."
+  )
+
+
+EXAMPLE = '{"machine": {"data": 8, "fsdp": 64, "remat": "dots", "compute_dtype": "bfloat16"}}'
+
+
+def read(path: Path) -> Machine:
+  """Returns the machine in a JSON file: a plan that fits, or EXAMPLE and whatever else it says.
+
+  Fields that are left out are those of Machine(), and the name is that of the file. The dtype of
+  products belongs to a run and not to a file.
+  """
+  if not path.is_file():
+    raise ConfigError(f"There is no file {path} with a machine. Write it, as {EXAMPLE}.")
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:  # UnicodeDecodeError is one too
+    raise ConfigError(f"{path}: expected JSON with a machine, but {error}.") from error
+  if not isinstance(found, dict):
+    found = {}
+  if found.get("fits") is False:
+    raise ConfigError(
+      f"{path} is a plan that does not fit its devices. Take that of another --mesh, --remat or "
+      "batch: audiopalm plan --search tries them."
+    )
+  fields = found.get("machine")
+  if not isinstance(fields, dict):
+    raise ConfigError(f'{path}: expected a machine under "machine", as in {EXAMPLE}.')
+  return _machine(fields, path)
+
+
+def to_json(machine: Machine) -> str:
+  """Returns a machine as the text of a file for `read`."""
+  return json.dumps({"machine": dataclasses.asdict(machine)}, indent=1) + "\n"
+
+
+def _machine(fields: Mapping[str, Any], path: Path) -> Machine:
+  """Returns the machine with fields of JSON, each checked by its type."""
+  kinds = typing.get_type_hints(Machine)
+  given = {}
+  for name, value in fields.items():
+    if name not in kinds:
+      raise ConfigError(f"{path}: {values.unknown_path(name, kinds)}")
+    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    given[name] = values.parse(text, kinds[name], f"{path}: {name}")
+  if given.get("product_dtype") is not None:
+    raise ConfigError(
+      f"{path}: product_dtype is of a run, which keeps it, and not of a machine. Leave it out, and "
+      f"choose it by --products {given['product_dtype']}."
+    )
+  machine = Machine(**({"name": path.stem} | given))
+  if not re.fullmatch(r"[\w.-]+", machine.name):
+    raise ConfigError(
+      f"{path}: a machine is called by letters, digits, '.', '_' and '-', not {machine.name!r}: "
+      "plans are kept under its name."
+    )
+  return machine
 
 
 def default(kind: str | None = None, platform: str | None = None) -> Machine:

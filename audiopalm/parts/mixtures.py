@@ -10,6 +10,7 @@ only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 import dataclasses
 from typing import Any, Literal
 
+from audiopalm.data.feeds import WAVE
 from audiopalm.data.mixtures import Mixture
 from audiopalm.types import Task
 
@@ -49,6 +50,13 @@ INSTRUCTIONS = {
     "Write down what is said in {source} and what it means in {target}, then speak that:",
   ),
 }
+
+
+def speech(corpus: Any, role: str = "source", streams: tuple[str, ...] = ()) -> Task:
+  """Returns the task "speech" for `data=Clips(...)`: recordings themselves, and the `streams` of
+  their records that are cut to the same span."""
+  outputs = ((role, WAVE), *((role, stream) for stream in streams))
+  return Task("speech", corpus, "", (), outputs)
 
 
 def asr(corpus: Any, speech: str = "units") -> Task:

@@ -7,13 +7,15 @@ starts from (arXiv:2306.12925, section 3.1).
 
 import dataclasses
 
+from audiopalm.models.base import ModelSettings
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.speech_encoder import SpeechEncoder
 from audiopalm.parts import runs
 
 
-def pretrained(folder: str, dropout: float = 0.0) -> Decoder:
+def pretrained(folder: str, dropout: float = 0.0) -> ModelSettings:
   """Returns the model of an earlier run, or of a text model in a Hugging Face folder, to begin with
-  its parameters; ConfigError for one that a `Decoder` is not."""
+  its parameters; ConfigError for a text model that a `Decoder` is not."""
   from audiopalm.pretrained import source  # needs safetensors, the sizes below do not
 
   if runs.holds(folder):
@@ -33,6 +35,20 @@ def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
     hidden=width * 11 // 4,
     embed_scale=True,
     tied=False,
+    dropout=dropout,
+  )
+
+
+def speech_encoder(
+  width: int = 256, layers: int = 4, classes: int = 1_024, dropout: float = 0.0
+) -> SpeechEncoder:
+  """Returns an encoder of waves for a laptop: 3.7 million parameters at its defaults."""
+  return SpeechEncoder(
+    layers=layers,
+    width=width,
+    heads=width // 64,
+    hidden=width * 11 // 4,
+    classes=classes,
     dropout=dropout,
   )
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audiopalm import values
 from audiopalm.data import files
 from audiopalm.errors import ConfigError
 
@@ -41,7 +40,9 @@ def holds(folder: str) -> bool:
 
 def settings(workdir: str | Path) -> Any:
   """Returns the Experiment of the run in a workdir."""
-  return values.from_json(config(workdir))
+  from audiopalm import experiment  # imports JAX
+
+  return experiment.from_json(config(workdir))
 
 
 def config(workdir: str | Path) -> str:

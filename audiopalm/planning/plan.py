@@ -9,7 +9,6 @@ import jax
 from jax.sharding import Mesh
 
 from audiopalm import sharding
-from audiopalm.models import decoder
 from audiopalm.planning import collectives, hlo, memory, program, roofline, topology
 from audiopalm.settings import Machine
 
@@ -66,10 +65,11 @@ class Plan:
 def training(experiment: Any, machine: Machine, on: topology.Topology) -> Plan:
   """Returns the plan of a training step."""
   mesh = sharding.mesh(machine, on.devices)
-  tokens = experiment.batch_rows * experiment.row_length
+  data = experiment.data
+  tokens = data.batch_rows * data.length
   space = program.space_of(experiment)
-  per_token = decoder.flops_per_token(experiment.model, space, experiment.row_length)
-  products = decoder.flops_per_token(experiment.model, space, 0)
+  per_token = experiment.model.flops_per_token(space, data.length)
+  products = experiment.model.flops_per_token(space, 0)
   # The kernel of splash attention does not say what it computes.
   hidden = (per_token - products) * tokens / mesh.size if machine.attention == "splash" else 0.0
   make = functools.partial(program.train_step, experiment, machine, mesh)
@@ -82,7 +82,7 @@ def generation(
   """Returns the plan of decoding one row in each of `rows` sequences with caches of `slots`."""
   mesh = sharding.mesh(machine, on.devices)
   space = program.space_of(experiment)
-  per_token = decoder.flops_per_token(experiment.model, space, slots) / 3  # forward alone
+  per_token = experiment.model.flops_per_token(space, slots) / 3  # forward alone
   make = functools.partial(program.decode_step, experiment, machine, mesh, rows, slots)
   return _plan(make, mesh, machine, on, rows, per_token * rows / mesh.size)
 

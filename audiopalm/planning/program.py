@@ -8,17 +8,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm import sharding
-from audiopalm.batch import Batch
+from audiopalm.data import feeds
 from audiopalm.inference import cache as caches
-from audiopalm.models import decoder
+from audiopalm.models.base import Model
 from audiopalm.nn import attention
 from audiopalm.planning import memory
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
-from audiopalm.training import optimizers, state, step
+from audiopalm.training import learners as learning
+from audiopalm.training import state, step
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ def space_of(experiment: Any) -> token_space.TokenSpace:
   Tags get made-up ids: how many there are decides no shape.
   """
   specs = [tokenizer.largest for tokenizer in experiment.tokenizers]
-  layouts = {task.name: experiment.layout.layout_of(task) for task in experiment.tasks}
+  layouts = experiment.data.layouts(experiment.layout, experiment.tasks)
   numbers = itertools.count()
   text = token_space.text_stream({spec.name: spec for spec in specs})
   base = text.sizes[0] if text else 1
@@ -63,25 +64,49 @@ def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
     return _compiled(traced, resident, now.params)
 
 
+def abstract_mesh(machine: Machine, devices: int) -> AbstractMesh:
+  """Returns the mesh of a machine over so many devices, without any device."""
+  sizes = sharding.mesh_sizes(machine, devices)
+  return AbstractMesh(
+    tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Explicit,) * len(sizes)
+  )
+
+
 def check_divisible(experiment: Any, machine: Machine, mesh: Any) -> int:
   """Returns the micro-batches of a step; ConfigError unless its batch divides among the mesh."""
   ways = sharding.batch_ways(mesh)
-  sharding.check_batch_rows(experiment.batch_rows, ways)
-  sharding.check_row_length(mesh, experiment.row_length)
-  return machine.accumulation(experiment.batch_rows // ways, experiment.row_length)
+  data = experiment.data
+  sharding.check_batch_rows(data.batch_rows, ways)
+  data.check_mesh(mesh)
+  return machine.accumulation(data.batch_rows // ways, data.length)
 
 
 def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any, Any]:
   """Returns (the traced step, the shapes of its state), under a mesh that may be abstract."""
   accumulation = check_divisible(experiment, machine, mesh)
   space = space_of(experiment)
-  model = decoder.model(experiment.model, space)
-  chain = optimizers.build(experiment.optimizer, experiment.steps)
-  spike, only = experiment.optimizer.spike, experiment.optimizer.train_only
-  now = state.shapes(model.shapes(mesh), {}, experiment.objective.players, chain, mesh, only)
-  batch = _batch(experiment.batch_rows, experiment.row_length, space.columns, mesh)
-  train = step.build(model, experiment.objective, chain, machine, accumulation, spike, only)
+  model = experiment.model.build(space)
+  now = state_shapes(experiment, model, mesh)
+  whole = experiment.data.shapes(space, experiment.tasks)
+  batch = jax.tree.map(
+    lambda array, axes: _shaped(array.shape, axes, array.dtype, mesh), whole, whole.axes()
+  )
+  train = step.build(
+    model,
+    experiment.objective,
+    learning.of(experiment),
+    machine,
+    accumulation,
+    experiment.optimizer.spike,
+  )
   return train.trace(now, batch, _key(mesh)), now
+
+
+def state_shapes(experiment: Any, model: Model, mesh: Any) -> state.TrainState:
+  """Returns the whole state of a run as ShapeDtypeStructs, under a mesh that may be abstract."""
+  params = model.shapes(mesh)
+  variables = state.variable_shapes(experiment.objective, model, params, mesh)
+  return state.shapes(params, variables, learning.of(experiment), mesh)
 
 
 def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots: int) -> Compiled:
@@ -89,10 +114,11 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
 
   Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
   """
+  feeds.check_answers(experiment.data)
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
-  model = decoder.model(experiment.model, space)
-  s, dtype = experiment.model, jnp.dtype(machine.products)
+  model = experiment.model.build(space)
+  dtype = jnp.dtype(machine.products)
 
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
@@ -102,9 +128,7 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
 
   with jax.set_mesh(mesh):
     params = model.shapes(mesh)
-    shape = (s.layers, rows, s.kv_heads, slots, s.head_width)
-    axes = ("layers", "batch", "kv_heads", None, "head_width")
-    kept = _shaped(shape, axes, dtype, mesh)
+    kept = _shaped(model.cache_shape(rows, slots), caches.AXES, dtype, mesh)
     cache = caches.Cache(
       kept, kept, _shaped((rows, slots), ("batch", None), jnp.int32, mesh),
       _shaped((), (), jnp.int32, mesh),
@@ -130,16 +154,6 @@ def _by_dimensions(params: Any) -> dict[str, str]:
     dimensions = ",".join(map(str, leaf.shape))
     found.setdefault(dimensions, []).append(f"params{jax.tree_util.keystr(path)}")
   return {dimensions: names[0] for dimensions, names in found.items() if len(names) == 1}
-
-
-def _batch(rows: int, length: int, columns: int, mesh: Mesh) -> Batch:
-  def shaped(dtype, *more):
-    axes = ("batch", "rows", *(None for _ in more))
-    return _shaped((rows, length, *more), axes, dtype, mesh)
-
-  integers = [shaped(jnp.int32) for _ in range(3)]
-  task_B = _shaped((rows,), ("batch",), jnp.int32, mesh)
-  return Batch(shaped(jnp.int32, columns), shaped(jnp.float32, columns), *integers, task_B)
 
 
 def _shaped(shape, axes, dtype, mesh: Mesh) -> jax.ShapeDtypeStruct:

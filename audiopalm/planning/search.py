@@ -67,14 +67,14 @@ def search(
       tried(done[-1])
 
   for mesh in over or itertools.islice(meshes(len(on.devices)), MESHES):
-    attempt(dataclasses.replace(machine, **mesh), experiment.batch_rows)
+    attempt(dataclasses.replace(machine, **mesh), experiment.data.batch_rows)
   if over:
     return _ranked(done)
   for batch, remat in itertools.product(BATCHES, REMAT):
     best = max(done, key=lambda candidate: candidate.tokens_per_s).machine
     other = dataclasses.replace(best, remat=remat)
-    if (other, batch * experiment.batch_rows) not in [(c.machine, c.batch_rows) for c in done]:
-      attempt(other, batch * experiment.batch_rows)
+    if (other, batch * experiment.data.batch_rows) not in [(c.machine, c.batch_rows) for c in done]:
+      attempt(other, batch * experiment.data.batch_rows)
   return _ranked(done)
 
 
@@ -83,7 +83,8 @@ def _ranked(done: list[Candidate]) -> list[Candidate]:
 
 
 def _attempt(experiment: Any, machine: Machine, on: topology.Topology, rows: int) -> Candidate:
-  changed = dataclasses.replace(experiment, batch_rows=rows)
+  data = dataclasses.replace(experiment.data, batch_rows=rows)
+  changed = dataclasses.replace(experiment, data=data)
   try:
     return Candidate(machine, rows, plan.training(changed, machine, on))
   except ConfigError as error:  # heads, rows or widths that such a mesh cannot split
@@ -96,3 +97,9 @@ def to_json(candidate: Candidate) -> dict[str, Any]:
   if candidate.plan is None:
     return {**about, "refused": candidate.refused}
   return {**about, **plan.to_json(candidate.plan)}
+
+
+def ranking(ranked: Sequence[Candidate]) -> dict[str, Any]:
+  """Returns the candidates of a search as JSON: the best as a plan, if it fits, and all of them."""
+  best = to_json(ranked[0]) if ranked[0].tokens_per_s else {"fits": False}
+  return {**best, "ranking": [to_json(candidate) for candidate in ranked]}

@@ -3,6 +3,7 @@
 import rich.console
 import rich.table
 
+from audiopalm import quantities
 from audiopalm.planning import collectives, search, topology
 from audiopalm.planning import plan as plans
 
@@ -32,8 +33,8 @@ def plan(console: rich.console.Console, made: plans.Plan, on: topology.Topology)
     console.print(table)
   for each in made.whole:
     console.print(
-      f"whole on a device outside the layers: {each.kind} {_size(each.result_bytes)} {each.shape}, "
-      f"{made.name_of(each)}",
+      f"whole on a device outside the layers: {each.kind} "
+      f"{quantities.traffic(each.result_bytes)} {each.shape}, {made.name_of(each)}",
       markup=False,
     )
   console.print(PROVES.format(name=on.chip.name, source=on.chip.source))
@@ -57,7 +58,11 @@ def _sent(made: plans.Plan) -> rich.table.Table:
     for kind, sums in kinds.items():
       name = " x ".join(axes) or "itself"
       table.add_row(
-        name, kind, f"{sums['count']:,}", _size(sums["bytes"]), _size(sums["wire_bytes"])
+        name,
+        kind,
+        f"{sums['count']:,}",
+        quantities.traffic(sums["bytes"]),
+        quantities.traffic(sums["wire_bytes"]),
       )
   if any(each.unknown_trips for each in made.sent):
     table.caption = "a loop of unknown length is counted once"
@@ -69,7 +74,7 @@ def _bounds(made: plans.Plan) -> rich.table.Table:
   table = rich.table.Table("a step takes at least", "ms", "for")
   amounts = {
     "arithmetic": (found.arithmetic_s, f"{found.flops / 1e12:.3f} TFLOP of matrix products"),
-    "memory": (found.memory_s, f"{_size(found.bytes_moved)} read and written"),
+    "memory": (found.memory_s, f"{quantities.traffic(found.bytes_moved)} read and written"),
     **{f"links, {axes}": (seconds, "") for axes, seconds in found.links_s.items()},
   }
   for name, (seconds, why) in amounts.items():
@@ -110,10 +115,3 @@ def _row(one: search.Candidate) -> tuple[str, ...]:
     *head, f"{one.plan.usage.peak / GIB:.2f}", f"{1e3 * found.bound_s:.2f}",
     f"{one.plan.tokens_per_s:,.0f}", binds,
   )  # fmt: skip
-
-
-def _size(size: float) -> str:
-  for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-    if size >= scale:
-      return f"{size / scale:,.2f} {unit}"
-  return f"{size:,.0f} B"

@@ -72,14 +72,14 @@ class Topology:
     return self.devices[0].platform
 
 
-def named(name: str, slices: int = 1, calibration: Path | None = None) -> Topology:
+def named(name: str, slices: int = 1, rates: Path | None = None) -> Topology:
   """Returns a topology by its name; ConfigError with near or legal names for any other.
 
-  A CPU's rates are those of `calibration`, a file of `calibrate.measure`.
+  The rates of a CPU are those in the file `rates`, which `calibrate.measure` wrote.
   """
   kind, _, shape = name.partition(":")
   if kind == "cpu":
-    return _cpu(name, shape, slices, calibration)
+    return _cpu(name, shape, slices, rates)
   if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", shape):
     near = difflib.get_close_matches(kind, [*CHIPS, "cpu"], n=1, cutoff=0.3)
     hint = f" Did you mean {near[0]!r}?" if near and near[0] != kind else ""
@@ -114,7 +114,7 @@ def _load_libtpu() -> None:
     os.environ.setdefault(variable, value)
 
 
-def _cpu(name: str, count: str, slices: int, calibration: Path | None) -> Topology:
+def _cpu(name: str, count: str, slices: int, rates: Path | None) -> Topology:
   devices = jax.devices("cpu")
   if not count.isdecimal() or slices != 1:
     raise ConfigError(f"Topology {name!r}: expected cpu:N for N devices, in one slice.")
@@ -123,22 +123,22 @@ def _cpu(name: str, count: str, slices: int, calibration: Path | None) -> Topolo
       f"Topology {name!r}: this process has {len(devices)} CPU devices. Set "
       f"XLA_FLAGS=--xla_force_host_platform_device_count={count} and run the command again."
     )
-  return Topology(name, tuple(devices), _calibrated(name, calibration))
+  return Topology(name, tuple(devices), _measured(name, rates))
 
 
-def _calibrated(name: str, path: Path | None) -> Chip:
-  """Returns the rates in a calibration of exactly so many devices: they share the cores."""
-  measure = f"audiopalm plan --topology {name} --calibrate FILE"
+def _measured(name: str, path: Path | None) -> Chip:
+  """Returns the rates that were measured of exactly so many devices: they share the cores."""
+  measure = f"audiopalm plan --topology {name} --measure-rates FILE"
   if path is None or not path.is_file():
     raise ConfigError(
       f"The rates of a CPU are not in any table. Measure them once with {measure}, and give that "
-      "file as --calibration FILE."
+      "file as --rates FILE."
     )
   try:
     chip = Chip(**json.loads(path.read_text(encoding="utf-8"))["chip"])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
-      f"{path}: expected what audiopalm plan --calibrate writes, but it is damaged ({error}). "
+      f"{path}: expected what audiopalm plan --measure-rates writes, but it is damaged ({error}). "
       f"Measure again with {measure}."
     ) from error
   if chip.name != name:

@@ -1,7 +1,7 @@
 """A text model in a Hugging Face folder, as a decoder: where a speech-text model can start.
 
-    config.json           settings, text_rows            read by models/families.py
-    model*.safetensors    params, part by part           named by models/torch_names.py
+    config.json           settings, text_rows            read by models/pytorch/families.py
+    model*.safetensors    params, part by part           named by models/pytorch/torch_names.py
 
 Its tokenizer is read by tokenizers/pretrained.py.
 """
@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 from audiopalm.errors import CheckpointError, ConfigError
-from audiopalm.models import decoder, families, torch_names
+from audiopalm.models.base import LanguageModel, ModelSettings
+from audiopalm.models.pytorch import families, torch_names
 from audiopalm.pretrained import tensors
 from audiopalm.tokenizers import pretrained as tokenizers
 from audiopalm.tokens import space as token_space
@@ -52,7 +53,7 @@ def open(folder: str | Path) -> "Source":
   return source
 
 
-def described(folder: str | Path) -> tuple[decoder.Decoder, int]:
+def described(folder: str | Path) -> tuple[ModelSettings, int]:
   """Returns (settings, rows of the vocabulary) of a folder; ConfigError without either."""
   path = Path(folder) / CONFIG
   if not path.is_file():
@@ -74,7 +75,7 @@ class Source:
   """A text model; its tables have `text_rows` rows, those that pad them are not counted."""
 
   folder: Path
-  settings: decoder.Decoder
+  settings: ModelSettings
   text_rows: int
   tensors: tensors.Tensors
 
@@ -85,10 +86,10 @@ class Source:
     return _space_of(tokenizer.spec)
 
   @functools.cached_property
-  def model(self) -> decoder.Model:
+  def model(self) -> LanguageModel:
     """The text model by itself."""
     text = StreamSpec("text", "text", (self.text_rows,), None, "")
-    return decoder.model(self.settings, _space_of(text))
+    return self.settings.build(_space_of(text))
 
   def params(self, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     """Returns the parameters, float32, on the mesh; rows that pad the tables are zero.
@@ -137,7 +138,7 @@ class Source:
 
   @functools.cached_property
   def _names(self) -> dict[str, str]:
-    """What the tensors of models/torch_names.py are called in this folder."""
+    """What the tensors of models/pytorch/torch_names.py are called in this folder."""
     stored = self.tensors.stored
     tail = torch_names.EMBED.removeprefix("model.")
     body, head = next((pair for pair in NAMES if f"{pair[0]}{tail}" in stored), NAMES[0])

@@ -69,7 +69,7 @@ def line_chart(
     element("text", y.label, x=0, y=11),
     [_line(one, across, up) for one in drawn if one.faint],
     [_line(one, across, up) for one in drawn if not one.faint],
-    _end_labels(drawn, across, up),
+    _end_labels(drawn, up),
     viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
     aria_label=f"{title}: {y.label} over {x.label}. " + "; ".join(map(_said, drawn)),
   )  # fmt: skip
@@ -211,7 +211,7 @@ def _line(one: Series, across: _Scale, up: _Scale) -> list[Element]:
   return drawn
 
 
-def _end_labels(series: Sequence[Series], across: _Scale, up: _Scale) -> list[Element]:
+def _end_labels(series: Sequence[Series], up: _Scale) -> list[Element]:
   """Returns each line's name and last value right of its end, moved apart where they would meet."""
   ends = sorted(
     ((up.place(one.points[-1][1]), one) for one in series if not one.faint), key=lambda end: end[0]

@@ -10,7 +10,6 @@ from audiopalm import experiment as experiments
 from audiopalm.data import cache, files, json_lines
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import lines, saved, scoring
-from audiopalm.models import decoder
 from audiopalm.parts import runs
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
@@ -56,7 +55,7 @@ class Run:
 
   @property
   def parameters(self) -> int:
-    return decoder.parameters(self.experiment.model, self.space)
+    return self.experiment.model.parameters(self.space)
 
   @property
   def languages(self) -> tuple[str, ...]:

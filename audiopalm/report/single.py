@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from audiopalm import quantities
 from audiopalm.data import files
 from audiopalm.evaluation import ears
 from audiopalm.language_tags import LANGUAGES
@@ -61,7 +62,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ("steps", f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else "")),
     ("tokens trained on", charts.short(run.tokens)),
     ("hours of speech", f"{run.hours:.1f}" if run.hours else ""),
-    ("in training", tables.duration(sum(run.goodput.values())) if run.goodput else ""),
+    ("in training", quantities.duration(sum(run.goodput.values())) if run.goodput else ""),
     ("tokens a second", charts.short(run.tokens_per_s) if run.tokens_per_s else ""),
   ]
   return [(what, value) for what, value in found if value]
@@ -104,10 +105,11 @@ def _shape(run: Run) -> str:
     f"{sum(spec.sizes):,} ids of {name}" + (f", {spec.rate_hz:g} a second" if spec.rate_hz else "")
     for name, spec in run.space.streams.items()
   )
+  title = f"{model.title[:1].upper()}{model.title[1:]}"
+  if not streams:
+    return f"{title}."
   columns = "one column" if run.space.columns == 1 else f"{run.space.columns} columns"
-  return (
-    f"A decoder of {model.layers} layers, width {model.width}, over {columns} of tokens: {streams}."
-  )
+  return f"{title}, over {columns} of tokens: {streams}."
 
 
 def _sections(run: Run) -> Iterator[tuple[str, str, list[Any]]]:

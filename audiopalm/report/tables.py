@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from audiopalm import quantities
 from audiopalm.data import corpora
 from audiopalm.evaluation import ears, report, scoring, voice_scores
 from audiopalm.report import charts
@@ -259,7 +260,7 @@ def goodput(run: Run) -> Element:
   rows = [
     row(
       bucket,
-      number(seconds, duration(seconds)),
+      number(seconds, quantities.duration(seconds)),
       bar(seconds / whole, colour=2 if bucket == "step" else 1),
       number(seconds / whole, f"{seconds / whole:.1%}"),
     )
@@ -283,15 +284,3 @@ def held_out(run: Run, named: Sequence[tuple[str, str, str]]) -> Element:
     for line in run.measured
   ]
   return table(["step", *(title for *_, title in named)], rows, "Held-out measurements")
-
-
-def duration(seconds: float) -> str:
-  """Returns 4.21 s as "4.2 s", 75 s as "1 min 15 s", 7,500 s as "2 h 05 min"."""
-  whole = round(seconds)
-  if seconds < 10:
-    return f"{seconds:.1f} s"
-  if whole < 60:
-    return f"{whole} s"
-  if whole < 3600:
-    return f"{whole // 60} min {whole % 60:02d} s"
-  return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

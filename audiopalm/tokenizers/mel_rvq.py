@@ -15,7 +15,6 @@ from audiopalm.types import StreamSpec, Utterance
 
 FRAMES_HZ = round(1 / spectrum.HOP_S)
 PARAMETERS = "mel_rvq.npz"
-DB = 10 / np.log(10)  # decibels in a neper of power
 CORRECTIONS = 2  # times the vocoder's sound is compared with the spectrum it should have
 LARGEST_CORRECTION = 2.0  # nepers of power each time
 
@@ -159,20 +158,6 @@ class FittedMelRVQ:
     if not len(codes_TQ):
       return np.zeros(0, np.float32)
     return _sound(self.settings, *self.settings.parts(self._rebuilt(codes_TQ)))
-
-  def errors_db(self, utterances: Iterable[Utterance]) -> np.ndarray:
-    """Returns errors_Q: root mean square error in dB of the log-mel spectra of all frames of the
-    utterances, rebuilt from the first codebook, the first two, ... all of them."""
-    squares_Q, count = np.zeros(self.settings.codebooks), 0
-    for utterance in utterances:
-      frames_TE = self.settings.frames(base.wave_of(utterance, self.settings.stream))
-      codes_TQ = self._quantized(frames_TE)
-      log_mel_TM, _, _ = self.settings.parts(frames_TE)
-      for level in range(self.settings.codebooks):
-        rebuilt_TM, _, _ = self.settings.parts(self._rebuilt(codes_TQ[:, : level + 1]))
-        squares_Q[level] += np.square(DB * (rebuilt_TM - log_mel_TM)).sum(dtype=np.float64)
-      count += log_mel_TM.size
-    return np.sqrt(squares_Q / max(count, 1))
 
   def save(self, folder: Path) -> None:
     base.write_settings(self.settings, Path(folder))

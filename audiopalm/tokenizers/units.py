@@ -30,7 +30,7 @@ class KMeansUnits:
   Silence is one unit, and no recording's statistics count it; units begin where speech does, so
   that its own do not depend on how long it was silent before. `warps` vocal tract lengths are tried
   for each utterance; 1 is off, better where utterances are single words or speakers few.
-  `collapse` writes a run of one unit once: shorter, its durations lost to all but `encode_runs`.
+  `collapse` writes a run of one unit once: shorter, its durations lost.
   `fit_s` is the speech to fit on, at most; `voices` how many speakers `decode` can sound like.
   Source: HuBERT, arXiv:2106.07447, section 3; collapsing: GSLM, arXiv:2102.01192.
   """
@@ -191,10 +191,6 @@ class FittedUnits:
     """Returns ids_T: one each 1 / rate_hz seconds begun; collapsed, one each run."""
     ids_T = self._encode(utterance)
     return runs(ids_T)[0] if self.settings.collapse else ids_T
-
-  def encode_runs(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (ids_T, durations_T): the collapsed units and how many 1 / rate_hz each lasts."""
-    return runs(self._encode(utterance))
 
   def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz in one of `voices`; collapsed units last what they do on average."""

@@ -112,6 +112,11 @@ class TokenSpace:
       modality_KV[s.column][s.id] = SPECIAL
     return modality_KV
 
+  @functools.cached_property
+  def both_ways(self) -> bool:
+    """Whether a layout has rows that see later ones."""
+    return _holds(self.layouts, "both_ways")
+
   def range_of(self, column: int, stream: str, level: int = 0) -> tuple[int, int]:
     """Returns (start, size) of a stream's codebook in a column."""
     if (column, stream, level) not in self._ranges:
@@ -129,17 +134,6 @@ class TokenSpace:
       known = ", ".join(f"{s.name} (column {s.column})" for s in self.specials)
       raise LayoutError(f"Column {column} has no special {name!r}. Known: {known}.")
     return self._specials[name, column]
-
-  def id_of(self, column: int, stream: str, level: int, local: Any) -> Any:
-    """Returns the ids in `column` of ids local to a codebook, a number or an array of any shape."""
-    start, size = self.range_of(column, stream, level)
-    local = np.asarray(local)
-    if local.size and (local.min() < 0 or local.max() >= size):
-      raise LayoutError(
-        f"Stream {stream!r} level {level} holds ids 0 to {size - 1}, but "
-        f"{local.min()} to {local.max()} came. Was it made by another tokenizer?"
-      )
-    return (local + start).astype(np.int32)[()]
 
   def tag_ids(self, string: str) -> tuple[int, ...]:
     """Returns the text ids of a tag."""
@@ -199,6 +193,13 @@ def build(
 def text_stream(streams: Mapping[str, StreamSpec]) -> StreamSpec | None:
   """Returns the stream tags are written in, the first text stream; None where there is none."""
   return next((spec for spec in streams.values() if spec.modality == "text"), None)
+
+
+def _holds(description: Any, field: str) -> bool:
+  """Returns whether a field is set anywhere in the description of a layout."""
+  if isinstance(description, Mapping):
+    return bool(description.get(field)) or any(_holds(v, field) for v in description.values())
+  return isinstance(description, list | tuple) and any(_holds(v, field) for v in description)
 
 
 def _encode_tags(

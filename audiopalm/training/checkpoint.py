@@ -1,8 +1,9 @@
 """Checkpoints of a run: found again, compared before they are used, and which of them count.
 
-    WORKDIR/checkpoints/<step>/params    the model's arrays, the tree models/decoder.py documents
-    WORKDIR/checkpoints/<step>/rest      optimizer, variables and counters
-    WORKDIR/checkpoints/<step>/meta      JSON: experiment, manifest, position, versions, sums
+    WORKDIR/checkpoints/<step>/params      the model's arrays, the tree its module documents
+    WORKDIR/checkpoints/<step>/variables   those of its objective, where it has any
+    WORKDIR/checkpoints/<step>/rest        optimizer and counters
+    WORKDIR/checkpoints/<step>/meta        JSON: experiment, manifest, position, versions, sums
 
 A checkpoint is a folder that gets its name when it was written (`training/writing.py`) and opened
 again (`training/verification.py`); until then it is called <step>.unverified. One that cannot be
@@ -38,6 +39,7 @@ UNFINISHED = ".orbax-checkpoint-tmp"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
 LEFT_OVER = ("Event loop is closed", "_read_array_index")  # by readers of a damaged checkpoint
 SHOWN = 12  # lines of a difference that are printed
+VARIABLES = "variables"  # the item, and the field of a state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,6 +54,18 @@ class Meta:
   position: Mapping[str, Any]
   versions: Mapping[str, str]
   products: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Expected:
+  """What a checkpoint should hold: shapes with shardings of parameters and variables, and ids.
+
+  With None for `variables` they are not read, whether it holds any or not.
+  """
+
+  params: Any
+  variables: Any | None
+  manifest: Mapping[str, Any]
 
 
 class LiteralPath(epath.gpath.PosixGPath):
@@ -79,34 +93,37 @@ def latest(workdir: Path, report: Callable[[str], None] = print, step: int | Non
   return found
 
 
-def restore_params(
+def restore_model(
   workdir: Path,
-  expected: Callable[[Meta], tuple[Any, Mapping[str, Any]]],
+  expected: Callable[[Meta], Expected],
   report: Callable[[str], None] = print,
   step: int | None = None,
-) -> tuple[Any, Meta]:
-  """Returns (parameters, meta) of the newest readable checkpoint, or of that of a step.
+) -> tuple[Any, Any, Meta]:
+  """Returns (parameters, variables, meta) of the newest readable checkpoint, or of that of a step.
 
-  `expected(meta)` gives the shapes and the manifest that a checkpoint should have which says this
-  of itself: of its own experiment, so that no checkpoint is read with the settings of another one.
-  The shapes are `model.shapes(mesh)`, and the devices need not be those of training. ManifestError
-  if its ids mean something else, CheckpointError if its arrays do not fit.
+  `expected(meta)` says what a checkpoint should hold which says this of itself: by its own
+  experiment, so that no checkpoint is read with the settings of another one. The devices need not
+  be those of training. ManifestError if its ids mean something else, CheckpointError if its arrays
+  do not fit.
   """
 
   def read(step):
     meta = read_meta(workdir, step)
-    shapes, manifest = expected(meta)
-    _check_manifest(workdir, meta, manifest)
-    return _read_tree(workdir, step, "params", shapes), meta
+    wanted = expected(meta)
+    _check_manifest(workdir, meta, wanted.manifest)
+    if wanted.variables is not None:
+      _check_variables(workdir, step, wanted.variables)
+    return _read_items(workdir, step, params=wanted.params, variables=wanted.variables), meta
 
   def check(found):
-    params, meta = found
-    _check_sums(workdir, meta.step, params=params)
+    items, meta = found
+    _check_sums(workdir, meta.step, **items)
 
   found = _newest(workdir, read, report, check, step)
   if found is None:
     raise _none(workdir)
-  return found
+  items, meta = found
+  return items["params"], items.get("variables", {}), meta
 
 
 def restore_state(
@@ -132,17 +149,20 @@ def restore_state(
         "it can be evaluated and asked, but without its optimizer's state not trained any further. "
         "Train in the workdir it was exported from, or anew in another --workdir."
       )
-    params = _read_tree(workdir, step, "params", state.params)
-    rest = _read_tree(workdir, step, "rest", rest_of(state))
-    return states.TrainState(params=params, **rest), meta
+    _check_variables(workdir, step, state.variables)
+    return _read_items(workdir, step, **items_of(state)), meta
 
   def check(found):
-    state, meta = found
-    _check_sums(workdir, meta.step, params=state.params, rest=rest_of(state))
+    items, meta = found
+    _check_sums(workdir, meta.step, **items)
 
   found = _newest(workdir, read, report, check, unverified=True)
   together.from_first(lambda: _go_on_from(workdir, found and found[1], report))
-  return found
+  if found is None:
+    return None
+  items, meta = found
+  params, variables = items["params"], items.get("variables", {})
+  return states.TrainState(params=params, variables=variables, **items["rest"]), meta
 
 
 def read_meta(workdir: Path, step: int) -> Meta:
@@ -223,13 +243,15 @@ def _none(workdir: Path) -> CheckpointError:
   )
 
 
-def rest_of(state: states.TrainState) -> dict[str, Any]:
-  """Returns what is saved of a state beside its parameters."""
-  return {
+def items_of(state: states.TrainState) -> dict[str, Any]:
+  """Returns the trees that are saved of a state; no item where an objective has no variables."""
+  apart = {"params": state.params, VARIABLES: state.variables}
+  rest = {
     field.name: getattr(state, field.name)
     for field in dataclasses.fields(state)
-    if field.name != "params"
+    if field.name not in apart
   }
+  return {**{name: tree for name, tree in apart.items() if tree}, "rest": rest}
 
 
 def _newest(
@@ -307,10 +329,27 @@ def _check_sums(workdir: Path, step: int, **trees: Any) -> None:
     raise ValueError(f"{len(wrong)} arrays are not what was saved: {', '.join(wrong[:3])}")
 
 
+def _check_variables(workdir: Path, step: int, wanted: Any) -> None:
+  """Raises CheckpointError where an objective has variables and a checkpoint none, or the other way
+  round."""
+  folder = folder_of(workdir, step)
+  if bool(wanted) != (VARIABLES in runs.fields(folder)["sums"]):
+    holds, has = ("none", "some") if wanted else ("some", "none")
+    raise CheckpointError(
+      f"The checkpoint {folder} holds {holds} of the variables that an objective keeps, and this "
+      f"experiment's has {has}. Use the objective it was trained with, or another --workdir."
+    )
+
+
 def _check_manifest(workdir: Path, meta: Meta, manifest: Mapping[str, Any]) -> None:
   # Through JSON, as the saved one went: tuples are lists there.
   expected = json.loads(json.dumps(manifest))
   token_space.check(expected, meta.manifest, f"The checkpoint {folder_of(workdir, meta.step)}")
+
+
+def _read_items(workdir: Path, step: int, **targets: Any) -> dict[str, Any]:
+  """Returns the saved trees placed as `targets`, without those that hold nothing."""
+  return {name: _read_tree(workdir, step, name, tree) for name, tree in targets.items() if tree}
 
 
 def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
@@ -324,7 +363,11 @@ def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
     )
-    return handler.restore(path, args=ocp.args.StandardRestore(abstract))
+    if not isinstance(target, Mapping) or VARIABLES not in saved or VARIABLES in target:
+      return handler.restore(path, args=ocp.args.StandardRestore(abstract))
+    # Of before variables were an item: nothing, under their name, which Orbax asks for.
+    args = ocp.args.StandardRestore({**abstract, VARIABLES: {}})
+    return {name: tree for name, tree in handler.restore(path, args=args).items() if name in target}
 
 
 def _compare(saved: Any, target: Any, what: str) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 
 from audiopalm import sharding
-from audiopalm.data import loader
+from audiopalm.batch import Batch
 from audiopalm.errors import ConfigError
+from audiopalm.objectives import base
 from audiopalm.settings import Machine
 from audiopalm.training import goodput, step, together
 
@@ -29,11 +30,12 @@ class HeldOut:
     spent: goodput.Goodput,
   ):
     self._experiment, self._prepared, self._mesh, self._spent = experiment, prepared, mesh, spent
-    rows = experiment.batch_rows // sharding.batch_ways(mesh)
-    micro_batches = machine.accumulation(rows, experiment.row_length)
-    self._batch_rows = experiment.batch_rows // micro_batches
+    data = experiment.data
+    rows = data.batch_rows // sharding.batch_ways(mesh)
+    self._batch_rows = data.batch_rows // machine.accumulation(rows, data.length)
     self._step = step.build_held_out(model, experiment.objective, machine)
-    self._batches: dict[str, list] | None = None
+    self._key = jax.random.key(0)
+    self._batches: dict[str, list[Batch]] | None = None
     self._compiled = None
 
   def check(self, metric: str, params: Any, variables: Any) -> None:
@@ -42,8 +44,8 @@ class HeldOut:
     self._batches = self._batches or self._load()
     if task not in self._batches:
       raise ConfigError(f"keep_best={metric!r}: task {task!r} has no held-out rows to measure.")
-    losses = jax.eval_shape(self._step, params, variables, self._batches[task][0])
-    names = ["loss", *(each for loss in losses.values() for each in loss.metrics)]
+    losses = jax.eval_shape(self._step, params, variables, self._batches[task][0], self._key)
+    names = ["loss", *base.metrics(losses)]
     if name not in names:
       raise ConfigError(f"keep_best={metric!r}: {task} is measured by {', '.join(names)} only.")
 
@@ -53,42 +55,45 @@ class HeldOut:
       if self._batches is None:
         self._batches = self._load()
       return {
-        task: _means([self._sums(params, variables, batch) for batch in batches])
+        task: _means([self._sums(params, variables, *each) for each in enumerate(batches)])
         for task, batches in self._batches.items()
       }
 
-  def _load(self) -> dict[str, list]:
+  def _load(self) -> dict[str, list[Batch]]:
+    tasks, data = self._experiment.tasks, self._experiment.data
+    feed = data.feed(self._prepared, tasks, "validation")
+    mine = sharding.rows_here(self._mesh, self._batch_rows)
+    rows = self._experiment.evaluation.rows
     batches = {
-      task.name: loader.held_out(
-        self._prepared,
-        task,
-        self._experiment.evaluation.rows,
-        batch_rows=self._batch_rows,
-        mine=sharding.rows_here(self._mesh, self._batch_rows),
-      )
-      for task in self._experiment.tasks
+      task.name: feed.held_out(number, rows, self._batch_rows, mine)
+      for number, task in enumerate(tasks)
     }
     return {task: found for task, found in batches.items() if found}
 
-  def _sums(self, params: Any, variables: Any, batch: Any) -> Any:
-    placed = sharding.place(batch, self._mesh, ("batch", "rows"), self._batch_rows)
+  def _sums(self, params: Any, variables: Any, number: int, batch: Batch) -> Any:
+    placed = sharding.place(batch, self._mesh, batch.axes(), self._batch_rows)
+    key = jax.random.fold_in(self._key, number)  # the same draws at every measurement
     if self._compiled is None:
       with self._spent.spend("compile"):
-        self._compiled = self._step.lower(params, variables, placed).compile()
+        self._compiled = self._step.lower(params, variables, placed, key).compile()
         together.gathered(None)  # as in the loop: its collectives wait for nobody's compiler
-    return self._compiled(params, variables, placed)
+    return self._compiled(params, variables, placed, key)
 
 
 def _means(batches: list[Mapping[str, Any]]) -> dict[str, float]:
-  """Returns sums over sums of weights, added on the host in double precision."""
+  """Returns sums over sums of weights, added on the host in double precision; "loss" is the sum of
+  the players' means, as in training."""
   totals: dict[str, list[float]] = {}
+  players: dict[str, None] = {}
   for losses in jax.device_get(batches):
-    whole = [("loss", (loss.sum, loss.weight)) for loss in losses.values()]
-    for name, pair in [
-      *whole,
-      *(item for loss in losses.values() for item in loss.metrics.items()),
-    ]:
+    players |= dict.fromkeys(losses)
+    means = {f"loss/{player}": (loss.sum, loss.weight) for player, loss in losses.items()}
+    for name, pair in {**means, **base.metrics(losses)}.items():
       total = totals.setdefault(name, [0.0, 0.0])
       total[0] += float(pair[0])
       total[1] += float(pair[1])
-  return step.rates(totals)
+  found = step.rates(totals)
+  names = [f"loss/{player}" for player in players if f"loss/{player}" in found]
+  own = {name: found.pop(name) for name in names}
+  whole = {"loss": sum(own.values())} if own else {}  # nothing was weighed: there is no loss
+  return {**whole, **(own if len(players) > 1 else {}), **found}

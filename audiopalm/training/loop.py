@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ import rich.console
 
 from audiopalm import experiment as experiments
 from audiopalm import sharding
+from audiopalm.batch import Batch, Counts
 from audiopalm.data import files, loader, past
 from audiopalm.data import schedule as schedules
 from audiopalm.errors import BadSteps, Requeue
-from audiopalm.models import decoder
 from audiopalm.parts import runs
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
@@ -46,6 +46,7 @@ from audiopalm.training import (
   watch,
   writing,
 )
+from audiopalm.training import learners as learning
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class _Setting:
   mesh: jax.sharding.Mesh
   workdir: Path
   model: Any
-  chain: Any
+  learners: Mapping[str, learning.Learner]
   loader: loader.Loader
   key: jax.Array
   counted: Any  # which rows of a batch that this process reads it counts
@@ -67,8 +68,9 @@ class _Setting:
   @property
   def accumulation(self) -> int:
     """Micro-batches a step."""
-    rows = self.experiment.batch_rows // sharding.batch_ways(self.mesh)
-    return self.machine.accumulation(rows, self.experiment.row_length)
+    data = self.experiment.data
+    rows = data.batch_rows // sharding.batch_ways(self.mesh)
+    return self.machine.accumulation(rows, data.length)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,7 +118,7 @@ def run(
   workdir.mkdir(parents=True, exist_ok=True)
   spent = goodput.Goodput(workdir / "goodput.jsonl" if writes else None)
   mesh = sharding.mesh(machine)
-  sharding.check_row_length(mesh, experiment.row_length)
+  experiment.data.check_mesh(mesh)
   with (
     writing.full_device(workdir),
     jax.set_mesh(mesh),
@@ -129,15 +131,15 @@ def run(
       machine,
       mesh,
       workdir,
-      model=decoder.model(experiment.model, prepared.space),
-      chain=optimizers.build(experiment.optimizer, experiment.steps),
+      model=experiment.model.build(prepared.space),
+      learners=learning.of(experiment),
       loader=loader.Loader(
         prepared,
         experiment,
-        mine=sharding.rows_here(mesh, experiment.batch_rows),
+        mine=sharding.rows_here(mesh, experiment.data.batch_rows),
       ),
       key=jax.random.key(experiment.seed),
-      counted=_counted(mesh, experiment.batch_rows),
+      counted=_counted(mesh, experiment.data.batch_rows),
       recheck_every=recheck_every,
     )
     stack.enter_context(watch.Watch(spent, workdir, jax.process_index(), hang_s))
@@ -177,16 +179,10 @@ def _open(
 ) -> tuple[state.TrainState, checkpoint.Meta | None]:
   """Returns the state to go on from and what its checkpoint says, None at a fresh start."""
   model, objective, mesh = setting.model, setting.experiment.objective, setting.mesh
-  only = setting.experiment.optimizer.train_only
   params_key, variables_key = jax.random.split(setting.key)
-  make_variables = functools.partial(objective.variables, model)
+  shapes = model.shapes(mesh)
   wanted = state.shapes(
-    model.shapes(mesh),
-    jax.eval_shape(make_variables, variables_key),
-    objective.players,
-    setting.chain,
-    mesh,
-    only,
+    shapes, state.variable_shapes(objective, model, shapes, mesh), setting.learners, mesh
   )
   found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
   if found is not None:
@@ -199,8 +195,8 @@ def _open(
     params = model.init(params_key, mesh)
   else:
     params = warm_start.params(warm, model, setting.prepared.space, params_key, mesh, say)
-  variables = make_variables(variables_key)
-  return state.create(params, variables, objective.players, setting.chain, only), None
+  variables = state.variables(objective, model, params, variables_key, mesh)
+  return state.create(params, variables, setting.learners), None
 
 
 def _going_on(setting: _Setting, before: checkpoint.Meta) -> _Setting:
@@ -262,11 +258,10 @@ def _compiled(
   made = step.build(
     setting.model,
     experiment.objective,
-    setting.chain,
+    setting.learners,
     setting.machine,
     setting.accumulation,
     experiment.optimizer.spike,
-    experiment.optimizer.train_only,
   )
   compiled = made.lower(now, batch, setting.key).compile()
   together.gathered(None)  # the first collectives of a step wait for nobody's compiler
@@ -295,13 +290,11 @@ def _blaming(
     raise
 
 
-def _batch(setting: _Setting, number: int) -> tuple[Any, throughput.Counts]:
+def _batch(setting: _Setting, number: int) -> tuple[Batch, Counts]:
   batch = setting.loader.batch_at(number)
-  counts = throughput.count(
-    batch, len(setting.loader.tasks), setting.counted, setting.loader.first_row
-  )
-  rows = setting.experiment.batch_rows
-  return sharding.place(batch, setting.mesh, ("batch", "rows"), rows), counts
+  counts = batch.count(len(setting.loader.tasks), setting.counted, setting.loader.first_row)
+  rows = setting.experiment.data.batch_rows
+  return sharding.place(batch, setting.mesh, batch.axes(), rows), counts
 
 
 def _counted(mesh: jax.sharding.Mesh, batch_rows: int) -> Any:
@@ -311,7 +304,7 @@ def _counted(mesh: jax.sharding.Mesh, batch_rows: int) -> Any:
 def _exchange(setting: _Setting) -> together.Alone | together.Exchange:
   if jax.process_count() == 1:
     return together.Alone()
-  return together.Exchange(setting.mesh, len(setting.loader.tasks), setting.experiment.row_length)
+  return together.Exchange(setting.mesh, len(setting.loader.tasks), setting.experiment.data.length)
 
 
 @contextlib.contextmanager
@@ -343,10 +336,10 @@ def _recorder(
   tasks = setting.loader.tasks
   seen = throughput.Seen(
     [task.name for task in tasks],
-    [len(prepared.rows(task, "train")) for task in tasks],
+    setting.loader.feed.rows,
     before.position["seen"] if before else None,
   )
-  flops = functools.partial(decoder.flops_per_token, experiment.model, prepared.space)
+  flops = functools.partial(experiment.model.flops_per_token, prepared.space)
   devices = setting.mesh.devices
   meter = record.Meter(functools.cache(flops), devices.flat[0].device_kind, devices.size)
   rate = functools.partial(optimizers.learning_rate, experiment.optimizer, experiment.steps)
@@ -384,15 +377,17 @@ def _introduce(
     f"{dtypes}, {machine.attention} attention, remat {machine.remat}, "
     f"{setting.accumulation} micro-batches a step"
   )
-  parameters = decoder.parameters(experiment.model, setting.prepared.space)
+  parameters = experiment.model.parameters(setting.prepared.space)
   say(
     f"experiment {experiment.name}: {parameters:,} parameters, {len(experiment.tasks)} tasks, "
-    f"{experiment.batch_rows} rows of {experiment.row_length} a step, {experiment.steps} steps"
+    f"{experiment.data.batch_rows} rows of {experiment.data.length} a step, "
+    f"{experiment.steps} steps"
   )
   if before is None:
     return
   say(f"resuming after step {before.step} of {setting.workdir}")
-  changed = token_space.difference(_settings(before.experiment), _settings(experiment.to_json()))
+  earlier = experiments.from_json(before.experiment)
+  changed = token_space.difference(_settings(earlier.to_json()), _settings(experiment.to_json()))
   if before.products not in (None, machine.products):
     say(f"changed since that checkpoint: products {before.products} -> {machine.products}")
   for line in changed.splitlines():
@@ -417,7 +412,7 @@ def _summary(
     name=setting.experiment.name,
     workdir=setting.workdir,
     step=number,
-    parameters=decoder.parameters(setting.experiment.model, setting.prepared.space),
+    parameters=setting.experiment.model.parameters(setting.prepared.space),
     held_out=found,
     seen=recorder.seen.by_task(),
     seconds=dict(watching.spent.seconds),
@@ -425,4 +420,5 @@ def _summary(
     mfu=recorder.mfu(),
     skipped=recorder.skipped,
     best=watching.saving.best,
+    answers=setting.experiment.data.answers,
   )

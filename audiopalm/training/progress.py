@@ -8,6 +8,8 @@ from typing import Any
 import rich.console
 import rich.progress
 
+from audiopalm import quantities
+
 PLAIN_EVERY_S = 10.0
 SHOWN = {"nll_text": "text", "nll_speech": "speech"}
 
@@ -66,14 +68,4 @@ class Progress:
       return " | ".join(parts)
     first, began = self._measured_from
     left = (now - began) / (step - first) * (self._steps - step)
-    return " | ".join([*parts, f"{duration(left)} left"])
-
-
-def duration(seconds: float) -> str:
-  """Returns 75 s as "1m15s", 2 h 5 min as "2h05m"."""
-  whole = round(seconds)
-  if whole < 60:
-    return f"{whole}s"
-  if whole < 3600:
-    return f"{whole // 60}m{whole % 60:02d}s"
-  return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return " | ".join([*parts, f"{quantities.duration(left)} left"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from audiopalm.batch import Counts
 from audiopalm.training import goodput, guard, metrics, progress, step, throughput
 
 BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are counted over
@@ -28,7 +29,7 @@ class Meter:
 class _Pending:
   step: int
   metrics: Any
-  counts: Callable[[], throughput.Counts]
+  counts: Callable[[], Counts]
 
 
 class Recorder:
@@ -63,7 +64,7 @@ class Recorder:
       if error is None:
         self.flush()
 
-  def add(self, number: int, found: Any, counts: Callable[[], throughput.Counts]) -> None:
+  def add(self, number: int, found: Any, counts: Callable[[], Counts]) -> None:
     """Keeps the metrics of step `number`, just begun, and writes those kept before.
 
     `counts()` gives what all processes counted in its batch, and may wait for the step.
@@ -89,7 +90,9 @@ class Recorder:
   def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
     """Writes held-out losses by task, and what was seen of each task so far."""
     self._journal.write(number, {"held_out": held_out, "seen": self.seen.by_task()})
-    losses = ", ".join(f"{task} {values['loss']:.3f}" for task, values in held_out.items())
+    losses = ", ".join(
+      f"{task} {values['loss']:.3f}" for task, values in held_out.items() if "loss" in values
+    )
     self._shown.say(f"step {number} | held-out loss: {losses}")
 
   def mfu(self) -> float | str:
@@ -101,9 +104,7 @@ class Recorder:
     self._spent.book()
     return sum(self._spent.seconds[bucket] for bucket in BUSY)
 
-  def _values(
-    self, number: int, found: Mapping[str, Any], counts: throughput.Counts
-  ) -> dict[str, Any]:
+  def _values(self, number: int, found: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     before, self._busy_s = self._busy_s, self.busy_s()
     seconds = max(self._busy_s - before, 1e-9)
     flops = counts.flops(self._meter.flops_per_token)

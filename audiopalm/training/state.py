@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from audiopalm.errors import ConfigError
+from audiopalm import sharding
+from audiopalm.objectives.base import Objective
+from audiopalm.training.learners import Learner
 
 
 @jax.tree_util.register_dataclass
@@ -34,30 +36,6 @@ class TrainState:
   usual_norm: jax.Array
 
 
-def owned(
-  params: Mapping[str, Any], names: tuple[str, ...], only: tuple[str, ...] = ()
-) -> dict[str, Any]:
-  """Returns a player's own parameters: the groups `names` of the tree, all of them for ().
-
-  Of these, with `only`, those in whose path one of its entries occurs ("lora", "layers/mlp"):
-  all others are frozen.
-  """
-  groups = {name: params[name] for name in names or params}
-  return _named(groups, only, "/") if only else groups
-
-
-def _named(tree: Mapping[str, Any], only: tuple[str, ...], path: str) -> dict[str, Any]:
-  """Returns the tree without leaves that `only` does not name, and without what is then empty."""
-  kept = {}
-  for name, child in tree.items():
-    below = f"{path}{name}/"
-    if any(f"/{entry}/" in below for entry in only):
-      kept[name] = child
-    elif isinstance(child, Mapping) and (left := _named(child, only, below)):
-      kept[name] = left
-  return kept
-
-
 def merged(params: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the parameters with those of `own`, a part of the tree, in their places."""
   found = dict(params)
@@ -66,57 +44,53 @@ def merged(params: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
   return found
 
 
-def create(
-  params: Any,
-  variables: Any,
-  players: Mapping[str, tuple[str, ...]],
-  chain: Any,
-  only: tuple[str, ...] = (),
-) -> TrainState:
-  """Returns the state before the first step. `players` maps each player to the groups it owns, of
-  which it trains `only` (see `owned`).
+def create(params: Any, variables: Any, learners: Mapping[str, Learner]) -> TrainState:
+  """Returns the state before the first step.
 
   Call under `jax.set_mesh`: the optimizer's arrays are then placed as their parameters are.
   """
-  optimizer, *counters = jax.jit(functools.partial(_beginning, players, chain, only))(params)
+  optimizer, *counters = jax.jit(functools.partial(_beginning, learners))(params)
   return TrainState(params, optimizer, variables, *counters)
 
 
 def shapes(
-  params: Any,
-  variables: Any,
-  players: Mapping[str, tuple[str, ...]],
-  chain: Any,
-  mesh: jax.sharding.Mesh,
-  only: tuple[str, ...] = (),
+  params: Any, variables: Any, learners: Mapping[str, Learner], mesh: jax.sharding.Mesh
 ) -> TrainState:
   """Returns what `create` returns as ShapeDtypeStructs with shardings, from such.
 
   It is the target of a restore, which then computes no fresh parameters.
   """
-  optimizer, *counters = jax.eval_shape(functools.partial(_beginning, players, chain, only), params)
+  optimizer, *counters = jax.eval_shape(functools.partial(_beginning, learners), params)
 
   def placed(shaped):
     spec = shaped.sharding.spec if shaped.sharding is not None else jax.P()
     where = jax.NamedSharding(mesh, spec)
     return jax.ShapeDtypeStruct(shaped.shape, shaped.dtype, sharding=where)
 
-  rest = jax.tree.map(placed, (optimizer, variables, *counters))
-  return TrainState(params, *rest)
+  rest = jax.tree.map(placed, (optimizer, *counters))
+  return TrainState(params, rest[0], variables, *rest[1:])
 
 
-def _beginning(
-  players: Mapping[str, tuple[str, ...]], chain: Any, only: tuple[str, ...], params: Any
-) -> tuple:
-  optimizer = {}
-  for player, names in players.items():
-    own = owned(params, names, only)
-    if not own:
-      raise ConfigError(
-        f"optimizer.train_only={only!r} names no parameter of {player!r}. Name a part of a path, "
-        f"such as {', '.join(params)} or layers/mlp; () trains all."
-      )
-    optimizer[player] = chain.init(own)
+def variable_shapes(objective: Objective, model: Any, params: Any, mesh: Any) -> Any:
+  """Returns the variables of an objective as ShapeDtypeStructs with shardings, from parameters or
+  their shapes."""
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  made = jax.eval_shape(functools.partial(objective.variables, model), params, key)
+  placed = sharding.shardings(objective.variable_axes(model), made, mesh)
+  return jax.tree.map(
+    lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), made, placed
+  )
+
+
+def variables(objective: Objective, model: Any, params: Any, key: jax.Array, mesh: Any) -> Any:
+  """Returns the first variables of an objective, placed on the mesh; the same whatever the mesh."""
+  where = jax.tree.map(lambda s: s.sharding, variable_shapes(objective, model, params, mesh))
+  make = functools.partial(objective.variables, model)
+  return jax.jit(make, out_shardings=where)(params, key)
+
+
+def _beginning(learners: Mapping[str, Learner], params: Any) -> tuple:
+  optimizer = {player: learner.init(player, params) for player, learner in learners.items()}
   return optimizer, jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0)
 
 

@@ -14,28 +14,29 @@ import jax.numpy as jnp
 import optax
 
 from audiopalm.batch import Batch
+from audiopalm.objectives import base
+from audiopalm.objectives.base import Objective
 from audiopalm.settings import Machine
 from audiopalm.training import state as states
+from audiopalm.training.learners import Learner
 
 USUAL = 0.01  # how much of the usual gradient norm each step replaces
 
 
 def build(
   model: Any,
-  objective: Any,
-  chain: Any,
+  objective: Objective,
+  learners: Mapping[str, Learner],
   machine: Machine,
   accumulation: int = 1,
   spike: float | None = None,
-  only: tuple[str, ...] = (),
 ) -> Callable:
   """Returns train_step(state, batch, key) -> (state, metrics), compiled, the old state given up.
 
-  The batch goes in `accumulation` micro-batches; `chain` is of `optimizers.build`. `key` is the
-  run's own; a step folds its number into it. A step that is not finite, or whose gradient norm is
-  more than `spike` times the usual one, leaves the state as it was but for its counters. With
-  `only` the other parameters are frozen (`state.owned`): they have no gradient, and no state in the
-  optimizer.
+  The batch goes in `accumulation` micro-batches. `key` is the run's own; a step folds its number
+  into it. A step that is not finite, or whose gradient norm is more than `spike` times the usual
+  one, leaves the state as it was but for its counters. Parameters that no learner trains are
+  frozen: they have no gradient, and no state in the optimizer.
 
   Metrics are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the
   objective gives them, `grad_norm` before clipping, `update_norm`, `skipped` and
@@ -45,18 +46,22 @@ def build(
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
     losses, grads, variables = gradients(
-      model, objective, machine, state, batch, key, accumulation, only
+      model, objective, learners, machine, state, batch, key, accumulation
     )
     means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
-    for player, names in objective.players.items():
+    for player, learner in learners.items():
       weight = _nonzero(losses[player].weight)
       grads[player] = jax.tree.map(lambda grad, weight=weight: grad / weight, grads[player])
-      own = states.owned(state.params, names, only)
-      moved[player], optimizer[player] = chain.update(
-        grads[player], state.optimizer[player], own, step=state.step
+      own, before = learner.own(state.params), state.optimizer[player]
+      moved[player], optimizer[player] = learner.chain.update(
+        grads[player], before, own, step=state.step
       )
+      if learner.every > 1:
+        due = state.step % learner.every == 0
+        moved[player] = jax.tree.map(lambda move, due=due: jnp.where(due, move, 0), moved[player])
+        optimizer[player] = _chosen(due, optimizer[player], before)
       params = states.updated(params, own, moved[player])
 
     grad_norm, update_norm = optax.tree.norm(grads), optax.tree.norm(moved)
@@ -64,8 +69,8 @@ def build(
     # The update's norm counts too: a finite gradient can overflow in the optimizer.
     good = finite if spike is None else finite & ~_spikes(grad_norm, state.usual_norm, spike)
     usual = jnp.where(state.usual_norm == 0, grad_norm, _moved(state.usual_norm, grad_norm))
-    params, optimizer, variables, usual = jax.tree.map(
-      lambda new, old: jnp.where(good, new, old),
+    params, optimizer, variables, usual = _chosen(
+      good,
       (params, optimizer, variables, usual),
       (state.params, state.optimizer, state.variables, state.usual_norm),
     )
@@ -81,7 +86,7 @@ def build(
     )
     metrics = {
       "losses": means,
-      "sums": {name: pair for loss in losses.values() for name, pair in loss.metrics.items()},
+      "sums": base.metrics(losses),
       "grad_norm": grad_norm,
       "update_norm": update_norm,
       "skipped": state.skipped,
@@ -92,40 +97,48 @@ def build(
   return jax.jit(train_step, donate_argnums=0)
 
 
-def build_held_out(model: Any, objective: Any, machine: Machine) -> Callable:
-  """Returns held_out_step(params, variables, batch) -> {player: Loss}: sums, without dropout."""
+def build_held_out(model: Any, objective: Objective, machine: Machine) -> Callable:
+  """Returns held_out_step(params, variables, batch, key) -> {player: Loss}: sums, without
+  dropout; `key` draws what the loss draws."""
 
-  def held_out_step(params, variables, batch):
-    return objective.losses(model, params, variables, batch, None, machine)[0]
+  def held_out_step(params, variables, batch, key):
+    losses, _ = objective.losses(
+      model, params, variables, batch, key=key, train=False, step=jnp.int32(0), machine=machine
+    )
+    return losses
 
   return jax.jit(held_out_step)
 
 
 def gradients(
   model: Any,
-  objective: Any,
+  objective: Objective,
+  learners: Mapping[str, Learner],
   machine: Machine,
   state: states.TrainState,
   batch: Batch,
-  key: jax.Array | None,
+  key: jax.Array,
   accumulation: int = 1,
-  only: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
   """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
 
-  trained = states.owned(state.params, (), only)
+  trained = {}
+  for learner in learners.values():
+    trained = states.merged(trained, learner.own(state.params))
 
   def one(variables, batch, key):
     def sums(trained):
       params = states.merged(state.params, trained)
-      losses, after = objective.losses(model, params, variables, batch, key, machine)
+      losses, after = objective.losses(
+        model, params, variables, batch, key=key, train=True, step=state.step, machine=machine
+      )
       return {player: loss.sum for player, loss in losses.items()}, (losses, after)
 
     total, pull, (losses, after) = jax.vjp(sums, trained, has_aux=True)
     grads = {}
-    for player, names in objective.players.items():
+    for player, learner in learners.items():
       ones = {name: jnp.float32(name == player) for name in total}
-      grads[player] = states.owned(pull(ones)[0], names)
+      grads[player] = learner.own(pull(ones)[0])
     return losses, grads, after
 
   if accumulation == 1:
@@ -137,8 +150,8 @@ def gradients(
     return (variables, jax.tree.map(jnp.add, sums, grads)), losses
 
   zeros = {
-    player: jax.tree.map(jnp.zeros_like, states.owned(state.params, names, only))
-    for player, names in objective.players.items()
+    player: jax.tree.map(jnp.zeros_like, learner.own(state.params))
+    for player, learner in learners.items()
   }
   micros = _micro_batches(batch, accumulation), jnp.arange(accumulation)
   (variables, grads), losses = jax.lax.scan(body, (state.variables, zeros), micros)
@@ -156,6 +169,11 @@ def _micro_batches(batch: Batch, count: int) -> Batch:
     return jnp.moveaxis(parts, 1, 0)
 
   return jax.tree.map(split, batch)
+
+
+def _chosen(which: jax.Array, new: Any, old: Any) -> Any:
+  """Returns the new tree where `which` is true, else the old one."""
+  return jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
 
 
 def _spikes(norm: jax.Array, usual: jax.Array, spike: float) -> jax.Array:

@@ -7,7 +7,7 @@ from pathlib import Path
 import rich.console
 import rich.table
 
-from audiopalm.training import progress
+from audiopalm import quantities
 
 COLUMNS = {
   "loss": "loss",
@@ -37,6 +37,7 @@ class Summary:
   mfu: float | str
   skipped: int
   best: str | None = None
+  answers: bool = True  # whether there is anything to evaluate
 
   def show(self, console: rich.console.Console) -> None:
     """Prints losses by task, where the time went, and what to do next."""
@@ -50,16 +51,16 @@ class Summary:
     console.print(table)
     whole = sum(self.seconds.values())
     spent = ", ".join(
-      f"{bucket} {progress.duration(seconds)}" for bucket, seconds in self.seconds.items()
+      f"{bucket} {quantities.duration(seconds)}" for bucket, seconds in self.seconds.items()
     )
     mfu = self.mfu if isinstance(self.mfu, str) else f"{self.mfu:.1%}"
     lines = [
       f"{self.parameters:,} parameters, {self.tokens_per_s:,.0f} tokens/s, MFU {mfu}, "
       f"{self.skipped} steps skipped",
-      f"time {progress.duration(whole)}: {spent}",
+      f"time {quantities.duration(whole)}: {spent}",
       *([self.best] if self.best else []),
       f"written to {self.workdir} (checkpoints, metrics.jsonl, goodput.jsonl, events)",
-      f"next: audiopalm evaluate --workdir {self.workdir}",
+      *([f"next: audiopalm evaluate --workdir {self.workdir}"] if self.answers else []),
     ]
     for line in lines:
       console.print(line, markup=False, highlight=False, soft_wrap=True)

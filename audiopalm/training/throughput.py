@@ -1,13 +1,10 @@
-"""What a batch holds, and how much of the hardware a run uses."""
+"""What a run has seen of its tasks, and how much of the hardware it uses."""
 
-import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from audiopalm.batch import Batch
-from audiopalm.types import HOLE
+from audiopalm.batch import Counts
 
 # Dense bfloat16 floating-point operations per second and chip, by a part of JAX's device_kind, the
 # more special first. A device that is not here has an unknown peak: no guess is made.
@@ -34,61 +31,6 @@ def peak_flops(device_kind: str) -> float | None:
     if part in device_kind:
       return peak
   return None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Counts:
-  """What one batch holds, by number of the task: rows, examples, and tokens (cells, not holes).
-
-  `lengths_N` are the rows of the grid that each example takes; `digest` is `Batch.digest`.
-  """
-
-  rows_T: np.ndarray
-  examples_T: np.ndarray
-  tokens_T: np.ndarray
-  lengths_N: np.ndarray
-  digest: int
-
-  @property
-  def tokens(self) -> int:
-    return int(self.tokens_T.sum())
-
-  def flops(self, flops_per_token: Callable[[int], float]) -> float:
-    """Returns the operations of a step on this batch; padding is not counted.
-
-    `flops_per_token(length)` is for a row of one example of that length, as packed neighbours do
-    not attend to each other.
-    """
-    lengths, numbers = np.unique(self.lengths_N, return_counts=True)
-    return float(
-      sum(
-        number * length * flops_per_token(int(length))
-        for length, number in zip(lengths, numbers, strict=True)
-      )
-    )
-
-
-def count(
-  batch: Batch, tasks: int, rows: np.ndarray | slice = slice(None), first: int = 0
-) -> Counts:
-  """Returns the counts of a batch of numpy arrays, or of some of its rows; see `Batch.digest`."""
-  task_B, segments_BL = batch.task_B[rows], batch.segments_BL[rows]
-  tokens_B = (batch.tokens_BLK[rows] != HOLE).sum(axis=(1, 2))
-  most = int(segments_BL.max(initial=0))
-  number_BL = np.arange(len(segments_BL))[:, None] * (most + 1) + segments_BL
-  lengths_BS = np.bincount(number_BL.ravel(), minlength=len(segments_BL) * (most + 1))
-  lengths_BS = lengths_BS.reshape(len(segments_BL), most + 1)[:, 1:]  # segment 0 is padding
-
-  def by_task(values_B):
-    return np.bincount(task_B, values_B, minlength=tasks).astype(np.int64)
-
-  return Counts(
-    rows_T=by_task(np.ones_like(tokens_B)),
-    examples_T=by_task((lengths_BS > 0).sum(axis=1)),
-    tokens_T=by_task(tokens_B),
-    lengths_N=lengths_BS[lengths_BS > 0],
-    digest=batch.digest(np.arange(len(batch.task_B))[rows].tolist(), first),
-  )
 
 
 class Seen:
@@ -129,8 +71,3 @@ def utilisation(flops: float, seconds: float, device_kind: str, devices: int) ->
   if peak is None or seconds <= 0:
     return "unknown"
   return flops / (seconds * peak * devices)
-
-
-def cached(flops_per_token: Callable[[int], float]) -> Callable[[int], float]:
-  """Returns the same function with its answers remembered: lengths repeat in every batch."""
-  return functools.lru_cache(maxsize=None)(flops_per_token)

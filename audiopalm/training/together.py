@@ -19,7 +19,7 @@ import numpy as np
 from jax._src import distributed  # nothing public leads to the service; Orbax goes in here too
 
 from audiopalm import errors
-from audiopalm.training.throughput import Counts
+from audiopalm.batch import Counts
 
 MAIN = "main"  # the channel of the main threads
 WAIT_MS = 1_000  # the longest that a signal to stop waits for its handler
@@ -115,7 +115,7 @@ class Exchange:
   """Adds up what each process counted in its rows of a batch, and who was asked to stop.
 
   The sums are made on the devices behind the step and read with its metrics, so no process waits
-  for another. It costs one all-reduce of 4 x (row_length + 3 x tasks + 4) bytes a step, and a
+  for another. It costs one all-reduce of 4 x (length + 3 x tasks + 4) bytes a step, and a
   process stops one step later than it would alone. Call it from the main thread: all processes
   must begin their collectives in one order.
 
@@ -123,10 +123,10 @@ class Exchange:
   the same on all of them, so they stop after the same step.
   """
 
-  def __init__(self, mesh: jax.sharding.Mesh, tasks: int, row_length: int):
+  def __init__(self, mesh: jax.sharding.Mesh, tasks: int, length: int):
     self.asked_by = ""
     self._tasks = tasks
-    self._size = len(SIGNALS) + 3 * tasks + row_length + 1 + 1
+    self._size = len(SIGNALS) + 3 * tasks + length + 1 + 1
     self._devices = list(mesh.devices.flat)
     self._where = jax.NamedSharding(mesh, jax.P(mesh.axis_names))
     here = [device for device in self._devices if device.process_index == jax.process_index()]
@@ -139,7 +139,7 @@ class Exchange:
   def begin(self, counts: Counts, asked_by: str) -> Callable[[], Counts]:
     """Returns what waits for the counts of all processes; once called, `asked_by` is as new."""
     asked = [asked_by == each.name for each in SIGNALS]
-    lengths_N = np.bincount(counts.lengths_N, minlength=self._row_length + 1)
+    lengths_N = np.bincount(counts.lengths_N, minlength=self._length + 1)
     numbers_N = np.concatenate(
       [asked, counts.rows_T, counts.examples_T, counts.tokens_T, lengths_N, [counts.digest]]
     )
@@ -152,11 +152,11 @@ class Exchange:
     return lambda: self._read(jax.device_get(sums_N))
 
   @property
-  def _row_length(self) -> int:
+  def _length(self) -> int:
     return self._size - len(SIGNALS) - 3 * self._tasks - 2
 
   def _read(self, sums_N: np.ndarray) -> Counts:
-    ends = np.cumsum([len(SIGNALS), *3 * [self._tasks], self._row_length + 1])
+    ends = np.cumsum([len(SIGNALS), *3 * [self._tasks], self._length + 1])
     asked, *by_task, lengths_N, digest = np.split(sums_N, ends)
     asking = [each.name for each, number in zip(SIGNALS, asked, strict=True) if number]
     self.asked_by = asking[0] if asking else ""

@@ -20,12 +20,12 @@ import numpy as np
 from audiopalm import experiment as experiments
 from audiopalm import pretrained, sharding
 from audiopalm.errors import ConfigError
-from audiopalm.models import decoder
+from audiopalm.models.base import Model, ModelSettings
 from audiopalm.nn.lora import NAME
 from audiopalm.parts import runs
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, state
+from audiopalm.training import checkpoint, learners, state
 
 NONE = -1  # in the place of an earlier row: this id is new
 
@@ -35,14 +35,14 @@ class _Earlier:
   """A model that was trained before: `params(mesh)` reads it, `name` is what it is called."""
 
   name: str
-  settings: decoder.Decoder
+  settings: ModelSettings
   space: token_space.TokenSpace
   params: Callable[[jax.sharding.Mesh], dict[str, Any]]
 
 
 def params(
   settings: WarmStart,
-  model: decoder.Model,
+  model: Model,
   space: token_space.TokenSpace,
   key: jax.Array,
   mesh: jax.sharding.Mesh,
@@ -55,11 +55,15 @@ def params(
   """
   earlier = _opened(settings, space, say)
   _check_model(earlier, model.settings, settings.folder)
-  _check_text(earlier, space, settings.folder)
+  if model.tables:
+    _check_text(earlier, space, settings.folder)
   rows_V = earlier_rows(earlier.space, space)
   found = earlier.params(mesh)
-  if model.settings.lora is not None and earlier.settings.lora is None:
-    found = state.merged(found, state.owned(model.init(key, mesh), (), (NAME,)))
+  if not _adapters(found) and _adapters(model.shapes(mesh)):
+    found = state.merged(found, _adapters(model.init(key, mesh)))
+  if not model.tables:
+    say(f"warm start: {earlier.name}, all of it")
+    return found
   new = int((rows_V[_real(space)] == NONE).sum())
   say(
     f"warm start: {earlier.name}, its rows for {int((rows_V != NONE).sum()):,} ids; {new:,} new "
@@ -91,9 +95,9 @@ def _run(workdir: Path, step: int | None, say: Callable[[str], None]) -> _Earlie
   space = token_space.from_manifest(meta.manifest)
 
   def params(mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    shapes = decoder.model(settings, space).shapes(mesh)
-    expected = lambda meta: (shapes, meta.manifest)  # noqa: E731
-    return checkpoint.restore_params(workdir, expected, say, meta.step)[0]
+    shapes = settings.build(space).shapes(mesh)
+    expected = lambda meta: checkpoint.Expected(shapes, None, meta.manifest)  # noqa: E731
+    return checkpoint.restore_model(workdir, expected, say, meta.step)[0]
 
   return _Earlier(f"step {meta.step} of {workdir}", settings, space, params)
 
@@ -126,13 +130,13 @@ def extended(
   space: token_space.TokenSpace,
   new_rows: str,
   key: jax.Array,
-  model: decoder.Model,
+  model: Model,
   mesh: jax.sharding.Mesh,
 ) -> dict[str, Any]:
   """Returns parameters whose tables have the rows of `space`, from those of an earlier one."""
   start, size = space.range_of(0, token_space.text_stream(space.streams).name)
   text_T = rows_V[start : start + size]
-  tables = [name for name in ("embed", "head") if name in found]
+  tables = model.tables
   placed = sharding.shardings(model.axes, model.shapes(mesh), mesh)
 
   @functools.partial(jax.jit, out_shardings={name: placed[name] for name in tables})
@@ -176,21 +180,32 @@ def _real(space: token_space.TokenSpace) -> np.ndarray:
   return np.concatenate(space.modality_KV) != token_space.PADDING
 
 
-def _check_model(earlier: _Earlier, now: decoder.Decoder, folder: str) -> None:
-  # New adapters begin as nothing; those of an earlier run are taken as they are.
-  ours = ("dropout",) if earlier.settings.lora is not None else ("dropout", "lora")
+def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
   before = earlier.settings
-  lines = [
-    f"  {field.name}: {getattr(before, field.name)!r} there, {getattr(now, field.name)!r} here"
-    for field in dataclasses.fields(now)
-    if field.name not in ours and getattr(before, field.name) != getattr(now, field.name)
-  ]
+  lines = [f"  {type(before).__name__} there, {type(now).__name__} here"]
+  if type(before) is type(now):
+    pairs = {
+      field.name: (getattr(before, field.name), getattr(now, field.name))
+      for field in dataclasses.fields(now)
+    }
+    # New adapters begin as nothing; those of an earlier run are taken as they are.
+    free = ["dropout", *(name for name, (there, _) in pairs.items() if name == NAME and not there)]
+    lines = [
+      f"  {name}: {there!r} there, {here!r} here"
+      for name, (there, here) in pairs.items()
+      if name not in free and there != here
+    ]
   if lines:
     raise ConfigError(
       f"{earlier.name} is another model, so this one cannot begin with its parameters:\n"
       + "\n".join(lines)
       + f"\nTake its model: models.pretrained({folder!r})."
     )
+
+
+def _adapters(params: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the part of a tree of parameters that is low-rank adapters, {} for none."""
+  return learners.named(params, (NAME,))
 
 
 def _check_text(earlier: _Earlier, space: token_space.TokenSpace, folder: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm import system
+from audiopalm import quantities, system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
 from audiopalm.parts import runs
 from audiopalm.training import bits, checkpoint, together, verification
@@ -65,12 +65,12 @@ class Writer:
     """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
     self.wait()
     self._check_space(state)
-    self._save(meta, params=state.params, rest=checkpoint.rest_of(state))
+    self._save(meta, **checkpoint.items_of(state))
 
-  def save_params(self, params: Any, meta: checkpoint.Meta) -> None:
-    """Saves parameters alone: enough to evaluate and generate, not to go on training."""
+  def save_model(self, params: Any, variables: Any, meta: checkpoint.Meta) -> None:
+    """Saves parameters and variables: enough to evaluate and generate, not to go on training."""
     self.wait()
-    self._save(meta, params=params)
+    self._save(meta, params=params, **({"variables": variables} if variables else {}))
 
   def wait(self) -> None:
     """Returns when everything that was saved is on disk, was opened again, and counts."""
@@ -201,7 +201,10 @@ class Writer:
     whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
     free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
     if free < whole:
-      raise _no_space(self._workdir, f"a checkpoint takes {_size(whole)}, {_size(free)} are free")
+      raise _no_space(
+        self._workdir,
+        f"a checkpoint takes {quantities.size(whole)}, {quantities.size(free)} are free",
+      )
 
 
 def _remove_remains(folder: Path) -> None:
@@ -242,7 +245,3 @@ def _no_space(workdir: Path, why: str) -> FullDevice:
 def _intact(workdir: Path) -> str:
   have = runs.steps(workdir)
   return f"The checkpoint of step {have[-1]} is intact" if have else "There is no checkpoint yet"
-
-
-def _size(number: int) -> str:
-  return f"{number / 2**20:,.1f} MiB"

@@ -12,6 +12,7 @@ from typing import Literal
 
 from audiopalm.data.corpora import TOPICS as ALL
 from audiopalm.data.corpora import Synthetic, SyntheticTranslations
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation, WarmStart
@@ -59,8 +60,7 @@ def experiment(
     model=models.pretrained(text_lm),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=100),
     evaluation=Evaluation(every_steps=250, rows=32, examples=300, max_output_rows=64),
-    row_length=256,
-    batch_rows=8,
+    data=Packed(row_length=256, batch_rows=8),
     steps=2_000,
     checkpoint_every_steps=250,
     keep_every_steps=500,

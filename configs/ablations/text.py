@@ -8,6 +8,7 @@ Six topics of the synthetic grammar. `mt_without` leaves out pairs of languages.
 from typing import Literal
 
 from audiopalm.data.corpora import SyntheticTranslations
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
@@ -32,8 +33,7 @@ def experiment(
     model=models.tiny(width=width, layers=layers),
     optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=100),
     evaluation=Evaluation(every_steps=100, rows=32, examples=300, max_output_rows=64),
-    row_length=256,
-    batch_rows=8,
+    data=Packed(row_length=256, batch_rows=8),
     steps=800,
     checkpoint_every_steps=100,
     keep_every_steps=100,

@@ -57,15 +57,6 @@ def texts(language: str, meaning: int) -> tuple[str, ...]:
   return TEMPLATES[place].texts(language, meaning - _STARTS[place])
 
 
-def vocabulary(topics: tuple[str, ...], language: str) -> set[str]:
-  """Returns the distinct words of all sentences of some topics."""
-  words: set[str] = set()
-  for template in templates(topics):
-    for index in range(len(template)):
-      words.update(*(text.split() for text in template.texts(language, index)))
-  return words
-
-
 @functools.lru_cache(maxsize=16)
 def meanings(topics: tuple[str, ...], split: str, key: str) -> np.ndarray:
   """Returns the numbers of all meanings of a split, in the order a corpus uses them.

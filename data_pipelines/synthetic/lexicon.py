@@ -209,4 +209,3 @@ ON_DAYS = tuple(forms.entry(f"on {day.en['']}", day.fr[""], f"am {day.de['']}") 
 # Every time of the twelve-hour clock in steps of five minutes; full and half hours.
 TIMES = tuple(forms.clock(hour, minute) for hour in range(1, 13) for minute in range(0, 60, 5))
 HALF_HOURS = tuple(forms.clock(hour, minute) for hour in range(1, 13) for minute in (0, 30))
-HOURS = tuple(forms.clock(hour, 0) for hour in range(1, 13))

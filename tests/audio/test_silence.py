@@ -102,3 +102,11 @@ def test_a_grid_moves_speech_by_half_a_step_and_keeps_the_number_of_frames(silen
   if samples > 1_000:
     late = (silence.onset_samples(found_S, 16_000) + 320) % 640 - 320
     assert abs(late) <= 10
+
+
+def test_waves_are_joined_by_silence_between_neighbors_alone():
+  one_S, two_S = np.ones(3, np.float32), np.full(2, 0.5, np.float32)
+  joined_S = silence.joined([one_S, two_S, one_S], 0.2, 10)
+  assert joined_S.tolist() == [1, 1, 1, 0, 0, 0.5, 0.5, 0, 0, 1, 1, 1]
+  assert silence.joined([two_S], 0.2, 10).tolist() == two_S.tolist()
+  assert silence.joined([], 0.2, 10).shape == (0,)

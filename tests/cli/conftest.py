@@ -29,9 +29,9 @@ def opened(monkeypatch, made_up, tmp_path):
   monkeypatch.setattr(prompting, "continuations", made_up.oracle)
 
   def open_(*builders, **changes):
-    made = made_up.generator(*builders, **changes)
+    made = made_up.trained(*builders, **changes)
     run = session.Session(
-      tmp_path, made.experiment, made.prepared, made_up.Untrained(), "trained", made.machine, 3
+      made.experiment, made.prepared, made_up.Untrained(), "trained", {}, made.machine, 3, tmp_path
     )
     monkeypatch.setattr(
       session, "load", lambda workdir, machine=None, step=None, products=None: run

@@ -14,7 +14,7 @@ def runs(made_run, tmp_path):
 def test_the_path_of_the_page_is_printed(runs, tmp_path, capsys):
   out = tmp_path / "page.html"
   assert main.main(["compare", *runs, "--out", str(out)]) == EXIT_DONE
-  assert capsys.readouterr().out.startswith(f"Comparison: {out} (0.")
+  assert capsys.readouterr().out.startswith(f"Comparison: {out} (")
   assert "one · two" in out.read_text()
 
 

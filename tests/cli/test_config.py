@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from audiopalm import values
 from audiopalm.cli import config
 from audiopalm.errors import ConfigError
 
@@ -46,11 +47,21 @@ def test_parameters_are_set_by_name_and_read_by_their_type(write):
 
 
 def test_fields_are_set_by_dotted_path_and_read_by_their_type(write):
-  settings = ["optimizer.peak_lr=3e-4", "optimizer.clip_norm=none", "steps=20", "too_long=drop"]
-  settings += ["tokenizers.units.size=64", "mixture.tasks.asr=2", "optimizer.name=adafactor"]
+  settings = [
+    "optimizer.peak_lr=3e-4",
+    "optimizer.clip_norm=none",
+    "steps=20",
+    "data.too_long=drop",
+  ]
+  settings += [
+    "data.too_long=drop",
+    "tokenizers.units.size=64",
+    "mixture.tasks.asr=2",
+    "optimizer.name=adafactor",
+  ]
   found = config.load(write(), settings)
   assert (found.optimizer.peak_lr, found.optimizer.clip_norm) == (3e-4, None)
-  assert (found.steps, found.too_long, found.optimizer.name) == (20, "drop", "adafactor")
+  assert (found.steps, found.data.too_long, found.optimizer.name) == (20, "drop", "adafactor")
   assert found.tokenizers[1].size == 64
   assert [rate for _, rate in found.mixture.tasks] == [2.0, 0.5]
 
@@ -84,7 +95,7 @@ def test_a_value_may_hold_an_equals_sign(write):
     ("zzz=1", ["There is no setting 'zzz'. Near: records, speaker"]),
     ("steps.more=1", ["There is no setting 'steps.more'"]),
     ("steps=many", ["steps takes a whole number, not 'many'."]),
-    ("steps=0", ["steps must be a whole number of at least 1, not 0."]),
+    ("steps=0", ["steps must be an integer of at least 1, not 0."]),
     ("optimizer.peak_lr=x", ["optimizer.peak_lr takes a number, not 'x'."]),
     ("optimizer.clip_norm=x", ["optimizer.clip_norm takes a number or none, not 'x'."]),
     ("optimizer.name=sgd", ["optimizer.name takes one of adamw, muon, adafactor, not 'sgd'."]),
@@ -100,6 +111,36 @@ def test_a_wrong_setting_says_what_was_expected(write, setting, texts):
     config.load(write(), [setting])
   for text in texts:
     assert text in str(error.value)
+
+
+def test_every_synonym_is_of_a_setting_and_is_none_itself():
+  known = set(values.paths(config.load("quickstart")))
+  assert set(values.SYNONYMS.values()) <= known
+  assert not set(values.SYNONYMS) & {path.rsplit(".", 1)[-1] for path in known}
+
+
+@pytest.mark.parametrize(
+  ("name", "path"),
+  [
+    ("lr", "optimizer.peak_lr"),
+    ("optimizer.learning_rate", "optimizer.peak_lr"),
+    ("batch_size", "data.batch_rows"),
+    ("max_steps", "steps"),
+    ("num_steps", "steps"),
+    ("seq_len", "data.row_length"),
+    ("sequence_length", "data.row_length"),
+    ("vocab_size", "tokenizers.text.size"),
+  ],
+)
+def test_a_name_of_other_codebases_is_refused_with_the_path_it_has_here(write, name, path):
+  with pytest.raises(ConfigError) as error:
+    config.load(write(), [f"{name}=1"])
+  assert str(error.value) == f"There is no setting {name!r}. Near: {path}."
+
+
+def test_a_parameter_may_be_called_as_other_codebases_call_a_setting(write):
+  text = CONFIG.replace("records: int", "batch_size: int").replace("=records", "=batch_size")
+  assert config.load(write(text), ["batch_size=12"]).corpora[0].train_records == 12
 
 
 @pytest.mark.parametrize(

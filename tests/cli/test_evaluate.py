@@ -18,7 +18,7 @@ from audiopalm.parts import mixtures
 def command(opened, tmp_path, monkeypatch, capsys):
   """Runs `audiopalm evaluate` on a made-up run; gives the exit code, stdout and stderr."""
   sums = {"text": Sums(1.0, 1.0, 1.0)}
-  monkeypatch.setattr(likelihoods, "of_examples", lambda generator, grids: [sums] * len(grids))
+  monkeypatch.setattr(likelihoods, "of_examples", lambda trained, grids: [sums] * len(grids))
   monkeypatch.setattr(runner.executors, "Local", lambda workers: Local(0))
   monkeypatch.setenv("COLUMNS", "200")
   opened()
@@ -169,7 +169,9 @@ def test_nothing_to_score_again_is_one_text(tmp_path, capsys):
   assert "There are no outputs in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [("--tasks", "asr"), ("--beams", "2"), ("--machine", "cpu")])
+@pytest.mark.parametrize(
+  "option", [("--tasks", "asr"), ("--num-beams", "2"), ("--machine", "cpu"), ("--mesh", "fsdp=2")]
+)
 def test_options_that_ask_the_model_are_refused_beside_rescore(tmp_path, capsys, option):
   assert main.main(["evaluate", "--workdir", str(tmp_path), "--rescore", *option]) == EXIT_USER
   text = f"--rescore counts all outputs that were saved, as they are: leave out {option[0]}."
@@ -177,7 +179,7 @@ def test_options_that_ask_the_model_are_refused_beside_rescore(tmp_path, capsys,
 
 
 def test_beams_are_those_asked_for(command, tmp_path):
-  command("--tasks", "mt", "--beams", "3", "--length-penalty", "1.5")
+  command("--tasks", "mt", "--num-beams", "3", "--length-penalty", "1.5")
   scores = json.loads((tmp_path / "evaluation/results.json").read_text())
   assert scores["mt"]["rules"]["decoding"] == "beam search, 3 beams, length penalty 1.5"
 
@@ -245,7 +247,10 @@ def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
       "hears what is spoken: leave out --asr.",
     ),
     (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "decoded: leave out --asr-command."),
-    (("--pairs", "a.jsonl", "--task", "text", "--beams", "2"), "decoded: leave out --beams."),
+    (
+      ("--pairs", "a.jsonl", "--task", "text", "--num-beams", "2"),
+      "decoded: leave out --num-beams.",
+    ),
     (("--pairs", "a.jsonl", "--task", "text", "--rescore"), "as they are: leave out --pairs."),
   ],
 )

@@ -13,7 +13,7 @@ def opened(monkeypatch, small_run, tmp_path):
   run, prepared = small_run.run()
   prepared = dataclasses.replace(prepared, longest=run.longest)
   found = session.Session(
-    tmp_path, run.experiment, prepared, None, run.params, small_run.ONE, run.step
+    run.experiment, prepared, None, run.params, {}, small_run.ONE, run.step, tmp_path
   )
   monkeypatch.setattr(session, "load", lambda workdir, machine=None, step=None: found)
 

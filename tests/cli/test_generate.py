@@ -143,7 +143,7 @@ def test_the_language_found_is_named_on_stderr(opened, command, made_up, monkeyp
   opened()
   record(made_up, "a.wav", "one")
 
-  def answer(generator, task, prompts, **options):
+  def answer(trained, task, prompts, **options):
     of = {"[ASR English]": -2.0, "[ASR French]": -1.0}
     return [
       prompting.Continuation({"source.text": [97]}, of[prompt.tag], 2, True) for prompt in prompts
@@ -223,9 +223,12 @@ def test_a_chain_prints_its_texts_and_writes_its_speech(opened, command, made_up
   [
     (("--task", "asl", "--text", "x"), "no task 'asl'. It was trained on: asr, tts, mt"),
     (("--task", "mt", "--text", "x", "--source", "xx"), "Unknown language 'xx'"),
-    (("--task", "mt", "--text", "x", "--beams", "0"), "beams must be a whole number of at least 1"),
     (
-      ("--task", "mt", "--text", "x", "--beams", "2", "--temperature", "1"),
+      ("--task", "mt", "--text", "x", "--num-beams", "0"),
+      "beams must be a whole number of at least 1",
+    ),
+    (
+      ("--task", "mt", "--text", "x", "--num-beams", "2", "--temperature", "1"),
       "leave out beams=2, or what makes it drawn at temperature 1.",
     ),
     (

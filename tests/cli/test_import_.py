@@ -44,13 +44,16 @@ def test_it_answers_without_data(imported, small_run):
   assert len(spoken.wave_S) > 1_000
 
 
+def contents(folder):
+  files = (path for path in folder.rglob("*") if path.is_file())
+  return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
 def test_what_it_exports_again_is_the_same_to_the_byte(imported, small_run, tmp_path):
   opened = audiopalm.load(imported[1], small_run.ONE)
   opened.export(tmp_path / "again")
   first = imported[1].parent / "out"
-  assert {path.name: path.read_bytes() for path in first.iterdir()} == {
-    path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()
-  }
+  assert contents(first) == contents(tmp_path / "again")
 
 
 def test_scores_say_what_is_missing(imported, capsys):

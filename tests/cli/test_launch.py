@@ -1,13 +1,16 @@
 """`audiopalm launch`: what is read, refused, shown and submitted; what is made: tests/cluster."""
 
 import argparse
+import dataclasses
 import sys
 
 import pytest
 
 from audiopalm import experiment
-from audiopalm.cli import config, main, train
+from audiopalm.cli import config, hardware, main, train
 from audiopalm.errors import EXIT_USER
+from audiopalm.parts import machines
+from audiopalm.settings import Machine
 
 TPU_VM = ["--accelerator", "v6e-16", "--runtime", "r", "--zone", "z", "--project", "p"]
 TPU_VM += ["--bucket", "gs://b", "--package", "audiopalm[data,tpu]"]
@@ -55,7 +58,7 @@ def test_a_dry_run_shows_the_files_and_the_command_and_does_nothing(
 
 
 def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
-  given = ["--on", "local", "--processes", "2", "--gpus-per-process", "1", "--dry-run"]
+  given = ["--on", "local", "--num-processes", "2", "--gpus-per-process", "1", "--dry-run"]
   assert main.main(["launch", *given, *tail("--set", "steps=3")]) == 0
   lines = capsys.readouterr().out.splitlines()
   assert len(lines) == 2
@@ -63,27 +66,42 @@ def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
     assert line.startswith(
       f"CUDA_VISIBLE_DEVICES={index} {sys.executable} -m audiopalm train quick"
     )
-    assert "--set steps=3 --coordinator 127.0.0.1:" in line
-    assert line.endswith(f"--processes 2 --process {index}")
+    assert "--set steps=3 --coordinator-address 127.0.0.1:" in line
+    assert line.endswith(f"--num-processes 2 --process-id {index}")
   assert list(here.iterdir()) == []
 
 
 def test_a_job_is_written_and_submitted(here, capfd):
   command(here, "sbatch", "import sys; print('got', sys.argv[1:], flush=True); sys.exit(3)")
-  own = ("--machine", "gpu", "--products", "bfloat16", "--set", "steps=7", "--hang-s", "60")
-  line = ["launch", *SLURM, *tail(*own)]
+  own = ("--machine", "gpu", "--remat", "full", "--products", "bfloat16", "--set", "steps=7")
+  line = ["launch", *SLURM, *tail(*own, "--hang-s", "60")]
   assert main.main(line) == 3
   script = here / "run" / "launch" / "train.sbatch"
   said = capfd.readouterr().out.splitlines()
   assert [line.split()[1] for line in said[:3]] == ["code", "config", "mesh"]  # preflight
   assert said[-2:] == [f"sbatch {script}", f"got ['{script}']"]
   text = script.read_text()
-  told = f"--workdir {here}/run --machine gpu --products bfloat16 --hang-s 60.0 --recheck-every 0"
-  assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told})" in text
+  told = f"--workdir {here}/run --machine gpu --remat full --products bfloat16 --hang-s 60.0"
+  assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told} " in text
   assert f"#SBATCH --chdir={here}\n" in text
   assert (here / "run" / "logs").is_dir()
   made = experiment.from_json((script.parent / "config.json").read_text())
   assert made == config.load("quickstart", ["steps=7"])
+
+
+def test_a_machine_of_a_file_is_in_the_job_as_it_was_read(here, capfd):
+  command(here, "sbatch", "")
+  wanted = Machine(name="mine", fsdp=2, remat="dots")
+  (here / "mine.json").write_text(machines.to_json(wanted))
+  given = ("--machine", "mine.json", "--remat", "full", "--hang-s", "60")
+  assert main.main(["launch", *SLURM, *tail(*given)]) == 0
+  folder = here / "run" / "launch"
+  assert machines.named(str(folder / "machine.json")) == dataclasses.replace(wanted, remat="full")
+  told = f"{here}/run --hang-s 60.0 --recheck-every 0 --machine {folder}/machine.json)"
+  assert told in (folder / "train.sbatch").read_text()
+  again = ["launch", *SLURM, *tail("--machine", str(folder / "machine.json"), "--remat", "none")]
+  assert main.main(again) == EXIT_USER
+  assert f"--out {folder}/machine.json would overwrite" in capfd.readouterr().err
 
 
 def test_what_preflight_finds_wrong_is_not_submitted(here, capfd):
@@ -91,6 +109,8 @@ def test_what_preflight_finds_wrong_is_not_submitted(here, capfd):
   assert main.main(["launch", *SLURM, *tail("--machine", "cpu")]) == EXIT_USER
   said = capfd.readouterr().out
   assert "wrong mesh       Machine 'cpu' asks for a mesh data=1" in said
+  assert main.main(["launch", *SLURM, *tail("--mesh", "data=3")]) == EXIT_USER
+  assert "wrong mesh       Machine 'cpu' asks for a mesh data=3" in capfd.readouterr().out
   assert not (here / "run").exists()
 
 
@@ -114,7 +134,7 @@ def test_a_command_that_is_not_installed_is_told_and_nothing_is_written(here, ca
 @pytest.mark.parametrize(
   ("given", "text"),
   [
-    (["--on", "local", *tail()], "--on local needs --processes too."),
+    (["--on", "local", *tail()], "--on local needs --num-processes too."),
     (["--on", "slurm", *tail()], "--on slurm needs --nodes too."),
     (["--on", "tpu_vm", "--zone", "z", *tail()], "--on tpu_vm needs --accelerator, --runtime, --"),
     ([*SLURM, "--zone", "z", *tail()], "--zone means something on tpu_vm, but nothing on slurm."),
@@ -122,8 +142,8 @@ def test_a_command_that_is_not_installed_is_told_and_nothing_is_written(here, ca
     ([*SLURM], "starts `audiopalm train`. Give its command line at the end, as in -- train CONFIG"),
     ([*SLURM, "--", "evaluate", "--workdir", "run"], "not 'evaluate --workdir run'."),
     (
-      [*SLURM, *tail("--coordinator", "auto")],
-      "leave out --coordinator, --processes and --process",
+      [*SLURM, *tail("--coordinator-address", "auto")],
+      "leave out --coordinator-address, --num-processes and --process-id",
     ),
     ([*SLURM, *tail("--hang-s", "-1")], "--hang-s takes seconds, 0 for any time, not -1."),
     ([*SLURM, *tail("--machine", "cpus")], "Unknown machine 'cpus'. Did you mean 'cpu'?"),
@@ -171,9 +191,9 @@ def test_every_option_of_train_is_in_a_job_or_left_out_on_purpose():
   (commands,) = (action for action in parser._actions if action.choices)
   told = {action.dest for action in commands.choices["train"]._actions} - {"help"}
   resolved = {"config", "settings"}  # in config.json
-  meeting = {"coordinator", "processes", "process"}
+  meeting = {"coordinator_address", "num_processes", "process_id"}
   assert told == resolved | meeting | {
-    "workdir", "machine", "products", "hang_s", "recheck_every", "max_bad",
+    *hardware.OPTIONS, "workdir", "products", "hang_s", "recheck_every", "max_bad",
   }  # fmt: skip  # those of launch._job
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from audiopalm import version
 from audiopalm.cli import main, train
 from audiopalm.errors import BadSteps, ConfigError, Requeue
 
@@ -27,8 +28,23 @@ def test_help_names_every_command_and_exit_code(capsys):
     main.main(["--help"])
   text = capsys.readouterr().out
   assert stop.value.code == 0
-  for word in (*COMMANDS, "0 done", "2 a command", "70 a", "71 too", "75 stopped", "130"):
+  for word in (
+    *COMMANDS,
+    "0 done",
+    "1 a plan",
+    "2 a command",
+    "70 a",
+    "71 too",
+    "75 stopped",
+    "130",
+  ):
     assert word in text
+
+
+def test_the_version_is_that_of_the_package(capsys):
+  with pytest.raises(SystemExit) as stop:
+    main.main(["--version"])
+  assert (stop.value.code, capsys.readouterr().out) == (0, f"audiopalm {version.VERSION}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,6 +64,36 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(arguments, capsys):
     main.main(arguments)
   assert stop.value.code == 2
   assert "usage: audiopalm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("given", "text"),
+  [
+    (
+      ["--lr", "1e-3"],
+      "--lr 1e-3. Settings of the config are given by --set optimizer.peak_lr=1e-3",
+    ),
+    (["--batch-size=8", "--max-steps", "7"], "by --set data.batch_rows=8 --set steps=7"),
+    (["--batch-rows", "8"], "by --set data.batch_rows=8"),
+    (["--peak-lr"], "by --set optimizer.peak_lr=..."),
+    (["--wrkdir", "w"], "unrecognized arguments: --wrkdir w"),
+    (
+      ["--lr=1", "--wrkdir", "w"],
+      "--wrkdir w. Settings of the config are given by --set optimizer.peak_lr=1",
+    ),
+  ],
+)
+def test_a_setting_given_as_an_option_says_how_it_is_set(capsys, given, text):
+  with pytest.raises(SystemExit) as stop:
+    main.main(["train", "quickstart", "--workdir", "w", *given])
+  assert stop.value.code == 2
+  assert capsys.readouterr().err.endswith(f"{text}\n")
+
+
+def test_a_command_without_set_names_what_it_does_not_know_alone(capsys):
+  with pytest.raises(SystemExit):
+    main.main(["report", "--workdir", "w", "--lr", "1e-3"])
+  assert capsys.readouterr().err.endswith("unrecognized arguments: --lr 1e-3\n")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +262,7 @@ def test_an_unknown_machine_lists_the_known_ones(tmp_path, capsys):
 
 
 def test_prepare_refuses_a_machine_the_rows_cannot_be_divided_on(tmp_path, capsys):
-  arguments = ["--machine", "cpu8", "--set", "batch_rows=6"]
+  arguments = ["--machine", "cpu8", "--set", "data.batch_rows=6"]
   code = main.main(["prepare", "quickstart", "--workdir", str(tmp_path), *arguments])
   assert code == 2
   assert "batch_rows=6 cannot be split over" in capsys.readouterr().err

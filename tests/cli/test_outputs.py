@@ -145,10 +145,10 @@ READ = "which this command reads. Give it another name."
     (("sweep", "plan.toml", "--workdir", "w", "--results", "notes.txt"), "takes a folder, but"),
     (("plan", "mine.py", "--topology", "cpu:1", "--json", "mine.py"), READ),
     (
-      ("plan", "mine.py", "--topology", "cpu:1", "--calibration", "c.json", "--json", "c.json"),
+      ("plan", "mine.py", "--topology", "cpu:1", "--rates", "c.json", "--json", "c.json"),
       READ,
     ),
-    (("plan", "--topology", "cpu:1", "--calibrate", "mine.py"), "expected none, or JSON of an ear"),
+    (("plan", "--topology", "cpu:1", "--measure-rates", "mine.py"), "expected none, or JSON of"),
     (("launch", "--on", "slurm", "--nodes", "1", "--out", "there", "--", "train",
       "there/config.json", "--workdir", "w2", "--set", "steps=3"), READ),
     (("prepare", "mine.py", "--workdir", "w"), "would overwrite w/manifest.json, from which the"),

@@ -1,14 +1,16 @@
+import argparse
 import dataclasses
 import json
 
 import pytest
 
-from audiopalm.cli import main
+from audiopalm.cli import config, main, plan
 from audiopalm.data import files
+from audiopalm.parts import machines
 from audiopalm.planning import topology
 
 CHIP = topology.Chip("cpu:8", 1e10, 2**30, 1e10, 1e9, 0.0, 0, 1e-4, "this test")
-SMALL = ("--set", "model.layers=1", "--set", "row_length=64")
+SMALL = ("--set", "model.layers=1", "--set", "data.row_length=64")
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def rates(tmp_path):
 
 
 def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
-  arguments = ["--topology", "cpu:8", "--calibration", rates, "--json", str(tmp_path / "plan.json")]
+  arguments = ["--topology", "cpu:8", "--rates", rates, "--json", str(tmp_path / "plan.json")]
   mesh = ["--mesh", "fsdp=4,data=2", "--remat", "full"]
   assert main.main(["plan", "quickstart", *arguments, *mesh, *SMALL]) == 0
   said = capsys.readouterr().out
@@ -33,7 +35,7 @@ def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
 def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   arguments = ["--topology", "cpu:8", "--workdir", str(tmp_path / "run"), *SMALL]
   arguments += ["--set", "model.heads=6", "--set", "model.kv_heads=2"]  # for cpu8: tensor=2
-  assert main.main(["plan", "quickstart", *arguments, "--calibration", rates, "--machine", "cpu8",
+  assert main.main(["plan", "quickstart", *arguments, "--rates", rates, "--machine", "cpu8",
                     "--mesh", "fsdp=8"]) == 0  # fmt: skip
   capsys.readouterr()
   assert main.main(["preflight", "quickstart", *arguments, "--machine", "cpu8"]) == 0
@@ -43,8 +45,55 @@ def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   assert "not of --search or --generate" in capsys.readouterr().err
 
 
+def test_a_plan_that_does_not_fit_ends_with_1_and_is_written(tmp_path, capsys):
+  files.write_json(
+    tmp_path / "cpu.json", {"chip": dataclasses.asdict(dataclasses.replace(CHIP, memory=2**16))}
+  )
+  arguments = ["plan", "quickstart", "--topology", "cpu:8", *SMALL]
+  arguments += ["--rates", str(tmp_path / "cpu.json"), "--json", str(tmp_path / "plan.json")]
+  assert main.main([*arguments, "--mesh", "fsdp=8"]) == 1
+  assert "does not fit in" in capsys.readouterr().out
+  assert not json.loads((tmp_path / "plan.json").read_text())["fits"]
+  assert main.main([*arguments, "--search", "--budget-s", "0"]) == 1
+  found = json.loads((tmp_path / "plan.json").read_text())
+  assert not found["fits"] and len(found["ranking"]) == 1 and "machine" not in found
+
+
+def test_the_best_of_a_search_is_written_as_a_plan_before_the_ranking(tmp_path, rates, capsys):
+  arguments = ["plan", "quickstart", "--topology", "cpu:8", "--rates", rates, *SMALL]
+  arguments += ["--search", "--budget-s", "0", "--json", str(tmp_path / "plan.json")]
+  assert main.main(arguments) == 0
+  found = json.loads((tmp_path / "plan.json").read_text())
+  assert found["fits"] and (found["mesh"]["fsdp"], found["batch_rows"]) == (8, 8)
+  (best,) = found["ranking"]
+  assert {name: found[name] for name in best} == best
+
+
+def test_what_was_planned_can_be_trained(tmp_path, rates, capsys):
+  path, workdir = str(tmp_path / "plan.json"), ["--workdir", str(tmp_path / "run")]
+  options = ["--mesh", "fsdp=4,data=2", "--remat", "full", "--micro-batch-tokens", "512"]
+  arguments = ["quickstart", "--topology", "cpu:8", *SMALL]
+  assert main.main(["plan", *arguments, *options, "--rates", rates, "--json", path]) == 0
+  told = ["train", "quickstart", "--workdir", "DIR", "--machine", path, *SMALL]
+  assert f"To train so: audiopalm {' '.join(told)}\n" in capsys.readouterr().out
+  changed = {"fsdp": 4, "data": 2, "remat": "full", "micro_batch_tokens": 512}
+  assert machines.named(path) == dataclasses.replace(machines.TABLE["cpu"], **changed)
+  assert main.main(["plan", *arguments, *workdir, "--rates", rates, "--machine", path]) == 0
+  assert main.main(["preflight", *arguments, *workdir, *options]) == 0
+  assert "says the plan of this config" in capsys.readouterr().out
+
+
+def test_a_batch_that_a_search_found_better_is_in_the_command_that_trains(tmp_path):
+  args = argparse.Namespace(config="a b.py", json=tmp_path / "plan.json", settings=["steps=3"])
+  made = config.load("quickstart")
+  line = f"audiopalm train 'a b.py' --workdir DIR --machine {tmp_path}/plan.json --set steps=3"
+  assert plan._how_to_train(args, made.data.batch_rows, made) == line
+  more = plan._how_to_train(args, 2 * made.data.batch_rows, made)
+  assert more == f"{line} --set data.batch_rows={2 * made.data.batch_rows}"
+
+
 def test_decoding_is_planned(rates, capsys):
-  arguments = ["--topology", "cpu:8", "--calibration", rates, "--generate", "16x64"]
+  arguments = ["--topology", "cpu:8", "--rates", rates, "--generate", "16x64"]
   assert main.main(["plan", "quickstart", *arguments, "--mesh", "fsdp=8", *SMALL]) == 0
   assert "cache" in capsys.readouterr().out
 
@@ -57,12 +106,12 @@ def test_decoding_is_planned(rates, capsys):
     (["quickstart", "--topology", "cpu:8", "--mesh", "fdsp=2"], "--mesh takes sizes of data, fsdp"),
     (["quickstart", "--topology", "cpu:8", "--mesh", "fsdp=3"], "product is 8: data=1, fsdp=8"),
     (["quickstart", "--topology", "cpu:8", "--mesh", "tensor=8,fsdp=1"], "'heads' of size 3"),
-    (["quickstart", "--topology", "cpu:8", "--set", "batch_rows=6"], "divisible by 8: 8"),
-    (["--calibrate", "cpu.json"], "say how many, as in --topology cpu:8"),
+    (["quickstart", "--topology", "cpu:8", "--set", "data.batch_rows=6"], "divisible by 8: 8"),
+    (["--measure-rates", "cpu.json"], "say how many, as in --topology cpu:8"),
     (["quickstart", "--topology", "cpu:8", "--attention", "splash"], "'splash' runs on a tpu"),
     (["quickstart", "--topology", "cpu:8", "--generate", "16"], "--generate takes ROWSxSLOTS"),
   ],
 )
 def test_what_cannot_be_planned_says_why(rates, capsys, arguments, said):
-  assert main.main(["plan", *arguments, "--calibration", rates]) == 2
+  assert main.main(["plan", *arguments, "--rates", rates]) == 2
   assert said in capsys.readouterr().err

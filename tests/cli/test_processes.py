@@ -23,21 +23,21 @@ processes.join(parser.parse_args(sys.argv[1:]), meeting_s=2)
 @pytest.mark.parametrize(
   "given",
   [
-    ["--processes", "2"],
-    ["--coordinator", "host:1234"],
-    ["--coordinator", "host:1234", "--processes", "2"],
-    ["--coordinator", "host:1234", "--processes", "2", "--process", "2"],
-    ["--coordinator", "host:1234", "--processes", "2", "--process", "-1"],
-    ["--coordinator", "host", "--processes", "2", "--process", "0"],
-    ["--coordinator", "host:99999", "--processes", "2", "--process", "0"],
-    ["--coordinator", "auto", "--processes", "2"],
+    ["--num-processes", "2"],
+    ["--coordinator-address", "host:1234"],
+    ["--coordinator-address", "host:1234", "--num-processes", "2"],
+    ["--coordinator-address", "host:1234", "--num-processes", "2", "--process-id", "2"],
+    ["--coordinator-address", "host:1234", "--num-processes", "2", "--process-id", "-1"],
+    ["--coordinator-address", "host", "--num-processes", "2", "--process-id", "0"],
+    ["--coordinator-address", "host:99999", "--num-processes", "2", "--process-id", "0"],
+    ["--coordinator-address", "auto", "--num-processes", "2"],
   ],
 )
 def test_options_that_do_not_fit_say_what_to_give(given, tmp_path, capsys):
   line = ["train", "quickstart", "--workdir", str(tmp_path / "run"), *given]
   assert main.main(line) == EXIT_USER
   said = capsys.readouterr().err
-  assert "ConfigError: Several processes train together by --coordinator HOST:PORT" in said
+  assert "ConfigError: Several processes train together by --coordinator-address HOST:PORT" in said
   assert said.strip().endswith(f"; got {' '.join(given)}.")
   assert not (tmp_path / "run").exists()
 
@@ -56,7 +56,7 @@ def test_a_meeting_that_nobody_else_comes_to_is_one_error(index, why):
   with socket.create_server(("", 0)) as free:
     port = free.getsockname()[1]
   address = f"127.0.0.1:{port}"
-  given = ["--coordinator", address, "--processes", "3", "--process", index]
+  given = ["--coordinator-address", address, "--num-processes", "3", "--process-id", index]
   alone = subprocess.run(
     [sys.executable, "-c", JOIN, *given],
     env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -139,6 +139,7 @@ def test_a_command_that_fails_ends_the_sweep_with_its_code(monkeypatch):
 TINY = """
 import dataclasses
 from audiopalm.data.corpora import SyntheticText
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, tokenizers
 from audiopalm.settings import Evaluation, WarmStart
@@ -153,7 +154,7 @@ def experiment(text_lm: str = "") -> Experiment:
     mixture=mixtures.blend((mixtures.text(corpus), 1.0)),
     model=models.tiny(width=64, layers=1),
     evaluation=Evaluation(every_steps=2, rows=2, examples=4),
-    row_length=64, batch_rows=2, steps=4, checkpoint_every_steps=2,
+    data=Packed(row_length=64, batch_rows=2), steps=4, checkpoint_every_steps=2,
   )
   if not text_lm:
     return first

@@ -1,12 +1,16 @@
+import dataclasses
+import types
+
 import jax.numpy as jnp
 import pytest
 
-from audiopalm.cli import main, train
+from audiopalm.cli import main, processes, train
 from audiopalm.data import lock
 from audiopalm.errors import EXIT_USER
 from audiopalm.parts import machines
 from audiopalm.training import checkpoint, writing
 
+CPU = machines.TABLE["cpu"]
 CONFIG = """
 
 from audiopalm.data.corpora import Synthetic
@@ -76,7 +80,7 @@ def begun(line, monkeypatch):
 def saved_with(products, workdir):
   meta = checkpoint.Meta(3, "{}", {}, {"step": 3, "seen": {}}, {}, products)
   with writing.Writer(workdir, writing.Keep(1)) as writer:
-    writer.save_params({"a": jnp.zeros(2)}, meta)
+    writer.save_model({"a": jnp.zeros(2)}, {}, meta)
 
 
 @pytest.mark.parametrize("flags, products", [("avx512_bf16", "bfloat16"), ("avx2", "float32")])
@@ -115,3 +119,51 @@ def test_a_machine_that_lacks_the_products_of_a_run_says_how_to_choose_others(
     "losses as rounding does, or another machine.\n"
   )
   assert begun([*line, "--products", "float32"], monkeypatch).products == "float32"
+
+
+def test_options_change_the_machine_of_the_first_device(line, monkeypatch):
+  options = ("--mesh", "data=2,fsdp=4", "--remat", "full", "--micro-batch-tokens", "none")
+  machine = begun([*line, *options, "--products", "float32"], monkeypatch)
+  changed = {"data": 2, "fsdp": 4, "remat": "full", "micro_batch_tokens": None}
+  assert machine == dataclasses.replace(CPU, product_dtype="float32", **changed)
+
+
+def test_a_run_goes_on_on_another_machine_of_a_file_in_its_own_products(
+  line, tmp_path, monkeypatch
+):
+  cpu_with("avx512_bf16", monkeypatch, tmp_path)
+  saved_with("float32", tmp_path / "run")
+  wanted = dataclasses.replace(CPU, name="mine", fsdp=8, remat="dots")
+  (tmp_path / "mine.json").write_text(machines.to_json(wanted))
+  machine = begun([*line, "--machine", str(tmp_path / "mine.json")], monkeypatch)
+  assert machine == dataclasses.replace(wanted, product_dtype="float32")
+
+
+def test_a_wrong_option_of_the_machine_is_told_before_anything_is_done(line, tmp_path, capsys):
+  for option in (("--mesh", "fdsp=2"), ("--machine", "mine.json")):
+    assert main.main([*line, "--set", "export=none", *option]) == EXIT_USER
+  said = capsys.readouterr().err
+  assert "--mesh takes sizes of data, fsdp" in said and "There is no file mine.json" in said
+  assert not (tmp_path / "run").exists()
+
+
+def test_prepare_is_told_of_the_machine_that_will_train(line, monkeypatch):
+  commands = []
+  ended = types.SimpleNamespace(wait=lambda: 75)
+  monkeypatch.setattr(train.prepare, "needed", lambda experiment, workdir: True)
+  monkeypatch.setattr(train.subprocess, "Popen", lambda line: commands.append(line) or ended)
+  options = ["--machine", "cpu8", "--mesh", "data=8", "--remat", "full"]
+  assert main.main([*line, "--set", "export=none", *options]) == 75
+  (command,) = commands
+  assert command[command.index("--machine") :][: len(options)] == options
+
+
+def test_processes_on_several_machines_are_refused(line, monkeypatch, capsys):
+  other = {"machine": "Machine(name='cpu8', fsdp=4, tensor=2)"}
+  monkeypatch.setattr(processes.together, "gathered", lambda mine: [mine, {**mine, **other}])
+  assert main.main([*line, "--set", "export=none", "--mesh", "fsdp=8"]) == EXIT_USER
+  assert (
+    "The processes do not run the same machine: Machine(fsdp=8, micro_batch_tokens=1024) on "
+    "process 0, Machine(name='cpu8', fsdp=4, tensor=2) on process 1. Start all of them with one "
+    "config, one --set, one --machine and one installation."
+  ) in capsys.readouterr().err

@@ -37,7 +37,7 @@ def straight(small, prepared, tmp_path_factory):
   """The curve of two processes that nobody disturbs."""
   workdir = tmp_path_factory.mktemp("straight") / "run"
   shutil.copytree(prepared / "run", workdir)
-  two = ("launch", "--on", "local", "--processes", 2, "--devices-per-process", 1, "--")
+  two = ("launch", "--on", "local", "--num-processes", 2, "--devices-per-process", 1, "--")
   said = small.ended(small.start(prepared, *two, *small.train(workdir)))
   assert "[0] machine gpu: 2 x cpu of 2 processes" in said
   assert list(small.steps(workdir)) == list(range(1, small.STEPS + 1))

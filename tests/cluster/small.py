@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 STEPS = 300
 CONFIG = f"""
 from audiopalm.data.corpora import SyntheticText
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
@@ -27,8 +28,7 @@ def experiment():
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=100, rows=8),
-    row_length=64,
-    batch_rows=8,
+    data=Packed(row_length=64, batch_rows=8),
     steps={STEPS},
     checkpoint_every_steps=50,
   )

@@ -23,6 +23,7 @@ from audiopalm.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = '{\n "class": "audiopalm.experiment.Experiment",\n "name": "mine"\n}\n'
+MACHINE = '{\n "machine": {\n  "name": "mine"\n }\n}\n'
 HERE = launch.Job(
   name="mine",
   workdir="/shared/mine",
@@ -207,6 +208,34 @@ def test_a_name_of_any_letters_reaches_training_as_it_is():
   # Kubernetes reads $$ as $, and $(NAME) as a variable.
   assert AWKWARD in [each.replace("$$", "$") for each in command]
   assert command[-1] == "$(JOB_COMPLETION_INDEX)"
+
+
+@pytest.mark.parametrize(
+  ("case", "path"),
+  [
+    ("slurm_cpu", "/launched/machine.json"),
+    ("tpu_vm", "machine.json"),
+    ("gke_tpu", "/config/machine.json"),
+    ("gke_gpu", "/config/machine.json"),
+    ("skypilot", "machine.json"),
+  ],
+)
+def test_a_machine_of_a_file_goes_where_training_reads_it(case, path, tmp_path):
+  files = rendered(case, {"machine": MACHINE})
+  started = "\n".join(files[name] for name in files if not name.endswith(".json"))
+  assert f"--machine {path}" in started or f'"--machine", "{path}"' in started
+  if path.startswith("/config"):
+    config_map, _ = yaml.safe_load_all(files["gke.yaml"])
+    assert config_map["data"] == {"config.json": CONFIG, "machine.json": MACHINE}
+    return
+  assert files["machine.json"] == MACHINE
+  if case == "tpu_vm":
+    assert '  copy "$here/machine.json" audiopalm/machine.json || return\n' in files["tpu_vm.sh"]
+    (tmp_path / "tpu_vm.sh").write_text(files["tpu_vm.sh"])
+    check(tmp_path / "tpu_vm.sh")
+  if case == "skypilot":
+    mounts = yaml.safe_load(files["skypilot.yaml"])["file_mounts"]
+    assert mounts["~/audiopalm/machine.json"] == "/launched/machine.json"
 
 
 def test_a_wheel_is_copied_and_anything_else_is_left_to_pip():

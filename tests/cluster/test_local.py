@@ -141,15 +141,15 @@ def test_signals_are_as_before_afterwards():
 
 
 def test_processes_are_told_how_they_meet_and_which_devices_are_theirs():
-  place = places.Local(processes=2, devices_per_process=4)
+  place = places.Local(num_processes=2, devices_per_process=4)
   found = local.processes(("train", "c d"), place, 1234, {"XLA_FLAGS": "--a=1"})
-  meeting = "--coordinator 127.0.0.1:1234 --processes 2 --process"
+  meeting = "--coordinator-address 127.0.0.1:1234 --num-processes 2 --process-id"
   flags = "'XLA_FLAGS=--a=1 --xla_force_host_platform_device_count=4'"
   assert list(map(str, found)) == [f"{flags} train 'c d' {meeting} {index}" for index in (0, 1)]
 
 
 def test_gpus_are_handed_out_in_turn():
-  place = places.Local(processes=2, gpus_per_process=2)
+  place = places.Local(num_processes=2, gpus_per_process=2)
   for visible, expected in ((None, ["0,1", "2,3"]), ("3,5,6,7", ["3,5", "6,7"])):
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     found = local.processes(("train",), place, 1, environment)
@@ -157,7 +157,7 @@ def test_gpus_are_handed_out_in_turn():
 
 
 def test_too_few_gpus_are_told():
-  place = places.Local(processes=2, gpus_per_process=2)
+  place = places.Local(num_processes=2, gpus_per_process=2)
   with pytest.raises(ConfigError) as error:
     local.processes(("train",), place, 1, {"CUDA_VISIBLE_DEVICES": "0,1,2"})
   assert str(error.value) == ("2 processes of 2 GPUs need 4, but CUDA_VISIBLE_DEVICES=0,1,2 has 3.")
@@ -175,7 +175,7 @@ def test_launched_training_that_is_asked_to_stop_saves_and_goes_on_with_the_same
   small, prepared, straight, tmp_path
 ):
   shutil.copytree(prepared / "run", tmp_path / "run")
-  two = ("launch", "--on", "local", "--processes", 2, "--devices-per-process", 1, "--")
+  two = ("launch", "--on", "local", "--num-processes", 2, "--devices-per-process", 1, "--")
   launcher = small.start(prepared, *two, *small.train(tmp_path / "run"))
   while launcher.poll() is None and max(small.steps(tmp_path / "run"), default=0) < 60:
     time.sleep(0.1)

@@ -13,10 +13,10 @@ TPU_VM = {"runtime": "r", "zone": "z", "project": "p", "accelerator": "v6e-8", "
 @pytest.mark.parametrize(
   ("place", "given", "text"),
   [
-    (places.Local, {"processes": 0}, "--processes takes a whole number of at least 1, not 0."),
+    (places.Local, {"num_processes": 0}, "--num-processes takes a whole number of at least 1"),
     (
       places.Local,
-      {"processes": 2, "devices_per_process": 4, "gpus_per_process": 1},
+      {"num_processes": 2, "devices_per_process": 4, "gpus_per_process": 1},
       "makes devices of a CPU and --gpus-per-process hands out GPUs: give one of them.",
     ),
     (places.Slurm, {"nodes": 0}, "--nodes takes a whole number of at least 1, not 0."),

@@ -29,7 +29,7 @@ def test_a_run_that_has_nothing_yet_is_told_what_comes_first(tmp_path):
   assert list(lines) == ["code", "config", "mesh", "memory", "workdir", "data", "checkpoint"]
   assert lines["config"] == (
     "ok",
-    f"quickstart, digest {SMALL.digest}: 1,000 steps of 8 rows of 384",
+    f"quickstart, digest {SMALL.digest}: {SMALL.steps:,} steps of 8 rows of 384",
   )
   assert lines["mesh"][1].startswith("machine cpu, 1 devices: 2,")
   assert lines["data"][0] == "note" and "nothing is prepared" in lines["data"][1]
@@ -99,7 +99,9 @@ def test_the_plan_in_the_workdir_says_whether_it_fits(tmp_path):
 
   state, said = found(LARGE, tmp_path, "v5e", 256, "v5e:16x16")["memory"]
   assert state == "note" and "no plan in" in said
-  assert f"audiopalm plan CONFIG --topology v5e:16x16 --machine v5e --workdir {tmp_path}" in said
+  assert (
+    f"audiopalm plan CONFIG --topology v5e:16x16 --workdir {tmp_path}, with the options" in said
+  )
   assert memory()[0] == "ok" and "10.5 GiB of the 16.0 GiB of a device" in memory()[1]
   state, said = memory(digest="old")
   assert state == "note" and "was made for another config (digest old, now " in said
@@ -140,6 +142,8 @@ def test_the_command_prints_a_line_a_check_and_ends_with_2_where_one_is_wrong(tm
   assert "--topology v5e:16x16 has 256 devices, not 8." in capsys.readouterr().err
   assert main.main([*line, "--devices", "0"]) == 2
   assert "--devices takes a whole number of at least 1, not 0." in capsys.readouterr().err
+  assert main.main([*line, "--num-processes", "0"]) == 2
+  assert "--num-processes takes a whole number of at least 1, not 0." in capsys.readouterr().err
   assert main.main([*line, "--topology", "v5e"]) == 2
   assert (
     "--topology takes KIND:SHAPE, as in v5e:16x16 or cpu:8, not 'v5e'" in capsys.readouterr().err

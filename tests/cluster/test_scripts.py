@@ -132,7 +132,7 @@ def test_a_job_is_told_how_its_processes_meet(tmp_path):
   slurm = Slurm(tmp_path)
   _, _, noted = slurm.end(0, 0)
   told = f"-m audiopalm train {tmp_path}/config.json --workdir {slurm.workdir}"
-  meeting = f"--coordinator head.lan:{61_000 + 7} --processes 2 --process"
+  meeting = f"--coordinator-address head.lan:{61_000 + 7} --num-processes 2 --process-id"
   assert noted == [f"gpus= {told} {meeting} {process}" for process in range(2)]
 
 
@@ -332,7 +332,7 @@ class Worker(Stage):
 def test_a_worker_says_how_its_training_ended(tmp_path, code):
   ended, said, noted = Worker(tmp_path).does("train", CODE=str(code))
   assert (ended, said) == (0, f"audiopalm ended with {code}\n")
-  options = "--workdir /storage/mine --coordinator auto"
+  options = "--workdir /storage/mine --coordinator-address auto"
   assert noted == [f"-m audiopalm train config.json {options}"]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from audiopalm import layouts
 from audiopalm.data import files
+from audiopalm.data.packed import Packed
 from audiopalm.data.records import Source
 from audiopalm.parts import mixtures
 
@@ -54,8 +55,7 @@ def experiment_of(small):
       "name": "small", "mixture": mixture, "tasks": tuple(tasks),
       "corpora": tuple(dict.fromkeys(task.corpus for task in tasks)),
       "tokenizers": (small.Letters(), small.Crossings()),
-      "layout": layouts.Chain(), "row_length": 96, "batch_rows": 4, "seed": 7,
-      "too_long": "error",
+      "layout": layouts.Chain(), "data": Packed(row_length=96, batch_rows=4), "seed": 7,
     }  # fmt: skip
     return types.SimpleNamespace(**fields | changes)
 

@@ -2,6 +2,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -65,3 +67,28 @@ def test_stopping_is_left_to_the_parent():
   stops = [signal.SIGTERM, signal.SIGINT]
   with executors.Local(1) as executor:
     assert list(executor.map(signal.raise_signal, stops)) == [None, None]
+
+
+ORPHAN = """
+import multiprocessing, os, pathlib, time
+from audiopalm.data import executors
+
+def child():
+  executors.end_with_parent(lambda: (pathlib.Path("gone").touch(), os._exit(0)))
+  pathlib.Path("started").touch()
+  time.sleep(60)
+
+multiprocessing.get_context("fork").Process(target=child).start()
+while not pathlib.Path("started").exists():
+  time.sleep(0.01)
+os._exit(1)  # no clean end: nobody tells the child
+"""
+
+
+def test_a_process_learns_that_its_parent_is_gone_however_it_went(tmp_path):
+  line = [sys.executable, "-c", ORPHAN]
+  assert subprocess.run(line, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 1
+  until_s = time.monotonic() + 20
+  while not (tmp_path / "gone").exists():
+    assert time.monotonic() < until_s
+    time.sleep(0.01)

@@ -6,7 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from audiopalm.data import examples, loader, prepare, rows
+from audiopalm.data import examples, loader, packed, prepare, rows
+from audiopalm.data.packed import Packed
 from audiopalm.errors import DataError
 from audiopalm.types import HOLE, Grid
 
@@ -22,7 +23,7 @@ def grid(tokens):
 
 
 def test_rows_are_grids_one_after_another_then_padding():
-  batch = loader.assemble([[grid([1, 5]), grid([2, 3, 6])], []], [4, 0], 7, 1)
+  batch = packed.assemble([[grid([1, 5]), grid([2, 3, 6])], []], [4, 0], 7, 1)
   assert batch.tokens_BLK[0, :, 0].tolist() == [1, 5, 2, 3, 6, HOLE, HOLE]
   assert batch.segments_BL[0].tolist() == [1, 1, 2, 2, 2, 0, 0]
   assert batch.positions_BL[0].tolist() == [0, 1, 0, 1, 2, 0, 0]
@@ -85,16 +86,16 @@ def test_random_layouts_draw_by_seed_record_and_epoch(prepared, experiment_of, m
 
 
 def test_tokens_of_each_task_are_its_share_after_temperature(prepared, experiment_of, monkeypatch):
-  realize, rows_seen = loader._grids, {}
+  realize, rows_seen = packed.PackedFeed.grids, {}
 
-  def realized_once(prepared, task, split, place):
-    key = (task.name, place.row)
+  def realized_once(self, place):
+    key = (place.task, place.row)
     if key not in rows_seen:
-      rows_seen[key] = realize(prepared, task, split, place)
+      rows_seen[key] = realize(self, place)
     return rows_seen[key]
 
-  monkeypatch.setattr(loader, "_grids", realized_once)
-  experiment = experiment_of(rates=(0.6, 0.3, 0.1), batch_rows=100)
+  monkeypatch.setattr(packed.PackedFeed, "grids", realized_once)
+  experiment = experiment_of(rates=(0.6, 0.3, 0.1), data=Packed(row_length=96, batch_rows=100))
   experiment.mixture = dataclasses.replace(experiment.mixture, temperature=2.0)
   made = loader.Loader(prepared, experiment)
   tokens = np.zeros(3)
@@ -103,13 +104,10 @@ def test_tokens_of_each_task_are_its_share_after_temperature(prepared, experimen
     counts_B = (batch.tokens_BLK != HOLE).sum(axis=(1, 2))
     np.add.at(tokens, batch.task_B, counts_B)
   np.testing.assert_allclose(tokens / tokens.sum(), experiment.mixture.shares, atol=0.01)
-  seen = made.seen(10_000)
-  for task, count in zip(experiment.tasks, tokens, strict=True):
-    assert seen[task.name]["tokens"] == pytest.approx(count, rel=0.02)
 
 
 def test_examples_of_each_task_are_its_share(prepared, experiment_of):
-  experiment = experiment_of(rates=(0.5, 0.3, 0.2), batch_rows=100)
+  experiment = experiment_of(rates=(0.5, 0.3, 0.2), data=Packed(row_length=96, batch_rows=100))
   experiment.mixture = dataclasses.replace(experiment.mixture, unit="examples")
   made = loader.Loader(prepared, experiment)
   counts = np.zeros(3)
@@ -120,21 +118,21 @@ def test_examples_of_each_task_are_its_share(prepared, experiment_of):
 
 
 def test_a_task_of_rate_0_is_never_in_a_batch(prepared, experiment_of):
-  made = loader.Loader(prepared, experiment_of(rates=(0.5, 0.0, 0.5), batch_rows=100))
+  data = Packed(row_length=96, batch_rows=100)
+  made = loader.Loader(prepared, experiment_of(rates=(0.5, 0.0, 0.5), data=data))
   assert set(made.batch_at(0).task_B.tolist()) == {0, 2}
-  seen = made.seen(100)["s2st"]
-  assert (seen["rows"], seen["tokens"]) == (0.0, 0.0)
+  assert made.weights[1] == 0
 
 
 def test_held_out_rows_come_in_batches_of_one_shape(prepared):
   task = prepared.task("s2st")
-  index = prepared.rows(task, "validation")
-  batches = loader.held_out(prepared, task, 100, batch_rows=2)
+  index, feed = prepared.rows(task, "validation"), packed.PackedFeed(prepared, [task], "validation")
+  batches = feed.held_out(0, 100, 2, None)
   assert {batch.tokens_BLK.shape for batch in batches} == {(2, 96, 1)}
   segments = sum(int(batch.segments_BL.max(axis=1).sum()) for batch in batches)
   assert segments == len(prepared.entries(task, "validation")) == len(index.records)
-  assert all((batch.task_B == 1).all() for batch in batches)
-  one = loader.held_out(prepared, task, 1, batch_rows=2)
+  assert all((batch.task_B == 0).all() for batch in batches)
+  one = feed.held_out(0, 1, 2, None)
   assert len(one) == 1 and not one[0].segments_BL[1].any()
 
 
@@ -146,7 +144,7 @@ def test_a_task_without_rows_is_named(prepared, experiment_of):
 
 def test_a_row_is_made_of_the_segments_of_the_index(prepared, experiment_of):
   task = prepared.task("asr")
-  batch = loader.held_out(prepared, task, 1, batch_rows=1, split="train")[0]
+  (batch,) = packed.PackedFeed(prepared, [task], "train").held_out(0, 1, 1, None)
   made_of = (task, prepared.layouts["asr"], prepared.space, prepared.entries(task, "train"))
   grids = list(rows.realized(*made_of, prepared.rows(task, "train")[0]))
   tokens_LK = np.concatenate([grid.tokens_LK for grid in grids])

@@ -6,6 +6,7 @@ import pytest
 
 from audiopalm import layouts
 from audiopalm.data import cache, corpora, examples, files, fitting, lock, prepare, streams
+from audiopalm.data.packed import Packed
 from audiopalm.data.records import Source
 from audiopalm.errors import DataError, ManifestError
 from audiopalm.parts import mixtures, tokenizers
@@ -118,7 +119,7 @@ def test_a_task_that_ends_with_no_records_says_why(
 
 
 def test_a_task_whose_records_are_all_too_long_says_so(few, sources, tmp_path):
-  few.row_length, few.too_long = 15, "drop"
+  few.data = Packed(row_length=15, too_long="drop")
   with pytest.raises(DataError, match="'asr' has no records left: all 20 are longer than row_leng"):
     prepare.prepare(few, tmp_path, sources, workers=0)
 
@@ -155,7 +156,7 @@ def test_another_layout_tokenizes_nothing_again(few, sources, tmp_path):
 
 def test_a_longer_row_packs_again_under_the_same_manifest(few, sources, tmp_path):
   first = prepare.prepare(few, tmp_path, sources, workers=0)
-  few.row_length = 200
+  few.data = Packed(row_length=200)
   second = prepare.prepare(few, tmp_path, sources, workers=0)
   assert second.manifest_hash == first.manifest_hash
   assert len(second.rows("asr", "train")) < len(first.rows("asr", "train"))
@@ -214,10 +215,10 @@ def test_open_says_what_is_wrong(few, sources, small, tmp_path):
   with pytest.raises(DataError, match="prepare.json: no such file. Run `audiopalm prepare`"):
     prepare.open_prepared(few, tmp_path)
   prepared = prepare.prepare(few, tmp_path, sources, workers=0)
-  few.row_length = 97
+  few.data = Packed(row_length=97)
   with pytest.raises(DataError, match="was prepared for other settings: expected those of"):
     prepare.open_prepared(few, tmp_path)
-  few.row_length = 96
+  few.data = Packed(row_length=96)
   (tmp_path / "tokenizers" / "text" / "seen.txt").write_text("1")
   with pytest.raises(DataError, match="does not hold the tokenizers of experiment 'small'"):
     prepare.open_prepared(few, tmp_path)
@@ -250,11 +251,11 @@ def test_an_unknown_corpus_and_an_unknown_task_are_named(few, sources, prepared)
 
 
 def test_a_record_longer_than_a_row_stops_prepare_but_keeps_the_streams(few, sources, tmp_path):
-  few.row_length = 20
+  few.data = Packed(row_length=20)
   with pytest.raises(DataError, match="is longer than a row: as an example of task 'asr'"):
     prepare.prepare(few, tmp_path, sources, workers=0)
   times = changed_times(tmp_path)
-  few.row_length = 96
+  few.data = Packed(row_length=96)
   prepare.prepare(few, tmp_path, sources, workers=0)
   assert changed_times(tmp_path) == times and times
 
@@ -325,7 +326,7 @@ def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
   experiment = experiment_of(
     tasks=(mixtures.asr(corpus), mixtures.s2st(corpus)),
     tokenizers=(tokenizers.text(size=400), tokenizers.units(size=16, warps=1)),
-    row_length=512,
+    data=Packed(row_length=512),
   )
   sources = {corpora.Synthetic: Source("data_pipelines.synthetic")}
   prepared = prepare.prepare(experiment, tmp_path, sources, workers=0)

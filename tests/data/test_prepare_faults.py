@@ -27,6 +27,7 @@ pytestmark = pytest.mark.long
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
 CONFIG = """
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import corpora, mixtures, models, optim, tokenizers
 
@@ -38,8 +39,7 @@ def experiment():
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
     model=models.tiny(),
     optimizer=optim.adamw(peak_lr=1e-3),
-    row_length=128,
-    too_long="drop",
+    data=Packed(row_length=128, too_long="drop"),
   )
 """
 LINES, FILES = 1_500, 40  # six shards

@@ -9,6 +9,7 @@ import pytest
 
 from audiopalm.data import loader, past
 from audiopalm.data import schedule as schedules
+from audiopalm.data.packed import Packed
 from audiopalm.data.schedule import Stretch
 from audiopalm.errors import DataError
 
@@ -103,7 +104,7 @@ def changed_loaders(prepared, experiment_of, mine=lambda rows: None):
   """Yields (loader, experiment, first step, end) of the starts of one run, each set otherwise."""
   schedule, first = None, 0
   for end, batch_rows, rates in STARTS:
-    experiment = experiment_of(rates=rates, batch_rows=batch_rows)
+    experiment = experiment_of(rates=rates, data=Packed(row_length=96, batch_rows=batch_rows))
     made = loader.Loader(prepared, experiment, mine=mine(batch_rows)).resumed(schedule, first)
     yield made, experiment, first, end
     schedule, first = schedules.from_json(schedules.to_json(made.schedule)), end

@@ -9,13 +9,14 @@ import pytest
 
 from audiopalm import layouts
 from audiopalm.data import prepare, rows
+from audiopalm.data.packed import Packed
 from audiopalm.parts import mixtures
 
 seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 
 from audiopalm.data import seqio_tasks  # noqa: E402
 
-HELPERS = ("blend", "paraphrased")
+HELPERS = ("blend", "paraphrased", "speech")
 TASKS = [
   name for name, _ in inspect.getmembers(mixtures, inspect.isfunction) if name not in HELPERS
 ]
@@ -37,7 +38,7 @@ def every_task(experiment_of, small, sources, tmp_path_factory):
   name)."""
   corpora = {"dialogue": small.SmallDialogue(400)}
   tasks = [getattr(mixtures, task)(corpora.get(task, small.SmallCorpus(400))) for task in TASKS]
-  experiment = experiment_of(tasks=tasks, row_length=192)
+  experiment = experiment_of(tasks=tasks, data=Packed(row_length=192))
   done = prepare.prepare(experiment, tmp_path_factory.mktemp("every_task"), sources, workers=0)
   return done, register_(experiment.mixture, done, 192)
 

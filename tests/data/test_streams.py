@@ -23,8 +23,9 @@ def shard_of(small, tmp_path):
       tokenizers.append(streams.TokenizerFile(settings, tmp_path / settings.stream, fitted.spec))
     stop = small.count(corpus, split)
     made = streams.Shard(
-      corpus, Source("small_corpus"), split, 0, 1, 0, stop, tmp_path / "out", tuple(tokenizers)
-    )
+      corpus, Source("small_corpus"), split, 0, 1, 0, stop, tmp_path / "out", tuple(tokenizers),
+      keep_waves=split != "train", clips=False,
+    )  # fmt: skip
     return dataclasses.replace(made, **changes)
 
   return make

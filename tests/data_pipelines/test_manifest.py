@@ -36,6 +36,7 @@ KINDS = {
 }
 
 CONFIG = """
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import corpora, mixtures, models, optim, tokenizers
 
@@ -47,7 +48,7 @@ def experiment():
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
     model=models.tiny(),
     optimizer=optim.adamw(peak_lr=1e-3),
-    row_length=128,
+    data=Packed(row_length=128),
   )
 """
 
@@ -115,6 +116,7 @@ def experiment_of(monkeypatch):
   from pathlib import Path
 
   from audiopalm import layouts
+  from audiopalm.data.packed import Packed
 
   monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "data"))
   small = import_module("small_corpus")
@@ -123,8 +125,8 @@ def experiment_of(monkeypatch):
     return types.SimpleNamespace(
       name="small", tasks=tasks, corpora=tuple(dict.fromkeys(task.corpus for task in tasks)),
       mixture=mixtures.blend(*((task, 1.0) for task in tasks)),
-      tokenizers=(small.Letters(), small.Crossings()), layout=layouts.Chain(), row_length=160,
-      batch_rows=4, seed=7, too_long="error",
+      tokenizers=(small.Letters(), small.Crossings()), layout=layouts.Chain(),
+      data=Packed(row_length=160, batch_rows=4), seed=7,
     )  # fmt: skip
 
   return make

@@ -17,6 +17,7 @@ WORDS = {
 SENTENCES = 8
 
 CONFIG = """
+from audiopalm.data.packed import Packed
 from audiopalm.experiment import Experiment
 from audiopalm.parts import corpora, mixtures, models, optim, tokenizers
 
@@ -29,7 +30,7 @@ def experiment():
     mixture=mixtures.blend(*((task, 1.0) for task in tasks)),
     model=models.tiny(),
     optimizer=optim.adamw(peak_lr=1e-3),
-    row_length=256,
+    data=Packed(row_length=256),
   )
 """
 

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -20,14 +21,14 @@ def made_up():
 def evaluate(monkeypatch, made_up, tmp_path):
   """Evaluates a made-up run: its trained parameters are an oracle, fresh ones say nothing."""
 
-  def answer(generator, task, prompts, **options):
-    if generator.params == "trained":
-      return made_up.oracle(generator, task, prompts, **options)
+  def answer(trained, task, prompts, **options):
+    if trained.params == "trained":
+      return made_up.oracle(trained, task, prompts, **options)
     empty = {".".join(side): made_up.units_of("") for side in task.outputs}
     return [prompting.Continuation(empty, -9.0, 1, False) for _ in prompts]
 
-  def sums(generator, grids):
-    nll = 1.0 if generator.params == "trained" else 5.0
+  def sums(trained, grids):
+    nll = 1.0 if trained.params == "trained" else 5.0
     return [{"text": Sums(nll, 1.0, 1.0)} for _ in grids]
 
   monkeypatch.setattr(prompting, "continuations", answer)
@@ -37,15 +38,10 @@ def evaluate(monkeypatch, made_up, tmp_path):
     *builders, tasks=None, workers=0, step=7, compared=True, within=None, manifests=(),
     recognizer=None, recordings_each=0, meters=(), **changes,
   ):  # fmt: skip
-    made = made_up.generator(*builders, **changes)
+    made = made_up.trained(*builders, **changes)
     return runner.evaluate(
-      made.experiment,
-      made.prepared,
-      made_up.Untrained(),
-      "trained",
-      made.machine,
-      workdir=tmp_path,
-      step=step,
+      dataclasses.replace(made, model=made_up.Untrained(), params="trained", step=step),
+      tmp_path,
       tasks=tasks,
       workers=workers,
       compared=compared,

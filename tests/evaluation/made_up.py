@@ -13,8 +13,10 @@ from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.data import cache
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
-from audiopalm.inference.prompting import Continuation, Generator
+from audiopalm.inference.prompting import Continuation
+from audiopalm.inference.trained import Trained
 from audiopalm.parts import mixtures
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokens import space as token_space
@@ -123,7 +125,7 @@ class Prepared:
     self.layouts = {task.name: experiment.layout.layout_of(task) for task in experiment.tasks}
     specs = tuple(tokenizer.spec for tokenizer in self.tokenizers.values())
     self.space = token_space.build(specs, self.layouts, Text().encode_text)
-    self.row_length = experiment.row_length
+    self.data = experiment.data
 
   @functools.cache  # noqa: B019
   def entries(self, of, split):
@@ -137,20 +139,20 @@ class Prepared:
     return int(self.entries(task.corpus, "train").lengths[".".join(side)].max())
 
 
-def generator(*builders, corpus=CORPUS, **changes):
-  """Returns a Generator over tasks of the made-up run; its model is to be put in by the test."""
+def trained(*builders, corpus=CORPUS, row_length=ROW_LENGTH, **changes):
+  """Returns the made-up run with some tasks; its model is to be put in by the test."""
   tasks = tuple(build(corpus) for build in builders or (mixtures.asr, mixtures.tts, mixtures.mt))
   values = {
     "name": "made up", "tasks": tasks, "corpora": (corpus,), "layout": layouts.Chain(),
-    "row_length": ROW_LENGTH, "batch_rows": 4, "seed": 0,
+    "data": Packed(row_length=row_length, batch_rows=4), "seed": 0,
     "evaluation": Evaluation(examples=4, batch_rows=8, max_output_rows=64),
   }  # fmt: skip
   values |= changes
   experiment = dataclasses.make_dataclass("Experiment", values)(**values)
-  return Generator(experiment, Prepared(experiment), None, None, MACHINE)
+  return Trained(experiment, Prepared(experiment), None, None, {}, MACHINE, 7)
 
 
-def oracle(generator, task, prompts, **options):
+def oracle(trained, task, prompts, **options):
   """Returns the right answer to every prompt, less likely under a tag of another language."""
   answered = []
   for prompt in prompts:

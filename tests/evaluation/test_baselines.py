@@ -19,7 +19,7 @@ def test_more_queries_than_are_compared_at_one_time_keep_their_order():
 
 
 def test_the_nearest_text_is_found_by_characters_where_no_spaces_separate_words(made_up):
-  prepared, side = made_up.generator().prepared, ("source", "text")
+  prepared, side = made_up.trained().prepared, ("source", "text")
   pool = baselines._Pool(np.arange(0), [], {})
 
   def characters(text, language):

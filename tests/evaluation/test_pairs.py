@@ -100,7 +100,7 @@ def run(made_up, monkeypatch, tmp_path):
   """Judges a manifest by a made-up run, whose likelihood of a grid is its sum of ids."""
   seen = []
 
-  def sums(generator, grids):
+  def sums(trained, grids):
     seen.extend(grids)
     return [{"speech": Sums(float(one.tokens_LK.sum()), 0.0, float(len(one)))} for one in grids]
 
@@ -108,10 +108,9 @@ def run(made_up, monkeypatch, tmp_path):
 
   def judge(task, *paths, step=3):
     builders = (mixtures.continuation, mixtures.text, mixtures.asr)
-    made = made_up.generator(*builders)
+    made = made_up.trained(*builders)
     scores = runner.judge(
-      made.experiment, made.prepared, None, None, made.machine, workdir=tmp_path, step=step,
-      task=task, manifests=paths, workers=0,
+      dataclasses.replace(made, step=step), tmp_path, task=task, manifests=paths, workers=0
     )  # fmt: skip
     return scores, seen
 
@@ -124,7 +123,7 @@ def test_texts_are_judged_by_a_task_of_texts_with_the_tag_of_their_language(run,
   )
   scores, grids = run("text", path)
   assert list(scores) == ["blimp"] and scores["blimp"]["examples"] == 2
-  space = made_up.generator(mixtures.continuation, mixtures.text, mixtures.asr).prepared.space
+  space = made_up.trained(mixtures.continuation, mixtures.text, mixtures.asr).prepared.space
   spelled = [[ord(letter) for letter in text] for text in ("one", "nine", "six ten", "six nine")]
   for grid, letters in zip(grids, spelled, strict=True):
     said = grid.tokens_LK[:, 0].tolist()
@@ -157,7 +156,7 @@ def test_a_pair_longer_than_a_row_is_left_out(run, tmp_path):
 def test_sides_that_sound_the_same_to_the_model_tie_to_the_last_bit(run, tmp_path, monkeypatch):
   numbers = iter(range(100))  # as if each place in a batch gave other bits
 
-  def sums(generator, grids):
+  def sums(trained, grids):
     return [{"text": Sums(1.0 + next(numbers) * 1e-9, 0.0, 1.0)} for _ in grids]
 
   monkeypatch.setattr(likelihoods, "of_examples", sums)

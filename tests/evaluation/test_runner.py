@@ -238,9 +238,9 @@ def test_answers_are_looked_for_as_the_config_says_and_the_rules_say_how(evaluat
   asked = []
   answer = prompting.continuations
 
-  def noted(generator, task, prompts, *, sampling, **options):
+  def noted(trained, task, prompts, *, sampling, **options):
     asked.append(sampling)
-    return answer(generator, task, prompts, **options)
+    return answer(trained, task, prompts, **options)
 
   monkeypatch.setattr(prompting, "continuations", noted)
   how = Evaluation(examples=4, batch_rows=8, max_output_rows=64, beams=3, length_penalty=1.0)

@@ -17,7 +17,7 @@ def members(made_up):
   """The suites of a made-up run of these tasks."""
 
   def of(*builders):
-    run = made_up.generator(*builders)
+    run = made_up.trained(*builders)
     return suites.members(run.experiment.tasks, run.prepared)
 
   return of
@@ -26,7 +26,7 @@ def members(made_up):
 @pytest.fixture
 def chosen(made_up):
   def choose(*names, builders=EVERY, pairs=False):
-    run = made_up.generator(*builders)
+    run = made_up.trained(*builders)
     return suites.chosen(names, run.experiment.tasks, run.prepared, pairs=pairs)
 
   return choose
@@ -52,7 +52,7 @@ def test_the_names_of_tasks_say_nothing(members):
 
 
 def test_words_in_one_language_alone_are_no_translation(made_up):
-  run = made_up.generator(mixtures.mt)
+  run = made_up.trained(mixtures.mt)
   (task,) = run.experiment.tasks
   same = dataclasses.replace(task, outputs=(("source", "text"),))
   assert list(suites.members([same], run.prepared)) == ["retention"]

@@ -21,7 +21,7 @@ def test_texts_of_another_language_compare_as_translations(made_up):
 
 
 def test_the_voice_is_the_inputs_or_that_of_the_speech_out(made_up):
-  prepared = made_up.generator().prepared
+  prepared = made_up.trained().prepared
   entry = made_up.Entries("test")[0]
   builders = (mixtures.asr, mixtures.tts, mixtures.mt)
   tasks = [build(made_up.CORPUS) for build in builders]
@@ -33,7 +33,7 @@ def test_examples_with_words_new_to_the_task_are_marked(made_up):
   def mt(corpus):
     return mixtures.mt(corpus, unseen_words=("seven",))
 
-  run = made_up.generator(mt)
+  run = made_up.trained(mt)
   (trial,) = trials.trials(run.experiment, run.prepared)
   texts = [one.entry.utterances["source"].text.lower() for one in trial.examples]
   assert [one.new_words for one in trial.examples] == ["seven" in text for text in texts]
@@ -44,7 +44,7 @@ def test_examples_of_pairs_new_to_the_task_are_marked(made_up):
   def ast(corpus):
     return mixtures.ast(corpus, unseen_pairs=("fr-en",))
 
-  run = made_up.generator(ast)
+  run = made_up.trained(ast)
   trial = next(trials.trials(run.experiment, run.prepared))
   assert [one.zero_shot for one in trial.examples] == [
     one.language == "fr-en" for one in trial.examples
@@ -53,7 +53,7 @@ def test_examples_of_pairs_new_to_the_task_are_marked(made_up):
 
 
 def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkeypatch):
-  run = made_up.generator(mixtures.asr)
+  run = made_up.trained(mixtures.asr)
   entries = made_up.Prepared.entries
 
   def without(self, of, split):
@@ -66,7 +66,7 @@ def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkey
 
 def test_records_without_what_the_task_needs_are_not_asked(made_up, monkeypatch):
   monkeypatch.setattr(type(made_up.CORPUS), "optional_roles", ("target",))
-  run = made_up.generator(mixtures.ast)
+  run = made_up.trained(mixtures.ast)
   (task,) = run.experiment.tasks
   entries = run.prepared.entries(task, "test")
   lacking_N = np.arange(len(entries)) % 3 == 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from audiopalm import layouts, sharding
 from audiopalm.audio import vocoder
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.data import corpora, prepare
 from audiopalm.experiment import Experiment
 from audiopalm.export import folder
@@ -81,7 +81,7 @@ def run(model=None):
     task.name: {".".join(side): 100 + 50 * (side[1] == "units") for side in task.sides}
     for task in made.tasks
   }
-  arrays = params(decoder.model(made.model, prepared.space))
+  arrays = params(made.model.build(prepared.space))
   return folder.Run(made, fitted(), prepared.manifest, arrays, 7, longest), prepared
 
 
@@ -139,7 +139,7 @@ def logits(model, arrays, tokens_BLK, visible_BL=None):
   visible_BL = np.zeros(shape, np.int32) if visible_BL is None else np.asarray(visible_BL, np.int32)
   arrays = jax.tree.map(jax.numpy.asarray, arrays)
   ones_BL = np.ones(shape, np.int32)
-  batch = Batch(tokens_BLK, None, ones_BL, positions_BL, visible_BL, None)
+  batch = PackedBatch(tokens_BLK, None, ones_BL, positions_BL, visible_BL, None)
   with jax.default_matmul_precision("highest"):
     hidden = model.hidden(arrays, batch, ONE)
     return [np.asarray(model.logits(arrays, hidden, k)) for k in range(len(model.sizes))]

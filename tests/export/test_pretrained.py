@@ -15,7 +15,6 @@ from audiopalm import pretrained, sharding
 from audiopalm.data import prepare
 from audiopalm.errors import CheckpointError, ConfigError
 from audiopalm.export import folder, text_tokenizer
-from audiopalm.models import decoder
 from audiopalm.parts import models, tokenizers
 from audiopalm.tokenizers.pretrained import in_folder
 
@@ -61,7 +60,7 @@ def run(source, small):
   experiment = dataclasses.replace(small.experiment(model), tokenizers=(text, units))
   folder.check(experiment)
   prepared = prepare.laid_out(experiment, Path("run"), Path("run/streams"), fitted)
-  params = small.params(decoder.model(model, prepared.space))
+  params = small.params(model.build(prepared.space))
   given = jax.tree.map(np.asarray, pretrained.open(source).params(sharding.mesh(small.ONE)))
   for name in ("embed", "head"):
     given[name]["table"] = np.r_[given[name]["table"][:ROWS], params[name]["table"][ROWS:]]
@@ -98,8 +97,9 @@ def test_the_run_comes_back_to_the_bit_without_the_source(exported, run, tmp_pat
   same = jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), found.params, run[0].params)
   assert all(jax.tree.leaves(same))
   folder.write(tmp_path / "again", found, run[1])
-  for path in exported.iterdir():
-    assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+  for path in (path for path in exported.rglob("*") if path.is_file()):
+    name = path.relative_to(exported)
+    assert (tmp_path / "again" / name).read_bytes() == path.read_bytes(), name
   (copy / "text.tokenizer.json").unlink()
   with pytest.raises(CheckpointError, match="text.tokenizer.json is missing. Export the run again"):
     folder.read(copy)
@@ -163,7 +163,7 @@ def test_logits_of_the_exported_model_equal_ours(exported, run, small):
   tokens_BL = np.random.default_rng(0).integers(0, space.sizes[0], (2, 20))
   with torch.no_grad():
     found_BLV = theirs(torch.from_numpy(tokens_BL)).logits.numpy()
-  model = decoder.model(run[0].experiment.model, space)
+  model = run[0].experiment.model.build(space)
   (ours_BLV,) = small.logits(model, run[0].params, tokens_BL[..., None])
   np.testing.assert_allclose(found_BLV, ours_BLV[..., : space.sizes[0]], atol=1e-4, rtol=0)
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from audiopalm.export import stock, weights
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.pytorch import stock, weights
 from audiopalm.nn import rotary
 
 TINY = Decoder(layers=3, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, tied=False)
@@ -78,7 +78,7 @@ def test_logits_of_the_class_equal_ours(name, small, tmp_path):
   from safetensors import torch as torch_files
 
   settings = dataclasses.replace(TINY, **SHAPED[name])
-  model = small.decoder.model(settings, small.run()[1].space)
+  model = settings.build(small.run()[1].space)
   params = small.params(model)
   found = stock.find(settings, 1, False)
   tensors, _ = weights.to_torch(params, settings, model, found)

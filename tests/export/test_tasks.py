@@ -78,7 +78,7 @@ def ours(small, run, task_name, streams, tag, sampling=None):
   task = prompting.find_task(exported.experiment, task_name)
   layout = prompting.asked_layout(exported.experiment, task)
   prompt = layouts.prompt(layout, streams, tag, prepared.space)
-  model = small.decoder.model(exported.experiment.model, prepared.space)
+  model = exported.experiment.model.build(prepared.space)
   with jax.default_matmul_precision("highest"):
     (decoded,) = decode.decode(
       model, exported.params, [prompt], incremental.compile(layout, prepared.space),

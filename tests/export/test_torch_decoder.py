@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts
-from audiopalm.export import stock, tasks, weights
+from audiopalm.export import tasks
 from audiopalm.inference import decode
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import incremental
+from audiopalm.models.pytorch import stock, weights
 from audiopalm.nn import rotary
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="needs pip install '.[export]'")
 
-from audiopalm.export import torch_decoder  # noqa: E402
+from audiopalm.models.pytorch import torch_decoder  # noqa: E402
 
 FAMILIES = {
   "llama": dict(tied=False, rope_scaling=rotary.Llama3Scaling(8.0, 1.0, 4.0, 16)),
@@ -34,7 +35,7 @@ FAMILIES = {
 
 def exported(small, tmp_path, experiment, prepared):
   """Returns (our model, its parameters, the folder it was written to)."""
-  model = small.decoder.model(experiment.model, prepared.space)
+  model = experiment.model.build(prepared.space)
   params = small.params(model)
   tensors, _ = weights.to_torch(params, experiment.model, prepared.space, None)
   longest = {task.name: {} for task in experiment.tasks}

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from audiopalm.errors import CheckpointError
-from audiopalm.export import stock, weights
-from audiopalm.models import torch_names
+from audiopalm.models.pytorch import stock, torch_names, weights
 
-SPACE = types.SimpleNamespace(sizes=(60,), padded=(64,), modality_KV=(np.zeros(64),), layouts={})
+SPACE = types.SimpleNamespace(
+  sizes=(60,), padded=(64,), modality_KV=(np.zeros(64),), both_ways=False
+)
 COLUMNS = types.SimpleNamespace(
-  sizes=(20, 7), padded=(32, 16), modality_KV=(np.zeros(32), np.zeros(16)), layouts={}
+  sizes=(20, 7), padded=(32, 16), modality_KV=(np.zeros(32), np.zeros(16)), both_ways=False
 )
 FAMILIES = {
   "tied": dict(),
@@ -26,7 +27,7 @@ FAMILIES = {
 
 def made(small, space=SPACE, **changes):
   settings = dataclasses.replace(small.TINY, **changes)
-  model = small.decoder.model(settings, space)
+  model = settings.build(space)
   found = stock.find(settings, len(space.sizes), False)
   return settings, small.params(model), found
 

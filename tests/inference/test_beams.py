@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts, settings, sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.data import corpora
 from audiopalm.errors import ConfigError
 from audiopalm.inference import decode, prompting
 from audiopalm.inference.sampling import Beams, Sampling
+from audiopalm.inference.trained import Trained
 from audiopalm.layouts import Concat, Delay, Flat, Given, Stop, Tag, incremental
 from audiopalm.models import decoder
 from audiopalm.parts import mixtures
@@ -50,7 +51,7 @@ def space():
 @functools.cache
 def model():
   sizes = {"layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "head_width": 8, "hidden": 24}
-  return decoder.model(decoder.Decoder(**sizes, windows=(4, 0), tied=False), space())
+  return decoder.Decoder(**sizes, windows=(4, 0), tied=False).build(space())
 
 
 @functools.cache
@@ -88,7 +89,7 @@ def decoded(name, sampling, questions=QUESTIONS, max_rows=MOST, machine=ONE, **o
 def all_logits(model, params, tokens_LK, visible_L, rows):
   index_L = jnp.arange(ROWS)
   segments_L = (index_L < rows).astype(jnp.int32)
-  batch = Batch(tokens_LK[None], None, segments_L[None], index_L[None], visible_L[None], None)
+  batch = PackedBatch(tokens_LK[None], None, segments_L[None], index_L[None], visible_L[None], None)
   return model.logits(params, model.hidden(params, batch, ONE)[0, rows - 1], 0)
 
 
@@ -251,10 +252,10 @@ def test_a_task_of_several_columns_is_named_before_anything_is_decoded():
   task = mixtures.tts(corpora.Synthetic())
   rule = types.SimpleNamespace(layout_of=lambda task: LAYOUTS["delay"])
   made = types.SimpleNamespace(layout=rule), types.SimpleNamespace(space=space())
-  generator = prompting.Generator(*made, None, None, ONE)
+  trained = Trained(*made, None, None, {}, ONE, 1)
   with pytest.raises(ConfigError, match="task 'tts' does not predict one column of the grid and"):
-    prompting.check_sampling(generator, task, Beams(2))
-  prompting.check_sampling(generator, task, Sampling())
+    prompting.check_sampling(trained, task, Beams(2))
+  prompting.check_sampling(trained, task, Sampling())
 
 
 def test_the_score_is_that_of_the_paper():

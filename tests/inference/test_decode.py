@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts, settings, sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import LayoutError
 from audiopalm.inference import decode
 from audiopalm.inference.sampling import Sampling
@@ -47,12 +47,9 @@ def space():
 
 @functools.cache
 def model():
-  return decoder.model(
-    decoder.Decoder(
-      layers=2, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, windows=(6, 0), tied=False
-    ),
-    space(),
-  )
+  return decoder.Decoder(
+    layers=2, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, windows=(6, 0), tied=False
+  ).build(space())
 
 
 @functools.cache
@@ -91,7 +88,7 @@ def all_logits(model, params, tokens_LK, visible_L, rows):
   """Logits of row `rows` - 1 of a grid padded to ROWS, by the training forward pass."""
   index_L = jnp.arange(ROWS)
   segments_L = (index_L < rows).astype(jnp.int32)
-  batch = Batch(tokens_LK[None], None, segments_L[None], index_L[None], visible_L[None], None)
+  batch = PackedBatch(tokens_LK[None], None, segments_L[None], index_L[None], visible_L[None], None)
   hidden_D = model.hidden(params, batch, ONE)[0, rows - 1]
   return [model.logits(params, hidden_D, k) for k in range(tokens_LK.shape[1])]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts, sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.inference import cache as caches
 from audiopalm.inference import decode
 from audiopalm.models import decoder
@@ -31,13 +31,15 @@ def model(request):
   settings = decoder.Decoder(
     layers=2, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, tied=request.param
   )
-  return decoder.model(settings, spaces.build((text,), {"text": layout}, lambda tag: [1]))
+  return settings.build(spaces.build((text,), {"text": layout}, lambda tag: [1]))
 
 
 def rows_of(tokens_BLK):
   shape = tokens_BLK.shape[:2]
   positions_BL = jnp.broadcast_to(jnp.arange(shape[1]), shape)
-  return Batch(tokens_BLK, None, jnp.ones(shape, int), positions_BL, jnp.zeros(shape, int), None)
+  return PackedBatch(
+    tokens_BLK, None, jnp.ones(shape, int), positions_BL, jnp.zeros(shape, int), None
+  )
 
 
 def rows_one_by_one(model, params, read, tokens_BLK):

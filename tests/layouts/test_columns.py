@@ -37,7 +37,7 @@ def test_columns_lie_side_by_side(space_of):
   space = space_of(layout)
   streams = {"source.units": np.asarray([7]), "source.codes": np.asarray([[0, 1, 2], [3, 4, 5]])}
   grid = layouts.realize(layout, streams, "[X]", space)
-  unit = space.id_of(0, "units", 0, 7)
+  unit = space.range_of(0, "units")[0] + 7
   assert grid.tokens_LK[3:].tolist() == [
     [unit, 1, 2, -1],
     [unit, 4, 5, 3],

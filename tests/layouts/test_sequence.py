@@ -46,10 +46,9 @@ def test_sep_stands_between_neighbours_of_one_range_and_nowhere_else(space_of):
     b_text=[4],
     c_phones=[5],
   )
-  sep, unit, phone = space.special("sep"), space.id_of(0, "units", 0, 0), 5
-  assert column == [
-    sep, 1, unit + 2, sep, unit + 3, 4, space.id_of(0, "phones", 0, phone), space.special("stop"),
-  ]  # fmt: skip
+  unit, phone = (space.range_of(0, name)[0] for name in ("units", "phones"))
+  sep, stop = space.special("sep"), space.special("stop")
+  assert column == [sep, 1, unit + 2, sep, unit + 3, 4, phone + 5, stop]
 
 
 def test_codebooks_that_share_no_range_need_no_sep(space_of):

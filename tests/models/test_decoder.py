@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from audiopalm import settings, sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.nn import rotary
@@ -53,8 +53,9 @@ def space(sizes=(60,), both_ways=True):
     np.r_[np.zeros(s // 2), np.ones(s - s // 2), -np.ones(p - s)].astype(np.int8)
     for s, p in zip(sizes, padded, strict=True)
   )
-  layouts = {"task": {"kind": "Given", "both_ways": both_ways}}
-  return types.SimpleNamespace(sizes=sizes, padded=padded, modality_KV=modality, layouts=layouts)
+  return types.SimpleNamespace(
+    sizes=sizes, padded=padded, modality_KV=modality, both_ways=both_ways
+  )
 
 
 def params_of(model, machine=ONE, seed=0):
@@ -80,7 +81,7 @@ def batch_of(tokens_BLK, segments_BL=None, visible_BL=None):
       positions_BL[b, i] = positions_BL[b, i - 1] + 1
   visible_BL = np.zeros((B, L), np.int32) if visible_BL is None else np.int32(visible_BL)
   weights_BLK = np.where((segments_BL[..., None] > 0) & (tokens_BLK >= 0), 1, 0).astype(np.float32)
-  return Batch(
+  return PackedBatch(
     tokens_BLK, weights_BLK, segments_BL, positions_BL, visible_BL, np.zeros(B, np.int32)
   )
 
@@ -102,11 +103,13 @@ def loss_and_grads(model, params, batch, machine, objective=None, key=None):
   mesh = sharding.mesh(machine)
 
   def mean(params, batch):
-    loss = objective.losses(model, params, {}, batch, key, machine)[0]["model"]
-    return loss.sum / loss.weight
+    losses, _ = objective.losses(
+      model, params, {}, batch, key=key, train=key is not None, step=0, machine=machine
+    )
+    return losses["model"].sum / losses["model"].weight
 
   with jax.set_mesh(mesh):
-    placed = sharding.place(batch, mesh, ("batch", "rows"))
+    placed = sharding.place(batch, mesh, batch.axes())
     return jax.jit(jax.value_and_grad(mean))(params, placed)
 
 
@@ -123,7 +126,7 @@ def assert_same_gradients(found, wanted):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_equal_the_equations_in_numpy(family):
   tiny = FAMILIES[family]
-  model = decoder.model(tiny, space())
+  model = tiny.build(space())
   params = params_of(model)
   tokens = np.random.default_rng(0).integers(0, 60, (2, 11))
   logits_BLV = model.logits(params, hidden(model, params, batch_of(tokens[..., None])))
@@ -148,22 +151,22 @@ def test_logits_equal_the_equations_in_numpy(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_formula_counts_the_parameters_of_the_tree(family):
-  model = decoder.model(FAMILIES[family], space((60, 30)))
+  model = FAMILIES[family].build(space((60, 30)))
   shapes = model.shapes(sharding.mesh(ONE))
   counted = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-  assert decoder.parameters(FAMILIES[family], space((60, 30))) == counted
+  assert FAMILIES[family].parameters(space((60, 30))) == counted
 
 
 def test_flops_are_six_per_multiplied_parameter_and_the_rows_seen():
   # 3 layers of (32 x 12 x 8 + 3 x 32 x 48) and 64 rows of head; 4 heads of 8 see 2.5 of 4 rows.
   kernels = 3 * (32 * 12 * 8 + 3 * 32 * 48) + 64 * 32
-  assert decoder.flops_per_token(TINY, space(), 4) == 6 * kernels + 12 * 32 * 3 * 2.5
+  assert TINY.flops_per_token(space(), 4) == 6 * kernels + 12 * 32 * 3 * 2.5
   near = dataclasses.replace(TINY, windows=(2,))  # rows see 1, 2, 2, 2
-  assert decoder.flops_per_token(near, space(), 4) == 6 * kernels + 12 * 32 * 3 * 1.75
+  assert near.flops_per_token(space(), 4) == 6 * kernels + 12 * 32 * 3 * 1.75
 
 
 def test_the_tree_has_no_class_names():
-  model = decoder.model(FAMILIES["gemma 3"], space())
+  model = FAMILIES["gemma 3"].build(space())
   paths = jax.tree_util.tree_leaves_with_path(model.shapes(sharding.mesh(ONE)))
   assert {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths} == {
     "embed/table",
@@ -187,7 +190,7 @@ def test_the_tree_has_no_class_names():
 @pytest.mark.parametrize("length", [12, 200])  # 200: queries go in blocks
 @pytest.mark.parametrize("both_ways", [True, False])
 def test_row_does_not_see_its_future(length, both_ways):
-  model = decoder.model(TINY, space(both_ways=both_ways))
+  model = TINY.build(space(both_ways=both_ways))
   params = params_of(model)
   tokens = np.random.default_rng(0).integers(0, 60, (1, length, 1))
   changed = tokens.copy()
@@ -201,14 +204,14 @@ def test_row_does_not_see_its_future(length, both_ways):
 def test_blocks_of_queries_equal_one_pass():
   tokens = np.random.default_rng(0).integers(0, 60, (1, 200, 1))
   segments = [[1] * 90 + [2] * 105 + [0] * 5]
-  whole, blocks = (decoder.model(TINY, space(both_ways=b)) for b in (True, False))
+  whole, blocks = (TINY.build(space(both_ways=b)) for b in (True, False))
   params = params_of(whole)
   batch = batch_of(tokens, segments)
   np.testing.assert_allclose(hidden(whole, params, batch), hidden(blocks, params, batch), atol=1e-5)
 
 
 def test_rows_of_a_both_ways_block_see_each_other_and_no_more():
-  model, params = decoder.model(TINY, space()), None
+  model, params = TINY.build(space()), None
   params = params_of(model)
   tokens = np.random.default_rng(0).integers(0, 60, (1, 8, 1))
   visible = [[0, 0, 1, 1, 1, 0, 0, 0]]
@@ -222,7 +225,7 @@ def test_rows_of_a_both_ways_block_see_each_other_and_no_more():
 
 
 def test_packed_neighbours_do_not_change_my_loss():
-  model = decoder.model(dataclasses.replace(TINY, windows=(4, 0)), space(both_ways=False))
+  model = dataclasses.replace(TINY, windows=(4, 0)).build(space(both_ways=False))
   params = params_of(model)
   rng = np.random.default_rng(0)
   mine, other = rng.integers(0, 60, (6, 1)), rng.integers(0, 60, (5, 1))
@@ -231,8 +234,8 @@ def test_packed_neighbours_do_not_change_my_loss():
     number = 1 + (order[0] is other)
     segments = [[1] * len(order[0]) + [2] * len(order[1]) + [0]]
     packed = batch_of(np.concatenate([*order, [[-1]]])[None], segments)
-    score = next_token.score(model, params, packed, ONE, 2)
-    wanted = next_token.score(model, params, alone, ONE, 1)
+    score = next_token.NextToken().score(model, params, {}, packed, segments=2, machine=ONE)
+    wanted = next_token.NextToken().score(model, params, {}, alone, segments=1, machine=ONE)
     for kind in ("text", "speech"):
       np.testing.assert_allclose(
         score[kind]["nll"][0, number], wanted[kind]["nll"][0, 1], rtol=1e-6
@@ -240,22 +243,20 @@ def test_packed_neighbours_do_not_change_my_loss():
 
 
 def test_holes_add_nothing_and_columns_add_up():
-  model = decoder.model(TINY, space((60, 30)))
+  model = TINY.build(space((60, 30)))
   params = params_of(model)
   table = np.asarray(params["embed"]["table"])
   grid = np.array([[[3, 4], [5, -1], [-1, 29], [-1, -1]]])
   mesh = sharding.mesh(ONE)
   with jax.set_mesh(mesh):
-    from flax import nnx
-
-    network = nnx.merge(model.graphdef, params)
+    network = model.arrays.module(params)
     x_BLD = network.embed(jnp.asarray(grid), model.starts, jnp.float32)
   wanted = [table[3] + table[64 + 4], table[5], table[64 + 29], 0 * table[0]]
   np.testing.assert_allclose(x_BLD[0], wanted, atol=1e-7)
 
 
 def test_a_column_scores_its_own_slice_of_the_table():
-  model = decoder.model(TINY, space((60, 30)))
+  model = TINY.build(space((60, 30)))
   params = params_of(model)
   state = jnp.ones((1, 32))
   table = np.asarray(params["embed"]["table"])
@@ -280,7 +281,7 @@ MESHES = [
 @functools.cache
 def on_one_device(family):
   """Returns (model, (loss, gradients)), what every mesh is held to."""
-  model = decoder.model(FAMILIES[family], space((60, 30), both_ways=False))
+  model = FAMILIES[family].build(space((60, 30), both_ways=False))
   params = model.init(jax.random.key(0), sharding.mesh(ONE))
   return model, loss_and_grads(model, params, random_batch(columns=2, high=30), ONE)
 
@@ -313,7 +314,7 @@ def test_every_mesh_equals_one_device(family, axes):
 
 
 def test_the_comparison_of_meshes_notices_a_missing_sum(monkeypatch):
-  model = decoder.model(TINY, space())
+  model = TINY.build(space())
   monkeypatch.setattr(sharding, "sum_to", without_the_sum)
   found = []
   for machine in (ONE, settings.Machine(data=8, fsdp=1)):
@@ -329,14 +330,14 @@ def without_the_sum(part, split, summed):
 
 
 def test_new_parameters_are_the_same_on_every_mesh():
-  model = decoder.model(FAMILIES["llama 3"], space())
+  model = FAMILIES["llama 3"].build(space())
   one, eight = (model.init(jax.random.key(0), sharding.mesh(m)) for m in (ONE, EIGHT))
   jax.tree.map(np.testing.assert_array_equal, one, eight)
 
 
 def test_few_key_heads_live_on_every_device_and_queries_are_split():
   machine = settings.Machine(data=1, fsdp=2, tensor=4)
-  model = decoder.model(TINY, space(both_ways=False))  # 2 key heads, 4 ways
+  model = TINY.build(space(both_ways=False))  # 2 key heads, 4 ways
   params = model.init(jax.random.key(0), sharding.mesh(machine))
   assert params["layers"]["attention"]["key"].sharding.spec[2] is None
   assert params["layers"]["attention"]["query"].sharding.spec[2] == "tensor"
@@ -358,7 +359,7 @@ def test_few_key_heads_live_on_every_device_and_queries_are_split():
   ],
 )
 def test_machine_options_do_not_change_the_step(change):
-  model = decoder.model(FAMILIES["gemma 3"], space(both_ways=False))
+  model = FAMILIES["gemma 3"].build(space(both_ways=False))
   params, batch = params_of(model), random_batch()
   loss, grads = loss_and_grads(model, params, batch, ONE)
   other = dataclasses.replace(ONE, **change)
@@ -368,7 +369,7 @@ def test_machine_options_do_not_change_the_step(change):
 
 
 def test_bfloat16_is_near_float32_and_hidden_states_say_so():
-  model = decoder.model(TINY, space())
+  model = TINY.build(space())
   params, batch = params_of(model), random_batch()
   half = dataclasses.replace(ONE, compute_dtype="bfloat16")
   loss, _ = loss_and_grads(model, params, batch, ONE)
@@ -380,7 +381,7 @@ def test_bfloat16_is_near_float32_and_hidden_states_say_so():
 
 
 def test_products_in_bfloat16_are_near_float32_on_one_device_and_on_eight():
-  model = decoder.model(TINY, space())
+  model = TINY.build(space())
   batch = random_batch()
   loss, grads = loss_and_grads(model, params_of(model), batch, ONE)
   for machine in (ONE, EIGHT):
@@ -399,7 +400,7 @@ def test_products_in_bfloat16_are_near_float32_on_one_device_and_on_eight():
 
 
 def test_dropout_needs_a_key():
-  model = decoder.model(dataclasses.replace(TINY, dropout=0.5), space())
+  model = dataclasses.replace(TINY, dropout=0.5).build(space())
   params, batch = params_of(model), random_batch()
   np.testing.assert_array_equal(hidden(model, params, batch), hidden(model, params, batch))
   first, again, other = (
@@ -411,7 +412,7 @@ def test_dropout_needs_a_key():
 
 
 def test_dropout_is_the_same_on_eight_devices():
-  model = decoder.model(dataclasses.replace(TINY, dropout=0.5), space())
+  model = dataclasses.replace(TINY, dropout=0.5).build(space())
   batch, key = random_batch(), jax.random.key(3)
   losses = [
     loss_and_grads(model, model.init(key, sharding.mesh(machine)), batch, machine, key=key)[0]
@@ -421,14 +422,14 @@ def test_dropout_is_the_same_on_eight_devices():
 
 
 def test_an_unknown_attention_backend_lists_those_there_are():
-  model = decoder.model(TINY, space())
+  model = TINY.build(space())
   machine = dataclasses.replace(ONE, attention="flash")
   with pytest.raises(ConfigError, match="Unknown attention backend 'flash'. Available: "):
     model.hidden(params_of(model), random_batch(), machine)
 
 
 def test_an_unknown_remat_policy_lists_those_there_are():
-  model = decoder.model(TINY, space())
+  model = TINY.build(space())
   machine = dataclasses.replace(ONE, remat="some")
   with pytest.raises(ConfigError, match="Unknown remat policy 'some'. Available: none, full, dots"):
     model.hidden(params_of(model), random_batch(), machine)

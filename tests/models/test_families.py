@@ -3,8 +3,8 @@
 import pytest
 
 from audiopalm.errors import ConfigError
-from audiopalm.models import families
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.pytorch import families
 from audiopalm.nn import rotary
 
 LLAMA = {

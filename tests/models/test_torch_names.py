@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from audiopalm.models import torch_names
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.pytorch import torch_names
 
 SETTINGS = Decoder(
   layers=2, width=6, heads=4, kv_heads=2, head_width=8, hidden=10, qkv_bias=True, qk_norm=True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audiopalm import sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.nn import lora
@@ -27,7 +27,7 @@ def adapted(on=ALL, rank=3):
 
 def made(settings, machine=ONE, random_up=True):
   """Returns (model, parameters, hidden_BLD) of a small batch."""
-  model, mesh = decoder.model(settings, SPACE), sharding.mesh(machine)
+  model, mesh = settings.build(SPACE), sharding.mesh(machine)
   with jax.set_mesh(mesh):
     params = model.init(jax.random.key(1), mesh)
     if random_up and settings.lora is not None:
@@ -47,10 +47,10 @@ def hidden(model, params, machine=ONE):
   tokens_BLK = np.arange(32, dtype=np.int32).reshape(4, 8, 1)
   positions_BL = np.tile(np.arange(8, dtype=np.int32), (4, 1))
   zeros = np.zeros((4, 8), np.int32)
-  batch = Batch(tokens_BLK, None, zeros + 1, positions_BL, zeros, zeros[:, 0])
+  batch = PackedBatch(tokens_BLK, None, zeros + 1, positions_BL, zeros, zeros[:, 0])
   mesh = sharding.mesh(machine)
   with jax.set_mesh(mesh):
-    placed = sharding.place(batch, mesh, ("batch", "rows"))
+    placed = sharding.place(batch, mesh, batch.axes())
     return np.asarray(model.hidden(params, placed, machine))
 
 
@@ -66,9 +66,9 @@ def test_new_adapters_change_nothing():
 @pytest.mark.parametrize("on", [ALL, ("query", "value"), ("out",), ("down",)])
 def test_merged_adapters_compute_the_same(on):
   model, params, found = made(adapted(on))
-  settings, merged = decoder.without_lora(model.settings, params)
+  settings, merged = model.settings.without_adapters(params)
   assert settings == PLAIN
-  plain = decoder.model(settings, SPACE)
+  plain = settings.build(SPACE)
   assert jax.tree.structure(merged) == jax.tree.structure(plain.shapes(sharding.mesh(ONE)))
   np.testing.assert_allclose(hidden(plain, merged), found, rtol=0, atol=1e-5)
   assert np.abs(found - made(PLAIN)[2]).max() > 0.01
@@ -90,9 +90,9 @@ def test_many_devices_compute_the_same_with_adapters():
 def test_parameters_of_adapters_are_counted():
   settings = adapted(("query", "out", "gate"), rank=5)
   _, params, _ = made(settings)
-  counted = decoder.parameters(settings, SPACE)
+  counted = settings.parameters(SPACE)
   assert counted == sum(leaf.size for leaf in jax.tree.leaves(params))
-  assert counted > decoder.parameters(PLAIN, SPACE)
+  assert counted > PLAIN.parameters(SPACE)
 
 
 def test_a_rank_or_a_name_that_is_none_is_refused():

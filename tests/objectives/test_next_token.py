@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from audiopalm import settings, sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models import decoder
 from audiopalm.objectives import next_token
@@ -22,14 +22,13 @@ TINY = decoder.Decoder(layers=1, width=16, heads=2, kv_heads=1, head_width=8, hi
 
 
 def model_of(columns=1):
-  return decoder.model(
-    TINY,
+  return TINY.build(
     types.SimpleNamespace(
       sizes=(20,) * columns,
       padded=(32,) * columns,
       modality_KV=(MODALITY,) * columns,
-      layouts={},
-    ),
+      both_ways=False,
+    )
   )
 
 
@@ -48,7 +47,7 @@ def batch_of(tokens_BL, weights_BL, segments_BL):
   positions_BL = np.array(
     [[int(np.sum(row[:i] == row[i])) for i in range(len(row))] for row in segments_BL]
   )
-  return Batch(
+  return PackedBatch(
     tokens_BL[..., None],
     np.float32(weights_BL)[..., None],
     segments_BL,
@@ -67,7 +66,10 @@ BATCH = batch_of(
 
 def loss_of(model, params, batch, objective=None, machine=ONE):
   objective = objective or next_token.NextToken()
-  return objective.losses(model, params, {}, batch, None, machine)[0]["model"]
+  losses, _ = objective.losses(
+    model, params, {}, batch, key=None, train=False, step=0, machine=machine
+  )
+  return losses["model"]
 
 
 def test_targets_are_the_next_rows_of_the_segment():
@@ -184,7 +186,8 @@ def test_text_weight_weighs_words_and_nothing_else(model, params):
 
 
 def test_scores_per_segment_add_up_to_the_loss(model, params):
-  scores = next_token.score(model, params, BATCH, ONE, segments=3)
+  objective = next_token.NextToken()
+  scores = objective.score(model, params, {}, BATCH, segments=3, machine=ONE)
   loss = loss_of(model, params, BATCH)
   total = sum(float(of["nll"].sum()) for of in scores.values())
   assert total == pytest.approx(float(loss.sum), rel=1e-6)

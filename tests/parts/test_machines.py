@@ -1,9 +1,11 @@
 import dataclasses
+import json
 
 import pytest
 
 from audiopalm.errors import ConfigError
 from audiopalm.parts import machines
+from audiopalm.settings import Machine
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,7 @@ def test_unknown_machine_lists_the_names_and_the_nearest():
   text = str(error.value)
   assert "Unknown machine 'h1000'" in text and "Did you mean 'h100'?" in text
   assert "cpu8" in text and "v6e" in text
+  assert "or the path of a JSON file with a machine, as audiopalm plan --json writes it." in text
 
 
 def test_unknown_platform_says_to_choose():
@@ -120,3 +123,66 @@ def test_a_run_in_float32_does_not_become_one_in_bfloat16_on_an_accelerator_unas
 def test_products_in_float32_of_a_machine_that_computes_in_bfloat16_are_refused():
   with pytest.raises(ConfigError, match="multiplies in float32 what its layers hold in bfloat16"):
     dataclasses.replace(machines.named("h100"), product_dtype="float32")
+
+
+def written(folder, value):
+  """Returns the path of a file of JSON, or of a text."""
+  path = folder / "mine.json"
+  path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+  return str(path)
+
+
+@pytest.mark.parametrize("machine", [*machines.TABLE.values(), CPU, Machine(micro_batch_tokens=7)])
+def test_a_file_gives_back_the_machine_that_was_written(tmp_path, machine):
+  assert machines.named(written(tmp_path, machines.to_json(machine))) == machine
+
+
+def test_what_a_file_leaves_out_is_as_in_a_machine_of_no_words_and_named_as_the_file(tmp_path):
+  path = written(tmp_path, {"machine": {"data": 8, "remat": "dots", "micro_batch_tokens": None}})
+  assert machines.named(path) == Machine(name="mine", data=8, remat="dots")
+  assert machines.named(written(tmp_path, machines.EXAMPLE)).fsdp == 64
+
+
+def test_what_a_plan_says_beside_its_machine_is_left_alone(tmp_path):
+  plan = {"fits": True, "mesh": {"fsdp": 8}, "machine": {"fsdp": -1}, "ranking": []}
+  assert machines.named(written(tmp_path, plan)) == Machine(name="mine")
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [
+    ("{", "mine.json: expected JSON with a machine, but Expecting property name"),
+    ([], 'mine.json: expected a machine under "machine", as in {"machine": {"data": 8'),
+    ({"fsdp": 8}, 'mine.json: expected a machine under "machine", as in'),
+    ({"machine": "v5e"}, 'mine.json: expected a machine under "machine", as in'),
+    ({"machine": {"fdsp": 8}}, "mine.json: There is no setting 'fdsp'. Near: fsdp"),
+    ({"machine": {"fsdp": 1.5}}, "mine.json: fsdp takes a whole number, not '1.5'."),
+    ({"machine": {"remat": "all"}}, "remat takes one of none, full, dots, offload, not 'all'."),
+    ({"machine": {"fsdp": -1, "data": -1}}, "Machine 'mine' leaves more than one mesh axis open"),
+    (
+      {"machine": {"name": "../a"}},
+      "a machine is called by letters, digits, '.', '_' and '-', not",
+    ),
+    (
+      {"machine": {"product_dtype": "bfloat16"}},
+      "mine.json: product_dtype is of a run, which keeps it, and not of a machine. Leave it out, "
+      "and choose it by --products bfloat16.",
+    ),
+    (
+      {"fits": False, "machine": {}},
+      "mine.json is a plan that does not fit its devices. Take that of another --mesh, --remat or "
+      "batch: audiopalm plan --search tries them.",
+    ),
+  ],
+)
+def test_a_file_that_holds_no_machine_says_what_was_expected(tmp_path, value, text):
+  with pytest.raises(ConfigError) as error:
+    machines.named(written(tmp_path, value))
+  assert text in str(error.value)
+
+
+def test_a_file_that_is_not_there_says_what_to_write_into_it(tmp_path):
+  with pytest.raises(
+    ConfigError, match="There is no file .*mine.json with a machine. Write it, as"
+  ):
+    machines.named(str(tmp_path / "mine.json"))

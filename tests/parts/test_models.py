@@ -6,14 +6,13 @@ import pytest
 
 from audiopalm import values
 from audiopalm.errors import ConfigError
-from audiopalm.models import decoder
 from audiopalm.nn import lora, rotary
 from audiopalm.parts import models
 
 
 def test_tiny_has_three_million_parameters():
   space = types.SimpleNamespace(padded=(0,))
-  assert 3.0e6 < decoder.parameters(models.tiny(), space) < 3.3e6
+  assert 3.0e6 < models.tiny().parameters(space) < 3.3e6
 
 
 def test_tiny_takes_width_layers_and_dropout():

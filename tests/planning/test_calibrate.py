@@ -11,7 +11,7 @@ def test_rates_are_measured_written_and_read_again(tmp_path, monkeypatch):
   assert measured.name == f"cpu:{count}" and measured.serial and not measured.rings
   for rate in (measured.flops, measured.memory, measured.memory_bandwidth, measured.link):
     assert rate > 0
-  assert topology.named(f"cpu:{count}", calibration=tmp_path / "cpu.json").chip == measured
+  assert topology.named(f"cpu:{count}", rates=tmp_path / "cpu.json").chip == measured
 
 
 def test_rates_follow_from_seconds(tmp_path, monkeypatch):

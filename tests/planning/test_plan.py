@@ -9,6 +9,7 @@ import pytest
 from audiopalm import sharding
 from audiopalm.data import files
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
@@ -32,8 +33,7 @@ def experiment(layers=2, **changes):
     tokenizers=(tokenizers.text(size=600), tokenizers.units(size=100)),
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
     model=decoder.Decoder(layers=layers, width=64, heads=4, kv_heads=2, head_width=16, hidden=96),
-    row_length=32,
-    batch_rows=8,
+    data=Packed(row_length=32, batch_rows=8),
   )
   return dataclasses.replace(made, **changes)
 
@@ -45,7 +45,7 @@ def planned(here):
 
 def test_parameters_and_optimizer_are_counted_by_device(planned):
   mesh = sharding.mesh(FSDP, tuple(jax.devices()))
-  model = decoder.model(experiment().model, program.space_of(experiment()))
+  model = experiment().model.build(program.space_of(experiment()))
   wanted = sum(
     leaf.sharding.shard_shape(leaf.shape) and 4 * leaf.size // _ways(leaf)
     for leaf in jax.tree.leaves(model.shapes(mesh))
@@ -87,10 +87,10 @@ def test_the_operations_are_those_of_the_formula(here):
   one = Machine(name="one", fsdp=1, unroll_layers=True)
   single = topology.Topology("cpu:1", tuple(jax.devices()[:1]), CHIP)
   settings = dataclasses.replace(experiment().model, layers=1, width=256, hidden=512)
-  made = plan.training(experiment(model=settings, row_length=32), one, single)
+  made = plan.training(experiment(model=settings), one, single)
   space, s = program.space_of(experiment()), settings
   attention = 12 * s.heads * s.head_width * 32 - 6 * s.heads * s.head_width * 33
-  wanted = (decoder.flops_per_token(s, space, 32) + attention) * 8 * 32
+  wanted = (s.flops_per_token(space, 32) + attention) * 8 * 32
   # Attention's weights are computed again in the backward pass.
   again = 2 * s.heads * s.head_width * 32 * 8 * 32
   assert made.bounds.flops == pytest.approx(wanted + again, rel=0.01)
@@ -145,18 +145,18 @@ def test_unknown_topologies_say_what_there_is(tmp_path):
     topology.named("v5p:4x4")
   with pytest.raises(ConfigError, match="this process has 8 CPU devices. Set XLA_FLAGS"):
     topology.named("cpu:16")
-  with pytest.raises(ConfigError, match="--calibrate FILE, and give that file as --calibration"):
+  with pytest.raises(ConfigError, match="--measure-rates FILE, and give that file as --rates"):
     topology.named("cpu:8")
 
 
-def test_a_calibration_of_other_devices_or_damaged_is_refused(tmp_path):
+def test_rates_of_other_devices_or_damaged_are_refused(tmp_path):
   path = tmp_path / "cpu.json"
   files.write_json(path, {"chip": dataclasses.asdict(dataclasses.replace(CHIP, name="cpu:4"))})
-  with pytest.raises(ConfigError, match="measured with cpu:4.*--topology cpu:8 --calibrate FILE"):
-    topology.named("cpu:8", calibration=path)
+  with pytest.raises(ConfigError, match="measured with cpu:4.*cpu:8 --measure-rates FILE"):
+    topology.named("cpu:8", rates=path)
   files.write_json(path, {"chip": {"name": "cpu:8"}})
   with pytest.raises(DataError, match="it is damaged.*Measure again with audiopalm plan"):
-    topology.named("cpu:8", calibration=path)
+    topology.named("cpu:8", rates=path)
 
 
 SAID = (

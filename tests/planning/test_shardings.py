@@ -7,11 +7,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
+from audiopalm import sharding
 from audiopalm.cli import config
 from audiopalm.parts import machines, models
-from audiopalm.planning import shardings
+from audiopalm.planning import program
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -34,8 +36,53 @@ CASES = {
 }  # fmt: skip
 
 
+def described(experiment, machine, devices):
+  """Returns {"mesh", "parameters": {path: array}, "activations": {name: array}}.
+
+  An array is its shape and, for each axis, the mesh axes that split it: "f32[8, 16 / fsdp]".
+  Activations are what a remat policy can name: the outputs of projections and of attention, once
+  for each shape and split.
+  """
+  mesh = program.abstract_mesh(machine, devices)
+  with jax.sharding.use_abstract_mesh(mesh):
+    traced, now = program.traced_train_step(experiment, machine, mesh)
+  leaves = jax.tree_util.tree_leaves_with_path(now.params)
+  parameters = {
+    jax.tree_util.keystr(path, simple=True, separator="/"): array(leaf, leaf.sharding.spec)
+    for path, leaf in leaves
+  }
+  activations = {}
+  for name, aval in named(traced.jaxpr):
+    text = array(aval, aval.sharding.spec)
+    if text not in activations.setdefault(name, []):
+      activations[name].append(text)
+  split = {axis: size for axis, size in mesh.shape.items() if size > 1}
+  return {"mesh": split, "parameters": parameters, "activations": activations}
+
+
+def array(shaped, spec):
+  entries = [*spec, *(None,) * (len(shaped.shape) - len(spec))]
+  parts = [
+    f"{size} / {' x '.join(sharding.names(entry))}" if entry else str(size)
+    for size, entry in zip(shaped.shape, entries, strict=True)
+  ]
+  return f"{jax.numpy.dtype(shaped.dtype).name}[{', '.join(parts)}]"
+
+
+def named(jaxpr):
+  """Yields (name, type) of what `checkpoint_name` names anywhere in a program, but for what a
+  single device does."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "shard_map":
+      continue
+    if equation.primitive.name == "name":
+      yield equation.params["name"], equation.outvars[0].aval
+    for inner in jax.core.jaxprs_in_params(equation.params):
+      yield from named(inner)
+
+
 def written(name):
-  return json.dumps(shardings.described(*CASES[name]()), indent=1) + "\n"
+  return json.dumps(described(*CASES[name]()), indent=1) + "\n"
 
 
 def path_of(name):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from audiopalm import pretrained, sharding
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import CheckpointError, ConfigError
-from audiopalm.export import stock, weights
+from audiopalm.models.pytorch import stock, weights
 from audiopalm.settings import Machine
 from audiopalm.tokenizers.pretrained import in_folder
 
@@ -33,7 +33,7 @@ def logits(source):
   positions_BL = np.arange(len(TOKENS_L), dtype=np.int32)[None]
   ones_BL = np.ones_like(positions_BL)
   tokens_BLK = np.int32(TOKENS_L)[None, :, None]
-  batch = Batch(tokens_BLK, None, ones_BL, positions_BL, 0 * ones_BL, None)
+  batch = PackedBatch(tokens_BLK, None, ones_BL, positions_BL, 0 * ones_BL, None)
   with jax.default_matmul_precision("highest"):
     hidden_BLD = source.model.hidden(params, batch, ONE)
     found_LV = source.model.logits(params, hidden_BLD)[0]

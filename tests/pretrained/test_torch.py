@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from audiopalm import pretrained, sharding
-from audiopalm.batch import Batch
-from audiopalm.export import stock, weights
+from audiopalm.batch import PackedBatch
+from audiopalm.models.pytorch import stock, weights
 from audiopalm.settings import Machine
 
 pytestmark = pytest.mark.torch
@@ -87,7 +87,9 @@ def ours(source, tokens_BL, mesh=None):
   params = source.params(mesh or sharding.mesh(ONE))
   ones_BL = np.ones(tokens_BL.shape, np.int32)
   positions_BL = np.tile(np.arange(tokens_BL.shape[1], dtype=np.int32), (len(tokens_BL), 1))
-  batch = Batch(np.int32(tokens_BL)[..., None], None, ones_BL, positions_BL, 0 * ones_BL, None)
+  batch = PackedBatch(
+    np.int32(tokens_BL)[..., None], None, ones_BL, positions_BL, 0 * ones_BL, None
+  )
   with jax.default_matmul_precision("highest"):
     logits_BLV = source.model.logits(params, source.model.hidden(params, batch, ONE))
   return np.asarray(logits_BLV)[..., : source.text_rows]

@@ -93,14 +93,6 @@ def test_records_that_were_left_out_are_counted_with_a_reason(found):
   assert reasons[0].text == "synthetic, train: 2 × silent. small/train/3 (source): silent."
 
 
-@pytest.mark.parametrize(
-  ("seconds", "text"),
-  [(4.21, "4.2 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7_500, "2 h 05 min")],
-)
-def test_durations_are_read_at_a_glance(seconds, text):
-  assert tables.duration(seconds) == text
-
-
 def test_both_ears_of_a_spoken_task_stand_side_by_side():
   heard = {"wer": 0.1, "independent_wer": 0.2, "independent_raw_wer": 0.3, "examples": 2}
   scores = {"tts": heard, "mt": {"bleu": 9.0, "examples": 2}, scoring.HELD_OUT: {}, "baselines": {}}

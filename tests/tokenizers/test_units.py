@@ -153,7 +153,7 @@ def test_collapsed_units_are_the_runs_of_the_plain_ones(fitted):
   collapsed = collapsing(fitted)
   utterance = said([1, 1, 2, 2, 2, 3])
   plain_T = fitted.encode(utterance)
-  ids_T, durations_T = collapsed.encode_runs(utterance)
+  ids_T, durations_T = units.runs(plain_T)
   np.testing.assert_array_equal(np.repeat(ids_T, durations_T), plain_T)
   np.testing.assert_array_equal(collapsed.encode(utterance), ids_T)
   assert (ids_T[1:] != ids_T[:-1]).all()

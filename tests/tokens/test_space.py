@@ -73,17 +73,8 @@ def test_modalities_mark_text_speech_specials_and_padding():
   assert second_V[:8].tolist() == [2, 1, 1, 1, 1, 1, 1, -1]
 
 
-def test_id_of_moves_local_ids_into_their_range():
+def test_unknown_names_say_what_is_known():
   space = build()
-  assert space.id_of(0, "units", 0, 3) == 45
-  ids_TQ = space.id_of(1, "codes", 1, np.asarray([[0, 5], [1, 2]]))
-  assert ids_TQ.tolist() == [[1, 6], [2, 3]] and ids_TQ.dtype == np.int32
-
-
-def test_ids_and_names_out_of_range_say_what_is_known():
-  space = build()
-  with pytest.raises(LayoutError, match="holds ids 0 to 11, but -1 to 12 came. Was it made by an"):
-    space.id_of(0, "units", 0, np.asarray([-1, 12]))
   with pytest.raises(
     LayoutError, match="Column 1 .* no range for stream 'units' level 0; it has: c"
   ):

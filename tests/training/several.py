@@ -1,6 +1,7 @@
 """One of several processes that agree on things and make batches together; a program:
 
-python tests/training/several.py OUT MESH --coordinator HOST:PORT --processes N --process I
+python tests/training/several.py OUT MESH --coordinator-address HOST:PORT --num-processes N
+  --process-id I
 """
 
 import argparse
@@ -15,11 +16,12 @@ import tiny
 from jax.experimental import multihost_utils
 
 from audiopalm import sharding
+from audiopalm.batch import Counts
 from audiopalm.cli import processes
 from audiopalm.data import loader
 from audiopalm.errors import DataError
 from audiopalm.settings import Machine
-from audiopalm.training import throughput, together
+from audiopalm.training import together
 
 STEPS = 3
 
@@ -30,7 +32,7 @@ def digest(batch) -> str:
   return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def counted(counts: throughput.Counts) -> list:
+def counted(counts: Counts) -> list:
   """Returns counts as JSON takes them."""
   by_task = [counts.rows_T, counts.examples_T, counts.tokens_T]
   lengths = sorted(counts.lengths_N.tolist())
@@ -60,17 +62,17 @@ def main() -> int:
   prepared = tiny.Prepared(made)
   axes = {axis: int(size) for axis, size in (part.split("=") for part in args.mesh.split(","))}
   mesh, tasks = sharding.mesh(Machine(**axes)), len(made.tasks)
-  here = sharding.rows_here(mesh, made.batch_rows)
-  counts_here = sharding.counted_here(mesh, made.batch_rows)
-  exchange = together.Exchange(mesh, tasks, made.row_length)
+  here = sharding.rows_here(mesh, made.data.batch_rows)
+  counts_here = sharding.counted_here(mesh, made.data.batch_rows)
+  exchange = together.Exchange(mesh, tasks, made.data.row_length)
   batches, digests, counts, asked = loader.Loader(prepared, made, mine=here), [], [], []
   with jax.set_mesh(mesh):
     for step in range(STEPS):
       batch = batches.batch_at(step)
-      placed = sharding.place(batch, mesh, ("batch", "rows"), made.batch_rows)
+      placed = sharding.place(batch, mesh, batch.axes(), made.data.batch_rows)
       # The last process is given a signal before the second step.
-      given = "SIGTERM" if step >= 1 and index == args.processes - 1 else ""
-      read = exchange.begin(throughput.count(batch, tasks, counts_here, here.start), given)
+      given = "SIGTERM" if step >= 1 and index == args.num_processes - 1 else ""
+      read = exchange.begin(batch.count(tasks, counts_here, here.start), given)
       counts.append(counted(read()))
       asked.append(exchange.asked_by)
       digests.append(digest(multihost_utils.process_allgather(placed, tiled=True)))

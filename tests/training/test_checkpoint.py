@@ -13,6 +13,7 @@ from audiopalm.errors import CheckpointError, FullDevice, ManifestError
 from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
 from audiopalm.training import checkpoint, optimizers, state, writing
+from audiopalm.training.learners import Learner
 
 MANIFEST = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "aa"}]}
 
@@ -20,11 +21,11 @@ MANIFEST = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprin
 def made(width=3, fill=1.0, names=("kernel", "scale")):
   params = {"layers": {name: jnp.full((2, width), fill) for name in names}}
   chain = optimizers.build(Optimizer(), 10)
-  return state.create(params, {}, {"model": ()}, chain)
+  return state.create(params, {}, {"model": Learner((), chain)})
 
 
 def expecting(shapes, manifest=MANIFEST):
-  return lambda meta: (shapes, manifest)
+  return lambda meta: checkpoint.Expected(shapes, {}, manifest)
 
 
 def meta(step):
@@ -56,7 +57,7 @@ def test_a_saved_state_comes_back_equal(tmp_path):
 def test_the_state_of_parameters_by_two_rules_comes_back_equal(tmp_path):
   chain = optimizers.build(Optimizer(name="muon"), 10)
   params = {"embed": jnp.ones((4, 3)), "layers": {"kernel": jnp.ones((2, 3, 4))}}
-  first = state.create(params, {}, {"model": ()}, chain)
+  first = state.create(params, {}, {"model": Learner((), chain)})
   gradients = jax.tree.map(lambda x: x + 0.5, params)
   _, moved = chain.update(gradients, first.optimizer["model"], params, step=jnp.int32(0))
   after = dataclasses.replace(first, optimizer={"model": moved})
@@ -65,6 +66,35 @@ def test_the_state_of_parameters_by_two_rules_comes_back_equal(tmp_path):
   restored, _ = checkpoint.restore_state(tmp_path, first, MANIFEST)
   assert jax.tree.structure(restored) == jax.tree.structure(after)
   jax.tree.map(np.testing.assert_array_equal, restored, after)
+
+
+def test_a_state_of_before_variables_were_an_item_comes_back_equal(tmp_path):
+  now = made(fill=3.0)
+  items = checkpoint.items_of(now)
+  items["rest"] = {**items["rest"], "variables": {}}
+  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+    writer._save(meta(3), **items)
+  restored, found = checkpoint.restore_state(tmp_path, made(), MANIFEST)
+  assert found.step == 3
+  assert jax.tree.structure(restored) == jax.tree.structure(now)
+  jax.tree.map(np.testing.assert_array_equal, restored, now)
+
+
+def test_variables_come_back_and_an_objective_without_them_is_told(tmp_path):
+  codes = {"codebook": jnp.arange(6.0).reshape(2, 3)}
+  now = dataclasses.replace(made(fill=3.0), variables=codes)
+  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+    writer.save(now, meta(3))
+  restored, _ = checkpoint.restore_state(tmp_path, now, MANIFEST)
+  np.testing.assert_array_equal(restored.variables["codebook"], codes["codebook"])
+  expected = checkpoint.Expected(now.params, codes, MANIFEST)
+  _, variables, _ = checkpoint.restore_model(tmp_path, lambda meta: expected)
+  np.testing.assert_array_equal(variables["codebook"], codes["codebook"])
+  with pytest.raises(CheckpointError, match="holds some of the variables .* experiment's has none"):
+    checkpoint.restore_state(tmp_path, made(), MANIFEST)
+  other = saved(tmp_path / "other", 1)
+  with pytest.raises(CheckpointError, match="holds none of the variables .* experiment's has some"):
+    checkpoint.restore_state(other, now, MANIFEST)
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -78,7 +108,7 @@ def test_parameters_alone_come_back_on_another_placement(tmp_path):
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there), made().params
   )
-  params, found = checkpoint.restore_params(tmp_path, expecting(shapes))
+  params, _, found = checkpoint.restore_model(tmp_path, expecting(shapes))
   assert found.step == 3
   assert params["layers"]["kernel"].sharding == there
   np.testing.assert_array_equal(params["layers"]["kernel"], np.full((2, 3), 3.0))
@@ -86,19 +116,19 @@ def test_parameters_alone_come_back_on_another_placement(tmp_path):
 
 def test_the_parameters_of_any_step_can_be_asked_for(tmp_path):
   saved(tmp_path, 1, 2)
-  params, found = checkpoint.restore_params(tmp_path, expecting(made().params), step=1)
+  params, _, found = checkpoint.restore_model(tmp_path, expecting(made().params), step=1)
   assert found.step == checkpoint.latest(tmp_path, step=1).step == 1
   np.testing.assert_array_equal(params["layers"]["scale"], 1.0)
   with pytest.raises(
     CheckpointError, match="No checkpoint of step 3 in .*: there are those of 1, 2"
   ):
-    checkpoint.restore_params(tmp_path, expecting(made().params), step=3)
+    checkpoint.restore_model(tmp_path, expecting(made().params), step=3)
 
 
 def test_a_run_that_has_not_saved_starts_anew_but_has_nothing_to_evaluate(tmp_path):
   assert checkpoint.restore_state(tmp_path, made(), MANIFEST) is None
   with pytest.raises(CheckpointError, match="No checkpoint in .*Train first: audiopalm train"):
-    checkpoint.restore_params(tmp_path, expecting(made().params))
+    checkpoint.restore_model(tmp_path, expecting(made().params))
   with pytest.raises(CheckpointError, match="No checkpoint in"):
     checkpoint.latest(tmp_path)
 
@@ -162,7 +192,9 @@ def test_other_shapes_are_listed_by_path(tmp_path):
 def test_another_optimizer_is_another_shape(tmp_path):
   saved(tmp_path, 1)
   other = state.create(
-    made().params, {}, {"model": ()}, optimizers.build(Optimizer(name="adafactor", b1=0), 10)
+    made().params,
+    {},
+    {"model": Learner((), optimizers.build(Optimizer(name="adafactor", b1=0), 10))},
   )
   with pytest.raises(CheckpointError, match=r"optimizer/model/\d/mu/layers/kernel: saved float32"):
     checkpoint.restore_state(tmp_path, other, MANIFEST)
@@ -170,8 +202,8 @@ def test_another_optimizer_is_another_shape(tmp_path):
 
 def test_parameters_alone_are_enough_to_answer_but_not_to_train(tmp_path):
   with writing.Writer(tmp_path, writing.Keep(1)) as writer:
-    writer.save_params(made().params, meta(3))
-  params, found = checkpoint.restore_params(tmp_path, expecting(made().params))
+    writer.save_model(made().params, {}, meta(3))
+  params, _, found = checkpoint.restore_model(tmp_path, expecting(made().params))
   assert found.step == 3
   for saved_array, array in zip(
     jax.tree.leaves(params), jax.tree.leaves(made().params), strict=True
@@ -185,7 +217,7 @@ def test_another_manifest_prints_the_difference(tmp_path):
   saved(tmp_path, 1)
   other = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "bb"}]}
   with pytest.raises(ManifestError) as error:
-    checkpoint.restore_params(tmp_path, expecting(made().params, other))
+    checkpoint.restore_model(tmp_path, expecting(made().params, other))
   assert "checkpoints/1 was made with another manifest" in str(error.value)
   assert '"bb" became "aa"' in str(error.value)
 
@@ -237,7 +269,7 @@ def test_a_really_full_device_leaves_the_earlier_checkpoint_and_takes_one_when_t
   usage = shutil.disk_usage(small_device.path)._replace(free=2**40)
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)  # it fills while it is written
   params = {"layers": {"noise": jax.random.normal(jax.random.key(0), (1024, 1024))}}
-  huge = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
+  huge = state.create(params, {}, {"model": Learner((), optimizers.build(Optimizer(), 10))})
   with writing.Writer(small_device.path, writing.Keep(2)) as writer:
     with pytest.raises(FullDevice, match="The checkpoint of step 1 is intact"):
       writer.save(huge, meta(2))
@@ -261,7 +293,7 @@ def test_round_steps_and_the_best_stay(tmp_path):
 def noise():
   """A state that is hardly compressed, so that most bytes of its files are values."""
   params = {"noise": jax.random.normal(jax.random.key(0), (64, 64))}
-  now = state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
+  now = state.create(params, {}, {"model": Learner((), optimizers.build(Optimizer(), 10))})
   moment = jax.tree.map(lambda x: params["noise"] if x.ndim else x, now.optimizer)
   return dataclasses.replace(now, optimizer=moment)
 
@@ -328,7 +360,7 @@ def test_no_flipped_bit_of_an_array_goes_unseen(tmp_path):
   for at in np.linspace(0.1, 0.9, 5):
     flipped(path, at)
     try:
-      found, _ = checkpoint.restore_params(tmp_path, expecting(params), lambda line: None)
+      found, _, _ = checkpoint.restore_model(tmp_path, expecting(params), lambda line: None)
       np.testing.assert_array_equal(found["noise"], params["noise"])  # it was no value
     except CheckpointError as error:
       assert "Nothing was deleted" in str(error)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from audiopalm import sharding
-from audiopalm.models import decoder
 from audiopalm.settings import Evaluation
 from audiopalm.training import goodput, held_out
 
@@ -13,13 +12,14 @@ from audiopalm.training import goodput, held_out
 def test_held_out_loss_is_the_mean_over_cells_however_the_rows_are_batched(tiny, tmp_path):
   made = tiny.experiment(evaluation=Evaluation(rows=10))
   prepared, mesh = tiny.Prepared(made), sharding.mesh(tiny.ONE)
-  model = decoder.model(made.model, prepared.space)
+  model = made.model.build(prepared.space)
   spent = goodput.Goodput(tmp_path / "goodput.jsonl")
   found = []
   with jax.set_mesh(mesh):
     params = tiny.params(model, mesh)
     for batch_rows in (8, 2):
-      measured = dataclasses.replace(made, batch_rows=batch_rows)
+      data = dataclasses.replace(made.data, batch_rows=batch_rows)
+      measured = dataclasses.replace(made, data=data)
       make = held_out.HeldOut(measured, prepared, model, tiny.ONE, mesh, spent)
       found.append(make.measure(params, {}))
       assert make.measure(params, {}) == found[-1]

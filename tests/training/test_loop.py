@@ -316,7 +316,7 @@ def test_other_batch_rows_and_rates_at_a_resume_go_on_where_the_data_was(tiny, t
   for made in starts:
     summary = tiny.run(tmp_path, made, said=said)
   shown = " ".join(said.getvalue().split())
-  assert "changed since that checkpoint: batch_rows: 8 became 4" in shown
+  assert "changed since that checkpoint: data / batch_rows: 8 became 4" in shown
   assert "changed since that checkpoint: mixture / tasks / asr / rate: 2.0 became 1.0" in shown
   saved = runs.newest(tmp_path)
   schedule = schedules.from_json(saved["position"]["schedule"])

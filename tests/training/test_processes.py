@@ -19,7 +19,7 @@ from audiopalm import sharding
 from audiopalm.data import loader
 from audiopalm.parts import runs
 from audiopalm.settings import Machine
-from audiopalm.training import checkpoint, metrics, throughput
+from audiopalm.training import checkpoint, metrics
 
 HERE = Path(__file__).parent
 FLAGS = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count="
@@ -36,10 +36,10 @@ def start(program, *arguments, processes=2, devices=4):
     "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}",
   }
   command = [sys.executable, str(HERE / program), *map(str, arguments)]
-  command += ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes)]
+  command += ["--coordinator-address", f"127.0.0.1:{port}", "--num-processes", str(processes)]
   return [
     subprocess.Popen(
-      [*command, "--process", str(index)],
+      [*command, "--process-id", str(index)],
       env=environment,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
@@ -79,7 +79,7 @@ LAYOUTS = {
 def test_any_number_of_processes_makes_and_counts_the_same_batches(tiny, axes, layout):
   process_of = LAYOUTS[layout]
   made = tiny.experiment()
-  prepared, mesh, rows = tiny.Prepared(made), sharding.mesh(Machine(**axes)), made.batch_rows
+  prepared, mesh, rows = tiny.Prepared(made), sharding.mesh(Machine(**axes)), made.data.batch_rows
   whole = loader.Loader(prepared, made).batch_at(2)
   fields = [field.name for field in dataclasses.fields(whole)]
   seen = {name: np.full_like(getattr(whole, name), -7) for name in fields}
@@ -90,10 +90,10 @@ def test_any_number_of_processes_makes_and_counts_the_same_batches(tiny, axes, l
     batch = loader.Loader(prepared, made, mine=here).batch_at(2)
     for name in fields:
       seen[name][here] = getattr(batch, name)
-    counts.append(throughput.count(batch, 2, counted, here.start))
+    counts.append(batch.count(2, counted, here.start))
   for name in fields:
     np.testing.assert_array_equal(seen[name], getattr(whole, name))
-  expected = throughput.count(whole, 2)
+  expected = whole.count(2)
   for name in ("rows_T", "examples_T", "tokens_T"):
     np.testing.assert_array_equal(
       sum(getattr(each, name) for each in counts), getattr(expected, name)
@@ -116,7 +116,7 @@ def test_processes_agree_and_make_the_batches_of_one(tiny, tmp_path):
   assert first["asked"] == ["", "SIGTERM", "SIGTERM"]  # the second alone was given it
   batches = [tiny.batch(step) for step in range(several.STEPS)]
   assert first["digests"] == [several.digest(batch) for batch in batches]
-  assert first["counts"] == [several.counted(throughput.count(batch, 2)) for batch in batches]
+  assert first["counts"] == [several.counted(batch.count(2)) for batch in batches]
 
 
 @pytest.fixture(scope="module")

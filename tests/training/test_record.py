@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from audiopalm import errors
+from audiopalm.batch import Counts
 from audiopalm.training import goodput, metrics, record, throughput
 
-COUNTS = throughput.Counts(np.array([1]), np.array([2]), np.array([30]), np.array([3, 4]), 77)
+COUNTS = Counts(np.array([1]), np.array([2]), np.array([30]), np.array([3, 4]), 77)
 
 
 class Shown:

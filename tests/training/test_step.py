@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,10 @@ import pytest
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
-from audiopalm.models import decoder
-from audiopalm.objectives.base import Loss
+from audiopalm.objectives.base import Loss, Player
 from audiopalm.settings import Machine, Optimizer
-from audiopalm.training import optimizers, state, step
+from audiopalm.training import learners, optimizers, state, step
+from audiopalm.training.learners import Learner
 
 EIGHT = Machine(name="eight", data=1, fsdp=4, tensor=2)
 
@@ -36,13 +37,16 @@ class Trial:
 
   def __init__(self, tiny, machine):
     made, mesh = tiny.experiment(), sharding.mesh(machine)
-    model = decoder.model(made.model, tiny.Prepared(made).space)
+    model = made.model.build(tiny.Prepared(made).space)
     with jax.set_mesh(mesh):
-      now = state.create(tiny.params(model, mesh), {}, made.objective.players, KEEP)
-      rows = made.batch_rows // sharding.batch_ways(mesh)
-      self.accumulation = machine.accumulation(rows, made.row_length)
-      train = step.build(model, made.objective, KEEP, machine, self.accumulation)
-      now, found = train(now, sharding.place(tiny.batch(), mesh), jax.random.key(1))
+      players = {"model": Learner((), KEEP)}
+      now = state.create(tiny.params(model, mesh), {}, players)
+      rows = made.data.batch_rows // sharding.batch_ways(mesh)
+      self.accumulation = machine.accumulation(rows, made.data.row_length)
+      train = step.build(model, made.objective, players, machine, self.accumulation)
+      now, found = train(
+        now, sharding.place(tiny.batch(), mesh, tiny.batch().axes()), jax.random.key(1)
+      )
     self.gradient, self.found = jax.device_get((now.optimizer["model"], found))
 
 
@@ -79,16 +83,16 @@ def test_step_equals_that_of_one_big_batch_on_one_device(tiny, one, machine, acc
 @pytest.mark.parametrize("name", ("adafactor", "muon"))
 def test_optimizer_state_lies_where_its_parameters_lie_and_stays_there(tiny, name):
   made, mesh = tiny.experiment(), sharding.mesh(EIGHT)
-  model = decoder.model(made.model, tiny.Prepared(made).space)
+  model = made.model.build(tiny.Prepared(made).space)
   chain = optimizers.build(Optimizer(name=name, b1=0.9, eps=1e-30), 10)
-  players = made.objective.players
+  players = {"model": Learner((), chain)}
 
   def places(tree):
     return [(x.shape, x.dtype, x.sharding.spec, x.sharding.mesh) for x in jax.tree.leaves(tree)]
 
   with jax.set_mesh(mesh):
-    shapes = state.shapes(model.shapes(mesh), {}, players, chain, mesh)
-    now = state.create(tiny.params(model, mesh), {}, players, chain)
+    shapes = state.shapes(model.shapes(mesh), {}, players, mesh)
+    now = state.create(tiny.params(model, mesh), {}, players)
     before = places(now)
     assert before == places(shapes)
     optimizer = now.optimizer["model"]
@@ -107,12 +111,12 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Noisy:
-  """A loss of one vector: its distance to one, plus noise where there is a key."""
+  """A loss of one vector: its distance to one, plus noise in training."""
 
-  players = {"model": ()}
+  players = {"model": Player()}
 
-  def losses(self, model, params, variables, batch, key, machine):
-    noise = 0.0 if key is None else jax.random.normal(key)
+  def losses(self, model, params, variables, batch, *, key, train, step, machine):
+    noise = jax.random.normal(key) if train else 0.0
     rows = jnp.sum(batch.weights_B)
     loss = (jnp.sum((params["vector"] - 1) ** 2) + noise) * rows
     return {"model": Loss(loss, rows, {"nll_text": (loss, rows)})}, variables
@@ -125,8 +129,9 @@ class Run:
   """The vector (3, 5) under the noisy loss, stepped by a chain."""
 
   def __init__(self, chain):
-    self.now = state.create({"vector": jnp.array([3.0, 5.0])}, {}, Noisy.players, chain)
-    self.step = step.build(None, Noisy(), chain, Machine())
+    players = {"model": Learner((), chain)}
+    self.now = state.create({"vector": jnp.array([3.0, 5.0])}, {}, players)
+    self.step = step.build(None, Noisy(), players, Machine())
 
   def go(self, batch):
     self.now, found = self.step(self.now, batch, jax.random.key(0))
@@ -188,7 +193,8 @@ def test_what_a_step_draws_depends_on_the_key_and_its_number_alone():
 
 def test_held_out_loss_has_no_noise():
   measure = step.build_held_out(None, Noisy(), Machine())
-  loss = measure({"vector": jnp.array([3.0, 5.0])}, {}, GOOD)["model"]
+  key = jax.random.key(0)
+  loss = measure({"vector": jnp.array([3.0, 5.0])}, {}, GOOD, key)["model"]
   assert (float(loss.sum), float(loss.weight)) == (80.0, 4.0)
 
 
@@ -196,28 +202,84 @@ def test_held_out_loss_has_no_noise():
 class Duel:
   """Two players: "left" pulls its vector to the other's, "right" pushes its own away."""
 
-  players = {"left": ("left",), "right": ("right",)}
+  players = {"left": Player(("left",)), "right": Player(("right",))}
 
-  def losses(self, model, params, variables, batch, key, machine):
+  def losses(self, model, params, variables, batch, *, key, train, step, machine):
     gap = jnp.sum((params["left"] - params["right"]) ** 2)
     rows = jnp.float32(len(batch.weights_B))
     return {
-      "left": Loss(gap * rows, rows, {}),
-      "right": Loss(-2 * gap * rows, rows, {}),
+      "left": Loss(gap * rows, rows, {"gap": (gap, 1.0)}),
+      "right": Loss(-2 * gap * rows, rows, {"gap": (2 * gap, 1.0)}),
     }, {"rows": variables["rows"] + rows}
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_each_player_moves_its_own_parameters_by_its_own_loss(accumulation):
   params = {"left": jnp.array([1.0, 0.0]), "right": jnp.array([0.0, 3.0])}
-  now = state.create(params, {"rows": jnp.float32(0)}, Duel.players, scaled(1.0))
-  train = step.build(None, Duel(), scaled(1.0), Machine(), accumulation)
+  players = {name: Learner((name,), scaled(1.0)) for name in ("left", "right")}
+  now = state.create(params, {"rows": jnp.float32(0)}, players)
+  train = step.build(None, Duel(), players, Machine(), accumulation)
   now, found = train(now, GOOD, jax.random.key(0))
   np.testing.assert_allclose(now.params["left"], [3.0, -6.0])  # 1 + 2 * (1 - 0), 0 + 2 * (0 - 3)
   np.testing.assert_allclose(now.params["right"], [4.0, -9.0])  # 0 + 4 * (1 - 0), 3 + 4 * (0 - 3)
   losses = {name: float(loss) for name, loss in found["losses"].items()}
   assert losses == {"left": 10.0, "right": -20.0}
   assert float(now.variables["rows"]) == 4.0
+  assert {name: float(total) for name, (total, _) in found["sums"].items()} == {
+    "left/gap": 10.0 * accumulation,
+    "right/gap": 20.0 * accumulation,
+  }
+
+
+def test_a_player_moves_at_its_own_steps_and_keeps_its_optimizer_between_them():
+  chain = optimizers.build(Optimizer(warmup_steps=0), 10)
+  players = {"left": Learner(("left",), chain, every=2), "right": Learner(("right",), chain)}
+  params = {"left": jnp.array([1.0, 0.0]), "right": jnp.array([0.0, 3.0])}
+  now = state.create(params, {"rows": jnp.float32(0)}, players)
+  train = step.build(None, Duel(), players, Machine())
+  seen = []
+  for _ in range(4):
+    now, _ = train(now, GOOD, jax.random.key(0))
+    seen.append(jax.device_get((now.params, now.optimizer)))
+  for before, after, moves in zip(seen, seen[1:], (False, True, False), strict=False):
+    assert same(before[0]["left"], after[0]["left"]) is not moves
+    assert same(before[1]["left"], after[1]["left"]) is not moves
+    assert not same(before[0]["right"], after[0]["right"])
+
+
+def test_players_have_the_optimizer_of_the_run_or_their_own(tiny):
+  own = Optimizer(name="adafactor", train_only=("embed",))
+  players = {"a": Player(("embed",), own, 3), "b": Player()}
+  made = types.SimpleNamespace(
+    objective=types.SimpleNamespace(players=players), optimizer=Optimizer(), steps=10
+  )
+  found = learners.of(made)
+  assert (found["a"].only, found["a"].every, found["b"].only, found["b"].every) == (
+    ("embed",), 3, (), 1,
+  )  # fmt: skip
+  params = {"embed": {"table": jnp.ones((4, 3))}, "norm": {"scale": jnp.ones(3)}}
+  sizes = [len(jax.tree.leaves(each.init(name, params))) for name, each in found.items()]
+  assert sizes[0] != sizes[1]
+
+
+def test_a_player_of_parameters_that_are_not_there_names_those_that_are():
+  learner = Learner(("critic",), scaled(1.0))
+  with pytest.raises(ConfigError, match="'b' owns the parameters critic, but the model has left"):
+    learner.init("b", {"left": jnp.ones(2)})
+
+
+def test_a_player_skips_no_step_of_its_own():
+  players = {"a": Player(optimizer=Optimizer(spike=3.0))}
+  made = types.SimpleNamespace(
+    objective=types.SimpleNamespace(players=players), optimizer=Optimizer(), steps=10
+  )
+  with pytest.raises(ConfigError, match="player 'a' has spike=3.0: a step is taken or skipped as"):
+    learners.of(made)
+
+
+def test_an_interval_of_no_steps_is_refused():
+  with pytest.raises(ConfigError, match="Player.every must be an integer of at least 1, not 0"):
+    Player(every=0)
 
 
 def test_frozen_parameters_keep_their_bits_and_have_no_state_in_the_optimizer(tiny):
@@ -225,13 +287,13 @@ def test_frozen_parameters_keep_their_bits_and_have_no_state_in_the_optimizer(ti
     tiny.experiment().optimizer, train_only=("embed", "layers/mlp")
   ))  # fmt: skip
   space = tiny.Prepared(made).space
-  model, mesh = decoder.model(made.model, space), sharding.mesh(tiny.ONE)
-  chain, only = optimizers.build(made.optimizer, 10), made.optimizer.train_only
+  model, mesh = made.model.build(space), sharding.mesh(tiny.ONE)
+  learning = learners.of(dataclasses.replace(made, steps=10))
   with jax.set_mesh(mesh):
-    before = state.create(tiny.params(model, mesh), {}, made.objective.players, chain, only)
+    before = state.create(tiny.params(model, mesh), {}, learning)
     start = jax.device_get(before.params)
     kept = {leaf.shape for leaf in jax.tree.leaves(before.optimizer) if leaf.ndim}
-    train = step.build(model, made.objective, chain, tiny.ONE, 2, None, only)
+    train = step.build(model, made.objective, learning, tiny.ONE, 2)
     after, found = train(before, tiny.batch(), jax.random.key(0))
   moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), start, jax.device_get(after.params))
   assert moved == {
@@ -251,14 +313,16 @@ def test_frozen_parameters_keep_their_bits_and_have_no_state_in_the_optimizer(ti
 def test_the_gradient_of_what_is_trained_is_the_same_with_the_rest_frozen(tiny):
   made = tiny.experiment()
   space = tiny.Prepared(made).space
-  model, mesh = decoder.model(made.model, space), sharding.mesh(tiny.ONE)
+  model, mesh = made.model.build(space), sharding.mesh(tiny.ONE)
   chain = optimizers.build(made.optimizer, 10)
   grads = {}
   with jax.set_mesh(mesh):
     for only in ((), ("attention",)):
-      now = state.create(tiny.params(model, mesh), {}, made.objective.players, chain, only)
+      learning = {"model": Learner((), chain, only)}
+      now = state.create(tiny.params(model, mesh), {}, learning)
+      key = jax.random.key(0)
       _, found, _ = step.gradients(
-        model, made.objective, tiny.ONE, now, tiny.batch(), None, only=only
+        model, made.objective, learning, tiny.ONE, now, tiny.batch(), key
       )
       grads[only] = jax.device_get(found["model"])
   whole, part = grads[()]["layers"]["attention"], grads["attention",]
@@ -269,10 +333,10 @@ def test_the_gradient_of_what_is_trained_is_the_same_with_the_rest_frozen(tiny):
 
 def test_train_only_what_is_not_there_says_what_is(tiny):
   made = tiny.experiment()
-  model, mesh = decoder.model(made.model, tiny.Prepared(made).space), sharding.mesh(tiny.ONE)
+  model, mesh = made.model.build(tiny.Prepared(made).space), sharding.mesh(tiny.ONE)
   chain = optimizers.build(made.optimizer, 10)
   with (
     jax.set_mesh(mesh),
     pytest.raises(ConfigError, match=r"train_only=\('lora',\) names no param"),
   ):
-    state.create(tiny.params(model, mesh), {}, made.objective.players, chain, ("lora",))
+    state.create(tiny.params(model, mesh), {}, {"model": Learner((), chain, ("lora",))})

@@ -19,5 +19,5 @@ def test_summary_shows_losses_time_and_the_next_command():
   for cell in ("asr", "1.500", "1.250", "0.500", "3.50"):
     assert cell in text
   assert "12,345 parameters, 1,000 tokens/s, MFU 50.0%, 2 steps skipped" in text
-  assert "time 1m02s: step 1m00s, init 2s" in text
+  assert "time 1 min 02 s: step 1 min 00 s, init 2.0 s" in text
   assert "next: audiopalm evaluate --workdir runs/tiny" in text

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audiopalm.batch import Batch
+from audiopalm.batch import PackedBatch
 from audiopalm.training import throughput
 
 # Two rows of six: row 0 of task 1 holds examples of 3 and 2 rows, row 1 of task 0 one of 4.
@@ -13,11 +13,11 @@ def packed():
   tokens[1, 0] = -1  # a hole inside an example
   nothing = np.zeros_like(SEGMENTS)
   weights = np.zeros(tokens.shape, np.float32)
-  return Batch(tokens, weights, SEGMENTS, nothing, nothing, np.array([1, 0], np.int32))
+  return PackedBatch(tokens, weights, SEGMENTS, nothing, nothing, np.array([1, 0], np.int32))
 
 
 def test_counts_are_by_task_and_leave_out_holes_and_padding():
-  counts = throughput.count(packed(), tasks=3)
+  counts = packed().count(tasks=3)
   assert counts.rows_T.tolist() == [1, 1, 0]
   assert counts.examples_T.tolist() == [1, 2, 0]
   assert counts.tokens_T.tolist() == [3, 5, 0]
@@ -26,17 +26,17 @@ def test_counts_are_by_task_and_leave_out_holes_and_padding():
 
 
 def test_operations_are_those_of_each_example_by_itself():
-  counts = throughput.count(packed(), tasks=2)
+  counts = packed().count(tasks=2)
   assert counts.flops(lambda length: 10.0 * length) == 10 * (3 * 3 + 2 * 2 + 4 * 4)
 
 
 def test_what_was_seen_goes_on_from_the_checkpoint():
   seen = throughput.Seen(["a", "b"], [4, 8], None)
-  seen.add(throughput.count(packed(), 2))
+  seen.add(packed().count(2))
   again = throughput.Seen(["b", "a", "new"], [8, 4, 1], seen.by_task())
   assert again.by_task()["b"] == {"rows": 1, "examples": 2, "tokens": 5, "epochs": 0.125}
   assert again.by_task()["new"]["epochs"] == 0
-  again.add(throughput.count(packed(), 3))
+  again.add(packed().count(3))
   assert again.by_task()["b"]["rows"] == 2
 
 

@@ -9,7 +9,6 @@ import pytest
 from audiopalm import pretrained, sharding
 from audiopalm.data import loader
 from audiopalm.errors import ConfigError
-from audiopalm.models import decoder
 from audiopalm.nn import lora
 from audiopalm.objectives import next_token
 from audiopalm.parts import mixtures, models, runs, tokenizers
@@ -39,10 +38,10 @@ def opened(tiny, text_run):
   """Returns (model, parameters, space) of the text run."""
   workdir, made = text_run
   space = tiny.Prepared(made).space
-  model = decoder.model(made.model, space)
+  model = made.model.build(space)
   shapes = model.shapes(sharding.mesh(tiny.ONE))
-  expected = shapes, token_space.manifest(space)
-  params, _ = checkpoint.restore_params(workdir, lambda meta: expected)
+  expected = checkpoint.Expected(shapes, {}, token_space.manifest(space))
+  params, _, _ = checkpoint.restore_model(workdir, lambda meta: expected)
   return model, params, space
 
 
@@ -50,7 +49,7 @@ def begun(tiny, text_run, machine=None, **options):
   """Returns (model, parameters, space) of a run of text and speech before its first step."""
   workdir, made = text_run
   space = tiny.Prepared(tiny.experiment()).space
-  model = decoder.model(made.model, space)
+  model = made.model.build(space)
   mesh = sharding.mesh(machine or tiny.ONE)
   with jax.set_mesh(mesh):
     settings = WarmStart(str(workdir), **options)
@@ -193,7 +192,7 @@ def test_a_run_begins_with_a_text_model_of_a_hugging_face_folder(tiny, tmp_path,
     tiny.Prepared(tiny.experiment()).layouts,
     lambda tag: list(tag.encode()),
   )
-  model, mesh = decoder.model(settings, space), sharding.mesh(tiny.ONE)
+  model, mesh = settings.build(space), sharding.mesh(tiny.ONE)
   with jax.set_mesh(mesh):
     params = warm_start.params(
       WarmStart(str(folder)), model, space, jax.random.key(0), mesh, lambda text: None

@@ -12,13 +12,14 @@ from audiopalm.errors import CheckpointError, ConfigError, DamagedSave
 from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
 from audiopalm.training import bits, checkpoint, optimizers, state, verification, writing
+from audiopalm.training.learners import Learner
 
 MANIFEST = {"format": 1}
 
 
 def made(fill=1.0):
   params = {"layers": {"kernel": jax.random.normal(jax.random.key(0), (32, 64)) + fill}}
-  return state.create(params, {}, {"model": ()}, optimizers.build(Optimizer(), 10))
+  return state.create(params, {}, {"model": Learner((), optimizers.build(Optimizer(), 10))})
 
 
 def meta(step, name="x"):
@@ -134,8 +135,8 @@ def test_one_that_a_kill_kept_from_being_opened_counts_once_it_is_restored(tmp_p
     writer.save(made(), meta(1))
   killed(tmp_path, 2, monkeypatch)
   assert runs.steps(tmp_path) == [1] and json.loads(runs.config(tmp_path)) == {"name": "x"}
-  expected = lambda meta: (made().params, MANIFEST)  # noqa: E731
-  assert checkpoint.restore_params(tmp_path, expected, pytest.fail)[1].step == 1  # readers
+  expected = lambda meta: checkpoint.Expected(made().params, {}, MANIFEST)  # noqa: E731
+  assert checkpoint.restore_model(tmp_path, expected, pytest.fail)[2].step == 1  # readers
   assert restored(tmp_path) == 2
   assert runs.steps(tmp_path) == [1, 2]
   assert json.loads((tmp_path / "config.json").read_text()) == {"name": "newer"}
@@ -178,7 +179,7 @@ def test_several_processes_sum_each_array_once(tmp_path, monkeypatch):
   with writing.Writer(tmp_path, writing.Keep(1)) as writer:
     writer.save(made(), meta(1))
     writer.wait()
-  trees = {"params": made().params, "rest": checkpoint.rest_of(made())}
+  trees = checkpoint.items_of(made())
   saved = verification.Saved(
     runs.fields(tmp_path / "checkpoints" / "1"),
     {item: checkpoint.shapes_of(tree) for item, tree in trees.items()},
@@ -202,7 +203,7 @@ def test_arrays_that_are_sharded_are_read_piece_by_piece(tmp_path):
   now.params["layers"]["kernel"] = jax.device_put(now.params["layers"]["kernel"], there)
   now.params["layers"]["half"] = jnp.ones((6, 4), jnp.bfloat16)
   with writing.Writer(tmp_path, writing.Keep(1)) as writer:
-    writer.save_params(now.params, meta(1))
+    writer.save_model(now.params, {}, meta(1))
   assert runs.steps(tmp_path) == [1]
 
 

@@ -1,7 +1,7 @@
 """A whole experiment of a few thousand parameters, its data made up in memory; also a program:
 
 python tests/training/tiny.py WORKDIR STEPS [--slow] [--hangs-at N] [--mesh data=2,fsdp=4]
-  [--coordinator HOST:PORT --processes N --process I]
+  [--coordinator-address HOST:PORT --num-processes N --process-id I]
 """
 
 import argparse
@@ -22,6 +22,7 @@ from audiopalm import sharding
 from audiopalm.cli import processes
 from audiopalm.data import cache, examples, loader
 from audiopalm.data.corpora import Synthetic
+from audiopalm.data.packed import Packed
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
@@ -30,7 +31,7 @@ from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, loop, metrics, optimizers, state, verification, writing
+from audiopalm.training import checkpoint, learners, loop, metrics, state, verification, writing
 from audiopalm.types import StreamSpec
 
 CORPUS = Synthetic(languages=("en", "fr"))
@@ -48,7 +49,7 @@ KILLS = {
 }
 
 
-def experiment(**changes) -> Experiment:
+def experiment(*, batch_rows=8, **changes) -> Experiment:
   made = Experiment(
     name="tiny",
     tokenizers=(SentencePieceText(), KMeansUnits()),
@@ -56,8 +57,7 @@ def experiment(**changes) -> Experiment:
     model=decoder.Decoder(layers=2, width=16, heads=2, kv_heads=2, head_width=8, hidden=32),
     optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
     evaluation=Evaluation(every_steps=4, rows=8),
-    row_length=ROW_LENGTH,
-    batch_rows=8,
+    data=Packed(row_length=ROW_LENGTH, batch_rows=batch_rows),
     steps=6,
     checkpoint_every_steps=3,
   )
@@ -88,7 +88,7 @@ class Prepared:
 
   def __init__(self, made: Experiment):
     self.tasks = made.tasks
-    self.row_length = made.row_length
+    self.data = made.data
     self.layouts = {task.name: made.layout.layout_of(task) for task in made.tasks}
     streams = [tokenizer.stream for tokenizer in made.tokenizers]
     specs = [spec for spec in SPECS if spec.name in streams]
@@ -144,10 +144,9 @@ def saved(workdir, made: Experiment | None = None):
   """Returns the state in a run's newest checkpoint, as numpy arrays in lists by field."""
   made = made or experiment()
   prepared, mesh = Prepared(made), sharding.mesh(ONE)
-  chain = optimizers.build(made.optimizer, made.steps)
-  shapes = decoder.model(made.model, prepared.space).shapes(mesh)
+  shapes = made.model.build(prepared.space).shapes(mesh)
   with jax.set_mesh(mesh):
-    wanted = state.shapes(shapes, {}, made.objective.players, chain, mesh)
+    wanted = state.shapes(shapes, {}, learners.of(made), mesh)
     found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
   return jax.device_get(found)
 
@@ -220,7 +219,7 @@ def main() -> int:
       os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(where, name, kill)
-  if args.unreadable and args.process == 1:
+  if args.unreadable and args.process_id == 1:
     read_meta = checkpoint.read_meta
 
     def read(workdir, step):

@@ -8,7 +8,7 @@ import numpy as np
 from rich import box, console, progress, table
 
 from audiopalm.audio import waveform
-from audiopalm.data import quarantine
+from audiopalm.data import quarantine, spread
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
@@ -172,7 +172,7 @@ def _targets(found: Inspected) -> Iterable[str]:
 
 
 def _examples(sound: Sequence[tuple[Line, float]]) -> Iterable[str]:
-  for at in np.unique(np.linspace(0, len(sound) - 1, EXAMPLES).round().astype(int)):
+  for at in spread.evenly(len(sound), EXAMPLES):
     line, seconds = sound[int(at)]
     said = line.text or "(words not known)"
     if line.translation:

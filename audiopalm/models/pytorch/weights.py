@@ -1,4 +1,4 @@
-"""A decoder's arrays as PyTorch has them (models/torch_names.py), and back to the bit.
+"""A decoder's arrays as PyTorch has them (torch_names.py), and back to the bit.
 
 Rows that only pad V stay behind. What it takes to get every bit back is kept apart, as `rest`: the
 padding rows, and where embeddings are scaled, what that rounding lost.
@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from audiopalm.errors import CheckpointError
-from audiopalm.export import stock as stocks
-from audiopalm.models import torch_names
 from audiopalm.models.decoder import Decoder
-from audiopalm.models.families import Family
-from audiopalm.models.torch_names import EMBED, HEAD, NORM
+from audiopalm.models.pytorch import stock as stocks
+from audiopalm.models.pytorch import torch_names
+from audiopalm.models.pytorch.families import Family
+from audiopalm.models.pytorch.torch_names import EMBED, HEAD, NORM
+from audiopalm.tokens.space import TokenSpace
 
 Arrays = dict[str, np.ndarray]
 
 
 def to_torch(
-  params: Mapping[str, Any], settings: Decoder, space: Any, stock: Family | None
+  params: Mapping[str, Any], settings: Decoder, space: TokenSpace, stock: Family | None
 ) -> tuple[Arrays, Arrays]:
   """Returns (tensors, rest) of parameters as numpy arrays. Inverse: `from_torch`."""
   real = _real_rows(space)
@@ -49,7 +50,7 @@ def from_torch(
   tensors: Mapping[str, np.ndarray],
   rest: Mapping[str, np.ndarray],
   settings: Decoder,
-  space: Any,
+  space: TokenSpace,
   stock: Family | None,
 ) -> dict[str, Any]:
   """Returns the parameters; CheckpointError where names or shapes are not those of the settings."""
@@ -81,7 +82,7 @@ def _at(tree: Any, path: tuple[str, ...]) -> np.ndarray:
   return tree
 
 
-def _real_rows(space: Any) -> np.ndarray:
+def _real_rows(space: TokenSpace) -> np.ndarray:
   """Returns for every row of the tables whether it is an id."""
   columns = zip(space.sizes, space.padded, strict=True)
   return np.concatenate([np.arange(padded) < size for size, padded in columns])
@@ -123,7 +124,7 @@ def _unfolded(
 
 
 def _check(
-  tensors: Mapping[str, np.ndarray], settings: Decoder, space: Any, stock: Family | None
+  tensors: Mapping[str, np.ndarray], settings: Decoder, space: TokenSpace, stock: Family | None
 ) -> None:
   shapes = torch_names.shapes(settings, sum(space.sizes), tied=stocks.tied(stock, settings))
   expected = {name: f"float32 {shape}" for name, shape in shapes.items()}

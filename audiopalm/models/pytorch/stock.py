@@ -6,9 +6,9 @@ is in docs/export.md. Keys of config.json are those that transformers 4 writes: 
 
 from typing import Any
 
-from audiopalm.models import families
 from audiopalm.models.decoder import Decoder
-from audiopalm.models.families import Family
+from audiopalm.models.pytorch import families
+from audiopalm.models.pytorch.families import Family
 from audiopalm.nn import rotary
 
 

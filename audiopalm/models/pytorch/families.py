@@ -1,5 +1,5 @@
 """The text models that classes of `transformers` and a decoder both compute: one table for reading
-their config.json and for writing it (export/stock.py).
+their config.json and for writing it (stock.py).
 
 Both dialects of config.json are read: that of transformers 4 (rope_theta, rope_scaling) and that of
 transformers 5 (rope_parameters). What would change the numbers and has no setting of `Decoder` is a

@@ -1,0 +1,113 @@
+"""What a way to feed a model is to the rest of the code: `packed.Packed`, `clips.Clips`."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+
+from audiopalm.batch import Batch
+from audiopalm.errors import ConfigError
+from audiopalm.tokens.space import TokenSpace
+from audiopalm.types import Task
+
+WAVE = "wave"  # the stream of a task that is a recording itself
+
+
+class Place(NamedTuple):
+  """One batch row of one epoch: number of the task in the mixture, number of the row within it, and
+  the seed that random layouts and crops draw by."""
+
+  task: int
+  row: int
+  epoch: int
+  seed: int
+
+
+class Feed(Protocol):
+  """Reads the batch rows of a split: each is a number within its task."""
+
+  rows: Sequence[int]  # batch rows that an epoch of each task has
+
+  def per_row(self, unit: Literal["examples", "tokens"]) -> list[float]:
+    """Returns how many examples or tokens a mean batch row of each task holds."""
+
+  def batch(self, places: Sequence[Place]) -> Batch:
+    """Returns the batch of these rows, as numpy arrays."""
+
+  def records(self, place: Place) -> Sequence[int]:
+    """Returns the numbers of the records in a batch row, among the entries of its task."""
+
+  def held_out(self, task: int, rows: int, batch_rows: int, mine: slice | None) -> list[Batch]:
+    """Returns at most `rows` batch rows of a task, evenly spread over the split, in batches of one
+    shape; of each those in `mine`, None for all."""
+
+
+class Data(Protocol):
+  """Settings of a way to feed a model: `Experiment.data`. A batch has `batch_rows` rows, each of
+  `length` positions of the model."""
+
+  batch_rows: int
+
+  @property
+  def length(self) -> int: ...
+
+  @property
+  def prepared_by(self) -> tuple[Any, ...]:
+    """What of these settings `prepare` depends on."""
+
+  def check(self, tasks: Sequence[Task], streams: Sequence[str]) -> None:
+    """Raises ConfigError for tasks that cannot be fed so."""
+
+  def check_mesh(self, mesh: jax.sharding.Mesh) -> None:
+    """Raises ConfigError for a mesh that a batch row cannot be split over."""
+
+  def shapes(self, space: TokenSpace, tasks: Sequence[Task]) -> Batch:
+    """Returns a whole batch as ShapeDtypeStructs."""
+
+  def layouts(self, rule: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Returns the layout of each task by name, {} where nothing is laid out."""
+
+  @property
+  def keeps_waves(self) -> bool:
+    """Whether recordings of training splits are kept beside their streams."""
+
+  def index(self, prepared: Any) -> None:
+    """Writes what says which records a batch row holds; DataError for a task without any."""
+
+  def check_index(self, prepared: Any) -> None:
+    """Raises DataError or ManifestError where that is missing, or of other records."""
+
+  def feed(self, prepared: Any, tasks: Sequence[Task], split: str) -> Feed:
+    """Returns what reads the data of a split."""
+
+  def summary(self, prepared: Any, task: Task, split: str) -> dict[str, Any]:
+    """Returns what `prepare` reports of a task in a split."""
+
+  @property
+  def answers(self) -> bool:
+    """Whether models trained on this data can generate and be scored."""
+
+
+def check_count(field: str, number: Any) -> None:
+  """Raises ConfigError unless a number is an integer of at least 1."""
+  if type(number) is not int or number < 1:
+    raise ConfigError(f"{field} must be an integer of at least 1, not {number!r}.")
+
+
+def check_streams(task: Task, streams: Sequence[str]) -> None:
+  """Raises ConfigError unless the streams of a task are among those that there are."""
+  for _, stream in task.sides:
+    if stream not in streams:
+      raise ConfigError(
+        f"Task {task.name!r} names the stream {stream!r}, but the tokenizers give "
+        f"{', '.join(streams)}. Name one of these, or add a tokenizer."
+      )
+
+
+def check_answers(data: Data) -> None:
+  """Raises ConfigError if models trained on this data cannot generate or be scored."""
+  if not data.answers:
+    raise ConfigError(
+      "This run trains on clips, with a model that answers nothing: there is nothing to generate "
+      "or to score. Its held-out losses are in metrics.jsonl."
+    )

@@ -1,0 +1,40 @@
+"""What runs the speech tokenizers of an exported folder without audiopalm: its own files.
+
+They go out as the package PACKAGE with their imports renamed, so that there is one implementation.
+At their tops they import numpy, scipy, safetensors and one another; the tests hold them to it.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "audiopalm_speech"
+FRONT = "export/speech_tokenizer.py"  # what users import
+SILENCE = "audio/silence.py"  # and this, which `generate` prepares every recording with
+# Place in PACKAGE: place in audiopalm. One is another file there.
+FILES = {
+  name: name
+  for name in (
+    "errors.py", "types.py", "language_tags.py", "orthography.py", SILENCE, "audio/spectrum.py",
+    "audio/vocoder.py", "tokenizers/base.py", "tokenizers/kmeans.py", "tokenizers/mel_rvq.py",
+    "tokenizers/mfcc.py", "tokenizers/units.py", "tokenizers/voices.py", "export/speech.py",
+  )
+} | {"audio/waveform.py": "export/plain_waveform.py"}  # fmt: skip
+
+
+def write(folder: Path, names: Iterable[str]) -> None:
+  """Writes NAME.py for each name, silence.py, and the package that they import."""
+  for name in names:
+    _copy(FRONT, folder / f"{name}.py")
+  shutil.copyfile(ROOT / SILENCE, folder / Path(SILENCE).name)
+  for place, source in FILES.items():
+    _copy(source, folder / PACKAGE / place)
+
+
+def _copy(source: str, to: Path) -> None:
+  text = (ROOT / source).read_text(encoding="utf-8")
+  to.parent.mkdir(parents=True, exist_ok=True)
+  renamed = re.sub(r"^(\s*from) audiopalm\b", rf"\1 {PACKAGE}", text, flags=re.MULTILINE)
+  to.write_text(renamed, encoding="utf-8")
