@@ -5,7 +5,7 @@
 Adds to the quickstart a third language, all topics, spoken questions with spoken answers, plain
 text, and the chain that transcribes, translates and speaks in one go (AudioPaLM,
 arXiv:2306.12925, section 3.4.1). Words weigh four times in the loss, as a sentence has several
-times as many units. Made for little more than an hour on two CPU cores.
+times as many units.
 """
 
 from typing import Literal
