@@ -8,6 +8,7 @@ batch B of the model, and C their candidates. A row that is not alive has a log-
 and stands in the plan's last state.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,13 +22,14 @@ from jax.sharding import PartitionSpec
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.inference import cache as caches
-from audiopalm.inference import plans
+from audiopalm.inference import plans, row_step
 from audiopalm.inference.sampling import Beams
 from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.incremental import Plan
 from audiopalm.types import HOLE
 
 Arrays = Mapping[str, Any]
+OF_LIVE = ("state_B", "frames_B", "left_B", "log_likelihood_B")  # what choosing changes of `Live`
 
 
 def check(plan: Plan, what: str) -> None:
@@ -47,33 +49,46 @@ def fork(now: Arrays, end, many: int) -> Arrays:
   Of the rows of a prompt the first is alive; a prompt whose plan has ended is answered already.
   """
 
-  def rows(end, now):
-    first_B = jnp.arange(many * len(now["state_B"])) % many == 0
-    now = {name: jnp.repeat(array, many, axis=0) for name, array in now.items()}
-    ended_B = now["state_B"] == end
+  def repeated(array):
+    axis, split = max(array.ndim - 4, 0), _split(array)
+
+    def local(part):
+      from_B = jnp.arange(many * part.shape[axis]) // many
+      return part[(slice(None),) * axis + (from_B,)]
+
+    return sharding.mapped(local, (split,), split)(array)
+
+  def rows(end, arrays):
+    state_B, tokens_BRK = arrays["state_B"], arrays["tokens_BRK"]
+    first_B = jnp.arange(len(state_B)) % many == 0
+    ended_B = state_B == end
     alive_B = first_B & ~ended_B
     answered_PN = jnp.where(first_B & ended_B, 0.0, -jnp.inf).reshape(-1, many)
-    tokens_BR = now.pop("tokens_BRK")[:, :, 0]
+    tokens_BR = tokens_BRK[:, :, 0]
     return {
-      **now,
-      "state_B": jnp.where(alive_B, now["state_B"], end),
-      "tokens_BR": tokens_BR,
+      "state_B": jnp.where(alive_B, state_B, end),
       "log_likelihood_B": jnp.where(alive_B, 0.0, -jnp.inf),
+      "tokens_BR": tokens_BR,
       "best_PN": answered_PN,
       "best_log_likelihood_PN": answered_PN,
       "best_cells_PN": jnp.zeros(answered_PN.shape, jnp.int32),
       "best_tokens_PNR": tokens_BR.reshape(-1, many, tokens_BR.shape[1]),
     }
 
-  def repeated(array):
-    split, axis = _split(array), max(array.ndim - 4, 0)
-    return sharding.mapped(lambda part: jnp.repeat(part, many, axis=axis), (split,), split)(array)
-
-  names = ("hidden_BD", "position_B", "state_B", "frames_B", "left_B", "tokens_BRK")
-  forked = _by_rows(rows, end, {name: now[name] for name in names})
-  cache = now["cache"]
+  cache = now["live"].cache
   kept = jax.tree.map(repeated, (cache.keys, cache.values, cache.positions_BJ))
-  return {**forked, "row": now["row"], "cache": caches.Cache(*kept, cache.used)}
+  live = dataclasses.replace(now["live"], cache=caches.Cache(*kept, cache.used))
+  arrays = {name: repeated(getattr(live, name)) for name in _rows_of(live)}
+  forked = _by_rows(
+    rows, end, {"state_B": arrays["state_B"], "tokens_BRK": repeated(now["tokens_BRK"])}
+  )
+  arrays |= {name: forked.pop(name) for name in ("state_B", "log_likelihood_B")}
+  return {**forked, "row": now["row"], "live": dataclasses.replace(live, **arrays)}
+
+
+def _rows_of(live: row_step.Live) -> list[str]:
+  """Returns the names of all but the cache."""
+  return [field.name for field in dataclasses.fields(live) if field.name != "cache"]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "length", "slots", "beams", "machine"))
@@ -85,32 +100,33 @@ def search(
   At most `most` rows follow a prompt altogether; `length` slots of the cache hold prompts, which
   the beams of a prompt share.
   """
-  now = {**now, "cache": caches.grown(now["cache"], slots)}
+  live = now["live"]
+  live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
 
   def going(now):
-    return (now["row"] < limit) & jnp.any(now["state_B"] != tables["end"])
+    return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)
 
   def body(now):
-    row, cache = now["row"], now["cache"]
-    logits_BV = sharding.constrain(
-      model.logits(params, now["hidden_BD"], 0, machine.products), ("batch", None)
-    )
-    others = ("row", "cache", "hidden_BD", "position_B")
-    arrays = {name: array for name, array in now.items() if name not in others}
+    row, live = now["row"], now["live"]
+    logits_BV = model.head.draw(params, live.hidden_BD, None, _first_column, machine)
+    arrays = {name: array for name, array in now.items() if name not in ("row", "live")}
+    arrays |= {name: getattr(live, name) for name in OF_LIVE}
+    arrays["logits_BV"] = sharding.constrain(logits_BV, ("batch", None))
     choose = functools.partial(_choose, beams)
-    chosen = _by_rows(choose, (tables, row, most), arrays | {"logits_BV": logits_BV})
+    chosen = _by_rows(choose, (tables, row, most), arrays)
     cells_BK, from_B = chosen.pop("cells_BK"), chosen.pop("from_B")
-    cache = _reordered(cache, from_B, length)
-    hidden_BD, new = model.step(params, cells_BK, now["position_B"], cache, machine)
-    return {
-      **chosen,
-      "row": row + 1,
-      "hidden_BD": hidden_BD,
-      "cache": caches.extended(cache, new, now["position_B"]),
-      "position_B": now["position_B"] + 1,
-    }
+    follow = {name: chosen.pop(name) for name in OF_LIVE}
+    live = dataclasses.replace(live, cache=_reordered(live.cache, from_B, length), **follow)
+    live = row_step.advanced(model, params, live, cells_BK, machine)
+    return {**chosen, "row": row + 1, "live": live}
 
-  return lax.while_loop(going, body, now)
+  return lax.while_loop(going, body, {**now, "live": live})
+
+
+def _first_column(kept, column: int, logits_BV):
+  """Returns the logits of column 0, and holes for the cells beside it (`check`)."""
+  holes_B = jnp.full_like(logits_BV[:, 0], HOLE, jnp.int32)
+  return (logits_BV if column == 0 else kept), holes_B
 
 
 def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
@@ -122,7 +138,9 @@ def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
   score_P, log_likelihood_P, cells_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
   ended_P, many = score_P > -np.inf, now["best_PN"].shape[1]
   cells_P = np.where(ended_P, cells_P, int(now["row"]))
-  alive_P, begun_PR = (np.asarray(now[name])[::many] for name in ("log_likelihood_B", "tokens_BR"))
+  alive_P, begun_PR = (
+    np.asarray(array)[::many] for array in (now["live"].log_likelihood_B, now["tokens_BR"])
+  )
   tokens_PR = np.where(ended_P[:, None], tokens_PR, begun_PR)
   tokens_PRK = np.full((*tokens_PR.shape, columns), HOLE, np.int32)
   tokens_PRK[:, :, 0] = tokens_PR
@@ -140,9 +158,9 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   answers so far. `settled` is the plan's tables, the number of the row, and how many there may be.
   """
   tables, row, most = settled
-  many, ids, columns = beams.beams, now["logits_BV"].shape[1], tables["mode_SK"].shape[1]
+  many, ids, columns = beams.beams, now["logits_BV"].shape[1], tables.mode_SK.shape[1]
   prompts = len(now["state_B"]) // many
-  classes_BC = tables["allowed_SKC"][now["state_B"], 0]
+  classes_BC = tables.allowed_SKC[now["state_B"], 0]
   logits_BV = jnp.where(plans.allowed(tables, 0, classes_BC, ids), now["logits_BV"], -jnp.inf)
   # Each row has one id that ends it: of twice as many candidates, enough go on.
   most_BC, ids_BC = lax.top_k(logits_BV, min(2 * many, ids))
@@ -156,9 +174,9 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   ids_PC = jnp.take_along_axis(ids_BC.reshape(prompts, -1), at_PC, axis=1)
   tokens_PCR = now["tokens_BR"][parent_PC].at[:, :, row].set(ids_PC)
   cells_CK = jnp.full((ids_PC.size, columns), HOLE, jnp.int32).at[:, 0].set(ids_PC.reshape(-1))
-  registers = [now[name][parent_PC].reshape(-1) for name in ("state_B", "frames_B", "left_B")]
+  registers = [now[name][parent_PC].reshape(-1) for name in OF_LIVE[:3]]
   registers = [one.reshape(ids_PC.shape) for one in plans.following(tables, *registers, cells_CK)]
-  ended_PC = registers[0] == tables["end"]
+  ended_PC = registers[0] == tables.end
 
   # What ends counts if it is among the best, as what goes on does: one beam is greedy decoding.
   keeps_PC = ended_PC & (jnp.arange(2 * many) < many)
@@ -181,7 +199,7 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   state_B, frames_B, left_B = (_taken(one, at_PN).reshape(-1) for one in registers)
   alive_B = alive_PN.reshape(-1)
   return {
-    "state_B": jnp.where(alive_B > -jnp.inf, state_B, tables["end"]),
+    "state_B": jnp.where(alive_B > -jnp.inf, state_B, tables.end),
     "frames_B": frames_B,
     "left_B": left_B,
     "tokens_BR": _taken(tokens_PCR, at_PN).reshape(now["tokens_BR"].shape),

@@ -1,12 +1,17 @@
-"""The key/value cache: what decoding keeps of the rows before, in slots shared by a whole batch."""
+"""The key/value cache: what decoding keeps of the rows before, in slots."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
+from audiopalm import sharding
+
+SMALLEST_BUCKET = 32
 AXES = ("layers", "batch", "kv_heads", None, "head_width")  # of keys and values, as sharding names
 
 
@@ -17,7 +22,8 @@ class Cache:
   with those of each layer, or one array with all layers in front, in the dtype of products.
 
   `positions_BJ` is the position of each slot's row in its own sequence, -1 where there is none: a
-  short prompt is padded in front, so that all sequences write their next row into the same slot.
+  short prompt is padded in front. `used` is one number where all sequences of the batch write their
+  next row into the same slot, which is fastest, and used_B where each has its own.
 
       prompts of 2 and 4 rows, J = 6, one row decoded      -1 -1  0  1  2 -1
                                                             0  1  2  3  4 -1
@@ -32,17 +38,38 @@ class Cache:
     """Returns an array of the cache with one more row per sequence: keys or values [B, 1, G, H],
     all layers in front or none, or positions [B, 1]."""
     if kept.ndim == 2:
-      return lax.dynamic_update_slice_in_dim(kept, new, self.used, axis=1)
+      return self._written(kept, new, axis=0)
     new = jnp.swapaxes(new, -3, -2).astype(kept.dtype)
-    return lax.dynamic_update_slice_in_dim(kept, new, self.used, axis=kept.ndim - 2)
+    return self._written(kept, new, axis=kept.ndim - 4)
+
+  def _written(self, kept, new, axis: int):
+    """Returns `kept` with `new` in the next slot of each sequence, which lie along `axis`."""
+    write = functools.partial(lax.dynamic_update_slice_in_dim, axis=-1 if kept.ndim == 2 else -2)
+    if not self.used.ndim:
+      return write(kept, new, self.used)
+    split, own = (PartitionSpec(*sharding.layout_of(array)) for array in (kept, self.used))
+    each = jax.vmap(write, in_axes=(axis, axis, 0), out_axes=axis)
+    return sharding.mapped(each, (split, split, own), split)(kept, new, self.used)
+
+
+def bucket(rows: int) -> int:
+  """Returns the least of 32, 48, 64, 96, 128, 192, ... that holds the rows: few compiled shapes."""
+  power = max(SMALLEST_BUCKET, 1 << (rows - 1).bit_length())
+  smaller = power * 3 // 4
+  return smaller if smaller >= max(rows, SMALLEST_BUCKET) else power
 
 
 def filled(
-  new: tuple[Any, Any], positions_BP, slots: int, apart: bool = False, dtype: Any = None
+  new: tuple[Any, Any],
+  positions_BP,
+  slots: int,
+  apart: bool = False,
+  dtype: Any = None,
+  shared: bool = True,
 ) -> Cache:
   """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a
   prompt, cast to `dtype` unless it is None; with `apart` those of each layer are arrays of their
-  own."""
+  own. `shared` says whether all sequences write into the same slots for good."""
   room = slots - positions_BP.shape[1]
 
   def roomy(array):
@@ -51,7 +78,8 @@ def filled(
     return tuple(array) if apart else array
 
   positions_BJ = jnp.pad(positions_BP, ((0, 0), (0, room)), constant_values=-1)
-  used = jnp.int32(positions_BP.shape[1])
+  prompt = positions_BP.shape[1]
+  used = jnp.int32(prompt) if shared else jnp.full_like(positions_BP[:, 0], prompt)
   return Cache(roomy(new[0]), roomy(new[1]), positions_BJ, used)
 
 

@@ -1,7 +1,7 @@
 """Decoding: prompts in, whole grids out, driven row by row by a layout's plan.
 
 prompts, padded in front to one length -> one pass fills the cache
--> one loop on the device: logits -> ids the plan allows -> next state -> one row through the model
+-> one loop on the device over `row_step.row`, or over beams
 -> until every example is in the plan's last state
 """
 
@@ -17,20 +17,15 @@ import numpy as np
 from jax import lax
 
 from audiopalm import sharding
-from audiopalm.batch import PackedBatch
 from audiopalm.errors import LayoutError
-from audiopalm.inference import beams, plans
+from audiopalm.inference import beams, plans, row_step
 from audiopalm.inference import cache as caches
 from audiopalm.inference import sampling as samplings
 from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.incremental import Plan
 from audiopalm.types import HOLE, Grid
 
-SMALLEST_BUCKET = 32
 FIRST_ROWS = 64  # there is room for before a cache grows: most texts end within them
-# Layers that are compiled one by one. Of more, each row's loop over them copies from their stack.
-MOST_APART = 16
-RESULTS = ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,22 +76,28 @@ def decode(
     batch_rows = max(1, batch_rows // sampling.beams)
   if not prompts:
     return []
-  ways = sharding.mesh(machine).shape
-  ways = ways["data"] * ways["fsdp"]
+  ways = sharding.batch_ways(sharding.mesh(machine))
   order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-  keys, tables = _keys(prompts, key), plans.tables(plan)
+  key_N, tables = _keys(prompts, key), plans.tables(plan)
   decoded: dict[int, Decoded] = {}
   with jax.set_mesh(sharding.mesh(machine)):
-    read = _read(model, params, machine)
+    read = row_step.read(model, params, machine)
     for start in range(0, len(order), batch_rows):
       numbers = order[start : start + batch_rows]
       rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
-      host = _assemble(prompts, numbers, rows, plan, space, given)
-      arrays = sharding.place(host, sharding.mesh(machine), ("batch",))
-      keys_B = keys[np.array(numbers + [numbers[0]] * (rows - len(numbers)))]
-      length = arrays["tokens_BPK"].shape[1]
+      asked = [prompts[number] for number in numbers]
+      length = caches.bucket(max(map(len, asked)))
       first, *more = stages(length, max_rows)
-      now = _prefill(model, params, arrays, machine, slots=first, room=bucket(max_rows))
+      live = row_step.begin(
+        model, params, plan, asked, key_N[np.array(numbers)], machine,
+        batch_rows=rows, slots=first, shared=True,
+      )  # fmt: skip
+      host = {
+        "given_BRK": _conditioning(given, numbers, rows, len(space.padded)),
+        "tokens_BRK": np.full((rows, caches.bucket(max_rows), len(space.padded)), HOLE, np.int32),
+      }
+      arrays = sharding.place(host, sharding.mesh(machine), ("batch",))
+      now = {"row": np.int32(0), "live": live, "tokens_BRK": arrays["tokens_BRK"]}
       if searches:
         now = beams.fork(now, np.int32(plan.end), sampling.beams)
       for slots in (first, *more):
@@ -108,32 +109,32 @@ def decode(
           )  # fmt: skip
         else:
           now = _loop(
-            model, read, tables, arrays["given_BRK"], now, keys_B, limit, slots=slots,
-            sampling=sampling, machine=machine, ties=bool((plan.mode_SK == Mode.TIED).any()),
+            model, read, tables, arrays["given_BRK"], now, limit,
+            slots=slots, sampling=sampling, machine=machine,
           )  # fmt: skip
-        if (np.asarray(now["state_B"]) == plan.end).all():
+        if (np.asarray(now["live"].state_B) == plan.end).all():
           break
-      if searches:
-        now = beams.best(now, plan.end, len(space.padded))
-      out = {name: np.asarray(now[name]) for name in RESULTS}
+      results = beams.best(now, plan.end, len(space.padded)) if searches else _results(now)
       for b, number in enumerate(numbers):
-        tokens_LK = np.concatenate(
-          [prompts[number].tokens_LK, out["tokens_BRK"][b, : out["rows_B"][b]]]
-        )
-        decoded[number] = Decoded(
-          tokens_LK.astype(np.int32),
-          float(out["log_likelihood_B"][b]),
-          int(out["cells_B"][b]),
-          bool(out["state_B"][b] == plan.end),
-        )
+        decoded[number] = _decoded(prompts[number], results, b, plan.end)
   return [decoded[number] for number in range(len(prompts))]
 
 
-def bucket(rows: int) -> int:
-  """Returns the least of 32, 48, 64, 96, 128, 192, ... that holds the rows: few compiled shapes."""
-  power = max(SMALLEST_BUCKET, 1 << (rows - 1).bit_length())
-  smaller = power * 3 // 4
-  return smaller if smaller >= max(rows, SMALLEST_BUCKET) else power
+def _results(now: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Returns what was decoded, as arrays on the host."""
+  names = ("rows_B", "log_likelihood_B", "cells_B", "state_B")
+  live = {name: np.asarray(getattr(now["live"], name)) for name in names}
+  return {"tokens_BRK": np.asarray(now["tokens_BRK"]), **live}
+
+
+def _decoded(prompt: Grid, results: Mapping[str, np.ndarray], b: int, end: int) -> Decoded:
+  new_RK = results["tokens_BRK"][b, : results["rows_B"][b]]
+  return Decoded(
+    np.concatenate([prompt.tokens_LK, new_RK]).astype(np.int32),
+    float(results["log_likelihood_B"][b]),
+    int(results["cells_B"][b]),
+    bool(results["state_B"][b] == end),
+  )
 
 
 def stages(length: int, rows: int) -> list[int]:
@@ -142,9 +143,9 @@ def stages(length: int, rows: int) -> list[int]:
 
       stages(64, 256) == [128, 256, 384]
   """
-  slots = [bucket(length + min(rows, FIRST_ROWS))]
+  slots = [caches.bucket(length + min(rows, FIRST_ROWS))]
   while slots[-1] < length + rows:
-    slots.append(bucket(min(2 * slots[-1], length + rows)))
+    slots.append(caches.bucket(min(2 * slots[-1], length + rows)))
   return slots
 
 
@@ -159,149 +160,41 @@ def _keys(prompts: Sequence[Grid], key):
   return jax.vmap(lambda w: jax.random.fold_in(jax.random.fold_in(key, w[0]), w[1]))(words_B2)
 
 
-def _assemble(prompts, numbers, rows: int, plan: Plan, space, given) -> dict[str, np.ndarray]:
-  """Returns the arrays of a batch: prompts padded in front, rows without an example at the end."""
-  length = bucket(max(len(prompts[number]) for number in numbers))
-  columns = len(space.padded)
-  longest = max([len(given[number]) for number in numbers], default=0) if given else 0
-  arrays = {
-    "tokens_BPK": np.full((rows, length, columns), HOLE, np.int32),
-    "positions_BP": np.full((rows, length), -1, np.int32),
-    "visible_BP": np.zeros((rows, length), np.int32),
-    "state_B": np.full(rows, plan.end, np.int32),
-    "frames_B": np.zeros(rows, np.int32),
-    "given_BRK": np.full((rows, bucket(longest) if longest else 1, columns), HOLE, np.int32),
-  }
-  for b, number in enumerate(numbers):
-    prompt = prompts[number]
-    arrays["tokens_BPK"][b, length - len(prompt) :] = prompt.tokens_LK
-    arrays["positions_BP"][b, length - len(prompt) :] = np.arange(len(prompt))
-    arrays["visible_BP"][b, length - len(prompt) :] = prompt.visible_L
-    arrays["state_B"][b] = plan.start
-    arrays["frames_B"][b] = plan.length_in(prompt)
-    if longest:
-      arrays["given_BRK"][b, : len(given[number])] = given[number]
-  return arrays
+def _conditioning(
+  given: Sequence[np.ndarray] | None, numbers: Sequence[int], batch_rows: int, columns: int
+) -> np.ndarray:
+  """Returns given_BRK of a batch, holes behind each example; R is 1 where nothing is given."""
+  grids = [] if given is None else [given[number] for number in numbers]
+  longest = max(map(len, grids), default=0)
+  room = caches.bucket(longest) if longest else 1
+  given_BRK = np.full((batch_rows, room, columns), HOLE, np.int32)
+  for b, grid_RK in enumerate(grids):
+    given_BRK[b, : len(grid_RK)] = grid_RK
+  return given_BRK
 
 
-def _read(model, params, machine):
-  """Returns the parameters as each row reads them: layers apart, where they are few, and on a CPU
-  in the dtype of products. Accelerators cast theirs as they read them."""
-  apart = model.layers <= MOST_APART
-  held = machine.products != machine.compute_dtype
-  # Parameters that stay as they are must not pass through a program: it would copy them.
-  return _copied(model, params, machine, apart, held) if apart or held else params
+@functools.partial(jax.jit, static_argnames=("model", "slots", "sampling", "machine"))
+def _loop(model, params, tables, given_BRK, now, limit, *, slots, sampling, machine):
+  """Returns what it was given after more rows: until `limit` rows are decoded, or all ended.
 
-
-@functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "held"))
-def _copied(model, params, machine, apart, held):
-  params = model.held(params, machine) if held else params
-  return model.unstacked(params) if apart else params
-
-
-@functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "room"))
-def _prefill(model, params, arrays: Mapping[str, Any], machine, *, slots: int, room: int):
-  """Returns what `_loop` starts from, after one pass over the prompts."""
-  positions_BP = arrays["positions_BP"]
-  segments_BP = (positions_BP >= 0).astype(jnp.int32)
-  batch = PackedBatch(
-    arrays["tokens_BPK"],
-    None,
-    segments_BP,
-    jnp.maximum(positions_BP, 0),
-    arrays["visible_BP"],
-    None,
-  )
-  hidden_BPD, new = model.hidden_and_cache(params, batch, machine)
-  apart = model.layers <= MOST_APART
-  rows, columns = positions_BP.shape[0], arrays["tokens_BPK"].shape[2]
-  nothing_B = jnp.zeros_like(arrays["state_B"])
-  return {
-    "row": jnp.int32(0),
-    "hidden_BD": hidden_BPD[:, -1],
-    "cache": caches.filled(new, positions_BP, slots, apart, machine.products),
-    "above_BK": arrays["tokens_BPK"][:, -1],
-    "position_B": positions_BP[:, -1] + 1,
-    "state_B": arrays["state_B"],
-    "frames_B": arrays["frames_B"],
-    "left_B": arrays["frames_B"],
-    "tokens_BRK": sharding.constrain(
-      jnp.full((rows, room, columns), HOLE, jnp.int32), ("batch", None, None)
-    ),
-    "rows_B": nothing_B,
-    "log_likelihood_B": nothing_B.astype(jnp.float32),
-    "cells_B": nothing_B,
-  }
-
-
-@functools.partial(jax.jit, static_argnames=("model", "slots", "sampling", "machine", "ties"))
-def _loop(
-  model, params, tables, given_BRK, now, keys_B, limit, *, slots, sampling, machine, ties
-):  # fmt: skip
-  """Returns what it was given after more rows: until `limit` rows are decoded, or all ended."""
-  now = {**now, "cache": caches.grown(now["cache"], slots)}
+  `now` is {"row": number of the next row, "live": Live, "tokens_BRK": rows so far}.
+  """
+  live = now["live"]
+  live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
 
   def going(now):
-    return (now["row"] < limit) & jnp.any(now["state_B"] != tables["end"])
+    return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)
 
   def body(now):
     row = now["row"]
-    cells_BK, log_prob_B, count_B = _row(
-      model, params, tables, given_BRK, now, keys_B, sampling, machine, ties
+    given_BK = lax.dynamic_index_in_dim(
+      given_BRK, jnp.minimum(row, given_BRK.shape[1] - 1), axis=1, keepdims=False
     )
-    state_B, frames_B, left_B = plans.following(
-      tables, now["state_B"], now["frames_B"], now["left_B"], cells_BK
+    given_BK = jnp.where(row < given_BRK.shape[1], given_BK, HOLE)
+    live, cells_BK = row_step.row(
+      model, params, tables, now["live"], given_BK, sampling=sampling, machine=machine
     )
-    hidden_BD, new = model.step(params, cells_BK, now["position_B"], now["cache"], machine)
-    return {
-      "row": row + 1,
-      "hidden_BD": hidden_BD,
-      "cache": caches.extended(now["cache"], new, now["position_B"]),
-      "above_BK": cells_BK,
-      "position_B": now["position_B"] + 1,
-      "state_B": state_B,
-      "frames_B": frames_B,
-      "left_B": left_B,
-      "tokens_BRK": lax.dynamic_update_slice_in_dim(
-        now["tokens_BRK"], cells_BK[:, None], row, axis=1
-      ),
-      "rows_B": now["rows_B"] + (now["state_B"] != tables["end"]),
-      "log_likelihood_B": now["log_likelihood_B"] + log_prob_B,
-      "cells_B": now["cells_B"] + count_B,
-    }
+    tokens_BRK = lax.dynamic_update_slice_in_dim(now["tokens_BRK"], cells_BK[:, None], row, axis=1)
+    return {"row": row + 1, "live": live, "tokens_BRK": tokens_BRK}
 
-  return lax.while_loop(going, body, now)
-
-
-def _row(model, params, tables, given_BRK, now, keys_B, sampling, machine, ties: bool):
-  """Returns (cells_BK, summed log-probability_B, number of predicted cells_B) of the next row."""
-  row, state_B = now["row"], now["state_B"]
-  mode_BK = plans.at(tables["mode_SK"], state_B)
-  given_row = jnp.minimum(row, given_BRK.shape[1] - 1)
-  given_BK = lax.dynamic_index_in_dim(given_BRK, given_row, axis=1, keepdims=False)
-  given_BK = jnp.where(row < given_BRK.shape[1], given_BK, HOLE)
-  cells_BK = jnp.where(mode_BK == Mode.COPY, now["above_BK"], HOLE)
-  cells_BK = jnp.where(mode_BK == Mode.GIVEN, given_BK, cells_BK)
-  log_prob_B, count_B = jnp.zeros_like(state_B, jnp.float32), jnp.zeros_like(state_B)
-  kinds = (Mode.PREDICT, Mode.TIED) if ties else (Mode.PREDICT,)
-  columns = range(cells_BK.shape[1])
-  # Whole on every device: choosing an id looks at all of them.
-  score = functools.partial(model.logits, params, now["hidden_BD"], products=machine.products)
-  logits = [sharding.constrain(score(k), ("batch", None)) for k in columns]
-  for mode in kinds:  # what is tied waits for the lead
-    ends_B = plans.at(tables["ends_KC"].reshape(-1), plans.lead_class(tables, state_B, cells_BK)[1])
-    for k in columns:
-      allowed_BC = plans.at(tables["allowed_SKC"][:, k], state_B)
-      if mode == Mode.TIED:
-        allowed_BC &= tables["ends_KC"][k] == ends_B[:, None]
-      drawn_B = mode_BK[:, k] == mode
-      # Rows that draw nothing here still need something to draw from.
-      allowed_BV = plans.allowed(tables, k, allowed_BC | ~drawn_B[:, None], logits[k].shape[1])
-      draw_keys_B = jax.vmap(lambda key, k=k: jax.random.fold_in(jax.random.fold_in(key, row), k))(
-        keys_B
-      )
-      ids_B, log_probs_B = samplings.sample(logits[k], allowed_BV, sampling, draw_keys_B)
-      cells_BK = cells_BK.at[:, k].set(jnp.where(drawn_B, ids_B, cells_BK[:, k]))
-      log_prob_B += jnp.where(drawn_B, log_probs_B, 0)
-      count_B += drawn_B
-  return cells_BK, log_prob_B, count_B
+  return lax.while_loop(going, body, {**now, "live": live})

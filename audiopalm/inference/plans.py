@@ -1,5 +1,6 @@
 """A layout's plan on a device: its tables, what they allow in a row, and where the row leads."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,41 +8,77 @@ import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import sharding
-from audiopalm.layouts.automaton import Count
+from audiopalm.errors import LayoutError
+from audiopalm.layouts.automaton import Count, Mode
 from audiopalm.layouts.incremental import Plan
 
 
-def tables(plan: Plan) -> dict[str, Any]:
-  """Returns the plan's tables, padded so that plans of like size share a program."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tables:
+  """The arrays of a `Plan`, padded so that plans of like size share a program.
+
+  `tied` are the columns that some row ties to its lead: they are part of the program.
+  """
+
+  end: Any
+  class_KV: Any
+  ends_KC: Any
+  mode_SK: Any
+  allowed_SKC: Any
+  lead_S: Any
+  next_SC: Any
+  count_SC: Any
+  empty_SC: Any
+  tied: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+
+def tables(plan: Plan) -> Tables:
+  """Returns the plan's tables; LayoutError where a column would be drawn before its lead."""
+  tied_SK = plan.mode_SK == Mode.TIED
+  _check_order(plan, tied_SK)
   states, _, classes = plan.allowed_SKC.shape
   more_states, more_classes = -states % 16, -classes % 8
   two, three = ((0, more_states), (0, more_classes)), ((0, more_states), (0, 0), (0, more_classes))
-  return {
-    "end": np.int32(plan.end),
-    "class_KV": plan.class_KV,
-    "ends_KC": np.pad(plan.ends_KC, ((0, 0), (0, more_classes))),
-    "mode_SK": np.pad(plan.mode_SK, ((0, more_states), (0, 0))),
-    "allowed_SKC": np.pad(plan.allowed_SKC, three),
-    "lead_S": np.pad(plan.lead_S, (0, more_states)),
-    "next_SC": np.pad(plan.next_SC, two),
-    "count_SC": np.pad(plan.count_SC, two),
-    "empty_SC": np.pad(plan.empty_SC, two),
-  }
+  return Tables(
+    end=np.int32(plan.end),
+    class_KV=plan.class_KV,
+    ends_KC=np.pad(plan.ends_KC, ((0, 0), (0, more_classes))),
+    mode_SK=np.pad(plan.mode_SK, ((0, more_states), (0, 0))),
+    allowed_SKC=np.pad(plan.allowed_SKC, three),
+    lead_S=np.pad(plan.lead_S, (0, more_states)),
+    next_SC=np.pad(plan.next_SC, two),
+    count_SC=np.pad(plan.count_SC, two),
+    empty_SC=np.pad(plan.empty_SC, two),
+    tied=tuple(np.flatnonzero(tied_SK.any(axis=0)).tolist()),
+  )
 
 
-def allowed(tables, k: int, classes_BC, ids: int):
+def _check_order(plan: Plan, tied_SK: np.ndarray) -> None:
+  """Raises LayoutError where a column ends with one that is drawn after it."""
+  for state, column in zip(*np.nonzero(tied_SK), strict=True):
+    lead = plan.lead_S[state]
+    if lead > column and plan.mode_SK[state, lead] == Mode.PREDICT:
+      raise LayoutError(
+        f"{plan.layout} cannot be decoded: column {column} ends in the row where column {lead} "
+        "does, but the columns of a row are drawn in order. Put the column that says where the "
+        "part ends before those that end with it."
+      )
+
+
+def allowed(tables: Tables, k: int, classes_BC, ids: int):
   """Returns allowed_BV: which of the first `ids` ids of column k are of the classes given."""
-  classes_V = tables["class_KV"][k, :ids]
+  classes_V = tables.class_KV[k, :ids]
   return (classes_V >= 0) & classes_BC[:, jnp.maximum(classes_V, 0)]
 
 
-def following(tables, state_B, frames_B, left_B, cells_BK):
+def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
   """Returns (state, frames, left) after a row, as `layouts.incremental.walk` does."""
-  class_B = lead_class(tables, state_B, cells_BK)[0]
-  classes = tables["next_SC"].shape[1]
+  class_B, _ = _lead_class(tables, state_B, cells_BK)
+  classes = tables.next_SC.shape[1]
   move_B = state_B * classes + class_B
   count_B, next_B, empty_B = (
-    at(tables[name].reshape(-1), move_B) for name in ("count_SC", "next_SC", "empty_SC")
+    at(table.reshape(-1), move_B) for table in (tables.count_SC, tables.next_SC, tables.empty_SC)
   )
   dropped_B = count_B == Count.DROP
   empty = dropped_B & (left_B == 1)
@@ -51,15 +88,20 @@ def following(tables, state_B, frames_B, left_B, cells_BK):
   return jnp.where(empty, empty_B, next_B), frames_B, left_B
 
 
-def lead_class(tables, state_B, cells_BK):
-  """Returns (class of each lead's cell, 0 without a lead; its place in ends_KC)."""
-  lead_B = at(tables["lead_S"], state_B)
-  columns, ids = tables["class_KV"].shape
+def ends(tables: Tables, state_B, cells_BK):
+  """Returns for each row whether the cell of its lead, which is drawn already, ends the part."""
+  class_B, column_B = _lead_class(tables, state_B, cells_BK)
+  return at(tables.ends_KC.reshape(-1), column_B * tables.ends_KC.shape[1] + class_B)
+
+
+def _lead_class(tables: Tables, state_B, cells_BK):
+  """Returns (class of each lead's cell, 0 without a lead; the lead's column, 0 without one)."""
+  lead_B = at(tables.lead_S, state_B)
+  columns, ids = tables.class_KV.shape
   column_B = jnp.maximum(lead_B, 0)
   cell_B = jnp.take_along_axis(cells_BK, column_B[:, None], axis=1)[:, 0]
-  class_B = at(tables["class_KV"].reshape(-1), column_B * ids + jnp.maximum(cell_B, 0))
-  class_B = jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0))
-  return class_B, column_B * tables["ends_KC"].shape[1] + class_B
+  class_B = at(tables.class_KV.reshape(-1), column_B * ids + jnp.maximum(cell_B, 0))
+  return jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0)), column_B
 
 
 def at(table, index_B):

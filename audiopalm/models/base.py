@@ -8,8 +8,8 @@ the objectives that train it: `LanguageModel` is what next-token objectives and 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
@@ -62,6 +62,38 @@ class Model(Protocol):
     """Returns what `init` returns as ShapeDtypeStructs with shardings: the target of a restore."""
 
 
+class Scored(NamedTuple):
+  """How a head scores the cells of one column, float32 [B, L]: negative log-likelihood and log of
+  the softmax's denominator in nats, and 1 where the cell is the likeliest, else 0."""
+
+  nll_BL: jax.Array
+  log_z_BL: jax.Array
+  correct_BL: jax.Array
+
+
+# choose(drawn, column, logits_BV) -> (drawn, cells_B): takes the cells of one column.
+Choose = Callable[[Any, int, jax.Array], tuple[Any, jax.Array]]
+
+
+class Head(Protocol):
+  """How the cells of a row are predicted from the hidden state of the row before.
+
+  It goes through the columns in order. What is known of a row beforehand, given cells among them,
+  is for `choose` to give; a head may let later columns see all cells of earlier ones.
+  """
+
+  def losses(self, params, hidden_BLD, tokens_BLK, machine) -> Iterable[Scored]:
+    """Returns the scores of each column of `tokens_BLK`, which row i of `hidden_BLD` predicts.
+
+    Holes have scores that mean nothing. At most `machine.loss_chunk_rows` cells on a device have
+    logits at one time.
+    """
+
+  def draw(self, params, hidden_BD, drawn, choose: Choose, machine) -> Any:
+    """Returns `drawn` after `choose` has taken the cells of every column, from float32 logits that
+    are -inf for rows that are no id."""
+
+
 class LanguageModel(Model, Protocol):
   """A model of token grids whose rows see their past: trained on next rows, decoded row by row.
 
@@ -72,12 +104,10 @@ class LanguageModel(Model, Protocol):
   sizes: tuple[int, ...]
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
+  head: Head
 
   @property
   def layers(self) -> int: ...
-
-  @property
-  def final_softcap(self) -> float | None: ...
 
   def hidden(self, params, batch, machine, dropout_key=None) -> jax.Array:
     """Returns hidden_BLD, from which row i + 1 of each batch row is predicted at row i."""
@@ -96,12 +126,6 @@ class LanguageModel(Model, Protocol):
 
   def unstacked(self, params) -> Params:
     """Returns the parameters with those of each layer apart."""
-
-  def table(self, params, column: int) -> jax.Array:
-    """Returns table_VD, the output rows of a column."""
-
-  def logits(self, params, hidden, column: int = 0, products: Any = None) -> jax.Array:
-    """Returns float32 logits [..., V] of a column; -inf for rows that are no id."""
 
 
 class ClipEncoder(Model, Protocol):
@@ -189,7 +213,7 @@ def arrays(make: Callable[[jax.Array], nnx.Module], stacked: tuple[str, ...] = (
   graphdef, state = nnx.split(nnx.eval_shape(lambda: make(jax.random.key(0))))
 
   def axes_of(path, variable):
-    first = ("layers",) if path[0].key in stacked else ()
+    first = ("layers",) if any(step.key in stacked for step in path) else ()
     return first + variable.get_metadata("axes")
 
   variables = nnx.to_pure_dict(state, lambda variable: variable)

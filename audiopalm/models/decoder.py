@@ -16,6 +16,8 @@ stacked in front):
     norm/scale                           [D]
     head/table                           [V, D]      unless tied
 
+With `depth_head` there are the groups of models/depth.py too, and head/table is [V, E].
+
 With `lora` each kernel K it names has layers/attention/lora/K/down and up beside it, or
 layers/mlp/lora/K (see nn/lora.py).
 """
@@ -30,9 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from audiopalm import sharding
 from audiopalm.errors import ConfigError
-from audiopalm.models import base
+from audiopalm.models import base, depth, heads
 from audiopalm.nn import attention, layers, masks, rotary, transformer
 from audiopalm.nn import lora as adapters
 from audiopalm.tokens.space import TokenSpace
@@ -56,7 +57,8 @@ class Decoder:
   `embed_scale` multiplies embeddings by sqrt(width); `norm_offset` stores norm scales minus one;
   `tied` uses the embedding as output head. `lora` puts low-rank adapters beside kernels; to train
   them alone, `optimizer.train_only=("lora",)`. `dropout` is on embeddings and on every residual
-  branch, while training only.
+  branch, while training only. With a `depth_head` each column of a row sees those before it in the
+  row; without one (None) the columns are independent. It has tables of its own: no `tied`.
   """
 
   layers: int
@@ -82,6 +84,7 @@ class Decoder:
   tied: bool = True
   dropout: float = 0.0
   lora: adapters.Lora | None = None
+  depth_head: depth.DepthTransformer | None = None
 
   def __post_init__(self):
     for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden"):
@@ -106,6 +109,11 @@ class Decoder:
       raise ConfigError(f"Decoder.dropout must be at least 0 and below 1, got {self.dropout}.")
     if any(window < 0 for window in self.windows):
       raise ConfigError(f"Decoder.windows are numbers of rows, 0 for no limit; got {self.windows}.")
+    if self.depth_head is not None and self.tied:
+      raise ConfigError(
+        f"Decoder is tied, but its depth_head of width {self.depth_head.width} has an output table "
+        "of its own. Set tied=False, or depth_head=None."
+      )
 
   @property
   def layer_windows(self) -> tuple[int, ...]:
@@ -140,19 +148,26 @@ class Decoder:
 
   def build(self, space: TokenSpace) -> "Model":
     """Returns the decoder over a token space."""
+    head: base.Head = heads.ParallelHead(space.sizes, space.padded, self.final_softcap)
+    if self.depth_head is not None:
+      head = depth.DepthHead.of(self.depth_head, self.width, head)
     return Model(
       self,
       space.sizes,
       space.padded,
       space.modality_KV,
       space.both_ways,
-      base.arrays(functools.partial(Network, self, sum(space.padded))),
+      head,
+      base.arrays(functools.partial(Network, self, space.padded)),
     )
 
   def parameters(self, space: TokenSpace) -> int:
     """Returns the number of parameters, padding rows of the vocabulary included."""
-    tables = sum(space.padded) * self.width * (1 if self.tied else 2)
-    return tables + self.width + self.layers * self.block.parameters
+    rows = sum(space.padded)
+    trunk = (rows + 1) * self.width + self.layers * self.block.parameters
+    if self.depth_head is not None:
+      return trunk + self.depth_head.parameters(self.width, len(space.padded), rows)
+    return trunk + (0 if self.tied else rows * self.width)
 
   def flops_per_token(self, space: TokenSpace, length: int) -> float:
     """Returns the floating-point operations a training step spends on one row of the grid, forward
@@ -164,9 +179,13 @@ class Decoder:
     (remat) is not counted. Source: PaLM, arXiv:2204.02311, appendix B, with attention halved
     because it is causal.
     """
-    multiplied = sum(space.padded) * self.width + self.layers * self.block.kernel_parameters
+    rows = sum(space.padded)
+    head = 6 * rows * self.width
+    if self.depth_head is not None:
+      head = self.depth_head.flops_per_row(self.width, len(space.padded), rows)
     seen = sum(_mean_seen(length, window) for window in self.layer_windows)
-    return 6 * multiplied + 12 * self.heads * self.head_width * seen
+    trunk = 6 * self.layers * self.block.kernel_parameters
+    return trunk + head + 12 * self.heads * self.head_width * seen
 
   def without_adapters(self, params: Mapping[str, Any]) -> tuple["Decoder", base.Params]:
     """Returns settings and parameters of the same model with its adapters added to its kernels."""
@@ -183,13 +202,19 @@ def _repeated(pattern, length):
 class Network(nnx.Module):
   """The arrays of a decoder and their logical axes; `Model` says what is computed with them."""
 
-  def __init__(self, settings: Decoder, rows: int, key):
-    keys = jax.random.split(key, 3)
+  def __init__(self, settings: Decoder, padded: tuple[int, ...], key):
+    keys, rows = jax.random.split(key, 3), sum(padded)
     self.embed = layers.Embedding(rows, settings.width, keys[0])
     self.layers = transformer.stack(settings.block, keys[1])
     self.norm = layers.RMSNorm(settings.width, settings.norm_eps, settings.norm_offset)
+    one = settings.depth_head
+    if one is not None:
+      # Number 3: the keys of a split are those of its first numbers folded in.
+      blocks, embed = jax.random.split(jax.random.fold_in(key, 3))
+      self.depth = depth.DepthBlocks(one, settings.width, len(padded), blocks)
+      self.depth_embed = layers.Embedding(rows, one.width, embed)
     if not settings.tied:
-      self.head = layers.Embedding(rows, settings.width, keys[2])
+      self.head = layers.Embedding(rows, one.width if one else settings.width, keys[2])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -207,6 +232,7 @@ class Model:
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
   both_ways: bool
+  head: base.Head
   arrays: base.Arrays
 
   @property
@@ -215,20 +241,16 @@ class Model:
 
   @property
   def tables(self) -> tuple[str, ...]:
-    return ("embed",) if self.settings.tied else ("embed", "head")
+    return tuple(name for name in ("embed", "depth_embed", "head") if name in self.axes)
 
   @property
   def layers(self) -> int:
     return self.settings.layers
 
   @property
-  def final_softcap(self) -> float | None:
-    return self.settings.final_softcap
-
-  @property
   def starts(self) -> tuple[int, ...]:
     """The first row of each column in the tables."""
-    return tuple(int(start) for start in np.cumsum((0,) + self.padded[:-1]))
+    return heads.starts(self.padded)
 
   def init(self, key, mesh) -> base.Params:
     """Returns new parameters, placed on the mesh; the same values whatever the mesh."""
@@ -274,20 +296,26 @@ class Model:
 
   def held(self, params, machine):
     """Returns the parameters with kernels and output table in the dtype of the machine's products,
-    which `step` and `logits` take too: each row reads all of them, and casts nothing then."""
+    which `step` and the head take too: each row reads all of them, and casts nothing then."""
     dtype = jnp.dtype(machine.products)
 
     def cast(path, array):
-      return array.astype(dtype) if path[-1].key in adapters.CONTRACTED else array
+      kernel = path[-1].key in (*adapters.CONTRACTED, depth.INTO)
+      return array.astype(dtype) if kernel else array
 
-    kernels = jax.tree_util.tree_map_with_path(cast, params["layers"])
+    groups = {name: params[name] for name in ("layers", "depth") if name in params}
+    kernels = jax.tree_util.tree_map_with_path(cast, groups)
     head = {"table": params["embed" if self.settings.tied else "head"]["table"].astype(dtype)}
-    return {**params, "layers": kernels, "head": head}  # the rows looked up stay as they are
+    return {**params, **kernels, "head": head}  # the rows looked up stay as they are
 
   def unstacked(self, params):
     """Returns the parameters with the arrays of each layer apart, which `step` takes too: for a
     loop over rows, that would cut them from the stack at every row."""
-    return {**params, "layers": transformer.unstacked(params["layers"])}
+    apart = {"layers": transformer.unstacked(params["layers"])}
+    if "depth" in params:
+      layers_of = transformer.unstacked(params["depth"]["layers"])
+      apart["depth"] = {**params["depth"], "layers": layers_of}
+    return {**params, **apart}
 
   def step(self, params, tokens_BK, positions_B, cache, machine):
     """Returns (hidden_BD, (keys, values)) of one new row per sequence: the row sees those cached
@@ -320,8 +348,9 @@ class Model:
     values."""
     s = self.settings
     apart = params["layers"] if isinstance(params["layers"], tuple) else None
-    if apart:
-      params = {**params, "layers": apart[0]}
+    params = transformer.any_layer(params)
+    if "depth" in params:
+      params["depth"] = transformer.any_layer(params["depth"])
     if s.tied:  # what `held` put beside the embedding
       params = {name: arrays for name, arrays in params.items() if name != "head"}
     network = self.arrays.module(params)
@@ -360,31 +389,6 @@ class Model:
       network.layers, x_BLD, per_layer, call, remat=machine.remat, unroll=machine.unroll_layers
     )
     return network.norm(x_BLD), new
-
-  def table(self, params, column: int):
-    """Returns table_VD, the output rows of one column as they are stored or `held`."""
-    table_VD = params.get("head", params["embed"])["table"]
-    if len(self.padded) == 1:
-      return table_VD
-    # A column's rows need not start at a device's border: gather, cut, split again.
-    start = self.starts[column]
-    cut_VD = sharding.constrain(table_VD, (None, "embed"))[start : start + self.padded[column]]
-    return sharding.constrain(cut_VD, ("vocab", "embed"))
-
-  def logits(self, params, hidden, column: int = 0, products: Any = None):
-    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
-    -inf. `products` is as in `nn.layers`. A loss has too many of them: `nn.cross_entropy`."""
-    head_VD = sharding.gathered(self.table(params, column).astype(products or hidden.dtype))
-    operand = hidden.astype(head_VD.dtype)
-    logits = jnp.einsum("...D,VD->...V", operand, head_VD, preferred_element_type=jnp.float32)
-    if self.settings.final_softcap is not None:
-      logits = self.settings.final_softcap * jnp.tanh(logits / self.settings.final_softcap)
-    if self.sizes[column] < self.padded[column]:
-      rows = jax.lax.broadcasted_iota(
-        jnp.int32, (1,) * (logits.ndim - 1) + logits.shape[-1:], logits.ndim - 1
-      )
-      logits = jnp.where(rows < self.sizes[column], logits, -jnp.inf)
-    return logits
 
 
 def _mean_seen(rows: int, window: int) -> float:

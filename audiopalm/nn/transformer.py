@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -189,3 +190,10 @@ def unstacked(arrays) -> tuple:
   """Returns one tree for each layer of a tree of arrays stacked over layers."""
   layers = jax.tree.leaves(arrays)[0].shape[0]
   return tuple(jax.tree.map(lambda array, at=at: array[at], arrays) for at in range(layers))
+
+
+def any_layer(group: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a group of parameters with the first of its layers in the place of those `unstacked`,
+  for the `block` of `walk`; as it is where they are stacked."""
+  layers = group["layers"]
+  return {**group, "layers": layers[0] if isinstance(layers, tuple) else layers}

@@ -1,6 +1,7 @@
 """Next-token prediction: row i's hidden state predicts the cells of row i + 1 of its segment."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,7 +12,6 @@ from audiopalm import sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models.base import LanguageModel
-from audiopalm.nn import cross_entropy
 from audiopalm.objectives.base import Loss, Player
 from audiopalm.settings import Machine
 
@@ -75,8 +75,7 @@ class NextToken:
     targets = shifted(batch)
     loss, weight = 0.0, 0.0
     metrics = {f"{name}_{kind}": (0.0, 0.0) for name in METRICS for kind in ("text", "speech")}
-    for column in range(columns):
-      cells = column_cells(model, params, hidden_BLD, targets, column, machine)
+    for column, cells in enumerate(scored(model, params, hidden_BLD, targets, machine)):
       nll_BL = (
         cells.nll_BL + self.z_loss * jnp.square(cells.log_z_BL) if self.z_loss else cells.nll_BL
       )
@@ -115,8 +114,7 @@ class NextToken:
     targets = shifted(batch)
     sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in MODALITIES}
     member_BLS = (batch.segments_BL[..., None] == jnp.arange(segments + 1)).astype(jnp.float32)
-    for column in range(len(model.sizes)):
-      cells = column_cells(model, params, hidden_BLD, targets, column, machine)
+    for cells in scored(model, params, hidden_BLD, targets, machine):
       for kind, into in sums.items():
         count_BL = cells.count_BL(kind)
         values = {
@@ -178,20 +176,13 @@ def shifted(batch) -> Targets:
   return Targets(tokens_BLK, jnp.where(inside_BL[..., None] & (tokens_BLK >= 0), weights_BLK, 0.0))
 
 
-def column_cells(model, params, hidden_BLD, targets: Targets, column: int, machine) -> Cells:
-  """Returns the scored cells of one column.
-
-  At most `machine.loss_chunk_rows` cells on a device have logits at one time.
-  """
-  tokens_BL = jnp.maximum(targets.tokens_BLK[..., column], 0)
-  settings = cross_entropy.Settings(
-    model.sizes[column],
-    machine.loss_chunk_rows,
-    model.final_softcap,
-    machine.products,
-  )
-  table_VD = model.table(params, column)
-  scored = cross_entropy.cross_entropy(hidden_BLD, table_VD, tokens_BL, settings)
-  modality_V = jnp.asarray(model.modality_KV[column], jnp.int32)
-  modality_BL = modality_V.at[tokens_BL].get(out_sharding=sharding.placed_like(tokens_BL))
-  return Cells(*scored, targets.weights_BLK[..., column], modality_BL)
+def scored(
+  model: LanguageModel, params: Any, hidden_BLD: jax.Array, targets: Targets, machine: Machine
+) -> Iterator[Cells]:
+  """Yields the scored cells of each column."""
+  columns = model.head.losses(params, hidden_BLD, targets.tokens_BLK, machine)
+  for column, scores in enumerate(columns):
+    tokens_BL = jnp.maximum(targets.tokens_BLK[..., column], 0)
+    modality_V = jnp.asarray(model.modality_KV[column], jnp.int32)
+    modality_BL = modality_V.at[tokens_BL].get(out_sharding=sharding.placed_like(tokens_BL))
+    yield Cells(*scores, targets.weights_BLK[..., column], modality_BL)

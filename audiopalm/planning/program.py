@@ -122,8 +122,7 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
 
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
-    logits = [model.logits(params, hidden_BD, k, dtype) for k in range(space.columns)]
-    best = [jnp.argmax(logits_BV, -1) for logits_BV in logits]
+    best = model.head.draw(params, hidden_BD, (), _likeliest, machine)
     return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
 
   with jax.set_mesh(mesh):
@@ -138,6 +137,11 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
     resident = {"parameters": _bytes(params), "cache": _bytes(cache)}
     program = jax.jit(one_row, donate_argnums=3)
     return _compiled(program.trace(params, tokens_BK, positions_B, cache), resident, params)
+
+
+def _likeliest(drawn: tuple, column: int, logits_BV: jax.Array) -> tuple[tuple, jax.Array]:
+  best_B = jnp.argmax(logits_BV, -1)
+  return (*drawn, best_B), best_B
 
 
 def _compiled(traced: Any, resident: dict[str, int], params: Any) -> Compiled:

@@ -142,4 +142,4 @@ def logits(model, arrays, tokens_BLK, visible_BL=None):
   batch = PackedBatch(tokens_BLK, None, ones_BL, positions_BL, visible_BL, None)
   with jax.default_matmul_precision("highest"):
     hidden = model.hidden(arrays, batch, ONE)
-    return [np.asarray(model.logits(arrays, hidden, k)) for k in range(len(model.sizes))]
+    return [np.asarray(model.head.logits(arrays, hidden, k)) for k in range(len(model.sizes))]

@@ -16,7 +16,7 @@ from audiopalm import layouts, settings, sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.data import corpora
 from audiopalm.errors import ConfigError
-from audiopalm.inference import decode, prompting
+from audiopalm.inference import cache, decode, prompting, row_step
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import Concat, Delay, Flat, Given, Stop, Tag, incremental
@@ -90,7 +90,7 @@ def all_logits(model, params, tokens_LK, visible_L, rows):
   index_L = jnp.arange(ROWS)
   segments_L = (index_L < rows).astype(jnp.int32)
   batch = PackedBatch(tokens_LK[None], None, segments_L[None], index_L[None], visible_L[None], None)
-  return model.logits(params, model.hidden(params, batch, ONE)[0, rows - 1], 0)
+  return model.head.logits(params, model.hidden(params, batch, ONE)[0, rows - 1], 0)
 
 
 @functools.cache
@@ -216,11 +216,11 @@ def test_a_growing_cache_and_stacked_layers_change_nothing(monkeypatch):
   options = {"max_rows": 30, "sampling": Beams(3, 20.0)}  # so much likes the longest answers
   whole = decoded("chain", **options)
   monkeypatch.setattr(decode, "FIRST_ROWS", 2)
-  monkeypatch.setattr(decode, "MOST_APART", 0)
-  decode._prefill.clear_cache()  # was compiled for layers apart
+  monkeypatch.setattr(row_step, "MOST_APART", 0)
+  row_step._prefilled.clear_cache()  # was compiled for layers apart
   growing = decoded("chain", **options)
-  decode._prefill.clear_cache()
-  assert max(one.predicted_cells for one in whole) > 48 - decode.SMALLEST_BUCKET
+  row_step._prefilled.clear_cache()
+  assert max(one.predicted_cells for one in whole) > 48 - cache.SMALLEST_BUCKET
   for one, other in zip(whole, growing, strict=True):
     np.testing.assert_array_equal(one.tokens_LK, other.tokens_LK)
 

@@ -12,7 +12,7 @@ import pytest
 from audiopalm import layouts, settings, sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.errors import LayoutError
-from audiopalm.inference import decode
+from audiopalm.inference import cache, decode, row_step
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import Columns, Concat, Delay, Flat, Given, Stop, Tag, incremental
 from audiopalm.models import decoder
@@ -90,7 +90,7 @@ def all_logits(model, params, tokens_LK, visible_L, rows):
   segments_L = (index_L < rows).astype(jnp.int32)
   batch = PackedBatch(tokens_LK[None], None, segments_L[None], index_L[None], visible_L[None], None)
   hidden_D = model.hidden(params, batch, ONE)[0, rows - 1]
-  return [model.logits(params, hidden_D, k) for k in range(tokens_LK.shape[1])]
+  return [model.head.logits(params, hidden_D, k) for k in range(tokens_LK.shape[1])]
 
 
 def uncached(name, grid, given_LK):
@@ -195,7 +195,7 @@ def test_every_drawn_grid_can_be_read_whole_or_breaks_off():
 
 
 def test_lengths_go_into_few_buckets():
-  assert [decode.bucket(n) for n in (1, 32, 33, 48, 49, 64, 65, 97, 129)] == [
+  assert [cache.bucket(n) for n in (1, 32, 33, 48, 49, 64, 65, 97, 129)] == [
     32, 32, 48, 48, 64, 64, 96, 128, 192,
   ]  # fmt: skip
 
@@ -211,14 +211,14 @@ def test_a_growing_cache_and_stacked_layers_change_nothing(monkeypatch):
   prompts = [prompt("delay", length) for length in (5, 3, 8)]
   whole = decoded("delay", prompts)
   monkeypatch.setattr(decode, "FIRST_ROWS", 2)
-  assert decode.stages(decode.SMALLEST_BUCKET, MOST) == [48, 96]
+  assert decode.stages(cache.SMALLEST_BUCKET, MOST) == [48, 96]
   growing = decoded("delay", prompts)
-  monkeypatch.setattr(decode, "MOST_APART", 0)
-  decode._prefill.clear_cache()  # was compiled for layers apart
+  monkeypatch.setattr(row_step, "MOST_APART", 0)
+  row_step._prefilled.clear_cache()  # was compiled for layers apart
   stacked = decoded("delay", prompts)
-  decode._prefill.clear_cache()
+  row_step._prefilled.clear_cache()
   new_rows = [len(one.tokens_LK) - len(asked) for one, asked in zip(whole, prompts, strict=True)]
-  assert max(new_rows) > 48 - decode.SMALLEST_BUCKET  # beyond the first stage
+  assert max(new_rows) > 48 - cache.SMALLEST_BUCKET  # beyond the first stage
   for one, *others in zip(whole, growing, stacked, strict=True):
     for other in others:
       np.testing.assert_array_equal(one.tokens_LK, other.tokens_LK)

@@ -8,7 +8,7 @@ import pytest
 from audiopalm import layouts, sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.inference import cache as caches
-from audiopalm.inference import decode
+from audiopalm.inference import row_step
 from audiopalm.models import decoder
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as spaces
@@ -52,7 +52,7 @@ def rows_one_by_one(model, params, read, tokens_BLK):
   @jax.jit
   def step(tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(read, tokens_BK, positions_B, cache, HALF)
-    logits_BV = model.logits(read, hidden_BD, products=HALF.products)
+    logits_BV = model.head.logits(read, hidden_BD, products=HALF.products)
     return logits_BV, caches.extended(cache, new, positions_B)
 
   found = []
@@ -68,10 +68,10 @@ def test_rows_decoded_one_by_one_have_the_logits_of_all_rows_at_once(model):
   params = model.init(jax.random.key(0), sharding.mesh(HALF))
   tokens_BLK = jax.random.randint(jax.random.key(1), (2, ROWS, 1), 0, 58)
   hidden_BLD = model.hidden(params, rows_of(tokens_BLK), HALF)
-  whole_BLV = model.logits(params, hidden_BLD, products=HALF.products)[:, PROMPT_ROWS:]
+  whole_BLV = model.head.logits(params, hidden_BLD, products=HALF.products)[:, PROMPT_ROWS:]
   whole_BLV = np.asarray(whole_BLV)[..., : model.sizes[0]]
 
-  held = decode._read(model, params, HALF)
+  held = row_step.read(model, params, HALF)
   found_BLV = rows_one_by_one(model, params, held, tokens_BLK)
   # Both round what they multiply, in another order: 8 bits of a weight or of a sum may differ.
   assert np.abs(found_BLV - whole_BLV).max() <= 1e-2 * np.abs(whole_BLV).max()
@@ -82,7 +82,7 @@ def test_rows_decoded_one_by_one_have_the_logits_of_all_rows_at_once(model):
 
 def test_kernels_are_held_in_bfloat16_and_looked_up_rows_and_norms_in_float32(model):
   params = model.init(jax.random.key(0), sharding.mesh(HALF))
-  held = decode._read(model, params, HALF)
+  held = row_step.read(model, params, HALF)
   kept = {"float32": set(), "bfloat16": set()}
   for path, array in jax.tree_util.tree_flatten_with_path(held)[0]:
     kept[array.dtype.name].add(path[0].key + "/" + path[-1].key)
@@ -93,13 +93,13 @@ def test_kernels_are_held_in_bfloat16_and_looked_up_rows_and_norms_in_float32(mo
 
 def test_decoding_in_float32_reads_the_parameters_as_they_are(model):
   params = model.init(jax.random.key(0), sharding.mesh(HALF))
-  read = decode._read(model, params, Machine(fsdp=1))
+  read = row_step.read(model, params, Machine(fsdp=1))
   assert {array.dtype.name for array in jax.tree.leaves(read)} == {"float32"}
   assert ("head" in read) == (not model.settings.tied)
 
 
 def test_parameters_that_are_read_as_they_are_are_not_copied(model, monkeypatch):
   params = model.init(jax.random.key(0), sharding.mesh(HALF))
-  monkeypatch.setattr(decode, "MOST_APART", 1)
-  assert decode._read(model, params, Machine(fsdp=1)) is params
-  assert decode._read(model, params, HALF)["layers"]["mlp"]["up"].dtype == jnp.bfloat16
+  monkeypatch.setattr(row_step, "MOST_APART", 1)
+  assert row_step.read(model, params, Machine(fsdp=1)) is params
+  assert row_step.read(model, params, HALF)["layers"]["mlp"]["up"].dtype == jnp.bfloat16

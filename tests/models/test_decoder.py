@@ -129,7 +129,7 @@ def test_logits_equal_the_equations_in_numpy(family):
   model = tiny.build(space())
   params = params_of(model)
   tokens = np.random.default_rng(0).integers(0, 60, (2, 11))
-  logits_BLV = model.logits(params, hidden(model, params, batch_of(tokens[..., None])))
+  logits_BLV = model.head.logits(params, hidden(model, params, batch_of(tokens[..., None])))
 
   def stretch(window):
     if tiny.rope_scaling is None or window:
@@ -261,7 +261,7 @@ def test_a_column_scores_its_own_slice_of_the_table():
   state = jnp.ones((1, 32))
   table = np.asarray(params["embed"]["table"])
   np.testing.assert_allclose(
-    model.logits(params, state, 1)[0, :30], table[64:94].sum(axis=-1), atol=1e-5
+    model.head.logits(params, state, 1)[0, :30], table[64:94].sum(axis=-1), atol=1e-5
   )
 
 
@@ -377,7 +377,7 @@ def test_bfloat16_is_near_float32_and_hidden_states_say_so():
   np.testing.assert_allclose(loss, loss_half, rtol=0.02)
   assert all(grad.dtype == jnp.float32 for grad in jax.tree.leaves(grads_half))
   assert jax.eval_shape(lambda: model.hidden(params, batch, half)).dtype == jnp.bfloat16
-  assert model.logits(params, jnp.ones((1, 32), jnp.bfloat16)).dtype == jnp.float32
+  assert model.head.logits(params, jnp.ones((1, 32), jnp.bfloat16)).dtype == jnp.float32
 
 
 def test_products_in_bfloat16_are_near_float32_on_one_device_and_on_eight():

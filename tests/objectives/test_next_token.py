@@ -82,7 +82,7 @@ def test_targets_are_the_next_rows_of_the_segment():
 
 def test_loss_is_the_cross_entropy_of_the_predicted_cells(model, params):
   hidden_BLD = model.hidden(params, BATCH, ONE)
-  log_probs = np.asarray(jax.nn.log_softmax(model.logits(params, hidden_BLD)))
+  log_probs = np.asarray(jax.nn.log_softmax(model.head.logits(params, hidden_BLD)))
   cells = [
     (0, 0, 11), (0, 1, 4), (0, 2, 18), (0, 4, 12), (0, 5, 19), (1, 0, 2), (1, 2, 13), (1, 5, 7),
     (1, 6, 18),
@@ -149,7 +149,7 @@ def test_only_one_chunk_of_logits_exists_at_one_time(model, params):
 
 def test_z_loss_adds_the_square_of_log_z(model, params):
   hidden_BLD = model.hidden(params, BATCH, ONE)
-  log_z = np.asarray(jax.nn.logsumexp(model.logits(params, hidden_BLD), axis=-1))
+  log_z = np.asarray(jax.nn.logsumexp(model.head.logits(params, hidden_BLD), axis=-1))
   weights = np.asarray(next_token.shifted(jax.tree.map(jnp.asarray, BATCH)).weights_BLK[..., 0])
   plain, more = (
     loss_of(model, params, BATCH, next_token.NextToken(z_loss=z)).sum for z in (0.0, 0.1)

@@ -36,7 +36,7 @@ def logits(source):
   batch = PackedBatch(tokens_BLK, None, ones_BL, positions_BL, 0 * ones_BL, None)
   with jax.default_matmul_precision("highest"):
     hidden_BLD = source.model.hidden(params, batch, ONE)
-    found_LV = source.model.logits(params, hidden_BLD)[0]
+    found_LV = source.model.head.logits(params, hidden_BLD)[0]
   assert np.isneginf(found_LV[:, 131:]).all()
   return np.asarray(found_LV)[:, :131]
 

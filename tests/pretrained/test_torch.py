@@ -91,7 +91,7 @@ def ours(source, tokens_BL, mesh=None):
     np.int32(tokens_BL)[..., None], None, ones_BL, positions_BL, 0 * ones_BL, None
   )
   with jax.default_matmul_precision("highest"):
-    logits_BLV = source.model.logits(params, source.model.hidden(params, batch, ONE))
+    logits_BLV = source.model.head.logits(params, source.model.hidden(params, batch, ONE))
   return np.asarray(logits_BLV)[..., : source.text_rows]
 
 

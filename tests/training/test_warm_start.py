@@ -82,7 +82,7 @@ def test_text_is_as_likely_among_text_as_before(tiny, text_run):
   for model, params, space in (opened(tiny, text_run), begun(tiny, text_run)):
     batch = text_batch(tiny, space)
     hidden = model.hidden(params, batch, tiny.ONE)
-    among = model.logits(params, hidden)[..., :TEXT]
+    among = model.head.logits(params, hidden)[..., :TEXT]
     likelihoods.append(np.asarray(jax.nn.log_softmax(among, axis=-1)))
   np.testing.assert_allclose(likelihoods[1], likelihoods[0], rtol=0, atol=1e-6)
 
@@ -90,7 +90,7 @@ def test_text_is_as_likely_among_text_as_before(tiny, text_run):
 def test_new_zero_rows_cost_what_the_formula_says(tiny, text_run):
   model, params, space = opened(tiny, text_run)
   batch = text_batch(tiny, space)
-  logits = model.logits(params, model.hidden(params, batch, tiny.ONE))
+  logits = model.head.logits(params, model.hidden(params, batch, tiny.ONE))
   lse_BL = np.asarray(jax.nn.logsumexp(logits, axis=-1), np.float64)
   nll = {}
   for name, (one, arrays, _) in {
@@ -98,7 +98,7 @@ def test_new_zero_rows_cost_what_the_formula_says(tiny, text_run):
   }.items():  # fmt: skip
     hidden = one.hidden(arrays, batch, tiny.ONE)
     targets = next_token.shifted(batch)
-    cells = next_token.column_cells(one, arrays, hidden, targets, 0, tiny.ONE)
+    (cells,) = next_token.scored(one, arrays, hidden, targets, tiny.ONE)
     nll[name] = np.asarray(cells.nll_BL, np.float64)
     counted_BL = np.asarray(cells.weight_BL) > 0
   units = 50

@@ -1,0 +1,215 @@
+"""The head that predicts a row cell by cell: a small transformer over the columns of each row.
+
+    hidden state of row i      ->  into, a projection for each column      x_0  x_1  x_2
+    cells of row i + 1         ->  their embeddings, one column later           a    b
+    blocks, causal over the columns alone                                  s_0  s_1  s_2
+    a softmax over each column                                             a    b    c
+
+So column k is predicted from all rows before and from the columns before k of its own row, given
+ones too. Sources: RQ-Transformer, arXiv:2203.01941; UniAudio, arXiv:2310.00704; Moshi,
+arXiv:2410.00037, section 3.2. As in Moshi each column has its own projection and no position turns;
+as in the other two the weights of the blocks are the same for all columns.
+
+Its parameters, E being `DepthTransformer.width`, stand beside those of the decoder:
+
+    depth/into                 [D, K, E]
+    depth/layers/...           [depth layers, ...]     as in models/decoder.py
+    depth/norm/scale           [E]
+    depth_embed/table          [V, E]                  cells that later columns see
+    head/table                 [V, E]                  in place of the decoder's [V, D]
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec
+
+from audiopalm import sharding
+from audiopalm.errors import ConfigError
+from audiopalm.models import base, heads
+from audiopalm.nn import attention, layers, masks, mixing, transformer
+from audiopalm.settings import Machine
+
+INTO = "into"  # the kernel that is in no block
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthTransformer:
+  """Settings of a depth head: `layers` blocks of `width` over the columns of a row, without
+  dropout. They cost as much for each cell as blocks of a decoder do for each row."""
+
+  layers: int = 2
+  width: int = 128
+  heads: int = 2
+  hidden: int = 352
+
+  def __post_init__(self):
+    for name in ("layers", "width", "heads", "hidden"):
+      if getattr(self, name) < 1:
+        raise ConfigError(f"DepthTransformer.{name} must be at least 1, got {getattr(self, name)}.")
+    if self.width % self.heads:
+      raise ConfigError(
+        f"DepthTransformer has width {self.width} but {self.heads} heads, which share it equally: "
+        "make width a multiple of heads."
+      )
+
+  @property
+  def block(self) -> transformer.BlockSettings:
+    """What its blocks are made of."""
+    return transformer.BlockSettings(
+      layers=self.layers,
+      width=self.width,
+      heads=self.heads,
+      kv_heads=self.heads,
+      head_width=self.width // self.heads,
+      hidden=self.hidden,
+    )
+
+  def parameters(self, width: int, columns: int, rows: int) -> int:
+    """Returns the parameters of a head on a decoder of `width`, with tables of `rows` rows."""
+    tables = 2 * rows * self.width
+    return tables + (width * columns + 1) * self.width + self.layers * self.block.parameters
+
+  def flops_per_row(self, width: int, columns: int, rows: int) -> float:
+    """Returns the operations of a training step on one row of the grid, by the rules of
+    `Decoder.flops_per_token`: column k of a row sees k + 1 of its cells."""
+    kernels = columns * (width * self.width + self.layers * self.block.kernel_parameters)
+    seen = columns * (columns + 1) / 2
+    return 6 * (kernels + rows * self.width) + 12 * self.width * self.layers * seen
+
+
+class DepthBlocks(nnx.Module):
+  """The arrays of a depth head, but for its two tables."""
+
+  def __init__(self, settings: DepthTransformer, width: int, columns: int, key: jax.Array):
+    into, blocks = jax.random.split(key)
+    shape = (width, columns, settings.width)
+    self.into = layers.normal(into, shape, width**-0.5, ("embed", None, None))
+    self.layers = transformer.stack(settings.block, blocks)
+    self.norm = layers.RMSNorm(settings.width, settings.block.norm_eps, settings.block.norm_offset)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DepthHead:
+  """A `models.base.Head`; `outputs` are the softmaxes, over the states that the blocks give."""
+
+  settings: DepthTransformer
+  outputs: heads.ParallelHead
+  graphdef: Any
+
+  @classmethod
+  def of(cls, settings: DepthTransformer, width: int, outputs: heads.ParallelHead) -> "DepthHead":
+    """Returns the head of a decoder of `width`."""
+    make = functools.partial(DepthBlocks, settings, width, len(outputs.sizes))
+    return cls(settings, outputs, nnx.split(nnx.eval_shape(lambda: make(jax.random.key(0))))[0])
+
+  def losses(
+    self, params: base.Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> Iterator[base.Scored]:
+    with jax.named_scope("depth"):
+      states_BLKE = self.states(params, hidden_BLD, tokens_BLK, machine)
+    for column in range(len(self.outputs.sizes)):
+      cells_BL, states_BLE = tokens_BLK[..., column], states_BLKE[:, :, column]
+      yield self.outputs.scored(params, states_BLE, cells_BL, column, machine)
+
+  def states(
+    self, params: base.Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> jax.Array:
+    """Returns states_BLKE, from which each cell of `tokens_BLK` is predicted."""
+    batch, rows, columns = tokens_BLK.shape
+    blocks, products = self._blocks(params["depth"]), machine.products
+    x_BLKE = layers.linear(hidden_BLD, blocks.into[...], 1, products)
+    if columns > 1:
+      before_BLKE = self._embedded(params, tokens_BLK[..., :-1], 0, x_BLKE.dtype)
+      x_BLKE = x_BLKE + jnp.pad(before_BLKE, ((0, 0), (0, 0), (1, 0), (0, 0)))
+    # Rows and columns are one axis to all that looks at one cell alone.
+    x_BLE = x_BLKE.reshape(batch, rows * columns, -1)
+    mix = functools.partial(_mix, columns, products)
+
+    def call(block, x_BLE, _):
+      return block(x_BLE, None, mix, None, products)[0], None
+
+    x_BLE, _ = transformer.run(
+      blocks.layers, x_BLE, None, call, remat=machine.remat, unroll=machine.unroll_layers
+    )
+    return blocks.norm(x_BLE).reshape(x_BLKE.shape)
+
+  def draw(
+    self,
+    params: base.Params,
+    hidden_BD: jax.Array,
+    drawn: Any,
+    choose: base.Choose,
+    machine: Machine,
+  ) -> Any:
+    stored, products = params["depth"], machine.products
+    blocks = self._blocks(stored)
+    apart = stored["layers"]
+    apart = apart if isinstance(apart, tuple) else transformer.unstacked(apart)
+    x_BKE = layers.linear(hidden_BD, blocks.into[...], 1, products)
+    before: tuple[Any, ...] = (None,) * self.settings.layers
+    cells_B = None
+    for column in range(len(self.outputs.sizes)):
+      x_BLE = x_BKE[:, column, None]
+      if column:
+        cells_BLK = cells_B[:, None, None]
+        x_BLE = x_BLE + self._embedded(params, cells_BLK, column - 1, x_BLE.dtype)[:, :, 0]
+      x_BLE, before = transformer.walk(
+        blocks.layers, apart, x_BLE, before, functools.partial(_next_column, products)
+      )
+      states_BE = blocks.norm(x_BLE)[:, 0]
+      drawn, cells_B = choose(
+        drawn, column, self.outputs.logits(params, states_BE, column, products)
+      )
+    return drawn
+
+  def _blocks(self, stored: Mapping[str, Any]) -> DepthBlocks:
+    return nnx.merge(self.graphdef, transformer.any_layer(stored))
+
+  def _embedded(self, params: base.Params, cells_BLK: jax.Array, first: int, dtype: Any):
+    """Returns what cells of the columns from `first` on add to the column after theirs, [B, L, K,
+    E]: nothing for a hole."""
+    starts = heads.starts(self.outputs.padded)[first : first + cells_BLK.shape[2]]
+    ids_BLK = jnp.maximum(cells_BLK, 0) + jnp.asarray(starts, cells_BLK.dtype)
+    rows_BLKE = layers.looked_up(params["depth_embed"]["table"], ids_BLK, jnp.dtype(dtype))
+    # Rows of a table are small, so that Adam's steps are large beside them; `into` gives about 1.
+    rows_BLKE = rows_BLKE * jnp.asarray(self.settings.width**0.5, rows_BLKE.dtype)
+    return jnp.where(cells_BLK[..., None] >= 0, rows_BLKE, 0)
+
+
+def _mix(columns: int, products: Any, query_BLNH, key_BLNH, value_BLNH):
+  """Returns mixed_BLNH where L counts the cells of all rows: each sees those of its own row up to
+  itself."""
+
+  def local(*arrays):
+    query, key, value = (one.reshape(-1, columns, *one.shape[2:]) for one in arrays)
+    numbers_BL = jnp.broadcast_to(jnp.arange(columns), query.shape[:2])
+    rows = masks.Rows(jnp.ones_like(numbers_BL), numbers_BL, jnp.zeros_like(numbers_BL))
+    return mixing.xla(query, key, value, rows, rows, products=products).reshape(arrays[0].shape)
+
+  split = PartitionSpec(*sharding.layout_of(query_BLNH))
+  mixed = sharding.mapped(local, (split,) * 3, split)(query_BLNH, key_BLNH, value_BLNH)
+  return checkpoint_name(mixed, layers.MIXED)
+
+
+def _next_column(products: Any, block: transformer.Block, x_BLE: jax.Array, before: Any):
+  """Returns (x_BLE, (keys, values) of the columns so far, [B, N, J, H]) of one more column."""
+
+  def after(old_BNJH, new_BLNH):
+    new_BNJH = jnp.swapaxes(new_BLNH, 1, 2).astype(products)
+    return new_BNJH if old_BNJH is None else jnp.concatenate([old_BNJH, new_BNJH], axis=2)
+
+  old = (None, None) if before is None else before
+
+  def mix(query, key, value):
+    key, value = after(old[0], key), after(old[1], value)
+    return attention.over_cache(query, key, value, jnp.ones((1, 1, key.shape[2]), bool))
+
+  x_BLE, key, value = block(x_BLE, None, mix, None, products)
+  return x_BLE, (after(old[0], key), after(old[1], value))

@@ -1,0 +1,97 @@
+"""The head that most models have: for each column a softmax of its own, from one hidden state.
+
+The columns of a row are independent given that state. `models.depth` has the head whose columns see
+those before them; what a head is to objectives and decoding is `models.base.Head`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audiopalm import sharding
+from audiopalm.models import base
+from audiopalm.nn import cross_entropy
+from audiopalm.settings import Machine
+
+
+def starts(padded: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns the first row of each column in tables of `padded` rows a column."""
+  return tuple(int(start) for start in np.cumsum((0,) + padded[:-1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelHead:
+  """A softmax over each column of a table [V, D]: the group "head" of the parameters, else "embed".
+
+  `sizes` are the ids of each column, `padded` the rows of its table; `softcap` is as in `Decoder`.
+  """
+
+  sizes: tuple[int, ...]
+  padded: tuple[int, ...]
+  softcap: float | None = None
+
+  def losses(
+    self, params: base.Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> Iterator[base.Scored]:
+    for column in range(len(self.sizes)):
+      yield self.scored(params, hidden_BLD, tokens_BLK[..., column], column, machine)
+
+  def draw(
+    self,
+    params: base.Params,
+    hidden_BD: jax.Array,
+    drawn: Any,
+    choose: base.Choose,
+    machine: Machine,
+  ) -> Any:
+    for column in range(len(self.sizes)):
+      drawn, _ = choose(drawn, column, self.logits(params, hidden_BD, column, machine.products))
+    return drawn
+
+  def table(self, params: base.Params, column: int) -> jax.Array:
+    """Returns table_VD, the output rows of one column as they are stored or `held`."""
+    table_VD = params.get("head", params["embed"])["table"]
+    if len(self.padded) == 1:
+      return table_VD
+    # A column's rows need not start at a device's border: gather, cut, split again.
+    start = starts(self.padded)[column]
+    cut_VD = sharding.constrain(table_VD, (None, "embed"))[start : start + self.padded[column]]
+    return sharding.constrain(cut_VD, ("vocab", "embed"))
+
+  def scored(
+    self,
+    params: base.Params,
+    hidden_BLD: jax.Array,
+    tokens_BL: jax.Array,
+    column: int,
+    machine: Machine,
+  ) -> base.Scored:
+    """Returns the scores of one column's cells; at most `machine.loss_chunk_rows` cells on a device
+    have logits at one time."""
+    settings = cross_entropy.Settings(
+      self.sizes[column], machine.loss_chunk_rows, self.softcap, machine.products
+    )
+    table_VD = self.table(params, column)
+    scores = cross_entropy.cross_entropy(hidden_BLD, table_VD, jnp.maximum(tokens_BL, 0), settings)
+    return base.Scored(*scores)
+
+  def logits(
+    self, params: base.Params, hidden: jax.Array, column: int = 0, products: Any = None
+  ) -> jax.Array:
+    """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
+    -inf. `products` is as in `nn.layers`. A loss has too many of them: `scored`."""
+    head_VD = sharding.gathered(self.table(params, column).astype(products or hidden.dtype))
+    operand = hidden.astype(head_VD.dtype)
+    logits = jnp.einsum("...D,VD->...V", operand, head_VD, preferred_element_type=jnp.float32)
+    if self.softcap is not None:
+      logits = self.softcap * jnp.tanh(logits / self.softcap)
+    if self.sizes[column] < self.padded[column]:
+      rows = jax.lax.broadcasted_iota(
+        jnp.int32, (1,) * (logits.ndim - 1) + logits.shape[-1:], logits.ndim - 1
+      )
+      logits = jnp.where(rows < self.sizes[column], logits, -jnp.inf)
+    return logits
