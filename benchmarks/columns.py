@@ -1,8 +1,9 @@
-"""Speech of eight codes a frame in one column and in eight: the same TTS, flat and delayed.
+"""Speech of eight codes a frame in one column and in eight: the same TTS, flat, delayed and with a
+depth head.
 
   python benchmarks/columns.py --steps 1000
 
-Trains configs/delayed.py both ways on the same recordings, about as much speech in each step.
+Trains configs/delayed.py each way on the same recordings, about as much speech in each step.
 Results are in benchmarks/results/columns.json: rows of the grid that a second of speech takes (its
 text among them), nats per code on the test split, and speeds in tokens (codes and text) and in
 seconds of speech, that of training as the median of its steps, that of speaking timed once. A run
@@ -24,7 +25,7 @@ from audiopalm.data import json_lines
 from audiopalm.evaluation import likelihoods, scoring, trials
 from audiopalm.metrics import likelihood
 
-WAYS = ("flat", "delayed")
+WAYS = ("flat", "delayed", "depth")
 SENTENCES = 8  # spoken at once to measure the speed of speaking
 
 

@@ -8,6 +8,11 @@ with all codes one after another in one column, an eighth as much speech in as m
 
   audiopalm train delayed --workdir runs/flat --set columns=flat
 
+and with all codes of a frame in one row, each predicted from those before it by a small transformer
+over the columns (UniAudio, arXiv:2310.00704; Moshi, arXiv:2410.00037, section 3.2):
+
+  audiopalm train delayed --workdir runs/depth --set columns=depth
+
 `--set codec=lyra --set folder=DIR` takes the codes of SoundStream; DIR holds the files of Lyra V2
 (github.com/google/lyra, folder lyra/model_coeffs). No task of it transcribes, so `evaluate` gives
 likelihoods and distances to the recordings.
@@ -23,15 +28,16 @@ from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
 
 CODEBOOKS = 8
-# The rule, the length of a row, the rows of a step: as much speech in a step either way.
+# The rule, the head, the length of a row, the rows of a step: as much speech in a step each way.
 COLUMNS = {
-  "delayed": (Chain(delays=(("codes", tuple(range(CODEBOOKS))),)), 256, 8),
-  "flat": (Chain(), 2_048, 6),
+  "delayed": (Chain(delays=(("codes", tuple(range(CODEBOOKS))),)), None, 256, 8),
+  "depth": (Chain(delays=(("codes", (0,) * CODEBOOKS),)), models.depth_head(), 256, 8),
+  "flat": (Chain(), None, 2_048, 6),
 }
 
 
 def experiment(
-  columns: Literal["delayed", "flat"] = "delayed",
+  columns: Literal["delayed", "flat", "depth"] = "delayed",
   codec: Literal["mel_rvq", "lyra"] = "mel_rvq",
   folder: str = "",
   train_records: int = 3_000,
@@ -41,7 +47,7 @@ def experiment(
     languages=("en", "fr"), topics=("prices",), train_records=train_records,
     validation_records=200, test_records=600, synthesizer=synthesizer,
   )  # fmt: skip
-  layout, row_length, batch_rows = COLUMNS[columns]
+  layout, head, row_length, batch_rows = COLUMNS[columns]
   codecs = {
     "mel_rvq": tokenizers.mel_rvq(codebooks=CODEBOOKS, size=256, rate_hz=25),
     "lyra": tokenizers.lyra(folder, levels=2 * CODEBOOKS, levels_per_code=2),
@@ -51,7 +57,7 @@ def experiment(
     tokenizers=(tokenizers.text(size=512), codecs[codec]),
     mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
     layout=layout,
-    model=models.tiny(width=192),
+    model=models.tiny(width=192, depth_head=head),
     optimizer=optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
     evaluation=Evaluation(every_steps=200, rows=16, examples=100, max_output_rows=row_length),
     data=Packed(row_length=row_length, batch_rows=batch_rows),

@@ -8,6 +8,8 @@ import contextlib
 import importlib
 import io
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from audiopalm.layouts import Chain
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
 
-def experiment(delays: tuple[int, ...] = (0, 1, 2, 3)):
+def experiment(delays: tuple[int, ...] = (0, 1, 2, 3), depth: bool = False):
   corpus = Synthetic(languages=("en",), topics=("weather",), train_records=32,
                      validation_records=4, test_records=4, voices=1, held_out_voices=0)
   return Experiment(
@@ -34,7 +36,7 @@ def experiment(delays: tuple[int, ...] = (0, 1, 2, 3)):
     tokenizers=(tokenizers.text(size=400), tokenizers.mel_rvq(codebooks=4, size=16, rate_hz=25)),
     layout=Chain(delays=(("codes", delays),)),
     mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
-    model=models.tiny(width=64, layers=1),
+    model=models.tiny(width=64, layers=1, depth_head=models.depth_head(64, 1) if depth else None),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=2, rows=2, examples=2, batch_rows=2, max_output_rows=32),
     data=Packed(row_length=256, batch_rows=2),
@@ -105,13 +107,34 @@ def test_text_becomes_a_wav_that_has_codes_again(trained, tmp_path):
   assert codes_TQ.shape == (-(-len(wave_S) // 640), 4)
 
 
+@pytest.fixture(scope="module")
+def deep(trained, tmp_path_factory):
+  """A run with a depth head and no delays, on the streams of the other."""
+  run = Run(tmp_path_factory.mktemp("depth"))
+  shutil.copytree(trained.workdir / "streams", run.workdir / "streams")
+  settings = ("--set", "delays=0,0,0,0", "--set", "depth=true", "--set", "steps=2")
+  code, _, err = run.command("train", *settings)
+  assert code == 0, err
+  return run
+
+
+def test_a_depth_head_trains_on_streams_that_are_there(deep):
+  lines = [json.loads(line) for line in open(deep.workdir / "metrics.jsonl")]
+  losses = [line["loss"] for line in lines if "loss" in line]
+  assert len(losses) == 2 and np.isfinite(losses).all()
+  assert audiopalm.load(deep.workdir).params["depth"]["into"].shape == (64, 4, 64)
+
+
 @pytest.mark.torch
-def test_the_exported_run_says_the_same_in_plain_torch(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("which", ["trained", "deep"])
+def test_the_exported_run_says_the_same_in_plain_torch(which, request, tmp_path, monkeypatch):
   import transformers
 
-  run = audiopalm.load(trained.workdir)
+  run = audiopalm.load(request.getfixturevalue(which).workdir)
   assert run.export(tmp_path / "out") == "torch_decoder.py"
   monkeypatch.syspath_prepend(str(tmp_path / "out"))
+  for name in ("speech_tokenizer", "torch_decoder"):  # of a folder that was exported before
+    monkeypatch.delitem(sys.modules, name, raising=False)
   speech_tokenizer = importlib.import_module("speech_tokenizer")
   torch_decoder = importlib.import_module("torch_decoder")
 

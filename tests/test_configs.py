@@ -44,10 +44,13 @@ def test_the_delayed_config_takes_its_columns_and_codec():
   delayed, flat = (config.load("delayed", [f"columns={name}"]) for name in ("delayed", "flat"))
   assert delayed.layout.delays == (("codes", (0, 1, 2, 3, 4, 5, 6, 7)),)
   assert flat.layout.delays == ()
-  assert delayed.tokenizers == flat.tokenizers
+  depth = config.load("delayed", ["columns=depth"])
+  assert depth.layout.delays == (("codes", (0,) * 8),)
+  assert (depth.model.depth_head.width, flat.model.depth_head) == (128, None)
+  assert delayed.tokenizers == flat.tokenizers == depth.tokenizers
   codec = config.load("delayed", ["codec=lyra", "folder=/models/lyra"]).tokenizers[1]
   assert (codec.codebooks, codec.folder) == (8, "/models/lyra")
-  with pytest.raises(ConfigError, match="columns takes one of delayed, flat, not 'slanted'"):
+  with pytest.raises(ConfigError, match="columns takes one of delayed, flat, depth, not 'slanted'"):
     config.load("delayed", ["columns=slanted"])
 
 

@@ -9,6 +9,7 @@ import dataclasses
 
 from audiopalm.models.base import ModelSettings
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.depth import DepthTransformer
 from audiopalm.models.speech_encoder import SpeechEncoder
 from audiopalm.parts import runs
 
@@ -23,7 +24,12 @@ def pretrained(folder: str, dropout: float = 0.0) -> ModelSettings:
   return dataclasses.replace(source.described(folder)[0], dropout=dropout)
 
 
-def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
+def tiny(
+  width: int = 256,
+  layers: int = 4,
+  dropout: float = 0.0,
+  depth_head: DepthTransformer | None = None,
+) -> Decoder:
   """Returns a Llama-shaped decoder for a laptop: 3.1 million parameters at its defaults, vocabulary
   aside."""
   return Decoder(
@@ -36,7 +42,14 @@ def tiny(width: int = 256, layers: int = 4, dropout: float = 0.0) -> Decoder:
     embed_scale=True,
     tied=False,
     dropout=dropout,
+    depth_head=depth_head,
   )
+
+
+def depth_head(width: int = 128, layers: int = 2) -> DepthTransformer:
+  """Returns a depth head for a laptop: 0.4 million parameters at its defaults, tables and the
+  projections into it aside."""
+  return DepthTransformer(layers=layers, width=width, heads=width // 64, hidden=width * 11 // 4)
 
 
 def speech_encoder(

@@ -15,6 +15,7 @@ from audiopalm.data import corpora, prepare
 from audiopalm.experiment import Experiment
 from audiopalm.export import folder
 from audiopalm.models import decoder
+from audiopalm.objectives import next_token
 from audiopalm.parts import mixtures, models, tokenizers
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokens import space as token_space
@@ -99,21 +100,21 @@ def params(model, seed: int = 0):
 
 @dataclasses.dataclass(frozen=True)
 class Delayed:
-  """A rule: text in, codes out, column q q rows late."""
+  """A rule: text in, codes out, column q delays[q] rows late."""
 
-  columns: int
+  delays: tuple[int, ...]
 
   def layout_of(self, task: Task):
     tags = tuple(layouts.tag_of(task, pair) for pair in CORPUS.pairs(("target",)))
     return layouts.Concat(
       layouts.Tag(task.tag, tags),
       layouts.Given(layouts.Flat("target.text")),
-      layouts.Delay("target.codes", tuple(range(self.columns))),
+      layouts.Delay("target.codes", self.delays),
       layouts.Stop(),
     )
 
 
-def delayed(columns: int = 8):
+def delayed(columns: int = 8, delays: tuple[int, ...] | None = None):
   """Returns (experiment, prepared) of a run on several columns, as far as an export looks."""
   sides = (("target", "text"),), (("target", "codes"),)
   task = Task("tts", CORPUS, "[TTS {target}]", *sides)
@@ -121,7 +122,7 @@ def delayed(columns: int = 8):
     StreamSpec("text", "text", (60,), None, "made-up text"),
     StreamSpec("codes", "speech", (20,) * columns, 50.0, "made-up codes"),
   )
-  rule = Delayed(columns)
+  rule = Delayed(tuple(range(columns)) if delays is None else delays)
   found = {task.name: rule.layout_of(task)}
   space = token_space.build(specs, found, lambda tag: [ord(c) % 60 for c in tag[5:9]], pad_to=16)
   made = types.SimpleNamespace(
@@ -142,4 +143,9 @@ def logits(model, arrays, tokens_BLK, visible_BL=None):
   batch = PackedBatch(tokens_BLK, None, ones_BL, positions_BL, visible_BL, None)
   with jax.default_matmul_precision("highest"):
     hidden = model.hidden(arrays, batch, ONE)
-    return [np.asarray(model.head.logits(arrays, hidden, k)) for k in range(len(model.sizes))]
+    columns = range(len(model.sizes))
+    if model.settings.depth_head is None:
+      return [np.asarray(model.head.logits(arrays, hidden, k)) for k in columns]
+    targets = next_token.shifted(dataclasses.replace(batch, weights_BLK=0 * tokens_BLK))
+    states = model.head.states(arrays, hidden, targets.tokens_BLK, ONE)
+    return [np.asarray(model.head.outputs.logits(arrays, states[:, :, k], k)) for k in columns]

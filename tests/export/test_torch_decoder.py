@@ -12,6 +12,7 @@ from audiopalm.export import tasks
 from audiopalm.inference import decode
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import incremental
+from audiopalm.models.depth import DepthTransformer
 from audiopalm.models.pytorch import stock, weights
 from audiopalm.nn import rotary
 
@@ -31,6 +32,12 @@ FAMILIES = {
   "palm": dict(parallel_block=True, kv_heads=1),
   "palm with post norms": dict(parallel_block=True, post_norms=True),
 }  # fmt: skip
+
+
+DEPTH = dict(
+  tied=False, final_softcap=3.0,
+  depth_head=DepthTransformer(layers=2, width=16, heads=2, hidden=24),
+)  # fmt: skip
 
 
 def exported(small, tmp_path, experiment, prepared):
@@ -76,6 +83,16 @@ def test_logits_of_eight_columns_equal_ours(small, tmp_path):
   assert_same(found, small.logits(model, params, tokens_BLK), model.sizes)
 
 
+def test_logits_of_a_depth_head_equal_ours(small, tmp_path):
+  experiment, prepared = small.delayed(columns=3)
+  experiment.model = dataclasses.replace(small.TINY, **DEPTH)
+  model, params, theirs = exported(small, tmp_path, experiment, prepared)
+  tokens_BLK = np.random.default_rng(0).integers(-1, 20, (2, 14, 3))
+  with torch.no_grad():
+    found = theirs(torch.from_numpy(tokens_BLK))
+  assert_same(found, small.logits(model, params, tokens_BLK), model.sizes)
+
+
 def test_rows_of_a_both_ways_block_see_each_other(small, tmp_path):
   experiment, prepared = small.delayed(columns=1)
   prepared.space.layouts["tts"]["both_ways"] = True
@@ -87,8 +104,12 @@ def test_rows_of_a_both_ways_block_see_each_other(small, tmp_path):
   assert_same(found, small.logits(model, params, tokens_BLK, visible_BL), model.sizes)
 
 
-def test_greedy_rows_of_eight_columns_equal_ours(small, tmp_path):
-  experiment, prepared = small.delayed(columns=8)
+@pytest.mark.parametrize("head", ["parallel", "depth", "depth, side by side"])
+def test_greedy_rows_of_eight_columns_equal_ours(head, small, tmp_path):
+  delays = (0,) * 8 if head == "depth, side by side" else None
+  experiment, prepared = small.delayed(columns=8, delays=delays)
+  if head != "parallel":
+    experiment.model = dataclasses.replace(small.TINY, **DEPTH)
   model, params, theirs = exported(small, tmp_path, experiment, prepared)
   layout = prepared.layouts["tts"]
   text = {"target.text": np.arange(5, 15)}
@@ -100,5 +121,5 @@ def test_greedy_rows_of_eight_columns_equal_ours(small, tmp_path):
       key=jax.random.key(0), machine=small.ONE,
     )  # fmt: skip
   found = theirs.generate(prompt.tokens_LK, "tts", max_rows=64).numpy()
-  assert len(found) > len(prompt) + 8
+  assert len(found) > len(prompt) + (8 if delays is None else 0)
   np.testing.assert_array_equal(found, ours.tokens_LK)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from audiopalm.errors import CheckpointError
+from audiopalm.models.depth import DepthTransformer
 from audiopalm.models.pytorch import stock, torch_names, weights
 
 SPACE = types.SimpleNamespace(
@@ -22,6 +23,7 @@ FAMILIES = {
   "biases": dict(qkv_bias=True),
   "norms": dict(qk_norm=True, post_norms=True),
   "parallel": dict(parallel_block=True),
+  "depth": dict(tied=False, depth_head=DepthTransformer(layers=2, width=16, heads=2, hidden=24)),
 }
 
 

@@ -20,6 +20,15 @@ def test_tiny_takes_width_layers_and_dropout():
   assert (tiny.width, tiny.heads, tiny.layers, tiny.dropout) == (128, 2, 2, 0.1)
 
 
+def test_tiny_takes_a_depth_head_which_is_kept_in_a_config():
+  head = models.depth_head(width=64, layers=1)
+  tiny = models.tiny(depth_head=head)
+  assert (tiny.depth_head.width, tiny.depth_head.heads, tiny.depth_head.layers) == (64, 1, 1)
+  assert values.from_json(values.to_json(tiny)) == tiny
+  block = models.depth_head().block
+  assert 0.39e6 < block.layers * block.parameters < 0.41e6
+
+
 LLAMA_3 = {
   "model_type": "llama", "vocab_size": 131, "hidden_size": 64, "intermediate_size": 96,
   "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 5e5,

@@ -10,11 +10,12 @@ from audiopalm.models.decoder import Decoder
 from audiopalm.models.pytorch import families
 from audiopalm.models.pytorch.families import Family
 from audiopalm.nn import rotary
+from audiopalm.nn.transformer import BlockSettings
 
 
 def find(settings: Decoder, columns: int, both_ways: bool) -> Family | None:
   """Returns the class that expresses the decoder on a grid of so many columns; None without one."""
-  if columns > 1 or both_ways or settings.parallel_block:
+  if columns > 1 or both_ways or settings.parallel_block or settings.depth_head is not None:
     return None
   return next((stock for stock in families.FAMILIES if _expresses(stock, settings)), None)
 
@@ -88,6 +89,7 @@ def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
     "attention_softcap", "final_softcap", "embed_scale", "norm_offset", "norm_eps", "post_norms",
     "activation", "parallel_block", "tied",
   )  # fmt: skip
+  depth = {} if s.depth_head is None else {"depth_head": _depth_config(s.depth_head.block)}
   return {
     "model_type": "audiopalm",
     **{name: getattr(s, name) for name in same},
@@ -96,7 +98,18 @@ def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
     "rope_bases": s.layer_rope_bases,
     "rope_scalings": [None if window else _scaling(s.rope_scaling) for window in s.layer_windows],
     "sizes": sizes,
+    **depth,
   }
+
+
+def _depth_config(block: BlockSettings) -> dict[str, Any]:
+  """Returns what `torch_decoder.py` reads of the blocks of a depth head, whose rows do not turn."""
+  same = (
+    "layers", "width", "heads", "kv_heads", "head_width", "hidden", "qkv_bias", "qk_norm",
+    "norm_offset", "norm_eps", "post_norms", "activation", "parallel_block",
+  )  # fmt: skip
+  found = {name: getattr(block, name) for name in same}
+  return found | {"attention_softcap": None, "query_scale": block.head_width**-0.5}
 
 
 def _expresses(stock: Family, s: Decoder) -> bool:

@@ -68,7 +68,9 @@ class Attention(nn.Module):
     )
     if self.normed:
       query, key = self.q_norm(query), self.k_norm(key)
-    query, key = rotate(query, rotation) * self.scale, rotate(key, rotation)
+    if rotation is not None:
+      query, key = rotate(query, rotation), rotate(key, rotation)
+    query = query * self.scale
     if cache is not None:
       key, value = cache.add(key, value)
     key, value = (part.repeat_interleave(self.groups, dim=2) for part in (key, value))
@@ -127,6 +129,35 @@ class Stack(nn.Module):
     self.norm = Norm(config["width"], config)
 
 
+class DepthHead(nn.Module):
+  """What the cells of a row are predicted from: a stack over its columns, each of which sees those
+  before it."""
+
+  def __init__(self, config):
+    super().__init__()
+    own = config["depth_head"]
+    self.width, self.columns = own["width"], len(config["sizes"])
+    self.into = nn.Linear(config["width"], self.columns * self.width, bias=False)
+    self.embed_tokens = nn.Embedding(sum(config["sizes"]), self.width)
+    self.layers = nn.ModuleList(Layer(own) for _ in range(own["layers"]))
+    self.norm = Norm(self.width, own)
+
+  def forward(self, x_BLD, cells_BLK, starts):
+    """Returns states [B, L, K, E] of the cells `cells_BLK`, which the rows `x_BLD` predict."""
+    before = [x_BLD.new_zeros(*x_BLD.shape[:2], self.width)]
+    for column in range(self.columns - 1):
+      ids_BL = cells_BLK[..., column]
+      rows_BLE = self.embed_tokens(ids_BL.clamp(min=0) + starts[column]) * math.sqrt(self.width)
+      before.append(rows_BLE * (ids_BL >= 0)[..., None])
+    x = self.into(x_BLD).unflatten(-1, (self.columns, -1)) + torch.stack(before, dim=2)
+    mask_1KK = torch.ones(1, self.columns, self.columns, dtype=torch.bool, device=x.device).tril()
+    shape = x.shape
+    x = x.flatten(0, 1)
+    for layer in self.layers:
+      x = layer(x, None, mask_1KK, None)
+    return self.norm(x).reshape(shape)
+
+
 class Cache:
   """Keys and values of the rows before, for one layer."""
 
@@ -149,15 +180,38 @@ class Decoder(nn.Module):
     self.sizes = config["sizes"]
     self.starts = [sum(self.sizes[:column]) for column in range(len(self.sizes))]
     self.model = Stack(config)
+    own = config.get("depth_head")
+    self.depth = None if own is None else DepthHead(config)
     if not config["tied"]:
-      self.lm_head = nn.Linear(config["width"], sum(self.sizes), bias=False)
+      width = config["width"] if own is None else own["width"]
+      self.lm_head = nn.Linear(width, sum(self.sizes), bias=False)
     for number, frequencies in enumerate(layer_frequencies(config)):
       self.register_buffer(f"frequencies_{number}", frequencies, persistent=False)
 
-  def forward(self, tokens_BLK, visible_BL=None, caches=None, past=0):
+  def forward(self, tokens_BLK, visible_BL=None):
     """Returns the logits of each column, [B, L, V]: those of row i + 1 in row i.
 
     Rows of one number above 0 in `visible_BL` see each other both ways; all others see their past.
+    With a depth head a column of row i + 1 sees the columns before it, holes after the last row.
+    """
+    x_BLD = self.hidden(tokens_BLK, visible_BL)
+    next_BLK = torch.cat([tokens_BLK[:, 1:], torch.full_like(tokens_BLK[:, :1], -1)], dim=1)
+    return self.columns(x_BLD, next_BLK, range(len(self.sizes)))
+
+  def columns(self, x_BLD, cells_BLK, columns):
+    """Returns the logits of some columns of the cells that the rows `x_BLD` predict."""
+    states = None if self.depth is None else self.depth(x_BLD, cells_BLK, self.starts)
+    table_VD = self.model.embed_tokens.weight if self.config["tied"] else self.lm_head.weight
+    found = []
+    for column in columns:
+      start, size = self.starts[column], self.sizes[column]
+      x = x_BLD if states is None else states[:, :, column]
+      found.append(self._capped(functional.linear(x, table_VD[start : start + size]).float()))
+    return found
+
+  def hidden(self, tokens_BLK, visible_BL=None, caches=None, past=0):
+    """Returns the states of the rows, [B, L, D].
+
     `caches` (one Cache a layer) hold the `past` rows before these.
     """
     x = 0
@@ -180,12 +234,7 @@ class Decoder(nn.Module):
       near_BLJ = mask_BLJ & (behind_LJ < window)[None] if window else mask_BLJ
       rotation = angles_LH.cos()[:, None], angles_LH.sin()[:, None]
       x = layer(x, rotation, near_BLJ, caches[number] if caches else None)
-    x = self.model.norm(x)
-    table_VD = self.model.embed_tokens.weight if self.config["tied"] else self.lm_head.weight
-    return [
-      self._capped(functional.linear(x, table_VD[start : start + size]).float())
-      for start, size in zip(self.starts, self.sizes, strict=True)
-    ]
+    return self.model.norm(x)
 
   def _capped(self, logits):
     cap = self.config["final_softcap"]
@@ -203,14 +252,19 @@ class Decoder(nn.Module):
     tokens_LK = torch.as_tensor(prompt_LK)
     visible_BL = None if visible_L is None else torch.as_tensor(visible_L)[None]
     caches = [Cache() for _ in self.model.layers]
-    logits = self(tokens_LK[None], visible_BL, caches)
+    x_BLD = self.hidden(tokens_LK[None], visible_BL, caches)
+
+    def score(column, cells_K):
+      cells_BLK = tokens_LK.new_tensor([[cells_K]])
+      return self.columns(x_BLD[:, -1:], cells_BLK, [column])[0][0, 0]
+
     for row in range(limit):
       if plan.done:
         break
       beside_K = given_LK[row] if given_LK is not None and row < len(given_LK) else None
-      cells_K = plan.row([column[0, -1] for column in logits], tokens_LK[-1].tolist(), beside_K)
+      cells_K = plan.row(score, tokens_LK[-1].tolist(), beside_K)
       tokens_LK = torch.cat([tokens_LK, tokens_LK.new_tensor([cells_K])])
-      logits = self(tokens_LK[None, -1:], None, caches, len(tokens_LK) - 1)
+      x_BLD = self.hidden(tokens_LK[None, -1:], None, caches, len(tokens_LK) - 1)
     return tokens_LK
 
   def streams(self, tokens_LK):
@@ -242,24 +296,26 @@ class Plan:
   def done(self):
     return self.state == self.plan["end"]
 
-  def row(self, logits, above_K, given_K):
-    """Returns the next row's cells; moves on."""
+  def row(self, score, above_K, given_K):
+    """Returns the next row's cells; moves on.
+
+    `score(column, cells_K)` gives the logits of a column, with the cells of those before it.
+    """
     modes, lead = self.plan["modes"][self.state], self.plan["lead"][self.state]
-    cells_K, led = [-1] * len(modes), 0
-    for k in sorted(range(len(modes)), key=lambda k: k != lead):
-      if modes[k] == COPY:
+    cells_K = [-1] * len(modes)
+    for k, mode in enumerate(modes):
+      if mode == COPY:
         cells_K[k] = above_K[k]
-      elif modes[k] == GIVEN:
-        cells_K[k] = -1 if given_K is None else int(given_K[k])
-      elif modes[k] in (PREDICT, TIED):
+      elif mode == GIVEN and given_K is not None:
+        cells_K[k] = int(given_K[k])
+    for k, mode in enumerate(modes):
+      if mode in (PREDICT, TIED):
         allowed = self.plan["allowed"][self.state][k]
-        if modes[k] == TIED:
-          ends = self.classes[lead][led]["ends"]
+        if mode == TIED:  # the lead is given, or a column before this one
+          ends = self.classes[lead][self._class_of(lead, cells_K[lead])]["ends"]
           allowed = [c for c in allowed if self.classes[k][c]["ends"] == ends]
-        cells_K[k] = self._likeliest(logits[k], [self.classes[k][c] for c in allowed])
-      if k == lead:
-        led = self._class_of(k, cells_K[k])
-    self._move(led)
+        cells_K[k] = self._likeliest(score(k, cells_K), [self.classes[k][c] for c in allowed])
+    self._move(self._class_of(lead, cells_K[lead]) if lead >= 0 else 0)
     return cells_K
 
   def _class_of(self, column, cell):

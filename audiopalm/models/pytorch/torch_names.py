@@ -10,6 +10,13 @@
     norm/scale                      model.norm.weight                                 [D]
     head/table                      lm_head.weight                                    [V, D]
 
+and those of a depth head (models/depth.py), which has layers of the same names
+
+    depth/into                      depth.into.weight                                 [K E, D]
+    depth/layers/attention/query    depth.layers.i.self_attn.q_proj.weight            [E, E]
+    depth/norm/scale                depth.norm.weight                                 [E]
+    depth_embed/table               depth.embed_tokens.weight                         [V, E]
+
 Paths are those of models/decoder.py as tuples, within "layers" for what a layer has.
 """
 
@@ -18,19 +25,30 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from audiopalm.models.decoder import Decoder
+from audiopalm.nn.transformer import BlockSettings
 
 EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+DEPTH_INTO, DEPTH_EMBED, DEPTH_NORM = (
+  "depth.into.weight", "depth.embed_tokens.weight", "depth.norm.weight"
+)  # fmt: skip
 SHOWN = 12
 
 Keys = tuple[str, ...]
 
 
-def layer(number: int, name: str) -> str:
-  """Returns the whole name of a tensor of one layer."""
-  return f"model.layers.{number}.{name}"
+def layer(number: int, name: str, stack: str = "model") -> str:
+  """Returns the whole name of a tensor of one layer of a stack: "model" or "depth"."""
+  return f"{stack}.layers.{number}.{name}"
 
 
-def layer_names(s: Decoder) -> Iterator[tuple[Keys, str]]:
+def stacks(settings: Decoder) -> Iterator[tuple[str, Keys, BlockSettings]]:
+  """Yields (name, path of its layers in our tree, settings) of each stack of layers."""
+  yield "model", ("layers",), settings.block
+  if settings.depth_head is not None:
+    yield "depth", ("depth", "layers"), settings.depth_head.block
+
+
+def layer_names(s: Decoder | BlockSettings) -> Iterator[tuple[Keys, str]]:
   """Yields (path in our tree, name within a layer) of all that a layer has."""
   yield ("attention_norm", "scale"), "input_layernorm.weight"
   for ours, theirs in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
@@ -52,30 +70,41 @@ def layer_names(s: Decoder) -> Iterator[tuple[Keys, str]]:
     yield ("mlp", ours), f"mlp.{ours}_proj.weight"
 
 
-def shapes(settings: Decoder, rows: int, *, tied: bool) -> dict[str, tuple[int, ...]]:
+def shapes(
+  settings: Decoder, rows: int, *, tied: bool, columns: int = 1
+) -> dict[str, tuple[int, ...]]:
   """Returns the shape of every tensor, `rows` of the vocabulary without padding."""
-  s = settings
+  one = settings.depth_head
+  found = {EMBED: (rows, settings.width), NORM: (settings.width,)}
+  if not tied:
+    found[HEAD] = (rows, settings.width if one is None else one.width)
+  if one is not None:
+    found[DEPTH_INTO] = (columns * one.width, settings.width)
+    found[DEPTH_EMBED], found[DEPTH_NORM] = (rows, one.width), (one.width,)
+  for stack, _, block in stacks(settings):
+    of_layer = _layer_shapes(block)
+    for path, name in layer_names(block):
+      for number in range(block.layers):
+        key = next((step for step in path if step in of_layer), "")
+        found[layer(number, name, stack)] = of_layer.get(key, (block.width,))
+  return found
+
+
+def _layer_shapes(s: BlockSettings) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of a layer's tensors by the names of ours; all others are [width]."""
   wide, narrow = s.heads * s.head_width, s.kv_heads * s.head_width
-  one = {
+  return {
     "query": (wide, s.width), "key": (narrow, s.width), "value": (narrow, s.width),
     "query_bias": (wide,), "key_bias": (narrow,), "value_bias": (narrow,),
     "query_norm": (s.head_width,), "key_norm": (s.head_width,), "out": (s.width, wide),
     "gate": (s.hidden, s.width), "up": (s.hidden, s.width), "down": (s.width, s.hidden),
   }  # fmt: skip
-  found = {EMBED: (rows, s.width), NORM: (s.width,)}
-  if not tied:
-    found[HEAD] = (rows, s.width)
-  for path, name in layer_names(s):
-    for number in range(s.layers):
-      key = next((step for step in path if step in one), "")
-      found[layer(number, name)] = one.get(key, (s.width,))
-  return found
 
 
 def turned(array: np.ndarray, path: Keys) -> np.ndarray:
   """Returns one layer's array as PyTorch has it: matrices as [out, in], heads side by side."""
   match path[-1]:
-    case "query" | "key" | "value":
+    case "query" | "key" | "value" | "into":
       return array.reshape(len(array), -1).T
     case "out":
       return array.reshape(-1, array.shape[-1]).T
@@ -85,9 +114,12 @@ def turned(array: np.ndarray, path: Keys) -> np.ndarray:
 
 
 def turned_back(array: np.ndarray, path: Keys, head_width: int) -> np.ndarray:
-  """Returns PyTorch's array, or a part of it with whole heads, as one layer of ours has it."""
+  """Returns PyTorch's array, or a part of it with whole heads, as one layer of ours has it.
+
+  The columns of "into" are as heads are, of the width of the depth head.
+  """
   match path[-1]:
-    case "query" | "key" | "value":
+    case "query" | "key" | "value" | "into":
       return array.T.reshape(array.shape[1], -1, head_width)
     case "out":
       return array.T.reshape(-1, head_width, array.shape[0])

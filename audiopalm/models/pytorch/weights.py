@@ -15,7 +15,14 @@ from audiopalm.models.decoder import Decoder
 from audiopalm.models.pytorch import stock as stocks
 from audiopalm.models.pytorch import torch_names
 from audiopalm.models.pytorch.families import Family
-from audiopalm.models.pytorch.torch_names import EMBED, HEAD, NORM
+from audiopalm.models.pytorch.torch_names import (
+  DEPTH_EMBED,
+  DEPTH_INTO,
+  DEPTH_NORM,
+  EMBED,
+  HEAD,
+  NORM,
+)
 from audiopalm.tokens.space import TokenSpace
 
 Arrays = dict[str, np.ndarray]
@@ -39,10 +46,15 @@ def to_torch(
       rest["embed.rounding"] = _ulps(tensors[EMBED], scaled / _scale(settings))
     tensors[EMBED] = scaled
   tensors[NORM] = params["norm"]["scale"]
-  for path, name in torch_names.layer_names(settings):
-    stacked = _at(params["layers"], path)
-    for number, array in enumerate(stacked):
-      tensors[torch_names.layer(number, name)] = torch_names.turned(array, path)
+  if settings.depth_head is not None:
+    tensors[DEPTH_INTO] = torch_names.turned(params["depth"]["into"], ("into",))
+    tensors[DEPTH_NORM] = params["depth"]["norm"]["scale"]
+    table = params["depth_embed"]["table"]
+    tensors[DEPTH_EMBED], rest["depth_embed.padding"] = table[real], table[~real]
+  for stack, group, block in torch_names.stacks(settings):
+    for path, name in torch_names.layer_names(block):
+      for number, array in enumerate(_at(params, (*group, *path))):
+        tensors[torch_names.layer(number, name, stack)] = torch_names.turned(array, path)
   return {k: np.ascontiguousarray(v) for k, v in tensors.items()}, rest
 
 
@@ -62,17 +74,22 @@ def from_torch(
   params: dict[str, Any] = {
     "embed": {"table": _padded(table, rest["embed.padding"], real)},
     "norm": {"scale": tensors[NORM]},
-    "layers": {},
   }
   if not settings.tied:
     params["head"] = {"table": _padded(tensors[HEAD], rest["head.padding"], real)}
-  for path, name in torch_names.layer_names(settings):
-    layers = [tensors[torch_names.layer(number, name)] for number in range(settings.layers)]
-    inside = params["layers"]
-    for step in path[:-1]:
-      inside = inside.setdefault(step, {})
-    turned = [torch_names.turned_back(array, path, settings.head_width) for array in layers]
-    inside[path[-1]] = np.stack(turned)
+  if settings.depth_head is not None:
+    into = torch_names.turned_back(tensors[DEPTH_INTO], ("into",), settings.depth_head.width)
+    params["depth"] = {"into": into, "norm": {"scale": tensors[DEPTH_NORM]}}
+    padding = rest["depth_embed.padding"]
+    params["depth_embed"] = {"table": _padded(tensors[DEPTH_EMBED], padding, real)}
+  for stack, group, block in torch_names.stacks(settings):
+    for path, name in torch_names.layer_names(block):
+      layers = [tensors[torch_names.layer(number, name, stack)] for number in range(block.layers)]
+      turned = [torch_names.turned_back(array, path, block.head_width) for array in layers]
+      inside = params
+      for step in (*group, *path[:-1]):
+        inside = inside.setdefault(step, {})
+      inside[path[-1]] = np.stack(turned)
   return params
 
 
@@ -126,7 +143,9 @@ def _unfolded(
 def _check(
   tensors: Mapping[str, np.ndarray], settings: Decoder, space: TokenSpace, stock: Family | None
 ) -> None:
-  shapes = torch_names.shapes(settings, sum(space.sizes), tied=stocks.tied(stock, settings))
+  shapes = torch_names.shapes(
+    settings, sum(space.sizes), tied=stocks.tied(stock, settings), columns=len(space.sizes)
+  )
   expected = {name: f"float32 {shape}" for name, shape in shapes.items()}
   found = {name: f"{array.dtype} {array.shape}" for name, array in tensors.items()}
   lines = torch_names.differences(found, expected)
