@@ -207,14 +207,14 @@ class Network(nnx.Module):
     self.embed = layers.Embedding(rows, settings.width, keys[0])
     self.layers = transformer.stack(settings.block, keys[1])
     self.norm = layers.RMSNorm(settings.width, settings.norm_eps, settings.norm_offset)
-    one = settings.depth_head
-    if one is not None:
+    head = settings.depth_head
+    if head is not None:
       # Number 3: the keys of a split are those of its first numbers folded in.
       blocks, embed = jax.random.split(jax.random.fold_in(key, 3))
-      self.depth = depth.DepthBlocks(one, settings.width, len(padded), blocks)
-      self.depth_embed = layers.Embedding(rows, one.width, embed)
+      self.depth = depth.DepthBlocks(head, settings.width, len(padded), blocks)
+      self.depth_embed = layers.Embedding(rows, head.width, embed)
     if not settings.tied:
-      self.head = layers.Embedding(rows, one.width if one else settings.width, keys[2])
+      self.head = layers.Embedding(rows, head.width if head else settings.width, keys[2])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -135,11 +135,12 @@ def stepped(name, head, shared):
   """Returns (cells_BRK, what is live after each row) of rows that are made one by one."""
   tables, found, cells = plans.tables(plan(name)), [], []
   given_BRK = np.stack([conditioning(name, n) for n in (*LENGTHS, LENGTHS[0])])
+  asked = [prompt(name, n) for n in LENGTHS]
   # As `decode` lays them: the shortest prompts come first, and a power of two of them.
-  order = np.argsort(LENGTHS, kind="stable")
+  order = np.argsort([len(grid) for grid in asked], kind="stable")
   with jax.set_mesh(sharding.mesh(ONE)):
     live = row_step.begin(
-      model(head), params(head), plan(name), [prompt(name, LENGTHS[b]) for b in order],
+      model(head), params(head), plan(name), [asked[b] for b in order],
       keys(name)[order], ONE, batch_rows=4, slots=48, shared=shared,
     )  # fmt: skip
     for row in range(MOST):

@@ -74,13 +74,13 @@ def shapes(
   settings: Decoder, rows: int, *, tied: bool, columns: int = 1
 ) -> dict[str, tuple[int, ...]]:
   """Returns the shape of every tensor, `rows` of the vocabulary without padding."""
-  one = settings.depth_head
+  head = settings.depth_head
   found = {EMBED: (rows, settings.width), NORM: (settings.width,)}
   if not tied:
-    found[HEAD] = (rows, settings.width if one is None else one.width)
-  if one is not None:
-    found[DEPTH_INTO] = (columns * one.width, settings.width)
-    found[DEPTH_EMBED], found[DEPTH_NORM] = (rows, one.width), (one.width,)
+    found[HEAD] = (rows, settings.width if head is None else head.width)
+  if head is not None:
+    found[DEPTH_INTO] = (columns * head.width, settings.width)
+    found[DEPTH_EMBED], found[DEPTH_NORM] = (rows, head.width), (head.width,)
   for stack, _, block in stacks(settings):
     of_layer = _layer_shapes(block)
     for path, name in layer_names(block):
