@@ -28,7 +28,7 @@ from audiopalm.layouts import Chain
 from audiopalm.parts import mixtures, models, optim, tokenizers
 from audiopalm.settings import Evaluation
 
-def experiment(delays: tuple[int, ...] = (0, 1, 2, 3), depth: bool = False):
+def experiment(delays: tuple[int, ...] = (0, 1, 2, 3), deep: bool = False):
   corpus = Synthetic(languages=("en",), topics=("weather",), train_records=32,
                      validation_records=4, test_records=4, voices=1, held_out_voices=0)
   return Experiment(
@@ -36,7 +36,7 @@ def experiment(delays: tuple[int, ...] = (0, 1, 2, 3), depth: bool = False):
     tokenizers=(tokenizers.text(size=400), tokenizers.mel_rvq(codebooks=4, size=16, rate_hz=25)),
     layout=Chain(delays=(("codes", delays),)),
     mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
-    model=models.tiny(width=64, layers=1, depth_head=models.depth_head(64, 1) if depth else None),
+    model=models.tiny(width=64, layers=1, depth_head=models.depth_head(64, 1) if deep else None),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
     evaluation=Evaluation(every_steps=2, rows=2, examples=2, batch_rows=2, max_output_rows=32),
     data=Packed(row_length=256, batch_rows=2),
@@ -112,7 +112,7 @@ def deep(trained, tmp_path_factory):
   """A run with a depth head and no delays, on the streams of the other."""
   run = Run(tmp_path_factory.mktemp("depth"))
   shutil.copytree(trained.workdir / "streams", run.workdir / "streams")
-  settings = ("--set", "delays=0,0,0,0", "--set", "depth=true", "--set", "steps=2")
+  settings = ("--set", "delays=0,0,0,0", "--set", "deep=true", "--set", "steps=2")
   code, _, err = run.command("train", *settings)
   assert code == 0, err
   return run

@@ -250,7 +250,7 @@ def test_gradients_with_products_in_bfloat16_are_near_those_of_float32():
   _, other = loss_and_grads(half, batch_of(random_tokens()))
   for one, two in zip(jax.tree.leaves(grads), jax.tree.leaves(other), strict=True):
     one, two = np.asarray(one), np.asarray(two)
-    assert np.abs(one - two).max() <= 0.05 * np.abs(one).max()
+    assert np.abs(one - two).max() <= 0.1 * np.abs(one).max()
 
 
 def test_packed_neighbors_do_not_change_my_loss():
