@@ -111,7 +111,8 @@ def test_text_becomes_a_wav_that_has_codes_again(trained, tmp_path):
 def deep(trained, tmp_path_factory):
   """A run with a depth head and no delays, on the streams of the other."""
   run = Run(tmp_path_factory.mktemp("depth"))
-  shutil.copytree(trained.workdir / "streams", run.workdir / "streams")
+  for folder in ("tokenizers", "streams"):
+    shutil.copytree(trained.workdir / folder, run.workdir / folder)
   settings = ("--set", "delays=0,0,0,0", "--set", "deep=true", "--set", "steps=2")
   code, _, err = run.command("train", *settings)
   assert code == 0, err
