@@ -9,6 +9,8 @@ import pytest
 from audiopalm import experiment
 from audiopalm.cli import config
 from audiopalm.errors import ConfigError
+from audiopalm.layouts import incremental
+from audiopalm.planning import program
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.py"))
@@ -34,6 +36,16 @@ def test_a_config_is_short_and_has_no_conditions(path):
   tree = ast.parse(path.read_text())
   assert len(path.read_text().splitlines()) <= 70
   assert not [node for node in ast.walk(tree) if isinstance(node, ast.If | ast.ClassDef)]
+
+
+@pytest.mark.parametrize("name", ["spirit_lm", "voicecraft"])
+def test_the_layouts_of_a_system_have_ids_and_plans(name):
+  found = config.load(f"configs/systems/{name}.py", [])
+  assert experiment.from_json(found.to_json()) == found
+  space = program.space_of(found)
+  for task in found.tasks:
+    plan = incremental.compile(found.layout.layout_of(task), space)
+    assert len(plan.class_KV) == space.columns
 
 
 def test_the_shipped_names_are_those_of_the_folder():

@@ -53,11 +53,18 @@ class EntryUtterance:
   streams: Mapping[str, np.ndarray]  # int32 [T], or [T, Q]
   wave_flac: bytes | None = None
   packed_words: bytes = b""
+  packed_word_ends: bytes | None = b""  # None in shards of versions that kept none
 
   @property
   def words(self) -> tuple[Word, ...]:
     """When each word is spoken. Unpacked when asked for: most layouts never do."""
     return tuple(Word(*word) for word in msgpack.unpackb(self.packed_words or b"\x90"))
+
+  @property
+  def word_ends(self) -> dict[str, list[int]]:
+    """How many frames of a stream come before the end of each word, of streams that can be cut
+    there (`data.words`)."""
+    return msgpack.unpackb(self.packed_word_ends or b"\x80")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,7 +104,7 @@ def pack(entry: Entry) -> bytes:
       streams[name] = (dtype.str, ids.shape[1] if ids.ndim == 2 else 0, ids.astype(dtype).tobytes())
     utterances[role] = (
       said.language, said.speaker, said.text, said.seconds, streams, said.wave_flac,
-      said.packed_words,
+      said.packed_words, said.packed_word_ends,
     )  # fmt: skip
   return msgpack.packb((entry.id, utterances))
 
@@ -106,12 +113,16 @@ def unpack(data: bytes) -> Entry:
   """Returns the entry `pack` wrote."""
   id, packed = msgpack.unpackb(data)
   utterances = {}
-  for role, (language, speaker, text, seconds, streams, wave_flac, words) in packed.items():
+  # The ends of words came later than FORMAT 2 and changed nothing before them: older shards lack
+  # them, and only layouts that cut between words need another streams cache.
+  for role, (language, speaker, text, seconds, streams, wave_flac, words, *ends) in packed.items():
     arrays = {}
     for name, (dtype, codebooks, ids) in streams.items():
       array = np.frombuffer(ids, dtype).astype(np.int32)
       arrays[name] = array.reshape(-1, codebooks) if codebooks else array
-    utterances[role] = EntryUtterance(language, speaker, text, seconds, arrays, wave_flac, words)
+    utterances[role] = EntryUtterance(
+      language, speaker, text, seconds, arrays, wave_flac, words, *(ends or [None])
+    )
   return Entry(id, utterances)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.data.cache import Entry
+from audiopalm.errors import DataError
 from audiopalm.metrics import text
-from audiopalm.types import HOLE, Grid, Task
+from audiopalm.types import HOLE, Grid, StreamSpec, Task
 
 WHOLE = -1  # the start of an example that is not cut
 
@@ -22,7 +23,54 @@ def example(task: Task, layout: Any, space: Any, entry: Entry, seed: int, epoch:
   """Returns the grid of an entry under a task."""
   key = key_of(seed, entry.id, epoch)
   tag = layouts.tag_of(task, entry.languages, _drawn(task, key))
-  return layouts.realize(layout, entry.streams, tag, space, key)
+  return laid_out(layout, space, entry, tag, key)
+
+
+def laid_out(layout: Any, space: Any, entry: Entry, tag: str, key: tuple[int, int, int]) -> Grid:
+  """Returns the grid of an entry under a tag; `key` is what a random layout draws from."""
+  ends = word_ends(layout, space, entry)
+  return layouts.realize(layout, entry.streams, tag, space, key, word_ends=ends)
+
+
+def word_ends(layout: Any, space: Any, entry: Entry) -> dict[str, np.ndarray]:
+  """Returns where words end in each stream that the layout may cut between words, {} for most.
+
+  DataError for an entry of which nobody knows.
+  """
+  ends = {}
+  for name in layouts.word_streams(layout):
+    role, stream = name.split(".")
+    said = entry.utterances[role]
+    if stream not in said.word_ends:
+      raise DataError(_no_word_ends(entry, role, space.streams[stream]))
+    ends[name] = np.asarray(said.word_ends[stream], np.int32)
+  return ends
+
+
+def _no_word_ends(entry: Entry, role: str, spec: StreamSpec) -> str:
+  said = entry.utterances[role]
+  name = f"{role}.{spec.name}"
+  start = f"The layout cuts {name!r} between words, but record {entry.id}"
+  if not said.packed_words:
+    return (
+      f"{start} has no word times. Give its corpus some (`words` in a manifest; the synthesizer "
+      "espeak tells them), or leave out the tasks that interleave."
+    )
+  if said.packed_word_ends is None:
+    return (
+      f"{start} was tokenized by a version that did not keep where they end. Delete the streams "
+      "cache of its corpus and run `audiopalm prepare` again."
+    )
+  if spec.modality == "text":
+    spoken = " ".join(word.text for word in said.words)
+    return (
+      f"{start} reads {said.text!r}, and its words with times are {spoken!r}. Spell them as in the "
+      "text, in its order, or leave the record out."
+    )
+  return (
+    f"{start} has frames of no fixed length there. Let the tokenizer {spec.name!r} keep them all "
+    "(collapse=False), and let the layout collapse them."
+  )
 
 
 def _drawn(task: Task, key: tuple[int, int, int]) -> int:

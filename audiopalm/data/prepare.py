@@ -159,6 +159,7 @@ def settings_digest(experiment: Any) -> str:
     experiment.tasks,
     experiment.layout,
     *experiment.data.prepared_by,
+    *experiment.objective.specials,
   )
   return hashlib.sha256(values.told(parts).encode()).hexdigest()[:16]
 
@@ -180,7 +181,9 @@ def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping)
   specs = {name: tokenizer.spec for name, tokenizer in fitted.items()}
   text = token_space.text_stream(specs)
   encode_text = fitted[text.name].encode_text if text else lambda tag: ()
-  space = token_space.build(tuple(specs.values()), layouts, encode_text)
+  space = token_space.build(
+    tuple(specs.values()), layouts, encode_text, specials=experiment.objective.specials
+  )
   manifest_hash = token_space.manifest_hash(space)
   return Prepared(
     tasks=tuple(experiment.tasks),

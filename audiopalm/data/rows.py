@@ -145,9 +145,11 @@ def pairs(task: Task, entries: Entries) -> np.ndarray:
 
 
 def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.ndarray:
-  """Returns int64 [N]: the most grid rows each entry takes, from its streams' lengths alone.
+  """Returns int64 [N]: the most grid rows each entry takes, whatever is drawn.
 
-  LEFT_OUT for one that has not all of them (see `having`).
+  It follows from the lengths of its streams alone, but where a layout cuts between words: these
+  are read then, and tell how long any choice of words can be. LEFT_OUT for an entry that has not
+  all streams (see `having`).
   """
   lengths_N = np.full(len(entries), LEFT_OUT, np.int64)
   having_N = having(task, layout, entries)
@@ -160,14 +162,22 @@ def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.
     chosen = np.flatnonzero((codes_NR == codes).all(axis=1) & having_N)
     known = {role: str(code) for role, code in zip(roles, codes, strict=True) if code}
     frames = {name: entries.lengths[name][chosen] for name in names}
-    lengths_N[chosen] = np.max(
-      [
-        layouts.rows(layout, frames, layouts.tag_of(task, known, number), space)
-        for number in range(len(layouts.templates(task)))
-      ],
-      axis=0,
-    )
+    tags = [layouts.tag_of(task, known, number) for number in range(len(layouts.templates(task)))]
+    if layouts.word_streams(layout):
+      each = range(len(chosen))
+      lengths_N[chosen] = [
+        _most_rows(layout, {name: int(frames[name][n]) for name in names}, tags, space, entry)
+        for n, entry in zip(each, (entries[int(number)] for number in chosen), strict=True)
+      ]
+    else:
+      most = [layouts.rows(layout, frames, tag, space) for tag in tags]
+      lengths_N[chosen] = np.max(most, axis=0)
   return lengths_N
+
+
+def _most_rows(layout: Any, frames: dict[str, int], tags: list[str], space: Any, entry: Any) -> int:
+  ends = examples.word_ends(layout, space, entry)
+  return max(layouts.rows(layout, frames, tag, space, word_ends=ends) for tag in tags)
 
 
 def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -210,9 +220,13 @@ def build(
   offsets_R, order_N = pack(chosen.lengths_N, row_length)
   rows = max(1, len(offsets_R) - 1)
   cells = int(chosen.lengths_N.sum())
-  tokens = cells * tokens_per_cell(task, layout, space, entries, chosen) if cells else 0.0
+  tokens, filled = mean_cell(task, layout, space, entries, chosen) if cells else (0.0, 0.0)
   return RowIndex(
-    chosen[order_N], offsets_R, tokens / rows, len(chosen) / rows, cells / rows / row_length
+    chosen[order_N],
+    offsets_R,
+    cells * tokens / rows,
+    len(chosen) / rows,
+    cells * filled / rows / row_length,
   )
 
 
@@ -273,6 +287,12 @@ def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
 
 def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -> Segments:
   """Returns segments in which records longer than a row are cut into pieces."""
+  if layouts.arranges(layout):
+    raise DataError(
+      f"too_long=split cannot cut records of task {task.name!r}: how long a grid of its layout is "
+      "follows from each record or epoch, so where to cut is not known. Raise row_length, or set "
+      "too_long=drop."
+    )
   if task.inputs:
     raise DataError(
       f"too_long=split cannot cut records of task {task.name!r}: an output would lose its input. "
@@ -301,17 +321,24 @@ def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -
   return Segments(records_N, starts_N, cut_lengths_N, cut=cut)
 
 
-def tokens_per_cell(
+def mean_cell(
   task: Task, layout: Any, space: TokenSpace, entries: Entries, chosen: Segments
-) -> float:
-  """Returns the tokens of a mean grid row: 1 for one column, at most K for K of them; 0 where
-  nothing was chosen, as in a split that holds no voices out."""
+) -> tuple[float, float]:
+  """Returns (tokens of a mean grid row, part of the grid rows counted that there are).
+
+  Tokens are 1 for one column, at most K for K of them. More rows are counted than there are only
+  where a layout arranges its records. Both are 0 where nothing was chosen, as in a split that holds
+  no voices out.
+  """
   # Rounded down: weights of tasks, and with them the batches of a run, depend on this sample.
   sample = (
     np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)
   )
   made = list(realized(task, layout, space, entries, chosen[sample]))
-  return sum(map(examples.count_tokens, made)) / max(1, sum(map(len, made)))
+  there = sum(map(len, made))
+  counted = int(chosen[sample].lengths_N.sum()) if layouts.arranges(layout) else there
+  tokens = sum(map(examples.count_tokens, made)) / max(1, counted)
+  return tokens, there / max(1, counted)
 
 
 def realized(

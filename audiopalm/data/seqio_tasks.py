@@ -125,7 +125,7 @@ class _Source:
   @property
   def tokens_per_example(self) -> float:
     entries, chosen = self.opened("train")
-    cells = rows.tokens_per_cell(self.task, self.layout, self.space, entries, chosen)
+    cells, _ = rows.mean_cell(self.task, self.layout, self.space, entries, chosen)
     return float(chosen.lengths_N.mean() * cells)
 
   def examples(self, split: str, seed: int) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
-from audiopalm.data import augment, cache, files, quarantine
+from audiopalm.data import augment, cache, files, quarantine, words
 from audiopalm.data.feeds import WAVE
 from audiopalm.data.records import Source
 from audiopalm.errors import RecordError
@@ -211,12 +211,29 @@ def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> c
             f"{record.id} ({role}): empty {tokenizer.spec.name}: its tokenizer gives no ids for "
             f"{said.text!r}. Leave it out."
           )
-    utterances[role] = _entry_utterance(said, streams, keep_wave=shard.keep_waves)
+    ends = _word_ends(said, streams, tokenizers)
+    utterances[role] = _entry_utterance(said, streams, ends, keep_wave=shard.keep_waves)
   return cache.Entry(record.id, utterances)
 
 
-def _entry_utterance(said: Utterance, streams: Mapping, keep_wave: bool) -> cache.EntryUtterance:
-  words = [(word.text, word.start_s, word.end_s, word.phonemes) for word in said.words]
+def _word_ends(said: Utterance, streams: Mapping, tokenizers: list) -> dict[str, list[int]]:
+  """Returns where words end in the streams that can be cut there."""
+  found = {}
+  for tokenizer in tokenizers if said.words else ():
+    spec, ends = tokenizer.spec, None
+    if spec.name in streams and spec.modality == "text":
+      ends = words.ends_in_text(said, streams[spec.name].tolist(), tokenizer.encode_text)
+    elif spec.name in streams and spec.rate_hz is not None:
+      ends = words.ends_in_frames(said.words, len(streams[spec.name]), spec.rate_hz)
+    if ends is not None:
+      found[spec.name] = ends
+  return found
+
+
+def _entry_utterance(
+  said: Utterance, streams: Mapping, word_ends: Mapping[str, list[int]], keep_wave: bool
+) -> cache.EntryUtterance:
+  timed = [(word.text, word.start_s, word.end_s, word.phonemes) for word in said.words]
   has_wave = said.wave_S is not None
   return cache.EntryUtterance(
     said.language,
@@ -225,13 +242,14 @@ def _entry_utterance(said: Utterance, streams: Mapping, keep_wave: bool) -> cach
     len(said.wave_S) / said.rate_hz if has_wave else 0.0,
     streams,
     waveform.to_flac(said.wave_S, said.rate_hz) if has_wave and keep_wave else None,
-    msgpack.packb(words) if words else b"",
+    msgpack.packb(timed) if timed else b"",
+    msgpack.packb(word_ends) if word_ends else b"",
   )
 
 
 def _without_waves(entry: cache.Entry) -> dict[str, cache.EntryUtterance]:
   return {
-    role: dataclasses.replace(said, wave_flac=None, packed_words=b"")
+    role: dataclasses.replace(said, wave_flac=None, packed_words=b"", packed_word_ends=b"")
     for role, said in entry.utterances.items()
   }
 

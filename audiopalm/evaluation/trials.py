@@ -119,7 +119,8 @@ def _trial(task: Task, split: str, experiment: Any, prepared: Any) -> Trial:
     languages, language, voice = describe(task, entry, prepared)
     streams = {name: entry.streams[name] for name in names}
     tag = layouts.tag_of(task, entry.languages)
-    grid = layouts.realize(layout, streams, tag, space)
+    key = examples.key_of(0, entry.id, 0)
+    grid = examples.laid_out(layout, space, entry, tag, key)
     if len(grid) > experiment.data.row_length:
       too_long.append(entry.id)
       continue

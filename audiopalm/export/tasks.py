@@ -12,7 +12,8 @@ Where a task speaks, each tag has the "voice" of its language that we would take
 On one column an output is what `model.generate(prompt, **those three)` adds: the ids of its stream,
 then the id that ends it. A task with several outputs is asked one after the other, each time with
 all that came before. With `torch_decoder.py` "plan" and "classes" say the same row by row, for any
-number of columns.
+number of columns. So they do wherever a layout lets parts take turns or fills spans; such a task
+names its outputs only, and "counted": "spans" says that `frames` is how many the prompt asks for.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,10 @@ def generation_config(
   stream."""
   space = prepared.space
   stop = space.special("stop")
+  plans = plans or any(
+    _takes_turns(placing.place(prompting.asked_layout(experiment, task), space))
+    for task in experiment.tasks
+  )
   found = {
     "eos_token_id": stop,
     "pad_token_id": stop,
@@ -53,10 +58,11 @@ def _task(experiment: Any, task: Any, prepared: Any, plans: bool) -> dict[str, A
     "max_new_tokens": experiment.evaluation.max_output_rows,
   }
   placement = placing.place(layout, space)
-  given = placement.blocks[: placement.given_blocks]
+  pieces = placing.asked_pieces(placement, {}, None)
+  given = [placement.blocks[piece.block] for piece in pieces]
   if all(len(placed.columns) == 1 for placed in given):
     found["prompt"] = "".join(map(_template, given))
-  if space.columns == 1:
+  if space.columns == 1 and not _takes_turns(placement):
     found["outputs"] = _outputs(placement, space)
   else:
     found["outputs"] = [{"stream": name} for name in layouts.predicted_streams(layout)]
@@ -88,10 +94,17 @@ def _voice(task: Any, languages: Mapping[str, str], prepared: Any) -> str | None
 
 def _template(placed: placing.PlacedBlock) -> str:
   """Returns what a given block of column 0 adds to a prompt."""
+  if placed.block.mark:
+    return f"<|{placed.block.mark}|>"
   name = placed.columns[0].column.name
   return f"{{{'tag' if name == cells.TAG else name}}}" + (
     f"<|{placed.block.end}|>" if placed.block.end else ""
   )
+
+
+def _takes_turns(placement: placing.Placement) -> bool:
+  """Returns whether blocks come otherwise than once each, one stream after another."""
+  return any(block.mark or block.part for block in placement.grammar.blocks)
 
 
 def _outputs(placement: placing.Placement, space: Any) -> list[dict[str, Any]]:

@@ -15,19 +15,22 @@ from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.automaton import Mode
-from audiopalm.types import Grid, Task
+from audiopalm.types import Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prompt:
   """One question to the model: the given streams ("source.units": ids) and the tag.
 
-  `begun` is the beginning of a predicted stream, for a task that continues what it is given.
+  `begun` is the beginning of a predicted stream, for a task that continues what it is given, and
+  `holes` are spans of a stream that are to be predicted anew, for a layout with `Infill`: see
+  `layouts.begin` and `layouts.prompt`.
   """
 
   streams: Mapping[str, np.ndarray]
   tag: str
   begun: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  holes: Sequence[tuple[int, int]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,14 +90,24 @@ def continuations(
   space = trained.prepared.space
   layout = asked_layout(trained.experiment, task)
   plan = incremental.compile(layout, space)
-  grids = [layouts.prompt(layout, prompt.streams, prompt.tag, space) for prompt in prompts]
+  grids = [
+    layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
+    for prompt in prompts
+  ]
   if prompts[0].begun:
-    begun = [_begun(layout, prompt, space) for prompt in prompts]
-    (start,) = {
-      _state_after(plan, one[len(grid) :]) for one, grid in zip(begun, grids, strict=True)
+    begun = [
+      layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space) for prompt in prompts
+    ]
+    starts = {
+      _state_after(plan, one.tokens_LK[len(grid) :]) for one, grid in zip(begun, grids, strict=True)
     }
-    plan = dataclasses.replace(plan, start=start)
-    grids = [_given(one) for one in begun]
+    if len(starts) > 1:
+      raise ConfigError(
+        "The prompts begin differently: their answers go on in different streams. Ask for those "
+        "apart."
+      )
+    plan = dataclasses.replace(plan, start=starts.pop())
+    grids = begun
   given = None
   if (plan.mode_SK == Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
@@ -147,17 +160,6 @@ def check_sampling(trained: Trained, task: Task, sampling: Sampling | Beams) -> 
   if isinstance(sampling, Beams):
     layout = asked_layout(trained.experiment, task)
     beams.check(incremental.compile(layout, trained.prepared.space), f"task {task.name!r}")
-
-
-def _begun(layout, prompt: Prompt, space) -> np.ndarray:
-  """Returns tokens_LK of the prompt and the beginning of its output."""
-  grid = layouts.realize(layout, {**prompt.streams, **prompt.begun}, prompt.tag, space)
-  return grid.tokens_LK[:-1]
-
-
-def _given(tokens_LK: np.ndarray) -> Grid:
-  weights_LK = np.zeros(tokens_LK.shape, np.float32)
-  return Grid(tokens_LK, weights_LK, np.zeros(len(tokens_LK), np.int32))
 
 
 def _state_after(plan: incremental.Plan, tokens_LK: np.ndarray) -> int:

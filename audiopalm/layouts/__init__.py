@@ -7,17 +7,24 @@
 This is the one package whose names are imported by name: configs are written with them.
 """
 
+from audiopalm.layouts.cells import Piece
 from audiopalm.layouts.columns import Columns, Delay, Repeat
-from audiopalm.layouts.placing import conditioning, prompt, realize, rows
+from audiopalm.layouts.infill import Infill
+from audiopalm.layouts.interleave import Interleave
+from audiopalm.layouts.placing import begin, conditioning, prompt, realize, rows
 from audiopalm.layouts.recovery import Recovered, recover
 from audiopalm.layouts.rules import (
   Chain,
+  Infilling,
+  Interleaving,
+  arranges,
   given_streams,
   predicted_streams,
   stream_names,
   tag_of,
   tag_templates,
   templates,
+  word_streams,
 )
 from audiopalm.layouts.sequence import CoarseFirst, Concat, Flat, Given, Sep, Stop, Tag
 
@@ -29,12 +36,19 @@ __all__ = [
   "Delay",
   "Flat",
   "Given",
+  "Infill",
+  "Infilling",
+  "Interleave",
+  "Interleaving",
+  "Piece",
   "Recovered",
   "Repeat",
   "Sep",
   "Stop",
   "Tag",
+  "begin",
   "conditioning",
+  "arranges",
   "given_streams",
   "predicted_streams",
   "prompt",
@@ -45,4 +59,5 @@ __all__ = [
   "tag_of",
   "tag_templates",
   "templates",
+  "word_streams",
 ]

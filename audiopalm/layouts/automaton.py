@@ -31,7 +31,9 @@ class Count(enum.IntEnum):
 class Key(NamedTuple):
   """Names a state: phase of a block, row in it modulo its period, rows since the lead ended."""
 
-  phase: str  # 'open', 'last' (the lead must end), 'ended', or 'end' of the plan
+  # 'open', 'last' (the lead must end), 'ended', 'choice' (one of the block's successors begins), or
+  # 'end' of the plan
+  phase: str
   block: int = 0
   row: int = 0
   since: int = 0
@@ -68,7 +70,11 @@ class Counting:
     self.grows: set[int] = set()
     self.drops: set[int] = set()
     self.counted = ""
-    names = [{column.name for column in block.columns} for block in blocks]
+    # Pieces of a stream end where the plan says, not where another block of it did.
+    names = [
+      set() if block.mark or block.part else {column.name for column in block.columns}
+      for block in blocks
+    ]
     free = [n for n in range(given_blocks, len(blocks)) if not _lead(blocks[n]).given]
     held = ""  # the stream whose frames the registers hold
     for n in range(given_blocks, len(blocks)):
@@ -94,6 +100,13 @@ class Counting:
           f"The frames of {held!r} cannot be counted row by row: the streams beside it have longer "
           "frames. Give the streams of these Columns frames of one length."
         )
+    if any(block.counts for block in blocks):
+      if self.grows or self.drops:
+        raise LayoutError(
+          f"The spans of Infill cannot be counted row by row beside frames of {held!r}. Let that "
+          "stream lie in one part."
+        )
+      self.counted = cells.SPANS
 
 
 def _lead(block: cells.Block) -> cells.Column:
@@ -107,8 +120,8 @@ def _frame_rows(block: cells.Block, name: str) -> int:
 class Builder:
   """Makes the state of a key."""
 
-  def __init__(self, blocks: list[cells.Block], counting: Counting, space: TokenSpace):
-    self.blocks = blocks
+  def __init__(self, grammar: cells.Grammar, counting: Counting, space: TokenSpace):
+    self.blocks, self._follows = grammar.blocks, grammar.follows
     self.counting = counting
     self.columns = space.columns
     keys = [
@@ -121,32 +134,36 @@ class Builder:
   def state(self, key: Key) -> State:
     if key.phase == "end":
       return self._state([], -1, {0: Move(key)})
+    if key.phase == "choice":
+      moves = {self._first_class(n): self._begun(n) for n in self._follows[key.block]}
+      return self._state([(Mode.PREDICT, set(moves))], 0, moves)
     block = self.blocks[key.block]
+    if block.mark:
+      only = {self._first_class(key.block)}
+      return self._state([(Mode.PREDICT, only)], -1, {0: self._leave(key.block)})
     row = key.row + key.since
     drawn = [self._cell(block, k, row, key) for k in range(len(block.columns))]
     if key.phase == "ended":
-      return self._state(drawn, -1, {0: Move(self._after(key))})
+      return self._state(drawn, -1, {0: self._after(key)})
     ends = row > 0 and row % block.period == 0
     if key.phase == "last":
       for k, column in enumerate(block.columns):
         if column.delay == 0 and not column.given:
           drawn[k] = (Mode.PREDICT, {self._end_class(block, k)})
-      return self._state(drawn, -1, {0: Move(self._after(key))})
+      return self._state(drawn, -1, {0: self._after(key)})
     if not ends or key.block in self.counting.drops:
       return self._state(drawn, -1, {0: self._on(key)})
     lead = block.lead
     moves = {self._body_class(block, lead, row): self._on(key)}
     if not block.end:
-      following = key._replace(block=key.block + 1, row=0)
-      first = self._body_class(self.blocks[following.block], 0, 0)
-      drawn[lead] = (Mode.PREDICT, drawn[lead][1] | {first})
-      moves[first] = self._on(following)
+      moves |= {self._first_class(n): self._begun(n) for n in self._follows[key.block]}
+      drawn[lead] = (Mode.PREDICT, set(moves))
       return self._state(drawn, lead, moves)
     for k, column in enumerate(block.columns):
       if column.delay == 0 and not column.given:
         mode = Mode.PREDICT if k == lead else Mode.TIED
         drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
-    moves[self._end_class(block, lead)] = Move(self._after(key))
+    moves[self._end_class(block, lead)] = self._after(key)
     return self._state(drawn, lead, moves)
 
   def _state(self, drawn: list[tuple[Mode, set[int]]], lead: int, moves: dict[int, Move]) -> State:
@@ -176,6 +193,19 @@ class Builder:
   def _end_class(self, block: cells.Block, k: int) -> int:
     return self.classes[k][block.end_name(k)]
 
+  def _first_class(self, number: int) -> int:
+    """Returns the class of the first cell of a block's lead."""
+    block = self.blocks[number]
+    if block.mark:
+      return self.classes[0][block.mark]
+    return self._body_class(block, block.lead, 0)
+
+  def _begun(self, number: int) -> Move:
+    """Returns the move out of the row in which a block began, chosen by its lead."""
+    if self.blocks[number].mark:
+      return self._leave(number)
+    return self._on(Key("open", number))
+
   def _on(self, key: Key) -> Move:
     """Returns the move to the next row of the block, the lead going on."""
     block = self.blocks[key.block]
@@ -187,21 +217,35 @@ class Builder:
       return Move(to, Count.FIRST if row == block.period else Count.GROW)
     if block.end:
       return Move(to, Count.DROP, to._replace(phase="last"))
-    return Move(to, Count.DROP, Key("open", key.block + 1))
+    return Move(to, Count.DROP, self.after(key.block))
 
   def _modulo(self, number: int, row: int) -> int:
     block = self.blocks[number]
     whole = max(1, *block.delays, block.period if number in self.counting.grows else 1)
     return row if row < whole else whole + (row - whole) % block.period
 
-  def _after(self, key: Key) -> Key:
-    """Returns what follows a row in which the lead ends or has ended."""
+  def _after(self, key: Key) -> Move:
+    """Returns the move out of a row in which the lead ends or has ended."""
     block = self.blocks[key.block]
     longest = max(block.delays)
     if key.since < longest:
       # Lead rows beyond the longest delay all look alike: take the fewest that are whole periods.
       fewest = block.period * max(1, -(-longest // block.period))
-      return Key("ended", key.block, min(key.row, fewest), key.since + 1)
-    if key.block + 1 == len(self.blocks):
-      return Key("end")
-    return Key("open", key.block + 1)
+      return Move(Key("ended", key.block, min(key.row, fewest), key.since + 1))
+    return self._leave(key.block)
+
+  def _leave(self, number: int) -> Move:
+    """Returns the move out of a block's last row."""
+    follows = self._follows[number]
+    if self.blocks[number].counts == "span" and len(follows) > 1:
+      more, done = map(self._opened, follows)
+      return Move(more, Count.DROP, done)
+    return Move(self.after(number))
+
+  def after(self, number: int) -> Key:
+    """Returns the state of the first row after a block."""
+    follows = self._follows[number]
+    return self._opened(follows[0]) if len(follows) == 1 else Key("choice", number)
+
+  def _opened(self, number: int) -> Key:
+    return Key("end") if number == len(self.blocks) else Key("open", number)

@@ -11,13 +11,19 @@ has an end, every column closes with its own id at its first free row: `stop`, o
 
 The column of delay 0 leads: its first cell that is no id of the block says how long the block is.
 That is how `recovery` finds lengths on a bare grid and how `incremental` knows when to stop.
+
+Blocks follow one another as a `Grammar` says. Most have one successor; where there are several, the
+lead's first cell tells which one begins, so that a grid is read, and decoded, one row at a time.
+
+    Interleave, ended by Stop        to_text -> text  -> to_speech or stop
+                                     to_speech -> units -> to_text or stop
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,18 +31,31 @@ from audiopalm.errors import LayoutError
 from audiopalm.types import HOLE, StreamSpec
 
 TAG = ""  # the name under which a tag's ids are placed, in place of "role.stream"
+SPANS = "spans"  # what a plan counts where it fills spans; no stream, whose names hold a dot
+COMMON_SPECIALS = ("sep", "stop")  # every space has them, whatever its layouts ask for
+
+WordEnds = Mapping[str, np.ndarray]  # "role.stream": frames before the end of each word, [W]
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """One stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times."""
+  """One stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times.
 
-  name: str  # "role.stream", or TAG
-  spec: StreamSpec
+  `given` cells come with the prompt, all others are decoded. Those that are decoded have a weight
+  in the loss, unless `learned` says otherwise.
+  """
+
+  name: str  # "role.stream", TAG, or the special that a mark holds
+  spec: StreamSpec | None  # None in a mark
   levels: tuple[int, ...]
   repeat: int = 1
   delay: int = 0
   given: bool = False
+  learned: bool | None = None
+
+  @property
+  def has_weight(self) -> bool:
+    return not self.given if self.learned is None else self.learned
 
   @property
   def frame_rows(self) -> int:
@@ -48,9 +67,12 @@ class Column:
 class Block:
   """Columns that begin in the same row and hold the same number of rows; see the module's picture.
 
-  `end` is 'sep', 'stop' or '' (the next block's first id ends it). `end_given`: the end is not
-  predicted. `both_ways` > 0 numbers the rows that see each other. `tags` are the strings a tag
-  block may hold.
+  `end` is 'sep', 'stop', a special of its part, or '' (the next block's first id ends it).
+  `end_given`: the end is not predicted. `both_ways` > 0 numbers the rows that see each other.
+  `tags` are the strings a tag block may hold. `mark` is the special that is all of the block: one
+  row of column 0. `part` > 0 numbers the part of which several blocks hold pieces of one stream; 0
+  is a block that holds its streams whole. Where spans are filled, `counts` tells the marks in the
+  place of each ('place') from the spans themselves ('span'), of which there must be as many.
   """
 
   columns: tuple[Column, ...]
@@ -58,6 +80,9 @@ class Block:
   end_given: bool = True
   both_ways: int = 0
   tags: tuple[str, ...] = ()
+  mark: str = ""
+  part: int = 0
+  counts: Literal["", "place", "span"] = ""
 
   @functools.cached_property
   def given(self) -> bool:
@@ -89,21 +114,137 @@ class Block:
       (k, column.spec.name, level)
       for k, column in enumerate(self.columns)
       for level in column.levels
+      if column.spec is not None
     }
 
+  @property
+  def opening(self) -> tuple[int, str, int]:
+    """The (column, stream or special, level) of the lead's first cell."""
+    lead = self.columns[self.lead]
+    return self.lead, self.mark or lead.spec.name, lead.levels[0]
+
+  def specials(self) -> tuple[tuple[int, str], ...]:
+    """Returns the (column, name) of every special the block writes."""
+    marks = ((0, self.mark),) if self.mark else ()
+    ends = tuple((k, self.end_name(k)) for k in range(len(self.columns))) if self.end else ()
+    return marks + ends
+
   def end_name(self, column: int) -> str:
-    """Returns what ends a column: every column has its own stop, column 0 alone has sep."""
-    return self.end if column == 0 else "stop"
+    """Returns what ends a column: the end itself, but column 0 alone has sep."""
+    return "stop" if column and self.end == "sep" else self.end
+
+
+def mark(name: str, *, given: bool = False, learned: bool | None = None, **fields: Any) -> Block:
+  """Returns the block of one row that holds a special in column 0."""
+  column = Column(name, None, (0,), given=given, learned=learned)
+  return Block((column,), mark=name, **fields)
+
+
+class Piece(NamedTuple):
+  """One block on the grid and which frames of its streams it holds: a slice, or their numbers.
+
+  None is all of them, and what a mark or a tag has.
+  """
+
+  block: int
+  frames: slice | np.ndarray | None = None
+
+
+class Section(NamedTuple):
+  """The blocks `start` to `stop` of a grammar that one part stands for; no part: a mark between."""
+
+  part: "Part | None"
+  start: int
+  stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Grammar:
+  """Blocks, and which may follow which.
+
+  `follows[n]` are numbers of blocks; len(blocks) stands for what comes after all of them. `first`
+  are those that may begin. A block with several successors must tell them apart by the first cell
+  of their leads, which all stand in column 0.
+  """
+
+  blocks: tuple[Block, ...]
+  follows: tuple[tuple[int, ...], ...]
+  first: tuple[int, ...] = (0,)
+  sections: tuple[Section, ...] = ()
+
+  @property
+  def last(self) -> list[int]:
+    """The blocks after which the whole may end."""
+    return [n for n, following in enumerate(self.follows) if len(self.blocks) in following]
+
+
+def chain(blocks: Sequence[Block]) -> Grammar:
+  """Returns the grammar in which each block comes once, in this order."""
+  return Grammar(tuple(blocks), tuple((n + 1,) for n in range(len(blocks))))
 
 
 class Part:
-  """Base of the frozen dataclasses a layout is made of; each says which `blocks` it stands for."""
+  """Base of the frozen dataclasses a layout is made of; each says which `blocks` it stands for.
+
+  A part whose blocks come in an order of the record's own has a `grammar` beside them, `arranges`
+  is True, and `pieces`, `asked` and `most_rows` say what of a stream lies where.
+  """
 
   makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
 
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[Block, ...]:
     """Returns the part as blocks. `streams` are the fitted tokenizers' specs by name."""
     raise LayoutError(f"{self} cannot stand here: it places no cells of its own.")
+
+  def grammar(self, streams: Mapping[str, StreamSpec]) -> Grammar:
+    """Returns the part's blocks and their successors."""
+    return chain(self.blocks(streams))
+
+  @property
+  def arranges(self) -> bool:
+    """Whether what lies where follows from the record, or a key, and not from the layout alone."""
+    return False
+
+  @property
+  def draws(self) -> bool:
+    """Whether a part that `arranges` does so by chance, which takes a key."""
+    return False
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The "role.stream" names of this part itself, without those of parts inside."""
+    return (self.stream,) if hasattr(self, "stream") else ()
+
+  def word_streams(self) -> tuple[str, ...]:
+    """Returns the streams of which the part must know where each word ends."""
+    return tuple(dict.fromkeys(name for part in children(self) for name in part.word_streams()))
+
+  def pieces(
+    self, streams: Mapping[str, np.ndarray], word_ends: WordEnds, random: np.random.Generator
+  ) -> list[Piece]:
+    """Returns the pieces of one example from top to bottom; only of a part that `arranges`."""
+    raise NotImplementedError
+
+  def asked(
+    self, streams: Mapping[str, np.ndarray], holes: Sequence[tuple[int, int]] | None
+  ) -> list[Piece]:
+    """Returns the given pieces of a prompt; only of a part that `arranges`."""
+    raise NotImplementedError
+
+  def begun(self, begun: Mapping[str, np.ndarray]) -> list[Piece]:
+    """Returns the pieces that an answer begins with; only of a part that `arranges`."""
+    raise LayoutError(f"What {self} predicts cannot be begun: its prompt says all that is given.")
+
+  def most_rows(
+    self, blocks: Sequence[Block], lengths: Mapping[str, Any], word_ends: WordEnds | None
+  ) -> Any:
+    """Returns the most rows that the part takes, whatever is drawn; `lengths` may hold arrays."""
+    raise NotImplementedError
+
+  def places(self, visited: Sequence[int], whole: bool) -> list[int]:
+    """Returns where in their streams the blocks found on a grid belong, as keys to sort by;
+    LayoutError for blocks that no example has together. `whole`: the grid did not break off."""
+    return list(range(len(visited)))
 
   def describe(self) -> dict[str, Any]:
     """Returns the part as JSON, for the manifest."""
@@ -114,7 +255,12 @@ class Part:
 
   def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
     """Returns every (column, stream, codebook level) the layout writes."""
-    return frozenset().union(*(block.cells() for block in resolve(self, streams)))
+    return frozenset().union(*(block.cells() for block in resolve(self, streams).blocks))
+
+  def specials(self, streams: Mapping[str, StreamSpec]) -> tuple[tuple[int, str], ...]:
+    """Returns the (column, name) of every special the layout writes beside sep and stop."""
+    written = (pair for block in resolve(self, streams).blocks for pair in block.specials())
+    return tuple(dict.fromkeys(pair for pair in written if pair[1] not in COMMON_SPECIALS))
 
   def tag_parts(self) -> tuple[Any, ...]:
     """Returns the Tag parts inside, in order."""
@@ -141,7 +287,7 @@ def children(part: Part) -> list[Part]:
 def leaves(part: Part, given: bool = False) -> list[tuple[str, bool]]:
   """Returns ("role.stream", is it inside a Given part) of every stream, in order."""
   given = given or part.makes_given
-  named = [(part.stream, given)] if hasattr(part, "stream") else []
+  named = [(name, given) for name in part.names]
   return named + [leaf for child in children(part) for leaf in leaves(child, given)]
 
 
@@ -151,6 +297,16 @@ def check_name(part: Part, name: str) -> None:
     raise LayoutError(
       f"{type(part).__name__}({name!r}) does not say whose stream it is. "
       'Name it "role.stream", such as "source.units".'
+    )
+
+
+def check_bounds(part: Part, field: str) -> None:
+  """Raises LayoutError unless a field is (least, most), whole numbers >= 1."""
+  bounds = getattr(part, field)
+  whole = isinstance(bounds, tuple) and all(type(number) is int for number in bounds)
+  if not whole or len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
+    raise LayoutError(
+      f"{type(part).__name__} has {field}={bounds!r}. Give (least, most), whole numbers >= 1."
     )
 
 
@@ -165,15 +321,16 @@ def spec_of(name: str, streams: Mapping[str, StreamSpec]) -> StreamSpec:
   return streams[stream]
 
 
-def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> tuple[Block, ...]:
-  """Returns the checked blocks of a whole layout, or LayoutError saying what is wrong with it."""
-  blocks = layout.blocks(streams)
+def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> Grammar:
+  """Returns the checked grammar of a whole layout, or LayoutError saying what is wrong with it."""
+  grammar = layout.grammar(streams)
+  blocks = grammar.blocks
   predicted = [number for number, block in enumerate(blocks) if not block.given]
   if not predicted:
     raise LayoutError(
       f"{layout} predicts nothing: every part is Given. Leave the output unwrapped."
     )
-  if predicted[0] == 0:
+  if any(column.has_weight for number in grammar.first for column in blocks[number].columns):
     raise LayoutError(
       f"The first row of {layout} would be predicted, but there is nothing before it to predict it "
       "from. Begin with Concat(Tag(...), ...) or with a Given part."
@@ -183,28 +340,38 @@ def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> tuple[Block, ...
       f"{layout} has a Given part after its first predicted part. Move it before, or put it beside "
       "the predicted part with Columns."
     )
-  if blocks[-1].end != "stop":
+  if any("stop" not in (blocks[number].end, blocks[number].mark) for number in grammar.last):
     raise LayoutError(
       f"{layout} never ends, so a model of it would not learn to stop. Make Stop() the last part."
     )
   if sum(bool(block.tags) for block in blocks) > 1:
     raise LayoutError(f"{layout} has more than one Tag. Write one tag for the whole task.")
-  seen = set()
+  _check_columns(layout, blocks)
+  for following in grammar.follows:
+    openings = [blocks[number].opening for number in following if number < len(blocks)]
+    assert len(set(openings)) == len(openings), f"{layout} cannot be read row by row"
+  return grammar
+
+
+def _check_columns(layout: Part, blocks: Sequence[Block]) -> None:
+  """Raises LayoutError for delays without a 0, and for cells that are placed twice."""
+  placed: dict[tuple[str, int], int] = {}
   for block in blocks:
     if min(block.delays):
       raise LayoutError(
         f"Delays {block.delays} leave the first rows empty. Subtract {min(block.delays)} from "
         "each: the smallest must be 0."
       )
-    for column in block.columns:
+    for column in () if block.mark else block.columns:
       for level in column.levels:
-        if (column.name, level) in seen:
+        before = placed.get((column.name, level))
+        # The blocks of one part may share a stream: each holds pieces of it.
+        if before is not None and (block.part == 0 or before != block.part):
           raise LayoutError(
             f"{layout} places {column.name!r} level {level} twice, so a grid could give it two "
             "values. Place it once."
           )
-        seen.add((column.name, level))
-  return blocks
+        placed[column.name, level] = block.part
 
 
 def delay(codes_TQ: np.ndarray, delays: Sequence[int], hole: int = HOLE) -> np.ndarray:

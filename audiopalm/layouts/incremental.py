@@ -3,9 +3,11 @@
 The plan begins after the prompt, in the first row of the first predicted part. In state s, each
 column of a row is one of
 
-    PREDICT   a sampled id, of the classes allowed HOLE      a hole COPY      the cell above GIVEN
-    the cell of the conditioning grid (`layouts.conditioning`), rows counted from the start TIED
-    a sampled id, drawn after the lead column's: its own end exactly if the lead ends here
+    PREDICT   a sampled id, of the classes allowed
+    HOLE      a hole
+    COPY      the cell above
+    GIVEN     the cell of the conditioning grid (`layouts.conditioning`), counted from the start
+    TIED      a sampled id, drawn after the lead's: its own end exactly if the lead ends here
 
 and the class of the lead column's id chooses the next state. A class is the ids of one codebook of
 a stream in a column, or one special.
@@ -18,8 +20,10 @@ a stream in a column, or one special.
     2       HOLE             PREDICT S   end
 
 So no predicted part is empty, none ends inside a frame, and a column of delay d ends d rows after
-the lead. Where two parts in sequence hold levels of one stream, the second must have as many frames
-as the first: they are counted in two registers per example, see `Plan.count_SC`.
+the lead. Where several blocks may follow, the class of the lead says which one begins: after a
+frame of speech in `Interleave`, more speech, text, or the stop. Two registers per example count,
+see `Plan.count_SC`: where two parts in sequence hold levels of one stream, the second must have as
+many frames as the first; and `Infill` predicts as many spans as its prompt has places for.
 """
 
 import collections
@@ -58,7 +62,8 @@ class Plan:
   next_SC: np.ndarray  # int32
   count_SC: np.ndarray  # int8, see Count; all KEEP in most plans
   empty_SC: np.ndarray  # int32
-  counted: str  # the given stream whose frames `length` starts with, '' for none
+  # What `length` starts with: frames of this given stream, places of `cells.SPANS`; '' for nothing.
+  counted: str
   layout: cells.Part
   space: TokenSpace
 
@@ -72,8 +77,10 @@ class Plan:
     if not self.counted:
       return 0
     placement = placing.place(self.layout, self.space)
-    given = placement.blocks[: placement.given_blocks]
-    for reading in recovery.read_blocks(given, prompt.tokens_LK.astype(np.int64)):
+    readings = recovery.read_blocks(placement, prompt.tokens_LK.astype(np.int64))
+    if self.counted == cells.SPANS and readings[-1].number == placement.given_blocks - 1:
+      return sum(reading.placed.block.counts == "place" for reading in readings)
+    for reading in readings:
       for column in reading.placed.block.columns:
         if column.name == self.counted:
           return reading.cell_rows // column.frame_rows
@@ -84,11 +91,11 @@ class Plan:
 def compile(layout: cells.Part, space: TokenSpace) -> Plan:
   """Returns the plan that decodes the layout's predicted parts row by row."""
   placement = placing.place(layout, space)
-  blocks = [placed.block for placed in placement.blocks]
+  blocks = list(placement.grammar.blocks)
   counting = automaton.Counting(blocks, placement.given_blocks)
-  builder = automaton.Builder(blocks, counting, space)
+  builder = automaton.Builder(placement.grammar, counting, space)
   automaton.check_given_columns(layout, blocks[placement.given_blocks :])
-  first = automaton.Key("open", placement.given_blocks)
+  first = builder.after(placement.given_blocks - 1)
   states = {first: builder.state(first)}
   queue = collections.deque([first])
   while queue:

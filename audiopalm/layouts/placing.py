@@ -35,19 +35,30 @@ class Placement:
   """A layout in a token space: what `realize`, `recover` and the plan share, worked out once."""
 
   blocks: tuple[PlacedBlock, ...]
+  grammar: cells.Grammar
   given_blocks: int  # blocks before the first predicted one
+  whole: tuple[cells.Piece, ...]  # each block once, whole
+  arranges: bool  # whether that is not what an example is
   tag_arrays: dict[str, np.ndarray]
   tags_by_ids: dict[tuple[int, ...], str]
+
+  def arranged(self, section: cells.Section) -> bool:
+    """Returns whether what lies in the blocks of a section follows from the record."""
+    return section.part is not None and section.part.arranges
 
 
 @functools.lru_cache(maxsize=1024)
 def place(layout: cells.Part, space: TokenSpace) -> Placement:
   """Returns the layout's blocks with the ids `space` gives them."""
-  blocks = tuple(_place_block(block, space) for block in cells.resolve(layout, space.streams))
+  grammar = cells.resolve(layout, space.streams)
+  blocks = tuple(_place_block(block, space) for block in grammar.blocks)
   tags = {tag: space.tag_ids(tag) for placed in blocks for tag in placed.block.tags}
   return Placement(
     blocks=blocks,
+    grammar=grammar,
     given_blocks=sum(placed.block.given for placed in blocks),
+    whole=tuple(map(cells.Piece, range(len(blocks)))),
+    arranges=layout.arranges,
     tag_arrays={tag: np.asarray(ids, np.int32) for tag, ids in tags.items()},
     tags_by_ids={ids: tag for tag, ids in tags.items()},
   )
@@ -56,7 +67,10 @@ def place(layout: cells.Part, space: TokenSpace) -> Placement:
 def _place_block(block: cells.Block, space: TokenSpace) -> PlacedBlock:
   columns = []
   for k, column in enumerate(block.columns):
-    ranges = [space.range_of(k, column.spec.name, level) for level in column.levels]
+    if column.spec is None:
+      ranges = [(space.special(block.mark, k), 1)]
+    else:
+      ranges = [space.range_of(k, column.spec.name, level) for level in column.levels]
     starts, sizes = zip(*ranges, strict=True)
     columns.append(
       PlacedColumn(
@@ -76,16 +90,24 @@ def realize(
   tag: str,
   space: TokenSpace,
   key: Sequence[int] | None = None,
+  *,
+  word_ends: cells.WordEnds | None = None,
+  pieces: Sequence[cells.Piece] | None = None,
 ) -> Grid:
   """Returns the grid of one example. Inverse: `recover`.
 
   `streams` maps "role.stream" to ids local to their codebook, [T] or [T, Q]; names the layout does
   not use are ignored. `tag` is one of the layout's tag strings ('' where it has no Tag). Columns
-  the layout leaves free are holes. `key` seeds layouts that draw at random; none of these parts
-  does.
+  the layout leaves free are holes. Where the layout draws what lies where (`Interleave`, `Infill`),
+  it draws by `key`, whole numbers, and by nothing else; `word_ends` says where the words are at
+  which it may cut. `pieces`, as `recover` finds them, are written instead of any drawn.
   """
   placement = place(layout, space)
-  return _write(placement, placement.blocks, streams, tag, space)
+  if pieces is None:
+    pieces = _arranged(placement, streams, word_ends or {}, key)
+  else:
+    _check_pieces(placement, pieces)
+  return _write(placement, pieces, streams, tag, space)
 
 
 def prompt(
@@ -93,11 +115,47 @@ def prompt(
   streams: Mapping[str, np.ndarray],
   tag: str,
   space: TokenSpace,
-  key: Sequence[int] | None = None,
+  *,
+  holes: Sequence[tuple[int, int]] | None = None,
 ) -> Grid:
-  """Returns the rows of `realize` before the first predicted part, from given streams alone."""
+  """Returns the rows of `realize` before the first predicted part, from given streams alone.
+
+  `holes` are for a layout with `Infill`: the (start, stop) frames of its stream that are to be
+  predicted anew; (T, T) behind all T of them asks for more. None asks for all of that stream, of
+  which nothing is seen then.
+  """
   placement = place(layout, space)
-  return _write(placement, placement.blocks[: placement.given_blocks], streams, tag, space)
+  given = [s for s in placement.grammar.sections if s.start < placement.given_blocks]
+  if holes is not None and not any(map(placement.arranged, given)):
+    raise LayoutError(f"{layout} fills no holes, but holes={list(holes)} came. Leave them out.")
+  return _write(placement, asked_pieces(placement, streams, holes), streams, tag, space)
+
+
+def begin(
+  layout: cells.Part,
+  streams: Mapping[str, np.ndarray],
+  begun: Mapping[str, np.ndarray],
+  tag: str,
+  space: TokenSpace,
+) -> Grid:
+  """Returns the rows of `prompt` and the beginning of the answer, for an answer on one column.
+
+  `begun` holds streams of the first predicted part in their order. Of an `Interleave` they are its
+  first spans, and an empty one asks for what follows: {"source.text": ids, "source.units": []} is
+  text, to be continued in speech.
+  """
+  placement = place(layout, space)
+  asked = asked_pieces(placement, streams, None)
+  following = asked[-1].block + 1
+  section = next(s for s in placement.grammar.sections if s.start <= following < s.stop)
+  if placement.arranged(section):
+    local = section.part.begun(begun)
+    more = [cells.Piece(section.start + piece.block, piece.frames) for piece in local]
+  else:
+    more = [cells.Piece(number) for number in range(following, section.stop)]
+  grid = _write(placement, [*asked, *more], {**streams, **begun}, tag, space)
+  rows = len(grid) - bool(placement.blocks[more[-1].block].block.end)
+  return Grid(grid.tokens_LK[:rows], grid.weights_LK[:rows], grid.visible_L[:rows])
 
 
 def conditioning(
@@ -114,7 +172,7 @@ def conditioning(
   if not given:
     return np.full((0, space.columns), HOLE, np.int32)
   bodies = [
-    _cells(entry, streams, placement, "") if entry.column.given else None
+    _cells(entry, streams, placement, "", None) if entry.column.given else None
     for entry in placed.columns
   ]
   count = _common_rows(placed, bodies)
@@ -123,40 +181,129 @@ def conditioning(
   return tokens_LK
 
 
-def rows(layout: cells.Part, lengths: Mapping[str, Any], tag: str, space: TokenSpace) -> Any:
-  """Returns len(realize(...)) from the streams' lengths; arrays of lengths give an array."""
+def rows(
+  layout: cells.Part,
+  lengths: Mapping[str, Any],
+  tag: str,
+  space: TokenSpace,
+  *,
+  word_ends: cells.WordEnds | None = None,
+) -> Any:
+  """Returns len(realize(...)) from the streams' lengths; arrays of lengths give an array.
+
+  Where the layout draws what lies where, it is the most rows that any key gives. `word_ends` of one
+  record, whose lengths are then numbers, make that bound a tight one.
+  """
   placement = place(layout, space)
   total = 0
-  for placed in placement.blocks:
-    counts = []
-    for column in placed.block.columns:
-      if column.name == cells.TAG:
-        frames = len(_tag_array(placement, tag))
-      elif column.name in lengths:
-        frames = lengths[column.name]
-      else:
-        raise LayoutError(_missing(column, lengths))
-      if np.any(np.less(frames, 1)):
-        raise LayoutError(_empty(column))
-      counts.append((column.name, frames * column.frame_rows))
-    first = counts[0][1]
-    if any(np.any(np.not_equal(count, first)) for _, count in counts[1:]):
-      raise LayoutError(_uneven(counts))
-    total = total + first + placed.block.extra_rows
+  for section in placement.grammar.sections:
+    blocks = placement.blocks[section.start : section.stop]
+    counts = [_counted(placed, lengths, placement, tag) for placed in blocks]
+    if placement.arranged(section):
+      resolved = [placed.block for placed in blocks]
+      total = total + section.part.most_rows(resolved, lengths, word_ends)
+    else:
+      for placed, count in zip(blocks, counts, strict=True):
+        total = total + count + placed.block.extra_rows
   return total
+
+
+def _counted(
+  placed: PlacedBlock, lengths: Mapping[str, Any], placement: Placement, tag: str
+) -> Any:
+  """Returns the rows of a whole block before its delays and end, its streams checked."""
+  counts = []
+  for column in placed.block.columns:
+    if placed.block.mark:
+      frames = 1
+    elif column.name == cells.TAG:
+      frames = len(_tag_array(placement, tag))
+    elif column.name in lengths:
+      frames = lengths[column.name]
+    else:
+      raise LayoutError(_missing(column, lengths))
+    if np.any(np.less(frames, 1)):
+      raise LayoutError(_empty(column))
+    counts.append((column.name, frames * column.frame_rows))
+  first = counts[0][1]
+  if any(np.any(np.not_equal(count, first)) for _, count in counts[1:]):
+    raise LayoutError(_uneven(counts))
+  return first
+
+
+def _arranged(
+  placement: Placement,
+  streams: Mapping[str, np.ndarray],
+  word_ends: cells.WordEnds,
+  key: Sequence[int] | None,
+) -> Sequence[cells.Piece]:
+  """Returns the pieces of one example: each block once, but where a part arranges its own."""
+  if not placement.arranges:
+    return placement.whole
+  pieces = []
+  for number, section in enumerate(placement.grammar.sections):
+    if not placement.arranged(section):
+      pieces += map(cells.Piece, range(section.start, section.stop))
+      continue
+    if key is None and section.part.draws:
+      raise LayoutError(
+        f"{section.part} draws what lies where, but no key came. Pass key=(seed, record, epoch), "
+        "whole numbers, or the pieces that recover found."
+      )
+    for placed in placement.blocks[section.start : section.stop]:
+      for column in () if placed.block.mark else placed.block.columns:
+        if column.name not in streams:
+          raise LayoutError(_missing(column, streams))
+        _checked(column, streams[column.name])
+    random = np.random.default_rng((*(key or ()), number))
+    local = section.part.pieces(streams, word_ends, random)
+    pieces += [cells.Piece(section.start + piece.block, piece.frames) for piece in local]
+  return pieces
+
+
+def asked_pieces(
+  placement: Placement,
+  streams: Mapping[str, np.ndarray],
+  holes: Sequence[tuple[int, int]] | None,
+) -> list[cells.Piece]:
+  """Returns the pieces before the first predicted block; see `prompt`."""
+  pieces = []
+  for section in placement.grammar.sections:
+    if section.start >= placement.given_blocks:
+      break
+    if placement.arranged(section):
+      local = section.part.asked(streams, holes)
+      pieces += [cells.Piece(section.start + piece.block, piece.frames) for piece in local]
+    else:
+      stop = min(section.stop, placement.given_blocks)
+      pieces += map(cells.Piece, range(section.start, stop))
+  return pieces
+
+
+def _check_pieces(placement: Placement, pieces: Sequence[cells.Piece]) -> None:
+  """Raises LayoutError unless the layout can write these pieces, all of them, in this order."""
+  may_come, end = placement.grammar.first, len(placement.blocks)
+  for block in (*(piece.block for piece in pieces), end):
+    if block not in may_come:
+      raise LayoutError(
+        f"The pieces are not those of one example of this layout: block {block} comes where "
+        f"{' or '.join(map(str, may_come))} may. Pass those of a complete `recover`."
+      )
+    may_come = placement.grammar.follows[block] if block < end else ()
 
 
 def _write(
   placement: Placement,
-  blocks: Sequence[PlacedBlock],
+  pieces: Sequence[cells.Piece],
   streams: Mapping[str, np.ndarray],
   tag: str,
   space: TokenSpace,
 ) -> Grid:
-  """Returns the grid of these blocks."""
+  """Returns the grid of these pieces."""
   bodies, counts, total = [], [], 0
-  for placed in blocks:
-    body = [_cells(entry, streams, placement, tag) for entry in placed.columns]
+  for number, frames in pieces:
+    placed = placement.blocks[number]
+    body = [_cells(entry, streams, placement, tag, frames) for entry in placed.columns]
     count = len(body[0]) if len(body) == 1 else _common_rows(placed, body)
     bodies.append(body)
     counts.append(count)
@@ -166,10 +313,11 @@ def _write(
   weights_LK = np.zeros((total, space.columns), np.float32)
   visible_L = np.zeros(total, np.int32)
   top = 0
-  for placed, body, count in zip(blocks, bodies, counts, strict=True):
+  for piece, body, count in zip(pieces, bodies, counts, strict=True):
+    placed = placement.blocks[piece.block]
     block = placed.block
     _put(tokens_LK[top:], placed, body, count)
-    if not block.given:
+    if any(column.has_weight for column in block.columns):
       _weigh(weights_LK[top:], placed, count)
     bottom = top + count + block.extra_rows
     if block.both_ways:
@@ -192,25 +340,34 @@ def _put(
 
 
 def _weigh(weights_LK: np.ndarray, placed: PlacedBlock, count: int) -> None:
-  """Writes 1 where a cell of the block is predicted: no given cell, no copy of the cell above."""
+  """Writes 1 where a cell of the block has a weight: a copy of the cell above has none."""
   for k, entry in enumerate(placed.columns):
     column = entry.column
-    if not column.given:
+    if column.has_weight:
       weights_LK[column.delay : column.delay + count : column.repeat, k] = 1
       if placed.block.end and not placed.block.end_given:
         weights_LK[column.delay + count, k] = 1
 
 
 def _cells(
-  entry: PlacedColumn, streams: Mapping[str, np.ndarray], placement: Placement, tag: str
+  entry: PlacedColumn,
+  streams: Mapping[str, np.ndarray],
+  placement: Placement,
+  tag: str,
+  frames: slice | np.ndarray | None,
 ) -> np.ndarray:
   """Returns the column's cells from top to bottom, checked, before delay and end."""
   column = entry.column
+  if column.spec is None:
+    return entry.starts
   if column.name == cells.TAG:
     return _tag_array(placement, tag)
   if column.name not in streams:
     raise LayoutError(_missing(column, streams))
   ids = _checked(column, streams[column.name])
+  if frames is not None:
+    ids = ids[frames]
+    assert len(ids), f"a piece of {column.name!r} without frames"
   # As unsigned numbers the negative ids are the largest, so one comparison finds both.
   if ids.ndim == 1:
     outside = ids.view(np.uint32).max() >= entry.sizes[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from audiopalm import language_tags
 from audiopalm.errors import ConfigError
-from audiopalm.layouts import cells, columns, sequence
+from audiopalm.layouts import cells, columns, infill, interleave, sequence
 from audiopalm.types import Side, Task
 
 
@@ -29,25 +29,104 @@ class Chain:
 
   def layout_of(self, task: Task) -> sequence.Concat:
     """Returns the task's layout."""
-    if not task.tag:
-      raise ConfigError(
-        f'Task {task.name!r} has an empty tag. Give it one, such as "[{task.name.upper()}]": the '
-        "tag is what tells the model which task it does."
-      )
+    tag = tag_part(task)
     if not task.outputs:
       raise ConfigError(f"Task {task.name!r} has no outputs. Name at least one (role, stream).")
     inputs = [self._part(side) for side in task.inputs]
     if not task.loss_on_inputs:
       inputs = [sequence.Given(part, self.both_ways) for part in inputs]
     outputs = [self._part(side) for side in task.outputs]
-    strings = [text for each in templates(task) for text in _enumerate(task, sequence.Tag(each))]
-    tag = sequence.Tag(task.tag, tuple(dict.fromkeys(strings)))
     return sequence.Concat(tag, *inputs, *outputs, sequence.Stop())
 
   def _part(self, side: Side) -> cells.Part:
     delays = dict(self.delays).get(side[1])
     name = ".".join(side)
     return sequence.Flat(name) if delays is None else columns.Delay(name, delays)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interleaving:
+  """SPIRIT LM's rule: text and speech of one utterance in turns (arXiv:2402.05755, section 3.1).
+
+  A task without inputs whose outputs are streams of one role is an `Interleave` of them: its `text`
+  and its speech, or one of the two alone, after the special that says which. All others are laid
+  out by `chain`. The other fields are those of `Interleave`.
+
+      [English]  to_text the cat  to_speech u4 u5 u6 u7 u8  to_text down  stop
+  """
+
+  text: str = "text"
+  text_words: tuple[int, int] = (10, 30)
+  unit_words: tuple[int, int] = (5, 15)
+  collapse: bool = False
+  chain: Chain = Chain()
+
+  def layout_of(self, task: Task) -> sequence.Concat:
+    """Returns the task's layout."""
+    texts = [".".join(side) for side in task.outputs if side[1] == self.text]
+    units = [".".join(side) for side in task.outputs if side[1] != self.text]
+    roles = {role for role, _ in task.outputs}
+    if task.inputs or len(roles) != 1 or len(texts) > 1 or len(units) > 1:
+      return self.chain.layout_of(task)
+    part = interleave.Interleave(
+      *(texts or [None]), *(units or [None]), self.text_words, self.unit_words, self.collapse
+    )
+    return sequence.Concat(tag_part(task), part, sequence.Stop())
+
+
+@dataclasses.dataclass(frozen=True)
+class Infilling:
+  """VoiceCraft's rule: what a task speaks is learned in spans (arXiv:2403.16973, section 3.1).
+
+  The last output of a task is put into `Infill`, where its stream is one of `streams`; all else is
+  laid out by `chain`. The other fields are those of `Infill`.
+
+      [TTS English]  text  u0 u1  mask1  u4 u5  mask1  u2 u3  span_end  stop
+  """
+
+  streams: tuple[str, ...] = ("units",)
+  spans: tuple[int, int] = (1, 3)
+  frames: tuple[int, int] = (1, 600)
+  gap: int = 5
+  to_end: float = 0.0
+  context_loss: bool = True
+  chain: Chain | Interleaving = Chain()
+
+  def layout_of(self, task: Task) -> sequence.Concat:
+    """Returns the task's layout."""
+    layout = self.chain.layout_of(task)
+    *before, last, stop = layout.parts
+    if task.outputs[-1][1] not in self.streams or isinstance(last, interleave.Interleave):
+      return layout
+    if len(task.outputs) > 1 or task.loss_on_inputs:
+      raise ConfigError(
+        f"Task {task.name!r} predicts something before {'.'.join(task.outputs[-1])!r}, but what "
+        "Infill keeps of that stream is given. Let the task have one output and "
+        f"loss_on_inputs=False, or leave {task.outputs[-1][1]!r} out of the rule's streams."
+      )
+    part = infill.Infill(last, self.spans, self.frames, self.gap, self.to_end, self.context_loss)
+    return sequence.Concat(*before, part, stop)
+
+
+def tag_part(task: Task) -> sequence.Tag:
+  """Returns the tag of a task, with every string that it and its paraphrases can become."""
+  if not task.tag:
+    raise ConfigError(
+      f'Task {task.name!r} has an empty tag. Give it one, such as "[{task.name.upper()}]": the '
+      "tag is what tells the model which task it does."
+    )
+  strings = [text for each in templates(task) for text in _enumerate(task, sequence.Tag(each))]
+  return sequence.Tag(task.tag, tuple(dict.fromkeys(strings)))
+
+
+def arranges(layout: cells.Part) -> bool:
+  """Returns whether what lies where, and so how long a grid is, follows from a record or a key."""
+  return layout.arranges
+
+
+def word_streams(layout: cells.Part) -> tuple[str, ...]:
+  """Returns the streams of which `realize` must be told where each word ends."""
+  return layout.word_streams()
 
 
 def templates(task: Task) -> tuple[str, ...]:

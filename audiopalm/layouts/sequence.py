@@ -127,7 +127,7 @@ class Given(cells.Part):
 
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
     blocks = self.part.blocks(streams) if isinstance(self.part, cells.Part) else ()
-    if not blocks or isinstance(self.part, Given | Tag | Concat):
+    if not blocks or isinstance(self.part, Given | Tag | Concat) or any(b.mark for b in blocks):
       raise LayoutError(
         f"Given cannot hold {self.part!r}. It takes Flat, CoarseFirst, Delay, Columns or Repeat."
       )
@@ -172,23 +172,30 @@ class Concat(cells.Part):
   def __repr__(self) -> str:
     return f"Concat({', '.join(map(repr, self.parts))})"
 
+  @property
+  def arranges(self) -> bool:
+    return any(part.arranges for part in self.parts)
+
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    blocks: list[cells.Block] = []
+    return self.grammar(streams).blocks
+
+  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+    joined = _Joined()
     both_ways = 0
     for number, part in enumerate(self.parts):
-      if isinstance(part, Stop) and blocks and number == len(self.parts) - 1:
-        blocks[-1] = dataclasses.replace(blocks[-1], end="stop", end_given=False)
+      if isinstance(part, Stop) and joined.blocks and number == len(self.parts) - 1:
+        joined.stop()
         continue
       placed = self._placed(part, streams)
-      if any(block.both_ways for block in placed):
+      if any(block.both_ways for block in placed.blocks):
         both_ways += 1
-        placed = [dataclasses.replace(block, both_ways=both_ways) for block in placed]
-      if blocks:
-        blocks[-1] = _separated(blocks[-1], placed[0])
-      blocks.extend(placed)
-    return tuple(blocks)
+        placed = _each(placed, both_ways=both_ways)
+      if part.arranges:
+        placed = _each(placed, part=number + 1)
+      joined.add(part, placed)
+    return joined.grammar()
 
-  def _placed(self, part: cells.Part, streams: Mapping[str, StreamSpec]) -> list[cells.Block]:
+  def _placed(self, part: cells.Part, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
     if isinstance(part, Stop):
       raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
     if isinstance(part, Sep):
@@ -199,13 +206,89 @@ class Concat(cells.Part):
       raise LayoutError(
         f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
       )
-    return list(part.blocks(streams))
+    return part.grammar(streams)
 
 
-def _separated(block: cells.Block, following: cells.Block) -> cells.Block:
+def _each(grammar: cells.Grammar, **changes: int) -> cells.Grammar:
+  """Returns the grammar with these fields of every block changed."""
+  blocks = tuple(dataclasses.replace(block, **changes) for block in grammar.blocks)
+  return dataclasses.replace(grammar, blocks=blocks)
+
+
+class _Joined:
+  """Grammars one after another: what may end one is followed by what may begin the next."""
+
+  def __init__(self):
+    self.blocks: list[cells.Block] = []
+    self._follows: list[tuple[int, ...]] = []
+    self._first: tuple[int, ...] = ()
+    self._last: list[int] = []
+    self._sections: list[cells.Section] = []
+
+  def add(self, part: cells.Part, grammar: cells.Grammar) -> None:
+    """Adds a part, after a `sep` where its beginning could be taken for more of the last one."""
+    first = [grammar.blocks[number] for number in grammar.first]
+    if self._can_close():
+      (last,) = self._last
+      self.blocks[last] = _separated(self.blocks[last], first)
+    elif self._clashes(first) or any(_must_separate(self.blocks[n], first) for n in self._last):
+      self._append(None, cells.chain([cells.mark("sep")]))
+    self._append(part, grammar)
+
+  def stop(self) -> None:
+    """Ends it all: in every column of the last block, or in a row of its own."""
+    if self._can_close():
+      (last,) = self._last
+      self.blocks[last] = dataclasses.replace(self.blocks[last], end="stop", end_given=False)
+    else:
+      self._append(None, cells.chain([cells.mark("stop")]))
+
+  def grammar(self) -> cells.Grammar:
+    after = len(self.blocks)
+    follows = (
+      (*following, after) if number in self._last else following
+      for number, following in enumerate(self._follows)
+    )
+    return cells.Grammar(tuple(self.blocks), tuple(follows), self._first, tuple(self._sections))
+
+  def _can_close(self) -> bool:
+    """Returns whether the end has one place, which is free."""
+    ends = [self.blocks[number].end or self.blocks[number].mark for number in self._last]
+    return ends == [""]
+
+  def _clashes(self, first: list[cells.Block]) -> bool:
+    """Returns whether one of these begins as what may come in their place does."""
+    openings = {block.opening for block in first}
+    may_come = (number for last in self._last for number in self._follows[last])
+    return any(self.blocks[number].opening in openings for number in may_come)
+
+  def _append(self, part: cells.Part | None, grammar: cells.Grammar) -> None:
+    start, count = len(self.blocks), len(grammar.blocks)
+    first = tuple(start + number for number in grammar.first)
+    for number in self._last:
+      self._follows[number] += first
+    self._first = self._first or first
+    self.blocks += grammar.blocks
+    self._follows += [
+      tuple(start + number for number in following if number < count)
+      for following in grammar.follows
+    ]
+    self._last = [start + number for number in grammar.last]
+    self._sections.append(cells.Section(part, start, start + count))
+
+
+def _separated(block: cells.Block, following: list[cells.Block]) -> cells.Block:
   """Returns the block, with a `sep` at its end if the next one could be taken for more of it."""
-  given = block.given or following.given
-  several = max(len(block.columns), len(following.columns)) > 1
-  if block.cells() & following.cells() or (several and not given):
+  if _must_separate(block, following):
+    given = block.given or any(other.given for other in following)
     return dataclasses.replace(block, end="sep", end_given=given)
   return block
+
+
+def _must_separate(block: cells.Block, following: list[cells.Block]) -> bool:
+  """Returns whether one of these could be taken for more of the block, or comes beside its end."""
+  if block.end or block.mark:
+    return False
+  given = block.given or any(other.given for other in following)
+  several = max(len(each.columns) for each in (block, *following)) > 1
+  return any(block.cells() & other.cells() for other in following) or (several and not given)

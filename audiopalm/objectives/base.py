@@ -52,6 +52,10 @@ class Objective(Protocol):
   def players(self) -> Mapping[str, Player]:
     """Returns the players by name."""
 
+  @property
+  def specials(self) -> tuple[str, ...]:
+    """Returns the specials that every column must have an id for, ("mask",); () for most."""
+
   def variables(self, model: Any, params: Any, key: jax.Array) -> dict[str, Any]:
     """Returns the first variables, a nested dict of arrays; {} where there are none."""
 

@@ -41,6 +41,10 @@ class NextToken:
   def players(self) -> dict[str, Player]:
     return {"model": Player()}
 
+  @property
+  def specials(self) -> tuple[str, ...]:
+    return ()
+
   def variables(self, model: LanguageModel, params: Any, key: jax.Array) -> dict[str, Any]:
     return {}
 

@@ -50,6 +50,10 @@ class RandomProjection:
   def players(self) -> dict[str, Player]:
     return {"model": Player()}
 
+  @property
+  def specials(self) -> tuple[str, ...]:
+    return ()
+
   def variables(self, model: ClipEncoder, params: Params, key: jax.Array) -> dict[str, Any]:
     """Returns the projection (Xavier's uniform) and the codebook, vectors of length 1."""
     projection, codebook = jax.random.split(key)

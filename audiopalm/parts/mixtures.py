@@ -130,6 +130,13 @@ def continuation(corpus: Any, speech: str = "units") -> Task:
   return Task("continuation", corpus, "[CONTINUE {source}]", (), (("source", speech),))
 
 
+def interleaved(corpus: Any, speech: str = "units", role: str = "source") -> Task:
+  """Returns the task "interleaved": text and speech of one utterance, in turns under the rule
+  `Interleaving`. Its corpus must know when each word is spoken."""
+  outputs = ((role, "text"), (role, speech))
+  return Task("interleaved", corpus, f"[CONTINUE {{{role}}}]", (), outputs)
+
+
 def dialogue(corpus: Any, speech: str = "units") -> Task:
   """Returns the task "dialogue": a spoken question to its spoken answer, in one language."""
   return Task(

@@ -52,7 +52,7 @@ def space_of(experiment: Any) -> token_space.TokenSpace:
     number = next(numbers)
     return number % base, number // base
 
-  return token_space.build(specs, layouts, made_up)
+  return token_space.build(specs, layouts, made_up, specials=experiment.objective.specials)
 
 
 def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:

@@ -1,10 +1,11 @@
 """The token space: which ids each column of the grid knows, and the manifest that tells runs apart.
 
-    column 0   [ text model's rows | sep stop | other streams, codebook by codebook ]
-    column k   [ stop              | the streams and codebooks layouts put there    ]
+    column 0   [ text model's rows | sep stop ... | other streams, codebook by codebook ]
+    column k   [ stop ...          | the streams and codebooks layouts put there        ]
 
-The text comes first and verbatim, so that a text model is imported by copying a prefix. Ids are
-local to their column. The manifest names everything an id depends on; its hash goes into every row
+The text comes first and verbatim, so that a text model is imported by copying a prefix. After the
+specials that every space has come those that layouts and the objective ask for. Ids are local to
+their column. The manifest names everything an id depends on; its hash goes into every row
 index, checkpoint and export, because ids that moved are the worst silent bug of this field.
 """
 
@@ -30,6 +31,9 @@ class Layout(Protocol):
   def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
     """Returns every (column, stream, codebook level) the layout writes."""
 
+  def specials(self, streams: Mapping[str, StreamSpec]) -> tuple[tuple[int, str], ...]:
+    """Returns the (column, name) of every special the layout writes beside sep and stop."""
+
   def tag_strings(self) -> tuple[str, ...]:
     """Returns every tag the layout can write."""
 
@@ -48,7 +52,8 @@ class Range(NamedTuple):
 
 
 class Special(NamedTuple):
-  """One id of a column that belongs to no stream: 'stop' in every column, 'sep' in column 0."""
+  """One id of a column that belongs to no stream: 'stop' in every column, 'sep' in column 0, and
+  what layouts and the objective ask for."""
 
   column: int
   name: str
@@ -150,11 +155,14 @@ def build(
   layouts: Mapping[str, Layout],
   encode_text: Callable[[str], Sequence[int]],
   pad_to: int = 128,
+  *,
+  specials: Sequence[str] = (),
 ) -> TokenSpace:
   """Returns the token space in which these layouts can write these streams.
 
   The first text stream lies at the start of column 0 even where no layout writes it; `encode_text`
-  is its tokenizer and is called once per tag string.
+  is its tokenizer and is called once per tag string. Every column has `specials`, those that the
+  objective asks for.
   """
   names = [spec.name for spec in streams]
   if len(set(names)) < len(names):
@@ -163,15 +171,18 @@ def build(
   wanted = set().union(*(layout.cells(specs) for layout in layouts.values()))
   columns = 1 + max((column for column, _, _ in wanted), default=0)
   text = text_stream(specs)
-  ranges, specials = [], []
+  asked = [pair for layout in layouts.values() for pair in layout.specials(specs)]
+  ranges, placed = [], []
   for column in range(columns):
     start = 0
     if column == 0 and text is not None:
       wanted.discard((0, text.name, 0))
       ranges.append(Range(0, text.name, 0, 0, text.sizes[0]))
       start = text.sizes[0]
-    for name in ("sep", "stop") if column == 0 else ("stop",):
-      specials.append(Special(column, name, start))
+    first = ("sep", "stop") if column == 0 else ("stop",)
+    own = (name for at, name in asked if at == column)
+    for name in dict.fromkeys((*first, *own, *specials)):
+      placed.append(Special(column, name, start))
       start += 1
     for spec in streams:
       for level, size in enumerate(spec.sizes):
@@ -182,7 +193,7 @@ def build(
   return TokenSpace(
     columns=columns,
     ranges=tuple(ranges),
-    specials=tuple(specials),
+    specials=tuple(placed),
     tags=_encode_tags(strings, text, encode_text),
     streams=specs,
     layouts={task: layout.describe() for task, layout in layouts.items()},

@@ -8,6 +8,7 @@ from audiopalm import layouts
 from audiopalm.data import files
 from audiopalm.data.packed import Packed
 from audiopalm.data.records import Source
+from audiopalm.objectives.next_token import NextToken
 from audiopalm.parts import mixtures
 
 RECORDS = 400  # few rows are slow: Grain shuffles n of them in 30 / n milliseconds a row
@@ -56,6 +57,7 @@ def experiment_of(small):
       "corpora": tuple(dict.fromkeys(task.corpus for task in tasks)),
       "tokenizers": (small.Letters(), small.Crossings()),
       "layout": layouts.Chain(), "data": Packed(row_length=96, batch_rows=4), "seed": 7,
+      "objective": NextToken(),
     }  # fmt: skip
     return types.SimpleNamespace(**fields | changes)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from audiopalm.export import folder, tasks
 from audiopalm.inference import decode, prompting
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.layouts import incremental
+from audiopalm.tokens import space as token_space
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,26 @@ def test_an_output_suppresses_all_but_its_stream_and_its_end(config, run):
   )  # speech begins: text has ended
   assert third["stream"] == "target.units" and third["eos_token_id"] == [stop]
   assert third["begin_suppress_tokens"] is None  # the id it begins with is there already
+
+
+def test_turns_and_spans_name_their_outputs_and_say_the_rest_row_by_row(run):
+  prepared = run[1]
+  rule = layouts.Infilling(("units",), spans=(1, 2), chain=layouts.Interleaving())
+  experiment = run[0].experiment
+  mixture = dataclasses.replace(experiment.mixture, tasks=experiment.mixture.tasks[:3])
+  experiment = dataclasses.replace(experiment, layout=rule, mixture=mixture)
+  specs = tuple(prepared.space.streams.values())
+  made = {task.name: rule.layout_of(task) for task in experiment.tasks}
+  encode_text = prepared.tokenizers["text"].encode_text
+  space = token_space.build(specs, made, encode_text)
+  prepared = types.SimpleNamespace(space=space, tokenizers=prepared.tokenizers)
+  config = tasks.generation_config(experiment, prepared, run[0].longest, plans=False)
+  spoken = config["tasks"]["tts"]
+  assert spoken["prompt"] == "{tag}<|sep|>{target.text}<|mask1|><|mask1|>"
+  assert spoken["outputs"] == [{"stream": "target.units"}] and spoken["plan"]["counted"] == "spans"
+  assert config["tasks"]["asr"]["outputs"][0]["suppress_tokens"]
+  named = [ids["stream"] for ids in config["classes"][0]]
+  assert named[-4:] == ["stop", "mask1", "mask2", "span_end"]
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,15 @@ from audiopalm.layouts import (
   Delay,
   Flat,
   Given,
+  Infill,
+  Interleave,
   Repeat,
   Stop,
   Tag,
+  placing,
 )
 from audiopalm.tokens import space as token_space
-from audiopalm.types import StreamSpec
+from audiopalm.types import Grid, StreamSpec
 
 STREAMS = (
   StreamSpec("text", "text", (40,), None, "t1"),
@@ -95,6 +98,28 @@ LAYOUTS = {
   ),
   "frames of three rows": after_tag(Columns(Repeat(Flat("source.units"), 3), Flat("source.codes"))),
   "repeated delay": after_tag(Repeat(Delay("source.codes", (0, 1, 2)), 2)),
+  "speech alone": after_tag(Interleave(units="source.units")),
+  "interleave": after_tag(Interleave("source.text", "source.units", (1, 2), (1, 2))),
+  "interleave codes": after_tag(
+    Given(Flat("source.phones")), Interleave("source.text", "source.codes", (1, 3), (2, 2))
+  ),
+  "interleave then text": after_tag(
+    Interleave("source.text", "source.units", (1, 2), (1, 2)), Flat("target.text")
+  ),
+  "interleave twice": after_tag(
+    Interleave("left.text", "left.units", (1, 2), (1, 2)),
+    Interleave("right.text", "right.units", (1, 2), (1, 2)),
+  ),
+  "infill": after_tag(Given(Flat("source.text")), Infill(Flat("source.units"), (2, 3), (1, 2), 1)),
+  "infill one": after_tag(
+    Given(Flat("speaker.units")), Infill(Flat("source.units"), (1, 1), (1, 3), 1, to_end=0.3)
+  ),
+  "infill codes": after_tag(Infill(Flat("source.codes"), (1, 2), (1, 2), 1)),
+  "infill delayed": after_tag(
+    Given(Flat("source.text")),
+    Infill(Delay("source.codes", (0, 1, 2)), (2, 3), (1, 2), 1, to_end=0.2, context_loss=False),
+  ),
+  "infill out of order": after_tag(Infill(Delay("source.codes", (2, 0, 1)), (1, 2), (1, 2), 1)),
 }
 
 # Streams that advance together: frames of the stream per tick.
@@ -134,8 +159,44 @@ class Case:
       found[name] = _ids(rng, frames, spec.sizes, ids)
     return found
 
+  @property
+  def infills(self) -> bool:
+    return self.name.startswith("infill")
+
+  @property
+  def partly(self) -> tuple[str, ...]:
+    """Streams of which a grid holds some words only."""
+    return layouts.word_streams(self.layout)
+
+  def word_ends(self, rng: np.random.Generator, streams: Mapping) -> Mapping[str, np.ndarray]:
+    """Returns ends of words at random, some of them without a frame of their own."""
+    words = int(rng.integers(1, 6))
+    return {name: np.sort(rng.integers(0, len(streams[name]) + 1, words)) for name in self.partly}
+
+  def realize(self, streams: Mapping[str, np.ndarray], rng: np.random.Generator) -> Grid:
+    """Returns the grid of an example by a key at random."""
+    word_ends, key = self.word_ends(rng, streams), rng.integers(0, 2**32, 3).tolist()
+    return layouts.realize(self.layout, streams, self.tag, self.space, key, word_ends=word_ends)
+
+  def again(self, found: layouts.Recovered) -> Grid:
+    """Returns the grid that what was recovered realizes to."""
+    pieces = found.pieces if self.layout.arranges else None
+    return layouts.realize(self.layout, found.streams, found.tag, self.space, pieces=pieces)
+
+  def prompt(self, streams: Mapping[str, np.ndarray], grid: Grid) -> Grid:
+    """Returns the beginning of a grid as decoding gets it: from given streams, or around holes."""
+    if not self.infills:
+      given = {name: streams[name] for name in layouts.given_streams(self.layout)}
+      return layouts.prompt(self.layout, given, self.tag, self.space)
+    blocks = placing.place(self.layout, self.space).grammar.blocks
+    pieces = layouts.recover(self.layout, grid.tokens_LK, self.space).pieces
+    ends = {special for special in blocks if special.end == "span_end"}
+    spans = [piece.frames for piece in pieces if blocks[piece.block] in ends]
+    holes = [(span.start, span.stop) for span in spans]
+    return layouts.prompt(self.layout, streams, self.tag, self.space, holes=holes)
+
   def grid(self, rng: np.random.Generator, **kwargs):
-    return layouts.realize(self.layout, self.streams(rng, **kwargs), self.tag, self.space)
+    return self.realize(self.streams(rng, **kwargs), rng)
 
 
 def _ids(rng, frames, sizes, ids):
@@ -156,10 +217,25 @@ def make_space(**named: Concat) -> token_space.TokenSpace:
   return token_space.build(STREAMS, named, encode_text)
 
 
+def case_of(name: str) -> Case:
+  return Case(name, LAYOUTS[name], make_space(task=LAYOUTS[name]))
+
+
 @pytest.fixture(params=LAYOUTS)
 def case(request) -> Case:
-  layout = LAYOUTS[request.param]
-  return Case(request.param, layout, make_space(task=layout))
+  return case_of(request.param)
+
+
+@pytest.fixture(params=[name for name in LAYOUTS if not LAYOUTS[name].arranges])
+def whole_case(request) -> Case:
+  """A case whose grids hold each stream whole, in one place."""
+  return case_of(request.param)
+
+
+@pytest.fixture(params=[name for name in LAYOUTS if LAYOUTS[name].arranges])
+def arranged_case(request) -> Case:
+  """A case whose grids hold pieces of streams, as each record and a key have them."""
+  return case_of(request.param)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The grid `realize` makes, its beginning, its length, and the streams it refuses."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -31,10 +32,10 @@ def test_weights_are_zero_on_given_cells_and_holes(case, rng):
     assert not grid.weights_LK[grid.tokens_LK == HOLE].any()
     assert set(np.unique(grid.weights_LK)) == {0.0, 1.0}
     placement = placing.place(case.layout, case.space)
-    for reading in recovery.read_blocks(placement.blocks, grid.tokens_LK.astype(np.int64)):
+    for reading in recovery.read_blocks(placement, grid.tokens_LK.astype(np.int64)):
       for k, entry in enumerate(reading.placed.columns):
         weights_L = grid.weights_LK[reading.top : reading.bottom, k]
-        assert entry.column.given != weights_L.any()
+        assert entry.column.has_weight == weights_L.any()
 
 
 def test_the_first_row_is_never_predicted(case, rng):
@@ -50,14 +51,15 @@ def test_every_predicted_column_learns_its_stop(case, rng):
     assert grid.weights_LK[rows[-1], k] == (not column.given)
 
 
-def test_rows_equals_the_length_of_realize(case, rng):
+def test_rows_equals_the_length_of_realize_or_the_most_that_may_be_drawn(case, rng):
   many = []
   for _ in range(5):
     streams = case.streams(rng)
     lengths = {name: len(ids) for name, ids in streams.items()}
-    grid = layouts.realize(case.layout, streams, case.tag, case.space)
-    assert layouts.rows(case.layout, lengths, case.tag, case.space) == len(grid)
-    many.append((lengths, len(grid)))
+    count = len(case.realize(streams, rng))
+    rows = layouts.rows(case.layout, lengths, case.tag, case.space)
+    assert rows == count or (case.layout.arranges and rows >= count)
+    many.append((lengths, rows))
   together = {name: np.asarray([lengths[name] for lengths, _ in many]) for name in many[0][0]}
   np.testing.assert_array_equal(
     layouts.rows(case.layout, together, case.tag, case.space), [count for _, count in many]
@@ -66,14 +68,27 @@ def test_rows_equals_the_length_of_realize(case, rng):
 
 def test_prompt_is_the_beginning_of_realize_and_needs_only_given_streams(case, rng):
   streams = case.streams(rng)
-  grid = layouts.realize(case.layout, streams, case.tag, case.space)
-  given = {name: streams[name] for name in layouts.given_streams(case.layout)}
-  prompt = layouts.prompt(case.layout, given, case.tag, case.space)
+  grid = case.realize(streams, rng)
+  prompt = case.prompt(streams, grid)
   count = len(prompt)
   assert 0 < count < len(grid)
   np.testing.assert_array_equal(prompt.tokens_LK, grid.tokens_LK[:count])
   np.testing.assert_array_equal(prompt.visible_L, grid.visible_L[:count])
-  assert not grid.weights_LK[:count].any() and grid.weights_LK[count:].any()
+  np.testing.assert_array_equal(prompt.weights_LK, grid.weights_LK[:count])
+  assert grid.weights_LK[count:].any() and (case.infills or not prompt.weights_LK.any())
+
+
+def test_rows_is_the_longest_that_any_key_gives(case, rng):
+  """So packing wastes as little as can be: with the words of a record, where words are drawn."""
+  for _ in range(3):
+    streams = case.streams(rng)
+    word_ends = case.word_ends(rng, streams)
+    lengths = {name: len(ids) for name, ids in streams.items()}
+    most = layouts.rows(case.layout, lengths, case.tag, case.space, word_ends=word_ends)
+    made = functools.partial(layouts.realize, case.layout, streams, case.tag, case.space)
+    keys = range(200 if case.layout.arranges else 1)
+    assert most == max(len(made((key,), word_ends=word_ends)) for key in keys)
+    assert most <= layouts.rows(case.layout, lengths, case.tag, case.space)
 
 
 def test_conditioning_holds_the_given_columns_beside_the_predicted_ones(space_of):

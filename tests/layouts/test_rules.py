@@ -6,7 +6,19 @@ import pytest
 
 from audiopalm import layouts
 from audiopalm.errors import ConfigError
-from audiopalm.layouts import Chain, Concat, Delay, Flat, Given, Stop, Tag
+from audiopalm.layouts import (
+  Chain,
+  Concat,
+  Delay,
+  Flat,
+  Given,
+  Infill,
+  Infilling,
+  Interleave,
+  Interleaving,
+  Stop,
+  Tag,
+)  # fmt: skip
 from audiopalm.types import Task
 
 
@@ -125,3 +137,43 @@ def test_a_layout_lists_its_streams_in_order():
   assert layouts.given_streams(layout) == ("source.units",)
   assert layouts.predicted_streams(layout) == ("source.text", "target.text")
   assert layouts.tag_templates(layout) == ("[AST {source} {target}]",)
+
+
+def speak(*sides, inputs=(), **changes):
+  return dataclasses.replace(AST, inputs=inputs, outputs=sides, tag="[X]", **changes)
+
+
+def test_text_and_speech_of_one_role_are_interleaved_and_either_alone_is_marked():
+  rule = Interleaving(text_words=(1, 2), collapse=True)
+  both = Interleave("source.text", "source.units", (1, 2), collapse=True)
+  text, units = ("source", "text"), ("source", "units")
+  for task, part in (
+    (speak(text, units), both),
+    (speak(units, text), both),
+    (speak(text), dataclasses.replace(both, units=None)),
+    (speak(units), dataclasses.replace(both, text=None)),
+  ):
+    assert rule.layout_of(task) == Concat(Tag("[X]", ("[X]",)), part, Stop())
+  for task in (AST, speak(text, ("target", "units")), speak(units, inputs=(text,))):
+    assert rule.layout_of(task) == Chain().layout_of(task)
+
+
+def test_the_last_output_is_infilled_where_the_rule_names_its_stream():
+  tts = speak(("target", "codes"), inputs=(("target", "text"),))
+  rule = Infilling(("codes",), gap=2, chain=Chain(delays=(("codes", (0, 1)),)))
+  assert rule.layout_of(tts) == Concat(
+    Tag("[X]", ("[X]",)),
+    Given(Flat("target.text")),
+    Infill(Delay("target.codes", (0, 1)), gap=2),
+    Stop(),
+  )
+  assert rule.layout_of(AST) == Chain().layout_of(AST)
+  turns = speak(("source", "text"), ("source", "units"))
+  both = Infilling(("units",), chain=Interleaving())
+  assert both.layout_of(turns) == Interleaving().layout_of(turns)
+  for task in (
+    dataclasses.replace(tts, loss_on_inputs=True),
+    speak(("source", "text"), ("target", "codes")),
+  ):
+    with pytest.raises(ConfigError, match="predicts something before 'target.codes', but what Inf"):
+      rule.layout_of(task)

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from audiopalm.errors import LayoutError, ManifestError
-from audiopalm.layouts import Columns, Concat, Delay, Flat, Given, Stop, Tag
+from audiopalm.layouts import (
+  Columns,
+  Concat,
+  Delay,
+  Flat,
+  Given,
+  Infill,
+  Interleave,
+  Stop,
+  Tag,
+)  # fmt: skip
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
@@ -155,9 +165,28 @@ def test_the_hash_changes_with_anything_an_id_depends_on(what):
   assert space != other
 
 
-def test_the_hash_is_the_same_in_every_process():
-  assert token_space.manifest_hash(build()) == token_space.manifest_hash(build())
-  assert len(token_space.manifest_hash(build())) == 16
+def test_the_hash_is_the_same_in_every_process_and_version():
+  """A checkpoint keeps it: ids that layouts had stay theirs, whatever others come to ask for."""
+  assert token_space.manifest_hash(build()) == "acbe9120ac3b38c3"
+
+
+def test_specials_that_layouts_ask_for_come_after_those_that_all_have():
+  infilled = Concat(Tag("[ED]"), Infill(Delay("source.codes", (0, 1)), spans=(1, 2)), Stop())
+  turns = Concat(Tag("[IN]"), Interleave("source.text", "source.units"), Stop())
+  space = build(layouts={**LAYOUTS, "edit": infilled, "turns": turns})
+  assert [tuple(special) for special in space.specials] == [
+    (0, "sep", 40), (0, "stop", 41), (0, "mask1", 42), (0, "mask2", 43), (0, "span_end", 44),
+    (0, "to_text", 45), (0, "to_speech", 46), (1, "stop", 0), (1, "span_end", 1),
+  ]  # fmt: skip
+  assert space.range_of(0, "units")[0] == 47 and space.range_of(1, "codes", 1)[0] == 2
+  assert space.modality_KV[0][40:47].tolist() == [token_space.SPECIAL] * 7
+  assert token_space.from_manifest(json.loads(json.dumps(token_space.manifest(space)))) == space
+
+
+def test_every_column_has_the_specials_that_the_objective_asks_for():
+  space = token_space.build((UNITS, TEXT, CODES), LAYOUTS, encode_text, specials=("mask",))
+  assert [space.special("mask", column) for column in range(space.columns)] == [42, 1]
+  assert [r.start for r in space.ranges] == [0, 43, 55, 2]
 
 
 def test_difference_names_each_value_by_its_place():

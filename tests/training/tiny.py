@@ -15,6 +15,7 @@ import types
 from pathlib import Path
 
 import jax
+import msgpack
 import numpy as np
 import rich.console
 
@@ -78,7 +79,14 @@ class Entries:
         "text": random.integers(0, 40, random.integers(3, 8)).astype(np.int32),
         "units": random.integers(0, 50, random.integers(8, 20)).astype(np.int32),
       }
-      return cache.EntryUtterance(language, "someone", "", 1.0, streams)
+      words = -(-len(streams["text"]) // 2)  # of two ids each, as long as each other in speech
+      ends = {
+        name: [len(ids) * word // words for word in range(1, words + 1)]
+        for name, ids in streams.items()
+      }
+      return cache.EntryUtterance(
+        language, "someone", "", 1.0, streams, packed_word_ends=msgpack.packb(ends)
+      )
 
     return cache.Entry(f"made/{number:03d}", {"source": said("en"), "target": said("fr")})
 

@@ -1,0 +1,198 @@
+"""Text and speech of one utterance in turns, changed at word boundaries."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from audiopalm.errors import LayoutError
+from audiopalm.layouts import cells
+from audiopalm.types import StreamSpec
+
+TO_TEXT, TO_SPEECH = "to_text", "to_speech"  # specials: what comes next, [Text] and [Speech]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interleave(cells.Part):
+  """An utterance in spans of words, in turns as text and as speech, one column.
+
+  Each span begins with a special, `to_text` or `to_speech`, and holds what the stream says of its
+  words alone: the others are in the other modality. Which comes first and how many words a span has
+  are drawn by the key, evenly within `text_words` and `unit_words`; the last span may be shorter.
+  `collapse` leaves out repeated frames within a span, as language models of units do; the stream
+  itself must have frames of a fixed length, or nobody knows where a word lies in it. With one
+  stream alone, Interleave(units="source.units"), that stream follows its special, whole: what is
+  said in one modality only, in the same notation.
+
+      Interleave("source.text", "source.units"), four words
+
+          to_text  the cat  to_speech  u4 u5 u6 u7 u8  to_text  down  stop
+
+  Source: SPIRIT LM, arXiv:2402.05755, section 3.1, which draws 10 to 30 and 5 to 15 words.
+  """
+
+  text: str | None = None
+  units: str | None = None
+  text_words: tuple[int, int] = (10, 30)
+  unit_words: tuple[int, int] = (5, 15)
+  collapse: bool = False
+
+  def __post_init__(self):
+    if not self.names:
+      raise LayoutError("Interleave() has no stream. Name a text, units, or both.")
+    for name in self.names:
+      cells.check_name(self, name)
+    if len(set(self.names)) < len(self.names):
+      raise LayoutError(
+        f"Interleave has {self.text!r} twice. Name a stream of text and one of units."
+      )
+    for field in ("text_words", "unit_words"):
+      cells.check_bounds(self, field)
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    return tuple(name for name in (self.text, self.units) if name is not None)
+
+  @property
+  def arranges(self) -> bool:
+    return self.draws or self.collapse
+
+  @property
+  def draws(self) -> bool:
+    return len(self.names) == 2
+
+  def word_streams(self) -> tuple[str, ...]:
+    return self.names if len(self.names) == 2 else ()
+
+  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
+    return self.grammar(streams).blocks
+
+  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+    for name, modality in ((self.text, "text"), (self.units, "speech")):
+      if name is not None and (found := cells.spec_of(name, streams)).modality != modality:
+        raise LayoutError(
+          f"Interleave has {name!r} for its {modality}, but tokenizer {found.name!r} gives "
+          f"{found.modality}. Name its text first, then its units."
+        )
+    for name in self.word_streams():
+      spec = cells.spec_of(name, streams)
+      if spec.modality == "speech" and spec.rate_hz is None:
+        raise LayoutError(
+          f"Interleave cuts {name!r} between words, but frames of tokenizer {spec.name!r} have no "
+          f"fixed length. Set {spec.name}.collapse=False, and collapse=True here to leave repeated "
+          "frames out."
+        )
+    blocks = []
+    for name in self.names:
+      spec = cells.spec_of(name, streams)
+      blocks.append(cells.mark(TO_TEXT if name == self.text else TO_SPEECH))
+      blocks.append(cells.Block((cells.Column(name, spec, tuple(range(spec.codebooks))),)))
+    if len(self.names) == 1:
+      return cells.chain(blocks)
+    return cells.Grammar(tuple(blocks), follows=((1,), (2, 4), (3,), (0, 4)), first=(0, 2))
+
+  def pieces(
+    self, streams: Mapping[str, np.ndarray], word_ends: cells.WordEnds, random: np.random.Generator
+  ) -> list[cells.Piece]:
+    if len(self.names) == 1:
+      return [cells.Piece(0), cells.Piece(1, self._kept(streams, self.names[0], 0, None))]
+    lengths = {name: len(streams[name]) for name in self.names}
+    ends_2W = self._cuts(lengths, word_ends)
+    words = ends_2W.shape[1] - 1
+    pieces, word, side = [], 0, int(random.integers(2))
+    while word < words:
+      least, most = self._words[side]
+      upto = min(words, word + int(random.integers(least, most + 1)))
+      frames = self._kept(streams, self.names[side], *ends_2W[side, [word, upto]].tolist())
+      pieces += [cells.Piece(2 * side), cells.Piece(2 * side + 1, frames)]
+      word, side = upto, 1 - side
+    return pieces
+
+  def begun(self, begun: Mapping[str, np.ndarray]) -> list[cells.Piece]:
+    order = [self.names.index(name) for name in begun if name in self.names]
+    empty = [len(begun[self.names[side]]) == 0 for side in order]
+    if not order or any(empty[:-1]):
+      raise LayoutError(
+        f"{self} can begin with {' and '.join(map(repr, self.names))}, in any order, the last one "
+        f"empty if it is to come; {', '.join(map(repr, begun)) or 'nothing'} came."
+      )
+    pieces = []
+    for side, is_empty in zip(order, empty, strict=True):
+      pieces.append(cells.Piece(2 * side))
+      if not is_empty:
+        pieces.append(cells.Piece(2 * side + 1))
+    return pieces
+
+  def most_rows(
+    self,
+    blocks: Sequence[cells.Block],
+    lengths: Mapping[str, Any],
+    word_ends: cells.WordEnds | None,
+  ) -> Any:
+    rows = {block.columns[0].name: block.period for block in blocks if not block.mark}
+    if len(self.names) == 1:
+      return 1 + lengths[self.names[0]] * rows[self.names[0]]
+    if word_ends is not None:
+      return self._most_of_words(lengths, word_ends, [rows[name] for name in self.names])
+    # No more words than frames of either, all spans as short as may be, the shorter kind first.
+    words = np.minimum(lengths[self.text], lengths[self.units])
+    least = sorted(least for least, _ in self._words)
+    left = words % sum(least)
+    spans = 2 * (words // sum(least)) + (left > 0) + (left > least[0])
+    return spans + sum(lengths[name] * rows[name] for name in self.names)
+
+  @property
+  def _words(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    return self.text_words, self.unit_words
+
+  def _most_of_words(
+    self, lengths: Mapping[str, int], word_ends: cells.WordEnds, rows_2: Sequence[int]
+  ) -> int:
+    """Returns the rows of the longest sequence of spans: the best from each word on, from the last
+    word to the first."""
+    ends_2W = self._cuts(lengths, word_ends) * np.asarray(rows_2)[:, None]
+    words = ends_2W.shape[1] - 1
+    best_2W = np.zeros((2, words + 1), np.int64)
+    for word in range(words - 1, -1, -1):
+      for side, (least, most) in enumerate(self._words):
+        upto = np.arange(min(word + least, words), min(word + most, words) + 1)
+        rows = 1 + ends_2W[side, upto] - ends_2W[side, word] + best_2W[1 - side, upto]
+        best_2W[side, word] = rows.max()
+    return int(best_2W[:, 0].max())
+
+  def _cuts(self, lengths: Mapping[str, int], word_ends: cells.WordEnds) -> np.ndarray:
+    """Returns int64 [2, W + 1]: where text and units can be cut, from 0 to their lengths.
+
+    A word without a frame of its own in both goes with the next, the last with the one before.
+    """
+    missing = [name for name in self.names if name not in word_ends]
+    if missing:
+      raise LayoutError(
+        f"{self} needs to know where each word of {missing[0]!r} ends. Pass "
+        f"word_ends={{{missing[0]!r}: frames, ...}}, one number for each word."
+      )
+    ends = [np.asarray(word_ends[name], np.int64) for name in self.names]
+    last = [lengths[name] for name in self.names]
+    if len(ends[0]) != len(ends[1]):
+      raise LayoutError(
+        f"{self.text!r} has {len(ends[0])} words, {self.units!r} has {len(ends[1])}. Give the ends "
+        "of the same words in both."
+      )
+    cuts = [(0, 0)]
+    for text, units in zip(*(each.tolist() for each in ends), strict=True):
+      if cuts[-1][0] < text < last[0] and cuts[-1][1] < units < last[1]:
+        cuts.append((text, units))
+    return np.asarray([*cuts, last], np.int64).T
+
+  def _kept(
+    self, streams: Mapping[str, np.ndarray], name: str, start: int, stop: int | None
+  ) -> slice | np.ndarray:
+    """Returns which frames of a span are placed."""
+    if not self.collapse or name != self.units:
+      return slice(start, stop)
+    ids = np.asarray(streams[name])[start:stop]
+    changes = ids[1:] != ids[:-1]
+    if changes.ndim > 1:
+      changes = changes.any(axis=1)
+    return start + np.flatnonzero(np.append(True, changes))
