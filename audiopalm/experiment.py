@@ -12,9 +12,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from audiopalm import trust as trusts
 from audiopalm import values
 from audiopalm.data import feeds
 from audiopalm.data.mixtures import Mixture
@@ -38,7 +39,8 @@ class Experiment:
   newest `keep_checkpoints`, those of every `keep_every_steps`-th step, and the one that is best by
   `keep_best`: TASK/METRIC as metrics.jsonl holds it for held-out rows, "asr/loss" or
   "mt/accuracy_text"; only steps that are measured and saved can be the best. `export` "auto"
-  refuses to train what could not be exported to PyTorch; None trains it.
+  refuses to train what could not be exported to PyTorch; None trains it. `trust` names the packages
+  outside of audiopalm whose classes it uses.
   """
 
   name: str
@@ -58,8 +60,10 @@ class Experiment:
   keep_every_steps: int | None = None
   keep_best: str | None = None
   export: Literal["auto"] | None = "auto"
+  trust: tuple[str, ...] = ()
 
   def __post_init__(self):
+    trusts.packages(self.trust)
     for field in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
       feeds.check_count(field, getattr(self, field))
     if type(self.seed) is not int or self.seed < 0:
@@ -94,17 +98,42 @@ class Experiment:
     return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
   def to_json(self) -> str:
-    """Returns the resolved config; `from_json` gives back an equal Experiment."""
-    return values.to_json(self)
+    """Returns the resolved config; `from_json` gives back an equal Experiment.
+
+    ConfigError for a class of a package that `trust` does not name.
+    """
+    return values.to_json(self, self.trust)
 
 
-def from_json(text: str) -> Experiment:
+def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
   """Returns the Experiment that `Experiment.to_json` wrote, now or before `data` was a setting of
-  its own; ConfigError for anything else."""
-  value = values.from_json(_with_data(text))
+  its own; ConfigError for anything else.
+
+  Nothing outside of audiopalm is imported but packages in `trust`. ConfigError unless these are all
+  that the Experiment was written with.
+  """
+  trust = trusts.packages(trust)
+  trusts.check_given(_recorded(text), trust)
+  value = values.from_json(_with_data(text), trust)
   if not isinstance(value, Experiment):
     raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
+
+
+def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:
+  """Returns the experiment with more packages trusted; ConfigError for a class of no such."""
+  both = trusts.packages((*experiment.trust, *trust))
+  experiment = dataclasses.replace(experiment, trust=both)
+  experiment.to_json()
+  return experiment
+
+
+def _recorded(text: str) -> tuple[str, ...]:
+  """Returns the packages that the JSON of an experiment says it was written with."""
+  try:
+    return tuple(map(str, json.loads(text)["trust"]))
+  except (json.JSONDecodeError, KeyError, TypeError):
+    return ()  # of before there was trust; `values` says more of what is no experiment
 
 
 def _with_data(text: str) -> str:

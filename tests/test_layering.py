@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
   ("errors", "version"),
-  ("system", "quantities"),
+  ("system", "quantities", "trust"),
   ("types", "language_tags"),
   ("sharding", "batch", "audio", "settings", "values", "orthography"),
   ("nn", "metrics", "tokens"),

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
   folder.check_new(args.out)
   outputs.check_folder("--out", args.out, outputs.inputs(), workdir=args.workdir)
-  opened = session.load(args.workdir, step=args.step)
+  opened = session.load(args.workdir, step=args.step, trust=args.trust)
   model = opened.export(args.out)
   size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
   print(f"Exported checkpoint {opened.step} as {model}: {args.out} ({quantities.size(size)})")

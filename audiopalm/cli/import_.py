@@ -40,6 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     required=True,
     help="the new workdir; it must not exist",
   )
+  options.add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
   folder.check_new(args.workdir)
   outputs.check_folder("--workdir", args.workdir, outputs.inputs())
-  found = folder.read(args.folder)
+  found = folder.read(args.folder, args.trust)
   with files.replacing(args.workdir) as part:
     imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)
     meta = checkpoint.Meta(

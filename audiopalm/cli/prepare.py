@@ -76,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm prepare`."""
-  experiment = config.load(args.config, args.settings)
+  experiment = config.load(args.config, args.settings, args.trust)
   machine = hardware.machine(args, Machine)
   if machine is not None:
     # An axis left open (-1) takes the devices there will be: here it counts as one.

@@ -86,7 +86,7 @@ def checked(args: argparse.Namespace) -> Experiment:
     raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
   checkpoint.check_place(args.workdir)
   options.max_bad(args)  # an option that cannot be used is told before anything is done
-  experiment = config.load(args.config, args.settings)
+  experiment = config.load(args.config, args.settings, args.trust)
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
@@ -159,6 +159,7 @@ def _prepare(args: argparse.Namespace) -> int:
   command += hardware.given(args)
   command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
   command += [f"--set={setting}" for setting in args.settings]
+  command += options.trusted(args)
   process = subprocess.Popen(command)
   try:
     return process.wait()

@@ -13,7 +13,7 @@ text.model, or text.tokenizer.json       own file
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +101,11 @@ def write(out: Path, run: Run, prepared: Any) -> str:
   return model.name
 
 
-def read(folder: Path) -> Run:
-  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder."""
+def read(folder: Path, trust: Sequence[str] = ()) -> Run:
+  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder, or
+  needs code of packages that `trust` does not name."""
   about = _read_about(folder)
-  experiment = experiments.from_json(json.dumps(about["experiment"]))
+  experiment = experiments.from_json(json.dumps(about["experiment"]), trust)
   manifest = files.read_json(folder / MANIFEST)
   space = token_space.from_manifest(manifest)
   (tensors, _), (rest, _) = load_arrays(folder / MODEL), load_arrays(folder / REST)
