@@ -12,18 +12,22 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from audiopalm import trust as trusts
 from audiopalm import values
 from audiopalm.data import feeds
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.mixtures import Mixture
 from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
-from audiopalm.layouts import Chain
+from audiopalm.layouts import Chain, Rule
+from audiopalm.models.base import ModelSettings
+from audiopalm.objectives.base import Objective
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.settings import Evaluation, Optimizer, WarmStart
+from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
@@ -44,12 +48,12 @@ class Experiment:
   """
 
   name: str
-  tokenizers: tuple[Any, ...]
+  tokenizers: tuple[Tokenizer, ...]
   mixture: Mixture
-  model: Any
+  model: ModelSettings
   warm_start: WarmStart | None = None
-  layout: Any = Chain()
-  objective: Any = NextToken()
+  layout: Rule = Chain()
+  objective: Objective = NextToken()
   optimizer: Optimizer = Optimizer()
   evaluation: Evaluation = Evaluation()
   data: feeds.Data = Packed()
@@ -88,7 +92,7 @@ class Experiment:
     return tuple(task for task, _ in self.mixture.tasks)
 
   @property
-  def corpora(self) -> tuple[Any, ...]:
+  def corpora(self) -> tuple[CorpusSettings, ...]:
     """The corpora of the tasks, each once, in the order they first appear."""
     return tuple(dict.fromkeys(task.corpus for task in self.tasks))
 
@@ -121,11 +125,32 @@ def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
 
 
 def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:
-  """Returns the experiment with more packages trusted; ConfigError for a class of no such."""
+  """Returns the experiment with more packages trusted; ConfigError for a class or a module of no
+  such, and for a class that lacks what its part of an experiment is asked for."""
   both = trusts.packages((*experiment.trust, *trust))
   experiment = dataclasses.replace(experiment, trust=both)
   experiment.to_json()
+  for corpus in experiment.corpora:
+    trusts.check_given(getattr(corpus, "imports", ()), both)
+  for field, value, protocol in _parts(experiment):
+    missing = values.lacking(value, protocol)
+    if missing:
+      raise ConfigError(
+        f"{field} is {values.a(value)}, which lacks {', '.join(missing)} of "
+        f"{protocol.__module__}.{protocol.__name__}: docs/extend.md has an example of such a class."
+      )
   return experiment
+
+
+def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
+  """Yields (name, value, protocol) of the parts that may be of a user's class."""
+  for tokenizer in experiment.tokenizers:
+    yield f"tokenizers.{tokenizer.stream}", tokenizer, Tokenizer
+  for corpus in experiment.corpora:
+    yield f"corpus {corpus.name!r}", corpus, CorpusSettings
+  yield "layout", experiment.layout, Rule
+  yield "model", experiment.model, ModelSettings
+  yield "objective", experiment.objective, Objective
 
 
 def _recorded(text: str) -> tuple[str, ...]:

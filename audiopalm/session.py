@@ -21,7 +21,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
 from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.recognizers import EACH, Recognizer
-from audiopalm.export import folder
+from audiopalm.exports import folder
 from audiopalm.inference import generate, prompting
 from audiopalm.inference import sampling as samplings
 from audiopalm.inference.generate import Failure, Input, Result

@@ -6,6 +6,7 @@ unless whoever opens it names the package: `--trust PACKAGE`, in Python `trust=(
 """
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterable
 
@@ -32,6 +33,10 @@ READABLE = (
   "audiopalm.types",
 )
 OURS = "audiopalm"
+EVERYWHERE = (
+  "It must be installed, or lie in a folder of PYTHONPATH, for this and every other process of the "
+  "run: beside the config is not enough."
+)
 CONFIG_FILE = "audiopalm_config_"  # what the name of a config file's module begins with
 
 
@@ -53,10 +58,12 @@ def packages(names: Iterable[str]) -> tuple[str, ...]:
   return found
 
 
-def imported(names: Iterable[str]) -> None:
-  """Imports packages that are trusted; ConfigError where one cannot be imported."""
+def check_found(names: Iterable[str]) -> None:
+  """Raises ConfigError for a package that is not there, without importing any: one that registers
+  tasks with SeqIO would bring TensorFlow."""
   for name in names:
-    _imported(name)
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+      raise ConfigError(f"The trusted package {name!r} is not there. {EVERYWHERE}")
 
 
 def readable(name: str, trusted: Iterable[str] = ()) -> type:
@@ -81,8 +88,8 @@ def check_given(recorded: Iterable[str], given: Iterable[str]) -> None:
   missing = [name for name in recorded if not _lies_in(name, given)]
   if missing:
     raise ConfigError(
-      f"This run uses code of {' and '.join(missing)}, outside of audiopalm, which is imported to "
-      f"open it. If you trust that code, add {' '.join(f'--trust {name}' for name in missing)} (in "
+      f"This run uses code of {' and '.join(missing)}, outside of audiopalm, which is imported for "
+      f"it. If you trust that code, add {' '.join(f'--trust {name}' for name in missing)} (in "
       f"Python: trust={tuple(missing)!r})."
     )
 
@@ -115,7 +122,6 @@ def _imported(module: str):
         raise
       raise ConfigError(f"A config names {module!r}, which is not in this version.") from error
     raise ConfigError(
-      f"The trusted package {module!r} cannot be imported: {type(error).__name__}: {error}. It "
-      "must be installed, or lie in a folder of PYTHONPATH, for this and every other process of "
-      "the run."
+      f"{module!r}, of a trusted package, cannot be imported: {type(error).__name__}: {error}. "
+      f"{EVERYWHERE}"
     ) from error

@@ -139,6 +139,18 @@ def usual_path(name: str) -> str | None:
   return name if name in same else SYNONYMS.get(name, next(iter(same), None))
 
 
+def lacking(value: Any, protocol: type) -> list[str]:
+  """Returns the attributes of a protocol that a value does not have, in alphabetical order."""
+  asked = {
+    name
+    for kind in protocol.__mro__
+    if kind not in (object, typing.Protocol, typing.Generic)
+    for name in (*kind.__dict__, *kind.__dict__.get("__annotations__", ()))
+    if not name.startswith("_")
+  }
+  return sorted(name for name in asked if not hasattr(value, name))
+
+
 def a(value: Any) -> str:
   """Returns what an error calls a value: "an Optimizer", "a list"."""
   return _article(type(value).__name__)

@@ -79,9 +79,9 @@ def load(config: str, settings: Sequence[str] = (), trust: Sequence[str] = ()) -
   if path.suffix == ".json":
     found = _at(path, lambda: experiments.from_json(_text(path), trust))
     return experiments.trusting(_changed(found, changes, ()), trust)
-  # Before the config, which may have a module of that name beside it: others could not import that.
-  trusts.imported(trusts.packages(trust))
-  with _beside(path):
+  # Without the config's folder on the path: other processes would not find a package there.
+  trusts.check_found(trusts.packages(trust))
+  with _beside(path, kept=trust):
     return experiments.trusting(_loaded(path, changes), trust)
 
 
@@ -151,10 +151,10 @@ def _text(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[None]:
+def _beside(path: Path, kept: Collection[str]) -> Iterator[None]:
   """Lets the modules in a config's folder be imported until the block ends, and forgets them then.
 
-  Another config may have modules of the same names.
+  Another config may have modules of the same names. Packages `kept` are found without the folder.
   """
   folder = path.absolute().parent
   wrote_bytecode = sys.dont_write_bytecode
@@ -172,7 +172,7 @@ def _beside(path: Path) -> Iterator[None]:
     # Of a folder that holds an installation too, what was imported from there stays.
     ours = {name for name in new if "." not in name and _lies_in(folder, sys.modules[name])}
     for name in new:
-      if name.partition(".")[0] in ours:
+      if name.partition(".")[0] in ours - {package.partition(".")[0] for package in kept}:
         del sys.modules[name]
 
 

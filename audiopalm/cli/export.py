@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm export`."""
   from audiopalm import session  # imports jax
-  from audiopalm.export import folder
+  from audiopalm.exports import folder
 
   folder.check_new(args.out)
   outputs.check_folder("--out", args.out, outputs.inputs(), workdir=args.workdir)

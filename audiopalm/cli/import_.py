@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm import`."""
   from audiopalm.data import files, imported  # the rest imports jax
-  from audiopalm.export import folder
+  from audiopalm.exports import folder
   from audiopalm.training import checkpoint, writing
 
   folder.check_new(args.workdir)

@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 
 from audiopalm import values
 from audiopalm.cli import config, hardware, options, outputs, processes
-from audiopalm.data import lock, prepare
+from audiopalm.data import executors, lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines, runs
@@ -76,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def checked(args: argparse.Namespace) -> Experiment:
   """Returns what will be trained; the options of the hardware are read too. Touches no device."""
-  from audiopalm.export import folder  # imports jax
+  from audiopalm.exports import folder  # imports jax
   from audiopalm.training import checkpoint
 
   processes.check(args)
@@ -160,7 +161,10 @@ def _prepare(args: argparse.Namespace) -> int:
   command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
   command += [f"--set={setting}" for setting in args.settings]
   command += options.trusted(args)
-  process = subprocess.Popen(command)
+  # What is imported here is found there: packages of the user's too.
+  paths = os.pathsep.join(map(os.path.abspath, sys.path))
+  with executors.environment({"PYTHONPATH": paths}):
+    process = subprocess.Popen(command)
   try:
     return process.wait()
   except AudiopalmError:  # SIGTERM, which came to this process alone

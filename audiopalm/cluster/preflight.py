@@ -15,7 +15,7 @@ import audiopalm
 from audiopalm import quantities, sharding, version
 from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
-from audiopalm.export import folder
+from audiopalm.exports import folder
 from audiopalm.parts import runs
 from audiopalm.planning import program, stored
 from audiopalm.settings import Machine

@@ -12,10 +12,12 @@ from audiopalm.layouts.placing import conditioning, prompt, realize, rows
 from audiopalm.layouts.recovery import Recovered, recover
 from audiopalm.layouts.rules import (
   Chain,
+  Rule,
   given_streams,
   predicted_streams,
   stream_names,
   tag_of,
+  tag_part,
   tag_templates,
   templates,
 )
@@ -31,6 +33,7 @@ __all__ = [
   "Given",
   "Recovered",
   "Repeat",
+  "Rule",
   "Sep",
   "Stop",
   "Tag",
@@ -43,6 +46,7 @@ __all__ = [
   "rows",
   "stream_names",
   "tag_of",
+  "tag_part",
   "tag_templates",
   "templates",
 ]

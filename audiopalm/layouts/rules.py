@@ -3,11 +3,19 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Protocol
 
 from audiopalm import language_tags
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import cells, columns, sequence
 from audiopalm.types import Side, Task
+
+
+class Rule(Protocol):
+  """What a config names as its layout: a frozen dataclass that lays out every task."""
+
+  def layout_of(self, task: Task) -> cells.Part:
+    """Returns the task's layout: inputs of a task without `loss_on_inputs` in `Given` parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +48,19 @@ class Chain:
     if not task.loss_on_inputs:
       inputs = [sequence.Given(part, self.both_ways) for part in inputs]
     outputs = [self._part(side) for side in task.outputs]
-    strings = [text for each in templates(task) for text in _enumerate(task, sequence.Tag(each))]
-    tag = sequence.Tag(task.tag, tuple(dict.fromkeys(strings)))
-    return sequence.Concat(tag, *inputs, *outputs, sequence.Stop())
+    return sequence.Concat(tag_part(task), *inputs, *outputs, sequence.Stop())
 
   def _part(self, side: Side) -> cells.Part:
     delays = dict(self.delays).get(side[1])
     name = ".".join(side)
     return sequence.Flat(name) if delays is None else columns.Delay(name, delays)
+
+
+def tag_part(task: Task) -> sequence.Tag:
+  """Returns the part for the tag of a task, with every text it can be: in all languages of the
+  corpus, and in its paraphrases."""
+  strings = [text for each in templates(task) for text in _enumerate(task, sequence.Tag(each))]
+  return sequence.Tag(task.tag, tuple(dict.fromkeys(strings)))
 
 
 def templates(task: Task) -> tuple[str, ...]:

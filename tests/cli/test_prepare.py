@@ -10,7 +10,7 @@ def asked(monkeypatch):
   """Takes the place of what prepares: what it was asked for."""
   found = {}
 
-  def take(experiment, workdir, sources, streams_dir, workers, *, executor, max_bad):
+  def take(experiment, workdir, streams_dir, workers, *, executor, max_bad):
     found.update(executor=executor, max_bad=max_bad, workers=workers)
 
   monkeypatch.setattr(prepare.prepare, "prepare", take)
