@@ -148,6 +148,7 @@ def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
     yield f"tokenizers.{tokenizer.stream}", tokenizer, Tokenizer
   for corpus in experiment.corpora:
     yield f"corpus {corpus.name!r}", corpus, CorpusSettings
+  yield "data", experiment.data, feeds.Data
   yield "layout", experiment.layout, Rule
   yield "model", experiment.model, ModelSettings
   yield "objective", experiment.objective, Objective

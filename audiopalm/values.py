@@ -148,7 +148,9 @@ def lacking(value: Any, protocol: type) -> list[str]:
     for name in (*kind.__dict__, *kind.__dict__.get("__annotations__", ()))
     if not name.startswith("_")
   }
-  return sorted(name for name in asked if not hasattr(value, name))
+  # Looked for and not taken: a property may have to read files.
+  has = {*dir(type(value)), *getattr(value, "__dict__", ())}
+  return sorted(asked - has)
 
 
 def a(value: Any) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from audiopalm import experiment, trust
 from audiopalm.cli import config
+from audiopalm.cluster import preflight
 from audiopalm.data.corpora import SeqioText
 from audiopalm.errors import ConfigError
 from audiopalm.parts import mixtures, runs
@@ -117,6 +118,15 @@ def test_a_package_that_cannot_be_imported_says_why(package):
   (package / "broken.py").write_text("1 / 0")
   text = refused(trust.readable, "pkg_trust.broken.Mine", ("pkg_trust",))
   assert "'pkg_trust.broken', of a trusted package, cannot be imported: ZeroDivisionError: " in text
+
+
+def test_processes_with_another_version_of_a_package_run_other_code(package):
+  before = preflight.code(), preflight.code(["pkg_trust"])
+  (package / "deeper.py").write_text("SIZE = 3")
+  assert preflight.code() == before[0] != before[1] != preflight.code(["pkg_trust"])
+  assert [name for name, _ in trust.files(["pkg_trust.deeper", "pkg_trust"])] == [
+    "pkg_trust/__init__.py", "pkg_trust/deeper.py",
+  ]  # fmt: skip
 
 
 def test_a_package_is_recorded_and_asked_for_again(package, tmp_path):

@@ -103,7 +103,11 @@ def run(args: argparse.Namespace) -> int:
   experiment = checked(args)
   processes.join(args)
   machine = hardware.machine(args) or machines.default()
-  alike = {"config": experiment.digest, "code": preflight.code(), "machine": values.told(machine)}
+  alike = {
+    "config": experiment.digest,
+    "code": preflight.code(experiment.trust),
+    "machine": values.told(machine),
+  }
   processes.check_alike(alike)
   kept = _kept(args, machine)
   machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
