@@ -42,10 +42,14 @@ def test_an_experiment_is_a_config_too(asked, tmp_path):
 
 def test_settings_are_values_of_python(asked, tmp_path):
   settings = {
-    "languages": ("en",), "evaluation.beams": 4, "optimizer.clip_norm": None, "model.tied": True,
-    "data.too_long": "drop", "mixture.tasks.asr": 0.5,
-  }  # fmt: skip
-  audiopalm.prepare("synthetic", tmp_path, settings | {"languages": ("en", "fr")})
+    "languages": ("en", "fr"),
+    "evaluation.beams": 4,
+    "optimizer.clip_norm": None,
+    "model.tied": True,
+    "data.too_long": "drop",
+    "mixture.tasks.asr": 0.5,
+  }
+  audiopalm.prepare("synthetic", tmp_path, settings)
   made = asked[0][0]
   assert made.corpora[0].languages == ("en", "fr")
   assert (made.evaluation.beams, made.optimizer.clip_norm, made.model.tied) == (4, None, True)
