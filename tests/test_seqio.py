@@ -18,7 +18,7 @@ seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 import audiopalm  # noqa: E402
 
 PAGE = Path(__file__).parents[1] / "docs" / "seqio.md"
-ROW_LENGTH = 96
+ROW_LENGTH = 128
 
 
 @pytest.fixture(scope="module")
