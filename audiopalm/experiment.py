@@ -12,17 +12,22 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from audiopalm import trust as trusts
 from audiopalm import values
 from audiopalm.data import feeds
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.mixtures import Mixture
 from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
-from audiopalm.layouts import Chain
+from audiopalm.layouts import Chain, Rule
+from audiopalm.models.base import ModelSettings
+from audiopalm.objectives.base import Objective
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.settings import Evaluation, Optimizer, WarmStart
+from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
@@ -38,16 +43,17 @@ class Experiment:
   newest `keep_checkpoints`, those of every `keep_every_steps`-th step, and the one that is best by
   `keep_best`: TASK/METRIC as metrics.jsonl holds it for held-out rows, "asr/loss" or
   "mt/accuracy_text"; only steps that are measured and saved can be the best. `export` "auto"
-  refuses to train what could not be exported to PyTorch; None trains it.
+  refuses to train what could not be exported to PyTorch; None trains it. `trust` names the packages
+  outside of audiopalm whose classes it uses.
   """
 
   name: str
-  tokenizers: tuple[Any, ...]
+  tokenizers: tuple[Tokenizer, ...]
   mixture: Mixture
-  model: Any
+  model: ModelSettings
   warm_start: WarmStart | None = None
-  layout: Any = Chain()
-  objective: Any = NextToken()
+  layout: Rule = Chain()
+  objective: Objective = NextToken()
   optimizer: Optimizer = Optimizer()
   evaluation: Evaluation = Evaluation()
   data: feeds.Data = Packed()
@@ -58,8 +64,10 @@ class Experiment:
   keep_every_steps: int | None = None
   keep_best: str | None = None
   export: Literal["auto"] | None = "auto"
+  trust: tuple[str, ...] = ()
 
   def __post_init__(self):
+    trusts.packages(self.trust)
     for field in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
       feeds.check_count(field, getattr(self, field))
     if type(self.seed) is not int or self.seed < 0:
@@ -84,7 +92,7 @@ class Experiment:
     return tuple(task for task, _ in self.mixture.tasks)
 
   @property
-  def corpora(self) -> tuple[Any, ...]:
+  def corpora(self) -> tuple[CorpusSettings, ...]:
     """The corpora of the tasks, each once, in the order they first appear."""
     return tuple(dict.fromkeys(task.corpus for task in self.tasks))
 
@@ -94,17 +102,64 @@ class Experiment:
     return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
   def to_json(self) -> str:
-    """Returns the resolved config; `from_json` gives back an equal Experiment."""
-    return values.to_json(self)
+    """Returns the resolved config; `from_json` gives back an equal Experiment.
+
+    ConfigError for a class of a package that `trust` does not name.
+    """
+    return values.to_json(self, self.trust)
 
 
-def from_json(text: str) -> Experiment:
+def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
   """Returns the Experiment that `Experiment.to_json` wrote, now or before `data` was a setting of
-  its own; ConfigError for anything else."""
-  value = values.from_json(_with_data(text))
+  its own; ConfigError for anything else.
+
+  Nothing outside of audiopalm is imported but packages in `trust`. ConfigError unless these are all
+  that the Experiment was written with.
+  """
+  trust = trusts.packages(trust)
+  trusts.check_given(_recorded(text), trust)
+  value = values.from_json(_with_data(text), trust)
   if not isinstance(value, Experiment):
     raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
+
+
+def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:
+  """Returns the experiment with more packages trusted; ConfigError for a class or a module of no
+  such, and for a class that lacks what its part of an experiment is asked for."""
+  both = trusts.packages((*experiment.trust, *trust))
+  experiment = dataclasses.replace(experiment, trust=both)
+  experiment.to_json()
+  for corpus in experiment.corpora:
+    trusts.check_given(getattr(corpus, "imports", ()), both)
+  for field, value, protocol in _parts(experiment):
+    missing = values.lacking(value, protocol)
+    if missing:
+      raise ConfigError(
+        f"{field} is {values.a(value)}, which lacks {', '.join(missing)} of "
+        f"{protocol.__module__}.{protocol.__name__}: docs/extend.md has an example of such a class."
+      )
+  return experiment
+
+
+def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
+  """Yields (name, value, protocol) of the parts that may be of a user's class."""
+  for tokenizer in experiment.tokenizers:
+    yield f"tokenizers.{tokenizer.stream}", tokenizer, Tokenizer
+  for corpus in experiment.corpora:
+    yield f"corpus {corpus.name!r}", corpus, CorpusSettings
+  yield "data", experiment.data, feeds.Data
+  yield "layout", experiment.layout, Rule
+  yield "model", experiment.model, ModelSettings
+  yield "objective", experiment.objective, Objective
+
+
+def _recorded(text: str) -> tuple[str, ...]:
+  """Returns the packages that the JSON of an experiment says it was written with."""
+  try:
+    return tuple(map(str, json.loads(text)["trust"]))
+  except (json.JSONDecodeError, KeyError, TypeError):
+    return ()  # of before there was trust; `values` says more of what is no experiment
 
 
 def _with_data(text: str) -> str:

@@ -21,7 +21,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
 from audiopalm.evaluation.meters import Meter
 from audiopalm.evaluation.recognizers import EACH, Recognizer
-from audiopalm.export import folder
+from audiopalm.exports import folder
 from audiopalm.inference import generate, prompting
 from audiopalm.inference import sampling as samplings
 from audiopalm.inference.generate import Failure, Input, Result
@@ -182,6 +182,7 @@ def load(
   machine: Machine | str | None = None,
   step: int | None = None,
   products: str | None = None,
+  trust: Sequence[str] = (),
 ) -> Session:
   """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
   of `step`.
@@ -189,7 +190,8 @@ def load(
   `machine` is a Machine, the name of one or the path of its JSON file (`parts.machines`), None for
   the one that fits the first device. It multiplies in the dtype `products`, None for that of the
   run; a machine that lacks the run's takes its own and says so on stderr, so that what was trained
-  elsewhere can be heard anywhere.
+  elsewhere can be heard anywhere. `trust` names the packages outside of audiopalm whose classes the
+  run's config names: their code is imported.
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
   with other token ids.
   """
@@ -207,7 +209,7 @@ def load(
   mesh, opened = sharding.mesh(machine), {}
 
   def expected(meta: checkpoint.Meta) -> checkpoint.Expected:
-    experiment = experiments.from_json(meta.experiment)
+    experiment = experiments.from_json(meta.experiment, trust)
     prepared = open_run(experiment, workdir)
     model = experiment.model.build(prepared.space)
     opened[meta.step] = experiment, prepared, model

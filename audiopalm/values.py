@@ -5,35 +5,14 @@ Knows nothing of what the values mean: `experiment` and the command line put nam
 
 import dataclasses
 import difflib
-import importlib
 import json
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+from audiopalm import trust
 from audiopalm.errors import ConfigError
-
-# A resolved config names classes; only frozen dataclasses of these modules are ever built from it.
-READABLE = (
-  "audiopalm.data.augment",
-  "audiopalm.data.clips",
-  "audiopalm.data.corpora",
-  "audiopalm.data.manifest",
-  "audiopalm.data.mixtures",
-  "audiopalm.data.multi30k",
-  "audiopalm.data.packed",
-  "audiopalm.data.synthesizers",
-  "audiopalm.data.takes",
-  "audiopalm.experiment",
-  "audiopalm.layouts",
-  "audiopalm.models",
-  "audiopalm.nn",
-  "audiopalm.objectives",
-  "audiopalm.settings",
-  "audiopalm.tokenizers",
-  "audiopalm.types",
-)
 
 # What other codebases call settings, by what these are called here: for errors, never to set one.
 SYNONYMS = {
@@ -75,22 +54,26 @@ SYNONYMS = {
 }
 
 
-def to_json(value: Any) -> str:
-  """Returns a value of numbers, text, tuples and frozen dataclasses as JSON for `from_json`."""
-  return json.dumps(_plain(value, type(value).__name__), indent=1)
+def to_json(value: Any, trusted: Sequence[str] = ()) -> str:
+  """Returns a value of numbers, text, tuples and frozen dataclasses as JSON for `from_json`.
+
+  ConfigError for a class that is neither audiopalm's nor of a `trusted` package.
+  """
+  return json.dumps(_plain(value, type(value).__name__, trusted), indent=1)
 
 
-def from_json(text: str) -> Any:
+def from_json(text: str, trusted: Sequence[str] = ()) -> Any:
   """Returns what `to_json` wrote.
 
-  Builds only frozen dataclasses of the modules in READABLE. A field that is not there takes what
-  its class says in `before`, else its default, so that a run outlives a new option.
+  Builds only frozen dataclasses of audiopalm and of `trusted` packages, and imports no others. A
+  field that is not there takes what its class says in `before`, else its default, so that a run
+  outlives a new option.
   """
   try:
     plain = json.loads(text)
   except json.JSONDecodeError as error:
     raise ConfigError(f"A resolved config must be JSON: {error}.") from error
-  return _built(plain, "config")
+  return _built(plain, "config", trusted)
 
 
 def told(value: Any) -> str:
@@ -154,6 +137,20 @@ def usual_path(name: str) -> str | None:
   known = list(dict.fromkeys(SYNONYMS.values()))
   same = [path for path in known if name in (path, path.rsplit(".", 1)[-1])]
   return name if name in same else SYNONYMS.get(name, next(iter(same), None))
+
+
+def lacking(value: Any, protocol: type) -> list[str]:
+  """Returns the attributes of a protocol that a value does not have, in alphabetical order."""
+  asked = {
+    name
+    for kind in protocol.__mro__
+    if kind not in (object, typing.Protocol, typing.Generic)
+    for name in (*kind.__dict__, *kind.__dict__.get("__annotations__", ()))
+    if not name.startswith("_")
+  }
+  # Looked for and not taken: a property may have to read files.
+  has = {*dir(type(value)), *getattr(value, "__dict__", ())}
+  return sorted(asked - has)
 
 
 def a(value: Any) -> str:
@@ -272,58 +269,56 @@ def _replaced(value: Any, kind: Any, steps: Sequence[str], new: Any, path: str, 
   return (*value[:number], item, *value[number + 1 :])
 
 
-def _plain(value: Any, path: str) -> Any:
+def _plain(value: Any, path: str, trusted: Sequence[str]) -> Any:
   """Returns `value` as JSON values; a dataclass is an object whose "class" names its class."""
   if value is None or isinstance(value, bool | int | float | str):
     return value
   if isinstance(value, tuple):
-    return [_plain(item, f"{path}.{number}") for number, item in enumerate(value)]
+    return [_plain(item, f"{path}.{number}", trusted) for number, item in enumerate(value)]
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    _readable(name)
-    return {"class": name} | {key: _plain(item, f"{path}.{key}") for key, item in _children(value)}
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if "." in kind.__qualname__:
+      raise ConfigError(
+        f"{path} is of the class {name}, which is defined inside of another or of a function. "
+        "Define it at the top of its module: a config names classes so that they can be imported."
+      )
+    trust.readable(name, trusted)
+    fields = {key: _plain(item, f"{path}.{key}", trusted) for key, item in _children(value)}
+    return {"class": name} | fields
   raise ConfigError(
     f"{path} is {a(value)}. A config holds only numbers, text, tuples and frozen dataclasses."
   )
 
 
-def _built(plain: Any, path: str) -> Any:
+def _built(plain: Any, path: str, trusted: Sequence[str]) -> Any:
   if isinstance(plain, list):
-    return tuple(_built(item, f"{path}.{number}") for number, item in enumerate(plain))
+    return tuple(_built(item, f"{path}.{number}", trusted) for number, item in enumerate(plain))
   if not isinstance(plain, dict):
     return plain
-  kind = _readable(plain.get("class", ""))
-  given = {key: _built(item, f"{path}.{key}") for key, item in plain.items() if key != "class"}
+  kind = trust.readable(str(plain.get("class", "")), trusted)
+  given = {
+    key: _built(item, f"{path}.{key}", trusted) for key, item in plain.items() if key != "class"
+  }
   unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
   if unknown:
     raise ConfigError(
       f"{path} has fields that {kind.__name__} does not know: {', '.join(unknown)}. It was written "
-      "by another version of audiopalm; use that one."
+      f"by another version of {_package(kind)}; use that one."
     )
   try:
     return kind(**(_before(kind) | given))
   except TypeError as error:
     raise ConfigError(
-      f"{path} cannot be read: {error}. It was written by another version of audiopalm; use that "
-      "one."
+      f"{path} cannot be read: {error}. It was written by another version of {_package(kind)}; use "
+      "that one."
     ) from error
+
+
+def _package(kind: type) -> str:
+  return kind.__module__.partition(".")[0]
 
 
 def _before(kind: type) -> dict[str, Any]:
   """Returns what newer fields of a class are in values written without them, by field."""
   return dict(getattr(kind, "before", {}))
-
-
-def _readable(name: str) -> type:
-  """Returns the frozen dataclass called `name`, if the allow-list has its module."""
-  module, _, class_name = name.rpartition(".")
-  if not any(module == known or module.startswith(f"{known}.") for known in READABLE):
-    raise ConfigError(f"A config may name classes of {', '.join(READABLE)}, not {name!r}.")
-  try:
-    kind = getattr(importlib.import_module(module), class_name)
-  except (ImportError, AttributeError):
-    raise ConfigError(f"A config names {name!r}, which is not in this version.") from None
-  frozen = getattr(getattr(kind, "__dataclass_params__", None), "frozen", False)
-  if not (isinstance(kind, type) and frozen):
-    raise ConfigError(f"A config names {name!r}, which is not a frozen dataclass.")
-  return kind

@@ -9,28 +9,24 @@ one row of 2,048 a chip of v5e:16x16. The paper's optimizer is Adafactor: optim.
 decay="constant", b1=0.9), which keeps half as much as AdamW.
 """
 
-from audiopalm.data.corpora import Synthetic
-from audiopalm.data.packed import Packed
-from audiopalm.experiment import Experiment
-from audiopalm.objectives.next_token import NextToken
-from audiopalm.parts import mixtures, models, optim, tokenizers
+from audiopalm import config as c
 
 
-def experiment() -> Experiment:
-  corpus = Synthetic(languages=("en", "fr", "de"))
-  return Experiment(
+def experiment() -> c.Experiment:
+  corpus = c.corpora.Synthetic(languages=("en", "fr", "de"))
+  return c.Experiment(
     name="audiopalm_8b",
-    tokenizers=(tokenizers.text(size=256_000), tokenizers.units(size=1_024, rate_hz=25)),
-    mixture=mixtures.blend(
-      (mixtures.asr(corpus), 0.3),
-      (mixtures.ast(corpus), 0.3),
-      (mixtures.s2st(corpus), 0.2),
-      (mixtures.tts(corpus), 0.1),
-      (mixtures.mt(corpus), 0.1),
+    tokenizers=(c.tokenizers.text(size=256_000), c.tokenizers.units(size=1_024, rate_hz=25)),
+    mixture=c.mixtures.blend(
+      (c.mixtures.asr(corpus), 0.3),
+      (c.mixtures.ast(corpus), 0.3),
+      (c.mixtures.s2st(corpus), 0.2),
+      (c.mixtures.tts(corpus), 0.1),
+      (c.mixtures.mt(corpus), 0.1),
     ),
-    model=models.decoder_8b(),
-    objective=NextToken(z_loss=1e-4),
-    optimizer=optim.adamw(peak_lr=1e-4, warmup_steps=1_000),
-    data=Packed(row_length=2_048, batch_rows=256),
+    model=c.models.decoder_8b(),
+    objective=c.NextToken(z_loss=1e-4),
+    optimizer=c.optim.adamw(peak_lr=1e-4, warmup_steps=1_000),
+    data=c.Packed(row_length=2_048, batch_rows=256),
     steps=100_000,
   )

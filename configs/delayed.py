@@ -20,19 +20,14 @@ likelihoods and distances to the recordings.
 
 from typing import Literal
 
-from audiopalm.data.corpora import Synthetic
-from audiopalm.data.packed import Packed
-from audiopalm.experiment import Experiment
-from audiopalm.layouts import Chain
-from audiopalm.parts import mixtures, models, optim, tokenizers
-from audiopalm.settings import Evaluation
+from audiopalm import config as c
 
 CODEBOOKS = 8
 # The rule, the head, the length of a row, the rows of a step: as much speech in a step each way.
 COLUMNS = {
-  "delayed": (Chain(delays=(("codes", tuple(range(CODEBOOKS))),)), None, 256, 8),
-  "depth": (Chain(delays=(("codes", (0,) * CODEBOOKS),)), models.depth_head(), 256, 8),
-  "flat": (Chain(), None, 2_048, 6),
+  "delayed": (c.Chain(delays=(("codes", tuple(range(CODEBOOKS))),)), None, 256, 8),
+  "depth": (c.Chain(delays=(("codes", (0,) * CODEBOOKS),)), c.models.depth_head(), 256, 8),
+  "flat": (c.Chain(), None, 2_048, 6),
 }
 
 
@@ -42,25 +37,25 @@ def experiment(
   folder: str = "",
   train_records: int = 3_000,
   synthesizer: Literal["pico", "espeak"] = "pico",
-) -> Experiment:
-  corpus = Synthetic(
+) -> c.Experiment:
+  corpus = c.corpora.Synthetic(
     languages=("en", "fr"), topics=("prices",), train_records=train_records,
     validation_records=200, test_records=600, synthesizer=synthesizer,
   )  # fmt: skip
   layout, head, row_length, batch_rows = COLUMNS[columns]
   codecs = {
-    "mel_rvq": tokenizers.mel_rvq(codebooks=CODEBOOKS, size=256, rate_hz=25),
-    "lyra": tokenizers.lyra(folder, levels=2 * CODEBOOKS, levels_per_code=2),
+    "mel_rvq": c.tokenizers.mel_rvq(codebooks=CODEBOOKS, size=256, rate_hz=25),
+    "lyra": c.tokenizers.lyra(folder, levels=2 * CODEBOOKS, levels_per_code=2),
   }
-  return Experiment(
+  return c.Experiment(
     name="delayed",
-    tokenizers=(tokenizers.text(size=512), codecs[codec]),
-    mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
+    tokenizers=(c.tokenizers.text(size=512), codecs[codec]),
+    mixture=c.mixtures.blend((c.mixtures.tts(corpus, speech="codes"), 1.0)),
     layout=layout,
-    model=models.tiny(width=192, depth_head=head),
-    optimizer=optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
-    evaluation=Evaluation(every_steps=200, rows=16, examples=100, max_output_rows=row_length),
-    data=Packed(row_length=row_length, batch_rows=batch_rows),
+    model=c.models.tiny(width=192, depth_head=head),
+    optimizer=c.optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
+    evaluation=c.Evaluation(every_steps=200, rows=16, examples=100, max_output_rows=row_length),
+    data=c.Packed(row_length=row_length, batch_rows=batch_rows),
     steps=1_000,
     checkpoint_every_steps=400,
     export={"mel_rvq": "auto", "lyra": None}[codec],  # Lyra's networks run in LiteRT alone

@@ -10,17 +10,13 @@ one coffee; `make quickstart` runs it with everything before and after.
 
 from typing import Literal
 
-from audiopalm.data.corpora import Synthetic
-from audiopalm.data.packed import Packed
-from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, optim, tokenizers
-from audiopalm.settings import Evaluation
+from audiopalm import config as c
 
 
 def experiment(
   train_records: int = 4_000, synthesizer: Literal["pico", "espeak"] = "pico"
-) -> Experiment:
-  corpus = Synthetic(
+) -> c.Experiment:
+  corpus = c.corpora.Synthetic(
     languages=("en", "fr"),
     topics=("prices",),
     train_records=train_records,
@@ -28,20 +24,20 @@ def experiment(
     test_records=300,
     synthesizer=synthesizer,
   )
-  return Experiment(
+  return c.Experiment(
     name="quickstart",
-    tokenizers=(tokenizers.text(size=512), tokenizers.units(size=256, rate_hz=25)),
-    mixture=mixtures.blend(
-      (mixtures.asr(corpus), 0.23),
-      (mixtures.tts(corpus), 0.19),
-      (mixtures.ast(corpus), 0.17),
-      (mixtures.s2st(corpus), 0.38),
-      (mixtures.mt(corpus, unseen_words=("clock", "horloge")), 0.03),
+    tokenizers=(c.tokenizers.text(size=512), c.tokenizers.units(size=256, rate_hz=25)),
+    mixture=c.mixtures.blend(
+      (c.mixtures.asr(corpus), 0.23),
+      (c.mixtures.tts(corpus), 0.19),
+      (c.mixtures.ast(corpus), 0.17),
+      (c.mixtures.s2st(corpus), 0.38),
+      (c.mixtures.mt(corpus, unseen_words=("clock", "horloge")), 0.03),
     ),
-    model=models.tiny(width=192),
-    optimizer=optim.muon(peak_lr=3e-3, warmup_steps=60),
-    evaluation=Evaluation(every_steps=200, rows=16),
-    data=Packed(row_length=384, batch_rows=8),
+    model=c.models.tiny(width=192),
+    optimizer=c.optim.muon(peak_lr=3e-3, warmup_steps=60),
+    evaluation=c.Evaluation(every_steps=200, rows=16),
+    data=c.Packed(row_length=384, batch_rows=8),
     steps=1_100,
     checkpoint_every_steps=250,
   )

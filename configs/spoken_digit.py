@@ -12,29 +12,25 @@ at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2
 right.
 """
 
-from audiopalm.data.corpora import SpokenDigit
-from audiopalm.data.packed import Packed
-from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, optim, tokenizers
-from audiopalm.settings import Evaluation
+from audiopalm import config as c
 
 
-def experiment(held_out_speaker: str | None = "theo", data_dir: str | None = None) -> Experiment:
-  corpus = SpokenDigit(data_dir=data_dir, held_out_speaker=held_out_speaker, variants=8)
-  return Experiment(
+def experiment(held_out_speaker: str | None = "theo", data_dir: str | None = None) -> c.Experiment:
+  corpus = c.corpora.SpokenDigit(data_dir=data_dir, held_out_speaker=held_out_speaker, variants=8)
+  return c.Experiment(
     name="spoken_digit",
     tokenizers=(
-      tokenizers.text(size=320),
+      c.tokenizers.text(size=320),
       # Telephone band, single words, few speakers: no vocal tract length to be found in so little.
-      tokenizers.units(
+      c.tokenizers.units(
         size=256, rate_hz=50, warps=1, high_hz=3_800.0, floor_db=40.0, coefficients=13
       ),
     ),
-    mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
-    model=models.tiny(width=192, dropout=0.2),
-    optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=50),
-    evaluation=Evaluation(every_steps=100, rows=16, examples=500),
-    data=Packed(row_length=256, batch_rows=8),
+    mixture=c.mixtures.blend((c.mixtures.asr(corpus), 1.0)),
+    model=c.models.tiny(width=192, dropout=0.2),
+    optimizer=c.optim.adamw(peak_lr=2e-3, warmup_steps=50),
+    evaluation=c.Evaluation(every_steps=100, rows=16, examples=500),
+    data=c.Packed(row_length=256, batch_rows=8),
     steps=350,
     checkpoint_every_steps=200,
   )

@@ -1,3 +1,4 @@
+import importlib
 import os
 import shutil
 import subprocess
@@ -26,8 +27,21 @@ def test_importing_a_module_loads_only_what_it_needs(module, without):
   assert said.stdout.strip() == "[]"
 
 
-def test_load_is_found_when_it_is_asked_for():
+def test_what_a_user_types_is_found_when_it_is_asked_for():
   assert audiopalm.load.__module__ == "audiopalm.session"
+  assert audiopalm.Experiment is audiopalm.config.Experiment
+  for name in ("prepare", "train", "evaluate", "generate", "export"):
+    assert getattr(audiopalm, name).__module__ == "audiopalm.commands"
+  importlib.import_module("audiopalm.exports.folder")
+  assert callable(audiopalm.export)  # no package takes its place
+  assert set(audiopalm.__all__) <= set(dir(audiopalm))
+
+
+def test_one_import_has_all_that_a_config_is_written_with():
+  for name in audiopalm.config.__all__:
+    assert getattr(audiopalm.config, name) is not None
+  for module in ("corpora", "mixtures", "models", "optim", "synthesizers", "tokenizers"):
+    assert getattr(audiopalm.config, module).__name__ == f"audiopalm.parts.{module}"
 
 
 def test_another_name_is_an_attribute_error():

@@ -27,6 +27,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument(
     "--out", metavar="FILE", type=Path, required=True, help="the page to write, an HTML file"
   )
+  options.add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
       f"--out takes a file in a folder that exists, but there is no {args.out.parent}. Make it, or "
       "name another."
     )
-  text = comparison.page([run_files.read(workdir) for workdir in args.workdirs])
+  text = comparison.page([run_files.read(workdir, args.trust) for workdir in args.workdirs])
   with files.replacing(args.out) as part:
     part.write_text(text, encoding="utf-8")
   print(f"Comparison: {args.out} ({quantities.size(len(text.encode()))})")

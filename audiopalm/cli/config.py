@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from audiopalm import experiment as experiments
+from audiopalm import trust as trusts
 from audiopalm import values
 from audiopalm.cli import options
 from audiopalm.errors import AudiopalmError, ConfigError
@@ -20,7 +21,6 @@ from audiopalm.experiment import Experiment
 
 # Installed inside the package; in a checkout beside it.
 _PACKAGE = Path(experiments.__file__).parent
-CONFIG = "audiopalm_config_"  # what the name of a config's module begins with
 SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
@@ -55,6 +55,7 @@ def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
     "its result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
     "mixture.tasks.asr=2). May be repeated; of two for one path the last counts",
   )
+  options.add_trust(parser)
 
 
 def shipped() -> tuple[str, ...]:
@@ -63,8 +64,10 @@ def shipped() -> tuple[str, ...]:
   return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
 
 
-def load(config: str, settings: Sequence[str] = ()) -> Experiment:
+def load(config: str, settings: Sequence[str] = (), trust: Sequence[str] = ()) -> Experiment:
   """Returns the experiment of a config file, with `settings` ("path=value") applied.
+
+  Classes outside of audiopalm are those of packages in `trust`; ConfigError for others.
 
   A name without a folder and ending, as in "quickstart", is a config that comes with the package;
   a file that ends in .json is the resolved config of a run, its config.json.
@@ -74,9 +77,12 @@ def load(config: str, settings: Sequence[str] = ()) -> Experiment:
   path = find(config)
   changes = _split(settings)
   if path.suffix == ".json":
-    return _changed(_at(path, lambda: experiments.from_json(_text(path))), changes, ())
-  with _beside(path):
-    return _loaded(path, changes)
+    found = _at(path, lambda: experiments.from_json(_text(path), trust))
+    return experiments.trusting(_changed(found, changes, ()), trust)
+  # Without the config's folder on the path: other processes would not find a package there.
+  trusts.check_found(trusts.packages(trust))
+  with _beside(path, kept=trust):
+    return experiments.trusting(_loaded(path, changes), trust)
 
 
 def _loaded(path: Path, changes: dict[str, str]) -> Experiment:
@@ -145,10 +151,10 @@ def _text(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[None]:
+def _beside(path: Path, kept: Collection[str]) -> Iterator[None]:
   """Lets the modules in a config's folder be imported until the block ends, and forgets them then.
 
-  Another config may have modules of the same names.
+  Another config may have modules of the same names. Packages `kept` are found without the folder.
   """
   folder = path.absolute().parent
   wrote_bytecode = sys.dont_write_bytecode
@@ -166,7 +172,7 @@ def _beside(path: Path) -> Iterator[None]:
     # Of a folder that holds an installation too, what was imported from there stays.
     ours = {name for name in new if "." not in name and _lies_in(folder, sys.modules[name])}
     for name in new:
-      if name.partition(".")[0] in ours:
+      if name.partition(".")[0] in ours - {package.partition(".")[0] for package in kept}:
         del sys.modules[name]
 
 
@@ -174,12 +180,14 @@ def _lies_in(folder: Path, module: ModuleType) -> bool:
   """Returns whether a module is folder/name.py, or a package folder/name."""
   file = getattr(module, "__file__", None)
   places = [file] if file and not hasattr(module, "__path__") else getattr(module, "__path__", ())
-  return not module.__name__.startswith(CONFIG) and folder in {Path(one).parent for one in places}
+  is_config = module.__name__.startswith(trusts.CONFIG_FILE)
+  return not is_config and folder in {Path(one).parent for one in places}
 
 
 def _module(path: Path) -> ModuleType:
   # The name is of this file alone: what looks a module up by name (dataclasses) must find this one.
-  name = f"{CONFIG}{path.stem}_{hashlib.sha256(bytes(path.absolute())).hexdigest()[:12]}"
+  digest = hashlib.sha256(bytes(path.absolute())).hexdigest()[:12]
+  name = f"{trusts.CONFIG_FILE}{path.stem}_{digest}"
   spec = importlib.util.spec_from_file_location(name, path.absolute())
   if spec is None:
     raise ConfigError(f"{path}: a config is a Python file, with a name that ends in .py.")

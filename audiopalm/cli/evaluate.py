@@ -183,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
     from audiopalm.report import run as run_files  # these import jax
     from audiopalm.report import single
 
-    written.append(single.write(run_files.read(args.workdir)))
+    written.append(single.write(run_files.read(args.workdir, args.trust)))
   print(f"Scores: {', '.join(map(str, written))}. Every output: {folder}")
   return EXIT_DONE
 
@@ -193,7 +193,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   recognizer = _recognizer(args)  # first: a model that cannot be opened is soon said
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, hardware.machine(args), args.step, args.products)
+  opened = session.load(args.workdir, hardware.machine(args), args.step, args.products, args.trust)
   started_s = time.perf_counter()
 
   def say(text: str) -> None:

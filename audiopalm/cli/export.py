@@ -31,11 +31,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm export`."""
   from audiopalm import session  # imports jax
-  from audiopalm.export import folder
+  from audiopalm.exports import folder
 
   folder.check_new(args.out)
   outputs.check_folder("--out", args.out, outputs.inputs(), workdir=args.workdir)
-  opened = session.load(args.workdir, step=args.step)
+  opened = session.load(args.workdir, step=args.step, trust=args.trust)
   model = opened.export(args.out)
   size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
   print(f"Exported checkpoint {opened.step} as {model}: {args.out} ({quantities.size(size)})")

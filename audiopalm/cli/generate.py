@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm generate`."""
   from audiopalm import session  # imports jax
 
-  opened = session.load(args.workdir, hardware.machine(args), args.step, args.products)
+  opened = session.load(args.workdir, hardware.machine(args), args.step, args.products, args.trust)
   names = args.audio or [f"text {number}" for number in range(1, len(args.text) + 1)]
   waves = _waves(opened, args, names)
   exit_code = EXIT_DONE

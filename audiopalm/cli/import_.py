@@ -40,17 +40,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     required=True,
     help="the new workdir; it must not exist",
   )
+  options.add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm import`."""
   from audiopalm.data import files, imported  # the rest imports jax
-  from audiopalm.export import folder
+  from audiopalm.exports import folder
   from audiopalm.training import checkpoint, writing
 
   folder.check_new(args.workdir)
   outputs.check_folder("--workdir", args.workdir, outputs.inputs())
-  found = folder.read(args.folder)
+  found = folder.read(args.folder, args.trust)
   with files.replacing(args.workdir) as part:
     imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)
     meta = checkpoint.Meta(

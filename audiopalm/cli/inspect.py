@@ -72,13 +72,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
   batch = options.command(kinds, "batch", BATCH, batch_run, "what a step of a run was given")
   batch.add_argument("--workdir", metavar="DIR", type=options.folder, required=True, help="the run")
+  options.add_trust(batch)
   batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
   batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")
 
 
 def batch_run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm inspect batch`."""
-  experiment, saved = runs.settings(args.workdir), runs.newest(args.workdir)
+  experiment, saved = runs.settings(args.workdir, args.trust), runs.newest(args.workdir)
   if args.out is not None:
     read = outputs.inputs(*outputs.of_run(args.workdir))
     outputs.check_folder("--out", args.out, read, workdir=args.workdir)

@@ -180,6 +180,7 @@ def _preflight(told: argparse.Namespace, place: typing.Any) -> int:
   """
   devices = place.hardware
   line = ["preflight", told.config, *(f"--set={setting}" for setting in told.settings)]
+  line += options.trusted(told)
   line += [] if told.machine else ["--machine", devices.platform]
   line += [*hardware.given(told), "--devices", str(devices.devices)]
   line += [] if devices.processes is None else ["--num-processes", str(devices.processes)]
@@ -212,6 +213,7 @@ def _job(
       "--workdir",
       str(workdir),
       *([] if machine else hardware.given(told)),
+      *options.trusted(told),
       *products,
       *bad,
       "--hang-s",

@@ -111,6 +111,24 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--workdir", metavar="DIR", type=folder, required=True, help="the folder of a trained run"
   )
+  add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+  """Adds which packages outside of audiopalm may be imported to read a config."""
+  parser.add_argument(
+    "--trust",
+    metavar="PACKAGE",
+    action="append",
+    default=[],
+    help="let the config name classes of this package, whose code is imported (docs/extend.md). "
+    "May be repeated; a run that was made with it is opened with it",
+  )
+
+
+def trusted(args: argparse.Namespace) -> list[str]:
+  """Returns the options that give another command the packages that this one was given."""
+  return [f"--trust={package}" for package in args.trust]
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     raise ConfigError("--workdir keeps the plan of a training step: not of --search or --generate.")
   from audiopalm.planning import stored, topology  # the devices of JAX
 
-  experiment = config.load(args.config, args.settings)
+  experiment = config.load(args.config, args.settings, args.trust)
   if args.json is not None:
     named = outputs.named_in(experiment.to_json())
     rates = [args.rates] if args.rates is not None else []

@@ -53,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm preflight`."""
-  experiment = config.load(args.config, args.settings)
+  experiment = config.load(args.config, args.settings, args.trust)
   for option, count in (("--devices", args.devices), ("--num-processes", args.num_processes)):
     if count is not None and count < 1:
       raise ConfigError(f"{option} takes a whole number of at least 1, not {count}.")

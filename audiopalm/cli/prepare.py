@@ -6,24 +6,10 @@ from pathlib import Path
 
 from audiopalm import sharding
 from audiopalm.cli import config, hardware, options, outputs
-from audiopalm.data import beam, corpora, lock, multi30k, prepare
-from audiopalm.data.manifest import corpus
-from audiopalm.data.records import Source
+from audiopalm.data import beam, lock, prepare
 from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.parts import runs
 from audiopalm.settings import Machine
-
-# Who makes or reads the records of each corpus: the only place that knows both sides.
-SOURCES = {
-  corpora.Synthetic: Source("data_pipelines.synthetic"),
-  corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
-  corpora.SyntheticText: Source("data_pipelines.synthetic"),
-  corpora.SyntheticTranslations: Source("data_pipelines.synthetic"),
-  corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
-  corpora.SeqioText: Source("data_pipelines.seqio_text"),
-  multi30k.Multi30k: Source("data_pipelines.multi30k"),
-  multi30k.Multi30kText: Source("data_pipelines.multi30k"),
-  corpus.Manifest: Source("data_pipelines.manifest"),
-}
 
 DESCRIPTION = """Turn the corpora of a config into what training reads:
 
@@ -31,6 +17,7 @@ DESCRIPTION = """Turn the corpora of a config into what training reads:
   2. tokenize every record once                    DIR/streams/
   3. lay the tasks out and give every id a place   DIR/manifest.json
   4. pack the examples into rows                   DIR/rows/
+  5. write the config, as it was resolved          DIR/config.json
 
 It prints hours, tokens, packing efficiency and speed per task. Started again it
 goes on where it stopped; what is there already is kept. A record that cannot be
@@ -76,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm prepare`."""
-  experiment = config.load(args.config, args.settings)
+  experiment = config.load(args.config, args.settings, args.trust)
   machine = hardware.machine(args, Machine)
   if machine is not None:
     # An axis left open (-1) takes the devices there will be: here it counts as one.
@@ -87,8 +74,11 @@ def run(args: argparse.Namespace) -> int:
   workers, max_bad = options.workers(args), options.max_bad(args)
   with lock.held(args.workdir, "prepare"), _executor(args) as executor:
     prepare.prepare(
-      experiment, args.workdir, SOURCES, args.streams, workers, executor=executor, max_bad=max_bad
+      experiment, args.workdir, args.streams, workers, executor=executor, max_bad=max_bad
     )
+    if not runs.steps(args.workdir):  # else it says what the newest checkpoint was trained with
+      with runs.saying(args.workdir, experiment.to_json()):
+        pass
   return EXIT_DONE
 
 

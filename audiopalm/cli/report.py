@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.report import run as run_files  # these import jax
   from audiopalm.report import single
 
-  found = run_files.read(args.workdir)
+  found = run_files.read(args.workdir, args.trust)
   path = single.write(found)
   print(f"Report: {path} ({quantities.size(path.stat().st_size)})")
   for what, command in found.gaps():

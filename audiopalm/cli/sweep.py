@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument(
     "--show", action="store_true", help="print the tables of what is finished, and run nothing"
   )
+  options.add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,7 +125,8 @@ def _run(one: sweep.Run, seed: int, args: argparse.Namespace, measure: bool) -> 
       print(f"waits for {name}-{seed}, which is not finished")
       return
   settings = _settings(one, seed, args)
-  seconds, line = {}, [str(one.config), "--workdir", str(workdir), *settings]
+  trust = options.trusted(args)
+  seconds, line = {}, [str(one.config), "--workdir", str(workdir), *settings, *trust]
   started_s = time.perf_counter()
   _call("prepare", *line, "--streams", str(args.workdir / "streams"))
   seconds["prepare"] = time.perf_counter() - started_s
@@ -142,22 +144,24 @@ def _run(one: sweep.Run, seed: int, args: argparse.Namespace, measure: bool) -> 
   scores: dict[str, Any] = {"at": {}}
   started_s = time.perf_counter()
   for step, tasks in one.at:
-    scores["at"][str(step)] = _scores(workdir, tasks, step)
-  scores |= _scores(workdir, one.evaluate, None)
+    scores["at"][str(step)] = _scores(workdir, tasks, step, trust)
+  scores |= _scores(workdir, one.evaluate, None, trust)
   seconds["evaluate"] = time.perf_counter() - started_s
   found = _found(workdir, one, seed, scores, seconds)
   path = sweep.write_result(args.results, one, seed, found)
   print(f"Finished: {path}", flush=True)
 
 
-def _scores(workdir: Path, tasks: tuple[str, ...], step: int | None) -> dict[str, Any]:
+def _scores(
+  workdir: Path, tasks: tuple[str, ...], step: int | None, trust: Sequence[str]
+) -> dict[str, Any]:
   if not tasks:
     return {}
   path = workdir / "sweep_scores.json"
   at = [] if step is None else ["--step", str(step)]
   _call(
     "evaluate", "--workdir", str(workdir), "--tasks", ",".join(tasks), "--json", str(path),
-    "--no-baselines", *at,
+    "--no-baselines", *at, *trust,
   )  # fmt: skip
   return files.read_json(path)
 

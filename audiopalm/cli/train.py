@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 
 from audiopalm import values
 from audiopalm.cli import config, hardware, options, outputs, processes
-from audiopalm.data import lock, prepare
+from audiopalm.data import executors, lock, prepare
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines, runs
@@ -76,7 +77,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def checked(args: argparse.Namespace) -> Experiment:
   """Returns what will be trained; the options of the hardware are read too. Touches no device."""
-  from audiopalm.export import folder  # imports jax
+  from audiopalm.exports import folder  # imports jax
   from audiopalm.training import checkpoint
 
   processes.check(args)
@@ -86,7 +87,7 @@ def checked(args: argparse.Namespace) -> Experiment:
     raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
   checkpoint.check_place(args.workdir)
   options.max_bad(args)  # an option that cannot be used is told before anything is done
-  experiment = config.load(args.config, args.settings)
+  experiment = config.load(args.config, args.settings, args.trust)
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
@@ -102,7 +103,11 @@ def run(args: argparse.Namespace) -> int:
   experiment = checked(args)
   processes.join(args)
   machine = hardware.machine(args) or machines.default()
-  alike = {"config": experiment.digest, "code": preflight.code(), "machine": values.told(machine)}
+  alike = {
+    "config": experiment.digest,
+    "code": preflight.code(experiment.trust),
+    "machine": values.told(machine),
+  }
   processes.check_alike(alike)
   kept = _kept(args, machine)
   machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
@@ -159,7 +164,11 @@ def _prepare(args: argparse.Namespace) -> int:
   command += hardware.given(args)
   command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
   command += [f"--set={setting}" for setting in args.settings]
-  process = subprocess.Popen(command)
+  command += options.trusted(args)
+  # What is imported here is found there: packages of the user's too.
+  paths = os.pathsep.join(map(os.path.abspath, sys.path))
+  with executors.environment({"PYTHONPATH": paths}):
+    process = subprocess.Popen(command)
   try:
     return process.wait()
   except AudiopalmError:  # SIGTERM, which came to this process alone

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,10 @@ import jax
 
 import audiopalm
 from audiopalm import quantities, sharding, version
+from audiopalm import trust as trusts
 from audiopalm.data import lock, prepare
 from audiopalm.errors import AudiopalmError, ConfigError
-from audiopalm.export import folder
+from audiopalm.exports import folder
 from audiopalm.parts import runs
 from audiopalm.planning import program, stored
 from audiopalm.settings import Machine
@@ -53,7 +54,7 @@ class Given:
 
 def checks(experiment: Any, given: Given, workdir: Path | None) -> Iterator[Check]:
   """Yields what was found, check by check; without a workdir nothing that lies in it."""
-  yield _check("code", code)
+  yield _check("code", lambda: code(experiment.trust))
   yield _check("config", lambda: _config(experiment))
   shapes: list[Any] = []
   yield _check("mesh", lambda: _mesh(experiment, given, shapes))
@@ -66,11 +67,14 @@ def checks(experiment: Any, given: Given, workdir: Path | None) -> Iterator[Chec
   yield _check("checkpoint", lambda: _checkpoint(workdir, prepared[0] if prepared else None))
 
 
-def code() -> str:
-  """Returns the version of the package and 12 hex digits of all of its code."""
+def code(trust: Sequence[str] = ()) -> str:
+  """Returns the version of the package and 12 hex digits of all of its code, and of that of the
+  packages that a config is trusted with."""
   root, digest = Path(audiopalm.__file__).parent, hashlib.sha256()
   for path in sorted(root.rglob("*.py")):
     digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+  for name, path in trusts.files(trust):
+    digest.update(name.encode() + path.read_bytes())
   return f"audiopalm {version.VERSION}, code {digest.hexdigest()[:12]}, jax {jax.__version__}"
 
 

@@ -1,18 +1,4 @@
-"""What a config says about a corpus: settings only. `data_pipelines/<name>` makes the records.
-
-Every settings class answers the same questions:
-
-    name            what its records and its cache are called
-    roles           the utterances a record holds: ("source", "target")
-    optional_roles  those that a record may lack: tasks that need them leave it out
-    splits          train, validation, test, held_out_voices
-    languages       the language codes that occur
-    pairs(roles)    every way languages can fall on these roles, for tags: [AST English French]
-    train_voices(l) the speakers of a language that training hears, the canonical voice first
-    fingerprint     sha256 of the settings and of the version of what makes the records
-    variants        copies of each training record that prepare makes: the first is the record as it
-                    is, each further one is played at another speed
-"""
+"""What a config says about a corpus: settings only. The module that they name makes the records."""
 
 import dataclasses
 import hashlib
@@ -20,7 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from audiopalm import language_tags
 from audiopalm.data import synthesizers
@@ -50,10 +36,52 @@ QUESTIONS = ("sums", "order", "opposites", "names", "colours", "places")
 DIGIT_SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 
 
+class CorpusSettings(Protocol):
+  """What a config names as a corpus: a frozen dataclass, ours or a user's.
+
+  One whose fields name modules that are imported for its records has `imports` too, their names:
+  whoever prepares it has to trust them.
+  """
+
+  name: str
+  """What its records and its cache are called: small letters, digits and _."""
+
+  roles: tuple[str, ...]
+  """The utterances that a record holds: ("source", "target")."""
+
+  optional_roles: tuple[str, ...]
+  """Those that a record may lack: tasks that need them leave it out."""
+
+  splits: tuple[str, ...]
+  """train, validation, test and held_out_voices, or the first of these."""
+
+  languages: tuple[str, ...]
+  """The codes of the languages that occur."""
+
+  variants: int
+  """Copies of each training record that `prepare` makes: the first is the record as it is, each
+  further one is played at another speed."""
+
+  served_by: str
+  """The module that gives the records, by the name it is imported by (`records.Source`)."""
+
+  @property
+  def fingerprint(self) -> str:
+    """Hex digits that differ where records do: of the settings, and of a version of the code."""
+
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """Returns every {role: language code} that these roles can have in one record, in a fixed
+    order, for tags: [AST English French]."""
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    """Returns the speakers of a language that training hears, the canonical voice first."""
+
+
 class Corpus:
-  """What the settings classes share. A subclass is a frozen dataclass with the ClassVars below."""
+  """What our settings classes share. A subclass is a frozen dataclass with the ClassVars below."""
 
   name: ClassVar[str]
+  served_by: ClassVar[str]
   roles: ClassVar[tuple[str, ...]]
   optional_roles: ClassVar[tuple[str, ...]] = ()
   version: ClassVar[str]
@@ -101,8 +129,9 @@ class Corpus:
 class Voiced(Corpus):
   """The settings of corpora that are spoken: the first `voices` of each language train.
 
-  `synthesizer` is "pico", "espeak", or what `parts.synthesizers` returns. `takes` says how it is
-  recorded: silence, pauses, level, noise; None leaves it as the synthesizer gives it.
+  `synthesizer` is "pico", "espeak", what `parts.synthesizers` returns, or a
+  `SynthesizerSettings` of the user's. `takes` says how it is recorded: silence, pauses, level,
+  noise; None leaves it as the synthesizer gives it.
   """
 
   languages: tuple[str, ...] = SPOKEN_LANGUAGES
@@ -110,7 +139,7 @@ class Voiced(Corpus):
   held_out_voices: int = 2
   variants: int = 1
   seed: int = 0
-  synthesizer: synthesizers.Synthesizer = "pico"
+  synthesizer: synthesizers.Choice = "pico"
   takes: Takes | None = Takes()
 
   before: ClassVar[Mapping[str, Any]] = {"synthesizer": "espeak", "takes": None}
@@ -162,6 +191,7 @@ class _Grammar(Voiced):
   test_records: int = 900
 
   version: ClassVar[str] = GENERATOR
+  served_by: ClassVar[str] = "data_pipelines.synthetic"
   known_topics: ClassVar[tuple[str, ...]] = TOPICS
 
   def __post_init__(self):
@@ -265,6 +295,7 @@ class SpokenDigit(Corpus):
   name: ClassVar[str] = "spoken_digit"
   roles: ClassVar[tuple[str, ...]] = ("source",)
   version: ClassVar[str] = "spoken_digit 1.0.9"
+  served_by: ClassVar[str] = "data_pipelines.spoken_digit"
   unprinted: ClassVar[tuple[str, ...]] = ("variants", "data_dir")
 
   def __post_init__(self):
@@ -315,7 +346,12 @@ class SeqioText(Corpus):
   name: str = "seqio"
 
   version: ClassVar[str] = "seqio 2"
+  served_by: ClassVar[str] = "data_pipelines.seqio_text"
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
+
+  @property
+  def imports(self) -> tuple[str, ...]:
+    return (self.module,)
 
   def __post_init__(self):
     check_name(self.name)

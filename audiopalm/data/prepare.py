@@ -41,7 +41,6 @@ PARTS = (
 def prepare(
   experiment: Any,
   workdir: Path,
-  sources: Mapping[type, Source],
   streams_dir: Path | None = None,
   workers: int | None = None,
   *,
@@ -50,18 +49,16 @@ def prepare(
 ) -> Prepared:
   """Returns the prepared data of an experiment, making what is not there yet.
 
-  `sources` maps each class of corpus settings to what serves it. `streams_dir` (default
-  WORKDIR/streams) may be shared by runs, which then share tokenizers too; WORKDIR may not: see
-  `lock.held`. `workers` processes of this
-  machine fit the tokenizers, and tokenize unless there is an `executor` for that. A faulty record
-  is left out and counted; DataError where that is more than the share `max_bad` of a split (None:
-  any) or where a task is left with none, ManifestError where WORKDIR holds a checkpoint of another
-  manifest.
+  `streams_dir` (default WORKDIR/streams) may be shared by runs, which then share tokenizers too;
+  WORKDIR may not: see `lock.held`. `workers` processes of this machine fit the tokenizers, and
+  tokenize unless there is an `executor` for that. A faulty record is left out and counted;
+  DataError where that is more than the share `max_bad` of a split (None: any) or where a task is
+  left with none, ManifestError where WORKDIR holds a checkpoint of another manifest.
   """
   workdir = Path(workdir).absolute()
   shared = Path(streams_dir).absolute() / "tokenizers" if streams_dir else None
   streams_dir = Path(streams_dir).absolute() if streams_dir else workdir / "streams"
-  serving = {corpus: _source(corpus, sources) for corpus in experiment.corpora}
+  serving = {corpus: Source(corpus.served_by) for corpus in experiment.corpora}
   spent = _Stages()
   with _writing(workdir, streams_dir):
     with Local(workers) as local:
@@ -196,16 +193,6 @@ def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping)
     streams_dir=streams_dir,
     rows_dir=workdir / "rows" / manifest_hash,
   )
-
-
-def _source(corpus: Any, sources: Mapping[type, Source]) -> Source:
-  if type(corpus) not in sources:
-    known = ", ".join(kind.__name__ for kind in sources)
-    raise DataError(
-      f"No source serves corpora of class {type(corpus).__name__}; known: {known}. Add it to the "
-      "table in audiopalm/cli/prepare.py."
-    )
-  return sources[type(corpus)]
 
 
 def _all_shards(

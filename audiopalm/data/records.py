@@ -13,7 +13,7 @@ from audiopalm.types import Record, Utterance
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """The module that serves a corpus: Source("data_pipelines.synthetic").
+  """The module that serves a corpus, by the name that its settings give: `Source(served_by)`.
 
   A name and not functions, so that every worker process imports it for itself. The module has
 
@@ -39,7 +39,8 @@ class Source:
     except ImportError as error:
       raise DataError(
         f"Corpus {settings.name!r} is served by {self.module}, which cannot be imported: {error}. "
-        "Install what reads corpora: pip install 'audiopalm[data]'."
+        "Install what reads corpora: pip install 'audiopalm[data]'; or, where it is a module of "
+        "yours, install that, or put its folder on PYTHONPATH."
       ) from error
 
 

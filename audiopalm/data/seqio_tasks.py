@@ -3,6 +3,7 @@
     name = seqio_tasks.register(mixture, layout, space, row_length, streams_dir)
     seqio.get_mixture_or_task(name).get_dataset(sequence_length=None, split="train")
 
+`audiopalm.seqio.register(workdir)` does this for a run.
 Nothing is registered by importing this file, the only one of the package that loads TensorFlow.
 Examples are those the trainer packs into rows: the same grids, one by one. SeqIO's own packer must
 not be used on them: it takes id 0 for padding.
@@ -10,7 +11,7 @@ not be used on them: it takes id 0 for padding.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from audiopalm.data import cache, rows
 from audiopalm.data.mixtures import Mixture
 from audiopalm.metrics import text as text_metrics
 from audiopalm.tokens import space as token_space
-from audiopalm.types import Task
+from audiopalm.types import HOLE, Task
 
 
 def register(
@@ -100,6 +101,49 @@ def metric_functions(
     if all(one.measures for one in each)
     and len({text_metrics.rule(one.name, one.language) for one in each}) == 1
   )
+
+
+class GridConverter(seqio.FeatureConverter):
+  """The feature converter of these tasks: grids as they are, with rows of padding behind them.
+
+  As many as `task_feature_lengths` asks for: holes that weigh nothing, as in a batch of the
+  trainer. Nothing is packed; id and reference stay beside the grid.
+  """
+
+  TASK_FEATURES = {
+    "tokens": seqio.FeatureConverter.FeatureSpec(tf.int32, rank=2),
+    "weights": seqio.FeatureConverter.FeatureSpec(tf.float32, rank=2),
+    "visible": seqio.FeatureConverter.FeatureSpec(tf.int32, rank=1),
+  }
+  MODEL_FEATURES = TASK_FEATURES
+  PACKING_FEATURE_DTYPES = None
+  PADDING: Mapping[str, float] = {"tokens": HOLE, "weights": 0.0, "visible": 0}
+
+  def __init__(self):
+    super().__init__(pack=False)
+
+  def __call__(self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]):
+    def padded(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+      return example | {
+        name: _padded(example[name], task_feature_lengths[name], value)
+        for name, value in self.PADDING.items()
+      }
+
+    return ds.map(padded, num_parallel_calls=tf.data.AUTOTUNE)
+
+  def _convert_features(self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]):
+    return self(ds, task_feature_lengths)
+
+  def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+    return {name: task_feature_lengths[name] for name in self.MODEL_FEATURES}
+
+
+def _padded(array: tf.Tensor, length: int, value: float) -> tf.Tensor:
+  """Returns an array with rows of `value` behind it, so that it has `length`."""
+  sizes = [[0, length - tf.shape(array)[0]]] + [[0, 0]] * (array.shape.rank - 1)
+  whole = tf.pad(array, sizes, constant_values=tf.cast(value, array.dtype))
+  whole.set_shape([length, *array.shape[1:]])
+  return whole
 
 
 class _Source:

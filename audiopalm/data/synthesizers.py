@@ -1,18 +1,16 @@
 """Who speaks the corpora that are spoken: settings only. `data_pipelines/speech` makes the sound.
 
-A synthesizer goes by name, "pico" or "espeak", or is a value of `Piper` or `Program`, which say
-which of their voices train and which are held out. Of each one asks
-
-    train_voices     the voices of a language that training may hear, the canonical voice first
-    held_out_voices  those that it never hears
-    identity         of the last two, what fingerprints hold: the same sound for the same identity
+A synthesizer goes by name, "pico" or "espeak", or is a value of `Piper`, of `Program` or of a class
+of the user's, which say which of their voices train and which are held out.
 """
 
 import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from audiopalm import values
+from audiopalm.data.takes import Phrase
 from audiopalm.errors import ConfigError
 
 # Names of the voices of "pico" and "espeak".
@@ -50,6 +48,35 @@ _HELD_OUT = {
   "es": ("es-maria", "es-nicolas", "es-olga", "es-pablo"),
   "it": ("it-maria", "it-nicola", "it-olga", "it-paolo"),
 }
+
+
+class Voice(Protocol):
+  """One voice of a synthesizer."""
+
+  def speak(self, text: str) -> Phrase:
+    """Returns `text` spoken: the same bytes for the same text, whatever came before."""
+    ...
+
+
+class SynthesizerSettings(Protocol):
+  """What a config names as a synthesizer: a frozen dataclass. One of the user's has, beside these,
+  `speaker(language, voice)`, which returns a `Voice`."""
+
+  name: str
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    """The codes of the languages that it speaks."""
+
+  @property
+  def identity(self) -> str:
+    """What fingerprints of corpora hold: the same sound for the same identity."""
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    """Returns the voices of a language that training may hear, the canonical voice first."""
+
+  def held_out_voices(self, language: str) -> tuple[str, ...]:
+    """Returns those that it never hears."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,19 +194,21 @@ class Program(Listed):
     return f"program {self.line} {self.revision} {self.train} {self.held_out}"
 
 
-Synthesizer = Literal["pico", "espeak"] | Piper | Program
+Choice = Literal["pico", "espeak"] | SynthesizerSettings
 
 
-def named(synthesizer: Any) -> Any:
+def named(synthesizer: Choice) -> Named | SynthesizerSettings:
   """Returns the settings that a name stands for, others as they are; ConfigError for no such."""
-  if isinstance(synthesizer, Listed):
-    return synthesizer
-  if synthesizer not in NAMED:
+  if isinstance(synthesizer, str) and synthesizer in NAMED:
+    return NAMED[synthesizer]
+  lacking = values.lacking(synthesizer, SynthesizerSettings)
+  if lacking:
     raise ConfigError(
-      f"synthesizer={synthesizer!r} must be one of {', '.join(map(repr, NAMED))}, or what "
-      "parts.synthesizers.piper(...) or parts.synthesizers.program(...) returns."
+      f"synthesizer={synthesizer!r} must be one of {', '.join(map(repr, NAMED))}, what "
+      "parts.synthesizers.piper(...) or parts.synthesizers.program(...) returns, or a value of a "
+      f"class of yours; it lacks {', '.join(lacking)} of data.synthesizers.SynthesizerSettings."
     )
-  return NAMED[synthesizer]
+  return synthesizer
 
 
 def check_voices(name: str, field: str, voices: Any) -> None:

@@ -3,11 +3,19 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Protocol
 
 from audiopalm import language_tags
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import cells, columns, infill, interleave, sequence
 from audiopalm.types import Side, Task
+
+
+class Rule(Protocol):
+  """What a config names as its layout: a frozen dataclass that lays out every task."""
+
+  def layout_of(self, task: Task) -> cells.Part:
+    """Returns the task's layout: inputs of a task without `loss_on_inputs` in `Given` parts."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,38 @@
-"""Corpora that configs name and that have to be looked at first: files that a user has."""
+"""Corpora that configs name: classes of settings, and functions for those that have to be looked at
+first, files that a user has."""
 
 from typing import Any
 
 from audiopalm.data import multi30k as captions
+from audiopalm.data.corpora import (
+  TOPICS,
+  SeqioText,
+  SpokenDigit,
+  Synthetic,
+  SyntheticDialogue,
+  SyntheticText,
+  SyntheticTranslations,
+)
 from audiopalm.data.manifest import corpus, published
 from audiopalm.data.manifest.lines import Files, Reading
+
+__all__ = [
+  "TOPICS",
+  "SeqioText",
+  "SpokenDigit",
+  "Synthetic",
+  "SyntheticDialogue",
+  "SyntheticText",
+  "SyntheticTranslations",
+  "covost2",
+  "cvss",
+  "fleurs",
+  "librispeech",
+  "manifest",
+  "multi30k",
+  "multi30k_text",
+  "voxpopuli",
+]
 
 
 def manifest(

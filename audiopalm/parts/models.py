@@ -14,13 +14,16 @@ from audiopalm.models.speech_encoder import SpeechEncoder
 from audiopalm.parts import runs
 
 
-def pretrained(folder: str, dropout: float = 0.0) -> ModelSettings:
+def pretrained(folder: str, dropout: float = 0.0, trust: tuple[str, ...] = ()) -> ModelSettings:
   """Returns the model of an earlier run, or of a text model in a Hugging Face folder, to begin with
-  its parameters; ConfigError for a text model that a `Decoder` is not."""
+  its parameters; ConfigError for a text model that a `Decoder` is not.
+
+  `trust` names the packages outside of audiopalm whose classes the earlier run's config names.
+  """
   from audiopalm.pretrained import source  # needs safetensors, the sizes below do not
 
   if runs.holds(folder):
-    return dataclasses.replace(runs.settings(folder).model, dropout=dropout)
+    return dataclasses.replace(runs.settings(folder, trust).model, dropout=dropout)
   return dataclasses.replace(source.described(folder)[0], dropout=dropout)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,11 @@ def holds(folder: str) -> bool:
   return isinstance(found, dict) and str(found.get("class", "")).startswith("audiopalm.")
 
 
-def settings(workdir: str | Path) -> Any:
-  """Returns the Experiment of the run in a workdir."""
+def settings(workdir: str | Path, trust: Sequence[str] = ()) -> Any:
+  """Returns the Experiment of the run in a workdir; `trust` as in `experiment.from_json`."""
   from audiopalm import experiment  # imports JAX
 
-  return experiment.from_json(config(workdir))
+  return experiment.from_json(config(workdir), trust)
 
 
 def config(workdir: str | Path) -> str:

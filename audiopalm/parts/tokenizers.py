@@ -1,6 +1,5 @@
 """Tokenizers that configs name."""
 
-import dataclasses
 from pathlib import Path
 
 from audiopalm import language_tags
@@ -8,9 +7,9 @@ from audiopalm.errors import ConfigError
 from audiopalm.parts import runs
 from audiopalm.pretrained import source
 from audiopalm.tokenizers import pretrained as pretrained_text
+from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
-from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 
@@ -44,22 +43,22 @@ def text(
   return SentencePieceText(stream=stream, size=size, words=words)
 
 
-def pretrained(folder: str, stream: str = "text") -> PretrainedText | SentencePieceText:
+def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -> Tokenizer:
   """Returns the text tokenizer of an earlier run, or of a text model in a Hugging Face folder
-  (tokenizer.json, else tokenizer.model; its size is that of the model): its ids are to be kept."""
+  (tokenizer.json, else tokenizer.model; its size is that of the model): its ids are to be kept.
+
+  `trust` names the packages outside of audiopalm whose classes the earlier run's config names.
+  """
   if not runs.holds(folder):
     return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
-  settings = next((one for one in runs.settings(folder).tokenizers if one.stream == stream), None)
-  place = str(Path(folder) / "tokenizers" / stream)
-  match settings:
-    case SentencePieceText():
-      return dataclasses.replace(settings, fitted_in=place)
-    case PretrainedText():
-      return dataclasses.replace(settings, folder=place)
-  raise ConfigError(
-    f"The run in {folder} has no text tokenizer of the stream {stream!r} (it is {settings!r}). "
-    "Name another run, or its stream."
-  )
+  tokenizers = runs.settings(folder, trust).tokenizers
+  settings = next((one for one in tokenizers if one.stream == stream), None)
+  if not hasattr(settings, "kept_in"):
+    raise ConfigError(
+      f"The run in {folder} has no text tokenizer of the stream {stream!r} (it is {settings!r}). "
+      "Name another run, or its stream."
+    )
+  return settings.kept_in(str(Path(folder) / "tokenizers" / stream))
 
 
 def units(

@@ -118,8 +118,9 @@ def step_seconds(line: Mapping[str, Any]) -> float:
   return line["tokens"] / line["tokens_per_s"] if line["tokens_per_s"] else 0.0
 
 
-def read(workdir: Path) -> Run:
-  """Returns the run in a workdir; ConfigError where there is none, DataError for damaged files."""
+def read(workdir: Path, trust: Sequence[str] = ()) -> Run:
+  """Returns the run in a workdir; ConfigError where there is none, or one of packages that `trust`
+  does not name, DataError for damaged files."""
   workdir = Path(workdir)
   train = f"Train one: audiopalm train CONFIG --workdir {workdir}"
   if not workdir.is_dir():
@@ -136,7 +137,7 @@ def read(workdir: Path) -> Run:
   results = evaluation / saved.RESULTS
   return Run(
     workdir,
-    experiments.from_json(runs.config(workdir)),
+    experiments.from_json(runs.config(workdir), trust),
     manifest,
     token_space.from_manifest(manifest),
     files.read_json(prepared) if prepared.is_file() else {},

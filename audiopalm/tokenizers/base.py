@@ -22,7 +22,11 @@ from audiopalm.types import StreamSpec, Utterance
 
 
 class Fitted(Protocol):
-  """A tokenizer that is ready: stateless, picklable, safe to share between threads."""
+  """A tokenizer that is ready: stateless, picklable, safe to share between threads.
+
+  One of text has `encode_text(text)` too, which returns its ids as a list of int: tags are written
+  with the first text stream of a run.
+  """
 
   spec: StreamSpec
   """Name, modality, sizes, rate and fingerprint: equal after save and load, and after another fit
@@ -55,7 +59,12 @@ class Fitted(Protocol):
 
 
 class Tokenizer(Protocol):
-  """Settings of a tokenizer: a frozen dataclass with JSON-able fields."""
+  """Settings of a tokenizer: a frozen dataclass with JSON-able fields.
+
+  Two more are asked for where they are needed. `sources`, paths of files: a tokenizer of the user's
+  own class is exported as what `save` writes, with copies of these. `kept_in(folder)`, for text:
+  settings of the tokenizer that `save` wrote there, to begin with the ids of an earlier run.
+  """
 
   stream: str
   """Name of the stream it gives: the second half of "source.units"."""

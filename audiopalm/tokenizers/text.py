@@ -59,6 +59,10 @@ class SentencePieceText:
     if self.fitted_in is not None:
       base.check_settings(self._own, Path(self.fitted_in))
 
+  def kept_in(self, folder: str) -> "SentencePieceText":
+    """Returns the settings of the tokenizer that `save` wrote into a folder, to keep its ids."""
+    return dataclasses.replace(self, fitted_in=folder)
+
   @property
   def _own(self) -> "SentencePieceText":
     """What the ids depend on: the settings, wherever the pieces came from."""

@@ -194,7 +194,8 @@ def _open(
   if warm is None:
     params = model.init(params_key, mesh)
   else:
-    params = warm_start.params(warm, model, setting.prepared.space, params_key, mesh, say)
+    space, trust = setting.prepared.space, setting.experiment.trust
+    params = warm_start.params(warm, model, space, params_key, mesh, say, trust)
   variables = state.variables(objective, model, params, variables_key, mesh)
   return state.create(params, variables, setting.learners), None
 
@@ -203,7 +204,9 @@ def _going_on(setting: _Setting, before: checkpoint.Meta) -> _Setting:
   """Returns the setting whose batches go on where those of a checkpoint stopped."""
   kept = before.position.get("schedule")
   if kept is None:  # of before there were schedules: its settings had never changed
-    made = loader.Loader(setting.prepared, experiments.from_json(before.experiment))
+    made = loader.Loader(
+      setting.prepared, experiments.from_json(before.experiment, setting.experiment.trust)
+    )
     schedule = made.schedule
   else:
     schedule = schedules.from_json(kept)
@@ -386,7 +389,7 @@ def _introduce(
   if before is None:
     return
   say(f"resuming after step {before.step} of {setting.workdir}")
-  earlier = experiments.from_json(before.experiment)
+  earlier = experiments.from_json(before.experiment, experiment.trust)
   changed = token_space.difference(_settings(earlier.to_json()), _settings(experiment.to_json()))
   if before.products not in (None, machine.products):
     say(f"changed since that checkpoint: products {before.products} -> {machine.products}")

@@ -9,7 +9,7 @@ The table stays one tensor, as in AudioPaLM (arXiv:2306.12925, section 3.1).
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,15 @@ def params(
   key: jax.Array,
   mesh: jax.sharding.Mesh,
   say: Callable[[str], None],
+  trust: Sequence[str] = (),
 ) -> dict[str, Any]:
-  """Returns the parameters a run begins with, placed on the mesh. `key` draws random rows.
+  """Returns the parameters a run begins with, placed on the mesh. `key` draws random rows, `trust`
+  names packages whose classes the earlier run may name.
 
   ConfigError where the earlier model is another or has other text ids, CheckpointError where
   nothing can be read of it.
   """
-  earlier = _opened(settings, space, say)
+  earlier = _opened(settings, space, say, trust)
   _check_model(earlier, model.settings, settings.folder)
   if model.tables:
     _check_text(earlier, space, settings.folder)
@@ -73,11 +75,14 @@ def params(
 
 
 def _opened(
-  settings: WarmStart, space: token_space.TokenSpace, say: Callable[[str], None]
+  settings: WarmStart,
+  space: token_space.TokenSpace,
+  say: Callable[[str], None],
+  trust: Sequence[str],
 ) -> _Earlier:
   folder = Path(settings.folder)
   if (folder / runs.CHECKPOINTS).is_dir():
-    return _run(folder, settings.step, say)
+    return _run(folder, settings.step, say, trust)
   if settings.step is not None:
     raise ConfigError(
       f"warm_start.step={settings.step} names a checkpoint of a run, but {folder} holds none. "
@@ -89,9 +94,11 @@ def _opened(
   return _Earlier(str(folder), source.settings, ids, source.params)
 
 
-def _run(workdir: Path, step: int | None, say: Callable[[str], None]) -> _Earlier:
+def _run(
+  workdir: Path, step: int | None, say: Callable[[str], None], trust: Sequence[str]
+) -> _Earlier:
   meta = checkpoint.latest(workdir, say, step)
-  settings = experiments.from_json(meta.experiment).model
+  settings = experiments.from_json(meta.experiment, trust).model
   space = token_space.from_manifest(meta.manifest)
 
   def params(mesh: jax.sharding.Mesh) -> dict[str, Any]:

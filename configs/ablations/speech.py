@@ -10,15 +10,10 @@ AST. Each comparison of plan.toml changes one parameter or the rates of tasks.
 import dataclasses
 from typing import Literal
 
-from audiopalm.data.corpora import TOPICS as ALL
-from audiopalm.data.corpora import Synthetic, SyntheticTranslations
-from audiopalm.data.packed import Packed
-from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, optim, tokenizers
-from audiopalm.settings import Evaluation, WarmStart
+from audiopalm import config as c
 
 TOPICS = ("times", "weather", "shopping", "travel", "food", "home")
-OTHERS = tuple(topic for topic in ALL if topic not in TOPICS)
+OTHERS = tuple(topic for topic in c.corpora.TOPICS if topic not in TOPICS)
 UNSEEN = ("de-fr",)
 
 
@@ -28,39 +23,37 @@ def experiment(
   text_step: int | None = None,
   train_records: int = 12_000,
   synthesizer: Literal["espeak", "pico"] = "espeak",
-) -> Experiment:
+) -> c.Experiment:
   # As the committed results were spoken: by espeak-ng, without pauses.
-  speech = Synthetic(
+  speech = c.corpora.Synthetic(
     topics=TOPICS, train_records=train_records, validation_records=600, test_records=1_200,
     synthesizer=synthesizer, takes=None,
   )  # fmt: skip
   more = dataclasses.replace(speech, topics=OTHERS, validation_records=60, test_records=60)
-  text = SyntheticTranslations(
+  text = c.corpora.SyntheticTranslations(
     topics=TOPICS, train_records=40_000, validation_records=600, test_records=1_200
   )
-  warm_start = {"text": WarmStart(text_lm, text_step), "scratch": None}[init]
-  return Experiment(
+  units = c.tokenizers.units(size=256, rate_hz=25, collapse=True)
+  warm_start = {"text": c.WarmStart(text_lm, text_step), "scratch": None}[init]
+  return c.Experiment(
     name="speech",
-    tokenizers=(
-      tokenizers.pretrained(text_lm),
-      tokenizers.units(size=256, rate_hz=25, collapse=True),
-    ),
+    tokenizers=(c.tokenizers.pretrained(text_lm), units),
     warm_start=warm_start,
-    mixture=mixtures.blend(
-      (mixtures.asr(speech), 1.0),
-      (mixtures.ast(speech, unseen_pairs=UNSEEN), 1.0),
-      (mixtures.asr_ast(speech, unseen_pairs=UNSEEN), 0.0),
-      (mixtures.s2st(speech, unseen_pairs=UNSEEN), 0.0),
-      (dataclasses.replace(mixtures.asr(more), name="asr_more"), 0.0),
-      (dataclasses.replace(mixtures.ast(more, unseen_pairs=UNSEEN), name="ast_more"), 0.0),
-      (mixtures.mt(text), 0.0),
-      (mixtures.text(text), 0.0),
+    mixture=c.mixtures.blend(
+      (c.mixtures.asr(speech), 1.0),
+      (c.mixtures.ast(speech, unseen_pairs=UNSEEN), 1.0),
+      (c.mixtures.asr_ast(speech, unseen_pairs=UNSEEN), 0.0),
+      (c.mixtures.s2st(speech, unseen_pairs=UNSEEN), 0.0),
+      (dataclasses.replace(c.mixtures.asr(more), name="asr_more"), 0.0),
+      (dataclasses.replace(c.mixtures.ast(more, unseen_pairs=UNSEEN), name="ast_more"), 0.0),
+      (c.mixtures.mt(text), 0.0),
+      (c.mixtures.text(text), 0.0),
       unit="examples",
     ),
-    model=models.pretrained(text_lm),
-    optimizer=optim.adamw(peak_lr=2e-3, warmup_steps=100),
-    evaluation=Evaluation(every_steps=250, rows=32, examples=300, max_output_rows=64),
-    data=Packed(row_length=256, batch_rows=8),
+    model=c.models.pretrained(text_lm),
+    optimizer=c.optim.adamw(peak_lr=2e-3, warmup_steps=100),
+    evaluation=c.Evaluation(every_steps=250, rows=32, examples=300, max_output_rows=64),
+    data=c.Packed(row_length=256, batch_rows=8),
     steps=2_000,
     checkpoint_every_steps=250,
     keep_every_steps=500,

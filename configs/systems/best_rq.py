@@ -6,25 +6,20 @@ A small one, on the speech of the synthetic grammar: 4 layers, 3.7 million param
 accuracy is that of the labels of masked frames, of 1,024.
 """
 
-from audiopalm.data.clips import Clips
-from audiopalm.data.corpora import Synthetic
-from audiopalm.experiment import Experiment
-from audiopalm.objectives.random_projection import RandomProjection
-from audiopalm.parts import mixtures, models, optim
-from audiopalm.settings import Evaluation
+from audiopalm import config as c
 
 
-def experiment(train_records: int = 2_000) -> Experiment:
-  corpus = Synthetic(languages=("en", "fr"), train_records=train_records)
-  return Experiment(
+def experiment(train_records: int = 2_000) -> c.Experiment:
+  corpus = c.corpora.Synthetic(languages=("en", "fr"), train_records=train_records)
+  return c.Experiment(
     name="best_rq",
     tokenizers=(),
-    mixture=mixtures.blend((mixtures.speech(corpus), 1.0)),
-    model=models.speech_encoder(),
-    objective=RandomProjection(),
-    optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=100),
-    evaluation=Evaluation(every_steps=200, rows=64),
-    data=Clips(seconds=4.0, batch_rows=16),
+    mixture=c.mixtures.blend((c.mixtures.speech(corpus), 1.0)),
+    model=c.models.speech_encoder(),
+    objective=c.RandomProjection(),
+    optimizer=c.optim.adamw(peak_lr=1e-3, warmup_steps=100),
+    evaluation=c.Evaluation(every_steps=200, rows=64),
+    data=c.Clips(seconds=4.0, batch_rows=16),
     steps=1_000,
     checkpoint_every_steps=200,
     export=None,

@@ -3,7 +3,6 @@
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,14 +14,6 @@ from audiopalm.types import Word
 from data_pipelines.speech import client
 
 HEARD = 0.005  # of full scale: the loudest sample of what is no speech lies under it
-
-
-class Speaker(Protocol):
-  """One voice of a synthesizer."""
-
-  def speak(self, text: str) -> Phrase:
-    """Returns `text` spoken: the same bytes for the same text, whatever came before."""
-    ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,25 +90,27 @@ def _pico(language: str) -> dict[str, speakers.PicoSpeaker]:
   }
 
 
-def _all(one_language, name: str) -> dict[str, speakers.Speaker]:
+def _all(one_language, name: str) -> dict[str, synthesizers.Voice]:
   found = {}
   for language in synthesizers.NAMED[name].languages:
     found |= one_language(language)
   return found
 
 
-NAMED: dict[str, dict[str, speakers.Speaker]] = {
+NAMED: dict[str, dict[str, synthesizers.Voice]] = {
   "pico": _all(_pico, "pico"),
   "espeak": _all(_espeak, "espeak"),
 }
 
 
-def speaker(synthesizer: synthesizers.Synthesizer, language: str, voice: str) -> speakers.Speaker:
+def speaker(synthesizer: synthesizers.Choice, language: str, voice: str) -> synthesizers.Voice:
   """Returns who speaks as a voice of a synthesizer."""
+  if isinstance(synthesizer, str):
+    return NAMED[synthesizer][voice]
   if isinstance(synthesizer, synthesizers.Piper):
     name, _, number = voice.partition("#")
     model = str(Path(synthesizer.folder).absolute() / f"{name}.onnx")
     return speakers.PiperSpeaker(model, int(number) if number else None)
   if isinstance(synthesizer, synthesizers.Program):
     return speakers.ProgramSpeaker(synthesizer.line, voice, language)
-  return NAMED[synthesizer][voice]
+  return synthesizer.speaker(language, voice)

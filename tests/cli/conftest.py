@@ -33,9 +33,7 @@ def opened(monkeypatch, made_up, tmp_path):
     run = session.Session(
       made.experiment, made.prepared, made_up.Untrained(), "trained", {}, made.machine, 3, tmp_path
     )
-    monkeypatch.setattr(
-      session, "load", lambda workdir, machine=None, step=None, products=None: run
-    )
+    monkeypatch.setattr(session, "load", lambda workdir, *options, **named: run)
     return run
 
   return open_

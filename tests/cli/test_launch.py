@@ -89,6 +89,14 @@ def test_a_job_is_written_and_submitted(here, capfd):
   assert made == config.load("quickstart", ["steps=7"])
 
 
+def test_packages_that_are_trusted_go_with_the_job(here, capsys):
+  own = tail("--trust", "xml", "--trust", "json.tool")
+  assert main.main(["launch", *SLURM, "--dry-run", *own]) == 0
+  said = capsys.readouterr().out
+  assert f"--workdir {here}/run --trust=xml --trust=json.tool " in said
+  assert '"trust": [\n  "xml",\n  "json.tool"\n ]' in said
+
+
 def test_a_machine_of_a_file_is_in_the_job_as_it_was_read(here, capfd):
   command(here, "sbatch", "")
   wanted = Machine(name="mine", fsdp=2, remat="dots")

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from audiopalm.cli import main, prepare, train
@@ -10,7 +12,7 @@ def asked(monkeypatch):
   """Takes the place of what prepares: what it was asked for."""
   found = {}
 
-  def take(experiment, workdir, sources, streams_dir, workers, *, executor, max_bad):
+  def take(experiment, workdir, streams_dir, workers, *, executor, max_bad):
     found.update(executor=executor, max_bad=max_bad, workers=workers)
 
   monkeypatch.setattr(prepare.prepare, "prepare", take)
@@ -40,19 +42,22 @@ def test_what_is_no_share_is_refused_by_prepare_and_train(line, asked, capsys, g
   assert not asked
 
 
-def test_train_hands_the_share_on_to_its_prepare(line, monkeypatch):
+def test_train_hands_shares_packages_and_paths_on_to_its_prepare(line, monkeypatch, tmp_path):
   started = []
 
   class Process:
     def __init__(self, command):
-      started.append(command)
+      started.append((command, os.environ["PYTHONPATH"].split(os.pathsep)))
 
     def wait(self):
       return 75
 
   monkeypatch.setattr(train.subprocess, "Popen", Process)
-  assert main.main(["train", *line[1:], "--max-bad", "1%"]) == 75
-  assert "--max-bad=1%" in started[0]
+  monkeypatch.syspath_prepend(str(tmp_path))
+  assert main.main(["train", *line[1:], "--max-bad", "1%", "--trust", "xml"]) == 75
+  command, paths = started[0]
+  assert "--max-bad=1%" in command and "--trust=xml" in command
+  assert paths[0] == str(tmp_path)
 
 
 def test_what_follows_two_dashes_are_options_of_beam(line, asked, monkeypatch, tmp_path):

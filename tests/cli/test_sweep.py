@@ -57,6 +57,12 @@ def swept(tmp_path, *options):
   return main(["sweep", plan, "--workdir", workdir, "--results", results, *options])
 
 
+def test_packages_that_are_trusted_go_to_every_command(called, tmp_path):
+  assert swept(tmp_path, "--seeds", "0", "--trust", "my_parts") == 0
+  assert {line.split()[0] for line in called} == {"prepare", "train", "evaluate"}
+  assert all(" --trust=my_parts" in line for line in called)
+
+
 def test_each_run_is_prepared_trained_and_evaluated_after_those_it_begins_with(called, tmp_path):
   assert swept(tmp_path, "--seeds", "0", "--set", "captions=here") == 0
   of_text = "text.py --workdir runs/text-0 --set=captions=here --set=seed=0"

@@ -7,7 +7,6 @@ import pytest
 from audiopalm import layouts
 from audiopalm.data import files
 from audiopalm.data.packed import Packed
-from audiopalm.data.records import Source
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.parts import mixtures
 
@@ -40,11 +39,6 @@ def full(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def sources(small):
-  return {small.SmallCorpus: Source("small_corpus"), small.SmallDialogue: Source("small_corpus")}
-
-
-@pytest.fixture(scope="session")
 def experiment_of(small):
   """Makes what an Experiment tells `prepare` and the loader, over a small corpus."""
 
@@ -65,8 +59,8 @@ def experiment_of(small):
 
 
 @pytest.fixture(scope="session")
-def prepared(experiment_of, sources, tmp_path_factory):
+def prepared(experiment_of, tmp_path_factory):
   """A small experiment, prepared once."""
   from audiopalm.data import prepare
 
-  return prepare.prepare(experiment_of(), tmp_path_factory.mktemp("small"), sources, workers=0)
+  return prepare.prepare(experiment_of(), tmp_path_factory.mktemp("small"), workers=0)

@@ -35,6 +35,7 @@ class SmallCorpus:
   device: str = ""
 
   name: ClassVar[str] = "small"
+  served_by: ClassVar[str] = "small_corpus"
   optional_roles: ClassVar[tuple[str, ...]] = ()
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")

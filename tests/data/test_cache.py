@@ -79,11 +79,11 @@ def test_entries_can_be_sent_to_another_process(prepared):
 
 
 @pytest.fixture
-def cached(experiment_of, small, sources, tmp_path, monkeypatch):
+def cached(experiment_of, small, tmp_path, monkeypatch):
   """Returns the folder of a streams cache of four training shards, made for this test."""
   monkeypatch.setattr(prepare, "SHARD_RECORDS", 10)
   corpus = small.SmallCorpus(train_records=40)
-  return prepare.prepare(experiment_of(corpus), tmp_path, sources, workers=0).folder(corpus)
+  return prepare.prepare(experiment_of(corpus), tmp_path, workers=0).folder(corpus)
 
 
 def flip(path, at, bit=0):

@@ -25,8 +25,8 @@ def experiment(experiment_of, small):
 
 
 @pytest.fixture(scope="module")
-def prepared(experiment, sources, tmp_path_factory):
-  return prepare.prepare(experiment, tmp_path_factory.mktemp("clips"), sources, workers=0)
+def prepared(experiment, tmp_path_factory):
+  return prepare.prepare(experiment, tmp_path_factory.mktemp("clips"), workers=0)
 
 
 def recordings(prepared):
@@ -43,11 +43,11 @@ def test_training_recordings_are_kept_and_those_too_short_are_left_out(prepared)
   assert feed.rows == [sum(len(wave_S) >= 2_400 for wave_S in waves.values())] == [30]
 
 
-def test_packed_runs_keep_no_training_recordings(experiment, sources, tmp_path):
+def test_packed_runs_keep_no_training_recordings(experiment, tmp_path):
   made = type(experiment)(**{**vars(experiment), "data": Packed(row_length=96, batch_rows=4)})
   task = mixtures.asr(experiment.corpora[0])
   made.tasks, made.mixture = (task,), mixtures.blend((task, 1.0))
-  prepared = prepare.prepare(made, tmp_path, sources, workers=0)
+  prepared = prepare.prepare(made, tmp_path, workers=0)
   assert prepared.entries(task, "train")[0].utterances["source"].wave_flac is None
 
 
@@ -137,10 +137,8 @@ def test_shapes_are_those_of_the_batches(prepared, experiment):
   assert shapes.streams["units"].shape == batch.streams["units"].shape == (4, 10)
 
 
-def test_a_prepared_run_is_found_again_and_other_seconds_prepare_nothing_anew(
-  experiment, sources, tmp_path
-):
-  prepare.prepare(experiment, tmp_path, sources, workers=0)
+def test_a_prepared_run_is_found_again_and_other_seconds_prepare_nothing_anew(experiment, tmp_path):
+  prepare.prepare(experiment, tmp_path, workers=0)
   assert not prepare.needed(experiment, tmp_path)
   longer = type(experiment)(**{**vars(experiment), "data": dataclasses.replace(DATA, seconds=0.3)})
   assert not prepare.needed(longer, tmp_path)

@@ -8,6 +8,7 @@ from audiopalm.data import corpora
 from audiopalm.data.takes import Takes
 from audiopalm.errors import ConfigError
 from audiopalm.parts import synthesizers
+from data_pipelines.speech import voices
 
 NOISY = Takes(snr_db=(5.0, 20.0))
 PROGRAM = synthesizers.program("say {voice} {text}", {"en": ("amy", "joe"), "fr": ("zoe", "lea")})
@@ -163,7 +164,7 @@ def test_a_corpus_of_text_alone_has_nobody_who_speaks(corpus):
 
 def test_an_unknown_synthesizer_names_those_there_are():
   text = said(corpora.Synthetic, synthesizer="festival")
-  assert "synthesizer='festival' must be one of 'pico', 'espeak', or what parts.synth" in text
+  assert "synthesizer='festival' must be one of 'pico', 'espeak', what parts.synth" in text
 
 
 def test_a_synthesizer_that_lacks_a_language_says_what_it_speaks():
@@ -174,3 +175,33 @@ def test_a_synthesizer_that_lacks_a_language_says_what_it_speaks():
   assert "voices=8 must be a whole number, 1 to 2" in said(corpora.Synthetic, **ENGLISH)
   text = said(corpora.Synthetic, **ENGLISH, voices=2, held_out_voices=1)
   assert "held_out_voices=1 must be a whole number, 0 to 0" in text
+
+
+@dataclasses.dataclass(frozen=True)
+class Whistle:
+  """A synthesizer of the user's."""
+
+  name: str = "whistle"
+  languages: tuple[str, ...] = ("en",)
+  identity: str = "whistle 1"
+
+  def train_voices(self, language):
+    return ("high", "low")
+
+  def held_out_voices(self, language):
+    return ("middle",)
+
+  def speaker(self, language, voice):
+    return f"{language} {voice}"
+
+
+def test_a_synthesizer_may_be_of_a_users_class():
+  options = {"languages": ("en",), "voices": 2, "held_out_voices": 1}
+  corpus = corpora.Synthetic(**options, synthesizer=Whistle())
+  assert corpus.train_voices("en") == ("high", "low")
+  assert corpus.voices_of("en", "held_out_voices") == ("middle",)
+  other = corpora.Synthetic(**options, synthesizer=Whistle(identity="whistle 2"))
+  assert corpus.fingerprint != other.fingerprint
+  assert voices.speaker(Whistle(), "en", "low") == "en low"
+  with pytest.raises(ConfigError, match=r"it lacks held_out_voices, identity, languages, train_vo"):
+    corpora.Synthetic(languages=("en",), synthesizer=("festival",))

@@ -151,11 +151,9 @@ def test_a_row_is_made_of_the_segments_of_the_index(prepared, experiment_of):
   np.testing.assert_array_equal(batch.tokens_BLK[0, : len(tokens_LK)], tokens_LK)
 
 
-def test_a_damaged_shard_ends_training_with_its_name_and_what_to_do(
-  experiment_of, sources, small, tmp_path
-):
+def test_a_damaged_shard_ends_training_with_its_name_and_what_to_do(experiment_of, small, tmp_path):
   experiment = experiment_of(small.SmallCorpus(20))
-  prepared = prepare.prepare(experiment, tmp_path, sources, workers=0)
+  prepared = prepare.prepare(experiment, tmp_path, workers=0)
   (shard,) = prepared.folder(experiment.corpora[0]).glob("train-*.arrayrecord")
   data = bytearray(shard.read_bytes())
   data[1_000] ^= 4
@@ -167,5 +165,5 @@ def test_a_damaged_shard_ends_training_with_its_name_and_what_to_do(
   with pytest.raises(DataError, match=text):  # from threads that read ahead
     list(itertools.islice(loader.Loader(opened, experiment).batches(), 30))
   shard.unlink()
-  whole = prepare.prepare(experiment, tmp_path, sources, workers=0)
+  whole = prepare.prepare(experiment, tmp_path, workers=0)
   assert len(list(itertools.islice(loader.Loader(whole, experiment).batches(), 30))) == 30

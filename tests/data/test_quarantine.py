@@ -28,11 +28,9 @@ def changed_times(folder):
   return {path: path.stat().st_mtime_ns for path in folder.rglob("*.arrayrecord")}
 
 
-def test_more_than_the_limit_is_an_error_with_counts_reasons_and_examples(
-  faulty, sources, tmp_path
-):
+def test_more_than_the_limit_is_an_error_with_counts_reasons_and_examples(faulty, tmp_path):
   with pytest.raises(DataError) as told:
-    prepare.prepare(faulty, tmp_path, sources, workers=0, max_bad=0.1)
+    prepare.prepare(faulty, tmp_path, workers=0, max_bad=0.1)
   first, split, *kinds, last = str(told.value).splitlines()
   assert first == "More records were left out than --max-bad allows (0.1 of a split):"
   assert split.strip().endswith(", train: 3 of 20 records (15.00%)")
@@ -42,23 +40,23 @@ def test_more_than_the_limit_is_an_error_with_counts_reasons_and_examples(
   assert not (tmp_path / "prepare.json").exists() and prepare.needed(faulty, tmp_path)
 
 
-def test_a_higher_limit_goes_on_with_what_was_finished(faulty, sources, tmp_path):
+def test_a_higher_limit_goes_on_with_what_was_finished(faulty, tmp_path):
   with pytest.raises(DataError, match="More records were left out"):
-    prepare.prepare(faulty, tmp_path, sources, workers=0, max_bad=0.0)
+    prepare.prepare(faulty, tmp_path, workers=0, max_bad=0.0)
   times = changed_times(tmp_path)
-  prepare.prepare(faulty, tmp_path, sources, workers=0, max_bad=0.15)
+  prepare.prepare(faulty, tmp_path, workers=0, max_bad=0.15)
   assert changed_times(tmp_path) == times and len(times) == 3
 
 
-def test_a_prepared_run_is_held_against_the_limit_too(faulty, sources, tmp_path):
-  prepare.prepare(faulty, tmp_path, sources, workers=0)
+def test_a_prepared_run_is_held_against_the_limit_too(faulty, tmp_path):
+  prepare.prepare(faulty, tmp_path, workers=0)
   prepare.open_prepared(faulty, tmp_path, max_bad=0.15)
   with pytest.raises(DataError, match=r"train: 3 of 20 records \(15.00%\)"):
     prepare.open_prepared(faulty, tmp_path, max_bad=0.149)
 
 
 def test_a_record_counts_once_however_many_of_its_variants_were_left_out(
-  experiment_of, small, sources, tmp_path, monkeypatch
+  experiment_of, small, tmp_path, monkeypatch
 ):
   encode = small.FittedCrossings.encode
 
@@ -67,7 +65,7 @@ def test_a_record_counts_once_however_many_of_its_variants_were_left_out(
 
   monkeypatch.setattr(small.FittedCrossings, "encode", no_units_of_other_speeds)
   experiment = experiment_of(small.SmallCorpus(20, variants=3))
-  prepared = prepare.prepare(experiment, tmp_path, sources, workers=0, max_bad=1.0)
+  prepared = prepare.prepare(experiment, tmp_path, workers=0, max_bad=1.0)
   assert len(prepared.entries(experiment.corpora[0], "train").quarantined) == 40
   with pytest.raises(DataError, match=r"train: 20 of 20 records \(100.00%\)"):
     quarantine.check(prepared, 0.99)

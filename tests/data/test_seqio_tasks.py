@@ -33,13 +33,13 @@ def registered(prepared, experiment_of):
 
 
 @pytest.fixture(scope="module")
-def every_task(experiment_of, small, sources, tmp_path_factory):
+def every_task(experiment_of, small, tmp_path_factory):
   """Every task that configs can name, prepared in one experiment and registered: (prepared,
   name)."""
   corpora = {"dialogue": small.SmallDialogue(400)}
   tasks = [getattr(mixtures, task)(corpora.get(task, small.SmallCorpus(400))) for task in TASKS]
   experiment = experiment_of(tasks=tasks, data=Packed(row_length=192))
-  done = prepare.prepare(experiment, tmp_path_factory.mktemp("every_task"), sources, workers=0)
+  done = prepare.prepare(experiment, tmp_path_factory.mktemp("every_task"), workers=0)
   return done, register_(experiment.mixture, done, 192)
 
 

@@ -15,14 +15,12 @@ import soundfile
 
 from audiopalm.data import cache, prepare
 from audiopalm.data.executors import Local
-from audiopalm.data.manifest import corpus, inspection
+from audiopalm.data.manifest import inspection
 from audiopalm.data.manifest.lines import Reading
-from audiopalm.data.records import Source
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.parts import corpora, mixtures
 from data_pipelines import manifest
 
-SOURCES = {corpus.Manifest: Source("data_pipelines.manifest")}
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
 KINDS = {
   "missing": "no such file",
@@ -140,7 +138,7 @@ def test_planted_faults_are_left_out_by_reason_and_counts_are_exact(
   assert sum(expected.values()) == 20 and len(expected) == len(KINDS)
   settings = corpora.manifest(str(tmp_path / "train.jsonl"), language="en")
   experiment = experiment_of(mixtures.asr(settings))
-  prepared = prepare.prepare(experiment, tmp_path / "run", SOURCES, workers=0)
+  prepared = prepare.prepare(experiment, tmp_path / "run", workers=0)
   assert left_out(tmp_path / "run") == (180, expected)
   entries = prepared.entries(settings, "train")
   assert [entry.id for entry in entries][:2] == [
@@ -160,13 +158,13 @@ def test_a_start_after_a_stop_makes_the_missing_shards_and_no_others(
   expected = planted(tmp_path, 200, 20, sound=20)
   settings = corpora.manifest(str(tmp_path / "train.jsonl"), language="en")
   experiment = experiment_of(mixtures.asr(settings))
-  prepared = prepare.prepare(experiment, tmp_path / "run", SOURCES, workers=0)
+  prepared = prepare.prepare(experiment, tmp_path / "run", workers=0)
   folder = prepared.folder(settings)
   whole = {path: path.read_bytes() for path in folder.glob("train-*")}
   for path in folder.glob("train-00002-*"):
     path.unlink()
   before = states(folder.glob("train-*"))
-  prepare.prepare(experiment, tmp_path / "run", SOURCES, workers=0)
+  prepare.prepare(experiment, tmp_path / "run", workers=0)
   after = states(folder.glob("train-*"))
   assert {path: after[path] for path in before} == before
   assert {path: path.read_bytes() for path in after} == whole
@@ -177,7 +175,7 @@ def test_a_run_needs_its_manifest_no_more_once_it_is_prepared(experiment_of, tmp
   planted(tmp_path, 40, 4, sound=20)
   settings = corpora.manifest(str(tmp_path / "train.jsonl"), language="en")
   experiment = experiment_of(mixtures.asr(settings))
-  prepare.prepare(experiment, tmp_path / "run", SOURCES, workers=0)
+  prepare.prepare(experiment, tmp_path / "run", workers=0)
   for path in tmp_path.iterdir():
     if path.is_file():
       path.unlink()
@@ -201,7 +199,7 @@ def test_a_task_leaves_out_and_counts_records_without_what_it_needs(
   (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, test)))
   settings = corpora.manifest(str(tmp_path / "train.jsonl"), test=str(tmp_path / "test.jsonl"))
   tasks = [task(settings) for task in (mixtures.asr, mixtures.ast, mixtures.s2st, mixtures.mt)]
-  prepared = prepare.prepare(experiment_of(*tasks), tmp_path / "run", SOURCES, workers=0)
+  prepared = prepare.prepare(experiment_of(*tasks), tmp_path / "run", workers=0)
   entries = prepared.entries(settings, "train")
   assert [tuple(entry.languages.items()) for entry in entries] == [
     (("source", "en"), ("target", "fr")), (("source", "fr"), ("target", "en")),
@@ -230,7 +228,7 @@ def test_a_task_that_no_record_can_serve_says_why(experiment_of, tmp_path):
     match=r"'tts' has no records left: 1 of 1 training records of corpus 'manifest' lack one of "
     r"target.text, target.units; .* a translation in words alone no speech",
   ):
-    prepare.prepare(experiment_of(mixtures.tts(settings)), tmp_path / "run", SOURCES, workers=0)
+    prepare.prepare(experiment_of(mixtures.tts(settings)), tmp_path / "run", workers=0)
 
 
 def test_ids_of_records_end_with_those_of_lines_as_file_names_may_have_them(tmp_path):

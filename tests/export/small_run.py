@@ -13,7 +13,7 @@ from audiopalm.audio import vocoder
 from audiopalm.batch import PackedBatch
 from audiopalm.data import corpora, prepare
 from audiopalm.experiment import Experiment
-from audiopalm.export import folder
+from audiopalm.exports import folder
 from audiopalm.models import decoder
 from audiopalm.objectives import next_token
 from audiopalm.parts import mixtures, models, tokenizers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
-from audiopalm.export import folder
+from audiopalm.exports import folder
 from audiopalm.models import decoder
 
 

@@ -14,7 +14,7 @@ import pytest
 from audiopalm import pretrained, sharding
 from audiopalm.data import prepare
 from audiopalm.errors import CheckpointError, ConfigError
-from audiopalm.export import folder, text_tokenizer
+from audiopalm.exports import folder, text_tokenizer
 from audiopalm.parts import models, tokenizers
 from audiopalm.tokenizers.pretrained import in_folder
 

@@ -12,7 +12,7 @@ import soundfile
 
 from audiopalm.audio import waveform
 from audiopalm.errors import ManifestError
-from audiopalm.export import folder, plain_waveform, speech, standalone
+from audiopalm.exports import folder, plain_waveform, speech, standalone
 from audiopalm.models.pytorch.exported import TORCH_DECODER
 from audiopalm.parts import tokenizers
 

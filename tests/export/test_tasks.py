@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts
-from audiopalm.export import folder, tasks
+from audiopalm.exports import folder, tasks
 from audiopalm.inference import decode, prompting
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.layouts import incremental

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from audiopalm import layouts, orthography
-from audiopalm.export import text_tokenizer
+from audiopalm.exports import text_tokenizer
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts
-from audiopalm.export import tasks
+from audiopalm.exports import tasks
 from audiopalm.inference import decode
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import incremental

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 
 from audiopalm.audio import waveform
-from audiopalm.export import speech
+from audiopalm.exports import speech
 from audiopalm.tokenizers import base
 from audiopalm.types import Utterance
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "audiopalm_speech"
-FRONT = "export/speech_tokenizer.py"  # what users import
+FRONT = "exports/speech_tokenizer.py"  # what users import
 SILENCE = "audio/silence.py"  # and this, which `generate` prepares every recording with
 # Place in PACKAGE: place in audiopalm. One is another file there.
 FILES = {
@@ -19,9 +19,9 @@ FILES = {
   for name in (
     "errors.py", "types.py", "language_tags.py", "orthography.py", SILENCE, "audio/spectrum.py",
     "audio/vocoder.py", "tokenizers/base.py", "tokenizers/kmeans.py", "tokenizers/mel_rvq.py",
-    "tokenizers/mfcc.py", "tokenizers/units.py", "tokenizers/voices.py", "export/speech.py",
+    "tokenizers/mfcc.py", "tokenizers/units.py", "tokenizers/voices.py", "exports/speech.py",
   )
-} | {"audio/waveform.py": "export/plain_waveform.py"}  # fmt: skip
+} | {"audio/waveform.py": "exports/plain_waveform.py"}  # fmt: skip
 
 
 def write(folder: Path, names: Iterable[str]) -> None:

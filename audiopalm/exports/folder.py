@@ -5,6 +5,7 @@ tokenizer.json, tokenizer_config.json
 generation_config.json               what each task is asked with and may answer
 speech_tokenizer.py, .safetensors    wave -> units -> wave, with the package audiopalm_speech/
 silence.py                           what the former needs, and users too: where speech begins
+tokenizers/STREAM/                   what a tokenizer of the user's own class saves, and `sources`
 manifest.json                        every id and what it depends on
 audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
 text.model, or text.tokenizer.json       own file
@@ -13,7 +14,7 @@ text.model, or text.tokenizer.json       own file
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from safetensors import numpy as arrays_files
 from audiopalm import experiment as experiments
 from audiopalm.data import files
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
-from audiopalm.export import speech, standalone, tasks, text_tokenizer
+from audiopalm.exports import speech, standalone, tasks, text_tokenizer
 from audiopalm.models.base import PyTorchModel
 from audiopalm.parts import pytorch
 from audiopalm.tokens import space as token_space
@@ -33,6 +34,7 @@ from audiopalm.version import VERSION
 FORMAT = 1
 OURS = "audiopalm.json"
 MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.json"
+TOKENIZERS = "tokenizers"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,12 +59,12 @@ def check(experiment: Any) -> None:
 def _check_tokenizers(tokenizers: tuple[Any, ...]) -> None:
   known = (*text_tokenizer.KINDS, *speech.SPEECH)
   for tokenizer in tokenizers:
-    if type(tokenizer) not in known:
+    if type(tokenizer) not in known and not hasattr(tokenizer, "sources"):
       raise ConfigError(
         f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
         f"({type(tokenizer).__name__}): an exported folder carries its tokenizers, which may be "
-        f"{', '.join(kind.__name__ for kind in known)}. Use one of these, or give the experiment "
-        "export=None to train without."
+        f"{', '.join(kind.__name__ for kind in known)}, or of a class with `sources`, the files "
+        "that run it. Use one of these, or give the experiment export=None to train without."
       )
     if type(tokenizer) in text_tokenizer.KINDS:
       text_tokenizer.check(tokenizer)
@@ -101,10 +103,11 @@ def write(out: Path, run: Run, prepared: Any) -> str:
   return model.name
 
 
-def read(folder: Path) -> Run:
-  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder."""
+def read(folder: Path, trust: Sequence[str] = ()) -> Run:
+  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder, or
+  needs code of packages that `trust` does not name."""
   about = _read_about(folder)
-  experiment = experiments.from_json(json.dumps(about["experiment"]))
+  experiment = experiments.from_json(json.dumps(about["experiment"]), trust)
   manifest = files.read_json(folder / MANIFEST)
   space = token_space.from_manifest(manifest)
   (tensors, _), (rest, _) = load_arrays(folder / MODEL), load_arrays(folder / REST)
@@ -153,12 +156,16 @@ def _about(run: Run, model: PyTorchModel) -> dict[str, Any]:
 
 
 def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
-  for tokenizer in run.tokenizers.values():
-    if type(tokenizer.settings) in text_tokenizer.KINDS:
-      path = part / text_tokenizer.own_file(tokenizer.settings)
-      path.write_bytes(tokenizer.content)
+  own = set()
+  for settings in run.experiment.tokenizers:
+    tokenizer = run.tokenizers[settings.stream]
+    if type(settings) in text_tokenizer.KINDS:
+      (part / text_tokenizer.own_file(settings)).write_bytes(tokenizer.content)
+    elif type(settings) not in speech.SPEECH:
+      own.add(settings.stream)
+      _save_own(part, settings, tokenizer)
   text = token_space.text_stream(space.streams)
-  if text is not None:
+  if text is not None and text.name not in own:
     for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
       _write_json(part / name, value)
   names = speech.names(run.experiment.tokenizers)
@@ -166,6 +173,14 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
     save_arrays(part / f"{name}.safetensors", *speech.pack(run.tokenizers[stream]))
   if names:
     standalone.write(part, names.values())
+
+
+def _save_own(part: Path, settings: Any, tokenizer: Any) -> None:
+  """Writes what a tokenizer of the user's own class saves, and copies of the files that run it."""
+  folder = part / TOKENIZERS / settings.stream
+  tokenizer.save(folder)
+  for source in settings.sources:
+    shutil.copyfile(source, folder / Path(source).name)
 
 
 def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
@@ -178,6 +193,8 @@ def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
       if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
       found[stream] = settings.fitted(path.read_bytes())
+    elif type(settings) not in speech.SPEECH:
+      found[stream] = settings.load(folder / TOKENIZERS / stream)
     else:
       arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
       found[stream] = speech.unpack(settings, arrays, texts)
