@@ -20,13 +20,13 @@ setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   python_requires=">=3.11,<3.13",
-  packages=[
-    *find_namespace_packages(include=["audiopalm*", "data_pipelines*"]),
-    "audiopalm.configs",
-    "audiopalm.launch",
-  ],
-  # `audiopalm train quickstart` and `audiopalm launch` work anywhere.
-  package_dir={"audiopalm.configs": "configs", "audiopalm.launch": "launch"},
+  packages=sorted(
+    {*find_namespace_packages(include=["audiopalm*"])}
+    | {f"audiopalm.{name}" for name in find_namespace_packages(include=["data_pipelines*"])}
+    | {"audiopalm.configs", "audiopalm.launch"}
+  ),
+  # One package is installed: these folders of the repository lie within it.
+  package_dir={f"audiopalm.{name}": name for name in ("configs", "data_pipelines", "launch")},
   package_data={"audiopalm.launch": ["*", "docker/*"]},
   entry_points={"console_scripts": ["audiopalm=audiopalm.cli.main:main"]},
   install_requires=[

@@ -14,15 +14,15 @@ from audiopalm.settings import Machine
 
 # Who makes or reads the records of each corpus: the only place that knows both sides.
 SOURCES = {
-  corpora.Synthetic: Source("data_pipelines.synthetic"),
-  corpora.SyntheticDialogue: Source("data_pipelines.synthetic"),
-  corpora.SyntheticText: Source("data_pipelines.synthetic"),
-  corpora.SyntheticTranslations: Source("data_pipelines.synthetic"),
-  corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
-  corpora.SeqioText: Source("data_pipelines.seqio_text"),
-  multi30k.Multi30k: Source("data_pipelines.multi30k"),
-  multi30k.Multi30kText: Source("data_pipelines.multi30k"),
-  corpus.Manifest: Source("data_pipelines.manifest"),
+  corpora.Synthetic: Source("audiopalm.data_pipelines.synthetic"),
+  corpora.SyntheticDialogue: Source("audiopalm.data_pipelines.synthetic"),
+  corpora.SyntheticText: Source("audiopalm.data_pipelines.synthetic"),
+  corpora.SyntheticTranslations: Source("audiopalm.data_pipelines.synthetic"),
+  corpora.SpokenDigit: Source("audiopalm.data_pipelines.spoken_digit"),
+  corpora.SeqioText: Source("audiopalm.data_pipelines.seqio_text"),
+  multi30k.Multi30k: Source("audiopalm.data_pipelines.multi30k"),
+  multi30k.Multi30kText: Source("audiopalm.data_pipelines.multi30k"),
+  corpus.Manifest: Source("audiopalm.data_pipelines.manifest"),
 }
 
 DESCRIPTION = """Turn the corpora of a config into what training reads:

@@ -13,7 +13,7 @@ from audiopalm.types import Record, Utterance
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """The module that serves a corpus: Source("data_pipelines.synthetic").
+  """The module that serves a corpus: Source("audiopalm.data_pipelines.synthetic").
 
   A name and not functions, so that every worker process imports it for itself. The module has
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import sys
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_prepare_again_changes_nothing(few, sources, tmp_path):
   prepare.prepare(few, tmp_path, sources, workers=0)
   assert files_of(tmp_path) == before
   assert changed_times(tmp_path) == times
+
+
+def test_the_module_that_serves_a_corpus_is_no_part_of_what_is_prepared(
+  few, sources, small, tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, "moved", small)
+  moved = {corpus: Source("moved") for corpus in sources}
+  for name, serving in (("here", sources), ("there", moved)):
+    prepare.prepare(few, tmp_path / name, serving, workers=0)
+  assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+  assert prepare.open_prepared(few, tmp_path / "there").manifest_hash
 
 
 def test_prepare_goes_on_after_the_shards_that_are_finished(few, sources, tmp_path, monkeypatch):
@@ -328,7 +340,7 @@ def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
     tokenizers=(tokenizers.text(size=400), tokenizers.units(size=16, warps=1)),
     data=Packed(row_length=512),
   )
-  sources = {corpora.Synthetic: Source("data_pipelines.synthetic")}
+  sources = {corpora.Synthetic: Source("audiopalm.data_pipelines.synthetic")}
   prepared = prepare.prepare(experiment, tmp_path, sources, workers=0)
   entry = prepared.entries(corpus, "train")[3]
   for task in experiment.tasks:

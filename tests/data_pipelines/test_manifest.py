@@ -18,11 +18,11 @@ from audiopalm.data.executors import Local
 from audiopalm.data.manifest import corpus, inspection
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.data.records import Source
+from audiopalm.data_pipelines import manifest
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.parts import corpora, mixtures
-from data_pipelines import manifest
 
-SOURCES = {corpus.Manifest: Source("data_pipelines.manifest")}
+SOURCES = {corpus.Manifest: Source("audiopalm.data_pipelines.manifest")}
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
 KINDS = {
   "missing": "no such file",
