@@ -71,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   options.add_workers(data, "read recordings")
 
   batch = options.command(kinds, "batch", BATCH, batch_run, "what a step of a run was given")
-  batch.add_argument("--workdir", metavar="DIR", type=options.folder, required=True, help="the run")
+  options.add_workdir(batch, "the run")
   batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
   batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")
 

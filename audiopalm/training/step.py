@@ -6,6 +6,7 @@ The objective gives sums and weights; only this file divides. So one big batch, 
 and its parts on many devices have the same gradient: that of the mean over all weighted cells.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,11 +44,16 @@ def build(
   `skipped_in_a_row`.
   """
 
+  differentiate = functools.partial(gradients, model, objective, learners, machine)
+
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
-    losses, grads, variables = gradients(
-      model, objective, learners, machine, state, batch, key, accumulation
-    )
+    if accumulation == 1:
+      losses, grads, variables = differentiate(state, state.variables, batch, key)
+    else:
+      losses, grads, variables = _accumulated(
+        differentiate, learners, state, batch, key, accumulation
+      )
     means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
@@ -116,45 +122,54 @@ def gradients(
   learners: Mapping[str, Learner],
   machine: Machine,
   state: states.TrainState,
+  variables: Any,
   batch: Batch,
   key: jax.Array,
-  accumulation: int = 1,
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
-  """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
-
+  """Returns (losses, gradients of their sums by player, new variables) of one batch."""
   trained = {}
   for learner in learners.values():
     trained = states.merged(trained, learner.own(state.params))
 
-  def one(variables, batch, key):
-    def sums(trained):
-      params = states.merged(state.params, trained)
-      losses, after = objective.losses(
-        model, params, variables, batch, key=key, train=True, step=state.step, machine=machine
-      )
-      return {player: loss.sum for player, loss in losses.items()}, (losses, after)
+  def sums(trained):
+    params = states.merged(state.params, trained)
+    losses, after = objective.losses(
+      model, params, variables, batch, key=key, train=True, step=state.step, machine=machine
+    )
+    return {player: loss.sum for player, loss in losses.items()}, (losses, after)
 
-    total, pull, (losses, after) = jax.vjp(sums, trained, has_aux=True)
-    grads = {}
-    for player, learner in learners.items():
-      ones = {name: jnp.float32(name == player) for name in total}
-      grads[player] = learner.own(pull(ones)[0])
-    return losses, grads, after
+  totals, pull, (losses, after) = jax.vjp(sums, trained, has_aux=True)
+  grads = {}
+  for player, learner in learners.items():
+    of_player = {name: jnp.float32(name == player) for name in totals}
+    grads[player] = learner.own(pull(of_player)[0])
+  return losses, grads, after
 
-  if accumulation == 1:
-    return one(state.variables, batch, key)
 
-  def body(carry, micro):
+def _accumulated(
+  differentiate: Callable,
+  learners: Mapping[str, Learner],
+  state: states.TrainState,
+  batch: Batch,
+  key: jax.Array,
+  count: int,
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
+  """Returns what `gradients` does, summed over `count` micro-batches, one after the other."""
+
+  def add(carry, micro):
     variables, sums = carry
-    losses, grads, variables = one(variables, micro[0], jax.random.fold_in(key, micro[1]))
+    batch, number = micro
+    losses, grads, variables = differentiate(
+      state, variables, batch, jax.random.fold_in(key, number)
+    )
     return (variables, jax.tree.map(jnp.add, sums, grads)), losses
 
   zeros = {
     player: jax.tree.map(jnp.zeros_like, learner.own(state.params))
     for player, learner in learners.items()
   }
-  micros = _micro_batches(batch, accumulation), jnp.arange(accumulation)
-  (variables, grads), losses = jax.lax.scan(body, (state.variables, zeros), micros)
+  micros = _micro_batches(batch, count), jnp.arange(count)
+  (variables, grads), losses = jax.lax.scan(add, (state.variables, zeros), micros)
   return jax.tree.map(lambda sums: sums.sum(axis=0), losses), grads, variables
 
 
