@@ -150,14 +150,14 @@ def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
 
   ["--lr", "1e-3"]      ". Settings of the config are given by --set optimizer.peak_lr=1e-3"
   """
-  found = []
+  settings = []
   for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
     option, equals, value = argument.partition("=")
     path = values.usual_path(option.removeprefix("--").replace("-", "_"))
     if argument in unknown and _is_option(argument) and path is not None:
       value = value if equals else "..." if _is_option(after) or not after else after
-      found.append(f"--set {shlex.quote(f'{path}={value}')}")
-  return f". Settings of the config are given by {' '.join(found)}" if found else ""
+      settings.append(f"--set {shlex.quote(f'{path}={value}')}")
+  return f". Settings of the config are given by {' '.join(settings)}" if settings else ""
 
 
 def _is_option(argument: str) -> bool:
@@ -205,16 +205,16 @@ def add_max_bad(parser: argparse.ArgumentParser) -> None:
 
 def max_bad(args: argparse.Namespace) -> float | None:
   """Returns the share of records that may be left out, None for any."""
-  given = args.max_bad
-  if given is None:
+  text = args.max_bad
+  if text is None:
     return None
   try:
-    share = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
   except ValueError:
     share = math.nan
   if not 0 <= share <= 1:
     raise ConfigError(
-      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {given!r}."
+      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}."
     )
   return share
 

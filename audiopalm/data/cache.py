@@ -262,9 +262,9 @@ def told(folder: Path, what: str, split: str) -> int:
 
   Records are those of the corpus: also what was left out, and each once however many variants.
   """
-  found = files.read_json(folder / "cache.json")
+  counts = files.read_json(folder / "cache.json")
   try:
-    return int(found[what][split])
+    return int(counts[what][split])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
       f"{folder / 'cache.json'}: expected the number of {what} of split {split!r}, it does not say "

@@ -77,8 +77,8 @@ def _locked(file: TextIO, how: int) -> bool:
 
 def _holder(path: Path) -> str:
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
-    return f"process {found['process']} on {found['host']}, since {since},"
+    holder = json.loads(path.read_text(encoding="utf-8"))
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+    return f"process {holder['process']} on {holder['host']}, since {since},"
   except ValueError:  # it has just begun
     return "another process"

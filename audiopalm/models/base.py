@@ -100,7 +100,7 @@ class LanguageModel(Model, Protocol):
   def table(self, params, column: int) -> jax.Array:
     """Returns table_VD, the output rows of a column."""
 
-  def logits(self, params, hidden, column: int = 0, products: Any = None) -> jax.Array:
+  def logits(self, params, hidden, column: int = 0, products: str | None = None) -> jax.Array:
     """Returns float32 logits [..., V] of a column; -inf for rows that are no id."""
 
 

@@ -6,18 +6,19 @@ changes its number, and so do two that changed places; of other damage one in 2^
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from audiopalm.sharding import ArrayTree
 
 WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}  # by bytes of one element
 PIECE = 1 << 16  # words that the host adds up at a time: they and their places stay in its caches
 PLACE, SPREAD = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)  # odd, and so one to one modulo 2^32
 
 
-def sums(tree: Any) -> dict[str, int]:
+def sums(tree: ArrayTree) -> dict[str, int]:
   """Returns {path of a leaf: its number} of arrays of up to four bytes an element."""
   numbers = jax.device_get(_numbers(tree))
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -57,7 +58,7 @@ def differing(a: Mapping[str, int], b: Mapping[str, int]) -> list[str]:
 
 
 @jax.jit
-def _numbers(tree: Any) -> list[jax.Array]:
+def _numbers(tree: ArrayTree) -> list[jax.Array]:
   return [_number(leaf) for leaf in jax.tree.leaves(tree)]
 
 

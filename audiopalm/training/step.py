@@ -8,16 +8,17 @@ and its parts on many devices have the same gradient: that of the mean over all 
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from audiopalm.batch import Batch
+from audiopalm.models.base import Model, Params
 from audiopalm.objectives import base
 from audiopalm.objectives.base import Objective
 from audiopalm.settings import Machine
+from audiopalm.sharding import Tree
 from audiopalm.training import state as states
 from audiopalm.training.learners import Learner
 
@@ -25,7 +26,7 @@ USUAL = 0.01  # how much of the usual gradient norm each step replaces
 
 
 def build(
-  model: Any,
+  model: Model,
   objective: Objective,
   learners: Mapping[str, Learner],
   machine: Machine,
@@ -103,7 +104,7 @@ def build(
   return jax.jit(train_step, donate_argnums=0)
 
 
-def build_held_out(model: Any, objective: Objective, machine: Machine) -> Callable:
+def build_held_out(model: Model, objective: Objective, machine: Machine) -> Callable:
   """Returns held_out_step(params, variables, batch, key) -> {player: Loss}: sums, without
   dropout; `key` draws what the loss draws."""
 
@@ -117,15 +118,15 @@ def build_held_out(model: Any, objective: Objective, machine: Machine) -> Callab
 
 
 def gradients(
-  model: Any,
+  model: Model,
   objective: Objective,
   learners: Mapping[str, Learner],
   machine: Machine,
   state: states.TrainState,
-  variables: Any,
+  variables: Params,
   batch: Batch,
   key: jax.Array,
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
+) -> tuple[dict[str, base.Loss], dict[str, Params], Params]:
   """Returns (losses, gradients of their sums by player, new variables) of one batch."""
   trained = {}
   for learner in learners.values():
@@ -153,7 +154,7 @@ def _accumulated(
   batch: Batch,
   key: jax.Array,
   count: int,
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
+) -> tuple[dict[str, base.Loss], dict[str, Params], Params]:
   """Returns what `gradients` does, summed over `count` micro-batches, one after the other."""
 
   def add(carry, micro):
@@ -186,7 +187,7 @@ def _micro_batches(batch: Batch, count: int) -> Batch:
   return jax.tree.map(split, batch)
 
 
-def _chosen(which: jax.Array, new: Any, old: Any) -> Any:
+def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
   """Returns the new tree where `which` is true, else the old one."""
   return jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
 
@@ -203,6 +204,6 @@ def _nonzero(weight: jax.Array) -> jax.Array:
   return jnp.where(weight == 0, 1, weight)
 
 
-def rates(sums: Mapping[str, Any]) -> dict[str, Any]:
+def rates(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
   """Returns {name: sum / weight} of host sums, without names that nothing was weighed for."""
   return {name: total / weight for name, (total, weight) in sums.items() if weight}

@@ -16,14 +16,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from audiopalm import quantities, system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
+from audiopalm.models.base import Params
 from audiopalm.parts import runs
+from audiopalm.sharding import ArrayTree
 from audiopalm.training import bits, checkpoint, together, verification
 from audiopalm.training import state as states
 
@@ -67,7 +68,7 @@ class Writer:
     self._check_space(state)
     self._save(meta, **checkpoint.items_of(state))
 
-  def save_model(self, params: Any, variables: Any, meta: checkpoint.Meta) -> None:
+  def save_model(self, params: Params, variables: Params, meta: checkpoint.Meta) -> None:
     """Saves parameters and variables: enough to evaluate and generate, not to go on training."""
     self.wait()
     self._save(meta, params=params, **({"variables": variables} if variables else {}))
@@ -97,15 +98,15 @@ class Writer:
     finally:
       logging.getLogger("absl").setLevel(self._level)
 
-  def _save(self, meta: checkpoint.Meta, **trees: Any) -> None:
+  def _save(self, meta: checkpoint.Meta, **trees: ArrayTree) -> None:
     fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
     fields["sums"] = {name: bits.sums(tree) for name, tree in trees.items()}
     shapes = {name: checkpoint.shapes_of(tree) for name, tree in trees.items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-    told = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
+    meta_item = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
     path = checkpoint.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
     try:
-      self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=told), force=True)
+      self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=meta_item), force=True)
     except Exception as error:  # a full device is reported as any kind of error
       self._raise(error)
     saved = verification.Saved(fields, shapes)
@@ -135,10 +136,10 @@ class Writer:
       self._checkpointer.wait_until_finished()
     except Exception as met:
       error = met
-    told = together.gathered(None if error is None else str(error)[:500], CHANNEL)
+    errors = together.gathered(None if error is None else str(error)[:500], CHANNEL)
     if error is not None:
       raise error
-    for number, text in enumerate(told):
+    for number, text in enumerate(errors):
       if text is not None:
         raise CheckpointError(f"Process {number} could not write its part of a checkpoint: {text}")
 

@@ -8,13 +8,16 @@ import json
 import os
 import shutil
 import signal
+import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import audiopalm
+from audiopalm.cli import config as configs
 from audiopalm.cli import main
-from audiopalm.data import files, loader, store
+from audiopalm.data import files, loader, prepare, store
 from audiopalm.errors import EXIT_DONE, EXIT_REQUEUE, EXIT_USER
 from audiopalm.parts import runs
 from audiopalm.planning import topology
@@ -31,7 +34,7 @@ def experiment():
                                  validation_records=8, test_records=8)
   return Experiment(
     name="four steps",
-    tokenizers=(tokenizers.text(size=300),),
+    tokenizers=(tokenizers.text(size=512),),
     mixture=mixtures.blend((mixtures.mt(corpus), 1.0)),
     model=models.tiny(width=128, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2, decay="constant"),
@@ -95,6 +98,33 @@ def test_on_other_hardware_a_run_has_the_losses_it_has_on_one_device(
   assert train(config, prepared, *options) == EXIT_DONE
   assert said in capsys.readouterr().out
   np.testing.assert_allclose(losses(prepared), losses(straight), rtol=2e-5)
+
+
+class Reached(Exception):
+  """The model was asked for its hidden states."""
+
+
+def test_eight_functions_lie_between_main_and_the_model(config, prepared, monkeypatch):
+  experiment = configs.load(config)
+  model = experiment.model.build(prepare.open_prepared(experiment, prepared).space)
+  package = Path(audiopalm.__file__).parent
+  between = []
+
+  def hidden(self, *arguments, **options):
+    frames = [
+      frame for frame in traceback.extract_stack() if package in Path(frame.filename).parents
+    ]
+    first = max(n for n, frame in enumerate(frames) if frame.filename == main.__file__)
+    assert frames[first].name == "main"
+    between.extend(frame.name for frame in frames[first + 1 :])
+    raise Reached
+
+  monkeypatch.setattr(type(model), "hidden", hidden)
+  with pytest.raises(Reached):
+    train(config, prepared)
+  assert between == [
+    "run", "run", "_train", "_compiled", "train_step", "gradients", "sums", "losses",
+  ]  # fmt: skip
 
 
 def test_what_plan_wrote_trains_and_another_mesh_goes_on_from_it(
