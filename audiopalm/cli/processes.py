@@ -128,7 +128,7 @@ def leave(exit_code: int, error: BaseException | None = None) -> None:
   `error`, if it was not said yet, and the exit code go out now, and the others end when JAX misses
   this one: at once, or after some 100 seconds.
   """
-  if together.all_part(PARTING_S):
+  if together.wait_for_all(PARTING_S):
     return
   if error is not None:
     traceback.print_exception(error)

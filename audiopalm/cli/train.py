@@ -110,13 +110,13 @@ def run(args: argparse.Namespace) -> int:
   machine = hardware.machine(args) or machines.default()
   alike = {"config": experiment.digest, "code": preflight.code(), "machine": values.told(machine)}
   processes.check_alike(alike)
-  kept = _kept(args, machine)
-  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
+  saved_dtype = _dtype_of_checkpoint(args, machine)
+  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, saved_dtype))
   if together.is_first():
     print(f"matrix products in {machine.products}: {why}", flush=True)
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
-    code = together.from_first(lambda: _prepared(experiment, args))
+    code = together.from_first(lambda: _prepare_if_needed(experiment, args))
     if code != EXIT_DONE:
       return code
     prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
   return EXIT_DONE
 
 
-def _kept(args: argparse.Namespace, machine: Machine) -> str | None:
+def _dtype_of_checkpoint(args: argparse.Namespace, machine: Machine) -> str | None:
   """Returns the dtype of products of the checkpoint to go on from, None at a first start."""
   from audiopalm.training import together
 
@@ -144,7 +144,7 @@ def _kept(args: argparse.Namespace, machine: Machine) -> str | None:
   return together.from_first(find)
 
 
-def _prepared(experiment: Experiment, args: argparse.Namespace) -> int:
+def _prepare_if_needed(experiment: Experiment, args: argparse.Namespace) -> int:
   return _prepare(args) if prepare.needed(experiment, args.workdir) else EXIT_DONE
 
 

@@ -6,9 +6,7 @@ before, and any number of hosts makes the same global batches.
 
 import copy
 import functools
-import sys
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import grain
@@ -20,7 +18,7 @@ from audiopalm.errors import DataError
 
 
 class Loader:
-  """The batches of an experiment: `batch_at(step)`, or `batches(from_step)` read ahead.
+  """The batches of an experiment: `batch_at(step)`.
 
   A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all, of
   which `first_row` is the first. `schedule` says what became of a run that goes on, and was set
@@ -85,12 +83,6 @@ class Loader:
       self._place(self._numbers[task], number, stretch.seed)
       for task, number in stretch.rows_at(step)
     ]
-
-  def batches(self, from_step: int = 0, read_ahead: int = 4) -> Iterator[Batch]:
-    """Yields batch_at(from_step), the next one, ... without end, made ahead by threads."""
-    options = grain.ReadOptions(num_threads=min(4, read_ahead), prefetch_buffer_size=read_ahead)
-    steps = grain.MapDataset.range(from_step, sys.maxsize)
-    return iter(steps.map(self.batch_at).to_iter_dataset(options))
 
   def _place(self, task: int, number: int, seed: int) -> RowPlace:
     return RowPlace(

@@ -39,7 +39,7 @@ def check(prepared: Prepared, max_bad: float | None) -> None:
     for split in corpus.splits:
       faults = prepared.entries(corpus, split).quarantined
       left_out = len({fault["id"].partition("#")[0] for fault in faults})
-      records = cache.told(folder, "records", split)
+      records = cache.recorded(folder, "records", split)
       if left_out > max_bad * records:
         lines.append(
           f"{folder.name}, {split}: {left_out:,} of {records:,} records ({left_out / records:.2%})"

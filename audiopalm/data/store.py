@@ -36,6 +36,7 @@ from audiopalm import quantities
 from audiopalm.data import files, lock
 from audiopalm.errors import AudiopalmError, ConfigError, DataError
 
+CHANGE = "change"  # the lock of all commands that change a run, so that one does at a time
 INDEX, WRITER, SYNCED = "files.json", "writer.json", "synced.json"
 UPLOAD_EVERY_S = 60.0
 BEAT_S, BEATS = 15.0, 4  # a writer that changes nothing for so many beats is gone
@@ -384,7 +385,7 @@ def opened(
 
   with contextlib.ExitStack() as stack:
     if changes:
-      stack.enter_context(lock.held(place.home, command))
+      stack.enter_context(lock.held(place.home, command, CHANGE))
       claim = stack.enter_context(Claim(place, command, beat_s))
     stack.enter_context(lock.shared(place.home, fetch))
     if not alone:

@@ -1,5 +1,4 @@
-"""What stands between a run and its ruin: a signal to stop, steps that are not to be taken, devices
-that do not compute."""
+"""Stops a run before harm is done: by a signal, after too many bad steps, on faulty hardware."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""Who trains what: each player of an objective with its parameters, its optimizer and its steps."""
+"""Which parameters each player of an objective trains, by which optimizer and at which steps."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The numbers of a run, read one step late, so that the device always has work."""
+"""Reads the metrics of a step while the next one runs, so that the device never waits for it."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are
 
 @dataclasses.dataclass(frozen=True)
 class SpeedMeter:
-  """What turns counts into speeds: the model's operations and the hardware's peak."""
+  """Computes the share of the hardware's peak that a run uses (MFU)."""
 
   flops_per_token: Callable[[int], float]
   device_kind: str

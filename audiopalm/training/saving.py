@@ -1,4 +1,4 @@
-"""When a run saves, and what it does while it cannot: it says so, goes on, and tries again."""
+"""When a run saves its state, and how it goes on while the device is full."""
 
 import math
 import time
@@ -63,11 +63,11 @@ class Saving:
     CheckpointError where nothing that is saved can be read again.
     """
     with self._spent.spend("checkpoint"):
-      self._hear_of_the_last()
+      self._report_previous_save()
       if stopping:
-        self._finish(state, meta)
+        self._save_and_wait(state, meta)
       elif number == self._steps:
-        self._until_there_is_room(state, meta)
+        self._save_when_there_is_room(state, meta)
       else:
         try:
           self._writer.save(state, meta)
@@ -77,14 +77,14 @@ class Saving:
           return
     self.due, self._saved = False, number
 
-  def _hear_of_the_last(self) -> None:
-    """Waits for the save before: what it came to does not decide over this one."""
+  def _report_previous_save(self) -> None:
+    """Waits for the previous save and prints why it failed, if it did; this one is made anyway."""
     try:
       self._writer.wait()
     except (FullDevice, DamagedSave) as error:
       self._say(f"{error} The run goes on, and saves again now.")
 
-  def _finish(self, state: TrainState, meta: checkpoint.Meta) -> None:
+  def _save_and_wait(self, state: TrainState, meta: checkpoint.Meta) -> None:
     while True:  # the writer gives up after some damaged ones in a row
       try:
         self._writer.save(state, meta)
@@ -92,11 +92,11 @@ class Saving:
       except DamagedSave as error:
         self._say(f"{error} It is saved again.")
 
-  def _until_there_is_room(self, state: TrainState, meta: checkpoint.Meta) -> None:
+  def _save_when_there_is_room(self, state: TrainState, meta: checkpoint.Meta) -> None:
     pauses = int(LAST_S / PAUSE_S)
     for left in reversed(range(pauses + 1)):
       try:
-        return self._finish(state, meta)
+        return self._save_and_wait(state, meta)
       except FullDevice as error:
         if not left or any(together.gathered(self._stop.asked_by)):
           raise

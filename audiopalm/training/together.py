@@ -54,7 +54,7 @@ def from_first(make: Callable[[], Value], channel: str = MAIN) -> Value:
   client = distributed.global_state.client
   if client is None:
     return make()
-  return _told(client, _round(client, channel), make)
+  return _broadcast(client, _round(client, channel), make)
 
 
 def gathered(value: Value, channel: str = MAIN) -> list[Value]:
@@ -73,11 +73,11 @@ def gathered(value: Value, channel: str = MAIN) -> list[Value]:
         return [json.loads(values[f"{folder}/{each}"]) for each in range(state.num_processes)]
       time.sleep(0.05)
 
-  return _told(state.client, number, whole)
+  return _broadcast(state.client, number, whole)
 
 
-def all_part(seconds: float) -> bool:
-  """Returns whether all processes have come to their end, for which it waits so long."""
+def wait_for_all(seconds: float) -> bool:
+  """Waits until all processes call it, at most so long; returns whether they did."""
   client = distributed.global_state.client
   if client is not None:
     try:
@@ -87,7 +87,7 @@ def all_part(seconds: float) -> bool:
   return True
 
 
-def _told(client: Client, number: str, make: Callable[[], Value]) -> Value:
+def _broadcast(client: Client, number: str, make: Callable[[], Value]) -> Value:
   key = f"{number}/told"
   if is_first():
     try:

@@ -1,4 +1,4 @@
-"""A checkpoint that was written, opened again: is it the one that was saved?
+"""Reads a checkpoint back after it was written, and compares it with what was saved.
 
 Its files are read once more by TensorStore, chunk by chunk and without a device, so that a check
 takes no memory of the model's and can run beside the steps. Every array must be there with its

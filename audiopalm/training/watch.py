@@ -1,4 +1,4 @@
-"""A thread beside a run: says that it lives, and ends it where a step hangs."""
+"""A thread beside a run that writes heartbeats, and ends the process when a step hangs."""
 
 import contextlib
 import faulthandler

@@ -111,12 +111,12 @@ class Writer:
       self._raise(error)
     saved = verification.Saved(fields, shapes)
     self._thread = threading.Thread(
-      target=self._conclude, args=(meta, saved), name="checkpoint", daemon=True
+      target=self._verify, args=(meta, saved), name="checkpoint", daemon=True
     )
     self._thread.start()
 
-  def _conclude(self, meta: checkpoint.Meta, saved: verification.Saved) -> None:
-    """Keeps as `_error` what becomes of a save; on the thread."""
+  def _verify(self, meta: checkpoint.Meta, saved: verification.Saved) -> None:
+    """Reads a save back once it is written; runs on the thread, and keeps its error as `_error`."""
     try:
       self._written()
       begun_s = time.perf_counter()
@@ -125,7 +125,7 @@ class Writer:
       fault = verification.fault(folder, saved, meta.step, index, count)
       self.verify_s = time.perf_counter() - begun_s
       faults = [each for each in together.gathered(fault, CHANNEL) if each]
-      together.from_first(lambda: self._judge(meta, faults), CHANNEL)
+      together.from_first(lambda: self._accept_or_set_aside(meta, faults), CHANNEL)
     except BaseException as error:  # the run raises it where it comes to hear of this save
       self._error = error
 
@@ -143,8 +143,9 @@ class Writer:
       if text is not None:
         raise CheckpointError(f"Process {number} could not write its part of a checkpoint: {text}")
 
-  def _judge(self, meta: checkpoint.Meta, faults: list[str]) -> None:
-    """Lets a checkpoint count, and removes what `keep` no longer holds; on the first process."""
+  def _accept_or_set_aside(self, meta: checkpoint.Meta, faults: list[str]) -> None:
+    """Gives a checkpoint its name and removes those that `keep` no longer holds, or moves it to the
+    damaged ones; on the first process."""
     if not faults:
       checkpoint.accept(self._workdir, meta.step, meta.experiment)
       self._remove(runs.steps(self._workdir))

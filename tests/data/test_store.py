@@ -17,7 +17,8 @@ def on(fake_store, tmp_path):
 
   def opened(machine, command="train", **seconds):
     place = store.address(URL, tmp_path / machine)
-    return store.opened(place, command, changes=command == "train", **seconds)
+    changes = command in ("train", "prepare")
+    return store.opened(place, command, changes=changes, **seconds)
 
   return opened
 
@@ -167,7 +168,7 @@ def test_reading_a_run_that_is_not_there_is_an_error(on):
 
 def test_a_second_writer_on_this_machine_is_refused(on):
   with on("a"), pytest.raises(ConfigError, match="is in use: process .* runs audiopalm train"):
-    with on("a"):
+    with on("a", "prepare"):
       pass
 
 
