@@ -33,6 +33,8 @@ class FakeStore(fsspec.AbstractFileSystem):
   def pipe_file(self, path, value, mode="overwrite", **options):
     if self.fails is not None and self.fails in path:
       raise RuntimeError("503 Service Unavailable")
+    if not self._strip_protocol(path).startswith("bucket/"):
+      raise FileNotFoundError("The specified bucket does not exist")
     part = self.folder.with_name(f"{threading.get_ident()}.part")
     part.write_bytes(value)
     os.replace(part, self._path(path))  # an object is there whole or not at all

@@ -103,11 +103,26 @@ class Store:
 
   def write(self, name: str, data: bytes) -> None:
     """Writes an object."""
-    self._asked("written", name, lambda path: self._objects.pipe_file(path, data))
 
-  def upload(self, name: str, source: Path) -> None:
-    """Writes a file as an object."""
-    self._asked("written", name, lambda path: self._objects.put_file(str(source), path))
+    def put(path: str) -> bool:
+      self._objects.pipe_file(path, data)
+      return True
+
+    if not self._asked("written", name, put):
+      raise self._missing(name)
+
+  def upload(self, name: str, source: Path) -> bool:
+    """Writes a file as an object; returns whether there is such a file."""
+
+    def put(path: str) -> bool:
+      self._objects.put_file(str(source), path)
+      return True
+
+    if self._asked("written", name, put):
+      return True
+    if source.is_file():
+      raise self._missing(name)
+    return False
 
   def download(self, name: str, target: Path) -> bool:
     """Writes an object as a file; returns whether there is such an object."""
@@ -122,6 +137,12 @@ class Store:
   def remove(self, name: str) -> None:
     """Removes an object, if it is there."""
     self._asked("removed", name, self._objects.rm_file)
+
+  def _missing(self, name: str) -> ConfigError:
+    return ConfigError(
+      f"{self.url}/{name} cannot be written: the store says that there is no such place. Make the "
+      "bucket first, or correct the address."
+    )
 
   def _asked(self, what: str, name: str, ask: Callable[[str], Any]) -> Any:
     """Returns ask(path of the object), None where there is no such object."""
@@ -254,8 +275,8 @@ class Mirror:
     path = self._place.workdir / name
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile: the next push hears of it
       copy = _copy_of(path)
-      self._store.upload(name, path)
-      self._synced[name] = copy  # what was added while it was read is sent again
+      if self._store.upload(name, path):
+        self._synced[name] = copy  # what was added while it was read is sent again
 
   def _set_aside(self) -> Path:
     number = 1

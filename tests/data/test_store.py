@@ -247,6 +247,31 @@ def test_a_store_that_fails_is_said_and_what_is_here_stays(on, fake_store):
   assert stored(fake_store) == {"log": "1"}
 
 
+def test_a_bucket_that_is_not_there_is_an_error(fake_store, tmp_path):
+  place = store.address("fake://other/run", tmp_path)
+  with pytest.raises(ConfigError) as error, store.opened(place, "train", changes=True):
+    pass
+  assert str(error.value) == (
+    "fake://other/run/writer.json cannot be written: the store says that there is no such place. "
+    "Make the bucket first, or correct the address."
+  )
+
+
+def test_a_file_that_goes_while_it_is_sent_is_no_error(on, fake_store, monkeypatch):
+  with on("a") as workdir:
+    write(workdir, log="1", gone="2")
+    copy_of = store._copy_of
+
+    def removing(path):
+      copy = copy_of(path)
+      if path.name == "gone":
+        path.unlink()
+      return copy
+
+    monkeypatch.setattr(store, "_copy_of", removing)
+  assert stored(fake_store) == {"log": "1"}
+
+
 def test_a_damaged_index_is_an_error(on, fake_store):
   fake_store().pipe_file("fake://bucket/run/files.json", b"{")
   with pytest.raises(DataError, match="fake://bucket/run/files.json: expected JSON, but it is dam"):
