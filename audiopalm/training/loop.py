@@ -341,7 +341,7 @@ def _prefetched(make: Callable[[int], Made], first: int, end: int) -> Iterator[I
 
 def _recorder(
   setup: _Setup,
-  journal: metrics.Journal,
+  journal: metrics.Journal | metrics.Silent,
   display: progress.Progress,
   timer: goodput.Goodput,
   restored: checkpoint.Meta | None,

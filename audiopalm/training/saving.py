@@ -134,7 +134,7 @@ class _Best:
     return f"best by {self._name}: step {self.step} ({self.value:.4f})"
 
 
-def _measured(workdir: Path, name: str | None) -> list[tuple[int, float]]:
+def _measured(workdir: Path, name: str | None) -> list[tuple[int, dict[str, dict[str, float]]]]:
   """Returns the held-out metrics of each step that a checkpoint is there of."""
   have = set(runs.steps(workdir)) if name is not None else ()
   lines = metrics.read(workdir) if have else ()
