@@ -177,6 +177,7 @@ class Mirror:
     self._place, self._store = place, Store(place.url)
     self._record = place.home / SYNCED
     self._synced: dict[str, _Copy] = {}
+    self._unlisted: dict[str, _Copy] = {}  # written into the store since its index was
 
   def fetch(self, must_exist: bool = False) -> None:
     """Brings the files of the store here, where they differ.
@@ -184,7 +185,7 @@ class Mirror:
     What was changed here and never written there stays, as after a crash; where the store went on
     meanwhile, it is moved aside. With `must_exist` a ConfigError where the store holds no run.
     """
-    self._synced = self._read_record()
+    self._synced = self._present()
     stored = self._index()
     if must_exist and not stored and not self._changed():
       raise ConfigError(
@@ -209,7 +210,7 @@ class Mirror:
 
   def check_current(self) -> None:
     """Raises ConfigError where the store holds something else than what was fetched last."""
-    self._synced = self._read_record()
+    self._synced = self._present()
     stored = self._index()
     if stored.keys() != self._synced.keys() or any(map(self._differs, stored, stored.values())):
       raise ConfigError(
@@ -219,9 +220,11 @@ class Mirror:
 
   def push(self) -> None:
     """Writes what changed here into the store, and removes there what is gone here."""
+    # Another command on this machine may have written some of it.
+    self._synced = self._read_record() | self._unlisted
     changed = self._changed()
     gone = [name for name in self._synced if not (self._place.workdir / name).is_file()]
-    if not changed and not gone:
+    if not changed and not gone and not self._unlisted:
       return
     # One rank after the other: what says that others are whole comes when they are there.
     for rank in sorted({_rank(name) for name in changed}):
@@ -230,13 +233,13 @@ class Mirror:
     for name in sorted(gone, key=_rank, reverse=True):
       self._store.remove(name)
       del self._synced[name]
+      self._unlisted.pop(name, None)
     stored = {name: entry for name, entry in self._index().items() if name not in gone}
     stored |= {
-      name: {"bytes": self._synced[name].bytes, "sha256": self._synced[name].checksum}
-      for name in changed
-      if name in self._synced
+      name: {"bytes": copy.bytes, "sha256": copy.checksum} for name, copy in self._unlisted.items()
     }
     self._store.write(INDEX, json.dumps(stored, indent=1, sort_keys=True).encode())
+    self._unlisted = {}
     self._write_record()
 
   def _index(self) -> dict[str, dict[str, Any]]:
@@ -276,7 +279,8 @@ class Mirror:
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile: the next push hears of it
       copy = _copy_of(path)
       if self._store.upload(name, path):
-        self._synced[name] = copy  # what was added while it was read is sent again
+        # What was added while it was read is sent again.
+        self._synced[name] = self._unlisted[name] = copy
 
   def _set_aside(self) -> Path:
     number = 1
@@ -291,9 +295,15 @@ class Mirror:
       record = json.loads(self._record.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
       return {}  # everything is compared anew
-    copies = {name: _Copy(*fields) for name, fields in record.items()}
-    # What was deleted here while no command ran is brought again, and not deleted there.
-    return {name: copy for name, copy in copies.items() if (self._place.workdir / name).is_file()}
+    return {name: _Copy(*fields) for name, fields in record.items()}
+
+  def _present(self) -> dict[str, _Copy]:
+    """Returns the record of the files that are still here.
+
+    What was deleted while no command ran is brought again, and not deleted in the store.
+    """
+    record = self._read_record()
+    return {name: copy for name, copy in record.items() if (self._place.workdir / name).is_file()}
 
   def _write_record(self) -> None:
     record = {name: dataclasses.astuple(copy) for name, copy in self._synced.items()}
@@ -393,7 +403,8 @@ def opened(
   """Yields the workdir of an address on this machine, as it is in the store.
 
   What changes in it until the block ends is written into the store, every `upload_every_s` seconds
-  and at the end. A command that `changes` the run has it for itself, and may begin one.
+  and at the end. A command that `changes` the run has it for itself, and may begin one; one that
+  does not reads what is on this machine where another command here already works on it.
   """
   place.home.mkdir(parents=True, exist_ok=True)
   mirror = Mirror(place)
@@ -409,7 +420,7 @@ def opened(
       stack.enter_context(lock.held(place.home, command, CHANGE))
       claim = stack.enter_context(Claim(place, command, beat_s))
     stack.enter_context(lock.shared(place.home, fetch))
-    if not alone:
+    if changes and not alone:
       mirror.check_current()
     check = claim.check if changes else lambda: None
     with _pushing(mirror, check, upload_every_s):

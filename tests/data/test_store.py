@@ -157,6 +157,21 @@ def test_an_evaluation_elsewhere_keeps_what_training_writes_meanwhile(on, fake_s
     assert contents(workdir) == stored(fake_store)
 
 
+def test_an_evaluation_beside_training_reads_what_is_there_and_sends_only_its_own(on, fake_store):
+  with on("a") as training:
+    write(training, log="1", checkpoints__2__params__d="arrays", checkpoints__2__meta__metadata="m")
+  with on("a", upload_every_s=0.05) as training:
+    (training / "checkpoints" / "2" / "params" / "d").unlink()
+    write(training, log="1 2", checkpoints__4__params__d="more")
+    with on("a", "evaluate") as reading:
+      assert contents(reading)["log"] == "1 2"
+      write(reading, evaluation__results="scores")
+  assert stored(fake_store) == contents(training)
+  assert set(json.loads(fake_store.objects()["bucket/run/files.json"])) == set(contents(training))
+  with on("b", "evaluate") as workdir:
+    assert contents(workdir) == contents(training)
+
+
 def test_reading_a_run_that_is_not_there_is_an_error(on):
   with pytest.raises(ConfigError) as error, on("a", "evaluate"):
     pass
@@ -245,6 +260,19 @@ def test_a_store_that_fails_is_said_and_what_is_here_stays(on, fake_store):
   with on("a") as workdir:
     assert contents(workdir) == {"log": "1"}
   assert stored(fake_store) == {"log": "1"}
+
+
+def test_what_was_sent_before_the_store_failed_is_listed_once_it_works(on, fake_store):
+  with on("a") as workdir:
+    write(workdir, **{"streams/shard": "1"})
+    mirror = store.Mirror(store.address(URL, workdir.parents[1]))
+    fake_store.fails = "files.json"
+    with pytest.raises(DataError, match="files.json cannot be written"):
+      mirror.push()
+    fake_store.fails, log = None, fake_store.log[:]
+    mirror.push()
+    assert json.loads(fake_store.objects()["bucket/run/files.json"]).keys() == {"streams/shard"}
+    assert [line for line in fake_store.log[len(log) :] if "shard" in line] == []
 
 
 def test_a_bucket_that_is_not_there_is_an_error(fake_store, tmp_path):
