@@ -19,7 +19,7 @@ class FakeStore(fsspec.AbstractFileSystem):
   cachable = False
   folder: Path
   log: list[str]
-  fails: str | None = None  # a part of the names whose objects cannot be put
+  fails: str | None = None  # a part of the names whose objects cannot be put or got
   lock = threading.Lock()
 
   @classmethod
@@ -44,6 +44,8 @@ class FakeStore(fsspec.AbstractFileSystem):
     self.pipe_file(rpath, Path(lpath).read_bytes())
 
   def get_file(self, rpath, lpath, callback=None, outfile=None, **options):
+    if self.fails is not None and self.fails in rpath:
+      raise RuntimeError("503 Service Unavailable")
     Path(lpath).write_bytes(self._path(rpath).read_bytes())
 
   def rm_file(self, path):

@@ -185,34 +185,36 @@ class Mirror:
     What was changed here and never written there stays, as after a crash; where the store went on
     meanwhile, it is moved aside. With `must_exist` a ConfigError where the store holds no run.
     """
-    self._synced = self._present()
-    stored = self._index()
-    if must_exist and not stored and not self._changed():
+    self._synced = self._read_record()
+    stored, changed = self._index(), self._changed()
+    if must_exist and not stored and not changed:
       raise ConfigError(
         f"There is no run in {self._place}: it holds no {INDEX}. Train one: audiopalm train CONFIG "
         f"--workdir {self._place}"
       )
-    coming = {name: entry for name, entry in stored.items() if self._differs(name, entry)}
-    gone = [name for name in self._synced if name not in stored]
-    if (coming or gone) and self._changed():
+    if changed and not self._went_on(stored):
+      return
+    if changed:
       aside = self._set_aside()
       _say(f"{self._place} went on elsewhere: what was not in it yet is in {aside}.")
-      coming, gone = stored, []
+    self._keep_present()
+    coming = {name: entry for name, entry in stored.items() if self._differs(name, entry)}
     if coming:
       size = quantities.size(sum(entry["bytes"] for entry in coming.values()))
       _say(f"{self._place}: bringing {len(coming)} files ({size}) to {self._place.workdir}")
-    with futures.ThreadPoolExecutor(THREADS) as pool:
-      list(pool.map(self._bring, coming))
-    for name in gone:
-      (self._place.workdir / name).unlink(missing_ok=True)
-      del self._synced[name]
-    self._write_record()
+    try:
+      with futures.ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(self._bring, coming))
+      for name in self._synced.keys() - stored.keys():
+        (self._place.workdir / name).unlink(missing_ok=True)
+        del self._synced[name]
+    finally:  # what is here is not brought again
+      self._write_record()
 
   def check_current(self) -> None:
     """Raises ConfigError where the store holds something else than what was fetched last."""
-    self._synced = self._present()
-    stored = self._index()
-    if stored.keys() != self._synced.keys() or any(map(self._differs, stored, stored.values())):
+    self._synced = self._read_record()
+    if self._went_on(self._index()):
       raise ConfigError(
         f"{self._place} went on elsewhere, and another command on this machine still reads what it "
         f"was ({self._place.workdir}). Wait until that has ended."
@@ -251,6 +253,10 @@ class Mirror:
         f"{self._place}/{INDEX}: expected JSON, but it is damaged ({error}). Restore an older "
         "version of it, or give another address."
       ) from error
+
+  def _went_on(self, stored: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Returns whether the store holds something else than when this machine last wrote or read."""
+    return stored.keys() != self._synced.keys() or any(map(self._differs, stored, stored.values()))
 
   def _differs(self, name: str, entry: Mapping[str, Any]) -> bool:
     return name not in self._synced or self._synced[name].checksum != entry["sha256"]
@@ -297,13 +303,10 @@ class Mirror:
       return {}  # everything is compared anew
     return {name: _Copy(*fields) for name, fields in record.items()}
 
-  def _present(self) -> dict[str, _Copy]:
-    """Returns the record of the files that are still here.
-
-    What was deleted while no command ran is brought again, and not deleted in the store.
-    """
-    record = self._read_record()
-    return {name: copy for name, copy in record.items() if (self._place.workdir / name).is_file()}
+  def _keep_present(self) -> None:
+    """Forgets files that are no longer here: they are brought again, not removed in the store."""
+    for name in [name for name in self._synced if not (self._place.workdir / name).is_file()]:
+      del self._synced[name]
 
   def _write_record(self) -> None:
     record = {name: dataclasses.astuple(copy) for name, copy in self._synced.items()}

@@ -117,11 +117,24 @@ def test_what_was_written_before_an_error_is_kept(on, fake_store):
 
 def test_a_machine_that_was_killed_goes_on_with_what_it_has(on, fake_store):
   with on("a") as workdir:
-    write(workdir, log="1")
+    write(workdir, log="1", old="checkpoint")
+  (workdir / "old").unlink()
   write(workdir, log="1 2")  # and it is killed before it is put
   with on("a") as workdir:
     assert contents(workdir) == {"log": "1 2"}
   assert stored(fake_store) == {"log": "1 2"}
+
+
+def test_what_was_brought_before_the_store_failed_is_not_brought_again(on, fake_store, capsys):
+  with on("a") as workdir:
+    write(workdir, one="1", two="2")
+  fake_store.fails = "two"
+  with pytest.raises(DataError, match="two cannot be read"), on("b", "evaluate"):
+    pass
+  fake_store.fails = None
+  with on("b", "evaluate") as workdir:
+    assert contents(workdir) == {"one": "1", "two": "2"}
+  assert "bringing 1 files (1 B)" in capsys.readouterr().err
 
 
 def test_what_a_killed_machine_had_alone_is_moved_aside_where_the_store_went_on(on, capsys):
