@@ -20,13 +20,13 @@ setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   python_requires=">=3.11,<3.13",
-  packages=[
-    *find_namespace_packages(include=["audiopalm*", "data_pipelines*"]),
-    "audiopalm.configs",
-    "audiopalm.launch",
-  ],
-  # `audiopalm train quickstart` and `audiopalm launch` work anywhere.
-  package_dir={"audiopalm.configs": "configs", "audiopalm.launch": "launch"},
+  packages=sorted(
+    {*find_namespace_packages(include=["audiopalm*"])}
+    | {f"audiopalm.{name}" for name in find_namespace_packages(include=["data_pipelines*"])}
+    | {"audiopalm.configs", "audiopalm.launch"}
+  ),
+  # One package is installed: these folders of the repository lie within it.
+  package_dir={f"audiopalm.{name}": name for name in ("configs", "data_pipelines", "launch")},
   package_data={"audiopalm.launch": ["*", "docker/*"]},
   entry_points={"console_scripts": ["audiopalm=audiopalm.cli.main:main"]},
   install_requires=[
@@ -36,6 +36,7 @@ setup(
     "orbax-checkpoint>=0.12.8,<0.13",
     "tensorstore>=0.1.86,<0.2",
     "etils[epath]>=1.15,<2",
+    "fsspec>=2026.9,<2027",
     "grain>=0.2.18,<0.3",
     "array_record>=0.8.6,<0.9",
     "msgpack>=1.0,<2",
@@ -68,6 +69,8 @@ setup(
       "py-nanotts>=0.1.1,<0.2; sys_platform == 'linux'",
       "espeakng-loader>=0.2.4,<0.3",
     ],
+    "gcs": ["gcsfs>=2026.9,<2027"],
+    "s3": ["s3fs>=2026.9,<2027"],
     "asr": ["pocketsphinx>=5.1,<6"],
     "ja": ["mecab-python3>=1.0.9,<2", "ipadic>=1.0,<2"],
     "whisper": ["faster-whisper>=1.2.1,<1.3", "ctranslate2>=4.8,<5"],

@@ -16,7 +16,7 @@ import jax
 from audiopalm import experiment as experiments
 from audiopalm import sharding
 from audiopalm.audio import given
-from audiopalm.data import imported, prepare
+from audiopalm.data import imported, prepare, store
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
 from audiopalm.evaluation.meters import Meter
@@ -185,7 +185,7 @@ def load(
   trust: Sequence[str] = (),
 ) -> Session:
   """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
-  of `step`.
+  of `step`. Of a workdir in an object store (gs://bucket/run) it is a copy on this machine.
 
   `machine` is a Machine, the name of one or the path of its JSON file (`parts.machines`), None for
   the one that fits the first device. It multiplies in the dtype `products`, None for that of the
@@ -195,7 +195,7 @@ def load(
   CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
   with other token ids.
   """
-  workdir = Path(workdir)
+  workdir = store.fetched(str(workdir)) if store.is_address(str(workdir)) else Path(workdir)
   if not workdir.is_dir():
     raise ConfigError(
       f"There is no run in {workdir}: no such folder. Train one: "

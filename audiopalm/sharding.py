@@ -12,12 +12,12 @@ section 3.3.2).
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm.errors import ConfigError
 
@@ -38,6 +38,23 @@ REPLICABLE = ("kv_heads",)
 GIANT = 2**24  # elements an array may have that no mesh axis splits
 
 ProcessOf = Callable[[jax.Device], int]
+Tree = TypeVar("Tree")
+# Arrays, or what stands for them (shapes, shardings, logical axes), in mappings and sequences.
+ArrayTree = (
+  jax.Array | np.ndarray | jax.ShapeDtypeStruct | Mapping[str, "ArrayTree"] | Sequence["ArrayTree"]
+)
+Split = str | tuple[str, ...] | None  # the mesh axes that split one axis of an array
+Specs = PartitionSpec | Sequence["Specs"]
+
+
+class MeshSettings(Protocol):
+  """What a mesh follows from: a `settings.Machine`."""
+
+  @property
+  def name(self) -> str: ...
+
+  @property
+  def mesh_sizes(self) -> Mapping[str, int]: ...
 
 
 def _process_of(device: jax.Device) -> int:
@@ -45,7 +62,7 @@ def _process_of(device: jax.Device) -> int:
 
 
 @functools.cache
-def mesh(machine: Any, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
+def mesh(machine: MeshSettings, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
   """Returns the mesh of a `settings.Machine` over all devices, or those given (of `planning`).
 
   The open axis (-1) takes all devices left; a machine of fewer devices than there are takes the
@@ -84,7 +101,7 @@ def mesh(machine: Any, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
     ) from error
 
 
-def mesh_sizes(machine: Any, devices: int, *, whole: bool = False) -> dict[str, int]:
+def mesh_sizes(machine: MeshSettings, devices: int, *, whole: bool = False) -> dict[str, int]:
   """Returns the sizes of a machine's mesh axes over so many devices, the open one filled in.
 
   ConfigError where they ask for more than there are; for fewer too where one axis is open, which
@@ -94,8 +111,8 @@ def mesh_sizes(machine: Any, devices: int, *, whole: bool = False) -> dict[str, 
   asked = _written(sizes)
   open_axis = next((axis for axis, size in sizes.items() if size == -1), None)
   if open_axis:
-    given = math.prod(size for size in sizes.values() if size != -1)
-    sizes[open_axis] = max(1, devices // given)
+    product = math.prod(size for size in sizes.values() if size != -1)
+    sizes[open_axis] = max(1, devices // product)
   wanted = math.prod(sizes.values())
   if wanted > devices or ((whole or open_axis) and wanted != devices):
     raise ConfigError(
@@ -124,7 +141,9 @@ def _nearest(sizes: Mapping[str, int], devices: int) -> str:
   return f"Choose axes whose product is {devices}: {meshes}; or another machine (--mesh, --machine)"
 
 
-def spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Any = None) -> PartitionSpec:
+def spec(
+  axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | AbstractMesh | None = None
+) -> PartitionSpec:
   """Returns the PartitionSpec of an array with these logical axes; without a mesh, the current
   one's.
 
@@ -180,7 +199,9 @@ def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) ->
   return jax.tree_util.tree_map_with_path(place_one, shapes, axes)
 
 
-def place(batch: Any, mesh: Mesh, axes: Any, batch_rows: int | None = None) -> Any:
+def place(
+  batch: Tree, mesh: Mesh, axes: Tree | tuple[str | None, ...], batch_rows: int | None = None
+) -> Tree:
   """Returns a tree of arrays on the mesh.
 
   `axes` is a tree of their logical axes, "batch" first, or one tuple for all: what an array has
@@ -283,18 +304,18 @@ def placed_like(x: jax.Array) -> PartitionSpec | None:
   return PartitionSpec(*split) if any(split) else None
 
 
-def names(entry: Any) -> tuple[str, ...]:
+def names(entry: Split) -> tuple[str, ...]:
   """Returns the mesh axes that split an axis, of an entry of `layout_of`."""
   return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
 
 
-def ways(entry: Any) -> int:
+def ways(entry: Split) -> int:
   """Returns how many parts an axis is split into, of an entry of `layout_of`."""
   shape = jax.sharding.get_abstract_mesh().shape
   return math.prod(shape[name] for name in names(entry))
 
 
-def mapped(local: Any, in_specs: Any, out_specs: Any) -> Any:
+def mapped(local: Callable, in_specs: Specs, out_specs: Specs) -> Callable:
   """Returns `local` as a function of whole arrays that runs on every device's own parts of them.
 
   On one device it is `local` itself. What leaves must be the same on all devices that hold it;
@@ -305,7 +326,7 @@ def mapped(local: Any, in_specs: Any, out_specs: Any) -> Any:
   return jax.shard_map(local, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-def sum_to(part: jax.Array, split: Sequence[Any], summed: Sequence[str]) -> jax.Array:
+def sum_to(part: jax.Array, split: Sequence[Split], summed: Sequence[str]) -> jax.Array:
   """Returns, inside `mapped`, the sum of every device's `part` over the mesh axes `summed`.
 
   What axis of the result is `split` by one of them is scattered while it is summed (ZeRO's
@@ -329,22 +350,22 @@ def gathered(kernel: jax.Array) -> jax.Array:
   return jax.sharding.reshard(kernel, PartitionSpec(*whole))
 
 
-def _within(entry: Any, allowed: Sequence[str]) -> bool:
+def _within(entry: Split, allowed: Sequence[str]) -> bool:
   """Returns whether an axis is split by these mesh axes alone."""
   return entry is not None and set(names(entry)) <= set(allowed)
 
 
-def batch_ways(mesh: Any = None) -> int:
+def batch_ways(mesh: Mesh | AbstractMesh | None = None) -> int:
   """Returns how many parts the rows of a batch are split into on a mesh, by default the current
   one."""
   return _ways("batch", mesh)
 
 
-def row_ways(mesh: Any = None) -> int:
+def row_ways(mesh: Mesh | AbstractMesh | None = None) -> int:
   """Returns how many parts a row is split into on a mesh, by default the current one."""
   return _ways("rows", mesh)
 
 
-def _ways(axis: str, mesh: Any) -> int:
+def _ways(axis: str, mesh: Mesh | AbstractMesh | None) -> int:
   shape = (mesh or jax.sharding.get_abstract_mesh()).shape
   return math.prod(shape.get(name, 1) for name in RULES[axis])

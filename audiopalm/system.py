@@ -28,7 +28,7 @@ ADVICE = {
 }
 ADVICE[errno.EPERM] = ADVICE[errno.EACCES]
 PATH = str | bytes | os.PathLike
-OURS = ("audiopalm", "data_pipelines", "configs")  # what is missing in these is a bug
+OURS = ("audiopalm", "configs")  # what is missing in these is a bug
 OTHERWISE = "What was written is kept: have the machine repaired, then run the same command again"
 
 

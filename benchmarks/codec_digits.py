@@ -27,9 +27,9 @@ import score
 from audiopalm.audio import waveform
 from audiopalm.data import corpora, executors, streams
 from audiopalm.data.records import Source
+from audiopalm.data_pipelines import spoken_digit
 from audiopalm.parts import tokenizers
 from audiopalm.types import Utterance
-from data_pipelines import spoken_digit
 
 TESTED = 20  # recordings of a digit by a speaker
 SILENCE_S = 0.3  # around each: the recordings are cut close
@@ -97,7 +97,7 @@ def prepare_speed(codec: Any, fitted: Any, corpus: Any) -> float:
     fitted.save(Path(folder) / codec.stream)
     loadable = streams.TokenizerFile(codec, Path(folder) / codec.stream, fitted.spec)
     shard = streams.Shard(
-      corpus, Source("data_pipelines.spoken_digit"), "test", 0, 1, 0, count, Path(folder),
+      corpus, Source("audiopalm.data_pipelines.spoken_digit"), "test", 0, 1, 0, count, Path(folder),
       (loadable,),
     )  # fmt: skip
     made, spent_s = timed(lambda: streams.tokenize_shard(shard))

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from audiopalm.audio import waveform
 from audiopalm.data import multi30k
+from audiopalm.data_pipelines.speech import saying
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
-from data_pipelines.speech import saying
 
 
 def count(settings: multi30k.Multi30k, split: str) -> int:

@@ -6,9 +6,11 @@ emitters, which halves what compiling takes; what it compiled is kept for the le
 also for the processes that tests start.
 """
 
+import importlib
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,10 @@ def pytest_runtest_setup(item):
 def pytest_unconfigure(config):
   if "PYTEST_XDIST_WORKER" not in os.environ:
     shutil.rmtree(COMPILED, ignore_errors=True)
+
+
+@pytest.fixture
+def fake_store(tmp_path, monkeypatch):
+  """An object store under fake:// that can put, get and remove objects, and nothing else."""
+  monkeypatch.syspath_prepend(str(Path(__file__).parent))
+  return importlib.import_module("object_store").install(tmp_path / "objects")

@@ -1,7 +1,8 @@
 """The tree keeps its layers: read from the syntax trees, nothing is imported.
 
 A file imports strictly lower layers and its own folder; files at the package root have no folder.
-`audiopalm/__init__.py`, which reaches its names lazily, is the one file outside the rule.
+`audiopalm/__init__.py`, which reaches its names lazily, is the one file outside the rule. The
+folder data_pipelines/ is the package audiopalm.data_pipelines, which only `cli` imports.
 """
 
 import ast
@@ -43,6 +44,7 @@ TENSORFLOW = (
 )  # fmt: skip
 MAY_USE_TENSORFLOW = ("audiopalm/data/seqio_tasks.py", "data_pipelines/")
 BEAM = "audiopalm.data.beam"  # what runs in a process of its own; only `prepare` starts it
+PIPELINES = "audiopalm.data_pipelines"  # the name of data_pipelines/, in a checkout too
 MAY_USE_BEAM = ("audiopalm/data/beam.py", *MAY_USE_TENSORFLOW)
 MAY_START_BEAM = "audiopalm/cli/prepare.py"
 # What may be imported of models/ from outside it and parts/: no class of a model.
@@ -73,7 +75,7 @@ def faults(root: Path) -> list[str]:
   for path in files:
     name = path.relative_to(root).as_posix()
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = ".".join(path.relative_to(root).parts[:-1])
+    package = _dotted(path.parent, root)
     imported = {_known(target, modules) for target in _imports(tree, package)}
     graph[_module(path, root)] = set() if name == ROOT_FILE else imported & modules
     found += [f"{name}: {text}" for text in _file_faults(name, path, tree, imported)]
@@ -93,7 +95,7 @@ def _file_faults(name: str, path: Path, tree: ast.AST, imported: set[str]) -> It
   if not name.startswith(("data_pipelines/", *MAY_NAME_PIPELINES)):
     for node in ast.walk(tree):
       if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        if re.fullmatch(r"data_pipelines(\.\w+)+", node.value):
+        if re.fullmatch(r"(audiopalm\.)?data_pipelines(\.\w+)+", node.value):
           yield f"names {node.value}, which only settings of corpora may"
 
 
@@ -110,10 +112,16 @@ def _import_faults(name: str, target: str) -> Iterator[str]:
   if target.startswith("audiopalm.models.") and not f"{target}.".startswith(MODELS):
     if not name.startswith(MAY_NAME_MODELS):
       yield f"imports {target}; a model is named by models/ and parts/ alone"
-  if top == "configs" or (top == "data_pipelines" and folder == "configs"):
+  if top == "data_pipelines":
+    yield f"imports {target}, whose name is audiopalm.{target}"
+  if f"{target}.".startswith(f"{PIPELINES}."):
+    if folder == "configs":
+      yield f"imports {target}"
+    if folder == "audiopalm" and not name.startswith("audiopalm/cli/"):
+      yield f"imports {target}, which only cli may"
+    return
+  if top == "configs":
     yield f"imports {target}"
-  if top == "data_pipelines" and folder == "audiopalm" and not name.startswith("audiopalm/cli/"):
-    yield f"imports {target}, which only cli may"
   if top != "audiopalm" or name == ROOT_FILE or not rest:
     return
   if rest[0] not in LAYER:
@@ -142,7 +150,13 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def _module(path: Path, root: Path) -> str:
-  return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+  return _dotted(path.with_suffix(""), root).removesuffix(".__init__")
+
+
+def _dotted(path: Path, root: Path) -> str:
+  """Returns the name under which a file or folder is imported."""
+  parts = path.relative_to(root).parts
+  return ".".join(("audiopalm", *parts) if parts[0] == "data_pipelines" else parts)
 
 
 def _known(target: str, modules: set[str]) -> str:
@@ -188,8 +202,18 @@ PLANTED = [
   ("audiopalm/data/beam.py", "import tensorflow", "TensorFlow stays in"),
   ("audiopalm/data/a.py", "import apache_beam", "Beam stays in audiopalm/data/beam.py and"),
   ("audiopalm/data/a.py", "import audiopalm.data.beam", "which only audiopalm/cli/prepare.py may"),
-  ("audiopalm/data/a.py", "import data_pipelines.synthetic", "which only cli may"),
-  ("audiopalm/data/a.py", "a = 'data_pipelines.synthetic'", "which only settings of corpora may"),
+  ("audiopalm/data/a.py", "import audiopalm.data_pipelines.synthetic", "which only cli may"),
+  (
+    "audiopalm/data/a.py",
+    "a = 'audiopalm.data_pipelines.synthetic'",
+    "which only settings of corpora may",
+  ),
+  ("configs/a.py", "from audiopalm import data_pipelines", "imports audiopalm.data_pipelines"),
+  (
+    "data_pipelines/a.py",
+    "from data_pipelines import b",
+    "imports data_pipelines.b, whose name is audiopalm.data_pipelines.b",
+  ),
   ("configs/a.py", "from audiopalm.training import loop", "above what configs may"),
   ("data_pipelines/a.py", "from audiopalm import experiment", "above what data_pipelines may"),
   ("configs/a.py", "from configs import b", "imports configs.b"),
@@ -224,7 +248,9 @@ ALLOWED = [
   ("audiopalm/nn/a.py", "from audiopalm import types\nfrom audiopalm.nn import b"),
   ("audiopalm/training/a.py", "from audiopalm.models.base import Model"),
   ("audiopalm/data/seqio_tasks.py", "import seqio\nimport tensorflow as tf"),
-  ("audiopalm/data/corpora.py", "served_by = 'data_pipelines.a'"),
+  ("audiopalm/data/corpora.py", "served_by = 'audiopalm.data_pipelines.a'"),
+  ("audiopalm/cli/prepare.py", "import audiopalm.data_pipelines.synthetic"),
+  ("data_pipelines/a.py", "from audiopalm.data_pipelines.speech import saying"),
   ("audiopalm/__init__.py", "from audiopalm.session import load"),
   ("audiopalm/data/beam.py", "def f():\n  import apache_beam"),
   ("data_pipelines/a.py", "import apache_beam\nfrom audiopalm.data import corpora"),

@@ -49,16 +49,64 @@ def test_another_name_is_an_attribute_error():
     audiopalm.lod  # noqa: B018
 
 
-def test_an_installed_package_has_its_configs_and_templates(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+  """The folder into which an installation of the package puts its modules."""
   pytest.importorskip("setuptools")
+  source, built = (tmp_path_factory.mktemp(name) for name in ("source", "built"))
   root = Path(audiopalm.__file__).parents[1]
   for name in ("audiopalm", "configs", "data_pipelines", "launch"):
-    shutil.copytree(root / name, tmp_path / "source" / name)
+    shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
   for name in ("setup.py", "pyproject.toml", "README.md"):
-    shutil.copy(root / name, tmp_path / "source")
-  built = tmp_path / "built"
+    shutil.copy(root / name, source)
   build = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", built]
-  subprocess.run(build, cwd=tmp_path / "source", check=True, capture_output=True)
+  subprocess.run(build, cwd=source, check=True, capture_output=True)
+  return built
+
+
+def test_one_top_level_package_is_installed_with_all_modules_of_the_corpora(built):
+  assert [path.name for path in built.iterdir()] == ["audiopalm"]
+  folder = Path(audiopalm.__file__).parents[1] / "data_pipelines"
+  modules = {path.relative_to(folder) for path in folder.rglob("*.py")}
+  installed = built / "audiopalm" / "data_pipelines"
+  assert {path.relative_to(installed) for path in installed.rglob("*.py")} == modules
+  for name in modules:
+    assert (installed / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_corpora_and_synthesizers_are_found_in_a_checkout_and_in_an_installation(
+  built, tmp_path, checkout
+):
+  """A synthesizer is a process of its own, which must find the package too."""
+  root = Path(audiopalm.__file__).parents[1]
+  place = root if checkout else built
+  alone = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]"
+  code = (
+    "import audiopalm.data_pipelines.synthetic.topics.food as module\n"
+    "from audiopalm.data_pipelines.speech import client\n"
+    "import importlib.util\n"
+    "print(module.__file__)\n"
+    "print(client.ROOT)\n"
+    "print(importlib.util.find_spec('data_pipelines'))"
+  )
+  # Without what is installed beside: an editable installation of another checkout would help out.
+  said = subprocess.run(
+    [sys.executable, "-c", f"{alone}\n{code}"],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": str(place)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  file, found, top = said.stdout.splitlines()
+  own = place / "data_pipelines" if checkout else place / "audiopalm" / "data_pipelines"
+  assert Path(file) == own / "synthetic" / "topics" / "food.py"
+  assert Path(found) == place
+  assert checkout or top == "None"
+
+
+def test_an_installed_package_has_its_configs_and_templates(built, tmp_path):
   assert (built / "audiopalm" / "launch" / "docker" / "gpu.Dockerfile").is_file()
   line = ["launch", "--on", "slurm", "--nodes", "2", "--dry-run"]
   line += ["--", "train", "quickstart", "--workdir", "run"]

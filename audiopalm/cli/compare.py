@@ -22,7 +22,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `compare` to the command line."""
   parser = options.command(commands, "compare", DESCRIPTION, run)
   parser.add_argument(
-    "workdirs", metavar="DIR", nargs="+", type=Path, help="the folders of two or more runs"
+    "workdirs",
+    metavar="DIR",
+    nargs="+",
+    type=options.folder,
+    help="the folders of two or more runs",
   )
   parser.add_argument(
     "--out", metavar="FILE", type=Path, required=True, help="the page to write, an HTML file"

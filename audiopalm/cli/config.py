@@ -24,16 +24,10 @@ _PACKAGE = Path(experiments.__file__).parent
 SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
   """Gives `parser` the CONFIG, --workdir and --set that `prepare` and `train` share."""
   add_config(parser)
-  parser.add_argument(
-    "--workdir",
-    metavar="DIR",
-    type=options.folder,
-    required=True,
-    help="where everything of the run lies",
-  )
+  options.add_workdir(parser, "where everything of the run lies", changed_by=command)
 
 
 def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

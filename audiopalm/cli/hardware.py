@@ -70,8 +70,8 @@ def machine(
 
 def given(args: argparse.Namespace) -> list[str]:
   """Returns the options of the machine as they were given, for another command line."""
-  said = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
-  return [word for name, value in said for word in (f"--{name.replace('_', '-')}", value)]
+  options = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
+  return [word for name, value in options for word in (f"--{name.replace('_', '-')}", value)]
 
 
 def files(args: argparse.Namespace) -> list[Path]:

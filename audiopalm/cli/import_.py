@@ -33,12 +33,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     required=True,
     help="a folder that `audiopalm export` wrote",
   )
-  parser.add_argument(
-    "--workdir",
-    metavar="DIR2",
-    type=options.folder,
-    required=True,
-    help="the new workdir; it must not exist",
+  options.add_workdir(
+    parser, "the new workdir; it must not exist", changed_by="import", metavar="DIR2"
   )
   options.add_trust(parser)
 

@@ -71,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   options.add_workers(data, "read recordings")
 
   batch = options.command(kinds, "batch", BATCH, batch_run, "what a step of a run was given")
-  batch.add_argument("--workdir", metavar="DIR", type=options.folder, required=True, help="the run")
+  options.add_workdir(batch, "the run")
   options.add_trust(batch)
   batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
   batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")
@@ -86,11 +86,11 @@ def batch_run(args: argparse.Namespace) -> int:
   prepared = prepare.open_prepared(experiment, args.workdir)
   lines = (line for line in metrics.read(args.workdir) if line["step"] == args.step)
   written = next((line["batch"] for line in lines if "batch" in line), None)
-  kept = saved and saved["position"].get("schedule")
-  schedule = schedules.from_json(kept) if kept else None
-  found = past.batch(prepared, experiment, args.step, written, schedule)
-  past.show(found, console.Console(), args.out)
-  return EXIT_DONE if found.is_the_one else EXIT_USER
+  saved_schedule = saved and saved["position"].get("schedule")
+  schedule = schedules.from_json(saved_schedule) if saved_schedule else None
+  batch = past.batch(prepared, experiment, args.step, written, schedule)
+  past.show(batch, console.Console(), args.out)
+  return EXIT_DONE if batch.is_the_one else EXIT_USER
 
 
 def data_run(args: argparse.Namespace) -> int:

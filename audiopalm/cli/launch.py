@@ -165,6 +165,7 @@ def _train(line: list[str]) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog="audiopalm", allow_abbrev=False)
   train.add_parser(parser.add_subparsers())
   told = options.parse(parser, line)
+  options.check_path(told.workdir, "audiopalm launch")
   if (told.coordinator_address, told.num_processes, told.process_id) != (None, None, None):
     raise ConfigError(
       "audiopalm launch itself tells the processes of training how they meet: leave out "

@@ -1,6 +1,7 @@
 """`audiopalm`: one command for each thing to do with a run."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import keyword
@@ -8,7 +9,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from audiopalm import system, version
 from audiopalm.cli import options
@@ -81,43 +82,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
       stream.reconfigure(errors="backslashreplace")
   before = signal.signal(signal.SIGTERM, _stop)
   try:
-    return _run(arguments)
+    with _printed():
+      own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
+      args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
+      args.passed_on = passed_on
+      with options.opened(args):
+        return args.run(args)
+  except BaseException as error:
+    return _exit_code(error)
   finally:
     signal.signal(signal.SIGTERM, before)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-  """Returns the exit code of a command; its error becomes one text, a bug keeps its traceback."""
+@contextlib.contextmanager
+def _printed() -> Iterator[None]:
+  """Leaves the block once all that it printed is out, and not as Python ends: an error is ours."""
   try:
-    return _done(arguments)
-  except AudiopalmError as error:
-    return _fail(f"{type(error).__name__}: {error}", error.exit_code)
-  except KeyboardInterrupt:
-    return _fail("Interrupted. What was written is kept.", EXIT_INTERRUPTED)
-  except SystemExit as error:
-    if isinstance(error.__context__, BrokenPipeError):  # rich printed, and ends the process by 1
-      return _end_quietly()
-    raise
-  except Exception as error:
-    if isinstance(error, BrokenPipeError) and _nobody_reads():
-      return _end_quietly()
-    text = _of_machine(error)
-    if text is None:
-      _leave(EXIT_FAULT, error)
-      raise
-    return _fail(text, EXIT_USER)
-
-
-def _done(arguments: Sequence[str] | None) -> int:
-  """Returns the exit code of a command once all that it printed is out."""
-  try:
-    own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
-    args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
-    args.passed_on = passed_on
-    return args.run(args)
+    yield
   finally:
     if sys.stdout is not None:
-      sys.stdout.flush()  # here and not as Python ends, where an error would be its own
+      sys.stdout.flush()
+
+
+def _exit_code(error: BaseException) -> int:
+  """Returns the exit code of a command that ended by an error, which becomes one text.
+
+  Called where the error is handled: a bug is raised on, with its traceback.
+  """
+  if isinstance(error, AudiopalmError):
+    return _fail(f"{type(error).__name__}: {error}", error.exit_code)
+  if isinstance(error, KeyboardInterrupt):
+    return _fail("Interrupted. What was written is kept.", EXIT_INTERRUPTED)
+  if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+    return _end_quietly()  # rich printed, and ends the process by 1
+  if not isinstance(error, Exception):
+    raise
+  if isinstance(error, BrokenPipeError) and _nobody_reads():
+    return _end_quietly()
+  text = _of_machine(error)
+  if text is None:
+    _leave(EXIT_FAULT, error)
+    raise
+  return _fail(text, EXIT_USER)
 
 
 def _of_machine(error: Exception) -> str | None:

@@ -1,13 +1,14 @@
 """What the commands of the line have in common: how they are added, and options of one meaning."""
 
 import argparse
+import contextlib
 import math
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiopalm import values
+from audiopalm.data import store
 from audiopalm.errors import ConfigError
 
 TEXTS = "--text"
@@ -37,12 +38,8 @@ def command(
 
 def folder(text: str) -> Path:
   """Returns the path that an option names; an error for the address of an object store."""
-  if re.match(r"[a-z][a-z0-9+.-]*://", text):
-    raise argparse.ArgumentTypeError(
-      f"{text} is the address of an object store, and audiopalm reads and writes files by their "
-      "path: mount the bucket (gcsfuse, mountpoint-s3) and give the path that it has then; "
-      "docs/launch.md says what to expect of one"
-    )
+  if store.is_address(text):
+    raise argparse.ArgumentTypeError(_needs_path(text, "this option"))
   try:
     text.encode()
   except UnicodeEncodeError as error:
@@ -50,6 +47,67 @@ def folder(text: str) -> Path:
       f"{text!r} is a name that is not UTF-8, and what is written there names it: rename the folder"
     ) from error
   return Path(text)
+
+
+def workdir(text: str) -> Path | store.StoreAddress:
+  """Returns the folder of a run, or its address in an object store."""
+  return store.address(text) if store.is_address(text) else folder(text)
+
+
+def add_workdir(
+  parser: argparse.ArgumentParser,
+  summary: str,
+  *,
+  changed_by: str | None = None,
+  metavar: str = "DIR",
+) -> None:
+  """Adds the workdir of a run; `changed_by` names a command that makes or changes the run."""
+  parser.add_argument(
+    "--workdir",
+    metavar=metavar,
+    type=workdir,
+    required=True,
+    help=f"{summary}: a folder, or its address in an object store, as in gs://bucket/run",
+  )
+  parser.add_argument(
+    "--scratch",
+    metavar="DIR",
+    type=folder,
+    help="where this machine keeps the files of a workdir in an object store "
+    f"(default: {store.SCRATCH})",
+  )
+  parser.set_defaults(changed_by=changed_by)
+
+
+def opened(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+  """Gives a command the files of a workdir in an object store, and keeps the store up to date."""
+  place = getattr(args, "workdir", None)
+  if not isinstance(place, store.StoreAddress):
+    return contextlib.nullcontext()
+  if getattr(args, "coordinator_address", None) is not None:
+    check_path(place, "a run of several processes")
+  if getattr(args, "streams", None) is not None:
+    raise ConfigError(
+      f"--streams {args.streams} lies outside of {place}, where another machine does not find it. "
+      "Leave --streams out, or give a --workdir that is a folder."
+    )
+  place = store.address(place.url, args.scratch)
+  args.workdir = place.workdir
+  return store.opened(place, args.changed_by or "", changes=args.changed_by is not None)
+
+
+def check_path(place: Path | store.StoreAddress, what: str) -> None:
+  """Raises ConfigError where `what` is given the address of an object store."""
+  if isinstance(place, store.StoreAddress):
+    raise ConfigError(f"{_needs_path(place, what)}.")
+
+
+def _needs_path(place: object, what: str) -> str:
+  return (
+    f"{place} is the address of an object store, and {what} needs the path of a folder: mount the "
+    "bucket (gcsfuse, mountpoint-s3) and give the path that it has then; docs/launch.md says what "
+    "to expect of one"
+  )
 
 
 def add_texts(parser: argparse._ActionsContainer, summary: str) -> None:
@@ -92,14 +150,14 @@ def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
 
   ["--lr", "1e-3"]      ". Settings of the config are given by --set optimizer.peak_lr=1e-3"
   """
-  found = []
+  settings = []
   for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
     option, equals, value = argument.partition("=")
     path = values.usual_path(option.removeprefix("--").replace("-", "_"))
     if argument in unknown and _is_option(argument) and path is not None:
       value = value if equals else "..." if _is_option(after) or not after else after
-      found.append(f"--set {shlex.quote(f'{path}={value}')}")
-  return f". Settings of the config are given by {' '.join(found)}" if found else ""
+      settings.append(f"--set {shlex.quote(f'{path}={value}')}")
+  return f". Settings of the config are given by {' '.join(settings)}" if settings else ""
 
 
 def _is_option(argument: str) -> bool:
@@ -108,9 +166,7 @@ def _is_option(argument: str) -> bool:
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
   """Adds the run a command works on."""
-  parser.add_argument(
-    "--workdir", metavar="DIR", type=folder, required=True, help="the folder of a trained run"
-  )
+  add_workdir(parser, "where a trained run lies")
   add_trust(parser)
 
 
@@ -167,16 +223,16 @@ def add_max_bad(parser: argparse.ArgumentParser) -> None:
 
 def max_bad(args: argparse.Namespace) -> float | None:
   """Returns the share of records that may be left out, None for any."""
-  given = args.max_bad
-  if given is None:
+  text = args.max_bad
+  if text is None:
     return None
   try:
-    share = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
   except ValueError:
     share = math.nan
   if not 0 <= share <= 1:
     raise ConfigError(
-      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {given!r}."
+      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}."
     )
   return share
 

@@ -37,7 +37,7 @@ stands after -- are Beam's own options (docs/prepare_at_scale.md).
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `prepare` to the command line."""
   parser = options.command(commands, "prepare", DESCRIPTION, run)
-  config.add_arguments(parser)
+  config.add_arguments(parser, "prepare")
   hardware.add_arguments(
     parser,
     "the hardware that will train, among whose devices the rows of a step must divide, which is "

@@ -43,17 +43,17 @@ def check(args: argparse.Namespace) -> None:
   """Raises ConfigError unless all of the options were given, or none, and mean something."""
   address, number, index = args.coordinator_address, args.num_processes, args.process_id
   given = {"--coordinator-address": address, "--num-processes": number, "--process-id": index}
-  said = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+  command_line = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
   if address == AUTO:
     fits = number is None and index is None
   elif None in given.values():
-    fits = not said
+    fits = not command_line
   else:
     host, _, port = address.rpartition(":")
     fits = bool(host) and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 2**16
     fits = fits and 0 <= index < number
   if not fits:
-    raise ConfigError(f"{HOW}; got {said}.")
+    raise ConfigError(f"{HOW}; got {command_line}.")
 
 
 def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
@@ -87,12 +87,12 @@ def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
 
 def check_alike(mine: Mapping[str, str]) -> None:
   """Raises ConfigError on every process of a run where one of them says something else."""
-  said = together.gathered(dict(mine))
-  for name, value in said[0].items():
-    other = next((index for index, each in enumerate(said) if each[name] != value), None)
+  values = together.gathered(dict(mine))
+  for name, value in values[0].items():
+    other = next((index for index, theirs in enumerate(values) if theirs[name] != value), None)
     if other is not None:
       raise ConfigError(
-        f"The processes do not run the same {name}: {value} on process 0, {said[other][name]} on "
+        f"The processes do not run the same {name}: {value} on process 0, {values[other][name]} on "
         f"process {other}. Start all of them with one config, one --set, one --machine and one "
         "installation."
       )
@@ -101,16 +101,16 @@ def check_alike(mine: Mapping[str, str]) -> None:
 def agreed(settle: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
   """Returns settle(), a machine and why it multiplies as it does; an error of one process is raised
   on all of them, and so is it when they would multiply in several dtypes."""
-  found, fault = None, None
+  settled, fault = None, None
   try:
-    found = settle()
+    settled = settle()
   except ConfigError as error:
     fault = str(error)
-  all_found = together.gathered([found and found[0].products, fault])
-  for index, (_, why) in enumerate(all_found):
+  answers = together.gathered([settled and settled[0].products, fault])
+  for index, (_, why) in enumerate(answers):
     if why is not None:
-      raise ConfigError(why if len(all_found) == 1 else f"Process {index}: {why}")
-  dtypes = [dtype for dtype, _ in all_found]
+      raise ConfigError(why if len(answers) == 1 else f"Process {index}: {why}")
+  dtypes = [dtype for dtype, _ in answers]
   if len(set(dtypes)) > 1:
     other = next(index for index, dtype in enumerate(dtypes) if dtype != dtypes[0])
     raise ConfigError(
@@ -118,7 +118,7 @@ def agreed(settle: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
       f"process {other}. Start all of them with one --products, such as --products float32, which "
       "every CPU has."
     )
-  return found
+  return settled
 
 
 def leave(exit_code: int, error: BaseException | None = None) -> None:
@@ -128,7 +128,7 @@ def leave(exit_code: int, error: BaseException | None = None) -> None:
   `error`, if it was not said yet, and the exit code go out now, and the others end when JAX misses
   this one: at once, or after some 100 seconds.
   """
-  if together.all_part(PARTING_S):
+  if together.wait_for_all(PARTING_S):
     return
   if error is not None:
     traceback.print_exception(error)
@@ -155,12 +155,12 @@ def _nobody(args: argparse.Namespace, meeting_s: float) -> str:
   host, _, port = args.coordinator_address.rpartition(":")
   try:
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    found = "process 0 is there, but others are not"
+    state = "process 0 is there, but others are not"
   except OSError as error:
-    found = f"nobody answers there ({error.strerror or error})"
+    state = f"nobody answers there ({error.strerror or error})"
   return (
     f"The {args.num_processes} processes did not meet at {args.coordinator_address} within "
-    f"{meeting_s:,.0f} s: {found}. Start all of them, each with its own --process-id, and see that "
+    f"{meeting_s:,.0f} s: {state}. Start all of them, each with its own --process-id, and see that "
     "they reach that port."
   )
 

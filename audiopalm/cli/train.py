@@ -23,6 +23,12 @@ What `prepare` makes is made first where it is missing.
   audiopalm train my_config.py --workdir runs/mine --mesh data=2,fsdp=4 --remat full
   audiopalm train my_config.py --workdir runs/mine --machine plan.json   # of plan --json
 
+A workdir may lie in an object store. Its files are then worked on in a folder of
+this machine (--scratch) and written there every minute and at the end, so that
+another machine goes on from them:
+
+  audiopalm train my_config.py --workdir gs://bucket/mine   # pip install 'audiopalm[gcs]'
+
 Several processes, on one host or many, train one model on all of their devices
 if each is started so, with a workdir that all of them see:
 
@@ -52,7 +58,7 @@ lacks it does not go on, unless --products names another type."""
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `train` to the command line."""
   parser = options.command(commands, "train", DESCRIPTION, run)
-  config.add_arguments(parser)
+  config.add_arguments(parser, "train")
   hardware.add_arguments(parser)
   options.add_products(parser)
   options.add_max_bad(parser)
@@ -98,7 +104,7 @@ def checked(args: argparse.Namespace) -> Experiment:
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm train`."""
   from audiopalm.cluster import preflight
-  from audiopalm.training import together  # imports orbax: seconds that --help should not take
+  from audiopalm.training import loop, together  # orbax: seconds that --help should not take
 
   experiment = checked(args)
   processes.join(args)
@@ -109,16 +115,28 @@ def run(args: argparse.Namespace) -> int:
     "machine": values.told(machine),
   }
   processes.check_alike(alike)
-  kept = _kept(args, machine)
-  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, kept))
+  saved_dtype = _dtype_of_checkpoint(args, machine)
+  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, saved_dtype))
   if together.is_first():
     print(f"matrix products in {machine.products}: {why}", flush=True)
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
-    return _train(args, experiment, machine)
+    code = together.from_first(lambda: _prepare_if_needed(experiment, args))
+    if code != EXIT_DONE:
+      return code
+    prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
+    loop.run(
+      experiment,
+      prepared,
+      machine,
+      args.workdir,
+      hang_s=args.hang_s or None,
+      recheck_every=args.recheck_every,
+    )
+  return EXIT_DONE
 
 
-def _kept(args: argparse.Namespace, machine: Machine) -> str | None:
+def _dtype_of_checkpoint(args: argparse.Namespace, machine: Machine) -> str | None:
   """Returns the dtype of products of the checkpoint to go on from, None at a first start."""
   from audiopalm.training import together
 
@@ -131,25 +149,7 @@ def _kept(args: argparse.Namespace, machine: Machine) -> str | None:
   return together.from_first(find)
 
 
-def _train(args: argparse.Namespace, experiment: Experiment, machine: Machine) -> int:
-  from audiopalm.training import loop, together
-
-  code = together.from_first(lambda: _prepared(experiment, args))
-  if code != EXIT_DONE:
-    return code
-  prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
-  loop.run(
-    experiment,
-    prepared,
-    machine,
-    args.workdir,
-    hang_s=args.hang_s or None,
-    recheck_every=args.recheck_every,
-  )
-  return EXIT_DONE
-
-
-def _prepared(experiment: Experiment, args: argparse.Namespace) -> int:
+def _prepare_if_needed(experiment: Experiment, args: argparse.Namespace) -> int:
   return _prepare(args) if prepare.needed(experiment, args.workdir) else EXIT_DONE
 
 

@@ -263,19 +263,19 @@ class Entries:
 
 def open_split(folder: Path, split: str) -> Entries:
   """Returns the entries of a split, after looking at all of its shards: see `sidecar`."""
-  shards = told(folder, "shards", split)
+  shards = recorded(folder, "shards", split)
   paths = [shard_path(folder, split, number, shards) for number in range(shards)]
   return Entries(paths, _each(sidecar, paths))
 
 
-def told(folder: Path, what: str, split: str) -> int:
+def recorded(folder: Path, what: str, split: str) -> int:
   """Returns how many "shards" or "records" a split has, as cache.json says.
 
   Records are those of the corpus: also what was left out, and each once however many variants.
   """
-  found = files.read_json(folder / "cache.json")
+  counts = files.read_json(folder / "cache.json")
   try:
-    return int(found[what][split])
+    return int(counts[what][split])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
       f"{folder / 'cache.json'}: expected the number of {what} of split {split!r}, it does not say "

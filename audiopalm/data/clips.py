@@ -12,7 +12,7 @@ from audiopalm import sharding
 from audiopalm.audio import waveform
 from audiopalm.batch import ClipBatch
 from audiopalm.data import examples, feeds, spread
-from audiopalm.data.feeds import WAVE, Place
+from audiopalm.data.feeds import WAVE, RowPlace
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokens.space import TokenSpace
@@ -147,14 +147,14 @@ class ClipFeed:
       for task, records_N in zip(self._tasks, self._records, strict=True)
     ]  # fmt: skip
 
-  def batch(self, places: Sequence[Place]) -> ClipBatch:
+  def batch(self, places: Sequence[RowPlace]) -> ClipBatch:
     """Returns the clips of these places, each cropped where its key says."""
     batch = self._empty([place.task for place in places])
     for row, place in enumerate(places):
       self._fill(batch, row, place)
     return batch
 
-  def records(self, place: Place) -> list[int]:
+  def records(self, place: RowPlace) -> list[int]:
     return [int(self._records[place.task][place.row])]
 
   def held_out(self, task: int, rows: int, batch_rows: int, mine: slice | None) -> list[ClipBatch]:
@@ -167,7 +167,7 @@ class ClipFeed:
     for start in range(0, len(read), batch_rows):
       batch = self._empty([task] * (here.stop - here.start))
       for row, number in enumerate(read[start : start + batch_rows][here]):
-        self._fill(batch, row, Place(task, int(number), 0, 0))
+        self._fill(batch, row, RowPlace(task, int(number), 0, 0))
       batches.append(batch)
     return batches
 
@@ -183,7 +183,7 @@ class ClipFeed:
       task_B=np.asarray(tasks, np.int32),
     )
 
-  def _fill(self, batch: ClipBatch, row: int, place: Place) -> None:
+  def _fill(self, batch: ClipBatch, row: int, place: RowPlace) -> None:
     task = self._tasks[place.task]
     entries = self._prepared.entries(task, self._split)
     entry = entries[int(self._records[place.task][place.row])]

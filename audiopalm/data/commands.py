@@ -23,7 +23,7 @@ class Ended:
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-  """A command line in which {wav} and the like stand for what changes. No shell reads it.
+  """A command line with placeholders such as {wav}. It is not passed to a shell.
 
   `option` is what gave it, for errors.
   """
@@ -41,7 +41,7 @@ class CommandLine:
       )
 
   def run(self, places: Mapping[str, str]) -> Ended:
-    """Returns what it prints once `places` are filled in."""
+    """Returns what the program prints, run with `places` in the place of their names."""
     # All at once: a value may hold what looks like another place.
     words = [_filled(word, places) for word in self.words(" ".join(places))]
     try:
@@ -51,8 +51,8 @@ class CommandLine:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
       return Ended(b"", f"{words[0]}: {error}")
     if done.returncode:
-      said = done.stderr.decode("utf-8", "replace").strip()[-KEPT:]
-      return Ended(b"", f"{words[0]} ended with code {done.returncode}: {said or 'no word'}")
+      error_text = done.stderr.decode("utf-8", "replace").strip()[-KEPT:] or "no word"
+      return Ended(b"", f"{words[0]} ended with code {done.returncode}: {error_text}")
     return Ended(done.stdout)
 
   def words(self, usage: str) -> list[str]:

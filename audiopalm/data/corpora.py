@@ -191,7 +191,7 @@ class _Grammar(Voiced):
   test_records: int = 900
 
   version: ClassVar[str] = GENERATOR
-  served_by: ClassVar[str] = "data_pipelines.synthetic"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.synthetic"
   known_topics: ClassVar[tuple[str, ...]] = TOPICS
 
   def __post_init__(self):
@@ -295,7 +295,7 @@ class SpokenDigit(Corpus):
   name: ClassVar[str] = "spoken_digit"
   roles: ClassVar[tuple[str, ...]] = ("source",)
   version: ClassVar[str] = "spoken_digit 1.0.9"
-  served_by: ClassVar[str] = "data_pipelines.spoken_digit"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.spoken_digit"
   unprinted: ClassVar[tuple[str, ...]] = ("variants", "data_dir")
 
   def __post_init__(self):
@@ -346,7 +346,7 @@ class SeqioText(Corpus):
   name: str = "seqio"
 
   version: ClassVar[str] = "seqio 2"
-  served_by: ClassVar[str] = "data_pipelines.seqio_text"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.seqio_text"
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
 
   @property

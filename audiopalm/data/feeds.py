@@ -13,7 +13,7 @@ from audiopalm.types import Task
 WAVE = "wave"  # the stream of a task that is a recording itself
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
   """One batch row of one epoch: number of the task in the mixture, number of the row within it, and
   the seed that random layouts and crops draw by."""
 
@@ -31,10 +31,10 @@ class Feed(Protocol):
   def per_row(self, unit: Literal["examples", "tokens"]) -> list[float]:
     """Returns how many examples or tokens a mean batch row of each task holds."""
 
-  def batch(self, places: Sequence[Place]) -> Batch:
+  def batch(self, places: Sequence[RowPlace]) -> Batch:
     """Returns the batch of these rows, as numpy arrays."""
 
-  def records(self, place: Place) -> Sequence[int]:
+  def records(self, place: RowPlace) -> Sequence[int]:
     """Returns the numbers of the records in a batch row, among the entries of its task."""
 
   def held_out(self, task: int, rows: int, batch_rows: int, mine: slice | None) -> list[Batch]:

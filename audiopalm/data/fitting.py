@@ -24,7 +24,7 @@ SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class SampleJob:
   """Training records to read for fitting."""
 
   corpus: Any
@@ -46,24 +46,26 @@ def fit(
   else it needs. Nothing is written into `folder`: see `save`. In `shared` lies each tokenizer that
   other runs fitted on the same corpora, and those of this run are added.
   """
-  found = load(tokenizers, tuple(sources), folder)
-  if found is not None:
-    return found
+  earlier = load(tokenizers, tuple(sources), folder)
+  if earlier is not None:
+    return earlier
   for tokenizer in tokenizers:
     tokenizer.check()
   places = [_place(tokenizer, tuple(sources), shared) for tokenizer in tokenizers]
   missing = [number for number, place in enumerate(places) if place is None or not place.is_dir()]
-  made = {}
+  newly_fitted = {}
   if missing:
     utterances = sample(sources, executor)
     jobs = [(tokenizers[number], utterances) for number in missing]
-    made = dict(zip(missing, executor.map(_fit_one, jobs), strict=True))
+    newly_fitted = dict(zip(missing, executor.map(_fit_one, jobs), strict=True))
   fitted = {}
   for number, (tokenizer, place) in enumerate(zip(tokenizers, places, strict=True)):
-    fitted[tokenizer.stream] = made[number] if number in made else tokenizer.load(place)
-    if number in made and place is not None:
+    fitted[tokenizer.stream] = (
+      newly_fitted[number] if number in newly_fitted else tokenizer.load(place)
+    )
+    if number in newly_fitted and place is not None:
       with files.replacing(place) as part:
-        made[number].save(part)
+        newly_fitted[number].save(part)
   return fitted
 
 
@@ -75,8 +77,8 @@ def _place(tokenizer: Any, corpora: Sequence[Any], shared: Path | None) -> Path 
 def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dict[str, Any] | None:
   """Returns {stream: fitted tokenizer} if `folder` holds those of these settings and corpora."""
   try:
-    made = files.read_json(folder / "fit.json")
-    if made["key"] != key_of(tokenizers, corpora):
+    record = files.read_json(folder / "fit.json")
+    if record["key"] != key_of(tokenizers, corpora):
       return None
     fitted = {
       tokenizer.stream: tokenizer.load(folder / tokenizer.stream) for tokenizer in tokenizers
@@ -86,7 +88,7 @@ def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dic
       raise  # of the device: what is fitted again could not be written there either
     return None  # absent, damaged or half replaced: fitted again, which gives the same
   prints = {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
-  return fitted if prints == made["fingerprints"] else None
+  return fitted if prints == record["fingerprints"] else None
 
 
 def save(
@@ -124,17 +126,17 @@ def sample(sources: Mapping[Any, Source], executor: Local) -> list[Utterance]:
   for corpus, source in sources.items():
     numbers = random.permutation(source.count(corpus, "train"))[:RECORDS].tolist()
     jobs = [
-      Job(corpus, source, tuple(numbers[start : start + JOB_RECORDS]))
+      SampleJob(corpus, source, tuple(numbers[start : start + JOB_RECORDS]))
       for start in range(0, len(numbers), JOB_RECORDS)
     ]
     before, heard_s, faults = len(utterances), 0.0, []
-    found = executor.map(read, jobs)
-    for some, reasons in found:
-      utterances += some
+    results = executor.map(read, jobs)
+    for sound, reasons in results:
+      utterances += sound
       faults += reasons
-      heard_s += sum(len(u.wave_S) / u.rate_hz for u in some if u.wave_S is not None)
+      heard_s += sum(len(u.wave_S) / u.rate_hz for u in sound if u.wave_S is not None)
       if heard_s >= AUDIO_S / len(sources):
-        found.close()
+        results.close()
         break
     if len(utterances) == before:
       first = faults[0] if faults else "It holds none."
@@ -150,7 +152,7 @@ def _fit_one(job: tuple[Any, list[Utterance]]) -> Any:
   return tokenizer.fit(utterances, SEED)
 
 
-def read(job: Job) -> tuple[list[Utterance], list[str]]:
+def read(job: SampleJob) -> tuple[list[Utterance], list[str]]:
   """Returns the utterances of sound records among a job's, and what is wrong with the others."""
   utterances, faults = [], []
   for number in job.numbers:

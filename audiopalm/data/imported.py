@@ -49,8 +49,8 @@ def open_run(experiment: Any, workdir: Path) -> Prepared:
       f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
       "or holds them damaged. Import the exported folder again."
     )
-  found = prepare.laid_out(experiment, workdir, workdir / "streams", fitted)
+  prepared = prepare.laid_out(experiment, workdir, workdir / "streams", fitted)
   written = files.read_json(workdir / "manifest.json")
-  token_space.check(found.manifest, written, f"{workdir / 'manifest.json'}")
+  token_space.check(prepared.manifest, written, f"{workdir / 'manifest.json'}")
   longest = files.read_json(workdir / FILE)["longest_input"]
-  return dataclasses.replace(found, longest=longest)
+  return dataclasses.replace(prepared, longest=longest)

@@ -6,21 +6,19 @@ before, and any number of hosts makes the same global batches.
 
 import copy
 import functools
-import sys
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import grain
 
 from audiopalm.batch import Batch
 from audiopalm.data import schedule as schedules
-from audiopalm.data.feeds import Place
+from audiopalm.data.feeds import RowPlace
 from audiopalm.errors import DataError
 
 
 class Loader:
-  """The batches of an experiment: `batch_at(step)`, or `batches(from_step)` read ahead.
+  """The batches of an experiment: `batch_at(step)`.
 
   A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all, of
   which `first_row` is the first. `schedule` says what became of a run that goes on, and was set
@@ -55,9 +53,9 @@ class Loader:
   def resumed(self, schedule: schedules.Schedule | None, step: int) -> "Loader":
     """Returns the loader that goes on at a step where a run of this schedule stood (None: one that
     had this one's settings from the start), with this one's settings."""
-    found = copy.copy(self)
-    found.schedule = schedules.resumed(schedule or (self._asked,), step, self._asked)
-    return found
+    loader = copy.copy(self)
+    loader.schedule = schedules.resumed(schedule or (self._asked,), step, self._asked)
+    return loader
 
   def batch_at(self, step: int) -> Batch:
     """Returns this process's rows of the batch of a step, as numpy arrays."""
@@ -67,7 +65,7 @@ class Loader:
     assert len(places) == self._asked.batch_rows, "rows are shared out by the batch_rows of now"
     return self.feed.batch(places[self._mine])
 
-  def places_at(self, step: int) -> list[Place]:
+  def places_at(self, step: int) -> list[RowPlace]:
     """Returns where the rows of the batch of a step come from, those of all processes.
 
     DataError for a step that was given rows of a task which the experiment no longer has.
@@ -86,14 +84,10 @@ class Loader:
       for task, number in stretch.rows_at(step)
     ]
 
-  def batches(self, from_step: int = 0, read_ahead: int = 4) -> Iterator[Batch]:
-    """Yields batch_at(from_step), the next one, ... without end, made ahead by threads."""
-    options = grain.ReadOptions(num_threads=min(4, read_ahead), prefetch_buffer_size=read_ahead)
-    steps = grain.MapDataset.range(from_step, sys.maxsize)
-    return iter(steps.map(self.batch_at).to_iter_dataset(options))
-
-  def _place(self, task: int, number: int, seed: int) -> Place:
-    return Place(task, int(self._order(task, seed)[number]), number // self.feed.rows[task], seed)
+  def _place(self, task: int, number: int, seed: int) -> RowPlace:
+    return RowPlace(
+      task, int(self._order(task, seed)[number]), number // self.feed.rows[task], seed
+    )
 
   @functools.cache  # noqa: B019  one Loader lives as long as its process
   def _order(self, task: int, seed: int) -> grain.MapDataset:

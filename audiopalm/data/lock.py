@@ -18,21 +18,23 @@ from audiopalm.errors import ConfigError
 
 
 @contextlib.contextmanager
-def held(workdir: Path, command: str) -> Iterator[None]:
+def held(workdir: Path, command: str, name: str | None = None) -> Iterator[None]:
   """Lets no other process run `command` in the workdir until the block ends, or this process does.
 
-  A ConfigError names who runs it already. The file of the lock, WORKDIR/COMMAND.lock, stays.
+  A ConfigError names who runs it already. Commands that exclude one another share the `name` of a
+  lock, by default that of the command. Its file, WORKDIR/NAME.lock, stays.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  path = workdir / f"{command}.lock"
+  path = workdir / f"{name or command}.lock"
   with path.open("a+", encoding="utf-8") as file:
     if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
       raise ConfigError(
-        f"{workdir} is in use: {_holder(path)} runs audiopalm {command} there. Wait until it has "
-        "ended, stop it, or choose another --workdir."
+        f"{workdir} is in use: {_holder(path, command)} there. Wait until it has ended, stop it, "
+        "or choose another --workdir."
       )
     file.truncate(0)
-    json.dump({"host": platform.node(), "process": os.getpid(), "since": time.time()}, file)
+    holder = {"host": platform.node(), "process": os.getpid(), "since": time.time()}
+    json.dump(holder | {"command": command}, file)
     file.flush()
     yield
 
@@ -75,10 +77,14 @@ def _locked(file: TextIO, how: int) -> bool:
   return True
 
 
-def _holder(path: Path) -> str:
+def _holder(path: Path, command: str) -> str:
+  """Returns who holds a lock, and what it runs: `command`, where the file does not say."""
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
-    return f"process {found['process']} on {found['host']}, since {since},"
+    holder = json.loads(path.read_text(encoding="utf-8"))
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+    command = holder.get("command", command)
+    return (
+      f"process {holder['process']} on {holder['host']}, since {since}, runs audiopalm {command}"
+    )
   except ValueError:  # it has just begun
-    return "another process"
+    return f"another process runs audiopalm {command}"

@@ -46,7 +46,7 @@ class Multi30k(corpora.Voiced):
 
   name: ClassVar[str] = "multi30k"
   version: ClassVar[str] = "multi30k 2"
-  served_by: ClassVar[str] = "data_pipelines.multi30k"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.multi30k"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
   unprinted: ClassVar[tuple[str, ...]] = ("variants", "folder")
 

@@ -11,7 +11,7 @@ from audiopalm import layouts, sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.data import feeds, spread
 from audiopalm.data import rows as row_indexes
-from audiopalm.data.feeds import Place
+from audiopalm.data.feeds import RowPlace
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokens.space import TokenSpace
@@ -111,10 +111,10 @@ class PackedFeed:
   def per_row(self, unit: Literal["examples", "tokens"]) -> list[float]:
     return [getattr(index, f"{unit}_per_row") for index in self._indexes]
 
-  def batch(self, places: Sequence[Place]) -> PackedBatch:
+  def batch(self, places: Sequence[RowPlace]) -> PackedBatch:
     return self._assembled([self.grids(place) for place in places], [p.task for p in places])
 
-  def records(self, place: Place) -> list[int]:
+  def records(self, place: RowPlace) -> list[int]:
     return self._indexes[place.task][place.row].records_N.tolist()
 
   def held_out(
@@ -129,12 +129,12 @@ class PackedFeed:
     batches = []
     for start in range(0, len(chosen), batch_rows):
       read = chosen[start : start + batch_rows][here]
-      grids = [self.grids(Place(task, int(row), 0, 0)) for row in read]
+      grids = [self.grids(RowPlace(task, int(row), 0, 0)) for row in read]
       grids += [[]] * (each - len(grids))
       batches.append(self._assembled(grids, [task] * each))
     return batches
 
-  def grids(self, place: Place) -> list[Grid]:
+  def grids(self, place: RowPlace) -> list[Grid]:
     """Returns the examples of one row."""
     task = self._tasks[place.task]
     chosen = self._indexes[place.task][place.row]

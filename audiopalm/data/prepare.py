@@ -78,12 +78,12 @@ def prepare(
     quarantine.check(prepared, max_bad)
     prepared.data.index(prepared)
     spent.end("rows")
-    found = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
-    found["spent_s"] = spent.seconds
-    found["settings"] = settings_digest(experiment)
-    found["streams_dir"] = _written_path(streams_dir, workdir)
-    files.write_json(workdir / "prepare.json", found)
-  summary.show(found)
+    report = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
+    report["spent_s"] = spent.seconds
+    report["settings"] = settings_digest(experiment)
+    report["streams_dir"] = _written_path(streams_dir, workdir)
+    files.write_json(workdir / "prepare.json", report)
+  summary.show(report)
   return prepared
 
 
@@ -116,8 +116,8 @@ def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) 
   or made from other settings, and where more was left out than `max_bad` allows.
   """
   workdir = Path(workdir)
-  found = files.read_json(workdir / "prepare.json")
-  if found["settings"] != settings_digest(experiment):
+  report = files.read_json(workdir / "prepare.json")
+  if report["settings"] != settings_digest(experiment):
     raise DataError(
       f"{workdir} was prepared for other settings: expected those of experiment "
       f"{experiment.name!r} (tokenizers, tasks, layout, data). Run `audiopalm "
@@ -129,7 +129,7 @@ def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) 
       f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
       "or holds them damaged. Run `audiopalm prepare` with this config again."
     )
-  prepared = laid_out(experiment, workdir, workdir / found["streams_dir"], fitted)
+  prepared = laid_out(experiment, workdir, workdir / report["streams_dir"], fitted)
   written = files.read_json(workdir / "manifest.json")
   token_space.check(prepared.manifest, written, f"{workdir / 'manifest.json'}")
   for corpus in experiment.corpora:
@@ -168,8 +168,8 @@ def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
   """
   path = workdir / "manifest.json"
   if path.is_file() and any((workdir / "checkpoints").glob("[0-9]*")):
-    found = files.read_json(path)
-    token_space.check(prepared.manifest, found, f"The checkpoint in {workdir}")
+    manifest = files.read_json(path)
+    token_space.check(prepared.manifest, manifest, f"The checkpoint in {workdir}")
 
 
 def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping) -> Prepared:

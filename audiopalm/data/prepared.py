@@ -10,6 +10,7 @@ from audiopalm.data import cache, feeds, rows
 from audiopalm.data.cache import Entries
 from audiopalm.data.rows import RowIndex
 from audiopalm.errors import ConfigError
+from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Side, Task
 
 
@@ -20,7 +21,7 @@ class Prepared:
   tasks: tuple[Task, ...]
   tokenizers: Mapping[str, Any]  # stream: fitted tokenizer
   layouts: Mapping[str, Any]  # task name: layout
-  space: Any
+  space: TokenSpace
   manifest: Mapping[str, Any]
   manifest_hash: str
   data: feeds.Data

@@ -13,11 +13,11 @@ MOST_KINDS = 5  # that an error names of one split
 
 def kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
   """Returns faults by kind: how many there are, and the text of the first."""
-  found: dict[str, dict[str, Any]] = {}
+  by_kind: dict[str, dict[str, Any]] = {}
   for fault in quarantined:
-    one = found.setdefault(kind_of(fault["reason"]), {"records": 0, "first": fault["reason"]})
-    one["records"] += 1
-  return found
+    counts = by_kind.setdefault(kind_of(fault["reason"]), {"records": 0, "first": fault["reason"]})
+    counts["records"] += 1
+  return by_kind
 
 
 def kind_of(reason: str) -> str:
@@ -33,18 +33,20 @@ def check(prepared: Prepared, max_bad: float | None) -> None:
   """
   if max_bad is None:
     return
-  told = []
+  lines = []
   for corpus in dict.fromkeys(task.corpus for task in prepared.tasks):
     folder = prepared.folder(corpus)
     for split in corpus.splits:
       faults = prepared.entries(corpus, split).quarantined
-      bad = len({fault["id"].partition("#")[0] for fault in faults})
-      records = cache.told(folder, "records", split)
-      if bad > max_bad * records:
-        told.append(f"{folder.name}, {split}: {bad:,} of {records:,} records ({bad / records:.2%})")
-        told += _most_frequent(faults)
-  if told:
-    listed = "\n  ".join(told)
+      left_out = len({fault["id"].partition("#")[0] for fault in faults})
+      records = cache.recorded(folder, "records", split)
+      if left_out > max_bad * records:
+        lines.append(
+          f"{folder.name}, {split}: {left_out:,} of {records:,} records ({left_out / records:.2%})"
+        )
+        lines += _most_frequent(faults)
+  if lines:
+    listed = "\n  ".join(lines)
     raise DataError(
       f"More records were left out than --max-bad allows ({max_bad:.6g} of a split):\n  {listed}\n"
       "Repair them and delete that folder of the streams, leave them out of the corpus, or allow "
@@ -54,6 +56,8 @@ def check(prepared: Prepared, max_bad: float | None) -> None:
 
 def _most_frequent(faults: Sequence[Mapping[str, str]]) -> list[str]:
   by_count = sorted(kinds(faults).items(), key=lambda item: -item[1]["records"])
-  lines = [f"  {one['records']} x {kind}. {one['first']}" for kind, one in by_count[:MOST_KINDS]]
-  left = sum(one["records"] for _, one in by_count[MOST_KINDS:])
-  return [*lines, f"  ... and {left:,} more."] if left else lines
+  lines = [
+    f"  {counts['records']} x {kind}. {counts['first']}" for kind, counts in by_count[:MOST_KINDS]
+  ]
+  others = sum(counts["records"] for _, counts in by_count[MOST_KINDS:])
+  return [*lines, f"  ... and {others:,} more."] if others else lines

@@ -70,7 +70,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
   """
   clock = _Clock()
   tokenizers = [_loaded(tokenizer) for tokenizer in shard.tokenizers]
-  made, quarantined, noted = [], [], []
+  entries, quarantined, noted = [], [], []
   with files.replacing(shard.path) as part:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
@@ -81,13 +81,13 @@ def tokenize_shard(shard: Shard) -> Tokenized:
           quarantined.append({"id": record.id, "reason": str(error)})
           continue
         writer.write(cache.pack(entry))
-        made.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
+        entries.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
-  told = {"quarantined": quarantined, "noted": quarantine.kinds(noted)}
-  cache.write_sidecar(shard.path, told | _counted(made, shard))
-  audio_s = sum(said.seconds for entry in made for said in entry.utterances.values())
-  return Tokenized(shard, len(made), audio_s, clock.read())
+  faults = {"quarantined": quarantined, "noted": quarantine.kinds(noted)}
+  cache.write_sidecar(shard.path, faults | _counted(entries, shard))
+  audio_s = sum(utterance.seconds for entry in entries for utterance in entry.utterances.values())
+  return Tokenized(shard, len(entries), audio_s, clock.read())
 
 
 def check(record: Record, corpus: Any) -> None:
@@ -98,16 +98,16 @@ def check(record: Record, corpus: Any) -> None:
       if role in corpus.optional_roles:
         continue
       raise RecordError(f"{name}: missing: it holds {', '.join(record.utterances)}. Leave it out.")
-    said = record.utterances[role]
-    if said.language not in corpus.languages or said.language not in LANGUAGES:
+    utterance = record.utterances[role]
+    if utterance.language not in corpus.languages or utterance.language not in LANGUAGES:
       raise RecordError(
-        f"{name}: unknown language {said.language!r}: corpus {corpus.name!r} holds "
+        f"{name}: unknown language {utterance.language!r}: corpus {corpus.name!r} holds "
         f"{', '.join(corpus.languages)}. Correct it, or add the language to the corpus."
       )
-    if not said.text.strip() and not _is_translated(record, role):
+    if not utterance.text.strip() and not _is_translated(record, role):
       raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
-    if said.wave_S is not None:
-      waveform.check(said.wave_S, said.rate_hz, name, waveform.LONGEST_S)
+    if utterance.wave_S is not None:
+      waveform.check(utterance.wave_S, utterance.rate_hz, name, waveform.LONGEST_S)
 
 
 def _is_translated(record: Record, role: str) -> bool:
@@ -154,7 +154,9 @@ def _records(shard: Shard, quarantined: list, noted: list, clock: _Clock) -> Ite
     except RecordError as error:
       quarantined.append({"id": record.id, "reason": str(error)})
       continue
-    noted += [{"reason": note} for said in record.utterances.values() for note in said.notes]
+    noted += [
+      {"reason": note} for utterance in record.utterances.values() for note in utterance.notes
+    ]
     record = at_working_rate(record)
     for number in range(1, variants + 1):
       yield augment.variant(record, number, shard.corpus.roles[0])
@@ -181,14 +183,14 @@ def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
 def at_working_rate(record: Record) -> Record:
   """Returns the record with every wave at the rate all parts expect."""
   utterances = {
-    role: said
-    if said.wave_S is None or said.rate_hz == waveform.RATE_HZ
+    role: utterance
+    if utterance.wave_S is None or utterance.rate_hz == waveform.RATE_HZ
     else dataclasses.replace(
-      said,
-      wave_S=waveform.resample(said.wave_S, said.rate_hz, waveform.RATE_HZ),
+      utterance,
+      wave_S=waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ),
       rate_hz=waveform.RATE_HZ,
     )
-    for role, said in record.utterances.items()
+    for role, utterance in record.utterances.items()
   }
   return dataclasses.replace(record, utterances=utterances)
 
@@ -198,21 +200,25 @@ def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> c
   for role in shard.corpus.roles:
     if role not in record.utterances:
       continue
-    said = record.utterances[role]
+    utterance = record.utterances[role]
     streams = {}
     for tokenizer in tokenizers:
-      given = said.text.strip() if tokenizer.spec.modality == "text" else said.wave_S is not None
-      if given:
+      has_input = (
+        utterance.text.strip()
+        if tokenizer.spec.modality == "text"
+        else utterance.wave_S is not None
+      )
+      if has_input:
         clock.start()
-        ids = streams[tokenizer.spec.name] = tokenizer.encode(said)
+        ids = streams[tokenizer.spec.name] = tokenizer.encode(utterance)
         clock.charge(tokenizer.spec.name)
         if not len(ids):
           raise RecordError(
             f"{record.id} ({role}): empty {tokenizer.spec.name}: its tokenizer gives no ids for "
-            f"{said.text!r}. Leave it out."
+            f"{utterance.text!r}. Leave it out."
           )
-    ends = _word_ends(said, streams, tokenizers)
-    utterances[role] = _entry_utterance(said, streams, ends, keep_wave=shard.keep_waves)
+    ends = _word_ends(utterance, streams, tokenizers)
+    utterances[role] = _entry_utterance(utterance, streams, ends, keep_wave=shard.keep_waves)
   return cache.Entry(record.id, utterances)
 
 
@@ -249,8 +255,8 @@ def _entry_utterance(
 
 def _without_waves(entry: cache.Entry) -> dict[str, cache.EntryUtterance]:
   return {
-    role: dataclasses.replace(said, wave_flac=None, packed_words=b"", packed_word_ends=b"")
-    for role, said in entry.utterances.items()
+    role: dataclasses.replace(utterance, wave_flac=None, packed_words=b"", packed_word_ends=b"")
+    for role, utterance in entry.utterances.items()
   }
 
 
@@ -260,10 +266,12 @@ def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
   lengths, maxima = {}, {}
   for role in shard.corpus.roles:
     for spec in specs:
-      found = [entry.streams.get(f"{role}.{spec.name}") for entry in made]
-      lengths[f"{role}.{spec.name}"] = [-1 if ids is None else len(ids) for ids in found]
-      there = [ids.reshape(-1, spec.codebooks) for ids in found if ids is not None and len(ids)]
-      highest = np.max([ids.max(axis=0) for ids in there], axis=0) if there else []
+      ids_of_entries = [entry.streams.get(f"{role}.{spec.name}") for entry in made]
+      lengths[f"{role}.{spec.name}"] = [-1 if ids is None else len(ids) for ids in ids_of_entries]
+      columns = [
+        ids.reshape(-1, spec.codebooks) for ids in ids_of_entries if ids is not None and len(ids)
+      ]
+      highest = np.max([ids.max(axis=0) for ids in columns], axis=0) if columns else []
       maxima[f"{role}.{spec.name}"] = [int(value) for value in highest]
   roles = shard.corpus.roles
   if shard.clips:

@@ -24,8 +24,8 @@ def summarize(
   folders = {corpus: prepared.folder(corpus).name for corpus in corpora}
   speeds = dict(before.get("real_time_factors", {}))
   for corpus, folder in folders.items():
-    mine = [one for one in done if one.shard.corpus == corpus]
-    speeds[folder] = _speeds(mine) or speeds.get(folder, {})
+    of_corpus = [shard_cost for shard_cost in done if shard_cost.shard.corpus == corpus]
+    speeds[folder] = _speeds(of_corpus) or speeds.get(folder, {})
   return {
     "manifest_hash": prepared.manifest_hash,
     "real_time_factors": {folder: speeds[folder] for folder in folders.values()},
@@ -42,10 +42,10 @@ def summarize(
 
 def show(found: Mapping[str, Any]) -> None:
   """Prints a summary."""
-  out = console.Console()
+  printer = console.Console()
   for name, tokenizer in found["tokenizers"].items():
     rate, factor = tokenizer["rate_hz"], tokenizer["real_time_factor"]
-    out.print(
+    printer.print(
       f"Tokenizer {name}: {' + '.join(map(str, tokenizer['sizes']))} ids"
       + (f", {rate:g} a second" if rate else "")
       + (f", encodes at {factor:.0f}x real time" if factor else "")
@@ -72,27 +72,29 @@ def show(found: Mapping[str, Any]) -> None:
       f"{train['efficiency']:.1%}",
       "-" if factor is None else f"{factor:.0f}x",
     )
-  out.print(tasks)
+  printer.print(tasks)
   for name, task in found["tasks"].items():
-    for split, one in task["splits"].items():
-      if one["dropped"] or one["cut"]:
-        out.print(f"Longer than a row: {name}, {split}: {one['dropped']} dropped, {one['cut']} cut")
-      if one["lacking"]:
-        out.print(f"Without what the task needs: {name}, {split}: {one['lacking']} records")
+    for split, counts in task["splits"].items():
+      if counts["dropped"] or counts["cut"]:
+        printer.print(
+          f"Longer than a row: {name}, {split}: {counts['dropped']} dropped, {counts['cut']} cut"
+        )
+      if counts["lacking"]:
+        printer.print(f"Without what the task needs: {name}, {split}: {counts['lacking']} records")
   for name, corpus in found["corpora"].items():
-    for split, one in corpus["splits"].items():
-      for kind, fault in one["quarantined"].items():
-        out.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
-      for kind, note in one["noted"].items():
-        out.print(f"Kept: {name}, {split}: {note['records']} x {kind}. {note['first']}")
+    for split, counts in corpus["splits"].items():
+      for kind, fault in counts["quarantined"].items():
+        printer.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
+      for kind, note in counts["noted"].items():
+        printer.print(f"Kept: {name}, {split}: {note['records']} x {kind}. {note['first']}")
 
 
 def _speeds(done: Sequence[streams.Tokenized]) -> dict[str, float]:
   """Returns the real-time factors of making and tokenizing: "all", "source", "units", "other"."""
-  audio_s = sum(one.audio_s for one in done)
+  audio_s = sum(shard_cost.audio_s for shard_cost in done)
   spent_s: dict[str, float] = collections.Counter()
-  for one in done:
-    spent_s.update(one.work_s)
+  for shard_cost in done:
+    spent_s.update(shard_cost.work_s)
   if not audio_s:
     return {}
   parts = {name: audio_s / seconds for name, seconds in spent_s.items() if seconds}
@@ -100,13 +102,13 @@ def _speeds(done: Sequence[streams.Tokenized]) -> dict[str, float]:
 
 
 def _tokenizer(spec: StreamSpec, speeds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-  found = [speed[spec.name] for speed in speeds if spec.name in speed]
+  known = [speed[spec.name] for speed in speeds if spec.name in speed]
   return {
     "modality": spec.modality,
     "sizes": list(spec.sizes),
     "rate_hz": spec.rate_hz,
     "fingerprint": spec.fingerprint,
-    "real_time_factor": min(found) if found and spec.modality == "speech" else None,
+    "real_time_factor": min(known) if known and spec.modality == "speech" else None,
   }
 
 

@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import jax
 
+from audiopalm.batch import Batch
 from audiopalm.errors import ConfigError
+from audiopalm.models.base import Model, Params
 from audiopalm.settings import Machine, Optimizer
 
 
@@ -56,24 +58,24 @@ class Objective(Protocol):
   def specials(self) -> tuple[str, ...]:
     """Returns the specials that every column must have an id for, ("mask",); () for most."""
 
-  def variables(self, model: Any, params: Any, key: jax.Array) -> dict[str, Any]:
+  def variables(self, model: Model, params: Params, key: jax.Array) -> Params:
     """Returns the first variables, a nested dict of arrays; {} where there are none."""
 
-  def variable_axes(self, model: Any) -> dict[str, Any]:
+  def variable_axes(self, model: Model) -> dict[str, Any]:
     """Returns the logical axes of every variable, a tuple for each array, in the same tree."""
 
   def losses(
     self,
-    model: Any,
-    params: Any,
-    variables: Any,
-    batch: Any,
+    model: Model,
+    params: Params,
+    variables: Params,
+    batch: Batch,
     *,
     key: jax.Array,
     train: bool,
     step: jax.Array,
     machine: Machine,
-  ) -> tuple[dict[str, Loss], dict[str, Any]]:
+  ) -> tuple[dict[str, Loss], Params]:
     """Returns ({player: Loss}, new variables) of the step-th batch.
 
     `key` draws what the loss draws (masks, noise, times), in training and in evaluation; `train`
@@ -82,10 +84,10 @@ class Objective(Protocol):
 
   def score(
     self,
-    model: Any,
-    params: Any,
-    variables: Any,
-    batch: Any,
+    model: Model,
+    params: Params,
+    variables: Params,
+    batch: Batch,
     *,
     segments: int,
     machine: Machine,

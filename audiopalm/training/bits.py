@@ -1,34 +1,35 @@
-"""One number per array that follows from all of its bits, wherever they lie.
+"""A checksum of each array, which does not depend on how the array is sharded.
 
-Equal arrays have equal numbers on any mesh: sums of integers know no order. A word that changed
-changes its number, and so do two that changed places; of other damage one in 2^32 goes unseen.
+It is a sum of integers, so its order does not matter. One word that changed changes the checksum,
+and so do two that were swapped; other damage goes unseen once in 2^32 cases.
 """
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from audiopalm.sharding import ArrayTree
 
 WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}  # by bytes of one element
 PIECE = 1 << 16  # words that the host adds up at a time: they and their places stay in its caches
 PLACE, SPREAD = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)  # odd, and so one to one modulo 2^32
 
 
-def sums(tree: Any) -> dict[str, int]:
-  """Returns {path of a leaf: its number} of arrays of up to four bytes an element."""
+def sums(tree: ArrayTree) -> dict[str, int]:
+  """Returns {path of a leaf: its checksum} of arrays of up to four bytes an element."""
   numbers = jax.device_get(_numbers(tree))
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
   return {name_of(path): int(number) for (path, _), number in zip(leaves, numbers, strict=True)}
 
 
 def part_sum(part: np.ndarray, origin: Sequence[int], shape: Sequence[int]) -> int:
-  """Returns the share of one part in the number of an array of `shape`, computed by the host.
+  """Returns what one part adds to the checksum of an array of `shape`, computed on the host.
 
   `origin` is where the part lies in the array. The shares of parts that have every element of it
-  once add up, modulo 2^32, to the number that `sums` gives.
+  once add up, modulo 2^32, to the checksum that `sums` gives.
   """
   *lead, width = part.shape or (1,)
   words_MN = np.ascontiguousarray(part).view(f"uint{8 * part.dtype.itemsize}").reshape(-1, width)
@@ -52,12 +53,12 @@ def name_of(path: tuple) -> str:
 
 
 def differing(a: Mapping[str, int], b: Mapping[str, int]) -> list[str]:
-  """Returns the paths whose numbers are not the same in both, sorted."""
+  """Returns the paths whose checksums differ, sorted."""
   return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
 
 
 @jax.jit
-def _numbers(tree: Any) -> list[jax.Array]:
+def _numbers(tree: ArrayTree) -> list[jax.Array]:
   return [_number(leaf) for leaf in jax.tree.leaves(tree)]
 
 

@@ -21,14 +21,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
 from audiopalm.errors import AudiopalmError, CheckpointError, ConfigError
+from audiopalm.models.base import Params
 from audiopalm.parts import runs
+from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
 from audiopalm.training import bits, together
 from audiopalm.training import state as states
@@ -39,6 +41,7 @@ UNFINISHED = ".orbax-checkpoint-tmp"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
 LEFT_OVER = ("Event loop is closed", "_read_array_index")  # by readers of a damaged checkpoint
 SHOWN = 12  # lines of a difference that are printed
+Read = TypeVar("Read")  # what is read of a checkpoint
 VARIABLES = "variables"  # the item, and the field of a state
 
 
@@ -63,8 +66,8 @@ class Expected:
   With None for `variables` they are not read, whether it holds any or not.
   """
 
-  params: Any
-  variables: Any | None
+  params: Params
+  variables: Params | None
   manifest: Mapping[str, Any]
 
 
@@ -87,10 +90,10 @@ def versions() -> dict[str, str]:
 
 def latest(workdir: Path, report: Callable[[str], None] = print, step: int | None = None) -> Meta:
   """Returns what the newest readable checkpoint, or that of a step, says of itself."""
-  found = _newest(workdir, lambda step: read_meta(workdir, step), report, step=step)
-  if found is None:
+  meta = _newest(workdir, lambda step: read_meta(workdir, step), report, step=step)
+  if meta is None:
     raise _none(workdir)
-  return found
+  return meta
 
 
 def restore_model(
@@ -98,7 +101,7 @@ def restore_model(
   expected: Callable[[Meta], Expected],
   report: Callable[[str], None] = print,
   step: int | None = None,
-) -> tuple[Any, Any, Meta]:
+) -> tuple[Params, Params, Meta]:
   """Returns (parameters, variables, meta) of the newest readable checkpoint, or of that of a step.
 
   `expected(meta)` says what a checkpoint should hold which says this of itself: by its own
@@ -109,20 +112,20 @@ def restore_model(
 
   def read(step):
     meta = read_meta(workdir, step)
-    wanted = expected(meta)
-    _check_manifest(workdir, meta, wanted.manifest)
-    if wanted.variables is not None:
-      _check_variables(workdir, step, wanted.variables)
-    return _read_items(workdir, step, params=wanted.params, variables=wanted.variables), meta
+    target = expected(meta)
+    _check_manifest(workdir, meta, target.manifest)
+    if target.variables is not None:
+      _check_variables(workdir, step, target.variables)
+    return _read_items(workdir, step, params=target.params, variables=target.variables), meta
 
-  def check(found):
-    items, meta = found
+  def check(newest):
+    items, meta = newest
     _check_sums(workdir, meta.step, **items)
 
-  found = _newest(workdir, read, report, check, step)
-  if found is None:
+  newest = _newest(workdir, read, report, check, step)
+  if newest is None:
     raise _none(workdir)
-  items, meta = found
+  items, meta = newest
   return items["params"], items.get("variables", {}), meta
 
 
@@ -152,15 +155,15 @@ def restore_state(
     _check_variables(workdir, step, state.variables)
     return _read_items(workdir, step, **items_of(state)), meta
 
-  def check(found):
-    items, meta = found
+  def check(newest):
+    items, meta = newest
     _check_sums(workdir, meta.step, **items)
 
-  found = _newest(workdir, read, report, check, unverified=True)
-  together.from_first(lambda: _go_on_from(workdir, found and found[1], report))
-  if found is None:
+  newest = _newest(workdir, read, report, check, unverified=True)
+  together.from_first(lambda: _go_on_from(workdir, newest and newest[1], report))
+  if newest is None:
     return None
-  items, meta = found
+  items, meta = newest
   params, variables = items["params"], items.get("variables", {})
   return states.TrainState(params=params, variables=variables, **items["rest"]), meta
 
@@ -228,12 +231,12 @@ def _go_on_from(workdir: Path, restored: Meta | None, report: Callable[[str], No
 
 def _steps(workdir: Path, unverified: bool) -> list[int]:
   """Returns the steps of all checkpoints, with or without those not opened again, oldest first."""
-  found = set(runs.steps(workdir))
+  steps = set(runs.steps(workdir))
   if unverified:
     folder = workdir / runs.CHECKPOINTS
     names = (path.name.removesuffix(UNVERIFIED) for path in folder.glob(f"*{UNVERIFIED}"))
-    found |= {int(name) for name in names if name.isdecimal()}
-  return sorted(found)
+    steps |= {int(name) for name in names if name.isdecimal()}
+  return sorted(steps)
 
 
 def _none(workdir: Path) -> CheckpointError:
@@ -256,12 +259,12 @@ def items_of(state: states.TrainState) -> dict[str, Any]:
 
 def _newest(
   workdir: Path,
-  read: Callable[[int], Any],
+  read: Callable[[int], Read],
   report: Callable[[str], None],
-  check: Callable[[Any], None] = lambda found: None,
+  check: Callable[[Read], None] = lambda found: None,
   step: int | None = None,
   unverified: bool = False,
-) -> Any:
+) -> Read | None:
   """Returns read(step) of the newest checkpoint that can be read, or of that of `step` alone; None
   where there is none at all.
 
@@ -294,7 +297,7 @@ def _newest(
   return None
 
 
-def _tried(act: Callable[[], Any]) -> tuple[Any, str | None]:
+def _tried(act: Callable[[], Read]) -> tuple[Read | None, str | None]:
   """Returns (act(), None), or (None, what is damaged)."""
   try:
     return act(), None
@@ -310,14 +313,14 @@ def _hush_readers() -> None:
   hook = sys.unraisablehook
 
   def quiet(unraisable):
-    said = f"{unraisable.exc_value} {unraisable.object!r}"
-    if not any(words in said for words in LEFT_OVER):
+    text = f"{unraisable.exc_value} {unraisable.object!r}"
+    if not any(words in text for words in LEFT_OVER):
       hook(unraisable)
 
   sys.unraisablehook = quiet
 
 
-def _check_sums(workdir: Path, step: int, **trees: Any) -> None:
+def _check_sums(workdir: Path, step: int, **trees: ArrayTree) -> None:
   """Raises ValueError naming arrays whose bits are not those that were saved."""
   saved = runs.fields(folder_of(workdir, step))["sums"]
   wrong = [
@@ -329,7 +332,7 @@ def _check_sums(workdir: Path, step: int, **trees: Any) -> None:
     raise ValueError(f"{len(wrong)} arrays are not what was saved: {', '.join(wrong[:3])}")
 
 
-def _check_variables(workdir: Path, step: int, wanted: Any) -> None:
+def _check_variables(workdir: Path, step: int, wanted: Params) -> None:
   """Raises CheckpointError where an objective has variables and a checkpoint none, or the other way
   round."""
   folder = folder_of(workdir, step)
@@ -347,12 +350,12 @@ def _check_manifest(workdir: Path, meta: Meta, manifest: Mapping[str, Any]) -> N
   token_space.check(expected, meta.manifest, f"The checkpoint {folder_of(workdir, meta.step)}")
 
 
-def _read_items(workdir: Path, step: int, **targets: Any) -> dict[str, Any]:
+def _read_items(workdir: Path, step: int, **targets: ArrayTree) -> dict[str, Any]:
   """Returns the saved trees placed as `targets`, without those that hold nothing."""
   return {name: _read_tree(workdir, step, name, tree) for name, tree in targets.items() if tree}
 
 
-def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
+def _read_tree(workdir: Path, step: int, item: str, target: ArrayTree) -> Params:
   """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
   path = LiteralPath(str(folder_of(workdir, step) / item))
   # A Checkpointer would wait for all processes, one that could not read its part among them, and
@@ -370,12 +373,12 @@ def _read_tree(workdir: Path, step: int, item: str, target: Any) -> Any:
     return {name: tree for name, tree in handler.restore(path, args=args).items() if name in target}
 
 
-def _compare(saved: Any, target: Any, what: str) -> None:
-  found, wanted = shapes_of(saved), shapes_of(target)
+def _compare(saved: ArrayTree, target: ArrayTree, what: str) -> None:
+  saved_shapes, expected = shapes_of(saved), shapes_of(target)
   lines = [
-    f"{name}: saved {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
-    for name in [*wanted, *(name for name in found if name not in wanted)]
-    if found.get(name) != wanted.get(name)
+    f"{name}: saved {saved_shapes.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
+    for name in [*expected, *(name for name in saved_shapes if name not in expected)]
+    if saved_shapes.get(name) != expected.get(name)
   ]
   if lines:
     more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
@@ -386,11 +389,11 @@ def _compare(saved: Any, target: Any, what: str) -> None:
     )
 
 
-def shapes_of(tree: Any) -> dict[str, str]:
+def shapes_of(tree: ArrayTree) -> dict[str, str]:
   """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
   return {bits.name_of(path): shape_of(leaf) for path, leaf in leaves}
 
 
-def shape_of(array: Any) -> str:
+def shape_of(array: jax.Array | jax.ShapeDtypeStruct) -> str:
   return f"{array.dtype} {tuple(array.shape)}"

@@ -1,36 +1,37 @@
-"""What stands between a run and its ruin: a signal to stop, steps that are not to be taken, devices
-that do not compute."""
+"""Stops a run before harm is done: by a signal, after too many bad steps, on faulty hardware."""
 
 import contextlib
 import dataclasses
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 
+from audiopalm.batch import Batch
 from audiopalm.errors import BadSteps, HardwareFault
+from audiopalm.sharding import ArrayTree
 from audiopalm.training import bits
+from audiopalm.training.state import TrainState
 
 FILE = "bad_steps.json"  # in the workdir: what the last steps of a run that gave up were given
 MOST_BAD_STEPS = 20  # skipped steps in a row before a run gives up
 
 
 @dataclasses.dataclass
-class Stop:
+class StopRequest:
   """Whether the run was asked to stop, and by which signal ('' while it was not)."""
 
   asked_by: str = ""
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-  """Turns the first SIGTERM or SIGINT into `Stop.asked_by`; a second one acts as it always does.
+def stop_signals() -> Iterator[StopRequest]:
+  """Yields what says whether SIGTERM or SIGINT came; a second one acts as it always does.
 
   Python delivers signals to the main thread only: elsewhere nothing is caught.
   """
-  stop = Stop()
+  stop = StopRequest()
   if threading.current_thread() is not threading.main_thread():
     yield stop
     return
@@ -38,8 +39,8 @@ def stop_signals() -> Iterator[Stop]:
 
   def ask(number, frame):
     stop.asked_by = signal.Signals(number).name
-    for each, handler in before.items():
-      signal.signal(each, handler)
+    for other, handler in before.items():
+      signal.signal(other, handler)
 
   for number in before:
     signal.signal(number, ask)
@@ -75,20 +76,23 @@ def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -
     )
 
 
-def computed_twice(compiled: Callable, state: Any, batch: Any, key: Any, step: int) -> Any:
+def computed_twice(
+  compiled: Callable, state: TrainState, batch: Batch, key: jax.Array, step: int
+) -> tuple[TrainState, dict[str, ArrayTree]]:
   """Returns compiled(state, batch, key), done twice; HardwareFault unless both are the same bits.
 
   It needs room for a second state.
   """
-  kept = jax.tree.map(lambda array: array.copy(), state)
-  once = bits.sums(compiled(state, batch, key))
-  found = compiled(kept, batch, key)
-  wrong = bits.differing(once, bits.sums(found))
-  if wrong:
+  copy = jax.tree.map(lambda array: array.copy(), state)
+  first = bits.sums(compiled(state, batch, key))
+  second = compiled(copy, batch, key)
+  differing = bits.differing(first, bits.sums(second))
+  if differing:
+    names = ", ".join(differing[:3])
     raise HardwareFault(
-      f"Step {step}, computed twice, differs in {len(wrong)} arrays ({', '.join(wrong[:3])}): a "
-      "device or its memory errs, or an operation has no fixed order (GPUs need XLA_FLAGS="
+      f"Step {step}, computed twice, differs in {len(differing)} arrays ({names}): a device or "
+      "its memory errs, or an operation has no fixed order (GPUs need XLA_FLAGS="
       "--xla_gpu_deterministic_ops=true for this check). Nothing of the step was saved. Take that "
       "machine out of service, or find which, and run the same command again: it resumes."
     )
-  return found
+  return second

@@ -1,13 +1,15 @@
 """Held-out loss by task while training: the same rows, the same order, no dropout."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 
 from audiopalm import sharding
 from audiopalm.batch import Batch
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError
+from audiopalm.experiment import Experiment
+from audiopalm.models.base import Model, Params
 from audiopalm.objectives import base
 from audiopalm.settings import Machine
 from audiopalm.training import goodput, step, together
@@ -22,9 +24,9 @@ class HeldOut:
 
   def __init__(
     self,
-    experiment: Any,
-    prepared: Any,
-    model: Any,
+    experiment: Experiment,
+    prepared: Prepared,
+    model: Model,
     machine: Machine,
     mesh: jax.sharding.Mesh,
     spent: goodput.Goodput,
@@ -38,7 +40,7 @@ class HeldOut:
     self._batches: dict[str, list[Batch]] | None = None
     self._compiled = None
 
-  def check(self, metric: str, params: Any, variables: Any) -> None:
+  def check(self, metric: str, params: Params, variables: Params) -> None:
     """Raises ConfigError unless `measure` will give TASK/METRIC. Arrays or their shapes."""
     task, name = metric.split("/", 1)
     self._batches = self._batches or self._load()
@@ -49,7 +51,7 @@ class HeldOut:
     if name not in names:
       raise ConfigError(f"keep_best={metric!r}: {task} is measured by {', '.join(names)} only.")
 
-  def measure(self, params: Any, variables: Any) -> dict[str, dict[str, float]]:
+  def measure(self, params: Params, variables: Params) -> dict[str, dict[str, float]]:
     """Returns {task: {"loss", "nll_text", "nll_speech", "accuracy_text", ...}}."""
     with self._spent.spend("evaluation"):
       if self._batches is None:
@@ -68,9 +70,11 @@ class HeldOut:
       task.name: feed.held_out(number, rows, self._batch_rows, mine)
       for number, task in enumerate(tasks)
     }
-    return {task: found for task, found in batches.items() if found}
+    return {task: batches_of_task for task, batches_of_task in batches.items() if batches_of_task}
 
-  def _sums(self, params: Any, variables: Any, number: int, batch: Batch) -> Any:
+  def _sums(
+    self, params: Params, variables: Params, number: int, batch: Batch
+  ) -> dict[str, base.Loss]:
     placed = sharding.place(batch, self._mesh, batch.axes(), self._batch_rows)
     key = jax.random.fold_in(self._key, number)  # the same draws at every measurement
     if self._compiled is None:
@@ -80,7 +84,7 @@ class HeldOut:
     return self._compiled(params, variables, placed, key)
 
 
-def _means(batches: list[Mapping[str, Any]]) -> dict[str, float]:
+def _means(batches: list[Mapping[str, base.Loss]]) -> dict[str, float]:
   """Returns sums over sums of weights, added on the host in double precision; "loss" is the sum of
   the players' means, as in training."""
   totals: dict[str, list[float]] = {}
@@ -92,8 +96,9 @@ def _means(batches: list[Mapping[str, Any]]) -> dict[str, float]:
       total = totals.setdefault(name, [0.0, 0.0])
       total[0] += float(pair[0])
       total[1] += float(pair[1])
-  found = step.rates(totals)
-  names = [f"loss/{player}" for player in players if f"loss/{player}" in found]
-  own = {name: found.pop(name) for name in names}
-  whole = {"loss": sum(own.values())} if own else {}  # nothing was weighed: there is no loss
-  return {**whole, **(own if len(players) > 1 else {}), **found}
+  means_by_name = step.rates(totals)
+  names = [f"loss/{player}" for player in players if f"loss/{player}" in means_by_name]
+  losses_of_players = {name: means_by_name.pop(name) for name in names}
+  # Where nothing was weighed there is no loss.
+  total_loss = {"loss": sum(losses_of_players.values())} if losses_of_players else {}
+  return {**total_loss, **(losses_of_players if len(players) > 1 else {}), **means_by_name}

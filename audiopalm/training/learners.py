@@ -1,13 +1,13 @@
-"""Who trains what: each player of an objective with its parameters, its optimizer and its steps."""
+"""Which parameters each player of an objective trains, by which optimizer and at which steps."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import optax
 
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
+from audiopalm.models.base import Params
 from audiopalm.training import optimizers
 
 
@@ -22,12 +22,12 @@ class Learner:
   only: tuple[str, ...] = ()
   every: int = 1
 
-  def own(self, params: Mapping[str, Any]) -> dict[str, Any]:
+  def own(self, params: Params) -> Params:
     """Returns the part of a tree of parameters that it trains."""
     groups = {name: params[name] for name in self.owns or params if name in params}
     return named(groups, self.only) if self.only else groups
 
-  def init(self, player: str, params: Mapping[str, Any]) -> Any:
+  def init(self, player: str, params: Params) -> optax.OptState:
     """Returns the first state of its optimizer; ConfigError where there is nothing to train."""
     unknown = [name for name in self.owns if name not in params]
     if unknown:
@@ -59,13 +59,13 @@ def of(experiment: Experiment) -> dict[str, Learner]:
   return learners
 
 
-def named(tree: Mapping[str, Any], only: tuple[str, ...], path: str = "/") -> dict[str, Any]:
+def named(tree: Params, only: tuple[str, ...], path: str = "/") -> Params:
   """Returns the leaves of a tree in whose path one of `only` occurs ("lora", "layers/mlp")."""
-  kept = {}
+  selected = {}
   for name, child in tree.items():
     below = f"{path}{name}/"
     if any(f"/{entry}/" in below for entry in only):
-      kept[name] = child
-    elif isinstance(child, Mapping) and (left := named(child, only, below)):
-      kept[name] = left
-  return kept
+      selected[name] = child
+    elif isinstance(child, Mapping) and (selected_below := named(child, only, below)):
+      selected[name] = selected_below
+  return selected

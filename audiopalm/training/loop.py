@@ -1,6 +1,7 @@
 """A whole training run: open, resume, step, measure, save, sum up.
 
-    audiopalm train -> run -> train_step -> objective.losses -> model
+    cli.main.main -> cli.train.run -> run -> _train -> _compiled
+      -> step.train_step -> gradients -> sums -> objective.losses -> model.hidden
 
 Batches are made and placed one ahead on a thread; the numbers of a step are read while the next one
 computes. A batch is a pure function of the step, so to resume is to restore and to go on.
@@ -13,9 +14,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import rich.console
 
 from audiopalm import experiment as experiments
@@ -23,9 +25,13 @@ from audiopalm import sharding
 from audiopalm.batch import Batch, Counts
 from audiopalm.data import files, loader, past
 from audiopalm.data import schedule as schedules
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import BadSteps, Requeue
+from audiopalm.experiment import Experiment
+from audiopalm.models.base import Model
 from audiopalm.parts import runs
 from audiopalm.settings import Machine
+from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
 from audiopalm.training import (
   checkpoint,
@@ -48,21 +54,23 @@ from audiopalm.training import (
 )
 from audiopalm.training import learners as learning
 
+Made = TypeVar("Made")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Setting:
-  """What a run is made of and never changes."""
+class _Setup:
+  """What a run is made of; nothing of it changes from step to step."""
 
-  experiment: Any
-  prepared: Any
+  experiment: Experiment
+  prepared: Prepared
   machine: Machine
   mesh: jax.sharding.Mesh
   workdir: Path
-  model: Any
+  model: Model
   learners: Mapping[str, learning.Learner]
   loader: loader.Loader
   key: jax.Array
-  counted: Any  # which rows of a batch that this process reads it counts
+  rows_to_count: np.ndarray | slice  # of those that this process reads: others count the rest
   recheck_every: int  # steps of which one is computed twice; 0: none
 
   @property
@@ -74,26 +82,26 @@ class _Setting:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Watching:
-  """What a run does beside its steps: it books time, writes numbers, measures, saves."""
+class _Monitors:
+  """What a run does beside its steps: it measures time and held-out losses, writes and saves."""
 
-  spent: goodput.Goodput
+  timer: goodput.Goodput
   recorder: record.Recorder
   held_out: held_out.HeldOut
   saving: saving.Saving
   had_step: int  # the last that an earlier start had begun
 
-  def measure(self, number: int, now: state.TrainState) -> dict[str, dict[str, float]]:
+  def measure(self, number: int, train_state: state.TrainState) -> dict[str, dict[str, float]]:
     """Returns the held-out metrics of the state after a step, written and compared."""
-    found = self.held_out.measure(now.params, now.variables)
-    self.recorder.measured(number, found)
-    self.saving.measured(number, found)
-    return found
+    losses = self.held_out.measure(train_state.params, train_state.variables)
+    self.recorder.measured(number, losses)
+    self.saving.measured(number, losses)
+    return losses
 
 
 def run(
-  experiment: Any,
-  prepared: Any,
+  experiment: Experiment,
+  prepared: Prepared,
   machine: Machine,
   workdir: Path,
   *,
@@ -116,7 +124,7 @@ def run(
   workdir, writes = Path(workdir), together.is_first()
   console = (console or rich.console.Console()) if writes else rich.console.Console(quiet=True)
   workdir.mkdir(parents=True, exist_ok=True)
-  spent = goodput.Goodput(workdir / "goodput.jsonl" if writes else None)
+  timer = goodput.Goodput(workdir / "goodput.jsonl" if writes else None)
   mesh = sharding.mesh(machine)
   experiment.data.check_mesh(mesh)
   with (
@@ -125,7 +133,7 @@ def run(
     guard.stop_signals() as stop,
     contextlib.ExitStack() as stack,
   ):
-    setting = _Setting(
+    setup = _Setup(
       experiment,
       prepared,
       machine,
@@ -139,237 +147,241 @@ def run(
         mine=sharding.rows_here(mesh, experiment.data.batch_rows),
       ),
       key=jax.random.key(experiment.seed),
-      counted=_counted(mesh, experiment.data.batch_rows),
+      rows_to_count=_rows_to_count(mesh, experiment.data.batch_rows),
       recheck_every=recheck_every,
     )
-    stack.enter_context(watch.Watch(spent, workdir, jax.process_index(), hang_s))
-    shown = progress.Progress(console, experiment.steps)
-    now, before = _open(setting, shown.say)
-    begun = int(now.step)
-    if before is not None:
-      setting = _going_on(setting, before)
-    _introduce(setting, before, shown.say)
+    stack.enter_context(watch.Watch(timer, workdir, jax.process_index(), hang_s))
+    display = progress.Progress(console, experiment.steps)
+    train_state, restored = _restore_or_init(setup, display.say)
+    steps_done = int(train_state.step)
+    if restored is not None:
+      setup = _at_checkpoint(setup, restored)
+    _print_header(setup, restored, display.say)
     # A run may have been stopped between a step and its held-out losses.
-    owed = 0 < begun < experiment.steps and begun % experiment.evaluation.every_steps == 0
-    journal = (
-      metrics.Journal(workdir, begun, not owed, shown.say) if writes else metrics.Silent(begun)
+    unmeasured = (
+      0 < steps_done < experiment.steps and steps_done % experiment.evaluation.every_steps == 0
     )
-    stack.callback(lambda: spent.close(journal.last_step, journal.lost_steps))
-    recorder = stack.enter_context(_recorder(setting, journal, shown, spent, before))
-    held = held_out.HeldOut(experiment, prepared, setting.model, machine, mesh, spent)
+    journal = (
+      metrics.Journal(workdir, steps_done, not unmeasured, display.say)
+      if writes
+      else metrics.Silent(steps_done)
+    )
+    stack.callback(lambda: timer.close(journal.last_step, journal.lost_steps))
+    recorder = stack.enter_context(_recorder(setup, journal, display, timer, restored))
+    evaluator = held_out.HeldOut(experiment, prepared, setup.model, machine, mesh, timer)
     if experiment.keep_best is not None:
-      held.check(experiment.keep_best, now.params, now.variables)
+      evaluator.check(experiment.keep_best, train_state.params, train_state.variables)
     keep = writing.Keep(experiment.keep_checkpoints, experiment.keep_every_steps)
     writer = stack.enter_context(writing.Writer(workdir, keep))
-    saves = saving.Saving(writer, experiment, workdir, begun, spent, stop, shown.say)
-    watching = _Watching(spent, recorder, held, saves, journal.had_step)
-    stack.enter_context(shown.from_step(begun))
-    if owed:
-      watching.measure(begun, now)
-    stack.enter_context(_blaming(setting, recorder, journal))
-    now = _train(setting, now, watching, stop)
-    found = watching.measure(int(now.step), now)
-  result = _summary(setting, watching, int(now.step), found)
+    saver = saving.Saving(writer, experiment, workdir, steps_done, timer, stop, display.say)
+    monitors = _Monitors(timer, recorder, evaluator, saver, journal.had_step)
+    stack.enter_context(display.from_step(steps_done))
+    if unmeasured:
+      monitors.measure(steps_done, train_state)
+    stack.enter_context(_bad_steps_recorded(setup, recorder, journal))
+    train_state = _train(setup, train_state, monitors, stop)
+    losses = monitors.measure(int(train_state.step), train_state)
+  result = _summary(setup, monitors, int(train_state.step), losses)
   result.show(console)
   return result
 
 
-def _open(
-  setting: _Setting, say: Callable[[str], None]
+def _restore_or_init(
+  setup: _Setup, say: Callable[[str], None]
 ) -> tuple[state.TrainState, checkpoint.Meta | None]:
   """Returns the state to go on from and what its checkpoint says, None at a fresh start."""
-  model, objective, mesh = setting.model, setting.experiment.objective, setting.mesh
-  params_key, variables_key = jax.random.split(setting.key)
+  model, objective, mesh = setup.model, setup.experiment.objective, setup.mesh
+  params_key, variables_key = jax.random.split(setup.key)
   shapes = model.shapes(mesh)
   wanted = state.shapes(
-    shapes, state.variable_shapes(objective, model, shapes, mesh), setting.learners, mesh
+    shapes, state.variable_shapes(objective, model, shapes, mesh), setup.learners, mesh
   )
-  found = checkpoint.restore_state(setting.workdir, wanted, setting.prepared.manifest, say)
-  if found is not None:
-    return found
+  restored = checkpoint.restore_state(setup.workdir, wanted, setup.prepared.manifest, say)
+  if restored is not None:
+    return restored
   if together.is_first():
-    with runs.saying(setting.workdir, setting.experiment.to_json()):
+    with runs.saying(setup.workdir, setup.experiment.to_json()):
       pass
-  warm = setting.experiment.warm_start
+  warm = setup.experiment.warm_start
   if warm is None:
     params = model.init(params_key, mesh)
   else:
-    space, trust = setting.prepared.space, setting.experiment.trust
+    space, trust = setup.prepared.space, setup.experiment.trust
     params = warm_start.params(warm, model, space, params_key, mesh, say, trust)
   variables = state.variables(objective, model, params, variables_key, mesh)
-  return state.create(params, variables, setting.learners), None
+  return state.create(params, variables, setup.learners), None
 
 
-def _going_on(setting: _Setting, before: checkpoint.Meta) -> _Setting:
-  """Returns the setting whose batches go on where those of a checkpoint stopped."""
-  kept = before.position.get("schedule")
-  if kept is None:  # of before there were schedules: its settings had never changed
-    made = loader.Loader(
-      setting.prepared, experiments.from_json(before.experiment, setting.experiment.trust)
-    )
-    schedule = made.schedule
+def _at_checkpoint(setup: _Setup, restored: checkpoint.Meta) -> _Setup:
+  """Returns the setup whose batches continue after those of a checkpoint."""
+  saved = restored.position.get("schedule")
+  if saved is None:  # older than schedules: its settings had never changed
+    experiment = experiments.from_json(restored.experiment, setup.experiment.trust)
+    schedule = loader.Loader(setup.prepared, experiment).schedule
   else:
-    schedule = schedules.from_json(kept)
-  return dataclasses.replace(setting, loader=setting.loader.resumed(schedule, before.step))
+    schedule = schedules.from_json(saved)
+  return dataclasses.replace(setup, loader=setup.loader.resumed(schedule, restored.step))
 
 
 def _train(
-  setting: _Setting, now: state.TrainState, watching: _Watching, stop: guard.Stop
+  setup: _Setup, train_state: state.TrainState, monitors: _Monitors, stop: guard.StopRequest
 ) -> state.TrainState:
   """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
-  experiment, spent = setting.experiment, watching.spent
-  recorder, saves = watching.recorder, watching.saving
-  exchange = _exchange(setting)
+  experiment, timer = setup.experiment, monitors.timer
+  recorder, saver = monitors.recorder, monitors.saving
+  exchange = _exchange(setup)
   compiled = None
-  with _ahead(functools.partial(_batch, setting), int(now.step), experiment.steps) as batches:
-    for number in range(int(now.step) + 1, experiment.steps + 1):
-      with spent.spend("data wait"):
+  with _prefetched(
+    functools.partial(_batch, setup), int(train_state.step), experiment.steps
+  ) as batches:
+    for number in range(int(train_state.step) + 1, experiment.steps + 1):
+      with timer.spend("data wait"):
         batch, counts = next(batches)
       if compiled is None:
-        with spent.spend("compile"):
-          compiled = _compiled(setting, now, batch)
+        with timer.spend("compile"):
+          compiled = _compiled(setup, train_state, batch)
       last = number == experiment.steps
-      with spent.spend("step" if number > watching.had_step else "lost work"):
-        now, found = compiled(number, now, batch)
-        recorder.add(number, found, exchange.begin(counts, stop.asked_by))
+      with timer.spend("step" if number > monitors.had_step else "lost work"):
+        train_state, step_metrics = compiled(number, train_state, batch)
+        recorder.add(number, step_metrics, exchange.begin(counts, stop.asked_by))
         asked_by = exchange.asked_by
         stopping = bool(asked_by)
-        saving_now = saves.is_due(number, stopping)
+        saving_now = saver.is_due(number, stopping)
         if saving_now:
           recorder.flush()
       # A skipped step leaves the state as it was, but only a good one proves it.
       if saving_now and (recorder.streak == 0 or (last and recorder.any_finite)):
-        saves.save(number, now, _meta(setting, number, recorder), stopping=stopping)
+        saver.save(number, train_state, _meta(setup, number, recorder), stopping=stopping)
         if stopping:
           raise Requeue(
             f"Stopped by {asked_by} after step {number} of {experiment.steps}; everything is "
-            f"saved in {setting.workdir}. Run the same command again: it goes on from there."
+            f"saved in {setup.workdir}. Run the same command again: it goes on from there."
           )
       if not last and number % experiment.evaluation.every_steps == 0:
-        with spent.spend("step"):
+        with timer.spend("step"):
           recorder.flush()
-        watching.measure(number, now)
-  guard.check_saved(saves.due, experiment.steps)
-  return now
+        monitors.measure(number, train_state)
+  guard.check_saved(saver.due, experiment.steps)
+  return train_state
 
 
 def _compiled(
-  setting: _Setting, now: state.TrainState, batch: Any
-) -> Callable[[int, state.TrainState, Any], tuple[state.TrainState, Any]]:
+  setup: _Setup, train_state: state.TrainState, batch: Batch
+) -> Callable[[int, state.TrainState, Batch], tuple[state.TrainState, dict[str, ArrayTree]]]:
   """Returns step(number, state, batch), which computes those twice that are to be rechecked."""
-  experiment = setting.experiment
-  made = step.build(
-    setting.model,
+  experiment = setup.experiment
+  train_step = step.build(
+    setup.model,
     experiment.objective,
-    setting.learners,
-    setting.machine,
-    setting.accumulation,
+    setup.learners,
+    setup.machine,
+    setup.accumulation,
     experiment.optimizer.spike,
   )
-  compiled = made.lower(now, batch, setting.key).compile()
+  compiled = train_step.lower(train_state, batch, setup.key).compile()
   together.gathered(None)  # the first collectives of a step wait for nobody's compiler
 
-  def take(number, now, batch):
-    if setting.recheck_every and number % setting.recheck_every == 0:
-      return guard.computed_twice(compiled, now, batch, setting.key, number)
-    return compiled(now, batch, setting.key)
+  def run_step(number, train_state, batch):
+    if setup.recheck_every and number % setup.recheck_every == 0:
+      return guard.computed_twice(compiled, train_state, batch, setup.key, number)
+    return compiled(train_state, batch, setup.key)
 
-  return take
+  return run_step
 
 
 @contextlib.contextmanager
-def _blaming(
-  setting: _Setting, recorder: record.Recorder, journal: metrics.Journal | metrics.Silent
+def _bad_steps_recorded(
+  setup: _Setup, recorder: record.Recorder, journal: metrics.Journal | metrics.Silent
 ) -> Iterator[None]:
-  """Writes down what the last bad steps were given, where they end the run."""
+  """Writes the records of the last bad steps to a file, where they end the run."""
   try:
     yield
   except BadSteps:
     last = journal.last_step
     steps = range(last - min(recorder.streak, guard.MOST_BAD_STEPS) + 1, last + 1)
     if together.is_first():
-      given = past.records(setting.prepared, setting.experiment, steps, setting.loader.schedule)
-      files.write_json(setting.workdir / guard.FILE, given)
+      records = past.records(setup.prepared, setup.experiment, steps, setup.loader.schedule)
+      files.write_json(setup.workdir / guard.FILE, records)
     raise
 
 
-def _batch(setting: _Setting, number: int) -> tuple[Batch, Counts]:
-  batch = setting.loader.batch_at(number)
-  counts = batch.count(len(setting.loader.tasks), setting.counted, setting.loader.first_row)
-  rows = setting.experiment.data.batch_rows
-  return sharding.place(batch, setting.mesh, batch.axes(), rows), counts
+def _batch(setup: _Setup, number: int) -> tuple[Batch, Counts]:
+  batch = setup.loader.batch_at(number)
+  counts = batch.count(len(setup.loader.tasks), setup.rows_to_count, setup.loader.first_row)
+  rows = setup.experiment.data.batch_rows
+  return sharding.place(batch, setup.mesh, batch.axes(), rows), counts
 
 
-def _counted(mesh: jax.sharding.Mesh, batch_rows: int) -> Any:
+def _rows_to_count(mesh: jax.sharding.Mesh, batch_rows: int) -> np.ndarray | slice:
   return slice(None) if jax.process_count() == 1 else sharding.counted_here(mesh, batch_rows)
 
 
-def _exchange(setting: _Setting) -> together.Alone | together.Exchange:
+def _exchange(setup: _Setup) -> together.Alone | together.Exchange:
   if jax.process_count() == 1:
     return together.Alone()
-  return together.Exchange(setting.mesh, len(setting.loader.tasks), setting.experiment.data.length)
+  return together.Exchange(setup.mesh, len(setup.loader.tasks), setup.experiment.data.length)
 
 
 @contextlib.contextmanager
-def _ahead(make: Callable[[int], Any], first: int, end: int) -> Iterator[Iterator[Any]]:
+def _prefetched(make: Callable[[int], Made], first: int, end: int) -> Iterator[Iterator[Made]]:
   """Yields an iterator over make(first), ..., make(end - 1), each made one ahead."""
   pool = futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
 
-  def made():
-    coming = pool.submit(make, first) if first < end else None
+  def prefetched():
+    following = pool.submit(make, first) if first < end else None
     for number in range(first, end):
-      here = coming.result()
-      coming = pool.submit(make, number + 1) if number + 1 < end else None
-      yield here
+      current = following.result()
+      following = pool.submit(make, number + 1) if number + 1 < end else None
+      yield current
 
   try:
-    yield made()
+    yield prefetched()
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _recorder(
-  setting: _Setting,
-  journal: metrics.Journal,
-  shown: progress.Progress,
-  spent: goodput.Goodput,
-  before: checkpoint.Meta | None,
+  setup: _Setup,
+  journal: metrics.Journal | metrics.Silent,
+  display: progress.Progress,
+  timer: goodput.Goodput,
+  restored: checkpoint.Meta | None,
 ) -> record.Recorder:
-  experiment, prepared = setting.experiment, setting.prepared
-  tasks = setting.loader.tasks
+  experiment, prepared = setup.experiment, setup.prepared
+  tasks = setup.loader.tasks
   seen = throughput.Seen(
     [task.name for task in tasks],
-    setting.loader.feed.rows,
-    before.position["seen"] if before else None,
+    setup.loader.feed.rows,
+    restored.position["seen"] if restored else None,
   )
   flops = functools.partial(experiment.model.flops_per_token, prepared.space)
-  devices = setting.mesh.devices
-  meter = record.Meter(functools.cache(flops), devices.flat[0].device_kind, devices.size)
+  devices = setup.mesh.devices
+  meter = record.SpeedMeter(functools.cache(flops), devices.flat[0].device_kind, devices.size)
   rate = functools.partial(optimizers.learning_rate, experiment.optimizer, experiment.steps)
-  return record.Recorder(journal, shown, spent, seen, meter, rate)
+  return record.Recorder(journal, display, timer, seen, meter, rate)
 
 
-def _meta(setting: _Setting, number: int, recorder: record.Recorder) -> checkpoint.Meta:
+def _meta(setup: _Setup, number: int, recorder: record.Recorder) -> checkpoint.Meta:
   return checkpoint.Meta(
     step=number,
-    experiment=setting.experiment.to_json(),
-    manifest=setting.prepared.manifest,
+    experiment=setup.experiment.to_json(),
+    manifest=setup.prepared.manifest,
     position={
       "step": number,
       "seen": recorder.seen.by_task(),
-      "schedule": schedules.to_json(setting.loader.schedule),
+      "schedule": schedules.to_json(setup.loader.schedule),
     },
     versions=checkpoint.versions(),
-    products=setting.machine.products,
+    products=setup.machine.products,
   )
 
 
-def _introduce(
-  setting: _Setting, before: checkpoint.Meta | None, say: Callable[[str], None]
+def _print_header(
+  setup: _Setup, restored: checkpoint.Meta | None, say: Callable[[str], None]
 ) -> None:
   """Says what runs on what, and at a resume what has changed since the checkpoint."""
-  experiment, machine, devices = setting.experiment, setting.machine, setting.mesh.devices
-  axes = ", ".join(f"{axis}={size}" for axis, size in setting.mesh.shape.items())
+  experiment, machine, devices = setup.experiment, setup.machine, setup.mesh.devices
+  axes = ", ".join(f"{axis}={size}" for axis, size in setup.mesh.shape.items())
   processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
   dtypes = machine.compute_dtype
   if machine.products != dtypes:
@@ -378,21 +390,21 @@ def _introduce(
     f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}{processes}, "
     f"mesh {axes}, "
     f"{dtypes}, {machine.attention} attention, remat {machine.remat}, "
-    f"{setting.accumulation} micro-batches a step"
+    f"{setup.accumulation} micro-batches a step"
   )
-  parameters = experiment.model.parameters(setting.prepared.space)
+  parameters = experiment.model.parameters(setup.prepared.space)
   say(
     f"experiment {experiment.name}: {parameters:,} parameters, {len(experiment.tasks)} tasks, "
     f"{experiment.data.batch_rows} rows of {experiment.data.length} a step, "
     f"{experiment.steps} steps"
   )
-  if before is None:
+  if restored is None:
     return
-  say(f"resuming after step {before.step} of {setting.workdir}")
-  earlier = experiments.from_json(before.experiment, experiment.trust)
+  say(f"resuming after step {restored.step} of {setup.workdir}")
+  earlier = experiments.from_json(restored.experiment, experiment.trust)
   changed = token_space.difference(_settings(earlier.to_json()), _settings(experiment.to_json()))
-  if before.products not in (None, machine.products):
-    say(f"changed since that checkpoint: products {before.products} -> {machine.products}")
+  if restored.products not in (None, machine.products):
+    say(f"changed since that checkpoint: products {restored.products} -> {machine.products}")
   for line in changed.splitlines():
     say(f"changed since that checkpoint: {line}")
 
@@ -400,28 +412,28 @@ def _introduce(
 def _settings(experiment: str) -> dict[str, Any]:
   """Returns the settings of an experiment with each task of the mixture under its name, so that a
   rate that changed is one line."""
-  found = json.loads(experiment)
-  tasks = found["mixture"]["tasks"]
-  found["mixture"]["tasks"] = {task["name"]: {**task, "rate": rate} for task, rate in tasks}
-  return found
+  settings = json.loads(experiment)
+  tasks = settings["mixture"]["tasks"]
+  settings["mixture"]["tasks"] = {task["name"]: {**task, "rate": rate} for task, rate in tasks}
+  return settings
 
 
 def _summary(
-  setting: _Setting, watching: _Watching, number: int, found: dict[str, dict[str, float]]
+  setup: _Setup, monitors: _Monitors, number: int, losses: dict[str, dict[str, float]]
 ) -> summary.Summary:
-  recorder = watching.recorder
+  recorder = monitors.recorder
   seconds = max(recorder.busy_s(), 1e-9)
   return summary.Summary(
-    name=setting.experiment.name,
-    workdir=setting.workdir,
+    name=setup.experiment.name,
+    workdir=setup.workdir,
     step=number,
-    parameters=setting.experiment.model.parameters(setting.prepared.space),
-    held_out=found,
+    parameters=setup.experiment.model.parameters(setup.prepared.space),
+    held_out=losses,
     seen=recorder.seen.by_task(),
-    seconds=dict(watching.spent.seconds),
+    seconds=dict(monitors.timer.seconds),
     tokens_per_s=recorder.tokens / seconds,
     mfu=recorder.mfu(),
     skipped=recorder.skipped,
-    best=watching.saving.best,
-    answers=setting.experiment.data.answers,
+    best=monitors.saving.best,
+    answers=setup.experiment.data.answers,
   )

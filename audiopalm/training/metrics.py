@@ -86,7 +86,7 @@ class Events:
   def close(self) -> None:
     self._file.close()
 
-  def _add(self, **fields: Any) -> None:
+  def _add(self, **fields: object) -> None:
     data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
     length = struct.pack("<Q", len(data))
     sums = (struct.pack("<I", record_writer.masked_crc32c(part)) for part in (length, data))
@@ -116,13 +116,13 @@ def _cut(path: Path, step: int, measured: bool) -> tuple[int, int]:
   of these or `step`). Without `measured` the held-out losses of `step` are dropped too."""
   lines = list(read(path.parent))
   last = step + 1 if measured else step
-  kept = [line for line in lines if line["step"] < (last if "held_out" in line else step + 1)]
+  remaining = [line for line in lines if line["step"] < (last if "held_out" in line else step + 1)]
   lost = {line["step"] for line in lines if line["step"] > step}
-  json_lines.write(path, kept)
+  json_lines.write(path, remaining)
   return len(lost), max(lost, default=step)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Mapping | str | float | np.number) -> dict | str | float | None:
   """Returns mappings, text and numbers as JSON takes them; float32 keeps its short form."""
   if isinstance(value, Mapping):
     return {name: _plain(item) for name, item in value.items()}

@@ -6,13 +6,13 @@ no direction is learned faster than another because its gradients are larger. So
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import PartitionSpec
 
+from audiopalm.models.base import Params
 from audiopalm.nn import lora
 from audiopalm.training import paths
 
@@ -47,7 +47,7 @@ def orthogonalized(kernels_LMN: jax.Array) -> jax.Array:
   return x_LMN if wide else x_LMN.mT
 
 
-def _rules_of(params: Any) -> Any:
+def _rules_of(params: Params) -> dict[str, str | dict]:
   """Returns "muon" for every kernel of a layer, "adam" for what else there is."""
 
   def rule(path, leaf):

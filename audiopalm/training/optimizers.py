@@ -4,7 +4,8 @@ The learning rate is a function of the run's step, not of a counter inside the o
 step does not shift it, and the host can print it without asking the device.
 """
 
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 
 from audiopalm.errors import ConfigError
+from audiopalm.models.base import Params
 from audiopalm.settings import Optimizer
 from audiopalm.training import muon, paths
 
@@ -49,7 +51,9 @@ def check(settings: Optimizer) -> None:
     )
 
 
-def learning_rate(settings: Optimizer, steps: int, step: Any, xp: Any = np) -> Any:
+def learning_rate(
+  settings: Optimizer, steps: int, step: int | np.ndarray | jax.Array, xp: ModuleType = np
+) -> np.ndarray | jax.Array:
   """Returns the learning rate of step 0, 1, ... `steps` - 1, by numpy or (`xp=jnp`) on the device.
 
   Rises in a line over `warmup_steps` so that step `warmup_steps` - 1 is the first at `peak_lr`,
@@ -93,12 +97,12 @@ def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraA
   return optax.chain(*clip, *core, *decay, _scheduled(settings, steps))
 
 
-def decayed(params: Any) -> Any:
+def decayed(params: Params) -> dict[str, bool | dict]:
   """Returns for every parameter whether weight decay applies: not to norms, biases and vectors."""
   return jax.tree_util.tree_map_with_path(paths.is_kernel, params)
 
 
-def _one_of(field: str, value: Any, known: tuple[str, ...]) -> None:
+def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
   if value not in known:
     raise ConfigError(f"optimizer.{field} must be one of {', '.join(known)}, not {value!r}.")
 
@@ -111,7 +115,7 @@ def _scheduled(settings: Optimizer, steps: int) -> optax.GradientTransformationE
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def _stateless(change: Any) -> optax.GradientTransformation:
+def _stateless(change: Callable[..., jax.Array]) -> optax.GradientTransformation:
   """Returns a transformation that changes each update by itself: change(update, parameter, axes).
 
   `axes` are those of one tensor: all, but for the layer axis of a stack.

@@ -1,7 +1,5 @@
 """What the path of a parameter says about it."""
 
-from typing import Any
-
 import jax
 
 LAYERS = "layers"  # parameters under this name are stacks: their first axis counts layers
@@ -13,7 +11,7 @@ def names(path: tuple) -> list[str]:
   return jax.tree_util.keystr(path, simple=True, separator="/").split("/")
 
 
-def is_kernel(path: tuple, leaf: Any) -> bool:
+def is_kernel(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:
   """Returns whether a parameter is a matrix, or a stack of them: no norm, bias or vector."""
   rank = leaf.ndim - (LAYERS in names(path))
   return rank >= 2 and not names(path)[-1].endswith(NOT_KERNELS)

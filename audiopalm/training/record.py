@@ -1,4 +1,4 @@
-"""The numbers of a run, read one step late, so that the device always has work."""
+"""Reads the metrics of a step while the next one runs, so that the device never waits for it."""
 
 import contextlib
 import dataclasses
@@ -8,14 +8,15 @@ from typing import Any
 import jax
 
 from audiopalm.batch import Counts
+from audiopalm.sharding import ArrayTree
 from audiopalm.training import goodput, guard, metrics, progress, step, throughput
 
 BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are counted over
 
 
 @dataclasses.dataclass(frozen=True)
-class Meter:
-  """What turns counts into speeds: the model's operations and the hardware's peak."""
+class SpeedMeter:
+  """Computes the share of the hardware's peak that a run uses (MFU)."""
 
   flops_per_token: Callable[[int], float]
   device_kind: str
@@ -28,7 +29,7 @@ class Meter:
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pending:
   step: int
-  metrics: Any
+  metrics: Mapping[str, ArrayTree]
   counts: Callable[[], Counts]
 
 
@@ -45,7 +46,7 @@ class Recorder:
     shown: progress.Progress,
     spent: goodput.Goodput,
     seen: throughput.Seen,
-    meter: Meter,
+    meter: SpeedMeter,
     learning_rate: Callable[[int], float],
   ):
     self.seen, self.streak, self.any_finite, self.skipped = seen, 0, False, 0
@@ -64,7 +65,7 @@ class Recorder:
       if error is None:
         self.flush()
 
-  def add(self, number: int, found: Any, counts: Callable[[], Counts]) -> None:
+  def add(self, number: int, found: Mapping[str, ArrayTree], counts: Callable[[], Counts]) -> None:
     """Keeps the metrics of step `number`, just begun, and writes those kept before.
 
     `counts()` gives what all processes counted in its batch, and may wait for the step.
@@ -76,16 +77,16 @@ class Recorder:
     """Writes what is kept, waiting for its step. Raises BadSteps when too many were skipped."""
     if self._pending is None:
       return
-    done, self._pending = self._pending, None
-    found, counts = jax.device_get(done.metrics), done.counts()
+    pending, self._pending = self._pending, None
+    step_metrics, counts = jax.device_get(pending.metrics), pending.counts()
     self.seen.add(counts)
-    self.streak, self.skipped = int(found["skipped_in_a_row"]), int(found["skipped"])
+    self.streak, self.skipped = int(step_metrics["skipped_in_a_row"]), int(step_metrics["skipped"])
     self.any_finite |= self.streak == 0
-    values = self._values(done.step, found, counts)
-    self._journal.write(done.step, values)
-    self._shown.update(done.step, values)
-    self._spent.note(done.step)
-    guard.check_streak(self.streak, done.step)
+    values = self._values(pending.step, step_metrics, counts)
+    self._journal.write(pending.step, values)
+    self._shown.update(pending.step, values)
+    self._spent.note(pending.step)
+    guard.check_streak(self.streak, pending.step)
 
   def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
     """Writes held-out losses by task, and what was seen of each task so far."""

@@ -1,14 +1,15 @@
-"""When a run saves, and what it does while it cannot: it says so, goes on, and tries again."""
+"""When a run saves its state, and how it goes on while the device is full."""
 
 import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from audiopalm.errors import DamagedSave, FullDevice
+from audiopalm.experiment import Experiment
 from audiopalm.parts import runs
 from audiopalm.training import checkpoint, goodput, guard, metrics, together, writing
+from audiopalm.training.state import TrainState
 
 AGAIN = 10  # a tenth of the steps between two checkpoints later
 LAST_S, PAUSE_S = 900.0, 15.0  # how long the last checkpoint waits for room, looking this often
@@ -23,11 +24,11 @@ class Saving:
   def __init__(
     self,
     writer: writing.Writer,
-    experiment: Any,
+    experiment: Experiment,
     workdir: Path,
     begun: int,
     spent: goodput.Goodput,
-    stop: guard.Stop,
+    stop: guard.StopRequest,
     say: Callable[[str], None],
   ):
     self.due = False
@@ -55,18 +56,18 @@ class Saving:
     self.due = self.due or last or stopping or number % self._every_steps == 0
     return self.due and (last or stopping or number >= self._not_before)
 
-  def save(self, number: int, state: Any, meta: checkpoint.Meta, *, stopping: bool) -> None:
+  def save(self, number: int, state: TrainState, meta: checkpoint.Meta, *, stopping: bool) -> None:
     """Saves, in the background unless it is the last time.
 
     FullDevice where the run ends now: at once when it was asked to stop, after LAST_S at its end.
     CheckpointError where nothing that is saved can be read again.
     """
     with self._spent.spend("checkpoint"):
-      self._hear_of_the_last()
+      self._report_previous_save()
       if stopping:
-        self._finish(state, meta)
+        self._save_and_wait(state, meta)
       elif number == self._steps:
-        self._until_there_is_room(state, meta)
+        self._save_when_there_is_room(state, meta)
       else:
         try:
           self._writer.save(state, meta)
@@ -76,14 +77,14 @@ class Saving:
           return
     self.due, self._saved = False, number
 
-  def _hear_of_the_last(self) -> None:
-    """Waits for the save before: what it came to does not decide over this one."""
+  def _report_previous_save(self) -> None:
+    """Waits for the previous save and prints why it failed, if it did; this one is made anyway."""
     try:
       self._writer.wait()
     except (FullDevice, DamagedSave) as error:
       self._say(f"{error} The run goes on, and saves again now.")
 
-  def _finish(self, state: Any, meta: checkpoint.Meta) -> None:
+  def _save_and_wait(self, state: TrainState, meta: checkpoint.Meta) -> None:
     while True:  # the writer gives up after some damaged ones in a row
       try:
         self._writer.save(state, meta)
@@ -91,11 +92,11 @@ class Saving:
       except DamagedSave as error:
         self._say(f"{error} It is saved again.")
 
-  def _until_there_is_room(self, state: Any, meta: checkpoint.Meta) -> None:
+  def _save_when_there_is_room(self, state: TrainState, meta: checkpoint.Meta) -> None:
     pauses = int(LAST_S / PAUSE_S)
     for left in reversed(range(pauses + 1)):
       try:
-        return self._finish(state, meta)
+        return self._save_and_wait(state, meta)
       except FullDevice as error:
         if not left or any(together.gathered(self._stop.asked_by)):
           raise
@@ -133,9 +134,9 @@ class _Best:
     return f"best by {self._name}: step {self.step} ({self.value:.4f})"
 
 
-def _measured(workdir: Path, name: str | None) -> list[tuple[int, Any]]:
+def _measured(workdir: Path, name: str | None) -> list[tuple[int, dict[str, dict[str, float]]]]:
   """Returns the held-out metrics of each step that a checkpoint is there of."""
   have = set(runs.steps(workdir)) if name is not None else ()
   lines = metrics.read(workdir) if have else ()
-  found = (line for line in lines if "held_out" in line and line["step"] in have)
-  return [(line["step"], line["held_out"]) for line in found]
+  measured = (line for line in lines if "held_out" in line and line["step"] in have)
+  return [(line["step"], line["held_out"]) for line in measured]

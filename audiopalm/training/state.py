@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from audiopalm import sharding
+from audiopalm.models.base import Model, Params
 from audiopalm.objectives.base import Objective
 from audiopalm.training.learners import Learner
 
@@ -27,24 +27,24 @@ class TrainState:
   gradient norms of the others, 0 before the first.
   """
 
-  params: Any
-  optimizer: Mapping[str, Any]
-  variables: Any
+  params: Params
+  optimizer: Mapping[str, optax.OptState]
+  variables: Params
   step: jax.Array
   skipped: jax.Array
   skipped_in_a_row: jax.Array
   usual_norm: jax.Array
 
 
-def merged(params: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(params: Params, own: Params) -> Params:
   """Returns the parameters with those of `own`, a part of the tree, in their places."""
-  found = dict(params)
+  result = dict(params)
   for name, child in own.items():
-    found[name] = merged(params.get(name, {}), child) if isinstance(child, Mapping) else child
-  return found
+    result[name] = merged(params.get(name, {}), child) if isinstance(child, Mapping) else child
+  return result
 
 
-def create(params: Any, variables: Any, learners: Mapping[str, Learner]) -> TrainState:
+def create(params: Params, variables: Params, learners: Mapping[str, Learner]) -> TrainState:
   """Returns the state before the first step.
 
   Call under `jax.set_mesh`: the optimizer's arrays are then placed as their parameters are.
@@ -54,7 +54,7 @@ def create(params: Any, variables: Any, learners: Mapping[str, Learner]) -> Trai
 
 
 def shapes(
-  params: Any, variables: Any, learners: Mapping[str, Learner], mesh: jax.sharding.Mesh
+  params: Params, variables: Params, learners: Mapping[str, Learner], mesh: jax.sharding.Mesh
 ) -> TrainState:
   """Returns what `create` returns as ShapeDtypeStructs with shardings, from such.
 
@@ -71,29 +71,33 @@ def shapes(
   return TrainState(params, rest[0], variables, *rest[1:])
 
 
-def variable_shapes(objective: Objective, model: Any, params: Any, mesh: Any) -> Any:
+def variable_shapes(
+  objective: Objective, model: Model, params: Params, mesh: jax.sharding.Mesh
+) -> Params:
   """Returns the variables of an objective as ShapeDtypeStructs with shardings, from parameters or
   their shapes."""
   key = jax.eval_shape(lambda: jax.random.key(0))
-  made = jax.eval_shape(functools.partial(objective.variables, model), params, key)
-  placed = sharding.shardings(objective.variable_axes(model), made, mesh)
+  shapes = jax.eval_shape(functools.partial(objective.variables, model), params, key)
+  shardings = sharding.shardings(objective.variable_axes(model), shapes, mesh)
   return jax.tree.map(
-    lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), made, placed
+    lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings
   )
 
 
-def variables(objective: Objective, model: Any, params: Any, key: jax.Array, mesh: Any) -> Any:
+def variables(
+  objective: Objective, model: Model, params: Params, key: jax.Array, mesh: jax.sharding.Mesh
+) -> Params:
   """Returns the first variables of an objective, placed on the mesh; the same whatever the mesh."""
   where = jax.tree.map(lambda s: s.sharding, variable_shapes(objective, model, params, mesh))
   make = functools.partial(objective.variables, model)
   return jax.jit(make, out_shardings=where)(params, key)
 
 
-def _beginning(learners: Mapping[str, Learner], params: Any) -> tuple:
+def _beginning(learners: Mapping[str, Learner], params: Params) -> tuple:
   optimizer = {player: learner.init(player, params) for player, learner in learners.items()}
   return optimizer, jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0)
 
 
-def updated(params: Mapping[str, Any], own: Mapping[str, Any], update: Any) -> Mapping[str, Any]:
+def updated(params: Params, own: Params, update: optax.Updates) -> Params:
   """Returns the parameters with a player's update added to its own."""
   return merged(params, optax.apply_updates(own, update))

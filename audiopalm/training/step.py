@@ -6,17 +6,19 @@ The objective gives sums and weights; only this file divides. So one big batch, 
 and its parts on many devices have the same gradient: that of the mean over all weighted cells.
 """
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from audiopalm.batch import Batch
+from audiopalm.models.base import Model, Params
 from audiopalm.objectives import base
 from audiopalm.objectives.base import Objective
 from audiopalm.settings import Machine
+from audiopalm.sharding import Tree
 from audiopalm.training import state as states
 from audiopalm.training.learners import Learner
 
@@ -24,7 +26,7 @@ USUAL = 0.01  # how much of the usual gradient norm each step replaces
 
 
 def build(
-  model: Any,
+  model: Model,
   objective: Objective,
   learners: Mapping[str, Learner],
   machine: Machine,
@@ -43,11 +45,16 @@ def build(
   `skipped_in_a_row`.
   """
 
+  differentiate = functools.partial(gradients, model, objective, learners, machine)
+
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
     key = jax.random.fold_in(key, state.step)
-    losses, grads, variables = gradients(
-      model, objective, learners, machine, state, batch, key, accumulation
-    )
+    if accumulation == 1:
+      losses, grads, variables = differentiate(state, state.variables, batch, key)
+    else:
+      losses, grads, variables = _accumulated(
+        differentiate, learners, state, batch, key, accumulation
+      )
     means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
@@ -97,7 +104,7 @@ def build(
   return jax.jit(train_step, donate_argnums=0)
 
 
-def build_held_out(model: Any, objective: Objective, machine: Machine) -> Callable:
+def build_held_out(model: Model, objective: Objective, machine: Machine) -> Callable:
   """Returns held_out_step(params, variables, batch, key) -> {player: Loss}: sums, without
   dropout; `key` draws what the loss draws."""
 
@@ -111,50 +118,59 @@ def build_held_out(model: Any, objective: Objective, machine: Machine) -> Callab
 
 
 def gradients(
-  model: Any,
+  model: Model,
   objective: Objective,
   learners: Mapping[str, Learner],
   machine: Machine,
   state: states.TrainState,
+  variables: Params,
   batch: Batch,
   key: jax.Array,
-  accumulation: int = 1,
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
-  """Returns (losses, gradients of their sums by player, variables), summed over micro-batches."""
-
+) -> tuple[dict[str, base.Loss], dict[str, Params], Params]:
+  """Returns (losses, gradients of their sums by player, new variables) of one batch."""
   trained = {}
   for learner in learners.values():
     trained = states.merged(trained, learner.own(state.params))
 
-  def one(variables, batch, key):
-    def sums(trained):
-      params = states.merged(state.params, trained)
-      losses, after = objective.losses(
-        model, params, variables, batch, key=key, train=True, step=state.step, machine=machine
-      )
-      return {player: loss.sum for player, loss in losses.items()}, (losses, after)
+  def sums(trained):
+    params = states.merged(state.params, trained)
+    losses, after = objective.losses(
+      model, params, variables, batch, key=key, train=True, step=state.step, machine=machine
+    )
+    return {player: loss.sum for player, loss in losses.items()}, (losses, after)
 
-    total, pull, (losses, after) = jax.vjp(sums, trained, has_aux=True)
-    grads = {}
-    for player, learner in learners.items():
-      ones = {name: jnp.float32(name == player) for name in total}
-      grads[player] = learner.own(pull(ones)[0])
-    return losses, grads, after
+  totals, pull, (losses, after) = jax.vjp(sums, trained, has_aux=True)
+  grads = {}
+  for player, learner in learners.items():
+    of_player = {name: jnp.float32(name == player) for name in totals}
+    grads[player] = learner.own(pull(of_player)[0])
+  return losses, grads, after
 
-  if accumulation == 1:
-    return one(state.variables, batch, key)
 
-  def body(carry, micro):
+def _accumulated(
+  differentiate: Callable,
+  learners: Mapping[str, Learner],
+  state: states.TrainState,
+  batch: Batch,
+  key: jax.Array,
+  count: int,
+) -> tuple[dict[str, base.Loss], dict[str, Params], Params]:
+  """Returns what `gradients` does, summed over `count` micro-batches, one after the other."""
+
+  def add(carry, micro):
     variables, sums = carry
-    losses, grads, variables = one(variables, micro[0], jax.random.fold_in(key, micro[1]))
+    batch, number = micro
+    losses, grads, variables = differentiate(
+      state, variables, batch, jax.random.fold_in(key, number)
+    )
     return (variables, jax.tree.map(jnp.add, sums, grads)), losses
 
   zeros = {
     player: jax.tree.map(jnp.zeros_like, learner.own(state.params))
     for player, learner in learners.items()
   }
-  micros = _micro_batches(batch, accumulation), jnp.arange(accumulation)
-  (variables, grads), losses = jax.lax.scan(body, (state.variables, zeros), micros)
+  micros = _micro_batches(batch, count), jnp.arange(count)
+  (variables, grads), losses = jax.lax.scan(add, (state.variables, zeros), micros)
   return jax.tree.map(lambda sums: sums.sum(axis=0), losses), grads, variables
 
 
@@ -171,7 +187,7 @@ def _micro_batches(batch: Batch, count: int) -> Batch:
   return jax.tree.map(split, batch)
 
 
-def _chosen(which: jax.Array, new: Any, old: Any) -> Any:
+def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
   """Returns the new tree where `which` is true, else the old one."""
   return jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
 
@@ -188,6 +204,6 @@ def _nonzero(weight: jax.Array) -> jax.Array:
   return jnp.where(weight == 0, 1, weight)
 
 
-def rates(sums: Mapping[str, Any]) -> dict[str, Any]:
+def rates(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
   """Returns {name: sum / weight} of host sums, without names that nothing was weighed for."""
   return {name: total / weight for name, (total, weight) in sums.items() if weight}

@@ -11,7 +11,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +26,27 @@ WAIT_MS = 1_000  # the longest that a signal to stop waits for its handler
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+Value = TypeVar("Value")  # of JSON
+
+
+class Client(Protocol):
+  """What the service by which processes find one another offers, as far as it is used here."""
+
+  def key_value_set(self, key: str, value: str) -> None: ...
+
+  def key_value_dir_get(self, key: str) -> list[tuple[str, str]]: ...
+
+  def key_value_increment(self, key: str, by: int) -> int: ...
+
+  def blocking_key_value_get(self, key: str, timeout_ms: int) -> str: ...
+
+
 def is_first() -> bool:
   """Returns whether this is the process that writes a run's files and prints; touches no device."""
   return distributed.global_state.process_id == 0
 
 
-def from_first(make: Callable[[], Any], channel: str = MAIN) -> Any:
+def from_first(make: Callable[[], Value], channel: str = MAIN) -> Value:
   """Returns on every process what make() returns on the first one alone, through JSON.
 
   An error for the user is raised on all of them.
@@ -39,10 +54,10 @@ def from_first(make: Callable[[], Any], channel: str = MAIN) -> Any:
   client = distributed.global_state.client
   if client is None:
     return make()
-  return _told(client, _round(client, channel), make)
+  return _broadcast(client, _round(client, channel), make)
 
 
-def gathered(value: Any, channel: str = MAIN) -> list[Any]:
+def gathered(value: Value, channel: str = MAIN) -> list[Value]:
   """Returns the values of all processes in their order, through JSON; so it is a barrier too."""
   state = distributed.global_state
   if state.client is None:
@@ -53,16 +68,16 @@ def gathered(value: Any, channel: str = MAIN) -> list[Any]:
 
   def whole():
     while True:
-      found = dict(state.client.key_value_dir_get(folder))
-      if len(found) == state.num_processes:
-        return [json.loads(found[f"{folder}/{each}"]) for each in range(state.num_processes)]
+      values = dict(state.client.key_value_dir_get(folder))
+      if len(values) == state.num_processes:
+        return [json.loads(values[f"{folder}/{each}"]) for each in range(state.num_processes)]
       time.sleep(0.05)
 
-  return _told(state.client, number, whole)
+  return _broadcast(state.client, number, whole)
 
 
-def all_part(seconds: float) -> bool:
-  """Returns whether all processes have come to their end, for which it waits so long."""
+def wait_for_all(seconds: float) -> bool:
+  """Waits until all processes call it, at most so long; returns whether they did."""
   client = distributed.global_state.client
   if client is not None:
     try:
@@ -72,7 +87,7 @@ def all_part(seconds: float) -> bool:
   return True
 
 
-def _told(client: Any, number: str, make: Callable[[], Any]) -> Any:
+def _broadcast(client: Client, number: str, make: Callable[[], Value]) -> Value:
   key = f"{number}/told"
   if is_first():
     try:
@@ -94,7 +109,7 @@ def _told(client: Any, number: str, make: Callable[[], Any]) -> Any:
   raise getattr(errors, kind)(f"Process 0: {value}")
 
 
-def _round(client: Any, channel: str) -> str:
+def _round(client: Client, channel: str) -> str:
   """Returns a name that the next call has on all processes; the service counts the calls."""
   mine = f"audiopalm/{channel}/rounds/{distributed.global_state.process_id}"
   return f"audiopalm/{channel}/{client.key_value_increment(mine, 1)}"
@@ -129,10 +144,10 @@ class Exchange:
     self._size = len(SIGNALS) + 3 * tasks + length + 1 + 1
     self._devices = list(mesh.devices.flat)
     self._where = jax.NamedSharding(mesh, jax.P(mesh.axis_names))
-    here = [device for device in self._devices if device.process_index == jax.process_index()]
-    self._speaker = here[0]
+    local = [device for device in self._devices if device.process_index == jax.process_index()]
+    self._speaker = local[0]
     nothing = np.zeros((1, self._size), np.int32)
-    self._silent = [jax.device_put(nothing, device) for device in here[1:]]
+    self._silent = [jax.device_put(nothing, device) for device in local[1:]]
     whole = jax.NamedSharding(mesh, jax.P())
     self._sum = jax.jit(lambda numbers_PN: jnp.sum(numbers_PN, axis=0), out_shardings=whole)
 
@@ -144,9 +159,9 @@ class Exchange:
       [asked, counts.rows_T, counts.examples_T, counts.tokens_T, lengths_N, [counts.digest]]
     )
     numbers_N = numbers_N.astype(np.uint32).view(np.int32)  # digests add up modulo 2^32
-    said = jax.device_put(numbers_N[None], self._speaker)
+    numbers_1N = jax.device_put(numbers_N[None], self._speaker)
     numbers_PN = jax.make_array_from_single_device_arrays(
-      (len(self._devices), self._size), self._where, [said, *self._silent]
+      (len(self._devices), self._size), self._where, [numbers_1N, *self._silent]
     )
     sums_N = self._sum(numbers_PN)
     return lambda: self._read(jax.device_get(sums_N))

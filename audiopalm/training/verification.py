@@ -1,4 +1,4 @@
-"""A checkpoint that was written, opened again: is it the one that was saved?
+"""Reads a checkpoint back after it was written, and compares it with what was saved.
 
 Its files are read once more by TensorStore, chunk by chunk and without a device, so that a check
 takes no memory of the model's and can run beside the steps. Every array must be there with its
@@ -55,7 +55,7 @@ def fault(folder: Path, saved: Saved, step: int, process: int = 0, processes: in
     # Through JSON, as the saved one went: tuples are lists there.
     if runs.fields(folder) != json.loads(json.dumps(saved.fields)):
       return "meta is not what was saved"
-    found = []
+    arrays_of_items = []
     for item, expected in saved.shapes.items():
       arrays = _metadata(folder / item)
       wrong = sorted(
@@ -65,11 +65,11 @@ def fault(folder: Path, saved: Saved, step: int, process: int = 0, processes: in
       )
       if wrong:
         return f"{_names(item, wrong)} not there, or of another shape or type"
-      found += [
+      arrays_of_items += [
         _Array(item, path, array.name, array.dtype.itemsize * math.prod(array.shape))
         for path, array in arrays.items()
       ]
-    share = sampled(found, step, SAMPLE_BYTES * processes)[process::processes]
+    share = sampled(arrays_of_items, step, SAMPLE_BYTES * processes)[process::processes]
     wrong = [
       f"{array.item}/{array.path}"
       for array in share
@@ -82,7 +82,7 @@ def fault(folder: Path, saved: Saved, step: int, process: int = 0, processes: in
     return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
 
 
-def sampled(arrays: Sequence[Any], step: int, most_bytes: int) -> list[Any]:
+def sampled(arrays: Sequence[_Array], step: int, most_bytes: int) -> list[_Array]:
   """Returns the arrays, or of more than `most_bytes` some of them: at least one, drawn by step."""
   if sum(array.bytes for array in arrays) <= most_bytes:
     return list(arrays)

@@ -188,19 +188,22 @@ def _real(space: token_space.TokenSpace) -> np.ndarray:
 
 
 def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
-  before = earlier.settings
-  lines = [f"  {type(before).__name__} there, {type(now).__name__} here"]
-  if type(before) is type(now):
+  earlier_settings = earlier.settings
+  lines = [f"  {type(earlier_settings).__name__} there, {type(now).__name__} here"]
+  if type(earlier_settings) is type(now):
     pairs = {
-      field.name: (getattr(before, field.name), getattr(now, field.name))
+      field.name: (getattr(earlier_settings, field.name), getattr(now, field.name))
       for field in dataclasses.fields(now)
     }
     # New adapters begin as nothing; those of an earlier run are taken as they are.
-    free = ["dropout", *(name for name, (there, _) in pairs.items() if name == NAME and not there)]
+    may_differ = [
+      "dropout",
+      *(name for name, (theirs, _) in pairs.items() if name == NAME and not theirs),
+    ]
     lines = [
-      f"  {name}: {there!r} there, {here!r} here"
-      for name, (there, here) in pairs.items()
-      if name not in free and there != here
+      f"  {name}: {theirs!r} there, {ours!r} here"
+      for name, (theirs, ours) in pairs.items()
+      if name not in may_differ and theirs != ours
     ]
   if lines:
     raise ConfigError(

@@ -1,4 +1,4 @@
-"""A thread beside a run: says that it lives, and ends it where a step hangs."""
+"""A thread beside a run that writes heartbeats, and ends the process when a step hangs."""
 
 import contextlib
 import faulthandler
@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from audiopalm.data import files
 from audiopalm.errors import EXIT_WATCHDOG, DataError
@@ -34,7 +33,7 @@ class Watch:
 
   def __init__(
     self, spent: goodput.Goodput, workdir: Path, process: int, hang_s: float | None,
-    *, beat_s: float = BEAT_S, end: Callable[[int], Any] = os._exit,
+    *, beat_s: float = BEAT_S, end: Callable[[int], object] = os._exit,
   ):  # fmt: skip
     self._spent, self._hang_s, self._beat_s, self._end = spent, hang_s, beat_s, end
     self._path = Path(workdir) / FOLDER / f"{process}.json"

@@ -16,14 +16,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from audiopalm import quantities, system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
+from audiopalm.models.base import Params
 from audiopalm.parts import runs
+from audiopalm.sharding import ArrayTree
 from audiopalm.training import bits, checkpoint, together, verification
 from audiopalm.training import state as states
 
@@ -67,7 +68,7 @@ class Writer:
     self._check_space(state)
     self._save(meta, **checkpoint.items_of(state))
 
-  def save_model(self, params: Any, variables: Any, meta: checkpoint.Meta) -> None:
+  def save_model(self, params: Params, variables: Params, meta: checkpoint.Meta) -> None:
     """Saves parameters and variables: enough to evaluate and generate, not to go on training."""
     self.wait()
     self._save(meta, params=params, **({"variables": variables} if variables else {}))
@@ -97,25 +98,25 @@ class Writer:
     finally:
       logging.getLogger("absl").setLevel(self._level)
 
-  def _save(self, meta: checkpoint.Meta, **trees: Any) -> None:
+  def _save(self, meta: checkpoint.Meta, **trees: ArrayTree) -> None:
     fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
     fields["sums"] = {name: bits.sums(tree) for name, tree in trees.items()}
     shapes = {name: checkpoint.shapes_of(tree) for name, tree in trees.items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-    told = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
+    meta_item = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
     path = checkpoint.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
     try:
-      self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=told), force=True)
+      self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=meta_item), force=True)
     except Exception as error:  # a full device is reported as any kind of error
       self._raise(error)
     saved = verification.Saved(fields, shapes)
     self._thread = threading.Thread(
-      target=self._conclude, args=(meta, saved), name="checkpoint", daemon=True
+      target=self._verify, args=(meta, saved), name="checkpoint", daemon=True
     )
     self._thread.start()
 
-  def _conclude(self, meta: checkpoint.Meta, saved: verification.Saved) -> None:
-    """Keeps as `_error` what becomes of a save; on the thread."""
+  def _verify(self, meta: checkpoint.Meta, saved: verification.Saved) -> None:
+    """Reads a save back once it is written; runs on the thread, and keeps its error as `_error`."""
     try:
       self._written()
       begun_s = time.perf_counter()
@@ -124,7 +125,7 @@ class Writer:
       fault = verification.fault(folder, saved, meta.step, index, count)
       self.verify_s = time.perf_counter() - begun_s
       faults = [each for each in together.gathered(fault, CHANNEL) if each]
-      together.from_first(lambda: self._judge(meta, faults), CHANNEL)
+      together.from_first(lambda: self._accept_or_set_aside(meta, faults), CHANNEL)
     except BaseException as error:  # the run raises it where it comes to hear of this save
       self._error = error
 
@@ -135,15 +136,16 @@ class Writer:
       self._checkpointer.wait_until_finished()
     except Exception as met:
       error = met
-    told = together.gathered(None if error is None else str(error)[:500], CHANNEL)
+    errors = together.gathered(None if error is None else str(error)[:500], CHANNEL)
     if error is not None:
       raise error
-    for number, text in enumerate(told):
+    for number, text in enumerate(errors):
       if text is not None:
         raise CheckpointError(f"Process {number} could not write its part of a checkpoint: {text}")
 
-  def _judge(self, meta: checkpoint.Meta, faults: list[str]) -> None:
-    """Lets a checkpoint count, and removes what `keep` no longer holds; on the first process."""
+  def _accept_or_set_aside(self, meta: checkpoint.Meta, faults: list[str]) -> None:
+    """Gives a checkpoint its name and removes those that `keep` no longer holds, or moves it to the
+    damaged ones; on the first process."""
     if not faults:
       checkpoint.accept(self._workdir, meta.step, meta.experiment)
       self._remove(runs.steps(self._workdir))

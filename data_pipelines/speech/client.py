@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+import audiopalm
 from audiopalm.errors import DataError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(audiopalm.__file__).resolve().parents[1]
 
 
 @dataclasses.dataclass(frozen=True)

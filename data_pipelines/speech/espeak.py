@@ -16,7 +16,7 @@ import ctypes
 import sys
 from pathlib import Path
 
-from data_pipelines.speech import serving
+from audiopalm.data_pipelines.speech import serving
 
 SYNCHRONOUS = (
   2  # samples come to the callback, and no thread is started: threads do not survive a fork

@@ -9,7 +9,7 @@ the same samples whatever came before.
 
 import ctypes
 
-from data_pipelines.speech import serving
+from audiopalm.data_pipelines.speech import serving
 
 RATE_HZ = 16_000
 M_PERTURB = -6  # of glibc's mallopt: new memory is filled with the complement of the byte given

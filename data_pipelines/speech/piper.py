@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from data_pipelines.speech import serving
+from audiopalm.data_pipelines.speech import serving
 
 
 def load() -> serving.Speak:

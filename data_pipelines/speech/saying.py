@@ -2,8 +2,8 @@
 
 from audiopalm.audio import waveform
 from audiopalm.data import corpora, takes
+from audiopalm.data_pipelines.speech import voices
 from audiopalm.types import Utterance
-from data_pipelines.speech import voices
 
 
 def say(

@@ -9,9 +9,9 @@ import numpy as np
 from audiopalm.audio import waveform
 from audiopalm.data import commands
 from audiopalm.data.takes import Phrase
+from audiopalm.data_pipelines.speech import client
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Word
-from data_pipelines.speech import client
 
 HEARD = 0.005  # of full scale: the loudest sample of what is no speech lies under it
 
@@ -42,7 +42,7 @@ class EspeakSpeaker:
   def _server(self) -> client.Server:
     return client.Server(
       "espeak",
-      "data_pipelines.speech.espeak",
+      "audiopalm.data_pipelines.speech.espeak",
       "espeakng-loader",
       "espeakng_loader",
       "Install espeakng-loader 0.2.4 or newer: pip install 'audiopalm[data]'.",
@@ -73,7 +73,7 @@ class PicoSpeaker:
 
 PICO = client.Server(
   "pico",
-  "data_pipelines.speech.pico",
+  "audiopalm.data_pipelines.speech.pico",
   "py-nanotts",
   "py_nanotts",
   "Install it on Linux: pip install 'audiopalm[data]'. Or choose synthesizer=\"espeak\".",
@@ -90,7 +90,7 @@ class PiperSpeaker:
   def speak(self, text: str) -> Phrase:
     server = client.Server(
       "piper",
-      "data_pipelines.speech.piper",
+      "audiopalm.data_pipelines.speech.piper",
       "piper-tts",
       "piper",
       "Install piper-tts: pip install 'audiopalm[piper]', and look at the voice's files.",

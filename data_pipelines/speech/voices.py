@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from audiopalm.data import synthesizers
-from data_pipelines.speech import speakers
+from audiopalm.data_pipelines.speech import speakers
 
 # The n-th voice of every language: variant, pitch, range, speed. Women and men take turns.
 _ESPEAK_TRAIN = (

@@ -4,6 +4,6 @@
 from here.
 """
 
-from data_pipelines.synthetic.corpus import count, records
+from audiopalm.data_pipelines.synthetic.corpus import count, records
 
 __all__ = ["count", "records"]

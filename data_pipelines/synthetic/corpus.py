@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from audiopalm.audio import waveform
 from audiopalm.data import corpora
+from audiopalm.data_pipelines.speech import saying
+from audiopalm.data_pipelines.synthetic import grammar
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
-from data_pipelines.speech import saying
-from data_pipelines.synthetic import grammar
 
 TextAlone = corpora.SyntheticText | corpora.SyntheticTranslations
 Settings = corpora.Synthetic | corpora.SyntheticDialogue | TextAlone

@@ -12,8 +12,8 @@ import itertools
 import numpy as np
 
 from audiopalm.data import corpora
-from data_pipelines.synthetic.template import Template
-from data_pipelines.synthetic.topics import (
+from audiopalm.data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic.topics import (
   daily,
   dialogues,
   directions,

@@ -1,6 +1,6 @@
 """Word lists that several topics share: English | French | German, as forms.py reads them."""
 
-from data_pipelines.synthetic import forms
+from audiopalm.data_pipelines.synthetic import forms
 
 COLOURS = forms.adjectives("""
   red | rouge | rot

@@ -6,8 +6,8 @@ import math
 import string
 from collections.abc import Mapping
 
-from data_pipelines.synthetic import forms
-from data_pipelines.synthetic.forms import Entry
+from audiopalm.data_pipelines.synthetic import forms
+from audiopalm.data_pipelines.synthetic.forms import Entry
 
 Piece = tuple[str, int, str, int]  # literal text, slot, form, slot the form agrees with; -1: none
 

@@ -8,7 +8,7 @@ from audiopalm.cli import main, processes, train
 from audiopalm.data import lock
 from audiopalm.errors import EXIT_USER
 from audiopalm.parts import machines
-from audiopalm.training import checkpoint, writing
+from audiopalm.training import checkpoint, loop, writing
 
 CPU = machines.TABLE["cpu"]
 CONFIG = """
@@ -72,7 +72,11 @@ def cpu_with(flags, monkeypatch, tmp_path):
 def begun(line, monkeypatch):
   """Returns the machine that `train` would train on."""
   began = []
-  monkeypatch.setattr(train, "_train", lambda args, made, machine: began.append(machine) or 0)
+  monkeypatch.setattr(train, "_prepare_if_needed", lambda experiment, args: 0)
+  monkeypatch.setattr(train.prepare, "open_prepared", lambda experiment, workdir, max_bad: None)
+  monkeypatch.setattr(
+    loop, "run", lambda experiment, prepared, machine, *rest, **options: began.append(machine)
+  )
   assert main.main([*line, "--set", "export=none"]) == 0
   return began[0]
 

@@ -136,7 +136,7 @@ def test_unknown_speaker_names_the_speakers():
 def test_settings_load_no_tensorflow():
   code = (
     "import sys, audiopalm.data.corpora, audiopalm.audio.waveform;"
-    "import data_pipelines.synthetic, data_pipelines.spoken_digit;"
+    "import audiopalm.data_pipelines.synthetic, audiopalm.data_pipelines.spoken_digit;"
     "assert 'tensorflow' not in sys.modules"
   )
   subprocess.run([sys.executable, "-c", code], check=True)

@@ -156,7 +156,7 @@ def test_metric_functions_are_those_that_all_languages_share(prepared, codes, wo
 def test_other_files_of_the_data_side_load_no_tensorflow():
   code = (
     "import sys; from audiopalm.data import loader, prepare; from audiopalm.parts import mixtures;"
-    "print([m for m in ('tensorflow', 'seqio', 'data_pipelines') if m in sys.modules])"
+    "print([m for m in ('tensorflow', 'seqio', 'audiopalm.data_pipelines') if m in sys.modules])"
   )
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert done.stdout.strip() == "[]"

@@ -17,9 +17,9 @@ from audiopalm.data import cache, prepare
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import inspection
 from audiopalm.data.manifest.lines import Reading
+from audiopalm.data_pipelines import manifest
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.parts import corpora, mixtures
-from data_pipelines import manifest
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
 KINDS = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from audiopalm.data import multi30k, synthesizers, takes
+from audiopalm.data_pipelines import multi30k as pipeline
+from audiopalm.data_pipelines.speech import saying
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.parts import corpora as parts
-from data_pipelines import multi30k as pipeline
-from data_pipelines.speech import saying
 
 WORDS = {"en": "a dog runs", "fr": "un chien court", "de": "ein hund rennt"}
 

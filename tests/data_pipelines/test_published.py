@@ -7,8 +7,8 @@ import soundfile
 
 from audiopalm.cli import config, main
 from audiopalm.data import prepare
+from audiopalm.data_pipelines import manifest
 from audiopalm.parts import corpora
-from data_pipelines import manifest
 
 WORDS = {
   "en_us": ("one", "two", "three", "four", "five", "six", "seven", "eight"),

@@ -5,7 +5,7 @@ from audiopalm.errors import ConfigError, DataError
 
 pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 
-from data_pipelines import seqio_text  # noqa: E402
+from audiopalm.data_pipelines import seqio_text  # noqa: E402
 
 MODULE = "registers_text"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from audiopalm.data import corpora
+from audiopalm.data_pipelines import spoken_digit
 from audiopalm.errors import DataError
-from data_pipelines import spoken_digit
 
 pytest.importorskip("tensorflow_datasets", reason="TFDS is not installed: audiopalm[data]")
 

@@ -108,7 +108,7 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(meter, monkeypat
 def voices(tmp_path_factory):
   """Two sentences of each of two voices of the synthesizer, as WAV and FLAC."""
   pytest.importorskip("espeakng_loader")
-  from data_pipelines.speech.voices import speaker
+  from audiopalm.data_pipelines.speech.voices import speaker
 
   folder = tmp_path_factory.mktemp("voices")
   texts = (

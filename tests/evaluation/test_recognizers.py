@@ -129,7 +129,7 @@ def test_pocketsphinx_refuses_other_languages_than_english(monkeypatch):
 @needs_sphinx
 def test_pocketsphinx_hears_words(tmp_path):
   pytest.importorskip("espeakng_loader")
-  from data_pipelines.speech import voices
+  from audiopalm.data_pipelines.speech import voices
 
   said = voices.speaker("espeak", "en", "en-david").speak("we had dinner with our friends")
   waveform.write(tmp_path / "said.wav", said.wave_S, waveform.RATE_HZ)

@@ -125,7 +125,7 @@ def test_the_rule_names_versions_checksums_and_settings_but_no_folder():
 )
 def test_the_real_model_hears_what_is_said_and_the_same_twice(tmp_path):
   pytest.importorskip("py_nanotts")
-  from data_pipelines.speech import voices
+  from audiopalm.data_pipelines.speech import voices
 
   model = whisper.opened(os.environ["WHISPER_FOLDER"])
   model.check(["en", "fr", "de"])

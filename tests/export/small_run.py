@@ -12,6 +12,7 @@ from audiopalm import layouts, sharding
 from audiopalm.audio import vocoder
 from audiopalm.batch import PackedBatch
 from audiopalm.data import corpora, prepare
+from audiopalm.data_pipelines.synthetic import grammar
 from audiopalm.experiment import Experiment
 from audiopalm.exports import folder
 from audiopalm.models import decoder
@@ -20,7 +21,6 @@ from audiopalm.parts import mixtures, models, tokenizers
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec, Task, Utterance
-from data_pipelines.synthetic import grammar
 
 CORPUS = corpora.Synthetic(languages=("en", "fr", "de"), voices=1)
 ONE = Machine(name="one", data=1, fsdp=1, tensor=1)

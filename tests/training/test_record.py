@@ -54,7 +54,7 @@ def spent(tmp_path, clock):
 @pytest.fixture
 def recorder(tmp_path, spent):
   seen = throughput.Seen(["asr"], [10], None)
-  meter = record.Meter(lambda length: 1.0, "cpu", 1)
+  meter = record.SpeedMeter(lambda length: 1.0, "cpu", 1)
   journal = metrics.Journal(tmp_path, 0)
   return record.Recorder(journal, Shown(), spent, seen, meter, lambda step: 0.1 * (step + 1))
 

@@ -322,7 +322,7 @@ def test_the_gradient_of_what_is_trained_is_the_same_with_the_rest_frozen(tiny):
       now = state.create(tiny.params(model, mesh), {}, learning)
       key = jax.random.key(0)
       _, found, _ = step.gradients(
-        model, made.objective, learning, tiny.ONE, now, tiny.batch(), key
+        model, made.objective, learning, tiny.ONE, now, {}, tiny.batch(), key
       )
       grads[only] = jax.device_get(found["model"])
   whole, part = grads[()]["layers"]["attention"], grads["attention",]

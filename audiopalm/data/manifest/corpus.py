@@ -40,7 +40,7 @@ class Manifest(corpora.Corpus):
   voices: tuple[tuple[str, tuple[str, ...]], ...]
 
   version: ClassVar[str] = "manifest 2"
-  served_by: ClassVar[str] = "data_pipelines.manifest"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.manifest"
   optional_roles: ClassVar[tuple[str, ...]] = ("target",)
   # Where the files lie is no part of what they say.
   unprinted: ClassVar[tuple[str, ...]] = ("name", "variants", "reading", *corpora.SPLITS)

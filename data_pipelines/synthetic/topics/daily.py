@@ -1,7 +1,7 @@
 """What people do in a week, lose, find and ask for."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _PARTS = forms.entries("""
   morning | matin | morgen

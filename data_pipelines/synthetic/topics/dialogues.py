@@ -1,8 +1,8 @@
 """Questions whose answer follows from them: (question, answer) templates by kind."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.forms import Entry, entry
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.forms import Entry, entry
+from audiopalm.data_pipelines.synthetic.template import Template
 
 
 def _answered(*words: Entry, names: str) -> Entry:

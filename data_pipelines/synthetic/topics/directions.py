@@ -1,7 +1,7 @@
 """Where a place is and how to get there."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _SIDES = forms.entries("""
   left | à gauche | links

@@ -1,7 +1,7 @@
 """Relatives and friends: age, work, looks, homes."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _JOBS = tuple(
   forms.entry(en, {":m": fr.split()[0], ":f": fr.split()[-1]}, {":m": de_m, ":f": de_f})

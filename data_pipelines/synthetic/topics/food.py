@@ -1,7 +1,7 @@
 """Meals, drinks, recipes."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _VESSELS = forms.nouns("""
   cup | tasse f | tasse f

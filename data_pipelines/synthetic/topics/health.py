@@ -1,7 +1,7 @@
 """Aches, advice, appointments."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _BODY = forms.nouns("""
   head | tête f | kopf m

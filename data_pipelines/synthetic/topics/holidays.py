@@ -1,7 +1,7 @@
 """Journeys: tickets, hotels, countries, luggage."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _LODGINGS = forms.nouns("""
   hotel | hôtel m | hotel n

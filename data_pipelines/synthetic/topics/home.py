@@ -1,7 +1,7 @@
 """Rooms, furniture and pets."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _ROOMS = forms.nouns("""
   kitchen | cuisine f | küche f

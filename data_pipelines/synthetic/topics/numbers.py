@@ -1,7 +1,7 @@
 """Counting: animals, people, digits, metres, buses."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _ANIMALS = forms.nouns("""
   dog dogs | chien chiens m | hund hunde m

@@ -1,7 +1,7 @@
 """What things cost."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _PRICES = forms.numbers(2, 99)
 _THING = {"colour": lexicon.COLOURS, "thing": lexicon.THINGS}

@@ -1,7 +1,7 @@
 """Lessons, exams, languages, pens."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _SUBJECTS = forms.entries("""
   maths | mathématiques | mathematik

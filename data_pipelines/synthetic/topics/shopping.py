@@ -1,7 +1,7 @@
 """Clothes, fruit and groceries."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _PRODUCE = forms.nouns("""
   apple apples | pomme pommes f | apfel äpfel m

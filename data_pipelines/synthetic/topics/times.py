@@ -1,7 +1,7 @@
 """Clock times, days, dates."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _EVENTS = forms.nouns("""
   meeting | réunion f | besprechung f

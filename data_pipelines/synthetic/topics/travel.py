@@ -1,8 +1,8 @@
 """Trains, buses and planes: where they go and when."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.forms import entry
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.forms import entry
+from audiopalm.data_pipelines.synthetic.template import Template
 
 _VEHICLES = tuple(
   entry(noun.en, noun.fr, {**noun.de, "goes": goes})

@@ -1,8 +1,8 @@
 """Sun, rain and degrees, today, yesterday and tomorrow."""
 
-from data_pipelines.synthetic import forms, lexicon
-from data_pipelines.synthetic.forms import Entry, entry
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms, lexicon
+from audiopalm.data_pipelines.synthetic.forms import Entry, entry
+from audiopalm.data_pipelines.synthetic.template import Template
 
 
 def _be(en: str, fr_now: str, fr_will: str, fr_was: str, de: str) -> Entry:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from audiopalm.data import synthesizers
+from audiopalm.data_pipelines.speech import client, voices
+from audiopalm.data_pipelines.speech.speakers import EspeakSpeaker
 from audiopalm.errors import DataError, RecordError
-from data_pipelines.speech import client, voices
-from data_pipelines.speech.speakers import EspeakSpeaker
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: audiopalm[data]")
 
@@ -27,7 +27,7 @@ def test_same_text_and_voice_give_the_same_bytes_whatever_came_before():
 
 def test_another_process_gives_the_same_bytes():
   code = (
-    "import hashlib; from data_pipelines.speech.speakers import EspeakSpeaker;"
+    "import hashlib; from audiopalm.data_pipelines.speech.speakers import EspeakSpeaker;"
     f"speech = {VOICE!r}.speak({TEXT!r});"
     "print(hashlib.sha256(speech.wave_S.tobytes()).hexdigest())"
   )

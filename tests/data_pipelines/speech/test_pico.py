@@ -10,9 +10,9 @@ import pytest
 
 from audiopalm.audio import waveform
 from audiopalm.data import synthesizers, takes
+from audiopalm.data_pipelines.speech import client, voices
+from audiopalm.data_pipelines.speech.speakers import PICO, PicoSpeaker
 from audiopalm.errors import DataError, RecordError
-from data_pipelines.speech import client, voices
-from data_pipelines.speech.speakers import PICO, PicoSpeaker
 
 pico = pytest.mark.skipif(sys.platform != "linux", reason="py-nanotts has wheels for Linux")
 
@@ -54,7 +54,7 @@ def test_a_request_gives_the_same_bytes_whatever_came_before():
 @pico
 def test_another_calling_process_gets_the_same_bytes():
   code = (
-    "import hashlib; from data_pipelines.speech.speakers import PicoSpeaker;"
+    "import hashlib; from audiopalm.data_pipelines.speech.speakers import PicoSpeaker;"
     f"print(hashlib.sha256(PicoSpeaker('en-US', 0.8, 1.0, 0.9).speak({TEXT!r}).wave_S).hexdigest())"
   )
   run = [sys.executable, "-c", code]

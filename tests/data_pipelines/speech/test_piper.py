@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
+from audiopalm.data_pipelines.speech import client, voices
+from audiopalm.data_pipelines.speech.speakers import PiperSpeaker
 from audiopalm.errors import DataError, RecordError
 from audiopalm.parts import synthesizers
-from data_pipelines.speech import client, voices
-from data_pipelines.speech.speakers import PiperSpeaker
 
 RATE_HZ = 8_000
 SAMPLES = 256  # a phoneme

@@ -12,10 +12,10 @@ from audiopalm.audio import waveform
 from audiopalm.data import corpora
 from audiopalm.data.executors import Local
 from audiopalm.data.takes import Takes
+from audiopalm.data_pipelines import synthetic
+from audiopalm.data_pipelines.speech import saying
 from audiopalm.errors import ConfigError, DataError, RecordError
 from audiopalm.parts import synthesizers
-from data_pipelines import synthetic
-from data_pipelines.speech import saying
 
 pico = pytest.mark.skipif(sys.platform != "linux", reason="py-nanotts has wheels for Linux")
 

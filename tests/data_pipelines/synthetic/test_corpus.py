@@ -3,11 +3,11 @@ import collections
 import numpy as np
 import pytest
 
-import data_pipelines.synthetic as synthetic
+import audiopalm.data_pipelines.synthetic as synthetic
 from audiopalm.data import corpora, takes
+from audiopalm.data_pipelines.speech import saying
+from audiopalm.data_pipelines.synthetic import grammar
 from audiopalm.errors import DataError
-from data_pipelines.speech import saying
-from data_pipelines.synthetic import grammar
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: audiopalm[data]")
 

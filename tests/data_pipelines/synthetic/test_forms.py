@@ -1,6 +1,6 @@
 import pytest
 
-from data_pipelines.synthetic import forms
+from audiopalm.data_pipelines.synthetic import forms
 
 
 @pytest.mark.parametrize(

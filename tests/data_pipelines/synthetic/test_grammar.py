@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from audiopalm.data import corpora
-from data_pipelines.speech import voices
-from data_pipelines.synthetic import grammar
+from audiopalm.data_pipelines.speech import voices
+from audiopalm.data_pipelines.synthetic import grammar
 
 LANGUAGES = ("en", "fr", "de")
 SPLITS = ("train", "validation", "test")

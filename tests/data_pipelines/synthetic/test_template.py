@@ -1,5 +1,5 @@
-from data_pipelines.synthetic import forms
-from data_pipelines.synthetic.template import Template
+from audiopalm.data_pipelines.synthetic import forms
+from audiopalm.data_pipelines.synthetic.template import Template
 
 THINGS = forms.nouns("""
   car | voiture f | auto n
