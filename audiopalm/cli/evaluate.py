@@ -8,7 +8,8 @@ from pathlib import Path
 
 from audiopalm.cli import hardware, options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.evaluation import meters, recognizers, whisper
+from audiopalm.evaluation import installed, listeners, whisper
+from audiopalm.evaluation.listeners import Listener
 from audiopalm.evaluation.suites import SUITES
 
 WHISPER = "whisper"
@@ -92,7 +93,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
   parser.add_argument(
     "--asr",
-    choices=sorted([*recognizers.NAMED, WHISPER]),
+    choices=sorted([*installed.NAMED["asr"], WHISPER]),
     help="let this recognizer hear speech beside the run's own recognition: whisper, many "
     "languages, from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
   )
@@ -113,12 +114,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     metavar="N",
     type=_each,
     help="how many recordings of every voice the recognizer of --asr hears, as they are and "
-    f"through units: a number, or all (default: {recognizers.EACH})",
+    f"through units: a number, or all (default: {listeners.EACH})",
   )
   for score, (what, named) in METERS.items():
     parser.add_argument(
       f"--{score}",
-      choices=sorted(meters.NAMED[score]),
+      choices=sorted(installed.NAMED[score]),
       help=f"measure {what} of generated speech: {named}, from the extra [voices]",
     )
     parser.add_argument(
@@ -156,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
   _check_outputs(args, folder)
   scores, judged = {}, {}
   if args.rescore:
-    scores, judged = saved.score(folder), pairs.score(folder)
+    scores, judged = saved.score(folder), pairs.scored(folder)
     done = f"Scored what was said by checkpoint {saved.scored_step(folder)}."
   elif _pairs_alone(args):
     judged, done = _asked(args)
@@ -189,9 +190,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _asked(args: argparse.Namespace) -> tuple[dict, str]:
-  """Returns the scores of the run, asked now, and what to say of them."""
-  recognizer = _recognizer(args)  # first: a model that cannot be opened is soon said
-  from audiopalm import session  # imports jax
+  """Returns the scores of the run, asked now, and a line that says so."""
+  recognizer = _recognizer(args)  # first: a model that cannot be opened fails at once
+  from audiopalm import session  # these import jax
+  from audiopalm.evaluation import runner
 
   opened = session.load(args.workdir, hardware.machine(args), args.step, args.products)
   started_s = time.perf_counter()
@@ -199,15 +201,15 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   def say(text: str) -> None:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-  if _pairs_alone(args):
-    scores = opened.judge(args.task, args.pairs, say)
-  else:
-    scores = opened.evaluate(
-      _names(args.tasks), say, compared=not args.no_baselines, beams=args.num_beams,
-      length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
-      recognizer=recognizer, meters=_meters(args),
-      **({} if args.recordings is None else {"recordings_each": args.recordings[0]}),
-    )  # fmt: skip
+  options = runner.Options(
+    tasks=_names(args.tasks), suites=_names(args.suite), pairs=args.pairs or (),
+    judged_by=args.task, recognizer=recognizer,
+    recordings_each=listeners.EACH if args.recordings is None else args.recordings[0],
+    meters=[meter for score in METERS if (meter := _listener(args, score))],
+    compared=not args.no_baselines, beams=args.num_beams, length_penalty=args.length_penalty,
+  )  # fmt: skip
+  score = runner.judge if _pairs_alone(args) else runner.evaluate
+  scores = score(opened, args.workdir, options, say)
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 
@@ -220,25 +222,17 @@ def _names(listed: str | None) -> list[str] | None:
   return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
-def _recognizer(args: argparse.Namespace) -> recognizers.Recognizer | None:
+def _recognizer(args: argparse.Namespace) -> Listener | None:
   """Returns who hears speech beside the run itself, None for nobody."""
-  if args.asr_command is not None:
-    return recognizers.Command(args.asr_command)
-  if args.asr == WHISPER:
-    return whisper.opened(args.asr_model)
-  return None if args.asr is None else recognizers.NAMED[args.asr]
+  return whisper.opened(args.asr_model) if args.asr == WHISPER else _listener(args, "asr")
 
 
-def _meters(args: argparse.Namespace) -> list[meters.Meter]:
-  """Returns who measures generated speech."""
-  found: list[meters.Meter] = []
-  for score in METERS:
-    name, line = getattr(args, score), getattr(args, f"{score}_command")
-    if line is not None:
-      found.append(meters.Command(score, line))
-    elif name is not None:
-      found.append(meters.NAMED[score][name])
-  return found
+def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | None:
+  """Returns the program or the package that an option names, None where it was left out."""
+  name, line = getattr(args, score), getattr(args, f"{score}_command")
+  if line is not None:
+    return listeners.Command(score, line)
+  return None if name is None else installed.NAMED[score][name]
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -140,7 +140,8 @@ def _answers(
     else:
       inputs.append(generate.Input(name, wave_S=loaded.wave_S, notes=loaded.notes))
   answered = iter(
-    opened.answer(
+    generate.generate(
+      opened,
       args.task,
       inputs,
       language=args.language,
@@ -162,7 +163,9 @@ def _answers(
 
 def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
   """Returns where the speech of each input goes, None for a task that gives text alone."""
-  modalities = opened.output_modalities(args.task)
+  from audiopalm.inference import prompting
+
+  modalities = prompting.output_modalities(opened, prompting.find_task(opened, args.task))
   if "speech" not in modalities:
     if args.out is not None:
       raise ConfigError(
@@ -211,9 +214,11 @@ def _is_file(out: str) -> bool:
 def _deliver(result: "generate.Result", wave: Path | None) -> None:
   """Prints the line of a result and writes its speech; what the user should know goes to stderr."""
   if len(result.likelihoods) > 1:
-    found = "-".join(dict.fromkeys(result.languages.values()))
+    language = "-".join(dict.fromkeys(result.languages.values()))
     tried = ", ".join(f"{name} {value:.3f}" for name, value in result.likelihoods.items())
-    print(f"{result.name}: language {found} (log-likelihood per token: {tried})", file=sys.stderr)
+    print(
+      f"{result.name}: language {language} (log-likelihood per token: {tried})", file=sys.stderr
+    )
   for note in result.notes:
     print(f"{result.name}: {note}", file=sys.stderr)
   fields = [result.name, *(" ".join(text.split()) for text in result.texts.values())]

@@ -51,7 +51,7 @@ class Said:
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class Answer:
   """One example of one task by one system: one line of JSON.
 
   `language` is "en", or "en-fr" where the language changes; `voice` the speaker of the input, or of
@@ -77,7 +77,7 @@ class Line:
   decoding: str | None = None
 
 
-def language_of(line: Line, said: Said) -> str:
+def language_of(line: Answer, said: Said) -> str:
   """Returns the language of an output of a line."""
   if said.language is not None:
     return said.language
@@ -85,19 +85,19 @@ def language_of(line: Line, said: Said) -> str:
   return line.language.split("-")[0 if said.measure == "words" else -1]
 
 
-def write(path: Path, lines: Iterable[Line]) -> None:
+def write(path: Path, lines: Iterable[Answer]) -> None:
   """Writes lines as JSONL; a file of this name is always whole."""
   json_lines.write(path, map(dataclasses.asdict, lines))
 
 
-def read(path: Path) -> tuple[Line, ...]:
+def read(path: Path) -> tuple[Answer, ...]:
   """Returns the lines `write` wrote; DataError naming the line for anything else."""
   lines = []
   for number, values in json_lines.read(path, again="Run `audiopalm evaluate` again."):
     try:
       said = tuple(_said(output) for output in values.pop("said"))
       likelihood = {name: Sums(**sums) for name, sums in values.pop("likelihood").items()}
-      lines.append(Line(**values, said=said, likelihood=likelihood))
+      lines.append(Answer(**values, said=said, likelihood=likelihood))
     except (TypeError, KeyError, AttributeError) as error:
       raise DataError(
         f"{path}, line {number}: expected the outputs of an evaluation, but it cannot be read "

@@ -2,7 +2,7 @@
 
 WORKDIR/evaluation/results.json                     the scores
 WORKDIR/evaluation/checkpoint.json                  which step, the mixture's tasks and their suites
-WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Line` by line
+WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Answer` by line
 WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     how it sounds
 WORKDIR/evaluation/recordings/<system>-<split>-<corpus>-<role>.jsonl   recordings as heard by --asr
 WORKDIR/evaluation/transcripts.jsonl                what --asr heard before, at other steps too
@@ -15,12 +15,13 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from audiopalm.data import files
 from audiopalm.errors import DataError
 from audiopalm.evaluation import lines, pairs, scoring, suites, voice_scores
-from audiopalm.evaluation.lines import Line
+from audiopalm.evaluation.lines import Answer
+from audiopalm.evaluation.suites import TaskKind
+from audiopalm.metrics.tally import Scores
 
 RESULTS = "results.json"
 CHECKPOINT = "checkpoint.json"
@@ -31,35 +32,34 @@ def folder_of(workdir: Path) -> Path:
   return Path(workdir) / "evaluation"
 
 
-def begin(
-  folder: Path,
-  step: int,
-  tasks: Sequence[str],
-  members: suites.Members,
-  asked: Sequence[str],
-  read_aloud: Sequence[str],
-) -> None:
-  """Makes room for the outputs of the tasks `asked` at `step`: what is there of another step, and
-  older outputs of theirs, are removed. `tasks` are all of the mixture, in the order of the scores,
-  `members` those of its suites, and `read_aloud` those that are given the words they are to say.
+def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind], asked: Sequence[str]) -> None:
+  """Makes room for the outputs of the tasks `asked` at `step`.
+
+  Outputs of another step, and older ones of these tasks, are removed. `kinds` are all tasks of the
+  mixture by name, in the order of the scores.
   """
   if scored_step(folder) != step:
-    for made in ("outputs", "waves", pairs.FOLDER, voice_scores.FOLDER):
-      shutil.rmtree(folder / made, ignore_errors=True)
-    for made in (RESULTS, pairs.RESULTS):
-      (folder / made).unlink(missing_ok=True)
+    for name in ("outputs", "waves", pairs.FOLDER, voice_scores.FOLDER):
+      shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (RESULTS, pairs.RESULTS):
+      (folder / name).unlink(missing_ok=True)
   for task in asked:
     for path in (folder / "outputs").glob(f"*-{task}.jsonl"):
       path.unlink()
-  written = {"step": step, "tasks": list(tasks), "suites": members, "read_aloud": list(read_aloud)}
+  written = {
+    "step": step,
+    "tasks": list(kinds),
+    "suites": suites.members(kinds.values()),
+    "read_aloud": [name for name, kind in kinds.items() if kind.reads_aloud],
+  }
   files.write_json(folder / CHECKPOINT, written)
 
 
-def keep(folder: Path, answered: Sequence[Line]) -> None:
-  """Writes the lines of a system's answers to one task and split."""
-  if answered:
-    first = answered[0]
-    lines.write(folder / "outputs" / f"{first.system}-{first.split}-{first.task}.jsonl", answered)
+def keep(folder: Path, answers: Sequence[Answer]) -> None:
+  """Writes the answers of a system to one task and split."""
+  if answers:
+    first = answers[0]
+    lines.write(folder / "outputs" / f"{first.system}-{first.split}-{first.task}.jsonl", answers)
 
 
 def score(folder: Path) -> dict:
@@ -70,19 +70,19 @@ def score(folder: Path) -> dict:
   DataError where there is nothing.
   """
   paths = sorted((folder / "outputs").glob("*.jsonl"))
-  found = [line for path in paths for line in lines.read(path)]
+  answers = [answer for path in paths for answer in lines.read(path)]
   judged = pairs.score(folder)
-  if not found and not judged:
+  if not answers and not judged:
     raise DataError(
       f"There are no outputs in {folder / 'outputs'} to score. They are made by "
       f"`audiopalm evaluate --workdir {folder.parent}`."
     )
   checkpoint = _checkpoint(folder)
-  scores = scoring.score(ordered(found, checkpoint.get("tasks", ())))
-  zero_shot = {(line.task, line.language) for line in found if line.zero_shot}
-  there = checkpoint.get("suites", {})  # outputs that older versions left know of none
-  scores[scoring.SUITES] = suites.sections(scores, there, zero_shot, judged)
-  heard = voice_scores.score(folder, found, checkpoint.get("read_aloud", ()))
+  scores = scoring.score(ordered(answers, checkpoint.get("tasks", ())))
+  zero_shot = {(answer.task, answer.language) for answer in answers if answer.zero_shot}
+  tasks_of = checkpoint.get("suites", {})  # older versions wrote none
+  scores[scoring.SUITES] = suites.sections(scores, tasks_of, zero_shot, judged)
+  heard = voice_scores.score(folder, answers, checkpoint.get("read_aloud", ()))
   if heard:
     scores[scoring.RECORDINGS] = heard
   write(folder / RESULTS, scores)
@@ -94,23 +94,23 @@ def scored_step(folder: Path) -> int | None:
   return _checkpoint(folder).get("step")
 
 
-def ordered(found: Iterable[Line], tasks: Sequence[str]) -> list[Line]:
-  """Returns lines by system, then by task as in `tasks`; others come after them, by name."""
-  place = {task: number for number, task in enumerate(tasks)}
-  return sorted(
-    found,
-    key=lambda line: (
-      lines.SYSTEMS.index(line.system), place.get(line.task, len(place)), line.task
-    ),
-  )  # fmt: skip
+def ordered(answers: Iterable[Answer], tasks: Sequence[str]) -> list[Answer]:
+  """Returns answers by system, then by task as in `tasks`; others come after them, by name."""
+  places = {task: number for number, task in enumerate(tasks)}
+
+  def place(answer: Answer) -> tuple[int, int, str]:
+    task = answer.task
+    return lines.SYSTEMS.index(answer.system), places.get(task, len(places)), task
+
+  return sorted(answers, key=place)
 
 
-def write(path: Path, scores: Mapping[str, Any]) -> None:
+def write(path: Path, scores: Scores) -> None:
   """Writes scores as JSON, in their order."""
   with files.replacing(path) as part:
     part.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _checkpoint(folder: Path) -> Mapping[str, Any]:
+def _checkpoint(folder: Path) -> dict:
   path = folder / CHECKPOINT
   return files.read_json(path) if path.exists() else {}

@@ -23,11 +23,15 @@ from safetensors import numpy as arrays_files
 
 from audiopalm import experiment as experiments
 from audiopalm.data import files
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
+from audiopalm.experiment import Experiment
 from audiopalm.export import speech, standalone, tasks, text_tokenizer
 from audiopalm.models.base import PyTorchModel
 from audiopalm.parts import pytorch
+from audiopalm.tokenizers.base import Fitted, Tokenizer
 from audiopalm.tokens import space as token_space
+from audiopalm.tokens.space import TokenSpace
 from audiopalm.version import VERSION
 
 FORMAT = 1
@@ -36,25 +40,25 @@ MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Run:
+class ExportedRun:
   """A trained run as an export holds it: `params` are numpy arrays in the tree of its model,
   `longest` the longest input of each task by stream, in frames."""
 
-  experiment: Any
-  tokenizers: Mapping[str, Any]
+  experiment: Experiment
+  tokenizers: Mapping[str, Fitted]
   manifest: Mapping[str, Any]
   params: Mapping[str, Any]
   step: int
   longest: Mapping[str, Mapping[str, int]]
 
 
-def check(experiment: Any) -> None:
+def check(experiment: Experiment) -> None:
   """Raises ConfigError for an experiment that could not be exported once it is trained."""
   pytorch.check(experiment.model)
   _check_tokenizers(experiment.tokenizers)
 
 
-def _check_tokenizers(tokenizers: tuple[Any, ...]) -> None:
+def _check_tokenizers(tokenizers: tuple[Tokenizer, ...]) -> None:
   known = (*text_tokenizer.KINDS, *speech.SPEECH)
   for tokenizer in tokenizers:
     if type(tokenizer) not in known:
@@ -78,7 +82,7 @@ def check_new(out: Path) -> None:
     )
 
 
-def write(out: Path, run: Run, prepared: Any) -> str:
+def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
   """Writes the folder, whole or not at all; returns the name of the class or file that runs it."""
   check(run.experiment)
   check_new(out)
@@ -91,8 +95,10 @@ def write(out: Path, run: Run, prepared: Any) -> str:
     save_arrays(part / REST, rest, {})
     config = model.config(space.special("stop"), experiment.data.row_length)
     _write_json(part / "config.json", config)
-    made = tasks.generation_config(experiment, prepared, run.longest, plans=bool(model.sources))
-    _write_json(part / tasks.FILE, made)
+    plans = bool(model.sources)
+    _write_json(
+      part / tasks.FILE, tasks.generation_config(experiment, prepared, run.longest, plans)
+    )
     for source in model.sources:
       shutil.copyfile(source, part / source.name)
     _write_tokenizers(part, run, space)
@@ -101,7 +107,7 @@ def write(out: Path, run: Run, prepared: Any) -> str:
   return model.name
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> ExportedRun:
   """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder."""
   about = _read_about(folder)
   experiment = experiments.from_json(json.dumps(about["experiment"]))
@@ -116,19 +122,21 @@ def read(folder: Path) -> Run:
         "fingerprint is another than in manifest.json. Export the run again."
       )
   params = pytorch.of(experiment.model, space).params(tensors, rest)
-  return Run(experiment, tokenizers, manifest, params, about["step"], about["longest_input"])
+  return ExportedRun(
+    experiment, tokenizers, manifest, params, about["step"], about["longest_input"]
+  )
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
   if not folder.is_dir():
     raise ConfigError(f"{folder}: no such folder. Give one that `audiopalm export` wrote.")
   if not (folder / OURS).is_file():
-    found = "no config.json"
+    holds = "no config.json"
     if (folder / "config.json").is_file():
       kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-      found = f"a config.json of model_type {kind!r}"
+      holds = f"a config.json of model_type {kind!r}"
     raise ConfigError(
-      f"{folder} was not written by `audiopalm export`: it has no {OURS} ({found}). Only exported "
+      f"{folder} was not written by `audiopalm export`: it has no {OURS} ({holds}). Only exported "
       "runs can be imported, as ids, tasks and tokenizers of others are not known."
     )
   about = files.read_json(folder / OURS)
@@ -140,7 +148,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
   return about
 
 
-def _about(run: Run, model: PyTorchModel) -> dict[str, Any]:
+def _about(run: ExportedRun, model: PyTorchModel) -> dict[str, Any]:
   return {
     "format": FORMAT,
     "audiopalm": VERSION,
@@ -152,7 +160,7 @@ def _about(run: Run, model: PyTorchModel) -> dict[str, Any]:
   }
 
 
-def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
+def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
   for tokenizer in run.tokenizers.values():
     if type(tokenizer.settings) in text_tokenizer.KINDS:
       path = part / text_tokenizer.own_file(tokenizer.settings)
@@ -168,20 +176,20 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
     standalone.write(part, names.values())
 
 
-def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
+def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
   names = speech.names(experiment.tokenizers)
-  found = {}
+  fitted = {}
   for settings in experiment.tokenizers:
     stream = settings.stream
     if type(settings) in text_tokenizer.KINDS:
       path = folder / text_tokenizer.own_file(settings)
       if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
-      found[stream] = settings.fitted(path.read_bytes())
+      fitted[stream] = settings.fitted(path.read_bytes())
     else:
       arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
-      found[stream] = speech.unpack(settings, arrays, texts)
-  return found
+      fitted[stream] = speech.unpack(settings, arrays, texts)
+  return fitted
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
@@ -202,5 +210,5 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     ) from error
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
   path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

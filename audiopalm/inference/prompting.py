@@ -1,20 +1,23 @@
-"""Questions to a trained model: prompts in, the streams it continues them with out."""
+"""Prompts for a trained model, and the streams that it continues them with."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import feeds
+from audiopalm.data.corpora import Corpus
 from audiopalm.errors import ConfigError, LayoutError
+from audiopalm.experiment import Experiment
 from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.automaton import Mode
+from audiopalm.layouts.cells import Part
+from audiopalm.tokenizers.base import Fitted
+from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Grid, Task
 
 
@@ -32,7 +35,7 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Continuation:
-  """What the model said: the predicted streams that came through, and how likely it found them.
+  """What the model said: the predicted streams as far as they came, and how likely it found them.
 
   `log_likelihood` is in nats over `cells` predicted cells. `complete` is False where the stop never
   came.
@@ -44,18 +47,16 @@ class Continuation:
   complete: bool
 
 
-def find_task(experiment: Any, name: str) -> Task:
-  """Returns the task of the experiment by name; ConfigError listing the known ones."""
-  feeds.check_answers(experiment.data)
-  tasks = {task.name: task for task in experiment.tasks}
+def find_task(trained: Trained, name: str) -> Task:
+  """Returns the task of the run by its name; ConfigError listing the known ones."""
+  trained.check_answers()
+  tasks = {task.name: task for task in trained.experiment.tasks}
   if name not in tasks:
-    raise ConfigError(
-      f"This run knows no task {name!r}. It was trained on: {', '.join(tasks)}. Name one of these."
-    )
+    raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(tasks)}.")
   return tasks[name]
 
 
-def asked_layout(experiment: Any, task: Task) -> Any:
+def asked_layout(experiment: Experiment, task: Task) -> Part:
   """Returns the layout that asks a task: inputs are given, also where training predicts them."""
   return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
 
@@ -91,10 +92,11 @@ def continuations(
   if prompts[0].begun:
     begun = [_begun(layout, prompt, space) for prompt in prompts]
     (start,) = {
-      _state_after(plan, one[len(grid) :]) for one, grid in zip(begun, grids, strict=True)
+      _state_after(plan, tokens_LK[len(grid) :])
+      for tokens_LK, grid in zip(begun, grids, strict=True)
     }
     plan = dataclasses.replace(plan, start=start)
-    grids = [_given(one) for one in begun]
+    grids = [_given(tokens_LK) for tokens_LK in begun]
   given = None
   if (plan.mode_SK == Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
@@ -102,7 +104,7 @@ def continuations(
   idle = -len(grids) % batch_rows if fill else 0
   longest = max(range(len(grids)), key=lambda number: len(grids[number]))
   decoded = decode.decode(
-    trained.model,
+    trained.language_model,
     trained.params,
     grids + [grids[longest]] * idle,
     plan,
@@ -115,10 +117,10 @@ def continuations(
     given=None if given is None else given + [given[longest]] * idle,
   )
   predicted = layouts.predicted_streams(layout)
-  return [_recovered(one, layout, predicted, space) for one in decoded[: len(prompts)]]
+  return [_recovered(answer, layout, predicted, space) for answer in decoded[: len(prompts)]]
 
 
-def voice_of(tokenizer: Any, corpus: Any, language: str) -> str | None:
+def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
   """Returns the voice that speaks a language where nobody asks for one.
 
   The first of the corpus' training voices that the tokenizer can sound like; None, its default, if
@@ -149,7 +151,7 @@ def check_sampling(trained: Trained, task: Task, sampling: Sampling | Beams) -> 
     beams.check(incremental.compile(layout, trained.prepared.space), f"task {task.name!r}")
 
 
-def _begun(layout, prompt: Prompt, space) -> np.ndarray:
+def _begun(layout: Part, prompt: Prompt, space: TokenSpace) -> np.ndarray:
   """Returns tokens_LK of the prompt and the beginning of its output."""
   grid = layouts.realize(layout, {**prompt.streams, **prompt.begun}, prompt.tag, space)
   return grid.tokens_LK[:-1]
@@ -180,7 +182,9 @@ def room(trained: Trained, longest_rows: int) -> int:
   return min(wanted, trained.experiment.evaluation.max_output_rows)
 
 
-def _recovered(decoded, layout, predicted, space) -> Continuation:
+def _recovered(
+  decoded: decode.Decoded, layout: Part, predicted: Sequence[str], space: TokenSpace
+) -> Continuation:
   streams = dict.fromkeys(predicted, np.zeros(0, np.int32))
   complete = decoded.complete
   try:

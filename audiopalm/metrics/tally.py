@@ -6,9 +6,12 @@ all n-grams), so other choices of examples are scored without a look at any text
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+# Scores by name with their "intervals", as JSON has them; groups of examples are nested in it.
+Scores = Mapping[str, Any]
 RESAMPLES = 1_000
 SHARE = 0.95
 RULE = f"{SHARE:.0%} percentile bootstrap over examples, {RESAMPLES:,} resamples"
@@ -64,15 +67,15 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 def scores(tallies: Mapping[str, Tally]) -> dict:
   """Returns {name: score, "intervals": {name: [low, high]}} of the tallies that have examples."""
-  found: dict = {}
+  by_name: dict = {}
   intervals = {}
   for name, tally in tallies.items():
     score, interval = tally.score(), tally.interval()
     if score is not None:
-      found[name] = score
+      by_name[name] = score
     if interval is not None:
       intervals[name] = interval
-  return {**found, "intervals": intervals} if intervals else found
+  return {**by_name, "intervals": intervals} if intervals else by_name
 
 
 def _drawn(examples: int) -> Iterator[np.ndarray]:
