@@ -19,13 +19,14 @@ METERS = {
   "similarity": ("the likeness of the voice to the reference's", "resemblyzer, cosines"),
 }
 
-DESCRIPTION = """Score a trained run on the test split of its mixture, and on voices it never heard.
+DESCRIPTION = """Score a trained run on the test split of its mixture, and on held-out voices.
 
-Every task gets its negative log-likelihood per token and token accuracy; text out gets WER and CER,
-or BLEU and chrF where it translates; speech out is written as WAV, read back, transcribed by the
-model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance to the reference
-recording. Beside it stand an untrained model, the nearest training example copied, and the
-reference recordings through units and back, which is the best speech out can reach.
+Every task gets its negative log-likelihood per token and its token accuracy. Text output gets WER
+and CER, or BLEU and chrF where it translates. Speech output is written as WAV, read back,
+transcribed by the model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance
+to the reference recording. The same scores are given for three baselines: an untrained model, a
+copy of the nearest training example, and the reference recordings through units and back, which is
+the best that speech output can reach.
 
   audiopalm evaluate --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
@@ -33,40 +34,38 @@ reference recordings through units and back, which is the best speech out can re
 
 Suites choose tasks by what they do: recognition (speech to its own words), translation (text out in
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
-The scores that lead in each stand together, by pair of languages, those never trained on marked.
 
-Beside the run's own recognition another recognizer may hear what is spoken: Whisper, from a folder
-in CTranslate2's layout, or a program that prints a transcript. Its scores stand beside the run's
-(independent_wer and so on, numbers as words on both sides), and it hears the recordings of every
-voice too, as they are and through units:
+A second recognizer may transcribe speech: Whisper, from a folder in CTranslate2's layout, or a
+program that prints a transcript. Its scores stand beside the run's own (independent_wer and so on,
+numbers as words on both sides), and it transcribes recordings of every voice, as they are and
+through units:
 
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER --recordings all
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
 
-Transcripts are kept as they are made: an evaluation that was stopped goes on where it was.
+Transcripts are cached: an evaluation that was stopped resumes where it was.
 
-Generated speech may be measured too: by an opinion predicted from its sound (MOS), and by how alike
-its voice is to that of the reference recording; by packages of the extra [voices], or by programs
-that print a number:
+Generated speech may be measured by a predicted opinion (MOS), and by how similar its voice is to
+that of the reference recording, with packages of the extra [voices] or programs that print a
+number:
 
   audiopalm evaluate --workdir DIR --mos dnsmos --similarity resemblyzer
   audiopalm evaluate --workdir DIR --similarity-command 'compare {wav} {reference}'
 
-How many examples are asked is evaluation.examples of the config. Everything lies in
-DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
-apart come together there as long as the checkpoint is the same. --rescore counts again from the
-outputs that lie there, in seconds and without the model.
+The number of examples is evaluation.examples of the config. DIR/evaluation holds results.json,
+every output (outputs/*.jsonl) and every WAV (waves/). Tasks evaluated one after another are scored
+together there while the checkpoint is the same. --rescore computes the scores again from the saved
+outputs, in seconds and without the model.
 
 Pairs of a right and a wrong text or recording (sWUGGY, sBLIMP, StoryCloze) are judged by the
-likelihoods of a task without inputs, the first that fits unless one is named; a file has a line
-for each pair, as JSON or a table with tabs:
+likelihoods of a task without inputs, the first that fits unless --task names one. A file has a line
+for each pair, as JSON or a table with tabs; "prompt", which both sides begin with, and "kind", to
+be scored apart, are optional:
 
   audiopalm evaluate --workdir DIR --pairs swuggy.jsonl --task continuation
 
-  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}
-
-A prompt that both sides begin with, and a kind to score apart, may stand in it too."""
+  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -1,4 +1,4 @@
-"""What an evaluation saves of every example: enough to count scores again without a model."""
+"""What an evaluation saves of every example: enough to compute scores without the model."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -78,7 +78,7 @@ class Answer:
 
 
 def language_of(line: Answer, said: Said) -> str:
-  """Returns the language of an output of a line."""
+  """Returns the language of an output."""
   if said.language is not None:
     return said.language
   # Older versions knew no subtags: the pair "en-zh" is translated from its first to its last.
@@ -86,12 +86,12 @@ def language_of(line: Answer, said: Said) -> str:
 
 
 def write(path: Path, lines: Iterable[Answer]) -> None:
-  """Writes lines as JSONL; a file of this name is always whole."""
+  """Writes answers as JSONL; the file is replaced at once and never half written."""
   json_lines.write(path, map(dataclasses.asdict, lines))
 
 
 def read(path: Path) -> tuple[Answer, ...]:
-  """Returns the lines `write` wrote; DataError naming the line for anything else."""
+  """Returns the answers that `write` wrote; DataError naming the line for anything else."""
   lines = []
   for number, values in json_lines.read(path, again="Run `audiopalm evaluate` again."):
     try:
@@ -107,7 +107,7 @@ def read(path: Path) -> tuple[Answer, ...]:
 
 
 def _said(values: Mapping[str, object]) -> Said:
-  """Returns an output; one of a time when there was one transcript says so by its `heard_by`."""
+  """Returns an output; in older files `heard_by` says that another recognizer made `hypothesis`."""
   if values.get("heard_by") is not None and "independent" not in values:
     moved = {"hypothesis": None, "fault": None}
     moved |= {"independent": values["hypothesis"], "independent_fault": values.get("fault")}

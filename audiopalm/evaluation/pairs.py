@@ -54,7 +54,7 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """A pair and what its two sides add up to; None where one of them is longer than a row."""
+  """A pair and the likelihoods of its two sides; None where one of them is longer than a row."""
 
   pair: Pair
   task: str
@@ -92,8 +92,7 @@ def read(path: Path) -> tuple[Pair, ...]:
 
 
 def modality(pairs: Sequence[Pair]) -> str:
-  """Returns what pairs are of, "speech" or "text", by the endings of their paths; DataError for
-  both."""
+  """Returns "speech" where the sides are paths of audio, else "text"; DataError for a mix."""
   spoken = [pair.positive.lower().endswith(table.AUDIO_ENDINGS) for pair in pairs]
   if any(spoken) and not all(spoken):
     heard, read = pairs[spoken.index(True)].place, pairs[spoken.index(False)].place

@@ -1,4 +1,4 @@
-"""The scores of an evaluation as tables for people."""
+"""The scores of an evaluation as tables on the console."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -98,7 +98,7 @@ def show(
 
 
 def show_suites(scores: Scores, console: Console) -> None:
-  """Prints a table for each suite that `saved.score` found: a row a task, its languages below."""
+  """Prints a table for each suite of `saved.score`: a row per task, its languages below."""
   tables = {
     suite: (list(suite_rows(section)), _leading_of_suite(suite, section))
     for suite, section in scores[scoring.SUITES].items()
@@ -109,9 +109,9 @@ def show_suites(scores: Scores, console: Console) -> None:
 
 
 def show_recordings(scores: Scores, console: Console) -> None:
-  """Prints how the recognizer of --asr hears each voice: its recordings, and what was made of it.
+  """Prints the error rates of each voice by the recognizer of --asr.
 
-  Nothing where no recordings were heard.
+  Prints nothing where no recordings were heard.
   """
   section = scores.get(scoring.RECORDINGS)
   if section is None:

@@ -1,14 +1,15 @@
-"""What an evaluation leaves in a workdir, and the scores counted again from it. Needs no jax.
+"""The files of an evaluation, and its scores, which are computed from them. Needs no jax.
 
 WORKDIR/evaluation/results.json                     the scores
 WORKDIR/evaluation/checkpoint.json                  which step, the mixture's tasks and their suites
-WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   what was said, `lines.Answer` by line
-WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     how it sounds
+WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   `lines.Answer` by line
+WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     generated speech
 WORKDIR/evaluation/recordings/<system>-<split>-<corpus>-<role>.jsonl   recordings as heard by --asr
 WORKDIR/evaluation/transcripts.jsonl                what --asr heard before, at other steps too
 WORKDIR/evaluation/pairs.json, pairs/<manifest>.jsonl      what `pairs` says
 
-All of it is of one checkpoint: tasks evaluated apart come together, those of another step go.
+All files are of one checkpoint: tasks evaluated apart are scored together, outputs of another step
+are removed.
 """
 
 import json
@@ -28,14 +29,14 @@ CHECKPOINT = "checkpoint.json"
 
 
 def folder_of(workdir: Path) -> Path:
-  """Returns where the evaluation of a run lies."""
+  """Returns the folder of a run's evaluation."""
   return Path(workdir) / "evaluation"
 
 
 def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind], asked: Sequence[str]) -> None:
-  """Makes room for the outputs of the tasks `asked` at `step`.
+  """Removes outputs of other steps than `step`, and older ones of the tasks `asked`.
 
-  Outputs of another step, and older ones of these tasks, are removed. `kinds` are all tasks of the
+  Writes checkpoint.json. `kinds` are all tasks of the
   mixture by name, in the order of the scores.
   """
   if scored_step(folder) != step:
@@ -63,11 +64,10 @@ def keep(folder: Path, answers: Sequence[Answer]) -> None:
 
 
 def score(folder: Path) -> dict:
-  """Returns `scoring.score` of every output in the folder and, as "suites", `suites.sections` of
-  these scores and those of pairs, and as "recordings" those of `voice_scores.score` where some were
-  heard, which lie in its results.json too.
+  """Returns `scoring.score` of every output in the folder, after writing results.json.
 
-  DataError where there is nothing.
+  "suites" holds `suites.sections` of these scores and those of pairs; "recordings", where a
+  recognizer heard some, those of `voice_scores.score`. DataError where there are no outputs.
   """
   paths = sorted((folder / "outputs").glob("*.jsonl"))
   answers = [answer for path in paths for answer in lines.read(path)]
@@ -90,7 +90,7 @@ def score(folder: Path) -> dict:
 
 
 def scored_step(folder: Path) -> int | None:
-  """Returns the step of the checkpoint that was asked last; None where none was."""
+  """Returns the step of the checkpoint evaluated last; None where there is none."""
   return _checkpoint(folder).get("step")
 
 

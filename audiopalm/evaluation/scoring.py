@@ -1,4 +1,4 @@
-"""The evaluation's JSON from saved outputs: a pure function of lines, without a model."""
+"""Scores of saved answers: the evaluation's JSON, a pure function that needs no model."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -62,7 +62,7 @@ def score(lines: Iterable[Answer]) -> dict:
 
 
 def of_tasks(scores: Scores, names: Collection[str]) -> dict:
-  """Returns the part of what `saved.score` returned that is about the tasks, or pairs, named."""
+  """Returns the scores of the tasks and files of pairs named, from what `saved.score` returned."""
 
   def part(of: Scores) -> dict:
     return {task: values for task, values in of.items() if task in names}
@@ -80,7 +80,7 @@ def of_tasks(scores: Scores, names: Collection[str]) -> dict:
 
 
 def score_task(lines: Sequence[Answer]) -> dict:
-  """Returns the scores of one task's lines, with languages and voices."""
+  """Returns the scores of the answers to one task, also by language and by voice."""
   asked = [line for line in lines if not line.left_out]
   tallies = _tallies(asked)
 
@@ -110,17 +110,17 @@ def score_task(lines: Sequence[Answer]) -> dict:
 
 
 def plain(lines: Sequence[Answer]) -> dict:
-  """Returns the scores of lines together, with intervals and the number of examples."""
+  """Returns the scores of all answers together, with intervals and the number of examples."""
   return _scores(lines, _tallies(lines), np.ones(len(lines), bool))
 
 
 def leading(scores: Scores) -> str | None:
-  """Returns the name of the score that stands for a task; None where it has none."""
+  """Returns the name of the score that summarizes a task; None where it has none."""
   return next((name for name, _ in LEADING if name in scores), None)
 
 
 def _tallies(lines: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
-  """Returns the counts of every line by output and score: texts are looked at once."""
+  """Returns the counts of every answer by output and score; each text is processed once."""
   streams = dict.fromkeys(said.stream for line in lines for said in line.said)
   return {
     stream: _of_output(
@@ -131,7 +131,7 @@ def _tallies(lines: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
 
 
 def _mean_length(said: Sequence[tuple[Answer, Said]]) -> dict[str, float]:
-  """Returns how long references are on average: in words, or in characters if one has no spaces."""
+  """Returns the mean length of references: in words, or in characters if one has no spaces."""
   if not said:
     return {}
   texts = [(output.reference, language_of(line, output)) for line, output in said]
@@ -158,7 +158,7 @@ def _of_output(pairs: Sequence[tuple[Answer, Said] | None]) -> dict[str, Tally]:
 def _scores(
   lines: Sequence[Answer], tallies: Mapping[str, Mapping[str, Tally]], kept_N: np.ndarray
 ) -> dict:
-  """Returns the scores of the lines that a mask keeps."""
+  """Returns the scores of the answers that a mask keeps."""
   lines = [line for line, kept in zip(lines, kept_N, strict=True) if kept]
   by_stream = {}
   for stream, of_stream in tallies.items():
@@ -194,7 +194,7 @@ def _scores(
 
 
 def _partial(pairs: Sequence[tuple[Answer, Said]]) -> set[str]:
-  """Returns the scores that measure some languages of these outputs and not others."""
+  """Returns the scores that exist for some languages of these outputs and not for others."""
   partial: set[str] = set()
   for ear in EARS:
     by_language = {language_of(*pair): pair[1] for pair in pairs if ear.text(pair[1]) is not None}
@@ -204,7 +204,7 @@ def _partial(pairs: Sequence[tuple[Answer, Said]]) -> set[str]:
 
 
 def rules(lines: Sequence[Answer]) -> dict[str, str]:
-  """Returns by which rules lines are scored."""
+  """Returns how each score is computed, by its name: versions, normalizers, recognizers."""
   rules = {"intervals": tally.RULE}
   if any(line.likelihood for line in lines):
     rules["nll"] = likelihood.RULE

@@ -39,8 +39,8 @@ class Spoken:
 class Sound:
   """A WAV read back: its ids for the recognizer, and its distance in dB to the reference.
 
-  `fault` says why there are no ids where the run's own recognition waits for them, `silent` that
-  nobody could read the WAV.
+  `fault` says why there are no ids though the run's own recognition needs them; `silent` is True
+  where the WAV could not be read.
   """
 
   ids: np.ndarray | None

@@ -1,8 +1,8 @@
 """The recordings of a run as an independent recognizer hears them, voice by voice.
 
-    as_recorded     the recordings themselves: how well the recognizer knows this voice at all
-    through_units   the same through ids of a stream and back: what speech out can reach
-    model           what the run itself said in this voice of texts it was to read aloud
+    as_recorded     the recordings themselves: how well the recognizer understands this voice
+    through_units   the same through ids of a stream and back: the ceiling for speech out
+    model           texts that the run read aloud in this voice
 
 All of them in words wrong, so that a line a voice shows where understanding is lost. They lie in
 WORKDIR/evaluation/recordings, `lines.Answer` by line, where `hearing` writes them. Needs no jax.
@@ -60,7 +60,7 @@ def title_of(system: str) -> str:
 
 
 def systems(section: Scores) -> list[str]:
-  """Returns what the section has scores of, in order: as recorded, through streams, the model."""
+  """Returns the systems with scores, in order: as recorded, through streams, the model."""
   systems = {
     name
     for split in (scoring.SEEN, scoring.HELD_OUT)
@@ -84,10 +84,8 @@ def rows(section: Scores) -> Iterator[tuple[str, Scores]]:
 def _of_the_model(
   answered: Iterable[Answer], read_aloud: Collection[str], by: Collection[str | None]
 ) -> list[Answer]:
-  """Returns a line for each text that the model read aloud, under the voice it was said in.
-
-  Of those that the same recognizer heard.
-  """
+  """Returns an answer for each text that the model read aloud and the same recognizer heard, under
+  the voice it was said in."""
   return [
     Answer(
       MODEL, line.task, line.split, line.id, said.language, said.voice,

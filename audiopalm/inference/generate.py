@@ -69,7 +69,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Failure:
-  """An input that could not be answered, and why. The other inputs are."""
+  """An input that could not be answered, and why; other inputs are not affected."""
 
   name: str
   error: AudiopalmError
@@ -177,7 +177,7 @@ def _check_modality(trained: Trained, task: Task, side: Side, given: Input) -> N
 def _voices(
   trained: Trained, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
 ) -> dict[str, str | None]:
-  """Returns who speaks each language that an output is spoken in; None where its ids say so."""
+  """Returns the voice of each output language; None where the ids encode the voice."""
   voices = {}
   for role, stream in task.outputs:
     tokenizer = trained.prepared.tokenizers[stream]

@@ -37,8 +37,8 @@ class Prompt:
 class Continuation:
   """What the model said: the predicted streams as far as they came, and how likely it found them.
 
-  `log_likelihood` is in nats over `cells` predicted cells. `complete` is False where the stop never
-  came.
+  `log_likelihood` is in nats over `cells` predicted cells. `complete` is False where no stop
+  was generated.
   """
 
   streams: Mapping[str, np.ndarray]
@@ -121,10 +121,10 @@ def continuations(
 
 
 def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
-  """Returns the voice that speaks a language where nobody asks for one.
+  """Returns the default voice of a language.
 
-  The first of the corpus' training voices that the tokenizer can sound like; None, its default, if
-  it can sound like none of them or its ids say themselves who speaks.
+  The first of the corpus' training voices that the tokenizer can produce; None, the tokenizer's
+  default, if it can produce none of them or the ids encode the voice.
   """
   voices = corpus.train_voices(language)
   return next((voice for voice in voices if voice in tokenizer.voices), None)

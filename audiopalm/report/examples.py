@@ -1,4 +1,4 @@
-"""A few examples of each task, to read and to hear: what came in, what should come out and did."""
+"""A few examples of each task to read and to hear: input, reference and answer."""
 
 import dataclasses
 import difflib
@@ -32,10 +32,10 @@ class Card:
 
 
 def of_run(run: RunFiles) -> Iterator[Element]:
-  """Yields a heading and examples for each task that was asked something.
+  """Yields a heading and examples for each evaluated task.
 
-  They are the first of each language, not chosen by how good they are. What would make the page
-  larger than BUDGET_BYTES is left out and said so.
+  They are the first of each language, not the best. Examples that would make the page larger than
+  BUDGET_BYTES are left out, which a note says.
   """
   missing: dict[str, None] = {}  # in the order they were met
   cards = {
@@ -62,7 +62,7 @@ def of_run(run: RunFiles) -> Iterator[Element]:
 
 
 def marked(reference: str, hypothesis: str, language: str) -> list[Element | str]:
-  """Returns the hypothesis with words that are wrong marked and words that are missing struck out.
+  """Returns the hypothesis with wrong words marked and missing words struck out.
 
   Words compare as they are scored: `metrics.text.normalize`. Where no spaces separate them they are
   characters.
@@ -153,7 +153,7 @@ def _card(run: RunFiles, example: Card) -> Element:
 
 
 def _recordings(run: RunFiles, example: Card) -> list[Playback | str]:
-  """Returns what there is to hear of an example, with a text for what cannot be heard."""
+  """Returns the recordings of an example, with a text in place of one that cannot be played."""
   heard: list[Playback | str] = []
   for role, stream in example.task.inputs:
     if run.modality(stream) == "speech":
@@ -194,7 +194,7 @@ def _made(run: RunFiles, said: Said, title: str) -> Playback | str:
 
 
 def _texts(run: RunFiles, example: Card) -> Iterator[Element]:
-  """Yields the texts of an example: inputs, then of each output what it should be and what it is.
+  """Yields the texts of an example: inputs, then the reference and the answer of each output.
 
   An input's words are left out where they are what should come out.
   """
@@ -259,10 +259,7 @@ def _players(card: Element) -> int:
 
 
 def _keep_small(cards: dict[str, list[Element]]) -> int:
-  """Takes out what BUDGET_BYTES does not hold, the last examples of every task first.
-
-  Returns how many were taken out.
-  """
+  """Removes examples beyond BUDGET_BYTES, the last of every task first; returns how many."""
   sizes = {
     name: [sum(len(v) for node in card.iter() for v in node.attrib.values()) for card in drawn]
     for name, drawn in cards.items()

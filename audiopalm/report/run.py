@@ -52,7 +52,7 @@ class RunFiles:
 
   @property
   def tokens_per_s(self) -> float | None:
-    """Tokens over the time that steps took, of all steps there are."""
+    """Tokens per second over all steps."""
     seconds = sum(map(step_seconds, self.steps))
     return self.tokens / seconds if seconds else None
 
@@ -117,7 +117,7 @@ class RunFiles:
 
 
 def step_seconds(line: JsonObject) -> float:
-  """Returns how long the step of a line of metrics.jsonl took."""
+  """Returns the seconds that a step took, from its line of metrics.jsonl."""
   return line["tokens"] / line["tokens_per_s"] if line["tokens_per_s"] else 0.0
 
 
@@ -156,7 +156,7 @@ def read(workdir: Path) -> RunFiles:
 def goodput(spent: Sequence[JsonObject]) -> dict[str, float]:
   """Returns the seconds by bucket of all starts of a run, from the lines of its goodput.jsonl.
 
-  A start that ended wrote its total; one that was killed only the lines before.
+  A start that ended wrote its total; one that was killed wrote only the lines before it.
   """
   ended: list[Mapping[str, float]] = []  # totals, and lines of starts that were killed
   waiting: list[Mapping[str, float]] = []

@@ -43,7 +43,7 @@ def score(values: Scores | None, name: str | None) -> Element:
 
 
 def headline(scores: Scores) -> Element:
-  """Returns one row a task: the score that stands for it, by voices, beside the baselines."""
+  """Returns a row per task: its summarizing score, by voices, beside the baselines."""
   systems = [name for name in report.BASELINES if name in scores["baselines"]]
   heard = any(scores[scoring.HELD_OUT].values())
   independent = any(
@@ -189,7 +189,7 @@ def _voices(task: str, values: Scores) -> Iterator[Element]:
 
 
 def tokens_by_task(run: RunFiles) -> Element:
-  """Returns what training saw of each task beside what the mixture asks for."""
+  """Returns the tokens trained on by task beside the shares that the mixture asks for."""
   mixture, seen = run.experiment.mixture, run.seen
   total = sum(values[mixture.unit] for values in seen.values()) or 1
   rows = []
@@ -235,7 +235,7 @@ def _order(split: str) -> int:
 
 
 def left_out(run: RunFiles) -> list[Element]:
-  """Returns why records were left out, one line a kind; none where none was."""
+  """Returns the reasons why records were left out, a line per kind; [] where none was."""
   faults = [
     element("li", f"{corpus['name']}, {split}: {fault['records']} × {kind}. {fault['first']}")
     for corpus in run.prepared.get("corpora", {}).values()
