@@ -21,9 +21,9 @@ AT_ONCE = 64  # inputs read, decoded and printed at one time
 
 DESCRIPTION = """Ask a trained run: recordings or texts in, text or speech out.
 
-Texts are printed, one line an input: its path, a tab, the text. A task with several texts prints
-them one after another, a tab between. Speech is written as WAV (16 kHz, 16 bit), or as the ending
-of the name says; its path ends the line. What is there under that name is replaced, unless it is an
+Texts are printed, a line per input: its path, a tab, the text. Several texts of a task are
+separated by tabs. Speech is written as WAV (16 kHz, 16 bit), or in the format that the ending of
+the name gives; its path ends the line. An existing file of that name is replaced, unless it is an
 input or a file of the run.
 
   audiopalm generate --workdir DIR --task asr  --audio a.wav b.wav --language en
@@ -33,8 +33,8 @@ input or a file of the run.
   audiopalm generate --workdir DIR --task s2st --audio a.wav --source en --target fr --out o.wav
   audiopalm generate --workdir DIR --task tts  --text "one" "two" --language en --out speech/
 
-Without --language (--source for a translation) the run's only language is taken; if it has several,
-each is tried and the one whose output is likeliest per token is kept and named on stderr.
+Without --language (--source for a translation) the run's only language is taken. If it has several,
+each is tried, and the one whose output is likeliest per token is kept and named on stderr.
 
 A recording longer than what the model was trained on is cut at pauses, a text between sentences,
 and the outputs are joined. A file that cannot be used is an error on stderr; the others are still
@@ -212,7 +212,7 @@ def _is_file(out: str) -> bool:
 
 
 def _deliver(result: "generate.Result", wave: Path | None) -> None:
-  """Prints the line of a result and writes its speech; what the user should know goes to stderr."""
+  """Prints the line of a result and writes its speech; notes for the user go to stderr."""
   if len(result.likelihoods) > 1:
     language = "-".join(dict.fromkeys(result.languages.values()))
     tried = ", ".join(f"{name} {value:.3f}" for name, value in result.likelihoods.items())

@@ -1,9 +1,9 @@
-"""What the scores are to be compared with, on examples of the same trials.
+"""Baselines for the scores, on examples of the same trials.
 
-    untrained       the model before its first step: what its size and the metrics give for nothing
+    untrained       the model before its first step: what the metrics give without any training
     nearest_copy    the target of the training example whose input has the smallest edit distance:
-                    what remembering gives
-    units_ceiling   the reference recordings through units and back: the best speech out can reach
+                    what memorizing gives
+    units_ceiling   the reference recordings through units and back: the ceiling for speech out
 
 Copies are scored by the known text of the copied target, also where it is speech: the kindest
 transcript there is.
@@ -93,7 +93,7 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Searches:
-  """What several trials search alike: pools by corpus and side, and nearest inputs by question."""
+  """Searches that trials share: pools by corpus and side, nearest inputs by queries."""
 
   pools: dict[Hashable, Pool] = dataclasses.field(default_factory=dict)
   nearest: dict[Hashable, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -33,8 +33,8 @@ _NAMES = {"jv": "jw"}  # codes that Whisper has other names for
 class Whisper(Listener):
   """A Whisper model in a folder, opened once by `opened`; worker processes read it again.
 
-  One thread each: as many recordings at a time as there are workers is faster than several threads
-  for one, and sums come in one order.
+  Each uses one thread: recordings in parallel are faster than threads in parallel, and sums come in
+  one order.
   """
 
   folder: Path

@@ -1,10 +1,10 @@
-"""The exported folder: what PyTorch reads, and what it takes to make the run again to the bit.
+"""The exported folder: what PyTorch reads, and what `import` needs to restore the run bit by bit.
 
 model.safetensors, config.json       a class of transformers, or a file of plain torch beside them
 tokenizer.json, tokenizer_config.json
 generation_config.json               what each task is asked with and may answer
 speech_tokenizer.py, .safetensors    wave -> units -> wave, with the package audiopalm_speech/
-silence.py                           what the former needs, and users too: where speech begins
+silence.py                           trims silence, for the tokenizer and for users
 manifest.json                        every id and what it depends on
 audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
 text.model, or text.tokenizer.json       own file
@@ -41,7 +41,7 @@ MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportedRun:
-  """A trained run as an export holds it: `params` are numpy arrays in the tree of its model,
+  """What an exported folder holds of a run: `params` are numpy arrays in the tree of its model,
   `longest` the longest input of each task by stream, in frames."""
 
   experiment: Experiment
@@ -108,7 +108,7 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
 
 
 def read(folder: Path) -> ExportedRun:
-  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder."""
+  """Returns the run that `write` wrote, bit by bit; an error for any other folder."""
   about = _read_about(folder)
   experiment = experiments.from_json(json.dumps(about["experiment"]))
   manifest = files.read_json(folder / MANIFEST)
@@ -196,7 +196,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str
   """Writes a `.safetensors` file; `texts` are its metadata."""
   whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
   arrays_files.save_file(whole, path, dict(texts))
-  path.chmod(0o644)  # it is written for its owner alone
+  path.chmod(0o644)  # safetensors makes it readable for its owner alone
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -83,7 +83,8 @@ def _tags(task: Task, layout: Part, prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def _voice(task: Task, languages: Mapping[str, str], prepared: Prepared) -> str | None:
-  """Returns who speaks the task's first spoken output; None where nobody does, or its ids say."""
+  """Returns the default voice of the task's first spoken output; None without one, or where the ids
+  encode the voice."""
   for role, stream in task.outputs:
     if prepared.space.streams[stream].modality == "speech":
       return prompting.voice_of(prepared.tokenizers[stream], task.corpus, languages[role])

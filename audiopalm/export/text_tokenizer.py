@@ -48,13 +48,13 @@ def check(settings: SentencePieceText | PretrainedText) -> None:
 
 
 def own_file(settings: SentencePieceText | PretrainedText) -> str:
-  """Returns the name of the tokenizer's own file in an exported folder, which makes it again."""
+  """Returns the name of the file in an exported folder from which the tokenizer is restored."""
   own = ".model" if isinstance(settings, SentencePieceText) else f".{settings.file}"
   return settings.stream + own
 
 
 def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace) -> dict[str, Any]:
-  """Returns {file name: its JSON}: the two files from which `AutoTokenizer` makes our ids.
+  """Returns {file name: its JSON}: the two files with which `AutoTokenizer` gives our ids.
 
   Text between two added tokens is encoded as a text of its own, as the parts of a grid are. A text
   that spells an added token, such as "<|stop|>", is read as that token, and of a SentencePieceText

@@ -13,7 +13,7 @@ RULE = "nats per predicted cell, each after the right cells before it"
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-  """What one example (or many) adds up to over the cells predicted in one modality.
+  """Sums over the predicted cells of one modality, of one example or many.
 
   `nll` is the weighted sum of -log p in nats, `correct` the weighted number of cells whose
   likeliest id is the right one, `weight` the sum of the weights: the number of cells where each

@@ -1,7 +1,7 @@
-"""Scores from what their examples add up to, and the interval that the choice of examples leaves.
+"""Scores from sums over examples, and their bootstrap intervals.
 
 Every score here is a function of counts summed over examples (wrong words and words, matched and
-all n-grams), so other choices of examples are scored without a look at any text.
+all n-grams), so resamples of the examples are scored without processing any text again.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ AT_ONCE = 2**22  # drawn examples that lie in memory together
 class Tally:
   """The counts_NE of each of N examples, and `value`: from their sum [..., E] to the score [...].
 
-  A row of NaN is an example that has no part in the score.
+  A row of NaN is an example that does not count in the score.
   """
 
   counts_NE: np.ndarray

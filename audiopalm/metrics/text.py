@@ -97,7 +97,7 @@ class Metric:
 
   @property
   def measures(self) -> bool:
-    """Whether it is a score of its language at all."""
+    """Whether the score is defined for its language."""
     return orthography.has_spaces(self.language) or not self.by_words
 
   def tally(self, targets: Sequence[str], predictions: Sequence[str]) -> Tally:
@@ -236,7 +236,7 @@ asr_chrf = Metric("asr_chrf", _of_normalized(_chrf_counts), _chrf)
 
 @functools.cache
 def rule(name: str, language: str) -> str | None:
-  """Returns what measures a score in a language: jiwer's version, sacreBLEU's signature.
+  """Returns the rule of a score in a language: jiwer's version, sacreBLEU's signature.
 
   None for a score that has no such rule.
   """

@@ -1,4 +1,4 @@
-"""Dynamic time warping of many pairs at one time: the same values as one by one, much sooner."""
+"""Dynamic time warping of many pairs at once: the same values as one by one, much faster."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def mean_costs(costs: Sequence[np.ndarray]) -> list[float]:
   """Returns for each cost_TT the mean cost along its cheapest path from corner to corner.
 
   Steps are (1, 1), (1, 0) and (0, 1); of equally cheap ones the first in this order is taken.
-  Totals and lengths of the best paths go forward together, one anti-diagonal of all pairs a step.
+  Totals and lengths of the best paths advance together, an anti-diagonal of all pairs per step.
   """
   means: list[float] = []
   # Pairs of like size share a block, so that little of it is padding.

@@ -20,7 +20,7 @@ PER_TOKEN = ("nll", "token_accuracy")  # comparable only where tokens are the sa
 
 
 def names(workdirs: Sequence[Path]) -> list[str]:
-  """Returns what to call each run: as few of the last parts of its path as tell it from the others.
+  """Returns a name for each run: the fewest last parts of its path that are unique.
 
   ConfigError for a run that is named twice.
   """
@@ -37,7 +37,7 @@ def names(workdirs: Sequence[Path]) -> list[str]:
 
 
 def page(runs: Sequence[RunFiles]) -> str:
-  """Returns the page that compares runs; what one lacks is said, with the command that makes it."""
+  """Returns the page that compares runs, with notes and commands for what they lack."""
   called = names([run.workdir for run in runs])
   header = element(
     "header",
@@ -104,7 +104,7 @@ def _facts(runs: Sequence[RunFiles], called: Sequence[str]) -> Element:
 
 
 def _scores(runs: Sequence[RunFiles], called: Sequence[str]) -> Iterator[Element]:
-  """Yields a note, the score that stands for each task, and all scores folded."""
+  """Yields a note, the summarizing score of each task, and all scores folded."""
   blocks = [block for task in _tasks(runs) if (block := _block(runs, task))]
   if not blocks:
     return

@@ -1,4 +1,4 @@
-"""What metrics.jsonl draws: losses by task and modality, learning rate, speed."""
+"""Charts of metrics.jsonl: losses by task and modality, learning rate, speed."""
 
 from collections.abc import Sequence
 

@@ -29,7 +29,7 @@ RAMP = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Playback:
-  """A wave at 16 kHz with what is written over it; `flac` where it already is that."""
+  """A wave at 16 kHz with its caption; `flac` holds its bytes where it was read from FLAC."""
 
   title: str
   about: str

@@ -1,4 +1,4 @@
-"""In which settings runs differ, from their configs as JSON."""
+"""The settings in which runs differ, from their configs as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,8 +10,8 @@ TASKS = "mixture.tasks"
 def differences(configs: Sequence[Mapping[str, object]]) -> list[tuple[str, tuple[object, ...]]]:
   """Returns (path, value of each run or ABSENT) for every setting in which configs differ.
 
-  Tasks go by name: `mixture.tasks.asr` is the rate. Where some runs have a task and some not, the
-  rate is all that is said of it. A setting that differs alike in several tasks is one line, as the
+  Tasks go by name: `mixture.tasks.asr` is the rate. Of a task that only some runs have,
+  only the rate is listed. A setting that differs alike in several tasks is one line, as the
   corpus mostly is: `mixture.tasks.{asr, tts}.corpus.train_records`.
   """
   flat = [dict(_flat(config)) for config in configs]

@@ -27,7 +27,7 @@ BASELINES = {
 def page(run: RunFiles) -> str:
   """Returns the page of a run: what it is, scores, examples, curves, data, time, settings.
 
-  What is not there yet is said, with the command that makes it.
+  For what is missing a note gives the command that makes it.
   """
   gaps = [missing(*gap) for gap in run.gaps()]
   return elements.page(
@@ -53,7 +53,7 @@ def write(run: RunFiles) -> Path:
 
 
 def facts(run: RunFiles) -> list[tuple[str, str]]:
-  """Returns (what, value) of a run's size, data, progress and speed; without what is not known."""
+  """Returns (what, value) of a run's size, data, progress and speed, as far as known."""
   wanted = run.experiment.steps
   rows = [
     ("parameters", charts.short(run.parameters)),
@@ -150,7 +150,7 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, list[Child]]]:
 
 
 def _legend(scores: Scores) -> str:
-  """Returns what the words of the score tables mean, those that are there."""
+  """Returns the legend of the score tables, for the systems and rules in them."""
   legend = ["Less is better where ↓ stands, more where ↑."]
   legend += [text for name, text in BASELINES.items() if name in scores["baselines"]]
   rules = {
