@@ -64,58 +64,64 @@ def transcribing_task(trained: Trained, language: str) -> Task | None:
 
 
 def listen(listening: Listening, spoken: Sequence[Spoken], said: Sequence[Said]) -> list[Said]:
-  """Returns each output with its WAV, which is written first, and what everyone heard in it."""
-  languages = {output.language for output in spoken}
-  tasks = {language: transcribing_task(listening.trained, language) for language in languages}
-  spoken = [
-    output if (task := tasks[output.language]) is None
-    else dataclasses.replace(output, heard_as=task.inputs[0][1])
-    for output in spoken
-  ]  # fmt: skip
-  sounds = make(listening, spoken)
-  transcripts: dict[int, str] = {}
-  for task in {task.name: task for task in tasks.values() if task is not None}.values():
-    numbers = [
-      number
-      for number, (output, recorded) in enumerate(zip(spoken, sounds, strict=True))
-      if tasks[output.language] is task and recorded.ids is not None
-    ]
-    texts = _transcribe(
-      listening.trained, task, [(spoken[number], sounds[number]) for number in numbers]
-    )
-    transcripts.update(zip(numbers, texts, strict=True))
+  """Returns each output with its WAV, which is written first, and what every listener heard."""
+  sounds, transcripts = _by_the_run(listening, spoken)
   said = [
     dataclasses.replace(
-      unheard,
-      hypothesis=transcripts.get(number, "") if tasks[output.language] else None,
-      mcd=recorded.mcd, fault=recorded.fault, voice=output.voice,
-      wave=str(output.path.relative_to(listening.folder)),
+      output, hypothesis=transcript, mcd=audio.mcd, fault=audio.fault, voice=source.voice,
+      wave=str(source.path.relative_to(listening.folder)),
     )
-    for number, (unheard, output, recorded) in enumerate(zip(said, spoken, sounds, strict=True))
+    for output, source, audio, transcript in zip(said, spoken, sounds, transcripts, strict=True)
   ]  # fmt: skip
   if listening.recognizer is not None:
-    wavs = [WavFile(output.path, output.language) for output in spoken]
-    heard = by_recognizer(
-      listening, wavs, [recorded.fault if recorded.silent else None for recorded in sounds]
-    )
+    wavs = [WavFile(source.path, source.language) for source in spoken]
+    silent = [audio.fault if audio.silent else None for audio in sounds]
+    rule, heard = listening.recognizer.rule, by_recognizer(listening, wavs, silent)
     said = [
       dataclasses.replace(
-        unheard, heard_by=listening.recognizer.rule, independent=transcript.value,
-        independent_fault=transcript.fault,
+        output, heard_by=rule, independent=heard_in.value, independent_fault=heard_in.fault
       )
-      for unheard, transcript in zip(said, heard, strict=True)
-    ]  # fmt: skip
+      for output, heard_in in zip(said, heard, strict=True)
+    ]
   for meter in listening.meters:
     values = _measured(listening, meter, spoken)
     said = [
       dataclasses.replace(
-        unheard,
-        measured=unheard.measured | ({meter.score: values[number]} if number in values else {}),
-        measured_by=unheard.measured_by | {meter.score: meter.rule},
+        output,
+        measured=output.measured | ({meter.score: values[number]} if number in values else {}),
+        measured_by=output.measured_by | {meter.score: meter.rule},
       )
-      for number, unheard in enumerate(said)
+      for number, output in enumerate(said)
     ]
   return said
+
+
+def _by_the_run(
+  listening: Listening, spoken: Sequence[Spoken]
+) -> tuple[list[Sound], list[str | None]]:
+  """Returns the sound of each output and the run's own transcript, all of a task decoded together.
+
+  "" where the sound gives nothing to transcribe, None where no task transcribes its language.
+  """
+  languages = {source.language for source in spoken}
+  tasks = {language: transcribing_task(listening.trained, language) for language in languages}
+  spoken = [
+    source if (task := tasks[source.language]) is None
+    else dataclasses.replace(source, heard_as=task.inputs[0][1])
+    for source in spoken
+  ]  # fmt: skip
+  sounds = make(listening, spoken)
+  transcripts = [None if tasks[source.language] is None else "" for source in spoken]
+  for task in {task.name: task for task in tasks.values() if task is not None}.values():
+    numbers = [
+      number
+      for number, (source, audio) in enumerate(zip(spoken, sounds, strict=True))
+      if tasks[source.language] is task and audio.ids is not None
+    ]
+    heard = [(spoken[number], sounds[number]) for number in numbers]
+    for number, text in zip(numbers, _transcribe(listening.trained, task, heard), strict=True):
+      transcripts[number] = text
+  return sounds, transcripts
 
 
 def by_recognizer(
@@ -132,7 +138,7 @@ def make(listening: Listening, spoken: Sequence[Spoken]) -> list[Sound]:
   """Returns the sound of each output, written by the workers of `listening`."""
   write = functools.partial(sound.make, listening.trained.prepared.tokenizers)
   jobs = [spoken[start : start + AT_ONCE] for start in range(0, len(spoken), AT_ONCE)]
-  return [recorded for sounds in listening.executor.map(write, jobs) for recorded in sounds]
+  return [audio for sounds in listening.executor.map(write, jobs) for audio in sounds]
 
 
 def _measured(
@@ -141,12 +147,12 @@ def _measured(
   """Returns what a meter measures of the outputs, by number, without those it cannot compare."""
   comparable = [
     number
-    for number, output in enumerate(spoken)
-    if output.reference is not None or meter.score != "similarity"
+    for number, source in enumerate(spoken)
+    if source.reference is not None or meter.score != "similarity"
   ]
   asked = [number for number in comparable if len(spoken[number].ids)]
-  outputs = [spoken[number] for number in asked]
-  wavs = [WavFile(output.path, output.language, output.reference) for output in outputs]
+  sources = [spoken[number] for number in asked]
+  wavs = [WavFile(source.path, source.language, source.reference) for source in sources]
   measurements = listeners.hear(meter, wavs, listening.executor)
   values = [measurement.value for measurement in measurements]
   return dict.fromkeys(comparable) | dict(zip(asked, values, strict=True))
@@ -156,15 +162,13 @@ def _transcribe(trained: Trained, task: Task, heard: Sequence[tuple[Spoken, Soun
   """Returns the run's own transcripts, decoded greedily, all together."""
   role, stream = task.inputs[0]
   prompts = [
-    prompting.Prompt(
-      {f"{role}.{stream}": recorded.ids}, layouts.tag_of(task, {role: output.language})
-    )
-    for output, recorded in heard
+    prompting.Prompt({f"{role}.{stream}": audio.ids}, layouts.tag_of(task, {role: source.language}))
+    for source, audio in heard
   ]
   role, stream = task.outputs[0]
   tokenizer = trained.prepared.tokenizers[stream]
   right = [
-    Utterance(None, waveform.RATE_HZ, output.text, output.language, "") for output, _ in heard
+    Utterance(None, waveform.RATE_HZ, source.text, source.language, "") for source, _ in heard
   ]
   longest = max((len(tokenizer.encode(utterance)) for utterance in right), default=0)
   continuations = prompting.continuations(
