@@ -24,5 +24,6 @@ def test_sums_of_an_example_do_not_depend_on_what_shares_its_row(made_up):
   for grid, sums in zip(grids, together, strict=True):
     (alone,) = likelihoods.of_examples(run, [grid])
     assert sums["text"].nll == pytest.approx(alone["text"].nll, rel=1e-5)
-    assert sums["text"].weight == np.count_nonzero(grid.weights_LK) > 0
+    predicted = np.count_nonzero(grid.weights_LK)
+    assert (sums["text"].weight, sums["special"].weight) == (predicted - 1, 1)  # the stop
     assert sums["speech"].weight == 0
