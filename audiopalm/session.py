@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -19,10 +18,8 @@ from audiopalm.audio import given
 from audiopalm.data import imported, prepare, store
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
-from audiopalm.evaluation.meters import Meter
-from audiopalm.evaluation.recognizers import EACH, Recognizer
 from audiopalm.exports import folder
-from audiopalm.inference import generate, prompting
+from audiopalm.inference import generate
 from audiopalm.inference import sampling as samplings
 from audiopalm.inference.generate import Failure, Input, Result
 from audiopalm.inference.sampling import Sampling
@@ -42,7 +39,7 @@ class Session(Trained):
     self,
     task: str,
     *,
-    audio: Sequence[Any] | Any | None = None,
+    audio: object | Sequence[object] | None = None,
     text: Sequence[str] | str | None = None,
     language: str | None = None,
     source: str | None = None,
@@ -67,7 +64,8 @@ class Session(Trained):
 
         run.generate("s2st", audio="a.wav", source="en", target="fr", seed=1)[0].wave_S
     """
-    results = self.answer(
+    results = generate.generate(
+      self,
       task,
       read_inputs(audio, text),
       language=language,
@@ -82,77 +80,35 @@ class Session(Trained):
         raise result.error
     return results
 
-  def answer(self, task: str, inputs: Sequence[Input], **options: Any) -> list[Result | Failure]:
-    """Returns what `inference.generate.generate` does: a Failure where an input has no answer."""
-    return generate.generate(self, task, inputs, **options)
-
-  def output_modalities(self, task: str) -> tuple[str, ...]:
-    """Returns "text" or "speech" for each output of a task; ConfigError for an unknown one."""
-    found = prompting.find_task(self.experiment, task)
-    return prompting.output_modalities(self, found)
-
   def evaluate(
     self,
     tasks: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
-    workers: int | None = None,
-    compared: bool = True,
-    beams: int | None = None,
-    length_penalty: float | None = None,
-    suites: Sequence[str] | None = None,
-    pairs: Sequence[str | os.PathLike] = (),
-    recognizer: Recognizer | None = None,
-    recordings_each: int | None = EACH,
-    meters: Sequence[Meter] = (),
+    **options: object,
   ) -> dict:
     """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
 
-    Tasks are chosen by `suites` too, by what they do (`evaluation.suites`): ["translation"], or
-    ["all"]; the suite "zero_resource" judges the files of `pairs`. Generated speech is transcribed
-    by the run itself and by a `recognizer` beside it (`evaluation.recognizers`), which also hears
-    `recordings_each` recordings of every voice (None: all), and measured by `meters`
-    (`evaluation.meters`). With `compared` baselines are asked too. Answers are looked for with
-    `beams` and `length_penalty`, None for those of the config. It starts `workers` processes that
-    make sound (None: one per core, 0: none), so in a script call it under
-    `if __name__ == "__main__":`.
+    `options` are the fields of `evaluation.runner.Options`. Processes that make sound are started
+    unless `workers` is 0, so in a script call it under `if __name__ == "__main__":`.
+
+        run.evaluate(["asr"], beams=4)
+        run.evaluate(suites=["all"], pairs=["swuggy.jsonl"], meters=[installed.Dnsmos()])
     """
-    given = {"beams": beams, "length_penalty": length_penalty}
-    changes = {name: value for name, value in given.items() if value is not None}
-    evaluation = dataclasses.replace(self.experiment.evaluation, **changes)
-    experiment = dataclasses.replace(self.experiment, evaluation=evaluation)
-    return runner.evaluate(
-      dataclasses.replace(self, experiment=experiment),
-      self.workdir,
-      tasks=tasks,
-      within=suites,
-      manifests=[Path(path) for path in pairs],
-      recognizer=recognizer,
-      recordings_each=recordings_each,
-      meters=meters,
-      say=say,
-      workers=workers,
-      compared=compared,
-    )
+    return runner.evaluate(self, self.workdir, runner.Options(tasks, **options), say)
 
   def judge(
     self,
     task: str | None,
-    manifests: Sequence[str | os.PathLike],
+    pairs: Sequence[str | os.PathLike],
     say: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
   ) -> dict:
-    """Returns {manifest: scores} of pairs of a right and a wrong text or recording
+    """Returns {file: scores} of pairs of a right and a wrong text or recording
     (`evaluation.pairs`), by the likelihoods of a task without inputs, None for the first that fits
     each; `workers` as in `evaluate`.
     """
-    return runner.judge(
-      self,
-      self.workdir,
-      task=task,
-      manifests=[Path(path) for path in manifests],
-      say=say,
-      workers=workers,
-    )
+    options = runner.Options(pairs=pairs, judged_by=task, workers=workers)
+    return runner.judge(self, self.workdir, options, say)
 
   def export(self, out: str | os.PathLike) -> str:
     """Writes the run as a folder for PyTorch; returns the name of the class or file that runs it.
@@ -171,7 +127,7 @@ class Session(Trained):
     }
     settings, params = self.experiment.model.without_adapters(jax.device_get(self.params))
     experiment = dataclasses.replace(self.experiment, model=settings)
-    run = folder.Run(
+    run = folder.ExportedRun(
       experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
     )
     return folder.write(Path(out), run, self.prepared)
@@ -232,18 +188,20 @@ def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
   return machines.settled(machine, asked, kept)[0]
 
 
-def read_inputs(audio: Sequence[Any] | Any | None, text: Sequence[str] | str | None) -> list[Input]:
+def read_inputs(
+  audio: object | Sequence[object] | None, text: Sequence[str] | str | None
+) -> list[Input]:
   """Returns the inputs of one call: recordings or texts, named by their path or number."""
   if (audio is None) == (text is None):
     raise ConfigError("Give audio or text: what the task takes, and not both.")
   if text is not None:
     texts = [text] if isinstance(text, str) else list(text)
-    return [Input(f"text {number}", text=one) for number, one in enumerate(texts, 1)]
+    return [Input(f"text {number}", text=given) for number, given in enumerate(texts, 1)]
   recordings = [audio] if given.is_one(audio) else list(audio)
-  return [_recording(number, one) for number, one in enumerate(recordings, 1)]
+  return [_recording(number, recording) for number, recording in enumerate(recordings, 1)]
 
 
-def _recording(number: int, audio: Any) -> Input:
+def _recording(number: int, audio: object) -> Input:
   named = isinstance(audio, (str, os.PathLike))
   name = os.fspath(audio) if named else f"recording {number}"
   loaded = given.load(audio, name)

@@ -122,6 +122,11 @@ class Task:
     return self.inputs + self.outputs
 
   @property
+  def roles(self) -> tuple[str, ...]:
+    """The roles of its sides, each once, inputs first."""
+    return tuple(dict.fromkeys(role for role, _ in self.sides))
+
+  @property
   def from_to(self) -> tuple[str, str]:
     """The first role and the last one, whose languages `unseen_pairs` names."""
     return self.sides[0][0], self.outputs[-1][0]

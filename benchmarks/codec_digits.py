@@ -69,7 +69,7 @@ def main() -> None:
 
 def measure(corpus: Any, codec: Any | None) -> dict:
   """Returns bit rate, digit accuracy and speeds of a codec; of the recordings alone for None."""
-  heard, listener = list(recordings(corpus, "test")), Listener()
+  heard, listener = list(recordings(corpus, "test")), DigitListener()
   spoken_s = sum(len(one.wave_S) / one.rate_hz for one in heard)
   if codec is None:
     digits = accuracy(listener, heard, [one.wave_S for one in heard])
@@ -109,7 +109,7 @@ def recordings(corpus: Any, split: str) -> Iterator[Utterance]:
     yield record.utterances["source"]
 
 
-class Listener:
+class DigitListener:
   """PocketSphinx with a grammar of the ten digits."""
 
   def __init__(self):
@@ -136,7 +136,7 @@ class Listener:
 
 
 def accuracy(
-  listener: Listener, said: Sequence[Utterance], waves: Sequence[np.ndarray]
+  listener: DigitListener, said: Sequence[Utterance], waves: Sequence[np.ndarray]
 ) -> dict[str, float]:
   """Returns the share of digits heard right, in percent: of all, and by speaker."""
   right = [listener.hear(wave_S) == one.text for one, wave_S in zip(said, waves, strict=True)]

@@ -22,7 +22,7 @@ import score
 
 import audiopalm
 from audiopalm.data import json_lines
-from audiopalm.evaluation import likelihoods, scoring, trials
+from audiopalm.evaluation import likelihoods, scoring, suites, trials
 from audiopalm.metrics import likelihood
 
 WAYS = ("flat", "delayed", "depth")
@@ -83,12 +83,9 @@ def row(workdir: Path) -> dict:
 
 def likelihood_of_codes(opened: Any) -> dict:
   """Returns the mean negative log-likelihood and the accuracy of codes on the test split."""
-  (trial,) = [
-    one
-    for one in trials.trials(opened.experiment, opened.prepared, ["tts"])
-    if one.split == scoring.SEEN
-  ]
-  sums = likelihoods.of_examples(opened, [one.grid for one in trial.examples])
+  kinds = suites.kinds(opened.experiment.tasks, opened.prepared.space.streams)
+  trial = trials.of_split(opened, kinds["tts"], scoring.SEEN)
+  sums = likelihoods.of_examples(opened, [question.grid for question in trial.questions])
   return likelihood.reduce(sums)["modalities"]["speech"]
 
 

@@ -241,7 +241,7 @@ def test_without_a_language_the_likeliest_is_named(spoken):
   [
     (
       ["--task", "sing", "--audio", "o.wav"],
-      "This run knows no task 'sing'. It was trained on: asr",
+      "Unknown task 'sing'. This run was trained on: asr",
     ),
     (["--task", "asr", "--language", "xx", "--audio", "o.wav"], "'xx'"),
   ],

@@ -166,6 +166,11 @@ def from_flac(data: bytes) -> tuple[np.ndarray, int]:
   return wave_S, rate_hz
 
 
+def read_flac(data: bytes) -> np.ndarray:
+  """Returns wave_S at `RATE_HZ` from FLAC bytes of any rate."""
+  return resample(*from_flac(data), RATE_HZ)
+
+
 def resample(wave_S: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
   """Returns wave_S at another rate (soxr, high quality); the same array if the rates are equal."""
   if from_hz == to_hz:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from audiopalm.cli import hardware, options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.evaluation import meters, recognizers, whisper
+from audiopalm.evaluation import installed, listeners, whisper
+from audiopalm.evaluation.listeners import Listener
 from audiopalm.evaluation.suites import SUITES
 
 WHISPER = "whisper"
@@ -18,13 +19,14 @@ METERS = {
   "similarity": ("the likeness of the voice to the reference's", "resemblyzer, cosines"),
 }
 
-DESCRIPTION = """Score a trained run on the test split of its mixture, and on voices it never heard.
+DESCRIPTION = """Score a trained run on the test split of its mixture, and on held-out voices.
 
-Every task gets its negative log-likelihood per token and token accuracy; text out gets WER and CER,
-or BLEU and chrF where it translates; speech out is written as WAV, read back, transcribed by the
-model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance to the reference
-recording. Beside it stand an untrained model, the nearest training example copied, and the
-reference recordings through units and back, which is the best speech out can reach.
+Every task gets its negative log-likelihood per token and its token accuracy. Text output gets WER
+and CER, or BLEU and chrF where it translates. Speech output is written as WAV, read back,
+transcribed by the model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance
+to the reference recording. The same scores are given for three baselines: an untrained model, a
+copy of the nearest training example, and the reference recordings through units and back, which is
+the best that speech output can reach.
 
   audiopalm evaluate --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
@@ -32,40 +34,38 @@ reference recordings through units and back, which is the best speech out can re
 
 Suites choose tasks by what they do: recognition (speech to its own words), translation (text out in
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
-The scores that lead in each stand together, by pair of languages, those never trained on marked.
 
-Beside the run's own recognition another recognizer may hear what is spoken: Whisper, from a folder
-in CTranslate2's layout, or a program that prints a transcript. Its scores stand beside the run's
-(independent_wer and so on, numbers as words on both sides), and it hears the recordings of every
-voice too, as they are and through units:
+A second recognizer may transcribe speech: Whisper, from a folder in CTranslate2's layout, or a
+program that prints a transcript. Its scores stand beside the run's own (independent_wer and so on,
+numbers as words on both sides), and it transcribes recordings of every voice, as they are and
+through units:
 
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER --recordings all
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
 
-Transcripts are kept as they are made: an evaluation that was stopped goes on where it was.
+Transcripts are cached: an evaluation that was stopped resumes where it was.
 
-Generated speech may be measured too: by an opinion predicted from its sound (MOS), and by how alike
-its voice is to that of the reference recording; by packages of the extra [voices], or by programs
-that print a number:
+Generated speech may be measured by a predicted opinion (MOS), and by how similar its voice is to
+that of the reference recording, with packages of the extra [voices] or programs that print a
+number:
 
   audiopalm evaluate --workdir DIR --mos dnsmos --similarity resemblyzer
   audiopalm evaluate --workdir DIR --similarity-command 'compare {wav} {reference}'
 
-How many examples are asked is evaluation.examples of the config. Everything lies in
-DIR/evaluation: results.json, every output (outputs/*.jsonl) and every WAV (waves/). Tasks scored
-apart come together there as long as the checkpoint is the same. --rescore counts again from the
-outputs that lie there, in seconds and without the model.
+The number of examples is evaluation.examples of the config. DIR/evaluation holds results.json,
+every output (outputs/*.jsonl) and every WAV (waves/). Tasks evaluated one after another are scored
+together there while the checkpoint is the same. --rescore computes the scores again from the saved
+outputs, in seconds and without the model.
 
 Pairs of a right and a wrong text or recording (sWUGGY, sBLIMP, StoryCloze) are judged by the
-likelihoods of a task without inputs, the first that fits unless one is named; a file has a line
-for each pair, as JSON or a table with tabs:
+likelihoods of a task without inputs, the first that fits unless --task names one. A file has a line
+for each pair, as JSON or a table with tabs; "prompt", which both sides begin with, and "kind", to
+be scored apart, are optional:
 
   audiopalm evaluate --workdir DIR --pairs swuggy.jsonl --task continuation
 
-  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}
-
-A prompt that both sides begin with, and a kind to score apart, may stand in it too."""
+  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}"""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -92,7 +92,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
   parser.add_argument(
     "--asr",
-    choices=sorted([*recognizers.NAMED, WHISPER]),
+    choices=sorted([*installed.NAMED["asr"], WHISPER]),
     help="let this recognizer hear speech beside the run's own recognition: whisper, many "
     "languages, from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
   )
@@ -113,12 +113,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     metavar="N",
     type=_each,
     help="how many recordings of every voice the recognizer of --asr hears, as they are and "
-    f"through units: a number, or all (default: {recognizers.EACH})",
+    f"through units: a number, or all (default: {listeners.EACH})",
   )
   for score, (what, named) in METERS.items():
     parser.add_argument(
       f"--{score}",
-      choices=sorted(meters.NAMED[score]),
+      choices=sorted(installed.NAMED[score]),
       help=f"measure {what} of generated speech: {named}, from the extra [voices]",
     )
     parser.add_argument(
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
   _check_outputs(args, folder)
   scores, judged = {}, {}
   if args.rescore:
-    scores, judged = saved.score(folder), pairs.score(folder)
+    scores, judged = saved.score(folder), pairs.scored(folder)
     done = f"Scored what was said by checkpoint {saved.scored_step(folder)}."
   elif _pairs_alone(args):
     judged, done = _asked(args)
@@ -189,9 +189,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _asked(args: argparse.Namespace) -> tuple[dict, str]:
-  """Returns the scores of the run, asked now, and what to say of them."""
-  recognizer = _recognizer(args)  # first: a model that cannot be opened is soon said
-  from audiopalm import session  # imports jax
+  """Returns the scores of the run, asked now, and a line that says so."""
+  recognizer = _recognizer(args)  # first: a model that cannot be opened fails at once
+  from audiopalm import session  # these import jax
+  from audiopalm.evaluation import runner
 
   opened = session.load(args.workdir, hardware.machine(args), args.step, args.products, args.trust)
   started_s = time.perf_counter()
@@ -199,15 +200,15 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   def say(text: str) -> None:
     print(f"[{time.perf_counter() - started_s:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-  if _pairs_alone(args):
-    scores = opened.judge(args.task, args.pairs, say)
-  else:
-    scores = opened.evaluate(
-      _names(args.tasks), say, compared=not args.no_baselines, beams=args.num_beams,
-      length_penalty=args.length_penalty, suites=_names(args.suite), pairs=args.pairs or (),
-      recognizer=recognizer, meters=_meters(args),
-      **({} if args.recordings is None else {"recordings_each": args.recordings[0]}),
-    )  # fmt: skip
+  options = runner.Options(
+    tasks=_names(args.tasks), suites=_names(args.suite), pairs=args.pairs or (),
+    judged_by=args.task, recognizer=recognizer,
+    recordings_each=listeners.EACH if args.recordings is None else args.recordings[0],
+    meters=[meter for score in METERS if (meter := _listener(args, score))],
+    compared=not args.no_baselines, beams=args.num_beams, length_penalty=args.length_penalty,
+  )  # fmt: skip
+  score = runner.judge if _pairs_alone(args) else runner.evaluate
+  scores = score(opened, args.workdir, options, say)
   return scores, f"Scored checkpoint {opened.step} in {time.perf_counter() - started_s:.0f} s."
 
 
@@ -220,25 +221,17 @@ def _names(listed: str | None) -> list[str] | None:
   return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
-def _recognizer(args: argparse.Namespace) -> recognizers.Recognizer | None:
+def _recognizer(args: argparse.Namespace) -> Listener | None:
   """Returns who hears speech beside the run itself, None for nobody."""
-  if args.asr_command is not None:
-    return recognizers.Command(args.asr_command)
-  if args.asr == WHISPER:
-    return whisper.opened(args.asr_model)
-  return None if args.asr is None else recognizers.NAMED[args.asr]
+  return whisper.opened(args.asr_model) if args.asr == WHISPER else _listener(args, "asr")
 
 
-def _meters(args: argparse.Namespace) -> list[meters.Meter]:
-  """Returns who measures generated speech."""
-  found: list[meters.Meter] = []
-  for score in METERS:
-    name, line = getattr(args, score), getattr(args, f"{score}_command")
-    if line is not None:
-      found.append(meters.Command(score, line))
-    elif name is not None:
-      found.append(meters.NAMED[score][name])
-  return found
+def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | None:
+  """Returns the program or the package that an option names, None where it was left out."""
+  name, line = getattr(args, score), getattr(args, f"{score}_command")
+  if line is not None:
+    return listeners.Command(score, line)
+  return None if name is None else installed.NAMED[score][name]
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -21,9 +21,9 @@ AT_ONCE = 64  # inputs read, decoded and printed at one time
 
 DESCRIPTION = """Ask a trained run: recordings or texts in, text or speech out.
 
-Texts are printed, one line an input: its path, a tab, the text. A task with several texts prints
-them one after another, a tab between. Speech is written as WAV (16 kHz, 16 bit), or as the ending
-of the name says; its path ends the line. What is there under that name is replaced, unless it is an
+Texts are printed, a line per input: its path, a tab, the text. Several texts of a task are
+separated by tabs. Speech is written as WAV (16 kHz, 16 bit), or in the format that the ending of
+the name gives; its path ends the line. An existing file of that name is replaced, unless it is an
 input or a file of the run.
 
   audiopalm generate --workdir DIR --task asr  --audio a.wav b.wav --language en
@@ -33,8 +33,8 @@ input or a file of the run.
   audiopalm generate --workdir DIR --task s2st --audio a.wav --source en --target fr --out o.wav
   audiopalm generate --workdir DIR --task tts  --text "one" "two" --language en --out speech/
 
-Without --language (--source for a translation) the run's only language is taken; if it has several,
-each is tried and the one whose output is likeliest per token is kept and named on stderr.
+Without --language (--source for a translation) the run's only language is taken. If it has several,
+each is tried, and the one whose output is likeliest per token is kept and named on stderr.
 
 A recording longer than what the model was trained on is cut at pauses, a text between sentences,
 and the outputs are joined. A file that cannot be used is an error on stderr; the others are still
@@ -140,7 +140,8 @@ def _answers(
     else:
       inputs.append(generate.Input(name, wave_S=loaded.wave_S, notes=loaded.notes))
   answered = iter(
-    opened.answer(
+    generate.generate(
+      opened,
       args.task,
       inputs,
       language=args.language,
@@ -162,7 +163,9 @@ def _answers(
 
 def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
   """Returns where the speech of each input goes, None for a task that gives text alone."""
-  modalities = opened.output_modalities(args.task)
+  from audiopalm.inference import prompting
+
+  modalities = prompting.output_modalities(opened, prompting.find_task(opened, args.task))
   if "speech" not in modalities:
     if args.out is not None:
       raise ConfigError(
@@ -209,11 +212,13 @@ def _is_file(out: str) -> bool:
 
 
 def _deliver(result: "generate.Result", wave: Path | None) -> None:
-  """Prints the line of a result and writes its speech; what the user should know goes to stderr."""
+  """Prints the line of a result and writes its speech; notes for the user go to stderr."""
   if len(result.likelihoods) > 1:
-    found = "-".join(dict.fromkeys(result.languages.values()))
+    language = "-".join(dict.fromkeys(result.languages.values()))
     tried = ", ".join(f"{name} {value:.3f}" for name, value in result.likelihoods.items())
-    print(f"{result.name}: language {found} (log-likelihood per token: {tried})", file=sys.stderr)
+    print(
+      f"{result.name}: language {language} (log-likelihood per token: {tried})", file=sys.stderr
+    )
   for note in result.notes:
     print(f"{result.name}: {note}", file=sys.stderr)
   fields = [result.name, *(" ".join(text.split()) for text in result.texts.values())]

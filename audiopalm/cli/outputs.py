@@ -1,11 +1,11 @@
-"""Where commands write, checked before anything is done: no output takes the place of an input."""
+"""Checks of the paths that commands write to: no output may overwrite an input."""
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from audiopalm.errors import ConfigError
 from audiopalm.parts import runs
@@ -27,7 +27,7 @@ HTML = b"<!doctype html"
 class Inputs:
   """Files that a command reads, found again under any other name: links, `..`, hard links."""
 
-  names: Mapping[Any, Path]
+  names: Mapping[Hashable, Path]
 
   def find(self, path: Path) -> Path | None:
     """Returns the input that a path leads to, None for another file."""
@@ -36,25 +36,25 @@ class Inputs:
   def inside(self, folder: Path) -> Path | None:
     """Returns an input that lies in a folder itself, None where there is none."""
     real = os.path.realpath(folder)
-    found = (path for path in self.names.values() if os.path.realpath(path.parent) == real)
-    return next(found, None)
+    inside = (path for path in self.names.values() if os.path.realpath(path.parent) == real)
+    return next(inside, None)
 
 
 def inputs(*paths: str | Path) -> Inputs:
-  """Returns the files a command reads, by all that tells a file from another."""
+  """Returns the files a command reads, by all that identifies a file."""
   return Inputs({key: Path(path) for path in paths for key in _keys(Path(path))})
 
 
 def named_in(config: str) -> list[Path]:
   """Returns the files that a resolved config names: manifests and whatever else corpora read."""
-  found = (os.path.expanduser(text) for text in _strings(json.loads(config)))
-  return [Path(path) for path in found if os.path.isfile(path)]
+  paths = (os.path.expanduser(text) for text in _strings(json.loads(config)))
+  return [Path(path) for path in paths if os.path.isfile(path)]
 
 
 def of_run(workdir: Path) -> list[Path]:
   """Returns the files that the settings of a run name; none where there is no run."""
-  there = (workdir / runs.CONFIG).is_file() or runs.steps(workdir)
-  return named_in(runs.config(workdir)) if there else []
+  exists = (workdir / runs.CONFIG).is_file() or runs.steps(workdir)
+  return named_in(runs.config(workdir)) if exists else []
 
 
 def check_file(
@@ -66,15 +66,15 @@ def check_file(
 ) -> None:
   """Raises ConfigError unless a command may write a file.
 
-  Refused are an input, a file that the run in `workdir` needs, what is no file, an existing file
-  that is not of the `kind` written here (one that is, an earlier result, is replaced), and a place
-  that cannot be written.
+  Refused are an input, a file that the run in `workdir` needs, anything but a file, an existing
+  file that is not of the `kind` written here (an earlier result is replaced), and a place that
+  cannot be written.
   """
   _check_name(option, path)
-  found = read.find(path)
-  if found is not None:
+  taken = read.find(path)
+  if taken is not None:
     raise ConfigError(
-      f"{option} {path} would overwrite {found}, which this command reads. Give it another name."
+      f"{option} {path} would overwrite {taken}, which this command reads. Give it another name."
     )
   if workdir is not None:
     _check_run(option, path, workdir)
@@ -103,10 +103,10 @@ def check_folder(
   _check_name(option, folder)
   if folder.exists() and not folder.is_dir():
     raise ConfigError(f"{option} takes a folder, but {folder} is a file.")
-  found = read.inside(folder)
-  if found is not None:
+  taken = read.inside(folder)
+  if taken is not None:
     raise ConfigError(
-      f"{option} {folder} is the folder of {found}, which this command reads, and what is written "
+      f"{option} {folder} is the folder of {taken}, which this command reads, and what is written "
       "there could take its place. Name another folder."
     )
   for name in names:
@@ -121,14 +121,14 @@ def check_workdir(
 ) -> None:
   """Raises ConfigError where the files of a run would take the place of what it is made from.
 
-  That is its config file, unless it is the config.json of this very run, and what that names.
+  These are its config file, unless it is the config.json of this very run, and the files it names.
   """
   read = inputs(config, *named_in(experiment))
   for name in names:
-    found = read.find(workdir / name)
-    if found is not None and not (name == "config.json" and inputs(config).find(found)):
+    taken = read.find(workdir / name)
+    if taken is not None and not (name == "config.json" and inputs(config).find(taken)):
       raise ConfigError(
-        f"--workdir {workdir} would overwrite {found}, from which the run is made, with its own "
+        f"--workdir {workdir} would overwrite {taken}, from which the run is made, with its own "
         f"{name}. Name another folder."
       )
 
@@ -154,13 +154,13 @@ def _check_run(option: str, path: Path, workdir: Path) -> None:
 
 def _check_writable(option: str, folder: Path) -> None:
   """Raises ConfigError where nothing can be written into a folder, or it cannot be made."""
-  there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-  if not there.is_dir():
-    raise ConfigError(f"{option} takes a place in a folder, but {there} is a file.")
-  if not os.access(there, os.W_OK | os.X_OK):
+  parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+  if not parent.is_dir():
+    raise ConfigError(f"{option} takes a place in a folder, but {parent} is a file.")
+  if not os.access(parent, os.W_OK | os.X_OK):
     raise ConfigError(
-      f"{option} takes a place to write to, but {there} cannot be written: it is read-only, or not "
-      "this user's. Name another."
+      f"{option} takes a place to write to, but {parent} cannot be written: it is read-only, or "
+      "not this user's. Name another."
     )
 
 
@@ -175,17 +175,17 @@ def _is_of(path: Path, kind: str) -> bool:
     return False
 
 
-def _keys(path: Path) -> Iterator[Any]:
-  """Yields what tells a file from another: its name without links, and its number on a device."""
+def _keys(path: Path) -> Iterator[Hashable]:
+  """Yields what identifies a file: its name without links, and its number on a device."""
   yield os.path.realpath(path)
   if os.path.exists(path):
-    found = os.stat(path)
-    yield found.st_dev, found.st_ino
+    status = os.stat(path)
+    yield status.st_dev, status.st_ino
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
   if isinstance(value, str):
     yield value
   elif isinstance(value, dict | list):
-    for one in value.values() if isinstance(value, dict) else value:
-      yield from _strings(one)
+    for child in value.values() if isinstance(value, dict) else value:
+      yield from _strings(child)

@@ -5,26 +5,21 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from audiopalm.audio import waveform
+from audiopalm.data.cache import EntryUtterance
+from audiopalm.data.corpora import Corpus
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation import (
-  answers,
-  lines,
-  recognizers,
-  scoring,
-  sound,
-  speech,
-  suites,
-  trials,
-  voice_scores,
-)
-from audiopalm.evaluation.lines import Line, Said
-from audiopalm.evaluation.recognizers import Recording, Transcript
+from audiopalm.evaluation import lines, scoring, speech, trials, voice_scores
+from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.evaluation.listeners import Listener, Measurement, WavFile
+from audiopalm.evaluation.sound import Spoken
+from audiopalm.evaluation.speech import Listening
+from audiopalm.evaluation.suites import TaskKind
 from audiopalm.types import Task
 
-CHUNK = 8  # recordings whose sound lies on the disk together, and between two lines of progress
+AT_ONCE = 8  # recordings whose sound lies on the disk together, and between two progress messages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,102 +36,84 @@ class Chosen:
 
 
 def choose(
-  prepared: Any, tasks: Sequence[Task], recognizer: recognizers.Recognizer, each: int | None
+  prepared: Prepared, kinds: Sequence[TaskKind], recognizer: Listener, each: int | None
 ) -> list[Chosen]:
   """Returns `each` recordings (None: all) of every voice that is heard or spoken in the tasks.
 
   From the test split and, of voices that are not in it, from held-out voices; in the languages that
   the recognizer knows. ConfigError where it knows none of them.
   """
-  found: list[Chosen] = []
+  chosen: list[Chosen] = []
   unknown, seen = set(), set()
-  for (corpus, role), (task, streams) in _spoken(tasks, prepared).items():
+  for (corpus, role), (task, streams) in _spoken(kinds).items():
     for split in (scoring.SEEN, scoring.HELD_OUT):
       if split not in corpus.splits:
         continue
-      entries = prepared.entries(task, split)
-      there = [
-        Chosen(task, split, role, streams, number, said.language, said.speaker)
-        for number in range(len(entries))
-        if (said := entries[number].utterances.get(role)) is not None and said.wave_flac is not None
-      ]
-      unknown |= {one.language for one in there if not recognizer.hears(one.language)}
-      there = [one for one in there if recognizer.hears(one.language)]
+      recordings = []
+      for number, entry in enumerate(prepared.entries(task, split)):
+        said = entry.utterances.get(role)
+        if said is None or said.wave_flac is None:
+          continue
+        if not recognizer.hears(said.language):
+          unknown.add(said.language)
+          continue
+        recordings.append(Chosen(task, split, role, streams, number, said.language, said.speaker))
       if split == scoring.SEEN:
-        seen |= {(one.language, one.voice) for one in there}
+        seen |= {(recording.language, recording.voice) for recording in recordings}
       else:  # its targets are in a voice that is heard in training
-        there = [one for one in there if (one.language, one.voice) not in seen]
-      found += there
-  if unknown and not found:
+        recordings = [
+          recording for recording in recordings if (recording.language, recording.voice) not in seen
+        ]
+      chosen += recordings
+  if unknown and not chosen:
     raise ConfigError(
       "--recordings are to be heard, but the tasks asked have none in languages that --asr knows: "
       f"they speak {', '.join(sorted(unknown))}. Name other tasks (--tasks), or --recordings 0."
     )
-  return found if each is None else _few(found, each)
+  if each is None:
+    return chosen
+  return [
+    chosen[n]
+    for n in trials.draw([f"{recording.language} {recording.voice}" for recording in chosen], each)
+  ]
 
 
-def hear(
-  listener: speech.Listener,
-  chosen: Sequence[Chosen],
-  folder: Path,
-  say: Callable[[str], None],
-) -> None:
+def hear(listening: Listening, chosen: Sequence[Chosen], say: Callable[[str], None]) -> None:
   """Writes the lines of recordings as they are and through units, heard by the recognizer.
 
-  What was heard before, by an evaluation that was killed too, is taken from the listener's `kept`.
+  What was heard before, also by an evaluation that was killed, is taken from `listening.kept`.
   """
-  assert listener.recognizer is not None
-  by_file: dict[tuple[str, str, str], list[Line]] = {}
+  assert listening.recognizer is not None
+  by_file: dict[tuple[str, str, str], list[Answer]] = {}
   started_s = time.perf_counter()
-  for start in range(0, len(chosen), CHUNK):
-    for line in _heard(listener, chosen[start : start + CHUNK]):
+  for start in range(0, len(chosen), AT_ONCE):
+    for line in _heard(listening, chosen[start : start + AT_ONCE]):
       by_file.setdefault((line.system, line.split, line.task), []).append(line)
-    done = min(start + CHUNK, len(chosen))
+    done = min(start + AT_ONCE, len(chosen))
     each_s = (time.perf_counter() - started_s) / done
     left_min = each_s * (len(chosen) - done) / 60
     say(
       f"recordings, as they are and through units: {done} of {len(chosen)}, {each_s:.1f} s each, "
       f"{left_min:.0f} min left"
     )
-  for path in (folder / voice_scores.FOLDER).glob("*.jsonl"):
-    if any(said.heard_by != listener.recognizer.rule for said in lines.read(path)[0].said):
+  folder = listening.folder / voice_scores.FOLDER
+  for path in folder.glob("*.jsonl"):
+    if any(said.heard_by != listening.recognizer.rule for said in lines.read(path)[0].said):
       path.unlink()  # by another recognizer: one voice is not scored by two
   for (system, split, name), written in by_file.items():
-    lines.write(folder / voice_scores.FOLDER / f"{system}-{split}-{name}.jsonl", written)
+    lines.write(folder / f"{system}-{split}-{name}.jsonl", written)
 
 
-def _spoken(tasks: Sequence[Task], prepared: Any) -> dict[Any, tuple[Task, tuple[str, ...]]]:
+def _spoken(kinds: Sequence[TaskKind]) -> dict[tuple[Corpus, str], tuple[Task, tuple[str, ...]]]:
   """Returns by corpus and role a task that reads its entries, and the streams it is spoken in."""
-  found: dict[Any, tuple[Task, tuple[str, ...]]] = {}
-  for task in tasks:
+  spoken: dict[tuple[Corpus, str], tuple[Task, tuple[str, ...]]] = {}
+  for kind in kinds:
+    task = kind.task
     for role, stream in task.sides:
-      if suites.modality((role, stream), prepared) == "speech":
-        first, streams = found.get((task.corpus, role), (task, ()))
-        found[task.corpus, role] = first, tuple(dict.fromkeys((*streams, stream)))
-  return found
-
-
-def _few(there: Sequence[Chosen], each: int) -> list[Chosen]:
-  return [there[n] for n in trials.draw([f"{one.language} {one.voice}" for one in there], each)]
-
-
-def _heard(listener: speech.Listener, chosen: Sequence[Chosen]) -> list[Line]:
-  """Returns a line for each recording, and for each of its streams."""
-  assert listener.recognizer is not None
-  with tempfile.TemporaryDirectory() as place:
-    clips = _clips(listener.trained.prepared, chosen, Path(place))
-    for clip in clips:
-      if clip.spoken is None:
-        wave_S, rate_hz = waveform.from_flac(clip.utterance.wave_flac)
-        wave_S = waveform.resample(wave_S, rate_hz, waveform.RATE_HZ)
-        waveform.write(clip.path, wave_S, waveform.RATE_HZ)
-    spoken = [clip.spoken for clip in clips if clip.spoken is not None]
-    made = zip(spoken, speech.made(listener, spoken), strict=True)
-    heard = {one.path: Transcript("", sounds.fault) for one, sounds in made if sounds.silent}
-    audible = [Recording(c.path, c.chosen.language) for c in clips if c.path not in heard]
-    said = recognizers.transcribe(listener.recognizer, audible, listener.executor, listener.kept)
-    heard |= {one.path: transcript for one, transcript in zip(audible, said, strict=True)}
-  return [_line(clip, heard[clip.path], listener.recognizer.rule) for clip in clips]
+      if kind.modalities[stream] == "speech":
+        first, streams = spoken.get((task.corpus, role), (task, ()))
+        spoken[task.corpus, role] = first, tuple(dict.fromkeys((*streams, stream)))
+  return spoken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,35 +122,57 @@ class Clip:
 
   chosen: Chosen
   id: str
-  utterance: Any
+  utterance: EntryUtterance
   system: str
   path: Path
-  spoken: sound.Spoken | None
+  spoken: Spoken | None
 
 
-def _clips(prepared: Any, chosen: Sequence[Chosen], place: Path) -> list[Clip]:
-  """Returns the WAVs of recordings, none of them written yet, to lie in `place`."""
+def _heard(listening: Listening, chosen: Sequence[Chosen]) -> list[Answer]:
+  """Returns a line for each recording, and for each of its streams."""
+  assert listening.recognizer is not None
+  with tempfile.TemporaryDirectory() as folder:
+    clips = _clips(listening.trained.prepared, chosen, Path(folder))
+    for clip in clips:
+      if clip.spoken is None:
+        wave_S = waveform.read_flac(clip.utterance.wave_flac)
+        waveform.write(clip.path, wave_S, waveform.RATE_HZ)
+    sounds = iter(
+      speech.make(listening, [clip.spoken for clip in clips if clip.spoken is not None])
+    )
+    made = [None if clip.spoken is None else next(sounds) for clip in clips]
+    silent = [sound.fault if sound is not None and sound.silent else None for sound in made]
+    wavs = [WavFile(clip.path, clip.chosen.language) for clip in clips]
+    heard = speech.by_recognizer(listening, wavs, silent)
+  rule = listening.recognizer.rule
+  return [_line(clip, transcript, rule) for clip, transcript in zip(clips, heard, strict=True)]
+
+
+def _clips(prepared: Prepared, chosen: Sequence[Chosen], folder: Path) -> list[Clip]:
+  """Returns the WAVs of recordings, none of them written yet, to lie in a folder."""
   clips: list[Clip] = []
-  for one in chosen:
-    entry = prepared.entries(one.task, one.split)[one.number]
-    said = entry.utterances[one.role]
-    path = place / f"{len(clips)}.wav"
-    clips.append(Clip(one, entry.id, said, voice_scores.AS_RECORDED, path, None))
-    for stream in one.streams:
-      path, tokenizer = place / f"{len(clips)}.wav", prepared.tokenizers[stream]
-      voice = answers.voice_for(tokenizer, one.task.corpus, said)
-      ids = entry.streams[f"{one.role}.{stream}"]
-      spoken = sound.Spoken(ids, stream, voice, path, one.language, said.text, None, None)
-      clips.append(Clip(one, entry.id, said, voice_scores.system_of(stream), path, spoken))
+  for recording in chosen:
+    entry = prepared.entries(recording.task, recording.split)[recording.number]
+    said = entry.utterances[recording.role]
+    path = folder / f"{len(clips)}.wav"
+    clips.append(Clip(recording, entry.id, said, voice_scores.AS_RECORDED, path, None))
+    for stream in recording.streams:
+      path, tokenizer = folder / f"{len(clips)}.wav", prepared.tokenizers[stream]
+      voice = speech.voice_for(tokenizer, recording.task.corpus, said)
+      ids = entry.streams[f"{recording.role}.{stream}"]
+      spoken = Spoken(ids, stream, voice, path, recording.language, said.text, None, None)
+      clips.append(Clip(recording, entry.id, said, voice_scores.system_of(stream), path, spoken))
   return clips
 
 
-def _line(clip: Clip, transcript: Transcript, rule: str) -> Line:
-  one = clip.chosen
+def _line(clip: Clip, transcript: Measurement, rule: str) -> Answer:
+  recording = clip.chosen
   said = Said(
     voice_scores.SPEECH, "speech", "words", clip.utterance.text, None, heard_by=rule,
-    independent=transcript.text, independent_fault=transcript.fault, language=one.language,
-    voice=one.voice,
+    independent=transcript.value, independent_fault=transcript.fault, language=recording.language,
+    voice=recording.voice,
   )  # fmt: skip
-  task = f"{one.task.corpus.name}-{one.role}"
-  return Line(clip.system, task, one.split, clip.id, one.language, one.voice, (said,))
+  task = f"{recording.task.corpus.name}-{recording.role}"
+  return Answer(
+    clip.system, task, recording.split, clip.id, recording.language, recording.voice, (said,)
+  )

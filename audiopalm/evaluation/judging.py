@@ -1,6 +1,9 @@
 """How likely a model finds both sides of pairs, under a task without inputs."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiopalm import layouts
@@ -13,18 +16,53 @@ from audiopalm.inference.trained import Trained
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.types import Task
 
-JOB = 64  # pairs a worker encodes at one time
+AT_ONCE = 64  # pairs a worker encodes at one time
 
 
-def find_task(trained: Trained, found: Sequence[Pair], path: Path) -> Task:
+@dataclasses.dataclass(frozen=True)
+class PairFile:
+  """The pairs of a manifest, and the task that judges them."""
+
+  path: Path
+  pairs: tuple[Pair, ...]
+  task: Task
+
+
+def read(
+  trained: Trained, paths: Sequence[str | os.PathLike], task_name: str | None
+) -> list[PairFile]:
+  """Returns the pairs of each manifest with the task named, None for the first that fits it.
+
+  ConfigError for two files of one name, and for a task that is given anything or predicts several
+  streams.
+  """
+  names = [Path(path).stem for path in paths]
+  doubles = [name for name in names if names.count(name) > 1]
+  if doubles:
+    raise ConfigError(f"Two files of pairs are called {doubles[0]!r}. Rename one.")
+  named = None if task_name is None else prompting.find_task(trained, task_name)
+  if named is not None and not _judges(named):
+    raise ConfigError(
+      f"Pairs are judged by a task without inputs and with one output, but {named.name!r} goes "
+      f"from {suites.streams(named.inputs)} to {suites.streams(named.outputs)}. Such tasks of this "
+      f"run: {_known(trained)}."
+    )
+  files = []
+  for path in map(Path, paths):
+    read = pairs.read(path)
+    files.append(PairFile(path, read, named or find_task(trained, read, path)))
+  return files
+
+
+def find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
   """Returns the first task that can judge the pairs of a manifest: without inputs, with one output
   of their modality, over a corpus of their languages; ConfigError without one."""
-  modality = pairs.modality(found)
-  languages = {pair.language for pair in found}
+  modality = pairs.modality(asked)
+  languages = {pair.language for pair in asked}
   for task in trained.experiment.tasks:
     if (
       _judges(task)
-      and suites.modality(task.outputs[0], trained.prepared) == modality
+      and trained.prepared.space.streams[task.outputs[0][1]].modality == modality
       and languages <= set(task.corpus.languages)
     ):
       return task
@@ -36,34 +74,36 @@ def find_task(trained: Trained, found: Sequence[Pair], path: Path) -> Task:
 
 
 def judge(
-  trained: Trained, task: Task, found: Sequence[Pair], folder: Path, executor: Local
-) -> list[Judged]:
-  """Returns the likelihoods of pairs, in their order; paths of audio are relative to `folder`.
+  trained: Trained, files: Sequence[PairFile], executor: Local, say: Callable[[str], None]
+) -> dict[str, list[Judged]]:
+  """Returns the likelihoods of the pairs of each file by its name."""
+  judged = {}
+  for file in files:
+    say(f"{file.path.stem} by {file.task.name}: {len(file.pairs)} pairs")
+    judged[file.path.stem] = _judge(trained, file, executor)
+  return judged
+
+
+def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
+  """Returns the likelihoods of pairs, in their order; paths of audio are relative to the file.
 
   A side is the output of the task, its stop included, after a tag of its language. ConfigError for
-  a task that is given anything or predicts several streams, and for an unknown language.
+  an unknown language.
   """
-  if not _judges(task):
-    raise ConfigError(
-      f"Pairs are judged by a task without inputs and with one output, but {task.name!r} goes from "
-      f"{suites.streams(task.inputs)} to {suites.streams(task.outputs)}. Such tasks of this run: "
-      f"{_known(trained)}."
-    )
+  task = file.task
   ((role, stream),) = task.outputs
-  tokenizer = trained.prepared.tokenizers[stream]
   layout = prompting.asked_layout(trained.experiment, task)
   address, space = f"{role}.{stream}", trained.prepared.space
   tags = {
     language: layouts.tag_of(task, {role: language})
-    for language in dict.fromkeys(pair.language for pair in found)
+    for language in dict.fromkeys(pair.language for pair in file.pairs)
   }
-  jobs = [
-    pairs.Job(tokenizer, found[start : start + JOB], folder) for start in range(0, len(found), JOB)
-  ]
+  encode = functools.partial(pairs.encode, trained.prepared.tokenizers[stream], file.path.parent)
+  jobs = [file.pairs[start : start + AT_ONCE] for start in range(0, len(file.pairs), AT_ONCE)]
+  encoded = [ids for job in executor.map(encode, jobs) for ids in job]
   grids = [
     [layouts.realize(layout, {address: ids}, tags[pair.language], space) for ids in sides]
-    for job, encoded in zip(jobs, executor.map(pairs.encode, jobs), strict=True)
-    for pair, sides in zip(job.pairs, encoded, strict=True)
+    for pair, sides in zip(file.pairs, encoded, strict=True)
   ]
   keys = [[side.tokens_LK.tobytes() for side in sides] for sides in grids]
   # Grids of the same ids are asked once: their sums would differ in the last bits, and not tie.
@@ -73,11 +113,11 @@ def judge(
     if max(map(len, sides)) <= trained.experiment.data.row_length
     for side, key in zip(sides, both, strict=True)
   }
-  found_sums = likelihoods.of_examples(trained, list(asked.values()))
-  sums = {key: sum(one.values(), Sums()) for key, one in zip(asked, found_sums, strict=True)}
+  by_modality = likelihoods.of_examples(trained, list(asked.values()))
+  sums = {key: sum(of.values(), Sums()) for key, of in zip(asked, by_modality, strict=True)}
   return [
     Judged(pair, task.name, tuple(sums[key] for key in both) if set(both) <= sums.keys() else None)
-    for pair, both in zip(found, keys, strict=True)
+    for pair, both in zip(file.pairs, keys, strict=True)
   ]
 
 
@@ -86,4 +126,4 @@ def _judges(task: Task) -> bool:
 
 
 def _known(trained: Trained) -> str:
-  return ", ".join(one.name for one in trained.experiment.tasks if _judges(one)) or "none"
+  return ", ".join(task.name for task in trained.experiment.tasks if _judges(task)) or "none"

@@ -16,40 +16,40 @@ from audiopalm.types import Grid
 def of_examples(trained: Trained, grids: Sequence[Grid]) -> list[dict[str, Sums]]:
   """Returns {modality: Sums} of the predicted cells of each grid, in the order of the grids.
 
-  Each is {} where the objective has no likelihoods.
-
-  Grids share rows as in training, which changes no value. Under teacher forcing: every cell is
-  predicted from the right ones before it.
+  Every cell is predicted from the right ones before it. Grids share batch rows as in training,
+  which changes no value. Each is {} where the objective has no likelihoods.
   """
   if not grids:
     return []
   data, machine = trained.experiment.data, trained.machine
   offsets_R, order_N = rows.pack(np.array([len(grid) for grid in grids]), data.row_length)
-  together = [order_N[start:stop] for start, stop in zip(offsets_R, offsets_R[1:], strict=False)]
-  # As many rows as a micro-batch of training, which is known to fit the device.
+  packed_rows = [order_N[start:stop] for start, stop in zip(offsets_R, offsets_R[1:], strict=False)]
+  # As many batch rows as a micro-batch of training, which is known to fit the device.
   mesh = sharding.mesh(machine)
   rows_each = data.batch_rows // sharding.batch_ways(mesh)
   each = data.batch_rows // machine.accumulation(rows_each, data.row_length)
-  most = 1 << (max(map(len, together)) - 1).bit_length()  # a power of two: tasks share the program
+  # A power of two, so that tasks share the compiled program.
+  segments = 1 << (max(map(len, packed_rows)) - 1).bit_length()
   sums: dict[int, dict[str, Sums]] = {}
-  for start in range(0, len(together), each):
-    here = together[start : start + each]
-    held = [[grids[number] for number in row] for row in here] + [[]] * (each - len(here))
+  for start in range(0, len(packed_rows), each):
+    batch_rows = packed_rows[start : start + each]
+    held = [[grids[number] for number in row] for row in batch_rows]
+    held += [[]] * (each - len(batch_rows))
     batch = packed.assemble(held, [0] * each, data.row_length, trained.prepared.space.columns)
     with jax.set_mesh(mesh):
-      found = _score(
+      scores = _score(
         trained.experiment.objective,
-        trained.model,
+        trained.language_model,
         trained.params,
         trained.variables,
         sharding.place(batch, mesh, batch.axes()),
-        segments=most,
+        segments=segments,
         machine=machine,
       )
-    if found is None:
+    if scores is None:
       return [{}] * len(grids)
-    found = jax.tree.map(np.asarray, found)
-    for b, row in enumerate(here):
+    scores = jax.tree.map(np.asarray, scores)
+    for b, row in enumerate(batch_rows):
       for segment, number in enumerate(row, 1):
         sums[int(number)] = {
           modality: Sums(
@@ -57,7 +57,7 @@ def of_examples(trained: Trained, grids: Sequence[Grid]) -> list[dict[str, Sums]
             float(values["correct"][b, segment]),
             float(values["count"][b, segment]),
           )
-          for modality, values in found.items()
+          for modality, values in scores.items()
         }
   return [sums[number] for number in range(len(grids))]
 

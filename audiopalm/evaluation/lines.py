@@ -1,4 +1,4 @@
-"""What an evaluation saves of every example: enough to count scores again without a model."""
+"""What an evaluation saves of every example: enough to compute scores without the model."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -51,7 +51,7 @@ class Said:
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class Answer:
   """One example of one task by one system: one line of JSON.
 
   `language` is "en", or "en-fr" where the language changes; `voice` the speaker of the input, or of
@@ -77,27 +77,27 @@ class Line:
   decoding: str | None = None
 
 
-def language_of(line: Line, said: Said) -> str:
-  """Returns the language of an output of a line."""
+def language_of(line: Answer, said: Said) -> str:
+  """Returns the language of an output."""
   if said.language is not None:
     return said.language
   # Older versions knew no subtags: the pair "en-zh" is translated from its first to its last.
   return line.language.split("-")[0 if said.measure == "words" else -1]
 
 
-def write(path: Path, lines: Iterable[Line]) -> None:
-  """Writes lines as JSONL; a file of this name is always whole."""
+def write(path: Path, lines: Iterable[Answer]) -> None:
+  """Writes answers as JSONL; the file is replaced at once and never half written."""
   json_lines.write(path, map(dataclasses.asdict, lines))
 
 
-def read(path: Path) -> tuple[Line, ...]:
-  """Returns the lines `write` wrote; DataError naming the line for anything else."""
+def read(path: Path) -> tuple[Answer, ...]:
+  """Returns the answers that `write` wrote; DataError naming the line for anything else."""
   lines = []
   for number, values in json_lines.read(path, again="Run `audiopalm evaluate` again."):
     try:
       said = tuple(_said(output) for output in values.pop("said"))
       likelihood = {name: Sums(**sums) for name, sums in values.pop("likelihood").items()}
-      lines.append(Line(**values, said=said, likelihood=likelihood))
+      lines.append(Answer(**values, said=said, likelihood=likelihood))
     except (TypeError, KeyError, AttributeError) as error:
       raise DataError(
         f"{path}, line {number}: expected the outputs of an evaluation, but it cannot be read "
@@ -107,7 +107,7 @@ def read(path: Path) -> tuple[Line, ...]:
 
 
 def _said(values: Mapping[str, object]) -> Said:
-  """Returns an output; one of a time when there was one transcript says so by its `heard_by`."""
+  """Returns an output; in older files `heard_by` says that another recognizer made `hypothesis`."""
   if values.get("heard_by") is not None and "independent" not in values:
     moved = {"hypothesis": None, "fault": None}
     moved |= {"independent": values["hypothesis"], "independent_fault": values.get("fault")}

@@ -13,9 +13,8 @@ WORKDIR/evaluation/pairs.json                the scores
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from audiopalm.errors import AudioError, DataError
 from audiopalm.metrics import tally
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.metrics.tally import Tally
+from audiopalm.tokenizers.base import Fitted
 from audiopalm.types import Utterance
 
 FOLDER, RESULTS = "pairs", "pairs.json"
@@ -54,28 +54,19 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """A pair and what its two sides add up to; None where one of them is longer than a row."""
+  """A pair and the likelihoods of its two sides; None where one of them is longer than a row."""
 
   pair: Pair
   task: str
   sums: tuple[Sums, Sums] | None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Job:
-  """A unit of work: pairs to encode, by a fitted tokenizer, as speech or as text."""
-
-  tokenizer: Any
-  pairs: Sequence[Pair]
-  folder: Path
-
-
 def read(path: Path) -> tuple[Pair, ...]:
   """Returns the pairs of a manifest; DataError that names every fault with its line."""
-  found = table.read(str(path))
-  wrong = list(found.faults)
+  manifest = table.read(str(path))
+  wrong = list(manifest.faults)
   pairs = []
-  for row in found.rows:
+  for row in manifest.rows:
     strange = [name for name in row.values if name not in COLUMNS]
     values = {name: row.values.get(name) for name in COLUMNS}
     values = {name: value for name, value in values.items() if value not in (None, "")}
@@ -101,9 +92,8 @@ def read(path: Path) -> tuple[Pair, ...]:
 
 
 def modality(pairs: Sequence[Pair]) -> str:
-  """Returns what pairs are of, "speech" or "text", by the endings of their paths; DataError for
-  both."""
-  spoken = [one.positive.lower().endswith(table.AUDIO_ENDINGS) for one in pairs]
+  """Returns "speech" where the sides are paths of audio, else "text"; DataError for a mix."""
+  spoken = [pair.positive.lower().endswith(table.AUDIO_ENDINGS) for pair in pairs]
   if any(spoken) and not all(spoken):
     heard, read = pairs[spoken.index(True)].place, pairs[spoken.index(False)].place
     raise DataError(
@@ -113,16 +103,17 @@ def modality(pairs: Sequence[Pair]) -> str:
   return "speech" if any(spoken) else "text"
 
 
-def encode(job: Job) -> list[list[np.ndarray]]:
-  """Returns the ids of both sides of every pair, each after its prompt.
+def encode(tokenizer: Fitted, folder: Path, pairs: Sequence[Pair]) -> list[list[np.ndarray]]:
+  """Returns the ids of both sides of every pair, each after its prompt, as speech or as text.
 
-  AudioError, naming the line of the manifest, for a recording that cannot be used.
+  Paths of audio are relative to `folder`. AudioError, naming the line of the manifest, for a
+  recording that cannot be used.
   """
-  utterance = _recording if job.tokenizer.spec.modality == "speech" else _text
+  utterance = _recording if tokenizer.spec.modality == "speech" else _text
   encoded = []
-  for pair in job.pairs:
+  for pair in pairs:
     sides = (pair.positive, pair.negative)
-    encoded.append([job.tokenizer.encode(utterance(job.folder, pair, side)) for side in sides])
+    encoded.append([tokenizer.encode(utterance(folder, pair, side)) for side in sides])
     for side, ids in zip(sides, encoded[-1], strict=True):
       if not len(ids):
         raise AudioError(f"{pair.place}: {side}: too short to give a single id. Leave it out.")
@@ -142,13 +133,14 @@ def _recording(folder: Path, pair: Pair, side: str) -> Utterance:
   return Utterance(wave_S, waveform.RATE_HZ, "", pair.language, "")
 
 
-def keep(folder: Path, name: str, judged: Sequence[Judged]) -> None:
-  """Writes what `score` reads, of the manifest called `name`."""
-  json_lines.write(folder / FOLDER / f"{name}.jsonl", map(dataclasses.asdict, judged))
+def keep(folder: Path, judged: Mapping[str, Sequence[Judged]]) -> None:
+  """Writes the pairs of each manifest, by its name, as `score` reads them."""
+  for name, pairs in judged.items():
+    json_lines.write(folder / FOLDER / f"{name}.jsonl", map(dataclasses.asdict, pairs))
 
 
 def score(folder: Path) -> dict:
-  """Returns {manifest: scores} of all that was kept, after writing pairs.json; {} without any."""
+  """Returns {manifest: scores} of all pairs kept, after writing pairs.json; {} without any."""
   scores = {
     path.stem: score_pairs(_judged(path)) for path in sorted((folder / FOLDER).glob("*.jsonl"))
   }
@@ -157,15 +149,21 @@ def score(folder: Path) -> dict:
   return scores
 
 
+def scored(folder: Path) -> dict:
+  """Returns what `score` wrote last; {} where it wrote nothing."""
+  path = folder / RESULTS
+  return files.read_json(path) if path.is_file() else {}
+
+
 def score_pairs(judged: Sequence[Judged]) -> dict:
   """Returns {"accuracy", "accuracy_per_token", "intervals", "examples", ...} by `RULES`.
 
   The same per language and per kind; "left_out" counts pairs longer than a row.
   """
-  asked = [one for one in judged if one.sums is not None]
+  asked = [result for result in judged if result.sums is not None]
   wins = {
-    "accuracy": [_wins(one, per_token=False) for one in asked],
-    "accuracy_per_token": [_wins(one, per_token=True) for one in asked],
+    "accuracy": [_wins(result, per_token=False) for result in asked],
+    "accuracy_per_token": [_wins(result, per_token=True) for result in asked],
   }
   tallies = {
     name: Tally(np.reshape([(win, 1) for win in won], (-1, 2)), tally.ratio)
@@ -173,39 +171,39 @@ def score_pairs(judged: Sequence[Judged]) -> dict:
   }
 
   def among(kept: Callable[[Pair], bool]) -> dict:
-    kept_N = np.array([kept(one.pair) for one in asked], bool)
-    found = tally.scores({name: one.among(kept_N) for name, one in tallies.items()})
-    return {**found, "examples": int(kept_N.sum())}
+    kept_N = np.array([kept(result.pair) for result in asked], bool)
+    scores = tally.scores({name: counts.among(kept_N) for name, counts in tallies.items()})
+    return {**scores, "examples": int(kept_N.sum())}
 
   def split(key: Callable[[Pair], str | None]) -> dict:
-    names = sorted({key(one.pair) for one in asked} - {None})
+    names = sorted({key(result.pair) for result in asked} - {None})
     return {name: among(lambda pair, name=name: key(pair) == name) for name in names}
 
   scores = among(lambda pair: True)
   if len(asked) < len(judged):
     scores["left_out"] = len(judged) - len(asked)
   scores["rules"] = {
-    **RULES, "task": ", ".join(sorted({one.task for one in judged})), "intervals": tally.RULE
+    **RULES, "task": ", ".join(sorted({result.task for result in judged})), "intervals": tally.RULE
   }  # fmt: skip
   scores["languages"] = split(lambda pair: pair.language)
   kinds = split(lambda pair: pair.kind)
   return {**scores, "kinds": kinds} if kinds else scores
 
 
-def _wins(one: Judged, *, per_token: bool) -> float:
-  right, wrong = (-sums.nll / (sums.weight if per_token else 1) for sums in one.sums)
+def _wins(result: Judged, *, per_token: bool) -> float:
+  right, wrong = (-sums.nll / (sums.weight if per_token else 1) for sums in result.sums)
   return 0.5 if right == wrong else float(right > wrong)
 
 
 def _judged(path: Path) -> list[Judged]:
-  found = []
+  judged = []
   for number, values in json_lines.read(path, again="Run `audiopalm evaluate --pairs` again."):
     try:
-      sums = values["sums"] and tuple(Sums(**one) for one in values["sums"])
-      found.append(Judged(Pair(**values["pair"]), values["task"], sums))
+      sums = values["sums"] and tuple(Sums(**side) for side in values["sums"])
+      judged.append(Judged(Pair(**values["pair"]), values["task"], sums))
     except (TypeError, KeyError) as error:
       raise DataError(
         f"{path}, line {number}: expected the likelihoods of a pair, but it cannot be read "
         f"({error}). Run `audiopalm evaluate --pairs` again."
       ) from error
-  return found
+  return judged

@@ -1,8 +1,7 @@
-"""The scores of an evaluation as tables for people."""
+"""The scores of an evaluation as tables on the console."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group
 from rich.measure import Measurement
@@ -12,6 +11,7 @@ from audiopalm.evaluation import ears, lines, scoring, voice_scores
 from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
 from audiopalm.evaluation.suites import SUITES
+from audiopalm.metrics.tally import Scores
 
 # Column title, key of the scores, factor, digits.
 COLUMNS = (
@@ -75,7 +75,7 @@ of several. zero-shot: never trained on; it counts in no row but its own."""
 
 
 def show(
-  scores: Mapping[str, Any],
+  scores: Scores,
   console: Console,
   columns: Sequence[tuple[str, str, float, int]] = COLUMNS,
   legend: str = LEGEND,
@@ -86,32 +86,32 @@ def show(
   on the same examples. Columns without any value are left out. Every score has its interval where
   there is room, else the one that stands for the task, else none.
   """
-  found = {task: (list(rows(task, scores)), _leading(task, scores)) for task in tasks(scores)}
-  _print(found, columns, legend, console)
+  tables = {task: (list(rows(task, scores)), _leading(task, scores)) for task in tasks(scores)}
+  _print(tables, columns, legend, console)
   both = {
-    f"{task}, both ears": (of, leading)
-    for task, (of, leading) in found.items()
-    if any(name in values for _, values in of for _, name, *_ in INDEPENDENT)
+    f"{task}, both ears": (of_task, leading)
+    for task, (of_task, leading) in tables.items()
+    if any(name in values for _, values in of_task for _, name, *_ in INDEPENDENT)
   }
   if both:
     _print(both, _EARS, EARS_LEGEND, console)
 
 
-def show_suites(scores: Mapping[str, Any], console: Console) -> None:
-  """Prints a table for each suite that `saved.score` found: a row a task, its languages below."""
-  found = {
-    suite: (list(suite_rows(of)), _leading_of_suite(suite, of))
-    for suite, of in scores[scoring.SUITES].items()
+def show_suites(scores: Scores, console: Console) -> None:
+  """Prints a table for each suite of `saved.score`: a row per task, its languages below."""
+  tables = {
+    suite: (list(suite_rows(section)), _leading_of_suite(suite, section))
+    for suite, section in scores[scoring.SUITES].items()
   }
-  if found:
+  if tables:
     console.print()
-    _print(found, (*COLUMNS, *INDEPENDENT, *PAIR_COLUMNS), SUITES_LEGEND, console)
+    _print(tables, (*COLUMNS, *INDEPENDENT, *PAIR_COLUMNS), SUITES_LEGEND, console)
 
 
-def show_recordings(scores: Mapping[str, Any], console: Console) -> None:
-  """Prints how the recognizer of --asr hears each voice: its recordings, and what was made of it.
+def show_recordings(scores: Scores, console: Console) -> None:
+  """Prints the error rates of each voice by the recognizer of --asr.
 
-  Nothing where no recordings were heard.
+  Prints nothing where no recordings were heard.
   """
   section = scores.get(scoring.RECORDINGS)
   if section is None:
@@ -135,7 +135,7 @@ def show_recordings(scores: Mapping[str, Any], console: Console) -> None:
 
 
 def _print(
-  found: Mapping[str, tuple[Sequence[tuple[str, Mapping[str, Any]]], str | None]],
+  tables: Mapping[str, tuple[Sequence[tuple[str, Scores]], str | None]],
   columns: Sequence[tuple[str, str, float, int]],
   legend: str,
   console: Console,
@@ -144,7 +144,7 @@ def _print(
   every = {key for _, key, *_ in columns}
   for spread in (lambda leading: every, lambda leading: {leading}, lambda leading: set()):
     drawn = Group(
-      *(_table(title, of, columns, spread(leading)) for title, (of, leading) in found.items())
+      *(_table(title, of, columns, spread(leading)) for title, (of, leading) in tables.items())
     )
     if _needed(drawn, console) <= console.width:
       break
@@ -161,16 +161,16 @@ def _whole(drawn: Group, console: Console, legend: str) -> None:
   Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)
 
 
-def show_pairs(scores: Mapping[str, Any], console: Console) -> None:
+def show_pairs(scores: Scores, console: Console) -> None:
   """Prints a table for each manifest of pairs of what `pairs.score` returns."""
   show({**scores, HELD_OUT: {}, "baselines": {}}, console, PAIR_COLUMNS, PAIRS_LEGEND)
 
 
-def _leading(task: str, scores: Mapping[str, Any]) -> str | None:
+def _leading(task: str, scores: Scores) -> str | None:
   return scoring.leading(scores.get(task) or scores[HELD_OUT][task])
 
 
-def _leading_of_suite(suite: str, section: Mapping[str, Any]) -> str | None:
+def _leading_of_suite(suite: str, section: Scores) -> str | None:
   """Returns the first of a suite's scores that one of its tasks has."""
   had = {name for values in section.values() for name in values}
   return next((name for name in SUITES[suite].scores if name in had), None)
@@ -178,16 +178,16 @@ def _leading_of_suite(suite: str, section: Mapping[str, Any]) -> str | None:
 
 def _table(
   title: str,
-  found: Sequence[tuple[str, Mapping[str, Any]]],
+  rows: Sequence[tuple[str, Scores]],
   columns: Sequence[tuple[str, str, float, int]],
   spread: Set[str],
 ) -> Table:
-  used = [column for column in columns if any(column[1] in values for _, values in found)]
+  used = [column for column in columns if any(column[1] in values for _, values in rows)]
   drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
   drawn.add_column(title, no_wrap=True, min_width=19)
   for head, *_ in (*used, ("n",)):
     drawn.add_column(head, justify="right", no_wrap=True)
-  for what, values in found:
+  for what, values in rows:
     numbers = [
       f"{number(values, *column[1:])}{half(values, *column[1:]) if column[1] in spread else ''}"
       for column in used
@@ -197,13 +197,13 @@ def _table(
   return drawn
 
 
-def tasks(scores: Mapping[str, Any]) -> list[str]:
+def tasks(scores: Scores) -> list[str]:
   """Returns the tasks that were scored, in the order of the mixture."""
   named = [task for task in scores if task not in scoring.PARTS]
   return list(dict.fromkeys([*named, *scores.get(HELD_OUT, ())]))
 
 
-def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def rows(task: str, scores: Scores) -> Iterator[tuple[str, Scores]]:
   """Yields (what, scores) for the rows of one task; what is part of the row above is indented."""
   values = scores.get(task, {})
   if values:
@@ -228,7 +228,7 @@ def rows(task: str, scores: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
       yield name, scores["baselines"][system][task]
 
 
-def suite_rows(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def suite_rows(section: Scores) -> Iterator[tuple[str, Scores]]:
   """Yields (what, scores) for the rows of a suite; languages are indented below their task."""
   for task, values in section.items():
     yield task, values
@@ -237,12 +237,12 @@ def suite_rows(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
       yield f"  {language}{marked}", of_language
 
 
-def number(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+def number(values: Scores, name: str, factor: float, digits: int) -> str:
   """Returns a score as it is shown, '' where there is none."""
   return f"{values[name] * factor:.{digits}f}" if name in values else ""
 
 
-def half(values: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+def half(values: Scores, name: str, factor: float, digits: int) -> str:
   """Returns half the width of a score's interval, as it is shown: " ±0.8"; '' where it has none."""
   interval = values.get("intervals", {}).get(name)
   return f" ±{(interval[1] - interval[0]) / 2 * factor:.{digits}f}" if interval else ""
@@ -250,7 +250,7 @@ def half(values: Mapping[str, Any], name: str, factor: float, digits: int) -> st
 
 def to_listen(folder: Path, tasks: Sequence[str], each: int) -> list[str]:
   """Returns lines that point to the first `each` recordings of every task that speaks."""
-  found = []
+  pointers = []
   for task in tasks:
     saved = folder / "outputs" / f"{MODEL}-{SEEN}-{task}.jsonl"
     spoken = [
@@ -261,6 +261,6 @@ def to_listen(folder: Path, tasks: Sequence[str], each: int) -> list[str]:
     ]
     for said, line in spoken[:each]:
       heard = "" if said.hypothesis is None else f", heard as {said.hypothesis!r}"
-      found.append(f"{task} {line.language}: {folder / said.wave}")
-      found.append(f"  should say {said.reference!r}{heard}")
-  return ["Listen:", *found] if found else []
+      pointers.append(f"{task} {line.language}: {folder / said.wave}")
+      pointers.append(f"  should say {said.reference!r}{heard}")
+  return ["Listen:", *pointers] if pointers else []

@@ -1,10 +1,17 @@
-"""Scores of a mixture: its trials decoded, speech listened to, outputs saved, then counted."""
+"""Scores of a trained run: trials -> answers -> listening -> scores.
 
+trials      records of each task and split, laid out as the task sees them
+answers     how likely the model finds the right answers, and what it says itself
+listening   what is said aloud becomes a WAV, which recognizers and meters hear
+scores      counted from the lines that lie in WORKDIR/evaluation, there alone
+"""
+
+import dataclasses
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from audiopalm.data import executors, feeds
-from audiopalm.data.prepared import Prepared
+from audiopalm.data import executors
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import (
   answers,
@@ -14,165 +21,162 @@ from audiopalm.evaluation import (
   pairs,
   saved,
   scoring,
-  speech,
   suites,
   transcripts,
   trials,
 )
-from audiopalm.evaluation.meters import Meter
-from audiopalm.evaluation.pairs import Pair
-from audiopalm.evaluation.recognizers import EACH, Recognizer
+from audiopalm.evaluation.listeners import EACH, Listener
+from audiopalm.evaluation.speech import Listening
+from audiopalm.evaluation.suites import TaskKind
 from audiopalm.inference import prompting, sampling
+from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
-from audiopalm.types import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What an evaluation asks, who listens, and what it may use.
+
+  Tasks are named, or chosen by the `suites` they are in (None for both: all tasks). `pairs` are
+  files of pairs, judged by the task named, None for the first that fits. A `recognizer` hears
+  speech beside the run itself, and `recordings_each` recordings of every voice (None: all);
+  `meters` measure it. Baselines are asked if the scores are to be `compared`. Answers are searched
+  with `beams` and `length_penalty`, None for those of the config. `workers` processes make sound
+  (None: one per core, 0: this one).
+  """
+
+  tasks: Sequence[str] | None = None
+  suites: Sequence[str] | None = None
+  pairs: Sequence[str | os.PathLike] = ()
+  judged_by: str | None = None
+  recognizer: Listener | None = None
+  recordings_each: int | None = EACH
+  meters: Sequence[Listener] = ()
+  compared: bool = True
+  beams: int | None = None
+  length_penalty: float | None = None
+  workers: int | None = None
 
 
 def evaluate(
   trained: Trained,
   workdir: Path,
-  *,
-  tasks: Sequence[str] | None = None,
-  within: Sequence[str] | None = None,
-  manifests: Sequence[Path] = (),
-  recognizer: Recognizer | None = None,
-  recordings_each: int | None = EACH,
-  meters: Sequence[Meter] = (),
+  options: Options = Options(),  # noqa: B008  a frozen value
   say: Callable[[str], None] = lambda text: None,
-  workers: int | None = None,
-  compared: bool = True,
 ) -> dict:
-  """Returns the scores of the tasks named (None: all), after saving every output and the scores.
+  """Returns the scores of the tasks asked, after saving every output and the scores.
 
-  Tasks are named, or chosen by the suites that they are `within`, of which "zero_resource" judges
-  the pairs in `manifests`. Saved with them are those of other tasks at the same step. The keys are
-  those of `saved.score`; speech is transcribed by the run itself and by a `recognizer` beside it,
-  which also hears `recordings_each` recordings of every voice (None: all) as they are and through
-  units. `meters` measure it; `say` is told what is being done; `workers` processes make sound
-  (None: one per core, 0: this one); baselines are asked if the scores are to be `compared`.
-  ConfigError for an unknown task or suite, for one that cannot be decoded by
-  `experiment.evaluation.beams`, and for speech in languages that the recognizer does not know.
+  Scores of other tasks at the same step stay saved beside them. The keys are those of
+  `saved.score`; `say` gets progress messages. ConfigError, before anything is asked, for options
+  that this run or machine cannot follow.
   """
-  experiment, prepared = trained.experiment, trained.prepared
-  feeds.check_answers(experiment.data)
-  chosen = None
-  if within is not None:
-    if tasks is not None:
-      raise ConfigError("Tasks are chosen by their names or by suites: leave out one of the two.")
-    chosen, tasks = suites.chosen(within, experiment.tasks, prepared, pairs=bool(manifests))
-  asked = trials.chosen(experiment, tasks)
-  names = [task.name for task in asked]
-  search = sampling.chosen(experiment.evaluation.beams, experiment.evaluation.length_penalty)
-  for task in asked:
-    if task.inputs:
-      prompting.check_sampling(trained, task, search)
-  chosen_recordings = []
-  if recognizer is not None:
-    recognizer.check(_spoken(asked, prepared))
-    if recordings_each != 0:
-      chosen_recordings = hearing.choose(prepared, asked, recognizer, recordings_each)
-  for meter in meters:
-    meter.check()
-  found = _read(trained, manifests, None)
+  plan = _plan(trained, options)
   folder = saved.folder_of(workdir)
-  seen = []
-  with executors.Local(workers) as executor:
-    judged = _judge(trained, found, executor, say)  # first: a recording may be unreadable
-    _begin(folder, trained, names)
-    _keep(folder, judged)
+  with executors.Local(options.workers) as executor:
+    # Pairs first: a recording of theirs may be unreadable.
+    judged = judging.judge(trained, plan.pairs, executor, say)
+    saved.begin(folder, trained.step, plan.kinds, plan.tasks)
+    pairs.keep(folder, judged)
     kept = transcripts.Kept(folder / transcripts.FILE)
-    listener = speech.Listener(trained, executor, recognizer, tuple(meters), kept)
-    for trial in trials.trials(experiment, prepared, names):
-      say(f"{trial.task.name} on {trial.split}: {len(trial.examples)} examples")
-      saved.keep(folder, answers.answer(trained, trial, folder, listener))
-      if trial.split == scoring.SEEN and trial.decoded and trial.examples:
+    listening = Listening(trained, folder, executor, options.recognizer, options.meters, kept)
+    seen = []
+    for trial in trials.trials(trained, plan.asked):
+      say(f"{trial.task.name} on {trial.split}: {len(trial.questions)} examples")
+      saved.keep(folder, answers.answer(trained, trial, listening, plan.search))
+      if trial.split == scoring.SEEN and trial.decoded and trial.questions:
         seen.append(trial)
-    if compared:
-      for answered in baselines.answer(trained, seen, folder, listener, say):
+    if options.compared:
+      for answered in baselines.answer(listening, seen, plan.search, say):
         saved.keep(folder, answered)
-    if chosen_recordings:
-      hearing.hear(listener, chosen_recordings, folder, say)
-  scores = scoring.of_tasks(saved.score(folder), [*names, *judged])
-  if chosen is not None:
+    if plan.recordings:
+      hearing.hear(listening, plan.recordings, say)
+  scores = scoring.of_tasks(saved.score(folder), [*plan.tasks, *judged])
+  if plan.suites is not None:
     sections = scores[scoring.SUITES]
-    scores[scoring.SUITES] = {name: sections[name] for name in chosen if name in sections}
+    scores[scoring.SUITES] = {name: sections[name] for name in plan.suites if name in sections}
   return scores
 
 
 def judge(
   trained: Trained,
   workdir: Path,
-  *,
-  task: str | None,
-  manifests: Sequence[Path],
+  options: Options,
   say: Callable[[str], None] = lambda text: None,
-  workers: int | None = None,
 ) -> dict:
-  """Returns {manifest: scores} of the pairs in these files, after saving the likelihoods of each.
+  """Returns {file: scores} of the pairs alone, after saving the likelihoods of each.
 
-  They are judged by the task named, which has no inputs; None for the first that fits each file.
-  The keys are those of `pairs.score_pairs`, `say` and `workers` as for `evaluate`, which it leaves
-  alone at the same step.
+  The keys are those of `pairs.score_pairs`. What `evaluate` left at the same step stays.
   """
-  feeds.check_answers(trained.experiment.data)
-  found = _read(trained, manifests, task)
+  trained.check_answers()
+  files = judging.read(trained, options.pairs, options.judged_by)
   folder = saved.folder_of(workdir)
-  with executors.Local(workers) as executor:
-    judged = _judge(trained, found, executor, say)
-  _begin(folder, trained, [])
-  _keep(folder, judged)
+  with executors.Local(options.workers) as executor:
+    judged = judging.judge(trained, files, executor, say)
+  experiment, specs = trained.experiment, trained.prepared.space.streams
+  saved.begin(folder, trained.step, suites.kinds(experiment.tasks, specs), [])
+  pairs.keep(folder, judged)
   saved.score(folder)
-  scores = pairs.score(folder)
+  scores = pairs.scored(folder)
   return {name: scores[name] for name in judged}
 
 
-def _spoken(tasks: Iterable[Task], prepared: Prepared) -> set[str]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Plan:
+  """What an evaluation will do: all tasks of the run by name, and the names of those it asks.
+
+  `suites` are those to be shown, None where tasks were not chosen by them.
+  """
+
+  kinds: dict[str, TaskKind]
+  tasks: Sequence[str]
+  suites: Sequence[str] | None
+  search: Sampling | Beams
+  pairs: Sequence[judging.PairFile]
+  recordings: Sequence[hearing.Chosen]
+
+  @property
+  def asked(self) -> list[TaskKind]:
+    return [self.kinds[name] for name in self.tasks]
+
+
+def _plan(trained: Trained, options: Options) -> _Plan:
+  """Returns what the options come to in this run; ConfigError for what cannot be done."""
+  trained.check_answers()
+  experiment, prepared = trained.experiment, trained.prepared
+  kinds = suites.kinds(experiment.tasks, prepared.space.streams)
+  chosen, tasks = None, options.tasks
+  if options.suites is not None:
+    if tasks is not None:
+      raise ConfigError("Tasks are chosen by their names or by suites: leave out one of the two.")
+    chosen, tasks = suites.choose(options.suites, kinds, pairs=bool(options.pairs))
+  if tasks is not None:
+    tasks = [prompting.find_task(trained, name).name for name in tasks]
+  asked = [kind for name, kind in kinds.items() if tasks is None or name in tasks]
+  config = experiment.evaluation
+  search = sampling.chosen(
+    config.beams if options.beams is None else options.beams,
+    config.length_penalty if options.length_penalty is None else options.length_penalty,
+  )
+  for kind in asked:
+    if kind.task.inputs:
+      prompting.check_sampling(trained, kind.task, search)
+  recordings = []
+  if options.recognizer is not None:
+    options.recognizer.check(_languages_spoken(asked))
+    if options.recordings_each != 0:
+      recordings = hearing.choose(prepared, asked, options.recognizer, options.recordings_each)
+  for meter in options.meters:
+    meter.check()
+  files = judging.read(trained, options.pairs, options.judged_by)
+  return _Plan(kinds, [kind.task.name for kind in asked], chosen, search, files, recordings)
+
+
+def _languages_spoken(kinds: Iterable[TaskKind]) -> set[str]:
   """Returns the languages that are spoken in outputs of tasks that are decoded."""
   return {
-    spoken[side[0]]
-    for task in tasks
-    if task.inputs
-    for side in task.outputs
-    if suites.modality(side, prepared) == "speech"
-    for spoken in task.corpus.pairs(suites.roles(task))
+    languages[role]
+    for kind in kinds
+    if kind.task.inputs
+    for role, _ in kind.spoken
+    for languages in kind.task.corpus.pairs(kind.task.roles)
   }
-
-
-def _begin(folder: Path, trained: Trained, asked: Sequence[str]) -> None:
-  tasks = trained.experiment.tasks
-  members = suites.members(tasks, trained.prepared)
-  read_aloud = [task.name for task in tasks if suites.reads_aloud(task, trained.prepared)]
-  saved.begin(folder, trained.step, [task.name for task in tasks], members, asked, read_aloud)
-
-
-def _read(
-  trained: Trained, manifests: Sequence[Path], task: str | None
-) -> list[tuple[Path, tuple[Pair, ...], Task]]:
-  """Returns the pairs of each manifest, and the task that is to judge them."""
-  names = [Path(path).stem for path in manifests]
-  doubles = [name for name in names if names.count(name) > 1]
-  if doubles:
-    raise ConfigError(f"Two files of pairs are called {doubles[0]!r}. Rename one.")
-  named = None if task is None else prompting.find_task(trained.experiment, task)
-  found = []
-  for path in map(Path, manifests):
-    read = pairs.read(path)
-    found.append((path, read, named or judging.find_task(trained, read, path)))
-  return found
-
-
-def _judge(
-  trained: Trained,
-  found: Sequence[tuple[Path, tuple[Pair, ...], Task]],
-  executor: executors.Local,
-  say: Callable[[str], None],
-) -> dict[str, list[pairs.Judged]]:
-  judged = {}
-  for path, read, task in found:
-    say(f"{path.stem} by {task.name}: {len(read)} pairs")
-    judged[path.stem] = judging.judge(trained, task, read, path.parent, executor)
-  return judged
-
-
-def _keep(folder: Path, judged: dict[str, list[pairs.Judged]]) -> None:
-  for name, each in judged.items():
-    pairs.keep(folder, name, each)

@@ -1,166 +1,177 @@
-"""Generated speech as it is heard: written as WAV, read back, transcribed by the run itself and by
-a recognizer that is not its own."""
+"""Generated speech as it is heard: written as WAV, read back, transcribed by the run itself, and
+judged by other listeners."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
+from audiopalm.data.cache import EntryUtterance
+from audiopalm.data.corpora import Corpus
 from audiopalm.data.executors import Local
-from audiopalm.evaluation import meters, recognizers, sound
-from audiopalm.evaluation.meters import Meter
-from audiopalm.evaluation.recognizers import Recognizer, Recording
+from audiopalm.evaluation import listeners, sound
+from audiopalm.evaluation.lines import Said
+from audiopalm.evaluation.listeners import Listener, Measurement, WavFile
 from audiopalm.evaluation.sound import Sound, Spoken
 from audiopalm.evaluation.transcripts import Kept
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
 from audiopalm.inference.trained import Trained
+from audiopalm.tokenizers.base import Fitted
 from audiopalm.types import Task, Utterance
 
-JOB = 16  # waves a worker makes at one time
+AT_ONCE = 16  # waves a worker makes at one time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Listener:
-  """Who hears what was spoken, and the workers that make sound.
+class Listening:
+  """Who hears what was spoken, the workers that make sound, and the folder that it lies in.
 
-  The run's own transcribing task always does, and a `recognizer` beside it, whose transcripts are
-  `kept`. `meters` measure it besides.
+  The run's own transcribing task always hears it, and a `recognizer` beside it, whose transcripts
+  are `kept`. `meters` measure it besides.
   """
 
   trained: Trained
+  folder: Path
   executor: Local
-  recognizer: Recognizer | None = None
-  meters: tuple[Meter, ...] = ()
+  recognizer: Listener | None = None
+  meters: Sequence[Listener] = ()
   kept: Kept = dataclasses.field(default_factory=Kept)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Heard:
-  """What came back from a written WAV: the run's transcript, None where it hears no such language.
-
-  `mcd` is its distance in dB to the reference recording; `fault` what kept it from being read or
-  transcribed: then it counts as saying nothing. `independent` and `independent_fault` are the same
-  by the listener's recognizer, None without one. `measured` are the readings of meters by score,
-  None where one shows nothing.
-  """
-
-  transcript: str | None
-  mcd: float | None
-  fault: str | None
-  measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
-  independent: str | None = None
-  independent_fault: str | None = None
+def voice_for(tokenizer: Fitted, corpus: Corpus, reference: EntryUtterance) -> str | None:
+  """Returns the voice that ids are spoken in: the reference's, or the corpus's if that is new."""
+  if reference.speaker in tokenizer.voices:
+    return reference.speaker
+  return prompting.voice_of(tokenizer, corpus, reference.language)
 
 
-def transcribing_task(experiment: Any, prepared: Any, language: str) -> Task | None:
+def transcribing_task(trained: Trained, language: str) -> Task | None:
   """Returns the first task that transcribes speech in this language, None without one."""
-  for task in experiment.tasks:
+  streams = trained.prepared.space.streams
+  for task in trained.experiment.tasks:
     if len(task.inputs) != 1 or len(task.outputs) != 1 or language not in task.corpus.languages:
       continue
     (role, heard), (said_role, said) = task.inputs[0], task.outputs[0]
-    modalities = [prepared.tokenizers[name].spec.modality for name in (heard, said)]
-    if role == said_role and modalities == ["speech", "text"]:
+    modalities = (streams[heard].modality, streams[said].modality)
+    if role == said_role and modalities == ("speech", "text"):
       return task
   return None
 
 
-def listen(listener: Listener, spoken: Sequence[Spoken]) -> list[Heard]:
-  """Returns what is heard of each output, after writing all of them."""
-  sounds, heard = _by_the_run(listener, spoken)
-  if listener.recognizer is not None:
-    heard = _by_another(listener, spoken, sounds, heard)
-  measured: list[dict[str, float | None]] = [{} for _ in heard]
-  for meter in listener.meters:
-    compared = meter.score == "similarity"
-    asked = [n for n, one in enumerate(spoken) if one.reference is not None or not compared]
-    for number in asked:
-      measured[number][meter.score] = None
-    asked = [number for number in asked if len(spoken[number].ids)]
-    recordings = [meters.Recording(spoken[n].path, spoken[n].reference) for n in asked]
-    readings = meters.read(meter, recordings, listener.executor)
-    for number, reading in zip(asked, readings, strict=True):
-      measured[number][meter.score] = reading.value
-  return [
-    dataclasses.replace(one, measured=readings)
-    for one, readings in zip(heard, measured, strict=True)
-  ]
+def listen(listening: Listening, spoken: Sequence[Spoken], said: Sequence[Said]) -> list[Said]:
+  """Returns each output with its WAV, which is written first, and what every listener heard."""
+  sounds, transcripts = _by_the_run(listening, spoken)
+  said = [
+    dataclasses.replace(
+      output, hypothesis=transcript, mcd=audio.mcd, fault=audio.fault, voice=source.voice,
+      wave=str(source.path.relative_to(listening.folder)),
+    )
+    for output, source, audio, transcript in zip(said, spoken, sounds, transcripts, strict=True)
+  ]  # fmt: skip
+  if listening.recognizer is not None:
+    wavs = [WavFile(source.path, source.language) for source in spoken]
+    silent = [audio.fault if audio.silent else None for audio in sounds]
+    rule, heard = listening.recognizer.rule, by_recognizer(listening, wavs, silent)
+    said = [
+      dataclasses.replace(
+        output, heard_by=rule, independent=heard_in.value, independent_fault=heard_in.fault
+      )
+      for output, heard_in in zip(said, heard, strict=True)
+    ]
+  for meter in listening.meters:
+    values = _measured(listening, meter, spoken)
+    said = [
+      dataclasses.replace(
+        output,
+        measured=output.measured | ({meter.score: values[number]} if number in values else {}),
+        measured_by=output.measured_by | {meter.score: meter.rule},
+      )
+      for number, output in enumerate(said)
+    ]
+  return said
 
 
-def _by_another(
-  listener: Listener, spoken: Sequence[Spoken], sounds: Sequence[Sound], heard: Sequence[Heard]
-) -> list[Heard]:
-  """Returns what was heard with the transcripts of the listener's recognizer beside it."""
-  numbers = [number for number, one in enumerate(sounds) if not one.silent]
-  recordings = [Recording(spoken[number].path, spoken[number].language) for number in numbers]
-  said = recognizers.transcribe(listener.recognizer, recordings, listener.executor, listener.kept)
-  transcripts = [recognizers.Transcript("", one.fault) for one in sounds]
-  for number, one in zip(numbers, said, strict=True):
-    transcripts[number] = one
-  return [
-    dataclasses.replace(one, independent=by.text, independent_fault=by.fault)
-    for one, by in zip(heard, transcripts, strict=True)
-  ]
+def _by_the_run(
+  listening: Listening, spoken: Sequence[Spoken]
+) -> tuple[list[Sound], list[str | None]]:
+  """Returns the sound of each output and the run's own transcript, all of a task decoded together.
 
-
-def _by_the_run(listener: Listener, spoken: Sequence[Spoken]) -> tuple[list[Sound], list[Heard]]:
-  """Returns each WAV and what the run itself hears: decoded greedily, all of a task together."""
-  trained = listener.trained
-  tasks = {
-    language: transcribing_task(trained.experiment, trained.prepared, language)
-    for language in {one.language for one in spoken}
-  }
+  "" where the sound gives nothing to transcribe, None where no task transcribes its language.
+  """
+  languages = {source.language for source in spoken}
+  tasks = {language: transcribing_task(listening.trained, language) for language in languages}
   spoken = [
-    dataclasses.replace(one, heard_as=task.inputs[0][1])
-    if (task := tasks[one.language]) is not None
-    else one
-    for one in spoken
-  ]
-  sounds = made(listener, spoken)
-  transcripts: dict[int, str] = {}
+    source if (task := tasks[source.language]) is None
+    else dataclasses.replace(source, heard_as=task.inputs[0][1])
+    for source in spoken
+  ]  # fmt: skip
+  sounds = make(listening, spoken)
+  transcripts = [None if tasks[source.language] is None else "" for source in spoken]
   for task in {task.name: task for task in tasks.values() if task is not None}.values():
     numbers = [
       number
-      for number, (one, heard) in enumerate(zip(spoken, sounds, strict=True))
-      if tasks[one.language] is task and heard.ids is not None
+      for number, (source, audio) in enumerate(zip(spoken, sounds, strict=True))
+      if tasks[source.language] is task and audio.ids is not None
     ]
-    said = _transcribe(
-      trained,
-      task,
-      [spoken[number] for number in numbers],
-      [sounds[number] for number in numbers],
-    )
-    transcripts.update(zip(numbers, said, strict=True))
-  return sounds, [
-    Heard(transcripts.get(number, "") if tasks[one.language] else None, heard.mcd, heard.fault)
-    for number, (one, heard) in enumerate(zip(spoken, sounds, strict=True))
+    heard = [(spoken[number], sounds[number]) for number in numbers]
+    for number, text in zip(numbers, _transcribe(listening.trained, task, heard), strict=True):
+      transcripts[number] = text
+  return sounds, transcripts
+
+
+def by_recognizer(
+  listening: Listening, wavs: Sequence[WavFile], silent: Sequence[str | None]
+) -> list[Measurement]:
+  """Returns what the recognizer hears in each WAV, "" where `silent` says why it is unreadable."""
+  assert listening.recognizer is not None
+  audible = [wav for wav, fault in zip(wavs, silent, strict=True) if fault is None]
+  heard = iter(listeners.hear(listening.recognizer, audible, listening.executor, listening.kept))
+  return [next(heard) if fault is None else Measurement("", fault) for fault in silent]
+
+
+def make(listening: Listening, spoken: Sequence[Spoken]) -> list[Sound]:
+  """Returns the sound of each output, written by the workers of `listening`."""
+  write = functools.partial(sound.make, listening.trained.prepared.tokenizers)
+  jobs = [spoken[start : start + AT_ONCE] for start in range(0, len(spoken), AT_ONCE)]
+  return [audio for sounds in listening.executor.map(write, jobs) for audio in sounds]
+
+
+def _measured(
+  listening: Listening, meter: Listener, spoken: Sequence[Spoken]
+) -> dict[int, float | None]:
+  """Returns what a meter measures of the outputs, by number, without those it cannot compare."""
+  comparable = [
+    number
+    for number, source in enumerate(spoken)
+    if source.reference is not None or meter.score != "similarity"
   ]
+  asked = [number for number in comparable if len(spoken[number].ids)]
+  sources = [spoken[number] for number in asked]
+  wavs = [WavFile(source.path, source.language, source.reference) for source in sources]
+  measurements = listeners.hear(meter, wavs, listening.executor)
+  values = [measurement.value for measurement in measurements]
+  return dict.fromkeys(comparable) | dict(zip(asked, values, strict=True))
 
 
-def made(listener: Listener, spoken: Sequence[Spoken]) -> list[Sound]:
-  """Returns the sound of each output, written by the listener's workers."""
-  jobs = [
-    sound.Job(listener.trained.prepared.tokenizers, spoken[start : start + JOB])
-    for start in range(0, len(spoken), JOB)
-  ]
-  return [one for made in listener.executor.map(sound.make, jobs) for one in made]
-
-
-def _transcribe(
-  trained: Trained, task: Task, spoken: Sequence[Spoken], sounds: Sequence[Sound]
-) -> list[str]:
+def _transcribe(trained: Trained, task: Task, heard: Sequence[tuple[Spoken, Sound]]) -> list[str]:
+  """Returns the run's own transcripts, decoded greedily, all together."""
   role, stream = task.inputs[0]
   prompts = [
-    prompting.Prompt({f"{role}.{stream}": heard.ids}, layouts.tag_of(task, {role: one.language}))
-    for one, heard in zip(spoken, sounds, strict=True)
+    prompting.Prompt({f"{role}.{stream}": audio.ids}, layouts.tag_of(task, {role: source.language}))
+    for source, audio in heard
   ]
   role, stream = task.outputs[0]
   tokenizer = trained.prepared.tokenizers[stream]
-  longest = max((_text_rows(tokenizer, one) for one in spoken), default=0)
-  answers = prompting.continuations(
+  right = [
+    Utterance(None, waveform.RATE_HZ, source.text, source.language, "") for source, _ in heard
+  ]
+  longest = max((len(tokenizer.encode(utterance)) for utterance in right), default=0)
+  continuations = prompting.continuations(
     trained,
     task,
     prompts,
@@ -169,8 +180,6 @@ def _transcribe(
     key=jax.random.key(0),
     fill=True,
   )
-  return [tokenizer.decode(answer.streams[f"{role}.{stream}"]) for answer in answers]
-
-
-def _text_rows(tokenizer: Any, one: Spoken) -> int:
-  return len(tokenizer.encode(Utterance(None, waveform.RATE_HZ, one.text, one.language, "")))
+  return [
+    tokenizer.decode(continuation.streams[f"{role}.{stream}"]) for continuation in continuations
+  ]

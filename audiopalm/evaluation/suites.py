@@ -10,13 +10,14 @@ A task may be in several. Needs no jax.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import ears
 from audiopalm.evaluation.lines import Measure
-from audiopalm.types import Side, Task
+from audiopalm.metrics.tally import Scores
+from audiopalm.types import Modality, Side, StreamSpec, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,85 +45,100 @@ SUITES = {
 Members = Mapping[str, Mapping[str, str]]  # by suite and task the output that counts: "target.text"
 
 
-def hears(task: Task, prepared: Any) -> bool:
-  """Returns whether an input of the task is speech."""
-  return any(modality(side, prepared) == "speech" for side in task.inputs)
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskKind:
+  """What a task does, by the modality of each stream: which sides are speech, and its suites."""
+
+  task: Task
+  modalities: Mapping[str, Modality]
+
+  @property
+  def hears(self) -> bool:
+    """Whether an input is speech."""
+    return any(self.modalities[stream] == "speech" for _, stream in self.task.inputs)
+
+  @property
+  def speaks(self) -> bool:
+    """Whether an output is speech."""
+    return bool(self.spoken)
+
+  @property
+  def spoken(self) -> list[Side]:
+    """The outputs that are speech."""
+    return [side for side in self.task.outputs if self.modalities[side[1]] == "speech"]
+
+  @property
+  def reads_aloud(self) -> bool:
+    """Whether it is given, as text, the words that it is to say."""
+    inputs = {role for role, _ in self.task.inputs}
+    outputs = {role for role, _ in self.task.outputs}
+    return bool(inputs) and not self.hears and self.speaks and inputs == outputs
+
+  def measure(self, role: str) -> Measure:
+    """Returns how texts of a role compare: "translation" unless in the first side's language."""
+    first = self.task.sides[0][0]
+    pairs = self.task.corpus.pairs(self.task.roles)
+    return "translation" if any(pair[first] != pair[role] for pair in pairs) else "words"
+
+  @functools.cached_property
+  def suites(self) -> dict[str, str]:
+    """The suites that it is in, in order, each with the address of the output that counts there.
+
+    Of several, such as a translation by way of a third language, the last: what a chain is for.
+    """
+    task = self.task
+    heard = [role for role, stream in task.inputs if self.modalities[stream] == "speech"]
+    texts = [side for side in task.outputs if side not in self.spoken]
+    answered = task.outputs if task.inputs else ()
+    outputs = {
+      "recognition": [side for side in texts if side[0] in heard],
+      "translation": [
+        side for side in answered if side in texts and self.measure(side[0]) == "translation"
+      ],
+      "speech_out": self.spoken if task.inputs else (),
+      "retention": texts if not heard and not self.spoken else (),
+      ZERO_RESOURCE: task.outputs if not task.inputs and len(task.outputs) == 1 else (),
+    }
+    return {suite: ".".join(sides[-1]) for suite, sides in outputs.items() if sides}
 
 
-def speaks(task: Task, prepared: Any) -> bool:
-  """Returns whether an output of the task is speech."""
-  return any(modality(side, prepared) == "speech" for side in task.outputs)
+def kinds(tasks: Sequence[Task], specs: Mapping[str, StreamSpec]) -> dict[str, TaskKind]:
+  """Returns what each task does, by its name; `specs` are those of the run's streams."""
+  modalities = {name: spec.modality for name, spec in specs.items()}
+  return {task.name: TaskKind(task, modalities) for task in tasks}
 
 
-def reads_aloud(task: Task, prepared: Any) -> bool:
-  """Returns whether the task is given the words that it is to say, as text."""
-  inputs = {role for role, _ in task.inputs}
-  return (
-    bool(inputs)
-    and not hears(task, prepared)
-    and speaks(task, prepared)
-    and inputs == {role for role, _ in task.outputs}
-  )
+def members(kinds: Iterable[TaskKind]) -> Members:
+  """Returns the tasks of every suite that has any, in order, each with the output that counts."""
+  kinds = list(kinds)
+  tasks_of = {
+    suite: {kind.task.name: kind.suites[suite] for kind in kinds if suite in kind.suites}
+    for suite in SUITES
+  }
+  return {suite: tasks for suite, tasks in tasks_of.items() if tasks}
 
 
-def modality(side: Side, prepared: Any) -> str:
-  """Returns "text" or "speech": what a side of a task is."""
-  return prepared.tokenizers[side[1]].spec.modality
-
-
-def streams(sides: Sequence[Side]) -> str:
-  """Returns sides of a task as an error names them: "source.units", or "nothing"."""
-  return " and ".join(".".join(side) for side in sides) or "nothing"
-
-
-def measure(task: Task, role: str) -> Measure:
-  """Returns how texts of a role compare: "translation" if its language is not the first side's."""
-  first = task.sides[0][0]
-  pairs = task.corpus.pairs(roles(task))
-  return "translation" if any(pair[first] != pair[role] for pair in pairs) else "words"
-
-
-def roles(task: Task) -> tuple[str, ...]:
-  """Returns the roles of a task, each once, inputs first."""
-  return tuple(dict.fromkeys(role for role, _ in task.sides))
-
-
-def members(tasks: Sequence[Task], prepared: Any) -> Members:
-  """Returns the tasks of every suite that has any, in order, each with the output that counts.
-
-  Of several, such as a translation by way of a third language, the last one: what a chain is for.
-  """
-  found: dict[str, dict[str, str]] = {suite: {} for suite in SUITES}
-  for task in tasks:
-    for suite, sides in _outputs(task, prepared).items():
-      if sides:
-        found[suite][task.name] = ".".join(sides[-1])
-  return {suite: of for suite, of in found.items() if of}
-
-
-def chosen(
-  names: Collection[str], tasks: Sequence[Task], prepared: Any, *, pairs: bool
+def choose(
+  names: Collection[str], kinds: Mapping[str, TaskKind], *, pairs: bool
 ) -> tuple[list[str], list[str]]:
-  """Returns the suites named and the tasks to be asked for them, both in order.
+  """Returns the suites named and the tasks to ask for them, both in order.
 
-  "all" is every suite that has tasks, and asks all tasks. `pairs` says whether there are any to be
-  judged. ConfigError for an unknown suite, and for one that has nothing.
+  "all" stands for every suite that has tasks, and asks all tasks. `pairs` says whether there are
+  any to judge. ConfigError for an unknown suite, and for one that has nothing.
   """
-  there = members(tasks, prepared)
+  tasks_of = members(kinds.values())
   for name in names:
     if name not in (*SUITES, ALL):
       known = ", ".join(SUITES)
-      raise ConfigError(
-        f"Unknown suite {name!r}. Known are {known}, and all. {_told(tasks, there)}"
-      )
+      raise ConfigError(f"Unknown suite {name!r}. Known are {known}, and all. {_described(kinds)}")
   if pairs and not {ZERO_RESOURCE, ALL} & set(names):
     raise ConfigError(f"Pairs are judged in the suite {ZERO_RESOURCE}: name it too, or no pairs.")
   wanted = [*names, *([ZERO_RESOURCE] if pairs else [])]
   for name in wanted:
-    if name in SUITES and name not in there:
+    if name in SUITES and name not in tasks_of:
       raise ConfigError(
         f"Suite {name!r} has nothing in this run: it needs a task with {SUITES[name].asks}. "
-        f"{_told(tasks, there)}"
+        f"{_described(kinds)}"
       )
   if ZERO_RESOURCE in wanted and not pairs:
     raise ConfigError(
@@ -130,57 +146,55 @@ def chosen(
       "files by --pairs FILE."
     )
   if ALL in names:
-    return [name for name in there if pairs or name != ZERO_RESOURCE], [one.name for one in tasks]
-  asked = {task for name in names if name != ZERO_RESOURCE for task in there[name]}
-  return [name for name in there if name in wanted], [
-    task.name for task in tasks if task.name in asked
-  ]
+    return [name for name in tasks_of if pairs or name != ZERO_RESOURCE], list(kinds)
+  asked = {task for name in names if name != ZERO_RESOURCE for task in tasks_of[name]}
+  return [name for name in tasks_of if name in wanted], [task for task in kinds if task in asked]
 
 
 def sections(
-  scores: Mapping[str, Any],
-  there: Members,
+  scores: Scores,
+  tasks_of: Members,
   zero_shot: Collection[tuple[str, str]],
-  judged: Mapping[str, Any],
+  judged: Scores,
 ) -> dict[str, dict[str, dict]]:
   """Returns {suite: {task: {score: value, "intervals", "examples", "languages"}}}.
 
   `scores` are those of `scoring.score`, `zero_shot` the (task, language) never trained on, `judged`
   the scores of pairs by manifest. Languages stand where there are several, or "zero_shot" ones.
   """
-  found = {}
+  sections = {}
   for suite in SUITES:
-    outputs = there.get(suite, {})
+    outputs = tasks_of.get(suite, {})
     rows = {
-      task: _section(suite, of, outputs[task], [one for name, one in zero_shot if name == task])
-      for task, of in scores.items()
+      task: _section(
+        suite, values, outputs[task], [code for name, code in zero_shot if name == task]
+      )
+      for task, values in scores.items()
       if task in outputs
     }
     if rows:
-      found[suite] = rows
+      sections[suite] = rows
   if judged:
-    found[ZERO_RESOURCE] = {
-      name: _section(ZERO_RESOURCE, of, "", []) for name, of in judged.items()
+    sections[ZERO_RESOURCE] = {
+      name: _section(ZERO_RESOURCE, values, "", []) for name, values in judged.items()
     }
-  return found
+  return sections
 
 
-def _section(
-  suite: str, values: Mapping[str, Any], output: str, zero_shot: Collection[str]
-) -> dict[str, Any]:
+def _section(suite: str, values: Scores, output: str, zero_shot: Collection[str]) -> dict:
   section = _leading(suite, values, output)
   languages = values.get("languages", {})
   if len(languages) > 1 or zero_shot:
     section["languages"] = {
-      name: _leading(suite, of, output) | ({"zero_shot": True} if name in zero_shot else {})
-      for name, of in languages.items()
+      name: _leading(suite, own, output) | ({"zero_shot": True} if name in zero_shot else {})
+      for name, own in languages.items()
     }
   return section
 
 
-def _leading(suite: str, values: Mapping[str, Any], output: str) -> dict[str, Any]:
+def _leading(suite: str, values: Scores, output: str) -> dict:
   """Returns the scores that lead in a suite, of the output that counts there."""
-  section: dict[str, Any] = {}
+  section: dict = {}
   intervals = {}
   for name in SUITES[suite].scores:
     # The likelihood is the task's; where there are several outputs, each has the other scores.
@@ -194,26 +208,16 @@ def _leading(suite: str, values: Mapping[str, Any], output: str) -> dict[str, An
   return {**section, "examples": values["examples"]}
 
 
-def _outputs(task: Task, prepared: Any) -> dict[str, Sequence[Side]]:
-  """Returns by suite the outputs of a task that count there, none where it is not in it."""
-  heard = [side[0] for side in task.inputs if modality(side, prepared) == "speech"]
-  texts = [side for side in task.outputs if modality(side, prepared) == "text"]
-  answered = task.outputs if task.inputs else ()
-  return {
-    "recognition": [side for side in texts if side[0] in heard],
-    "translation": [
-      side for side in answered if side in texts and measure(task, side[0]) == "translation"
-    ],
-    "speech_out": [side for side in answered if side not in texts],
-    "retention": texts if not heard and len(texts) == len(task.outputs) else (),
-    ZERO_RESOURCE: task.outputs if not task.inputs and len(task.outputs) == 1 else (),
-  }
-
-
-def _told(tasks: Sequence[Task], there: Members) -> str:
+def _described(kinds: Mapping[str, TaskKind]) -> str:
   """Returns what the tasks of a run do, and in which suites that puts them."""
-  told = []
-  for task in tasks:
-    within = ", ".join(suite for suite, of in there.items() if task.name in of) or "no suite"
-    told.append(f"{task.name} from {streams(task.inputs)} to {streams(task.outputs)} ({within})")
-  return f"Tasks of this run: {'; '.join(told)}."
+  described = [
+    f"{name} from {streams(kind.task.inputs)} to {streams(kind.task.outputs)} "
+    f"({', '.join(kind.suites) or 'no suite'})"
+    for name, kind in kinds.items()
+  ]
+  return f"Tasks of this run: {'; '.join(described)}."
+
+
+def streams(sides: Sequence[Side]) -> str:
+  """Returns sides of a task as an error names them: "source.units", or "nothing"."""
+  return " and ".join(".".join(side) for side in sides) or "nothing"

@@ -1,6 +1,6 @@
-"""Transcripts that were made before, kept in a file as they are made. Needs no jax.
+"""Transcripts cached in a file as they are made. Needs no jax.
 
-A recognizer takes seconds for a recording; an evaluation that was killed goes on where it was.
+A recognizer takes seconds for a recording; an evaluation that was killed resumes where it was.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ AGAIN = "Remove the file: recordings are then heard again."
 class Kept:
   """Transcripts by key, a line of JSON each; `add` writes a line before it returns.
 
-  A line that a kill cut off is dropped when the file is opened. None is a file that is nowhere.
+  A line that a kill cut off is dropped when the file is opened. Without a path nothing is saved.
   """
 
   def __init__(self, path: Path | None = None):

@@ -1,28 +1,28 @@
 """Which examples of which task and split an evaluation asks for."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import examples, feeds, rows
-from audiopalm.errors import ConfigError
-from audiopalm.evaluation import suites
+from audiopalm.data import examples, rows
+from audiopalm.data.cache import Entry
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
+from audiopalm.evaluation.suites import TaskKind
 from audiopalm.inference import prompting
+from audiopalm.inference.trained import Trained
 from audiopalm.types import Grid, Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Example:
+class Question:
   """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
 
-  `language`, `voice`, `new_words` and `zero_shot` are those of `lines.Line`.
+  `language`, `voice`, `new_words` and `zero_shot` are those of `lines.Answer`.
   """
 
-  entry: Any
+  entry: Entry
   streams: Mapping[str, np.ndarray]
   languages: Mapping[str, str]
   language: str
@@ -32,15 +32,24 @@ class Example:
   new_words: bool
   zero_shot: bool
 
+  @property
+  def answer_rows(self) -> int:
+    """How many rows of the grid are the right answer."""
+    return len(self.grid) - examples.prompt_rows(self.grid)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-  """The examples of a task in a split, and the ids of those that a row cannot hold."""
+  """The questions of a task in a split, and the ids of the records that a row cannot hold."""
 
-  task: Task
+  kind: TaskKind
   split: str
-  examples: tuple[Example, ...]
+  questions: tuple[Question, ...]
   too_long: tuple[str, ...] = ()
+
+  @property
+  def task(self) -> Task:
+    return self.kind.task
 
   @property
   def decoded(self) -> bool:
@@ -48,29 +57,53 @@ class Trial:
     return bool(self.task.inputs)
 
 
-def trials(experiment: Any, prepared: Any, names: Sequence[str] | None = None) -> Iterator[Trial]:
-  """Yields the trials of the tasks named (None: all), seen voices first, then held-out voices.
+def trials(trained: Trained, kinds: Iterable[TaskKind]) -> Iterator[Trial]:
+  """Yields the trials of these tasks, on seen voices first, then on held-out voices.
 
-  Each holds `experiment.evaluation.examples` examples per language of its first side, or all
-  there are (see `draw`). Held-out voices are asked only of tasks that hear them, with a quarter of
-  the examples where the task also speaks.
+  Held-out voices are asked only of tasks that hear them. Trials without any record are left out.
   """
+  kinds = list(kinds)
   for split in (SEEN, HELD_OUT):
-    for task in chosen(experiment, names):
-      if split in task.corpus.splits and (split == SEEN or suites.hears(task, prepared)):
-        trial = _trial(task, split, experiment, prepared)
-        if trial.examples or trial.too_long:
+    for kind in kinds:
+      if split in kind.task.corpus.splits and (split == SEEN or kind.hears):
+        trial = of_split(trained, kind, split)
+        if trial.questions or trial.too_long:
           yield trial
 
 
-def chosen(experiment: Any, names: Sequence[str] | None) -> list[Task]:
-  """Returns the tasks named (None: all) in the order of the mixture; ConfigError for others."""
-  feeds.check_answers(experiment.data)
-  known = [task.name for task in experiment.tasks]
-  for name in names or ():
-    if name not in known:
-      raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(known)}.")
-  return [task for task in experiment.tasks if names is None or task.name in names]
+def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
+  """Returns `experiment.evaluation.examples` questions per language of the task's first side.
+
+  All there are where these are fewer (`draw`), a quarter of them on held-out voices where the task
+  speaks.
+  """
+  task, experiment = kind.task, trained.experiment
+  layout, space = prompting.asked_layout(experiment, task), trained.prepared.space
+  stream_names = layouts.stream_names(layout)
+  entries = trained.prepared.entries(task, split)
+  if not len(entries):  # a corpus may hold no voices out
+    return Trial(kind, split, ())
+  each = experiment.evaluation.examples
+  if split == HELD_OUT and kind.speaks:
+    each = -(-each // 4)  # sound is slow to make, and what voices change is what is heard
+  numbers_N = np.flatnonzero(rows.having(task, layout, entries))
+  drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), each)
+  questions, too_long = [], []
+  for number in numbers_N[drawn].tolist():
+    entry = entries[number]
+    languages, language, voice = describe(kind, entry)
+    streams = {name: entry.streams[name] for name in stream_names}
+    tag = layouts.tag_of(task, entry.languages)
+    grid = examples.laid_out(layout, space, entry, tag, examples.key_of(0, entry.id, 0))
+    if len(grid) > experiment.data.row_length:
+      too_long.append(entry.id)
+      continue
+    new_words = examples.has_unseen_word(task, entry)
+    zero_shot = "-".join(languages[role] for role in task.from_to) in task.unseen_pairs
+    questions.append(
+      Question(entry, streams, languages, language, voice, tag, grid, new_words, zero_shot)
+    )
+  return Trial(kind, split, tuple(questions), tuple(too_long))
 
 
 def draw(groups: Sequence[str], each: int) -> list[int]:
@@ -83,50 +116,19 @@ def draw(groups: Sequence[str], each: int) -> list[int]:
   random = np.random.default_rng(0)
   numbers: list[int] = []
   for group in dict.fromkeys(groups):
-    members = [number for number, one in enumerate(groups) if one == group]
+    members = [number for number, name in enumerate(groups) if name == group]
     numbers += random.permutation(members)[:each].tolist()
   return sorted(numbers)
 
 
-def describe(task: Task, entry: Any, prepared: Any) -> tuple[dict[str, str], str, str | None]:
+def describe(kind: TaskKind, entry: Entry) -> tuple[dict[str, str], str, str | None]:
   """Returns (languages by role, language, voice) of a record in a task."""
-  languages = {role: entry.languages[role] for role in suites.roles(task)}
-  first, last = task.sides[0][0], task.outputs[-1][0]
+  languages = {role: entry.languages[role] for role in kind.task.roles}
+  first, last = kind.task.from_to
   language = "-".join(dict.fromkeys((languages[first], languages[last])))
   voice = None
-  if suites.hears(task, prepared):
+  if kind.hears:
     voice = entry.utterances[first].speaker
-  elif suites.speaks(task, prepared):
+  elif kind.speaks:
     voice = entry.utterances[last].speaker
   return languages, language, voice
-
-
-def _trial(task: Task, split: str, experiment: Any, prepared: Any) -> Trial:
-  layout, space = prompting.asked_layout(experiment, task), prepared.space
-  names = layouts.stream_names(layout)
-  entries = prepared.entries(task, split)
-  if not len(entries):  # a corpus may hold no voices out
-    return Trial(task, split, ())
-  each = experiment.evaluation.examples
-  if split == HELD_OUT and suites.speaks(task, prepared):
-    each = -(-each // 4)  # sound is slow to make, and what voices change is what is heard
-  there_N = np.flatnonzero(rows.having(task, layout, entries))
-  drawn = draw(list(entries.languages[task.sides[0][0]][there_N]), each)
-  chosen = there_N[drawn].tolist()
-  fitting, too_long = [], []
-  for number in chosen:
-    entry = entries[number]
-    languages, language, voice = describe(task, entry, prepared)
-    streams = {name: entry.streams[name] for name in names}
-    tag = layouts.tag_of(task, entry.languages)
-    key = examples.key_of(0, entry.id, 0)
-    grid = examples.laid_out(layout, space, entry, tag, key)
-    if len(grid) > experiment.data.row_length:
-      too_long.append(entry.id)
-      continue
-    new_words = examples.has_unseen_word(task, entry)
-    zero_shot = "-".join(languages[role] for role in task.from_to) in task.unseen_pairs
-    fitting.append(
-      Example(entry, streams, languages, language, voice, tag, grid, new_words, zero_shot)
-    )
-  return Trial(task, split, tuple(fitting), tuple(too_long))

@@ -1,20 +1,20 @@
 """The recordings of a run as an independent recognizer hears them, voice by voice.
 
-    as_recorded     the recordings themselves: how well the recognizer knows this voice at all
-    through_units   the same through ids of a stream and back: what speech out can reach
-    model           what the run itself said in this voice of texts it was to read aloud
+    as_recorded     the recordings themselves: how well the recognizer understands this voice
+    through_units   the same through ids of a stream and back: the ceiling for speech out
+    model           texts that the run read aloud in this voice
 
 All of them in words wrong, so that a line a voice shows where understanding is lost. They lie in
-WORKDIR/evaluation/recordings, `lines.Line` by line, where `hearing` writes them. Needs no jax.
+WORKDIR/evaluation/recordings, `lines.Answer` by line, where `hearing` writes them. Needs no jax.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from audiopalm.evaluation import lines, scoring
-from audiopalm.evaluation.lines import MODEL, Line
+from audiopalm.evaluation.lines import MODEL, Answer
+from audiopalm.metrics.tally import Scores
 
 FOLDER = "recordings"
 AS_RECORDED = "as_recorded"
@@ -26,20 +26,20 @@ def system_of(stream: str) -> str:
   return f"through_{stream}"
 
 
-def score(folder: Path, answered: Iterable[Line], read_aloud: Collection[str]) -> dict:
+def score(folder: Path, answered: Iterable[Answer], read_aloud: Collection[str]) -> dict:
   """Returns {"rules", split: {language: {system: scores, "voices": {voice: {system: scores}}}}}.
 
   Scores have their intervals and number of examples. `answered` are lines of the model, of which
   those of the tasks that `read_aloud` count. {} where no recordings were heard.
   """
-  there = [line for path in sorted((folder / FOLDER).glob("*.jsonl")) for line in lines.read(path)]
-  if not there:
+  heard = [line for path in sorted((folder / FOLDER).glob("*.jsonl")) for line in lines.read(path)]
+  if not heard:
     return {}
-  by = {said.heard_by for line in there for said in line.said}
-  there += _of_the_model(answered, read_aloud, by)
-  section: dict = {"rules": scoring.rules(there)}
+  by = {said.heard_by for line in heard for said in line.said}
+  heard += _of_the_model(answered, read_aloud, by)
+  section: dict = {"rules": scoring.rules(heard)}
   for split in (scoring.SEEN, scoring.HELD_OUT):
-    of_split = [line for line in there if line.split == split]
+    of_split = [line for line in heard if line.split == split]
     if of_split:
       section[split] = {
         language: {
@@ -59,9 +59,9 @@ def title_of(system: str) -> str:
   return titles.get(system, system.replace("_", " "))
 
 
-def systems(section: Mapping[str, Any]) -> list[str]:
-  """Returns what the section has scores of, in order: as recorded, through streams, the model."""
-  found = {
+def systems(section: Scores) -> list[str]:
+  """Returns the systems with scores, in order: as recorded, through streams, the model."""
+  systems = {
     name
     for split in (scoring.SEEN, scoring.HELD_OUT)
     for of in section.get(split, {}).values()
@@ -69,10 +69,10 @@ def systems(section: Mapping[str, Any]) -> list[str]:
     for name in scores
     if name != "voices"
   }
-  return _ordered(found)
+  return _ordered(systems)
 
 
-def rows(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def rows(section: Scores) -> Iterator[tuple[str, Scores]]:
   """Yields (what, {system: scores}) for each language, its voices indented below."""
   for split in (scoring.SEEN, scoring.HELD_OUT):
     for language, of in section.get(split, {}).items():
@@ -82,14 +82,12 @@ def rows(section: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _of_the_model(
-  answered: Iterable[Line], read_aloud: Collection[str], by: Collection[str | None]
-) -> list[Line]:
-  """Returns a line for each text that the model read aloud, under the voice it was said in.
-
-  Of those that the same recognizer heard.
-  """
+  answered: Iterable[Answer], read_aloud: Collection[str], by: Collection[str | None]
+) -> list[Answer]:
+  """Returns an answer for each text that the model read aloud and the same recognizer heard, under
+  the voice it was said in."""
   return [
-    Line(
+    Answer(
       MODEL, line.task, line.split, line.id, said.language, said.voice,
       (dataclasses.replace(said, stream=SPEECH, measured={}, mcd=None, hypothesis=None),),
     )
@@ -100,12 +98,12 @@ def _of_the_model(
   ]  # fmt: skip
 
 
-def _grouped(of: Sequence[Line], key: str) -> Iterator[tuple[str, list[Line]]]:
+def _grouped(of: Sequence[Answer], key: str) -> Iterator[tuple[str, list[Answer]]]:
   for name in sorted({getattr(line, key) for line in of} - {None}):
     yield name, [line for line in of if getattr(line, key) == name]
 
 
-def _by_system(of: Sequence[Line]) -> dict[str, dict]:
+def _by_system(of: Sequence[Answer]) -> dict[str, dict]:
   names = _ordered({line.system for line in of})
   return {name: scoring.plain([line for line in of if line.system == name]) for name in names}
 

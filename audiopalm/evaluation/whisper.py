@@ -8,15 +8,18 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from audiopalm import language_tags
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation.recognizers import Recording, Transcript
+from audiopalm.evaluation import listeners
+from audiopalm.evaluation.listeners import Listener, Measurement, Score, WavFile
+
+if TYPE_CHECKING:
+  import faster_whisper
 
 MODEL, INNER = "model.bin", "ctranslate2"
 NEEDED = (MODEL, "config.json", "tokenizer.json")
@@ -27,16 +30,18 @@ _NAMES = {"jv": "jw"}  # codes that Whisper has other names for
 
 
 @dataclasses.dataclass(frozen=True)
-class Whisper:
+class Whisper(Listener):
   """A Whisper model in a folder, opened once by `opened`; worker processes read it again.
 
-  One thread each: as many recordings at a time as there are workers is faster than several threads
-  for one, and sums come in one order.
+  Each uses one thread: recordings in parallel are faster than threads in parallel, and sums come in
+  one order.
   """
 
   folder: Path
   sums: tuple[tuple[str, str], ...]  # SHA-256 of model.bin and of the vocabulary, by file name
   languages: tuple[str, ...]  # as Whisper calls them
+  score: Score = "asr"
+  repeatable = True
 
   @property
   def rule(self) -> str:
@@ -49,14 +54,10 @@ class Whisper:
       "conditioning on earlier text, no VAD, no timestamps, windows of 30 s, from the written WAV"
     )
 
-  @property
-  def repeatable(self) -> bool:
-    return True
-
   def hears(self, language: str) -> bool:
     return _name(language) in self.languages
 
-  def check(self, languages: Collection[str]) -> None:
+  def check(self, languages: Collection[str] = ()) -> None:
     unknown = sorted(language for language in set(languages) if not self.hears(language))
     if unknown:
       known = "English alone" if self.languages == ("en",) else f"{len(self.languages)} languages"
@@ -65,17 +66,17 @@ class Whisper:
         f"{', '.join(unknown)} too. Leave these out (--tasks), or name a model that knows them."
       )
 
-  def hear(self, recording: Recording) -> Transcript:
+  def hear(self, wav: WavFile) -> Measurement:
     segments, _ = _model(self.folder).transcribe(
-      waveform.read(recording.path),
-      language=_name(recording.language),
+      waveform.read(wav.path),
+      language=_name(wav.language),
       beam_size=BEAMS,
       temperature=0,
       condition_on_previous_text=False,
       vad_filter=False,
       without_timestamps=True,
     )
-    return Transcript(" ".join("".join(segment.text for segment in segments).split()))
+    return Measurement(" ".join("".join(segment.text for segment in segments).split()))
 
 
 def opened(model: str) -> Whisper:
@@ -84,12 +85,8 @@ def opened(model: str) -> Whisper:
   ConfigError where the package is missing, there is no such folder or name, the folder has another
   layout, or its model cannot be read.
   """
-  if importlib.util.find_spec("faster_whisper") is None:
-    raise ConfigError(
-      "--asr whisper needs the package faster-whisper, which is not installed: "
-      "pip install 'audiopalm[whisper]'."
-    )
-  folder = found(Path(model) if Path(model).exists() else _downloaded(model))
+  listeners.check_installed("--asr whisper", ["faster_whisper"], "whisper")
+  folder = folder_of(Path(model) if Path(model).exists() else _downloaded(model))
   try:
     loaded = _load(folder)
   except (RuntimeError, ValueError, OSError) as error:
@@ -101,7 +98,7 @@ def opened(model: str) -> Whisper:
   return Whisper(folder, sums, tuple(loaded.supported_languages))
 
 
-def found(folder: Path) -> Path:
+def folder_of(folder: Path) -> Path:
   """Returns the folder of the CTranslate2 files: this one or its "ctranslate2".
 
   ConfigError, with what is missing and how to make it, where neither holds them all.
@@ -115,7 +112,7 @@ def found(folder: Path) -> Path:
     missing.append(" or ".join(VOCABULARIES))
   if not missing:
     return place
-  there = ", ".join(sorted(path.name for path in place.iterdir())) or "nothing"
+  held = ", ".join(sorted(path.name for path in place.iterdir())) or "nothing"
   advice = "Name a folder in CTranslate2's layout, or one that holds it as ctranslate2/."
   if MODEL in missing and any(place.glob("*.safetensors")) or any(place.glob("pytorch_model*")):
     advice = (
@@ -124,7 +121,7 @@ def found(folder: Path) -> Path:
     )
   raise ConfigError(
     f"--asr-model {place} is no Whisper model of CTranslate2: it lacks {', '.join(missing)}, and "
-    f"holds {there}. {advice}"
+    f"holds {held}. {advice}"
   )
 
 
@@ -147,7 +144,7 @@ def _downloaded(name: str) -> Path:
     ) from error
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path) -> "faster_whisper.WhisperModel":
   import faster_whisper
 
   return faster_whisper.WhisperModel(
@@ -156,7 +153,7 @@ def _load(folder: Path) -> Any:
 
 
 @functools.cache  # a process reads the model once
-def _model(folder: Path) -> Any:
+def _model(folder: Path) -> "faster_whisper.WhisperModel":
   return _load(folder)
 
 

@@ -1,10 +1,10 @@
-"""The exported folder: what PyTorch reads, and what it takes to make the run again to the bit.
+"""The exported folder: what PyTorch reads, and what `import` needs to restore the run bit by bit.
 
 model.safetensors, config.json       a class of transformers, or a file of plain torch beside them
 tokenizer.json, tokenizer_config.json
 generation_config.json               what each task is asked with and may answer
 speech_tokenizer.py, .safetensors    wave -> units -> wave, with the package audiopalm_speech/
-silence.py                           what the former needs, and users too: where speech begins
+silence.py                           trims silence, for the tokenizer and for users
 tokenizers/STREAM/                   what a tokenizer of the user's own class saves, and `sources`
 manifest.json                        every id and what it depends on
 audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
@@ -24,11 +24,15 @@ from safetensors import numpy as arrays_files
 
 from audiopalm import experiment as experiments
 from audiopalm.data import files
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import CheckpointError, ConfigError, ManifestError
+from audiopalm.experiment import Experiment
 from audiopalm.exports import speech, standalone, tasks, text_tokenizer
 from audiopalm.models.base import PyTorchModel
 from audiopalm.parts import pytorch
+from audiopalm.tokenizers.base import Fitted, Tokenizer
 from audiopalm.tokens import space as token_space
+from audiopalm.tokens.space import TokenSpace
 from audiopalm.version import VERSION
 
 FORMAT = 1
@@ -38,25 +42,25 @@ TOKENIZERS = "tokenizers"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Run:
-  """A trained run as an export holds it: `params` are numpy arrays in the tree of its model,
+class ExportedRun:
+  """What an exported folder holds of a run: `params` are numpy arrays in the tree of its model,
   `longest` the longest input of each task by stream, in frames."""
 
-  experiment: Any
-  tokenizers: Mapping[str, Any]
+  experiment: Experiment
+  tokenizers: Mapping[str, Fitted]
   manifest: Mapping[str, Any]
   params: Mapping[str, Any]
   step: int
   longest: Mapping[str, Mapping[str, int]]
 
 
-def check(experiment: Any) -> None:
+def check(experiment: Experiment) -> None:
   """Raises ConfigError for an experiment that could not be exported once it is trained."""
   pytorch.check(experiment.model)
   _check_tokenizers(experiment.tokenizers)
 
 
-def _check_tokenizers(tokenizers: tuple[Any, ...]) -> None:
+def _check_tokenizers(tokenizers: tuple[Tokenizer, ...]) -> None:
   known = (*text_tokenizer.KINDS, *speech.SPEECH)
   for tokenizer in tokenizers:
     if type(tokenizer) not in known and not hasattr(tokenizer, "sources"):
@@ -80,7 +84,7 @@ def check_new(out: Path) -> None:
     )
 
 
-def write(out: Path, run: Run, prepared: Any) -> str:
+def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
   """Writes the folder, whole or not at all; returns the name of the class or file that runs it."""
   check(run.experiment)
   check_new(out)
@@ -93,8 +97,10 @@ def write(out: Path, run: Run, prepared: Any) -> str:
     save_arrays(part / REST, rest, {})
     config = model.config(space.special("stop"), experiment.data.row_length)
     _write_json(part / "config.json", config)
-    made = tasks.generation_config(experiment, prepared, run.longest, plans=bool(model.sources))
-    _write_json(part / tasks.FILE, made)
+    plans = bool(model.sources)
+    _write_json(
+      part / tasks.FILE, tasks.generation_config(experiment, prepared, run.longest, plans)
+    )
     for source in model.sources:
       shutil.copyfile(source, part / source.name)
     _write_tokenizers(part, run, space)
@@ -103,8 +109,8 @@ def write(out: Path, run: Run, prepared: Any) -> str:
   return model.name
 
 
-def read(folder: Path, trust: Sequence[str] = ()) -> Run:
-  """Returns the run that `write` wrote, every bit of it; an error where it is not such a folder, or
+def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
+  """Returns the run that `write` wrote, bit by bit; an error for any other folder, or one that
   needs code of packages that `trust` does not name."""
   about = _read_about(folder)
   experiment = experiments.from_json(json.dumps(about["experiment"]), trust)
@@ -119,19 +125,21 @@ def read(folder: Path, trust: Sequence[str] = ()) -> Run:
         "fingerprint is another than in manifest.json. Export the run again."
       )
   params = pytorch.of(experiment.model, space).params(tensors, rest)
-  return Run(experiment, tokenizers, manifest, params, about["step"], about["longest_input"])
+  return ExportedRun(
+    experiment, tokenizers, manifest, params, about["step"], about["longest_input"]
+  )
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
   if not folder.is_dir():
     raise ConfigError(f"{folder}: no such folder. Give one that `audiopalm export` wrote.")
   if not (folder / OURS).is_file():
-    found = "no config.json"
+    holds = "no config.json"
     if (folder / "config.json").is_file():
       kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-      found = f"a config.json of model_type {kind!r}"
+      holds = f"a config.json of model_type {kind!r}"
     raise ConfigError(
-      f"{folder} was not written by `audiopalm export`: it has no {OURS} ({found}). Only exported "
+      f"{folder} was not written by `audiopalm export`: it has no {OURS} ({holds}). Only exported "
       "runs can be imported, as ids, tasks and tokenizers of others are not known."
     )
   about = files.read_json(folder / OURS)
@@ -143,7 +151,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
   return about
 
 
-def _about(run: Run, model: PyTorchModel) -> dict[str, Any]:
+def _about(run: ExportedRun, model: PyTorchModel) -> dict[str, Any]:
   return {
     "format": FORMAT,
     "audiopalm": VERSION,
@@ -155,7 +163,7 @@ def _about(run: Run, model: PyTorchModel) -> dict[str, Any]:
   }
 
 
-def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
+def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
   own = set()
   for settings in run.experiment.tokenizers:
     tokenizer = run.tokenizers[settings.stream]
@@ -175,7 +183,7 @@ def _write_tokenizers(part: Path, run: Run, space: Any) -> None:
     standalone.write(part, names.values())
 
 
-def _save_own(part: Path, settings: Any, tokenizer: Any) -> None:
+def _save_own(part: Path, settings: Any, tokenizer: Fitted) -> None:
   """Writes what a tokenizer of the user's own class saves, and copies of the files that run it."""
   folder = part / TOKENIZERS / settings.stream
   tokenizer.save(folder)
@@ -183,29 +191,29 @@ def _save_own(part: Path, settings: Any, tokenizer: Any) -> None:
     shutil.copyfile(source, folder / Path(source).name)
 
 
-def _read_tokenizers(folder: Path, experiment: Any) -> dict[str, Any]:
+def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
   names = speech.names(experiment.tokenizers)
-  found = {}
+  fitted = {}
   for settings in experiment.tokenizers:
     stream = settings.stream
     if type(settings) in text_tokenizer.KINDS:
       path = folder / text_tokenizer.own_file(settings)
       if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
-      found[stream] = settings.fitted(path.read_bytes())
+      fitted[stream] = settings.fitted(path.read_bytes())
     elif type(settings) not in speech.SPEECH:
-      found[stream] = settings.load(folder / TOKENIZERS / stream)
+      fitted[stream] = settings.load(folder / TOKENIZERS / stream)
     else:
       arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
-      found[stream] = speech.unpack(settings, arrays, texts)
-  return found
+      fitted[stream] = speech.unpack(settings, arrays, texts)
+  return fitted
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
   """Writes a `.safetensors` file; `texts` are its metadata."""
   whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
   arrays_files.save_file(whole, path, dict(texts))
-  path.chmod(0o644)  # it is written for its owner alone
+  path.chmod(0o644)  # safetensors makes it readable for its owner alone
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -219,5 +227,5 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     ) from error
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
   path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -32,13 +32,13 @@ class Speech:
   unpacked: Callable[[Any, Mapping[str, np.ndarray], Mapping[str, Any]], Any]
 
 
-def names(tokenizers: tuple[Any, ...]) -> dict[str, str]:
+def names(tokenizers: tuple[base.Tokenizer, ...]) -> dict[str, str]:
   """Returns {stream: name of its files} of the speech tokenizers."""
   streams = [tokenizer.stream for tokenizer in tokenizers if type(tokenizer) in SPEECH]
   return {stream: NAME if len(streams) == 1 else f"{NAME}_{stream}" for stream in streams}
 
 
-def pack(fitted: Any) -> tuple[Arrays, dict[str, str]]:
+def pack(fitted: base.Fitted) -> tuple[Arrays, dict[str, str]]:
   """Returns (arrays, texts) of a fitted speech tokenizer. Inverse: `unpack`."""
   settings = fitted.settings
   arrays, more = SPEECH[type(settings)].packed(fitted)
@@ -52,14 +52,16 @@ def pack(fitted: Any) -> tuple[Arrays, dict[str, str]]:
   return arrays, {"about": json.dumps(about, sort_keys=True)}
 
 
-def settings_of(texts: Mapping[str, str]) -> Any:
+def settings_of(texts: Mapping[str, str]) -> base.Tokenizer:
   """Returns the settings of the tokenizer that `pack` wrote."""
   about = json.loads(texts["about"])
   kinds = {kind.__name__: kind for kind in SPEECH}
   return kinds[about["kind"]](**about["settings"])
 
 
-def unpack(settings: Any, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> Any:
+def unpack(
+  settings: base.Tokenizer, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]
+) -> base.Fitted:
   """Returns the fitted tokenizer of these settings; ManifestError if it has another rule."""
   about = json.loads(texts["about"])
   base.check_rule(settings, about.get("rule", 1), "the exported folder")

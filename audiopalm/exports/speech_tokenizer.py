@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -33,7 +32,7 @@ ARRAYS = Path(__file__).with_suffix(".safetensors").name
 class SpeechTokenizer:
   """A fitted speech tokenizer that is given waves at 16 kHz (float, full scale 1)."""
 
-  fitted: Any
+  fitted: base.Fitted
 
   @property
   def voices(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""What runs the speech tokenizers of an exported folder without audiopalm: its own files.
+"""Copies the files that run the speech tokenizers of an exported folder without audiopalm.
 
-They go out as the package PACKAGE with their imports renamed, so that there is one implementation.
-At their tops they import numpy, scipy, safetensors and one another; the tests hold them to it.
+They become the package PACKAGE, with their imports renamed, so that there is one implementation.
+They may import numpy, scipy, safetensors and one another at their tops, which a test checks.
 """
 
 import re

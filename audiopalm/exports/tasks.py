@@ -20,14 +20,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiopalm import layouts
+from audiopalm.data.prepared import Prepared
+from audiopalm.experiment import Experiment
 from audiopalm.inference import prompting
 from audiopalm.layouts import cells, incremental, placing
+from audiopalm.layouts.cells import Part
+from audiopalm.tokens.space import TokenSpace
+from audiopalm.types import Task
 
 FILE = "generation_config.json"
 
 
 def generation_config(
-  experiment: Any, prepared: Any, longest: Mapping[str, Mapping[str, int]], plans: bool
+  experiment: Experiment, prepared: Prepared, longest: Mapping[str, Mapping[str, int]], plans: bool
 ) -> dict[str, Any]:
   """Returns the generation config; `longest` holds each task's longest input, in frames, by
   stream."""
@@ -37,7 +42,7 @@ def generation_config(
     _takes_turns(placing.place(prompting.asked_layout(experiment, task), space))
     for task in experiment.tasks
   )
-  found = {
+  config = {
     "eos_token_id": stop,
     "pad_token_id": stop,
     "do_sample": False,
@@ -47,12 +52,12 @@ def generation_config(
       for task in experiment.tasks
     },
   }
-  return found | ({"classes": _classes(space)} if plans else {})
+  return config | ({"classes": _classes(space)} if plans else {})
 
 
-def _task(experiment: Any, task: Any, prepared: Any, plans: bool) -> dict[str, Any]:
+def _task(experiment: Experiment, task: Task, prepared: Prepared, plans: bool) -> dict[str, Any]:
   layout, space = prompting.asked_layout(experiment, task), prepared.space
-  found = {
+  config = {
     "tags": _tags(task, layout, prepared),
     "inputs": list(layouts.given_streams(layout)),
     "max_new_tokens": experiment.evaluation.max_output_rows,
@@ -61,31 +66,31 @@ def _task(experiment: Any, task: Any, prepared: Any, plans: bool) -> dict[str, A
   pieces = placing.asked_pieces(placement, {}, None)
   given = [placement.blocks[piece.block] for piece in pieces]
   if all(len(placed.columns) == 1 for placed in given):
-    found["prompt"] = "".join(map(_template, given))
+    config["prompt"] = "".join(map(_template, given))
   if space.columns == 1 and not _takes_turns(placement):
-    found["outputs"] = _outputs(placement, space)
+    config["outputs"] = _outputs(placement, space)
   else:
-    found["outputs"] = [{"stream": name} for name in layouts.predicted_streams(layout)]
-  return found | ({"plan": _plan(layout, space)} if plans else {})
+    config["outputs"] = [{"stream": name} for name in layouts.predicted_streams(layout)]
+  return config | ({"plan": _plan(layout, space)} if plans else {})
 
 
-def _tags(task: Any, layout: Any, prepared: Any) -> list[dict[str, Any]]:
+def _tags(task: Task, layout: Part, prepared: Prepared) -> list[dict[str, Any]]:
   """Returns every tag with the language codes it stands for, by role, and the voice of a spoken
   output."""
   if not layouts.tag_templates(layout):
     return []
-  roles = tuple(dict.fromkeys(role for role, _ in task.sides))
-  found = []
-  for languages in task.corpus.pairs(roles):
+  tags = []
+  for languages in task.corpus.pairs(task.roles):
     tag = layouts.tag_of(task, languages)
     voice = _voice(task, languages, prepared)
     spoken = {} if voice is None else {"voice": voice}
-    found.append({**languages, "tag": tag, "ids": list(prepared.space.tag_ids(tag)), **spoken})
-  return found
+    tags.append({**languages, "tag": tag, "ids": list(prepared.space.tag_ids(tag)), **spoken})
+  return tags
 
 
-def _voice(task: Any, languages: Mapping[str, str], prepared: Any) -> str | None:
-  """Returns who speaks the task's first spoken output; None where nobody does, or its ids say."""
+def _voice(task: Task, languages: Mapping[str, str], prepared: Prepared) -> str | None:
+  """Returns the default voice of the task's first spoken output; None without one, or where the ids
+  encode the voice."""
   for role, stream in task.outputs:
     if prepared.space.streams[stream].modality == "speech":
       return prompting.voice_of(prepared.tokenizers[stream], task.corpus, languages[role])
@@ -107,7 +112,7 @@ def _takes_turns(placement: placing.Placement) -> bool:
   return any(block.mark or block.part for block in placement.grammar.blocks)
 
 
-def _outputs(placement: placing.Placement, space: Any) -> list[dict[str, Any]]:
+def _outputs(placement: placing.Placement, space: TokenSpace) -> list[dict[str, Any]]:
   """Returns what each output of a layout on one column may hold, as options of `generate`."""
   outputs, begun = [], False
   parts = [(placed.block, placed.columns[0]) for placed in placement.blocks]
@@ -133,7 +138,7 @@ def _ids(placed: placing.PlacedColumn) -> set[int]:
   return {id_ for start, size in ranges for id_ in range(start, start + size)}
 
 
-def _plan(layout: Any, space: Any) -> dict[str, Any]:
+def _plan(layout: Part, space: TokenSpace) -> dict[str, Any]:
   plan = incremental.compile(layout, space)
   return {
     "start": int(plan.start),
@@ -148,7 +153,7 @@ def _plan(layout: Any, space: Any) -> dict[str, Any]:
   }
 
 
-def _classes(space: Any) -> list[list[dict[str, Any]]]:
+def _classes(space: TokenSpace) -> list[list[dict[str, Any]]]:
   """Returns the ids of each class of each column, in the order in which plans number them."""
   return [
     [

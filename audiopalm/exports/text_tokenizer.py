@@ -48,13 +48,13 @@ def check(settings: SentencePieceText | PretrainedText) -> None:
 
 
 def own_file(settings: SentencePieceText | PretrainedText) -> str:
-  """Returns the name of the tokenizer's own file in an exported folder, which makes it again."""
+  """Returns the name of the file in an exported folder from which the tokenizer is restored."""
   own = ".model" if isinstance(settings, SentencePieceText) else f".{settings.file}"
   return settings.stream + own
 
 
 def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace) -> dict[str, Any]:
-  """Returns {file name: its JSON}: the two files from which `AutoTokenizer` makes our ids.
+  """Returns {file name: its JSON}: the two files with which `AutoTokenizer` gives our ids.
 
   Text between two added tokens is encoded as a text of its own, as the parts of a grid are. A text
   that spells an added token, such as "<|stop|>", is read as that token, and of a SentencePieceText
@@ -63,9 +63,11 @@ def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace
   the source for every string, so whoever calls it does that before.
   """
   ours = [_token(id_, name, special=name in (STOP, SEP)) for id_, name in added(space).items()]
-  made = _pretrained(text, ours) if isinstance(text, FittedPretrainedText) else _unigram(text, ours)
+  tokenizer = (
+    _pretrained(text, ours) if isinstance(text, FittedPretrainedText) else _unigram(text, ours)
+  )
   return {
-    FILE: made,
+    FILE: tokenizer,
     CONFIG: {
       "tokenizer_class": "PreTrainedTokenizerFast",
       "eos_token": STOP,
@@ -84,15 +86,10 @@ def added(space: token_space.TokenSpace) -> dict[int, str]:
   tokens = {s.id: f"<|{s.name}|>" for s in space.specials if s.column == 0}
   for r in space.ranges:
     if r.column == 0 and (text is None or r.stream != text.name):
-      one = re.sub(r"s$", "", r.stream)
+      singular = re.sub(r"s$", "", r.stream)
       level = f"_{r.level}" if space.streams[r.stream].codebooks > 1 else ""
-      tokens |= {r.start + n: f"<|{one}{level}_{n}|>" for n in range(r.size)}
+      tokens |= {r.start + n: f"<|{singular}{level}_{n}|>" for n in range(r.size)}
   return dict(sorted(tokens.items()))
-
-
-def ranges(space: token_space.TokenSpace) -> list[Mapping[str, Any]]:
-  """Returns the ranges of ids of all columns as JSON."""
-  return [r._asdict() for r in space.ranges]
 
 
 def _token(id_: int, name: str, *, special: bool) -> dict[str, Any]:
@@ -161,9 +158,9 @@ def _pretrained(text: FittedPretrainedText, ours: list[dict[str, Any]]) -> dict[
   ]
   _check_names(settings, described, (token["content"] for token in [*ours, *unused]))
   tokens = sorted([*kept, *unused, *ours], key=lambda token: token["id"])
-  made = described | {"added_tokens": tokens, "post_processor": None}
-  pretrained.read(made, settings)
-  return made
+  tokenizer = described | {"added_tokens": tokens, "post_processor": None}
+  pretrained.read(tokenizer, settings)
+  return tokenizer
 
 
 def _check_names(

@@ -1,4 +1,4 @@
-"""What a trained model answers to recordings and texts: prompts, decoding, and back to sound.
+"""Answers of a trained model to recordings and texts: prompts, decoding, and back to sound.
 
 wave or text -> pieces the model can take -> tokenizer.encode -> layouts.prompt -> decode.decode
              -> layouts.recover -> tokenizer.decode -> pieces joined
@@ -28,7 +28,7 @@ SILENCE_S = 0.2  # between the waves of two pieces
 class Input:
   """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry.
 
-  `notes` tell how the recording was read (`waveform.Loaded`); they are the first of the result.
+  `notes` say how the recording was read (`waveform.Loaded`); they are the first of the result.
   """
 
   name: str
@@ -42,7 +42,7 @@ class Result:
   """The answer to one input: `texts` and `waves` by output ("target.units"), in the task's order.
 
   `languages` are those of the tag by role; `likelihoods` holds the log-likelihood per cell of every
-  language that was tried where none was named. `notes` tell what a user should know: channels left
+  language that was tried where none was named. `notes` say what a user should know: channels left
   out, cuts, outputs without their stop.
   """
 
@@ -69,18 +69,18 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Failure:
-  """An input that could not be answered, and why. The other inputs are."""
+  """An input that could not be answered, and why; other inputs are not affected."""
 
   name: str
   error: AudiopalmError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Question:
+class _Asked:
   """What is asked about one input: one prompt per piece, for every candidate of languages."""
 
   name: str
-  asked: tuple[tuple[dict[str, str], list[Prompt]], ...]
+  prompts: tuple[tuple[dict[str, str], list[Prompt]], ...]
   notes: tuple[str, ...]
 
 
@@ -106,29 +106,24 @@ def generate(
   voice of the output language. ConfigError, before anything is decoded, for a task, language or
   voice that the run does not know and for an input of the wrong kind.
   """
-  task = prompting.find_task(trained.experiment, task_name)
+  task = prompting.find_task(trained, task_name)
   side = _asked_side(trained, task)
   sampling = sampling or Sampling()
   prompting.check_sampling(trained, task, sampling)
-  for one in inputs:
-    _check_modality(trained, task, side, one)
+  for given in inputs:
+    _check_modality(trained, task, side, given)
   options = languages.candidates(task, language=language, source=source, target=target)
   voices = _voices(trained, task, options, voice)
-  questions: list[_Question | Failure] = []
-  for one in inputs:
-    try:
-      questions.append(_question(trained, task, side, one, options))
-    except RecordError as error:
-      questions.append(Failure(one.name, error))
-  said = iter(
+  questions = [_ask(trained, task, side, given, options) for given in inputs]
+  answers = iter(
     prompting.continuations(
       trained,
       task,
       [
         prompt
         for question in questions
-        if isinstance(question, _Question)
-        for _, prompts in question.asked
+        if isinstance(question, _Asked)
+        for _, prompts in question.prompts
         for prompt in prompts
       ],
       sampling=sampling,
@@ -138,9 +133,11 @@ def generate(
   )
   results: list[Result | Failure] = []
   for question in questions:
-    if isinstance(question, _Question):
-      answers = [(option, [next(said) for _ in prompts]) for option, prompts in question.asked]
-      results.append(_likeliest(trained, task, question, answers, voices))
+    if isinstance(question, _Asked):
+      answered = [
+        (option, [next(answers) for _ in prompts]) for option, prompts in question.prompts
+      ]
+      results.append(_likeliest(trained, task, question, answered, voices))
     else:
       results.append(question)
   return results
@@ -161,17 +158,17 @@ def _asked_side(trained: Trained, task: Task) -> Side:
     prompting.check_begun(trained, task)
     return task.outputs[0]
   if len(task.inputs) > 1:
-    one = [other.name for other in trained.experiment.tasks if len(other.inputs) < 2]
+    askable = [other.name for other in trained.experiment.tasks if len(other.inputs) < 2]
     raise ConfigError(
       f"Task {task.name!r} takes {len(task.inputs)} inputs at once; only tasks with one can be "
-      f"asked here: {', '.join(one) or 'none of this run'}."
+      f"asked here: {', '.join(askable) or 'none of this run'}."
     )
   return task.inputs[0]
 
 
-def _check_modality(trained: Trained, task: Task, side: Side, one: Input) -> None:
+def _check_modality(trained: Trained, task: Task, side: Side, given: Input) -> None:
   wanted = trained.prepared.tokenizers[side[1]].spec.modality
-  came = "speech" if one.wave_S is not None else "text"
+  came = "speech" if given.wave_S is not None else "text"
   if came != wanted:
     option = "audio" if wanted == "speech" else "text"
     raise ConfigError(f"Task {task.name!r} takes {wanted}, but {came} came: give {option}.")
@@ -180,7 +177,7 @@ def _check_modality(trained: Trained, task: Task, side: Side, one: Input) -> Non
 def _voices(
   trained: Trained, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
 ) -> dict[str, str | None]:
-  """Returns who speaks each language that an output is spoken in; None where its ids say so."""
+  """Returns the voice of each output language; None where the ids encode the voice."""
   voices = {}
   for role, stream in task.outputs:
     tokenizer = trained.prepared.tokenizers[stream]
@@ -195,79 +192,79 @@ def _voices(
   return voices
 
 
-def _question(
-  trained: Trained,
-  task: Task,
-  side: Side,
-  one: Input,
-  options: Sequence[dict[str, str]],
-) -> _Question:
-  """Returns the prompts of an input; RecordError for one that cannot be asked."""
-  parts, notes = _parts(trained, task, side, one, options[0][side[0]])
+def _ask(
+  trained: Trained, task: Task, side: Side, given: Input, options: Sequence[dict[str, str]]
+) -> _Asked | Failure:
+  """Returns the prompts of an input, or why it cannot be asked."""
+  try:
+    parts, notes = _parts(trained, task, side, given, options[0][side[0]])
+  except RecordError as error:
+    return Failure(given.name, error)
   address = ".".join(side)
-  asked = []
+  prompts = []
   for option in options:
     tag = layouts.tag_of(task, option)
     if task.inputs:
-      prompts = [Prompt({address: ids}, tag) for ids in parts]
+      prompts.append((option, [Prompt({address: ids}, tag) for ids in parts]))
     else:
-      prompts = [Prompt({}, tag, begun={address: ids}) for ids in parts]
-    asked.append((option, prompts))
-  return _Question(one.name, tuple(asked), one.notes + notes)
+      prompts.append((option, [Prompt({}, tag, begun={address: ids}) for ids in parts]))
+  return _Asked(given.name, tuple(prompts), given.notes + notes)
 
 
 def _parts(
-  trained: Trained, task: Task, side: Side, one: Input, language: str
+  trained: Trained, task: Task, side: Side, given: Input, language: str
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-  """Returns the ids of the input, in pieces no longer than the model knows, and what to tell."""
+  """Returns the ids of the input, in pieces no longer than the model knows, and notes for the
+  user."""
   tokenizer = trained.prepared.tokenizers[side[1]]
   limit = longest_input(trained, task, side)
 
-  def encode(part) -> np.ndarray:
-    wave_S, text = (None, part) if isinstance(part, str) else (part, "")
-    return tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, text, language, ""))
+  def encode_text(text: str) -> np.ndarray:
+    return tokenizer.encode(Utterance(None, waveform.RATE_HZ, text, language, ""))
 
-  def fits(part) -> bool:
-    return len(encode(part)) <= limit or not task.inputs  # a beginning is never cut
+  def encode_wave(wave_S: np.ndarray) -> np.ndarray:
+    if np.abs(wave_S).max(initial=0) < waveform.QUIETEST_PEAK:
+      return np.zeros(0, np.int32)  # a piece in which nothing is said
+    return tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, "", language, ""))
 
   notes = []
-  if one.wave_S is not None:
-    waveform.check(one.wave_S, waveform.RATE_HZ, one.name)
-    parts, inside = [one.wave_S], 0
-    if task.inputs:  # a beginning goes on where it ends
-      parts, inside = pieces.cut_wave(one.wave_S, waveform.RATE_HZ, fits)
+  if given.wave_S is not None:
+    waveform.check(given.wave_S, waveform.RATE_HZ, given.name)
+    if task.inputs:
+      parts, inside = pieces.cut_wave(given.wave_S, waveform.RATE_HZ, encode_wave, limit)
+    else:
+      parts, inside = [encode_wave(given.wave_S)], 0  # a beginning goes on where it ends
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
-    parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]
   else:
-    text = orthography.plain(one.text)
+    text = orthography.plain(given.text)
     if not text:
-      raise RecordError(f"{one.name}: empty text. Give at least one word.")
-    parts = pieces.cut_text(text, fits)
+      raise RecordError(f"{given.name}: empty text. Give at least one word.")
+    parts = pieces.cut_text(text, encode_text, limit) if task.inputs else [encode_text(text)]
+  parts = [ids for ids in parts if len(ids)]
   if len(parts) > 1:
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
-  encoded = [ids for ids in map(encode, parts) if len(ids)]
-  longest = max(map(len, encoded), default=0)
+  longest = max(map(len, parts), default=0)
   if not longest:
-    raise RecordError(f"{one.name}: too short to give a single id of {side[1]}. Leave it out.")
+    raise RecordError(f"{given.name}: too short to give a single id of {side[1]}. Leave it out.")
   if longest > limit:
     raise RecordError(
-      f"{one.name}: {longest} frames of {side[1]} in one piece, but the model was trained on at "
+      f"{given.name}: {longest} frames of {side[1]} in one piece, but the model was trained on at "
       f"most {limit * 4 // 5}. Shorten it."
     )
-  return encoded, tuple(notes)
+  return parts, tuple(notes)
 
 
 def _likeliest(
   trained: Trained,
   task: Task,
-  question: _Question,
+  asked: _Asked,
   answers: Sequence[tuple[dict[str, str], list[Continuation]]],
   voices: Mapping[str, str | None],
 ) -> Result:
   """Returns the answer in the likeliest language, its pieces joined."""
   scores = [_per_cell(parts) for _, parts in answers]
-  chosen, parts = answers[int(np.argmax(scores))]
+  codes, parts = answers[int(np.argmax(scores))]
   texts: dict[str, str] = {}
   waves: dict[str, np.ndarray] = {}
   for role, stream in task.outputs:
@@ -275,13 +272,13 @@ def _likeliest(
     address = f"{role}.{stream}"
     ids = [part.streams[address] for part in parts]
     if tokenizer.spec.modality == "text":
-      said = (tokenizer.decode(one).strip() for one in ids)
-      texts[address] = orthography.joined(said, chosen[role])
+      said = (tokenizer.decode(ids_T).strip() for ids_T in ids)
+      texts[address] = orthography.joined(said, codes[role])
     else:
-      spoken = [tokenizer.decode(one, voice=voices[chosen[role]]) for one in ids]
+      spoken = [tokenizer.decode(ids_T, voice=voices[codes[role]]) for ids_T in ids]
       waves[address] = silence.joined(spoken, SILENCE_S, waveform.RATE_HZ)
   complete = all(part.complete for part in parts)
-  notes = list(question.notes)
+  notes = list(asked.notes)
   if not complete:
     limit = trained.experiment.evaluation.max_output_rows
     notes.append(f"the output was cut: no stop within evaluation.max_output_rows={limit} rows")
@@ -289,7 +286,7 @@ def _likeliest(
     "-".join(dict.fromkeys(option.values())): score
     for (option, _), score in zip(answers, scores, strict=True)
   }
-  return Result(question.name, chosen, texts, waves, max(scores), tried, complete, tuple(notes))
+  return Result(asked.name, codes, texts, waves, max(scores), tried, complete, tuple(notes))
 
 
 def _per_cell(parts: Sequence[Continuation]) -> float:

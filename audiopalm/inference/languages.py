@@ -15,9 +15,8 @@ def candidates(
   settle must be given. Any tag of a language will do (`language_tags`). ConfigError otherwise,
   naming the known languages.
   """
-  roles = tuple(dict.fromkeys(role for role, _ in task.sides))
-  pairs = task.corpus.pairs(roles)
-  first, last = roles[0], task.outputs[-1][0]
+  pairs = task.corpus.pairs(task.roles)
+  first, last = task.from_to
   translates = any(pair[first] != pair[last] for pair in pairs)
   given = {"language": language, "source": source, "target": target}
   wrong = ("language",) if translates else ("source", "target")

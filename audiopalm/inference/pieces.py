@@ -1,13 +1,15 @@
 """Cuts of recordings and texts that are too long for one row, at places where little is lost."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from typing import TypeVar
 
 import numpy as np
 
 from audiopalm import orthography
 from audiopalm.audio import silence
 
+Ids = TypeVar("Ids", bound=Sized)  # what a piece is encoded as
 SENTENCE_PAUSE_S = 0.5  # longer than pauses between the words of a sentence
 
 # What ends a sentence by itself: in Chinese and Japanese, Arabic and Urdu, Devanagari, Armenian,
@@ -23,54 +25,56 @@ _BOUNDARIES = (
 
 
 def cut_wave(
-  wave_S: np.ndarray, rate_hz: int, fits: Callable[[np.ndarray], bool]
-) -> tuple[list[np.ndarray], int]:
-  """Returns (pieces in order, number of cuts inside speech) such that every piece fits.
+  wave_S: np.ndarray, rate_hz: int, encode: Callable[[np.ndarray], Ids], most: int
+) -> tuple[list[Ids], int]:
+  """Returns (encoded pieces in order, number of cuts inside speech), each of at most `most` ids.
 
   Every piece has `silence.ENDS_S` of silence before and after what it says, like the recordings a
   model learns from. A wave that does not fit is cut in the middle of every pause that only lies
   between sentences (SENTENCE_PAUSE_S or more). Without one it is cut in the middle of the longest
   pause of its middle half, else of the pause nearest to its middle, else, inside speech, where its
   middle half is quietest. Each piece again, until it fits: together they hold all that is said. A
-  piece shorter than two frames of 10 ms is not cut any further.
+  piece shorter than two frames of 10 ms is not cut any further. Each piece is encoded once.
   """
   wave_S = silence.with_ends(wave_S, rate_hz)
-  return _cut(wave_S, rate_hz, fits)
+  return _cut(wave_S, rate_hz, encode, most)
 
 
 def _cut(
-  wave_S: np.ndarray, rate_hz: int, fits: Callable[[np.ndarray], bool]
-) -> tuple[list[np.ndarray], int]:
-  if fits(wave_S) or len(wave_S) < rate_hz // 50:
-    return [wave_S], 0
+  wave_S: np.ndarray, rate_hz: int, encode: Callable[[np.ndarray], Ids], most: int
+) -> tuple[list[Ids], int]:
+  ids = encode(wave_S)
+  if len(ids) <= most or len(wave_S) < rate_hz // 50:
+    return [ids], 0
   places, inside = _cuts(wave_S, rate_hz)
   pieces = []
   for part_S in np.split(wave_S, places):
     if not inside:
       part_S = silence.with_ends(part_S, rate_hz)
-    found, more = _cut(part_S, rate_hz, fits)
-    pieces += found
+    parts, more = _cut(part_S, rate_hz, encode, most)
+    pieces += parts
     inside += more
   return pieces, inside
 
 
-def cut_text(text: str, fits: Callable[[str], bool]) -> list[str]:
-  """Returns pieces in order such that every piece fits: cut between sentences, else words.
+def cut_text(text: str, encode: Callable[[str], Ids], most: int) -> list[Ids]:
+  """Returns encoded pieces in order, each of at most `most` ids: cut between sentences, else words.
 
   In scripts without spaces a sentence is cut between its parts, and any text without a boundary
   between two characters. Each cut is the one nearest to the middle. A letter and its marks stay
-  together: one that does not fit is given back whole.
+  together: one that does not fit is given back whole. Each piece is encoded once.
   """
   text = text.strip()
-  if fits(text):
-    return [text]
+  ids = encode(text)
+  if len(ids) <= most:
+    return [ids]
   at = next(filter(None, (_nearest_cut(text, boundary) for boundary in _BOUNDARIES)), None)
   if at is None:
     letters = orthography.graphemes(text)
     if len(letters) < 2:
-      return [text]
+      return [ids]
     at = len("".join(letters[: len(letters) // 2]))
-  return cut_text(text[:at], fits) + cut_text(text[at:], fits)
+  return cut_text(text[:at], encode, most) + cut_text(text[at:], encode, most)
 
 
 def _nearest_cut(text: str, boundary: re.Pattern[str]) -> int | None:

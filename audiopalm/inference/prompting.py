@@ -1,20 +1,23 @@
-"""Questions to a trained model: prompts in, the streams it continues them with out."""
+"""Prompts for a trained model, and the streams that it continues them with."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import feeds
+from audiopalm.data.corpora import Corpus
 from audiopalm.errors import ConfigError, LayoutError
+from audiopalm.experiment import Experiment
 from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.automaton import Mode
+from audiopalm.layouts.cells import Part
+from audiopalm.tokenizers.base import Fitted
+from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Task
 
 
@@ -35,10 +38,10 @@ class Prompt:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Continuation:
-  """What the model said: the predicted streams that came through, and how likely it found them.
+  """What the model said: the predicted streams as far as they came, and how likely it found them.
 
-  `log_likelihood` is in nats over `cells` predicted cells. `complete` is False where the stop never
-  came.
+  `log_likelihood` is in nats over `cells` predicted cells. `complete` is False where no stop
+  was generated.
   """
 
   streams: Mapping[str, np.ndarray]
@@ -47,18 +50,16 @@ class Continuation:
   complete: bool
 
 
-def find_task(experiment: Any, name: str) -> Task:
-  """Returns the task of the experiment by name; ConfigError listing the known ones."""
-  feeds.check_answers(experiment.data)
-  tasks = {task.name: task for task in experiment.tasks}
+def find_task(trained: Trained, name: str) -> Task:
+  """Returns the task of the run by its name; ConfigError listing the known ones."""
+  trained.check_answers()
+  tasks = {task.name: task for task in trained.experiment.tasks}
   if name not in tasks:
-    raise ConfigError(
-      f"This run knows no task {name!r}. It was trained on: {', '.join(tasks)}. Name one of these."
-    )
+    raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(tasks)}.")
   return tasks[name]
 
 
-def asked_layout(experiment: Any, task: Task) -> Any:
+def asked_layout(experiment: Experiment, task: Task) -> Part:
   """Returns the layout that asks a task: inputs are given, also where training predicts them."""
   return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
 
@@ -99,7 +100,8 @@ def continuations(
       layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space) for prompt in prompts
     ]
     starts = {
-      _state_after(plan, one.tokens_LK[len(grid) :]) for one, grid in zip(begun, grids, strict=True)
+      _state_after(plan, whole.tokens_LK[len(grid) :])
+      for whole, grid in zip(begun, grids, strict=True)
     }
     if len(starts) > 1:
       raise ConfigError(
@@ -115,7 +117,7 @@ def continuations(
   idle = -len(grids) % batch_rows if fill else 0
   longest = max(range(len(grids)), key=lambda number: len(grids[number]))
   decoded = decode.decode(
-    trained.model,
+    trained.language_model,
     trained.params,
     grids + [grids[longest]] * idle,
     plan,
@@ -128,14 +130,14 @@ def continuations(
     given=None if given is None else given + [given[longest]] * idle,
   )
   predicted = layouts.predicted_streams(layout)
-  return [_recovered(one, layout, predicted, space) for one in decoded[: len(prompts)]]
+  return [_recovered(answer, layout, predicted, space) for answer in decoded[: len(prompts)]]
 
 
-def voice_of(tokenizer: Any, corpus: Any, language: str) -> str | None:
-  """Returns the voice that speaks a language where nobody asks for one.
+def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
+  """Returns the default voice of a language.
 
-  The first of the corpus' training voices that the tokenizer can sound like; None, its default, if
-  it can sound like none of them or its ids say themselves who speaks.
+  The first of the corpus' training voices that the tokenizer can produce; None, the tokenizer's
+  default, if it can produce none of them or the ids encode the voice.
   """
   voices = corpus.train_voices(language)
   return next((voice for voice in voices if voice in tokenizer.voices), None)
@@ -182,7 +184,9 @@ def room(trained: Trained, longest_rows: int) -> int:
   return min(wanted, trained.experiment.evaluation.max_output_rows)
 
 
-def _recovered(decoded, layout, predicted, space) -> Continuation:
+def _recovered(
+  decoded: decode.Decoded, layout: Part, predicted: Sequence[str], space: TokenSpace
+) -> Continuation:
   streams = dict.fromkeys(predicted, np.zeros(0, np.int32))
   complete = decoded.complete
   try:

@@ -13,7 +13,7 @@ RULE = "nats per predicted cell, each after the right cells before it"
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-  """What one example (or many) adds up to over the cells predicted in one modality.
+  """Sums over the predicted cells of one modality, of one example or many.
 
   `nll` is the weighted sum of -log p in nats, `correct` the weighted number of cells whose
   likeliest id is the right one, `weight` the sum of the weights: the number of cells where each
@@ -31,8 +31,8 @@ class Sums:
 def reduce(examples: Iterable[Mapping[str, Sums]]) -> dict:
   """Returns {"nll", "token_accuracy", "modalities": {modality: the same two}} over all examples.
 
-  Every value is length-normalised: a sum over all cells divided by their weight, so that a long
-  example counts for its length and one example's value does not depend on its neighbours. Beside
+  Every value is length-normalized: a sum over all cells divided by their weight, so that a long
+  example counts for its length and one example's value does not depend on its neighbors. Beside
   them stand their "intervals" over examples (`tally.scores`). Modalities without a cell are left
   out; without any cell the result is empty.
 
@@ -48,14 +48,14 @@ def reduce(examples: Iterable[Mapping[str, Sums]]) -> dict:
   scored = {modality: scores for modality, scores in scored.items() if scores}
   if not scored:
     return {}
-  return {**_scores([sum(one.values(), Sums()) for one in examples]), "modalities": scored}
+  return {**_scores([sum(example.values(), Sums()) for example in examples]), "modalities": scored}
 
 
 def _scores(sums: list[Sums]) -> dict:
-  having = [one for one in sums if one.weight > 0]
+  having = [example for example in sums if example.weight > 0]
   counts = {
-    "nll": [(one.nll, one.weight) for one in having],
-    "token_accuracy": [(one.correct, one.weight) for one in having],
+    "nll": [(example.nll, example.weight) for example in having],
+    "token_accuracy": [(example.correct, example.weight) for example in having],
   }
   return tally.scores(
     {name: Tally(np.reshape(of, (-1, 2)), tally.ratio) for name, of in counts.items()}

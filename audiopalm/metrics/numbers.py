@@ -1,4 +1,4 @@
-"""Numbers as words, so that a transcript with digits compares with one that spells them."""
+"""Numbers as words, so that transcripts with digits and with words compare."""
 
 import functools
 import importlib.metadata

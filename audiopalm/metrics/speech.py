@@ -1,4 +1,4 @@
-"""How far generated speech lies from a recording of the same words."""
+"""Mel-cepstral distance of generated speech to a recording of the same words."""
 
 import numpy as np
 

@@ -1,14 +1,17 @@
-"""Scores from what their examples add up to, and the interval that the choice of examples leaves.
+"""Scores from sums over examples, and their bootstrap intervals.
 
 Every score here is a function of counts summed over examples (wrong words and words, matched and
-all n-grams), so other choices of examples are scored without a look at any text.
+all n-grams), so resamples of the examples are scored without processing any text again.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
+# Scores by name with their "intervals", as JSON has them; groups of examples are nested in it.
+Scores = Mapping[str, Any]
 RESAMPLES = 1_000
 SHARE = 0.95
 RULE = f"{SHARE:.0%} percentile bootstrap over examples, {RESAMPLES:,} resamples"
@@ -20,7 +23,7 @@ AT_ONCE = 2**22  # drawn examples that lie in memory together
 class Tally:
   """The counts_NE of each of N examples, and `value`: from their sum [..., E] to the score [...].
 
-  A row of NaN is an example that has no part in the score.
+  A row of NaN is an example that does not count in the score.
   """
 
   counts_NE: np.ndarray
@@ -64,15 +67,15 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 def scores(tallies: Mapping[str, Tally]) -> dict:
   """Returns {name: score, "intervals": {name: [low, high]}} of the tallies that have examples."""
-  found: dict = {}
+  by_name: dict = {}
   intervals = {}
   for name, tally in tallies.items():
     score, interval = tally.score(), tally.interval()
     if score is not None:
-      found[name] = score
+      by_name[name] = score
     if interval is not None:
       intervals[name] = interval
-  return {**found, "intervals": intervals} if intervals else found
+  return {**by_name, "intervals": intervals} if intervals else by_name
 
 
 def _drawn(examples: int) -> Iterator[np.ndarray]:

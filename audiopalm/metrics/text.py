@@ -70,8 +70,8 @@ def has_word(text: str, wanted: Collection[str], language: str) -> bool:
 def _spelled(text: str, language: str) -> str:
   """Returns a text as its errors are counted: normalized, without spaces where these separate no
   words (Thai and Khmer may have some of no width, where a line may break)."""
-  found = normalize(text)
-  return found if orthography.has_spaces(language) else re.sub("[ \u200b]", "", found)
+  spelled = normalize(text)
+  return spelled if orthography.has_spaces(language) else re.sub("[ \u200b]", "", spelled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Metric:
 
   @property
   def measures(self) -> bool:
-    """Whether it is a score of its language at all."""
+    """Whether the score is defined for its language."""
     return orthography.has_spaces(self.language) or not self.by_words
 
   def tally(self, targets: Sequence[str], predictions: Sequence[str]) -> Tally:
@@ -166,7 +166,7 @@ def _bleu_counts(targets, predictions, language) -> list[list[int]]:
   measure = sacrebleu.BLEU(tokenize=tokenizer_of(language), effective_order=True)
   pairs = zip(targets, predictions, strict=True)
   scored = [measure.sentence_score(said, [target]) for target, said in pairs]
-  return [[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in scored]
+  return [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scored]
 
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
@@ -185,9 +185,9 @@ def _chrf_counts(targets, predictions, language) -> list[list[int]]:
   for target, said in zip(targets, predictions, strict=True):
     counted.append([])
     for n in range(1, 7):
-      wanted, found = _n_grams(target, n), _n_grams(said, n)
+      wanted, given = _n_grams(target, n), _n_grams(said, n)
       # As sacreBLEU: where the target is too short for any, those said are not counted.
-      counted[-1] += [found.total() if wanted else 0, wanted.total(), (wanted & found).total()]
+      counted[-1] += [given.total() if wanted else 0, wanted.total(), (wanted & given).total()]
   return counted
 
 
@@ -210,14 +210,14 @@ def _of_normalized(count):
   return lambda targets, predictions, language: count(*_normalized(targets, predictions), language)
 
 
-# Wrong, missing and extra words per word of all targets, normalised. It can pass 1. Where the
+# Wrong, missing and extra words per word of all targets, normalized. It can pass 1. Where the
 # targets hold no word at all it is the number of words predicted.
 wer = Metric("wer", _word_errors, _error_rate, by_words=True)
 
 # The same in characters (spaces count where they separate words).
 cer = Metric("cer", _character_errors, _error_rate)
 
-# The fraction of predictions equal to their target, normalised.
+# The fraction of predictions equal to their target, normalized.
 exact = Metric("exact", _equal, ratio)
 
 # Corpus BLEU, 0 to 100, of texts as they are, by `rule("bleu", language)`: Papineni et al. 2002;
@@ -227,7 +227,7 @@ bleu = Metric("bleu", _bleu_counts, _bleu)
 # Corpus chrF, 0 to 100: F-score of character n-grams (Popovic 2015).
 chrf = Metric("chrf", _chrf_counts, _chrf)
 
-# BLEU and chrF of transcripts of generated speech, both sides normalised: a recognizer's case and
+# BLEU and chrF of transcripts of generated speech, both sides normalized: a recognizer's case and
 # punctuation say nothing about the speech (as in Translatotron 2, Jia et al. 2022,
 # arXiv:2107.08661).
 asr_bleu = Metric("asr_bleu", _of_normalized(_bleu_counts), _bleu)
@@ -236,7 +236,7 @@ asr_chrf = Metric("asr_chrf", _of_normalized(_chrf_counts), _chrf)
 
 @functools.cache
 def rule(name: str, language: str) -> str | None:
-  """Returns what measures a score in a language: jiwer's version, sacreBLEU's signature.
+  """Returns the rule of a score in a language: jiwer's version, sacreBLEU's signature.
 
   None for a score that has no such rule.
   """

@@ -1,4 +1,4 @@
-"""Dynamic time warping of many pairs at one time: the same values as one by one, much sooner."""
+"""Dynamic time warping of many pairs at once: the same values as one by one, much faster."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ def mean_costs(costs: Sequence[np.ndarray]) -> list[float]:
   """Returns for each cost_TT the mean cost along its cheapest path from corner to corner.
 
   Steps are (1, 1), (1, 0) and (0, 1); of equally cheap ones the first in this order is taken.
-  Totals and lengths of the best paths go forward together, one anti-diagonal of all pairs a step.
+  Totals and lengths of the best paths advance together, an anti-diagonal of all pairs per step.
   """
-  found: list[float] = []
+  means: list[float] = []
   # Pairs of like size share a block, so that little of it is padding.
   order = sorted(range(len(costs)), key=lambda number: sum(costs[number].shape))
   for start in range(0, len(costs), AT_ONCE):
-    found += _block([costs[number] for number in order[start : start + AT_ONCE]])
-  return [mean for _, mean in sorted(zip(order, found, strict=True))]
+    means += _block([costs[number] for number in order[start : start + AT_ONCE]])
+  return [mean for _, mean in sorted(zip(order, means, strict=True))]
 
 
 def _block(costs: Sequence[np.ndarray]) -> list[float]:
@@ -36,14 +36,14 @@ def _block(costs: Sequence[np.ndarray]) -> list[float]:
   for diagonal in range(rows + columns - 1):
     (across, beside, total), (across_length, beside_length, length) = totals, lengths
     first, last = max(0, diagonal - columns + 1), min(rows, diagonal + 1)
-    here, above = slice(first + 1, last + 1), slice(first, last)
-    one = across[above] <= beside[above]
-    cheaper = np.where(one, across[above], beside[above])
-    steps = np.where(one, across_length[above], beside_length[above])
-    two = cheaper <= beside[here]
+    current, above = slice(first + 1, last + 1), slice(first, last)
+    across_wins = across[above] <= beside[above]
+    cheaper = np.where(across_wins, across[above], beside[above])
+    steps = np.where(across_wins, across_length[above], beside_length[above])
+    beside_loses = cheaper <= beside[current]
     total[:] = np.inf
-    total[here] = np.where(two, cheaper, beside[here]) + leaning[diagonal, above]
-    length[here] = np.where(two, steps, beside_length[here]) + 1
+    total[current] = np.where(beside_loses, cheaper, beside[current]) + leaning[diagonal, above]
+    length[current] = np.where(beside_loses, steps, beside_length[current]) + 1
     for row, number in ends.get(diagonal, ()):
       means[number] = float(total[row + 1, number] / length[row + 1, number])
     totals, lengths = [*totals[1:], totals[0]], [*lengths[1:], lengths[0]]

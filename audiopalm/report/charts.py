@@ -13,26 +13,27 @@ WIDTH, HEIGHT = 320, 216
 LEFT, RIGHT, TOP, BOTTOM = 52, 240, 24, 176
 LABEL_STEP = 14  # least distance of two labels' lines
 DASHES = 3
+MOST_POINTS = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
   """One line: its name, its points in order, and how it is drawn.
 
-  `colour` counts through the palette and, after its end, through dashes. A `faint` line is a thin
+  `color` counts through the palette and, after its end, through dashes. A `faint` line is a thin
   one without a label; the points of a `marked` one are dots with their value.
   """
 
   name: str
   points: Sequence[tuple[float, float]]
-  colour: int = 0
+  color: int = 0
   faint: bool = False
   marked: bool = False
 
   @property
   def classes(self) -> str:
-    dash = self.colour // style.COLOURS % DASHES
-    return f"line s{self.colour % style.COLOURS} dash{dash}" + " faint" * self.faint
+    dash = self.color // style.COLORS % DASHES
+    return f"line s{self.color % style.COLORS} dash{dash}" + " faint" * self.faint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +53,15 @@ def line_chart(
 ) -> Element | None:
   """Returns a figure with the series that have points; None where none has."""
   drawn = [
-    dataclasses.replace(one, points=points)
-    for one in series
-    if (points := [point for point in one.points if _drawable(point, x, y)])
+    dataclasses.replace(line, points=points)
+    for line in series
+    if (points := [point for point in line.points if _drawable(point, x, y)])
   ]
   if not drawn:
     return None
-  across = _Scale([point[0] for one in drawn for point in one.points], x, LEFT, RIGHT, tight=True)
-  up = _Scale([point[1] for one in drawn for point in one.points], y, BOTTOM, TOP)
+  points = [point for line in drawn for point in line.points]
+  across = _Scale([point[0] for point in points], x, LEFT, RIGHT, tight=True)
+  up = _Scale([point[1] for point in points], y, BOTTOM, TOP)
   picture = element(
     "svg",
     [_x_tick(across, value) for value in across.ticks],
@@ -67,28 +69,33 @@ def line_chart(
     element("path", d=f"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}", class_="axis"),
     element("text", x.label, x=(LEFT + RIGHT) / 2, y=HEIGHT - 5, text_anchor="middle"),
     element("text", y.label, x=0, y=11),
-    [_line(one, across, up) for one in drawn if one.faint],
-    [_line(one, across, up) for one in drawn if not one.faint],
+    [_line(line, across, up) for line in sorted(drawn, key=lambda line: not line.faint)],
     _end_labels(drawn, up),
     viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
-    aria_label=f"{title}: {y.label} over {x.label}. " + "; ".join(map(_said, drawn)),
+    aria_label=f"{title}: {y.label} over {x.label}. " + "; ".join(
+      f"{line.name} ends at {short(line.points[-1][1])}" for line in drawn
+    ),
   )  # fmt: skip
-  legend = element("ul", [element("li", swatch(one), one.name) for one in drawn], class_="legend")
+  legend = element(
+    "ul", [element("li", swatch(line), line.name) for line in drawn], class_="legend"
+  )
   caption = element("figcaption", title, element("p", note) if note else None)
   return element("figure", caption, legend if len(drawn) > 1 else None, picture, class_="chart")
 
 
-def swatch(one: Series) -> Element:
+def swatch(line: Series) -> Element:
   """Returns a piece of a line as it is drawn, for a legend."""
-  marks = element("circle", cx=12, cy=5, r=3, class_=f"fill{one.colour % style.COLOURS}")
+  marks = element("circle", cx=12, cy=5, r=3, class_=f"fill{line.color % style.COLORS}")
   return element(
-    "svg", element("path", d="M0 5H24", class_=one.classes), marks if one.marked else None,
+    "svg", element("path", d="M0 5H24", class_=line.classes), marks if line.marked else None,
     viewBox="0 0 24 10", aria_hidden="true",
   )  # fmt: skip
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int = 200) -> list[tuple[float, float]]:
-  """Returns at most `most` points: means of as many neighbours as that takes."""
+def thinned(
+  points: Sequence[tuple[float, float]], most: int = MOST_POINTS
+) -> list[tuple[float, float]]:
+  """Returns at most `most` points: means of as many neighbors as that takes."""
   each = -(-len(points) // most) or 1
   groups = [points[start : start + each] for start in range(0, len(points), each)]
   return [
@@ -196,17 +203,17 @@ def _tick(value: float) -> str:
   return f"{value / 1000:g}k" if 10_000 <= abs(value) < 1_000_000 else short(value)
 
 
-def _line(one: Series, across: _Scale, up: _Scale) -> list[Element]:
-  places = [(across.place(x), up.place(y)) for x, y in one.points]
+def _line(line: Series, across: _Scale, up: _Scale) -> list[Element]:
+  places = [(across.place(x), up.place(y)) for x, y in line.points]
   path = "M" + "L".join(f"{x} {y}" for x, y in places)
-  drawn = [element("path", d=path, class_=one.classes)]
-  if one.marked or len(places) == 1:
+  drawn = [element("path", d=path, class_=line.classes)]
+  if line.marked or len(places) == 1:
     drawn += [
       element(
-        "circle", element("title", f"{one.name}: {short(y)} at {short(x)}"),
-        cx=px, cy=py, r=3, class_=f"fill{one.colour % style.COLOURS}",
+        "circle", element("title", f"{line.name}: {short(y)} at {short(x)}"),
+        cx=px, cy=py, r=3, class_=f"fill{line.color % style.COLORS}",
       )
-      for (x, y), (px, py) in zip(one.points, places, strict=True)
+      for (x, y), (px, py) in zip(line.points, places, strict=True)
     ]  # fmt: skip
   return drawn
 
@@ -214,16 +221,17 @@ def _line(one: Series, across: _Scale, up: _Scale) -> list[Element]:
 def _end_labels(series: Sequence[Series], up: _Scale) -> list[Element]:
   """Returns each line's name and last value right of its end, moved apart where they would meet."""
   ends = sorted(
-    ((up.place(one.points[-1][1]), one) for one in series if not one.faint), key=lambda end: end[0]
+    ((up.place(line.points[-1][1]), line) for line in series if not line.faint),
+    key=lambda end: end[0],
   )
   heights = _apart([height for height, _ in ends], TOP, BOTTOM)
   alone = len(ends) == 1
   return [
     element(
-      "text", ("" if alone else f"{_brief(one.name)} ") + short(one.points[-1][1]),
-      x=RIGHT + 5, y=round(y + 4, 1), class_=f"fill{one.colour % style.COLOURS}",
+      "text", ("" if alone else f"{_brief(line.name)} ") + short(line.points[-1][1]),
+      x=RIGHT + 5, y=round(y + 4, 1), class_=f"fill{line.color % style.COLORS}",
     )
-    for y, (_, one) in zip(heights, ends, strict=True)
+    for y, (_, line) in zip(heights, ends, strict=True)
   ]  # fmt: skip
 
 
@@ -242,7 +250,3 @@ def _apart(heights: Sequence[float], top: float, bottom: float) -> list[float]:
 def _brief(name: str, most: int = 5) -> str:
   """Returns a name that fits beside the chart; the legend has it in full."""
   return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def _said(one: Series) -> str:
-  return f"{one.name} ends at {short(one.points[-1][1])}"

@@ -1,12 +1,12 @@
 """HTML as a tree of elements, turned into text once: every text is escaped, every tag closed."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
 from audiopalm.report import style
 
 Element = ElementTree.Element
+Child = Element | str | int | float | None | Iterable["Child"]
 
 # No page may hold these; a model that guesses bytes writes them. Shown as their pictures: ␇.
 _SHOWN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
@@ -16,7 +16,7 @@ _SHOWN |= {0x7F: 0x2421} | dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
-def element(name: str, /, *children: Any, **attributes: Any) -> Element:
+def element(name: str, /, *children: Child, **attributes: object) -> Element:
   """Returns an element. Children are elements, texts, numbers, None (nothing) or lists of these.
 
   Attributes that are None are left out, True is an attribute without a value; a name ends in _
@@ -24,32 +24,32 @@ def element(name: str, /, *children: Any, **attributes: Any) -> Element:
 
       element("p", "a < b", class_="note", aria_label=None)  ->  <p class="note">a &lt; b</p>
   """
-  made = Element(name)
+  node = Element(name)
   for key, value in attributes.items():
     if value is not None and value is not False:
       text = key if value is True else str(value)
-      made.set(key.rstrip("_").replace("_", "-"), text.translate(_SHOWN))
-  _append(made, children)
-  return made
+      node.set(key.rstrip("_").replace("_", "-"), text.translate(_SHOWN))
+  _append(node, children)
+  return node
 
 
-def _append(made: Element, children: Iterable[Any]) -> None:
+def _append(node: Element, children: Iterable[Child]) -> None:
   for child in children:
     if child is None:
       continue
     if isinstance(child, Element):
-      made.append(child)
+      node.append(child)
     elif isinstance(child, str | int | float):
       text = str(child).translate(_SHOWN)
-      if len(made):
-        made[-1].tail = (made[-1].tail or "") + text
+      if len(node):
+        node[-1].tail = (node[-1].tail or "") + text
       else:
-        made.text = (made.text or "") + text
+        node.text = (node.text or "") + text
     else:
-      _append(made, child)
+      _append(node, child)
 
 
-def page(title: str, *body: Any) -> str:
+def page(title: str, *body: Child) -> str:
   """Returns a whole HTML page that needs nothing but itself."""
   head = element(
     "head",
@@ -64,7 +64,28 @@ def page(title: str, *body: Any) -> str:
   return "<!doctype html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
 
 
-def table(head: Iterable[Any], rows: Iterable[Any], name: str) -> Element:
+def missing(what: str, command: str) -> Element:
+  """Returns a note that something is not there, and the command that makes it."""
+  return element("div", element("p", f"{what} ", element("code", command)), class_="missing")
+
+
+def sections(
+  header: Element, missing: Sequence[Element], parts: Iterable[tuple[str, str, Sequence[Child]]]
+) -> list[Child]:
+  """Returns the body of a page: a header, links to its parts, notes of what is missing, the parts.
+
+  Parts are (id, title, content); one without content is left out.
+  """
+  parts = [part for part in parts if part[2]]
+  return [
+    header,
+    element("nav", [element("a", title, href=f"#{id}") for id, title, _ in parts]),
+    missing,
+    [[element("h2", title, id=id), *content] for id, title, content in parts],
+  ]
+
+
+def table(head: Iterable[Child], rows: Iterable[Element], name: str) -> Element:
   """Returns a table that scrolls in a box of its own; `rows` are made by `row`.
 
   A title is text, or an element `th` as it is. `name` is what a screen reader calls it.
@@ -80,17 +101,17 @@ def table(head: Iterable[Any], rows: Iterable[Any], name: str) -> Element:
   )  # fmt: skip
 
 
-def _heading(title: Any) -> Element:
+def _heading(title: Child) -> Element:
   return title if isinstance(title, Element) else element("th", title, scope="col")
 
 
-def row(what: Any, *cells: Any, class_: str | None = None) -> Element:
+def row(what: Child, *cells: Child, class_: str | None = None) -> Element:
   """Returns a row of a table: its name, then its cells (elements `td` as they are)."""
-  made = [
+  tds = [
     cell if isinstance(cell, Element) and cell.tag == "td" else element("td", cell)
     for cell in cells
   ]
-  return element("tr", element("th", what, scope="row"), *made, class_=class_)
+  return element("tr", element("th", what, scope="row"), *tds, class_=class_)
 
 
 def number(value: float | None, shown: str) -> Element:
@@ -100,12 +121,12 @@ def number(value: float | None, shown: str) -> Element:
   return element("td", element("data", shown, value=repr(value)))
 
 
-def folded(summary: Any, *content: Any, open_: bool = False) -> Element:
+def folded(summary: Child, *content: Child, open_: bool = False) -> Element:
   """Returns what is shown when its summary is clicked, without JavaScript."""
   return element("details", element("summary", summary), *content, open=open_)
 
 
-def bar(share: float, colour: int = 0) -> Element:
+def bar(share: float, color: int = 0) -> Element:
   """Returns a cell with a bar of `share` (0 to 1) of its width."""
   width = f"width:{min(max(share, 0), 1):.2%}"
-  return element("td", element("span", class_=f"bar fill{colour}", style=width), class_="bars")
+  return element("td", element("span", class_=f"bar fill{color}", style=width), class_="bars")

@@ -1,4 +1,4 @@
-"""A few examples of each task, to read and to hear: what came in, what should come out and did."""
+"""A few examples of each task to read and to hear: input, reference and answer."""
 
 import dataclasses
 import difflib
@@ -8,39 +8,40 @@ from audiopalm import orthography
 from audiopalm.data.cache import Entry, EntryUtterance
 from audiopalm.errors import AudioError, DataError
 from audiopalm.evaluation import lines, saved, scoring
-from audiopalm.evaluation.lines import Line, Said
+from audiopalm.evaluation.lines import Answer, Said
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.metrics import numbers, text
 from audiopalm.report import recordings
 from audiopalm.report.elements import Element, element
-from audiopalm.report.recordings import Recording
-from audiopalm.report.run import Run
+from audiopalm.report.recordings import Playback
+from audiopalm.report.run import RunFiles
 from audiopalm.types import Task
 
 EACH = 4  # examples of a task; one of them by a held-out voice where the task hears those
 BUDGET_BYTES = 7_000_000  # of all examples together, so that a page can be sent by mail
-CEILING = "units_ceiling"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Example:
-  """One line of an evaluation with the record it was asked of, None where that is gone."""
+class Card:
+  """An answer with the record it was asked of, None where that is gone, and its ceiling."""
 
   task: Task
-  line: Line
+  line: Answer
   entry: Entry | None
-  ceiling: Line | None = None
+  ceiling: Answer | None = None
 
 
-def of_run(run: Run) -> Iterator[Element]:
-  """Yields a heading and examples for each task that was asked something.
+def of_run(run: RunFiles) -> Iterator[Element]:
+  """Yields a heading and examples for each evaluated task.
 
-  They are the first of each language, not chosen by how good they are. What would make the page
-  larger than BUDGET_BYTES is left out and said so.
+  They are the first of each language, not the best. Examples that would make the page larger than
+  BUDGET_BYTES are left out, which a note says.
   """
   missing: dict[str, None] = {}  # in the order they were met
-  found = {task.name: _pick(run, task, missing) for task in run.experiment.tasks}
-  cards = {name: [_card(run, example) for example in picked] for name, picked in found.items()}
+  cards = {
+    task.name: [_card(run, example) for example in _pick(run, task, missing)]
+    for task in run.experiment.tasks
+  }
   left_out = _keep_small(cards)
   for reason in missing:
     yield element(
@@ -61,7 +62,7 @@ def of_run(run: Run) -> Iterator[Element]:
 
 
 def marked(reference: str, hypothesis: str, language: str) -> list[Element | str]:
-  """Returns the hypothesis with words that are wrong marked and words that are missing struck out.
+  """Returns the hypothesis with wrong words marked and missing words struck out.
 
   Words compare as they are scored: `metrics.text.normalize`. Where no spaces separate them they are
   characters.
@@ -70,7 +71,9 @@ def marked(reference: str, hypothesis: str, language: str) -> list[Element | str
     space, wanted, said = " ", reference.split(), hypothesis.split()
   else:
     space = ""
-    wanted, said = (orthography.graphemes("".join(one.split())) for one in (reference, hypothesis))
+    wanted, said = (
+      orthography.graphemes("".join(side.split())) for side in (reference, hypothesis)
+    )
   plain = [[text.normalize(word) for word in words] for words in (wanted, said)]
   parts: list[Element | str] = []
   for kind, a, b, c, d in difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes():
@@ -84,21 +87,21 @@ def marked(reference: str, hypothesis: str, language: str) -> list[Element | str
   return parts
 
 
-def _pick(run: Run, task: Task, missing: dict[str, None]) -> list[Example]:
+def _pick(run: RunFiles, task: Task, missing: dict[str, None]) -> list[Card]:
   """Returns the first examples of a task, languages in turn, the last by a held-out voice."""
   held_out = _in_turn(run.lines(lines.MODEL, scoring.HELD_OUT, task.name))[:1]
   test = _in_turn(run.lines(lines.MODEL, scoring.SEEN, task.name))[: EACH - len(held_out)]
-  ceilings = {line.id: line for line in run.lines(CEILING, scoring.SEEN, task.name)}
-  found = []
+  cards = []
+  ceilings = {line.id: line for line in run.lines(lines.UNITS_CEILING, scoring.SEEN, task.name)}
   for split, chosen in ((scoring.SEEN, test), (scoring.HELD_OUT, held_out)):
     entries = _entries(run, task, split, [line.id for line in chosen], missing)
     for line in chosen:
       ceiling = ceilings.get(line.id) if split == scoring.SEEN else None
-      found.append(Example(task, line, entries.get(line.id), ceiling))
-  return found
+      cards.append(Card(task, line, entries.get(line.id), ceiling))
+  return cards
 
 
-def _in_turn(asked: Sequence[Line]) -> list[Line]:
+def _in_turn(asked: Sequence[Answer]) -> list[Answer]:
   """Returns the lines that say something, the first of every language before the second of any."""
   places: dict[str, int] = {}
   numbered = []
@@ -110,27 +113,26 @@ def _in_turn(asked: Sequence[Line]) -> list[Line]:
 
 
 def _entries(
-  run: Run, task: Task, split: str, ids: Sequence[str], missing: dict[str, None]
+  run: RunFiles, task: Task, split: str, ids: Sequence[str], missing: dict[str, None]
 ) -> dict[str, Entry]:
   """Returns the entries of these ids; where there are none says why in `missing`."""
-  found: dict[str, Entry] = {}
+  entries: dict[str, Entry] = {}
   if not ids:
-    return found
+    return entries
   try:
     for entry in run.entries(task, split):
       if entry.id in ids:
-        found[entry.id] = entry
-      if len(found) == len(set(ids)):
+        entries[entry.id] = entry
+      if len(entries) == len(set(ids)):
         break
   except DataError as error:
     missing[str(error)] = None
-  return found
+  return entries
 
 
-def _card(run: Run, example: Example) -> Element:
+def _card(run: RunFiles, example: Card) -> Element:
   line, heard = example.line, _recordings(run, example)
-  spoken = [one for one in heard if isinstance(one, Recording)]
-  seconds = max((one.seconds for one in spoken), default=1.0)
+  seconds = max((item.seconds for item in heard if isinstance(item, Playback)), default=1.0)
   voice = f"held-out voice {line.voice}" if line.split == scoring.HELD_OUT else None
   return element(
     "article",
@@ -138,10 +140,10 @@ def _card(run: Run, example: Example) -> Element:
     element(
       "div",
       [
-        recordings.draw(one, seconds)
-        if isinstance(one, Recording)
-        else element("p", one, class_="note")
-        for one in heard
+        recordings.draw(item, seconds)
+        if isinstance(item, Playback)
+        else element("p", item, class_="note")
+        for item in heard
       ],
       element("dl", *_texts(run, example), class_="long" if len(line.said) > 1 else None),
       class_="recordings",
@@ -150,34 +152,34 @@ def _card(run: Run, example: Example) -> Element:
   )
 
 
-def _recordings(run: Run, example: Example) -> list[Recording | str]:
-  """Returns what there is to hear of an example, with a text for what cannot be heard."""
-  found: list[Recording | str] = []
+def _recordings(run: RunFiles, example: Card) -> list[Playback | str]:
+  """Returns the recordings of an example, with a text in place of one that cannot be played."""
+  heard: list[Playback | str] = []
   for role, stream in example.task.inputs:
     if run.modality(stream) == "speech":
-      found += _original(example, role, role.capitalize())
+      heard += _original(example, role, role.capitalize())
   for said in example.line.said:
     if said.modality == "speech":
       role = said.stream.rpartition(".")[0]
-      found += _original(example, role, "Reference")
+      heard += _original(example, role, "Reference")
       through = example.ceiling.said if example.ceiling else ()
-      found += [
-        _made(run, one, "Through units")
-        for one in through
-        if one.stream == said.stream and one.wave is not None
+      heard += [
+        _made(run, item, "Through units")
+        for item in through
+        if item.stream == said.stream and item.wave is not None
       ]
-      found.append(_made(run, said, "Generated"))
-  return found
+      heard.append(_made(run, said, "Generated"))
+  return heard
 
 
-def _original(example: Example, role: str, title: str) -> list[Recording]:
+def _original(example: Card, role: str, title: str) -> list[Playback]:
   said = _utterance(example, role)
   if said is None or said.wave_flac is None:
     return []
   return [recordings.from_flac(title, said.speaker, said.wave_flac)]
 
 
-def _made(run: Run, said: Said, title: str) -> Recording | str:
+def _made(run: RunFiles, said: Said, title: str) -> Playback | str:
   """Returns the recording an evaluation wrote, or why there is none."""
   if said.wave is None:
     return f"{title}: the evaluation kept no recording of it."
@@ -191,8 +193,8 @@ def _made(run: Run, said: Said, title: str) -> Recording | str:
     return f"{title}: {error}"
 
 
-def _texts(run: Run, example: Example) -> Iterator[Element]:
-  """Yields the texts of an example: inputs, then of each output what it should be and what it is.
+def _texts(run: RunFiles, example: Card) -> Iterator[Element]:
+  """Yields the texts of an example: inputs, then the reference and the answer of each output.
 
   An input's words are left out where they are what should come out.
   """
@@ -206,8 +208,8 @@ def _texts(run: Run, example: Example) -> Iterator[Element]:
     yield element("dd", said.text, lang=said.language)
   for said in example.line.said:
     role = said.stream.rpartition(".")[0]
-    there = _utterance(example, role)
-    language = there.language if there else lines.language_of(example.line, said)
+    utterance = _utterance(example, role)
+    language = utterance.language if utterance else lines.language_of(example.line, said)
     spoken = said.modality == "speech"
     should = "should say" if spoken else "should be"
     several = len(example.line.said) > 1
@@ -221,7 +223,7 @@ def _texts(run: Run, example: Example) -> Iterator[Element]:
       yield _answer(said.reference, said.hypothesis, said.fault, cut, language)
     if said.independent is not None:
       yield element("dt", "By the independent recognizer")
-      spelled = (numbers.spell(one, language) for one in (said.reference, said.independent))
+      spelled = (numbers.spell(side, language) for side in (said.reference, said.independent))
       yield _answer(*spelled, said.independent_fault, cut, language)
 
 
@@ -233,7 +235,7 @@ def _answer(
   return element("dd", marked(reference, hypothesis, language) or "nothing", cut, lang=language)
 
 
-def _utterance(example: Example, role: str) -> EntryUtterance | None:
+def _utterance(example: Card, role: str) -> EntryUtterance | None:
   return example.entry.utterances.get(role) if example.entry else None
 
 
@@ -242,7 +244,7 @@ def _languages(codes: str) -> str:
   return " to ".join(LANGUAGES.get(code, code) for code in codes.split("-"))
 
 
-def _described(run: Run, task: Task) -> str:
+def _described(run: RunFiles, task: Task) -> str:
   """Returns "speech to text", with roles where there are several: "source speech to ..."."""
   alone = len({role for role, _ in task.sides}) == 1
   sides = [
@@ -257,21 +259,18 @@ def _players(card: Element) -> int:
 
 
 def _keep_small(cards: dict[str, list[Element]]) -> int:
-  """Takes out what BUDGET_BYTES does not hold, the last examples of every task first.
-
-  Returns how many were taken out.
-  """
+  """Removes examples beyond BUDGET_BYTES, the last of every task first; returns how many."""
   sizes = {
-    name: [sum(len(v) for one in card.iter() for v in one.attrib.values()) for card in made]
-    for name, made in cards.items()
+    name: [sum(len(v) for node in card.iter() for v in node.attrib.values()) for card in drawn]
+    for name, drawn in cards.items()
   }
   kept, spent = dict.fromkeys(cards, 0), 0
   for number in range(max(map(len, cards.values()), default=0)):
-    for name, made in cards.items():
-      if kept[name] == number < len(made) and spent + sizes[name][number] <= BUDGET_BYTES:
+    for name, drawn in cards.items():
+      if kept[name] == number < len(drawn) and spent + sizes[name][number] <= BUDGET_BYTES:
         kept[name] += 1
         spent += sizes[name][number]
-  left_out = sum(len(made) - kept[name] for name, made in cards.items())
+  left_out = sum(len(drawn) - kept[name] for name, drawn in cards.items())
   for name in cards:
     cards[name] = cards[name][: kept[name]]
   return left_out

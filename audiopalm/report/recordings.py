@@ -20,7 +20,7 @@ LOSSLESS_S = 10.0  # longer recordings are embedded as MP3, an eighth of the siz
 WIDTH, HEIGHT, LEFT, BOTTOM = 300, 120, 26, 102
 SHOWN_HZ = (500, 1_000, 2_000, 4_000)
 
-# From silence to the loudest: lightness rises evenly, so it reads without colours too.
+# From silence to the loudest: lightness rises evenly, so it reads without colors too.
 RAMP = (
   (0.0, (12, 11, 30)), (0.25, (62, 28, 98)), (0.5, (148, 46, 104)), (0.75, (231, 108, 68)),
   (0.9, (250, 190, 96)), (1.0, (255, 250, 214)),
@@ -28,8 +28,8 @@ RAMP = (
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Recording:
-  """A wave at 16 kHz with what is written over it; `flac` where it already is that."""
+class Playback:
+  """A wave at 16 kHz with its caption; `flac` holds its bytes where it was read from FLAC."""
 
   title: str
   about: str
@@ -41,21 +41,20 @@ class Recording:
     return len(self.wave_S) / waveform.RATE_HZ
 
 
-def from_flac(title: str, about: str, flac: bytes) -> Recording:
+def from_flac(title: str, about: str, flac: bytes) -> Playback:
   """Returns the recording in FLAC bytes, of any rate."""
-  wave_S, rate_hz = waveform.from_flac(flac)
-  return Recording(title, about, waveform.resample(wave_S, rate_hz, waveform.RATE_HZ), flac)
+  return Playback(title, about, waveform.read_flac(flac), flac)
 
 
-def read(title: str, about: str, path: Path) -> Recording:
+def read(title: str, about: str, path: Path) -> Playback:
   """Returns the recording in a file; AudioError where it cannot be read."""
-  return Recording(title, about, waveform.read(path))
+  return Playback(title, about, waveform.read(path))
 
 
-def draw(recording: Recording, seconds: float) -> Element:
-  """Returns spectrogram and player; the time axis is `seconds` long, so neighbours compare."""
+def draw(recording: Playback, seconds: float) -> Element:
+  """Returns spectrogram and player; the time axis is `seconds` long, so neighbors compare."""
   sound, kind = _sound(recording)
-  about = "".join(f" · {one}" for one in (recording.about, f"{recording.seconds:.2f} s") if one)
+  about = "".join(f" · {note}" for note in (recording.about, f"{recording.seconds:.2f} s") if note)
   return element(
     "figure",
     element("figcaption", recording.title, element("span", about)),
@@ -79,7 +78,7 @@ def spectrogram(wave_S: np.ndarray) -> np.ndarray:
 
 
 def png(levels_MT: np.ndarray) -> bytes:
-  """Returns a picture of levels in the colours of RAMP."""
+  """Returns a picture of levels in the colors of RAMP."""
   picture = Image.fromarray(levels_MT)
   picture.putpalette(_palette())
   buffer = io.BytesIO()
@@ -89,13 +88,13 @@ def png(levels_MT: np.ndarray) -> bytes:
 
 @functools.cache
 def _palette() -> bytes:
-  stops, colours = zip(*RAMP, strict=True)
+  stops, colors = zip(*RAMP, strict=True)
   levels = np.linspace(0, 1, 256)
-  channels = [np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)]
+  channels = [np.interp(levels, stops, channel) for channel in zip(*colors, strict=True)]
   return np.round(np.stack(channels, axis=1)).astype(np.uint8).tobytes()
 
 
-def _picture(recording: Recording, seconds: float) -> Element:
+def _picture(recording: Playback, seconds: float) -> Element:
   across = (WIDTH - LEFT - 8) / seconds
   wide = recording.seconds * across
   picture = element(
@@ -131,7 +130,7 @@ def _height(hz: float) -> float:
   return round(float(BOTTOM * (high - spectrum.to_mel(hz)) / (high - low)), 1)
 
 
-def _sound(recording: Recording) -> tuple[bytes, str]:
+def _sound(recording: Playback) -> tuple[bytes, str]:
   """Returns (bytes, media type) of a recording as the page holds it."""
   if recording.seconds <= LOSSLESS_S:
     return recording.flac or waveform.to_flac(recording.wave_S), "audio/flac"

@@ -1,4 +1,4 @@
-"""A run as its files tell it: no checkpoint is opened, nothing is computed again."""
+"""A run as its files describe it: no checkpoint is opened, nothing is computed again."""
 
 import dataclasses
 import json
@@ -10,15 +10,18 @@ from audiopalm import experiment as experiments
 from audiopalm.data import cache, files, json_lines
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import lines, saved, scoring
+from audiopalm.experiment import Experiment
+from audiopalm.metrics.tally import Scores
 from audiopalm.parts import runs
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
 
+JsonObject = Mapping[str, Any]  # an object of JSON as it was read
 TOTAL_SLACK_S = 0.5  # a total is rounded, and so are the lines that add up to it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Run:
+class RunFiles:
   """What lies in a workdir. Parts that are not there yet are empty, or None.
 
   `steps` are the lines of metrics.jsonl with a loss, `measured` those with held-out losses;
@@ -27,16 +30,16 @@ class Run:
   """
 
   workdir: Path
-  experiment: Any
-  manifest: Mapping[str, Any]
+  experiment: Experiment
+  manifest: JsonObject
   space: token_space.TokenSpace
-  prepared: Mapping[str, Any]
-  steps: Sequence[Mapping[str, Any]]
-  measured: Sequence[Mapping[str, Any]]
+  prepared: JsonObject
+  steps: Sequence[JsonObject]
+  measured: Sequence[JsonObject]
   goodput: Mapping[str, float]
   lost_steps: int
   ended: float | None  # seconds since 1970
-  scores: Mapping[str, Any] | None
+  scores: Scores | None
   scored_step: int | None
 
   @property
@@ -49,7 +52,7 @@ class Run:
 
   @property
   def tokens_per_s(self) -> float | None:
-    """Tokens over the time that steps took, of all steps there are."""
+    """Tokens per second over all steps."""
     seconds = sum(map(step_seconds, self.steps))
     return self.tokens / seconds if seconds else None
 
@@ -86,39 +89,39 @@ class Run:
       raise DataError(f"{folder} is missing.")
     return cache.open_split(folder, split)
 
-  def lines(self, system: str, split: str, task: str) -> tuple[lines.Line, ...]:
+  def lines(self, system: str, split: str, task: str) -> tuple[lines.Answer, ...]:
     """Returns the outputs of a system on a split of a task; () where there are none."""
     path = saved.folder_of(self.workdir) / "outputs" / f"{system}-{split}-{task}.jsonl"
     return lines.read(path) if path.is_file() else ()
 
   def gaps(self) -> list[tuple[str, str]]:
     """Returns (what is missing, the command that makes it) for a run that is not finished."""
-    found = []
+    gaps = []
     wanted = self.experiment.steps
     train = f"audiopalm train CONFIG --workdir {self.workdir}"
     evaluate = f"audiopalm evaluate --workdir {self.workdir}"
     if not self.steps:
-      found.append(("Nothing has been trained yet: there are no curves. Begin with", train))
+      gaps.append(("Nothing has been trained yet: there are no curves. Begin with", train))
     elif self.step < wanted:
-      found.append((f"Training stands at step {self.step:,} of {wanted:,}. Go on with", train))
+      gaps.append((f"Training stands at step {self.step:,} of {wanted:,}. Go on with", train))
     if self.scores is None:
-      found.append(("Nothing has been scored yet: no table, no examples. Score it with", evaluate))
+      gaps.append(("Nothing has been scored yet: no table, no examples. Score it with", evaluate))
     else:
       names = [task.name for task in self.experiment.tasks if task.name not in self.scores]
       if names:
-        found.append((f"Not scored: {', '.join(names)}. Score the whole mixture with", evaluate))
+        gaps.append((f"Not scored: {', '.join(names)}. Score the whole mixture with", evaluate))
       if self.scored_step not in (None, self.step):
         old = f"The scores are of step {self.scored_step:,}, training is at {self.step:,}."
-        found.append((f"{old} Score it again with", evaluate))
-    return found
+        gaps.append((f"{old} Score it again with", evaluate))
+    return gaps
 
 
-def step_seconds(line: Mapping[str, Any]) -> float:
-  """Returns how long the step of a line of metrics.jsonl took."""
+def step_seconds(line: JsonObject) -> float:
+  """Returns the seconds that a step took, from its line of metrics.jsonl."""
   return line["tokens"] / line["tokens_per_s"] if line["tokens_per_s"] else 0.0
 
 
-def read(workdir: Path, trust: Sequence[str] = ()) -> Run:
+def read(workdir: Path, trust: Sequence[str] = ()) -> RunFiles:
   """Returns the run in a workdir; ConfigError where there is none, or one of packages that `trust`
   does not name, DataError for damaged files."""
   workdir = Path(workdir)
@@ -135,7 +138,7 @@ def read(workdir: Path, trust: Sequence[str] = ()) -> Run:
   spent = json_lines.read_grown(workdir / "goodput.jsonl")
   prepared, evaluation = workdir / "prepare.json", saved.folder_of(workdir)
   results = evaluation / saved.RESULTS
-  return Run(
+  return RunFiles(
     workdir,
     experiments.from_json(runs.config(workdir), trust),
     manifest,
@@ -151,10 +154,10 @@ def read(workdir: Path, trust: Sequence[str] = ()) -> Run:
   )
 
 
-def goodput(spent: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def goodput(spent: Sequence[JsonObject]) -> dict[str, float]:
   """Returns the seconds by bucket of all starts of a run, from the lines of its goodput.jsonl.
 
-  A start that ended wrote its total; one that was killed only the lines before.
+  A start that ended wrote its total; one that was killed wrote only the lines before it.
   """
   ended: list[Mapping[str, float]] = []  # totals, and lines of starts that were killed
   waiting: list[Mapping[str, float]] = []
@@ -169,23 +172,23 @@ def goodput(spent: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         left[bucket] -= seconds
     ended += [*waiting, line["total"]]
     waiting = []
-  found: dict[str, float] = {}
+  seconds_by_bucket: dict[str, float] = {}
   for start in [*ended, *waiting]:
     for bucket, seconds in start.items():
-      found[bucket] = found.get(bucket, 0.0) + seconds
-  return found
+      seconds_by_bucket[bucket] = seconds_by_bucket.get(bucket, 0.0) + seconds
+  return seconds_by_bucket
 
 
-def _scores(path: Path) -> dict[str, Any]:
+def _scores(path: Path) -> Scores:
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    scores = json.loads(path.read_text(encoding="utf-8"))
   except json.JSONDecodeError as error:
     raise DataError(
       f"{path}: expected JSON, but it is damaged ({error}). Run `audiopalm evaluate` again."
     ) from error
-  if not isinstance(found, dict) or not {scoring.HELD_OUT, "baselines"} <= set(found):
+  if not isinstance(scores, dict) or not {scoring.HELD_OUT, "baselines"} <= set(scores):
     raise DataError(
       f"{path}: expected the scores of an evaluation, which hold {scoring.HELD_OUT!r} and "
       "'baselines'. Run `audiopalm evaluate` again."
     )
-  return found
+  return scores

@@ -2,39 +2,37 @@
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from audiopalm import quantities
 from audiopalm.data import files
-from audiopalm.evaluation import ears
+from audiopalm.evaluation import ears, lines
 from audiopalm.language_tags import LANGUAGES
+from audiopalm.metrics.tally import Scores
 from audiopalm.report import charts, curves, elements, examples, tables
-from audiopalm.report.elements import Element, element, folded
-from audiopalm.report.run import Run
+from audiopalm.report.elements import Child, Element, element, folded, missing
+from audiopalm.report.run import RunFiles
 
 FILE = "report.html"
 BASELINES = {
-  "untrained": "Untrained: the same model before its first step.",
-  "nearest_copy": "Nearest copied: the answer of the training example with the most similar input.",
-  "units_ceiling": "Via units: what the reference recordings keep, the best that speech can reach.",
+  lines.UNTRAINED: "Untrained: the same model before its first step.",
+  lines.NEAREST_COPY: "Nearest copied: the answer of the training example with the most similar "
+  "input.",
+  lines.UNITS_CEILING: "Via units: what the reference recordings keep, the best that speech can "
+  "reach.",
 }
 
 
-def page(run: Run) -> str:
+def page(run: RunFiles) -> str:
   """Returns the page of a run: what it is, scores, examples, curves, data, time, settings.
 
-  What is not there yet is said, with the command that makes it.
+  For what is missing a note gives the command that makes it.
   """
-  name = run.experiment.name
-  sections = [section for section in _sections(run) if section[2]]
+  gaps = [missing(*gap) for gap in run.gaps()]
   return elements.page(
-    f"{name}: a speech-text language model",
-    _header(run),
-    element("nav", [element("a", title, href=f"#{id}") for id, title, _ in sections]),
-    [missing(*gap) for gap in run.gaps()],
-    [[element("h2", title, id=id), *content] for id, title, content in sections],
+    f"{run.experiment.name}: a speech-text language model",
+    elements.sections(_header(run), gaps, _parts(run)),
     element(
       "footer",
       element(
@@ -46,7 +44,7 @@ def page(run: Run) -> str:
   )  # fmt: skip
 
 
-def write(run: Run) -> Path:
+def write(run: RunFiles) -> Path:
   """Returns the path of the page of a run, after writing it."""
   path = run.workdir / FILE
   with files.replacing(path) as part:
@@ -54,10 +52,10 @@ def write(run: Run) -> Path:
   return path
 
 
-def facts(run: Run) -> list[tuple[str, str]]:
-  """Returns (what, value) of a run's size, data, progress and speed; what is not known is out."""
+def facts(run: RunFiles) -> list[tuple[str, str]]:
+  """Returns (what, value) of a run's size, data, progress and speed, as far as known."""
   wanted = run.experiment.steps
-  found = [
+  rows = [
     ("parameters", charts.short(run.parameters)),
     ("steps", f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else "")),
     ("tokens trained on", charts.short(run.tokens)),
@@ -65,22 +63,17 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ("in training", quantities.duration(sum(run.goodput.values())) if run.goodput else ""),
     ("tokens a second", charts.short(run.tokens_per_s) if run.tokens_per_s else ""),
   ]
-  return [(what, value) for what, value in found if value]
+  return [(what, value) for what, value in rows if value]
 
 
-def missing(what: str, command: str) -> Element:
-  """Returns a note that something is not there, and what makes it."""
-  return element("div", element("p", f"{what} ", element("code", command)), class_="missing")
-
-
-def written(run: Run) -> str | None:
+def written(run: RunFiles) -> str | None:
   """Returns the day training last wrote something, in UTC."""
   if run.ended is None:
     return None
   return datetime.datetime.fromtimestamp(run.ended, datetime.UTC).strftime("%-d %B %Y")
 
 
-def _header(run: Run) -> Element:
+def _header(run: RunFiles) -> Element:
   experiment = run.experiment
   tasks = ", ".join(task.name for task in experiment.tasks)
   languages = ", ".join(LANGUAGES.get(code, code) for code in run.languages)
@@ -98,7 +91,7 @@ def _header(run: Run) -> Element:
   )
 
 
-def _shape(run: Run) -> str:
+def _shape(run: RunFiles) -> str:
   """Returns the size of the model and its tokens in a sentence."""
   model = run.experiment.model
   streams = "; ".join(
@@ -112,23 +105,17 @@ def _shape(run: Run) -> str:
   return f"{title}, over {columns} of tokens: {streams}."
 
 
-def _sections(run: Run) -> Iterator[tuple[str, str, list[Any]]]:
-  """Yields (id, title, content) of every section; those without content are left out."""
-  scored = run.scores
-  yield (
-    "scores",
-    "Scores",
-    []
-    if scored is None
-    else [
-      element("p", _legend(scored), class_="note"),
-      tables.headline(scored),
-      *tables.suites(scored),
-      *tables.voices(scored),
-      *tables.every_score(scored),
-    ],
-  )
-  heard = [] if scored is None else list(examples.of_run(run))
+def _parts(run: RunFiles) -> Iterator[tuple[str, str, list[Child]]]:
+  """Yields (id, title, content) of every part; those without content are left out."""
+  scores = run.scores
+  yield "scores", "Scores", [] if scores is None else [
+    element("p", _legend(scores), class_="note"),
+    tables.headline(scores),
+    *tables.suites(scores),
+    *tables.voices(scores),
+    *tables.every_score(scores),
+  ]  # fmt: skip
+  heard = [] if scores is None else list(examples.of_run(run))
   yield "examples", "Examples", heard and [
     element(
       "p", "The first of each language, not the best ones. Words that should not be there are ",
@@ -138,63 +125,45 @@ def _sections(run: Run) -> Iterator[tuple[str, str, list[Any]]]:
     ),
     *heard,
   ]  # fmt: skip
-  drawn = list(curves.of_run(run))
+  drawn = curves.of_run(run)
   named = curves.measurements(run)
-  yield (
-    "curves",
-    "Curves",
-    drawn
-    and [
-      element("div", drawn, class_="charts"),
-      folded("Held-out losses as numbers", tables.held_out(run, named)) if named else None,
-    ],
-  )
-  yield "data", "Data", [
-    *(
-      [element("h3", f"Tokens by task, as of step {run.measured[-1]['step']:,}"),
-       tables.tokens_by_task(run)]
-      if run.seen else []
-    ),
-    *([element("h3", "Corpora"), tables.data(run), *tables.left_out(run)] if run.prepared else []),
+  yield "curves", "Curves", drawn and [
+    element("div", drawn, class_="charts"),
+    folded("Held-out losses as numbers", tables.held_out(run, named)) if named else None,
   ]  # fmt: skip
+  seen = run.seen and [
+    element("h3", f"Tokens by task, as of step {run.measured[-1]['step']:,}"),
+    tables.tokens_by_task(run),
+  ]
+  corpora = run.prepared and [element("h3", "Corpora"), tables.data(run), *tables.left_out(run)]
+  yield "data", "Data", [*seen, *corpora]
   twice = f" {run.lost_steps:,} steps were done twice after a stop." if run.lost_steps else ""
-  yield (
-    "time",
-    "Where the time went",
-    run.goodput
-    and [
-      element("p", f"Training alone, all starts of it.{twice}", class_="note"),
-      tables.goodput(run),
-    ],
-  )
-  yield (
-    "settings",
-    "Settings",
-    [
-      folded("Config, as it was resolved", _json(json.loads(run.experiment.to_json()))),
-      folded(
-        f"Manifest of token ids, {run.prepared.get('manifest_hash', 'not prepared')}",
-        _json(run.manifest),
-      ),
-    ],
-  )
+  yield "time", "Where the time went", run.goodput and [
+    element("p", f"Training alone, all starts of it.{twice}", class_="note"),
+    tables.goodput(run),
+  ]  # fmt: skip
+  space = f"Manifest of token ids, {run.prepared.get('manifest_hash', 'not prepared')}"
+  yield "settings", "Settings", [
+    folded("Config, as it was resolved", _json(json.loads(run.experiment.to_json()))),
+    folded(space, _json(run.manifest)),
+  ]  # fmt: skip
 
 
-def _legend(scored: Mapping[str, Any]) -> str:
-  """Returns what the words of the score tables mean, those that are there."""
-  said = ["Less is better where ↓ stands, more where ↑."]
-  said += [BASELINES[name] for name in BASELINES if name in scored["baselines"]]
+def _legend(scores: Scores) -> str:
+  """Returns the legend of the score tables, for the systems and rules in them."""
+  legend = ["Less is better where ↓ stands, more where ↑."]
+  legend += [text for name, text in BASELINES.items() if name in scores["baselines"]]
   rules = {
     values.get("rules", {}).get(name)
-    for values in scored.values()
+    for values in scores.values()
     for name in ("transcripts", ears.TRANSCRIPTS)
   } - {None}
   if rules:
-    said.append(
+    legend.append(
       f"Speech is scored by transcripts, whose errors count too: {', '.join(sorted(rules))}."
     )
-  return " ".join(said)
+  return " ".join(legend)
 
 
-def _json(value: Any) -> Element:
+def _json(value: object) -> Element:
   return element("pre", json.dumps(value, indent=1, ensure_ascii=False), tabindex="0")

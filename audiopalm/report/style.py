@@ -1,10 +1,10 @@
 """How the pages look: one sheet for phone and desk, light and dark.
 
-Colours of series have at least 3:1 to their background in both modes and differ in lightness too;
+Colors of series have at least 3:1 to their background in both modes and differ in lightness too;
 after Okabe and Ito, "Color universal design", 2008. Series also differ in dash and have labels.
 """
 
-COLOURS = 8
+COLORS = 8
 
 SHEET = """
 :root {
@@ -122,5 +122,5 @@ footer { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 12px;
 """ + "".join(
   f"svg .s{n} {{ stroke: var(--s{n}); }} svg .fill{n} {{ fill: var(--s{n}); stroke: none; }} "
   f".fill{n} {{ background: var(--s{n}); }}\n"
-  for n in range(COLOURS)
+  for n in range(COLORS)
 )

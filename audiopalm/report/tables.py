@@ -1,14 +1,14 @@
 """The numbers of one run as tables: scores, data, tokens by task, time."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from audiopalm import quantities
 from audiopalm.data import corpora
 from audiopalm.evaluation import ears, report, scoring, voice_scores
+from audiopalm.metrics.tally import Scores
 from audiopalm.report import charts
 from audiopalm.report.elements import Element, bar, element, folded, number, row, table
-from audiopalm.report.run import Run
+from audiopalm.report.run import RunFiles
 
 # Those of the console, and one that it has no room for.
 COLUMNS = {
@@ -28,7 +28,7 @@ def title_of(name: str) -> str:
   return f"{COLUMNS[name][0]} {'↓' if name in report.LESS_IS_BETTER else '↑'}"
 
 
-def score(values: Mapping[str, Any] | None, name: str | None) -> Element:
+def score(values: Scores | None, name: str | None) -> Element:
   """Returns the cell of a score, exact in its `data`, and of its interval; "–" without one."""
   if not values or name is None or name not in values:
     return number(None, "")
@@ -42,8 +42,8 @@ def score(values: Mapping[str, Any] | None, name: str | None) -> Element:
   return cell
 
 
-def headline(scores: Mapping[str, Any]) -> Element:
-  """Returns one row a task: the score that stands for it, by voices, beside the baselines."""
+def headline(scores: Scores) -> Element:
+  """Returns a row per task: its summarizing score, by voices, beside the baselines."""
   systems = [name for name in report.BASELINES if name in scores["baselines"]]
   heard = any(scores[scoring.HELD_OUT].values())
   independent = any(
@@ -70,31 +70,37 @@ def headline(scores: Mapping[str, Any]) -> Element:
   return table([*head, *(report.BASELINES[name] for name in systems)], rows, "Scores by task")
 
 
-def _other(values: Mapping[str, Any], name: str | None) -> str | None:
+def _other(values: Scores, name: str | None) -> str | None:
   """Returns the score of the independent recognizer beside one by the run itself, or None."""
   other = f"{ears.PREFIX}{name}"
   return other if other in values else None
 
 
-def suites(scores: Mapping[str, Any]) -> Iterator[Element]:
+def suites(scores: Scores) -> Iterator[Element]:
   """Yields a table for each suite: the scores that lead there, by task and languages."""
   for suite, section in scores.get(scoring.SUITES, {}).items():
-    found = list(report.suite_rows(section))
-    used = [name for name in COLUMNS if any(name in values for _, values in found)]
-    drawn = [
-      row(
-        what.strip(),
-        *(score(values, name) for name in used),
-        number(values["examples"], f"{values['examples']:,}"),
-        class_="sub" if what.startswith(" ") else None,
-      )
-      for what, values in found
-    ]
     title = suite.replace("_", " ")
-    yield table([title, *(title_of(name) for name in used), "n"], drawn, f"Suite {title}")
+    yield _score_table(title, list(report.suite_rows(section)), f"Suite {title}")
 
 
-def voices(scores: Mapping[str, Any]) -> list[Any]:
+def _score_table(
+  title: str, rows: Sequence[tuple[str, Scores]], name: str, lead: bool = False
+) -> Element:
+  """Returns a table of all scores that some of these rows have, and of how many examples.
+
+  Rows that are indented are parts of the one above; `lead` makes the first stand out.
+  """
+  used = [score_name for score_name in COLUMNS if any(score_name in values for _, values in rows)]
+  drawn = []
+  for place, (what, values) in enumerate(rows):
+    class_ = "sub" if what.startswith(" ") else "lead" if lead and not place else None
+    examples = number(values.get("examples"), f"{values.get('examples', 0):,}")
+    cells = [*(score(values, score_name) for score_name in used), examples]
+    drawn.append(row(what.strip(), *cells, class_=class_))
+  return table([title, *map(title_of, used), "n"], drawn, name)
+
+
+def voices(scores: Scores) -> list[Element]:
   """Returns how the recognizer of --asr hears each voice, under a heading; [] where it was not
   asked."""
   section = scores.get(scoring.RECORDINGS)
@@ -104,10 +110,10 @@ def voices(scores: Mapping[str, Any]) -> list[Any]:
   drawn = [
     row(
       what.strip(),
-      *(cell for name in systems for cell in _heard(of.get(name))),
+      *(cell for name in systems for cell in _heard(by_system.get(name))),
       class_="sub" if what.startswith(" ") else None,
     )
-    for what, of in voice_scores.rows(section)
+    for what, by_system in voice_scores.rows(section)
   ]
   head = [cell for name in systems for cell in (voice_scores.title_of(name), "n")]
   title = f"Each voice as the independent recognizer hears it, {title_of(ears.WER)}"
@@ -119,36 +125,23 @@ def voices(scores: Mapping[str, Any]) -> list[Any]:
   ]
 
 
-def _heard(values: Mapping[str, Any] | None) -> tuple[Element, Element]:
+def _heard(values: Scores | None) -> tuple[Element, Element]:
   n = (values or {}).get("examples")
   return score(values, ears.leading(values or {})), number(n, "" if n is None else str(n))
 
 
-def every_score(scores: Mapping[str, Any]) -> Iterator[Element]:
+def every_score(scores: Scores) -> Iterator[Element]:
   """Yields, for each task, a table of all its scores and one of its voices, folded."""
   for task in report.tasks(scores):
     own = scores.get(task, {})
     first, *rest = report.rows(task, scores)
     outputs = [(f"  output {stream}", values) for stream, values in own.get("outputs", {}).items()]
-    rows = [first, *outputs, *rest]
-    used = [name for name in COLUMNS if any(name in values for _, values in rows)]
-    drawn = table(
-      [task, *(title_of(name) for name in used), "n"],
-      [
-        row(
-          what.strip(),
-          *(score(values, name) for name in used),
-          number(values.get("examples"), str(values.get("examples"))),
-          class_="sub" if what.startswith(" ") else "lead" if not place else None,
-        )
-        for place, (what, values) in enumerate(rows)
-      ],
-      f"All scores of {task}",
-    )
-    yield folded(f"All scores of {task}", drawn, *_notes(own), *_voices(task, own))
+    title = f"All scores of {task}"
+    drawn = _score_table(task, [first, *outputs, *rest], title, lead=True)
+    yield folded(title, drawn, *_notes(own), *_voices(task, own))
 
 
-def _worst(values: Mapping[str, Any] | None, name: str | None) -> Element:
+def _worst(values: Scores | None, name: str | None) -> Element:
   worst = (values or {}).get("worst_voice", {})
   if name not in worst or len(values["voices"]) < 2:
     return number(None, "")
@@ -157,47 +150,46 @@ def _worst(values: Mapping[str, Any] | None, name: str | None) -> Element:
   return cell
 
 
-def _notes(values: Mapping[str, Any]) -> Iterator[Element]:
-  said = []
+def _notes(values: Scores) -> Iterator[Element]:
+  notes = []
   if "mean_words" in values:
-    said.append(f"References have {values['mean_words']:.1f} words on average.")
+    notes.append(f"References have {values['mean_words']:.1f} words on average.")
   if "mean_characters" in values:
-    said.append(f"References have {values['mean_characters']:.1f} characters on average.")
+    notes.append(f"References have {values['mean_characters']:.1f} characters on average.")
   if values.get("cut"):
-    said.append(f"{values['cut']} of {values['examples']} outputs were cut before their end.")
+    notes.append(f"{values['cut']} of {values['examples']} outputs were cut before their end.")
   if values.get("left_out"):
-    said.append(f"{values['left_out']} examples were left out: longer than a row.")
-  said += [f"{name}: {rule}." for name, rule in values.get("rules", {}).items()]
-  if said:
-    yield element("p", " ".join(said), class_="note")
+    notes.append(f"{values['left_out']} examples were left out: longer than a row.")
+  notes += [f"{name}: {rule}." for name, rule in values.get("rules", {}).items()]
+  if notes:
+    yield element("p", " ".join(notes), class_="note")
 
 
-def _voices(task: str, values: Mapping[str, Any]) -> Iterator[Element]:
+def _voices(task: str, values: Scores) -> Iterator[Element]:
   """Yields the table of the voices heard in training, worst first."""
   voices, name = values.get("voices", {}), scoring.leading(values)
-  found = [(voice, one) for voice, one in voices.items() if name in one]
-  if len(found) < 2:
+  scored = [(voice, own) for voice, own in voices.items() if name in own]
+  if len(scored) < 2:
     return
-  less = name in report.LESS_IS_BETTER
-  found.sort(key=lambda pair: pair[1][name], reverse=less)
-  most = max(one[name] for _, one in found) or 1
+  scored.sort(key=lambda pair: pair[1][name], reverse=name in report.LESS_IS_BETTER)
+  most = max(own[name] for _, own in scored) or 1
   yield table(
     [f"{task}, voice", title_of(name), "", "n"],
     [
       row(
         voice + (" (worst)" if not place else ""),
-        score(one, name),
-        bar(one[name] / most, colour=1 if not place else 0),
-        number(one["examples"], str(one["examples"])),
+        score(own, name),
+        bar(own[name] / most, color=1 if not place else 0),
+        number(own["examples"], str(own["examples"])),
       )
-      for place, (voice, one) in enumerate(found)
+      for place, (voice, own) in enumerate(scored)
     ],
     f"{task} by voice",
   )
 
 
-def tokens_by_task(run: Run) -> Element:
-  """Returns what training saw of each task beside what the mixture asks for."""
+def tokens_by_task(run: RunFiles) -> Element:
+  """Returns the tokens trained on by task beside the shares that the mixture asks for."""
   mixture, seen = run.experiment.mixture, run.seen
   total = sum(values[mixture.unit] for values in seen.values()) or 1
   rows = []
@@ -220,7 +212,7 @@ def tokens_by_task(run: Run) -> Element:
   return table(head, rows, "Tokens by task")
 
 
-def data(run: Run) -> Element:
+def data(run: RunFiles) -> Element:
   """Returns what each corpus holds, by split."""
   rows = []
   for corpus in run.prepared.get("corpora", {}).values():
@@ -242,18 +234,18 @@ def _order(split: str) -> int:
   return corpora.SPLITS.index(split) if split in corpora.SPLITS else len(corpora.SPLITS)
 
 
-def left_out(run: Run) -> list[Element]:
-  """Returns why records were left out, one line a kind; none where none was."""
-  found = [
+def left_out(run: RunFiles) -> list[Element]:
+  """Returns the reasons why records were left out, a line per kind; [] where none was."""
+  faults = [
     element("li", f"{corpus['name']}, {split}: {fault['records']} × {kind}. {fault['first']}")
     for corpus in run.prepared.get("corpora", {}).values()
     for split, values in corpus["splits"].items()
     for kind, fault in values["quarantined"].items()
   ]
-  return [element("ul", found, class_="note")] if found else []
+  return [element("ul", faults, class_="note")] if faults else []
 
 
-def goodput(run: Run) -> Element:
+def goodput(run: RunFiles) -> Element:
   """Returns where the time of training went."""
   whole = sum(run.goodput.values()) or 1
   spent = sorted(run.goodput.items(), key=lambda item: -item[1])
@@ -261,7 +253,7 @@ def goodput(run: Run) -> Element:
     row(
       bucket,
       number(seconds, quantities.duration(seconds)),
-      bar(seconds / whole, colour=2 if bucket == "step" else 1),
+      bar(seconds / whole, color=2 if bucket == "step" else 1),
       number(seconds / whole, f"{seconds / whole:.1%}"),
     )
     for bucket, seconds in spent
@@ -269,7 +261,7 @@ def goodput(run: Run) -> Element:
   return table(["bucket", "time", "", "share"], rows, "Where the time went")
 
 
-def held_out(run: Run, named: Sequence[tuple[str, str, str]]) -> Element:
+def held_out(run: RunFiles, named: Sequence[tuple[str, str, str]]) -> Element:
   """Returns every held-out measurement; `named` are (task, key, title)."""
   rows = [
     row(

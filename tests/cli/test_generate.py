@@ -221,7 +221,7 @@ def test_a_chain_prints_its_texts_and_writes_its_speech(opened, command, made_up
 @pytest.mark.parametrize(
   ("arguments", "text"),
   [
-    (("--task", "asl", "--text", "x"), "no task 'asl'. It was trained on: asr, tts, mt"),
+    (("--task", "asl", "--text", "x"), "Unknown task 'asl'. This run was trained on: asr, tts, mt"),
     (("--task", "mt", "--text", "x", "--source", "xx"), "Unknown language 'xx'"),
     (
       ("--task", "mt", "--text", "x", "--num-beams", "0"),

@@ -39,17 +39,11 @@ def evaluate(monkeypatch, made_up, tmp_path):
     recognizer=None, recordings_each=0, meters=(), **changes,
   ):  # fmt: skip
     made = made_up.trained(*builders, **changes)
-    return runner.evaluate(
-      dataclasses.replace(made, model=made_up.Untrained(), params="trained", step=step),
-      tmp_path,
-      tasks=tasks,
-      workers=workers,
-      compared=compared,
-      within=within,
-      manifests=manifests,
-      recognizer=recognizer,
-      recordings_each=recordings_each,
-      meters=meters,
-    )
+    made = dataclasses.replace(made, model=made_up.Untrained(), params="trained", step=step)
+    options = runner.Options(
+      tasks, within, manifests, recognizer=recognizer, recordings_each=recordings_each,
+      meters=meters, compared=compared, workers=workers,
+    )  # fmt: skip
+    return runner.evaluate(made, tmp_path, options)
 
   return run

@@ -1,7 +1,7 @@
 import numpy as np
 
 from audiopalm.data import cache
-from audiopalm.evaluation import baselines
+from audiopalm.evaluation import baselines, suites
 
 
 def test_the_nearest_candidate_has_the_fewest_edits():
@@ -19,12 +19,13 @@ def test_more_queries_than_are_compared_at_one_time_keep_their_order():
 
 
 def test_the_nearest_text_is_found_by_characters_where_no_spaces_separate_words(made_up):
-  prepared, side = made_up.trained().prepared, ("source", "text")
-  pool = baselines._Pool(np.arange(0), [], {})
+  run, side = made_up.trained(), ("source", "text")
+  kind = suites.kinds(run.experiment.tasks, run.prepared.space.streams)["mt"]
+  pool = baselines.Pool(np.arange(0), [], {})
 
   def characters(text, language):
     said = cache.EntryUtterance(language, "", text, 0.0, {})
-    return baselines._characters(prepared, cache.Entry("a", {"source": said}), side, pool)
+    return baselines._characters(kind, cache.Entry("a", {"source": said}), side, pool)
 
   query, *candidates = (
     characters(text, "zh") for text in ("今天天气很好", "我去图书馆", "今天天气不好")

@@ -10,7 +10,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import lines, saved
-from audiopalm.evaluation.recognizers import Command, Transcript
+from audiopalm.evaluation.listeners import Command, Listener, Measurement
 from audiopalm.parts import mixtures
 from audiopalm.settings import Evaluation
 from audiopalm.types import Utterance
@@ -29,7 +29,7 @@ def command(tmp_path, made_up):
     "ids = made_up.Tones().encode(Utterance(wave_S, waveform.RATE_HZ, '', 'en', ''))\n"
     "print(made_up.text_of(ids))\n"
   )
-  return Command(f"{sys.executable} {script} {{wav}}")
+  return Command("asr", f"{sys.executable} {script} {{wav}}")
 
 
 def test_another_recognizer_hears_where_no_task_transcribes_and_the_rules_name_it(
@@ -46,24 +46,22 @@ def test_another_recognizer_hears_where_no_task_transcribes_and_the_rules_name_i
 
 
 @dataclasses.dataclass(frozen=True)
-class Tonal:
+class Tonal(Listener):
   """A recognizer in this process: the made-up tones of English alone, or of every language."""
 
   hear_units: object
   known: tuple[str, ...] = ("en", "fr")
   heard: list = dataclasses.field(default_factory=list)
   rule: str = "tones, from the written WAV"
+  score: str = "asr"
   repeatable: bool = True
 
   def hears(self, language):
     return language in self.known
 
-  def check(self, languages):
-    pass
-
-  def hear(self, recording):
-    self.heard.append(recording.language)
-    return Transcript(self.hear_units(waveform.read(recording.path)))
+  def hear(self, wav):
+    self.heard.append(wav.language)
+    return Measurement(self.hear_units(waveform.read(wav.path)))
 
 
 @pytest.fixture
@@ -169,11 +167,11 @@ def test_recordings_in_languages_that_the_recognizer_does_not_know_are_left_out(
 def test_a_recording_that_the_recognizer_fails_for_counts_as_silence(evaluate, monkeypatch):
   numbers = iter(range(100))
 
-  def hear(self, recording):
-    return Transcript("", "deaf") if next(numbers) == 0 else Transcript("one")
+  def hear(self, wav):
+    return Measurement("", "deaf") if next(numbers) == 0 else Measurement("one")
 
   monkeypatch.setattr(Command, "hear", hear)
-  scores = evaluate(mixtures.tts, recognizer=Command("true {wav}"), compared=False)["tts"]
+  scores = evaluate(mixtures.tts, recognizer=Command("asr", "true {wav}"), compared=False)["tts"]
   assert scores["independent_faults"] == 1
   assert scores["independent_wer"] > 0
 
@@ -181,11 +179,13 @@ def test_a_recording_that_the_recognizer_fails_for_counts_as_silence(evaluate, m
 def test_a_recognizer_is_asked_first_whether_it_knows_the_languages_spoken(evaluate, monkeypatch):
   asked = []
   monkeypatch.setattr(Command, "check", lambda self, languages: asked.append(languages))
-  evaluate(mixtures.asr, mixtures.continuation, recognizer=Command("true {wav}"), compared=False)
+  evaluate(
+    mixtures.asr, mixtures.continuation, recognizer=Command("asr", "true {wav}"), compared=False
+  )
   assert asked == [set()]
   with pytest.raises(ConfigError, match="no-such-program"):
     monkeypatch.undo()
-    evaluate(mixtures.tts, recognizer=Command("no-such-program {wav}"))
+    evaluate(mixtures.tts, recognizer=Command("asr", "no-such-program {wav}"))
 
 
 def test_recordings_of_another_recognizer_go_when_a_new_one_has_heard_some(evaluate, tonal):

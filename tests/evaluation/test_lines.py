@@ -5,7 +5,7 @@ import pytest
 
 from audiopalm.errors import DataError
 from audiopalm.evaluation import lines
-from audiopalm.evaluation.lines import Line, Said
+from audiopalm.evaluation.lines import Answer, Said
 
 
 def test_a_damaged_line_is_named(tmp_path):
@@ -21,14 +21,14 @@ def test_a_damaged_line_is_named(tmp_path):
 def test_outputs_with_line_ends_of_other_kinds_are_read_again(tmp_path, mark):
   said = (Said("source.text", "text", "words", f"one{mark}two", f"{mark}one", language="en"),)
   path = tmp_path / "model-test-asr.jsonl"
-  line = Line("model", "asr", "test", "1", "en", None, said)
+  line = Answer("model", "asr", "test", "1", "en", None, said)
   lines.write(path, [line, dataclasses.replace(line, id="2")])
   assert lines.read(path) == (line, dataclasses.replace(line, id="2"))
 
 
 def test_a_cut_last_line_of_outputs_is_damage(tmp_path):
   path = tmp_path / "model-test-asr.jsonl"
-  lines.write(path, [Line("model", "asr", "test", "1", "en", None, ())])
+  lines.write(path, [Answer("model", "asr", "test", "1", "en", None, ())])
   path.write_bytes(path.read_bytes() + b'{"system": "mo')
   with pytest.raises(DataError, match="line 2: expected JSON.*Run `audiopalm evaluate` again"):
     lines.read(path)
@@ -43,7 +43,7 @@ def test_the_language_of_outputs_that_older_versions_wrote_follows_from_their_pa
 ):
   said = (Said("target.text", "text", measure, "a", "a"),)
   path = tmp_path / "model-test-mt.jsonl"
-  written = dataclasses.asdict(Line("model", "mt", "test", "1", pair, None, said))
+  written = dataclasses.asdict(Answer("model", "mt", "test", "1", pair, None, said))
   del written["said"][0]["language"]
   path.write_text(json.dumps(written) + "\n")
   (line,) = lines.read(path)
@@ -53,7 +53,7 @@ def test_the_language_of_outputs_that_older_versions_wrote_follows_from_their_pa
 def test_an_older_line_of_another_recognizer_keeps_its_transcript_apart_from_the_runs(tmp_path):
   path = tmp_path / "lines.jsonl"
   said = Said("target.units", "speech", "words", "a", "b", wave="a.wav", heard_by="a program")
-  lines.write(path, [Line("model", "tts", "test", "1", "en", "anna", (said,))])
+  lines.write(path, [Answer("model", "tts", "test", "1", "en", "anna", (said,))])
   values = json.loads(path.read_text())
   for name in ("independent", "independent_fault", "language", "voice"):
     del values["said"][0][name]

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import AudioError, ConfigError, DataError
-from audiopalm.evaluation import judging, likelihoods, pairs, runner, saved
+from audiopalm.evaluation import likelihoods, pairs, runner, saved
 from audiopalm.evaluation.pairs import Judged, Pair
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.parts import mixtures
@@ -62,7 +63,7 @@ def test_languages_and_kinds_are_scored_apart_and_what_was_too_long_is_counted()
 
 def test_scores_of_what_was_kept_are_the_same(tmp_path):
   one = [judged((1.1, 3), (2, 1), kind="é"), Judged(Pair("a:2", "en", "a", "b", "c"), "text", None)]
-  pairs.keep(tmp_path, "swuggy", one)
+  pairs.keep(tmp_path, {"swuggy": one})
   scores = pairs.score(tmp_path)
   assert scores == {"swuggy": pairs.score_pairs(one)}
   assert json.loads((tmp_path / "pairs.json").read_text()) == scores
@@ -70,7 +71,7 @@ def test_scores_of_what_was_kept_are_the_same(tmp_path):
 
 
 def test_a_damaged_line_is_named(tmp_path):
-  pairs.keep(tmp_path, "swuggy", [])
+  pairs.keep(tmp_path, {"swuggy": []})
   (tmp_path / "pairs/swuggy.jsonl").write_text('{"pair": {}}\n')
   with pytest.raises(DataError, match=r"swuggy.jsonl, line 1: .*Run `audiopalm evaluate --pairs`"):
     pairs.score(tmp_path)
@@ -109,9 +110,8 @@ def run(made_up, monkeypatch, tmp_path):
   def judge(task, *paths, step=3):
     builders = (mixtures.continuation, mixtures.text, mixtures.asr)
     made = made_up.trained(*builders)
-    scores = runner.judge(
-      dataclasses.replace(made, step=step), tmp_path, task=task, manifests=paths, workers=0
-    )  # fmt: skip
+    options = runner.Options(pairs=paths, judged_by=task, workers=0)
+    scores = runner.judge(dataclasses.replace(made, step=step), tmp_path, options)
     return scores, seen
 
   return judge
@@ -179,7 +179,7 @@ def test_pairs_of_one_checkpoint_come_together_and_those_of_another_go(run, tmp_
   ("task", "line", "text"),
   [
     ("asr", LINE, "'asr' goes from source.units to source.text. Such tasks of this run: contin"),
-    ("mt", LINE, "This run knows no task 'mt'"),
+    ("mt", LINE, "Unknown task 'mt'. This run was trained on: "),
     ("text", {**LINE, "language": "de"}, "Task 'text' does not know the language source=de."),
   ],
 )
@@ -236,21 +236,19 @@ def test_files_of_one_name_are_refused(run, tmp_path):
     run("text", *paths)
 
 
-def test_other_processes_encode_the_same(tmp_path, made_up, monkeypatch):
-  found = [Pair(f"a:{number}", "en", "one", "two " * number) for number in range(1, 5)]
-  monkeypatch.setattr(judging, "JOB", 2)
-  job = pairs.Job(made_up.Text(), found, tmp_path)
-  (here,) = Local(0).map(pairs.encode, [job])
+def test_other_processes_encode_the_same(tmp_path, made_up):
+  jobs = [[Pair(f"a:{number}", "en", "one", "two " * number)] for number in range(1, 5)]
+  encode = functools.partial(pairs.encode, made_up.Text(), tmp_path)
   with Local(1) as executor:
-    (there,) = executor.map(pairs.encode, [job])
-  for one, other in zip(here, there, strict=True):
-    for a, b in zip(one, other, strict=True):
-      np.testing.assert_array_equal(a, b)
+    elsewhere = list(executor.map(encode, jobs))
+  for pair, other in zip(map(encode, jobs), elsewhere, strict=True):
+    for side, other_side in zip(pair[0], other[0], strict=True):
+      np.testing.assert_array_equal(side, other_side)
 
 
 def test_likelihoods_of_pairs_with_other_ends_of_lines_are_read_again(tmp_path):
   pair = Pair("a:1", "en", "a\u2028b", "c\x85d", "\u2029")
-  pairs.keep(tmp_path, "blimp", [Judged(pair, "text", None)])
+  pairs.keep(tmp_path, {"blimp": [Judged(pair, "text", None)]})
   assert pairs.score(tmp_path)["blimp"]["left_out"] == 1
 
 
@@ -264,6 +262,6 @@ def test_likelihoods_of_pairs_with_other_ends_of_lines_are_read_again(tmp_path):
 def test_texts_of_pairs_have_one_form_and_join_as_their_language_does(
   made_up, language, prompt, side, asked
 ):
-  job = pairs.Job(made_up.Text(), [Pair("a:1", language, side, asked, prompt)], None)
-  ((right, _),) = pairs.encode(job)
+  pair = Pair("a:1", language, side, asked, prompt)
+  ((right, _),) = pairs.encode(made_up.Text(), None, [pair])
   assert made_up.Text().decode(right) == asked

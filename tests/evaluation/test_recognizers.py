@@ -8,8 +8,9 @@ from audiopalm.audio import waveform
 from audiopalm.data import commands
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import recognizers
-from audiopalm.evaluation.recognizers import Command, PocketSphinx, Recording, Transcript
+from audiopalm.evaluation import listeners
+from audiopalm.evaluation.installed import PocketSphinx
+from audiopalm.evaluation.listeners import Command, Measurement, WavFile
 from audiopalm.evaluation.transcripts import Kept
 
 needs_sphinx = pytest.mark.skipif(
@@ -33,66 +34,64 @@ def command(tmp_path):
   def of(script=SCRIPT):
     path = tmp_path / "a script.py"
     path.write_text(script)
-    return Command(f"{sys.executable} '{path}' {{wav}} {{language}}")
+    return Command("asr", f"{sys.executable} '{path}' {{wav}} {{language}}")
 
   return of
 
 
 @pytest.fixture
-def recordings(tmp_path):
+def wavs(tmp_path):
   def of(*names, language="fr"):
     for name in names:
       (tmp_path / f"{name}.wav").touch()
-    return [Recording(tmp_path / f"{name}.wav", language) for name in names]
+    return [WavFile(tmp_path / f"{name}.wav", language) for name in names]
 
   return of
 
 
-def test_a_command_prints_the_transcript_of_the_path_and_language_it_is_given(command, recordings):
-  found = recognizers.transcribe(command(), recordings("a b", "c"), Local(0), Kept())
-  assert found == [Transcript("a b in fr"), Transcript("c in fr")]
+def test_a_command_prints_the_transcript_of_the_path_and_language_it_is_given(command, wavs):
+  found = listeners.hear(command(), wavs("a b", "c"), Local(0), Kept())
+  assert found == [Measurement("a b in fr"), Measurement("c in fr")]
 
 
-def test_other_processes_hear_the_same_in_the_same_order(command, recordings):
-  asked = recordings("a", "bad", "c", "d")
+def test_other_processes_hear_the_same_in_the_same_order(command, wavs):
+  asked = wavs("a", "bad", "c", "d")
   with Local(2) as executor:
-    there = recognizers.transcribe(command(), asked, executor, Kept())
-  assert there == recognizers.transcribe(command(), asked, Local(0), Kept())
+    there = listeners.hear(command(), asked, executor, Kept())
+  assert there == listeners.hear(command(), asked, Local(0), Kept())
 
 
-def test_a_recording_that_a_command_fails_for_is_a_fault_with_what_it_said(command, recordings):
-  asked = recordings("a", "bad")
-  good, bad = recognizers.transcribe(command(), asked, Local(0), Kept())
-  assert good.fault is None and bad.text == ""
+def test_a_recording_that_a_command_fails_for_is_a_fault_with_what_it_said(command, wavs):
+  asked = wavs("a", "bad")
+  good, bad = listeners.hear(command(), asked, Local(0), Kept())
+  assert good.fault is None and bad.value == ""
   assert bad.fault == f"{asked[1].path}: {sys.executable} ended with code 1: cannot hear bad.wav"
 
 
-def test_a_command_that_prints_what_is_no_text_is_a_fault(command, recordings):
+def test_a_command_that_prints_what_is_no_text_is_a_fault(command, wavs):
   script = "import sys; sys.stdout.buffer.write(bytes([255]) if 'b.wav' in sys.argv[1] else b'x')"
-  good, bad = recognizers.transcribe(command(script), recordings("a", "b"), Local(0), Kept())
-  assert good.text == "x"
+  good, bad = listeners.hear(command(script), wavs("a", "b"), Local(0), Kept())
+  assert good.value == "x"
   assert "'utf-8' codec can't decode" in bad.fault
 
 
-def test_a_command_that_hangs_is_a_fault(command, recordings, monkeypatch):
+def test_a_command_that_hangs_is_a_fault(command, wavs, monkeypatch):
   monkeypatch.setattr(commands, "LIMIT_S", 0.5)
-  (one,) = recordings("a")
+  (one,) = wavs("a")
   assert "timed out after 0.5 seconds" in command("import time; time.sleep(60)").hear(one).fault
 
 
-def test_a_command_that_fails_for_every_recording_is_an_error_with_what_it_said(
-  command, recordings
-):
+def test_a_command_that_fails_for_every_recording_is_an_error_with_what_it_said(command, wavs):
   line = command()
   with pytest.raises(DataError) as error:
-    recognizers.transcribe(line, recordings("bad", "bad too"), Local(0), Kept())
+    listeners.hear(line, wavs("bad", "bad too"), Local(0), Kept())
   text = str(error.value)
   assert text.startswith(f"Not one of 2 recordings could be transcribed by {line.rule}. The first:")
   assert text.endswith("ended with code 1: cannot hear bad.wav")
 
 
 def test_nothing_to_transcribe_is_no_error(command):
-  assert recognizers.transcribe(command(), [], Local(0), Kept()) == []
+  assert listeners.hear(command(), [], Local(0), Kept()) == []
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_nothing_to_transcribe_is_no_error(command):
 )
 def test_a_command_line_that_cannot_work_says_why(line, text):
   with pytest.raises(ConfigError) as error:
-    Command(line).check(["en"])
+    Command("asr", line).check(["en"])
   assert text in str(error.value)
 
 
@@ -116,7 +115,7 @@ def test_a_command_may_hear_any_language(command):
 
 def test_pocketsphinx_that_is_not_installed_says_how_to_install_it(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ConfigError, match=r"is not installed: pip install 'audiopalm\[asr\]'"):
+  with pytest.raises(ConfigError, match=r"not installed: pocketsphinx\. .*'audiopalm\[asr\]'"):
     PocketSphinx().check(["en"])
 
 
@@ -133,12 +132,12 @@ def test_pocketsphinx_hears_words(tmp_path):
 
   said = voices.speaker("espeak", "en", "en-david").speak("we had dinner with our friends")
   waveform.write(tmp_path / "said.wav", said.wave_S, waveform.RATE_HZ)
-  assert "with our friends" in PocketSphinx().hear(Recording(tmp_path / "said.wav", "en")).text
+  assert "with our friends" in PocketSphinx().hear(WavFile(tmp_path / "said.wav", "en")).value
 
 
 @needs_sphinx
 def test_pocketsphinx_hears_nothing_in_silence_and_is_named_with_its_version(tmp_path):
   hum_S = 1e-3 * np.random.default_rng(0).standard_normal(waveform.RATE_HZ)
   waveform.write(tmp_path / "hum.wav", hum_S.astype(np.float32), waveform.RATE_HZ)
-  assert PocketSphinx().hear(Recording(tmp_path / "hum.wav", "en")) == Transcript("")
+  assert PocketSphinx().hear(WavFile(tmp_path / "hum.wav", "en")) == Measurement("")
   assert PocketSphinx().rule.startswith("pocketsphinx 5.")

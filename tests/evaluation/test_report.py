@@ -4,12 +4,12 @@ import re
 import rich.console
 
 from audiopalm.evaluation import lines, report, scoring
-from audiopalm.evaluation.lines import Line, Said
+from audiopalm.evaluation.lines import Answer, Said
 
 
 def line(system, split, hypothesis, voice):
   said = (Said("source.text", "text", "words", "a b c d", hypothesis),)
-  return Line(system, "asr", split, "1", "en", voice, said)
+  return Answer(system, "asr", split, "1", "en", voice, said)
 
 
 SCORES = scoring.score(
@@ -76,7 +76,7 @@ def test_columns_without_a_value_are_left_out():
 
 def test_the_first_recordings_of_a_task_are_pointed_to(tmp_path):
   said = Said("target.units", "speech", "words", "one", "won", 3.0, "waves/1.wav")
-  saved = [Line("model", "tts", "test", str(n), "en", "en-a", (said,)) for n in range(3)]
+  saved = [Answer("model", "tts", "test", str(n), "en", "en-a", (said,)) for n in range(3)]
   lines.write(tmp_path / "outputs/model-test-tts.jsonl", saved)
   found = report.to_listen(tmp_path, ["asr", "tts"], 1)
   assert found == [

@@ -6,9 +6,10 @@ import types
 import numpy as np
 import pytest
 
+from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import lines, meters, saved
+from audiopalm.evaluation import lines, listeners, runner, saved
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Beams
 from audiopalm.parts import mixtures
@@ -24,6 +25,32 @@ def test_every_task_of_the_mixture_is_scored_then_held_out_voices_then_baselines
   ]  # fmt: skip
   assert list(scores["held_out_voices"]) == ["asr", "ast", "s2st"]
   assert list(scores["baselines"]) == ["untrained", "nearest_copy", "units_ceiling"]
+
+
+def test_each_question_is_laid_out_once(evaluate, monkeypatch):
+  tags = []
+  realize = layouts.realize
+
+  def noted(layout, streams, tag, space):
+    tags.append(tag)
+    return realize(layout, streams, tag, space)
+
+  monkeypatch.setattr(layouts, "realize", noted)
+  scores = evaluate(mixtures.asr, mixtures.tts)
+  asked = [scores["asr"], scores["tts"], scores["held_out_voices"]["asr"]]
+  assert len(tags) == sum(values["examples"] + values.get("left_out", 0) for values in asked)
+
+
+def test_a_run_without_a_language_model_says_what_its_model_is(made_up, tmp_path):
+  clips = types.SimpleNamespace(answers=False)
+  encoder = types.SimpleNamespace(title="an encoder of clips, 2 layers")
+  run = made_up.trained(mixtures.asr, data=clips, model=encoder)
+  text = "need a language model; this run's model is an encoder of clips, 2 layers. Its held-out"
+  for score in (runner.evaluate, runner.judge):
+    with pytest.raises(ConfigError, match=text):
+      score(run, tmp_path, runner.Options())
+  with pytest.raises(ConfigError, match=text):
+    prompting.find_task(run, "asr")
 
 
 def test_a_model_that_is_always_right_scores_best(evaluate):
@@ -90,8 +117,8 @@ def test_meters_read_every_output_and_their_rules_and_intervals_stand_with_the_s
     "waves = [soundfile.read(path)[0] for path in sys.argv[1:]]\n"
     "print(min(map(len, waves)) / max(map(len, waves)))\n"
   )
-  alike = meters.Command("similarity", f"{sys.executable} {script} {{wav}} {{reference}}")
-  opinion = meters.Command("mos", "echo 3.5 {wav}")
+  alike = listeners.Command("similarity", f"{sys.executable} {script} {{wav}} {{reference}}")
+  opinion = listeners.Command("mos", "echo 3.5 {wav}")
   how = Evaluation(examples=2, batch_rows=8, max_output_rows=64)
   with pytest.raises(DataError, match="expected a number to be printed, but it was '3.5 /"):
     evaluate(mixtures.tts, meters=[opinion], compared=False, evaluation=how)
@@ -106,10 +133,12 @@ def test_meters_read_every_output_and_their_rules_and_intervals_stand_with_the_s
 
 
 def test_what_a_meter_cannot_read_is_counted_and_left_out_of_the_mean(evaluate, monkeypatch):
-  readings = iter([meters.Reading(None, "too short"), *map(meters.Reading, (2.0, 3.0, 4.0) * 9)])
-  monkeypatch.setattr(meters.Command, "measure", lambda self, recording: next(readings))
+  readings = iter(
+    [listeners.Measurement(None, "too short"), *map(listeners.Measurement, (2.0, 3.0, 4.0) * 9)]
+  )
+  monkeypatch.setattr(listeners.Command, "hear", lambda self, recording: next(readings))
   how = Evaluation(examples=2, batch_rows=8, max_output_rows=64)
-  opinion = meters.Command("mos", "true {wav}")
+  opinion = listeners.Command("mos", "true {wav}")
   scores = evaluate(mixtures.tts, meters=[opinion], compared=False, evaluation=how)["tts"]
   assert (scores["mos"], scores["unmeasured"], scores["examples"]) == (3, 1, 4)
   assert "mcd" in scores
@@ -117,7 +146,7 @@ def test_what_a_meter_cannot_read_is_counted_and_left_out_of_the_mean(evaluate, 
 
 def test_meters_are_asked_first_whether_they_can_be_used(evaluate):
   with pytest.raises(ConfigError, match="--mos-command 'no-such-program {wav}' cannot be started"):
-    evaluate(mixtures.asr, meters=[meters.Command("mos", "no-such-program {wav}")])
+    evaluate(mixtures.asr, meters=[listeners.Command("mos", "no-such-program {wav}")])
 
 
 def test_speech_whose_ids_say_who_speaks_is_made_without_a_voice(evaluate, made_up, monkeypatch):

@@ -3,13 +3,14 @@ import json
 import pytest
 
 from audiopalm.errors import DataError
-from audiopalm.evaluation import saved
-from audiopalm.evaluation.lines import Line, Said
+from audiopalm.evaluation import saved, suites
+from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.types import Task
 
 
 def line(system, task, said="a"):
   output = Said("source.text", "text", "words", "a", said)
-  return Line(system, task, "test", "1", "en", None, (output,))
+  return Answer(system, task, "test", "1", "en", None, (output,))
 
 
 def test_lines_go_by_system_and_by_the_order_of_the_tasks():
@@ -20,10 +21,12 @@ def test_lines_go_by_system_and_by_the_order_of_the_tasks():
 
 
 def test_outputs_of_a_task_that_is_asked_again_go_and_others_stay(tmp_path):
-  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr", "chain_asr"], [])
+  tasks = [Task(name, None, "", (), ()) for name in ("asr", "chain_asr")]
+  kinds = suites.kinds(tasks, {})
+  saved.begin(tmp_path, 3, kinds, ["asr", "chain_asr"])
   for task in ("asr", "chain_asr"):
     saved.keep(tmp_path, [line("model", task)])
-  saved.begin(tmp_path, 3, ["asr", "chain_asr"], {}, ["asr"], [])
+  saved.begin(tmp_path, 3, kinds, ["asr"])
   assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["model-test-chain_asr.jsonl"]
   assert saved.scored_step(tmp_path) == 3
 

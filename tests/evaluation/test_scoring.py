@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from audiopalm.evaluation import lines, scoring
-from audiopalm.evaluation.lines import Line, Said
+from audiopalm.evaluation.lines import Answer, Said
 from audiopalm.metrics import text
 from audiopalm.metrics.likelihood import Sums
 
@@ -13,7 +13,7 @@ from audiopalm.metrics.likelihood import Sums
 def asr(id, reference, hypothesis, *, voice="en-a", language="en", split="test", system="model"):
   said = (Said("source.text", "text", "words", reference, hypothesis),)
   sums = {"text": Sums(2.0, 1.0, 2.0)}
-  return Line(system, "asr", split, id, language, voice, said, likelihood=sums)
+  return Answer(system, "asr", split, id, language, voice, said, likelihood=sums)
 
 
 def test_scores_have_tasks_then_held_out_voices_then_baselines():
@@ -84,8 +84,8 @@ def test_translations_are_scored_by_bleu_and_chrf_and_speech_by_its_transcript()
   )
   scores = scoring.score(
     [
-      Line("model", "mt", "test", "1", "en-fr", None, (text,)),
-      Line("model", "s2st", "test", "1", "en-fr", "en-a", (speech,)),
+      Answer("model", "mt", "test", "1", "en-fr", None, (text,)),
+      Answer("model", "s2st", "test", "1", "en-fr", "en-a", (speech,)),
     ]
   )
   assert scores["mt"]["bleu"] == pytest.approx(100)
@@ -101,7 +101,7 @@ def test_a_chain_has_each_output_and_its_first_of_a_kind_as_the_tasks_own():
     Said("target.text", "text", "translation", "c d", "c d"),
     Said("target.units", "speech", "translation", "c d", "c", 3.0),
   )
-  scores = scoring.score([Line("model", "chain", "test", "1", "en-fr", "en-a", said)])["chain"]
+  scores = scoring.score([Answer("model", "chain", "test", "1", "en-fr", "en-a", said)])["chain"]
   assert scores["wer"] == 0.5
   assert scores["mcd"] == 3.0
   assert set(scores["outputs"]) == {"source.text", "target.text", "target.units"}
@@ -110,7 +110,7 @@ def test_a_chain_has_each_output_and_its_first_of_a_kind_as_the_tasks_own():
 
 def test_speech_that_could_not_be_read_back_counts_as_silence():
   said = Said("source.units", "speech", "words", "a b", "", None, "x.wav", fault="x.wav: silent")
-  scores = scoring.score([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
+  scores = scoring.score([Answer("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
   assert scores["wer"] == 1
   assert scores["faults"] == 1
   assert "mcd" not in scores
@@ -118,13 +118,13 @@ def test_speech_that_could_not_be_read_back_counts_as_silence():
 
 def test_without_a_transcribing_task_speech_has_a_distance_only():
   said = Said("source.units", "speech", "words", "a b", None, 5.0, "x.wav")
-  scores = scoring.score([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
+  scores = scoring.score([Answer("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
   assert scores["mcd"] == 5.0
   assert "wer" not in scores
 
 
 def test_an_example_longer_than_a_row_is_counted_and_not_scored():
-  left = Line("model", "asr", "test", "2", "", None, (), left_out=True)
+  left = Answer("model", "asr", "test", "2", "", None, (), left_out=True)
   scores = scoring.score([asr("1", "a", "a"), left])["asr"]
   assert scores["left_out"] == 1
   assert scores["examples"] == 1
@@ -134,7 +134,7 @@ def test_an_example_longer_than_a_row_is_counted_and_not_scored():
 def test_the_rules_of_every_score_are_recorded():
   said = Said("target.text", "text", "translation", "c d", "c d")
   scores = scoring.score(
-    [asr("1", "a", "a"), Line("model", "mt", "test", "1", "en-fr", None, (said,))]
+    [asr("1", "a", "a"), Answer("model", "mt", "test", "1", "en-fr", None, (said,))]
   )
   assert "BasicTextNormalizer" in scores["asr"]["rules"]["normalizer"]
   assert set(scores["asr"]["rules"]) == {"intervals", "nll", "wer", "cer", "normalizer"}
@@ -173,7 +173,7 @@ def test_outputs_have_the_intervals_of_their_own():
     Said("source.text", "text", "words", "a b", "a x"),
     Said("target.text", "text", "words", "a b", "a b"),
   )
-  lines = [Line("model", "chain", "test", str(n), "en", None, said) for n in range(3)]
+  lines = [Answer("model", "chain", "test", str(n), "en", None, said) for n in range(3)]
   scores = scoring.score_task(lines)
   assert scores["intervals"]["wer"] == [0.5, 0.5]
   assert scores["outputs"]["target.text"]["intervals"]["wer"] == [0, 0]
@@ -184,7 +184,7 @@ def test_where_transcripts_come_from_is_recorded():
   copied = Said("target.units", "speech", "words", "a", "a")
   other = dataclasses.replace(spoken, heard_by="the command 'a {wav}'", independent="a")
   rules = [
-    scoring.score_task([Line("model", "tts", "test", "1", "en", "en-a", (said,))])["rules"]
+    scoring.score_task([Answer("model", "tts", "test", "1", "en", "en-a", (said,))])["rules"]
     for said in (spoken, copied, other)
   ]
   assert rules[0]["transcripts"] == scoring.OWN_ASR
@@ -215,7 +215,7 @@ def said_in(
   language, reference, hypothesis, *, id="1", task="asr", measure="words", modality="text"
 ):
   said = (Said(f"target.{modality}", modality, measure, reference, hypothesis, language=language),)
-  return Line("model", task, "test", id, language, f"{language}-a", said)
+  return Answer("model", task, "test", id, language, f"{language}-a", said)
 
 
 @pytest.mark.parametrize("language", ["zh", "ja", "th", "km"])
@@ -270,11 +270,11 @@ def test_numbers_are_words_to_the_independent_ear_and_stay_as_written_in_the_raw
     "source.units", "speech", "words", "il coûte trente-deux euros", "il coûte 32 €", None, "a.wav",
     heard_by="an ear", independent="Il coûte 32 €.", language="fr",
   )  # fmt: skip
-  scores = scoring.score_task([Line("model", "tts", "test", "1", "fr", "fr-a", (said,))])
+  scores = scoring.score_task([Answer("model", "tts", "test", "1", "fr", "fr-a", (said,))])
   assert scores["independent_wer"] == scores["independent_cer"] == 0
   assert scores["independent_raw_wer"] == scores["wer"] == 3 / 5
   unknown = dataclasses.replace(said, language="am")
-  scores = scoring.score_task([Line("model", "tts", "test", "1", "am", "am-a", (unknown,))])
+  scores = scoring.score_task([Answer("model", "tts", "test", "1", "am", "am-a", (unknown,))])
   assert scores["independent_wer"] == scores["independent_raw_wer"] == 3 / 5
   assert scores["rules"]["independent_numbers"].endswith(", but as they are written in am")
 
@@ -287,7 +287,7 @@ def test_without_spaces_the_independent_ear_counts_characters_and_none_for_mixed
   english = dataclasses.replace(chinese, reference="a b", independent="a c", language="en")
   scores = scoring.score_task(
     [
-      Line("model", "tts", "test", str(n), said.language, f"{said.language}-a", (said,))
+      Answer("model", "tts", "test", str(n), said.language, f"{said.language}-a", (said,))
       for n, said in enumerate((chinese, english))
     ]
   )
@@ -302,7 +302,7 @@ def test_a_translation_heard_by_another_ear_has_a_bleu_of_its_own():
     "target.units", "speech", "translation", "a b c d three", "x", None, "a.wav",
     heard_by="an ear", independent="a b c d 3", language="en",
   )  # fmt: skip
-  scores = scoring.score_task([Line("model", "s2st", "test", "1", "fr-en", "fr-a", (said,))])
+  scores = scoring.score_task([Answer("model", "s2st", "test", "1", "fr-en", "fr-a", (said,))])
   assert scores["independent_asr_bleu"] == pytest.approx(100)
   assert scores["asr_bleu"] == 0
   assert scores["worst_voice"]["asr_bleu"] == 0

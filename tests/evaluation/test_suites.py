@@ -12,13 +12,16 @@ EVERY = (
 )  # fmt: skip
 
 
+def kinds(run, tasks=None):
+  return suites.kinds(tasks or run.experiment.tasks, run.prepared.space.streams)
+
+
 @pytest.fixture
 def members(made_up):
   """The suites of a made-up run of these tasks."""
 
   def of(*builders):
-    run = made_up.trained(*builders)
-    return suites.members(run.experiment.tasks, run.prepared)
+    return suites.members(kinds(made_up.trained(*builders)).values())
 
   return of
 
@@ -26,8 +29,7 @@ def members(made_up):
 @pytest.fixture
 def chosen(made_up):
   def choose(*names, builders=EVERY, pairs=False):
-    run = made_up.trained(*builders)
-    return suites.chosen(names, run.experiment.tasks, run.prepared, pairs=pairs)
+    return suites.choose(names, kinds(made_up.trained(*builders)), pairs=pairs)
 
   return choose
 
@@ -55,7 +57,7 @@ def test_words_in_one_language_alone_are_no_translation(made_up):
   run = made_up.trained(mixtures.mt)
   (task,) = run.experiment.tasks
   same = dataclasses.replace(task, outputs=(("source", "text"),))
-  assert list(suites.members([same], run.prepared)) == ["retention"]
+  assert list(suites.members(kinds(run, [same]).values())) == ["retention"]
 
 
 def test_suites_choose_the_tasks_to_be_asked_in_the_order_of_the_mixture(chosen):

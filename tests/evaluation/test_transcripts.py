@@ -8,31 +8,26 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import DataError
-from audiopalm.evaluation import recognizers
-from audiopalm.evaluation.recognizers import Recording, Transcript
+from audiopalm.evaluation import listeners
+from audiopalm.evaluation.listeners import Measurement, WavFile
 from audiopalm.evaluation.transcripts import Kept
 
 
 @dataclasses.dataclass(frozen=True)
-class Fake:
+class Fake(listeners.Listener):
   """Says how many recordings it heard; ends like a killed process at the number `killed_at`."""
 
   heard: list
   rule: str = "a fake"
+  score: str = "asr"
   repeatable: bool = True
   killed_at: int = 99
 
-  def hears(self, language):
-    return True
-
-  def check(self, languages):
-    pass
-
-  def hear(self, recording):
+  def hear(self, wav):
     if len(self.heard) == self.killed_at:
       raise KeyboardInterrupt
-    self.heard.append(recording.path.stem)
-    return Transcript(f"number {len(self.heard)}")
+    self.heard.append(wav.path.stem)
+    return Measurement(f"number {len(self.heard)}")
 
 
 @pytest.fixture
@@ -42,14 +37,14 @@ def recordings(tmp_path):
     for number, one in enumerate(loudness):
       path = tmp_path / f"{number}.wav"
       waveform.write(path, np.full(4_000, one, np.float32), waveform.RATE_HZ)
-      made.append(Recording(path, language))
+      made.append(WavFile(path, language))
     return made
 
   return of
 
 
 def transcribe(fake, asked, path):
-  return [one.text for one in recognizers.transcribe(fake, asked, Local(0), Kept(path))]
+  return [one.value for one in listeners.hear(fake, asked, Local(0), Kept(path))]
 
 
 def test_what_was_heard_before_a_kill_is_not_heard_again(recordings, tmp_path):

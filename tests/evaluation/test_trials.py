@@ -4,6 +4,10 @@ from audiopalm.evaluation import suites, trials
 from audiopalm.parts import mixtures
 
 
+def kinds(run):
+  return list(suites.kinds(run.experiment.tasks, run.prepared.space.streams).values())
+
+
 def test_so_many_of_each_group_are_drawn_always_the_same():
   groups = ["en"] * 50 + ["fr"] * 3
   drawn = trials.draw(groups, 10)
@@ -14,18 +18,16 @@ def test_so_many_of_each_group_are_drawn_always_the_same():
 
 
 def test_texts_of_another_language_compare_as_translations(made_up):
-  chain = mixtures.chain(made_up.CORPUS)
-  assert suites.measure(chain, "source") == "words"
-  assert suites.measure(chain, "target") == "translation"
-  assert suites.measure(mixtures.tts(made_up.CORPUS), "target") == "words"
+  chain, tts = kinds(made_up.trained(mixtures.chain, mixtures.tts))
+  assert chain.measure("source") == "words"
+  assert chain.measure("target") == "translation"
+  assert tts.measure("target") == "words"
 
 
 def test_the_voice_is_the_inputs_or_that_of_the_speech_out(made_up):
-  prepared = made_up.trained().prepared
   entry = made_up.Entries("test")[0]
-  builders = (mixtures.asr, mixtures.tts, mixtures.mt)
-  tasks = [build(made_up.CORPUS) for build in builders]
-  described = [trials.describe(task, entry, prepared)[1:] for task in tasks]
+  run = made_up.trained(mixtures.asr, mixtures.tts, mixtures.mt)
+  described = [trials.describe(kind, entry)[1:] for kind in kinds(run)]
   assert described == [("en", "en-anna"), ("fr", "fr-alice"), ("en-fr", None)]
 
 
@@ -34,10 +36,10 @@ def test_examples_with_words_new_to_the_task_are_marked(made_up):
     return mixtures.mt(corpus, unseen_words=("seven",))
 
   run = made_up.trained(mt)
-  (trial,) = trials.trials(run.experiment, run.prepared)
-  texts = [one.entry.utterances["source"].text.lower() for one in trial.examples]
-  assert [one.new_words for one in trial.examples] == ["seven" in text for text in texts]
-  assert {one.new_words for one in trial.examples} == {True, False}
+  (trial,) = trials.trials(run, kinds(run))
+  texts = [one.entry.utterances["source"].text.lower() for one in trial.questions]
+  assert [one.new_words for one in trial.questions] == ["seven" in text for text in texts]
+  assert {one.new_words for one in trial.questions} == {True, False}
 
 
 def test_examples_of_pairs_new_to_the_task_are_marked(made_up):
@@ -45,11 +47,11 @@ def test_examples_of_pairs_new_to_the_task_are_marked(made_up):
     return mixtures.ast(corpus, unseen_pairs=("fr-en",))
 
   run = made_up.trained(ast)
-  trial = next(trials.trials(run.experiment, run.prepared))
-  assert [one.zero_shot for one in trial.examples] == [
-    one.language == "fr-en" for one in trial.examples
+  trial = next(trials.trials(run, kinds(run)))
+  assert [one.zero_shot for one in trial.questions] == [
+    one.language == "fr-en" for one in trial.questions
   ]
-  assert {one.zero_shot for one in trial.examples} == {True, False}
+  assert {one.zero_shot for one in trial.questions} == {True, False}
 
 
 def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkeypatch):
@@ -60,7 +62,7 @@ def test_a_corpus_that_holds_no_voices_out_is_not_asked_for_them(made_up, monkey
     return () if split == "held_out_voices" else entries(self, of, split)
 
   monkeypatch.setattr(made_up.Prepared, "entries", without)
-  asked = list(trials.trials(run.experiment, run.prepared))
+  asked = list(trials.trials(run, kinds(run)))
   assert [trial.split for trial in asked] == ["test"]
 
 
@@ -71,6 +73,6 @@ def test_records_without_what_the_task_needs_are_not_asked(made_up, monkeypatch)
   entries = run.prepared.entries(task, "test")
   lacking_N = np.arange(len(entries)) % 3 == 0
   entries.lengths["target.text"][lacking_N] = -1
-  trial = next(trials.trials(run.experiment, run.prepared))
-  asked = [int(one.entry.id[-3:]) for one in trial.examples]
+  trial = next(trials.trials(run, kinds(run)))
+  asked = [int(one.entry.id[-3:]) for one in trial.questions]
   assert len(asked) == 8 and not lacking_N[asked].any()

@@ -7,7 +7,7 @@ import pytest
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import whisper
-from audiopalm.evaluation.recognizers import Recording
+from audiopalm.evaluation.listeners import WavFile
 from audiopalm.evaluation.whisper import Whisper
 from audiopalm.metrics import numbers, text
 
@@ -29,15 +29,15 @@ def test_a_folder_in_ctranslate2s_layout_is_found_as_it_is_and_one_level_down(tm
   plain = folder_of(tmp_path / "plain", FILES)
   inner = folder_of(tmp_path / "both/ctranslate2", (*FILES[:3], "vocabulary.txt"))
   (tmp_path / "both/model.safetensors").touch()
-  assert whisper.found(plain) == plain
-  assert whisper.found(tmp_path / "both") == inner
+  assert whisper.folder_of(plain) == plain
+  assert whisper.folder_of(tmp_path / "both") == inner
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json"])
 def test_a_folder_that_lacks_a_file_says_which(tmp_path, missing):
   place = folder_of(tmp_path / "model", [name for name in FILES if name != missing])
   with pytest.raises(ConfigError) as error:
-    whisper.found(place)
+    whisper.folder_of(place)
   text = str(error.value)
   assert f"is no Whisper model of CTranslate2: it lacks {missing}, and holds" in text
   assert "Name a folder in CTranslate2's layout" in text
@@ -45,13 +45,13 @@ def test_a_folder_that_lacks_a_file_says_which(tmp_path, missing):
 
 def test_a_folder_without_a_vocabulary_says_so(tmp_path):
   with pytest.raises(ConfigError, match="it lacks vocabulary.json or vocabulary.txt, and holds"):
-    whisper.found(folder_of(tmp_path / "model", FILES[:3]))
+    whisper.folder_of(folder_of(tmp_path / "model", FILES[:3]))
 
 
 def test_a_folder_of_transformers_says_how_to_convert_it(tmp_path):
   place = folder_of(tmp_path / "model", ("model.safetensors", "config.json", "tokenizer.json"))
   with pytest.raises(ConfigError) as error:
-    whisper.found(place)
+    whisper.folder_of(place)
   convert = (
     f"It is a folder of transformers: convert it by `ct2-transformers-converter --model {place}"
   )
@@ -62,12 +62,14 @@ def test_a_folder_of_transformers_says_how_to_convert_it(tmp_path):
 def test_a_file_is_no_folder(tmp_path):
   (tmp_path / "model.bin").touch()
   with pytest.raises(ConfigError, match=r"model\.bin is a file\. Name the folder that holds"):
-    whisper.found(tmp_path / "model.bin")
+    whisper.folder_of(tmp_path / "model.bin")
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ConfigError, match=r"is not installed: pip install 'audiopalm\[whisper\]'"):
+  with pytest.raises(
+    ConfigError, match=r"not installed: faster_whisper\. .*'audiopalm\[whisper\]'"
+  ):
     whisper.opened("anything")
 
 
@@ -131,7 +133,7 @@ def test_the_real_model_hears_what_is_said_and_the_same_twice(tmp_path):
   model.check(["en", "fr", "de"])
   said = voices.speaker("pico", "en", "en-david").speak("we had dinner with our friends")
   waveform.write(tmp_path / "said.wav", said.wave_S)
-  recording = Recording(tmp_path / "said.wav", "en")
-  heard = model.hear(recording)
-  assert "dinner with our friends" in text.normalize(numbers.spell(heard.text, "en"))
-  assert model.hear(recording) == heard
+  wav = WavFile(tmp_path / "said.wav", "en")
+  heard = model.hear(wav)
+  assert "dinner with our friends" in text.normalize(numbers.spell(heard.value, "en"))
+  assert model.hear(wav) == heard

@@ -14,5 +14,5 @@ def small():
 
 @pytest.fixture(scope="session")
 def run(small):
-  """(Run, Prepared) of the small run."""
+  """(ExportedRun, Prepared) of the small run."""
   return small.run()

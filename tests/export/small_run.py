@@ -75,7 +75,7 @@ def experiment(model=None) -> Experiment:
 
 
 def run(model=None):
-  """Returns (Run, Prepared) of a run whose every parameter is random, norms too."""
+  """Returns (ExportedRun, Prepared) of a run whose every parameter is random, norms too."""
   made = experiment(model)
   prepared = prepare.laid_out(made, Path("run"), Path("run/streams"), fitted())
   longest = {
@@ -83,7 +83,7 @@ def run(model=None):
     for task in made.tasks
   }
   arrays = params(made.model.build(prepared.space))
-  return folder.Run(made, fitted(), prepared.manifest, arrays, 7, longest), prepared
+  return folder.ExportedRun(made, fitted(), prepared.manifest, arrays, 7, longest), prepared
 
 
 def params(model, seed: int = 0):

@@ -53,7 +53,7 @@ def source(request, modules, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(source, small):
-  """(Run, Prepared): the text model's parameters, its tables extended by random rows."""
+  """(ExportedRun, Prepared): the text model's parameters, its tables extended by random rows."""
   text, units = tokenizers.pretrained(str(source)), tokenizers.units(size=32)
   fitted = {"text": text.fit((), 0), "units": small.fitted()["units"]}
   model = models.pretrained(str(source))
@@ -65,7 +65,7 @@ def run(source, small):
   for name in ("embed", "head"):
     given[name]["table"] = np.r_[given[name]["table"][:ROWS], params[name]["table"][ROWS:]]
   longest = small.run()[0].longest
-  return folder.Run(experiment, fitted, prepared.manifest, given, 7, longest), prepared
+  return folder.ExportedRun(experiment, fitted, prepared.manifest, given, 7, longest), prepared
 
 
 @pytest.fixture(scope="module")

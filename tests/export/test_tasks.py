@@ -97,7 +97,7 @@ def exported(run, tmp_path_factory):
 
 def ours(small, run, task_name, streams, tag, sampling=None):
   exported, prepared = run
-  task = prompting.find_task(exported.experiment, task_name)
+  task = prepared.task(task_name)
   layout = prompting.asked_layout(exported.experiment, task)
   prompt = layouts.prompt(layout, streams, tag, prepared.space)
   model = exported.experiment.model.build(prepared.space)

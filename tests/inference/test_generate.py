@@ -201,7 +201,9 @@ def test_long_chinese_is_cut_after_its_sentences_and_answers_join_as_their_langu
 
 
 def test_an_unknown_task_lists_the_known_ones(made_up):
-  with pytest.raises(ConfigError, match="no task 'asl'. It was trained on: asr, tts, mt."):
+  with pytest.raises(
+    ConfigError, match="Unknown task 'asl'. This run was trained on: asr, tts, mt"
+  ):
     generate.generate(made_up.trained(), "asl", [])
 
 

@@ -27,7 +27,7 @@ def run(made_up):
 
 
 def ask(run, name, prompts, max_rows=12, **sampling):
-  task = prompting.find_task(run.experiment, name)
+  task = prompting.find_task(run, name)
   return prompting.continuations(
     run, task, prompts, sampling=Sampling(**sampling), max_rows=max_rows, key=jax.random.key(0)
   )
@@ -48,7 +48,7 @@ def test_answers_come_in_the_order_of_the_prompts_whatever_their_length(run, mad
 
 def test_idle_rows_change_no_answer(run, made_up):
   prompts = [hear(made_up, text) for text in ("one two three four", "a", "one two")]
-  task = prompting.find_task(run.experiment, "asr")
+  task = prompting.find_task(run, "asr")
   options = {"sampling": Sampling(), "max_rows": 12, "key": jax.random.key(0)}
   found = prompting.continuations(run, task, prompts, fill=True, **options)
   expected = prompting.continuations(run, task, prompts, **options)

@@ -12,7 +12,7 @@ from audiopalm.metrics import text
 ALL = (text.wer, text.cer, text.exact, text.bleu, text.chrf, text.asr_bleu, text.asr_chrf)
 
 
-def test_case_punctuation_and_spaces_are_normalised_away():
+def test_case_punctuation_and_spaces_are_normalized_away():
   assert text.normalize("  L'hôtel, s'il vous plaît! ") == "l hôtel s il vous plaît"
 
 
@@ -32,7 +32,7 @@ def test_cer_counts_characters():
   assert text.cer(["abcd"], ["abxd"]) == {"cer": 1 / 4}
 
 
-def test_exact_counts_predictions_equal_after_normalisation():
+def test_exact_counts_predictions_equal_after_normalization():
   assert text.exact(["Five.", "six"], ["five", "sex"]) == {"exact": 0.5}
 
 

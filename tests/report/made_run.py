@@ -15,7 +15,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import cache, files
 from audiopalm.data.corpora import Synthetic
 from audiopalm.evaluation import saved, scoring
-from audiopalm.evaluation.lines import Line, Said
+from audiopalm.evaluation.lines import Answer, Said
 from audiopalm.experiment import Experiment
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.parts import mixtures, models, optim, tokenizers
@@ -136,7 +136,9 @@ def _write_training(workdir, made, steps, sharper):
 def _write_evaluation(workdir, made, entries, step):
   folder = saved.folder_of(workdir)
   members = {"translation": {"mt": "target.text"}, "speech_out": {"s2st": "target.units"}}
-  saved.begin(folder, step, [task.name for task in made.tasks], members, [], [])
+  names = [task.name for task in made.tasks]
+  checkpoint = {"step": step, "tasks": names, "suites": members, "read_aloud": []}
+  files.write_json(folder / saved.CHECKPOINT, checkpoint)
   groups = []
   for task in made.tasks:
     for split in SPLITS:
@@ -165,7 +167,7 @@ def _line(task, split, entry, folder):
   measure = "words" if source.language == target.language else "translation"
   modality = "speech" if stream == "units" else "text"
   output = Said(f"{role}.{stream}", modality, measure, right, said, 3.0 if path else None, path)
-  return Line(
+  return Answer(
     "model", task.name, split, entry.id,
     "-".join(dict.fromkeys((source.language, target.language))),
     source.speaker if task.inputs[0][1] == "units" else None,

@@ -71,12 +71,12 @@ def test_labels_that_would_meet_are_moved_apart():
   assert min(gaps) >= charts.LABEL_STEP
 
 
-def test_more_series_than_colours_differ_by_their_dashes():
+def test_more_series_than_colors_differ_by_their_dashes():
   classes = [Series("a", (), number).classes for number in range(20)]
   assert len(set(classes)) == 20
 
 
-def test_thinned_points_are_means_of_neighbours():
+def test_thinned_points_are_means_of_neighbors():
   points = [(1, 1.0), (2, 3.0), (3, 5.0)]
   assert charts.thinned(points, most=2) == [(1.5, 2.0), (3.0, 5.0)]
   assert charts.thinned(points) == points

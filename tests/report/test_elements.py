@@ -58,4 +58,4 @@ def test_a_table_scrolls_in_a_box_that_a_keyboard_reaches():
 
 def test_a_bar_is_never_wider_than_its_cell():
   assert "width:100.00%" in shown(elements.bar(7.0))
-  assert "width:25.00%" in shown(elements.bar(0.25, colour=2))
+  assert "width:25.00%" in shown(elements.bar(0.25, color=2))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from audiopalm.audio import waveform
 from audiopalm.report import recordings
-from audiopalm.report.recordings import Recording
+from audiopalm.report.recordings import Playback
 
 
 def tone(hz, seconds):
@@ -53,7 +53,7 @@ def test_the_player_holds_the_bytes_that_were_prepared():
 
 
 def test_a_long_recording_is_an_mp3():
-  figure = recordings.draw(Recording("Source", "", tone(500, 11)), seconds=11)
+  figure = recordings.draw(Playback("Source", "", tone(500, 11)), seconds=11)
   kind, data = player(figure)
   assert kind == "audio/mpeg"
   assert len(data) < len(waveform.to_flac(tone(500, 11)))
@@ -63,7 +63,7 @@ def test_a_long_recording_is_an_mp3():
 
 def test_recordings_of_one_time_axis_are_as_wide_as_they_are_long():
   widths = [
-    float(recordings.draw(Recording("a", "", tone(500, s)), 1.0).find("svg/image").get("width"))
+    float(recordings.draw(Playback("a", "", tone(500, s)), 1.0).find("svg/image").get("width"))
     for s in (0.5, 1.0)
   ]
   assert round(widths[1] / widths[0], 2) == 2
