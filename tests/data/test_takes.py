@@ -181,7 +181,7 @@ def test_a_phrase_without_a_sound_stays_silent():
     ({"snr_db": 5.0}, "snr_db=5.0 must be a lowest and a highest value"),
   ],
 )
-def test_settings_that_cannot_be_say_why(options, text):
+def test_invalid_settings_are_an_error_that_says_why(options, text):
   with pytest.raises(ConfigError) as error:
     Takes(**options)
   assert text in str(error.value)
