@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from audiopalm.data.manifest import corpus, recordings
-from audiopalm.data.manifest.lines import Line
+from audiopalm.data.manifest.lines import ManifestLine
 from audiopalm.errors import RecordError
 from audiopalm.types import Record, Utterance
 
@@ -33,7 +33,7 @@ def records(settings: corpus.Manifest, split: str, start: int, stop: int) -> Ite
     yield Record(f"{settings.name}/{split}/{number:06d}-{own}", utterances)
 
 
-def _utterance(line: Line, pairs: Sequence[corpus.Pair]) -> Utterance:
+def _utterance(line: ManifestLine, pairs: Sequence[corpus.Pair]) -> Utterance:
   try:
     return recordings.utterance(line)
   except RecordError:

@@ -61,7 +61,7 @@ def test_no_workers_and_no_such_language_are_refused(manifest, capsys):
   assert main.main(["inspect", "data", path, "--workers", "0"]) == 2
   assert "--workers takes a whole number of at least 1, not 0." in capsys.readouterr().err
   assert main.main(["inspect", "data", path, "--language", "english"]) == 2
-  assert "language='english' is no known language. Write 'en'." in capsys.readouterr().err
+  assert "language='english' is not a known language. Write 'en'." in capsys.readouterr().err
 
 
 def test_help_explains_every_option_with_an_example(capsys):

@@ -108,7 +108,7 @@ def test_a_file_that_changed_under_a_running_prepare_is_no_fault_of_its_records(
   found = read(train=[row("a"), row("b")])
   (tmp_path / "train.jsonl").write_text(json.dumps(row("a")))
   with pytest.raises(
-    ConfigError, match=r"train.jsonl has changed since the config was read\. What"
+    ConfigError, match=r"train.jsonl has changed since the config was read\. Prepared"
   ):
     corpus.records(found, "train")
   (tmp_path / "train.jsonl").unlink()
