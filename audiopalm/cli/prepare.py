@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiopalm import sharding
 from audiopalm.cli import config, hardware, options, outputs
-from audiopalm.data import beam, corpora, lock, multi30k, prepare
+from audiopalm.data import beam, corpora, lock, prepare
 from audiopalm.data.manifest import corpus
 from audiopalm.data.records import Source
 from audiopalm.errors import EXIT_DONE, ConfigError
@@ -20,8 +20,6 @@ SOURCES = {
   corpora.SyntheticTranslations: Source("data_pipelines.synthetic"),
   corpora.SpokenDigit: Source("data_pipelines.spoken_digit"),
   corpora.SeqioText: Source("data_pipelines.seqio_text"),
-  multi30k.Multi30k: Source("data_pipelines.multi30k"),
-  multi30k.Multi30kText: Source("data_pipelines.multi30k"),
   corpus.Manifest: Source("data_pipelines.manifest"),
 }
 
