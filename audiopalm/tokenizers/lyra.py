@@ -50,15 +50,15 @@ class Lyra:
   levels_per_code: int = 2
 
   def __post_init__(self):
-    what = f"Code stream {self.stream!r} has"
+    prefix = f"Code stream {self.stream!r} has"
     if not 1 <= self.levels <= LEVELS:
       raise ConfigError(
-        f"{what} levels={self.levels}, expected 1 to {LEVELS}. Set levels=16 (3.2 kbps), 30 (6 "
+        f"{prefix} levels={self.levels}, expected 1 to {LEVELS}. Set levels=16 (3.2 kbps), 30 (6 "
         "kbps) or 46 (9.2 kbps)."
       )
     if not 1 <= self.levels_per_code <= MOST_LEVELS_PER_CODE or self.levels % self.levels_per_code:
       raise ConfigError(
-        f"{what} levels_per_code={self.levels_per_code}, expected 1 to {MOST_LEVELS_PER_CODE}, a "
+        f"{prefix} levels_per_code={self.levels_per_code}, expected 1 to {MOST_LEVELS_PER_CODE}, a "
         f"divisor of levels={self.levels}. Set levels_per_code=2, which gives codes of 256 ids."
       )
 

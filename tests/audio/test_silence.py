@@ -63,7 +63,7 @@ def test_a_weak_sound_that_begins_a_word_is_kept_beside_the_noise_of_a_room():
   assert abs(len(found_S) - wanted) <= 320
 
 
-def test_a_wave_that_has_its_ends_is_the_same_array():
+def test_a_wave_with_correct_ends_is_returned_unchanged():
   quiet_S = np.zeros(round(silence.ENDS_S * 16_000), np.float32)
   wave_S = np.concatenate([quiet_S, tone(1.0), quiet_S])
   assert silence.with_ends(wave_S, 16_000) is wave_S

@@ -100,7 +100,7 @@ def test_a_tag_outside_the_text_is_an_error(ids):
     build(encode=lambda string: ids)
 
 
-def test_tags_that_look_alike_are_an_error():
+def test_tags_with_the_same_ids_are_an_error():
   with pytest.raises(LayoutError, match=r"the tags '\[ASR\]' and '\[TTS\]' alike, .* Reword one"):
     build(encode=lambda string: [7])
 
@@ -189,8 +189,8 @@ def test_check_prints_the_difference_and_what_to_do():
   with pytest.raises(ManifestError) as error:
     token_space.check(expected, found, "The checkpoint runs/a")
   assert str(error.value) == (
-    "The checkpoint runs/a was made with another manifest (first: expected here, second: found "
-    'there):\n  streams / units / fingerprint: "u1" became "u9"\nIts ids mean something else. Use '
+    "The checkpoint runs/a has another token space (first: expected by this run, second: found "
+    'in it):\n  streams / units / fingerprint: "u1" became "u9"\nIts ids have other meanings. Use '
     "the tokenizers, tasks and layout it was made with, or a new workdir."
   )
 

@@ -218,7 +218,7 @@ def test_another_manifest_prints_the_difference(tmp_path):
   other = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "bb"}]}
   with pytest.raises(ManifestError) as error:
     checkpoint.restore_model(tmp_path, expecting(made().params, other))
-  assert "checkpoints/1 was made with another manifest" in str(error.value)
+  assert "checkpoints/1 has another token space" in str(error.value)
   assert '"bb" became "aa"' in str(error.value)
 
 

@@ -81,8 +81,8 @@ def read(
   Raises DataError, naming every fault with its line, if a manifest has any. Opens no audio.
   """
   splits = {split: lines.read(path, reading) for split, path in files.items() if path is not None}
-  found = [fault for read in splits.values() for fault in read.faults]
-  check(found or list(_shared(splits)))
+  problems = [fault for read in splits.values() for fault in read.faults]
+  check(problems or list(_shared(splits)))
   records = [pair for read in splits.values() for pair in lines.joined(read.lines)]
   translations = {(source.language, target.language) for source, target in records if target}
   return Manifest(
@@ -97,11 +97,11 @@ def read(
   )
 
 
-def check(found: Sequence[Fault]) -> None:
+def check(problems: Sequence[Fault]) -> None:
   """Raises DataError listing the faults, if there are any."""
-  if found:
-    count = "a fault" if len(found) == 1 else f"{len(found):,} faults"
-    listed = "\n  ".join(faults.summary(found))
+  if problems:
+    count = "a fault" if len(problems) == 1 else f"{len(problems):,} faults"
+    listed = "\n  ".join(faults.summary(problems))
     raise DataError(
       f"The manifest has {count}, and no recording was opened:\n  {listed}\nCorrect it. "
       "`audiopalm inspect data FILE` finds these, and faults of recordings too."

@@ -45,7 +45,7 @@ def inspect(files: Files, reading: Reading, executor: Local) -> Inspection:
   """Returns the inspection of a manifest; reads the recordings of all lines without faults."""
   read = lines.read(files, reading)
   jobs = [read.lines[at : at + JOB_LINES] for at in range(0, len(read.lines), JOB_LINES)]
-  valid, found, remarks = [], [], []
+  valid, failed, remarks = [], [], []
   with progress.Progress(console=console.Console(stderr=True), transient=True) as bar:
     task = bar.add_task("Reading recordings", total=len(read.lines))
     for job, results in zip(jobs, executor.map(check_lines, jobs), strict=True):
@@ -54,9 +54,9 @@ def inspect(files: Files, reading: Reading, executor: Local) -> Inspection:
         if reason is None:
           valid.append((line, seconds))
         else:
-          found.append(Fault(line.location, reason))
+          failed.append(Fault(line.location, reason))
       bar.advance(task, len(job))
-  return Inspection(read, tuple(valid), tuple(found), tuple(remarks))
+  return Inspection(read, tuple(valid), tuple(failed), tuple(remarks))
 
 
 def check_lines(job: Sequence[ManifestLine]) -> list[tuple[float, str | None, tuple[str, ...]]]:
@@ -121,10 +121,10 @@ def histogram(lengths_s: Sequence[float]) -> list[str]:
   ]
 
 
-def by_kind(found: Iterable[Fault]) -> list[str]:
+def by_kind(failed: Iterable[Fault]) -> list[str]:
   """Returns a line per kind of fault: how many, on which lines, and the text of the first."""
   kinds: dict[tuple[str, str], list[Fault]] = {}
-  for fault in found:
+  for fault in failed:
     kinds.setdefault((fault.location.file, quarantine.kind_of(fault.text)), []).append(fault)
   return [
     f"{len(group):,} x {kind}: {file}, line{'s'[: len(group) > 1]} "
