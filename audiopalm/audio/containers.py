@@ -1,4 +1,4 @@
-"""The audio streams of a file, with the length each header declares and the length there is.
+"""The audio streams of a file, with the declared and the actual length of each.
 
 libsndfile reads a truncated WAV silently, may read nothing of a WAV that was written to a pipe, and
 reads only the first of several files joined into one.
@@ -26,9 +26,9 @@ BEGINS = 0x02  # flag of the first page of an Ogg stream
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contained:
-  """One stream as a file of its own; it has no name, so that soundfile reads its header.
+  """A stream as a file of its own, without a name, so that soundfile goes by its content.
 
-  The header declares a length of `declared`, of which `present` is in the file: bytes, or MP3
+  The header declares a length of `declared`, of which `present` is in the file, in bytes or MP3
   frames.
   """
 

@@ -91,9 +91,9 @@ def align_onset(wave_S: np.ndarray, step_samples: int, rate_hz: int) -> np.ndarr
 def onset_samples(wave_S: np.ndarray, rate_hz: int) -> int:
   """Returns the sample at which speech starts, 0 if there is none.
 
-  It is the center of the first frame from which all frames are within ONSET_DB of the loud ones for
-  ONSET_S, which no click is. Silence is assumed before the wave, so the center can lie up to half a
-  frame before it.
+  It is the center of the first frame from which the level stays within ONSET_DB of the loud frames
+  for ONSET_S; a click is shorter. Silence is assumed before the wave, so the center can be up to
+  half a frame before it.
   """
   frame, step = _hop_samples(rate_hz), max(1, round(ONSET_STEP_S * rate_hz))
   if not len(wave_S):

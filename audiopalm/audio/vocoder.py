@@ -18,7 +18,7 @@ def pitch(wave_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns (pitch_T in Hz, periodicity_T in 0..1) of the 10 ms frames of a 16 kHz wave.
 
   The pitch is that of the highest peak of the autocorrelation, corrected for the window; among
-  peaks of at least 80 % of its height, the one with the shortest lag. Source: Boersma, "Accurate
+  peaks of nearly the same height, the one with the shortest lag. Source: Boersma, "Accurate
   short-term analysis of the fundamental frequency", 1993.
   """
   rate_hz = waveform.RATE_HZ

@@ -75,7 +75,7 @@ def nearest(features_TE: np.ndarray, centroids_VE: np.ndarray) -> tuple[np.ndarr
 
 
 def residual_ids(features_TE: np.ndarray, codebooks_QVE: np.ndarray) -> np.ndarray:
-  """Returns ids_TQ: each codebook's nearest centroid to what those before it left of a frame."""
+  """Returns ids_TQ: in each codebook the nearest centroid to the residual of those before it."""
   ids = []
   for centroids_VE in codebooks_QVE:
     ids_T, _ = nearest(features_TE, centroids_VE)

@@ -29,7 +29,7 @@ def test_unknown_split_names_the_splits():
 
 
 @needs_data
-def test_the_held_out_speaker_is_heard_in_no_other_split():
+def test_the_held_out_speaker_occurs_in_no_other_split():
   settings = corpora.SpokenDigit(data_dir=DATA_DIR, held_out_speaker="george")
   counts = {split: spoken_digit.count(settings, split) for split in corpora.SPLITS}
   assert counts == {"train": 1800, "validation": 80, "test": 120, "held_out_voices": 500}
