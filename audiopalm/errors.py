@@ -39,7 +39,7 @@ class LayoutError(AudiopalmError):
   """A layout that does not fit its streams, or a grid that does not fit its layout."""
 
 
-class ManifestError(AudiopalmError):
+class TokenSpaceError(AudiopalmError):
   """Token ids, tokenizers or layouts that differ from those of a run or an export."""
 
 

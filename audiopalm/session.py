@@ -190,7 +190,7 @@ def load(
   the one that fits the first device. It multiplies in the dtype `products`, None for that of the
   run; a machine that lacks the run's takes its own and says so on stderr, so that what was trained
   elsewhere can be heard anywhere.
-  CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
+  CheckpointError where nothing was trained yet, TokenSpaceError where the workdir was prepared anew
   with other token ids.
   """
   workdir = Path(workdir)

@@ -60,7 +60,7 @@ def settings_of(texts: Mapping[str, str]) -> Any:
 
 
 def unpack(settings: Any, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> Any:
-  """Returns the fitted tokenizer of these settings; ManifestError if it has another rule."""
+  """Returns the fitted tokenizer of these settings; TokenSpaceError if it has another rule."""
   about = json.loads(texts["about"])
   base.check_rule(settings, about.get("rule", 1), "the exported folder")
   return SPEECH[type(settings)].unpacked(settings, arrays, about)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from audiopalm import orthography
 from audiopalm.audio import spectrum, waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError, RecordError
+from audiopalm.errors import ConfigError, DataError, RecordError, TokenSpaceError
 from audiopalm.types import StreamSpec, Utterance
 
 FRAMES_HZ = round(1 / spectrum.HOP_S)  # rate of the spectra that units and codes are made of
@@ -82,7 +82,7 @@ class Tokenizer(Protocol):
     ...
 
   def load(self, folder: Path) -> Fitted:
-    """Returns the tokenizer `save` wrote; ManifestError if it was fitted with other settings."""
+    """Returns the tokenizer `save` wrote; TokenSpaceError if it was fitted with other settings."""
     ...
 
 
@@ -112,9 +112,9 @@ def rule(settings: Tokenizer) -> int:
 
 
 def check_rule(settings: Tokenizer, fitted_rule: int, place: Path | str) -> None:
-  """Raises ManifestError if a tokenizer was fitted under another version of the rule."""
+  """Raises TokenSpaceError if a tokenizer was fitted under another version of the rule."""
   if fitted_rule != rule(settings):
-    raise ManifestError(
+    raise TokenSpaceError(
       f"The tokenizer {settings.stream!r} in {place} encodes by rule {fitted_rule}, this version "
       f"of audiopalm by rule {rule(settings)}: the same recording has other ids now. Prepare and "
       "train in a new workdir, or use the version that wrote it."
@@ -230,10 +230,10 @@ def write_settings(settings: Tokenizer, folder: Path) -> None:
 
 
 def check_settings(settings: Tokenizer, folder: Path) -> None:
-  """Raises ManifestError unless `folder` has a tokenizer fitted with these settings and `rule`."""
+  """Raises TokenSpaceError unless `folder` has a tokenizer with these settings and `rule`."""
   path = Path(folder) / "settings.json"
   if not path.is_file():
-    raise ManifestError(
+    raise TokenSpaceError(
       f"Expected the fitted tokenizer {settings.stream!r} in {folder}, found none. "
       "Run `audiopalm prepare` for this workdir first."
     )
@@ -243,7 +243,7 @@ def check_settings(settings: Tokenizer, folder: Path) -> None:
     return
   names = sorted(k for k in saved.keys() | expected.keys() if saved.get(k) != expected.get(k))
   lines = [f"  {k}: config {expected.get(k)!r}, workdir {saved.get(k)!r}" for k in names]
-  raise ManifestError(
+  raise TokenSpaceError(
     f"The tokenizer {settings.stream!r} in {folder} was fitted with other settings:\n"
     + "\n".join(lines)
     + "\nSet the config back, or prepare a new workdir."

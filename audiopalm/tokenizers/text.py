@@ -55,7 +55,7 @@ class SentencePieceText:
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Raises ManifestError if `fitted_in` holds no tokenizer with these settings."""
+    """Raises TokenSpaceError if `fitted_in` holds no tokenizer with these settings."""
     if self.fitted_in is not None:
       base.check_settings(self._without_folder, Path(self.fitted_in))
 

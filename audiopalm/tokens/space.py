@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from audiopalm.errors import LayoutError, ManifestError
+from audiopalm.errors import LayoutError, TokenSpaceError
 from audiopalm.types import StreamSpec
 
 FORMAT = 1
@@ -255,7 +255,7 @@ def manifest_hash(space: TokenSpace) -> str:
 def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
   """Returns the token space that `manifest` wrote."""
   if found.get("format") != FORMAT:
-    raise ManifestError(
+    raise TokenSpaceError(
       f"The token space has format {found.get('format')!r}, this version of audiopalm reads "
       f"format {FORMAT}. Use the version it was written with, or prepare again in a new workdir."
     )
@@ -271,7 +271,7 @@ def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
       pad_to=found["pad_to"],
     )
   except (KeyError, TypeError) as error:
-    raise ManifestError(
+    raise TokenSpaceError(
       f"The token space is damaged ({error}): expected the fields that `audiopalm prepare` writes. "
       "Prepare again in a new workdir."
     ) from error
@@ -297,11 +297,11 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
 
 
 def check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-  """Raises ManifestError with the difference unless `what` has the expected token space."""
+  """Raises TokenSpaceError with the difference unless `what` has the expected token space."""
   lines = difference(expected, found)
   if lines:
     indented = "\n".join(f"  {line}" for line in lines.splitlines())
-    raise ManifestError(
+    raise TokenSpaceError(
       f"{what} has another token space (first: expected by this run, second: found in it):\n"
       f"{indented}\nIts ids have other meanings. Use the tokenizers, tasks and layout it was made "
       "with, or a new workdir."

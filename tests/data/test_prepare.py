@@ -8,7 +8,7 @@ from audiopalm import layouts
 from audiopalm.data import cache, corpora, examples, files, fitting, lock, prepare, streams
 from audiopalm.data.packed import Packed
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.parts import mixtures, tokenizers
 
 
@@ -176,7 +176,7 @@ def test_another_manifest_is_refused_only_beside_a_checkpoint(few, sources, smal
   before = files_of(tmp_path)
   few.tokenizers = (small.Letters(extra=1), small.Crossings())
   (tmp_path / "checkpoints" / "10").mkdir(parents=True)
-  with pytest.raises(ManifestError, match=r"The checkpoint in .* has another token space"):
+  with pytest.raises(TokenSpaceError, match=r"The checkpoint in .* has another token space"):
     prepare.prepare(few, tmp_path, sources, workers=0)
   assert files_of(tmp_path) == before
   (tmp_path / "checkpoints" / "10").rmdir()
@@ -239,7 +239,7 @@ def test_a_damaged_manifest_file_is_refused(few, sources, tmp_path):
   written = json.loads(path.read_text())
   written["pad_to"] = 64
   path.write_text(json.dumps(written))
-  with pytest.raises(ManifestError, match="manifest.json has another token space"):
+  with pytest.raises(TokenSpaceError, match="manifest.json has another token space"):
     prepare.open_prepared(few, tmp_path)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers import lyra
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.types import Utterance
@@ -126,7 +126,7 @@ def test_saved_and_pickled_equal_the_fitted_without_the_folder(fitted, speech, t
     assert copy.spec == fitted.spec
     np.testing.assert_array_equal(copy.encode(utterance(speech)), fitted.encode(utterance(speech)))
     np.testing.assert_array_equal(copy.decode([[1] * 8]), fitted.decode([[1] * 8]))
-  with pytest.raises(ManifestError, match="levels: config 8, workdir 16"):
+  with pytest.raises(TokenSpaceError, match="levels: config 8, workdir 16"):
     dataclasses.replace(fitted.settings, levels=8).load(tmp_path)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import vocoder
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.types import Utterance
 
@@ -156,7 +156,7 @@ def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
 
 def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
-  with pytest.raises(ManifestError, match="mels: config 80, workdir 40"):
+  with pytest.raises(TokenSpaceError, match="mels: config 80, workdir 40"):
     dataclasses.replace(SETTINGS, mels=80).load(tmp_path)
 
 

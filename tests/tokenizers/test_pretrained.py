@@ -10,7 +10,7 @@ from concurrent import futures
 import numpy as np
 import pytest
 
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers import pretrained
 from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.types import Utterance
@@ -273,7 +273,7 @@ def test_another_file_is_refused():
 def test_loading_with_other_settings_says_which(folders, tmp_path):
   tokenizer = fitted(folders, "sentencepiece")
   tokenizer.save(tmp_path)
-  with pytest.raises(ManifestError, match="size: config 800, workdir 700"):
+  with pytest.raises(TokenSpaceError, match="size: config 800, workdir 700"):
     pretrained.in_folder(folders["sentencepiece"], 800).load(tmp_path)
 
 

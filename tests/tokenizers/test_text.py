@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.types import Utterance
 
@@ -89,7 +89,7 @@ def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
 
 def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
-  with pytest.raises(ManifestError, match="size: config 400, workdir 320"):
+  with pytest.raises(TokenSpaceError, match="size: config 400, workdir 320"):
     SentencePieceText(size=400).load(tmp_path)
 
 
@@ -107,12 +107,12 @@ def test_the_pieces_of_an_earlier_run_are_used_unchanged(fitted, tmp_path):
 def test_pieces_of_other_settings_are_refused(fitted, tmp_path):
   fitted.save(tmp_path)
   other = dataclasses.replace(fitted.settings, size=999, fitted_in=str(tmp_path))
-  with pytest.raises(ManifestError, match="size: config 999"):
+  with pytest.raises(TokenSpaceError, match="size: config 999"):
     other.check()
 
 
 def test_loading_from_an_empty_folder_says_what_to_run(tmp_path):
-  with pytest.raises(ManifestError, match="audiopalm prepare"):
+  with pytest.raises(TokenSpaceError, match="audiopalm prepare"):
     SentencePieceText().load(tmp_path)
 
 

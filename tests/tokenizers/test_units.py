@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import vocoder, waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers import units
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import Utterance
@@ -199,7 +199,7 @@ def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
 
 def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
-  with pytest.raises(ManifestError, match="warps: config 1, workdir 11"):
+  with pytest.raises(TokenSpaceError, match="warps: config 1, workdir 11"):
     KMeansUnits(size=32, warps=1).load(tmp_path)
 
 
@@ -375,6 +375,6 @@ def test_units_fitted_by_an_older_rule_are_an_error_that_says_what_to_do(fitted,
   assert settings.pop("rule") == 3
   path.write_text(json.dumps(settings))
   with pytest.raises(
-    ManifestError, match="by rule 1, this version of audiopalm by rule 3.*Prepare"
+    TokenSpaceError, match="by rule 1, this version of audiopalm by rule 3.*Prepare"
   ):
     SETTINGS.load(tmp_path)

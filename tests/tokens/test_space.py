@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from audiopalm.errors import LayoutError, ManifestError
+from audiopalm.errors import LayoutError, TokenSpaceError
 from audiopalm.layouts import Columns, Concat, Delay, Flat, Given, Stop, Tag
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
@@ -186,7 +186,7 @@ def test_check_prints_the_difference_and_what_to_do():
   expected = token_space.manifest(build())
   token_space.check(expected, json.loads(json.dumps(expected)), "The checkpoint runs/a")
   found = token_space.manifest(changed_spaces()["fingerprint"])
-  with pytest.raises(ManifestError) as error:
+  with pytest.raises(TokenSpaceError) as error:
     token_space.check(expected, found, "The checkpoint runs/a")
   assert str(error.value) == (
     "The checkpoint runs/a has another token space (first: expected by this run, second: found "
@@ -197,9 +197,11 @@ def test_check_prints_the_difference_and_what_to_do():
 
 def test_a_manifest_of_another_format_or_damaged_is_an_error():
   found = token_space.manifest(build())
-  with pytest.raises(ManifestError, match="has format 2, this version of audiopalm reads format 1"):
+  with pytest.raises(
+    TokenSpaceError, match="has format 2, this version of audiopalm reads format 1"
+  ):
     token_space.from_manifest({**found, "format": 2})
-  with pytest.raises(ManifestError, match="damaged .'streams'.: expected the fields"):
+  with pytest.raises(TokenSpaceError, match="damaged .'streams'.: expected the fields"):
     token_space.from_manifest({name: found[name] for name in found if name != "streams"})
-  with pytest.raises(ManifestError, match="damaged"):
+  with pytest.raises(TokenSpaceError, match="damaged"):
     token_space.from_manifest({**found, "ranges": [{"column": 0}]})
