@@ -16,7 +16,7 @@ PRETOKENIZED = "_pretokenized"  # suffix of seqio.preprocessors.tokenize for the
 
 def count(settings: corpora.SeqioText, split: str) -> int:
   """Returns the number of records in a split, which is a setting."""
-  _check_split(settings, split)
+  settings.check_split(split)
   return getattr(settings, f"{split}_records")
 
 
@@ -125,10 +125,3 @@ def _task(settings: corpora.SeqioText) -> Any:
       f"Corpus {settings.name!r}: after importing {settings.module} SeqIO has no Task or Mixture "
       f"{settings.task!r}. {error}"
     ) from error
-
-
-def _check_split(settings: corpora.SeqioText, split: str) -> None:
-  if split not in settings.splits:
-    raise DataError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
-    )

@@ -53,6 +53,7 @@ def _split(settings: corpora.SpokenDigit, split: str) -> list[DigitRecording]:
 
   The first recordings of each speaker and digit are test, the next ones validation, the rest train.
   """
+  settings.check_split(split)
   first_train = settings.test_recordings + settings.validation_recordings
   numbers = {
     "test": range(settings.test_recordings),
@@ -60,10 +61,6 @@ def _split(settings: corpora.SpokenDigit, split: str) -> list[DigitRecording]:
     "train": range(first_train, 1000),
     "held_out_voices": range(1000),
   }
-  if split not in numbers:
-    raise DataError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(numbers)}."
-    )
   held_out = split == "held_out_voices"
   return [
     recording

@@ -19,10 +19,7 @@ def count(settings: Settings, split: str) -> int:
   Validation and test use each meaning once, and raise DataError if the grammar has too few. Train
   repeats its meanings with other voices.
   """
-  if split not in settings.splits:
-    raise DataError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
-    )
+  settings.check_split(split)
   if split == "train":
     return settings.train_records
   requested = settings.validation_records if split == "validation" else settings.test_records

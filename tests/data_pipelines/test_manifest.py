@@ -150,7 +150,7 @@ def test_planted_faults_are_left_out_by_reason_and_counts_are_exact(
   assert reasons[0].startswith(f"{tmp_path}/train.jsonl:10 ({tmp_path}/missing): no such file.")
   with Local(0) as executor:
     found = inspection.inspect(settings.train, Reading(language="en"), executor)
-  assert [fault.text for fault in found.wrong] == reasons
+  assert [fault.text for fault in found.faults] == reasons
 
 
 def test_a_start_after_a_stop_makes_the_missing_shards_and_no_others(

@@ -20,7 +20,7 @@ def test_a_folder_without_the_dataset_says_what_was_looked_for(tmp_path):
   with pytest.raises(DataError) as error:
     spoken_digit.count(settings, "train")
   assert f"data_dir={tmp_path} holds no TFDS dataset 'spoken_digit/1.0.9'" in str(error.value)
-  assert "Give the folder in which TFDS keeps its data" in str(error.value)
+  assert "Give the data folder of TFDS" in str(error.value)
 
 
 def test_unknown_split_names_the_splits():

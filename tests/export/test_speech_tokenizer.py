@@ -92,7 +92,7 @@ def test_arrays_of_an_older_rule_say_what_to_do(ours):
   arrays, texts = speech.pack(ours)
   older = {"about": texts["about"].replace('"rule": 3', '"rule": 1')}
   with pytest.raises(
-    TokenSpaceError, match="'units' in the exported folder makes ids by rule 1, this"
+    TokenSpaceError, match="'units' in the exported folder encodes by rule 1, this"
   ):
     speech.unpack(ours.settings, arrays, older)
 

@@ -114,10 +114,7 @@ def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
 
   Raises ConfigError if the files have changed since the settings were read.
   """
-  if split not in settings.splits:
-    raise ConfigError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
-    )
+  settings.check_split(split)
   files = getattr(settings, split)
   if files is None:
     return ()

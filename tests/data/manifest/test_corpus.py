@@ -100,7 +100,7 @@ def test_records_are_those_of_the_split(read):
   assert [source.id for source, _ in corpus.records(found, "train")] == ["a", "p-en", "p-fr"]
   assert len(corpus.records(found, "test")) == 1
   assert corpus.records(found, "validation") == ()
-  with pytest.raises(ConfigError, match="has no split 'dev': it has train, validation, test"):
+  with pytest.raises(DataError, match="has no split 'dev': it has train, validation, test"):
     corpus.records(found, "dev")
 
 
