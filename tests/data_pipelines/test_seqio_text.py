@@ -64,8 +64,8 @@ def test_records_are_the_same_in_whatever_order_they_are_asked_for():
 def test_later_records_do_not_restart_the_read(monkeypatch):
   corpus = settings()
   begun = []
-  begin = seqio_text._Reader._begin
-  monkeypatch.setattr(seqio_text._Reader, "_begin", lambda self: begun.append(1) or begin(self))
+  begin = seqio_text._Reader._restart
+  monkeypatch.setattr(seqio_text._Reader, "_restart", lambda self: begun.append(1) or begin(self))
   texts(corpus, "train", 0, 8)
   texts(corpus, "train", 24, 40)
   assert len(begun) == 1
@@ -92,7 +92,7 @@ def test_an_unknown_task_split_or_feature_is_an_error_that_says_so():
   assert "has 40 examples in its split 'train', but train_records=41" in said(
     texts, settings(train_records=41), "train", 40, 41
   )
-  assert "the splits train, validation of 'made_up_mt', not 'test'" in said(
+  assert "'made_up_mt' has the splits train, validation, not 'test'" in said(
     texts, settings(test_records=5), "test", 0, 1
   )
   assert "has no Task or Mixture 'made_up'" in said(texts, settings(task="made_up"), "train", 0, 1)

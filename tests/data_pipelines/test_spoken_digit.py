@@ -24,7 +24,7 @@ def test_a_folder_without_the_dataset_says_what_was_looked_for(tmp_path):
 
 
 def test_unknown_split_names_the_splits():
-  with pytest.raises(DataError, match="no split 'dev': it has test, validation, train, held_out"):
+  with pytest.raises(DataError, match="no split 'dev': it has train, validation, test, held_out"):
     spoken_digit.count(corpora.SpokenDigit(), "dev")
 
 
