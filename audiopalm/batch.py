@@ -1,21 +1,23 @@
-"""The arrays one training step reads, and what a run must know of any kind of them."""
+"""Batches: the arrays of a training step, and the protocol of all kinds of batches."""
 
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import jax
 import numpy as np
 
 from audiopalm.types import HOLE
 
+Array = jax.Array | np.ndarray
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Counts:
-  """What one batch holds, by number of the task: batch rows, examples, and tokens.
+  """The number of batch rows, examples and tokens in a batch, by task number.
 
-  `lengths_N` are the positions that each example takes; `digest` is `Batch.digest`.
+  `lengths_N` are the lengths of the examples in positions; `digest` is `Batch.digest`.
   """
 
   rows_T: np.ndarray
@@ -29,10 +31,10 @@ class Counts:
     return int(self.tokens_T.sum())
 
   def flops(self, flops_per_token: Callable[[int], float]) -> float:
-    """Returns the operations of a step on this batch; padding is not counted.
+    """Returns the FLOPs of a step on this batch, without padding.
 
-    `flops_per_token(length)` is for one position of an example of that length, as packed neighbors
-    do not attend to each other.
+    `flops_per_token(length)` is for a position of an example of that length; packed examples do not
+    attend to each other.
     """
     lengths, numbers = np.unique(self.lengths_N, return_counts=True)
     return float(
@@ -44,39 +46,39 @@ class Counts:
 
 
 class Batch(Protocol):
-  """A pytree of arrays whose first axis is of batch rows: numpy on the host, jax on devices."""
+  """A pytree of arrays whose first axis is the batch row: numpy on the host, jax on devices."""
 
   def axes(self) -> Self:
-    """Returns the logical axes of every array, a tuple each, in the same tree."""
+    """Returns the same tree with the logical axes of each array, a tuple."""
 
   def digest(self, rows: Iterable[int] | None = None, first: int = 0) -> int:
-    """Returns 32 bits that follow from some batch rows, by default all, of numpy arrays.
+    """Returns a 32-bit checksum of batch rows of numpy arrays, by default of all rows.
 
-    Row 0 here is row `first` of the whole batch. Digests of parts that have every row of it once
-    add up, modulo 2^32, to that of the whole.
+    Row 0 of this part is row `first` of the whole batch. The checksums of disjoint parts add up,
+    modulo 2^32, to the checksum of the whole.
     """
 
   def count(self, tasks: int, rows: np.ndarray | slice = slice(None), first: int = 0) -> Counts:
-    """Returns the counts of a batch of numpy arrays, or of some of its rows; see `digest`."""
+    """Returns the counts of numpy batch rows, by default of all; `first` as in `digest`."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedBatch:
-  """B batch rows into which examples are packed, of L grid rows and K columns.
+  """B batch rows of L grid rows and K columns, with packed examples.
 
-  `tokens_BLK` int32 (HOLE = -1 is no token) and `weights_BLK` float32 as in `types.Grid`;
-  `segments_BL` int32: 0 is padding, 1, 2, ... the examples packed into the batch row;
-  `positions_BL` int32: row number inside the segment; `visible_BL` int32: number of the both-ways
-  block inside the segment, 0 for none; `task_B` int32: number of the task in the mixture.
+  `tokens_BLK` int32 (HOLE = -1 is no token) and `weights_BLK` float32 are as in `types.Grid`.
+  `segments_BL` int32: the number of the example in the batch row, from 1; 0 is padding.
+  `positions_BL` int32: the grid row within its segment. `visible_BL` int32: the both-ways block
+  within its segment, 0 for none. `task_B` int32: the task's number in the mixture.
   """
 
-  tokens_BLK: Any
-  weights_BLK: Any
-  segments_BL: Any
-  positions_BL: Any
-  visible_BL: Any
-  task_B: Any
+  tokens_BLK: Array
+  weights_BLK: Array
+  segments_BL: Array
+  positions_BL: Array
+  visible_BL: Array
+  task_B: Array
 
   def axes(self) -> "PackedBatch":
     names = ("batch", "rows", None)
@@ -87,7 +89,7 @@ class PackedBatch:
     return digest_of(jax.tree.leaves(self), rows, first)
 
   def count(self, tasks: int, rows: np.ndarray | slice = slice(None), first: int = 0) -> Counts:
-    """Returns the counts: tokens are cells that are no holes, lengths rows of the grid."""
+    """Returns the counts: tokens are cells other than holes, lengths are grid rows."""
     task_B, segments_BL = self.task_B[rows], self.segments_BL[rows]
     tokens_B = (self.tokens_BLK[rows] != HOLE).sum(axis=(1, 2))
     most = int(segments_BL.max(initial=0))
@@ -106,20 +108,20 @@ class PackedBatch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClipBatch:
-  """B clips of waves, and of what else their records hold in the same span.
+  """B clips of waves, with streams of their records cut to the same span.
 
-  `wave_BS` float32 at 16 kHz, zeros behind its first `samples_B` int32; `streams` {"units":
-  ids_BT}, each cut to the span of the clip: int32, HOLE where there is none; `draw_B` uint32: what
-  an objective draws a clip's masks from; `task_B` int32: number of the task in the mixture.
+  `wave_BS` float32 at 16 kHz, zero after the first `samples_B` int32 samples. `streams`
+  {"units": ids_BT} int32, HOLE after the end. `draw_B` uint32: the seed of a clip's random masks.
+  `task_B` int32: the task's number in the mixture.
   """
 
-  FRAME_SAMPLES: ClassVar[int] = 160  # of a frame of 10 ms, in which clips are counted
+  FRAME_SAMPLES: ClassVar[int] = 160  # 10 ms; clips are counted in such frames
 
-  wave_BS: Any
-  samples_B: Any
-  streams: dict[str, Any]
-  draw_B: Any
-  task_B: Any
+  wave_BS: Array
+  samples_B: Array
+  streams: dict[str, Array]
+  draw_B: Array
+  task_B: Array
 
   def axes(self) -> "ClipBatch":
     streams = {name: ("batch", *(None,) * (ids.ndim - 1)) for name, ids in self.streams.items()}
@@ -141,7 +143,7 @@ class ClipBatch:
     )
 
 
-def digest_of(arrays: Sequence[Any], rows: Iterable[int] | None, first: int) -> int:
+def digest_of(arrays: Sequence[Array], rows: Iterable[int] | None, first: int) -> int:
   """Returns `Batch.digest` of arrays whose first axis is that of batch rows."""
   arrays = [np.asarray(array) for array in arrays]
   total = 0

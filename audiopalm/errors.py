@@ -1,34 +1,34 @@
-"""Every error a user can meet, and the exit code each ends a command with.
+"""The errors that users see, and the exit codes of commands that end with them.
 
-A message says what was expected, what came, and what to do. Raised at borders only (config, file,
-layout, shapes at trace time); a bug of ours is an `assert`.
+A message says what was expected, what was found, and what to do. Errors are raised at borders only
+(config, file, layout, shapes at trace time); our own bugs are `assert`s.
 """
 
 EXIT_DONE = 0
-EXIT_DOES_NOT_FIT = 1  # a plan, which was made and says so
-EXIT_USER = 2  # the user's input
+EXIT_DOES_NOT_FIT = 1  # a plan that does not fit its hardware
+EXIT_USER = 2  # invalid input
 EXIT_WATCHDOG = 70  # a step hung
-EXIT_BAD_STEPS = 71  # too many bad steps in a row
-EXIT_HARDWARE = 72  # a step computed twice is not the same twice
-EXIT_REQUEUE = 75  # saved, please requeue
+EXIT_BAD_STEPS = 71  # too many consecutive bad steps
+EXIT_HARDWARE = 72  # a step recomputed with a different result
+EXIT_REQUEUE = 75  # state saved; start the run again
 
 
 class AudiopalmError(Exception):
-  """Base of errors for the user: the command line prints the text and exits with `exit_code`."""
+  """Base class of user errors: the command line prints the text and exits with `exit_code`."""
 
   exit_code = EXIT_USER
 
 
 class ConfigError(AudiopalmError):
-  """A config file, a `--set` path, a machine or an option that cannot be used."""
+  """An invalid config file, `--set` path, machine or option."""
 
 
 class DataError(AudiopalmError):
-  """A corpus, a cache or a record that cannot be used, or a machine that cannot make one."""
+  """A corpus, cache or record that cannot be used, or a machine that cannot read or make it."""
 
 
 class RecordError(DataError):
-  """A fault of one record: `prepare` leaves the record out. Any other error ends `prepare`."""
+  """A fault of one record, which `prepare` leaves out. Any other error ends `prepare`."""
 
 
 class AudioError(RecordError):
@@ -39,35 +39,35 @@ class LayoutError(AudiopalmError):
   """A layout that does not fit its streams, or a grid that does not fit its layout."""
 
 
-class ManifestError(AudiopalmError):
-  """Token ids, tokenizers or layouts that are not those a run or an export was made with."""
+class TokenSpaceError(AudiopalmError):
+  """Token ids, tokenizers or layouts that differ from those of a run or an export."""
 
 
 class CheckpointError(AudiopalmError):
-  """A checkpoint that is missing, damaged or of another shape."""
+  """A checkpoint that is missing, damaged or has other shapes."""
 
 
 class FullDevice(CheckpointError):
-  """A checkpoint for which there is no room; those before it are as they were."""
+  """A checkpoint that does not fit on the device; earlier ones are unchanged."""
 
 
 class DamagedSave(CheckpointError):
-  """A checkpoint that is not what was saved; those before it are as they were."""
+  """A checkpoint that differs from what was saved; earlier ones are unchanged."""
 
 
 class Requeue(AudiopalmError):
-  """The run was asked to stop (SIGTERM): its state is saved, start it again."""
+  """The run was asked to stop (SIGTERM) and saved its state: start it again."""
 
   exit_code = EXIT_REQUEUE
 
 
 class BadSteps(AudiopalmError):
-  """Too many steps in a row had gradients that are not finite."""
+  """Too many consecutive steps had gradients that are not finite."""
 
   exit_code = EXIT_BAD_STEPS
 
 
 class HardwareFault(AudiopalmError):
-  """A device that gives other bits for the same work."""
+  """A device that computes different results for the same work."""
 
   exit_code = EXIT_HARDWARE

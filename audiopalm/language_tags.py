@@ -1,13 +1,13 @@
-"""Languages: the one rule by which every name of a language becomes a code, and the names of tags.
+"""Language codes and names, from any language tag.
 
-A language is known by the shortest code of ISO 639 that `LANGUAGES` has. What a user writes may be
-any BCP 47 tag (RFC 5646) or ISO 639 code, in any case, with "-" or "_": script and region are left
-out, and a code is replaced by the one in use today and by that of its macrolanguage:
+The code of a language is the shortest ISO 639 code, listed in `LANGUAGES`. Users may write any BCP
+47 tag (RFC 5646) or ISO 639 code, in any case, with "-" or "_". Script and region are dropped, and
+a deprecated code or one of a macrolanguage's members is replaced:
 
-    given                    code
+    tag                      code
     pt-BR, por, PT_br        pt
-    iw                       he     (a code that was replaced)
-    cmn-Hans-CN, zh-Hant     zh     (macrolanguage; yue stays yue, which has a name of its own)
+    iw                       he     (deprecated)
+    cmn-Hans-CN, zh-Hant     zh     (macrolanguage; yue stays yue, as it is listed itself)
     nb-NO                    no     (macrolanguage; nn stays nn)
     pes, zsm, swh            fa, ms, sw
     fil-PH                   tl     (Filipino is standardized Tagalog)
@@ -43,59 +43,59 @@ LANGUAGES = {
   "yi": "Yiddish", "yo": "Yoruba", "yue": "Cantonese", "zh": "Chinese", "zu": "Zulu",
 }  # fmt: skip
 
-FARTHEST = 10  # of what langcodes calls near: a dialect that most of its speakers can do without
+FARTHEST = 10  # largest distance in langcodes of a suggestion: closely related languages
 
-# Languages of `LANGUAGES` that BCP 47 prefers to call otherwise.
-OTHERWISE = {"fil": "tl", "nb": "no"}
+# Codes in `LANGUAGES` for which BCP 47 prefers another.
+ALIASES = {"fil": "tl", "nb": "no"}
 
 
 @functools.cache
 def code(tag: str) -> str:
-  """Returns the code in `LANGUAGES` of any BCP 47 tag or ISO 639 code; ConfigError for others."""
-  found = find(tag)
-  if found is None:
+  """Returns the code in `LANGUAGES` of a BCP 47 tag or ISO 639 code; ConfigError for others."""
+  language = find(tag)
+  if language is None:
     raise ConfigError(f"Unknown language {tag!r}. {expected(tag)}")
-  return found
+  return language
 
 
 @functools.cache
 def find(tag: str) -> str | None:
-  """Returns what `code` does, None for a tag that is no known language."""
+  """Returns the code of a tag as `code` does, None for an unknown language."""
   tag = tag.strip().replace("_", "-")
   if tag.lower() in LANGUAGES:
     return tag.lower()
-  import langcodes  # takes longer to import than most commands take to start
+  import langcodes  # slow to import: most commands start faster than this
 
   try:
     parsed = langcodes.Language.get(tag)
     macro = langcodes.Language.get(langcodes.standardize_tag(tag, macro=True))
   except langcodes.LanguageTagError:
     return None
-  for found in (parsed.language, macro.language):
-    found = OTHERWISE.get(found, found)
-    if found in LANGUAGES:
-      return found
+  for language in (parsed.language, macro.language):
+    language = ALIASES.get(language, language)
+    if language in LANGUAGES:
+      return language
   return None
 
 
 def canonical(tag: str) -> str:
-  """Returns what `code` does, and a tag that is no known language as it is."""
+  """Returns the code of a tag as `code` does, the tag itself for an unknown language."""
   return find(tag) or tag
 
 
 def name(tag: str) -> str:
-  """Returns the English name that tags use: 'fr' and 'fr-CA' -> 'French'."""
+  """Returns the English name of a language: 'fr' and 'fr-CA' -> 'French'."""
   return LANGUAGES[code(tag)]
 
 
-def expected(given: str) -> str:
-  """Returns what to write in the place of an unknown language."""
+def expected(tag: str) -> str:
+  """Returns advice for an unknown language tag."""
   codes = {name.lower(): code for code, name in LANGUAGES.items()}
-  if given.lower() in codes:
-    return f"Write {codes[given.lower()]!r}."
+  if tag.lower() in codes:
+    return f"Write {codes[tag.lower()]!r}."
   import langcodes
 
-  near = "" if langcodes.tag_is_valid(given) else "und"
-  near = near or langcodes.closest_supported_match(given, list(LANGUAGES), FARTHEST)
+  near = "" if langcodes.tag_is_valid(tag) else "und"
+  near = near or langcodes.closest_supported_match(tag, list(LANGUAGES), FARTHEST)
   hint = f" Near: {near!r}." if near not in (None, "und") else ""
   return f"Expected one of {len(LANGUAGES)} ISO 639 codes, such as de, en, es, fr.{hint}"

@@ -1,9 +1,9 @@
-"""How languages are written: one form of every text, words with spaces between them or without.
+"""Text normalization, and languages that are written without spaces.
 
-The same sentence comes in many spellings: an accent as one code point or two, spaces that do not
-break, line ends of other systems. Every border where text comes in (corpora, inputs, pairs,
-references and transcripts) brings it into one form by `plain`; tokenizers behind the border encode
-what they are given, so that those of published models give their own ids for every string.
+The same sentence may be encoded in several ways: an accent as one code point or two, no-break
+spaces, line ends of other systems. All text input (corpora, inputs, pairs, references and
+transcripts) is normalized by `plain` where it enters. Tokenizers do not normalize, so that those of
+published models give the published ids for any string.
 """
 
 import unicodedata
@@ -11,19 +11,19 @@ from collections.abc import Iterable
 
 from audiopalm import language_tags
 
-# Languages that write no space between words: Chinese and Cantonese, Japanese, Thai, Lao, Khmer,
+# Languages written without spaces between words: Chinese and Cantonese, Japanese, Thai, Lao, Khmer,
 # Burmese, Tibetan. Korean and Vietnamese have spaces.
 CHINESE = frozenset(("zh", "yue"))
 WITHOUT_SPACES = CHINESE | {"ja", "th", "lo", "km", "my", "bo"}
 
-# What `str.split` takes for white space.
+# Whitespace as in `str.split`.
 SPACES = frozenset(character for character in map(chr, range(0x3001)) if character.isspace())
 
 
 def plain(text: str) -> str:
-  """Returns a text in NFC, with one space for every run of white space and none at its ends.
+  """Returns a text in NFC, with single spaces between words and none at its ends.
 
-  White space is what `str.isspace` says: no-break spaces, line ends and U+2028 too.
+  Whitespace is as in `str.isspace`, including no-break spaces, line ends and U+2028.
 
       "Cafe\\u0301\\u00a0noir\\r\\n"  ->  "Café noir"
   """
@@ -36,24 +36,24 @@ def has_spaces(language: str) -> bool:
 
 
 def graphemes(text: str) -> list[str]:
-  """Returns what readers take for characters: a letter with its marks, an emoji with its parts.
+  """Returns the characters of a text as readers see them, such as a letter with its accents.
 
   Source: Unicode Standard Annex 29, extended grapheme clusters.
   """
-  import regex  # here: exported folders have a copy of this file, and need no regex
+  import regex  # imported here: exported folders have a copy of this file, without regex
 
   return regex.findall(r"\X", text)
 
 
 def joined(texts: Iterable[str], language: str) -> str:
-  """Returns texts one after another as the language joins sentences; empty ones are left out.
+  """Returns texts concatenated as sentences of the language; empty ones are dropped.
 
-  Without spaces between words there are none here, but for two words in the Latin alphabet.
+  A language without spaces between words gets none, except between two Latin letters or digits.
   """
   whole = ""
   for text in filter(None, texts):
-    glued = not has_spaces(language) and not _both_latin(whole[-1:], text[0])
-    whole += text if glued or not whole else f" {text}"
+    without_space = not has_spaces(language) and not _both_latin(whole[-1:], text[0])
+    whole += text if without_space or not whole else f" {text}"
   return whole
 
 

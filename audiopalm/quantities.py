@@ -1,18 +1,18 @@
-"""Amounts as people read them: bytes and seconds in the unit that fits."""
+"""Quantities as text: bytes and seconds in a suitable unit."""
 
 
 def size(count: float) -> str:
-  """Returns 5_300 bytes as "5.2 KiB", 3e9 as "2.8 GiB": what lies in memory or in files."""
+  """Returns bytes in memory or files: 5_300 is "5.2 KiB", 3e9 is "2.8 GiB"."""
   return _in_units(count, 1024, ("KiB", "MiB", "GiB"), 1)
 
 
 def traffic(count: float) -> str:
-  """Returns 5_300 bytes as "5.30 kB", 3e9 as "3.00 GB": what is moved, as rates are in GB/s."""
+  """Returns transferred bytes, in decimal units like GB/s: 5_300 is "5.30 kB"."""
   return _in_units(count, 1000, ("kB", "MB", "GB"), 2)
 
 
 def duration(seconds: float) -> str:
-  """Returns 4.21 s as "4.2 s", 75 s as "1 min 15 s", 7,500 s as "2 h 05 min"."""
+  """Returns seconds as text: 4.21 is "4.2 s", 75 is "1 min 15 s", 7_500 is "2 h 05 min"."""
   whole = round(seconds)
   if seconds < 10:
     return f"{seconds:.1f} s"

@@ -14,7 +14,7 @@ import jax
 
 from audiopalm import experiment as experiments
 from audiopalm import sharding
-from audiopalm.audio import given
+from audiopalm.audio import sources
 from audiopalm.data import imported, prepare, store
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
@@ -57,7 +57,7 @@ class Session(Trained):
     `audio` is one or more recordings, `text` one or more texts: what the task takes. A recording is
     a path, bytes, an open file, a wave (float32 at 16 kHz), (wave, rate), or a row of a dataset,
     {"array": wave, "sampling_rate": rate}; an array of two axes is one recording, its channels
-    along the shorter axis (`audio.given`). A temperature of 0 takes the likeliest token every time;
+    along the shorter axis. A temperature of 0 takes the likeliest token every time;
     more `beams` than one search for the likeliest answer (`inference.sampling.Beams`). Languages
     left out are found by likelihood. Raises AudioError for the first input that cannot be read,
     ConfigError for a task, language or voice the run does not know.
@@ -148,7 +148,7 @@ def load(
   run; a machine that lacks the run's takes its own and says so on stderr, so that what was trained
   elsewhere can be heard anywhere. `trust` names the packages outside of audiopalm whose classes the
   run's config names: their code is imported.
-  CheckpointError where nothing was trained yet, ManifestError where the workdir was prepared anew
+  CheckpointError where nothing was trained yet, TokenSpaceError where the workdir was prepared anew
   with other token ids.
   """
   workdir = store.fetched(str(workdir)) if store.is_address(str(workdir)) else Path(workdir)
@@ -196,15 +196,15 @@ def read_inputs(
     raise ConfigError("Give audio or text: what the task takes, and not both.")
   if text is not None:
     texts = [text] if isinstance(text, str) else list(text)
-    return [Input(f"text {number}", text=given) for number, given in enumerate(texts, 1)]
-  recordings = [audio] if given.is_one(audio) else list(audio)
+    return [Input(f"text {number}", text=string) for number, string in enumerate(texts, 1)]
+  recordings = [audio] if sources.is_recording(audio) else list(audio)
   return [_recording(number, recording) for number, recording in enumerate(recordings, 1)]
 
 
 def _recording(number: int, audio: object) -> Input:
   named = isinstance(audio, (str, os.PathLike))
   name = os.fspath(audio) if named else f"recording {number}"
-  loaded = given.load(audio, name)
+  loaded = sources.load(audio, name)
   return Input(name, wave_S=loaded.wave_S, notes=loaded.notes)
 
 

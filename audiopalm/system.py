@@ -1,4 +1,4 @@
-"""What an error of the operating system means: whose fault it is, and one text for the user."""
+"""Errors of the operating system: their cause, and a text with advice for the user."""
 
 import errno
 import os
@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from audiopalm.errors import AudiopalmError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# What a path itself can be to blame for. Any other number (EIO, ESTALE, EMFILE, ENOMEM, ...) says
-# that the machine could not do what it does for every path.
+# Faults of a path. Any other error (EIO, ESTALE, EMFILE, ENOMEM, ...) is a fault of the machine.
 OF_PATH = (
   errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
   errno.ELOOP, errno.ENXIO, errno.EINVAL,
@@ -28,27 +27,27 @@ ADVICE = {
 }
 ADVICE[errno.EPERM] = ADVICE[errno.EACCES]
 PATH = str | bytes | os.PathLike
-OURS = ("audiopalm", "configs")  # what is missing in these is a bug
+OURS = ("audiopalm", "configs")  # a failed import of these is a bug
 OTHERWISE = "What was written is kept: have the machine repaired, then run the same command again"
 
 
 def is_full(error: BaseException) -> bool:
-  """Returns whether a full device or quota is behind an error, in whatever way it says so.
+  """Returns whether a full device or quota caused an error, however it is reported.
 
-  An error for the user is none: who raised it has said already what is full.
+  False for an AudiopalmError, whose text already says what is full.
   """
-  return any(_says_full(one) for one in _behind(error))
+  return any(_says_full(cause) for cause in _causes(error))
 
 
 def is_of_path(error: OSError) -> bool:
-  """Returns whether the path that was asked for is to blame, and not the machine."""
+  """Returns whether an error is a fault of the path, not of the machine."""
   return error.errno in OF_PATH
 
 
 def text_of(error: BaseException) -> str | None:
-  """Returns one line for the user on a fault of the machine or of what is installed on it.
+  """Returns a line for the user about a fault of the machine or of an installed package.
 
-  It says what the system says, of which path, and what to do. None for any other error.
+  It has the system's message, the path and what to do. None for any other error.
   """
   if is_full(error):
     return (
@@ -59,9 +58,9 @@ def text_of(error: BaseException) -> str | None:
     return f"{type(error).__name__}: {_of_system(error)}."
   if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
     return (
-      f"{type(error).__name__}: {error}. Something that this command needs is not installed, or "
-      "does not fit what is: docs/dependencies.md says which extra brings it, as in pip install "
-      "'audiopalm[data]'."
+      f"{type(error).__name__}: {error}. A package that this command needs is missing, or "
+      "incompatible with others: docs/dependencies.md says which extra installs it, as in pip "
+      "install 'audiopalm[data]'."
     )
   return None
 
@@ -71,12 +70,12 @@ def _of_system(error: OSError) -> str:
     return f"{' '.join(str(error).split()).rstrip('.')}. {OTHERWISE}"
   names = (error.filename, error.filename2)
   place = " -> ".join(os.fsdecode(name) for name in names if isinstance(name, PATH))
-  said = error.strerror or os.strerror(error.errno)
-  return f"{said}{place and f': {place}'}. {ADVICE.get(error.errno, OTHERWISE)}"
+  message = error.strerror or os.strerror(error.errno)
+  return f"{message}{place and f': {place}'}. {ADVICE.get(error.errno, OTHERWISE)}"
 
 
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
-  """Yields an error and those it was raised from, up to one for the user."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+  """Yields an error and those it was raised from, up to an AudiopalmError."""
   while error is not None and not isinstance(error, AudiopalmError):
     yield error
     error = error.__cause__ or error.__context__
@@ -85,7 +84,7 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
 def _says_full(error: BaseException) -> bool:
   if isinstance(error, OSError):
     return error.errno in FULL
-  # ArrayRecord quotes the system's words in a RuntimeError, TensorStore in a ValueError.
-  said = str(error).lower()
-  quoted = any(os.strerror(number).lower() in said for number in FULL)
+  # ArrayRecord quotes the system's message in a RuntimeError, TensorStore in a ValueError.
+  text = str(error).lower()
+  quoted = any(os.strerror(number).lower() in text for number in FULL)
   return quoted and isinstance(error, RuntimeError | ValueError)

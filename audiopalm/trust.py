@@ -20,7 +20,6 @@ READABLE = (
   "audiopalm.data.corpora",
   "audiopalm.data.manifest",
   "audiopalm.data.mixtures",
-  "audiopalm.data.multi30k",
   "audiopalm.data.packed",
   "audiopalm.data.synthesizers",
   "audiopalm.data.takes",

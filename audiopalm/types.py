@@ -1,4 +1,4 @@
-"""Words every other file uses: axis letters, recordings, streams, grids and tasks.
+"""Shared vocabulary: axis letters, recordings, streams, grids and tasks.
 
 Axis letters (the only table); arrays of rank >= 2 wear them: `tokens_BLK`, `kernel_DNH`.
 
@@ -18,7 +18,7 @@ HOLE = -1  # a cell without a token: zero embedding, no loss. Id 0 is a real tok
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-  """One spoken word: where it lies in its recording, and its phonemes ('' where not known)."""
+  """A spoken word, its time in the recording, and its phonemes ('' if not known)."""
 
   text: str
   start_s: float
@@ -28,10 +28,10 @@ class Word:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Utterance:
-  """What one speaker says once. `wave_S` is mono float32 in [-1, 1], None where there is text.
+  """An utterance of one speaker. `wave_S` is mono float32 in [-1, 1], None if it is text only.
 
-  `text` is "" where nobody wrote down what a recording says. `notes` tell how a wave was read where
-  that may surprise: channels left out, files joined.
+  `text` is "" if there is no transcript. `notes` are remarks on how the wave was read: channels
+  left out, files joined.
   """
 
   wave_S: np.ndarray | None
@@ -45,7 +45,7 @@ class Utterance:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Record:
-  """One row of a corpus: utterances by role ('source', 'target', ...)."""
+  """A record of a corpus: utterances by role ('source', 'target', ...)."""
 
   id: str
   utterances: Mapping[str, Utterance]
@@ -56,10 +56,10 @@ Modality = Literal["text", "speech"]
 
 @dataclasses.dataclass(frozen=True)
 class StreamSpec:
-  """What a fitted tokenizer gives: a stream of ids, one range of ids per codebook.
+  """The output of a fitted tokenizer: a stream with one range of ids per codebook.
 
-  A stream with one codebook is an int32 array [T]; with more, [T, Q]. `rate_hz` is frames per
-  second, None where frames have no fixed length (text, collapsed units).
+  Ids are int32 [T] with one codebook, [T, Q] with more. `rate_hz` is frames per second, None if
+  frames have no fixed duration (text, collapsed units).
   """
 
   name: str
@@ -75,12 +75,12 @@ class StreamSpec:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
-  """L rows in time order, K columns: the one unit that carries every token system.
+  """A grid of tokens, L rows in time order by K columns: the format of every token system.
 
-  `tokens_LK` int32, ids local to their column, HOLE where there is none. `weights_LK` float32: the
-  weight of predicting the cell from all rows before it, 0 where it is given or a hole. `visible_L`
-  int32: 0 for a row that sees its past only, n > 0 for the rows of the n-th both-ways block, which
-  also see each other.
+  `tokens_LK` int32: ids local to their column, or HOLE. `weights_LK` float32: the loss weight of
+  predicting the cell from the rows before it, 0 for a given cell or a hole. `visible_L` int32: 0
+  for a row that attends to its past only, n > 0 for the rows of both-ways block n, which attend to
+  each other.
   """
 
   tokens_LK: np.ndarray
@@ -96,15 +96,15 @@ Side = tuple[str, str]  # (role, stream), as in ("source", "units")
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """One thing to learn: from these streams of a record, those.
+  """A task: predict the output streams of a record from its input streams.
 
   `tag` is a template over roles, filled with the language names of their utterances:
-  "[AST {source} {target}]" becomes "[AST English French]". With `paraphrases`, other templates over
-  the same roles, training draws one of all for each record and epoch ("Translate this {source}
-  speech into {target}."); evaluation asks by the tag. `corpus` is one of the settings in
-  `audiopalm.data.corpora`. Left out of the training of this task, not of others, are records in
-  whose texts one of `unseen_words` (lower case) occurs, and those of `unseen_pairs` of languages,
-  "de-fr", from the first role to the last; evaluation scores them apart.
+  "[AST {source} {target}]" becomes "[AST English French]". `paraphrases` are other templates over
+  the same roles, such as "Translate this {source} speech into {target}."; training samples one of
+  all templates for each record and epoch, evaluation uses the tag. `corpus` is one of the settings
+  in `audiopalm.data.corpora`. Records with one of `unseen_words` (lowercase) in a text, or with one
+  of `unseen_pairs` of languages ("de-fr", first role to last), are not used to train this task;
+  evaluation scores them separately.
   """
 
   name: str

@@ -1,1 +1,1 @@
-"""Corpora as records: one module or package per corpus, with `count` and `records`."""
+"""Records of the corpora: a module or package per corpus, with `count` and `records`."""

@@ -1,4 +1,4 @@
-"""Records of a SeqIO Task or Mixture that others registered: its texts, in its own order."""
+"""Records of a registered SeqIO Task or Mixture: its texts, in its own order."""
 
 import functools
 import importlib
@@ -11,21 +11,20 @@ from audiopalm.data import corpora
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.types import Record, Utterance
 
-READABLE = "_pretokenized"  # what seqio.preprocessors.tokenize calls the text it tokenized
+PRETOKENIZED = "_pretokenized"  # suffix of seqio.preprocessors.tokenize for the text of a feature
 
 
 def count(settings: corpora.SeqioText, split: str) -> int:
-  """Returns how many records a split has by its settings."""
-  _check_split(settings, split)
+  """Returns the number of records in a split, which is a setting."""
+  settings.check_split(split)
   return getattr(settings, f"{split}_records")
 
 
 def records(settings: corpora.SeqioText, split: str, start: int, stop: int) -> Iterator[Record]:
-  """Yields the records number `start` to `stop` - 1 of a split: the same bytes wherever it runs.
+  """Yields records `start` to `stop` - 1 of a split, the same bytes on every machine.
 
-  A task is read from its beginning; a process that asks for later records goes on reading.
-  ConfigError for a task, split or feature that is not there, DataError where it has too few
-  examples.
+  A task is read from its start; later records continue the same read in a process. Raises
+  ConfigError for an unknown task, split or feature, DataError if there are too few examples.
   """
   assert 0 <= start <= stop <= count(settings, split), (split, start, stop)
   reader = _reader(settings, split)
@@ -40,47 +39,48 @@ def records(settings: corpora.SeqioText, split: str, start: int, stop: int) -> I
 
 
 class _Reader:
-  """The texts of one split, which can only be read onwards."""
+  """Reads the texts of a split sequentially."""
 
   def __init__(self, settings: corpora.SeqioText, split: str):
     self._settings, self._split = settings, split
     self._task = _task(settings)
-    self._known = getattr(settings, f"{split}_split")
-    if self._known not in self._task.splits:
+    self._seqio_split = getattr(settings, f"{split}_split")
+    if self._seqio_split not in self._task.splits:
       raise ConfigError(
-        f"SeqIO has the splits {', '.join(map(str, self._task.splits))} of {settings.task!r}, not "
-        f"{self._known!r}. Name one by {split}_split, or ask for no records of it: "
-        f"{split}_records=0."
+        f"The SeqIO task {settings.task!r} has the splits "
+        f"{', '.join(map(str, self._task.splits))}, not {self._seqio_split!r}. Name one by "
+        f"{split}_split, or ask for no records of it: {split}_records=0."
       )
-    self._begin()
+    self._restart()
 
   def example(self, number: int) -> tuple[str, ...]:
     """Returns the texts of an example, by role."""
     if number < self._next:
-      self._begin()
+      self._restart()
     while True:
       example = next(self._examples, None)
       if example is None:
         raise DataError(
-          f"{self._settings.task!r} has {self._next} examples in its split {self._known!r}, but "
-          f"{self._split}_records={count(self._settings, self._split)}. Ask for at most "
-          f"{self._next}."
+          f"{self._settings.task!r} has {self._next} examples in its split "
+          f"{self._seqio_split!r}, but {self._split}_records="
+          f"{count(self._settings, self._split)}. Ask for at most {self._next}."
         )
       self._next += 1
       if self._next > number:
         names = (self._settings.source, self._settings.target)
         return tuple(self._text(example, name) for name in names if name is not None)
 
-  def _begin(self) -> None:
-    # Always from one seed: what a task draws at random is then the same in every process.
-    kept = {} if hasattr(self._task, "preprocessors") else {"copy_pretokenized": True}  # a mixture
-    found = self._task.get_dataset(
-      sequence_length=None, split=self._known, shuffle=False, seed=0, num_epochs=1, **kept
+  def _restart(self) -> None:
+    # A fixed seed: what a task samples is the same in every process.
+    mixture = not hasattr(self._task, "preprocessors")
+    options = {"copy_pretokenized": True} if mixture else {}
+    dataset = self._task.get_dataset(
+      sequence_length=None, split=self._seqio_split, shuffle=False, seed=0, num_epochs=1, **options
     )
-    self._next, self._examples = 0, found.as_numpy_iterator()
+    self._next, self._examples = 0, dataset.as_numpy_iterator()
 
   def _text(self, example: Mapping[str, Any], name: str) -> str:
-    for feature in (f"{name}{READABLE}", name):
+    for feature in (f"{name}{PRETOKENIZED}", name):
       if isinstance(example.get(feature), bytes):
         return example[feature].decode()
     if name not in example:
@@ -93,42 +93,35 @@ class _Reader:
     if not isinstance(text, str):
       raise ConfigError(
         f"Feature {name!r} of {self._settings.task!r} cannot be read as text: expected a string, "
-        f"ids beside {name + READABLE!r}, or ids of a vocabulary that decodes them."
+        f"a feature {name + PRETOKENIZED!r}, or ids of a vocabulary that decodes them."
       )
     return text
 
 
-@functools.lru_cache(maxsize=6)  # of a few corpora the splits that a process is reading
+@functools.lru_cache(maxsize=6)  # the splits of the few corpora that a process reads
 def _reader(settings: corpora.SeqioText, split: str) -> _Reader:
   return _Reader(settings, split)
 
 
 def _task(settings: corpora.SeqioText) -> Any:
-  """Returns the SeqIO Task or Mixture, after importing what registers it."""
+  """Returns the SeqIO Task or Mixture, after importing the module that registers it."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  # Loading TensorFlow takes seconds: only when records are wanted.
+  # Loading TensorFlow takes seconds, so it is imported only if records are read.
   import seqio
   import tensorflow as tf
 
-  tf.config.set_visible_devices([], "GPU")  # it would take all memory of an accelerator
+  tf.config.set_visible_devices([], "GPU")  # or it reserves all memory of an accelerator
   try:
     importlib.import_module(settings.module)
   except ImportError as error:
     raise ConfigError(
       f"Corpus {settings.name!r}: module={settings.module!r} cannot be imported: {error}. Install "
-      "what registers its task, or add its folder to PYTHONPATH."
+      "the package that registers the task, or add its folder to PYTHONPATH."
     ) from error
   try:
     return seqio.get_mixture_or_task(settings.task)
   except ValueError as error:
     raise ConfigError(
-      f"Corpus {settings.name!r}: after importing {settings.module} SeqIO knows no Task or Mixture "
+      f"Corpus {settings.name!r}: after importing {settings.module} SeqIO has no Task or Mixture "
       f"{settings.task!r}. {error}"
     ) from error
-
-
-def _check_split(settings: corpora.SeqioText, split: str) -> None:
-  if split not in settings.splits:
-    raise DataError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
-    )

@@ -1,4 +1,4 @@
-"""People saying a digit: the Free Spoken Digit Dataset through TFDS, split by speaker.
+"""Spoken digits: records of the Free Spoken Digit Dataset from TFDS, split by speaker.
 
 2,500 recordings at 8 kHz, 50 of each digit by each of five speakers, CC BY-SA 4.0; files are named
 {digit}_{speaker}_{recording}.wav. Source: https://github.com/Jakobovski/free-spoken-digit-dataset
@@ -21,8 +21,8 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Recording:
-  """One file of the dataset."""
+class DigitRecording:
+  """A file of the dataset."""
 
   digit: int
   speaker: str
@@ -32,27 +32,28 @@ class Recording:
 
 
 def count(settings: corpora.SpokenDigit, split: str) -> int:
-  """Returns how many records a split has."""
-  return len(_chosen(settings, split))
+  """Returns the number of records in a split."""
+  return len(_split(settings, split))
 
 
 def records(settings: corpora.SpokenDigit, split: str, start: int, stop: int) -> Iterator[Record]:
-  """Yields the records number `start` to `stop` - 1 of a split: the same bytes wherever it runs."""
-  chosen = _chosen(settings, split)
-  assert 0 <= start <= stop <= len(chosen), (split, start, stop)
+  """Yields records `start` to `stop` - 1 of a split, the same bytes on every machine."""
+  recordings = _split(settings, split)
+  assert 0 <= start <= stop <= len(recordings), (split, start, stop)
   for number in range(start, stop):
-    recording = chosen[number]
+    recording = recordings[number]
     wave_S = waveform.resample(recording.wave_S, recording.rate_hz, waveform.RATE_HZ)
     text = DIGITS[recording.digit]
     source = Utterance(wave_S, waveform.RATE_HZ, text, "en", recording.speaker)
     yield Record(f"{settings.name}/{split}/{number:06d}", {"source": source})
 
 
-def _chosen(settings: corpora.SpokenDigit, split: str) -> list[Recording]:
+def _split(settings: corpora.SpokenDigit, split: str) -> list[DigitRecording]:
   """Returns the recordings of a split, in the order of its records.
 
-  Recordings 0, 1, ... of a speaker and digit are test, the next ones validation, the others train.
+  The first recordings of each speaker and digit are test, the next ones validation, the rest train.
   """
+  settings.check_split(split)
   first_train = settings.test_recordings + settings.validation_recordings
   numbers = {
     "test": range(settings.test_recordings),
@@ -60,10 +61,6 @@ def _chosen(settings: corpora.SpokenDigit, split: str) -> list[Recording]:
     "train": range(first_train, 1000),
     "held_out_voices": range(1000),
   }
-  if split not in numbers:
-    raise DataError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(numbers)}."
-    )
   held_out = split == "held_out_voices"
   return [
     recording
@@ -74,34 +71,34 @@ def _chosen(settings: corpora.SpokenDigit, split: str) -> list[Recording]:
 
 
 @functools.lru_cache(maxsize=1)
-def _recordings(data_dir: str | None) -> tuple[Recording, ...]:
-  """Returns all recordings, by recording number, digit and speaker."""
+def _recordings(data_dir: str | None) -> tuple[DigitRecording, ...]:
+  """Returns all recordings, sorted by recording number, digit and speaker."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  # Loading TensorFlow takes seconds: only when recordings are wanted.
+  # Loading TensorFlow takes seconds, so it is imported only if recordings are read.
   import tensorflow as tf
   import tensorflow_datasets as tfds
 
-  tf.config.set_visible_devices([], "GPU")  # it would take all memory of an accelerator
+  tf.config.set_visible_devices([], "GPU")  # or it reserves all memory of an accelerator
   builder = tfds.builder(DATASET, data_dir=data_dir)
   if not builder.is_prepared():
     if data_dir is not None:
       raise DataError(
         f"data_dir={data_dir} holds no TFDS dataset {builder.info.full_name!r} (looked for "
-        f"{builder.data_dir}). Give the folder in which TFDS keeps its data, or leave data_dir "
-        "out: then TFDS downloads it to its own default."
+        f"{builder.data_dir}). Give the data folder of TFDS, or leave data_dir out: TFDS then "
+        "downloads it to its default folder."
       )
     builder.download_and_prepare()
   rate_hz = builder.info.features["audio"].sample_rate
-  found = []
+  recordings = []
   for example in tfds.as_numpy(builder.as_dataset(split="train")):
     name = example["audio/filename"].decode().removesuffix(".wav")
     digit, speaker, number = name.split("_")
     wave_S = example["audio"].astype(np.float32) / 2**15
-    found.append(Recording(int(digit), speaker, int(number), wave_S, rate_hz))
-  speakers = tuple(sorted({recording.speaker for recording in found}))
+    recordings.append(DigitRecording(int(digit), speaker, int(number), wave_S, rate_hz))
+  speakers = tuple(sorted({recording.speaker for recording in recordings}))
   if speakers != corpora.DIGIT_SPEAKERS:
     raise DataError(
       f"The TFDS dataset in {builder.data_dir} has the speakers {', '.join(speakers)}, expected "
       f"{', '.join(corpora.DIGIT_SPEAKERS)} (version 1.0.9). Prepare that version."
     )
-  return tuple(sorted(found, key=lambda one: (one.number, one.digit, one.speaker)))
+  return tuple(sorted(recordings, key=lambda r: (r.number, r.digit, r.speaker)))

@@ -47,19 +47,19 @@ def test_every_known_code_is_its_own():
     ("not a tag", "Unknown language 'not a tag'. Expected one of"),
   ],
 )
-def test_what_is_no_known_language_says_what_to_write(tag, text):
+def test_an_unknown_language_is_an_error_that_says_what_to_write(tag, text):
   assert language_tags.find(tag) is None
   with pytest.raises(ConfigError) as error:
     language_tags.code(tag)
   assert str(error.value).startswith(text)
 
 
-def test_a_dialect_that_is_not_known_is_told_the_nearest_language():
+def test_the_error_for_an_unknown_dialect_suggests_the_nearest_language():
   with pytest.raises(ConfigError, match="Unknown language 'arz'. Expected one of .*Near: 'ar'"):
     language_tags.code("arz")
 
 
-def test_the_rule_is_the_same_wherever_a_language_is_named():
+def test_tags_are_resolved_the_same_everywhere():
   reading = Reading(language="pt-BR", translation_language="nb_NO")
   assert (reading.language, reading.translation_language) == ("pt", "no")
   text = SeqioText(task="t", module="m", language="cmn-Hans-CN", train_records=1)

@@ -57,7 +57,6 @@ MAY_NAME_MODELS = ("audiopalm/models/", "audiopalm/parts/")
 # Settings of corpora say by name who serves them, which is imported where records are made.
 MAY_NAME_PIPELINES = (
   "audiopalm/data/corpora.py",
-  "audiopalm/data/multi30k.py",
   "audiopalm/data/manifest/corpus.py",
 )
 ROOT_FILE = "audiopalm/__init__.py"

@@ -13,18 +13,18 @@ FORMS = (
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_one_sentence_has_one_form(form):
+def test_spellings_of_a_sentence_are_normalized_to_one(form):
   assert orthography.plain(form) == FORMS[0]
   assert orthography.plain(orthography.plain(form)) == FORMS[0]
 
 
-def test_a_form_is_its_own_form_whatever_the_characters():
+def test_normalization_is_idempotent_for_any_characters():
   for letter in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
     once = orthography.plain(f"a{letter}b{letter}")
     assert orthography.plain(once) == once
 
 
-def test_white_space_is_what_python_takes_for_it():
+def test_whitespace_is_as_in_python():
   everywhere = {letter for letter in map(chr, range(0x110000)) if letter.isspace()}
   assert everywhere == orthography.SPACES
   assert all(orthography.plain(f"a{letter}b") == "a b" for letter in everywhere)
@@ -33,7 +33,7 @@ def test_white_space_is_what_python_takes_for_it():
 @pytest.mark.parametrize(
   "code", ["zh", "cmn-Hans-CN", "zh-Hant-TW", "yue_HK", "JA", "th", "km-KH", "bo"]
 )
-def test_languages_without_spaces_are_known_by_any_of_their_tags(code):
+def test_languages_without_spaces_are_recognized_by_any_of_their_tags(code):
   assert not orthography.has_spaces(code)
 
 
@@ -42,7 +42,7 @@ def test_all_other_languages_have_spaces(code):
   assert orthography.has_spaces(code)
 
 
-def test_texts_are_joined_as_their_language_joins_them():
+def test_texts_are_joined_as_in_their_language():
   assert (
     orthography.joined(["Good morning.", "", "How are you?"], "en") == "Good morning. How are you?"
   )

@@ -9,7 +9,7 @@ from audiopalm import quantities
   ("seconds", "text"),
   [(0.4, "0.4 s"), (4.21, "4.2 s"), (59.4, "59 s"), (75, "1 min 15 s"), (7_500, "2 h 05 min")],
 )
-def test_durations_are_read_at_a_glance(seconds, text):
+def test_durations_are_in_two_units_at_most(seconds, text):
   assert quantities.duration(seconds) == text
 
 
@@ -23,5 +23,5 @@ def test_durations_are_read_at_a_glance(seconds, text):
     (1.5 * 2**40, "1,536.0 GiB", "1,649.27 GB"),
   ],
 )
-def test_bytes_come_in_the_largest_unit_they_fill(count, size, traffic):
+def test_bytes_are_in_the_largest_unit_that_they_reach(count, size, traffic):
   assert (quantities.size(count), quantities.traffic(count)) == (size, traffic)

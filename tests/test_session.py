@@ -38,8 +38,8 @@ def test_how_a_recording_was_read_goes_with_it():
   (alone,) = session.read_inputs(np.stack([wave_S, -wave_S]), None)
   np.testing.assert_array_equal(alone.wave_S, wave_S)
   assert alone.notes == (
-    "array of two axes: 2x16000 is taken for one recording of 2 channels",
-    "channels cancel in their mean: 1 of 2 alone is used",
+    "array with two axes: 2x16000 is read as one recording with 2 channels",
+    "channels cancel in the mean: only channel 1 of 2 is used",
   )
   (slow,) = session.read_inputs({"array": wave_S, "sampling_rate": 8_000}, None)
   assert (slow.name, len(slow.wave_S), slow.notes) == ("recording 1", 32_000, ())

@@ -27,7 +27,7 @@ def wrapped(error):
     ValueError("FAILED: disk quota exceeded"),
   ],
 )
-def test_a_full_device_is_known_whoever_says_it(error):
+def test_a_full_device_is_recognized_in_any_report_of_it(error):
   assert system.is_full(error)
   text = system.text_of(error)
   assert text.startswith("No space left on the device. What was written before is kept: free some")
@@ -41,11 +41,11 @@ def test_a_full_device_is_known_whoever_says_it(error):
     DataError("No space left on device"),
   ],
 )
-def test_other_errors_and_what_was_said_already_are_no_full_device(error):
+def test_other_errors_and_user_errors_are_no_full_device(error):
   assert not system.is_full(error)
 
 
-def test_an_error_raised_from_one_for_the_user_is_not_told_again():
+def test_an_error_raised_from_a_user_error_is_not_reported_again():
   full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
   try:
     raise DataError("No space left on the device of x.") from full
@@ -69,7 +69,7 @@ def test_an_error_raised_from_one_for_the_user_is_not_told_again():
     (errno.ESTALE, "OSError: Stale file handle: /x/y. What was written is kept: have the machine "),
   ],
 )
-def test_a_fault_of_the_system_says_what_of_which_path_and_what_to_do(number, text):
+def test_a_fault_of_the_system_names_the_path_and_what_to_do(number, text):
   said = system.text_of(OSError(number, os.strerror(number), "/x/y"))
   assert said.startswith(text) and said.endswith(".") and "\n" not in said
 
@@ -87,12 +87,11 @@ def test_a_library_that_cannot_be_loaded_is_a_fault_of_the_machine(tmp_path):
   assert not system.is_of_path(error.value)
 
 
-def test_what_is_not_installed_says_how_to_install_it_and_a_bug_of_ours_says_nothing():
+def test_a_missing_package_is_named_with_its_extra_and_a_bug_of_ours_is_not():
   with pytest.raises(ImportError) as error:
     import no_such_package  # noqa: F401
-  assert (
-    "No module named 'no_such_package'. Something that this command needs is not installed"
-    in (system.text_of(error.value))
+  assert "No module named 'no_such_package'. A package that this command needs is missing" in (
+    system.text_of(error.value)
   )
   with pytest.raises(ImportError) as error:
     from audiopalm.errors import NoSuchError  # noqa: F401
@@ -101,6 +100,6 @@ def test_what_is_not_installed_says_how_to_install_it_and_a_bug_of_ours_says_not
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM])
-def test_a_path_is_not_to_blame_for_what_no_path_would_have(number):
+def test_a_fault_of_the_machine_is_not_one_of_the_path(number):
   assert not system.is_of_path(OSError(number, ""))
   assert system.is_of_path(OSError(errno.ENOENT, "")) and system.is_of_path(PermissionError(13, ""))

@@ -1,1 +1,1 @@
-"""Sound: reading, writing, spectra."""
+"""Audio: reading and writing files, channels, silence, spectra, a vocoder."""

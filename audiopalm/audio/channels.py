@@ -1,23 +1,23 @@
-"""One wave of a recording's channels, also where their mean would lose what was said."""
+"""Downmixing: one wave from the channels of a recording, also where their mean loses the speech."""
 
 import numpy as np
 from scipy import fft
 
-AS_LOUD = 0.9  # of the loudest channel's energy: of such channels the first counts as the loudest
-SILENT = 1e-4  # of the loudest channel's energy: 40 dB below it a channel holds nothing
-CANCELLED = 0.25  # of the energy that a mean of unrelated channels keeps: below it they cancel
-ALIKE = 0.3  # correlation, at the best delay, from which two channels hold the same sound
-LONGEST_DELAY_S = 0.02  # between two microphones: 7 m
-FRAME_S, LOUD = 0.1, 0.01  # a channel is loud in a frame of over 1 % of its loudest one's energy
-TURNS = 0.1  # of the frames in which one is loud: what both may share if their talkers take turns
+AS_LOUD = 0.9  # share of the highest energy: the first channel above it counts as the loudest
+SILENT = 1e-4  # share of the loudest channel's energy (-40 dB) below which a channel is silent
+CANCELED = 0.25  # share of the energy that a mean of unrelated channels keeps; below it they cancel
+ALIKE = 0.3  # correlation at the best delay, from which two channels hold the same sound
+LONGEST_DELAY_S = 0.02  # between two microphones, 7 m apart
+FRAME_S, LOUD = 0.1, 0.01  # a frame is loud above 1 % of the energy of the channel's loudest frame
+TURNS = 0.1  # share of a channel's loud frames that may overlap if talkers take turns
 
 
 def mono(wave_SC: np.ndarray, rate_hz: int) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Returns (wave_S, notes): the mean of the channels, or of those that hold the recording.
+  """Returns (wave_S, notes): the mean of the channels that hold the recording.
 
-  Left out, each with a note, are channels that hold NaN, those that are silent, and those with
-  other sound than the loudest at the same time. Where channels cancel in their mean the loudest is
-  taken, the first of several.
+  Channels are left out, with a note, if they hold NaN, are silent, or hold other sound than the
+  loudest channel at the same time. If channels cancel in the mean, the loudest is used alone, the
+  first of equals.
 
       left and right alike, or talkers who take turns     (left + right) / 2
       right silent, NaN, or another talker all the time   left, and a note
@@ -37,7 +37,7 @@ def mono(wave_SC: np.ndarray, rate_hz: int) -> tuple[np.ndarray, tuple[str, ...]
     pair = wave_SC[:, loudest], wave_SC[:, c]
     other_C[c] = not _alike(*pair, rate_hz) and not _take_turns(*pair, rate_hz)
   notes = [
-    f"{kind} left out: {_named(left_out_C)}"
+    f"{kind} left out: {_numbers(left_out_C)}"
     for left_out_C, kind in (
       (~finite_C, "channels with NaN or infinite samples"),
       (silent_C, "silent channels"),
@@ -47,14 +47,14 @@ def mono(wave_SC: np.ndarray, rate_hz: int) -> tuple[np.ndarray, tuple[str, ...]
   ]
   kept_C = finite_C & ~silent_C & ~other_C
   wave_S = wave_SC[:, kept_C].mean(axis=1, dtype=np.float32)
-  if wave_S.var(dtype=np.float64) < CANCELLED * energy_C[kept_C].mean() / kept_C.sum():
-    notes.append(f"channels cancel in their mean: {loudest + 1} of {channels} alone is used")
+  if wave_S.var(dtype=np.float64) < CANCELED * energy_C[kept_C].mean() / kept_C.sum():
+    notes.append(f"channels cancel in the mean: only channel {loudest + 1} of {channels} is used")
     wave_S = np.ascontiguousarray(wave_SC[:, loudest])
   return wave_S, tuple(notes)
 
 
 def _alike(a_S: np.ndarray, b_S: np.ndarray, rate_hz: int) -> bool:
-  """Returns whether two channels hold the same sound, if inverted, delayed or with other noise."""
+  """Returns whether two channels hold the same sound, even inverted, delayed or with noise."""
   a_S, b_S = a_S - a_S.mean(), b_S - b_S.mean()
   scale = float(np.linalg.norm(a_S)) * float(np.linalg.norm(b_S))
   if abs(float(a_S @ b_S)) >= ALIKE * scale:
@@ -67,16 +67,18 @@ def _alike(a_S: np.ndarray, b_S: np.ndarray, rate_hz: int) -> bool:
 
 
 def _take_turns(a_S: np.ndarray, b_S: np.ndarray, rate_hz: int) -> bool:
-  loud_a_T, loud_b_T = _loud(a_S, rate_hz), _loud(b_S, rate_hz)
+  """Returns whether two channels are rarely loud at the same time."""
+  loud_a_T, loud_b_T = _loud_frames(a_S, rate_hz), _loud_frames(b_S, rate_hz)
   both = np.count_nonzero(loud_a_T & loud_b_T)
   return both <= TURNS * min(np.count_nonzero(loud_a_T), np.count_nonzero(loud_b_T))
 
 
-def _loud(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
+def _loud_frames(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
   starts = np.arange(0, len(wave_S), max(1, round(FRAME_S * rate_hz)))
   energy_T = np.add.reduceat(np.square(wave_S - wave_S.mean(), dtype=np.float64), starts)
   return energy_T > LOUD * energy_T.max()
 
 
-def _named(chosen_C: np.ndarray) -> str:
-  return f"{', '.join(str(c + 1) for c in np.flatnonzero(chosen_C))} of {len(chosen_C)}"
+def _numbers(mask_C: np.ndarray) -> str:
+  """Returns the channels of a mask as text, counted from 1: "2, 3 of 5"."""
+  return f"{', '.join(str(c + 1) for c in np.flatnonzero(mask_C))} of {len(mask_C)}"

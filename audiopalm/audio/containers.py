@@ -1,7 +1,7 @@
-"""The streams of sound in an audio file: what its headers say, held against the bytes it has.
+"""The audio streams of a file, with the declared and the actual length of each.
 
-libsndfile believes the size of a WAV instead of its header, so that it reads a truncated one
-without a word; where a program wrote into a pipe it may read nothing, of joined files the first.
+libsndfile reads a truncated WAV silently, may read nothing of a WAV that was written to a pipe, and
+reads only the first of several files joined into one.
 """
 
 import dataclasses
@@ -14,53 +14,54 @@ from typing import BinaryIO
 from audiopalm.audio import mpeg
 from audiopalm.errors import AudioError
 
-# What programs write for a length that they do not know is 0 or lies at the most that 31, 32, 63 or
-# 64 bits hold: ffmpeg 0xffffffff, sox and espeak 0x7ffff000, GStreamer 0x7fff0000, arecord 2^31.
+# Programs write an unknown length as 0, or as about 2^31, 2^32, 2^63 or 2^64: ffmpeg 0xffffffff,
+# sox and espeak 0x7ffff000, GStreamer 0x7fff0000, arecord 2^31.
 PLACEHOLDERS = tuple(range(2**bits - 2**16, 2**bits + 2**16 + 1) for bits in (31, 32, 63, 64))
-SLOPPY_BYTES = 64  # by which writers miscount their own: a header or two, 2 ms of sound
+SLOPPY_BYTES = 64  # by which writers miscount their output: a header or two, 2 ms of audio
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
-LONGEST_FMT = 4_096  # bytes: more describes no wave
-LONGEST_FILE = 2**43  # bytes: places beyond it, which damaged sizes name, no system may seek
-BEGINS = 0x02  # the flag of an Ogg page with which a stream begins
+LONGEST_FMT = 4_096  # bytes; a longer chunk does not describe a wave
+LONGEST_FILE = 2**43  # bytes; damaged sizes lead to offsets beyond it, which no system can seek to
+BEGINS = 0x02  # flag of the first page of an Ogg stream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contained:
-  """One stream, as a file of its own without a name, which soundfile would judge it by.
+  """A stream as a file of its own, without a name, so that soundfile goes by its content.
 
-  Its header promises `promised` where the file holds `there`: bytes, or frames of MP3.
+  The header declares a length of `declared`, of which `present` is in the file, in bytes or MP3
+  frames.
   """
 
   file: BinaryIO
-  promised: int = 1
-  there: int = 1
+  declared: int = 1
+  present: int = 1
 
 
 def parts(file: BinaryIO, name: str) -> list[Contained]:
-  """Returns the streams of a file in order: one, or several where files were joined.
+  """Returns the streams of a file in order: one, or several if files were joined.
 
-  A length that a header leaves open, or misses by a few bytes, is what there is. AudioError, naming
-  `name`, for a WAV that calls itself complete and empty though it is not, and for an ID3 tag
-  without sound, and a file without a byte.
+  A declared length that is unknown, or wrong by a few bytes, is replaced by the length present.
+  Raises AudioError, naming `name`, for an empty file, for a WAV whose header declares no audio but
+  counts some in the total, and for an ID3 tag without audio.
   """
   end = file.seek(0, os.SEEK_END)
   if not end:
     raise AudioError(f"{name}: empty: it holds no bytes. Record it again, or leave it out.")
   magic = _at(file, 0, 16)
-  whole, found = Window(b"", file, 0, end), []
+  whole, streams = Window(b"", file, 0, end), []
   if magic[:4] in WAVES and magic[8:12] == b"WAVE":
-    found = list(_waves(file, end, name))
+    streams = list(_waves(file, end, name))
   elif magic[:4] == b"OggS":
-    found = _ogg_links(file, end)
+    streams = _ogg_links(file, end)
   elif mpeg.may_begin(magic):
-    found = _mpeg_parts(_at(file, 0, end), name)
+    streams = _mpeg_parts(_at(file, 0, end), name)
   elif magic[:4] != b"fLaC":
-    found = [Contained(whole, *_other_sizes(file, magic, end))]
-  return found or [Contained(whole)]
+    streams = [Contained(whole, *_other_sizes(file, magic, end))]
+  return streams or [Contained(whole)]
 
 
 class Window(io.RawIOBase):
-  """A file that is `head`, then the bytes from `start` to `stop` of another file."""
+  """A file with the content `head`, then bytes `start` to `stop` of another file."""
 
   def __init__(self, head: bytes, file: BinaryIO, start: int, stop: int):
     self._head, self._file, self._start = head, file, start - len(head)
@@ -95,14 +96,14 @@ class Window(io.RawIOBase):
 
 @dataclasses.dataclass(frozen=True)
 class _Wave:
-  """One RIFF of a file: its description, where its sound begins, and what its sizes say."""
+  """One RIFF container: its format chunk, the offset of its audio, and its declared sizes."""
 
   magic: bytes
   fmt: bytes
   data: int
   data_bytes: int
-  riff_stop: int | None  # None where its writer did not know
-  padded: bool  # as the format asks: libsndfile finds no sound behind a chunk that is not
+  riff_stop: int | None  # None if unknown to the writer
+  padded: bool  # chunks of odd size are padded, as the format requires and libsndfile expects
 
   @property
   def order(self) -> str:
@@ -114,68 +115,68 @@ class _Wave:
 
 
 def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Contained]:
-  """Yields a part for each of the WAVs that lie one behind another in a file."""
-  at: int | None = 0
-  while at is not None and (wave := _wave(file, at)) is not None:
-    promised, there = _sound_bytes(file, wave, at, end, name)
-    following = _following(file, wave, there)
+  """Yields the WAVs that follow one another in a file."""
+  start: int | None = 0
+  while start is not None and (wave := _wave(file, start)) is not None:
+    declared, present = _audio_bytes(file, wave, start, end, name)
+    following = _following(file, wave, present)
     plain = wave.padded and wave.magic != b"BW64" and not _unknown(wave.data_bytes, 63)
-    if at == 0 and following is None and plain and (wave.data_bytes or not there):
-      yield Contained(Window(b"", file, 0, end), promised, there)
+    if start == 0 and following is None and plain and (wave.data_bytes or not present):
+      yield Contained(Window(b"", file, 0, end), declared, present)
     else:
-      yield Contained(_with_header(file, wave, there), promised, there)
-    at = following
+      yield Contained(_with_header(file, wave, present), declared, present)
+    start = following
 
 
-def _wave(file: BinaryIO, at: int) -> _Wave | None:
-  """Returns the WAV that begins at `at`, None where its description or its sound is missing."""
-  magic = _at(file, at, 4)
+def _wave(file: BinaryIO, start: int) -> _Wave | None:
+  """Returns the WAV at offset `start`, None if it lacks a format chunk or audio."""
+  magic = _at(file, start, 4)
   order = _order(magic)
-  (riff_bytes,) = struct.unpack(f"{order}I", _at(file, at + 4, 4))
-  fmt, long_sizes, padded, place = b"", None, True, at + 12
-  while _names_chunk(head := _at(file, place, 8)):
+  (riff_bytes,) = struct.unpack(f"{order}I", _at(file, start + 4, 4))
+  fmt, long_sizes, padded, offset = b"", None, True, start + 12
+  while _is_chunk(head := _at(file, offset, 8)):
     kind, size = struct.unpack(f"{order}4sI", head)
     if kind == b"data" and len(fmt) >= 16:
       if magic in (b"RF64", b"BW64") and long_sizes and size == 2**32 - 1:
         riff_bytes, size = long_sizes
       known = riff_bytes and not _unknown(riff_bytes)
-      stop = at + 8 + riff_bytes if known else None
-      return _Wave(magic, fmt, place + 8, size, stop, padded)
+      stop = start + 8 + riff_bytes if known else None
+      return _Wave(magic, fmt, offset + 8, size, stop, padded)
     if kind == b"fmt ":
-      fmt = _at(file, place + 8, min(size, LONGEST_FMT))
+      fmt = _at(file, offset + 8, min(size, LONGEST_FMT))
     elif kind == b"ds64" and size >= 16:
-      long_sizes = struct.unpack("<QQ", _at(file, place + 8, 16))
-    place += 8 + size
-    if size % 2 and not _names_chunk(_at(file, place, 8)):
-      place += 1
+      long_sizes = struct.unpack("<QQ", _at(file, offset + 8, 16))
+    offset += 8 + size
+    if size % 2 and not _is_chunk(_at(file, offset, 8)):
+      offset += 1
     elif size % 2:
       padded = False
   return None
 
 
-def _sound_bytes(file: BinaryIO, wave: _Wave, at: int, end: int, name: str) -> tuple[int, int]:
-  """Returns how many bytes of sound the header of a WAV promises, and how many there are."""
+def _audio_bytes(file: BinaryIO, wave: _Wave, start: int, end: int, name: str) -> tuple[int, int]:
+  """Returns (declared, present) bytes of audio of a WAV."""
   rest = end - wave.data
   if wave.data_bytes == 0 and rest:
     complete = wave.riff_stop is not None and wave.data < wave.riff_stop <= end
     if not complete:
       return rest, rest
-    if not _names_chunk(_at(file, wave.data, 8)):
+    if not _is_chunk(_at(file, wave.data, 8)):
       raise AudioError(
-        f"{name}: its header contradicts itself: it promises 0 bytes of sound in a whole that "
-        f"counts the {rest} bytes which follow, and they are no other chunk. Convert what it was "
-        "made from again, or leave it out."
+        f"{name}: contradictory header: it declares 0 bytes of audio, but {rest} bytes follow that "
+        "its total size counts and that are no other chunk. Convert the original again, or leave "
+        "it out."
       )
-  return _promise(wave.data_bytes, rest, (end - at, end - at - 8), wave.block_bytes)
+  return _lengths(wave.data_bytes, rest, (end - start, end - start - 8), wave.block_bytes)
 
 
-def _promise(
+def _lengths(
   size: int, rest: int, totals: tuple[int, ...], block_bytes: int = 1
 ) -> tuple[int, int]:
-  """Returns (promised, there) for sound of `size` bytes by its header where `rest` follow it.
+  """Returns (declared, present) bytes of audio, for a declared `size` that `rest` bytes follow.
 
-  Both are what is there where the writer did not know the size, gave that of the whole file, one of
-  `totals`, or missed it by a block or a few bytes.
+  Both are `rest` if the writer did not know the size, wrote the size of the whole file (one of
+  `totals`), or was wrong by a block or a few bytes.
   """
   sloppy = size - rest <= max(SLOPPY_BYTES, block_bytes - 1) or size in totals
   if _unknown(size) or (size > rest and sloppy):
@@ -183,68 +184,68 @@ def _promise(
   return size, min(size, rest)
 
 
-def _following(file: BinaryIO, wave: _Wave, there: int) -> int | None:
-  """Returns where another WAV begins behind this one, None where none does."""
-  stops = {wave.data + there, wave.riff_stop or 0}
-  for place in sorted(stops | {stop + 1 for stop in stops}):
-    magic = _at(file, place, 12)
-    if place >= wave.data and magic[:4] in WAVES and magic[8:] == b"WAVE":
-      return place
+def _following(file: BinaryIO, wave: _Wave, present: int) -> int | None:
+  """Returns the offset of the next WAV in the file, None if there is none."""
+  stops = {wave.data + present, wave.riff_stop or 0}
+  for offset in sorted(stops | {stop + 1 for stop in stops}):
+    magic = _at(file, offset, 12)
+    if offset >= wave.data and magic[:4] in WAVES and magic[8:] == b"WAVE":
+      return offset
   return None
 
 
-def _with_header(file: BinaryIO, wave: _Wave, there: int) -> Window:
-  """Returns a WAV of the same sound with a header that is right."""
+def _with_header(file: BinaryIO, wave: _Wave, present: int) -> Window:
+  """Returns a WAV with the same audio and a correct header."""
   magic = b"RIFX" if wave.order == ">" else b"RIFF"
   fmt = wave.fmt + bytes(len(wave.fmt) % 2)
-  sizes = [min(size, 2**32 - 1) for size in (20 + len(fmt) + there, len(wave.fmt), there)]
+  sizes = [min(size, 2**32 - 1) for size in (20 + len(fmt) + present, len(wave.fmt), present)]
   riff, fmt_size, data = (struct.pack(f"{wave.order}I", size) for size in sizes)
   head = magic + riff + b"WAVEfmt " + fmt_size + fmt + b"data" + data
-  return Window(head, file, wave.data, wave.data + there)
+  return Window(head, file, wave.data, wave.data + present)
 
 
 def _other_sizes(file: BinaryIO, magic: bytes, end: int) -> tuple[int, int]:
-  """Returns what a header of Wave64, AIFF or AU promises and what is there; (1, 1) for others."""
+  """Returns (declared, present) of a Wave64, AIFF or AU file; (1, 1) for others."""
   if magic[:4] == b".snd":
     start, size = struct.unpack(">II", magic[4:12])
-    return _promise(size or 2**32 - 1, end - start, (end,))
+    return _lengths(size or 2**32 - 1, end - start, (end,))
   wide = magic == bytes.fromhex("726966662e91cf11a5d628db04c10000")
   if not wide and (magic[:4] != b"FORM" or magic[8:12] not in (b"AIFF", b"AIFC")):
     return 1, 1
-  place = 40 if wide else 12
-  while len(head := _at(file, place, 24 if wide else 8)) >= 8:
-    # A chunk of Wave64 counts its 24 bytes of header and begins at a multiple of 8.
+  offset = 40 if wide else 12
+  while len(head := _at(file, offset, 24 if wide else 8)) >= 8:
+    # The size of a Wave64 chunk includes its header of 24 bytes; chunks start at multiples of 8.
     size = struct.unpack("<Q", head[16:24])[0] - 24 if wide else struct.unpack(">I", head[4:])[0]
-    body = place + len(head)
+    body = offset + len(head)
     if head[:4] in (b"data", b"SSND"):
-      about = 0 if wide else 8  # bytes about alignment before the sound of an AIFF
-      unknown = size <= about or _unknown(size + 24, 63)
-      size = 2**32 - 1 if unknown else size - about
-      return _promise(size, end - body - about, (end, end - 8))
-    place = body + max(size, 0) + (-size % 8 if wide else size % 2)
+      alignment = 0 if wide else 8  # bytes before the audio of an AIFF
+      unknown = size <= alignment or _unknown(size + 24, 63)
+      size = 2**32 - 1 if unknown else size - alignment
+      return _lengths(size, end - body - alignment, (end, end - 8))
+    offset = body + max(size, 0) + (-size % 8 if wide else size % 2)
   return 1, 1
 
 
 def _ogg_links(file: BinaryIO, end: int) -> list[Contained]:
-  """Returns the links of an Ogg file: streams that follow one another, each with its own header."""
-  starts, place, beginning = [0], 0, True
-  while len(head := _at(file, place, 27)) == 27 and head[:4] == b"OggS":
-    if head[5] & BEGINS and not beginning:
-      starts.append(place)
-    beginning = bool(head[5] & BEGINS)
-    place += 27 + head[26] + sum(_at(file, place + 27, head[26]))
+  """Returns the links of an Ogg file: consecutive streams, each with its own header."""
+  starts, offset, in_headers = [0], 0, True
+  while len(head := _at(file, offset, 27)) == 27 and head[:4] == b"OggS":
+    if head[5] & BEGINS and not in_headers:
+      starts.append(offset)
+    in_headers = bool(head[5] & BEGINS)
+    offset += 27 + head[26] + sum(_at(file, offset + 27, head[26]))
   stops = [*starts[1:], end]
   return [Contained(Window(b"", file, *span)) for span in zip(starts, stops, strict=True)]
 
 
 def _mpeg_parts(data: bytes, name: str) -> list[Contained]:
-  found = mpeg.streams(data)
-  if not found and data[:3] == b"ID3":
+  streams = mpeg.streams(data)
+  if not streams and data[:3] == b"ID3":
     raise AudioError(
-      f"{name}: holds no sound: an ID3 tag (title, cover) and no frame of MP3 behind it. Copy it "
+      f"{name}: holds no audio: it is an ID3 tag (title, cover) that no MP3 frame follows. Copy it "
       "again, or leave it out."
     )
-  return [Contained(io.BytesIO(one.data), one.promised, one.frames) for one in found]
+  return [Contained(io.BytesIO(stream.data), stream.declared, stream.frames) for stream in streams]
 
 
 def _order(magic: bytes) -> str:
@@ -252,18 +253,18 @@ def _order(magic: bytes) -> str:
 
 
 def _unknown(size: int, lowest_bits: int = 31) -> bool:
-  """Returns whether a size is what stands for none, of `lowest_bits` or more."""
-  return any(size in known for known in PLACEHOLDERS if known[-1] >= 2**lowest_bits)
+  """Returns whether a size is a placeholder for an unknown one, of `lowest_bits` bits or more."""
+  return any(size in values for values in PLACEHOLDERS if values[-1] >= 2**lowest_bits)
 
 
-def _names_chunk(head: bytes) -> bool:
-  """Returns whether eight bytes begin with the name of a chunk, which is four letters."""
+def _is_chunk(head: bytes) -> bool:
+  """Returns whether eight bytes can be a chunk header, which starts with four ASCII characters."""
   return len(head) == 8 and all(0x20 <= letter < 0x7F for letter in head[:4])
 
 
-def _at(file: BinaryIO, place: int, count: int) -> bytes:
-  """Returns up to `count` bytes of a file from `place` on."""
-  if place >= LONGEST_FILE:
+def _at(file: BinaryIO, offset: int, count: int) -> bytes:
+  """Returns up to `count` bytes of a file from `offset` on."""
+  if offset >= LONGEST_FILE:
     return b""
-  file.seek(place)
+  file.seek(offset)
   return file.read(count)

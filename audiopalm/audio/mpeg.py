@@ -1,7 +1,7 @@
-"""The frames of MP3 and its relatives: counted, joined streams told apart, all else left out.
+"""MPEG audio (MP3, MP2, MP1): counts frames, separates joined streams, drops everything else.
 
-libsndfile takes the length from the header of the first stream, or guesses it by the bit rate of
-its first frame, and reads no further. Here every stream gets a header that counts what there is.
+libsndfile takes the length from the first stream's header, or guesses it from the bit rate of the
+first frame, and stops there. Here every stream gets a header with its actual frame count.
 Sources: ISO/IEC 11172-3 and 13818-3; the Xing header as mpg123 and LAME read and write it.
 """
 
@@ -10,7 +10,7 @@ import functools
 import struct
 from collections.abc import Iterator
 
-# kbit/s by index 1 to 14, of MPEG 1 in its layers, then of MPEG 2 and 2.5.
+# By (version, layer): kbit/s for the indices 1 to 14; version 2 stands for 2.5 too.
 BIT_RATES = {
   (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
   (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -19,92 +19,93 @@ BIT_RATES = {
   (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
   (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-RATES_HZ = (44_100, 48_000, 32_000)  # of MPEG 1; half of it in 2, a quarter in 2.5
+RATES_HZ = (44_100, 48_000, 32_000)  # of MPEG 1; half of that in 2, a quarter in 2.5
 HAS_FRAMES, HAS_BYTES = 1, 2  # flags of a Xing header
-BEHIND_FRAMES = ((HAS_BYTES, 4), (4, 100), (8, 4))  # flags, and how long is what each announces
-MISSED_FRAMES = 2  # at most 0.14 s: recorders that are switched off lose them
-LAME_BYTES = 24  # of LAME's words behind them, up to those about padding
+AFTER_FRAMES = ((HAS_BYTES, 4), (4, 100), (8, 4))  # (flag, bytes) of the fields after the frames
+MISSED_FRAMES = 2  # at most 0.14 s, which recorders lose when they are switched off
+LAME_BYTES = 24  # of the LAME fields after those, up to the encoder padding
 
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-  """A stream of them as a file of its own: `frames` of sound behind a header that says so.
+  """A stream as a file of its own: `frames` frames of audio, after a header that counts them.
 
-  `promised` is how many its own header said there are, `frames` where it had none or missed it by
-  `MISSED_FRAMES`.
+  `declared` is the count in the original header; it is `frames` if there was none, or if it was
+  wrong by at most MISSED_FRAMES.
   """
 
   data: bytes
   frames: int
-  promised: int
+  declared: int
 
 
 @dataclasses.dataclass(frozen=True)
 class _Frame:
-  """What the four bytes before a frame say."""
+  """The header of a frame, its first four bytes."""
 
-  kind: tuple[int, int, int, bool]  # version, layer, rate, mono: alike in all frames of a stream
+  kind: tuple[int, int, int, bool]  # version, layer, rate, mono: the same in a whole stream
   length: int
-  side_bytes: int  # between these four and the sound, where a Xing header begins
+  side_bytes: int  # between the header and the audio, where a Xing header starts
 
 
 def may_begin(magic: bytes) -> bool:
-  """Returns whether a file that begins so may be MP3: a frame, a tag, or zeros before them."""
+  """Returns whether an MP3 file may start with these bytes: a frame, a tag or zeros."""
   return magic[:3] == b"ID3" or not any(magic) or _frame(magic[:4]) is not None
 
 
 def streams(data: bytes) -> list[Frames]:
-  """Returns the streams of MP3 in a file, in order; tags and what is no frame are left out."""
-  found: list[Frames] = []
-  header, pieces, kind = b"", [], None
-  for frame, place in _frames(data):
-    body = data[place : place + frame.length]
+  """Returns the MP3 streams of a file in order, without tags and anything else between frames."""
+  complete: list[Frames] = []
+  header, bodies, kind = b"", [], None
+  for frame, offset in _frames(data):
+    body = data[offset : offset + frame.length]
     info = _is_info(body, frame)
-    if pieces and (info or frame.kind != kind):
-      found.append(_stream(header, pieces))
-      header, pieces = b"", []
+    if bodies and (info or frame.kind != kind):
+      complete.append(_stream(header, bodies))
+      header, bodies = b"", []
     kind = frame.kind
     if info:
       header = body
     else:
-      pieces.append(body)
-  return [*found, _stream(header, pieces)] if pieces else found
+      bodies.append(body)
+  return [*complete, _stream(header, bodies)] if bodies else complete
 
 
 def _frames(data: bytes) -> Iterator[tuple[_Frame, int]]:
-  """Yields whole frames and where they lie.
+  """Yields whole frames and their offsets.
 
-  The first after a gap counts if another of its kind, a tag or the end follows: the two bytes that
-  begin a frame occur in anything.
+  The two sync bytes of a frame occur in any data, so the first frame after a gap counts only if
+  another of its kind, a tag or the end follows it.
   """
-  place, kind = 0, None
-  while place < len(data):
-    if tag := _tag_bytes(data, place):
-      place, kind = place + tag, None
+  offset, kind = 0, None
+  while offset < len(data):
+    if tag := _tag_bytes(data, offset):
+      offset, kind = offset + tag, None
       continue
-    frame = _frame(data[place : place + 4])
-    if frame is not None and (frame.kind == kind or _confirmed(data, place, frame)):
-      if place + frame.length > len(data):
+    frame = _frame(data[offset : offset + 4])
+    if frame is not None and (frame.kind == kind or _is_confirmed(data, offset, frame)):
+      if offset + frame.length > len(data):
         return
-      yield frame, place
-      place, kind = place + frame.length, frame.kind
+      yield frame, offset
+      offset, kind = offset + frame.length, frame.kind
     else:
-      places = [data.find(sign, place + 1) for sign in (b"\xff", b"ID3")]
-      place, kind = min((at for at in places if at >= 0), default=len(data)), None
+      offsets = [data.find(sign, offset + 1) for sign in (b"\xff", b"ID3")]
+      offset, kind = min((at for at in offsets if at >= 0), default=len(data)), None
 
 
-def _confirmed(data: bytes, place: int, frame: _Frame) -> bool:
-  behind = place + frame.length
-  following = _frame(data[behind : behind + 4])
+def _is_confirmed(data: bytes, offset: int, frame: _Frame) -> bool:
+  """Returns whether a frame of the same kind, a tag or the end follows a frame."""
+  stop = offset + frame.length
+  following = _frame(data[stop : stop + 4])
   alike = following is not None and following.kind == frame.kind
-  return alike or behind == len(data) or (behind < len(data) and _tag_bytes(data, behind) > 0)
+  return alike or stop == len(data) or (stop < len(data) and _tag_bytes(data, stop) > 0)
 
 
-def _tag_bytes(data: bytes, place: int) -> int:
-  """Returns how long the tag is that begins here (ID3, APE), 0 where none does."""
-  head = data[place : place + 32]
-  if head[:3] == b"ID3" and len(head) >= 10 and all(one < 128 for one in head[6:10]):
-    size = functools.reduce(lambda all_, one: all_ << 7 | one, head[6:10], 0)
+def _tag_bytes(data: bytes, offset: int) -> int:
+  """Returns the length of the ID3 or APE tag at an offset, 0 if there is none."""
+  head = data[offset : offset + 32]
+  if head[:3] == b"ID3" and len(head) >= 10 and all(byte < 128 for byte in head[6:10]):
+    size = functools.reduce(lambda high, byte: high << 7 | byte, head[6:10], 0)
     return 10 + size + 10 * bool(head[5] & 0x10)
   if head[:3] == b"TAG":
     return 128
@@ -115,7 +116,7 @@ def _tag_bytes(data: bytes, place: int) -> int:
 
 @functools.lru_cache(maxsize=4_096)
 def _frame(head: bytes) -> _Frame | None:
-  """Returns what a frame's four bytes say, None where they are none or leave the length open."""
+  """Returns a frame header, None if these bytes are not one or do not give the length."""
   if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
     return None
   version, layer = {3: 1, 2: 2, 0: 4}.get(head[1] >> 3 & 3), 4 - (head[1] >> 1 & 3)
@@ -130,53 +131,53 @@ def _frame(head: bytes) -> _Frame | None:
     length = (72 if layer == 3 and version > 1 else 144) * bits // rate_hz + padding
   mono = head[3] >> 6 == 3
   side_bytes = (17 if mono else 32) if version == 1 else (9 if mono else 17)
-  checked = not head[1] & 1  # two bytes of checksum
-  return _Frame((version, layer, rate_hz, mono), length, side_bytes + 2 * checked)
+  has_checksum = not head[1] & 1  # of two bytes
+  return _Frame((version, layer, rate_hz, mono), length, side_bytes + 2 * has_checksum)
 
 
 def _is_info(body: bytes, frame: _Frame) -> bool:
-  """Returns whether a frame holds a header of its stream (Xing, Info, VBRI) instead of sound."""
+  """Returns whether a frame holds a header of its stream (Xing, Info, VBRI) instead of audio."""
   at = 4 + frame.side_bytes
   return body[at : at + 4] in (b"Xing", b"Info") or body[36:40] == b"VBRI"
 
 
-def _stream(header: bytes, pieces: list[bytes]) -> Frames:
-  """Returns a stream with a header that counts its frames; layers 1 and 2 have none."""
-  sound, frames = b"".join(pieces), len(pieces)
-  if _frame(pieces[0][:4]).kind[1] != 3:
-    return Frames(sound, frames, frames)
+def _stream(header: bytes, bodies: list[bytes]) -> Frames:
+  """Returns a stream whose header counts its frames; layers 1 and 2 have no header."""
+  audio, frames = b"".join(bodies), len(bodies)
+  if _frame(bodies[0][:4]).kind[1] != 3:
+    return Frames(audio, frames, frames)
   at = 4 + _frame(header[:4]).side_bytes if header else 0
   xing = header[at : at + 4] in (b"Xing", b"Info")
   flags = struct.unpack_from(">I", header, at + 4)[0] if xing else 0
   if flags & HAS_FRAMES:
-    promised = struct.unpack_from(">I", header, at + 8)[0]
-    header = _counting(header, at, flags, frames, len(sound))
+    declared = struct.unpack_from(">I", header, at + 8)[0]
+    header = _corrected(header, at, flags, frames, len(audio))
   else:
     vbri = header[36:40] == b"VBRI"
-    promised = struct.unpack_from(">I", header, 50)[0] if vbri else frames
-    header = _info(pieces[0], frames)
-  return Frames(header + sound, frames, promised if promised - frames > MISSED_FRAMES else frames)
+    declared = struct.unpack_from(">I", header, 50)[0] if vbri else frames
+    header = _info(bodies[0], frames)
+  return Frames(header + audio, frames, declared if declared - frames > MISSED_FRAMES else frames)
 
 
-def _counting(header: bytes, at: int, flags: int, frames: int, sound_bytes: int) -> bytes:
-  """Returns a frame with a Xing header at `at`, with the right count of what follows it."""
-  right = bytearray(header)
+def _corrected(header: bytes, at: int, flags: int, frames: int, audio_bytes: int) -> bytes:
+  """Returns a frame with a Xing header at offset `at`, with the counts set."""
+  corrected = bytearray(header)
   if struct.unpack_from(">I", header, at + 8)[0] != frames:
-    struct.pack_into(">I", right, at + 8, frames)
-    # Cut, or joined to what follows: the samples at the end are not the padding of an encoder.
-    lame = at + 12 + sum(size for flag, size in BEHIND_FRAMES if flags & flag)
-    if len(right) >= lame + LAME_BYTES:
-      right[lame + 22] &= 0xF0
-      right[lame + 23] = 0
+    struct.pack_into(">I", corrected, at + 8, frames)
+    # The stream was cut or joined to another, so its last samples are not encoder padding.
+    lame = at + 12 + sum(size for flag, size in AFTER_FRAMES if flags & flag)
+    if len(corrected) >= lame + LAME_BYTES:
+      corrected[lame + 22] &= 0xF0
+      corrected[lame + 23] = 0
   if flags & HAS_BYTES:
-    struct.pack_into(">I", right, at + 12, len(header) + sound_bytes)
-  return bytes(right)
+    struct.pack_into(">I", corrected, at + 12, len(header) + audio_bytes)
+  return bytes(corrected)
 
 
-def _info(piece: bytes, frames: int) -> bytes:
-  """Returns a frame without sound that says how many follow."""
-  # The highest bit rate, without a checksum: the count has room in it.
-  head = bytes((piece[0], piece[1] | 1, 14 << 4 | piece[2] & 0x0C, piece[3]))
+def _info(body: bytes, frames: int) -> bytes:
+  """Returns a frame without audio whose Info header counts the frames that follow."""
+  # At the highest bit rate and without a checksum, a frame has room for the count.
+  head = bytes((body[0], body[1] | 1, 14 << 4 | body[2] & 0x0C, body[3]))
   frame = _frame(head)
-  words = head + bytes(frame.side_bytes) + b"Info" + struct.pack(">II", HAS_FRAMES, frames)
-  return words + bytes(frame.length - len(words))
+  info = head + bytes(frame.side_bytes) + b"Info" + struct.pack(">II", HAS_FRAMES, frames)
+  return info + bytes(frame.length - len(info))

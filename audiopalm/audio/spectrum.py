@@ -1,7 +1,7 @@
-"""Waves as frames: power spectrum, log-mel, cosine transform, slopes over time. numpy only.
+"""Spectral features in numpy: power spectrum, log-mel, cosine transform, slopes over time.
 
-Frame t is centred on sample (t + 1/2) hop: frames tile the wave, and frame t of a slower rate lies
-exactly over its frames of a faster one. A wave of S samples has ceil(S / hop) frames.
+Frame t is centered on sample (t + 1/2) hop, so frames tile the wave, and a frame of a slower rate
+covers whole frames of a faster one. A wave of S samples has ceil(S / hop) frames.
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ from audiopalm.audio import silence, waveform
 
 HOP_S = 0.01
 WINDOW_S = 0.025
-SILENCE = 1e-10  # added to every power: what digital silence is taken for (full scale is 1)
-SPEECH_DB = (27.0, 37.0)  # under the loud frames: speech down to the one, silence from the other on
-CLEAR_DB = (22.0, 32.0)  # likewise for speech that stands out of the noise of a room
-LEAK_BINS = 16  # of a transform, into which a window spreads a constant
+SILENCE = 1e-10  # added to every power (full scale is 1), as digital silence has none
+SPEECH_DB = (27.0, 37.0)  # below the loud frames: speech above the first, silence below the second
+CLEAR_DB = (22.0, 32.0)  # likewise for speech above the noise of a room
+LEAK_BINS = 16  # lowest bins of a transform, into which a window spreads a constant
 
 
 def power(
@@ -28,18 +28,18 @@ def power(
   window_s: float = WINDOW_S,
   beyond: int = 0,
 ) -> np.ndarray:
-  """Returns power_TE: |spectrum|^2 of Hann windows, the next power of two of the window in length.
+  """Returns power_TE: |spectrum|^2 of Hann windows, zero-padded to the next power of two.
 
-  Scaled so that white noise of variance 1 has a mean power of 1 in every bin but the lowest. A
-  constant (the offset of a sound card) is taken out of the wave, and then out of every window:
-  beside silence that an editor put there the wave's own mean is not the offset. `beyond` more
-  frames lie before and after the wave: one of each still hears it.
+  It is scaled so that white noise of variance 1 has a mean power of 1 in every bin but the lowest.
+  A DC offset is removed from the wave, and then from every window: next to digital silence inserted
+  by an editor, the mean of the wave is not the offset. `beyond` adds frames before and after the
+  wave; the first one on each side overlaps it.
   """
   hop_samples, window_samples = round(hop_s * rate_hz), round(window_s * rate_hz)
   window = hann(window_samples)
   wave_S = np.asarray(wave_S, np.float32)
-  centred_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32) if len(wave_S) else wave_S
-  frames_TS = framed(centred_S, hop_samples, window_samples, beyond) * window
+  centered_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32) if len(wave_S) else wave_S
+  frames_TS = framed(centered_S, hop_samples, window_samples, beyond) * window
   size = fft_samples(window_samples)
   spectrum_TE = fft.rfft(frames_TS, size, axis=1)
   spectrum_TE[:, :LEAK_BINS] -= spectrum_TE[:, :1] * _constant(window_samples, size)
@@ -50,8 +50,10 @@ def power(
 def framed(
   wave_S: np.ndarray, hop_samples: int, window_samples: int, beyond: int = 0
 ) -> np.ndarray:
-  """Returns frames_TS: a view of the wave, zeros around it, as one window a hop, `beyond` windows
-  before the first and after the last."""
+  """Returns frames_TS: one window per hop of the zero-padded wave, as a view.
+
+  `beyond` adds windows before the first and after the last.
+  """
   count = -(-len(wave_S) // hop_samples) + 2 * beyond
   before = (window_samples - hop_samples) // 2 + beyond * hop_samples
   after = max(0, (count - 1) * hop_samples + window_samples - before - len(wave_S))
@@ -62,10 +64,10 @@ def framed(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VoiceActivity:
-  """Where a wave holds speech: `speech_T` is 1 in speech and 0 in silence, `clear_T` 1 in the part
-  of the speech that noise does not reach, `loud_db` the level of the loud frames.
+  """Where a wave holds speech, as weights from 0 to 1 per frame.
 
-  Both fall along a line (SPEECH_DB, CLEAR_DB), so that no frame turns over at a hair.
+  `speech_T` is 1 in speech and 0 in silence; `clear_T` is 1 where speech is well above noise. Both
+  ramp linearly in dB (SPEECH_DB, CLEAR_DB). `loud_db` is the level of the loud frames.
   """
 
   speech_T: np.ndarray
@@ -73,8 +75,8 @@ class VoiceActivity:
   loud_db: float
 
 
-def speech(power_TE: np.ndarray) -> VoiceActivity:
-  """Returns where the wave of a `power` holds speech, which its level does not change."""
+def voice_activity(power_TE: np.ndarray) -> VoiceActivity:
+  """Returns the voice activity of a wave by its `power`; it does not depend on the level."""
   level_T = 10 * np.log10(power_TE @ _audible() + np.float32(SILENCE))
   loud_db = silence.loud_db(level_T)
 
@@ -87,26 +89,26 @@ def speech(power_TE: np.ndarray) -> VoiceActivity:
 
 @functools.lru_cache
 def _constant(window_samples: int, size: int) -> np.ndarray:
-  """Returns the lowest bins of a window's transform, 1 at frequency 0."""
+  """Returns the lowest bins of the window's transform, scaled to 1 at frequency 0."""
   leak_E = fft.rfft(hann(window_samples), size)[:LEAK_BINS]
   return leak_E / leak_E[0]
 
 
 @functools.lru_cache
 def _audible() -> np.ndarray:
-  """Returns weights_E that sum to 1: each mel from 60 Hz to 7,600 Hz counts as much as another."""
+  """Returns weights_E that sum to 1, uniform in mel from 60 Hz to 7,600 Hz."""
   return mel_filters(24).mean(axis=1)
 
 
 @functools.lru_cache
 def hann(window_samples: int) -> np.ndarray:
-  """Returns a periodic Hann window: copies at half its length add up to 1."""
+  """Returns a periodic Hann window: copies shifted by half its length add up to 1."""
   phase = 2 * np.pi * np.arange(window_samples) / window_samples
   return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
 def fft_samples(window_samples: int) -> int:
-  """Returns the length of the transform of a window: the next power of two."""
+  """Returns the transform length of a window: the next power of two."""
   return 1 << (window_samples - 1).bit_length()
 
 
@@ -120,23 +122,26 @@ def from_mel(mel: float | np.ndarray) -> float | np.ndarray:
   return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
 
 
-def centres_hz(bins: int, low_hz: float, high_hz: float) -> np.ndarray:
-  """Returns bins + 2 frequencies, evenly spaced in mel: the edges and centres of triangles."""
+def centers_hz(bins: int, low_hz: float, high_hz: float) -> np.ndarray:
+  """Returns bins + 2 frequencies, evenly spaced in mel: the edges and centers of mel filters."""
   return from_mel(np.linspace(to_mel(low_hz), to_mel(high_hz), bins + 2))
 
 
-def between(known_hz: np.ndarray, wanted_hz: np.ndarray) -> np.ndarray:
-  """Returns lines_ME: values_TM at `known_hz` @ it are values at `wanted_hz`, linear in mel."""
-  known_mel, wanted_mel = to_mel(known_hz), to_mel(wanted_hz)
-  lines = [np.interp(wanted_mel, known_mel, row) for row in np.eye(len(known_hz))]
-  return np.array(lines, np.float32)
+def interpolation(from_hz: np.ndarray, to_hz: np.ndarray) -> np.ndarray:
+  """Returns weights_ME: values_TM at `from_hz` @ weights_ME are values at `to_hz`.
+
+  Interpolation is linear in mel.
+  """
+  from_mels, to_mels = to_mel(from_hz), to_mel(to_hz)
+  return np.array([np.interp(to_mels, from_mels, row) for row in np.eye(len(from_hz))], np.float32)
 
 
 def warped_hz(hz: np.ndarray, warp: float, high_hz: float) -> np.ndarray:
-  """Returns `warp` times each frequency up to a knee, from which a line leads to `high_hz`.
+  """Returns `warp` times each frequency up to a knee, then a line from there to `high_hz`.
 
-  Read there with warp > 1, the speech of a shorter vocal tract looks like that of a longer one.
-  Source: Lee and Rose, "Speaker normalization using efficient frequency warping procedures", 1996.
+  Filters at frequencies warped with warp > 1 see the speech of a short vocal tract as that of a
+  longer one. Source: Lee and Rose, "Speaker normalization using efficient frequency warping
+  procedures", 1996.
   """
   knee_hz = 0.8 * high_hz / max(warp, 1.0)
   return np.interp(hz, (0, knee_hz, high_hz), (0, warp * knee_hz, high_hz))
@@ -152,26 +157,28 @@ def mel_filters(
   rate_hz: int = waveform.RATE_HZ,
   window_s: float = WINDOW_S,
 ) -> np.ndarray:
-  """Returns filters_EM: triangles evenly spaced in mel, each with weights that sum to 1.
+  """Returns filters_EM: triangular filters evenly spaced in mel; each one's weights sum to 1.
 
-  They stand where `warped_hz` moves them.
+  Their edges are moved by `warped_hz`.
   """
-  edges_hz = warped_hz(centres_hz(bins, low_hz, high_hz), warp, high_hz)
+  edges_hz = warped_hz(centers_hz(bins, low_hz, high_hz), warp, high_hz)
   count = fft_samples(round(window_s * rate_hz)) // 2 + 1
   bins_hz = np.arange(count)[:, None] * rate_hz / 2 / (count - 1)
-  left, centre, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-  rise, fall = (bins_hz - left) / (centre - left), (right - bins_hz) / (right - centre)
+  left, center, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+  rise, fall = (bins_hz - left) / (center - left), (right - bins_hz) / (right - center)
   filters_EM = np.clip(np.minimum(rise, fall), 0, None)
-  # A triangle narrower than the grid may hold no bin: it takes the nearest one.
+  # A triangle that is too narrow to hold any bin takes the nearest one.
   empty = np.flatnonzero(filters_EM.sum(axis=0) == 0)
-  filters_EM[np.abs(bins_hz - centre[empty]).argmin(axis=0), empty] = 1
+  filters_EM[np.abs(bins_hz - center[empty]).argmin(axis=0), empty] = 1
   filters_EM = (filters_EM / filters_EM.sum(axis=0)).astype(np.float32)
   filters_EM.flags.writeable = False
   return filters_EM
 
 
-def log_mel(power_TE: np.ndarray, filters_EM: np.ndarray, floor_db: float | None = None):
-  """Returns log_mel_TM in nepers of power, at most `floor_db` under its own highest value."""
+def log_mel(
+  power_TE: np.ndarray, filters_EM: np.ndarray, floor_db: float | None = None
+) -> np.ndarray:
+  """Returns log_mel_TM in nepers of power, clipped at `floor_db` below its maximum."""
   log_mel_TM = np.log(power_TE @ filters_EM + np.float32(SILENCE))
   if floor_db is None:
     return log_mel_TM
@@ -179,25 +186,25 @@ def log_mel(power_TE: np.ndarray, filters_EM: np.ndarray, floor_db: float | None
 
 
 def cosines(values_TM: np.ndarray, count: int) -> np.ndarray:
-  """Returns coefficients_TE: the first `count` of the orthonormal cosine transform of each frame.
+  """Returns coefficients_TE: the first `count` of each frame's orthonormal cosine transform.
 
-  Of a log-mel spectrum these are its MFCCs. Source: Davis and Mermelstein, 1980.
+  For a log-mel spectrum these are its MFCCs. Source: Davis and Mermelstein, 1980.
   """
   return values_TM @ cosine_basis(values_TM.shape[-1], count)
 
 
 @functools.lru_cache
 def cosine_basis(bins: int, count: int) -> np.ndarray:
-  """Returns basis_ME, orthonormal columns: its transpose leads back."""
+  """Returns basis_ME, whose columns are orthonormal: its transpose is the inverse."""
   basis_ME = fft.dct(np.eye(bins), axis=1, norm="ortho")[:, :count].astype(np.float32)
   basis_ME.flags.writeable = False
   return basis_ME
 
 
 def slopes(values_TE: np.ndarray, reach: int = 2) -> np.ndarray:
-  """Returns slopes_TE: each value's change per frame, by a line through `reach` frames either side.
+  """Returns slopes_TE: the change per frame, from a line fitted to `reach` frames on either side.
 
-  The first and last frames go on for ever. Source: Furui, 1986 (delta coefficients).
+  The first and last frames are repeated. Source: Furui, 1986 (delta coefficients).
   """
   count = len(values_TE)
   padded_TE = np.pad(values_TE, ((reach, reach), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Recordings as arrays: read, check, write, resample, change speed."""
+"""Waves as arrays: reading and writing files, checks, resampling, speed perturbation."""
 
 import contextlib
 import dataclasses
@@ -18,13 +18,13 @@ from audiopalm import system
 from audiopalm.audio import channels, containers
 from audiopalm.errors import AudioError
 
-RATE_HZ = 16_000  # what every part after reading expects
+RATE_HZ = 16_000  # the working rate: everything that follows reading expects it
 SHORTEST_S = 0.05
-LONGEST_S = 600.0  # of a record of a corpus: beyond it, most likely nobody meant one example
-SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests round
+LONGEST_S = 600.0  # of a record in a corpus: a longer one is most likely a mistake
+SLACK_S = 0.1  # by which a span may exceed the end of its file, as manifests round
 QUIETEST_PEAK = 1e-4
-LOWEST_HZ = 1_000  # rates below it cannot carry speech: most likely the header is wrong
-# What `write` writes: format and subtype of libsndfile by the ending of a name.
+LOWEST_HZ = 1_000  # a lower rate cannot carry speech; most likely the header is wrong
+# Format and subtype that `write` passes to libsndfile, by file extension.
 ENDINGS = {
   ".wav": ("WAV", "PCM_16"),
   ".flac": ("FLAC", "PCM_16"),
@@ -32,14 +32,14 @@ ENDINGS = {
   ".opus": ("OGG", "OPUS"),
   ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
-UNKNOWN_FRAMES = 2**63 - 1  # what libsndfile says where a FLAC does not know its length
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of a FLAC whose header has none
 READ_SAMPLES = 2**20  # decoded at a time
 LONGEST_PIPE_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-  """A recording as one wave, and what its user should know of how it came to be one."""
+  """A recording as one wave, with notes on how it was read, such as channels left out."""
 
   wave_S: np.ndarray
   notes: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def read(
   longest_s: float = math.inf,
   name: str | None = None,
 ) -> np.ndarray:
-  """Returns wave_S of `load`, for files that no note is expected of."""
+  """Returns wave_S of `load`, without its notes."""
   return load(source, rate_hz, span_s=span_s, longest_s=longest_s, name=name).wave_S
 
 
@@ -65,14 +65,13 @@ def load(
   longest_s: float = math.inf,
   name: str | None = None,
 ) -> Loaded:
-  """Returns the recording in a file (WAV FLAC OGG MP3 ...) as mono float32 at `rate_hz`.
+  """Returns the recording in a file (WAV, FLAC, OGG, MP3, ...) as mono float32 at `rate_hz`.
 
-  `source` is a path, or an open file that can seek. `channels.mono` makes one wave of several
-  channels; files that were joined are read one after another. `span_s` (start, end) reads that
-  part; an infinite end is that of the file. AudioError, naming the file or `name`, if it
-  is missing, not audio, truncated, without that part, of an impossible rate or length, or if
-  `check` refuses it; what is longer than `longest_s` is not decoded. OSError where not the file is
-  to blame but what holds it.
+  `source` is a path or a seekable file. Channels are mixed by `channels.mono`; files joined into
+  one are read one after another. `span_s` (start, end) selects a part, to the end of the file if
+  `end` is infinite. Raises AudioError, naming the file or `name`, if the file is missing, not
+  audio, truncated, shorter than the span, has an impossible rate, or fails `check`; a recording
+  longer than `longest_s` is not decoded. Raises OSError if the device or file system fails.
   """
   name = name or str(source)
   try:
@@ -96,11 +95,12 @@ def _load(
         _stream(opened.enter_context(_Sound(part.file)), part, span_s, longest_s)
         for part in containers.parts(file, name)
       ]
-      found_hz = streams[0].rate_hz
+      file_hz = streams[0].rate_hz
       check_rate(min(stream.rate_hz for stream in streams), name)
       cuts = _cut(streams, span_s, name)
-      _check_length(sum((last - first) / one.rate_hz for one, first, last in cuts), longest_s, name)
-      loaded = _decoded(cuts, found_hz, name)
+      seconds = sum((last - first) / stream.rate_hz for stream, first, last in cuts)
+      _check_length(seconds, longest_s, name)
+      loaded = _decoded(cuts, file_hz, name)
   except soundfile.LibsndfileError as error:
     raise AudioError(
       f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
@@ -112,14 +112,14 @@ def _load(
     raise AudioError(
       f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
-  check(loaded.wave_S, found_hz, name)
-  return dataclasses.replace(loaded, wave_S=resample(loaded.wave_S, found_hz, rate_hz))
+  check(loaded.wave_S, file_hz, name)
+  return dataclasses.replace(loaded, wave_S=resample(loaded.wave_S, file_hz, rate_hz))
 
 
 def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
-  """Returns nothing; raises AudioError, naming `name`, for a wave nothing can be learnt from.
+  """Raises AudioError, naming `name`, for a wave that cannot be used.
 
-  That is: no samples, a value that is not finite, less than SHORTEST_S or more than `longest_s`
+  It has no samples, values that are not finite, less than SHORTEST_S or more than `longest_s`
   seconds, or a peak below QUIETEST_PEAK.
   """
   if len(wave_S) == 0:
@@ -147,16 +147,16 @@ def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.i
 def write(
   path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ, ending: str = ".wav"
 ) -> None:
-  """Writes a recording as one of the ENDINGS says, whatever the path is called.
+  """Writes a recording in the format of `ending`, one of ENDINGS, whatever the path is called.
 
-  A wave that leaves [-1, 1] is divided by its peak.
+  A wave that exceeds [-1, 1] is divided by its peak.
   """
-  # Through memory: libsndfile does not say why a device took no bytes.
+  # Encoded in memory: libsndfile does not report why writing to a device failed.
   Path(path).write_bytes(_encoded(wave_S, rate_hz, *ENDINGS[ending]))
 
 
 def to_flac(wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
-  """Returns 16-bit FLAC bytes. A wave that leaves [-1, 1] is divided by its peak."""
+  """Returns 16-bit FLAC bytes. A wave that exceeds [-1, 1] is divided by its peak."""
   return _encoded(wave_S, rate_hz, "FLAC", "PCM_16")
 
 
@@ -172,14 +172,14 @@ def read_flac(data: bytes) -> np.ndarray:
 
 
 def resample(wave_S: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
-  """Returns wave_S at another rate (soxr, high quality); the same array if the rates are equal."""
+  """Returns wave_S resampled (soxr, high quality); the same array if the rates are equal."""
   if from_hz == to_hz:
     return wave_S
   return soxr.resample(np.ascontiguousarray(wave_S, np.float32), from_hz, to_hz)
 
 
 def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
-  """Returns wave_S played `factor` times as fast, pitch and formants with it, 1/factor as long.
+  """Returns wave_S played `factor` times as fast; pitch and formants are scaled too.
 
   Source: speed perturbation, Ko et al., Interspeech 2015.
   """
@@ -187,10 +187,7 @@ def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _check_device(path: Path) -> None:
-  """Raises the OSError of a device that does not give the bytes of a file.
-
-  libsndfile takes it for a damaged file, or for the file's end.
-  """
+  """Raises the OSError of a device that cannot read a file, which libsndfile reports as damage."""
   try:
     if path.is_file():
       with open(path, "rb") as file:
@@ -206,16 +203,16 @@ def _check_name(path: Path, name: str) -> None:
     os.fspath(path).encode()
   except UnicodeEncodeError as error:
     raise AudioError(
-      f"{name}: its name is not UTF-8, and can stand in no answer and no manifest. "
-      "Rename the file, as convmv does for whole folders."
+      f"{name}: its name is not UTF-8, so it cannot be written to answers or manifests. Rename the "
+      "file; convmv renames whole folders."
     ) from error
 
 
 def check_rate(rate_hz: float, name: str) -> None:
-  """Returns nothing; raises AudioError, naming `name`, for a rate that no recording has."""
+  """Raises AudioError, naming `name`, for a rate below LOWEST_HZ."""
   if rate_hz < LOWEST_HZ:
     raise AudioError(
-      f"{name}: of an impossible rate: {rate_hz:g} Hz, expected at least {LOWEST_HZ}. Write it "
+      f"{name}: impossible sample rate: {rate_hz:g} Hz, expected at least {LOWEST_HZ}. Write it "
       "again with the right rate in its header, or leave it out."
     )
 
@@ -229,10 +226,9 @@ def _check_length(seconds: float, longest_s: float, name: str) -> None:
 
 
 class _Sound(soundfile.SoundFile):
-  """A file that is read onwards.
+  """A file that reports that it cannot seek.
 
-  Where `seekable`, soundfile seeks after every read, and at the end of a FLAC that does not know
-  its length it cannot.
+  Otherwise soundfile seeks after every read, which fails at the end of a FLAC of unknown length.
   """
 
   def seekable(self) -> bool:
@@ -241,7 +237,7 @@ class _Sound(soundfile.SoundFile):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """One of the streams of a file, and how many samples a channel its header promises."""
+  """One stream of a file, and the samples per channel that its header declares."""
 
   sound: _Sound
   frames: int
@@ -257,7 +253,7 @@ class _Timed:
 
 @contextlib.contextmanager
 def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryIO]:
-  """Yields a file that can seek."""
+  """Yields a seekable file."""
   if not isinstance(source, (str, os.PathLike)):
     yield source
     return
@@ -275,20 +271,20 @@ def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryI
     )
   if not stat.S_ISREG(mode):
     raise AudioError(
-      f"{name}: is a pipe or a device, not a file. `generate --audio` reads pipes; elsewhere write "
-      "what comes through it to a file."
+      f"{name}: is a pipe or a device, not a file. `generate --audio` reads pipes; elsewhere save "
+      "its content as a file."
     )
   with open(path, "rb") as file:
     yield file
 
 
 def buffered(file: BinaryIO, name: str) -> BinaryIO:
-  """Returns all of a file that can only be read onwards, as one that can seek."""
+  """Returns the content of a file that cannot seek, as one that can."""
   data = file.read(LONGEST_PIPE_BYTES + 1)
   if len(data) > LONGEST_PIPE_BYTES:
     raise AudioError(
-      f"{name}: over {LONGEST_PIPE_BYTES / 2**30:g} GiB came through a pipe without an end. Write "
-      "it to a file, and cut that where the speaker pauses."
+      f"{name}: a pipe gave over {LONGEST_PIPE_BYTES / 2**30:g} GiB and did not end. Write it to a "
+      "file, and cut that where the speaker pauses."
     )
   return io.BytesIO(data)
 
@@ -296,42 +292,41 @@ def buffered(file: BinaryIO, name: str) -> BinaryIO:
 def _stream(
   sound: _Sound, part: containers.Contained, span_s: tuple[float, float] | None, longest_s: float
 ) -> _Timed:
-  """Returns a stream and its length; where no header tells it, counted as far as it matters."""
+  """Returns a stream with its length, which is counted, up to the limit, if no header has it."""
   frames = sound.frames
   if frames == UNKNOWN_FRAMES:
     most, frames = (longest_s if span_s is None else span_s[1]) * sound.samplerate, 0
     while frames <= most and (more := len(sound.read(READ_SAMPLES, dtype="float32"))):
       frames += more
     sound.seek(0)
-  return _Timed(sound, frames * part.promised // part.there if part.there else 0)
+  return _Timed(sound, frames * part.declared // part.present if part.present else 0)
 
 
 def _cut(
   streams: Sequence[_Timed], span_s: tuple[float, float] | None, name: str
 ) -> list[tuple[_Timed, int, int]]:
-  """Returns the streams that a span meets, each with the first sample of it and the one after its
-  last. Streams follow one another."""
-  lasts_s = sum(stream.seconds for stream in streams)
+  """Returns [(stream, first sample, stop sample), ...] of the consecutive streams in a span."""
+  total_s = sum(stream.seconds for stream in streams)
   start_s, end_s = span_s or (0.0, math.inf)
-  past_end = math.isfinite(end_s) and end_s > lasts_s + SLACK_S
-  if span_s and (start_s >= lasts_s or past_end):
-    asked = f"{start_s:g} s to {end_s:g} s" if math.isfinite(end_s) else f"{start_s:g} s on"
+  past_end = math.isfinite(end_s) and end_s > total_s + SLACK_S
+  if span_s and (start_s >= total_s or past_end):
+    span = f"{start_s:g} s to {end_s:g} s" if math.isfinite(end_s) else f"{start_s:g} s to the end"
     raise AudioError(
-      f"{name}: outside its file: {asked} is asked for, the file lasts {lasts_s:.2f} s. Correct "
+      f"{name}: outside its file: {span} requested, the file lasts {total_s:.2f} s. Correct "
       "offset and duration, or leave it out."
     )
-  cuts, begins_s = [], 0.0
+  cuts, offset_s = [], 0.0
   for stream in streams:
-    first = max(0, round((start_s - begins_s) * stream.rate_hz))
-    last = min(stream.frames, round((min(end_s, lasts_s) - begins_s) * stream.rate_hz))
+    first = max(0, round((start_s - offset_s) * stream.rate_hz))
+    last = min(stream.frames, round((min(end_s, total_s) - offset_s) * stream.rate_hz))
     if first < last:
       cuts.append((stream, first, last))
-    begins_s += stream.seconds
+    offset_s += stream.seconds
   return cuts
 
 
 def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -> Loaded:
-  """Returns parts of streams as one wave at `rate_hz`, one after another."""
+  """Returns parts of streams as one wave at `rate_hz`, concatenated."""
   waves, notes = [], []
   for stream, first, last in cuts:
     if first:
@@ -339,12 +334,12 @@ def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -
     wave_SC = _samples(stream.sound, last - first)
     if first + len(wave_SC) < last:
       raise AudioError(
-        f"{name}: truncated: its header promises {stream.frames} samples, the file holds "
-        f"{first + len(wave_SC)}. Copy it again, or cut it to what is there with an audio editor."
+        f"{name}: truncated: its header declares {stream.frames} samples, the file holds "
+        f"{first + len(wave_SC)}. Copy it again, or repair it with an audio editor."
       )
-    wave_S, left_out = channels.mono(wave_SC, stream.rate_hz)
+    wave_S, channel_notes = channels.mono(wave_SC, stream.rate_hz)
     waves.append(resample(wave_S, stream.rate_hz, rate_hz))
-    notes += left_out
+    notes += channel_notes
   if len(cuts) > 1:
     notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
   wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)
@@ -352,7 +347,7 @@ def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -
 
 
 def _samples(sound: _Sound, count: int) -> np.ndarray:
-  """Returns wave_SC of up to `count` samples; takes memory for what there is, not for a promise."""
+  """Returns wave_SC of up to `count` samples; needs memory for those in the file only."""
   blocks, left = [], count
   while left:
     blocks.append(sound.read(min(left, READ_SAMPLES), dtype="float32", always_2d=True))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiopalm.audio import given, waveform
+from audiopalm.audio import sources, waveform
 from audiopalm.cli import hardware, options, outputs
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, EXIT_USER, AudiopalmError, ConfigError, RecordError
@@ -134,7 +134,7 @@ def _answers(
       inputs.append(generate.Input(name, text=args.text[chunk][number]))
       continue
     try:
-      loaded = given.load(name, name)
+      loaded = sources.load(name, name)
     except RecordError as error:
       faults[number] = error
     else:
@@ -187,7 +187,7 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
     outputs.check_file("--out", out, read, args.workdir)
     return [out]
   stems = [Path(name).stem if args.audio else name.replace(" ", "-") for name in names]
-  stems = ["stdin" if stem == given.STDIN else stem for stem in stems]
+  stems = ["stdin" if stem == sources.STDIN else stem for stem in stems]
   doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
   if doubles:
     raise ConfigError(

@@ -1,4 +1,4 @@
-"""Copies of a training record that sound like other people said it."""
+"""Speed perturbation: copies of a training record that sound like other speakers."""
 
 import dataclasses
 import zlib
@@ -8,17 +8,16 @@ import numpy as np
 from audiopalm.audio import waveform
 from audiopalm.types import Record, Utterance, Word
 
-# Slowest and fastest: beyond these, digits stop sounding like people.
+# Slowest and fastest; beyond them speech stops sounding natural.
 SPEEDS = (0.85, 1.18)
 
 
 def variant(record: Record, number: int, role: str) -> Record:
   """Returns copy `number` of a record: 1 is the record itself, "x#2" is x at another speed.
 
-  Only `role` is played at the other speed. The speed is drawn from SPEEDS, evenly in its logarithm,
-  by a key of the copy's id, so it is the same wherever it is made. Playing faster raises pitch and
-  formants, as a shorter speaker would (Ko et al., Interspeech 2015). Text and the other roles stay
-  as they are; a role without a wave gives an equal copy.
+  Only `role` changes its speed, which is sampled log-uniformly from SPEEDS by the copy's id, so it
+  is the same on every machine. A higher speed raises pitch and formants, like those of a smaller
+  speaker (Ko et al., Interspeech 2015). A role without a wave is copied unchanged.
   """
   if number == 1:
     return record
@@ -27,11 +26,11 @@ def variant(record: Record, number: int, role: str) -> Record:
   speed = float(np.exp(np.random.default_rng(zlib.crc32(id.encode())).uniform(low, high)))
   utterances = dict(record.utterances)
   if utterances[role].wave_S is not None:
-    utterances[role] = _played(utterances[role], speed)
+    utterances[role] = _at_speed(utterances[role], speed)
   return Record(id, utterances)
 
 
-def _played(utterance: Utterance, speed: float) -> Utterance:
+def _at_speed(utterance: Utterance, speed: float) -> Utterance:
   words = tuple(
     Word(word.text, word.start_s / speed, word.end_s / speed, word.phonemes)
     for word in utterance.words

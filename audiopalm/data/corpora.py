@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 from audiopalm import language_tags
 from audiopalm.data import synthesizers
 from audiopalm.data.takes import Takes
-from audiopalm.errors import ConfigError
+from audiopalm.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
 
@@ -108,6 +108,13 @@ class Corpus:
     """Returns every {role: language code} these roles can have in one record, in a fixed order."""
     self._check_roles(roles)
     return tuple({role: language for role in roles} for language in self.languages)
+
+  def check_split(self, split: str) -> None:
+    """Raises DataError for a split that the corpus does not have."""
+    if split not in self.splits:
+      raise DataError(
+        f"Corpus {self.name!r} has no split {split!r}: it has {', '.join(self.splits)}."
+      )
 
   def _check_roles(self, roles: Sequence[str]) -> None:
     unknown = [role for role in roles if role not in self.roles]

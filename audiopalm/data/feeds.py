@@ -75,7 +75,7 @@ class Data(Protocol):
     """Writes what says which records a batch row holds; DataError for a task without any."""
 
   def check_index(self, prepared: Any) -> None:
-    """Raises DataError or ManifestError where that is missing, or of other records."""
+    """Raises DataError or TokenSpaceError where that is missing, or of other records."""
 
   def feed(self, prepared: Any, tasks: Sequence[Task], split: str) -> Feed:
     """Returns what reads the data of a split."""

@@ -13,7 +13,7 @@ from audiopalm import system, values
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, ManifestError, RecordError
+from audiopalm.errors import DataError, RecordError, TokenSpaceError
 from audiopalm.types import Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
@@ -83,7 +83,7 @@ def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dic
     fitted = {
       tokenizer.stream: tokenizer.load(folder / tokenizer.stream) for tokenizer in tokenizers
     }
-  except (DataError, ManifestError, OSError, KeyError) as error:
+  except (DataError, TokenSpaceError, OSError, KeyError) as error:
     if isinstance(error, OSError) and error.errno and not system.is_of_path(error):
       raise  # of the device: what is fitted again could not be written there either
     return None  # absent, damaged or half replaced: fitted again, which gives the same

@@ -26,7 +26,7 @@ def write(
   manifest: Mapping[str, Any],
   longest: Mapping[str, Mapping[str, int]],
 ) -> Prepared:
-  """Returns the run's Prepared, written into WORKDIR; ManifestError if its ids do not follow from
+  """Returns the run's Prepared, written into WORKDIR; TokenSpaceError if its ids do not follow from
   its tokenizers and tasks."""
   prepared = prepare.laid_out(experiment, workdir, workdir / "streams", tokenizers)
   token_space.check(prepared.manifest, manifest, "The exported model")

@@ -208,7 +208,7 @@ def _index_split(prepared: Prepared, task: Any, split: str) -> None:
 
 
 def check_index(prepared: Prepared) -> None:
-  """Raises DataError or ManifestError unless every task has an index of the records there are."""
+  """Raises DataError or TokenSpaceError unless every task has an index of the records there are."""
   for task in prepared.tasks:
     for split in task.corpus.splits:
       records_N, entries = prepared.rows(task, split).records, prepared.entries(task, split)

@@ -24,7 +24,7 @@ from audiopalm.data import cache, feeds, files, fitting, lock, quarantine, strea
 from audiopalm.data.executors import Executor, Local
 from audiopalm.data.prepared import Prepared
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.tokens import space as token_space
 
 SHARD_RECORDS = 256
@@ -53,7 +53,7 @@ def prepare(
   WORKDIR may not: see `lock.held`. `workers` processes of this machine fit the tokenizers, and
   tokenize unless there is an `executor` for that. A faulty record is left out and counted;
   DataError where that is more than the share `max_bad` of a split (None: any) or where a task is
-  left with none, ManifestError where WORKDIR holds a checkpoint of another manifest.
+  left with none, TokenSpaceError where WORKDIR holds a checkpoint of another token space.
   """
   workdir = Path(workdir).absolute()
   shared = Path(streams_dir).absolute() / "tokenizers" if streams_dir else None
@@ -112,8 +112,8 @@ class _Stages:
 def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) -> Prepared:
   """Returns what `prepare` left in WORKDIR for this experiment, after checks that take seconds.
 
-  DataError or ManifestError, saying what to do, where something is missing, damaged, not finished,
-  or made from other settings, and where more was left out than `max_bad` allows.
+  DataError or TokenSpaceError, saying what to do, where something is missing, damaged, not
+  finished, or made from other settings, and where more was left out than `max_bad` allows.
   """
   workdir = Path(workdir)
   report = files.read_json(workdir / "prepare.json")
@@ -144,7 +144,7 @@ def needed(experiment: Any, workdir: Path) -> bool:
   """Returns whether `prepare` has anything to do before this experiment can train."""
   try:
     open_prepared(experiment, workdir)
-  except (DataError, ManifestError):
+  except (DataError, TokenSpaceError):
     return True
   return False
 
@@ -162,7 +162,7 @@ def settings_digest(experiment: Any) -> str:
 
 
 def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
-  """Raises ManifestError, with the difference, if WORKDIR holds a checkpoint of another manifest.
+  """Raises TokenSpaceError, with the difference, if WORKDIR has a checkpoint of another space.
 
   Without a checkpoint nothing depends on the old ids, and they are simply replaced.
   """

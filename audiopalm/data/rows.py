@@ -15,7 +15,7 @@ import numpy as np
 from audiopalm import layouts
 from audiopalm.data import examples, files
 from audiopalm.data.cache import Entries
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Grid, Task
 
@@ -252,8 +252,8 @@ def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
-  """Returns the index `save` wrote; ManifestError if it was made from something else, DataError if
-  it is missing or damaged."""
+  """Returns the index `save` wrote; TokenSpaceError if it was made from other settings, DataError
+  if it is missing or damaged."""
   if not path.is_file():
     raise DataError(f"{path}: no such row index. Run `audiopalm prepare` for this workdir.")
   try:
@@ -268,7 +268,7 @@ def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
     ) from error
   if found != made_from:
     changed = [k for k in made_from if found.get(k) != made_from[k]]
-    raise ManifestError(
+    raise TokenSpaceError(
       f"{path} was made from another {changed[0]}: expected {made_from[changed[0]]!r}, found "
       f"{found.get(changed[0])!r}. Run `audiopalm prepare` for this workdir."
     )
@@ -280,7 +280,7 @@ def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
   """Returns whether `path` holds an index that `load` gives for `made_from`."""
   try:
     load(path, made_from)
-  except (DataError, ManifestError):
+  except (DataError, TokenSpaceError):
     return False  # absent, made from something else, or damaged
   return True
 

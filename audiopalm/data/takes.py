@@ -1,7 +1,8 @@
-"""How spoken sentences are recorded: silence and pauses, level and noise, drawn for each by a key.
+"""Recording conditions for synthesized speech: random silence, pauses, level and noise.
 
-A synthesizer speaks without a pause and at one level, and stops where its last word ends. A model
-that hears nothing else takes silence for speech. So each utterance is a take of its own.
+A synthesizer speaks without pauses, at a constant level, and stops at the end of the last word. A
+model trained on that alone takes silence for speech. So each utterance is recorded as a random
+take.
 """
 
 import dataclasses
@@ -16,8 +17,8 @@ from audiopalm.errors import ConfigError
 from audiopalm.types import Word
 
 LEAST_WORDS = 3  # on either side of a pause
-SPEECH_DB = 46.0  # under the peak: what is quieter at the ends of a phrase is not its speech
-BURST_DB = 32.0  # under the peak: what is quieter and APART_S from louder sound is a burst of noise
+SPEECH_DB = 46.0  # below the peak: quieter sound at the ends of a phrase is not speech
+BURST_DB = 32.0  # below the peak: quieter sound that is APART_S from other sound is a noise burst
 APART_S = 0.2
 MARGIN_S = 0.03  # kept around the speech
 FADE_S = 0.005
@@ -26,14 +27,14 @@ ANSWER_PEAK_DB = -3.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Takes:
-  """Ranges that the takes of a corpus are drawn from, evenly; a share is a probability.
+  """Ranges from which the takes of a corpus are sampled uniformly, and probabilities.
 
-  `ends_s` is silence before and after, `no_end` the share of beginnings and of ends without it;
-  `answer_ends_s` the same for targets and answers, which are spoken in a studio: without pauses,
-  noise and changes of level. Between two words, three from either end, there is with the
-  probability `pauses` a pause of `pause_s`. `peak_db` is the level of the loudest sample. The share
-  `hiss` of all recordings has noise `hiss_db` under the speech, others have zeros where nobody
-  speaks. Where `snr_db` is given all have noise of this range of ratios instead.
+  `ends_s` is the silence before and after, missing with probability `no_end` at each end.
+  `answer_ends_s` is that of targets and answers, which have studio quality: no pauses, no noise, a
+  constant level. Between two words, at least three from either end, a pause of `pause_s` occurs
+  with probability `pauses`. `peak_db` is the level of the peak. With probability `hiss` a recording
+  has noise `hiss_db` below the speech, otherwise silence is zeros. With `snr_db` all have noise
+  with a signal-to-noise ratio in that range instead.
   """
 
   ends_s: tuple[float, float] = (0.02, 0.5)
@@ -52,25 +53,26 @@ class Takes:
       if value is None and field == "snr_db":
         continue
       if not (isinstance(value, tuple) and len(value) == 2 and value[0] <= value[1]):
-        raise ConfigError(f"Takes: {field}={value!r} must be a lowest and a highest value.")
+        raise ConfigError(f"Takes: {field}={value!r} must be a pair (lowest, highest).")
       if field.endswith("_s") and value[0] < 0:
         raise ConfigError(f"Takes: {field}={value!r} must be seconds of at least 0.")
     if self.peak_db[1] > 0:
       raise ConfigError(f"Takes: peak_db={self.peak_db!r} must be at most 0, which is full scale.")
     for field in ("no_end", "pauses", "hiss"):
       if not 0 <= getattr(self, field) <= 1:
-        raise ConfigError(f"Takes: {field}={getattr(self, field)!r} must be a share from 0 to 1.")
+        raise ConfigError(
+          f"Takes: {field}={getattr(self, field)!r} must be a probability from 0 to 1."
+        )
 
   @property
   def identity(self) -> list:
-    drawn = (getattr(self, field.name) for field in dataclasses.fields(self))
-    return [MARGIN_S, BURST_DB, APART_S, *drawn]
+    values = (getattr(self, field.name) for field in dataclasses.fields(self))
+    return [MARGIN_S, BURST_DB, APART_S, *values]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Phrase:
-  """Words spoken in one breath: `wave_S` at waveform.RATE_HZ, and its words if their times are
-  known."""
+  """Speech without pauses at waveform.RATE_HZ, and its words if their times are known."""
 
   wave_S: np.ndarray
   words: tuple[Word, ...] = ()
@@ -78,24 +80,24 @@ class Phrase:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Take:
-  """What was drawn for one utterance. `phrases` are its texts; `silences_s` lie around them."""
+  """The random choices for one utterance; `silences_s` are before, between and after `phrases`."""
 
   phrases: tuple[str, ...]
   silences_s: tuple[float, ...]
   peak_db: float
-  noise_db: float | None  # under the speech; None: zeros where nobody speaks
+  noise_db: float | None  # below the speech; None: silence is zeros
   seed: int
 
 
 def draw(takes: Takes, text: str, key: str, *, answer: bool) -> Take:
-  """Returns the take of a text: always the same for the same key, "0 synthetic/test/000003 source".
+  """Returns the take of a text, sampled by a key such as "0 synthetic/test/000003 source".
 
-  `answer` says that it is a target or an answer.
+  `answer` marks a target or an answer.
   """
   digest = hashlib.sha256(key.encode()).digest()
   random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
   shortest, longest = takes.answer_ends_s if answer else takes.ends_s
-  # All is drawn, used or not: another range changes nothing but what it is the range of.
+  # All values are sampled, used or not, so that changing one range changes nothing else.
   ends_s = random.uniform(shortest, longest, 2) * (random.random(2) >= takes.no_end)
   peak_db = random.uniform(*takes.peak_db)
   hisses = random.random() < takes.hiss
@@ -111,14 +113,14 @@ def draw(takes: Takes, text: str, key: str, *, answer: bool) -> Take:
       seed=seed,
     )  # fmt: skip
   words = text.split()
-  phrases, pauses_s, begun = [], [], 0
+  phrases, pauses_s, start = [], [], 0
   for place in range(1, len(words)):
     chance, pause_s = random.random(), random.uniform(*takes.pause_s)
-    if chance < takes.pauses and min(place - begun, len(words) - place) >= LEAST_WORDS:
-      phrases.append(" ".join(words[begun:place]))
+    if chance < takes.pauses and min(place - start, len(words) - place) >= LEAST_WORDS:
+      phrases.append(" ".join(words[start:place]))
       pauses_s.append(pause_s)
-      begun = place
-  phrases = (*phrases, " ".join(words[begun:])) if phrases else (text,)
+      start = place
+  phrases = (*phrases, " ".join(words[start:])) if phrases else (text,)
   return Take(
     phrases=phrases,
     silences_s=(float(ends_s[0]), *pauses_s, float(ends_s[1])),
@@ -129,9 +131,9 @@ def draw(takes: Takes, text: str, key: str, *, answer: bool) -> Take:
 
 
 def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
-  """Returns the utterance whose phrases were spoken, with silence around each, as the take says.
+  """Returns the utterance of the spoken phrases, recorded according to a take.
 
-  Silence that a synthesizer put around a phrase is taken off first.
+  Silence around a synthesized phrase is cut off first.
   """
   pieces, words, speech = [], [], []
   at_samples = 0
@@ -140,9 +142,9 @@ def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
     at_samples += len(pieces[-1])
     if phrase is None:
       break
-    first, stop = _spoken(phrase.wave_S)
+    first, stop = _speech_span(phrase.wave_S)
     pieces.append(_faded(phrase.wave_S[first:stop]))
-    words += _moved(phrase.words, first, stop, at_samples)
+    words += _shifted(phrase.words, first, stop, at_samples)
     speech.append(pieces[-1])
     at_samples += len(pieces[-1])
   wave_S, speech_S = np.concatenate(pieces), np.concatenate(speech)
@@ -158,29 +160,29 @@ def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
   return Phrase(wave_S, tuple(words))
 
 
-def _spoken(wave_S: np.ndarray) -> tuple[int, int]:
-  """Returns the first sample of the speech in a wave, and the one after its last.
+def _speech_span(wave_S: np.ndarray) -> tuple[int, int]:
+  """Returns (first sample, stop sample) of the speech in a wave.
 
-  Weak bursts that lie apart from it are none: Pico's American voice ends in one, 40 dB under the
-  speech and half a second behind it.
+  Separate weak bursts are not speech: Pico's American voice ends with one, 40 dB below the speech
+  and half a second after it.
   """
   level_S = np.abs(wave_S)
   peak = level_S.max(initial=0.0)
   if not peak:
     return 0, len(wave_S)
-  heard = np.flatnonzero(level_S > peak * 10 ** (-SPEECH_DB / 20))
-  gaps = np.flatnonzero(np.diff(heard) > APART_S * waveform.RATE_HZ)
-  spoken = [
+  audible = np.flatnonzero(level_S > peak * 10 ** (-SPEECH_DB / 20))
+  gaps = np.flatnonzero(np.diff(audible) > APART_S * waveform.RATE_HZ)
+  speech = [
     part
-    for part in np.split(heard, gaps + 1)
+    for part in np.split(audible, gaps + 1)
     if level_S[part].max() > peak * 10 ** (-BURST_DB / 20)
   ]
   margin = round(MARGIN_S * waveform.RATE_HZ)
-  return max(0, int(spoken[0][0]) - margin), min(len(wave_S), int(spoken[-1][-1]) + 1 + margin)
+  return max(0, int(speech[0][0]) - margin), min(len(wave_S), int(speech[-1][-1]) + 1 + margin)
 
 
 def _faded(wave_S: np.ndarray) -> np.ndarray:
-  """Returns the wave with its ends faded, so that cutting it does not click."""
+  """Returns the wave with faded ends, so that the cuts do not click."""
   count = min(round(FADE_S * waveform.RATE_HZ), len(wave_S) // 2)
   faded_S = wave_S.copy()
   rise_S = np.linspace(0, 1, count, endpoint=False, dtype=np.float32)
@@ -189,22 +191,22 @@ def _faded(wave_S: np.ndarray) -> np.ndarray:
   return faded_S
 
 
-def _moved(words: Sequence[Word], first: int, stop: int, at_samples: int) -> list[Word]:
-  """Returns the words of a phrase of which samples `first` to `stop` now lie at `at_samples`."""
+def _shifted(words: Sequence[Word], first: int, stop: int, at_samples: int) -> list[Word]:
+  """Returns the words of a phrase whose samples `first` to `stop` are moved to `at_samples`."""
   low_s, high_s = first / waveform.RATE_HZ, stop / waveform.RATE_HZ
-  by_s = at_samples / waveform.RATE_HZ - low_s
+  shift_s = at_samples / waveform.RATE_HZ - low_s
   return [
     dataclasses.replace(
       word,
-      start_s=min(max(word.start_s, low_s), high_s) + by_s,
-      end_s=min(max(word.end_s, low_s), high_s) + by_s,
+      start_s=min(max(word.start_s, low_s), high_s) + shift_s,
+      end_s=min(max(word.end_s, low_s), high_s) + shift_s,
     )
     for word in words
   ]
 
 
 def _noise(samples: int, seed: int) -> np.ndarray:
-  """Returns noise of power 1 whose low frequencies are louder, by how much goes by the seed."""
+  """Returns noise of power 1 with louder low frequencies, to a degree sampled by the seed."""
   random = np.random.default_rng(seed)
   pole = random.uniform(0, 0.9)
   white_S = random.standard_normal(samples)

@@ -74,19 +74,21 @@ def read(path: Path) -> tuple[Pair, ...]:
     lacking = [name for name in NEEDED if name not in values]
     if strange:
       wrong.append(
-        Fault(row.place, f"has {strange[0]!r}. Expected are {', '.join(COLUMNS)}. Rename it.")
+        Fault(row.location, f"has {strange[0]!r}. Expected are {', '.join(COLUMNS)}. Rename it.")
       )
     elif lacking or bad:
       wrong.append(
-        Fault(row.place, f"needs a text as {(lacking + bad)[0]!r}: a pair has {', '.join(NEEDED)}.")
+        Fault(
+          row.location, f"needs a text as {(lacking + bad)[0]!r}: a pair has {', '.join(NEEDED)}."
+        )
       )
     elif (code := language_tags.find(values["language"])) is None:
       expected = language_tags.expected(values["language"])
-      wrong.append(Fault(row.place, f"unknown language {values['language']!r}. {expected}"))
+      wrong.append(Fault(row.location, f"unknown language {values['language']!r}. {expected}"))
     else:
-      pairs.append(Pair(str(row.place), **values | {"language": code}))
+      pairs.append(Pair(str(row.location), **values | {"language": code}))
   if wrong:
-    listed = "\n  ".join(faults.listed(wrong))
+    listed = "\n  ".join(faults.summary(wrong))
     raise DataError(f"These pairs cannot be used:\n  {listed}")
   return tuple(pairs)
 

@@ -25,7 +25,7 @@ from safetensors import numpy as arrays_files
 from audiopalm import experiment as experiments
 from audiopalm.data import files
 from audiopalm.data.prepared import Prepared
-from audiopalm.errors import CheckpointError, ConfigError, ManifestError
+from audiopalm.errors import CheckpointError, ConfigError, TokenSpaceError
 from audiopalm.experiment import Experiment
 from audiopalm.exports import speech, standalone, tasks, text_tokenizer
 from audiopalm.models.base import PyTorchModel
@@ -120,7 +120,7 @@ def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
   tokenizers = _read_tokenizers(folder, experiment)
   for name, tokenizer in tokenizers.items():
     if tokenizer.spec.fingerprint != space.streams[name].fingerprint:
-      raise ManifestError(
+      raise TokenSpaceError(
         f"The tokenizer {name!r} in {folder} is not the one the model was trained with: its "
         "fingerprint is another than in manifest.json. Export the run again."
       )

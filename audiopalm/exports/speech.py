@@ -62,7 +62,7 @@ def settings_of(texts: Mapping[str, str]) -> base.Tokenizer:
 def unpack(
   settings: base.Tokenizer, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]
 ) -> base.Fitted:
-  """Returns the fitted tokenizer of these settings; ManifestError if it has another rule."""
+  """Returns the fitted tokenizer of these settings; TokenSpaceError if it has another rule."""
   about = json.loads(texts["about"])
   base.check_rule(settings, about.get("rule", 1), "the exported folder")
   return SPEECH[type(settings)].unpacked(settings, arrays, about)

@@ -50,7 +50,7 @@ class SpeechTokenizer:
 
   def decode(self, ids: Sequence[int] | np.ndarray, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz, in one of `voices` where there are some, however it is spelled."""
-    return self.fitted.decode(ids, voice=base.voice_called(voice, self.voices))
+    return self.fitted.decode(ids, voice=base.match_voice(voice, self.voices))
 
 
 def load(folder: str | os.PathLike, name: str = ARRAYS) -> SpeechTokenizer:

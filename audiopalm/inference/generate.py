@@ -183,7 +183,7 @@ def _voices(
     tokenizer = trained.prepared.tokenizers[stream]
     if tokenizer.spec.modality != "speech":
       continue
-    voice = base.voice_called(voice, tokenizer.voices)
+    voice = base.match_voice(voice, tokenizer.voices)
     base.check_voice(voice, tokenizer.spec, tokenizer.voices)
     for code in {option[role] for option in options}:
       voices[code] = voice or prompting.voice_of(tokenizer, task.corpus, code)

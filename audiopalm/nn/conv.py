@@ -1,4 +1,4 @@
-"""Convolutions over time as one matrix product: neighbors side by side, then a kernel."""
+"""Strided convolution over time, computed as one matrix product of concatenated frames."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from audiopalm.nn import layers
 
 
 class Strided(nnx.Module):
-  """A convolution over `stride` + 1 frames at every `stride`-th, from C channels to D.
+  """A convolution of width `stride` + 1 and step `stride`: [B, T, C] -> [B, T / stride, D].
 
-  Frame u of the result sees frames stride * u - 1 to stride * u + stride - 1, zeros where there are
-  none: [B, T, C] becomes [B, T / stride, D].
+  Output frame u sees input frames stride * u - 1 to stride * u + stride - 1, zero-padded at the
+  start.
   """
 
   def __init__(self, channels: int, width: int, stride: int, key: jax.Array):

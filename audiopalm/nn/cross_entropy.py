@@ -1,13 +1,13 @@
-"""Cross-entropy over a vocabulary too large for its logits to exist all at once.
+"""Chunked cross-entropy for a vocabulary whose logits are too large to hold all at once.
 
-Each device takes its own cells in chunks, against its own part of the vocabulary: what it sends are
-maxima and sums of a cell, never logits. The table is gathered once in each direction, and its
-gradient is summed in float32 and goes back to where its parts live.
+Each device scores its own cells in chunks against its own part of the vocabulary. Devices exchange
+one maximum and one sum per cell, never logits. The table is gathered once per pass; its gradient is
+summed in float32 and reduce-scattered to the devices that hold the table.
 """
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,23 +19,27 @@ from audiopalm import sharding
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """`size` real rows of the table, the others only pad it; at most `chunk_rows` cells have logits
-  at one time on a device. `softcap` as in Gemma 2 (arXiv:2408.00118, section 2); `products` as in
-  `nn.layers`."""
+  """How logits are computed.
+
+  The first `size` rows of the table are vocabulary, the rest padding. A device holds the logits of
+  at most `chunk_rows` cells at a time. `softcap` is that of Gemma 2 (arXiv:2408.00118, section 2);
+  `products` is as in `nn.layers`.
+  """
 
   size: int
   chunk_rows: int
   softcap: float | None = None
-  products: Any = None
+  products: jax.typing.DTypeLike | None = None
 
 
-def cross_entropy(hidden_BLD, table_VD, tokens_BL, settings: Settings):
-  """Returns (nll_BL, log_z_BL, correct_BL): negative log-likelihood, log of the softmax's
-  denominator, and 1 where the token is the best.
+def cross_entropy(
+  hidden_BLD: jax.Array, table_VD: jax.Array, tokens_BL: jax.Array, settings: Settings
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns float32 (nll_BL, log_z_BL, correct_BL).
 
-  `table_VD` is the parameter as it is stored. All
-  results are float32, and the first two have gradients. The backward pass computes the logits
-  again, unless one chunk is all.
+  They are the negative log-likelihood, the log of the softmax's denominator, and 1 where the token
+  has the highest logit; the first two have gradients. `table_VD` is the parameter as stored. The
+  backward pass recomputes the logits, unless they fit one chunk.
   """
   with jax.named_scope("head"):
     return _scored(hidden_BLD, table_VD, tokens_BL, settings)
@@ -47,14 +51,13 @@ def _scored(hidden_BLD, table_VD, tokens_BL, settings):
 
 
 def _forward(hidden_BLD, table_VD, tokens_BL, settings):
-  where = _Placement.of(hidden_BLD, table_VD)
-  cells = where.cells
-  one_chunk = where.local_cells(tokens_BL) <= settings.chunk_rows
-  results = (cells, cells, cells, where.logits if one_chunk else None)
-  run = where.mapped(
-    functools.partial(_score, settings, where, one_chunk),
-    (where.hidden, where.table, cells),
-    results,
+  split = _Placement.of(hidden_BLD, table_VD)
+  cells = split.cells
+  one_chunk = split.local_cells(tokens_BL) <= settings.chunk_rows
+  run = sharding.mapped(
+    functools.partial(_score, settings, split, one_chunk),
+    (split.hidden, split.table, cells),
+    (cells, cells, cells, split.logits if one_chunk else None),
   )
   nll_BL, log_z_BL, correct_BL, logits = run(hidden_BLD, table_VD, tokens_BL)
   saved = hidden_BLD, table_VD, tokens_BL, log_z_BL, logits
@@ -64,11 +67,11 @@ def _forward(hidden_BLD, table_VD, tokens_BL, settings):
 def _backward(settings, saved, gradients):
   hidden_BLD, table_VD, tokens_BL, log_z_BL, logits = saved
   d_nll_BL, d_log_z_BL, _ = gradients
-  where = _Placement.of(hidden_BLD, table_VD)
-  cells = where.cells
+  split = _Placement.of(hidden_BLD, table_VD)
   arrays = (hidden_BLD, table_VD, tokens_BL, log_z_BL, d_nll_BL, d_log_z_BL, logits)
-  specs = (where.hidden, where.table, *(cells,) * 4, None if logits is None else where.logits)
-  run = where.mapped(functools.partial(_pull, settings, where), specs, (where.hidden, where.table))
+  specs = (split.hidden, split.table, *(split.cells,) * 4, None if logits is None else split.logits)
+  results = (split.hidden, split.table)
+  run = sharding.mapped(functools.partial(_gradients, settings, split), specs, results)
   return *run(*arrays), None
 
 
@@ -77,16 +80,17 @@ _scored.defvjp(_forward, _backward)
 
 @dataclasses.dataclass(frozen=True)
 class _Placement:
-  """How the arrays are split, by their types. `vocab` splits the table's rows, `embed` its
-  columns; both are gone from a mesh of one device."""
+  """How the arrays are sharded, read from their types.
+
+  `vocab` and `embed` are the mesh axes that split rows and columns of the table, () on one device.
+  """
 
   hidden: PartitionSpec
   table: PartitionSpec
 
   @classmethod
-  def of(cls, hidden_BLD: Any, table_VD: Any) -> "_Placement":
-    split = (PartitionSpec(*sharding.layout_of(array)) for array in (hidden_BLD, table_VD))
-    return cls(*split)
+  def of(cls, hidden_BLD: jax.Array, table_VD: jax.Array) -> "_Placement":
+    return cls(*(PartitionSpec(*sharding.layout_of(array)) for array in (hidden_BLD, table_VD)))
 
   @property
   def cells(self) -> PartitionSpec:
@@ -104,57 +108,56 @@ class _Placement:
   def embed(self) -> tuple[str, ...]:
     return sharding.names(self.table[1])
 
-  def local_cells(self, tokens_BL: Any) -> int:
+  def local_cells(self, tokens_BL: jax.Array) -> int:
     ways = sharding.ways(self.hidden[0]) * sharding.ways(self.hidden[1])
     return tokens_BL.size // ways
 
-  def mapped(self, local: Any, in_specs: Any, out_specs: Any) -> Any:
-    """Returns `local` run on every device's part of the arrays."""
-    return sharding.mapped(local, in_specs, out_specs)
-
-  def first_row(self, rows: int) -> Any:
-    """Returns the number of the device's first row of the table, of `rows` each."""
+  def first_row(self, rows: int) -> int | jax.Array:
+    """Returns the index in the table of the device's first row, if each device has `rows`."""
     return lax.axis_index(self.vocab) * rows if self.vocab else 0
 
-  def whole(self, table_VD: Any) -> Any:
-    """Returns all columns of the device's rows."""
+  def gather_columns(self, table_vd: jax.Array) -> jax.Array:
+    """Returns all columns of the device's rows of the table."""
     if not self.embed:
-      return table_VD
-    return lax.all_gather(table_VD, self.embed, axis=1, tiled=True)
+      return table_vd
+    return lax.all_gather(table_vd, self.embed, axis=1, tiled=True)
 
-  def over_vocab(self, reduce: Any, values: Any) -> Any:
+  def over_vocab(self, reduce: Callable, values: jax.Array) -> jax.Array:
+    """Returns values reduced over the devices that hold other rows of the table."""
     return reduce(values, self.vocab) if self.vocab else values
 
 
-def _score(settings, where, keep, hidden_bld, table_vd, tokens_bl):
-  head_vD = where.whole(table_vd.astype(settings.products or hidden_bld.dtype))
-  first = where.first_row(len(head_vD))
+def _score(settings, split, one_chunk, hidden_bld, table_vd, tokens_bl):
+  """Returns the three results, and the logits if they are one chunk, of a device's cells."""
+  head_vD = split.gather_columns(table_vd.astype(settings.products or hidden_bld.dtype))
+  first = split.first_row(len(head_vD))
 
   def chunk(hidden_cD, tokens_c):
     logits_cv = _logits(settings, hidden_cD, head_vD, first)
-    best_c = where.over_vocab(lax.pmax, jnp.max(logits_cv, axis=-1))
-    z_c = where.over_vocab(lax.psum, jnp.sum(jnp.exp(logits_cv - best_c[:, None]), axis=-1))
+    best_c = split.over_vocab(lax.pmax, jnp.max(logits_cv, axis=-1))
+    z_c = split.over_vocab(lax.psum, jnp.sum(jnp.exp(logits_cv - best_c[:, None]), axis=-1))
     score_c = jnp.sum(jnp.where(_is_token(logits_cv, tokens_c, first), logits_cv, 0.0), axis=-1)
-    score_c = where.over_vocab(lax.psum, score_c)
+    score_c = split.over_vocab(lax.psum, score_c)
     log_z_c = jnp.log(z_c) + best_c
     correct_c = (score_c >= best_c).astype(jnp.float32)
     return log_z_c - score_c, log_z_c, correct_c, logits_cv
 
-  if keep:
+  if one_chunk:
     *scored, logits_cv = chunk(_flat(hidden_bld), tokens_bl.reshape(-1))
-    return *(one.reshape(tokens_bl.shape) for one in scored), logits_cv.reshape(
-      *tokens_bl.shape, -1
-    )
+    logits_blv = logits_cv.reshape(*tokens_bl.shape, -1)
+    return *(score_c.reshape(tokens_bl.shape) for score_c in scored), logits_blv
   cells = _in_chunks(settings, _flat(hidden_bld), tokens_bl.reshape(-1))
   scored = lax.map(lambda part: chunk(*part)[:3], cells)
-  return *(_joined(one, tokens_bl.size).reshape(tokens_bl.shape) for one in scored), None
+  scored = (_joined(score_nc, tokens_bl.size) for score_nc in scored)
+  return *(score_c.reshape(tokens_bl.shape) for score_c in scored), None
 
 
-def _pull(
-  settings, where, hidden_bld, table_vd, tokens_bl, log_z_bl, d_nll_bl, d_log_z_bl, logits_blv
+def _gradients(
+  settings, split, hidden_bld, table_vd, tokens_bl, log_z_bl, d_nll_bl, d_log_z_bl, logits_blv
 ):
-  head_vD = where.whole(table_vd.astype(settings.products or hidden_bld.dtype))
-  first = where.first_row(len(head_vD))
+  """Returns the gradients of a device's cells and of its part of the table."""
+  head_vD = split.gather_columns(table_vd.astype(settings.products or hidden_bld.dtype))
+  first = split.first_row(len(head_vD))
 
   def chunk(hidden_cD, tokens_c, log_z_c, d_nll_c, d_log_z_c, logits_cv=None):
     if logits_cv is None:
@@ -182,10 +185,10 @@ def _pull(
     zeros_vD = jnp.zeros(head_vD.shape, jnp.float32)
     d_head_vD, d_hidden_ncD = lax.scan(add, zeros_vD, _in_chunks(settings, *cells))
     d_hidden_cD = _joined(d_hidden_ncD, len(cells[0]))
-  d_hidden_cD = where.over_vocab(lax.psum, d_hidden_cD)
+  d_hidden_cD = split.over_vocab(lax.psum, d_hidden_cD)
   d_hidden_bld = d_hidden_cD.reshape(hidden_bld.shape).astype(hidden_bld.dtype)
-  summed = sharding.names(where.hidden[0]) + sharding.names(where.hidden[1])
-  return d_hidden_bld, sharding.sum_to(d_head_vD, where.table, summed)
+  summed = sharding.names(split.hidden[0]) + sharding.names(split.hidden[1])
+  return d_hidden_bld, sharding.sum_to(d_head_vD, split.table, summed)
 
 
 def _logits(settings, hidden_cD, head_vD, first):
@@ -198,7 +201,7 @@ def _logits(settings, hidden_cD, head_vD, first):
 
 
 def _is_token(logits_cv, tokens_c, first):
-  """A comparison instead of a lookup: the token's row may lie on another device."""
+  """Returns one-hot bool [c, v]; a comparison, as the token's row may be on another device."""
   rows_1v = first + lax.broadcasted_iota(jnp.int32, (1, logits_cv.shape[1]), 1)
   return rows_1v == tokens_c[:, None]
 
@@ -208,14 +211,14 @@ def _flat(array):
 
 
 def _in_chunks(settings, *arrays):
-  """Returns the arrays cut into chunks of equal size along a new first axis, filled with zeros."""
+  """Returns the arrays in equal chunks along a new first axis, the last one zero-padded."""
   cells = len(arrays[0])
   chunks = -(-cells // settings.chunk_rows)
   size = -(-cells // chunks)
 
   def cut(array):
-    filled = jnp.pad(array, ((0, chunks * size - cells),) + ((0, 0),) * (array.ndim - 1))
-    return filled.reshape(chunks, size, *array.shape[1:])
+    padded = jnp.pad(array, ((0, chunks * size - cells),) + ((0, 0),) * (array.ndim - 1))
+    return padded.reshape(chunks, size, *array.shape[1:])
 
   return tuple(cut(array) for array in arrays)
 

@@ -1,7 +1,7 @@
-"""The attention backends "splash" (TPU) and "cudnn" (NVIDIA GPU): fused, no scores are kept.
+"""The attention backends "splash" (TPU) and "cudnn" (NVIDIA GPU), which fuse attention.
 
-Both are `mix` functions as in `nn.mixing`, exact for packed segments. The tests hold them to "xla":
-splash interpreted on a CPU, cudnn where there is a GPU.
+Both are `mix` functions as in `nn.mixing` and handle packed segments exactly. The tests compare
+them with "xla": splash interpreted on a CPU, cudnn where there is a GPU.
 """
 
 import jax
@@ -11,17 +11,18 @@ from jax.experimental.pallas.ops.tpu import splash_attention
 from audiopalm.errors import ConfigError
 from audiopalm.nn import masks
 
-LANES = 128  # rows of a block are a multiple of it
-BLOCKS = (512, 256, LANES)  # tried in this order
+LANES = 128  # a block has a multiple of this many rows
+BLOCKS = (512, 256, LANES)  # rows of a block: the first that divides the length
 
 
 def splash(
   query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
   row_axis=None, products=None,
 ):  # fmt: skip
-  """Returns softmax(q k) v by the Pallas kernel for TPUs, which skips blocks that nobody sees.
+  """Returns softmax(q k) v by the Pallas kernel for TPUs, which skips blocks that are all masked.
 
-  Rows of one segment lie together and in order, so causal by position is causal by place.
+  The rows of a segment are contiguous and in order, so a mask that is causal by index is causal by
+  position.
   """
   if ahead:
     raise ConfigError(
@@ -37,13 +38,13 @@ def splash(
   keys = key_BJGH.shape[1]
   causal = splash_attention.CausalMask((keys, keys))
   seen = splash_attention.LocalMask((keys, keys), (window - 1, 0), 0) if window else causal
-  rows_a_block, keys_a_block = _block(length), _block(keys)
+  row_block, key_block = _block(length), _block(keys)
   kernel = splash_attention.make_splash_mha(
     splash_attention.MultiHeadMask([seen] * heads),
     block_sizes=splash_attention.BlockSizes(
-      block_q=rows_a_block, block_kv=keys_a_block, block_kv_compute=keys_a_block,
-      block_q_dkv=rows_a_block, block_kv_dkv=keys_a_block, block_kv_dkv_compute=keys_a_block,
-      block_q_dq=rows_a_block, block_kv_dq=keys_a_block,
+      block_q=row_block, block_kv=key_block, block_kv_compute=key_block,
+      block_q_dkv=row_block, block_kv_dkv=key_block, block_kv_dkv_compute=key_block,
+      block_q_dq=row_block, block_kv_dq=key_block,
     ),
     attn_logits_soft_cap=softcap,
     head_shards=1,
@@ -52,35 +53,35 @@ def splash(
   if row_axis is not None:
     kernel = _part(kernel, lax.axis_index(row_axis), keys // length)
 
-  def one(query_LNH, key_JGH, value_JGH, segments_L, segments_J):
+  def mix_row(query_LNH, key_JGH, value_JGH, segments_L, segments_J):
     ids = splash_attention.SegmentIds(q=segments_L, kv=segments_J)
     operands = (a.astype(products or a.dtype) for a in (query_LNH, key_JGH, value_JGH))
     heads_first = (array.swapaxes(0, 1) for array in operands)
     return kernel(*heads_first, ids).swapaxes(0, 1)
 
-  return jax.vmap(one)(
+  return jax.vmap(mix_row)(
     query_BLNH, key_BJGH, value_BJGH, rows.segments_BL, others.segments_BL
   ).astype(query_BLNH.dtype)
 
 
-def _part(kernel, number, parts: int):
-  """Returns the kernel for one of equal parts of the rows: what it knows of the mask is cut."""
+def _part(kernel, number: jax.Array, parts: int):
+  """Returns the kernel for part `number` of the rows: its slice of the mask's description."""
 
   def cut(info):
     if info is None:
       return None
 
-    def along(array, axis):
+    def part_of(array, axis):
       if array is None:
         return None
       size = array.shape[axis] // parts
       return lax.dynamic_slice_in_dim(array, number * size, size, axis)
 
     return info._replace(
-      data_next=along(info.data_next, 1),
-      mask_next=along(info.mask_next, 1),
-      block_mask=along(info.block_mask, 1),
-      q_sequence=along(info.q_sequence, 0),
+      data_next=part_of(info.data_next, 1),
+      mask_next=part_of(info.mask_next, 1),
+      block_mask=part_of(info.block_mask, 1),
+      q_sequence=part_of(info.q_sequence, 0),
     )
 
   infos, settings = kernel.tree_flatten()
@@ -103,7 +104,7 @@ def cudnn(
 ):  # fmt: skip
   """Returns softmax(q k) v by cuDNN's flash attention, in bfloat16 or float16.
 
-  Segments, positions and blocks that see both ways reach it as one mask for all heads.
+  Segments, positions and both-ways blocks are passed as one mask for all heads.
   """
   if softcap is not None:
     raise ConfigError(

@@ -1,8 +1,8 @@
-"""The smallest pieces of a network: a matrix product, a norm, a table of embeddings, dropout.
+"""The basic layers: matrix product, RMS norm, embedding table, dropout.
 
-Parameters are `nnx.Param(value, axes=(logical axes))`. Kernels are float32. `products` names the
-dtype that both operands of a matrix product are cast to, None that of what comes in; sums are
-float32, and what comes out has the dtype of what came in.
+Parameters are `nnx.Param(value, axes=(logical axes))` and kernels are float32. `products` is the
+dtype that both operands of a matrix product are cast to, by default the dtype of the input;
+products accumulate in float32, and the output has the dtype of the input.
 """
 
 import functools
@@ -16,26 +16,25 @@ from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
 
-# The names by which a remat policy keeps the outputs of matrix products, and what attention mixed.
+# Checkpoint names by which a remat policy saves outputs of matrix products and of attention.
 PROJECTION, MIXED = "projection", "mixed"
 
 
-def normal(key, shape, scale, axes):
+def normal(key: jax.Array, shape: tuple[int, ...], scale: float, axes: tuple) -> nnx.Param:
   """Returns a parameter drawn from a normal distribution of standard deviation `scale`."""
   return nnx.Param(scale * jax.random.normal(key, shape, jnp.float32), axes=axes)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def linear(x, kernel, contracted=1, products=None):
-  """Returns x times kernel: the last `contracted` axes of `x` against the first of `kernel`, in the
-  dtype of `x`. Operands are cast to `products`, also those of the gradients.
+  """Returns the product of the last `contracted` axes of x with the first ones of kernel.
 
       [B, L, D] x [D, N, H], contracted=1 -> [B, L, N, H]
       [B, L, N, H] x [N, H, D], contracted=2 -> [B, L, D]
 
-  The gradient of the kernel is written as x^T dy, not as the transposed product that
-  differentiation gives: on a CPU that order is faster. It is summed in float32, and scattered to
-  where the kernel lives while it is summed over devices.
+  The result has the dtype of `x`; operands are cast to `products`, in the backward pass too. The
+  gradient of the kernel is computed as x^T dy instead of its transpose, which is faster on CPUs.
+  It is summed in float32 and reduce-scattered to the devices that hold the kernel.
   """
   whole = sharding.gathered(kernel.astype(products or x.dtype))
   split = sharding.layout_of(x)[: x.ndim - contracted] + sharding.layout_of(whole)[contracted:]
@@ -44,13 +43,13 @@ def linear(x, kernel, contracted=1, products=None):
 
 
 def _dot(x, kernel, axes, split):
-  """Returns a product of the dtype of `x`, its operands in that of `kernel`."""
-  # What is summed alone may be split, over `tensor`: then nothing but `there` says "all-reduce".
-  placed = any(sharding.layout_of(x) + sharding.layout_of(kernel))
-  there = PartitionSpec(*split) if placed else None
+  """Returns a product in the dtype of `x`, its operands in that of `kernel`."""
+  # If only the contracted axes are sharded (over `tensor`), `out_sharding` asks for the all-reduce.
+  sharded = any(sharding.layout_of(x) + sharding.layout_of(kernel))
+  out_sharding = PartitionSpec(*split) if sharded else None
   operand = x.astype(kernel.dtype)
   return lax.dot_general(
-    operand, kernel, (axes, ((), ())), preferred_element_type=x.dtype, out_sharding=there
+    operand, kernel, (axes, ((), ())), preferred_element_type=x.dtype, out_sharding=out_sharding
   )
 
 
@@ -79,17 +78,18 @@ def _linear_backward(contracted, products, saved, dy):
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-def rms_norm(x, scale, eps):
-  """Returns x / rms(x) * scale over the last axis, computed in float32. Source:
-  arXiv:1910.07467."""
+def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
+  """Returns x / rms(x) * scale over the last axis, computed in float32 (arXiv:1910.07467)."""
   x32 = x.astype(jnp.float32)
   mean_square = jnp.mean(x32 * x32, axis=-1, keepdims=True)
   return (x32 * lax.rsqrt(mean_square + eps) * scale).astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
-  """Root-mean-square norm with a learned scale; with `offset` the parameter is the scale minus one
-  (Gemma)."""
+  """Root-mean-square norm with a learned scale.
+
+  With `offset`, as in Gemma, the parameter is the scale minus one.
+  """
 
   def __init__(self, width: int, eps: float, offset: bool):
     self.scale = nnx.Param(jnp.zeros(width) if offset else jnp.ones(width), axes=("norm",))
@@ -101,13 +101,13 @@ class RMSNorm(nnx.Module):
 
 
 class Embedding(nnx.Module):
-  """One table [V, D] holding the ids of all columns, one contiguous slice after another."""
+  """One embedding table [V, D] for all columns, each a contiguous slice of it."""
 
   def __init__(self, rows: int, width: int, key):
     self.table = normal(key, (rows, width), width**-0.5, ("vocab", "embed"))
 
   def __call__(self, tokens_BLK, starts, dtype):
-    """Returns x_BLD: the sum over columns of each cell's embedding; a hole (-1) adds nothing."""
+    """Returns x_BLD: the sum over columns of the cells' embeddings, zero for a hole (-1)."""
     ids_BLK = jnp.maximum(tokens_BLK, 0) + jnp.asarray(starts, tokens_BLK.dtype)
     with jax.named_scope("embedding"):
       cells_BLKD = looked_up(self.table[...], ids_BLK, jnp.dtype(dtype))
@@ -116,11 +116,11 @@ class Embedding(nnx.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def looked_up(table_VD, ids_BLK, dtype):
-  """Returns the rows of a table, [B, L, K, D] in `dtype`; their gradient is summed in float32.
+  """Returns the table rows of ids, [B, L, K, D] in `dtype`; gradients are summed in float32.
 
-  No device ever holds a whole table or its gradient. Where D is split, each device looks up its
-  own columns for the cells of all others, and they exchange what they found: the rows of a few
-  thousand cells instead of those of the whole vocabulary. Where V is split, each adds what it has.
+  No device holds the whole table or its gradient. Where D is sharded, each device looks up its
+  part of D for the cells of all devices, and an all-to-all exchanges the parts: that moves the rows
+  of a few thousand cells instead of the whole vocabulary. Where V is sharded, a psum adds them up.
   """
   return _look_up(table_VD, ids_BLK, dtype)
 
@@ -129,14 +129,14 @@ def _look_up(table_VD, ids_BLK, dtype):
   vocab, embed, cells, specs = _lookup_axes(table_VD, ids_BLK)
 
   def local(table_vd, ids_blk):
-    asked = _shared(ids_blk, embed)
-    own = asked - _first_row(len(table_vd), vocab)
-    mine = (own >= 0) & (own < len(table_vd))
-    found = jnp.where(mine[..., None], table_vd[jnp.where(mine, own, 0)].astype(dtype), 0)
-    found = lax.psum(found, vocab) if vocab else found
+    local_ids = _gathered_ids(ids_blk, embed) - _first_row(len(table_vd), vocab)
+    is_local = (local_ids >= 0) & (local_ids < len(table_vd))
+    table_rows = table_vd[jnp.where(is_local, local_ids, 0)].astype(dtype)
+    cells = jnp.where(is_local[..., None], table_rows, 0)
+    cells = lax.psum(cells, vocab) if vocab else cells
     if not embed:
-      return found
-    return lax.all_to_all(found, embed, split_axis=0, concat_axis=3, tiled=True)
+      return cells
+    return lax.all_to_all(cells, embed, split_axis=0, concat_axis=3, tiled=True)
 
   return sharding.mapped(local, specs, cells)(table_VD, ids_BLK)
 
@@ -152,13 +152,13 @@ def _looked_up_backward(dtype, saved, d_cells_BLKD):
   summed = [name for entry in split for name in sharding.names(entry) if name not in embed]
 
   def local(table_vd, ids_blk, d_cells_blkD):
-    d_found = d_cells_blkD
+    d_cells = d_cells_blkD
     if embed:
-      d_found = lax.all_to_all(d_found, embed, split_axis=3, concat_axis=0, tiled=True)
-    own = _shared(ids_blk, embed) - _first_row(len(table_vd), vocab)
-    own = jnp.where((own >= 0) & (own < len(table_vd)), own, len(table_vd))  # others' are dropped
+      d_cells = lax.all_to_all(d_cells, embed, split_axis=3, concat_axis=0, tiled=True)
+    ids = _gathered_ids(ids_blk, embed) - _first_row(len(table_vd), vocab)
+    ids = jnp.where((ids >= 0) & (ids < len(table_vd)), ids, len(table_vd))  # others are dropped
     d_table = jnp.zeros(table_vd.shape, jnp.float32)
-    d_table = d_table.at[own].add(d_found.astype(jnp.float32), mode="drop")
+    d_table = d_table.at[ids].add(d_cells.astype(jnp.float32), mode="drop")
     return lax.psum(d_table, tuple(summed)) if summed else d_table
 
   d_table_VD = sharding.mapped(local, (*specs, cells), specs[0])(table_VD, ids_BLK, d_cells_BLKD)
@@ -169,15 +169,15 @@ looked_up.defvjp(_looked_up_forward, _looked_up_backward)
 
 
 def _lookup_axes(table_VD, ids_BLK):
-  """Returns the mesh axes that split V and D, the split of the cells, and of table and ids."""
+  """Returns the mesh axes that shard V and D, and the specs of the cells and of (table, ids)."""
   vocab, embed = map(sharding.names, sharding.layout_of(table_VD))
   split = sharding.layout_of(ids_BLK)
   specs = PartitionSpec(*sharding.layout_of(table_VD)), PartitionSpec(*split)
   return vocab, embed, PartitionSpec(*split, None), specs
 
 
-def _shared(ids_blk, embed):
-  """Returns the ids of all devices that hold other columns, [devices * B, L, K]."""
+def _gathered_ids(ids_blk, embed):
+  """Returns the ids of all devices that hold other parts of D, [devices * B, L, K]."""
   return lax.all_gather(ids_blk, embed, axis=0, tiled=True) if embed else ids_blk
 
 
@@ -185,12 +185,13 @@ def _first_row(rows: int, vocab):
   return lax.axis_index(vocab) * rows if vocab else 0
 
 
-def dropout(x, rate: float, key):
-  """Returns x with a share `rate` of its values set to zero and the rest scaled up; x itself
-  without a key."""
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+  """Returns x with each value zeroed with probability `rate` and the rest scaled up.
+
+  Without a key it returns x.
+  """
   if key is None or not rate:
     return x
-  there = sharding.placed_like(x)
-  # 16 random bits a value: half the work of a float, and a rate exact to 1e-5.
-  bits = jax.random.bits(key, x.shape, jnp.uint16, out_sharding=there)
+  # 16 random bits per value: half the work of a float, and a rate exact to 1e-5.
+  bits = jax.random.bits(key, x.shape, jnp.uint16, out_sharding=sharding.placed_like(x))
   return jnp.where(bits >= round(rate * 2**16), x / (1 - rate), 0).astype(x.dtype)

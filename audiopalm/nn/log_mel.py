@@ -1,4 +1,4 @@
-"""Log-mel spectra on the device, each device those of its own waves."""
+"""Log-mel spectra on the device; on a mesh each device computes those of its own waves."""
 
 import functools
 
@@ -9,13 +9,15 @@ from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
 
-RATE_HZ, HOP, WINDOW, SIZE = 16_000, 160, 400, 512  # samples: frames of 10 ms, windows of 25
-FLOOR = 1e-6  # of the power in a mel bin: silence in 16-bit recordings
+RATE_HZ, HOP, WINDOW, SIZE = 16_000, 160, 400, 512  # in samples: 10 ms hop, 25 ms window, FFT
+FLOOR = 1e-6  # least power of a mel bin: silence in 16-bit recordings
 
 
 def log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
-  """Returns float32 [B, T, M] of waves at 16 kHz, T = S / HOP: log power in `bins` mel bins from 20
-  to 7,600 Hz (HTK's scale), the window of frame t beginning at sample t * HOP."""
+  """Returns float32 [B, T, M], T = S / HOP: the log power of 16 kHz waves in `bins` mel bins.
+
+  The bins cover 20 to 7,600 Hz on HTK's scale; the window of frame t starts at sample t * HOP.
+  """
   batch = PartitionSpec(*sharding.layout_of(wave_BS)[:1], None)
   out = PartitionSpec(*batch, None)
   return sharding.mapped(functools.partial(_log_mel, bins=bins), (batch,), out)(wave_BS)
@@ -36,12 +38,11 @@ def _log_mel(wave_BS, *, bins: int):
 
 @functools.cache
 def filters(bins: int) -> np.ndarray:
-  """Returns the weight of each frequency of a spectrum in each mel bin, float32 [SIZE / 2 + 1, M]:
-  triangles that overlap by half."""
+  """Returns float32 [SIZE / 2 + 1, M]: the weight of each frequency in each triangular mel bin."""
   edges = np.linspace(_mel(20.0), _mel(7_600.0), bins + 2)
-  at = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)[:, None]
+  frequency = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)[:, None]
   left, middle, right = edges[:-2], edges[1:-1], edges[2:]
-  rising, falling = (at - left) / (middle - left), (right - at) / (right - middle)
+  rising, falling = (frequency - left) / (middle - left), (right - frequency) / (right - middle)
   return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
 
 

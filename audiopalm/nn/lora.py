@@ -1,13 +1,11 @@
-"""Low-rank adapters beside kernels: y = x W + (alpha / rank) (x down) up.
+"""Low-rank adapters for kernels: y = x W + (alpha / rank) (x down) up.
 
-`up` begins at zero, so a model with new adapters computes what it did without. Source: LoRA, Hu et
-al. 2021, arXiv:2106.09685.
+`up` starts at zero, so new adapters do not change the output. Source: LoRA, arXiv:2106.09685.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +14,14 @@ from flax import nnx
 from audiopalm.errors import ConfigError
 from audiopalm.nn import layers
 
-# How many axes of each kernel are contracted with what comes in; the others are what comes out.
+# How many leading axes of each kernel are contracted with the input; the others are the output's.
 CONTRACTED = {"query": 1, "key": 1, "value": 1, "out": 2, "gate": 1, "up": 1, "down": 1}
-NAME = "lora"  # of the group of adapters beside the kernels; `optimizer.train_only` names it
+NAME = "lora"  # name of the adapters' group in the parameters, as in `optimizer.train_only`
 
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
-  """Adapters of `rank` on the kernels named in `on`: query, key, value, out; gate, up, down."""
+  """Adapters of rank `rank` for the kernels in `on`: query, key, value, out; gate, up, down."""
 
   rank: int = 8
   alpha: float = 16.0
@@ -31,7 +29,7 @@ class Lora:
 
   def __post_init__(self):
     if type(self.rank) is not int or self.rank < 1:
-      raise ConfigError(f"Lora.rank must be a whole number of at least 1, not {self.rank!r}.")
+      raise ConfigError(f"Lora.rank must be an integer of at least 1, not {self.rank!r}.")
     unknown = [name for name in self.on if name not in CONTRACTED]
     if unknown or not self.on or len(set(self.on)) < len(self.on):
       raise ConfigError(
@@ -40,38 +38,37 @@ class Lora:
 
   @property
   def scale(self) -> float:
-    """What the product of the two factors is multiplied by."""
+    """The factor of the product of `down` and `up`."""
     return self.alpha / self.rank
 
 
 class Adapter(nnx.Module):
-  """The two factors beside one kernel [in..., out...]: down [in..., rank] and up [rank, out...]."""
+  """The factors for a kernel [in..., out...]: down [in..., rank] and up [rank, out...]."""
 
-  def __init__(self, kernel: nnx.Param, contracted: int, rank: int, key):
+  def __init__(self, kernel: nnx.Param, contracted: int, rank: int, key: jax.Array):
     shape, axes = kernel[...].shape, kernel.get_metadata("axes")
     into, out = shape[:contracted], shape[contracted:]
-    wide = math.prod(into) ** -0.5
-    self.down = layers.normal(key, (*into, rank), wide, (*axes[:contracted], None))
+    scale = math.prod(into) ** -0.5
+    self.down = layers.normal(key, (*into, rank), scale, (*axes[:contracted], None))
     self.up = nnx.Param(jnp.zeros((rank, *out)), axes=(None, *axes[contracted:]))
 
 
 class Projections(nnx.Module):
-  """A module of kernels that `project` multiplies with, each with its adapter if it has one."""
+  """A module whose kernels `project` applies, each with its adapter if it has one."""
 
-  def adapt(self, settings: Lora | None, key) -> None:
-    """Puts adapters beside the kernels of this module that `settings` name."""
+  def adapt(self, settings: Lora | None, key: jax.Array) -> None:
+    """Adds adapters for those kernels of this module that `settings` names."""
     names = [name for name in CONTRACTED if hasattr(self, name)]
-    chosen = [name for name in names if settings is not None and name in settings.on]
-    self.scale = settings.scale if chosen else None
-    if chosen:
-      keys = jax.random.split(key, len(chosen))
+    names = [name for name in names if settings is not None and name in settings.on]
+    self.scale = settings.scale if names else None
+    if names:
       self.lora = nnx.Module()
-      for name, one in zip(chosen, keys, strict=True):
-        adapter = Adapter(getattr(self, name), CONTRACTED[name], settings.rank, one)
+      for name, name_key in zip(names, jax.random.split(key, len(names)), strict=True):
+        adapter = Adapter(getattr(self, name), CONTRACTED[name], settings.rank, name_key)
         setattr(self.lora, name, adapter)
 
-  def project(self, name: str, x, products=None):
-    """Returns x times a kernel, as `layers.linear` does, and what its adapter adds."""
+  def project(self, name: str, x: jax.Array, products: jax.typing.DTypeLike | None = None):
+    """Returns `layers.linear` of x and a kernel, plus the output of the kernel's adapter."""
     projected = layers.linear(x, getattr(self, name)[...], CONTRACTED[name], products)
     if self.scale is None or not hasattr(self.lora, name):
       return projected
@@ -80,29 +77,31 @@ class Projections(nnx.Module):
     return projected + self.scale * layers.linear(low, adapter.up[...], 1, products)
 
 
-def merged(stacked: Mapping[str, Any], settings: Lora) -> dict[str, Any]:
-  """Returns the parameters of layers [layers, ...] with their adapters added to the kernels."""
-  found = {}
+def merged(stacked: Mapping, settings: Lora) -> dict:
+  """Returns the parameters of stacked layers [layers, ...], adapters added to their kernels."""
+  parameters = {}
   for name, child in stacked.items():
     if not isinstance(child, Mapping):
-      found[name] = child
+      parameters[name] = child
     elif name != NAME:
-      found[name] = merged(child, settings)
+      parameters[name] = merged(child, settings)
   for name, adapter in stacked.get(NAME, {}).items():
-    kernel, down, up = found[name], adapter["down"], adapter["up"]
-    rows = kernel.shape[0]
+    kernel, down, up = parameters[name], adapter["down"], adapter["up"]
+    layer_count = kernel.shape[0]
     product = jnp.einsum(
-      "LIR,LRO->LIO", down.reshape(rows, -1, settings.rank), up.reshape(rows, settings.rank, -1)
+      "LIR,LRO->LIO",
+      down.reshape(layer_count, -1, settings.rank),
+      up.reshape(layer_count, settings.rank, -1),
     )
-    found[name] = kernel + settings.scale * product.reshape(kernel.shape)
-  return found
+    parameters[name] = kernel + settings.scale * product.reshape(kernel.shape)
+  return parameters
 
 
 def parameters(settings: Lora | None, shapes: Mapping[str, tuple[int, ...]]) -> int:
-  """Returns how many parameters the adapters of one layer have, by the shapes of its kernels."""
-  chosen = settings.on if settings is not None else ()
+  """Returns the parameter count of one layer's adapters, given the shapes of its kernels."""
+  names = settings.on if settings is not None else ()
   return sum(
     settings.rank * (math.prod(shapes[name][:cut]) + math.prod(shapes[name][cut:]))
-    for name in chosen
+    for name in names
     for cut in (CONTRACTED[name],)
   )

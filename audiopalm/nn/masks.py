@@ -1,8 +1,6 @@
-"""Who sees whom: attention masks from segments, positions and both-ways blocks, never from a
-system's name."""
+"""Attention masks, computed from segments, positions and both-ways blocks alone."""
 
 import dataclasses
-from typing import Any
 
 import jax
 
@@ -10,23 +8,24 @@ import jax
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-  """All that decides what a row sees, int32 [B, L] each; as in `batch.Batch`.
+  """The inputs of the attention mask, int32 [B, L] each, as in `batch.PackedBatch`.
 
-  The mask [B, L, J] follows by `seen`, for any rows that look at any others. It is made where it is
-  used: whole, it would be 8 GB for an hour of speech.
+  `seen` computes the mask [B, L, J] from the rows of the queries and of the keys, where it is
+  needed: the mask of an hour of speech would take 8 GB.
   """
 
-  segments_BL: Any
-  positions_BL: Any
-  visible_BL: Any
+  segments_BL: jax.Array
+  positions_BL: jax.Array
+  visible_BL: jax.Array
 
   def __getitem__(self, part) -> "Rows":
     return jax.tree.map(lambda array: array[part], self)
 
 
-def seen(rows: Rows, others: Rows, window=0):
-  """Returns bool [B, L, J]: row i sees row j of `others` if both are in one segment and j is not
-  later, or in i's both-ways block.
+def seen(rows: Rows, others: Rows, window: int | jax.Array = 0) -> jax.Array:
+  """Returns bool [B, L, J]: whether query row i attends to key row j of `others`.
+
+  It does if both lie in one segment, and j is not later than i or lies in i's both-ways block.
 
   segments 1 1 1 1 2 2     row 0:  x x . . . .
   visible  1 1 0 0 0 0     row 1:  x x . . . .
@@ -35,7 +34,7 @@ def seen(rows: Rows, others: Rows, window=0):
                            row 4:  . . . . x .
                            row 5:  . . . . x x
 
-  With a `window`, `within` limits it.
+  A `window` limits how far back a row attends (`within`).
   """
   one_segment = rows.segments_BL[:, :, None] == others.segments_BL[:, None, :]
   past = rows.positions_BL[:, :, None] >= others.positions_BL[:, None, :]
@@ -45,11 +44,12 @@ def seen(rows: Rows, others: Rows, window=0):
   return one_segment & (past | block) & near
 
 
-def within(window, positions_BL, positions_BJ):
-  """Returns bool [B, L, J]: fewer than `window` rows back, for a scalar window; 0 is no limit.
+def within(window: int | jax.Array, positions_BL: jax.Array, positions_BJ: jax.Array):
+  """Returns bool [B, L, J]: whether key row j lies fewer than `window` rows before query row i.
 
-  Rows ahead count as near: a both-ways block is seen whole in that direction. Source: Mistral 7B,
-  arXiv:2310.06825, section 2; the window includes the row itself.
+  A window of 0 has no limit, and includes the row itself otherwise. Later rows are always within
+  it, so the window does not cut off the later part of a both-ways block. Source: Mistral 7B,
+  arXiv:2310.06825, section 2.
   """
   if isinstance(window, int) and not window:
     return True

@@ -1,9 +1,9 @@
-"""The attention backend "xla": plain XLA operations, exact on every device, the reference.
+"""The attention backend "xla": plain XLA operations on any device, the reference for the others.
 
 A backend is `mix(query_BLNH, key_BJGH, value_BJGH, rows, others, window, *, softcap, ahead,
-row_axis, products) -> mixed_BLNH` for the rows of one device: `rows` (`masks.Rows`) are those of
-the queries, `others` those of the keys, which are the same rows unless the mesh axis `row_axis`
-splits them. `products` is as in `nn.layers`.
+row_axis, products) -> mixed_BLNH` for the rows of one device. `rows` (`masks.Rows`) belong to the
+queries and `others` to the keys; they are the same rows unless the mesh axis `row_axis` splits
+them. `products` is as in `nn.layers`.
 """
 
 import functools
@@ -17,8 +17,8 @@ from audiopalm.nn import layers, masks
 
 MOST_BLOCKS = 4
 SMALLEST_BLOCK = 64
-MOST_SCORES = 2**22  # of a head: more are computed piece by piece
-UNSEEN = -1e30  # finite: a row that sees nothing (padding) must not become NaN
+MOST_SCORES = 2**22  # of one head at a time; larger score matrices are computed in chunks of rows
+UNSEEN = -1e30  # finite: a padding row, which sees no key, must not become NaN
 
 
 def xla(
@@ -27,12 +27,12 @@ def xla(
 ):  # fmt: skip
   """Returns softmax(q k) v with a float32 softmax.
 
-  The backward pass computes the weights again, from one number a row: none are kept
-  (FlashAttention, arXiv:2205.14135, section 3.1). Without `ahead` no row sees a later one: queries
-  then go in blocks that meet only the keys up to their end, which saves up to 7/16 of the work.
-  Sources: grouped queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118, section 2.
+  The backward pass recomputes the weights from one saved number per row (FlashAttention,
+  arXiv:2205.14135, section 3.1). Without `ahead` no row sees a later one: each block of queries
+  then meets only the keys up to its end, which saves up to 7/16 of the work. Sources: grouped
+  queries, arXiv:2305.13245; soft-cap, Gemma 2, arXiv:2408.00118, section 2.
   """
-  # Heads in front: each one's rows then lie together, and a CPU multiplies them faster.
+  # Heads come before rows: the rows of a head are contiguous then, which is faster on CPUs.
   query_BGRLH = jnp.moveaxis(grouped(query_BLNH, key_BJGH.shape[2]), 1, 3)
   key_BGJH, value_BGJH = jnp.swapaxes(key_BJGH, 1, 2), jnp.swapaxes(value_BJGH, 1, 2)
   length = query_BLNH.shape[1]
@@ -40,42 +40,41 @@ def xla(
   blocks = max(1, min(MOST_BLOCKS, length // SMALLEST_BLOCK)) if causal else 1
   mixed = []
   for block in range(blocks):
-    here = slice(length * block // blocks, length * (block + 1) // blocks)
-    seen = slice(here.stop if causal else None)
-    others_here = others[:, seen]
-    arrays = query_BGRLH[..., here, :], key_BGJH[:, :, seen], value_BGJH[:, :, seen]
-    how = softcap, products or query_BLNH.dtype
-    mixed.append(_in_pieces(how, *arrays, rows[:, here], others_here, window))
+    queries = slice(length * block // blocks, length * (block + 1) // blocks)
+    keys = slice(queries.stop if causal else None)
+    arrays = query_BGRLH[..., queries, :], key_BGJH[:, :, keys], value_BGJH[:, :, keys]
+    options = softcap, products or query_BLNH.dtype
+    mixed.append(_in_chunks(options, *arrays, rows[:, queries], others[:, keys], window))
   mixed_BLGRH = jnp.moveaxis(jnp.concatenate(mixed, axis=3), 3, 1)
   return mixed_BLGRH.reshape(query_BLNH.shape)
 
 
-def _in_pieces(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
-  """Returns what `_mixed` does, of few enough rows at a time to hold their scores."""
+def _in_chunks(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  """Returns `_mixed` of all queries, with at most MOST_SCORES scores per head at a time."""
   length, keys = query_BGRLH.shape[3], key_BGJH.shape[2]
   fitting = (n for n in range(1, length) if not length % n and length // n * keys <= MOST_SCORES)
-  pieces = next(fitting, length)
-  if pieces == 1:
-    return _mixed(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)
+  chunks = next(fitting, length)
+  if chunks == 1:
+    return _mixed(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)
 
   def cut(array, axis):
-    shape = (*array.shape[:axis], pieces, length // pieces, *array.shape[axis + 1 :])
+    shape = (*array.shape[:axis], chunks, length // chunks, *array.shape[axis + 1 :])
     return jnp.moveaxis(array.reshape(shape), axis, 0)
 
   mixed = lax.map(
-    lambda piece: _mixed(how, piece[0], key_BGJH, value_BGJH, piece[1], others, window),
+    lambda chunk: _mixed(options, chunk[0], key_BGJH, value_BGJH, chunk[1], others, window),
     (cut(query_BGRLH, 3), jax.tree.map(lambda array: cut(array, 1), rows)),
   )
   return jnp.moveaxis(mixed, 0, 3).reshape(query_BGRLH.shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mixed(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
-  return _forward(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)[0]
+def _mixed(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  return _forward(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)[0]
 
 
-def _forward(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
-  softcap, products = how
+def _forward(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+  softcap, products = options
   dtype = query_BGRLH.dtype
   query_BGRLH, key_BGJH, value_BGJH = (
     array.astype(products) for array in (query_BGRLH, key_BGJH, value_BGJH)
@@ -93,8 +92,8 @@ def _forward(how, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
   return mixed_BGRLH, (*arrays, mixed_BGRLH, log_z_BGRL1)
 
 
-def _backward(how, saved, d_mixed_BGRLH):
-  softcap, products = how
+def _backward(options, saved, d_mixed_BGRLH):
+  softcap, products = options
   query_BGRLH, key_BGJH, value_BGJH, rows, others, window, mixed_BGRLH, log_z_BGRL1 = saved
   scores_BGRLJ = _scores(softcap, query_BGRLH, key_BGJH, rows, others, window)
   weights_BGRLJ = jnp.exp(scores_BGRLJ - log_z_BGRL1)
@@ -127,14 +126,14 @@ def _scores(softcap, query_BGRLH, key_BGJH, rows, others, window):
   return masked(scores_BGRLJ, masks.seen(rows, others, window), softcap)
 
 
-def grouped(query_BLNH, groups: int):
-  """Returns query_BLGRH: the R query heads of each key."""
+def grouped(query_BLNH: jax.Array, groups: int) -> jax.Array:
+  """Returns query_BLGRH: the R query heads that share each key head."""
   batch, rows, heads, width = query_BLNH.shape
   return query_BLNH.reshape(batch, rows, groups, heads // groups, width)
 
 
-def masked(scores_BGRLJ, mask_BLJ, softcap: float | None):
-  """Returns the scores, capped, and UNSEEN for what a row does not see."""
+def masked(scores_BGRLJ: jax.Array, mask_BLJ: jax.Array, softcap: float | None) -> jax.Array:
+  """Returns the soft-capped scores, UNSEEN where the mask is False."""
   if softcap is not None:
     scores_BGRLJ = softcap * jnp.tanh(scores_BGRLJ / softcap)
   return jnp.where(mask_BLJ[:, None, None], scores_BGRLJ, UNSEEN)

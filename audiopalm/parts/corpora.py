@@ -1,9 +1,6 @@
 """Corpora that configs name: classes of settings, and functions for those that have to be looked at
 first, files that a user has."""
 
-from typing import Any
-
-from audiopalm.data import multi30k as captions
 from audiopalm.data.corpora import (
   TOPICS,
   SeqioText,
@@ -29,8 +26,6 @@ __all__ = [
   "fleurs",
   "librispeech",
   "manifest",
-  "multi30k",
-  "multi30k_text",
   "voxpopuli",
 ]
 
@@ -160,21 +155,3 @@ def voxpopuli(
       corpora.voxpopuli("voxpopuli", languages=("en", "de"))
   """
   return corpus.read(*published.voxpopuli(folder, languages, raw), name, variants)
-
-
-def multi30k(folder: str, **options: Any) -> captions.Multi30k:
-  """Returns the captions of Multi30k in a folder, spoken; `options` are fields of `Multi30k`.
-
-  ConfigError where the folder does not hold the files of its languages.
-  """
-  return _captions(captions.Multi30k, folder, options)
-
-
-def multi30k_text(folder: str, **options: Any) -> captions.Multi30kText:
-  """Returns the captions of Multi30k in a folder as text alone."""
-  return _captions(captions.Multi30kText, folder, options)
-
-
-def _captions(kind: type, folder: str, options: dict[str, Any]) -> Any:
-  languages = options.get("languages", kind.languages)
-  return kind(folder=folder, digest=captions.digest(folder, languages), **options)

@@ -1,1 +1,1 @@
-"""Token systems: text, units, codes."""
+"""Tokenizers: text, semantic units, acoustic codes."""

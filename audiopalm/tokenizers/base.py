@@ -1,9 +1,9 @@
-"""The one protocol every token system keeps: settings that fit or load, and what was fitted.
+"""The protocol of all tokenizers: settings, which fit or load, and fitted tokenizers.
 
-*Settings* are a frozen dataclass that a config names (`KMeansUnits(size=256)`); they hold no arrays
-and cost nothing. `fit` learns parameters from training utterances, `load` reads what `save` wrote.
-*Fitted* tokenizers turn an utterance into ids that start at 0 (the space, not the tokenizer, places
-them on the grid) and ids back into text or sound.
+*Settings* are a frozen dataclass that a config names (`KMeansUnits(size=256)`), without arrays.
+`fit` learns parameters from training utterances, `load` reads what `save` wrote. *Fitted*
+tokenizers encode an utterance as ids that start at 0 (the token space assigns their place on the
+grid), and decode ids to text or sound.
 """
 
 import dataclasses
@@ -14,88 +14,90 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from audiopalm import orthography
-from audiopalm.audio import waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError, RecordError
+from audiopalm.audio import spectrum, waveform
+from audiopalm.errors import ConfigError, DataError, RecordError, TokenSpaceError
 from audiopalm.types import StreamSpec, Utterance
+
+FRAMES_HZ = round(1 / spectrum.HOP_S)  # rate of the spectra that units and codes are made of
 
 
 class Fitted(Protocol):
-  """A tokenizer that is ready: stateless, picklable, safe to share between threads.
+  """A tokenizer ready for use: stateless, picklable, safe to share between threads.
 
-  One of text has `encode_text(text)` too, which returns its ids as a list of int: tags are written
-  with the first text stream of a run.
+  A text tokenizer also has `encode_text(text)`, which returns its ids as a list of int: tags are
+  written with the first text stream of a run.
   """
 
   spec: StreamSpec
   """Name, modality, sizes, rate and fingerprint: equal after save and load, and after another fit
-  from the same settings, utterances and seed."""
+  with the same settings, utterances and seed."""
 
   voices: tuple[str, ...]
-  """Speakers `decode` can sound like, in alphabetical order; () where it gives text, and where the
-  ids say how a voice sounds."""
+  """Speakers that `decode` can imitate, in alphabetical order; () for text, and for codes that
+  determine the voice themselves."""
 
   def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns int32 ids: [T], or [T, Q] where the spec has Q > 1 codebooks.
+    """Returns int32 ids: [T], or [T, Q] if the spec has Q > 1 codebooks.
 
-    Speech is resampled to the working rate where it has another. Raises RecordError on an
-    utterance without what is encoded (a wave, a text), and for no fault of anything else: that
-    would leave sound records out.
+    Speech is resampled to the working rate. Raises RecordError for an utterance that lacks what is
+    encoded (a wave, a text), and only then: `prepare` leaves such a record out.
     """
     ...
 
-  def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> Any:
-    """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, also for none.
+  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str | np.ndarray:
+    """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, even none.
 
-    `voice` is one of `voices`, None for the default; another is a ConfigError listing them. Text
-    ignores it. Ids that are not the spec's are a DataError.
+    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another. Text
+    ignores it. DataError for ids that the spec does not have.
     """
     ...
 
   def save(self, folder: Path) -> None:
-    """Writes everything `load` needs into `folder`, which is made if absent."""
+    """Writes everything `load` needs into `folder`, creating it if needed."""
     ...
 
 
 class Tokenizer(Protocol):
-  """Settings of a tokenizer: a frozen dataclass with JSON-able fields.
+  """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Two more are asked for where they are needed. `sources`, paths of files: a tokenizer of the user's
-  own class is exported as what `save` writes, with copies of these. `kept_in(folder)`, for text:
-  settings of the tokenizer that `save` wrote there, to begin with the ids of an earlier run.
+  Two more attributes are used where a class has them. `sources`, paths of files: a tokenizer of the
+  user's own class is exported as what `save` writes, with copies of these files. `kept_in(folder)`,
+  for text: settings of the tokenizer that `save` wrote there, to begin with the ids of an earlier
+  run.
   """
 
   stream: str
-  """Name of the stream it gives: the second half of "source.units"."""
+  """Name of its stream: the second half of "source.units"."""
 
   largest: StreamSpec
-  """The spec with as many ids as the settings allow, without a fingerprint: what a model can be
-  planned with before anything is fitted."""
+  """The spec with the most ids that the settings allow and without a fingerprint, for planning a
+  model before the tokenizer is fitted."""
 
   def check(self) -> None:
-    """Raises ConfigError where something `fit` needs beside utterances is not there.
+    """Raises ConfigError if anything that `fit` needs besides utterances is missing.
 
-    Asked before any recording is read. Most tokenizers need nothing.
+    Called before any recording is read. Most tokenizers need nothing.
     """
     ...
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> Fitted:
-    """Returns the tokenizer fitted on training utterances; the same for the same order and seed.
+    """Returns the tokenizer fitted on training utterances, deterministic in their order and seed.
 
-    Reads only as many utterances as it needs: give them shuffled over languages and speakers.
-    Utterances without what is encoded (no wave, no text) are passed over; DataError if none is
-    left.
+    Reads only as many utterances as it needs: pass them shuffled over languages and speakers. Skips
+    utterances that lack what is encoded (a wave, a text); DataError if none is left.
     """
     ...
 
   def load(self, folder: Path) -> Fitted:
-    """Returns the tokenizer `save` wrote; ManifestError if it was fitted with other settings."""
+    """Returns the tokenizer `save` wrote; TokenSpaceError if it was fitted with other settings."""
     ...
 
 
-def fingerprint(settings: Any, parameters: Mapping[str, np.ndarray | bytes]) -> str:
-  """Returns the sha256 hex of a settings dataclass and the parameters fitted for it, by name."""
+def fingerprint(settings: Tokenizer, parameters: Mapping[str, np.ndarray | bytes]) -> str:
+  """Returns the sha256 hex digest of settings and of the named parameters fitted for them."""
   digest = hashlib.sha256()
   digest.update(type(settings).__name__.encode())
   digest.update(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
@@ -111,26 +113,42 @@ def fingerprint(settings: Any, parameters: Mapping[str, np.ndarray | bytes]) -> 
   return digest.hexdigest()
 
 
-def rule(settings: Any) -> int:
-  """Returns which rule makes ids of an utterance: 1, or what the class of the settings says.
+def rule(settings: Tokenizer) -> int:
+  """Returns the version of the encoding rule: the `rule` of the settings' class, by default 1.
 
-  A class raises its `rule` where the same settings and parameters begin to give other ids.
+  A class increments its `rule` when the same settings and parameters start to give other ids.
   """
   return getattr(type(settings), "rule", 1)
 
 
-def check_rule(settings: Any, found: int, where: Any) -> None:
-  """Raises ManifestError where a tokenizer was fitted under another rule than today's."""
-  if found != rule(settings):
-    raise ManifestError(
-      f"The tokenizer {settings.stream!r} in {where} makes ids by rule {found}, this version of "
-      f"audiopalm by rule {rule(settings)}: the same recording has other ids now. Prepare and "
+def check_rule(settings: Tokenizer, fitted_rule: int, place: Path | str) -> None:
+  """Raises TokenSpaceError if a tokenizer was fitted under another version of the rule."""
+  if fitted_rule != rule(settings):
+    raise TokenSpaceError(
+      f"The tokenizer {settings.stream!r} in {place} encodes by rule {fitted_rule}, this version "
+      f"of audiopalm by rule {rule(settings)}: the same recording has other ids now. Prepare and "
       "train in a new workdir, or use the version that wrote it."
     )
 
 
+def check_frames(name: str, rate_hz: float, size: int, low_hz: float, high_hz: float) -> None:
+  """Raises ConfigError for a frame rate, size or band that a tokenizer of spectra cannot have."""
+  if rate_hz <= 0 or FRAMES_HZ % rate_hz:
+    raise ConfigError(
+      f"{name} has rate_hz={rate_hz}, expected a divisor of {FRAMES_HZ} (the spectra per second). "
+      "Set rate_hz=25 or rate_hz=50."
+    )
+  if size < 2:
+    raise ConfigError(f"{name} has size={size}, expected at least 2. Set size=256.")
+  if not 0 <= low_hz < high_hz <= waveform.RATE_HZ / 2:
+    raise ConfigError(
+      f"{name} has low_hz={low_hz} and high_hz={high_hz}, expected 0 <= low_hz < high_hz <= "
+      f"{waveform.RATE_HZ // 2}. Set low_hz=60 and high_hz=7600."
+    )
+
+
 def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
-  """Returns wave_S at the working rate; RecordError, naming the stream, where there is none."""
+  """Returns wave_S at the working rate; RecordError, naming the stream, if there is none."""
   if utterance.wave_S is None or not len(utterance.wave_S):
     raise RecordError(
       f"Expected a wave for the stream {stream!r}, the utterance {utterance.text!r} of "
@@ -139,24 +157,24 @@ def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
   return waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
 
 
-def heard(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.ndarray]]:
-  """Returns (speaker, wave_S at the working rate) of utterances with sound, up to `most_s`."""
-  found, seconds = [], 0.0
+def speech_waves(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.ndarray]]:
+  """Returns (speaker, wave_S at the working rate) of utterances with a wave, until `most_s`."""
+  waves, seconds = [], 0.0
   for utterance in utterances:
     if seconds >= most_s:
       break
     if utterance.wave_S is not None and len(utterance.wave_S):
       wave_S = waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
-      found.append((utterance.speaker, wave_S))
+      waves.append((utterance.speaker, wave_S))
       seconds += len(wave_S) / waveform.RATE_HZ
-  return found
+  return waves
 
 
-def voice_called(voice: str | None, voices: Sequence[str]) -> str | None:
-  """Returns which of `voices` is meant, in any spelling (`orthography.plain`), else `voice`."""
+def match_voice(voice: str | None, voices: Sequence[str]) -> str | None:
+  """Returns the known voice of that name in any spelling (`orthography.plain`), else `voice`."""
   if voice is None:
     return None
-  return {orthography.plain(one): one for one in voices}.get(orthography.plain(voice), voice)
+  return {orthography.plain(name): name for name in voices}.get(orthography.plain(voice), voice)
 
 
 def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> None:
@@ -165,25 +183,30 @@ def check_voice(voice: str | None, spec: StreamSpec, voices: Sequence[str]) -> N
     return
   if not voices:
     raise ConfigError(
-      f"The stream {spec.name!r} says itself who speaks, so voice={voice!r} cannot be chosen. "
-      "Leave it out."
+      f"The ids of the stream {spec.name!r} determine the voice, so voice={voice!r} cannot be "
+      "chosen. Leave it out."
     )
   raise ConfigError(f"Unknown voice {voice!r}. Known voices: {', '.join(voices)}.")
 
 
 def check_text(text: str) -> None:
-  """Raises RecordError for a str that is no Unicode text."""
+  """Raises RecordError for a str that is not valid Unicode."""
   try:
     text.encode()
   except UnicodeEncodeError as error:
     raise RecordError(
-      f"Expected Unicode text, got {text!r}, which is not (half of a surrogate pair, or bytes read "
-      "with another encoding). Read it again as UTF-8."
+      f"Expected Unicode text, got {text!r}, which has an unpaired surrogate, as from bytes "
+      "decoded with another encoding. Decode it as UTF-8."
     ) from error
 
 
-def check_codes(ids: Any, spec: StreamSpec) -> np.ndarray:
-  """Returns int64 codes_TQ of a stream with Q codebooks; no ids at all are 0 frames.
+def check_ids(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
+  """Returns int64 ids_T of a stream with one codebook; DataError for ids that it does not have."""
+  return check_codes(np.reshape(ids, (-1, 1)), spec)[:, 0]
+
+
+def check_codes(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
+  """Returns int64 codes_TQ of a stream with Q codebooks; an empty array is 0 frames.
 
   DataError for another shape and for ids that a codebook does not have.
   """
@@ -193,19 +216,20 @@ def check_codes(ids: Any, spec: StreamSpec) -> np.ndarray:
   if codes_TQ.ndim != 2 or codes_TQ.shape[1] != spec.codebooks:
     raise DataError(
       f"Expected codes of the stream {spec.name!r} as [frames, {spec.codebooks}], got the shape "
-      f"{list(codes_TQ.shape)}. Give one row a frame, as `encode` does."
+      f"{list(codes_TQ.shape)}. Pass one row per frame, as `encode` returns."
     )
   for level, size in enumerate(spec.sizes):
     low, high = codes_TQ[:, level].min(), codes_TQ[:, level].max()
     if low < 0 or high >= size:
+      codebook = f" in codebook {level}" if spec.codebooks > 1 else ""
       raise DataError(
-        f"Expected ids of the stream {spec.name!r} from 0 to {size - 1}, got {low} to {high} in "
-        f"codebook {level}. Give the ids of this stream alone, as `encode` does."
+        f"Expected ids of the stream {spec.name!r} from 0 to {size - 1}, got {low} to {high}"
+        f"{codebook}. Pass the ids of this stream alone, as `encode` returns."
       )
   return codes_TQ
 
 
-def write_settings(settings: Any, folder: Path) -> None:
+def write_settings(settings: Tokenizer, folder: Path) -> None:
   """Writes `settings` beside the parameters, for `check_settings` to compare at load."""
   folder.mkdir(parents=True, exist_ok=True)
   described = _described(settings)
@@ -215,28 +239,27 @@ def write_settings(settings: Any, folder: Path) -> None:
   (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
 
 
-def check_settings(settings: Any, folder: Path) -> None:
-  """Raises ManifestError unless `folder` holds a tokenizer fitted with exactly `settings`, under
-  the `rule` of today."""
+def check_settings(settings: Tokenizer, folder: Path) -> None:
+  """Raises TokenSpaceError unless `folder` has a tokenizer with these settings and `rule`."""
   path = Path(folder) / "settings.json"
   if not path.is_file():
-    raise ManifestError(
+    raise TokenSpaceError(
       f"Expected the fitted tokenizer {settings.stream!r} in {folder}, found none. "
       "Run `audiopalm prepare` for this workdir first."
     )
-  found, expected = json.loads(path.read_text(encoding="utf-8")), _described(settings)
-  check_rule(settings, found.pop("rule", 1), folder)
-  if found == expected:
+  saved, expected = json.loads(path.read_text(encoding="utf-8")), _described(settings)
+  check_rule(settings, saved.pop("rule", 1), folder)
+  if saved == expected:
     return
-  names = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
-  lines = [f"  {k}: config {expected.get(k)!r}, workdir {found.get(k)!r}" for k in names]
-  raise ManifestError(
+  names = sorted(k for k in saved.keys() | expected.keys() if saved.get(k) != expected.get(k))
+  lines = [f"  {k}: config {expected.get(k)!r}, workdir {saved.get(k)!r}" for k in names]
+  raise TokenSpaceError(
     f"The tokenizer {settings.stream!r} in {folder} was fitted with other settings:\n"
     + "\n".join(lines)
     + "\nSet the config back, or prepare a new workdir."
   )
 
 
-def _described(settings: Any) -> dict[str, Any]:
+def _described(settings: Tokenizer) -> dict[str, Any]:
   values = json.loads(json.dumps(dataclasses.asdict(settings)))
   return {"class": type(settings).__name__, **values}

@@ -1,10 +1,10 @@
-"""Codes of SoundStream with the weights published with Lyra V2, through LiteRT; and back to sound.
+"""SoundStream codes and their decoder, with the weights published for Lyra V2, run by LiteRT.
 
     folder/soundstream_encoder.tflite   320 samples at 16 kHz -> 64 features, with state
     folder/quantizer.tflite             64 features <-> 46 levels of 16 entries
     folder/lyragan.tflite               64 features -> 320 samples, with state
 
-A fitted tokenizer holds the three files themselves, so a workdir needs their folder only once.
+A fitted tokenizer holds the three files, so a workdir needs their folder only at the start.
 Source: SoundStream, arXiv:2107.03312; github.com/google/lyra, lyra/model_coeffs (Apache-2.0).
 """
 
@@ -12,11 +12,13 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
@@ -35,12 +37,11 @@ PARAMETERS = "lyra.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Lyra:
-  """The first `levels` of Lyra V2's residual quantizer, `levels_per_code` of them in one code.
+  """The first `levels` of Lyra V2's residual quantizer, `levels_per_code` of them in each code.
 
-  50 frames a second; a level is 4 bits, so 16, 30 and 46 levels are Lyra's 3.2, 6 and 9.2 kbps. Two
-  levels a code make codes of 256 ids, the earlier level in front: id = 16 first + second. `folder`
-  holds the published files; a run copies them, and of two folders with the same files codes and
-  fingerprint are the same.
+  There are 50 frames per second and 4 bits per level: 16, 30 and 46 levels are Lyra's 3.2, 6 and
+  9.2 kbps. With two levels per code a code has 256 ids, id = 16 first + second. `folder` holds the
+  published files, which a run copies; codes and fingerprint depend on the files, not on the folder.
   """
 
   stream: str = "codes"
@@ -49,15 +50,15 @@ class Lyra:
   levels_per_code: int = 2
 
   def __post_init__(self):
-    what = f"Code stream {self.stream!r} has"
+    prefix = f"Code stream {self.stream!r} has"
     if not 1 <= self.levels <= LEVELS:
       raise ConfigError(
-        f"{what} levels={self.levels}, expected 1 to {LEVELS}. Set levels=16 (3.2 kbps), 30 (6 "
+        f"{prefix} levels={self.levels}, expected 1 to {LEVELS}. Set levels=16 (3.2 kbps), 30 (6 "
         "kbps) or 46 (9.2 kbps)."
       )
     if not 1 <= self.levels_per_code <= MOST_LEVELS_PER_CODE or self.levels % self.levels_per_code:
       raise ConfigError(
-        f"{what} levels_per_code={self.levels_per_code}, expected 1 to {MOST_LEVELS_PER_CODE}, a "
+        f"{prefix} levels_per_code={self.levels_per_code}, expected 1 to {MOST_LEVELS_PER_CODE}, a "
         f"divisor of levels={self.levels}. Set levels_per_code=2, which gives codes of 256 ids."
       )
 
@@ -67,24 +68,24 @@ class Lyra:
 
   @property
   def largest(self) -> StreamSpec:
-    """Its spec, which fitting does not change."""
+    """The spec; fitting adds the fingerprint alone."""
     sizes = (ENTRIES**self.levels_per_code,) * self.codebooks
     return StreamSpec(self.stream, "speech", sizes, waveform.RATE_HZ / FRAME_SAMPLES, "")
 
   def check(self) -> None:
-    """Raises ConfigError where LiteRT or one of the published files is not there."""
+    """Raises ConfigError if LiteRT or one of the published files is missing."""
     _litert()
     missing = [name for name in FILES if not (Path(self.folder) / name).is_file()]
     if not self.folder or missing:
-      came = f"{self.folder} lacks {', '.join(missing)}" if self.folder else "no folder is set"
+      reason = f"{self.folder} lacks {', '.join(missing)}" if self.folder else "no folder is set"
       raise ConfigError(
-        f"Code stream {self.stream!r} needs the files of Lyra V2 ({', '.join(FILES)}): {came}. "
+        f"Code stream {self.stream!r} needs the files of Lyra V2 ({', '.join(FILES)}): {reason}. "
         "Clone github.com/google/lyra and name its folder lyra/model_coeffs: "
         f"--set tokenizers.{self.stream}.folder=DIR."
       )
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedLyra":
-    """Returns the published tokenizer: nothing is learnt from the utterances."""
+    """Returns the published tokenizer; it learns nothing from the utterances."""
     self.check()
     files = _read(Path(self.folder))
     for name in SHAPES:
@@ -93,45 +94,43 @@ class Lyra:
 
   def load(self, folder: Path) -> "FittedLyra":
     base.check_settings(self, folder)
-    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as found:
-      return FittedLyra(self, _read(Path(folder)), found["codebooks_QVE"])
+    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as arrays:
+      return FittedLyra(self, _read(Path(folder)), arrays["codebooks_QVE"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedLyra:
-  """The published files, and the quantizer's entries read out of them."""
+  """The published files, and the quantizer's codebooks read from them."""
 
   settings: Lyra
   files: Mapping[str, bytes]
-  codebooks_QVE: np.ndarray  # here Q counts levels, not codes
-  voices: tuple[str, ...] = ()  # who speaks is in the codes
+  codebooks_QVE: np.ndarray  # Q counts levels here, not codes
+  voices: tuple[str, ...] = ()  # the codes determine the voice
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
-    settings = self.settings
-    anywhere = dataclasses.replace(settings, folder="")  # the files count, not where they lie
-    return dataclasses.replace(settings.largest, fingerprint=base.fingerprint(anywhere, self.files))
+    settings = dataclasses.replace(self.settings, folder="")
+    return dataclasses.replace(settings.largest, fingerprint=base.fingerprint(settings, self.files))
 
   def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns codes_TQ: one row each 20 ms begun."""
+    """Returns codes_TQ: one row per 20 ms, the last one padded."""
     stream = self.stream()
     wave_S = base.wave_of(utterance, self.settings.stream)
     return np.concatenate([stream.push(wave_S), stream.end()])
 
   def stream(self) -> "Stream":
-    """Returns an encoder at the start of a wave that comes in pieces."""
+    """Returns a new streaming encoder."""
     return Stream(self)
 
-  def decode(
-    self, ids: Sequence[Sequence[int]] | np.ndarray, *, voice: str | None = None
-  ) -> np.ndarray:
+  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz, 20 ms for each row of codes."""
     base.check_voice(voice, self.spec, self.voices)
     codes_TQ = base.check_codes(ids, self.spec)
     if not len(codes_TQ):
       return np.zeros(0, np.float32)
-    levels_TQ = self._levels(codes_TQ)
-    features_TE = self.codebooks_QVE[np.arange(self.settings.levels), levels_TQ].sum(axis=1)
+    powers = ENTRIES ** np.arange(self.settings.levels_per_code)[::-1]
+    levels_TQ = (codes_TQ[:, :, None] // powers % ENTRIES).reshape(len(codes_TQ), -1)
+    features_TE = kmeans.residual_sum(levels_TQ, self.codebooks_QVE)
     wave_TS = _Network(self.files, DECODER).run(features_TE)
     return np.clip(wave_TS.reshape(-1), -1, 1)
 
@@ -142,22 +141,15 @@ class FittedLyra:
     np.savez(Path(folder) / PARAMETERS, codebooks_QVE=self.codebooks_QVE)
 
   def codes(self, features_TE: np.ndarray) -> np.ndarray:
-    """Returns codes_TQ of the encoder's features: each level takes what is nearest to the rest."""
-    code_TQ = np.zeros((len(features_TE), self.settings.codebooks), np.int32)
-    for level in range(self.settings.levels):
-      ids_T, _ = kmeans.nearest(features_TE, self.codebooks_QVE[level])
-      features_TE = features_TE - self.codebooks_QVE[level, ids_T]
-      place = level // self.settings.levels_per_code
-      code_TQ[:, place] = ENTRIES * code_TQ[:, place] + ids_T
-    return code_TQ
-
-  def _levels(self, codes_TQ: np.ndarray) -> np.ndarray:
+    """Returns codes_TQ of the encoder's features."""
+    levels_TQ = kmeans.residual_ids(features_TE, self.codebooks_QVE[: self.settings.levels])
     powers = ENTRIES ** np.arange(self.settings.levels_per_code)[::-1]
-    return (codes_TQ[:, :, None] // powers % ENTRIES).reshape(len(codes_TQ), -1)
+    shape = len(levels_TQ), self.settings.codebooks, self.settings.levels_per_code
+    return (levels_TQ.reshape(shape) @ powers).astype(np.int32)
 
 
 class Stream:
-  """A wave encoded as it comes: the codes of all pieces are those of the whole."""
+  """Encodes a wave piece by piece, with the same codes as in one piece."""
 
   def __init__(self, fitted: FittedLyra):
     self._fitted = fitted
@@ -165,22 +157,22 @@ class Stream:
     self._rest_S = np.zeros(0, np.float32)
 
   def push(self, wave_S: np.ndarray) -> np.ndarray:
-    """Returns codes_TQ of the frames that the next samples (16 kHz) complete."""
+    """Returns codes_TQ of the frames that the next samples (at 16 kHz) complete."""
     wave_S = np.concatenate([self._rest_S, np.asarray(wave_S, np.float32)])
     whole = len(wave_S) // FRAME_SAMPLES * FRAME_SAMPLES
     self._rest_S = wave_S[whole:]
     return self._fitted.codes(self._network.run(wave_S[:whole].reshape(-1, FRAME_SAMPLES)))
 
   def end(self) -> np.ndarray:
-    """Returns codes_TQ of the frame begun, if there is one, filled up with silence."""
+    """Returns codes_TQ of the last, incomplete frame, if there is one, padded with silence."""
     return self.push(np.zeros(-len(self._rest_S) % FRAME_SAMPLES, np.float32))
 
 
 class _Network:
-  """One of the files with a state, at its beginning.
+  """One of the stateful networks, in its initial state.
 
-  The state cannot be set back (LiteRT keeps it in resource variables), so each utterance begins a
-  network of its own: 4 ms. It takes one frame at a time: with its state a batch is not possible.
+  LiteRT keeps the state in resource variables and cannot reset it, so every utterance loads a new
+  network, in 4 ms. It runs one frame at a time; its state does not allow batches.
   """
 
   def __init__(self, files: Mapping[str, bytes], name: str):
@@ -193,15 +185,15 @@ class _Network:
     self._in, self._out = (end[0]["index"] for end in ends)
 
   def run(self, frames_TE: np.ndarray) -> np.ndarray:
-    """Returns what the network gives for each frame, in order."""
-    taken, given = self._shapes
-    frames = np.ascontiguousarray(frames_TE, np.float32).reshape(-1, *taken)
-    given_TE = np.empty((len(frames), math.prod(given)), np.float32)
+    """Returns the network's outputs for the frames in order."""
+    input_shape, output_shape = self._shapes
+    frames = np.ascontiguousarray(frames_TE, np.float32).reshape(-1, *input_shape)
+    outputs_TE = np.empty((len(frames), math.prod(output_shape)), np.float32)
     for number, frame in enumerate(frames):
       self._interpreter.set_tensor(self._in, frame)
       self._interpreter.invoke()
-      given_TE[number] = self._interpreter.get_tensor(self._out).reshape(-1)
-    return given_TE
+      outputs_TE[number] = self._interpreter.get_tensor(self._out).reshape(-1)
+    return outputs_TE
 
 
 def _read(folder: Path) -> dict[str, bytes]:
@@ -209,9 +201,9 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 def _codebooks(content: bytes) -> np.ndarray:
-  """Returns codebooks_QVE [46, 16, 64]: the quantizer asked for every entry of every level alone.
+  """Returns codebooks_QVE [46, 16, 64]: the quantizer's output for each entry of each level alone.
 
-  Its other levels are told to be absent (-1), as Lyra itself does below its full rate.
+  The other levels are marked as absent (-1), as Lyra does below its full rate.
   """
   interpreter = _interpreter(content, QUANTIZER)
   if "decode" not in interpreter.get_signature_list():
@@ -239,7 +231,7 @@ def _other_file(name: str) -> ConfigError:
   )
 
 
-def _litert() -> Any:
+def _litert() -> ModuleType:
   try:
     from ai_edge_litert import interpreter
   except ImportError as error:

@@ -1,10 +1,10 @@
-"""What units are clusters of: MFCCs with their slopes, the speaker taken out of them.
+"""The features that units are clusters of: speaker-normalized MFCCs and their slopes.
 
-Three things take the speaker out, each from the utterance alone, so that an unknown speaker needs
-no statistics: the mean and variance of every coefficient, and a warp of the frequency axis that
-makes the vocal tract the training speakers' average (`warps` > 1), chosen where the features lie
-nearest to the centroids. All three are taken over clear speech alone (`spectrum.speech`): silence
-and a room's noise have no speaker. Source: vocal tract length normalisation, Lee and Rose, 1996.
+Features are normalized in three ways, from the utterance alone, so that an unknown speaker needs no
+statistics: the mean and the variance of every coefficient, and a warp of the frequency axis to the
+average vocal tract of the training speakers (`warps` > 1), chosen to bring the features nearest to
+the centroids. All are estimated on clear speech (`spectrum.voice_activity`), as silence and noise
+do not depend on the speaker. Source: vocal tract length normalization, Lee and Rose, 1996.
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ from audiopalm.audio import spectrum
 from audiopalm.tokenizers import kmeans
 
 LARGEST_WARP = 1.32
-WARP_SPREAD = 0.15  # standard deviation of ln(warp) expected before anything is heard
-BEYOND = 1  # frames before and after a wave that still hear it
-PEAKS_DB = 12.5  # over the level of loud frames: where the highest bins of speech lie
-SILENT_AT = 3.0  # deviations of the loudness under its mean in speech
-WHITENING = 0.5  # 0 leaves coefficients their variance (mostly the lowest ones'), 1 makes all equal
+WARP_SPREAD = 0.15  # prior standard deviation of ln(warp)
+BEYOND = 1  # frames before and after a wave that overlap it
+PEAKS_DB = 12.5  # level of the highest bins of speech above that of loud frames
+SILENT_AT = 3.0  # standard deviations of silence below the mean loudness of speech
+WHITENING = 0.5  # 0 keeps the variance of coefficients (most is in the lowest), 1 makes all equal
 
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-  """How a wave becomes features; fields as in `units.KMeansUnits`."""
+  """Computes the features of a wave; fields as in `units.KMeansUnits`."""
 
   frames_per_unit: int
   bins: int
@@ -45,7 +45,7 @@ class Analysis:
 
   @functools.cached_property
   def filters(self) -> np.ndarray:
-    """filters_EM of every warp, side by side."""
+    """filters_EM of all warps, concatenated."""
     return np.concatenate(
       [
         spectrum.mel_filters(self.bins, self.low_hz, self.high_hz, warp=float(warp))
@@ -55,9 +55,8 @@ class Analysis:
     )
 
   def cepstra(self, power_TE: np.ndarray) -> "Cepstra":
-    """Returns the cepstra, one version per warp, of a power spectrum that has BEYOND more frames at
-    both ends."""
-    speech = spectrum.speech(power_TE)
+    """Returns the cepstra for every warp of a power spectrum with BEYOND more frames per end."""
+    speech = spectrum.voice_activity(power_TE)
     log_mel_TM = spectrum.log_mel(power_TE, self.filters)
     floor = (speech.loud_db + PEAKS_DB - self.floor_db) * np.log(10) / 10
     log_mel_TM = np.maximum(log_mel_TM, np.float32(floor))
@@ -68,17 +67,17 @@ class Analysis:
     return Cepstra(cepstra_TWE, np.sqrt(squares_WE), speech)
 
   def features(self, cepstra: "Cepstra", spread_E: np.ndarray) -> np.ndarray:
-    """Returns features_WTE at the unit rate: a unit's levels and slopes, then its neighbours'.
+    """Returns features_WTE at the unit rate: a unit's levels and slopes, then its neighbors'.
 
-    `spread_E` is the training cepstra's standard deviation. Silence is one point of the feature
-    space, whatever is heard there, and so is what lies before and after the wave: units do not
-    depend on how much silence a recording begins and ends with.
+    `spread_E` is the standard deviation of the training cepstra. Silence, including that before and
+    after the wave, is a single point of the feature space, so units do not depend on its content or
+    on how much of it a recording starts and ends with.
     """
     frames, warps, coefficients = cepstra.values_TWE.shape
     silent_E = _silent(spread_E)
     level_TWE = cepstra.values_TWE * self._gain(cepstra, spread_E) - silent_E
     level_TE = level_TWE.reshape(frames, -1) * cepstra.speech.speech_T[:, None]
-    # One unit of silence on each side, for slopes and neighbours; BEYOND of its frames are there.
+    # Pad one unit of silence on each side, for slopes and neighbors; BEYOND frames exist already.
     before = self.frames_per_unit - BEYOND
     after = before + -(frames - 2 * BEYOND) % self.frames_per_unit
     level_TE = np.pad(level_TE, ((before, after), (0, 0)))
@@ -92,25 +91,25 @@ class Analysis:
     return np.ascontiguousarray(features_TWE.transpose(1, 0, 2), np.float32)
 
   def change(
-    self, lacking_TE: np.ndarray, cepstra: "Cepstra", warp: int, spread_E: np.ndarray
+    self, error_TE: np.ndarray, cepstra: "Cepstra", warp: int, spread_E: np.ndarray
   ) -> np.ndarray:
-    """Returns change_TE of the log-mel frames at `bins` warped centres that adds `lacking_TE`.
+    """Returns change_TE: what to add to log-mel frames, at warped centers, to add `error_TE`.
 
-    The inverse of `features` for an utterance whose warp is known, as far as a straight line within
-    each unit goes: its level and its slope; neighbours are left to their own.
+    This inverts `features` for a known warp, by a straight line within each unit, from its level
+    and its slope; the features of neighbors are ignored.
     """
     gain_E = self._gain(cepstra, spread_E)[warp]
-    level_TE = lacking_TE[:, : self.coefficients] / gain_E
-    slope_TE = lacking_TE[:, self.coefficients : 2 * self.coefficients] / gain_E
+    level_TE = error_TE[:, : self.coefficients] / gain_E
+    slope_TE = error_TE[:, self.coefficients : 2 * self.coefficients] / gain_E
     middle = (self.frames_per_unit - 1) / 2
     place_P = (np.arange(self.frames_per_unit) - middle)[:, None] / max(self.slope_weight, 1)
     change_TPE = level_TE[:, None] + place_P * slope_TE[:, None]
     change_TE = change_TPE.reshape(-1, self.coefficients)
     return change_TE @ spectrum.cosine_basis(self.bins, self.coefficients).T
 
-  def centres_hz(self, warp: int) -> np.ndarray:
-    """Returns where the bins of a warp lie."""
-    plain_hz = spectrum.centres_hz(self.bins, self.low_hz, self.high_hz)
+  def centers_hz(self, warp: int) -> np.ndarray:
+    """Returns the centers of the mel bins of a warp."""
+    plain_hz = spectrum.centers_hz(self.bins, self.low_hz, self.high_hz)
     return spectrum.warped_hz(plain_hz, self.warp_factors[warp], self.high_hz)[1:-1]
 
   def choose(
@@ -120,40 +119,41 @@ class Analysis:
     centroids_VE: np.ndarray,
     variance: float,
   ) -> tuple[int, np.ndarray]:
-    """Returns (warp, ids_T): the warp whose features are likeliest under the centroids, and which
-    centroid lies nearest to each unit then.
+    """Returns (warp, ids_T): the most likely warp, and each unit's nearest centroid under it.
 
-    Each unit counts as one dimension's worth of evidence, as far as it is clear speech, against the
-    expectation that the warp is near 1, so that a word or two leave it there.
+    A unit counts as one dimension of evidence, weighted by how clear its speech is. The prior
+    prefers warps near 1, so a word or two leave it there.
     """
     flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
     ids_WT, distance_WT = (
       values.reshape(self.warps, -1) for values in kmeans.nearest(flat_TE, centroids_VE)
     )
-    surprise_W = np.square(np.log(self.warp_factors) / WARP_SPREAD)
-    warp = int(np.argmin(distance_WT @ self.clear(cepstra) / variance + surprise_W))
+    prior_W = np.square(np.log(self.warp_factors) / WARP_SPREAD)
+    warp = int(np.argmin(distance_WT @ self.clear(cepstra) / variance + prior_W))
     return warp, ids_WT[warp]
 
   def clear(self, cepstra: "Cepstra") -> np.ndarray:
-    """Returns how far each unit is clear speech: the mean of its frames."""
+    """Returns the weight of clear speech in each unit: the mean over its frames."""
     clear_T = cepstra.speech.clear_T[BEYOND:-BEYOND]
     missing = -len(clear_T) % self.frames_per_unit
     return np.pad(clear_T, (0, missing)).reshape(-1, self.frames_per_unit).mean(axis=1)
 
   def _gain(self, cepstra: "Cepstra", spread_E: np.ndarray) -> np.ndarray:
-    """Returns gain_WE, by which an utterance's coefficients get the deviation all are to have."""
-    # A flat utterance (a hum, one frame) keeps small values instead of noise blown up.
+    """Returns gain_WE, which scales an utterance's coefficients to the common deviation."""
+    # The floor keeps an utterance without variation (a hum, one frame) from amplified noise.
     return spread_E ** (1 - WHITENING) / np.maximum(cepstra.deviation_WE, 0.1 * spread_E)
 
   def _pooled(self, values_TE: np.ndarray) -> np.ndarray:
-    """Returns the mean of each unit's frames, of which there are whole units."""
+    """Returns the mean of each unit's frames; the frames fill whole units."""
     return values_TE.reshape(-1, self.frames_per_unit, values_TE.shape[1]).mean(axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cepstra:
-  """Cepstra of an utterance and BEYOND frames around it: over its clear speech their mean is 0 and
-  their standard deviation `deviation_WE`."""
+  """Cepstra of an utterance and BEYOND frames on each side.
+
+  Over clear speech their mean is 0 and their standard deviation is `deviation_WE`.
+  """
 
   values_TWE: np.ndarray
   deviation_WE: np.ndarray
@@ -161,13 +161,13 @@ class Cepstra:
 
 
 def _mean(values_TWE: np.ndarray, weights_T: np.ndarray) -> np.ndarray:
-  """Returns the weighted mean over time; 0 where nothing has weight."""
+  """Returns the weighted mean over time, 0 if no frame has weight."""
   total = weights_T @ values_TWE.reshape(len(weights_T), -1)
   return (total / max(float(weights_T.sum()), 1e-3)).reshape(values_TWE.shape[1:])
 
 
 def _silent(spread_E: np.ndarray) -> np.ndarray:
-  """Returns where silence lies: far less loud than speech, and in its mean's colour."""
+  """Returns the features of silence: a low loudness and the mean spectral shape of speech."""
   silent_E = np.zeros_like(spread_E)
   silent_E[0] = -SILENT_AT * spread_E[0] ** (1 - WHITENING)
   return silent_E

@@ -1,9 +1,9 @@
-"""The text tokenizer of a pretrained model, as the files of its folder give it.
+"""The text tokenizer of a pretrained model, read from the files in its folder.
 
-    folder/tokenizer.json     read with the package tokenizers, whatever its kind
-    folder/tokenizer.model    read with SentencePiece, where there is no tokenizer.json
+    folder/tokenizer.json     read with the package tokenizers
+    folder/tokenizer.model    read with SentencePiece, if there is no tokenizer.json
 
-A fitted tokenizer holds the file itself, so a workdir needs its folder only once.
+A fitted tokenizer holds the file, so a workdir needs its folder only at the start.
 """
 
 import dataclasses
@@ -11,14 +11,16 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import sentencepiece
 
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
@@ -27,12 +29,12 @@ FILES = JSON, MODEL = "tokenizer.json", "tokenizer.model"
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedText:
-  """The tokenizer in `file` of `folder`, of which `digest` is the sha256 in hex.
+  """The tokenizer in `file` of `folder`, whose sha256 in hex is `digest`.
 
-  `size` counts the rows of the model it belongs to, which may be more than it has pieces. Special
-  tokens and those beyond the rows are never given; added tokens that are not special are text like
-  any other. Nothing is put before or after a text. Of two folders with the same file ids and
-  fingerprint are the same. `in_folder` fills the fields in.
+  `size` is the number of embedding rows of its model, which may exceed the number of pieces.
+  `encode` never returns special tokens or ids beyond `size`; other added tokens are ordinary text.
+  Nothing is added before or after a text. Ids and fingerprint depend on the file, not on its
+  folder. `in_folder` fills in the fields.
   """
 
   folder: str
@@ -49,27 +51,27 @@ class PretrainedText:
 
   @property
   def largest(self) -> StreamSpec:
-    """Its spec, which fitting does not change."""
+    """The spec; fitting adds the fingerprint alone."""
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Raises ConfigError where the file or what reads it is not there, or is another."""
+    """Raises ConfigError if the file is missing, changed or damaged, or its reader is missing."""
     self.fit((), 0)
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedPretrainedText":
-    """Returns the tokenizer of the folder: nothing is learnt from the utterances."""
+    """Returns the tokenizer in the folder; it learns nothing from the utterances."""
     fitted = self.read()
     fitted.check()
     return fitted
 
   def read(self) -> "FittedPretrainedText":
-    """Returns the tokenizer of the folder without a look at what is in its file."""
+    """Returns the tokenizer in the folder without parsing its file."""
     content = _content(self.folder, self.file)
     if _digest(content) != self.digest:
       raise ConfigError(
-        f"{path_of(self)} is not the file that text stream {self.stream!r} was set "
-        f"to: expected sha256 {self.digest[:12]}, found {_digest(content)[:12]}. Put that file "
-        "back, or start a new workdir with this one."
+        f"{path_of(self)} is not the file that text stream {self.stream!r} was set up with: "
+        f"expected sha256 {self.digest[:12]}, found {_digest(content)[:12]}. Restore that file, or "
+        "start a new workdir with this one."
       )
     return self.fitted(content)
 
@@ -82,24 +84,26 @@ class PretrainedText:
     return self.fitted((Path(folder) / self.file).read_bytes())
 
   def fitted(self, content: bytes) -> "FittedPretrainedText":
-    """Returns the tokenizer of a file."""
+    """Returns the tokenizer with this content of its file."""
     return FittedPretrainedText(self, content)
 
 
 def in_folder(folder: str | Path, size: int, stream: str = "text") -> PretrainedText:
-  """Returns the settings of the tokenizer in a folder, for a model of `size` rows; ConfigError
-  where there is none."""
+  """Returns the settings of the tokenizer in a folder; ConfigError if there is none.
+
+  `size` is the number of embedding rows of its model.
+  """
   file = next((name for name in FILES if (Path(folder) / name).is_file()), JSON)
   return PretrainedText(str(folder), size, _digest(_content(folder, file)), stream, file)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedPretrainedText:
-  """The file of a tokenizer.
+  """A tokenizer, held as the content of its file.
 
-  What comes back from `decode` is what the tokenizer itself guarantees. Byte-level ones (Llama 3,
-  Qwen) lose nothing unless they normalize Unicode (Qwen: NFC). Those with pieces from SentencePiece
-  may fold characters and spaces, lose one that leads, and give U+2581 back as a space.
+  Whether `decode` restores a text depends on the tokenizer. Byte-level ones (Llama 3, Qwen) are
+  lossless but for Unicode normalization (Qwen: NFC). Those with SentencePiece pieces may merge
+  characters and spaces, drop a leading space, and decode U+2581 as a space.
   """
 
   settings: PretrainedText
@@ -111,35 +115,29 @@ class FittedPretrainedText:
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
-    anywhere = dataclasses.replace(self.settings, folder="")  # the file counts, not where it lies
-    fingerprint = base.fingerprint(anywhere, {self.settings.file: self.content})
-    return dataclasses.replace(self.settings.largest, fingerprint=fingerprint)
+    settings = dataclasses.replace(self.settings, folder="")
+    fingerprint = base.fingerprint(settings, {settings.file: self.content})
+    return dataclasses.replace(settings.largest, fingerprint=fingerprint)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns the ids of the utterance's text; none for an empty one."""
     return np.array(self.encode_text(utterance.text), np.int32)
 
   def encode_text(self, text: str) -> list[int]:
-    """Returns the ids of a text, which spells special tokens with others."""
+    """Returns the ids of a text; special tokens in it are split into ordinary ones."""
     base.check_text(text)
     return self._reader.encode(text)
 
-  def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> str:
-    """Returns the text of any ids; special tokens and rows without a piece give none."""
-    ids = np.asarray(ids, np.int64)
-    if ids.size and not 0 <= ids.min() <= ids.max() < self.settings.size:
-      raise DataError(
-        f"Expected ids of the stream {self.settings.stream!r} from 0 to {self.settings.size - 1}, "
-        f"got {ids.min()} to {ids.max()}. Give the ids of this stream alone, as `encode` does."
-      )
-    return self._reader.decode(ids.tolist())
+  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str:
+    """Returns the text of any ids; special tokens and ids without a piece are dropped."""
+    return self._reader.decode(base.check_ids(ids, self.settings.largest).tolist())
 
   def save(self, folder: Path) -> None:
     base.write_settings(self.settings, Path(folder))
     (Path(folder) / self.settings.file).write_bytes(self.content)
 
   def check(self) -> None:
-    """Raises ConfigError for a file that is no tokenizer, or one of a larger model."""
+    """Raises ConfigError for a file that is not a tokenizer, or belongs to a larger model."""
     if self._reader.pieces > self.settings.size:
       raise ConfigError(
         f"{path_of(self.settings)} has {self._reader.pieces} pieces, but text stream "
@@ -148,16 +146,16 @@ class FittedPretrainedText:
       )
 
   @functools.cached_property
-  def _reader(self) -> Any:
+  def _reader(self) -> "_Json | _SentencePiece":
     return READERS[self.settings.file](self.content, self.settings)
 
 
 class _Json:
-  """tokenizer.json through the package tokenizers.
+  """Reads tokenizer.json with the package tokenizers.
 
-  Special tokens that a text spells are cut into others (`encode_special_tokens`). A model that has
-  them among its pieces, as unigrams have, would find them all the same: such a text is read again,
-  with a cut behind the first character of each.
+  Special tokens in a text are split into ordinary ones (`encode_special_tokens`). Models such as
+  unigram that have them among their pieces would still find them; then the text is encoded again
+  with a split after the first character of each special token.
   """
 
   def __init__(self, content: bytes, settings: PretrainedText):
@@ -172,15 +170,16 @@ class _Json:
     ids = self._plain.encode(text, add_special_tokens=False).ids
     if self._special.keys().isdisjoint(ids):
       return ids
-    return self._cut.encode(text, add_special_tokens=False).ids
+    return self._splitting.encode(text, add_special_tokens=False).ids
 
   def decode(self, ids: list[int]) -> str:
     return self._plain.decode(ids, skip_special_tokens=True)
 
   @functools.cached_property
-  def _cut(self) -> Any:
-    cuts = (f"{re.escape(spelt[0])}(?={re.escape(spelt[1:])})" for spelt in self._special.values())
-    pattern = {"Regex": "|".join(cuts)}
+  def _splitting(self) -> Any:
+    """The tokenizer with a split after the first character of each special token."""
+    splits = (f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in self._special.values())
+    pattern = {"Regex": "|".join(splits)}
     split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
     source = self._described()
     before = [source["pre_tokenizer"]] if source.get("pre_tokenizer") else []
@@ -188,14 +187,14 @@ class _Json:
     return read(source | {"pre_tokenizer": both}, self._settings)
 
   def _described(self) -> dict[str, Any]:
-    found = described(self._content, self._settings)
-    for token in found["added_tokens"]:
+    source = described(self._content, self._settings)
+    for token in source["added_tokens"]:
       token["special"] |= token["id"] >= self._settings.size  # the model has no row for it
-    return found
+    return source
 
 
 class _SentencePiece:
-  """tokenizer.model: its control symbols are never read from a text."""
+  """Reads tokenizer.model; its control symbols are never found in a text."""
 
   def __init__(self, content: bytes, settings: PretrainedText):
     try:
@@ -215,17 +214,17 @@ READERS = {JSON: _Json, MODEL: _SentencePiece}
 
 
 def described(content: bytes, settings: PretrainedText) -> dict[str, Any]:
-  """Returns what a tokenizer.json says, but that a text is never cut short or filled up."""
+  """Returns the content of a tokenizer.json, without truncation and padding of texts."""
   try:
-    found = json.loads(content)
-    _ = found["model"]["vocab"], found["added_tokens"]
+    source = json.loads(content)
+    _ = source["model"]["vocab"], source["added_tokens"]
   except (ValueError, KeyError, TypeError) as error:
     raise _no_tokenizer(settings, error) from error
-  return found | {"truncation": None, "padding": None}
+  return source | {"truncation": None, "padding": None}
 
 
 def pieces(described: Mapping[str, Any]) -> dict[int, str]:
-  """Returns {id: piece} of the model in a tokenizer.json; added tokens are not among them."""
+  """Returns {id: piece} of the model in a tokenizer.json, without added tokens."""
   vocabulary = described["model"]["vocab"]
   if isinstance(vocabulary, dict):
     return {id_: piece for piece, id_ in vocabulary.items()}
@@ -233,26 +232,25 @@ def pieces(described: Mapping[str, Any]) -> dict[int, str]:
 
 
 def read(described: Mapping[str, Any], settings: PretrainedText) -> Any:
-  """Returns the Tokenizer of a tokenizer.json; ConfigError where the ids it says are not those it
-  gives."""
+  """Returns the `tokenizers.Tokenizer` of a tokenizer.json; ConfigError if it changes ids."""
   tokenizers = _tokenizers()
   try:
-    found = tokenizers.Tokenizer.from_str(json.dumps(described))
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(described))
   except Exception as error:  # the package raises no other
     raise _no_tokenizer(settings, error) from error
   for token in described["added_tokens"]:
-    id_ = found.token_to_id(token["content"])
+    id_ = tokenizer.token_to_id(token["content"])
     if id_ != token["id"]:
       raise ConfigError(
-        f"{path_of(settings)} gives {token['content']!r} the id {token['id']}, but the "
-        f"package tokenizers makes it {id_}: ids before it have no token. Add tokens for them."
+        f"{path_of(settings)} gives {token['content']!r} the id {token['id']}, but the package "
+        f"tokenizers gives it {id_}, as ids before it have no token. Add tokens for them."
       )
-  found.encode_special_tokens = True
-  return found
+  tokenizer.encode_special_tokens = True
+  return tokenizer
 
 
 def path_of(settings: PretrainedText) -> Path:
-  """Returns where the file of a tokenizer lies."""
+  """Returns the path of a tokenizer's file."""
   return Path(settings.folder) / settings.file
 
 
@@ -271,11 +269,11 @@ def _digest(content: bytes) -> str:
 
 def _no_tokenizer(settings: PretrainedText, error: Exception) -> ConfigError:
   return ConfigError(
-    f"{path_of(settings)} is damaged, or no tokenizer that can be read ({error}). Copy it again."
+    f"{path_of(settings)} is damaged, or not a tokenizer that can be read ({error}). Copy it again."
   )
 
 
-def _tokenizers() -> Any:
+def _tokenizers() -> ModuleType:
   try:
     import tokenizers
   except ImportError as error:

@@ -1,12 +1,13 @@
-"""Text as SentencePiece ids: any string goes in, the same string comes out."""
+"""Text as SentencePiece ids, from which any string is decoded unchanged."""
 
 import dataclasses
 import functools
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import sentencepiece
 
 from audiopalm.errors import ConfigError, DataError
@@ -14,20 +15,19 @@ from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
 MODEL = "text.model"
-BYTES = 256  # pieces <0x00> to <0xFF>, which spell what no other piece does
-SPACE = "\u2581"  # how a piece writes a space
-STAND_INS = range(0xF0000, 0xFFFFE)  # private use: no text means anything by them
+BYTES = 256  # pieces <0x00> to <0xFF>, for characters without a piece
+SPACE = "\u2581"  # a space in a piece
+PRIVATE_USE = range(0xF0000, 0xFFFFE)  # characters without a meaning
 
 
 @dataclasses.dataclass(frozen=True)
 class SentencePieceText:
   """A unigram SentencePiece model with byte fallback, fitted on the `text` of utterances.
 
-  `size` counts all ids, the 257 of bytes and of "unknown" (never given) too. It is a ceiling: a
-  small corpus has fewer pieces to offer. Each of `words` is one piece wherever it occurs, even if
-  no text has it: what tags are made of. With `fitted_in`, a folder that `save` wrote, it is the
-  tokenizer found there, which had the same settings, instead of one of these texts. Exported,
-  `text.model` is an ordinary SentencePiece file.
+  `size` is the most ids, including 256 bytes and "unknown" (which is never returned); a small
+  corpus has fewer. Each of `words`, as used in tags, is a single piece even if no text contains it.
+  With `fitted_in`, a folder that `save` wrote with the same settings, the tokenizer is loaded from
+  there instead of fitted. `text.model` in an export is an ordinary SentencePiece file.
   Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
@@ -41,7 +41,7 @@ class SentencePieceText:
       if not word or any(map(str.isspace, word)) or SPACE in word:
         raise ConfigError(
           f"Text stream {self.stream!r} has {word!r} among its words, expected text without "
-          "spaces: a piece spells one word. Write each word on its own."
+          "spaces, as each is one piece. List the words one by one."
         )
     if self.size <= BYTES + 1:
       raise ConfigError(
@@ -51,39 +51,39 @@ class SentencePieceText:
 
   @property
   def largest(self) -> StreamSpec:
-    """A small corpus has fewer pieces to offer."""
+    """The spec with `size` ids; a small corpus has fewer."""
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Raises ManifestError where `fitted_in` holds no tokenizer of these settings."""
+    """Raises TokenSpaceError if `fitted_in` holds no tokenizer with these settings."""
     if self.fitted_in is not None:
-      base.check_settings(self._own, Path(self.fitted_in))
+      base.check_settings(self._without_folder, Path(self.fitted_in))
 
   def kept_in(self, folder: str) -> "SentencePieceText":
     """Returns the settings of the tokenizer that `save` wrote into a folder, to keep its ids."""
     return dataclasses.replace(self, fitted_in=folder)
 
   @property
-  def _own(self) -> "SentencePieceText":
-    """What the ids depend on: the settings, wherever the pieces came from."""
+  def _without_folder(self) -> "SentencePieceText":
+    """The settings that ids depend on, which `fitted_in` is not one of."""
     return dataclasses.replace(self, fitted_in=None)
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedText":
-    """Returns the tokenizer of these texts, in this order; there is no chance in it, so no seed."""
+    """Returns the tokenizer of these texts in this order, whatever the seed."""
     if self.fitted_in is not None:
       self.check()
       return self.fitted((Path(self.fitted_in) / MODEL).read_bytes())
     texts = [utterance.text for utterance in utterances if utterance.text.strip()]
     if not texts:
       raise DataError(
-        f"Nothing to fit the text stream {self.stream!r} on: no utterance of the training split "
+        f"No text to fit the text stream {self.stream!r} on: no utterance of the training split "
         "has a text. Use a corpus with transcripts."
       )
     letters = len(set("".join(texts).replace(" ", SPACE)) | {SPACE})
     if self.size < BYTES + 1 + letters + len(self.words):
       raise ConfigError(
-        f"Text stream {self.stream!r} has size={self.size}, but its training texts hold {letters} "
-        f"different characters beside {BYTES} bytes, {len(self.words)} words and 1 unknown. "
+        f"Text stream {self.stream!r} has size={self.size}, but its training texts have {letters} "
+        f"different characters, besides {BYTES} bytes, {len(self.words)} words and 1 unknown. "
         f"Set size={2 ** (BYTES + letters + len(self.words)).bit_length()} or more."
       )
     model = io.BytesIO()
@@ -97,45 +97,42 @@ class SentencePieceText:
       user_defined_symbols=list(self.words),
       character_coverage=1.0,
       split_digits=True,
-      # Identity both ways: no Unicode folding, and no space is merged or dropped.
+      # Lossless: no Unicode normalization, and no space is merged or dropped.
       normalization_rule_name="identity",
       remove_extra_whitespaces=False,
       allow_whitespace_only_pieces=True,
       add_dummy_prefix=True,
-      # The grid has its own stop, and its holes are -1: no control ids.
+      # No control ids: the grid has a stop id of its own, and its holes are -1.
       unk_id=0,
       bos_id=-1,
       eos_id=-1,
       pad_id=-1,
       max_sentence_length=1 << 20,
       shuffle_input_sentence=False,
-      num_threads=1,  # the order of sums, and so the pieces, depend on it
+      num_threads=1,  # the pieces depend on the order of sums
       minloglevel=2,
     )
     return self.fitted(model.getvalue())
 
   def load(self, folder: Path) -> "FittedText":
-    base.check_settings(self._own, folder)
+    base.check_settings(self._without_folder, folder)
     return self.fitted((Path(folder) / MODEL).read_bytes())
 
   def fitted(self, content: bytes) -> "FittedText":
     """Returns the tokenizer of a SentencePiece file that was fitted with these settings."""
-    return FittedText(self._own, content)
+    return FittedText(self._without_folder, content)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedText:
-  """A SentencePiece model that never loses a character."""
+  """A lossless SentencePiece model; `content` is its file."""
 
   settings: SentencePieceText
-  content: bytes  # of a SentencePiece file
+  content: bytes
+  voices: tuple[str, ...] = ()
 
   def __reduce__(self):
     return FittedText, (self.settings, self.content)
-
-  @property
-  def voices(self) -> tuple[str, ...]:
-    return ()
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
@@ -152,15 +149,14 @@ class FittedText:
     base.check_text(text)
     if SPACE not in text:
       return self._processor.encode(text)
-    # SentencePiece reads this one character as a space: carry it past as another, then spell it.
-    stand_in = next(c for c in map(chr, STAND_INS) if c not in text and c not in self._letters)
-    spelt = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in stand_in.encode()]
-    wanted = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
-    return _replaced(self._processor.encode(text.replace(SPACE, stand_in)), spelt, wanted)
+    # SentencePiece reads U+2581 as a space: encode an unused character, then replace its bytes.
+    unused = next(c for c in map(chr, PRIVATE_USE) if c not in text and c not in self._letters)
+    ids = self._processor.encode(text.replace(SPACE, unused))
+    return _replaced(ids, self._byte_ids(unused), self._byte_ids(SPACE))
 
-  def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> str:
-    """Returns the text of any ids; bytes that are no UTF-8 come out as U+FFFD."""
-    data = b"".join(self._pieces[int(id_)] for id_ in ids)
+  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str:
+    """Returns the text of any ids; bytes that are not UTF-8 become U+FFFD."""
+    data = b"".join(self._pieces[id_] for id_ in base.check_ids(ids, self.spec).tolist())
     text = data.decode(errors="replace")
     return text[1:] if text.startswith(" ") else text
 
@@ -172,9 +168,12 @@ class FittedText:
   def _processor(self) -> sentencepiece.SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_proto=self.content)
 
+  def _byte_ids(self, text: str) -> list[int]:
+    return [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+
   @functools.cached_property
   def _pieces(self) -> tuple[bytes, ...]:
-    """What each id spells."""
+    """The bytes of each id."""
     processor = self._processor
     return tuple(
       "\ufffd".encode()
@@ -191,7 +190,7 @@ class FittedText:
 
 
 def _replaced(ids: list[int], old: list[int], new: list[int]) -> list[int]:
-  """Returns `ids` with each run `old` as `new`."""
+  """Returns `ids` with every occurrence of the sequence `old` replaced by `new`."""
   result, place = [], 0
   while place < len(ids):
     if ids[place : place + len(old)] == old:

@@ -1,4 +1,4 @@
-"""Semantic units: what is said, not who says it, as ids at a fixed rate; and back to sound."""
+"""Semantic units: ids at a fixed rate for what is said, not who says it, and their synthesis."""
 
 import dataclasses
 import functools
@@ -7,35 +7,36 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from audiopalm.audio import silence, spectrum, waveform
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokenizers import base, kmeans, mfcc, voices
 from audiopalm.types import StreamSpec, Utterance
 
-FRAMES_HZ = round(1 / spectrum.HOP_S)
-ROUNDS = 3  # of warping each training utterance to the centroids, then centroids to the utterances
+ROUNDS = 3  # of alternately fitting warps to the centroids and centroids to the warped utterances
 PARAMETERS = "units.npz"
-CORRECTIONS, CORRECTION = 4, 1.2  # times decoded sound is corrected; above 1 gets there sooner
+CORRECTIONS, CORRECTION = 4, 1.2  # iterations that correct decoded sound, and their step size
 PEAK = 0.7  # of decoded sound
+INNER = slice(mfcc.BEYOND, -mfcc.BEYOND)  # the frames of the wave itself
 
 
 @dataclasses.dataclass(frozen=True)
 class KMeansUnits:
-  """k-means clusters of speaker-normalised MFCCs and their slopes: HuBERT's first iteration.
+  """k-means clusters of speaker-normalized MFCCs and their slopes: HuBERT's first iteration.
 
-  `rate_hz` units a second, each the mean of its 10 ms frames, with `context_weight` of its two
-  neighbours and `slope_weight` of the slopes (frame distances are Euclidean). `bins` mel bins from
-  `low_hz` to `high_hz`, `floor_db` deep under the peaks of loud frames, give `coefficients` MFCCs.
-  Silence is one unit, and no recording's statistics count it; units begin where speech does, so
-  that its own do not depend on how long it was silent before. `warps` vocal tract lengths are tried
-  for each utterance; 1 is off, better where utterances are single words or speakers few.
-  `collapse` writes a run of one unit once: shorter, its durations lost.
-  `fit_s` is the speech to fit on, at most; `voices` how many speakers `decode` can sound like.
+  A unit lasts 1 / `rate_hz` seconds. Its features are the mean of its 10 ms frames, their slopes
+  times `slope_weight`, and those of both neighbors times `context_weight`, compared by Euclidean
+  distance. `coefficients` MFCCs are computed from `bins` mel bins between `low_hz` and `high_hz`,
+  clipped at `floor_db` below the peaks of loud frames. Silence is one unit and is left out of the
+  normalization. Units are aligned with the onset of speech, so silence before it does not change
+  them. `warps` vocal tract lengths are tried for each utterance; 1 turns this off, which is better
+  for single words or few speakers. `collapse` writes repeated units once, which loses durations. At
+  most `fit_s` seconds of speech are used for fitting; `decode` can imitate up to `voices` speakers.
   Source: HuBERT, arXiv:2106.07447, section 3; collapsing: GSLM, arXiv:2102.01192.
   """
 
-  rule: ClassVar[int] = 3  # 2: silence, level and offset do not count; 3: units begin with speech
+  rule: ClassVar[int] = 3  # 2: silence, level and offset are ignored; 3: units start with speech
 
   stream: str = "units"
   size: int = 256
@@ -53,30 +54,17 @@ class KMeansUnits:
   voices: int = 64
 
   def __post_init__(self):
-    if self.rate_hz <= 0 or FRAMES_HZ % self.rate_hz:
-      raise ConfigError(
-        f"Unit stream {self.stream!r} has rate_hz={self.rate_hz}, expected a rate that divides "
-        f"{FRAMES_HZ} (the frames a second). Set rate_hz=25 or rate_hz=50."
-      )
-    if self.size < 2:
-      raise ConfigError(
-        f"Unit stream {self.stream!r} has size={self.size}, expected at least 2. Set size=256."
-      )
+    name = f"Unit stream {self.stream!r}"
+    base.check_frames(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
     if self.warps < 1 or self.warps % 2 == 0:
       raise ConfigError(
-        f"Unit stream {self.stream!r} has warps={self.warps}, expected an odd number, so that one "
-        "of them leaves the voice as it is. Set warps=11, or warps=1 for none."
+        f"{name} has warps={self.warps}, expected an odd number, so that one of them leaves the "
+        "voice as it is. Set warps=11, or warps=1 for none."
       )
     if not 1 < self.coefficients <= self.bins:
       raise ConfigError(
-        f"Unit stream {self.stream!r} has coefficients={self.coefficients}, expected 2 to bins="
-        f"{self.bins}. Set coefficients=10."
-      )
-    if not 0 <= self.low_hz < self.high_hz <= waveform.RATE_HZ / 2:
-      raise ConfigError(
-        f"Unit stream {self.stream!r} has low_hz={self.low_hz} and high_hz={self.high_hz}, "
-        f"expected 0 <= low_hz < high_hz <= {waveform.RATE_HZ // 2}. "
-        "Set low_hz=60 and high_hz=7600."
+        f"{name} has coefficients={self.coefficients}, expected 2 to bins={self.bins}. Set "
+        "coefficients=10."
       )
 
   @functools.cached_property
@@ -86,84 +74,97 @@ class KMeansUnits:
       for field in dataclasses.fields(mfcc.Analysis)
       if field.name != "frames_per_unit"
     }
-    return mfcc.Analysis(frames_per_unit=round(FRAMES_HZ / self.rate_hz), **shared)
+    return mfcc.Analysis(frames_per_unit=round(base.FRAMES_HZ / self.rate_hz), **shared)
 
   @property
   def largest(self) -> StreamSpec:
-    """Its spec, which fitting does not change."""
+    """The spec; fitting adds the fingerprint alone."""
     rate_hz = None if self.collapse else self.rate_hz
     return StreamSpec(self.stream, "speech", (self.size,), rate_hz, "")
 
-  def on_grid(self, wave_S: np.ndarray) -> np.ndarray:
-    """Returns wave_S at 16 kHz with its speech at the beginning of a unit."""
-    return silence.on_grid(wave_S, round(waveform.RATE_HZ / self.rate_hz), waveform.RATE_HZ)
+  def align_onset(self, wave_S: np.ndarray) -> np.ndarray:
+    """Returns wave_S at 16 kHz, shifted so that its speech starts at the start of a unit."""
+    return silence.align_onset(wave_S, round(waveform.RATE_HZ / self.rate_hz), waveform.RATE_HZ)
 
   def check(self) -> None:
-    """Returns nothing: utterances are all it needs."""
+    """Does nothing: `fit` needs utterances only."""
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedUnits":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
-    heard = [(name, self.on_grid(wave_S)) for name, wave_S in base.heard(utterances, self.fit_s)]
-    powers = [spectrum.power(wave_S, beyond=mfcc.BEYOND) for _, wave_S in heard]
-    cepstra = [self.analysis.cepstra(power_TE) for power_TE in powers]
-    plain = self.warps // 2
-    variances = [np.square(one.deviation_WE[plain]) for one in cepstra]
+    analysis = self.analysis
+    speakers, waves = [], []
+    for speaker, wave_S in base.speech_waves(utterances, self.fit_s):
+      speakers.append(speaker)
+      waves.append(self.align_onset(wave_S))
+    powers = [spectrum.power(wave_S, beyond=mfcc.BEYOND) for wave_S in waves]
+    cepstra = [analysis.cepstra(power_TE) for power_TE in powers]
+    unwarped = self.warps // 2
+    variances = [np.square(c.deviation_WE[unwarped]) for c in cepstra]
     spread_E = np.sqrt(np.mean(variances, axis=0)) + 1e-3
-    features = [self.analysis.features(one, spread_E) for one in cepstra]
-    units = sum(f.shape[1] for f in features)
-    if units < self.size:
-      raise DataError(
-        f"Expected at least {self.size} units of speech to fit the stream {self.stream!r} on, the "
-        f"training split has {units} ({units / self.rate_hz:.1f} s). Give it more recordings, or "
-        f"set tokenizers.{self.stream}.size={max(2, units // 10)}."
-      )
-    random = np.random.default_rng(seed)
-    centroids_VE = None
-    chosen = [f[plain] for f in features]
-    clear_T = np.concatenate([self.analysis.clear(one) for one in cepstra])
-    variance = 1.0
-    for turn in range(ROUNDS if self.warps > 1 else 1):
-      if turn:
-        chosen = [
-          f[self.analysis.choose(f, one, centroids_VE, variance)[0]]
-          for f, one in zip(features, cepstra, strict=True)
-        ]
-      together_TE = np.concatenate(chosen)
-      centroids_VE = kmeans.fit(together_TE, self.size, random, centroids_VE=centroids_VE)
-      ids_T, distance_T = kmeans.nearest(together_TE, centroids_VE)
-      variance = float(distance_T @ clear_T / max(float(clear_T.sum()), 1)) + 1e-6
+    features = [analysis.features(c, spread_E) for c in cepstra]
+    self._check_units(sum(features_WTE.shape[1] for features_WTE in features))
+    centroids_VE, variance = self._cluster(features, cepstra, np.random.default_rng(seed))
     bare = FittedUnits(self, spread_E, centroids_VE, variance, np.ones(self.size), None)
-    inner = slice(mfcc.BEYOND, -mfcc.BEYOND)
-    examples = [
-      voices.Example(
-        name, wave_S, bare._ids(f, c), voices.log_mel(power_TE[inner]), c.speech.speech_T[inner]
+    ids = [bare._ids(f, c) for f, c in zip(features, cepstra, strict=True)]
+    samples = [
+      voices.VoiceSample(
+        speaker, wave_S, ids_T, voices.log_mel(power_TE[INNER]), c.speech.speech_T[INNER]
       )
-      for (name, wave_S), power_TE, c, f in zip(heard, powers, cepstra, features, strict=True)
+      for speaker, wave_S, ids_T, power_TE, c in zip(
+        speakers, waves, ids, powers, cepstra, strict=True
+      )
     ]
-    spoken = [
-      one.ids_T[_span(self.analysis.clear(c))] for one, c in zip(examples, cepstra, strict=True)
-    ]
+    speech_ids = [ids_T[_span(analysis.clear(c))] for ids_T, c in zip(ids, cepstra, strict=True)]
     return dataclasses.replace(
       bare,
-      durations_V=_durations(spoken, self.size),
-      sounds=voices.learn(examples, self.size, self.analysis.frames_per_unit, self.voices),
+      durations_V=_durations(speech_ids, self.size),
+      sounds=voices.learn(samples, self.size, analysis.frames_per_unit, self.voices),
     )
 
   def load(self, folder: Path) -> "FittedUnits":
     base.check_settings(self, folder)
-    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as found:
-      names = tuple(str(name) for name in found["names"])
-      arrays = [found[name] for name in ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")]
-      sounds = voices.Voices(names, str(found["most_heard"]), *arrays)
+    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as arrays:
+      names = tuple(str(name) for name in arrays["names"])
+      sounds = [arrays[name] for name in ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")]
       return FittedUnits(
-        self, found["spread_E"], found["centroids_VE"], float(found["variance"][0]),
-        found["durations_V"], sounds,
+        self, arrays["spread_E"], arrays["centroids_VE"], float(arrays["variance"][0]),
+        arrays["durations_V"], voices.Voices(names, str(arrays["most_heard"]), *sounds),
       )  # fmt: skip
+
+  def _check_units(self, count: int) -> None:
+    if count < self.size:
+      raise DataError(
+        f"Expected at least {self.size} units of speech to fit the stream {self.stream!r} on, the "
+        f"training split has {count} ({count / self.rate_hz:.1f} s). Use more recordings, or set "
+        f"tokenizers.{self.stream}.size={max(2, count // 10)}."
+      )
+
+  def _cluster(
+    self,
+    features: Sequence[np.ndarray],
+    cepstra: Sequence[mfcc.Cepstra],
+    random: np.random.Generator,
+  ) -> tuple[np.ndarray, float]:
+    """Returns (centroids_VE, variance around them in clear speech), alternating with the warps."""
+    centroids_VE, variance = None, 1.0
+    clear_T = np.concatenate([self.analysis.clear(c) for c in cepstra])
+    warps = [self.warps // 2] * len(features)
+    for turn in range(ROUNDS if self.warps > 1 else 1):
+      if turn:
+        warps = [
+          self.analysis.choose(f, c, centroids_VE, variance)[0]
+          for f, c in zip(features, cepstra, strict=True)
+        ]
+      warped_TE = np.concatenate([f[warp] for f, warp in zip(features, warps, strict=True)])
+      centroids_VE = kmeans.fit(warped_TE, self.size, random, centroids_VE=centroids_VE)
+      _, distance_T = kmeans.nearest(warped_TE, centroids_VE)
+      variance = float(distance_T @ clear_T / max(float(clear_T.sum()), 1)) + 1e-6
+    return centroids_VE, variance
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedUnits:
-  """Centroids, and how each voice says each of them."""
+  """The centroids, and the sound of each unit in each voice."""
 
   settings: KMeansUnits
   spread_E: np.ndarray
@@ -178,7 +179,7 @@ class FittedUnits:
 
   @property
   def default_voice(self) -> str:
-    """The voice that the tokenizer heard most of."""
+    """The voice with most speech in the training utterances."""
     return self.sounds.most_heard
 
   @functools.cached_property
@@ -188,18 +189,16 @@ class FittedUnits:
     return dataclasses.replace(settings.largest, fingerprint=fingerprint)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns ids_T: one each 1 / rate_hz seconds begun; collapsed, one each run."""
-    ids_T = self._encode(utterance)
+    """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
+    wave_S = self.settings.align_onset(base.wave_of(utterance, self.settings.stream))
+    analysis = self.settings.analysis
+    cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
+    ids_T = self._ids(analysis.features(cepstra, self.spread_E), cepstra)
     return runs(ids_T)[0] if self.settings.collapse else ids_T
 
-  def decode(self, ids: Sequence[int] | np.ndarray, *, voice: str | None = None) -> np.ndarray:
-    """Returns wave_S at 16 kHz in one of `voices`; collapsed units last what they do on average."""
-    ids_T = np.asarray(ids, np.int64).reshape(-1)
-    if len(ids_T) and not (0 <= ids_T.min() and ids_T.max() < self.settings.size):
-      raise DataError(
-        f"Expected ids of the stream {self.settings.stream!r} from 0 to {self.settings.size - 1}, "
-        f"got {ids_T.min()} to {ids_T.max()}. Give the ids of this stream alone, as `encode` does."
-      )
+  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
+    """Returns wave_S at 16 kHz in one of `voices`; collapsed units have their mean duration."""
+    ids_T = base.check_ids(ids, self.spec)
     base.check_voice(voice, self.spec, self.voices)
     name = self.default_voice if voice is None else voice
     if self.settings.collapse and len(ids_T):
@@ -207,48 +206,41 @@ class FittedUnits:
       ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
     if not len(ids_T):
       return np.zeros(0, np.float32)
-    wave_S = self._said(ids_T, self.voices.index(name))
-    # Speech has a root mean square near 1 here; silence alone is not to become a roar.
+    wave_S = self._synthesize(ids_T, self.voices.index(name))
+    # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
     return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1.0)
 
   def save(self, folder: Path) -> None:
     base.write_settings(self.settings, Path(folder))
     np.savez(Path(folder) / PARAMETERS, **self._parameters())
 
-  def _encode(self, utterance: Utterance) -> np.ndarray:
-    wave_S = self.settings.on_grid(base.wave_of(utterance, self.settings.stream))
-    analysis = self.settings.analysis
-    cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
-    return self._ids(analysis.features(cepstra, self.spread_E), cepstra)
+  def _synthesize(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
+    """Returns wave_S of units, corrected until it encodes to the same units as far as possible.
 
-  def _said(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
-    """Returns wave_S of units, corrected where it would not be heard as them.
-
-    The mean sound of a unit need not lie nearest to its centroid: those of others may be around it,
-    and the neighbours of the moment count too. So the tokenizer listens to itself, and moves the
-    spectrum at each unit it mishears (and beside it, for slopes) towards the centroid.
+    The mean sound of a unit is not always nearest to its own centroid, and depends on its
+    neighbors. So the sound is encoded again, and the spectrum of every unit that differs (and of
+    its neighbors, for the slopes) is moved towards the centroid.
     """
     analysis = self.settings.analysis
-    plan = self.sounds.plan(ids_T, voice)
+    synthesis = self.sounds.synthesis(ids_T, voice)
     best_S, fewest = np.zeros(0, np.float32), len(ids_T) + 1
-    inner = slice(mfcc.BEYOND, -mfcc.BEYOND)
     for turn in range(CORRECTIONS + 1):
-      wave_S = plan.sound()
+      wave_S = synthesis.sound()
       power_TE = spectrum.power(wave_S, beyond=mfcc.BEYOND)
       cepstra = analysis.cepstra(power_TE)
       features_WTE = analysis.features(cepstra, self.spread_E)
-      warp, heard_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
-      missed_T = heard_T != ids_T
-      if missed_T.sum() < fewest:
-        best_S, fewest = wave_S, missed_T.sum()
+      warp, encoded_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
+      wrong_T = encoded_T != ids_T
+      if wrong_T.sum() < fewest:
+        best_S, fewest = wave_S, wrong_T.sum()
       if not fewest:
         break
       if not turn:
-        plan = plan.heard(power_TE[inner])
-      near_T = np.convolve(np.pad(missed_T, 1), np.ones(3), "valid")[:, None] > 0
-      lacking_TE = near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
-      change_TE = analysis.change(CORRECTION * lacking_TE, cepstra, warp, self.spread_E)
-      plan = plan.changed(change_TE, analysis.centres_hz(warp))
+        synthesis = synthesis.corrected(power_TE[INNER])
+      near_T = np.convolve(np.pad(wrong_T, 1), np.ones(3), "valid")[:, None] > 0
+      error_TE = near_T * (self.centroids_VE[ids_T] - features_WTE[warp])
+      change_TE = analysis.change(CORRECTION * error_TE, cepstra, warp, self.spread_E)
+      synthesis = synthesis.changed(change_TE, analysis.centers_hz(warp))
     return best_S
 
   def _ids(self, features_WTE: np.ndarray, cepstra: mfcc.Cepstra) -> np.ndarray:
@@ -272,23 +264,25 @@ class FittedUnits:
 
 
 def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns each run's id and its length."""
+  """Returns (ids, lengths) of the runs of equal ids."""
   starts = np.flatnonzero(np.concatenate([[True], ids_T[1:] != ids_T[:-1]]))
   return ids_T[starts], np.diff(np.append(starts, len(ids_T))).astype(np.int32)
 
 
 def _span(clear_T: np.ndarray) -> slice:
-  """Returns from the first to the last unit of clear speech: how long somebody waited before and
-  after says nothing of how long a pause lasts."""
+  """Returns the span from the first to the last unit of clear speech.
+
+  Silence before and after speech says nothing about the duration of pauses.
+  """
   clear = np.flatnonzero(clear_T)
   return slice(clear[0], clear[-1] + 1) if len(clear) else slice(0, 0)
 
 
 def _durations(utterances: Sequence[np.ndarray], size: int) -> np.ndarray:
-  """Returns durations_V: how many units a run of each lasts on average, 1 for units never met."""
+  """Returns durations_V: the mean run length of each unit, 1 for units that do not occur."""
   units_V, runs_V = np.zeros(size), np.zeros(size)
   for ids_T in utterances:
-    once_T, lengths_T = runs(ids_T)
-    np.add.at(units_V, once_T, lengths_T)
-    np.add.at(runs_V, once_T, 1)
+    run_ids, lengths = runs(ids_T)
+    np.add.at(units_V, run_ids, lengths)
+    np.add.at(runs_V, run_ids, 1)
   return (np.maximum(units_V, 1) / np.maximum(runs_V, 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How each voice says each unit: the inverse of a unit tokenizer, learnt by averaging."""
+"""The sound of each unit in each voice, learned by averaging: the decoder of a unit tokenizer."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,17 +8,19 @@ import numpy as np
 from audiopalm.audio import spectrum, vocoder
 
 BINS, LOW_HZ, HIGH_HZ = 40, 60.0, 7_600.0
-LARGEST_CHANGE = 2.0  # nepers of power at a time: a correction is not to be heard as a click
-PRIOR_FRAMES = 4.0  # a unit heard that often in a voice is trusted as much as the other voices
+LARGEST_CHANGE = 2.0  # nepers of power per correction: a larger one would click
+PRIOR_FRAMES = 4.0  # weight of the mean over voices, in frames of a unit in one voice
 OCTAVE = np.log(2)
-SILENCE_DB = 70.0  # under the speech of an utterance
-PITCH_S = 40.0  # speech of a voice whose pitch is measured: the slow part
+SILENCE_DB = 70.0  # level of silence below the speech of an utterance
+PITCH_S = 40.0  # seconds of speech per voice whose pitch is measured, as that is slow
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Example:
-  """One utterance to learn from: its speaker, wave, units, log-mel spectrum (10 ms frames), and how
-  far each frame is speech (0 to 1)."""
+class VoiceSample:
+  """An utterance to learn from, with its units and 10 ms frames.
+
+  `speech_T` is the weight of speech in each frame, 0 to 1.
+  """
 
   speaker: str
   wave_S: np.ndarray
@@ -29,7 +31,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Voices:
-  """Arrays over N voices and V units; P is the place of a 10 ms frame within its unit."""
+  """Arrays over N voices and V units; P is the index of a 10 ms frame within its unit."""
 
   names: tuple[str, ...]
   most_heard: str
@@ -37,8 +39,8 @@ class Voices:
   log_pitch_NV: np.ndarray
   voicing_NV: np.ndarray
 
-  def plan(self, ids_T: np.ndarray, voice: int) -> "Plan":
-    """Returns how a voice says units of one length each."""
+  def synthesis(self, ids_T: np.ndarray, voice: int) -> "Synthesis":
+    """Returns the synthesis of units, each of one unit's length, in a voice."""
     places = self.log_mel_NVPM.shape[2]
     log_mel_TM = self.log_mel_NVPM[voice, ids_T].reshape(-1, BINS)
     log_pitch_T = np.repeat(self.log_pitch_NV[voice, ids_T], places)
@@ -46,129 +48,131 @@ class Voices:
     pitch_T = np.exp(smooth(log_pitch_T[:, None], 5)[:, 0])
     excitation_TE = vocoder.excitation(pitch_T, smooth(voicing_T[:, None], 3)[:, 0])
     log_mel_TM = smooth(log_mel_TM, 3)
-    return Plan(log_mel_TM, log_mel_TM, excitation_TE)
+    return Synthesis(log_mel_TM, log_mel_TM, excitation_TE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-  """What to say (10 ms frames): a spectrum, the filters expected to give it, and their source."""
+class Synthesis:
+  """A target spectrum (10 ms frames), the filters that should produce it, and their excitation."""
 
-  wanted_TM: np.ndarray
+  target_TM: np.ndarray
   filter_TM: np.ndarray
   excitation_TE: np.ndarray
 
   def sound(self) -> np.ndarray:
     return vocoder.sound(self.filter_TM, self.excitation_TE, low_hz=LOW_HZ, high_hz=HIGH_HZ)
 
-  def heard(self, power_TE: np.ndarray) -> "Plan":
-    """Returns the plan with filters that make up for what its sound, of that power, lacks."""
-    lacking_TM = np.clip(self.wanted_TM - log_mel(power_TE), -2, 2)
-    return dataclasses.replace(self, filter_TM=self.filter_TM + lacking_TM)
+  def corrected(self, power_TE: np.ndarray) -> "Synthesis":
+    """Returns it with filters corrected by the error of its sound, whose power this is."""
+    error_TM = np.clip(self.target_TM - log_mel(power_TE), -2, 2)
+    return dataclasses.replace(self, filter_TM=self.filter_TM + error_TM)
 
-  def changed(self, change_TE: np.ndarray, at_hz: np.ndarray) -> "Plan":
-    """Returns the plan with its spectrum changed by `change_TE`, given at frequencies `at_hz`."""
-    lines_EM = spectrum.between(at_hz, spectrum.centres_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
-    change_TM = np.clip(smooth(change_TE @ lines_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
-    return Plan(self.wanted_TM + change_TM, self.filter_TM + change_TM, self.excitation_TE)
+  def changed(self, change_TE: np.ndarray, at_hz: np.ndarray) -> "Synthesis":
+    """Returns it with `change_TE`, columns at frequencies `at_hz`, added to its target."""
+    weights_EM = spectrum.interpolation(at_hz, spectrum.centers_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
+    change_TM = np.clip(smooth(change_TE @ weights_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
+    return Synthesis(self.target_TM + change_TM, self.filter_TM + change_TM, self.excitation_TE)
 
 
-def learn(examples: Sequence[Example], size: int, places: int, limit: int) -> Voices:
-  """Returns the `limit` voices with most speech, each unit's sound by their mean over its frames.
+def learn(samples: Sequence[VoiceSample], size: int, places: int, limit: int) -> Voices:
+  """Returns the `limit` voices with most speech: the mean sound of each unit in each voice.
 
-  A voice that says a unit seldom leans on all voices' mean, moved by how the voice differs from it.
+  For a unit that is rare in a voice, the mean over all voices is used, shifted by how the voice
+  differs from it.
   """
   frames = {}
-  for one in examples:
-    frames[one.speaker] = frames.get(one.speaker, 0) + float(one.speech_T.sum())
+  for sample in samples:
+    frames[sample.speaker] = frames.get(sample.speaker, 0) + float(sample.speech_T.sum())
   most = sorted(frames, key=lambda name: (-frames[name], name))[:limit]
   names = tuple(sorted(most))
-  tally = _Tally.empty(len(names), size, places)
+  sums = _Sums.empty(len(names), size, places)
   measured_s = dict.fromkeys(names, 0.0)
-  for one in examples:
-    if one.speaker in measured_s:
-      voice = names.index(one.speaker)
-      tally.hear(voice, one)
-      if measured_s[one.speaker] < PITCH_S:
-        tally.hear_pitch(voice, one)
-        measured_s[one.speaker] += float(one.speech_T.sum()) * spectrum.HOP_S
-  return Voices(names, most[0], tally.log_mel(), *tally.pitch())
+  for sample in samples:
+    if sample.speaker in measured_s:
+      voice = names.index(sample.speaker)
+      sums.add(voice, sample)
+      if measured_s[sample.speaker] < PITCH_S:
+        sums.add_pitch(voice, sample)
+        measured_s[sample.speaker] += float(sample.speech_T.sum()) * spectrum.HOP_S
+  return Voices(names, most[0], sums.log_mel(), *sums.pitch())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Tally:
-  """Sums over the frames heard so far, and how many there were."""
+class _Sums:
+  """Sums over frames, and the counts of frames that they are over."""
 
   log_mel_NVPM: np.ndarray
-  heard_NVP: np.ndarray
+  frames_NVP: np.ndarray
   log_pitch_NV: np.ndarray
   trusted_NV: np.ndarray
   voiced_NV: np.ndarray
   measured_NV: np.ndarray
 
   @classmethod
-  def empty(cls, voices: int, size: int, places: int) -> "_Tally":
+  def empty(cls, voices: int, size: int, places: int) -> "_Sums":
     return cls(
       np.zeros((voices, size, places, BINS)),
       np.zeros((voices, size, places)),
       *(np.zeros((voices, size)) for _ in range(4)),
     )
 
-  def hear(self, voice: int, one: Example) -> None:
-    """Adds an utterance's spectrum, its speech at the loudness all utterances are brought to.
+  def add(self, voice: int, sample: VoiceSample) -> None:
+    """Adds the spectrum of an utterance, scaled to a common loudness of its speech.
 
-    What is far under it counts as SILENCE_DB under it: zeros are no other silence than a room's.
+    The spectrum is clipped at SILENCE_DB below that, so digital silence equals that of a room.
     """
-    power_T = np.exp(one.log_mel_TM).mean(axis=1)
-    level = np.log(one.speech_T @ power_T / max(float(one.speech_T.sum()), 1e-3) + spectrum.SILENCE)
-    log_mel_TM = np.maximum(one.log_mel_TM - level, -SILENCE_DB * np.log(10) / 10)
-    unit_T, place_T = self._where(one)
+    power_T, speech_T = np.exp(sample.log_mel_TM).mean(axis=1), sample.speech_T
+    level = np.log(speech_T @ power_T / max(float(speech_T.sum()), 1e-3) + spectrum.SILENCE)
+    log_mel_TM = np.maximum(sample.log_mel_TM - level, -SILENCE_DB * np.log(10) / 10)
+    unit_T, place_T = self._places(sample)
     np.add.at(self.log_mel_NVPM[voice], (unit_T, place_T), log_mel_TM)
-    np.add.at(self.heard_NVP[voice], (unit_T, place_T), 1)
+    np.add.at(self.frames_NVP[voice], (unit_T, place_T), 1)
 
-  def hear_pitch(self, voice: int, one: Example) -> None:
-    unit_T, _ = self._where(one)
-    pitch_T, periodicity_T = vocoder.pitch(one.wave_S)
+  def add_pitch(self, voice: int, sample: VoiceSample) -> None:
+    unit_T, _ = self._places(sample)
+    pitch_T, periodicity_T = vocoder.pitch(sample.wave_S)
     log_pitch_T = np.log(pitch_T)
     voiced_T = periodicity_T > vocoder.VOICED
-    usual = np.median(log_pitch_T[voiced_T]) if voiced_T.any() else 0.0
-    trusted_T = voiced_T & (np.abs(log_pitch_T - usual) < OCTAVE / 2)  # half or double: mistaken
+    median = np.median(log_pitch_T[voiced_T]) if voiced_T.any() else 0.0
+    # A pitch far from the median is most likely half or twice the actual one.
+    trusted_T = voiced_T & (np.abs(log_pitch_T - median) < OCTAVE / 2)
     np.add.at(self.log_pitch_NV[voice], unit_T, np.where(trusted_T, log_pitch_T, 0))
     np.add.at(self.trusted_NV[voice], unit_T, trusted_T)
     np.add.at(self.voiced_NV[voice], unit_T, voiced_T)
     np.add.at(self.measured_NV[voice], unit_T, 1)
 
   def log_mel(self) -> np.ndarray:
-    return _leaning(self.log_mel_NVPM, self.heard_NVP[..., None]).astype(np.float32)
+    return _smoothed_means(self.log_mel_NVPM, self.frames_NVP[..., None]).astype(np.float32)
 
   def pitch(self) -> tuple[np.ndarray, np.ndarray]:
     """Returns (log_pitch_NV, voicing_NV)."""
-    log_pitch_NV = _leaning(self.log_pitch_NV, self.trusted_NV)
-    voicing_NV = np.clip(_leaning(self.voiced_NV, self.measured_NV), 0, 1)
+    log_pitch_NV = _smoothed_means(self.log_pitch_NV, self.trusted_NV)
+    voicing_NV = np.clip(_smoothed_means(self.voiced_NV, self.measured_NV), 0, 1)
     return log_pitch_NV.astype(np.float32), voicing_NV.astype(np.float32)
 
-  def _where(self, one: Example) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the unit of each 10 ms frame, and the frame's place in it."""
-    places = self.heard_NVP.shape[2]
-    unit_T = np.repeat(one.ids_T, places)[: len(one.log_mel_TM)]
-    return unit_T, np.arange(len(one.log_mel_TM)) % places
+  def _places(self, sample: VoiceSample) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the unit of each 10 ms frame, and the index of the frame in it."""
+    places = self.frames_NVP.shape[2]
+    unit_T = np.repeat(sample.ids_T, places)[: len(sample.log_mel_TM)]
+    return unit_T, np.arange(len(sample.log_mel_TM)) % places
 
 
-def _leaning(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-  """Returns means per voice and unit (axes 0 and 1), drawn to all voices' where counts are small.
+def _smoothed_means(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+  """Returns means per voice and unit (axes 0 and 1), smoothed to the mean over voices.
 
-  Voices are compared over all their units and places; the last axis of a spectrum, its bins (1 in
-  `count`), stays apart.
+  The difference between a voice and that mean is estimated over all units and places, for each bin
+  of a spectrum (the last axis, 1 in `count`) alone.
   """
   rest = tuple(range(1, 3 if count.ndim > 2 else 2))
   overall = total.sum(axis=(0, *rest), keepdims=True) / max(count.sum(), 1)
   unit = (total.sum(axis=0) + PRIOR_FRAMES * overall[0]) / (count.sum(axis=0) + PRIOR_FRAMES)
-  heard = np.maximum(count.sum(axis=rest, keepdims=True), 1)
-  shift = (total - count * unit).sum(axis=rest, keepdims=True) / heard
+  frames = np.maximum(count.sum(axis=rest, keepdims=True), 1)
+  shift = (total - count * unit).sum(axis=rest, keepdims=True) / frames
   return (total + PRIOR_FRAMES * (unit + shift)) / (count + PRIOR_FRAMES)
 
 
 def smooth(values_TM: np.ndarray, width: int) -> np.ndarray:
-  """Returns the mean over `width` frames with triangular weights, the ends held."""
+  """Returns the mean over `width` frames with triangular weights; end frames are repeated."""
   weights = np.bartlett(width + 2)[1:-1]
   weights = weights / weights.sum()
   reach = width // 2
@@ -180,5 +184,5 @@ def smooth(values_TM: np.ndarray, width: int) -> np.ndarray:
 
 
 def log_mel(power_TE: np.ndarray) -> np.ndarray:
-  """Returns log_mel_TM as voices learn it."""
+  """Returns log_mel_TM with the bins of voices."""
   return spectrum.log_mel(power_TE, spectrum.mel_filters(BINS, LOW_HZ, HIGH_HZ))

@@ -1,1 +1,1 @@
-"""Ids: which range of a column belongs to which stream, and the manifest that names them."""
+"""Token ids: the range of each stream in each column, and their description as JSON."""

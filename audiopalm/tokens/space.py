@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from audiopalm.errors import LayoutError, ManifestError
+from audiopalm.errors import LayoutError, TokenSpaceError
 from audiopalm.types import StreamSpec
 
 FORMAT = 1
@@ -26,7 +26,7 @@ TEXT, SPEECH, SPECIAL, PADDING = 0, 1, 2, -1
 
 
 class Layout(Protocol):
-  """What a token space asks of a layout (see `audiopalm.layouts`)."""
+  """The methods of a layout that a token space needs (see `audiopalm.layouts`)."""
 
   def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
     """Returns every (column, stream, codebook level) the layout writes."""
@@ -42,7 +42,7 @@ class Layout(Protocol):
 
 
 class Range(NamedTuple):
-  """`size` ids from `start` on: those of one codebook of a stream in one column."""
+  """The ids of one codebook of a stream in a column: `size` ids from `start` on."""
 
   column: int
   stream: str
@@ -62,10 +62,10 @@ class Special(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TokenSpace:
-  """Every id of every column. Build it with `build`, read it back with `from_manifest`.
+  """The ids of all columns, built by `build` or read by `from_manifest`.
 
-  `tags` maps each tag string to its text ids, `layouts` each task to the description of its layout.
-  Nothing in it may be changed in place: its hash is computed once.
+  `tags` has the text ids of each tag string, `layouts` the description of each task's layout. Must
+  not be modified in place, as its hash is computed once.
   """
 
   columns: int
@@ -93,7 +93,7 @@ class TokenSpace:
 
   @functools.cached_property
   def sizes(self) -> tuple[int, ...]:
-    """Ids per column."""
+    """The number of ids of each column."""
     ends = [0] * self.columns
     for r in self.ranges:
       ends[r.column] = max(ends[r.column], r.start + r.size)
@@ -103,12 +103,12 @@ class TokenSpace:
 
   @functools.cached_property
   def padded(self) -> tuple[int, ...]:
-    """Table rows per column: `sizes` rounded up to multiples of `pad_to`, which can be sharded."""
+    """The embedding rows of each column: `sizes` rounded up to multiples of `pad_to`, to shard."""
     return tuple(-(-size // self.pad_to) * self.pad_to for size in self.sizes)
 
   @functools.cached_property
   def modality_KV(self) -> tuple[np.ndarray, ...]:
-    """What each table row is, int8 per column: TEXT, SPEECH, SPECIAL, or PADDING."""
+    """The kind of each embedding row, int8 per column: TEXT, SPEECH, SPECIAL or PADDING."""
     modality_KV = tuple(np.full(size, PADDING, np.int8) for size in self.padded)
     for r in self.ranges:
       kind = TEXT if self.streams[r.stream].modality == "text" else SPEECH
@@ -119,7 +119,7 @@ class TokenSpace:
 
   @functools.cached_property
   def both_ways(self) -> bool:
-    """Whether a layout has rows that see later ones."""
+    """Whether a layout has rows that attend to later rows."""
     return _holds(self.layouts, "both_ways")
 
   def range_of(self, column: int, stream: str, level: int = 0) -> tuple[int, int]:
@@ -129,7 +129,7 @@ class TokenSpace:
       raise LayoutError(
         f"Column {column} of the token space has no range for stream {stream!r} level {level}; "
         f"it has: {known or 'none'}. The space was built for other layouts: prepare again with "
-        "this one among the tasks."
+        "this layout among the tasks."
       )
     return self._ranges[column, stream, level]
 
@@ -202,7 +202,7 @@ def build(
 
 
 def text_stream(streams: Mapping[str, StreamSpec]) -> StreamSpec | None:
-  """Returns the stream tags are written in, the first text stream; None where there is none."""
+  """Returns the stream of tags, the first text stream; None if there is none."""
   return next((spec for spec in streams.values() if spec.modality == "text"), None)
 
 
@@ -218,7 +218,7 @@ def _encode_tags(
   text: StreamSpec | None,
   encode_text: Callable[[str], Sequence[int]],
 ) -> dict[str, tuple[int, ...]]:
-  """Returns {tag: text ids}; two tags must not look the same on the grid."""
+  """Returns {tag: text ids}; LayoutError if two tags have the same ids."""
   tags, seen = {}, {}
   for string in strings:
     if text is None:
@@ -242,7 +242,7 @@ def _encode_tags(
 
 
 def manifest(space: TokenSpace) -> dict[str, Any]:
-  """Returns everything an id depends on, as JSON. Inverse: `from_manifest`."""
+  """Returns the token space as JSON: everything that ids depend on. Inverse: `from_manifest`."""
   return {
     "format": FORMAT,
     "columns": space.columns,
@@ -258,17 +258,17 @@ def manifest(space: TokenSpace) -> dict[str, Any]:
 
 
 def manifest_hash(space: TokenSpace) -> str:
-  """Returns 16 hex digits that differ as soon as one id could mean something else."""
+  """Returns a checksum of the token space in 16 hex digits."""
   text = json.dumps(manifest(space), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
-  """Returns the token space a manifest describes."""
+  """Returns the token space that `manifest` wrote."""
   if found.get("format") != FORMAT:
-    raise ManifestError(
-      f"The manifest has format {found.get('format')!r}, this version of audiopalm reads format "
-      f"{FORMAT}. Use the version it was written with, or prepare again in a new workdir."
+    raise TokenSpaceError(
+      f"The token space has format {found.get('format')!r}, this version of audiopalm reads "
+      f"format {FORMAT}. Use the version it was written with, or prepare again in a new workdir."
     )
   try:
     streams = [StreamSpec(**{**spec, "sizes": tuple(spec["sizes"])}) for spec in found["streams"]]
@@ -282,14 +282,14 @@ def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
       pad_to=found["pad_to"],
     )
   except (KeyError, TypeError) as error:
-    raise ManifestError(
-      f"The manifest is damaged ({error}): expected the fields that `audiopalm prepare` writes. "
+    raise TokenSpaceError(
+      f"The token space is damaged ({error}): expected the fields that `audiopalm prepare` writes. "
       "Prepare again in a new workdir."
     ) from error
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-  """Returns one line per value in which manifest `b` differs from `a`, '' if none does.
+  """Returns a line per value in which two token spaces differ, '' if they are equal.
 
   streams / units / fingerprint: "3f2a" became "90bc"
   tags / [ASR French]: only in the second: [5, 9]
@@ -308,19 +308,19 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
 
 
 def check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-  """Raises ManifestError with the difference unless `what` was made with the expected manifest."""
+  """Raises TokenSpaceError with the difference unless `what` has the expected token space."""
   lines = difference(expected, found)
   if lines:
     indented = "\n".join(f"  {line}" for line in lines.splitlines())
-    raise ManifestError(
-      f"{what} was made with another manifest (first: expected here, second: found there):\n"
-      f"{indented}\nIts ids mean something else. Use the tokenizers, tasks and layout it was made "
+    raise TokenSpaceError(
+      f"{what} has another token space (first: expected by this run, second: found in it):\n"
+      f"{indented}\nIts ids have other meanings. Use the tokenizers, tasks and layout it was made "
       "with, or a new workdir."
     )
 
 
 def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-  """Returns {path: leaf}; lists of objects are addressed by what names an object, not by number."""
+  """Returns {path: leaf}; items of a list of objects are addressed by name, not by index."""
   if isinstance(value, Mapping):
     children = value.items()
   elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):

@@ -106,8 +106,8 @@ def restore_model(
 
   `expected(meta)` says what a checkpoint should hold which says this of itself: by its own
   experiment, so that no checkpoint is read with the settings of another one. The devices need not
-  be those of training. ManifestError if its ids mean something else, CheckpointError if its arrays
-  do not fit.
+  be those of training. TokenSpaceError if its ids have other meanings, CheckpointError if its
+  arrays do not fit.
   """
 
   def read(step):

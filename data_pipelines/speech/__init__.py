@@ -1,5 +1,5 @@
-"""Speech for the corpora that are spoken: each synthesizer is a process of its own.
+"""Speech synthesis for corpora of text: every synthesizer runs in a process of its own.
 
-`client` talks to these processes, `serving` is what they share; `espeak`, `pico` and `piper` are
-they. `speakers` and `voices` say who sounds how, `saying` makes utterances.
+The processes are `espeak`, `pico` and `piper`, built on `serving`; `client` sends them requests.
+`speakers` and `voices` define the voices, `saying` makes utterances.
 """

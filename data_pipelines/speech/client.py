@@ -1,4 +1,4 @@
-"""Asks synthesizers, each in a process of its own: `ask(server, request)`."""
+"""Client of the synthesizer processes: `ask(server, request)`."""
 
 import atexit
 import dataclasses
@@ -20,9 +20,10 @@ ROOT = Path(audiopalm.__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-  """A program that speaks: `python -m MODULE ARGUMENTS`, for which `package` is `imported`.
+  """A synthesizer process: `python -m MODULE ARGUMENTS`.
 
-  `install` says how one gets the package, or does without.
+  It imports the module `imported` of the package `package`; `install` is the advice if that is
+  missing.
   """
 
   name: str
@@ -33,34 +34,34 @@ class Server:
   arguments: tuple[str, ...] = ()
 
 
-# By the id of the calling process, which a fork does not share.
+# Keyed by the id of the calling process too, so that a fork starts its own.
 _processes: dict[tuple[int, Server], subprocess.Popen] = {}
 
 
 def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-  """Returns the head of the answer, and its samples as float32.
+  """Returns (header, float32 samples) of the server's answer.
 
-  The server is started when first needed, and again once if it died. DataError, which ends
-  `prepare`, for what it refuses: a voice that it lacks is a fault of no single record.
+  Starts the server if needed, and restarts it once if it died. Raises DataError, which ends
+  `prepare`, for a request that it refuses: a missing voice is not a fault of a single record.
   """
   for _ in range(2):
     process = _process(server)
     try:
       process.stdin.write(json.dumps(request).encode() + b"\n")
       process.stdin.flush()
-      head = json.loads(process.stdout.readline() or "null")
+      header = json.loads(process.stdout.readline() or "null")
     except (BrokenPipeError, json.JSONDecodeError):
-      head = None
-    if head and "error" in head:
-      raise DataError(f"{head['error']}. {server.install}")
-    if head is not None:
-      data = process.stdout.read(2 * head["samples"])
-      if len(data) == 2 * head["samples"]:
-        return head, np.frombuffer(data, np.int16).astype(np.float32) / 2**15
+      header = None
+    if header and "error" in header:
+      raise DataError(f"{header['error']}. {server.install}")
+    if header is not None:
+      data = process.stdout.read(2 * header["samples"])
+      if len(data) == 2 * header["samples"]:
+        return header, np.frombuffer(data, np.int16).astype(np.float32) / 2**15
     stop()
   raise DataError(
     f"The {server.name} process died twice on {request}. To see why, run "
-    f"`{' '.join([sys.executable, '-m', server.module, *server.arguments])}` and give it this line."
+    f"`{' '.join([sys.executable, '-m', server.module, *server.arguments])}` and enter this line."
   )
 
 
@@ -84,7 +85,7 @@ def _process(server: Server) -> subprocess.Popen:
 
 @atexit.register
 def stop() -> None:
-  """Ends the synthesizers of this process, if it has any. The next `ask` starts another."""
+  """Kills the synthesizers started by this process; the next `ask` starts a new one."""
   for key in [key for key in _processes if key[0] == os.getpid()]:
     process = _processes.pop(key)
     process.kill()

@@ -1,15 +1,15 @@
-"""The espeak-ng process: see `serving` for how it is asked.
+"""The espeak-ng process; `serving` has the protocol.
 
     request   {"text": "hello", "voice": "en-us+f2", "pitch": 50, "range": 50, "speed": 175}
     answer    {"words": [[character, sample], ...], "phonemes": [[character, IPA], ...], ...}
 
-A request without "text" asks whether the voice exists. Words go by the number of a character.
-The argument of the process is the language whose dictionary it loads once for all requests.
+A request without "text" checks that the voice exists. Words and phonemes are located by character
+offsets. The argument of the process is the language whose dictionary it loads in advance.
 
-espeak-ng keeps flutter, phase and noise of one utterance for the next, so every utterance is spoken
-by a fork of a process that has not spoken yet.
+espeak-ng carries flutter, phase and noise from one utterance to the next, so each utterance is
+synthesized in a fork of a process that has not synthesized any.
 
-Nothing else in the project loads the library: it is GPL-3.0, and it holds global state.
+Nothing else in the project loads the library: it is GPL-3.0 and has global state.
 """
 
 import ctypes
@@ -18,13 +18,11 @@ from pathlib import Path
 
 from audiopalm.data_pipelines.speech import serving
 
-SYNCHRONOUS = (
-  2  # samples come to the callback, and no thread is started: threads do not survive a fork
-)
+SYNCHRONOUS = 2  # samples are passed to the callback without a thread, which would not survive fork
 PHONEME_EVENTS_IPA = 3
 CHARACTER_POSITION, UTF8 = 1, 1
 SPEED, VOLUME, PITCH, RANGE = 1, 2, 3, 4  # espeak_PARAMETER
-UNCLIPPED = 70  # at the usual volume of 100 some voices leave 16 bits
+UNCLIPPED = 70  # at the default volume of 100 some voices exceed 16 bits
 WORD, PHONEME = 1, 7  # espeak_EVENT_TYPE
 
 
@@ -51,7 +49,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 
 class Library:
-  """The loaded library. `speak` may be called once: the next would depend on the first."""
+  """The loaded library. Call `speak` only once: a second result would depend on the first."""
 
   def __init__(self):
     import espeakng_loader
@@ -70,7 +68,7 @@ class Library:
       raise OSError(f"espeak_Initialize returned {self.rate_hz} with the data in {self.data}")
 
   def set_voice(self, voice: str) -> None:
-    """Sets the voice; Refusal where there is none, as the library itself keeps the last."""
+    """Sets the voice; raises Refusal if there is none, where the library keeps the last one."""
     language, _, variant = voice.partition("+")
     if variant and not (self.data / "voices" / "!v" / variant).is_file():
       raise serving.Refusal(f"espeak-ng has no variant {variant!r} (voice {voice!r})")
@@ -78,7 +76,7 @@ class Library:
       raise serving.Refusal(f"espeak-ng has no voice {language!r} (code {code})")
 
   def speak(self, text: str, pitch: int, range_: int, speed: int) -> tuple[dict, bytes]:
-    """Returns the head of the answer, and the samples."""
+    """Returns the header of the answer, and the samples."""
     chunks, words, phonemes = [], [], []
 
     def receive(samples, count, events) -> int:
@@ -93,7 +91,7 @@ class Library:
         index += 1
       return 0
 
-    callback = _CALLBACK(receive)  # must live until the last sample came
+    callback = _CALLBACK(receive)  # referenced until the last sample is received
     self.espeak.espeak_SetSynthCallback(callback)
     self.espeak.espeak_ng_SetRandSeed(1)
     data = text.encode()
@@ -107,8 +105,7 @@ class Library:
     ]
     if any(codes):
       raise serving.Refusal(f"espeak-ng cannot speak {text!r} (codes {codes})")
-    head = {"rate_hz": self.rate_hz, "words": words, "phonemes": phonemes}
-    return head, b"".join(chunks)
+    return {"rate_hz": self.rate_hz, "words": words, "phonemes": phonemes}, b"".join(chunks)
 
 
 def load() -> serving.Speak:
@@ -117,7 +114,7 @@ def load() -> serving.Speak:
     try:
       library.set_voice(language)
     except serving.Refusal:
-      continue  # said when the voice is asked for
+      continue  # reported when the voice is requested
 
   def speak(request: dict) -> tuple[dict, bytes]:
     library.set_voice(request["voice"])

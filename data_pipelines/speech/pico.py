@@ -1,10 +1,9 @@
-"""The SVOX Pico process, through py-nanotts: see `serving` for how it is asked.
+"""The SVOX Pico process, which uses py-nanotts; `serving` has the protocol.
 
     request   {"text": "hello", "voice": "en-US", "pitch": 1.0, "speed": 1.0}
 
-The library reads memory that it never wrote: left alone, the same request gives other samples
-nearly every time. Here memory is filled with zeros when it is allocated, and the same request gives
-the same samples whatever came before.
+The library reads uninitialized memory, so its samples differ from call to call. Here memory is
+filled with zeros when it is allocated: the same request gives the same samples.
 """
 
 import ctypes
@@ -12,10 +11,10 @@ import ctypes
 from audiopalm.data_pipelines.speech import serving
 
 RATE_HZ = 16_000
-M_PERTURB = -6  # of glibc's mallopt: new memory is filled with the complement of the byte given
+M_PERTURB = -6  # glibc's mallopt: fills new memory with the complement of the argument
 ZEROS = 0xFF
-UNCLIPPED = 0.4  # at the volume of 1 loud vowels leave 16 bits
-# The library reads <...> as instructions, which are no text.
+UNCLIPPED = 0.4  # at the volume of 1 loud vowels exceed 16 bits
+# The library reads <...> as markup.
 UNSPOKEN = str.maketrans({"<": " ", ">": " "})
 
 
@@ -29,8 +28,8 @@ def load() -> serving.Speak:
   def speak(request: dict) -> tuple[dict, bytes]:
     text, voice = request["text"], request["voice"]
     spoken = text.translate(UNSPOKEN).rstrip()
-    # The wrapper puts tags of pitch, speed and volume around the text. Where these close before the
-    # sentence ends, its last sound is spoken without them, at a volume of 1.
+    # The wrapper encloses the text in tags of pitch, speed and volume. If they close before the
+    # sentence ends, its last sound ignores them and has a volume of 1.
     if not spoken.endswith((".", "!", "?")):
       spoken += "."
     try:

@@ -1,10 +1,10 @@
-"""The Piper process, for one voice: see `serving` for how it is asked. Its argument is the .onnx.
+"""The Piper process of a voice, whose .onnx file is its argument; `serving` has the protocol.
 
     request   {"text": "hello", "speaker": null}
 
-The model draws noise, other noise each time; here it is scaled to nothing, and one thread
-computes, so that the same request gives the same samples. piper-tts is GPL-3.0: like espeak-ng it
-is loaded nowhere else.
+The model adds random noise; here the noise is scaled to zero and a single thread is used, so that
+the same request gives the same samples. piper-tts is GPL-3.0; like espeak-ng it is loaded nowhere
+else.
 """
 
 import json
@@ -33,8 +33,8 @@ def load() -> serving.Speak:
       raise serving.Refusal(
         f"Piper's {model.name} has no speaker {speaker}: it has {voice.config.num_speakers}"
       )
-    still = piper.SynthesisConfig(speaker_id=speaker, noise_scale=0.0, noise_w_scale=0.0)
-    chunks = [chunk.audio_int16_bytes for chunk in voice.synthesize(request["text"], still)]
+    options = piper.SynthesisConfig(speaker_id=speaker, noise_scale=0.0, noise_w_scale=0.0)
+    chunks = [chunk.audio_int16_bytes for chunk in voice.synthesize(request["text"], options)]
     return {"rate_hz": voice.config.sample_rate}, b"".join(chunks)
 
   return speak

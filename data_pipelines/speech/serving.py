@@ -1,10 +1,11 @@
-"""What the synthesizer processes share: a JSON request a line in, a JSON line and samples out.
+"""The protocol of the synthesizer processes: JSON requests, answered by JSON and samples.
 
-    request   {"text": "hello", ...} what else it holds is between the process and its speakers
-    answer    {"rate_hz": 22050, "samples": 9876, ...} and 2 * 9876 bytes, or {"error": "..."}
+    request   {"text": "hello", ...}, other fields depend on the process; one line
+    answer    {"rate_hz": 22050, "samples": 9876, ...}, one line, then 2 * 9876 bytes;
+              or {"error": "..."}
 
-A synthesizer is what `load` returns: speak(request) -> (answer without "samples", int16 bytes).
-What it raises as `Refusal`, and whatever `load` raises, goes to the caller as an error.
+A synthesizer is a function speak(request) -> (answer without "samples", int16 bytes), returned by
+`load`. Its `Refusal`s, and any error that `load` raises, are sent to the caller.
 """
 
 import gc
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable
 
 Speak = Callable[[dict], tuple[dict, bytes]]
-NO_MORE = 3  # exit status of a child that met the end of the input
+END_OF_INPUT = 3  # exit status of a child that reached the end of the input
 
 
 class Refusal(Exception):
@@ -23,18 +24,18 @@ class Refusal(Exception):
 
 
 def serve(name: str, load: Callable[[], Speak], *, fork: bool = False) -> None:
-  """Answers requests until there are no more.
+  """Answers requests until the end of the input.
 
-  With `fork` each is answered by a child of a process that has not spoken yet, for a synthesizer
-  that keeps something of one utterance for the next.
+  With `fork` each request is answered by a new child process, for a synthesizer that carries state
+  from one utterance to the next.
   """
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's: it closes our input
-  # What a library prints must not come between answers.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles Ctrl-C, and closes our input
+  # Output of the library goes to stderr, not between answers.
   out = os.dup(sys.stdout.fileno())
   os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
   try:
     speak = load()
-  except Exception as error:  # a library that is broken may raise anything
+  except Exception as error:  # a broken library may raise anything
     text = f"{name} cannot be started: {type(error).__name__}: {error}"
 
     def speak(request: dict) -> tuple[dict, bytes]:
@@ -48,27 +49,27 @@ def serve(name: str, load: Callable[[], Speak], *, fork: bool = False) -> None:
 
 
 def _fork_each(speak: Speak, out: int) -> None:
-  gc.freeze()  # a collection in a child would copy the pages it shares with us
+  gc.freeze()  # a collection in a child would copy the pages it shares with the parent
   while True:
-    # The child is there before the request: forking takes as long as speaking a few words.
+    # The child is forked before the request arrives: a fork takes as long as a few words.
     child = os.fork()
     if child == 0:
       line = sys.stdin.buffer.readline()
       if line:
         _write(out, _answer(speak, json.loads(line)))
-      os._exit(0 if line else NO_MORE)
+      os._exit(0 if line else END_OF_INPUT)
     _, status = os.waitpid(child, 0)
     if status:
-      return  # after an error half an answer may be out: the closed pipe tells the caller
+      return  # an error may have cut an answer short; the caller sees the closed pipe
 
 
 def _answer(speak: Speak, request: dict) -> bytes:
-  """Returns the bytes that answer a request."""
+  """Returns the bytes of the answer to a request."""
   try:
-    head, samples = speak(request)
+    header, samples = speak(request)
   except Refusal as refusal:
-    head, samples = {"error": str(refusal)}, b""
-  return json.dumps(head | {"samples": len(samples) // 2}).encode() + b"\n" + samples
+    header, samples = {"error": str(refusal)}, b""
+  return json.dumps(header | {"samples": len(samples) // 2}).encode() + b"\n" + samples
 
 
 def _write(out: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The speakers of each synthesizer: `speaker.speak(text)` gives the same wave everywhere."""
+"""The speakers of the synthesizers: `speaker.speak(text)` is the same wave on every machine."""
 
 import dataclasses
 import tempfile
@@ -13,14 +13,14 @@ from audiopalm.data_pipelines.speech import client
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Word
 
-HEARD = 0.005  # of full scale: the loudest sample of what is no speech lies under it
+AUDIBLE = 0.005  # of full scale: the peak of speech is above it
 
 
 @dataclasses.dataclass(frozen=True)
 class EspeakSpeaker:
   """An espeak-ng voice with a variant ("en-us+f2"), and its parameters.
 
-  `pitch` and `range` (how much the pitch moves) lie in 0..99, `speed` is in words per minute.
+  `pitch` and `range` (of the pitch) are in 0..99, `speed` is in words per minute.
   """
 
   voice: str
@@ -29,13 +29,13 @@ class EspeakSpeaker:
   speed: int = 175
 
   def speak(self, text: str) -> Phrase:
-    """Returns `text` spoken. Its words are those of `text.split()`, with IPA phonemes."""
-    head, samples_S = client.ask(self._server, dataclasses.asdict(self) | {"text": text})
-    wave_S = waveform.resample(samples_S, head["rate_hz"], waveform.RATE_HZ)
-    return Phrase(wave_S, align(text, head))
+    """Returns the speech of a text, with the words of `text.split()` and IPA phonemes."""
+    header, samples_S = client.ask(self._server, dataclasses.asdict(self) | {"text": text})
+    wave_S = waveform.resample(samples_S, header["rate_hz"], waveform.RATE_HZ)
+    return Phrase(wave_S, align(text, header))
 
   def check(self) -> None:
-    """Returns nothing; raises DataError when espeak-ng does not have the voice or its variant."""
+    """Raises DataError if espeak-ng does not have the voice or its variant."""
     client.ask(self._server, {"voice": self.voice})
 
   @property
@@ -52,10 +52,10 @@ class EspeakSpeaker:
 
 @dataclasses.dataclass(frozen=True)
 class PicoSpeaker:
-  """A Pico voice ("en-US"), its pitch and speed as multiples of what they are, and `warp`.
+  """A Pico voice ("en-US") with factors for its pitch, speed and formants (`warp`).
 
-  Its sound is played `warp` times as fast, which moves the formants as a vocal tract shorter by
-  this factor would, and was spoken slower and lower before, so that pitch and speed stay.
+  The speech is played `warp` times as fast, which raises the formants as a shorter vocal tract
+  does; it is synthesized lower and slower to keep pitch and speed.
   """
 
   voice: str
@@ -66,9 +66,9 @@ class PicoSpeaker:
   def speak(self, text: str) -> Phrase:
     request = {"text": text, "voice": self.voice}
     request |= {"pitch": self.pitch / self.warp, "speed": self.speed / self.warp}
-    head, samples_S = client.ask(PICO, request)
+    header, samples_S = client.ask(PICO, request)
     _check_sound(samples_S, text, "Pico")
-    return Phrase(waveform.resample(samples_S, head["rate_hz"] * self.warp, waveform.RATE_HZ))
+    return Phrase(waveform.resample(samples_S, header["rate_hz"] * self.warp, waveform.RATE_HZ))
 
 
 PICO = client.Server(
@@ -82,7 +82,7 @@ PICO = client.Server(
 
 @dataclasses.dataclass(frozen=True)
 class PiperSpeaker:
-  """A voice of Piper's, the file `model`; of several speakers in it that of a number."""
+  """A Piper voice: the file `model`, and the number of a speaker if it has several."""
 
   model: str
   speaker: int | None = None
@@ -93,17 +93,17 @@ class PiperSpeaker:
       "audiopalm.data_pipelines.speech.piper",
       "piper-tts",
       "piper",
-      "Install piper-tts: pip install 'audiopalm[piper]', and look at the voice's files.",
+      "Install piper-tts: pip install 'audiopalm[piper]', and check the voice's files.",
       (self.model,),
     )
-    head, samples_S = client.ask(server, {"text": text, "speaker": self.speaker})
+    header, samples_S = client.ask(server, {"text": text, "speaker": self.speaker})
     _check_sound(samples_S, text, "Piper")
-    return Phrase(waveform.resample(samples_S, head["rate_hz"], waveform.RATE_HZ))
+    return Phrase(waveform.resample(samples_S, header["rate_hz"], waveform.RATE_HZ))
 
 
 @dataclasses.dataclass(frozen=True)
 class ProgramSpeaker:
-  """A voice of a program of the user's, which is started for every text."""
+  """A voice of the user's own program, which is started for every text."""
 
   line: str
   voice: str
@@ -113,18 +113,18 @@ class ProgramSpeaker:
     command = commands.CommandLine(self.line, "The synthesizer's line")
     with tempfile.TemporaryDirectory(prefix="audiopalm-speech-") as folder:
       wav = Path(folder) / "speech.wav"
-      places = {"{text}": text, "{voice}": self.voice, "{language}": self.language}
+      values = {"{text}": text, "{voice}": self.voice, "{language}": self.language}
       command.check("{text}")
-      ended = command.run(places | {"{wav}": str(wav)})
+      ended = command.run(values | {"{wav}": str(wav)})
       if ended.fault is None and "{wav}" not in self.line:
         wav.write_bytes(ended.output)
       fault = ended.fault
       if fault is None:
         try:
-          return Phrase(waveform.read(wav, name="what it gave"))
+          return Phrase(waveform.read(wav, name="its output"))
         except AudioError as error:
           fault = str(error)
-    # The sentences of a corpus can be spoken: what fails at one is no fault of the sentence.
+    # Any sentence of a corpus can be spoken, so a failure is not a fault of the record.
     raise DataError(
       f"The synthesizer's line {self.line!r} gave no recording of {text!r} by voice "
       f"{self.voice!r}: {fault} Expected a WAV, printed or written to {{wav}}: run it by hand."
@@ -132,16 +132,16 @@ class ProgramSpeaker:
 
 
 def _check_sound(samples_S: np.ndarray, text: str, name: str) -> None:
-  """Raises RecordError for a text of which nothing can be heard."""
-  if np.abs(samples_S).max(initial=0.0) < HEARD:
-    raise RecordError(f"{name} says nothing of {text!r}. Correct the text, or leave it out.")
+  """Raises RecordError for a text whose speech is inaudible."""
+  if np.abs(samples_S).max(initial=0.0) < AUDIBLE:
+    raise RecordError(f"{name} gives no sound for {text!r}. Correct the text, or leave it out.")
 
 
-def align(text: str, head: dict) -> tuple[Word, ...]:
+def align(text: str, header: dict) -> tuple[Word, ...]:
   """Returns the words of `text.split()` with the times and phonemes of an espeak-ng answer.
 
-  espeak-ng may say several words as one ("il y a"): such words share its time by their letters, and
-  the phonemes stand with the first. Or one word as several ("vingt-deux"): those are put together.
+  espeak-ng may merge words ("il y a"): they share its time in proportion to their lengths, and the
+  first one gets all phonemes. It may also split a word ("vingt-deux"): its parts are joined.
   """
   tokens, first = [], 0
   for token in text.split():
@@ -151,7 +151,7 @@ def align(text: str, head: dict) -> tuple[Word, ...]:
   if not tokens:
     return ()
   starts = [None] * len(tokens)
-  for character, sample in head["words"]:
+  for character, sample in header["words"]:
     place = _place(tokens, character)
     if starts[place] is None:
       starts[place] = sample
@@ -160,12 +160,12 @@ def align(text: str, head: dict) -> tuple[Word, ...]:
   times = np.interp(
     [first for _, first in tokens] + [len(text)],
     [tokens[place][1] for place in known] + [len(text)],
-    [starts[place] for place in known] + [head["samples"]],
+    [starts[place] for place in known] + [header["samples"]],
   )
   phonemes = [""] * len(tokens)
-  for character, sound in head["phonemes"]:
-    phonemes[_place(tokens, character)] += sound
-  seconds = times / head["rate_hz"]
+  for character, phoneme in header["phonemes"]:
+    phonemes[_place(tokens, character)] += phoneme
+  seconds = times / header["rate_hz"]
   return tuple(
     Word(token, float(seconds[place]), float(seconds[place + 1]), phonemes[place])
     for place, (token, _) in enumerate(tokens)
@@ -173,5 +173,5 @@ def align(text: str, head: dict) -> tuple[Word, ...]:
 
 
 def _place(tokens: list[tuple[str, int]], character: int) -> int:
-  """Returns the number of the token a character lies in."""
+  """Returns the index of the token that contains a character."""
   return max(0, sum(first <= character for _, first in tokens) - 1)

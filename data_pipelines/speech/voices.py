@@ -1,11 +1,11 @@
-"""The voices that corpora name: how each sounds."""
+"""The speakers behind the names of voices in corpora."""
 
 from pathlib import Path
 
 from audiopalm.data import synthesizers
 from audiopalm.data_pipelines.speech import speakers
 
-# The n-th voice of every language: variant, pitch, range, speed. Women and men take turns.
+# Variant, pitch, range and speed of the n-th voice of every language; women and men alternate.
 _ESPEAK_TRAIN = (
   ("steph", 50, 50, 165),
   ("m3", 45, 50, 170),
@@ -26,11 +26,11 @@ _ESPEAK_HELD_OUT = (
   ("f1", 50, 45, 160),
   ("Reed", 48, 60, 184),
 )
-# espeak-ng's voices from the ninth on, and from the third held out on, have another accent.
+# espeak-ng's voices from the ninth on, and held-out ones from the third on, have another accent.
 _ESPEAK_ACCENTS = {"en": ("en-us", "en-gb-x-rp"), "fr": ("fr", "fr-ch"), "de": ("de", "de")}
 
-# Likewise for Pico, whose voices are women: pitch, speed, warp. Men speak lower, and have a longer
-# vocal tract. The held-out voices lie outside the ranges of the others in each of the three.
+# Pitch, speed and warp for Pico, whose voices are women: men speak lower and have a longer vocal
+# tract. In all three, held-out voices are outside the range of the others.
 _PICO_TRAIN = (
   (1.00, 1.00, 1.00),
   (0.70, 1.00, 0.91),
@@ -51,8 +51,8 @@ _PICO_HELD_OUT = (
   (1.25, 0.90, 1.08),
   (0.61, 0.91, 0.87),
 )
-# Pico's voice for training, the one of every second voice held out, and the usual speed: Whisper
-# misses words of fast French.
+# Pico's voice for training, that of every second held-out voice, and the base speed, which is lower
+# in French, as Whisper misses words of fast French.
 _PICO_VOICES = {
   "en": ("en-US", "en-GB", 1.0),
   "fr": ("fr-FR", "fr-FR", 0.86),
@@ -63,50 +63,46 @@ _PICO_VOICES = {
 
 
 def _espeak(language: str) -> dict[str, speakers.EspeakSpeaker]:
-  known, found = synthesizers.NAMED["espeak"], {}
-  for names, sounds, first_other in (
-    (known.train_voices(language), _ESPEAK_TRAIN, 8),
-    (known.held_out_voices(language), _ESPEAK_HELD_OUT, 2),
-  ):
-    usual, other = _ESPEAK_ACCENTS[language]
-    found |= {
-      name: speakers.EspeakSpeaker(
-        f"{usual if place < first_other else other}+{variant}", *parameters
-      )
-      for place, (name, (variant, *parameters)) in enumerate(zip(names, sounds, strict=True))
-    }
-  return found
-
-
-def _pico(language: str) -> dict[str, speakers.PicoSpeaker]:
-  known, (voice, other, usual) = synthesizers.NAMED["pico"], _PICO_VOICES[language]
+  names = synthesizers.NAMED["espeak"]
+  accent, other_accent = _ESPEAK_ACCENTS[language]
   return {
-    name: speakers.PicoSpeaker(in_turn[place % len(in_turn)], pitch, usual * speed, warp)
-    for names, in_turn, sounds in (
-      (known.train_voices(language), (voice,), _PICO_TRAIN),
-      (known.held_out_voices(language), (voice, other), _PICO_HELD_OUT),
+    name: speakers.EspeakSpeaker(
+      f"{accent if place < first_other else other_accent}+{variant}", *parameters
     )
-    for place, (name, (pitch, speed, warp)) in enumerate(zip(names, sounds, strict=True))
+    for voices, settings, first_other in (
+      (names.train_voices(language), _ESPEAK_TRAIN, 8),
+      (names.held_out_voices(language), _ESPEAK_HELD_OUT, 2),
+    )
+    for place, (name, (variant, *parameters)) in enumerate(zip(voices, settings, strict=True))
   }
 
 
-def _all(one_language, name: str) -> dict[str, synthesizers.Voice]:
-  found = {}
-  for language in synthesizers.NAMED[name].languages:
-    found |= one_language(language)
-  return found
+def _pico(language: str) -> dict[str, speakers.PicoSpeaker]:
+  names, (voice, other_voice, base_speed) = synthesizers.NAMED["pico"], _PICO_VOICES[language]
+  return {
+    name: speakers.PicoSpeaker(
+      alternating[place % len(alternating)], pitch, base_speed * speed, warp
+    )
+    for voices, alternating, settings in (
+      (names.train_voices(language), (voice,), _PICO_TRAIN),
+      (names.held_out_voices(language), (voice, other_voice), _PICO_HELD_OUT),
+    )
+    for place, (name, (pitch, speed, warp)) in enumerate(zip(voices, settings, strict=True))
+  }
 
 
 NAMED: dict[str, dict[str, synthesizers.Voice]] = {
-  "pico": _all(_pico, "pico"),
-  "espeak": _all(_espeak, "espeak"),
+  synthesizer: {
+    name: speaker
+    for language in synthesizers.NAMED[synthesizer].languages
+    for name, speaker in of_language(language).items()
+  }
+  for synthesizer, of_language in (("pico", _pico), ("espeak", _espeak))
 }
 
 
 def speaker(synthesizer: synthesizers.Choice, language: str, voice: str) -> synthesizers.Voice:
-  """Returns who speaks as a voice of a synthesizer."""
-  if isinstance(synthesizer, str):
-    return NAMED[synthesizer][voice]
+  """Returns the speaker of a synthesizer's voice."""
   if isinstance(synthesizer, synthesizers.Piper):
     name, _, number = voice.partition("#")
     model = str(Path(synthesizer.folder).absolute() / f"{name}.onnx")

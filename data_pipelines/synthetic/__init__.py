@@ -1,7 +1,7 @@
 """The synthetic corpora: sentences of a grammar, their translations, and dialogues.
 
-`corpora.Synthetic`, `SyntheticDialogue`, `SyntheticText` and `SyntheticTranslations` are served
-from here.
+It makes the records of `corpora.Synthetic`, `SyntheticDialogue`, `SyntheticText` and
+`SyntheticTranslations`.
 """
 
 from audiopalm.data_pipelines.synthetic.corpus import count, records

@@ -1,4 +1,4 @@
-"""Records of the synthetic corpora, by number: `count(settings, split)` and `records(...)`."""
+"""Records of the synthetic corpora: `count(settings, split)` and `records(...)`."""
 
 from collections.abc import Iterator
 
@@ -14,52 +14,49 @@ Settings = corpora.Synthetic | corpora.SyntheticDialogue | TextAlone
 
 
 def count(settings: Settings, split: str) -> int:
-  """Returns how many records a split has.
+  """Returns the number of records in a split.
 
-  DataError where the grammar has too few meanings: validation and test use each meaning once,
-  train begins again, with other voices, when it has used all.
+  Validation and test use each meaning once, and raise DataError if the grammar has too few. Train
+  repeats its meanings with other voices.
   """
-  if split not in settings.splits:
-    raise DataError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
-    )
+  settings.check_split(split)
   if split == "train":
     return settings.train_records
-  wanted = settings.validation_records if split == "validation" else settings.test_records
+  requested = settings.validation_records if split == "validation" else settings.test_records
   if split == "held_out_voices" and not settings.held_out_voices:
     return 0
-  found = len(_meanings(settings, split))
-  if wanted > found:
+  most = len(_meanings(settings, split))
+  if requested > most:
     field = "validation_records" if split == "validation" else "test_records"
     raise DataError(
-      f"Corpus {settings.name!r}: {field}={wanted}, but topics={settings.topics} have only {found} "
-      f"{split} meanings. Ask for at most {found}, or add topics."
+      f"Corpus {settings.name!r}: {field}={requested}, but topics={settings.topics} have only "
+      f"{most} {split} meanings. Ask for at most {most}, or add topics."
     )
-  return wanted
+  return requested
 
 
 def records(settings: Settings, split: str, start: int, stop: int) -> Iterator[Record]:
-  """Yields the records number `start` to `stop` - 1 of a split: the same bytes wherever it runs."""
+  """Yields records `start` to `stop` - 1 of a split, the same bytes on every machine."""
   assert 0 <= start <= stop <= count(settings, split), (split, start, stop)
-  found = _meanings(settings, split)
+  meanings = _meanings(settings, split)
   pairs = settings.pairs(settings.roles)
   for number in range(start, stop):
-    rounds, place = divmod(number, len(found))
-    # The shift gives a meaning that comes again another language or another voice.
+    rounds, place = divmod(number, len(meanings))
+    # Adding `rounds` gives a repeated meaning another language or another voice.
     turn, pair = divmod(number + rounds, len(pairs))
     languages = pairs[pair]
     utterances, name = {}, f"{settings.name}/{split}/{number:06d}"
-    for place_of_role, role in enumerate(settings.roles):
+    for role_number, role in enumerate(settings.roles):
       language = languages[role]
-      texts = grammar.texts(language, int(found[place]))
-      text = texts[place_of_role if len(texts) > 1 else 0]
+      texts = grammar.texts(language, int(meanings[place]))
+      text = texts[role_number if len(texts) > 1 else 0]
       if isinstance(settings, TextAlone):
         utterances[role] = Utterance(None, waveform.RATE_HZ, text, language, speaker="")
         continue
       speakers = settings.voices_of(language, split)
-      # A target and an answer are spoken by the one canonical voice of their language.
+      # Targets and answers have the canonical voice of their language.
       speaker = (
-        settings.train_voices(language)[0] if place_of_role else speakers[turn % len(speakers)]
+        settings.train_voices(language)[0] if role_number else speakers[turn % len(speakers)]
       )
       utterances[role] = saying.say(settings, text, language, speaker, record=name, role=role)
     yield Record(name, utterances)

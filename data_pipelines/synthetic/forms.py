@@ -1,12 +1,12 @@
-"""Words with their forms in English, French and German, and how neighbouring words change.
+"""Word forms in English, French and German, and the changes between adjacent words.
 
-An `Entry` holds, for each language, a dict of forms. The form '' is the plain word; a pattern asks
-for others by name: `{thing.s}` is the plural, `{thing.den}` the accusative article that suits the
-noun (determiners go by their masculine form), `{colour.den:thing}` the adjective after that
+A `LexicalEntry` has a dict of forms for each language. The form '' is the word itself; a pattern
+selects others by name: `{thing.s}` is the plural, `{thing.den}` the accusative article of the noun
+(determiners are named by their masculine form), `{color.den:thing}` the adjective after that
 article, in the gender of `thing`.
 
-All text is lower-case, German nouns too, without punctuation but the apostrophe; hyphens are
-written as spaces (vingt cinq, avez vous): what a word error rate compares should be words.
+All text is lowercase, even German nouns, without punctuation except apostrophes; hyphens become
+spaces (vingt cinq, avez vous), so that a word error rate compares words.
 """
 
 import dataclasses
@@ -35,44 +35,44 @@ GERMAN_ENDINGS = {  # of an adjective after the determiner: masculine, feminine,
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Entry:
-  """One meaning of a slot: its forms by language."""
+class LexicalEntry:
+  """A value of a slot: its forms in each language."""
 
   en: Forms
   fr: Forms
   de: Forms
 
 
-def entry(en: str | Forms, fr: str | Forms, de: str | Forms) -> Entry:
-  """Returns an Entry; a string is a word with no other forms."""
-  return Entry(*({"": forms} if isinstance(forms, str) else forms for forms in (en, fr, de)))
+def entry(en: str | Forms, fr: str | Forms, de: str | Forms) -> LexicalEntry:
+  """Returns an entry; a string is a word without other forms."""
+  return LexicalEntry(*({"": forms} if isinstance(forms, str) else forms for forms in (en, fr, de)))
 
 
 def rows(table: str) -> list[list[str]]:
-  """Returns the cells of a table whose lines are `a | b | c`."""
+  """Returns the cells of a table with lines like `a | b | c`."""
   return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
 
 
-def entries(table: str) -> tuple[Entry, ...]:
-  """Returns one Entry a line of `english | french | german`."""
+def entries(table: str) -> tuple[LexicalEntry, ...]:
+  """Returns an entry per line of `english | french | german`."""
   return tuple(entry(*row) for row in rows(table))
 
 
-def nouns(table: str) -> tuple[Entry, ...]:
-  """Returns nouns from lines of `car cars | voiture voitures f | auto autos n`.
+def nouns(table: str) -> tuple[LexicalEntry, ...]:
+  """Returns nouns from lines like `car cars | voiture voitures f | auto autos n`.
 
-  Plurals may be left out, `_` is a space inside a name. Forms: '' s gender, and every determiner
-  above by its masculine form (for persons also the pronouns he, il, er).
+  Plurals are optional, `_` is a space inside a name. Forms: '' s gender, and every determiner above
+  by its masculine form (for persons also the pronouns he, il, er).
   """
   return tuple(_noun(*row) for row in rows(table))
 
 
-def _noun(en: str, fr: str, de: str) -> Entry:
+def _noun(en: str, fr: str, de: str) -> LexicalEntry:
   english, french, german = (
     [word.replace("_", " ") for word in words.split()] for words in (en, fr, de)
   )
   fr_gender, de_gender = "mf".index(french[-1]), "mfn".index(german[-1])
-  return Entry(
+  return LexicalEntry(
     en={"": english[0], "s": english[-1], "he": ("he", "she")[fr_gender]},
     fr={"": french[0], "s": french[-2], "gender": french[-1]}
     | {name: cases.split()[fr_gender] for name, cases in FRENCH_DETERMINERS.items()},
@@ -81,19 +81,19 @@ def _noun(en: str, fr: str, de: str) -> Entry:
   )
 
 
-def adjectives(table: str) -> tuple[Entry, ...]:
-  """Returns adjectives from lines of `green | vert verte | grün`.
+def adjectives(table: str) -> tuple[LexicalEntry, ...]:
+  """Returns adjectives from lines like `green | vert verte | grün`.
 
-  A German second word is the stem that endings go to: `teuer teur`. Forms: '' (masculine in
-  French), ':m' ':f' in French, 'der:m' 'einen:f' ... in German.
+  A second German word is the stem for endings: `teuer teur`. Forms: '' (masculine in French), ':m'
+  ':f' in French, 'der:m' 'einen:f' ... in German.
   """
   return tuple(_adjective(*row) for row in rows(table))
 
 
-def _adjective(en: str, fr: str, de: str) -> Entry:
+def _adjective(en: str, fr: str, de: str) -> LexicalEntry:
   french, german = fr.split(), de.split()
   stem = german[-1].removesuffix("e")
-  return Entry(
+  return LexicalEntry(
     en={"": en},
     fr={"": french[0], ":m": french[0], ":f": french[-1]},
     de={"": german[0]}
@@ -121,14 +121,14 @@ DE_SMALL = (
 DE_TENS = "- - zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
 
 
-def number(value: int) -> Entry:
+def number(value: int) -> LexicalEntry:
   """Returns 0..999 in words: 71 is seventy one, soixante et onze, einundsiebzig.
 
   French agrees with a noun: vingt et un jours, vingt et une heures.
   """
   french = french_number(value)
   feminine = french + "e" if value % 10 == 1 and value % 100 not in (11, 71, 91) else french
-  return Entry(
+  return LexicalEntry(
     en={"": english_number(value)},
     fr={"": french, "f": feminine, ":m": french, ":f": feminine},
     de={"": german_number(value)},
@@ -171,12 +171,12 @@ def german_number(value: int) -> str:
   return head + (german_number(rest) if rest else "")
 
 
-def numbers(first: int, last: int, step: int = 1) -> tuple[Entry, ...]:
+def numbers(first: int, last: int, step: int = 1) -> tuple[LexicalEntry, ...]:
   """Returns the numbers from `first` to `last` in words."""
   return tuple(number(value) for value in range(first, last + 1, step))
 
 
-def ordinal_days() -> tuple[Entry, ...]:
+def ordinal_days() -> tuple[LexicalEntry, ...]:
   """Returns the days of a month: third, trois, dritten; the first is premier in French."""
   english = (
     "- first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
@@ -184,7 +184,7 @@ def ordinal_days() -> tuple[Entry, ...]:
   ).split()
   german = {1: "ersten", 3: "dritten", 7: "siebten", 8: "achten"}
 
-  def day(value: int) -> Entry:
+  def day(value: int) -> LexicalEntry:
     tens, ones = divmod(value, 10)
     if value < 20:
       en = english[value]
@@ -196,7 +196,7 @@ def ordinal_days() -> tuple[Entry, ...]:
   return tuple(day(value) for value in range(1, 32))
 
 
-def clock(hour: int, minute: int) -> Entry:
+def clock(hour: int, minute: int) -> LexicalEntry:
   """Returns a time of the twelve-hour clock, in steps of five minutes.
 
   9:40 is twenty to ten, dix heures moins vingt, zwanzig vor zehn.
@@ -247,7 +247,7 @@ _EN_AN = re.compile(r"\ba (?=[aeio]|um|hour)(?!euro|one)")
 
 
 def joined(language: str, text: str) -> str:
-  """Returns `text` with the changes neighbours make: l'orange, cet hôtel, au, zum, an apple."""
+  """Returns `text` with the changes between adjacent words: l'orange, cet hôtel, au, an apple."""
   if language == "fr":
     return _FR_CHANGES.sub(_french_change, text)
   if language == "de":

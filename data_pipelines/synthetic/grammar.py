@@ -1,7 +1,7 @@
-"""All meanings the synthetic corpora can express, by number, and their split.
+"""The numbered meanings of the synthetic corpora, and their splits.
 
-A meaning is a template and a choice of its slot values. Meanings are numbered through all templates
-of all topics, so a number means the same whatever slice of the grammar a corpus uses.
+A meaning is a template with a choice of its slot values. Meanings are numbered over all templates
+of all topics, so a number has the same meaning whatever topics a corpus uses.
 """
 
 import bisect
@@ -47,34 +47,33 @@ _TEST, _VALIDATION = 2, 1  # of 20 meanings
 
 
 def templates(topics: tuple[str, ...]) -> tuple[Template, ...]:
-  """Returns the templates of some topics (of sentences or of questions)."""
+  """Returns the templates of some topics, of sentences or questions."""
   return tuple(itertools.chain.from_iterable(_TOPICS[topic] for topic in topics))
 
 
 def texts(language: str, meaning: int) -> tuple[str, ...]:
-  """Returns the sentence with this meaning, or the question and its answer."""
+  """Returns the sentence with a meaning, or the question and its answer."""
   place = bisect.bisect_right(_STARTS, meaning) - 1
   return TEMPLATES[place].texts(language, meaning - _STARTS[place])
 
 
 @functools.lru_cache(maxsize=16)
 def meanings(topics: tuple[str, ...], split: str, key: str) -> np.ndarray:
-  """Returns the numbers of all meanings of a split, in the order a corpus uses them.
+  """Returns the numbers of all meanings of a split, in the order in which a corpus uses them.
 
-  The split of a meaning does not depend on the corpus: one meaning in ten is test, one in twenty
-  is validation, in every corpus and every slice. Where the list begins, a template occurs in
-  proportion to the square root of how many meanings it has, so that large templates do not drown
-  small ones. `key` shuffles.
+  The split of a meaning is the same in every corpus: one in ten is test, one in twenty validation.
+  The order depends on `key`. At the start of the list a template occurs in proportion to the square
+  root of its number of meanings, so that large templates do not dominate.
   """
   numbers, keys = [], []
   for topic in topics:
     for template in _TOPICS[topic]:
       start = _STARTS[TEMPLATES.index(template)]
-      found = start + np.flatnonzero(_splits(template) == split)
-      order = np.argsort(_hashed(f"order {key} {template.name}", len(found)), kind="stable")
-      jitter = _hashed(f"jitter {key} {template.name}", len(found)) / 2**64
-      numbers.append(found[order])
-      keys.append((np.arange(len(found)) + jitter) / np.sqrt(len(found)))
+      own = start + np.flatnonzero(_splits(template) == split)
+      order = np.argsort(_hashed(f"order {key} {template.name}", len(own)), kind="stable")
+      jitter = _hashed(f"jitter {key} {template.name}", len(own)) / 2**64
+      numbers.append(own[order])
+      keys.append((np.arange(len(own)) + jitter) / np.sqrt(len(own)))
   order = np.argsort(np.concatenate(keys), kind="stable")
   return np.concatenate(numbers)[order]
 
@@ -87,7 +86,7 @@ def _splits(template: Template) -> np.ndarray:
 
 
 def _hashed(key: str, count: int) -> np.ndarray:
-  """Returns `count` random uint64 that depend on the key alone, on every machine (splitmix64)."""
+  """Returns `count` pseudorandom uint64 that depend on the key alone (splitmix64)."""
   start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
   with np.errstate(over="ignore"):
     value = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(

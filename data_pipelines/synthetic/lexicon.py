@@ -1,8 +1,8 @@
-"""Word lists that several topics share: English | French | German, as forms.py reads them."""
+"""Word lists shared by several topics, English | French | German, in the format of forms.py."""
 
 from audiopalm.data_pipelines.synthetic import forms
 
-COLOURS = forms.adjectives("""
+COLORS = forms.adjectives("""
   red | rouge | rot
   green | vert verte | grün
   blue | bleu bleue | blau
@@ -203,9 +203,9 @@ MODES = forms.entries("""
   by tram | en tram | mit der straßenbahn
 """)
 
-# Days with their preposition, for sentences that begin or end with the day.
+# Days with their preposition, for sentences that start or end with the day.
 ON_DAYS = tuple(forms.entry(f"on {day.en['']}", day.fr[""], f"am {day.de['']}") for day in DAYS)
 
-# Every time of the twelve-hour clock in steps of five minutes; full and half hours.
+# All times of the twelve-hour clock in steps of five minutes; full and half hours.
 TIMES = tuple(forms.clock(hour, minute) for hour in range(1, 13) for minute in range(0, 60, 5))
 HALF_HOURS = tuple(forms.clock(hour, minute) for hour in range(1, 13) for minute in (0, 30))

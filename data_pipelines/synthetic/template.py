@@ -1,4 +1,4 @@
-"""A template: a sentence pattern for each language over the same slots."""
+"""Templates: a sentence pattern in each language, with the same slots."""
 
 import dataclasses
 import functools
@@ -7,25 +7,25 @@ import string
 from collections.abc import Mapping
 
 from audiopalm.data_pipelines.synthetic import forms
-from audiopalm.data_pipelines.synthetic.forms import Entry
+from audiopalm.data_pipelines.synthetic.forms import LexicalEntry
 
-Piece = tuple[str, int, str, int]  # literal text, slot, form, slot the form agrees with; -1: none
+Piece = tuple[str, int, str, int]  # literal text, slot, form, slot that the form agrees with, or -1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Template:
-  """Sentences that differ in their slot values. `slots` maps slot names to their values.
+  """Sentences that differ in their slot values; `slots` has the values of each slot.
 
-  A placeholder is `{slot}`, `{slot.form}` or `{slot.form:noun}`: the form that agrees with the
-  gender of another slot. A pattern is one text, or a question and its answer.
-  `unlike=("other", "place")` leaves out the sentences in which these slots, which share their
-  values, are equal.
+  A placeholder is `{slot}`, `{slot.form}` or `{slot.form:noun}`, the form that agrees with the
+  gender of another slot. A pattern is a text, or a question and its answer.
+  `unlike=("other", "place")` excludes sentences in which these slots, with the same list of values,
+  are equal.
 
-  Sentence number i is found by mixed-radix arithmetic: the last slot changes fastest.
+  Sentences are numbered in mixed radix; the last slot changes fastest.
   """
 
   name: str
-  slots: Mapping[str, tuple[Entry, ...]]
+  slots: Mapping[str, tuple[LexicalEntry, ...]]
   en: str | tuple[str, str]
   fr: str | tuple[str, str]
   de: str | tuple[str, str]
@@ -33,7 +33,7 @@ class Template:
 
   @functools.cached_property
   def sizes(self) -> tuple[int, ...]:
-    """How many values each slot can take, given the slots before it."""
+    """The number of values of each slot, given the slots before it."""
     return tuple(
       len(values) - (self.unlike is not None and slot == self.unlike[0])
       for slot, values in self.slots.items()
@@ -43,22 +43,22 @@ class Template:
     return math.prod(self.sizes)
 
   def values(self, index: int) -> list[int]:
-    """Returns the number of each slot's value in sentence number `index`."""
+    """Returns the index of each slot's value in sentence `index`."""
     assert 0 <= index < len(self), (self.name, index)
     digits = [0] * len(self.sizes)
     for place in range(len(digits) - 1, -1, -1):
       index, digits[place] = divmod(index, self.sizes[place])
     if self.unlike is not None:
-      one, other = map(self._names.index, self.unlike)
-      digits[one] += digits[one] >= digits[other]
+      slot, other = map(self._names.index, self.unlike)
+      digits[slot] += digits[slot] >= digits[other]
     return digits
 
   def texts(self, language: str, index: int) -> tuple[str, ...]:
-    """Returns the sentence number `index`, or the question and its answer, in a language."""
+    """Returns sentence `index` in a language, or the question and its answer."""
     slots, patterns = self._compiled[language]
-    found = [forms_[digit] for forms_, digit in zip(slots, self.values(index), strict=True)]
+    values = [slot[digit] for slot, digit in zip(slots, self.values(index), strict=True)]
     return tuple(
-      forms.joined(language, "".join([_filled(piece, found) for piece in pieces]))
+      forms.joined(language, "".join([_filled(piece, values) for piece in pieces]))
       for pieces in patterns
     )
 
@@ -68,7 +68,7 @@ class Template:
 
   @functools.cached_property
   def _compiled(self) -> dict[str, tuple[list[list[forms.Forms]], list[list[Piece]]]]:
-    """The forms of each slot's values, and the pieces of each text, by language."""
+    """The forms of all slot values and the pieces of all texts, by language."""
     compiled = {}
     for language in ("en", "fr", "de"):
       pattern = getattr(self, language)
@@ -86,10 +86,10 @@ class Template:
     return pieces
 
 
-def _filled(piece: Piece, found: list[forms.Forms]) -> str:
+def _filled(piece: Piece, values: list[forms.Forms]) -> str:
   literal, place, form, agrees = piece
   if place < 0:
     return literal
   if agrees >= 0:
-    form = f"{form}:{found[agrees]['gender']}"
-  return literal + found[place][form]
+    form = f"{form}:{values[agrees]['gender']}"
+  return literal + values[place][form]

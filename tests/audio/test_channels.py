@@ -42,11 +42,11 @@ def test_where_channels_cancel_the_loudest_is_taken(other):
   for waves, number in (((A, other), 1), ((other, 1.2 * A), 2)):
     wave_S, notes = mono(*waves)
     np.testing.assert_array_equal(wave_S, waves[number - 1])
-    assert notes == (f"channels cancel in their mean: {number} of 2 alone is used",)
+    assert notes == (f"channels cancel in the mean: only channel {number} of 2 is used",)
 
 
 @pytest.mark.parametrize("silence", [NOTHING, NOTHING + 0.2, 0.005 * B])
-def test_silent_channels_are_left_out_and_take_no_level(silence):
+def test_silent_channels_are_left_out_and_do_not_lower_the_level(silence):
   wave_S, notes = mono(silence, A)
   np.testing.assert_array_equal(wave_S, A)
   assert notes == ("silent channels left out: 1 of 2",)
@@ -67,7 +67,7 @@ def test_a_channel_that_is_not_finite_is_left_out(bad):
   assert notes == ("channels with NaN or infinite samples left out: 2 of 2",)
 
 
-def test_where_no_channel_is_finite_the_mean_tells_it():
+def test_if_no_channel_is_finite_the_mean_is_not_either():
   wave_S, notes = mono(np.full_like(A, np.nan), np.full_like(A, np.nan))
   assert np.isnan(wave_S).all() and notes == ()
 
@@ -86,7 +86,7 @@ def test_talkers_who_take_turns_are_both_heard():
   assert notes == ()
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_notes_are_returned_together():
   broken = np.full_like(A, np.nan)
   wave_S, notes = mono(broken, A, NOTHING, -A, 0.5 * B)
   np.testing.assert_array_equal(wave_S, A)
@@ -94,5 +94,5 @@ def test_all_that_is_wrong_is_told_at_once():
     "channels with NaN or infinite samples left out: 1 of 5",
     "silent channels left out: 3 of 5",
     "channels with other sound at the same time left out: 5 of 5",
-    "channels cancel in their mean: 2 of 5 alone is used",
+    "channels cancel in the mean: only channel 2 of 5 is used",
   )

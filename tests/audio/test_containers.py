@@ -86,7 +86,7 @@ READ_WHOLE = {
 
 
 @pytest.mark.parametrize("data", READ_WHOLE.values(), ids=READ_WHOLE.keys())
-def test_what_is_there_is_read_where_a_header_misses_its_length(data):
+def test_all_audio_is_read_if_the_header_misses_its_length(data):
   loaded = load(data)
   np.testing.assert_allclose(loaded.wave_S, tone(), atol=2**-15)
   assert loaded.notes == ()
@@ -105,19 +105,19 @@ CUT = {
 
 
 @pytest.mark.parametrize("data", CUT.values(), ids=CUT.keys())
-def test_a_cut_file_says_what_its_header_promises_and_what_it_holds(data):
-  assert "a.wav: truncated: its header promises 16000 samples, the file holds 8000." in fault(data)
+def test_a_cut_file_says_what_its_header_declares_and_what_it_holds(data):
+  assert "a.wav: truncated: its header declares 16000 samples, the file holds 8000." in fault(data)
   np.testing.assert_allclose(load(data, span_s=(0.0, 0.5)).wave_S, tone(), atol=2**-15)
   assert "lasts 1.00 s" in fault(data, span_s=(1.5, 2.0))
 
 
 @pytest.mark.parametrize("form", ["W64", "RF64", "AIFF", "AU"])
-def test_relatives_of_wav_are_read_whole_and_not_by_half(form):
+def test_formats_like_wav_are_read_whole_or_not_at_all(form):
   file = io.BytesIO()
   soundfile.write(file, tone(), RATE_HZ, format=form)
   np.testing.assert_allclose(load(file.getvalue()).wave_S, tone(), atol=2**-15)
   half = file.getvalue()[:-SAMPLES]
-  assert "truncated: its header promises 8000 samples, the file holds 4000." in fault(half)
+  assert "truncated: its header declares 8000 samples, the file holds 4000." in fault(half)
 
 
 def test_an_au_without_its_length_is_read():
@@ -127,20 +127,20 @@ def test_an_au_without_its_length_is_read():
   np.testing.assert_allclose(load(data).wave_S, tone(), atol=2**-15)
 
 
-def test_a_header_that_calls_a_full_file_complete_and_empty_contradicts_itself():
+def test_a_header_that_declares_no_audio_but_counts_some_is_contradictory():
   text = fault(wav(0))
-  assert "a.wav: its header contradicts itself: it promises 0 bytes of sound" in text
-  assert "counts the 16000 bytes which follow" in text
+  assert "a.wav: contradictory header: it declares 0 bytes of audio, but" in text
+  assert "16000 bytes follow that its total size counts" in text
   assert "a.wav: empty: it holds no samples" in fault(wav(0, after=LIST, sound=b""))
 
 
-def test_a_stream_that_was_never_begun_is_empty():
+def test_a_stream_without_audio_is_empty():
   assert "a.wav: empty: it holds no samples" in fault(wav(0xFFFFFFFF, 0xFFFFFFFF, sound=b""))
 
 
 @pytest.mark.parametrize("size", [0, 8, 2**42, 2**63 + 5, 2**64 - 9])
 @pytest.mark.parametrize("form", ["W64", "RF64"])
-def test_impossible_sizes_end_in_sound_or_in_a_fault_and_not_in_a_loop(form, size, capfd):
+def test_impossible_sizes_give_audio_or_an_error_and_never_a_loop(form, size, capfd):
   file = io.BytesIO()
   soundfile.write(file, tone(), RATE_HZ, format=form)
   data = file.getvalue()
@@ -153,7 +153,7 @@ def test_impossible_sizes_end_in_sound_or_in_a_fault_and_not_in_a_loop(form, siz
   assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_header_and_nothing_but_zeros_is_looked_at_once():
+def test_a_header_followed_by_zeros_is_read_once():
   zeros = b"RIFF\0\0\0\0WAVE" + bytes(2**25)
   begun_s = time.perf_counter()
   assert "a.wav: " in fault(zeros)
@@ -180,7 +180,7 @@ def test_files_that_were_joined_are_read_one_after_another(form):
   np.testing.assert_array_equal(over_S, loaded.wave_S[6_400:9_600])
 
 
-def test_what_is_joined_may_have_another_rate():
+def test_joined_files_may_differ_in_rate():
   second = bytearray(wav())
   second[24:28] = struct.pack("<I", RATE_HZ // 2)
   assert len(load(wav() + bytes(second)).wave_S) == 3 * SAMPLES

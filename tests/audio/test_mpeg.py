@@ -71,7 +71,7 @@ def test_a_plain_file_is_read_as_libsndfile_reads_it(whole):
   ],
   ids=["tag", "tag and zeros", "zeros", "tag behind", "words behind", "zeros behind"],
 )
-def test_what_is_no_frame_changes_nothing(whole, before, after):
+def test_bytes_between_frames_are_ignored(whole, before, after):
   data, wave_S = whole
   loaded = load(before + data + after)
   np.testing.assert_array_equal(loaded.wave_S, wave_S)
@@ -99,7 +99,7 @@ def test_half_a_file_is_truncated_by_what_its_header_says(whole):
   data, _ = whole
   kept = frames(data)[: len(frames(data)) // 2]
   text = fault(b"".join(kept))
-  assert "a.mp3: truncated: its header promises" in text
+  assert "a.mp3: truncated: its header declares" in text
   promised, held = (int(word.strip(",.")) for word in text.split() if word.strip(",.").isdigit())
   assert promised == pytest.approx(RATE_HZ, abs=3 * FRAME_SAMPLES)
   assert held == pytest.approx(RATE_HZ / 2, abs=3 * FRAME_SAMPLES)
@@ -136,18 +136,18 @@ def test_frames_of_every_version_are_counted(rate_hz, channels):
   assert len(load(b"".join(sound)).wave_S) > RATE_HZ
 
 
-def test_a_tag_alone_holds_no_sound():
+def test_a_tag_alone_holds_no_audio():
   text = fault(TAG)
-  assert "a.mp3: holds no sound: an ID3 tag (title, cover) and no frame of MP3 behind it." in text
+  assert "a.mp3: holds no audio: it is an ID3 tag (title, cover) that no MP3 frame follows." in text
 
 
-def test_what_is_too_long_is_counted_and_not_decoded(monkeypatch):
+def test_a_recording_that_is_too_long_is_counted_but_not_decoded(monkeypatch):
   data = b"".join(frames(mp3(tone()))[1:]) * 30
   monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("decoded"))
   assert "a.mp3: too long: 32." in fault(data, longest_s=20.0)
 
 
-def test_a_frame_of_an_unknown_bit_rate_is_none():
+def test_a_header_with_an_unknown_bit_rate_is_no_frame():
   free = bytearray(frames(mp3(tone()))[1][:4])
   free[2] &= 0x0F
   assert mpeg._frame(bytes(free)) is None

@@ -63,7 +63,7 @@ def test_a_weak_sound_that_begins_a_word_is_kept_beside_the_noise_of_a_room():
   assert abs(len(found_S) - wanted) <= 320
 
 
-def test_a_wave_that_has_its_ends_is_the_same_array():
+def test_a_wave_with_correct_ends_is_returned_unchanged():
   quiet_S = np.zeros(round(silence.ENDS_S * 16_000), np.float32)
   wave_S = np.concatenate([quiet_S, tone(1.0), quiet_S])
   assert silence.with_ends(wave_S, 16_000) is wave_S
@@ -90,14 +90,14 @@ def test_a_click_and_its_echo_are_no_speech():
 def test_silence_of_any_length_has_no_onset_and_is_left_alone(count):
   wave_S = np.zeros(count, np.float32)
   assert silence.onset_samples(wave_S, 16_000) == 0
-  assert silence.on_grid(wave_S, 640, 16_000) is wave_S
+  assert silence.align_onset(wave_S, 640, 16_000) is wave_S
 
 
 @pytest.mark.parametrize("silent_samples", (30, 333, 610))
 @pytest.mark.parametrize("samples", (1, 700, 12_810, 16_000))
-def test_a_grid_moves_speech_by_half_a_step_and_keeps_the_number_of_frames(silent_samples, samples):
+def test_speech_is_shifted_by_half_a_step_and_the_number_of_frames_kept(silent_samples, samples):
   wave_S = np.concatenate([np.zeros(silent_samples, np.float32), tone(1.0)[:samples]])
-  found_S = silence.on_grid(wave_S, 640, 16_000)
+  found_S = silence.align_onset(wave_S, 640, 16_000)
   assert -(-len(found_S) // 640) == -(-len(wave_S) // 640)
   if samples > 1_000:
     late = (silence.onset_samples(found_S, 16_000) + 320) % 640 - 320

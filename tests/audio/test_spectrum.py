@@ -6,7 +6,7 @@ import pytest
 from audiopalm.audio import spectrum
 
 
-def test_frames_are_centred_on_their_hop():
+def test_frames_are_centered_on_their_hop():
   frames_TS = spectrum.framed(np.arange(1, 11, dtype=np.float32), 2, 4)
   assert frames_TS.tolist() == [
     [0, 1, 2, 3],
@@ -39,7 +39,7 @@ def test_mel_and_back():
   assert spectrum.to_mel(1000.0) == pytest.approx(1000, abs=0.1)
 
 
-def test_filters_weigh_to_one_and_leave_a_flat_spectrum_flat():
+def test_filter_weights_sum_to_one_and_keep_a_flat_spectrum_flat():
   filters_EM = spectrum.mel_filters(80)
   np.testing.assert_allclose(filters_EM.sum(axis=0), 1, rtol=1e-5)
   log_mel_TM = spectrum.log_mel(np.ones((3, 257), np.float32), filters_EM)
@@ -53,7 +53,7 @@ def test_a_warped_filter_finds_its_sound_higher():
   assert warped[-1] <= 7_600
 
 
-def test_floor_holds_quiet_bins_up():
+def test_the_floor_clips_quiet_bins():
   power_TE = np.array([[1.0, 1e-9]], np.float32)
   log_mel_TM = spectrum.log_mel(power_TE, np.eye(2, dtype=np.float32), floor_db=20)
   np.testing.assert_allclose(log_mel_TM, [[0, -2 * np.log(10)]], rtol=1e-5)
@@ -78,13 +78,13 @@ def noise(samples, spread=0.1):
   return np.random.default_rng(0).normal(0, spread, samples).astype(np.float32)
 
 
-def test_a_constant_is_taken_out():
+def test_an_offset_is_removed():
   plain_TE = spectrum.power(noise(8_000))
   np.testing.assert_allclose(spectrum.power(noise(8_000) + np.float32(0.3)), plain_TE, atol=1e-5)
   assert spectrum.power(np.full(8_000, 0.3, np.float32)).max() < 1e-6
 
 
-def test_a_constant_that_begins_later_is_taken_out_of_all_but_the_frames_where_it_does():
+def test_an_offset_that_starts_later_is_removed_from_all_frames_but_those_where_it_starts():
   stepping_S = noise(8_000)
   stepping_S[4_000:] += np.float32(0.3)
   steps_TE, plain_TE = spectrum.power(stepping_S), spectrum.power(noise(8_000))
@@ -99,9 +99,9 @@ def test_frames_beyond_the_wave_are_those_of_the_wave_between_zeros():
   np.testing.assert_allclose(beyond_TE, spectrum.power(padded_S), atol=1e-6)
 
 
-def test_speech_is_told_from_silence_by_the_loud_frames():
+def test_speech_and_silence_are_separated_relative_to_the_loud_frames():
   wave_S = np.concatenate([np.zeros(16_000), noise(8_000), noise(16_000, 1e-4)])
-  found = spectrum.speech(spectrum.power(wave_S))
+  found = spectrum.voice_activity(spectrum.power(wave_S))
   for weights_T in (found.speech_T, found.clear_T):
     assert (weights_T[101:149] == 1).all()
     assert (weights_T[:99] == 0).all() and (weights_T[151:] == 0).all()
@@ -110,12 +110,12 @@ def test_speech_is_told_from_silence_by_the_loud_frames():
 
 def test_neither_level_nor_silence_moves_what_is_speech():
   wave_S = noise(8_000) * np.geomspace(1, 1e-2, 8_000).astype(np.float32)
-  plain, quiet = (spectrum.speech(spectrum.power(factor * wave_S)) for factor in (1, 0.1))
-  longer = spectrum.speech(spectrum.power(np.concatenate([wave_S, np.zeros(64_000)])))
+  plain, quiet = (spectrum.voice_activity(spectrum.power(factor * wave_S)) for factor in (1, 0.1))
+  longer = spectrum.voice_activity(spectrum.power(np.concatenate([wave_S, np.zeros(64_000)])))
   np.testing.assert_allclose(quiet.speech_T, plain.speech_T, atol=0.01)
   np.testing.assert_allclose(longer.speech_T[:49], plain.speech_T[:49], atol=0.01)
   assert 0 < plain.speech_T[-5] < 1 and plain.clear_T[-5] < plain.speech_T[-5]
 
 
 def test_a_wave_of_zeros_holds_no_speech():
-  assert spectrum.speech(spectrum.power(np.zeros(1_600))).speech_T.max() == 0
+  assert spectrum.voice_activity(spectrum.power(np.zeros(1_600))).speech_T.max() == 0

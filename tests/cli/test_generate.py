@@ -59,7 +59,7 @@ def test_bad_files_are_errors_and_the_others_are_done(opened, command, made_up, 
   ):
     assert fault.startswith(f"AudioError: {name}: ")
   assert "silent" in faults[2]
-  assert "truncated: its header promises" in faults[3]
+  assert "truncated: its header declares" in faults[3]
   assert "no such file" in faults[4]
 
 
@@ -75,7 +75,7 @@ def test_a_file_whose_name_is_not_utf_8_is_one_error_and_the_others_are_done(
   )
   assert (code, out) == (EXIT_USER, "a.wav\tsix\nb.wav\tsix\n")
   assert err.startswith(
-    "AudioError: caf\\udce9.wav: its name is not UTF-8, and can stand in no answer"
+    "AudioError: caf\\udce9.wav: its name is not UTF-8, so it cannot be written"
   )
   assert err.count("\n") == 1
 
@@ -127,7 +127,7 @@ def test_channels_that_cancel_are_told_on_stderr(opened, command, made_up):
   soundfile.write("a.wav", np.stack([wave_S, -wave_S], axis=1), waveform.RATE_HZ)
   code, out, err = command("--task", "asr", "--language", "en", "--audio", "a.wav")
   assert (code, out) == (EXIT_DONE, "a.wav\tone two\n")
-  assert err == "a.wav: channels cancel in their mean: 1 of 2 alone is used\n"
+  assert err == "a.wav: channels cancel in the mean: only channel 1 of 2 is used\n"
 
 
 def test_a_text_may_begin_with_a_dash(opened, command):

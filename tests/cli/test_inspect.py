@@ -45,10 +45,10 @@ def test_tables_of_a_published_corpus_are_read_by_its_name(tmp_path, capsys):
   assert "en to fr: 1 records, spoken\nfr to en: 1 records, spoken" in text
   assert "2 lines can be read, 0 problems." in text
   assert main.main(["inspect", "data", tables[0], "--corpus", "covost2"]) == 2
-  assert "CoVoST2 is read with the clips of Common Voice" in capsys.readouterr().err
+  assert "CoVoST2 needs the clips of Common Voice" in capsys.readouterr().err
   path = [str(tmp_path / "clips.tsv"), "--corpus", "covost2", "--audio-dir", str(tmp_path)]
   assert main.main(["inspect", "data", *path, "--workers", "1"]) == 2
-  assert "clips.tsv: is not named as CoVoST 2 names a split" in capsys.readouterr().out
+  assert "clips.tsv: is not named like a split of CoVoST 2" in capsys.readouterr().out
 
 
 def test_a_batch_of_no_run_says_what_is_missing(tmp_path, capsys):
@@ -61,7 +61,7 @@ def test_no_workers_and_no_such_language_are_refused(manifest, capsys):
   assert main.main(["inspect", "data", path, "--workers", "0"]) == 2
   assert "--workers takes a whole number of at least 1, not 0." in capsys.readouterr().err
   assert main.main(["inspect", "data", path, "--language", "english"]) == 2
-  assert "language='english' is no known language. Write 'en'." in capsys.readouterr().err
+  assert "language='english' is not a known language. Write 'en'." in capsys.readouterr().err
 
 
 def test_help_explains_every_option_with_an_example(capsys):

@@ -151,7 +151,7 @@ def test_a_package_that_is_missing_is_one_text(monkeypatch, capsys):
   assert fails_with(monkeypatch, error) == 2
   said = capsys.readouterr().err
   assert said.startswith(
-    "ModuleNotFoundError: No module named 'seqio'. Something that this command"
+    "ModuleNotFoundError: No module named 'seqio'. A package that this command"
   )
   assert said.count("\n") == 1
 

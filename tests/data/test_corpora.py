@@ -6,9 +6,9 @@ import pytest
 
 from audiopalm.data import corpora
 from audiopalm.data.takes import Takes
+from audiopalm.data_pipelines.speech import voices
 from audiopalm.errors import ConfigError
 from audiopalm.parts import synthesizers
-from data_pipelines.speech import voices
 
 NOISY = Takes(snr_db=(5.0, 20.0))
 PROGRAM = synthesizers.program("say {voice} {text}", {"en": ("amy", "joe"), "fr": ("zoe", "lea")})

@@ -7,7 +7,7 @@ import pytest
 from audiopalm import layouts
 from audiopalm.data import cache, corpora, examples, files, fitting, lock, prepare, streams
 from audiopalm.data.packed import Packed
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.parts import mixtures, tokenizers
 
 
@@ -171,7 +171,7 @@ def test_another_manifest_is_refused_only_beside_a_checkpoint(few, small, tmp_pa
   before = files_of(tmp_path)
   few.tokenizers = (small.Letters(extra=1), small.Crossings())
   (tmp_path / "checkpoints" / "10").mkdir(parents=True)
-  with pytest.raises(ManifestError, match=r"The checkpoint in .* was made with another manifest"):
+  with pytest.raises(TokenSpaceError, match=r"The checkpoint in .* has another token space"):
     prepare.prepare(few, tmp_path, workers=0)
   assert files_of(tmp_path) == before
   (tmp_path / "checkpoints" / "10").rmdir()
@@ -234,7 +234,7 @@ def test_a_damaged_manifest_file_is_refused(few, tmp_path):
   written = json.loads(path.read_text())
   written["pad_to"] = 64
   path.write_text(json.dumps(written))
-  with pytest.raises(ManifestError, match="manifest.json was made with another manifest"):
+  with pytest.raises(TokenSpaceError, match="manifest.json has another token space"):
     prepare.open_prepared(few, tmp_path)
 
 

@@ -436,7 +436,7 @@ def test_three_hundred_damaged_lines_are_refused_by_number_and_the_others_counte
   assert re.match(r"DataError: The manifest has \d+ faults, and no recording was", ended.stderr)
   assert not (tmp_path / "run").exists()
   while faults := lines.read(str(tmp_path / "train.jsonl"), Reading(language="en")).faults:
-    wrong = {fault.place.line for fault in faults}
+    wrong = {fault.location.line for fault in faults}
     rows = [line for number, line in enumerate(rows, 1) if number not in wrong]
     write(tmp_path, rows)
   assert 15 < len(rows) < 200

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audiopalm.data import examples, rows
-from audiopalm.errors import DataError, ManifestError
+from audiopalm.errors import DataError, TokenSpaceError
 
 
 def of(prepared, name, split="train"):
@@ -105,7 +105,9 @@ def test_records_of_unseen_pairs_are_left_out_of_the_task(prepared):
 
 def test_a_row_index_knows_the_unseen_words_it_was_made_without(prepared):
   task = prepared.task("s2st")
-  with pytest.raises(ManifestError, match=r"another unseen_words: expected \['six'\], found \[\]"):
+  with pytest.raises(
+    TokenSpaceError, match=r"another unseen_words: expected \['six'\], found \[\]"
+  ):
     prepared.rows(dataclasses.replace(task, unseen_words=("six",)), "train")
 
 
@@ -157,7 +159,7 @@ def test_load_inverts_save_and_knows_what_it_was_made_from(prepared, tmp_path):
   assert found.tokens_per_row == index.tokens_per_row
   assert rows.is_current(path, made_from)
   assert not rows.is_current(path, made_from | {"row_length": 97})
-  with pytest.raises(ManifestError, match="another manifest: expected 'b', found 'a'"):
+  with pytest.raises(TokenSpaceError, match="another manifest: expected 'b', found 'a'"):
     rows.load(path, made_from | {"manifest": "b"})
   with pytest.raises(DataError, match="no such row index. Run `audiopalm prepare`"):
     rows.load(tmp_path / "tts.npz", made_from)

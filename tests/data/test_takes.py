@@ -43,7 +43,7 @@ def test_the_same_key_gives_the_same_bytes_and_another_key_others():
   assert one == other != recorded(Takes(), "0 b source")[1].tobytes()
 
 
-def test_silence_at_both_ends_is_what_was_drawn_and_what_the_synthesizer_left_is_gone():
+def test_silence_at_both_ends_is_as_sampled_and_that_of_the_synthesizer_is_cut():
   for n in range(20):
     take, wave_S = recorded(QUIET, f"{n}")
     first_s, last_s = take.silences_s[0], take.silences_s[-1]
@@ -60,7 +60,7 @@ def test_silence_at_both_ends_is_what_was_drawn_and_what_the_synthesizer_left_is
     (0.4 / 20, 0.5, 1.1),  # a weak word
   ],
 )
-def test_a_weak_burst_apart_from_the_speech_is_none_of_it(peak, after_s, kept_s):
+def test_a_weak_burst_apart_from_the_speech_is_cut(peak, after_s, kept_s):
   gap_S = np.zeros(round(after_s * waveform.RATE_HZ), np.float32)
   speech_S, weak_S = tone(0.5).wave_S, tone(0.1, peak).wave_S
   for wave_S in ([speech_S, gap_S, weak_S], [weak_S, gap_S, speech_S]):
@@ -78,7 +78,7 @@ def test_ends_have_silence_of_the_range_given_and_some_have_none():
   assert abs(np.corrcoef(first_s, last_s)[0, 1]) < 0.2
 
 
-def test_pauses_lie_between_words_three_from_either_end():
+def test_pauses_are_between_words_at_least_three_from_either_end():
   found = drawn(Takes())
   assert 0.05 < np.mean([len(take.phrases) > 1 for take in found]) < 0.2
   for take in found:
@@ -88,7 +88,7 @@ def test_pauses_lie_between_words_three_from_either_end():
     assert all(0.1 <= pause_s <= 0.4 for pause_s in take.silences_s[1:-1])
 
 
-def test_a_pause_is_heard():
+def test_a_pause_is_silent():
   settings = dataclasses.replace(QUIET, no_end=1.0, pauses=1.0, pause_s=(0.3, 0.3))
   take, wave_S = recorded(settings, "0")
   assert take.phrases == ("one two three", "four five six seven eight")
@@ -105,7 +105,7 @@ def test_the_level_is_that_of_the_loudest_sample():
 
 
 @pytest.mark.parametrize("snr_db", [0.0, 10.0, 25.0])
-def test_noise_of_a_ratio_measures_as_that_ratio(snr_db):
+def test_noise_has_the_requested_ratio(snr_db):
   quiet = dataclasses.replace(QUIET, peak_db=(-20.0, -20.0))
   noisy = dataclasses.replace(quiet, snr_db=(snr_db, snr_db))
   for n in range(5):
@@ -131,13 +131,13 @@ def test_silence_is_zeros_in_some_recordings_and_hiss_in_others():
   assert all(35 <= hiss <= 60 for hiss in hisses if hiss is not None)
 
 
-def test_a_range_changes_nothing_but_what_it_is_the_range_of():
+def test_changing_one_range_changes_nothing_else():
   plain = takes.draw(Takes(), TEXT, "k", answer=False)
   noisy = takes.draw(Takes(snr_db=(5.0, 5.0)), TEXT, "k", answer=False)
   assert noisy == dataclasses.replace(plain, noise_db=5.0)
 
 
-def test_answers_are_spoken_in_a_studio():
+def test_answers_have_studio_quality():
   for take in drawn(Takes(snr_db=(5.0, 5.0)), answer=True):
     assert take.phrases == (TEXT,) and take.noise_db is None and take.peak_db == -3
     assert take.silences_s == (0, 0)
@@ -174,14 +174,14 @@ def test_a_phrase_without_a_sound_stays_silent():
 @pytest.mark.parametrize(
   ("options", "text"),
   [
-    ({"ends_s": (0.5, 0.1)}, "ends_s=(0.5, 0.1) must be a lowest and a highest value"),
+    ({"ends_s": (0.5, 0.1)}, "ends_s=(0.5, 0.1) must be a pair (lowest, highest)"),
     ({"pause_s": (-0.1, 0.1)}, "pause_s=(-0.1, 0.1) must be seconds of at least 0"),
     ({"peak_db": (-3.0, 1.0)}, "peak_db=(-3.0, 1.0) must be at most 0, which is full scale"),
-    ({"pauses": 1.5}, "pauses=1.5 must be a share from 0 to 1"),
-    ({"snr_db": 5.0}, "snr_db=5.0 must be a lowest and a highest value"),
+    ({"pauses": 1.5}, "pauses=1.5 must be a probability from 0 to 1"),
+    ({"snr_db": 5.0}, "snr_db=5.0 must be a pair (lowest, highest)"),
   ],
 )
-def test_settings_that_cannot_be_say_why(options, text):
+def test_invalid_settings_are_an_error_that_says_why(options, text):
   with pytest.raises(ConfigError) as error:
     Takes(**options)
   assert text in str(error.value)

@@ -148,7 +148,7 @@ def test_planted_faults_are_left_out_by_reason_and_counts_are_exact(
   assert reasons[0].startswith(f"{tmp_path}/train.jsonl:10 ({tmp_path}/missing): no such file.")
   with Local(0) as executor:
     found = inspection.inspect(settings.train, Reading(language="en"), executor)
-  assert [fault.text for fault in found.wrong] == reasons
+  assert [fault.text for fault in found.faults] == reasons
 
 
 def test_a_start_after_a_stop_makes_the_missing_shards_and_no_others(
@@ -171,7 +171,7 @@ def test_a_start_after_a_stop_makes_the_missing_shards_and_no_others(
   assert left_out(tmp_path / "run") == (180, expected)
 
 
-def test_a_run_needs_its_manifest_no_more_once_it_is_prepared(experiment_of, tmp_path):
+def test_a_prepared_run_does_not_need_its_manifest(experiment_of, tmp_path):
   planted(tmp_path, 40, 4, sound=20)
   settings = corpora.manifest(str(tmp_path / "train.jsonl"), language="en")
   experiment = experiment_of(mixtures.asr(settings))

@@ -83,7 +83,7 @@ def test_a_folder_of_fleurs_becomes_records_to_hear_translate_and_speak(tmp_path
   assert counts == {"asr": 25, "ast": 23, "s2st": 23}
 
 
-def test_records_of_cvss_are_heard_on_both_sides(tmp_path):
+def test_both_sides_of_cvss_records_have_waves(tmp_path):
   clips, spoken = tmp_path / "cv" / "fr" / "clips", tmp_path / "cvss"
   clips.mkdir(parents=True)
   said = ["client_id\tpath\tsentence"]

@@ -61,11 +61,11 @@ def test_records_are_the_same_in_whatever_order_they_are_asked_for():
   assert whole == parts[2] + parts[3] + parts[0] + parts[4] + parts[1]
 
 
-def test_reading_onwards_does_not_begin_again(monkeypatch):
+def test_later_records_do_not_restart_the_read(monkeypatch):
   corpus = settings()
   begun = []
-  begin = seqio_text._Reader._begin
-  monkeypatch.setattr(seqio_text._Reader, "_begin", lambda self: begun.append(1) or begin(self))
+  begin = seqio_text._Reader._restart
+  monkeypatch.setattr(seqio_text._Reader, "_restart", lambda self: begun.append(1) or begin(self))
   texts(corpus, "train", 0, 8)
   texts(corpus, "train", 24, 40)
   assert len(begun) == 1
@@ -88,16 +88,14 @@ def test_a_corpus_says_which_languages_fall_on_which_roles():
   assert corpus.fingerprint != settings(revision="of May").fingerprint
 
 
-def test_what_is_not_there_is_said():
+def test_an_unknown_task_split_or_feature_is_an_error_that_says_so():
   assert "has 40 examples in its split 'train', but train_records=41" in said(
     texts, settings(train_records=41), "train", 40, 41
   )
-  assert "the splits train, validation of 'made_up_mt', not 'test'" in said(
+  assert "'made_up_mt' has the splits train, validation, not 'test'" in said(
     texts, settings(test_records=5), "test", 0, 1
   )
-  assert "knows no Task or Mixture 'made_up'" in said(
-    texts, settings(task="made_up"), "train", 0, 1
-  )
+  assert "has no Task or Mixture 'made_up'" in said(texts, settings(task="made_up"), "train", 0, 1)
   assert "module='nobody_has_this' cannot be imported" in said(
     texts, settings(module="nobody_has_this"), "train", 0, 1
   )
@@ -108,7 +106,7 @@ def test_what_is_not_there_is_said():
   assert "has no split 'held_out_voices'" in said(seqio_text.count, settings(), "held_out_voices")
 
 
-def test_what_makes_no_corpus_is_said():
+def test_invalid_settings_of_a_corpus_are_an_error_that_says_why():
   assert "a translation needs both" in said(lambda: settings(target_language=None))
   assert "train_records=0 must be" in said(lambda: settings(train_records=0))
   assert "Unknown language 'French'. Write 'fr'." in said(

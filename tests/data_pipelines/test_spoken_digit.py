@@ -20,16 +20,16 @@ def test_a_folder_without_the_dataset_says_what_was_looked_for(tmp_path):
   with pytest.raises(DataError) as error:
     spoken_digit.count(settings, "train")
   assert f"data_dir={tmp_path} holds no TFDS dataset 'spoken_digit/1.0.9'" in str(error.value)
-  assert "Give the folder in which TFDS keeps its data" in str(error.value)
+  assert "Give the data folder of TFDS" in str(error.value)
 
 
 def test_unknown_split_names_the_splits():
-  with pytest.raises(DataError, match="no split 'dev': it has test, validation, train, held_out"):
+  with pytest.raises(DataError, match="no split 'dev': it has train, validation, test, held_out"):
     spoken_digit.count(corpora.SpokenDigit(), "dev")
 
 
 @needs_data
-def test_the_held_out_speaker_is_heard_in_no_other_split():
+def test_the_held_out_speaker_occurs_in_no_other_split():
   settings = corpora.SpokenDigit(data_dir=DATA_DIR, held_out_speaker="george")
   counts = {split: spoken_digit.count(settings, split) for split in corpora.SPLITS}
   assert counts == {"train": 1800, "validation": 80, "test": 120, "held_out_voices": 500}

@@ -42,8 +42,8 @@ def said(seed: int, speaker: str = "en-anna") -> Utterance:
   phones = random.integers(len(PHONES), size=random.integers(8, 24))
   tract, pitch_hz = {"en-anna": (1.1, 200.0), "fr-alice": (0.95, 120.0)}[speaker]
   hills_P = (np.array([[400, 1_300, 2_800]]) + PHONES[phones] * [[400, 1_200, 1_200]]) * tract
-  centres_hz = np.geomspace(100, 7_500, 40)
-  heights_PM = np.exp(-18 * np.log(hills_P[:, :, None] / centres_hz) ** 2).sum(axis=1)
+  centers_hz = np.geomspace(100, 7_500, 40)
+  heights_PM = np.exp(-18 * np.log(hills_P[:, :, None] / centers_hz) ** 2).sum(axis=1)
   log_mel_TM = np.repeat(6 * heights_PM - 9, 9, axis=0).astype(np.float32)
   count = len(log_mel_TM)
   wave_S = vocoder.sound(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm.errors import CheckpointError, ConfigError, ManifestError
+from audiopalm.errors import CheckpointError, ConfigError, TokenSpaceError
 from audiopalm.exports import folder
 from audiopalm.models import decoder
 
@@ -146,7 +146,9 @@ def test_a_tokenizer_of_another_run_is_refused(copy):
   arrays, texts = folder.load_arrays(copy / "speech_tokenizer.safetensors")
   arrays["centroids_VE"] = arrays["centroids_VE"] + 1
   folder.save_arrays(copy / "speech_tokenizer.safetensors", arrays, texts)
-  with pytest.raises(ManifestError, match="The tokenizer 'units' .* is not the one the model was"):
+  with pytest.raises(
+    TokenSpaceError, match="The tokenizer 'units' .* is not the one the model was"
+  ):
     folder.read(copy)
 
 

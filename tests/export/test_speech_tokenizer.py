@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from audiopalm.audio import waveform
-from audiopalm.errors import ManifestError
+from audiopalm.errors import TokenSpaceError
 from audiopalm.exports import folder, plain_waveform, speech, standalone
 from audiopalm.models.pytorch.exported import TORCH_DECODER
 from audiopalm.parts import tokenizers
@@ -92,7 +92,7 @@ def test_arrays_of_an_older_rule_say_what_to_do(ours):
   arrays, texts = speech.pack(ours)
   older = {"about": texts["about"].replace('"rule": 3', '"rule": 1')}
   with pytest.raises(
-    ManifestError, match="'units' in the exported folder makes ids by rule 1, this"
+    TokenSpaceError, match="'units' in the exported folder encodes by rule 1, this"
   ):
     speech.unpack(ours.settings, arrays, older)
 

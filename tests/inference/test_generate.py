@@ -250,7 +250,7 @@ def test_where_ids_say_who_speaks_no_voice_is_chosen(made_up, asked, monkeypatch
   run, text = made_up.trained(mixtures.tts), [Input("t", text="one")]
   (result,) = generate.generate(run, "tts", text, language="en")
   np.testing.assert_array_equal(result.wave_S, made_up.wave_of("one"))
-  with pytest.raises(ConfigError, match="'units' says itself who speaks, so voice='en-anna' cann"):
+  with pytest.raises(ConfigError, match="'units' determine the voice, so voice='en-anna' cannot"):
     generate.generate(run, "tts", text, language="en", voice="en-anna")
 
 

@@ -26,7 +26,7 @@ def test_equal_waves_have_no_distance():
   assert distance_db(sweep(), sweep()) == 0
 
 
-def test_loudness_does_not_count():
+def test_ids_do_not_depend_on_loudness():
   assert distance_db(sweep(), 0.5 * sweep()) < 1e-3
 
 

@@ -81,7 +81,7 @@ def test_another_segment_has_no_gradient_and_padding_is_finite():
 
 
 @pytest.mark.parametrize("window", [0, 50])
-def test_blocks_and_pieces_of_queries_change_nothing(monkeypatch, window):
+def test_blocks_and_chunks_of_queries_change_nothing(monkeypatch, window):
   query, key, value = arrays(rows=256)
   rows = packed(256, [100, 230])
   found = {}
@@ -178,7 +178,7 @@ def test_a_backend_that_cannot_run_says_what_can():
   attention.check("xla", "cpu")
 
 
-def test_what_a_kernel_cannot_do_is_refused():
+def test_kernels_refuse_what_they_do_not_support():
   query, key, value = arrays()
   rows = packed(6, [6])
   with pytest.raises(ConfigError, match="'splash' is causal"):

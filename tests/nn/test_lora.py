@@ -95,8 +95,8 @@ def test_parameters_of_adapters_are_counted():
   assert counted > PLAIN.parameters(SPACE)
 
 
-def test_a_rank_or_a_name_that_is_none_is_refused():
-  with pytest.raises(ConfigError, match="Lora.rank must be a whole number of at least 1, not 0"):
+def test_an_invalid_rank_or_kernel_name_is_refused():
+  with pytest.raises(ConfigError, match="Lora.rank must be an integer of at least 1, not 0"):
     lora.Lora(rank=0)
   with pytest.raises(ConfigError, match="Lora.on must name one or more of query, key, value, out"):
     lora.Lora(on=("kernel",))

@@ -121,7 +121,7 @@ def test_evaluation_draws_the_same_masks_every_time(params, variables):
   assert float(first.sum) == float(second.sum)
 
 
-def test_settings_that_cannot_be_say_why():
+def test_invalid_settings_are_an_error_that_says_why():
   with pytest.raises(ConfigError, match="mask_probability must lie between 0 and 1, got 1"):
     RandomProjection(mask_probability=1)
   with pytest.raises(ConfigError, match="mask_s above 0"):

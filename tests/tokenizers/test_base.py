@@ -1,4 +1,4 @@
-"""What tokenizers have in common: codes and voices that are not theirs are refused."""
+"""What tokenizers share: checks of codes and voices, and the waves they are fitted on."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from audiopalm.types import StreamSpec, Utterance
 SPEC = StreamSpec("codes", "speech", (4, 8), 50.0, "made up")
 
 
-def test_codes_of_the_spec_come_back_as_they_are():
+def test_codes_of_the_spec_are_returned_unchanged():
   np.testing.assert_array_equal(base.check_codes([[3, 7], [0, 0]], SPEC), [[3, 7], [0, 0]])
 
 
@@ -20,7 +20,7 @@ def test_no_ids_are_no_frames(nothing):
 
 
 @pytest.mark.parametrize("ids", [[1, 2], [[1], [2]], [[1, 2, 3]], [[[1, 2]]]])
-def test_codes_of_another_shape_say_which_was_expected(ids):
+def test_codes_of_another_shape_are_an_error_that_says_the_expected_shape(ids):
   with pytest.raises(DataError, match=r"codes of the stream 'codes' as \[frames, 2\], got the sha"):
     base.check_codes(ids, SPEC)
 
@@ -38,19 +38,27 @@ def test_ids_that_a_codebook_does_not_have_are_an_error(ids, text):
     base.check_codes(ids, SPEC)
 
 
+def test_ids_of_one_codebook_are_checked_without_naming_it():
+  spec = StreamSpec("units", "speech", (4,), 25.0, "made up")
+  np.testing.assert_array_equal(base.check_ids([3, 0], spec), [3, 0])
+  assert base.check_ids([], spec).shape == (0,)
+  with pytest.raises(DataError, match="'units' from 0 to 3, got 1 to 4. Pass the ids"):
+    base.check_ids(np.array([1, 4]), spec)
+
+
 def test_a_voice_is_one_of_the_known_or_none():
   base.check_voice(None, SPEC, ())
   base.check_voice("ada", SPEC, ("ada", "bob"))
   with pytest.raises(ConfigError, match="Unknown voice 'eve'. Known voices: ada, bob."):
     base.check_voice("eve", SPEC, ("ada", "bob"))
-  with pytest.raises(ConfigError, match="'codes' says itself who speaks, so voice='eve' cannot be"):
+  with pytest.raises(ConfigError, match="'codes' determine the voice, so voice='eve' cannot be"):
     base.check_voice("eve", SPEC, ())
 
 
-def test_waves_are_heard_at_the_working_rate_until_there_are_enough():
-  def said(rate_hz):
+def test_waves_are_resampled_to_the_working_rate_until_there_are_enough():
+  def second(rate_hz):
     return Utterance(np.ones(rate_hz, np.float32), rate_hz, "", "en", "x")
 
-  utterances = [Utterance(None, 16_000, "text alone", "en", "x"), said(8_000), said(16_000)]
-  assert [len(wave_S) for _, wave_S in base.heard(utterances, 60.0)] == [16_000, 16_000]
-  assert len(base.heard(utterances, 1.0)) == 1
+  utterances = [Utterance(None, 16_000, "text alone", "en", "x"), second(8_000), second(16_000)]
+  assert [len(wave_S) for _, wave_S in base.speech_waves(utterances, 60.0)] == [16_000, 16_000]
+  assert len(base.speech_waves(utterances, 1.0)) == 1

@@ -7,17 +7,17 @@ from audiopalm.tokenizers import kmeans
 
 def blobs(count=4_000, clusters=8, seed=0):
   random = np.random.default_rng(seed)
-  centres_VE = random.normal(scale=10, size=(clusters, 3))
+  centers_VE = random.normal(scale=10, size=(clusters, 3))
   ids_T = random.integers(clusters, size=count)
-  return (centres_VE[ids_T] + random.normal(scale=0.1, size=(count, 3))).astype(
+  return (centers_VE[ids_T] + random.normal(scale=0.1, size=(count, 3))).astype(
     np.float32
-  ), centres_VE
+  ), centers_VE
 
 
-def test_well_apart_clusters_are_found():
-  features_TE, centres_VE = blobs()
+def test_separate_clusters_are_found():
+  features_TE, centers_VE = blobs()
   centroids_VE = kmeans.fit(features_TE, 8, np.random.default_rng(0))
-  apart = np.sqrt(np.square(centres_VE[:, None] - centroids_VE[None]).sum(axis=2))
+  apart = np.sqrt(np.square(centers_VE[:, None] - centroids_VE[None]).sum(axis=2))
   assert apart.min(axis=1).max() < 0.1
 
 
@@ -34,7 +34,7 @@ def test_every_cluster_is_used():
   assert np.bincount(ids_T, minlength=100).min() > 0
 
 
-def test_nearest_is_that_of_all_distances():
+def test_nearest_is_the_least_of_all_distances():
   random = np.random.default_rng(0)
   features_TE, centroids_VE = (random.normal(size=(n, 4)).astype(np.float32) for n in (50, 9))
   ids_T, distance_T = kmeans.nearest(features_TE, centroids_VE)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers import lyra
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.types import Utterance
@@ -32,11 +32,11 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def speech():
-  """A second of something like speech: a buzz of changing colour, with a pause."""
+  """A second of something like speech: a buzz of changing timbre, with a pause."""
   time_S = np.arange(16_000) / 16_000
   buzz_S = sum(np.sin(2 * np.pi * 130 * k * time_S) / k for k in range(1, 30))
-  colour_S = np.sin(2 * np.pi * (500 + 900 * time_S) * time_S)
-  wave_S = 0.1 * buzz_S * (1 + colour_S) * (np.abs(time_S - 0.5) > 0.08)
+  timbre_S = np.sin(2 * np.pi * (500 + 900 * time_S) * time_S)
+  wave_S = 0.1 * buzz_S * (1 + timbre_S) * (np.abs(time_S - 0.5) > 0.08)
   return wave_S.astype(np.float32)
 
 
@@ -54,7 +54,7 @@ def test_sixteen_levels_are_eight_codes_of_256_fifty_times_a_second(fitted, spee
 
 
 @pytest.mark.parametrize("samples, rows", [(1, 1), (320, 1), (321, 2), (960, 3)])
-def test_a_wave_has_a_row_per_20_ms_begun(fitted, samples, rows):
+def test_a_wave_has_a_row_per_20_ms_the_last_one_padded(fitted, samples, rows):
   assert fitted.encode(utterance(np.full(samples, 0.1, np.float32))).shape == (rows, 8)
 
 
@@ -69,7 +69,7 @@ def test_pieces_of_any_length_give_the_codes_of_the_whole(fitted, speech):
   np.testing.assert_array_equal(np.concatenate(pieces), whole_TQ)
 
 
-def test_an_utterance_does_not_know_what_was_encoded_before(fitted, speech):
+def test_an_utterance_does_not_depend_on_the_one_before(fitted, speech):
   first_TQ = fitted.encode(utterance(speech))
   fitted.encode(utterance(speech[5_000:]))
   np.testing.assert_array_equal(fitted.encode(utterance(speech)), first_TQ)
@@ -92,7 +92,7 @@ def test_ids_are_those_of_the_published_quantizer(fitted, speech):
     )
 
 
-def test_a_code_is_its_levels_the_earlier_in_front(fitted, speech):
+def test_a_code_is_its_levels_with_the_first_as_the_high_digit(fitted, speech):
   single = dataclasses.replace(fitted, settings=Lyra(folder=FOLDER, levels_per_code=1))
   levels_TQ, codes_TQ = (one.encode(utterance(speech)) for one in (single, fitted))
   assert levels_TQ.shape == (50, 16)
@@ -100,7 +100,7 @@ def test_a_code_is_its_levels_the_earlier_in_front(fitted, speech):
   np.testing.assert_array_equal(single.decode(levels_TQ), fitted.decode(codes_TQ))
 
 
-def test_decoded_sound_is_like_the_wave_and_lies_where_it_lay(fitted, speech):
+def test_decoded_sound_is_like_the_wave_and_aligned_with_it(fitted, speech):
   wave_S = fitted.decode(fitted.encode(utterance(speech)))
   assert wave_S.dtype == np.float32
   assert len(wave_S) == len(speech)
@@ -126,11 +126,11 @@ def test_saved_and_pickled_equal_the_fitted_without_the_folder(fitted, speech, t
     assert copy.spec == fitted.spec
     np.testing.assert_array_equal(copy.encode(utterance(speech)), fitted.encode(utterance(speech)))
     np.testing.assert_array_equal(copy.decode([[1] * 8]), fitted.decode([[1] * 8]))
-  with pytest.raises(ManifestError, match="levels: config 8, workdir 16"):
+  with pytest.raises(TokenSpaceError, match="levels: config 8, workdir 16"):
     dataclasses.replace(fitted.settings, levels=8).load(tmp_path)
 
 
-def test_the_fingerprint_is_that_of_the_files_wherever_they_lie(fitted, tmp_path):
+def test_the_fingerprint_depends_on_the_files_and_not_on_their_folder(fitted, tmp_path):
   for name in lyra.FILES:
     shutil.copy(Path(FOLDER) / name, tmp_path)
   elsewhere = Lyra(folder=str(tmp_path)).fit([], 0)
@@ -145,7 +145,7 @@ def test_another_rate_is_resampled(fitted, speech):
 
 
 @pytest.mark.parametrize("name", lyra.FILES)
-def test_a_file_that_is_another_or_damaged_is_named(fitted, tmp_path, name):
+def test_a_wrong_or_damaged_file_is_named(fitted, tmp_path, name):
   for file in lyra.FILES:
     shutil.copy(Path(FOLDER) / file, tmp_path)
   other = {lyra.ENCODER: lyra.DECODER}.get(name, lyra.ENCODER)
@@ -155,7 +155,7 @@ def test_a_file_that_is_another_or_damaged_is_named(fitted, tmp_path, name):
       Lyra(folder=str(tmp_path)).fit([], 0)
 
 
-def test_without_the_package_the_command_that_installs_it_is_told(monkeypatch, tmp_path):
+def test_without_the_package_the_error_says_how_to_install_it(monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
   with pytest.raises(ConfigError, match=r"needs the package ai-edge-litert.*'audiopalm\[lyra\]'"):
     Lyra(folder=str(tmp_path)).check()
@@ -169,7 +169,7 @@ def test_without_the_package_the_command_that_installs_it_is_told(monkeypatch, t
     (lyra.FILES[:2], "lacks lyragan.tflite"),
   ],
 )
-def test_a_folder_that_is_not_whole_says_what_is_missing(monkeypatch, tmp_path, names, text):
+def test_an_incomplete_folder_says_what_is_missing(monkeypatch, tmp_path, names, text):
   monkeypatch.setattr(lyra, "_litert", lambda: None)
   for name in names or ():
     (tmp_path / name).write_bytes(b"")
@@ -187,6 +187,6 @@ def test_a_folder_that_is_not_whole_says_what_is_missing(monkeypatch, tmp_path, 
     ({"levels_per_code": 8}, "levels_per_code=8, expected 1 to 4"),
   ],
 )
-def test_settings_that_cannot_be_say_why(fields, text):
+def test_invalid_settings_are_an_error_that_says_why(fields, text):
   with pytest.raises(ConfigError, match=text):
     Lyra(**fields)

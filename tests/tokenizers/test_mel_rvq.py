@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import vocoder
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.types import Utterance
 
@@ -18,9 +18,9 @@ DB = 10 / np.log(10)  # decibels in a neper of power
 def said(seed, pitch_hz=120.0, phones=10, frames=8, level=0.0):
   """Returns an utterance of phones, each a spectrum with three hills for `frames` of 10 ms."""
   random = np.random.default_rng(seed)
-  centres_hz = np.geomspace(100, 7_500, 40)
+  centers_hz = np.geomspace(100, 7_500, 40)
   hills_PH = np.array([400, 1_300, 2_800]) + random.uniform(0, 1, (phones, 3)) * [400, 1_000, 900]
-  heights_PM = np.exp(-18 * np.log(hills_PH[:, :, None] / centres_hz) ** 2).sum(axis=1)
+  heights_PM = np.exp(-18 * np.log(hills_PH[:, :, None] / centers_hz) ** 2).sum(axis=1)
   log_mel_TM = np.repeat(6 * heights_PM - 9 + level, frames, axis=0).astype(np.float32)
   count = len(log_mel_TM)
   excitation_TE = vocoder.excitation(np.full(count, pitch_hz), np.full(count, 0.95))
@@ -36,7 +36,7 @@ def fitted():
   return SETTINGS.fit(TRAIN, seed=0)
 
 
-def test_codes_are_int32_with_a_row_per_period_begun_and_a_column_per_codebook(fitted):
+def test_codes_are_int32_with_a_row_per_period_and_a_column_per_codebook(fitted):
   codes_TQ = fitted.encode(TEST[0])  # 0.8 s
   assert codes_TQ.dtype == np.int32
   assert codes_TQ.shape == (20, 4)
@@ -48,7 +48,7 @@ def test_codes_are_int32_with_a_row_per_period_begun_and_a_column_per_codebook(f
 
 
 @pytest.mark.parametrize("samples, rows", [(1, 1), (640, 1), (641, 2), (16_000, 25)])
-def test_any_length_has_a_row_per_period_begun(fitted, samples, rows):
+def test_any_length_has_a_row_per_period_the_last_one_padded(fitted, samples, rows):
   noise_S = np.random.default_rng(0).normal(scale=0.1, size=samples).astype(np.float32)
   assert fitted.encode(Utterance(noise_S, 16_000, "", "en", "x")).shape == (rows, 4)
 
@@ -135,11 +135,11 @@ def test_silence_at_both_ends_leaves_nearly_all_codes_between(fitted):
 def test_ids_of_another_stream_and_voices_are_errors(fitted):
   with pytest.raises(DataError, match="from 0 to 15, got 3 to 16 in codebook 1"):
     fitted.decode([[0, 3, 0, 0], [0, 16, 0, 0]])
-  with pytest.raises(ConfigError, match="'codes' says itself who speaks"):
+  with pytest.raises(ConfigError, match="'codes' determine the voice"):
     fitted.decode([[0, 0, 0, 0]], voice="bob")
 
 
-def test_fit_repeats_itself_and_seeds_differ():
+def test_fit_is_deterministic_and_depends_on_the_seed():
   settings = MelRVQ(codebooks=2, size=4)
   one, again, other = (settings.fit(TRAIN[:6], seed=seed) for seed in (0, 0, 1))
   assert again.spec == one.spec
@@ -156,7 +156,7 @@ def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
 
 def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
-  with pytest.raises(ManifestError, match="mels: config 80, workdir 40"):
+  with pytest.raises(TokenSpaceError, match="mels: config 80, workdir 40"):
     dataclasses.replace(SETTINGS, mels=80).load(tmp_path)
 
 
@@ -176,13 +176,13 @@ def test_too_little_speech_says_how_much_there_is(utterances, text):
 @pytest.mark.parametrize(
   "fields, text",
   [
-    ({"rate_hz": 30.0}, "rate_hz=30.0, expected a rate that divides 100"),
+    ({"rate_hz": 30.0}, "rate_hz=30.0, expected a divisor of 100"),
     ({"codebooks": 0}, "codebooks=0, expected at least 1"),
     ({"size": 1}, "size=1, expected at least 2"),
     ({"mels": 1}, "mels=1, expected at least 2"),
     ({"high_hz": 9_000.0}, "high_hz=9000.0, expected 0 <= low_hz < high_hz"),
   ],
 )
-def test_settings_that_cannot_be_say_why(fields, text):
+def test_invalid_settings_are_an_error_that_says_why(fields, text):
   with pytest.raises(ConfigError, match=text):
     MelRVQ(**fields)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.types import Utterance
 
@@ -32,7 +32,7 @@ def fitted():
 
 
 @pytest.mark.parametrize("text", STRANGE)
-def test_any_string_comes_back_exactly(fitted, text):
+def test_any_string_is_decoded_unchanged(fitted, text):
   ids = fitted.encode_text(text)
   assert fitted.decode(ids) == text
   assert 0 not in ids  # "unknown" is never needed
@@ -64,7 +64,7 @@ def test_spec_counts_every_id_and_no_controls(fitted):
   assert fitted.voices == ()
 
 
-def test_same_texts_give_the_same_fingerprint_and_others_another(fitted):
+def test_the_fingerprint_depends_on_the_texts(fitted):
   again = SentencePieceText(size=320).fit(map(said, TEXTS), seed=1)
   other = SentencePieceText(size=320).fit(map(said, [*TEXTS, "and a tram"]), seed=0)
   assert again.spec == fitted.spec
@@ -89,11 +89,11 @@ def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
 
 def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
-  with pytest.raises(ManifestError, match="size: config 400, workdir 320"):
+  with pytest.raises(TokenSpaceError, match="size: config 400, workdir 320"):
     SentencePieceText(size=400).load(tmp_path)
 
 
-def test_the_pieces_of_an_earlier_run_are_taken_as_they_are(fitted, tmp_path):
+def test_the_pieces_of_an_earlier_run_are_used_unchanged(fitted, tmp_path):
   fitted.save(tmp_path / "text")
   settings = dataclasses.replace(fitted.settings, fitted_in=str(tmp_path / "text"))
   settings.check()
@@ -107,22 +107,22 @@ def test_the_pieces_of_an_earlier_run_are_taken_as_they_are(fitted, tmp_path):
 def test_pieces_of_other_settings_are_refused(fitted, tmp_path):
   fitted.save(tmp_path)
   other = dataclasses.replace(fitted.settings, size=999, fitted_in=str(tmp_path))
-  with pytest.raises(ManifestError, match="size: config 999"):
+  with pytest.raises(TokenSpaceError, match="size: config 999"):
     other.check()
 
 
 def test_loading_from_an_empty_folder_says_what_to_run(tmp_path):
-  with pytest.raises(ManifestError, match="audiopalm prepare"):
+  with pytest.raises(TokenSpaceError, match="audiopalm prepare"):
     SentencePieceText().load(tmp_path)
 
 
-def test_no_room_beside_the_bytes_is_an_error():
+def test_a_size_without_room_for_pieces_is_an_error():
   with pytest.raises(ConfigError, match="size=257, expected more than 257"):
     SentencePieceText(size=257)
 
 
-def test_no_room_for_the_characters_says_how_much():
-  with pytest.raises(ConfigError, match="6 different characters .* Set size=512 or more"):
+def test_a_size_without_room_for_the_characters_is_an_error_that_says_how_much():
+  with pytest.raises(ConfigError, match="6 different characters, .* Set size=512 or more"):
     SentencePieceText(size=260).fit([said("abc de")], seed=0)
 
 
@@ -136,7 +136,7 @@ def test_half_a_surrogate_pair_is_an_error(fitted):
     fitted.encode_text("caf\udce9")
 
 
-def test_words_are_single_pieces_and_come_back_exactly():
+def test_words_are_single_pieces_and_decoded_unchanged():
   fitted = SentencePieceText(size=340, words=("[ASR", "French", "]")).fit(map(said, TEXTS), seed=0)
   assert len(fitted.encode_text("[ASR French]")) == 5  # with the space before each word
   for text in (*STRANGE, "[ASR French]", "x[ASR]French French"):

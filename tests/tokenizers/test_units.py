@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import vocoder, waveform
-from audiopalm.errors import ConfigError, DataError, ManifestError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.tokenizers import units
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import Utterance
@@ -24,8 +24,8 @@ def said(phones, speaker="bob", frames=9):
   hills_P = (np.array([[400, 1_300, 2_800]]) + PHONES[phones] * [[400, 1_200, 1_200]]) * TRACT[
     speaker
   ]
-  centres_hz = np.geomspace(100, 7_500, 40)
-  heights_PM = np.exp(-18 * np.log(hills_P[:, :, None] / centres_hz) ** 2).sum(axis=1)
+  centers_hz = np.geomspace(100, 7_500, 40)
+  heights_PM = np.exp(-18 * np.log(hills_P[:, :, None] / centers_hz) ** 2).sum(axis=1)
   log_mel_TM = np.repeat(6 * heights_PM - 9, frames, axis=0).astype(np.float32)
   count = len(log_mel_TM)
   excitation_TE = vocoder.excitation(np.full(count, PITCH_HZ[speaker]), np.full(count, 0.9))
@@ -61,12 +61,12 @@ def test_ids_are_int32_at_the_rate_of_the_settings(fitted):
 
 
 @pytest.mark.parametrize("samples, ids", [(1, 1), (640, 1), (641, 2), (16_000, 25)])
-def test_a_wave_has_one_id_per_period_begun(fitted, samples, ids):
+def test_a_wave_has_one_id_per_period_the_last_one_padded(fitted, samples, ids):
   noise_S = np.random.default_rng(0).normal(scale=0.1, size=samples).astype(np.float32)
   assert len(fitted.encode(Utterance(noise_S, 16_000, "", "en", "x"))) == ids
 
 
-def test_loudness_does_not_count(fitted):
+def test_ids_do_not_depend_on_loudness(fitted):
   utterance = said([1, 5, 2, 8, 3])
   quiet = dataclasses.replace(utterance, wave_S=0.05 * utterance.wave_S)
   np.testing.assert_array_equal(fitted.encode(quiet), fitted.encode(utterance))
@@ -94,7 +94,7 @@ def test_speakers_of_one_sentence_share_more_ids_than_speakers_of_two(fitted):
   assert np.mean(same) > 3 * np.mean(other)
 
 
-def test_warping_makes_speakers_more_alike():
+def test_warping_makes_the_ids_of_speakers_more_alike():
   train, test = sentences(60, seed=0), np.random.default_rng(3).integers(12, size=(8, 16))
 
   def agreement(warps):
@@ -108,7 +108,7 @@ def test_warping_makes_speakers_more_alike():
 
 
 @pytest.mark.parametrize("voice", ["ada", "bob"])
-def test_decoded_speech_is_heard_as_the_same_ids(fitted, voice):
+def test_decoded_speech_encodes_to_the_same_ids(fitted, voice):
   for utterance in sentences(5, seed=11):
     ids_T = fitted.encode(utterance)
     wave_S = fitted.decode(ids_T, voice=voice)
@@ -160,14 +160,14 @@ def test_collapsed_units_are_the_runs_of_the_plain_ones(fitted):
   assert collapsed.spec.rate_hz is None
 
 
-def test_collapsed_units_last_what_they_do_on_average(fitted):
+def test_collapsed_units_have_their_mean_duration(fitted):
   collapsed = collapsing(fitted)
   utterance = sentences(1, seed=9)[0]
   seconds = len(collapsed.decode(collapsed.encode(utterance))) / 16_000
   assert seconds == pytest.approx(len(utterance.wave_S) / 16_000, rel=0.2)
 
 
-def test_fit_repeats_itself_and_seeds_differ():
+def test_fit_is_deterministic_and_depends_on_the_seed():
   one, again, other = (
     KMeansUnits(size=8).fit(sentences(9, seed=0), seed=seed) for seed in (0, 0, 1)
   )
@@ -199,7 +199,7 @@ def test_saved_and_pickled_equal_the_fitted(fitted, tmp_path):
 
 def test_loading_with_other_settings_says_which(fitted, tmp_path):
   fitted.save(tmp_path)
-  with pytest.raises(ManifestError, match="warps: config 1, workdir 11"):
+  with pytest.raises(TokenSpaceError, match="warps: config 1, workdir 11"):
     KMeansUnits(size=32, warps=1).load(tmp_path)
 
 
@@ -222,14 +222,14 @@ def test_too_little_speech_says_how_much_there_is():
 @pytest.mark.parametrize(
   "fields, text",
   [
-    ({"rate_hz": 30.0}, "rate_hz=30.0, expected a rate that divides 100"),
+    ({"rate_hz": 30.0}, "rate_hz=30.0, expected a divisor of 100"),
     ({"size": 1}, "size=1, expected at least 2"),
     ({"warps": 4}, "warps=4, expected an odd number"),
     ({"coefficients": 30}, "coefficients=30, expected 2 to bins=24"),
     ({"high_hz": 9_000.0}, "high_hz=9000.0, expected 0 <= low_hz < high_hz <= 8000"),
   ],
 )
-def test_settings_that_cannot_be_say_why(fields, text):
+def test_invalid_settings_are_an_error_that_says_why(fields, text):
   with pytest.raises(ConfigError, match=text):
     KMeansUnits(**fields)
 
@@ -338,7 +338,7 @@ def test_silence_is_decoded_as_silence(fitted_with_silence):
   assert quiet < loud - 30
 
 
-def test_decoded_speech_with_silence_around_it_is_heard_as_the_same_ids(fitted_with_silence):
+def test_decoded_speech_with_silence_around_it_encodes_to_the_same_ids(fitted_with_silence):
   for utterance in recorded(sentences(5, seed=11)):
     ids_T = fitted_with_silence.encode(utterance)
     wave_S = fitted_with_silence.decode(ids_T)
@@ -346,7 +346,7 @@ def test_decoded_speech_with_silence_around_it_is_heard_as_the_same_ids(fitted_w
     assert np.mean(again_T == ids_T) > 0.85
 
 
-def test_voices_sound_the_same_however_much_silence_each_was_recorded_with():
+def test_voices_do_not_depend_on_the_silence_in_their_recordings():
   heard = sentences(24, seed=0)
   ada_waits = [
     dataclasses.replace(one, wave_S=around(one.wave_S, 0.8 if one.speaker == "ada" else 0.2))
@@ -368,13 +368,13 @@ def test_voices_sound_the_same_however_much_silence_each_was_recorded_with():
   np.testing.assert_allclose(pitch_hz, [PITCH_HZ[name] for name in waiting.voices], rtol=0.05)
 
 
-def test_units_fitted_by_an_older_rule_say_what_to_do(fitted, tmp_path):
+def test_units_fitted_by_an_older_rule_are_an_error_that_says_what_to_do(fitted, tmp_path):
   fitted.save(tmp_path)
   path = tmp_path / "settings.json"
   settings = json.loads(path.read_text())
   assert settings.pop("rule") == 3
   path.write_text(json.dumps(settings))
   with pytest.raises(
-    ManifestError, match="by rule 1, this version of audiopalm by rule 3.*Prepare"
+    TokenSpaceError, match="by rule 1, this version of audiopalm by rule 3.*Prepare"
   ):
     SETTINGS.load(tmp_path)

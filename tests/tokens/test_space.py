@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from audiopalm.errors import LayoutError, ManifestError
+from audiopalm.errors import LayoutError, TokenSpaceError
 from audiopalm.layouts import (
   Columns,
   Concat,
@@ -110,7 +110,7 @@ def test_a_tag_outside_the_text_is_an_error(ids):
     build(encode=lambda string: ids)
 
 
-def test_tags_that_look_alike_are_an_error():
+def test_tags_with_the_same_ids_are_an_error():
   with pytest.raises(LayoutError, match=r"the tags '\[ASR\]' and '\[TTS\]' alike, .* Reword one"):
     build(encode=lambda string: [7])
 
@@ -215,20 +215,22 @@ def test_check_prints_the_difference_and_what_to_do():
   expected = token_space.manifest(build())
   token_space.check(expected, json.loads(json.dumps(expected)), "The checkpoint runs/a")
   found = token_space.manifest(changed_spaces()["fingerprint"])
-  with pytest.raises(ManifestError) as error:
+  with pytest.raises(TokenSpaceError) as error:
     token_space.check(expected, found, "The checkpoint runs/a")
   assert str(error.value) == (
-    "The checkpoint runs/a was made with another manifest (first: expected here, second: found "
-    'there):\n  streams / units / fingerprint: "u1" became "u9"\nIts ids mean something else. Use '
+    "The checkpoint runs/a has another token space (first: expected by this run, second: found "
+    'in it):\n  streams / units / fingerprint: "u1" became "u9"\nIts ids have other meanings. Use '
     "the tokenizers, tasks and layout it was made with, or a new workdir."
   )
 
 
 def test_a_manifest_of_another_format_or_damaged_is_an_error():
   found = token_space.manifest(build())
-  with pytest.raises(ManifestError, match="has format 2, this version of audiopalm reads format 1"):
+  with pytest.raises(
+    TokenSpaceError, match="has format 2, this version of audiopalm reads format 1"
+  ):
     token_space.from_manifest({**found, "format": 2})
-  with pytest.raises(ManifestError, match="damaged .'streams'.: expected the fields"):
+  with pytest.raises(TokenSpaceError, match="damaged .'streams'.: expected the fields"):
     token_space.from_manifest({name: found[name] for name in found if name != "streams"})
-  with pytest.raises(ManifestError, match="damaged"):
+  with pytest.raises(TokenSpaceError, match="damaged"):
     token_space.from_manifest({**found, "ranges": [{"column": 0}]})

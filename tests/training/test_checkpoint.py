@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiopalm.errors import CheckpointError, FullDevice, ManifestError
+from audiopalm.errors import CheckpointError, FullDevice, TokenSpaceError
 from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
 from audiopalm.training import checkpoint, optimizers, state, writing
@@ -216,9 +216,9 @@ def test_parameters_alone_are_enough_to_answer_but_not_to_train(tmp_path):
 def test_another_manifest_prints_the_difference(tmp_path):
   saved(tmp_path, 1)
   other = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "bb"}]}
-  with pytest.raises(ManifestError) as error:
+  with pytest.raises(TokenSpaceError) as error:
     checkpoint.restore_model(tmp_path, expecting(made().params, other))
-  assert "checkpoints/1 was made with another manifest" in str(error.value)
+  assert "checkpoints/1 has another token space" in str(error.value)
   assert '"bb" became "aa"' in str(error.value)
 
 

@@ -290,7 +290,7 @@ def test_checkpoint_of_another_shape_lists_the_arrays(tiny, straight):
 def test_checkpoint_of_another_manifest_prints_the_difference(tiny, straight, monkeypatch):
   text, units = tiny.SPECS
   monkeypatch.setattr(tiny, "SPECS", (text, dataclasses.replace(units, fingerprint="other")))
-  with pytest.raises(errors.ManifestError) as error:
+  with pytest.raises(errors.TokenSpaceError) as error:
     tiny.run(straight[0])
   assert 'streams / units / fingerprint: "other" became "made-up units"' in str(error.value)
 

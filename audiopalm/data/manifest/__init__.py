@@ -1,1 +1,1 @@
-"""The user's own recordings, listed in files: what may stand in a line, and what a corpus needs."""
+"""Manifests: the files that list a user's recordings, and the corpus they make."""

@@ -1,4 +1,4 @@
-"""The settings of a corpus that manifests list, with all a finished run needs to know of it."""
+"""The settings of a corpus listed by manifests, with all that a finished run needs of it."""
 
 import collections
 import dataclasses
@@ -9,22 +9,22 @@ from typing import ClassVar
 
 from audiopalm.data import corpora
 from audiopalm.data.manifest import faults, lines
-from audiopalm.data.manifest.faults import Fault, Place
-from audiopalm.data.manifest.lines import Files, Line, Lines, Reading
+from audiopalm.data.manifest.faults import Fault, Location
+from audiopalm.data.manifest.lines import Files, Lines, ManifestLine, Reading
 from audiopalm.errors import ConfigError, DataError
 
-MOST_VOICES = 64  # of a language that settings name: as many as a unit tokenizer learns
+MOST_VOICES = 64  # per language in the settings: as many as a unit tokenizer learns
 
-Pair = tuple[Line, Line | None]
+Pair = tuple[ManifestLine, ManifestLine | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest(corpora.Corpus):
-  """Recordings that files list, a file (or LibriSpeech-style folder) or several of them a split.
+  """Recordings listed by manifests (or LibriSpeech-style folders), one or several per split.
 
-  `read` makes it. What follows `variants` was found in the files: `digests` of each split,
-  `sources` (languages), `translations` (source and target languages) and `voices` by language, the
-  one with most speech first. So a trained run needs neither the files nor the recordings.
+  Built by `read`, which fills in the fields after `variants` from the files: `digests` of the
+  splits, `sources` (languages), `translations` (source and target languages) and `voices` by
+  language, those with most speech first. A trained run needs neither the files nor the recordings.
   """
 
   name: str = "manifest"
@@ -42,11 +42,11 @@ class Manifest(corpora.Corpus):
   version: ClassVar[str] = "manifest 2"
   served_by: ClassVar[str] = "audiopalm.data_pipelines.manifest"
   optional_roles: ClassVar[tuple[str, ...]] = ("target",)
-  # Where the files lie is no part of what they say.
+  # The paths of the files are not part of the identity, their content is.
   unprinted: ClassVar[tuple[str, ...]] = ("name", "variants", "reading", *corpora.SPLITS)
 
   def __hash__(self) -> int:
-    return hash((self.name, self.digests))  # of few and short fields: asked for with every example
+    return hash((self.name, self.digests))  # computed for every example, so of few, short fields
 
   @property
   def roles(self) -> tuple[str, ...]:
@@ -60,11 +60,11 @@ class Manifest(corpora.Corpus):
     self._check_roles(roles)
     if tuple(roles) == ("source",):
       return tuple({"source": code} for code in self.sources)
-    found = ({role: pair[lines.ROLES.index(role)] for role in roles} for pair in self.translations)
-    return tuple({tuple(languages.items()): languages for languages in found}.values())
+    pairs = ({role: pair[lines.ROLES.index(role)] for role in roles} for pair in self.translations)
+    return tuple({tuple(languages.items()): languages for languages in pairs}.values())
 
   def train_voices(self, language: str) -> tuple[str, ...]:
-    """Returns its speakers; those of the other languages where training hears nobody speak it."""
+    """Returns the training speakers of a language, all speakers if nobody speaks it in training."""
     self._check_language(language)
     voices = dict(self.voices)
     return voices.get(language) or tuple(itertools.chain.from_iterable(voices.values()))
@@ -77,34 +77,34 @@ class Manifest(corpora.Corpus):
 def read(
   files: Mapping[str, Files | None], reading: Reading, name: str = "manifest", variants: int = 1
 ) -> Manifest:
-  """Returns the settings of a corpus whose splits the `files` list; None for an empty one.
+  """Returns the settings of the corpus whose splits `files` list; None is an empty split.
 
-  DataError, naming every fault with its line, where one of them cannot be used. Opens no audio.
+  Raises DataError, naming every fault with its line, if a manifest has any. Opens no audio.
   """
-  found = {split: lines.read(path, reading) for split, path in files.items() if path is not None}
-  wrong = [fault for read in found.values() for fault in read.faults]
-  check(wrong or list(_shared(found)))
-  records = [pair for read in found.values() for pair in lines.joined(read.lines)]
+  splits = {split: lines.read(path, reading) for split, path in files.items() if path is not None}
+  problems = [fault for read in splits.values() for fault in read.faults]
+  check(problems or list(_shared(splits)))
+  records = [pair for read in splits.values() for pair in lines.joined(read.lines)]
   translations = {(source.language, target.language) for source, target in records if target}
   return Manifest(
     name=name,
     **files,
     reading=reading,
     variants=variants,
-    digests=tuple((split, read.digest) for split, read in found.items()),
+    digests=tuple((split, read.digest) for split, read in splits.items()),
     sources=tuple(sorted({source.language for source, _ in records})),
     translations=tuple(sorted(translations)),
-    voices=_voices(found["train"].lines),
+    voices=_voices(splits["train"].lines),
   )
 
 
-def check(wrong: Sequence[Fault]) -> None:
-  """Raises DataError that lists the faults, if there are any."""
-  if wrong:
-    some = "a fault" if len(wrong) == 1 else f"{len(wrong):,} faults"
-    listed = "\n  ".join(faults.listed(wrong))
+def check(problems: Sequence[Fault]) -> None:
+  """Raises DataError listing the faults, if there are any."""
+  if problems:
+    count = "a fault" if len(problems) == 1 else f"{len(problems):,} faults"
+    listed = "\n  ".join(faults.summary(problems))
     raise DataError(
-      f"The manifest has {some}, and no recording was opened:\n  {listed}\nCorrect it. "
+      f"The manifest has {count}, and no recording was opened:\n  {listed}\nCorrect it. "
       "`audiopalm inspect data FILE` finds these, and faults of recordings too."
     )
 
@@ -113,72 +113,69 @@ def check(wrong: Sequence[Fault]) -> None:
 def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
   """Returns (source, target) of every record of a split, in order.
 
-  ConfigError where the files are no longer those that were read into the settings.
+  Raises ConfigError if the files have changed since the settings were read.
   """
-  if split not in settings.splits:
-    raise ConfigError(
-      f"Corpus {settings.name!r} has no split {split!r}: it has {', '.join(settings.splits)}."
-    )
+  settings.check_split(split)
   files = getattr(settings, split)
   if files is None:
     return ()
-  found = lines.read(files, settings.reading)
-  if found.faults or found.digest != dict(settings.digests)[split]:
-    why = f": it {found.faults[0].text}" if found.faults else "."
+  read = lines.read(files, settings.reading)
+  if read.faults or read.digest != dict(settings.digests)[split]:
+    reason = f": it {read.faults[0].text}" if read.faults else "."
     raise ConfigError(
-      f"{', '.join(lines.paths(files))} has changed since the config was read{why} What was made "
-      "of it is kept: run the same command again."
+      f"{', '.join(lines.paths(files))} has changed since the config was read{reason} "
+      "Prepared data is kept: run the same command again."
     )
-  return tuple(lines.joined(found.lines))
+  return tuple(lines.joined(read.lines))
 
 
-def _shared(found: Mapping[str, Lines]) -> Iterator[Fault]:
-  """Yields what splits share with train or one another: recordings, and held-out speakers."""
-  heard: dict[tuple, Place] = {}
-  speakers: dict[str, Place] = {}
-  for split, read in found.items():
-    here: dict[tuple, Place] = {}
+def _shared(splits: Mapping[str, Lines]) -> Iterator[Fault]:
+  """Yields a fault for each recording in two splits, and for each held-out speaker in train."""
+  earlier: dict[tuple, Location] = {}
+  speakers: dict[str, Location] = {}
+  for split, read in splits.items():
+    own: dict[tuple, Location] = {}
     for line in read.lines:
-      for one in _spoken(line):
-        recording = (one.audio, one.span_s)
-        here.setdefault(recording, line.place)
-        if recording in heard:
+      for recording in _recordings(line):
+        key = (recording.audio, recording.span_s)
+        own.setdefault(key, line.location)
+        if key in earlier:
           yield Fault(
-            line.place,
-            f"its recording is that of {heard[recording]} too. A recording belongs to one split.",
+            line.location,
+            f"its recording is that of {earlier[key]} too. A recording belongs to one split.",
           )
       if split == "train":
-        speakers.setdefault(line.speaker, line.place)
+        speakers.setdefault(line.speaker, line.location)
       elif split == "held_out_voices" and line.speaker in speakers:
         yield Fault(
-          line.place,
+          line.location,
           f"the speaker {line.speaker!r} is that of {speakers[line.speaker]} too. Held-out voices "
-          "are never heard in training: name the speakers, and move their lines.",
+          "must not occur in training: name the speakers, and move their lines.",
         )
-    heard.update(here)
+    earlier.update(own)
 
 
-def _spoken(line: Line) -> list[Line]:
+def _recordings(line: ManifestLine) -> list[ManifestLine]:
   """Returns a line, and its translation if that is a recording too."""
   target = line.translation
   return [line] if target is None or target.audio is None else [line, target]
 
 
-def _voices(train: Sequence[Line]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-  """Returns the speakers of each language, the one with most speech first.
+def _voices(train: Sequence[ManifestLine]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+  """Returns the speakers of each language, those with most speech first.
 
-  Speech counts in seconds, and in letters of text where a line of that language has no duration.
+  Speech is measured in seconds, or in characters if any line of the language has no duration.
   """
-  train = [one for line in train for one in _spoken(line)]
+  train = [recording for line in train for recording in _recordings(line)]
   timed = {line.language: True for line in train}
   for line in train:
     timed[line.language] &= line.seconds is not None
-  spoken: dict[str, dict[str, float]] = collections.defaultdict(
+  amounts: dict[str, dict[str, float]] = collections.defaultdict(
     lambda: collections.defaultdict(float)
   )
   for line in train:
-    spoken[line.language][line.speaker] += line.seconds if timed[line.language] else len(line.text)
+    amounts[line.language][line.speaker] += line.seconds if timed[line.language] else len(line.text)
   return tuple(
-    (code, tuple(sorted(who, key=lambda name: (-who[name], name))[:MOST_VOICES]))
-    for code, who in sorted(spoken.items())
+    (code, tuple(sorted(speech, key=lambda name: (-speech[name], name))[:MOST_VOICES]))
+    for code, speech in sorted(amounts.items())
   )

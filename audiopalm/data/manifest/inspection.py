@@ -1,4 +1,4 @@
-"""What a manifest holds: hours, languages, speakers, lengths, examples, and all its faults."""
+"""A report on a manifest: hours, languages, speakers, lengths, examples and all faults."""
 
 import collections
 import dataclasses
@@ -12,103 +12,99 @@ from audiopalm.data import quarantine, spread
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
-from audiopalm.data.manifest.lines import Files, Line, Lines, Reading
+from audiopalm.data.manifest.lines import Files, Lines, ManifestLine, Reading
 from audiopalm.errors import RecordError
 
 JOB_LINES = 64
 EXAMPLES = 10
-BINS = 12  # of the histogram, at most
-BAR = 40  # letters of its longest bar
-STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)  # widths of a bin, the first that makes few enough
+BINS = 12  # most bins of the histogram
+BAR = 40  # characters of its longest bar
+STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)  # bin widths; the first with at most BINS bins
+
+Valid = Sequence[tuple[ManifestLine, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Inspected:
-  """A manifest and what its recordings turned out as: seconds of those that are sound, by line.
+class Inspection:
+  """A manifest, the lines whose recordings are valid with their seconds, and faults of the others.
 
-  `wrong` are the faults of the others, `unfit` those of the manifest as a whole; `noted` is what to
-  know of recordings that are sound.
+  `notes` are remarks on valid recordings.
   """
 
   read: Lines
-  sound: tuple[tuple[Line, float], ...]
-  wrong: tuple[Fault, ...]
-  noted: tuple[Fault, ...] = ()
-
-  @property
-  def unfit(self) -> tuple[Fault, ...]:
-    return self.read.faults
+  valid: tuple[tuple[ManifestLine, float], ...]
+  faults: tuple[Fault, ...]
+  notes: tuple[Fault, ...] = ()
 
   @property
   def problems(self) -> int:
-    return len(self.unfit) + len(self.wrong)
+    return len(self.read.faults) + len(self.faults)
 
 
-def inspect(files: Files, reading: Reading, executor: Local) -> Inspected:
-  """Returns what a manifest holds, after reading every recording whose line can be used."""
+def inspect(files: Files, reading: Reading, executor: Local) -> Inspection:
+  """Returns the inspection of a manifest; reads the recordings of all lines without faults."""
   read = lines.read(files, reading)
   jobs = [read.lines[at : at + JOB_LINES] for at in range(0, len(read.lines), JOB_LINES)]
-  sound, wrong, noted = [], [], []
+  valid, failed, remarks = [], [], []
   with progress.Progress(console=console.Console(stderr=True), transient=True) as bar:
-    line = bar.add_task("Reading recordings", total=len(read.lines))
-    for job, heard in zip(jobs, executor.map(hear, jobs), strict=True):
-      for one, (seconds, reason, notes) in zip(job, heard, strict=True):
-        noted += [Fault(one.place, note) for note in notes]
+    task = bar.add_task("Reading recordings", total=len(read.lines))
+    for job, results in zip(jobs, executor.map(check_lines, jobs), strict=True):
+      for line, (seconds, reason, notes) in zip(job, results, strict=True):
+        remarks += [Fault(line.location, note) for note in notes]
         if reason is None:
-          sound.append((one, seconds))
+          valid.append((line, seconds))
         else:
-          wrong.append(Fault(one.place, reason))
-      bar.advance(line, len(job))
-  return Inspected(read, tuple(sound), tuple(wrong), tuple(noted))
+          failed.append(Fault(line.location, reason))
+      bar.advance(task, len(job))
+  return Inspection(read, tuple(valid), tuple(failed), tuple(remarks))
 
 
-def hear(job: Sequence[Line]) -> list[tuple[float, str | None, tuple[str, ...]]]:
-  """Returns (seconds, None, what to know) of each line that is sound, (0, what is wrong, ()) of the
-  others."""
-  heard: list[tuple[float, str | None, tuple[str, ...]]] = []
+def check_lines(job: Sequence[ManifestLine]) -> list[tuple[float, str | None, tuple[str, ...]]]:
+  """Returns (seconds, None, notes) of each line with a valid recording, else (0, fault, ())."""
+  results: list[tuple[float, str | None, tuple[str, ...]]] = []
   for line in job:
     try:
-      said = recordings.utterance(line)
-      notes = said.notes
+      utterance = recordings.utterance(line)
+      notes = utterance.notes
       if line.translation is not None:
         notes += recordings.utterance(line.translation).notes
-      heard.append((len(said.wave_S) / waveform.RATE_HZ, None, notes))
+      results.append((len(utterance.wave_S) / waveform.RATE_HZ, None, notes))
     except RecordError as error:
-      heard.append((0.0, str(error), ()))
-  return heard
+      results.append((0.0, str(error), ()))
+  return results
 
 
-def show(found: Inspected, out: console.Console) -> None:
-  """Prints all of it; faults last, where they are seen."""
-  if found.sound:
-    out.print(_languages(found.sound))
-    for text in _targets(found):
+def show(inspection: Inspection, out: console.Console) -> None:
+  """Prints an inspection, its faults last."""
+  if inspection.valid:
+    out.print(_languages(inspection.valid))
+    for text in _targets(inspection.valid):
       out.print(text, markup=False, highlight=False)
     for title, rows in (
-      ("Lengths", histogram([seconds for _, seconds in found.sound])),
-      ("Examples", _examples(found.sound)),
+      ("Lengths", histogram([seconds for _, seconds in inspection.valid])),
+      ("Examples", _examples(inspection.valid)),
     ):
       out.print(f"\n{title}")
       for row in rows:
         out.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
-  if found.read.unused:
-    names = ", ".join(found.read.unused)
+  if inspection.read.unused:
+    names = ", ".join(inspection.read.unused)
     out.print(f"\nColumns not used: {names}", markup=False, highlight=False, soft_wrap=True)
   for title, rows in (
-    ("Recordings: read, but look at them", by_kind(found.noted)),
-    ("The manifest as a whole: correct this first", faults.listed(found.unfit)),
-    ("Recordings: `prepare` would leave these out", by_kind(found.wrong)),
+    ("Recordings: read, but check these", by_kind(inspection.notes)),
+    ("The manifest as a whole: correct this first", faults.summary(inspection.read.faults)),
+    ("Recordings: `prepare` would leave these out", by_kind(inspection.faults)),
   ):
     if rows:
       out.print(f"\n{title}")
     for row in rows:
       out.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
-  count = len(found.read.lines)
-  out.print(f"\n{count:,} lines can be read, {found.problems:,} problems.", highlight=False)
+  count = len(inspection.read.lines)
+  out.print(f"\n{count:,} lines can be read, {inspection.problems:,} problems.", highlight=False)
 
 
 def histogram(lengths_s: Sequence[float]) -> list[str]:
-  """Returns a text histogram of seconds, one bin a line:
+  """Returns a text histogram of seconds, one bin per line:
 
   0-1 s     3  ####
   1-2 s    30  ########################################
@@ -125,57 +121,58 @@ def histogram(lengths_s: Sequence[float]) -> list[str]:
   ]
 
 
-def by_kind(wrong: Iterable[Fault]) -> list[str]:
-  """Returns faults of recordings: of each kind how many, in which lines, and the first's text."""
+def by_kind(failed: Iterable[Fault]) -> list[str]:
+  """Returns a line per kind of fault: how many, on which lines, and the text of the first."""
   kinds: dict[tuple[str, str], list[Fault]] = {}
-  for fault in wrong:
-    kinds.setdefault((fault.place.file, quarantine.kind_of(fault.text)), []).append(fault)
+  for fault in failed:
+    kinds.setdefault((fault.location.file, quarantine.kind_of(fault.text)), []).append(fault)
   return [
-    f"{len(some):,} x {kind}: {file}, line{'s'[: len(some) > 1]} "
-    f"{faults.spans([fault.place.line for fault in some])}. {some[0].text}"
-    for (file, kind), some in kinds.items()
+    f"{len(group):,} x {kind}: {file}, line{'s'[: len(group) > 1]} "
+    f"{faults.spans([fault.location.line for fault in group])}. {group[0].text}"
+    for (file, kind), group in kinds.items()
   ]
 
 
-def _languages(sound: Sequence[tuple[Line, float]]) -> table.Table:
-  shown = table.Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-  shown.add_column("language", no_wrap=True)
+def _languages(valid: Valid) -> table.Table:
+  rows = table.Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+  rows.add_column("language", no_wrap=True)
   for name in ("hours", "recordings", "speakers", "shortest", "mean", "longest"):
-    shown.add_column(name, justify="right", no_wrap=True)
-  by_language: dict[str, list[tuple[Line, float]]] = collections.defaultdict(list)
-  for line, seconds in sound:
+    rows.add_column(name, justify="right", no_wrap=True)
+  by_language: dict[str, list[tuple[ManifestLine, float]]] = collections.defaultdict(list)
+  for line, seconds in valid:
     by_language[line.language].append((line, seconds))
-  for code, some in sorted(by_language.items()):
-    seconds = [one for _, one in some]
-    shown.add_row(
+  for code, group in sorted(by_language.items()):
+    lengths_s = [seconds for _, seconds in group]
+    mean_s = sum(lengths_s) / len(group)
+    rows.add_row(
       code,
-      f"{sum(seconds) / 3600:.2f}",
-      f"{len(some):,}",
-      f"{len({line.speaker for line, _ in some} - {lines.SOMEBODY}):,}",
-      *(f"{one:.1f} s" for one in (min(seconds), sum(seconds) / len(seconds), max(seconds))),
+      f"{sum(lengths_s) / 3600:.2f}",
+      f"{len(group):,}",
+      f"{len({line.speaker for line, _ in group} - {lines.SOMEBODY}):,}",
+      *(f"{seconds:.1f} s" for seconds in (min(lengths_s), mean_s, max(lengths_s))),
     )
-  return shown
+  return rows
 
 
-def _targets(found: Inspected) -> Iterable[str]:
-  """Yields how many records go from which language to which."""
-  kept = [line for line, _ in found.sound]
-  there = collections.Counter(line.pair for line in kept)
-  whole = [line for line in kept if not line.pair or there[line.pair] == 2]
+def _targets(valid: Valid) -> Iterable[str]:
+  """Yields the number of records for each source and target language."""
+  kept = [line for line, _ in valid]
+  members = collections.Counter(line.pair for line in kept)
+  complete = [line for line in kept if not line.pair or members[line.pair] == 2]
   counts = collections.Counter(
     (source.language, target.language, target.audio is not None)
-    for source, target in lines.joined(whole)
+    for source, target in lines.joined(complete)
     if target is not None
   )
   for (source, target, spoken), count in sorted(counts.items()):
-    yield f"{source} to {target}: {count:,} records, {'spoken' if spoken else 'in words alone'}"
+    yield f"{source} to {target}: {count:,} records, {'spoken' if spoken else 'text only'}"
 
 
-def _examples(sound: Sequence[tuple[Line, float]]) -> Iterable[str]:
-  for at in spread.evenly(len(sound), EXAMPLES):
-    line, seconds = sound[int(at)]
-    said = line.text or "(words not known)"
+def _examples(valid: Valid) -> Iterable[str]:
+  for place in spread.evenly(len(valid), EXAMPLES):
+    line, seconds = valid[int(place)]
+    text = line.text or "(no transcript)"
     if line.translation:
-      said += f" -> {line.translation.text}"
-    about = f"{line.place.line:>6}  {line.language}  {line.speaker[:16]:<16}  {seconds:5.1f} s"
-    yield f"{about}  {said}"
+      text += f" -> {line.translation.text}"
+    number = f"{line.location.line:>6}"
+    yield f"{number}  {line.language}  {line.speaker[:16]:<16}  {seconds:5.1f} s  {text}"

@@ -1,4 +1,4 @@
-"""Lines of a manifest: a recording each, what is said in it, and which lines belong together."""
+"""The lines of a manifest: recordings with their texts, and the lines that form a record."""
 
 import dataclasses
 import functools
@@ -12,25 +12,25 @@ from typing import Any
 from audiopalm import language_tags, orthography
 from audiopalm.data.manifest import columns, table
 from audiopalm.data.manifest.columns import Fields
-from audiopalm.data.manifest.faults import Fault, Place
+from audiopalm.data.manifest.faults import Fault, Location
 from audiopalm.data.manifest.table import Row, Table
 from audiopalm.errors import ConfigError
 from audiopalm.types import Word
 
 ROLES = ("source", "target")
-SOMEBODY = "somebody"  # the speaker of lines that name none
-CLIPS = "clips"  # where Common Voice keeps the files that its column `path` names
+SOMEBODY = "somebody"  # the speaker of lines without one
+CLIPS = "clips"  # Common Voice's folder for the files in its column `path`
 
-Files = str | tuple[str, ...]  # what lists a split: a file or folder, or several
+Files = str | tuple[str, ...]  # a manifest or folder, or several, that list a split
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """What a manifest does not say itself; each None where it does.
+  """Options for reading a manifest.
 
-  `language` and `translation_language` are codes for lines without one; `audio_dir` is the folder
-  that paths of audio are relative to, the manifest's own if None. A subclass says how files that
-  are no manifests become tables of the columns of one (`published`).
+  `language` and `translation_language` are the codes of lines without one. Audio paths are relative
+  to `audio_dir`, by default the manifest's folder. Subclasses in `published` read the tables of
+  published corpora as manifests.
   """
 
   language: str | None = None
@@ -42,26 +42,26 @@ class Reading:
       code = getattr(self, field)
       if code is None:
         continue
-      if (found := language_tags.find(code)) is None:
+      if (canonical := language_tags.find(code)) is None:
         expected = language_tags.expected(code)
-        raise ConfigError(f"{field}={code!r} is no known language. {expected}")
-      object.__setattr__(self, field, found)
+        raise ConfigError(f"{field}={code!r} is not a known language. {expected}")
+      object.__setattr__(self, field, canonical)
 
   def tables(self, paths: Sequence[str]) -> list[Table]:
-    """Returns what the files of a split hold. Opens no audio."""
+    """Returns the tables of a split's files. Opens no audio."""
     return [table.read(path) for path in paths]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Line:
-  """One recording, or a part of one, and what is said in it.
+class ManifestLine:
+  """A recording, or a part of one, and its text.
 
-  `audio` is None for a translation in words alone; `text` is empty where the manifest has the words
-  of the translation alone. `span_s` is (start, end) in the file, None for all of it; `seconds` how
-  long it lasts, where the manifest says so.
+  `audio` is None for a translation that is text only; `text` is empty if the manifest has the text
+  of the translation only. `span_s` is (start, end) in the file, None for all of it; `seconds` is
+  the duration in the manifest, if it has one.
   """
 
-  place: Place
+  location: Location
   id: str
   audio: str | None
   text: str
@@ -72,63 +72,63 @@ class Line:
   words: tuple[Word, ...] = ()
   pair: str = ""
   role: str = ""
-  translation: "Line | None" = None
+  translation: "ManifestLine | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-  """The lines of a manifest that have no fault, the faults, and sha256 of all they depend on.
+  """The lines of a manifest without faults, all faults, and the sha256 of all they depend on.
 
-  `unused` are the names of columns that mean nothing here.
+  `unused` are the columns that are ignored.
   """
 
-  lines: tuple[Line, ...]
+  lines: tuple[ManifestLine, ...]
   faults: tuple[Fault, ...]
   digest: str
   unused: tuple[str, ...] = ()
 
 
 def paths(files: Files) -> tuple[str, ...]:
-  """Returns what lists a split, one by one."""
+  """Returns the files of a split as a tuple."""
   return (files,) if isinstance(files, str) else files
 
 
 def read(files: Files, reading: Reading) -> Lines:
-  """Returns the lines of manifests, of LibriSpeech-style folders or of what else `reading` reads.
+  """Returns the lines of manifests, LibriSpeech-style folders or the tables that `reading` reads.
 
   Opens no audio.
   """
-  found = reading.tables(paths(files))
+  tables = reading.tables(paths(files))
   faults, lines = [], []
-  for one in found:
-    faults += one.faults
-    lacking = list(_lacking(one.header, reading)) if one.header else []
-    faults += lacking
-    for row in one.rows if not lacking else ():
+  for source in tables:
+    faults += source.faults
+    missing = list(_missing_columns(source.header, reading)) if source.header else []
+    faults += missing
+    for row in source.rows if not missing else ():
       fields = Fields(row)
-      line = _line(fields, reading, one.folder)
+      line = _line(fields, reading, source.folder)
       if fields.faults:
         faults += fields.faults
       else:
         lines.append(line)
-  apart = [*_doubles(lines), *_unpaired(lines)]
-  wrong = {fault.place for fault in apart}
-  kept = tuple(line for line in lines if line.place not in wrong)
-  faults = sorted([*faults, *apart], key=lambda fault: (fault.place.file, fault.place.line))
-  digests = (one.digest for one in found)
-  said = json.dumps([*digests, reading.language, reading.translation_language])
-  unused = {str(name) for one in found for row in one.rows for name in row.values} - columns.KNOWN
-  digest = hashlib.sha256(said.encode()).hexdigest()
-  return Lines(kept, tuple(faults), digest, tuple(sorted(unused)))
+  between = [*_duplicates(lines), *_unpaired(lines)]
+  faulty = {fault.location for fault in between}
+  kept = tuple(line for line in lines if line.location not in faulty)
+  faults = sorted([*faults, *between], key=lambda f: (f.location.file, f.location.line))
+  digests = (source.digest for source in tables)
+  content = json.dumps([*digests, reading.language, reading.translation_language])
+  names = {str(name) for source in tables for row in source.rows for name in row.values}
+  digest = hashlib.sha256(content.encode()).hexdigest()
+  return Lines(kept, tuple(faults), digest, tuple(sorted(names - columns.KNOWN)))
 
 
-def joined(lines: Sequence[Line]) -> Iterator[tuple[Line, Line | None]]:
-  """Yields (source, target) of every record, None where there is nothing to translate to.
+def joined(lines: Sequence[ManifestLine]) -> Iterator[tuple[ManifestLine, ManifestLine | None]]:
+  """Yields (source, target) of every record; the target is None if there is no translation.
 
-  Two lines of a pair are two records, one in each direction, unless they say their roles; they
-  stand where the first of the two stood.
+  The two lines of a pair are two records, one in each direction, unless they have roles. They are
+  yielded in place of the first of the two.
   """
-  partners: dict[str, list[Line]] = {}
+  partners: dict[str, list[ManifestLine]] = {}
   for line in lines:
     if line.pair:
       partners.setdefault(line.pair, []).append(line)
@@ -146,38 +146,38 @@ def joined(lines: Sequence[Line]) -> Iterator[tuple[Line, Line | None]]:
       yield second, first
 
 
-def _lacking(header: Row, reading: Reading) -> Iterator[Fault]:
-  """Yields what a table's first line must name and does not."""
+def _missing_columns(header: Row, reading: Reading) -> Iterator[Fault]:
+  """Yields a fault for each required column that a header lacks."""
   fields = Fields(header)
-  wanted = ["audio", "text"] + ([] if reading.language else ["language"])
-  for column in wanted:
+  required = ["audio", "text"] + ([] if reading.language else ["language"])
+  for column in required:
     if not fields.has(column) and not (column == "text" and _has_answer(fields)):
-      yield Fault(header.place, columns.missing(column, header))
+      yield Fault(header.location, columns.missing(column, header))
 
 
 def _has_answer(fields: Fields) -> bool:
-  """Returns whether a row has a column for what is answered to its recording."""
+  """Returns whether a row has a column for a translation or an answer."""
   return fields.has("translation") or fields.has("answer")
 
 
-def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
-  """Returns the line of a row; where it has faults, what is returned is not to be used."""
+def _line(fields: Fields, reading: Reading, folder: Path) -> ManifestLine | None:
+  """Returns the line of a row, which is valid only if `fields` has no faults afterwards."""
   for column in ("audio", "text"):
     if not fields.has(column) and not (column == "text" and _has_answer(fields)):
-      fields.wrong(columns.missing(column, fields.row))
+      fields.add_fault(columns.missing(column, fields.row))
   if fields.faults:
     return None
   audio = fields.text("audio")
   if not audio and not fields.faults:
-    fields.wrong("audio is empty, expected the path of a recording.")
+    fields.add_fault("audio is empty, expected the path of a recording.")
   offset_s, duration_s = fields.seconds("offset"), fields.seconds("duration")
   span_s = None
   if offset_s is not None:
     span_s = (offset_s, math.inf if duration_s is None else offset_s + duration_s)
   language = fields.language("language", reading.language)
   translation = _translation(fields, reading, folder, language)
-  return Line(
-    place=fields.row.place,
+  return ManifestLine(
+    location=fields.row.location,
     id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
     audio=_path(audio, "audio", fields, reading, folder),
     text=_transcript(fields, language, translation),
@@ -193,15 +193,16 @@ def _line(fields: Fields, reading: Reading, folder: Path) -> Line | None:
 
 
 def _path(audio: str, column: str, fields: Fields, reading: Reading, folder: Path) -> str:
-  """Returns where a recording lies."""
+  """Returns the path of a recording."""
   if reading.audio_dir is not None:
     folder = Path(reading.audio_dir)
   elif fields.name(column) == "path" and "/" not in audio and _is_folder(folder / CLIPS):
-    folder = folder / CLIPS  # Common Voice names its files without the folder they lie in
+    folder = folder / CLIPS  # Common Voice names its files without their folder
   try:
     return str(folder.expanduser() / (Path(audio).expanduser() if audio[:1] == "~" else audio))
   except RuntimeError:
-    fields.wrong(f"no user has the folder of {columns.shown(audio)}. Write the path without ~.")
+    path = columns.quoted(audio)
+    fields.add_fault(f"there is no user for the ~ in {path}. Write the path without ~.")
     return audio
 
 
@@ -213,64 +214,68 @@ def _is_folder(path: Path) -> bool:
 def _role(fields: Fields) -> str:
   role = fields.text("role")
   if role and role not in ROLES:
-    fields.wrong(f"role is {role!r}, expected {' or '.join(ROLES)}, or none.")
+    fields.add_fault(f"role is {role!r}, expected {' or '.join(ROLES)}, or none.")
   elif role and not fields.label("pair"):
-    fields.wrong(f"role is {role!r}, but there is no pair. Give two lines of one meaning a pair.")
+    fields.add_fault(
+      f"role is {role!r}, but there is no pair. Give both lines with one meaning the same pair."
+    )
   return role
 
 
-def _transcript(fields: Fields, language: str, translation: Line | None) -> str:
-  """Returns the words of the recording, "" where the row has those of its translation alone."""
+def _transcript(fields: Fields, language: str, translation: ManifestLine | None) -> str:
+  """Returns the text of the recording, "" if the row has that of its translation only."""
   if _is_translated_only(fields, language):
     return ""
   text, answer = fields.text("text"), fields.text("answer")
   if not answer or (translation is not None and not fields.has("translation")):
     return text
   if text and text != answer:
-    fields.wrong(
-      f"has a text and an answer, both in {language!r}, that differ. Leave one, or name the "
+    fields.add_fault(
+      f"has a text and an answer, both in {language!r}, that differ. Remove one, or name the "
       "language of the answer: target_lang."
     )
   return text or answer
 
 
-def _translation(fields: Fields, reading: Reading, folder: Path, language: str) -> Line | None:
+def _translation(
+  fields: Fields, reading: Reading, folder: Path, language: str
+) -> ManifestLine | None:
   text, audio = fields.text("translation"), fields.text("translation_audio")
   if not fields.has("translation"):
     column = "text" if _is_translated_only(fields, language) else "answer"
-    text = fields.text(column) if _is_abroad(fields, language) else ""
+    text = fields.text(column) if _is_foreign(fields, language) else ""
   if not audio and fields.value("translation_speaker") is not None:
-    fields.wrong("has a translation_speaker, but no translation_audio. Name it, or leave both.")
+    fields.add_fault("has a translation_speaker, but no translation_audio. Add it, or remove both.")
   if not text and not audio:
     named = fields.value("translation_language") is not None
-    if named and not _has_answer(fields) and _is_abroad(fields, language):
-      fields.wrong("has a translation_language, but no translation. Write it, or leave both.")
+    if named and not _has_answer(fields) and _is_foreign(fields, language):
+      fields.add_fault("has a translation_language, but no translation. Add it, or remove both.")
     return None
   if fields.label("pair"):
-    fields.wrong("has a pair and a translation. Leave one: each gives the record its target.")
+    fields.add_fault("has a pair and a translation. Remove one: each gives the record its target.")
   code = fields.language("translation_language", reading.translation_language)
   if code and code == language:
-    fields.wrong(f"its translation is in {code!r}, the language of its text.")
+    fields.add_fault(f"its translation is in {code!r}, the language of its text.")
   if not audio:
-    return Line(fields.row.place, "", None, text, code)
+    return ManifestLine(fields.row.location, "", None, text, code)
   path = _path(audio, "translation_audio", fields, reading, folder)
   speaker = fields.label("translation_speaker") or SOMEBODY
-  return Line(fields.row.place, "", path, text, code, speaker)
+  return ManifestLine(fields.row.location, "", path, text, code, speaker)
 
 
-def _is_abroad(fields: Fields, language: str) -> bool:
-  """Returns whether the row names a language of its translation that is not that of its audio."""
+def _is_foreign(fields: Fields, language: str) -> bool:
+  """Returns whether the row names a language of its translation other than that of its audio."""
   return language_tags.find(fields.text("translation_language")) not in (None, language)
 
 
 def _is_translated_only(fields: Fields, language: str) -> bool:
-  """Returns whether `text` is what a model of NeMo shall answer, in another language."""
+  """Returns whether `text` is a translation, the expected output of a NeMo model."""
   named = fields.name("translation_language") == "target_lang"
-  return named and not _has_answer(fields) and _is_abroad(fields, language)
+  return named and not _has_answer(fields) and _is_foreign(fields, language)
 
 
 def _words(fields: Fields) -> tuple[Word, ...]:
-  """Returns when each word is spoken; () where the row does not say."""
+  """Returns the words with their times; () if the row has none."""
   value = fields.value("words")
   if value is None:
     return ()
@@ -278,13 +283,13 @@ def _words(fields: Fields) -> tuple[Word, ...]:
     items = json.loads(value) if isinstance(value, str) else value
     words = tuple(_word(item) for item in items)
   except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
-    fields.wrong(
-      f"words is {columns.shown(value)}, expected [[word, start, end], ...] with times in seconds."
+    fields.add_fault(
+      f"words is {columns.quoted(value)}, expected [[word, start, end], ...] with times in seconds."
     )
     return ()
   starts = [word.start_s for word in words]
   if starts != sorted(starts):
-    fields.wrong("words are not in the order of their starts.")
+    fields.add_fault("words are not in the order of their starts.")
   return words
 
 
@@ -298,22 +303,23 @@ def _word(item: Any) -> Word:
   return Word(orthography.plain(text), start_s, end_s)
 
 
-def _doubles(lines: Sequence[Line]) -> Iterator[Fault]:
-  """Yields the lines whose id an earlier line has."""
-  first: dict[str, Place] = {}
+def _duplicates(lines: Sequence[ManifestLine]) -> Iterator[Fault]:
+  """Yields a fault for each line with the id of an earlier line."""
+  first: dict[str, Location] = {}
   for line in lines:
-    before = first.setdefault(line.id, line.place)
-    if before is not line.place:
+    before, location = first.setdefault(line.id, line.location), line.location
+    if before is not location:
+      other = f"line {before.line}" if before.file == location.file else str(before)
       yield Fault(
-        line.place,
-        f"the id {line.id!r} is that of {_named(before, line.place)} too. Give each line an id of "
-        "its own; where none is given it is the path of the audio.",
+        location,
+        f"the id {line.id!r} is that of {other} too. Give each line an id of its own; the default "
+        "is the path of the audio.",
       )
 
 
-def _unpaired(lines: Sequence[Line]) -> Iterator[Fault]:
-  """Yields what is wrong with lines that say they are a pair, at each of them."""
-  pairs: dict[str, list[Line]] = {}
+def _unpaired(lines: Sequence[ManifestLine]) -> Iterator[Fault]:
+  """Yields a fault for every line of a pair that is not valid."""
+  pairs: dict[str, list[ManifestLine]] = {}
   for line in lines:
     if line.pair:
       pairs.setdefault(line.pair, []).append(line)
@@ -326,8 +332,4 @@ def _unpaired(lines: Sequence[Line]) -> Iterator[Fault]:
       text = f"the pair {name!r} needs one source and one target, or no roles at all."
     else:
       continue
-    yield from (Fault(member.place, text) for member in members)
-
-
-def _named(place: Place, seen_from: Place) -> str:
-  return f"line {place.line}" if place.file == seen_from.file else str(place)
+    yield from (Fault(member.location, text) for member in members)

@@ -1,27 +1,27 @@
-"""A line of a manifest as an utterance: its audio read, cut and checked."""
+"""Utterances of a manifest's lines: their audio is read, cut and checked."""
 
 import os
 import platform
 from collections.abc import Sequence
 
 from audiopalm.audio import waveform
-from audiopalm.data.manifest.lines import Line
+from audiopalm.data.manifest.lines import ManifestLine
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Utterance
 
-PROBED = 1_000  # recordings looked for, at most, before a machine is said to lack all of them
+PROBED = 1_000  # most recordings that are probed before a machine is said to lack all of them
 
 
-def utterance(line: Line) -> Utterance:
-  """Returns what a line stands for, its wave at the working rate; None for words alone.
+def utterance(line: ManifestLine) -> Utterance:
+  """Returns the utterance of a line, its wave at the working rate, None for a text translation.
 
-  RecordError, naming line and file, for what nothing can be learnt from: no text, not even of a
-  translation; audio that is missing, not audio, truncated, too short, longer than
-  `waveform.LONGEST_S`, silent, not finite, or that ends before its words do.
+  Raises RecordError, naming line and file, if neither the line nor its translation has text, or if
+  the recording is missing, not audio, truncated, too short, longer than `waveform.LONGEST_S`,
+  silent, not finite, or ends before its words do.
   """
-  name = f"{line.place} ({line.audio or 'translation'})"
+  name = f"{line.location} ({line.audio or 'translation'})"
   if not line.text and (line.translation is None or not line.translation.text):
-    raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
+    raise RecordError(f"{name}: empty text. Write the transcript, or leave it out.")
   if line.audio is None:
     return Utterance(None, waveform.RATE_HZ, line.text, line.language, line.speaker)
   loaded = waveform.load(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)
@@ -43,18 +43,19 @@ def utterance(line: Line) -> Utterance:
   )
 
 
-def check_machine(line: Line, others: Sequence[Line]) -> None:
-  """Raises DataError if a recording cannot be opened here, and none of the `others` can either.
+def check_machine(line: ManifestLine, others: Sequence[ManifestLine]) -> None:
+  """Raises DataError if neither a line's recording nor that of any of the `others` can be opened.
 
-  One that is missing is a fault of its record; where all are, their folder is not there: a machine
-  without it must not go on and leave every record out.
+  A single missing recording is a fault of its record. If all are missing, this machine lacks their
+  folder, and must not go on and leave out every record.
   """
   if line.audio is None or os.access(line.audio, os.R_OK):
     return
-  probed = [one for one in others[:: max(1, len(others) // PROBED)] if one.audio is not None]
-  if not any(os.access(one.audio, os.R_OK) for one in probed):
+  stride = max(1, len(others) // PROBED)
+  probed = [other for other in others[::stride] if other.audio is not None]
+  if not any(os.access(other.audio, os.R_OK) for other in probed):
     raise DataError(
-      f"{line.place}: {line.audio} cannot be opened on {platform.node()}, nor can any recording of "
-      f"its split ({len(probed):,} were tried). Mount or copy the folder that holds them, "
+      f"{line.location}: {line.audio} cannot be opened on {platform.node()}, nor can any recording "
+      f"of its split ({len(probed):,} were tried). Mount or copy the folder that holds them, "
       "let this user read it, or correct the paths; then run the same command again."
     )

@@ -1,1 +1,1 @@
-"""What the grammar speaks of: one module a topic, each with its TEMPLATES."""
+"""The topics of the grammar: one module each, with its TEMPLATES."""

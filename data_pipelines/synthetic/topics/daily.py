@@ -96,14 +96,14 @@ TEMPLATES = (
   Template(
     "daily.put",
     {
-      "colour": lexicon.COLOURS,
+      "color": lexicon.COLORS,
       "item": _LAID,
       "beside": lexicon.BESIDE,
       "furniture": lexicon.FURNITURE,
     },
-    en="please put the {colour} {item} {beside} the {furniture}",
-    fr="mets {item.le} {item} {colour:item} {beside} {furniture.le} {furniture} s'il te plaît",
-    de="bitte leg {item.den} {colour.den:item} {item} {beside} {furniture.den} {furniture}",
+    en="please put the {color} {item} {beside} the {furniture}",
+    fr="mets {item.le} {item} {color:item} {beside} {furniture.le} {furniture} s'il te plaît",
+    de="bitte leg {item.den} {color.den:item} {item} {beside} {furniture.den} {furniture}",
   ),
   Template(
     "daily.help",

@@ -1,13 +1,13 @@
 """Questions whose answer follows from them: (question, answer) templates by kind."""
 
 from audiopalm.data_pipelines.synthetic import forms, lexicon
-from audiopalm.data_pipelines.synthetic.forms import Entry, entry
+from audiopalm.data_pipelines.synthetic.forms import LexicalEntry, entry
 from audiopalm.data_pipelines.synthetic.template import Template
 
 
-def _answered(*words: Entry, names: str) -> Entry:
-  """Returns one entry that has the words of several as forms called `names`."""
-  return Entry(*(
+def _answered(*words: LexicalEntry, names: str) -> LexicalEntry:
+  """Returns an entry whose forms, called `names`, are the words of several entries."""
+  return LexicalEntry(*(
     {name: getattr(word, language)[""] for name, word in zip(names.split(), words, strict=True)}
     for language in ("en", "fr", "de")
   ))  # fmt: skip
@@ -26,7 +26,7 @@ _DIFFERENCES = tuple(
 
 _CYCLES = (lexicon.DAYS, lexicon.MONTHS)
 _LINES = (forms.numbers(0, 99),)
-_NEIGHBOURS = tuple(
+_NEIGHBORS = tuple(
   _answered(first, second, names="first second")
   for cycle in _CYCLES
   for first, second in zip(cycle, cycle[1:] + cycle[:1], strict=True)
@@ -56,8 +56,8 @@ _PAIRS = """
 """
 
 
-def _opposites() -> tuple[Entry, ...]:
-  def entry_of(en: str, fr: str, de: str, en_not: str, fr_not: str, de_not: str) -> Entry:
+def _opposites() -> tuple[LexicalEntry, ...]:
+  def entry_of(en: str, fr: str, de: str, en_not: str, fr_not: str, de_not: str) -> LexicalEntry:
     french, other = ([word.replace("_", " ") for word in words.split()] for words in (fr, fr_not))
     return entry(
       {"": en, "not": en_not},
@@ -116,14 +116,14 @@ TEMPLATES = {
   "order": (
     Template(
       "order.after",
-      {"pair": _NEIGHBOURS},
+      {"pair": _NEIGHBORS},
       en=("what comes after {pair.first}", "after {pair.first} comes {pair.second}"),
       fr=("qu'est ce qui vient après {pair.first}", "après {pair.first} vient {pair.second}"),
       de=("was kommt nach {pair.first}", "nach {pair.first} kommt {pair.second}"),
     ),
     Template(
       "order.before",
-      {"pair": _NEIGHBOURS},
+      {"pair": _NEIGHBORS},
       en=("what comes before {pair.second}", "before {pair.second} comes {pair.first}"),
       fr=("qu'est ce qui vient avant {pair.second}", "avant {pair.second} vient {pair.first}"),
       de=("was kommt vor {pair.second}", "vor {pair.second} kommt {pair.first}"),
@@ -164,24 +164,24 @@ TEMPLATES = {
     Template(
       "colours.which",
       {
-        "colour": lexicon.COLOURS,
+        "color": lexicon.COLORS,
         "thing": lexicon.THINGS,
-        "shade": lexicon.COLOURS,
+        "shade": lexicon.COLORS,
         "other": lexicon.THINGS,
       },
       en=(
-        "i have a {colour} {thing} and a {shade} {other} what colour is the {thing}",
-        "the {thing} is {colour}",
+        "i have a {color} {thing} and a {shade} {other} what colour is the {thing}",
+        "the {thing} is {color}",
       ),
       fr=(
-        "j'ai {thing.un} {thing} {colour:thing} et {other.un} {other} {shade:other} "
+        "j'ai {thing.un} {thing} {color:thing} et {other.un} {other} {shade:other} "
         "de quelle couleur est {thing.le} {thing}",
-        "{thing.le} {thing} est {colour:thing}",
+        "{thing.le} {thing} est {color:thing}",
       ),
       de=(
-        "ich habe {thing.einen} {colour.einen:thing} {thing} und {other.einen} "
+        "ich habe {thing.einen} {color.einen:thing} {thing} und {other.einen} "
         "{shade.einen:other} {other} welche farbe hat {thing.der} {thing}",
-        "{thing.der} {thing} ist {colour}",
+        "{thing.der} {thing} ist {color}",
       ),
       unlike=("other", "thing"),
     ),

@@ -1,4 +1,4 @@
-"""Counting: animals, people, digits, metres, buses."""
+"""Counting: animals, people, digits, meters, buses."""
 
 from audiopalm.data_pipelines.synthetic import forms, lexicon
 from audiopalm.data_pipelines.synthetic.template import Template

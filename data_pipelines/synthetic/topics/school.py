@@ -88,10 +88,10 @@ TEMPLATES = (
   ),
   Template(
     "school.tools",
-    {"subject": _SUBJECTS, "colour": lexicon.COLOURS, "tool": _TOOLS, "other": _TOOLS},
-    en="in {subject} you need a {colour} {tool} and a {other}",
-    fr="en {subject} il te faut {tool.un} {tool} {colour:tool} et {other.un} {other}",
-    de="in {subject} brauchst du {tool.einen} {colour.einen:tool} {tool} und {other.einen} {other}",
+    {"subject": _SUBJECTS, "color": lexicon.COLORS, "tool": _TOOLS, "other": _TOOLS},
+    en="in {subject} you need a {color} {tool} and a {other}",
+    fr="en {subject} il te faut {tool.un} {tool} {color:tool} et {other.un} {other}",
+    de="in {subject} brauchst du {tool.einen} {color.einen:tool} {tool} und {other.einen} {other}",
     unlike=("other", "tool"),
   ),
 )

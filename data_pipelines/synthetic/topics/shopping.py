@@ -65,10 +65,10 @@ TEMPLATES = (
   ),
   Template(
     "shopping.colour",
-    {"piece": _CLOTHES, "colour": lexicon.COLOURS},
-    en="do you have this {piece} in {colour}",
-    fr="avez vous {piece.ce} {piece} en {colour}",
-    de="haben sie {piece.diesen} {piece} in {colour}",
+    {"piece": _CLOTHES, "color": lexicon.COLORS},
+    en="do you have this {piece} in {color}",
+    fr="avez vous {piece.ce} {piece} en {color}",
+    de="haben sie {piece.diesen} {piece} in {color}",
   ),
   Template(
     "shopping.fit",
@@ -79,10 +79,10 @@ TEMPLATES = (
   ),
   Template(
     "shopping.present",
-    {"colour": lexicon.COLOURS, "piece": _CLOTHES, "who": lexicon.FAMILY},
-    en="we are buying a {colour} {piece} for our {who}",
-    fr="nous achetons {piece.un} {piece} {colour:piece} pour {who.notre} {who}",
-    de="wir kaufen {piece.einen} {colour.einen:piece} {piece} für {who.unseren} {who}",
+    {"color": lexicon.COLORS, "piece": _CLOTHES, "who": lexicon.FAMILY},
+    en="we are buying a {color} {piece} for our {who}",
+    fr="nous achetons {piece.un} {piece} {color:piece} pour {who.notre} {who}",
+    de="wir kaufen {piece.einen} {color.einen:piece} {piece} für {who.unseren} {who}",
   ),
   Template(
     "shopping.need",

@@ -1,11 +1,11 @@
 """Sun, rain and degrees, today, yesterday and tomorrow."""
 
 from audiopalm.data_pipelines.synthetic import forms, lexicon
-from audiopalm.data_pipelines.synthetic.forms import Entry, entry
+from audiopalm.data_pipelines.synthetic.forms import LexicalEntry, entry
 from audiopalm.data_pipelines.synthetic.template import Template
 
 
-def _be(en: str, fr_now: str, fr_will: str, fr_was: str, de: str) -> Entry:
+def _be(en: str, fr_now: str, fr_will: str, fr_was: str, de: str) -> LexicalEntry:
   return entry(
     {"now": f"it is {en}", "will": f"it will be {en}", "was": f"it was {en}", "if": f"it is {en}"},
     {"now": fr_now, "will": fr_will, "was": fr_was},

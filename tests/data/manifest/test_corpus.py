@@ -100,7 +100,7 @@ def test_records_are_those_of_the_split(read):
   assert [source.id for source, _ in corpus.records(found, "train")] == ["a", "p-en", "p-fr"]
   assert len(corpus.records(found, "test")) == 1
   assert corpus.records(found, "validation") == ()
-  with pytest.raises(ConfigError, match="has no split 'dev': it has train, validation, test"):
+  with pytest.raises(DataError, match="has no split 'dev': it has train, validation, test"):
     corpus.records(found, "dev")
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_changed_under_a_running_prepare_is_no_fault_of_its_records(
   found = read(train=[row("a"), row("b")])
   (tmp_path / "train.jsonl").write_text(json.dumps(row("a")))
   with pytest.raises(
-    ConfigError, match=r"train.jsonl has changed since the config was read\. What"
+    ConfigError, match=r"train.jsonl has changed since the config was read\. Prepared"
   ):
     corpus.records(found, "train")
   (tmp_path / "train.jsonl").unlink()

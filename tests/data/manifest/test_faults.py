@@ -1,21 +1,21 @@
 from audiopalm.data.manifest import faults
-from audiopalm.data.manifest.faults import Fault, Place
+from audiopalm.data.manifest.faults import Fault, Location
 
 
-def test_a_place_is_a_line_of_a_file_or_all_of_it():
-  assert str(Place("a.tsv", 7)) == "a.tsv:7"
-  assert str(Place("a.tsv")) == "a.tsv"
+def test_a_location_is_a_line_of_a_file_or_all_of_it():
+  assert str(Location("a.tsv", 7)) == "a.tsv:7"
+  assert str(Location("a.tsv")) == "a.tsv"
 
 
-def test_faults_that_say_the_same_share_a_line():
-  found = [Fault(Place("a", line), "odd") for line in (3, 5, 6, 7, 11)]
-  found.insert(2, Fault(Place("a", 4), "even"))
-  assert faults.listed(found) == ["a, lines 3, 5-7, 11: odd", "a:4: even"]
-  assert faults.listed([]) == []
+def test_equal_faults_share_a_line():
+  both = [Fault(Location("a", line), "odd") for line in (3, 5, 6, 7, 11)]
+  both.insert(2, Fault(Location("a", 4), "even"))
+  assert faults.summary(both) == ["a, lines 3, 5-7, 11: odd", "a:4: even"]
+  assert faults.summary([]) == []
 
 
 def test_a_long_list_says_how_many_more_there_are():
-  texts = faults.listed(Fault(Place("a", line), f"fault {line}") for line in range(1, 1001))
+  texts = faults.summary(Fault(Location("a", line), f"fault {line}") for line in range(1, 1001))
   assert len(texts) == faults.MOST_TEXTS + 1
   assert texts[-1] == "... and 970 more."
 

@@ -29,7 +29,7 @@ def only(found):
 
 
 def said(found):
-  return [f"{fault.place.line}: {fault.text}" for fault in found.faults]
+  return [f"{fault.location.line}: {fault.text}" for fault in found.faults]
 
 
 def test_columns_of_nemo_are_understood(read, tmp_path):
@@ -137,24 +137,24 @@ def test_digests_follow_what_lines_depend_on(read):
     ({"language": "xx"}, "unknown language 'xx'. Expected one of "),
     (
       {"audio": "~no_such_user/a.wav"},
-      "no user has the folder of '~no_such_user/a.wav'. Write the",
+      "there is no user for the ~ in '~no_such_user/a.wav'. Write",
     ),
     ({"offset": 10**400}, "offset is 1000"),
     ({"words": "[" * 3_000}, "words is '[[["),
     ({"language": "English"}, "unknown language 'English'. Write 'en'."),
-    ({"language": None}, "no language: expected a column of the name language, locale, lang, so"),
+    ({"language": None}, "no language: expected a column named language, locale, lang, so"),
     ({"audio": ""}, "audio is empty, expected the path of a recording"),
     ({"audio": {"bytes": 1}}, "audio is {'bytes': 1}, expected text"),
     ({"text": 5}, "text is 5, expected text"),
     ({"text": "a\ud800"}, "text is 'a\\ud800': half a character. Write it as UTF-8"),
-    ({"sentence": "two"}, "the columns text and sentence both give the text. Leave one"),
+    ({"sentence": "two"}, "the columns text and sentence give different texts. Remove one"),
     ({"duration": "long"}, "duration is 'long', expected seconds: a number, 0 or more"),
     ({"offset": -1}, "offset is -1, expected seconds"),
     ({"words": [["one", 1, 0]]}, "words is [['one', 1, 0]], expected [[word, start, end], ...]"),
     ({"words": [["a", 1, 2], ["b", 0, 1]]}, "words are not in the order of their starts"),
     ({"role": "boss", "pair": 1}, "role is 'boss', expected source or target, or none"),
     ({"role": "source"}, "role is 'source', but there is no pair"),
-    ({"translation": "un"}, "no translation_language: expected a column of the name"),
+    ({"translation": "un"}, "no translation_language: expected a column named"),
     ({"translation": "a", "target_lang": "en"}, "its translation is in 'en', the language of its"),
     ({"translation": "a", "target_lang": "fr", "pair": 1}, "has a pair and a translation"),
     ({"answer": "two", "target_lang": "en"}, "has a text and an answer, both in 'en', that differ"),
@@ -183,7 +183,7 @@ def test_a_missing_column_lists_the_columns(read, tmp_path):
   path.write_text("audio\twords said\na.wav\tone\n")
   text, language = said(lines.read(str(path), Reading()))
   assert text.startswith("1: no column for text: expected the name text or sentence")
-  assert language.endswith("Rename one; or give language=... for all lines.")
+  assert language.endswith("Rename one; or set language=... for all lines.")
 
 
 def test_a_translation_may_be_spoken(read, tmp_path):
@@ -195,7 +195,7 @@ def test_a_translation_may_be_spoken(read, tmp_path):
   assert (target.audio, target.speaker) == ("/data/b.wav", lines.SOMEBODY)
   wordless = only(read(row | {"translation": ""})).translation
   assert (wordless.text, wordless.audio) == ("", str(tmp_path / "b.wav"))
-  assert said(read(row | {"pair": "p"}))[0].startswith("1: has a pair and a translation. Leave one")
+  assert said(read(row | {"pair": "p"}))[0].startswith("1: has a pair and a translation. Remove")
 
 
 def test_several_files_are_read_as_one(tmp_path):
@@ -204,7 +204,7 @@ def test_several_files_are_read_as_one(tmp_path):
     (tmp_path / name / "m.jsonl").write_text(json.dumps(SOUND | {"id": "one"}))
   first, second = (str(tmp_path / name / "m.jsonl") for name in ("a", "b"))
   (fault,) = lines.read((first, second), Reading()).faults
-  assert fault.place.file == second
+  assert fault.location.file == second
   assert fault.text.startswith(f"the id 'one' is that of {first}:1 too. Give each line an id")
   (tmp_path / "b" / "m.jsonl").write_text(json.dumps(SOUND | {"id": "two"}))
   found = lines.read((first, second), Reading())
@@ -219,7 +219,7 @@ def test_an_id_belongs_to_one_line(read):
     "3: the id 'b' is that of line 2 too. Give eac",
     "4: the id 'a.wav' is that of line 1 too. Give",
   ]
-  assert [line.place.line for line in found.lines] == [1, 2]
+  assert [line.location.line for line in found.lines] == [1, 2]
 
 
 def test_a_pair_is_two_lines_of_two_languages_and_roles(read):
@@ -241,7 +241,7 @@ def test_a_pair_is_two_lines_of_two_languages_and_roles(read):
 
 
 def test_an_unknown_language_for_all_lines_names_the_known_ones():
-  with pytest.raises(ConfigError, match="language='xx' is no known language. Expected one"):
+  with pytest.raises(ConfigError, match="language='xx' is not a known language. Expected one"):
     Reading(language="xx")
 
 

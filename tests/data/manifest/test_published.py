@@ -136,12 +136,12 @@ def test_librispeech_is_its_subsets(librispeech):
 def test_a_subset_that_is_not_there_says_what_is(librispeech):
   text = refused(ConfigError, corpora.librispeech, str(librispeech), train=("train-other-500",))
   assert text == (
-    f"LibriSpeech: {librispeech}/train-other-500 is not there: {librispeech} holds dev-clean, "
+    f"LibriSpeech: {librispeech}/train-other-500 does not exist: {librispeech} holds dev-clean, "
     "test-clean, train-clean-100, train-clean-360. Correct the name, or download and unpack what "
     "is missing."
   )
   text = refused(ConfigError, corpora.librispeech, str(librispeech / "none" / "at"))
-  assert f"{librispeech}/none/at is not there: {librispeech} holds dev-clean" in text
+  assert f"{librispeech}/none/at does not exist: {librispeech} holds dev-clean" in text
 
 
 def test_a_subset_to_train_on_has_to_be_named(librispeech):
@@ -156,7 +156,7 @@ def test_an_archive_that_is_not_unpacked_is_no_folder(librispeech):
   archive = librispeech / "train-clean-100.tar.gz"
   archive.touch()
   text = refused(ConfigError, corpora.fleurs, str(archive), languages=("en_us",))
-  assert f"{archive}/en_us/train.tsv is not there: {librispeech} holds dev-clean" in text
+  assert f"{archive}/en_us/train.tsv does not exist: {librispeech} holds dev-clean" in text
 
 
 def test_a_subset_belongs_to_one_split(librispeech):
@@ -209,7 +209,7 @@ def test_covost_says_what_it_lacks(common_voice):
   )
   put(common_voice / "covost_v2.fr_en.train.tsv", ("path", "sentence", "translation"), ("a",) * 3)
   text = refused(ConfigError, corpora.covost2, str(common_voice), pair="fr_en")
-  assert f"{common_voice}/covost_v2.fr_en.dev.tsv is not there" in text
+  assert f"{common_voice}/covost_v2.fr_en.dev.tsv does not exist" in text
   for theirs in THEIRS[1:]:
     put(common_voice / f"covost_v2.fr_en.{theirs}.tsv", ("path", "sentence"), ("a", "b"))
   text = refused(DataError, corpora.covost2, str(common_voice), pair="fr_en")
@@ -224,7 +224,7 @@ def test_covost_says_what_it_lacks(common_voice):
 @pytest.mark.parametrize("pair", ["fr", "_en", "fr-en"])
 def test_a_pair_that_is_none_says_how_to_write_one(covost2, pair):
   text = refused(ConfigError, corpora.covost2, str(covost2), pair=pair)
-  assert text.startswith(f"CoVoST 2: pair={pair!r} must be the languages as the files have them")
+  assert text.startswith(f"CoVoST 2: pair={pair!r} must be source and target language as in the")
 
 
 def test_cvss_is_speech_and_words_on_both_sides(cvss, common_voice):
@@ -265,12 +265,12 @@ def test_cvss_says_what_it_lacks(cvss, common_voice):
   (cvss / "test" / "common_voice_fr_3.mp3.wav").unlink()
   (cvss / "test").rmdir()
   text = refused(ConfigError, corpora.cvss, str(cvss), pair="fr_en", common_voice=str(common_voice))
-  assert text.startswith(f"CVSS: {cvss}/test is not there: {cvss} holds dev, dev.tsv, test.tsv, tr")
+  assert text.startswith(f"CVSS: {cvss}/test does not exist: {cvss} holds dev, dev.tsv, test.tsv")
 
 
 def test_the_clips_of_common_voice_have_to_be_named():
   text = refused(ConfigError, published.CVSS, "fr", "en")
-  assert text.startswith("CVSS is read with the clips of Common Voice: expected audio_dir")
+  assert text.startswith("CVSS needs the clips of Common Voice: expected audio_dir")
 
 
 def test_sentences_of_fleurs_are_translated_by_recordings_of_the_other_language(fleurs):
@@ -313,11 +313,11 @@ def test_of_three_languages_a_recording_is_two_records(fleurs):
 @pytest.mark.parametrize(
   ("languages", "text"),
   [
-    (("en_us", "de_de"), "FLEURS: {data}/de_de/train.tsv is not there: {data} holds en_us, fr_fr."),
-    (("luo_ke",), "FLEURS: 'luo_ke' is no known language. Expected one of"),
-    (("en_us", "en_us"), "FLEURS: languages=('en_us', 'en_us') must be a tuple of names of its fo"),
-    ("en_us", "FLEURS: languages='en_us' must be a tuple of names of its folders"),
-    ((), "FLEURS: languages=() must be a tuple of names of its folders"),
+    (("en_us", "de_de"), "FLEURS: {data}/de_de/train.tsv does not exist: {data} holds en_us, fr"),
+    (("luo_ke",), "FLEURS: 'luo_ke' is not a known language. Expected one of"),
+    (("en_us", "en_us"), "FLEURS: languages=('en_us', 'en_us') must be a tuple of folder names"),
+    ("en_us", "FLEURS: languages='en_us' must be a tuple of folder names"),
+    ((), "FLEURS: languages=() must be a tuple of folder names"),
   ],
 )
 def test_languages_that_cannot_be_read_are_refused(fleurs, languages, text):
@@ -330,7 +330,7 @@ def test_recordings_that_are_not_unpacked_are_told(fleurs):
   (audio / "dev").rmdir()
   (audio / "dev.tar.gz").touch()
   text = refused(ConfigError, corpora.fleurs, str(fleurs), languages=("en_us",))
-  assert text.startswith(f"FLEURS: {audio}/dev is not there: {audio} holds dev.tar.gz, test, train")
+  assert text.startswith(f"FLEURS: {audio}/dev does not exist: {audio} holds dev.tar.gz, test, tr")
 
 
 def test_a_line_of_fleurs_has_seven_cells(fleurs):
@@ -364,7 +364,7 @@ def test_voxpopuli_says_what_it_lacks(voxpopuli):
   text = refused(ConfigError, corpora.voxpopuli, str(voxpopuli), languages=("en",))
   assert text == (
     f"VoxPopuli: {english} has no recordings: it holds asr_dev.tsv, asr_test.tsv, asr_train.tsv. "
-    "Cut them with VoxPopuli's own get_asr_data, which puts them into a folder for each year."
+    "Cut them with VoxPopuli's own get_asr_data, which writes a folder for each year."
   )
 
 

@@ -5,25 +5,25 @@ import pytest
 import soundfile
 
 from audiopalm.data.manifest import recordings
-from audiopalm.data.manifest.faults import Place
-from audiopalm.data.manifest.lines import Line
+from audiopalm.data.manifest.faults import Location
+from audiopalm.data.manifest.lines import ManifestLine
 from audiopalm.errors import DataError
 from audiopalm.types import Word
 
 
 def line(path, **changes):
   fields = {"text": "one", "language": "en", "speaker": "s"} | changes
-  return Line(Place("m.tsv", 3), "a", None if path is None else str(path), **fields)
+  return ManifestLine(Location("m.tsv", 3), "a", None if path is None else str(path), **fields)
 
 
-def said(one):
+def fault(line):
   with pytest.raises(DataError) as error:
-    recordings.utterance(one)
+    recordings.utterance(line)
   return str(error.value)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
-def test_a_recording_of_any_format_and_rate_is_heard_at_the_working_rate(name, spoken, tmp_path):
+def test_any_format_and_rate_is_resampled_to_the_working_rate(name, spoken, tmp_path):
   found = recordings.utterance(line(tmp_path / spoken(name, rate_hz=44_100)))
   assert (len(found.wave_S), found.rate_hz) == (8_000, 16_000)
   assert np.abs(np.fft.rfft(found.wave_S)).argmax() == 150
@@ -47,38 +47,38 @@ def test_a_short_part_of_a_long_file_is_sound(tmp_path):
   assert len(part.wave_S) == 16_000
 
 
-def test_words_alone_have_no_wave():
+def test_a_text_translation_has_no_wave():
   assert recordings.utterance(line(None)).wave_S is None
 
 
 def test_every_fault_names_the_line_and_the_file(spoken, tmp_path):
   path = tmp_path / spoken("a.wav")
   name = f"m.tsv:3 ({path}): "
-  assert said(line(path, text="")) == f"{name}empty text. Write what is said, or leave it out."
-  assert said(line(None, text="")).startswith("m.tsv:3 (translation): empty text")
-  assert f"m.tsv:3 ({tmp_path}/b.wav): no such file." in said(line(tmp_path / "b.wav"))
-  assert f"{name}outside its file: 0.2 s to 0.9 s is asked for, the file lasts 0.50 s" in said(
+  assert fault(line(path, text="")) == f"{name}empty text. Write the transcript, or leave it out."
+  assert fault(line(None, text="")).startswith("m.tsv:3 (translation): empty text")
+  assert f"m.tsv:3 ({tmp_path}/b.wav): no such file." in fault(line(tmp_path / "b.wav"))
+  assert f"{name}outside its file: 0.2 s to 0.9 s requested, the file lasts 0.50 s" in fault(
     line(path, span_s=(0.2, 0.9))
   )
-  assert "outside its file: 0.6 s on is asked for" in said(line(path, span_s=(0.6, math.inf)))
-  assert f"{name}ends before its words: the last ends at 0.90 s, the recording lasts 0.50" in said(
+  assert "outside its file: 0.6 s to the end requested" in fault(line(path, span_s=(0.6, math.inf)))
+  assert f"{name}ends before its words: the last ends at 0.90 s, the recording lasts 0.50" in fault(
     line(path, words=(Word("one", 0.2, 0.9),))
   )
 
 
-def test_three_hours_are_too_long_and_not_decoded(tmp_path):
+def test_a_recording_of_three_hours_is_too_long_and_not_decoded(tmp_path):
   soundfile.write(tmp_path / "long.flac", np.zeros(3 * 3600 * 1000, np.int16), 1000)
-  text = said(line(tmp_path / "long.flac"))  # decoded, it would be silent
+  text = fault(line(tmp_path / "long.flac"))  # decoded, it would be silent
   assert "too long: 10800.0 s, expected at most 600 s. Cut it where the speaker pauses" in text
 
 
 def test_a_file_without_a_header_is_not_audio(tmp_path):
   (tmp_path / "a.raw").write_bytes(bytes(range(256)) * 100)
-  assert "a.raw): not audio, or damaged" in said(line(tmp_path / "a.raw"))
+  assert "a.raw): not audio, or damaged" in fault(line(tmp_path / "a.raw"))
 
 
 def test_a_truncated_part_is_refused(spoken, tmp_path):
   path = tmp_path / spoken("a.wav")
   path.write_bytes(path.read_bytes()[:-8_000])
-  text = said(line(path, span_s=(0.1, 0.4)))
-  assert "truncated: its header promises 8000 samples, the file holds 4000" in text
+  text = fault(line(path, span_s=(0.1, 0.4)))
+  assert "truncated: its header declares 8000 samples, the file holds 4000" in text

@@ -23,7 +23,7 @@ def values(found):
 
 
 def said(found):
-  return [f"{fault.place.line}: {fault.text}" for fault in found.faults]
+  return [f"{fault.location.line}: {fault.text}" for fault in found.faults]
 
 
 def test_json_lines_and_a_table_give_the_same_rows(written):
@@ -33,38 +33,38 @@ def test_json_lines_and_a_table_give_the_same_rows(written):
   assert values(written(lines, "m.manifest")) == rows
   cells = 'audio\ttext\r\na.wav\tun\r\nb.wav\ta "b" c\r\n'
   assert values(written(codecs.BOM_UTF8 + cells.encode(), "m.tsv")) == rows
-  assert [row.place.line for row in written(lines).rows] == [1, 3]
+  assert [row.location.line for row in written(lines).rows] == [1, 3]
 
 
-def test_digests_follow_the_content(written):
+def test_digests_depend_on_the_content(written):
   one, two = written('{"a": 1}'), written('{"a": 2}')
   assert one.digest != two.digest
   assert written('{"a": 1}', "other.jsonl").digest == one.digest
 
 
-def test_what_is_no_file_says_so(written, tmp_path):
+def test_a_file_that_is_not_a_manifest_is_an_error_that_says_so(written, tmp_path):
   found = table.read(str(tmp_path / "none.jsonl"))
   assert said(found) == [
     "0: cannot be read: No such file or directory. Give the path of a manifest."
   ]
-  assert said(written("\n \n")) == ["0: is empty: expected one recording a line."]
+  assert said(written("\n \n")) == ["0: is empty: expected one recording per line."]
   assert "is in UTF-16, expected UTF-8" in said(written("{}".encode("utf-16")))[0]
-  assert "is one JSON array, expected one JSON object a line" in said(written('[\n{"a": 1}]'))[0]
+  assert "is a JSON array, expected one JSON object per line" in said(written('[\n{"a": 1}]'))[0]
 
 
 def test_lines_that_are_not_json_objects_are_named_and_the_others_read(written):
   found = written(b'{"a": 1}\n{"a": \n[1]\n\xff\xfe\n{"a": 5}')
-  assert [row.place.line for row in found.rows] == [1, 5]
+  assert [row.location.line for row in found.rows] == [1, 5]
   assert sorted(said(found)) == [
-    "2: is not JSON: Expecting value, column 7. Expected one object a line.",
-    "3: is JSON, but no object. Expected {...} on each line.",
+    "2: is not JSON: Expecting value, column 7. Expected one object per line.",
+    "3: is JSON, but not an object. Expected {...} on each line.",
     "4: is not UTF-8 text. Save the manifest in that encoding.",
   ]
 
 
-def test_json_of_too_many_digits_or_brackets_is_a_fault_of_its_line(written):
+def test_json_with_too_many_digits_or_brackets_is_a_fault_of_its_line(written):
   found = written(f'{{"a": {"1" * 5_000}}}\n{{"a": {"[" * 3_000}\n{{"a": 5}}')
-  assert [row.place.line for row in found.rows] == [3]
+  assert [row.location.line for row in found.rows] == [3]
   digits, brackets = said(found)
   assert digits.startswith("1: is not JSON: Exceeds the limit")
   assert brackets.startswith("2: is not JSON: maximum recursion depth exceeded")
@@ -72,13 +72,13 @@ def test_json_of_too_many_digits_or_brackets_is_a_fault_of_its_line(written):
 
 def test_a_table_is_refused_by_its_first_line_and_by_its_cells(written):
   assert (
-    "1: is 'audio,text': expected the names of columns with tabs"
+    "1: is 'audio,text': expected column names separated by tabs"
     in (said(written("audio,text\na,b", "m.csv"))[0])
   )
   found = written("audio\ttext\ttext\na\tb\tc\na\tb\n", "m.tsv")
   assert said(found) == [
     "1: names the column 'text' twice. Rename one.",
-    "3: has 2 cells, the first line names 3 columns. Separate cells with one tab each.",
+    "3: has 2 cells, the header names 3 columns. Separate cells with one tab each.",
   ]
   assert "1: is the only line" in said(written("audio\ttext\n", "m.tsv"))[0]
 
@@ -99,20 +99,20 @@ def test_cells_quoted_by_a_csv_writer_are_read_without_their_quotes(written):
     found = written(out.getvalue(), "m.tsv")
     assert values(found) == rows
     assert list(found.header.values) == ["path", "text"]
-    assert [row.place.line for row in found.rows] == [2, 3, 4, 5, 8]
+    assert [row.location.line for row in found.rows] == [2, 3, 4, 5, 8]
 
 
-def test_quotes_that_quote_no_cell_stay(written):
+def test_quotes_that_do_not_enclose_a_cell_are_kept(written):
   texts = ['"unbalanced he said', '"Good-bye," said the boy.', 'a "b" c', 'he said "no"', '"a"b"']
   lines = "\n".join(f"{number}.wav\t{text}" for number, text in enumerate(texts))
   assert [row["text"] for row in values(written(f"audio\ttext\n{lines}\n", "m.tsv"))] == texts
 
 
-def test_a_quote_that_nothing_closes_takes_no_other_line(written):
+def test_an_unclosed_quote_does_not_swallow_other_lines(written):
   found = written('audio\ttext\ta\nx.wav\t"open\ny.wav\tone\t1\nz.wav\ttwo\t2\n', "m.tsv")
   assert [row.values["audio"] for row in found.rows] == ["y.wav", "z.wav"]
   assert said(found) == [
-    "2: has 2 cells, the first line names 3 columns. Separate cells with one tab each."
+    "2: has 2 cells, the header names 3 columns. Separate cells with one tab each."
   ]
 
 
@@ -139,9 +139,9 @@ def test_a_folder_like_librispeech_is_read_from_its_transcripts(tmp_path):
     "speaker": "84",
     "id": "84-121123-0001",
   }
-  assert str(found.rows[1].place).endswith("dev/84/121123/84-121123.trans.txt:2")
+  assert str(found.rows[1].location).endswith("dev/84/121123/84-121123.trans.txt:2")
   (chapter / "84-121123-0002.flac").touch()
-  text = "0: has no line for 84-121123-0002.flac, which lies beside it."
+  text = "0: has no line for 84-121123-0002.flac in its folder."
   assert said(table.read(str(tmp_path)))[0].startswith(text)
 
 

@@ -137,12 +137,12 @@ def test_pitch_and_speed_stay_within_what_pico_takes():
 
 @pico
 def test_a_text_without_a_sound_is_a_fault_of_its_record():
-  with pytest.raises(RecordError, match="Pico says nothing of '你好'. Correct the text"):
+  with pytest.raises(RecordError, match="Pico gives no sound for '你好'. Correct the text"):
     PicoSpeaker("en-US").speak("你好")
 
 
 @pico
-def test_what_looks_like_markup_is_not_obeyed():
+def test_markup_in_a_text_is_not_interpreted():
   assert PicoSpeaker("en-US").speak("<volume level='10'>hello</volume>").wave_S.max() > 0.1
 
 

@@ -113,7 +113,7 @@ def test_espeak_gives_the_times_of_words_with_pauses_too():
 
 
 @pytest.mark.parametrize("to", ["{wav}", "-"])
-def test_a_program_of_the_users_speaks(program, to):
+def test_a_users_program_speaks(program, to):
   settings = corpus(program(to), languages=("en",), voices=2, held_out_voices=1, takes=None)
   assert settings.train_voices("en") == ("amy", "joe")
   assert settings.voices_of("en", "held_out_voices") == ("zoe",)
@@ -125,7 +125,7 @@ def test_a_program_of_the_users_speaks(program, to):
       assert hz == pytest.approx({"amy": 200, "joe": 120}[said.speaker], abs=2)
 
 
-def test_a_program_that_fails_is_no_fault_of_the_record(program):
+def test_a_program_that_fails_is_not_a_fault_of_the_record(program):
   settings = corpus(program(), languages=("en",), voices=2, held_out_voices=1)
   with pytest.raises(DataError) as error:
     saying.say(settings, "a bad day", "en", "amy", record="x", role="source")

@@ -106,7 +106,7 @@ def test_translations_are_text_alone_and_keep_away_from_the_test_of_speech(mute)
   assert not texts(alone, "train") & texts(SMALL, "test")
 
 
-def test_train_begins_again_with_other_voices_or_languages(mute):
+def test_train_repeats_with_other_voices_or_languages(mute):
   distinct = len(grammar.meanings(("weather",), "train", "synthetic 0"))
   settings = corpora.Synthetic(
     languages=("en", "fr"), topics=("weather",), train_records=3 * distinct

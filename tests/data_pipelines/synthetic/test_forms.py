@@ -20,7 +20,7 @@ from audiopalm.data_pipelines.synthetic import forms
     (342, "three hundred and forty two", "trois cent quarante deux", "dreihundertzweiundvierzig"),
   ],
 )
-def test_numbers_are_said_as_they_are_said(value, en, fr, de):
+def test_numbers_are_written_as_they_are_spoken(value, en, fr, de):
   number = forms.number(value)
   assert (number.en[""], number.fr[""], number.de[""]) == (en, fr, de)
 
@@ -50,7 +50,7 @@ def test_all_numbers_differ():
     (12, 45, "quarter to one", "une heure moins le quart", "viertel vor eins"),
   ],
 )
-def test_clock_times_are_said_as_they_are_said(hour, minute, en, fr, de):
+def test_clock_times_are_written_as_they_are_spoken(hour, minute, en, fr, de):
   time = forms.clock(hour, minute)
   assert (time.en[""], time.fr[""], time.de[""]) == (en, fr, de)
 
@@ -90,7 +90,7 @@ def test_days_of_the_month():
     ("en", "a old car a european train", "an old car a european train"),
   ],
 )
-def test_neighbours_change_each_other(language, apart, joined):
+def test_adjacent_words_change_each_other(language, apart, joined):
   assert forms.joined(language, apart) == joined
 
 

@@ -49,7 +49,7 @@ def test_texts_are_lower_case_words_without_digits_or_punctuation(everything):
         assert words.fullmatch(text), text
 
 
-def test_neighbours_are_joined_everywhere(everything):
+def test_adjacent_words_are_joined_everywhere(everything):
   apart = {
     "en": re.compile(r"\ba [aeio](?!ne|uro)"),
     "fr": re.compile(r"\b(le|la|je|de|ne|ma|ta|ce|que) [aeiouéèêâîô]|\bà les? |\bde les? |d'haut"),
@@ -98,7 +98,7 @@ def test_keys_shuffle_and_equal_keys_do_not():
   assert one == same != other and sorted(one) == sorted(other)
 
 
-def test_small_templates_are_heard_early():
+def test_small_templates_occur_early():
   first = grammar.meanings(corpora.TOPICS, "train", "k")[:5_000]
   found = {grammar.texts("en", int(meaning))[0].split()[0] for meaning in first}
   assert {"how", "excuse", "have", "mix", "every"} <= found
@@ -212,7 +212,7 @@ def test_all_sums_are_right():
     assert english[one] + english[other] == english[answer.removeprefix("it is ")]
 
 
-def test_what_the_generator_makes_goes_with_its_version(everything):
+def test_the_texts_of_the_generator_match_its_version(everything):
   digest = hashlib.sha256(repr([sorted(named.items()) for named in voices.NAMED.values()]).encode())
   for language in LANGUAGES:
     digest.update(repr(everything[language]).encode())

@@ -6,7 +6,7 @@ THINGS = forms.nouns("""
   hat | chapeau m | hut m
   tree | arbre m | baum m
 """)
-COLOURS = forms.adjectives("""
+COLORS = forms.adjectives("""
   red | rouge | rot
   green | vert verte | grün
 """)
@@ -15,10 +15,10 @@ COLOURS = forms.adjectives("""
 def test_sentences_count_through_all_slot_values_the_last_one_fastest():
   template = Template(
     "t",
-    {"thing": THINGS, "colour": COLOURS},
-    en="the {colour} {thing}",
-    fr="{thing.le} {thing} {colour:thing}",
-    de="{thing.der} {colour.der:thing} {thing} und {thing.ein} {colour.ein:thing} {thing}",
+    {"thing": THINGS, "color": COLORS},
+    en="the {color} {thing}",
+    fr="{thing.le} {thing} {color:thing}",
+    de="{thing.der} {color.der:thing} {thing} und {thing.ein} {color.ein:thing} {thing}",
   )
   assert len(template) == 6
   assert [template.texts("en", index)[0] for index in range(6)] == [
@@ -34,8 +34,8 @@ def test_sentences_count_through_all_slot_values_the_last_one_fastest():
 def test_unlike_slots_never_have_equal_values():
   template = Template(
     "t",
-    {"one": THINGS, "colour": COLOURS, "other": THINGS},
-    en=("{one} and {colour} {other}", "{other}"),
+    {"one": THINGS, "color": COLORS, "other": THINGS},
+    en=("{one} and {color} {other}", "{other}"),
     fr=("", ""),
     de=("", ""),
     unlike=("other", "one"),
