@@ -27,7 +27,7 @@ setup(
   ],
   # `audiopalm train quickstart` and `audiopalm launch` work anywhere.
   package_dir={"audiopalm.configs": "configs", "audiopalm.launch": "launch"},
-  package_data={"audiopalm.launch": ["*", "docker/*"]},
+  package_data={"audiopalm.launch": ["*"]},
   entry_points={"console_scripts": ["audiopalm=audiopalm.cli.main:main"]},
   install_requires=[
     f"jax{JAX}",

@@ -45,7 +45,7 @@ def test_an_installed_package_has_its_configs_and_templates(tmp_path):
   built = tmp_path / "built"
   build = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", built]
   subprocess.run(build, cwd=tmp_path / "source", check=True, capture_output=True)
-  assert (built / "audiopalm" / "launch" / "docker" / "gpu.Dockerfile").is_file()
+  assert (built / "audiopalm" / "launch" / "Dockerfile").is_file()
   line = ["launch", "--on", "slurm", "--nodes", "2", "--dry-run"]
   line += ["--", "train", "quickstart", "--workdir", "run"]
   said = subprocess.run(
