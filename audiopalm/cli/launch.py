@@ -130,7 +130,7 @@ def _add_option(
   parser.add_argument(places.option(name), **keywords)
 
 
-def _place(args: argparse.Namespace) -> places.Place:
+def _place(args: argparse.Namespace) -> places.LaunchPlace:
   """Returns the settings of the place; ConfigError for options it does not have or requires."""
   known = _fields()
   values = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
@@ -171,13 +171,13 @@ def _train_args(command: list[str]) -> argparse.Namespace:
   return args
 
 
-def _preflight(train_args: argparse.Namespace, place: places.Place) -> int:
+def _preflight(train_args: argparse.Namespace, place: places.LaunchPlace) -> int:
   """Returns the exit code of `audiopalm preflight` for this place, in a process without devices.
 
   Where the workdir is on other machines, `train` checks its contents there.
   """
   target = place.hardware
-  words = ["preflight", train_args.config, *(f"--set={each}" for each in train_args.settings)]
+  words = ["preflight", train_args.config, *(f"--set={setting}" for setting in train_args.settings)]
   words += [] if train_args.machine else ["--machine", target.platform]
   words += [*hardware.given(train_args), "--devices", str(target.devices)]
   words += [] if target.processes is None else ["--num-processes", str(target.processes)]
@@ -188,7 +188,7 @@ def _preflight(train_args: argparse.Namespace, place: places.Place) -> int:
 
 def _job(
   args: argparse.Namespace,
-  place: places.Place,
+  place: places.LaunchPlace,
   train_args: argparse.Namespace,
   experiment: Experiment,
 ) -> launch.TrainingJob:

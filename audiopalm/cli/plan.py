@@ -138,11 +138,11 @@ def _planned(
     console.print(show.ranking(ranked))
     return search.ranking(ranked)
   if args.generate:
-    made = plan.generation(experiment, machine, target, *_rows_and_slots(args.generate))
+    result = plan.generation(experiment, machine, target, *_rows_and_slots(args.generate))
   else:
-    made = plan.training(experiment, machine, target)
-  show.show(console, made, target)
-  return plan.to_json(made)
+    result = plan.training(experiment, machine, target)
+  show.show(console, result, target)
+  return plan.to_json(result)
 
 
 def _train_command(args: argparse.Namespace, batch_rows: int, experiment: Experiment) -> str:

@@ -74,7 +74,7 @@ class Launch:
   folders: tuple[Path, ...] = ()
 
 
-def render(job: TrainingJob, place: places.Place, folder: Path) -> Launch:
+def render(job: TrainingJob, place: places.LaunchPlace, folder: Path) -> Launch:
   """Returns the files that launch a job, with paths in `folder`, and the command to submit them."""
   _check_printable(
     *dataclasses.astuple(place), job.workdir, job.options, job.python, job.folder, folder
@@ -108,7 +108,7 @@ def _slurm(job: TrainingJob, place: places.Slurm, folder: Path) -> Launch:
     "time": place.time,
     "account": place.account,
   }
-  given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+  arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
   logs = f"{job.workdir}/logs".replace("%", "%%")  # sbatch expands %j to the job's number
   text = fill(
     "slurm.sbatch",
@@ -117,7 +117,7 @@ def _slurm(job: TrainingJob, place: places.Slurm, folder: Path) -> Launch:
       "nodes": place.nodes,
       "processes_per_node": place.processes_per_node,
       "gpus_per_node": place.gpus_per_node,
-      "options": [f"#SBATCH {shlex.quote(option)}" for option in (*given, *place.sbatch)],
+      "options": [f"#SBATCH {shlex.quote(option)}" for option in (*arguments, *place.sbatch)],
       "folder": shlex.quote(job.folder),
       "log": shlex.quote(f"{logs}/%j.log"),
       "warn_s": place.warn_s,
@@ -231,7 +231,7 @@ def _skypilot(job: TrainingJob, place: places.SkyPilot, folder: Path) -> Launch:
   return Launch({task: text, **job.files(folder)}, command)
 
 
-_RENDER: dict[type[places.Place], Callable[..., Launch]] = {
+_RENDER: dict[type[places.LaunchPlace], Callable[..., Launch]] = {
   places.Slurm: _slurm,
   places.TpuVm: _tpu_vm,
   places.Gke: _gke,

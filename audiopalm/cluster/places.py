@@ -87,7 +87,7 @@ def _match(name: str, value: str, pattern: str, expected: str) -> re.Match:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
+class LaunchPlace:
   """Settings of a place. `remote` is True where its machines do not share this machine's disks."""
 
   remote: ClassVar[bool] = False
@@ -110,7 +110,7 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LocalProcesses(Place):
+class LocalProcesses(LaunchPlace):
   """Several processes on this machine."""
 
   num_processes: int = _option("number of processes", "N", 1)
@@ -134,7 +134,7 @@ class LocalProcesses(Place):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Slurm(Place):
+class Slurm(LaunchPlace):
   """A batch job that requeues itself."""
 
   nodes: int = _nodes()
@@ -188,7 +188,7 @@ class Slurm(Place):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TpuVm(Place):
+class TpuVm(LaunchPlace):
   """A Cloud TPU that a script requests and deletes."""
 
   accelerator: str = _accelerator()
@@ -212,7 +212,7 @@ class TpuVm(Place):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Gke(Place):
+class Gke(LaunchPlace):
   """A JobSet on Google Kubernetes Engine: on TPUs with a topology, else on GPUs."""
 
   nodes: int = _nodes()
@@ -253,7 +253,7 @@ class Gke(Place):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SkyPilot(Place):
+class SkyPilot(LaunchPlace):
   """A managed job of SkyPilot, on any cloud that has machines available."""
 
   nodes: int = _nodes()
@@ -297,6 +297,6 @@ def _check_bucket(bucket: str) -> None:
     )
 
 
-PLACES: dict[str, type[Place]] = {
+PLACES: dict[str, type[LaunchPlace]] = {
   "local": LocalProcesses, "slurm": Slurm, "tpu_vm": TpuVm, "gke": Gke, "skypilot": SkyPilot
 }  # fmt: skip

@@ -250,7 +250,7 @@ def _executions(
         list(_executions(module, branch, (), inner, weight))
         for branch in instruction.computations(*names)
       ]
-      yield from max(branches, key=lambda branch: sum(weight(each) * each.times for each in branch))
+      yield from max(branches, key=lambda branch: sum(weight(e) * e.times for e in branch))
     elif instruction.opcode == "while":
       trips, constants = _loop(module, computation, instruction, arguments)
       inner |= {
