@@ -4,6 +4,7 @@
 required option.
 """
 
+import abc
 import dataclasses
 import math
 import re
@@ -87,7 +88,7 @@ def _match(name: str, value: str, pattern: str, expected: str) -> re.Match:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LaunchPlace:
+class LaunchPlace(abc.ABC):
   """Settings of a place. `remote` is True where its machines do not share this machine's disks."""
 
   remote: ClassVar[bool] = False
@@ -105,8 +106,9 @@ class LaunchPlace:
     """Raises ConfigError for settings that do not fit together."""
 
   @property
+  @abc.abstractmethod
   def hardware(self) -> Hardware:
-    raise NotImplementedError
+    """The devices it provides."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ def test_a_plan_is_stored_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   capsys.readouterr()
   assert main.main(["preflight", "quickstart", *arguments, "--machine", "cpu8"]) == 0
   printed = capsys.readouterr().out
-  assert "cpu-8-cpu8.json was made for a machine with another fsdp, tensor: audiopalm" in printed
+  assert "cpu-8-cpu8.json is for a machine with another fsdp, tensor: audiopalm" in printed
   assert main.main(["plan", "quickstart", *arguments, "--search"]) == 2
   assert "leave out --search and --generate" in capsys.readouterr().err
 
@@ -82,7 +82,7 @@ def test_a_plan_is_a_machine_for_training(tmp_path, rates, capsys):
   assert machines.named(path) == dataclasses.replace(machines.TABLE["cpu"], **changed)
   assert main.main(["plan", *arguments, *workdir, "--rates", rates, "--machine", path]) == 0
   assert main.main(["preflight", *arguments, *workdir, *options]) == 0
-  assert "says the plan of this config" in capsys.readouterr().out
+  assert "according to the plan of this config" in capsys.readouterr().out
 
 
 def test_the_train_command_contains_the_batch_size_of_the_best_candidate(tmp_path):
