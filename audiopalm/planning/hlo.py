@@ -94,8 +94,10 @@ class Instruction:
 
   @property
   def operands(self) -> tuple[str, ...]:
-    """The names of its operands."""
-    return tuple(re.findall(r"%([^\s,()]+)", self.inside))
+    """The names of its operands, which a text writes with or without `%`."""
+    if "%" in self.inside:
+      return tuple(re.findall(r"%([^\s,()]+)", self.inside))
+    return tuple(name.split()[-1] for name in self.inside.split(",") if name.strip())
 
   def attribute(self, name: str) -> str:
     """Returns the text of an attribute, '' where the instruction has none of this name."""

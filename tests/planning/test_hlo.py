@@ -39,6 +39,14 @@ def test_an_instruction_is_parsed_with_the_text_around_it(programs):
   assert instruction.attribute("channel_id") == ""
 
 
+def test_names_may_be_written_without_a_percent_sign(programs):
+  computations, entry = programs.loop("%twice = bf16[8,128] add(%array, %array)")
+  text = programs.program(entry, computations)
+  assert times(text.replace("%", "")) == times(text)
+  body = hlo.parse(text.replace("%", "")).computations["body"]
+  assert body.instructions["twice"].operands == ("array", "array")
+
+
 def test_text_without_an_entry_is_refused():
   with pytest.raises(ValueError, match="Expected HLO text, but no computation begins"):
     hlo.parse("func.func public @main(%arg0: tensor<8xf32>)")
