@@ -102,6 +102,7 @@ class LaunchPlace(abc.ABC):
         )
     self.check()
 
+  @abc.abstractmethod
   def check(self) -> None:
     """Raises ConfigError for settings that do not fit together."""
 
