@@ -96,7 +96,7 @@ def prepare_speed(codec: Tokenizer, fitted: Fitted, corpus: corpora.SpokenDigit)
     loadable = streams.TokenizerFile(codec, Path(folder) / codec.stream, fitted.spec)
     shard = streams.Shard(
       corpus, Source("data_pipelines.spoken_digit"), "test", 0, 1, 0, count, Path(folder),
-      (loadable,),
+      (loadable,), keep_waves=True, clips=False,
     )  # fmt: skip
     tokenized, spent_s = timed(lambda: streams.tokenize_shard(shard))
   return tokenized.audio_s / spent_s
