@@ -27,7 +27,7 @@ setup(
   ),
   # One package is installed: these folders of the repository lie within it.
   package_dir={f"audiopalm.{name}": name for name in ("configs", "data_pipelines", "launch")},
-  package_data={"audiopalm.launch": ["*", "docker/*"]},
+  package_data={"audiopalm.launch": ["*"]},
   entry_points={"console_scripts": ["audiopalm=audiopalm.cli.main:main"]},
   install_requires=[
     f"jax{JAX}",

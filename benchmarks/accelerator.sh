@@ -1,19 +1,19 @@
 #!/bin/bash
-# What can be known of one NVIDIA GPU in nine minutes:
+# Tests and measures one NVIDIA GPU in nine minutes:
 #
 #   benchmarks/accelerator.sh [FOLDER]                     # default: $OUT, or runs/accelerator
 #   SIZE=tiny JAX_PLATFORMS=cpu benchmarks/accelerator.sh  # the same script on a CPU
 #
-#   tests        cudnn attention and products in bfloat16 against their references (pytest)
-#   step         loss and gradients of one step beside those of the CPU
-#   speed_128m   tokens a second of training steps: xla and cudnn, one example a row and eight
-#   speed_1b     the same of a model of 1B parameters, one example a row
-#   decode       tokens a second of greedy decoding, float32 and bfloat16
+#   tests        compares cudnn attention and bfloat16 products with their references (pytest)
+#   step         compares loss and gradients of one step with those on the CPU
+#   speed_128m   tokens/s of training steps: xla and cudnn, one example per batch row and eight
+#   speed_1b     the same for a model of 1B parameters, one example per batch row
+#   decode       tokens/s of greedy decoding, float32 and bfloat16
 #
 # Needs Python with jax, flax, optax, numpy and pytest, and none of the packages that read data.
 # PYTHON names another interpreter, COMMIT the commit of a copy of the tree without its history.
-# Each part has seconds of its own and a folder of its own for its JSON file and its log; one that
-# fails does not stop the next. The end is a line for each part, and 1 if any failed.
+# Each part has a time limit, and a folder for its JSON file and its log. A part that fails does not
+# stop the next. At the end the script prints a line per part; its exit code is 1 if any failed.
 
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -26,15 +26,15 @@ export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 COMMIT=${COMMIT:-$(git rev-parse --short HEAD 2> "$folder/git.log" || echo unknown)}
 export COMMIT
 started=$SECONDS
-whole=540; [[ $size == tiny ]] && whole=1500  # of a busy CPU
+budget=540; [[ $size == tiny ]] && budget=1500  # of a busy CPU
 lines=()
 failed=0
 
 # part NAME SECONDS COMMAND...   runs the command with its results in FOLDER/NAME
 part() {
-  local name=$1 limit=$2 begun=$SECONDS code=0 said
+  local name=$1 limit=$2 start=$SECONDS code=0 duration
   shift 2
-  local left=$((whole - 10 - (SECONDS - started)))
+  local left=$((budget - 10 - (SECONDS - started)))
   ((limit < left)) || limit=$left
   mkdir -p "$folder/$name"
   if ((left < 5)); then
@@ -45,18 +45,18 @@ part() {
   echo "== $name, at most $limit s: $*"
   RESULTS=$folder/$name timeout -k 5 "$limit" "$@" 2>&1 | tee "$folder/$name/log.txt"
   code=${PIPESTATUS[0]}
-  said="$((SECONDS - begun)) s"
+  duration="$((SECONDS - start)) s"
   if ((code == 124 || code == 137)); then
     lines+=("$name: FAILED, more than $limit s")
     failed=1
   elif ((code != 0)); then
-    lines+=("$name: FAILED with $code after $said, see $name/log.txt")
+    lines+=("$name: FAILED with $code after $duration, see $name/log.txt")
     failed=1
   elif grep -qs '"failed"' "$folder/$name"/*.json; then
-    lines+=("$name: FAILED in part after $said, see its JSON file")
+    lines+=("$name: FAILED in part after $duration, see its JSON file")
     failed=1
   else
-    lines+=("$name: done in $said")
+    lines+=("$name: done in $duration")
   fi
 }
 

@@ -1,7 +1,7 @@
-"""Programs that are timed in turn, each in a process of its own: none computes while another is.
+"""Times programs in turn, each in its own process: only one computes at a time.
 
-The parent asks with one line of JSON on a pipe and gets one back; a contender that is not asked
-waits, so that the threads of one never take the cores from another.
+The parent process asks with one line of JSON on a pipe and gets one line back. A contender waits
+between questions, so its threads never take cores from another.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Worker:
-  """A contender: `python SCRIPT ARGUMENTS`, which must call `serve`."""
+  """A contender: the process `python SCRIPT ARGUMENTS`, which must call `serve`."""
 
   def __init__(
     self, script: str, *arguments: str, environment: Mapping[str, str] | None = None
@@ -40,31 +40,32 @@ class Worker:
     self.close()
 
   def ask(self, **question: Any) -> Any:
-    """Returns the contender's answer; the benchmark ends with its exit code if it has died."""
-    with contextlib.suppress(BrokenPipeError):  # it has died: the empty answer below says so
+    """Returns the contender's answer; ends the benchmark if the contender has died."""
+    with contextlib.suppress(BrokenPipeError):  # it has died, as the empty answer below shows
       self._process.stdin.write(json.dumps(question) + "\n")
       self._process.stdin.flush()
     answer = self._process.stdout.readline()
     if not answer:
-      raise SystemExit(f"{self._name} ended with {self._process.wait()}; what it said is above.")
+      code = self._process.wait()
+      raise SystemExit(f"{self._name} failed with exit code {code}; see its output above.")
     return json.loads(answer)
 
   def close(self) -> None:
-    """Lets the contender end; it does when its input does."""
+    """Ends the contender by closing its input."""
     self._process.stdin.close()
     self._process.wait()
 
 
 def serve(answer: Callable[..., Any]) -> None:
-  """Answers each question with answer(**question) until there are no more."""
+  """Answers each question with answer(**question) until the input ends."""
   answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-  os.dup2(2, 1)  # what libraries print must not be taken for an answer
+  os.dup2(2, 1)  # output of libraries must not mix with answers
   for line in sys.stdin:
     answers.write(json.dumps(answer(**json.loads(line))) + "\n")
     answers.flush()
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-  """Returns (call(), seconds it took)."""
+  """Returns (call(), its seconds)."""
   start_s = time.perf_counter()
   return call(), time.perf_counter() - start_s

@@ -1,4 +1,4 @@
-"""Figures of repeated measurements, and the tables they are shown in."""
+"""Statistics of repeated measurements, and the tables that show them."""
 
 import statistics
 import textwrap
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def spread(repeats: Sequence[float], digits: int = 4) -> dict[str, Any]:
-  """Returns what is written of repeats: their median, least and greatest, and all of them."""
+  """Returns the median, minimum and maximum of repeats, and all of them, as JSON."""
   return {
     "median": round(statistics.median(repeats), digits),
     "min": round(min(repeats), digits),
@@ -18,14 +18,14 @@ def spread(repeats: Sequence[float], digits: int = 4) -> dict[str, Any]:
   }
 
 
-def shown(found: Mapping[str, Any], digits: int = 0) -> str:
-  """Returns a spread as text: its median, and in brackets from where to where it went."""
-  middle, least, most = (f"{found[name]:,.{digits}f}" for name in ("median", "min", "max"))
-  return f"{middle} ({least} to {most})"
+def shown(values: Mapping[str, Any], digits: int = 0) -> str:
+  """Returns a spread as text: "median (minimum to maximum)"."""
+  median, low, high = (f"{values[name]:,.{digits}f}" for name in ("median", "min", "max"))
+  return f"{median} ({low} to {high})"
 
 
 def slope(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
-  """Returns (a, b) of the line y = a x + b that is nearest the points (least squares)."""
+  """Returns (a, b) of the least-squares line y = a x + b."""
   a, b = np.polyfit(xs, ys, 1)
   return float(a), float(b)
 
@@ -35,7 +35,7 @@ def paragraph(text: str) -> str:
   return textwrap.fill(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], words: int = 1) -> str:
-  """Returns a Markdown table; its first `words` columns are words, the others numbers."""
-  lines = [header, ["---"] * words + ["---:"] * (len(header) - words), *rows]
-  return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], text_columns: int = 1) -> str:
+  """Returns a Markdown table; the first `text_columns` hold text, the others numbers."""
+  alignment = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
+  return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [header, alignment, *rows])

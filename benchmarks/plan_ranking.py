@@ -1,26 +1,29 @@
-"""Does a plan rank meshes as they run? Six meshes of eight CPU devices, predicted and measured.
+"""Compares predicted and measured step times of six meshes of eight CPU devices.
 
   python benchmarks/plan_ranking.py
 
-The rates of the devices are measured first (audiopalm plan --measure-rates). Then each mesh is
-planned and its training step timed: 7 repeats of all meshes in turn, medians. Pairs whose times
-are within 5 % of each other are left out; of the others, Kendall's tau says how far both orders
-agree (1: wholly, 0: by chance). Results are in benchmarks/results/plan_ranking-MACHINE.json.
+Measures the rates of the devices first (audiopalm plan --measure-rates), then plans each mesh and
+times its training step: medians of 7 repeats of all meshes in turn. Kendall's tau is the agreement
+of both orders (1: full, 0: by chance), over pairs of meshes whose times differ by more than 5 %.
+Results are in benchmarks/results/plan_ranking-MACHINE.json.
 """
 
-import argparse
 import itertools
 import json
 import os
 import statistics
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import contenders
 import figures
 import numpy as np
 import score
 import steps
+
+if TYPE_CHECKING:
+  from audiopalm.experiment import Experiment
 
 MESHES = (
   {"data": 8},
@@ -31,13 +34,11 @@ MESHES = (
   {"context": 2, "tensor": 4},
 )
 TIES = 0.05
-TITLE = "Plans beside steps"
+TITLE = "Planned and measured step times"
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = score.command_parser(__doc__)
   parser.add_argument("--repeats", type=int, default=7)
   arguments = parser.parse_args()
   os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # read at the first device
@@ -47,13 +48,13 @@ def main() -> None:
 
   with tempfile.TemporaryDirectory() as folder:
     calibrate.measure(Path(folder, "cpu.json"))
-    on = topology.named("cpu:8", rates=Path(folder, "cpu.json"))
-  experiment = made()
+    target = topology.named("cpu:8", rates=Path(folder, "cpu.json"))
+  experiment = planned_experiment()
   machines = [
     Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_rows=256)
     for sizes in MESHES
   ]
-  predicted = [plan.training(experiment, machine, on).bounds for machine in machines]
+  predicted = [plan.training(experiment, machine, target).bounds for machine in machines]
   data = experiment.data
   batch = steps.batch_of(steps.tokens(2_000, data.batch_rows, data.row_length))
   vocabulary = program.space_of(experiment).sizes[0]
@@ -69,7 +70,7 @@ def main() -> None:
   result = {
     "command": score.command(__file__),
     **score.conditions(("jax", "flax", "optax", "numpy")),
-    "rates": vars(on.chip),
+    "rates": vars(target.chip),
     "repeats": arguments.repeats,
     "meshes": [
       {
@@ -92,8 +93,10 @@ def main() -> None:
 
 
 def kendall(predicted: list[float], measured: list[float]) -> tuple[float, int]:
-  """Returns (tau, pairs): the share of pairs in the same order less that in the other, of the pairs
-  whose measured times differ by more than TIES."""
+  """Returns (tau, number of pairs) over the pairs whose measured times differ by more than TIES.
+
+  Tau is the share of pairs in the same order minus the share in the opposite order.
+  """
   pairs = [
     (a, b)
     for a, b in itertools.combinations(range(len(measured)), 2)
@@ -105,8 +108,8 @@ def kendall(predicted: list[float], measured: list[float]) -> tuple[float, int]:
   return float(agree / max(len(pairs), 1)), len(pairs)
 
 
-def made():
-  """Returns the experiment that is planned and run."""
+def planned_experiment() -> "Experiment":
+  """Returns the experiment to plan and to run."""
   from audiopalm.data.corpora import Synthetic
   from audiopalm.data.packed import Packed
   from audiopalm.experiment import Experiment
@@ -117,31 +120,31 @@ def made():
     name="ranking",
     tokenizers=(tokenizers.text(size=2_000), tokenizers.units(size=256)),
     mixture=mixtures.blend((mixtures.asr(corpus), 1.0)),
-    model=steps.llama(layers=4, width=256, hidden=704),
+    model=steps.SIZES["4M"].settings,
     data=Packed(row_length=256, batch_rows=16),
   )
 
 
-def section(results: list[dict]) -> str:
+def section(results: list[dict[str, Any]]) -> str:
   """Returns the section of docs/performance.md; see render.py."""
   parts = [
     figures.paragraph(f"""
-      Seconds of a training step on eight devices made of the cores of a CPU, as `audiopalm plan`
-      predicts them from the compiled program and the measured rates of the devices, and as they
-      are. A plan is for choosing: what counts is the order. Of pairs of meshes whose times differ
-      by more than {100 * TIES:.0f} %, Kendall's tau is the share that both order alike less the
-      share that they do not.
+      Seconds of a training step on eight forced CPU devices: predicted by `audiopalm plan` from the
+      compiled program and the measured rates of the devices, and measured. A plan serves to choose
+      between meshes, so their order matters. Kendall's tau is the share of pairs of meshes in the
+      same order minus the share in the opposite order, over pairs whose times differ by more than
+      {100 * TIES:.0f} %.
     """)
   ]
   for result in results:
     rows = [
       (
-        ", ".join(f"{axis}={size}" for axis, size in one["mesh"].items()),
-        f"{one['predicted_s']:.3f}",
-        *(f"{one['of_which'][part]:.3f}" for part in ("arithmetic", "memory", "links")),
-        figures.shown(one["measured_s"], 3),
+        ", ".join(f"{axis}={size}" for axis, size in mesh["mesh"].items()),
+        f"{mesh['predicted_s']:.3f}",
+        *(f"{mesh['of_which'][part]:.3f}" for part in ("arithmetic", "memory", "links")),
+        figures.shown(mesh["measured_s"], 3),
       )
-      for one in result["meshes"]
+      for mesh in result["meshes"]
     ]
     header = "mesh", "predicted", "arithmetic", "memory", "links", "measured"
     tau = f"{result['on']}: tau {result['kendall_tau']:.2f} over {result['pairs']} pairs"

@@ -2,24 +2,24 @@
 
   python benchmarks/render.py
 
-A benchmark takes part by its name in BENCHMARKS and by two names in its file, whose imports are
-cheap (what is measured is imported by the processes that measure):
+A benchmark is listed in BENCHMARKS, and its module defines two names. The module must import
+quickly; the processes that measure import what they measure.
 
   TITLE                      heading of the section
-  section(results) -> str    Markdown below it: what was measured and how, and tables of figures
+  section(results) -> str    Markdown of the section: what was measured and how, and tables
 
-It writes benchmarks/results/NAME-MACHINE.json with MACHINE of `score.machine_name`, holding
-"command" and what `score.conditions` returns beside its figures. `section` gets the contents of
-these files, one a machine and at least one, each with "on": MACHINE added; JSON has made the keys
-of objects strings. A benchmark without files is said to be not measured. What it ran on, and how
-to run it again, is written below each section here. `figures` has what sections are made of.
+It writes benchmarks/results/NAME-MACHINE.json, with MACHINE from `score.machine_name`, which holds
+"command" and the entries of `score.conditions` beside its figures. `section` gets the contents of
+these files, at least one, each with "on": MACHINE added; keys of objects are strings, as in JSON.
+This module writes below each section what it ran on and the command to repeat it, and says so for
+benchmarks that were not measured. `figures` formats numbers and tables.
 """
 
-import argparse
 import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import score
 
@@ -31,17 +31,16 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 INTRODUCTION = """\
 # Performance
 
-Written by `python benchmarks/render.py` from the files in
-[benchmarks/results](../benchmarks/results); `make bench` measures what runs on a CPU again and
-writes this page. Figures are medians over repeats, with the least and the greatest in brackets;
-all repeats are in the files. Contenders of a comparison take turns in processes of their own.
+`python benchmarks/render.py` writes this page from the files in
+[benchmarks/results](../benchmarks/results). `make bench` repeats the measurements that run on a CPU
+and writes this page again. Figures are medians over repeats, with minimum and maximum in
+parentheses; the files hold all repeats. The programs of a comparison run in turn, each in its own
+process.
 """
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = score.command_parser(__doc__)
   parser.add_argument("--out", type=Path, default=PAGE)
   arguments = parser.parse_args()
   arguments.out.write_text(page(score.RESULTS), encoding="utf-8")
@@ -54,14 +53,14 @@ def page(folder: Path, benchmarks: Sequence[str] = BENCHMARKS) -> str:
 
 
 def rendered(folder: Path, name: str) -> str:
-  """Returns the section of a benchmark, with what it ran on and how to run it again."""
+  """Returns the section of a benchmark, with what it ran on and the command to repeat it."""
   module = importlib.import_module(name)
   heading = f"## {module.TITLE}\n"
-  results = found(folder, name)
+  results = results_of(folder, name)
   if not results:
     return (
-      f"{heading}\nNot measured yet, for want of a machine or of time: no file "
-      f"`benchmarks/results/{name}-MACHINE.json`. Make one: `python benchmarks/{name}.py`.\n"
+      f"{heading}\nNot measured yet: no file `benchmarks/results/{name}-MACHINE.json`. To measure "
+      f"it, run `python benchmarks/{name}.py`.\n"
     )
   notes = [
     f"- {result['on']}: {result['machine']}; commit {result['commit']}; Python "
@@ -72,12 +71,12 @@ def rendered(folder: Path, name: str) -> str:
   return "\n".join([heading, module.section(results), *notes, ""])
 
 
-def found(folder: Path, name: str) -> list[dict]:
-  """Returns the results of a benchmark, by name of machine."""
+def results_of(folder: Path, name: str) -> list[dict[str, Any]]:
+  """Returns the results of a benchmark in the order of machine names."""
   results = []
   for path in sorted(folder.glob(f"{name}-*.json")):
-    read = json.loads(path.read_text(encoding="utf-8"))
-    results.append(read | {"on": path.stem.removeprefix(f"{name}-")})
+    result = json.loads(path.read_text(encoding="utf-8"))
+    results.append(result | {"on": path.stem.removeprefix(f"{name}-")})
   return results
 
 

@@ -1,11 +1,11 @@
-"""Trains a config, scores it, and writes what came out with all it takes to do it again.
+"""Trains and scores a config, and writes the scores with everything needed to reproduce them.
 
   python benchmarks/score.py quickstart
   python benchmarks/score.py spoken_digit --set data_dir=$TFDS_DATA_DIR \\
       --over held_out_speaker=george,jackson,nicolas,theo,yweweler
 
-With `--over` the config is run once a value. Results are in benchmarks/results/CONFIG.json. A run
-that was stopped goes on where it was: give the same command again.
+With `--over` it runs the config once per value. Results are in benchmarks/results/CONFIG.json. To
+resume a stopped run, give the same command again.
 """
 
 import argparse
@@ -20,79 +20,90 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from audiopalm.data import json_lines
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().with_name("results"))
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # that decide how fast a CPU multiplies
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # CPU flags that affect matrix products
 PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
   "sacrebleu", "py-nanotts", "espeakng-loader",
 )  # fmt: skip
-BY_PART = ("languages", "voices")  # of baselines these are left out
+BY_PART = ("languages", "voices")  # left out of baselines
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = command_parser(__doc__)
   parser.add_argument("config", help="a name in configs/")
-  parser.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
+  add_settings(parser)
   parser.add_argument("--over", metavar="path=a,b,c", help="one run for each value of a setting")
-  parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="where runs are kept")
+  parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="folder of the runs")
   arguments = parser.parse_args()
 
-  asked = [arguments.config, *(f"--set={setting}" for setting in arguments.settings)]
-  asked += [f"--over={arguments.over}"] if arguments.over else []
+  words = [arguments.config, *(f"--set={setting}" for setting in arguments.settings)]
+  words += [f"--over={arguments.over}"] if arguments.over else []
   path, _, values = (arguments.over or "").partition("=")
   settings = {value: [f"{path}={value}"] for value in values.split(",")} if path else {"": []}
-  runs, here = {}, conditions()  # of the start: a long run outlives commits
+  runs, at_start = {}, conditions()  # before the runs: commits may follow during a long run
   for value, own in settings.items():
     name = "_".join(filter(None, (arguments.config, value)))
     runs[value] = run(arguments.config, arguments.workdirs / name, [*arguments.settings, *own])
     result = {
-      "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, asked)]),
-      **here,
+      "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, words)]),
+      **at_start,
       **({"runs": runs} if path else runs[value]),
     }
     write(arguments.config, result)
 
 
-def write(name: str, result: dict) -> None:
+def command_parser(description: str) -> argparse.ArgumentParser:
+  """Returns the parser of a benchmark, whose help is its module's docstring."""
+  return argparse.ArgumentParser(
+    description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+  """Adds `--set`."""
+  parser.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
+
+
+def write(name: str, result: dict[str, Any]) -> None:
   """Writes a result as benchmarks/results/NAME.json."""
   RESULTS.mkdir(parents=True, exist_ok=True)
   text = json.dumps(result, indent=1, ensure_ascii=False)
   (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def run(config: str, workdir: Path, settings: list[str]) -> dict:
+def run(config: str, workdir: Path, settings: list[str]) -> dict[str, Any]:
   """Returns the settings, speed and scores of one run."""
-  scores = workdir / "scores.json"
+  path = workdir / "scores.json"
   own = [part for setting in settings for part in ("--set", setting)]
   audiopalm("train", config, "--workdir", str(workdir), *own)
   start = time.monotonic()
-  audiopalm("evaluate", "--workdir", str(workdir), "--json", str(scores))
-  evaluated_s = time.monotonic() - start
-  found = json.loads(scores.read_text(encoding="utf-8"))
-  for tasks in found["baselines"].values():
+  audiopalm("evaluate", "--workdir", str(workdir), "--json", str(path))
+  evaluate_s = time.monotonic() - start
+  scores = json.loads(path.read_text(encoding="utf-8"))
+  for tasks in scores["baselines"].values():
     for task, values in tasks.items():
       tasks[task] = {name: value for name, value in values.items() if name not in BY_PART}
   resolved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
   steps = json_lines.read_grown(workdir / "metrics.jsonl")
   trained = [step for step in steps if "tokens" in step]
   tokens = sum(step["tokens"] for step in trained)
-  spent = json_lines.read_grown(workdir / "goodput.jsonl")
-  totals = [line["total"] for line in spent if "total" in line]  # one a start
-  stepping_s = sum(total["step"] + total["data wait"] for total in totals)
+  goodput = json_lines.read_grown(workdir / "goodput.jsonl")
+  totals = [line["total"] for line in goodput if "total" in line]  # one per start
+  step_s = sum(total["step"] + total["data wait"] for total in totals)
   return {
     "settings": [unexpanded(setting) for setting in settings],
     "seed": resolved["seed"],
     "train_s": round(sum(sum(total.values()) for total in totals)),
-    "evaluate_s": round(evaluated_s),
+    "evaluate_s": round(evaluate_s),
     "steps": trained[-1]["step"],
     "tokens": tokens,
-    "tokens_per_s": round(tokens / stepping_s),
-    "scores": found,
+    "tokens_per_s": round(tokens / step_s),
+    "scores": scores,
   }
 
 
@@ -107,14 +118,14 @@ def git(*arguments: str) -> str:
 
 
 def unexpanded(argument: str) -> str:
-  """Returns an argument as a reader would type it: a data directory is wherever theirs is."""
+  """Returns an argument with $TFDS_DATA_DIR in place of this machine's data directory."""
   directory = os.environ.get("TFDS_DATA_DIR")
   return argument.replace(directory, "$TFDS_DATA_DIR") if directory else argument
 
 
-def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) -> dict:
-  """Returns the commit, the versions and the machine of this run; `device` is what JAX calls the
-  accelerator it ran on, None for none."""
+def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) -> dict[str, Any]:
+  """Returns the commit, the versions and the machine of this run; `device` is JAX's kind of the
+  accelerator, None without one."""
   cores, model = processor()
   return {
     "commit": os.environ.get("COMMIT") or commit(),
@@ -125,21 +136,23 @@ def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) ->
 
 
 def commit() -> str:
-  """Returns the commit of the tree, and whether files differ from it. A copy of the tree without
-  its history is given the commit as COMMIT."""
+  """Returns the commit of the checkout, and whether files differ from it.
+
+  For a copy without history, COMMIT holds the commit.
+  """
   name = git("rev-parse", "--short", "HEAD")
   outside = [] if Path(__file__).parent not in RESULTS.parents else [f":(exclude){RESULTS}"]
   return f"{name} with changes" if git("status", "--porcelain", "--", ".", *outside) else name
 
 
 def command(file: str) -> str:
-  """Returns the command that this process was started with, as a reader would type it."""
+  """Returns the command that started this process, without paths of this machine."""
   return shlex.join(["python", f"benchmarks/{Path(file).name}", *map(unexpanded, sys.argv[1:])])
 
 
 def machine_name(device: str | None = None) -> str:
-  """Returns a short name of this machine for the name of a file: xeon-2-cores; of its accelerator
-  where `device` names one: h200."""
+  """Returns a short name of this machine for file names, xeon-2-cores, or of its accelerator, h200,
+  where `device` names one."""
   if device is not None:
     return short_name(device)
   cores, model = processor()
@@ -157,8 +170,8 @@ def processor() -> tuple[int, str]:
 def flags() -> list[str]:
   """Returns which of FLAGS this CPU has."""
   lines = (line.partition(":") for line in open("/proc/cpuinfo", encoding="utf-8"))
-  found = next((text.split() for name, _, text in lines if name.strip() == "flags"), [])
-  return [flag for flag in FLAGS if flag in found]
+  known = next((text.split() for name, _, text in lines if name.strip() == "flags"), [])
+  return [flag for flag in FLAGS if flag in known]
 
 
 def multiplies_bfloat16() -> bool:
@@ -167,7 +180,7 @@ def multiplies_bfloat16() -> bool:
 
 
 def short_name(product: str) -> str:
-  """Returns the words of a product's name that tell it from others, as in `NVIDIA H200`: h200."""
+  """Returns the distinctive words of a product name: h200 for `NVIDIA H200`."""
   without = re.sub(r"\(\w+\)|@.*|\b\d+-Core\b|\b(Intel|AMD|NVIDIA|CPU|Processor)\b", " ", product)
   return re.sub(r"[^a-z0-9]+", "-", without.lower()).strip("-") or "unknown"
 

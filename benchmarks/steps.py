@@ -1,24 +1,59 @@
-"""Training steps of ours on random tokens, for the benchmarks that time them."""
+"""Our training steps on random tokens, for the benchmarks that time them."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # benchmarks import JAX in the processes that measure
+  import numpy as np
+
+  from audiopalm.batch import PackedBatch
+  from audiopalm.models.decoder import Decoder
+  from audiopalm.settings import Machine
+  from audiopalm.tokens.space import TokenSpace
 
 SPECIALS = 2  # ids at the end of the vocabulary: sep and stop
 HEAD_WIDTH = 64
 
 
-def llama(layers: int, width: int, hidden: int) -> Any:
-  """Returns a decoder of Llama's shapes with heads of 64 and a tied table."""
-  from audiopalm.models import decoder
+@dataclasses.dataclass(frozen=True)
+class LlamaSize:
+  """A Llama with heads of 64 and a tied embedding."""
 
-  heads = width // HEAD_WIDTH
-  return decoder.Decoder(
-    layers=layers, width=width, heads=heads, kv_heads=heads, head_width=HEAD_WIDTH, hidden=hidden
-  )
+  layers: int
+  width: int
+  hidden: int
+
+  @property
+  def settings(self) -> "Decoder":
+    """Its decoder."""
+    from audiopalm.models import decoder
+
+    heads = self.width // HEAD_WIDTH
+    return decoder.Decoder(
+      layers=self.layers, width=self.width, heads=heads, kv_heads=heads, head_width=HEAD_WIDTH,
+      hidden=self.hidden,
+    )  # fmt: skip
 
 
-def space_of(vocabulary: int) -> Any:
-  """Returns a token space of text alone, of so many ids."""
+SIZES = {
+  "tiny": LlamaSize(2, 128, 256),
+  "4M": LlamaSize(4, 256, 704),
+  "16M": LlamaSize(8, 384, 1_056),
+  "42M": LlamaSize(12, 512, 1_472),
+}
+
+
+def accelerator() -> str | None:
+  """Returns the kind of the first device, None for a CPU."""
+  import jax
+
+  device = jax.devices()[0]
+  return None if device.platform == "cpu" else device.device_kind
+
+
+def space_of(vocabulary: int) -> "TokenSpace":
+  """Returns a token space of text with this number of ids."""
   from audiopalm.tokens import space
   from audiopalm.types import StreamSpec
 
@@ -26,7 +61,7 @@ def space_of(vocabulary: int) -> Any:
   return space.build((text,), {}, lambda string: [1])
 
 
-def tokens(vocabulary: int, rows: int, row_length: int) -> Any:
+def tokens(vocabulary: int, rows: int, row_length: int) -> "np.ndarray":
   """Returns random tokens_BL."""
   import numpy as np
 
@@ -34,30 +69,32 @@ def tokens(vocabulary: int, rows: int, row_length: int) -> Any:
   return random.integers(vocabulary - SPECIALS, size=(rows, row_length), dtype=np.int32)
 
 
-def batch_of(tokens_BL: Any, segments: int = 1) -> Any:
-  """Returns a batch of these tokens, `segments` examples of one length in each row."""
+def batch_of(tokens_BL: "np.ndarray", segments: int = 1) -> "PackedBatch":
+  """Returns a batch of these tokens, with `segments` examples of equal length in each batch row."""
   import numpy as np
 
   from audiopalm.batch import PackedBatch
 
   rows, row_length = tokens_BL.shape
-  place_L = np.arange(row_length, dtype=np.int32)
-  each = row_length // segments
+  index_L = np.arange(row_length, dtype=np.int32)
+  length = row_length // segments
   return PackedBatch(
     tokens_BLK=tokens_BL[..., None],
     weights_BLK=np.ones((rows, row_length, 1), np.float32),
-    segments_BL=np.tile(1 + place_L // each, (rows, 1)),
-    positions_BL=np.tile(place_L % each, (rows, 1)),
+    segments_BL=np.tile(1 + index_L // length, (rows, 1)),
+    positions_BL=np.tile(index_L % length, (rows, 1)),
     visible_BL=np.zeros((rows, row_length), np.int32),
     task_B=np.zeros(rows, np.int32),
   )
 
 
-def prepared(settings: Any, vocabulary: int, batch: Any, machine: Any) -> Callable[[int], Any]:
+def prepared(
+  settings: "Decoder", vocabulary: int, batch: "PackedBatch", machine: "Machine"
+) -> Callable[[int], Any]:
   """Returns run(n), which takes n training steps on the batch and waits for them.
 
-  AdamW with a constant rate, the gradient's norm clipped; `run.compiled` is the program,
-  `run.state()` what it has come to on `run.mesh`.
+  AdamW with a constant learning rate and a clipped gradient norm. `run.compiled` is the program,
+  `run.state()` the current state on `run.mesh`.
   """
   import jax
 
@@ -75,17 +112,17 @@ def prepared(settings: Any, vocabulary: int, batch: Any, machine: Any) -> Callab
   key = jax.random.key(0)
   with jax.set_mesh(mesh):
     learners = {"model": Learner((), chain)}
-    now = state.create(model.init(key, mesh), {}, learners)
+    current = state.create(model.init(key, mesh), {}, learners)
     placed = sharding.place(batch, mesh, batch.axes())
     train = step.build(model, objective, learners, machine, accumulation)
-    compiled = train.lower(now, placed, key).compile()
+    compiled = train.lower(current, placed, key).compile()
 
   def run(count: int) -> Any:
-    nonlocal now
+    nonlocal current
     with jax.set_mesh(mesh):
       for _ in range(count):
-        now, metrics = compiled(now, placed, key)
+        current, metrics = compiled(current, placed, key)
       return jax.block_until_ready(metrics)
 
-  run.compiled, run.mesh, run.state = compiled, mesh, lambda: now
+  run.compiled, run.mesh, run.state = compiled, mesh, lambda: current
   return run

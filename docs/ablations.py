@@ -1,10 +1,9 @@
 """Writes the tables and figures of docs/ablations.md from the results of its sweep.
 
   pip install '.[docs]'
-  python docs/ablations.py          # with --cut, results keep only what it shows
+  python docs/ablations.py          # --cut first removes unused scores from the results
 
-What stands between `<!-- NAME -->` and `<!-- end -->` is made here, the rest by hand. Figures lie
-in docs/ablations.
+It writes the text between `<!-- NAME -->` and `<!-- end -->`, and the figures in docs/ablations.
 """
 
 import argparse
@@ -13,34 +12,39 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiopalm.cluster import sweep
 from audiopalm.data import files
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs" / "ablations"
 PLAN, RESULTS = FOLDER / "plan.toml", FOLDER / "results"
 PAGE = ROOT / "docs" / "ablations.md"
 FIGURES = PAGE.with_suffix("")
-COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
-# Figure: (runs, task, held-out metric, title).
+COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
+# {figure: (runs, task, held-out metric, title)}
 CURVES = {
   "begin": (
     ("base", "scratch", "scratch_tuned", "few_text"),
     "ast",
     "nll_text",
-    "AST: nats a token, by where it begins",
+    "AST: nats per token, by initialization",
   ),
-  "tasks": (("base", "ast_only", "s2st"), "ast", "nll_text", "AST: nats a token, by tasks"),
-  "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats a token, by size"),
+  "tasks": (("base", "ast_only", "s2st"), "ast", "nll_text", "AST: nats per token, by tasks"),
+  "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats per token, by size"),
 }
 SCORES = ("wer", "bleu", "nll")
-# Runs that are shown zero-shot.
+# Runs in the zero-shot table.
 UNSEEN = ("base", "without_pair", "few_text", "kept", "scratch", "scratch_tuned", "all_topics")
-# The text model, and the runs that begin with it at two mixtures.
-TEXT, KEPT = "text", {"base": "speech alone", "kept": "a quarter text"}
-RETAINED = ("text", "nll_text")  # a task, and its held-out metric
+# The text model, and runs that start from it with two mixtures.
+TEXT, KEPT = "text", {"base": "speech only", "kept": "a quarter text"}
+RETENTION = ("text", "nll_text")  # a task, and its held-out metric
+
+Results = Mapping[str, Sequence[Mapping[str, Any]]]  # by name of the run, one for each seed
 
 
 def main() -> None:
@@ -49,54 +53,56 @@ def main() -> None:
   )
   parser.add_argument("--results", type=Path, default=RESULTS)
   parser.add_argument(
-    "--cut", action="store_true", help="first leave in the results only what this page shows"
+    "--cut",
+    action="store_true",
+    help="first remove scores from the results that this page does not show",
   )
   arguments = parser.parse_args()
   plan = sweep.read(PLAN)
   if arguments.cut:
     cut_all(plan, arguments.results)
-  found = finished(plan, arguments.results)
-  made = {
+  results = finished(plan, arguments.results)
+  tables = {
     "comparisons": comparisons(plan, arguments.results),
-    "zero-shot": zero_shot(found),
-    "runs": runs(plan, found),
+    "zero-shot": zero_shot(results),
+    "runs": runs(plan, results),
   }
   FIGURES.mkdir(exist_ok=True)
   for name, (names, task, metric, title) in CURVES.items():
-    shown = {run: found[run] for run in names if found[run]}
+    shown = {run: results[run] for run in names if results[run]}
     if shown:
       draw(FIGURES / f"{name}.png", shown, task, metric, title)
-  if all(found[name] for name in (TEXT, *KEPT)):
-    draw_retention(FIGURES / "retention.png", found)
-  PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
-  print(f"Wrote {PAGE} from {sum(map(len, found.values()))} results")
+  if all(results[name] for name in (TEXT, *KEPT)):
+    draw_retention(FIGURES / "retention.png", results)
+  PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+  print(f"Wrote {PAGE} from {sum(map(len, results.values()))} results")
 
 
-def finished(plan: sweep.Plan, results: Path) -> dict[str, list[dict[str, Any]]]:
-  """Returns the results of every run of a plan, seed by seed."""
+def finished(plan: sweep.SweepPlan, results: Path) -> dict[str, list[dict[str, Any]]]:
+  """Returns the results of each run of a plan, in the order of its seeds."""
   return {
-    run.name: [one for seed in plan.seeds if (one := sweep.result(results, run, seed))]
+    run.name: [result for seed in plan.seeds if (result := sweep.result(results, run, seed))]
     for run in plan.runs
   }
 
 
-def cut_all(plan: sweep.Plan, results: Path) -> None:
-  """Writes every result of a plan again, as `cut` has it: a line for each of its parts."""
+def cut_all(plan: sweep.SweepPlan, results: Path) -> None:
+  """Replaces every result of a plan by its `cut`, with one line per field."""
   for run in plan.runs:
     for seed in plan.seeds:
-      if (found := sweep.result(results, run, seed)) is None:
+      if (result := sweep.result(results, run, seed)) is None:
         continue
-      lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in cut(found).items()]
+      lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in cut(result).items()]
       with files.replacing(sweep.result_path(results, run, seed)) as part:
         part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def cut(result: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what this page shows of a result, with what it was made from and by."""
-  metrics = {(task, metric) for _, task, metric, _ in CURVES.values()} | {RETAINED}
+  """Returns a result with only those scores and curves that this page shows."""
+  metrics = {(task, metric) for _, task, metric, _ in CURVES.values()} | {RETENTION}
   curve = [
-    [step, {t: {m: held[t][m]} for t, m in sorted(metrics) if m in held.get(t, {})}]
-    for step, held in result["curve"]
+    [step, {t: {m: losses[t][m]} for t, m in sorted(metrics) if m in losses.get(t, {})}]
+    for step, losses in result["curve"]
   ]
   seen = {task: {"tokens": counts["tokens"]} for task, counts in result["seen"].items()}
   at = {step: _cut_tasks(tasks) for step, tasks in result["scores"]["at"].items()}
@@ -105,27 +111,28 @@ def cut(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cut_tasks(tasks: Mapping[str, Any]) -> dict[str, Any]:
-  kept = {task: _cut_scores(scores) for task, scores in tasks.items()}
-  return {task: scores for task, scores in kept.items() if scores}
+  shown = {task: _cut_scores(scores) for task, scores in tasks.items()}
+  return {task: scores for task, scores in shown.items() if scores}
 
 
 def _cut_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-  kept: dict[str, Any] = {name: scores[name] for name in SCORES if name in scores}
-  if kept:
-    kept["intervals"] = {
+  shown: dict[str, Any] = {name: scores[name] for name in SCORES if name in scores}
+  if shown:
+    shown["intervals"] = {
       name: ends for name, ends in scores.get("intervals", {}).items() if name in SCORES
     }
   if "zero_shot" in scores:
-    kept["zero_shot"] = _cut_scores(scores["zero_shot"])
-  return kept
+    shown["zero_shot"] = _cut_scores(scores["zero_shot"])
+  return shown
 
 
-def comparisons(plan: sweep.Plan, results: Path) -> str:
-  """Returns the table of what was expected and what came."""
+def comparisons(plan: sweep.SweepPlan, results: Path) -> str:
+  """Returns the table of the comparisons."""
   rows = []
   for outcome in sweep.outcomes(plan, results):
     compare, error = outcome.compare, outcome.error
-    verdict = f"**{outcome.verdict}**" if "counts" in outcome.verdict else outcome.verdict
+    is_significant = outcome.verdict in ("as expected", "opposite")
+    verdict = f"**{outcome.verdict}**" if is_significant else outcome.verdict
     factor = 100 if compare.to[1].endswith("wer") else 1
     difference = f"{factor * outcome.difference:+.2f}"
     rows.append(
@@ -136,20 +143,23 @@ def comparisons(plan: sweep.Plan, results: Path) -> str:
       )
     )  # fmt: skip
   if not rows:
-    return "No comparison has both of its runs yet."
+    return "No comparison has results of both runs yet."
   header = ("", "question", "paper", "score", "from", "to", "difference", "")
   return table(header, rows)
 
 
-def zero_shot(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-  """Returns the table of AST on the pair of languages that no AST was trained on, run by run."""
+def zero_shot(results: Results) -> str:
+  """Returns the table of AST on the language pair without AST training, run by run."""
   cells = {
-    name: {_seed(one): _with_interval(one["scores"]["ast"]["zero_shot"]) for one in found[name]}
+    name: {
+      _seed(result): _with_interval(result["scores"]["ast"]["zero_shot"])
+      for result in results[name]
+    }
     for name in UNSEEN
-    if found[name]
+    if results[name]
   }
   if not cells:
-    return "No run that is asked for it has finished yet."
+    return "None of these runs has finished yet."
   seeds = sorted({seed for row in cells.values() for seed in row})
   rows = [(f"`{name}`", *(row.get(seed, "") for seed in seeds)) for name, row in cells.items()]
   return table(("run", *(f"seed {seed}" for seed in seeds)), rows)
@@ -160,21 +170,21 @@ def _with_interval(scores: Mapping[str, Any]) -> str:
   return f"{scores['bleu']:.1f} ({low:.1f} to {high:.1f})"
 
 
-def runs(plan: sweep.Plan, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-  """Returns the table of all runs: settings, tokens, minutes and scores, means over seeds."""
+def runs(plan: sweep.SweepPlan, results: Results) -> str:
+  """Returns the table of all runs: settings, and means over seeds of tokens, minutes and scores."""
   rows = []
   for run in plan.runs:
-    results = found[run.name]
-    if not results:
+    seeds = results[run.name]
+    if not seeds:
       rows.append((f"`{run.name}`", _settings(run), "0", "", "", ""))
       continue
     tokens = statistics.fmean(
-      sum(task["tokens"] for task in one["seen"].values()) for one in results
+      sum(task["tokens"] for task in result["seen"].values()) for result in seeds
     )
-    minutes = statistics.fmean(one["seconds"]["train"] / 60 for one in results)
-    scores = ", ".join(_scores(run, results))
+    minutes = statistics.fmean(result["seconds"]["train"] / 60 for result in seeds)
+    scores = ", ".join(_scores(run, seeds))
     rows.append(
-      (f"`{run.name}`", _settings(run), str(len(results)), f"{tokens / 1e6:.1f}",
+      (f"`{run.name}`", _settings(run), str(len(seeds)), f"{tokens / 1e6:.1f}",
        f"{minutes:.0f}", scores)
     )  # fmt: skip
   header = ("run", "settings", "seeds", "million tokens", "minutes", "scores on the test split")
@@ -185,23 +195,23 @@ def _seed(result: Mapping[str, Any]) -> int:
   return result["made_from"]["seed"]
 
 
-def _settings(run: sweep.Run) -> str:
+def _settings(run: sweep.SweepRun) -> str:
   return " ".join(f"`{path}={value}`" for path, value in run.settings)
 
 
-def _scores(run: sweep.Run, results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _scores(run: sweep.SweepRun, results: Sequence[Mapping[str, Any]]) -> list[str]:
   shown = []
   for task in run.evaluate:
-    scored = [one["scores"].get(task, {}) for one in results]
-    names = [name for name in SCORES[:2] if all(name in one for one in scored)]
+    scores = [result["scores"].get(task, {}) for result in results]
+    names = [name for name in SCORES[:2] if all(name in seed for seed in scores)]
     for name in names or ["nll"]:
       factor = 100 if name == "wer" else 1
-      shown.append(f"{task} {name} {_spread([one[name] for one in scored], factor)}")
+      shown.append(f"{task} {name} {_spread([seed[name] for seed in scores], factor)}")
   return shown
 
 
 def _spread(values: Sequence[float], factor: float = 1) -> str:
-  """Returns a mean with the least and the greatest."""
+  """Returns a mean with minimum and maximum."""
   values = [factor * value for value in values]
   mean = f"{statistics.fmean(values):.2f}"
   return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
@@ -216,32 +226,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def retention(
   text: Mapping[str, Any], result: Mapping[str, Any]
 ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-  """Returns (step, nats a token of held-out text) and (step, MT BLEU) of a run.
+  """Returns (step, nats per token of held-out text) and (step, MT BLEU) of a run.
 
-  At step 0 they are those of the text model it began with, at its last step.
+  Step 0 has the values of the text model from which the run started.
   """
-  task, metric = RETAINED
+  task, metric = RETENTION
   nats = [(0, text["curve"][-1][1][task][metric])]
-  nats += [(step, held[task][metric]) for step, held in result["curve"]]
+  nats += [(step, losses[task][metric]) for step, losses in result["curve"]]
   bleu = [(0, text["scores"]["mt"]["bleu"])]
   bleu += [(int(step), tasks["mt"]["bleu"]) for step, tasks in result["scores"]["at"].items()]
   return nats, [*bleu, (result["steps"], result["scores"]["mt"]["bleu"])]
 
 
-def draw_retention(path: Path, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-  """Draws what is left of text while speech is learned: before, during and after."""
+def draw_retention(path: Path, results: Results) -> None:
+  """Draws the scores of text before, during and after speech training."""
   from matplotlib import pyplot
 
-  texts = {_seed(one): one for one in found[TEXT]}
-  figure, both = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-  titles = ("Held-out text: nats a token", "MT: BLEU on the test split")
-  for (name, label), colour in zip(KEPT.items(), COLOURS, strict=False):
-    pairs = [retention(texts[_seed(one)], one) for one in found[name] if _seed(one) in texts]
-    for axes, curves, marker in zip(both, zip(*pairs, strict=True), (None, "o"), strict=True):
-      _lines(axes, curves, colour, f"{name}: {label}", marker)
-  for axes, title in zip(both, titles, strict=True):
+  texts = {_seed(result): result for result in results[TEXT]}
+  figure, axes_pair = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+  titles = ("Held-out text: nats per token", "MT: BLEU on the test split")
+  for (name, label), color in zip(KEPT.items(), COLORS, strict=False):
+    pairs = [
+      retention(texts[_seed(result)], result) for result in results[name] if _seed(result) in texts
+    ]
+    for axes, curves, marker in zip(axes_pair, zip(*pairs, strict=True), (None, "o"), strict=True):
+      _lines(axes, curves, color, f"{name}: {label}", marker)
+  for axes, title in zip(axes_pair, titles, strict=True):
     _finish(axes, title)
-  both[1].set_ylim(0, 100)
+  axes_pair[1].set_ylim(0, 100)
   figure.savefig(path, dpi=110)
   pyplot.close(figure)
 
@@ -249,54 +261,58 @@ def draw_retention(path: Path, found: Mapping[str, Sequence[Mapping[str, Any]]])
 def draw(
   path: Path, shown: Mapping[str, Sequence[Mapping[str, Any]]], task: str, metric: str, title: str
 ) -> None:
-  """Draws a held-out metric over steps: the mean over seeds, and each seed as a thin line."""
+  """Draws a held-out metric over steps: the mean over seeds, and a thin line for each seed."""
   from matplotlib import pyplot
 
   figure, axes = pyplot.subplots(figsize=(6, 3.4), layout="constrained")
-  for (name, results), colour in zip(shown.items(), COLOURS, strict=False):
+  for (name, results), color in zip(shown.items(), COLORS, strict=False):
     curves = [
-      [(step, held[task][metric]) for step, held in one["curve"] if metric in held.get(task, {})]
-      for one in results
+      [
+        (step, losses[task][metric])
+        for step, losses in result["curve"]
+        if metric in losses.get(task, {})
+      ]
+      for result in results
     ]
-    _lines(axes, curves, colour, name)
+    _lines(axes, curves, color, name)
   _finish(axes, title)
   figure.savefig(path, dpi=110)
   pyplot.close(figure)
 
 
 def _lines(
-  axes: Any,
+  axes: "Axes",
   curves: Sequence[Sequence[tuple[int, float]]],
-  colour: str,
+  color: str,
   label: str,
   marker: str | None = None,
 ) -> None:
-  """Draws each seed's curve thin, and their mean."""
+  """Draws the curve of each seed as a thin line, and their mean."""
   for curve in curves:
-    axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.5)
+    axes.plot(*zip(*curve, strict=True), color=color, linewidth=0.6, alpha=0.5)
   steps = [step for step, _ in curves[0]]
   means = [statistics.fmean(point[1] for point in points) for points in zip(*curves, strict=False)]
-  axes.plot(steps[: len(means)], means, color=colour, label=label, marker=marker, markersize=4)
+  axes.plot(steps[: len(means)], means, color=color, label=label, marker=marker, markersize=4)
 
 
-def _finish(axes: Any, title: str) -> None:
+def _finish(axes: "Axes", title: str) -> None:
   axes.set(title=title, xlabel="step")
   axes.legend(frameon=False)
   axes.spines[["top", "right"]].set_visible(False)
 
 
-def filled(page: str, made: Mapping[str, str]) -> str:
-  """Returns the page with what is made put between its marks; ValueError for a mark that lacks."""
+def filled(page: str, tables: Mapping[str, str]) -> str:
+  """Returns the page with the tables between their marks; ValueError for a missing mark."""
 
-  def put(page: str, name: str, text: str) -> str:
+  def insert(page: str, name: str, text: str) -> str:
     marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not marks.search(page):
       raise ValueError(f"{PAGE} has no place <!-- {name} --> ... <!-- end -->.")
-    keep: Callable[[re.Match], str] = lambda match: f"{match[1]}{text}\n{match[2]}"  # noqa: E731
-    return marks.sub(keep, page)
+    replace: Callable[[re.Match], str] = lambda match: f"{match[1]}{text}\n{match[2]}"  # noqa: E731
+    return marks.sub(replace, page)
 
-  for name, text in made.items():
-    page = put(page, name, text)
+  for name, text in tables.items():
+    page = insert(page, name, text)
   return page
 
 

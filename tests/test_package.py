@@ -107,7 +107,7 @@ def test_corpora_and_synthesizers_are_found_in_a_checkout_and_in_an_installation
 
 
 def test_an_installed_package_has_its_configs_and_templates(built, tmp_path):
-  assert (built / "audiopalm" / "launch" / "docker" / "gpu.Dockerfile").is_file()
+  assert (built / "audiopalm" / "launch" / "Dockerfile").is_file()
   line = ["launch", "--on", "slurm", "--nodes", "2", "--dry-run"]
   line += ["--", "train", "quickstart", "--workdir", "run"]
   said = subprocess.run(

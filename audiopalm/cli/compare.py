@@ -1,4 +1,4 @@
-"""`audiopalm compare`: several runs side by side on one page."""
+"""`audiopalm compare`: writes one page that compares several runs."""
 
 import argparse
 from pathlib import Path
@@ -7,14 +7,14 @@ from audiopalm import quantities
 from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
 
-DESCRIPTION = """Write one page that compares runs: the settings in which they differ, their scores
-with the best of each marked, and their curves over the tokens they were trained
-on. Like a report it works offline and needs nothing beside it.
+DESCRIPTION = """Write one page that compares runs: the settings that differ, the scores with the
+best of each marked, and the curves over the number of training tokens. Like a report the
+page is self-contained and works offline.
 
   audiopalm compare runs/small runs/large --out compare.html
 
-Runs may have different tasks and may be half trained or not evaluated: what one
-lacks is said. A score is marked as best only among runs that answered the same
+Runs may have different tasks, and may be still training or not evaluated; the page says
+what is missing. A score is marked as best only among runs that answered the same
 examples."""
 
 
@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     help="the folders of two or more runs",
   )
   parser.add_argument(
-    "--out", metavar="FILE", type=Path, required=True, help="the page to write, an HTML file"
+    "--out", metavar="FILE", type=Path, required=True, help="the HTML file to write"
   )
   options.add_trust(parser)
 
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     outputs.check_file("--out", args.out, read, workdir, "HTML")
   if not args.out.parent.is_dir():
     raise ConfigError(
-      f"--out takes a file in a folder that exists, but there is no {args.out.parent}. Make it, or "
-      "name another."
+      f"--out takes a file in an existing folder, but {args.out.parent} does not exist. Create it, "
+      "or give another path."
     )
   text = comparison.page([run_files.read(workdir, args.trust) for workdir in args.workdirs])
   with files.replacing(args.out) as part:

@@ -1,4 +1,4 @@
-"""`audiopalm launch`: training started on a cluster, in a cloud, or in several processes here."""
+"""`audiopalm launch`: starts training on a cluster, in a cloud, or in several local processes."""
 
 import argparse
 import dataclasses
@@ -19,10 +19,10 @@ from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines
 
-DESCRIPTION = f"""Start `audiopalm train` on many machines, or several processes of it on this one.
-What follows -- is read and checked as `train` would, `audiopalm preflight` looks for
-what is wrong, then the files of the place are written and submitted; --dry-run shows
-them and the command, and does nothing.
+DESCRIPTION = f"""Start `audiopalm train` on many machines, or as several processes on this one. The
+command line after -- is checked as `train` would check it, `audiopalm preflight` checks
+the run, then the files of the place are written and submitted. --dry-run prints the files
+and the command instead.
 
   audiopalm launch --on local --num-processes 2 --gpus-per-process 4 -- \\
     train my_config.py --workdir runs/mine
@@ -38,174 +38,174 @@ them and the command, and does nothing.
     --package dist/audiopalm-0.1.0-py3-none-any.whl[data,gpu] -- \\
     train my_config.py --workdir {places.STORAGE}/mine
 
-A job that is asked to stop (SIGTERM: the time is up, its machine is wanted) saves
-and starts again by itself; so does one that hung or crashed, a few times; one that
-ends with 2, 71 or 72 does not. What is trained is the config as it is now, with its --set.
-docs/launch.md says what each place does, and which of them were tried."""
+A job that receives SIGTERM (at its time limit, or when its machine is preempted) saves and
+restarts by itself. A job that hangs or crashes restarts a few times; one that ends with
+exit code 2, 71 or 72 does not. The config is stored with its --set as it is now.
+docs/launch.md describes each place, and which of them were tested."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
   """Adds `launch` to the command line."""
   parser = options.command(commands, "launch", DESCRIPTION, run)
-  parser.add_argument("--on", choices=places.PLACES, required=True, help="the place")
+  parser.add_argument("--on", choices=places.PLACES, required=True, help="where to train")
   parser.add_argument(
-    "--dry-run", action="store_true", help="print what would be written and run, and do nothing"
+    "--dry-run", action="store_true", help="print the files and the command, and change nothing"
   )
-  parser.add_argument(
-    "--name", metavar="NAME", help="what the job is called there (default: as the experiment)"
-  )
+  parser.add_argument("--name", metavar="NAME", help="name of the job (default: the experiment's)")
   parser.add_argument(
     "--out",
     metavar="DIR",
     type=Path,
-    help="where the files of the place are written (default: WORKDIR/launch, or runs/NAME/launch "
-    "where the workdir is on other machines)",
+    help="folder for the files of the place (default: WORKDIR/launch, or runs/NAME/launch where "
+    "the workdir is on other machines)",
   )
-  for name, users in _options().items():
-    _add_option(parser, name, users)
+  for name, fields in _fields().items():
+    _add_option(parser, name, fields)
   parser.add_argument(
-    "line",
+    "command",
     metavar="-- train CONFIG --workdir DIR ...",
     nargs=argparse.REMAINDER,
-    help="what is started, without --coordinator-address, --num-processes and --process-id",
+    help="the training command, without --coordinator-address, --num-processes and --process-id",
   )
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm launch`; on this machine it is that of training."""
-  line = args.line[1:] if args.line[:1] == ["--"] else args.line
-  place, told = _place(args), _train(line)
-  experiment = train.checked(told)
-  if isinstance(place, places.Local):
-    command = (sys.executable, "-m", "audiopalm", *line)
-    started = local.processes(command, place, local.free_port())
+  command = args.command[1:] if args.command[:1] == ["--"] else args.command
+  place, train_args = _place(args), _train_args(command)
+  experiment = train.checked(train_args)
+  if isinstance(place, places.LocalProcesses):
+    program = (sys.executable, "-m", "audiopalm", *command)
+    processes = local.processes(program, place, local.free_port())
     if args.dry_run:
-      print(*started, sep="\n")
+      print(*processes, sep="\n")
       return EXIT_DONE
-    return _preflight(told, place) or local.run(started)
-  job = _job(args, place, told, experiment)
-  near = Path("runs", job.name) if place.remote else Path(job.workdir)
-  made = launch.render(job, place, (args.out or near / "launch").absolute())
+    return _preflight(train_args, place) or local.run(processes)
+  job = _job(args, place, train_args, experiment)
+  default = (Path("runs", job.name) if place.remote else Path(job.workdir)) / "launch"
+  launched = launch.render(job, place, (args.out or default).absolute())
   named = outputs.named_in(experiment.to_json())
-  read = outputs.inputs(config.find(told.config), *hardware.files(told), *named)
-  for path, text in made.files.items():
+  read = outputs.inputs(config.find(train_args.config), *hardware.files(train_args), *named)
+  for path, text in launched.files.items():
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-      outputs.check_file("--out", path, read, None if place.remote else told.workdir)
+      outputs.check_file("--out", path, read, None if place.remote else train_args.workdir)
   if args.dry_run:
-    for path, text in made.files.items():
+    for path, text in launched.files.items():
       print(f"{path}:\n{text}")
-    print(shlex.join(made.command))
+    print(shlex.join(launched.command))
     return EXIT_DONE
-  if shutil.which(made.command[0]) is None:
+  if shutil.which(launched.command[0]) is None:
     raise ConfigError(
-      f"There is no command {made.command[0]!r} here, which submits the job. Run this where it is "
-      "installed, or see by --dry-run what it would be given."
+      f"The command {launched.command[0]!r}, which submits the job, is not installed here. Run "
+      "this where it is, or use --dry-run to see the files."
     )
-  return _preflight(told, place) or _submit(made)
+  return _preflight(train_args, place) or _submit(launched)
 
 
-def _options() -> dict[str, dict[str, dataclasses.Field]]:
+def _fields() -> dict[str, dict[str, dataclasses.Field]]:
   """Returns {name of a field: {place that has it: the field}}."""
-  found: dict[str, dict[str, dataclasses.Field]] = {}
-  for place, kind in places.PLACES.items():
-    for field in dataclasses.fields(kind):
-      found.setdefault(field.name, {})[place] = field
-  return found
+  fields: dict[str, dict[str, dataclasses.Field]] = {}
+  for place, settings in places.PLACES.items():
+    for field in dataclasses.fields(settings):
+      fields.setdefault(field.name, {})[place] = field
+  return fields
 
 
 def _add_option(
-  parser: argparse.ArgumentParser, name: str, users: dict[str, dataclasses.Field]
+  parser: argparse.ArgumentParser, name: str, fields: dict[str, dataclasses.Field]
 ) -> None:
-  place, field = next(iter(users.items()))
+  place, field = next(iter(fields.items()))
   kind = typing.get_type_hints(places.PLACES[place])[name]
   if isinstance(kind, types.UnionType):
-    kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)
-  given: dict[str, typing.Any] = {"help": f"{field.metadata['help']} ({', '.join(users)})"}
+    kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+  keywords: dict[str, typing.Any] = {"help": f"{field.metadata['help']} ({', '.join(fields)})"}
   if kind is bool:
-    given |= {"action": "store_const", "const": True}
+    keywords |= {"action": "store_const", "const": True}
   elif typing.get_origin(kind) is typing.Literal:
-    given |= {"choices": typing.get_args(kind)}
+    keywords |= {"choices": typing.get_args(kind)}
   elif typing.get_origin(kind) is tuple:
-    given |= {"action": "append", "metavar": field.metadata["metavar"]}
+    keywords |= {"action": "append", "metavar": field.metadata["metavar"]}
   else:
-    given |= {"type": kind, "metavar": field.metadata["metavar"]}
-  parser.add_argument(places.option(name), **given)
+    keywords |= {"type": kind, "metavar": field.metadata["metavar"]}
+  parser.add_argument(places.option(name), **keywords)
 
 
-def _place(args: argparse.Namespace) -> typing.Any:
-  """Returns the settings of the place; ConfigError for an option that it lacks or needs."""
-  known = _options()
-  given = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
-  for name in given:
+def _place(args: argparse.Namespace) -> places.LaunchPlace:
+  """Returns the settings of the place; ConfigError for options it does not have or requires."""
+  known = _fields()
+  values = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
+  for name in values:
     if args.on not in known[name]:
       raise ConfigError(
-        f"{places.option(name)} means something on {' and '.join(known[name])}, but nothing on "
+        f"{places.option(name)} is an option of --on {' and '.join(known[name])}, not of --on "
         f"{args.on}."
       )
-  kind = places.PLACES[args.on]
+  settings = places.PLACES[args.on]
   missing = [
     places.option(field.name)
-    for field in dataclasses.fields(kind)
-    if field.default is dataclasses.MISSING and field.name not in given
+    for field in dataclasses.fields(settings)
+    if field.default is dataclasses.MISSING and field.name not in values
   ]
   if missing:
-    raise ConfigError(f"--on {args.on} needs {', '.join(missing)} too.")
-  if "sbatch" in given:
-    given["sbatch"] = tuple(given["sbatch"])
-  return kind(**given)
+    raise ConfigError(f"--on {args.on} also needs {', '.join(missing)}.")
+  if "sbatch" in values:
+    values["sbatch"] = tuple(values["sbatch"])
+  return settings(**values)
 
 
-def _train(line: list[str]) -> argparse.Namespace:
-  """Returns the options of `audiopalm train`, as it would read them itself."""
-  if line[:1] != ["train"]:
+def _train_args(command: list[str]) -> argparse.Namespace:
+  """Returns the options of the training command, parsed as `audiopalm train` does."""
+  if command[:1] != ["train"]:
     raise ConfigError(
-      "audiopalm launch starts `audiopalm train`. Give its command line at the end, as in -- train "
-      f"CONFIG --workdir DIR, not {shlex.join(line) or 'nothing'!r}."
+      "audiopalm launch starts `audiopalm train`. End the command line with -- train CONFIG "
+      f"--workdir DIR, not {shlex.join(command) or 'nothing'!r}."
     )
   parser = argparse.ArgumentParser(prog="audiopalm", allow_abbrev=False)
   train.add_parser(parser.add_subparsers())
-  told = options.parse(parser, line)
-  options.check_path(told.workdir, "audiopalm launch")
-  if (told.coordinator_address, told.num_processes, told.process_id) != (None, None, None):
+  args = options.parse(parser, command)
+  options.check_path(args.workdir, "audiopalm launch")
+  if (args.coordinator_address, args.num_processes, args.process_id) != (None, None, None):
     raise ConfigError(
-      "audiopalm launch itself tells the processes of training how they meet: leave out "
+      "audiopalm launch sets the coordinator of the training processes: leave out "
       "--coordinator-address, --num-processes and --process-id."
     )
-  return told
+  return args
 
 
-def _preflight(told: argparse.Namespace, place: typing.Any) -> int:
+def _preflight(train_args: argparse.Namespace, place: places.LaunchPlace) -> int:
   """Returns the exit code of `audiopalm preflight` for this place, in a process without devices.
 
-  Where the workdir is on other machines, what lies in it is checked there, by `train`.
+  Where the workdir is on other machines, `train` checks its contents there.
   """
-  devices = place.hardware
-  line = ["preflight", told.config, *(f"--set={setting}" for setting in told.settings)]
-  line += options.trusted(told)
-  line += [] if told.machine else ["--machine", devices.platform]
-  line += [*hardware.given(told), "--devices", str(devices.devices)]
-  line += [] if devices.processes is None else ["--num-processes", str(devices.processes)]
-  line += [] if place.remote else ["--workdir", str(told.workdir)]
-  command = [sys.executable, "-m", "audiopalm", *line]
+  target = place.hardware
+  words = ["preflight", train_args.config, *(f"--set={setting}" for setting in train_args.settings)]
+  words += options.trusted(train_args)
+  words += [] if train_args.machine else ["--machine", target.platform]
+  words += [*hardware.given(train_args), "--devices", str(target.devices)]
+  words += [] if target.processes is None else ["--num-processes", str(target.processes)]
+  words += [] if place.remote else ["--workdir", str(train_args.workdir)]
+  command = [sys.executable, "-m", "audiopalm", *words]
   return subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}).returncode
 
 
 def _job(
-  args: argparse.Namespace, place: typing.Any, told: argparse.Namespace, experiment: Experiment
-) -> launch.Job:
-  workdir = told.workdir
+  args: argparse.Namespace,
+  place: places.LaunchPlace,
+  train_args: argparse.Namespace,
+  experiment: Experiment,
+) -> launch.TrainingJob:
+  workdir = train_args.workdir
   if not place.remote:
     workdir = workdir.absolute()
   elif not workdir.is_relative_to(places.STORAGE):
     raise ConfigError(
-      f"--workdir {workdir} would be gone with the machines of {args.on}. What they share and what "
-      f"stays is mounted at {places.STORAGE}: give a folder in it, as in --workdir "
+      f"--workdir {workdir} would be deleted with the machines of {args.on}. Their shared storage "
+      f"is mounted at {places.STORAGE}: give a folder in it, as in --workdir "
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
-  machine = hardware.machine(told) if hardware.files(told) else None
-  products = ("--products", told.products) if told.products else ()
-  bad = ("--max-bad", told.max_bad) if told.max_bad else ()
-  return launch.Job(
+  machine = hardware.machine(train_args) if hardware.files(train_args) else None
+  optional = {"--products": train_args.products, "--max-bad": train_args.max_bad}
+  return launch.TrainingJob(
     name=args.name or re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-"),
     workdir=str(workdir),
     config=experiment.to_json(),
@@ -213,25 +213,24 @@ def _job(
     options=(
       "--workdir",
       str(workdir),
-      *([] if machine else hardware.given(told)),
-      *options.trusted(told),
-      *products,
-      *bad,
+      *([] if machine else hardware.given(train_args)),
+      *options.trusted(train_args),
+      *(word for name, value in optional.items() if value for word in (name, value)),
       "--hang-s",
-      str(told.hang_s),
+      str(train_args.hang_s),
       "--recheck-every",
-      str(told.recheck_every),
-    ),  # fmt: skip
+      str(train_args.recheck_every),
+    ),
     python=sys.executable,
     folder=str(Path.cwd()),
   )
 
 
-def _submit(made: launch.Launch) -> int:
-  for path, text in made.files.items():
+def _submit(launched: launch.Launch) -> int:
+  for path, text in launched.files.items():
     with files.replacing(path) as part:
       part.write_text(text, encoding="utf-8")
-  for folder in made.folders:
+  for folder in launched.folders:
     folder.mkdir(parents=True, exist_ok=True)
-  print(shlex.join(made.command), flush=True)
-  return subprocess.run(made.command).returncode
+  print(shlex.join(launched.command), flush=True)
+  return subprocess.run(launched.command).returncode

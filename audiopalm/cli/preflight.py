@@ -1,4 +1,4 @@
-"""`audiopalm preflight`: what is wrong with a run before it is given its machines."""
+"""`audiopalm preflight`: finds faults of a run before it gets its machines."""
 
 import argparse
 import functools
@@ -11,19 +11,19 @@ from audiopalm.cli import config, hardware, options
 from audiopalm.errors import EXIT_DONE, EXIT_USER, ConfigError
 from audiopalm.parts import machines
 
-DESCRIPTION = """Check a run in seconds, before it waits in a queue or holds a machine: its
-config, how its batch and arrays divide among the devices, the memory a plan has
-found, room in the workdir, the data, and from which checkpoint it goes on. One
-line a check; exit code 2 if any is wrong. No device computes, nothing is compiled.
+DESCRIPTION = """Check a run in seconds, before it waits in a queue or occupies a machine: the
+config, whether its batch and arrays divide over the devices, the memory of a stored plan,
+room in the workdir, the data, and the checkpoint it resumes from. Prints one line per check; the
+exit code is 2 if any is wrong. No device computes, and nothing is compiled.
 
   audiopalm preflight quickstart --workdir runs/quickstart
   audiopalm preflight my_config.py --workdir /shared/mine --machine h100 --devices 64
   audiopalm plan audiopalm_8b --topology v5e:16x16 --workdir /shared/mine
   audiopalm preflight audiopalm_8b --workdir /shared/mine --topology v5e:16x16
 
-That all hosts run the same code and config is checked by train itself, as it starts."""
+Training itself checks that all hosts run the same code and config, when it starts."""
 
-COLOURS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+COLORS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -34,20 +34,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "--workdir",
     metavar="DIR",
     type=options.folder,
-    help="where everything of the run lies; without it only config and mesh are checked",
+    help="the folder of the run; without it only code, config and mesh are checked",
   )
   hardware.add_arguments(parser)
   parser.add_argument(
-    "--devices", metavar="N", type=int, help="how many there will be (default: those here)"
+    "--devices", metavar="N", type=int, help="number of devices (default: those of this machine)"
   )
   parser.add_argument(
-    "--num-processes", metavar="N", type=int, default=1, help="over how many (default: 1)"
+    "--num-processes", metavar="N", type=int, default=1, help="number of processes (default: 1)"
   )
   parser.add_argument(
     "--topology",
     metavar="KIND:SHAPE",
-    help="what there will be, as `audiopalm plan` names it: the plan kept in the workdir says "
-    "whether the run fits",
+    help="the devices, named as for `audiopalm plan`; checks memory by the plan in the workdir",
   )
 
 
@@ -58,28 +57,30 @@ def run(args: argparse.Namespace) -> int:
     if count is not None and count < 1:
       raise ConfigError(f"{option} takes a whole number of at least 1, not {count}.")
   if args.devices is not None or args.topology is not None:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # those here are not those it will have
+    os.environ.setdefault(
+      "JAX_PLATFORMS", "cpu"
+    )  # the run will not use the devices of this machine
   import jax
 
   from audiopalm.cluster import preflight
-  from audiopalm.planning import stored
+  from audiopalm.planning import topology
 
   kind, devices = (args.topology or "").partition(":")[0], args.devices
   if args.topology is not None:
-    counted = stored.devices(args.topology)
-    if devices not in (None, counted):
-      raise ConfigError(f"--topology {args.topology} has {counted} devices, not {devices}.")
-    devices = counted
+    count = topology.device_count(args.topology)
+    if devices not in (None, count):
+      raise ConfigError(f"--topology {args.topology} has {count} devices, not {devices}.")
+    devices = count
   default = functools.partial(machines.named, kind) if kind else machines.default
-  given = preflight.Given(
+  target = preflight.TargetHardware(
     hardware.machine(args, default) or default(),
     devices or jax.device_count(),
     args.num_processes,
     args.topology,
   )
-  console, wrong = rich.console.Console(), 0
-  for each in preflight.checks(experiment, given, args.workdir):
-    mark = (f"{each.state:<6}", COLOURS[each.state])
-    console.print(rich.text.Text.assemble(mark, f"{each.name:<11}{each.text}"), soft_wrap=True)
-    wrong += each.state == "wrong"
-  return EXIT_USER if wrong else EXIT_DONE
+  console, code = rich.console.Console(), EXIT_DONE
+  for check in preflight.checks(experiment, target, args.workdir):
+    mark = (f"{check.state:<6}", COLORS[check.state])
+    console.print(rich.text.Text.assemble(mark, f"{check.name:<11}{check.text}"), soft_wrap=True)
+    code = EXIT_USER if check.state == "wrong" else code
+  return code

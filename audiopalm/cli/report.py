@@ -1,4 +1,4 @@
-"""`audiopalm report`: one page about a run, to read and to hear."""
+"""`audiopalm report`: writes one page about a run, with audio."""
 
 import argparse
 
@@ -6,15 +6,15 @@ from audiopalm import quantities
 from audiopalm.cli import options
 from audiopalm.errors import EXIT_DONE
 
-DESCRIPTION = """Write DIR/report.html, one page that needs nothing beside it: scores, examples with
-spectrograms and players of source, reference and generated speech, curves by
-task, tokens by task, where the time went, config and manifest. It works
-offline, without JavaScript, on a phone.
+DESCRIPTION = """Write DIR/report.html, one self-contained page: scores, examples with spectrograms
+and audio players for source, reference and generated speech, curves and tokens by task,
+how the time was spent, the config and the token space. It works offline, without JavaScript,
+and on a phone.
 
   audiopalm report --workdir runs/quickstart
 
-A run that is half trained or not evaluated gets a page too: it says what is
-missing and the command that makes it."""
+A run that is still training or not evaluated gets a page too, which lists what is missing
+and the command that produces it."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.report import run as run_files  # these import jax
   from audiopalm.report import single
 
-  found = run_files.read(args.workdir, args.trust)
-  path = single.write(found)
+  files = run_files.read(args.workdir, args.trust)
+  path = single.write(files)
   print(f"Report: {path} ({quantities.size(path.stat().st_size)})")
-  for what, command in found.gaps():
-    print(f"{what} {command}")
+  for gap, command in files.gaps():
+    print(f"{gap} {command}")
   return EXIT_DONE

@@ -1,1 +1,1 @@
-"""Starting training: scripts for schedulers and clouds, several processes on one machine."""
+"""Launching training on clusters and clouds, checks before a launch, and sweeps of many runs."""

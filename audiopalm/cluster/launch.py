@@ -1,7 +1,7 @@
-"""The files that start training in a place: settings in, text out. Nothing is written or run here.
+"""Renders the files that launch training in a place. Nothing is written or run here.
 
-They are made from the templates in launch/, where `{{name}}` is a value, quoted as that file needs
-it, and a line of nothing but `{{name}}` is any number of lines.
+The templates are in launch/. `{{name}}` stands for a value, which is quoted here as its file
+requires; a line that holds only `{{name}}` stands for any number of lines.
 """
 
 import dataclasses
@@ -14,24 +14,24 @@ from pathlib import Path
 from audiopalm.cluster import places
 from audiopalm.errors import ConfigError
 
-# Installed inside the package; in a checkout beside it.
+# Inside the installed package, or beside it in a checkout.
 _PACKAGE = Path(__file__).parents[1]
 TEMPLATES = (_PACKAGE / "launch", _PACKAGE.parent / "launch")
 
 CONFIG, MACHINE = "config.json", "machine.json"
-PORT = 8482  # of process 0, on machines that run nothing else
+PORT = 8482  # of the coordinator, on machines that run nothing else
 
 Value = str | int | Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-  """What is started, wherever that is.
+class TrainingJob:
+  """What to launch, in any place.
 
-  `config` is the JSON of the experiment, and `machine` that of a machine which came from a file: as
-  both were read and checked here they are trained there.
-  `options` are those of `audiopalm train` beside it. `python` and `folder` are this machine's, for
-  places that share its disks.
+  `config` is the experiment as JSON, and `machine` the contents of a machine file, None without
+  one. Both are read and checked before the launch, so later changes of their files have no effect.
+  `options` are further options of `audiopalm train`. `python` and `folder` are paths of this
+  machine, for places that share its disks.
   """
 
   name: str
@@ -45,37 +45,52 @@ class Job:
   def __post_init__(self):
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", self.name):
       raise ConfigError(
-        f"A job is called by at most 40 small letters, digits and dashes, from a letter on, not "
-        f"{self.name!r}: clouds allow no other names. Give one by --name."
+        f"A job name has at most 40 lower-case letters, digits and dashes and begins with a "
+        f"letter, as clouds require, not {self.name!r}. Give another by --name."
       )
+
+  def train(self, prefix: str) -> tuple[str, ...]:
+    """Returns the arguments of `audiopalm`; `prefix` begins the paths of its files there."""
+    machine = ("--machine", f"{prefix}{MACHINE}") if self.machine else ()
+    return ("train", f"{prefix}{CONFIG}", *self.options, *machine)
+
+  def files(self, folder: Path) -> dict[Path, str]:
+    """Returns the config, and the machine if it came from a file, as files in `folder`."""
+    machine = {folder / MACHINE: self.machine} if self.machine else {}
+    return {folder / CONFIG: self.config, **machine}
+
+  @property
+  def compilation_cache(self) -> str:
+    """The folder of compiled programs, which a restart reads."""
+    return f"{self.workdir}/compiled"
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-  """What a job becomes: files, the command that submits them, folders that have to be there."""
+  """The files of a job, the command that submits them, and folders that must exist before."""
 
   files: Mapping[Path, str]
   command: tuple[str, ...]
   folders: tuple[Path, ...] = ()
 
 
-def render(job: Job, place: object, folder: Path) -> Launch:
-  """Returns the files that start a job, in `folder`, and what submits them."""
-  _check_lines(
+def render(job: TrainingJob, place: places.LaunchPlace, folder: Path) -> Launch:
+  """Returns the files that launch a job, with paths in `folder`, and the command to submit them."""
+  _check_printable(
     *dataclasses.astuple(place), job.workdir, job.options, job.python, job.folder, folder
   )
   return _RENDER[type(place)](job, place, folder)
 
 
 def fill(name: str, values: Mapping[str, Value]) -> str:
-  """Returns a template with its values put in, as they are."""
+  """Returns a template with its values inserted."""
   lines = []
   for line in template(name).splitlines():
     alone = re.fullmatch(r"( *)\{\{(\w+)\}\}", line)
     if alone:
-      lines += [alone[1] + each for each in values[alone[2]]]
+      lines += [alone[1] + inserted for inserted in values[alone[2]]]
     else:
-      lines.append(re.sub(r"\{\{(\w+)\}\}", lambda found: str(values[found[1]]), line))
+      lines.append(re.sub(r"\{\{(\w+)\}\}", lambda match: str(values[match[1]]), line))
   return "\n".join(lines) + "\n"
 
 
@@ -85,7 +100,7 @@ def template(name: str) -> str:
   return (folder / name).read_text(encoding="utf-8")
 
 
-def _slurm(job: Job, place: places.Slurm, folder: Path) -> Launch:
+def _slurm(job: TrainingJob, place: places.Slurm, folder: Path) -> Launch:
   script = folder / "train.sbatch"
   options = {
     "gpus-per-node": place.gpus_per_node or None,
@@ -93,16 +108,8 @@ def _slurm(job: Job, place: places.Slurm, folder: Path) -> Launch:
     "time": place.time,
     "account": place.account,
   }
-  given = [f"--{name}={value}" for name, value in options.items() if value is not None]
-  logs = f"{job.workdir}/logs".replace("%", "%%")  # sbatch puts the job's number for %j
-  train = (
-    job.python,
-    "-m",
-    "audiopalm",
-    "train",
-    str(folder / CONFIG),
-    *_options(job, f"{folder}/"),
-  )
+  arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+  logs = f"{job.workdir}/logs".replace("%", "%%")  # sbatch expands %j to the job's number
   text = fill(
     "slurm.sbatch",
     {
@@ -110,84 +117,73 @@ def _slurm(job: Job, place: places.Slurm, folder: Path) -> Launch:
       "nodes": place.nodes,
       "processes_per_node": place.processes_per_node,
       "gpus_per_node": place.gpus_per_node,
-      "options": [f"#SBATCH {shlex.quote(each)}" for each in (*given, *place.sbatch)],
+      "options": [f"#SBATCH {shlex.quote(option)}" for option in (*arguments, *place.sbatch)],
       "folder": shlex.quote(job.folder),
       "log": shlex.quote(f"{logs}/%j.log"),
       "warn_s": place.warn_s,
       "restarts": place.restarts,
       "workdir": shlex.quote(job.workdir),
-      "train": shlex.join(train),
+      "train": shlex.join((job.python, "-m", "audiopalm", *job.train(f"{folder}/"))),
     },
   )
-  files = {script: text, **_files(job, folder)}
+  files = {script: text, **job.files(folder)}
   return Launch(files, ("sbatch", str(script)), (Path(job.workdir, "logs"),))
 
 
-def _tpu_vm(job: Job, place: places.TpuVm, folder: Path) -> Launch:
+def _tpu_vm(job: TrainingJob, place: places.TpuVm, folder: Path) -> Launch:
   script = folder / "tpu_vm.sh"
   wheel, package = _package(place.package)
-  here = {
-    "name": job.name,
-    "project": shlex.quote(place.project),
-    "zone": shlex.quote(place.zone),
-    "accelerator": shlex.quote(place.accelerator),
-    "runtime": shlex.quote(place.runtime),
-    "spot": "--spot" if place.spot else "",
-    "wheel": shlex.quote(wheel),
-    "machine": [f'copy "$here/{MACHINE}" audiopalm/{MACHINE} || return'] if job.machine else [],
-    "restarts": place.restarts,
-  }
-  there = {
-    "bucket": shlex.quote(place.bucket.removeprefix("gs://").rstrip("/")),
-    "storage": places.STORAGE,
-    "package": shlex.quote(package),
-    "train": shlex.join(("train", CONFIG, *_options(job, ""))),
-    "cache": shlex.quote(_cache(job)),
-  }
-  files = {
-    script: fill("tpu_vm.sh", here),
-    folder / "tpu_vm_worker.sh": fill("tpu_vm_worker.sh", there),
-    **_files(job, folder),
-  }
-  return Launch(files, ("bash", str(script)))
+  text = fill(
+    "tpu_vm.sh",
+    {
+      "name": job.name,
+      "project": shlex.quote(place.project),
+      "zone": shlex.quote(place.zone),
+      "accelerator": shlex.quote(place.accelerator),
+      "runtime": shlex.quote(place.runtime),
+      "spot": "--spot" if place.spot else "",
+      "wheel": shlex.quote(wheel),
+      "package": shlex.quote(package),
+      "bucket": shlex.quote(place.bucket.removeprefix("gs://").rstrip("/")),
+      "storage": places.STORAGE,
+      "train": shlex.join(job.train("")),
+      "cache": shlex.quote(job.compilation_cache),
+      "restarts": place.restarts,
+      "machine": [f'copy "$here/{MACHINE}" audiopalm/{MACHINE} || return'] if job.machine else [],
+    },
+  )
+  return Launch({script: text, **job.files(folder)}, ("bash", str(script)))
 
 
-def _gke(job: Job, place: places.Gke, folder: Path) -> Launch:
+def _gke(job: TrainingJob, place: places.Gke, folder: Path) -> Launch:
   manifest = folder / "gke.yaml"
   tpu = place.topology is not None
   if tpu:
     annotations = [
       "annotations:",
-      "  # All pods in one node pool: that is one slice.",
+      "  # All pods in one node pool, which is one TPU slice.",
       "  alpha.jobset.sigs.k8s.io/exclusive-topology: cloud.google.com/gke-nodepool",
     ]
     selector = {"gke-tpu-accelerator": place.accelerator, "gke-tpu-topology": place.topology}
-    # GKE tells each pod of a slice who the others are, and JAX finds it out.
-    meeting = ("--coordinator-address", "auto")
+    # JAX reads the addresses of a slice's pods from variables that GKE sets.
+    coordinator = ("--coordinator-address", "auto")
   else:
     annotations = []
     selector = {"gke-accelerator": place.accelerator}
-    first = f"{job.name}-train-0-0.{job.name}"
-    meeting = (
-      "--coordinator-address",
-      f"{first}:{PORT}",
-      "--num-processes",
-      str(place.nodes),
-      "--process-id",
-    )
+    address = f"{job.name}-train-0-0.{job.name}:{PORT}"
+    coordinator = ("--coordinator-address", address, "--num-processes", str(place.nodes))
   if place.spot:
     selector["gke-spot"] = "true"
-  train = ("audiopalm", "train", f"/config/{CONFIG}", *_options(job, "/config/"), *meeting)
-  command = [each.replace("$", "$$") for each in train]  # Kubernetes would expand $(NAME)
-  command += [] if tpu else ["$(JOB_COMPLETION_INDEX)"]
+  words = ("audiopalm", *job.train("/config/"), *coordinator)
+  command = [word.replace("$", "$$") for word in words]  # Kubernetes would expand $(NAME)
+  command += [] if tpu else ["--process-id", "$(JOB_COMPLETION_INDEX)"]
+  machine = (job.machine or "").splitlines()
   text = fill(
     "gke.yaml",
     {
       "name": job.name,
       "config": job.config.splitlines(),
-      "machine": [f"{MACHINE}: |", *(f"  {line}" for line in job.machine.splitlines())]
-      if job.machine
-      else [],
+      "machine": [f"{MACHINE}: |", *(f"  {line}" for line in machine)] if machine else [],
       "annotations": annotations,
       "node_selector": [
         f"cloud.google.com/{label}: {json.dumps(value)}" for label, value in selector.items()
@@ -196,21 +192,23 @@ def _gke(job: Job, place: places.Gke, folder: Path) -> Launch:
       "restarts": place.restarts,
       "image": json.dumps(place.image),
       "command": json.dumps(command),
-      "cache": json.dumps(_cache(job)),
+      "cache": json.dumps(job.compilation_cache),
       "resource": "google.com/tpu" if tpu else "nvidia.com/gpu",
       "devices": place.chips_per_node if tpu else place.gpus_per_node,
       "storage": places.STORAGE,
       "claim": json.dumps(place.claim),
     },
   )
-  where = () if place.namespace is None else ("--namespace", place.namespace)
-  return Launch({manifest: text}, ("kubectl", "apply", *where, "-f", str(manifest)))
+  namespace = () if place.namespace is None else ("--namespace", place.namespace)
+  return Launch({manifest: text}, ("kubectl", "apply", *namespace, "-f", str(manifest)))
 
 
-def _skypilot(job: Job, place: places.SkyPilot, folder: Path) -> Launch:
+def _skypilot(job: TrainingJob, place: places.SkyPilot, folder: Path) -> Launch:
   task = folder / "skypilot.yaml"
   wheel, package = _package(place.package)
-  there = f"~/audiopalm/{Path(wheel).name}"
+  mounts = {path.name: str(path) for path in job.files(folder)}
+  if wheel:
+    mounts[Path(wheel).name] = wheel
   text = fill(
     "skypilot.yaml",
     {
@@ -221,21 +219,19 @@ def _skypilot(job: Job, place: places.SkyPilot, folder: Path) -> Launch:
       "restarts": place.restarts,
       "storage": places.STORAGE,
       "bucket": json.dumps(place.bucket),
-      "config_file": json.dumps(str(folder / CONFIG)),
-      "machine_file": [f"~/audiopalm/{MACHINE}: {json.dumps(str(folder / MACHINE))}"]
-      if job.machine
-      else [],
-      "package_file": [f"{json.dumps(there)}: {json.dumps(wheel)}"] if wheel else [],
+      "files": [
+        f"{json.dumps(f'~/audiopalm/{name}')}: {json.dumps(path)}" for name, path in mounts.items()
+      ],
       "package": shlex.quote(package),
-      "train": shlex.join(("train", CONFIG, *_options(job, ""))),
-      "cache": shlex.quote(_cache(job)),
+      "train": shlex.join(job.train("")),
+      "cache": shlex.quote(job.compilation_cache),
     },
   )
   command = ("sky", "jobs", "launch", "--yes", "--name", job.name, str(task))
-  return Launch({task: text, **_files(job, folder)}, command)
+  return Launch({task: text, **job.files(folder)}, command)
 
 
-_RENDER: dict[type, Callable[..., Launch]] = {
+_RENDER: dict[type[places.LaunchPlace], Callable[..., Launch]] = {
   places.Slurm: _slurm,
   places.TpuVm: _tpu_vm,
   places.Gke: _gke,
@@ -243,35 +239,19 @@ _RENDER: dict[type, Callable[..., Launch]] = {
 }
 
 
-def _files(job: Job, folder: Path) -> dict[Path, str]:
-  """Returns the files that say what is trained, and on which machine if that came from a file."""
-  machine = {folder / MACHINE: job.machine} if job.machine else {}
-  return {folder / CONFIG: job.config, **machine}
-
-
-def _options(job: Job, there: str) -> tuple[str, ...]:
-  """Returns the options of training, whose files begin with `there` where it runs."""
-  return (*job.options, *(("--machine", f"{there}{MACHINE}") if job.machine else ()))
-
-
-def _package(given: str) -> tuple[str, str]:
-  """Returns the wheel that has to be copied, '' for none, and what pip is told beside it."""
-  path, bracket, extras = given.partition("[")
+def _package(requirement: str) -> tuple[str, str]:
+  """Returns (the wheel to copy, '' for none, what pip installs)."""
+  path, bracket, extras = requirement.partition("[")
   if not path.endswith(".whl") or "://" in path:
-    return "", given
+    return "", requirement
   return str(Path(path).absolute()), f"./{Path(path).name}{bracket}{extras}"
 
 
-def _cache(job: Job) -> str:
-  """Returns where compiled programs are kept: what was compiled once is read after a restart."""
-  return f"{job.workdir}/compiled"
-
-
-def _check_lines(*values: object) -> None:
+def _check_printable(*values: object) -> None:
   for value in values:
-    for each in value if isinstance(value, tuple) else (value,):
-      if not str(each).isprintable():
+    for text in value if isinstance(value, tuple) else (value,):
+      if not str(text).isprintable():
         raise ConfigError(
-          f"{str(each)!r} holds a line break or another character that cannot be printed, which no "
-          "script keeps as it is: choose another name."
+          f"{str(text)!r} holds a line break or another control character, which a script cannot "
+          "keep: choose another name."
         )

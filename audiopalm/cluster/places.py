@@ -1,8 +1,10 @@
-"""Where training can be launched: the settings of each place, each field an option of the command.
+"""Where training can be launched: the settings of each place, each field a command-line option.
 
-`help` and `metavar` of a field are its option's. A field without a default has to be given.
+`help` and `metavar` in a field's metadata are those of its option. A field without a default is a
+required option.
 """
 
+import abc
 import dataclasses
 import math
 import re
@@ -10,65 +12,67 @@ from typing import Any, ClassVar, Literal
 
 from audiopalm.errors import ConfigError
 
-STORAGE = "/storage"  # where machines of a cloud mount what they share
-SLURM_EARLY_S = 60  # how much earlier than asked SLURM may send a signal
-LEAST_S = 300
+STORAGE = "/storage"  # where machines of a cloud mount their shared storage
+SLURM_EARLY_S = 60  # SLURM may send a signal this much earlier than requested
+MIN_TRAINING_S = 300
 TPU = r"(v\d+[a-z]*)-(\d+)"  # a type of Cloud TPU
-BY_CORE = ("v2", "v3", "v4", "v5p")  # whose types count cores, two a chip
+TYPES_BY_CORE = ("v2", "v3", "v4", "v5p")  # these types count cores, two per chip
 
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-  """What a place gives a run: "cpu", "gpu" or "tpu", so many devices over so many processes (None:
-  as many as the machines of a TPU)."""
+  """The devices a place provides: their platform ("cpu", "gpu" or "tpu"), their number, and the
+  number of processes, None where it follows from the type of TPU."""
 
   platform: str
   devices: int
   processes: int | None
 
 
-def _option(help: str, metavar: str | None = None, **default: Any) -> Any:
-  return dataclasses.field(metadata={"help": help, "metavar": metavar}, **default)
+def _option(help: str, metavar: str | None = None, least: int | None = None, **default: Any) -> Any:
+  return dataclasses.field(metadata={"help": help, "metavar": metavar, "least": least}, **default)
 
 
 def _nodes() -> int:
-  return _option("how many machines, one process on each unless --per says otherwise", "N")
+  return _option("number of machines; each runs one process unless --per says otherwise", "N", 1)
+
+
+def _gpus_per_node() -> int:
+  return _option("GPUs of each node (default: 0)", "N", 0, default=0)
+
+
+def _accelerator() -> str:
+  return _option("type of device, by its name in that place", "KIND")
 
 
 def _restarts() -> int:
   return _option(
-    "how often in a row it is started again after a hang or a crash (default: 3); after SIGTERM it "
-    "always is",
+    "maximum restarts in a row after a hang or a crash (default: 3); restarts after SIGTERM are "
+    "unlimited",
     "N",
+    0,
     default=3,
   )
 
 
 def _spot() -> bool:
-  return _option("machines that are cheap and may be taken away at any time", default=False)
+  return _option("use preemptible machines, which are cheaper", default=False)
 
 
 def _bucket() -> str:
   return _option(
-    "the bucket of Cloud Storage with the workdir, mounted at "
-    f"{STORAGE} on each machine; with a hierarchical namespace, as docs/launch.md explains",
+    f"Cloud Storage bucket with the workdir, mounted at {STORAGE} on each machine; it needs a "
+    "hierarchical namespace, see docs/launch.md",
     "gs://NAME",
   )
 
 
 def _package() -> str:
   return _option(
-    "what pip installs on each machine: a wheel of audiopalm, which is copied there, or anything "
-    "else that pip takes; with extras, as in dist/audiopalm-1.0-py3-none-any.whl[data,tpu]",
+    "what pip installs on each machine: a wheel of audiopalm, which is copied there, or any other "
+    "requirement, with extras, as in dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu]",
     "WHEEL",
   )
-
-
-def _at_least(least: int, place: Any, *names: str) -> None:
-  for name in names:
-    value = getattr(place, name)
-    if value is not None and value < least:
-      raise ConfigError(f"{option(name)} takes a whole number of at least {least}, not {value}.")
 
 
 def option(name: str) -> str:
@@ -76,77 +80,104 @@ def option(name: str) -> str:
   return f"--{name.replace('_', '-')}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Local:
-  """Several processes on this machine."""
+def _match(name: str, value: str, pattern: str, expected: str) -> re.Match:
+  match = re.fullmatch(pattern, value)
+  if match is None:
+    raise ConfigError(f"{option(name)} takes {expected}, not {value!r}.")
+  return match
 
-  num_processes: int = _option("how many processes", "N")
-  devices_per_process: int | None = _option("CPU devices of each process", "N", default=None)
-  gpus_per_process: int | None = _option(
-    "GPUs of each process, taken from CUDA_VISIBLE_DEVICES in turn", "N", default=None
-  )
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaunchPlace(abc.ABC):
+  """Settings of a place. `remote` is True where its machines do not share this machine's disks."""
+
   remote: ClassVar[bool] = False
 
   def __post_init__(self):
-    _at_least(1, self, "num_processes", "devices_per_process", "gpus_per_process")
+    for field in dataclasses.fields(self):
+      value, least = getattr(self, field.name), field.metadata["least"]
+      if least is not None and value is not None and value < least:
+        raise ConfigError(
+          f"{option(field.name)} takes a whole number of at least {least}, not {value}."
+        )
+    self.check()
+
+  @abc.abstractmethod
+  def check(self) -> None:
+    """Raises ConfigError for settings that do not fit together."""
+
+  @property
+  @abc.abstractmethod
+  def hardware(self) -> Hardware:
+    """The devices it provides."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalProcesses(LaunchPlace):
+  """Several processes on this machine."""
+
+  num_processes: int = _option("number of processes", "N", 1)
+  devices_per_process: int | None = _option("CPU devices of each process", "N", 1, default=None)
+  gpus_per_process: int | None = _option(
+    "GPUs of each process, assigned from CUDA_VISIBLE_DEVICES in order", "N", 1, default=None
+  )
+
+  def check(self) -> None:
     if self.devices_per_process and self.gpus_per_process:
       raise ConfigError(
-        "--devices-per-process makes devices of a CPU and --gpus-per-process hands out GPUs: give "
-        "one of them."
+        "--devices-per-process makes CPU devices and --gpus-per-process assigns GPUs: give one of "
+        "them."
       )
 
   @property
   def hardware(self) -> Hardware:
-    each = self.gpus_per_process or self.devices_per_process or 1
+    per_process = self.gpus_per_process or self.devices_per_process or 1
     platform = "gpu" if self.gpus_per_process else "cpu"
-    return Hardware(platform, self.num_processes * each, self.num_processes)
+    return Hardware(platform, self.num_processes * per_process, self.num_processes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Slurm:
+class Slurm(LaunchPlace):
   """A batch job that requeues itself."""
 
   nodes: int = _nodes()
-  gpus_per_node: int = _option("GPUs of each node (default: 0)", "N", default=0)
+  gpus_per_node: int = _gpus_per_node()
   per: Literal["node", "gpu"] = _option(
     "one process for each 'node', with all of its GPUs, or for each 'gpu' (default: node)",
     default="node",
   )
-  partition: str | None = _option("the partition", "NAME", default=None)
-  time: str | None = _option("the time limit, as SLURM writes it: 1-12:00:00", "TIME", default=None)
-  account: str | None = _option("the account that pays", "NAME", default=None)
+  partition: str | None = _option("SLURM partition", "NAME", default=None)
+  time: str | None = _option("time limit in SLURM's format: 1-12:00:00", "TIME", default=None)
+  account: str | None = _option("account to charge", "NAME", default=None)
   warn_s: int = _option(
-    "seconds before the time limit at which training is told to save (default: 300); a save has to "
-    "fit in, or the job ends for good",
+    "seconds before the time limit at which training must save (default: 300); the save must "
+    "finish in this time, or SLURM does not requeue the job",
     "S",
+    1,
     default=300,
   )
   restarts: int = _restarts()
   sbatch: tuple[str, ...] = _option(
-    "any other option of sbatch, as in --sbatch=--mem=0; may be repeated", "OPTION", default=()
+    "any other option of sbatch, as in --sbatch=--mem=0; repeatable", "OPTION", default=()
   )
-  remote: ClassVar[bool] = False
 
-  def __post_init__(self):
-    _at_least(1, self, "nodes", "warn_s")
-    _at_least(0, self, "gpus_per_node", "restarts")
+  def check(self) -> None:
     if self.warn_s >= 2**16:
-      raise ConfigError(f"--warn-s takes at most 65535 seconds, as SLURM does, not {self.warn_s}.")
-    seconds = math.inf if self.time is None else _seconds(self.time)
-    if seconds < self.warn_s + SLURM_EARLY_S + LEAST_S:
+      raise ConfigError(f"--warn-s takes at most 65535 seconds, SLURM's limit, not {self.warn_s}.")
+    limit_s = math.inf if self.time is None else _seconds(self.time)
+    if limit_s < self.warn_s + SLURM_EARLY_S + MIN_TRAINING_S:
       raise ConfigError(
-        f"--time {self.time} leaves less than {LEAST_S} s to train in before SLURM asks to save: "
-        f"--warn-s {self.warn_s} s before the end, and up to {SLURM_EARLY_S} s earlier. Give more "
-        "time, or a smaller --warn-s."
+        f"--time {self.time} leaves less than {MIN_TRAINING_S} s of training: SLURM asks for a "
+        f"save --warn-s {self.warn_s} s before the limit, and up to {SLURM_EARLY_S} s earlier. "
+        "Give a longer --time or a smaller --warn-s."
       )
     if self.per == "gpu" and not self.gpus_per_node:
-      raise ConfigError("--per gpu starts a process for each GPU: say how many by --gpus-per-node.")
-    for given in self.sbatch:
-      if not re.fullmatch(r"--[a-z][a-z-]*(=.*)?", given):
-        raise ConfigError(
-          f"--sbatch takes one option of sbatch in its long form, as in --sbatch=--mem=0, not "
-          f"{given!r}."
-        )
+      raise ConfigError("--per gpu starts one process per GPU: give their number, --gpus-per-node.")
+    for argument in self.sbatch:
+      _match(
+        "sbatch", argument, r"--[a-z][a-z-]*(=.*)?",
+        "one option of sbatch in its long form, as in --sbatch=--mem=0",
+      )  # fmt: skip
 
   @property
   def processes_per_node(self) -> int:
@@ -160,63 +191,55 @@ class Slurm:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TpuVm:
-  """A Cloud TPU, asked for and given back by a script."""
+class TpuVm(LaunchPlace):
+  """A Cloud TPU that a script requests and deletes."""
 
-  accelerator: str = _option("the kind of device, by the name it has in that place", "KIND")
-  runtime: str = _option("the TPU's software version: v2-alpha-tpuv6e, ...", "VERSION")
-  zone: str = _option("the zone", "ZONE")
-  project: str = _option("the project that pays", "PROJECT")
+  accelerator: str = _accelerator()
+  runtime: str = _option("TPU software version: v2-alpha-tpuv6e, ...", "VERSION")
+  zone: str = _option("Google Cloud zone", "ZONE")
+  project: str = _option("Google Cloud project to charge", "PROJECT")
   bucket: str = _bucket()
   package: str = _package()
   spot: bool = _spot()
   restarts: int = _restarts()
   remote: ClassVar[bool] = True
 
-  def __post_init__(self):
-    _at_least(0, self, "restarts")
+  def check(self) -> None:
     _check_bucket(self.bucket)
-    if not re.fullmatch(TPU, self.accelerator):
-      raise ConfigError(
-        f"--accelerator takes a type of Cloud TPU, as in v6e-16 or v5p-128, not "
-        f"{self.accelerator!r}."
-      )
+    _match("accelerator", self.accelerator, TPU, "a type of Cloud TPU, as in v6e-16 or v5p-128")
 
   @property
   def hardware(self) -> Hardware:
     kind, count = re.fullmatch(TPU, self.accelerator).groups()
-    return Hardware("tpu", int(count) // (2 if kind in BY_CORE else 1), None)
+    return Hardware("tpu", int(count) // (2 if kind in TYPES_BY_CORE else 1), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Gke:
+class Gke(LaunchPlace):
   """A JobSet on Google Kubernetes Engine: on TPUs with a topology, else on GPUs."""
 
   nodes: int = _nodes()
-  accelerator: str = _option("the kind of device, by the name it has in that place", "KIND")
-  topology: str | None = _option("the TPU slice: 4x4, 2x2x4, ...", "SHAPE", default=None)
-  chips_per_node: int = _option("TPU chips of each node (default: 4)", "N", default=4)
-  gpus_per_node: int = _option("GPUs of each node (default: 0)", "N", default=0)
-  image: str = _option("the container image, made from launch/docker", "IMAGE")
+  accelerator: str = _accelerator()
+  topology: str | None = _option("shape of the TPU slice: 4x4, 2x2x4, ...", "SHAPE", default=None)
+  chips_per_node: int = _option("TPU chips of each node (default: 4)", "N", 1, default=4)
+  gpus_per_node: int = _gpus_per_node()
+  image: str = _option("container image, built from launch/Dockerfile", "IMAGE")
   claim: str = _option(
-    f"the persistent volume claim (ReadWriteMany) with the workdir, mounted at {STORAGE}", "NAME"
+    f"persistent volume claim (ReadWriteMany) with the workdir, mounted at {STORAGE}", "NAME"
   )
-  namespace: str | None = _option("the namespace", "NAME", default=None)
+  namespace: str | None = _option("Kubernetes namespace", "NAME", default=None)
   spot: bool = _spot()
   restarts: int = _restarts()
   remote: ClassVar[bool] = True
 
-  def __post_init__(self):
-    _at_least(1, self, "nodes", "chips_per_node")
-    _at_least(0, self, "gpus_per_node", "restarts")
+  def check(self) -> None:
     if (self.topology is None) == (self.gpus_per_node < 1):
       raise ConfigError(
-        "On GKE give --topology (4x4, ...) for TPUs or --gpus-per-node for GPUs, one of them."
+        "On GKE give either --topology (4x4, ...) for TPUs or --gpus-per-node for GPUs."
       )
     if self.topology is None:
       return
-    if not re.fullmatch(r"\d+(x\d+){1,2}", self.topology):
-      raise ConfigError(f"--topology takes a shape such as 4x4 or 2x2x4, not {self.topology!r}.")
+    _match("topology", self.topology, r"\d+(x\d+){1,2}", "a shape such as 4x4 or 2x2x4")
     chips = math.prod(map(int, self.topology.split("x")))
     if chips != self.nodes * self.chips_per_node:
       raise ConfigError(
@@ -233,25 +256,22 @@ class Gke:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SkyPilot:
-  """A managed job of SkyPilot, on whichever cloud has room."""
+class SkyPilot(LaunchPlace):
+  """A managed job of SkyPilot, on any cloud that has machines available."""
 
   nodes: int = _nodes()
-  accelerator: str = _option("the kind of device, by the name it has in that place", "KIND")
+  accelerator: str = _accelerator()
   bucket: str = _bucket()
   package: str = _package()
   spot: bool = _spot()
   restarts: int = _restarts()
   remote: ClassVar[bool] = True
 
-  def __post_init__(self):
-    _at_least(1, self, "nodes")
-    _at_least(0, self, "restarts")
+  def check(self) -> None:
     _check_bucket(self.bucket)
-    if not re.fullmatch(r"[^:]+(:[1-9]\d*)?", self.accelerator):
-      raise ConfigError(
-        f"--accelerator takes KIND:NUMBER of each node, as in H100:8, not {self.accelerator!r}."
-      )
+    _match(
+      "accelerator", self.accelerator, r"[^:]+(:[1-9]\d*)?", "KIND:NUMBER per node, as in H100:8"
+    )
 
   @property
   def hardware(self) -> Hardware:
@@ -260,12 +280,12 @@ class SkyPilot:
 
 
 def _seconds(time: str) -> int:
-  """Returns the seconds in a time as SLURM writes it: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
-  found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
-  if found is None:
-    raise ConfigError(f"--time takes a time as SLURM writes it, as in 1-12:00:00, not {time!r}.")
-  days, *rest = found.groups()
-  numbers = [int(each) for each in rest if each is not None]
+  """Returns the seconds of a time in SLURM's format: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+  days, *rest = _match(
+    "time", time, r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?",
+    "a time in SLURM's format, as in 1-12:00:00",
+  ).groups()  # fmt: skip
+  numbers = [int(number) for number in rest if number is not None]
   if days is None and len(numbers) < 3:
     numbers = [0, *numbers]
   hours, minutes, seconds = (numbers + [0, 0])[:3]
@@ -275,9 +295,11 @@ def _seconds(time: str) -> int:
 def _check_bucket(bucket: str) -> None:
   if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]*/?", bucket):
     raise ConfigError(
-      f"--bucket takes gs://NAME, not {bucket!r}. A workdir has folders that are renamed and files "
-      "that grow, which mounts of other object stores refuse."
+      f"--bucket takes gs://NAME, not {bucket!r}. A run renames folders and appends to files, and "
+      "mounts of other object stores support neither."
     )
 
 
-PLACES = {"local": Local, "slurm": Slurm, "tpu_vm": TpuVm, "gke": Gke, "skypilot": SkyPilot}
+PLACES: dict[str, type[LaunchPlace]] = {
+  "local": LocalProcesses, "slurm": Slurm, "tpu_vm": TpuVm, "gke": Gke, "skypilot": SkyPilot
+}  # fmt: skip

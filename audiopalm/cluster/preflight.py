@@ -1,4 +1,4 @@
-"""What can be known of a run before it is given its machines: seconds, and no device is touched."""
+"""Checks a run before it gets its machines: takes seconds, and no device computes."""
 
 import dataclasses
 import hashlib
@@ -7,28 +7,31 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 
 import audiopalm
 from audiopalm import quantities, sharding, version
 from audiopalm import trust as trusts
-from audiopalm.data import lock, prepare
+from audiopalm.data import files, lock, prepare
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import AudiopalmError, ConfigError
+from audiopalm.experiment import Experiment
 from audiopalm.exports import folder
 from audiopalm.parts import runs
-from audiopalm.planning import program, stored
+from audiopalm.planning import plan, program
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint
+from audiopalm.training.state import TrainState
 
-CHECKPOINTS = 2  # there must be room for: one that is whole, and one that is being written
+MIN_CHECKPOINTS = 2  # that must fit in the workdir: a complete one, and the one being written
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-  """One line of a preflight. A "note" is worth knowing and stops nothing."""
+  """One line of a preflight. A "note" informs; "wrong" stops a launch."""
 
   name: str
   state: Literal["ok", "note", "wrong"]
@@ -36,14 +39,14 @@ class Check:
 
 
 class Note(AudiopalmError):
-  """What a check has to say that is neither well nor wrong."""
+  """A result of a check that is neither a success nor a fault."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
-  """The hardware a run will have.
+class TargetHardware:
+  """The hardware a run will use.
 
-  `topology` names what a plan was made for, "v5e:16x16"; without it memory is not checked.
+  `topology` names the topology of a stored plan, "v5e:16x16"; without it memory is not checked.
   """
 
   machine: Machine
@@ -52,24 +55,23 @@ class Given:
   topology: str | None = None
 
 
-def checks(experiment: Any, given: Given, workdir: Path | None) -> Iterator[Check]:
-  """Yields what was found, check by check; without a workdir nothing that lies in it."""
+def checks(experiment: Experiment, target: TargetHardware, workdir: Path | None) -> Iterator[Check]:
+  """Yields one check after another; without a workdir only those of code, config and mesh."""
+  preflight = _Preflight(experiment, target, workdir)
   yield _check("code", lambda: code(experiment.trust))
-  yield _check("config", lambda: _config(experiment))
-  shapes: list[Any] = []
-  yield _check("mesh", lambda: _mesh(experiment, given, shapes))
+  yield _check("config", preflight.config)
+  yield _check("mesh", preflight.mesh)
   if workdir is None:
     return
-  yield _check("memory", lambda: _memory(experiment, given, workdir))
-  yield _check("workdir", lambda: _workdir(workdir, shapes[0] if shapes else None))
-  prepared: list[Any] = []
-  yield _check("data", lambda: _data(experiment, workdir, prepared))
-  yield _check("checkpoint", lambda: _checkpoint(workdir, prepared[0] if prepared else None))
+  yield _check("memory", preflight.memory)
+  yield _check("workdir", preflight.room)
+  yield _check("data", preflight.data)
+  yield _check("checkpoint", preflight.checkpoint)
 
 
 def code(trust: Sequence[str] = ()) -> str:
-  """Returns the version of the package and 12 hex digits of all of its code, and of that of the
-  packages that a config is trusted with."""
+  """Returns the version of the package, and 12 hex digits of a hash over all of its code and that
+  of the trusted packages."""
   root, digest = Path(audiopalm.__file__).parent, hashlib.sha256()
   for path in sorted(root.rglob("*.py")):
     digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
@@ -78,105 +80,114 @@ def code(trust: Sequence[str] = ()) -> str:
   return f"audiopalm {version.VERSION}, code {digest.hexdigest()[:12]}, jax {jax.__version__}"
 
 
-def _check(name: str, look: Callable[[], str]) -> Check:
+def _check(name: str, check: Callable[[], str]) -> Check:
   try:
-    return Check(name, "ok", look())
+    return Check(name, "ok", check())
   except Note as note:
     return Check(name, "note", str(note))
   except AudiopalmError as error:
     return Check(name, "wrong", " ".join(str(error).split()))
 
 
-def _config(experiment: Any) -> str:
-  if experiment.export is not None:
-    folder.check(experiment)
-  return (
-    f"{experiment.name}, digest {experiment.digest}: {experiment.steps:,} steps of "
-    f"{experiment.data.batch_rows} rows of {experiment.data.length}"
-  )
+class _Preflight:
+  """The checks of a run; some use results of earlier ones, where those succeeded."""
 
+  def __init__(self, experiment: Experiment, target: TargetHardware, workdir: Path | None):
+    self._experiment, self._target, self._workdir = experiment, target, workdir
+    self._state: TrainState | None = None
+    self._prepared: Prepared | None = None
 
-def _mesh(experiment: Any, given: Given, shapes: list[Any]) -> str:
-  machine, devices = given.machine, given.devices
-  sharding.mesh_sizes(machine, devices, whole=given.processes > 1)
-  mesh = program.abstract_mesh(machine, devices)
-  with jax.sharding.use_abstract_mesh(mesh):
-    accumulation = program.check_divisible(experiment, machine, mesh)
-    space = program.space_of(experiment)
-    shapes.append(program.state_shapes(experiment, experiment.model.build(space), mesh))
-  axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
-  return (
-    f"machine {machine.name}, {devices} devices{f', {axes}' if axes else ''}: "
-    f"{experiment.model.parameters(space):,} parameters, {accumulation} micro-batches"
-  )
-
-
-def _memory(experiment: Any, given: Given, workdir: Path) -> str:
-  machine, topology = given.machine, given.topology
-  if topology is None:
-    raise Note("not known before the first step: --topology names one to look for a plan of")
-  path = stored.path_of(workdir, topology, machine)
-  found = stored.read(path)
-  how = (
-    f"audiopalm plan CONFIG --topology {topology} --workdir {workdir}, with the options of the "
-    "machine as here, makes one (minutes)"
-  )
-  if found is None:
-    raise Note(f"no plan in {path}: {how}")
-  changed = stored.stale(found, experiment, machine)
-  if changed:
-    raise Note(f"the plan in {path} was made for {changed}: {how}")
-  limit = f"{quantities.size(found['memory_limit'])} of a device of {topology}"
-  if not found["fits"]:
-    raise ConfigError(
-      f"{quantities.size(found['over'])} more than the {limit}, says {path}. Take more devices, "
-      "fewer rows of a device at once (--micro-batch-tokens) or a stronger policy (--remat full)."
+  def config(self) -> str:
+    experiment = self._experiment
+    if experiment.export is not None:
+      folder.check(experiment)
+    return (
+      f"{experiment.name}, digest {experiment.digest}: {experiment.steps:,} steps of "
+      f"{experiment.data.batch_rows} rows of {experiment.data.length}"
     )
-  return f"{quantities.size(found['memory']['peak'])} of the {limit}, says the plan of this config"
 
-
-def _workdir(workdir: Path, shapes: Any) -> str:
-  there = workdir.absolute()
-  while not there.exists():
-    there = there.parent
-  if not there.is_dir() or not os.access(there, os.W_OK):
-    raise ConfigError(f"{there} is no folder that can be written to. Give another --workdir.")
-  if there == workdir.absolute():
-    with tempfile.TemporaryFile(dir=there) as file:  # says what a permission bit does not
-      file.write(b"preflight")
-  free = shutil.disk_usage(there).free
-  room = f"{quantities.size(free)} free in {workdir}"
-  if shapes is None:
-    raise Note(f"{room}; how large a checkpoint is follows from the mesh, which is wrong")
-  size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-  needs = f"a checkpoint takes {quantities.size(size)}"
-  if free < CHECKPOINTS * size:
-    raise ConfigError(f"{room}, but {needs}, and there must be room for two. Free some.")
-  for command in ("train", "prepare"):
-    lock.check_free(workdir, command)
-  return f"{room}; {needs}"
-
-
-def _data(experiment: Any, workdir: Path, prepared: list[Any]) -> str:
-  if not (workdir / "prepare.json").is_file():
-    raise Note(
-      f"nothing is prepared in {workdir}: train does it first, while its devices wait; audiopalm "
-      "prepare CONFIG does it before"
+  def mesh(self) -> str:
+    experiment, machine, devices = self._experiment, self._target.machine, self._target.devices
+    sharding.mesh_sizes(machine, devices, whole=self._target.processes > 1)
+    mesh = program.abstract_mesh(machine, devices)
+    with jax.sharding.use_abstract_mesh(mesh):
+      micro_batches = program.check_divisible(experiment, machine, mesh)
+      space = program.space_of(experiment)
+      self._state = program.state_shapes(experiment, experiment.model.build(space), mesh)
+    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
+    return (
+      f"machine {machine.name}, {devices} devices{f', {axes}' if axes else ''}: "
+      f"{experiment.model.parameters(space):,} parameters, {micro_batches} micro-batches"
     )
-  found = prepare.open_prepared(experiment, workdir)
-  prepared.append(found)
-  rows = sum(found.data.feed(found, found.tasks, "train").rows)
-  return f"{len(found.tasks)} tasks, {rows:,} rows, manifest {found.manifest_hash}: whole"
 
+  def memory(self) -> str:
+    machine, topology = self._target.machine, self._target.topology
+    if topology is None:
+      raise Note("unknown before the first step: give --topology to check a stored plan")
+    path = plan.path_in(self._workdir, topology, machine)
+    hint = (
+      f"audiopalm plan CONFIG --topology {topology} --workdir {self._workdir}, with the same "
+      "options for the machine, makes one in minutes"
+    )
+    if not path.is_file():
+      raise Note(f"no plan in {path}: {hint}")
+    stored = files.read_json(path)
+    difference = plan.difference(stored, self._experiment, machine)
+    if difference:
+      raise Note(f"the plan in {path} is for {difference}: {hint}")
+    limit = f"{quantities.size(stored['memory_limit'])} of a device of {topology}"
+    if not stored["fits"]:
+      raise ConfigError(
+        f"{quantities.size(stored['over'])} more than the {limit}, according to {path}. Use more "
+        "devices, smaller micro-batches (--micro-batch-tokens) or more remat (--remat full)."
+      )
+    peak = quantities.size(stored["memory"]["peak"])
+    return f"{peak} of the {limit}, according to the plan of this config"
 
-def _checkpoint(workdir: Path, prepared: Any) -> str:
-  have = runs.steps(workdir)
-  if not have:
-    return f"none in {workdir / runs.CHECKPOINTS}: the run starts at its first step"
-  said: list[str] = []
-  meta = checkpoint.latest(workdir, said.append)
-  if prepared is not None:
-    token_space.check(prepared.manifest, meta.manifest, f"The checkpoint of step {meta.step}")
-  if said:
-    raise Note(" ".join([*said, f"The run goes on after step {meta.step}."]))
-  return f"the run goes on after step {meta.step} of {workdir / runs.CHECKPOINTS}"
+  def room(self) -> str:
+    workdir = self._workdir
+    existing = workdir.absolute()
+    while not existing.exists():
+      existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+      raise ConfigError(f"{existing} is not a writable folder. Give another --workdir.")
+    if existing == workdir.absolute():
+      with tempfile.TemporaryFile(dir=existing) as file:  # permission bits do not show a full disk
+        file.write(b"preflight")
+    free = shutil.disk_usage(existing).free
+    room = f"{quantities.size(free)} free in {workdir}"
+    if self._state is None:
+      raise Note(f"{room}; the size of a checkpoint is unknown because the mesh is wrong")
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self._state))
+    needs = f"a checkpoint takes {quantities.size(size)}"
+    if free < MIN_CHECKPOINTS * size:
+      raise ConfigError(f"{room}, but {needs}, and two must fit. Free some space.")
+    for command in ("train", "prepare"):
+      lock.check_free(workdir, command)
+    return f"{room}; {needs}"
+
+  def data(self) -> str:
+    if not (self._workdir / "prepare.json").is_file():
+      raise Note(
+        f"nothing is prepared in {self._workdir}: train prepares first, while its devices are "
+        "idle; audiopalm prepare CONFIG does it beforehand"
+      )
+    self._prepared = prepared = prepare.open_prepared(self._experiment, self._workdir)
+    rows = sum(prepared.data.feed(prepared, prepared.tasks, "train").rows)
+    return (
+      f"{len(prepared.tasks)} tasks, {rows:,} rows, token space {prepared.manifest_hash}: complete"
+    )
+
+  def checkpoint(self) -> str:
+    folder = self._workdir / runs.CHECKPOINTS
+    if not runs.steps(self._workdir):
+      return f"none in {folder}: training starts at its first step"
+    messages: list[str] = []
+    meta = checkpoint.latest(self._workdir, messages.append)
+    if self._prepared is not None:
+      token_space.check(
+        self._prepared.manifest, meta.manifest, f"The checkpoint of step {meta.step}"
+      )
+    if messages:
+      raise Note(" ".join([*messages, f"Training resumes after step {meta.step}."]))
+    return f"training resumes after step {meta.step} of {folder}"

@@ -1,4 +1,4 @@
-"""Many runs of one plan: which there are, what they are made from, and what they gave.
+"""A sweep: the runs of a plan, the inputs of each result, and the comparisons between results.
 
 A plan is a TOML file, written before its first run:
 
@@ -6,28 +6,28 @@ A plan is a TOML file, written before its first run:
 
     [set]                           # settings of every run, as --set
     [runs.text]
-    config = "text.py"              # beside the plan
-    evaluate = ["mt"]               # tasks that are scored at the end
+    config = "text.py"              # relative to the plan
+    evaluate = ["mt"]               # tasks to score at the last step
     [runs.base]
     config = "speech.py"
     set = { text_lm = "{text}" }    # the workdir of run `text` with the same seed, trained first
     evaluate = ["asr", "ast"]
-    at = { 500 = ["mt"] }           # tasks that are scored at other steps too
+    at = { 500 = ["mt"] }           # tasks to score at other steps
     [runs.scratch]
-    like = "base"                   # the same but for these settings
+    like = "base"                   # the same except for these settings
     set = { init = "scratch" }
 
-    [compare.T6]                    # a direction that is expected: of a score, by its path
-    question = "Does it help to begin with a text model?"
+    [compare.T6]                    # a score, by its path, of two runs, and the expected direction
+    question = "Does it help to start from a text model?"
     from = "scratch:ast.bleu"
     to = "base:ast.bleu"
     expect = "more"
 
-    [earlier]                       # sha256 of configs whose text changed, and their results not
+    [earlier]                       # sha256 of earlier texts of a config that give the same results
     "speech.py" = ["a2b7259dae4ad4c9"]
 
-Each run of each seed leaves RESULTS/<run>-<seed>.json. What has one is finished, wherever it was
-made: a sweep goes on from these small files on another machine.
+Each run with each seed leaves RESULTS/<run>-<seed>.json. A run that has this file is finished, on
+whichever machine it ran, so these small files are enough to continue a sweep elsewhere.
 """
 
 import dataclasses
@@ -48,14 +48,17 @@ FORMAT = 1
 RUN_KEYS = {"config", "like", "set", "evaluate", "at"}
 PLAN_KEYS = {"seeds", "set", "runs", "compare", "earlier"}
 COMPARE_KEYS = {"question", "from", "to", "expect", "paper"}
-ERRORS = 2.0  # standard errors that a mean difference has to exceed to count
+STANDARD_ERRORS = 2.0  # a significant mean difference exceeds this many
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """One row of a plan: `settings` are (path, value) texts, in which {name} stands for the workdir
-  of another run; `at` are (step, tasks) that are scored beside those of the last step. Results of a
-  config with one of the `earlier` digests are those of this one."""
+class SweepRun:
+  """One run of a plan.
+
+  `settings` are (path, value) texts, in which {name} stands for the workdir of another run. `at`
+  holds (step, tasks) to score besides `evaluate` at the last step. A result whose config has one of
+  the `earlier` hashes is valid for this run too.
+  """
 
   name: str
   config: Path
@@ -65,15 +68,15 @@ class Run:
   earlier: tuple[str, ...] = ()
 
   @property
-  def after(self) -> tuple[str, ...]:
-    """The runs it begins with."""
-    found = (name for _, value in self.settings for name in re.findall(r"\{(\w+)\}", value))
-    return tuple(dict.fromkeys(found))
+  def dependencies(self) -> tuple[str, ...]:
+    """The runs whose workdirs its settings name."""
+    names = (name for _, value in self.settings for name in re.findall(r"\{(\w+)\}", value))
+    return tuple(dict.fromkeys(names))
 
 
 @dataclasses.dataclass(frozen=True)
-class Compare:
-  """One expectation: the score at `to` is more (or less) than that at `source`."""
+class Comparison:
+  """An expectation: the score `to` is more (or less) than the score `source`."""
 
   name: str
   question: str
@@ -84,41 +87,41 @@ class Compare:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-  """A whole plan; `runs` come after those they begin with."""
+class SweepPlan:
+  """A plan; each of its `runs` comes after its dependencies."""
 
   path: Path
   seeds: tuple[int, ...]
-  runs: tuple[Run, ...]
-  compare: tuple[Compare, ...]
+  runs: tuple[SweepRun, ...]
+  compare: tuple[Comparison, ...]
 
-  def run(self, name: str) -> Run:
+  def run(self, name: str) -> SweepRun:
     """Returns a run by name; ConfigError listing the known ones."""
-    for one in self.runs:
-      if one.name == name:
-        return one
+    for run in self.runs:
+      if run.name == name:
+        return run
     raise ConfigError(
-      f"{self.path} has no run {name!r}. It has: {', '.join(one.name for one in self.runs)}."
+      f"{self.path} has no run {name!r}. It has: {', '.join(run.name for run in self.runs)}."
     )
 
 
-def read(path: Path) -> Plan:
-  """Returns the plan in a TOML file; ConfigError, saying what and where, for what is no plan."""
+def read(path: Path) -> SweepPlan:
+  """Returns the plan in a TOML file; ConfigError naming the place of a fault."""
   try:
-    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    plan = tomllib.loads(path.read_text(encoding="utf-8"))
   except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
     raise ConfigError(f"{path} cannot be read as a plan of runs: {error}.") from error
-  _check_keys(path, "the plan", found, PLAN_KEYS)
-  seeds = found.get("seeds", [0])
+  _check_keys(path, "the plan", plan, PLAN_KEYS)
+  seeds = plan.get("seeds", [0])
   if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
     raise ConfigError(f"{path}: seeds={seeds!r} must be whole numbers of at least 0.")
-  tables = found.get("runs", {})
+  tables = plan.get("runs", {})
   if not tables:
     raise ConfigError(f"{path} has no runs. Give at least one, as [runs.NAME].")
-  common, earlier = found.get("set", {}), found.get("earlier", {})
+  common, earlier = plan.get("set", {}), plan.get("earlier", {})
   runs = {name: _run(path, name, tables, common, earlier) for name in tables}
-  compare = [_compare(path, *item, runs) for item in found.get("compare", {}).items()]
-  return Plan(path, tuple(seeds), tuple(_ordered(path, runs)), tuple(compare))
+  compare = [_comparison(path, *item, runs) for item in plan.get("compare", {}).items()]
+  return SweepPlan(path, tuple(seeds), tuple(_ordered(path, runs)), tuple(compare))
 
 
 def _run(
@@ -127,22 +130,22 @@ def _run(
   tables: Mapping[str, Any],
   common: Mapping[str, Any],
   earlier: Mapping[str, Sequence[str]],
-) -> Run:
+) -> SweepRun:
   if not re.fullmatch(r"\w+", name):
-    raise ConfigError(f"{path}: a run is called by letters, digits and _, not {name!r}.")
+    raise ConfigError(f"{path}: a run name consists of letters, digits and _, not {name!r}.")
   merged: dict[str, Any] = {"set": dict(common)}
-  for table in _likes(path, name, tables):
+  for table in _inherited_tables(path, name, tables):
     _check_keys(path, f"run {name!r}", table, RUN_KEYS)
     merged |= {key: value for key, value in table.items() if key not in ("set", "like")}
     merged["set"] |= table.get("set", {})
   if "config" not in merged:
-    raise ConfigError(f"{path}: run {name!r} names no config, nor a run that it is like.")
+    raise ConfigError(f"{path}: run {name!r} has neither a config nor a run that it is like.")
   config = path.parent / merged["config"]
   if not config.is_file():
-    raise ConfigError(f"{path}: run {name!r} names the config {config}, which is not there.")
+    raise ConfigError(f"{path}: the config of run {name!r}, {config}, does not exist.")
   at = [(int(step), tuple(tasks)) for step, tasks in merged.get("at", {}).items()]
   settings = tuple((key, _text(value)) for key, value in merged["set"].items())
-  return Run(
+  return SweepRun(
     name,
     config,
     settings,
@@ -152,24 +155,26 @@ def _run(
   )
 
 
-def _likes(path: Path, name: str, tables: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-  """Returns the tables a run is made of, the most general first."""
+def _inherited_tables(path: Path, name: str, tables: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+  """Returns the tables that define a run by `like`, most general first."""
   chain = [name]
   while "like" in tables[chain[-1]]:
-    model = tables[chain[-1]]["like"]
-    if model not in tables or model in chain:
+    base = tables[chain[-1]]["like"]
+    if base not in tables or base in chain:
       raise ConfigError(
-        f"{path}: run {chain[-1]!r} is like {model!r}, which must be another run of the plan."
+        f"{path}: run {chain[-1]!r} is like {base!r}, which must be another run of the plan."
       )
-    chain.append(model)
-  return [tables[one] for one in reversed(chain)]
+    chain.append(base)
+  return [tables[name] for name in reversed(chain)]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
   return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _compare(path: Path, name: str, table: Mapping[str, Any], runs: Mapping[str, Run]) -> Compare:
+def _comparison(
+  path: Path, name: str, table: Mapping[str, Any], runs: Mapping[str, SweepRun]
+) -> Comparison:
   _check_keys(path, f"comparison {name!r}", table, COMPARE_KEYS)
   ends = []
   for end in ("from", "to"):
@@ -182,21 +187,21 @@ def _compare(path: Path, name: str, table: Mapping[str, Any], runs: Mapping[str,
     ends.append((run, score))
   if table.get("expect") not in ("more", "less"):
     raise ConfigError(
-      f"{path}: comparison {name!r} has expect={table.get('expect')!r}, it must be more or less."
+      f"{path}: comparison {name!r} has expect={table.get('expect')!r}, expected more or less."
     )
-  return Compare(name, table.get("question", ""), *ends, table["expect"], table.get("paper", ""))
+  return Comparison(name, table.get("question", ""), *ends, table["expect"], table.get("paper", ""))
 
 
-def _ordered(path: Path, runs: Mapping[str, Run]) -> Iterator[Run]:
-  """Yields the runs, each after those it begins with, otherwise in the order of the file."""
+def _ordered(path: Path, runs: Mapping[str, SweepRun]) -> Iterator[SweepRun]:
+  """Yields each run after its dependencies, otherwise in the order of the file."""
   waiting, done = dict(runs), set()
   while waiting:
-    ready = [run for run in waiting.values() if set(run.after) <= done]
+    ready = [run for run in waiting.values() if set(run.dependencies) <= done]
     if not ready:
       run = next(iter(waiting.values()))
       raise ConfigError(
-        f"{path}: run {run.name!r} begins with {', '.join(run.after)}, which must be other runs of "
-        "the plan, and not begin with it."
+        f"{path}: run {run.name!r} depends on {', '.join(run.dependencies)}, which must be other "
+        "runs of the plan that do not depend on it."
       )
     done.add(ready[0].name)
     yield waiting.pop(ready[0].name)
@@ -206,17 +211,16 @@ def _check_keys(path: Path, what: str, table: Mapping[str, Any], known: set[str]
   unknown = sorted(set(table) - known)
   if unknown:
     raise ConfigError(
-      f"{path}: {what} says {', '.join(unknown)}, which means nothing. Known: "
-      f"{', '.join(sorted(known))}."
+      f"{path}: {what} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
     )
 
 
-def result_path(results: Path, run: Run, seed: int) -> Path:
+def result_path(results: Path, run: SweepRun, seed: int) -> Path:
   return results / f"{run.name}-{seed}.json"
 
 
-def made_from(run: Run, seed: int) -> dict[str, Any]:
-  """Returns what a result must have been made from to be that of a run."""
+def made_from(run: SweepRun, seed: int) -> dict[str, Any]:
+  """Returns the inputs that a result of a run must have."""
   return {
     "config": hashlib.sha256(run.config.read_bytes()).hexdigest()[:16],
     "settings": dict(run.settings),
@@ -226,41 +230,39 @@ def made_from(run: Run, seed: int) -> dict[str, Any]:
   }
 
 
-def result(results: Path, run: Run, seed: int) -> dict[str, Any] | None:
-  """Returns what a finished run left, None before; DataError for the result of other settings."""
+def result(results: Path, run: SweepRun, seed: int) -> dict[str, Any] | None:
+  """Returns the result of a finished run, None before; DataError for a result of other inputs."""
   path = result_path(results, run, seed)
   if not path.is_file():
     return None
-  found = files.read_json(path)
-  wanted, came = made_from(run, seed), dict(found.get("made_from", {}))
-  if came.get("config") in run.earlier:
-    came["config"] = wanted["config"]
-  if found.get("format") != FORMAT or came != wanted:
-    changed = [key for key in wanted if came.get(key) != wanted[key]] or ["format"]
+  contents = files.read_json(path)
+  expected, actual = made_from(run, seed), dict(contents.get("made_from", {}))
+  if actual.get("config") in run.earlier:
+    actual["config"] = expected["config"]
+  if contents.get("format") != FORMAT or actual != expected:
+    changed = [key for key in expected if actual.get(key) != expected[key]] or ["format"]
     raise DataError(
-      f"{path} is of another plan: its {changed[0]} is {came.get(changed[0])!r}, the plan has "
-      f"{wanted.get(changed[0], FORMAT)!r}. Put the plan back as it was, or move the result away."
+      f"{path} belongs to another plan: its {changed[0]} is {actual.get(changed[0])!r}, expected "
+      f"{expected.get(changed[0], FORMAT)!r}. Restore the plan, or move the result away."
     )
-  return found
+  return contents
 
 
-def write_result(results: Path, run: Run, seed: int, found: Mapping[str, Any]) -> Path:
-  """Writes what a finished run leaves, and returns where."""
+def write_result(results: Path, run: SweepRun, seed: int, contents: Mapping[str, Any]) -> Path:
+  """Writes the result of a finished run, and returns its path."""
   path = result_path(results, run, seed)
-  whole = {"format": FORMAT, "run": run.name, "made_from": made_from(run, seed), **found}
+  head = {"format": FORMAT, "run": run.name, "made_from": made_from(run, seed)}
   with files.replacing(path) as part:
-    part.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps({**head, **contents}, indent=1, ensure_ascii=False)
+    part.write_text(text + "\n", encoding="utf-8")
   return path
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """What a comparison came to: scores by seed, and their mean difference with its standard error.
+  """The scores of a comparison by seed, their mean difference, and its standard error."""
 
-  `verdict` says whether the difference exceeds ERRORS standard errors, and which way it goes.
-  """
-
-  compare: Compare
+  compare: Comparison
   source: tuple[float, ...]
   to: tuple[float, ...]
 
@@ -274,40 +276,41 @@ class Outcome:
     return statistics.stdev(pairs) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
 
   @property
-  def verdict(self) -> Literal["counts", "counts the other way", "does not count", "one seed"]:
+  def verdict(self) -> Literal["as expected", "opposite", "not significant", "one seed"]:
+    """Whether the difference exceeds STANDARD_ERRORS standard errors, and in which direction."""
     if self.error is None:
       return "one seed"
-    if abs(self.difference) <= ERRORS * self.error:
-      return "does not count"
-    wanted = self.difference > 0 if self.compare.expect == "more" else self.difference < 0
-    return "counts" if wanted else "counts the other way"
+    if abs(self.difference) <= STANDARD_ERRORS * self.error:
+      return "not significant"
+    is_more = self.difference > 0
+    return "as expected" if is_more == (self.compare.expect == "more") else "opposite"
 
 
-def outcomes(plan: Plan, results: Path) -> Iterator[Outcome]:
-  """Yields what the finished runs say to each comparison that has a seed with both of its runs."""
+def outcomes(plan: SweepPlan, results: Path) -> Iterator[Outcome]:
+  """Yields the outcome of each comparison with at least one seed for which both runs finished."""
   for compare in plan.compare:
     pairs = []
     for seed in plan.seeds:
       ends = [(result(results, plan.run(run), seed), path) for run, path in
               (compare.source, compare.to)]  # fmt: skip
-      if all(found is not None for found, _ in ends):
-        pairs.append([score(found["scores"], path) for found, path in ends])
+      if all(contents is not None for contents, _ in ends):
+        pairs.append([score(contents["scores"], path) for contents, path in ends])
     if pairs:
       source, to = zip(*pairs, strict=True)
       yield Outcome(compare, source, to)
 
 
 def score(scores: Mapping[str, Any], path: str) -> float:
-  """Returns the number at a dotted path; DataError naming what is there instead."""
-  found: Any = scores
+  """Returns the number at a dotted path; DataError listing what is there instead."""
+  value: Any = scores
   for step in _steps(path):
-    if not isinstance(found, Mapping) or step not in found:
-      there = ", ".join(found) if isinstance(found, Mapping) else repr(found)
-      raise DataError(f"There is no score {path!r}: at {step!r} there is {there}.")
-    found = found[step]
-  return float(found)
+    if not isinstance(value, Mapping) or step not in value:
+      keys = ", ".join(value) if isinstance(value, Mapping) else repr(value)
+      raise DataError(f"There is no score {path!r}: expected {step!r}, found {keys}.")
+    value = value[step]
+  return float(value)
 
 
 def _steps(path: str) -> Sequence[str]:
-  """Returns the steps of a path; a name with a dot in it, as "target.text", stands in quotes."""
+  """Returns the steps of a path; quotes enclose a name with a dot in it, as in "target.text"."""
   return [quoted or plain for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', path)]

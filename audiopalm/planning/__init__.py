@@ -1,1 +1,1 @@
-"""Compiling for hardware one does not have: does it fit, what does it send, what binds it."""
+"""Plans for hardware you need not have: memory, communication and lower bounds on step time."""

@@ -1,4 +1,4 @@
-"""Replica groups of HLO text, and which axes of a mesh they run over."""
+"""Replica groups in HLO text, and the mesh axes they run over."""
 
 import dataclasses
 import functools
@@ -14,16 +14,16 @@ NO_AXES = ("?",)
 
 
 def replica_groups(text: str, devices: int) -> Groups:
-  """Returns the groups of partition ids that one of these writes, `{}` being all devices.
+  """Returns the groups of partition ids that a text describes; `{}` means all devices.
 
-      {{0,1},{2,3}}           as they are
+      {{0,1},{2,3}}           listed
       [2,4]<=[8]              0..7 as 2 groups of 4
       [4,2]<=[2,4]T(1,0)      0..7 as [2,4], transposed, as 4 groups of 2
       mesh['a'=2,'b'=4] {'b'}                                 along axis b of 0..7 as [2,4]
       mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}       as [4,2], transposed, as [2,4]
       mesh['a'=8] {'a':(2)4}                                  along the inner 4 of a = [2,4]
 
-  Source: xla/hlo/ir/replica_group.cc and mesh_and_axis.cc, and what JAX 0.10 prints.
+  Source: xla/hlo/ir/replica_group.cc and mesh_and_axis.cc, and the output of JAX 0.10.
   """
   if text.startswith("mesh["):
     return _mesh_groups(text)
@@ -35,7 +35,7 @@ def replica_groups(text: str, devices: int) -> Groups:
 
 
 def pairs(text: str) -> list[tuple[int, int]]:
-  """Returns the (source, target) pairs of a permutation, written as `{{0,1},{1,0}}`."""
+  """Returns the (source, target) pairs of a permutation such as `{{0,1},{1,0}}`."""
   ids = _numbers(text)
   return list(zip(ids[::2], ids[1::2], strict=True))
 
@@ -49,7 +49,7 @@ def _rows(ids: np.ndarray) -> Groups:
 
 
 def _iota(text: str) -> np.ndarray:
-  """Returns 0..n-1 as "[2,4]T(1,0)" orders them."""
+  """Returns 0..n-1 in the order of a text such as "[2,4]T(1,0)"."""
   sizes, _, transposed = text.partition("T")
   sizes = _numbers(sizes)
   return np.arange(math.prod(sizes)).reshape(sizes).transpose(_numbers(transposed) or None)
@@ -63,90 +63,79 @@ def _mesh_groups(text: str) -> Groups:
   else:
     ids = _iota(order[1]).ravel() if "[" in order[1] else np.array(_numbers(order[1]))
   along = re.findall(r"'([^']*)'(?::\((\d+)\)(\d+))?", text[text.rindex("{") :])
-  parts = {name: (int(before), int(size)) for name, before, size in along if size}
+  parts = {name: (int(outer), int(size)) for name, outer, size in along if size}
   split, chosen = [], []
   for name, size in sizes.items():
-    before, inside = parts.get(name, (1, size))
-    if name in {each for each, _, _ in along}:
+    outer, inside = parts.get(name, (1, size))
+    if name in {axis for axis, _, _ in along}:
       chosen.append(len(split) + 1)
-    split += [before, inside, size // before // inside]
+    split += [outer, inside, size // outer // inside]
   return _rows(_along(ids.reshape(split), chosen))
 
 
 def _along(ids: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-  """Returns the groups that some axes of a grid of ids make, one a row."""
+  """Returns the groups along some axes of an array of ids, one group a row."""
   width = math.prod(ids.shape[axis] for axis in axes)
   return np.moveaxis(ids, axes, range(ids.ndim - len(axes), ids.ndim)).reshape(-1, width)
 
 
 @dataclasses.dataclass(frozen=True)
-class Mesh:
-  """The axes of a mesh that have more than one device, and the partition ids row by row."""
+class MeshAxes:
+  """The axes of a mesh with more than one device, outermost first.
+
+  JAX numbers partitions in row-major order of the mesh, whatever devices it is made of.
+  """
 
   sizes: tuple[tuple[str, int], ...]
-  order: tuple[int, ...]
 
   @classmethod
-  def of(cls, sizes: Mapping[str, int], order: Sequence[int] | None = None) -> "Mesh":
-    """Returns the mesh of these sizes; ValueError unless `order` holds every partition once."""
-    made = cls(
-      tuple((axis, size) for axis, size in sizes.items() if size > 1),
-      tuple(range(math.prod(sizes.values()))) if order is None else tuple(map(int, order)),
-    )
-    if sorted(made.order) != list(range(math.prod(sizes.values()))):
-      raise ValueError(
-        f"device_order must hold each partition of 0..{math.prod(sizes.values()) - 1} once, as the "
-        f"mesh {dict(sizes)} has them, but holds {list(made.order)}."
-      )
-    return made
+  def of(cls, sizes: Mapping[str, int]) -> "MeshAxes":
+    """Returns the axes of a mesh of these sizes."""
+    return cls(tuple((axis, size) for axis, size in sizes.items() if size > 1))
 
   @property
-  def size(self) -> int:
-    return len(self.order)
-
-  @property
-  def axes(self) -> tuple[str, ...]:
+  def names(self) -> tuple[str, ...]:
     return tuple(axis for axis, _ in self.sizes)
 
   @property
   def ids(self) -> np.ndarray:
-    return np.array(self.order).reshape([size for _, size in self.sizes])
+    """The partition ids as an array with one dimension per axis."""
+    sizes = [size for _, size in self.sizes]
+    return np.arange(math.prod(sizes)).reshape(sizes)
 
-  def ways(self, axes: Iterable[str]) -> int:
-    """Returns the number of devices along these axes; of all where the axes are unknown."""
-    if tuple(axes) == NO_AXES:
-      return self.size
-    return math.prod(dict(self.sizes)[axis] for axis in axes)
+  def devices(self, axes: Iterable[str]) -> int:
+    """Returns the number of devices along these axes; all devices for NO_AXES."""
+    axes = tuple(axes)
+    return math.prod(size for axis, size in self.sizes if axis in axes or axes == NO_AXES)
 
   def axes_of_groups(self, groups: Groups) -> tuple[str, ...]:
-    """Returns the fewest axes that make these groups, whatever the order in them; NO_AXES where
-    none do.
+    """Returns the fewest axes that make these groups in any order; NO_AXES where none do.
 
-    On several slices of TPUs a program numbers the devices of its own slice alone, and its groups
-    are the part of the mesh's groups that lies in there.
+    With several TPU slices a program numbers the devices of its own slice only, so its groups are
+    the part of the mesh's groups inside that slice.
     """
     count = 1 + max(max(group) for group in groups)
     return _axes_by_groups(self, count).get(frozenset(map(frozenset, groups)), NO_AXES)
 
   def axes_of_pairs(self, pairs: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """Returns the axes along which a permutation moves; NO_AXES where it leaves the mesh."""
-    place = {int(each): where for where, each in np.ndenumerate(self.ids)}
+    """Returns the axes along which a permutation moves data; NO_AXES where it leaves the mesh."""
+    coordinates = {int(device): index for index, device in np.ndenumerate(self.ids)}
     moved = set()
     for pair in pairs:
-      if not place.keys() >= set(pair):
+      if not coordinates.keys() >= set(pair):
         return NO_AXES
-      here, there = (place[each] for each in pair)
-      moved |= {axis for axis, one, two in zip(self.axes, here, there, strict=True) if one != two}
-    return tuple(axis for axis in self.axes if axis in moved)
+      source, target = (coordinates[device] for device in pair)
+      moved |= {axis for axis, a, b in zip(self.names, source, target, strict=True) if a != b}
+    return tuple(axis for axis in self.names if axis in moved)
 
 
 @functools.lru_cache(maxsize=64)
-def _axes_by_groups(mesh: Mesh, count: int) -> dict[frozenset[frozenset[int]], tuple[str, ...]]:
+def _axes_by_groups(mesh: MeshAxes, count: int) -> dict[frozenset[frozenset[int]], tuple[str, ...]]:
   """Returns the axes that make each set of groups among the first `count` partitions."""
-  made = {}
-  for number in range(len(mesh.axes) + 1):
-    for axes in itertools.combinations(range(len(mesh.axes)), number):
+  axes_by_groups = {}
+  for number in range(len(mesh.names) + 1):
+    for axes in itertools.combinations(range(len(mesh.names)), number):
       rows = _along(mesh.ids, axes).tolist()
-      groups = {frozenset(each for each in row if each < count) for row in rows} - {frozenset()}
-      made.setdefault(frozenset(groups), tuple(mesh.axes[axis] for axis in axes))
-  return made
+      groups = {frozenset(id_ for id_ in row if id_ < count) for row in rows} - {frozenset()}
+      axes_by_groups.setdefault(frozenset(groups), tuple(mesh.names[axis] for axis in axes))
+  return axes_by_groups

@@ -1,35 +1,43 @@
-"""A plan: one config on one machine of one topology, compiled, weighed and bounded."""
+"""A plan: the training or decoding step of a config, compiled for one machine and topology.
+
+WORKDIR/plans/v5e-16x16-v5e.json     the plan of a topology and machine that `audiopalm plan
+                                     --workdir` writes and preflight reads
+"""
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from audiopalm import sharding
-from audiopalm.planning import collectives, hlo, memory, program, roofline, topology
+from audiopalm.experiment import Experiment
+from audiopalm.planning import collectives, hlo, memory, program, roofline
+from audiopalm.planning.topology import Topology
 from audiopalm.settings import Machine
 
-LARGE = 2**25  # bytes of an array outside the loops that is worth a name
+LARGE_BYTES = 2**25  # a full array outside the loops of this size is listed by name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-  """What compiling says of a program on a topology. Bytes, operations and seconds are of a device.
+class HardwarePlan:
+  """What compiling a program for a topology shows. Bytes, operations and seconds are per device.
 
-  `over` is by how many bytes it does not fit, 0 where it does. The rest is not known where the
-  compiler gave up; then `over` is the least it lacks.
+  `excess_bytes` is what does not fit in memory, 0 where the program fits. Where the compiler itself
+  ran out of memory, it is a lower bound, and the fields with defaults are not known.
   """
 
   mesh: dict[str, int]
   machine: Machine
-  limit: float
-  over: int
+  memory_limit: float
+  excess_bytes: int
   compile_s: float = 0.0
   resident: dict[str, int] = dataclasses.field(default_factory=dict)
-  named: dict[str, str] = dataclasses.field(default_factory=dict)
+  parameters_by_dims: dict[str, str] = dataclasses.field(default_factory=dict)
   usage: memory.Usage | None = None
   sent: tuple[collectives.Collective, ...] = ()
   bounds: roofline.Roofline | None = None
@@ -39,110 +47,110 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    return not self.over
+    return not self.excess_bytes
 
   @property
-  def whole(self) -> list[collectives.Collective]:
-    """Large arrays that a device holds whole outside the loop over layers."""
-    return collectives.whole_outside_loops(self.sent, LARGE)
+  def full_arrays(self) -> list[collectives.Collective]:
+    """The collectives that leave a large full array on a device outside the loop over layers."""
+    return collectives.full_outside_loops(self.sent, LARGE_BYTES)
 
-  def name_of(self, each: collectives.Collective) -> str:
-    """Returns what a collective is of: a parameter, an operation, or a parameter of its shape."""
-    like = self.named.get(each.shape.partition("[")[2].rstrip("]"))
-    return each.parameter or each.op_name or (f"like {like}" if like else "of no name")
+  def name_of(self, collective: collectives.Collective) -> str:
+    """Returns the parameter or operation a collective belongs to, or a parameter of its shape."""
+    like = self.parameters_by_dims.get(collective.shape.partition("[")[2].rstrip("]"))
+    return collective.parameter or collective.op_name or (f"like {like}" if like else "unnamed")
 
   @property
   def tokens_per_s(self) -> float:
-    """At most, of all devices."""
+    """The upper bound of all devices together."""
     return self.tokens / self.bounds.bound_s
 
   @property
   def mfu(self) -> float:
-    """The share of the peak that the model's operations have at most (PaLM, appendix B)."""
+    """The upper bound of model FLOPs utilization (PaLM, appendix B)."""
     return self.model_flops / (self.bounds.bound_s * self.peak_flops)
 
 
-def training(experiment: Any, machine: Machine, on: topology.Topology) -> Plan:
+def training(experiment: Experiment, machine: Machine, topology: Topology) -> HardwarePlan:
   """Returns the plan of a training step."""
-  mesh = sharding.mesh(machine, on.devices)
+  mesh = sharding.mesh(machine, topology.devices)
   data = experiment.data
   tokens = data.batch_rows * data.length
   space = program.space_of(experiment)
   per_token = experiment.model.flops_per_token(space, data.length)
   products = experiment.model.flops_per_token(space, 0)
-  # The kernel of splash attention does not say what it computes.
-  hidden = (per_token - products) * tokens / mesh.size if machine.attention == "splash" else 0.0
-  make = functools.partial(program.train_step, experiment, machine, mesh)
-  return _plan(make, mesh, machine, on, tokens, per_token * tokens / mesh.size, hidden)
+  # The kernel of splash attention declares no operations.
+  undeclared = (per_token - products) * tokens / mesh.size if machine.attention == "splash" else 0.0
+  compile_ = functools.partial(program.train_step, experiment, machine, mesh)
+  return _plan(compile_, mesh, machine, topology, tokens, per_token, undeclared)
 
 
 def generation(
-  experiment: Any, machine: Machine, on: topology.Topology, rows: int, slots: int
-) -> Plan:
-  """Returns the plan of decoding one row in each of `rows` sequences with caches of `slots`."""
-  mesh = sharding.mesh(machine, on.devices)
-  space = program.space_of(experiment)
-  per_token = experiment.model.flops_per_token(space, slots) / 3  # forward alone
-  make = functools.partial(program.decode_step, experiment, machine, mesh, rows, slots)
-  return _plan(make, mesh, machine, on, rows, per_token * rows / mesh.size)
+  experiment: Experiment, machine: Machine, topology: Topology, rows: int, slots: int
+) -> HardwarePlan:
+  """Returns the plan of decoding one grid row in each of `rows` sequences with caches of `slots`
+  rows."""
+  mesh = sharding.mesh(machine, topology.devices)
+  per_token = experiment.model.flops_per_token(program.space_of(experiment), slots) / 3  # forward
+  compile_ = functools.partial(program.decode_step, experiment, machine, mesh, rows, slots)
+  return _plan(compile_, mesh, machine, topology, rows, per_token)
 
 
 def _plan(
-  make: Callable, mesh: Mesh, machine: Machine, on: topology.Topology, tokens: int,
-  model_flops: float, hidden_flops: float = 0.0,
-) -> Plan:  # fmt: skip
+  compile_: Callable[[], program.Compiled], mesh: Mesh, machine: Machine, topology: Topology,
+  tokens: int, flops_per_token: float, undeclared_flops: float = 0.0,
+) -> HardwarePlan:  # fmt: skip
   sizes = {axis: int(size) for axis, size in mesh.shape.items()}
-  known = {"mesh": sizes, "machine": machine, "limit": on.chip.memory}
+  chip = topology.chip
+  head = {"mesh": sizes, "machine": machine, "memory_limit": chip.memory}
   try:
-    compiled = make()
+    compiled = compile_()
   except memory.TooLarge as error:
-    return Plan(**known, over=error.needed - error.limit)
+    return HardwarePlan(**head, excess_bytes=error.needed - error.limit)
   module = hlo.parse(compiled.hlo)
-  found = collectives.collectives(module, sizes)
-  return Plan(
-    **known,
-    over=max(0, int(compiled.usage.peak - on.chip.memory)),
+  sent = collectives.collectives(module, sizes)
+  return HardwarePlan(
+    **head,
+    excess_bytes=max(0, int(compiled.usage.peak - chip.memory)),
     compile_s=compiled.seconds,
     resident=compiled.resident,
-    named=compiled.named,
+    parameters_by_dims=compiled.parameters_by_dims,
     usage=compiled.usage,
-    sent=found,
-    bounds=roofline.of(module, found, mesh, on.chip, hidden_flops),
+    sent=sent,
+    bounds=roofline.bounds(module, sent, mesh, chip, undeclared_flops),
     tokens=tokens,
-    model_flops=model_flops,
-    peak_flops=on.chip.flops,
+    model_flops=flops_per_token * tokens / mesh.size,
+    peak_flops=chip.flops,
   )
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
+def to_json(plan: HardwarePlan) -> dict[str, Any]:
   """Returns a plan as JSON."""
   head = {
     "mesh": plan.mesh,
     "machine": dataclasses.asdict(plan.machine),
     "fits": plan.fits,
-    "memory_limit": plan.limit,
+    "memory_limit": plan.memory_limit,
   }
   if plan.usage is None:
-    return {**head, "over": plan.over}
+    return {**head, "over": plan.excess_bytes}
+  spare = {"spare": int(plan.memory_limit - plan.usage.peak)}
   return {
     **head,
-    **({"over": plan.over} if plan.over else {"spare": int(plan.limit - plan.usage.peak)}),
+    **(spare if plan.fits else {"over": plan.excess_bytes}),
     "compile_s": round(plan.compile_s, 1),
     "memory": {**plan.resident, **dataclasses.asdict(plan.usage)},
     "flops": plan.bounds.flops,
     "model_flops": plan.model_flops,
     "bytes_moved": plan.bounds.bytes_moved,
-    "collectives": {
-      " x ".join(axes) or "itself": kinds for axes, kinds in collectives.by_axis(plan.sent).items()
-    },
+    "collectives": collectives.by_axis(plan.sent),
     "whole_outside_layers": [
       {
-        "kind": each.kind,
-        "shape": each.shape,
-        "bytes": each.result_bytes,
-        "of": plan.name_of(each),
+        "kind": collective.kind,
+        "shape": collective.shape,
+        "bytes": collective.result_bytes,
+        "of": plan.name_of(collective),
       }
-      for each in plan.whole
+      for collective in plan.full_arrays
     ],
     "seconds": {
       "arithmetic": plan.bounds.arithmetic_s,
@@ -150,9 +158,24 @@ def to_json(plan: Plan) -> dict[str, Any]:
       "interconnect": dict(plan.bounds.links_s),
       "bound": plan.bounds.bound_s,
     },
-    "binds": plan.bounds.binds,
+    "bottleneck": plan.bounds.bottleneck,
     "tokens": plan.tokens,
     "tokens_per_s_at_most": plan.tokens_per_s,
     "mfu_at_most": plan.mfu,
     "versions": {"jax": jax.__version__},
   }
+
+
+def path_in(workdir: Path, topology: str, machine: Machine) -> Path:
+  """Returns the file in a workdir that holds the plan of a topology and machine."""
+  return workdir / "plans" / f"{topology.replace(':', '-')}-{machine.name}.json"
+
+
+def difference(stored: Mapping[str, Any], experiment: Experiment, machine: Machine) -> str:
+  """Returns how the config or machine of a stored plan differs from these, '' where it does not."""
+  if stored.get("digest") != experiment.digest:
+    return f"another config (digest {stored.get('digest')}, now {experiment.digest})"
+  fields = json.loads(json.dumps(dataclasses.asdict(machine)))
+  other = stored.get("machine", {})
+  changed = [name for name, value in fields.items() if other.get(name) != value]
+  return f"a machine with another {', '.join(changed)}" if changed else ""

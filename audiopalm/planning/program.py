@@ -1,4 +1,4 @@
-"""The programs of a run, compiled for the devices of a mesh without any array: shapes go in."""
+"""Compiles the programs of a run for the devices of a mesh, from shapes and without arrays."""
 
 import dataclasses
 import itertools
@@ -12,6 +12,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from audiopalm import sharding
 from audiopalm.data import feeds
+from audiopalm.experiment import Experiment
 from audiopalm.inference import cache as caches
 from audiopalm.models.base import Model
 from audiopalm.nn import attention
@@ -24,23 +25,24 @@ from audiopalm.training import state, step
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compiled:
-  """A program for one kind of device: its optimized HLO and what XLA says of its memory.
+  """The optimized HLO of a program for one kind of device, and its memory.
 
-  `resident` names the arrays that stay on a device, in bytes; `usage` is XLA's count of the whole;
-  `named` are the parameters by their dimensions, "257152,4096", where one alone has them.
+  `resident` holds the bytes of the arrays that stay on a device by name; `usage` is XLA's analysis
+  of all memory. `parameters_by_dims` names the parameter of some dimensions, "257152,4096", where
+  only one parameter has them.
   """
 
   hlo: str
-  named: dict[str, str]
+  parameters_by_dims: dict[str, str]
   resident: dict[str, int]
   usage: memory.Usage
   seconds: float
 
 
-def space_of(experiment: Any) -> token_space.TokenSpace:
-  """Returns the token space an experiment can have at most, before anything is fitted.
+def space_of(experiment: Experiment) -> token_space.TokenSpace:
+  """Returns the largest token space an experiment can have, before any tokenizer is fitted.
 
-  Tags get made-up ids: how many there are decides no shape.
+  Tags get made-up ids: no shape depends on them.
   """
   specs = [tokenizer.largest for tokenizer in experiment.tokenizers]
   layouts = experiment.data.layouts(experiment.layout, experiment.tasks)
@@ -55,25 +57,25 @@ def space_of(experiment: Any) -> token_space.TokenSpace:
   return token_space.build(specs, layouts, made_up, specials=experiment.objective.specials)
 
 
-def train_step(experiment: Any, machine: Machine, mesh: Mesh) -> Compiled:
-  """Returns the training step of an experiment, as `training.loop` would compile it."""
+def train_step(experiment: Experiment, machine: Machine, mesh: Mesh) -> Compiled:
+  """Returns the training step of an experiment, compiled as in `training.loop`."""
   attention.check(machine.attention, mesh.devices.flat[0].platform)
   with jax.set_mesh(mesh):
-    traced, now = traced_train_step(experiment, machine, mesh)
-    resident = {"parameters": _bytes(now.params), "optimizer": _bytes(now.optimizer)}
-    return _compiled(traced, resident, now.params)
+    traced, shapes = traced_train_step(experiment, machine, mesh)
+    resident = {"parameters": _bytes(shapes.params), "optimizer": _bytes(shapes.optimizer)}
+    return _compiled(traced, resident, shapes.params)
 
 
 def abstract_mesh(machine: Machine, devices: int) -> AbstractMesh:
-  """Returns the mesh of a machine over so many devices, without any device."""
+  """Returns the mesh of a machine for a number of devices, without any device."""
   sizes = sharding.mesh_sizes(machine, devices)
   return AbstractMesh(
     tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Explicit,) * len(sizes)
   )
 
 
-def check_divisible(experiment: Any, machine: Machine, mesh: Any) -> int:
-  """Returns the micro-batches of a step; ConfigError unless its batch divides among the mesh."""
+def check_divisible(experiment: Experiment, machine: Machine, mesh: Mesh | AbstractMesh) -> int:
+  """Returns the micro-batches of a step; ConfigError unless the mesh divides its batch."""
   ways = sharding.batch_ways(mesh)
   data = experiment.data
   sharding.check_batch_rows(data.batch_rows, ways)
@@ -81,12 +83,14 @@ def check_divisible(experiment: Any, machine: Machine, mesh: Any) -> int:
   return machine.accumulation(data.batch_rows // ways, data.length)
 
 
-def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any, Any]:
-  """Returns (the traced step, the shapes of its state), under a mesh that may be abstract."""
+def traced_train_step(
+  experiment: Experiment, machine: Machine, mesh: Mesh | AbstractMesh
+) -> tuple[jax.stages.Traced, state.TrainState]:
+  """Returns (the traced step, the shapes of its state); the mesh is the current one."""
   accumulation = check_divisible(experiment, machine, mesh)
   space = space_of(experiment)
   model = experiment.model.build(space)
-  now = state_shapes(experiment, model, mesh)
+  shapes = state_shapes(experiment, model, mesh)
   whole = experiment.data.shapes(space, experiment.tasks)
   batch = jax.tree.map(
     lambda array, axes: _shaped(array.shape, axes, array.dtype, mesh), whole, whole.axes()
@@ -99,18 +103,23 @@ def traced_train_step(experiment: Any, machine: Machine, mesh: Any) -> tuple[Any
     accumulation,
     experiment.optimizer.spike,
   )
-  return train.trace(now, batch, _key(mesh)), now
+  return train.trace(shapes, batch, _key(mesh)), shapes
 
 
-def state_shapes(experiment: Any, model: Model, mesh: Any) -> state.TrainState:
-  """Returns the whole state of a run as ShapeDtypeStructs, under a mesh that may be abstract."""
+def state_shapes(
+  experiment: Experiment, model: Model, mesh: Mesh | AbstractMesh
+) -> state.TrainState:
+  """Returns the state of a run as ShapeDtypeStructs; the mesh is the current one."""
   params = model.shapes(mesh)
   variables = state.variable_shapes(experiment.objective, model, params, mesh)
   return state.shapes(params, variables, learning.of(experiment), mesh)
 
 
-def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots: int) -> Compiled:
-  """Returns the program that reads one new row in each of `rows` sequences and scores the next.
+def decode_step(
+  experiment: Experiment, machine: Machine, mesh: Mesh, rows: int, slots: int
+) -> Compiled:
+  """Returns the program that reads one new grid row in each of `rows` sequences and scores the
+  next.
 
   Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
   """
@@ -127,9 +136,9 @@ def decode_step(experiment: Any, machine: Machine, mesh: Mesh, rows: int, slots:
 
   with jax.set_mesh(mesh):
     params = model.shapes(mesh)
-    kept = _shaped(model.cache_shape(rows, slots), caches.AXES, dtype, mesh)
+    heads = _shaped(model.cache_shape(rows, slots), caches.AXES, dtype, mesh)
     cache = caches.Cache(
-      kept, kept, _shaped((rows, slots), ("batch", None), jnp.int32, mesh),
+      heads, heads, _shaped((rows, slots), ("batch", None), jnp.int32, mesh),
       _shaped((), (), jnp.int32, mesh),
     )  # fmt: skip
     tokens_BK = _shaped((rows, space.columns), ("batch", None), jnp.int32, mesh)
@@ -144,31 +153,34 @@ def _likeliest(drawn: tuple, column: int, logits_BV: jax.Array) -> tuple[tuple, 
   return (*drawn, best_B), best_B
 
 
-def _compiled(traced: Any, resident: dict[str, int], params: Any) -> Compiled:
+def _compiled(traced: jax.stages.Traced, resident: dict[str, int], params: Any) -> Compiled:
   start_s = time.monotonic()
   compiled = memory.compile_(traced.lower())
   seconds = time.monotonic() - start_s
   usage = memory.usage(compiled)
-  return Compiled(compiled.as_text(), _by_dimensions(params), resident, usage, seconds)
+  return Compiled(compiled.as_text(), _by_dims(params), resident, usage, seconds)
 
 
-def _by_dimensions(params: Any) -> dict[str, str]:
-  found: dict[str, list[str]] = {}
+def _by_dims(params: Any) -> dict[str, str]:
+  names: dict[str, list[str]] = {}
   for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-    dimensions = ",".join(map(str, leaf.shape))
-    found.setdefault(dimensions, []).append(f"params{jax.tree_util.keystr(path)}")
-  return {dimensions: names[0] for dimensions, names in found.items() if len(names) == 1}
+    dims = ",".join(map(str, leaf.shape))
+    names.setdefault(dims, []).append(f"params{jax.tree_util.keystr(path)}")
+  return {dims: name for dims, (name, *others) in names.items() if not others}
 
 
-def _shaped(shape, axes, dtype, mesh: Mesh) -> jax.ShapeDtypeStruct:
-  where = NamedSharding(mesh, sharding.spec(axes, shape, mesh))
-  return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+def _shaped(
+  shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: Any, mesh: Mesh | AbstractMesh
+) -> jax.ShapeDtypeStruct:
+  placed = NamedSharding(mesh, sharding.spec(axes, shape, mesh))
+  return jax.ShapeDtypeStruct(shape, dtype, sharding=placed)
 
 
-def _key(mesh: Mesh) -> jax.ShapeDtypeStruct:
+def _key(mesh: Mesh | AbstractMesh) -> jax.ShapeDtypeStruct:
   shaped = jax.eval_shape(lambda: jax.random.key(0))
-  where = NamedSharding(mesh, PartitionSpec())
-  return jax.ShapeDtypeStruct(shaped.shape, shaped.dtype, sharding=where)
+  return jax.ShapeDtypeStruct(
+    shaped.shape, shaped.dtype, sharding=NamedSharding(mesh, PartitionSpec())
+  )
 
 
 def _bytes(tree: Any) -> int:

@@ -1,4 +1,4 @@
-"""How long a program takes at least: arithmetic, memory and links, each at full rate."""
+"""Lower bounds on the time of a program: arithmetic, memory and links, each at its full rate."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from audiopalm.planning import collectives, dots, hlo, topology, traffic
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-  """Lower bounds of a run of a program, in seconds, and what they are made of, on one device.
+  """Lower bounds in seconds on a run of a program, and the amounts behind them, on one device.
 
-  `links_s` holds the seconds of the collectives over each set of mesh axes: "fsdp x tensor".
+  `links_s` holds the seconds of the collectives by mesh axes, as in "fsdp x tensor".
   """
 
   flops: float
@@ -30,13 +30,13 @@ class Roofline:
 
   @property
   def bound_s(self) -> float:
-    """Nothing is faster than its slowest part, or than all of them where none overlap."""
+    """The slowest part; the sum of all parts on a serial device, where none overlap."""
     parts = self.arithmetic_s, self.memory_s, self.interconnect_s
     return sum(parts) if self.serial else max(parts)
 
   @property
-  def binds(self) -> str:
-    """What the bound comes from."""
+  def bottleneck(self) -> str:
+    """The slowest part: "arithmetic", "memory" or "interconnect"."""
     parts = {
       "arithmetic": self.arithmetic_s,
       "memory": self.memory_s,
@@ -45,32 +45,32 @@ class Roofline:
     return max(parts, key=parts.get)
 
 
-def of(
+def bounds(
   program: hlo.Module,
-  found: Sequence[collectives.Collective],
+  sent: Sequence[collectives.Collective],
   mesh: Mesh,
   chip: topology.Chip,
-  hidden_flops: float = 0.0,
+  undeclared_flops: float = 0.0,
 ) -> Roofline:
   """Returns the roofline of a program for a mesh of chips.
 
-  `hidden_flops` are operations of a device inside kernels that do not say what they do.
+  `undeclared_flops` are operations of one device in kernels that do not declare them.
   """
-  flops, moved = dots.flops(program) + hidden_flops, traffic.bytes_moved(program)
-  links_s = {}
-  for each in found:
-    name = " x ".join(each.axes) or "itself"
-    seconds = collectives.bytes_on_wire(each) / bandwidth(each, mesh, chip) + chip.latency_s
-    links_s[name] = links_s.get(name, 0.0) + each.times * seconds
+  flops, moved = dots.flops(program) + undeclared_flops, traffic.bytes_moved(program)
+  links_s: dict[str, float] = {}
+  for collective in sent:
+    wire_s = collectives.bytes_on_wire(collective) / bandwidth(collective, mesh, chip)
+    seconds = collective.times * (wire_s + chip.latency_s)
+    links_s[collective.over] = links_s.get(collective.over, 0.0) + seconds
   arithmetic_s, memory_s = flops / chip.flops, moved / chip.memory_bandwidth
   return Roofline(flops, moved, arithmetic_s, memory_s, links_s, chip.serial)
 
 
 def bandwidth(collective: collectives.Collective, mesh: Mesh, chip: topology.Chip) -> float:
-  """Returns the bytes a second that a device can send for a collective.
+  """Returns the bytes per second that a device can send for a collective.
 
-  A device has links along each axis of the torus that its group spans, both ways where the ring is
-  closed, and uses them all at once. Source: "How to Scale Your Model"
+  A device uses its links along all axes of the torus that its group spans at once, in both
+  directions where the ring is closed. Source: "How to Scale Your Model"
   (jax-ml.github.io/scaling-book), section 2.
   """
   if collective.between_slices:
@@ -83,9 +83,8 @@ def bandwidth(collective: collectives.Collective, mesh: Mesh, chip: topology.Chi
 
 
 def _spanned(mesh: Mesh, axes: Sequence[str]) -> dict[int, int]:
-  """Returns {axis of the torus: chips} that differ between the devices of a group."""
-  known = [axis for axis in axes if axis in mesh.shape]
-  places = tuple(slice(None) if axis in known else 0 for axis in mesh.axis_names)
-  coords = np.array([device.coords for device in np.ravel(mesh.devices[places])])
+  """Returns {axis of the torus: chips along it} for the axes that a group spans."""
+  index = tuple(slice(None) if axis in axes else 0 for axis in mesh.axis_names)
+  coords = np.array([device.coords for device in np.ravel(mesh.devices[index])])
   sizes = {axis: len(set(coords[:, axis])) for axis in range(coords.shape[1])}
   return {axis: size for axis, size in sizes.items() if size > 1}

@@ -1,4 +1,4 @@
-"""The best mesh, remat policy and batch for a topology, by compiling what could be."""
+"""Compiles candidates to find the best mesh, remat policy and batch for a topology."""
 
 import dataclasses
 import itertools
@@ -7,96 +7,91 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from audiopalm.errors import ConfigError
-from audiopalm.planning import plan, topology
+from audiopalm.experiment import Experiment
+from audiopalm.planning import plan
+from audiopalm.planning.topology import Topology
 from audiopalm.settings import Machine
 
 REMAT = ("dots", "full", "none")
-BATCHES = (1, 2, 4)  # times the config's batch
-MESHES = 8  # tried at most, the simplest
-WIDEST = 8  # ways of tensor and of context: more is never better where memory suffices
+BATCH_FACTORS = (1, 2, 4)  # times the config's batch
+MAX_MESHES = 8  # the simplest ones
+MAX_WAYS = 8  # of tensor and of context: more never helps where memory suffices
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidate:
-  """A plan, or why none could be made: `refused`."""
+  """A plan, or the error text in `refused` where the config cannot use the mesh."""
 
   machine: Machine
   batch_rows: int
-  plan: plan.Plan | None
+  plan: plan.HardwarePlan | None
   refused: str = ""
 
   @property
   def tokens_per_s(self) -> float:
-    """At most; 0 for what does not fit."""
+    """The upper bound; 0 for a candidate that does not fit."""
     return self.plan.tokens_per_s if self.plan is not None and self.plan.fits else 0.0
 
 
 def meshes(devices: int) -> Iterator[dict[str, int]]:
-  """Yields meshes of so many devices, the simplest first: fsdp, with tensor, with context, with
-  data."""
-  ways = [size for size in (1, 2, 4, WIDEST) if devices % size == 0]
-  found = [
+  """Yields meshes over all devices, simplest first: fsdp alone, then with tensor, context, data."""
+  ways = [size for size in (1, 2, 4, MAX_WAYS) if devices % size == 0]
+  candidates = [
     {"data": data, "fsdp": devices // (data * context * tensor), "context": context,
      "tensor": tensor}
     for tensor, context, data in itertools.product(ways, ways, ways)
     if devices % (data * context * tensor) == 0
   ]  # fmt: skip
-  yield from sorted(found, key=lambda mesh: mesh["data"] * mesh["context"] * mesh["tensor"])
+  yield from sorted(candidates, key=lambda mesh: mesh["data"] * mesh["context"] * mesh["tensor"])
 
 
 def search(
-  experiment: Any,
+  experiment: Experiment,
   machine: Machine,
-  on: topology.Topology,
+  topology: Topology,
   budget_s: float,
-  *,
-  over: Sequence[dict[str, int]] | None = None,
-  tried: Callable[[Candidate], None] = lambda candidate: None,
+  report: Callable[[Candidate], None] = lambda candidate: None,
 ) -> list[Candidate]:
-  """Returns candidates by the tokens a second they could reach, the best first.
+  """Returns candidates by the tokens per second they could reach, best first.
 
-  Tries meshes (only those in `over`, where given), then remat policies and batches on what was
-  best, until `budget_s` seconds are over, but one at least. `tried` is told of each as it is done.
+  Tries meshes, then remat policies and batches on the best mesh, for `budget_s` seconds and at
+  least once. Calls `report` with each candidate when it is done.
   """
   end_s = time.monotonic() + budget_s
   done: list[Candidate] = []
 
   def attempt(machine: Machine, batch_rows: int) -> None:
-    if not done or time.monotonic() < end_s:
-      done.append(_attempt(experiment, machine, on, batch_rows))
-      tried(done[-1])
+    tried = any((other.machine, other.batch_rows) == (machine, batch_rows) for other in done)
+    if not tried and (not done or time.monotonic() < end_s):
+      done.append(_attempt(experiment, machine, topology, batch_rows))
+      report(done[-1])
 
-  for mesh in over or itertools.islice(meshes(len(on.devices)), MESHES):
-    attempt(dataclasses.replace(machine, **mesh), experiment.data.batch_rows)
-  if over:
-    return _ranked(done)
-  for batch, remat in itertools.product(BATCHES, REMAT):
+  batch_rows = experiment.data.batch_rows
+  for mesh in itertools.islice(meshes(len(topology.devices)), MAX_MESHES):
+    attempt(dataclasses.replace(machine, **mesh), batch_rows)
+  for factor, remat in itertools.product(BATCH_FACTORS, REMAT):
     best = max(done, key=lambda candidate: candidate.tokens_per_s).machine
-    other = dataclasses.replace(best, remat=remat)
-    if (other, batch * experiment.data.batch_rows) not in [(c.machine, c.batch_rows) for c in done]:
-      attempt(other, batch * experiment.data.batch_rows)
-  return _ranked(done)
-
-
-def _ranked(done: list[Candidate]) -> list[Candidate]:
+    attempt(dataclasses.replace(best, remat=remat), factor * batch_rows)
   return sorted(done, key=lambda candidate: -candidate.tokens_per_s)
 
 
-def _attempt(experiment: Any, machine: Machine, on: topology.Topology, rows: int) -> Candidate:
-  data = dataclasses.replace(experiment.data, batch_rows=rows)
+def _attempt(
+  experiment: Experiment, machine: Machine, topology: Topology, batch_rows: int
+) -> Candidate:
+  data = dataclasses.replace(experiment.data, batch_rows=batch_rows)
   changed = dataclasses.replace(experiment, data=data)
   try:
-    return Candidate(machine, rows, plan.training(changed, machine, on))
-  except ConfigError as error:  # heads, rows or widths that such a mesh cannot split
-    return Candidate(machine, rows, None, str(error).splitlines()[0])
+    return Candidate(machine, batch_rows, plan.training(changed, machine, topology))
+  except ConfigError as error:  # heads, rows or widths that the mesh cannot split
+    return Candidate(machine, batch_rows, None, str(error).splitlines()[0])
 
 
 def to_json(candidate: Candidate) -> dict[str, Any]:
   """Returns a candidate as JSON."""
-  about = {"machine": dataclasses.asdict(candidate.machine), "batch_rows": candidate.batch_rows}
+  head = {"machine": dataclasses.asdict(candidate.machine), "batch_rows": candidate.batch_rows}
   if candidate.plan is None:
-    return {**about, "refused": candidate.refused}
-  return {**about, **plan.to_json(candidate.plan)}
+    return {**head, "refused": candidate.refused}
+  return {**head, **plan.to_json(candidate.plan)}
 
 
 def ranking(ranked: Sequence[Candidate]) -> dict[str, Any]:

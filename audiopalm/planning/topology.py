@@ -1,4 +1,4 @@
-"""Devices to plan for, which need not be there: TPU slices by libtpu's compiler, and CPUs.
+"""The devices a plan is for: TPU slices, by libtpu's compiler and without a TPU, and CPU devices.
 
 v5e:16x16     256 chips of TPU v5e        cpu:8     8 forced devices of this machine
 """
@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -19,13 +20,13 @@ from audiopalm.errors import ConfigError, DataError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """What one device can do, in bytes and operations a second, and where the figures are from.
+  """The rates of one device, in bytes and operations per second, and their source.
 
   `link` is one direction of one link of the interconnect, `network` a device's share of the network
-  between slices. An axis of a torus that is a multiple of `rings` chips long is a closed ring,
-  whose two directions both carry traffic; 0 rings is no torus. `latency_s` is what a collective
-  takes beside its bytes. `serial` devices compute, read and send one after
-  another, as a core does.
+  between slices. A torus axis whose length is a multiple of `rings` chips is a closed ring that
+  carries traffic in both directions; `rings` is 0 for devices without a torus. `latency_s` is the
+  time of a collective beyond that of its bytes. A `serial` device, such as a CPU core, cannot
+  overlap arithmetic, memory traffic and communication.
   """
 
   name: str
@@ -49,33 +50,29 @@ CHIPS = {
     Chip("v6e", 9.18e14, 32 * 2**30, 1.64e12, 9e10, 1.25e10, 16, 1e-6, BOOK),
   )
 }
-# No TPU is asked for or looked for, and another process may compile at the same time.
+# libtpu must not look for a TPU, and another process may compile at the same time.
 LIBTPU = {
   "TPU_SKIP_MDS_QUERY": "1",
   "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
   "TPU_ACCELERATOR_TYPE": "v5litepod-8",
   "TPU_WORKER_HOSTNAMES": "localhost",
 }
-TORUS = {"v5e": 2, "v5p": 3, "v6e": 2}  # axes of a slice
+TORUS_AXES = {"v5e": 2, "v5p": 3, "v6e": 2}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Topology:
-  """Devices, in the order a mesh is made of them, and what each can do."""
+  """Devices in the order of a mesh, and the rates of each."""
 
   name: str
   devices: tuple[jax.Device, ...]
   chip: Chip
 
-  @property
-  def platform(self) -> str:
-    return self.devices[0].platform
-
 
 def named(name: str, slices: int = 1, rates: Path | None = None) -> Topology:
-  """Returns a topology by its name; ConfigError with near or legal names for any other.
+  """Returns a topology by name; ConfigError with near or valid names for any other.
 
-  The rates of a CPU are those in the file `rates`, which `calibrate.measure` wrote.
+  The file `rates` holds the rates of CPU devices, as `calibrate.measure` writes them.
   """
   kind, _, shape = name.partition(":")
   if kind == "cpu":
@@ -84,27 +81,35 @@ def named(name: str, slices: int = 1, rates: Path | None = None) -> Topology:
     near = difflib.get_close_matches(kind, [*CHIPS, "cpu"], n=1, cutoff=0.3)
     hint = f" Did you mean {near[0]!r}?" if near and near[0] != kind else ""
     raise ConfigError(
-      f"Unknown topology {name!r}.{hint} Expected a kind of {', '.join(CHIPS)} with the shape of a "
-      "slice, as in v5e:16x16 or v5p:8x8x8; or cpu:N for N devices of this machine."
+      f"Unknown topology {name!r}.{hint} Expected one of {', '.join(CHIPS)} with the shape of a "
+      "slice, as in v5e:16x16 or v5p:8x8x8, or cpu:N for N devices of this machine."
     )
-  if shape.count("x") + 1 != TORUS[kind]:
-    example = {2: "4x4", 3: "4x4x4"}[TORUS[kind]]
+  if shape.count("x") + 1 != TORUS_AXES[kind]:
+    example = {2: "4x4", 3: "4x4x4"}[TORUS_AXES[kind]]
     raise ConfigError(
-      f"Topology {name!r}: a slice of {kind} has {TORUS[kind]} axes, as in {kind}:{example}."
+      f"Topology {name!r}: a slice of {kind} has {TORUS_AXES[kind]} axes, as in {kind}:{example}."
     )
-  _load_libtpu()
+  _configure_libtpu()
   try:
-    found = topologies.get_topology_desc(name, platform="tpu", num_slices=slices)
+    description = topologies.get_topology_desc(name, platform="tpu", num_slices=slices)
   except jax.errors.JaxRuntimeError as error:
     raise ConfigError(
-      f"Topology {name!r}: libtpu knows no slice of {kind} of that shape. Axes are 2, 4, 8, 16 and "
-      f"so on, in rising order, as in {kind}:{'4x8' if TORUS[kind] == 2 else '4x4x8'}. "
+      f"Topology {name!r}: libtpu knows no slice of {kind} of this shape. Axes are 2, 4, 8, 16 and "
+      f"so on, in rising order, as in {kind}:{'4x8' if TORUS_AXES[kind] == 2 else '4x4x8'}. "
       f"({str(error).splitlines()[0]})"
     ) from error
-  return Topology(name, tuple(found.devices), CHIPS[kind])
+  return Topology(name, tuple(description.devices), CHIPS[kind])
 
 
-def _load_libtpu() -> None:
+def device_count(name: str) -> int:
+  """Returns the number of devices in a topology's name: 256 for v5e:16x16, 8 for cpu:8."""
+  sizes = name.partition(":")[2].split("x")
+  if not all(size.isdecimal() for size in sizes):
+    raise ConfigError(f"--topology takes KIND:SHAPE, as in v5e:16x16 or cpu:8, not {name!r}.")
+  return math.prod(map(int, sizes))
+
+
+def _configure_libtpu() -> None:
   if importlib.util.find_spec("libtpu") is None:
     raise ConfigError(
       "Planning for TPUs needs libtpu, their compiler, which is not installed. Install it with "
@@ -123,27 +128,27 @@ def _cpu(name: str, count: str, slices: int, rates: Path | None) -> Topology:
       f"Topology {name!r}: this process has {len(devices)} CPU devices. Set "
       f"XLA_FLAGS=--xla_force_host_platform_device_count={count} and run the command again."
     )
-  return Topology(name, tuple(devices), _measured(name, rates))
+  return Topology(name, tuple(devices), _measured_chip(name, rates))
 
 
-def _measured(name: str, path: Path | None) -> Chip:
-  """Returns the rates that were measured of exactly so many devices: they share the cores."""
+def _measured_chip(name: str, path: Path | None) -> Chip:
+  """Returns the measured rates of exactly this number of devices, which share the cores."""
   measure = f"audiopalm plan --topology {name} --measure-rates FILE"
   if path is None or not path.is_file():
     raise ConfigError(
-      f"The rates of a CPU are not in any table. Measure them once with {measure}, and give that "
-      "file as --rates FILE."
+      f"The rates of CPU devices must be measured. Run {measure} once, then pass the file as "
+      "--rates FILE."
     )
   try:
     chip = Chip(**json.loads(path.read_text(encoding="utf-8"))["chip"])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
-      f"{path}: expected what audiopalm plan --measure-rates writes, but it is damaged ({error}). "
-      f"Measure again with {measure}."
+      f"{path}: expected the output of audiopalm plan --measure-rates, but the file is damaged "
+      f"({error}). Measure again with {measure}."
     ) from error
   if chip.name != name:
     raise ConfigError(
-      f"{path} was measured with {chip.name}, whose devices have other shares of the cores than "
+      f"{path} was measured with {chip.name}, whose devices have another share of the cores than "
       f"those of {name}. Measure those with {measure}."
     )
   return chip

@@ -1,8 +1,8 @@
-"""Text models of others, in the folders that `transformers` writes.
+"""Reads text models from the folders that `transformers` writes.
 
-`pretrained.open(folder)` gives a Source: settings of a decoder, and its parameters on a mesh.
+`pretrained.open(folder)` returns the settings of a decoder and its parameters on a mesh.
 """
 
-from audiopalm.pretrained.source import Source, open
+from audiopalm.pretrained.source import PretrainedModel, open
 
-__all__ = ["Source", "open"]
+__all__ = ["PretrainedModel", "open"]

@@ -1,9 +1,9 @@
-"""A text model in a Hugging Face folder, as a decoder: where a speech-text model can start.
+"""Reads a text model in a Hugging Face folder as a decoder, from which a speech-text model starts.
 
     config.json           settings, text_rows            read by models/pytorch/families.py
-    model*.safetensors    params, part by part           named by models/pytorch/torch_names.py
+    model*.safetensors    parameters                     named by models/pytorch/torch_names.py
 
-Its tokenizer is read by tokenizers/pretrained.py.
+tokenizers/pretrained.py reads its tokenizer.
 """
 
 import dataclasses
@@ -27,52 +27,53 @@ from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
 CONFIG = "config.json"
-# What stands for "model." in the names of the text model, and its head: of a model for text, of one
-# without a head, of a multimodal one, of a multimodal one as transformers 5 may name it.
+# (prefix in place of "model.", name of the head) of a text model, of one without a head, and of a
+# multimodal model as transformers 4 and 5 name its tensors.
 NAMES = (
   ("model.", torch_names.HEAD),
   ("", torch_names.HEAD),
   ("language_model.model.", "language_model.lm_head.weight"),
   ("model.language_model.", torch_names.HEAD),
 )
-# What is no part of the text model: towers beside it, and what old versions stored.
-OTHERS = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.|.*\.rotary_emb\.inv_freq$")
+# Tensors outside the text model: other towers, and buffers that old versions stored.
+IGNORED = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.|.*\.rotary_emb\.inv_freq$")
 BLOCK_BYTES = 2**18
 
 
-def open(folder: str | Path) -> "Source":
-  """Returns the text model of a folder, its tensors checked by name, type and shape but not read.
+def open(folder: str | Path) -> "PretrainedModel":
+  """Returns the text model in a folder; checks names, types and shapes of its tensors, reads none.
 
-  ConfigError where config.json is not there or describes what a `Decoder` is not, CheckpointError
-  where the tensors are not those of its config.json.
+  ConfigError where config.json is missing or describes a model that `Decoder` cannot express,
+  CheckpointError where the tensors do not match config.json.
   """
   folder = Path(folder)
   settings, rows = described(folder)
-  source = Source(folder, settings, rows, tensors.Tensors(folder))
-  source.check()
-  return source
+  model = PretrainedModel(folder, settings, rows, tensors.Tensors(folder))
+  model.check()
+  return model
 
 
 def described(folder: str | Path) -> tuple[ModelSettings, int]:
-  """Returns (settings, rows of the vocabulary) of a folder; ConfigError without either."""
+  """Returns (settings, vocabulary size) from the config.json of a folder; ConfigError where it has
+  none."""
   path = Path(folder) / CONFIG
   if not path.is_file():
     raise ConfigError(
       f"{folder} has no {CONFIG}. Expected the folder of a text model as transformers saves it, "
-      f"with {CONFIG}, {tensors.ONE} and {' or '.join(tokenizers.FILES)}."
+      f"with {CONFIG}, {tensors.SINGLE_FILE} and {' or '.join(tokenizers.FILES)}."
     )
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise ConfigError(f"{path} is no JSON ({error}). Copy the folder again.") from error
+    raise ConfigError(f"{path} is not valid JSON ({error}). Copy the folder again.") from error
   if not isinstance(config, Mapping):
     raise ConfigError(f"{path} holds {type(config).__name__}, expected an object of settings.")
   return families.settings(config, path), families.rows(config, path)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Source:
-  """A text model; its tables have `text_rows` rows, those that pad them are not counted."""
+class PretrainedModel:
+  """A text model; `text_rows` is the number of rows of its tables without padding."""
 
   folder: Path
   settings: ModelSettings
@@ -80,105 +81,105 @@ class Source:
   tensors: tensors.Tensors
 
   def space(self, stream: str = "text") -> token_space.TokenSpace:
-    """Returns the ids of its text, with the fingerprint that a run has for its tokenizer;
-    ConfigError where the folder has none."""
+    """Returns its token space, with the same tokenizer fingerprint as in a run; ConfigError where
+    the folder has no tokenizer."""
     tokenizer = tokenizers.in_folder(self.folder, self.text_rows, stream).read()
     return _space_of(tokenizer.spec)
 
   @functools.cached_property
   def model(self) -> LanguageModel:
-    """The text model by itself."""
+    """The text model without speech."""
     text = StreamSpec("text", "text", (self.text_rows,), None, "")
     return self.settings.build(_space_of(text))
 
   def params(self, mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    """Returns the parameters, float32, on the mesh; rows that pad the tables are zero.
+    """Returns the parameters as float32 on the mesh; padding rows of tables are zero.
 
-    Each process reads what its devices hold, one array of the tree after another.
+    Each process reads the shards of its devices, one array of the tree after another.
     """
     return jax.tree_util.tree_map_with_path(
-      lambda path, shaped: self._placed(tuple(step.key for step in path), shaped),
+      lambda path, shape: self._placed(tuple(step.key for step in path), shape),
       self.model.shapes(mesh),
     )
 
   def check(self) -> None:
-    """Raises CheckpointError, listing them, for tensors that are not those of the settings."""
+    """Raises CheckpointError that lists tensors which do not match the settings."""
     names = self._names
     shapes = torch_names.shapes(self.settings, self.text_rows, tied=self.settings.tied)
     stored = self.tensors.stored
-    found = {
-      name: f"{kind} {shape}" for name, (kind, shape) in stored.items() if not OTHERS.match(name)
+    actual = {
+      name: f"{dtype} {shape}" for name, (dtype, shape) in stored.items() if not IGNORED.match(name)
     }
     expected = {}
     for name, shape in shapes.items():
-      kind, _ = stored.get(names[name], ("float32", None))
-      exact = kind if kind in tensors.EXACT.values() else "float32, bfloat16 or float16"
-      expected[names[name]] = f"{exact} {shape}"
-    head = found.pop(names[torch_names.HEAD], None) if self.settings.tied else None
-    lines = torch_names.differences(found, expected)
+      dtype, _ = stored.get(names[name], ("float32", None))
+      allowed = dtype if dtype in tensors.DTYPES.values() else "float32, bfloat16 or float16"
+      expected[names[name]] = f"{allowed} {shape}"
+    head = actual.pop(names[torch_names.HEAD], None) if self.settings.tied else None
+    lines = torch_names.differences(actual, expected)
     if lines:
       raise CheckpointError(
-        f"The tensors in {self.folder} are not those of its {CONFIG}:\n{lines}\nCopy the folder "
-        "again, or save the model again with transformers."
+        f"The tensors in {self.folder} do not match its {CONFIG}:\n{lines}\nCopy the folder again, "
+        "or save the model again with transformers."
       )
     if head is not None:
-      self._check_head(head, found[names[torch_names.EMBED]])
+      self._check_head(head, actual[names[torch_names.EMBED]])
 
   def _check_head(self, head: str, table: str) -> None:
-    """Raises CheckpointError for a head that is stored though tied, and is not the embedding."""
+    """Raises CheckpointError for a stored head that is tied but differs from the embedding."""
     stored = [self._names[name] for name in (torch_names.EMBED, torch_names.HEAD)]
     all_rows = (slice(0, self.text_rows),)
     tables = (self.tensors.read(name, all_rows).tobytes() for name in stored)
     if head != table or next(tables) != next(tables):
       raise CheckpointError(
         f"{self.folder / CONFIG} ties the output head to the embedding (tie_word_embeddings), but "
-        f"{stored[1]} ({head}) is another table than {stored[0]} ({table}). Save the model again "
-        "with the config it was trained with."
+        f"{stored[1]} ({head}) differs from {stored[0]} ({table}). Save the model again with the "
+        "config it was trained with."
       )
 
   @functools.cached_property
   def _names(self) -> dict[str, str]:
-    """What the tensors of models/pytorch/torch_names.py are called in this folder."""
+    """The names in this folder of the tensors in models/pytorch/torch_names.py."""
     stored = self.tensors.stored
     tail = torch_names.EMBED.removeprefix("model.")
-    body, head = next((pair for pair in NAMES if f"{pair[0]}{tail}" in stored), NAMES[0])
-    ours = torch_names.shapes(self.settings, self.text_rows, tied=False)
-    return {name: body + name.removeprefix("model.") for name in ours} | {torch_names.HEAD: head}
+    prefix, head = next((pair for pair in NAMES if f"{pair[0]}{tail}" in stored), NAMES[0])
+    names = torch_names.shapes(self.settings, self.text_rows, tied=False)
+    return {name: prefix + name.removeprefix("model.") for name in names} | {torch_names.HEAD: head}
 
-  def _placed(self, path: tuple[str, ...], shaped: jax.ShapeDtypeStruct) -> jax.Array:
-    parts = {}
+  def _placed(self, path: tuple[str, ...], shape: jax.ShapeDtypeStruct) -> jax.Array:
+    shards = {}
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
-      ends = tuple(one.indices(size)[:2] for one, size in zip(index, shaped.shape, strict=True))
-      if ends not in parts:  # devices that hold the same share it
-        parts[ends] = self._read(path, tuple(slice(*pair) for pair in ends))
-      return parts[ends]
+    def shard(index: tuple[slice, ...]) -> np.ndarray:
+      ends = tuple(axis.indices(size)[:2] for axis, size in zip(index, shape.shape, strict=True))
+      if ends not in shards:  # replicas share one copy
+        shards[ends] = self._read(path, tuple(slice(*pair) for pair in ends))
+      return shards[ends]
 
-    # Waits, so that the host holds no more than one array of the tree at a time.
-    return jax.block_until_ready(jax.make_array_from_callback(shaped.shape, shaped.sharding, part))
+    # Waits, so that the host holds one array of the tree at a time.
+    return jax.block_until_ready(jax.make_array_from_callback(shape.shape, shape.sharding, shard))
 
   def _read(self, path: tuple[str, ...], part: tuple[slice, ...]) -> np.ndarray:
-    """Returns a part of one of our arrays, float32."""
-    found = np.zeros([one.stop - one.start for one in part], np.float32)
+    """Returns a part of a parameter array as float32."""
+    array = np.zeros([axis.stop - axis.start for axis in part], np.float32)
     if path[0] == "layers":
       inner, width = path[1:], self.settings.head_width
       name = dict(torch_names.layer_names(self.settings))[inner]
-      where = torch_names.there(part[1:], inner, width)
+      stored_part = torch_names.there(part[1:], inner, width)
 
-      def read_layer(place: int) -> None:
-        tensor = self._names[torch_names.layer(part[0].start + place, name)]
-        theirs = self.tensors.read(tensor, where)
-        _copy(torch_names.turned_back(theirs, inner, width), found[place])
+      def read_layer(number: int) -> None:
+        tensor = self._names[torch_names.layer(part[0].start + number, name)]
+        stored = self.tensors.read(tensor, stored_part)
+        _copy(torch_names.turned_back(stored, inner, width), array[number])
 
       with futures.ThreadPoolExecutor() as pool:
-        list(pool.map(read_layer, range(len(found))))
-      return found
+        list(pool.map(read_layer, range(len(array))))
+      return array
     name = {"embed": torch_names.EMBED, "head": torch_names.HEAD, "norm": torch_names.NORM}[path[0]]
     if path[0] != "norm":
       part = (slice(part[0].start, min(part[0].stop, self.text_rows)), *part[1:])
     if part[0].start < part[0].stop:
-      found[: part[0].stop - part[0].start] = self.tensors.read(self._names[name], part)
-    return found
+      array[: part[0].stop - part[0].start] = self.tensors.read(self._names[name], part)
+    return array
 
 
 def _space_of(text: StreamSpec) -> token_space.TokenSpace:
@@ -186,11 +187,10 @@ def _space_of(text: StreamSpec) -> token_space.TokenSpace:
   return token_space.TokenSpace(1, ranges, (), {}, {text.name: text}, {})
 
 
-def _copy(turned: np.ndarray, into: np.ndarray) -> None:
-  """Copies a transposed view block by block, ten times as fast as in one go: what is read and what
-  is written stay in the cache."""
-  axis = int(np.argmax(turned.strides))
-  step = max(1, BLOCK_BYTES // turned.strides[axis])
-  for start in range(0, turned.shape[axis], step):
+def _copy(transposed: np.ndarray, target: np.ndarray) -> None:
+  """Copies a transposed view in blocks that fit the cache, ten times as fast as one copy."""
+  axis = int(np.argmax(transposed.strides))
+  step = max(1, BLOCK_BYTES // transposed.strides[axis])
+  for start in range(0, transposed.shape[axis], step):
     block = (slice(None),) * axis + (slice(start, start + step),)
-    into[block] = turned[block].astype(np.float32)
+    target[block] = transposed[block].astype(np.float32)

@@ -1,27 +1,26 @@
-"""The tensors of a Hugging Face folder by name, read a part at a time.
+"""Reads parts of the tensors in a Hugging Face folder by name.
 
-model.safetensors                    all of them, or
-model.safetensors.index.json         {"weight_map": {name of a tensor: one of the files beside it}}
+model.safetensors                    all tensors, or
+model.safetensors.index.json         {"weight_map": {name of a tensor: name of its file}}
 """
 
 import functools
 import json
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes  # noqa: F401  with it numpy knows "bfloat16", by which safetensors asks for it
+import ml_dtypes  # noqa: F401  registers "bfloat16" with numpy, which safetensors asks for
 import numpy as np
 import safetensors
 
 from audiopalm.errors import CheckpointError
 
-ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
-# All values of these types are float32 values.
-EXACT = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+SINGLE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+# Every value of these types is exact in float32.
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 class Tensors:
-  """What is in the files of a folder; nothing of it is read before it is asked for."""
+  """The tensors in the files of a folder, which are read on demand."""
 
   def __init__(self, folder: Path):
     files = {path.name: _opened(path) for path in _paths(folder)}
@@ -29,25 +28,25 @@ class Tensors:
 
   @functools.cached_property
   def stored(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The type and the shape of each tensor by name: ("bfloat16", (131, 32))."""
+    """The dtype and shape of each tensor by name: ("bfloat16", (131, 32))."""
     return {
-      name: (EXACT.get(found.get_dtype(), found.get_dtype()), tuple(found.get_shape()))
-      for name, found in self._slices.items()
+      name: (DTYPES.get(tensor.get_dtype(), tensor.get_dtype()), tuple(tensor.get_shape()))
+      for name, tensor in self._slices.items()
     }
 
   def read(self, name: str, part: tuple[slice, ...]) -> np.ndarray:
-    """Returns a part of a tensor in the type in which it is stored."""
+    """Returns a part of a tensor in its stored dtype."""
     return self._slices[name][part]
 
 
 def _paths(folder: Path) -> list[Path]:
-  if (folder / ONE).is_file():
-    return [folder / ONE]
+  if (folder / SINGLE_FILE).is_file():
+    return [folder / SINGLE_FILE]
   if not (folder / INDEX).is_file():
-    held = sorted(path.name for path in folder.glob("*.bin"))[:1] or ["no weights"]
+    weights = sorted(path.name for path in folder.glob("*.bin"))[:1] or ["no weights"]
     raise CheckpointError(
-      f"{folder} has neither {ONE} nor {INDEX} (it holds {held[0]}). Copy it again, or save the "
-      "model again with transformers, which writes them."
+      f"{folder} has neither {SINGLE_FILE} nor {INDEX} (it holds {weights[0]}). Copy it again, or "
+      "save the model again with transformers, which writes them."
     )
   try:
     names = sorted(
@@ -58,7 +57,7 @@ def _paths(folder: Path) -> list[Path]:
   return [folder / name for name in names]
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> safetensors.safe_open:
   try:
     return safetensors.safe_open(path, "numpy")
   except (OSError, safetensors.SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Benchmarks are programs beside the package: their folder is where they find each other."""
+"""Adds benchmarks/ to the path: benchmarks are programs outside the package."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Processes that answer one after another."""
+"""Processes that answer in turn."""
 
 import contenders
 import pytest
@@ -9,7 +9,7 @@ sys.path.insert(0, {folder!r})
 import contenders
 
 def answer(number):
-  print("what a library prints is no answer")
+  print("output of a library, not an answer")
   return {{"half": number / 2}}
 
 contenders.serve(answer)
@@ -34,6 +34,6 @@ def test_a_contender_answers_each_question(script):
     assert worker.ask(number=5) == {"half": 2.5}
 
 
-def test_a_contender_that_dies_ends_the_benchmark_with_its_name(script):
-  with pytest.raises(SystemExit, match="contender.py 4M ended with 3"):
+def test_a_dead_contender_ends_the_benchmark_with_an_error_that_names_it(script):
+  with pytest.raises(SystemExit, match="contender.py 4M failed with exit code 3"):
     contenders.Worker(str(script("raise SystemExit(3)")), "4M").ask(number=1)

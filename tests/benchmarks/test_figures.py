@@ -1,4 +1,4 @@
-"""Medians, lines and names of machines."""
+"""Medians, fitted lines and names of machines."""
 
 import decode_speed
 import figures
@@ -9,19 +9,19 @@ import score
 
 
 def test_a_spread_keeps_every_repeat():
-  found = figures.spread([3.0, 1.0, 10.0])
-  assert found == {"median": 3.0, "min": 1.0, "max": 10.0, "repeats": [3.0, 1.0, 10.0]}
-  assert figures.shown(found, 1) == "3.0 (1.0 to 10.0)"
+  spread = figures.spread([3.0, 1.0, 10.0])
+  assert spread == {"median": 3.0, "min": 1.0, "max": 10.0, "repeats": [3.0, 1.0, 10.0]}
+  assert figures.shown(spread, 1) == "3.0 (1.0 to 10.0)"
 
 
-def test_the_slope_is_told_by_the_unit_of_its_axis():
+def test_a_slope_has_the_unit_of_its_axis():
   medians = {2_000: 14.0, 4_000: 18.0, 8_000: 26.0}
-  found = scaling.fitted("vocabulary", {ids: {"median": ms} for ids, ms in medians.items()})
-  assert (found["ms_per_unit"], found["ms_at_none"]) == (2.0, 10.0)
+  fit = scaling.fitted("vocabulary", {ids: {"median": ms} for ids, ms in medians.items()})
+  assert (fit["ms_per_unit"], fit["ms_at_none"]) == (2.0, 10.0)
   assert figures.slope([1, 2, 3], [1.0, 2.0, 4.0]) == pytest.approx((1.5, -2 / 3))
 
 
-def test_a_table_has_words_first():
+def test_a_table_aligns_text_columns_left_and_numbers_right():
   assert figures.table(("on", "a"), [("b", 1)]).splitlines() == [
     "| on | a |",
     "| --- | ---: |",
@@ -31,8 +31,8 @@ def test_a_table_has_words_first():
 
 def test_agreement_counts_rows_before_the_first_difference_in_any_prompt():
   ours = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
-  theirs = np.array([[1, 2, 3, 4], [5, 6, 0, 8]])
-  assert decode_speed.agreement(ours, theirs) == (7 / 8, 2)
+  other = np.array([[1, 2, 3, 4], [5, 6, 0, 8]])
+  assert decode_speed.agreement(ours, other) == (7 / 8, 2)
   assert decode_speed.agreement(ours, ours) == (1.0, 4)
 
 

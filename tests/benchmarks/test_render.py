@@ -1,4 +1,4 @@
-"""The page about performance, from made-up results."""
+"""The performance page, rendered from made-up results."""
 
 import json
 
@@ -97,13 +97,13 @@ def written(folder, name, on="laptop", **changes):
 
 
 @pytest.mark.parametrize("name", render.BENCHMARKS)
-def test_a_benchmark_without_results_says_which_file_is_missing(name, tmp_path):
+def test_a_benchmark_without_results_names_the_missing_file(name, tmp_path):
   text = render.page(tmp_path)
   assert f"no file `benchmarks/results/{name}-MACHINE.json`" in text
 
 
 @pytest.mark.parametrize("name", render.BENCHMARKS)
-def test_a_section_has_whole_tables_and_what_it_ran_on(name, tmp_path):
+def test_a_section_has_complete_tables_and_its_conditions(name, tmp_path):
   written(tmp_path, name)
   text = render.rendered(tmp_path, name)
   assert any(
@@ -117,35 +117,37 @@ def test_a_section_has_whole_tables_and_what_it_ran_on(name, tmp_path):
     if set(line) <= set("|-: ") and line:  # below a header
       width = line.count("|")
       table = [lines[start - 1], *lines[start : lines.index("", start)]]
-      assert {one.count("|") for one in table} == {width}
+      assert {row.count("|") for row in table} == {width}
 
 
-def test_machines_stand_side_by_side_in_one_table(tmp_path):
+def test_all_machines_are_in_one_table(tmp_path):
   written(tmp_path, "decode_speed")
   written(tmp_path, "decode_speed", "h200", machine="16 cores, Other, NVIDIA H200")
   text = render.rendered(tmp_path, "decode_speed")
   rows = [line for line in text.splitlines() if line.startswith(("| laptop", "| h200"))]
   assert len(rows) == 4 and "2,500 (2,000 to 3,000)" in rows[0]
   assert "| transformers | 2 (1 to 3) | 1250.00 | 1250.00 | 50.0 % |" in rows[1]
-  assert "Ours in bfloat16 was left out on h200, laptop" in text.replace("\n", " ")
+  assert "Ours in bfloat16 was not measured on h200, laptop" in text.replace("\n", " ")
   assert "- h200: 16 cores, Other, NVIDIA H200" in text
 
 
-def test_a_contender_with_bfloat16_products_stands_beside_the_others(tmp_path):
+def test_our_speedup_with_bfloat16_products_has_a_column(tmp_path):
   size = RESULTS["step_speed"]["sizes"]["4M"]
   fast = {"tokens_per_s": figures.spread([3.0]), "gflop_per_s": 75.0}
   with_it = size | {"contenders": size["contenders"] | {"ours_bfloat16": fast, "ours_plain": fast}}
   written(tmp_path, "step_speed", "laptop")
-  assert "It was left out on laptop" in render.rendered(tmp_path, "step_speed").replace("\n", " ")
+  assert "It was not measured on laptop" in render.rendered(tmp_path, "step_speed").replace(
+    "\n", " "
+  )
   written(tmp_path, "step_speed", "laptop", sizes={"4M": with_it})
   text = render.rendered(tmp_path, "step_speed")
-  assert "left out" not in text and "plain" not in text
+  assert "not measured" not in text and "plain" not in text
   assert "| transformers | 2 (1 to 3) | 50 | 25 % | 1.00 | 1.50 |" in text
 
 
-def test_results_of_other_names_are_left_alone(tmp_path):
+def test_files_with_other_names_are_ignored(tmp_path):
   written(tmp_path, "scaling")
   (tmp_path / "scaling.json").write_text("{}")
   (tmp_path / "decode_speed_old-laptop.json").write_text("{}")
-  assert len(render.found(tmp_path, "scaling")) == 1
-  assert render.found(tmp_path, "decode_speed") == []
+  assert len(render.results_of(tmp_path, "scaling")) == 1
+  assert render.results_of(tmp_path, "decode_speed") == []

@@ -1,4 +1,4 @@
-"""`audiopalm launch`: what is read, refused, shown and submitted; what is made: tests/cluster."""
+"""`audiopalm launch`: options, errors, dry runs and submission. tests/cluster tests the files."""
 
 import argparse
 import dataclasses
@@ -18,8 +18,8 @@ SLURM = ["--on", "slurm", "--nodes", "2"]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-  """The folder that commands run in; no command of a cluster is installed."""
+def folder(tmp_path, monkeypatch):
+  """The current folder of the commands; PATH has no command of a cluster."""
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv("PATH", str(tmp_path / "bin"))
   return tmp_path
@@ -30,7 +30,7 @@ def tail(*more, workdir="run"):
 
 
 def command(folder, name, text):
-  """Puts a command on the PATH."""
+  """Installs a command in PATH."""
   path = folder / "bin" / name
   path.parent.mkdir(exist_ok=True)
   path.write_text(f"#!{sys.executable}\n{text}")
@@ -44,20 +44,20 @@ def command(folder, name, text):
     (["--on", "tpu_vm", *TPU_VM], "/storage/a", "--accelerator-type v6e-16 --runtime-version r"),
   ],
 )
-def test_a_dry_run_shows_the_files_and_the_command_and_does_nothing(
-  here, capsys, place, workdir, shown
+def test_a_dry_run_prints_the_files_and_the_command_and_writes_nothing(
+  folder, capsys, place, workdir, shown
 ):
   assert main.main(["launch", *place, "--dry-run", *tail(workdir=workdir)]) == 0
-  said = capsys.readouterr().out
-  assert shown in said
+  output = capsys.readouterr().out
+  assert shown in output
   assert (
-    f"{here}/{'run' if workdir == 'run' else 'runs/quickstart'}/launch/config.json:\n{{" in said
+    f"{folder}/{'run' if workdir == 'run' else 'runs/quickstart'}/launch/config.json:\n{{" in output
   )
-  assert said.splitlines()[-1].split()[0] in ("sbatch", "bash")
-  assert list(here.iterdir()) == []
+  assert output.splitlines()[-1].split()[0] in ("sbatch", "bash")
+  assert list(folder.iterdir()) == []
 
 
-def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
+def test_a_local_dry_run_prints_the_commands(folder, capsys):
   given = ["--on", "local", "--num-processes", "2", "--gpus-per-process", "1", "--dry-run"]
   assert main.main(["launch", *given, *tail("--set", "steps=3")]) == 0
   lines = capsys.readouterr().out.splitlines()
@@ -68,86 +68,93 @@ def test_a_dry_run_on_this_machine_shows_the_commands(here, capsys):
     )
     assert "--set steps=3 --coordinator-address 127.0.0.1:" in line
     assert line.endswith(f"--num-processes 2 --process-id {index}")
-  assert list(here.iterdir()) == []
+  assert list(folder.iterdir()) == []
 
 
-def test_a_job_is_written_and_submitted(here, capfd):
-  command(here, "sbatch", "import sys; print('got', sys.argv[1:], flush=True); sys.exit(3)")
+def test_a_job_is_written_and_submitted(folder, capfd):
+  command(folder, "sbatch", "import sys; print('got', sys.argv[1:], flush=True); sys.exit(3)")
   own = ("--machine", "gpu", "--remat", "full", "--products", "bfloat16", "--set", "steps=7")
   line = ["launch", *SLURM, *tail(*own, "--hang-s", "60")]
   assert main.main(line) == 3
-  script = here / "run" / "launch" / "train.sbatch"
-  said = capfd.readouterr().out.splitlines()
-  assert [line.split()[1] for line in said[:3]] == ["code", "config", "mesh"]  # preflight
-  assert said[-2:] == [f"sbatch {script}", f"got ['{script}']"]
+  script = folder / "run" / "launch" / "train.sbatch"
+  lines = capfd.readouterr().out.splitlines()
+  assert [line.split()[1] for line in lines[:3]] == ["code", "config", "mesh"]  # preflight
+  assert lines[-2:] == [f"sbatch {script}", f"got ['{script}']"]
   text = script.read_text()
-  told = f"--workdir {here}/run --machine gpu --remat full --products bfloat16 --hang-s 60.0"
-  assert f"train=({sys.executable} -m audiopalm train {here}/run/launch/config.json {told} " in text
-  assert f"#SBATCH --chdir={here}\n" in text
-  assert (here / "run" / "logs").is_dir()
-  made = experiment.from_json((script.parent / "config.json").read_text())
-  assert made == config.load("quickstart", ["steps=7"])
+  options = f"--workdir {folder}/run --machine gpu --remat full --products bfloat16 --hang-s 60.0"
+  assert (
+    f"train=({sys.executable} -m audiopalm train {folder}/run/launch/config.json {options} " in text
+  )
+  assert f"#SBATCH --chdir={folder}\n" in text
+  assert (folder / "run" / "logs").is_dir()
+  stored = experiment.from_json((script.parent / "config.json").read_text())
+  assert stored == config.load("quickstart", ["steps=7"])
 
 
-def test_packages_that_are_trusted_go_with_the_job(here, capsys):
+def test_packages_that_are_trusted_go_with_the_job(folder, capsys):
   own = tail("--trust", "xml", "--trust", "json.tool")
   assert main.main(["launch", *SLURM, "--dry-run", *own]) == 0
-  said = capsys.readouterr().out
-  assert f"--workdir {here}/run --trust=xml --trust=json.tool " in said
-  assert '"trust": [\n  "xml",\n  "json.tool"\n ]' in said
+  printed = capsys.readouterr().out
+  assert f"--workdir {folder}/run --trust=xml --trust=json.tool " in printed
+  assert '"trust": [\n  "xml",\n  "json.tool"\n ]' in printed
 
 
-def test_a_machine_of_a_file_is_in_the_job_as_it_was_read(here, capfd):
-  command(here, "sbatch", "")
+def test_a_machine_from_a_file_is_stored_in_the_job(folder, capfd):
+  command(folder, "sbatch", "")
   wanted = Machine(name="mine", fsdp=2, remat="dots")
-  (here / "mine.json").write_text(machines.to_json(wanted))
+  (folder / "mine.json").write_text(machines.to_json(wanted))
   given = ("--machine", "mine.json", "--remat", "full", "--hang-s", "60")
   assert main.main(["launch", *SLURM, *tail(*given)]) == 0
-  folder = here / "run" / "launch"
-  assert machines.named(str(folder / "machine.json")) == dataclasses.replace(wanted, remat="full")
-  told = f"{here}/run --hang-s 60.0 --recheck-every 0 --machine {folder}/machine.json)"
-  assert told in (folder / "train.sbatch").read_text()
-  again = ["launch", *SLURM, *tail("--machine", str(folder / "machine.json"), "--remat", "none")]
+  launched = folder / "run" / "launch"
+  assert machines.named(str(launched / "machine.json")) == dataclasses.replace(wanted, remat="full")
+  options = f"{folder}/run --hang-s 60.0 --recheck-every 0 --machine {launched}/machine.json)"
+  assert options in (launched / "train.sbatch").read_text()
+  again = ["launch", *SLURM, *tail("--machine", str(launched / "machine.json"), "--remat", "none")]
   assert main.main(again) == EXIT_USER
-  assert f"--out {folder}/machine.json would overwrite" in capfd.readouterr().err
+  assert f"--out {launched}/machine.json would overwrite" in capfd.readouterr().err
 
 
-def test_what_preflight_finds_wrong_is_not_submitted(here, capfd):
-  command(here, "sbatch", "")
+def test_a_run_that_fails_preflight_is_not_submitted(folder, capfd):
+  command(folder, "sbatch", "")
   assert main.main(["launch", *SLURM, *tail("--machine", "cpu")]) == EXIT_USER
-  said = capfd.readouterr().out
-  assert "wrong mesh       Machine 'cpu' asks for a mesh data=1" in said
+  output = capfd.readouterr().out
+  assert "wrong mesh       Machine 'cpu' asks for a mesh data=1" in output
   assert main.main(["launch", *SLURM, *tail("--mesh", "data=3")]) == EXIT_USER
   assert "wrong mesh       Machine 'cpu' asks for a mesh data=3" in capfd.readouterr().out
-  assert not (here / "run").exists()
+  assert not (folder / "run").exists()
 
 
-def test_files_are_written_where_out_says(here):
-  command(here, "kubectl", "")
+def test_files_are_written_to_the_folder_of_out(folder):
+  command(folder, "kubectl", "")
   given = ["--on", "gke", "--nodes", "1", "--accelerator", "nvidia-h100-80gb", "--image", "i"]
   given += ["--gpus-per-node", "8", "--claim", "c", "--out", "here", "--name", "mine"]
   assert main.main(["launch", *given, *tail(workdir="/storage/a")]) == 0
-  assert [path.name for path in (here / "here").iterdir()] == ["gke.yaml"]
-  assert "  name: mine\n" in (here / "here" / "gke.yaml").read_text()
+  assert [path.name for path in (folder / "here").iterdir()] == ["gke.yaml"]
+  assert "  name: mine\n" in (folder / "here" / "gke.yaml").read_text()
 
 
-def test_a_command_that_is_not_installed_is_told_and_nothing_is_written(here, capsys):
+def test_a_missing_submit_command_is_an_error_and_nothing_is_written(folder, capsys):
   assert main.main(["launch", *SLURM, *tail()]) == EXIT_USER
-  said = capsys.readouterr().err
-  assert "ConfigError: There is no command 'sbatch' here, which submits the job." in said
-  assert "see by --dry-run what it would be given" in said
-  assert list(here.iterdir()) == []
+  output = capsys.readouterr().err
+  assert (
+    "ConfigError: The command 'sbatch', which submits the job, is not installed here." in output
+  )
+  assert "or use --dry-run to see the files" in output
+  assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
   ("given", "text"),
   [
-    (["--on", "local", *tail()], "--on local needs --num-processes too."),
-    (["--on", "slurm", *tail()], "--on slurm needs --nodes too."),
-    (["--on", "tpu_vm", "--zone", "z", *tail()], "--on tpu_vm needs --accelerator, --runtime, --"),
-    ([*SLURM, "--zone", "z", *tail()], "--zone means something on tpu_vm, but nothing on slurm."),
+    (["--on", "local", *tail()], "--on local also needs --num-processes."),
+    (["--on", "slurm", *tail()], "--on slurm also needs --nodes."),
+    (
+      ["--on", "tpu_vm", "--zone", "z", *tail()],
+      "--on tpu_vm also needs --accelerator, --runtime, --",
+    ),
+    ([*SLURM, "--zone", "z", *tail()], "--zone is an option of --on tpu_vm, not of --on slurm."),
     (["--on", "slurm", "--nodes", "0", *tail()], "--nodes takes a whole number of at least 1, not"),
-    ([*SLURM], "starts `audiopalm train`. Give its command line at the end, as in -- train CONFIG"),
+    ([*SLURM], "starts `audiopalm train`. End the command line with -- train CONFIG --workdir DIR"),
     ([*SLURM, "--", "evaluate", "--workdir", "run"], "not 'evaluate --workdir run'."),
     (
       [*SLURM, *tail("--coordinator-address", "auto")],
@@ -156,22 +163,25 @@ def test_a_command_that_is_not_installed_is_told_and_nothing_is_written(here, ca
     ([*SLURM, *tail("--hang-s", "-1")], "--hang-s takes seconds, 0 for any time, not -1."),
     ([*SLURM, *tail("--machine", "cpus")], "Unknown machine 'cpus'. Did you mean 'cpu'?"),
     ([*SLURM, *tail("--set", "stesp=3")], "There is no setting 'stesp'"),
-    ([*SLURM, "--name", "My job", *tail()], "not 'My job': clouds allow no other names."),
+    (
+      [*SLURM, "--name", "My job", *tail()],
+      "as clouds require, not 'My job'. Give another by --name.",
+    ),
     (
       [*SLURM, *tail(workdir="gs://b/run")],
       "gs://b/run is the address of an object store, and audiopalm launch needs the path",
     ),
     (
       ["--on", "tpu_vm", *TPU_VM, *tail(workdir="/home/me/run")],
-      "--workdir /home/me/run would be gone with the machines of tpu_vm. What they share and what "
-      "stays is mounted at /storage: give a folder in it, as in --workdir /storage/run.",
+      "--workdir /home/me/run would be deleted with the machines of tpu_vm. Their shared storage "
+      "is mounted at /storage: give a folder in it, as in --workdir /storage/run.",
     ),
   ],
 )
-def test_what_cannot_be_launched_is_told_before_anything_is_written(here, capsys, given, text):
+def test_errors_come_before_anything_is_written(folder, capsys, given, text):
   assert main.main(["launch", *given]) == EXIT_USER
   assert text in capsys.readouterr().err
-  assert list(here.iterdir()) == []
+  assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -184,36 +194,36 @@ def test_what_cannot_be_launched_is_told_before_anything_is_written(here, capsys
     ([*SLURM, "--", "train", "quickstart"], "the following arguments are required: --workdir"),
   ],
 )
-def test_a_command_line_that_cannot_be_read_is_told(here, capsys, given, text):
+def test_an_unparsable_command_line_is_an_error(folder, capsys, given, text):
   with pytest.raises(SystemExit) as stop:
     main.main(["launch", *given])
   assert stop.value.code == EXIT_USER
   assert text in capsys.readouterr().err
 
 
-def test_the_two_dashes_may_be_left_out(capsys):
+def test_the_two_dashes_are_optional(capsys):
   assert main.main(["launch", *SLURM, "--dry-run", *tail()[1:]]) == 0
   assert "sbatch" in capsys.readouterr().out
 
 
-def test_every_option_of_train_is_in_a_job_or_left_out_on_purpose():
+def test_every_option_of_train_is_passed_to_a_job_or_excluded():
   parser = argparse.ArgumentParser()
   train.add_parser(parser.add_subparsers())
   (commands,) = (action for action in parser._actions if action.choices)
-  told = {action.dest for action in commands.choices["train"]._actions} - {"help"}
+  known = {action.dest for action in commands.choices["train"]._actions} - {"help"}
   resolved = {"config", "settings"}  # in config.json
-  meeting = {"coordinator_address", "num_processes", "process_id"}
+  coordinator = {"coordinator_address", "num_processes", "process_id"}
   of_stores = {"scratch"}  # whose addresses `launch` refuses
-  assert told == resolved | meeting | of_stores | {
+  assert known == resolved | coordinator | of_stores | {
     *hardware.OPTIONS, "workdir", "products", "hang_s", "recheck_every", "max_bad",
   }  # fmt: skip  # those of launch._job
 
 
-def test_the_help_says_where_an_option_means_something(capsys):
+def test_the_help_names_the_places_of_an_option(capsys):
   with pytest.raises(SystemExit):
     main.main(["launch", "--help"])
-  said = " ".join(capsys.readouterr().out.split())
+  output = " ".join(capsys.readouterr().out.split())
   assert (
-    "--nodes N how many machines, one process on each unless --per says otherwise (slurm, gke"
-    in said
+    "--nodes N number of machines; each runs one process unless --per says otherwise (slurm, gke"
+    in output
   )

@@ -23,26 +23,26 @@ def test_a_plan_is_printed_and_written(tmp_path, rates, capsys):
   arguments = ["--topology", "cpu:8", "--rates", rates, "--json", str(tmp_path / "plan.json")]
   mesh = ["--mesh", "fsdp=4,data=2", "--remat", "full"]
   assert main.main(["plan", "quickstart", *arguments, *mesh, *SMALL]) == 0
-  said = capsys.readouterr().out
-  assert "mesh data=2, fsdp=4, context=1, tensor=1" in said and "fits in" in said
-  assert "Not proven: speed" in " ".join(said.split())
-  found = json.loads((tmp_path / "plan.json").read_text())
-  assert found["fits"] and found["mesh"]["fsdp"] == 4 and found["machine"]["remat"] == "full"
-  assert found["collectives"]["data x fsdp"] or found["collectives"]["fsdp"]
-  assert found["rates"]["flops"] == 1e10
+  printed = capsys.readouterr().out
+  assert "mesh data=2, fsdp=4, context=1, tensor=1" in printed and "fits in" in printed
+  assert "does not prove speed" in " ".join(printed.split())
+  result = json.loads((tmp_path / "plan.json").read_text())
+  assert result["fits"] and result["mesh"]["fsdp"] == 4 and result["machine"]["remat"] == "full"
+  assert result["collectives"]["data x fsdp"] or result["collectives"]["fsdp"]
+  assert result["rates"]["flops"] == 1e10
 
 
-def test_a_plan_is_kept_in_a_workdir_for_preflight(tmp_path, rates, capsys):
+def test_a_plan_is_stored_in_a_workdir_for_preflight(tmp_path, rates, capsys):
   arguments = ["--topology", "cpu:8", "--workdir", str(tmp_path / "run"), *SMALL]
   arguments += ["--set", "model.heads=6", "--set", "model.kv_heads=2"]  # for cpu8: tensor=2
   assert main.main(["plan", "quickstart", *arguments, "--rates", rates, "--machine", "cpu8",
                     "--mesh", "fsdp=8"]) == 0  # fmt: skip
   capsys.readouterr()
   assert main.main(["preflight", "quickstart", *arguments, "--machine", "cpu8"]) == 0
-  said = capsys.readouterr().out
-  assert "cpu-8-cpu8.json was made for a machine with another fsdp, tensor: audiopalm" in said
+  printed = capsys.readouterr().out
+  assert "cpu-8-cpu8.json is for a machine with another fsdp, tensor: audiopalm" in printed
   assert main.main(["plan", "quickstart", *arguments, "--search"]) == 2
-  assert "not of --search or --generate" in capsys.readouterr().err
+  assert "leave out --search and --generate" in capsys.readouterr().err
 
 
 def test_a_plan_that_does_not_fit_ends_with_1_and_is_written(tmp_path, capsys):
@@ -55,40 +55,42 @@ def test_a_plan_that_does_not_fit_ends_with_1_and_is_written(tmp_path, capsys):
   assert "does not fit in" in capsys.readouterr().out
   assert not json.loads((tmp_path / "plan.json").read_text())["fits"]
   assert main.main([*arguments, "--search", "--budget-s", "0"]) == 1
-  found = json.loads((tmp_path / "plan.json").read_text())
-  assert not found["fits"] and len(found["ranking"]) == 1 and "machine" not in found
+  result = json.loads((tmp_path / "plan.json").read_text())
+  assert not result["fits"] and len(result["ranking"]) == 1 and "machine" not in result
 
 
-def test_the_best_of_a_search_is_written_as_a_plan_before_the_ranking(tmp_path, rates, capsys):
+def test_the_best_candidate_of_a_search_is_written_as_a_plan_with_the_ranking(
+  tmp_path, rates, capsys
+):
   arguments = ["plan", "quickstart", "--topology", "cpu:8", "--rates", rates, *SMALL]
   arguments += ["--search", "--budget-s", "0", "--json", str(tmp_path / "plan.json")]
   assert main.main(arguments) == 0
-  found = json.loads((tmp_path / "plan.json").read_text())
-  assert found["fits"] and (found["mesh"]["fsdp"], found["batch_rows"]) == (8, 8)
-  (best,) = found["ranking"]
-  assert {name: found[name] for name in best} == best
+  result = json.loads((tmp_path / "plan.json").read_text())
+  assert result["fits"] and (result["mesh"]["fsdp"], result["batch_rows"]) == (8, 8)
+  (best,) = result["ranking"]
+  assert {name: result[name] for name in best} == best
 
 
-def test_what_was_planned_can_be_trained(tmp_path, rates, capsys):
+def test_a_plan_is_a_machine_for_training(tmp_path, rates, capsys):
   path, workdir = str(tmp_path / "plan.json"), ["--workdir", str(tmp_path / "run")]
   options = ["--mesh", "fsdp=4,data=2", "--remat", "full", "--micro-batch-tokens", "512"]
   arguments = ["quickstart", "--topology", "cpu:8", *SMALL]
   assert main.main(["plan", *arguments, *options, "--rates", rates, "--json", path]) == 0
-  told = ["train", "quickstart", "--workdir", "DIR", "--machine", path, *SMALL]
-  assert f"To train so: audiopalm {' '.join(told)}\n" in capsys.readouterr().out
+  command = ["train", "quickstart", "--workdir", "DIR", "--machine", path, *SMALL]
+  assert f"To train on this plan: audiopalm {' '.join(command)}\n" in capsys.readouterr().out
   changed = {"fsdp": 4, "data": 2, "remat": "full", "micro_batch_tokens": 512}
   assert machines.named(path) == dataclasses.replace(machines.TABLE["cpu"], **changed)
   assert main.main(["plan", *arguments, *workdir, "--rates", rates, "--machine", path]) == 0
   assert main.main(["preflight", *arguments, *workdir, *options]) == 0
-  assert "says the plan of this config" in capsys.readouterr().out
+  assert "according to the plan of this config" in capsys.readouterr().out
 
 
-def test_a_batch_that_a_search_found_better_is_in_the_command_that_trains(tmp_path):
+def test_the_train_command_contains_the_batch_size_of_the_best_candidate(tmp_path):
   args = argparse.Namespace(config="a b.py", json=tmp_path / "plan.json", settings=["steps=3"])
   made = config.load("quickstart")
   line = f"audiopalm train 'a b.py' --workdir DIR --machine {tmp_path}/plan.json --set steps=3"
-  assert plan._how_to_train(args, made.data.batch_rows, made) == line
-  more = plan._how_to_train(args, 2 * made.data.batch_rows, made)
+  assert plan._train_command(args, made.data.batch_rows, made) == line
+  more = plan._train_command(args, 2 * made.data.batch_rows, made)
   assert more == f"{line} --set data.batch_rows={2 * made.data.batch_rows}"
 
 
@@ -99,7 +101,7 @@ def test_decoding_is_planned(rates, capsys):
 
 
 @pytest.mark.parametrize(
-  ("arguments", "said"),
+  ("arguments", "message"),
   [
     (["quickstart"], "needs a config and --topology, as in v5e:16x16"),
     (["quickstart", "--topology", "v5q:4x4"], "Unknown topology 'v5q:4x4'"),
@@ -107,11 +109,11 @@ def test_decoding_is_planned(rates, capsys):
     (["quickstart", "--topology", "cpu:8", "--mesh", "fsdp=3"], "product is 8: data=1, fsdp=8"),
     (["quickstart", "--topology", "cpu:8", "--mesh", "tensor=8,fsdp=1"], "'heads' of size 3"),
     (["quickstart", "--topology", "cpu:8", "--set", "data.batch_rows=6"], "divisible by 8: 8"),
-    (["--measure-rates", "cpu.json"], "say how many, as in --topology cpu:8"),
+    (["--measure-rates", "cpu.json"], "give their number, as in --topology cpu:8"),
     (["quickstart", "--topology", "cpu:8", "--attention", "splash"], "'splash' runs on a tpu"),
     (["quickstart", "--topology", "cpu:8", "--generate", "16"], "--generate takes ROWSxSLOTS"),
   ],
 )
-def test_what_cannot_be_planned_says_why(rates, capsys, arguments, said):
+def test_a_refused_plan_names_the_reason(rates, capsys, arguments, message):
   assert main.main(["plan", *arguments, "--rates", rates]) == 2
-  assert said in capsys.readouterr().err
+  assert message in capsys.readouterr().err

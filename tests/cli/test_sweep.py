@@ -30,7 +30,7 @@ expect = "more"
 
 @pytest.fixture
 def called(tmp_path, monkeypatch):
-  """Returns the commands a sweep gave, none of which was run: runs are trained in no time."""
+  """Returns the commands that a sweep called, without running them."""
   lines = []
 
   def call(*line):
@@ -44,8 +44,8 @@ def called(tmp_path, monkeypatch):
       path.write_text(json.dumps({"asr": {"wer": 0.5}, "mt": {"bleu": 9.0}}))
 
   monkeypatch.setattr(sweep, "_call", call)
-  found = lambda workdir, one, seed, scores, seconds: {"scores": scores, "seconds": seconds}  # noqa: E731
-  monkeypatch.setattr(sweep, "_found", found)
+  contents = lambda workdir, run, seed, scores, seconds: {"scores": scores, "seconds": seconds}  # noqa: E731
+  monkeypatch.setattr(sweep, "_contents", contents)
   for name in ("speech.py", "text.py"):
     (tmp_path / name).write_text(f"# {name}\n")
   (tmp_path / "plan.toml").write_text(PLAN)
@@ -63,7 +63,7 @@ def test_packages_that_are_trusted_go_to_every_command(called, tmp_path):
   assert all(" --trust=my_parts" in line for line in called)
 
 
-def test_each_run_is_prepared_trained_and_evaluated_after_those_it_begins_with(called, tmp_path):
+def test_each_run_is_prepared_trained_and_evaluated_after_its_dependencies(called, tmp_path):
   assert swept(tmp_path, "--seeds", "0", "--set", "captions=here") == 0
   of_text = "text.py --workdir runs/text-0 --set=captions=here --set=seed=0"
   of_speech = (
@@ -79,12 +79,12 @@ def test_each_run_is_prepared_trained_and_evaluated_after_those_it_begins_with(c
     asked.format("speech-0", "mt") + " --step 2",
     asked.format("speech-0", "asr"),
   ]
-  found = json.loads((tmp_path / "results" / "speech-0.json").read_text())
-  assert found["scores"]["at"] == {"2": {"asr": {"wer": 0.5}, "mt": {"bleu": 9.0}}}
-  assert str(tmp_path) not in json.dumps(found)
+  result = json.loads((tmp_path / "results" / "speech-0.json").read_text())
+  assert result["scores"]["at"] == {"2": {"asr": {"wer": 0.5}, "mt": {"bleu": 9.0}}}
+  assert str(tmp_path) not in json.dumps(result)
 
 
-def test_finished_runs_are_not_run_again(called, tmp_path, capsys):
+def test_finished_runs_are_not_repeated(called, tmp_path, capsys):
   swept(tmp_path)
   assert sum(line.startswith("train") for line in called) == 4
   del called[:]
@@ -93,30 +93,30 @@ def test_finished_runs_are_not_run_again(called, tmp_path, capsys):
   assert "2 of 2" in shown and "mt bleu 9" in shown and "T0: asr.wer" in shown
 
 
-def test_a_run_is_trained_again_on_another_machine_if_one_begins_with_it(called, tmp_path):
+def test_a_dependency_is_trained_again_on_another_machine(called, tmp_path):
   swept(tmp_path, "--only", "text")
   (tmp_path / "runs").rename(tmp_path / "elsewhere")
   del called[:]
   swept(tmp_path, "--seeds", "1")
   assert [line.split(" --")[0] for line in called] == [
-    "prepare text.py", "train text.py",  # and not evaluated: its result is there
+    "prepare text.py", "train text.py",  # not evaluated again: its result exists
     "prepare speech.py", "train speech.py", "evaluate", "evaluate",
   ]  # fmt: skip
 
 
-def test_only_some_runs_are_begun_and_those_they_need(called, tmp_path):
+def test_only_runs_the_requested_runs_and_their_dependencies(called, tmp_path):
   swept(tmp_path, "--only", "speech", "--seeds", "1")
   assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
     "speech-1.json", "text-1.json",
   ]  # fmt: skip
 
 
-def test_no_run_is_begun_after_the_hours(called, tmp_path, capsys):
+def test_no_run_starts_after_the_time_limit(called, tmp_path, capsys):
   swept(tmp_path, "--hours", "0")
-  assert called == [] and "no other run is begun" in capsys.readouterr().out
+  assert called == [] and "no other run starts" in capsys.readouterr().out
 
 
-def test_what_is_launched_and_not_finished_is_waited_for(called, tmp_path, capsys):
+def test_a_launched_run_must_finish_before_the_next(called, tmp_path, capsys):
   swept(tmp_path, "--seeds", "0", "--", "--on", "slurm", "--nodes", "2")
   assert [line.split(" --workdir")[0] for line in called] == [
     "prepare text.py", "launch --on slurm --nodes 2 -- train text.py",
@@ -131,14 +131,16 @@ def test_what_is_launched_and_not_finished_is_waited_for(called, tmp_path, capsy
 
 def test_unknown_seeds_and_runs_are_refused(called, tmp_path, capsys):
   assert swept(tmp_path, "--seeds", "7") == 2
-  assert "--seeds 7 are none of the plan's (0, 1)" in capsys.readouterr().err
+  assert "--seeds 7: the plan has none of these, only (0, 1)" in capsys.readouterr().err
   assert swept(tmp_path, "--only", "large") == 2
   assert "has no run 'large'" in capsys.readouterr().err
 
 
-def test_a_command_that_fails_ends_the_sweep_with_its_code(monkeypatch):
+def test_a_failed_command_ends_the_sweep_with_its_exit_code(monkeypatch):
   monkeypatch.setattr(sweep.sys, "executable", "false")
-  with pytest.raises(AudiopalmError, match="audiopalm train ended with 1; what it said is above"):
+  with pytest.raises(
+    AudiopalmError, match="audiopalm train failed with exit code 1; see its output"
+  ):
     sweep._call("train")
 
 
@@ -170,7 +172,7 @@ def experiment(text_lm: str = "") -> Experiment:
 
 
 @pytest.mark.long
-def test_a_sweep_leaves_small_results_and_goes_on_from_them(tmp_path):
+def test_a_sweep_writes_small_results_and_continues_from_them(tmp_path):
   (tmp_path / "tiny.py").write_text(TINY)
   plan = PLAN.replace("speech.py", "tiny.py").replace("text.py", "tiny.py")
   plan = plan.replace('["asr"]', '["text"]').replace('["mt"]', '["text"]')
@@ -184,15 +186,15 @@ def test_a_sweep_leaves_small_results_and_goes_on_from_them(tmp_path):
   def sweep_again():
     return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
-  done = sweep_again()
-  assert done.returncode == 0, done.stderr[-2000:]
-  assert "T0: text.nll" in done.stdout
-  found = json.loads((tmp_path / "results" / "speech-1.json").read_text())
-  assert found["steps"] == 4 and found["seen"]["text"]["tokens"] > 0
-  assert [step for step, _ in found["curve"]] == [2, 4]
-  assert found["scores"]["at"]["2"]["text"]["nll"] > 0
-  assert found["command"] == "audiopalm train tiny.py '--set=text_lm={text}' --set=seed=1"
-  assert str(tmp_path) not in json.dumps(found)
+  process = sweep_again()
+  assert process.returncode == 0, process.stderr[-2000:]
+  assert "T0: text.nll" in process.stdout
+  result = json.loads((tmp_path / "results" / "speech-1.json").read_text())
+  assert result["steps"] == 4 and result["seen"]["text"]["tokens"] > 0
+  assert [step for step, _ in result["curve"]] == [2, 4]
+  assert result["scores"]["at"]["2"]["text"]["nll"] > 0
+  assert result["command"] == "audiopalm train tiny.py '--set=text_lm={text}' --set=seed=1"
+  assert str(tmp_path) not in json.dumps(result)
   before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "results").iterdir()}
   assert len(before) == 4
   assert sweep_again().returncode == 0

@@ -13,7 +13,7 @@ def slurm():
 
 @pytest.fixture(scope="session")
 def schemas():
-  """The module of what clusters take in YAML."""
+  """The module of schemas for YAML."""
   return module("schemas")
 
 
@@ -25,7 +25,7 @@ def small():
 
 @pytest.fixture(scope="session")
 def prepared(small, tmp_path_factory):
-  """The folder of the small run's config, and of what `prepare` makes of it: run/."""
+  """The folder with the small run's config and its prepared workdir, run/."""
   folder = tmp_path_factory.mktemp("prepared")
   (folder / "small.py").write_text(small.CONFIG)
   small.ended(small.start(folder, "prepare", "small.py", "--workdir", "run"))
@@ -34,12 +34,12 @@ def prepared(small, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def straight(small, prepared, tmp_path_factory):
-  """The curve of two processes that nobody disturbs."""
+  """The curve of two uninterrupted processes."""
   workdir = tmp_path_factory.mktemp("straight") / "run"
   shutil.copytree(prepared / "run", workdir)
   two = ("launch", "--on", "local", "--num-processes", 2, "--devices-per-process", 1, "--")
-  said = small.ended(small.start(prepared, *two, *small.train(workdir)))
-  assert "[0] machine gpu: 2 x cpu of 2 processes" in said
+  output = small.ended(small.start(prepared, *two, *small.train(workdir)))
+  assert "[0] machine gpu: 2 x cpu of 2 processes" in output
   assert list(small.steps(workdir)) == list(range(1, small.STEPS + 1))
   return small.curve(workdir)
 

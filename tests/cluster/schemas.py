@@ -1,7 +1,8 @@
-"""What the YAML for clusters may hold: fields with their types, written from the published types.
+"""Schemas of the YAML for clusters, written from the published types.
 
-A dict is a mapping of exactly these fields, those with `?` at the end optional; a list holds any
-number of what its one element describes; a tuple is one of its values; a type is any value of it.
+A dict is a mapping of exactly these fields, those with a final `?` optional. A list holds any
+number of values like its one element. A tuple lists the allowed values; a type allows all of its
+values.
 JobSet: kubernetes-sigs/jobset, api/jobset/v1alpha2 at v0.10.1, and batch/v1 and core/v1 below it.
 SkyPilot: the YAML of a task in its documentation, and sky/utils/schemas.py.
 """
@@ -93,7 +94,7 @@ CONFIG_MAP = {
 
 
 def sky_task(*files: str) -> dict[str, Any]:
-  """Returns what a task of SkyPilot holds that mounts /storage and copies these files."""
+  """Returns the schema of a SkyPilot task that mounts /storage and copies these files."""
   return {
     "name": str,
     "num_nodes": int,
@@ -112,7 +113,7 @@ def sky_task(*files: str) -> dict[str, Any]:
 
 
 def faults(value: Any, schema: Any, path: str = "") -> list[str]:
-  """Returns every place where a value is not what the schema says, one line each."""
+  """Returns one line for each place where a value does not match the schema."""
   if isinstance(schema, tuple):
     return [] if value in schema else [f"{path}: {value!r} is none of {schema}"]
   if isinstance(schema, type):
@@ -127,9 +128,9 @@ def faults(value: Any, schema: Any, path: str = "") -> list[str]:
     ]
   known = {name.removesuffix("?"): inner for name, inner in schema.items()}
   missing = [name for name in schema if not name.endswith("?") and name not in value]
-  found = [f"{path}.{name}: missing" for name in missing]
+  lines = [f"{path}.{name}: missing" for name in missing]
   for name, inner in value.items():
-    found += faults(inner, known[name], f"{path}.{name}") if name in known else [
+    lines += faults(inner, known[name], f"{path}.{name}") if name in known else [
       f"{path}.{name}: unknown"
     ]  # fmt: skip
-  return found
+  return lines

@@ -1,7 +1,7 @@
 """A SLURM cluster of two nodes on this machine, with all of its files in one folder.
 
-Debian's slurm-wlm and munge are enough: munged, slurmctld and two slurmd, each on its own port, run
-as root and are gone when the block of `Cluster` ends.
+It needs Debian's slurm-wlm and munge. The daemons (munged, slurmctld and two slurmd, each on its
+own port) run as root and stop at the end of the `Cluster` block.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ PartitionName=all Nodes=n0,n1 Default=YES MaxTime=INFINITE State=UP
 
 
 def missing() -> str:
-  """Returns why no cluster can be started here, '' where one can."""
+  """Returns why no cluster can start on this machine, '' where one can."""
   absent = [name for name in PROGRAMS if shutil.which(name) is None]
   if absent:
     return f"needs slurm-wlm and munge: no {', '.join(absent)}"
@@ -55,7 +55,7 @@ def missing() -> str:
 
 
 class Cluster:
-  """Two nodes, n0 and n1, while the block lasts."""
+  """Two nodes, n0 and n1, inside a `with` block."""
 
   def __init__(self, folder: Path):
     self.folder = folder
@@ -98,33 +98,33 @@ class Cluster:
     self._stop()
 
   def __call__(self, *command: str) -> str:
-    """Returns what a command of SLURM prints."""
-    done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
-    assert done.returncode == 0, (command, done.stdout, done.stderr)
-    return done.stdout
+    """Returns the output of a SLURM command."""
+    process = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+    assert process.returncode == 0, (command, process.stdout, process.stderr)
+    return process.stdout
 
   def until(self, true: Callable[[], bool], seconds: float, what: str) -> None:
-    """Returns when true() is; an error after so many seconds that shows the daemons' logs."""
+    """Returns when true() holds; after `seconds` raises an error with the daemons' logs."""
     deadline = time.monotonic() + seconds
     while not true():
       if time.monotonic() > deadline:
-        raise TimeoutError(f"It is not so after {seconds:.0f} s that {what}.\n{self.log()}")
+        raise TimeoutError(f"Waited {seconds:.0f} s in vain until {what}.\n{self.log()}")
       time.sleep(0.2)
 
   def start_node(self, name: str) -> None:
     self._start("slurmd", "-D", "-N", name, key=name)
 
   def freeze_node(self, name: str) -> None:
-    """Lets a node fall silent with its connections open, as one whose machine lost its power."""
+    """Makes a node unresponsive with its connections open, like a machine without power."""
     _signal(self._processes_of(name), signal.SIGSTOP)
 
   def kill_node(self, name: str) -> None:
-    """Kills all of a node: its slurmd, and what this had started."""
+    """Kills the slurmd of a node and all processes it started."""
     _signal(self._processes_of(name), signal.SIGKILL)
     self.daemons.pop(name).wait()
 
   def slow_down(self) -> None:
-    """Lets the tasks of all jobs do little for two seconds."""
+    """Pauses the tasks of all jobs for two seconds."""
     tasks = [
       process
       for process, environment in self._processes().items()
@@ -135,13 +135,13 @@ class Cluster:
     _signal(tasks, signal.SIGCONT)
 
   def states(self) -> set[str]:
-    """Returns the states that nodes are in."""
+    """Returns the states of the nodes."""
     return set(re.findall(r" State=(\S+)", self("scontrol", "--oneliner", "show", "node")))
 
   def job(self, number: str) -> dict[str, str]:
-    """Returns what SLURM says of a job."""
-    shown = self("scontrol", "--oneliner", "show", "job", number)
-    return dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    """Returns the fields of a job."""
+    fields = self("scontrol", "--oneliner", "show", "job", number)
+    return dict(word.split("=", 1) for word in fields.split() if "=" in word)
 
   def log(self) -> str:
     """Returns the ends of the daemons' logs."""
@@ -155,21 +155,21 @@ class Cluster:
       )
 
   def _processes(self) -> dict[int, list[bytes]]:
-    """Returns the processes of jobs, each with its environment as it began."""
-    found = {}
+    """Returns the processes of jobs, each with its initial environment."""
+    environments = {}
     for path in Path("/proc").glob("[0-9]*"):
       with contextlib.suppress(OSError):
         environment = (path / "environ").read_bytes().split(b"\0")
         if f"SLURM_CONF={self.conf}".encode() in environment:
-          found[int(path.name)] = environment
-    return found
+          environments[int(path.name)] = environment
+    return environments
 
   def _processes_of(self, node: str) -> list[int]:
-    """Returns slurmd, the slurmstepd of each of its steps, and the processes of these."""
+    """Returns the slurmd of a node, the slurmstepd of its steps, and the processes of the steps."""
     name = f"SLURMD_NODENAME={node}".encode()
-    below = [process for process, environment in self._processes().items() if name in environment]
-    stepds = {parent for each in below if _name(parent := _parent(each)).startswith("slurmstepd")}
-    return [self.daemons[node].pid, *stepds, *below]
+    tasks = [process for process, environment in self._processes().items() if name in environment]
+    stepds = {parent for task in tasks if _name(parent := _parent(task)).startswith("slurmstepd")}
+    return [self.daemons[node].pid, *stepds, *tasks]
 
   def _stop(self) -> None:
     for daemon in reversed(self.daemons.values()):

@@ -1,4 +1,4 @@
-"""A run of text alone that takes seconds, and how to start it as a user would."""
+"""A text-only run that takes seconds, and functions that start it as a user would."""
 
 import os
 import subprocess
@@ -33,13 +33,13 @@ def experiment():
     checkpoint_every_steps=50,
   )
 """
-LOST = ("tokens_per_s", "mfu")  # of the day, not of the run
-# On a CPU this machine splits over all devices, where "cpu" takes one alone.
+TIMED = ("tokens_per_s", "mfu")  # differ between equal runs
+# On a CPU this machine uses all devices; "cpu" uses one.
 MACHINE = ("--machine", "gpu")
 
 
 def start(folder: Path, *arguments: Any, **environment: str) -> subprocess.Popen:
-  """Starts `audiopalm` in a folder, with one CPU device a process; its errors are in its output."""
+  """Starts `audiopalm` in a folder with one CPU device per process, and errors in its output."""
   flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
   return subprocess.Popen(
     [sys.executable, "-m", "audiopalm", *map(str, arguments)],
@@ -52,26 +52,26 @@ def start(folder: Path, *arguments: Any, **environment: str) -> subprocess.Popen
 
 
 def ended(started: subprocess.Popen, code: int = 0) -> str:
-  """Returns what a command printed, after it ended with `code`."""
+  """Returns the output of a command that must end with `code`."""
   try:
-    said, _ = started.communicate(timeout=600)
+    output, _ = started.communicate(timeout=600)
   finally:
     started.kill()
-  assert started.returncode == code, said
-  return said
+  assert started.returncode == code, output
+  return output
 
 
 def train(workdir: Path) -> tuple[Any, ...]:
-  """Returns the command line that trains the config of `prepared` in a workdir."""
+  """Returns the command that trains the config of `prepared` in a workdir."""
   return ("train", "small.py", "--workdir", workdir, *MACHINE)
 
 
 def curve(workdir: Path) -> list[dict[str, Any]]:
-  """Returns the lines of metrics.jsonl without what depends on the clock."""
+  """Returns the lines of metrics.jsonl without timings."""
   lines = metrics.read(workdir)
-  return [{name: line[name] for name in line if name not in LOST} for line in lines]
+  return [{name: line[name] for name in line if name not in TIMED} for line in lines]
 
 
 def steps(workdir: Path) -> Iterator[int]:
-  """Yields the steps that are done."""
+  """Yields the finished steps."""
   return (line["step"] for line in metrics.read(workdir) if "loss" in line)

@@ -1,6 +1,6 @@
-"""What is rendered for each place: as it was, readable by what reads it, and with names kept whole.
+"""The rendered files of each place: equal to the golden files, valid, and with names unchanged.
 
-The files in golden/ are written anew by
+To write the golden files again:
 
   python tests/cluster/test_launch.py
 """
@@ -24,7 +24,7 @@ from audiopalm.errors import ConfigError
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = '{\n "class": "audiopalm.experiment.Experiment",\n "name": "mine"\n}\n'
 MACHINE = '{\n "machine": {\n  "name": "mine"\n }\n}\n'
-HERE = launch.Job(
+LOCAL = launch.TrainingJob(
   name="mine",
   workdir="/shared/mine",
   config=CONFIG,
@@ -32,8 +32,8 @@ HERE = launch.Job(
   python="/opt/venv/bin/python",
   folder="/home/me/work",
 )
-THERE = dataclasses.replace(
-  HERE, workdir="/storage/mine", options=("--workdir", "/storage/mine", "--hang-s", "1800.0")
+REMOTE = dataclasses.replace(
+  LOCAL, workdir="/storage/mine", options=("--workdir", "/storage/mine", "--hang-s", "1800.0")
 )
 WHEEL = "dist/audiopalm-1.0-py3-none-any.whl"
 TPU_VM = places.TpuVm(
@@ -52,9 +52,9 @@ SKYPILOT = places.SkyPilot(
   nodes=2, accelerator="H100:8", bucket="gs://my-runs", package=f"/{WHEEL}[data,gpu]", spot=True
 )
 CASES = {
-  "slurm_cpu": (HERE, places.Slurm(nodes=2)),
+  "slurm_cpu": (LOCAL, places.Slurm(nodes=2)),
   "slurm_gpu": (
-    HERE,
+    LOCAL,
     places.Slurm(
       nodes=4,
       gpus_per_node=8,
@@ -66,26 +66,26 @@ CASES = {
       sbatch=("--mem=0", "--comment=to the end"),
     ),
   ),
-  "tpu_vm": (THERE, TPU_VM),
-  "gke_tpu": (THERE, dataclasses.replace(GKE, spot=True)),
+  "tpu_vm": (REMOTE, TPU_VM),
+  "gke_tpu": (REMOTE, dataclasses.replace(GKE, spot=True)),
   "gke_gpu": (
-    THERE,
+    REMOTE,
     dataclasses.replace(GKE, accelerator="nvidia-h100-80gb", topology=None, gpus_per_node=8),
   ),
-  "skypilot": (THERE, SKYPILOT),
+  "skypilot": (REMOTE, SKYPILOT),
 }
 SHELLCHECK = shutil.which(
   "shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 )
-AWKWARD = '/a b/it\'s "$HOME" %j `x` \\ #1'  # every letter of it is part of the name
+AWKWARD = '/a b/it\'s "$HOME" %j `x` \\ #1'  # a name with special characters
 
 
 def rendered(case, changes=None, **options):
-  """Returns the files of a case by their names, some values of its job or options changed."""
+  """Returns the files of a case by name, with changes of its job and of its place."""
   job, place = CASES[case]
   job, place = dataclasses.replace(job, **changes or {}), dataclasses.replace(place, **options)
-  made = launch.render(job, place, Path("/launched"))
-  return {path.name: text for path, text in made.files.items()}
+  launched = launch.render(job, place, Path("/launched"))
+  return {path.name: text for path, text in launched.files.items()}
 
 
 def scripts():
@@ -104,21 +104,21 @@ def check(script, *options):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_rendered_is_what_it_was(case):
+def test_rendered_files_equal_the_golden_files(case):
   files = {path.name: path.read_text(encoding="utf-8") for path in (GOLDEN / case).iterdir()}
   assert rendered(case) == files
 
 
 @pytest.mark.parametrize(("case", "name"), scripts())
-def test_a_script_has_no_fault_that_shellcheck_or_bash_finds(case, name, tmp_path):
+def test_shellcheck_and_bash_accept_a_script(case, name, tmp_path):
   path = tmp_path / "script.sh"
   path.write_text(rendered(case)[name])
   check(path)
   path.write_text(rendered(case, {"workdir": AWKWARD, "options": ("--workdir", AWKWARD)})[name])
-  check(path, "--exclude=SC2016")  # `x` in the name is meant so
+  check(path, "--exclude=SC2016")  # the name contains `x`
 
 
-def test_the_shell_parts_of_a_sky_task_have_no_fault(tmp_path):
+def test_shellcheck_and_bash_accept_the_shell_parts_of_a_sky_task(tmp_path):
   task = yaml.safe_load(rendered("skypilot")["skypilot.yaml"])
   for part in ("setup", "run"):
     path = tmp_path / f"{part}.sh"
@@ -127,7 +127,7 @@ def test_the_shell_parts_of_a_sky_task_have_no_fault(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["gke_tpu", "gke_gpu"])
-def test_a_job_set_has_the_fields_that_kubernetes_takes(case, schemas):
+def test_a_job_set_matches_the_schema_of_kubernetes(case, schemas):
   config_map, job_set = yaml.safe_load_all(rendered(case)["gke.yaml"])
   assert schemas.faults(config_map, schemas.CONFIG_MAP) == []
   assert schemas.faults(job_set, schemas.JOBSET) == []
@@ -140,17 +140,17 @@ def test_a_job_set_has_the_fields_that_kubernetes_takes(case, schemas):
   assert len(container["resources"]["limits"]) == 1
 
 
-def test_exit_codes_of_a_job_set_lead_where_they_should():
+def test_exit_codes_of_a_job_set_restart_or_fail_it():
   job_set = list(yaml.safe_load_all(rendered("gke_gpu")["gke.yaml"]))[1]
   job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
   rules = job_set["spec"]["failurePolicy"]["rules"]
 
   def action(code):
-    """What Kubernetes 1.31 and JobSet 0.10 do, as their documentation says."""
+    """Returns what Kubernetes 1.31 and JobSet 0.10 do, according to their documentation."""
     (codes, evicted) = job["podFailurePolicy"]["rules"]
     index = 1 if code == "evicted" else 0
     if index == 0 and code not in codes["onExitCodes"]["values"]:
-      return "RestartJobSet"  # BackoffLimitExceeded: no rule is for it
+      return "RestartJobSet"  # BackoffLimitExceeded: no rule matches
     assert (codes, evicted)[index]["action"] == "FailJob"
     message = {
       0: f"Container train for pod default/mine failed with exit code {code} matching FailJob rule "
@@ -168,7 +168,7 @@ def test_exit_codes_of_a_job_set_lead_where_they_should():
   assert [action(code) for code in (1, 70, 134, 137)] == ["RestartJobSet"] * 4
 
 
-def test_a_sky_task_has_the_fields_that_skypilot_takes(schemas):
+def test_a_sky_task_matches_the_schema_of_skypilot(schemas):
   task = yaml.safe_load(rendered("skypilot")["skypilot.yaml"])
   wheel = f"~/audiopalm/{Path(WHEEL).name}"
   assert schemas.faults(task, schemas.sky_task("~/audiopalm/config.json", wheel)) == []
@@ -177,7 +177,7 @@ def test_a_sky_task_has_the_fields_that_skypilot_takes(schemas):
   assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
 
 
-def test_a_schema_finds_what_is_wrong(schemas):
+def test_a_schema_reports_faults(schemas):
   schema = {"a": int, "b?": [("x", "y")]}
   assert schemas.faults({"a": 1, "b": ["x", "y"]}, schema) == []
   assert schemas.faults({"b": ["z"], "c": 1}, schema) == [
@@ -187,21 +187,21 @@ def test_a_schema_finds_what_is_wrong(schemas):
   assert schemas.faults([], schema) == [": [] is no dict"]
 
 
-def test_a_name_of_any_letters_reaches_training_as_it_is():
+def test_a_name_with_special_characters_reaches_training_unchanged():
   options = ("--workdir", AWKWARD)
   changes = {"workdir": AWKWARD, "options": options}
   slurm = rendered("slurm_gpu", changes)["train.sbatch"]
-  worker = rendered("tpu_vm", changes)["tpu_vm_worker.sh"]
+  tpu_vm = rendered("tpu_vm", changes)["tpu_vm.sh"]
   task = rendered("skypilot", changes)["skypilot.yaml"]
-  for text in (slurm, worker, yaml.safe_load(task)["run"]):
+  for text in (slurm, tpu_vm, yaml.safe_load(task)["run"]):
     (line,) = (line for line in text.splitlines() if line.strip().startswith("train=("))
-    said = subprocess.run(
+    printed = subprocess.run(
       ["bash", "-c", f'{line}\nprintf "%s\\n" "${{train[@]}}"'], capture_output=True, text=True
     )
-    assert said.stdout.splitlines()[-2:] == list(options)
+    assert printed.stdout.splitlines()[-2:] == list(options)
   log = f"--output={AWKWARD}/logs".replace("%", "%%") + "/%j.log"
-  told = [shlex.split(line[8:]) for line in slurm.splitlines() if line.startswith("#SBATCH ")]
-  assert [log] in told and ["--comment=to the end"] in told
+  directives = [shlex.split(line[8:]) for line in slurm.splitlines() if line.startswith("#SBATCH ")]
+  assert [log] in directives and ["--comment=to the end"] in directives
   (_, job_set) = yaml.safe_load_all(rendered("gke_gpu", changes)["gke.yaml"])
   pod = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
   command = pod["containers"][0]["command"]
@@ -220,10 +220,10 @@ def test_a_name_of_any_letters_reaches_training_as_it_is():
     ("skypilot", "machine.json"),
   ],
 )
-def test_a_machine_of_a_file_goes_where_training_reads_it(case, path, tmp_path):
+def test_a_machine_from_a_file_is_where_training_reads_it(case, path, tmp_path):
   files = rendered(case, {"machine": MACHINE})
-  started = "\n".join(files[name] for name in files if not name.endswith(".json"))
-  assert f"--machine {path}" in started or f'"--machine", "{path}"' in started
+  texts = "\n".join(files[name] for name in files if not name.endswith(".json"))
+  assert f"--machine {path}" in texts or f'"--machine", "{path}"' in texts
   if path.startswith("/config"):
     config_map, _ = yaml.safe_load_all(files["gke.yaml"])
     assert config_map["data"] == {"config.json": CONFIG, "machine.json": MACHINE}
@@ -238,20 +238,20 @@ def test_a_machine_of_a_file_goes_where_training_reads_it(case, path, tmp_path):
     assert mounts["~/audiopalm/machine.json"] == "/launched/machine.json"
 
 
-def test_a_wheel_is_copied_and_anything_else_is_left_to_pip():
+def test_a_wheel_is_copied_and_pip_finds_any_other_requirement():
   files = rendered("tpu_vm", package=f"{WHEEL}[data,tpu]")
   assert f"wheel={Path.cwd()}/{WHEEL}  #" in files["tpu_vm.sh"]
-  assert f"package='./{Path(WHEEL).name}[data,tpu]'" in files["tpu_vm_worker.sh"]
+  assert f"package='./{Path(WHEEL).name}[data,tpu]'" in files["tpu_vm.sh"]
   files = rendered("tpu_vm")
   assert "wheel=''" in files["tpu_vm.sh"]
-  assert "package='audiopalm[data,tpu]==1.0'" in files["tpu_vm_worker.sh"]
+  assert "package='audiopalm[data,tpu]==1.0'" in files["tpu_vm.sh"]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_submitted_is_one_of_the_files(case):
-  made = launch.render(*CASES[case], Path("/launched"))
-  path = Path(made.command[-1])
-  assert path.parent == Path("/launched") and path in made.files
+def test_the_submitted_file_is_one_of_the_rendered(case):
+  launched = launch.render(*CASES[case], Path("/launched"))
+  path = Path(launched.command[-1])
+  assert path.parent == Path("/launched") and path in launched.files
 
 
 def test_a_name_with_a_line_break_is_refused():
@@ -262,22 +262,23 @@ def test_a_name_with_a_line_break_is_refused():
 
 
 @pytest.mark.parametrize("name", ["", "Mine", "mine_too", "1st", "mine-", "m" * 41])
-def test_a_job_of_a_name_that_clouds_do_not_take_is_refused(name):
-  with pytest.raises(ConfigError, match=f"small letters, digits and dashes.* not {name!r}"):
-    dataclasses.replace(HERE, name=name)
+def test_a_job_name_that_clouds_refuse_is_an_error(name):
+  with pytest.raises(ConfigError, match=f"lower-case letters, digits and dashes.* not {name!r}"):
+    dataclasses.replace(LOCAL, name=name)
 
 
-def test_every_docker_file_says_that_nobody_built_it_and_installs_extras_that_exist():
+def test_the_docker_file_copies_existing_paths_and_names_existing_extras():
   root = Path(launch.__file__).parents[2]
   setup = (root / "setup.py").read_text()
-  for accelerator in ("cpu", "gpu", "tpu"):
-    text = launch.template(f"docker/{accelerator}.Dockerfile")
-    assert text.splitlines()[0].startswith("# NOBODY HAS BUILT THIS")
-    (extras,) = re.findall(r"pip install .*'/audiopalm\[([a-z,]+)\]'", text)
-    assert all(f'"{extra}": [' in setup for extra in extras.split(","))
-    assert (accelerator in extras.split(",")) == (accelerator != "cpu")
-    copied = re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE)
-    assert all((root / name).exists() for names in copied for name in names.split())
+  text = launch.template("Dockerfile")
+  assert text.startswith("# UNTESTED: nobody has built this image.")
+  assert "ARG EXTRAS=data\n" in text and '"/audiopalm[$EXTRAS]"' in text
+  (line,) = (line for line in text.splitlines() if line.startswith("# EXTRAS: "))
+  extras = re.findall(r"data(?:,\w+)?(?= for )", line)
+  assert extras == ["data", "data,gpu", "data,tpu"]
+  assert all(f'"{name}": [' in setup for extra in extras for name in extra.split(","))
+  copied = re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE)
+  assert all((root / name).exists() for names in copied for name in names.split())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Programs in HLO text, and a model that becomes one."""
+"""Modules of the programs that the tests plan."""
 
 import importlib
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def programs():
-  """The module of programs by hand."""
+  """The module of hand-written programs."""
   return module("programs")
 
 

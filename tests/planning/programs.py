@@ -24,7 +24,7 @@ ADD = """
 
 
 def loop(body: str, start: str = "0", step: str = "1", limit: str = "4", direction: str = "LT"):
-  """Returns the computations of a loop over a counter and an array, and the lines that run it."""
+  """Returns the computations of a loop over a counter and an array, and the lines that call it."""
   lines = "\n".join(f"  {line.strip()}" for line in body.strip().splitlines())
   computations = f"""
 %body (carried: (s32[], bf16[8,128])) -> (s32[], bf16[8,128]) {{
@@ -54,7 +54,7 @@ def loop(body: str, start: str = "0", step: str = "1", limit: str = "4", directi
   return computations, entry
 
 
-# An all-gather that runs while a product is computed: begun, gone on with, and ended by fusions.
+# An all-gather that overlaps with a product: one fusion starts it, one continues and one ends it.
 CHAIN = """
 %fused_computation.1 (param_0.1: bf16[8,128]) -> (bf16[8,128], bf16[8,256], u32[]) {
   %param_0.1 = bf16[8,128]{1,0} parameter(0)
@@ -87,7 +87,7 @@ CHAIN_LINES = """
 %async-collective-done = bf16[8,256]{1,0} fusion(%array, %gone_on), kind=kCustom, calls=%fused_computation.3
 """
 
-# A reduce-scatter, with the array padded so that each device's part fills whole tiles.
+# A reduce-scatter whose array is padded so that each device's shard fills whole tiles.
 ALL_REDUCE_SCATTER = (
   ADD
   + """
@@ -124,7 +124,7 @@ TWO_SCATTERED = (
 """
 )
 
-# What a SparseCore does beside the rest, and the general wrapper of asynchronous work.
+# Work of a SparseCore, and the general wrapper of asynchronous work.
 WRAPPED = (
   ADD
   + """
@@ -148,7 +148,7 @@ WRAPPED_LINES = """
 %async-done.1 = bf16[4,128]{1,0} async-done(%async-start.1)
 """
 
-# Pairs of -start and -done; what each start returns beside the result differs.
+# Pairs of -start and -done; each -start returns its result in another place.
 STARTS = """
 %all-gather-start.1 = (bf16[8,128]{1,0}, bf16[8,256]{1,0}) all-gather-start(%param.0), channel_id=1, replica_groups={{0,1},{2,3},{4,5},{6,7}}, dimensions={1}, use_global_device_ids=true
 %all-gather-done.1 = bf16[8,256]{1,0} all-gather-done(%all-gather-start.1)
@@ -160,7 +160,8 @@ STARTS = """
 %reduce-scatter-done.1 = bf16[4,128]{1,0} reduce-scatter-done(%reduce-scatter-start.1)
 """
 
-# Two slices of eight TPUs: groups number the devices of a slice, sums cross by way of the host.
+# Two slices of eight TPUs: groups number the devices of one slice, sums between slices go through
+# the host.
 BETWEEN_SLICES = """
 %all-gather.1 = bf16[8,512]{1,0} all-gather(%param.0), channel_id=9, replica_groups={{0,2,4,6},{1,3,5,7}}, dimensions={1}, use_global_device_ids=true
 %after-all.1 = token[] after-all()
@@ -181,7 +182,7 @@ BRANCHES = """
 }
 """
 
-# The text of a Pallas kernel goes over several lines, one of which begins as the end of a function.
+# The text of a Pallas kernel spans several lines; one of them begins like the end of a function.
 PALLAS = """
 %splash.1 = bf16[8,128]{1,0} custom-call(%param.0), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
 "xprof_metadata":"{\\"block_q\\": 128}"

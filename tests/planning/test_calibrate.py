@@ -15,12 +15,12 @@ def test_rates_are_measured_written_and_read_again(tmp_path, monkeypatch):
 
 
 def test_rates_follow_from_seconds(tmp_path, monkeypatch):
-  """Of products, copies, a small and a large all-reduce, in this order."""
+  """The seconds are those of products, copies, a small and a large all-reduce, in this order."""
   seconds = iter((0.5, 1.6, 0.25, 1.25))
   monkeypatch.setattr(calibrate, "_seconds", lambda *arguments: next(seconds))
-  found = calibrate.measure(tmp_path / "cpu.json")
-  ways = jax.device_count()
-  assert found.flops == pytest.approx(2 * 512**3 / 0.5)
-  assert found.memory_bandwidth == pytest.approx(2 * 4 * 2**20 / 0.1)
-  assert found.link == pytest.approx(2 * (ways - 1) / ways * 4 * (2**20 - 2**8))
-  assert found.latency_s == 0.25
+  chip = calibrate.measure(tmp_path / "cpu.json")
+  devices = jax.device_count()
+  assert chip.flops == pytest.approx(2 * 512**3 / 0.5)
+  assert chip.memory_bandwidth == pytest.approx(2 * 4 * 2**20 / 0.1)
+  assert chip.link == pytest.approx(2 * (devices - 1) / devices * 4 * (2**20 - 2**8))
+  assert chip.latency_s == 0.25

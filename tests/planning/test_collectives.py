@@ -1,4 +1,4 @@
-"""Collectives read from programs by hand, and from programs that XLA compiles for CPUs and TPUs."""
+"""Collectives of hand-written programs, and of programs that XLA compiles for CPUs and TPUs."""
 
 import importlib.util
 import os
@@ -13,25 +13,25 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from audiopalm import settings, sharding
-from audiopalm.planning import collectives as reader
+from audiopalm.planning import collectives as hlo_collectives
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"data": 2, "fsdp": 2, "context": 1, "tensor": 2}
 
 
-def short(found) -> list[tuple]:
-  return [(c.kind, c.axes, c.operand_bytes, c.result_bytes, c.times) for c in found]
+def short(sent) -> list[tuple]:
+  return [(c.kind, c.axes, c.operand_bytes, c.result_bytes, c.times) for c in sent]
 
 
-def test_a_collective_is_read_with_what_it_takes_and_where_it_comes_from(programs):
+def test_a_collective_has_its_sizes_its_operation_and_its_parameter(programs):
   text = programs.program(
     '%cast = f32[8,128]{1,0} convert(%param.0)\n'
     '%all-gather.1 = f32[8,256]{1,0} all-gather(%cast), channel_id=1, '
     "replica_groups=[4,2]<=[8], dimensions={1}, use_global_device_ids=true, "
-    'metadata={op_name="jit(step)/reshard" source_file="layers.py" source_line=3}'
+    'metadata={op_name="jit(step)/reshard"}'
   )  # fmt: skip
-  assert reader.collectives(text, SIZES) == (
-    reader.Collective(
+  assert hlo_collectives.collectives(text, SIZES) == (
+    hlo_collectives.Collective(
       kind="all-gather",
       axes=("tensor",),
       result_bytes=8 * 256 * 4,
@@ -40,7 +40,6 @@ def test_a_collective_is_read_with_what_it_takes_and_where_it_comes_from(program
       times=1,
       in_loop=False,
       op_name="jit(step)/reshard",
-      source="layers.py:3",
       shape="f32[8,256]",
       parameter="params['up']",
     ),
@@ -48,8 +47,8 @@ def test_a_collective_is_read_with_what_it_takes_and_where_it_comes_from(program
 
 
 def test_a_start_and_its_done_are_one_collective(programs):
-  found = reader.collectives(programs.program(programs.STARTS, programs.ADD), SIZES)
-  assert short(found) == [
+  sent = hlo_collectives.collectives(programs.program(programs.STARTS, programs.ADD), SIZES)
+  assert short(sent) == [
     ("all-gather", ("tensor",), 2048, 4096, 1),
     ("all-reduce", ("data",), 4096, 4096, 1),
     ("collective-permute", ("fsdp",), 2048, 2048, 1),
@@ -57,43 +56,47 @@ def test_a_start_and_its_done_are_one_collective(programs):
   ]
 
 
-def test_work_that_is_wrapped_and_begun_elsewhere_is_looked_into(programs):
-  found = reader.collectives(programs.program(programs.WRAPPED_LINES, programs.WRAPPED), SIZES)
-  assert short(found) == [
+def test_wrapped_and_asynchronous_collectives_are_listed(programs):
+  sent = hlo_collectives.collectives(
+    programs.program(programs.WRAPPED_LINES, programs.WRAPPED), SIZES
+  )
+  assert short(sent) == [
     ("all-gather", ("tensor",), 2048, 4096, 1),
     ("reduce-scatter", ("tensor",), 2048, 1024, 1),
   ]
-  assert found[0].op_name == "jit(step)/reshard"
-  assert found[0].parameter == found[1].parameter == "params['up']"
+  assert sent[0].op_name == "jit(step)/reshard"
+  assert sent[0].parameter == sent[1].parameter == "params['up']"
 
 
-def test_a_gather_that_runs_through_a_chain_of_fusions_counts_once_a_turn(programs):
+def test_a_gather_over_a_chain_of_fusions_counts_once_per_iteration(programs):
   computations, entry = programs.loop(programs.CHAIN_LINES)
-  (found,) = reader.collectives(programs.program(entry, programs.CHAIN + computations), SIZES)
-  assert short([found]) == [("all-gather", ("fsdp",), 2048, 4096, 4)]
-  assert found.in_loop and not found.unknown_trips
-  assert found.op_name == "jit(step)/while/body/reshard"
+  (sent,) = hlo_collectives.collectives(
+    programs.program(entry, programs.CHAIN + computations), SIZES
+  )
+  assert short([sent]) == [("all-gather", ("fsdp",), 2048, 4096, 4)]
+  assert sent.in_loop and not sent.unknown_trips
+  assert sent.op_name == "jit(step)/while/body/reshard"
 
 
-def test_a_fusion_that_keeps_a_slice_of_a_sum_is_a_reduce_scatter(programs):
+def test_a_fusion_that_keeps_a_slice_of_an_all_reduce_is_a_reduce_scatter(programs):
   line = (
     "%fusion.1 = bf16[4,128]{1,0} fusion(%param.0), kind=kCustom, calls=%all-reduce-scatter.1, "
     'metadata={op_name="jit(step)/dot_general"}'
   )
   text = programs.program(line, programs.ALL_REDUCE_SCATTER)
-  (found,) = reader.collectives(text, {"fsdp": 4, "tensor": 2})
-  assert short([found]) == [("reduce-scatter", ("fsdp",), 4096, 1024, 1)]
-  assert (found.shape, found.op_name) == ("bf16[4,128]", "jit(step)/dot_general")
+  (sent,) = hlo_collectives.collectives(text, {"fsdp": 4, "tensor": 2})
+  assert short([sent]) == [("reduce-scatter", ("fsdp",), 4096, 1024, 1)]
+  assert (sent.shape, sent.op_name) == ("bf16[4,128]", "jit(step)/dot_general")
   two = (
     "%fusion.1 = (bf16[2,128], bf16[8,32]) fusion(%param.0, %param.0), kind=kCustom, "
     "calls=%all-reduce-scatter.2"
   )
   text = programs.program(two, programs.TWO_SCATTERED)
-  (found,) = reader.collectives(text, {"fsdp": 4, "tensor": 2})
-  assert short([found]) == [("reduce-scatter", ("fsdp",), 4096, 1024, 1)]
+  (sent,) = hlo_collectives.collectives(text, {"fsdp": 4, "tensor": 2})
+  assert short([sent]) == [("reduce-scatter", ("fsdp",), 4096, 1024, 1)]
 
 
-def test_a_sum_that_is_sliced_by_a_later_step_stays_an_all_reduce(programs):
+def test_an_all_reduce_that_is_sliced_outside_a_fusion_stays_one(programs):
   text = programs.program(
     "%all-reduce.1 = bf16[8,128] all-reduce(%param.0), channel_id=1, "
     "replica_groups=[2,4]<=[4,2]T(1,0), use_global_device_ids=true, to_apply=%add.clone\n"
@@ -101,41 +104,42 @@ def test_a_sum_that_is_sliced_by_a_later_step_stays_an_all_reduce(programs):
     "%kept = bf16[4,128] dynamic-slice(%all-reduce.1, %zero, %zero), dynamic_slice_sizes={4,128}",
     programs.ADD,
   )
-  assert short(reader.collectives(text, SIZES)) == [("all-reduce", ("data", "fsdp"), 2048, 2048, 1)]
+  assert short(hlo_collectives.collectives(text, SIZES)) == [
+    ("all-reduce", ("data", "fsdp"), 2048, 2048, 1)
+  ]
 
 
-def test_the_branch_that_sends_most_counts_and_says_so(programs):
+def test_the_branch_that_sends_most_counts(programs):
   text = programs.program(
     "%which = pred[] custom-call()\n"
     "%chosen = bf16[8,128] conditional(%which, %param.0, %param.0), "
     "branch_computations={%small, %large}",
     programs.BRANCHES,
   )
-  (found,) = reader.collectives(text, SIZES)
-  assert short([found]) == [("collective-permute", ("tensor",), 2048, 2048, 1)]
-  assert found.in_branch
+  (sent,) = hlo_collectives.collectives(text, SIZES)
+  assert short([sent]) == [("collective-permute", ("tensor",), 2048, 2048, 1)]
 
 
-def test_groups_over_a_mesh_of_devices_in_another_order_are_read_whole(programs):
+def test_groups_over_a_mesh_with_an_order_of_devices_are_parsed(programs):
   line = (
     "%all-reduce.1 = bf16[8,128] all-reduce(%param.0), channel_id=1, replica_groups=mesh"
     "['axis_0'=2,'axis_1'=1,'axis_2'=4], device_ids=([4,2]T(1,0)) {'axis_0'}, "
     "use_global_device_ids=true, to_apply=%add.clone"
   )
-  (found,) = reader.collectives(programs.program(line, programs.ADD), SIZES)
-  assert (found.axes, found.group_size) == (("tensor",), 2)
+  (sent,) = hlo_collectives.collectives(programs.program(line, programs.ADD), SIZES)
+  assert (sent.axes, sent.group_size) == (("tensor",), 2)
 
 
-def test_a_parameter_is_named_only_where_all_that_is_sent_is_one(programs):
+def test_a_parameter_is_named_only_where_nothing_else_is_sent(programs):
   line = (
     "%twice = bf16[8,128] add(%param.0, %param.0)\n"
     "%all-gather.1 = (bf16[8,256], bf16[8,256]) all-gather(%param.0, {}), replica_groups=[4,2]<=[8]"
   )
-  both, one = (
-    reader.collectives(programs.program(line.replace("{}", name)), SIZES)[0]
+  both, mixed = (
+    hlo_collectives.collectives(programs.program(line.replace("{}", name)), SIZES)[0]
     for name in ("%param.0", "%twice")
   )
-  assert (both.parameter, one.parameter) == ("params['up'], params['up']", "")
+  assert (both.parameter, mixed.parameter) == ("params['up'], params['up']", "")
 
 
 def test_groups_of_replicas_that_are_all_partitions_are_all_axes(programs):
@@ -143,19 +147,19 @@ def test_groups_of_replicas_that_are_all_partitions_are_all_axes(programs):
     "%all-reduce.1 = f32[] all-reduce(%param.0), channel_id=1, replica_groups={{0}}, "
     "to_apply=%add.clone"
   )
-  (found,) = reader.collectives(programs.program(line, programs.ADD), SIZES)
-  assert (found.axes, found.group_size) == (("data", "fsdp", "tensor"), 8)
+  (sent,) = hlo_collectives.collectives(programs.program(line, programs.ADD), SIZES)
+  assert (sent.axes, sent.group_size) == (("data", "fsdp", "tensor"), 8)
 
 
-def test_what_crosses_between_slices_is_told_from_what_stays_within(programs):
+def test_collectives_between_slices_differ_from_those_inside(programs):
   sizes = {"data": 2, "fsdp": 4, "context": 1, "tensor": 2}
-  found = reader.collectives(programs.program(programs.BETWEEN_SLICES), sizes)
-  assert short(found) == [
+  sent = hlo_collectives.collectives(programs.program(programs.BETWEEN_SLICES), sizes)
+  assert short(sent) == [
     ("all-gather", ("fsdp",), 2048, 8192, 1),
     ("all-reduce", ("data",), 16384, 16384, 1),
   ]
-  assert [(c.between_slices, c.group_size) for c in found] == [(False, 4), (True, 2)]
-  assert list(reader.by_axis(found)[("data",)]) == ["all-reduce between slices"]
+  assert [(c.between_slices, c.group_size) for c in sent] == [(False, 4), (True, 2)]
+  assert list(hlo_collectives.by_axis(sent)["data"]) == ["all-reduce between slices"]
 
 
 WIRE = [
@@ -168,8 +172,8 @@ WIRE = [
 
 
 def collective(kind, result_bytes=4096, operand_bytes=4096, group_size=4, times=1, **changes):
-  values = dict(axes=("fsdp",), in_loop=times > 1, op_name="", source="", shape="")
-  return reader.Collective(
+  values = dict(axes=("fsdp",), in_loop=times > 1, op_name="", shape="")
+  return hlo_collectives.Collective(
     kind=kind, result_bytes=result_bytes, operand_bytes=operand_bytes, group_size=group_size,
     times=times, **values | changes
   )  # fmt: skip
@@ -177,23 +181,23 @@ def collective(kind, result_bytes=4096, operand_bytes=4096, group_size=4, times=
 
 @pytest.mark.parametrize(("kind", "result", "operand", "sent"), WIRE)
 def test_bytes_on_the_wire_are_those_of_a_ring_of_four(kind, result, operand, sent):
-  assert reader.bytes_on_wire(collective(kind, result, operand)) == sent
+  assert hlo_collectives.bytes_on_wire(collective(kind, result, operand)) == sent
   assert collective(kind, result, operand).bytes == 4096
 
 
-def test_sums_by_axis_count_every_turn():
-  found = [
+def test_totals_by_axis_count_every_iteration():
+  sent = [
     collective("all-gather", operand_bytes=1024, times=8),
     collective("all-gather", operand_bytes=1024),
     collective("all-reduce", axes=("tensor",), group_size=2),
   ]
-  assert reader.by_axis(found) == {
-    ("fsdp",): {"all-gather": {"count": 9, "bytes": 9 * 4096, "wire_bytes": 9 * 3072}},
-    ("tensor",): {"all-reduce": {"count": 1, "bytes": 4096, "wire_bytes": 4096}},
+  assert hlo_collectives.by_axis(sent) == {
+    "fsdp": {"all-gather": {"count": 9, "bytes": 9 * 4096, "wire_bytes": 9 * 3072}},
+    "tensor": {"all-reduce": {"count": 1, "bytes": 4096, "wire_bytes": 4096}},
   }
 
 
-def test_what_is_whole_outside_loops_leaves_out_small_arrays_other_kinds_and_loops():
+def test_full_arrays_outside_loops_exclude_small_arrays_other_kinds_and_loops():
   kept = [
     collective("all-gather", operand_bytes=1024, op_name="embedding"),
     collective("all-reduce"),
@@ -204,19 +208,19 @@ def test_what_is_whole_outside_loops_leaves_out_small_arrays_other_kinds_and_loo
     collective("all-gather", in_loop=True),
     collective("reduce-scatter"),
   ]
-  assert reader.whole_outside_loops([*others, *kept], smallest_bytes=1024) == kept
+  assert hlo_collectives.full_outside_loops([*others, *kept], min_bytes=1024) == kept
 
 
-def bytes_by_place(found) -> tuple[int, int]:
+def bytes_by_place(sent) -> tuple[int, int]:
   """Returns the bytes of collectives inside and outside of loops."""
-  inside = sum(each.bytes * each.times for each in found if each.in_loop)
-  return inside, sum(each.bytes * each.times for each in found if not each.in_loop)
+  inside = sum(each.bytes * each.times for each in sent if each.in_loop)
+  return inside, sum(each.bytes * each.times for each in sent if not each.in_loop)
 
 
 def check_step(texts: dict[int, str], sizes: dict[str, int], item_bytes: int) -> None:
-  """Checks the collectives of `scanned`, compiled with some layers and twice as many; `item_bytes`
-  are those of an element that is gathered."""
-  few, many = (reader.collectives(text, sizes) for text in texts.values())
+  """Checks the collectives of `scanned` with n and with 2n layers; `item_bytes` is the size of a
+  gathered element."""
+  few, many = (hlo_collectives.collectives(text, sizes) for text in texts.values())
   layers = min(texts)
   inside, outside = bytes_by_place(few)
   assert inside > 0 and outside > 0
@@ -226,26 +230,26 @@ def check_step(texts: dict[int, str], sizes: dict[str, int], item_bytes: int) ->
   assert {(each.axes, each.times, each.result_bytes) for each in gathers} == {
     (("fsdp",), layers, 128 * 256 // sizes["tensor"] * item_bytes)
   }
-  whole = reader.whole_outside_loops(few, smallest_bytes=2**14)
+  whole = hlo_collectives.full_outside_loops(few, min_bytes=2**14)
   gathered = [each.parameter for each in whole if each.kind == "all-gather"]
   assert gathered == ["params['head']"]
   assert ("tensor",) in {each.axes for each in few if each.kind == "all-reduce"}
 
 
-def test_twice_the_layers_send_twice_the_bytes_inside_the_loop_and_none_more_outside(scanned):
+def test_twice_the_layers_send_twice_the_bytes_inside_the_loop_and_no_more_outside(scanned):
   mesh = sharding.mesh(settings.Machine(data=2, fsdp=2, tensor=2))
   check_step({layers: scanned.step_text(mesh, layers) for layers in (3, 6)}, SIZES, item_bytes=4)
 
 
-def test_partitions_are_numbered_as_the_mesh_has_its_devices(scanned):
+def test_partitions_are_numbered_in_the_order_of_the_mesh(scanned):
   devices = np.array(jax.devices())[[0, 1, 2, 7, 3, 6, 5, 4]].reshape(2, 2, 2)
   mesh = jax.sharding.Mesh(devices, ("data", "fsdp", "tensor"), axis_types=(AxisType.Explicit,) * 3)
   plain = sharding.mesh(settings.Machine(data=2, fsdp=2, tensor=2))
-  expected = reader.collectives(scanned.step_text(plain, 2), SIZES)
-  assert short(reader.collectives(scanned.step_text(mesh, 2), SIZES)) == short(expected)
+  expected = hlo_collectives.collectives(scanned.step_text(plain, 2), SIZES)
+  assert short(hlo_collectives.collectives(scanned.step_text(mesh, 2), SIZES)) == short(expected)
 
 
-def test_every_kind_over_every_axis_is_found_in_a_compiled_program():
+def test_every_kind_over_every_axis_is_listed_for_a_compiled_program():
   mesh = sharding.mesh(settings.Machine(data=2, fsdp=2, tensor=2))
   spec = PartitionSpec(("data", "fsdp", "tensor"))
 
@@ -261,9 +265,9 @@ def test_every_kind_over_every_axis_is_found_in_a_compiled_program():
   x = jax.ShapeDtypeStruct((64, 16), jnp.float32, sharding=NamedSharding(mesh, spec))
   with jax.set_mesh(mesh):
     mapped = jax.shard_map(each_kind, in_specs=spec, out_specs=(spec,) * 5, check_vma=False)
-    found = reader.collectives(jax.jit(mapped).lower(x).compile().as_text(), SIZES)
+    sent = hlo_collectives.collectives(jax.jit(mapped).lower(x).compile().as_text(), SIZES)
   whole = 8 * 16 * 4
-  assert sorted(short(found)) == [
+  assert sorted(short(sent)) == [
     ("all-gather", ("data", "fsdp"), whole, 4 * whole, 1),
     ("all-reduce", ("data", "tensor"), whole, whole, 1),
     ("all-to-all", ("tensor",), whole, whole, 1),
@@ -275,7 +279,7 @@ def test_every_kind_over_every_axis_is_found_in_a_compiled_program():
 @pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="compiling for TPUs needs libtpu"
 )
-def test_a_program_for_tpus_is_read_like_one_for_cpus(scanned, tmp_path):
+def test_a_program_for_tpus_is_parsed_like_one_for_cpus(scanned, tmp_path):
   # In a process of its own: libtpu keeps locks and handles signals of the process that loads it.
   flags = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "XLA_FLAGS": ""}
   flags["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

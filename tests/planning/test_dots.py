@@ -1,4 +1,4 @@
-"""Operations of matrix products, of programs by hand and of one from XLA."""
+"""Operations in matrix products of hand-written programs, and of one that XLA compiles."""
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,12 @@ DOTS = [
     "window={size=1}, dim_labels=0bf_io0->0bf",
     2 * 4 * 64 * 512 * 256,
   ),
-  (  # a window that meets the one position of the input once an output
+  (  # a window that overlaps the single input position once per output
     *("bf16[64,32,1]", "bf16[4,128,32]", "bf16[64,4,128] convolution"),
     "window={size=4 pad=3_3 rhs_reversal=1}, dim_labels=bf0_0oi->b0f",
     2 * 64 * 4 * 32 * 128,
   ),
-  (  # five products, each output position of which meets its own kernel alone
+  (  # five products, each with a kernel of its own
     *("bf16[5,7,3]", "bf16[5,3,2]", "bf16[5,7,2] convolution"),
     "window={size=5 stride=4 pad=0_0 lhs_dilate=5}, dim_labels=0bf_0io->0bf",
     2 * 5 * 7 * 3 * 2,
@@ -42,7 +42,7 @@ DOTS = [
     "window={size=3 rhs_dilate=2}, dim_labels=b0f_0io->b0f",
     2 * 3 * 2 * 4,
   ),
-  (  # the same, begun two steps before: the first two outputs miss a tap
+  (  # the same with padding of two: the first two outputs miss a tap
     *("f32[1,5,2]", "f32[3,2,4]", "f32[1,3,4] convolution"),
     "window={size=3 pad=2_0 rhs_dilate=2}, dim_labels=b0f_0io->b0f",
     2 * (2 + 2 + 3) * 2 * 4,
@@ -69,7 +69,7 @@ def test_products_are_counted_from_their_shapes(
   assert dots.flops(text) == operations
 
 
-def test_products_in_fusions_in_loops_count_every_turn(programs):
+def test_products_in_fusions_in_loops_count_every_iteration(programs):
   computations, entry = programs.loop(
     "%fusion.1 = bf16[8,8] fusion(%array, %array), kind=kOutput, calls=%fused_computation"
   )
@@ -83,12 +83,12 @@ def test_products_in_fusions_in_loops_count_every_turn(programs):
   assert dots.flops(programs.program(entry, fused + computations)) == 4 * 2 * 8 * 8 * 128
 
 
-def test_a_kernel_counts_as_what_it_declares(programs):
+def test_a_kernel_counts_the_operations_it_declares(programs):
   assert dots.flops(programs.program(programs.PALLAS)) == 12345
 
 
 @pytest.mark.parametrize("layers", [3, 6])
-def test_operations_of_scanned_layers_and_their_gradient_are_those_by_hand(layers):
+def test_operations_of_scanned_layers_and_their_gradient_equal_the_formula(layers):
   def loss(kernels_LDD, x_BD):
     def layer(x_BD, kernel_DD):
       return jnp.tanh(x_BD @ kernel_DD), None

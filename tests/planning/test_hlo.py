@@ -1,4 +1,4 @@
-"""HLO text: what is read from a line, and how often a run executes it."""
+"""HLO text: how a line is parsed, and how often a run executes it."""
 
 import collections
 
@@ -24,80 +24,61 @@ def test_bytes_of_a_shape_are_those_of_its_elements(text, short, size):
   assert hlo.shape(text).bytes == size
 
 
-def test_an_instruction_is_read_with_the_text_around_it(programs):
+def test_an_instruction_is_parsed_with_the_text_around_it(programs):
   text = programs.program(
     "%all-gather.1 = bf16[8,256]{1,0:T(8,128)} all-gather(bf16[8,128]{1,0:T(8,128)} %param.0), "
     "replica_groups=mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}, dimensions={1}, "
     'frontend_attributes={chain_id="0"}, metadata={op_name="jit(f)/a, b={c}" stack_frame_id=2}, '
     'backend_config={"dimensions":"none"}'
   )  # fmt: skip
-  read = hlo.parse(text).computations["main.1_spmd"].instructions["all-gather.1"]
-  assert (read.opcode, read.operands) == ("all-gather", ("param.0",))
-  assert read.attribute("replica_groups") == "mesh['a'=2,'b'=4]"
-  assert read.attribute("device_ids") == "([4,2]T(1,0)) {'a'}"
-  assert read.attribute("frontend_attributes") == '{chain_id="0"}'
-  assert read.attribute("channel_id") == ""
+  instruction = hlo.parse(text).computations["main.1_spmd"].instructions["all-gather.1"]
+  assert (instruction.opcode, instruction.operands) == ("all-gather", ("param.0",))
+  assert instruction.attribute("replica_groups") == "mesh['a'=2,'b'=4]"
+  assert instruction.attribute("device_ids") == "([4,2]T(1,0)) {'a'}"
+  assert instruction.attribute("frontend_attributes") == '{chain_id="0"}'
+  assert instruction.attribute("channel_id") == ""
+
+
+def test_names_may_be_written_without_a_percent_sign(programs):
+  computations, entry = programs.loop("%twice = bf16[8,128] add(%array, %array)")
+  text = programs.program(entry, computations)
+  assert times(text.replace("%", "")) == times(text)
+  body = hlo.parse(text.replace("%", "")).computations["body"]
+  assert body.instructions["twice"].operands == ("array", "array")
 
 
 def test_text_without_an_entry_is_refused():
-  with pytest.raises(ValueError, match="no computation that begins with ENTRY"):
+  with pytest.raises(ValueError, match="Expected HLO text, but no computation begins"):
     hlo.parse("func.func public @main(%arg0: tensor<8xf32>)")
 
 
-def test_sources_are_read_from_the_table_of_frames_and_from_metadata(programs):
-  tables = """
-FileNames
-1 "layers.py"
-2 "loss.py"
-
-FileLocations
-1 {file_name_id=2 function_name_id=1 line=30 end_line=30 column=4 end_column=9}
-2 {file_name_id=1 function_name_id=2 line=12 end_line=13 column=4 end_column=9}
-
-StackFrames
-1 {file_location_id=1 parent_frame_id=1}
-2 {file_location_id=2 parent_frame_id=2}
-"""
-  text = programs.program(
-    """
-    %a = bf16[8,128] copy(%param.0), metadata={op_name="a" stack_frame_id=2}
-    %b = bf16[8,128] copy(%a), metadata={op_name="b" source_file="old.py" source_line=7}
-    """,
-    tables,
-  )
-  module = hlo.parse(text)
-  lines = module.computations[module.entry].instructions
-  assert [module.source(lines[name]) for name in ("a", "b", "param.0")] == [
-    "layers.py:12", "old.py:7", ""
-  ]  # fmt: skip
-
-
 def times(text: str) -> dict[str, tuple[int, bool, bool]]:
-  """Returns times, in_loop and unknown_trips by name, for what stands at one place alone."""
-  found = collections.defaultdict(list)
-  for each in hlo.executions(hlo.parse(text), weigh=lambda each: 1):
-    found[each.instruction.name].append((each.times, each.in_loop, each.unknown_trips))
-  return {name: places[0] for name, places in found.items() if len(places) == 1}
+  """Returns (times, in_loop, unknown_trips) by name, for instructions that run at one place."""
+  executions = collections.defaultdict(list)
+  for each in hlo.executions(hlo.parse(text), weight=lambda execution: 1):
+    executions[each.instruction.name].append((each.times, each.in_loop, each.unknown_trips))
+  return {name: places[0] for name, places in executions.items() if len(places) == 1}
 
 
 LOOPS = [
   (dict(), 4),
-  (dict(start="1"), 3),  # a loop whose first turn the compiler took out
+  (dict(start="1"), 3),  # a loop whose first iteration the compiler moved out
   (dict(limit="5", step="2"), 3),
   (dict(limit="4", direction="LE"), 5),
   (dict(start="4", step="-1", limit="0", direction="GT"), 4),
   (dict(start="4", step="-2", limit="0", direction="GE"), 3),
   (dict(start="0", step="3", limit="9", direction="NE"), 3),
   (dict(start="9", limit="4"), 0),
+  (dict(start="3", step="2", limit="3", direction="EQ"), 1),
 ]
 
 
-@pytest.mark.parametrize(("changes", "turns"), LOOPS)
-def test_a_loop_turns_as_often_as_its_counter_is_compared(programs, changes, turns):
+@pytest.mark.parametrize(("changes", "trips"), LOOPS)
+def test_a_loop_runs_until_its_counter_reaches_the_limit(programs, changes, trips):
   computations, entry = programs.loop("%twice = bf16[8,128] add(%array, %array)", **changes)
-  found = times(programs.program(entry, computations))
-  assert found["twice"] == (turns, True, False)
-  assert found["param.0"] == (1, False, False)
+  executions = times(programs.program(entry, computations))
+  assert executions["twice"] == (trips, True, False)
+  assert executions["param.0"] == (1, False, False)
 
 
 def test_a_known_trip_count_is_taken_from_the_loop_itself(programs):
@@ -106,18 +87,19 @@ def test_a_known_trip_count_is_taken_from_the_loop_itself(programs):
   assert times(programs.program(known, computations))["twice"] == (32, True, False)
 
 
-def test_a_loop_of_unknown_length_counts_once_and_says_so(programs):
+def test_a_loop_of_unknown_length_counts_once_and_is_marked(programs):
   computations, entry = programs.loop("%twice = bf16[8,128] add(%array, %array)")
   unknown = computations.replace("constant(4)", "custom-call()")
   assert times(programs.program(entry, unknown))["twice"] == (1, True, True)
   start = entry.replace("constant(0)", "custom-call()")
   assert times(programs.program(start, computations))["twice"] == (1, True, True)
-  step_beside, entry = programs.loop("%twice = bf16[8,128] add(%array, %array)", step="3")
-  passed = step_beside.replace("direction=LT", "direction=NE")
-  assert times(programs.program(entry, passed))["twice"] == (1, True, True)
+  endless, entry = programs.loop(
+    "%twice = bf16[8,128] add(%array, %array)", step="3", direction="NE"
+  )
+  assert times(programs.program(entry, endless))["twice"] == (1, True, True)
 
 
-def test_a_comparison_in_a_fusion_is_looked_into(programs):
+def test_a_comparison_inside_a_fusion_is_computed(programs):
   computations, entry = programs.loop("%twice = bf16[8,128] add(%array, %array)")
   fused = """
 %wrapped_compare (param_0: s32[], param_1: s32[]) -> pred[] {
@@ -176,27 +158,27 @@ NESTED = """
 """
 
 
-def test_loops_in_loops_multiply_and_may_turn_by_what_the_outer_one_carries(programs):
-  found = times(programs.program(NESTED_LINES, NESTED))
-  assert found["next.4"] == (3, True, False)
-  assert found["innermost"] == (18, True, False)
+def test_trip_counts_of_nested_loops_multiply_and_may_come_from_the_outer_loop(programs):
+  executions = times(programs.program(NESTED_LINES, NESTED))
+  assert executions["next.4"] == (3, True, False)
+  assert executions["innermost"] == (18, True, False)
 
 
-def test_a_loop_by_a_number_that_the_outer_one_changes_is_of_unknown_length(programs):
+def test_a_loop_whose_limit_the_outer_loop_changes_has_unknown_length(programs):
   changed = NESTED.replace("tuple(%next.4, %until.4)", "tuple(%next.4, %next.4)")
-  found = times(programs.program(NESTED_LINES, changed))
-  assert found["next.4"] == (3, True, False)
-  assert found["innermost"] == (3, True, True)
+  executions = times(programs.program(NESTED_LINES, changed))
+  assert executions["next.4"] == (3, True, False)
+  assert executions["innermost"] == (3, True, True)
 
 
-def test_a_loop_of_known_length_in_one_of_unknown_is_unknown(programs):
+def test_a_loop_of_known_length_inside_one_of_unknown_length_is_marked(programs):
   unknown = NESTED_LINES.replace("constant(0)", "custom-call()")
-  found = times(programs.program(unknown, NESTED))
-  assert found["next.4"] == (1, True, True)
-  assert found["innermost"] == (6, True, True)
+  executions = times(programs.program(unknown, NESTED))
+  assert executions["next.4"] == (1, True, True)
+  assert executions["innermost"] == (6, True, True)
 
 
-def test_a_kernel_whose_text_goes_over_several_lines_ends_no_function(programs):
+def test_a_kernel_whose_text_spans_several_lines_does_not_end_its_function(programs):
   module = hlo.parse(programs.program(programs.PALLAS))
   lines = module.computations["main.1_spmd"].instructions
   assert list(lines) == ["param.0", "splash.1", "all-gather.1"]

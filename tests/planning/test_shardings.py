@@ -1,6 +1,6 @@
-"""Where each array of the large configs lies is written down; a change of it must be meant.
+"""The shardings of all arrays of the large configs, compared with golden files.
 
-Written anew by: python tests/planning/test_shardings.py
+To write the golden files again: python tests/planning/test_shardings.py
 """
 
 import dataclasses
@@ -39,14 +39,14 @@ CASES = {
 def described(experiment, machine, devices):
   """Returns {"mesh", "parameters": {path: array}, "activations": {name: array}}.
 
-  An array is its shape and, for each axis, the mesh axes that split it: "f32[8, 16 / fsdp]".
-  Activations are what a remat policy can name: the outputs of projections and of attention, once
-  for each shape and split.
+  An array is its shape and, for each axis, the mesh axes that shard it: "f32[8, 16 / fsdp]".
+  Activations are the arrays a remat policy can name: the outputs of projections and of attention,
+  once for each shape and sharding.
   """
   mesh = program.abstract_mesh(machine, devices)
   with jax.sharding.use_abstract_mesh(mesh):
-    traced, now = program.traced_train_step(experiment, machine, mesh)
-  leaves = jax.tree_util.tree_leaves_with_path(now.params)
+    traced, shapes = program.traced_train_step(experiment, machine, mesh)
+  leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
   parameters = {
     jax.tree_util.keystr(path, simple=True, separator="/"): array(leaf, leaf.sharding.spec)
     for path, leaf in leaves
@@ -70,8 +70,7 @@ def array(shaped, spec):
 
 
 def named(jaxpr):
-  """Yields (name, type) of what `checkpoint_name` names anywhere in a program, but for what a
-  single device does."""
+  """Yields (name, type) of every `checkpoint_name` in a program, except inside `shard_map`."""
   for equation in jaxpr.eqns:
     if equation.primitive.name == "shard_map":
       continue
@@ -90,7 +89,7 @@ def path_of(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_arrays_lie_where_they_lay(name):
+def test_shardings_equal_the_golden_file(name):
   assert written(name) == path_of(name).read_text(encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""The largest configs as the compiler of TPUs makes them, held to what it made before.
+"""The largest configs compiled for TPUs, compared with the golden plans.
 
-A change for one kind of device that changes the program of another shows here. Needs libtpu, and a
-few minutes. Written anew by
+This catches a change for one kind of device that changes the program of another. Needs libtpu, and
+a few minutes. To write the golden plans again:
 
   python tests/planning/test_tpu.py
 """
@@ -32,7 +32,7 @@ pytestmark = [
 
 
 def planned(config, folder):
-  """Returns the plan of a config, made in a process of its own, which has no CPU devices forced."""
+  """Returns the plan of a config, made in its own process without forced CPU devices."""
   path = Path(folder, f"{config}.json")
   command = ["plan", config, "--topology", TOPOLOGIES[config], "--json", str(path)]
   paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -41,11 +41,11 @@ def planned(config, folder):
   return json.loads(path.read_text(encoding="utf-8"))
 
 
-def summary(found):
-  """Returns what of a plan follows from the compiled program alone, and the compiler's versions."""
+def summary(plan):
+  """Returns the fields that depend on the compiled program only, and the compiler's versions."""
   kept = ("memory", "flops", "bytes_moved", "collectives", "whole_outside_layers")
   versions = {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
-  return {"versions": versions, **{name: found[name] for name in kept}}
+  return {"versions": versions, **{name: plan[name] for name in kept}}
 
 
 def golden(config):
@@ -53,22 +53,20 @@ def golden(config):
 
 
 @pytest.mark.parametrize("config", TOPOLOGIES)
-def test_the_config_fits_gathers_no_layer_whole_and_is_the_program_it_was(config, tmp_path):
-  found = planned(config, tmp_path)
-  assert found["fits"] and found["spare"] > 0
-  chips = found["mesh"]["fsdp"] * found["mesh"]["data"]
-  assert found["tokens"] >= CHIP_TOKENS[config] * chips
-  whole = found["whole_outside_layers"]
-  assert whole and all(any(table in each["of"] for table in TABLES) for each in whole)
-  shapes = [each["shape"] for each in whole]
-  assert len(shapes) == len(
-    set(shapes)
-  )  # once a direction: gathered in bfloat16, summed in float32
-  known = json.loads(golden(config).read_text(encoding="utf-8"))
-  made = summary(found)
-  if made["versions"] != known["versions"]:
-    pytest.skip(f"the golden program is of {known['versions']}, not of {made['versions']}")
-  assert made == known
+def test_the_config_fits_gathers_no_full_layer_and_equals_the_golden_plan(config, tmp_path):
+  plan = planned(config, tmp_path)
+  assert plan["fits"] and plan["spare"] > 0
+  chips = plan["mesh"]["fsdp"] * plan["mesh"]["data"]
+  assert plan["tokens"] >= CHIP_TOKENS[config] * chips
+  full = plan["whole_outside_layers"]
+  assert full and all(any(table in each["of"] for table in TABLES) for each in full)
+  shapes = [each["shape"] for each in full]
+  assert len(shapes) == len(set(shapes))  # forward gathers bfloat16, backward sums float32
+  expected = json.loads(golden(config).read_text(encoding="utf-8"))
+  actual = summary(plan)
+  if actual["versions"] != expected["versions"]:
+    pytest.skip(f"the golden plan is of {expected['versions']}, not of {actual['versions']}")
+  assert actual == expected
 
 
 if __name__ == "__main__":

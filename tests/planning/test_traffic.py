@@ -1,4 +1,4 @@
-"""Bytes between memory and arithmetic, of programs by hand and of one from XLA."""
+"""Memory traffic of hand-written programs, and of one that XLA compiles."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def test_an_operation_reads_its_operands_and_writes_its_result(programs):
   assert moved(programs, line) == 3 * ARRAY
 
 
-def test_names_for_what_is_there_move_nothing(programs):
+def test_views_and_tuples_move_nothing(programs):
   lines = (
     "%seen = bf16[1024]{0} bitcast(%param.0)",
     "%pair = (bf16[8,128]{1,0}, bf16[1024]{0}) tuple(%param.0, %seen)",
@@ -27,7 +27,7 @@ def test_names_for_what_is_there_move_nothing(programs):
   assert moved(programs, *lines) == 0
 
 
-def test_of_what_is_cut_or_written_in_part_that_part_counts(programs):
+def test_a_slice_or_an_update_counts_the_part_it_touches(programs):
   cut = "ROOT %cut = bf16[2,128]{1,0} slice(%param.0), slice={[0:2], [0:128]}"
   assert moved(programs, cut) == 2 * ARRAY / 4
   lines = (
@@ -38,12 +38,12 @@ def test_of_what_is_cut_or_written_in_part_that_part_counts(programs):
   assert moved(programs, *lines) == 2 * (2 * ARRAY / 4)
 
 
-def test_a_scratchpad_is_not_memory(programs):
+def test_arrays_in_the_scratchpad_do_not_count(programs):
   line = "ROOT %add = bf16[8,128]{1,0:T(8,128)S(1)} add(%param.0, %param.0)"
   assert moved(programs, line) == 2 * ARRAY
 
 
-def test_what_is_fused_moves_nothing_inside_and_every_turn_of_a_loop_counts(programs):
+def test_a_fusion_moves_nothing_inside_and_every_iteration_of_a_loop_counts(programs):
   fused = """
 %fused (one: bf16[8,128], two: bf16[8,128]) -> bf16[8,128] {
   %one = bf16[8,128]{1,0} parameter(0)
@@ -55,13 +55,13 @@ def test_what_is_fused_moves_nothing_inside_and_every_turn_of_a_loop_counts(prog
 """
   line = "%f = bf16[8,128]{1,0} fusion(%array, %array), kind=kLoop, calls=%fused"
   computations, entry = programs.loop(line, limit="5")
-  counters = 5 * (2 + 3) * 4 + 2 * 4  # the copy of a counter and its sum; the first copy of it
-  conditions = 6 * (4 + 4 + 1)  # asked once more than there are turns
-  found = moved(programs, entry, computations=fused + computations)
-  assert 5 * 3 * ARRAY <= found <= 5 * 3 * ARRAY + counters + conditions
+  counters = 5 * (2 + 3) * 4 + 2 * 4  # copies and sums of the counter, and its first copy
+  conditions = 6 * (4 + 4 + 1)  # one more than the number of iterations
+  total = moved(programs, entry, computations=fused + computations)
+  assert 5 * 3 * ARRAY <= total <= 5 * 3 * ARRAY + counters + conditions
 
 
-def test_a_fusion_that_writes_a_row_reads_and_writes_that_row(programs):
+def test_a_fusion_that_updates_one_row_moves_that_row(programs):
   fused = """
 %fused (whole: bf16[8,128], row: bf16[1,128], at: s32[]) -> bf16[8,128] {
   %whole = bf16[8,128]{1,0} parameter(0)
@@ -79,7 +79,7 @@ def test_a_fusion_that_writes_a_row_reads_and_writes_that_row(programs):
   assert moved(programs, *lines, computations=fused) == 2 * row + 2 * row + 4
 
 
-def test_a_compiled_sum_moves_what_it_reads_and_writes():
+def test_a_compiled_sum_moves_its_operand_and_its_result():
   def step(x):
     return x * 2 + 1
 

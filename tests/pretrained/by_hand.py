@@ -1,5 +1,7 @@
-"""Small folders as transformers saves them, and their models in numpy, written from the model cards
-and by the names of PyTorch: nothing of audiopalm is in here."""
+"""Small folders as transformers saves them, and their models in numpy.
+
+Written from the model cards with the tensor names of PyTorch, independent of audiopalm.
+"""
 
 import json
 
@@ -14,7 +16,7 @@ SIZES = {
   "head_dim": HEAD, "rms_norm_eps": 1e-5,
 }  # fmt: skip
 SLIDING, FULL = "sliding_attention", "full_attention"
-STRETCH = {
+LLAMA_3 = {
   "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
   "original_max_position_embeddings": 16,
 }  # fmt: skip
@@ -30,9 +32,9 @@ LINEAR = {"rope_type": "linear", "factor": 8.0}
 # {model: (config.json as transformers 4 writes it, as transformers 5 does)}, sizes aside
 CONFIGS = {
   "llama": (
-    {"model_type": "llama", "hidden_act": "silu", "rope_theta": 5e5, "rope_scaling": STRETCH,
+    {"model_type": "llama", "hidden_act": "silu", "rope_theta": 5e5, "rope_scaling": LLAMA_3,
      "tie_word_embeddings": False},
-    {"model_type": "llama", "hidden_act": "silu", "rope_parameters": STRETCH | {"rope_theta": 5e5},
+    {"model_type": "llama", "hidden_act": "silu", "rope_parameters": LLAMA_3 | {"rope_theta": 5e5},
      "tie_word_embeddings": False},
   ),
   "mistral": (
@@ -73,7 +75,7 @@ CONFIGS = {
      "layer_types": [SLIDING, SLIDING, FULL]},
   ),
 }  # fmt: skip
-# What each layer does: (window, base of its rotation, what stretches its positions).
+# (window, base of the rotary embedding, its scaling) of each layer.
 LAYER = {
   "llama": [(0, 5e5, "llama3")] * 3,
   "mistral": [(5, 1e6, None)] * 3,
@@ -93,10 +95,10 @@ def config(name, dialect="transformers 5"):
 
 
 def tensors(name, seed=0, rows=ROWS):
-  """Returns random tensors by name, float32 values that bfloat16 has too."""
+  """Returns random tensors by name: float32 values that are exact in bfloat16."""
   gemma = name.startswith("gemma")
   wide, narrow = HEADS * HEAD, KV_HEADS * HEAD
-  one = {
+  layer = {
     "input_layernorm": (WIDTH,), "post_attention_layernorm": (WIDTH,),
     "self_attn.q_proj": (wide, WIDTH), "self_attn.k_proj": (narrow, WIDTH),
     "self_attn.v_proj": (narrow, WIDTH), "self_attn.o_proj": (WIDTH, wide),
@@ -104,12 +106,12 @@ def tensors(name, seed=0, rows=ROWS):
     "mlp.down_proj": (WIDTH, HIDDEN),
   }  # fmt: skip
   if name in FOUR_NORMS:
-    one |= {"pre_feedforward_layernorm": (WIDTH,), "post_feedforward_layernorm": (WIDTH,)}
+    layer |= {"pre_feedforward_layernorm": (WIDTH,), "post_feedforward_layernorm": (WIDTH,)}
   if name in ("qwen3", "gemma3"):
-    one |= {"self_attn.q_norm": (HEAD,), "self_attn.k_norm": (HEAD,)}
+    layer |= {"self_attn.q_norm": (HEAD,), "self_attn.k_norm": (HEAD,)}
   shapes = {"model.embed_tokens.weight": (rows, WIDTH), "model.norm.weight": (WIDTH,)}
   for number in range(LAYERS):
-    shapes |= {f"model.layers.{number}.{key}.weight": shape for key, shape in one.items()}
+    shapes |= {f"model.layers.{number}.{key}.weight": shape for key, shape in layer.items()}
     if name == "qwen2":
       sizes = {"q": wide, "k": narrow, "v": narrow}
       biases = {f"model.layers.{number}.self_attn.{k}_proj.bias": (n,) for k, n in sizes.items()}
@@ -117,26 +119,26 @@ def tensors(name, seed=0, rows=ROWS):
   if name not in TIED:
     shapes["lm_head.weight"] = (rows, WIDTH)
   random = np.random.default_rng(seed)
-  found = {}
+  arrays = {}
   for key, shape in shapes.items():
     values = random.normal(0, 0.3, shape) + ("norm" in key and not gemma)
-    found[key] = values.astype(ml_dtypes.bfloat16).astype(np.float32)
-  return found
+    arrays[key] = values.astype(ml_dtypes.bfloat16).astype(np.float32)
+  return arrays
 
 
 def write(folder, config, tensors, files=1):
-  """Writes a folder, its tensors in so many files."""
+  """Writes a folder with its tensors in a number of files."""
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "config.json").write_text(json.dumps(config, indent=2))
   if files == 1:
     safetensors.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return folder
   names = [f"model-{number + 1:05}-of-{files:05}.safetensors" for number in range(files)]
-  held = {tensor: names[number % files] for number, tensor in enumerate(tensors)}
+  file_of = {tensor: names[number % files] for number, tensor in enumerate(tensors)}
   for name in names:
-    part = {tensor: array for tensor, array in tensors.items() if held[tensor] == name}
+    part = {tensor: array for tensor, array in tensors.items() if file_of[tensor] == name}
     safetensors.save_file(part, folder / name, {"format": "pt"})
-  index = {"metadata": {}, "weight_map": held}
+  index = {"metadata": {}, "weight_map": file_of}
   (folder / "model.safetensors.index.json").write_text(json.dumps(index))
   return folder
 
@@ -154,32 +156,32 @@ def logits(name, tensors, tokens_L):
     return x @ w[f"{key}.weight"].T + w.get(f"{key}.bias", 0)
 
   x = w["model.embed_tokens.weight"][tokens_L] * (WIDTH**0.5 if gemma else 1)
-  for number, (window, base, stretch) in enumerate(LAYER[name]):
-    here = f"model.layers.{number}"
+  for number, (window, base, scaling) in enumerate(LAYER[name]):
+    prefix = f"model.layers.{number}"
     mixed = attention(
-      name, norm(x, f"{here}.input_layernorm"), f"{here}.self_attn", norm, product, window,
-      frequencies(base, stretch),
+      name, norm(x, f"{prefix}.input_layernorm"), f"{prefix}.self_attn", norm, product, window,
+      frequencies(base, scaling),
     )  # fmt: skip
-    x = x + (norm(mixed, f"{here}.post_attention_layernorm") if four else mixed)
+    x = x + (norm(mixed, f"{prefix}.post_attention_layernorm") if four else mixed)
     before = "pre_feedforward_layernorm" if four else "post_attention_layernorm"
-    h = norm(x, f"{here}.{before}")
-    gated = activation(product(h, f"{here}.mlp.gate_proj"), gemma)
-    out = product(gated * product(h, f"{here}.mlp.up_proj"), f"{here}.mlp.down_proj")
-    x = x + (norm(out, f"{here}.post_feedforward_layernorm") if four else out)
+    h = norm(x, f"{prefix}.{before}")
+    gated = activation(product(h, f"{prefix}.mlp.gate_proj"), gemma)
+    out = product(gated * product(h, f"{prefix}.mlp.up_proj"), f"{prefix}.mlp.down_proj")
+    x = x + (norm(out, f"{prefix}.post_feedforward_layernorm") if four else out)
   head = w.get("lm_head.weight", w["model.embed_tokens.weight"])
-  found_LV = norm(x, "model.norm") @ head.T
-  return 3.0 * np.tanh(found_LV / 3.0) if name == "gemma2" else found_LV
+  logits_LV = norm(x, "model.norm") @ head.T
+  return 3.0 * np.tanh(logits_LV / 3.0) if name == "gemma2" else logits_LV
 
 
-def attention(name, x, here, norm, product, window, frequency_h):
+def attention(name, x, prefix, norm, product, window, frequency_h):
   rows = len(x)
-  q = product(x, f"{here}.q_proj").reshape(rows, HEADS, HEAD)
-  k = product(x, f"{here}.k_proj").reshape(rows, KV_HEADS, HEAD)
-  v = product(x, f"{here}.v_proj").reshape(rows, KV_HEADS, HEAD)
+  q = product(x, f"{prefix}.q_proj").reshape(rows, HEADS, HEAD)
+  k = product(x, f"{prefix}.k_proj").reshape(rows, KV_HEADS, HEAD)
+  v = product(x, f"{prefix}.v_proj").reshape(rows, KV_HEADS, HEAD)
   if name in ("qwen3", "gemma3"):
-    q, k = norm(q, f"{here}.q_norm"), norm(k, f"{here}.k_norm")
+    q, k = norm(q, f"{prefix}.q_norm"), norm(k, f"{prefix}.k_norm")
   angle = np.tile(np.arange(rows)[:, None] * frequency_h, 2)[:, None]
-  q, k = (a * np.cos(angle) + turned(a) * np.sin(angle) for a in (q, k))
+  q, k = (a * np.cos(angle) + rotated(a) * np.sin(angle) for a in (q, k))
   k, v = (np.repeat(a, HEADS // KV_HEADS, axis=1) for a in (k, v))
   scale = (24 if name in FOUR_NORMS else HEAD) ** -0.5
   scores = np.einsum("inh,jnh->nij", q, k) * scale
@@ -190,24 +192,25 @@ def attention(name, x, here, norm, product, window, frequency_h):
   scores = np.where(seen, scores, -np.inf)
   share = np.exp(scores - scores.max(-1, keepdims=True))
   share /= share.sum(-1, keepdims=True)
-  return product(np.einsum("nij,jnh->inh", share, v).reshape(rows, -1), f"{here}.o_proj")
+  return product(np.einsum("nij,jnh->inh", share, v).reshape(rows, -1), f"{prefix}.o_proj")
 
 
-def turned(a):
+def rotated(a):
   first, second = np.split(a, 2, axis=-1)
   return np.concatenate([-second, first], axis=-1)
 
 
-def frequencies(base, stretch):
-  found = base ** -(np.arange(0, HEAD, 2) / HEAD)
-  if stretch == "linear":
-    return found / 8.0
-  if stretch == "llama3":
-    turns = 16 * found / (2 * np.pi)
-    smooth = (turns - 1.0) / (4.0 - 1.0)
-    ramp = (1 - smooth) * found / 8.0 + smooth * found
-    return np.where(turns > 4.0, found, np.where(turns < 1.0, found / 8.0, ramp))
-  return found
+def frequencies(base, scaling):
+  frequency_h = base ** -(np.arange(0, HEAD, 2) / HEAD)
+  if scaling == "linear":
+    return frequency_h / 8.0
+  if scaling == "llama3":
+    periods = 16 * frequency_h / (2 * np.pi)
+    smooth = (periods - 1.0) / (4.0 - 1.0)
+    ramp = (1 - smooth) * frequency_h / 8.0 + smooth * frequency_h
+    slow = np.where(periods < 1.0, frequency_h / 8.0, ramp)
+    return np.where(periods > 4.0, frequency_h, slow)
+  return frequency_h
 
 
 def activation(x, gemma):

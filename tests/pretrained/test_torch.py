@@ -1,4 +1,4 @@
-"""Text models that transformers made and saved: their logits are ours, their tensors come back."""
+"""Text models saved by transformers: equal logits, and tensors that export unchanged."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ LINEAR = {
 MODELS = {
   "llama 2": ("LlamaConfig", dict(head_dim=None)),
   "llama 3": ("LlamaConfig", dict(rope_parameters=LLAMA_3, tie_word_embeddings=True)),
-  "llama, positions stretched": (
+  "llama, linear scaling": (
     "LlamaConfig",
     dict(rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}),
   ),
@@ -57,8 +57,8 @@ MODELS = {
 ROWS = 24  # more than any window
 
 
-def made(name, folder, **options):
-  """Returns a model of random weights, norms and biases too, saved in a folder."""
+def saved_model(name, folder, **options):
+  """Returns a model with random weights, norms and biases, saved in a folder."""
   import torch
   import transformers
 
@@ -78,13 +78,13 @@ def random_weights(model):
   with torch.no_grad():
     for path, tensor in model.named_parameters():
       spread = 0.3 if "norm" in path or "embed" in path or "head" in path else 0.15
-      centre = 1.0 if "norm" in path and "gemma" not in model.config.model_type else 0.0
-      tensor.copy_(centre + spread * torch.randn_like(tensor))
+      center = 1.0 if "norm" in path and "gemma" not in model.config.model_type else 0.0
+      tensor.copy_(center + spread * torch.randn_like(tensor))
 
 
-def ours(source, tokens_BL, mesh=None):
-  """Returns our logits of a source's parameters, float32 with exact products."""
-  params = source.params(mesh or sharding.mesh(ONE))
+def jax_logits(source, tokens_BL):
+  """Returns the logits of our model in float32 with exact products."""
+  params = source.params(sharding.mesh(ONE))
   ones_BL = np.ones(tokens_BL.shape, np.int32)
   positions_BL = np.tile(np.arange(tokens_BL.shape[1], dtype=np.int32), (len(tokens_BL), 1))
   batch = PackedBatch(
@@ -95,7 +95,7 @@ def ours(source, tokens_BL, mesh=None):
   return np.asarray(logits_BLV)[..., : source.text_rows]
 
 
-def theirs(model, tokens_BL):
+def torch_logits(model, tokens_BL):
   import torch
 
   with torch.no_grad():
@@ -108,40 +108,42 @@ def tokens():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_equal_those_of_transformers(name, tmp_path):
-  model = made(name, tmp_path)
+  model = saved_model(name, tmp_path)
   source = pretrained.open(tmp_path)
   assert source.text_rows == 131
-  wanted_BLV = theirs(model, tokens())
+  wanted_BLV = torch_logits(model, tokens())
   assert wanted_BLV.std() > 0.1
-  np.testing.assert_allclose(ours(source, tokens()), wanted_BLV, atol=1e-5, rtol=0)
+  np.testing.assert_allclose(jax_logits(source, tokens()), wanted_BLV, atol=1e-5, rtol=0)
 
 
-def test_many_files_are_read_as_one(tmp_path):
-  model = made("qwen 3", tmp_path, max_shard_size="20KB")
+def test_several_files_are_read_like_one(tmp_path):
+  model = saved_model("qwen 3", tmp_path, max_shard_size="20KB")
   assert len(list(tmp_path.glob("model-*.safetensors"))) > 3
-  found_BLV = ours(pretrained.open(tmp_path), tokens())
-  np.testing.assert_allclose(found_BLV, theirs(model, tokens()), atol=1e-5, rtol=0)
+  actual_BLV = jax_logits(pretrained.open(tmp_path), tokens())
+  np.testing.assert_allclose(actual_BLV, torch_logits(model, tokens()), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ("bfloat16", "float16"))
-def test_half_the_bits_are_the_same_values_in_float32(kind, tmp_path):
+def test_half_precision_gives_the_same_values_in_float32(kind, tmp_path):
   import torch
 
-  model = made("llama 3", tmp_path / "whole")
+  model = saved_model("llama 3", tmp_path / "whole")
   with torch.no_grad():
     for tensor in model.parameters():
       tensor.copy_(tensor.to(getattr(torch, kind)))
   copy.deepcopy(model).to(getattr(torch, kind)).save_pretrained(tmp_path / "half")
   source = pretrained.open(tmp_path / "half")
-  assert {stored for stored, _ in source.tensors.stored.values()} == {kind}
-  np.testing.assert_allclose(ours(source, tokens()), theirs(model, tokens()), atol=1e-5, rtol=0)
+  assert {dtype for dtype, _ in source.tensors.stored.values()} == {kind}
+  np.testing.assert_allclose(
+    jax_logits(source, tokens()), torch_logits(model, tokens()), atol=1e-5, rtol=0
+  )
 
 
 def test_the_text_model_of_a_multimodal_one_is_read(tmp_path):
   import torch
   import transformers
 
-  text = made("gemma 3", tmp_path / "text").config.to_dict()
+  text = saved_model("gemma 3", tmp_path / "text").config.to_dict()
   eye = dict(
     hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
     image_size=28, patch_size=14,
@@ -152,36 +154,36 @@ def test_the_text_model_of_a_multimodal_one_is_read(tmp_path):
   model = transformers.Gemma3ForConditionalGeneration(config).eval()
   random_weights(model.model.language_model)
   model.save_pretrained(tmp_path / "both")
-  found_BLV = ours(pretrained.open(tmp_path / "both"), tokens())
-  np.testing.assert_allclose(found_BLV, theirs(model, tokens()), atol=1e-5, rtol=0)
+  actual_BLV = jax_logits(pretrained.open(tmp_path / "both"), tokens())
+  np.testing.assert_allclose(actual_BLV, torch_logits(model, tokens()), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_was_read_goes_out_byte_by_byte(name, tmp_path):
+def test_an_exported_model_equals_the_imported_bytes(name, tmp_path):
   from safetensors.numpy import load_file
 
-  made(name, tmp_path)
+  saved_model(name, tmp_path)
   source = pretrained.open(tmp_path)
   params = jax.tree.map(np.asarray, source.params(sharding.mesh(ONE)))
   family = stock.find(source.settings, 1, False)
-  found, _ = weights.to_torch(params, source.settings, source.model, family)
+  exported, _ = weights.to_torch(params, source.settings, source.model, family)
   wanted = load_file(tmp_path / "model.safetensors")
-  assert found.keys() == wanted.keys()
+  assert exported.keys() == wanted.keys()
   for tensor, array in wanted.items():
-    assert found[tensor].tobytes() == array.tobytes(), tensor
+    assert exported[tensor].tobytes() == array.tobytes(), tensor
   kind = json.loads((tmp_path / "config.json").read_text())["model_type"]
   assert family.model_type == ("llama" if name == "mistral without a window" else kind)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_config_of_what_goes_out_makes_the_same_model(name, tmp_path):
+def test_the_exported_config_makes_the_same_model(name, tmp_path):
   import transformers
 
-  model = made(name, tmp_path)
+  model = saved_model(name, tmp_path)
   source = pretrained.open(tmp_path)
   family = stock.find(source.settings, 1, False)
   config = stock.config(family, source.settings, 131, stop=3, longest=128)
   (tmp_path / "config.json").write_text(json.dumps(config))
   again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
-  np.testing.assert_array_equal(theirs(again.eval(), tokens()), theirs(model, tokens()))
+  np.testing.assert_array_equal(torch_logits(again.eval(), tokens()), torch_logits(model, tokens()))
   assert pretrained.open(tmp_path).settings == source.settings

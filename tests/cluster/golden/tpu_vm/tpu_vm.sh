@@ -1,27 +1,71 @@
 #!/bin/bash
-# Trains on a Cloud TPU. Written by `audiopalm launch --on tpu_vm`; bash THIS_FILE runs it, on a machine
-# that stays on (in tmux, say). It asks for the TPU, waits for it, installs, trains on all of its
-# workers, asks for another one when that is taken away, and deletes it at the end, however that comes.
+# Trains on a Cloud TPU. Written by `audiopalm launch --on tpu_vm`.
 #
-# NOBODY HAS RUN THIS on a TPU: it was tested with a gcloud that is made up.
+#   bash THIS_FILE            on a machine that stays on, for example in tmux: requests the TPU, waits for
+#                             it, installs, trains on all of its workers, requests another TPU if this one
+#                             is taken away, and deletes it at the end, on errors too
+#   bash worker.sh install    on each worker, where this script copies itself
+#   bash worker.sh train
 #
-#   training ends with          this script
-#   0  done                     ends
-#   75 saved, please requeue    trains again, on another TPU if this one is gone
+# UNTESTED on a TPU: tested with a mock of gcloud only.
+#
+#   exit code of training         this script
+#   0  done                       ends
+#   75 saved, please requeue      trains again, on another TPU if this one is gone
 #   2  input, 71 bad steps,
-#   72 a faulty device          ends: started again it would end in the same way
-#   70 hung, and all others     trains again, 3 times in a row
+#   72 faulty device              ends: training would fail again in the same way
+#   70 hung, and all others       trains again, at most 3 times in a row
 #
-# Ctrl-C deletes the TPU at once: what was not saved by then is trained again the next time.
+# Ctrl-C deletes the TPU at once: the next start repeats the steps since the last checkpoint.
 
 set -u
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=mine
 at=(--project my-project --zone us-east5-b)
 kind=(--accelerator-type v6e-16 --runtime-version v2-alpha-tpuv6e --spot)
 wheel=''  # empty where pip finds the package elsewhere
-poll_s=${POLL_S:-30}
+package='audiopalm[data,tpu]==1.0'
+bucket=my-runs
+storage=/storage
+train=(train config.json --workdir /storage/mine --hang-s 1800.0)
+cache=/storage/mine/compiled
 restarts=3
+poll_s=${POLL_S:-30}
+
+worker_install() {
+  set -e
+  # The Python of the image is too old for audiopalm.
+  python3 -m pip install --quiet --user uv
+  python3 -m uv venv --quiet --allow-existing --python 3.12 venv
+  python3 -m uv pip install --quiet --python venv/bin/python "$package"
+  if ! command -v gcsfuse > /dev/null; then
+    echo "deb [signed-by=/usr/share/keyrings/cloud.google.asc] https://packages.cloud.google.com/apt" \
+      "gcsfuse-$(lsb_release -c -s) main" | sudo tee /etc/apt/sources.list.d/gcsfuse.list > /dev/null
+    curl --silent --fail https://packages.cloud.google.com/apt/doc/apt-key.gpg |
+      sudo tee /usr/share/keyrings/cloud.google.asc > /dev/null
+    sudo apt-get -q update
+    sudo apt-get -q install --yes gcsfuse
+  fi
+  if ! mountpoint --quiet "$storage"; then
+    sudo mkdir -p "$storage"
+    sudo chown "$(id -u):$(id -g)" "$storage"
+    gcsfuse --implicit-dirs "$bucket" "$storage"
+  fi
+}
+
+worker_train() {
+  # A process left behind by a broken connection would hold the TPU.
+  pkill -TERM -f 'venv/bin/python -m audiopalm train' && sleep 60
+  JAX_COMPILATION_CACHE_DIR=$cache venv/bin/python -m audiopalm "${train[@]}" --coordinator-address auto
+  echo "audiopalm ended with $?"
+}
+
+if [ $# -gt 0 ]; then
+  cd "$HOME/audiopalm" || exit
+  "worker_$1"
+  exit
+fi
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 log="$here/$name.log"
 
 tpus() { gcloud compute tpus "$@" "${at[@]}"; }
@@ -29,12 +73,12 @@ state() { tpus queued-resources describe "$name" --format='value(state.state)' 2
 on_all() { tpus tpu-vm ssh "$name" --worker=all --command="$1"; }
 copy() { tpus tpu-vm scp "$1" "$name:$2" --worker=all; }
 
-give_back() {
+delete_tpu() {
   [ "$(state)" = GONE ] || tpus queued-resources delete "$name" --force --quiet
 }
 
-ask() {
-  give_back && tpus queued-resources create "$name" --node-id "$name" "${kind[@]}" || return
+request_tpu() {
+  delete_tpu && tpus queued-resources create "$name" --node-id "$name" "${kind[@]}" || return
   local now
   while now=$(state); [ "$now" != ACTIVE ]; do
     case $now in
@@ -47,9 +91,9 @@ ask() {
   done
 }
 
-install() {
+install_on_all() {
   on_all 'mkdir -p audiopalm' || return
-  copy "$here/tpu_vm_worker.sh" audiopalm/worker.sh || return
+  copy "${BASH_SOURCE[0]}" audiopalm/worker.sh || return
   copy "$here/config.json" audiopalm/config.json || return
   if [ -n "$wheel" ]; then
     copy "$wheel" "audiopalm/$(basename "$wheel")" || return
@@ -57,31 +101,31 @@ install() {
   on_all 'bash audiopalm/worker.sh install'
 }
 
-# Prints the exit code of the worker that failed first, 0 if none did, nothing if none said one: that of
-# gcloud is its own.
-train() {
+# Prints the exit code of the worker that failed first, 0 if none failed, nothing if none reported a code:
+# the exit code of gcloud is its own.
+train_on_all() {
   on_all 'bash audiopalm/worker.sh train' 2>&1 | tee -a "$log" | tee /dev/stderr |
-    awk '/audiopalm ended with [0-9]+$/ { said = 1; if (!first) first = $NF }
-      END { if (said) print first + 0 }'
+    awk '/audiopalm ended with [0-9]+$/ { reported = 1; if (!first) first = $NF }
+      END { if (reported) print first + 0 }'
 }
 
 if [ "$(state)" != GONE ]; then
-  echo "There is a TPU called $name in this project and zone, which may be at work for somebody. Launch" \
-    "with another --name, or delete it: gcloud compute tpus queued-resources delete $name ${at[*]} --force"
+  echo "A TPU called $name exists in this project and zone and may be in use. Launch with another --name," \
+    "or delete it: gcloud compute tpus queued-resources delete $name ${at[*]} --force"
   exit 2
 fi
-trap give_back EXIT
+trap delete_tpu EXIT
 trap 'exit 130' INT TERM
 crashes=0
 while true; do
   if [ "$(state)" != ACTIVE ]; then
-    ask && install || exit 1
+    request_tpu && install_on_all || exit 1
   fi
-  code=$(train)
+  code=$(train_on_all)
   case ${code:-none} in
     0) exit 0 ;;
     2 | 71 | 72)
-      echo "Training ended with $code: see $log for what to change."
+      echo "Training failed with $code: see $log for what to change."
       exit "$code"
       ;;
     75) crashes=0 ;;
@@ -89,11 +133,11 @@ while true; do
       if [ "$(state)" = ACTIVE ]; then
         crashes=$((crashes + 1))
         if [ "$crashes" -gt "$restarts" ]; then
-          echo "Training ended with ${code:-no code}, after $restarts restarts in a row: see $log."
+          echo "Training ended with ${code:-no code} after $restarts restarts in a row: see $log."
           exit "${code:-1}"
         fi
       fi
       ;;
   esac
-  echo "Training ended with ${code:-no code}; the TPU is $(state). It goes on from its checkpoint."
+  echo "Training ended with ${code:-no code}; the TPU is $(state). Training resumes from its checkpoint."
 done
