@@ -19,34 +19,42 @@ from audiopalm.errors import AudioError
 PLACEHOLDERS = tuple(range(2**bits - 2**16, 2**bits + 2**16 + 1) for bits in (31, 32, 63, 64))
 SLOPPY_BYTES = 64  # by which writers miscount their own: a header or two, 2 ms of sound
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+TAGGED = (b"fLaC", b"OggS", *WAVES)  # formats before which some programs write a tag of MP3's
 LONGEST_FMT = 4_096  # bytes: more describes no wave
 LONGEST_FILE = 2**43  # bytes: places beyond it, which damaged sizes name, no system may seek
-BEGINS = 0x02  # the flag of an Ogg page with which a stream begins
+BEGINS, ENDS = 0x02, 0x04  # flags of the Ogg pages with which a stream begins and ends
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contained:
   """One stream, as a file of its own without a name, which soundfile would judge it by.
 
-  Its header promises `promised` where the file holds `there`: bytes, or frames of MP3.
+  Its header promises `promised` where the file holds `there`: bytes, or frames of MP3. `ended` is
+  False for an Ogg stream whose last page does not say that it is the last.
   """
 
   file: BinaryIO
   promised: int = 1
   there: int = 1
+  ended: bool = True
 
 
 def parts(file: BinaryIO, name: str) -> list[Contained]:
   """Returns the streams of a file in order: one, or several where files were joined.
 
-  A length that a header leaves open, or misses by a few bytes, is what there is. AudioError, naming
-  `name`, for a WAV that calls itself complete and empty though it is not, and for an ID3 tag
-  without sound, and a file without a byte.
+  A length that a header leaves open, or misses by a few bytes, is what there is; tags of ID3 before
+  another format than MP3 are left out. AudioError, naming `name`, for a WAV that calls itself
+  complete with less sound than it is long, for an ID3 tag without sound, and for a file without a
+  byte.
   """
   end = file.seek(0, os.SEEK_END)
   if not end:
     raise AudioError(f"{name}: empty: it holds no bytes. Record it again, or leave it out.")
-  magic = _at(file, 0, 16)
+  magic, tags_end = _at(file, 0, 16), 0
+  while tag_bytes := mpeg.tag_bytes(_at(file, tags_end, 32), 0):
+    tags_end += tag_bytes
+  if tags_end and _at(file, tags_end, 4) in TAGGED:
+    return parts(Window(b"", file, tags_end, end), name)
   whole, found = Window(b"", file, 0, end), []
   if magic[:4] in WAVES and magic[8:12] == b"WAVE":
     found = list(_waves(file, end, name))
@@ -156,16 +164,19 @@ def _wave(file: BinaryIO, at: int) -> _Wave | None:
 def _sound_bytes(file: BinaryIO, wave: _Wave, at: int, end: int, name: str) -> tuple[int, int]:
   """Returns how many bytes of sound the header of a WAV promises, and how many there are."""
   rest = end - wave.data
-  if wave.data_bytes == 0 and rest:
-    complete = wave.riff_stop is not None and wave.data < wave.riff_stop <= end
-    if not complete:
-      return rest, rest
-    if not _names_chunk(_at(file, wave.data, 8)):
-      raise AudioError(
-        f"{name}: its header contradicts itself: it promises 0 bytes of sound in a whole that "
-        f"counts the {rest} bytes which follow, and they are no other chunk. Convert what it was "
-        "made from again, or leave it out."
-      )
+  complete = wave.riff_stop is not None and wave.data < wave.riff_stop <= end
+  if wave.data_bytes == 0 and rest and not complete:
+    return rest, rest
+  behind = wave.data + wave.data_bytes
+  missed = wave.riff_stop - behind if complete else 0
+  if missed > SLOPPY_BYTES and not any(
+    _names_chunk(_at(file, place, 8)) for place in (behind, behind + 1)
+  ):
+    raise AudioError(
+      f"{name}: its header contradicts itself: it promises {wave.data_bytes} bytes of sound in a "
+      f"whole that counts the {missed} bytes which follow, and they are no other chunk. Convert "
+      "what it was made from again, or leave it out."
+    )
   return _promise(wave.data_bytes, rest, (end - at, end - at - 8), wave.block_bytes)
 
 
@@ -227,14 +238,19 @@ def _other_sizes(file: BinaryIO, magic: bytes, end: int) -> tuple[int, int]:
 
 def _ogg_links(file: BinaryIO, end: int) -> list[Contained]:
   """Returns the links of an Ogg file: streams that follow one another, each with its own header."""
-  starts, place, beginning = [0], 0, True
+  starts, ended, place, beginning = [0], [False], 0, True
   while len(head := _at(file, place, 27)) == 27 and head[:4] == b"OggS":
     if head[5] & BEGINS and not beginning:
       starts.append(place)
+      ended.append(False)
     beginning = bool(head[5] & BEGINS)
     place += 27 + head[26] + sum(_at(file, place + 27, head[26]))
+    ended[-1] = bool(head[5] & ENDS) and place <= end  # of the last page of the link
   stops = [*starts[1:], end]
-  return [Contained(Window(b"", file, *span)) for span in zip(starts, stops, strict=True)]
+  return [
+    Contained(Window(b"", file, start, stop), ended=whole)
+    for start, stop, whole in zip(starts, stops, ended, strict=True)
+  ]
 
 
 def _mpeg_parts(data: bytes, name: str) -> list[Contained]:

@@ -79,7 +79,7 @@ def _frames(data: bytes) -> Iterator[tuple[_Frame, int]]:
   """
   place, kind = 0, None
   while place < len(data):
-    if tag := _tag_bytes(data, place):
+    if tag := tag_bytes(data, place):
       place, kind = place + tag, None
       continue
     frame = _frame(data[place : place + 4])
@@ -97,10 +97,10 @@ def _confirmed(data: bytes, place: int, frame: _Frame) -> bool:
   behind = place + frame.length
   following = _frame(data[behind : behind + 4])
   alike = following is not None and following.kind == frame.kind
-  return alike or behind == len(data) or (behind < len(data) and _tag_bytes(data, behind) > 0)
+  return alike or behind == len(data) or (behind < len(data) and tag_bytes(data, behind) > 0)
 
 
-def _tag_bytes(data: bytes, place: int) -> int:
+def tag_bytes(data: bytes, place: int) -> int:
   """Returns how long the tag is that begins here (ID3, APE), 0 where none does."""
   head = data[place : place + 32]
   if head[:3] == b"ID3" and len(head) >= 10 and all(one < 128 for one in head[6:10]):

@@ -23,6 +23,7 @@ SHORTEST_S = 0.05
 LONGEST_S = 600.0  # of a record of a corpus: beyond it, most likely nobody meant one example
 SLACK_S = 0.1  # by which a span may reach past the end of its file: manifests round
 QUIETEST_PEAK = 1e-4
+LOUDEST_PEAK = 2.0**31  # of integers that were written as floats; spectra of more overflow
 LOWEST_HZ = 1_000  # rates below it cannot carry speech: most likely the header is wrong
 # What `write` writes: format and subtype of libsndfile by the ending of a name.
 ENDINGS = {
@@ -119,8 +120,8 @@ def _load(
 def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
   """Returns nothing; raises AudioError, naming `name`, for a wave nothing can be learnt from.
 
-  That is: no samples, a value that is not finite, less than SHORTEST_S or more than `longest_s`
-  seconds, or a peak below QUIETEST_PEAK.
+  That is: no samples, a value that is not finite or above LOUDEST_PEAK, less than SHORTEST_S or
+  more than `longest_s` seconds, or a `peak` below QUIETEST_PEAK.
   """
   if len(wave_S) == 0:
     raise AudioError(f"{name}: empty: it holds no samples. Record it again, or leave it out.")
@@ -136,12 +137,28 @@ def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.i
       f"{name}: too short: {seconds:.4f} s, expected at least {SHORTEST_S} s. Leave it out."
     )
   _check_length(seconds, longest_s, name)
-  peak = float(np.abs(wave_S).max())
-  if peak < QUIETEST_PEAK:
+  loudest = float(np.abs(wave_S).max())
+  if loudest > LOUDEST_PEAK:
     raise AudioError(
-      f"{name}: silent: its largest sample is {peak:.2g}, expected at least {QUIETEST_PEAK:g} "
-      "(full scale is 1). Record it again, or leave it out."
+      f"{name}: too loud: its largest sample is {loudest:.2g}, expected numbers from -1 to 1, or "
+      "integers of at most 32 bits. Write the file again, or leave it out."
     )
+  largest = peak(wave_S)
+  if largest < QUIETEST_PEAK:
+    beside = f" beside an offset of {wave_S.mean():.2g}" if largest < loudest else ""
+    raise AudioError(
+      f"{name}: silent: its largest sample is {largest:.2g}{beside}, expected at least "
+      f"{QUIETEST_PEAK:g} (full scale is 1). Record it again, or leave it out."
+    )
+
+
+def peak(wave_S: np.ndarray) -> float:
+  """Returns the largest sample, or what lies between the highest and the lowest if that is less: an
+  offset alone is no sound."""
+  if not len(wave_S):
+    return 0.0
+  high, low = float(wave_S.max()), float(wave_S.min())
+  return min(max(high, -low), high - low)
 
 
 def write(
@@ -236,10 +253,14 @@ class _Sound(soundfile.SoundFile):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """One of the streams of a file, and how many samples a channel its header promises."""
+  """One of the streams of a file, and how many samples a channel its header promises.
+
+  `ended` as in `containers.Contained`.
+  """
 
   sound: _Sound
   frames: int
+  ended: bool = True
 
   @property
   def rate_hz(self) -> int:
@@ -298,7 +319,8 @@ def _stream(
     while frames <= most and (more := len(sound.read(READ_SAMPLES, dtype="float32"))):
       frames += more
     sound.seek(0)
-  return _Timed(sound, frames * part.promised // part.there if part.there else 0)
+  frames = frames * part.promised // part.there if part.there else 0
+  return _Timed(sound, frames, part.ended)
 
 
 def _cut(
@@ -340,6 +362,8 @@ def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -
     wave_S, left_out = channels.mono(wave_SC, stream.rate_hz)
     waves.append(resample(wave_S, stream.rate_hz, rate_hz))
     notes += left_out
+    if last == stream.frames and not stream.ended:
+      notes.append("without an end: its last page is not marked as such, so more may be missing")
   if len(cuts) > 1:
     notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
   wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)

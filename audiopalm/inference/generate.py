@@ -238,7 +238,7 @@ def _parts(
       parts, inside = pieces.cut_wave(one.wave_S, waveform.RATE_HZ, fits)
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
-    parts = [part for part in parts if np.abs(part).max(initial=0) >= waveform.QUIETEST_PEAK]
+    parts = [part for part in parts if waveform.peak(part) >= waveform.QUIETEST_PEAK]
   else:
     text = orthography.plain(one.text)
     if not text:
