@@ -20,14 +20,23 @@ WITHOUT_SPACES = CHINESE | {"ja", "th", "lo", "km", "my", "bo"}
 SPACES = frozenset(character for character in map(chr, range(0x3001)) if character.isspace())
 
 
+# Characters that no reader sees and no word is told by: the mark at the beginning of a file, places
+# where a line may or may not break, directions of writing. Joiners stay, which Persian, Indic
+# scripts and emoji are spelled with, and U+200B, which stands between words in Thai and Khmer.
+INVISIBLE = dict.fromkeys(
+  (0xAD, 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
+)
+
+
 def plain(text: str) -> str:
-  """Returns a text in NFC, with one space for every run of white space and none at its ends.
+  """Returns a text in NFC, with one space for every run of white space and none at its ends, and
+  without what is INVISIBLE.
 
   White space is what `str.isspace` says: no-break spaces, line ends and U+2028 too.
 
-      "Cafe\\u0301\\u00a0noir\\r\\n"  ->  "Café noir"
+      "\\ufeffCafe\\u0301\\u00a0noir\\r\\n"  ->  "Café noir"
   """
-  return " ".join(unicodedata.normalize("NFC", text).split())
+  return " ".join(unicodedata.normalize("NFC", text.translate(INVISIBLE)).split())
 
 
 def has_spaces(language: str) -> bool:

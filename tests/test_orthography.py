@@ -9,6 +9,7 @@ FORMS = (
   unicodedata.normalize("NFD", "Une tasse de café à côté."),
   "Une\u00a0tasse de\u202fcafé à\r\ncôté.",
   "  Une tasse\tde café\u2028à \u0085 côté.\n",
+  "\ufeffUne tas\u00adse de\u2060 \u202acafé\u202c \u2068à\u2069 co\u200e\u0302\u061cté.\u200f",
 )
 
 
@@ -22,6 +23,11 @@ def test_a_form_is_its_own_form_whatever_the_characters():
   for letter in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
     once = orthography.plain(f"a{letter}b{letter}")
     assert orthography.plain(once) == once
+
+
+def test_what_spells_words_stays():
+  for text in ("می\u200cخواهم", "क्\u200dष", "👩\u200d👧", "ភាសា\u200bខ្មែរ"):
+    assert orthography.plain(text) == unicodedata.normalize("NFC", text)
 
 
 def test_white_space_is_what_python_takes_for_it():

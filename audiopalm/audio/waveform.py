@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import os
 import stat
@@ -40,10 +41,14 @@ LONGEST_PIPE_BYTES = 2**30
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-  """A recording as one wave, and what its user should know of how it came to be one."""
+  """A recording as one wave, and what its user should know of how it came to be one.
+
+  `joins` are the samples with which the second and later recordings of a joined file begin.
+  """
 
   wave_S: np.ndarray
   notes: tuple[str, ...] = ()
+  joins: tuple[int, ...] = ()
 
 
 def read(
@@ -114,7 +119,11 @@ def _load(
       f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
   check(loaded.wave_S, found_hz, name)
-  return dataclasses.replace(loaded, wave_S=resample(loaded.wave_S, found_hz, rate_hz))
+  return Loaded(
+    resample(loaded.wave_S, found_hz, rate_hz),
+    loaded.notes,
+    tuple(round(at * rate_hz / found_hz) for at in loaded.joins),
+  )
 
 
 def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
@@ -367,7 +376,8 @@ def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -
   if len(cuts) > 1:
     notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
   wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)
-  return Loaded(wave_S, tuple(dict.fromkeys(notes)))
+  joins = itertools.accumulate(map(len, waves[:-1]))
+  return Loaded(wave_S, tuple(dict.fromkeys(notes)), tuple(joins))
 
 
 def _samples(sound: _Sound, count: int) -> np.ndarray:

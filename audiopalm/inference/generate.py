@@ -28,13 +28,15 @@ SILENCE_S = 0.2  # between the waves of two pieces
 class Input:
   """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry.
 
-  `notes` tell how the recording was read (`waveform.Loaded`); they are the first of the result.
+  `notes` tell how the recording was read (`waveform.Loaded`); they are the first of the result. At
+  `joins` another recording of the same file begins, which is asked apart.
   """
 
   name: str
   wave_S: np.ndarray | None = None
   text: str | None = None
   notes: tuple[str, ...] = ()
+  joins: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +111,8 @@ def generate(
   task = prompting.find_task(trained.experiment, task_name)
   side = _asked_side(trained, task)
   sampling = sampling or Sampling()
+  if not -(2**63) <= seed < 2**63:
+    raise ConfigError(f"seed must be an integer from -2^63 to 2^63 - 1, not {seed}.")
   prompting.check_sampling(trained, task, sampling)
   for one in inputs:
     _check_modality(trained, task, side, one)
@@ -235,16 +239,24 @@ def _parts(
     waveform.check(one.wave_S, waveform.RATE_HZ, one.name)
     parts, inside = [one.wave_S], 0
     if task.inputs:  # a beginning goes on where it ends
-      parts, inside = pieces.cut_wave(one.wave_S, waveform.RATE_HZ, fits)
+      parts = []
+      for recording_S in np.split(one.wave_S, one.joins):
+        found, cuts = pieces.cut_wave(recording_S, waveform.RATE_HZ, fits)
+        parts += found
+        inside += cuts
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
     parts = [part for part in parts if waveform.peak(part) >= waveform.QUIETEST_PEAK]
   else:
+    try:
+      base.check_text(one.text)
+    except RecordError as error:
+      raise RecordError(f"{one.name}: {error}") from error
     text = orthography.plain(one.text)
     if not text:
       raise RecordError(f"{one.name}: empty text. Give at least one word.")
     parts = pieces.cut_text(text, fits)
-  if len(parts) > 1:
+  if len(parts) > 1 + len(one.joins):
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
   encoded = [ids for ids in map(encode, parts) if len(ids)]
   longest = max(map(len, encoded), default=0)

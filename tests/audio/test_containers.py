@@ -187,8 +187,12 @@ def test_files_that_were_joined_are_read_one_after_another(form):
   assert loaded.notes == ("joined: the file holds 2 recordings, read one after another",)
   for at, hertz in ((0, 440), (SAMPLES, 880)):
     assert np.abs(np.fft.rfft(loaded.wave_S[at : at + SAMPLES])).argmax() * 2 == hertz
-  over_S = load(joined(form), span_s=(0.4, 0.6)).wave_S
-  np.testing.assert_array_equal(over_S, loaded.wave_S[6_400:9_600])
+  assert loaded.joins == (SAMPLES,)
+  over = load(joined(form), span_s=(0.4, 0.6))
+  np.testing.assert_array_equal(over.wave_S, loaded.wave_S[6_400:9_600])
+  assert over.joins == (1_600,)
+  assert load(joined(form), rate_hz=8_000).joins == (SAMPLES // 2,)
+  assert load(joined(form), span_s=(0.6, 0.9)).joins == ()
 
 
 NO_END = "without an end: its last page is not marked as such, so more may be missing"
