@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from audiopalm.errors import DataError
+from audiopalm.errors import DataError, RecordError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,8 +39,9 @@ _processes: dict[tuple[int, Server], subprocess.Popen] = {}
 def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
   """Returns the head of the answer, and its samples as float32.
 
-  The server is started when first needed, and again once if it died. DataError, which ends
-  `prepare`, for what it refuses: a voice that it lacks is a fault of no single record.
+  The server is started when first needed, and again once if it died. RecordError for a text that it
+  cannot say. DataError, which ends `prepare`, for what else it refuses: a voice that it lacks is a
+  fault of no single record.
   """
   for _ in range(2):
     process = _process(server)
@@ -50,6 +51,8 @@ def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.nda
       head = json.loads(process.stdout.readline() or "null")
     except (BrokenPipeError, json.JSONDecodeError):
       head = None
+    if head and head.get("unspoken"):
+      raise RecordError(f"{head['error']}. Correct the text, or leave it out.")
     if head and "error" in head:
       raise DataError(f"{head['error']}. {server.install}")
     if head is not None:

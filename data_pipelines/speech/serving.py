@@ -1,7 +1,8 @@
 """What the synthesizer processes share: a JSON request a line in, a JSON line and samples out.
 
     request   {"text": "hello", ...} what else it holds is between the process and its speakers
-    answer    {"rate_hz": 22050, "samples": 9876, ...} and 2 * 9876 bytes, or {"error": "..."}
+    answer    {"rate_hz": 22050, "samples": 9876, ...} and 2 * 9876 bytes, or
+              {"error": "...", "unspoken": true} where only this text is to blame
 
 A synthesizer is what `load` returns: speak(request) -> (answer without "samples", int16 bytes).
 What it raises as `Refusal`, and whatever `load` raises, goes to the caller as an error.
@@ -20,6 +21,10 @@ NO_MORE = 3  # exit status of a child that met the end of the input
 
 class Refusal(Exception):
   """A request that cannot be answered, with a text for the user."""
+
+
+class Unspoken(Refusal):
+  """A text that the synthesizer cannot say: others it can."""
 
 
 def serve(name: str, load: Callable[[], Speak], *, fork: bool = False) -> None:
@@ -67,7 +72,7 @@ def _answer(speak: Speak, request: dict) -> bytes:
   try:
     head, samples = speak(request)
   except Refusal as refusal:
-    head, samples = {"error": str(refusal)}, b""
+    head, samples = {"error": str(refusal), "unspoken": isinstance(refusal, Unspoken)}, b""
   return json.dumps(head | {"samples": len(samples) // 2}).encode() + b"\n" + samples
 
 

@@ -153,7 +153,9 @@ def test_what_is_no_text_is_named_and_the_others_are_answered(made_up, asked):
 
 
 def test_a_seed_of_more_than_64_bits_is_refused(made_up):
-  with pytest.raises(ConfigError, match=r"seed must be an integer from -2\^63 to 2\^63 - 1, not 999"):
+  with pytest.raises(
+    ConfigError, match=r"seed must be an integer from -2\^63 to 2\^63 - 1, not 999"
+  ):
     generate.generate(made_up.trained(), "tts", [], language="en", seed=10**20 - 1)
 
 
