@@ -70,12 +70,15 @@ def read(path: str, names: Sequence[str] = ()) -> Table:
   except OSError as error:
     return _refused(path, found, f"cannot be read: {error.strerror}. Give the path of a manifest.")
   digest = hashlib.sha256(data).hexdigest()
-  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-    return _refused(path, found, "is in UTF-16, expected UTF-8. Save it in that encoding.")
+  # Without a mark at its beginning too, by the zeros of the first letters.
+  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+    text = "is in UTF-16 or UTF-32, or no text, expected UTF-8. Save it in that encoding."
+    return _refused(path, found, text)
   faults: list[Fault] = []
   lines = list(_lines(path, data.removeprefix(codecs.BOM_UTF8), faults))
   if not lines:
-    faults.append(Fault(Place(path), "is empty: expected one recording a line."))
+    if not faults:
+      faults.append(Fault(Place(path), "is empty: expected one recording a line."))
     return Table((), tuple(faults), digest, found.parent)
   if names:
     rows = tuple(_cut(lines, names, f"expected {len(names)}: {', '.join(names)}", faults))
@@ -110,8 +113,8 @@ def _lines(path: str, data: bytes, faults: list[Fault]) -> Iterator[tuple[Place,
 def _json_rows(lines: list[tuple[Place, str]], faults: list[Fault]) -> Iterator[Row]:
   for place, text in lines:
     try:
-      values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError alone: a number of too many digits
+      values = json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:  # ValueError alone: `_object`, too many digits
       said = f"{error.msg}, column {error.colno}" if hasattr(error, "colno") else f"{error}"
       faults.append(Fault(place, f"is not JSON: {said}. Expected one object a line."))
       continue
@@ -119,6 +122,15 @@ def _json_rows(lines: list[tuple[Place, str]], faults: list[Fault]) -> Iterator[
       yield Row(place, values)
     else:
       faults.append(Fault(place, "is JSON, but no object. Expected {...} on each line."))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """Returns an object of JSON; ValueError for one that names something twice."""
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    names = [name for name, _ in pairs]
+    raise ValueError(f"it names {next(name for name in names if names.count(name) > 1)!r} twice")
+  return found
 
 
 def _table(lines: list[tuple[Place, str]], faults: list[Fault], digest: str, folder: Path) -> Table:
