@@ -91,8 +91,12 @@ def _behind(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _quoted(error: BaseException) -> tuple[str, int] | None:
-  """Returns (first line, number) of an error of the system that a library quotes, if it does."""
-  for one in _behind(error):
+  """Returns (first line, number) of an error of the system that a library quotes, if it does.
+
+  What was met before and handled says nothing of an error that came later: only its causes count.
+  """
+  one: BaseException | None = error
+  while one is not None and not isinstance(one, AudiopalmError):
     line = str(one).partition("\n")[0][:MOST_QUOTED].rstrip(".")
     if isinstance(one, RuntimeError | ValueError) and (found := OS_CODE.search(str(one))):
       return line, int(found[1])
@@ -100,6 +104,7 @@ def _quoted(error: BaseException) -> tuple[str, int] | None:
       for number in OF_DEVICE:
         if os.strerror(number).lower() in str(one).lower():
           return line, number
+    one = one.__cause__
   return None
 
 

@@ -83,6 +83,13 @@ def test_what_libraries_quote_of_the_system_says_what_to_do(error, text):
 def test_values_that_are_wrong_are_no_fault_of_the_system():
   assert system.text_of(ValueError("Input/output error")) is None
   assert system.text_of(RuntimeError("shapes differ")) is None
+  try:
+    try:
+      raise RuntimeError("Input/output error")
+    except RuntimeError:
+      raise KeyError("a bug that came after it")  # noqa: B904
+  except KeyError as error:
+    assert system.text_of(error) is None
 
 
 def test_an_error_raised_from_one_for_the_user_is_not_told_again():

@@ -179,7 +179,15 @@ def test_a_letter_longer_than_the_model_can_take_says_the_limit(made_up, asked):
   )
 
 
-@pytest.mark.parametrize("form", ["un café noir", "un cafe\u0301 noir", "un\u00a0café\r\nnoir\n"])
+@pytest.mark.parametrize(
+  "form",
+  [
+    "un café noir",
+    "un cafe\u0301 noir",
+    "un\u00a0café\r\nnoir\n",
+    "\ufeffun ca\u00adfé \u202anoir\u202c",
+  ],
+)
 def test_spellings_of_one_text_are_asked_as_one(made_up, asked, form):
   run = made_up.trained()
   generate.generate(run, "mt", [Input("t", text=form)], source="fr", target="en")
