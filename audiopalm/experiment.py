@@ -70,8 +70,8 @@ class Experiment:
     trusts.packages(self.trust)
     for field in ("steps", "checkpoint_every_steps", "keep_checkpoints"):
       feeds.check_count(field, getattr(self, field))
-    if type(self.seed) is not int or self.seed < 0:
-      raise ConfigError(f"seed must be an integer of at least 0, not {self.seed!r}.")
+    if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+      raise ConfigError(f"seed must be an integer from 0 to 2^63 - 1, not {self.seed!r}.")
     if self.keep_every_steps is not None:
       feeds.check_count("keep_every_steps", self.keep_every_steps)
     if self.export not in EXPORTS:

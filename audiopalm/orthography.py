@@ -19,15 +19,22 @@ WITHOUT_SPACES = CHINESE | {"ja", "th", "lo", "km", "my", "bo"}
 # Whitespace as in `str.split`.
 SPACES = frozenset(character for character in map(chr, range(0x3001)) if character.isspace())
 
+# Characters without meaning for readers: byte order marks, line-break hints and marks of writing
+# direction. Joiners are kept, as Persian, Indic scripts and emoji are spelled with them; so is
+# U+200B, which separates words in Thai and Khmer.
+INVISIBLE = dict.fromkeys(
+  (0xAD, 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
+)
+
 
 def plain(text: str) -> str:
-  """Returns a text in NFC, with single spaces between words and none at its ends.
+  """Returns a text in NFC, with single spaces between words and no INVISIBLE characters.
 
   Whitespace is as in `str.isspace`, including no-break spaces, line ends and U+2028.
 
-      "Cafe\\u0301\\u00a0noir\\r\\n"  ->  "Café noir"
+      "\\ufeffCafe\\u0301\\u00a0noir\\r\\n"  ->  "Café noir"
   """
-  return " ".join(unicodedata.normalize("NFC", text).split())
+  return " ".join(unicodedata.normalize("NFC", text.translate(INVISIBLE)).split())
 
 
 def has_spaces(language: str) -> bool:

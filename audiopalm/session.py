@@ -205,7 +205,7 @@ def _recording(number: int, audio: object) -> Input:
   named = isinstance(audio, (str, os.PathLike))
   name = os.fspath(audio) if named else f"recording {number}"
   loaded = sources.load(audio, name)
-  return Input(name, wave_S=loaded.wave_S, notes=loaded.notes)
+  return Input(name, wave_S=loaded.wave_S, notes=loaded.notes, joins=loaded.joins)
 
 
 def _warn(text: str) -> None:

@@ -1,6 +1,7 @@
 """Frozen settings of training, evaluation and hardware; `training` and `sharding` read these."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from audiopalm.errors import ConfigError
@@ -44,6 +45,16 @@ class Evaluation:
   max_output_rows: int = 256
   beams: int = 1  # of the search for every answer (`inference.sampling.Beams`); 1: greedy decoding
   length_penalty: float = 0.6  # of that search: more likes longer answers
+
+  def __post_init__(self):
+    for field in ("every_steps", "rows", "examples", "batch_rows", "max_output_rows", "beams"):
+      value = getattr(self, field)
+      if type(value) is not int or value < 1:
+        raise ConfigError(f"evaluation.{field} must be an integer of at least 1, not {value!r}.")
+    if not 0 <= self.length_penalty < math.inf:
+      raise ConfigError(
+        f"evaluation.length_penalty must be a number of at least 0, not {self.length_penalty!r}."
+      )
 
 
 NEW_ROWS = ("zero", "random", "mean")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 
 from audiopalm.errors import AudiopalmError
@@ -22,10 +23,14 @@ ADVICE = {
   errno.EROFS: "This is on a device that can only be read: choose another place to write to, or "
   "mount it writable",
   errno.ENAMETOOLONG: "The name is longer than the file system takes: choose a shorter one",
+  errno.EFBIG: "A file may not become that large here: raise `ulimit -f`, or choose another place",
   errno.EMFILE: "This process has as many files open as it may: raise `ulimit -n`, or use fewer "
   "--workers",
 }
 ADVICE[errno.EPERM] = ADVICE[errno.EACCES]
+OF_DEVICE = (errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)  # looked for in a library's words
+OS_CODE = re.compile(r"\[os_error_code='(\d+)'\]")  # how TensorStore ends what it says of them
+MOST_QUOTED = 300  # letters
 PATH = str | bytes | os.PathLike
 OURS = ("audiopalm", "configs")  # a failed import of these is a bug
 OTHERWISE = "What was written is kept: have the machine repaired, then run the same command again"
@@ -56,6 +61,9 @@ def text_of(error: BaseException) -> str | None:
     )
   if isinstance(error, OSError):
     return f"{type(error).__name__}: {_of_system(error)}."
+  if (quoted := _quoted(error)) is not None:
+    said, number = quoted
+    return f"{type(error).__name__}: {said}. {ADVICE.get(number, OTHERWISE)}."
   if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
     return (
       f"{type(error).__name__}: {error}. A package that this command needs is missing, or "
@@ -79,6 +87,24 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
   while error is not None and not isinstance(error, AudiopalmError):
     yield error
     error = error.__cause__ or error.__context__
+
+
+def _quoted(error: BaseException) -> tuple[str, int] | None:
+  """Returns (first line, number) of an error of the system that a library quotes, if it does.
+
+  What was met before and handled says nothing of an error that came later: only its causes count.
+  """
+  one: BaseException | None = error
+  while one is not None and not isinstance(one, AudiopalmError):
+    line = str(one).partition("\n")[0][:MOST_QUOTED].rstrip(".")
+    if isinstance(one, RuntimeError | ValueError) and (found := OS_CODE.search(str(one))):
+      return line, int(found[1])
+    if isinstance(one, RuntimeError):
+      for number in OF_DEVICE:
+        if os.strerror(number).lower() in str(one).lower():
+          return line, number
+    one = one.__cause__
+  return None
 
 
 def _says_full(error: BaseException) -> bool:

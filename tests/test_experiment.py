@@ -124,8 +124,10 @@ def test_two_tokenizers_of_one_stream_are_refused():
 
 
 def test_a_negative_seed_and_an_unknown_policy_are_refused():
-  with pytest.raises(ConfigError, match="seed must be an integer of at least 0, not -1"):
+  with pytest.raises(ConfigError, match=r"seed must be an integer from 0 to 2\^63 - 1, not -1"):
     make(seed=-1)
+  with pytest.raises(ConfigError, match="not 9223372036854775808"):
+    make(seed=2**63)
   with pytest.raises(ConfigError, match="export must be 'auto' or None, not 'torch'"):
     make(export="torch")
   with pytest.raises(ConfigError, match="too_long must be one of error, split, drop, not 'cut'"):

@@ -9,6 +9,7 @@ FORMS = (
   unicodedata.normalize("NFD", "Une tasse de café à côté."),
   "Une\u00a0tasse de\u202fcafé à\r\ncôté.",
   "  Une tasse\tde café\u2028à \u0085 côté.\n",
+  "\ufeffUne tas\u00adse de\u2060 \u202acafé\u202c \u2068à\u2069 co\u200e\u0302\u061cté.\u200f",
 )
 
 
@@ -22,6 +23,11 @@ def test_normalization_is_idempotent_for_any_characters():
   for letter in map(chr, [*range(0xD800), *range(0xE000, 0x30000)]):
     once = orthography.plain(f"a{letter}b{letter}")
     assert orthography.plain(once) == once
+
+
+def test_characters_that_spell_words_are_kept():
+  for text in ("می\u200cخواهم", "क्\u200dष", "👩\u200d👧", "ភាសា\u200bខ្មែរ"):
+    assert orthography.plain(text) == unicodedata.normalize("NFC", text)
 
 
 def test_whitespace_is_as_in_python():

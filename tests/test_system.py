@@ -5,6 +5,7 @@ import errno
 import os
 
 import pytest
+import tensorstore
 
 from audiopalm import system
 from audiopalm.errors import DataError
@@ -43,6 +44,52 @@ def test_a_full_device_is_recognized_in_any_report_of_it(error):
 )
 def test_other_errors_and_user_errors_are_no_full_device(error):
   assert not system.is_full(error)
+
+
+def test_what_tensorstore_quotes_of_the_system_is_one_line(tmp_path):
+  (tmp_path / "file").touch()
+  base = {"driver": "file", "path": f"{tmp_path}/file/a/"}
+  store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+  with pytest.raises(ValueError) as error:
+    store.write(b"key", b"value" * 1_000).result()
+  text = system.text_of(error.value)
+  assert text.startswith("ValueError: ") and "Not a directory" in text and "\n" not in text
+  assert text.endswith(
+    "A part of this path is a file, where a folder was expected: correct the path."
+  )
+
+
+@pytest.mark.parametrize(
+  ("error", "text"),
+  [
+    (
+      ValueError("OUT_OF_RANGE: /x: File too large [os_error_code='27']"),
+      "ValueError: OUT_OF_RANGE: /x: File too large [os_error_code='27']. A file may not become",
+    ),
+    (
+      RuntimeError("Failed to write: Read-only file system\nwriting /x"),
+      "RuntimeError: Failed to write: Read-only file system. This is on a device that can only be",
+    ),
+    (
+      wrapped(RuntimeError("Input/output error.")),
+      "ValueError: Input/output error. What was written is kept: have the machine repaired,",
+    ),
+  ],
+)
+def test_what_libraries_quote_of_the_system_says_what_to_do(error, text):
+  assert system.text_of(error).startswith(text)
+
+
+def test_values_that_are_wrong_are_no_fault_of_the_system():
+  assert system.text_of(ValueError("Input/output error")) is None
+  assert system.text_of(RuntimeError("shapes differ")) is None
+  try:
+    try:
+      raise RuntimeError("Input/output error")
+    except RuntimeError:
+      raise KeyError("a bug that came after it")  # noqa: B904
+  except KeyError as error:
+    assert system.text_of(error) is None
 
 
 def test_an_error_raised_from_a_user_error_is_not_reported_again():

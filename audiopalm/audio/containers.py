@@ -19,9 +19,10 @@ from audiopalm.errors import AudioError
 PLACEHOLDERS = tuple(range(2**bits - 2**16, 2**bits + 2**16 + 1) for bits in (31, 32, 63, 64))
 SLOPPY_BYTES = 64  # by which writers miscount their output: a header or two, 2 ms of audio
 WAVES = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+TAGGED = (b"fLaC", b"OggS", *WAVES)  # formats before which some programs write an ID3 tag
 LONGEST_FMT = 4_096  # bytes; a longer chunk does not describe a wave
 LONGEST_FILE = 2**43  # bytes; damaged sizes lead to offsets beyond it, which no system can seek to
-BEGINS = 0x02  # flag of the first page of an Ogg stream
+BEGINS, ENDS = 0x02, 0x04  # flags of the first and of the last page of an Ogg stream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,25 +30,31 @@ class Contained:
   """A stream as a file of its own, without a name, so that soundfile goes by its content.
 
   The header declares a length of `declared`, of which `present` is in the file, in bytes or MP3
-  frames.
+  frames. `ended` is False for an Ogg stream whose last page is not marked as the last.
   """
 
   file: BinaryIO
   declared: int = 1
   present: int = 1
+  ended: bool = True
 
 
 def parts(file: BinaryIO, name: str) -> list[Contained]:
   """Returns the streams of a file in order: one, or several if files were joined.
 
-  A declared length that is unknown, or wrong by a few bytes, is replaced by the length present.
-  Raises AudioError, naming `name`, for an empty file, for a WAV whose header declares no audio but
-  counts some in the total, and for an ID3 tag without audio.
+  A declared length that is unknown, or wrong by a few bytes, is replaced by the length present; ID3
+  tags before a format other than MP3 are skipped. Raises AudioError, naming `name`, for an empty
+  file, for a WAV whose header declares less audio than its total size counts, and for an ID3 tag
+  without audio.
   """
   end = file.seek(0, os.SEEK_END)
   if not end:
     raise AudioError(f"{name}: empty: it holds no bytes. Record it again, or leave it out.")
-  magic = _at(file, 0, 16)
+  magic, tags_end = _at(file, 0, 16), 0
+  while tag_bytes := mpeg.tag_bytes(_at(file, tags_end, 32), 0):
+    tags_end += tag_bytes
+  if tags_end and _at(file, tags_end, 4) in TAGGED:
+    return parts(Window(b"", file, tags_end, end), name)
   whole, streams = Window(b"", file, 0, end), []
   if magic[:4] in WAVES and magic[8:12] == b"WAVE":
     streams = list(_waves(file, end, name))
@@ -157,16 +164,19 @@ def _wave(file: BinaryIO, start: int) -> _Wave | None:
 def _audio_bytes(file: BinaryIO, wave: _Wave, start: int, end: int, name: str) -> tuple[int, int]:
   """Returns (declared, present) bytes of audio of a WAV."""
   rest = end - wave.data
-  if wave.data_bytes == 0 and rest:
-    complete = wave.riff_stop is not None and wave.data < wave.riff_stop <= end
-    if not complete:
-      return rest, rest
-    if not _is_chunk(_at(file, wave.data, 8)):
-      raise AudioError(
-        f"{name}: contradictory header: it declares 0 bytes of audio, but {rest} bytes follow that "
-        "its total size counts and that are no other chunk. Convert the original again, or leave "
-        "it out."
-      )
+  complete = wave.riff_stop is not None and wave.data < wave.riff_stop <= end
+  if wave.data_bytes == 0 and rest and not complete:
+    return rest, rest
+  audio_stop = wave.data + wave.data_bytes
+  missed = wave.riff_stop - audio_stop if complete else 0
+  if missed > SLOPPY_BYTES and not any(
+    _is_chunk(_at(file, offset, 8)) for offset in (audio_stop, audio_stop + 1)
+  ):
+    raise AudioError(
+      f"{name}: contradictory header: it declares {wave.data_bytes} bytes of audio, but {missed} "
+      "bytes follow that its total size counts and that are no other chunk. Convert the original "
+      "again, or leave it out."
+    )
   return _lengths(wave.data_bytes, rest, (end - start, end - start - 8), wave.block_bytes)
 
 
@@ -228,14 +238,19 @@ def _other_sizes(file: BinaryIO, magic: bytes, end: int) -> tuple[int, int]:
 
 def _ogg_links(file: BinaryIO, end: int) -> list[Contained]:
   """Returns the links of an Ogg file: consecutive streams, each with its own header."""
-  starts, offset, in_headers = [0], 0, True
+  starts, ended, offset, in_headers = [0], [False], 0, True
   while len(head := _at(file, offset, 27)) == 27 and head[:4] == b"OggS":
     if head[5] & BEGINS and not in_headers:
       starts.append(offset)
+      ended.append(False)
     in_headers = bool(head[5] & BEGINS)
     offset += 27 + head[26] + sum(_at(file, offset + 27, head[26]))
+    ended[-1] = bool(head[5] & ENDS) and offset <= end  # of the last page of the link
   stops = [*starts[1:], end]
-  return [Contained(Window(b"", file, *span)) for span in zip(starts, stops, strict=True)]
+  return [
+    Contained(Window(b"", file, start, stop), ended=whole)
+    for start, stop, whole in zip(starts, stops, ended, strict=True)
+  ]
 
 
 def _mpeg_parts(data: bytes, name: str) -> list[Contained]:

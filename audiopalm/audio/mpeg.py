@@ -79,7 +79,7 @@ def _frames(data: bytes) -> Iterator[tuple[_Frame, int]]:
   """
   offset, kind = 0, None
   while offset < len(data):
-    if tag := _tag_bytes(data, offset):
+    if tag := tag_bytes(data, offset):
       offset, kind = offset + tag, None
       continue
     frame = _frame(data[offset : offset + 4])
@@ -98,10 +98,10 @@ def _is_confirmed(data: bytes, offset: int, frame: _Frame) -> bool:
   stop = offset + frame.length
   following = _frame(data[stop : stop + 4])
   alike = following is not None and following.kind == frame.kind
-  return alike or stop == len(data) or (stop < len(data) and _tag_bytes(data, stop) > 0)
+  return alike or stop == len(data) or (stop < len(data) and tag_bytes(data, stop) > 0)
 
 
-def _tag_bytes(data: bytes, offset: int) -> int:
+def tag_bytes(data: bytes, offset: int) -> int:
   """Returns the length of the ID3 or APE tag at an offset, 0 if there is none."""
   head = data[offset : offset + 32]
   if head[:3] == b"ID3" and len(head) >= 10 and all(byte < 128 for byte in head[6:10]):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import os
 import stat
@@ -23,6 +24,7 @@ SHORTEST_S = 0.05
 LONGEST_S = 600.0  # of a record in a corpus: a longer one is most likely a mistake
 SLACK_S = 0.1  # by which a span may exceed the end of its file, as manifests round
 QUIETEST_PEAK = 1e-4
+LOUDEST_PEAK = 2.0**31  # of integers written as floats; spectra of larger values overflow
 LOWEST_HZ = 1_000  # a lower rate cannot carry speech; most likely the header is wrong
 # Format and subtype that `write` passes to libsndfile, by file extension.
 ENDINGS = {
@@ -39,10 +41,14 @@ LONGEST_PIPE_BYTES = 2**30
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-  """A recording as one wave, with notes on how it was read, such as channels left out."""
+  """A recording as one wave, with notes on how it was read, such as channels left out.
+
+  `joins` are the first samples of the second and later recordings of a joined file.
+  """
 
   wave_S: np.ndarray
   notes: tuple[str, ...] = ()
+  joins: tuple[int, ...] = ()
 
 
 def read(
@@ -113,14 +119,18 @@ def _load(
       f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
     ) from error
   check(loaded.wave_S, file_hz, name)
-  return dataclasses.replace(loaded, wave_S=resample(loaded.wave_S, file_hz, rate_hz))
+  return Loaded(
+    resample(loaded.wave_S, file_hz, rate_hz),
+    loaded.notes,
+    tuple(round(sample * rate_hz / file_hz) for sample in loaded.joins),
+  )
 
 
 def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
   """Raises AudioError, naming `name`, for a wave that cannot be used.
 
-  It has no samples, values that are not finite, less than SHORTEST_S or more than `longest_s`
-  seconds, or a peak below QUIETEST_PEAK.
+  It has no samples, values that are not finite or above LOUDEST_PEAK, less than SHORTEST_S or more
+  than `longest_s` seconds, or a `peak` below QUIETEST_PEAK.
   """
   if len(wave_S) == 0:
     raise AudioError(f"{name}: empty: it holds no samples. Record it again, or leave it out.")
@@ -136,12 +146,27 @@ def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.i
       f"{name}: too short: {seconds:.4f} s, expected at least {SHORTEST_S} s. Leave it out."
     )
   _check_length(seconds, longest_s, name)
-  peak = float(np.abs(wave_S).max())
-  if peak < QUIETEST_PEAK:
+  loudest = float(np.abs(wave_S).max())
+  if loudest > LOUDEST_PEAK:
     raise AudioError(
-      f"{name}: silent: its largest sample is {peak:.2g}, expected at least {QUIETEST_PEAK:g} "
-      "(full scale is 1). Record it again, or leave it out."
+      f"{name}: too loud: its largest sample is {loudest:.2g}, expected numbers from -1 to 1, or "
+      "integers of at most 32 bits. Write the file again, or leave it out."
     )
+  largest = peak(wave_S)
+  if largest < QUIETEST_PEAK:
+    offset = f" beside an offset of {wave_S.mean():.2g}" if largest < loudest else ""
+    raise AudioError(
+      f"{name}: silent: its largest sample is {largest:.2g}{offset}, expected at least "
+      f"{QUIETEST_PEAK:g} (full scale is 1). Record it again, or leave it out."
+    )
+
+
+def peak(wave_S: np.ndarray) -> float:
+  """Returns the peak of a wave, or its range if that is smaller, as a DC offset is no sound."""
+  if not len(wave_S):
+    return 0.0
+  high, low = float(wave_S.max()), float(wave_S.min())
+  return min(max(high, -low), high - low)
 
 
 def write(
@@ -237,10 +262,14 @@ class _Sound(soundfile.SoundFile):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """One stream of a file, and the samples per channel that its header declares."""
+  """One stream of a file, and the samples per channel that its header declares.
+
+  `ended` as in `containers.Contained`.
+  """
 
   sound: _Sound
   frames: int
+  ended: bool = True
 
   @property
   def rate_hz(self) -> int:
@@ -299,7 +328,8 @@ def _stream(
     while frames <= most and (more := len(sound.read(READ_SAMPLES, dtype="float32"))):
       frames += more
     sound.seek(0)
-  return _Timed(sound, frames * part.declared // part.present if part.present else 0)
+  frames = frames * part.declared // part.present if part.present else 0
+  return _Timed(sound, frames, part.ended)
 
 
 def _cut(
@@ -340,10 +370,13 @@ def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -
     wave_S, channel_notes = channels.mono(wave_SC, stream.rate_hz)
     waves.append(resample(wave_S, stream.rate_hz, rate_hz))
     notes += channel_notes
+    if last == stream.frames and not stream.ended:
+      notes.append("without an end: its last page is not marked as such, so more may be missing")
   if len(cuts) > 1:
     notes.insert(0, f"joined: the file holds {len(cuts)} recordings, read one after another")
   wave_S = np.concatenate(waves) if waves else np.zeros(0, np.float32)
-  return Loaded(wave_S, tuple(dict.fromkeys(notes)))
+  joins = itertools.accumulate(map(len, waves[:-1]))
+  return Loaded(wave_S, tuple(dict.fromkeys(notes)), tuple(joins))
 
 
 def _samples(sound: _Sound, count: int) -> np.ndarray:

@@ -138,7 +138,9 @@ def _answers(
     except RecordError as error:
       faults[number] = error
     else:
-      inputs.append(generate.Input(name, wave_S=loaded.wave_S, notes=loaded.notes))
+      inputs.append(
+        generate.Input(name, wave_S=loaded.wave_S, notes=loaded.notes, joins=loaded.joins)
+      )
   answered = iter(
     generate.generate(
       opened,

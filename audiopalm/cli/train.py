@@ -84,7 +84,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def checked(args: argparse.Namespace) -> Experiment:
   """Returns what will be trained; the options of the hardware are read too. Touches no device."""
   from audiopalm.exports import folder  # imports jax
-  from audiopalm.training import checkpoint
+  from audiopalm.training import checkpoint, learners
 
   processes.check(args)
   if not args.hang_s >= 0:
@@ -97,6 +97,7 @@ def checked(args: argparse.Namespace) -> Experiment:
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
+  learners.of(experiment)  # optimizers that cannot be made are told before anything is prepared
   hardware.machine(args, Machine)
   return experiment
 

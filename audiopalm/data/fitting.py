@@ -13,7 +13,7 @@ from audiopalm import system, values
 from audiopalm.data import files, streams
 from audiopalm.data.executors import Local
 from audiopalm.data.records import Source
-from audiopalm.errors import DataError, RecordError, TokenSpaceError
+from audiopalm.errors import AudiopalmError, DataError, RecordError, TokenSpaceError
 from audiopalm.types import Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
@@ -83,12 +83,16 @@ def load(tokenizers: Sequence[Any], corpora: Sequence[Any], folder: Path) -> dic
     fitted = {
       tokenizer.stream: tokenizer.load(folder / tokenizer.stream) for tokenizer in tokenizers
     }
-  except (DataError, TokenSpaceError, OSError, KeyError) as error:
+    prints = {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
+    return fitted if prints == record["fingerprints"] else None
+  except (DataError, TokenSpaceError):
+    return None
+  except (AudiopalmError, ImportError, MemoryError):
+    raise
+  except Exception as error:  # damaged files show up as any kind of error of their readers
     if isinstance(error, OSError) and error.errno and not system.is_of_path(error):
       raise  # of the device: what is fitted again could not be written there either
-    return None  # absent, damaged or half replaced: fitted again, which gives the same
-  prints = {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
-  return fitted if prints == record["fingerprints"] else None
+  return None  # absent, damaged or half replaced: fitted again, which gives the same
 
 
 def save(

@@ -117,6 +117,11 @@ def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) 
   """
   workdir = Path(workdir)
   report = files.read_json(workdir / "prepare.json")
+  if not isinstance(report, dict) or not {"settings", "streams_dir"} <= report.keys():
+    raise DataError(
+      f"{workdir / 'prepare.json'}: expected what `audiopalm prepare` writes, it holds something "
+      "else. Delete it and run `audiopalm prepare` with this config again."
+    )
   if report["settings"] != settings_digest(experiment):
     raise DataError(
       f"{workdir} was prepared for other settings: expected those of experiment "
@@ -271,7 +276,8 @@ def _check_entries(prepared: Prepared, corpus: Any, split: str) -> None:
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
-  return files.read_json(path) if path.is_file() else {}
+  found = files.read_json(path) if path.is_file() else {}
+  return found if isinstance(found, dict) else {}
 
 
 def _written_path(path: Path, workdir: Path) -> str:

@@ -103,6 +103,11 @@ def read(path: Path) -> tuple[Answer, ...]:
         f"{path}, line {number}: expected the outputs of an evaluation, but it cannot be read "
         f"({error}). Run `audiopalm evaluate` again."
       ) from error
+  if not lines:  # none is written without a line
+    raise DataError(
+      f"{path}: expected the outputs of an evaluation, but it is empty. Run `audiopalm evaluate` "
+      "again."
+    )
   return tuple(lines)
 
 

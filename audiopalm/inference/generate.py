@@ -28,13 +28,15 @@ SILENCE_S = 0.2  # between the waves of two pieces
 class Input:
   """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry.
 
-  `notes` say how the recording was read (`waveform.Loaded`); they are the first of the result.
+  `notes` say how the recording was read (`waveform.Loaded`); they are the first of the result. At
+  `joins` another recording of the same file begins, which is asked separately.
   """
 
   name: str
   wave_S: np.ndarray | None = None
   text: str | None = None
   notes: tuple[str, ...] = ()
+  joins: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +111,8 @@ def generate(
   task = prompting.find_task(trained, task_name)
   side = _asked_side(trained, task)
   sampling = sampling or Sampling()
+  if not -(2**63) <= seed < 2**63:
+    raise ConfigError(f"seed must be an integer from -2^63 to 2^63 - 1, not {seed}.")
   prompting.check_sampling(trained, task, sampling)
   for given in inputs:
     _check_modality(trained, task, side, given)
@@ -223,7 +227,7 @@ def _parts(
     return tokenizer.encode(Utterance(None, waveform.RATE_HZ, text, language, ""))
 
   def encode_wave(wave_S: np.ndarray) -> np.ndarray:
-    if np.abs(wave_S).max(initial=0) < waveform.QUIETEST_PEAK:
+    if waveform.peak(wave_S) < waveform.QUIETEST_PEAK:
       return np.zeros(0, np.int32)  # a piece in which nothing is said
     return tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, "", language, ""))
 
@@ -231,18 +235,26 @@ def _parts(
   if given.wave_S is not None:
     waveform.check(given.wave_S, waveform.RATE_HZ, given.name)
     if task.inputs:
-      parts, inside = pieces.cut_wave(given.wave_S, waveform.RATE_HZ, encode_wave, limit)
+      parts, inside = [], 0
+      for recording_S in np.split(given.wave_S, given.joins):
+        encoded, cuts = pieces.cut_wave(recording_S, waveform.RATE_HZ, encode_wave, limit)
+        parts += encoded
+        inside += cuts
     else:
       parts, inside = [encode_wave(given.wave_S)], 0  # a beginning goes on where it ends
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
   else:
+    try:
+      base.check_text(given.text)
+    except RecordError as error:
+      raise RecordError(f"{given.name}: {error}") from error
     text = orthography.plain(given.text)
     if not text:
       raise RecordError(f"{given.name}: empty text. Give at least one word.")
     parts = pieces.cut_text(text, encode_text, limit) if task.inputs else [encode_text(text)]
   parts = [ids for ids in parts if len(ids)]
-  if len(parts) > 1:
+  if len(parts) > 1 + len(given.joins):
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
   longest = max(map(len, parts), default=0)
   if not longest:

@@ -19,7 +19,7 @@ class Sampling:
   top_p: float | None = None
 
   def __post_init__(self):
-    if self.temperature < 0:
+    if not 0 <= self.temperature < math.inf:
       raise ConfigError(f"temperature must be 0 (the best id) or more, got {self.temperature}.")
     if self.top_k is not None and self.top_k < 1:
       raise ConfigError(f"top_k must be at least 1, or None for all ids, got {self.top_k}.")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import audiopalm
-from audiopalm.errors import DataError
+from audiopalm.errors import DataError, RecordError
 
 ROOT = Path(audiopalm.__file__).resolve().parents[1]
 
@@ -41,8 +41,9 @@ _processes: dict[tuple[int, Server], subprocess.Popen] = {}
 def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
   """Returns (header, float32 samples) of the server's answer.
 
-  Starts the server if needed, and restarts it once if it died. Raises DataError, which ends
-  `prepare`, for a request that it refuses: a missing voice is not a fault of a single record.
+  Starts the server if needed, and restarts it once if it died. Raises RecordError for a text that
+  the server cannot speak, and DataError, which ends `prepare`, for any other refused request: a
+  missing voice is not a fault of a single record.
   """
   for _ in range(2):
     process = _process(server)
@@ -52,6 +53,8 @@ def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.nda
       header = json.loads(process.stdout.readline() or "null")
     except (BrokenPipeError, json.JSONDecodeError):
       header = None
+    if header and header.get("unspoken"):
+      raise RecordError(f"{header['error']}. Correct the text, or leave it out.")
     if header and "error" in header:
       raise DataError(f"{header['error']}. {server.install}")
     if header is not None:

@@ -14,6 +14,8 @@ RATE_HZ = 16_000
 M_PERTURB = -6  # glibc's mallopt: fills new memory with the complement of the argument
 ZEROS = 0xFF
 UNCLIPPED = 0.4  # at the volume of 1 loud vowels exceed 16 bits
+OF_TEXT = "pico_getData"  # the call that fails for words of some hundred letters or digits
+SHOWN = 60  # characters of a text in an error
 # The library reads <...> as markup.
 UNSPOKEN = str.maketrans({"<": " ", ">": " "})
 
@@ -35,7 +37,9 @@ def load() -> serving.Speak:
     try:
       samples = speaker.speak(spoken, voice, request["speed"], request["pitch"], UNCLIPPED)
     except (RuntimeError, ValueError) as error:
-      raise serving.Refusal(f"Pico cannot say {text!r} as {voice}: {error}") from error
+      of_text = isinstance(error, UnicodeEncodeError) or str(error).startswith(OF_TEXT)
+      kind = serving.Unspoken if of_text else serving.Refusal
+      raise kind(f"Pico cannot say {text[:SHOWN]!r} as {voice}: {error}") from error
     return {"rate_hz": RATE_HZ}, samples
 
   return speak

@@ -2,7 +2,7 @@
 
     request   {"text": "hello", ...}, other fields depend on the process; one line
     answer    {"rate_hz": 22050, "samples": 9876, ...}, one line, then 2 * 9876 bytes;
-              or {"error": "..."}
+              or {"error": "...", "unspoken": true if only this text is at fault}
 
 A synthesizer is a function speak(request) -> (answer without "samples", int16 bytes), returned by
 `load`. Its `Refusal`s, and any error that `load` raises, are sent to the caller.
@@ -21,6 +21,10 @@ END_OF_INPUT = 3  # exit status of a child that reached the end of the input
 
 class Refusal(Exception):
   """A request that cannot be answered, with a text for the user."""
+
+
+class Unspoken(Refusal):
+  """A refusal of this text alone: other texts can be spoken."""
 
 
 def serve(name: str, load: Callable[[], Speak], *, fork: bool = False) -> None:
@@ -68,7 +72,7 @@ def _answer(speak: Speak, request: dict) -> bytes:
   try:
     header, samples = speak(request)
   except Refusal as refusal:
-    header, samples = {"error": str(refusal)}, b""
+    header, samples = {"error": str(refusal), "unspoken": isinstance(refusal, Unspoken)}, b""
   return json.dumps(header | {"samples": len(samples) // 2}).encode() + b"\n" + samples
 
 

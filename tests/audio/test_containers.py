@@ -134,6 +134,17 @@ def test_a_header_that_declares_no_audio_but_counts_some_is_contradictory():
   assert "a.wav: empty: it holds no samples" in fault(wav(0, after=LIST, sound=b""))
 
 
+@pytest.mark.parametrize("behind", [b"", b"\0"])
+def test_a_header_that_counts_a_part_of_its_audio_is_contradictory(behind):
+  whole = 2 * SAMPLES + 36 + len(behind)
+  text = fault(wav(1_000, whole, after=behind))
+  assert "a.wav: contradictory header: it declares 1000 bytes of audio, but" in text
+  assert f"{15_000 + len(behind)} bytes follow that its total size counts" in text
+  # After the end of the whole anything may follow.
+  assert len(load(wav(16_000 - 64, 16_000 + 36 - 64)).wave_S) == SAMPLES - 32
+  assert len(load(wav(after=bytes(5_000), riff=2 * SAMPLES + 36)).wave_S) == SAMPLES
+
+
 def test_a_stream_without_audio_is_empty():
   assert "a.wav: empty: it holds no samples" in fault(wav(0xFFFFFFFF, 0xFFFFFFFF, sound=b""))
 
@@ -176,8 +187,44 @@ def test_files_that_were_joined_are_read_one_after_another(form):
   assert loaded.notes == ("joined: the file holds 2 recordings, read one after another",)
   for at, hertz in ((0, 440), (SAMPLES, 880)):
     assert np.abs(np.fft.rfft(loaded.wave_S[at : at + SAMPLES])).argmax() * 2 == hertz
-  over_S = load(joined(form), span_s=(0.4, 0.6)).wave_S
-  np.testing.assert_array_equal(over_S, loaded.wave_S[6_400:9_600])
+  assert loaded.joins == (SAMPLES,)
+  over = load(joined(form), span_s=(0.4, 0.6))
+  np.testing.assert_array_equal(over.wave_S, loaded.wave_S[6_400:9_600])
+  assert over.joins == (1_600,)
+  assert load(joined(form), rate_hz=8_000).joins == (SAMPLES // 2,)
+  assert load(joined(form), span_s=(0.6, 0.9)).joins == ()
+
+
+NO_END = "without an end: its last page is not marked as such, so more may be missing"
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_was_cut_is_read_with_a_note(subtype):
+  file = io.BytesIO()
+  noise_S = np.random.default_rng(0).normal(0, 0.1, 16 * SAMPLES).astype(np.float32)
+  soundfile.write(file, noise_S, RATE_HZ, format="OGG", subtype=subtype)
+  whole = file.getvalue()
+  assert load(whole).notes == ()
+  cuts = [len(whole) * 3 // 4, whole.rindex(b"OggS"), len(whole) - 1]
+  for cut in cuts:  # inside a page, between two, inside the last
+    loaded = load(whole[:cut])
+    assert loaded.notes == (NO_END,)
+    assert SAMPLES < len(loaded.wave_S) < len(noise_S)
+  assert load(whole, span_s=(0.0, 0.25)).notes == load(whole[: cuts[1]], span_s=(0.0, 0.25)).notes
+  assert load(whole[: cuts[1]] + whole).notes[-1] == NO_END
+
+
+TAG = b"ID3\3\0\0\0\0\0\x0a" + bytes(10)
+
+
+@pytest.mark.parametrize("form", ["FLAC", "OGG", "WAV"])
+def test_a_tag_of_mp3_before_another_format_is_left_out(form):
+  file = io.BytesIO()
+  soundfile.write(file, tone(), RATE_HZ, format=form)
+  for tags in (TAG, TAG + TAG):
+    loaded = load(tags + file.getvalue())
+    np.testing.assert_array_equal(loaded.wave_S, load(file.getvalue()).wave_S)
+    assert loaded.notes == ()
 
 
 def test_joined_files_may_differ_in_rate():

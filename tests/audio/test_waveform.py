@@ -113,6 +113,21 @@ def test_a_silent_file_is_refused(tmp_path):
   assert "a.wav: silent: its largest sample is 3.1e-05, expected at least 0.0001" in text
 
 
+def test_an_offset_alone_is_silent(tmp_path):
+  soundfile.write(tmp_path / "a.wav", tone(peak=3e-5) + 0.25, 16_000, subtype="FLOAT")
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "a.wav: silent: its largest sample is 6e-05 beside an offset of 0.25, expected" in text
+
+
+@pytest.mark.parametrize("peak", [2**15, 2**31])
+def test_integers_written_as_floats_are_read_and_what_no_format_holds_is_not(tmp_path, peak):
+  soundfile.write(tmp_path / "a.wav", tone(peak=float(peak)), 16_000, subtype="FLOAT")
+  assert np.abs(waveform.read(tmp_path / "a.wav")).max() == pytest.approx(peak)
+  soundfile.write(tmp_path / "a.wav", tone(peak=1e30), 16_000, subtype="FLOAT")
+  text = said(waveform.read, tmp_path / "a.wav")
+  assert "a.wav: too loud: its largest sample is 1e+30, expected numbers from -1 to 1, or" in text
+
+
 def test_a_file_with_nan_is_refused(tmp_path):
   wave_S = tone()
   wave_S[[3, 5]] = np.nan, np.inf

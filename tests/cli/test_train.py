@@ -42,6 +42,13 @@ def test_what_could_not_be_exported_is_refused_before_anything_is_prepared(line,
   assert not (tmp_path / "run").exists()
 
 
+def test_an_optimizer_that_cannot_be_is_refused_before_anything_is_prepared(line, tmp_path, capsys):
+  settings = ["--set", "export=none", "--set", "optimizer.peak_lr=nan"]
+  assert main.main([*line, *settings]) == EXIT_USER
+  assert "optimizer.peak_lr must be at least 0, not nan." in capsys.readouterr().err
+  assert not (tmp_path / "run").exists()
+
+
 def test_a_time_to_hang_below_0_is_refused(line, capsys):
   assert main.main([*line, "--hang-s", "-1"]) == EXIT_USER
   assert "--hang-s takes seconds, 0 for any time, not -1." in capsys.readouterr().err

@@ -4,6 +4,9 @@ import pytest
 from audiopalm.data import executors, fitting
 from audiopalm.data.records import Source
 from audiopalm.errors import ConfigError, DataError
+from audiopalm.tokenizers.text import SentencePieceText
+from audiopalm.tokenizers.units import KMeansUnits
+from audiopalm.types import Utterance
 
 
 @pytest.fixture
@@ -107,3 +110,23 @@ def test_a_damaged_tokenizer_is_not_taken_for_a_fitted_one(small, tmp_path):
   assert fitting.load(settings, (corpus,), tmp_path) is None
   (tmp_path / "text" / "seen.txt").unlink()
   assert fitting.load(settings, (corpus,), tmp_path) is None
+
+
+def test_a_file_of_a_tokenizer_that_was_cut_is_fitted_again(small, tmp_path):
+  corpus, settings = (
+    small.SmallCorpus(6),
+    (SentencePieceText(size=290), KMeansUnits(size=4, warps=1)),
+  )
+  noise_S = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+  said = [Utterance(noise_S, 16_000, "one two three", "en", "en-anna")]
+  fitted = {one.stream: one.fit(said, 0) for one in settings}
+  fitting.save(fitted, settings, (corpus,), tmp_path)
+  files = [path for path in tmp_path.rglob("*") if path.is_file()]
+  assert {"fit.json", "units.npz", "text.model", "settings.json"} == {path.name for path in files}
+  for path in files:
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"[]", b"{}"):
+      path.write_bytes(damaged)
+      assert fitting.load(settings, (corpus,), tmp_path) is None, (path, damaged)
+    path.write_bytes(whole)
+    assert fitting.load(settings, (corpus,), tmp_path) is not None

@@ -209,6 +209,12 @@ def test_needed_until_everything_is_there(few, tmp_path):
 def test_open_says_what_is_wrong(few, small, tmp_path):
   with pytest.raises(DataError, match="prepare.json: no such file. Run `audiopalm prepare`"):
     prepare.open_prepared(few, tmp_path)
+  for other in ("{}", "[]"):
+    (tmp_path / "prepare.json").write_text(other)
+    with pytest.raises(
+      DataError, match="prepare.json: expected what `audiopalm prepare` writes, it"
+    ):
+      prepare.open_prepared(few, tmp_path)
   prepared = prepare.prepare(few, tmp_path, workers=0)
   few.data = Packed(row_length=97)
   with pytest.raises(DataError, match="was prepared for other settings: expected those of"):

@@ -15,6 +15,13 @@ def test_a_damaged_line_is_named(tmp_path):
     lines.read(path)
 
 
+def test_a_file_that_lost_its_lines_is_no_evaluation_without_examples(tmp_path):
+  path = tmp_path / "model-test-asr.jsonl"
+  path.touch()
+  with pytest.raises(DataError, match=r"asr.jsonl: expected the outputs .* empty. Run `audiopalm"):
+    lines.read(path)
+
+
 @pytest.mark.parametrize(
   "mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e", "\r\n"]
 )

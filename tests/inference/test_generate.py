@@ -114,6 +114,18 @@ def test_how_a_recording_was_read_is_the_first_of_its_notes(made_up, asked):
   assert result.notes[1].startswith("longer than what the model was trained on")
 
 
+def test_recordings_that_were_joined_are_asked_apart(made_up, asked):
+  first_S, second_S = made_up.wave_of("one two"), made_up.wave_of("three four")
+  wave_S = np.concatenate([first_S, second_S])
+  whole = Input("a.mp3", wave_S=wave_S, notes=("joined",), joins=(len(first_S),))
+  (result,) = generate.generate(made_up.trained(), "asr", [whole], language="en")
+  assert result.text == "one two three four" and result.notes == ("joined",)
+  assert [made_up.text_of(one.streams["source.units"]).strip() for one in asked] == [
+    "one two",
+    "three four",
+  ]
+
+
 def test_a_silent_recording_fails_and_the_others_are_answered(made_up, asked):
   inputs = [
     Input("silent.wav", wave_S=np.zeros(16_000, np.float32)),
@@ -131,6 +143,20 @@ def test_empty_text_says_what_to_give(made_up, asked):
   (failure,) = generate.generate(made_up.trained(), "tts", [Input("text 1", text=" ")])
   assert isinstance(failure.error, DataError)
   assert str(failure.error) == "text 1: empty text. Give at least one word."
+
+
+def test_what_is_no_text_is_named_and_the_others_are_answered(made_up, asked):
+  inputs = [Input("text 1", text="one \udcff"), Input("text 2", text="two")]
+  broken, good = generate.generate(made_up.trained(), "tts", inputs, language="en")
+  assert str(broken.error).startswith("text 1: Expected Unicode text, got 'one \\udcff', which is")
+  np.testing.assert_array_equal(good.wave_S, made_up.wave_of("two"))
+
+
+def test_a_seed_of_more_than_64_bits_is_refused(made_up):
+  with pytest.raises(
+    ConfigError, match=r"seed must be an integer from -2\^63 to 2\^63 - 1, not 999"
+  ):
+    generate.generate(made_up.trained(), "tts", [], language="en", seed=10**20 - 1)
 
 
 def test_a_word_longer_than_the_model_can_take_is_cut_between_characters(made_up, asked):
@@ -153,7 +179,15 @@ def test_a_letter_longer_than_the_model_can_take_says_the_limit(made_up, asked):
   )
 
 
-@pytest.mark.parametrize("form", ["un café noir", "un cafe\u0301 noir", "un\u00a0café\r\nnoir\n"])
+@pytest.mark.parametrize(
+  "form",
+  [
+    "un café noir",
+    "un cafe\u0301 noir",
+    "un\u00a0café\r\nnoir\n",
+    "\ufeffun ca\u00adfé \u202anoir\u202c",
+  ],
+)
 def test_spellings_of_one_text_are_asked_as_one(made_up, asked, form):
   run = made_up.trained()
   generate.generate(run, "mt", [Input("t", text=form)], source="fr", target="en")

@@ -55,6 +55,8 @@ def test_an_id_that_is_not_allowed_is_never_drawn():
   "settings, text",
   [
     ({"temperature": -1.0}, "temperature must be 0 .the best id. or more, got -1.0"),
+    ({"temperature": float("nan")}, "temperature must be 0 .the best id. or more, got nan"),
+    ({"temperature": float("inf")}, "temperature must be 0 .the best id. or more, got inf"),
     ({"top_k": 0}, "top_k must be at least 1, or None for all ids, got 0"),
     ({"top_p": 1.5}, "top_p must be above 0 and at most 1, or None for 1, got 1.5"),
   ],

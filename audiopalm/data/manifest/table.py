@@ -70,12 +70,15 @@ def read(path: str, names: Sequence[str] = ()) -> Table:
   except OSError as error:
     return _refused(path, file, f"cannot be read: {error.strerror}. Give the path of a manifest.")
   digest = hashlib.sha256(data).hexdigest()
-  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-    return _refused(path, file, "is in UTF-16, expected UTF-8. Save it in that encoding.")
+  # UTF-16 and UTF-32 without a byte order mark show by the zeros of the first characters.
+  if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+    text = "is in UTF-16 or UTF-32, or not text, expected UTF-8. Save it in that encoding."
+    return _refused(path, file, text)
   faults: list[Fault] = []
   lines = list(_lines(path, data.removeprefix(codecs.BOM_UTF8), faults))
   if not lines:
-    faults.append(Fault(Location(path), "is empty: expected one recording per line."))
+    if not faults:
+      faults.append(Fault(Location(path), "is empty: expected one recording per line."))
     return Table((), tuple(faults), digest, file.parent)
   if names:
     rows = tuple(_rows(lines, names, f"expected {len(names)}: {', '.join(names)}", faults))
@@ -110,8 +113,8 @@ def _lines(path: str, data: bytes, faults: list[Fault]) -> Iterator[tuple[Locati
 def _json_rows(lines: list[tuple[Location, str]], faults: list[Fault]) -> Iterator[Row]:
   for location, text in lines:
     try:
-      values = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number with too many digits
+      values = json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:  # ValueError: also `_object` and too many digits
       reason = f"{error.msg}, column {error.colno}" if hasattr(error, "colno") else f"{error}"
       faults.append(Fault(location, f"is not JSON: {reason}. Expected one object per line."))
       continue
@@ -119,6 +122,15 @@ def _json_rows(lines: list[tuple[Location, str]], faults: list[Fault]) -> Iterat
       yield Row(location, values)
     else:
       faults.append(Fault(location, "is JSON, but not an object. Expected {...} on each line."))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """Returns a JSON object; ValueError if it has a name twice."""
+  values = dict(pairs)
+  if len(values) < len(pairs):
+    names = [name for name, _ in pairs]
+    raise ValueError(f"it names {next(name for name in names if names.count(name) > 1)!r} twice")
+  return values
 
 
 def _table(

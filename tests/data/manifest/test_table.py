@@ -48,7 +48,13 @@ def test_a_file_that_is_not_a_manifest_is_an_error_that_says_so(written, tmp_pat
     "0: cannot be read: No such file or directory. Give the path of a manifest."
   ]
   assert said(written("\n \n")) == ["0: is empty: expected one recording per line."]
-  assert "is in UTF-16, expected UTF-8" in said(written("{}".encode("utf-16")))[0]
+  for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+    for text, name in (('{"a": 1}', "m.jsonl"), ("audio\ttext\n", "m.tsv")):
+      (fault,) = said(written(text.encode(encoding), name))
+      assert "is in UTF-16 or UTF-32, or not text, expected UTF-8" in fault
+  assert said(written(b"\xff\n\xfe")) == [
+    f"{line}: is not UTF-8 text. Save the manifest in that encoding." for line in (1, 2)
+  ]
   assert "is a JSON array, expected one JSON object per line" in said(written('[\n{"a": 1}]'))[0]
 
 
@@ -68,6 +74,12 @@ def test_json_with_too_many_digits_or_brackets_is_a_fault_of_its_line(written):
   digits, brackets = said(found)
   assert digits.startswith("1: is not JSON: Exceeds the limit")
   assert brackets.startswith("2: is not JSON: maximum recursion depth exceeded")
+
+
+def test_an_object_that_names_a_column_twice_is_a_fault_of_its_line(written):
+  found = written('{"a": 1, "b": 2, "a": 1}\n{"a": {"b": 3}, "b": 5}')
+  assert [row.location.line for row in found.rows] == [2]
+  assert said(found) == ["1: is not JSON: it names 'a' twice. Expected one object per line."]
 
 
 def test_a_table_is_refused_by_its_first_line_and_by_its_cells(written):

@@ -186,3 +186,17 @@ def test_a_process_that_died_is_started_again():
   process.kill()
   process.wait()
   assert PicoSpeaker("en-US").speak(TEXT).wave_S.tobytes() == first
+
+
+@pico
+@pytest.mark.parametrize("text", ["1" * 400, "half a character: \udcff"])
+def test_a_text_that_cannot_be_said_is_a_fault_of_its_record_alone(text):
+  before = PicoSpeaker("en-US").speak(TEXT).wave_S
+  with pytest.raises(
+    RecordError, match="Pico cannot say .* as en-US: .* Correct the text, or leave"
+  ):
+    PicoSpeaker("en-US").speak(text)
+  np.testing.assert_array_equal(PicoSpeaker("en-US").speak(TEXT).wave_S, before)
+  with pytest.raises(DataError, match="as xx-XX: Unsupported voice. Install it") as error:
+    PicoSpeaker("xx-XX").speak(text[:3])
+  assert not isinstance(error.value, RecordError)
