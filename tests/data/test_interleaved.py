@@ -154,7 +154,7 @@ def test_records_of_a_layout_that_draws_are_not_cut(prepared):
   task = prepared.task("interleaved")
   made_of = (task, prepared.layouts[task.name], prepared.space, prepared.entries(task, "train"))
   with pytest.raises(
-    DataError, match="too_long=split cannot cut records of task 'interleaved': its"
+    DataError, match="too_long=split cannot cut records of task 'interleaved': how"
   ):
     rows.segments(*made_of, row_length=30, too_long="split")
   dropped = rows.segments(*made_of, row_length=30, too_long="drop")
