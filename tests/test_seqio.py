@@ -61,7 +61,7 @@ def test_a_workdir_is_registered_once_with_the_tasks_of_its_mixture(workdir):
   mixture = seqio.get_mixture_or_task(name)
   assert [task.name.split("_")[1] for task in mixture.tasks] == ["mt", "text"]
   example = next(iter(mixture.get_dataset(None, "train", shuffle=False).as_numpy_iterator()))
-  assert set(example) == {"tokens", "weights", "visible", "id", "reference"}
+  assert set(example) == {"tokens", "weights", "visible"}  # SeqIO keeps no others in a mixture
 
 
 def test_the_converter_pads_with_holes_that_weigh_nothing(workdir):
