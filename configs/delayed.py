@@ -3,15 +3,11 @@
   audiopalm train delayed --workdir runs/delayed
   audiopalm generate --workdir runs/delayed --task tts --language en --text "good day" --out o.wav
 
-TTS on the quickstart's sentences, delayed as in MusicGen (arXiv:2306.05284, section 2.2). The same
-with all codes one after another in one column, an eighth as much speech in as many rows:
-
-  audiopalm train delayed --workdir runs/flat --set columns=flat
-
-and with all codes of a frame in one row, each predicted from those before it by a small transformer
-over the columns (UniAudio, arXiv:2310.00704; Moshi, arXiv:2410.00037, section 3.2):
-
-  audiopalm train delayed --workdir runs/depth --set columns=depth
+TTS on the quickstart's sentences, delayed as in MusicGen (arXiv:2306.05284, section 2.2). With
+`--set columns=flat` all codes follow one another in one column, eight times as many rows. With
+`--set columns=depth` all codes of a frame are in one row, and a small transformer over the columns
+predicts each from those before it (UniAudio, arXiv:2310.00704; Moshi, arXiv:2410.00037, section
+3.2).
 
 `--set codec=lyra --set folder=DIR` takes the codes of SoundStream; DIR holds the files of Lyra V2
 (github.com/google/lyra, folder lyra/model_coeffs). No task of it transcribes, so `evaluate` gives

@@ -153,7 +153,8 @@ def test_a_config_asks_for_the_packages_of_its_classes(package, tmp_path):
   assert "the class 'pkg_trust.Mine', which is not audiopalm's" in said
   said = refused(config.load, str(path), [], ["pkg_trust"])
   assert (
-    "objective is a Mine, which lacks losses, players, score, variable_axes, variables of" in said
+    "objective is a Mine, which lacks losses, players, score, specials, variable_axes, variables of"
+    in said
   )
   assert "audiopalm.objectives.base.Objective: docs/extend.md has an example" in said
 

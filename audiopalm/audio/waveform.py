@@ -166,7 +166,7 @@ def peak(wave_S: np.ndarray) -> float:
   if not len(wave_S):
     return 0.0
   high, low = float(wave_S.max()), float(wave_S.min())
-  return min(max(high, -low), high - low)
+  return abs(min(max(high, -low), high - low))  # of -0.0 too
 
 
 def write(

@@ -125,7 +125,7 @@ def search(
 
 def _first_column(kept, column: int, logits_BV):
   """Returns the logits of column 0, and holes for the cells beside it (`check`)."""
-  holes_B = jnp.full_like(logits_BV[:, 0], HOLE, jnp.int32)
+  holes_B = jnp.full_like(jnp.max(logits_BV, axis=1), HOLE, jnp.int32)  # for its shape alone
   return (logits_BV if column == 0 else kept), holes_B
 
 

@@ -103,6 +103,8 @@ NAMED: dict[str, dict[str, synthesizers.Voice]] = {
 
 def speaker(synthesizer: synthesizers.Choice, language: str, voice: str) -> synthesizers.Voice:
   """Returns the speaker of a synthesizer's voice."""
+  if isinstance(synthesizer, str):
+    return NAMED[synthesizer][voice]
   if isinstance(synthesizer, synthesizers.Piper):
     name, _, number = voice.partition("#")
     model = str(Path(synthesizer.folder).absolute() / f"{name}.onnx")

@@ -40,6 +40,6 @@ def test_a_run_named_twice_is_refused(runs, tmp_path, capsys):
 
 def test_the_page_needs_a_folder_that_exists(runs, tmp_path, capsys):
   said = refused(capsys, *runs, "--out", tmp_path / "nowhere/page.html")
-  assert f"there is no {tmp_path}/nowhere" in said
+  assert f"an existing folder, but {tmp_path}/nowhere" in said
   said = refused(capsys, *runs, "--out", tmp_path)
   assert f"{tmp_path} is a folder" in said

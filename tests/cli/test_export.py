@@ -15,7 +15,7 @@ def opened(monkeypatch, small_run, tmp_path):
   found = session.Session(
     run.experiment, prepared, None, run.params, {}, small_run.ONE, run.step, tmp_path
   )
-  monkeypatch.setattr(session, "load", lambda workdir, machine=None, step=None: found)
+  monkeypatch.setattr(session, "load", lambda workdir, machine=None, step=None, trust=(): found)
 
 
 def test_it_says_what_was_exported_as_what_and_where(opened, tmp_path, capsys):

@@ -215,7 +215,7 @@ def test_every_option_of_train_is_passed_to_a_job_or_excluded():
   coordinator = {"coordinator_address", "num_processes", "process_id"}
   of_stores = {"scratch"}  # whose addresses `launch` refuses
   assert known == resolved | coordinator | of_stores | {
-    *hardware.OPTIONS, "workdir", "products", "hang_s", "recheck_every", "max_bad",
+    *hardware.OPTIONS, "workdir", "trust", "products", "hang_s", "recheck_every", "max_bad",
   }  # fmt: skip  # those of launch._job
 
 

@@ -203,5 +203,5 @@ def test_a_synthesizer_may_be_of_a_users_class():
   other = corpora.Synthetic(**options, synthesizer=Whistle(identity="whistle 2"))
   assert corpus.fingerprint != other.fingerprint
   assert voices.speaker(Whistle(), "en", "low") == "en low"
-  with pytest.raises(ConfigError, match=r"it lacks held_out_voices, identity, languages, train_vo"):
+  with pytest.raises(ConfigError, match=r"it lacks held_out_voices, identity, languages, name, tr"):
     corpora.Synthetic(languages=("en",), synthesizer=("festival",))

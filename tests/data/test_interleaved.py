@@ -8,7 +8,7 @@ import pytest
 
 from audiopalm import layouts
 from audiopalm.data import cache, examples, loader, packed, past, prepare, rows
-from audiopalm.data.feeds import Place
+from audiopalm.data.feeds import RowPlace
 from audiopalm.data.packed import Packed
 from audiopalm.errors import DataError
 from audiopalm.parts import mixtures
@@ -38,7 +38,7 @@ def test_no_draw_is_longer_than_what_packing_counted(prepared, drawing):
     filled = []
     for epoch in range(8):
       for row in range(len(index)):
-        grids = feed.grids(Place(number, row, epoch, 7))
+        grids = feed.grids(RowPlace(number, row, epoch, 7))
         assert all(
           len(grid) <= most for grid, most in zip(grids, index[row].lengths_N, strict=True)
         )
@@ -50,7 +50,7 @@ def test_no_draw_is_longer_than_what_packing_counted(prepared, drawing):
 def test_every_epoch_draws_anew_and_a_batch_is_pure_in_its_step(prepared, drawing):
   feed = packed.PackedFeed(prepared, drawing.tasks, "train")
   for task in (0, 2):
-    drawn = {feed.batch([Place(task, 0, epoch, 7)]).tokens_BLK.tobytes() for epoch in range(6)}
+    drawn = {feed.batch([RowPlace(task, 0, epoch, 7)]).tokens_BLK.tobytes() for epoch in range(6)}
     assert len(drawn) > 3
   one, other = (loader.Loader(prepared, drawing) for _ in range(2))
   passed = [batch.digest() for _, batch in zip(range(12), one.batches(), strict=False)]

@@ -19,6 +19,7 @@ from audiopalm.data.manifest import inspection
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.data_pipelines import manifest
 from audiopalm.errors import AudioError, DataError, RecordError
+from audiopalm.objectives.next_token import NextToken
 from audiopalm.parts import corpora, mixtures
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven")
@@ -124,7 +125,7 @@ def experiment_of(monkeypatch):
       name="small", tasks=tasks, corpora=tuple(dict.fromkeys(task.corpus for task in tasks)),
       mixture=mixtures.blend(*((task, 1.0) for task in tasks)),
       tokenizers=(small.Letters(), small.Crossings()), layout=layouts.Chain(),
-      data=Packed(row_length=160, batch_rows=4), seed=7,
+      data=Packed(row_length=160, batch_rows=4), seed=7, objective=NextToken(),
     )  # fmt: skip
 
   return make

@@ -31,9 +31,9 @@ def test_each_question_is_laid_out_once(evaluate, monkeypatch):
   tags = []
   realize = layouts.realize
 
-  def noted(layout, streams, tag, space):
+  def noted(layout, streams, tag, space, *key, **options):
     tags.append(tag)
-    return realize(layout, streams, tag, space)
+    return realize(layout, streams, tag, space, *key, **options)
 
   monkeypatch.setattr(layouts, "realize", noted)
   scores = evaluate(mixtures.asr, mixtures.tts)

@@ -36,7 +36,7 @@ def recordings(tmp_path):
     made = []
     for number, one in enumerate(loudness):
       path = tmp_path / f"{number}.wav"
-      waveform.write(path, np.full(4_000, one, np.float32), waveform.RATE_HZ)
+      waveform.write(path, np.tile(np.float32([one, -one]), 2_000), waveform.RATE_HZ)
       made.append(WavFile(path, language))
     return made
 

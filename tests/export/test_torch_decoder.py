@@ -90,7 +90,9 @@ def test_logits_of_a_depth_head_equal_ours(small, tmp_path):
   tokens_BLK = np.random.default_rng(0).integers(-1, 20, (2, 14, 3))
   with torch.no_grad():
     found = theirs(torch.from_numpy(tokens_BLK))
-  assert_same(found, small.logits(model, params, tokens_BLK), model.sizes)
+  # Logits of a row depend on the cells of the next one, which the last row does not have.
+  ours = [logits_BLV[:, :-1] for logits_BLV in small.logits(model, params, tokens_BLK)]
+  assert_same([logits_BLV[:, :-1] for logits_BLV in found], ours, model.sizes)
 
 
 def test_rows_of_a_both_ways_block_see_each_other(small, tmp_path):

@@ -148,7 +148,7 @@ def test_empty_text_says_what_to_give(made_up, asked):
 def test_what_is_no_text_is_named_and_the_others_are_answered(made_up, asked):
   inputs = [Input("text 1", text="one \udcff"), Input("text 2", text="two")]
   broken, good = generate.generate(made_up.trained(), "tts", inputs, language="en")
-  assert str(broken.error).startswith("text 1: Expected Unicode text, got 'one \\udcff', which is")
+  assert str(broken.error).startswith("text 1: Expected Unicode text, got 'one \\udcff', which has")
   np.testing.assert_array_equal(good.wave_S, made_up.wave_of("two"))
 
 

@@ -98,7 +98,7 @@ def questions(prepared, name):
 @functools.partial(jax.jit, static_argnames=("model", "machine"))
 def logits_of(model, params, batch, machine):
   hidden_LD = model.hidden(params, batch, machine)[0]
-  return [model.logits(params, hidden_LD, column) for column in range(len(model.sizes))]
+  return [model.head.logits(params, hidden_LD, column) for column in range(len(model.sizes))]
 
 
 def teacher_forced(model, params, machine, plan, prompt, tokens_LK):
