@@ -21,6 +21,8 @@ from audiopalm.layouts import (
   Delay,
   Flat,
   Given,
+  Infill,
+  Interleave,
   Repeat,
   Stop,
   Tag,
@@ -62,11 +64,22 @@ LAYOUTS = {
   "both ways": Concat(
     Tag("[TTS]"), Given(Flat("source.units"), both_ways=True), Flat("target.text"), Stop()
   ),
+  "interleaved": Concat(Tag("[TTS]"), Interleave("target.text", "target.units"), Stop()),
+  "in spans": Concat(*ASKED, Infill(Delay("target.codes", (0, 1)), spans=(1, 2)), Stop()),
 }
 DECODER = decoder.Decoder(
   layers=2, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, windows=(6, 0), tied=False
 )
 HEADS = {"parallel": None, "depth": depth.DepthTransformer(layers=2, width=16, heads=2, hidden=24)}
+# Layouts and heads that are tried each time; the others when there is time for them.
+FIRST = {
+  ("delayed", "parallel"),
+  ("delayed", "depth"),
+  ("repeated", "parallel"),
+  ("given beside", "depth"),
+  ("interleaved", "parallel"),
+  ("in spans", "depth"),
+}
 
 
 @functools.cache
@@ -200,8 +213,14 @@ def predicted(name, length, after_LK):
   return found
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+  ("name", "head"),
+  [
+    pytest.param(name, head, marks=[] if (name, head) in FIRST else [pytest.mark.long])
+    for name in LAYOUTS
+    for head in HEADS
+  ],
+)
 def test_rows_one_by_one_equal_the_loop_and_the_pass_that_trains(name, head):
   loop = looped(name, head)
   cells_BRK, after = stepped(name, head, shared=True)
@@ -317,7 +336,7 @@ def test_sequences_that_join_and_leave_decode_as_they_do_alone(name, head):
       assert alone.said[length] == together[length]  # cells and sums, to the bit
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", [pytest.param("parallel", marks=pytest.mark.long), "depth"])
 def test_eight_devices_draw_join_and_leave_as_one_does(head):
   with jax.set_mesh(sharding.mesh(ONE)):
     one = come_and_gone("side by side", head)

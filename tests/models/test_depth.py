@@ -174,7 +174,7 @@ def drawn(read, hidden_BD, cells_BK, machine=ONE):
   return model().head.draw(read, hidden_BD, [], choose, machine)
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("apart", [pytest.param(False, marks=pytest.mark.long), True])
 def test_drawn_cell_by_cell_every_column_has_the_logits_of_all_at_once(apart):
   hidden_BD, cells_BK = hidden_of((5,)), random_tokens(5, 1)[:, 0]
   read = model().unstacked(params()) if apart else params()
@@ -229,7 +229,11 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize(
+  "change",
+  [CHANGES[0], *(pytest.param(change, marks=pytest.mark.long) for change in CHANGES[1:])],
+  ids=str,
+)
 def test_meshes_and_options_of_a_machine_change_neither_loss_nor_gradients(change):
   loss, grads = on_one_device()
   other, other_grads = loss_and_grads(

@@ -92,7 +92,9 @@ def test_stopped_and_resumed_equals_uninterrupted(clip_run, straight, tmp_path, 
   "machine",
   [
     Machine(name="eight", data=2, fsdp=4),
-    Machine(name="tensor", data=1, fsdp=4, tensor=2),
+    pytest.param(
+      Machine(name="tensor", data=1, fsdp=4, tensor=2), id="tensor", marks=pytest.mark.long
+    ),
     Machine(name="micro-batches", data=1, fsdp=1, micro_batch_tokens=160),
   ],
   ids=lambda machine: machine.name,
@@ -106,6 +108,7 @@ def test_other_devices_and_micro_batches_compute_the_same(clip_run, straight, tm
   assert lines[0] == lines[1]
 
 
+@pytest.mark.long
 def test_two_processes_are_given_the_batches_of_one(clip_run, straight, tmp_path):
   import test_processes
 
