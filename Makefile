@@ -46,8 +46,9 @@ quickstart: $(VENV)/data.stamp
 	@$(BIN)/audiopalm evaluate --workdir $(QUICKSTART) --json $(QUICKSTART)/evaluation.json
 	@$(BIN)/audiopalm report --workdir $(QUICKSTART)
 
+# Three workers for two cores: many tests wait for processes that they start.
 test: $(VENV)/test.stamp lint
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not long'
+	@$(BIN)/pytest -q -n 3 --dist loadfile -m 'not long'
 
 test-long: $(VENV)/export.stamp
 	@$(BIN)/pytest -q -m 'long or torch'

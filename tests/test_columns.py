@@ -119,6 +119,7 @@ def deep(trained, tmp_path_factory):
   return run
 
 
+@pytest.mark.long
 def test_a_depth_head_trains_on_streams_that_are_there(deep):
   lines = [json.loads(line) for line in open(deep.workdir / "metrics.jsonl")]
   losses = [line["loss"] for line in lines if "loss" in line]

@@ -266,3 +266,14 @@ def test_what_is_allowed_passes(tmp_path, name, text):
   path.parent.mkdir(parents=True)
   path.write_text(text)
   assert faults(tmp_path) == []
+
+
+def test_every_class_has_a_name_of_its_own():
+  places: dict[str, list[str]] = {}
+  for folder in (*FOLDERS, "benchmarks"):
+    for path in sorted((ROOT / folder).rglob("*.py")):
+      for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+          places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+  assert len(places) > 200
+  assert {name: where for name, where in places.items() if len(where) > 1} == {}

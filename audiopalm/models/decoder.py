@@ -146,19 +146,19 @@ class Decoder:
   def title(self) -> str:
     return f"a decoder of {self.layers} layers, width {self.width}"
 
-  def build(self, space: TokenSpace) -> "Model":
+  def build(self, space: TokenSpace) -> "DecoderModel":
     """Returns the decoder over a token space."""
     head: base.Head = heads.ParallelHead(space.sizes, space.padded, self.final_softcap)
     if self.depth_head is not None:
       head = depth.DepthHead.of(self.depth_head, self.width, head)
-    return Model(
+    return DecoderModel(
       self,
       space.sizes,
       space.padded,
       space.modality_KV,
       space.both_ways,
       head,
-      base.arrays(functools.partial(Network, self, space.padded)),
+      base.arrays(functools.partial(DecoderNetwork, self, space.padded)),
     )
 
   def parameters(self, space: TokenSpace) -> int:
@@ -199,8 +199,8 @@ def _repeated(pattern, length):
   return tuple(pattern[i % len(pattern)] for i in range(length))
 
 
-class Network(nnx.Module):
-  """The arrays of a decoder and their logical axes; `Model` says what is computed with them."""
+class DecoderNetwork(nnx.Module):
+  """The arrays of a decoder and their logical axes; `DecoderModel` computes with them."""
 
   def __init__(self, settings: Decoder, padded: tuple[int, ...], key):
     keys, rows = jax.random.split(key, 3), sum(padded)
@@ -218,7 +218,7 @@ class Network(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
+class DecoderModel:
   """A decoder for one token space: everything but the arrays. Its methods are pure functions of
   `params`.
 

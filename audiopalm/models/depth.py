@@ -198,7 +198,7 @@ def _mix(columns: int, products: Any, query_BLNH, key_BLNH, value_BLNH):
   return checkpoint_name(mixed, layers.MIXED)
 
 
-def _next_column(products: Any, block: transformer.Block, x_BLE: jax.Array, before: Any):
+def _next_column(products: Any, block: transformer.TransformerBlock, x_BLE: jax.Array, before: Any):
   """Returns (x_BLE, (keys, values) of the columns so far, [B, N, J, H]) of one more column."""
 
   def after(old_BNJH, new_BLNH):

@@ -81,9 +81,9 @@ class SpeechEncoder:
   def title(self) -> str:
     return f"a speech encoder of {self.layers} layers, width {self.width}"
 
-  def build(self, space: TokenSpace) -> "Model":
+  def build(self, space: TokenSpace) -> "EncoderModel":
     """Returns the encoder; it has no ids of the token space."""
-    return Model(self, base.arrays(functools.partial(Network, self)))
+    return EncoderModel(self, base.arrays(functools.partial(EncoderNetwork, self)))
 
   def parameters(self, space: TokenSpace) -> int:
     front = 3 * self.mels * self.width + 3 * self.width**2 + 2 * self.width
@@ -117,7 +117,7 @@ class Front(nnx.Module):
     return jax.nn.gelu(self.second(half_BTD, products))
 
 
-class Network(nnx.Module):
+class EncoderNetwork(nnx.Module):
   """The arrays of an encoder and their logical axes."""
 
   def __init__(self, settings: SpeechEncoder, key: jax.Array):
@@ -129,7 +129,7 @@ class Network(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
+class EncoderModel:
   """A speech encoder: everything but the arrays. Its methods are pure functions of `params`."""
 
   settings: SpeechEncoder

@@ -101,7 +101,7 @@ class MLP(adapters.Projections):
     return self.project("down", gated(gate_BLF, up_BLF), products)
 
 
-class Block(nnx.Module):
+class TransformerBlock(nnx.Module):
   """One layer: attention and MLP around a residual stream.
 
   Serial (Llama, Qwen, Gemma): x += attention(norm(x)), then x += mlp(norm(x)). Parallel (PaLM,
@@ -142,12 +142,16 @@ class Block(nnx.Module):
     return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value
 
 
-def stack(settings: BlockSettings, key) -> Block:
-  """Returns a Block whose every array has a leading axis of `settings.layers`."""
-  return nnx.vmap(lambda key: Block(settings, key))(jax.random.split(key, settings.layers))
+def stack(settings: BlockSettings, key) -> TransformerBlock:
+  """Returns a TransformerBlock whose every array has a leading axis of `settings.layers`."""
+  return nnx.vmap(lambda key: TransformerBlock(settings, key))(
+    jax.random.split(key, settings.layers)
+  )
 
 
-def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: bool = False):
+def run(
+  blocks: TransformerBlock, x_BLD, per_layer, call, *, remat: str = "none", unroll: bool = False
+):
   """Returns (x_BLD, outputs stacked over layers) after all layers.
 
   `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward
@@ -172,7 +176,7 @@ def run(blocks: Block, x_BLD, per_layer, call, *, remat: str = "none", unroll: b
   return x_BLD, jax.tree.map(lambda *all_layers: jnp.stack(all_layers), *outputs)
 
 
-def walk(block: Block, layers, x_BLD, per_layer, call):
+def walk(block: TransformerBlock, layers, x_BLD, per_layer, call):
   """Returns (x_BLD, each layer's output) as `run` does, from arrays that `unstacked` gave.
 
   `block` is any layer, `per_layer` one value for each. Nothing is cut from a stack or put on one: a

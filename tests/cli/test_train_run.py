@@ -85,7 +85,11 @@ def losses(workdir):
 @pytest.mark.parametrize(
   ("options", "said"),
   [
-    (["--mesh", "data=2,fsdp=2,tensor=2"], "mesh data=2, fsdp=2, context=1, tensor=2"),
+    pytest.param(
+      ["--mesh", "data=2,fsdp=2,tensor=2"],
+      "mesh data=2, fsdp=2, context=1, tensor=2",
+      marks=pytest.mark.long,
+    ),
     (
       ["--remat", "full", "--attention", "xla", "--micro-batch-tokens", "128"],
       "xla attention, remat full, 4 micro-batches a step",
@@ -147,6 +151,7 @@ def test_what_plan_wrote_trains_and_another_mesh_goes_on_from_it(
   np.testing.assert_allclose(losses(prepared), losses(straight), rtol=2e-5)
 
 
+@pytest.mark.long
 def test_a_run_in_an_object_store_goes_on_elsewhere_to_the_same_bits_and_is_scored_there(
   config, straight, fake_store, tmp_path, monkeypatch, capsys
 ):

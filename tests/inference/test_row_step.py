@@ -73,7 +73,6 @@ DECODER = decoder.Decoder(
 HEADS = {"parallel": None, "depth": depth.DepthTransformer(layers=2, width=16, heads=2, hidden=24)}
 # Layouts and heads that are tried each time; the others when there is time for them.
 FIRST = {
-  ("delayed", "parallel"),
   ("delayed", "depth"),
   ("repeated", "parallel"),
   ("given beside", "depth"),
@@ -336,7 +335,8 @@ def test_sequences_that_join_and_leave_decode_as_they_do_alone(name, head):
       assert alone.said[length] == together[length]  # cells and sums, to the bit
 
 
-@pytest.mark.parametrize("head", [pytest.param("parallel", marks=pytest.mark.long), "depth"])
+@pytest.mark.long
+@pytest.mark.parametrize("head", HEADS)
 def test_eight_devices_draw_join_and_leave_as_one_does(head):
   with jax.set_mesh(sharding.mesh(ONE)):
     one = come_and_gone("side by side", head)

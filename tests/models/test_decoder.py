@@ -294,7 +294,7 @@ def on_meshes():
   for family in ("llama 3", "gemma 3", "palm"):
     for axes in MESHES:
       name = " ".join(f"{axis}={size}" for axis, size in axes.items())
-      alike = family != "llama 3" and axes not in FEW
+      alike = axes not in (MESHES if family == "llama 3" else FEW[2:])
       marks = pytest.mark.long if alike else ()
       yield pytest.param(family, axes, id=f"{family}-{name}", marks=marks)
 

@@ -82,6 +82,7 @@ def test_only_the_kernels_named_have_adapters():
   assert shapes == {"down": (2, 16, 3), "up": (2, 3, 2, 8)}
 
 
+@pytest.mark.long
 def test_many_devices_compute_the_same_with_adapters():
   one, eight = made(adapted())[2], made(adapted(), EIGHT)[2]
   np.testing.assert_allclose(eight, one, rtol=0, atol=2e-6)

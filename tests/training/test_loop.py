@@ -124,7 +124,7 @@ def test_a_run_that_hangs_ends_with_70_and_a_restart_completes(tiny, straight, t
 
 
 def test_run_begun_on_eight_devices_goes_on_on_one(tiny, tmp_path, monkeypatch):
-  monkeypatch.setattr(decoder.Model, "init", lambda self, key, mesh: tiny.params(self, mesh))
+  monkeypatch.setattr(decoder.DecoderModel, "init", lambda self, key, mesh: tiny.params(self, mesh))
   expected = tiny.run(tmp_path / "one")
   tiny.at_batch(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
   with pytest.raises(errors.Requeue):

@@ -24,10 +24,10 @@ FIRST, GROW, DROP = 1, 2, 3  # what a plan does with its count of frames
 
 
 def load(folder):
-  """Returns the Decoder of an exported folder, ready to run."""
+  """Returns the TorchDecoder of an exported folder, ready to run."""
   folder = Path(folder)
   config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-  model = Decoder(
+  model = TorchDecoder(
     config, json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
   )
   model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -46,7 +46,7 @@ class Norm(nn.Module):
     return (wide * (self.weight + 1 if self.offset else self.weight)).to(x.dtype)
 
 
-class Attention(nn.Module):
+class TorchAttention(nn.Module):
   def __init__(self, config):
     super().__init__()
     width, self.head_width = config["width"], config["head_width"]
@@ -81,7 +81,7 @@ class Attention(nn.Module):
     return self.o_proj(torch.einsum("bnlj,bjnh->blnh", weights, value).flatten(-2))
 
 
-class MLP(nn.Module):
+class TorchMLP(nn.Module):
   def __init__(self, config):
     super().__init__()
     self.gate_proj = nn.Linear(config["width"], config["hidden"], bias=False)
@@ -100,7 +100,7 @@ class Layer(nn.Module):
     super().__init__()
     width = config["width"]
     self.parallel, self.post_norms = config["parallel_block"], config["post_norms"]
-    self.self_attn, self.mlp = Attention(config), MLP(config)
+    self.self_attn, self.mlp = TorchAttention(config), TorchMLP(config)
     self.input_layernorm = Norm(width, config)
     if self.post_norms:
       self.post_feedforward_layernorm = Norm(width, config)
@@ -129,7 +129,7 @@ class Stack(nn.Module):
     self.norm = Norm(config["width"], config)
 
 
-class DepthHead(nn.Module):
+class TorchDepthHead(nn.Module):
   """What the cells of a row are predicted from: a stack over its columns, each of which sees those
   before it."""
 
@@ -158,7 +158,7 @@ class DepthHead(nn.Module):
     return self.norm(x).reshape(shape)
 
 
-class Cache:
+class TorchCache:
   """Keys and values of the rows before, for one layer."""
 
   def __init__(self):
@@ -171,7 +171,7 @@ class Cache:
     return self.kept
 
 
-class Decoder(nn.Module):
+class TorchDecoder(nn.Module):
   """`config` is config.json, `generation` generation_config.json."""
 
   def __init__(self, config, generation=None):
@@ -181,7 +181,7 @@ class Decoder(nn.Module):
     self.starts = [sum(self.sizes[:column]) for column in range(len(self.sizes))]
     self.model = Stack(config)
     own = config.get("depth_head")
-    self.depth = None if own is None else DepthHead(config)
+    self.depth = None if own is None else TorchDepthHead(config)
     if not config["tied"]:
       width = config["width"] if own is None else own["width"]
       self.lm_head = nn.Linear(width, sum(self.sizes), bias=False)
@@ -212,7 +212,7 @@ class Decoder(nn.Module):
   def hidden(self, tokens_BLK, visible_BL=None, caches=None, past=0):
     """Returns the states of the rows, [B, L, D].
 
-    `caches` (one Cache a layer) hold the `past` rows before these.
+    `caches` (one TorchCache a layer) hold the `past` rows before these.
     """
     x = 0
     for column, start in enumerate(self.starts):
@@ -247,11 +247,11 @@ class Decoder(nn.Module):
     `frames` is the length of the prompt's stream that the plan counts ("counted"), `given_LK` what
     stands beside predicted columns, where the plan has such.
     """
-    plan = Plan(self.generation["tasks"][task]["plan"], self.generation["classes"], frames)
+    plan = TorchPlan(self.generation["tasks"][task]["plan"], self.generation["classes"], frames)
     limit = self.generation["tasks"][task]["max_new_tokens"] if max_rows is None else max_rows
     tokens_LK = torch.as_tensor(prompt_LK)
     visible_BL = None if visible_L is None else torch.as_tensor(visible_L)[None]
-    caches = [Cache() for _ in self.model.layers]
+    caches = [TorchCache() for _ in self.model.layers]
     x_BLD = self.hidden(tokens_LK[None], visible_BL, caches)
 
     def score(column, cells_K):
@@ -285,7 +285,7 @@ class Decoder(nn.Module):
     }
 
 
-class Plan:
+class TorchPlan:
   """A task's plan, row by row: which classes of ids each column may take, and where each leads."""
 
   def __init__(self, plan, classes, frames):
