@@ -223,13 +223,13 @@ class Part:
     self, streams: Mapping[str, np.ndarray], word_ends: WordEnds, random: np.random.Generator
   ) -> list[Piece]:
     """Returns the pieces of one example from top to bottom; only of a part that `arranges`."""
-    raise NotImplementedError
+    raise self._lacks("pieces")
 
   def asked(
     self, streams: Mapping[str, np.ndarray], holes: Sequence[tuple[int, int]] | None
   ) -> list[Piece]:
     """Returns the given pieces of a prompt; only of a part that `arranges`."""
-    raise NotImplementedError
+    raise self._lacks("asked")
 
   def begun(self, begun: Mapping[str, np.ndarray]) -> list[Piece]:
     """Returns the pieces that an answer begins with; only of a part that `arranges`."""
@@ -239,7 +239,13 @@ class Part:
     self, blocks: Sequence[Block], lengths: Mapping[str, Any], word_ends: WordEnds | None
   ) -> Any:
     """Returns the most rows that the part takes, whatever is drawn; `lengths` may hold arrays."""
-    raise NotImplementedError
+    raise self._lacks("most_rows")
+
+  def _lacks(self, method: str) -> LayoutError:
+    return LayoutError(
+      f"{type(self).__name__} says that it arranges its blocks, but does not define {method}(). "
+      "Define it as Interleave and Infill do, or leave out `arranges`."
+    )
 
   def places(self, visited: Sequence[int], whole: bool) -> list[int]:
     """Returns where in their streams the blocks found on a grid belong, as keys to sort by;

@@ -60,7 +60,7 @@ class Interleaving:
   and its speech, or one of the two alone, after the special that says which. All others are laid
   out by `chain`. The other fields are those of `Interleave`.
 
-      [English]  to_text the cat  to_speech u4 u5 u6 u7 u8  to_text down  stop
+      [CONTINUE English]  to_text the cat  to_speech u4 u5 u6 u7 u8  to_text down  stop
   """
 
   text: str = "text"

@@ -1,6 +1,7 @@
 """The row step: alone, in a loop, in a batch that others join and leave; and what it finds likely
 beside the pass that trains, for every kind of layout and head."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -205,10 +206,8 @@ def predicted(name, length, after_LK):
     return after_LK[row, column]
 
   given_LK = np.concatenate([conditioning(name, length), np.full((1, space().columns), HOLE)])
-  try:
+  with contextlib.suppress(Enough):  # the rows decoded may break off before the plan ends
     incremental.walk(plan(name), choose, given_LK, plan(name).length_in(prompt(name, length)))
-  except Enough:
-    pass
   return found
 
 

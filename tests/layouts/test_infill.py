@@ -243,3 +243,19 @@ def test_spans_and_frames_cannot_both_be_counted(space_of):
 def test_columns_of_several_streams_are_refused(space_of):
   with pytest.raises(LayoutError, match="Infill cannot hold Columns"):
     space_of(after_tag(Infill(Columns(Flat(UNITS), Flat("source.text")))))
+
+
+def test_a_part_that_arranges_without_saying_how_is_named():
+  class Shuffled(Flat):
+    arranges = True
+
+  part = Shuffled("target.units")
+  calls = {
+    "pieces": lambda: part.pieces({}, {}, np.random.default_rng(0)),
+    "asked": lambda: part.asked({}, None),
+    "most_rows": lambda: part.most_rows((), {}, None),
+  }
+  for method, call in calls.items():
+    text = rf"Shuffled says that it arranges its blocks, but does not define {method}\(\)\. Define"
+    with pytest.raises(LayoutError, match=text):
+      call()
