@@ -35,9 +35,6 @@ def reduce(examples: Iterable[Mapping[str, Sums]]) -> dict:
   example counts for its length and one example's value does not depend on its neighbors. Beside
   them stand their "intervals" over examples (`tally.scores`). Modalities without a cell are left
   out; without any cell the result is empty.
-
-      one example, text: nll 3.0 over 2 cells, 1 right   ->  {"nll": 1.5, "token_accuracy": 0.5,
-      ...}
   """
   examples = list(examples)
   modalities = sorted({modality for example in examples for modality in example})
@@ -52,11 +49,11 @@ def reduce(examples: Iterable[Mapping[str, Sums]]) -> dict:
 
 
 def _scores(sums: list[Sums]) -> dict:
-  having = [example for example in sums if example.weight > 0]
-  counts = {
-    "nll": [(example.nll, example.weight) for example in having],
-    "token_accuracy": [(example.correct, example.weight) for example in having],
-  }
+  counts_NE = np.array([(of.nll, of.correct, of.weight) for of in sums if of.weight > 0])
+  counts_NE = counts_NE.reshape(-1, 3)
   return tally.scores(
-    {name: Tally(np.reshape(of, (-1, 2)), tally.ratio) for name, of in counts.items()}
+    {
+      "nll": Tally(counts_NE[:, [0, 2]], tally.ratio),
+      "token_accuracy": Tally(counts_NE[:, [1, 2]], tally.ratio),
+    }
   )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from audiopalm.audio import spectrum
+from audiopalm.audio import spectrum, waveform
 
 BINS = 40
 COEFFICIENTS = 13  # after c0, which is loudness
@@ -11,6 +11,19 @@ MCD_RULE = (
   f"dB between {COEFFICIENTS} cepstra without c0 of {BINS} mel bins, 25 ms windows every 10 ms, "
   f"{FLOOR_DB:g} dB deep, aligned by dynamic time warping"
 )
+
+
+def mel_cepstral_distance(
+  reference_S: np.ndarray, generated_S: np.ndarray, rate_hz: int = waveform.RATE_HZ
+) -> float:
+  """Returns the mean distance in dB along the best alignment in time.
+
+  0 for equal waves, whatever their loudness. Values compare only with others of this file: filters
+  and floors differ elsewhere. Source: Kubichek, "Mel-cepstral distance measure for objective speech
+  quality assessment", 1993.
+  """
+  cepstra = (mel_cepstra(wave_S, rate_hz) for wave_S in (reference_S, generated_S))
+  return mean_cost(distances_db(*cepstra))
 
 
 def mel_cepstra(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
@@ -23,12 +36,33 @@ def mel_cepstra(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def distances_db(reference_TE: np.ndarray, generated_TE: np.ndarray) -> np.ndarray:
-  """Returns distance_TT: 10 / ln 10 sqrt(2 sum of squared differences), each frame with each.
-
-  Their mean along the best alignment in time (`warping.mean_costs`) is the mel-cepstral distance: 0
-  for equal waves, whatever their loudness. Values compare only with others of this file: filters
-  and floors differ elsewhere. Source: Kubichek, "Mel-cepstral distance measure for objective speech
-  quality assessment", 1993.
-  """
+  """Returns distance_TT: 10 / ln 10 sqrt(2 sum of squared differences), each frame with each."""
   squares_TT = np.square(reference_TE[:, None] - generated_TE[None]).sum(axis=2)
   return 10 / np.log(10) * np.sqrt(2 * squares_TT)
+
+
+def mean_cost(cost_TT: np.ndarray) -> float:
+  """Returns the mean of costs along their cheapest path from corner to corner: time warping.
+
+  Steps are (1, 1), (1, 0) and (0, 1); of equally cheap ones the first in this order is taken.
+  Totals and lengths of the best paths advance together, an anti-diagonal per step.
+  """
+  rows, columns = cost_TT.shape
+  # The last three anti-diagonals. Row 0 stands before the first: only the first cell comes from it.
+  totals = [np.full(rows + 1, np.inf) for _ in range(3)]
+  lengths = [np.zeros(rows + 1) for _ in range(3)]
+  totals[0][0] = 0
+  for diagonal in range(rows + columns - 1):
+    (across, beside, total), (across_length, beside_length, length) = totals, lengths
+    first, last = max(0, diagonal - columns + 1), min(rows, diagonal + 1)
+    current, above = slice(first + 1, last + 1), slice(first, last)
+    across_wins = across[above] <= beside[above]
+    cheaper = np.where(across_wins, across[above], beside[above])
+    steps = np.where(across_wins, across_length[above], beside_length[above])
+    beside_loses = cheaper <= beside[current]
+    costs = cost_TT[::-1].diagonal(diagonal - rows + 1)[::-1]
+    total[:] = np.inf
+    total[current] = np.where(beside_loses, cheaper, beside[current]) + costs
+    length[current] = np.where(beside_loses, steps, beside_length[current]) + 1
+    totals, lengths = [beside, total, across], [beside_length, length, across_length]
+  return float(totals[1][rows] / lengths[1][rows])

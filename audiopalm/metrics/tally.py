@@ -5,7 +5,7 @@ all n-grams), so resamples of the examples are scored without processing any tex
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,9 @@ class Tally:
   counts_NE: np.ndarray
   value: Callable[[np.ndarray], np.ndarray]
 
-  def __post_init__(self):
-    assert self.counts_NE.ndim == 2, self.counts_NE.shape
-
-  def among(self, kept_N: np.ndarray) -> "Tally":
+  def among(self, kept: Sequence[bool]) -> "Tally":
     """Returns the tally of the examples that a mask keeps."""
-    return Tally(self.counts_NE[kept_N], self.value)
+    return Tally(self.counts_NE[np.asarray(kept, bool)], self.value)
 
   def score(self) -> float | None:
     """Returns the score of all examples together, None without one."""
@@ -76,6 +73,14 @@ def scores(tallies: Mapping[str, Tally]) -> dict:
     if interval is not None:
       intervals[name] = interval
   return {**by_name, "intervals": intervals} if intervals else by_name
+
+
+def by_group(
+  groups: Sequence[str | None], among: Callable[[Sequence[bool]], dict]
+) -> dict[str, dict]:
+  """Returns {group: scores} of the examples in each group, by their scores among a mask."""
+  names = sorted({*groups} - {None})
+  return {name: among([group == name for group in groups]) for name in names}
 
 
 def _drawn(examples: int) -> Iterator[np.ndarray]:

@@ -31,11 +31,11 @@ from audiopalm.metrics.tally import Tally, ratio
 _VERSION = importlib.metadata.version("whisper_normalizer")
 NORMALIZER = f"whisper_normalizer-{_VERSION}:BasicTextNormalizer(preserve_marks=True)"
 
+Counts = Sequence[Sequence[int]]  # of each pair of texts
+Count = Callable[[Sequence[str], Sequence[str], str], Counts]  # targets, predictions, language
 
-@functools.cache
-def _normalizer() -> basic.BasicTextNormalizer:
-  # Marks are kept: scripts that write vowels as marks would lose them.
-  return basic.BasicTextNormalizer(preserve_marks=True)
+# Marks are kept: scripts that write vowels as marks would lose them.
+_NORMALIZER = basic.BasicTextNormalizer(preserve_marks=True)
 
 
 def normalize(text: str) -> str:
@@ -46,7 +46,7 @@ def normalize(text: str) -> str:
 
       "L'hôtel, s'il vous plaît!"  ->  "l hôtel s il vous plaît"
   """
-  return _normalizer()(text).strip()
+  return _NORMALIZER(text).strip()
 
 
 def words(text: str, language: str) -> list[str]:
@@ -83,7 +83,7 @@ class Metric:
   """
 
   name: str
-  count: Callable[[Sequence[str], Sequence[str], str], Sequence[Sequence[int]]]
+  count: Count
   value: Callable[[np.ndarray], np.ndarray]
   by_words: bool = False
   language: str = "und"  # undetermined: one with spaces
@@ -111,38 +111,33 @@ class Metric:
     return Tally(np.array(self.count(*texts, self.language), np.float64), self.value)
 
 
-def _word_errors(targets, predictions, language) -> list[tuple[int, int]]:
-  counted = jiwer.process_words(*_normalized(targets, predictions))
-  return _errors(counted)
+def _errors(
+  process: Callable[[list[str], list[str]], jiwer.WordOutput | jiwer.CharacterOutput],
+) -> Count:
+  """Returns the function that counts (wrong, missing and extra, all in the target) of each pair."""
 
+  def count(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
+    sides = ([_spelled(text, language) for text in side] for side in (targets, predictions))
+    aligned = process(*sides)
+    counts = []
+    for target, alignment in zip(aligned.references, aligned.alignments, strict=True):
+      wrong = [part for part in alignment if part.type != "equal"]
+      sizes = (
+        (of.ref_end_idx - of.ref_start_idx, of.hyp_end_idx - of.hyp_start_idx) for of in wrong
+      )
+      counts.append((sum(map(max, sizes)), len(target)))
+    return counts
 
-def _character_errors(targets, predictions, language) -> list[tuple[int, int]]:
-  sides = ([_spelled(text, language) for text in side] for side in (targets, predictions))
-  return _errors(jiwer.process_characters(*sides))
-
-
-def _errors(counted) -> list[tuple[int, int]]:
-  """Returns (wrong, missing and extra, all in the target) of each pair."""
-  return [
-    (
-      sum(
-        max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)
-        for part in alignment
-        if part.type != "equal"
-      ),
-      len(target),
-    )
-    for alignment, target in zip(counted.alignments, counted.references, strict=True)
-  ]
+  return count
 
 
 def _error_rate(sums: np.ndarray) -> np.ndarray:
   return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
-def _equal(targets, predictions, language) -> list[tuple[int, int]]:
+def _equal(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
   pairs = zip(targets, predictions, strict=True)
-  return [(_spelled(target, language) == _spelled(said, language), 1) for target, said in pairs]
+  return [(_spelled(target, language) == _spelled(text, language), 1) for target, text in pairs]
 
 
 def tokenizer_of(language: str) -> str:
@@ -160,12 +155,12 @@ def _has_mecab() -> bool:
   return all(importlib.util.find_spec(name) is not None for name in ("MeCab", "ipadic"))
 
 
-def _bleu_counts(targets, predictions, language) -> list[list[int]]:
+def _bleu_counts(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
   """Returns words said, words of the target, then n-grams matched and said, each for n = 1 to 4."""
   # The effective order changes the score of a sentence, which is not looked at, and no count.
   measure = sacrebleu.BLEU(tokenize=tokenizer_of(language), effective_order=True)
   pairs = zip(targets, predictions, strict=True)
-  scored = [measure.sentence_score(said, [target]) for target, said in pairs]
+  scored = [measure.sentence_score(text, [target]) for target, text in pairs]
   return [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scored]
 
 
@@ -179,16 +174,16 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
   return np.where((matched > 0).any(axis=-1) & (all_said > 0).all(axis=-1), scores, 0)
 
 
-def _chrf_counts(targets, predictions, language) -> list[list[int]]:
+def _chrf_counts(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
   """Returns character n-grams said, of the target and matched, for n = 1 to 6 in turn."""
-  counted = []
-  for target, said in zip(targets, predictions, strict=True):
-    counted.append([])
+  counts = []
+  for target, text in zip(targets, predictions, strict=True):
+    counts.append([])
     for n in range(1, 7):
-      wanted, given = _n_grams(target, n), _n_grams(said, n)
+      right, given = _n_grams(target, n), _n_grams(text, n)
       # As sacreBLEU: where the target is too short for any, those said are not counted.
-      counted[-1] += [given.total() if wanted else 0, wanted.total(), (wanted & given).total()]
-  return counted
+      counts[-1] += [given.total() if right else 0, right.total(), (right & given).total()]
+  return counts
 
 
 def _n_grams(text: str, n: int) -> collections.Counter[str]:
@@ -206,16 +201,18 @@ def _chrf(sums: np.ndarray) -> np.ndarray:
   return 100 * 5 * precision * recall / np.where(precision > 0, 4 * precision + recall, 1)
 
 
-def _of_normalized(count):
-  return lambda targets, predictions, language: count(*_normalized(targets, predictions), language)
+def _of_normalized(count: Count) -> Count:
+  return lambda targets, predictions, language: count(
+    [normalize(text) for text in targets], [normalize(text) for text in predictions], language
+  )
 
 
 # Wrong, missing and extra words per word of all targets, normalized. It can pass 1. Where the
 # targets hold no word at all it is the number of words predicted.
-wer = Metric("wer", _word_errors, _error_rate, by_words=True)
+wer = Metric("wer", _errors(jiwer.process_words), _error_rate, by_words=True)
 
 # The same in characters (spaces count where they separate words).
-cer = Metric("cer", _character_errors, _error_rate)
+cer = Metric("cer", _errors(jiwer.process_characters), _error_rate)
 
 # The fraction of predictions equal to their target, normalized.
 exact = Metric("exact", _equal, ratio)
@@ -251,7 +248,3 @@ def rule(name: str, language: str) -> str | None:
     return None
   measure.corpus_score(["a"], [["a"]])  # a signature counts references, so it needs one score
   return str(measure.get_signature())
-
-
-def _normalized(targets, predictions) -> tuple[list[str], list[str]]:
-  return [normalize(text) for text in targets], [normalize(text) for text in predictions]
