@@ -92,7 +92,7 @@ class Session(Trained):
     unless `workers` is 0, so in a script call it under `if __name__ == "__main__":`.
 
         run.evaluate(["asr"], beams=4)
-        run.evaluate(suites=["all"], pairs=["swuggy.jsonl"], meters=[installed.Dnsmos()])
+        run.evaluate(suites=["all"], pairs=["swuggy.jsonl"], meters=[listeners.Dnsmos()])
     """
     return runner.evaluate(self, self.workdir, runner.Options(tasks, **options), say)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiopalm.cli import hardware, options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.evaluation import installed, listeners, whisper
+from audiopalm.evaluation import listeners, whisper
 from audiopalm.evaluation.listeners import Listener
 from audiopalm.evaluation.suites import SUITES
 
@@ -92,7 +92,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
   parser.add_argument(
     "--asr",
-    choices=sorted([*installed.NAMED["asr"], WHISPER]),
+    choices=sorted([*listeners.PACKAGES["asr"], WHISPER]),
     help="let this recognizer hear speech beside the run's own recognition: whisper, many "
     "languages, from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
   )
@@ -113,12 +113,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     metavar="N",
     type=_each,
     help="how many recordings of every voice the recognizer of --asr hears, as they are and "
-    f"through units: a number, or all (default: {listeners.EACH})",
+    f"through units: a number, or all (default: {listeners.VOICE_RECORDINGS})",
   )
   for score, (what, named) in METERS.items():
     parser.add_argument(
       f"--{score}",
-      choices=sorted(installed.NAMED[score]),
+      choices=sorted(listeners.PACKAGES[score]),
       help=f"measure {what} of generated speech: {named}, from the extra [voices]",
     )
     parser.add_argument(
@@ -203,7 +203,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
   options = runner.Options(
     tasks=_names(args.tasks), suites=_names(args.suite), pairs=args.pairs or (),
     judged_by=args.task, recognizer=recognizer,
-    recordings_each=listeners.EACH if args.recordings is None else args.recordings[0],
+    recordings_each=listeners.VOICE_RECORDINGS if args.recordings is None else args.recordings[0],
     meters=[meter for score in METERS if (meter := _listener(args, score))],
     compared=not args.no_baselines, beams=args.num_beams, length_penalty=args.length_penalty,
   )  # fmt: skip
@@ -231,7 +231,7 @@ def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | No
   name, line = getattr(args, score), getattr(args, f"{score}_command")
   if line is not None:
     return listeners.Command(score, line)
-  return None if name is None else installed.NAMED[score][name]
+  return None if name is None else listeners.PACKAGES[score][name]
 
 
 def _check(args: argparse.Namespace) -> None:

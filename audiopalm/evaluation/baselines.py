@@ -19,13 +19,12 @@ from rapidfuzz.distance import Levenshtein
 
 from audiopalm import sharding
 from audiopalm.data import spread
-from audiopalm.data.cache import Entries, Entry
-from audiopalm.data.prepared import Prepared
-from audiopalm.evaluation import answers, trials
-from audiopalm.evaluation.lines import NEAREST_COPY, UNITS_CEILING, UNTRAINED, Answer, Said
+from audiopalm.data.cache import Entry
+from audiopalm.evaluation import trials
+from audiopalm.evaluation.answers import NEAREST_COPY, UNITS_CEILING, UNTRAINED, Answer, Output
 from audiopalm.evaluation.speech import Listening
 from audiopalm.evaluation.suites import TaskKind
-from audiopalm.evaluation.trials import Question, Trial
+from audiopalm.evaluation.trials import Trial
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.metrics import text
@@ -46,12 +45,12 @@ def answer(
   for trial in seen:
     few = _few(trial, UNTRAINED_EXAMPLES)
     say(f"{trial.task.name}, {UNTRAINED}: {len(few.questions)} examples")
-    yield answers.answer(fresh, few, listening, search, UNTRAINED)
-  searches = Searches()
+    yield trials.answer(fresh, few, listening, search, UNTRAINED)
+  copier = Copier(trained)
   for trial in seen:
     say(f"{trial.task.name}, {NEAREST_COPY}: {len(trial.questions)} examples")
-    yield _copies(trained.prepared, trial, searches, listening.recognizer is not None)
-  heard: dict[Hashable, Said] = {}
+    yield copier.answer(trial, listening.recognizer is not None)
+  heard: dict[Hashable, Output] = {}
   for trial in seen:
     if trial.kind.speaks:
       few = _few(trial, CEILING_EXAMPLES)
@@ -62,96 +61,106 @@ def answer(
 def _untrained(trained: Trained) -> Trained:
   """Returns the run before its first step."""
   key = jax.random.key(trained.experiment.seed)
-  fresh = dataclasses.replace(
-    trained, params=trained.model.init(key, sharding.mesh(trained.machine))
-  )
-  if not trained.variables:
-    return fresh
-  variables = trained.experiment.objective.variables(trained.model, fresh.params, key)
-  return dataclasses.replace(fresh, variables=variables)
+  params = trained.model.init(key, sharding.mesh(trained.machine))
+  variables = trained.variables
+  if variables:
+    variables = trained.experiment.objective.variables(trained.model, params, key)
+  return dataclasses.replace(trained, params=params, variables=variables)
 
 
-def _few(trial: Trial, each: int) -> Trial:
+def _few(trial: Trial, count: int) -> Trial:
   first = trial.task.roles[0]
-  numbers = trials.draw([question.languages[first] for question in trial.questions], each)
-  return dataclasses.replace(
-    trial, questions=tuple(trial.questions[number] for number in numbers), too_long=()
-  )
+  languages = [question.entry.languages[first] for question in trial.questions]
+  questions = tuple(trial.questions[number] for number in trials.draw(languages, count))
+  return dataclasses.replace(trial, questions=questions, too_long=())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
-  """Inputs of training examples as strings, one character a unit or word; words by number.
+  """Inputs of training examples as strings, in which an edit of a character is one of a unit or a
+  word: an id by its number, a word by its place in `words`.
 
   Where no spaces separate words a word is a character.
   """
 
-  numbers_N: np.ndarray
-  inputs: list[str]
-  words: dict[str, int]
+  kind: TaskKind
+  side: Side
+  numbers_N: np.ndarray  # of the entries
+  inputs: list[str] = dataclasses.field(default_factory=list)
+  words: dict[str, int] = dataclasses.field(default_factory=dict)
+
+  def string(self, entry: Entry) -> str:
+    """Returns the input of an entry as a string."""
+    role, stream = self.side
+    utterance = entry.utterances[role]
+    if self.kind.modalities[stream] == "text":
+      words = text.words(utterance.text, utterance.language)
+      return _string(self.words.setdefault(word, len(self.words)) for word in words)
+    ids = utterance.streams[stream]
+    return _string((ids if ids.ndim == 1 else ids[:, 0]).tolist())  # of codes, the coarsest
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Searches:
-  """Searches that trials share: pools by corpus and side, nearest inputs by queries."""
+class Copier:
+  """Answers by `nearest_copy`. Trials share pools, by corpus and side, and searches in them."""
 
-  pools: dict[Hashable, Pool] = dataclasses.field(default_factory=dict)
-  nearest: dict[Hashable, np.ndarray] = dataclasses.field(default_factory=dict)
+  def __init__(self, trained: Trained):
+    self._prepared = trained.prepared
+    self._pools: dict[Hashable, Pool] = {}
+    self._nearest: dict[Hashable, np.ndarray] = {}
+
+  def answer(self, trial: Trial, heard: bool) -> list[Answer]:
+    """Returns the answers to a trial; `heard` says whether a recognizer's transcripts of speech are
+    scored too."""
+    task = trial.task
+    entries = self._prepared.entries(task, "train")
+    pooled = (task.corpus, task.inputs[0], task.unseen_words)
+    if pooled not in self._pools:
+      trained_N = np.unique(self._prepared.rows(task, "train").records)
+      numbers_N = trained_N[spread.evenly(len(trained_N), SEARCHED)]
+      pool = self._pools[pooled] = Pool(trial.kind, task.inputs[0], numbers_N)
+      pool.inputs.extend(pool.string(entries[int(number)]) for number in numbers_N)
+    pool = self._pools[pooled]
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, question in enumerate(trial.questions):
+      languages = tuple(question.entry.languages[role] for role in task.roles)
+      groups.setdefault(languages, []).append(number)
+    copies: dict[int, Entry] = {}
+    for languages, numbers in groups.items():
+      known_N = np.ones(len(pool.numbers_N), bool)
+      for role, code in zip(task.roles, languages, strict=True):
+        known_N &= entries.languages[role][pool.numbers_N] == code
+      if not known_N.any():  # no training example of these languages: there is nothing to copy
+        continue
+      queries = tuple(pool.string(trial.questions[number].entry) for number in numbers)
+      search = (*pooled, queries, known_N.tobytes())
+      if search not in self._nearest:
+        candidates = [pool.inputs[i] for i in np.flatnonzero(known_N)]
+        self._nearest[search] = nearest(queries, candidates)
+      copied_N = pool.numbers_N[known_N][self._nearest[search]]
+      copies |= {number: entries[int(i)] for number, i in zip(numbers, copied_N, strict=True)}
+    return [
+      Answer(
+        NEAREST_COPY, task.name, trial.split, question.entry.id, question.language, question.voice,
+        _copied(trial.kind, question.entry, copies[number], heard),
+        new_words=question.new_words, zero_shot=question.zero_shot,
+      )
+      for number, question in enumerate(trial.questions)
+      if number in copies
+    ]  # fmt: skip
 
 
-def _copies(prepared: Prepared, trial: Trial, searches: Searches, heard: bool) -> list[Answer]:
-  """Returns the answers of `nearest_copy`; `heard` says whether a recognizer's transcripts of
-  speech are scored too."""
-  task, roles = trial.task, trial.task.roles
-  entries, trained_N = prepared.entries(task, "train"), prepared.rows(task, "train").records
-  side = task.inputs[0]
-  pooled = (task.corpus, side, task.unseen_words)
-  if pooled not in searches.pools:
-    searches.pools[pooled] = _pool(trial.kind, entries, np.unique(trained_N), side)
-  pool = searches.pools[pooled]
-  asked_in = [tuple(question.languages[role] for role in roles) for question in trial.questions]
-  copies: dict[int, Entry] = {}
-  for languages in dict.fromkeys(asked_in):
-    numbers = [number for number, codes in enumerate(asked_in) if codes == languages]
-    known_N = np.ones(len(pool.numbers_N), bool)
-    for role, code in zip(roles, languages, strict=True):
-      known_N &= entries.languages[role][pool.numbers_N] == code
-    if not known_N.any():  # no training example of these languages: there is nothing to copy
-      continue
-    queries = tuple(
-      _characters(trial.kind, trial.questions[number].entry, side, pool) for number in numbers
-    )
-    search = (*pooled, queries, known_N.tobytes())
-    if search not in searches.nearest:
-      candidates = [pool.inputs[i] for i in np.flatnonzero(known_N)]
-      searches.nearest[search] = nearest(queries, candidates)
-    candidates_N = pool.numbers_N[known_N]
-    for number, at in zip(numbers, searches.nearest[search], strict=True):
-      copies[number] = entries[int(candidates_N[at])]
-  return [
-    Answer(
-      NEAREST_COPY, task.name, trial.split, question.entry.id, question.language, question.voice,
-      said=_copied(trial.kind, question.entry, copies[number], heard),
-      new_words=question.new_words, zero_shot=question.zero_shot,
-    )
-    for number, question in enumerate(trial.questions)
-    if number in copies
-  ]  # fmt: skip
-
-
-def _copied(kind: TaskKind, asked: Entry, copy: Entry, heard: bool) -> tuple[Said, ...]:
-  return tuple(
-    Said(
-      f"{role}.{stream}",
-      kind.modalities[stream],
-      kind.measure(role),
-      asked.utterances[role].text,
-      copy.utterances[role].text,
-      independent=copy.utterances[role].text if heard and (role, stream) in kind.spoken else None,
-      language=asked.utterances[role].language,
-    )
-    for role, stream in kind.task.outputs
-  )
+def _copied(kind: TaskKind, asked: Entry, copy: Entry, heard: bool) -> tuple[Output, ...]:
+  outputs = []
+  for role, stream in kind.task.outputs:
+    right, copied = asked.utterances[role], copy.utterances[role].text
+    independent = copied if heard and (role, stream) in kind.spoken else None
+    outputs.append(
+      Output(
+        f"{role}.{stream}", kind.modalities[stream], kind.measure(role), right.text, copied,
+        independent=independent, language=right.language,
+      )
+    )  # fmt: skip
+  return tuple(outputs)
 
 
 def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
@@ -165,54 +174,32 @@ def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
   return np.array(numbers, np.int64)
 
 
-def _pool(kind: TaskKind, entries: Entries, trained_N: np.ndarray, side: Side) -> Pool:
-  numbers_N = trained_N[spread.evenly(len(trained_N), SEARCHED)]
-  pool = Pool(numbers_N, [], {})
-  pool.inputs.extend(_characters(kind, entries[int(number)], side, pool) for number in numbers_N)
-  return pool
-
-
-def _characters(kind: TaskKind, entry: Entry, side: Side, pool: Pool) -> str:
-  """Returns the input of an entry as a string: an edit of a character is one of a unit or word."""
-  role, stream = side
-  utterance = entry.utterances[role]
-  if kind.modalities[stream] == "text":
-    words = text.words(utterance.text, utterance.language)
-    return _string(pool.words.setdefault(word, len(pool.words)) for word in words)
-  ids = utterance.streams[stream]
-  return _string((ids if ids.ndim == 1 else ids[:, 0]).tolist())  # of codes, the coarsest
-
-
 def _string(numbers: Iterable[int]) -> str:
   first, count = _SURROGATES
   return "".join(chr(number if number < first else number + count) for number in numbers)
 
 
-def _ceiling(listening: Listening, trial: Trial, heard: dict[Hashable, Said]) -> list[Answer]:
+def _ceiling(listening: Listening, trial: Trial, heard: dict[Hashable, Output]) -> list[Answer]:
   """Returns the answers of `units_ceiling`. `heard` keeps recordings that several tasks speak."""
   task, spoken = trial.task, trial.kind.spoken
-
-  def key(question: Question, side: Side) -> Hashable:
-    return (task.corpus, trial.split, question.entry.id, *side)
-
-  new = [
-    question
+  keys = {
+    question.entry.id: [(task.corpus, trial.split, question.entry.id, *side) for side in spoken]
     for question in trial.questions
-    if any(key(question, side) not in heard for side in spoken)
-  ]
-  streams = [
-    {".".join(side): question.streams[".".join(side)] for side in spoken} for question in new
-  ]
+  }
+  new = [question for question in trial.questions if not heard.keys() >= {*keys[question.entry.id]}]
+  addresses = [".".join(side) for side in spoken]
+  streams = [{address: question.streams[address] for address in addresses} for question in new]
   few = dataclasses.replace(trial, questions=tuple(new))
-  said = answers.outputs(listening, few, streams, UNITS_CEILING)
-  for question, outputs in zip(new, said, strict=True):
-    heard |= {key(question, side): output for side, output in zip(spoken, outputs, strict=True)}
+  for question, outputs in zip(
+    new, trials.outputs(listening, few, streams, UNITS_CEILING), strict=True
+  ):
+    heard |= zip(keys[question.entry.id], outputs, strict=True)
   return [
     Answer(
       UNITS_CEILING, task.name, trial.split, question.entry.id, question.language, question.voice,
-      said=tuple(
-        dataclasses.replace(heard[key(question, side)], measure=trial.kind.measure(side[0]))
-        for side in spoken
+      tuple(
+        dataclasses.replace(heard[key], measure=trial.kind.measure(role))
+        for key, (role, _) in zip(keys[question.entry.id], spoken, strict=True)
       ),
     )
     for question in trial.questions

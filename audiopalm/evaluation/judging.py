@@ -16,7 +16,7 @@ from audiopalm.inference.trained import Trained
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.types import Task
 
-AT_ONCE = 64  # pairs a worker encodes at one time
+PAIRS_PER_JOB = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,22 @@ def read(
   files = []
   for path in map(Path, paths):
     read = pairs.read(path)
-    files.append(PairFile(path, read, named or find_task(trained, read, path)))
+    files.append(PairFile(path, read, named or _find_task(trained, read, path)))
   return files
 
 
-def find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
+def judge(
+  trained: Trained, files: Sequence[PairFile], executor: Local, say: Callable[[str], None]
+) -> dict[str, list[Judged]]:
+  """Returns the likelihoods of the pairs of each file by its name."""
+  judged = {}
+  for file in files:
+    say(f"{file.path.stem} by {file.task.name}: {len(file.pairs)} pairs")
+    judged[file.path.stem] = _judge(trained, file, executor)
+  return judged
+
+
+def _find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
   """Returns the first task that can judge the pairs of a manifest: without inputs, with one output
   of their modality, over a corpus of their languages; ConfigError without one."""
   modality = pairs.modality(asked)
@@ -73,17 +84,6 @@ def find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
   )
 
 
-def judge(
-  trained: Trained, files: Sequence[PairFile], executor: Local, say: Callable[[str], None]
-) -> dict[str, list[Judged]]:
-  """Returns the likelihoods of the pairs of each file by its name."""
-  judged = {}
-  for file in files:
-    say(f"{file.path.stem} by {file.task.name}: {len(file.pairs)} pairs")
-    judged[file.path.stem] = _judge(trained, file, executor)
-  return judged
-
-
 def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
   """Returns the likelihoods of pairs, in their order; paths of audio are relative to the file.
 
@@ -92,27 +92,23 @@ def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
   """
   task = file.task
   ((role, stream),) = task.outputs
-  layout = prompting.asked_layout(trained.experiment, task)
-  address, space = f"{role}.{stream}", trained.prepared.space
-  tags = {
-    language: layouts.tag_of(task, {role: language})
-    for language in dict.fromkeys(pair.language for pair in file.pairs)
-  }
+  layout, space = prompting.asked_layout(trained.experiment, task), trained.prepared.space
+  languages = {pair.language for pair in file.pairs}
+  tags = {language: layouts.tag_of(task, {role: language}) for language in languages}
   encode = functools.partial(pairs.encode, trained.prepared.tokenizers[stream], file.path.parent)
-  jobs = [file.pairs[start : start + AT_ONCE] for start in range(0, len(file.pairs), AT_ONCE)]
+  starts = range(0, len(file.pairs), PAIRS_PER_JOB)
+  jobs = [file.pairs[start : start + PAIRS_PER_JOB] for start in starts]
   encoded = [ids for job in executor.map(encode, jobs) for ids in job]
-  grids = [
-    [layouts.realize(layout, {address: ids}, tags[pair.language], space) for ids in sides]
-    for pair, sides in zip(file.pairs, encoded, strict=True)
-  ]
-  keys = [[side.tokens_LK.tobytes() for side in sides] for sides in grids]
   # Grids of the same ids are asked once: their sums would differ in the last bits, and not tie.
-  asked = {
-    key: side
-    for sides, both in zip(grids, keys, strict=True)
-    if max(map(len, sides)) <= trained.experiment.data.row_length
-    for side, key in zip(sides, both, strict=True)
-  }
+  asked, keys = {}, []
+  for pair, sides in zip(file.pairs, encoded, strict=True):
+    grids = [
+      layouts.realize(layout, {f"{role}.{stream}": ids}, tags[pair.language], space)
+      for ids in sides
+    ]
+    keys.append([grid.tokens_LK.tobytes() for grid in grids])
+    if max(map(len, grids)) <= trained.experiment.data.row_length:
+      asked |= zip(keys[-1], grids, strict=True)
   by_modality = likelihoods.of_examples(trained, list(asked.values()))
   sums = {key: sum(of.values(), Sums()) for key, of in zip(asked, by_modality, strict=True)}
   return [

@@ -52,12 +52,8 @@ def of_examples(trained: Trained, grids: Sequence[Grid]) -> list[dict[str, Sums]
     for b, row in enumerate(batch_rows):
       for segment, number in enumerate(row, 1):
         sums[int(number)] = {
-          modality: Sums(
-            float(values["nll"][b, segment]),
-            float(values["correct"][b, segment]),
-            float(values["count"][b, segment]),
-          )
-          for modality, values in scores.items()
+          modality: Sums(*(float(of[name][b, segment]) for name in ("nll", "correct", "count")))
+          for modality, of in scores.items()
         }
   return [sums[number] for number in range(len(grids))]
 

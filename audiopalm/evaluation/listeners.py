@@ -9,36 +9,42 @@ A listener is a frozen value that worker processes take along, so `hear` is a un
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import math
 import tempfile
+import warnings
 from collections.abc import Collection, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from audiopalm import orthography
+from audiopalm import language_tags, orthography
 from audiopalm.audio import waveform
+from audiopalm.data import json_lines
 from audiopalm.data.commands import CommandLine
 from audiopalm.data.executors import Local
 from audiopalm.errors import AudioError, ConfigError, DataError
-from audiopalm.evaluation.transcripts import Kept
+
+if TYPE_CHECKING:
+  import pocketsphinx
+  import resemblyzer
 
 Score = Literal["asr", "mos", "similarity"]
 WAV, LANGUAGE, REFERENCE = "{wav}", "{language}", "{reference}"
 # What a command line may hold for each score; all but the language it must.
 PLACES = {"asr": (WAV, LANGUAGE), "mos": (WAV,), "similarity": (WAV, REFERENCE)}
-EACH = 8  # recordings of every voice: enough to see which voices a recognizer cannot follow
+VOICE_RECORDINGS = 8  # of every voice: enough to see which voices a recognizer cannot follow
+CACHE_FILE = "transcripts.jsonl"
+CACHE_ADVICE = "Remove the file: recordings are then heard again."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WavFile:
-  """A WAV to be heard, the code of the language spoken in it, and what it is compared with.
-
-  `reference` is a recording as FLAC, None where there is none.
-  """
+  """A WAV, the language spoken in it, and as FLAC the recording it is compared with, if any."""
 
   path: Path
   language: str
@@ -57,7 +63,7 @@ class Measurement:
 
 
 class Listener(Protocol):
-  """`Command`, `installed.PocketSphinx`, `.Dnsmos`, `.Resemblyzer` or `whisper.Whisper`.
+  """`Command`, `PocketSphinx`, `Dnsmos`, `Resemblyzer` or `whisper.Whisper`.
 
   `repeatable` is True where the same rule always gives the same value, so that one may be kept.
   """
@@ -81,6 +87,95 @@ class Listener(Protocol):
   def hear(self, wav: WavFile) -> Measurement:
     """Returns what it says of a WAV."""
     ...
+
+
+class TranscriptCache(dict[str, str]):
+  """Transcripts by key, a line of JSON each; `add` writes a line before it returns.
+
+  A recognizer takes seconds for a recording, so an evaluation that was killed resumes where it was:
+  a line that was cut off is dropped when the file is opened. Without a path nothing is saved.
+  """
+
+  def __init__(self, path: Path | None = None):
+    super().__init__()
+    self._path = path
+    if path is None or not path.exists():
+      return
+    json_lines.mend(path)
+    for number, line in json_lines.read(path, again=CACHE_ADVICE):
+      try:
+        self[line["key"]] = line["text"]
+      except (TypeError, KeyError) as error:
+        raise DataError(
+          f"{path}, line {number}: expected a transcript with key and text, got {line!r}. "
+          f"{CACHE_ADVICE}"
+        ) from error
+
+  def add(self, key: str, text: str) -> None:
+    self[key] = text
+    if self._path is not None:
+      self._path.parent.mkdir(parents=True, exist_ok=True)
+      with self._path.open("ab") as file:
+        file.write(json_lines.dumps({"key": key, "text": text}).encode())
+
+
+def hear(
+  listener: Listener,
+  wavs: Sequence[WavFile],
+  executor: Local,
+  cache: TranscriptCache | None = None,
+) -> list[Measurement]:
+  """Returns what a listener says of each WAV, heard by the workers of `executor`.
+
+  Of a `repeatable` one, what the cache holds is not heard again, and what is heard is added to it
+  at once. DataError, with the first fault, where the listener fails for every WAV it is asked.
+  """
+  keys: list[str | None] = [None] * len(wavs)
+  measurements: dict[int, Measurement] = {}
+  if cache is not None and listener.repeatable:
+    for number, wav in enumerate(wavs):
+      try:
+        keys[number] = _key(listener, wav)
+      except AudioError as error:
+        measurements[number] = Measurement("", str(error))
+      if keys[number] in cache:
+        measurements[number] = Measurement(cache[keys[number]])
+  asked = [number for number in range(len(wavs)) if number not in measurements]
+  values = executor.map(listener.hear, [wavs[number] for number in asked])
+  for number, measurement in zip(asked, values, strict=True):
+    measurements[number] = measurement
+    if keys[number] is not None and measurement.fault is None:
+      cache.add(keys[number], measurement.value)
+  faults = [measurements[number].fault for number in asked]
+  if faults and None not in faults:
+    done = "transcribed" if listener.score == "asr" else "measured"
+    raise DataError(
+      f"Not one of {len(faults)} recordings could be {done} by {listener.rule}. The first: "
+      f"{faults[0]}"
+    )
+  return [measurements[number] for number in range(len(wavs))]
+
+
+def check_installed(option: str, modules: Sequence[str], extra: str) -> None:
+  """Raises ConfigError, with how to install them, where modules an option needs are missing."""
+  missing = [name for name in modules if importlib.util.find_spec(name) is None]
+  if missing:
+    raise ConfigError(
+      f"{option} needs packages that are not installed: {', '.join(missing)}. Install them: "
+      f"pip install 'audiopalm[{extra}]'."
+    )
+
+
+def check_languages(
+  recognizer: Listener, languages: Collection[str], option: str, known: str, advice: str
+) -> None:
+  """Raises ConfigError, with what it knows, for languages that a recognizer does not hear."""
+  unknown = sorted(language for language in set(languages) if not recognizer.hears(language))
+  if unknown:
+    raise ConfigError(
+      f"{option} hears {known}, and tasks to be scored speak {', '.join(unknown)} too. Leave these "
+      f"out (--tasks), {advice}."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,21 +213,19 @@ class Command(Listener):
         assert wav.reference is not None, wav.path
         waveform.write(values[REFERENCE], waveform.read_flac(wav.reference), waveform.RATE_HZ)
       ended = self._command.run({place: values[place] for place in PLACES[self.score]})
-    try:
-      fault, printed = ended.fault, orthography.plain(ended.output.decode("utf-8"))
-    except UnicodeDecodeError as error:
-      fault, printed = f"{self.line}: {error}", ""
-    if self.score == "asr" and fault is None:
-      return Measurement(printed)
+    fault, printed = ended.fault, ""
     if fault is None:
       try:
-        value = float(printed)
-      except ValueError:
-        fault = f"expected a number to be printed, but it was {printed!r}"
-      else:
-        if math.isfinite(value):
+        printed = orthography.plain(ended.output.decode("utf-8"))
+        if self.score == "asr":
+          return Measurement(printed)
+        if math.isfinite(value := float(printed)):
           return Measurement(value)
         fault = f"{value} was printed"
+      except UnicodeDecodeError as error:
+        fault = f"{self.line}: {error}"
+      except ValueError:
+        fault = f"expected a number to be printed, but it was {printed!r}"
     return Measurement("" if self.score == "asr" else None, f"{wav.path}: {fault}")
 
   @property
@@ -140,59 +233,134 @@ class Command(Listener):
     return CommandLine(self.line, f"--{self.score}-command")
 
 
-def hear(
-  listener: Listener, wavs: Sequence[WavFile], executor: Local, kept: Kept | None = None
-) -> list[Measurement]:
-  """Returns what a listener says of each WAV, heard by the workers of `executor`.
+@dataclasses.dataclass(frozen=True)
+class PocketSphinx(Listener):
+  """CMU PocketSphinx with the English model that its package brings, for read speech.
 
-  Of a `repeatable` one, what `kept` holds is not heard again, and what is heard is written there as
-  it is made. DataError, with the first fault, where the listener fails for every WAV it is asked.
+  It compares runs with each other, not with published figures: it misses many words of real voices,
+  and nearly all of those that a formant synthesizer such as espeak-ng speaks.
   """
-  keys: list[str | None] = [None] * len(wavs)
-  measurements: dict[int, Measurement] = {}
-  for number, wav in enumerate(wavs):
-    if kept is None or not listener.repeatable:
-      continue
+
+  score: Score = "asr"
+  repeatable = True
+
+  @property
+  def rule(self) -> str:
+    version = metadata.version("pocketsphinx")
+    return f"pocketsphinx {version} with its en-us model, from the written WAV"
+
+  def hears(self, language: str) -> bool:
+    return language_tags.canonical(language) == "en"
+
+  def check(self, languages: Collection[str] = ()) -> None:
+    check_installed("--asr pocketsphinx", ["pocketsphinx"], "asr")
+    advice = "leave out --asr for the run's own recognition, or name a program by --asr-command"
+    check_languages(self, languages, "--asr pocketsphinx", "English alone", advice)
+
+  def hear(self, wav: WavFile) -> Measurement:
+    decoder = _sphinx_decoder()
+    decoder.start_utt()
+    decoder.process_raw(_samples(waveform.read(wav.path)), full_utt=True)
+    decoder.end_utt()
+    hypothesis = decoder.hyp()
+    return Measurement(hypothesis.hypstr if hypothesis else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dnsmos(Listener):
+  """DNSMOS, overall: trained on opinions of noise suppressors, so it hears noise before prosody.
+
+  Source: Reddy et al. 2022, "DNSMOS P.835", arXiv:2110.01763, with the weights in `speechmos`.
+  """
+
+  score: Score = "mos"
+
+  @property
+  def rule(self) -> str:
+    version = metadata.version("speechmos")
+    return f"DNSMOS P.835 overall, speechmos {version}, from the written WAV"
+
+  def check(self, languages: Collection[str] = ()) -> None:
+    check_installed("--mos dnsmos", ["speechmos", "onnxruntime", "librosa", "requests"], "voices")
+
+  def hear(self, wav: WavFile) -> Measurement:
+    from speechmos import dnsmos
+
     try:
-      keys[number] = _key(listener, wav)
-    except AudioError as error:
-      measurements[number] = Measurement("", str(error))
-    if keys[number] in kept:
-      measurements[number] = Measurement(kept[keys[number]])
-  asked = [number for number in range(len(wavs)) if number not in measurements]
-  for number, measured in zip(
-    asked, executor.map(listener.hear, [wavs[number] for number in asked]), strict=True
-  ):
-    measurements[number] = measured
-    if keys[number] is not None and measured.fault is None:
-      kept.add(keys[number], measured.value)
-  faults = [measurements[number].fault for number in asked]
-  if faults and None not in faults:
-    done = "transcribed" if listener.score == "asr" else "measured"
-    raise DataError(
-      f"Not one of {len(faults)} recordings could be {done} by {listener.rule}. The first: "
-      f"{faults[0]}"
-    )
-  return [measurements[number] for number in range(len(wavs))]
+      wave_S = waveform.read(wav.path)
+    except AudioError:
+      return Measurement(None)  # silence, which `evaluation.sound` reports
+    return Measurement(float(dnsmos.run(np.clip(wave_S, -1, 1), waveform.RATE_HZ)["ovrl_mos"]))
 
 
-def check_installed(option: str, modules: Sequence[str], extra: str) -> None:
-  """Raises ConfigError, with how to install them, where modules an option needs are missing."""
-  missing = [name for name in modules if importlib.util.find_spec(name) is None]
-  if missing:
-    raise ConfigError(
-      f"{option} needs packages that are not installed: {', '.join(missing)}. Install them: "
-      f"pip install 'audiopalm[{extra}]'."
-    )
+@dataclasses.dataclass(frozen=True)
+class Resemblyzer(Listener):
+  """The cosine of two voices' embeddings by Resemblyzer: about 0.6 for two speakers, over 0.8 for
+  one.
+
+  Source: Wan et al. 2018, "Generalized end-to-end loss for speaker verification", arXiv:1710.10467.
+  """
+
+  score: Score = "similarity"
+
+  @property
+  def rule(self) -> str:
+    version = metadata.version("Resemblyzer")
+    return f"cosine to the reference recording's voice, Resemblyzer {version}, of the written WAV"
+
+  def check(self, languages: Collection[str] = ()) -> None:
+    modules = ["resemblyzer", "webrtcvad", "librosa", "torch"]
+    check_installed("--similarity resemblyzer", modules, "voices")
+
+  def hear(self, wav: WavFile) -> Measurement:
+    assert wav.reference is not None, wav.path
+    try:
+      waves = (waveform.read(wav.path), waveform.read_flac(wav.reference))
+    except AudioError:
+      return Measurement(None)  # silence, which `evaluation.sound` reports
+    voices = [_voice(wave_S) for wave_S in waves]
+    return Measurement(None if any(voice is None for voice in voices) else float(np.dot(*voices)))
 
 
-def samples(wave_S: np.ndarray) -> bytes:
-  """Returns a wave as 16-bit samples."""
+PACKAGES: dict[Score, dict[str, Listener]] = {
+  "asr": {"pocketsphinx": PocketSphinx()},
+  "mos": {"dnsmos": Dnsmos()},
+  "similarity": {"resemblyzer": Resemblyzer()},
+}
+
+
+@functools.cache  # a process reads the model once
+def _sphinx_decoder() -> "pocketsphinx.Decoder":
+  import pocketsphinx
+
+  return pocketsphinx.Decoder(samprate=waveform.RATE_HZ, loglevel="FATAL")
+
+
+@functools.cache  # a process reads the weights once
+def _voice_encoder() -> "resemblyzer.VoiceEncoder":
+  import resemblyzer
+
+  return resemblyzer.VoiceEncoder("cpu", verbose=False)
+
+
+def _voice(wave_S: np.ndarray) -> np.ndarray | None:
+  """Returns the embedding, of length 1, of whoever speaks; None where nobody does."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the names it imports
+    import resemblyzer
+
+  if not np.any(wave_S):
+    return None  # its loudness has no logarithm
+  spoken_S = resemblyzer.preprocess_wav(wave_S, waveform.RATE_HZ)
+  return _voice_encoder().embed_utterance(spoken_S) if len(spoken_S) else None
+
+
+def _samples(wave_S: np.ndarray) -> bytes:
   return (np.clip(wave_S, -1, 1) * (2**15 - 1)).astype(np.int16).tobytes()
 
 
 def _key(listener: Listener, wav: WavFile) -> str:
   """Returns what a transcript depends on as one checksum: rule, language and samples."""
   digest = hashlib.sha256(f"{listener.rule}\n{wav.language}\n".encode())
-  digest.update(samples(waveform.read(wav.path)))
+  digest.update(_samples(waveform.read(wav.path)))
   return digest.hexdigest()

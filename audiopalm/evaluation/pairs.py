@@ -13,7 +13,7 @@ WORKDIR/evaluation/pairs.json                the scores
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ RULES = {
   "accuracy": "share of pairs whose right one has the higher log-likelihood, ties count half",
   "accuracy_per_token": "the same by log-likelihood per token",
 }
+AGAIN = "Run `audiopalm evaluate --pairs` again."
 SILENCE_S = 0.1  # between a spoken prompt and what follows it
 
 
@@ -67,26 +68,21 @@ def read(path: Path) -> tuple[Pair, ...]:
   wrong = list(manifest.faults)
   pairs = []
   for row in manifest.rows:
-    strange = [name for name in row.values if name not in COLUMNS]
-    values = {name: row.values.get(name) for name in COLUMNS}
-    values = {name: value for name, value in values.items() if value not in (None, "")}
-    bad = [name for name, value in values.items() if not isinstance(value, str)]
+    values = {name: value for name, value in row.values.items() if value not in (None, "")}
+    unknown = [name for name in row.values if name not in COLUMNS]
     lacking = [name for name in NEEDED if name not in values]
-    if strange:
-      wrong.append(
-        Fault(row.location, f"has {strange[0]!r}. Expected are {', '.join(COLUMNS)}. Rename it.")
-      )
-    elif lacking or bad:
-      wrong.append(
-        Fault(
-          row.location, f"needs a text as {(lacking + bad)[0]!r}: a pair has {', '.join(NEEDED)}."
-        )
-      )
+    lacking += [name for name in COLUMNS if not isinstance(values.get(name, ""), str)]
+    if unknown:
+      fault = f"has {unknown[0]!r}. Expected are {', '.join(COLUMNS)}. Rename it."
+    elif lacking:
+      fault = f"needs a text as {lacking[0]!r}: a pair has {', '.join(NEEDED)}."
     elif (code := language_tags.find(values["language"])) is None:
       expected = language_tags.expected(values["language"])
-      wrong.append(Fault(row.location, f"unknown language {values['language']!r}. {expected}"))
+      fault = f"unknown language {values['language']!r}. {expected}"
     else:
       pairs.append(Pair(str(row.location), **values | {"language": code}))
+      continue
+    wrong.append(Fault(row.location, fault))
   if wrong:
     listed = "\n  ".join(faults.summary(wrong))
     raise DataError(f"These pairs cannot be used:\n  {listed}")
@@ -111,28 +107,22 @@ def encode(tokenizer: Fitted, folder: Path, pairs: Sequence[Pair]) -> list[list[
   Paths of audio are relative to `folder`. AudioError, naming the line of the manifest, for a
   recording that cannot be used.
   """
-  utterance = _recording if tokenizer.spec.modality == "speech" else _text
   encoded = []
   for pair in pairs:
-    sides = (pair.positive, pair.negative)
-    encoded.append([tokenizer.encode(utterance(folder, pair, side)) for side in sides])
-    for side, ids in zip(sides, encoded[-1], strict=True):
-      if not len(ids):
+    both = []
+    for side in (pair.positive, pair.negative):
+      parts = [part for part in (pair.prompt, side) if part is not None]
+      wave_S, text = None, ""
+      if tokenizer.spec.modality == "speech":
+        waves = [waveform.read(folder / path, name=f"{pair.place}: {path}") for path in parts]
+        wave_S = silence.joined(waves, SILENCE_S, waveform.RATE_HZ)
+      else:
+        text = orthography.joined(map(orthography.plain, parts), pair.language)
+      both.append(tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, text, pair.language, "")))
+      if not len(both[-1]):
         raise AudioError(f"{pair.place}: {side}: too short to give a single id. Leave it out.")
+    encoded.append(both)
   return encoded
-
-
-def _text(folder: Path, pair: Pair, side: str) -> Utterance:
-  texts = [side] if pair.prompt is None else [pair.prompt, side]
-  text = orthography.joined(map(orthography.plain, texts), pair.language)
-  return Utterance(None, waveform.RATE_HZ, text, pair.language, "")
-
-
-def _recording(folder: Path, pair: Pair, side: str) -> Utterance:
-  paths = [side] if pair.prompt is None else [pair.prompt, side]
-  waves = [waveform.read(folder / path, name=f"{pair.place}: {path}") for path in paths]
-  wave_S = silence.joined(waves, SILENCE_S, waveform.RATE_HZ)
-  return Utterance(wave_S, waveform.RATE_HZ, "", pair.language, "")
 
 
 def keep(folder: Path, judged: Mapping[str, Sequence[Judged]]) -> None:
@@ -163,49 +153,37 @@ def score_pairs(judged: Sequence[Judged]) -> dict:
   The same per language and per kind; "left_out" counts pairs longer than a row.
   """
   asked = [result for result in judged if result.sums is not None]
-  wins = {
-    "accuracy": [_wins(result, per_token=False) for result in asked],
-    "accuracy_per_token": [_wins(result, per_token=True) for result in asked],
-  }
-  tallies = {
-    name: Tally(np.reshape([(win, 1) for win in won], (-1, 2)), tally.ratio)
-    for name, won in wins.items()
-  }
+  tallies = {}
+  for name in RULES:
+    wins = []
+    for right, wrong in (result.sums for result in asked):
+      nats = [of.nll / (of.weight if name == "accuracy_per_token" else 1) for of in (right, wrong)]
+      wins.append((0.5 if nats[0] == nats[1] else float(nats[0] < nats[1]), 1))
+    tallies[name] = Tally(np.reshape(wins, (-1, 2)), tally.ratio)
 
-  def among(kept: Callable[[Pair], bool]) -> dict:
-    kept_N = np.array([kept(result.pair) for result in asked], bool)
-    scores = tally.scores({name: counts.among(kept_N) for name, counts in tallies.items()})
-    return {**scores, "examples": int(kept_N.sum())}
+  def among(kept: Sequence[bool]) -> dict:
+    scores = tally.scores({name: counts.among(kept) for name, counts in tallies.items()})
+    return {**scores, "examples": sum(kept)}
 
-  def split(key: Callable[[Pair], str | None]) -> dict:
-    names = sorted({key(result.pair) for result in asked} - {None})
-    return {name: among(lambda pair, name=name: key(pair) == name) for name in names}
-
-  scores = among(lambda pair: True)
+  scores = among([True] * len(asked))
   if len(asked) < len(judged):
     scores["left_out"] = len(judged) - len(asked)
-  scores["rules"] = {
-    **RULES, "task": ", ".join(sorted({result.task for result in judged})), "intervals": tally.RULE
-  }  # fmt: skip
-  scores["languages"] = split(lambda pair: pair.language)
-  kinds = split(lambda pair: pair.kind)
+  task = ", ".join(sorted({result.task for result in judged}))
+  scores["rules"] = {**RULES, "task": task, "intervals": tally.RULE}
+  scores["languages"] = tally.by_group([result.pair.language for result in asked], among)
+  kinds = tally.by_group([result.pair.kind for result in asked], among)
   return {**scores, "kinds": kinds} if kinds else scores
-
-
-def _wins(result: Judged, *, per_token: bool) -> float:
-  right, wrong = (-sums.nll / (sums.weight if per_token else 1) for sums in result.sums)
-  return 0.5 if right == wrong else float(right > wrong)
 
 
 def _judged(path: Path) -> list[Judged]:
   judged = []
-  for number, values in json_lines.read(path, again="Run `audiopalm evaluate --pairs` again."):
+  for number, values in json_lines.read(path, again=AGAIN):
     try:
       sums = values["sums"] and tuple(Sums(**side) for side in values["sums"])
       judged.append(Judged(Pair(**values["pair"]), values["task"], sums))
     except (TypeError, KeyError) as error:
       raise DataError(
         f"{path}, line {number}: expected the likelihoods of a pair, but it cannot be read "
-        f"({error}). Run `audiopalm evaluate --pairs` again."
+        f"({error}). {AGAIN}"
       ) from error
   return judged

@@ -1,41 +1,65 @@
-"""The scores of an evaluation as tables on the console."""
+"""The scores of an evaluation as tables on the console, and the rows of tables anywhere."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
 
-from audiopalm.evaluation import ears, lines, scoring, voice_scores
-from audiopalm.evaluation.lines import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
+from audiopalm.evaluation import answers, saved, scoring
+from audiopalm.evaluation.answers import MODEL, NEAREST_COPY, UNITS_CEILING, UNTRAINED
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
 from audiopalm.evaluation.suites import SUITES
 from audiopalm.metrics.tally import Scores
 
-# Column title, key of the scores, factor, digits.
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """How a score is shown: the title of its column, its name in the scores, factor and digits."""
+
+  title: str
+  name: str
+  factor: float = 1
+  digits: int = 1
+
+  def number(self, values: Scores) -> str:
+    """Returns the score, '' where there is none."""
+    return f"{values[self.name] * self.factor:.{self.digits}f}" if self.name in values else ""
+
+  def half(self, values: Scores) -> str:
+    """Returns half the width of the score's interval: " ±0.8"; '' where it has none."""
+    interval = values.get("intervals", {}).get(self.name)
+    if not interval:
+      return ""
+    return f" ±{(interval[1] - interval[0]) / 2 * self.factor:.{self.digits}f}"
+
+
 COLUMNS = (
-  ("WER %", "wer", 100, 1),
-  ("CER %", "cer", 100, 1),
-  ("exact %", "exact", 100, 1),
-  ("BLEU", "bleu", 1, 1),
-  ("chrF", "chrf", 1, 1),
-  ("ASR-BLEU", "asr_bleu", 1, 1),
-  ("MCD", "mcd", 1, 2),
-  ("MOS", "mos", 1, 2),
-  ("voice", "similarity", 1, 2),
-  ("nats", "nll", 1, 2),
-  ("token %", "token_accuracy", 100, 1),
+  Column("WER %", "wer", 100),
+  Column("CER %", "cer", 100),
+  Column("exact %", "exact", 100),
+  Column("BLEU", "bleu"),
+  Column("chrF", "chrf"),
+  Column("ASR-BLEU", "asr_bleu"),
+  Column("MCD", "mcd", digits=2),
+  Column("MOS", "mos", digits=2),
+  Column("voice", "similarity", digits=2),
+  Column("nats", "nll", digits=2),
+  Column("token %", "token_accuracy", 100),
 )
 # Of the recognizer that is not the run's own; "raw": numbers as it writes them.
 INDEPENDENT = (
-  ("indep. WER %", ears.WER, 100, 1),
-  ("raw %", ears.RAW_WER, 100, 1),
-  ("indep. CER %", ears.CER, 100, 1),
-  ("indep. ASR-BLEU", ears.ASR_BLEU, 1, 1),
+  Column("indep. WER %", scoring.INDEPENDENT_WER, 100),
+  Column("raw %", scoring.INDEPENDENT_RAW_WER, 100),
+  Column("indep. CER %", scoring.INDEPENDENT_CER, 100),
+  Column("indep. ASR-BLEU", scoring.INDEPENDENT_ASR_BLEU),
 )
-PAIR_COLUMNS = (("pairs %", "accuracy", 100, 1), ("per token %", "accuracy_per_token", 100, 1))
-LESS_IS_BETTER = ("wer", "cer", "mcd", "nll", ears.WER, ears.RAW_WER, ears.CER)
+PAIR_COLUMNS = (
+  Column("pairs %", "accuracy", 100),
+  Column("per token %", "accuracy_per_token", 100),
+)
 BASELINES = {
   UNTRAINED: "untrained",
   NEAREST_COPY: "nearest copied",
@@ -50,9 +74,10 @@ nearest copied: the answer of the training example with the most similar input.
 via units: what the reference recordings keep, the best that speech can reach.
 ±: half of the 95% interval that other choices of examples leave."""
 
-_EARS = sorted(
-  (*(column for column in COLUMNS if column[1] in ("wer", "cer", "asr_bleu")), *INDEPENDENT),
-  key=lambda column: ("wer", "cer", "bleu").index(column[1].rpartition("_")[2]),
+# Scores by both recognizers, side by side.
+_BOTH = sorted(
+  (*(column for column in COLUMNS if column.name in ("wer", "cer", "asr_bleu")), *INDEPENDENT),
+  key=lambda column: ("wer", "cer", "bleu").index(column.name.rpartition("_")[2]),
 )
 
 PAIRS_LEGEND = """\
@@ -65,7 +90,7 @@ the same through units and back, and what the model reads aloud in this voice;
 characters wrong, not words, where a language has no spaces between words.
 ±: half of the 95% interval that other choices of examples leave."""
 
-EARS_LEGEND = """\
+BOTH_LEGEND = """\
 Speech as the run's own recognition hears it and, indep., as the recognizer of
 --asr does, numbers as words on both sides; raw: as it writes them."""
 
@@ -74,10 +99,19 @@ Suites hold tasks by what they do, each with its output of that kind, the last
 of several. zero-shot: never trained on; it counts in no row but its own."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _ScoreTable:
+  """A table to be printed: its rows of scores, and the name of the score that stands for them."""
+
+  title: str
+  rows: Sequence[tuple[str, Scores]]
+  leading: str | None
+
+
 def show(
   scores: Scores,
   console: Console,
-  columns: Sequence[tuple[str, str, float, int]] = COLUMNS,
+  columns: Sequence[Column] = COLUMNS,
   legend: str = LEGEND,
 ) -> None:
   """Prints a table for each task of what `scoring.score` returns, whole however narrow the console.
@@ -86,23 +120,34 @@ def show(
   on the same examples. Columns without any value are left out. Every score has its interval where
   there is room, else the one that stands for the task, else none.
   """
-  tables = {task: (list(rows(task, scores)), _leading(task, scores)) for task in tasks(scores)}
+  tables = [
+    _ScoreTable(
+      task, list(rows(task, scores)), scoring.leading(scores.get(task) or scores[HELD_OUT][task])
+    )
+    for task in tasks(scores)
+  ]
   _print(tables, columns, legend, console)
-  both = {
-    f"{task}, both ears": (of_task, leading)
-    for task, (of_task, leading) in tables.items()
-    if any(name in values for _, values in of_task for _, name, *_ in INDEPENDENT)
-  }
+  both = [
+    dataclasses.replace(table, title=f"{table.title}, both ears")
+    for table in tables
+    if any(column.name in values for _, values in table.rows for column in INDEPENDENT)
+  ]
   if both:
-    _print(both, _EARS, EARS_LEGEND, console)
+    _print(both, _BOTH, BOTH_LEGEND, console)
+
+
+def show_pairs(scores: Scores, console: Console) -> None:
+  """Prints a table for each manifest of pairs of what `pairs.score` returns."""
+  show({**scores, HELD_OUT: {}, "baselines": {}}, console, PAIR_COLUMNS, PAIRS_LEGEND)
 
 
 def show_suites(scores: Scores, console: Console) -> None:
   """Prints a table for each suite of `saved.score`: a row per task, its languages below."""
-  tables = {
-    suite: (list(suite_rows(section)), _leading_of_suite(suite, section))
-    for suite, section in scores[scoring.SUITES].items()
-  }
+  tables = []
+  for suite, section in scores[scoring.SUITES].items():
+    names = {name for values in section.values() for name in values}
+    leading = next((name for name in SUITES[suite].scores if name in names), None)
+    tables.append(_ScoreTable(suite, list(suite_rows(section)), leading))
   if tables:
     console.print()
     _print(tables, (*COLUMNS, *INDEPENDENT, *PAIR_COLUMNS), SUITES_LEGEND, console)
@@ -116,85 +161,17 @@ def show_recordings(scores: Scores, console: Console) -> None:
   section = scores.get(scoring.RECORDINGS)
   if section is None:
     return
-  systems = voice_scores.systems(section)
-  drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-  drawn.add_column("indep. WER %", no_wrap=True, min_width=19)
-  for name in systems:
-    drawn.add_column(voice_scores.title_of(name), justify="right", no_wrap=True)
-    drawn.add_column("n", justify="right", no_wrap=True)
-  for what, of in voice_scores.rows(section):
-    cells = []
-    for name in systems:
-      values = of.get(name, {})
-      name = ears.leading(values)
-      shown = f"{number(values, name, 100, 1)}{half(values, name, 100, 1)}"
-      cells += [shown, str(values.get("examples", ""))]
-    drawn.add_row(what, *cells)
+  columns = {column.name: column for column in INDEPENDENT}
+  systems = recording_systems(section)
+  lines = []
+  for label, by_system in recording_rows(section):
+    lines.append([label])
+    for values in (by_system.get(system, {}) for system in systems):
+      column = columns[scoring.independent_error_rate(values)]
+      lines[-1] += [column.number(values) + column.half(values), str(values.get("examples", ""))]
+  heads = [head for title in systems.values() for head in (title, "n")]
   console.print()
-  _whole(Group(drawn), console, RECORDINGS_LEGEND)
-
-
-def _print(
-  tables: Mapping[str, tuple[Sequence[tuple[str, Scores]], str | None]],
-  columns: Sequence[tuple[str, str, float, int]],
-  legend: str,
-  console: Console,
-) -> None:
-  """Prints {title: (rows, the score that stands for them)}."""
-  every = {key for _, key, *_ in columns}
-  for spread in (lambda leading: every, lambda leading: {leading}, lambda leading: set()):
-    drawn = Group(
-      *(_table(title, of, columns, spread(leading)) for title, (of, leading) in tables.items())
-    )
-    if _needed(drawn, console) <= console.width:
-      break
-  _whole(drawn, console, legend)
-
-
-def _needed(drawn: Group, console: Console) -> int:
-  return Measurement.get(console, console.options.update(width=1000), drawn).maximum
-
-
-def _whole(drawn: Group, console: Console, legend: str) -> None:
-  # Where a line is too long the terminal folds it; rich would cut its numbers off.
-  width = max(console.width, _needed(drawn, console))
-  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)
-
-
-def show_pairs(scores: Scores, console: Console) -> None:
-  """Prints a table for each manifest of pairs of what `pairs.score` returns."""
-  show({**scores, HELD_OUT: {}, "baselines": {}}, console, PAIR_COLUMNS, PAIRS_LEGEND)
-
-
-def _leading(task: str, scores: Scores) -> str | None:
-  return scoring.leading(scores.get(task) or scores[HELD_OUT][task])
-
-
-def _leading_of_suite(suite: str, section: Scores) -> str | None:
-  """Returns the first of a suite's scores that one of its tasks has."""
-  had = {name for values in section.values() for name in values}
-  return next((name for name in SUITES[suite].scores if name in had), None)
-
-
-def _table(
-  title: str,
-  rows: Sequence[tuple[str, Scores]],
-  columns: Sequence[tuple[str, str, float, int]],
-  spread: Set[str],
-) -> Table:
-  used = [column for column in columns if any(column[1] in values for _, values in rows)]
-  drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-  drawn.add_column(title, no_wrap=True, min_width=19)
-  for head, *_ in (*used, ("n",)):
-    drawn.add_column(head, justify="right", no_wrap=True)
-  for what, values in rows:
-    numbers = [
-      f"{number(values, *column[1:])}{half(values, *column[1:]) if column[1] in spread else ''}"
-      for column in used
-    ]
-    drawn.add_row(what, *numbers, str(values.get("examples", "")))
-  drawn.add_row()
-  return drawn
+  _print_whole(Group(_table(["indep. WER %", *heads], lines)), console, RECORDINGS_LEGEND)
 
 
 def tasks(scores: Scores) -> list[str]:
@@ -204,63 +181,118 @@ def tasks(scores: Scores) -> list[str]:
 
 
 def rows(task: str, scores: Scores) -> Iterator[tuple[str, Scores]]:
-  """Yields (what, scores) for the rows of one task; what is part of the row above is indented."""
+  """Yields (label, scores) for the rows of one task; what is part of the row above is indented."""
   values = scores.get(task, {})
   if values:
     yield "seen voices" if "voices" in values else "all", values
   if len(values.get("languages", {})) > 1:
-    for language, of_language in values["languages"].items():
-      yield f"  {language}", of_language
-  for kind, of_kind in values.get("kinds", {}).items():
-    yield f"  {kind}", of_kind
-  if "new_words" in values:
-    yield "  with new words", values["new_words"]
-  if "zero_shot" in values:
-    yield "  zero-shot", values["zero_shot"]
+    yield from _indented(values["languages"])
+  yield from _indented(values.get("kinds", {}))
+  for name, label in (("new_words", "with new words"), ("zero_shot", "zero-shot")):
+    if name in values:
+      yield f"  {label}", values[name]
   held_out = scores[HELD_OUT].get(task)
   if held_out:
     yield "held-out voices", held_out
-    for voice, of_voice in held_out.get("voices", {}).items():
-      worst = held_out["worst_voice"].get("voice") == voice and len(held_out["voices"]) > 1
-      yield f"  {voice}" + (" (worst)" if worst else ""), of_voice
-  for system, name in BASELINES.items():
+    voices = held_out.get("voices", {})
+    worst = held_out["worst_voice"].get("voice") if len(voices) > 1 else None
+    yield from _indented(
+      {voice + " (worst)" * (voice == worst): of_voice for voice, of_voice in voices.items()}
+    )
+  for system, label in BASELINES.items():
     if task in scores["baselines"].get(system, {}):
-      yield name, scores["baselines"][system][task]
+      yield label, scores["baselines"][system][task]
 
 
 def suite_rows(section: Scores) -> Iterator[tuple[str, Scores]]:
-  """Yields (what, scores) for the rows of a suite; languages are indented below their task."""
+  """Yields (label, scores) for the rows of a suite; languages are indented below their task."""
   for task, values in section.items():
     yield task, values
     for language, of_language in values.get("languages", {}).items():
-      marked = ", zero-shot" if of_language.get("zero_shot") else ""
-      yield f"  {language}{marked}", of_language
+      yield f"  {language}" + ", zero-shot" * of_language.get("zero_shot", False), of_language
 
 
-def number(values: Scores, name: str, factor: float, digits: int) -> str:
-  """Returns a score as it is shown, '' where there is none."""
-  return f"{values[name] * factor:.{digits}f}" if name in values else ""
+def recording_systems(section: Scores) -> dict[str, str]:
+  """Returns the systems of "recordings" in order with their titles: "recordings", "through units",
+  "model's speech"."""
+  names = {name for _, by_system in recording_rows(section) for name in by_system} - {"voices"}
+  titles = {scoring.AS_RECORDED: "recordings", MODEL: "model's speech"}
+  return {
+    name: titles.get(name, name.replace("_", " "))
+    for name in sorted(names, key=scoring.system_order)
+  }
 
 
-def half(values: Scores, name: str, factor: float, digits: int) -> str:
-  """Returns half the width of a score's interval, as it is shown: " ±0.8"; '' where it has none."""
-  interval = values.get("intervals", {}).get(name)
-  return f" ±{(interval[1] - interval[0]) / 2 * factor:.{digits}f}" if interval else ""
+def recording_rows(section: Scores) -> Iterator[tuple[str, Scores]]:
+  """Yields (label, {system: scores}) for each language, its voices indented below."""
+  for split in (SEEN, HELD_OUT):
+    for language, by_system in section.get(split, {}).items():
+      yield language + ", held-out voices" * (split == HELD_OUT), by_system
+      yield from _indented(by_system["voices"])
 
 
-def to_listen(folder: Path, tasks: Sequence[str], each: int) -> list[str]:
-  """Returns lines that point to the first `each` recordings of every task that speaks."""
+def to_listen(folder: Path, tasks: Sequence[str], count: int) -> list[str]:
+  """Returns lines that point to the first `count` recordings of every task that speaks."""
   pointers = []
   for task in tasks:
-    saved = folder / "outputs" / f"{MODEL}-{SEEN}-{task}.jsonl"
+    path = saved.path_of(folder, MODEL, SEEN, task)
     spoken = [
-      (said, line)
-      for line in (lines.read(saved) if saved.is_file() else ())
-      for said in line.said
-      if said.wave is not None
+      (answer, output)
+      for answer in (answers.read(path) if path.is_file() else ())
+      for output in answer.outputs
+      if output.wave is not None
     ]
-    for said, line in spoken[:each]:
-      heard = "" if said.hypothesis is None else f", heard as {said.hypothesis!r}"
-      pointers.append(f"{task} {line.language}: {folder / said.wave}")
-      pointers.append(f"  should say {said.reference!r}{heard}")
+    for answer, output in spoken[:count]:
+      heard = "" if output.hypothesis is None else f", heard as {output.hypothesis!r}"
+      pointers.append(f"{task} {answer.language}: {folder / output.wave}")
+      pointers.append(f"  should say {output.reference!r}{heard}")
   return ["Listen:", *pointers] if pointers else []
+
+
+def _indented(parts: Scores) -> Iterator[tuple[str, Scores]]:
+  for label, values in parts.items():
+    yield f"  {label}", values
+
+
+def _print(
+  tables: Sequence[_ScoreTable], columns: Sequence[Column], legend: str, console: Console
+) -> None:
+  """Prints tables with as many intervals as there is room for."""
+  names = {column.name for column in columns}
+  for intervals in (lambda table: names, lambda table: {table.leading}, lambda table: ()):
+    drawn = Group(*(_score_table(table, columns, intervals(table)) for table in tables))
+    if _width(drawn, console) <= console.width:
+      break
+  _print_whole(drawn, console, legend)
+
+
+def _score_table(
+  table: _ScoreTable, columns: Sequence[Column], intervals: Collection[str | None]
+) -> Table:
+  used = [column for column in columns if any(column.name in values for _, values in table.rows)]
+  lines = []
+  for label, values in table.rows:
+    halves = [column.half(values) if column.name in intervals else "" for column in used]
+    cells = [column.number(values) + half for column, half in zip(used, halves, strict=True)]
+    lines.append([label, *cells, str(values.get("examples", ""))])
+  return _table([table.title, *(column.title for column in used), "n"], [*lines, []])
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
+  drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+  drawn.add_column(heads[0], no_wrap=True, min_width=19)
+  for head in heads[1:]:
+    drawn.add_column(head, justify="right", no_wrap=True)
+  for line in lines:
+    drawn.add_row(*line)
+  return drawn
+
+
+def _width(drawn: Group, console: Console) -> int:
+  return Measurement.get(console, console.options.update(width=1000), drawn).maximum
+
+
+def _print_whole(drawn: Group, console: Console, legend: str) -> None:
+  # Where a line is too long the terminal folds it; rich would cut its numbers off.
+  width = max(console.width, _width(drawn, console))
+  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)

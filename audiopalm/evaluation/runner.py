@@ -8,24 +8,23 @@ scores      counted from the lines that lie in WORKDIR/evaluation, there alone
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiopalm.data import executors
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import (
-  answers,
   baselines,
   hearing,
   judging,
+  listeners,
   pairs,
   saved,
   scoring,
   suites,
-  transcripts,
   trials,
 )
-from audiopalm.evaluation.listeners import EACH, Listener
+from audiopalm.evaluation.listeners import Listener, TranscriptCache
 from audiopalm.evaluation.speech import Listening
 from audiopalm.evaluation.suites import TaskKind
 from audiopalm.inference import prompting, sampling
@@ -50,7 +49,7 @@ class Options:
   pairs: Sequence[str | os.PathLike] = ()
   judged_by: str | None = None
   recognizer: Listener | None = None
-  recordings_each: int | None = EACH
+  recordings_each: int | None = listeners.VOICE_RECORDINGS
   meters: Sequence[Listener] = ()
   compared: bool = True
   beams: int | None = None
@@ -75,19 +74,20 @@ def evaluate(
   with executors.Local(options.workers) as executor:
     # Pairs first: a recording of theirs may be unreadable.
     judged = judging.judge(trained, plan.pairs, executor, say)
+    asked = [plan.kinds[name] for name in plan.tasks]
     saved.begin(folder, trained.step, plan.kinds, plan.tasks)
     pairs.keep(folder, judged)
-    kept = transcripts.Kept(folder / transcripts.FILE)
-    listening = Listening(trained, folder, executor, options.recognizer, options.meters, kept)
+    cache = TranscriptCache(folder / listeners.CACHE_FILE)
+    listening = Listening(trained, folder, executor, options.recognizer, options.meters, cache)
     seen = []
-    for trial in trials.trials(trained, plan.asked):
+    for trial in trials.trials(trained, asked):
       say(f"{trial.task.name} on {trial.split}: {len(trial.questions)} examples")
-      saved.keep(folder, answers.answer(trained, trial, listening, plan.search))
-      if trial.split == scoring.SEEN and trial.decoded and trial.questions:
+      saved.keep(folder, trials.answer(trained, trial, listening, plan.search))
+      if trial.split == scoring.SEEN and trial.task.inputs and trial.questions:
         seen.append(trial)
     if options.compared:
-      for answered in baselines.answer(listening, seen, plan.search, say):
-        saved.keep(folder, answered)
+      for answers in baselines.answer(listening, seen, plan.search, say):
+        saved.keep(folder, answers)
     if plan.recordings:
       hearing.hear(listening, plan.recordings, say)
   scores = scoring.of_tasks(saved.score(folder), [*plan.tasks, *judged])
@@ -107,17 +107,10 @@ def judge(
 
   The keys are those of `pairs.score_pairs`. What `evaluate` left at the same step stays.
   """
-  trained.check_answers()
-  files = judging.read(trained, options.pairs, options.judged_by)
-  folder = saved.folder_of(workdir)
-  with executors.Local(options.workers) as executor:
-    judged = judging.judge(trained, files, executor, say)
-  experiment, specs = trained.experiment, trained.prepared.space.streams
-  saved.begin(folder, trained.step, suites.kinds(experiment.tasks, specs), [])
-  pairs.keep(folder, judged)
-  saved.score(folder)
-  scores = pairs.scored(folder)
-  return {name: scores[name] for name in judged}
+  options = dataclasses.replace(options, tasks=[], compared=False)
+  evaluate(trained, workdir, options, say)
+  scores = pairs.scored(saved.folder_of(workdir))
+  return {name: scores[name] for name in (Path(path).stem for path in options.pairs)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,11 +125,7 @@ class _Plan:
   suites: Sequence[str] | None
   search: Sampling | Beams
   pairs: Sequence[judging.PairFile]
-  recordings: Sequence[hearing.Chosen]
-
-  @property
-  def asked(self) -> list[TaskKind]:
-    return [self.kinds[name] for name in self.tasks]
+  recordings: Sequence[hearing.Recording]
 
 
 def _plan(trained: Trained, options: Options) -> _Plan:
@@ -157,26 +146,18 @@ def _plan(trained: Trained, options: Options) -> _Plan:
     config.beams if options.beams is None else options.beams,
     config.length_penalty if options.length_penalty is None else options.length_penalty,
   )
+  spoken = set()  # languages
   for kind in asked:
     if kind.task.inputs:
       prompting.check_sampling(trained, kind.task, search)
+      pairs_of = kind.task.corpus.pairs(kind.task.roles)
+      spoken |= {languages[role] for role, _ in kind.spoken for languages in pairs_of}
   recordings = []
   if options.recognizer is not None:
-    options.recognizer.check(_languages_spoken(asked))
+    options.recognizer.check(spoken)
     if options.recordings_each != 0:
       recordings = hearing.choose(prepared, asked, options.recognizer, options.recordings_each)
   for meter in options.meters:
     meter.check()
   files = judging.read(trained, options.pairs, options.judged_by)
   return _Plan(kinds, [kind.task.name for kind in asked], chosen, search, files, recordings)
-
-
-def _languages_spoken(kinds: Iterable[TaskKind]) -> set[str]:
-  """Returns the languages that are spoken in outputs of tasks that are decoded."""
-  return {
-    languages[role]
-    for kind in kinds
-    if kind.task.inputs
-    for role, _ in kind.spoken
-    for languages in kind.task.corpus.pairs(kind.task.roles)
-  }

@@ -1,15 +1,29 @@
-"""Scores of saved answers: the evaluation's JSON, a pure function that needs no model."""
+"""Scores of saved answers: the evaluation's JSON, pure functions that need no model.
 
+Text outputs and speech have scores by their texts, speech by two recognizers: the run's own and an
+independent one.
+
+wer, cer, exact, bleu, chrf            texts, and speech by the run's own transcripts
+asr_bleu, asr_chrf                     of speech that translates
+independent_wer, _cer, _exact          numbers as words on both sides: "€2" is "two euros"
+independent_raw_wer                    texts as they were written
+independent_asr_bleu, _asr_chrf        of speech that translates, numbers as words
+"""
+
+import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from audiopalm import orthography
-from audiopalm.evaluation import ears
-from audiopalm.evaluation.ears import EARS, OWN
-from audiopalm.evaluation.lines import MODEL, Answer, Said, language_of
-from audiopalm.metrics import likelihood, speech, tally, text
+from audiopalm.evaluation.answers import MODEL, Answer, Measure, Output
+from audiopalm.metrics import likelihood, numbers, speech, tally, text
 from audiopalm.metrics.tally import Scores, Tally, ratio
+from audiopalm.metrics.text import Metric
+from audiopalm.types import Modality
 
 SEEN = "test"
 HELD_OUT = "held_out_voices"
@@ -18,23 +32,97 @@ RECORDINGS = "recordings"
 PARTS = (HELD_OUT, "baselines", SUITES, RECORDINGS)  # of the scores: all other names are tasks
 OWN_ASR = "this model's own ASR, from the written WAV read back and re-encoded"
 KNOWN_TEXT = "the known text of the copied recording"
+AS_RECORDED = "as_recorded"
+SPEECH = "speech"  # one name for all streams: voices are scored over whatever they were heard in
 
-# The score that stands for a task and ranks voices, and whether less of it is better.
+INDEPENDENT = "independent_"
+INDEPENDENT_WER, INDEPENDENT_RAW_WER, INDEPENDENT_CER, INDEPENDENT_ASR_BLEU = (
+  f"{INDEPENDENT}{name}" for name in ("wer", "raw_wer", "cer", "asr_bleu")
+)
+INDEPENDENT_TRANSCRIPTS = f"{INDEPENDENT}transcripts"  # a rule
+
+# The first of these that a task has stands for it and ranks its voices. Error rates by characters
+# are for languages where no spaces separate words.
 LEADING = (
-  ("wer", True),
-  ("cer", True),  # where no spaces separate words
-  (ears.WER, True),
-  (ears.CER, True),
-  ("asr_bleu", False),
-  (ears.ASR_BLEU, False),
-  ("bleu", False),
-  ("mcd", True),
-  ("nll", True),
-  ("accuracy", False),
+  "wer", "cer", INDEPENDENT_WER, INDEPENDENT_CER, "asr_bleu", INDEPENDENT_ASR_BLEU, "bleu", "mcd",
+  "nll", "accuracy",
+)  # fmt: skip
+LESS_IS_BETTER = (
+  "wer", "cer", "mcd", "nll", INDEPENDENT_WER, INDEPENDENT_RAW_WER, INDEPENDENT_CER,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TextScores:
+  """Scores of the texts in a field of `Output`, by name, and which compare numbers as words."""
+
+  field: Literal["hypothesis", "independent"]
+  scores: Mapping[tuple[Modality, Measure], Mapping[str, Metric]]
+  spelled: tuple[str, ...] = ()
+
+  def text(self, output: Output) -> str | None:
+    """Returns what was heard or read, None where there is no such text."""
+    return getattr(output, self.field)
+
+  def metrics(self, output: Output) -> dict[str, Metric]:
+    """Returns the scores of an output in its language by their names."""
+    scores = self.scores[output.modality, output.measure]
+    metrics = {name: metric.of(output.language) for name, metric in scores.items()}
+    return {name: metric for name, metric in metrics.items() if metric.measures}
+
+  def tallies(self, outputs: Sequence[Output | None]) -> dict[str, Tally]:
+    """Returns the counts of each output by score, NaN where there is none or it has no text."""
+    by_language: dict[str, list[int]] = {}
+    for number, output in enumerate(outputs):
+      if output is not None and self.text(output) is not None:
+        by_language.setdefault(output.language, []).append(number)
+    tallies: dict[str, Tally] = {}
+    for language, places in by_language.items():
+      having = [outputs[place] for place in places]
+      raw = [output.reference for output in having], [self.text(output) for output in having]
+      spelled = raw
+      if self.spelled:
+        spelled = tuple([numbers.spell(value, language) for value in texts] for texts in raw)
+      for name, metric in self.metrics(having[0]).items():
+        counted = metric.tally(*(spelled if name in self.spelled else raw))
+        if name not in tallies:
+          counts_NE = np.full((len(outputs), counted.counts_NE.shape[1]), np.nan)
+          tallies[name] = Tally(counts_NE, counted.value)
+        tallies[name].counts_NE[places] = counted.counts_NE
+    return tallies
+
+  def partial(self, outputs: Sequence[Output]) -> set[str]:
+    """Returns the scores that exist for some languages of these outputs and not for others."""
+    by_language = {of.language: of for of in outputs if self.text(of) is not None}
+    names = [set(self.metrics(output)) for output in by_language.values()]
+    return set().union(*names) - set.intersection(*names) if names else set()
+
+
+def _named(*metrics: Metric, prefix: str = "") -> dict[str, Metric]:
+  return {f"{prefix}{metric.name}": metric for metric in metrics}
+
+
+_OWN = TextScores(
+  "hypothesis",
+  {
+    ("text", "words"): _named(text.wer, text.cer, text.exact),
+    ("text", "translation"): _named(text.bleu, text.chrf),
+    ("speech", "words"): _named(text.wer, text.cer, text.exact),
+    ("speech", "translation"): _named(text.asr_bleu, text.asr_chrf),
+  },
+)
+_WORDS = {INDEPENDENT_WER: text.wer, INDEPENDENT_RAW_WER: text.wer} | _named(
+  text.cer, text.exact, prefix=INDEPENDENT
+)
+_TRANSLATION = _named(text.asr_bleu, text.asr_chrf, prefix=INDEPENDENT)
+_INDEPENDENT = TextScores(
+  "independent",
+  {("speech", "words"): _WORDS, ("speech", "translation"): _TRANSLATION},
+  spelled=tuple(name for name in (*_WORDS, *_TRANSLATION) if name != INDEPENDENT_RAW_WER),
 )
 
 
-def score(lines: Iterable[Answer]) -> dict:
+def score(answers: Iterable[Answer]) -> dict:
   """Returns {task: scores, "held_out_voices": {task: scores}, "baselines": {system: {task: ...}}}.
 
   The scores of a task on the test split: those of its outputs (WER and CER are fractions, BLEU and
@@ -47,8 +135,8 @@ def score(lines: Iterable[Answer]) -> dict:
   """
   # Baselines are asked on the test split alone.
   groups: dict[tuple[str, str, str], list[Answer]] = {}
-  for line in lines:
-    groups.setdefault((line.system, line.split, line.task), []).append(line)
+  for answer in answers:
+    groups.setdefault((answer.system, answer.split, answer.task), []).append(answer)
   results: dict = {}
   held_out: dict = {}
   baselines: dict = {}
@@ -79,167 +167,196 @@ def of_tasks(scores: Scores, names: Collection[str]) -> dict:
   }
 
 
-def score_task(lines: Sequence[Answer]) -> dict:
+def score_task(answers: Sequence[Answer]) -> dict:
   """Returns the scores of the answers to one task, also by language and by voice."""
-  asked = [line for line in lines if not line.left_out]
-  tallies = _tallies(asked)
-
-  def scores_of(kept: Callable[[Answer], bool]) -> dict:
-    return _scores(asked, tallies, np.array([kept(line) for line in asked], bool))
-
-  def split(key: Callable[[Answer], str | None]) -> dict[str, dict]:
-    names = sorted({key(line) for line in asked} - {None})
-    return {name: scores_of(lambda line, name=name: key(line) == name) for name in names}
-
-  scores = scores_of(lambda line: not line.zero_shot)
-  if any(line.new_words for line in asked):
-    scores["new_words"] = scores_of(lambda line: line.new_words)
-  if any(line.zero_shot for line in asked):
-    scores["zero_shot"] = scores_of(lambda line: line.zero_shot)
-  scores |= _mean_length([(line, said) for line in asked for said in line.said[:1]])
-  scores["cut"] = sum(not line.complete for line in asked)
-  if len(asked) < len(lines):
-    scores["left_out"] = len(lines) - len(asked)
+  asked = [answer for answer in answers if not answer.left_out]
+  among = functools.partial(_scores, asked, _tallies(asked))
+  scores = among([not answer.zero_shot for answer in asked])
+  for name in ("new_words", "zero_shot"):
+    kept = [getattr(answer, name) for answer in asked]
+    if any(kept):
+      scores[name] = among(kept)
+  scores |= _mean_length([output for answer in asked for output in answer.outputs[:1]])
+  scores["cut"] = sum(not answer.complete for answer in asked)
+  if len(asked) < len(answers):
+    scores["left_out"] = len(answers) - len(asked)
   scores["rules"] = rules(asked)
-  scores["languages"] = split(lambda line: line.language)
-  voices = split(lambda line: None if line.zero_shot else line.voice)
-  if voices:
+  scores["languages"] = tally.by_group([answer.language for answer in asked], among)
+  voices = [None if answer.zero_shot else answer.voice for answer in asked]
+  if voices := tally.by_group(voices, among):
     scores["voices"] = voices
     scores["worst_voice"] = _worst(voices)
   return scores
 
 
-def plain(lines: Sequence[Answer]) -> dict:
-  """Returns the scores of all answers together, with intervals and the number of examples."""
-  return _scores(lines, _tallies(lines), np.ones(len(lines), bool))
+def score_recordings(
+  heard: Sequence[Answer], answers: Iterable[Answer], read_aloud: Collection[str]
+) -> dict:
+  """Returns how an independent recognizer hears each voice: {"rules", split: {language: {system:
+  scores, "voices": {voice: {system: scores}}}}}, {} where it heard no recordings.
+
+      as_recorded     the recordings themselves: how well the recognizer understands this voice
+      through_units   the same through ids of a stream and back: the ceiling for speech out
+      model           texts that the run read aloud in this voice
+
+  `heard` are the lines of the first two, as `hearing` writes them; of the model's `answers` those
+  to tasks that `read_aloud` count. Scores have their intervals and number of examples.
+  """
+  if not heard:
+    return {}
+  by = {output.heard_by for answer in heard for output in answer.outputs}
+  spoken = (
+    (answer, dataclasses.replace(output, stream=SPEECH, measured={}, mcd=None, hypothesis=None))
+    for answer in answers
+    if answer.system == MODEL and answer.split == SEEN and answer.task in read_aloud
+    for output in answer.outputs
+    if output.modality == "speech" and output.independent is not None and output.heard_by in by
+  )
+  lines = [*heard] + [
+    Answer(MODEL, of.task, of.split, of.id, output.language, output.voice, (output,))
+    for of, output in spoken
+  ]
+  among = functools.partial(_scores, lines, _tallies(lines))
+
+  def grouped(key: str, among: Callable, kept: Sequence[bool]) -> dict[str, dict]:
+    names = [getattr(line, key) if of else None for line, of in zip(lines, kept, strict=True)]
+    return tally.by_group(names, among)
+
+  def by_system(kept: Sequence[bool]) -> dict[str, dict]:
+    scores = grouped("system", among, kept)
+    return {name: scores[name] for name in sorted(scores, key=system_order)}
+
+  def by_voice(kept: Sequence[bool]) -> dict[str, dict]:
+    return {**by_system(kept), "voices": grouped("voice", by_system, kept)}
+
+  section: dict = {"rules": rules(lines)}
+  for split in (SEEN, HELD_OUT):
+    languages = grouped("language", by_voice, [line.split == split for line in lines])
+    if languages:
+      section[split] = languages
+  return section
+
+
+def system_order(name: str) -> tuple[bool, bool, str]:
+  """Returns the place of a system among recordings: as recorded, through streams, the model."""
+  return name == MODEL, name != AS_RECORDED, name
 
 
 def leading(scores: Scores) -> str | None:
   """Returns the name of the score that summarizes a task; None where it has none."""
-  return next((name for name, _ in LEADING if name in scores), None)
+  return next((name for name in LEADING if name in scores), None)
 
 
-def _tallies(lines: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
-  """Returns the counts of every answer by output and score; each text is processed once."""
-  streams = dict.fromkeys(said.stream for line in lines for said in line.said)
-  return {
-    stream: _of_output(
-      [next(((line, said) for said in line.said if said.stream == stream), None) for line in lines]
-    )
-    for stream in streams
-  }
+def independent_error_rate(scores: Scores) -> str:
+  """Returns the error rate of an independent recognizer: by words, by characters without spaces."""
+  by_characters = INDEPENDENT_WER not in scores and INDEPENDENT_CER in scores
+  return INDEPENDENT_CER if by_characters else INDEPENDENT_WER
 
 
-def _mean_length(said: Sequence[tuple[Answer, Said]]) -> dict[str, float]:
+def _mean_length(outputs: Sequence[Output]) -> dict[str, float]:
   """Returns the mean length of references: in words, or in characters if one has no spaces."""
-  if not said:
+  if not outputs:
     return {}
-  texts = [(output.reference, language_of(line, output)) for line, output in said]
-  if all(orthography.has_spaces(language) for _, language in texts):
-    return {"mean_words": sum(len(text.split()) for text, _ in texts) / len(texts)}
-  return {"mean_characters": sum(len("".join(text.split())) for text, _ in texts) / len(texts)}
+  references = [output.reference.split() for output in outputs]
+  if all(orthography.has_spaces(output.language) for output in outputs):
+    return {"mean_words": sum(map(len, references)) / len(outputs)}
+  return {"mean_characters": sum(len("".join(words)) for words in references) / len(outputs)}
 
 
-def _of_output(pairs: Sequence[tuple[Answer, Said] | None]) -> dict[str, Tally]:
-  outputs = [pair and (language_of(*pair), pair[1]) for pair in pairs]
-  tallies = {name: counts for ear in EARS for name, counts in ear.tallies(outputs).items()}
-  said = [pair and pair[1] for pair in pairs]
-  means = {"mcd": [output and output.mcd for output in said]}
-  for name in sorted({name for output in said if output is not None for name in output.measured}):
-    means[name] = [output and output.measured.get(name) for output in said]
-  for name, by_example in means.items():
-    values = np.array([np.nan if value is None else value for value in by_example], np.float64)
-    if np.isfinite(values).any():
-      counts_NE = np.stack([np.where(np.isfinite(values), values, np.nan), np.ones(len(said))])
-      tallies[name] = Tally(counts_NE.T, ratio)
+def _tallies(answers: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
+  """Returns the counts of every answer by output and score; each text is processed once."""
+  tallies: dict[str, dict[str, Tally]] = {}
+  for stream in dict.fromkeys(output.stream for of in answers for output in of.outputs):
+    outputs: list[Output | None] = [
+      next((output for output in answer.outputs if output.stream == stream), None)
+      for answer in answers
+    ]
+    means = {"mcd": [output and output.mcd for output in outputs]}
+    for name in sorted({name for output in outputs if output for name in output.measured}):
+      means[name] = [output and output.measured.get(name) for output in outputs]
+    tallies[stream] = _OWN.tallies(outputs) | _INDEPENDENT.tallies(outputs)
+    for name, by_example in means.items():
+      values = np.array(by_example, np.float64)  # None becomes NaN
+      if np.isfinite(values).any():
+        values[~np.isfinite(values)] = np.nan
+        tallies[stream][name] = Tally(np.stack([values, np.ones(len(values))], axis=1), ratio)
   return tallies
 
 
 def _scores(
-  lines: Sequence[Answer], tallies: Mapping[str, Mapping[str, Tally]], kept_N: np.ndarray
+  answers: Sequence[Answer], tallies: Mapping[str, Mapping[str, Tally]], kept: Sequence[bool]
 ) -> dict:
   """Returns the scores of the answers that a mask keeps."""
-  lines = [line for line, kept in zip(lines, kept_N, strict=True) if kept]
+  answers = list(itertools.compress(answers, kept))
   by_stream = {}
   for stream, of_stream in tallies.items():
-    pairs = [(line, said) for line in lines for said in line.said if said.stream == stream]
-    outputs = [said for _, said in pairs]
-    partial = _partial(pairs)
-    own = tally.scores(
-      {name: counts.among(kept_N) for name, counts in of_stream.items() if name not in partial}
-    )
-    for name in ("fault", "independent_fault"):
-      faults = sum(getattr(said, name) is not None for said in outputs)
-      if faults:
-        own[f"{name}s"] = faults
-    unmeasured = sum(None in said.measured.values() for said in outputs)
-    if unmeasured:
-      own["unmeasured"] = unmeasured
-    if outputs:
-      by_stream[stream] = own
+    outputs = [output for of in answers for output in of.outputs if output.stream == stream]
+    if not outputs:
+      continue
+    partial = _OWN.partial(outputs) | _INDEPENDENT.partial(outputs)
+    counted = {
+      "faults": sum(output.fault is not None for output in outputs),
+      "independent_faults": sum(output.independent_fault is not None for output in outputs),
+      "unmeasured": sum(None in output.measured.values() for output in outputs),
+    }
+    by_stream[stream] = tally.scores(
+      {name: counts.among(kept) for name, counts in of_stream.items() if name not in partial}
+    ) | {name: count for name, count in counted.items() if count}
   scores: dict = {}
   intervals: dict = {}
   # Two outputs of one kind: the first gives the task's score.
-  for output in (*by_stream.values(), likelihood.reduce(line.likelihood for line in lines)):
-    for name, value in output.items():
-      scores.setdefault(name, value)
-    for name, interval in output.get("intervals", {}).items():
-      intervals.setdefault(name, interval)
+  for of in (*by_stream.values(), likelihood.reduce(answer.likelihood for answer in answers)):
+    scores |= {name: value for name, value in of.items() if name not in scores}
+    new = of.get("intervals", {})
+    intervals |= {name: value for name, value in new.items() if name not in intervals}
   if intervals:
     scores["intervals"] = intervals
   if len(tallies) > 1:
     scores["outputs"] = by_stream
-  scores["examples"] = len(lines)
+  scores["examples"] = len(answers)
   return scores
 
 
-def _partial(pairs: Sequence[tuple[Answer, Said]]) -> set[str]:
-  """Returns the scores that exist for some languages of these outputs and not for others."""
-  partial: set[str] = set()
-  for ear in EARS:
-    by_language = {language_of(*pair): pair[1] for pair in pairs if ear.text(pair[1]) is not None}
-    names = [set(ear.metrics(said, code)) for code, said in by_language.items()]
-    partial |= set().union(*names) - set.intersection(*names) if names else set()
-  return partial
-
-
-def rules(lines: Sequence[Answer]) -> dict[str, str]:
+def rules(answers: Sequence[Answer]) -> dict[str, str]:
   """Returns how each score is computed, by its name: versions, normalizers, recognizers."""
   rules = {"intervals": tally.RULE}
-  if any(line.likelihood for line in lines):
+  if any(answer.likelihood for answer in answers):
     rules["nll"] = likelihood.RULE
-  decoded = {line.decoding for line in lines} - {None}
+  decoded = {answer.decoding for answer in answers} - {None}
   if decoded:
     rules["decoding"] = ", ".join(sorted(decoded))
-  measured: dict[str, dict[str, dict[str, None]]] = {}  # by score and rule the languages
-  pairs = [(line, said) for line in lines for said in line.said]
-  every = [said for _, said in pairs]
-  for line, said in pairs:
-    if said.hypothesis is None and said.independent is None:
+  outputs = [output for answer in answers for output in answer.outputs]
+  measured: dict[str, dict[str, set[str]]] = {}  # by score and rule the languages
+  for output in outputs:
+    if output.hypothesis is None and output.independent is None:
       continue
-    language = language_of(line, said)
-    for name in OWN.metrics(said, language):
-      if (rule := text.rule(name, language)) is not None:
-        measured.setdefault(name, {}).setdefault(rule, {})[language] = None
-    if said.measure == "words" or said.modality == "speech":
+    for name in _OWN.metrics(output):
+      if (rule := text.rule(name, output.language)) is not None:
+        measured.setdefault(name, {}).setdefault(rule, set()).add(output.language)
+    if output.measure == "words" or output.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
-    if said.modality == "speech" and said.hypothesis is not None:
-      rules["transcripts"] = KNOWN_TEXT if said.wave is None else OWN_ASR
+    if output.modality == "speech" and output.hypothesis is not None:
+      rules["transcripts"] = KNOWN_TEXT if output.wave is None else OWN_ASR
   for name, languages in measured.items():
     described = [f"{rule} ({', '.join(sorted(codes))})" for rule, codes in languages.items()]
     rules[name] = "; ".join(described) if len(languages) > 1 else next(iter(languages))
-  rules |= ears.rules([(language_of(*pair), pair[1]) for pair in pairs], KNOWN_TEXT)
-  if any(said.mcd is not None for said in every):
+  heard = [output for output in outputs if output.independent is not None]
+  if heard:
+    by = {output.heard_by or KNOWN_TEXT for output in heard}
+    rules[INDEPENDENT_TRANSCRIPTS] = "; ".join(sorted(by))
+    rules[f"{INDEPENDENT}numbers"] = numbers.rule([output.language for output in heard])
+  if any(output.mcd is not None for output in outputs):
     rules["mcd"] = speech.MCD_RULE
-  for said in every:
-    rules |= said.measured_by
+  for output in outputs:
+    rules |= output.measured_by
   return rules
 
 
 def _worst(voices: dict[str, dict]) -> dict:
-  for name, less_is_better in LEADING:
+  for name in LEADING:
     scored = {voice: scores[name] for voice, scores in voices.items() if name in scores}
     if len(scored) == len(voices):  # voices of several languages have the score of all of them
-      voice = (max if less_is_better else min)(scored, key=scored.__getitem__)
+      worst = max if name in LESS_IS_BETTER else min
+      voice = worst(scored, key=scored.__getitem__)
       return {"voice": voice, name: scored[voice]}
   return {}

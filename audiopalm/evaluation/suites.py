@@ -14,8 +14,8 @@ import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation import ears
-from audiopalm.evaluation.lines import Measure
+from audiopalm.evaluation import scoring
+from audiopalm.evaluation.answers import Measure
 from audiopalm.metrics.tally import Scores
 from audiopalm.types import Modality, Side, StreamSpec, Task
 
@@ -29,8 +29,8 @@ class Suite:
 
 
 SPEECH_SCORES = (
-  "wer", ears.WER, ears.RAW_WER, "cer", ears.CER, "asr_bleu", ears.ASR_BLEU, "mcd", "mos",
-  "similarity",
+  "wer", scoring.INDEPENDENT_WER, scoring.INDEPENDENT_RAW_WER, "cer", scoring.INDEPENDENT_CER,
+  "asr_bleu", scoring.INDEPENDENT_ASR_BLEU, "mcd", "mos", "similarity",
 )  # fmt: skip
 ALL = "all"
 ZERO_RESOURCE = "zero_resource"
@@ -70,8 +70,7 @@ class TaskKind:
   @property
   def reads_aloud(self) -> bool:
     """Whether it is given, as text, the words that it is to say."""
-    inputs = {role for role, _ in self.task.inputs}
-    outputs = {role for role, _ in self.task.outputs}
+    inputs, outputs = ({role for role, _ in of} for of in (self.task.inputs, self.task.outputs))
     return bool(inputs) and not self.hears and self.speaks and inputs == outputs
 
   def measure(self, role: str) -> Measure:
@@ -89,12 +88,10 @@ class TaskKind:
     task = self.task
     heard = [role for role, stream in task.inputs if self.modalities[stream] == "speech"]
     texts = [side for side in task.outputs if side not in self.spoken]
-    answered = task.outputs if task.inputs else ()
+    translated = [side for side in texts if self.measure(side[0]) == "translation"]
     outputs = {
       "recognition": [side for side in texts if side[0] in heard],
-      "translation": [
-        side for side in answered if side in texts and self.measure(side[0]) == "translation"
-      ],
+      "translation": translated if task.inputs else (),
       "speech_out": self.spoken if task.inputs else (),
       "retention": texts if not heard and not self.spoken else (),
       ZERO_RESOURCE: task.outputs if not task.inputs and len(task.outputs) == 1 else (),
@@ -133,22 +130,22 @@ def choose(
       raise ConfigError(f"Unknown suite {name!r}. Known are {known}, and all. {_described(kinds)}")
   if pairs and not {ZERO_RESOURCE, ALL} & set(names):
     raise ConfigError(f"Pairs are judged in the suite {ZERO_RESOURCE}: name it too, or no pairs.")
-  wanted = [*names, *([ZERO_RESOURCE] if pairs else [])]
-  for name in wanted:
+  chosen = [*names, *([ZERO_RESOURCE] if pairs else [])]
+  for name in chosen:
     if name in SUITES and name not in tasks_of:
       raise ConfigError(
         f"Suite {name!r} has nothing in this run: it needs a task with {SUITES[name].asks}. "
         f"{_described(kinds)}"
       )
-  if ZERO_RESOURCE in wanted and not pairs:
+  if ZERO_RESOURCE in chosen and not pairs:
     raise ConfigError(
       f"Suite {ZERO_RESOURCE!r} judges pairs of a right and a wrong text or recording: give their "
       "files by --pairs FILE."
     )
   if ALL in names:
     return [name for name in tasks_of if pairs or name != ZERO_RESOURCE], list(kinds)
-  asked = {task for name in names if name != ZERO_RESOURCE for task in tasks_of[name]}
-  return [name for name in tasks_of if name in wanted], [task for task in kinds if task in asked]
+  asked = {task for name in chosen if name != ZERO_RESOURCE for task in tasks_of[name]}
+  return [name for name in tasks_of if name in chosen], [task for task in kinds if task in asked]
 
 
 def sections(
@@ -166,18 +163,14 @@ def sections(
   for suite in SUITES:
     outputs = tasks_of.get(suite, {})
     rows = {
-      task: _section(
-        suite, values, outputs[task], [code for name, code in zero_shot if name == task]
-      )
+      task: _section(suite, values, outputs[task], {code for of, code in zero_shot if of == task})
       for task, values in scores.items()
       if task in outputs
     }
+    if suite == ZERO_RESOURCE and judged:
+      rows = {name: _section(suite, values, "", ()) for name, values in judged.items()}
     if rows:
       sections[suite] = rows
-  if judged:
-    sections[ZERO_RESOURCE] = {
-      name: _section(ZERO_RESOURCE, values, "", []) for name, values in judged.items()
-    }
   return sections
 
 

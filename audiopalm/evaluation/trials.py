@@ -1,4 +1,4 @@
-"""Which examples of which task and split an evaluation asks for."""
+"""Which examples of which task and split an evaluation asks for, and what a model answers them."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,9 +8,14 @@ import numpy as np
 from audiopalm import layouts
 from audiopalm.data import examples, rows
 from audiopalm.data.cache import Entry
+from audiopalm.evaluation import likelihoods, speech
+from audiopalm.evaluation.answers import MODEL, Answer, Output
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
+from audiopalm.evaluation.sound import Spoken
+from audiopalm.evaluation.speech import Listening
 from audiopalm.evaluation.suites import TaskKind
 from audiopalm.inference import prompting
+from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.types import Grid, Task
 
@@ -19,23 +24,17 @@ from audiopalm.types import Grid, Task
 class Question:
   """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
 
-  `language`, `voice`, `new_words` and `zero_shot` are those of `lines.Answer`.
+  `language`, `voice`, `new_words` and `zero_shot` are those of `answers.Answer`.
   """
 
   entry: Entry
   streams: Mapping[str, np.ndarray]
-  languages: Mapping[str, str]
   language: str
   voice: str | None
   tag: str
   grid: Grid
   new_words: bool
   zero_shot: bool
-
-  @property
-  def answer_rows(self) -> int:
-    """How many rows of the grid are the right answer."""
-    return len(self.grid) - examples.prompt_rows(self.grid)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,11 +49,6 @@ class Trial:
   @property
   def task(self) -> Task:
     return self.kind.task
-
-  @property
-  def decoded(self) -> bool:
-    """Whether there is an answer to decode: a task without inputs has likelihoods alone."""
-    return bool(self.task.inputs)
 
 
 def trials(trained: Trained, kinds: Iterable[TaskKind]) -> Iterator[Trial]:
@@ -79,35 +73,32 @@ def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
   """
   task, experiment = kind.task, trained.experiment
   layout, space = prompting.asked_layout(experiment, task), trained.prepared.space
-  stream_names = layouts.stream_names(layout)
   entries = trained.prepared.entries(task, split)
   if not len(entries):  # a corpus may hold no voices out
     return Trial(kind, split, ())
-  each = experiment.evaluation.examples
+  count = experiment.evaluation.examples
   if split == HELD_OUT and kind.speaks:
-    each = -(-each // 4)  # sound is slow to make, and what voices change is what is heard
+    count = -(-count // 4)  # sound is slow to make, and what voices change is what is heard
   numbers_N = np.flatnonzero(rows.having(task, layout, entries))
-  drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), each)
+  drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), count)
   questions, too_long = [], []
   for number in numbers_N[drawn].tolist():
     entry = entries[number]
-    languages, language, voice = describe(kind, entry)
-    streams = {name: entry.streams[name] for name in stream_names}
     tag = layouts.tag_of(task, entry.languages)
     grid = examples.laid_out(layout, space, entry, tag, examples.key_of(0, entry.id, 0))
     if len(grid) > experiment.data.row_length:
       too_long.append(entry.id)
       continue
+    streams = {name: entry.streams[name] for name in layouts.stream_names(layout)}
+    language, voice = describe(kind, entry)
     new_words = examples.has_unseen_word(task, entry)
-    zero_shot = "-".join(languages[role] for role in task.from_to) in task.unseen_pairs
-    questions.append(
-      Question(entry, streams, languages, language, voice, tag, grid, new_words, zero_shot)
-    )
+    zero_shot = "-".join(entry.languages[role] for role in task.from_to) in task.unseen_pairs
+    questions.append(Question(entry, streams, language, voice, tag, grid, new_words, zero_shot))
   return Trial(kind, split, tuple(questions), tuple(too_long))
 
 
-def draw(groups: Sequence[str], each: int) -> list[int]:
-  """Returns the numbers of `each` members of every group (all, if it has fewer), in order.
+def draw(groups: Sequence[str], count: int) -> list[int]:
+  """Returns the numbers of `count` members of every group (all, if it has fewer), in order.
 
   Drawn at random, always the same: an even step could fall in with voices that take turns.
 
@@ -117,18 +108,80 @@ def draw(groups: Sequence[str], each: int) -> list[int]:
   numbers: list[int] = []
   for group in dict.fromkeys(groups):
     members = [number for number, name in enumerate(groups) if name == group]
-    numbers += random.permutation(members)[:each].tolist()
+    numbers += random.permutation(members)[:count].tolist()
   return sorted(numbers)
 
 
-def describe(kind: TaskKind, entry: Entry) -> tuple[dict[str, str], str, str | None]:
-  """Returns (languages by role, language, voice) of a record in a task."""
-  languages = {role: entry.languages[role] for role in kind.task.roles}
+def describe(kind: TaskKind, entry: Entry) -> tuple[str, str | None]:
+  """Returns (language, voice) of a record in a task: those of `answers.Answer`."""
   first, last = kind.task.from_to
-  language = "-".join(dict.fromkeys((languages[first], languages[last])))
-  voice = None
-  if kind.hears:
-    voice = entry.utterances[first].speaker
-  elif kind.speaks:
-    voice = entry.utterances[last].speaker
-  return languages, language, voice
+  language = "-".join(dict.fromkeys((entry.languages[first], entry.languages[last])))
+  if not kind.hears and not kind.speaks:
+    return language, None
+  return language, entry.utterances[first if kind.hears else last].speaker
+
+
+def answer(
+  trained: Trained,
+  trial: Trial,
+  listening: Listening,
+  search: Sampling | Beams,
+  system: str = MODEL,
+) -> list[Answer]:
+  """Returns the answer to each question of the trial, in its order, then one per record left out.
+
+  Each holds how likely the model finds the right answer, and what it says itself: nothing for a
+  task without inputs.
+  """
+  task, questions = trial.task, trial.questions
+  grids = [question.grid for question in questions]
+  sums = likelihoods.of_examples(trained, grids)
+  produced, complete = [()] * len(questions), [True] * len(questions)
+  if task.inputs:
+    longest = max((len(grid) - examples.prompt_rows(grid) for grid in grids), default=0)
+    prompts = [prompting.Prompt(question.streams, question.tag) for question in questions]
+    continuations = speech.decode(trained, task, prompts, search, longest)
+    complete = [continuation.complete for continuation in continuations]
+    streams = [continuation.streams for continuation in continuations]
+    produced = outputs(listening, trial, streams, system)
+  answers = [
+    Answer(
+      system, task.name, trial.split, question.entry.id, question.language, question.voice,
+      produced[number], complete[number], sums[number], question.new_words, question.zero_shot,
+      decoding=str(search) if task.inputs else None,
+    )
+    for number, question in enumerate(questions)
+  ]  # fmt: skip
+  return answers + [
+    Answer(system, task.name, trial.split, id, "", None, (), left_out=True) for id in trial.too_long
+  ]
+
+
+def outputs(
+  listening: Listening, trial: Trial, streams: Sequence[Mapping[str, np.ndarray]], system: str
+) -> list[tuple[Output, ...]]:
+  """Returns the outputs of the task by question, from the predicted ids: speech as it is heard.
+
+  Outputs that `streams` does not name are left out.
+  """
+  task, columns = trial.task, []
+  folder = listening.folder / "waves" / system / trial.split / task.name
+  for role, stream in task.outputs:
+    address = f"{role}.{stream}"
+    if not all(address in by_address for by_address in streams):
+      continue
+    modality, measure = trial.kind.modalities[stream], trial.kind.measure(role)
+    tokenizer = listening.trained.prepared.tokenizers[stream]
+    column, spoken = [], []
+    for question, by_address in zip(trial.questions, streams, strict=True):
+      right, ids_T = question.entry.utterances[role], by_address[address]
+      text = tokenizer.decode(ids_T) if modality == "text" else None
+      column.append(Output(address, modality, measure, right.text, text, language=right.language))
+      if modality == "speech":
+        path = folder / f"{question.entry.id.replace('/', '-')}-{role}.wav"
+        voice = speech.voice_for(tokenizer, task.corpus, right)
+        spoken.append(
+          Spoken(path, right.language, right.wave_flac, ids=ids_T, stream=stream, voice=voice)
+        )
+    columns.append(speech.listen(listening, spoken, column) if modality == "speech" else column)
+  return list(zip(*columns, strict=True)) or [()] * len(trial.questions)

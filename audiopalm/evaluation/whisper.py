@@ -7,8 +7,8 @@ which weights heard what.
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 from collections.abc import Collection
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ class Whisper(Listener):
   @property
   def rule(self) -> str:
     versions = " with ".join(
-      f"{name} {importlib.metadata.version(name)}" for name in ("faster-whisper", "ctranslate2")
+      f"{name} {metadata.version(name)}" for name in ("faster-whisper", "ctranslate2")
     )
     sums = ", ".join(f"{name} sha256:{digest}" for name, digest in self.sums)
     return (
@@ -58,13 +58,9 @@ class Whisper(Listener):
     return _name(language) in self.languages
 
   def check(self, languages: Collection[str] = ()) -> None:
-    unknown = sorted(language for language in set(languages) if not self.hears(language))
-    if unknown:
-      known = "English alone" if self.languages == ("en",) else f"{len(self.languages)} languages"
-      raise ConfigError(
-        f"--asr whisper with {self.folder} hears {known}, and tasks to be scored speak "
-        f"{', '.join(unknown)} too. Leave these out (--tasks), or name a model that knows them."
-      )
+    known = "English alone" if self.languages == ("en",) else f"{len(self.languages)} languages"
+    option, advice = f"--asr whisper with {self.folder}", "or name a model that knows them"
+    listeners.check_languages(self, languages, option, known, advice)
 
   def hear(self, wav: WavFile) -> Measurement:
     segments, _ = _model(self.folder).transcribe(
@@ -88,14 +84,17 @@ def opened(model: str) -> Whisper:
   listeners.check_installed("--asr whisper", ["faster_whisper"], "whisper")
   folder = folder_of(Path(model) if Path(model).exists() else _downloaded(model))
   try:
-    loaded = _load(folder)
+    loaded = _model.__wrapped__(folder)  # not kept: workers hear, not this process
   except (RuntimeError, ValueError, OSError) as error:
     raise ConfigError(
       f"--asr-model {folder} cannot be opened as a Whisper model: {error}. Convert it again."
     ) from error
   vocabulary = next(name for name in VOCABULARIES if (folder / name).is_file())
-  sums = tuple((name, _sha256(folder / name)) for name in (MODEL, vocabulary))
-  return Whisper(folder, sums, tuple(loaded.supported_languages))
+  sums = []
+  for name in (MODEL, vocabulary):
+    with (folder / name).open("rb") as file:
+      sums.append((name, hashlib.file_digest(file, "sha256").hexdigest()))
+  return Whisper(folder, tuple(sums), tuple(loaded.supported_languages))
 
 
 def folder_of(folder: Path) -> Path:
@@ -144,7 +143,8 @@ def _downloaded(name: str) -> Path:
     ) from error
 
 
-def _load(folder: Path) -> "faster_whisper.WhisperModel":
+@functools.cache  # a process reads the model once
+def _model(folder: Path) -> "faster_whisper.WhisperModel":
   import faster_whisper
 
   return faster_whisper.WhisperModel(
@@ -152,17 +152,7 @@ def _load(folder: Path) -> "faster_whisper.WhisperModel":
   )
 
 
-@functools.cache  # a process reads the model once
-def _model(folder: Path) -> "faster_whisper.WhisperModel":
-  return _load(folder)
-
-
 def _name(language: str) -> str:
   """Returns what Whisper calls a language."""
   code = language_tags.canonical(language)
   return _NAMES.get(code, code)
-
-
-def _sha256(path: Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,11 +21,11 @@ def test_more_queries_than_are_compared_at_one_time_keep_their_order():
 def test_the_nearest_text_is_found_by_characters_where_no_spaces_separate_words(made_up):
   run, side = made_up.trained(), ("source", "text")
   kind = suites.kinds(run.experiment.tasks, run.prepared.space.streams)["mt"]
-  pool = baselines.Pool(np.arange(0), [], {})
+  pool = baselines.Pool(kind, side, np.arange(0))
 
   def characters(text, language):
     said = cache.EntryUtterance(language, "", text, 0.0, {})
-    return baselines._characters(kind, cache.Entry("a", {"source": said}), side, pool)
+    return pool.string(cache.Entry("a", {"source": said}))
 
   query, *candidates = (
     characters(text, "zh") for text in ("今天天气很好", "我去图书馆", "今天天气不好")

@@ -9,7 +9,7 @@ import pytest
 
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
-from audiopalm.evaluation import lines, saved
+from audiopalm.evaluation import answers, saved
 from audiopalm.evaluation.listeners import Command, Listener, Measurement
 from audiopalm.parts import mixtures
 from audiopalm.settings import Evaluation
@@ -40,8 +40,8 @@ def test_another_recognizer_hears_where_no_task_transcribes_and_the_rules_name_i
   assert (scores["tts"]["independent_wer"], scores["tts"]["examples"]) == (0, 2)
   assert "wer" not in scores["tts"]
   assert scores["tts"]["rules"]["independent_transcripts"] == command.rule
-  (first, *_) = lines.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
-  assert first.said[0].heard_by == command.rule
+  (first, *_) = answers.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
+  assert first.outputs[0].heard_by == command.rule
   assert saved.score(saved.folder_of(tmp_path))["tts"] == scores["tts"]
 
 

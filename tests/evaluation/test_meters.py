@@ -8,8 +8,7 @@ from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import listeners
-from audiopalm.evaluation.installed import Dnsmos, Resemblyzer
-from audiopalm.evaluation.listeners import Command, Measurement, WavFile
+from audiopalm.evaluation.listeners import Command, Dnsmos, Measurement, Resemblyzer, WavFile
 
 needs_dnsmos = pytest.mark.skipif(
   any(importlib.util.find_spec(name) is None for name in ("speechmos", "onnxruntime", "librosa")),

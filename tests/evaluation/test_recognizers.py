@@ -9,9 +9,13 @@ from audiopalm.data import commands
 from audiopalm.data.executors import Local
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import listeners
-from audiopalm.evaluation.installed import PocketSphinx
-from audiopalm.evaluation.listeners import Command, Measurement, WavFile
-from audiopalm.evaluation.transcripts import Kept
+from audiopalm.evaluation.listeners import (
+  Command,
+  Measurement,
+  PocketSphinx,
+  TranscriptCache,
+  WavFile,
+)
 
 needs_sphinx = pytest.mark.skipif(
   importlib.util.find_spec("pocketsphinx") is None, reason="needs pocketsphinx (audiopalm[asr])"
@@ -50,27 +54,27 @@ def wavs(tmp_path):
 
 
 def test_a_command_prints_the_transcript_of_the_path_and_language_it_is_given(command, wavs):
-  found = listeners.hear(command(), wavs("a b", "c"), Local(0), Kept())
+  found = listeners.hear(command(), wavs("a b", "c"), Local(0), TranscriptCache())
   assert found == [Measurement("a b in fr"), Measurement("c in fr")]
 
 
 def test_other_processes_hear_the_same_in_the_same_order(command, wavs):
   asked = wavs("a", "bad", "c", "d")
   with Local(2) as executor:
-    there = listeners.hear(command(), asked, executor, Kept())
-  assert there == listeners.hear(command(), asked, Local(0), Kept())
+    there = listeners.hear(command(), asked, executor, TranscriptCache())
+  assert there == listeners.hear(command(), asked, Local(0), TranscriptCache())
 
 
 def test_a_recording_that_a_command_fails_for_is_a_fault_with_what_it_said(command, wavs):
   asked = wavs("a", "bad")
-  good, bad = listeners.hear(command(), asked, Local(0), Kept())
+  good, bad = listeners.hear(command(), asked, Local(0), TranscriptCache())
   assert good.fault is None and bad.value == ""
   assert bad.fault == f"{asked[1].path}: {sys.executable} ended with code 1: cannot hear bad.wav"
 
 
 def test_a_command_that_prints_what_is_no_text_is_a_fault(command, wavs):
   script = "import sys; sys.stdout.buffer.write(bytes([255]) if 'b.wav' in sys.argv[1] else b'x')"
-  good, bad = listeners.hear(command(script), wavs("a", "b"), Local(0), Kept())
+  good, bad = listeners.hear(command(script), wavs("a", "b"), Local(0), TranscriptCache())
   assert good.value == "x"
   assert "'utf-8' codec can't decode" in bad.fault
 
@@ -84,14 +88,14 @@ def test_a_command_that_hangs_is_a_fault(command, wavs, monkeypatch):
 def test_a_command_that_fails_for_every_recording_is_an_error_with_what_it_said(command, wavs):
   line = command()
   with pytest.raises(DataError) as error:
-    listeners.hear(line, wavs("bad", "bad too"), Local(0), Kept())
+    listeners.hear(line, wavs("bad", "bad too"), Local(0), TranscriptCache())
   text = str(error.value)
   assert text.startswith(f"Not one of 2 recordings could be transcribed by {line.rule}. The first:")
   assert text.endswith("ended with code 1: cannot hear bad.wav")
 
 
 def test_nothing_to_transcribe_is_no_error(command):
-  assert listeners.hear(command(), [], Local(0), Kept()) == []
+  assert listeners.hear(command(), [], Local(0), TranscriptCache()) == []
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@ import re
 
 import rich.console
 
-from audiopalm.evaluation import lines, report, scoring
-from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.evaluation import answers, report, scoring
+from audiopalm.evaluation.answers import Answer, Output
 
 
 def line(system, split, hypothesis, voice):
-  said = (Said("source.text", "text", "words", "a b c d", hypothesis),)
+  said = (Output("source.text", "text", "words", "a b c d", hypothesis),)
   return Answer(system, "asr", split, "1", "en", voice, said)
 
 
@@ -47,7 +47,7 @@ def test_the_table_has_voices_the_worst_and_the_baselines():
 
 
 def test_every_score_of_a_spoken_task_fits_into_80_columns():
-  values = {key: 0.999 if factor == 100 else 99.99 for _, key, factor, _ in report.COLUMNS}
+  values = {of.name: 0.999 if of.factor == 100 else 99.99 for of in report.COLUMNS}
   others = ("bleu", "chrf", "mos", "similarity")  # meters are asked for by options
   spoken = {k: v for k, v in values.items() if k not in others} | {"examples": 600}
   text = drawn({"s2st": spoken | {"voices": {}}, "held_out_voices": {}, "baselines": {}})
@@ -75,9 +75,9 @@ def test_columns_without_a_value_are_left_out():
 
 
 def test_the_first_recordings_of_a_task_are_pointed_to(tmp_path):
-  said = Said("target.units", "speech", "words", "one", "won", 3.0, "waves/1.wav")
+  said = Output("target.units", "speech", "words", "one", "won", 3.0, "waves/1.wav")
   saved = [Answer("model", "tts", "test", str(n), "en", "en-a", (said,)) for n in range(3)]
-  lines.write(tmp_path / "outputs/model-test-tts.jsonl", saved)
+  answers.write(tmp_path / "outputs/model-test-tts.jsonl", saved)
   found = report.to_listen(tmp_path, ["asr", "tts"], 1)
   assert found == [
     "Listen:",
@@ -119,10 +119,12 @@ def test_without_suites_nothing_is_shown_of_them():
   assert console.file.getvalue() == ""
 
 
-def test_the_score_that_stands_for_a_suite_is_one_that_it_has():
-  assert report._leading_of_suite("recognition", {"asr": {"cer": 0.1, "examples": 2}}) == "cer"
-  assert report._leading_of_suite("recognition", {"asr": {"cer": 0.1, "wer": 0.2}}) == "wer"
-  assert report._leading_of_suite("translation", {"mt": {"examples": 2}}) is None
+def test_a_narrow_suite_has_the_interval_of_its_first_score_that_a_task_has():
+  intervals = {"cer": [0.05, 0.15], "nll": [1.0, 3.0]}
+  asr = {"cer": 0.1, "nll": 2.0, "intervals": intervals, "examples": 2}
+  console = rich.console.Console(file=io.StringIO(), width=43)
+  report.show_suites({"suites": {"recognition": {"asr": asr}}}, console)
+  assert "10.0 ±5.0  2.00  2" in console.file.getvalue()
 
 
 def test_both_ears_stand_in_a_table_of_their_own_that_fits_into_80_columns():

@@ -9,7 +9,7 @@ import pytest
 from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import lines, listeners, runner, saved
+from audiopalm.evaluation import answers, listeners, runner, saved
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Beams
 from audiopalm.parts import mixtures
@@ -87,19 +87,19 @@ def test_speech_is_transcribed_from_the_wav_that_was_written(evaluate, monkeypat
 
   monkeypatch.setattr(waveform, "read", noted)
   evaluate(mixtures.asr, mixtures.tts, tasks=["tts"])
-  (first, *_) = lines.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
-  path = tmp_path / "evaluation" / first.said[0].wave
+  (first, *_) = answers.read(tmp_path / "evaluation/outputs/model-test-tts.jsonl")
+  path = tmp_path / "evaluation" / first.outputs[0].wave
   assert path in paths
-  assert first.said[0].hypothesis == first.said[0].reference
-  assert first.said[0].mcd is not None
+  assert first.outputs[0].hypothesis == first.outputs[0].reference
+  assert first.outputs[0].mcd is not None
 
 
 def test_sound_is_the_same_by_any_number_of_processes(evaluate, tmp_path):
   path = tmp_path / "evaluation/outputs/model-test-tts.jsonl"
   evaluate(mixtures.asr, mixtures.tts, tasks=["tts"], workers=1)
-  one = lines.read(path)
+  one = answers.read(path)
   evaluate(mixtures.asr, mixtures.tts, tasks=["tts"], workers=2)
-  assert lines.read(path) == one
+  assert answers.read(path) == one
 
 
 def test_a_run_that_cannot_transcribe_has_a_distance_only(evaluate):

@@ -4,12 +4,12 @@ import pytest
 
 from audiopalm.errors import DataError
 from audiopalm.evaluation import saved, suites
-from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.evaluation.answers import Answer, Output
 from audiopalm.types import Task
 
 
 def line(system, task, said="a"):
-  output = Said("source.text", "text", "words", "a", said)
+  output = Output("source.text", "text", "words", "a", said)
   return Answer(system, task, "test", "1", "en", None, (output,))
 
 

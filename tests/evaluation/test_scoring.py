@@ -4,14 +4,14 @@ import unicodedata
 
 import pytest
 
-from audiopalm.evaluation import lines, scoring
-from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.evaluation import answers, scoring
+from audiopalm.evaluation.answers import Answer, Output
 from audiopalm.metrics import text
 from audiopalm.metrics.likelihood import Sums
 
 
 def asr(id, reference, hypothesis, *, voice="en-a", language="en", split="test", system="model"):
-  said = (Said("source.text", "text", "words", reference, hypothesis),)
+  said = (Output("source.text", "text", "words", reference, hypothesis),)
   sums = {"text": Sums(2.0, 1.0, 2.0)}
   return Answer(system, "asr", split, id, language, voice, said, likelihood=sums)
 
@@ -78,8 +78,8 @@ def test_each_language_and_voice_is_scored_and_the_worst_voice_named():
 
 
 def test_translations_are_scored_by_bleu_and_chrf_and_speech_by_its_transcript():
-  text = Said("target.text", "text", "translation", "il pleut ce soir", "il pleut ce soir")
-  speech = Said(
+  text = Output("target.text", "text", "translation", "il pleut ce soir", "il pleut ce soir")
+  speech = Output(
     "target.units", "speech", "translation", "Il pleut ce soir.", "il pleut ce soir", 4.0
   )
   scores = scoring.score(
@@ -97,9 +97,9 @@ def test_translations_are_scored_by_bleu_and_chrf_and_speech_by_its_transcript()
 
 def test_a_chain_has_each_output_and_its_first_of_a_kind_as_the_tasks_own():
   said = (
-    Said("source.text", "text", "words", "a b", "a x"),
-    Said("target.text", "text", "translation", "c d", "c d"),
-    Said("target.units", "speech", "translation", "c d", "c", 3.0),
+    Output("source.text", "text", "words", "a b", "a x"),
+    Output("target.text", "text", "translation", "c d", "c d"),
+    Output("target.units", "speech", "translation", "c d", "c", 3.0),
   )
   scores = scoring.score([Answer("model", "chain", "test", "1", "en-fr", "en-a", said)])["chain"]
   assert scores["wer"] == 0.5
@@ -109,7 +109,7 @@ def test_a_chain_has_each_output_and_its_first_of_a_kind_as_the_tasks_own():
 
 
 def test_speech_that_could_not_be_read_back_counts_as_silence():
-  said = Said("source.units", "speech", "words", "a b", "", None, "x.wav", fault="x.wav: silent")
+  said = Output("source.units", "speech", "words", "a b", "", None, "x.wav", fault="x.wav: silent")
   scores = scoring.score([Answer("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
   assert scores["wer"] == 1
   assert scores["faults"] == 1
@@ -117,7 +117,7 @@ def test_speech_that_could_not_be_read_back_counts_as_silence():
 
 
 def test_without_a_transcribing_task_speech_has_a_distance_only():
-  said = Said("source.units", "speech", "words", "a b", None, 5.0, "x.wav")
+  said = Output("source.units", "speech", "words", "a b", None, 5.0, "x.wav")
   scores = scoring.score([Answer("model", "tts", "test", "1", "en", "en-a", (said,))])["tts"]
   assert scores["mcd"] == 5.0
   assert "wer" not in scores
@@ -132,7 +132,7 @@ def test_an_example_longer_than_a_row_is_counted_and_not_scored():
 
 
 def test_the_rules_of_every_score_are_recorded():
-  said = Said("target.text", "text", "translation", "c d", "c d")
+  said = Output("target.text", "text", "translation", "c d", "c d")
   scores = scoring.score(
     [asr("1", "a", "a"), Answer("model", "mt", "test", "1", "en-fr", None, (said,))]
   )
@@ -148,7 +148,9 @@ def test_every_score_of_a_task_a_language_and_a_voice_has_its_interval():
   spoken = [
     dataclasses.replace(
       asr(str(n), "a b", "a b" if n % 3 else "a x", voice=f"en-{n % 2}"),
-      said=(Said("units", "speech", "words", "a b", "a b" if n % 3 else "a x", 4.0 + n, "x.wav"),),
+      outputs=(
+        Output("units", "speech", "words", "a b", "a b" if n % 3 else "a x", 4.0 + n, "x.wav"),
+      ),
     )
     for n in range(12)
   ]
@@ -170,8 +172,8 @@ def test_one_example_has_no_interval():
 
 def test_outputs_have_the_intervals_of_their_own():
   said = (
-    Said("source.text", "text", "words", "a b", "a x"),
-    Said("target.text", "text", "words", "a b", "a b"),
+    Output("source.text", "text", "words", "a b", "a x"),
+    Output("target.text", "text", "words", "a b", "a b"),
   )
   lines = [Answer("model", "chain", "test", str(n), "en", None, said) for n in range(3)]
   scores = scoring.score_task(lines)
@@ -180,8 +182,8 @@ def test_outputs_have_the_intervals_of_their_own():
 
 
 def test_where_transcripts_come_from_is_recorded():
-  spoken = Said("target.units", "speech", "words", "a", "a", 1.0, "x.wav")
-  copied = Said("target.units", "speech", "words", "a", "a")
+  spoken = Output("target.units", "speech", "words", "a", "a", 1.0, "x.wav")
+  copied = Output("target.units", "speech", "words", "a", "a")
   other = dataclasses.replace(spoken, heard_by="the command 'a {wav}'", independent="a")
   rules = [
     scoring.score_task([Answer("model", "tts", "test", "1", "en", "en-a", (said,))])["rules"]
@@ -196,9 +198,9 @@ def test_where_transcripts_come_from_is_recorded():
 
 def test_scores_of_saved_and_read_lines_are_the_same(tmp_path):
   said = [asr("1", "a b", "a x"), asr("2", "é", "é", split="held_out_voices")]
-  lines.write(tmp_path / "saved.jsonl", said)
-  assert lines.read(tmp_path / "saved.jsonl") == tuple(said)
-  assert scoring.score(lines.read(tmp_path / "saved.jsonl")) == scoring.score(said)
+  answers.write(tmp_path / "saved.jsonl", said)
+  assert answers.read(tmp_path / "saved.jsonl") == tuple(said)
+  assert scoring.score(answers.read(tmp_path / "saved.jsonl")) == scoring.score(said)
   json.dumps(scoring.score(said), allow_nan=False)
 
 
@@ -214,7 +216,9 @@ CHINESE = ("今天天气很好。", "我在图书馆看一本书。")
 def said_in(
   language, reference, hypothesis, *, id="1", task="asr", measure="words", modality="text"
 ):
-  said = (Said(f"target.{modality}", modality, measure, reference, hypothesis, language=language),)
+  said = (
+    Output(f"target.{modality}", modality, measure, reference, hypothesis, language=language),
+  )
   return Answer("model", task, "test", id, language, f"{language}-a", said)
 
 
@@ -266,7 +270,7 @@ def test_spellings_of_one_answer_have_equal_scores():
 
 
 def test_numbers_are_words_to_the_independent_ear_and_stay_as_written_in_the_raw_score():
-  said = Said(
+  said = Output(
     "source.units", "speech", "words", "il coûte trente-deux euros", "il coûte 32 €", None, "a.wav",
     heard_by="an ear", independent="Il coûte 32 €.", language="fr",
   )  # fmt: skip
@@ -280,7 +284,7 @@ def test_numbers_are_words_to_the_independent_ear_and_stay_as_written_in_the_raw
 
 
 def test_without_spaces_the_independent_ear_counts_characters_and_none_for_mixed_languages():
-  chinese = Said(
+  chinese = Output(
     "source.units", "speech", "words", "今天天气", "今天", None, "a.wav", heard_by="an ear",
     independent="今天天天", language="zh",
   )  # fmt: skip
@@ -298,7 +302,7 @@ def test_without_spaces_the_independent_ear_counts_characters_and_none_for_mixed
 
 
 def test_a_translation_heard_by_another_ear_has_a_bleu_of_its_own():
-  said = Said(
+  said = Output(
     "target.units", "speech", "translation", "a b c d three", "x", None, "a.wav",
     heard_by="an ear", independent="a b c d 3", language="en",
   )  # fmt: skip

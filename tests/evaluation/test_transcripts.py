@@ -9,8 +9,7 @@ from audiopalm.audio import waveform
 from audiopalm.data.executors import Local
 from audiopalm.errors import DataError
 from audiopalm.evaluation import listeners
-from audiopalm.evaluation.listeners import Measurement, WavFile
-from audiopalm.evaluation.transcripts import Kept
+from audiopalm.evaluation.listeners import Measurement, TranscriptCache, WavFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ def recordings(tmp_path):
 
 
 def transcribe(fake, asked, path):
-  return [one.value for one in listeners.hear(fake, asked, Local(0), Kept(path))]
+  return [one.value for one in listeners.hear(fake, asked, Local(0), TranscriptCache(path))]
 
 
 def test_what_was_heard_before_a_kill_is_not_heard_again(recordings, tmp_path):
@@ -80,13 +79,13 @@ def test_a_recognizer_that_may_change_is_always_asked(recordings, tmp_path):
 
 def test_a_line_that_a_kill_cut_off_is_dropped_and_the_next_begins_a_new_one(tmp_path):
   path = tmp_path / "transcripts.jsonl"
-  Kept(path).add("a", "one\u2028line")
+  TranscriptCache(path).add("a", "one\u2028line")
   with path.open("a") as file:
     file.write('{"key": "b", "te')
-  kept = Kept(path)
+  kept = TranscriptCache(path)
   assert "b" not in kept
   kept.add("c", "three")
-  assert [Kept(path)[key] for key in ("a", "c")] == ["one\u2028line", "three"]
+  assert [TranscriptCache(path)[key] for key in ("a", "c")] == ["one\u2028line", "three"]
 
 
 def test_a_file_that_holds_something_else_names_the_line(tmp_path):
@@ -95,4 +94,4 @@ def test_a_file_that_holds_something_else_names_the_line(tmp_path):
   with pytest.raises(
     DataError, match=r"transcripts\.jsonl, line 2: expected a transcript with key"
   ):
-    Kept(path)
+    TranscriptCache(path)
