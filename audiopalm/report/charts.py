@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from audiopalm.report import style
 from audiopalm.report.elements import Element, element
@@ -12,8 +12,11 @@ from audiopalm.report.elements import Element, element
 WIDTH, HEIGHT = 320, 216
 LEFT, RIGHT, TOP, BOTTOM = 52, 240, 24, 176
 LABEL_STEP = 14  # least distance of two labels' lines
+LABEL_LETTERS = 5  # of a name beside its line; the legend has it in full
 DASHES = 3
 MOST_POINTS = 200
+
+Point = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Series:
   """
 
   name: str
-  points: Sequence[tuple[float, float]]
+  points: Sequence[Point]
   color: int = 0
   faint: bool = False
   marked: bool = False
@@ -34,6 +37,10 @@ class Series:
   def classes(self) -> str:
     dash = self.color // style.COLORS % DASHES
     return f"line s{self.color % style.COLORS} dash{dash}" + " faint" * self.faint
+
+  @property
+  def fill(self) -> str:
+    return f"fill{self.color % style.COLORS}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,34 +54,37 @@ class Axis:
   log: bool = False
   zero: bool = False
 
+  def shows(self, value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and (value > 0 or not self.log)
+
 
 def line_chart(
   title: str, series: Sequence[Series], x: Axis, y: Axis, note: str | None = None
 ) -> Element | None:
   """Returns a figure with the series that have points; None where none has."""
-  drawn = [
-    dataclasses.replace(line, points=points)
-    for line in series
-    if (points := [point for point in line.points if _drawable(point, x, y)])
-  ]
+  drawn = []
+  for line in series:
+    points = [point for point in line.points if x.shows(point[0]) and y.shows(point[1])]
+    drawn += [dataclasses.replace(line, points=points)] if points else []
   if not drawn:
     return None
-  points = [point for line in drawn for point in line.points]
-  across = _Scale([point[0] for point in points], x, LEFT, RIGHT, tight=True)
-  up = _Scale([point[1] for point in points], y, BOTTOM, TOP)
+  columns, rows = zip(*(point for line in drawn for point in line.points), strict=True)
+  x_ticks, across = _scale(columns, x, LEFT, RIGHT, tight=True)
+  y_ticks, up = _scale(rows, y, BOTTOM, TOP)
+  ends = "; ".join(f"{line.name} ends at {short(line.points[-1][1])}" for line in drawn)
   picture = element(
     "svg",
-    [_x_tick(across, value) for value in across.ticks],
-    [_y_tick(up, value) for value in up.ticks],
-    element("path", d=f"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}", class_="axis"),
-    element("text", x.label, x=(LEFT + RIGHT) / 2, y=HEIGHT - 5, text_anchor="middle"),
-    element("text", y.label, x=0, y=11),
+    [[_axis(f"M{across(value)} {BOTTOM}v4"),
+      _text(_tick(value), across(value), BOTTOM + 18, "middle")] for value in x_ticks],
+    [[_axis(f"M{LEFT} {up(value)}H{RIGHT}", "grid"),
+      _text(_tick(value), LEFT - 5, up(value) + 4, "end")] for value in y_ticks],
+    _axis(f"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"),
+    _text(x.label, (LEFT + RIGHT) / 2, HEIGHT - 5, "middle"),
+    _text(y.label, 0, 11),
     [_line(line, across, up) for line in sorted(drawn, key=lambda line: not line.faint)],
     _end_labels(drawn, up),
     viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
-    aria_label=f"{title}: {y.label} over {x.label}. " + "; ".join(
-      f"{line.name} ends at {short(line.points[-1][1])}" for line in drawn
-    ),
+    aria_label=f"{title}: {y.label} over {x.label}. {ends}",
   )  # fmt: skip
   legend = element(
     "ul", [element("li", swatch(line), line.name) for line in drawn], class_="legend"
@@ -85,19 +95,15 @@ def line_chart(
 
 def swatch(line: Series) -> Element:
   """Returns a piece of a line as it is drawn, for a legend."""
-  marks = element("circle", cx=12, cy=5, r=3, class_=f"fill{line.color % style.COLORS}")
-  return element(
-    "svg", element("path", d="M0 5H24", class_=line.classes), marks if line.marked else None,
-    viewBox="0 0 24 10", aria_hidden="true",
-  )  # fmt: skip
+  dot = element("circle", cx=12, cy=5, r=3, class_=line.fill) if line.marked else None
+  piece = element("path", d="M0 5H24", class_=line.classes)
+  return element("svg", piece, dot, viewBox="0 0 24 10", aria_hidden="true")
 
 
-def thinned(
-  points: Sequence[tuple[float, float]], most: int = MOST_POINTS
-) -> list[tuple[float, float]]:
+def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
   """Returns at most `most` points: means of as many neighbors as that takes."""
-  each = -(-len(points) // most) or 1
-  groups = [points[start : start + each] for start in range(0, len(points), each)]
+  size = -(-len(points) // most) or 1
+  groups = [points[start : start + size] for start in range(0, len(points), size)]
   return [
     (sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group))
     for group in groups
@@ -118,36 +124,24 @@ def short(value: float) -> str:
   return f"{value:.2g}" if size >= 1e-4 or not size else f"{value:.0e}".replace("e-0", "e-")
 
 
-class _Scale:
-  """Where values lie on an axis, and which of them get a tick.
+def _scale(
+  values: Sequence[float], axis: Axis, start: float, end: float, tight: bool = False
+) -> tuple[list[float], Callable[[float], float]]:
+  """Returns the ticks of an axis, and the function from a value to its place in the picture.
 
   The axis ends at ticks; a `tight` one at the last value, and its ticks lie within.
   """
-
-  def __init__(
-    self, values: Sequence[float], axis: Axis, start: float, end: float, tight: bool = False
-  ):
-    self._log, self._start, self._end = axis.log, start, end
-    low, high = min(values), max(values)
-    if axis.log:
-      self.ticks = _log_ticks(low, high)
-      low, high = min(low, self.ticks[0]), max(high, self.ticks[-1])
-    else:
-      low = min(low, 0) if axis.zero else low
-      self.ticks = _ticks(low, high)
-      if tight and high > low:
-        self.ticks = [tick for tick in self.ticks if low <= tick <= high]
-      else:
-        low, high = min(low, self.ticks[0]), max(high, self.ticks[-1])
-    self._low, self._high = self._at(low), self._at(high)
-
-  def _at(self, value: float) -> float:
-    return math.log10(value) if self._log else value
-
-  def place(self, value: float) -> float:
-    """Returns where a value lies, in units of the picture."""
-    share = (self._at(value) - self._low) / ((self._high - self._low) or 1)
-    return round(self._start + share * (self._end - self._start), 1)
+  low, high = min(values), max(values)
+  if axis.zero and not axis.log:
+    low = min(low, 0)
+  ticks = _log_ticks(low, high) if axis.log else _ticks(low, high)
+  if tight and high > low and not axis.log:
+    ticks = [tick for tick in ticks if low <= tick <= high]
+  else:
+    low, high = min(low, ticks[0]), max(high, ticks[-1])
+  at = math.log10 if axis.log else float
+  length = (at(high) - at(low)) or 1
+  return ticks, lambda value: round(start + (at(value) - at(low)) / length * (end - start), 1)
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -173,29 +167,6 @@ def _log_ticks(low: float, high: float) -> list[float]:
   return every[first : max(last, first + 1) + 1]
 
 
-def _drawable(point: tuple[float, float], x: Axis, y: Axis) -> bool:
-  return all(
-    value is not None and math.isfinite(value) and (value > 0 or not axis.log)
-    for value, axis in zip(point, (x, y), strict=True)
-  )
-
-
-def _x_tick(across: _Scale, value: float) -> list[Element]:
-  x = across.place(value)
-  return [
-    element("path", d=f"M{x} {BOTTOM}v4", class_="axis"),
-    element("text", _tick(value), x=x, y=BOTTOM + 18, text_anchor="middle"),
-  ]
-
-
-def _y_tick(up: _Scale, value: float) -> list[Element]:
-  y = up.place(value)
-  return [
-    element("path", d=f"M{LEFT} {y}H{RIGHT}", class_="grid"),
-    element("text", _tick(value), x=LEFT - 5, y=y + 4, text_anchor="end"),
-  ]
-
-
 def _tick(value: float) -> str:
   """Returns a round number in the few characters beside an axis: 10k for 10,000, 5e-4."""
   if 0 < abs(value) < 1e-3:
@@ -203,50 +174,52 @@ def _tick(value: float) -> str:
   return f"{value / 1000:g}k" if 10_000 <= abs(value) < 1_000_000 else short(value)
 
 
-def _line(line: Series, across: _Scale, up: _Scale) -> list[Element]:
-  places = [(across.place(x), up.place(y)) for x, y in line.points]
+def _axis(path: str, class_: str = "axis") -> Element:
+  return element("path", d=path, class_=class_)
+
+
+def _text(text: str, x: float, y: float, anchor: str | None = None) -> Element:
+  return element("text", text, x=x, y=y, text_anchor=anchor)
+
+
+def _line(
+  line: Series, across: Callable[[float], float], up: Callable[[float], float]
+) -> list[Element]:
+  places = [(across(x), up(y)) for x, y in line.points]
   path = "M" + "L".join(f"{x} {y}" for x, y in places)
   drawn = [element("path", d=path, class_=line.classes)]
   if line.marked or len(places) == 1:
-    drawn += [
-      element(
-        "circle", element("title", f"{line.name}: {short(y)} at {short(x)}"),
-        cx=px, cy=py, r=3, class_=f"fill{line.color % style.COLORS}",
-      )
-      for (x, y), (px, py) in zip(line.points, places, strict=True)
-    ]  # fmt: skip
+    for (x, y), (cx, cy) in zip(line.points, places, strict=True):
+      title = element("title", f"{line.name}: {short(y)} at {short(x)}")
+      drawn.append(element("circle", title, cx=cx, cy=cy, r=3, class_=line.fill))
   return drawn
 
 
-def _end_labels(series: Sequence[Series], up: _Scale) -> list[Element]:
+def _end_labels(series: Sequence[Series], up: Callable[[float], float]) -> list[Element]:
   """Returns each line's name and last value right of its end, moved apart where they would meet."""
-  ends = sorted(
-    ((up.place(line.points[-1][1]), line) for line in series if not line.faint),
-    key=lambda end: end[0],
+  lines = sorted(
+    (line for line in series if not line.faint), key=lambda line: up(line.points[-1][1])
   )
-  heights = _apart([height for height, _ in ends], TOP, BOTTOM)
-  alone = len(ends) == 1
-  return [
-    element(
-      "text", ("" if alone else f"{_brief(line.name)} ") + short(line.points[-1][1]),
-      x=RIGHT + 5, y=round(y + 4, 1), class_=f"fill{line.color % style.COLORS}",
-    )
-    for y, (_, line) in zip(heights, ends, strict=True)
-  ]  # fmt: skip
+  heights = _apart([up(line.points[-1][1]) for line in lines])
+  labels = []
+  for y, line in zip(heights, lines, strict=True):
+    name = line.name
+    if len(name) > LABEL_LETTERS:
+      name = name[: LABEL_LETTERS - 1] + "…"
+    text = short(line.points[-1][1])
+    text = text if len(lines) == 1 else f"{name} {text}"
+    labels.append(element("text", text, x=RIGHT + 5, y=round(y + 4, 1), class_=line.fill))
+  return labels
 
 
-def _apart(heights: Sequence[float], top: float, bottom: float) -> list[float]:
-  """Returns rising heights at least LABEL_STEP apart, above `bottom` if there is room."""
+def _apart(heights: Sequence[float]) -> list[float]:
+  """Returns rising heights at least LABEL_STEP apart, above BOTTOM if there is room."""
   placed: list[float] = []
   for height in heights:
-    placed.append(max(height, placed[-1] + LABEL_STEP) if placed else max(height, top))
-  over = max(0.0, placed[-1] - bottom) if placed else 0.0
-  for number in range(len(placed) - 1, -1, -1):
-    ceiling = placed[number + 1] - LABEL_STEP if number + 1 < len(placed) else bottom
-    placed[number] = min(placed[number], ceiling) if over else placed[number]
+    placed.append(max(height, placed[-1] + LABEL_STEP if placed else TOP))
+  ceiling = BOTTOM
+  if placed and placed[-1] > BOTTOM:
+    for number in reversed(range(len(placed))):
+      placed[number] = min(placed[number], ceiling)
+      ceiling = placed[number] - LABEL_STEP
   return placed
-
-
-def _brief(name: str, most: int = 5) -> str:
-  """Returns a name that fits beside the chart; the legend has it in full."""
-  return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,6 +1,6 @@
 """HTML as a tree of elements, turned into text once: every text is escaped, every tag closed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from xml.etree import ElementTree
 
 from audiopalm.report import style
@@ -26,7 +26,7 @@ def element(name: str, /, *children: Child, **attributes: object) -> Element:
   """
   node = Element(name)
   for key, value in attributes.items():
-    if value is not None and value is not False:
+    if value is not None:
       text = key if value is True else str(value)
       node.set(key.rstrip("_").replace("_", "-"), text.translate(_SHOWN))
   _append(node, children)
@@ -35,8 +35,6 @@ def element(name: str, /, *children: Child, **attributes: object) -> Element:
 
 def _append(node: Element, children: Iterable[Child]) -> None:
   for child in children:
-    if child is None:
-      continue
     if isinstance(child, Element):
       node.append(child)
     elif isinstance(child, str | int | float):
@@ -45,12 +43,23 @@ def _append(node: Element, children: Iterable[Child]) -> None:
         node[-1].tail = (node[-1].tail or "") + text
       else:
         node.text = (node.text or "") + text
-    else:
+    elif child is not None:
       _append(node, child)
 
 
-def page(title: str, *body: Child) -> str:
-  """Returns a whole HTML page that needs nothing but itself."""
+def page(
+  title: str,
+  header: Element,
+  gaps: Iterable[tuple[str, str]],
+  parts: Iterable[tuple[str, str, Sequence[Child]]],
+  footer: Child = None,
+) -> str:
+  """Returns a whole HTML page that needs nothing but itself: a header, links to its parts, notes of
+  what is missing with the command that makes it, and the parts.
+
+  Parts are (id, title, content); one without content is left out.
+  """
+  parts = [part for part in parts if part[2]]
   head = element(
     "head",
     element("meta", charset="utf-8"),
@@ -60,29 +69,21 @@ def page(title: str, *body: Child) -> str:
     element("title", title),
     element("style", style.SHEET),
   )
-  root = element("html", head, element("body", element("main", *body)), lang="en")
+  main = element(
+    "main",
+    header,
+    element("nav", [element("a", title, href=f"#{id}") for id, title, _ in parts]),
+    [missing(f"{what} ", element("code", command)) for what, command in gaps],
+    [[element("h2", title, id=id), *content] for id, title, content in parts],
+    footer,
+  )
+  root = element("html", head, element("body", main), lang="en")
   return "<!doctype html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
 
 
-def missing(what: str, command: str) -> Element:
-  """Returns a note that something is not there, and the command that makes it."""
-  return element("div", element("p", f"{what} ", element("code", command)), class_="missing")
-
-
-def sections(
-  header: Element, missing: Sequence[Element], parts: Iterable[tuple[str, str, Sequence[Child]]]
-) -> list[Child]:
-  """Returns the body of a page: a header, links to its parts, notes of what is missing, the parts.
-
-  Parts are (id, title, content); one without content is left out.
-  """
-  parts = [part for part in parts if part[2]]
-  return [
-    header,
-    element("nav", [element("a", title, href=f"#{id}") for id, title, _ in parts]),
-    missing,
-    [[element("h2", title, id=id), *content] for id, title, content in parts],
-  ]
+def missing(*what: Child) -> Element:
+  """Returns a note that something is not there."""
+  return element("div", element("p", *what), class_="missing")
 
 
 def table(head: Iterable[Child], rows: Iterable[Element], name: str) -> Element:
@@ -90,40 +91,35 @@ def table(head: Iterable[Child], rows: Iterable[Element], name: str) -> Element:
 
   A title is text, or an element `th` as it is. `name` is what a screen reader calls it.
   """
-  return element(
-    "div",
-    element(
-      "table",
-      element("thead", element("tr", [_heading(title) for title in head])),
-      element("tbody", *rows),
-    ),
-    class_="scroll", tabindex="0", role="region", aria_label=name,
-  )  # fmt: skip
-
-
-def _heading(title: Child) -> Element:
-  return title if isinstance(title, Element) else element("th", title, scope="col")
+  titles = [_cell("th", title, scope="col") for title in head]
+  body = element("tbody", *rows)
+  made = element("table", element("thead", element("tr", titles)), body)
+  return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def row(what: Child, *cells: Child, class_: str | None = None) -> Element:
-  """Returns a row of a table: its name, then its cells (elements `td` as they are)."""
-  tds = [
-    cell if isinstance(cell, Element) and cell.tag == "td" else element("td", cell)
-    for cell in cells
-  ]
-  return element("tr", element("th", what, scope="row"), *tds, class_=class_)
+  """Returns a row of a table: its name, then its cells; elements `th` and `td` as they are."""
+  name = _cell("th", what, scope="row")
+  return element("tr", name, [_cell("td", cell) for cell in cells], class_=class_)
 
 
-def number(value: float | None, shown: str) -> Element:
-  """Returns a cell with a number as it is shown, and exactly in `data`'s value; "–" for None."""
+def _cell(tag: str, content: Child, **attributes: str) -> Element:
+  whole = isinstance(content, Element) and content.tag == tag
+  return content if whole else element(tag, content, **attributes)
+
+
+def number(value: float | None, shown: str | Callable[[float], str] = ",") -> Element:
+  """Returns a cell with a number, shown by a format or a function, and exactly in `data`'s value;
+  "–" for None."""
   if value is None:
     return element("td", "–", class_="none")
-  return element("td", element("data", shown, value=repr(value)))
+  text = shown(value) if callable(shown) else f"{value:{shown}}"
+  return element("td", element("data", text, value=repr(value)))
 
 
-def folded(summary: Child, *content: Child, open_: bool = False) -> Element:
+def folded(summary: Child, *content: Child) -> Element:
   """Returns what is shown when its summary is clicked, without JavaScript."""
-  return element("details", element("summary", summary), *content, open=open_)
+  return element("details", element("summary", summary), *content)
 
 
 def bar(share: float, color: int = 0) -> Element:

@@ -2,22 +2,23 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Iterator, Sequence
 
 from audiopalm import orthography
-from audiopalm.data.cache import Entry, EntryUtterance
+from audiopalm.data.cache import Entry
 from audiopalm.errors import AudioError, DataError
-from audiopalm.evaluation import lines, saved, scoring
-from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.evaluation import answers, saved, scoring
+from audiopalm.evaluation.answers import Answer, Output
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.metrics import numbers, text
 from audiopalm.report import recordings
-from audiopalm.report.elements import Element, element
+from audiopalm.report.elements import Element, element, missing
 from audiopalm.report.recordings import Playback
 from audiopalm.report.run import RunFiles
 from audiopalm.types import Task
 
-EACH = 4  # examples of a task; one of them by a held-out voice where the task hears those
+EXAMPLES = 4  # of a task; one of them by a held-out voice where the task hears those
 BUDGET_BYTES = 7_000_000  # of all examples together, so that a page can be sent by mail
 
 
@@ -26,7 +27,7 @@ class Card:
   """An answer with the record it was asked of, None where that is gone, and its ceiling."""
 
   task: Task
-  line: Answer
+  answer: Answer
   entry: Entry | None
   ceiling: Answer | None = None
 
@@ -37,23 +38,19 @@ def of_run(run: RunFiles) -> Iterator[Element]:
   They are the first of each language, not the best. Examples that would make the page larger than
   BUDGET_BYTES are left out, which a note says.
   """
-  missing: dict[str, None] = {}  # in the order they were met
+  reasons: dict[str, None] = {}  # why recordings are missing, in the order they were met
   cards = {
-    task.name: [_card(run, example) for example in _pick(run, task, missing)]
+    task.name: [_card(run, example) for example in _pick(run, task, reasons)]
     for task in run.experiment.tasks
   }
   left_out = _keep_small(cards)
-  for reason in missing:
-    yield element(
-      "div", element("p", "Source and reference recordings cannot be played: ", reason),
-      class_="missing",
-    )  # fmt: skip
+  for reason in reasons:
+    yield missing("Source and reference recordings cannot be played: ", reason)
   for task in run.experiment.tasks:
     if cards[task.name]:
       yield element("h3", f"{task.name}: {_described(run, task)} ", element("code", task.tag))
-      most = max(_players(card) for card in cards[task.name])
-      width = "examples wide" if most > 1 else "examples"
-      yield element("div", *cards[task.name], class_=width)
+      several = any(len(card.findall(".//figure")) > 1 for card in cards[task.name])
+      yield element("div", cards[task.name], class_="examples" + " wide" * several)
   if left_out:
     yield element(
       "p", f"{left_out} more examples would make this page too large to send; they are in ",
@@ -68,127 +65,102 @@ def marked(reference: str, hypothesis: str, language: str) -> list[Element | str
   characters.
   """
   if orthography.has_spaces(language):
-    space, wanted, said = " ", reference.split(), hypothesis.split()
+    space, right, given = " ", reference.split(), hypothesis.split()
   else:
     space = ""
-    wanted, said = (
+    right, given = (
       orthography.graphemes("".join(side.split())) for side in (reference, hypothesis)
     )
-  plain = [[text.normalize(word) for word in words] for words in (wanted, said)]
+  plain = [[text.normalize(word) for word in words] for words in (right, given)]
   parts: list[Element | str] = []
   for kind, a, b, c, d in difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes():
     if kind == "equal":
-      parts.append(space.join(said[c:d]) + space)
-      continue
-    if d > c:
-      parts += [element("mark", space.join(said[c:d])), space]
+      parts.append(space.join(given[c:d]) + space)
+    elif d > c:
+      parts += [element("mark", space.join(given[c:d])), space]
     elif any(plain[0][a:b]):
-      parts += [element("del", space.join(wanted[a:b])), space]
+      parts += [element("del", space.join(right[a:b])), space]
   return parts
 
 
-def _pick(run: RunFiles, task: Task, missing: dict[str, None]) -> list[Card]:
-  """Returns the first examples of a task, languages in turn, the last by a held-out voice."""
-  held_out = _in_turn(run.lines(lines.MODEL, scoring.HELD_OUT, task.name))[:1]
-  test = _in_turn(run.lines(lines.MODEL, scoring.SEEN, task.name))[: EACH - len(held_out)]
-  cards = []
-  ceilings = {line.id: line for line in run.lines(lines.UNITS_CEILING, scoring.SEEN, task.name)}
+def _pick(run: RunFiles, task: Task, reasons: dict[str, None]) -> Iterator[Card]:
+  """Yields the first examples of a task, languages in turn, the last by a held-out voice; adds to
+  `reasons` why there are no entries."""
+  held_out = _in_turn(run.answers(answers.MODEL, scoring.HELD_OUT, task.name))[:1]
+  test = _in_turn(run.answers(answers.MODEL, scoring.SEEN, task.name))[: EXAMPLES - len(held_out)]
+  ceilings = run.answers(answers.UNITS_CEILING, scoring.SEEN, task.name)
   for split, chosen in ((scoring.SEEN, test), (scoring.HELD_OUT, held_out)):
-    entries = _entries(run, task, split, [line.id for line in chosen], missing)
-    for line in chosen:
-      ceiling = ceilings.get(line.id) if split == scoring.SEEN else None
-      cards.append(Card(task, line, entries.get(line.id), ceiling))
-  return cards
+    ids = {answer.id for answer in chosen}
+    entries: dict[str, Entry] = {}
+    try:
+      found = (entry for entry in run.entries(task, split) if entry.id in ids) if ids else ()
+      entries = {entry.id: entry for entry in itertools.islice(found, len(ids))}
+    except DataError as error:
+      reasons[str(error)] = None
+    by_id = {ceiling.id: ceiling for ceiling in ceilings if split == scoring.SEEN}
+    for answer in chosen:
+      yield Card(task, answer, entries.get(answer.id), by_id.get(answer.id))
 
 
 def _in_turn(asked: Sequence[Answer]) -> list[Answer]:
-  """Returns the lines that say something, the first of every language before the second of any."""
-  places: dict[str, int] = {}
+  """Returns the answers that say something, the first of every language before the second."""
+  counts: dict[str, int] = {}
   numbered = []
-  for line in asked:
-    if line.said:
-      numbered.append((places.setdefault(line.language, 0), line))
-      places[line.language] += 1
-  return [line for _, line in sorted(numbered, key=lambda pair: pair[0])]
-
-
-def _entries(
-  run: RunFiles, task: Task, split: str, ids: Sequence[str], missing: dict[str, None]
-) -> dict[str, Entry]:
-  """Returns the entries of these ids; where there are none says why in `missing`."""
-  entries: dict[str, Entry] = {}
-  if not ids:
-    return entries
-  try:
-    for entry in run.entries(task, split):
-      if entry.id in ids:
-        entries[entry.id] = entry
-      if len(entries) == len(set(ids)):
-        break
-  except DataError as error:
-    missing[str(error)] = None
-  return entries
+  for answer in asked:
+    if answer.outputs:
+      counts[answer.language] = counts.get(answer.language, 0) + 1
+      numbered.append((counts[answer.language], answer))
+  return [answer for _, answer in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def _card(run: RunFiles, example: Card) -> Element:
-  line, heard = example.line, _recordings(run, example)
+  answer, heard = example.answer, list(_recordings(run, example))
   seconds = max((item.seconds for item in heard if isinstance(item, Playback)), default=1.0)
-  voice = f"held-out voice {line.voice}" if line.split == scoring.HELD_OUT else None
+  voice = f"held-out voice {answer.voice}" if answer.split == scoring.HELD_OUT else None
+  languages = " to ".join(LANGUAGES.get(code, code) for code in answer.language.split("-"))
+  players = [
+    recordings.draw(item, seconds)
+    if isinstance(item, Playback)
+    else element("p", item, class_="note")
+    for item in heard
+  ]
+  texts = element("dl", _texts(run, example), class_="long" if len(answer.outputs) > 1 else None)
   return element(
     "article",
-    element("header", element("b", _languages(line.language)), element("span", line.id), voice),
-    element(
-      "div",
-      [
-        recordings.draw(item, seconds)
-        if isinstance(item, Playback)
-        else element("p", item, class_="note")
-        for item in heard
-      ],
-      element("dl", *_texts(run, example), class_="long" if len(line.said) > 1 else None),
-      class_="recordings",
-    ),
+    element("header", element("b", languages), element("span", answer.id), voice),
+    element("div", players, texts, class_="recordings"),
     class_="example",
   )
 
 
-def _recordings(run: RunFiles, example: Card) -> list[Playback | str]:
-  """Returns the recordings of an example, with a text in place of one that cannot be played."""
-  heard: list[Playback | str] = []
-  for role, stream in example.task.inputs:
-    if run.modality(stream) == "speech":
-      heard += _original(example, role, role.capitalize())
-  for said in example.line.said:
-    if said.modality == "speech":
-      role = said.stream.rpartition(".")[0]
-      heard += _original(example, role, "Reference")
-      through = example.ceiling.said if example.ceiling else ()
-      heard += [
-        _made(run, item, "Through units")
-        for item in through
-        if item.stream == said.stream and item.wave is not None
-      ]
-      heard.append(_made(run, said, "Generated"))
-  return heard
+def _recordings(run: RunFiles, example: Card) -> Iterator[Playback | str]:
+  """Yields the recordings of an example, with a text in place of one that cannot be played."""
+  utterances = example.entry.utterances if example.entry else {}
+  sides = [(role, stream, role.capitalize(), None) for role, stream in example.task.inputs]
+  sides += [(output.role, output.stream, "Reference", output) for output in example.answer.outputs]
+  for role, stream, title, output in sides:
+    if run.modality(stream) != "speech":
+      continue
+    original = utterances.get(role)
+    if original is not None and original.wave_flac is not None:
+      yield recordings.from_flac(title, original.speaker, original.wave_flac)
+    if output is not None:
+      for through in example.ceiling.outputs if example.ceiling else ():
+        if through.stream == stream and through.wave is not None:
+          yield _made(run, through, "Through units")
+      yield _made(run, output, "Generated")
 
 
-def _original(example: Card, role: str, title: str) -> list[Playback]:
-  said = _utterance(example, role)
-  if said is None or said.wave_flac is None:
-    return []
-  return [recordings.from_flac(title, said.speaker, said.wave_flac)]
-
-
-def _made(run: RunFiles, said: Said, title: str) -> Playback | str:
+def _made(run: RunFiles, output: Output, title: str) -> Playback | str:
   """Returns the recording an evaluation wrote, or why there is none."""
-  if said.wave is None:
+  if output.wave is None:
     return f"{title}: the evaluation kept no recording of it."
-  readings = [] if said.mcd is None else [f"MCD {said.mcd:.1f} dB"]
+  readings = [] if output.mcd is None else [f"MCD {output.mcd:.1f} dB"]
   readings += [
-    f"{score} {value:.2f}" for score, value in said.measured.items() if value is not None
+    f"{score} {value:.2f}" for score, value in output.measured.items() if value is not None
   ]
   try:
-    return recordings.read(title, ", ".join(readings), saved.folder_of(run.workdir) / said.wave)
+    return recordings.read(title, ", ".join(readings), saved.folder_of(run.workdir) / output.wave)
   except AudioError as error:
     return f"{title}: {error}"
 
@@ -198,36 +170,33 @@ def _texts(run: RunFiles, example: Card) -> Iterator[Element]:
 
   An input's words are left out where they are what should come out.
   """
-  wanted = {said.stream.rpartition(".")[0] for said in example.line.said}
+  answer = example.answer
+  utterances = example.entry.utterances if example.entry else {}
+  right = {output.role for output in answer.outputs}
   for role, stream in example.task.inputs:
-    said = _utterance(example, role)
-    if said is None or role in wanted:
-      continue
-    verb = "says" if run.modality(stream) == "speech" else "reads"
-    yield element("dt", f"{role.capitalize()} {verb}")
-    yield element("dd", said.text, lang=said.language)
-  for said in example.line.said:
-    role = said.stream.rpartition(".")[0]
-    utterance = _utterance(example, role)
-    language = utterance.language if utterance else lines.language_of(example.line, said)
-    spoken = said.modality == "speech"
-    should = "should say" if spoken else "should be"
-    several = len(example.line.said) > 1
-    yield element("dt", f"{role} {should}".capitalize() if several else should.capitalize())
-    yield element("dd", said.reference, lang=language)
-    cut = None if example.line.complete else " (cut before its end)"
+    if role in utterances and role not in right:
+      verb = "says" if run.modality(stream) == "speech" else "reads"
+      yield element("dt", f"{role.capitalize()} {verb}")
+      yield element("dd", utterances[role].text, lang=utterances[role].language)
+  cut = None if answer.complete else " (cut before its end)"
+  for output in answer.outputs:
+    language = output.language
+    spoken = output.modality == "speech"
+    role = f"{output.role} " if len(answer.outputs) > 1 else ""
+    yield element("dt", f"{role}should {'say' if spoken else 'be'}".capitalize())
+    yield element("dd", output.reference, lang=language)
     yield element("dt", "Heard as" if spoken else "Answer")
-    if said.fault is None and said.hypothesis is None:
+    if output.fault is None and output.hypothesis is None:
       yield element("dd", "not transcribed: no task of this run hears this language")
     else:
-      yield _answer(said.reference, said.hypothesis, said.fault, cut, language)
-    if said.independent is not None:
+      yield _given(output.reference, output.hypothesis, output.fault, cut, language)
+    if output.independent is not None:
       yield element("dt", "By the independent recognizer")
-      spelled = (numbers.spell(side, language) for side in (said.reference, said.independent))
-      yield _answer(*spelled, said.independent_fault, cut, language)
+      texts = (numbers.spell(side, language) for side in (output.reference, output.independent))
+      yield _given(*texts, output.independent_fault, cut, language)
 
 
-def _answer(
+def _given(
   reference: str, hypothesis: str | None, fault: str | None, cut: str | None, language: str
 ) -> Element:
   if fault is not None:
@@ -235,18 +204,9 @@ def _answer(
   return element("dd", marked(reference, hypothesis, language) or "nothing", cut, lang=language)
 
 
-def _utterance(example: Card, role: str) -> EntryUtterance | None:
-  return example.entry.utterances.get(role) if example.entry else None
-
-
-def _languages(codes: str) -> str:
-  """Returns "English to French" for "en-fr"."""
-  return " to ".join(LANGUAGES.get(code, code) for code in codes.split("-"))
-
-
 def _described(run: RunFiles, task: Task) -> str:
   """Returns "speech to text", with roles where there are several: "source speech to ..."."""
-  alone = len({role for role, _ in task.sides}) == 1
+  alone = len(task.roles) == 1
   sides = [
     " and ".join(("" if alone else f"{role} ") + run.modality(stream) for role, stream in side)
     for side in (task.inputs, task.outputs)
@@ -254,23 +214,18 @@ def _described(run: RunFiles, task: Task) -> str:
   return f"{sides[0] or 'nothing'} to {sides[1]}"
 
 
-def _players(card: Element) -> int:
-  return len(card.findall(".//figure"))
-
-
 def _keep_small(cards: dict[str, list[Element]]) -> int:
   """Removes examples beyond BUDGET_BYTES, the last of every task first; returns how many."""
-  sizes = {
-    name: [sum(len(v) for node in card.iter() for v in node.attrib.values()) for card in drawn]
-    for name, drawn in cards.items()
-  }
-  kept, spent = dict.fromkeys(cards, 0), 0
-  for number in range(max(map(len, cards.values()), default=0)):
-    for name, drawn in cards.items():
-      if kept[name] == number < len(drawn) and spent + sizes[name][number] <= BUDGET_BYTES:
-        kept[name] += 1
-        spent += sizes[name][number]
-  left_out = sum(len(drawn) - kept[name] for name, drawn in cards.items())
-  for name in cards:
-    cards[name] = cards[name][: kept[name]]
-  return left_out
+  total = sum(map(len, cards.values()))
+  kept: dict[str, list[Element]] = {name: [] for name in cards}
+  spent = 0
+  for number, row in enumerate(itertools.zip_longest(*cards.values())):
+    for name, card in zip(cards, row, strict=True):
+      if card is None or len(kept[name]) < number:
+        continue  # an earlier one of this task was too large already
+      size = sum(len(value) for node in card.iter() for value in node.attrib.values())
+      if spent + size <= BUDGET_BYTES:
+        kept[name].append(card)
+        spent += size
+  cards |= kept
+  return total - sum(map(len, kept.values()))

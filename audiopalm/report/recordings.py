@@ -55,15 +55,12 @@ def draw(recording: Playback, seconds: float) -> Element:
   """Returns spectrogram and player; the time axis is `seconds` long, so neighbors compare."""
   sound, kind = _sound(recording)
   about = "".join(f" · {note}" for note in (recording.about, f"{recording.seconds:.2f} s") if note)
-  return element(
-    "figure",
-    element("figcaption", recording.title, element("span", about)),
-    _picture(recording, seconds),
-    element(
-      "audio", controls=True, preload="metadata", src=f"data:{kind};base64,{_base64(sound)}",
-      aria_label=f"{recording.title}{about}",
-    ),
+  player = element(
+    "audio", controls=True, preload="metadata", src=f"data:{kind};base64,{_base64(sound)}",
+    aria_label=f"{recording.title}{about}",
   )  # fmt: skip
+  caption = element("figcaption", recording.title, element("span", about))
+  return element("figure", caption, _picture(recording, seconds), player)
 
 
 def spectrogram(wave_S: np.ndarray) -> np.ndarray:
@@ -96,30 +93,26 @@ def _palette() -> bytes:
 
 def _picture(recording: Playback, seconds: float) -> Element:
   across = (WIDTH - LEFT - 8) / seconds
-  wide = recording.seconds * across
-  picture = element(
-    "image", href=f"data:image/png;base64,{_base64(png(spectrogram(recording.wave_S)))}",
-    x=LEFT, y=0, width=round(wide, 1), height=BOTTOM, preserveAspectRatio="none",
-  )  # fmt: skip
   step = next(s for s in (0.5, 1, 2, 5, 10, 20, 60, 600, 3600) if seconds / s <= 8)
-  times = [n * step for n in range(int(seconds / step + 1e-6) + 1)]
+  axes = []
+  for hz in SHOWN_HZ:
+    label, y = f"{hz // 1000}k" if hz >= 1000 else hz, _height(hz)
+    axes.append(element("text", label, x=LEFT - 4, y=y + 4, text_anchor="end"))
+    axes.append(element("path", d=f"M{LEFT - 2} {y}h4", class_="axis"))
+  for number in range(int(seconds / step + 1e-6) + 1):
+    label, x = f"{number * step:g}" + " s" * (number == 0), LEFT + number * step * across
+    axes.append(element("text", label, x=x, y=HEIGHT - 4, text_anchor="middle"))
+    axes.append(element("path", d=f"M{x:.1f} {BOTTOM}v3", class_="axis"))
   return element(
     "svg",
     element("rect", x=LEFT, y=0, width=WIDTH - LEFT, height=BOTTOM, class_="back"),
-    picture,
+    element(
+      "image", href=f"data:image/png;base64,{_base64(png(spectrogram(recording.wave_S)))}",
+      x=LEFT, y=0, width=round(recording.seconds * across, 1), height=BOTTOM,
+      preserveAspectRatio="none",
+    ),
     element("path", d=f"M{LEFT} {BOTTOM}H{WIDTH}", class_="axis"),
-    [
-      element("text", f"{hz // 1000}k" if hz >= 1000 else hz, x=LEFT - 4, y=_height(hz) + 4,
-              text_anchor="end")
-      for hz in SHOWN_HZ
-    ],
-    [element("path", d=f"M{LEFT - 2} {_height(hz)}h4", class_="axis") for hz in SHOWN_HZ],
-    [
-      element("text", f"{time:g}" + (" s" if number == 0 else ""), x=LEFT + time * across,
-              y=HEIGHT - 4, text_anchor="middle")
-      for number, time in enumerate(times)
-    ],
-    [element("path", d=f"M{LEFT + t * across:.1f} {BOTTOM}v3", class_="axis") for t in times],
+    axes,
     viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
     aria_label=f"Spectrogram, {LOW_HZ:.0f} Hz to {HIGH_HZ:.0f} Hz over {recording.seconds:.2f} s",
   )  # fmt: skip

@@ -1,7 +1,7 @@
 """A run as its files describe it: no checkpoint is opened, nothing is computed again."""
 
+import collections
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from audiopalm import experiment as experiments
 from audiopalm.data import cache, files, json_lines
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.evaluation import lines, saved, scoring
+from audiopalm.evaluation import answers, saved, scoring
+from audiopalm.evaluation.answers import Answer
 from audiopalm.experiment import Experiment
 from audiopalm.metrics.tally import Scores
 from audiopalm.parts import runs
@@ -89,10 +90,10 @@ class RunFiles:
       raise DataError(f"{folder} is missing.")
     return cache.open_split(folder, split)
 
-  def lines(self, system: str, split: str, task: str) -> tuple[lines.Answer, ...]:
-    """Returns the outputs of a system on a split of a task; () where there are none."""
-    path = saved.folder_of(self.workdir) / "outputs" / f"{system}-{split}-{task}.jsonl"
-    return lines.read(path) if path.is_file() else ()
+  def answers(self, system: str, split: str, task: str) -> tuple[Answer, ...]:
+    """Returns the answers of a system to a split of a task; () where there are none."""
+    path = saved.path_of(saved.folder_of(self.workdir), system, split, task)
+    return answers.read(path) if path.is_file() else ()
 
   def gaps(self) -> list[tuple[str, str]]:
     """Returns (what is missing, the command that makes it) for a run that is not finished."""
@@ -172,20 +173,14 @@ def goodput(spent: Sequence[JsonObject]) -> dict[str, float]:
         left[bucket] -= seconds
     ended += [*waiting, line["total"]]
     waiting = []
-  seconds_by_bucket: dict[str, float] = {}
+  seconds_by_bucket: collections.Counter[str] = collections.Counter()
   for start in [*ended, *waiting]:
-    for bucket, seconds in start.items():
-      seconds_by_bucket[bucket] = seconds_by_bucket.get(bucket, 0.0) + seconds
-  return seconds_by_bucket
+    seconds_by_bucket.update(start)
+  return dict(seconds_by_bucket)
 
 
 def _scores(path: Path) -> Scores:
-  try:
-    scores = json.loads(path.read_text(encoding="utf-8"))
-  except json.JSONDecodeError as error:
-    raise DataError(
-      f"{path}: expected JSON, but it is damaged ({error}). Run `audiopalm evaluate` again."
-    ) from error
+  scores = files.read_json(path)
   if not isinstance(scores, dict) or not {scoring.HELD_OUT, "baselines"} <= set(scores):
     raise DataError(
       f"{path}: expected the scores of an evaluation, which hold {scoring.HELD_OUT!r} and "

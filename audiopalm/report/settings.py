@@ -17,52 +17,42 @@ def differences(configs: Sequence[Mapping[str, object]]) -> list[tuple[str, tupl
   flat = [dict(_flat(config)) for config in configs]
   names = [{path.split(".")[2] for path in paths if path.startswith(f"{TASKS}.")} for paths in flat]
   shared = set.intersection(*names)
-  differing: dict[tuple[str, str, tuple], list[str]] = {}
+  # By path, without the task where it is one of a task, and values: the values and tasks.
+  differing: dict[tuple[str, str], tuple[tuple[object, ...], list[str]]] = {}
   for path in dict.fromkeys(path for config in flat for path in config):
     values = tuple(config.get(path, ABSENT) for config in flat)
     if all(value == values[0] for value in values):
       continue
-    if not path.startswith(f"{TASKS}."):
-      differing[path, "", _key(values)] = [values]
-      continue
-    task, _, rest = path.removeprefix(f"{TASKS}.").partition(".")
-    if task in shared or not rest:
-      differing.setdefault((TASKS, rest, _key(values)), [values]).append(task)
+    tasks = []
+    if path.startswith(f"{TASKS}."):
+      task, dot, rest = path.removeprefix(f"{TASKS}.").partition(".")
+      if dot and task not in shared:
+        continue
+      path, tasks = f"{TASKS}.{{}}{dot}{rest}", [task]
+    differing.setdefault((path, repr(values)), (values, []))[1].extend(tasks)
   return [
-    (_path(head, rest, tasks), values) for (head, rest, _), (values, *tasks) in differing.items()
+    (path.replace("{}", tasks[0] if len(tasks) == 1 else f"{{{', '.join(tasks)}}}"), values)
+    for (path, _), (values, tasks) in differing.items()
   ]
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, object]]:
   """Yields (dotted path, leaf); what has a name or a stream goes by it, else by its number."""
   if isinstance(value, Mapping):
-    children = [(key, child) for key, child in value.items()]
+    children = list(value.items())
   elif isinstance(value, list) and path == TASKS:
-    children = [(task["name"], pair) for pair in value for task in (pair[0],)]
-    for name, (task, rate) in children:
-      yield f"{path}.{name}", rate
-      yield from _flat({k: v for k, v in task.items() if k != "name"}, f"{path}.{name}")
+    for task, rate in value:
+      yield f"{path}.{task['name']}", rate
+      settings = {key: child for key, child in task.items() if key != "name"}
+      yield from _flat(settings, f"{path}.{task['name']}")
     return
   elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-    children = [(_address(item, number), item) for number, item in enumerate(value)]
+    children = []
+    for number, item in enumerate(value):
+      named = item if isinstance(item, Mapping) else {}
+      children.append((named.get("name", named.get("stream", str(number))), item))
   else:
     yield path, value
     return
   for key, child in children:
     yield from _flat(child, f"{path}.{key}" if path else key)
-
-
-def _address(item: object, number: int) -> str:
-  named = item if isinstance(item, Mapping) else {}
-  return next((named[key] for key in ("name", "stream") if key in named), str(number))
-
-
-def _key(values: tuple[object, ...]) -> tuple:
-  return tuple(map(repr, values))
-
-
-def _path(head: str, rest: str, tasks: Sequence[str]) -> str:
-  if not tasks:
-    return head
-  named = tasks[0] if len(tasks) == 1 else f"{{{', '.join(tasks)}}}"
-  return f"{head}.{named}" + (f".{rest}" if rest else "")

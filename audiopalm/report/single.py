@@ -2,24 +2,24 @@
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from audiopalm import quantities
 from audiopalm.data import files
-from audiopalm.evaluation import ears, lines
+from audiopalm.evaluation import answers, scoring
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.metrics.tally import Scores
 from audiopalm.report import charts, curves, elements, examples, tables
-from audiopalm.report.elements import Child, Element, element, folded, missing
+from audiopalm.report.elements import Child, Element, element, folded
 from audiopalm.report.run import RunFiles
 
 FILE = "report.html"
 BASELINES = {
-  lines.UNTRAINED: "Untrained: the same model before its first step.",
-  lines.NEAREST_COPY: "Nearest copied: the answer of the training example with the most similar "
+  answers.UNTRAINED: "Untrained: the same model before its first step.",
+  answers.NEAREST_COPY: "Nearest copied: the answer of the training example with the most similar "
   "input.",
-  lines.UNITS_CEILING: "Via units: what the reference recordings keep, the best that speech can "
+  answers.UNITS_CEILING: "Via units: what the reference recordings keep, the best that speech can "
   "reach.",
 }
 
@@ -29,19 +29,11 @@ def page(run: RunFiles) -> str:
 
   For what is missing a note gives the command that makes it.
   """
-  gaps = [missing(*gap) for gap in run.gaps()]
-  return elements.page(
-    f"{run.experiment.name}: a speech-text language model",
-    elements.sections(_header(run), gaps, _parts(run)),
-    element(
-      "footer",
-      element(
-        "p", "Written by ", element("code", f"audiopalm report --workdir {run.workdir}"),
-        " from the files of the run. This page needs no network and nothing beside it.",
-        class_="note",
-      ),
-    ),
-  )  # fmt: skip
+  command = element("code", f"audiopalm report --workdir {run.workdir}")
+  closing = " from the files of the run. This page needs no network and nothing beside it."
+  footer = element("footer", element("p", "Written by ", command, closing, class_="note"))
+  title = f"{run.experiment.name}: a speech-text language model"
+  return elements.page(title, _header(run), run.gaps(), _parts(run), footer)
 
 
 def write(run: RunFiles) -> Path:
@@ -52,18 +44,18 @@ def write(run: RunFiles) -> Path:
   return path
 
 
-def facts(run: RunFiles) -> list[tuple[str, str]]:
-  """Returns (what, value) of a run's size, data, progress and speed, as far as known."""
+def facts(run: RunFiles) -> dict[str, str]:
+  """Returns {what: value} of a run's size, data, progress and speed, as far as known."""
   wanted = run.experiment.steps
-  rows = [
-    ("parameters", charts.short(run.parameters)),
-    ("steps", f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else "")),
-    ("tokens trained on", charts.short(run.tokens)),
-    ("hours of speech", f"{run.hours:.1f}" if run.hours else ""),
-    ("in training", quantities.duration(sum(run.goodput.values())) if run.goodput else ""),
-    ("tokens a second", charts.short(run.tokens_per_s) if run.tokens_per_s else ""),
-  ]
-  return [(what, value) for what, value in rows if value]
+  facts = {
+    "parameters": charts.short(run.parameters),
+    "steps": f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else ""),
+    "tokens trained on": charts.short(run.tokens),
+    "hours of speech": f"{run.hours:.1f}" if run.hours else "",
+    "in training": quantities.duration(sum(run.goodput.values())) if run.goodput else "",
+    "tokens a second": charts.short(run.tokens_per_s) if run.tokens_per_s else "",
+  }
+  return {what: value for what, value in facts.items() if value}
 
 
 def written(run: RunFiles) -> str | None:
@@ -74,63 +66,52 @@ def written(run: RunFiles) -> str | None:
 
 
 def _header(run: RunFiles) -> Element:
-  experiment = run.experiment
+  experiment, day = run.experiment, written(run)
   tasks = ", ".join(task.name for task in experiment.tasks)
   languages = ", ".join(LANGUAGES.get(code, code) for code in run.languages)
-  day = written(run)
+  tiles = [
+    element("li", element("b", value), element("span", what)) for what, value in facts(run).items()
+  ]
   return element(
     "header",
     element("p", "Speech-text language model" + (f" · {day}" if day else ""), class_="kicker"),
     element("h1", experiment.name),
     element("p", f"{tasks} in {languages}. ", _shape(run)),
-    element(
-      "ul",
-      [element("li", element("b", value), element("span", what)) for what, value in facts(run)],
-      class_="tiles",
-    ),
+    element("ul", tiles, class_="tiles"),
   )
 
 
 def _shape(run: RunFiles) -> str:
   """Returns the size of the model and its tokens in a sentence."""
-  model = run.experiment.model
+  title, columns = run.experiment.model.title, run.space.columns
   streams = "; ".join(
     f"{sum(spec.sizes):,} ids of {name}" + (f", {spec.rate_hz:g} a second" if spec.rate_hz else "")
     for name, spec in run.space.streams.items()
   )
-  title = f"{model.title[:1].upper()}{model.title[1:]}"
-  if not streams:
-    return f"{title}."
-  columns = "one column" if run.space.columns == 1 else f"{run.space.columns} columns"
-  return f"{title}, over {columns} of tokens: {streams}."
+  over = "one column" if columns == 1 else f"{columns} columns"
+  title = f"{title[:1].upper()}{title[1:]}"
+  return f"{title}, over {over} of tokens: {streams}." if streams else f"{title}."
 
 
-def _parts(run: RunFiles) -> Iterator[tuple[str, str, list[Child]]]:
+def _parts(run: RunFiles) -> Iterator[tuple[str, str, Sequence[Child]]]:
   """Yields (id, title, content) of every part; those without content are left out."""
   scores = run.scores
-  yield "scores", "Scores", [] if scores is None else [
-    element("p", _legend(scores), class_="note"),
-    tables.headline(scores),
-    *tables.suites(scores),
-    *tables.voices(scores),
-    *tables.every_score(scores),
-  ]  # fmt: skip
-  heard = [] if scores is None else list(examples.of_run(run))
-  yield "examples", "Examples", heard and [
-    element(
+  if scores is not None:
+    legend = element("p", _legend(scores), class_="note")
+    drawn = *tables.suites(scores), *tables.voices(scores), *tables.every_score(scores)
+    yield "scores", "Scores", [legend, tables.headline(scores), *drawn]
+    heard = list(examples.of_run(run))
+    note = element(
       "p", "The first of each language, not the best ones. Words that should not be there are ",
       element("mark", "marked"), ", missing ones ", element("del", "struck out"),
       ". Pictures show pitch upwards in Hz and time in seconds. Through units: the reference as "
       "its units keep it. MCD: mel-cepstral distance to the reference.", class_="note",
-    ),
-    *heard,
-  ]  # fmt: skip
+    )  # fmt: skip
+    yield "examples", "Examples", heard and [note, *heard]
   drawn = curves.of_run(run)
-  named = curves.measurements(run)
-  yield "curves", "Curves", drawn and [
-    element("div", drawn, class_="charts"),
-    folded("Held-out losses as numbers", tables.held_out(run, named)) if named else None,
-  ]  # fmt: skip
+  losses = curves.measurements(run)
+  numbers = losses and folded("Held-out losses as numbers", tables.held_out(run, losses))
+  yield "curves", "Curves", drawn and [element("div", drawn, class_="charts"), numbers]
   seen = run.seen and [
     element("h3", f"Tokens by task, as of step {run.measured[-1]['step']:,}"),
     tables.tokens_by_task(run),
@@ -138,10 +119,8 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, list[Child]]]:
   corpora = run.prepared and [element("h3", "Corpora"), tables.data(run), *tables.left_out(run)]
   yield "data", "Data", [*seen, *corpora]
   twice = f" {run.lost_steps:,} steps were done twice after a stop." if run.lost_steps else ""
-  yield "time", "Where the time went", run.goodput and [
-    element("p", f"Training alone, all starts of it.{twice}", class_="note"),
-    tables.goodput(run),
-  ]  # fmt: skip
+  note = element("p", f"Training alone, all starts of it.{twice}", class_="note")
+  yield "time", "Where the time went", run.goodput and [note, tables.goodput(run)]
   space = f"Manifest of token ids, {run.prepared.get('manifest_hash', 'not prepared')}"
   yield "settings", "Settings", [
     folded("Config, as it was resolved", _json(json.loads(run.experiment.to_json()))),
@@ -156,7 +135,7 @@ def _legend(scores: Scores) -> str:
   rules = {
     values.get("rules", {}).get(name)
     for values in scores.values()
-    for name in ("transcripts", ears.TRANSCRIPTS)
+    for name in ("transcripts", scoring.INDEPENDENT_TRANSCRIPTS)
   } - {None}
   if rules:
     legend.append(

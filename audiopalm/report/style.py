@@ -38,18 +38,19 @@ code, pre, kbd { font: 0.88em/1.5 ui-monospace, "Cascadia Mono", Menlo, Consolas
 small, .note, figcaption p, .legend { color: var(--soft); font-size: 0.875rem; }
 nav { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 16px 0 0; font-size: 0.95rem; }
 .kicker { color: var(--soft); font-size: 0.95rem; margin: 0 0 4px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(148px, 1fr)); gap: 10px;
-  margin: 20px 0 0; padding: 0; list-style: none; }
-.tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 10px 14px; }
+.tiles, .charts, .examples { display: grid; gap: 14px; padding: 0; list-style: none;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 285px), 1fr)); }
+.tiles { grid-template-columns: repeat(auto-fill, minmax(148px, 1fr)); gap: 10px;
+  margin: 20px 0 0; }
+.tiles li, .chart, .example, .scroll, pre { background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px; padding: 12px 14px; min-width: 0; }
 .tiles b { display: block; font-size: 1.3rem; font-weight: 650; letter-spacing: -0.01em; }
 .tiles span { color: var(--soft); font-size: 0.85rem; }
 .missing { background: var(--notice); border-left: 4px solid var(--edge); padding: 10px 14px;
   border-radius: 0 8px 8px 0; margin: 16px 0; }
 .missing p { margin: 0; }
 .missing code { overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line);
-  border-radius: 10px; margin: 10px 0; max-width: 100%; }
+.scroll { overflow-x: auto; margin: 10px 0; padding: 0; max-width: 100%; }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: 0.92rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 12px; text-align: right; white-space: nowrap;
@@ -70,11 +71,8 @@ th.wrap { white-space: normal; min-width: 160px; overflow-wrap: anywhere; }
 td.bars { width: 40%; min-width: 110px; }
 .bar { display: block; height: 12px; min-width: 2px; border-radius: 3px; }
 @media (max-width: 520px) { th, td { padding: 7px 8px; } }
-.charts { display: grid; gap: 14px; margin: 12px 0; padding: 0;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 285px), 1fr)); }
+.charts { margin: 12px 0; }
 figure { margin: 0; min-width: 0; }
-.chart { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 12px 12px 8px; }
 .chart figcaption { font-weight: 600; font-size: 0.98rem; line-height: 1.3; }
 .chart figcaption p { font-weight: 400; margin: 2px 0 0; }
 svg { display: block; width: 100%; height: auto; overflow: hidden; }
@@ -89,12 +87,8 @@ svg .dash2 { stroke-dasharray: 2 3; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; margin: 4px 0 2px; padding: 0;
   list-style: none; }
 .legend li { display: flex; align-items: center; gap: 6px; }
-.legend svg { width: 24px; height: 10px; flex: none; }
-.examples { display: grid; gap: 14px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 285px), 1fr)); }
+.legend svg, .run svg { width: 24px; height: 10px; flex: none; }
 .examples.wide { grid-template-columns: minmax(0, 1fr); }
-.example { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 12px 14px; min-width: 0; }
 .example header { display: flex; flex-wrap: wrap; gap: 2px 10px; align-items: baseline;
   color: var(--soft); font-size: 0.875rem; margin-bottom: 6px; }
 .example header b { color: var(--ink); }
@@ -114,10 +108,8 @@ mark { background: var(--mark); color: inherit; border-radius: 3px; padding: 0 3
 del { color: var(--soft); }
 details { margin: 8px 0; }
 summary { cursor: pointer; padding: 4px 0; color: var(--accent); }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px;
-  overflow: auto; max-height: 70vh; }
+pre { overflow: auto; max-height: 70vh; }
 .run { display: inline-flex; align-items: center; gap: 6px; }
-.run svg { width: 24px; height: 10px; flex: none; }
 footer { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 12px; }
 """ + "".join(
   f"svg .s{n} {{ stroke: var(--s{n}); }} svg .fill{n} {{ fill: var(--s{n}); stroke: none; }} "

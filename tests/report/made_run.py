@@ -15,7 +15,7 @@ from audiopalm.audio import waveform
 from audiopalm.data import cache, files
 from audiopalm.data.corpora import Synthetic
 from audiopalm.evaluation import saved, scoring
-from audiopalm.evaluation.lines import Answer, Said
+from audiopalm.evaluation.answers import Answer, Output
 from audiopalm.experiment import Experiment
 from audiopalm.metrics.likelihood import Sums
 from audiopalm.parts import mixtures, models, optim, tokenizers
@@ -146,7 +146,8 @@ def _write_evaluation(workdir, made, entries, step):
       if split == scoring.SEEN or heard:
         groups.append([_line(task, split, entry, folder) for entry in entries[split]])
     copied = [
-      dataclasses.replace(line, system="nearest_copy", said=line.said[:1]) for line in groups[-1]
+      dataclasses.replace(line, system="nearest_copy", outputs=line.outputs[:1])
+      for line in groups[-1]
     ]
     groups.append([dataclasses.replace(line, split=scoring.SEEN) for line in copied])
   for group in groups:
@@ -166,7 +167,7 @@ def _line(task, split, entry, folder):
     waveform.write(folder / path, wave(500))
   measure = "words" if source.language == target.language else "translation"
   modality = "speech" if stream == "units" else "text"
-  output = Said(f"{role}.{stream}", modality, measure, right, said, 3.0 if path else None, path)
+  output = Output(f"{role}.{stream}", modality, measure, right, said, 3.0 if path else None, path)
   return Answer(
     "model", task.name, split, entry.id,
     "-".join(dict.fromkeys((source.language, target.language))),

@@ -30,10 +30,13 @@ def test_characters_that_no_page_may_hold_are_shown_as_pictures():
 
 
 def test_a_number_is_shown_short_and_kept_exact():
-  assert shown(elements.number(1 / 3, "33.3")) == (
-    '<td><data value="0.3333333333333333">33.3</data></td>'
+  assert shown(elements.number(1 / 3, ".3f")) == (
+    '<td><data value="0.3333333333333333">0.333</data></td>'
   )
-  assert shown(elements.number(None, "")) == '<td class="none">–</td>'
+  assert shown(elements.number(1_000, lambda value: f"{value / 1_000}k")) == (
+    '<td><data value="1000">1.0k</data></td>'
+  )
+  assert shown(elements.number(None)) == '<td class="none">–</td>'
 
 
 def test_a_page_forbids_the_browser_to_load_anything():
@@ -44,7 +47,7 @@ def test_a_page_forbids_the_browser_to_load_anything():
       if tag == "meta" and "http-equiv" in dict(attrs):
         policy.append(dict(attrs)["content"])
 
-  Parser().feed(elements.page("a & b", element("p", "c")))
+  Parser().feed(elements.page("a & b", element("p", "c"), [], []))
   assert policy == ["default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"]
 
 

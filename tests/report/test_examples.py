@@ -111,19 +111,19 @@ def test_a_page_does_not_grow_beyond_its_budget(found, monkeypatch):
 
 
 def test_what_was_left_out_of_an_evaluation_is_no_example(found, monkeypatch):
-  lines = found.lines("model", "test", "mt")
-  short = (dataclasses.replace(lines[0], said=(), left_out=True), *lines[1:2])
+  lines = found.answers("model", "test", "mt")
+  short = (dataclasses.replace(lines[0], outputs=(), left_out=True), *lines[1:2])
   monkeypatch.setattr(
-    run.RunFiles, "lines", lambda self, *asked: short if asked[0] == "model" else ()
+    run.RunFiles, "answers", lambda self, *asked: short if asked[0] == "model" else ()
   )
   assert all("made/test/1" in "".join(card.itertext()) for card in cards(examples.of_run(found)))
 
 
 def test_several_outputs_are_told_apart_by_their_role(found, monkeypatch):
-  line = found.lines("model", "test", "s2st")[1]
-  heard = dataclasses.replace(line.said[0], stream="source.text", modality="text", wave=None)
-  both = dataclasses.replace(line, said=(heard, *line.said))
-  monkeypatch.setattr(run.RunFiles, "lines", lambda self, *a: (both,) if a[2] == "s2st" else ())
+  line = found.answers("model", "test", "s2st")[1]
+  heard = dataclasses.replace(line.outputs[0], stream="source.text", modality="text", wave=None)
+  both = dataclasses.replace(line, outputs=(heard, *line.outputs))
+  monkeypatch.setattr(run.RunFiles, "answers", lambda self, *a: (both,) if a[2] == "s2st" else ())
   (card,) = [c for c in cards(examples.of_run(found)) if "English" in "".join(c.itertext())][:1]
   heads = [item.text for item in card.iter("dt")]
   assert heads == ["Source should be", "Answer", "Target should say", "Heard as"]
