@@ -106,21 +106,22 @@ def folder_of(folder: Path) -> Path:
     raise ConfigError(f"--asr-model {folder} is a file. Name the folder that holds {MODEL}.")
   inner = folder / INNER
   place = inner if inner.is_dir() and not (folder / MODEL).is_file() else folder
-  missing = [name for name in NEEDED if not (place / name).is_file()]
-  if not any((place / name).is_file() for name in VOCABULARIES):
+  held = sorted(path.name for path in place.iterdir())
+  missing = [name for name in NEEDED if name not in held]
+  if not any(name in held for name in VOCABULARIES):
     missing.append(" or ".join(VOCABULARIES))
   if not missing:
     return place
-  held = ", ".join(sorted(path.name for path in place.iterdir())) or "nothing"
   advice = "Name a folder in CTranslate2's layout, or one that holds it as ctranslate2/."
-  if MODEL in missing and any(place.glob("*.safetensors")) or any(place.glob("pytorch_model*")):
+  torch = (name.endswith(".safetensors") or name.startswith("pytorch_model") for name in held)
+  if MODEL in missing and any(torch):
     advice = (
       "It is a folder of transformers: convert it by `ct2-transformers-converter --model "
       f"{place} --output_dir {place / INNER} --copy_files tokenizer.json preprocessor_config.json`."
     )
   raise ConfigError(
     f"--asr-model {place} is no Whisper model of CTranslate2: it lacks {', '.join(missing)}, and "
-    f"holds {held}. {advice}"
+    f"holds {', '.join(held) or 'nothing'}. {advice}"
   )
 
 

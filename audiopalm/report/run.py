@@ -48,33 +48,9 @@ class RunFiles:
     return self.steps[-1]["step"] if self.steps else 0
 
   @property
-  def tokens(self) -> int:
-    return sum(line["tokens"] for line in self.steps)
-
-  @property
-  def tokens_per_s(self) -> float | None:
-    """Tokens per second over all steps."""
-    seconds = sum(map(step_seconds, self.steps))
-    return self.tokens / seconds if seconds else None
-
-  @property
-  def parameters(self) -> int:
-    return self.experiment.model.parameters(self.space)
-
-  @property
-  def languages(self) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(code for c in self.experiment.corpora for code in c.languages))
-
-  @property
   def seen(self) -> Mapping[str, Mapping[str, float]]:
     """Rows, examples, tokens and epochs by task as of the last measurement; {} before the first."""
     return self.measured[-1]["seen"] if self.measured else {}
-
-  @property
-  def hours(self) -> float:
-    """Hours of speech in the training splits, each corpus and role once."""
-    splits = [corpus["splits"]["train"] for corpus in self.prepared.get("corpora", {}).values()]
-    return sum(sum(split["hours"].values()) for split in splits)
 
   def modality(self, stream: str) -> str:
     """Returns "text" or "speech"; `stream` may have its role before it."""

@@ -11,6 +11,7 @@ from audiopalm.evaluation import answers, scoring
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.metrics.tally import Scores
 from audiopalm.report import charts, curves, elements, examples, tables
+from audiopalm.report import run as run_files
 from audiopalm.report.elements import Child, Element, element, folded
 from audiopalm.report.run import RunFiles
 
@@ -46,14 +47,18 @@ def write(run: RunFiles) -> Path:
 
 def facts(run: RunFiles) -> dict[str, str]:
   """Returns {what: value} of a run's size, data, progress and speed, as far as known."""
-  wanted = run.experiment.steps
+  wanted, tokens = run.experiment.steps, sum(line["tokens"] for line in run.steps)
+  seconds = sum(map(run_files.step_seconds, run.steps))
+  # Each corpus and role once.
+  splits = [corpus["splits"]["train"] for corpus in run.prepared.get("corpora", {}).values()]
+  hours = sum(sum(split["hours"].values()) for split in splits)
   facts = {
-    "parameters": charts.short(run.parameters),
+    "parameters": charts.short(run.experiment.model.parameters(run.space)),
     "steps": f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else ""),
-    "tokens trained on": charts.short(run.tokens),
-    "hours of speech": f"{run.hours:.1f}" if run.hours else "",
+    "tokens trained on": charts.short(tokens),
+    "hours of speech": f"{hours:.1f}" if hours else "",
     "in training": quantities.duration(sum(run.goodput.values())) if run.goodput else "",
-    "tokens a second": charts.short(run.tokens_per_s) if run.tokens_per_s else "",
+    "tokens a second": charts.short(tokens / seconds) if seconds else "",
   }
   return {what: value for what, value in facts.items() if value}
 
@@ -68,7 +73,8 @@ def written(run: RunFiles) -> str | None:
 def _header(run: RunFiles) -> Element:
   experiment, day = run.experiment, written(run)
   tasks = ", ".join(task.name for task in experiment.tasks)
-  languages = ", ".join(LANGUAGES.get(code, code) for code in run.languages)
+  codes = dict.fromkeys(code for corpus in experiment.corpora for code in corpus.languages)
+  languages = ", ".join(LANGUAGES.get(code, code) for code in codes)
   tiles = [
     element("li", element("b", value), element("span", what)) for what, value in facts(run).items()
   ]

@@ -14,10 +14,7 @@ def copied(workdir, tmp_path):
 
 def test_a_run_is_what_its_files_say(workdir):
   found = run.read(workdir)
-  assert (found.experiment.name, found.step, found.tokens) == ("small", 40, 4_000)
-  assert found.tokens_per_s == pytest.approx(50)
-  assert found.hours == 2
-  assert found.languages == ("en", "fr")
+  assert (found.experiment.name, found.step) == ("small", 40)
   assert found.seen["asr"]["tokens"] == 1_000
   assert (found.goodput, found.lost_steps) == ({"step": 75.0, "compile": 25.0}, 3)
   assert (found.modality("source.units"), found.modality("text")) == ("speech", "text")
@@ -64,10 +61,17 @@ def test_a_folder_without_a_config_is_no_run(tmp_path):
     run.read(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"asr": {}}'])
-def test_damaged_scores_say_how_to_make_them_again(copied, text):
+@pytest.mark.parametrize(
+  ("text", "advice"),
+  [
+    ("{", "JSON, but it is damaged .* run the command that wrote it again"),
+    ("[]", "the scores of an evaluation.* Run `audiopalm evaluate` again"),
+    ('{"asr": {}}', "the scores of an evaluation.* Run `audiopalm evaluate` again"),
+  ],
+)
+def test_damaged_scores_say_how_to_make_them_again(copied, text, advice):
   (copied / "evaluation/results.json").write_text(text)
-  with pytest.raises(DataError, match="results.json: expected .* Run `audiopalm evaluate` again"):
+  with pytest.raises(DataError, match=f"results.json: expected {advice}"):
     run.read(copied)
 
 

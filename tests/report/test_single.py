@@ -102,6 +102,18 @@ def test_texts_of_the_model_are_escaped(written, page):
   assert "two␇" in page.text
 
 
+def test_facts_are_those_of_the_files(workdir):
+  facts = single.facts(run.read(workdir))
+  facts.pop("parameters")
+  assert facts == {
+    "steps": "40",
+    "tokens trained on": "4,000",
+    "hours of speech": "2.0",
+    "in training": "1 min 40 s",
+    "tokens a second": "50",
+  }
+
+
 def test_the_head_says_what_the_run_is(page):
   for text in ("small", "asr, tts, s2st, mt in English, French.", "9 September 2001"):
     assert text in page.text
