@@ -52,7 +52,7 @@ def answer(
     yield copier.answer(trial, listening.recognizer is not None)
   heard: dict[Hashable, Output] = {}
   for trial in seen:
-    if trial.kind.speaks:
+    if trial.kind.spoken:
       few = _few(trial, CEILING_EXAMPLES)
       say(f"{trial.task.name}, {UNITS_CEILING}: {len(few.questions)} examples")
       yield _ceiling(listening, few, heard)

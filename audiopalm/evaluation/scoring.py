@@ -13,7 +13,7 @@ independent_asr_bleu, _asr_chrf        of speech that translates, numbers as wor
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from audiopalm import orthography
 from audiopalm.evaluation.answers import MODEL, Answer, Measure, Output
 from audiopalm.metrics import likelihood, numbers, speech, tally, text
-from audiopalm.metrics.tally import Scores, Tally, ratio
+from audiopalm.metrics.tally import Among, Scores, Tally, ratio
 from audiopalm.metrics.text import Metric
 from audiopalm.types import Modality
 
@@ -218,7 +218,7 @@ def score_recordings(
   ]
   among = functools.partial(_scores, lines, _tallies(lines))
 
-  def grouped(key: str, among: Callable, kept: Sequence[bool]) -> dict[str, dict]:
+  def grouped(key: str, among: Among, kept: Sequence[bool]) -> dict[str, dict]:
     names = [getattr(line, key) if of else None for line, of in zip(lines, kept, strict=True)]
     return tally.by_group(names, among)
 

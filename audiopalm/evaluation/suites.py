@@ -58,11 +58,6 @@ class TaskKind:
     return any(self.modalities[stream] == "speech" for _, stream in self.task.inputs)
 
   @property
-  def speaks(self) -> bool:
-    """Whether an output is speech."""
-    return bool(self.spoken)
-
-  @property
   def spoken(self) -> list[Side]:
     """The outputs that are speech."""
     return [side for side in self.task.outputs if self.modalities[side[1]] == "speech"]
@@ -71,7 +66,7 @@ class TaskKind:
   def reads_aloud(self) -> bool:
     """Whether it is given, as text, the words that it is to say."""
     inputs, outputs = ({role for role, _ in of} for of in (self.task.inputs, self.task.outputs))
-    return bool(inputs) and not self.hears and self.speaks and inputs == outputs
+    return bool(inputs) and not self.hears and bool(self.spoken) and inputs == outputs
 
   def measure(self, role: str) -> Measure:
     """Returns how texts of a role compare: "translation" unless in the first side's language."""

@@ -77,7 +77,7 @@ def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
   if not len(entries):  # a corpus may hold no voices out
     return Trial(kind, split, ())
   count = experiment.evaluation.examples
-  if split == HELD_OUT and kind.speaks:
+  if split == HELD_OUT and kind.spoken:
     count = -(-count // 4)  # sound is slow to make, and what voices change is what is heard
   numbers_N = np.flatnonzero(rows.having(task, layout, entries))
   drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), count)
@@ -116,9 +116,8 @@ def describe(kind: TaskKind, entry: Entry) -> tuple[str, str | None]:
   """Returns (language, voice) of a record in a task: those of `answers.Answer`."""
   first, last = kind.task.from_to
   language = "-".join(dict.fromkeys((entry.languages[first], entry.languages[last])))
-  if not kind.hears and not kind.speaks:
-    return language, None
-  return language, entry.utterances[first if kind.hears else last].speaker
+  speaker = entry.utterances[first if kind.hears else last].speaker
+  return language, speaker if kind.hears or kind.spoken else None
 
 
 def answer(

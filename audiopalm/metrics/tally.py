@@ -12,6 +12,7 @@ import numpy as np
 
 # Scores by name with their "intervals", as JSON has them; groups of examples are nested in it.
 Scores = Mapping[str, Any]
+Among = Callable[[Sequence[bool]], dict]  # scores among the examples that a mask keeps
 RESAMPLES = 1_000
 SHARE = 0.95
 RULE = f"{SHARE:.0%} percentile bootstrap over examples, {RESAMPLES:,} resamples"
@@ -75,10 +76,8 @@ def scores(tallies: Mapping[str, Tally]) -> dict:
   return {**by_name, "intervals": intervals} if intervals else by_name
 
 
-def by_group(
-  groups: Sequence[str | None], among: Callable[[Sequence[bool]], dict]
-) -> dict[str, dict]:
-  """Returns {group: scores} of the examples in each group, by their scores among a mask."""
+def by_group(groups: Sequence[str | None], among: Among) -> dict[str, dict]:
+  """Returns {group: scores} of the examples in each group."""
   names = sorted({*groups} - {None})
   return {name: among([group == name for group in groups]) for name in names}
 
