@@ -16,7 +16,7 @@ from audiopalm.metrics.tally import Scores
 
 
 @dataclasses.dataclass(frozen=True)
-class Column:
+class ScoreColumn:
   """How a score is shown: the title of its column, its name in the scores, factor and digits."""
 
   title: str
@@ -37,28 +37,28 @@ class Column:
 
 
 COLUMNS = (
-  Column("WER %", "wer", 100),
-  Column("CER %", "cer", 100),
-  Column("exact %", "exact", 100),
-  Column("BLEU", "bleu"),
-  Column("chrF", "chrf"),
-  Column("ASR-BLEU", "asr_bleu"),
-  Column("MCD", "mcd", digits=2),
-  Column("MOS", "mos", digits=2),
-  Column("voice", "similarity", digits=2),
-  Column("nats", "nll", digits=2),
-  Column("token %", "token_accuracy", 100),
+  ScoreColumn("WER %", "wer", 100),
+  ScoreColumn("CER %", "cer", 100),
+  ScoreColumn("exact %", "exact", 100),
+  ScoreColumn("BLEU", "bleu"),
+  ScoreColumn("chrF", "chrf"),
+  ScoreColumn("ASR-BLEU", "asr_bleu"),
+  ScoreColumn("MCD", "mcd", digits=2),
+  ScoreColumn("MOS", "mos", digits=2),
+  ScoreColumn("voice", "similarity", digits=2),
+  ScoreColumn("nats", "nll", digits=2),
+  ScoreColumn("token %", "token_accuracy", 100),
 )
 # Of the recognizer that is not the run's own; "raw": numbers as it writes them.
 INDEPENDENT = (
-  Column("indep. WER %", scoring.INDEPENDENT_WER, 100),
-  Column("raw %", scoring.INDEPENDENT_RAW_WER, 100),
-  Column("indep. CER %", scoring.INDEPENDENT_CER, 100),
-  Column("indep. ASR-BLEU", scoring.INDEPENDENT_ASR_BLEU),
+  ScoreColumn("indep. WER %", scoring.INDEPENDENT_WER, 100),
+  ScoreColumn("raw %", scoring.INDEPENDENT_RAW_WER, 100),
+  ScoreColumn("indep. CER %", scoring.INDEPENDENT_CER, 100),
+  ScoreColumn("indep. ASR-BLEU", scoring.INDEPENDENT_ASR_BLEU),
 )
 PAIR_COLUMNS = (
-  Column("pairs %", "accuracy", 100),
-  Column("per token %", "accuracy_per_token", 100),
+  ScoreColumn("pairs %", "accuracy", 100),
+  ScoreColumn("per token %", "accuracy_per_token", 100),
 )
 BASELINES = {
   UNTRAINED: "untrained",
@@ -111,7 +111,7 @@ class _ScoreTable:
 def show(
   scores: Scores,
   console: Console,
-  columns: Sequence[Column] = COLUMNS,
+  columns: Sequence[ScoreColumn] = COLUMNS,
   legend: str = LEGEND,
 ) -> None:
   """Prints a table for each task of what `scoring.score` returns, whole however narrow the console.
@@ -255,7 +255,7 @@ def _indented(parts: Scores) -> Iterator[tuple[str, Scores]]:
 
 
 def _print(
-  tables: Sequence[_ScoreTable], columns: Sequence[Column], legend: str, console: Console
+  tables: Sequence[_ScoreTable], columns: Sequence[ScoreColumn], legend: str, console: Console
 ) -> None:
   """Prints tables with as many intervals as there is room for."""
   names = {column.name for column in columns}
@@ -267,7 +267,7 @@ def _print(
 
 
 def _score_table(
-  table: _ScoreTable, columns: Sequence[Column], intervals: Collection[str | None]
+  table: _ScoreTable, columns: Sequence[ScoreColumn], intervals: Collection[str | None]
 ) -> Table:
   used = [column for column in columns if any(column.name in values for _, values in table.rows)]
   lines = []

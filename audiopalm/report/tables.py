@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from audiopalm import quantities
 from audiopalm.data import corpora
 from audiopalm.evaluation import report, scoring
-from audiopalm.evaluation.report import Column
+from audiopalm.evaluation.report import ScoreColumn
 from audiopalm.metrics.tally import Scores
 from audiopalm.report import charts
 from audiopalm.report.elements import Element, bar, element, folded, number, row, table
@@ -17,8 +17,8 @@ COLUMNS = {
   for column in (
     *report.COLUMNS,
     *report.INDEPENDENT,
-    Column("ASR-chrF", "asr_chrf"),
-    Column("indep. ASR-chrF", f"{scoring.INDEPENDENT}asr_chrf"),
+    ScoreColumn("ASR-chrF", "asr_chrf"),
+    ScoreColumn("indep. ASR-chrF", f"{scoring.INDEPENDENT}asr_chrf"),
     *report.PAIR_COLUMNS,
   )
 }

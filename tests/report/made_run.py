@@ -167,7 +167,10 @@ def _line(task, split, entry, folder):
     waveform.write(folder / path, wave(500))
   measure = "words" if source.language == target.language else "translation"
   modality = "speech" if stream == "units" else "text"
-  output = Output(f"{role}.{stream}", modality, measure, right, said, 3.0 if path else None, path)
+  output = Output(
+    f"{role}.{stream}", modality, measure, right, said, 3.0 if path else None, path,
+    language=target.language,
+  )  # fmt: skip
   return Answer(
     "model", task.name, split, entry.id,
     "-".join(dict.fromkeys((source.language, target.language))),
