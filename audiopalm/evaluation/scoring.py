@@ -53,72 +53,67 @@ LESS_IS_BETTER = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TextScores:
-  """Scores of the texts in a field of `Output`, by name, and which compare numbers as words."""
+class TextScore:
+  """A score of outputs by the text in one of their fields, compared with the reference.
 
-  field: Literal["hypothesis", "independent"]
-  scores: Mapping[tuple[Modality, Measure], Mapping[str, Metric]]
-  spelled: tuple[str, ...] = ()
+  `modality` is None for both; numbers are compared as words where they are `spelled`.
+  """
 
-  def text(self, output: Output) -> str | None:
-    """Returns what was heard or read, None where there is no such text."""
-    return getattr(output, self.field)
+  name: str
+  metric: Metric
+  measure: Measure
+  modality: Modality | None = None
+  field: Literal["hypothesis", "independent"] = "hypothesis"
+  spelled: bool = False
 
-  def metrics(self, output: Output) -> dict[str, Metric]:
-    """Returns the scores of an output in its language by their names."""
-    scores = self.scores[output.modality, output.measure]
-    metrics = {name: metric.of(output.language) for name, metric in scores.items()}
-    return {name: metric for name, metric in metrics.items() if metric.measures}
+  def applies(self, output: Output) -> bool:
+    """Returns whether outputs of this kind have the score, in languages that it `measures`."""
+    return output.measure == self.measure and self.modality in (None, output.modality)
 
-  def tallies(self, outputs: Sequence[Output | None]) -> dict[str, Tally]:
-    """Returns the counts of each output by score, NaN where there is none or it has no text."""
+  def has_text(self, output: Output | None) -> bool:
+    return output is not None and self.applies(output) and getattr(output, self.field) is not None
+
+  def measures(self, language: str) -> bool:
+    return self.metric.of(language).measures
+
+  def tally(self, outputs: Sequence[Output | None]) -> Tally | None:
+    """Returns the counts of each output, NaN where there is none or it has no text."""
     by_language: dict[str, list[int]] = {}
     for number, output in enumerate(outputs):
-      if output is not None and self.text(output) is not None:
+      if self.has_text(output) and self.measures(output.language):
         by_language.setdefault(output.language, []).append(number)
-    tallies: dict[str, Tally] = {}
+    tally = None
     for language, places in by_language.items():
-      having = [outputs[place] for place in places]
-      raw = [output.reference for output in having], [self.text(output) for output in having]
-      spelled = raw
+      pairs = [(outputs[n].reference, getattr(outputs[n], self.field)) for n in places]
       if self.spelled:
-        spelled = tuple([numbers.spell(value, language) for value in texts] for texts in raw)
-      for name, metric in self.metrics(having[0]).items():
-        counted = metric.tally(*(spelled if name in self.spelled else raw))
-        if name not in tallies:
-          counts_NE = np.full((len(outputs), counted.counts_NE.shape[1]), np.nan)
-          tallies[name] = Tally(counts_NE, counted.value)
-        tallies[name].counts_NE[places] = counted.counts_NE
-    return tallies
+        pairs = [tuple(numbers.spell(side, language) for side in pair) for pair in pairs]
+      counted = self.metric.of(language).tally(*zip(*pairs, strict=True))
+      if tally is None:
+        tally = Tally(np.full((len(outputs), counted.counts_NE.shape[1]), np.nan), counted.value)
+      tally.counts_NE[places] = counted.counts_NE
+    return tally
 
-  def partial(self, outputs: Sequence[Output]) -> set[str]:
-    """Returns the scores that exist for some languages of these outputs and not for others."""
-    by_language = {of.language: of for of in outputs if self.text(of) is not None}
-    names = [set(self.metrics(output)) for output in by_language.values()]
-    return set().union(*names) - set.intersection(*names) if names else set()
+  def is_partial(self, outputs: Sequence[Output]) -> bool:
+    """Returns whether the score exists for some languages of these outputs and not for others."""
+    return len({self.measures(of.language) for of in outputs if self.has_text(of)}) > 1
 
 
-def _named(*metrics: Metric, prefix: str = "") -> dict[str, Metric]:
-  return {f"{prefix}{metric.name}": metric for metric in metrics}
-
-
-_OWN = TextScores(
-  "hypothesis",
-  {
-    ("text", "words"): _named(text.wer, text.cer, text.exact),
-    ("text", "translation"): _named(text.bleu, text.chrf),
-    ("speech", "words"): _named(text.wer, text.cer, text.exact),
-    ("speech", "translation"): _named(text.asr_bleu, text.asr_chrf),
-  },
-)
-_WORDS = {INDEPENDENT_WER: text.wer, INDEPENDENT_RAW_WER: text.wer} | _named(
-  text.cer, text.exact, prefix=INDEPENDENT
-)
-_TRANSLATION = _named(text.asr_bleu, text.asr_chrf, prefix=INDEPENDENT)
-_INDEPENDENT = TextScores(
-  "independent",
-  {("speech", "words"): _WORDS, ("speech", "translation"): _TRANSLATION},
-  spelled=tuple(name for name in (*_WORDS, *_TRANSLATION) if name != INDEPENDENT_RAW_WER),
+TEXT_SCORES = (
+  TextScore("wer", text.wer, "words"),
+  TextScore("cer", text.cer, "words"),
+  TextScore("exact", text.exact, "words"),
+  TextScore("bleu", text.bleu, "translation", "text"),
+  TextScore("chrf", text.chrf, "translation", "text"),
+  TextScore("asr_bleu", text.asr_bleu, "translation", "speech"),
+  TextScore("asr_chrf", text.asr_chrf, "translation", "speech"),
+  TextScore(INDEPENDENT_WER, text.wer, "words", "speech", "independent", spelled=True),
+  TextScore(INDEPENDENT_RAW_WER, text.wer, "words", "speech", "independent"),
+  TextScore(INDEPENDENT_CER, text.cer, "words", "speech", "independent", spelled=True),
+  TextScore(f"{INDEPENDENT}exact", text.exact, "words", "speech", "independent", spelled=True),
+  *(
+    TextScore(f"{INDEPENDENT}{of.name}", of, "translation", "speech", "independent", spelled=True)
+    for of in (text.asr_bleu, text.asr_chrf)
+  ),
 )
 
 
@@ -274,7 +269,8 @@ def _tallies(answers: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
     means = {"mcd": [output and output.mcd for output in outputs]}
     for name in sorted({name for output in outputs if output for name in output.measured}):
       means[name] = [output and output.measured.get(name) for output in outputs]
-    tallies[stream] = _OWN.tallies(outputs) | _INDEPENDENT.tallies(outputs)
+    counted = {of.name: of.tally(outputs) for of in TEXT_SCORES}
+    tallies[stream] = {name: counts for name, counts in counted.items() if counts is not None}
     for name, by_example in means.items():
       values = np.array(by_example, np.float64)  # None becomes NaN
       if np.isfinite(values).any():
@@ -293,7 +289,7 @@ def _scores(
     outputs = [output for of in answers for output in of.outputs if output.stream == stream]
     if not outputs:
       continue
-    partial = _OWN.partial(outputs) | _INDEPENDENT.partial(outputs)
+    partial = {of.name for of in TEXT_SCORES if of.is_partial(outputs)}
     counted = {
       "faults": sum(output.fault is not None for output in outputs),
       "independent_faults": sum(output.independent_fault is not None for output in outputs),
@@ -330,9 +326,10 @@ def rules(answers: Sequence[Answer]) -> dict[str, str]:
   for output in outputs:
     if output.hypothesis is None and output.independent is None:
       continue
-    for name in _OWN.metrics(output):
-      if (rule := text.rule(name, output.language)) is not None:
-        measured.setdefault(name, {}).setdefault(rule, set()).add(output.language)
+    for of in TEXT_SCORES:
+      own = of.field == "hypothesis" and of.applies(output) and of.measures(output.language)
+      if own and (rule := text.rule(of.name, output.language)) is not None:
+        measured.setdefault(of.name, {}).setdefault(rule, set()).add(output.language)
     if output.measure == "words" or output.modality == "speech":
       rules["normalizer"] = text.NORMALIZER
     if output.modality == "speech" and output.hypothesis is not None:
