@@ -51,15 +51,15 @@ def choose(
         continue
       recordings = []
       for number, entry in enumerate(prepared.entries(task, split)):
-        said = entry.utterances.get(role)
-        if said is None or said.wave_flac is None:
+        utterance = entry.utterances.get(role)
+        if utterance is None or utterance.wave_flac is None:
           continue
-        if not recognizer.hears(said.language):
-          unknown.add(said.language)
-        elif split == scoring.SEEN or (said.language, said.speaker) not in seen:
+        if not recognizer.hears(utterance.language):
+          unknown.add(utterance.language)
+        elif split == scoring.SEEN or (utterance.language, utterance.speaker) not in seen:
           # Targets of held-out voices are in a voice that is heard in training.
           recordings.append(
-            Recording(task, split, role, streams, number, said.language, said.speaker)
+            Recording(task, split, role, streams, number, utterance.language, utterance.speaker)
           )
       if split == scoring.SEEN:
         seen |= {(recording.language, recording.voice) for recording in recordings}
@@ -95,7 +95,8 @@ def hear(listening: Listening, chosen: Sequence[Recording], say: Callable[[str],
     )
   folder = listening.folder / saved.RECORDINGS
   for path in folder.glob("*.jsonl"):
-    if any(said.heard_by != listening.recognizer.rule for said in answers.read(path)[0].outputs):
+    outputs = answers.read(path)[0].outputs
+    if any(output.heard_by != listening.recognizer.rule for output in outputs):
       path.unlink()  # by another recognizer: one voice is not scored by two
   for (system, split, name), written in by_file.items():
     answers.write(folder / f"{system}-{split}-{name}.jsonl", written)
@@ -127,13 +128,13 @@ def _heard(listening: Listening, chosen: Sequence[Recording]) -> list[Answer]:
 
     for recording in chosen:
       entry = prepared.entries(recording.task, recording.split)[recording.number]
-      said = entry.utterances[recording.role]
+      utterance = entry.utterances[recording.role]
       wav = WavFile(path(), recording.language)
-      waveform.write(wav.path, waveform.read_flac(said.wave_flac), waveform.RATE_HZ)
+      waveform.write(wav.path, waveform.read_flac(utterance.wave_flac), waveform.RATE_HZ)
       clips.append((recording, entry, scoring.AS_RECORDED, wav))
       for stream in recording.streams:
-        voice = speech.voice_for(prepared.tokenizers[stream], recording.task.corpus, said)
-        ids = said.streams[stream]
+        voice = speech.voice_for(prepared.tokenizers[stream], recording.task.corpus, utterance)
+        ids = utterance.streams[stream]
         wav = Spoken(path(), recording.language, ids=ids, stream=stream, voice=voice)
         clips.append((recording, entry, f"through_{stream}", wav))
     wavs = [wav for *_, wav in clips]

@@ -100,9 +100,9 @@ def _spelled(match: re.Match, text: str, language: str) -> str:
     return match[0]
   sign = match["before"] or match["after"]
   word = _SIGNS.get(language, {}).get(sign)
-  said = _amount(whole, decimals, word, language) if word else _words(whole, decimals, language)
+  spelled = _amount(whole, decimals, word, language) if word else _words(whole, decimals, language)
   minus = _negative(language) + " " if match["minus"] else ""
-  return f"{minus}{said}{sign if sign and not word else ''}"
+  return f"{minus}{spelled}{sign if sign and not word else ''}"
 
 
 def _time(match: re.Match, language: str) -> str:
@@ -111,13 +111,13 @@ def _time(match: re.Match, language: str) -> str:
   word = _HOURS.get(language)
   if word is None and match["hours"] is None:  # "9h" is no time where nobody writes it so
     return match[0]
-  said = _words(str(hours), "", language)
-  if language == "fr" and said.endswith("un"):
-    said += "e"
+  spelled = _words(str(hours), "", language)
+  if language == "fr" and spelled.endswith("un"):
+    spelled += "e"
   if language == "de" and hours == 1:
-    said = "ein"
+    spelled = "ein"
   minutes = int(match["minutes"] or 0)
-  words = [said, *([word[hours != 1]] if word else [])]
+  words = [spelled, *([word[hours != 1]] if word else [])]
   return " ".join([*words, *([_words(str(minutes), "", language)] if minutes else [])])
 
 
@@ -145,9 +145,9 @@ def _amount(whole: str, decimals: str, word: str | list[str], language: str) -> 
   if len(decimals) not in (0, 2):
     return f"{_words(whole, decimals, language)} {word[1]}"
   one = int(whole) == 1
-  said = _ONE.get(language) if one and language in _ONE else _words(whole, "", language)
+  spelled = _ONE.get(language) if one and language in _ONE else _words(whole, "", language)
   few = one or (language == "fr" and int(whole) == 0)
-  return f"{said} {word[not few]}" + (f" {_words(str(cents), '', language)}" if cents else "")
+  return f"{spelled} {word[not few]}" + (f" {_words(str(cents), '', language)}" if cents else "")
 
 
 @functools.cache

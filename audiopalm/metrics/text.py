@@ -55,16 +55,16 @@ def words(text: str, language: str) -> list[str]:
   return spelled.split() if orthography.has_spaces(language) else list(spelled)
 
 
-def has_word(text: str, wanted: Collection[str], language: str) -> bool:
-  """Returns whether a text holds one of the words `wanted`, compared normalized.
+def has_word(text: str, words: Collection[str], language: str) -> bool:
+  """Returns whether a text holds one of these words, compared normalized.
 
   Where no spaces separate words they are looked for anywhere in it.
   """
   spelled = _spelled(text, language)
-  wanted = {_spelled(word, language) for word in wanted}
+  words = {_spelled(word, language) for word in words}
   if orthography.has_spaces(language):
-    return not wanted.isdisjoint(spelled.split())
-  return any(word in spelled for word in wanted)
+    return not words.isdisjoint(spelled.split())
+  return any(word in spelled for word in words)
 
 
 def _spelled(text: str, language: str) -> str:
@@ -165,13 +165,13 @@ def _bleu_counts(targets: Sequence[str], predictions: Sequence[str], language: s
 
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
-  said, wanted, matched, all_said = np.split(sums, (1, 2, 6), axis=-1)
+  given, right, matched, totals = np.split(sums, (1, 2, 6), axis=-1)
   # A precision without a match is taken as half of one match, the next as a quarter, ...
   misses = np.cumsum(matched == 0, axis=-1)
-  precisions = np.where(matched > 0, matched, 0.5**misses) / np.maximum(all_said, 1)
-  brevity = np.minimum(0, 1 - wanted / np.maximum(said, 1))[..., 0]
+  precisions = np.where(matched > 0, matched, 0.5**misses) / np.maximum(totals, 1)
+  brevity = np.minimum(0, 1 - right / np.maximum(given, 1))[..., 0]
   scores = 100 * np.exp(brevity + np.log(precisions).mean(axis=-1))
-  return np.where((matched > 0).any(axis=-1) & (all_said > 0).all(axis=-1), scores, 0)
+  return np.where((matched > 0).any(axis=-1) & (totals > 0).all(axis=-1), scores, 0)
 
 
 def _chrf_counts(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
@@ -181,7 +181,7 @@ def _chrf_counts(targets: Sequence[str], predictions: Sequence[str], language: s
     counts.append([])
     for n in range(1, 7):
       right, given = _n_grams(target, n), _n_grams(text, n)
-      # As sacreBLEU: where the target is too short for any, those said are not counted.
+      # As sacreBLEU: where the target is too short for any, those given are not counted.
       counts[-1] += [given.total() if right else 0, right.total(), (right & given).total()]
   return counts
 
@@ -192,11 +192,11 @@ def _n_grams(text: str, n: int) -> collections.Counter[str]:
 
 
 def _chrf(sums: np.ndarray) -> np.ndarray:
-  said, wanted, matched = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, 3), -1, 0)
-  known = (said > 0) & (wanted > 0)  # texts shorter than n say nothing about n-grams
+  given, right, matched = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, 3), -1, 0)
+  known = (given > 0) & (right > 0)  # texts shorter than n say nothing about n-grams
   precision, recall = (
     (known * matched / np.maximum(of, 1)).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    for of in (said, wanted)
+    for of in (given, right)
   )
   return 100 * 5 * precision * recall / np.where(precision > 0, 4 * precision + recall, 1)
 

@@ -93,8 +93,8 @@ def _pick(run: RunFiles, task: Task, reasons: dict[str, None]) -> Iterator[Card]
     ids = {answer.id for answer in chosen}
     entries: dict[str, Entry] = {}
     try:
-      found = (entry for entry in run.entries(task, split) if entry.id in ids) if ids else ()
-      entries = {entry.id: entry for entry in itertools.islice(found, len(ids))}
+      asked = (entry for entry in run.entries(task, split) if entry.id in ids) if ids else ()
+      entries = {entry.id: entry for entry in itertools.islice(asked, len(ids))}
     except DataError as error:
       reasons[str(error)] = None
     by_id = {ceiling.id: ceiling for ceiling in ceilings if split == scoring.SEEN}

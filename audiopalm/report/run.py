@@ -74,13 +74,13 @@ class RunFiles:
   def gaps(self) -> list[tuple[str, str]]:
     """Returns (what is missing, the command that makes it) for a run that is not finished."""
     gaps = []
-    wanted = self.experiment.steps
+    steps = self.experiment.steps
     train = f"audiopalm train CONFIG --workdir {self.workdir}"
     evaluate = f"audiopalm evaluate --workdir {self.workdir}"
     if not self.steps:
       gaps.append(("Nothing has been trained yet: there are no curves. Begin with", train))
-    elif self.step < wanted:
-      gaps.append((f"Training stands at step {self.step:,} of {wanted:,}. Go on with", train))
+    elif self.step < steps:
+      gaps.append((f"Training stands at step {self.step:,} of {steps:,}. Go on with", train))
     if self.scores is None:
       gaps.append(("Nothing has been scored yet: no table, no examples. Score it with", evaluate))
     else:

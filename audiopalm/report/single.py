@@ -47,14 +47,14 @@ def write(run: RunFiles) -> Path:
 
 def facts(run: RunFiles) -> dict[str, str]:
   """Returns {what: value} of a run's size, data, progress and speed, as far as known."""
-  wanted, tokens = run.experiment.steps, sum(line["tokens"] for line in run.steps)
+  steps, tokens = run.experiment.steps, sum(line["tokens"] for line in run.steps)
   seconds = sum(map(run_files.step_seconds, run.steps))
   # Each corpus and role once.
   splits = [corpus["splits"]["train"] for corpus in run.prepared.get("corpora", {}).values()]
   hours = sum(sum(split["hours"].values()) for split in splits)
   facts = {
     "parameters": charts.short(run.experiment.model.parameters(run.space)),
-    "steps": f"{run.step:,}" + (f" of {wanted:,}" if run.step < wanted else ""),
+    "steps": f"{run.step:,}" + (f" of {steps:,}" if run.step < steps else ""),
     "tokens trained on": charts.short(tokens),
     "hours of speech": f"{hours:.1f}" if hours else "",
     "in training": quantities.duration(sum(run.goodput.values())) if run.goodput else "",
