@@ -59,7 +59,6 @@ def answer(
 
 
 def _untrained(trained: Trained) -> Trained:
-  """Returns the run before its first step."""
   key = jax.random.key(trained.experiment.seed)
   params = trained.model.init(key, sharding.mesh(trained.machine))
   variables = trained.variables

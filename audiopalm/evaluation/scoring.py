@@ -282,7 +282,6 @@ def _tallies(answers: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
 def _scores(
   answers: Sequence[Answer], tallies: Mapping[str, Mapping[str, Tally]], kept: Sequence[bool]
 ) -> dict:
-  """Returns the scores of the answers that a mask keeps."""
   answers = list(itertools.compress(answers, kept))
   by_stream = {}
   for stream, of_stream in tallies.items():

@@ -154,6 +154,5 @@ def _model(folder: Path) -> "faster_whisper.WhisperModel":
 
 
 def _name(language: str) -> str:
-  """Returns what Whisper calls a language."""
   code = language_tags.canonical(language)
   return _NAMES.get(code, code)

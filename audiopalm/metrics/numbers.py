@@ -84,7 +84,6 @@ def rule(languages: Collection[str]) -> str:
 
 
 def _name(language: str) -> str:
-  """Returns what the package calls a language."""
   return _NAMES.get(language, language)
 
 

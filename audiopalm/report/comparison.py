@@ -174,7 +174,6 @@ def _asked(run: RunFiles, split: str, task: str) -> frozenset | None:
 
 
 def _tokens(run: RunFiles, name: str) -> tuple[str, ...]:
-  """Returns what identifies the tokens that a task predicts."""
   sides = [side for task in run.experiment.tasks if task.name == name for side in task.sides]
   prints = [run.space.streams[stream].fingerprint for _, stream in sides]
   return (*prints, json.dumps(run.space.layouts.get(name), sort_keys=True))
@@ -186,7 +185,6 @@ def _alike(keys: Sequence[Hashable]) -> bool:
 
 
 def _tasks(runs: Sequence[RunFiles]) -> tuple[str, ...]:
-  """Returns the tasks of all runs, each once."""
   return tuple(dict.fromkeys(task.name for run in runs for task in run.experiment.tasks))
 
 

@@ -135,7 +135,6 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, Sequence[Child]]]:
 
 
 def _legend(scores: Scores) -> str:
-  """Returns the legend of the score tables, for the systems and rules in them."""
   legend = ["Less is better where ↓ stands, more where ↑."]
   legend += [text for name, text in BASELINES.items() if name in scores["baselines"]]
   rules = {
