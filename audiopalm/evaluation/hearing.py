@@ -3,11 +3,12 @@
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiopalm.audio import waveform
 from audiopalm.data.cache import Entry
+from audiopalm.data.corpora import Corpus
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import answers, saved, scoring, speech, trials
@@ -102,18 +103,15 @@ def hear(listening: Listening, chosen: Sequence[Recording], say: Callable[[str],
     answers.write(folder / f"{system}-{split}-{name}.jsonl", written)
 
 
-def _spoken(kinds: Sequence[TaskKind]) -> Iterator[tuple[Task, str, tuple[str, ...]]]:
-  """Yields, for each corpus and role, a task that reads its entries, the role and its streams."""
-  tasks: dict[tuple, Task] = {}
-  streams: dict[tuple, dict[str, None]] = {}
+def _spoken(kinds: Sequence[TaskKind]) -> list[tuple[Task, str, tuple[str, ...]]]:
+  """Returns, for each corpus and role, a task that reads its entries, the role and its streams."""
+  spoken: dict[tuple[Corpus, str], tuple[Task, dict[str, None]]] = {}
   for kind in kinds:
     for role, stream in kind.task.sides:
       if kind.modalities[stream] == "speech":
-        key = (kind.task.corpus, role)
-        tasks.setdefault(key, kind.task)
-        streams.setdefault(key, {})[stream] = None
-  for key, task in tasks.items():
-    yield task, key[1], tuple(streams[key])
+        _, streams = spoken.setdefault((kind.task.corpus, role), (kind.task, {}))
+        streams[stream] = None
+  return [(task, role, tuple(streams)) for (_, role), (task, streams) in spoken.items()]
 
 
 def _heard(listening: Listening, chosen: Sequence[Recording]) -> list[Answer]:
