@@ -18,9 +18,8 @@ what is missing. A score is marked as best only among runs that answered the sam
 examples."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `compare` to the command line."""
-  parser = options.command(commands, "compare", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `compare`."""
   parser.add_argument(
     "workdirs",
     metavar="DIR",

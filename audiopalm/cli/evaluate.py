@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from audiopalm.cli import hardware, options, outputs
@@ -18,6 +17,10 @@ METERS = {
   "mos": ("the predicted opinion (MOS)", "dnsmos, which knows noise"),
   "similarity": ("the likeness of the voice to the reference's", "resemblyzer, cosines"),
 }
+MEASURING = tuple(name for score in METERS for name in (score, f"{score}_command"))
+HEARING = ("asr", "asr_command", "asr_model", "recordings")
+DECODING = ("tasks", "no_baselines", "num_beams", "length_penalty", *HEARING, *MEASURING)
+ASKING = (*DECODING, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
 
 DESCRIPTION = """Score a trained run on the test split of its mixture, and on held-out voices.
 
@@ -68,9 +71,8 @@ be scored apart, are optional:
   {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}"""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `evaluate` to the command line."""
-  parser = options.command(commands, "evaluate", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `evaluate`."""
   options.add_trained(parser)
   options.add_step(parser)
   parser.add_argument(
@@ -173,9 +175,7 @@ def run(args: argparse.Namespace) -> int:
     written.append(folder / saved.RESULTS)
   if judged or args.pairs:
     written.append(folder / pairs.RESULTS)
-  print(done)
-  for line in report.to_listen(folder, list(scores), LISTEN):
-    print(line)
+  print(done, *report.to_listen(folder, list(scores), LISTEN), sep="\n")
   if args.json is not None:
     saved.write(args.json, judged if _pairs_alone(args) else scores)
     written.append(args.json)
@@ -235,23 +235,31 @@ def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | No
 
 
 def _check(args: argparse.Namespace) -> None:
-  """Raises ConfigError for options that mean nothing beside one another."""
-  measuring = [name for score in METERS for name in (score, f"{score}_command")]
-  hearing = ("asr", "asr_command", "asr_model", "recordings")
-  decoding = ("tasks", "no_baselines", "num_beams", "length_penalty", *hearing, *measuring)
-  if args.rescore:
-    others = (*decoding, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
-    _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
-  if _pairs_alone(args):
-    _refuse(args, decoding, "--pairs are judged, and nothing is decoded")
-  if args.suite is not None:
-    _refuse(args, ("tasks", "task"), "--suite chooses tasks by what they do")
-  if args.asr_command is not None:
-    _refuse(args, ("asr",), "--asr-command hears what is spoken")
-  _check_hearing(args)
-  for score in METERS:
-    if getattr(args, f"{score}_command") is not None:
-      _refuse(args, (score,), f"--{score}-command measures generated speech")
+  """Raises ConfigError for options that mean nothing beside one another, or without another."""
+  refused = [
+    (args.rescore, ASKING, "--rescore counts all outputs that were saved, as they are"),
+    (_pairs_alone(args), DECODING, "--pairs are judged, and nothing is decoded"),
+    (args.suite, ("tasks", "task"), "--suite chooses tasks by what they do"),
+    (args.asr_command, ("asr",), "--asr-command hears what is spoken"),
+    (args.mos_command, ("mos",), "--mos-command measures generated speech"),
+    (args.similarity_command, ("similarity",), "--similarity-command measures generated speech"),
+  ]
+  for given, others, why in refused:
+    for name in others if given not in (None, False) else ():
+      if getattr(args, name) not in (None, False):
+        raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")
+  if args.asr == WHISPER and args.asr_model is None:
+    raise ConfigError(
+      "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate2's layout, or the "
+      "name of one to be downloaded, such as base."
+    )
+  if args.asr_model is not None and args.asr != WHISPER:
+    raise ConfigError("--asr-model names the model of --asr whisper: add that, or leave it out.")
+  if args.recordings is not None and args.asr is None and args.asr_command is None:
+    raise ConfigError(
+      "--recordings are heard by the recognizer of --asr or --asr-command: name one, or leave it "
+      "out."
+    )
   if args.task is not None and args.pairs is None:
     raise ConfigError(
       "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "
@@ -271,21 +279,6 @@ def _check_outputs(args: argparse.Namespace, folder: Path) -> None:
     )
 
 
-def _check_hearing(args: argparse.Namespace) -> None:
-  if args.asr == WHISPER and args.asr_model is None:
-    raise ConfigError(
-      "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate2's layout, or the "
-      "name of one to be downloaded, such as base."
-    )
-  if args.asr_model is not None and args.asr != WHISPER:
-    raise ConfigError("--asr-model names the model of --asr whisper: add that, or leave it out.")
-  if args.recordings is not None and args.asr is None and args.asr_command is None:
-    raise ConfigError(
-      "--recordings are heard by the recognizer of --asr or --asr-command: name one, or leave it "
-      "out."
-    )
-
-
 def _each(text: str) -> tuple[int | None]:
   """Returns how many recordings of every voice a text asks for: (None,) for "all"."""
   if text == "all":
@@ -293,9 +286,3 @@ def _each(text: str) -> tuple[int | None]:
   if not text.isdecimal():
     raise argparse.ArgumentTypeError(f"expected a number of recordings, or all, not {text!r}")
   return (int(text),)
-
-
-def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
-  for name in names:
-    if getattr(args, name) not in (None, False):
-      raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")

@@ -83,30 +83,23 @@ def files(args: argparse.Namespace) -> list[Path]:
   return [] if args.machine in machines.TABLE else [Path(args.machine)]
 
 
-def _changes(args: argparse.Namespace) -> dict[str, typing.Any]:
+def _changes(args: argparse.Namespace) -> dict[str, str | int | None]:
   """Returns what the options put in the place of fields of a machine."""
   named = ("remat", "attention")
   changes = {name: getattr(args, name) for name in named if getattr(args, name) is not None}
-  if args.micro_batch_tokens is not None:
+  if (tokens := args.micro_batch_tokens) is not None:
     kind = KINDS["micro_batch_tokens"]
-    tokens = values.parse(args.micro_batch_tokens, kind, "--micro-batch-tokens")
-    changes["micro_batch_tokens"] = tokens
-  if args.mesh is not None:
-    sizes = _mesh(args.mesh)
-    rest = {} if -1 in sizes.values() else {"fsdp": -1}
-    changes |= dict.fromkeys(AXES, 1) | rest | sizes
-  return changes
-
-
-def _mesh(text: str) -> dict[str, int]:
-  """Returns the sizes in "fsdp=64,tensor=4"."""
+    changes["micro_batch_tokens"] = values.parse(tokens, kind, "--micro-batch-tokens")
+  if args.mesh is None:
+    return changes
   sizes: dict[str, int] = {}
-  for part in text.split(","):
+  for part in args.mesh.split(","):
     axis, _, size = part.strip().partition("=")
     if axis not in AXES or axis in sizes or not re.fullmatch(r"-1|[1-9]\d*", size):
       raise ConfigError(
         f"--mesh takes sizes of {', '.join(AXES)}, each once, as in fsdp=64,tensor=4, not {part!r} "
-        f"in {text!r}."
+        f"in {args.mesh!r}."
       )
     sizes[axis] = int(size)
-  return sizes
+  rest = {} if -1 in sizes.values() else {"fsdp": -1}
+  return changes | dict.fromkeys(AXES, 1) | rest | sizes

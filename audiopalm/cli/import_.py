@@ -22,9 +22,8 @@ hold; where the corpora are at hand, they are made again:
 The optimizer's state is not exported: such a run is not trained any further."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `import` to the command line."""
-  parser = options.command(commands, "import", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `import`."""
   parser.add_argument(
     "--from",
     metavar="DIR",

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ def command(
   commands: argparse._SubParsersAction,
   name: str,
   description: str,
-  run: Callable[[argparse.Namespace], int],
+  run: Callable[[argparse.Namespace], int] | None = None,
   summary: str | None = None,
 ) -> argparse.ArgumentParser:
   """Returns the parser of a new command, for its own options. `run` returns the exit code.
@@ -194,45 +195,46 @@ def add_step(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def at_least(least: int) -> Callable[[str], int]:
+  """Returns the reader of an option that takes a whole number of at least so much."""
+
+  def read(text: str) -> int:
+    if not re.fullmatch(r"-?\d+", text) or int(text) < least:
+      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
+    return int(text)
+
+  return read
+
+
 def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
-  """Adds how many processes do the work; `workers` reads it."""
+  """Adds how many processes do the work, None for one per core."""
   parser.add_argument(
     "--workers",
     metavar="N",
-    type=int,
+    type=at_least(1),
     help=f"processes that {work} at one time (default: one for each core)",
   )
 
 
-def workers(args: argparse.Namespace) -> int | None:
-  """Returns how many processes were asked for, None for one per core."""
-  if args.workers is not None and args.workers < 1:
-    raise ConfigError(f"--workers takes a whole number of at least 1, not {args.workers}.")
-  return args.workers
-
-
 def add_max_bad(parser: argparse.ArgumentParser) -> None:
-  """Adds how many records may be left out; `max_bad` reads it."""
+  """Adds the share of records that may be left out, None for any."""
   parser.add_argument(
     "--max-bad",
     metavar="SHARE",
+    type=_share,
     help="the share of the records of a split that may be left out for their faults, 0.1%% or "
     "0.001; more is an error that names the most frequent (default: any)",
   )
 
 
-def max_bad(args: argparse.Namespace) -> float | None:
-  """Returns the share of records that may be left out, None for any."""
-  text = args.max_bad
-  if text is None:
-    return None
+def _share(text: str) -> float:
   try:
     share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
   except ValueError:
     share = math.nan
   if not 0 <= share <= 1:
-    raise ConfigError(
-      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}."
+    raise argparse.ArgumentTypeError(
+      f"expected a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}"
     )
   return share
 
@@ -242,18 +244,15 @@ def add_beams(
   beams: int | None = None,
   length_penalty: float | None = None,
 ) -> None:
-  """Adds how the likeliest answer is looked for, by default as given here, None: as the config."""
-
-  def by_default(value: float | None) -> str:
-    return f"(default: {'that of the config' if value is None else value})"
-
+  """Adds `--num-beams` and `--length-penalty`; a default of None defers to the config."""
+  defaults = ["that of the config" if value is None else value for value in (beams, length_penalty)]
   parser.add_argument(
     "--num-beams",
     metavar="N",
     type=int,
     default=beams,
-    help="look for the likeliest answer with N beginnings side by side, for tasks whose outputs "
-    f"lie on one column of the grid; 1 takes the likeliest token each time {by_default(beams)}",
+    help="beam search with N beams, for tasks whose outputs lie on one column of the grid; 1 takes "
+    f"the likeliest token each time (default: {defaults[0]})",
   )
   parser.add_argument(
     "--length-penalty",
@@ -261,7 +260,7 @@ def add_beams(
     type=float,
     default=length_penalty,
     help="of several beams: an answer of n tokens scores log P / ((5 + n) / 6)^A, so that more "
-    f"likes longer answers {by_default(length_penalty)}",
+    f"likes longer answers (default: {defaults[1]})",
   )
 
 
