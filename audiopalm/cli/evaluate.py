@@ -13,9 +13,26 @@ from audiopalm.evaluation.suites import SUITES
 
 WHISPER = "whisper"
 LISTEN = 2  # recordings per task to point the listener to
-METERS = {
-  "mos": ("the predicted opinion (MOS)", "dnsmos, which knows noise"),
-  "similarity": ("the likeness of the voice to the reference's", "resemblyzer, cosines"),
+METERS = ("mos", "similarity")
+# Who hears or measures generated speech: the help of --SCORE NAME, and of --SCORE-command.
+LISTENERS = {
+  "asr": (
+    "let this recognizer hear speech beside the run's own recognition: whisper, many languages, "
+    "from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
+    "let this program hear speech beside the run's own recognition: it prints the words of the WAV "
+    "whose path replaces {wav}; {language} gives their language",
+  ),
+  "mos": (
+    "measure the predicted opinion (MOS) of generated speech: dnsmos, which knows noise, from the "
+    "extra [voices]",
+    "measure it by this program: it prints a number for the WAV whose path replaces {wav}",
+  ),
+  "similarity": (
+    "measure the likeness of the voice of generated speech to the reference's: resemblyzer, "
+    "cosines, from the extra [voices]",
+    "measure it by this program: it prints a number for the WAV whose path replaces {wav}, "
+    "compared with {reference}",
+  ),
 }
 MEASURING = tuple(name for score in METERS for name in (score, f"{score}_command"))
 HEARING = ("asr", "asr_command", "asr_model", "recordings")
@@ -27,9 +44,9 @@ DESCRIPTION = """Score a trained run on the test split of its mixture, and on he
 Every task gets its negative log-likelihood per token and its token accuracy. Text output gets WER
 and CER, or BLEU and chrF where it translates. Speech output is written as WAV, read back,
 transcribed by the model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance
-to the reference recording. The same scores are given for three baselines: an untrained model, a
-copy of the nearest training example, and the reference recordings through units and back, which is
-the best that speech output can reach.
+to the reference recording. Three baselines get the same scores: an untrained model, a copy of the
+nearest training example, and the reference recordings through units and back, the best that speech
+output can reach.
 
   audiopalm evaluate --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
@@ -39,20 +56,13 @@ Suites choose tasks by what they do: recognition (speech to its own words), tran
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
 
 A second recognizer may transcribe speech: Whisper, from a folder in CTranslate2's layout, or a
-program that prints a transcript. Its scores stand beside the run's own (independent_wer and so on,
-numbers as words on both sides), and it transcribes recordings of every voice, as they are and
-through units:
+program. Its scores stand beside the run's own (independent_wer and so on, numbers as words on both
+sides), and it transcribes recordings of every voice, as they are and through units. Transcripts are
+cached. Generated speech may also be measured by a predicted opinion (MOS) and by the similarity of
+its voice to the reference's:
 
-  audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER --recordings all
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
-
-Transcripts are cached: an evaluation that was stopped resumes where it was.
-
-Generated speech may be measured by a predicted opinion (MOS), and by how similar its voice is to
-that of the reference recording, with packages of the extra [voices] or programs that print a
-number:
-
   audiopalm evaluate --workdir DIR --mos dnsmos --similarity resemblyzer
   audiopalm evaluate --workdir DIR --similarity-command 'compare {wav} {reference}'
 
@@ -84,31 +94,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--suite", metavar="A,B", help=f"score tasks by what they do: {', '.join(SUITES)}, or all"
   )
-  parser.add_argument(
-    "--pairs",
-    metavar="FILE",
-    nargs="+",
-    type=Path,
-    help="judge the pairs in these files, alone or beside suites",
-  )
+  summary = "judge the pairs in these files, alone or beside suites"
+  parser.add_argument("--pairs", metavar="FILE", nargs="+", type=Path, help=summary)
   parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
-  parser.add_argument(
-    "--asr",
-    choices=sorted([*installed.NAMED["asr"], WHISPER]),
-    help="let this recognizer hear speech beside the run's own recognition: whisper, many "
-    "languages, from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
-  )
+  for score, (by_name, by_program) in LISTENERS.items():
+    names = sorted([*installed.NAMED[score], *([WHISPER] if score == "asr" else [])])
+    parser.add_argument(f"--{score}", choices=names, help=by_name)
+    parser.add_argument(f"--{score}-command", metavar="COMMAND", help=by_program)
   parser.add_argument(
     "--asr-model",
     metavar="FOLDER",
     help="the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
     "ctranslate2/; a name, such as base, is downloaded",
-  )
-  parser.add_argument(
-    "--asr-command",
-    metavar="COMMAND",
-    help="let this program hear speech beside the run's own recognition: it prints the words of "
-    "the WAV whose path replaces {wav}; {language} gives their language",
   )
   parser.add_argument(
     "--recordings",
@@ -117,31 +114,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help="how many recordings of every voice the recognizer of --asr hears, as they are and "
     f"through units: a number, or all (default: {listeners.EACH})",
   )
-  for score, (what, named) in METERS.items():
-    parser.add_argument(
-      f"--{score}",
-      choices=sorted(installed.NAMED[score]),
-      help=f"measure {what} of generated speech: {named}, from the extra [voices]",
-    )
-    parser.add_argument(
-      f"--{score}-command",
-      metavar="COMMAND",
-      help=f"measure {what} by this program: it prints a number for the WAV whose path replaces "
-      "{wav}" + (", compared with {reference}" if score == "similarity" else ""),
-    )
-  parser.add_argument(
-    "--no-baselines",
-    action="store_true",
-    help="leave out what scores are compared with: an untrained model, copies, units as they are",
-  )
-  parser.add_argument(
-    "--rescore",
-    action="store_true",
-    help="score the outputs that DIR/evaluation holds, without opening the model",
-  )
-  parser.add_argument(
-    "--report", action="store_true", help="write DIR/report.html too, as `audiopalm report` does"
-  )
+  summary = "leave out the scores of an untrained model, of copies, and of units as they are"
+  parser.add_argument("--no-baselines", action="store_true", help=summary)
+  summary = "score the outputs that DIR/evaluation holds, without opening the model"
+  parser.add_argument("--rescore", action="store_true", help=summary)
+  summary = "write DIR/report.html too, as `audiopalm report` does"
+  parser.add_argument("--report", action="store_true", help=summary)
   options.add_beams(parser)
   hardware.add_arguments(parser)
   options.add_products(parser)

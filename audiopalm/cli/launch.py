@@ -27,12 +27,6 @@ and the command instead.
     train my_config.py --workdir runs/mine
   audiopalm launch --on slurm --nodes 4 --gpus-per-node 8 --partition gpu --time 24:00:00 -- \\
     train my_config.py --workdir /shared/mine
-  audiopalm launch --on tpu_vm --accelerator v6e-16 --runtime v2-alpha-tpuv6e \\
-    --zone us-east5-b --project mine --spot --bucket gs://mine \\
-    --package dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu] -- \\
-    train my_config.py --workdir {places.STORAGE}/mine
-  audiopalm launch --on gke --nodes 4 --accelerator tpu-v6e-slice --topology 4x4 \\
-    --image IMAGE --claim runs -- train my_config.py --workdir {places.STORAGE}/mine
   audiopalm launch --on skypilot --nodes 2 --accelerator H100:8 --bucket gs://mine --spot \\
     --package dist/audiopalm-0.1.0-py3-none-any.whl[data,gpu] -- \\
     train my_config.py --workdir {places.STORAGE}/mine
@@ -40,7 +34,7 @@ and the command instead.
 A job that receives SIGTERM (at its time limit, or when its machine is preempted) saves and
 restarts by itself. A job that hangs or crashes restarts a few times; one that ends with
 exit code 2, 71 or 72 does not. The config is stored with its --set as it is now.
-docs/launch.md describes each place, and which of them were tested."""
+docs/launch.md has an example of each place, and says which of them were tested."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

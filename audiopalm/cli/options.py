@@ -1,4 +1,4 @@
-"""What the commands of the line have in common: how they are added, and options of one meaning."""
+"""What commands have in common: their parsers, and options with one meaning."""
 
 import argparse
 import contextlib
@@ -19,19 +19,16 @@ def command(
   commands: argparse._SubParsersAction,
   name: str,
   description: str,
-  run: Callable[[argparse.Namespace], int] | None = None,
+  run: Callable[[argparse.Namespace], int] | None,
   summary: str | None = None,
 ) -> argparse.ArgumentParser:
   """Returns the parser of a new command, for its own options. `run` returns the exit code.
 
   `summary` is its line in the help of what it belongs to; those of `audiopalm` lie in `main`.
   """
+  style = argparse.RawDescriptionHelpFormatter
   parser = commands.add_parser(
-    name,
-    help=summary,
-    description=description,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+    name, help=summary, description=description, formatter_class=style, allow_abbrev=False
   )
   parser.set_defaults(run=run)
   return parser
@@ -55,28 +52,38 @@ def workdir(text: str) -> Path | store.StoreAddress:
   return store.address(text) if store.is_address(text) else folder(text)
 
 
+def at_least(least: int) -> Callable[[str], int]:
+  """Returns the reader of an option that takes a whole number of at least so much."""
+
+  def read(text: str) -> int:
+    if not re.fullmatch(r"-?\d+", text) or int(text) < least:
+      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
+    return int(text)
+
+  return read
+
+
+def share(text: str) -> float:
+  """Returns the share in a text such as "0.1%" or "0.001"."""
+  try:
+    value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+  except ValueError:
+    value = math.nan
+  if not 0 <= value <= 1:
+    raise argparse.ArgumentTypeError(
+      f"expected a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}"
+    )
+  return value
+
+
 def add_workdir(
-  parser: argparse.ArgumentParser,
-  summary: str,
-  *,
-  changed_by: str | None = None,
-  metavar: str = "DIR",
+  parser: argparse.ArgumentParser, summary: str, changed_by: str = "", metavar: str = "DIR"
 ) -> None:
   """Adds the workdir of a run; `changed_by` names a command that makes or changes the run."""
-  parser.add_argument(
-    "--workdir",
-    metavar=metavar,
-    type=workdir,
-    required=True,
-    help=f"{summary}: a folder, or its address in an object store, as in gs://bucket/run",
-  )
-  parser.add_argument(
-    "--scratch",
-    metavar="DIR",
-    type=folder,
-    help="where this machine keeps the files of a workdir in an object store "
-    f"(default: {store.SCRATCH})",
-  )
+  summary += ": a folder, or its address in an object store, as in gs://bucket/run"
+  parser.add_argument("--workdir", metavar=metavar, type=workdir, required=True, help=summary)
+  summary = f"this machine's copy of a workdir in an object store (default: {store.SCRATCH})"
+  parser.add_argument("--scratch", metavar="DIR", type=folder, help=summary)
   parser.set_defaults(changed_by=changed_by)
 
 
@@ -94,7 +101,7 @@ def opened(args: argparse.Namespace) -> contextlib.AbstractContextManager:
     )
   place = store.address(place.url, args.scratch)
   args.workdir = place.workdir
-  return store.opened(place, args.changed_by or "", changes=args.changed_by is not None)
+  return store.opened(place, args.changed_by, changes=bool(args.changed_by))
 
 
 def check_path(place: Path | store.StoreAddress, what: str) -> None:
@@ -106,8 +113,7 @@ def check_path(place: Path | store.StoreAddress, what: str) -> None:
 def _needs_path(place: object, what: str) -> str:
   return (
     f"{place} is the address of an object store, and {what} needs the path of a folder: mount the "
-    "bucket (gcsfuse, mountpoint-s3) and give the path that it has then; docs/launch.md says what "
-    "to expect of one"
+    "bucket (gcsfuse, mountpoint-s3) and give its path there; docs/launch.md says what to expect"
   )
 
 
@@ -124,9 +130,9 @@ def dashed_texts(arguments: Sequence[str]) -> list[str]:
       --text -5 euros --seed 1      --text=-5 --text=euros --seed 1
   """
   result, texts = [], False
-  for number, argument in enumerate(arguments):
+  for argument, after in zip(arguments, [*arguments[1:], "-h"], strict=False):
     if argument == TEXTS:
-      texts = number + 1 < len(arguments) and not _is_option(arguments[number + 1])
+      texts = not _is_option(after)
       result += [] if texts else [argument]
     else:
       texts = texts and not _is_option(argument)
@@ -137,28 +143,21 @@ def dashed_texts(arguments: Sequence[str]) -> list[str]:
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
   """Returns the options of a command line; what none of them is ends it, as in `parse_args`.
 
-  Of a command that takes --set the text says how the setting of such a name is changed.
+  Of a command that takes --set the text says how the setting of such a name is changed:
+  ["--lr", "1e-3"] is not known, but --set optimizer.peak_lr=1e-3 is.
   """
   args, unknown = parser.parse_known_args(arguments)
-  if unknown:
-    how = _as_settings(unknown, arguments) if hasattr(args, "settings") else ""
-    parser.error(f"unrecognized arguments: {' '.join(unknown)}{how}")
-  return args
-
-
-def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
-  """Returns what to say of unknown options by whose names settings of the config are known.
-
-  ["--lr", "1e-3"]      ". Settings of the config are given by --set optimizer.peak_lr=1e-3"
-  """
+  if not unknown:
+    return args
   settings = []
   for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
     option, equals, value = argument.partition("=")
     path = values.usual_path(option.removeprefix("--").replace("-", "_"))
-    if argument in unknown and _is_option(argument) and path is not None:
+    if argument in unknown and _is_option(argument) and path and hasattr(args, "settings"):
       value = value if equals else "..." if _is_option(after) or not after else after
       settings.append(f"--set {shlex.quote(f'{path}={value}')}")
-  return f". Settings of the config are given by {' '.join(settings)}" if settings else ""
+  how = f". Settings of the config are given by {' '.join(settings)}" if settings else ""
+  parser.error(f"unrecognized arguments: {' '.join(unknown)}{how}")
 
 
 def _is_option(argument: str) -> bool:
@@ -169,6 +168,12 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
   """Adds the run a command works on."""
   add_workdir(parser, "where a trained run lies")
   add_trust(parser)
+
+
+def add_step(parser: argparse.ArgumentParser) -> None:
+  """Adds which checkpoint of the run a command opens."""
+  summary = "the step of its checkpoint (default: the newest)"
+  parser.add_argument("--step", metavar="N", type=int, help=summary)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -188,32 +193,10 @@ def trusted(args: argparse.Namespace) -> list[str]:
   return [f"--trust={package}" for package in args.trust]
 
 
-def add_step(parser: argparse.ArgumentParser) -> None:
-  """Adds which checkpoint of the run a command opens."""
-  parser.add_argument(
-    "--step", metavar="N", type=int, help="the step of its checkpoint (default: the newest)"
-  )
-
-
-def at_least(least: int) -> Callable[[str], int]:
-  """Returns the reader of an option that takes a whole number of at least so much."""
-
-  def read(text: str) -> int:
-    if not re.fullmatch(r"-?\d+", text) or int(text) < least:
-      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
-    return int(text)
-
-  return read
-
-
 def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
   """Adds how many processes do the work, None for one per core."""
-  parser.add_argument(
-    "--workers",
-    metavar="N",
-    type=at_least(1),
-    help=f"processes that {work} at one time (default: one for each core)",
-  )
+  summary = f"processes that {work} at one time (default: one for each core)"
+  parser.add_argument("--workers", metavar="N", type=at_least(1), help=summary)
 
 
 def add_max_bad(parser: argparse.ArgumentParser) -> None:
@@ -221,28 +204,14 @@ def add_max_bad(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--max-bad",
     metavar="SHARE",
-    type=_share,
+    type=share,
     help="the share of the records of a split that may be left out for their faults, 0.1%% or "
     "0.001; more is an error that names the most frequent (default: any)",
   )
 
 
-def _share(text: str) -> float:
-  try:
-    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-  except ValueError:
-    share = math.nan
-  if not 0 <= share <= 1:
-    raise argparse.ArgumentTypeError(
-      f"expected a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}"
-    )
-  return share
-
-
 def add_beams(
-  parser: argparse._ActionsContainer,
-  beams: int | None = None,
-  length_penalty: float | None = None,
+  parser: argparse._ActionsContainer, beams: int | None = None, length_penalty: float | None = None
 ) -> None:
   """Adds `--num-beams` and `--length-penalty`; a default of None defers to the config."""
   defaults = ["that of the config" if value is None else value for value in (beams, length_penalty)]
