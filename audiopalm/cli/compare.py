@@ -20,16 +20,9 @@ examples."""
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `compare`."""
-  parser.add_argument(
-    "workdirs",
-    metavar="DIR",
-    nargs="+",
-    type=options.folder,
-    help="the folders of two or more runs",
-  )
-  parser.add_argument(
-    "--out", metavar="FILE", type=Path, required=True, help="the HTML file to write"
-  )
+  summary = "the folders of two or more runs"
+  parser.add_argument("workdirs", metavar="DIR", nargs="+", type=options.folder, help=summary)
+  options.add(parser, "--out FILE", "the HTML file to write", type=Path, required=True)
   options.add_trust(parser)
 
 

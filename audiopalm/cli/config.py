@@ -32,23 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
   """Gives `parser` the CONFIG and the --set that change it."""
-  parser.add_argument(
-    "config",
-    metavar="CONFIG",
-    nargs=nargs,
-    help="a Python file with a function experiment(), the config.json of a run, or a name: "
-    f"{', '.join(shipped())}",
+  summary = (
+    "a Python file with a function experiment(), the config.json of a run, or a name: "
+    f"{', '.join(shipped())}"
   )
-  parser.add_argument(
-    "--set",
-    metavar="PATH=VALUE",
-    action="append",
-    default=[],
-    dest="settings",
-    help="change one setting: a parameter of the config's experiment() by its name, a field of "
-    "its result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
-    "mixture.tasks.asr=2). May be repeated; of two for one path the last counts",
+  parser.add_argument("config", metavar="CONFIG", nargs=nargs, help=summary)
+  summary = (
+    "change one setting: a parameter of the config's experiment() by its name, a field of its "
+    "result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
+    "mixture.tasks.asr=2). May be repeated; of two for one path the last counts"
   )
+  options.add(parser, "--set PATH=VALUE", summary, action="append", default=[], dest="settings")
   options.add_trust(parser)
 
 

@@ -1,6 +1,7 @@
 """`audiopalm evaluate`: scores of a trained run on held-out data."""
 
 import argparse
+import functools
 import sys
 import time
 from pathlib import Path
@@ -83,43 +84,34 @@ be scored apart, are optional:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `evaluate`."""
+  add = functools.partial(options.add, parser)
   options.add_trained(parser)
   options.add_step(parser)
-  parser.add_argument(
-    "--json", metavar="FILE", type=Path, help="write the scores here too (WER and CER as fractions)"
-  )
-  parser.add_argument(
-    "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
-  )
-  parser.add_argument(
-    "--suite", metavar="A,B", help=f"score tasks by what they do: {', '.join(SUITES)}, or all"
-  )
+  add("--json FILE", "write the scores here too (WER and CER as fractions)", type=Path)
+  add("--tasks A,B", "score these tasks only (default: the whole mixture)")
+  add("--suite A,B", f"score tasks by what they do: {', '.join(SUITES)}, or all")
   summary = "judge the pairs in these files, alone or beside suites"
-  parser.add_argument("--pairs", metavar="FILE", nargs="+", type=Path, help=summary)
-  parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
+  add("--pairs FILE", summary, nargs="+", type=Path)
+  add("--task NAME", "the task without inputs that judges pairs")
   for score, (by_name, by_program) in LISTENERS.items():
     names = sorted([*installed.NAMED[score], *([WHISPER] if score == "asr" else [])])
-    parser.add_argument(f"--{score}", choices=names, help=by_name)
-    parser.add_argument(f"--{score}-command", metavar="COMMAND", help=by_program)
-  parser.add_argument(
-    "--asr-model",
-    metavar="FOLDER",
-    help="the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
+    add(f"--{score}", by_name, choices=names)
+    add(f"--{score}-command COMMAND", by_program)
+  add(
+    "--asr-model FOLDER",
+    "the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
     "ctranslate2/; a name, such as base, is downloaded",
   )
-  parser.add_argument(
-    "--recordings",
-    metavar="N",
-    type=_each,
-    help="how many recordings of every voice the recognizer of --asr hears, as they are and "
-    f"through units: a number, or all (default: {listeners.EACH})",
+  summary = (
+    "how many recordings of every voice the recognizer of --asr hears, as they are and through "
+    f"units: a number, or all (default: {listeners.EACH})"
   )
+  add("--recordings N", summary, type=_each)
   summary = "leave out the scores of an untrained model, of copies, and of units as they are"
-  parser.add_argument("--no-baselines", action="store_true", help=summary)
+  add("--no-baselines", summary, action="store_true")
   summary = "score the outputs that DIR/evaluation holds, without opening the model"
-  parser.add_argument("--rescore", action="store_true", help=summary)
-  summary = "write DIR/report.html too, as `audiopalm report` does"
-  parser.add_argument("--report", action="store_true", help=summary)
+  add("--rescore", summary, action="store_true")
+  add("--report", "write DIR/report.html too, as `audiopalm report` does", action="store_true")
   options.add_beams(parser)
   hardware.add_arguments(parser)
   options.add_products(parser)

@@ -22,9 +22,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `export`."""
   options.add_trained(parser)
   options.add_step(parser)
-  parser.add_argument(
-    "--out", metavar="DIR2", type=Path, required=True, help="the new folder; it must not exist"
-  )
+  summary = "the new folder; it must not exist"
+  options.add(parser, "--out DIR2", summary, type=Path, required=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiopalm import values
+from audiopalm.cli import options
 from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 
@@ -26,30 +27,23 @@ def add_arguments(
   default: str = "chosen by the first device",
 ) -> None:
   """Adds the options of the machine; `machine` reads them."""
-  parser.add_argument(
-    "--machine",
-    metavar="NAME|FILE",
-    help=f"{use}: mesh, precision, remat, by its name (an unknown one lists the known ones) or in "
-    f"a JSON file, as plan --json writes it (default: {default})",
+  summary = (
+    f"{use}: mesh, precision, remat, by its name (an unknown one lists the known ones) or in a "
+    f"JSON file, as plan --json writes it (default: {default})"
   )
-  parser.add_argument(
-    "--mesh",
-    metavar="AXIS=N,...",
-    help=f"sizes of mesh axes ({', '.join(AXES)}) in place of the machine's; those left out are 1, "
-    "fsdp what is left of the devices",
+  options.add(parser, "--machine NAME|FILE", summary)
+  summary = (
+    f"sizes of mesh axes ({', '.join(AXES)}) in place of the machine's; those left out are 1, fsdp "
+    "what is left of the devices"
   )
-  parser.add_argument(
-    "--remat", choices=typing.get_args(KINDS["remat"]), help="what the backward pass keeps"
-  )
-  parser.add_argument(
-    "--attention", choices=typing.get_args(KINDS["attention"]), help="how attention is computed"
-  )
-  parser.add_argument(
-    "--micro-batch-tokens",
-    metavar="N",
-    help="rows of the grid that a device takes at once, or none for all of them: fewer take less "
-    "memory for activations",
-  )
+  options.add(parser, "--mesh AXIS=N,...", summary)
+  for name, summary in (
+    ("remat", "what the backward pass keeps"),
+    ("attention", "how attention is computed"),
+  ):
+    options.add(parser, f"--{name}", summary, choices=typing.get_args(KINDS[name]))
+  summary = "rows of the grid that a device takes at once, to need less memory; none: all of them"
+  options.add(parser, "--micro-batch-tokens N", summary)
 
 
 def machine(
@@ -70,8 +64,8 @@ def machine(
 
 def given(args: argparse.Namespace) -> list[str]:
   """Returns the options of the machine as they were given, for another command line."""
-  options = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
-  return [word for name, value in options for word in (f"--{name.replace('_', '-')}", value)]
+  named = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
+  return [word for name, value in named for word in (f"--{name.replace('_', '-')}", value)]
 
 
 def files(args: argparse.Namespace) -> list[Path]:

@@ -24,17 +24,9 @@ The optimizer's state is not exported: such a run is not trained any further."""
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `import`."""
-  parser.add_argument(
-    "--from",
-    metavar="DIR",
-    dest="folder",
-    type=Path,
-    required=True,
-    help="a folder that `audiopalm export` wrote",
-  )
-  options.add_workdir(
-    parser, "the new workdir; it must not exist", changed_by="import", metavar="DIR2"
-  )
+  summary = "a folder that `audiopalm export` wrote"
+  options.add(parser, "--from DIR", summary, dest="folder", type=Path, required=True)
+  options.add_workdir(parser, "the new workdir; it must not exist", "import", "DIR2")
   options.add_trust(parser)
 
 

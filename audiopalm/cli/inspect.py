@@ -1,6 +1,7 @@
 """`audiopalm inspect`: what is there, before it is used and after."""
 
 import argparse
+import functools
 from pathlib import Path
 
 from rich import console
@@ -47,28 +48,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds what `inspect` can look at, with its options."""
   kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to look at")
   data = options.command(kinds, "data", DATA, _data, "a manifest, and all of its recordings")
-  data.add_argument(
-    "manifest", metavar="MANIFEST", nargs="+", help="a JSONL or TSV file, or a folder"
-  )
-  data.add_argument(
-    "--corpus", choices=published.READINGS, help="how its tables are read (default: as manifests)"
-  )
-  data.add_argument(
-    "--language", metavar="CODE", help="the language of lines that do not name one (en, fr, ...)"
-  )
-  data.add_argument(
-    "--translation-language", metavar="CODE", help="the same for their translations"
-  )
-  data.add_argument(
-    "--audio-dir", metavar="DIR", help="what paths of audio are relative to (default: the manifest)"
-  )
+  add = functools.partial(options.add, data)
+  summary = "a JSONL or TSV file, or a folder"
+  data.add_argument("manifest", metavar="MANIFEST", nargs="+", help=summary)
+  add("--corpus", "how its tables are read (default: as manifests)", choices=published.READINGS)
+  add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
+  add("--translation-language CODE", "the same for their translations")
+  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
   options.add_workers(data, "read recordings")
 
   batch = options.command(kinds, "batch", BATCH, _batch, "what a step of a run was given")
   options.add_workdir(batch, "the run")
   options.add_trust(batch)
-  batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
-  batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")
+  options.add(batch, "--step N", "from 1 on", type=int, required=True)
+  options.add(batch, "--out DIR", "where to write the speech, as WAVs", type=Path)
 
 
 def _batch(args: argparse.Namespace) -> int:

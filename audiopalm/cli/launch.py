@@ -39,25 +39,19 @@ docs/launch.md has an example of each place, and says which of them were tested.
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `launch`, among them the settings of all places."""
-  parser.add_argument("--on", choices=places.PLACES, required=True, help="where to train")
-  parser.add_argument(
-    "--dry-run", action="store_true", help="print the files and the command, and change nothing"
+  options.add(parser, "--on", "where to train", choices=places.PLACES, required=True)
+  summary = "print the files and the command, and change nothing"
+  options.add(parser, "--dry-run", summary, action="store_true")
+  options.add(parser, "--name NAME", "name of the job (default: the experiment's)")
+  summary = (
+    "folder for the files of the place (default: WORKDIR/launch, or runs/NAME/launch where the "
+    "workdir is on other machines)"
   )
-  parser.add_argument("--name", metavar="NAME", help="name of the job (default: the experiment's)")
-  parser.add_argument(
-    "--out",
-    metavar="DIR",
-    type=Path,
-    help="folder for the files of the place (default: WORKDIR/launch, or runs/NAME/launch where "
-    "the workdir is on other machines)",
-  )
+  options.add(parser, "--out DIR", summary, type=Path)
   for name, (metavar, summary) in places.OPTIONS.items():
     owners = _owners(name)
-    parser.add_argument(
-      places.option(name),
-      help=f"{summary} ({', '.join(owners)})",
-      **_reading(typing.get_type_hints(places.PLACES[owners[0]])[name], metavar),
-    )
+    how = _reading(typing.get_type_hints(places.PLACES[owners[0]])[name], metavar)
+    parser.add_argument(places.option(name), help=f"{summary} ({', '.join(owners)})", **how)
   parser.add_argument(
     "command",
     metavar="-- train CONFIG --workdir DIR ...",

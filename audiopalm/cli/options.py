@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from audiopalm import values
 from audiopalm.data import store
@@ -32,6 +33,12 @@ def command(
   )
   parser.set_defaults(run=run)
   return parser
+
+
+def add(parser: argparse._ActionsContainer, option: str, summary: str, **how: Any) -> None:
+  """Adds an option that is written as its help shows it, "--step N"; `how` is for argparse."""
+  name, _, metavar = option.partition(" ")
+  parser.add_argument(name, help=summary, **({"metavar": metavar} if metavar else {}), **how)
 
 
 def folder(text: str) -> Path:
@@ -80,10 +87,10 @@ def add_workdir(
   parser: argparse.ArgumentParser, summary: str, changed_by: str = "", metavar: str = "DIR"
 ) -> None:
   """Adds the workdir of a run; `changed_by` names a command that makes or changes the run."""
-  summary += ": a folder, or its address in an object store, as in gs://bucket/run"
-  parser.add_argument("--workdir", metavar=metavar, type=workdir, required=True, help=summary)
+  where = "a folder, or its address in an object store, as in gs://bucket/run"
+  add(parser, f"--workdir {metavar}", f"{summary}: {where}", type=workdir, required=True)
   summary = f"this machine's copy of a workdir in an object store (default: {store.SCRATCH})"
-  parser.add_argument("--scratch", metavar="DIR", type=folder, help=summary)
+  add(parser, "--scratch DIR", summary, type=folder)
   parser.set_defaults(changed_by=changed_by)
 
 
@@ -119,7 +126,7 @@ def _needs_path(place: object, what: str) -> str:
 
 def add_texts(parser: argparse._ActionsContainer, summary: str) -> None:
   """Adds texts that a command is given; `dashed_texts` reads those that begin with a dash."""
-  parser.add_argument(TEXTS, metavar="TEXT", nargs="+", action="extend", help=summary)
+  add(parser, f"{TEXTS} TEXT", summary, nargs="+", action="extend")
 
 
 def dashed_texts(arguments: Sequence[str]) -> list[str]:
@@ -172,20 +179,16 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
 
 def add_step(parser: argparse.ArgumentParser) -> None:
   """Adds which checkpoint of the run a command opens."""
-  summary = "the step of its checkpoint (default: the newest)"
-  parser.add_argument("--step", metavar="N", type=int, help=summary)
+  add(parser, "--step N", "the step of its checkpoint (default: the newest)", type=int)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
   """Adds which packages outside of audiopalm may be imported to read a config."""
-  parser.add_argument(
-    "--trust",
-    metavar="PACKAGE",
-    action="append",
-    default=[],
-    help="let the config name classes of this package, whose code is imported (docs/extend.md). "
-    "May be repeated; a run that was made with it is opened with it",
+  summary = (
+    "let the config name classes of this package, whose code is imported (docs/extend.md). May be "
+    "repeated; a run that was made with it is opened with it"
   )
+  add(parser, "--trust PACKAGE", summary, action="append", default=[])
 
 
 def trusted(args: argparse.Namespace) -> list[str]:
@@ -196,18 +199,16 @@ def trusted(args: argparse.Namespace) -> list[str]:
 def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
   """Adds how many processes do the work, None for one per core."""
   summary = f"processes that {work} at one time (default: one for each core)"
-  parser.add_argument("--workers", metavar="N", type=at_least(1), help=summary)
+  add(parser, "--workers N", summary, type=at_least(1))
 
 
 def add_max_bad(parser: argparse.ArgumentParser) -> None:
   """Adds the share of records that may be left out, None for any."""
-  parser.add_argument(
-    "--max-bad",
-    metavar="SHARE",
-    type=share,
-    help="the share of the records of a split that may be left out for their faults, 0.1%% or "
-    "0.001; more is an error that names the most frequent (default: any)",
+  summary = (
+    "the share of the records of a split that may be left out for their faults, 0.1%% or 0.001; "
+    "more is an error that names the most frequent (default: any)"
   )
+  add(parser, "--max-bad SHARE", summary, type=share)
 
 
 def add_beams(
@@ -215,30 +216,23 @@ def add_beams(
 ) -> None:
   """Adds `--num-beams` and `--length-penalty`; a default of None defers to the config."""
   defaults = ["that of the config" if value is None else value for value in (beams, length_penalty)]
-  parser.add_argument(
-    "--num-beams",
-    metavar="N",
-    type=int,
-    default=beams,
-    help="beam search with N beams, for tasks whose outputs lie on one column of the grid; 1 takes "
-    f"the likeliest token each time (default: {defaults[0]})",
+  summary = (
+    "beam search with N beams, for tasks whose outputs lie on one column of the grid; 1 takes the "
+    f"likeliest token each time (default: {defaults[0]})"
   )
-  parser.add_argument(
-    "--length-penalty",
-    metavar="A",
-    type=float,
-    default=length_penalty,
-    help="of several beams: an answer of n tokens scores log P / ((5 + n) / 6)^A, so that more "
-    f"likes longer answers (default: {defaults[1]})",
+  add(parser, "--num-beams N", summary, type=int, default=beams)
+  summary = (
+    "of several beams: an answer of n tokens scores log P / ((5 + n) / 6)^A, so that more likes "
+    f"longer answers (default: {defaults[1]})"
   )
+  add(parser, "--length-penalty A", summary, type=float, default=length_penalty)
 
 
 def add_products(parser: argparse.ArgumentParser) -> None:
   """Adds the dtype of matrix products."""
-  parser.add_argument(
-    "--products",
-    choices=("float32", "bfloat16"),
-    help="the type to which operands of matrix products are cast; sums and results stay float32 on "
-    "a CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
-    "avx512_bf16 or amx_bf16 and on accelerators, else float32)",
+  summary = (
+    "the type to which operands of matrix products are cast; sums and results stay float32 on a "
+    "CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
+    "avx512_bf16 or amx_bf16 and on accelerators, else float32)"
   )
+  add(parser, "--products", summary, choices=("float32", "bfloat16"))

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import os
 import re
 import shlex
@@ -40,38 +41,21 @@ The exit code is 1 for a plan that does not fit."""
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `plan`."""
+  add = functools.partial(options.add, parser)
   config.add_config(parser, nargs="?")
-  parser.add_argument("--topology", metavar="KIND:SHAPE", help="v5e:16x16, v5p:8x8x8, cpu:8, ...")
-  parser.add_argument("--slices", metavar="N", type=int, default=1, help="number of TPU slices")
+  add("--topology KIND:SHAPE", "v5e:16x16, v5p:8x8x8, cpu:8, ...")
+  add("--slices N", "number of TPU slices", type=int, default=1)
   hardware.add_arguments(parser, "the hardware to plan for", "that of the topology")
-  parser.add_argument(
-    "--generate",
-    metavar="ROWSxSLOTS",
-    help="plan decoding instead: ROWS sequences at once, each with a cache of SLOTS rows",
-  )
-  parser.add_argument(
-    "--search", action="store_true", help="try meshes, remat policies and batch sizes"
-  )
-  parser.add_argument(
-    "--budget-s", metavar="S", type=float, default=600.0, help="seconds for --search"
-  )
-  parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan to this file")
-  parser.add_argument(
-    "--workdir",
-    metavar="DIR",
-    type=options.folder,
-    help="store the plan in this workdir, where audiopalm preflight reads it",
-  )
-  parser.add_argument(
-    "--measure-rates",
-    metavar="FILE",
-    type=Path,
-    help="make no plan; measure the rates of the CPU devices of --topology cpu:N, and write them "
-    "to this file",
-  )
-  parser.add_argument(
-    "--rates", metavar="FILE", type=Path, help="rates of cpu:N, written by --measure-rates"
-  )
+  summary = "plan decoding instead: ROWS sequences at once, each with a cache of SLOTS rows"
+  add("--generate ROWSxSLOTS", summary)
+  add("--search", "try meshes, remat policies and batch sizes", action="store_true")
+  add("--budget-s S", "seconds for --search", type=float, default=600.0)
+  add("--json FILE", "write the plan to this file", type=Path)
+  summary = "store the plan in this workdir, where audiopalm preflight reads it"
+  add("--workdir DIR", summary, type=options.folder)
+  summary = "make no plan; write the measured rates of the CPU devices of --topology cpu:N here"
+  add("--measure-rates FILE", summary, type=Path)
+  add("--rates FILE", "rates of cpu:N, written by --measure-rates", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,32 +28,16 @@ COLORS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `preflight`."""
+  add = functools.partial(options.add, parser)
   config.add_config(parser)
-  parser.add_argument(
-    "--workdir",
-    metavar="DIR",
-    type=options.folder,
-    help="the folder of the run; without it only code, config and mesh are checked",
-  )
+  summary = "the folder of the run; without it only code, config and mesh are checked"
+  add("--workdir DIR", summary, type=options.folder)
   hardware.add_arguments(parser)
-  parser.add_argument(
-    "--devices",
-    metavar="N",
-    type=options.at_least(1),
-    help="number of devices (default: those of this machine)",
-  )
-  parser.add_argument(
-    "--num-processes",
-    metavar="N",
-    type=options.at_least(1),
-    default=1,
-    help="number of processes (default: %(default)s)",
-  )
-  parser.add_argument(
-    "--topology",
-    metavar="KIND:SHAPE",
-    help="the devices, named as for `audiopalm plan`; checks memory by the plan in the workdir",
-  )
+  at_least_1 = options.at_least(1)
+  add("--devices N", "number of devices (default: those of this machine)", type=at_least_1)
+  add("--num-processes N", "number of processes (default: 1)", type=at_least_1, default=1)
+  summary = "the devices, as for `audiopalm plan`; checks memory by the plan in the workdir"
+  add("--topology KIND:SHAPE", summary)
 
 
 def run(args: argparse.Namespace) -> int:

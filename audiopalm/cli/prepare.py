@@ -43,21 +43,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     "checked now rather than hours later",
     "nothing is checked",
   )
-  parser.add_argument(
-    "--streams",
-    metavar="DIR",
-    type=Path,
-    help="where the token streams lie, to share them between runs (default: WORKDIR/streams)",
-  )
+  summary = "where the token streams lie, to share them between runs (default: WORKDIR/streams)"
+  options.add(parser, "--streams DIR", summary, type=Path)
   options.add_workers(parser, "tokenize")
   options.add_max_bad(parser)
-  parser.add_argument(
-    "--executor",
-    choices=("local", "beam"),
-    default="local",
-    help="what tokenizes: processes of this machine, or Apache Beam, with the options that follow "
-    "--; --workers fit the tokenizers then (default: %(default)s)",
+  summary = (
+    "what tokenizes: processes of this machine, or Apache Beam, with the options that follow --; "
+    "--workers fit the tokenizers then (default: %(default)s)"
   )
+  options.add(parser, "--executor", summary, choices=("local", "beam"), default="local")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 
+from audiopalm.cli import options
 from audiopalm.errors import EXIT_USER, ConfigError
 from audiopalm.settings import Machine
 from audiopalm.training import together
@@ -29,14 +30,13 @@ HOW = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds how several processes find each other."""
-  parser.add_argument(
-    "--coordinator-address",
-    metavar="HOST:PORT",
-    help="train with several processes, each started by this command: the host of process 0 and a "
-    "free port there; 'auto' on TPU pods and under SLURM, where JAX finds all three itself",
+  summary = (
+    "train with several processes, each started by this command: the host of process 0 and a free "
+    "port there; 'auto' on TPU pods and under SLURM, where JAX finds all three itself"
   )
-  parser.add_argument("--num-processes", metavar="N", type=int, help="how many processes there are")
-  parser.add_argument("--process-id", metavar="I", type=int, help="which of them this is, from 0")
+  options.add(parser, "--coordinator-address HOST:PORT", summary)
+  options.add(parser, "--num-processes N", "how many processes there are", type=int)
+  options.add(parser, "--process-id I", "which of them this is, from 0", type=int)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -42,29 +43,20 @@ SHOWN_SCORES = ("wer", "cer", "bleu", "chrf", "asr_bleu", "mcd", "nll")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `sweep`."""
+  add = functools.partial(options.add, parser)
   parser.add_argument("plan", metavar="PLAN", type=Path, help="a TOML file")
-  parser.add_argument(
-    "--workdir", metavar="DIR", type=options.folder, required=True,
-    help="folder of the workdirs, DIR/RUN-SEED, and of the streams they share",
-  )  # fmt: skip
-  parser.add_argument(
-    "--results", metavar="DIR", type=Path, required=True, help="folder for RUN-SEED.json"
+  summary = "folder of the workdirs, DIR/RUN-SEED, and of the streams they share"
+  add("--workdir DIR", summary, type=options.folder, required=True)
+  add("--results DIR", "folder for RUN-SEED.json", type=Path, required=True)
+  add("--only A,B", "only these runs and their dependencies (default: all)")
+  add("--seeds 0,1", "only these seeds of the plan (default: all)")
+  add("--hours H", "start no run after this time (default: no limit)", type=float)
+  summary = (
+    "a setting of every run that depends on this machine, such as a folder; it is not written to "
+    "the results"
   )
-  parser.add_argument(
-    "--only", metavar="A,B", help="only these runs and their dependencies (default: all)"
-  )
-  parser.add_argument("--seeds", metavar="0,1", help="only these seeds of the plan (default: all)")
-  parser.add_argument(
-    "--hours", metavar="H", type=float, help="start no run after this time (default: no limit)"
-  )
-  parser.add_argument(
-    "--set", metavar="PATH=VALUE", action="append", default=[], dest="settings",
-    help="a setting of every run that depends on this machine, such as a folder; it is not written "
-    "to the results",
-  )  # fmt: skip
-  parser.add_argument(
-    "--show", action="store_true", help="run nothing; print the tables of finished runs"
-  )
+  add("--set PATH=VALUE", summary, action="append", default=[], dest="settings")
+  add("--show", "run nothing; print the tables of finished runs", action="store_true")
   options.add_trust(parser)
 
 

@@ -58,22 +58,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   hardware.add_arguments(parser)
   options.add_products(parser)
   options.add_max_bad(parser)
-  parser.add_argument(
-    "--hang-s",
-    metavar="S",
-    type=float,
-    default=1_800.0,
-    help="seconds that one step, one wait for data or one save may take before the run shows where "
-    "it hangs and ends with 70; 0: any time (default: %(default).0f)",
+  summary = (
+    "seconds that one step, one wait for data or one save may take before the run shows where it "
+    "hangs and ends with 70; 0: any time (default: %(default).0f)"
   )
-  parser.add_argument(
-    "--recheck-every",
-    metavar="N",
-    type=int,
-    default=0,
-    help="compute each N-th step twice, and end with 72 if that gives other bits: a check of the "
-    "hardware that takes memory for a second state (default: never)",
+  options.add(parser, "--hang-s S", summary, type=float, default=1_800.0)
+  summary = (
+    "compute each N-th step twice, and end with 72 if that gives other bits: a check of the "
+    "hardware that takes memory for a second state (default: never)"
   )
+  options.add(parser, "--recheck-every N", summary, type=int, default=0)
   processes.add_arguments(parser)
 
 
