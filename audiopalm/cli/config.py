@@ -164,7 +164,7 @@ def _lies_in(folder: Path, module: ModuleType) -> bool:
   file = getattr(module, "__file__", None)
   places = [file] if file and not hasattr(module, "__path__") else getattr(module, "__path__", ())
   is_config = module.__name__.startswith(trusts.CONFIG_FILE)
-  return not is_config and folder in {Path(one).parent for one in places}
+  return not is_config and folder in {Path(place).parent for place in places}
 
 
 def _module(path: Path) -> ModuleType:

@@ -38,18 +38,20 @@ def run(args: argparse.Namespace) -> int:
 
   folder.check_new(args.workdir)
   outputs.check_folder("--workdir", args.workdir, outputs.inputs())
-  found = folder.read(args.folder, args.trust)
+  exported = folder.read(args.folder, args.trust)
   with files.replacing(args.workdir) as part:
-    imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)
+    imported.write(
+      part, exported.experiment, exported.tokenizers, exported.manifest, exported.longest
+    )
     meta = checkpoint.Meta(
-      step=found.step,
-      experiment=found.experiment.to_json(),
-      manifest=found.manifest,
-      position={"step": found.step, "seen": {}},
+      step=exported.step,
+      experiment=exported.experiment.to_json(),
+      manifest=exported.manifest,
+      position={"step": exported.step, "seen": {}},
       versions=checkpoint.versions(),
     )
     # It writes config.json too.
     with writing.Writer(part, writing.Keep(1)) as writer:
-      writer.save_model(found.params, {}, meta)
-  print(f"Imported checkpoint {found.step} of {found.experiment.name!r}: {args.workdir}")
+      writer.save_model(exported.params, {}, meta)
+  print(f"Imported checkpoint {exported.step} of {exported.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

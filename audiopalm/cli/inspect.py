@@ -83,6 +83,6 @@ def _data(args: argparse.Namespace) -> int:
   kind = published.READINGS.get(args.corpus, Reading)
   reading = kind(args.language, args.translation_language, args.audio_dir)
   with Local(args.workers) as executor:
-    found = inspection.inspect(tuple(args.manifest), reading, executor)
-  inspection.show(found, console.Console())
-  return EXIT_USER if found.problems else EXIT_DONE
+    inspected = inspection.inspect(tuple(args.manifest), reading, executor)
+  inspection.show(inspected, console.Console())
+  return EXIT_USER if inspected.problems else EXIT_DONE

@@ -181,9 +181,9 @@ def parse(text: str) -> Module:
   computations, entry, name, lines = {}, "", "", []
   for line in text.splitlines():
     if name and END.match(line):
-      instructions = {each.name: each for each in map(_instruction, lines) if each}
-      roots = [each.name for each in instructions.values() if each.is_root]
-      computations[name] = Computation(instructions, (roots or list(instructions) or [""])[-1])
+      parsed = list(filter(None, map(_instruction, lines)))
+      root = next((line.name for line in parsed if line.is_root), parsed[-1].name if parsed else "")
+      computations[name] = Computation({line.name: line for line in parsed}, root)
       name, lines = "", []
     elif name and (INSTRUCTION.match(line) or not lines):
       lines.append(line)
@@ -245,7 +245,8 @@ def _executions(
     elif instruction.opcode == "conditional":
       names = ("branch_computations", "true_computation", "false_computation")
       called = instruction.computations(*names)
-      yield from max((list(_executions(module, one, (), *context)) for one in called), key=_bytes)
+      branches = [list(_executions(module, branch, (), *context)) for branch in called]
+      yield from max(branches, key=_bytes)
     elif instruction.opcode == "while":
       trips, constants = _loop(module, computation, instruction, arguments)
       context = (
@@ -317,7 +318,8 @@ def _value(
   operation = ARITHMETIC.get(instruction.attribute("direction") or opcode)
   if not operation and opcode not in (*COPIES, "get-tuple-element", "tuple", "fusion", "call"):
     return None
-  values = tuple(_value(module, computation, each, arguments) for each in instruction.operands)
+  operands = instruction.operands
+  values = tuple(_value(module, computation, operand, arguments) for operand in operands)
   if opcode in ("fusion", "call"):
     inner = module.computations[instruction.computations("calls", "to_apply")[0]]
     return _value(module, inner, inner.root, values)
