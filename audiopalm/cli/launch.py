@@ -48,7 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     "workdir is on other machines)"
   )
   options.add(parser, "--out DIR", summary, type=Path)
-  for name, (metavar, summary) in places.OPTIONS.items():
+  for option, summary in places.OPTIONS.items():
+    name, _, metavar = option.partition(" ")
     owners = _owners(name)
     how = _reading(typing.get_type_hints(places.PLACES[owners[0]])[name], metavar)
     parser.add_argument(places.option(name), help=f"{summary} ({', '.join(owners)})", **how)
@@ -65,7 +66,7 @@ def _owners(name: str) -> list[str]:
   return [place for place, kind in places.PLACES.items() if name in kind.__dataclass_fields__]
 
 
-def _reading(kind: type, metavar: str | None) -> dict[str, typing.Any]:
+def _reading(kind: type, metavar: str) -> dict[str, typing.Any]:
   """Returns how argparse reads a setting of some type."""
   if isinstance(kind, types.UnionType):
     kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _place(args: argparse.Namespace) -> places.LaunchPlace:
   """Returns the settings of the place; ConfigError for options it does not have or requires."""
-  given = {name: getattr(args, name) for name in places.OPTIONS if getattr(args, name) is not None}
+  given = {name: getattr(args, name) for name in places.NAMES if getattr(args, name) is not None}
   for name in given:
     if args.on not in (owners := _owners(name)):
       raise ConfigError(

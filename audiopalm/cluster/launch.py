@@ -20,7 +20,7 @@ TEMPLATES = (_PACKAGE / "launch", _PACKAGE.parent / "launch")
 
 CONFIG, MACHINE = "config.json", "machine.json"
 
-Value = str | int | Sequence[str] | None
+Values = Mapping[str, str | int | Sequence[str] | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Launch:
   folders: tuple[Path, ...] = ()
 
 
-def fill(name: str, values: Mapping[str, Value]) -> str:
+def fill(name: str, values: Values) -> str:
   """Returns a template with its values inserted; ConfigError for control characters in one."""
   for value in values.values():
     for text in value if isinstance(value, list | tuple) else (value,):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from audiopalm.cluster import launch
-from audiopalm.cluster.launch import MACHINE, Launch, TrainingJob
+from audiopalm.cluster.launch import MACHINE, Launch, TrainingJob, Values
 from audiopalm.errors import ConfigError
 
 STORAGE = "/storage"  # where machines of a cloud mount their shared storage
@@ -23,55 +23,39 @@ MIN_TRAINING_S = 300
 TPU = r"(v\d+[a-z]*)-(\d+)"  # a type of Cloud TPU
 TYPES_BY_CORE = ("v2", "v3", "v4", "v5p")  # these types count cores, two per chip
 
-# What each setting is called and explained as in the help of its option.
-OPTIONS: dict[str, tuple[str | None, str]] = {
-  "num_processes": ("N", "number of processes"),
-  "devices_per_process": ("N", "CPU devices of each process"),
-  "gpus_per_process": ("N", "GPUs of each process, assigned from CUDA_VISIBLE_DEVICES in order"),
-  "nodes": ("N", "number of machines; each runs one process unless --per says otherwise"),
-  "gpus_per_node": ("N", "GPUs of each node (default: 0)"),
-  "per": (
-    None,
-    "one process for each 'node', with all of its GPUs, or for each 'gpu' (default: node)",
-  ),
-  "partition": ("NAME", "SLURM partition"),
-  "time": ("TIME", "time limit in SLURM's format: 1-12:00:00"),
-  "account": ("NAME", "account to charge"),
-  "warn_s": (
-    "S",
-    "seconds before the time limit at which training must save (default: 300); the save must "
-    "finish in this time, or SLURM does not requeue the job",
-  ),
-  "restarts": (
-    "N",
-    "maximum restarts in a row after a hang or a crash (default: 3); restarts after SIGTERM are "
-    "unlimited",
-  ),
-  "sbatch": ("OPTION", "any other option of sbatch, as in --sbatch=--mem=0; repeatable"),
-  "accelerator": ("KIND", "type of device, by its name in that place"),
-  "runtime": ("VERSION", "TPU software version: v2-alpha-tpuv6e, ..."),
-  "zone": ("ZONE", "Google Cloud zone"),
-  "project": ("PROJECT", "Google Cloud project to charge"),
-  "bucket": (
-    "gs://NAME",
-    f"Cloud Storage bucket with the workdir, mounted at {STORAGE} on each machine; it needs a "
-    "hierarchical namespace, see docs/launch.md",
-  ),
-  "package": (
-    "WHEEL",
-    "what pip installs on each machine: a wheel of audiopalm, which is copied there, or any other "
-    "requirement, with extras, as in dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu]",
-  ),
-  "spot": (None, "use preemptible machines, which are cheaper"),
-  "topology": ("SHAPE", "shape of the TPU slice: 4x4, 2x2x4, ..."),
-  "chips_per_node": ("N", "TPU chips of each node (default: 4)"),
-  "image": ("IMAGE", "container image, built from launch/Dockerfile"),
-  "claim": (
-    "NAME",
-    f"persistent volume claim (ReadWriteMany) with the workdir, mounted at {STORAGE}",
-  ),
-  "namespace": ("NAME", "Kubernetes namespace"),
+# The help of each setting's option, by the name of the setting and what its value is called.
+OPTIONS: dict[str, str] = {
+  "num_processes N": "number of processes",
+  "devices_per_process N": "CPU devices of each process",
+  "gpus_per_process N": "GPUs of each process, assigned from CUDA_VISIBLE_DEVICES in order",
+  "nodes N": "number of machines; each runs one process unless --per says otherwise",
+  "gpus_per_node N": "GPUs of each node (default: 0)",
+  "per": "one process for each 'node', with all of its GPUs, or for each 'gpu' (default: node)",
+  "partition NAME": "SLURM partition",
+  "time TIME": "time limit in SLURM's format: 1-12:00:00",
+  "account NAME": "account to charge",
+  "warn_s S": "seconds before the time limit at which training must save (default: 300); the save "
+  "must finish in this time, or SLURM does not requeue the job",
+  "restarts N": "maximum restarts in a row after a hang or a crash (default: 3); restarts after "
+  "SIGTERM are unlimited",
+  "sbatch OPTION": "any other option of sbatch, as in --sbatch=--mem=0; repeatable",
+  "accelerator KIND": "type of device, by its name in that place",
+  "runtime VERSION": "TPU software version: v2-alpha-tpuv6e, ...",
+  "zone ZONE": "Google Cloud zone",
+  "project PROJECT": "Google Cloud project to charge",
+  "bucket gs://NAME": f"Cloud Storage bucket with the workdir, mounted at {STORAGE} on each "
+  "machine; it needs a hierarchical namespace, see docs/launch.md",
+  "package WHEEL": "what pip installs on each machine: a wheel of audiopalm, which is copied "
+  "there, or any other requirement, with extras, as in "
+  "dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu]",
+  "spot": "use preemptible machines, which are cheaper",
+  "topology SHAPE": "shape of the TPU slice: 4x4, 2x2x4, ...",
+  "chips_per_node N": "TPU chips of each node (default: 4)",
+  "image IMAGE": "container image, built from launch/Dockerfile",
+  "claim NAME": f"persistent volume claim (ReadWriteMany) with the workdir, mounted at {STORAGE}",
+  "namespace NAME": "Kubernetes namespace",
 }
+NAMES = tuple(option.split()[0] for option in OPTIONS)
 MAY_BE_0 = ("gpus_per_node", "restarts")  # other numbers are at least 1
 
 
@@ -153,7 +137,7 @@ class SubmittedPlace(LaunchPlace):
     """Returns the files that launch a job, with paths in `folder`, and the command that submits
     them."""
 
-  def fill(self, name: str, job: TrainingJob, folder: Path, **more: launch.Value) -> str:
+  def fill(self, name: str, job: TrainingJob, folder: Path, more: Values) -> str:
     """Returns a template with the settings, what all places know of a job, and `more`."""
     known = {
       "name": job.name,
@@ -215,16 +199,14 @@ class Slurm(SubmittedPlace):
       "account": self.account,
     }
     arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    text = self.fill(
-      "slurm.sbatch",
-      job,
-      folder,
-      processes_per_node=self.processes_per_node,
-      options=[f"#SBATCH {shlex.quote(option)}" for option in (*arguments, *self.sbatch)],
-      current_folder=job.folder,
-      log=f"{logs.replace('%', '%%')}/%j.log",  # sbatch expands %j to the job's number
-      train=(job.python, "-m", "audiopalm", *job.train(f"{folder}/")),
-    )
+    values = {
+      "processes_per_node": self.processes_per_node,
+      "options": [f"#SBATCH {shlex.quote(option)}" for option in (*arguments, *self.sbatch)],
+      "current_folder": job.folder,
+      "log": f"{logs.replace('%', '%%')}/%j.log",  # sbatch expands %j to the job's number
+      "train": (job.python, "-m", "audiopalm", *job.train(f"{folder}/")),
+    }
+    text = self.fill("slurm.sbatch", job, folder, values)
     files = {script: text, **job.files(folder)}
     return Launch(files, ("sbatch", str(script)), (Path(logs),))
 
@@ -254,17 +236,15 @@ class TpuVm(SubmittedPlace):
   def render(self, job: TrainingJob, folder: Path) -> Launch:
     script = folder / "tpu_vm.sh"
     wheel, package = _package(self.package)
-    text = self.fill(
-      "tpu_vm.sh",
-      job,
-      folder,
-      spot="--spot" if self.spot else "",
-      wheel=wheel,
-      package=package,
-      bucket=self.bucket.removeprefix("gs://").rstrip("/"),
-      train=job.train(""),
-      machine=[f'copy "$here/{MACHINE}" audiopalm/{MACHINE} || return'] if job.machine else [],
-    )
+    values = {
+      "spot": "--spot" if self.spot else "",
+      "wheel": wheel,
+      "package": package,
+      "bucket": self.bucket.removeprefix("gs://").rstrip("/"),
+      "train": job.train(""),
+      "machine": [f'copy "$here/{MACHINE}" audiopalm/{MACHINE} || return'] if job.machine else [],
+    }
+    text = self.fill("tpu_vm.sh", job, folder, values)
     return Launch({script: text, **job.files(folder)}, ("bash", str(script)))
 
 
@@ -328,20 +308,18 @@ class Gke(SubmittedPlace):
       selector["gke-spot"] = "true"
     words = ("audiopalm", *job.train("/config/"), *coordinator)
     machine = (job.machine or "").splitlines()
-    text = self.fill(
-      "gke.yaml",
-      job,
-      folder,
-      config=job.config.splitlines(),
-      machine=[f"{MACHINE}: |", *(f"  {line}" for line in machine)] if machine else [],
-      annotations=annotations,
-      node_selector=[
+    values = {
+      "config": job.config.splitlines(),
+      "machine": [f"{MACHINE}: |", *(f"  {line}" for line in machine)] if machine else [],
+      "annotations": annotations,
+      "node_selector": [
         f"cloud.google.com/{label}: {json.dumps(value)}" for label, value in selector.items()
       ],
-      command=[word.replace("$", "$$") for word in words] + index,  # $(NAME) would be expanded
-      resource="nvidia.com/gpu" if self.topology is None else "google.com/tpu",
-      devices=self._devices_per_node,
-    )
+      "command": [word.replace("$", "$$") for word in words] + index,  # $(NAME) would be expanded
+      "resource": "nvidia.com/gpu" if self.topology is None else "google.com/tpu",
+      "devices": self._devices_per_node,
+    }
+    text = self.fill("gke.yaml", job, folder, values)
     namespace = () if self.namespace is None else ("--namespace", self.namespace)
     return Launch({manifest: text}, ("kubectl", "apply", *namespace, "-f", str(manifest)))
 
@@ -373,16 +351,14 @@ class SkyPilot(SubmittedPlace):
     wheel, package = _package(self.package)
     mounts = {path.name: str(path) for path in job.files(folder)}
     mounts |= {Path(wheel).name: wheel} if wheel else {}
-    text = self.fill(
-      "skypilot.yaml",
-      job,
-      folder,
-      files=[
+    values = {
+      "files": [
         f"{json.dumps(f'~/audiopalm/{name}')}: {json.dumps(path)}" for name, path in mounts.items()
       ],
-      package=package,
-      train=job.train(""),
-    )
+      "package": package,
+      "train": job.train(""),
+    }
+    text = self.fill("skypilot.yaml", job, folder, values)
     command = ("sky", "jobs", "launch", "--yes", "--name", job.name, str(task))
     return Launch({task: text, **job.files(folder)}, command)
 

@@ -85,4 +85,4 @@ def test_an_option_of_several_places_is_the_same_in_all_and_has_a_help():
     for field in dataclasses.fields(place):
       known = seen.setdefault(field.name, field)
       assert (field.type, field.default) == (known.type, known.default)
-  assert set(places.OPTIONS) == set(seen)
+  assert set(places.NAMES) == set(seen)
