@@ -37,10 +37,8 @@ def add_arguments(
     "what is left of the devices"
   )
   options.add(parser, "--mesh AXIS=N,...", summary)
-  for name, summary in (
-    ("remat", "what the backward pass keeps"),
-    ("attention", "how attention is computed"),
-  ):
+  summaries = {"remat": "what the backward pass keeps", "attention": "how attention is computed"}
+  for name, summary in summaries.items():
     options.add(parser, f"--{name}", summary, choices=typing.get_args(KINDS[name]))
   summary = "rows of the grid that a device takes at once, to need less memory; none: all of them"
   options.add(parser, "--micro-batch-tokens N", summary)
