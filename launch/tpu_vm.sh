@@ -20,14 +20,14 @@
 
 set -u
 name={{name}}
-at=(--project {{project}} --zone {{zone}})
-kind=(--accelerator-type {{accelerator}} --runtime-version {{runtime}} {{spot}})
-wheel={{wheel}}  # empty where pip finds the package elsewhere
-package={{package}}
-bucket={{bucket}}
+at=(--project {{sh project}} --zone {{sh zone}})
+kind=(--accelerator-type {{sh accelerator}} --runtime-version {{sh runtime}} {{spot}})
+wheel={{sh wheel}}  # empty where pip finds the package elsewhere
+package={{sh package}}
+bucket={{sh bucket}}
 storage={{storage}}
-train=({{train}})
-cache={{cache}}
+train=({{sh train}})
+cache={{sh cache}}
 restarts={{restarts}}
 poll_s=${POLL_S:-30}
 

@@ -18,19 +18,11 @@ what is missing. A score is marked as best only among runs that answered the sam
 examples."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `compare` to the command line."""
-  parser = options.command(commands, "compare", DESCRIPTION, run)
-  parser.add_argument(
-    "workdirs",
-    metavar="DIR",
-    nargs="+",
-    type=options.folder,
-    help="the folders of two or more runs",
-  )
-  parser.add_argument(
-    "--out", metavar="FILE", type=Path, required=True, help="the HTML file to write"
-  )
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `compare`."""
+  summary = "the folders of two or more runs"
+  parser.add_argument("workdirs", metavar="DIR", nargs="+", type=options.folder, help=summary)
+  options.add(parser, "--out FILE", "the HTML file to write", type=Path, required=True)
   options.add_trust(parser)
 
 

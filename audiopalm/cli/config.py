@@ -32,23 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
   """Gives `parser` the CONFIG and the --set that change it."""
-  parser.add_argument(
-    "config",
-    metavar="CONFIG",
-    nargs=nargs,
-    help="a Python file with a function experiment(), the config.json of a run, or a name: "
-    f"{', '.join(shipped())}",
+  summary = (
+    "a Python file with a function experiment(), the config.json of a run, or a name: "
+    f"{', '.join(shipped())}"
   )
-  parser.add_argument(
-    "--set",
-    metavar="PATH=VALUE",
-    action="append",
-    default=[],
-    dest="settings",
-    help="change one setting: a parameter of the config's experiment() by its name, a field of "
-    "its result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
-    "mixture.tasks.asr=2). May be repeated; of two for one path the last counts",
+  parser.add_argument("config", metavar="CONFIG", nargs=nargs, help=summary)
+  summary = (
+    "change one setting: a parameter of the config's experiment() by its name, a field of its "
+    "result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
+    "mixture.tasks.asr=2). May be repeated; of two for one path the last counts"
   )
+  options.add(parser, "--set PATH=VALUE", summary, action="append", default=[], dest="settings")
   options.add_trust(parser)
 
 
@@ -68,21 +62,33 @@ def load(config: str, settings: Sequence[str] = (), trust: Sequence[str] = ()) -
   Parameters of `experiment(...)` are set by their name, fields of what it returns by dotted path.
   A config may import the modules beside it; no other config sees them.
   """
-  path = find(config)
-  changes = _split(settings)
+  path, changes = find(config), {}
+  for setting in settings:
+    name, equals, value = setting.partition("=")
+    if not equals or not name:
+      raise ConfigError(f"--set takes PATH=VALUE, as in optimizer.peak_lr=3e-4, not {setting!r}.")
+    changes[name.strip()] = value.strip()
   if path.suffix == ".json":
-    found = _at(path, lambda: experiments.from_json(_text(path), trust))
-    return experiments.trusting(_changed(found, changes, ()), trust)
+    made = _at(path, lambda: experiments.from_json(path.read_text(encoding="utf-8"), trust))
+    return experiments.trusting(_changed(made, changes, ()), trust)
   # Without the config's folder on the path: other processes would not find a package there.
   trusts.check_found(trusts.packages(trust))
   with _beside(path, kept=trust):
-    return experiments.trusting(_loaded(path, changes), trust)
+    return experiments.trusting(_called(path, changes), trust)
 
 
-def _loaded(path: Path, changes: dict[str, str]) -> Experiment:
-  function = _function(_module(path), path)
+def _called(path: Path, changes: dict[str, str]) -> Experiment:
+  """Returns what the function of a config makes, with parameters and fields changed."""
+  function = getattr(_module(path), "experiment", None)
+  if not inspect.isfunction(function):
+    raise ConfigError(f"{path}: has no function experiment(). A config defines one.")
   parameters = inspect.signature(function).parameters
-  _check_clear(parameters, path)
+  both = [name for name in parameters if name in Experiment.__dataclass_fields__]
+  if both:
+    raise ConfigError(
+      f"{path}: {both[0]!r} is a parameter of experiment() and a field of Experiment, so --set "
+      f"{both[0]}=... could mean either. Rename the parameter."
+    )
   kinds = _at(path, lambda: typing.get_type_hints(function))
   given = {
     name: values.parse(changes.pop(name), kinds.get(name, type(parameters[name].default)), name)
@@ -104,25 +110,12 @@ def _changed(
   result: Experiment, changes: Mapping[str, str], parameters: Collection[str]
 ) -> Experiment:
   """Returns the experiment with fields set by dotted path."""
-  known = set(values.paths(result))
+  known = list(values.paths(result))
   for name in changes:
-    if name.split(".")[0] in parameters or not _reaches(name, known):
-      raise ConfigError(values.unknown_path(name, [*parameters, *values.paths(result)]))
+    is_path = any(path == name or path.startswith(f"{name}.") for path in known)
+    if name.split(".")[0] in parameters or not is_path:
+      raise ConfigError(values.unknown_path(name, [*parameters, *known]))
   return experiments.with_values(result, changes)
-
-
-def _reaches(name: str, known: set[str]) -> bool:
-  return name in known or any(path.startswith(f"{name}.") for path in known)
-
-
-def _split(settings: Sequence[str]) -> dict[str, str]:
-  changes = {}
-  for setting in settings:
-    path, equals, value = setting.partition("=")
-    if not equals or not path:
-      raise ConfigError(f"--set takes PATH=VALUE, as in optimizer.peak_lr=3e-4, not {setting!r}.")
-    changes[path.strip()] = value.strip()
-  return changes
 
 
 def find(config: str) -> Path:
@@ -138,10 +131,6 @@ def find(config: str) -> Path:
     f"There is no config {config!r}. Give the path of a Python file with a function experiment(), "
     f"or one of the names that come with audiopalm: {', '.join(shipped())}."
   )
-
-
-def _text(path: Path) -> str:
-  return path.read_text(encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -175,7 +164,7 @@ def _lies_in(folder: Path, module: ModuleType) -> bool:
   file = getattr(module, "__file__", None)
   places = [file] if file and not hasattr(module, "__path__") else getattr(module, "__path__", ())
   is_config = module.__name__.startswith(trusts.CONFIG_FILE)
-  return not is_config and folder in {Path(one).parent for one in places}
+  return not is_config and folder in {Path(place).parent for place in places}
 
 
 def _module(path: Path) -> ModuleType:
@@ -190,23 +179,6 @@ def _module(path: Path) -> ModuleType:
   return module
 
 
-def _function(module: ModuleType, path: Path) -> typing.Callable[..., Experiment]:
-  function = getattr(module, "experiment", None)
-  if not inspect.isfunction(function):
-    raise ConfigError(f"{path}: has no function experiment(). A config defines one.")
-  return function
-
-
-def _check_clear(parameters: Mapping[str, inspect.Parameter], path: Path) -> None:
-  fields = Experiment.__dataclass_fields__
-  both = [name for name in parameters if name in fields]
-  if both:
-    raise ConfigError(
-      f"{path}: {both[0]!r} is a parameter of experiment() and a field of Experiment, so --set "
-      f"{both[0]}=... could mean either. Rename the parameter."
-    )
-
-
 def _at(path: Path, call: typing.Callable[[], typing.Any]) -> typing.Any:
   """Returns call(); an exception in the config becomes an error that names its file and line."""
   try:
@@ -218,12 +190,6 @@ def _at(path: Path, call: typing.Callable[[], typing.Any]) -> typing.Any:
     raise ConfigError(f"{_where(path, error)}: {type(error).__name__}: {text}") from error
 
 
-def _is_of_user(file: Path, folder: Path) -> bool:
-  """Returns whether a file lies in a config's folder and is no part of what is installed there."""
-  installed = _PACKAGE in file.parents or "site-packages" in file.parts
-  return folder in file.parents and not installed
-
-
 def _where(path: Path, error: BaseException) -> str:
   """Returns "file:line" of the config, after that of a module beside it where the error is there.
 
@@ -231,9 +197,11 @@ def _where(path: Path, error: BaseException) -> str:
   """
   folder = path.absolute().parent
   places = [
-    (Path(frame.filename), frame.lineno)
+    (file, frame.lineno)
     for frame in traceback.extract_tb(error.__traceback__)
-    if _is_of_user(Path(frame.filename), folder)
+    if folder in (file := Path(frame.filename)).parents
+    and _PACKAGE not in file.parents
+    and "site-packages" not in file.parts
   ]
   if isinstance(error, SyntaxError) and error.filename and error.lineno:
     places.append((Path(error.filename), error.lineno))

@@ -1,9 +1,9 @@
 """`audiopalm evaluate`: scores of a trained run on held-out data."""
 
 import argparse
+import functools
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from audiopalm.cli import hardware, options, outputs
@@ -14,19 +14,40 @@ from audiopalm.evaluation.suites import SUITES
 
 WHISPER = "whisper"
 LISTEN = 2  # recordings per task to point the listener to
-METERS = {
-  "mos": ("the predicted opinion (MOS)", "dnsmos, which knows noise"),
-  "similarity": ("the likeness of the voice to the reference's", "resemblyzer, cosines"),
+METERS = ("mos", "similarity")
+# Who hears or measures generated speech: the help of --SCORE NAME, and of --SCORE-command.
+LISTENERS = {
+  "asr": (
+    "let this recognizer hear speech beside the run's own recognition: whisper, many languages, "
+    "from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
+    "let this program hear speech beside the run's own recognition: it prints the words of the WAV "
+    "whose path replaces {wav}; {language} gives their language",
+  ),
+  "mos": (
+    "measure the predicted opinion (MOS) of generated speech: dnsmos, which knows noise, from the "
+    "extra [voices]",
+    "measure it by this program: it prints a number for the WAV whose path replaces {wav}",
+  ),
+  "similarity": (
+    "measure the likeness of the voice of generated speech to the reference's: resemblyzer, "
+    "cosines, from the extra [voices]",
+    "measure it by this program: it prints a number for the WAV whose path replaces {wav}, "
+    "compared with {reference}",
+  ),
 }
+MEASURING = tuple(name for score in METERS for name in (score, f"{score}_command"))
+HEARING = ("asr", "asr_command", "asr_model", "recordings")
+DECODING = ("tasks", "no_baselines", "num_beams", "length_penalty", *HEARING, *MEASURING)
+ASKING = (*DECODING, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
 
 DESCRIPTION = """Score a trained run on the test split of its mixture, and on held-out voices.
 
 Every task gets its negative log-likelihood per token and its token accuracy. Text output gets WER
 and CER, or BLEU and chrF where it translates. Speech output is written as WAV, read back,
 transcribed by the model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance
-to the reference recording. The same scores are given for three baselines: an untrained model, a
-copy of the nearest training example, and the reference recordings through units and back, which is
-the best that speech output can reach.
+to the reference recording. Three baselines get the same scores: an untrained model, a copy of the
+nearest training example, and the reference recordings through units and back, the best that speech
+output can reach.
 
   audiopalm evaluate --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
@@ -36,20 +57,13 @@ Suites choose tasks by what they do: recognition (speech to its own words), tran
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
 
 A second recognizer may transcribe speech: Whisper, from a folder in CTranslate2's layout, or a
-program that prints a transcript. Its scores stand beside the run's own (independent_wer and so on,
-numbers as words on both sides), and it transcribes recordings of every voice, as they are and
-through units:
+program. Its scores stand beside the run's own (independent_wer and so on, numbers as words on both
+sides), and it transcribes recordings of every voice, as they are and through units. Transcripts are
+cached. Generated speech may also be measured by a predicted opinion (MOS) and by the similarity of
+its voice to the reference's:
 
-  audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER --recordings all
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
-
-Transcripts are cached: an evaluation that was stopped resumes where it was.
-
-Generated speech may be measured by a predicted opinion (MOS), and by how similar its voice is to
-that of the reference recording, with packages of the extra [voices] or programs that print a
-number:
-
   audiopalm evaluate --workdir DIR --mos dnsmos --similarity resemblyzer
   audiopalm evaluate --workdir DIR --similarity-command 'compare {wav} {reference}'
 
@@ -68,78 +82,36 @@ be scored apart, are optional:
   {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}"""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `evaluate` to the command line."""
-  parser = options.command(commands, "evaluate", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `evaluate`."""
+  add = functools.partial(options.add, parser)
   options.add_trained(parser)
   options.add_step(parser)
-  parser.add_argument(
-    "--json", metavar="FILE", type=Path, help="write the scores here too (WER and CER as fractions)"
-  )
-  parser.add_argument(
-    "--tasks", metavar="A,B", help="score these tasks only (default: the whole mixture)"
-  )
-  parser.add_argument(
-    "--suite", metavar="A,B", help=f"score tasks by what they do: {', '.join(SUITES)}, or all"
-  )
-  parser.add_argument(
-    "--pairs",
-    metavar="FILE",
-    nargs="+",
-    type=Path,
-    help="judge the pairs in these files, alone or beside suites",
-  )
-  parser.add_argument("--task", metavar="NAME", help="the task without inputs that judges pairs")
-  parser.add_argument(
-    "--asr",
-    choices=sorted([*listeners.PACKAGES["asr"], WHISPER]),
-    help="let this recognizer hear speech beside the run's own recognition: whisper, many "
-    "languages, from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
-  )
-  parser.add_argument(
-    "--asr-model",
-    metavar="FOLDER",
-    help="the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
+  add("--json FILE", "write the scores here too (WER and CER as fractions)", type=Path)
+  add("--tasks A,B", "score these tasks only (default: the whole mixture)")
+  add("--suite A,B", f"score tasks by what they do: {', '.join(SUITES)}, or all")
+  summary = "judge the pairs in these files, alone or beside suites"
+  add("--pairs FILE", summary, nargs="+", type=Path)
+  add("--task NAME", "the task without inputs that judges pairs")
+  for score, (by_name, by_program) in LISTENERS.items():
+    names = sorted([*listeners.PACKAGES[score], *([WHISPER] if score == "asr" else [])])
+    add(f"--{score}", by_name, choices=names)
+    add(f"--{score}-command COMMAND", by_program)
+  add(
+    "--asr-model FOLDER",
+    "the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
     "ctranslate2/; a name, such as base, is downloaded",
   )
-  parser.add_argument(
-    "--asr-command",
-    metavar="COMMAND",
-    help="let this program hear speech beside the run's own recognition: it prints the words of "
-    "the WAV whose path replaces {wav}; {language} gives their language",
+  summary = (
+    "how many recordings of every voice the recognizer of --asr hears, as they are and through "
+    f"units: a number, or all (default: {listeners.VOICE_RECORDINGS})"
   )
-  parser.add_argument(
-    "--recordings",
-    metavar="N",
-    type=_each,
-    help="how many recordings of every voice the recognizer of --asr hears, as they are and "
-    f"through units: a number, or all (default: {listeners.VOICE_RECORDINGS})",
-  )
-  for score, (what, named) in METERS.items():
-    parser.add_argument(
-      f"--{score}",
-      choices=sorted(listeners.PACKAGES[score]),
-      help=f"measure {what} of generated speech: {named}, from the extra [voices]",
-    )
-    parser.add_argument(
-      f"--{score}-command",
-      metavar="COMMAND",
-      help=f"measure {what} by this program: it prints a number for the WAV whose path replaces "
-      "{wav}" + (", compared with {reference}" if score == "similarity" else ""),
-    )
-  parser.add_argument(
-    "--no-baselines",
-    action="store_true",
-    help="leave out what scores are compared with: an untrained model, copies, units as they are",
-  )
-  parser.add_argument(
-    "--rescore",
-    action="store_true",
-    help="score the outputs that DIR/evaluation holds, without opening the model",
-  )
-  parser.add_argument(
-    "--report", action="store_true", help="write DIR/report.html too, as `audiopalm report` does"
-  )
+  add("--recordings N", summary, type=_each)
+  summary = "leave out the scores of an untrained model, of copies, and of units as they are"
+  add("--no-baselines", summary, action="store_true")
+  summary = "score the outputs that DIR/evaluation holds, without opening the model"
+  add("--rescore", summary, action="store_true")
+  add("--report", "write DIR/report.html too, as `audiopalm report` does", action="store_true")
   options.add_beams(parser)
   hardware.add_arguments(parser)
   options.add_products(parser)
@@ -173,9 +145,7 @@ def run(args: argparse.Namespace) -> int:
     written.append(folder / saved.RESULTS)
   if judged or args.pairs:
     written.append(folder / pairs.RESULTS)
-  print(done)
-  for line in report.to_listen(folder, list(scores), LISTEN):
-    print(line)
+  print(done, *report.to_listen(folder, list(scores), LISTEN), sep="\n")
   if args.json is not None:
     saved.write(args.json, judged if _pairs_alone(args) else scores)
     written.append(args.json)
@@ -235,23 +205,31 @@ def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | No
 
 
 def _check(args: argparse.Namespace) -> None:
-  """Raises ConfigError for options that mean nothing beside one another."""
-  measuring = [name for score in METERS for name in (score, f"{score}_command")]
-  hearing = ("asr", "asr_command", "asr_model", "recordings")
-  decoding = ("tasks", "no_baselines", "num_beams", "length_penalty", *hearing, *measuring)
-  if args.rescore:
-    others = (*decoding, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
-    _refuse(args, others, "--rescore counts all outputs that were saved, as they are")
-  if _pairs_alone(args):
-    _refuse(args, decoding, "--pairs are judged, and nothing is decoded")
-  if args.suite is not None:
-    _refuse(args, ("tasks", "task"), "--suite chooses tasks by what they do")
-  if args.asr_command is not None:
-    _refuse(args, ("asr",), "--asr-command hears what is spoken")
-  _check_hearing(args)
-  for score in METERS:
-    if getattr(args, f"{score}_command") is not None:
-      _refuse(args, (score,), f"--{score}-command measures generated speech")
+  """Raises ConfigError for options that mean nothing beside one another, or without another."""
+  refused = [
+    (args.rescore, ASKING, "--rescore counts all outputs that were saved, as they are"),
+    (_pairs_alone(args), DECODING, "--pairs are judged, and nothing is decoded"),
+    (args.suite, ("tasks", "task"), "--suite chooses tasks by what they do"),
+    (args.asr_command, ("asr",), "--asr-command hears what is spoken"),
+    (args.mos_command, ("mos",), "--mos-command measures generated speech"),
+    (args.similarity_command, ("similarity",), "--similarity-command measures generated speech"),
+  ]
+  for given, others, why in refused:
+    for name in others if given not in (None, False) else ():
+      if getattr(args, name) not in (None, False):
+        raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")
+  if args.asr == WHISPER and args.asr_model is None:
+    raise ConfigError(
+      "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate2's layout, or the "
+      "name of one to be downloaded, such as base."
+    )
+  if args.asr_model is not None and args.asr != WHISPER:
+    raise ConfigError("--asr-model names the model of --asr whisper: add that, or leave it out.")
+  if args.recordings is not None and args.asr is None and args.asr_command is None:
+    raise ConfigError(
+      "--recordings are heard by the recognizer of --asr or --asr-command: name one, or leave it "
+      "out."
+    )
   if args.task is not None and args.pairs is None:
     raise ConfigError(
       "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "
@@ -271,21 +249,6 @@ def _check_outputs(args: argparse.Namespace, folder: Path) -> None:
     )
 
 
-def _check_hearing(args: argparse.Namespace) -> None:
-  if args.asr == WHISPER and args.asr_model is None:
-    raise ConfigError(
-      "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate2's layout, or the "
-      "name of one to be downloaded, such as base."
-    )
-  if args.asr_model is not None and args.asr != WHISPER:
-    raise ConfigError("--asr-model names the model of --asr whisper: add that, or leave it out.")
-  if args.recordings is not None and args.asr is None and args.asr_command is None:
-    raise ConfigError(
-      "--recordings are heard by the recognizer of --asr or --asr-command: name one, or leave it "
-      "out."
-    )
-
-
 def _each(text: str) -> tuple[int | None]:
   """Returns how many recordings of every voice a text asks for: (None,) for "all"."""
   if text == "all":
@@ -293,9 +256,3 @@ def _each(text: str) -> tuple[int | None]:
   if not text.isdecimal():
     raise argparse.ArgumentTypeError(f"expected a number of recordings, or all, not {text!r}")
   return (int(text),)
-
-
-def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
-  for name in names:
-    if getattr(args, name) not in (None, False):
-      raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")

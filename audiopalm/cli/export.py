@@ -18,14 +18,12 @@ holds what AutoTokenizer reads, the speech tokenizer as arrays and one file of n
 task is asked with and may answer (generation_config.json). docs/export.md shows how it is used."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `export` to the command line."""
-  parser = options.command(commands, "export", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `export`."""
   options.add_trained(parser)
   options.add_step(parser)
-  parser.add_argument(
-    "--out", metavar="DIR2", type=Path, required=True, help="the new folder; it must not exist"
-  )
+  summary = "the new folder; it must not exist"
+  options.add(parser, "--out DIR2", summary, type=Path, required=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -41,9 +41,8 @@ and the outputs are joined. A file that cannot be used is an error on stderr; th
 answered, and the exit code then is 2."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `generate` to the command line."""
-  parser = options.command(commands, "generate", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `generate`."""
   options.add_trained(parser)
   options.add_step(parser)
   parser.add_argument(

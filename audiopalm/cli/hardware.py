@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiopalm import values
+from audiopalm.cli import options
 from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 
@@ -26,30 +27,21 @@ def add_arguments(
   default: str = "chosen by the first device",
 ) -> None:
   """Adds the options of the machine; `machine` reads them."""
-  parser.add_argument(
-    "--machine",
-    metavar="NAME|FILE",
-    help=f"{use}: mesh, precision, remat, by its name (an unknown one lists the known ones) or in "
-    f"a JSON file, as plan --json writes it (default: {default})",
+  summary = (
+    f"{use}: mesh, precision, remat, by its name (an unknown one lists the known ones) or in a "
+    f"JSON file, as plan --json writes it (default: {default})"
   )
-  parser.add_argument(
-    "--mesh",
-    metavar="AXIS=N,...",
-    help=f"sizes of mesh axes ({', '.join(AXES)}) in place of the machine's; those left out are 1, "
-    "fsdp what is left of the devices",
+  options.add(parser, "--machine NAME|FILE", summary)
+  summary = (
+    f"sizes of mesh axes ({', '.join(AXES)}) in place of the machine's; those left out are 1, fsdp "
+    "what is left of the devices"
   )
-  parser.add_argument(
-    "--remat", choices=typing.get_args(KINDS["remat"]), help="what the backward pass keeps"
-  )
-  parser.add_argument(
-    "--attention", choices=typing.get_args(KINDS["attention"]), help="how attention is computed"
-  )
-  parser.add_argument(
-    "--micro-batch-tokens",
-    metavar="N",
-    help="rows of the grid that a device takes at once, or none for all of them: fewer take less "
-    "memory for activations",
-  )
+  options.add(parser, "--mesh AXIS=N,...", summary)
+  summaries = {"remat": "what the backward pass keeps", "attention": "how attention is computed"}
+  for name, summary in summaries.items():
+    options.add(parser, f"--{name}", summary, choices=typing.get_args(KINDS[name]))
+  summary = "rows of the grid that a device takes at once, to need less memory; none: all of them"
+  options.add(parser, "--micro-batch-tokens N", summary)
 
 
 def machine(
@@ -70,8 +62,8 @@ def machine(
 
 def given(args: argparse.Namespace) -> list[str]:
   """Returns the options of the machine as they were given, for another command line."""
-  options = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
-  return [word for name, value in options for word in (f"--{name.replace('_', '-')}", value)]
+  named = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
+  return [word for name, value in named for word in (f"--{name.replace('_', '-')}", value)]
 
 
 def files(args: argparse.Namespace) -> list[Path]:
@@ -83,30 +75,23 @@ def files(args: argparse.Namespace) -> list[Path]:
   return [] if args.machine in machines.TABLE else [Path(args.machine)]
 
 
-def _changes(args: argparse.Namespace) -> dict[str, typing.Any]:
+def _changes(args: argparse.Namespace) -> dict[str, str | int | None]:
   """Returns what the options put in the place of fields of a machine."""
   named = ("remat", "attention")
   changes = {name: getattr(args, name) for name in named if getattr(args, name) is not None}
-  if args.micro_batch_tokens is not None:
+  if (tokens := args.micro_batch_tokens) is not None:
     kind = KINDS["micro_batch_tokens"]
-    tokens = values.parse(args.micro_batch_tokens, kind, "--micro-batch-tokens")
-    changes["micro_batch_tokens"] = tokens
-  if args.mesh is not None:
-    sizes = _mesh(args.mesh)
-    rest = {} if -1 in sizes.values() else {"fsdp": -1}
-    changes |= dict.fromkeys(AXES, 1) | rest | sizes
-  return changes
-
-
-def _mesh(text: str) -> dict[str, int]:
-  """Returns the sizes in "fsdp=64,tensor=4"."""
+    changes["micro_batch_tokens"] = values.parse(tokens, kind, "--micro-batch-tokens")
+  if args.mesh is None:
+    return changes
   sizes: dict[str, int] = {}
-  for part in text.split(","):
+  for part in args.mesh.split(","):
     axis, _, size = part.strip().partition("=")
     if axis not in AXES or axis in sizes or not re.fullmatch(r"-1|[1-9]\d*", size):
       raise ConfigError(
         f"--mesh takes sizes of {', '.join(AXES)}, each once, as in fsdp=64,tensor=4, not {part!r} "
-        f"in {text!r}."
+        f"in {args.mesh!r}."
       )
     sizes[axis] = int(size)
-  return sizes
+  rest = {} if -1 in sizes.values() else {"fsdp": -1}
+  return changes | dict.fromkeys(AXES, 1) | rest | sizes

@@ -22,20 +22,11 @@ hold; where the corpora are at hand, they are made again:
 The optimizer's state is not exported: such a run is not trained any further."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `import` to the command line."""
-  parser = options.command(commands, "import", DESCRIPTION, run)
-  parser.add_argument(
-    "--from",
-    metavar="DIR",
-    dest="folder",
-    type=Path,
-    required=True,
-    help="a folder that `audiopalm export` wrote",
-  )
-  options.add_workdir(
-    parser, "the new workdir; it must not exist", changed_by="import", metavar="DIR2"
-  )
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `import`."""
+  summary = "a folder that `audiopalm export` wrote"
+  options.add(parser, "--from DIR", summary, dest="folder", type=Path, required=True)
+  options.add_workdir(parser, "the new workdir; it must not exist", "import", "DIR2")
   options.add_trust(parser)
 
 
@@ -47,18 +38,20 @@ def run(args: argparse.Namespace) -> int:
 
   folder.check_new(args.workdir)
   outputs.check_folder("--workdir", args.workdir, outputs.inputs())
-  found = folder.read(args.folder, args.trust)
+  exported = folder.read(args.folder, args.trust)
   with files.replacing(args.workdir) as part:
-    imported.write(part, found.experiment, found.tokenizers, found.manifest, found.longest)
+    imported.write(
+      part, exported.experiment, exported.tokenizers, exported.manifest, exported.longest
+    )
     meta = checkpoint.Meta(
-      step=found.step,
-      experiment=found.experiment.to_json(),
-      manifest=found.manifest,
-      position={"step": found.step, "seen": {}},
+      step=exported.step,
+      experiment=exported.experiment.to_json(),
+      manifest=exported.manifest,
+      position={"step": exported.step, "seen": {}},
       versions=checkpoint.versions(),
     )
     # It writes config.json too.
     with writing.Writer(part, writing.Keep(1)) as writer:
-      writer.save_model(found.params, {}, meta)
-  print(f"Imported checkpoint {found.step} of {found.experiment.name!r}: {args.workdir}")
+      writer.save_model(exported.params, {}, meta)
+  print(f"Imported checkpoint {exported.step} of {exported.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

@@ -1,6 +1,7 @@
 """`audiopalm inspect`: what is there, before it is used and after."""
 
 import argparse
+import functools
 from pathlib import Path
 
 from rich import console
@@ -43,42 +44,27 @@ otherwise, and this says so by the digest that metrics.jsonl has of it. Reads wh
   audiopalm inspect batch --workdir runs/quickstart --step 1200 --out heard"""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `inspect` and what it can look at to the command line."""
-  parser = commands.add_parser(
-    "inspect",
-    description=DESCRIPTION,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds what `inspect` can look at, with its options."""
   kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to look at")
-  data = options.command(kinds, "data", DATA, data_run, "a manifest, and all of its recordings")
-  data.add_argument(
-    "manifest", metavar="MANIFEST", nargs="+", help="a JSONL or TSV file, or a folder"
-  )
-  data.add_argument(
-    "--corpus", choices=published.READINGS, help="how its tables are read (default: as manifests)"
-  )
-  data.add_argument(
-    "--language", metavar="CODE", help="the language of lines that do not name one (en, fr, ...)"
-  )
-  data.add_argument(
-    "--translation-language", metavar="CODE", help="the same for their translations"
-  )
-  data.add_argument(
-    "--audio-dir", metavar="DIR", help="what paths of audio are relative to (default: the manifest)"
-  )
+  data = options.command(kinds, "data", DATA, _data, "a manifest, and all of its recordings")
+  add = functools.partial(options.add, data)
+  summary = "a JSONL or TSV file, or a folder"
+  data.add_argument("manifest", metavar="MANIFEST", nargs="+", help=summary)
+  add("--corpus", "how its tables are read (default: as manifests)", choices=published.READINGS)
+  add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
+  add("--translation-language CODE", "the same for their translations")
+  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
   options.add_workers(data, "read recordings")
 
-  batch = options.command(kinds, "batch", BATCH, batch_run, "what a step of a run was given")
+  batch = options.command(kinds, "batch", BATCH, _batch, "what a step of a run was given")
   options.add_workdir(batch, "the run")
   options.add_trust(batch)
-  batch.add_argument("--step", metavar="N", type=int, required=True, help="from 1 on")
-  batch.add_argument("--out", metavar="DIR", type=Path, help="where to write the speech, as WAVs")
+  options.add(batch, "--step N", "from 1 on", type=int, required=True)
+  options.add(batch, "--out DIR", "where to write the speech, as WAVs", type=Path)
 
 
-def batch_run(args: argparse.Namespace) -> int:
-  """Returns the exit code of `audiopalm inspect batch`."""
+def _batch(args: argparse.Namespace) -> int:
   experiment, saved = runs.settings(args.workdir, args.trust), runs.newest(args.workdir)
   if args.out is not None:
     read = outputs.inputs(*outputs.of_run(args.workdir))
@@ -93,11 +79,10 @@ def batch_run(args: argparse.Namespace) -> int:
   return EXIT_DONE if batch.is_the_one else EXIT_USER
 
 
-def data_run(args: argparse.Namespace) -> int:
-  """Returns the exit code of `audiopalm inspect data`."""
+def _data(args: argparse.Namespace) -> int:
   kind = published.READINGS.get(args.corpus, Reading)
   reading = kind(args.language, args.translation_language, args.audio_dir)
-  with Local(options.workers(args)) as executor:
-    found = inspection.inspect(tuple(args.manifest), reading, executor)
-  inspection.show(found, console.Console())
-  return EXIT_USER if found.problems else EXIT_DONE
+  with Local(args.workers) as executor:
+    inspected = inspection.inspect(tuple(args.manifest), reading, executor)
+  inspection.show(inspected, console.Console())
+  return EXIT_USER if inspected.problems else EXIT_DONE

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import re
 import shlex
 import shutil
@@ -12,7 +11,7 @@ import types
 import typing
 from pathlib import Path
 
-from audiopalm.cli import config, hardware, options, outputs, train
+from audiopalm.cli import config, hardware, options, outputs, subcommand, train
 from audiopalm.cluster import launch, local, places
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, ConfigError
@@ -28,12 +27,6 @@ and the command instead.
     train my_config.py --workdir runs/mine
   audiopalm launch --on slurm --nodes 4 --gpus-per-node 8 --partition gpu --time 24:00:00 -- \\
     train my_config.py --workdir /shared/mine
-  audiopalm launch --on tpu_vm --accelerator v6e-16 --runtime v2-alpha-tpuv6e \\
-    --zone us-east5-b --project mine --spot --bucket gs://mine \\
-    --package dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu] -- \\
-    train my_config.py --workdir {places.STORAGE}/mine
-  audiopalm launch --on gke --nodes 4 --accelerator tpu-v6e-slice --topology 4x4 \\
-    --image IMAGE --claim runs -- train my_config.py --workdir {places.STORAGE}/mine
   audiopalm launch --on skypilot --nodes 2 --accelerator H100:8 --bucket gs://mine --spot \\
     --package dist/audiopalm-0.1.0-py3-none-any.whl[data,gpu] -- \\
     train my_config.py --workdir {places.STORAGE}/mine
@@ -41,32 +34,49 @@ and the command instead.
 A job that receives SIGTERM (at its time limit, or when its machine is preempted) saves and
 restarts by itself. A job that hangs or crashes restarts a few times; one that ends with
 exit code 2, 71 or 72 does not. The config is stored with its --set as it is now.
-docs/launch.md describes each place, and which of them were tested."""
+docs/launch.md has an example of each place, and says which of them were tested."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `launch` to the command line."""
-  parser = options.command(commands, "launch", DESCRIPTION, run)
-  parser.add_argument("--on", choices=places.PLACES, required=True, help="where to train")
-  parser.add_argument(
-    "--dry-run", action="store_true", help="print the files and the command, and change nothing"
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `launch`, among them the settings of all places."""
+  options.add(parser, "--on", "where to train", choices=places.PLACES, required=True)
+  summary = "print the files and the command, and change nothing"
+  options.add(parser, "--dry-run", summary, action="store_true")
+  options.add(parser, "--name NAME", "name of the job (default: the experiment's)")
+  summary = (
+    "folder for the files of the place (default: WORKDIR/launch, or runs/NAME/launch where the "
+    "workdir is on other machines)"
   )
-  parser.add_argument("--name", metavar="NAME", help="name of the job (default: the experiment's)")
-  parser.add_argument(
-    "--out",
-    metavar="DIR",
-    type=Path,
-    help="folder for the files of the place (default: WORKDIR/launch, or runs/NAME/launch where "
-    "the workdir is on other machines)",
-  )
-  for name, fields in _fields().items():
-    _add_option(parser, name, fields)
+  options.add(parser, "--out DIR", summary, type=Path)
+  for option, summary in places.OPTIONS.items():
+    name, _, metavar = option.partition(" ")
+    owners = _owners(name)
+    how = _reading(typing.get_type_hints(places.PLACES[owners[0]])[name], metavar)
+    parser.add_argument(places.option(name), help=f"{summary} ({', '.join(owners)})", **how)
   parser.add_argument(
     "command",
     metavar="-- train CONFIG --workdir DIR ...",
     nargs=argparse.REMAINDER,
     help="the training command, without --coordinator-address, --num-processes and --process-id",
   )
+
+
+def _owners(name: str) -> list[str]:
+  """Returns the places that have a setting."""
+  return [place for place, kind in places.PLACES.items() if name in kind.__dataclass_fields__]
+
+
+def _reading(kind: type, metavar: str) -> dict[str, typing.Any]:
+  """Returns how argparse reads a setting of some type."""
+  if isinstance(kind, types.UnionType):
+    kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+  if kind is bool:
+    return {"action": "store_const", "const": True}
+  if typing.get_origin(kind) is typing.Literal:
+    return {"choices": typing.get_args(kind)}
+  if typing.get_origin(kind) is tuple:
+    return {"action": "append", "metavar": metavar}
+  return {"type": kind, "metavar": metavar}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     return _preflight(train_args, place) or local.run(processes)
   job = _job(args, place, train_args, experiment)
   default = (Path("runs", job.name) if place.remote else Path(job.workdir)) / "launch"
-  launched = launch.render(job, place, (args.out or default).absolute())
+  launched = place.render(job, (args.out or default).absolute())
   named = outputs.named_in(experiment.to_json())
   read = outputs.inputs(config.find(train_args.config), *hardware.files(train_args), *named)
   for path, text in launched.files.items():
@@ -99,58 +109,37 @@ def run(args: argparse.Namespace) -> int:
       f"The command {launched.command[0]!r}, which submits the job, is not installed here. Run "
       "this where it is, or use --dry-run to see the files."
     )
-  return _preflight(train_args, place) or _submit(launched)
-
-
-def _fields() -> dict[str, dict[str, dataclasses.Field]]:
-  """Returns {name of a field: {place that has it: the field}}."""
-  fields: dict[str, dict[str, dataclasses.Field]] = {}
-  for place, settings in places.PLACES.items():
-    for field in dataclasses.fields(settings):
-      fields.setdefault(field.name, {})[place] = field
-  return fields
-
-
-def _add_option(
-  parser: argparse.ArgumentParser, name: str, fields: dict[str, dataclasses.Field]
-) -> None:
-  place, field = next(iter(fields.items()))
-  kind = typing.get_type_hints(places.PLACES[place])[name]
-  if isinstance(kind, types.UnionType):
-    kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
-  keywords: dict[str, typing.Any] = {"help": f"{field.metadata['help']} ({', '.join(fields)})"}
-  if kind is bool:
-    keywords |= {"action": "store_const", "const": True}
-  elif typing.get_origin(kind) is typing.Literal:
-    keywords |= {"choices": typing.get_args(kind)}
-  elif typing.get_origin(kind) is tuple:
-    keywords |= {"action": "append", "metavar": field.metadata["metavar"]}
-  else:
-    keywords |= {"type": kind, "metavar": field.metadata["metavar"]}
-  parser.add_argument(places.option(name), **keywords)
+  code = _preflight(train_args, place)
+  if code != EXIT_DONE:
+    return code
+  for path, text in launched.files.items():
+    with files.replacing(path) as part:
+      part.write_text(text, encoding="utf-8")
+  for folder in launched.folders:
+    folder.mkdir(parents=True, exist_ok=True)
+  print(shlex.join(launched.command), flush=True)
+  return subprocess.run(launched.command).returncode
 
 
 def _place(args: argparse.Namespace) -> places.LaunchPlace:
   """Returns the settings of the place; ConfigError for options it does not have or requires."""
-  known = _fields()
-  values = {name: getattr(args, name) for name in known if getattr(args, name) is not None}
-  for name in values:
-    if args.on not in known[name]:
+  given = {name: getattr(args, name) for name in places.NAMES if getattr(args, name) is not None}
+  for name in given:
+    if args.on not in (owners := _owners(name)):
       raise ConfigError(
-        f"{places.option(name)} is an option of --on {' and '.join(known[name])}, not of --on "
-        f"{args.on}."
+        f"{places.option(name)} is an option of --on {' and '.join(owners)}, not of --on {args.on}."
       )
   settings = places.PLACES[args.on]
   missing = [
     places.option(field.name)
     for field in dataclasses.fields(settings)
-    if field.default is dataclasses.MISSING and field.name not in values
+    if field.default is dataclasses.MISSING and field.name not in given
   ]
   if missing:
     raise ConfigError(f"--on {args.on} also needs {', '.join(missing)}.")
-  if "sbatch" in values:
-    values["sbatch"] = tuple(values["sbatch"])
-  return settings(**values)
+  if "sbatch" in given:
+    given["sbatch"] = tuple(given["sbatch"])
+  return settings(**given)
 
 
 def _train_args(command: list[str]) -> argparse.Namespace:
@@ -160,9 +149,9 @@ def _train_args(command: list[str]) -> argparse.Namespace:
       "audiopalm launch starts `audiopalm train`. End the command line with -- train CONFIG "
       f"--workdir DIR, not {shlex.join(command) or 'nothing'!r}."
     )
-  parser = argparse.ArgumentParser(prog="audiopalm", allow_abbrev=False)
-  train.add_parser(parser.add_subparsers())
-  args = options.parse(parser, command)
+  parser = argparse.ArgumentParser(prog="audiopalm train", allow_abbrev=False)
+  train.add_options(parser)
+  args = options.parse(parser, command[1:])
   options.check_path(args.workdir, "audiopalm launch")
   if (args.coordinator_address, args.num_processes, args.process_id) != (None, None, None):
     raise ConfigError(
@@ -184,13 +173,12 @@ def _preflight(train_args: argparse.Namespace, place: places.LaunchPlace) -> int
   words += [*hardware.given(train_args), "--devices", str(target.devices)]
   words += [] if target.processes is None else ["--num-processes", str(target.processes)]
   words += [] if place.remote else ["--workdir", str(train_args.workdir)]
-  command = [sys.executable, "-m", "audiopalm", *words]
-  return subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}).returncode
+  return subcommand.run(*words, JAX_PLATFORMS="cpu")
 
 
 def _job(
   args: argparse.Namespace,
-  place: places.LaunchPlace,
+  place: places.SubmittedPlace,
   train_args: argparse.Namespace,
   experiment: Experiment,
 ) -> launch.TrainingJob:
@@ -204,33 +192,17 @@ def _job(
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
   machine = hardware.machine(train_args) if hardware.files(train_args) else None
-  optional = {"--products": train_args.products, "--max-bad": train_args.max_bad}
+  words = ["--workdir", str(workdir), *([] if machine else hardware.given(train_args))]
+  words += options.trusted(train_args)
+  for name in ("products", "max_bad", "hang_s", "recheck_every"):
+    value = getattr(train_args, name)
+    words += [] if value is None else [places.option(name), str(value)]
   return launch.TrainingJob(
     name=args.name or re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-"),
     workdir=str(workdir),
     config=experiment.to_json(),
     machine=machine and machines.to_json(machine),
-    options=(
-      "--workdir",
-      str(workdir),
-      *([] if machine else hardware.given(train_args)),
-      *options.trusted(train_args),
-      *(word for name, value in optional.items() if value for word in (name, value)),
-      "--hang-s",
-      str(train_args.hang_s),
-      "--recheck-every",
-      str(train_args.recheck_every),
-    ),
+    options=tuple(words),
     python=sys.executable,
     folder=str(Path.cwd()),
   )
-
-
-def _submit(launched: launch.Launch) -> int:
-  for path, text in launched.files.items():
-    with files.replacing(path) as part:
-      part.write_text(text, encoding="utf-8")
-  for folder in launched.folders:
-    folder.mkdir(parents=True, exist_ok=True)
-  print(shlex.join(launched.command), flush=True)
-  return subprocess.run(launched.command).returncode

@@ -1,7 +1,6 @@
 """`audiopalm`: one command for each thing to do with a run."""
 
 import argparse
-import contextlib
 import importlib
 import io
 import keyword
@@ -9,7 +8,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Sequence
 
 from audiopalm import system, version
 from audiopalm.cli import options
@@ -66,11 +66,12 @@ def parser(command: str | None) -> argparse.ArgumentParser:
   result.add_argument("--version", action="version", version=f"audiopalm {version.VERSION}")
   commands = result.add_subparsers(metavar="COMMAND", required=True)
   for name, summary in COMMANDS.items():
-    if name == command:
-      module = name + "_" * keyword.iskeyword(name)
-      importlib.import_module(f"audiopalm.cli.{module}").add_parser(commands)
-    else:
+    if name != command:
       commands.add_parser(name, help=summary)
+      continue
+    module = importlib.import_module(f"audiopalm.cli.{name}{'_' * keyword.iskeyword(name)}")
+    run = getattr(module, "run", None)  # `inspect` has one for each thing it can look at
+    module.add_options(options.command(commands, name, module.DESCRIPTION, run))
   return result
 
 
@@ -82,26 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
       stream.reconfigure(errors="backslashreplace")
   before = signal.signal(signal.SIGTERM, _stop)
   try:
-    with _printed():
+    try:
       own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
       args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
       args.passed_on = passed_on
       with options.opened(args):
         return args.run(args)
+    finally:
+      if sys.stdout is not None:
+        sys.stdout.flush()  # not as Python ends: an error is ours
   except BaseException as error:
     return _exit_code(error)
   finally:
     signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _printed() -> Iterator[None]:
-  """Leaves the block once all that it printed is out, and not as Python ends: an error is ours."""
-  try:
-    yield
-  finally:
-    if sys.stdout is not None:
-      sys.stdout.flush()
 
 
 def _exit_code(error: BaseException) -> int:
@@ -113,12 +107,13 @@ def _exit_code(error: BaseException) -> int:
     return _fail(f"{type(error).__name__}: {error}", error.exit_code)
   if isinstance(error, KeyboardInterrupt):
     return _fail("Interrupted. What was written is kept.", EXIT_INTERRUPTED)
-  if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-    return _end_quietly()  # rich printed, and ends the process by 1
+  by_rich = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+  if by_rich or isinstance(error, BrokenPipeError) and _nobody_reads():
+    _write_nowhere(STDOUT, STDERR)
+    _leave(EXIT_PIPE)
+    return EXIT_PIPE
   if not isinstance(error, Exception):
     raise
-  if isinstance(error, BrokenPipeError) and _nobody_reads():
-    return _end_quietly()
   text = _of_machine(error)
   if text is None:
     _leave(EXIT_FAULT, error)
@@ -129,27 +124,23 @@ def _exit_code(error: BaseException) -> int:
 def _of_machine(error: Exception) -> str | None:
   """Returns the text for a fault of the machine and what is installed; None for a bug of ours."""
   text = system.text_of(error)
-  if text is not None:
-    return text
-  if "jax" in sys.modules and _has_no_device(error):
+  if text is None and "jax" in sys.modules and _has_no_device(error):
     asked = os.environ.get("JAX_PLATFORMS")
-    why = str(error) or "there is none of that kind"
-    return (
-      f"JAX found no device{f' for JAX_PLATFORMS={asked}' if asked else ''}: {why}. Set "
-      "JAX_PLATFORMS=cpu, unset it to take what is there, or install the driver and the jax of the "
-      "device, as in pip install 'audiopalm[gpu]'."
+    text = (
+      f"JAX found no device{f' for JAX_PLATFORMS={asked}' if asked else ''}: "
+      f"{str(error) or 'there is none of that kind'}. Set JAX_PLATFORMS=cpu, unset it to take what "
+      "is there, or install the driver and the jax of the device, as in pip install "
+      "'audiopalm[gpu]'."
     )
-  return None
+  return text
 
 
 def _has_no_device(error: Exception) -> bool:
   """Returns whether JAX failed while it looked for devices."""
-  place = error.__traceback__
-  while place is not None:
-    if place.tb_frame.f_globals.get("__name__") == "jax._src.xla_bridge":
-      return True
-    place = place.tb_next
-  return "Unable to initialize backend" in str(error)  # where JAX hides its own part of the stack
+  places = traceback.walk_tb(error.__traceback__)
+  in_search = any(frame.f_globals.get("__name__") == "jax._src.xla_bridge" for frame, _ in places)
+  # By its text where JAX hides its own part of the stack.
+  return in_search or "Unable to initialize backend" in str(error)
 
 
 def _nobody_reads() -> bool:
@@ -160,14 +151,8 @@ def _nobody_reads() -> bool:
   return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _end_quietly() -> int:
-  """Returns the exit code where nobody reads; what is not written yet goes nowhere."""
-  _write_nowhere(STDOUT, STDERR)
-  _leave(EXIT_PIPE)
-  return EXIT_PIPE
-
-
 def _write_nowhere(*numbers: int) -> None:
+  """Sends what is not written yet, and what comes, nowhere."""
   nowhere = os.open(os.devnull, os.O_WRONLY)
   for number in numbers:
     os.dup2(nowhere, number)

@@ -1,11 +1,13 @@
-"""What the commands of the line have in common: how they are added, and options of one meaning."""
+"""What commands have in common: their parsers, and options with one meaning."""
 
 import argparse
 import contextlib
 import math
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from audiopalm import values
 from audiopalm.data import store
@@ -18,22 +20,25 @@ def command(
   commands: argparse._SubParsersAction,
   name: str,
   description: str,
-  run: Callable[[argparse.Namespace], int],
+  run: Callable[[argparse.Namespace], int] | None,
   summary: str | None = None,
 ) -> argparse.ArgumentParser:
   """Returns the parser of a new command, for its own options. `run` returns the exit code.
 
   `summary` is its line in the help of what it belongs to; those of `audiopalm` lie in `main`.
   """
+  style = argparse.RawDescriptionHelpFormatter
   parser = commands.add_parser(
-    name,
-    help=summary,
-    description=description,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+    name, help=summary, description=description, formatter_class=style, allow_abbrev=False
   )
   parser.set_defaults(run=run)
   return parser
+
+
+def add(parser: argparse._ActionsContainer, option: str, summary: str, **how: Any) -> None:
+  """Adds an option that is written as its help shows it, "--step N"; `how` is for argparse."""
+  name, _, metavar = option.partition(" ")
+  parser.add_argument(name, help=summary, **({"metavar": metavar} if metavar else {}), **how)
 
 
 def folder(text: str) -> Path:
@@ -54,28 +59,38 @@ def workdir(text: str) -> Path | store.StoreAddress:
   return store.address(text) if store.is_address(text) else folder(text)
 
 
+def at_least(least: int) -> Callable[[str], int]:
+  """Returns the reader of an option that takes a whole number of at least so much."""
+
+  def read(text: str) -> int:
+    if not re.fullmatch(r"-?\d+", text) or int(text) < least:
+      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
+    return int(text)
+
+  return read
+
+
+def share(text: str) -> float:
+  """Returns the share in a text such as "0.1%" or "0.001"."""
+  try:
+    value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+  except ValueError:
+    value = math.nan
+  if not 0 <= value <= 1:
+    raise argparse.ArgumentTypeError(
+      f"expected a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}"
+    )
+  return value
+
+
 def add_workdir(
-  parser: argparse.ArgumentParser,
-  summary: str,
-  *,
-  changed_by: str | None = None,
-  metavar: str = "DIR",
+  parser: argparse.ArgumentParser, summary: str, changed_by: str = "", metavar: str = "DIR"
 ) -> None:
   """Adds the workdir of a run; `changed_by` names a command that makes or changes the run."""
-  parser.add_argument(
-    "--workdir",
-    metavar=metavar,
-    type=workdir,
-    required=True,
-    help=f"{summary}: a folder, or its address in an object store, as in gs://bucket/run",
-  )
-  parser.add_argument(
-    "--scratch",
-    metavar="DIR",
-    type=folder,
-    help="where this machine keeps the files of a workdir in an object store "
-    f"(default: {store.SCRATCH})",
-  )
+  where = "a folder, or its address in an object store, as in gs://bucket/run"
+  add(parser, f"--workdir {metavar}", f"{summary}: {where}", type=workdir, required=True)
+  summary = f"this machine's copy of a workdir in an object store (default: {store.SCRATCH})"
+  add(parser, "--scratch DIR", summary, type=folder)
   parser.set_defaults(changed_by=changed_by)
 
 
@@ -93,7 +108,7 @@ def opened(args: argparse.Namespace) -> contextlib.AbstractContextManager:
     )
   place = store.address(place.url, args.scratch)
   args.workdir = place.workdir
-  return store.opened(place, args.changed_by or "", changes=args.changed_by is not None)
+  return store.opened(place, args.changed_by, changes=bool(args.changed_by))
 
 
 def check_path(place: Path | store.StoreAddress, what: str) -> None:
@@ -105,14 +120,13 @@ def check_path(place: Path | store.StoreAddress, what: str) -> None:
 def _needs_path(place: object, what: str) -> str:
   return (
     f"{place} is the address of an object store, and {what} needs the path of a folder: mount the "
-    "bucket (gcsfuse, mountpoint-s3) and give the path that it has then; docs/launch.md says what "
-    "to expect of one"
+    "bucket (gcsfuse, mountpoint-s3) and give its path there; docs/launch.md says what to expect"
   )
 
 
 def add_texts(parser: argparse._ActionsContainer, summary: str) -> None:
   """Adds texts that a command is given; `dashed_texts` reads those that begin with a dash."""
-  parser.add_argument(TEXTS, metavar="TEXT", nargs="+", action="extend", help=summary)
+  add(parser, f"{TEXTS} TEXT", summary, nargs="+", action="extend")
 
 
 def dashed_texts(arguments: Sequence[str]) -> list[str]:
@@ -123,9 +137,9 @@ def dashed_texts(arguments: Sequence[str]) -> list[str]:
       --text -5 euros --seed 1      --text=-5 --text=euros --seed 1
   """
   result, texts = [], False
-  for number, argument in enumerate(arguments):
+  for argument, after in zip(arguments, [*arguments[1:], "-h"], strict=False):
     if argument == TEXTS:
-      texts = number + 1 < len(arguments) and not _is_option(arguments[number + 1])
+      texts = not _is_option(after)
       result += [] if texts else [argument]
     else:
       texts = texts and not _is_option(argument)
@@ -136,28 +150,21 @@ def dashed_texts(arguments: Sequence[str]) -> list[str]:
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
   """Returns the options of a command line; what none of them is ends it, as in `parse_args`.
 
-  Of a command that takes --set the text says how the setting of such a name is changed.
+  Of a command that takes --set the text says how the setting of such a name is changed:
+  ["--lr", "1e-3"] is not known, but --set optimizer.peak_lr=1e-3 is.
   """
   args, unknown = parser.parse_known_args(arguments)
-  if unknown:
-    how = _as_settings(unknown, arguments) if hasattr(args, "settings") else ""
-    parser.error(f"unrecognized arguments: {' '.join(unknown)}{how}")
-  return args
-
-
-def _as_settings(unknown: Sequence[str], arguments: Sequence[str]) -> str:
-  """Returns what to say of unknown options by whose names settings of the config are known.
-
-  ["--lr", "1e-3"]      ". Settings of the config are given by --set optimizer.peak_lr=1e-3"
-  """
+  if not unknown:
+    return args
   settings = []
   for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
     option, equals, value = argument.partition("=")
     path = values.usual_path(option.removeprefix("--").replace("-", "_"))
-    if argument in unknown and _is_option(argument) and path is not None:
+    if argument in unknown and _is_option(argument) and path and hasattr(args, "settings"):
       value = value if equals else "..." if _is_option(after) or not after else after
       settings.append(f"--set {shlex.quote(f'{path}={value}')}")
-  return f". Settings of the config are given by {' '.join(settings)}" if settings else ""
+  how = f". Settings of the config are given by {' '.join(settings)}" if settings else ""
+  parser.error(f"unrecognized arguments: {' '.join(unknown)}{how}")
 
 
 def _is_option(argument: str) -> bool:
@@ -170,16 +177,18 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
   add_trust(parser)
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+  """Adds which checkpoint of the run a command opens."""
+  add(parser, "--step N", "the step of its checkpoint (default: the newest)", type=int)
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
   """Adds which packages outside of audiopalm may be imported to read a config."""
-  parser.add_argument(
-    "--trust",
-    metavar="PACKAGE",
-    action="append",
-    default=[],
-    help="let the config name classes of this package, whose code is imported (docs/extend.md). "
-    "May be repeated; a run that was made with it is opened with it",
+  summary = (
+    "let the config name classes of this package, whose code is imported (docs/extend.md). May be "
+    "repeated; a run that was made with it is opened with it"
   )
+  add(parser, "--trust PACKAGE", summary, action="append", default=[])
 
 
 def trusted(args: argparse.Namespace) -> list[str]:
@@ -187,90 +196,43 @@ def trusted(args: argparse.Namespace) -> list[str]:
   return [f"--trust={package}" for package in args.trust]
 
 
-def add_step(parser: argparse.ArgumentParser) -> None:
-  """Adds which checkpoint of the run a command opens."""
-  parser.add_argument(
-    "--step", metavar="N", type=int, help="the step of its checkpoint (default: the newest)"
-  )
-
-
 def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
-  """Adds how many processes do the work; `workers` reads it."""
-  parser.add_argument(
-    "--workers",
-    metavar="N",
-    type=int,
-    help=f"processes that {work} at one time (default: one for each core)",
-  )
-
-
-def workers(args: argparse.Namespace) -> int | None:
-  """Returns how many processes were asked for, None for one per core."""
-  if args.workers is not None and args.workers < 1:
-    raise ConfigError(f"--workers takes a whole number of at least 1, not {args.workers}.")
-  return args.workers
+  """Adds how many processes do the work, None for one per core."""
+  summary = f"processes that {work} at one time (default: one for each core)"
+  add(parser, "--workers N", summary, type=at_least(1))
 
 
 def add_max_bad(parser: argparse.ArgumentParser) -> None:
-  """Adds how many records may be left out; `max_bad` reads it."""
-  parser.add_argument(
-    "--max-bad",
-    metavar="SHARE",
-    help="the share of the records of a split that may be left out for their faults, 0.1%% or "
-    "0.001; more is an error that names the most frequent (default: any)",
+  """Adds the share of records that may be left out, None for any."""
+  summary = (
+    "the share of the records of a split that may be left out for their faults, 0.1%% or 0.001; "
+    "more is an error that names the most frequent (default: any)"
   )
-
-
-def max_bad(args: argparse.Namespace) -> float | None:
-  """Returns the share of records that may be left out, None for any."""
-  text = args.max_bad
-  if text is None:
-    return None
-  try:
-    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-  except ValueError:
-    share = math.nan
-  if not 0 <= share <= 1:
-    raise ConfigError(
-      f"--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not {text!r}."
-    )
-  return share
+  add(parser, "--max-bad SHARE", summary, type=share)
 
 
 def add_beams(
-  parser: argparse._ActionsContainer,
-  beams: int | None = None,
-  length_penalty: float | None = None,
+  parser: argparse._ActionsContainer, beams: int | None = None, length_penalty: float | None = None
 ) -> None:
-  """Adds how the likeliest answer is looked for, by default as given here, None: as the config."""
-
-  def by_default(value: float | None) -> str:
-    return f"(default: {'that of the config' if value is None else value})"
-
-  parser.add_argument(
-    "--num-beams",
-    metavar="N",
-    type=int,
-    default=beams,
-    help="look for the likeliest answer with N beginnings side by side, for tasks whose outputs "
-    f"lie on one column of the grid; 1 takes the likeliest token each time {by_default(beams)}",
+  """Adds `--num-beams` and `--length-penalty`; a default of None defers to the config."""
+  defaults = ["that of the config" if value is None else value for value in (beams, length_penalty)]
+  summary = (
+    "beam search with N beams, for tasks whose outputs lie on one column of the grid; 1 takes the "
+    f"likeliest token each time (default: {defaults[0]})"
   )
-  parser.add_argument(
-    "--length-penalty",
-    metavar="A",
-    type=float,
-    default=length_penalty,
-    help="of several beams: an answer of n tokens scores log P / ((5 + n) / 6)^A, so that more "
-    f"likes longer answers {by_default(length_penalty)}",
+  add(parser, "--num-beams N", summary, type=int, default=beams)
+  summary = (
+    "of several beams: an answer of n tokens scores log P / ((5 + n) / 6)^A, so that more likes "
+    f"longer answers (default: {defaults[1]})"
   )
+  add(parser, "--length-penalty A", summary, type=float, default=length_penalty)
 
 
 def add_products(parser: argparse.ArgumentParser) -> None:
   """Adds the dtype of matrix products."""
-  parser.add_argument(
-    "--products",
-    choices=("float32", "bfloat16"),
-    help="the type to which operands of matrix products are cast; sums and results stay float32 on "
-    "a CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
-    "avx512_bf16 or amx_bf16 and on accelerators, else float32)",
+  summary = (
+    "the type to which operands of matrix products are cast; sums and results stay float32 on a "
+    "CPU (default: that of the run's checkpoint; at a first start bfloat16 on a CPU with "
+    "avx512_bf16 or amx_bf16 and on accelerators, else float32)"
   )
+  add(parser, "--products", summary, choices=("float32", "bfloat16"))

@@ -1,6 +1,5 @@
 """Checks of the paths that commands write to: no output may overwrite an input."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -23,26 +22,13 @@ RUN_FOLDERS = (
 HTML = b"<!doctype html"
 
 
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-  """Files that a command reads, found again under any other name: links, `..`, hard links."""
-
-  names: Mapping[Hashable, Path]
-
-  def find(self, path: Path) -> Path | None:
-    """Returns the input that a path leads to, None for another file."""
-    return next((self.names[key] for key in _keys(path) if key in self.names), None)
-
-  def inside(self, folder: Path) -> Path | None:
-    """Returns an input that lies in a folder itself, None where there is none."""
-    real = os.path.realpath(folder)
-    inside = (path for path in self.names.values() if os.path.realpath(path.parent) == real)
-    return next(inside, None)
+# Files that a command reads, by all that identifies each: links, `..` and hard links lead to it.
+Inputs = Mapping[Hashable, Path]
 
 
 def inputs(*paths: str | Path) -> Inputs:
-  """Returns the files a command reads, by all that identifies a file."""
-  return Inputs({key: Path(path) for path in paths for key in _keys(Path(path))})
+  """Returns the files a command reads."""
+  return {key: Path(path) for path in paths for key in _keys(Path(path))}
 
 
 def named_in(config: str) -> list[Path]:
@@ -71,20 +57,14 @@ def check_file(
   cannot be written.
   """
   _check_name(option, path)
-  taken = read.find(path)
-  if taken is not None:
+  if (taken := _find(path, read)) is not None:
     raise ConfigError(
       f"{option} {path} would overwrite {taken}, which this command reads. Give it another name."
     )
-  if workdir is not None:
-    _check_run(option, path, workdir)
-  if path.is_dir():
-    raise ConfigError(f"{option} takes the file to write, but {path} is a folder.")
+  _check_run(option, path, workdir)
   if path.exists() and not path.is_file():
-    raise ConfigError(
-      f"{option} takes the file to write, but {path} is a device or a pipe. Give it the name of a "
-      "file."
-    )
+    what = "folder." if path.is_dir() else "device or a pipe. Give it the name of a file."
+    raise ConfigError(f"{option} takes the file to write, but {path} is a {what}")
   if kind is not None and path.is_file() and not _is_of(path, kind):
     raise ConfigError(
       f"{option} {path} would overwrite a file that holds something else, expected none, or {kind} "
@@ -103,30 +83,28 @@ def check_folder(
   _check_name(option, folder)
   if folder.exists() and not folder.is_dir():
     raise ConfigError(f"{option} takes a folder, but {folder} is a file.")
-  taken = read.inside(folder)
-  if taken is not None:
-    raise ConfigError(
-      f"{option} {folder} is the folder of {taken}, which this command reads, and what is written "
-      "there could take its place. Name another folder."
-    )
+  real = os.path.realpath(folder)
+  for taken in read.values():
+    if os.path.realpath(taken.parent) == real:
+      raise ConfigError(
+        f"{option} {folder} is the folder of {taken}, which this command reads, and what is "
+        "written there could take its place. Name another folder."
+      )
   for name in names:
     check_file(option, folder / name, read, workdir)
-  if workdir is not None:
-    _check_run(option, folder, workdir)
+  _check_run(option, folder, workdir)
   _check_writable(option, folder)
 
 
-def check_workdir(
-  workdir: Path, config: Path, experiment: str, names: tuple[str, ...] = RUN_FILES
-) -> None:
+def check_workdir(workdir: Path, config: Path, experiment: str) -> None:
   """Raises ConfigError where the files of a run would take the place of what it is made from.
 
   These are its config file, unless it is the config.json of this very run, and the files it names.
   """
   read = inputs(config, *named_in(experiment))
-  for name in names:
-    taken = read.find(workdir / name)
-    if taken is not None and not (name == "config.json" and inputs(config).find(taken)):
+  for name in RUN_FILES:
+    taken = _find(workdir / name, read)
+    if taken is not None and not (name == "config.json" and _find(taken, inputs(config))):
       raise ConfigError(
         f"--workdir {workdir} would overwrite {taken}, from which the run is made, with its own "
         f"{name}. Name another folder."
@@ -140,9 +118,11 @@ def _check_name(option: str, path: Path) -> None:
     raise ConfigError(f"{option} {path}: the name of an output must be UTF-8.") from error
 
 
-def _check_run(option: str, path: Path, workdir: Path) -> None:
+def _check_run(option: str, path: Path, workdir: Path | None) -> None:
+  if workdir is None:
+    return
   real = Path(os.path.realpath(path))
-  kept = inputs(*(workdir / name for name in RUN_FILES)).find(path)
+  kept = _find(path, inputs(*(workdir / name for name in RUN_FILES)))
   for name in RUN_FOLDERS:
     if real.is_relative_to(os.path.realpath(workdir / name)):
       kept = workdir / name
@@ -173,6 +153,11 @@ def _is_of(path: Path, kind: str) -> bool:
     return not data or json.loads(data) is not None
   except ValueError:  # UnicodeDecodeError is one too
     return False
+
+
+def _find(path: Path, read: Inputs) -> Path | None:
+  """Returns the input that a path leads to, None for another file."""
+  return next((read[key] for key in _keys(path) if key in read), None)
 
 
 def _keys(path: Path) -> Iterator[Hashable]:

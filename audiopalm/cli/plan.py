@@ -39,41 +39,23 @@ lower bounds from the published rates of the devices: nothing runs, and a real s
 The exit code is 1 for a plan that does not fit."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `plan` to the command line."""
-  parser = options.command(commands, "plan", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `plan`."""
+  add = functools.partial(options.add, parser)
   config.add_config(parser, nargs="?")
-  parser.add_argument("--topology", metavar="KIND:SHAPE", help="v5e:16x16, v5p:8x8x8, cpu:8, ...")
-  parser.add_argument("--slices", metavar="N", type=int, default=1, help="number of TPU slices")
+  add("--topology KIND:SHAPE", "v5e:16x16, v5p:8x8x8, cpu:8, ...")
+  add("--slices N", "number of TPU slices", type=int, default=1)
   hardware.add_arguments(parser, "the hardware to plan for", "that of the topology")
-  parser.add_argument(
-    "--generate",
-    metavar="ROWSxSLOTS",
-    help="plan decoding instead: ROWS sequences at once, each with a cache of SLOTS rows",
-  )
-  parser.add_argument(
-    "--search", action="store_true", help="try meshes, remat policies and batch sizes"
-  )
-  parser.add_argument(
-    "--budget-s", metavar="S", type=float, default=600.0, help="seconds for --search"
-  )
-  parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan to this file")
-  parser.add_argument(
-    "--workdir",
-    metavar="DIR",
-    type=options.folder,
-    help="store the plan in this workdir, where audiopalm preflight reads it",
-  )
-  parser.add_argument(
-    "--measure-rates",
-    metavar="FILE",
-    type=Path,
-    help="make no plan; measure the rates of the CPU devices of --topology cpu:N, and write them "
-    "to this file",
-  )
-  parser.add_argument(
-    "--rates", metavar="FILE", type=Path, help="rates of cpu:N, written by --measure-rates"
-  )
+  summary = "plan decoding instead: ROWS sequences at once, each with a cache of SLOTS rows"
+  add("--generate ROWSxSLOTS", summary)
+  add("--search", "try meshes, remat policies and batch sizes", action="store_true")
+  add("--budget-s S", "seconds for --search", type=float, default=600.0)
+  add("--json FILE", "write the plan to this file", type=Path)
+  summary = "store the plan in this workdir, where audiopalm preflight reads it"
+  add("--workdir DIR", summary, type=options.folder)
+  summary = "make no plan; write the measured rates of the CPU devices of --topology cpu:N here"
+  add("--measure-rates FILE", summary, type=Path)
+  add("--rates FILE", "rates of cpu:N, written by --measure-rates", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
   console = rich.console.Console()
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   kind, _, count = (args.topology or "").partition(":")
-  if kind == "cpu" and count.isdecimal():
-    _force_devices(int(count))
+  flag = "--xla_force_host_platform_device_count"
+  if kind == "cpu" and count.isdecimal() and flag not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}={count}".strip()
   if args.measure_rates is not None:
     return _measure_rates(args, console)
   if args.config is None or args.topology is None:
@@ -100,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     read = outputs.inputs(config.find(args.config), *rates, *hardware.files(args), *named)
     outputs.check_file("--json", args.json, read, args.workdir, "JSON")
   target = topology.named(args.topology, args.slices, args.rates)
-  default = functools.partial(_default_machine, kind)
+  # On CPUs a machine that shards over all devices.
+  changes = {"fsdp": -1} if kind == "cpu" else {}
+  default = lambda: dataclasses.replace(machines.named(kind), **changes)  # noqa: E731
   machine = hardware.machine(args, default) or default()
   result = {
     "config": experiment.name,
@@ -113,9 +98,8 @@ def run(args: argparse.Namespace) -> int:
   if args.json is not None:
     files.write_json(args.json, result)
     if result["fits"] and not args.generate:
-      command = _train_command(
-        args, result.get("batch_rows", experiment.data.batch_rows), experiment
-      )
+      batch_rows = result.get("batch_rows", experiment.data.batch_rows)
+      command = _train_command(args, batch_rows, experiment)
       console.print(f"To train on this plan: {command}", soft_wrap=True, markup=False)
   if args.workdir is not None:
     files.write_json(plan.path_in(args.workdir, args.topology, machine), result)
@@ -133,12 +117,15 @@ def _planned(
   from audiopalm.planning import plan, search, show
 
   if args.search:
-    report = lambda candidate: console.print(show.line(candidate))  # noqa: E731
+    report = lambda candidate: console.print(" | ".join(show.cells(candidate)))  # noqa: E731
     ranked = search.search(experiment, machine, target, args.budget_s, report)
     console.print(show.ranking(ranked))
-    return search.ranking(ranked)
+    return search.to_json(ranked)
   if args.generate:
-    result = plan.generation(experiment, machine, target, *_rows_and_slots(args.generate))
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", args.generate)
+    if size is None:
+      raise ConfigError(f"--generate takes ROWSxSLOTS, as in 256x2048, not {args.generate!r}.")
+    result = plan.generation(experiment, machine, target, *map(int, size.groups()))
   else:
     result = plan.training(experiment, machine, target)
   show.show(console, result, target)
@@ -170,23 +157,3 @@ def _measure_rates(args: argparse.Namespace, console: rich.console.Console) -> i
     f"collective takes {chip.latency_s * 1e6:.0f} us. Wrote {args.measure_rates}."
   )
   return EXIT_DONE
-
-
-def _force_devices(count: int) -> None:
-  """Gives this process a number of CPU devices, unless JAX has started already."""
-  flag = "--xla_force_host_platform_device_count"
-  if flag not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}={count}".strip()
-
-
-def _default_machine(kind: str) -> Machine:
-  """Returns the machine of a kind of topology; on CPUs one that shards over all devices."""
-  machine = machines.named(kind)
-  return dataclasses.replace(machine, fsdp=-1) if kind == "cpu" else machine
-
-
-def _rows_and_slots(text: str) -> tuple[int, int]:
-  match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-  if match is None:
-    raise ConfigError(f"--generate takes ROWSxSLOTS, as in 256x2048, not {text!r}.")
-  return int(match[1]), int(match[2])

@@ -26,40 +26,25 @@ Training itself checks that all hosts run the same code and config, when it star
 COLORS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `preflight` to the command line."""
-  parser = options.command(commands, "preflight", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `preflight`."""
+  add = functools.partial(options.add, parser)
   config.add_config(parser)
-  parser.add_argument(
-    "--workdir",
-    metavar="DIR",
-    type=options.folder,
-    help="the folder of the run; without it only code, config and mesh are checked",
-  )
+  summary = "the folder of the run; without it only code, config and mesh are checked"
+  add("--workdir DIR", summary, type=options.folder)
   hardware.add_arguments(parser)
-  parser.add_argument(
-    "--devices", metavar="N", type=int, help="number of devices (default: those of this machine)"
-  )
-  parser.add_argument(
-    "--num-processes", metavar="N", type=int, default=1, help="number of processes (default: 1)"
-  )
-  parser.add_argument(
-    "--topology",
-    metavar="KIND:SHAPE",
-    help="the devices, named as for `audiopalm plan`; checks memory by the plan in the workdir",
-  )
+  at_least_1 = options.at_least(1)
+  add("--devices N", "number of devices (default: those of this machine)", type=at_least_1)
+  add("--num-processes N", "number of processes (default: 1)", type=at_least_1, default=1)
+  summary = "the devices, as for `audiopalm plan`; checks memory by the plan in the workdir"
+  add("--topology KIND:SHAPE", summary)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm preflight`."""
   experiment = config.load(args.config, args.settings, args.trust)
-  for option, count in (("--devices", args.devices), ("--num-processes", args.num_processes)):
-    if count is not None and count < 1:
-      raise ConfigError(f"{option} takes a whole number of at least 1, not {count}.")
   if args.devices is not None or args.topology is not None:
-    os.environ.setdefault(
-      "JAX_PLATFORMS", "cpu"
-    )  # the run will not use the devices of this machine
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # not those of this machine
   import jax
 
   from audiopalm.cluster import preflight
@@ -72,12 +57,8 @@ def run(args: argparse.Namespace) -> int:
       raise ConfigError(f"--topology {args.topology} has {count} devices, not {devices}.")
     devices = count
   default = functools.partial(machines.named, kind) if kind else machines.default
-  target = preflight.TargetHardware(
-    hardware.machine(args, default) or default(),
-    devices or jax.device_count(),
-    args.num_processes,
-    args.topology,
-  )
+  machine, devices = hardware.machine(args, default) or default(), devices or jax.device_count()
+  target = preflight.TargetHardware(machine, devices, args.num_processes, args.topology)
   console, code = rich.console.Console(), EXIT_DONE
   for check in preflight.checks(experiment, target, args.workdir):
     mark = (f"{check.state:<6}", COLORS[check.state])

@@ -34,9 +34,8 @@ stands after -- are Beam's own options (docs/prepare_at_scale.md).
     --runner=DirectRunner --direct_num_workers=8 --direct_running_mode=multi_processing"""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `prepare` to the command line."""
-  parser = options.command(commands, "prepare", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `prepare`."""
   config.add_arguments(parser, "prepare")
   hardware.add_arguments(
     parser,
@@ -44,21 +43,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     "checked now rather than hours later",
     "nothing is checked",
   )
-  parser.add_argument(
-    "--streams",
-    metavar="DIR",
-    type=Path,
-    help="where the token streams lie, to share them between runs (default: WORKDIR/streams)",
-  )
+  summary = "where the token streams lie, to share them between runs (default: WORKDIR/streams)"
+  options.add(parser, "--streams DIR", summary, type=Path)
   options.add_workers(parser, "tokenize")
   options.add_max_bad(parser)
-  parser.add_argument(
-    "--executor",
-    choices=("local", "beam"),
-    default="local",
-    help="what tokenizes: processes of this machine, or Apache Beam, with the options that follow "
-    "--; --workers fit the tokenizers then (default: %(default)s)",
+  summary = (
+    "what tokenizes: processes of this machine, or Apache Beam, with the options that follow --; "
+    "--workers fit the tokenizers then (default: %(default)s)"
   )
+  options.add(parser, "--executor", summary, choices=("local", "beam"), default="local")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,28 +60,22 @@ def run(args: argparse.Namespace) -> int:
   machine = hardware.machine(args, Machine)
   if machine is not None:
     # An axis left open (-1) takes the devices there will be: here it counts as one.
-    sharding.check_batch_rows(
-      experiment.data.batch_rows, max(machine.data, 1) * max(machine.fsdp, 1)
-    )
+    ways = max(machine.data, 1) * max(machine.fsdp, 1)
+    sharding.check_batch_rows(experiment.data.batch_rows, ways)
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
-  workers, max_bad = options.workers(args), options.max_bad(args)
-  with lock.held(args.workdir, "prepare"), _executor(args) as executor:
+  if args.passed_on and args.executor != "beam":
+    raise ConfigError(
+      f"What follows -- are options of Apache Beam, got {' '.join(args.passed_on)}: add "
+      "--executor beam, or leave them out."
+    )
+  executor = contextlib.nullcontext()  # this machine's processes
+  if args.executor == "beam":
+    executor = beam.Beam(args.passed_on, args.workdir)
+  with lock.held(args.workdir, "prepare"), executor as executor:
     prepare.prepare(
-      experiment, args.workdir, args.streams, workers, executor=executor, max_bad=max_bad
+      experiment, args.workdir, args.streams, args.workers, executor=executor, max_bad=args.max_bad
     )
     if not runs.steps(args.workdir):  # else it says what the newest checkpoint was trained with
       with runs.saying(args.workdir, experiment.to_json()):
         pass
   return EXIT_DONE
-
-
-def _executor(args: argparse.Namespace) -> contextlib.AbstractContextManager:
-  """Returns the context of what tokenizes in place of this machine's processes, if anything."""
-  if args.executor == "beam":
-    return beam.Beam(args.passed_on, args.workdir)
-  if args.passed_on:
-    raise ConfigError(
-      f"What follows -- are options of Apache Beam, got {' '.join(args.passed_on)}: add "
-      "--executor beam, or leave them out."
-    )
-  return contextlib.nullcontext()

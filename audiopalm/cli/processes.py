@@ -9,10 +9,11 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 
+from audiopalm.cli import options
 from audiopalm.errors import EXIT_USER, ConfigError
 from audiopalm.settings import Machine
 from audiopalm.training import together
@@ -29,14 +30,13 @@ HOW = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds how several processes find each other."""
-  parser.add_argument(
-    "--coordinator-address",
-    metavar="HOST:PORT",
-    help="train with several processes, each started by this command: the host of process 0 and a "
-    "free port there; 'auto' on TPU pods and under SLURM, where JAX finds all three itself",
+  summary = (
+    "train with several processes, each started by this command: the host of process 0 and a free "
+    "port there; 'auto' on TPU pods and under SLURM, where JAX finds all three itself"
   )
-  parser.add_argument("--num-processes", metavar="N", type=int, help="how many processes there are")
-  parser.add_argument("--process-id", metavar="I", type=int, help="which of them this is, from 0")
+  options.add(parser, "--coordinator-address HOST:PORT", summary)
+  options.add(parser, "--num-processes N", "how many processes there are", type=int)
+  options.add(parser, "--process-id I", "which of them this is, from 0", type=int)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -49,9 +49,8 @@ def check(args: argparse.Namespace) -> None:
   elif None in given.values():
     fits = not command_line
   else:
-    host, _, port = address.rpartition(":")
-    fits = bool(host) and re.fullmatch(r"\d{1,5}", port) and 0 < int(port) < 2**16
-    fits = fits and 0 <= index < number
+    port = re.fullmatch(r".+:(\d{1,5})", address)
+    fits = port and 0 < int(port[1]) < 2**16 and 0 <= index < number
   if not fits:
     raise ConfigError(f"{HOW}; got {command_line}.")
 
@@ -78,7 +77,7 @@ def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
       "process_id": args.process_id,
       "cluster_detection_method": "deactivate",
     }
-  with _ends_after(meeting_s, lambda: _nobody(args, meeting_s)), _default_signals():
+  with _meeting(args, meeting_s):
     try:
       jax.distributed.initialize(**meant)
     except Exception as error:
@@ -87,14 +86,12 @@ def join(args: argparse.Namespace, meeting_s: float = MEETING_S) -> None:
 
 def check_alike(mine: Mapping[str, str]) -> None:
   """Raises ConfigError on every process of a run where one of them says something else."""
-  values = together.gathered(dict(mine))
-  for name, value in values[0].items():
-    other = next((index for index, theirs in enumerate(values) if theirs[name] != value), None)
-    if other is not None:
+  all_values = together.gathered(dict(mine))
+  for name in mine:
+    if difference := _difference([values[name] for values in all_values]):
       raise ConfigError(
-        f"The processes do not run the same {name}: {value} on process 0, {values[other][name]} on "
-        f"process {other}. Start all of them with one config, one --set, one --machine and one "
-        "installation."
+        f"The processes do not run the same {name}: {difference}. Start all of them with one "
+        "config, one --set, one --machine and one installation."
       )
 
 
@@ -110,15 +107,20 @@ def agreed(settle: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
   for index, (_, why) in enumerate(answers):
     if why is not None:
       raise ConfigError(why if len(answers) == 1 else f"Process {index}: {why}")
-  dtypes = [dtype for dtype, _ in answers]
-  if len(set(dtypes)) > 1:
-    other = next(index for index, dtype in enumerate(dtypes) if dtype != dtypes[0])
+  if difference := _difference([dtype for dtype, _ in answers]):
     raise ConfigError(
-      f"The processes do not multiply in one type: {dtypes[0]} on process 0, {dtypes[other]} on "
-      f"process {other}. Start all of them with one --products, such as --products float32, which "
-      "every CPU has."
+      f"The processes do not multiply in one type: {difference}. Start all of them with one "
+      "--products, such as --products float32, which every CPU has."
     )
   return settled
+
+
+def _difference(values: Sequence[str]) -> str:
+  """Returns how a process differs from the first one, '' where all have one value."""
+  for index, value in enumerate(values):
+    if value != values[0]:
+      return f"{values[0]} on process 0, {value} on process {index}"
+  return ""
 
 
 def leave(exit_code: int, error: BaseException | None = None) -> None:
@@ -148,10 +150,33 @@ def _check_port(address: str) -> None:
     ) from error
 
 
-def _nobody(args: argparse.Namespace, meeting_s: float) -> str:
+@contextlib.contextmanager
+def _meeting(args: argparse.Namespace, seconds: float) -> Iterator[None]:
+  """Ends this process with one text unless the block ends first; SIGTERM and Ctrl-C end it at once,
+  because Python's own handlers wait for JAX to return."""
+
+  def end():
+    print(f"{ConfigError.__name__}: {_absence(args, seconds)}", file=sys.stderr, flush=True)
+    os._exit(EXIT_USER)
+
+  timer = threading.Timer(seconds, end)
+  timer.daemon = True
+  is_main = threading.current_thread() is threading.main_thread()
+  numbers = (signal.SIGTERM, signal.SIGINT) if is_main else ()
+  before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _absence(args: argparse.Namespace, seconds: float) -> str:
   """Returns what to say when the others did not come."""
   if args.coordinator_address == AUTO:
-    return f"The processes did not meet within {meeting_s:,.0f} s. Start all of them. {HOW}."
+    return f"The processes did not meet within {seconds:,.0f} s. Start all of them. {HOW}."
   host, _, port = args.coordinator_address.rpartition(":")
   try:
     socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
@@ -160,39 +185,6 @@ def _nobody(args: argparse.Namespace, meeting_s: float) -> str:
     state = f"nobody answers there ({error.strerror or error})"
   return (
     f"The {args.num_processes} processes did not meet at {args.coordinator_address} within "
-    f"{meeting_s:,.0f} s: {state}. Start all of them, each with its own --process-id, and see that "
+    f"{seconds:,.0f} s: {state}. Start all of them, each with its own --process-id, and see that "
     "they reach that port."
   )
-
-
-@contextlib.contextmanager
-def _ends_after(seconds: float, why: Callable[[], str]) -> Iterator[None]:
-  """Ends this process with one text unless the block ends first."""
-
-  def end():
-    print(f"{ConfigError.__name__}: {why()}", file=sys.stderr, flush=True)
-    os._exit(EXIT_USER)
-
-  timer = threading.Timer(seconds, end)
-  timer.daemon = True
-  timer.start()
-  try:
-    yield
-  finally:
-    timer.cancel()
-
-
-@contextlib.contextmanager
-def _default_signals() -> Iterator[None]:
-  """Lets SIGTERM and Ctrl-C end the process at once: Python's handlers wait for JAX to return."""
-  if threading.current_thread() is not threading.main_thread():
-    yield
-    return
-  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-  for number in before:
-    signal.signal(number, signal.SIG_DFL)
-  try:
-    yield
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)

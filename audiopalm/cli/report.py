@@ -17,9 +17,8 @@ A run that is still training or not evaluated gets a page too, which lists what 
 and the command that produces it."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `report` to the command line."""
-  parser = options.command(commands, "report", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `report`."""
   options.add_trained(parser)
 
 

@@ -1,22 +1,23 @@
 """`audiopalm sweep`: trains and evaluates the runs of a plan, and compares their scores."""
 
 import argparse
+import dataclasses
+import functools
 import json
 import os
 import platform
 import shlex
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from audiopalm.cli import options, outputs
+from audiopalm.cli import options, outputs, subcommand
 from audiopalm.cluster import sweep
 from audiopalm.data import files, json_lines
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
@@ -39,51 +40,105 @@ Options after -- are those of `audiopalm launch`, which then trains, as in -- --
 
 SHOWN_SCORES = ("wer", "cer", "bleu", "chrf", "asr_bleu", "mcd", "nll")
 
-SeededRun = tuple[sweep.SweepRun, int]  # a run, and its seed
 
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `sweep` to the command line."""
-  parser = options.command(commands, "sweep", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `sweep`."""
+  add = functools.partial(options.add, parser)
   parser.add_argument("plan", metavar="PLAN", type=Path, help="a TOML file")
-  parser.add_argument(
-    "--workdir", metavar="DIR", type=options.folder, required=True,
-    help="folder of the workdirs, DIR/RUN-SEED, and of the streams they share",
-  )  # fmt: skip
-  parser.add_argument(
-    "--results", metavar="DIR", type=Path, required=True, help="folder for RUN-SEED.json"
+  summary = "folder of the workdirs, DIR/RUN-SEED, and of the streams they share"
+  add("--workdir DIR", summary, type=options.folder, required=True)
+  add("--results DIR", "folder for RUN-SEED.json", type=Path, required=True)
+  add("--only A,B", "only these runs and their dependencies (default: all)")
+  add("--seeds 0,1", "only these seeds of the plan (default: all)")
+  add("--hours H", "start no run after this time (default: no limit)", type=float)
+  summary = (
+    "a setting of every run that depends on this machine, such as a folder; it is not written to "
+    "the results"
   )
-  parser.add_argument(
-    "--only", metavar="A,B", help="only these runs and their dependencies (default: all)"
-  )
-  parser.add_argument("--seeds", metavar="0,1", help="only these seeds of the plan (default: all)")
-  parser.add_argument(
-    "--hours", metavar="H", type=float, help="start no run after this time (default: no limit)"
-  )
-  parser.add_argument(
-    "--set", metavar="PATH=VALUE", action="append", default=[], dest="settings",
-    help="a setting of every run that depends on this machine, such as a folder; it is not written "
-    "to the results",
-  )  # fmt: skip
-  parser.add_argument(
-    "--show", action="store_true", help="run nothing; print the tables of finished runs"
-  )
+  add("--set PATH=VALUE", summary, action="append", default=[], dest="settings")
+  add("--show", "run nothing; print the tables of finished runs", action="store_true")
   options.add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm sweep`."""
   plan = sweep.read(args.plan)
-  selected = _selected(plan, args)
+  jobs = _jobs(plan, args)
   if not args.show:
     # Checked before the first run; files with the name of a result are read by `sweep.result`.
     outputs.check_folder("--results", args.results, outputs.inputs())
-    _run_all(selected, args)
+    _run_all(jobs, args.hours)
   _show(plan, args.results)
   return EXIT_DONE
 
 
-def _selected(plan: sweep.SweepPlan, args: argparse.Namespace) -> list[SeededRun]:
+@dataclasses.dataclass(frozen=True)
+class SweepJob:
+  """A run of a plan with one seed, on this machine; `args` are the options of the command."""
+
+  run: sweep.SweepRun
+  seed: int
+  args: argparse.Namespace
+
+  @property
+  def workdir(self) -> Path:
+    return self.args.workdir / f"{self.run.name}-{self.seed}"
+
+  @property
+  def dependencies(self) -> dict[str, Path]:
+    """The workdirs of the runs that come first, by name."""
+    return {name: self.args.workdir / f"{name}-{self.seed}" for name in self.run.dependencies}
+
+  def is_finished(self) -> bool:
+    return sweep.result(self.args.results, self.run, self.seed) is not None
+
+  def prepare_and_train(self) -> dict[str, float] | None:
+    """Returns the seconds of `prepare`, after the last step; None where a launched run is not
+    finished yet, this one or one that comes first."""
+    for workdir in self.dependencies.values():
+      if not _is_trained(workdir):
+        print(f"waits for {workdir.name}, which is not finished")
+        return None
+    settings = [f"{path}={value.format(**self.dependencies)}" for path, value in self.run.settings]
+    settings += [*self.args.settings, f"seed={self.seed}"]
+    words = [str(self.run.config), "--workdir", str(self.workdir)]
+    words += [f"--set={setting}" for setting in settings]
+    words += options.trusted(self.args)
+    started_s = time.perf_counter()
+    _call("prepare", *words, "--streams", str(self.args.workdir / "streams"))
+    seconds = {"prepare": time.perf_counter() - started_s}
+    if not self.args.passed_on:
+      _call("train", *words)
+    elif not _is_trained(self.workdir):
+      launched = self.workdir / "launch"
+      if launched.is_dir():
+        print(f"{launched} was submitted and is not finished")
+        return None
+      _call("launch", *self.args.passed_on, "--", "train", *words)
+    return seconds if _is_trained(self.workdir) else None
+
+  def evaluate(self, seconds: dict[str, float]) -> None:
+    """Scores the trained run and writes its result."""
+    started_s = time.perf_counter()
+    at = {str(step): self._scores(tasks, "--step", str(step)) for step, tasks in self.run.at}
+    scores = {"at": at, **self._scores(self.run.evaluate)}
+    seconds["evaluate"] = time.perf_counter() - started_s
+    contents = _contents(self, scores, seconds)
+    path = sweep.write_result(self.args.results, self.run, self.seed, contents)
+    print(f"Finished: {path}", flush=True)
+
+  def _scores(self, tasks: tuple[str, ...], *words: str) -> dict[str, Any]:
+    if not tasks:
+      return {}
+    path = self.workdir / "sweep_scores.json"
+    _call(
+      "evaluate", "--workdir", str(self.workdir), "--tasks", ",".join(tasks), "--json", str(path),
+      "--no-baselines", *words, *options.trusted(self.args),
+    )  # fmt: skip
+    return files.read_json(path)
+
+
+def _jobs(plan: sweep.SweepPlan, args: argparse.Namespace) -> list[SweepJob]:
   """Returns the requested runs, seed by seed and each after its dependencies."""
   names = {run.name for run in plan.runs}
   if args.only is not None:
@@ -95,98 +150,36 @@ def _selected(plan: sweep.SweepPlan, args: argparse.Namespace) -> list[SeededRun
     seeds = [seed for seed in plan.seeds if str(seed) in args.seeds.replace(" ", "").split(",")]
     if not seeds:
       raise ConfigError(f"--seeds {args.seeds}: the plan has none of these, only {plan.seeds}.")
-  return [(run, seed) for seed in seeds for run in plan.runs if run.name in names]
+  return [SweepJob(run, seed, args) for seed in seeds for run in plan.runs if run.name in names]
 
 
-def _run_all(selected: list[SeededRun], args: argparse.Namespace) -> None:
+def _run_all(jobs: list[SweepJob], hours: float | None) -> None:
   started_s = time.monotonic()
-  finished = {(run.name, seed) for run, seed in selected if sweep.result(args.results, run, seed)}
-  needed = {
-    (name, seed)
-    for run, seed in selected
-    if (run.name, seed) not in finished
-    for name in run.dependencies
-  }
-  for number, (run, seed) in enumerate(selected, 1):
-    done = (run.name, seed) in finished
-    if done and ((run.name, seed) not in needed or _trained(_workdir(args, run.name, seed))):
+  finished = [job for job in jobs if job.is_finished()]
+  needed = {path for job in jobs if job not in finished for path in job.dependencies.values()}
+  for number, job in enumerate(jobs, 1):
+    done = job in finished
+    if done and (job.workdir not in needed or _is_trained(job.workdir)):
       continue
-    hours = (time.monotonic() - started_s) / 3600
-    if args.hours is not None and hours >= args.hours:
-      print(f"{hours:.1f} hours have passed: no other run starts.")
+    spent = (time.monotonic() - started_s) / 3600
+    if hours is not None and spent >= hours:
+      print(f"{spent:.1f} hours have passed: no other run starts.")
       return
-    print(f"== {run.name}, seed {seed} ({number} of {len(selected)})", flush=True)
-    seconds = _train(run, seed, args)
+    print(f"== {job.run.name}, seed {job.seed} ({number} of {len(jobs)})", flush=True)
+    seconds = job.prepare_and_train()
     if seconds is not None and not done:
-      _evaluate(run, seed, args, seconds)
+      job.evaluate(seconds)
 
 
-def _train(run: sweep.SweepRun, seed: int, args: argparse.Namespace) -> dict[str, float] | None:
-  """Prepares a run and trains it to its last step, and returns the seconds of `prepare`; None for a
-  run that waits for a launched one."""
-  workdir = _workdir(args, run.name, seed)
-  for name in run.dependencies:
-    if not _trained(_workdir(args, name, seed)):
-      print(f"waits for {name}-{seed}, which is not finished")
-      return None
-  trust = options.trusted(args)
-  words = [str(run.config), "--workdir", str(workdir), *_settings(run, seed, args), *trust]
-  started_s = time.perf_counter()
-  _call("prepare", *words, "--streams", str(args.workdir / "streams"))
-  seconds = {"prepare": time.perf_counter() - started_s}
-  if not args.passed_on:
-    _call("train", *words)
-  elif not _trained(workdir):
-    if (workdir / "launch").is_dir():
-      print(f"{workdir / 'launch'} was submitted and is not finished")
-      return None
-    _call("launch", *args.passed_on, "--", "train", *words)
-  return seconds if _trained(workdir) else None
-
-
-def _evaluate(
-  run: sweep.SweepRun, seed: int, args: argparse.Namespace, seconds: dict[str, float]
-) -> None:
-  """Scores a trained run and writes its result."""
-  workdir = _workdir(args, run.name, seed)
-  started_s = time.perf_counter()
-  trust = options.trusted(args)
-  scores = {"at": {str(step): _scores(workdir, tasks, step, trust) for step, tasks in run.at}}
-  scores |= _scores(workdir, run.evaluate, None, trust)
-  seconds["evaluate"] = time.perf_counter() - started_s
-  path = sweep.write_result(args.results, run, seed, _contents(workdir, run, seed, scores, seconds))
-  print(f"Finished: {path}", flush=True)
-
-
-def _scores(
-  workdir: Path, tasks: tuple[str, ...], step: int | None, trust: Sequence[str]
-) -> dict[str, Any]:
-  if not tasks:
-    return {}
-  path = workdir / "sweep_scores.json"
-  at = [] if step is None else ["--step", str(step)]
-  _call(
-    "evaluate", "--workdir", str(workdir), "--tasks", ",".join(tasks), "--json", str(path),
-    "--no-baselines", *at, *trust,
-  )  # fmt: skip
-  return files.read_json(path)
-
-
-def _contents(
-  workdir: Path,
-  run: sweep.SweepRun,
-  seed: int,
-  scores: dict[str, Any],
-  seconds: dict[str, float],
-) -> dict[str, Any]:
+def _contents(job: SweepJob, scores: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
   """Returns the result of a finished run, without any path of this machine."""
   from audiopalm.cluster import preflight  # imports jax
   from audiopalm.training import checkpoint
 
-  metrics = json_lines.read_grown(workdir / "metrics.jsonl")
-  goodput = json_lines.read_grown(workdir / "goodput.jsonl")
-  meta = checkpoint.latest(workdir)
-  settings = [f"--set={path}={value}" for path, value in (*run.settings, ("seed", seed))]
+  run, meta = job.run, checkpoint.latest(job.workdir)
+  metrics = json_lines.read_grown(job.workdir / "metrics.jsonl", "step")
+  goodput = json_lines.read_grown(job.workdir / "goodput.jsonl", "time")
+  settings = [f"--set={path}={value}" for path, value in (*run.settings, ("seed", job.seed))]
   train_s = sum(sum(line.get("seconds", {}).values()) for line in goodput)
   return {
     "command": shlex.join(["audiopalm", "train", run.config.name, *settings]),
@@ -203,17 +196,7 @@ def _contents(
   }
 
 
-def _settings(run: sweep.SweepRun, seed: int, args: argparse.Namespace) -> list[str]:
-  workdirs = {name: str(_workdir(args, name, seed)) for name in run.dependencies}
-  own = [f"{path}={value.format(**workdirs)}" for path, value in run.settings]
-  return [f"--set={setting}" for setting in (*own, *args.settings, f"seed={seed}")]
-
-
-def _workdir(args: argparse.Namespace, name: str, seed: int) -> Path:
-  return args.workdir / f"{name}-{seed}"
-
-
-def _trained(workdir: Path) -> bool:
+def _is_trained(workdir: Path) -> bool:
   """Returns whether a run has the checkpoint of its last step."""
   steps = runs.steps(workdir)
   return bool(steps) and json.loads(runs.config(workdir))["steps"] in steps
@@ -221,13 +204,7 @@ def _trained(workdir: Path) -> bool:
 
 def _call(*words: str) -> None:
   """Runs a command of audiopalm in its own process; an AudiopalmError has its exit code."""
-  process = subprocess.Popen([sys.executable, "-m", "audiopalm", *words])
-  try:
-    code = process.wait()
-  except BaseException:  # a signal to stop: the command stops too, and saves
-    process.terminate()
-    process.wait()
-    raise
+  code = subcommand.run(*words)
   if code == Requeue.exit_code:
     raise Requeue("The run was stopped and has saved. Start the same sweep again to resume it.")
   if code != EXIT_DONE:
@@ -258,26 +235,18 @@ def _show(plan: sweep.SweepPlan, results: Path) -> None:
     by_seed = [sweep.result(results, run, seed) for seed in plan.seeds]
     finished = [result for result in by_seed if result is not None]
     minutes = sum(sum(result["seconds"].values()) / 60 for result in finished)
-    table.add_row(
-      run.name,
-      f"{len(finished)} of {len(plan.seeds)}",
-      f"{minutes:.0f}" if finished else "",
-      "  ".join(_means(run, finished)),
-    )
+    done = f"{len(finished)} of {len(plan.seeds)}"
+    spent = f"{minutes:.0f}" if finished else ""
+    table.add_row(run.name, done, spent, "  ".join(_means(run, finished)))
   console.print(table)
-  compared = Table(
-    "comparison", "expected", "from", "to", "difference", "", box=None, pad_edge=False
-  )
+  titles = ("comparison", "expected", "from", "to", "difference", "")
+  compared = Table(*titles, box=None, pad_edge=False)
   for outcome in sweep.outcomes(plan, results):
     compare, error = outcome.compare, outcome.error
-    compared.add_row(
-      f"{compare.name}: {compare.to[1]}",
-      compare.expect,
-      f"{statistics.fmean(outcome.source):.2f}",
-      f"{statistics.fmean(outcome.to):.2f}",
-      f"{outcome.difference:+.2f}" + ("" if error is None else f" ± {error:.2f}"),
-      outcome.verdict,
-    )
+    means = (f"{statistics.fmean(scores):.2f}" for scores in (outcome.source, outcome.to))
+    difference = f"{outcome.difference:+.2f}" + ("" if error is None else f" ± {error:.2f}")
+    title = f"{compare.name}: {compare.to[1]}"
+    compared.add_row(title, compare.expect, *means, difference, outcome.verdict)
   if compared.row_count:
     console.print(compared)
     console.print(

@@ -3,13 +3,12 @@
 import argparse
 import contextlib
 import os
-import subprocess
 import sys
 
 from audiopalm import values
-from audiopalm.cli import config, hardware, options, outputs, processes
-from audiopalm.data import executors, lock, prepare
-from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError
+from audiopalm.cli import config, hardware, options, outputs, processes, subcommand
+from audiopalm.data import lock, prepare
+from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import machines, runs
 from audiopalm.settings import Machine
@@ -39,45 +38,36 @@ Process 0 prepares, prints and writes the logs; all of them save. SIGTERM to any
 stops all after the same step.
 
 The workdir holds all of the run: config.json (every setting, as the newest
-checkpoint was trained with), checkpoints/,
-metrics.jsonl and event files for TensorBoard, goodput.jsonl (where the time
-went) and what `prepare` made.
+checkpoint was trained with), checkpoints/, metrics.jsonl and event files for
+TensorBoard, goodput.jsonl (where the time went) and what `prepare` made.
 
-When a run is resumed, steps, rates of the mixture, learning rates, evaluation and
-seed may be other than before: what changed is printed. A model or
-optimizer of another shape is refused, and so are tokenizers, tasks or a layout
-that would move the ids of tokens: such a run needs a workdir of its own. The
-hardware is no part of a run: --machine, --mesh, --remat, --attention and
---micro-batch-tokens are given at each start, and may change between two.
+A resumed run may have other steps, rates of the mixture, learning rates, evaluation
+and seed: what changed is printed. Arrays of other shapes are refused, and so are
+tokenizers, tasks or a layout that would move the ids of tokens: such a run needs a
+workdir of its own. The hardware is no part of a run: --machine, --mesh, --remat,
+--attention and --micro-batch-tokens are given at each start.
 
 The first start chooses the type of matrix products and says so: bfloat16 where
 the CPU has avx512_bf16 or amx_bf16. The checkpoints keep it, and a machine that
 lacks it does not go on, unless --products names another type."""
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-  """Adds `train` to the command line."""
-  parser = options.command(commands, "train", DESCRIPTION, run)
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `train`."""
   config.add_arguments(parser, "train")
   hardware.add_arguments(parser)
   options.add_products(parser)
   options.add_max_bad(parser)
-  parser.add_argument(
-    "--hang-s",
-    metavar="S",
-    type=float,
-    default=1_800.0,
-    help="seconds that one step, one wait for data or one save may take before the run shows where "
-    "it hangs and ends with 70; 0: any time (default: %(default).0f)",
+  summary = (
+    "seconds that one step, one wait for data or one save may take before the run shows where it "
+    "hangs and ends with 70; 0: any time (default: %(default).0f)"
   )
-  parser.add_argument(
-    "--recheck-every",
-    metavar="N",
-    type=int,
-    default=0,
-    help="compute each N-th step twice, and end with 72 if that gives other bits: a check of the "
-    "hardware that takes memory for a second state (default: never)",
+  options.add(parser, "--hang-s S", summary, type=float, default=1_800.0)
+  summary = (
+    "compute each N-th step twice, and end with 72 if that gives other bits: a check of the "
+    "hardware that takes memory for a second state (default: never)"
   )
+  options.add(parser, "--recheck-every N", summary, type=int, default=0)
   processes.add_arguments(parser)
 
 
@@ -92,7 +82,6 @@ def checked(args: argparse.Namespace) -> Experiment:
   if args.recheck_every < 0:
     raise ConfigError(f"--recheck-every takes steps, 0 for never, not {args.recheck_every}.")
   checkpoint.check_place(args.workdir)
-  options.max_bad(args)  # an option that cannot be used is told before anything is done
   experiment = config.load(args.config, args.settings, args.trust)
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
@@ -107,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
   from audiopalm.cluster import preflight
   from audiopalm.training import loop, together  # orbax: seconds that --help should not take
 
+  def dtype_of_checkpoint() -> str | None:
+    # What cannot be read is said when the state is restored.
+    newest = runs.newest(args.workdir, say=lambda text: None)
+    # Checkpoints of before the dtype was kept have the one that the machine computes in.
+    return newest and (newest.get("products") or machine.compute_dtype)
+
   experiment = checked(args)
   processes.join(args)
   machine = hardware.machine(args) or machines.default()
@@ -116,66 +111,33 @@ def run(args: argparse.Namespace) -> int:
     "machine": values.told(machine),
   }
   processes.check_alike(alike)
-  saved_dtype = _dtype_of_checkpoint(args, machine)
+  saved_dtype = together.from_first(dtype_of_checkpoint)
   machine, why = processes.agreed(lambda: machines.settled(machine, args.products, saved_dtype))
   if together.is_first():
     print(f"matrix products in {machine.products}: {why}", flush=True)
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
-    code = together.from_first(lambda: _prepare_if_needed(experiment, args))
+    code = together.from_first(lambda: _prepare(experiment, args))
     if code != EXIT_DONE:
       return code
-    prepared = prepare.open_prepared(experiment, args.workdir, options.max_bad(args))
+    prepared = prepare.open_prepared(experiment, args.workdir, args.max_bad)
+    hang_s, recheck_every = args.hang_s or None, args.recheck_every
     loop.run(
-      experiment,
-      prepared,
-      machine,
-      args.workdir,
-      hang_s=args.hang_s or None,
-      recheck_every=args.recheck_every,
+      experiment, prepared, machine, args.workdir, hang_s=hang_s, recheck_every=recheck_every
     )
   return EXIT_DONE
 
 
-def _dtype_of_checkpoint(args: argparse.Namespace, machine: Machine) -> str | None:
-  """Returns the dtype of products of the checkpoint to go on from, None at a first start."""
-  from audiopalm.training import together
+def _prepare(experiment: Experiment, args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm prepare`, where it is needed.
 
-  def find() -> str | None:
-    # What cannot be read is said when the state is restored.
-    newest = runs.newest(args.workdir, say=lambda text: None)
-    # Checkpoints of before the dtype was kept have the one that the machine computes in.
-    return newest and (newest.get("products") or machine.compute_dtype)
-
-  return together.from_first(find)
-
-
-def _prepare_if_needed(experiment: Experiment, args: argparse.Namespace) -> int:
-  return _prepare(args) if prepare.needed(experiment, args.workdir) else EXIT_DONE
-
-
-def _prepare(args: argparse.Namespace) -> int:
-  """Returns the exit code of `audiopalm prepare`, run in a process of its own.
-
-  What reads corpora may load TensorFlow, which would take memory and devices from training. When
-  this process is stopped so is that one, and what it finished is kept.
+  In a process of its own, because what reads corpora may load TensorFlow, which would take memory
+  and devices from training. Stopped with this one, it keeps what it finished.
   """
-  command = [sys.executable, "-m", "audiopalm", "prepare", args.config]
-  command += ["--workdir", str(args.workdir)]
-  command += hardware.given(args)
-  command += [f"--max-bad={args.max_bad}"] if args.max_bad else []
-  command += [f"--set={setting}" for setting in args.settings]
-  command += options.trusted(args)
+  if not prepare.needed(experiment, args.workdir):
+    return EXIT_DONE
+  words = ["prepare", args.config, "--workdir", str(args.workdir), *hardware.given(args)]
+  words += [] if args.max_bad is None else [f"--max-bad={args.max_bad}"]
+  words += [*(f"--set={setting}" for setting in args.settings), *options.trusted(args)]
   # What is imported here is found there: packages of the user's too.
-  paths = os.pathsep.join(map(os.path.abspath, sys.path))
-  with executors.environment({"PYTHONPATH": paths}):
-    process = subprocess.Popen(command)
-  try:
-    return process.wait()
-  except AudiopalmError:  # SIGTERM, which came to this process alone
-    process.terminate()
-    process.wait()
-    raise
-  except KeyboardInterrupt:  # Ctrl-C, which came to both
-    process.wait()
-    raise
+  return subcommand.run(*words, PYTHONPATH=os.pathsep.join(map(os.path.abspath, sys.path)))

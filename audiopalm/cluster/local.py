@@ -48,13 +48,12 @@ def processes(
   `environment` is the launcher's: GPUs come from its CUDA_VISIBLE_DEVICES, and its XLA_FLAGS are
   kept. ConfigError where it has too few GPUs.
   """
-  address, count = f"127.0.0.1:{port}", str(place.num_processes)
-  coordinator = ("--coordinator-address", address, "--num-processes", count)
+  words = (*command, "--coordinator-address", f"127.0.0.1:{port}")
+  words += ("--num-processes", str(place.num_processes), "--process-id")
   return [
-    Process((*command, *coordinator, "--process-id", str(index)),
-            _devices(place, index, environment))
+    Process((*words, str(index)), _devices(place, index, environment))
     for index in range(place.num_processes)
-  ]  # fmt: skip
+  ]
 
 
 def free_port() -> int:
@@ -74,11 +73,24 @@ def run(processes: Sequence[Process], grace_s: float = GRACE_S) -> int:
   threads: list[threading.Thread] = []
   with _forwarding() as (running, forwarded):
     for index, process in enumerate(processes):
-      running.append(_start(process))
-      threads += _print(running[-1], f"[{index}] ")
-    code = _first_failure(running)
-    deadline = time.monotonic() + grace_s
-    while code != EXIT_DONE and time.monotonic() < deadline and _any_running(running):
+      running.append(
+        subprocess.Popen(
+          process.command,
+          env={**os.environ, "PYTHONUNBUFFERED": "1", **process.environment},
+          stdout=subprocess.PIPE,
+          stderr=subprocess.PIPE,
+          # A terminal sends Ctrl-C to its whole group: they would get it twice, and not save.
+          process_group=0,
+        )
+      )
+      for pipe, target in ((running[-1].stdout, sys.stdout), (running[-1].stderr, sys.stderr)):
+        threads.append(threading.Thread(target=_copy, args=(pipe, target, index), daemon=True))
+        threads[-1].start()
+    while not any(codes := [process.poll() for process in running]) and None in codes:
+      time.sleep(POLL_S)
+    code = next(filter(None, codes), EXIT_DONE)
+    deadline = time.monotonic() + (grace_s if code else 0)
+    while time.monotonic() < deadline and None in [process.poll() for process in running]:
       time.sleep(POLL_S)
   for thread in threads:
     thread.join()
@@ -87,63 +99,11 @@ def run(processes: Sequence[Process], grace_s: float = GRACE_S) -> int:
   return code
 
 
-def _devices(
-  place: places.LocalProcesses, index: int, environment: Mapping[str, str]
-) -> dict[str, str]:
-  if place.devices_per_process is not None:
-    flag = f"--xla_force_host_platform_device_count={place.devices_per_process}"
-    return {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip()}
-  if place.gpus_per_process is None:
-    return {}
-  first, needed = index * place.gpus_per_process, place.num_processes * place.gpus_per_process
-  visible = environment.get("CUDA_VISIBLE_DEVICES")
-  gpus = [str(number) for number in range(needed)] if visible is None else visible.split(",")
-  if len(gpus) < needed:
-    raise ConfigError(
-      f"{place.num_processes} processes of {place.gpus_per_process} GPUs need {needed}, but "
-      f"CUDA_VISIBLE_DEVICES={visible} has {len(gpus)}."
-    )
-  return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[first : first + place.gpus_per_process])}
-
-
-def _start(process: Process) -> subprocess.Popen:
-  return subprocess.Popen(
-    process.command,
-    env={**os.environ, "PYTHONUNBUFFERED": "1", **process.environment},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    # A terminal sends Ctrl-C to its whole group: they would get it twice, and not save.
-    process_group=0,
-  )
-
-
-def _print(process: subprocess.Popen, prefix: str) -> list[threading.Thread]:
-  """Returns the threads that print the output of a process until it ends."""
-
-  def copy(source: BinaryIO, target: TextIO) -> None:
-    for line in source:
-      target.write(prefix + line.decode(errors="replace"))
-      target.flush()
-
-  pairs = (process.stdout, sys.stdout), (process.stderr, sys.stderr)
-  threads = [threading.Thread(target=copy, args=pair, daemon=True) for pair in pairs]
-  for thread in threads:
-    thread.start()
-  return threads
-
-
-def _first_failure(running: Sequence[subprocess.Popen]) -> int:
-  """Waits until a process fails and returns its exit code; 0 when all have succeeded."""
-  while True:
-    any_running = _any_running(running)
-    failed = [process.returncode for process in running if process.returncode]
-    if failed or not any_running:
-      return failed[0] if failed else EXIT_DONE
-    time.sleep(POLL_S)
-
-
-def _any_running(running: Sequence[subprocess.Popen]) -> bool:
-  return any([process.poll() is None for process in running])  # polls every process
+def _copy(source: BinaryIO, target: TextIO, index: int) -> None:
+  """Prints the output of a process until it ends."""
+  for line in source:
+    target.write(f"[{index}] {line.decode(errors='replace')}")
+    target.flush()
 
 
 @contextlib.contextmanager
@@ -170,3 +130,22 @@ def _forwarding() -> Iterator[tuple[list[subprocess.Popen], set[int]]]:
       process.wait()
     for number, handler in handlers.items():
       signal.signal(number, handler)
+
+
+def _devices(
+  place: places.LocalProcesses, index: int, environment: Mapping[str, str]
+) -> dict[str, str]:
+  if place.devices_per_process is not None:
+    flag = f"--xla_force_host_platform_device_count={place.devices_per_process}"
+    return {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip()}
+  if place.gpus_per_process is None:
+    return {}
+  first, needed = index * place.gpus_per_process, place.num_processes * place.gpus_per_process
+  visible = environment.get("CUDA_VISIBLE_DEVICES")
+  gpus = [str(number) for number in range(needed)] if visible is None else visible.split(",")
+  if len(gpus) < needed:
+    raise ConfigError(
+      f"{place.num_processes} processes of {place.gpus_per_process} GPUs need {needed}, but "
+      f"CUDA_VISIBLE_DEVICES={visible} has {len(gpus)}."
+    )
+  return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[first : first + place.gpus_per_process])}

@@ -1,22 +1,62 @@
-"""Where training can be launched: the settings of each place, each field a command-line option.
+"""Where training can be launched: for each place its settings, its devices and the files of a job.
 
-`help` and `metavar` in a field's metadata are those of its option. A field without a default is a
-required option.
+Each setting is a command-line option; one without a default is required.
 """
 
 import abc
 import dataclasses
+import json
 import math
 import re
-from typing import Any, ClassVar, Literal
+import shlex
+from pathlib import Path
+from typing import ClassVar, Literal
 
+from audiopalm.cluster import launch
+from audiopalm.cluster.launch import MACHINE, Launch, TrainingJob, Values
 from audiopalm.errors import ConfigError
 
 STORAGE = "/storage"  # where machines of a cloud mount their shared storage
+PORT = 8482  # of the coordinator, on machines that run nothing else
 SLURM_EARLY_S = 60  # SLURM may send a signal this much earlier than requested
 MIN_TRAINING_S = 300
 TPU = r"(v\d+[a-z]*)-(\d+)"  # a type of Cloud TPU
 TYPES_BY_CORE = ("v2", "v3", "v4", "v5p")  # these types count cores, two per chip
+
+# The help of each setting's option, by the name of the setting and what its value is called.
+OPTIONS: dict[str, str] = {
+  "num_processes N": "number of processes",
+  "devices_per_process N": "CPU devices of each process",
+  "gpus_per_process N": "GPUs of each process, assigned from CUDA_VISIBLE_DEVICES in order",
+  "nodes N": "number of machines; each runs one process unless --per says otherwise",
+  "gpus_per_node N": "GPUs of each node (default: 0)",
+  "per": "one process for each 'node', with all of its GPUs, or for each 'gpu' (default: node)",
+  "partition NAME": "SLURM partition",
+  "time TIME": "time limit in SLURM's format: 1-12:00:00",
+  "account NAME": "account to charge",
+  "warn_s S": "seconds before the time limit at which training must save (default: 300); the save "
+  "must finish in this time, or SLURM does not requeue the job",
+  "restarts N": "maximum restarts in a row after a hang or a crash (default: 3); restarts after "
+  "SIGTERM are unlimited",
+  "sbatch OPTION": "any other option of sbatch, as in --sbatch=--mem=0; repeatable",
+  "accelerator KIND": "type of device, by its name in that place",
+  "runtime VERSION": "TPU software version: v2-alpha-tpuv6e, ...",
+  "zone ZONE": "Google Cloud zone",
+  "project PROJECT": "Google Cloud project to charge",
+  "bucket gs://NAME": f"Cloud Storage bucket with the workdir, mounted at {STORAGE} on each "
+  "machine; it needs a hierarchical namespace, see docs/launch.md",
+  "package WHEEL": "what pip installs on each machine: a wheel of audiopalm, which is copied "
+  "there, or any other requirement, with extras, as in "
+  "dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu]",
+  "spot": "use preemptible machines, which are cheaper",
+  "topology SHAPE": "shape of the TPU slice: 4x4, 2x2x4, ...",
+  "chips_per_node N": "TPU chips of each node (default: 4)",
+  "image IMAGE": "container image, built from launch/Dockerfile",
+  "claim NAME": f"persistent volume claim (ReadWriteMany) with the workdir, mounted at {STORAGE}",
+  "namespace NAME": "Kubernetes namespace",
+}
+NAMES = tuple(option.split()[0] for option in OPTIONS)
+MAY_BE_0 = ("gpus_per_node", "restarts")  # other numbers are at least 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,54 +69,8 @@ class Hardware:
   processes: int | None
 
 
-def _option(help: str, metavar: str | None = None, least: int | None = None, **default: Any) -> Any:
-  return dataclasses.field(metadata={"help": help, "metavar": metavar, "least": least}, **default)
-
-
-def _nodes() -> int:
-  return _option("number of machines; each runs one process unless --per says otherwise", "N", 1)
-
-
-def _gpus_per_node() -> int:
-  return _option("GPUs of each node (default: 0)", "N", 0, default=0)
-
-
-def _accelerator() -> str:
-  return _option("type of device, by its name in that place", "KIND")
-
-
-def _restarts() -> int:
-  return _option(
-    "maximum restarts in a row after a hang or a crash (default: 3); restarts after SIGTERM are "
-    "unlimited",
-    "N",
-    0,
-    default=3,
-  )
-
-
-def _spot() -> bool:
-  return _option("use preemptible machines, which are cheaper", default=False)
-
-
-def _bucket() -> str:
-  return _option(
-    f"Cloud Storage bucket with the workdir, mounted at {STORAGE} on each machine; it needs a "
-    "hierarchical namespace, see docs/launch.md",
-    "gs://NAME",
-  )
-
-
-def _package() -> str:
-  return _option(
-    "what pip installs on each machine: a wheel of audiopalm, which is copied there, or any other "
-    "requirement, with extras, as in dist/audiopalm-0.1.0-py3-none-any.whl[data,tpu]",
-    "WHEEL",
-  )
-
-
 def option(name: str) -> str:
-  """Returns the option of a field."""
+  """Returns the option of a setting."""
   return f"--{name.replace('_', '-')}"
 
 
@@ -89,17 +83,15 @@ def _match(name: str, value: str, pattern: str, expected: str) -> re.Match:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaunchPlace(abc.ABC):
-  """Settings of a place. `remote` is True where its machines do not share this machine's disks."""
+  """Settings of a place; `remote` where its machines do not share this machine's disks."""
 
   remote: ClassVar[bool] = False
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      value, least = getattr(self, field.name), field.metadata["least"]
-      if least is not None and value is not None and value < least:
-        raise ConfigError(
-          f"{option(field.name)} takes a whole number of at least {least}, not {value}."
-        )
+    for name, value in vars(self).items():
+      least = 0 if name in MAY_BE_0 else 1
+      if type(value) is int and value < least:
+        raise ConfigError(f"{option(name)} takes a whole number of at least {least}, not {value}.")
     self.check()
 
   @abc.abstractmethod
@@ -116,11 +108,9 @@ class LaunchPlace(abc.ABC):
 class LocalProcesses(LaunchPlace):
   """Several processes on this machine."""
 
-  num_processes: int = _option("number of processes", "N", 1)
-  devices_per_process: int | None = _option("CPU devices of each process", "N", 1, default=None)
-  gpus_per_process: int | None = _option(
-    "GPUs of each process, assigned from CUDA_VISIBLE_DEVICES in order", "N", 1, default=None
-  )
+  num_processes: int
+  devices_per_process: int | None = None
+  gpus_per_process: int | None = None
 
   def check(self) -> None:
     if self.devices_per_process and self.gpus_per_process:
@@ -137,29 +127,40 @@ class LocalProcesses(LaunchPlace):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Slurm(LaunchPlace):
+class SubmittedPlace(LaunchPlace):
+  """A place that jobs are submitted to."""
+
+  restarts: int = 3
+
+  @abc.abstractmethod
+  def render(self, job: TrainingJob, folder: Path) -> Launch:
+    """Returns the files that launch a job, with paths in `folder`, and the command that submits
+    them."""
+
+  def fill(self, name: str, job: TrainingJob, folder: Path, more: Values) -> str:
+    """Returns a template with the settings, what all places know of a job, and `more`."""
+    known = {
+      "name": job.name,
+      "workdir": job.workdir,
+      "storage": STORAGE,
+      "cache": f"{job.workdir}/compiled",  # programs that a restart reads
+      "folder": str(folder),
+    }
+    return launch.fill(name, {**vars(self), **known, **more})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slurm(SubmittedPlace):
   """A batch job that requeues itself."""
 
-  nodes: int = _nodes()
-  gpus_per_node: int = _gpus_per_node()
-  per: Literal["node", "gpu"] = _option(
-    "one process for each 'node', with all of its GPUs, or for each 'gpu' (default: node)",
-    default="node",
-  )
-  partition: str | None = _option("SLURM partition", "NAME", default=None)
-  time: str | None = _option("time limit in SLURM's format: 1-12:00:00", "TIME", default=None)
-  account: str | None = _option("account to charge", "NAME", default=None)
-  warn_s: int = _option(
-    "seconds before the time limit at which training must save (default: 300); the save must "
-    "finish in this time, or SLURM does not requeue the job",
-    "S",
-    1,
-    default=300,
-  )
-  restarts: int = _restarts()
-  sbatch: tuple[str, ...] = _option(
-    "any other option of sbatch, as in --sbatch=--mem=0; repeatable", "OPTION", default=()
-  )
+  nodes: int
+  gpus_per_node: int = 0
+  per: Literal["node", "gpu"] = "node"
+  partition: str | None = None
+  time: str | None = None
+  account: str | None = None
+  warn_s: int = 300
+  sbatch: tuple[str, ...] = ()
 
   def check(self) -> None:
     if self.warn_s >= 2**16:
@@ -189,19 +190,38 @@ class Slurm(LaunchPlace):
     devices = self.nodes * (self.gpus_per_node or 1)
     return Hardware(platform, devices, self.nodes * self.processes_per_node)
 
+  def render(self, job: TrainingJob, folder: Path) -> Launch:
+    script, logs = folder / "train.sbatch", f"{job.workdir}/logs"
+    options = {
+      "gpus-per-node": self.gpus_per_node or None,
+      "partition": self.partition,
+      "time": self.time,
+      "account": self.account,
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    values = {
+      "processes_per_node": self.processes_per_node,
+      "options": [f"#SBATCH {shlex.quote(option)}" for option in (*arguments, *self.sbatch)],
+      "current_folder": job.folder,
+      "log": f"{logs.replace('%', '%%')}/%j.log",  # sbatch expands %j to the job's number
+      "train": (job.python, "-m", "audiopalm", *job.train(f"{folder}/")),
+    }
+    text = self.fill("slurm.sbatch", job, folder, values)
+    files = {script: text, **job.files(folder)}
+    return Launch(files, ("sbatch", str(script)), (Path(logs),))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TpuVm(LaunchPlace):
+class TpuVm(SubmittedPlace):
   """A Cloud TPU that a script requests and deletes."""
 
-  accelerator: str = _accelerator()
-  runtime: str = _option("TPU software version: v2-alpha-tpuv6e, ...", "VERSION")
-  zone: str = _option("Google Cloud zone", "ZONE")
-  project: str = _option("Google Cloud project to charge", "PROJECT")
-  bucket: str = _bucket()
-  package: str = _package()
-  spot: bool = _spot()
-  restarts: int = _restarts()
+  accelerator: str
+  runtime: str
+  zone: str
+  project: str
+  bucket: str
+  package: str
+  spot: bool = False
   remote: ClassVar[bool] = True
 
   def check(self) -> None:
@@ -213,23 +233,34 @@ class TpuVm(LaunchPlace):
     kind, count = re.fullmatch(TPU, self.accelerator).groups()
     return Hardware("tpu", int(count) // (2 if kind in TYPES_BY_CORE else 1), None)
 
+  def render(self, job: TrainingJob, folder: Path) -> Launch:
+    script = folder / "tpu_vm.sh"
+    wheel, package = _package(self.package)
+    values = {
+      "spot": "--spot" if self.spot else "",
+      "wheel": wheel,
+      "package": package,
+      "bucket": self.bucket.removeprefix("gs://").rstrip("/"),
+      "train": job.train(""),
+      "machine": [f'copy "$here/{MACHINE}" audiopalm/{MACHINE} || return'] if job.machine else [],
+    }
+    text = self.fill("tpu_vm.sh", job, folder, values)
+    return Launch({script: text, **job.files(folder)}, ("bash", str(script)))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Gke(LaunchPlace):
+class Gke(SubmittedPlace):
   """A JobSet on Google Kubernetes Engine: on TPUs with a topology, else on GPUs."""
 
-  nodes: int = _nodes()
-  accelerator: str = _accelerator()
-  topology: str | None = _option("shape of the TPU slice: 4x4, 2x2x4, ...", "SHAPE", default=None)
-  chips_per_node: int = _option("TPU chips of each node (default: 4)", "N", 1, default=4)
-  gpus_per_node: int = _gpus_per_node()
-  image: str = _option("container image, built from launch/Dockerfile", "IMAGE")
-  claim: str = _option(
-    f"persistent volume claim (ReadWriteMany) with the workdir, mounted at {STORAGE}", "NAME"
-  )
-  namespace: str | None = _option("Kubernetes namespace", "NAME", default=None)
-  spot: bool = _spot()
-  restarts: int = _restarts()
+  nodes: int
+  accelerator: str
+  topology: str | None = None
+  chips_per_node: int = 4
+  gpus_per_node: int = 0
+  image: str
+  claim: str
+  namespace: str | None = None
+  spot: bool = False
   remote: ClassVar[bool] = True
 
   def check(self) -> None:
@@ -250,21 +281,58 @@ class Gke(LaunchPlace):
 
   @property
   def hardware(self) -> Hardware:
-    if self.topology is None:
-      return Hardware("gpu", self.nodes * self.gpus_per_node, self.nodes)
-    return Hardware("tpu", self.nodes * self.chips_per_node, self.nodes)
+    platform = "gpu" if self.topology is None else "tpu"
+    return Hardware(platform, self.nodes * self._devices_per_node, self.nodes)
+
+  @property
+  def _devices_per_node(self) -> int:
+    return self.gpus_per_node if self.topology is None else self.chips_per_node
+
+  def render(self, job: TrainingJob, folder: Path) -> Launch:
+    manifest, index = folder / "gke.yaml", []
+    if self.topology is not None:
+      annotations = [
+        "annotations:",
+        "  # All pods in one node pool, which is one TPU slice.",
+        "  alpha.jobset.sigs.k8s.io/exclusive-topology: cloud.google.com/gke-nodepool",
+      ]
+      selector = {"gke-tpu-accelerator": self.accelerator, "gke-tpu-topology": self.topology}
+      # JAX reads the addresses of a slice's pods from variables that GKE sets.
+      coordinator = ("--coordinator-address", "auto")
+    else:
+      annotations, selector = [], {"gke-accelerator": self.accelerator}
+      address = f"{job.name}-train-0-0.{job.name}:{PORT}"
+      coordinator = ("--coordinator-address", address, "--num-processes", str(self.nodes))
+      index = ["--process-id", "$(JOB_COMPLETION_INDEX)"]
+    if self.spot:
+      selector["gke-spot"] = "true"
+    words = ("audiopalm", *job.train("/config/"), *coordinator)
+    machine = (job.machine or "").splitlines()
+    values = {
+      "config": job.config.splitlines(),
+      "machine": [f"{MACHINE}: |", *(f"  {line}" for line in machine)] if machine else [],
+      "annotations": annotations,
+      "node_selector": [
+        f"cloud.google.com/{label}: {json.dumps(value)}" for label, value in selector.items()
+      ],
+      "command": [word.replace("$", "$$") for word in words] + index,  # $(NAME) would be expanded
+      "resource": "nvidia.com/gpu" if self.topology is None else "google.com/tpu",
+      "devices": self._devices_per_node,
+    }
+    text = self.fill("gke.yaml", job, folder, values)
+    namespace = () if self.namespace is None else ("--namespace", self.namespace)
+    return Launch({manifest: text}, ("kubectl", "apply", *namespace, "-f", str(manifest)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SkyPilot(LaunchPlace):
+class SkyPilot(SubmittedPlace):
   """A managed job of SkyPilot, on any cloud that has machines available."""
 
-  nodes: int = _nodes()
-  accelerator: str = _accelerator()
-  bucket: str = _bucket()
-  package: str = _package()
-  spot: bool = _spot()
-  restarts: int = _restarts()
+  nodes: int
+  accelerator: str
+  bucket: str
+  package: str
+  spot: bool = False
   remote: ClassVar[bool] = True
 
   def check(self) -> None:
@@ -277,6 +345,22 @@ class SkyPilot(LaunchPlace):
   def hardware(self) -> Hardware:
     count = self.accelerator.partition(":")[2] or "1"
     return Hardware("gpu", self.nodes * int(count), self.nodes)
+
+  def render(self, job: TrainingJob, folder: Path) -> Launch:
+    task = folder / "skypilot.yaml"
+    wheel, package = _package(self.package)
+    mounts = {path.name: str(path) for path in job.files(folder)}
+    mounts |= {Path(wheel).name: wheel} if wheel else {}
+    values = {
+      "files": [
+        f"{json.dumps(f'~/audiopalm/{name}')}: {json.dumps(path)}" for name, path in mounts.items()
+      ],
+      "package": package,
+      "train": job.train(""),
+    }
+    text = self.fill("skypilot.yaml", job, folder, values)
+    command = ("sky", "jobs", "launch", "--yes", "--name", job.name, str(task))
+    return Launch({task: text, **job.files(folder)}, command)
 
 
 def _seconds(time: str) -> int:
@@ -298,6 +382,14 @@ def _check_bucket(bucket: str) -> None:
       f"--bucket takes gs://NAME, not {bucket!r}. A run renames folders and appends to files, and "
       "mounts of other object stores support neither."
     )
+
+
+def _package(requirement: str) -> tuple[str, str]:
+  """Returns (the wheel to copy, '' for none, what pip installs)."""
+  path, bracket, extras = requirement.partition("[")
+  if not path.endswith(".whl") or "://" in path:
+    return "", requirement
+  return str(Path(path).absolute()), f"./{Path(path).name}{bracket}{extras}"
 
 
 PLACES: dict[str, type[LaunchPlace]] = {

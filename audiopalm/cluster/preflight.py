@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,16 +57,16 @@ class TargetHardware:
 
 def checks(experiment: Experiment, target: TargetHardware, workdir: Path | None) -> Iterator[Check]:
   """Yields one check after another; without a workdir only those of code, config and mesh."""
+  names = ["code", "config", "mesh"]
+  names += [] if workdir is None else ["memory", "workdir", "data", "checkpoint"]
   preflight = _Preflight(experiment, target, workdir)
-  yield _check("code", lambda: code(experiment.trust))
-  yield _check("config", preflight.config)
-  yield _check("mesh", preflight.mesh)
-  if workdir is None:
-    return
-  yield _check("memory", preflight.memory)
-  yield _check("workdir", preflight.room)
-  yield _check("data", preflight.data)
-  yield _check("checkpoint", preflight.checkpoint)
+  for name in names:
+    try:
+      yield Check(name, "ok", getattr(preflight, name)())
+    except Note as note:
+      yield Check(name, "note", str(note))
+    except AudiopalmError as error:
+      yield Check(name, "wrong", " ".join(str(error).split()))
 
 
 def code(trust: Sequence[str] = ()) -> str:
@@ -80,15 +80,6 @@ def code(trust: Sequence[str] = ()) -> str:
   return f"audiopalm {version.VERSION}, code {digest.hexdigest()[:12]}, jax {jax.__version__}"
 
 
-def _check(name: str, check: Callable[[], str]) -> Check:
-  try:
-    return Check(name, "ok", check())
-  except Note as note:
-    return Check(name, "note", str(note))
-  except AudiopalmError as error:
-    return Check(name, "wrong", " ".join(str(error).split()))
-
-
 class _Preflight:
   """The checks of a run; some use results of earlier ones, where those succeeded."""
 
@@ -96,6 +87,9 @@ class _Preflight:
     self._experiment, self._target, self._workdir = experiment, target, workdir
     self._state: TrainState | None = None
     self._prepared: Prepared | None = None
+
+  def code(self) -> str:
+    return code(self._experiment.trust)
 
   def config(self) -> str:
     experiment = self._experiment
@@ -144,11 +138,10 @@ class _Preflight:
     peak = quantities.size(stored["memory"]["peak"])
     return f"{peak} of the {limit}, according to the plan of this config"
 
-  def room(self) -> str:
+  def workdir(self) -> str:
     workdir = self._workdir
-    existing = workdir.absolute()
-    while not existing.exists():
-      existing = existing.parent
+    places = (workdir.absolute(), *workdir.absolute().parents)
+    existing = next(place for place in places if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
       raise ConfigError(f"{existing} is not a writable folder. Give another --workdir.")
     if existing == workdir.absolute():

@@ -37,7 +37,7 @@ import math
 import re
 import statistics
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,8 @@ RUN_KEYS = {"config", "like", "set", "evaluate", "at"}
 PLAN_KEYS = {"seeds", "set", "runs", "compare", "earlier"}
 COMPARE_KEYS = {"question", "from", "to", "expect", "paper"}
 STANDARD_ERRORS = 2.0  # a significant mean difference exceeds this many
+
+Table = Mapping[str, Any]  # of TOML
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +102,8 @@ class SweepPlan:
     for run in self.runs:
       if run.name == name:
         return run
-    raise ConfigError(
-      f"{self.path} has no run {name!r}. It has: {', '.join(run.name for run in self.runs)}."
-    )
+    known = ", ".join(run.name for run in self.runs)
+    raise ConfigError(f"{self.path} has no run {name!r}. It has: {known}.")
 
 
 def read(path: Path) -> SweepPlan:
@@ -111,88 +112,72 @@ def read(path: Path) -> SweepPlan:
     plan = tomllib.loads(path.read_text(encoding="utf-8"))
   except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
     raise ConfigError(f"{path} cannot be read as a plan of runs: {error}.") from error
-  _check_keys(path, "the plan", plan, PLAN_KEYS)
-  seeds = plan.get("seeds", [0])
-  if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-    raise ConfigError(f"{path}: seeds={seeds!r} must be whole numbers of at least 0.")
-  tables = plan.get("runs", {})
-  if not tables:
-    raise ConfigError(f"{path} has no runs. Give at least one, as [runs.NAME].")
-  common, earlier = plan.get("set", {}), plan.get("earlier", {})
-  runs = {name: _run(path, name, tables, common, earlier) for name in tables}
-  compare = [_comparison(path, *item, runs) for item in plan.get("compare", {}).items()]
-  return SweepPlan(path, tuple(seeds), tuple(_ordered(path, runs)), tuple(compare))
+  try:
+    _check_keys("the plan", plan, PLAN_KEYS)
+    seeds, tables = plan.get("seeds", [0]), plan.get("runs", {})
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+      raise ConfigError(f"seeds={seeds!r} must be whole numbers of at least 0.")
+    if not tables:
+      raise ConfigError("it has no runs. Give at least one, as [runs.NAME].")
+    runs = {name: _run(path.parent, name, plan) for name in tables}
+    compare = [_comparison(name, table, runs) for name, table in plan.get("compare", {}).items()]
+    return SweepPlan(path, tuple(seeds), tuple(_ordered(runs)), tuple(compare))
+  except ConfigError as error:
+    raise ConfigError(f"{path}: {error}") from error
 
 
-def _run(
-  path: Path,
-  name: str,
-  tables: Mapping[str, Any],
-  common: Mapping[str, Any],
-  earlier: Mapping[str, Sequence[str]],
-) -> SweepRun:
+def _run(folder: Path, name: str, plan: Table) -> SweepRun:
   if not re.fullmatch(r"\w+", name):
-    raise ConfigError(f"{path}: a run name consists of letters, digits and _, not {name!r}.")
-  merged: dict[str, Any] = {"set": dict(common)}
-  for table in _inherited_tables(path, name, tables):
-    _check_keys(path, f"run {name!r}", table, RUN_KEYS)
-    merged |= {key: value for key, value in table.items() if key not in ("set", "like")}
-    merged["set"] |= table.get("set", {})
+    raise ConfigError(f"a run name consists of letters, digits and _, not {name!r}.")
+  merged: dict[str, Any] = {"set": dict(plan.get("set", {}))}
+  for table in _inherited_tables(name, plan["runs"]):
+    _check_keys(f"run {name!r}", table, RUN_KEYS)
+    settings = merged["set"] | table.get("set", {})
+    merged |= {key: value for key, value in table.items() if key != "like"} | {"set": settings}
   if "config" not in merged:
-    raise ConfigError(f"{path}: run {name!r} has neither a config nor a run that it is like.")
-  config = path.parent / merged["config"]
+    raise ConfigError(f"run {name!r} has neither a config nor a run that it is like.")
+  config = folder / merged["config"]
   if not config.is_file():
-    raise ConfigError(f"{path}: the config of run {name!r}, {config}, does not exist.")
-  at = [(int(step), tuple(tasks)) for step, tasks in merged.get("at", {}).items()]
-  settings = tuple((key, _text(value)) for key, value in merged["set"].items())
-  return SweepRun(
-    name,
-    config,
-    settings,
-    tuple(merged.get("evaluate", ())),
-    tuple(sorted(at)),
-    tuple(earlier.get(merged["config"], ())),
-  )
+    raise ConfigError(f"the config of run {name!r}, {config}, does not exist.")
+  at = sorted((int(step), tuple(tasks)) for step, tasks in merged.get("at", {}).items())
+  text = lambda value: str(value).lower() if isinstance(value, bool) else str(value)  # noqa: E731
+  settings = tuple((key, text(value)) for key, value in merged["set"].items())
+  earlier = tuple(plan.get("earlier", {}).get(merged["config"], ()))
+  return SweepRun(name, config, settings, tuple(merged.get("evaluate", ())), tuple(at), earlier)
 
 
-def _inherited_tables(path: Path, name: str, tables: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _inherited_tables(name: str, tables: Table) -> list[Table]:
   """Returns the tables that define a run by `like`, most general first."""
   chain = [name]
   while "like" in tables[chain[-1]]:
     base = tables[chain[-1]]["like"]
     if base not in tables or base in chain:
       raise ConfigError(
-        f"{path}: run {chain[-1]!r} is like {base!r}, which must be another run of the plan."
+        f"run {chain[-1]!r} is like {base!r}, which must be another run of the plan."
       )
     chain.append(base)
   return [tables[name] for name in reversed(chain)]
 
 
-def _text(value: object) -> str:
-  return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _comparison(
-  path: Path, name: str, table: Mapping[str, Any], runs: Mapping[str, SweepRun]
-) -> Comparison:
-  _check_keys(path, f"comparison {name!r}", table, COMPARE_KEYS)
+def _comparison(name: str, table: Table, runs: Mapping[str, SweepRun]) -> Comparison:
+  what = f"comparison {name!r}"
+  _check_keys(what, table, COMPARE_KEYS)
   ends = []
   for end in ("from", "to"):
-    run, colon, score = str(table.get(end, "")).partition(":")
-    if run not in runs or not colon or not score:
+    run, _, score = str(table.get(end, "")).partition(":")
+    if run not in runs or not score:
       raise ConfigError(
-        f"{path}: comparison {name!r} has {end}={table.get(end)!r}, expected RUN:SCORE with a run "
-        "of the plan, as in base:ast.bleu."
+        f"{what} has {end}={table.get(end)!r}, expected RUN:SCORE with a run of the plan, as in "
+        "base:ast.bleu."
       )
     ends.append((run, score))
-  if table.get("expect") not in ("more", "less"):
-    raise ConfigError(
-      f"{path}: comparison {name!r} has expect={table.get('expect')!r}, expected more or less."
-    )
-  return Comparison(name, table.get("question", ""), *ends, table["expect"], table.get("paper", ""))
+  expect = table.get("expect")
+  if expect not in ("more", "less"):
+    raise ConfigError(f"{what} has expect={expect!r}, expected more or less.")
+  return Comparison(name, table.get("question", ""), *ends, expect, table.get("paper", ""))
 
 
-def _ordered(path: Path, runs: Mapping[str, SweepRun]) -> Iterator[SweepRun]:
+def _ordered(runs: Mapping[str, SweepRun]) -> Iterator[SweepRun]:
   """Yields each run after its dependencies, otherwise in the order of the file."""
   waiting, done = dict(runs), set()
   while waiting:
@@ -200,18 +185,18 @@ def _ordered(path: Path, runs: Mapping[str, SweepRun]) -> Iterator[SweepRun]:
     if not ready:
       run = next(iter(waiting.values()))
       raise ConfigError(
-        f"{path}: run {run.name!r} depends on {', '.join(run.dependencies)}, which must be other "
-        "runs of the plan that do not depend on it."
+        f"run {run.name!r} depends on {', '.join(run.dependencies)}, which must be other runs of "
+        "the plan that do not depend on it."
       )
     done.add(ready[0].name)
     yield waiting.pop(ready[0].name)
 
 
-def _check_keys(path: Path, what: str, table: Mapping[str, Any], known: set[str]) -> None:
+def _check_keys(what: str, table: Table, known: set[str]) -> None:
   unknown = sorted(set(table) - known)
   if unknown:
     raise ConfigError(
-      f"{path}: {what} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
+      f"{what} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
     )
 
 
@@ -267,13 +252,17 @@ class Outcome:
   to: tuple[float, ...]
 
   @property
+  def differences(self) -> list[float]:
+    return [b - a for a, b in zip(self.source, self.to, strict=True)]
+
+  @property
   def difference(self) -> float:
-    return statistics.fmean(b - a for a, b in zip(self.source, self.to, strict=True))
+    return statistics.fmean(self.differences)
 
   @property
   def error(self) -> float | None:
-    pairs = [b - a for a, b in zip(self.source, self.to, strict=True)]
-    return statistics.stdev(pairs) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
+    count = len(self.differences)
+    return statistics.stdev(self.differences) / math.sqrt(count) if count > 1 else None
 
   @property
   def verdict(self) -> Literal["as expected", "opposite", "not significant", "one seed"]:
@@ -296,21 +285,17 @@ def outcomes(plan: SweepPlan, results: Path) -> Iterator[Outcome]:
       if all(contents is not None for contents, _ in ends):
         pairs.append([score(contents["scores"], path) for contents, path in ends])
     if pairs:
-      source, to = zip(*pairs, strict=True)
-      yield Outcome(compare, source, to)
+      yield Outcome(compare, *zip(*pairs, strict=True))
 
 
 def score(scores: Mapping[str, Any], path: str) -> float:
-  """Returns the number at a dotted path; DataError listing what is there instead."""
+  """Returns the number at a dotted path; DataError listing what is there instead. Quotes enclose a
+  name with a dot in it, as in "target.text"."""
   value: Any = scores
-  for step in _steps(path):
+  for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', path):
+    step = quoted or plain
     if not isinstance(value, Mapping) or step not in value:
       keys = ", ".join(value) if isinstance(value, Mapping) else repr(value)
       raise DataError(f"There is no score {path!r}: expected {step!r}, found {keys}.")
     value = value[step]
   return float(value)
-
-
-def _steps(path: str) -> Sequence[str]:
-  """Returns the steps of a path; quotes enclose a name with a dot in it, as in "target.text"."""
-  return [quoted or plain for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', path)]

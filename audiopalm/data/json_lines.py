@@ -56,9 +56,19 @@ def read(
     yield number, value
 
 
-def read_grown(path: Path) -> list[Any]:
-  """Returns the values of a file that a run adds to, [] where it is not there yet."""
-  return [value for _, value in read(path, growing=True)] if path.is_file() else []
+def read_grown(path: Path, *fields: str) -> list[dict[str, Any]]:
+  """Returns the objects in a file that a run adds to, [] where it is not there yet; DataError, with
+  the line, for another value and for an object without one of `fields`."""
+  objects = []
+  for number, value in read(path, growing=True) if path.is_file() else ():
+    if not isinstance(value, dict) or not value.keys() >= set(fields):
+      expected = f" with {' and '.join(map(repr, fields))}" if fields else ""
+      raise DataError(
+        f"{path}, line {number}: expected a JSON object{expected}, but it is {str(value)[:40]!r}. "
+        "Delete that line."
+      )
+    objects.append(value)
+  return objects
 
 
 def mend(path: Path) -> None:

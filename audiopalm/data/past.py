@@ -62,8 +62,11 @@ def batch(
 ) -> Past:
   """Returns what step `step` of a run was given, 1 being the first; `written` is the digest that
   the run's metrics.jsonl has of it, `schedule` what its newest checkpoint says of changes."""
-  if step < 1:
-    raise ConfigError(f"--step counts steps as metrics.jsonl does, from 1 on; got {step}.")
+  if step < 1 or (written is None and step > experiment.steps):
+    raise ConfigError(
+      f"--step counts steps as metrics.jsonl does, from 1 to the {experiment.steps} of this run; "
+      f"got {step}."
+    )
   if not prepared.layouts:
     raise ConfigError("This run trains on clips, which have no tokens that could be shown.")
   batches = loader.Loader(prepared, experiment, schedule=schedule)

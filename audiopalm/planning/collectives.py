@@ -7,6 +7,7 @@ device.
 
 import collections
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -25,6 +26,8 @@ RESHAPES = ("bitcast", "copy", "get-tuple-element", "reshape", "transpose")
 COPIES = (
   "bitcast", "convert", "copy", "copy-done", "copy-start", "slice-done", "slice-start",
 )  # fmt: skip
+
+Shapes = tuple[hlo.HloShape, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +60,31 @@ class Collective:
     return max(self.result_bytes, self.operand_bytes)
 
   @property
+  def bytes_on_wire(self) -> float:
+    """The bytes that each device sends in one execution of a ring algorithm.
+
+    With g devices: (g-1)/g of the full array for all-gather, reduce-scatter and all-to-all, twice
+    that for all-reduce, and the operand for a permutation. Source: NCCL tests, doc/PERFORMANCE.md,
+    "bus bandwidth"; the same in "How to Scale Your Model" (jax-ml.github.io/scaling-book), section
+    3. On a ring without a switch the parts of an all-to-all also pass through other devices, a
+    quarter of the ring on average; this is not counted.
+    """
+    share = (self.group_size - 1) / self.group_size
+    sent = {
+      "all-gather": share * self.result_bytes,
+      "reduce-scatter": share * self.operand_bytes,
+      "all-reduce": 2 * share * self.operand_bytes,
+      "all-to-all": share * self.operand_bytes,
+    }
+    return float(sent.get(self.kind, self.operand_bytes))
+
+  @property
   def over(self) -> str:
     """The mesh axes as text: "fsdp x tensor", "itself" for groups of one device."""
     return " x ".join(self.axes) or "itself"
 
 
-def collectives(program: str | hlo.Module, mesh_sizes: Mapping[str, int]) -> tuple[Collective, ...]:
+def collectives(module: hlo.Module, mesh_sizes: Mapping[str, int]) -> tuple[Collective, ...]:
   """Returns the collectives of a program compiled for a mesh, in the order of its text.
 
   `mesh_sizes` are the sizes of the mesh axes, outermost first.
@@ -72,47 +94,45 @@ def collectives(program: str | hlo.Module, mesh_sizes: Mapping[str, int]) -> tup
   keeps only a slice (`all-reduce-scatter`) counts as a reduce-scatter. A `send` to the host for the
   network between slices counts as the collective it names.
   """
-  module = hlo.parse(program)
-  mesh = groups.MeshAxes.of(mesh_sizes)
-  started = _started_chains(module)
-
-  def weight(execution: hlo.Execution) -> float:
-    collective = _collective(module, mesh, execution, started)
-    return collective.bytes if collective else 0
-
-  executions = hlo.executions(module, weight)
-  return tuple(
-    filter(None, (_collective(module, mesh, execution, started) for execution in executions))
-  )
+  started = {
+    _chain(instruction)
+    for computation in module.computations.values()
+    for instruction in computation.instructions.values()
+    if _starts_chain(instruction, computation)
+  }
+  made = (_collective(module, mesh_sizes, execution, started) for execution in module.executions)
+  return tuple(filter(None, made))
 
 
 def _collective(
-  module: hlo.Module, mesh: groups.MeshAxes, execution: hlo.Execution, started: set[str]
+  module: hlo.Module, sizes: Mapping[str, int], execution: hlo.Execution, started: set[str]
 ) -> Collective | None:
-  """Returns the collective of an instruction; None for other instructions, and for parts of a
-  collective that is counted at another instruction."""
+  """Returns the collective of an instruction; None for other instructions, and for those that
+  continue one of the `started` chains."""
   instruction, computation = execution.instruction, execution.computation
   kind = KINDS.get(instruction.opcode.removesuffix("-start"))
   between_slices = instruction.opcode == "send" and "xla_megascale" in instruction.attributes
   if between_slices:
     kind, result, operand = _between_slices(instruction, computation)
-    axes, group_size = mesh.names[:1], max(1, mesh.ids.size // module.partitions)
-  elif kind is None or _continues(instruction, computation, started):
+    axes = tuple(axis for axis, size in sizes.items() if size > 1)[:1]
+    group_size = max(1, math.prod(sizes.values()) // module.partitions)
+  elif not kind or _chain(instruction) in started and not _starts_chain(instruction, computation):
     return None
   else:
+    instructions = computation.instructions
+    operand = tuple(instructions[n].shape for n in instruction.operands if n in instructions)
     result = (_result(kind, instruction),)
-    operand = _operands(instruction, computation)
-    axes, group_size = _axes(instruction, mesh)
-    is_fused = execution.caller and execution.caller.instruction.opcode == "fusion"
-    slices = _kept_slices(instruction, computation) if is_fused and kind == "all-reduce" else ()
-    kind, result = ("reduce-scatter", slices) if slices else (kind, result)
+    axes, group_size = _axes(instruction, sizes)
+    if kind == "all-reduce" and execution.is_fused:
+      slices = _kept_slices(instruction, computation)
+      kind, result = ("reduce-scatter", slices) if slices else (kind, result)
   result_bytes = sum(shape.bytes for shape in result)
   operand_bytes = sum(shape.bytes for shape in operand)
   if not operand:
     operand_bytes = {
       "all-gather": result_bytes // group_size, "reduce-scatter": result_bytes * group_size
     }.get(kind, result_bytes)  # fmt: skip
-  op_names = (_op_name(outer.instruction) for outer in execution.stack)
+  parameters = [_parameter(module, name, execution) for name in instruction.operands]
   return Collective(
     kind=kind,
     axes=axes,
@@ -121,26 +141,27 @@ def _collective(
     group_size=group_size,
     times=execution.times,
     in_loop=execution.in_loop,
-    op_name=next(filter(None, op_names), ""),
-    shape=", ".join(str(shape) for shape in result),
-    parameter=_parameter(module, execution),
+    op_name=next(filter(None, (outer.instruction.op_name for outer in execution.stack)), ""),
+    shape=", ".join(map(str, result)),
+    parameter=", ".join(parameters) if all(parameters) else "",
     unknown_trips=execution.unknown_trips,
     between_slices=between_slices,
   )
 
 
-def _axes(instruction: hlo.Instruction, mesh: groups.MeshAxes) -> tuple[tuple[str, ...], int]:
+def _axes(instruction: hlo.Instruction, sizes: Mapping[str, int]) -> tuple[tuple[str, ...], int]:
   """Returns the mesh axes of a collective, and the number of devices in each of its groups."""
+  devices = math.prod(sizes.values())
   pairs = instruction.attribute("source_target_pairs")
   if pairs:
-    axes = mesh.axes_of_pairs(groups.pairs(pairs))
-    return axes, mesh.devices(axes)
+    axes = groups.axes_of_pairs(sizes, pairs)
+    return axes, devices if axes == groups.NO_AXES else math.prod(sizes[axis] for axis in axes)
   text, order = (instruction.attribute(name) for name in ("replica_groups", "device_ids"))
-  members = groups.replica_groups(text + f", device_ids={order}" * bool(order), mesh.ids.size)
+  members = groups.replica_groups(text + f", device_ids={order}" * bool(order), devices)
   is_one_replica = members == ((0,),) and instruction.attribute("channel_id")
   if is_one_replica and "use_global_device_ids=true" not in instruction.attributes:
-    members = (tuple(range(mesh.ids.size)),)  # ids of replicas, and each spans all partitions
-  return mesh.axes_of_groups(members), max(len(group) for group in members)
+    members = (tuple(range(devices)),)  # ids of replicas, and each spans all partitions
+  return groups.axes_of_groups(sizes, members), max(map(len, members))
 
 
 def _result(kind: str, instruction: hlo.Instruction) -> hlo.HloShape:
@@ -157,44 +178,19 @@ def _result(kind: str, instruction: hlo.Instruction) -> hlo.HloShape:
   return shape.parts[1]
 
 
-def _operands(
-  instruction: hlo.Instruction, computation: hlo.Computation
-) -> tuple[hlo.HloShape, ...]:
-  instructions = computation.instructions
-  return tuple(instructions[name].shape for name in instruction.operands if name in instructions)
-
-
-def _started_chains(module: hlo.Module) -> set[str]:
-  """Returns the chains of fusions that start an asynchronous collective."""
-  return {
-    _chain(instruction)
-    for computation in module.computations.values()
-    for instruction in computation.instructions.values()
-    if _starts(instruction, computation)
-  }
-
-
 def _chain(instruction: hlo.Instruction) -> str:
   match = re.search(r'chain_id="([^"]*)"', instruction.attribute("frontend_attributes"))
   return match[1] if match else ""
 
 
-def _starts(instruction: hlo.Instruction, computation: hlo.Computation) -> bool:
+def _starts_chain(instruction: hlo.Instruction, computation: hlo.Computation) -> bool:
+  """Returns whether an instruction starts a collective that a chain of fusions continues."""
   return bool(_chain(instruction)) and any(
     "AsyncCollectiveStart" in user.attributes for user in computation.users[instruction.name]
   )
 
 
-def _continues(
-  instruction: hlo.Instruction, computation: hlo.Computation, started: set[str]
-) -> bool:
-  """Returns whether another fusion of its chain started this collective."""
-  return _chain(instruction) in started and not _starts(instruction, computation)
-
-
-def _kept_slices(
-  instruction: hlo.Instruction, computation: hlo.Computation
-) -> tuple[hlo.HloShape, ...]:
+def _kept_slices(instruction: hlo.Instruction, computation: hlo.Computation) -> Shapes:
   """Returns the slices of a collective's result if nothing else of it is used, else ()."""
   slices, pending = [], [instruction.name]
   while pending:
@@ -211,14 +207,9 @@ def _kept_slices(
   return tuple(slices)
 
 
-def _parameter(module: hlo.Module, execution: hlo.Execution) -> str:
-  """Returns the names of the arguments whose whole arrays an instruction reads; '' if it reads
-  anything else."""
-  names = [_argument(module, name, execution) for name in execution.instruction.operands]
-  return ", ".join(names) if all(names) else ""
-
-
-def _argument(module: hlo.Module, name: str, execution: hlo.Execution | None) -> str:
+def _parameter(module: hlo.Module, name: str, execution: hlo.Execution | None) -> str:
+  """Returns the name of the program's argument that an operand is, whole and at most cast; '' for
+  any other operand."""
   while execution is not None and name in execution.computation.instructions:
     instruction = execution.computation.instructions[name]
     if instruction.opcode == "fusion":
@@ -229,7 +220,7 @@ def _argument(module: hlo.Module, name: str, execution: hlo.Execution | None) ->
     elif instruction.opcode in COPIES or "ConcatBitcast" in instruction.attributes:
       name = instruction.operands[0]
     elif instruction.opcode == "parameter" and execution.caller is None:
-      return _op_name(instruction)
+      return instruction.op_name
     elif instruction.opcode == "parameter" and execution.caller.instruction.opcode in hlo.CALLS:
       execution = execution.caller
       name = execution.instruction.operands[int(instruction.inside)]
@@ -238,14 +229,9 @@ def _argument(module: hlo.Module, name: str, execution: hlo.Execution | None) ->
   return ""
 
 
-def _op_name(instruction: hlo.Instruction) -> str:
-  match = re.search(r'op_name="((?:[^"\\]|\\.)*)"', instruction.metadata)
-  return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
-
-
 def _between_slices(
   instruction: hlo.Instruction, computation: hlo.Computation
-) -> tuple[str, tuple[hlo.HloShape, ...], tuple[hlo.HloShape, ...]]:
+) -> tuple[str, Shapes, Shapes]:
   """Returns kind, result and operand of a send to the network between TPU slices."""
   attributes = instruction.attribute("frontend_attributes")
   kind = re.search(r'transfer_type="(\w+)"', attributes)
@@ -260,26 +246,6 @@ def _between_slices(
   return KINDS.get(kind, "collective-permute"), received[:1] or (sent,), (sent,)
 
 
-def bytes_on_wire(collective: Collective) -> float:
-  """Returns the bytes that each device sends in one execution of a ring algorithm.
-
-  With g devices: (g-1)/g of the full array for all-gather, reduce-scatter and all-to-all, twice
-  that for all-reduce, and the operand for a permutation. Source: NCCL tests, doc/PERFORMANCE.md,
-  "bus bandwidth"; the same in "How to Scale Your Model" (jax-ml.github.io/scaling-book), section 3.
-  On a ring without a switch the parts of an all-to-all also pass through other devices, a quarter
-  of the ring on average; this is not counted.
-  """
-  share = (collective.group_size - 1) / collective.group_size
-  return float(
-    {
-      "all-gather": share * collective.result_bytes,
-      "reduce-scatter": share * collective.operand_bytes,
-      "all-reduce": 2 * share * collective.operand_bytes,
-      "all-to-all": share * collective.operand_bytes,
-    }.get(collective.kind, collective.operand_bytes)
-  )
-
-
 def by_axis(sent: Iterable[Collective]) -> dict[str, dict[str, dict[str, float]]]:
   """Returns totals by mesh axes and kind: executions (`count`), the `bytes` of the full arrays, and
   the bytes that each device sends (`wire_bytes`).
@@ -292,7 +258,7 @@ def by_axis(sent: Iterable[Collective]) -> dict[str, dict[str, dict[str, float]]
     total = totals[collective.over].setdefault(kind, {"count": 0, "bytes": 0, "wire_bytes": 0.0})
     total["count"] += collective.times
     total["bytes"] += collective.times * collective.bytes
-    total["wire_bytes"] += collective.times * bytes_on_wire(collective)
+    total["wire_bytes"] += collective.times * collective.bytes_on_wire
   return dict(totals)
 
 

@@ -1,11 +1,14 @@
-"""Replica groups in HLO text, and the mesh axes they run over."""
+"""Replica groups in HLO text, and the mesh axes they run over.
 
-import dataclasses
+JAX numbers partitions in row-major order of the mesh, whatever devices it is made of. The sizes of
+mesh axes are given outermost first.
+"""
+
 import functools
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,23 +32,38 @@ def replica_groups(text: str, devices: int) -> Groups:
     return _mesh_groups(text)
   if "<=" in text:
     sizes, _, order = text.partition("<=")
-    return _rows(_iota(order).reshape(_numbers(sizes)))
+    return _groups(_iota(order).reshape(_numbers(sizes)))
   groups = re.findall(r"\{([\d,\s]+)\}", text)
   return tuple(tuple(_numbers(group)) for group in groups) or (tuple(range(devices)),)
 
 
-def pairs(text: str) -> list[tuple[int, int]]:
-  """Returns the (source, target) pairs of a permutation such as `{{0,1},{1,0}}`."""
-  ids = _numbers(text)
-  return list(zip(ids[::2], ids[1::2], strict=True))
+def axes_of_groups(sizes: Mapping[str, int], groups: Groups) -> tuple[str, ...]:
+  """Returns the fewest axes that make these groups in any order; NO_AXES where none do.
+
+  With several TPU slices a program numbers the devices of its own slice only, so its groups are
+  the part of the mesh's groups inside that slice.
+  """
+  axes = _axes_by_groups(tuple(sizes.items()), 1 + max(map(max, groups)))
+  return axes.get(frozenset(map(frozenset, groups)), NO_AXES)
+
+
+def axes_of_pairs(sizes: Mapping[str, int], text: str) -> tuple[str, ...]:
+  """Returns the axes along which a permutation such as `{{0,1},{1,0}}` moves data; NO_AXES where it
+  leaves the mesh."""
+  pairs = np.array(_numbers(text), int).reshape(-1, 2)
+  if pairs.max(initial=0) >= math.prod(sizes.values()):
+    return NO_AXES
+  coordinates = np.unravel_index(pairs, tuple(sizes.values()))
+  moved = [np.any(along[:, 0] != along[:, 1]) for along in coordinates]
+  return tuple(itertools.compress(sizes, moved))
 
 
 def _numbers(text: str) -> list[int]:
   return [int(number) for number in re.findall(r"\d+", text)]
 
 
-def _rows(ids: np.ndarray) -> Groups:
-  return tuple(tuple(row) for row in ids.tolist())
+def _groups(ids: np.ndarray) -> Groups:
+  return tuple(map(tuple, ids.tolist()))
 
 
 def _iota(text: str) -> np.ndarray:
@@ -70,7 +88,7 @@ def _mesh_groups(text: str) -> Groups:
     if name in {axis for axis, _, _ in along}:
       chosen.append(len(split) + 1)
     split += [outer, inside, size // outer // inside]
-  return _rows(_along(ids.reshape(split), chosen))
+  return _groups(_along(ids.reshape(split), chosen))
 
 
 def _along(ids: np.ndarray, axes: Sequence[int]) -> np.ndarray:
@@ -79,63 +97,17 @@ def _along(ids: np.ndarray, axes: Sequence[int]) -> np.ndarray:
   return np.moveaxis(ids, axes, range(ids.ndim - len(axes), ids.ndim)).reshape(-1, width)
 
 
-@dataclasses.dataclass(frozen=True)
-class MeshAxes:
-  """The axes of a mesh with more than one device, outermost first.
-
-  JAX numbers partitions in row-major order of the mesh, whatever devices it is made of.
-  """
-
-  sizes: tuple[tuple[str, int], ...]
-
-  @classmethod
-  def of(cls, sizes: Mapping[str, int]) -> "MeshAxes":
-    """Returns the axes of a mesh of these sizes."""
-    return cls(tuple((axis, size) for axis, size in sizes.items() if size > 1))
-
-  @property
-  def names(self) -> tuple[str, ...]:
-    return tuple(axis for axis, _ in self.sizes)
-
-  @property
-  def ids(self) -> np.ndarray:
-    """The partition ids as an array with one dimension per axis."""
-    sizes = [size for _, size in self.sizes]
-    return np.arange(math.prod(sizes)).reshape(sizes)
-
-  def devices(self, axes: Iterable[str]) -> int:
-    """Returns the number of devices along these axes; all devices for NO_AXES."""
-    axes = tuple(axes)
-    return math.prod(size for axis, size in self.sizes if axis in axes or axes == NO_AXES)
-
-  def axes_of_groups(self, groups: Groups) -> tuple[str, ...]:
-    """Returns the fewest axes that make these groups in any order; NO_AXES where none do.
-
-    With several TPU slices a program numbers the devices of its own slice only, so its groups are
-    the part of the mesh's groups inside that slice.
-    """
-    count = 1 + max(max(group) for group in groups)
-    return _axes_by_groups(self, count).get(frozenset(map(frozenset, groups)), NO_AXES)
-
-  def axes_of_pairs(self, pairs: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """Returns the axes along which a permutation moves data; NO_AXES where it leaves the mesh."""
-    coordinates = {int(device): index for index, device in np.ndenumerate(self.ids)}
-    moved = set()
-    for pair in pairs:
-      if not coordinates.keys() >= set(pair):
-        return NO_AXES
-      source, target = (coordinates[device] for device in pair)
-      moved |= {axis for axis, a, b in zip(self.names, source, target, strict=True) if a != b}
-    return tuple(axis for axis in self.names if axis in moved)
-
-
 @functools.lru_cache(maxsize=64)
-def _axes_by_groups(mesh: MeshAxes, count: int) -> dict[frozenset[frozenset[int]], tuple[str, ...]]:
+def _axes_by_groups(
+  sizes: tuple[tuple[str, int], ...], count: int
+) -> dict[frozenset[frozenset[int]], tuple[str, ...]]:
   """Returns the axes that make each set of groups among the first `count` partitions."""
+  names, shape = zip(*sizes, strict=True)
+  ids = np.arange(math.prod(shape)).reshape(shape)
   axes_by_groups = {}
-  for number in range(len(mesh.names) + 1):
-    for axes in itertools.combinations(range(len(mesh.names)), number):
-      rows = _along(mesh.ids, axes).tolist()
+  for number in range(len(names) + 1):
+    for axes in itertools.combinations(range(len(names)), number):
+      rows = _along(ids, axes).tolist()
       groups = {frozenset(id_ for id_ in row if id_ < count) for row in rows} - {frozenset()}
-      axes_by_groups.setdefault(frozenset(groups), tuple(mesh.names[axis] for axis in axes))
+      axes_by_groups.setdefault(frozenset(groups), tuple(names[axis] for axis in axes))
   return axes_by_groups

@@ -16,11 +16,13 @@ from jax.sharding import Mesh
 
 from audiopalm import sharding
 from audiopalm.experiment import Experiment
-from audiopalm.planning import collectives, hlo, memory, program, roofline
+from audiopalm.planning import collectives, hlo, program, roofline
 from audiopalm.planning.topology import Topology
 from audiopalm.settings import Machine
 
 LARGE_BYTES = 2**25  # a full array outside the loops of this size is listed by name
+
+JsonObject = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,10 +37,7 @@ class HardwarePlan:
   machine: Machine
   memory_limit: float
   excess_bytes: int
-  compile_s: float = 0.0
-  resident: dict[str, int] = dataclasses.field(default_factory=dict)
-  parameters_by_dims: dict[str, str] = dataclasses.field(default_factory=dict)
-  usage: memory.Usage | None = None
+  compiled: program.Compiled | None = None
   sent: tuple[collectives.Collective, ...] = ()
   bounds: roofline.Roofline | None = None
   tokens: int = 0
@@ -56,7 +55,8 @@ class HardwarePlan:
 
   def name_of(self, collective: collectives.Collective) -> str:
     """Returns the parameter or operation a collective belongs to, or a parameter of its shape."""
-    like = self.parameters_by_dims.get(collective.shape.partition("[")[2].rstrip("]"))
+    dims = collective.shape.partition("[")[2].rstrip("]")
+    like = self.compiled.parameters_by_dims.get(dims)
     return collective.parameter or collective.op_name or (f"like {like}" if like else "unnamed")
 
   @property
@@ -73,13 +73,11 @@ class HardwarePlan:
 def training(experiment: Experiment, machine: Machine, topology: Topology) -> HardwarePlan:
   """Returns the plan of a training step."""
   mesh = sharding.mesh(machine, topology.devices)
-  data = experiment.data
+  data, model, space = experiment.data, experiment.model, program.space_of(experiment)
   tokens = data.batch_rows * data.length
-  space = program.space_of(experiment)
-  per_token = experiment.model.flops_per_token(space, data.length)
-  products = experiment.model.flops_per_token(space, 0)
-  # The kernel of splash attention declares no operations.
-  undeclared = (per_token - products) * tokens / mesh.size if machine.attention == "splash" else 0.0
+  per_token, undeclared = model.flops_per_token(space, data.length), 0.0
+  if machine.attention == "splash":  # its kernel declares no operations
+    undeclared = (per_token - model.flops_per_token(space, 0)) * tokens / mesh.size
   compile_ = functools.partial(program.train_step, experiment, machine, mesh)
   return _plan(compile_, mesh, machine, topology, tokens, per_token, undeclared)
 
@@ -101,25 +99,23 @@ def _plan(
 ) -> HardwarePlan:  # fmt: skip
   sizes = {axis: int(size) for axis, size in mesh.shape.items()}
   chip = topology.chip
-  head = {"mesh": sizes, "machine": machine, "memory_limit": chip.memory}
   try:
     compiled = compile_()
-  except memory.TooLarge as error:
-    return HardwarePlan(**head, excess_bytes=error.needed - error.limit)
+  except program.TooLarge as error:
+    return HardwarePlan(sizes, machine, chip.memory, error.excess)
   module = hlo.parse(compiled.hlo)
   sent = collectives.collectives(module, sizes)
   return HardwarePlan(
-    **head,
-    excess_bytes=max(0, int(compiled.usage.peak - chip.memory)),
-    compile_s=compiled.seconds,
-    resident=compiled.resident,
-    parameters_by_dims=compiled.parameters_by_dims,
-    usage=compiled.usage,
-    sent=sent,
-    bounds=roofline.bounds(module, sent, mesh, chip, undeclared_flops),
-    tokens=tokens,
-    model_flops=flops_per_token * tokens / mesh.size,
-    peak_flops=chip.flops,
+    sizes,
+    machine,
+    chip.memory,
+    max(0, int(compiled.memory["peak"] - chip.memory)),
+    compiled,
+    sent,
+    roofline.bounds(module, sent, mesh, chip, undeclared_flops),
+    tokens,
+    flops_per_token * tokens / mesh.size,
+    chip.flops,
   )
 
 
@@ -131,17 +127,20 @@ def to_json(plan: HardwarePlan) -> dict[str, Any]:
     "fits": plan.fits,
     "memory_limit": plan.memory_limit,
   }
-  if plan.usage is None:
-    return {**head, "over": plan.excess_bytes}
-  spare = {"spare": int(plan.memory_limit - plan.usage.peak)}
+  if not plan.fits:
+    head["over"] = plan.excess_bytes
+  if plan.compiled is None:
+    return head
+  if plan.fits:
+    head["spare"] = int(plan.memory_limit - plan.compiled.memory["peak"])
+  bounds = plan.bounds
   return {
     **head,
-    **(spare if plan.fits else {"over": plan.excess_bytes}),
-    "compile_s": round(plan.compile_s, 1),
-    "memory": {**plan.resident, **dataclasses.asdict(plan.usage)},
-    "flops": plan.bounds.flops,
+    "compile_s": round(plan.compiled.seconds, 1),
+    "memory": plan.compiled.memory,
+    "flops": bounds.flops,
     "model_flops": plan.model_flops,
-    "bytes_moved": plan.bounds.bytes_moved,
+    "bytes_moved": bounds.bytes_moved,
     "collectives": collectives.by_axis(plan.sent),
     "whole_outside_layers": [
       {
@@ -153,12 +152,12 @@ def to_json(plan: HardwarePlan) -> dict[str, Any]:
       for collective in plan.full_arrays
     ],
     "seconds": {
-      "arithmetic": plan.bounds.arithmetic_s,
-      "memory": plan.bounds.memory_s,
-      "interconnect": dict(plan.bounds.links_s),
-      "bound": plan.bounds.bound_s,
+      "arithmetic": bounds.arithmetic_s,
+      "memory": bounds.memory_s,
+      "interconnect": dict(bounds.links_s),
+      "bound": bounds.bound_s,
     },
-    "bottleneck": plan.bounds.bottleneck,
+    "bottleneck": bounds.bottleneck,
     "tokens": plan.tokens,
     "tokens_per_s_at_most": plan.tokens_per_s,
     "mfu_at_most": plan.mfu,
@@ -171,7 +170,7 @@ def path_in(workdir: Path, topology: str, machine: Machine) -> Path:
   return workdir / "plans" / f"{topology.replace(':', '-')}-{machine.name}.json"
 
 
-def difference(stored: Mapping[str, Any], experiment: Experiment, machine: Machine) -> str:
+def difference(stored: JsonObject, experiment: Experiment, machine: Machine) -> str:
   """Returns how the config or machine of a stored plan differs from these, '' where it does not."""
   if stored.get("digest") != experiment.digest:
     return f"another config (digest {stored.get('digest')}, now {experiment.digest})"

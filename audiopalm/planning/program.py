@@ -2,8 +2,9 @@
 
 import dataclasses
 import itertools
+import re
 import time
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +13,47 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from audiopalm import sharding
 from audiopalm.data import feeds
+from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.inference import cache as caches
-from audiopalm.models.base import Model
+from audiopalm.models.base import Model, Params
 from audiopalm.nn import attention
-from audiopalm.planning import memory
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
 from audiopalm.training import learners as learning
 from audiopalm.training import state, step
+
+AnyMesh = Mesh | AbstractMesh
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# Compilers report either the memory of the whole program or that of its temporaries.
+OUT_OF_MEMORY = (
+  r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm",
+  r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)",
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compiled:
   """The optimized HLO of a program for one kind of device, and its memory.
 
-  `resident` holds the bytes of the arrays that stay on a device by name; `usage` is XLA's analysis
-  of all memory. `parameters_by_dims` names the parameter of some dimensions, "257152,4096", where
-  only one parameter has them.
+  `memory` holds bytes on one device: of the arrays that stay there by name ("parameters", ...), and
+  by XLA's analysis of all "arguments", the "temporaries" and the "peak", which includes both.
+  `parameters_by_dims` names the parameter of some dimensions, "257152,4096", where only one has
+  them.
   """
 
   hlo: str
   parameters_by_dims: dict[str, str]
-  resident: dict[str, int]
-  usage: memory.Usage
+  memory: dict[str, int]
   seconds: float
+
+
+class TooLarge(AudiopalmError):
+  """The compiler ran out of device memory: it needs at least `excess` bytes more."""
+
+  def __init__(self, excess: int, text: str):
+    super().__init__(text)
+    self.excess = excess
 
 
 def space_of(experiment: Experiment) -> token_space.TokenSpace:
@@ -62,8 +79,8 @@ def train_step(experiment: Experiment, machine: Machine, mesh: Mesh) -> Compiled
   attention.check(machine.attention, mesh.devices.flat[0].platform)
   with jax.set_mesh(mesh):
     traced, shapes = traced_train_step(experiment, machine, mesh)
-    resident = {"parameters": _bytes(shapes.params), "optimizer": _bytes(shapes.optimizer)}
-    return _compiled(traced, resident, shapes.params)
+    resident = {"parameters": shapes.params, "optimizer": shapes.optimizer}
+    return _compiled(traced, resident)
 
 
 def abstract_mesh(machine: Machine, devices: int) -> AbstractMesh:
@@ -74,7 +91,7 @@ def abstract_mesh(machine: Machine, devices: int) -> AbstractMesh:
   )
 
 
-def check_divisible(experiment: Experiment, machine: Machine, mesh: Mesh | AbstractMesh) -> int:
+def check_divisible(experiment: Experiment, machine: Machine, mesh: AnyMesh) -> int:
   """Returns the micro-batches of a step; ConfigError unless the mesh divides its batch."""
   ways = sharding.batch_ways(mesh)
   data = experiment.data
@@ -84,7 +101,7 @@ def check_divisible(experiment: Experiment, machine: Machine, mesh: Mesh | Abstr
 
 
 def traced_train_step(
-  experiment: Experiment, machine: Machine, mesh: Mesh | AbstractMesh
+  experiment: Experiment, machine: Machine, mesh: AnyMesh
 ) -> tuple[jax.stages.Traced, state.TrainState]:
   """Returns (the traced step, the shapes of its state); the mesh is the current one."""
   accumulation = check_divisible(experiment, machine, mesh)
@@ -95,20 +112,14 @@ def traced_train_step(
   batch = jax.tree.map(
     lambda array, axes: _shaped(array.shape, axes, array.dtype, mesh), whole, whole.axes()
   )
-  train = step.build(
-    model,
-    experiment.objective,
-    learning.of(experiment),
-    machine,
-    accumulation,
-    experiment.optimizer.spike,
-  )
-  return train.trace(shapes, batch, _key(mesh)), shapes
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=NamedSharding(mesh, PartitionSpec()))
+  learners, spike = learning.of(experiment), experiment.optimizer.spike
+  train = step.build(model, experiment.objective, learners, machine, accumulation, spike)
+  return train.trace(shapes, batch, key), shapes
 
 
-def state_shapes(
-  experiment: Experiment, model: Model, mesh: Mesh | AbstractMesh
-) -> state.TrainState:
+def state_shapes(experiment: Experiment, model: Model, mesh: AnyMesh) -> state.TrainState:
   """Returns the state of a run as ShapeDtypeStructs; the mesh is the current one."""
   params = model.shapes(mesh)
   variables = state.variable_shapes(experiment.objective, model, params, mesh)
@@ -127,41 +138,60 @@ def decode_step(
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
   model = experiment.model.build(space)
-  dtype = jnp.dtype(machine.products)
+
+  def likeliest(drawn, column, logits_BV):
+    best_B = jnp.argmax(logits_BV, -1)
+    return (*drawn, best_B), best_B
 
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
-    best = model.head.draw(params, hidden_BD, (), _likeliest, machine)
+    best = model.head.draw(params, hidden_BD, (), likeliest, machine)
     return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
+
+  def ids(*shape: int) -> jax.ShapeDtypeStruct:
+    return _shaped(shape, ("batch", None)[: len(shape)], jnp.int32, mesh)
 
   with jax.set_mesh(mesh):
     params = model.shapes(mesh)
+    dtype = jnp.dtype(machine.products)
     heads = _shaped(model.cache_shape(rows, slots), caches.AXES, dtype, mesh)
-    cache = caches.Cache(
-      heads, heads, _shaped((rows, slots), ("batch", None), jnp.int32, mesh),
-      _shaped((), (), jnp.int32, mesh),
-    )  # fmt: skip
-    tokens_BK = _shaped((rows, space.columns), ("batch", None), jnp.int32, mesh)
-    positions_B = _shaped((rows,), ("batch",), jnp.int32, mesh)
-    resident = {"parameters": _bytes(params), "cache": _bytes(cache)}
+    cache = caches.Cache(heads, heads, ids(rows, slots), ids())
     program = jax.jit(one_row, donate_argnums=3)
-    return _compiled(program.trace(params, tokens_BK, positions_B, cache), resident, params)
+    traced = program.trace(params, ids(rows, space.columns), ids(rows), cache)
+    return _compiled(traced, {"parameters": params, "cache": cache})
 
 
-def _likeliest(drawn: tuple, column: int, logits_BV: jax.Array) -> tuple[tuple, jax.Array]:
-  best_B = jnp.argmax(logits_BV, -1)
-  return (*drawn, best_B), best_B
+def _compiled(traced: jax.stages.Traced, resident: Mapping[str, object]) -> Compiled:
+  """Returns the compiled program; TooLarge where the compiler runs out of device memory.
 
-
-def _compiled(traced: jax.stages.Traced, resident: dict[str, int], params: Any) -> Compiled:
+  `resident` holds trees of arrays that stay on a device, among them "parameters".
+  """
   start_s = time.monotonic()
-  compiled = memory.compile_(traced.lower())
+  try:
+    compiled = traced.lower().compile()
+  except jax.errors.JaxRuntimeError as error:
+    match = next(filter(None, (re.search(text, str(error)) for text in OUT_OF_MEMORY)), None)
+    if match is None:
+      raise
+    needed, limit = (int(float(match[n]) * UNITS[match[n + 1]]) for n in (1, 3))
+    raise TooLarge(needed - limit, match[0]) from error
   seconds = time.monotonic() - start_s
-  usage = memory.usage(compiled)
-  return Compiled(compiled.as_text(), _by_dims(params), resident, usage, seconds)
+  memory = {name: _bytes(tree) for name, tree in resident.items()}
+  return Compiled(
+    compiled.as_text(), _by_dims(resident["parameters"]), memory | _usage(compiled), seconds
+  )
 
 
-def _by_dims(params: Any) -> dict[str, str]:
+def _usage(compiled: jax.stages.Compiled) -> dict[str, int]:
+  """Returns XLA's memory analysis of a compiled program. Donated arguments count once."""
+  analysis = compiled.memory_analysis()
+  outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+  arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
+  peak = arguments + temporaries + outputs + analysis.generated_code_size_in_bytes
+  return {"arguments": arguments, "temporaries": temporaries, "peak": peak}
+
+
+def _by_dims(params: Params) -> dict[str, str]:
   names: dict[str, list[str]] = {}
   for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
     dims = ",".join(map(str, leaf.shape))
@@ -170,20 +200,13 @@ def _by_dims(params: Any) -> dict[str, str]:
 
 
 def _shaped(
-  shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: Any, mesh: Mesh | AbstractMesh
+  shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: jnp.dtype, mesh: AnyMesh
 ) -> jax.ShapeDtypeStruct:
   placed = NamedSharding(mesh, sharding.spec(axes, shape, mesh))
   return jax.ShapeDtypeStruct(shape, dtype, sharding=placed)
 
 
-def _key(mesh: Mesh | AbstractMesh) -> jax.ShapeDtypeStruct:
-  shaped = jax.eval_shape(lambda: jax.random.key(0))
-  return jax.ShapeDtypeStruct(
-    shaped.shape, shaped.dtype, sharding=NamedSharding(mesh, PartitionSpec())
-  )
-
-
-def _bytes(tree: Any) -> int:
+def _bytes(tree: object) -> int:
   """Returns the bytes of a tree on one device."""
   return sum(
     int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize

@@ -50,7 +50,7 @@ def search(
   machine: Machine,
   topology: Topology,
   budget_s: float,
-  report: Callable[[Candidate], None] = lambda candidate: None,
+  report: Callable[[Candidate], None],
 ) -> list[Candidate]:
   """Returns candidates by the tokens per second they could reach, best first.
 
@@ -62,9 +62,15 @@ def search(
 
   def attempt(machine: Machine, batch_rows: int) -> None:
     tried = any((other.machine, other.batch_rows) == (machine, batch_rows) for other in done)
-    if not tried and (not done or time.monotonic() < end_s):
-      done.append(_attempt(experiment, machine, topology, batch_rows))
-      report(done[-1])
+    if tried or (done and time.monotonic() >= end_s):
+      return
+    data = dataclasses.replace(experiment.data, batch_rows=batch_rows)
+    changed = dataclasses.replace(experiment, data=data)
+    try:
+      done.append(Candidate(machine, batch_rows, plan.training(changed, machine, topology)))
+    except ConfigError as error:  # heads, rows or widths that the mesh cannot split
+      done.append(Candidate(machine, batch_rows, None, str(error).splitlines()[0]))
+    report(done[-1])
 
   batch_rows = experiment.data.batch_rows
   for mesh in itertools.islice(meshes(len(topology.devices)), MAX_MESHES):
@@ -75,26 +81,12 @@ def search(
   return sorted(done, key=lambda candidate: -candidate.tokens_per_s)
 
 
-def _attempt(
-  experiment: Experiment, machine: Machine, topology: Topology, batch_rows: int
-) -> Candidate:
-  data = dataclasses.replace(experiment.data, batch_rows=batch_rows)
-  changed = dataclasses.replace(experiment, data=data)
-  try:
-    return Candidate(machine, batch_rows, plan.training(changed, machine, topology))
-  except ConfigError as error:  # heads, rows or widths that the mesh cannot split
-    return Candidate(machine, batch_rows, None, str(error).splitlines()[0])
-
-
-def to_json(candidate: Candidate) -> dict[str, Any]:
-  """Returns a candidate as JSON."""
-  head = {"machine": dataclasses.asdict(candidate.machine), "batch_rows": candidate.batch_rows}
-  if candidate.plan is None:
-    return {**head, "refused": candidate.refused}
-  return {**head, **plan.to_json(candidate.plan)}
-
-
-def ranking(ranked: Sequence[Candidate]) -> dict[str, Any]:
+def to_json(ranked: Sequence[Candidate]) -> dict[str, Any]:
   """Returns the candidates of a search as JSON: the best as a plan, if it fits, and all of them."""
-  best = to_json(ranked[0]) if ranked[0].tokens_per_s else {"fits": False}
-  return {**best, "ranking": [to_json(candidate) for candidate in ranked]}
+  ranking = []
+  for candidate in ranked:
+    head = {"machine": dataclasses.asdict(candidate.machine), "batch_rows": candidate.batch_rows}
+    made = candidate.plan
+    ranking.append(head | (plan.to_json(made) if made else {"refused": candidate.refused}))
+  best = ranking[0] if ranked[0].tokens_per_s else {"fits": False}
+  return {**best, "ranking": ranking}

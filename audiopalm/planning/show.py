@@ -24,13 +24,13 @@ def show(console: rich.console.Console, plan: HardwarePlan, topology: Topology) 
     f"{len(topology.devices)} x {chip.name}, mesh {mesh}, {machine.compute_dtype}, "
     f"{machine.attention} attention, remat {machine.remat}"
   )
-  if plan.usage is None:
+  if plan.compiled is None:
     console.print(
       f"[bold red]Does not fit[/]: the compiler needs at least {plan.excess_bytes / GIB:.2f} GiB "
       "more memory per device. Try another --mesh, --remat full, a smaller batch_rows, or --search."
     )
     return
-  console.print(f"compiled in {plan.compile_s:.0f} s")
+  console.print(f"compiled in {plan.compiled.seconds:.0f} s")
   for table in (_memory(plan), _communication(plan), _bounds(plan)):
     console.print(table)
   for collective in plan.full_arrays:
@@ -44,14 +44,14 @@ def show(console: rich.console.Console, plan: HardwarePlan, topology: Topology) 
 
 
 def _memory(plan: HardwarePlan) -> rich.table.Table:
-  table = rich.table.Table("memory per device", "GiB")
-  for name, size in plan.resident.items():
-    table.add_row(name, f"{size / GIB:.3f}")
-  table.add_row("temporaries (activations, gradients)", f"{plan.usage.temporaries / GIB:.3f}")
-  table.add_row("peak", f"{plan.usage.peak / GIB:.3f}")
+  table, limit = rich.table.Table("memory per device", "GiB"), plan.memory_limit
+  names = {"temporaries": "temporaries (activations, gradients)"}
+  for name, size in plan.compiled.memory.items():
+    if name != "arguments":  # the sum of those that have a name
+      table.add_row(names.get(name, name), f"{size / GIB:.3f}")
   verdict = "[green]fits[/]" if plan.fits else "[red]does not fit[/]"
-  spare = (plan.memory_limit - plan.usage.peak) / GIB
-  table.add_row(f"{verdict} in", f"{plan.memory_limit / GIB:.3f} ({spare:+.3f})")
+  spare = (limit - plan.compiled.memory["peak"]) / GIB
+  table.add_row(f"{verdict} in", f"{limit / GIB:.3f} ({spare:+.3f})")
   return table
 
 
@@ -61,13 +61,8 @@ def _communication(plan: HardwarePlan) -> rich.table.Table:
   )
   for axes, kinds in collectives.by_axis(plan.sent).items():
     for kind, total in kinds.items():
-      table.add_row(
-        axes,
-        kind,
-        f"{total['count']:,}",
-        quantities.traffic(total["bytes"]),
-        quantities.traffic(total["wire_bytes"]),
-      )
+      amounts = (quantities.traffic(total[name]) for name in ("bytes", "wire_bytes"))
+      table.add_row(axes, kind, f"{total['count']:,}", *amounts)
   if any(collective.unknown_trips for collective in plan.sent):
     table.caption = "a loop of unknown length counts once"
   return table
@@ -91,30 +86,26 @@ def _bounds(plan: HardwarePlan) -> rich.table.Table:
   return table
 
 
-def line(candidate: Candidate) -> str:
-  """Returns one line about a candidate."""
-  return " | ".join(_cells(candidate))
-
-
 def ranking(candidates: list[Candidate]) -> rich.table.Table:
   """Returns the candidates as a table, in their order."""
   table = rich.table.Table("mesh", "remat", "batch_rows", "peak, GiB", "bound, ms", "tokens/s",
                            "bottleneck")  # fmt: skip
   for candidate in candidates:
-    table.add_row(*_cells(candidate))
+    table.add_row(*cells(candidate))
   return table
 
 
-def _cells(candidate: Candidate) -> tuple[str, ...]:
+def cells(candidate: Candidate) -> tuple[str, ...]:
+  """Returns the row of a candidate in the table of a search."""
   plan = candidate.plan
   sizes = candidate.machine.mesh_sizes if plan is None else plan.mesh
   mesh = ", ".join(f"{axis}={size}" for axis, size in sizes.items() if size != 1) or "one device"
   head = mesh, candidate.machine.remat, f"{candidate.batch_rows:,}"
   if plan is None:
     return *head, "", "", "", candidate.refused
-  if plan.usage is None:
+  if plan.compiled is None:
     return *head, f"+{plan.excess_bytes / GIB:.2f} too large", "", "", "does not fit"
   return (
-    *head, f"{plan.usage.peak / GIB:.2f}", f"{1e3 * plan.bounds.bound_s:.2f}",
+    *head, f"{plan.compiled.memory['peak'] / GIB:.2f}", f"{1e3 * plan.bounds.bound_s:.2f}",
     f"{plan.tokens_per_s:,.0f}", plan.bounds.bottleneck if plan.fits else "does not fit",
   )  # fmt: skip

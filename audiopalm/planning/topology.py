@@ -89,7 +89,13 @@ def named(name: str, slices: int = 1, rates: Path | None = None) -> Topology:
     raise ConfigError(
       f"Topology {name!r}: a slice of {kind} has {TORUS_AXES[kind]} axes, as in {kind}:{example}."
     )
-  _configure_libtpu()
+  if importlib.util.find_spec("libtpu") is None:
+    raise ConfigError(
+      "Planning for TPUs needs libtpu, their compiler, which is not installed. Install it with "
+      "pip install 'audiopalm[aot]'; no TPU is needed."
+    )
+  for variable, value in LIBTPU.items():
+    os.environ.setdefault(variable, value)
   try:
     description = topologies.get_topology_desc(name, platform="tpu", num_slices=slices)
   except jax.errors.JaxRuntimeError as error:
@@ -109,16 +115,6 @@ def device_count(name: str) -> int:
   return math.prod(map(int, sizes))
 
 
-def _configure_libtpu() -> None:
-  if importlib.util.find_spec("libtpu") is None:
-    raise ConfigError(
-      "Planning for TPUs needs libtpu, their compiler, which is not installed. Install it with "
-      "pip install 'audiopalm[aot]'; no TPU is needed."
-    )
-  for variable, value in LIBTPU.items():
-    os.environ.setdefault(variable, value)
-
-
 def _cpu(name: str, count: str, slices: int, rates: Path | None) -> Topology:
   devices = jax.devices("cpu")
   if not count.isdecimal() or slices != 1:
@@ -128,27 +124,22 @@ def _cpu(name: str, count: str, slices: int, rates: Path | None) -> Topology:
       f"Topology {name!r}: this process has {len(devices)} CPU devices. Set "
       f"XLA_FLAGS=--xla_force_host_platform_device_count={count} and run the command again."
     )
-  return Topology(name, tuple(devices), _measured_chip(name, rates))
-
-
-def _measured_chip(name: str, path: Path | None) -> Chip:
-  """Returns the measured rates of exactly this number of devices, which share the cores."""
   measure = f"audiopalm plan --topology {name} --measure-rates FILE"
-  if path is None or not path.is_file():
+  if rates is None or not rates.is_file():
     raise ConfigError(
       f"The rates of CPU devices must be measured. Run {measure} once, then pass the file as "
       "--rates FILE."
     )
   try:
-    chip = Chip(**json.loads(path.read_text(encoding="utf-8"))["chip"])
+    chip = Chip(**json.loads(rates.read_text(encoding="utf-8"))["chip"])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
-      f"{path}: expected the output of audiopalm plan --measure-rates, but the file is damaged "
+      f"{rates}: expected the output of audiopalm plan --measure-rates, but the file is damaged "
       f"({error}). Measure again with {measure}."
     ) from error
-  if chip.name != name:
+  if chip.name != name:  # devices share the cores
     raise ConfigError(
-      f"{path} was measured with {chip.name}, whose devices have another share of the cores than "
+      f"{rates} was measured with {chip.name}, whose devices have another share of the cores than "
       f"those of {name}. Measure those with {measure}."
     )
-  return chip
+  return Topology(name, tuple(devices), chip)

@@ -111,8 +111,8 @@ def read(workdir: Path, trust: Sequence[str] = ()) -> RunFiles:
         f"There is no run in {workdir}: it holds no {name}, which `audiopalm train` writes. {train}"
       )
   manifest = files.read_json(workdir / "manifest.json")
-  metrics = json_lines.read_grown(workdir / "metrics.jsonl")
-  spent = json_lines.read_grown(workdir / "goodput.jsonl")
+  metrics = json_lines.read_grown(workdir / "metrics.jsonl", "step")
+  spent = json_lines.read_grown(workdir / "goodput.jsonl", "time")
   prepared, evaluation = workdir / "prepare.json", saved.folder_of(workdir)
   results = evaluation / saved.RESULTS
   return RunFiles(

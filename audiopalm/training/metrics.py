@@ -108,7 +108,7 @@ class Silent:
 
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
   """Yields the lines of a run's metrics.jsonl; a last line that was cut short is left out."""
-  yield from json_lines.read_grown(workdir / FILE)
+  yield from json_lines.read_grown(workdir / FILE, "step")
 
 
 def _cut(path: Path, step: int, measured: bool) -> tuple[int, int]:

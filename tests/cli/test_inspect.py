@@ -58,8 +58,11 @@ def test_a_batch_of_no_run_says_what_is_missing(tmp_path, capsys):
 
 def test_no_workers_and_no_such_language_are_refused(manifest, capsys):
   path = manifest({"audio": "a.wav", "text": "one"})
-  assert main.main(["inspect", "data", path, "--workers", "0"]) == 2
-  assert "--workers takes a whole number of at least 1, not 0." in capsys.readouterr().err
+  with pytest.raises(SystemExit) as stop:
+    main.main(["inspect", "data", path, "--workers", "0"])
+  assert stop.value.code == 2
+  text = "argument --workers: expected a whole number of at least 1, not 0"
+  assert text in capsys.readouterr().err
   assert main.main(["inspect", "data", path, "--language", "english"]) == 2
   assert "language='english' is not a known language. Write 'en'." in capsys.readouterr().err
 

@@ -208,9 +208,8 @@ def test_the_two_dashes_are_optional(capsys):
 
 def test_every_option_of_train_is_passed_to_a_job_or_excluded():
   parser = argparse.ArgumentParser()
-  train.add_parser(parser.add_subparsers())
-  (commands,) = (action for action in parser._actions if action.choices)
-  known = {action.dest for action in commands.choices["train"]._actions} - {"help"}
+  train.add_options(parser)
+  known = {action.dest for action in parser._actions} - {"help"}
   resolved = {"config", "settings"}  # in config.json
   coordinator = {"coordinator_address", "num_processes", "process_id"}
   of_stores = {"scratch"}  # whose addresses `launch` refuses

@@ -268,12 +268,6 @@ def test_prepare_refuses_a_machine_the_rows_cannot_be_divided_on(tmp_path, capsy
   assert "batch_rows=6 cannot be split over" in capsys.readouterr().err
 
 
-def test_prepare_refuses_no_workers(tmp_path, capsys):
-  arguments = ["--workdir", str(tmp_path), "--workers", "0"]
-  assert main.main(["prepare", "quickstart", *arguments]) == 2
-  assert "--workers takes a whole number of at least 1, not 0." in capsys.readouterr().err
-
-
 def loaded(code):
   """The modules there are after some code, in a process of its own."""
   code = f"import sys\nfrom audiopalm.cli import main\n{code}\nprint(*sys.modules, file=sys.stderr)"

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from audiopalm.cli import main, prepare, train
+from audiopalm.cli import main, prepare, subcommand
 from audiopalm.data import beam
 from audiopalm.errors import EXIT_USER
 
@@ -36,9 +36,10 @@ def test_a_share_is_given_in_percent_or_as_a_fraction(line, asked, given, share)
 @pytest.mark.parametrize("given", ["5", "-1%", "101%", "some", "nan", "", "%"])
 def test_what_is_no_share_is_refused_by_prepare_and_train(line, asked, capsys, given):
   for command in ("prepare", "train"):
-    assert main.main([command, *line[1:], f"--max-bad={given}"]) == EXIT_USER
-    text = "--max-bad takes a share of records from 0 to 1, such as 0.1% or 0.001, not "
-    assert f"{text}{given!r}." in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+      main.main([command, *line[1:], f"--max-bad={given}"])
+    text = "argument --max-bad: expected a share of records from 0 to 1, such as 0.1% or 0.001, not"
+    assert stop.value.code == EXIT_USER and f"{text} {given!r}" in capsys.readouterr().err
   assert not asked
 
 
@@ -46,17 +47,17 @@ def test_train_hands_shares_packages_and_paths_on_to_its_prepare(line, monkeypat
   started = []
 
   class Process:
-    def __init__(self, command):
-      started.append((command, os.environ["PYTHONPATH"].split(os.pathsep)))
+    def __init__(self, command, env):
+      started.append((command, env["PYTHONPATH"].split(os.pathsep)))
 
     def wait(self):
       return 75
 
-  monkeypatch.setattr(train.subprocess, "Popen", Process)
+  monkeypatch.setattr(subcommand.subprocess, "Popen", Process)
   monkeypatch.syspath_prepend(str(tmp_path))
   assert main.main(["train", *line[1:], "--max-bad", "1%", "--trust", "xml"]) == 75
   command, paths = started[0]
-  assert "--max-bad=1%" in command and "--trust=xml" in command
+  assert "--max-bad=0.01" in command and "--trust=xml" in command
   assert paths[0] == str(tmp_path)
 
 

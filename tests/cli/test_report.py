@@ -24,3 +24,14 @@ def test_the_path_of_the_page_is_printed_with_what_the_run_lacks(run, capsys):
 def test_a_folder_that_is_no_run_is_one_text(tmp_path, capsys):
   assert main.main(["report", "--workdir", str(tmp_path)]) == EXIT_USER
   assert capsys.readouterr().err.startswith(f"ConfigError: There is no run in {tmp_path}: it holds")
+
+
+def test_a_line_of_metrics_that_is_no_record_is_one_text(run, capsys):
+  path = run / "metrics.jsonl"
+  count = len(path.read_bytes().splitlines())
+  path.write_bytes(path.read_bytes() + b"5\n")
+  assert main.main(["report", "--workdir", str(run)]) == EXIT_USER
+  assert capsys.readouterr().err == (
+    f"DataError: {path}, line {count + 1}: expected a JSON object with 'step', but it is '5'. "
+    "Delete that line.\n"
+  )

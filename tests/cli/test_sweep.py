@@ -44,7 +44,7 @@ def called(tmp_path, monkeypatch):
       path.write_text(json.dumps({"asr": {"wer": 0.5}, "mt": {"bleu": 9.0}}))
 
   monkeypatch.setattr(sweep, "_call", call)
-  contents = lambda workdir, run, seed, scores, seconds: {"scores": scores, "seconds": seconds}  # noqa: E731
+  contents = lambda job, scores, seconds: {"scores": scores, "seconds": seconds}  # noqa: E731
   monkeypatch.setattr(sweep, "_contents", contents)
   for name in ("speech.py", "text.py"):
     (tmp_path / name).write_text(f"# {name}\n")
@@ -137,7 +137,7 @@ def test_unknown_seeds_and_runs_are_refused(called, tmp_path, capsys):
 
 
 def test_a_failed_command_ends_the_sweep_with_its_exit_code(monkeypatch):
-  monkeypatch.setattr(sweep.sys, "executable", "false")
+  monkeypatch.setattr(sweep.subcommand.sys, "executable", "false")
   with pytest.raises(
     AudiopalmError, match="audiopalm train failed with exit code 1; see its output"
   ):

@@ -4,7 +4,7 @@ import types
 import jax.numpy as jnp
 import pytest
 
-from audiopalm.cli import main, processes, train
+from audiopalm.cli import main, processes, subcommand, train
 from audiopalm.data import lock
 from audiopalm.errors import EXIT_USER
 from audiopalm.parts import machines
@@ -57,7 +57,7 @@ def test_a_time_to_hang_below_0_is_refused(line, capsys):
 
 
 def test_a_second_run_in_a_workdir_is_refused(line, tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(train, "_prepare", lambda args: pytest.fail("it began"))
+  monkeypatch.setattr(train, "_prepare", lambda *given: pytest.fail("it began"))
   with lock.held(tmp_path / "run", "train"):
     assert main.main([*line, "--set", "export=none"]) == EXIT_USER
   said = capsys.readouterr().err
@@ -65,8 +65,7 @@ def test_a_second_run_in_a_workdir_is_refused(line, tmp_path, monkeypatch, capsy
 
 
 def test_it_is_trained_where_the_experiment_says_that_it_stays(line, monkeypatch):
-  monkeypatch.setattr(train.prepare, "needed", lambda experiment, workdir: True)
-  monkeypatch.setattr(train, "_prepare", lambda args: 75)
+  monkeypatch.setattr(train, "_prepare", lambda experiment, args: 75)
   assert main.main([*line, "--set", "export=none"]) == 75
 
 
@@ -79,7 +78,7 @@ def cpu_with(flags, monkeypatch, tmp_path):
 def begun(line, monkeypatch):
   """Returns the machine that `train` would train on."""
   began = []
-  monkeypatch.setattr(train, "_prepare_if_needed", lambda experiment, args: 0)
+  monkeypatch.setattr(train, "_prepare", lambda experiment, args: 0)
   monkeypatch.setattr(train.prepare, "open_prepared", lambda experiment, workdir, max_bad: None)
   monkeypatch.setattr(
     loop, "run", lambda experiment, prepared, machine, *rest, **options: began.append(machine)
@@ -162,7 +161,8 @@ def test_prepare_is_told_of_the_machine_that_will_train(line, monkeypatch):
   commands = []
   ended = types.SimpleNamespace(wait=lambda: 75)
   monkeypatch.setattr(train.prepare, "needed", lambda experiment, workdir: True)
-  monkeypatch.setattr(train.subprocess, "Popen", lambda line: commands.append(line) or ended)
+  start = lambda line, env: commands.append(line) or ended  # noqa: E731
+  monkeypatch.setattr(subcommand.subprocess, "Popen", start)
   options = ["--machine", "cpu8", "--mesh", "data=8", "--remat", "full"]
   assert main.main([*line, "--set", "export=none", *options]) == 75
   (command,) = commands

@@ -84,7 +84,7 @@ def rendered(case, changes=None, **options):
   """Returns the files of a case by name, with changes of its job and of its place."""
   job, place = CASES[case]
   job, place = dataclasses.replace(job, **changes or {}), dataclasses.replace(place, **options)
-  launched = launch.render(job, place, Path("/launched"))
+  launched = place.render(job, Path("/launched"))
   return {path.name: text for path, text in launched.files.items()}
 
 
@@ -249,7 +249,8 @@ def test_a_wheel_is_copied_and_pip_finds_any_other_requirement():
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_submitted_file_is_one_of_the_rendered(case):
-  launched = launch.render(*CASES[case], Path("/launched"))
+  job, place = CASES[case]
+  launched = place.render(job, Path("/launched"))
   path = Path(launched.command[-1])
   assert path.parent == Path("/launched") and path in launched.files
 

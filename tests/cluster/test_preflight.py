@@ -140,10 +140,12 @@ def test_the_command_prints_a_line_per_check_and_ends_with_2_where_one_is_wrong(
   assert main.main(["preflight", "quickstart", *command[2:], "--devices", "1"]) == 0
   assert main.main([*command, "--topology", "v5e:16x16", "--devices", "8"]) == 2
   assert "--topology v5e:16x16 has 256 devices, not 8." in capsys.readouterr().err
-  assert main.main([*command, "--devices", "0"]) == 2
-  assert "--devices takes a whole number of at least 1, not 0." in capsys.readouterr().err
-  assert main.main([*command, "--num-processes", "0"]) == 2
-  assert "--num-processes takes a whole number of at least 1, not 0." in capsys.readouterr().err
+  for option in ("--devices", "--num-processes"):
+    with pytest.raises(SystemExit) as stop:
+      main.main([*command, option, "0"])
+    assert stop.value.code == 2
+    text = f"argument {option}: expected a whole number of at least 1, not 0\n"
+    assert capsys.readouterr().err.endswith(text)
   assert main.main([*command, "--topology", "v5e"]) == 2
   assert (
     "--topology takes KIND:SHAPE, as in v5e:16x16 or cpu:8, not 'v5e'" in capsys.readouterr().err

@@ -79,7 +79,7 @@ class Slurm(Mocks):
       str(folder),
     )  # fmt: skip
     self.place = places.Slurm(**{"nodes": 2, **options})
-    for path, text in launch.render(job, self.place, folder).files.items():
+    for path, text in self.place.render(job, folder).files.items():
       path.write_text(text)
 
   def end(self, *codes, hosts=GOOD_HOSTS, restart=0, **environment):
@@ -231,7 +231,7 @@ class Tpu(Mocks):
       accelerator="v6e-8", runtime="r", zone="z", project="p", bucket="gs://b",
       package="dist/a-1.whl[tpu]", **options,
     )  # fmt: skip
-    for path, text in launch.render(job, place, folder).files.items():
+    for path, text in place.render(job, folder).files.items():
       path.write_text(text)
 
   def trains(self, *plan, answers=("ACTIVE",) * 9):
@@ -320,7 +320,7 @@ class Worker(Mocks):
       accelerator="v6e-8", runtime="r", zone="z", project="p", bucket="gs://b/",
       package="dist/a-1.whl[tpu]",
     )  # fmt: skip
-    files = launch.render(job, place, folder).files
+    files = place.render(job, folder).files
     (folder / "worker.sh").write_text(files[folder / "tpu_vm.sh"])
     python = folder / "audiopalm" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -51,7 +51,7 @@ def experiment_of(small):
       "corpora": tuple(dict.fromkeys(task.corpus for task in tasks)),
       "tokenizers": (small.Letters(), small.Crossings()),
       "layout": layouts.Chain(), "data": Packed(row_length=96, batch_rows=4), "seed": 7,
-      "objective": NextToken(),
+      "objective": NextToken(), "steps": 40,
     }  # fmt: skip
     return types.SimpleNamespace(**fields | changes)
 

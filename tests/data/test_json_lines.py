@@ -37,6 +37,16 @@ def test_any_other_damaged_line_is_named(tmp_path):
     json_lines.read_grown(path)
 
 
+@pytest.mark.parametrize("line", ["5", "null", '[{"a": 1}]', '"a"', '{"b": 1}'])
+def test_a_line_that_is_no_record_is_named_with_what_was_expected(tmp_path, line):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(f'{{"a": 1}}\n{line}\n')
+  with pytest.raises(DataError) as error:
+    json_lines.read_grown(path, "a")
+  text = f"{path}, line 2: expected a JSON object with 'a', but it is "
+  assert str(error.value).startswith(text) and str(error.value).endswith(" Delete that line.")
+
+
 def test_a_last_line_that_has_its_end_was_not_cut_and_is_named_too(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_bytes(b'{"a": 1}\n{"a"\n')

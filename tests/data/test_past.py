@@ -66,6 +66,9 @@ def test_speech_is_written_as_it_was_given(prepared, experiment_of, tmp_path):
   np.testing.assert_allclose(written_S, wave_S, atol=1e-4)
 
 
-def test_steps_begin_with_1(prepared, experiment_of):
-  with pytest.raises(ConfigError, match="from 1 on; got 0"):
-    past.batch(prepared, experiment_of(), 0)
+def test_steps_are_those_of_the_run(prepared, experiment_of):
+  last = experiment_of().steps
+  for step in (0, last + 1):
+    with pytest.raises(ConfigError, match=f"from 1 to the {last} of this run; got {step}"):
+      past.batch(prepared, experiment_of(), step)
+  past.batch(prepared, experiment_of(), last + 1, written=1)  # of a run that was longer once

@@ -14,9 +14,14 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from audiopalm import settings, sharding
 from audiopalm.planning import collectives as hlo_collectives
+from audiopalm.planning import hlo
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"data": 2, "fsdp": 2, "context": 1, "tensor": 2}
+
+
+def collectives(text: str, sizes=SIZES) -> tuple[hlo_collectives.Collective, ...]:
+  return hlo_collectives.collectives(hlo.parse(text), sizes)
 
 
 def short(sent) -> list[tuple]:
@@ -30,7 +35,7 @@ def test_a_collective_has_its_sizes_its_operation_and_its_parameter(programs):
     "replica_groups=[4,2]<=[8], dimensions={1}, use_global_device_ids=true, "
     'metadata={op_name="jit(step)/reshard"}'
   )  # fmt: skip
-  assert hlo_collectives.collectives(text, SIZES) == (
+  assert collectives(text) == (
     hlo_collectives.Collective(
       kind="all-gather",
       axes=("tensor",),
@@ -47,7 +52,7 @@ def test_a_collective_has_its_sizes_its_operation_and_its_parameter(programs):
 
 
 def test_a_start_and_its_done_are_one_collective(programs):
-  sent = hlo_collectives.collectives(programs.program(programs.STARTS, programs.ADD), SIZES)
+  sent = collectives(programs.program(programs.STARTS, programs.ADD))
   assert short(sent) == [
     ("all-gather", ("tensor",), 2048, 4096, 1),
     ("all-reduce", ("data",), 4096, 4096, 1),
@@ -57,9 +62,7 @@ def test_a_start_and_its_done_are_one_collective(programs):
 
 
 def test_wrapped_and_asynchronous_collectives_are_listed(programs):
-  sent = hlo_collectives.collectives(
-    programs.program(programs.WRAPPED_LINES, programs.WRAPPED), SIZES
-  )
+  sent = collectives(programs.program(programs.WRAPPED_LINES, programs.WRAPPED))
   assert short(sent) == [
     ("all-gather", ("tensor",), 2048, 4096, 1),
     ("reduce-scatter", ("tensor",), 2048, 1024, 1),
@@ -70,9 +73,7 @@ def test_wrapped_and_asynchronous_collectives_are_listed(programs):
 
 def test_a_gather_over_a_chain_of_fusions_counts_once_per_iteration(programs):
   computations, entry = programs.loop(programs.CHAIN_LINES)
-  (sent,) = hlo_collectives.collectives(
-    programs.program(entry, programs.CHAIN + computations), SIZES
-  )
+  (sent,) = collectives(programs.program(entry, programs.CHAIN + computations))
   assert short([sent]) == [("all-gather", ("fsdp",), 2048, 4096, 4)]
   assert sent.in_loop and not sent.unknown_trips
   assert sent.op_name == "jit(step)/while/body/reshard"
@@ -84,7 +85,7 @@ def test_a_fusion_that_keeps_a_slice_of_an_all_reduce_is_a_reduce_scatter(progra
     'metadata={op_name="jit(step)/dot_general"}'
   )
   text = programs.program(line, programs.ALL_REDUCE_SCATTER)
-  (sent,) = hlo_collectives.collectives(text, {"fsdp": 4, "tensor": 2})
+  (sent,) = collectives(text, {"fsdp": 4, "tensor": 2})
   assert short([sent]) == [("reduce-scatter", ("fsdp",), 4096, 1024, 1)]
   assert (sent.shape, sent.op_name) == ("bf16[4,128]", "jit(step)/dot_general")
   two = (
@@ -92,7 +93,7 @@ def test_a_fusion_that_keeps_a_slice_of_an_all_reduce_is_a_reduce_scatter(progra
     "calls=%all-reduce-scatter.2"
   )
   text = programs.program(two, programs.TWO_SCATTERED)
-  (sent,) = hlo_collectives.collectives(text, {"fsdp": 4, "tensor": 2})
+  (sent,) = collectives(text, {"fsdp": 4, "tensor": 2})
   assert short([sent]) == [("reduce-scatter", ("fsdp",), 4096, 1024, 1)]
 
 
@@ -104,9 +105,7 @@ def test_an_all_reduce_that_is_sliced_outside_a_fusion_stays_one(programs):
     "%kept = bf16[4,128] dynamic-slice(%all-reduce.1, %zero, %zero), dynamic_slice_sizes={4,128}",
     programs.ADD,
   )
-  assert short(hlo_collectives.collectives(text, SIZES)) == [
-    ("all-reduce", ("data", "fsdp"), 2048, 2048, 1)
-  ]
+  assert short(collectives(text)) == [("all-reduce", ("data", "fsdp"), 2048, 2048, 1)]
 
 
 def test_the_branch_that_sends_most_counts(programs):
@@ -116,7 +115,7 @@ def test_the_branch_that_sends_most_counts(programs):
     "branch_computations={%small, %large}",
     programs.BRANCHES,
   )
-  (sent,) = hlo_collectives.collectives(text, SIZES)
+  (sent,) = collectives(text)
   assert short([sent]) == [("collective-permute", ("tensor",), 2048, 2048, 1)]
 
 
@@ -126,7 +125,7 @@ def test_groups_over_a_mesh_with_an_order_of_devices_are_parsed(programs):
     "['axis_0'=2,'axis_1'=1,'axis_2'=4], device_ids=([4,2]T(1,0)) {'axis_0'}, "
     "use_global_device_ids=true, to_apply=%add.clone"
   )
-  (sent,) = hlo_collectives.collectives(programs.program(line, programs.ADD), SIZES)
+  (sent,) = collectives(programs.program(line, programs.ADD))
   assert (sent.axes, sent.group_size) == (("tensor",), 2)
 
 
@@ -136,8 +135,7 @@ def test_a_parameter_is_named_only_where_nothing_else_is_sent(programs):
     "%all-gather.1 = (bf16[8,256], bf16[8,256]) all-gather(%param.0, {}), replica_groups=[4,2]<=[8]"
   )
   both, mixed = (
-    hlo_collectives.collectives(programs.program(line.replace("{}", name)), SIZES)[0]
-    for name in ("%param.0", "%twice")
+    collectives(programs.program(line.replace("{}", name)))[0] for name in ("%param.0", "%twice")
   )
   assert (both.parameter, mixed.parameter) == ("params['up'], params['up']", "")
 
@@ -147,13 +145,13 @@ def test_groups_of_replicas_that_are_all_partitions_are_all_axes(programs):
     "%all-reduce.1 = f32[] all-reduce(%param.0), channel_id=1, replica_groups={{0}}, "
     "to_apply=%add.clone"
   )
-  (sent,) = hlo_collectives.collectives(programs.program(line, programs.ADD), SIZES)
+  (sent,) = collectives(programs.program(line, programs.ADD))
   assert (sent.axes, sent.group_size) == (("data", "fsdp", "tensor"), 8)
 
 
 def test_collectives_between_slices_differ_from_those_inside(programs):
   sizes = {"data": 2, "fsdp": 4, "context": 1, "tensor": 2}
-  sent = hlo_collectives.collectives(programs.program(programs.BETWEEN_SLICES), sizes)
+  sent = collectives(programs.program(programs.BETWEEN_SLICES), sizes)
   assert short(sent) == [
     ("all-gather", ("fsdp",), 2048, 8192, 1),
     ("all-reduce", ("data",), 16384, 16384, 1),
@@ -181,7 +179,7 @@ def collective(kind, result_bytes=4096, operand_bytes=4096, group_size=4, times=
 
 @pytest.mark.parametrize(("kind", "result", "operand", "sent"), WIRE)
 def test_bytes_on_the_wire_are_those_of_a_ring_of_four(kind, result, operand, sent):
-  assert hlo_collectives.bytes_on_wire(collective(kind, result, operand)) == sent
+  assert collective(kind, result, operand).bytes_on_wire == sent
   assert collective(kind, result, operand).bytes == 4096
 
 
@@ -220,7 +218,7 @@ def bytes_by_place(sent) -> tuple[int, int]:
 def check_step(texts: dict[int, str], sizes: dict[str, int], item_bytes: int) -> None:
   """Checks the collectives of `scanned` with n and with 2n layers; `item_bytes` is the size of a
   gathered element."""
-  few, many = (hlo_collectives.collectives(text, sizes) for text in texts.values())
+  few, many = (collectives(text, sizes) for text in texts.values())
   layers = min(texts)
   inside, outside = bytes_by_place(few)
   assert inside > 0 and outside > 0
@@ -245,8 +243,8 @@ def test_partitions_are_numbered_in_the_order_of_the_mesh(scanned):
   devices = np.array(jax.devices())[[0, 1, 2, 7, 3, 6, 5, 4]].reshape(2, 2, 2)
   mesh = jax.sharding.Mesh(devices, ("data", "fsdp", "tensor"), axis_types=(AxisType.Explicit,) * 3)
   plain = sharding.mesh(settings.Machine(data=2, fsdp=2, tensor=2))
-  expected = hlo_collectives.collectives(scanned.step_text(plain, 2), SIZES)
-  assert short(hlo_collectives.collectives(scanned.step_text(mesh, 2), SIZES)) == short(expected)
+  expected = collectives(scanned.step_text(plain, 2))
+  assert short(collectives(scanned.step_text(mesh, 2))) == short(expected)
 
 
 def test_every_kind_over_every_axis_is_listed_for_a_compiled_program():
@@ -265,7 +263,7 @@ def test_every_kind_over_every_axis_is_listed_for_a_compiled_program():
   x = jax.ShapeDtypeStruct((64, 16), jnp.float32, sharding=NamedSharding(mesh, spec))
   with jax.set_mesh(mesh):
     mapped = jax.shard_map(each_kind, in_specs=spec, out_specs=(spec,) * 5, check_vma=False)
-    sent = hlo_collectives.collectives(jax.jit(mapped).lower(x).compile().as_text(), SIZES)
+    sent = collectives(jax.jit(mapped).lower(x).compile().as_text())
   whole = 8 * 16 * 4
   assert sorted(short(sent)) == [
     ("all-gather", ("data", "fsdp"), whole, 4 * whole, 1),

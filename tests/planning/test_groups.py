@@ -33,7 +33,7 @@ TEXTS = [
 def test_axes_do_not_depend_on_how_groups_are_written(text, axes):
   members = groups.replica_groups(text, 8)
   assert sorted(device for group in members for device in group) == list(range(8))
-  assert groups.MeshAxes.of(SIZES).axes_of_groups(members) == axes
+  assert groups.axes_of_groups(SIZES, members) == axes
 
 
 def test_a_transposed_iota_is_written_out():
@@ -42,10 +42,11 @@ def test_a_transposed_iota_is_written_out():
 
 
 def test_groups_of_one_of_several_slices_are_the_part_of_the_mesh_inside_it():
-  two_slices = groups.MeshAxes.of({"data": 2, "fsdp": 4, "tensor": 2})
-  assert two_slices.axes_of_groups(groups.replica_groups("[2,4]<=[4,2]T(1,0)", 8)) == ("fsdp",)
-  data_inside_too = groups.MeshAxes.of({"data": 4, "fsdp": 2, "tensor": 2})
-  assert data_inside_too.axes_of_groups(groups.replica_groups("[4,2]<=[2,4]T(1,0)", 8)) == ("data",)
+  two_slices, data_inside_too = ({"data": data, "fsdp": 8 // data, "tensor": 2} for data in (2, 4))
+  along_fsdp = groups.replica_groups("[2,4]<=[4,2]T(1,0)", 8)
+  assert groups.axes_of_groups(two_slices, along_fsdp) == ("fsdp",)
+  along_data = groups.replica_groups("[4,2]<=[2,4]T(1,0)", 8)
+  assert groups.axes_of_groups(data_inside_too, along_data) == ("data",)
 
 
 PAIRS = [
@@ -59,4 +60,4 @@ PAIRS = [
 
 @pytest.mark.parametrize(("text", "axes"), PAIRS)
 def test_a_permutation_runs_over_the_axes_it_moves_along(text, axes):
-  assert groups.MeshAxes.of(SIZES).axes_of_pairs(groups.pairs(text)) == axes
+  assert groups.axes_of_pairs(SIZES, text) == axes

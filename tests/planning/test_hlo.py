@@ -55,7 +55,7 @@ def test_text_without_an_entry_is_refused():
 def times(text: str) -> dict[str, tuple[int, bool, bool]]:
   """Returns (times, in_loop, unknown_trips) by name, for instructions that run at one place."""
   executions = collections.defaultdict(list)
-  for each in hlo.executions(hlo.parse(text), weight=lambda execution: 1):
+  for each in hlo.parse(text).executions:
     executions[each.instruction.name].append((each.times, each.in_loop, each.unknown_trips))
   return {name: places[0] for name, places in executions.items() if len(places) == 1}
 

@@ -49,9 +49,9 @@ def test_parameters_and_optimizer_are_counted_by_device(planned):
   model = experiment().model.build(program.space_of(experiment()))
   shards = [leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(model.shapes(mesh))]
   wanted = sum(4 * math.prod(shape) for shape in shards)
-  assert planned.resident["parameters"] == wanted
-  assert 2 * wanted <= planned.resident["optimizer"] <= 2 * wanted + 64
-  assert planned.usage.peak > planned.usage.arguments >= 3 * wanted
+  assert planned.compiled.memory["parameters"] == wanted
+  assert 2 * wanted <= planned.compiled.memory["optimizer"] <= 2 * wanted + 64
+  assert planned.compiled.memory["peak"] > planned.compiled.memory["arguments"] >= 3 * wanted
 
 
 def test_only_embedding_and_head_are_gathered_outside_the_layers(planned):
@@ -91,13 +91,13 @@ def test_the_operations_are_those_of_the_formula(cpus):
 def test_a_decoding_step_counts_its_cache(cpus):
   decoding = plan.generation(experiment(), FSDP, cpus, rows=16, slots=64)
   layers, ways = 2, 4 * 2  # rows over fsdp, key heads over tensor
-  assert decoding.resident["cache"] >= 2 * layers * 16 * 64 * 2 * 16 * 4 / ways
+  assert decoding.compiled.memory["cache"] >= 2 * layers * 16 * 64 * 2 * 16 * 4 / ways
   assert decoding.tokens == 16 and decoding.bounds.bound_s > 0
 
 
 def test_a_plan_is_json(planned):
   fields = json.loads(json.dumps(plan.to_json(planned)))
-  assert fields["fits"] and fields["spare"] == 2**30 - planned.usage.peak
+  assert fields["fits"] and fields["spare"] == 2**30 - planned.compiled.memory["peak"]
   assert fields["mesh"] == {"data": 1, "fsdp": 4, "context": 1, "tensor": 2}
   assert 0 < fields["mfu_at_most"] < 1
 
@@ -114,7 +114,7 @@ def test_a_collective_without_a_name_is_named_after_the_only_parameter_of_its_sh
 def test_a_program_larger_than_memory_does_not_fit(cpus):
   small = dataclasses.replace(cpus, chip=dataclasses.replace(CHIP, memory=2**16))
   large = plan.training(experiment(), FSDP, small)
-  assert not large.fits and large.excess_bytes == large.usage.peak - 2**16
+  assert not large.fits and large.excess_bytes == large.compiled.memory["peak"] - 2**16
 
 
 def test_a_search_ranks_candidates_and_keeps_the_error_of_those_that_are_refused(cpus, monkeypatch):
