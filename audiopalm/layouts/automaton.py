@@ -5,7 +5,7 @@ own; after that, a row and the one a period later are the same state.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from audiopalm.errors import LayoutError
@@ -52,78 +52,62 @@ class State(NamedTuple):
   moves: Mapping[int, Move]
 
 
-def check_given_columns(layout: cells.Part, predicted: list[cells.Block]) -> None:
-  for number, block in enumerate(predicted):
-    given = [column for column in block.columns if column.given]
-    if given and (number or not block.columns[block.lead].given):
-      raise LayoutError(
-        f"{layout} cannot be decoded row by row: the given stream {given[0].name!r} must stand in "
-        "the first predicted part, with a delay of 0, so that its end is known in the row where "
-        "the predicted columns end. Change the order or the delays."
-      )
-
-
-class Counting:
+class Counting(NamedTuple):
   """Which blocks count the frames of a stream, and which must have as many as were counted."""
 
-  def __init__(self, blocks: list[cells.Block], given_blocks: int):
-    self.grows: set[int] = set()
-    self.drops: set[int] = set()
-    self.counted = ""
-    # Pieces of a stream end where the plan says, not where another block of it did.
-    names = [
-      set() if block.mark or block.part else {column.name for column in block.columns}
-      for block in blocks
-    ]
-    free = [n for n in range(given_blocks, len(blocks)) if not _lead(blocks[n]).given]
-    held = ""  # the stream whose frames the registers hold
-    for n in range(given_blocks, len(blocks)):
-      bound = names[n] & set().union(*names[:n])
-      binding = names[n] & set().union(*(names[later] for later in free if later > n))
-      if n in free and bound:
-        wanted = held if held in bound else min(bound)
-        if not held and wanted in set().union(*names[:given_blocks]):
-          self.counted = held = wanted
-        if wanted != held:
-          raise LayoutError(
-            f"The part of {wanted!r} that comes second cannot be decoded row by row: another "
-            "stream was counted since the first. Put the two parts next to each other."
-          )
-        self.drops.add(n)
-      elif binding:
-        held = min(binding)
-        self.grows.add(n)
-      else:
-        continue
-      if blocks[n].period != _frame_rows(blocks[n], held):
+  grows: set[int]
+  drops: set[int]
+  counted: str  # see `incremental.Plan`
+
+
+def counting(blocks: Sequence[cells.Block], given_blocks: int) -> Counting:
+  """Returns what the plan of these blocks must count; LayoutError where it cannot."""
+  grows: set[int] = set()
+  drops: set[int] = set()
+  counted = held = ""  # the stream that begins with frames of the prompt; that of the registers
+  # Pieces of a stream end where the plan says, not where another block of it did.
+  names = [set() if b.part else {column.name for column in b.streams} for b in blocks]
+  predicted = range(given_blocks, len(blocks))
+  free = [n for n in predicted if not blocks[n].columns[blocks[n].lead].given]
+  for n in predicted:
+    bound = names[n] & set().union(*names[:n])
+    binding = names[n] & set().union(*(names[later] for later in free if later > n))
+    if n in free and bound:
+      name = held if held in bound else min(bound)
+      if not held and name in set().union(*names[:given_blocks]):
+        counted = held = name
+      if name != held:
         raise LayoutError(
-          f"The frames of {held!r} cannot be counted row by row: the streams beside it have longer "
-          "frames. Give the streams of these Columns frames of one length."
+          f"The part of {name!r} that comes second cannot be decoded row by row: another stream "
+          "was counted since the first. Put the two parts next to each other."
         )
-    if any(block.counts for block in blocks):
-      if self.grows or self.drops:
-        raise LayoutError(
-          f"The spans of Infill cannot be counted row by row beside frames of {held!r}. Let that "
-          "stream lie in one part."
-        )
-      self.counted = cells.SPANS
-
-
-def _lead(block: cells.Block) -> cells.Column:
-  return block.columns[block.lead]
-
-
-def _frame_rows(block: cells.Block, name: str) -> int:
-  return next(column.frame_rows for column in block.columns if column.name == name)
+      drops.add(n)
+    elif binding:
+      held = min(binding)
+      grows.add(n)
+    else:
+      continue
+    if blocks[n].period != next(c.frame_rows for c in blocks[n].columns if c.name == held):
+      raise LayoutError(
+        f"The frames of {held!r} cannot be counted row by row: the streams beside it have longer "
+        "frames. Give the streams of these Columns frames of one length."
+      )
+  if any(block.counts for block in blocks):
+    if grows or drops:
+      raise LayoutError(
+        f"The spans of Infill cannot be counted row by row beside frames of {held!r}. Let that "
+        "stream lie in one part."
+      )
+    counted = cells.SPANS
+  return Counting(grows, drops, counted)
 
 
 class Builder:
   """Makes the state of a key."""
 
   def __init__(self, grammar: cells.Grammar, counting: Counting, space: TokenSpace):
-    self.blocks, self._follows = grammar.blocks, grammar.follows
+    self.blocks, self.follows = grammar.blocks, grammar.follows
     self.counting = counting
-    self.columns = space.columns
     keys = [
       [(r.stream, r.level) for r in space.ranges if r.column == k]
       + [s.name for s in space.specials if s.column == k]
@@ -135,40 +119,36 @@ class Builder:
     if key.phase == "end":
       return self._state([], -1, {0: Move(key)})
     if key.phase == "choice":
-      moves = {self._first_class(n): self._begun(n) for n in self._follows[key.block]}
+      moves = self._choices(key.block)
       return self._state([(Mode.PREDICT, set(moves))], 0, moves)
     block = self.blocks[key.block]
     if block.mark:
-      only = {self._first_class(key.block)}
-      return self._state([(Mode.PREDICT, only)], -1, {0: self._leave(key.block)})
-    row = key.row + key.since
+      special = {self.classes[0][block.mark]}
+      return self._state([(Mode.PREDICT, special)], -1, {0: self._leave(key.block)})
+    row, lead = key.row + key.since, block.lead
     drawn = [self._cell(block, k, row, key) for k in range(len(block.columns))]
-    if key.phase == "ended":
-      return self._state(drawn, -1, {0: self._after(key)})
-    ends = row > 0 and row % block.period == 0
-    if key.phase == "last":
-      for k, column in enumerate(block.columns):
-        if column.delay == 0 and not column.given:
+    begun = [k for k, c in enumerate(block.columns) if c.delay == 0 and not c.given]
+    if key.phase != "open":
+      if key.phase == "last":
+        for k in begun:
           drawn[k] = (Mode.PREDICT, {self._end_class(block, k)})
       return self._state(drawn, -1, {0: self._after(key)})
-    if not ends or key.block in self.counting.drops:
+    if not row or row % block.period or key.block in self.counting.drops:
       return self._state(drawn, -1, {0: self._on(key)})
-    lead = block.lead
     moves = {self._body_class(block, lead, row): self._on(key)}
     if not block.end:
-      moves |= {self._first_class(n): self._begun(n) for n in self._follows[key.block]}
+      moves |= self._choices(key.block)
       drawn[lead] = (Mode.PREDICT, set(moves))
       return self._state(drawn, lead, moves)
-    for k, column in enumerate(block.columns):
-      if column.delay == 0 and not column.given:
-        mode = Mode.PREDICT if k == lead else Mode.TIED
-        drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
+    for k in begun:
+      mode = Mode.PREDICT if k == lead else Mode.TIED
+      drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
     moves[self._end_class(block, lead)] = self._after(key)
     return self._state(drawn, lead, moves)
 
   def _state(self, drawn: list[tuple[Mode, set[int]]], lead: int, moves: dict[int, Move]) -> State:
-    drawn = drawn + [(Mode.HOLE, set())] * (self.columns - len(drawn))
-    modes, classes = zip(*drawn, strict=True)
+    holes = [(Mode.HOLE, set())] * (len(self.classes) - len(drawn))
+    modes, classes = zip(*drawn, *holes, strict=True)
     return State(modes, classes, lead, moves)
 
   def _cell(self, block: cells.Block, k: int, row: int, key: Key) -> tuple[Mode, set[int]]:
@@ -193,36 +173,30 @@ class Builder:
   def _end_class(self, block: cells.Block, k: int) -> int:
     return self.classes[k][block.end_name(k)]
 
-  def _first_class(self, number: int) -> int:
-    """Returns the class of the first cell of a block's lead."""
-    block = self.blocks[number]
-    if block.mark:
-      return self.classes[0][block.mark]
-    return self._body_class(block, block.lead, 0)
-
-  def _begun(self, number: int) -> Move:
-    """Returns the move out of the row in which a block began, chosen by its lead."""
-    if self.blocks[number].mark:
-      return self._leave(number)
-    return self._on(Key("open", number))
+  def _choices(self, number: int) -> dict[int, Move]:
+    """Returns the moves out of the row in which a successor of a block begins, by the class of the
+    first cell of its lead."""
+    moves = {}
+    for following in self.follows[number]:
+      block = self.blocks[following]
+      if block.mark:
+        moves[self.classes[0][block.mark]] = self._leave(following)
+      else:
+        moves[self._body_class(block, block.lead, 0)] = self._on(Key("open", following))
+    return moves
 
   def _on(self, key: Key) -> Move:
     """Returns the move to the next row of the block, the lead going on."""
-    block = self.blocks[key.block]
-    row = key.row + 1
-    to = key._replace(row=self._modulo(key.block, row))
-    if row % block.period or key.block not in self.counting.grows | self.counting.drops:
+    block, row = self.blocks[key.block], key.row + 1
+    grows, drops = (key.block in blocks for blocks in self.counting[:2])
+    # States repeat with the period once every column has begun, and the first frame is counted.
+    unlike = max(1, *block.delays, block.period if grows else 1)
+    to = key._replace(row=row if row < unlike else unlike + (row - unlike) % block.period)
+    if row % block.period or not (grows or drops):
       return Move(to)
-    if key.block in self.counting.grows:
+    if grows:
       return Move(to, Count.FIRST if row == block.period else Count.GROW)
-    if block.end:
-      return Move(to, Count.DROP, to._replace(phase="last"))
-    return Move(to, Count.DROP, self.after(key.block))
-
-  def _modulo(self, number: int, row: int) -> int:
-    block = self.blocks[number]
-    whole = max(1, *block.delays, block.period if number in self.counting.grows else 1)
-    return row if row < whole else whole + (row - whole) % block.period
+    return Move(to, Count.DROP, to._replace(phase="last") if block.end else self.after(key.block))
 
   def _after(self, key: Key) -> Move:
     """Returns the move out of a row in which the lead ends or has ended."""
@@ -236,7 +210,7 @@ class Builder:
 
   def _leave(self, number: int) -> Move:
     """Returns the move out of a block's last row."""
-    follows = self._follows[number]
+    follows = self.follows[number]
     if self.blocks[number].counts == "span" and len(follows) > 1:
       more, done = map(self._opened, follows)
       return Move(more, Count.DROP, done)
@@ -244,7 +218,7 @@ class Builder:
 
   def after(self, number: int) -> Key:
     """Returns the state of the first row after a block."""
-    follows = self._follows[number]
+    follows = self.follows[number]
     return self._opened(follows[0]) if len(follows) == 1 else Key("choice", number)
 
   def _opened(self, number: int) -> Key:

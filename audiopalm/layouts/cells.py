@@ -35,6 +35,8 @@ SPANS = "spans"  # what a plan counts where it fills spans; no stream, whose nam
 COMMON_SPECIALS = ("sep", "stop")  # every space has them, whatever its layouts ask for
 
 WordEnds = Mapping[str, np.ndarray]  # "role.stream": frames before the end of each word, [W]
+Holes = Sequence[tuple[int, int]]  # (start, stop) of the frames that are to be predicted anew
+Count = int | np.ndarray  # of one example, or of many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Column:
   """One stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times.
 
   `given` cells come with the prompt, all others are decoded. Those that are decoded have a weight
-  in the loss, unless `learned` says otherwise.
+  in the loss, unless `learned` says otherwise. In a token space (`placing.place`), local id i <
+  sizes[q] of levels[q] is i + starts[q] on the grid, and `end_id` is what the column ends with.
   """
 
   name: str  # "role.stream", TAG, or the special that a mark holds
@@ -52,6 +55,9 @@ class Column:
   delay: int = 0
   given: bool = False
   learned: bool | None = None
+  starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
+  sizes: np.ndarray | None = dataclasses.field(default=None, compare=False)
+  end_id: int = HOLE  # where the block has no end
 
   @property
   def has_weight(self) -> bool:
@@ -93,6 +99,11 @@ class Block:
     return tuple(column.delay for column in self.columns)
 
   @functools.cached_property
+  def streams(self) -> tuple[Column, ...]:
+    """The columns that hold a stream or a tag: all but that of a mark."""
+    return () if self.mark else self.columns
+
+  @functools.cached_property
   def period(self) -> int:
     """Rows after which every column is at the start of a frame again."""
     return math.lcm(*(column.frame_rows for column in self.columns))
@@ -112,9 +123,8 @@ class Block:
     """Returns the (column, stream, level) of every range the block writes."""
     return {
       (k, column.spec.name, level)
-      for k, column in enumerate(self.columns)
+      for k, column in enumerate(self.streams)
       for level in column.levels
-      if column.spec is not None
     }
 
   @property
@@ -132,6 +142,11 @@ class Block:
   def end_name(self, column: int) -> str:
     """Returns what ends a column: the end itself, but column 0 alone has sep."""
     return "stop" if column and self.end == "sep" else self.end
+
+  def with_columns(self, **changes: Any) -> "Block":
+    """Returns the block with these fields of every column changed."""
+    columns = tuple(dataclasses.replace(column, **changes) for column in self.columns)
+    return dataclasses.replace(self, columns=columns)
 
 
 def mark(name: str, *, given: bool = False, learned: bool | None = None, **fields: Any) -> Block:
@@ -151,11 +166,17 @@ class Piece(NamedTuple):
 
 
 class Section(NamedTuple):
-  """The blocks `start` to `stop` of a grammar that one part stands for; no part: a mark between."""
+  """The blocks `start` to `stop` of a grammar, and the part that arranges them, if one does."""
 
   part: "Part | None"
   start: int
   stop: int
+
+  def pieces(self, of_part: Sequence[Piece] | None = None) -> list[Piece]:
+    """Returns the pieces of a part, numbered as the grammar does; by default each block, whole."""
+    if of_part is None:
+      return [Piece(number) for number in range(self.start, self.stop)]
+    return [Piece(self.start + number, frames) for number, frames in of_part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,16 +199,16 @@ class Grammar:
     return [n for n, following in enumerate(self.follows) if len(self.blocks) in following]
 
 
-def chain(blocks: Sequence[Block]) -> Grammar:
+def chain(*blocks: Block) -> Grammar:
   """Returns the grammar in which each block comes once, in this order."""
-  return Grammar(tuple(blocks), tuple((n + 1,) for n in range(len(blocks))))
+  return Grammar(blocks, tuple((n + 1,) for n in range(len(blocks))))
 
 
 class Part:
   """Base of the frozen dataclasses a layout is made of; each says which `blocks` it stands for.
 
-  A part whose blocks come in an order of the record's own has a `grammar` beside them, `arranges`
-  is True, and `pieces`, `asked` and `most_rows` say what of a stream lies where.
+  A part whose blocks come in an order of the record's own has a `grammar` in their place,
+  `arranges` is True, and `pieces`, `asked` and `most_rows` say what of a stream lies where.
   """
 
   makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
@@ -198,7 +219,7 @@ class Part:
 
   def grammar(self, streams: Mapping[str, StreamSpec]) -> Grammar:
     """Returns the part's blocks and their successors."""
-    return chain(self.blocks(streams))
+    return chain(*self.blocks(streams))
 
   @property
   def arranges(self) -> bool:
@@ -225,9 +246,7 @@ class Part:
     """Returns the pieces of one example from top to bottom; only of a part that `arranges`."""
     raise self._lacks("pieces")
 
-  def asked(
-    self, streams: Mapping[str, np.ndarray], holes: Sequence[tuple[int, int]] | None
-  ) -> list[Piece]:
+  def asked(self, streams: Mapping[str, np.ndarray], holes: Holes | None) -> list[Piece]:
     """Returns the given pieces of a prompt; only of a part that `arranges`."""
     raise self._lacks("asked")
 
@@ -236,9 +255,9 @@ class Part:
     raise LayoutError(f"What {self} predicts cannot be begun: its prompt says all that is given.")
 
   def most_rows(
-    self, blocks: Sequence[Block], lengths: Mapping[str, Any], word_ends: WordEnds | None
-  ) -> Any:
-    """Returns the most rows that the part takes, whatever is drawn; `lengths` may hold arrays."""
+    self, blocks: Sequence[Block], lengths: Mapping[str, Count], word_ends: WordEnds | None
+  ) -> Count:
+    """Returns the most rows that the part takes, whatever is drawn."""
     raise self._lacks("most_rows")
 
   def _lacks(self, method: str) -> LayoutError:
@@ -268,13 +287,9 @@ class Part:
     written = (pair for block in resolve(self, streams).blocks for pair in block.specials())
     return tuple(dict.fromkeys(pair for pair in written if pair[1] not in COMMON_SPECIALS))
 
-  def tag_parts(self) -> tuple[Any, ...]:
-    """Returns the Tag parts inside, in order."""
-    return tuple(tag for part in children(self) for tag in part.tag_parts())
-
   def tag_strings(self) -> tuple[str, ...]:
     """Returns every tag string the layout can write."""
-    return tuple(string for tag in self.tag_parts() for string in tag.declared)
+    return tuple(string for part in children(self) for string in part.tag_strings())
 
 
 def _json(value: Any) -> Any:
@@ -368,7 +383,7 @@ def _check_columns(layout: Part, blocks: Sequence[Block]) -> None:
         f"Delays {block.delays} leave the first rows empty. Subtract {min(block.delays)} from "
         "each: the smallest must be 0."
       )
-    for column in () if block.mark else block.columns:
+    for column in block.streams:
       for level in column.levels:
         before = placed.get((column.name, level))
         # The blocks of one part may share a stream: each holds pieces of it.
@@ -378,28 +393,3 @@ def _check_columns(layout: Part, blocks: Sequence[Block]) -> None:
             "values. Place it once."
           )
         placed[column.name, level] = block.part
-
-
-def delay(codes_TQ: np.ndarray, delays: Sequence[int], hole: int = HOLE) -> np.ndarray:
-  """Returns codes_LQ with column q moved down by delays[q] rows.
-
-  L = T + max(delays). Inverse: `undelay`. Source: MusicGen, arXiv:2306.05284, section 2.2.
-
-      delays (0, 1, 2), two frames      row 0:  a0  .   .
-      a b c = codebooks                 row 1:  a1  b0  .
-                                        row 2:  .   b1  c0
-                                        row 3:  .   .   c1
-  """
-  if not any(delays):
-    return codes_TQ
-  frames = len(codes_TQ)
-  codes_LQ = np.full((frames + max(delays), len(delays)), hole, codes_TQ.dtype)
-  for q, rows in enumerate(delays):
-    codes_LQ[rows : rows + frames, q] = codes_TQ[:, q]
-  return codes_LQ
-
-
-def undelay(codes_LQ: np.ndarray, delays: Sequence[int]) -> np.ndarray:
-  """Returns codes_TQ with column q moved up by delays[q] rows, T = L - max(delays)."""
-  frames = len(codes_LQ) - max(delays)
-  return np.stack([codes_LQ[rows : rows + frames, q] for q, rows in enumerate(delays)], axis=1)

@@ -1,7 +1,6 @@
 """Parts that use several columns: delayed codebooks, parts side by side, repeated rows."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 from audiopalm.errors import LayoutError
@@ -103,19 +102,18 @@ class Repeat(cells.Part):
 
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
     block = one_block(self, self.part, streams)
-    repeated = functools.partial(_repeated, n=self.n)
-    return (dataclasses.replace(block, columns=tuple(map(repeated, block.columns))),)
-
-
-def _repeated(column: cells.Column, n: int) -> cells.Column:
-  return dataclasses.replace(column, repeat=column.repeat * n, delay=column.delay * n)
+    columns = tuple(
+      dataclasses.replace(column, repeat=column.repeat * self.n, delay=column.delay * self.n)
+      for column in block.columns
+    )
+    return (dataclasses.replace(block, columns=columns),)
 
 
 def one_block(
   outer: cells.Part, part: cells.Part, streams: Mapping[str, StreamSpec]
 ) -> cells.Block:
   """Returns the block of a part inside Columns or Repeat, where only single blocks fit."""
-  blocks = part.blocks(streams) if isinstance(part, cells.Part) else ()
+  blocks = part.grammar(streams).blocks if isinstance(part, cells.Part) else ()
   if len(blocks) != 1 or blocks[0].tags:
     raise LayoutError(
       f"{type(outer).__name__} cannot hold {part!r}. It takes Flat, Delay, Columns, Repeat, or "

@@ -29,7 +29,7 @@ many frames as the first; and `Infill` predicts as many spans as its prompt has 
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -79,9 +79,9 @@ class Plan:
     placement = placing.place(self.layout, self.space)
     readings = recovery.read_blocks(placement, prompt.tokens_LK.astype(np.int64))
     if self.counted == cells.SPANS and readings[-1].number == placement.given_blocks - 1:
-      return sum(reading.placed.block.counts == "place" for reading in readings)
+      return sum(reading.block.counts == "place" for reading in readings)
     for reading in readings:
-      for column in reading.placed.block.columns:
+      for column in reading.block.columns:
         if column.name == self.counted:
           return reading.cell_rows // column.frame_rows
     raise LayoutError(f"The prompt breaks off before {self.counted!r}. Give it whole.")
@@ -91,45 +91,32 @@ class Plan:
 def compile(layout: cells.Part, space: TokenSpace) -> Plan:
   """Returns the plan that decodes the layout's predicted parts row by row."""
   placement = placing.place(layout, space)
-  blocks = list(placement.grammar.blocks)
-  counting = automaton.Counting(blocks, placement.given_blocks)
+  counting = automaton.counting(placement.blocks, placement.given_blocks)
+  _check_given_columns(layout, placement.blocks[placement.given_blocks :])
   builder = automaton.Builder(placement.grammar, counting, space)
-  automaton.check_given_columns(layout, blocks[placement.given_blocks :])
-  first = builder.after(placement.given_blocks - 1)
-  states = {first: builder.state(first)}
-  queue = collections.deque([first])
+  start, end = builder.after(placement.given_blocks - 1), automaton.Key("end")
+  states = {start: builder.state(start)}
+  queue = collections.deque([start])
   while queue:
     for move in states[queue.popleft()].moves.values():
       for key in (move.to, move.empty):
         if key not in states:
           states[key] = builder.state(key)
           queue.append(key)
-  return _arrays(states, builder, counting, layout, space)
-
-
-def _arrays(
-  states: dict[automaton.Key, automaton.State],
-  builder: automaton.Builder,
-  counting: automaton.Counting,
-  layout: cells.Part,
-  space: TokenSpace,
-) -> Plan:
-  """Returns the states as arrays, numbered in the order they were found."""
-  states.setdefault(automaton.Key("end"), builder.state(automaton.Key("end")))
   number = {key: s for s, key in enumerate(states)}
   most_classes = max(map(len, builder.classes))
-  shape_SC = (len(states), most_classes)
   class_KV = np.full((space.columns, max(space.padded)), -1, np.int32)
   ends_KC = np.zeros((space.columns, most_classes), bool)
   for r in space.ranges:
     class_KV[r.column, r.start : r.start + r.size] = builder.classes[r.column][r.stream, r.level]
   for special in space.specials:
-    class_KV[special.column, special.id] = builder.classes[special.column][special.name]
-    ends_KC[special.column, builder.classes[special.column][special.name]] = True
+    own_class = builder.classes[special.column][special.name]
+    class_KV[special.column, special.id] = own_class
+    ends_KC[special.column, own_class] = True
   allowed_SKC = np.zeros((len(states), space.columns, most_classes), bool)
-  next_SC = np.full(shape_SC, number[automaton.Key("end")], np.int32)
-  count_SC = np.full(shape_SC, automaton.Count.KEEP, np.int8)
-  empty_SC = np.full(shape_SC, number[automaton.Key("end")], np.int32)
+  next_SC = np.full((len(states), most_classes), number[end], np.int32)
+  empty_SC = next_SC.copy()
+  count_SC = np.full(next_SC.shape, automaton.Count.KEEP, np.int8)
   for s, state in enumerate(states.values()):
     for k, classes in enumerate(state.classes):
       allowed_SKC[s, k, list(classes)] = True
@@ -137,8 +124,8 @@ def _arrays(
       next_SC[s, c], empty_SC[s, c] = number[move.to], number[move.empty]
       count_SC[s, c] = move.count
   return Plan(
-    start=0,
-    end=number[automaton.Key("end")],
+    start=number[start],
+    end=number[end],
     class_KV=class_KV,
     ends_KC=ends_KC,
     mode_SK=np.asarray([state.modes for state in states.values()], np.int8),
@@ -151,6 +138,17 @@ def _arrays(
     layout=layout,
     space=space,
   )
+
+
+def _check_given_columns(layout: cells.Part, predicted: Sequence[cells.Block]) -> None:
+  for number, block in enumerate(predicted):
+    given = [column for column in block.columns if column.given]
+    if given and (number or not block.columns[block.lead].given):
+      raise LayoutError(
+        f"{layout} cannot be decoded row by row: the given stream {given[0].name!r} must stand in "
+        "the first predicted part, with a delay of 0, so that its end is known in the row where "
+        "the predicted columns end. Change the order or the delays."
+      )
 
 
 def walk(

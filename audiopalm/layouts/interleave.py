@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -63,33 +62,28 @@ class Interleave(cells.Part):
     return len(self.names) == 2
 
   def word_streams(self) -> tuple[str, ...]:
-    return self.names if len(self.names) == 2 else ()
-
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    return self.grammar(streams).blocks
+    return self.names if self.draws else ()
 
   def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
-    for name, modality in ((self.text, "text"), (self.units, "speech")):
-      if name is not None and (found := cells.spec_of(name, streams)).modality != modality:
-        raise LayoutError(
-          f"Interleave has {name!r} for its {modality}, but tokenizer {found.name!r} gives "
-          f"{found.modality}. Name its text first, then its units."
-        )
-    for name in self.word_streams():
+    blocks = []
+    for name in self.names:
       spec = cells.spec_of(name, streams)
-      if spec.modality == "speech" and spec.rate_hz is None:
+      modality, special = ("text", TO_TEXT) if name == self.text else ("speech", TO_SPEECH)
+      if spec.modality != modality:
+        raise LayoutError(
+          f"Interleave has {name!r} for its {modality}, but tokenizer {spec.name!r} gives "
+          f"{spec.modality}. Name its text first, then its units."
+        )
+      if self.draws and modality == "speech" and spec.rate_hz is None:
         raise LayoutError(
           f"Interleave cuts {name!r} between words, but frames of tokenizer {spec.name!r} have no "
           f"fixed length. Set {spec.name}.collapse=False, and collapse=True here to leave repeated "
           "frames out."
         )
-    blocks = []
-    for name in self.names:
-      spec = cells.spec_of(name, streams)
-      blocks.append(cells.mark(TO_TEXT if name == self.text else TO_SPEECH))
-      blocks.append(cells.Block((cells.Column(name, spec, tuple(range(spec.codebooks))),)))
+      column = cells.Column(name, spec, tuple(range(spec.codebooks)))
+      blocks += [cells.mark(special), cells.Block((column,))]
     if len(self.names) == 1:
-      return cells.chain(blocks)
+      return cells.chain(*blocks)
     return cells.Grammar(tuple(blocks), follows=((1,), (2, 4), (3,), (0, 4)), first=(0, 2))
 
   def pieces(
@@ -117,19 +111,15 @@ class Interleave(cells.Part):
         f"{self} can begin with {' and '.join(map(repr, self.names))}, in any order, the last one "
         f"empty if it is to come; {', '.join(map(repr, begun)) or 'nothing'} came."
       )
-    pieces = []
-    for side, is_empty in zip(order, empty, strict=True):
-      pieces.append(cells.Piece(2 * side))
-      if not is_empty:
-        pieces.append(cells.Piece(2 * side + 1))
-    return pieces
+    pieces = [cells.Piece(2 * side + n) for side in order for n in (0, 1)]
+    return pieces[:-1] if empty[-1] else pieces
 
   def most_rows(
     self,
     blocks: Sequence[cells.Block],
-    lengths: Mapping[str, Any],
+    lengths: Mapping[str, cells.Count],
     word_ends: cells.WordEnds | None,
-  ) -> Any:
+  ) -> cells.Count:
     rows = {block.columns[0].name: block.period for block in blocks if not block.mark}
     if len(self.names) == 1:
       return 1 + lengths[self.names[0]] * rows[self.names[0]]

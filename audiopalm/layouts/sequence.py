@@ -103,8 +103,8 @@ class Tag(cells.Part):
       )
     return self.strings or (self.template,)
 
-  def tag_parts(self) -> tuple["Tag", ...]:
-    return (self,)
+  def tag_strings(self) -> tuple[str, ...]:
+    return self.declared
 
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
     text = token_space.text_stream(streams)
@@ -126,19 +126,13 @@ class Given(cells.Part):
   makes_given: ClassVar[bool] = True
 
   def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    blocks = self.part.blocks(streams) if isinstance(self.part, cells.Part) else ()
+    blocks = self.part.grammar(streams).blocks if isinstance(self.part, cells.Part) else ()
     if not blocks or isinstance(self.part, Given | Tag | Concat) or any(b.mark for b in blocks):
       raise LayoutError(
         f"Given cannot hold {self.part!r}. It takes Flat, CoarseFirst, Delay, Columns or Repeat."
       )
-    return tuple(
-      dataclasses.replace(
-        block,
-        columns=tuple(dataclasses.replace(column, given=True) for column in block.columns),
-        both_ways=int(self.both_ways),
-      )
-      for block in blocks
-    )
+    given = (block.with_columns(given=True) for block in blocks)
+    return tuple(dataclasses.replace(block, both_ways=int(self.both_ways)) for block in given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,26 +170,24 @@ class Concat(cells.Part):
   def arranges(self) -> bool:
     return any(part.arranges for part in self.parts)
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    return self.grammar(streams).blocks
-
   def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
-    joined = _Joined()
-    both_ways = 0
-    for number, part in enumerate(self.parts):
-      if isinstance(part, Stop) and joined.blocks and number == len(self.parts) - 1:
-        joined.stop()
-        continue
-      placed = self._placed(part, streams)
-      if any(block.both_ways for block in placed.blocks):
+    joined, both_ways = _Joined(), 0
+    ends = len(self.parts) > 1 and isinstance(self.parts[-1], Stop)
+    for number, part in enumerate(self.parts[:-1] if ends else self.parts, start=1):
+      self._check(part)
+      grammar = part.grammar(streams)
+      changes = {"part": number} if part.arranges else {}
+      if any(block.both_ways for block in grammar.blocks):
         both_ways += 1
-        placed = _each(placed, both_ways=both_ways)
-      if part.arranges:
-        placed = _each(placed, part=number + 1)
-      joined.add(part, placed)
+        changes["both_ways"] = both_ways
+      blocks = tuple(dataclasses.replace(block, **changes) for block in grammar.blocks)
+      joined.add(part, dataclasses.replace(grammar, blocks=blocks))
+    if ends:
+      joined.end("stop", given=False)
     return joined.grammar()
 
-  def _placed(self, part: cells.Part, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+  def _check(self, part: cells.Part) -> None:
+    """Raises LayoutError for what cannot be one of the parts, the `Stop` behind them left aside."""
     if isinstance(part, Stop):
       raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
     if isinstance(part, Sep):
@@ -206,20 +198,13 @@ class Concat(cells.Part):
       raise LayoutError(
         f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
       )
-    return part.grammar(streams)
-
-
-def _each(grammar: cells.Grammar, **changes: int) -> cells.Grammar:
-  """Returns the grammar with these fields of every block changed."""
-  blocks = tuple(dataclasses.replace(block, **changes) for block in grammar.blocks)
-  return dataclasses.replace(grammar, blocks=blocks)
 
 
 class _Joined:
   """Grammars one after another: what may end one is followed by what may begin the next."""
 
   def __init__(self):
-    self.blocks: list[cells.Block] = []
+    self._blocks: list[cells.Block] = []
     self._follows: list[tuple[int, ...]] = []
     self._first: tuple[int, ...] = ()
     self._last: list[int] = []
@@ -228,61 +213,48 @@ class _Joined:
   def add(self, part: cells.Part, grammar: cells.Grammar) -> None:
     """Adds a part, after a `sep` where its beginning could be taken for more of the last one."""
     first = [grammar.blocks[number] for number in grammar.first]
-    if self._can_close():
-      (last,) = self._last
-      self.blocks[last] = _separated(self.blocks[last], first)
-    elif self._clashes(first) or any(_must_separate(self.blocks[n], first) for n in self._last):
-      self._append(None, cells.chain([cells.mark("sep")]))
+    last = [self._blocks[number] for number in self._last]
+    if self._clashes(first) or any(_must_separate(block, first) for block in last):
+      self.end("sep", given=any(block.given for block in (*last, *first)))
     self._append(part, grammar)
 
-  def stop(self) -> None:
-    """Ends it all: in every column of the last block, or in a row of its own."""
-    if self._can_close():
-      (last,) = self._last
-      self.blocks[last] = dataclasses.replace(self.blocks[last], end="stop", end_given=False)
+  def end(self, name: str, given: bool) -> None:
+    """Ends what came so far: in every column of its last block, or in a row of its own where that
+    has an end or there are several."""
+    last = [self._blocks[number] for number in self._last]
+    if [block.end or block.mark for block in last] == [""]:
+      self._blocks[self._last[0]] = dataclasses.replace(last[0], end=name, end_given=given)
     else:
-      self._append(None, cells.chain([cells.mark("stop")]))
+      self._append(None, cells.chain(cells.mark(name)))
 
   def grammar(self) -> cells.Grammar:
-    after = len(self.blocks)
+    after = len(self._blocks)
     follows = (
       (*following, after) if number in self._last else following
       for number, following in enumerate(self._follows)
     )
-    return cells.Grammar(tuple(self.blocks), tuple(follows), self._first, tuple(self._sections))
-
-  def _can_close(self) -> bool:
-    """Returns whether the end has one place, which is free."""
-    ends = [self.blocks[number].end or self.blocks[number].mark for number in self._last]
-    return ends == [""]
+    return cells.Grammar(tuple(self._blocks), tuple(follows), self._first, tuple(self._sections))
 
   def _clashes(self, first: list[cells.Block]) -> bool:
     """Returns whether one of these begins as what may come in their place does."""
     openings = {block.opening for block in first}
     may_come = (number for last in self._last for number in self._follows[last])
-    return any(self.blocks[number].opening in openings for number in may_come)
+    return any(self._blocks[number].opening in openings for number in may_come)
 
   def _append(self, part: cells.Part | None, grammar: cells.Grammar) -> None:
-    start, count = len(self.blocks), len(grammar.blocks)
+    start, count = len(self._blocks), len(grammar.blocks)
     first = tuple(start + number for number in grammar.first)
     for number in self._last:
       self._follows[number] += first
     self._first = self._first or first
-    self.blocks += grammar.blocks
+    self._blocks += grammar.blocks
     self._follows += [
       tuple(start + number for number in following if number < count)
       for following in grammar.follows
     ]
     self._last = [start + number for number in grammar.last]
-    self._sections.append(cells.Section(part, start, start + count))
-
-
-def _separated(block: cells.Block, following: list[cells.Block]) -> cells.Block:
-  """Returns the block, with a `sep` at its end if the next one could be taken for more of it."""
-  if _must_separate(block, following):
-    given = block.given or any(other.given for other in following)
-    return dataclasses.replace(block, end="sep", end_given=given)
-  return block
+    arranged = part if part is not None and part.arranges else None
+    self._sections.append(cells.Section(arranged, start, start + count))
 
 
 def _must_separate(block: cells.Block, following: list[cells.Block]) -> bool:

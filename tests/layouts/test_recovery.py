@@ -11,7 +11,8 @@ from audiopalm.types import HOLE
 
 def assert_streams(case, found, expected):
   assert set(found) == set(expected)
-  levels = {level for block in case.layout.blocks(case.space.streams) for level in block.cells()}
+  blocks = case.layout.grammar(case.space.streams).blocks
+  levels = {level for block in blocks for level in block.cells()}
   for name, ids in expected.items():
     stream = name.split(".")[1]
     assert found[name].dtype == np.int32
@@ -66,7 +67,7 @@ def test_a_cut_grid_gives_a_prefix_of_each_stream_or_a_layout_error(whole_case, 
 
 def test_a_cut_grid_gives_the_beginning_of_the_pieces_or_a_layout_error(arranged_case, rng):
   case = arranged_case
-  columns = [block.columns[0] for block in case.layout.blocks(case.space.streams)]
+  columns = [block.columns[0] for block in case.layout.grammar(case.space.streams).blocks]
   answers = 0
   for _ in range(10):
     tokens_LK = case.grid(rng).tokens_LK
