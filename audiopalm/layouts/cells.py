@@ -28,12 +28,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from audiopalm.errors import LayoutError
+from audiopalm.tokens.space import Specs
 from audiopalm.types import HOLE, StreamSpec
 
 TAG = ""  # the name under which a tag's ids are placed, in place of "role.stream"
 SPANS = "spans"  # what a plan counts where it fills spans; no stream, whose names hold a dot
-COMMON_SPECIALS = ("sep", "stop")  # every space has them, whatever its layouts ask for
 
+Streams = Mapping[str, np.ndarray]  # "role.stream": ids local to their codebook, [T] or [T, Q]
 WordEnds = Mapping[str, np.ndarray]  # "role.stream": frames before the end of each word, [W]
 Holes = Sequence[tuple[int, int]]  # (start, stop) of the frames that are to be predicted anew
 Count = int | np.ndarray  # of one example, or of many
@@ -213,13 +214,26 @@ class Part:
 
   makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[Block, ...]:
-    """Returns the part as blocks. `streams` are the fitted tokenizers' specs by name."""
+  def __post_init__(self):
+    for name in self.names:
+      if not isinstance(name, str) or name.count(".") != 1 or not all(name.split(".")):
+        raise LayoutError(
+          f"{type(self).__name__}({name!r}) does not say whose stream it is. "
+          'Name it "role.stream", such as "source.units".'
+        )
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The "role.stream" names of this part itself, without those of parts inside."""
+    return (self.stream,) if hasattr(self, "stream") else ()
+
+  def blocks(self, specs: Specs) -> tuple[Block, ...]:
+    """Returns the part as blocks."""
     raise LayoutError(f"{self} cannot stand here: it places no cells of its own.")
 
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> Grammar:
+  def grammar(self, specs: Specs) -> Grammar:
     """Returns the part's blocks and their successors."""
-    return chain(*self.blocks(streams))
+    return chain(*self.blocks(specs))
 
   @property
   def arranges(self) -> bool:
@@ -231,26 +245,17 @@ class Part:
     """Whether a part that `arranges` does so by chance, which takes a key."""
     return False
 
-  @property
-  def names(self) -> tuple[str, ...]:
-    """The "role.stream" names of this part itself, without those of parts inside."""
-    return (self.stream,) if hasattr(self, "stream") else ()
-
-  def word_streams(self) -> tuple[str, ...]:
-    """Returns the streams of which the part must know where each word ends."""
-    return tuple(dict.fromkeys(name for part in children(self) for name in part.word_streams()))
-
   def pieces(
-    self, streams: Mapping[str, np.ndarray], word_ends: WordEnds, random: np.random.Generator
+    self, streams: Streams, word_ends: WordEnds, random: np.random.Generator
   ) -> list[Piece]:
     """Returns the pieces of one example from top to bottom; only of a part that `arranges`."""
     raise self._lacks("pieces")
 
-  def asked(self, streams: Mapping[str, np.ndarray], holes: Holes | None) -> list[Piece]:
+  def asked(self, streams: Streams, holes: Holes | None) -> list[Piece]:
     """Returns the given pieces of a prompt; only of a part that `arranges`."""
     raise self._lacks("asked")
 
-  def begun(self, begun: Mapping[str, np.ndarray]) -> list[Piece]:
+  def begun(self, begun: Streams) -> list[Piece]:
     """Returns the pieces that an answer begins with; only of a part that `arranges`."""
     raise LayoutError(f"What {self} predicts cannot be begun: its prompt says all that is given.")
 
@@ -271,25 +276,27 @@ class Part:
     LayoutError for blocks that no example has together. `whole`: the grid did not break off."""
     return list(range(len(visited)))
 
-  def describe(self) -> dict[str, Any]:
-    """Returns the part as JSON, for the manifest."""
-    description: dict[str, Any] = {"kind": type(self).__name__}
-    for field in dataclasses.fields(self):
-      description[field.name] = _json(getattr(self, field.name))
-    return description
-
-  def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
-    """Returns every (column, stream, codebook level) the layout writes."""
-    return frozenset().union(*(block.cells() for block in resolve(self, streams).blocks))
-
-  def specials(self, streams: Mapping[str, StreamSpec]) -> tuple[tuple[int, str], ...]:
-    """Returns the (column, name) of every special the layout writes beside sep and stop."""
-    written = (pair for block in resolve(self, streams).blocks for pair in block.specials())
-    return tuple(dict.fromkeys(pair for pair in written if pair[1] not in COMMON_SPECIALS))
+  def word_streams(self) -> tuple[str, ...]:
+    """Returns the streams of which `realize` must be told where each word ends."""
+    return tuple(dict.fromkeys(name for part in children(self) for name in part.word_streams()))
 
   def tag_strings(self) -> tuple[str, ...]:
     """Returns every tag string the layout can write."""
     return tuple(string for part in children(self) for string in part.tag_strings())
+
+  def cells(self, specs: Specs) -> frozenset[tuple[int, str, int]]:
+    """Returns every (column, stream, codebook level) the layout writes."""
+    return frozenset().union(*(block.cells() for block in resolve(self, specs).blocks))
+
+  def specials(self, specs: Specs) -> tuple[tuple[int, str], ...]:
+    """Returns the (column, name) of every special the layout writes, in the order of its blocks."""
+    blocks = resolve(self, specs).blocks
+    return tuple(dict.fromkeys(special for block in blocks for special in block.specials()))
+
+  def describe(self) -> dict[str, Any]:
+    """Returns the part as JSON, for the manifest."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return {"kind": type(self).__name__} | {name: _json(value) for name, value in fields.items()}
 
 
 def _json(value: Any) -> Any:
@@ -312,15 +319,6 @@ def leaves(part: Part, given: bool = False) -> list[tuple[str, bool]]:
   return named + [leaf for child in children(part) for leaf in leaves(child, given)]
 
 
-def check_name(part: Part, name: str) -> None:
-  """Raises LayoutError unless `name` reads "role.stream"."""
-  if not isinstance(name, str) or name.count(".") != 1 or not all(name.split(".")):
-    raise LayoutError(
-      f"{type(part).__name__}({name!r}) does not say whose stream it is. "
-      'Name it "role.stream", such as "source.units".'
-    )
-
-
 def check_bounds(part: Part, field: str) -> None:
   """Raises LayoutError unless a field is (least, most), whole numbers >= 1."""
   bounds = getattr(part, field)
@@ -331,20 +329,20 @@ def check_bounds(part: Part, field: str) -> None:
     )
 
 
-def spec_of(name: str, streams: Mapping[str, StreamSpec]) -> StreamSpec:
+def spec_of(name: str, specs: Specs) -> StreamSpec:
   """Returns the spec of the stream "role.stream" names."""
   stream = name.split(".")[1]
-  if stream not in streams:
+  if stream not in specs:
     raise LayoutError(
       f"The layout names {name!r}, but no tokenizer gives the stream {stream!r}. "
-      f"Streams: {', '.join(streams) or 'none'}. Add its tokenizer or rename the stream."
+      f"Streams: {', '.join(specs) or 'none'}. Add its tokenizer or rename the stream."
     )
-  return streams[stream]
+  return specs[stream]
 
 
-def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> Grammar:
+def resolve(layout: Part, specs: Specs) -> Grammar:
   """Returns the checked grammar of a whole layout, or LayoutError saying what is wrong with it."""
-  grammar = layout.grammar(streams)
+  grammar = layout.grammar(specs)
   blocks = grammar.blocks
   predicted = [number for number, block in enumerate(blocks) if not block.given]
   if not predicted:
@@ -356,7 +354,7 @@ def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> Grammar:
       f"The first row of {layout} would be predicted, but there is nothing before it to predict it "
       "from. Begin with Concat(Tag(...), ...) or with a Given part."
     )
-  if len(predicted) != len(blocks) - predicted[0]:
+  if len(predicted) < len(blocks) - predicted[0]:
     raise LayoutError(
       f"{layout} has a Given part after its first predicted part. Move it before, or put it beside "
       "the predicted part with Columns."

@@ -7,7 +7,7 @@ import numpy as np
 
 from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells, columns
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 END = "span_end"  # the special that ends a span, in every column; "maskN" stands in its place
 
@@ -78,9 +78,9 @@ class Infill(cells.Part):
   def _name(self) -> str:
     return self.part.names[0]
 
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+  def grammar(self, specs: Specs) -> cells.Grammar:
     """Returns context 0, place 1, context 1, place 2, ..., then mask 1, span 1, mask 2, ..."""
-    block = columns.one_block(self, self.part, streams)
+    block = columns.one_block(self, self.part, specs)
     if len({column.name for column in block.columns}) > 1 or block.given:
       raise LayoutError(self._cannot_hold)
     # One span needs no counting: it is the last.
@@ -101,14 +101,12 @@ class Infill(cells.Part):
     return cells.Grammar(tuple(blocks), tuple(follows), first=(0, 1))
 
   def pieces(
-    self, streams: Mapping[str, np.ndarray], word_ends: cells.WordEnds, random: np.random.Generator
+    self, streams: cells.Streams, word_ends: cells.WordEnds, random: np.random.Generator
   ) -> list[cells.Piece]:
     count = len(streams[self._name])
     return self._around(self._spans_of(count, random), count, with_spans=True)
 
-  def asked(
-    self, streams: Mapping[str, np.ndarray], holes: cells.Holes | None
-  ) -> list[cells.Piece]:
+  def asked(self, streams: cells.Streams, holes: cells.Holes | None) -> list[cells.Piece]:
     if holes is None:
       return self._around([(0, 0)], 0, with_spans=False)
     count, before = len(streams.get(self._name, ())), -1

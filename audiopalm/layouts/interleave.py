@@ -7,7 +7,7 @@ import numpy as np
 
 from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 TO_TEXT, TO_SPEECH = "to_text", "to_speech"  # specials: what comes next, [Text] and [Speech]
 
@@ -40,8 +40,7 @@ class Interleave(cells.Part):
   def __post_init__(self):
     if not self.names:
       raise LayoutError("Interleave() has no stream. Name a text, units, or both.")
-    for name in self.names:
-      cells.check_name(self, name)
+    super().__post_init__()
     if len(set(self.names)) < len(self.names):
       raise LayoutError(
         f"Interleave has {self.text!r} twice. Name a stream of text and one of units."
@@ -64,10 +63,10 @@ class Interleave(cells.Part):
   def word_streams(self) -> tuple[str, ...]:
     return self.names if self.draws else ()
 
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+  def grammar(self, specs: Specs) -> cells.Grammar:
     blocks = []
     for name in self.names:
-      spec = cells.spec_of(name, streams)
+      spec = cells.spec_of(name, specs)
       modality, special = ("text", TO_TEXT) if name == self.text else ("speech", TO_SPEECH)
       if spec.modality != modality:
         raise LayoutError(
@@ -87,7 +86,7 @@ class Interleave(cells.Part):
     return cells.Grammar(tuple(blocks), follows=((1,), (2, 4), (3,), (0, 4)), first=(0, 2))
 
   def pieces(
-    self, streams: Mapping[str, np.ndarray], word_ends: cells.WordEnds, random: np.random.Generator
+    self, streams: cells.Streams, word_ends: cells.WordEnds, random: np.random.Generator
   ) -> list[cells.Piece]:
     if len(self.names) == 1:
       return [cells.Piece(0), cells.Piece(1, self._kept(streams, self.names[0], 0, None))]
@@ -103,7 +102,7 @@ class Interleave(cells.Part):
       word, side = upto, 1 - side
     return pieces
 
-  def begun(self, begun: Mapping[str, np.ndarray]) -> list[cells.Piece]:
+  def begun(self, begun: cells.Streams) -> list[cells.Piece]:
     order = [self.names.index(name) for name in begun if name in self.names]
     empty = [len(begun[self.names[side]]) == 0 for side in order]
     if not order or any(empty[:-1]):
@@ -176,7 +175,7 @@ class Interleave(cells.Part):
     return np.asarray([*cuts, last], np.int64).T
 
   def _kept(
-    self, streams: Mapping[str, np.ndarray], name: str, start: int, stop: int | None
+    self, streams: cells.Streams, name: str, start: int, stop: int | None
   ) -> slice | np.ndarray:
     """Returns which frames of a span are placed."""
     if not self.collapse or name != self.units:

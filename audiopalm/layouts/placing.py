@@ -12,8 +12,6 @@ from audiopalm.layouts import cells
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, Grid
 
-Streams = Mapping[str, np.ndarray]  # "role.stream": ids local to their codebook, [T] or [T, Q]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placement:
@@ -63,7 +61,7 @@ def _place_block(block: cells.Block, space: TokenSpace) -> cells.Block:
 
 def realize(
   layout: cells.Part,
-  streams: Streams,
+  streams: cells.Streams,
   tag: str,
   space: TokenSpace,
   key: Sequence[int] | None = None,
@@ -89,7 +87,7 @@ def realize(
 
 def prompt(
   layout: cells.Part,
-  streams: Streams,
+  streams: cells.Streams,
   tag: str,
   space: TokenSpace,
   *,
@@ -109,7 +107,7 @@ def prompt(
 
 
 def begin(
-  layout: cells.Part, streams: Streams, begun: Streams, tag: str, space: TokenSpace
+  layout: cells.Part, streams: cells.Streams, begun: cells.Streams, tag: str, space: TokenSpace
 ) -> Grid:
   """Returns the rows of `prompt` and the beginning of the answer, for an answer on one column.
 
@@ -127,7 +125,7 @@ def begin(
   return Grid(grid.tokens_LK[:rows], grid.weights_LK[:rows], grid.visible_L[:rows])
 
 
-def conditioning(layout: cells.Part, streams: Streams, space: TokenSpace) -> np.ndarray:
+def conditioning(layout: cells.Part, streams: cells.Streams, space: TokenSpace) -> np.ndarray:
   """Returns tokens_LK of the first predicted block with only its given columns filled.
 
   Row 0 is the first row after `prompt`. This is what a plan's GIVEN cells are read from; no rows
@@ -193,7 +191,7 @@ def _count_rows(
 
 def _arranged(
   placement: Placement,
-  streams: Streams,
+  streams: cells.Streams,
   word_ends: cells.WordEnds,
   key: Sequence[int] | None,
 ) -> list[cells.Piece]:
@@ -218,7 +216,7 @@ def _arranged(
 
 
 def asked_pieces(
-  placement: Placement, streams: Streams, holes: cells.Holes | None
+  placement: Placement, streams: cells.Streams, holes: cells.Holes | None
 ) -> list[cells.Piece]:
   """Returns the pieces before the first predicted block; see `prompt`."""
   pieces = []
@@ -240,7 +238,9 @@ def _check_pieces(placement: Placement, pieces: Sequence[cells.Piece]) -> None:
     may_come = placement.grammar.follows[block] if block < end else ()
 
 
-def _write(placement: Placement, pieces: Sequence[cells.Piece], streams: Streams, tag: str) -> Grid:
+def _write(
+  placement: Placement, pieces: Sequence[cells.Piece], streams: cells.Streams, tag: str
+) -> Grid:
   """Returns the grid of these pieces."""
   written, total = [], 0
   for number, frames in pieces:
@@ -285,7 +285,7 @@ def _weigh(weights_LK: np.ndarray, block: cells.Block) -> None:
 
 def _cells(
   column: cells.Column,
-  streams: Streams,
+  streams: cells.Streams,
   placement: Placement,
   tag: str,
   frames: slice | np.ndarray | None,
@@ -313,7 +313,7 @@ def _cells(
   return (ids + column.starts).reshape(-1).repeat(column.repeat)
 
 
-def _checked(column: cells.Column, streams: Streams) -> np.ndarray:
+def _checked(column: cells.Column, streams: cells.Streams) -> np.ndarray:
   """Returns the column's stream as int32 [T] or [T, Q], T >= 1."""
   if column.name not in streams:
     raise LayoutError(_missing(column, streams))

@@ -2,13 +2,12 @@
 
 import dataclasses
 import string as strings_of
-from collections.abc import Mapping
 from typing import ClassVar
 
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.layouts import cells
 from audiopalm.tokens import space as token_space
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +19,8 @@ class Flat(cells.Part):
 
   stream: str
 
-  def __post_init__(self):
-    cells.check_name(self, self.stream)
-
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    spec = cells.spec_of(self.stream, streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, specs)
     return (cells.Block((cells.Column(self.stream, spec, tuple(range(spec.codebooks))),)),)
 
 
@@ -43,7 +39,7 @@ class CoarseFirst(cells.Part):
   levels: tuple[int | tuple[int, ...], ...]
 
   def __post_init__(self):
-    cells.check_name(self, self.stream)
+    super().__post_init__()
     flat = [level for group in self.groups for level in group]
     whole = all(isinstance(level, int) and level >= 0 for level in flat)
     if not self.groups or not all(self.groups) or not whole or len(set(flat)) < len(flat):
@@ -56,8 +52,8 @@ class CoarseFirst(cells.Part):
   def groups(self) -> tuple[tuple[int, ...], ...]:
     return tuple(group if isinstance(group, tuple) else (group,) for group in self.levels)
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    spec = cells.spec_of(self.stream, streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, specs)
     highest = max(level for group in self.groups for level in group)
     if highest >= spec.codebooks:
       raise LayoutError(
@@ -106,12 +102,12 @@ class Tag(cells.Part):
   def tag_strings(self) -> tuple[str, ...]:
     return self.declared
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    text = token_space.text_stream(streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    text = token_space.text_stream(specs)
     if text is None:
       raise LayoutError(
         f"Tag({self.template!r}) needs a text tokenizer, but the streams are "
-        f"{', '.join(streams)}. Add one."
+        f"{', '.join(specs)}. Add one."
       )
     return (cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.declared),)
 
@@ -125,8 +121,8 @@ class Given(cells.Part):
 
   makes_given: ClassVar[bool] = True
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    blocks = self.part.grammar(streams).blocks if isinstance(self.part, cells.Part) else ()
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    blocks = self.part.grammar(specs).blocks if isinstance(self.part, cells.Part) else ()
     if not blocks or isinstance(self.part, Given | Tag | Concat) or any(b.mark for b in blocks):
       raise LayoutError(
         f"Given cannot hold {self.part!r}. It takes Flat, CoarseFirst, Delay, Columns or Repeat."
@@ -170,12 +166,12 @@ class Concat(cells.Part):
   def arranges(self) -> bool:
     return any(part.arranges for part in self.parts)
 
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+  def grammar(self, specs: Specs) -> cells.Grammar:
     joined, both_ways = _Joined(), 0
     ends = len(self.parts) > 1 and isinstance(self.parts[-1], Stop)
     for number, part in enumerate(self.parts[:-1] if ends else self.parts, start=1):
       self._check(part)
-      grammar = part.grammar(streams)
+      grammar = part.grammar(specs)
       changes = {"part": number} if part.arranges else {}
       if any(block.both_ways for block in grammar.blocks):
         both_ways += 1
