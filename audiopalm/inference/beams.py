@@ -1,7 +1,7 @@
-"""Beam search: the best beginnings of every answer go on side by side, on the device.
+"""Beam search on the device, one row at a time; `decode` loops over it.
 
-logits of every beginning -> its best next ids -> of all those of a prompt, the best go on
--> one that ends among the best is kept by its score -> the cache follows its beginnings
+logits of every beam -> its best next ids -> of all those of a prompt, the best go on
+-> one that ends among the best is kept by its score -> the cache follows its beams
 
 In arrays P counts prompts and N the beams of each; their P x N rows, prompt by prompt, are the
 batch B of the model, and C their candidates. A row that is not alive has a log-likelihood of -inf
@@ -26,6 +26,8 @@ from audiopalm.inference import plans, row_step
 from audiopalm.inference.sampling import Beams
 from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.incremental import Plan
+from audiopalm.models.base import LanguageModel, Params
+from audiopalm.settings import Machine
 from audiopalm.types import HOLE
 
 Arrays = Mapping[str, Any]
@@ -44,7 +46,7 @@ def check(plan: Plan, what: str) -> None:
 
 @functools.partial(jax.jit, static_argnames="many")
 def fork(now: Arrays, end, many: int) -> Arrays:
-  """Returns what `search` starts from: what `decode` starts from, each row `many` times.
+  """Returns what `row` starts from: what sampling starts from, each batch row `many` times.
 
   Of the rows of a prompt the first is alive; a prompt whose plan has ended is answered already.
   """
@@ -75,52 +77,40 @@ def fork(now: Arrays, end, many: int) -> Arrays:
       "best_tokens_PNR": tokens_BR.reshape(-1, many, tokens_BR.shape[1]),
     }
 
-  cache = now["live"].cache
-  kept = jax.tree.map(repeated, (cache.keys, cache.values, cache.positions_BJ))
-  live = dataclasses.replace(now["live"], cache=caches.Cache(*kept, cache.used))
-  arrays = {name: repeated(getattr(live, name)) for name in _rows_of(live)}
-  forked = _by_rows(
-    rows, end, {"state_B": arrays["state_B"], "tokens_BRK": repeated(now["tokens_BRK"])}
-  )
-  arrays |= {name: forked.pop(name) for name in ("state_B", "log_likelihood_B")}
-  return {**forked, "row": now["row"], "live": dataclasses.replace(live, **arrays)}
+  live = jax.tree.map(lambda array: repeated(array) if array.ndim else array, now["live"])
+  arrays = {"state_B": live.state_B, "tokens_BRK": repeated(now["tokens_BRK"])}
+  forked = _by_rows(rows, end, arrays)
+  changes = {name: forked.pop(name) for name in ("state_B", "log_likelihood_B")}
+  return {**forked, "row": now["row"], "live": dataclasses.replace(live, **changes)}
 
 
-def _rows_of(live: row_step.Live) -> list[str]:
-  """Returns the names of all but the cache."""
-  return [field.name for field in dataclasses.fields(live) if field.name != "cache"]
+def row(
+  model: LanguageModel,
+  params: Params,
+  tables: plans.Tables,
+  now: Arrays,
+  most: jax.Array,
+  prompt_slots: int,
+  beams: Beams,
+  machine: Machine,
+) -> Arrays:
+  """Returns what it was given after one more row of every beam.
 
-
-@functools.partial(jax.jit, static_argnames=("model", "length", "slots", "beams", "machine"))
-def search(
-  model, params, tables, now: Arrays, limit, most, *, length: int, slots: int, beams, machine
-):  # fmt: skip
-  """Returns what it was given after more rows: until `limit` rows are decoded, or none is alive.
-
-  At most `most` rows follow a prompt altogether; `length` slots of the cache hold prompts, which
-  the beams of a prompt share.
+  At most `most` rows follow a prompt altogether; the first `prompt_slots` slots of the cache hold
+  prompts, which the beams of a prompt share.
   """
   live = now["live"]
-  live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
-
-  def going(now):
-    return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)
-
-  def body(now):
-    row, live = now["row"], now["live"]
-    logits_BV = model.head.draw(params, live.hidden_BD, None, _first_column, machine)
-    arrays = {name: array for name, array in now.items() if name not in ("row", "live")}
-    arrays |= {name: getattr(live, name) for name in OF_LIVE}
-    arrays["logits_BV"] = sharding.constrain(logits_BV, ("batch", None))
-    choose = functools.partial(_choose, beams)
-    chosen = _by_rows(choose, (tables, row, most), arrays)
-    cells_BK, from_B = chosen.pop("cells_BK"), chosen.pop("from_B")
-    follow = {name: chosen.pop(name) for name in OF_LIVE}
-    live = dataclasses.replace(live, cache=_reordered(live.cache, from_B, length), **follow)
-    live = row_step.advanced(model, params, live, cells_BK, machine)
-    return {**chosen, "row": row + 1, "live": live}
-
-  return lax.while_loop(going, body, {**now, "live": live})
+  logits_BV = model.head.draw(params, live.hidden_BD, None, _first_column, machine)
+  arrays = {name: array for name, array in now.items() if name not in ("row", "live")}
+  arrays |= {name: getattr(live, name) for name in OF_LIVE}
+  arrays["logits_BV"] = sharding.constrain(logits_BV, ("batch", None))
+  chosen = _by_rows(functools.partial(_choose, beams), (tables, now["row"], most), arrays)
+  cells_BK, from_B = chosen.pop("cells_BK"), chosen.pop("from_B")
+  changes = {name: chosen.pop(name) for name in OF_LIVE}
+  cache = _reordered(live.cache, from_B, prompt_slots)
+  live = dataclasses.replace(live, cache=cache, **changes)
+  live = row_step.advanced(model, params, live, cells_BK, machine)
+  return {**chosen, "row": now["row"] + 1, "live": live}
 
 
 def _first_column(kept, column: int, logits_BV):
@@ -211,17 +201,17 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   }
 
 
-def _reordered(cache: caches.Cache, from_B, length: int) -> caches.Cache:
+def _reordered(cache: caches.Cache, from_B: jax.Array, prompt_slots: int) -> caches.Cache:
   """Returns the cache with each row's slots from those of the row it comes from."""
 
   def follow(kept):
     # All beams of a prompt hold the same in its slots.
-    decoded = lax.slice_in_dim(kept, length, kept.shape[-2], axis=kept.ndim - 2)
-    axis, split = kept.ndim - 4, _split(kept)
+    slots, batch, split = kept.ndim - 2, kept.ndim - 4, _split(kept)
+    decoded = lax.slice_in_dim(kept, prompt_slots, kept.shape[slots], axis=slots)
     take = sharding.mapped(
-      lambda part, from_B: jnp.take(part, from_B, axis=axis), (split, _split(from_B)), split
+      lambda part, from_B: jnp.take(part, from_B, axis=batch), (split, _split(from_B)), split
     )
-    return lax.dynamic_update_slice_in_dim(kept, take(decoded, from_B), length, axis=kept.ndim - 2)
+    return lax.dynamic_update_slice_in_dim(kept, take(decoded, from_B), prompt_slots, axis=slots)
 
   keys, values = jax.tree.map(follow, (cache.keys, cache.values))
   return caches.Cache(keys, values, cache.positions_BJ, cache.used)
