@@ -20,8 +20,7 @@ from audiopalm.errors import LayoutError
 from audiopalm.inference import beams, plans, row_step
 from audiopalm.inference import cache as caches
 from audiopalm.inference.sampling import Beams, Sampling
-from audiopalm.layouts.automaton import Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.layouts.incremental import Mode, Plan
 from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE, Grid

@@ -9,8 +9,7 @@ import numpy as np
 
 from audiopalm import sharding
 from audiopalm.errors import LayoutError
-from audiopalm.layouts.automaton import Count, Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.layouts.incremental import Count, Mode, Plan
 
 PADDED_TO = {"S": 16, "C": 8}  # states and classes of the tables, so that few shapes are compiled
 

@@ -14,7 +14,6 @@ from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
-from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.cells import Part
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens.space import TokenSpace
@@ -111,7 +110,7 @@ def continuations(
     plan = dataclasses.replace(plan, start=starts.pop())
     grids = begun
   given = None
-  if (plan.mode_SK == Mode.GIVEN).any():
+  if (plan.mode_SK == incremental.Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
   batch_rows = trained.experiment.evaluation.batch_rows
   idle = -len(grids) % batch_rows if fill else 0

@@ -27,8 +27,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.inference import cache as caches
 from audiopalm.inference import plans
 from audiopalm.inference import sampling as samplings
-from audiopalm.layouts.automaton import Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.layouts.incremental import Mode, Plan
 from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE, Grid

@@ -25,4 +25,4 @@ from audiopalm.layouts.rules import (
   tag_part,
   templates,
 )
-from audiopalm.layouts.sequence import CoarseFirst, Concat, Flat, Given, Sep, Stop, Tag
+from audiopalm.layouts.sequence import CoarseFirst, Concat, Flat, Given, Stop, Tag

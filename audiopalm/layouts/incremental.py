@@ -28,15 +28,32 @@ many frames as the first; and `Infill` predicts as many spans as its prompt has 
 
 import collections
 import dataclasses
+import enum
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from audiopalm.errors import LayoutError
-from audiopalm.layouts import automaton, cells, placing, recovery
+from audiopalm.layouts import cells, placing, recovery
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, Grid
+
+
+class Mode(enum.IntEnum):
+  PREDICT = 0
+  HOLE = 1
+  COPY = 2
+  GIVEN = 3
+  TIED = 4
+
+
+class Count(enum.IntEnum):
+  KEEP = 0
+  FIRST = 1  # length = left = 1
+  GROW = 2  # length += 1, left = length
+  DROP = 3  # left -= 1; at 0 the next state is the empty one and left = length again
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,10 +108,10 @@ class Plan:
 def compile(layout: cells.Part, space: TokenSpace) -> Plan:
   """Returns the plan that decodes the layout's predicted parts row by row."""
   placement = placing.place(layout, space)
-  counting = automaton.counting(placement.blocks, placement.given_blocks)
+  counting = _count_frames(placement.blocks, placement.given_blocks)
   _check_given_columns(layout, placement.blocks[placement.given_blocks :])
-  builder = automaton.Builder(placement.grammar, counting, space)
-  start, end = builder.after(placement.given_blocks - 1), automaton.Key("end")
+  builder = _Builder(placement.grammar, counting, space)
+  start, end = builder.after(placement.given_blocks - 1), _Key("end")
   states = {start: builder.state(start)}
   queue = collections.deque([start])
   while queue:
@@ -116,7 +133,7 @@ def compile(layout: cells.Part, space: TokenSpace) -> Plan:
   allowed_SKC = np.zeros((len(states), space.columns, most_classes), bool)
   next_SC = np.full((len(states), most_classes), number[end], np.int32)
   empty_SC = next_SC.copy()
-  count_SC = np.full(next_SC.shape, automaton.Count.KEEP, np.int8)
+  count_SC = np.full(next_SC.shape, Count.KEEP, np.int8)
   for s, state in enumerate(states.values()):
     for k, classes in enumerate(state.classes):
       allowed_SKC[s, k, list(classes)] = True
@@ -171,13 +188,13 @@ def walk(
     class_of_lead = 0
     for k in sorted(range(columns), key=lambda k: k != lead):
       mode = plan.mode_SK[state, k]
-      if mode == automaton.Mode.COPY:
+      if mode == Mode.COPY:
         row_K[k] = rows[-1][k]
-      elif mode == automaton.Mode.GIVEN:
+      elif mode == Mode.GIVEN:
         row_K[k] = given_LK[len(rows), k]
-      elif mode in (automaton.Mode.PREDICT, automaton.Mode.TIED):
+      elif mode in (Mode.PREDICT, Mode.TIED):
         allowed_C = plan.allowed_SKC[state, k]
-        if mode == automaton.Mode.TIED:
+        if mode == Mode.TIED:
           allowed_C = allowed_C & (plan.ends_KC[k] == plan.ends_KC[lead, class_of_lead])
         ids = np.flatnonzero((plan.class_KV[k] >= 0) & allowed_C[plan.class_KV[k]])
         row_K[k] = choose(len(rows), k, ids)
@@ -186,13 +203,212 @@ def walk(
     rows.append(row_K)
     count = plan.count_SC[state, class_of_lead]
     following = int(plan.next_SC[state, class_of_lead])
-    if count == automaton.Count.FIRST:
+    if count == Count.FIRST:
       length = left = 1
-    elif count == automaton.Count.GROW:
+    elif count == Count.GROW:
       length = left = length + 1
-    elif count == automaton.Count.DROP:
+    elif count == Count.DROP:
       left -= 1
       if left == 0:
         following, left = int(plan.empty_SC[state, class_of_lead]), length
     state = following
   return np.stack(rows)
+
+
+class _Key(NamedTuple):
+  """Names a state: phase of a block, row in it modulo its period, rows since the lead ended."""
+
+  # 'open', 'last' (the lead must end), 'ended', 'choice' (one of the block's successors begins), or
+  # 'end' of the plan
+  phase: str
+  block: int = 0
+  row: int = 0
+  since: int = 0
+
+
+class _Move(NamedTuple):
+  to: _Key
+  count: Count = Count.KEEP
+  empty: _Key = _Key("end")
+
+
+class _State(NamedTuple):
+  modes: tuple[Mode, ...]
+  classes: tuple[set[int], ...]
+  lead: int
+  moves: Mapping[int, _Move]
+
+
+class _Counting(NamedTuple):
+  """Which blocks count the frames of a stream, and which must have as many as were counted."""
+
+  grows: set[int]
+  drops: set[int]
+  counted: str  # see `Plan`
+
+
+def _count_frames(blocks: Sequence[cells.Block], given_blocks: int) -> _Counting:
+  """Returns what the plan of these blocks must count; LayoutError where it cannot."""
+  grows: set[int] = set()
+  drops: set[int] = set()
+  counted = held = ""  # the stream that begins with frames of the prompt; that of the registers
+  # Pieces of a stream end where the plan says, not where another block of it did.
+  names = [set() if b.part else {column.name for column in b.streams} for b in blocks]
+  predicted = range(given_blocks, len(blocks))
+  free = [n for n in predicted if not blocks[n].columns[blocks[n].lead].given]
+  for n in predicted:
+    bound = names[n] & set().union(*names[:n])
+    binding = names[n] & set().union(*(names[later] for later in free if later > n))
+    if n in free and bound:
+      name = held if held in bound else min(bound)
+      if not held and name in set().union(*names[:given_blocks]):
+        counted = held = name
+      if name != held:
+        raise LayoutError(
+          f"The part of {name!r} that comes second cannot be decoded row by row: another stream "
+          "was counted since the first. Put the two parts next to each other."
+        )
+      drops.add(n)
+    elif binding:
+      held = min(binding)
+      grows.add(n)
+    else:
+      continue
+    if blocks[n].period != next(c.frame_rows for c in blocks[n].columns if c.name == held):
+      raise LayoutError(
+        f"The frames of {held!r} cannot be counted row by row: the streams beside it have longer "
+        "frames. Give the streams of these Columns frames of one length."
+      )
+  if any(block.counts for block in blocks):
+    if grows or drops:
+      raise LayoutError(
+        f"The spans of Infill cannot be counted row by row beside frames of {held!r}. Let that "
+        "stream lie in one part."
+      )
+    counted = cells.SPANS
+  return _Counting(grows, drops, counted)
+
+
+class _Builder:
+  """Makes the state of a key."""
+
+  def __init__(self, grammar: cells.Grammar, counting: _Counting, space: TokenSpace):
+    self.blocks, self.follows = grammar.blocks, grammar.follows
+    self.counting = counting
+    keys = [
+      [(r.stream, r.level) for r in space.ranges if r.column == k]
+      + [s.name for s in space.specials if s.column == k]
+      for k in range(space.columns)
+    ]
+    self.classes = [{key: number for number, key in enumerate(names)} for names in keys]
+
+  def state(self, key: _Key) -> _State:
+    if key.phase == "end":
+      return self._state([], -1, {0: _Move(key)})
+    if key.phase == "choice":
+      moves = self._choices(key.block)
+      return self._state([(Mode.PREDICT, set(moves))], 0, moves)
+    block = self.blocks[key.block]
+    if block.mark:
+      special = {self.classes[0][block.mark]}
+      return self._state([(Mode.PREDICT, special)], -1, {0: self._leave(key.block)})
+    row, lead = key.row + key.since, block.lead
+    drawn = [self._cell(block, k, row, key) for k in range(len(block.columns))]
+    begun = [k for k, c in enumerate(block.columns) if c.delay == 0 and not c.given]
+    if key.phase != "open":
+      if key.phase == "last":
+        for k in begun:
+          drawn[k] = (Mode.PREDICT, {self._end_class(block, k)})
+      return self._state(drawn, -1, {0: self._after(key)})
+    if not row or row % block.period or key.block in self.counting.drops:
+      return self._state(drawn, -1, {0: self._on(key)})
+    moves = {self._body_class(block, lead, row): self._on(key)}
+    if not block.end:
+      moves |= self._choices(key.block)
+      drawn[lead] = (Mode.PREDICT, set(moves))
+      return self._state(drawn, lead, moves)
+    for k in begun:
+      mode = Mode.PREDICT if k == lead else Mode.TIED
+      drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
+    moves[self._end_class(block, lead)] = self._after(key)
+    return self._state(drawn, lead, moves)
+
+  def _state(
+    self, drawn: list[tuple[Mode, set[int]]], lead: int, moves: dict[int, _Move]
+  ) -> _State:
+    holes = [(Mode.HOLE, set())] * (len(self.classes) - len(drawn))
+    modes, classes = zip(*drawn, *holes, strict=True)
+    return _State(modes, classes, lead, moves)
+
+  def _cell(self, block: cells.Block, k: int, row: int, key: _Key) -> tuple[Mode, set[int]]:
+    """Returns mode and classes of a column's cell, its end in the lead's last row left aside."""
+    column = block.columns[k]
+    cell = row - column.delay
+    if cell < 0 or (key.phase == "ended" and cell > key.row):
+      return Mode.HOLE, set()
+    if column.given:
+      return Mode.GIVEN, set()
+    if key.phase == "ended" and cell == key.row:
+      return Mode.PREDICT, {self._end_class(block, k)}
+    if cell % column.repeat:
+      return Mode.COPY, set()
+    return Mode.PREDICT, {self._body_class(block, k, cell)}
+
+  def _body_class(self, block: cells.Block, k: int, cell: int) -> int:
+    column = block.columns[k]
+    level = column.levels[cell // column.repeat % len(column.levels)]
+    return self.classes[k][column.spec.name, level]
+
+  def _end_class(self, block: cells.Block, k: int) -> int:
+    return self.classes[k][block.end_name(k)]
+
+  def _choices(self, number: int) -> dict[int, _Move]:
+    """Returns the moves out of the row in which a successor of a block begins, by the class of the
+    first cell of its lead."""
+    moves = {}
+    for following in self.follows[number]:
+      block = self.blocks[following]
+      if block.mark:
+        moves[self.classes[0][block.mark]] = self._leave(following)
+      else:
+        moves[self._body_class(block, block.lead, 0)] = self._on(_Key("open", following))
+    return moves
+
+  def _on(self, key: _Key) -> _Move:
+    """Returns the move to the next row of the block, the lead going on."""
+    block, row = self.blocks[key.block], key.row + 1
+    grows, drops = (key.block in blocks for blocks in self.counting[:2])
+    # States repeat with the period once every column has begun, and the first frame is counted.
+    unlike = max(1, *block.delays, block.period if grows else 1)
+    to = key._replace(row=row if row < unlike else unlike + (row - unlike) % block.period)
+    if row % block.period or not (grows or drops):
+      return _Move(to)
+    if grows:
+      return _Move(to, Count.FIRST if row == block.period else Count.GROW)
+    return _Move(to, Count.DROP, to._replace(phase="last") if block.end else self.after(key.block))
+
+  def _after(self, key: _Key) -> _Move:
+    """Returns the move out of a row in which the lead ends or has ended."""
+    block = self.blocks[key.block]
+    longest = max(block.delays)
+    if key.since < longest:
+      # Lead rows beyond the longest delay all look alike: take the fewest that are whole periods.
+      fewest = block.period * max(1, -(-longest // block.period))
+      return _Move(_Key("ended", key.block, min(key.row, fewest), key.since + 1))
+    return self._leave(key.block)
+
+  def _leave(self, number: int) -> _Move:
+    """Returns the move out of a block's last row."""
+    follows = self.follows[number]
+    if self.blocks[number].counts == "span" and len(follows) > 1:
+      more, done = map(self._opened, follows)
+      return _Move(more, Count.DROP, done)
+    return _Move(self.after(number))
+
+  def after(self, number: int) -> _Key:
+    """Returns the state of the first row after a block."""
+    follows = self.follows[number]
+    return self._opened(follows[0]) if len(follows) == 1 else _Key("choice", number)
+
+  def _opened(self, number: int) -> _Key:
+    return _Key("end") if number == len(self.blocks) else _Key("open", number)

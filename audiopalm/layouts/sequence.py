@@ -89,18 +89,13 @@ class Tag(cells.Part):
       )
     return tuple(dict.fromkeys(roles))
 
-  @property
-  def declared(self) -> tuple[str, ...]:
-    """Every string the tag can become."""
+  def tag_strings(self) -> tuple[str, ...]:
     if self.roles and not self.strings:
       raise LayoutError(
         f"Tag({self.template!r}) names {', '.join(self.roles)} but not the strings it can become. "
         "Give them as strings=(...), or let Chain().layout_of(task) enumerate them."
       )
     return self.strings or (self.template,)
-
-  def tag_strings(self) -> tuple[str, ...]:
-    return self.declared
 
   def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
     text = token_space.text_stream(specs)
@@ -109,7 +104,9 @@ class Tag(cells.Part):
         f"Tag({self.template!r}) needs a text tokenizer, but the streams are "
         f"{', '.join(specs)}. Add one."
       )
-    return (cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.declared),)
+    return (
+      cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.tag_strings()),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +129,6 @@ class Given(cells.Part):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sep(cells.Part):
-  """The id `sep` of column 0 between neighbours, put there by `Concat`, never written by hand."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Stop(cells.Part):
   """The end, always last: each column's own `stop` at the column's first free row."""
 
@@ -145,7 +137,7 @@ class Stop(cells.Part):
 class Concat(cells.Part):
   """Parts one after another.
 
-  A `Sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
+  The id `sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
   predicted parts of which one has several columns; it is given up to the last Given part, predicted
   after it.
 
@@ -186,10 +178,6 @@ class Concat(cells.Part):
     """Raises LayoutError for what cannot be one of the parts, the `Stop` behind them left aside."""
     if isinstance(part, Stop):
       raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
-    if isinstance(part, Sep):
-      raise LayoutError(
-        f"{self} has Sep() written by hand. Leave it out: Concat puts it where needed."
-      )
     if not isinstance(part, cells.Part) or isinstance(part, Concat):
       raise LayoutError(
         f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
