@@ -72,7 +72,6 @@ def fork(now: Arrays, end, many: int) -> Arrays:
       "tokens_BR": tokens_BR,
       "best_PN": answered_PN,
       "best_log_likelihood_PN": answered_PN,
-      "best_cells_PN": jnp.zeros(answered_PN.shape, jnp.int32),
       "best_tokens_PNR": tokens_BR.reshape(-1, many, tokens_BR.shape[1]),
     }
 
@@ -119,24 +118,22 @@ def _first_column(kept, column: int, logits_BV):
 
 
 def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
-  """Returns the best answer to each prompt, under the names of `decode`'s results.
+  """Returns the best answer to each prompt, under the names of `decode.RESULTS`.
 
-  Of those that ended the one with the highest score; where none did, the likeliest beginning.
+  Of those that ended the one with the highest score; where none did, the likeliest that goes on.
   """
-  names = ("best_PN", "best_log_likelihood_PN", "best_cells_PN", "best_tokens_PNR")
-  score_P, log_likelihood_P, cells_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
+  names = ("best_PN", "best_log_likelihood_PN", "best_tokens_PNR")
+  score_P, log_likelihood_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
   ended_P, many = score_P > -np.inf, now["best_PN"].shape[1]
-  cells_P = np.where(ended_P, cells_P, int(now["row"]))
-  alive_P, begun_PR = (
-    np.asarray(array)[::many] for array in (now["live"].log_likelihood_B, now["tokens_BR"])
-  )
-  tokens_PR = np.where(ended_P[:, None], tokens_PR, begun_PR)
+  going = now["live"].log_likelihood_B, now["tokens_BR"]
+  going_P, going_PR = (np.asarray(array)[::many] for array in going)
   tokens_PRK = np.full((*tokens_PR.shape, columns), HOLE, np.int32)
-  tokens_PRK[:, :, 0] = tokens_PR
+  tokens_PRK[:, :, 0] = np.where(ended_P[:, None], tokens_PR, going_PR)
+  cells_P = (tokens_PRK[:, :, 0] != HOLE).sum(axis=1)
   return {
     "tokens_BRK": tokens_PRK,
     "rows_B": cells_P,
-    "log_likelihood_B": np.where(ended_P, log_likelihood_P, alive_P),
+    "log_likelihood_B": np.where(ended_P, log_likelihood_P, going_P),
     "cells_B": cells_P,
     "state_B": np.where(ended_P, end, end + 1),
   }
@@ -170,11 +167,7 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   # What ends counts if it is among the best, as what goes on does: one beam is greedy decoding.
   keeps_PC = ended_PC & (jnp.arange(2 * many) < many)
   scores_PC = jnp.where(keeps_PC, beams.score(sums_PC, row + 1), -jnp.inf)
-  answers = {
-    "best_log_likelihood_PN": sums_PC,
-    "best_cells_PN": jnp.full(ids_PC.shape, row + 1),
-    "best_tokens_PNR": tokens_PCR,
-  }
+  answers = {"best_log_likelihood_PN": sums_PC, "best_tokens_PNR": tokens_PCR}
   best_PN, at_PN = lax.top_k(jnp.concatenate([now["best_PN"], scores_PC], axis=1), many)
   answers = {
     name: _taken(jnp.concatenate([now[name], new], axis=1), at_PN) for name, new in answers.items()

@@ -90,25 +90,20 @@ def continuations(
   space = trained.prepared.space
   layout = asked_layout(trained.experiment, task)
   plan = incremental.compile(layout, space)
-  grids = [
-    layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
-    for prompt in prompts
-  ]
-  if prompts[0].begun:
-    begun = [
-      layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space) for prompt in prompts
-    ]
-    starts = {
-      _state_after(plan, whole.tokens_LK[len(grid) :])
-      for whole, grid in zip(begun, grids, strict=True)
-    }
-    if len(starts) > 1:
-      raise ConfigError(
-        "The prompts begin differently: their answers go on in different streams. Ask for those "
-        "apart."
-      )
-    plan = dataclasses.replace(plan, start=starts.pop())
-    grids = begun
+  grids, starts = [], set()
+  for prompt in prompts:
+    grid = layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
+    asked = len(grid)
+    if prompt.begun:
+      grid = layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space)
+    grids.append(grid)
+    starts.add(_state_after(plan, grid.tokens_LK[asked:]))
+  if len(starts) > 1:
+    raise ConfigError(
+      "The prompts begin differently: their answers go on in different streams. Ask for those "
+      "apart."
+    )
+  plan = dataclasses.replace(plan, start=starts.pop())
   given = None
   if (plan.mode_SK == incremental.Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
@@ -120,7 +115,6 @@ def continuations(
     trained.params,
     grids + [grids[longest]] * idle,
     plan,
-    space,
     sampling=sampling,
     max_rows=max_rows,
     key=key,

@@ -113,6 +113,11 @@ class Block:
   def lead(self) -> int:
     """The first column of delay 0, a given one if there is: it knows the length first."""
     ahead = [k for k, column in enumerate(self.columns) if column.delay == 0]
+    if not ahead:
+      raise LayoutError(
+        f"Delays {self.delays} leave the first rows empty. Subtract {min(self.delays)} from each: "
+        "the smallest must be 0."
+      )
     return next((k for k in ahead if self.columns[k].given), ahead[0])
 
   @functools.cached_property
@@ -365,29 +370,19 @@ def resolve(layout: Part, specs: Specs) -> Grammar:
     )
   if sum(bool(block.tags) for block in blocks) > 1:
     raise LayoutError(f"{layout} has more than one Tag. Write one tag for the whole task.")
-  _check_columns(layout, blocks)
-  for following in grammar.follows:
+  for following in (grammar.first, *grammar.follows):
     openings = [blocks[number].opening for number in following if number < len(blocks)]
     assert len(set(openings)) == len(openings), f"{layout} cannot be read row by row"
-  return grammar
-
-
-def _check_columns(layout: Part, blocks: Sequence[Block]) -> None:
-  """Raises LayoutError for delays without a 0, and for cells that are placed twice."""
   placed: dict[tuple[str, int], int] = {}
   for block in blocks:
-    if min(block.delays):
-      raise LayoutError(
-        f"Delays {block.delays} leave the first rows empty. Subtract {min(block.delays)} from "
-        "each: the smallest must be 0."
-      )
-    for column in block.streams:
-      for level in column.levels:
-        before = placed.get((column.name, level))
-        # The blocks of one part may share a stream: each holds pieces of it.
-        if before is not None and (block.part == 0 or before != block.part):
-          raise LayoutError(
-            f"{layout} places {column.name!r} level {level} twice, so a grid could give it two "
-            "values. Place it once."
-          )
-        placed[column.name, level] = block.part
+    for name, level in (
+      (column.name, level) for column in block.streams for level in column.levels
+    ):
+      # The blocks of one part may share a stream: each holds pieces of it.
+      if (name, level) in placed and not block.part == placed[name, level] > 0:
+        raise LayoutError(
+          f"{layout} places {name!r} level {level} twice, so a grid could give it two values. Place "
+          "it once."
+        )
+      placed[name, level] = block.part
+  return grammar
