@@ -29,7 +29,7 @@ from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE
 
-Arrays = Mapping[str, Any]
+Arrays = Mapping[str, Any]  # what `fork` returns: arrays, and "live"
 OF_LIVE = ("state_B", "frames_B", "left_B", "log_likelihood_B")  # what choosing changes of `Live`
 
 

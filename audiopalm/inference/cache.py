@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax.sharding import PartitionSpec
 from audiopalm import sharding
 
 SMALLEST_BUCKET = 32
+Kept = jax.Array | tuple[jax.Array, ...]  # of all layers in front, or of each layer
 AXES = ("layers", "batch", "kv_heads", None, "head_width")  # of keys and values, as sharding names
 
 
@@ -29,10 +29,10 @@ class Cache:
                                                             0  1  2  3  4 -1
   """
 
-  keys: Any
-  values: Any
-  positions_BJ: Any
-  used: Any
+  keys: Kept
+  values: Kept
+  positions_BJ: jax.Array
+  used: jax.Array
 
   def with_row(self, kept, new):
     """Returns an array of the cache with one more row per sequence: keys or values [B, 1, G, H],
@@ -57,11 +57,11 @@ def bucket(rows: int) -> int:
 
 
 def filled(
-  new: tuple[Any, Any],
-  positions_BP,
+  new: tuple[jax.Array, jax.Array],
+  positions_BP: jax.Array,
   slots: int,
   apart: bool = False,
-  dtype: Any = None,
+  dtype: jnp.dtype | None = None,
   shared: bool = True,
 ) -> Cache:
   """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a
@@ -77,7 +77,7 @@ def filled(
   return grown(Cache(heads_first(new[0]), heads_first(new[1]), positions_BP, used), slots)
 
 
-def extended(cache: Cache, new: tuple[Any, Any], positions_B) -> Cache:
+def extended(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Cache:
   """Returns the cache with one more row per sequence: what `Model.step` returns."""
   keys, values = (
     jax.tree.map(cache.with_row, kept, rows)

@@ -262,7 +262,7 @@ def _likeliest(
   answers: Iterator[Continuation],
   voices: Mapping[str, str | None],
 ) -> Result:
-  """Returns the answer in the likeliest language, its pieces joined; takes its own off `answers`."""
+  """Returns the answer in the likeliest language, its pieces joined; takes them off `answers`."""
   candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in asked.prompts]
   scores = [_per_cell(parts) for _, parts in candidates]
   codes, parts = candidates[int(np.argmax(scores))]

@@ -1,13 +1,13 @@
 """A layout's plan on a device: its tables, what they allow in a row, and where the row leads."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import sharding
+from audiopalm.batch import Array
 from audiopalm.errors import LayoutError
 from audiopalm.layouts.incremental import Count, Mode, Plan
 
@@ -22,15 +22,15 @@ class Tables:
   `tied` are the columns that some row ties to its lead: they are part of the program.
   """
 
-  end: Any
-  class_KV: Any
-  ends_KC: Any
-  mode_SK: Any
-  allowed_SKC: Any
-  lead_S: Any
-  next_SC: Any
-  count_SC: Any
-  empty_SC: Any
+  end: Array
+  class_KV: Array
+  ends_KC: Array
+  mode_SK: Array
+  allowed_SKC: Array
+  lead_S: Array
+  next_SC: Array
+  count_SC: Array
+  empty_SC: Array
   tied: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
 
@@ -56,7 +56,7 @@ def tables(plan: Plan) -> Tables:
   )
 
 
-def allowed(tables: Tables, k: int, classes_BC, ids: int):
+def allowed(tables: Tables, k: int, classes_BC: jax.Array, ids: int) -> jax.Array:
   """Returns allowed_BV: which of the first `ids` ids of column k are of the classes given."""
   classes_V = tables.class_KV[k, :ids]
   return (classes_V >= 0) & classes_BC[:, jnp.maximum(classes_V, 0)]

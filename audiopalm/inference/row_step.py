@@ -14,7 +14,6 @@ cells follow from its prompt, its key and its place in the batch alone. Call all
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +130,7 @@ def _assembled(
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "shared"))
 def _prefilled(
-  model, params, arrays: Mapping[str, Any], key_B, machine, *, slots: int, shared: bool
+  model, params, arrays: Mapping[str, jax.Array], key_B, machine, *, slots: int, shared: bool
 ) -> Live:
   positions_BP = arrays["positions_BP"]
   batch = PackedBatch(

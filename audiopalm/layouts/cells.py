@@ -78,8 +78,7 @@ class Block:
   `end_given`: the end is not predicted. `both_ways` > 0 numbers the rows that see each other.
   `tags` are the strings a tag block may hold. `mark` is the special that is all of the block: one
   row of column 0. `part` > 0 numbers the part of which several blocks hold pieces of one stream; 0
-  is a block that holds its streams whole. Where spans are filled, `counts` tells the marks in the
-  place of each ('place') from the spans themselves ('span'), of which there must be as many.
+  is a block that holds its streams whole. Of `counts` 'place' and 'span' there must be as many.
   """
 
   columns: tuple[Column, ...]
@@ -218,6 +217,9 @@ class Part:
   """
 
   makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
+  # What lies where follows from the record, or a key, and not from the layout alone; from a key.
+  arranges: ClassVar[bool] = False
+  draws: ClassVar[bool] = False
 
   def __post_init__(self):
     for name in self.names:
@@ -239,16 +241,6 @@ class Part:
   def grammar(self, specs: Specs) -> Grammar:
     """Returns the part's blocks and their successors."""
     return chain(*self.blocks(specs))
-
-  @property
-  def arranges(self) -> bool:
-    """Whether what lies where follows from the record, or a key, and not from the layout alone."""
-    return False
-
-  @property
-  def draws(self) -> bool:
-    """Whether a part that `arranges` does so by chance, which takes a key."""
-    return False
 
   def pieces(
     self, streams: Streams, word_ends: WordEnds, random: np.random.Generator
@@ -375,14 +367,14 @@ def resolve(layout: Part, specs: Specs) -> Grammar:
     assert len(set(openings)) == len(openings), f"{layout} cannot be read row by row"
   placed: dict[tuple[str, int], int] = {}
   for block in blocks:
-    for name, level in (
-      (column.name, level) for column in block.streams for level in column.levels
-    ):
-      # The blocks of one part may share a stream: each holds pieces of it.
-      if (name, level) in placed and not block.part == placed[name, level] > 0:
-        raise LayoutError(
-          f"{layout} places {name!r} level {level} twice, so a grid could give it two values. Place "
-          "it once."
-        )
-      placed[name, level] = block.part
+    for column in block.streams:
+      for level in column.levels:
+        # The blocks of one part may share a stream: each holds pieces of it.
+        before = placed.get((column.name, level))
+        if before is not None and (block.part == 0 or before != block.part):
+          raise LayoutError(
+            f"{layout} places {column.name!r} level {level} twice, so a grid could give it two "
+            "values. Place it once."
+          )
+        placed[column.name, level] = block.part
   return grammar

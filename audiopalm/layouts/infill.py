@@ -33,6 +33,8 @@ class Infill(cells.Part):
   Source: VoiceCraft, arXiv:2403.16973, section 3.1.
   """
 
+  arranges = draws = True
+
   part: cells.Part
   spans: tuple[int, int] = (1, 3)
   frames: tuple[int, int] = (1, 600)
@@ -49,14 +51,6 @@ class Infill(cells.Part):
       raise LayoutError(f"Infill has gap={self.gap!r}. Give a whole number of frames >= 1.")
     if not 0 <= self.to_end <= 1:
       raise LayoutError(f"Infill has to_end={self.to_end!r}. Give a share of the records, 0 to 1.")
-
-  @property
-  def arranges(self) -> bool:
-    return True
-
-  @property
-  def draws(self) -> bool:
-    return True
 
   @property
   def _cannot_hold(self) -> str:

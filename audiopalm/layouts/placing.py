@@ -2,8 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -71,11 +70,10 @@ def realize(
 ) -> Grid:
   """Returns the grid of one example. Inverse: `recover`.
 
-  `streams` maps "role.stream" to ids local to their codebook, [T] or [T, Q]; names the layout does
-  not use are ignored. `tag` is one of the layout's tag strings ('' where it has no Tag). Columns
-  the layout leaves free are holes. Where the layout draws what lies where (`Interleave`, `Infill`),
-  it draws by `key`, whole numbers, and by nothing else; `word_ends` says where the words are at
-  which it may cut. `pieces`, as `recover` finds them, are written instead of any drawn.
+  Streams that the layout does not use are ignored. `tag` is one of its tag strings ('' if it has no
+  Tag). Columns the layout leaves free are holes. Where the layout draws what lies where
+  (`Interleave`, `Infill`), it draws by `key`, whole numbers, and by nothing else; `word_ends` says
+  where the words are at which it may cut. `pieces`, as `recover` finds them, are written instead.
   """
   placement = place(layout, space)
   if pieces is None:
@@ -352,7 +350,7 @@ def _ids_of_tag(placement: Placement, tag: str) -> np.ndarray:
   return placement.tag_ids[tag]
 
 
-def _missing(column: cells.Column, streams: Mapping[str, Any]) -> str:
+def _missing(column: cells.Column, streams: Iterable[str]) -> str:
   return (
     f"The layout needs the stream {column.name!r}; given were: {', '.join(streams) or 'none'}. "
     "Name it in the task's inputs or outputs, or leave it out of the layout."
