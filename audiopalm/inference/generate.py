@@ -120,19 +120,18 @@ def generate(
   voices = _voices(trained, task, options, voice)
   questions = [_ask(trained, task, side, given, options) for given in inputs]
   asked = [question for question in questions if isinstance(question, _Asked)]
-  answers = prompting.continuations(
-    trained,
-    task,
-    [prompt for question in asked for _, prompts in question.prompts for prompt in prompts],
-    sampling=sampling,
-    max_rows=trained.experiment.evaluation.max_output_rows,
-    key=jax.random.key(seed),
+  prompts = [prompt for question in asked for _, own in question.prompts for prompt in own]
+  max_rows = trained.experiment.evaluation.max_output_rows
+  key = jax.random.key(seed)
+  answers = iter(
+    prompting.continuations(trained, task, prompts, sampling=sampling, max_rows=max_rows, key=key)
   )
-  left = iter(answers)
-  return [
-    _likeliest(trained, task, question, left, voices) if isinstance(question, _Asked) else question
-    for question in questions
-  ]
+  results: list[Result | Failure] = []
+  for question in questions:
+    if isinstance(question, _Asked):
+      question = _likeliest(trained, task, question, answers, voices)
+    results.append(question)
+  return results
 
 
 def longest_input(trained: Trained, task: Task, side: Side) -> int:

@@ -159,92 +159,72 @@ class Concat(cells.Part):
     return any(part.arranges for part in self.parts)
 
   def grammar(self, specs: Specs) -> cells.Grammar:
-    joined, both_ways = _Joined(), 0
+    joined, both_ways = cells.Grammar((), (), ()), 0
     ends = len(self.parts) > 1 and isinstance(self.parts[-1], Stop)
     for number, part in enumerate(self.parts[:-1] if ends else self.parts, start=1):
-      self._check(part)
+      if isinstance(part, Stop):
+        raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
+      if not isinstance(part, cells.Part) or isinstance(part, Concat):
+        raise LayoutError(
+          f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
+        )
       grammar = part.grammar(specs)
       changes = {"part": number} if part.arranges else {}
       if any(block.both_ways for block in grammar.blocks):
         both_ways += 1
         changes["both_ways"] = both_ways
       blocks = tuple(dataclasses.replace(block, **changes) for block in grammar.blocks)
-      joined.add(part, dataclasses.replace(grammar, blocks=blocks))
-    if ends:
-      joined.end("stop", given=False)
-    return joined.grammar()
-
-  def _check(self, part: cells.Part) -> None:
-    """Raises LayoutError for what cannot be one of the parts, the `Stop` behind them left aside."""
-    if isinstance(part, Stop):
-      raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
-    if not isinstance(part, cells.Part) or isinstance(part, Concat):
-      raise LayoutError(
-        f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
+      first = [blocks[begin] for begin in grammar.first]
+      if _must_separate(joined, first):
+        given = any(block.given for block in (*first, *(joined.blocks[n] for n in joined.last)))
+        joined = _ended(joined, "sep", given)
+      joined = _joined(
+        joined, dataclasses.replace(grammar, blocks=blocks), part if part.arranges else None
       )
+    return _ended(joined, "stop", given=False) if ends else joined
 
 
-class _Joined:
-  """Grammars one after another: what may end one is followed by what may begin the next."""
-
-  def __init__(self):
-    self._blocks: list[cells.Block] = []
-    self._follows: list[tuple[int, ...]] = []
-    self._first: tuple[int, ...] = ()
-    self._last: list[int] = []
-    self._sections: list[cells.Section] = []
-
-  def add(self, part: cells.Part, grammar: cells.Grammar) -> None:
-    """Adds a part, after a `sep` where its beginning could be taken for more of the last one."""
-    first = [grammar.blocks[number] for number in grammar.first]
-    last = [self._blocks[number] for number in self._last]
-    if self._clashes(first) or any(_must_separate(block, first) for block in last):
-      self.end("sep", given=any(block.given for block in (*last, *first)))
-    self._append(part, grammar)
-
-  def end(self, name: str, given: bool) -> None:
-    """Ends what came so far: in every column of its last block, or in a row of its own where that
-    has an end or there are several."""
-    last = [self._blocks[number] for number in self._last]
-    if [block.end or block.mark for block in last] == [""]:
-      self._blocks[self._last[0]] = dataclasses.replace(last[0], end=name, end_given=given)
-    else:
-      self._append(None, cells.chain(cells.mark(name)))
-
-  def grammar(self) -> cells.Grammar:
-    after = len(self._blocks)
-    follows = (
-      (*following, after) if number in self._last else following
-      for number, following in enumerate(self._follows)
-    )
-    return cells.Grammar(tuple(self._blocks), tuple(follows), self._first, tuple(self._sections))
-
-  def _clashes(self, first: list[cells.Block]) -> bool:
-    """Returns whether one of these begins as what may come in their place does."""
-    openings = {block.opening for block in first}
-    may_come = (number for last in self._last for number in self._follows[last])
-    return any(self._blocks[number].opening in openings for number in may_come)
-
-  def _append(self, part: cells.Part | None, grammar: cells.Grammar) -> None:
-    start, count = len(self._blocks), len(grammar.blocks)
-    first = tuple(start + number for number in grammar.first)
-    for number in self._last:
-      self._follows[number] += first
-    self._first = self._first or first
-    self._blocks += grammar.blocks
-    self._follows += [
-      tuple(start + number for number in following if number < count)
-      for following in grammar.follows
-    ]
-    self._last = [start + number for number in grammar.last]
-    arranged = part if part is not None and part.arranges else None
-    self._sections.append(cells.Section(arranged, start, start + count))
+def _joined(
+  before: cells.Grammar, grammar: cells.Grammar, arranging: cells.Part | None = None
+) -> cells.Grammar:
+  """Returns one grammar after another: what may end one is followed by what may begin the next."""
+  end = len(before.blocks)
+  first = tuple(end + number for number in grammar.first)
+  follows = [
+    (*(number for number in following if number < end), *(first if end in following else ()))
+    for following in before.follows
+  ]
+  follows += [tuple(end + number for number in following) for following in grammar.follows]
+  section = cells.Section(arranging, end, end + len(grammar.blocks))
+  return cells.Grammar(
+    blocks=before.blocks + grammar.blocks,
+    follows=tuple(follows),
+    first=before.first or first,
+    sections=(*before.sections, section),
+  )
 
 
-def _must_separate(block: cells.Block, following: list[cells.Block]) -> bool:
-  """Returns whether one of these could be taken for more of the block, or comes beside its end."""
-  if block.end or block.mark:
-    return False
-  given = block.given or any(other.given for other in following)
-  several = max(len(each.columns) for each in (block, *following)) > 1
-  return any(block.cells() & other.cells() for other in following) or (several and not given)
+def _ended(grammar: cells.Grammar, name: str, given: bool) -> cells.Grammar:
+  """Returns a grammar with an end: in every column of its last block, or in a row of its own where
+  that has an end or there are several."""
+  blocks, last = list(grammar.blocks), grammar.last
+  if len(last) > 1 or any(blocks[number].end or blocks[number].mark for number in last):
+    return _joined(grammar, cells.chain(cells.mark(name)))
+  blocks[last[0]] = dataclasses.replace(blocks[last[0]], end=name, end_given=given)
+  return dataclasses.replace(grammar, blocks=tuple(blocks))
+
+
+def _must_separate(before: cells.Grammar, first: list[cells.Block]) -> bool:
+  """Returns whether one of the blocks that come next could be taken for more of those before, or
+  comes beside their end."""
+  blocks, end = before.blocks, len(before.blocks)
+  may_come = {blocks[n].opening for last in before.last for n in before.follows[last] if n < end}
+  if may_come & {block.opening for block in first}:
+    return True
+  for last in (blocks[number] for number in before.last):
+    if not (last.end or last.mark):
+      given = last.given or any(block.given for block in first)
+      several = max(len(block.columns) for block in (last, *first)) > 1
+      if (several and not given) or any(last.cells() & block.cells() for block in first):
+        return True
+  return False
