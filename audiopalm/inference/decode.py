@@ -54,6 +54,7 @@ def decode(
   key: jax.Array,
   machine: Machine,
   batch_rows: int = 64,
+  fill: bool = False,
   given: Sequence[np.ndarray] | None = None,
 ) -> list[Decoded]:
   """Returns one Decoded per prompt, in their order.
@@ -62,6 +63,7 @@ def decode(
   (`layouts.conditioning`), for plans that read one. A result depends on its own prompt and on `key`
   only, not on the batch it was decoded in; equal prompts draw differently, by how many came before.
   With `Beams` each beam takes a batch row, so fewer prompts fit; ConfigError for several columns.
+  `fill` gives every batch as many rows, some of them empty: one compiled program for all.
   """
   if (plan.mode_SK == Mode.GIVEN).any() and given is None:
     raise LayoutError(
@@ -85,7 +87,8 @@ def decode(
     read = row_step.read(model, params, machine)
     for start in range(0, len(order), batch_rows):
       numbers = order[start : start + batch_rows]
-      rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
+      rows = 1 << ((batch_rows if fill else len(numbers)) - 1).bit_length()
+      rows = -(-rows // ways) * ways
       asked = [prompts[number] for number in numbers]
       length = caches.bucket(max(map(len, asked)))
       slots_of_stages = stages(length, max_rows)

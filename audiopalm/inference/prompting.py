@@ -82,8 +82,8 @@ def continuations(
   """Returns what the model says after each prompt, in the order of the prompts.
 
   At most `max_rows` rows are decoded for each, `experiment.evaluation.batch_rows` prompts at a
-  time. Either all prompts are begun or none. `fill` repeats the longest prompt until every batch is
-  full: one compiled program for all of them, and for the next task too, is worth the idle rows.
+  time. Either all prompts are begun or none. `fill` gives every batch as many rows: one compiled
+  program for all of them, and for the next task too, is worth the idle rows.
   """
   if not prompts:
     return []
@@ -107,23 +107,21 @@ def continuations(
   given = None
   if (plan.mode_SK == incremental.Mode.GIVEN).any():
     given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
-  batch_rows = trained.experiment.evaluation.batch_rows
-  idle = -len(grids) % batch_rows if fill else 0
-  longest = max(range(len(grids)), key=lambda number: len(grids[number]))
   decoded = decode.decode(
     trained.language_model,
     trained.params,
-    grids + [grids[longest]] * idle,
+    grids,
     plan,
     sampling=sampling,
     max_rows=max_rows,
     key=key,
     machine=trained.machine,
-    batch_rows=batch_rows,
-    given=None if given is None else given + [given[longest]] * idle,
+    batch_rows=trained.experiment.evaluation.batch_rows,
+    fill=fill,
+    given=given,
   )
   predicted = layouts.predicted_streams(layout)
-  return [_recovered(answer, layout, predicted, space) for answer in decoded[: len(prompts)]]
+  return [_recovered(answer, layout, predicted, space) for answer in decoded]
 
 
 def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
@@ -188,6 +186,4 @@ def _recovered(
     complete = complete and recovered.complete
   except LayoutError:
     complete = False  # cut before anything could be read: nothing was said
-  return Continuation(
-    streams, float(decoded.log_likelihood), int(decoded.predicted_cells), bool(complete)
-  )
+  return Continuation(streams, decoded.log_likelihood, decoded.predicted_cells, complete)
