@@ -218,8 +218,7 @@ def walk(
 class _Key(NamedTuple):
   """Names a state: phase of a block, row in it modulo its period, rows since the lead ended."""
 
-  # 'open', 'last' (the lead must end), 'ended', 'choice' (one of the block's successors begins), or
-  # 'end' of the plan
+  # 'open', 'ended' (the lead ends, or has), 'choice' (a successor of the block begins), or 'end'
   phase: str
   block: int = 0
   row: int = 0
@@ -314,11 +313,7 @@ class _Builder:
       return self._state([(Mode.PREDICT, special)], -1, {0: self._leave(key.block)})
     row, lead = key.row + key.since, block.lead
     drawn = [self._cell(block, k, row, key) for k in range(len(block.columns))]
-    begun = [k for k, c in enumerate(block.columns) if c.delay == 0 and not c.given]
-    if key.phase != "open":
-      if key.phase == "last":
-        for k in begun:
-          drawn[k] = (Mode.PREDICT, {self._end_class(block, k)})
+    if key.phase == "ended":
       return self._state(drawn, -1, {0: self._after(key)})
     if not row or row % block.period or key.block in self.counting.drops:
       return self._state(drawn, -1, {0: self._on(key)})
@@ -327,9 +322,10 @@ class _Builder:
       moves |= self._choices(key.block)
       drawn[lead] = (Mode.PREDICT, set(moves))
       return self._state(drawn, lead, moves)
-    for k in begun:
-      mode = Mode.PREDICT if k == lead else Mode.TIED
-      drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
+    for k, column in enumerate(block.columns):
+      if column.delay == 0 and not column.given:
+        mode = Mode.PREDICT if k == lead else Mode.TIED
+        drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
     moves[self._end_class(block, lead)] = self._after(key)
     return self._state(drawn, lead, moves)
 
@@ -341,7 +337,7 @@ class _Builder:
     return _State(modes, classes, lead, moves)
 
   def _cell(self, block: cells.Block, k: int, row: int, key: _Key) -> tuple[Mode, set[int]]:
-    """Returns mode and classes of a column's cell, its end in the lead's last row left aside."""
+    """Returns mode and classes of a column's cell, the end that may come here left aside."""
     column = block.columns[k]
     cell = row - column.delay
     if cell < 0 or (key.phase == "ended" and cell > key.row):
@@ -385,7 +381,7 @@ class _Builder:
       return _Move(to)
     if grows:
       return _Move(to, Count.FIRST if row == block.period else Count.GROW)
-    return _Move(to, Count.DROP, to._replace(phase="last") if block.end else self.after(key.block))
+    return _Move(to, Count.DROP, to._replace(phase="ended") if block.end else self.after(key.block))
 
   def _after(self, key: _Key) -> _Move:
     """Returns the move out of a row in which the lead ends or has ended."""
