@@ -104,9 +104,6 @@ def continuations(
       "apart."
     )
   plan = dataclasses.replace(plan, start=starts.pop())
-  given = None
-  if (plan.mode_SK == incremental.Mode.GIVEN).any():
-    given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
   decoded = decode.decode(
     trained.language_model,
     trained.params,
@@ -118,7 +115,7 @@ def continuations(
     machine=trained.machine,
     batch_rows=trained.experiment.evaluation.batch_rows,
     fill=fill,
-    given=given,
+    given=[layouts.conditioning(layout, prompt.streams, space) for prompt in prompts],
   )
   predicted = layouts.predicted_streams(layout)
   return [_recovered(answer, layout, predicted, space) for answer in decoded]

@@ -80,7 +80,7 @@ def realize(
     pieces = placement.whole or _arranged(placement, streams, word_ends or {}, key)
   else:
     _check_pieces(placement, pieces)
-  return _write(placement, pieces, streams, tag)
+  return _write(placement, pieces, {**streams, **_ids_of_tag(placement, tag)})
 
 
 def prompt(
@@ -101,7 +101,8 @@ def prompt(
   given = [s for s in placement.grammar.sections if s.start < placement.given_blocks]
   if holes is not None and not any(section.part for section in given):
     raise LayoutError(f"{layout} fills no holes, but holes={list(holes)} came. Leave them out.")
-  return _write(placement, asked_pieces(placement, streams, holes), streams, tag)
+  pieces = asked_pieces(placement, streams, holes)
+  return _write(placement, pieces, {**streams, **_ids_of_tag(placement, tag)})
 
 
 def begin(
@@ -118,7 +119,7 @@ def begin(
   first = pieces[-1].block + 1
   section = next(s for s in placement.grammar.sections if s.start <= first < s.stop)
   pieces += section.pieces(section.part.begun(begun) if section.part else None)
-  grid = _write(placement, pieces, {**streams, **begun}, tag)
+  grid = _write(placement, pieces, {**streams, **begun, **_ids_of_tag(placement, tag)})
   rows = len(grid) - bool(placement.blocks[pieces[-1].block].end)
   return Grid(grid.tokens_LK[:rows], grid.weights_LK[:rows], grid.visible_L[:rows])
 
@@ -132,9 +133,7 @@ def conditioning(layout: cells.Part, streams: cells.Streams, space: TokenSpace) 
   placement = place(layout, space)
   block = placement.blocks[placement.given_blocks]
   bodies = {
-    k: _cells(column, streams, placement, "", None)
-    for k, column in enumerate(block.columns)
-    if column.given
+    k: _cells(column, streams, None) for k, column in enumerate(block.columns) if column.given
   }
   rows = _body_rows(block, bodies) + block.extra_rows if bodies else 0
   tokens_LK = np.full((rows, placement.columns), HOLE, np.int32)
@@ -156,10 +155,12 @@ def rows(
   record, whose lengths are then numbers, make that bound a tight one.
   """
   placement = place(layout, space)
+  tag_lengths = {name: len(ids) for name, ids in _ids_of_tag(placement, tag).items()}
+  lengths = {**lengths, **tag_lengths}
   total = 0
   for section in placement.grammar.sections:
     blocks = placement.blocks[section.start : section.stop]
-    counts = [_count_rows(block, lengths, placement, tag) for block in blocks]
+    counts = [_count_rows(block, lengths) for block in blocks]
     if section.part:
       total = total + section.part.most_rows(blocks, lengths, word_ends)
     else:
@@ -167,21 +168,15 @@ def rows(
   return total
 
 
-def _count_rows(
-  block: cells.Block, lengths: Mapping[str, cells.Count], placement: Placement, tag: str
-) -> cells.Count:
+def _count_rows(block: cells.Block, lengths: Mapping[str, cells.Count]) -> cells.Count:
   """Returns the rows of a whole block before its delays and end, its streams checked."""
   counts = []
   for column in block.streams:
-    if column.name == cells.TAG:
-      frames = len(_ids_of_tag(placement, tag))
-    elif column.name in lengths:
-      frames = lengths[column.name]
-    else:
+    if column.name not in lengths:
       raise LayoutError(_missing(column, lengths))
-    if np.any(np.less(frames, 1)):
+    if np.any(np.less(lengths[column.name], 1)):
       raise LayoutError(_empty(column))
-    counts.append((column.name, frames * column.frame_rows))
+    counts.append((column.name, lengths[column.name] * column.frame_rows))
   if any(np.any(np.not_equal(count, counts[0][1])) for _, count in counts):
     raise LayoutError(_uneven(counts))
   return counts[0][1] if counts else 1
@@ -236,16 +231,12 @@ def _check_pieces(placement: Placement, pieces: Sequence[cells.Piece]) -> None:
     may_come = placement.grammar.follows[block] if block < end else ()
 
 
-def _write(
-  placement: Placement, pieces: Sequence[cells.Piece], streams: cells.Streams, tag: str
-) -> Grid:
+def _write(placement: Placement, pieces: Sequence[cells.Piece], streams: cells.Streams) -> Grid:
   """Returns the grid of these pieces."""
   written, total = [], 0
   for number, frames in pieces:
     block = placement.blocks[number]
-    bodies = {
-      k: _cells(column, streams, placement, tag, frames) for k, column in enumerate(block.columns)
-    }
+    bodies = {k: _cells(column, streams, frames) for k, column in enumerate(block.columns)}
     bottom = total + _body_rows(block, bodies) + block.extra_rows
     written.append((block, bodies, total, bottom))
     total = bottom
@@ -282,17 +273,11 @@ def _weigh(weights_LK: np.ndarray, block: cells.Block) -> None:
 
 
 def _cells(
-  column: cells.Column,
-  streams: cells.Streams,
-  placement: Placement,
-  tag: str,
-  frames: slice | np.ndarray | None,
+  column: cells.Column, streams: cells.Streams, frames: slice | np.ndarray | None
 ) -> np.ndarray:
   """Returns the column's cells from top to bottom, checked, before delay and end."""
   if column.spec is None:
     return column.starts
-  if column.name == cells.TAG:
-    return _ids_of_tag(placement, tag)
   ids = _checked(column, streams)
   if frames is not None:
     ids = ids[frames]
@@ -343,17 +328,19 @@ def _body_rows(block: cells.Block, bodies: Mapping[int, np.ndarray]) -> int:
   return counts[0][1]
 
 
-def _ids_of_tag(placement: Placement, tag: str) -> np.ndarray:
-  if tag not in placement.tag_ids:
+def _ids_of_tag(placement: Placement, tag: str) -> dict[str, np.ndarray]:
+  """Returns {TAG: ids}, {} where the layout has no Tag."""
+  if placement.tag_ids and tag not in placement.tag_ids:
     known = ", ".join(map(repr, placement.tag_ids))
     raise LayoutError(f"The layout cannot write the tag {tag!r}. Known tags: {known}.")
-  return placement.tag_ids[tag]
+  return {cells.TAG: placement.tag_ids[tag]} if placement.tag_ids else {}
 
 
 def _missing(column: cells.Column, streams: Iterable[str]) -> str:
+  names = ", ".join(name for name in streams if name != cells.TAG)
   return (
-    f"The layout needs the stream {column.name!r}; given were: {', '.join(streams) or 'none'}. "
-    "Name it in the task's inputs or outputs, or leave it out of the layout."
+    f"The layout needs the stream {column.name!r}; given were: {names or 'none'}. Name it in the "
+    "task's inputs or outputs, or leave it out of the layout."
   )
 
 

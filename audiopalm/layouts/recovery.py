@@ -60,16 +60,19 @@ def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Rec
       f"{len(tokens_LK)} rows. Cut it there."
     )
   frames = _frames_of_whole(placement.blocks, readings)
-  tag = ""
   streams: dict[str, np.ndarray] = {}
   for reading in readings:
-    if reading.block.tags:
-      tag = _tag(reading, placement, tokens_LK)
-    else:
-      for name in dict.fromkeys(column.name for column in _whole(reading.block)):
-        ids = _ids(reading, name, frames[name], tokens_LK)
-        # Blocks before may hold other levels of the stream.
-        streams[name] = np.where(ids == HOLE, streams.get(name, ids), ids)
+    for name in dict.fromkeys(column.name for column in _whole(reading.block)):
+      ids = _ids(reading, name, frames[name], tokens_LK)
+      # Blocks before may hold other levels of the stream.
+      streams[name] = np.where(ids == HOLE, streams.get(name, ids), ids)
+  tag = ""
+  if placement.tags_by_ids:
+    ids = tuple(streams.pop(cells.TAG).tolist())
+    if ids not in placement.tags_by_ids:
+      known = ", ".join(map(repr, placement.tags_by_ids.values()))
+      raise LayoutError(f"The tag of {len(ids)} text ids is none of the layout. Known: {known}.")
+    tag = placement.tags_by_ids[ids]
   slices: dict[int, slice] = {}
   for section in placement.grammar.sections:
     if section.part:
@@ -282,13 +285,3 @@ def _ids(reading: Reading, name: str, frames: int, tokens_LK: np.ndarray) -> np.
 def _broken_off(*names: str) -> str:
   what = "the tag" if names == (cells.TAG,) else f"a whole frame of {' or '.join(map(repr, names))}"
   return f"The grid breaks off before it holds {what}. Let it run longer."
-
-
-def _tag(reading: Reading, placement: placing.Placement, tokens_LK: np.ndarray) -> str:
-  ids = tuple(tokens_LK[reading.top : reading.top + reading.cell_rows, 0].tolist())
-  if ids not in placement.tags_by_ids:
-    known = ", ".join(map(repr, placement.tags_by_ids.values()))
-    raise LayoutError(
-      f"The {len(ids)} text ids from row {reading.top} on are no tag of the layout. Known: {known}."
-    )
-  return placement.tags_by_ids[ids]

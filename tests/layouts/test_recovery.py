@@ -154,7 +154,7 @@ def test_what_is_no_grid_says_why(space_of, tokens_LK, text):
 @pytest.mark.parametrize(
   "row, column, id_, text",
   [
-    (1, 0, 39, "The 3 text ids from row 0 on are no tag of the layout. Known: '[X]'."),
+    (1, 0, 39, "The tag of 3 text ids is none of the layout. Known: '[X]'."),
     (4, 0, HOLE, "Row 4, column 0: expected an id of 'source.text', found id -1"),
     (7, 1, 0, "Row 7, column 1: expected an id of 'source.codes', found id 0"),
     (6, 1, 3, "Row 6, column 1: expected a hole (-1), found id 3"),
