@@ -90,15 +90,11 @@ def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Rec
 
 def _as_grid(tokens_LK: np.ndarray, columns: int) -> np.ndarray:
   tokens_LK = np.asarray(tokens_LK)
-  if tokens_LK.ndim != 2 or tokens_LK.dtype.kind not in "iu":
+  shape, dtype = tokens_LK.shape, tokens_LK.dtype
+  if len(shape) != 2 or shape[1] != columns or dtype.kind not in "iu":
     raise LayoutError(
-      f"A grid is whole numbers of shape [L, {columns}]; {tokens_LK.dtype} of shape "
-      f"{list(tokens_LK.shape)} came."
-    )
-  if tokens_LK.shape[1] != columns:
-    raise LayoutError(
-      f"The grid has {tokens_LK.shape[1]} columns but the token space has {columns}. Was it made "
-      "with another space?"
+      f"A grid of this token space is whole numbers of shape [L, {columns}]; {dtype} of shape "
+      f"{list(shape)} came. Was it made with another space?"
     )
   if not len(tokens_LK):
     raise LayoutError("The grid is empty. It should hold at least the tag or a given stream.")
