@@ -63,7 +63,7 @@ def allowed(tables: Tables, k: int, classes_BC: jax.Array, ids: int) -> jax.Arra
 
 
 def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
-  """Returns (state, frames, left) after a row, as `layouts.incremental.walk` does."""
+  """Returns (state, frames, left) after a row, as `Plan.after` does."""
   class_B, _ = _lead_class(tables, state_B, cells_BK)
   classes = tables.next_SC.shape[1]
   move_B = state_B * classes + class_B

@@ -1,6 +1,7 @@
 """Prompts for a trained model, and the streams that it continues them with."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -97,7 +98,7 @@ def continuations(
     if prompt.begun:
       grid = layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space)
     grids.append(grid)
-    starts.add(_state_after(plan, grid.tokens_LK[asked:]))
+    starts.add(functools.reduce(plan.after, grid.tokens_LK[asked:], (plan.start, 0, 0))[0])
   if len(starts) > 1:
     raise ConfigError(
       "The prompts begin differently: their answers go on in different streams. Ask for those "
@@ -150,15 +151,6 @@ def check_sampling(trained: Trained, task: Task, sampling: Sampling | Beams) -> 
   if isinstance(sampling, Beams):
     layout = asked_layout(trained.experiment, task)
     beams.check(incremental.compile(layout, trained.prepared.space), f"task {task.name!r}")
-
-
-def _state_after(plan: incremental.Plan, tokens_LK: np.ndarray) -> int:
-  """Returns the state of the plan after these rows of its first predicted part."""
-  state = plan.start
-  for row_K in tokens_LK:
-    lead = int(plan.lead_S[state])
-    state = int(plan.next_SC[state, plan.class_KV[lead, row_K[lead]] if lead >= 0 else 0])
-  return state
 
 
 def room(trained: Trained, longest_rows: int) -> int:

@@ -89,6 +89,18 @@ class Plan:
     """Whether the registers are needed at all."""
     return bool(self.count_SC.any())
 
+  def after(self, registers: tuple[int, int, int], row_K: np.ndarray) -> tuple[int, int, int]:
+    """Returns (state, length, left) after a row."""
+    state, length, left = registers
+    lead = self.lead_S[state]
+    c = self.class_KV[lead, row_K[lead]] if lead >= 0 else 0
+    count = self.count_SC[state, c]
+    if count == Count.DROP and left == 1:
+      return int(self.empty_SC[state, c]), length, length
+    if count in (Count.FIRST, Count.GROW):
+      length = left = 1 if count == Count.FIRST else length + 1
+    return int(self.next_SC[state, c]), length, left - (count == Count.DROP)
+
   def length_in(self, prompt: Grid) -> int:
     """Returns what the registers start with: the frames of the counted stream in the prompt."""
     if not self.counted:
@@ -181,11 +193,10 @@ def walk(
   """
   columns = len(plan.class_KV)
   rows: list[np.ndarray] = []
-  state, left = plan.start, length
-  while state != plan.end:
-    row_K = np.full(columns, HOLE, np.int32)
+  registers = plan.start, length, length
+  while registers[0] != plan.end:
+    state, row_K = registers[0], np.full(columns, HOLE, np.int32)
     lead = int(plan.lead_S[state])
-    class_of_lead = 0
     for k in sorted(range(columns), key=lambda k: k != lead):
       mode = plan.mode_SK[state, k]
       if mode == Mode.COPY:
@@ -195,23 +206,12 @@ def walk(
       elif mode in (Mode.PREDICT, Mode.TIED):
         allowed_C = plan.allowed_SKC[state, k]
         if mode == Mode.TIED:
-          allowed_C = allowed_C & (plan.ends_KC[k] == plan.ends_KC[lead, class_of_lead])
+          ends = plan.ends_KC[lead, plan.class_KV[lead, row_K[lead]]]
+          allowed_C = allowed_C & (plan.ends_KC[k] == ends)
         ids = np.flatnonzero((plan.class_KV[k] >= 0) & allowed_C[plan.class_KV[k]])
         row_K[k] = choose(len(rows), k, ids)
-      if k == lead:
-        class_of_lead = int(plan.class_KV[k, row_K[k]])
     rows.append(row_K)
-    count = plan.count_SC[state, class_of_lead]
-    following = int(plan.next_SC[state, class_of_lead])
-    if count == Count.FIRST:
-      length = left = 1
-    elif count == Count.GROW:
-      length = left = length + 1
-    elif count == Count.DROP:
-      left -= 1
-      if left == 0:
-        following, left = int(plan.empty_SC[state, class_of_lead]), length
-    state = following
+    registers = plan.after(registers, row_K)
   return np.stack(rows)
 
 
