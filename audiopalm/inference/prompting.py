@@ -17,7 +17,6 @@ from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.cells import Part
 from audiopalm.tokenizers.base import Fitted
-from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Task
 
 
@@ -64,6 +63,10 @@ def asked_layout(experiment: Experiment, task: Task) -> Part:
   return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
 
 
+def _plan(trained: Trained, task: Task) -> incremental.Plan:
+  return incremental.compile(asked_layout(trained.experiment, task), trained.prepared.space)
+
+
 def output_modalities(trained: Trained, task: Task) -> tuple[str, ...]:
   """Returns "text" or "speech" for each output of the task, in order."""
   tokenizers = trained.prepared.tokenizers
@@ -88,9 +91,8 @@ def continuations(
   """
   if not prompts:
     return []
-  space = trained.prepared.space
-  layout = asked_layout(trained.experiment, task)
-  plan = incremental.compile(layout, space)
+  plan = _plan(trained, task)
+  layout, space = plan.layout, plan.space
   grids, starts = [], set()
   for prompt in prompts:
     grid = layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
@@ -118,8 +120,7 @@ def continuations(
     fill=fill,
     given=[layouts.conditioning(layout, prompt.streams, space) for prompt in prompts],
   )
-  predicted = layouts.predicted_streams(layout)
-  return [_recovered(answer, layout, predicted, space) for answer in decoded]
+  return [_recovered(answer, plan) for answer in decoded]
 
 
 def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
@@ -137,8 +138,7 @@ def check_begun(trained: Trained, task: Task) -> None:
 
   It must have one output on one column: then every row but the last, the stop, belongs to it.
   """
-  layout = asked_layout(trained.experiment, task)
-  plan = incremental.compile(layout, trained.prepared.space)
+  plan = _plan(trained, task)
   if len(task.outputs) > 1 or plan.counts or len(plan.class_KV) > 1:
     raise ConfigError(
       f"Task {task.name!r} takes no input, and its output cannot be continued from a beginning: "
@@ -149,8 +149,7 @@ def check_begun(trained: Trained, task: Task) -> None:
 def check_sampling(trained: Trained, task: Task, sampling: Sampling | Beams) -> None:
   """Raises ConfigError for a task that cannot be decoded so."""
   if isinstance(sampling, Beams):
-    layout = asked_layout(trained.experiment, task)
-    beams.check(incremental.compile(layout, trained.prepared.space), f"task {task.name!r}")
+    beams.check(_plan(trained, task), f"task {task.name!r}")
 
 
 def room(trained: Trained, longest_rows: int) -> int:
@@ -164,13 +163,12 @@ def room(trained: Trained, longest_rows: int) -> int:
   return min(wanted, trained.experiment.evaluation.max_output_rows)
 
 
-def _recovered(
-  decoded: decode.Decoded, layout: Part, predicted: Sequence[str], space: TokenSpace
-) -> Continuation:
+def _recovered(decoded: decode.Decoded, plan: incremental.Plan) -> Continuation:
+  predicted = layouts.predicted_streams(plan.layout)
   streams = dict.fromkeys(predicted, np.zeros(0, np.int32))
   complete = decoded.complete
   try:
-    recovered = layouts.recover(layout, decoded.tokens_LK, space)
+    recovered = layouts.recover(plan.layout, decoded.tokens_LK, plan.space)
     streams |= {name: recovered.streams[name] for name in predicted if name in recovered.streams}
     complete = complete and recovered.complete
   except LayoutError:

@@ -99,7 +99,7 @@ class Plan:
       return int(self.empty_SC[state, c]), length, length
     if count in (Count.FIRST, Count.GROW):
       length = left = 1 if count == Count.FIRST else length + 1
-    return int(self.next_SC[state, c]), length, left - (count == Count.DROP)
+    return int(self.next_SC[state, c]), length, left - int(count == Count.DROP)
 
   def length_in(self, prompt: Grid) -> int:
     """Returns what the registers start with: the frames of the counted stream in the prompt."""
