@@ -212,13 +212,10 @@ def _holds(description: Any, field: str) -> bool:
 def _encode_tags(
   strings: Iterable[str], text: StreamSpec | None, encode_text: Encode
 ) -> dict[str, tuple[int, ...]]:
-  """Returns {tag: text ids}; LayoutError if two tags have the same ids."""
+  """Returns {tag: text ids}; LayoutError if two tags have the same ids. Without a text tokenizer no
+  layout has tags."""
   tags, seen = {}, {}
   for string in strings:
-    if text is None:
-      raise LayoutError(
-        f"The tag {string!r} needs a text tokenizer, but the run has none. Add one."
-      )
     ids = tuple(int(id_) for id_ in encode_text(string))
     if not ids or min(ids) < 0 or max(ids) >= text.sizes[0]:
       raise LayoutError(
