@@ -138,11 +138,10 @@ class Block:
     lead = self.columns[self.lead]
     return self.lead, self.mark or lead.spec.name, lead.levels[0]
 
-  def specials(self) -> tuple[tuple[int, str], ...]:
+  def specials(self) -> list[tuple[int, str]]:
     """Returns the (column, name) of every special the block writes."""
-    marks = ((0, self.mark),) if self.mark else ()
-    ends = tuple((k, self.end_name(k)) for k in range(len(self.columns))) if self.end else ()
-    return marks + ends
+    ends = [(k, self.end_name(k)) for k in range(len(self.columns)) if self.end]
+    return [(0, self.mark), *ends] if self.mark else ends
 
   def end_name(self, column: int) -> str:
     """Returns what ends a column: the end itself, but column 0 alone has sep."""
