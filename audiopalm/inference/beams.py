@@ -11,7 +11,6 @@ and stands in the plan's last state.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE
 
-Arrays = Mapping[str, Any]  # what `fork` returns: arrays, and "live"
+Arrays = Mapping[str, jax.Array | row_step.Live]
 OF_LIVE = ("state_B", "frames_B", "left_B", "log_likelihood_B")  # what choosing changes of `Live`
 
 
@@ -139,7 +138,9 @@ def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
   }
 
 
-def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arrays:
+def _choose(
+  beams: Beams, settled: tuple[plans.Tables, jax.Array, jax.Array], now: Arrays
+) -> Arrays:
   """Returns the rows that go on, each with its new cells and the row it comes from, and the best
   answers so far. `settled` is the plan's tables, the number of the row, and how many there may be.
   """
@@ -161,7 +162,8 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   tokens_PCR = now["tokens_BR"][parent_PC].at[:, :, row].set(ids_PC)
   cells_CK = jnp.full((ids_PC.size, columns), HOLE, jnp.int32).at[:, 0].set(ids_PC.reshape(-1))
   registers = [now[name][parent_PC].reshape(-1) for name in OF_LIVE[:3]]
-  registers = [one.reshape(ids_PC.shape) for one in plans.following(tables, *registers, cells_CK)]
+  registers = plans.following(tables, *registers, cells_CK)
+  registers = [register.reshape(ids_PC.shape) for register in registers]
   ended_PC = registers[0] == tables.end
 
   # What ends counts if it is among the best, as what goes on does: one beam is greedy decoding.
@@ -178,7 +180,7 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   enough_P |= best_PN[:, 0] >= beams.score(alive_PN[:, 0], most)
   alive_PN = jnp.where(enough_P[:, None], -jnp.inf, alive_PN)
 
-  state_B, frames_B, left_B = (_taken(one, at_PN).reshape(-1) for one in registers)
+  state_B, frames_B, left_B = (_taken(array, at_PN).reshape(-1) for array in registers)
   alive_B = alive_PN.reshape(-1)
   return {
     "state_B": jnp.where(alive_B > -jnp.inf, state_B, tables.end),
@@ -209,7 +211,7 @@ def _reordered(cache: caches.Cache, from_B: jax.Array, prompt_slots: int) -> cac
   return caches.Cache(keys, values, cache.positions_BJ, cache.used)
 
 
-def _by_rows(local: Callable[[Any, Arrays], Arrays], whole: Any, arrays: Arrays) -> Arrays:
+def _by_rows(local: Callable[..., Arrays], whole: object, arrays: Arrays) -> Arrays:
   """Returns local(whole, arrays), where each device has the rows of some prompts."""
   rows = PartitionSpec(sharding.layout_of(arrays["state_B"])[0])
   return sharding.mapped(local, (PartitionSpec(), rows), rows)(whole, arrays)

@@ -147,13 +147,13 @@ class Block:
     """Returns what ends a column: the end itself, but column 0 alone has sep."""
     return "stop" if column and self.end == "sep" else self.end
 
-  def with_columns(self, **changes: Any) -> "Block":
+  def with_columns(self, **changes: object) -> "Block":
     """Returns the block with these fields of every column changed."""
     columns = tuple(dataclasses.replace(column, **changes) for column in self.columns)
     return dataclasses.replace(self, columns=columns)
 
 
-def mark(name: str, *, given: bool = False, learned: bool | None = None, **fields: Any) -> Block:
+def mark(name: str, *, given: bool = False, learned: bool | None = None, **fields: object) -> Block:
   """Returns the block of one row that holds a special in column 0."""
   column = Column(name, None, (0,), given=given, learned=learned)
   return Block((column,), mark=name, **fields)
@@ -295,7 +295,7 @@ class Part:
     return {"kind": type(self).__name__} | {name: _json(value) for name, value in fields.items()}
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
   if isinstance(value, Part):
     return value.describe()
   return [_json(item) for item in value] if isinstance(value, tuple) else value

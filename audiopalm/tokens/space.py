@@ -202,7 +202,7 @@ def text_stream(streams: Specs) -> StreamSpec | None:
   return next((spec for spec in streams.values() if spec.modality == "text"), None)
 
 
-def _holds(description: Any, field: str) -> bool:
+def _holds(description: object, field: str) -> bool:
   """Returns whether a field is set anywhere in the description of a layout."""
   if isinstance(description, Mapping):
     return bool(description.get(field)) or any(_holds(v, field) for v in description.values())
@@ -309,7 +309,7 @@ def check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> N
     )
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def _flat(value: object, path: str = "") -> dict[str, Any]:
   """Returns {path: leaf}; items of a list of objects are addressed by name, not by index."""
   if isinstance(value, Mapping):
     children = value.items()
@@ -323,7 +323,7 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
   return flat
 
 
-def _address(item: Any, number: int) -> str:
+def _address(item: object, number: int) -> str:
   if not isinstance(item, Mapping) or "kind" in item:
     return f"part {number}"
   if "column" in item:
