@@ -25,7 +25,7 @@ class Recovered:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reading:
+class _Reading:
   """One block found on a grid, from row `top` to row `bottom`; `number` is that of the layout."""
 
   number: int
@@ -101,7 +101,7 @@ def _as_grid(tokens_LK: np.ndarray, columns: int) -> np.ndarray:
   return tokens_LK.astype(np.int64)
 
 
-def read_blocks(placement: placing.Placement, tokens_LK: np.ndarray) -> list[Reading]:
+def read_blocks(placement: placing.Placement, tokens_LK: np.ndarray) -> list[_Reading]:
   """Returns the blocks found one after another until the grid ends, at least one."""
   readings, top = [], 0
   may_come = placement.grammar.first
@@ -127,7 +127,7 @@ def _next_block(
   raise _fault(tokens_LK, top, 0, expected)
 
 
-def _read(number: int, block: cells.Block, tokens_LK: np.ndarray, top: int) -> Reading:
+def _read(number: int, block: cells.Block, tokens_LK: np.ndarray, top: int) -> _Reading:
   """Returns the block that starts at row `top`, each of its cells checked."""
   window_LK = tokens_LK[top : top + 1] if block.mark else tokens_LK[top:]
   valid_L = _valid(block.columns[block.lead], window_LK[:, block.lead])
@@ -139,7 +139,7 @@ def _read(number: int, block: cells.Block, tokens_LK: np.ndarray, top: int) -> R
   for k in range(tokens_LK.shape[1]):
     _check_column(block, k, tokens_LK, top, height, run)
   usable_rows = min(max(0, min(run, len(window_LK) - rows)) for rows in block.delays)
-  return Reading(
+  return _Reading(
     number=number,
     block=block,
     top=top,
@@ -202,7 +202,7 @@ def _fault(tokens_LK: np.ndarray, row: int, k: int, expected: str) -> LayoutErro
   )
 
 
-def _frames_of_whole(blocks: tuple[cells.Block, ...], readings: list[Reading]) -> dict[str, int]:
+def _frames_of_whole(blocks: tuple[cells.Block, ...], readings: list[_Reading]) -> dict[str, int]:
   """Returns how many frames of each stream are on the grid in all the columns they take, for blocks
   that hold their streams whole."""
   frames: dict[str, int] = {}
@@ -241,7 +241,7 @@ def _whole(block: cells.Block) -> tuple[cells.Column, ...]:
 def _join(
   section: cells.Section,
   blocks: tuple[cells.Block, ...],
-  readings: list[Reading],
+  readings: list[_Reading],
   complete: bool,
   tokens_LK: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], dict[int, slice]]:
@@ -266,7 +266,7 @@ def _join(
   return {name: np.concatenate(ids) for name, ids in chunks.items()}, slices
 
 
-def _ids(reading: Reading, name: str, frames: int, tokens_LK: np.ndarray) -> np.ndarray:
+def _ids(reading: _Reading, name: str, frames: int, tokens_LK: np.ndarray) -> np.ndarray:
   """Returns the first frames of a stream that a block holds, local to their codebooks; HOLE at the
   levels that lie elsewhere."""
   columns = [(k, c) for k, c in enumerate(reading.block.columns) if c.name == name]

@@ -150,7 +150,7 @@ def tag_of(task: Task, languages: Mapping[str, str], number: int = 0) -> str:
   if codes not in known:
     raise ConfigError(
       f"Task {task.name!r} does not know the language {_named(roles, codes)}. Its corpus "
-      f"{task.corpus.name!r} has: {'; '.join(_named(roles, pair) for pair in known)}. Choose one of "
+      f"{task.corpus.name!r} has: {'; '.join(_named(roles, own) for own in known)}. Choose one of "
       "these, or add the language to the corpus."
     )
   return known[codes]
