@@ -151,7 +151,7 @@ def ours(size: steps.LlamaSize, bfloat16: bool = False) -> Contender:
 
   def generate() -> np.ndarray:
     decoded = decode.decode(
-      model, params, grids, endless, space,
+      model, params, grids, endless,
       sampling=Sampling(), max_rows=NEW_ROWS, key=jax.random.key(SEED), machine=machine,
     )  # fmt: skip
     return np.stack([grid.tokens_LK[PROMPT_ROWS:, 0] for grid in decoded])

@@ -38,7 +38,7 @@ def word_ends(layout: Any, space: Any, entry: Entry) -> dict[str, np.ndarray]:
   DataError for an entry of which nobody knows.
   """
   ends = {}
-  for name in layouts.word_streams(layout):
+  for name in layout.word_streams():
     role, stream = name.split(".")
     said = entry.utterances[role]
     if stream not in said.word_ends:

@@ -163,7 +163,7 @@ def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.
     known = {role: str(code) for role, code in zip(roles, codes, strict=True) if code}
     frames = {name: entries.lengths[name][chosen] for name in names}
     tags = [layouts.tag_of(task, known, number) for number in range(len(layouts.templates(task)))]
-    if layouts.word_streams(layout):
+    if layout.word_streams():
       each = range(len(chosen))
       lengths_N[chosen] = [
         _most_rows(layout, {name: int(frames[name][n]) for name in names}, tags, space, entry)
@@ -287,7 +287,7 @@ def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
 
 def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -> Segments:
   """Returns segments in which records longer than a row are cut into pieces."""
-  if layouts.arranges(layout):
+  if layout.arranges:
     raise DataError(
       f"too_long=split cannot cut records of task {task.name!r}: how long a grid of its layout is "
       "follows from each record or epoch, so where to cut is not known. Raise row_length, or set "
@@ -336,7 +336,7 @@ def mean_cell(
   )
   made = list(realized(task, layout, space, entries, chosen[sample]))
   there = sum(map(len, made))
-  counted = int(chosen[sample].lengths_N.sum()) if layouts.arranges(layout) else there
+  counted = int(chosen[sample].lengths_N.sum()) if layout.arranges else there
   tokens = sum(map(examples.count_tokens, made)) / max(1, counted)
   return tokens, there / max(1, counted)
 

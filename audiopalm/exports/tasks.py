@@ -65,7 +65,7 @@ def _task(experiment: Experiment, task: Task, prepared: Prepared, plans: bool) -
   placement = placing.place(layout, space)
   pieces = placing.asked_pieces(placement, {}, None)
   given = [placement.blocks[piece.block] for piece in pieces]
-  if all(len(placed.columns) == 1 for placed in given):
+  if all(len(block.columns) == 1 for block in given):
     config["prompt"] = "".join(map(_template, given))
   if space.columns == 1 and not _takes_turns(placement):
     config["outputs"] = _outputs(placement, space)
@@ -77,7 +77,7 @@ def _task(experiment: Experiment, task: Task, prepared: Prepared, plans: bool) -
 def _tags(task: Task, layout: Part, prepared: Prepared) -> list[dict[str, Any]]:
   """Returns every tag with the language codes it stands for, by role, and the voice of a spoken
   output."""
-  if not layouts.tag_templates(layout):
+  if not layout.tag_strings():
     return []
   tags = []
   for languages in task.corpus.pairs(task.roles):
@@ -97,32 +97,30 @@ def _voice(task: Task, languages: Mapping[str, str], prepared: Prepared) -> str 
   return None
 
 
-def _template(placed: placing.PlacedBlock) -> str:
+def _template(block: cells.Block) -> str:
   """Returns what a given block of column 0 adds to a prompt."""
-  if placed.block.mark:
-    return f"<|{placed.block.mark}|>"
-  name = placed.columns[0].column.name
-  return f"{{{'tag' if name == cells.TAG else name}}}" + (
-    f"<|{placed.block.end}|>" if placed.block.end else ""
-  )
+  if block.mark:
+    return f"<|{block.mark}|>"
+  name = block.columns[0].name
+  end = f"<|{block.end}|>" if block.end else ""
+  return f"{{{'tag' if name == cells.TAG else name}}}{end}"
 
 
 def _takes_turns(placement: placing.Placement) -> bool:
   """Returns whether blocks come otherwise than once each, one stream after another."""
-  return any(block.mark or block.part for block in placement.grammar.blocks)
+  return any(block.mark or block.part for block in placement.blocks)
 
 
 def _outputs(placement: placing.Placement, space: TokenSpace) -> list[dict[str, Any]]:
   """Returns what each output of a layout on one column may hold, as options of `generate`."""
-  outputs, begun = [], False
-  parts = [(placed.block, placed.columns[0]) for placed in placement.blocks]
-  for number in range(placement.given_blocks, len(parts)):
-    block, placed = parts[number]
-    ends = {placed.end_id} if block.end else _ids(parts[number + 1][1])
-    suppressed = set(range(space.sizes[0])) - _ids(placed) - ends
+  outputs, begun, blocks = [], False, placement.blocks
+  for number in range(placement.given_blocks, len(blocks)):
+    block, column = blocks[number], blocks[number].columns[0]
+    ends = {column.end_id} if block.end else _ids(blocks[number + 1].columns[0])
+    suppressed = set(range(space.sizes[0])) - _ids(column) - ends
     outputs.append(
       {
-        "stream": placed.column.name,
+        "stream": column.name,
         "suppress_tokens": sorted(suppressed),
         "begin_suppress_tokens": None if begun else sorted(ends),
         "eos_token_id": sorted(ends),
@@ -132,9 +130,9 @@ def _outputs(placement: placing.Placement, space: TokenSpace) -> list[dict[str, 
   return outputs
 
 
-def _ids(placed: placing.PlacedColumn) -> set[int]:
+def _ids(column: cells.Column) -> set[int]:
   """Returns the ids a column's stream may take."""
-  ranges = zip(placed.starts.tolist(), placed.sizes.tolist(), strict=True)
+  ranges = zip(column.starts.tolist(), column.sizes.tolist(), strict=True)
   return {id_ for start, size in ranges for id_ in range(start, start + size)}
 
 

@@ -1,7 +1,7 @@
-"""Beam search: the best beginnings of every answer go on side by side, on the device.
+"""Beam search on the device, one row at a time; `decode` loops over it.
 
-logits of every beginning -> its best next ids -> of all those of a prompt, the best go on
--> one that ends among the best is kept by its score -> the cache follows its beginnings
+logits of every beam -> its best next ids -> of all those of a prompt, the best go on
+-> one that ends among the best is kept by its score -> the cache follows its beams
 
 In arrays P counts prompts and N the beams of each; their P x N rows, prompt by prompt, are the
 batch B of the model, and C their candidates. A row that is not alive has a log-likelihood of -inf
@@ -11,7 +11,6 @@ and stands in the plan's last state.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +23,12 @@ from audiopalm.errors import ConfigError
 from audiopalm.inference import cache as caches
 from audiopalm.inference import plans, row_step
 from audiopalm.inference.sampling import Beams
-from audiopalm.layouts.automaton import Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.layouts.incremental import Mode, Plan
+from audiopalm.models.base import LanguageModel, Params
+from audiopalm.settings import Machine
 from audiopalm.types import HOLE
 
-Arrays = Mapping[str, Any]
+Arrays = Mapping[str, jax.Array | row_step.Live]
 OF_LIVE = ("state_B", "frames_B", "left_B", "log_likelihood_B")  # what choosing changes of `Live`
 
 
@@ -44,7 +44,7 @@ def check(plan: Plan, what: str) -> None:
 
 @functools.partial(jax.jit, static_argnames="many")
 def fork(now: Arrays, end, many: int) -> Arrays:
-  """Returns what `search` starts from: what `decode` starts from, each row `many` times.
+  """Returns what `row` starts from: what sampling starts from, each batch row `many` times.
 
   Of the rows of a prompt the first is alive; a prompt whose plan has ended is answered already.
   """
@@ -71,56 +71,43 @@ def fork(now: Arrays, end, many: int) -> Arrays:
       "tokens_BR": tokens_BR,
       "best_PN": answered_PN,
       "best_log_likelihood_PN": answered_PN,
-      "best_cells_PN": jnp.zeros(answered_PN.shape, jnp.int32),
       "best_tokens_PNR": tokens_BR.reshape(-1, many, tokens_BR.shape[1]),
     }
 
-  cache = now["live"].cache
-  kept = jax.tree.map(repeated, (cache.keys, cache.values, cache.positions_BJ))
-  live = dataclasses.replace(now["live"], cache=caches.Cache(*kept, cache.used))
-  arrays = {name: repeated(getattr(live, name)) for name in _rows_of(live)}
-  forked = _by_rows(
-    rows, end, {"state_B": arrays["state_B"], "tokens_BRK": repeated(now["tokens_BRK"])}
-  )
-  arrays |= {name: forked.pop(name) for name in ("state_B", "log_likelihood_B")}
-  return {**forked, "row": now["row"], "live": dataclasses.replace(live, **arrays)}
+  live = jax.tree.map(lambda array: repeated(array) if array.ndim else array, now["live"])
+  arrays = {"state_B": live.state_B, "tokens_BRK": repeated(now["tokens_BRK"])}
+  forked = _by_rows(rows, end, arrays)
+  changes = {name: forked.pop(name) for name in ("state_B", "log_likelihood_B")}
+  return {**forked, "row": now["row"], "live": dataclasses.replace(live, **changes)}
 
 
-def _rows_of(live: row_step.Live) -> list[str]:
-  """Returns the names of all but the cache."""
-  return [field.name for field in dataclasses.fields(live) if field.name != "cache"]
+def row(
+  model: LanguageModel,
+  params: Params,
+  tables: plans.Tables,
+  now: Arrays,
+  most: jax.Array,
+  prompt_slots: int,
+  beams: Beams,
+  machine: Machine,
+) -> Arrays:
+  """Returns what it was given after one more row of every beam.
 
-
-@functools.partial(jax.jit, static_argnames=("model", "length", "slots", "beams", "machine"))
-def search(
-  model, params, tables, now: Arrays, limit, most, *, length: int, slots: int, beams, machine
-):  # fmt: skip
-  """Returns what it was given after more rows: until `limit` rows are decoded, or none is alive.
-
-  At most `most` rows follow a prompt altogether; `length` slots of the cache hold prompts, which
-  the beams of a prompt share.
+  At most `most` rows follow a prompt altogether; the first `prompt_slots` slots of the cache hold
+  prompts, which the beams of a prompt share.
   """
   live = now["live"]
-  live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
-
-  def going(now):
-    return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)
-
-  def body(now):
-    row, live = now["row"], now["live"]
-    logits_BV = model.head.draw(params, live.hidden_BD, None, _first_column, machine)
-    arrays = {name: array for name, array in now.items() if name not in ("row", "live")}
-    arrays |= {name: getattr(live, name) for name in OF_LIVE}
-    arrays["logits_BV"] = sharding.constrain(logits_BV, ("batch", None))
-    choose = functools.partial(_choose, beams)
-    chosen = _by_rows(choose, (tables, row, most), arrays)
-    cells_BK, from_B = chosen.pop("cells_BK"), chosen.pop("from_B")
-    follow = {name: chosen.pop(name) for name in OF_LIVE}
-    live = dataclasses.replace(live, cache=_reordered(live.cache, from_B, length), **follow)
-    live = row_step.advanced(model, params, live, cells_BK, machine)
-    return {**chosen, "row": row + 1, "live": live}
-
-  return lax.while_loop(going, body, {**now, "live": live})
+  logits_BV = model.head.draw(params, live.hidden_BD, None, _first_column, machine)
+  arrays = {name: array for name, array in now.items() if name not in ("row", "live")}
+  arrays |= {name: getattr(live, name) for name in OF_LIVE}
+  arrays["logits_BV"] = sharding.constrain(logits_BV, ("batch", None))
+  chosen = _by_rows(functools.partial(_choose, beams), (tables, now["row"], most), arrays)
+  cells_BK, from_B = chosen.pop("cells_BK"), chosen.pop("from_B")
+  changes = {name: chosen.pop(name) for name in OF_LIVE}
+  cache = _reordered(live.cache, from_B, prompt_slots)
+  live = dataclasses.replace(live, cache=cache, **changes)
+  live = row_step.advanced(model, params, live, cells_BK, machine)
+  return {**chosen, "row": now["row"] + 1, "live": live}
 
 
 def _first_column(kept, column: int, logits_BV):
@@ -130,30 +117,30 @@ def _first_column(kept, column: int, logits_BV):
 
 
 def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
-  """Returns the best answer to each prompt, under the names of `decode`'s results.
+  """Returns the best answer to each prompt, under the names of `decode.RESULTS`.
 
-  Of those that ended the one with the highest score; where none did, the likeliest beginning.
+  Of those that ended the one with the highest score; where none did, the likeliest that goes on.
   """
-  names = ("best_PN", "best_log_likelihood_PN", "best_cells_PN", "best_tokens_PNR")
-  score_P, log_likelihood_P, cells_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
+  names = ("best_PN", "best_log_likelihood_PN", "best_tokens_PNR")
+  score_P, log_likelihood_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
   ended_P, many = score_P > -np.inf, now["best_PN"].shape[1]
-  cells_P = np.where(ended_P, cells_P, int(now["row"]))
-  alive_P, begun_PR = (
-    np.asarray(array)[::many] for array in (now["live"].log_likelihood_B, now["tokens_BR"])
-  )
-  tokens_PR = np.where(ended_P[:, None], tokens_PR, begun_PR)
+  going = now["live"].log_likelihood_B, now["tokens_BR"]
+  going_P, going_PR = (np.asarray(array)[::many] for array in going)
   tokens_PRK = np.full((*tokens_PR.shape, columns), HOLE, np.int32)
-  tokens_PRK[:, :, 0] = tokens_PR
+  tokens_PRK[:, :, 0] = np.where(ended_P[:, None], tokens_PR, going_PR)
+  cells_P = (tokens_PRK[:, :, 0] != HOLE).sum(axis=1)
   return {
     "tokens_BRK": tokens_PRK,
     "rows_B": cells_P,
-    "log_likelihood_B": np.where(ended_P, log_likelihood_P, alive_P),
+    "log_likelihood_B": np.where(ended_P, log_likelihood_P, going_P),
     "cells_B": cells_P,
     "state_B": np.where(ended_P, end, end + 1),
   }
 
 
-def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arrays:
+def _choose(
+  beams: Beams, settled: tuple[plans.Tables, jax.Array, jax.Array], now: Arrays
+) -> Arrays:
   """Returns the rows that go on, each with its new cells and the row it comes from, and the best
   answers so far. `settled` is the plan's tables, the number of the row, and how many there may be.
   """
@@ -175,17 +162,14 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   tokens_PCR = now["tokens_BR"][parent_PC].at[:, :, row].set(ids_PC)
   cells_CK = jnp.full((ids_PC.size, columns), HOLE, jnp.int32).at[:, 0].set(ids_PC.reshape(-1))
   registers = [now[name][parent_PC].reshape(-1) for name in OF_LIVE[:3]]
-  registers = [one.reshape(ids_PC.shape) for one in plans.following(tables, *registers, cells_CK)]
+  registers = plans.following(tables, *registers, cells_CK)
+  registers = [register.reshape(ids_PC.shape) for register in registers]
   ended_PC = registers[0] == tables.end
 
   # What ends counts if it is among the best, as what goes on does: one beam is greedy decoding.
   keeps_PC = ended_PC & (jnp.arange(2 * many) < many)
   scores_PC = jnp.where(keeps_PC, beams.score(sums_PC, row + 1), -jnp.inf)
-  answers = {
-    "best_log_likelihood_PN": sums_PC,
-    "best_cells_PN": jnp.full(ids_PC.shape, row + 1),
-    "best_tokens_PNR": tokens_PCR,
-  }
+  answers = {"best_log_likelihood_PN": sums_PC, "best_tokens_PNR": tokens_PCR}
   best_PN, at_PN = lax.top_k(jnp.concatenate([now["best_PN"], scores_PC], axis=1), many)
   answers = {
     name: _taken(jnp.concatenate([now[name], new], axis=1), at_PN) for name, new in answers.items()
@@ -196,7 +180,7 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   enough_P |= best_PN[:, 0] >= beams.score(alive_PN[:, 0], most)
   alive_PN = jnp.where(enough_P[:, None], -jnp.inf, alive_PN)
 
-  state_B, frames_B, left_B = (_taken(one, at_PN).reshape(-1) for one in registers)
+  state_B, frames_B, left_B = (_taken(array, at_PN).reshape(-1) for array in registers)
   alive_B = alive_PN.reshape(-1)
   return {
     "state_B": jnp.where(alive_B > -jnp.inf, state_B, tables.end),
@@ -211,23 +195,23 @@ def _choose(beams: Beams, settled: tuple[Arrays, Any, Any], now: Arrays) -> Arra
   }
 
 
-def _reordered(cache: caches.Cache, from_B, length: int) -> caches.Cache:
+def _reordered(cache: caches.Cache, from_B: jax.Array, prompt_slots: int) -> caches.Cache:
   """Returns the cache with each row's slots from those of the row it comes from."""
 
   def follow(kept):
     # All beams of a prompt hold the same in its slots.
-    decoded = lax.slice_in_dim(kept, length, kept.shape[-2], axis=kept.ndim - 2)
-    axis, split = kept.ndim - 4, _split(kept)
+    slots, batch, split = kept.ndim - 2, kept.ndim - 4, _split(kept)
+    decoded = lax.slice_in_dim(kept, prompt_slots, kept.shape[slots], axis=slots)
     take = sharding.mapped(
-      lambda part, from_B: jnp.take(part, from_B, axis=axis), (split, _split(from_B)), split
+      lambda part, from_B: jnp.take(part, from_B, axis=batch), (split, _split(from_B)), split
     )
-    return lax.dynamic_update_slice_in_dim(kept, take(decoded, from_B), length, axis=kept.ndim - 2)
+    return lax.dynamic_update_slice_in_dim(kept, take(decoded, from_B), prompt_slots, axis=slots)
 
   keys, values = jax.tree.map(follow, (cache.keys, cache.values))
   return caches.Cache(keys, values, cache.positions_BJ, cache.used)
 
 
-def _by_rows(local: Callable[[Any, Arrays], Arrays], whole: Any, arrays: Arrays) -> Arrays:
+def _by_rows(local: Callable[..., Arrays], whole: object, arrays: Arrays) -> Arrays:
   """Returns local(whole, arrays), where each device has the rows of some prompts."""
   rows = PartitionSpec(sharding.layout_of(arrays["state_B"])[0])
   return sharding.mapped(local, (PartitionSpec(), rows), rows)(whole, arrays)

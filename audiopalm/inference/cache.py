@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax.sharding import PartitionSpec
 from audiopalm import sharding
 
 SMALLEST_BUCKET = 32
+Kept = jax.Array | tuple[jax.Array, ...]  # of all layers in front, or of each layer
 AXES = ("layers", "batch", "kv_heads", None, "head_width")  # of keys and values, as sharding names
 
 
@@ -29,26 +29,23 @@ class Cache:
                                                             0  1  2  3  4 -1
   """
 
-  keys: Any
-  values: Any
-  positions_BJ: Any
-  used: Any
+  keys: Kept
+  values: Kept
+  positions_BJ: jax.Array
+  used: jax.Array
 
   def with_row(self, kept, new):
     """Returns an array of the cache with one more row per sequence: keys or values [B, 1, G, H],
     all layers in front or none, or positions [B, 1]."""
-    if kept.ndim == 2:
-      return self._written(kept, new, axis=0)
-    new = jnp.swapaxes(new, -3, -2).astype(kept.dtype)
-    return self._written(kept, new, axis=kept.ndim - 4)
-
-  def _written(self, kept, new, axis: int):
-    """Returns `kept` with `new` in the next slot of each sequence, which lie along `axis`."""
-    write = functools.partial(lax.dynamic_update_slice_in_dim, axis=-1 if kept.ndim == 2 else -2)
+    slots = -1
+    if kept.ndim > 2:
+      slots, new = -2, jnp.swapaxes(new, -3, -2).astype(kept.dtype)
+    write = functools.partial(lax.dynamic_update_slice_in_dim, axis=slots)
     if not self.used.ndim:
       return write(kept, new, self.used)
+    batch = max(kept.ndim - 4, 0)
     split, own = (PartitionSpec(*sharding.layout_of(array)) for array in (kept, self.used))
-    each = jax.vmap(write, in_axes=(axis, axis, 0), out_axes=axis)
+    each = jax.vmap(write, in_axes=(batch, batch, 0), out_axes=batch)
     return sharding.mapped(each, (split, split, own), split)(kept, new, self.used)
 
 
@@ -60,30 +57,27 @@ def bucket(rows: int) -> int:
 
 
 def filled(
-  new: tuple[Any, Any],
-  positions_BP,
+  new: tuple[jax.Array, jax.Array],
+  positions_BP: jax.Array,
   slots: int,
   apart: bool = False,
-  dtype: Any = None,
+  dtype: jnp.dtype | None = None,
   shared: bool = True,
 ) -> Cache:
   """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a
   prompt, cast to `dtype` unless it is None; with `apart` those of each layer are arrays of their
   own. `shared` says whether all sequences write into the same slots for good."""
-  room = slots - positions_BP.shape[1]
 
-  def roomy(array):
+  def heads_first(array):
     array = jnp.swapaxes(array, 2, 3).astype(dtype or array.dtype)
-    array = jnp.pad(array, ((0, 0), (0, 0), (0, 0), (0, room), (0, 0)))
     return tuple(array) if apart else array
 
-  positions_BJ = jnp.pad(positions_BP, ((0, 0), (0, room)), constant_values=-1)
   prompt = positions_BP.shape[1]
   used = jnp.int32(prompt) if shared else jnp.full_like(positions_BP[:, 0], prompt)
-  return Cache(roomy(new[0]), roomy(new[1]), positions_BJ, used)
+  return grown(Cache(heads_first(new[0]), heads_first(new[1]), positions_BP, used), slots)
 
 
-def extended(cache: Cache, new: tuple[Any, Any], positions_B) -> Cache:
+def extended(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Cache:
   """Returns the cache with one more row per sequence: what `Model.step` returns."""
   keys, values = (
     jax.tree.map(cache.with_row, kept, rows)

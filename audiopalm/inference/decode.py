@@ -8,8 +8,7 @@ prompts, padded in front to one length -> one pass fills the cache
 import dataclasses
 import functools
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +19,14 @@ from audiopalm import sharding
 from audiopalm.errors import LayoutError
 from audiopalm.inference import beams, plans, row_step
 from audiopalm.inference import cache as caches
-from audiopalm.inference import sampling as samplings
-from audiopalm.layouts.automaton import Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.inference.sampling import Beams, Sampling
+from audiopalm.layouts.incremental import Mode, Plan
+from audiopalm.models.base import LanguageModel, Params
+from audiopalm.settings import Machine
 from audiopalm.types import HOLE, Grid
 
 FIRST_ROWS = 64  # there is room for before a cache grows: most texts end within them
+RESULTS = ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,17 +44,17 @@ class Decoded:
 
 
 def decode(
-  model: Any,
-  params: Any,
+  model: LanguageModel,
+  params: Params,
   prompts: Sequence[Grid],
   plan: Plan,
-  space: Any,
   *,
-  sampling: samplings.Sampling | samplings.Beams,
+  sampling: Sampling | Beams,
   max_rows: int,
-  key: Any,
-  machine: Any,
+  key: jax.Array,
+  machine: Machine,
   batch_rows: int = 64,
+  fill: bool = False,
   given: Sequence[np.ndarray] | None = None,
 ) -> list[Decoded]:
   """Returns one Decoded per prompt, in their order.
@@ -61,7 +62,8 @@ def decode(
   At most `max_rows` rows follow each prompt. `given` holds each example's conditioning grid
   (`layouts.conditioning`), for plans that read one. A result depends on its own prompt and on `key`
   only, not on the batch it was decoded in; equal prompts draw differently, by how many came before.
-  Of `Beams` a batch holds all rows: fewer prompts at a time. ConfigError for several columns then.
+  With `Beams` each beam takes a batch row, so fewer prompts fit; ConfigError for several columns.
+  `fill` gives every batch as many rows, some of them empty: one compiled program for all.
   """
   if (plan.mode_SK == Mode.GIVEN).any() and given is None:
     raise LayoutError(
@@ -70,71 +72,57 @@ def decode(
     )
   if any(not len(prompt) for prompt in prompts):
     raise LayoutError("A prompt has no rows, so nothing can be predicted from it. Give it a Tag.")
-  searches = isinstance(sampling, samplings.Beams)
+  searches, columns = isinstance(sampling, Beams), len(plan.class_KV)
   if searches:
     beams.check(plan, "this layout")
     batch_rows = max(1, batch_rows // sampling.beams)
   if not prompts:
     return []
-  ways = sharding.batch_ways(sharding.mesh(machine))
+  mesh = sharding.mesh(machine)
+  ways = sharding.batch_ways(mesh)
   order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
   key_N, tables = _keys(prompts, key), plans.tables(plan)
   decoded: dict[int, Decoded] = {}
-  with jax.set_mesh(sharding.mesh(machine)):
+  with jax.set_mesh(mesh):
     read = row_step.read(model, params, machine)
     for start in range(0, len(order), batch_rows):
       numbers = order[start : start + batch_rows]
-      rows = -(-(1 << (len(numbers) - 1).bit_length()) // ways) * ways
+      rows = 1 << ((batch_rows if fill else len(numbers)) - 1).bit_length()
+      rows = -(-rows // ways) * ways
       asked = [prompts[number] for number in numbers]
       length = caches.bucket(max(map(len, asked)))
-      first, *more = stages(length, max_rows)
+      slots_of_stages = stages(length, max_rows)
       live = row_step.begin(
         model, params, plan, asked, key_N[np.array(numbers)], machine,
-        batch_rows=rows, slots=first, shared=True,
+        batch_rows=rows, slots=slots_of_stages[0], shared=True,
       )  # fmt: skip
       host = {
-        "given_BRK": _conditioning(given, numbers, rows, len(space.padded)),
-        "tokens_BRK": np.full((rows, caches.bucket(max_rows), len(space.padded)), HOLE, np.int32),
+        "given_BRK": _conditioning(given, numbers, rows, columns),
+        "tokens_BRK": np.full((rows, caches.bucket(max_rows), columns), HOLE, np.int32),
       }
-      arrays = sharding.place(host, sharding.mesh(machine), ("batch",))
+      arrays = sharding.place(host, mesh, ("batch",))
       now = {"row": np.int32(0), "live": live, "tokens_BRK": arrays["tokens_BRK"]}
       if searches:
         now = beams.fork(now, np.int32(plan.end), sampling.beams)
-      for slots in (first, *more):
-        limit = np.int32(min(max_rows, slots - length))
-        if searches:
-          now = beams.search(
-            model, read, tables, now, limit, np.int32(max_rows), length=length, slots=slots,
-            beams=sampling, machine=machine,
-          )  # fmt: skip
-        else:
-          now = _loop(
-            model, read, tables, arrays["given_BRK"], now, limit,
-            slots=slots, sampling=sampling, machine=machine,
-          )  # fmt: skip
+      for slots in slots_of_stages:
+        now = _loop(
+          model, read, tables, arrays["given_BRK"], now,
+          np.int32(min(max_rows, slots - length)), np.int32(max_rows),
+          slots=slots, prompt_slots=length if searches else 0, sampling=sampling, machine=machine,
+        )  # fmt: skip
         if (np.asarray(now["live"].state_B) == plan.end).all():
           break
-      results = beams.best(now, plan.end, len(space.padded)) if searches else _results(now)
+      results = beams.best(now, plan.end, columns) if searches else {**now, **vars(now["live"])}
+      results = {name: np.asarray(results[name]) for name in RESULTS}
       for b, number in enumerate(numbers):
-        decoded[number] = _decoded(prompts[number], results, b, plan.end)
+        new_RK = results["tokens_BRK"][b, : results["rows_B"][b]]
+        decoded[number] = Decoded(
+          np.concatenate([prompts[number].tokens_LK, new_RK]).astype(np.int32),
+          float(results["log_likelihood_B"][b]),
+          int(results["cells_B"][b]),
+          bool(results["state_B"][b] == plan.end),
+        )
   return [decoded[number] for number in range(len(prompts))]
-
-
-def _results(now: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Returns what was decoded, as arrays on the host."""
-  names = ("rows_B", "log_likelihood_B", "cells_B", "state_B")
-  live = {name: np.asarray(getattr(now["live"], name)) for name in names}
-  return {"tokens_BRK": np.asarray(now["tokens_BRK"]), **live}
-
-
-def _decoded(prompt: Grid, results: Mapping[str, np.ndarray], b: int, end: int) -> Decoded:
-  new_RK = results["tokens_BRK"][b, : results["rows_B"][b]]
-  return Decoded(
-    np.concatenate([prompt.tokens_LK, new_RK]).astype(np.int32),
-    float(results["log_likelihood_B"][b]),
-    int(results["cells_B"][b]),
-    bool(results["state_B"][b] == end),
-  )
 
 
 def stages(length: int, rows: int) -> list[int]:
@@ -173,11 +161,16 @@ def _conditioning(
   return given_BRK
 
 
-@functools.partial(jax.jit, static_argnames=("model", "slots", "sampling", "machine"))
-def _loop(model, params, tables, given_BRK, now, limit, *, slots, sampling, machine):
+@functools.partial(
+  jax.jit, static_argnames=("model", "slots", "prompt_slots", "sampling", "machine")
+)
+def _loop(
+  model, params, tables, given_BRK, now, limit, most, *, slots, prompt_slots, sampling, machine
+):  # fmt: skip
   """Returns what it was given after more rows: until `limit` rows are decoded, or all ended.
 
-  `now` is {"row": number of the next row, "live": Live, "tokens_BRK": rows so far}.
+  `now` is {"row": number of the next row, "live": Live, "tokens_BRK": rows so far}, or what
+  `beams.fork` makes of it, whose prompts take `prompt_slots` slots and `most` rows at most.
   """
   live = now["live"]
   live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
@@ -185,7 +178,7 @@ def _loop(model, params, tables, given_BRK, now, limit, *, slots, sampling, mach
   def going(now):
     return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)
 
-  def body(now):
+  def sampled(now):
     row = now["row"]
     given_BK = lax.dynamic_index_in_dim(
       given_BRK, jnp.minimum(row, given_BRK.shape[1] - 1), axis=1, keepdims=False
@@ -197,4 +190,8 @@ def _loop(model, params, tables, given_BRK, now, limit, *, slots, sampling, mach
     tokens_BRK = lax.dynamic_update_slice_in_dim(now["tokens_BRK"], cells_BK[:, None], row, axis=1)
     return {"row": row + 1, "live": live, "tokens_BRK": tokens_BRK}
 
+  def searched(now):
+    return beams.row(model, params, tables, now, most, prompt_slots, sampling, machine)
+
+  body = searched if isinstance(sampling, Beams) else sampled
   return lax.while_loop(going, body, {**now, "live": live})

@@ -6,7 +6,7 @@ wave or text -> pieces the model can take -> tokenizer.encode -> layouts.prompt 
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -119,31 +119,18 @@ def generate(
   options = languages.candidates(task, language=language, source=source, target=target)
   voices = _voices(trained, task, options, voice)
   questions = [_ask(trained, task, side, given, options) for given in inputs]
+  asked = [question for question in questions if isinstance(question, _Asked)]
+  prompts = [prompt for question in asked for _, own in question.prompts for prompt in own]
+  max_rows = trained.experiment.evaluation.max_output_rows
+  key = jax.random.key(seed)
   answers = iter(
-    prompting.continuations(
-      trained,
-      task,
-      [
-        prompt
-        for question in questions
-        if isinstance(question, _Asked)
-        for _, prompts in question.prompts
-        for prompt in prompts
-      ],
-      sampling=sampling,
-      max_rows=trained.experiment.evaluation.max_output_rows,
-      key=jax.random.key(seed),
-    )
+    prompting.continuations(trained, task, prompts, sampling=sampling, max_rows=max_rows, key=key)
   )
   results: list[Result | Failure] = []
   for question in questions:
     if isinstance(question, _Asked):
-      answered = [
-        (option, [next(answers) for _ in prompts]) for option, prompts in question.prompts
-      ]
-      results.append(_likeliest(trained, task, question, answered, voices))
-    else:
-      results.append(question)
+      question = _likeliest(trained, task, question, answers, voices)
+    results.append(question)
   return results
 
 
@@ -271,12 +258,13 @@ def _likeliest(
   trained: Trained,
   task: Task,
   asked: _Asked,
-  answers: Sequence[tuple[dict[str, str], list[Continuation]]],
+  answers: Iterator[Continuation],
   voices: Mapping[str, str | None],
 ) -> Result:
-  """Returns the answer in the likeliest language, its pieces joined."""
-  scores = [_per_cell(parts) for _, parts in answers]
-  codes, parts = answers[int(np.argmax(scores))]
+  """Returns the answer in the likeliest language, its pieces joined; takes them off `answers`."""
+  candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in asked.prompts]
+  scores = [_per_cell(parts) for _, parts in candidates]
+  codes, parts = candidates[int(np.argmax(scores))]
   texts: dict[str, str] = {}
   waves: dict[str, np.ndarray] = {}
   for role, stream in task.outputs:
@@ -284,8 +272,8 @@ def _likeliest(
     address = f"{role}.{stream}"
     ids = [part.streams[address] for part in parts]
     if tokenizer.spec.modality == "text":
-      said = (tokenizer.decode(ids_T).strip() for ids_T in ids)
-      texts[address] = orthography.joined(said, codes[role])
+      written = (tokenizer.decode(ids_T).strip() for ids_T in ids)
+      texts[address] = orthography.joined(written, codes[role])
     else:
       spoken = [tokenizer.decode(ids_T, voice=voices[codes[role]]) for ids_T in ids]
       waves[address] = silence.joined(spoken, SILENCE_S, waveform.RATE_HZ)
@@ -296,7 +284,7 @@ def _likeliest(
     notes.append(f"the output was cut: no stop within evaluation.max_output_rows={limit} rows")
   tried = {
     "-".join(dict.fromkeys(option.values())): score
-    for (option, _), score in zip(answers, scores, strict=True)
+    for (option, _), score in zip(candidates, scores, strict=True)
   }
   return Result(asked.name, codes, texts, waves, max(scores), tried, complete, tuple(notes))
 

@@ -18,26 +18,22 @@ def candidates(
   pairs = task.corpus.pairs(task.roles)
   first, last = task.from_to
   translates = any(pair[first] != pair[last] for pair in pairs)
-  given = {"language": language, "source": source, "target": target}
-  wrong = ("language",) if translates else ("source", "target")
-  for option in wrong:
-    if given[option] is not None:
-      right = "source and target languages" if translates else "one language"
-      raise ConfigError(
-        f"Task {task.name!r} has {right}: give {_options(translates)}, not "
-        f"{option}={given[option]!r}."
-      )
+  wrong = {"language": language} if translates else {"source": source, "target": target}
+  for option, tag in wrong.items():
+    if tag is not None:
+      right = "source and target" if translates else "language"
+      raise ConfigError(f"Task {task.name!r} takes {right}: give {right}, not {option}={tag!r}.")
   asked = {first: source, last: target} if translates else {first: language}
-  asked = {role: tag and language_tags.canonical(tag) for role, tag in asked.items()}
+  asked = {
+    role: tag and language_tags.canonical(tag) for role, tag in asked.items() if tag is not None
+  }
   for role, code in asked.items():
     known = sorted({pair[role] for pair in pairs})
-    if code is not None and code not in known:
+    if code not in known:
       raise ConfigError(
         f"Unknown language {code!r} for task {task.name!r}. Known languages: {', '.join(known)}."
       )
-  left = tuple(
-    pair for pair in pairs if all(code in (None, pair[role]) for role, code in asked.items())
-  )
+  left = tuple(pair for pair in pairs if asked.items() <= pair.items())
   if not left:
     raise ConfigError(
       f"Task {task.name!r} does not go from {source!r} to {target!r}. Known pairs: "
@@ -50,7 +46,3 @@ def candidates(
       "The source language can be found from the input, the target cannot."
     )
   return left
-
-
-def _options(translates: bool) -> str:
-  return "source and target" if translates else "language"

@@ -1,16 +1,17 @@
 """A layout's plan on a device: its tables, what they allow in a row, and where the row leads."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import sharding
+from audiopalm.batch import Array
 from audiopalm.errors import LayoutError
-from audiopalm.layouts.automaton import Count, Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.layouts.incremental import Count, Mode, Plan
+
+PADDED_TO = {"S": 16, "C": 8}  # states and classes of the tables, so that few shapes are compiled
 
 
 @jax.tree_util.register_dataclass
@@ -21,41 +22,21 @@ class Tables:
   `tied` are the columns that some row ties to its lead: they are part of the program.
   """
 
-  end: Any
-  class_KV: Any
-  ends_KC: Any
-  mode_SK: Any
-  allowed_SKC: Any
-  lead_S: Any
-  next_SC: Any
-  count_SC: Any
-  empty_SC: Any
+  end: Array
+  class_KV: Array
+  ends_KC: Array
+  mode_SK: Array
+  allowed_SKC: Array
+  lead_S: Array
+  next_SC: Array
+  count_SC: Array
+  empty_SC: Array
   tied: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
 
 def tables(plan: Plan) -> Tables:
   """Returns the plan's tables; LayoutError where a column would be drawn before its lead."""
   tied_SK = plan.mode_SK == Mode.TIED
-  _check_order(plan, tied_SK)
-  states, _, classes = plan.allowed_SKC.shape
-  more_states, more_classes = -states % 16, -classes % 8
-  two, three = ((0, more_states), (0, more_classes)), ((0, more_states), (0, 0), (0, more_classes))
-  return Tables(
-    end=np.int32(plan.end),
-    class_KV=plan.class_KV,
-    ends_KC=np.pad(plan.ends_KC, ((0, 0), (0, more_classes))),
-    mode_SK=np.pad(plan.mode_SK, ((0, more_states), (0, 0))),
-    allowed_SKC=np.pad(plan.allowed_SKC, three),
-    lead_S=np.pad(plan.lead_S, (0, more_states)),
-    next_SC=np.pad(plan.next_SC, two),
-    count_SC=np.pad(plan.count_SC, two),
-    empty_SC=np.pad(plan.empty_SC, two),
-    tied=tuple(np.flatnonzero(tied_SK.any(axis=0)).tolist()),
-  )
-
-
-def _check_order(plan: Plan, tied_SK: np.ndarray) -> None:
-  """Raises LayoutError where a column ends with one that is drawn after it."""
   for state, column in zip(*np.nonzero(tied_SK), strict=True):
     lead = plan.lead_S[state]
     if lead > column and plan.mode_SK[state, lead] == Mode.PREDICT:
@@ -64,16 +45,25 @@ def _check_order(plan: Plan, tied_SK: np.ndarray) -> None:
         "does, but the columns of a row are drawn in order. Put the column that says where the "
         "part ends before those that end with it."
       )
+  names = [field.name for field in dataclasses.fields(Tables) if "_" in field.name]
+  arrays = {name: getattr(plan, name) for name in names}
+  for name, array in arrays.items():
+    multiples = [PADDED_TO.get(axis, 1) for axis in name.rpartition("_")[2]]
+    room = [(0, -size % multiple) for size, multiple in zip(array.shape, multiples, strict=True)]
+    arrays[name] = np.pad(array, room)
+  return Tables(
+    np.int32(plan.end), **arrays, tied=tuple(np.flatnonzero(tied_SK.any(axis=0)).tolist())
+  )
 
 
-def allowed(tables: Tables, k: int, classes_BC, ids: int):
+def allowed(tables: Tables, k: int, classes_BC: jax.Array, ids: int) -> jax.Array:
   """Returns allowed_BV: which of the first `ids` ids of column k are of the classes given."""
   classes_V = tables.class_KV[k, :ids]
   return (classes_V >= 0) & classes_BC[:, jnp.maximum(classes_V, 0)]
 
 
 def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
-  """Returns (state, frames, left) after a row, as `layouts.incremental.walk` does."""
+  """Returns (state, frames, left) after a row, as `Plan.after` does."""
   class_B, _ = _lead_class(tables, state_B, cells_BK)
   classes = tables.next_SC.shape[1]
   move_B = state_B * classes + class_B

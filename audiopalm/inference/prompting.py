@@ -1,6 +1,7 @@
 """Prompts for a trained model, and the streams that it continues them with."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -14,10 +15,8 @@ from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
-from audiopalm.layouts.automaton import Mode
 from audiopalm.layouts.cells import Part
 from audiopalm.tokenizers.base import Fitted
-from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Task
 
 
@@ -64,6 +63,10 @@ def asked_layout(experiment: Experiment, task: Task) -> Part:
   return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
 
 
+def _plan(trained: Trained, task: Task) -> incremental.Plan:
+  return incremental.compile(asked_layout(trained.experiment, task), trained.prepared.space)
+
+
 def output_modalities(trained: Trained, task: Task) -> tuple[str, ...]:
   """Returns "text" or "speech" for each output of the task, in order."""
   tokenizers = trained.prepared.tokenizers
@@ -83,54 +86,41 @@ def continuations(
   """Returns what the model says after each prompt, in the order of the prompts.
 
   At most `max_rows` rows are decoded for each, `experiment.evaluation.batch_rows` prompts at a
-  time. Either all prompts are begun or none. `fill` repeats the longest prompt until every batch is
-  full: one compiled program for all of them, and for the next task too, is worth the idle rows.
+  time. Either all prompts are begun or none. `fill` gives every batch as many rows: one compiled
+  program for all of them, and for the next task too, is worth the idle rows.
   """
   if not prompts:
     return []
-  space = trained.prepared.space
-  layout = asked_layout(trained.experiment, task)
-  plan = incremental.compile(layout, space)
-  grids = [
-    layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
-    for prompt in prompts
-  ]
-  if prompts[0].begun:
-    begun = [
-      layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space) for prompt in prompts
-    ]
-    starts = {
-      _state_after(plan, whole.tokens_LK[len(grid) :])
-      for whole, grid in zip(begun, grids, strict=True)
-    }
-    if len(starts) > 1:
-      raise ConfigError(
-        "The prompts begin differently: their answers go on in different streams. Ask for those "
-        "apart."
-      )
-    plan = dataclasses.replace(plan, start=starts.pop())
-    grids = begun
-  given = None
-  if (plan.mode_SK == Mode.GIVEN).any():
-    given = [layouts.conditioning(layout, prompt.streams, space) for prompt in prompts]
-  batch_rows = trained.experiment.evaluation.batch_rows
-  idle = -len(grids) % batch_rows if fill else 0
-  longest = max(range(len(grids)), key=lambda number: len(grids[number]))
+  plan = _plan(trained, task)
+  layout, space = plan.layout, plan.space
+  grids, starts = [], set()
+  for prompt in prompts:
+    grid = layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
+    asked = len(grid)
+    if prompt.begun:
+      grid = layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space)
+    grids.append(grid)
+    starts.add(functools.reduce(plan.after, grid.tokens_LK[asked:], (plan.start, 0, 0))[0])
+  if len(starts) > 1:
+    raise ConfigError(
+      "The prompts begin differently: their answers go on in different streams. Ask for those "
+      "apart."
+    )
+  plan = dataclasses.replace(plan, start=starts.pop())
   decoded = decode.decode(
     trained.language_model,
     trained.params,
-    grids + [grids[longest]] * idle,
+    grids,
     plan,
-    space,
     sampling=sampling,
     max_rows=max_rows,
     key=key,
     machine=trained.machine,
-    batch_rows=batch_rows,
-    given=None if given is None else given + [given[longest]] * idle,
+    batch_rows=trained.experiment.evaluation.batch_rows,
+    fill=fill,
+    given=[layouts.conditioning(layout, prompt.streams, space) for prompt in prompts],
   )
-  predicted = layouts.predicted_streams(layout)
-  return [_recovered(answer, layout, predicted, space) for answer in decoded[: len(prompts)]]
+  return [_recovered(answer, plan) for answer in decoded]
 
 
 def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
@@ -148,8 +138,7 @@ def check_begun(trained: Trained, task: Task) -> None:
 
   It must have one output on one column: then every row but the last, the stop, belongs to it.
   """
-  layout = asked_layout(trained.experiment, task)
-  plan = incremental.compile(layout, trained.prepared.space)
+  plan = _plan(trained, task)
   if len(task.outputs) > 1 or plan.counts or len(plan.class_KV) > 1:
     raise ConfigError(
       f"Task {task.name!r} takes no input, and its output cannot be continued from a beginning: "
@@ -160,17 +149,7 @@ def check_begun(trained: Trained, task: Task) -> None:
 def check_sampling(trained: Trained, task: Task, sampling: Sampling | Beams) -> None:
   """Raises ConfigError for a task that cannot be decoded so."""
   if isinstance(sampling, Beams):
-    layout = asked_layout(trained.experiment, task)
-    beams.check(incremental.compile(layout, trained.prepared.space), f"task {task.name!r}")
-
-
-def _state_after(plan: incremental.Plan, tokens_LK: np.ndarray) -> int:
-  """Returns the state of the plan after these rows of its first predicted part."""
-  state = plan.start
-  for row_K in tokens_LK:
-    lead = int(plan.lead_S[state])
-    state = int(plan.next_SC[state, plan.class_KV[lead, row_K[lead]] if lead >= 0 else 0])
-  return state
+    beams.check(_plan(trained, task), f"task {task.name!r}")
 
 
 def room(trained: Trained, longest_rows: int) -> int:
@@ -184,17 +163,14 @@ def room(trained: Trained, longest_rows: int) -> int:
   return min(wanted, trained.experiment.evaluation.max_output_rows)
 
 
-def _recovered(
-  decoded: decode.Decoded, layout: Part, predicted: Sequence[str], space: TokenSpace
-) -> Continuation:
+def _recovered(decoded: decode.Decoded, plan: incremental.Plan) -> Continuation:
+  predicted = layouts.predicted_streams(plan.layout)
   streams = dict.fromkeys(predicted, np.zeros(0, np.int32))
   complete = decoded.complete
   try:
-    recovered = layouts.recover(layout, decoded.tokens_LK, space)
+    recovered = layouts.recover(plan.layout, decoded.tokens_LK, plan.space)
     streams |= {name: recovered.streams[name] for name in predicted if name in recovered.streams}
     complete = complete and recovered.complete
   except LayoutError:
     complete = False  # cut before anything could be read: nothing was said
-  return Continuation(
-    streams, float(decoded.log_likelihood), int(decoded.predicted_cells), bool(complete)
-  )
+  return Continuation(streams, decoded.log_likelihood, decoded.predicted_cells, complete)

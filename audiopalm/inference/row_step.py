@@ -14,7 +14,6 @@ cells follow from its prompt, its key and its place in the batch alone. Call all
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +26,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.inference import cache as caches
 from audiopalm.inference import plans
 from audiopalm.inference import sampling as samplings
-from audiopalm.layouts.automaton import Mode
-from audiopalm.layouts.incremental import Plan
+from audiopalm.layouts.incremental import Mode, Plan
 from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE, Grid
@@ -132,7 +130,7 @@ def _assembled(
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "shared"))
 def _prefilled(
-  model, params, arrays: Mapping[str, Any], key_B, machine, *, slots: int, shared: bool
+  model, params, arrays: Mapping[str, jax.Array], key_B, machine, *, slots: int, shared: bool
 ) -> Live:
   positions_BP = arrays["positions_BP"]
   batch = PackedBatch(

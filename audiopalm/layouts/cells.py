@@ -28,13 +28,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from audiopalm.errors import LayoutError
+from audiopalm.tokens.space import Specs
 from audiopalm.types import HOLE, StreamSpec
 
 TAG = ""  # the name under which a tag's ids are placed, in place of "role.stream"
 SPANS = "spans"  # what a plan counts where it fills spans; no stream, whose names hold a dot
-COMMON_SPECIALS = ("sep", "stop")  # every space has them, whatever its layouts ask for
 
+Streams = Mapping[str, np.ndarray]  # "role.stream": ids local to their codebook, [T] or [T, Q]
 WordEnds = Mapping[str, np.ndarray]  # "role.stream": frames before the end of each word, [W]
+Holes = Sequence[tuple[int, int]]  # (start, stop) of the frames that are to be predicted anew
+Count = int | np.ndarray  # of one example, or of many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Column:
   """One stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times.
 
   `given` cells come with the prompt, all others are decoded. Those that are decoded have a weight
-  in the loss, unless `learned` says otherwise.
+  in the loss, unless `learned` says otherwise. In a token space (`placing.place`), local id i <
+  sizes[q] of levels[q] is i + starts[q] on the grid, and `end_id` is what the column ends with.
   """
 
   name: str  # "role.stream", TAG, or the special that a mark holds
@@ -52,6 +56,9 @@ class Column:
   delay: int = 0
   given: bool = False
   learned: bool | None = None
+  starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
+  sizes: np.ndarray | None = dataclasses.field(default=None, compare=False)
+  end_id: int = HOLE  # where the block has no end
 
   @property
   def has_weight(self) -> bool:
@@ -71,8 +78,7 @@ class Block:
   `end_given`: the end is not predicted. `both_ways` > 0 numbers the rows that see each other.
   `tags` are the strings a tag block may hold. `mark` is the special that is all of the block: one
   row of column 0. `part` > 0 numbers the part of which several blocks hold pieces of one stream; 0
-  is a block that holds its streams whole. Where spans are filled, `counts` tells the marks in the
-  place of each ('place') from the spans themselves ('span'), of which there must be as many.
+  is a block that holds its streams whole. Of `counts` 'place' and 'span' there must be as many.
   """
 
   columns: tuple[Column, ...]
@@ -93,6 +99,11 @@ class Block:
     return tuple(column.delay for column in self.columns)
 
   @functools.cached_property
+  def streams(self) -> tuple[Column, ...]:
+    """The columns that hold a stream or a tag: all but that of a mark."""
+    return () if self.mark else self.columns
+
+  @functools.cached_property
   def period(self) -> int:
     """Rows after which every column is at the start of a frame again."""
     return math.lcm(*(column.frame_rows for column in self.columns))
@@ -101,6 +112,11 @@ class Block:
   def lead(self) -> int:
     """The first column of delay 0, a given one if there is: it knows the length first."""
     ahead = [k for k, column in enumerate(self.columns) if column.delay == 0]
+    if not ahead:
+      raise LayoutError(
+        f"Delays {self.delays} leave the first rows empty. Subtract {min(self.delays)} from each: "
+        "the smallest must be 0."
+      )
     return next((k for k in ahead if self.columns[k].given), ahead[0])
 
   @functools.cached_property
@@ -112,9 +128,8 @@ class Block:
     """Returns the (column, stream, level) of every range the block writes."""
     return {
       (k, column.spec.name, level)
-      for k, column in enumerate(self.columns)
+      for k, column in enumerate(self.streams)
       for level in column.levels
-      if column.spec is not None
     }
 
   @property
@@ -123,18 +138,22 @@ class Block:
     lead = self.columns[self.lead]
     return self.lead, self.mark or lead.spec.name, lead.levels[0]
 
-  def specials(self) -> tuple[tuple[int, str], ...]:
+  def specials(self) -> list[tuple[int, str]]:
     """Returns the (column, name) of every special the block writes."""
-    marks = ((0, self.mark),) if self.mark else ()
-    ends = tuple((k, self.end_name(k)) for k in range(len(self.columns))) if self.end else ()
-    return marks + ends
+    ends = [(k, self.end_name(k)) for k in range(len(self.columns)) if self.end]
+    return [(0, self.mark), *ends] if self.mark else ends
 
   def end_name(self, column: int) -> str:
     """Returns what ends a column: the end itself, but column 0 alone has sep."""
     return "stop" if column and self.end == "sep" else self.end
 
+  def with_columns(self, **changes: object) -> "Block":
+    """Returns the block with these fields of every column changed."""
+    columns = tuple(dataclasses.replace(column, **changes) for column in self.columns)
+    return dataclasses.replace(self, columns=columns)
 
-def mark(name: str, *, given: bool = False, learned: bool | None = None, **fields: Any) -> Block:
+
+def mark(name: str, *, given: bool = False, learned: bool | None = None, **fields: object) -> Block:
   """Returns the block of one row that holds a special in column 0."""
   column = Column(name, None, (0,), given=given, learned=learned)
   return Block((column,), mark=name, **fields)
@@ -151,11 +170,17 @@ class Piece(NamedTuple):
 
 
 class Section(NamedTuple):
-  """The blocks `start` to `stop` of a grammar that one part stands for; no part: a mark between."""
+  """The blocks `start` to `stop` of a grammar, and the part that arranges them, if one does."""
 
   part: "Part | None"
   start: int
   stop: int
+
+  def pieces(self, of_part: Sequence[Piece] | None = None) -> list[Piece]:
+    """Returns the pieces of a part, numbered as the grammar does; by default each block, whole."""
+    if of_part is None:
+      return [Piece(number) for number in range(self.start, self.stop)]
+    return [Piece(self.start + number, frames) for number, frames in of_part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,67 +203,62 @@ class Grammar:
     return [n for n, following in enumerate(self.follows) if len(self.blocks) in following]
 
 
-def chain(blocks: Sequence[Block]) -> Grammar:
+def chain(*blocks: Block) -> Grammar:
   """Returns the grammar in which each block comes once, in this order."""
-  return Grammar(tuple(blocks), tuple((n + 1,) for n in range(len(blocks))))
+  return Grammar(blocks, tuple((n + 1,) for n in range(len(blocks))))
 
 
 class Part:
   """Base of the frozen dataclasses a layout is made of; each says which `blocks` it stands for.
 
-  A part whose blocks come in an order of the record's own has a `grammar` beside them, `arranges`
-  is True, and `pieces`, `asked` and `most_rows` say what of a stream lies where.
+  A part whose blocks come in an order of the record's own has a `grammar` in their place,
+  `arranges` is True, and `pieces`, `asked` and `most_rows` say what of a stream lies where.
   """
 
   makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
+  # What lies where follows from the record, or a key, and not from the layout alone; from a key.
+  arranges: ClassVar[bool] = False
+  draws: ClassVar[bool] = False
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[Block, ...]:
-    """Returns the part as blocks. `streams` are the fitted tokenizers' specs by name."""
-    raise LayoutError(f"{self} cannot stand here: it places no cells of its own.")
-
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> Grammar:
-    """Returns the part's blocks and their successors."""
-    return chain(self.blocks(streams))
-
-  @property
-  def arranges(self) -> bool:
-    """Whether what lies where follows from the record, or a key, and not from the layout alone."""
-    return False
-
-  @property
-  def draws(self) -> bool:
-    """Whether a part that `arranges` does so by chance, which takes a key."""
-    return False
+  def __post_init__(self):
+    for name in self.names:
+      if not isinstance(name, str) or name.count(".") != 1 or not all(name.split(".")):
+        raise LayoutError(
+          f"{type(self).__name__}({name!r}) does not say whose stream it is. "
+          'Name it "role.stream", such as "source.units".'
+        )
 
   @property
   def names(self) -> tuple[str, ...]:
     """The "role.stream" names of this part itself, without those of parts inside."""
     return (self.stream,) if hasattr(self, "stream") else ()
 
-  def word_streams(self) -> tuple[str, ...]:
-    """Returns the streams of which the part must know where each word ends."""
-    return tuple(dict.fromkeys(name for part in children(self) for name in part.word_streams()))
+  def blocks(self, specs: Specs) -> tuple[Block, ...]:
+    """Returns the part as blocks."""
+    raise LayoutError(f"{self} cannot stand here: it places no cells of its own.")
+
+  def grammar(self, specs: Specs) -> Grammar:
+    """Returns the part's blocks and their successors."""
+    return chain(*self.blocks(specs))
 
   def pieces(
-    self, streams: Mapping[str, np.ndarray], word_ends: WordEnds, random: np.random.Generator
+    self, streams: Streams, word_ends: WordEnds, random: np.random.Generator
   ) -> list[Piece]:
     """Returns the pieces of one example from top to bottom; only of a part that `arranges`."""
     raise self._lacks("pieces")
 
-  def asked(
-    self, streams: Mapping[str, np.ndarray], holes: Sequence[tuple[int, int]] | None
-  ) -> list[Piece]:
+  def asked(self, streams: Streams, holes: Holes | None) -> list[Piece]:
     """Returns the given pieces of a prompt; only of a part that `arranges`."""
     raise self._lacks("asked")
 
-  def begun(self, begun: Mapping[str, np.ndarray]) -> list[Piece]:
+  def begun(self, begun: Streams) -> list[Piece]:
     """Returns the pieces that an answer begins with; only of a part that `arranges`."""
     raise LayoutError(f"What {self} predicts cannot be begun: its prompt says all that is given.")
 
   def most_rows(
-    self, blocks: Sequence[Block], lengths: Mapping[str, Any], word_ends: WordEnds | None
-  ) -> Any:
-    """Returns the most rows that the part takes, whatever is drawn; `lengths` may hold arrays."""
+    self, blocks: Sequence[Block], lengths: Mapping[str, Count], word_ends: WordEnds | None
+  ) -> Count:
+    """Returns the most rows that the part takes, whatever is drawn."""
     raise self._lacks("most_rows")
 
   def _lacks(self, method: str) -> LayoutError:
@@ -252,32 +272,30 @@ class Part:
     LayoutError for blocks that no example has together. `whole`: the grid did not break off."""
     return list(range(len(visited)))
 
-  def describe(self) -> dict[str, Any]:
-    """Returns the part as JSON, for the manifest."""
-    description: dict[str, Any] = {"kind": type(self).__name__}
-    for field in dataclasses.fields(self):
-      description[field.name] = _json(getattr(self, field.name))
-    return description
-
-  def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
-    """Returns every (column, stream, codebook level) the layout writes."""
-    return frozenset().union(*(block.cells() for block in resolve(self, streams).blocks))
-
-  def specials(self, streams: Mapping[str, StreamSpec]) -> tuple[tuple[int, str], ...]:
-    """Returns the (column, name) of every special the layout writes beside sep and stop."""
-    written = (pair for block in resolve(self, streams).blocks for pair in block.specials())
-    return tuple(dict.fromkeys(pair for pair in written if pair[1] not in COMMON_SPECIALS))
-
-  def tag_parts(self) -> tuple[Any, ...]:
-    """Returns the Tag parts inside, in order."""
-    return tuple(tag for part in children(self) for tag in part.tag_parts())
+  def word_streams(self) -> tuple[str, ...]:
+    """Returns the streams of which `realize` must be told where each word ends."""
+    return tuple(dict.fromkeys(name for part in children(self) for name in part.word_streams()))
 
   def tag_strings(self) -> tuple[str, ...]:
     """Returns every tag string the layout can write."""
-    return tuple(string for tag in self.tag_parts() for string in tag.declared)
+    return tuple(string for part in children(self) for string in part.tag_strings())
+
+  def cells(self, specs: Specs) -> frozenset[tuple[int, str, int]]:
+    """Returns every (column, stream, codebook level) the layout writes."""
+    return frozenset().union(*(block.cells() for block in resolve(self, specs).blocks))
+
+  def specials(self, specs: Specs) -> tuple[tuple[int, str], ...]:
+    """Returns the (column, name) of every special the layout writes, in the order of its blocks."""
+    blocks = resolve(self, specs).blocks
+    return tuple(dict.fromkeys(special for block in blocks for special in block.specials()))
+
+  def describe(self) -> dict[str, Any]:
+    """Returns the part as JSON, for the manifest."""
+    fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return {"kind": type(self).__name__} | {name: _json(value) for name, value in fields.items()}
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
   if isinstance(value, Part):
     return value.describe()
   return [_json(item) for item in value] if isinstance(value, tuple) else value
@@ -297,15 +315,6 @@ def leaves(part: Part, given: bool = False) -> list[tuple[str, bool]]:
   return named + [leaf for child in children(part) for leaf in leaves(child, given)]
 
 
-def check_name(part: Part, name: str) -> None:
-  """Raises LayoutError unless `name` reads "role.stream"."""
-  if not isinstance(name, str) or name.count(".") != 1 or not all(name.split(".")):
-    raise LayoutError(
-      f"{type(part).__name__}({name!r}) does not say whose stream it is. "
-      'Name it "role.stream", such as "source.units".'
-    )
-
-
 def check_bounds(part: Part, field: str) -> None:
   """Raises LayoutError unless a field is (least, most), whole numbers >= 1."""
   bounds = getattr(part, field)
@@ -316,20 +325,20 @@ def check_bounds(part: Part, field: str) -> None:
     )
 
 
-def spec_of(name: str, streams: Mapping[str, StreamSpec]) -> StreamSpec:
+def spec_of(name: str, specs: Specs) -> StreamSpec:
   """Returns the spec of the stream "role.stream" names."""
   stream = name.split(".")[1]
-  if stream not in streams:
+  if stream not in specs:
     raise LayoutError(
       f"The layout names {name!r}, but no tokenizer gives the stream {stream!r}. "
-      f"Streams: {', '.join(streams) or 'none'}. Add its tokenizer or rename the stream."
+      f"Streams: {', '.join(specs) or 'none'}. Add its tokenizer or rename the stream."
     )
-  return streams[stream]
+  return specs[stream]
 
 
-def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> Grammar:
+def resolve(layout: Part, specs: Specs) -> Grammar:
   """Returns the checked grammar of a whole layout, or LayoutError saying what is wrong with it."""
-  grammar = layout.grammar(streams)
+  grammar = layout.grammar(specs)
   blocks = grammar.blocks
   predicted = [number for number, block in enumerate(blocks) if not block.given]
   if not predicted:
@@ -341,7 +350,7 @@ def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> Grammar:
       f"The first row of {layout} would be predicted, but there is nothing before it to predict it "
       "from. Begin with Concat(Tag(...), ...) or with a Given part."
     )
-  if len(predicted) != len(blocks) - predicted[0]:
+  if len(predicted) < len(blocks) - predicted[0]:
     raise LayoutError(
       f"{layout} has a Given part after its first predicted part. Move it before, or put it beside "
       "the predicted part with Columns."
@@ -352,54 +361,19 @@ def resolve(layout: Part, streams: Mapping[str, StreamSpec]) -> Grammar:
     )
   if sum(bool(block.tags) for block in blocks) > 1:
     raise LayoutError(f"{layout} has more than one Tag. Write one tag for the whole task.")
-  _check_columns(layout, blocks)
-  for following in grammar.follows:
+  for following in (grammar.first, *grammar.follows):
     openings = [blocks[number].opening for number in following if number < len(blocks)]
     assert len(set(openings)) == len(openings), f"{layout} cannot be read row by row"
-  return grammar
-
-
-def _check_columns(layout: Part, blocks: Sequence[Block]) -> None:
-  """Raises LayoutError for delays without a 0, and for cells that are placed twice."""
   placed: dict[tuple[str, int], int] = {}
   for block in blocks:
-    if min(block.delays):
-      raise LayoutError(
-        f"Delays {block.delays} leave the first rows empty. Subtract {min(block.delays)} from "
-        "each: the smallest must be 0."
-      )
-    for column in () if block.mark else block.columns:
+    for column in block.streams:
       for level in column.levels:
-        before = placed.get((column.name, level))
         # The blocks of one part may share a stream: each holds pieces of it.
+        before = placed.get((column.name, level))
         if before is not None and (block.part == 0 or before != block.part):
           raise LayoutError(
             f"{layout} places {column.name!r} level {level} twice, so a grid could give it two "
             "values. Place it once."
           )
         placed[column.name, level] = block.part
-
-
-def delay(codes_TQ: np.ndarray, delays: Sequence[int], hole: int = HOLE) -> np.ndarray:
-  """Returns codes_LQ with column q moved down by delays[q] rows.
-
-  L = T + max(delays). Inverse: `undelay`. Source: MusicGen, arXiv:2306.05284, section 2.2.
-
-      delays (0, 1, 2), two frames      row 0:  a0  .   .
-      a b c = codebooks                 row 1:  a1  b0  .
-                                        row 2:  .   b1  c0
-                                        row 3:  .   .   c1
-  """
-  if not any(delays):
-    return codes_TQ
-  frames = len(codes_TQ)
-  codes_LQ = np.full((frames + max(delays), len(delays)), hole, codes_TQ.dtype)
-  for q, rows in enumerate(delays):
-    codes_LQ[rows : rows + frames, q] = codes_TQ[:, q]
-  return codes_LQ
-
-
-def undelay(codes_LQ: np.ndarray, delays: Sequence[int]) -> np.ndarray:
-  """Returns codes_TQ with column q moved up by delays[q] rows, T = L - max(delays)."""
-  frames = len(codes_LQ) - max(delays)
-  return np.stack([codes_LQ[rows : rows + frames, q] for q, rows in enumerate(delays)], axis=1)
+  return grammar

@@ -1,12 +1,10 @@
 """Parts that use several columns: delayed codebooks, parts side by side, repeated rows."""
 
 import dataclasses
-import functools
-from collections.abc import Mapping
 
 from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,29 +23,25 @@ class Delay(cells.Part):
   delays: tuple[int, ...]
 
   def __post_init__(self):
-    cells.check_name(self, self.stream)
+    super().__post_init__()
     if not self.delays or any(not isinstance(rows, int) or rows < 0 for rows in self.delays):
       raise LayoutError(
         f"Delay({self.stream!r}) has delays {self.delays}. Give one whole number >= 0 per codebook."
       )
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    spec = cells.spec_of(self.stream, streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, specs)
     if len(self.delays) != spec.codebooks:
-      delays = _count(len(self.delays), "delay")
-      codebooks = _count(spec.codebooks, "codebook")
       raise LayoutError(
-        f'Delay("{self.stream}") has {delays} but tokenizer "{spec.name}" gives {codebooks}.\n'
-        f"Give one delay per codebook, or set {spec.name}.codebooks={len(self.delays)}."
+        f'Delay("{self.stream}") has {_count(self.delays, "delay")} but tokenizer "{spec.name}" '
+        f"gives {_count(spec.sizes, 'codebook')}.\nGive one delay per codebook, or set "
+        f"{spec.name}.codebooks={len(self.delays)}."
       )
-    return (
-      cells.Block(
-        tuple(
-          cells.Column(self.stream, spec, (level,), delay=rows)
-          for level, rows in enumerate(self.delays)
-        )
-      ),
+    columns = (
+      cells.Column(self.stream, spec, (level,), delay=rows)
+      for level, rows in enumerate(self.delays)
     )
+    return (cells.Block(tuple(columns)),)
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -77,8 +71,8 @@ class Columns(cells.Part):
   def __repr__(self) -> str:
     return f"Columns({', '.join(map(repr, self.parts))})"
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    blocks = [one_block(self, part, streams) for part in self.parts]
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    blocks = [one_block(self, part, specs) for part in self.parts]
     if any(block.both_ways for block in blocks):
       raise LayoutError(
         f"{self} holds a Given part with both_ways=True: its rows would see the predicted cells "
@@ -101,21 +95,18 @@ class Repeat(cells.Part):
     if not isinstance(self.n, int) or self.n < 1:
       raise LayoutError(f"Repeat has n={self.n!r}. Give a whole number >= 1.")
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    block = one_block(self, self.part, streams)
-    repeated = functools.partial(_repeated, n=self.n)
-    return (dataclasses.replace(block, columns=tuple(map(repeated, block.columns))),)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    block = one_block(self, self.part, specs)
+    columns = tuple(
+      dataclasses.replace(column, repeat=column.repeat * self.n, delay=column.delay * self.n)
+      for column in block.columns
+    )
+    return (dataclasses.replace(block, columns=columns),)
 
 
-def _repeated(column: cells.Column, n: int) -> cells.Column:
-  return dataclasses.replace(column, repeat=column.repeat * n, delay=column.delay * n)
-
-
-def one_block(
-  outer: cells.Part, part: cells.Part, streams: Mapping[str, StreamSpec]
-) -> cells.Block:
+def one_block(outer: cells.Part, part: cells.Part, specs: Specs) -> cells.Block:
   """Returns the block of a part inside Columns or Repeat, where only single blocks fit."""
-  blocks = part.blocks(streams) if isinstance(part, cells.Part) else ()
+  blocks = part.grammar(specs).blocks if isinstance(part, cells.Part) else ()
   if len(blocks) != 1 or blocks[0].tags:
     raise LayoutError(
       f"{type(outer).__name__} cannot hold {part!r}. It takes Flat, Delay, Columns, Repeat, or "
@@ -124,5 +115,5 @@ def one_block(
   return blocks[0]
 
 
-def _count(number: int, noun: str) -> str:
-  return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(items: tuple[int, ...], noun: str) -> str:
+  return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"

@@ -28,15 +28,32 @@ many frames as the first; and `Infill` predicts as many spans as its prompt has 
 
 import collections
 import dataclasses
+import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from audiopalm.errors import LayoutError
-from audiopalm.layouts import automaton, cells, placing, recovery
+from audiopalm.layouts import cells, placing, recovery
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, Grid
+
+
+class Mode(enum.IntEnum):
+  PREDICT = 0
+  HOLE = 1
+  COPY = 2
+  GIVEN = 3
+  TIED = 4
+
+
+class Count(enum.IntEnum):
+  KEEP = 0
+  FIRST = 1  # length = left = 1
+  GROW = 2  # length += 1, left = length
+  DROP = 3  # left -= 1; at 0 the next state is the empty one and left = length again
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,6 +89,18 @@ class Plan:
     """Whether the registers are needed at all."""
     return bool(self.count_SC.any())
 
+  def after(self, registers: tuple[int, int, int], row_K: np.ndarray) -> tuple[int, int, int]:
+    """Returns (state, length, left) after a row."""
+    state, length, left = registers
+    lead = self.lead_S[state]
+    c = self.class_KV[lead, row_K[lead]] if lead >= 0 else 0
+    count = self.count_SC[state, c]
+    if count == Count.DROP and left == 1:
+      return int(self.empty_SC[state, c]), length, length
+    if count in (Count.FIRST, Count.GROW):
+      length = left = 1 if count == Count.FIRST else length + 1
+    return int(self.next_SC[state, c]), length, left - int(count == Count.DROP)
+
   def length_in(self, prompt: Grid) -> int:
     """Returns what the registers start with: the frames of the counted stream in the prompt."""
     if not self.counted:
@@ -79,9 +108,9 @@ class Plan:
     placement = placing.place(self.layout, self.space)
     readings = recovery.read_blocks(placement, prompt.tokens_LK.astype(np.int64))
     if self.counted == cells.SPANS and readings[-1].number == placement.given_blocks - 1:
-      return sum(reading.placed.block.counts == "place" for reading in readings)
+      return sum(reading.block.counts == "place" for reading in readings)
     for reading in readings:
-      for column in reading.placed.block.columns:
+      for column in reading.block.columns:
         if column.name == self.counted:
           return reading.cell_rows // column.frame_rows
     raise LayoutError(f"The prompt breaks off before {self.counted!r}. Give it whole.")
@@ -91,45 +120,32 @@ class Plan:
 def compile(layout: cells.Part, space: TokenSpace) -> Plan:
   """Returns the plan that decodes the layout's predicted parts row by row."""
   placement = placing.place(layout, space)
-  blocks = list(placement.grammar.blocks)
-  counting = automaton.Counting(blocks, placement.given_blocks)
-  builder = automaton.Builder(placement.grammar, counting, space)
-  automaton.check_given_columns(layout, blocks[placement.given_blocks :])
-  first = builder.after(placement.given_blocks - 1)
-  states = {first: builder.state(first)}
-  queue = collections.deque([first])
+  counting = _count_frames(placement.blocks, placement.given_blocks)
+  _check_given_columns(layout, placement.blocks[placement.given_blocks :])
+  builder = _Builder(placement.grammar, counting, space)
+  start, end = builder.after(placement.given_blocks - 1), _Key("end")
+  states = {start: builder.state(start)}
+  queue = collections.deque([start])
   while queue:
     for move in states[queue.popleft()].moves.values():
       for key in (move.to, move.empty):
         if key not in states:
           states[key] = builder.state(key)
           queue.append(key)
-  return _arrays(states, builder, counting, layout, space)
-
-
-def _arrays(
-  states: dict[automaton.Key, automaton.State],
-  builder: automaton.Builder,
-  counting: automaton.Counting,
-  layout: cells.Part,
-  space: TokenSpace,
-) -> Plan:
-  """Returns the states as arrays, numbered in the order they were found."""
-  states.setdefault(automaton.Key("end"), builder.state(automaton.Key("end")))
   number = {key: s for s, key in enumerate(states)}
   most_classes = max(map(len, builder.classes))
-  shape_SC = (len(states), most_classes)
   class_KV = np.full((space.columns, max(space.padded)), -1, np.int32)
   ends_KC = np.zeros((space.columns, most_classes), bool)
   for r in space.ranges:
     class_KV[r.column, r.start : r.start + r.size] = builder.classes[r.column][r.stream, r.level]
   for special in space.specials:
-    class_KV[special.column, special.id] = builder.classes[special.column][special.name]
-    ends_KC[special.column, builder.classes[special.column][special.name]] = True
+    own_class = builder.classes[special.column][special.name]
+    class_KV[special.column, special.id] = own_class
+    ends_KC[special.column, own_class] = True
   allowed_SKC = np.zeros((len(states), space.columns, most_classes), bool)
-  next_SC = np.full(shape_SC, number[automaton.Key("end")], np.int32)
-  count_SC = np.full(shape_SC, automaton.Count.KEEP, np.int8)
-  empty_SC = np.full(shape_SC, number[automaton.Key("end")], np.int32)
+  next_SC = np.full((len(states), most_classes), number[end], np.int32)
+  empty_SC = next_SC.copy()
+  count_SC = np.full(next_SC.shape, Count.KEEP, np.int8)
   for s, state in enumerate(states.values()):
     for k, classes in enumerate(state.classes):
       allowed_SKC[s, k, list(classes)] = True
@@ -137,8 +153,8 @@ def _arrays(
       next_SC[s, c], empty_SC[s, c] = number[move.to], number[move.empty]
       count_SC[s, c] = move.count
   return Plan(
-    start=0,
-    end=number[automaton.Key("end")],
+    start=number[start],
+    end=number[end],
     class_KV=class_KV,
     ends_KC=ends_KC,
     mode_SK=np.asarray([state.modes for state in states.values()], np.int8),
@@ -151,6 +167,17 @@ def _arrays(
     layout=layout,
     space=space,
   )
+
+
+def _check_given_columns(layout: cells.Part, predicted: Sequence[cells.Block]) -> None:
+  for number, block in enumerate(predicted):
+    given = [column for column in block.columns if column.given]
+    if given and (number or not block.columns[block.lead].given):
+      raise LayoutError(
+        f"{layout} cannot be decoded row by row: the given stream {given[0].name!r} must stand in "
+        "the first predicted part, with a delay of 0, so that its end is known in the row where "
+        "the predicted columns end. Change the order or the delays."
+      )
 
 
 def walk(
@@ -166,35 +193,218 @@ def walk(
   """
   columns = len(plan.class_KV)
   rows: list[np.ndarray] = []
-  state, left = plan.start, length
-  while state != plan.end:
-    row_K = np.full(columns, HOLE, np.int32)
+  registers = plan.start, length, length
+  while registers[0] != plan.end:
+    state, row_K = registers[0], np.full(columns, HOLE, np.int32)
     lead = int(plan.lead_S[state])
-    class_of_lead = 0
     for k in sorted(range(columns), key=lambda k: k != lead):
       mode = plan.mode_SK[state, k]
-      if mode == automaton.Mode.COPY:
+      if mode == Mode.COPY:
         row_K[k] = rows[-1][k]
-      elif mode == automaton.Mode.GIVEN:
+      elif mode == Mode.GIVEN:
         row_K[k] = given_LK[len(rows), k]
-      elif mode in (automaton.Mode.PREDICT, automaton.Mode.TIED):
+      elif mode in (Mode.PREDICT, Mode.TIED):
         allowed_C = plan.allowed_SKC[state, k]
-        if mode == automaton.Mode.TIED:
-          allowed_C = allowed_C & (plan.ends_KC[k] == plan.ends_KC[lead, class_of_lead])
+        if mode == Mode.TIED:
+          ends = plan.ends_KC[lead, plan.class_KV[lead, row_K[lead]]]
+          allowed_C = allowed_C & (plan.ends_KC[k] == ends)
         ids = np.flatnonzero((plan.class_KV[k] >= 0) & allowed_C[plan.class_KV[k]])
         row_K[k] = choose(len(rows), k, ids)
-      if k == lead:
-        class_of_lead = int(plan.class_KV[k, row_K[k]])
     rows.append(row_K)
-    count = plan.count_SC[state, class_of_lead]
-    following = int(plan.next_SC[state, class_of_lead])
-    if count == automaton.Count.FIRST:
-      length = left = 1
-    elif count == automaton.Count.GROW:
-      length = left = length + 1
-    elif count == automaton.Count.DROP:
-      left -= 1
-      if left == 0:
-        following, left = int(plan.empty_SC[state, class_of_lead]), length
-    state = following
+    registers = plan.after(registers, row_K)
   return np.stack(rows)
+
+
+class _Key(NamedTuple):
+  """Names a state: phase of a block, row in it modulo its period, rows since the lead ended."""
+
+  # 'open', 'ended' (the lead ends, or has), 'choice' (a successor of the block begins), or 'end'
+  phase: str
+  block: int = 0
+  row: int = 0
+  since: int = 0
+
+
+class _Move(NamedTuple):
+  to: _Key
+  count: Count = Count.KEEP
+  empty: _Key = _Key("end")
+
+
+class _State(NamedTuple):
+  modes: tuple[Mode, ...]
+  classes: tuple[set[int], ...]
+  lead: int
+  moves: Mapping[int, _Move]
+
+
+class _Counting(NamedTuple):
+  """Which blocks count the frames of a stream, and which must have as many as were counted."""
+
+  grows: set[int]
+  drops: set[int]
+  counted: str  # see `Plan`
+
+
+def _count_frames(blocks: Sequence[cells.Block], given_blocks: int) -> _Counting:
+  """Returns what the plan of these blocks must count; LayoutError where it cannot."""
+  grows: set[int] = set()
+  drops: set[int] = set()
+  counted = held = ""  # the stream that begins with frames of the prompt; that of the registers
+  # Pieces of a stream end where the plan says, not where another block of it did.
+  names = [set() if b.part else {column.name for column in b.streams} for b in blocks]
+  predicted = range(given_blocks, len(blocks))
+  free = [n for n in predicted if not blocks[n].columns[blocks[n].lead].given]
+  for n in predicted:
+    bound = names[n] & set().union(*names[:n])
+    binding = names[n] & set().union(*(names[later] for later in free if later > n))
+    if n in free and bound:
+      name = held if held in bound else min(bound)
+      if not held and name in set().union(*names[:given_blocks]):
+        counted = held = name
+      if name != held:
+        raise LayoutError(
+          f"The part of {name!r} that comes second cannot be decoded row by row: another stream "
+          "was counted since the first. Put the two parts next to each other."
+        )
+      drops.add(n)
+    elif binding:
+      held = min(binding)
+      grows.add(n)
+    else:
+      continue
+    if blocks[n].period != next(c.frame_rows for c in blocks[n].columns if c.name == held):
+      raise LayoutError(
+        f"The frames of {held!r} cannot be counted row by row: the streams beside it have longer "
+        "frames. Give the streams of these Columns frames of one length."
+      )
+  if any(block.counts for block in blocks):
+    if grows or drops:
+      raise LayoutError(
+        f"The spans of Infill cannot be counted row by row beside frames of {held!r}. Let that "
+        "stream lie in one part."
+      )
+    counted = cells.SPANS
+  return _Counting(grows, drops, counted)
+
+
+class _Builder:
+  """Makes the state of a key."""
+
+  def __init__(self, grammar: cells.Grammar, counting: _Counting, space: TokenSpace):
+    self.blocks, self.follows = grammar.blocks, grammar.follows
+    self.counting = counting
+    keys = [
+      [(r.stream, r.level) for r in space.ranges if r.column == k]
+      + [s.name for s in space.specials if s.column == k]
+      for k in range(space.columns)
+    ]
+    self.classes = [{key: number for number, key in enumerate(names)} for names in keys]
+
+  def state(self, key: _Key) -> _State:
+    if key.phase == "end":
+      return self._state([], -1, {0: _Move(key)})
+    if key.phase == "choice":
+      moves = self._choices(key.block)
+      return self._state([(Mode.PREDICT, set(moves))], 0, moves)
+    block = self.blocks[key.block]
+    if block.mark:
+      special = {self.classes[0][block.mark]}
+      return self._state([(Mode.PREDICT, special)], -1, {0: self._leave(key.block)})
+    row, lead = key.row + key.since, block.lead
+    drawn = [self._cell(block, k, row, key) for k in range(len(block.columns))]
+    if key.phase == "ended":
+      return self._state(drawn, -1, {0: self._after(key)})
+    if not row or row % block.period or key.block in self.counting.drops:
+      return self._state(drawn, -1, {0: self._on(key)})
+    moves = {self._body_class(block, lead, row): self._on(key)}
+    if not block.end:
+      moves |= self._choices(key.block)
+      drawn[lead] = (Mode.PREDICT, set(moves))
+      return self._state(drawn, lead, moves)
+    for k, column in enumerate(block.columns):
+      if column.delay == 0 and not column.given:
+        mode = Mode.PREDICT if k == lead else Mode.TIED
+        drawn[k] = (mode, drawn[k][1] | {self._end_class(block, k)})
+    moves[self._end_class(block, lead)] = self._after(key)
+    return self._state(drawn, lead, moves)
+
+  def _state(
+    self, drawn: list[tuple[Mode, set[int]]], lead: int, moves: dict[int, _Move]
+  ) -> _State:
+    holes = [(Mode.HOLE, set())] * (len(self.classes) - len(drawn))
+    modes, classes = zip(*drawn, *holes, strict=True)
+    return _State(modes, classes, lead, moves)
+
+  def _cell(self, block: cells.Block, k: int, row: int, key: _Key) -> tuple[Mode, set[int]]:
+    """Returns mode and classes of a column's cell, the end that may come here left aside."""
+    column = block.columns[k]
+    cell = row - column.delay
+    if cell < 0 or (key.phase == "ended" and cell > key.row):
+      return Mode.HOLE, set()
+    if column.given:
+      return Mode.GIVEN, set()
+    if key.phase == "ended" and cell == key.row:
+      return Mode.PREDICT, {self._end_class(block, k)}
+    if cell % column.repeat:
+      return Mode.COPY, set()
+    return Mode.PREDICT, {self._body_class(block, k, cell)}
+
+  def _body_class(self, block: cells.Block, k: int, cell: int) -> int:
+    column = block.columns[k]
+    level = column.levels[cell // column.repeat % len(column.levels)]
+    return self.classes[k][column.spec.name, level]
+
+  def _end_class(self, block: cells.Block, k: int) -> int:
+    return self.classes[k][block.end_name(k)]
+
+  def _choices(self, number: int) -> dict[int, _Move]:
+    """Returns the moves out of the row in which a successor of a block begins, by the class of the
+    first cell of its lead."""
+    moves = {}
+    for following in self.follows[number]:
+      block = self.blocks[following]
+      if block.mark:
+        moves[self.classes[0][block.mark]] = self._leave(following)
+      else:
+        moves[self._body_class(block, block.lead, 0)] = self._on(_Key("open", following))
+    return moves
+
+  def _on(self, key: _Key) -> _Move:
+    """Returns the move to the next row of the block, the lead going on."""
+    block, row = self.blocks[key.block], key.row + 1
+    grows, drops = (key.block in blocks for blocks in self.counting[:2])
+    # States repeat with the period once every column has begun, and the first frame is counted.
+    unlike = max(1, *block.delays, block.period if grows else 1)
+    to = key._replace(row=row if row < unlike else unlike + (row - unlike) % block.period)
+    if row % block.period or not (grows or drops):
+      return _Move(to)
+    if grows:
+      return _Move(to, Count.FIRST if row == block.period else Count.GROW)
+    return _Move(to, Count.DROP, to._replace(phase="ended") if block.end else self.after(key.block))
+
+  def _after(self, key: _Key) -> _Move:
+    """Returns the move out of a row in which the lead ends or has ended."""
+    block = self.blocks[key.block]
+    longest = max(block.delays)
+    if key.since < longest:
+      # Lead rows beyond the longest delay all look alike: take the fewest that are whole periods.
+      fewest = block.period * max(1, -(-longest // block.period))
+      return _Move(_Key("ended", key.block, min(key.row, fewest), key.since + 1))
+    return self._leave(key.block)
+
+  def _leave(self, number: int) -> _Move:
+    """Returns the move out of a block's last row."""
+    follows = self.follows[number]
+    if self.blocks[number].counts == "span" and len(follows) > 1:
+      more, done = map(self._opened, follows)
+      return _Move(more, Count.DROP, done)
+    return _Move(self.after(number))
+
+  def after(self, number: int) -> _Key:
+    """Returns the state of the first row after a block."""
+    follows = self.follows[number]
+    return self._opened(follows[0]) if len(follows) == 1 else _Key("choice", number)
+
+  def _opened(self, number: int) -> _Key:
+    return _Key("end") if number == len(self.blocks) else _Key("open", number)

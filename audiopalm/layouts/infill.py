@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells, columns
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 END = "span_end"  # the special that ends a span, in every column; "maskN" stands in its place
 
@@ -34,6 +33,8 @@ class Infill(cells.Part):
   Source: VoiceCraft, arXiv:2403.16973, section 3.1.
   """
 
+  arranges = draws = True
+
   part: cells.Part
   spans: tuple[int, int] = (1, 3)
   frames: tuple[int, int] = (1, 600)
@@ -52,14 +53,6 @@ class Infill(cells.Part):
       raise LayoutError(f"Infill has to_end={self.to_end!r}. Give a share of the records, 0 to 1.")
 
   @property
-  def arranges(self) -> bool:
-    return True
-
-  @property
-  def draws(self) -> bool:
-    return True
-
-  @property
   def _cannot_hold(self) -> str:
     return (
       f"Infill cannot hold {self.part!r}: its spans are those of one stream. It takes Flat or "
@@ -71,46 +64,43 @@ class Infill(cells.Part):
     return self.spans[1]
 
   @property
+  def _first_mask(self) -> int:
+    """The number of the block behind all that stays: the mask of the first span."""
+    return 1 + 2 * self._most
+
+  @property
   def _name(self) -> str:
     return self.part.names[0]
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    return self.grammar(streams).blocks
-
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
+  def grammar(self, specs: Specs) -> cells.Grammar:
     """Returns context 0, place 1, context 1, place 2, ..., then mask 1, span 1, mask 2, ..."""
-    block = columns.one_block(self, self.part, streams)
+    block = columns.one_block(self, self.part, specs)
     if len({column.name for column in block.columns}) > 1 or block.given:
       raise LayoutError(self._cannot_hold)
     # One span needs no counting: it is the last.
     place, span = ("place", "span") if self._most > 1 else ("", "")
-    context = _changed(block, given=True, learned=self.context_loss)
+    context = block.with_columns(given=True, learned=self.context_loss)
     last = dataclasses.replace(block, end=END, end_given=False, counts=span)
+    most, first_mask, after = self._most, self._first_mask, 1 + 4 * self._most
     blocks, follows = [context], [(1,)]
-    first_mask = 1 + 2 * self._most
-    for number in range(1, self._most + 1):
-      blocks.append(cells.mark(f"mask{number}", given=True, counts=place))
-      blocks.append(context)
-      follows.append((2 * number, first_mask))
-      more = (2 * number + 1,) if number < self._most else ()
-      follows.append((*more, first_mask))
-    for number in range(1, self._most + 1):
+    for number in range(1, most + 1):
+      blocks += [cells.mark(f"mask{number}", given=True, counts=place), context]
+      more = (2 * number + 1,) if number < most else ()
+      follows += [(2 * number, first_mask), (*more, first_mask)]
+    for number in range(1, most + 1):
       given = {"given": True} if number == 1 else {"learned": False}
       blocks += [cells.mark(f"mask{number}", **given), last]
-      after = len(blocks)
-      follows += [(after - 1,), (after, first_mask + 2 * self._most)]
-    follows[-1] = (first_mask + 2 * self._most,)
+      more = (first_mask + 2 * number,) if number < most else ()
+      follows += [(first_mask + 2 * number - 1,), (*more, after)]
     return cells.Grammar(tuple(blocks), tuple(follows), first=(0, 1))
 
   def pieces(
-    self, streams: Mapping[str, np.ndarray], word_ends: cells.WordEnds, random: np.random.Generator
+    self, streams: cells.Streams, word_ends: cells.WordEnds, random: np.random.Generator
   ) -> list[cells.Piece]:
     count = len(streams[self._name])
     return self._around(self._spans_of(count, random), count, with_spans=True)
 
-  def asked(
-    self, streams: Mapping[str, np.ndarray], holes: Sequence[tuple[int, int]] | None
-  ) -> list[cells.Piece]:
+  def asked(self, streams: cells.Streams, holes: cells.Holes | None) -> list[cells.Piece]:
     if holes is None:
       return self._around([(0, 0)], 0, with_spans=False)
     count, before = len(streams.get(self._name, ())), -1
@@ -130,9 +120,9 @@ class Infill(cells.Part):
   def most_rows(
     self,
     blocks: Sequence[cells.Block],
-    lengths: Mapping[str, Any],
+    lengths: Mapping[str, cells.Count],
     word_ends: cells.WordEnds | None,
-  ) -> Any:
+  ) -> cells.Count:
     context, span = blocks[0], blocks[-1]
     frames = lengths[self._name]
     room = (frames - self.gap) // (self.gap + self.frames[0])
@@ -143,10 +133,9 @@ class Infill(cells.Part):
     return rows + frames * context.columns[0].frame_rows
 
   def places(self, visited: Sequence[int], whole: bool) -> list[int]:
-    first_mask = 1 + 2 * self._most
-    before = [number for number in visited if number < first_mask]
-    masks = sum(number % 2 for number in before)
-    spans = sum(number >= first_mask and (number - first_mask) % 2 == 0 for number in visited)
+    first_mask = self._first_mask
+    masks = sum(number < first_mask and number % 2 for number in visited)
+    spans = sum(number >= first_mask and number % 2 for number in visited)
     if spans > masks or (whole and spans < masks):
       raise LayoutError(
         f"The grid has places for {masks} spans of {self._name!r}, and {spans} spans. This is no "
@@ -167,11 +156,12 @@ class Infill(cells.Part):
       if number < len(spans):
         pieces.append(cells.Piece(2 * number + 1))
       before = stop
-    first_mask = 1 + 2 * self._most
-    for number, (start, stop) in enumerate(spans if with_spans else ()):
-      pieces.append(cells.Piece(first_mask + 2 * number))
-      pieces.append(cells.Piece(first_mask + 2 * number + 1, slice(start, stop)))
-    return pieces if with_spans else [*pieces, cells.Piece(first_mask)]
+    if not with_spans:
+      return [*pieces, cells.Piece(self._first_mask)]
+    for number, (start, stop) in enumerate(spans):
+      mask = self._first_mask + 2 * number
+      pieces += [cells.Piece(mask), cells.Piece(mask + 1, slice(start, stop))]
+    return pieces
 
   def _spans_of(self, count: int, random: np.random.Generator) -> list[tuple[int, int]]:
     """Returns (start, stop) of each span drawn for a stream of `count` frames."""
@@ -192,8 +182,3 @@ class Infill(cells.Part):
     bars = np.sort(random.choice(free + spans, spans, replace=False)) - np.arange(spans)
     starts = bars + self.gap * np.arange(1, spans + 1) + np.cumsum([0, *lengths[:-1]])
     return [(int(start), int(start) + n) for start, n in zip(starts, lengths, strict=True)]
-
-
-def _changed(block: cells.Block, **changes: bool) -> cells.Block:
-  columns_ = tuple(dataclasses.replace(column, **changes) for column in block.columns)
-  return dataclasses.replace(block, columns=columns_)

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 TO_TEXT, TO_SPEECH = "to_text", "to_speech"  # specials: what comes next, [Text] and [Speech]
 
@@ -41,8 +40,7 @@ class Interleave(cells.Part):
   def __post_init__(self):
     if not self.names:
       raise LayoutError("Interleave() has no stream. Name a text, units, or both.")
-    for name in self.names:
-      cells.check_name(self, name)
+    super().__post_init__()
     if len(set(self.names)) < len(self.names):
       raise LayoutError(
         f"Interleave has {self.text!r} twice. Name a stream of text and one of units."
@@ -63,37 +61,32 @@ class Interleave(cells.Part):
     return len(self.names) == 2
 
   def word_streams(self) -> tuple[str, ...]:
-    return self.names if len(self.names) == 2 else ()
+    return self.names if self.draws else ()
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    return self.grammar(streams).blocks
-
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
-    for name, modality in ((self.text, "text"), (self.units, "speech")):
-      if name is not None and (found := cells.spec_of(name, streams)).modality != modality:
+  def grammar(self, specs: Specs) -> cells.Grammar:
+    blocks = []
+    for name in self.names:
+      spec = cells.spec_of(name, specs)
+      modality, special = ("text", TO_TEXT) if name == self.text else ("speech", TO_SPEECH)
+      if spec.modality != modality:
         raise LayoutError(
-          f"Interleave has {name!r} for its {modality}, but tokenizer {found.name!r} gives "
-          f"{found.modality}. Name its text first, then its units."
+          f"Interleave has {name!r} for its {modality}, but tokenizer {spec.name!r} gives "
+          f"{spec.modality}. Name its text first, then its units."
         )
-    for name in self.word_streams():
-      spec = cells.spec_of(name, streams)
-      if spec.modality == "speech" and spec.rate_hz is None:
+      if self.draws and modality == "speech" and spec.rate_hz is None:
         raise LayoutError(
           f"Interleave cuts {name!r} between words, but frames of tokenizer {spec.name!r} have no "
           f"fixed length. Set {spec.name}.collapse=False, and collapse=True here to leave repeated "
           "frames out."
         )
-    blocks = []
-    for name in self.names:
-      spec = cells.spec_of(name, streams)
-      blocks.append(cells.mark(TO_TEXT if name == self.text else TO_SPEECH))
-      blocks.append(cells.Block((cells.Column(name, spec, tuple(range(spec.codebooks))),)))
+      column = cells.Column(name, spec, tuple(range(spec.codebooks)))
+      blocks += [cells.mark(special), cells.Block((column,))]
     if len(self.names) == 1:
-      return cells.chain(blocks)
+      return cells.chain(*blocks)
     return cells.Grammar(tuple(blocks), follows=((1,), (2, 4), (3,), (0, 4)), first=(0, 2))
 
   def pieces(
-    self, streams: Mapping[str, np.ndarray], word_ends: cells.WordEnds, random: np.random.Generator
+    self, streams: cells.Streams, word_ends: cells.WordEnds, random: np.random.Generator
   ) -> list[cells.Piece]:
     if len(self.names) == 1:
       return [cells.Piece(0), cells.Piece(1, self._kept(streams, self.names[0], 0, None))]
@@ -109,7 +102,7 @@ class Interleave(cells.Part):
       word, side = upto, 1 - side
     return pieces
 
-  def begun(self, begun: Mapping[str, np.ndarray]) -> list[cells.Piece]:
+  def begun(self, begun: cells.Streams) -> list[cells.Piece]:
     order = [self.names.index(name) for name in begun if name in self.names]
     empty = [len(begun[self.names[side]]) == 0 for side in order]
     if not order or any(empty[:-1]):
@@ -117,19 +110,15 @@ class Interleave(cells.Part):
         f"{self} can begin with {' and '.join(map(repr, self.names))}, in any order, the last one "
         f"empty if it is to come; {', '.join(map(repr, begun)) or 'nothing'} came."
       )
-    pieces = []
-    for side, is_empty in zip(order, empty, strict=True):
-      pieces.append(cells.Piece(2 * side))
-      if not is_empty:
-        pieces.append(cells.Piece(2 * side + 1))
-    return pieces
+    pieces = [cells.Piece(2 * side + n) for side in order for n in (0, 1)]
+    return pieces[:-1] if empty[-1] else pieces
 
   def most_rows(
     self,
     blocks: Sequence[cells.Block],
-    lengths: Mapping[str, Any],
+    lengths: Mapping[str, cells.Count],
     word_ends: cells.WordEnds | None,
-  ) -> Any:
+  ) -> cells.Count:
     rows = {block.columns[0].name: block.period for block in blocks if not block.mark}
     if len(self.names) == 1:
       return 1 + lengths[self.names[0]] * rows[self.names[0]]
@@ -186,7 +175,7 @@ class Interleave(cells.Part):
     return np.asarray([*cuts, last], np.int64).T
 
   def _kept(
-    self, streams: Mapping[str, np.ndarray], name: str, start: int, stop: int | None
+    self, streams: cells.Streams, name: str, start: int, stop: int | None
   ) -> slice | np.ndarray:
     """Returns which frames of a span are placed."""
     if not self.collapse or name != self.units:

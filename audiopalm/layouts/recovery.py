@@ -26,16 +26,16 @@ class Recovered:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reading:
-  """One block found on a grid from row `top` on; `number` is that of the layout."""
+  """One block found on a grid, from row `top` to row `bottom`; `number` is that of the layout."""
 
   number: int
-  placed: placing.PlacedBlock
+  block: cells.Block
   top: int
+  bottom: int
   cell_rows: int  # R of the block; the rows seen so far where it is open
   usable_rows: int  # rows, whole frames, of which every column is on the grid
   is_open: bool  # the grid ends before the lead column does, so R is unknown
   is_whole: bool  # the block's last row is on the grid
-  bottom: int
 
 
 def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Recovered:
@@ -50,7 +50,7 @@ def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Rec
   `Infill` gives its stream in order, with as much of each span as there is.
   """
   placement = placing.place(layout, space)
-  tokens_LK = _as_grid(tokens_LK, space)
+  tokens_LK = _as_grid(tokens_LK, placement.columns)
   readings = read_blocks(placement, tokens_LK)
   last = readings[-1]
   complete = last.is_whole and len(placement.blocks) in placement.grammar.follows[last.number]
@@ -59,25 +59,46 @@ def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Rec
       f"The grid goes on after its stop: it should end at row {last.bottom} but has "
       f"{len(tokens_LK)} rows. Cut it there."
     )
-  whole = [reading for reading in readings if not reading.placed.block.part]
-  frames = _frames(placement.blocks, whole)
-  tag = ""
+  frames = _frames_of_whole(placement.blocks, readings)
   streams: dict[str, np.ndarray] = {}
+  for reading in readings:
+    for name in dict.fromkeys(column.name for column in _whole(reading.block)):
+      ids = _ids(reading, name, frames[name], tokens_LK)
+      # Blocks before may hold other levels of the stream.
+      streams[name] = np.where(ids == HOLE, streams.get(name, ids), ids)
+  tag = ""
+  if placement.tags_by_ids:
+    ids = tuple(streams.pop(cells.TAG).tolist())
+    if ids not in placement.tags_by_ids:
+      known = ", ".join(map(repr, placement.tags_by_ids.values()))
+      raise LayoutError(f"The tag of {len(ids)} text ids is none of the layout. Known: {known}.")
+    tag = placement.tags_by_ids[ids]
   slices: dict[int, slice] = {}
-  for reading in whole:
-    if reading.placed.block.tags:
-      tag = _tag(reading, placement, tokens_LK)
-    elif not reading.placed.block.mark:
-      _collect(reading, tokens_LK, frames, streams)
-  for section in filter(placement.arranged, placement.grammar.sections):
-    inside = [reading for reading in readings if section.start <= reading.number < section.stop]
-    slices |= _join(section, placement, inside, complete, tokens_LK, streams)
-  pieces = (
+  for section in placement.grammar.sections:
+    if section.part:
+      inside = [reading for reading in readings if section.start <= reading.number < section.stop]
+      joined, own_slices = _join(section, placement.blocks, inside, complete, tokens_LK)
+      streams |= joined
+      slices |= own_slices
+  pieces = tuple(
     cells.Piece(reading.number, slices.get(reading.top))
     for reading in readings
-    if not reading.placed.block.part or reading.placed.block.mark or reading.top in slices
+    if not reading.block.part or reading.block.mark or reading.top in slices
   )
-  return Recovered(tag, streams, complete, tuple(pieces))
+  return Recovered(tag, streams, complete, pieces)
+
+
+def _as_grid(tokens_LK: np.ndarray, columns: int) -> np.ndarray:
+  tokens_LK = np.asarray(tokens_LK)
+  shape, dtype = tokens_LK.shape, tokens_LK.dtype
+  if len(shape) != 2 or shape[1] != columns or dtype.kind not in "iu":
+    raise LayoutError(
+      f"A grid of this token space is whole numbers of shape [L, {columns}]; {dtype} of shape "
+      f"{list(shape)} came. Was it made with another space?"
+    )
+  if not len(tokens_LK):
+    raise LayoutError("The grid is empty. It should hold at least the tag or a given stream.")
+  return tokens_LK.astype(np.int64)
 
 
 def read_blocks(placement: placing.Placement, tokens_LK: np.ndarray) -> list[_Reading]:
@@ -85,248 +106,178 @@ def read_blocks(placement: placing.Placement, tokens_LK: np.ndarray) -> list[_Re
   readings, top = [], 0
   may_come = placement.grammar.first
   while top < len(tokens_LK) and min(may_come) < len(placement.blocks):
-    number = _chosen(placement, may_come, tokens_LK, top)
+    number = _next_block(placement.blocks, may_come, tokens_LK, top)
     readings.append(_read(number, placement.blocks[number], tokens_LK, top))
     top = readings[-1].bottom
     may_come = placement.grammar.follows[number]
   return readings
 
 
-def _chosen(
-  placement: placing.Placement, may_come: tuple[int, ...], tokens_LK: np.ndarray, top: int
+def _next_block(
+  blocks: tuple[cells.Block, ...], may_come: tuple[int, ...], tokens_LK: np.ndarray, top: int
 ) -> int:
   """Returns which of the blocks that may come begins at row `top`."""
   if len(may_come) == 1:
     return may_come[0]
-  leads = {number: placement.blocks[number] for number in may_come}
-  for number, placed in leads.items():
-    if _valid(placed.columns[placed.block.lead], tokens_LK[top : top + 1, placed.block.lead])[0]:
+  for number in may_come:
+    lead = blocks[number].lead
+    if _valid(blocks[number].columns[lead], tokens_LK[top : top + 1, lead])[0]:
       return number
-  wanted = " or ".join(_wanted(placed, placed.block.lead, 0) for placed in leads.values())
-  raise LayoutError(
-    f"Row {top}, column 0: expected {wanted}, found id {tokens_LK[top, 0]}. This is no grid of the "
-    "layout."
-  )
+  expected = " or ".join(_expected(blocks[number], blocks[number].lead, 0) for number in may_come)
+  raise _fault(tokens_LK, top, 0, expected)
 
 
-def _as_grid(tokens_LK: np.ndarray, space: TokenSpace) -> np.ndarray:
-  tokens_LK = np.asarray(tokens_LK)
-  if tokens_LK.ndim != 2 or tokens_LK.dtype.kind not in "iu":
-    raise LayoutError(
-      f"A grid is whole numbers of shape [L, {space.columns}]; {tokens_LK.dtype} of shape "
-      f"{list(tokens_LK.shape)} came."
-    )
-  if tokens_LK.shape[1] != space.columns:
-    raise LayoutError(
-      f"The grid has {tokens_LK.shape[1]} columns but the token space has {space.columns}. Was it "
-      "made with another space?"
-    )
-  if not len(tokens_LK):
-    raise LayoutError("The grid is empty. It should hold at least the tag or a given stream.")
-  return tokens_LK.astype(np.int64)
-
-
-def _read(number: int, placed: placing.PlacedBlock, tokens_LK: np.ndarray, top: int) -> _Reading:
+def _read(number: int, block: cells.Block, tokens_LK: np.ndarray, top: int) -> _Reading:
   """Returns the block that starts at row `top`, each of its cells checked."""
-  block = placed.block
-  window = tokens_LK[top : top + 1] if block.mark else tokens_LK[top:]
-  lead = placed.columns[block.lead]
-  valid = _valid(lead, window[:, block.lead])
-  run = len(valid) if valid.all() else int(valid.argmin())
-  is_open = run == len(window) and not block.mark
+  window_LK = tokens_LK[top : top + 1] if block.mark else tokens_LK[top:]
+  valid_L = _valid(block.columns[block.lead], window_LK[:, block.lead])
+  run = len(valid_L) if valid_L.all() else int(valid_L.argmin())
+  is_open = run == len(window_LK) and not block.mark
   if not is_open and (run == 0 or run % block.period):
-    raise LayoutError(
-      f"Row {top + run}, column {block.lead}: expected {_wanted(placed, block.lead, run)}, found "
-      f"id {window[run, block.lead]}. This is no grid of the layout."
-    )
-  height = len(window) if is_open else min(run + block.extra_rows, len(window))
+    raise _fault(tokens_LK, top + run, block.lead, _expected(block, block.lead, run))
+  height = len(window_LK) if is_open else min(run + block.extra_rows, len(window_LK))
   for k in range(tokens_LK.shape[1]):
-    if k < len(placed.columns):
-      _check_column(placed, k, window[:height, k], top, run)
-    elif (window[:height, k] != HOLE).any():
-      raise LayoutError(_not_a_hole(top, k, window[:height, k]))
-  usable = min(max(0, min(run, len(window) - rows)) for rows in block.delays)
+    _check_column(block, k, tokens_LK, top, height, run)
+  usable_rows = min(max(0, min(run, len(window_LK) - rows)) for rows in block.delays)
   return _Reading(
     number=number,
-    placed=placed,
+    block=block,
     top=top,
+    bottom=top + height,
     cell_rows=run,
-    usable_rows=usable - usable % block.period,
+    usable_rows=usable_rows - usable_rows % block.period,
     is_open=is_open,
     is_whole=not is_open and height == run + block.extra_rows,
-    bottom=top + height,
   )
 
 
 def _check_column(
-  placed: placing.PlacedBlock, k: int, cells_L: np.ndarray, top: int, run: int
+  block: cells.Block, k: int, tokens_LK: np.ndarray, top: int, height: int, run: int
 ) -> None:
   """Raises LayoutError unless the column is holes, `run` cells of its stream, its end, holes."""
-  entry = placed.columns[k]
-  first = entry.column.delay
-  if (cells_L[:first] != HOLE).any():
-    raise LayoutError(_not_a_hole(top, k, cells_L[:first]))
-  body = cells_L[first : first + run]
-  valid = _valid(entry, body)
-  if entry.column.repeat > 1:
+  cells_L = tokens_LK[top : top + height, k]
+  good_L = cells_L == HOLE
+  first = after = height
+  if k < len(block.columns):
+    column = block.columns[k]
+    first, after = column.delay, column.delay + run
+    body = cells_L[first:after]
     rows = np.arange(len(body))
-    valid &= body == body[rows - rows % entry.column.repeat]
-  after = cells_L[first + run :]
-  if not valid.all():
-    row = int(valid.argmin())
-    raise LayoutError(
-      f"Row {top + first + row}, column {k}: expected {_wanted(placed, k, row)}, found id "
-      f"{body[row]}. This is no grid of the layout."
-    )
-  if len(after) and entry.end_id != HOLE:
-    if after[0] != entry.end_id:
-      raise LayoutError(
-        f"Row {top + first + run}, column {k}: expected {placed.block.end_name(k)!r} "
-        f"(id {entry.end_id}), found id {after[0]}. This is no grid of the layout."
-      )
-    after = after[1:]
-  if (after != HOLE).any():
-    raise LayoutError(_not_a_hole(top + len(cells_L) - len(after), k, after))
-
-
-def _valid(entry: placing.PlacedColumn, cells_L: np.ndarray) -> np.ndarray:
-  """Returns which cells, counted from the column's first, are ids of the codebook due there."""
-  if len(entry.starts) == 1:
-    starts, sizes = entry.starts[0], entry.sizes[0]
+    copies = body == body[rows - rows % column.repeat]
+    good_L[first:after] = _valid(column, body) & copies
+    good_L[after : after + 1] = cells_L[after : after + 1] == column.end_id
+  if good_L.all():
+    return
+  row = int(good_L.argmin())
+  if first <= row < after:
+    expected = _expected(block, k, row - first)
+  elif row == after and block.end:
+    expected = f"{block.end_name(k)!r} (id {column.end_id})"
   else:
-    due = (np.arange(len(cells_L)) // entry.column.repeat) % len(entry.starts)
-    starts, sizes = entry.starts[due], entry.sizes[due]
-  return (cells_L >= starts) & (cells_L < starts + sizes.astype(np.int64))
+    expected = "a hole (-1)"
+  raise _fault(tokens_LK, top + row, k, expected)
 
 
-def _frames(blocks: tuple[placing.PlacedBlock, ...], readings: list[_Reading]) -> dict[str, int]:
+def _valid(column: cells.Column, cells_L: np.ndarray) -> np.ndarray:
+  """Returns which cells, counted from the column's first, are ids of the codebook due there."""
+  due_L = np.arange(len(cells_L)) // column.repeat % len(column.levels)
+  ends = column.starts + column.sizes.astype(np.int64)
+  return (cells_L >= column.starts[due_L]) & (cells_L < ends[due_L])
+
+
+def _expected(block: cells.Block, k: int, row: int) -> str:
+  column = block.columns[k]
+  if block.mark:
+    return f"{block.mark!r} (id {column.starts[0]})"
+  name = "a tag" if column.name == cells.TAG else repr(column.name)
+  if row and row % block.period == 0 and block.end:
+    return f"more of {name} or {block.end_name(k)!r}"
+  return f"an id of {name}"
+
+
+def _fault(tokens_LK: np.ndarray, row: int, k: int, expected: str) -> LayoutError:
+  return LayoutError(
+    f"Row {row}, column {k}: expected {expected}, found id {tokens_LK[row, k]}. This is no grid "
+    "of the layout."
+  )
+
+
+def _frames_of_whole(blocks: tuple[cells.Block, ...], readings: list[_Reading]) -> dict[str, int]:
   """Returns how many frames of each stream are on the grid in all the columns they take, for blocks
   that hold their streams whole."""
-  known: dict[str, int] = {}
-  usable = [reading.usable_rows for reading in readings]
+  frames: dict[str, int] = {}
   for reading in readings:
-    for column in _whole(reading.placed.block):
+    for column in _whole(reading.block):
       needed = -(-reading.cell_rows // column.frame_rows)
-      expected = known.setdefault(column.name, needed)
+      expected = frames.setdefault(column.name, needed)
       if needed > expected or (needed < expected and not reading.is_open):
         raise LayoutError(
           f"The stream {column.name!r} has {expected} frames in one place of the grid and {needed} "
           f"in another (row {reading.top} on). This is no grid of the layout."
         )
   read = {reading.number for reading in readings}
-  unread = [placed.block for number, placed in enumerate(blocks) if number not in read]
-  frames = {column.name: 0 for block in unread for column in _whole(block)}
-  changed = True
-  while changed:
-    changed = False
-    for number, reading in enumerate(readings):
-      columns = _whole(reading.placed.block)
-      for column in columns:
-        most = usable[number] // column.frame_rows
-        if most < frames.get(column.name, most + 1):
-          frames[column.name], changed = most, True
-      rows = min((frames[c.name] * c.frame_rows for c in columns), default=0)
-      usable[number] = rows - rows % reading.placed.block.period
-  for placed in blocks:
-    for column in _whole(placed.block):
-      if not frames.get(column.name):
-        raise LayoutError(_broken_off(column.name))
+  for number, block in enumerate(blocks):
+    if number not in read:
+      frames |= {column.name: 0 for column in _whole(block)}
+  before = None
+  while frames != before:  # fewer frames of one stream leave fewer of those beside it
+    before = dict(frames)
+    for reading in readings:
+      columns = _whole(reading.block)
+      rows = min([reading.usable_rows, *(frames[c.name] * c.frame_rows for c in columns)])
+      rows -= rows % reading.block.period
+      frames |= {column.name: rows // column.frame_rows for column in columns}
+  for name, count in frames.items():
+    if not count:
+      raise LayoutError(_broken_off(name))
   return frames
 
 
 def _whole(block: cells.Block) -> tuple[cells.Column, ...]:
   """Returns the columns of a block that hold the whole of a stream or of the tag."""
-  return () if block.mark or block.part else block.columns
+  return () if block.part else block.streams
 
 
 def _join(
   section: cells.Section,
-  placement: placing.Placement,
+  blocks: tuple[cells.Block, ...],
   readings: list[_Reading],
   complete: bool,
   tokens_LK: np.ndarray,
-  streams: dict[str, np.ndarray],
-) -> dict[int, slice]:
-  """Writes the streams of a part that holds them in pieces into `streams`.
-
-  Returns {row of a piece: which frames of its stream it holds}, of pieces that hold any.
-  """
-  blocks = [placed.block for placed in placement.blocks[section.start : section.stop]]
-  found = {
-    column.name: [_nothing(column)]
-    for block in blocks
-    for column in (() if block.mark else block.columns)
-  }
+) -> tuple[dict[str, np.ndarray], dict[int, slice]]:
+  """Returns (streams, {row of a piece: which frames of its stream it holds}) of a part that holds
+  its streams in pieces."""
+  chunks: dict[str, list[np.ndarray]] = {}
+  for block in blocks[section.start : section.stop]:
+    for column in block.streams:
+      codebooks = column.spec.codebooks
+      chunks[column.name] = [np.zeros((0, codebooks) if codebooks > 1 else 0, np.int32)]
   slices: dict[int, slice] = {}
   places = section.part.places([reading.number - section.start for reading in readings], complete)
   for _, reading in sorted(zip(places, readings, strict=True), key=lambda pair: pair[0]):
-    block = reading.placed.block
-    count = reading.usable_rows // block.period
-    if count and not block.mark:
-      (name,) = {column.name for column in block.columns}
-      ids: dict[str, np.ndarray] = {}
-      _collect(reading, tokens_LK, {name: count}, ids)
-      start = sum(map(len, found[name]))
+    count = reading.usable_rows // reading.block.period
+    if count and not reading.block.mark:
+      name = reading.block.columns[0].name
+      start = sum(map(len, chunks[name]))
       slices[reading.top] = slice(start, start + count)
-      found[name].append(ids[name])
+      chunks[name].append(_ids(reading, name, count, tokens_LK))
   if not slices:
-    raise LayoutError(_broken_off(*found))
-  streams |= {name: np.concatenate(chunks) for name, chunks in found.items()}
-  return slices
+    raise LayoutError(_broken_off(*chunks))
+  return {name: np.concatenate(ids) for name, ids in chunks.items()}, slices
 
 
-def _nothing(column: cells.Column) -> np.ndarray:
-  codebooks = column.spec.codebooks
-  return np.zeros((0,) if codebooks == 1 else (0, codebooks), np.int32)
+def _ids(reading: _Reading, name: str, frames: int, tokens_LK: np.ndarray) -> np.ndarray:
+  """Returns the first frames of a stream that a block holds, local to their codebooks; HOLE at the
+  levels that lie elsewhere."""
+  columns = [(k, c) for k, c in enumerate(reading.block.columns) if c.name == name]
+  ids_TQ = np.full((frames, columns[0][1].spec.codebooks), HOLE, np.int32)
+  for k, column in columns:
+    top = reading.top + column.delay
+    body = tokens_LK[top : top + frames * column.frame_rows : column.repeat, k]
+    ids_TQ[:, column.levels] = body.reshape(frames, -1) - column.starts
+  return ids_TQ[:, 0] if ids_TQ.shape[1] == 1 else ids_TQ
 
 
 def _broken_off(*names: str) -> str:
   what = "the tag" if names == (cells.TAG,) else f"a whole frame of {' or '.join(map(repr, names))}"
   return f"The grid breaks off before it holds {what}. Let it run longer."
-
-
-def _tag(reading: _Reading, placement: placing.Placement, tokens_LK: np.ndarray) -> str:
-  ids = tuple(tokens_LK[reading.top : reading.top + reading.cell_rows, 0].tolist())
-  if ids not in placement.tags_by_ids:
-    known = ", ".join(map(repr, placement.tags_by_ids.values()))
-    raise LayoutError(
-      f"The {len(ids)} text ids from row {reading.top} on are no tag of the layout. Known: {known}."
-    )
-  return placement.tags_by_ids[ids]
-
-
-def _collect(
-  reading: _Reading,
-  tokens_LK: np.ndarray,
-  frames: dict[str, int],
-  streams: dict[str, np.ndarray],
-) -> None:
-  """Writes the block's streams, local to their codebooks, into `streams`."""
-  block = reading.placed.block
-  window = tokens_LK[reading.top : reading.bottom, : len(block.columns)]
-  body_RK = cells.undelay(window[: reading.usable_rows + max(block.delays)], block.delays)
-  for k, entry in enumerate(reading.placed.columns):
-    column = entry.column
-    count = frames[column.name]
-    body_TQ = body_RK[: count * column.frame_rows : column.repeat, k].reshape(count, -1)
-    ids_TQ = (body_TQ - entry.starts).astype(np.int32)
-    if column.spec.codebooks == 1:
-      streams[column.name] = ids_TQ[:, 0]
-    else:
-      shape = (count, column.spec.codebooks)
-      streams.setdefault(column.name, np.full(shape, HOLE, np.int32))[:, entry.levels] = ids_TQ
-
-
-def _wanted(placed: placing.PlacedBlock, k: int, row: int) -> str:
-  column = placed.columns[k].column
-  name = "a tag" if column.name == cells.TAG else repr(column.name)
-  if placed.block.mark:
-    return f"{name} (id {placed.columns[k].starts[0]})"
-  if row and row % placed.block.period == 0 and placed.block.end:
-    return f"more of {name} or {placed.block.end_name(k)!r}"
-  return f"an id of {name}"
-
-
-def _not_a_hole(top: int, k: int, cells_L: np.ndarray) -> str:
-  row = int((cells_L != HOLE).argmax())
-  return f"Row {top + row}, column {k}: expected a hole (-1), found id {cells_L[row]}."

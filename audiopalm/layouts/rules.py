@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -123,18 +124,8 @@ def tag_part(task: Task) -> sequence.Tag:
       f'Task {task.name!r} has an empty tag. Give it one, such as "[{task.name.upper()}]": the '
       "tag is what tells the model which task it does."
     )
-  strings = [text for each in templates(task) for text in _enumerate(task, sequence.Tag(each))]
-  return sequence.Tag(task.tag, tuple(dict.fromkeys(strings)))
-
-
-def arranges(layout: cells.Part) -> bool:
-  """Returns whether what lies where, and so how long a grid is, follows from a record or a key."""
-  return layout.arranges
-
-
-def word_streams(layout: cells.Part) -> tuple[str, ...]:
-  """Returns the streams of which `realize` must be told where each word ends."""
-  return layout.word_streams()
+  tags = [_known_tags(task, number)[1].values() for number in range(len(templates(task)))]
+  return sequence.Tag(task.tag, tuple(dict.fromkeys(itertools.chain.from_iterable(tags))))
 
 
 def templates(task: Task) -> tuple[str, ...]:
@@ -159,7 +150,7 @@ def tag_of(task: Task, languages: Mapping[str, str], number: int = 0) -> str:
   if codes not in known:
     raise ConfigError(
       f"Task {task.name!r} does not know the language {_named(roles, codes)}. Its corpus "
-      f"{task.corpus.name!r} has: {'; '.join(_named(roles, one) for one in known)}. Choose one of "
+      f"{task.corpus.name!r} has: {'; '.join(_named(roles, own) for own in known)}. Choose one of "
       "these, or add the language to the corpus."
     )
   return known[codes]
@@ -169,29 +160,15 @@ def tag_of(task: Task, languages: Mapping[str, str], number: int = 0) -> str:
 def _known_tags(task: Task, number: int) -> tuple[tuple[str, ...], dict[tuple[str, ...], str]]:
   """Returns the roles of a template and {their languages: tag}; asked for every example."""
   tag = sequence.Tag(templates(task)[number])
-  pairs = task.corpus.pairs(tag.roles) if tag.roles else ({},)
-  known = {tuple(pair[role] for role in tag.roles): _fill(tag.template, pair) for pair in pairs}
+  known = {}
+  for pair in task.corpus.pairs(tag.roles) if tag.roles else ({},):
+    names = {role: language_tags.name(code) for role, code in pair.items()}
+    known[tuple(pair[role] for role in tag.roles)] = tag.template.format(**names)
   return tag.roles, known
 
 
 def _named(roles: tuple[str, ...], codes: tuple[str, ...]) -> str:
   return ", ".join(f"{role}={code}" for role, code in zip(roles, codes, strict=True))
-
-
-def _enumerate(task: Task, tag: sequence.Tag) -> tuple[str, ...]:
-  if not tag.roles:
-    return (tag.template,)
-  filled = [_fill(tag.template, pair) for pair in task.corpus.pairs(tag.roles)]
-  return tuple(dict.fromkeys(filled))
-
-
-def _fill(template: str, languages: Mapping[str, str]) -> str:
-  return template.format(**{role: language_tags.name(code) for role, code in languages.items()})
-
-
-def tag_templates(layout: cells.Part) -> tuple[str, ...]:
-  """Returns the layout's tag templates, in order."""
-  return tuple(tag.template for tag in layout.tag_parts())
 
 
 def stream_names(layout: cells.Part) -> tuple[str, ...]:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import string as strings_of
-from collections.abc import Mapping
 from typing import ClassVar
 
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.layouts import cells
 from audiopalm.tokens import space as token_space
-from audiopalm.types import StreamSpec
+from audiopalm.tokens.space import Specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +19,8 @@ class Flat(cells.Part):
 
   stream: str
 
-  def __post_init__(self):
-    cells.check_name(self, self.stream)
-
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    spec = cells.spec_of(self.stream, streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, specs)
     return (cells.Block((cells.Column(self.stream, spec, tuple(range(spec.codebooks))),)),)
 
 
@@ -43,7 +39,7 @@ class CoarseFirst(cells.Part):
   levels: tuple[int | tuple[int, ...], ...]
 
   def __post_init__(self):
-    cells.check_name(self, self.stream)
+    super().__post_init__()
     flat = [level for group in self.groups for level in group]
     whole = all(isinstance(level, int) and level >= 0 for level in flat)
     if not self.groups or not all(self.groups) or not whole or len(set(flat)) < len(flat):
@@ -56,8 +52,8 @@ class CoarseFirst(cells.Part):
   def groups(self) -> tuple[tuple[int, ...], ...]:
     return tuple(group if isinstance(group, tuple) else (group,) for group in self.levels)
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    spec = cells.spec_of(self.stream, streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    spec = cells.spec_of(self.stream, specs)
     highest = max(level for group in self.groups for level in group)
     if highest >= spec.codebooks:
       raise LayoutError(
@@ -93,9 +89,7 @@ class Tag(cells.Part):
       )
     return tuple(dict.fromkeys(roles))
 
-  @property
-  def declared(self) -> tuple[str, ...]:
-    """Every string the tag can become."""
+  def tag_strings(self) -> tuple[str, ...]:
     if self.roles and not self.strings:
       raise LayoutError(
         f"Tag({self.template!r}) names {', '.join(self.roles)} but not the strings it can become. "
@@ -103,17 +97,16 @@ class Tag(cells.Part):
       )
     return self.strings or (self.template,)
 
-  def tag_parts(self) -> tuple["Tag", ...]:
-    return (self,)
-
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    text = token_space.text_stream(streams)
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    text = token_space.text_stream(specs)
     if text is None:
       raise LayoutError(
         f"Tag({self.template!r}) needs a text tokenizer, but the streams are "
-        f"{', '.join(streams)}. Add one."
+        f"{', '.join(specs)}. Add one."
       )
-    return (cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.declared),)
+    return (
+      cells.Block((cells.Column(cells.TAG, text, (0,), given=True),), tags=self.tag_strings()),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,25 +118,14 @@ class Given(cells.Part):
 
   makes_given: ClassVar[bool] = True
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    blocks = self.part.blocks(streams) if isinstance(self.part, cells.Part) else ()
+  def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
+    blocks = self.part.grammar(specs).blocks if isinstance(self.part, cells.Part) else ()
     if not blocks or isinstance(self.part, Given | Tag | Concat) or any(b.mark for b in blocks):
       raise LayoutError(
         f"Given cannot hold {self.part!r}. It takes Flat, CoarseFirst, Delay, Columns or Repeat."
       )
-    return tuple(
-      dataclasses.replace(
-        block,
-        columns=tuple(dataclasses.replace(column, given=True) for column in block.columns),
-        both_ways=int(self.both_ways),
-      )
-      for block in blocks
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Sep(cells.Part):
-  """The id `sep` of column 0 between neighbours, put there by `Concat`, never written by hand."""
+    given = (block.with_columns(given=True) for block in blocks)
+    return tuple(dataclasses.replace(block, both_ways=int(self.both_ways)) for block in given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +137,7 @@ class Stop(cells.Part):
 class Concat(cells.Part):
   """Parts one after another.
 
-  A `Sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
+  The id `sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
   predicted parts of which one has several columns; it is given up to the last Given part, predicted
   after it.
 
@@ -176,119 +158,73 @@ class Concat(cells.Part):
   def arranges(self) -> bool:
     return any(part.arranges for part in self.parts)
 
-  def blocks(self, streams: Mapping[str, StreamSpec]) -> tuple[cells.Block, ...]:
-    return self.grammar(streams).blocks
-
-  def grammar(self, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
-    joined = _Joined()
-    both_ways = 0
-    for number, part in enumerate(self.parts):
-      if isinstance(part, Stop) and joined.blocks and number == len(self.parts) - 1:
-        joined.stop()
-        continue
-      placed = self._placed(part, streams)
-      if any(block.both_ways for block in placed.blocks):
+  def grammar(self, specs: Specs) -> cells.Grammar:
+    joined, both_ways = cells.Grammar((), (), ()), 0
+    ends = len(self.parts) > 1 and isinstance(self.parts[-1], Stop)
+    for number, part in enumerate(self.parts[:-1] if ends else self.parts, start=1):
+      if isinstance(part, Stop):
+        raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
+      if not isinstance(part, cells.Part) or isinstance(part, Concat):
+        raise LayoutError(
+          f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
+        )
+      grammar = part.grammar(specs)
+      changes = {"part": number} if part.arranges else {}
+      if any(block.both_ways for block in grammar.blocks):
         both_ways += 1
-        placed = _each(placed, both_ways=both_ways)
-      if part.arranges:
-        placed = _each(placed, part=number + 1)
-      joined.add(part, placed)
-    return joined.grammar()
-
-  def _placed(self, part: cells.Part, streams: Mapping[str, StreamSpec]) -> cells.Grammar:
-    if isinstance(part, Stop):
-      raise LayoutError(f"{self} has Stop() before its end. Put it last, after a predicted part.")
-    if isinstance(part, Sep):
-      raise LayoutError(
-        f"{self} has Sep() written by hand. Leave it out: Concat puts it where needed."
+        changes["both_ways"] = both_ways
+      blocks = tuple(dataclasses.replace(block, **changes) for block in grammar.blocks)
+      first = [blocks[begin] for begin in grammar.first]
+      if _must_separate(joined, first):
+        given = any(block.given for block in (*first, *(joined.blocks[n] for n in joined.last)))
+        joined = _ended(joined, "sep", given)
+      joined = _joined(
+        joined, dataclasses.replace(grammar, blocks=blocks), part if part.arranges else None
       )
-    if not isinstance(part, cells.Part) or isinstance(part, Concat):
-      raise LayoutError(
-        f"Concat cannot hold {part!r}. It takes parts that are no Concat themselves."
-      )
-    return part.grammar(streams)
+    return _ended(joined, "stop", given=False) if ends else joined
 
 
-def _each(grammar: cells.Grammar, **changes: int) -> cells.Grammar:
-  """Returns the grammar with these fields of every block changed."""
-  blocks = tuple(dataclasses.replace(block, **changes) for block in grammar.blocks)
-  return dataclasses.replace(grammar, blocks=blocks)
+def _joined(
+  before: cells.Grammar, grammar: cells.Grammar, arranging: cells.Part | None = None
+) -> cells.Grammar:
+  """Returns one grammar after another: what may end one is followed by what may begin the next."""
+  end = len(before.blocks)
+  first = tuple(end + number for number in grammar.first)
+  follows = [
+    (*(number for number in following if number < end), *(first if end in following else ()))
+    for following in before.follows
+  ]
+  follows += [tuple(end + number for number in following) for following in grammar.follows]
+  section = cells.Section(arranging, end, end + len(grammar.blocks))
+  return cells.Grammar(
+    blocks=before.blocks + grammar.blocks,
+    follows=tuple(follows),
+    first=before.first or first,
+    sections=(*before.sections, section),
+  )
 
 
-class _Joined:
-  """Grammars one after another: what may end one is followed by what may begin the next."""
-
-  def __init__(self):
-    self.blocks: list[cells.Block] = []
-    self._follows: list[tuple[int, ...]] = []
-    self._first: tuple[int, ...] = ()
-    self._last: list[int] = []
-    self._sections: list[cells.Section] = []
-
-  def add(self, part: cells.Part, grammar: cells.Grammar) -> None:
-    """Adds a part, after a `sep` where its beginning could be taken for more of the last one."""
-    first = [grammar.blocks[number] for number in grammar.first]
-    if self._can_close():
-      (last,) = self._last
-      self.blocks[last] = _separated(self.blocks[last], first)
-    elif self._clashes(first) or any(_must_separate(self.blocks[n], first) for n in self._last):
-      self._append(None, cells.chain([cells.mark("sep")]))
-    self._append(part, grammar)
-
-  def stop(self) -> None:
-    """Ends it all: in every column of the last block, or in a row of its own."""
-    if self._can_close():
-      (last,) = self._last
-      self.blocks[last] = dataclasses.replace(self.blocks[last], end="stop", end_given=False)
-    else:
-      self._append(None, cells.chain([cells.mark("stop")]))
-
-  def grammar(self) -> cells.Grammar:
-    after = len(self.blocks)
-    follows = (
-      (*following, after) if number in self._last else following
-      for number, following in enumerate(self._follows)
-    )
-    return cells.Grammar(tuple(self.blocks), tuple(follows), self._first, tuple(self._sections))
-
-  def _can_close(self) -> bool:
-    """Returns whether the end has one place, which is free."""
-    ends = [self.blocks[number].end or self.blocks[number].mark for number in self._last]
-    return ends == [""]
-
-  def _clashes(self, first: list[cells.Block]) -> bool:
-    """Returns whether one of these begins as what may come in their place does."""
-    openings = {block.opening for block in first}
-    may_come = (number for last in self._last for number in self._follows[last])
-    return any(self.blocks[number].opening in openings for number in may_come)
-
-  def _append(self, part: cells.Part | None, grammar: cells.Grammar) -> None:
-    start, count = len(self.blocks), len(grammar.blocks)
-    first = tuple(start + number for number in grammar.first)
-    for number in self._last:
-      self._follows[number] += first
-    self._first = self._first or first
-    self.blocks += grammar.blocks
-    self._follows += [
-      tuple(start + number for number in following if number < count)
-      for following in grammar.follows
-    ]
-    self._last = [start + number for number in grammar.last]
-    self._sections.append(cells.Section(part, start, start + count))
+def _ended(grammar: cells.Grammar, name: str, given: bool) -> cells.Grammar:
+  """Returns a grammar with an end: in every column of its last block, or in a row of its own where
+  that has an end or there are several."""
+  blocks, last = list(grammar.blocks), grammar.last
+  if len(last) > 1 or any(blocks[number].end or blocks[number].mark for number in last):
+    return _joined(grammar, cells.chain(cells.mark(name)))
+  blocks[last[0]] = dataclasses.replace(blocks[last[0]], end=name, end_given=given)
+  return dataclasses.replace(grammar, blocks=tuple(blocks))
 
 
-def _separated(block: cells.Block, following: list[cells.Block]) -> cells.Block:
-  """Returns the block, with a `sep` at its end if the next one could be taken for more of it."""
-  if _must_separate(block, following):
-    given = block.given or any(other.given for other in following)
-    return dataclasses.replace(block, end="sep", end_given=given)
-  return block
-
-
-def _must_separate(block: cells.Block, following: list[cells.Block]) -> bool:
-  """Returns whether one of these could be taken for more of the block, or comes beside its end."""
-  if block.end or block.mark:
-    return False
-  given = block.given or any(other.given for other in following)
-  several = max(len(each.columns) for each in (block, *following)) > 1
-  return any(block.cells() & other.cells() for other in following) or (several and not given)
+def _must_separate(before: cells.Grammar, first: list[cells.Block]) -> bool:
+  """Returns whether one of the blocks that come next could be taken for more of those before, or
+  comes beside their end."""
+  blocks, end = before.blocks, len(before.blocks)
+  may_come = {blocks[n].opening for last in before.last for n in before.follows[last] if n < end}
+  if may_come & {block.opening for block in first}:
+    return True
+  for last in (blocks[number] for number in before.last):
+    if not (last.end or last.mark):
+      given = last.given or any(block.given for block in first)
+      several = max(len(block.columns) for block in (last, *first)) > 1
+      if (several and not given) or any(last.cells() & block.cells() for block in first):
+        return True
+  return False

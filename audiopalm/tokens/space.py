@@ -25,20 +25,20 @@ FORMAT = 1
 TEXT, SPEECH, SPECIAL, PADDING = 0, 1, 2, -1
 
 
+Specs = Mapping[str, StreamSpec]  # of the fitted tokenizers, by name
+Encode = Callable[[str], Sequence[int]]  # from text to ids
+
+
 class Layout(Protocol):
-  """The methods of a layout that a token space needs (see `audiopalm.layouts`)."""
+  """What a token space asks of a layout: methods of `audiopalm.layouts.cells.Part`."""
 
-  def cells(self, streams: Mapping[str, StreamSpec]) -> frozenset[tuple[int, str, int]]:
-    """Returns every (column, stream, codebook level) the layout writes."""
+  def cells(self, specs: Specs) -> frozenset[tuple[int, str, int]]: ...
 
-  def specials(self, streams: Mapping[str, StreamSpec]) -> tuple[tuple[int, str], ...]:
-    """Returns the (column, name) of every special the layout writes beside sep and stop."""
+  def specials(self, specs: Specs) -> tuple[tuple[int, str], ...]: ...
 
-  def tag_strings(self) -> tuple[str, ...]:
-    """Returns every tag the layout can write."""
+  def tag_strings(self) -> tuple[str, ...]: ...
 
-  def describe(self) -> dict[str, Any]:
-    """Returns the layout as JSON."""
+  def describe(self) -> dict[str, Any]: ...
 
 
 class Range(NamedTuple):
@@ -94,12 +94,9 @@ class TokenSpace:
   @functools.cached_property
   def sizes(self) -> tuple[int, ...]:
     """The number of ids of each column."""
-    ends = [0] * self.columns
-    for r in self.ranges:
-      ends[r.column] = max(ends[r.column], r.start + r.size)
-    for s in self.specials:
-      ends[s.column] = max(ends[s.column], s.id + 1)
-    return tuple(ends)
+    ends = [(r.column, r.start + r.size) for r in self.ranges]
+    ends += [(s.column, s.id + 1) for s in self.specials]
+    return tuple(max(end for k, end in ends if k == column) for column in range(self.columns))
 
   @functools.cached_property
   def padded(self) -> tuple[int, ...]:
@@ -128,8 +125,7 @@ class TokenSpace:
       known = ", ".join(f"{r.stream} level {r.level}" for r in self.ranges if r.column == column)
       raise LayoutError(
         f"Column {column} of the token space has no range for stream {stream!r} level {level}; "
-        f"it has: {known or 'none'}. The space was built for other layouts: prepare again with "
-        "this layout among the tasks."
+        f"it has: {known or 'none'}. Prepare again with this layout among the tasks."
       )
     return self._ranges[column, stream, level]
 
@@ -153,7 +149,7 @@ class TokenSpace:
 def build(
   streams: Sequence[StreamSpec],
   layouts: Mapping[str, Layout],
-  encode_text: Callable[[str], Sequence[int]],
+  encode_text: Encode,
   pad_to: int = 128,
   *,
   specials: Sequence[str] = (),
@@ -168,15 +164,15 @@ def build(
   if len(set(names)) < len(names):
     raise LayoutError(f"Two tokenizers give a stream of one name: {', '.join(names)}. Rename one.")
   specs = {spec.name: spec for spec in streams}
-  wanted = set().union(*(layout.cells(specs) for layout in layouts.values()))
-  columns = 1 + max((column for column, _, _ in wanted), default=0)
+  written = set().union(*(layout.cells(specs) for layout in layouts.values()))
+  asked = [special for layout in layouts.values() for special in layout.specials(specs)]
+  columns = 1 + max((column for column, _, _ in written), default=0)
   text = text_stream(specs)
-  asked = [pair for layout in layouts.values() for pair in layout.specials(specs)]
   ranges, placed = [], []
   for column in range(columns):
     start = 0
     if column == 0 and text is not None:
-      wanted.discard((0, text.name, 0))
+      written.discard((0, text.name, 0))
       ranges.append(Range(0, text.name, 0, 0, text.sizes[0]))
       start = text.sizes[0]
     first = ("sep", "stop") if column == 0 else ("stop",)
@@ -186,7 +182,7 @@ def build(
       start += 1
     for spec in streams:
       for level, size in enumerate(spec.sizes):
-        if (column, spec.name, level) in wanted:
+        if (column, spec.name, level) in written:
           ranges.append(Range(column, spec.name, level, start, size))
           start += size
   strings = dict.fromkeys(tag for layout in layouts.values() for tag in layout.tag_strings())
@@ -201,12 +197,12 @@ def build(
   )
 
 
-def text_stream(streams: Mapping[str, StreamSpec]) -> StreamSpec | None:
+def text_stream(streams: Specs) -> StreamSpec | None:
   """Returns the stream of tags, the first text stream; None if there is none."""
   return next((spec for spec in streams.values() if spec.modality == "text"), None)
 
 
-def _holds(description: Any, field: str) -> bool:
+def _holds(description: object, field: str) -> bool:
   """Returns whether a field is set anywhere in the description of a layout."""
   if isinstance(description, Mapping):
     return bool(description.get(field)) or any(_holds(v, field) for v in description.values())
@@ -214,17 +210,12 @@ def _holds(description: Any, field: str) -> bool:
 
 
 def _encode_tags(
-  strings: Iterable[str],
-  text: StreamSpec | None,
-  encode_text: Callable[[str], Sequence[int]],
+  strings: Iterable[str], text: StreamSpec | None, encode_text: Encode
 ) -> dict[str, tuple[int, ...]]:
-  """Returns {tag: text ids}; LayoutError if two tags have the same ids."""
+  """Returns {tag: text ids}; LayoutError if two tags have the same ids. Without a text tokenizer no
+  layout has tags."""
   tags, seen = {}, {}
   for string in strings:
-    if text is None:
-      raise LayoutError(
-        f"The tag {string!r} needs a text tokenizer, but the run has none. Add one."
-      )
     ids = tuple(int(id_) for id_ in encode_text(string))
     if not ids or min(ids) < 0 or max(ids) >= text.sizes[0]:
       raise LayoutError(
@@ -294,16 +285,15 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
   streams / units / fingerprint: "3f2a" became "90bc"
   tags / [ASR French]: only in the second: [5, 9]
   """
-  left, right = _flat(a), _flat(b)
+  first, second = _flat(a), _flat(b)
   lines = []
-  for key in [*left, *(key for key in right if key not in left)]:
-    path = " / ".join(key)
-    if key not in right:
-      lines.append(f"{path}: only in the first: {json.dumps(left[key])}")
-    elif key not in left:
-      lines.append(f"{path}: only in the second: {json.dumps(right[key])}")
-    elif left[key] != right[key]:
-      lines.append(f"{path}: {json.dumps(left[key])} became {json.dumps(right[key])}")
+  for path in first | second:
+    if path not in second:
+      lines.append(f"{path}: only in the first: {json.dumps(first[path])}")
+    elif path not in first:
+      lines.append(f"{path}: only in the second: {json.dumps(second[path])}")
+    elif first[path] != second[path]:
+      lines.append(f"{path}: {json.dumps(first[path])} became {json.dumps(second[path])}")
   return "\n".join(lines)
 
 
@@ -319,7 +309,7 @@ def check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> N
     )
 
 
-def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def _flat(value: object, path: str = "") -> dict[str, Any]:
   """Returns {path: leaf}; items of a list of objects are addressed by name, not by index."""
   if isinstance(value, Mapping):
     children = value.items()
@@ -327,12 +317,13 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     children = [(_address(item, number), item) for number, item in enumerate(value)]
   else:
     return {path: list(value) if isinstance(value, tuple) else value}
-  return {
-    key: leaf for name, child in children for key, leaf in _flat(child, (*path, str(name))).items()
-  }
+  flat = {}
+  for name, child in children:
+    flat |= _flat(child, f"{path} / {name}" if path else name)
+  return flat
 
 
-def _address(item: Any, number: int) -> str:
+def _address(item: object, number: int) -> str:
   if not isinstance(item, Mapping) or "kind" in item:
     return f"part {number}"
   if "column" in item:

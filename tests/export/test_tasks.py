@@ -104,7 +104,7 @@ def ours(small, run, task_name, streams, tag, sampling=None):
   with jax.default_matmul_precision("highest"):
     (decoded,) = decode.decode(
       model, exported.params, [prompt], incremental.compile(layout, prepared.space),
-      prepared.space, sampling=sampling or Sampling(), max_rows=64, key=jax.random.key(0),
+      sampling=sampling or Sampling(), max_rows=64, key=jax.random.key(0),
       machine=small.ONE,
     )  # fmt: skip
   return prompt.tokens_LK[:, 0], decoded.tokens_LK[len(prompt) :, 0]

@@ -119,7 +119,7 @@ def test_greedy_rows_of_eight_columns_equal_ours(head, small, tmp_path):
   plan = incremental.compile(layout, prepared.space)
   with jax.default_matmul_precision("highest"):
     (ours,) = decode.decode(
-      model, params, [prompt], plan, prepared.space, sampling=Sampling(), max_rows=64,
+      model, params, [prompt], plan, sampling=Sampling(), max_rows=64,
       key=jax.random.key(0), machine=small.ONE,
     )  # fmt: skip
   found = theirs.generate(prompt.tokens_LK, "tts", max_rows=64).numpy()

@@ -76,7 +76,6 @@ def decoded(name, sampling, questions=QUESTIONS, max_rows=MOST, machine=ONE, **o
     params(machine),
     [prompt(name, units) for units in questions],
     options.pop("plan", plan(name)),
-    space(),
     sampling=sampling,
     max_rows=max_rows,
     key=jax.random.key(0),

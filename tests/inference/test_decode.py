@@ -73,7 +73,6 @@ def decoded(name, prompts, given=None, sampling=None, seed=0, machine=ONE, **opt
     params(machine),
     prompts,
     incremental.compile(LAYOUTS[name], space()),
-    space(),
     sampling=sampling or Sampling(),
     max_rows=MOST,
     key=jax.random.key(seed),
@@ -250,7 +249,7 @@ def test_a_plan_may_start_in_another_state():
   plan = incremental.compile(LAYOUTS["text"], space())
   ended = dataclasses.replace(plan, start=plan.end)
   (one,) = decode.decode(
-    model(), params(), [prompt("text", 4)], ended, space(),
+    model(), params(), [prompt("text", 4)], ended,
     sampling=Sampling(), max_rows=MOST, key=jax.random.key(0), machine=ONE,
   )  # fmt: skip
   assert one.complete and one.predicted_cells == 0 and one.log_likelihood == 0

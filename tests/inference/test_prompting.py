@@ -87,6 +87,12 @@ def test_a_begun_answer_is_as_likely_as_the_same_rows_decoded_from_the_start(run
   assert rest.log_likelihood > whole.log_likelihood
 
 
+def test_prompts_that_begin_differently_are_refused(run):
+  begun = Prompt({}, "[TEXT English]", begun={"source.text": np.asarray([ord("a")])})
+  with pytest.raises(ConfigError, match="The prompts begin differently.* Ask for those apart"):
+    ask(run, "text", [begun, Prompt({}, "[TEXT English]")])
+
+
 def test_a_task_with_several_outputs_cannot_be_begun(run, made_up):
   chain = dataclasses.replace(mixtures.chain(made_up.CORPUS), inputs=())
   with pytest.raises(ConfigError, match="its output cannot be continued from a beginning"):

@@ -134,7 +134,7 @@ def one_row(head, params, tables, live, given_BK, machine=ONE):
 def looped(name, head, machine=ONE):
   given = [conditioning(name, n) for n in LENGTHS] if name.startswith("given") else None
   return decode.decode(
-    model(head), params(head, machine), [prompt(name, n) for n in LENGTHS], plan(name), space(),
+    model(head), params(head, machine), [prompt(name, n) for n in LENGTHS], plan(name),
     sampling=DRAWN, max_rows=MOST, key=jax.random.key(7), machine=machine, given=given,
   )  # fmt: skip
 

@@ -152,7 +152,8 @@ class Case:
     together = int(rng.integers(1, 7)) if ticks is None else ticks
     for name in layouts.stream_names(self.layout):
       spec = self.space.streams[name.split(".")[1]]
-      coupled = any(len(block.columns) > 1 for block in self.layout.blocks(self.space.streams))
+      blocks = self.layout.grammar(self.space.streams).blocks
+      coupled = any(len(block.columns) > 1 for block in blocks)
       free = int(rng.integers(1, 7)) if ticks is None else ticks
       per_tick = TICKS.get(self.name, {}).get(name, 1)
       frames = together * per_tick if coupled and spec.modality == "speech" else free
@@ -166,7 +167,7 @@ class Case:
   @property
   def partly(self) -> tuple[str, ...]:
     """Streams of which a grid holds some words only."""
-    return layouts.word_streams(self.layout)
+    return self.layout.word_streams()
 
   def word_ends(self, rng: np.random.Generator, streams: Mapping) -> Mapping[str, np.ndarray]:
     """Returns ends of words at random, some of them without a frame of their own."""

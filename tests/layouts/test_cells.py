@@ -1,29 +1,10 @@
 """Geometry, the layouts that cannot work, and what the manifest says of a layout."""
 
-import numpy as np
 import pytest
 
 from audiopalm import layouts
 from audiopalm.errors import LayoutError
-from audiopalm.layouts import Columns, Concat, Delay, Flat, Given, Stop, Tag, cells
-
-HOLE = -1
-
-
-def test_delay_moves_each_column_down_by_its_delay():
-  codes_TQ = np.asarray([[1, 2, 3], [4, 5, 6]])
-  assert cells.delay(codes_TQ, (0, 1, 2)).tolist() == [
-    [1, HOLE, HOLE],
-    [4, 2, HOLE],
-    [HOLE, 5, 3],
-    [HOLE, HOLE, 6],
-  ]
-
-
-@pytest.mark.parametrize("delays", [(0, 0, 0), (0, 1, 2), (3, 0, 1)])
-def test_undelay_inverts_delay(delays):
-  codes_TQ = np.arange(12).reshape(4, 3)
-  np.testing.assert_array_equal(cells.undelay(cells.delay(codes_TQ, delays), delays), codes_TQ)
+from audiopalm.layouts import Columns, Concat, Delay, Flat, Given, Stop, Tag
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,12 @@ from audiopalm.layouts import (
   Given,
   Stop,
   Tag,
-  automaton,
   incremental,
 )
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
-Mode = automaton.Mode
+Mode = incremental.Mode
 
 
 def inputs_of(case, streams, grid):

@@ -123,7 +123,7 @@ def drawn(space_of, part, frames, keys):
   spans = []
   for key in range(keys):
     grid = layouts.realize(layout, {UNITS: np.zeros(frames, int)}, "[X]", space, (key,))
-    blocks = layout.blocks(space.streams)
+    blocks = layout.grammar(space.streams).blocks
     pieces = layouts.recover(layout, grid.tokens_LK, space).pieces
     ends = {number for number, block in enumerate(blocks) if block.end == "span_end"}
     found = [piece.frames for piece in pieces if piece.block in ends]

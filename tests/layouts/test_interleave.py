@@ -85,7 +85,7 @@ def test_one_stream_follows_its_special_and_draws_nothing(space_of):
     (Interleave(units=UNITS), [42, *(43 + STREAMS[UNITS]).tolist(), STOP]),
   ):
     layout = after_tag(part)
-    assert not layouts.arranges(layout) and layouts.word_streams(layout) == ()
+    assert not layout.arranges and layout.word_streams() == ()
     grid = layouts.realize(layout, STREAMS, "[X]", space_of(layout))
     assert grid.tokens_LK[3:, 0].tolist() == expected
 

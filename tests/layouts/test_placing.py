@@ -33,9 +33,9 @@ def test_weights_are_zero_on_given_cells_and_holes(case, rng):
     assert set(np.unique(grid.weights_LK)) == {0.0, 1.0}
     placement = placing.place(case.layout, case.space)
     for reading in recovery.read_blocks(placement, grid.tokens_LK.astype(np.int64)):
-      for k, entry in enumerate(reading.placed.columns):
+      for k, column in enumerate(reading.block.columns):
         weights_L = grid.weights_LK[reading.top : reading.bottom, k]
-        assert entry.column.has_weight == weights_L.any()
+        assert column.has_weight == weights_L.any()
 
 
 def test_the_first_row_is_never_predicted(case, rng):
@@ -44,7 +44,7 @@ def test_the_first_row_is_never_predicted(case, rng):
 
 def test_every_predicted_column_learns_its_stop(case, rng):
   grid = case.grid(rng)
-  last = case.layout.blocks(case.space.streams)[-1]
+  last = case.layout.grammar(case.space.streams).blocks[-1]
   for k, column in enumerate(last.columns):
     rows = np.flatnonzero(grid.tokens_LK[:, k] == case.space.special("stop", k))
     assert rows[-1] == np.flatnonzero(grid.tokens_LK[:, k] != HOLE)[-1]

@@ -11,7 +11,8 @@ from audiopalm.types import HOLE
 
 def assert_streams(case, found, expected):
   assert set(found) == set(expected)
-  levels = {level for block in case.layout.blocks(case.space.streams) for level in block.cells()}
+  blocks = case.layout.grammar(case.space.streams).blocks
+  levels = {level for block in blocks for level in block.cells()}
   for name, ids in expected.items():
     stream = name.split(".")[1]
     assert found[name].dtype == np.int32
@@ -66,7 +67,7 @@ def test_a_cut_grid_gives_a_prefix_of_each_stream_or_a_layout_error(whole_case, 
 
 def test_a_cut_grid_gives_the_beginning_of_the_pieces_or_a_layout_error(arranged_case, rng):
   case = arranged_case
-  columns = [block.columns[0] for block in case.layout.blocks(case.space.streams)]
+  columns = [block.columns[0] for block in case.layout.grammar(case.space.streams).blocks]
   answers = 0
   for _ in range(10):
     tokens_LK = case.grid(rng).tokens_LK
@@ -136,8 +137,11 @@ def test_mutated_grids_give_streams_that_realize_again_or_a_layout_error(case, r
   "tokens_LK, text",
   [
     (np.zeros((0, 1), np.int32), "The grid is empty"),
-    (np.zeros((4, 2), np.int32), "The grid has 2 columns but the token space has 1"),
-    (np.zeros(4, np.int32), "A grid is whole numbers of shape [L, 1]; int32 of shape [4] came"),
+    (
+      np.zeros((4, 2), np.int32),
+      "whole numbers of shape [L, 1]; int32 of shape [4, 2] came. Was it made",
+    ),
+    (np.zeros(4, np.int32), "is whole numbers of shape [L, 1]; int32 of shape [4] came"),
     (np.zeros((4, 1), np.float32), "float32 of shape [4, 1] came"),
     (np.full((4, 1), 2**40), "column 0: expected an id of a tag, found id 1099511627776"),
     (np.full((4, 1), HOLE), "Row 0, column 0: expected an id of a tag, found id -1"),
@@ -153,7 +157,7 @@ def test_what_is_no_grid_says_why(space_of, tokens_LK, text):
 @pytest.mark.parametrize(
   "row, column, id_, text",
   [
-    (1, 0, 39, "The 3 text ids from row 0 on are no tag of the layout. Known: '[X]'."),
+    (1, 0, 39, "The tag of 3 text ids is none of the layout. Known: '[X]'."),
     (4, 0, HOLE, "Row 4, column 0: expected an id of 'source.text', found id -1"),
     (7, 1, 0, "Row 7, column 1: expected an id of 'source.codes', found id 0"),
     (6, 1, 3, "Row 6, column 1: expected a hole (-1), found id 3"),

@@ -136,7 +136,6 @@ def test_a_layout_lists_its_streams_in_order():
   assert layouts.stream_names(layout) == ("source.units", "source.text", "target.text")
   assert layouts.given_streams(layout) == ("source.units",)
   assert layouts.predicted_streams(layout) == ("source.text", "target.text")
-  assert layouts.tag_templates(layout) == ("[AST {source} {target}]",)
 
 
 def speak(*sides, inputs=(), **changes):

@@ -128,7 +128,7 @@ def assert_decodes(model, params, machine, layout, space, prompts):
   """Asserts that decoded grids are the layout's, and as likely as teacher forcing says."""
   plan = incremental.compile(layout, space)
   decoded = decode.decode(
-    model, params, prompts, plan, space, sampling=Sampling(1.0), max_rows=MOST,
+    model, params, prompts, plan, sampling=Sampling(1.0), max_rows=MOST,
     key=jax.random.key(3), machine=machine,
   )  # fmt: skip
   for prompt, one in zip(prompts, decoded, strict=True):
