@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Protocol, Self
 
 import jax
@@ -17,7 +17,7 @@ Array = jax.Array | np.ndarray
 class Counts:
   """The number of batch rows, examples and tokens in a batch, by task number.
 
-  `lengths_N` are the lengths of the examples in positions; `digest` is `Batch.digest`.
+  `lengths_N` are the lengths of the examples in positions; `digest` is that of `Batch.digest`.
   """
 
   rows_T: np.ndarray
@@ -62,9 +62,37 @@ class Batch(Protocol):
     """Returns the counts of numpy batch rows, by default of all; `first` as in `digest`."""
 
 
+class _HostRows:
+  """What the batches below share: sums over batch rows of numpy arrays."""
+
+  def digest(self, rows: Iterable[int] | None = None, first: int = 0) -> int:
+    arrays = [np.asarray(array) for array in jax.tree.leaves(self)]
+    total = 0
+    for row in range(len(arrays[0])) if rows is None else rows:
+      number = (first + row).to_bytes(8, "little")
+      total += zlib.crc32(b"".join([number, *(array[row].tobytes() for array in arrays)]))
+    return total % 2**32
+
+  def _counts(
+    self,
+    tasks: int,
+    rows: np.ndarray | slice,
+    first: int,
+    examples_B: np.ndarray,
+    tokens_B: np.ndarray,
+    lengths_N: np.ndarray,
+  ) -> Counts:
+    task_B, numbers_B = self.task_B[rows], np.arange(len(self.task_B))[rows]
+    by_task = [
+      np.bincount(task_B, values_B, minlength=tasks).astype(np.int64)
+      for values_B in (np.ones_like(tokens_B), examples_B, tokens_B)
+    ]
+    return Counts(*by_task, lengths_N, self.digest(numbers_B.tolist(), first))
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedBatch:
+class PackedBatch(_HostRows):
   """B batch rows of L grid rows and K columns, with packed examples.
 
   `tokens_BLK` int32 (HOLE = -1 is no token) and `weights_BLK` float32 are as in `types.Grid`.
@@ -85,29 +113,21 @@ class PackedBatch:
     arrays = (getattr(self, field.name) for field in dataclasses.fields(self))
     return PackedBatch(*(None if array is None else names[: array.ndim] for array in arrays))
 
-  def digest(self, rows: Iterable[int] | None = None, first: int = 0) -> int:
-    return digest_of(jax.tree.leaves(self), rows, first)
-
   def count(self, tasks: int, rows: np.ndarray | slice = slice(None), first: int = 0) -> Counts:
     """Returns the counts: tokens are cells other than holes, lengths are grid rows."""
-    task_B, segments_BL = self.task_B[rows], self.segments_BL[rows]
+    segments_BL = self.segments_BL[rows]
     tokens_B = (self.tokens_BLK[rows] != HOLE).sum(axis=(1, 2))
     most = int(segments_BL.max(initial=0))
     number_BL = np.arange(len(segments_BL))[:, None] * (most + 1) + segments_BL
     lengths_BS = np.bincount(number_BL.ravel(), minlength=len(segments_BL) * (most + 1))
     lengths_BS = lengths_BS.reshape(len(segments_BL), most + 1)[:, 1:]  # segment 0 is padding
-    return Counts(
-      rows_T=by_task(task_B, np.ones_like(tokens_B), tasks),
-      examples_T=by_task(task_B, (lengths_BS > 0).sum(axis=1), tasks),
-      tokens_T=by_task(task_B, tokens_B, tasks),
-      lengths_N=lengths_BS[lengths_BS > 0],
-      digest=self.digest(np.arange(len(self.task_B))[rows].tolist(), first),
-    )
+    examples_B = (lengths_BS > 0).sum(axis=1)
+    return self._counts(tasks, rows, first, examples_B, tokens_B, lengths_BS[lengths_BS > 0])
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ClipBatch:
+class ClipBatch(_HostRows):
   """B clips of waves, with streams of their records cut to the same span.
 
   `wave_BS` float32 at 16 kHz, zero after the first `samples_B` int32 samples. `streams`
@@ -127,32 +147,7 @@ class ClipBatch:
     streams = {name: ("batch", *(None,) * (ids.ndim - 1)) for name, ids in self.streams.items()}
     return ClipBatch(("batch", None), ("batch",), streams, ("batch",), ("batch",))
 
-  def digest(self, rows: Iterable[int] | None = None, first: int = 0) -> int:
-    return digest_of(jax.tree.leaves(self), rows, first)
-
   def count(self, tasks: int, rows: np.ndarray | slice = slice(None), first: int = 0) -> Counts:
     """Returns the counts: an example is a clip that is not empty, a token a frame of 10 ms."""
-    task_B = self.task_B[rows]
     frames_B = -(-self.samples_B[rows] // self.FRAME_SAMPLES)
-    return Counts(
-      rows_T=by_task(task_B, np.ones_like(frames_B), tasks),
-      examples_T=by_task(task_B, frames_B > 0, tasks),
-      tokens_T=by_task(task_B, frames_B, tasks),
-      lengths_N=frames_B[frames_B > 0],
-      digest=self.digest(np.arange(len(self.task_B))[rows].tolist(), first),
-    )
-
-
-def digest_of(arrays: Sequence[Array], rows: Iterable[int] | None, first: int) -> int:
-  """Returns `Batch.digest` of arrays whose first axis is that of batch rows."""
-  arrays = [np.asarray(array) for array in arrays]
-  total = 0
-  for row in range(len(arrays[0])) if rows is None else rows:
-    number = (first + row).to_bytes(8, "little")
-    total += zlib.crc32(b"".join([number, *(array[row].tobytes() for array in arrays)]))
-  return total % 2**32
-
-
-def by_task(task_B: np.ndarray, values_B: np.ndarray, tasks: int) -> np.ndarray:
-  """Returns the sum of the values of each task's batch rows."""
-  return np.bincount(task_B, values_B, minlength=tasks).astype(np.int64)
+    return self._counts(tasks, rows, first, frames_B > 0, frames_B, frames_B[frames_B > 0])

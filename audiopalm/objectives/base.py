@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 import jax
 
@@ -21,9 +22,9 @@ class Loss:
   a pair (sum, weight) too, and is reduced in the same way.
   """
 
-  sum: Any
-  weight: Any
-  metrics: Mapping[str, tuple[Any, Any]]
+  sum: jax.Array
+  weight: jax.Array
+  metrics: Mapping[str, tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +92,29 @@ class Objective(Protocol):
     *,
     segments: int,
     machine: Machine,
-  ) -> dict[str, dict[str, Any]] | None:
+  ) -> dict[str, dict[str, jax.Array]] | None:
     """Returns what `evaluate` asks of teacher-forced answers, sums for each of `segments` segments
     of a batch row: {modality: {"nll", "count", "correct"}}, each [B, segments + 1]. None for an
     objective without likelihoods."""
 
 
-def metrics(losses: Mapping[str, Loss]) -> dict[str, tuple[Any, Any]]:
+class OnePlayer:
+  """The defaults of an objective with one player, without specials, variables or likelihoods."""
+
+  players: ClassVar[Mapping[str, Player]] = MappingProxyType({"model": Player()})
+  specials: ClassVar[tuple[str, ...]] = ()
+
+  def variables(self, model: Model, params: Params, key: jax.Array) -> Params:
+    return {}
+
+  def variable_axes(self, model: Model) -> dict[str, Any]:
+    return {}
+
+  def score(self, *_: object, **__: object) -> None:
+    return None
+
+
+def metrics(losses: Mapping[str, Loss]) -> dict[str, tuple[jax.Array, jax.Array]]:
   """Returns the metrics of all players; where there are several, each under its player's name:
   "critic/accuracy"."""
   several = len(losses) > 1

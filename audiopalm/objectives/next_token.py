@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +10,15 @@ from jax import lax
 from audiopalm import sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
-from audiopalm.models.base import LanguageModel
-from audiopalm.objectives.base import Loss, Player
+from audiopalm.models.base import LanguageModel, Params
+from audiopalm.objectives.base import Loss, OnePlayer
 from audiopalm.settings import Machine
 
 MODALITIES = {"text": 0, "speech": 1, "special": 2}  # numbers as in TokenSpace.modality_KV
 
 
 @dataclasses.dataclass(frozen=True)
-class NextToken:
+class NextToken(OnePlayer):
   """Cross-entropy of every predicted cell, averaged by weight.
 
   `z_loss` adds z_loss * log(Z)^2 (PaLM uses 1e-4; arXiv:2204.02311, section 5); `column_weights`
@@ -37,32 +36,18 @@ class NextToken:
     if self.text_weight <= 0:
       raise ConfigError(f"NextToken.text_weight must be positive, got {self.text_weight}.")
 
-  @property
-  def players(self) -> dict[str, Player]:
-    return {"model": Player()}
-
-  @property
-  def specials(self) -> tuple[str, ...]:
-    return ()
-
-  def variables(self, model: LanguageModel, params: Any, key: jax.Array) -> dict[str, Any]:
-    return {}
-
-  def variable_axes(self, model: LanguageModel) -> dict[str, Any]:
-    return {}
-
   def losses(
     self,
     model: LanguageModel,
-    params: Any,
-    variables: Any,
+    params: Params,
+    variables: Params,
     batch: PackedBatch,
     *,
     key: jax.Array,
     train: bool,
     step: jax.Array,
     machine: Machine,
-  ) -> tuple[dict[str, Loss], dict[str, Any]]:
+  ) -> tuple[dict[str, Loss], Params]:
     """Returns ({"model": Loss}, variables); metrics nll_ and accuracy_ of text and speech cells.
 
     Metrics count each predicted cell once, whatever its weight; specials are in the loss only.
@@ -80,9 +65,9 @@ class NextToken:
     loss, weight = 0.0, 0.0
     metrics = {f"{name}_{kind}": (0.0, 0.0) for name in METRICS for kind in ("text", "speech")}
     for column, cells in enumerate(scored(model, params, hidden_BLD, targets, machine)):
-      nll_BL = (
-        cells.nll_BL + self.z_loss * jnp.square(cells.log_z_BL) if self.z_loss else cells.nll_BL
-      )
+      nll_BL = cells.nll_BL
+      if self.z_loss:
+        nll_BL += self.z_loss * jnp.square(cells.log_z_BL)
       weight_BL = scale[column] * cells.weight_BL
       if self.text_weight != 1.0:
         weight_BL *= jnp.where(cells.modality_BL == MODALITIES["text"], self.text_weight, 1.0)
@@ -92,23 +77,20 @@ class NextToken:
         count_BL = cells.count_BL(kind)
         for name in METRICS:
           total, count = metrics[f"{name}_{kind}"]
-          value_BL = lax.stop_gradient(METRICS[name](cells))
-          metrics[f"{name}_{kind}"] = (
-            total + jnp.sum(value_BL * count_BL),
-            count + jnp.sum(count_BL),
-          )
+          value = jnp.sum(lax.stop_gradient(METRICS[name](cells)) * count_BL)
+          metrics[f"{name}_{kind}"] = total + value, count + jnp.sum(count_BL)
     return {"model": Loss(loss, weight, metrics)}, variables
 
   def score(
     self,
     model: LanguageModel,
-    params: Any,
-    variables: Any,
+    params: Params,
+    variables: Params,
     batch: PackedBatch,
     *,
     segments: int,
     machine: Machine,
-  ) -> dict[str, dict[str, Any]]:
+  ) -> dict[str, dict[str, jax.Array]]:
     """Returns {modality: {"nll", "count", "correct"}}, each [B, segments + 1]: sums per segment.
 
     Entry s of a row belongs to its segment number s (0, padding, stays empty). Every predicted cell
@@ -119,15 +101,11 @@ class NextToken:
     sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in MODALITIES}
     member_BLS = (batch.segments_BL[..., None] == jnp.arange(segments + 1)).astype(jnp.float32)
     for cells in scored(model, params, hidden_BLD, targets, machine):
-      for kind, into in sums.items():
+      values = {"nll": cells.nll_BL, "count": 1.0, "correct": cells.correct_BL}
+      for kind, sums_of_kind in sums.items():
         count_BL = cells.count_BL(kind)
-        values = {
-          "nll": cells.nll_BL,
-          "count": jnp.ones_like(count_BL),
-          "correct": cells.correct_BL,
-        }
         for name, value_BL in values.items():
-          into[name] += jnp.einsum("BL,BLS->BS", value_BL * count_BL, member_BLS)
+          sums_of_kind[name] += jnp.einsum("BL,BLS->BS", value_BL * count_BL, member_BLS)
     return sums
 
 
@@ -136,8 +114,8 @@ class NextToken:
 class Targets:
   """What each row predicts: the cells of the next row of its segment; weight 0 where none."""
 
-  tokens_BLK: Any
-  weights_BLK: Any
+  tokens_BLK: jax.Array
+  weights_BLK: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,13 +125,13 @@ class Cells:
   `modality_BL` is that of the target; only cells with a weight mean anything.
   """
 
-  nll_BL: Any
-  log_z_BL: Any
-  correct_BL: Any
-  weight_BL: Any
-  modality_BL: Any
+  nll_BL: jax.Array
+  log_z_BL: jax.Array
+  correct_BL: jax.Array
+  weight_BL: jax.Array
+  modality_BL: jax.Array
 
-  def count_BL(self, kind: str):
+  def count_BL(self, kind: str) -> jax.Array:
     """Returns float32 [B, L]: 1 for each predicted cell of a modality."""
     return ((self.modality_BL == MODALITIES[kind]) & (self.weight_BL > 0)).astype(jnp.float32)
 
@@ -161,14 +139,14 @@ class Cells:
 METRICS = {"nll": lambda cells: cells.nll_BL, "accuracy": lambda cells: cells.correct_BL}
 
 
-def shifted(batch) -> Targets:
+def shifted(batch: PackedBatch) -> Targets:
   """Returns the targets of a batch: tokens and weights moved up one row inside each segment.
 
   segment  1 1 1 2 2 .        tokens   a b c d e .
   weight   0 1 1 0 1 .        targets  b c - e - -
   """
 
-  def up(array):
+  def up(array: jax.Array) -> jax.Array:
     # The last row that one device holds is followed by the first of the next.
     whole = sharding.constrain(array, ("batch",) + (None,) * (array.ndim - 1))
     moved = jnp.concatenate([whole[:, 1:], jnp.zeros_like(whole[:, :1])], axis=1)
@@ -181,7 +159,7 @@ def shifted(batch) -> Targets:
 
 
 def scored(
-  model: LanguageModel, params: Any, hidden_BLD: jax.Array, targets: Targets, machine: Machine
+  model: LanguageModel, params: Params, hidden_BLD: jax.Array, targets: Targets, machine: Machine
 ) -> Iterator[Cells]:
   """Yields the scored cells of each column."""
   columns = model.head.losses(params, hidden_BLD, targets.tokens_BLK, machine)

@@ -4,7 +4,6 @@ Chiu et al. 2022, arXiv:2202.01855, section 3."""
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +14,19 @@ from audiopalm.batch import ClipBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models.base import ClipEncoder, Params
 from audiopalm.nn import cross_entropy
-from audiopalm.objectives.base import Loss, Player
+from audiopalm.objectives.base import Loss, OnePlayer
 from audiopalm.settings import Machine
 
 FRAME_S = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomProjection:
+class RandomProjection(OnePlayer):
   """Cross-entropy of the labels of masked frames; the projection and its codebook never change.
 
-  At each frame of 10 ms a mask of `mask_s` begins with the probability `mask_probability`; what it
-  covers is noise of deviation `noise`. A label is the nearest of the model's classes, vectors of
-  `code_width`, to the projection of the frames that one output stands for.
+  At each frame of 10 ms a mask of `mask_s` begins with probability `mask_probability`; masked
+  frames are noise of standard deviation `noise`. A label is the nearest of the model's classes,
+  vectors of `code_width`, to the projection of the frames of one output.
   """
 
   mask_probability: float = 0.01
@@ -46,15 +45,7 @@ class RandomProjection:
         f"got {self.mask_s}, {self.noise} and {self.code_width}."
       )
 
-  @property
-  def players(self) -> dict[str, Player]:
-    return {"model": Player()}
-
-  @property
-  def specials(self) -> tuple[str, ...]:
-    return ()
-
-  def variables(self, model: ClipEncoder, params: Params, key: jax.Array) -> dict[str, Any]:
+  def variables(self, model: ClipEncoder, params: Params, key: jax.Array) -> Params:
     """Returns the projection (Xavier's uniform) and the codebook, vectors of length 1."""
     projection, codebook = jax.random.split(key)
     into = model.stride * model.bins
@@ -67,25 +58,25 @@ class RandomProjection:
       "codebook": codes_VE / jnp.linalg.norm(codes_VE, axis=-1, keepdims=True),
     }
 
-  def variable_axes(self, model: ClipEncoder) -> dict[str, Any]:
+  def variable_axes(self, model: ClipEncoder) -> dict[str, tuple]:
     return {"projection": (None, None), "codebook": (None, None)}
 
   def losses(
     self,
     model: ClipEncoder,
     params: Params,
-    variables: Any,
+    variables: Params,
     batch: ClipBatch,
     *,
     key: jax.Array,
     train: bool,
     step: jax.Array,
     machine: Machine,
-  ) -> tuple[dict[str, Loss], dict[str, Any]]:
+  ) -> tuple[dict[str, Loss], Params]:
     """Returns ({"model": Loss}, variables); metrics are nll_speech and accuracy_speech.
 
-    Masks are drawn from what the loader drew for each clip, so they do not depend on how clips are
-    shared out among devices and micro-batches. `key` is for dropout.
+    Each clip has a seed of its own for its mask, so devices and micro-batches do not change it.
+    `key` is for dropout.
     """
     mel_BTM, valid_BU = model.features(batch)
     labels_BU = labels(variables, mel_BTM, model.stride)
@@ -106,9 +97,6 @@ class RandomProjection:
     }
     return {"model": Loss(total, weight, metrics)}, variables
 
-  def score(self, *_: Any, **__: Any) -> None:
-    """Returns None: labels of an encoder are no answers."""
-
   def masks(
     self, draw_B: jax.Array, shape: tuple[int, ...], stride: int
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -127,7 +115,7 @@ class RandomProjection:
     return sharding.mapped(draw, (batch,), specs)(draw_B)
 
 
-def labels(variables: Any, mel_BTM: jax.Array, stride: int) -> jax.Array:
+def labels(variables: Params, mel_BTM: jax.Array, stride: int) -> jax.Array:
   """Returns labels_BU: for every `stride` frames the code nearest to their projection."""
   whole = mel_BTM.shape[1] // stride
   frames = [mel_BTM[:, first : whole * stride : stride] for first in range(stride)]
