@@ -88,7 +88,6 @@ def measure(
 
   from audiopalm.nn import attention as backends
   from audiopalm.parts import machines, models
-  from audiopalm.training import throughput
 
   settings = models.tiny() if model == "tiny" else getattr(models, f"decoder_{model}")()
   machine = dataclasses.replace(
@@ -107,7 +106,7 @@ def measure(
   flops = settings.flops_per_token(space, row_length // segments) * tokens
   kind = jax.devices()[0].device_kind
   rates = figures.spread([tokens / second for second in seconds], 1)
-  share = throughput.utilisation(flops, tokens / rates["median"], kind, devices)
+  share = machines.utilization(flops, tokens / rates["median"], kind, devices)
   peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
   return {
     "parameters": settings.parameters(space),

@@ -1,7 +1,5 @@
-"""Machines by name or from a file, `--machine`: the hardware side of a run, chosen at each start.
-
-Without a name the first device's kind decides, and the run prints what it chose. On a CPU a run
-chooses besides, once, in which dtype it multiplies: see `settled`.
+"""Machines by name, from a file or by the first device: the hardware of a run, chosen at each start
+(`--machine`). The dtype of matrix products is chosen once per run (`settled`).
 """
 
 import dataclasses
@@ -9,9 +7,7 @@ import difflib
 import json
 import re
 import typing
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -19,58 +15,51 @@ from audiopalm import values
 from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 
-
-def _accelerator(name: str, attention: str = "xla", loss_chunk_rows: int = 4096) -> Machine:
-  """Returns a machine that shards parameters over all its devices and computes in bfloat16."""
-  return Machine(
-    name=name,
-    fsdp=-1,
-    attention=attention,
-    remat="dots",
-    compute_dtype="bfloat16",
-    loss_chunk_rows=loss_chunk_rows,
-  )
-
-
-# What a step of a small model works on then fits the caches of one core: 1.2 times as fast.
-CACHED = 1024
+# On a CPU a micro-batch of so many tokens fits the caches of one core: 1.2 times as fast.
+_CPU = {"data": 1, "micro_batch_tokens": 1024}
+_ACCELERATOR = {"fsdp": -1, "remat": "dots", "compute_dtype": "bfloat16"}
+_TPU = {**_ACCELERATOR, "attention": "splash"}
 
 TABLE: dict[str, Machine] = {
-  machine.name: machine
-  for machine in (
-    Machine(name="cpu", data=1, fsdp=1, tensor=1, micro_batch_tokens=CACHED),
+  name: Machine(name=name, **fields)
+  for name, fields in {
+    "cpu": {**_CPU, "fsdp": 1},
     # Eight forced devices: XLA_FLAGS=--xla_force_host_platform_device_count=8
-    Machine(name="cpu8", data=1, fsdp=4, tensor=2, micro_batch_tokens=CACHED),
-    _accelerator("a100"),
-    _accelerator("h100", loss_chunk_rows=8192),
-    _accelerator("h200", loss_chunk_rows=8192),
-    _accelerator("b200", loss_chunk_rows=8192),
-    _accelerator("gpu"),
-    _accelerator("v4", "splash"),
-    _accelerator("v5e", "splash", loss_chunk_rows=1024),
-    _accelerator("v5p", "splash", loss_chunk_rows=8192),
-    _accelerator("v6e", "splash"),
-    _accelerator("tpu"),
-  )
+    "cpu8": {**_CPU, "fsdp": 4, "tensor": 2},
+    "a100": _ACCELERATOR,
+    "h100": {**_ACCELERATOR, "loss_chunk_rows": 8192},
+    "h200": {**_ACCELERATOR, "loss_chunk_rows": 8192},
+    "b200": {**_ACCELERATOR, "loss_chunk_rows": 8192},
+    "gpu": _ACCELERATOR,
+    "v4": _TPU,
+    "v5e": {**_TPU, "loss_chunk_rows": 1024},
+    "v5p": {**_TPU, "loss_chunk_rows": 8192},
+    "v6e": _TPU,
+    "tpu": _ACCELERATOR,
+  }.items()
 }
 
-# Parts of `device_kind` as JAX reports it, the more special first ("TPU v5" alone is a v5p).
-KINDS: tuple[tuple[str, str], ...] = (
-  ("A100", "a100"),
-  ("H100", "h100"),
-  ("H200", "h200"),
-  ("B200", "b200"),
-  ("TPU v4", "v4"),
-  ("TPU v5 lite", "v5e"),
-  ("TPU v5e", "v5e"),
-  ("TPU v5", "v5p"),
-  ("TPU v6", "v6e"),
+# Part of JAX's device_kind, the more special first; its machine; dense bfloat16 floating-point
+# operations per second of a chip, without sparsity, and their source. Other peaks are unknown.
+KINDS: tuple[tuple[str, str, float, str], ...] = (
+  ("A100", "a100", 312e12, "NVIDIA A100 datasheet"),
+  ("H100 PCIe", "h100", 756e12, "NVIDIA H100 datasheet"),
+  ("H100 NVL", "h100", 835e12, "NVIDIA H100 NVL datasheet"),
+  ("H100", "h100", 989e12, "NVIDIA H100 SXM datasheet"),
+  ("H200 NVL", "h200", 835e12, "NVIDIA H200 NVL datasheet"),
+  ("H200", "h200", 989e12, "NVIDIA H200 SXM datasheet"),
+  ("GB200", "b200", 2500e12, "NVIDIA GB200 NVL72 datasheet, per GPU"),
+  ("B200", "b200", 2250e12, "NVIDIA DGX B200 datasheet, per GPU"),
+  ("TPU v4", "v4", 275e12, "cloud.google.com/tpu/docs/v4"),
+  ("TPU v5 lite", "v5e", 197e12, "cloud.google.com/tpu/docs/v5e"),
+  ("TPU v5e", "v5e", 197e12, "cloud.google.com/tpu/docs/v5e"),
+  ("TPU v5", "v5p", 459e12, "cloud.google.com/tpu/docs/v5p"),
+  ("TPU v6", "v6e", 918e12, "cloud.google.com/tpu/docs/v6e"),
 )
 
 
 def named(name: str) -> Machine:
-  """Returns the machine of that name, or that in the JSON file of that path (`read`); a ConfigError
-  that lists the names for any other."""
+  """Returns the machine of a name in TABLE, or in the JSON file of that path (`read`)."""
   if name in TABLE:
     return TABLE[name]
   if name.endswith(".json") or Path(name).is_file():
@@ -87,37 +76,27 @@ EXAMPLE = '{"machine": {"data": 8, "fsdp": 64, "remat": "dots", "compute_dtype":
 
 
 def read(path: Path) -> Machine:
-  """Returns the machine in a JSON file: a plan that fits, or EXAMPLE and whatever else it says.
+  """Returns the machine in a JSON file, such as EXAMPLE or a plan that fits.
 
-  Fields that are left out are those of Machine(), and the name is that of the file. The dtype of
-  products belongs to a run and not to a file.
+  Missing fields are those of Machine(), and the name is that of the file. The dtype of products
+  belongs to a run and not to a file.
   """
   if not path.is_file():
     raise ConfigError(f"There is no file {path} with a machine. Write it, as {EXAMPLE}.")
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    contents = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:  # UnicodeDecodeError is one too
     raise ConfigError(f"{path}: expected JSON with a machine, but {error}.") from error
-  if not isinstance(found, dict):
-    found = {}
-  if found.get("fits") is False:
+  if not isinstance(contents, dict):
+    contents = {}
+  if contents.get("fits") is False:
     raise ConfigError(
       f"{path} is a plan that does not fit its devices. Take that of another --mesh, --remat or "
       "batch: audiopalm plan --search tries them."
     )
-  fields = found.get("machine")
+  fields = contents.get("machine")
   if not isinstance(fields, dict):
     raise ConfigError(f'{path}: expected a machine under "machine", as in {EXAMPLE}.')
-  return _machine(fields, path)
-
-
-def to_json(machine: Machine) -> str:
-  """Returns a machine as the text of a file for `read`."""
-  return json.dumps({"machine": dataclasses.asdict(machine)}, indent=1) + "\n"
-
-
-def _machine(fields: Mapping[str, Any], path: Path) -> Machine:
-  """Returns the machine with fields of JSON, each checked by its type."""
   kinds = typing.get_type_hints(Machine)
   given = {}
   for name, value in fields.items():
@@ -130,7 +109,7 @@ def _machine(fields: Mapping[str, Any], path: Path) -> Machine:
       f"{path}: product_dtype is of a run, which keeps it, and not of a machine. Leave it out, and "
       f"choose it by --products {given['product_dtype']}."
     )
-  machine = Machine(**({"name": path.stem} | given))
+  machine = Machine(**{"name": path.stem, **given})
   if not re.fullmatch(r"[\w.-]+", machine.name):
     raise ConfigError(
       f"{path}: a machine is called by letters, digits, '.', '_' and '-', not {machine.name!r}: "
@@ -139,21 +118,34 @@ def _machine(fields: Mapping[str, Any], path: Path) -> Machine:
   return machine
 
 
-def default(kind: str | None = None, platform: str | None = None) -> Machine:
-  """Returns the machine for the first device JAX finds, or for a device kind and platform given.
+def to_json(machine: Machine) -> str:
+  """Returns a machine as the text of a file for `read`."""
+  return json.dumps({"machine": dataclasses.asdict(machine)}, indent=1) + "\n"
 
-  A GPU or TPU that is not in the table is the general "gpu" or "tpu".
+
+def utilization(flops: float, seconds: float, device_kind: str, devices: int) -> float | str:
+  """Returns the share of the devices' peak that was used (MFU), or "unknown".
+
+  Operations are those of the model, without recomputation. Source: PaLM, arXiv:2204.02311,
+  appendix B.
+  """
+  peak = next((peak for part, _, peak, _ in KINDS if part in device_kind), None)
+  return "unknown" if peak is None or seconds <= 0 else flops / (seconds * peak * devices)
+
+
+def default(kind: str | None = None, platform: str | None = None) -> Machine:
+  """Returns the machine for a device kind and platform, by default of the first device.
+
+  A GPU or TPU that is not in KINDS gets the general "gpu" or "tpu".
   """
   if kind is None or platform is None:
     device = jax.devices()[0]
     kind, platform = device.device_kind, device.platform
   if platform == "cpu":
     return TABLE["cpu"]
-  for part, name in KINDS:
-    if part in kind:
-      return TABLE[name]
-  if platform in TABLE:
-    return TABLE[platform]
+  name = next((name for part, name, _, _ in KINDS if part in kind), platform)
+  if name in TABLE:
+    return TABLE[name]
   raise ConfigError(
     f"No machine is known for the device {kind!r} of platform {platform!r}. "
     f"Choose one with --machine: {', '.join(TABLE)}."
@@ -173,22 +165,21 @@ def settled(
   platform: str | None = None,
   cpuinfo: str | None = None,
 ) -> tuple[Machine, str]:
-  """Returns the machine with a `product_dtype`, and why it is that one.
+  """Returns the machine with a `product_dtype`, and the reason for it.
 
-  What is `asked` for (`--products`) comes first, then what the machine itself says, then what a
-  run's checkpoint has `kept`. Where nobody says anything, a CPU with one of BFLOAT16_FLAGS
-  multiplies in bfloat16, any other machine in its `compute_dtype`. ConfigError for a dtype that the
-  machine does not have. `platform` and `cpuinfo`, the text of /proc/cpuinfo, are by default those
-  of the first device and of this computer.
+  It is the one `asked` for (`--products`), else the machine's, else the one that the run's
+  checkpoint has `kept`, else bfloat16 on a CPU with one of BFLOAT16_FLAGS and `compute_dtype`
+  elsewhere. ConfigError for a dtype that the machine lacks. `platform` and `cpuinfo`, the text of
+  /proc/cpuinfo, are by default those of the first device and of this computer.
   """
   sources = ((asked, "--products"), (machine.product_dtype, "the machine"), (kept, "this run"))
-  dtype, source = next(((each, who) for each, who in sources if each), (None, ""))
+  dtype, source = next((pair for pair in sources if pair[0]), (None, ""))
   if dtype is None:
     flags = _bfloat16_flags(machine, platform, cpuinfo)
     dtype = "bfloat16" if flags else machine.compute_dtype
-    why = f"this CPU has {flags[0]}" if flags else f"what machine {machine.name!r} computes in"
-    if flags == ():
-      why = NO_FLAG
+    why = NO_FLAG if flags == () else f"what machine {machine.name!r} computes in"
+    if flags:
+      why = f"this CPU has {flags[0]}"
     return dataclasses.replace(machine, product_dtype=dtype), why
   why = lacking(machine, dtype, platform=platform, cpuinfo=cpuinfo)
   if why:
@@ -214,8 +205,8 @@ def lacking(
 def _bfloat16_flags(
   machine: Machine, platform: str | None, cpuinfo: str | None
 ) -> tuple[str, ...] | None:
-  """Returns which of BFLOAT16_FLAGS a CPU has, None for another device and where it does not
-  matter: a machine of accelerators tried on a CPU computes in bfloat16, however slowly."""
+  """Returns which of BFLOAT16_FLAGS a CPU has; None for another device, and for a machine of
+  accelerators tried on a CPU, which computes in bfloat16, however slowly."""
   if machine.compute_dtype == "bfloat16" or (platform or jax.devices()[0].platform) != "cpu":
     return None
   if cpuinfo is None:

@@ -1,8 +1,7 @@
-"""What a run says of itself: the one place where its settings and checkpoints are looked up.
+"""The settings and checkpoints of a run, for every reader; nothing here imports JAX.
 
-The settings of a run are those of its newest checkpoint: with them it was trained up to there.
-WORKDIR/config.json is a copy of them for people, and all there is before the first checkpoint.
-Nothing here imports JAX.
+The settings of a run are those of its newest checkpoint. WORKDIR/config.json is a copy of them for
+people, and is read only before the first checkpoint.
 """
 
 import contextlib
@@ -21,10 +20,8 @@ CHECKPOINTS = "checkpoints"
 
 
 def holds(folder: str) -> bool:
-  """Returns whether a folder is the workdir of a run; ConfigError where there is none of any kind.
-
-  A Hugging Face folder has a config.json too, but another one.
-  """
+  """Returns whether a folder is the workdir of a run, not a Hugging Face folder; ConfigError where
+  it is neither."""
   path = Path(folder) / CONFIG
   if not path.is_file():
     raise ConfigError(
@@ -32,10 +29,10 @@ def holds(folder: str) -> bool:
       f"of a run, after audiopalm train CONFIG --workdir {folder}"
     )
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    fields = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
     raise ConfigError(f"{path} is no JSON ({error}). Copy the folder again.") from error
-  return isinstance(found, dict) and str(found.get("class", "")).startswith("audiopalm.")
+  return isinstance(fields, dict) and str(fields.get("class", "")).startswith("audiopalm.")
 
 
 def settings(workdir: str | Path, trust: Sequence[str] = ()) -> Any:
@@ -46,8 +43,8 @@ def settings(workdir: str | Path, trust: Sequence[str] = ()) -> Any:
 
 
 def config(workdir: str | Path) -> str:
-  """Returns the settings of a run as JSON: those of its newest checkpoint, before there is one
-  those of config.json; ConfigError where there is neither."""
+  """Returns the settings of a run as JSON: of its newest checkpoint, else of config.json;
+  ConfigError where there is neither."""
   fields = newest(workdir)
   if fields is not None:
     return fields["experiment"]
@@ -61,9 +58,8 @@ def config(workdir: str | Path) -> str:
 
 
 def newest(workdir: str | Path, say: Callable[[str], None] | None = None) -> dict | None:
-  """Returns what the newest checkpoint that can be read says of itself (`fields`), with its
-  "step"; None where there is none. `say` is told of those that cannot be read, by default on
-  standard error."""
+  """Returns the metadata (`fields`) of the newest readable checkpoint with its "step"; None without
+  one. `say` gets a line for each that cannot be read; by default stderr does."""
   for step in reversed(steps(workdir)):
     path = Path(workdir) / CHECKPOINTS / str(step)
     try:
@@ -75,41 +71,38 @@ def newest(workdir: str | Path, say: Callable[[str], None] | None = None) -> dic
 
 
 def steps(workdir: str | Path) -> list[int]:
-  """Returns the steps of all whole checkpoints of a run, oldest first."""
+  """Returns the steps of all complete checkpoints of a run, oldest first."""
   folder = Path(workdir) / CHECKPOINTS
   return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
 
 def fields(checkpoint: Path) -> dict[str, Any]:
-  """Returns what a checkpoint says of itself; OSError or ValueError where that is damaged."""
-  found = json.loads((checkpoint / "meta" / "metadata").read_text(encoding="utf-8"))
-  if not isinstance(found, dict) or "digest" not in found:
+  """Returns the metadata of a checkpoint; OSError or ValueError where it is damaged."""
+  meta = json.loads((checkpoint / "meta" / "metadata").read_text(encoding="utf-8"))
+  if not isinstance(meta, dict) or "digest" not in meta:
     raise ValueError("meta has no digest: audiopalm wrote none before checkpoints had sums")
-  if found.pop("digest") != digest(found):
+  if meta.pop("digest") != digest(meta):
     raise ValueError("meta is not what was saved")
-  return found
+  return meta
 
 
 def digest(fields: Mapping[str, Any]) -> str:
-  """Returns 16 hex digits of what a checkpoint says of itself."""
+  """Returns 16 hex digits of the metadata of a checkpoint."""
   text = json.dumps(fields, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
 def saying(workdir: Path, experiment: str) -> Iterator[None]:
-  """Has config.json say `experiment` (JSON) once the block is done, by one rename after it."""
+  """Replaces config.json by `experiment` (JSON), with one rename at the end of the block."""
   value, path = json.loads(experiment), workdir / CONFIG
-  if _says(path, value):
+  try:
+    is_current = json.loads(path.read_text(encoding="utf-8")) == value
+  except (OSError, ValueError):  # absent or damaged
+    is_current = False
+  if is_current:
     yield
     return
   with files.replacing(path) as part:
     files.dump_json(part, value)
     yield
-
-
-def _says(path: Path, value: Any) -> bool:
-  try:
-    return json.loads(path.read_text(encoding="utf-8")) == value
-  except (OSError, ValueError):
-    return False  # absent or damaged: it is written anew

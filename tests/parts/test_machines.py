@@ -9,24 +9,28 @@ from audiopalm.settings import Machine
 
 
 @pytest.mark.parametrize(
-  "kind, platform, name",
+  "kind, platform, name, peak",
   [
-    ("cpu", "cpu", "cpu"),
-    ("NVIDIA H100 80GB HBM3", "gpu", "h100"),
-    ("NVIDIA A100-SXM4-40GB", "gpu", "a100"),
-    ("NVIDIA H200", "gpu", "h200"),
-    ("NVIDIA B200", "gpu", "b200"),
-    ("NVIDIA GeForce RTX 4090", "gpu", "gpu"),
-    ("TPU v4", "tpu", "v4"),
-    ("TPU v5 lite", "tpu", "v5e"),
-    ("TPU v5", "tpu", "v5p"),
-    ("TPU v5p", "tpu", "v5p"),
-    ("TPU v6 lite", "tpu", "v6e"),
-    ("TPU7x", "tpu", "tpu"),
+    ("cpu", "cpu", "cpu", None),
+    ("NVIDIA H100 80GB HBM3", "gpu", "h100", 989e12),
+    ("NVIDIA H100 PCIe", "gpu", "h100", 756e12),
+    ("NVIDIA A100-SXM4-40GB", "gpu", "a100", 312e12),
+    ("NVIDIA H200", "gpu", "h200", 989e12),
+    ("NVIDIA B200", "gpu", "b200", 2250e12),
+    ("NVIDIA GB200", "gpu", "b200", 2500e12),
+    ("NVIDIA GeForce RTX 4090", "gpu", "gpu", None),
+    ("TPU v4", "tpu", "v4", 275e12),
+    ("TPU v5 lite", "tpu", "v5e", 197e12),
+    ("TPU v5", "tpu", "v5p", 459e12),
+    ("TPU v5p", "tpu", "v5p", 459e12),
+    ("TPU v6 lite", "tpu", "v6e", 918e12),
+    ("TPU7x", "tpu", "tpu", None),
   ],
 )
-def test_device_kind_names_the_machine(kind, platform, name):
+def test_device_kind_names_the_machine_and_its_peak(kind, platform, name, peak):
   assert machines.default(kind, platform).name == name
+  share = machines.utilization(peak or 1e12, 2.0, kind, 4)
+  assert share == (pytest.approx(1 / 8) if peak else "unknown")
 
 
 def test_default_is_one_cpu_device_here_however_many_are_forced():
