@@ -32,7 +32,7 @@ __all__ = [
   "train",
 ]
 
-# Lazy: importing one module of the package must not bring in all of JAX, nor TensorFlow.
+# Lazy: importing one module of the package must not import JAX or TensorFlow.
 _MODULES = ("config", "seqio")
 _NAMES = {
   "Experiment": "audiopalm.experiment",

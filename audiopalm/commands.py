@@ -1,13 +1,15 @@
-"""The commands of the command line as functions of Python, with the same code behind them.
+"""The commands of the command line as functions of Python.
 
     audiopalm.train("quickstart", "runs/q", {"train_records": 2_000, "optimizer.peak_lr": 5e-4})
     audiopalm.evaluate("runs/q", tasks=["asr"])["asr"]["wer"]
 
 A config is a name, the path of a file, or an Experiment. `settings` are what --set takes, by name
 or path. `trust` names packages outside of audiopalm whose classes a config names (docs/extend.md).
-Errors are those of `audiopalm.errors`.
+`more` are other options of the command by name: `--max-bad 1%` is `max_bad="1%"`. Errors are those
+of `audiopalm.errors`.
 """
 
+import argparse
 import contextlib
 import io
 import os
@@ -38,8 +40,7 @@ def prepare(
 ) -> None:
   """Makes the data of a config in WORKDIR, as `audiopalm prepare` does.
 
-  `more` are its other options, by their names: `--max-bad 1%` is `max_bad="1%"`. It starts
-  processes, so in a script call it, and `train`, under `if __name__ == "__main__":`.
+  It starts processes, so in a script call it, and `train`, under `if __name__ == "__main__":`.
   """
   _run("prepare", config, workdir, settings, trust, more)
 
@@ -52,10 +53,9 @@ def train(
   trust: Sequence[str] = (),
   **more: Any,
 ) -> None:
-  """Trains a model to its last step in WORKDIR, or goes on training it, as `audiopalm train` does.
+  """Trains a model to its last step in WORKDIR, or resumes it, as `audiopalm train` does.
 
-  It prepares first where that is needed. `more` are its other options, by their names:
-  `--micro-batch-tokens 2048` is `micro_batch_tokens=2048`. Then `load` opens the run.
+  It prepares first where that is needed. Then `load` opens the run.
   """
   _run("train", config, workdir, settings, trust, more)
 
@@ -83,10 +83,7 @@ def generate(
   **more: Any,
 ) -> list[Result]:
   """Returns what a run answers, as `audiopalm generate` does; `more` is what `Session.generate`
-  takes.
-
-  For more than one call `load` the run once.
-  """
+  takes. For more than one call `load` the run once."""
   return session.load(workdir, machine, step, trust=trust).generate(task, **more)
 
 
@@ -114,7 +111,9 @@ def _run(
     line = [command, file, f"--workdir={os.fspath(workdir)}"]
     line += [f"--set={path}={_text(value)}" for path, value in (settings or {}).items()]
     line += [f"--trust={package}" for package in packages]
-    line += [_option(name, value) for name, value in more.items()]
+    for name, value in more.items():
+      flag = f"--{name.replace('_', '-')}"
+      line.append(flag if value is True else f"{flag}={_text(value)}")
     args = _parsed(command, line)
     code = args.run(args)
   if code == EXIT_DONE:
@@ -128,8 +127,8 @@ def _run(
 
 @contextlib.contextmanager
 def _written(config: Config, trust: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
-  """Yields (file or name, packages to trust) of a config; an Experiment is written as JSON, so that
-  the processes that are started read the same."""
+  """Yields (file or name, packages to trust) of a config; an Experiment is written as JSON, for the
+  processes that are started."""
   if not isinstance(config, Experiment):
     yield os.fspath(config), trust
     return
@@ -140,25 +139,20 @@ def _written(config: Config, trust: Sequence[str]) -> Iterator[tuple[str, Sequen
     yield str(path), whole.trust
 
 
-def _parsed(command: str, line: list[str]) -> Any:
-  """Returns the options of a command line; ConfigError for what it does not know."""
-  said = io.StringIO()
+def _parsed(command: str, line: list[str]) -> argparse.Namespace:
+  """Returns the options of a command line; ConfigError for unknown ones."""
+  stderr = io.StringIO()
   try:
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(stderr):
       args = options.parse(main.parser(command), line)
   except SystemExit:
-    text = said.getvalue().rpartition("error: ")[2].strip()
+    text = stderr.getvalue().rpartition("error: ")[2].strip()
     raise ConfigError(
       f"{command}() takes the options of `audiopalm {command}` by their names, without the dashes "
       f"in front and with _ for others, but: {text}."
     ) from None
   args.passed_on = []  # options of Beam's
   return args
-
-
-def _option(name: str, value: Any) -> str:
-  flag = f"--{name.replace('_', '-')}"
-  return flag if value is True else f"{flag}={_text(value)}"
 
 
 def _text(value: Any) -> str:

@@ -1,11 +1,10 @@
 """The whole of a run as one frozen value: what is trained on what, apart from the hardware.
 
-    Experiment = tokenizers x layout x model x objective x mixture, fed by its data
-                 (+ optimizer, evaluation)
-
-It reads and writes itself as JSON and takes changes by dotted path; `digest` names it.
+Experiment = tokenizers x layout x model x objective x mixture, fed by its data
+             (+ optimizer, evaluation)
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -31,7 +30,6 @@ from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.types import Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
-EXPORTS = ("auto", None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +37,11 @@ class Experiment:
   """Everything that decides what a run learns; a `Machine` decides only how fast.
 
   `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
-  from a task to its layout, `data` says what a batch is (`data.feeds`). Of the checkpoints stay the
-  newest `keep_checkpoints`, those of every `keep_every_steps`-th step, and the one that is best by
-  `keep_best`: TASK/METRIC as metrics.jsonl holds it for held-out rows, "asr/loss" or
-  "mt/accuracy_text"; only steps that are measured and saved can be the best. `export` "auto"
-  refuses to train what could not be exported to PyTorch; None trains it. `trust` names the packages
-  outside of audiopalm whose classes it uses.
+  from a task to its layout, `data` says what a batch is (`data.feeds`). The newest
+  `keep_checkpoints` checkpoints stay, those of each `keep_every_steps`-th step, and the best by
+  `keep_best`, a held-out TASK/METRIC of metrics.jsonl such as "asr/loss" or "mt/accuracy_text".
+  `export` "auto" refuses to train what could not be exported to PyTorch; None trains it. `trust`
+  names the packages outside of audiopalm whose classes it uses.
   """
 
   name: str
@@ -74,7 +71,7 @@ class Experiment:
       raise ConfigError(f"seed must be an integer from 0 to 2^63 - 1, not {self.seed!r}.")
     if self.keep_every_steps is not None:
       feeds.check_count("keep_every_steps", self.keep_every_steps)
-    if self.export not in EXPORTS:
+    if self.export not in ("auto", None):
       raise ConfigError(f"export must be 'auto' or None, not {self.export!r}.")
     streams = [tokenizer.stream for tokenizer in self.tokenizers]
     doubles = sorted({stream for stream in streams if streams.count(stream) > 1})
@@ -98,7 +95,7 @@ class Experiment:
 
   @functools.cached_property
   def digest(self) -> str:
-    """16 hex digits that name this experiment: equal for equal settings, on any machine."""
+    """16 hex digits, equal for equal settings."""
     return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
   def to_json(self) -> str:
@@ -110,23 +107,30 @@ class Experiment:
 
 
 def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
-  """Returns the Experiment that `Experiment.to_json` wrote, now or before `data` was a setting of
-  its own; ConfigError for anything else.
+  """Returns the Experiment that `Experiment.to_json` wrote, also before `data` was a setting of its
+  own.
 
-  Nothing outside of audiopalm is imported but packages in `trust`. ConfigError unless these are all
-  that the Experiment was written with.
+  ConfigError for anything else, and unless `trust` has all packages it was written with; no others
+  outside of audiopalm are imported.
   """
   trust = trusts.packages(trust)
-  trusts.check_given(_recorded(text), trust)
-  value = values.from_json(_with_data(text), trust)
+  with contextlib.suppress(json.JSONDecodeError):  # of which `values` says more
+    fields = json.loads(text)
+    if isinstance(fields, dict):
+      recorded = fields.get("trust")
+      trusts.check_given(map(str, recorded if isinstance(recorded, list) else ()), trust)
+      if "row_length" in fields and "data" not in fields:
+        packed = {name: fields.pop(name) for name in ("row_length", "batch_rows", "too_long")}
+        text = json.dumps({**fields, "data": {"class": "audiopalm.data.packed.Packed", **packed}})
+  value = values.from_json(text, trust)
   if not isinstance(value, Experiment):
     raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
 
 
 def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:
-  """Returns the experiment with more packages trusted; ConfigError for a class or a module of no
-  such, and for a class that lacks what its part of an experiment is asked for."""
+  """Returns the experiment with more packages trusted; ConfigError for a class or a module of any
+  other package, and for a class that lacks an attribute of its protocol."""
   both = trusts.packages((*experiment.trust, *trust))
   experiment = dataclasses.replace(experiment, trust=both)
   experiment.to_json()
@@ -143,7 +147,7 @@ def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:
 
 
 def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
-  """Yields (name, value, protocol) of the parts that may be of a user's class."""
+  """Yields (name, value, protocol) of the parts whose class may be a user's."""
   for tokenizer in experiment.tokenizers:
     yield f"tokenizers.{tokenizer.stream}", tokenizer, Tokenizer
   for corpus in experiment.corpora:
@@ -154,29 +158,8 @@ def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
   yield "objective", experiment.objective, Objective
 
 
-def _recorded(text: str) -> tuple[str, ...]:
-  """Returns the packages that the JSON of an experiment says it was written with."""
-  try:
-    return tuple(map(str, json.loads(text)["trust"]))
-  except (json.JSONDecodeError, KeyError, TypeError):
-    return ()  # of before there was trust; `values` says more of what is no experiment
-
-
-def _with_data(text: str) -> str:
-  """Returns the JSON of an experiment with the settings of packed rows where they are now."""
-  try:
-    fields = json.loads(text)
-  except json.JSONDecodeError:
-    return text  # which `values` says more of
-  if not isinstance(fields, dict) or "data" in fields or "row_length" not in fields:
-    return text
-  packed = {name: fields.pop(name) for name in ("row_length", "batch_rows", "too_long")}
-  fields["data"] = {"class": "audiopalm.data.packed.Packed", **packed}
-  return json.dumps(fields)
-
-
 def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
-  """Returns `experiment` with the fields at dotted paths set; text is read by the field's type.
+  """Returns `experiment` with the fields at dotted paths set; text is parsed by the field's type.
 
   with_values(experiment, {"optimizer.peak_lr": "3e-4", "mixture.tasks.asr": "2"})
   """
@@ -211,7 +194,7 @@ def _check_task(task: Task) -> None:
 
 def _check_best(experiment: Experiment) -> None:
   task, slash, metric = experiment.keep_best.partition("/")
-  known = [each.name for each in experiment.tasks]
+  known = [one.name for one in experiment.tasks]
   if task not in known or not slash or not metric:
     raise ConfigError(
       f"keep_best names a task and one of its held-out metrics, as in {known[0]}/loss, not "

@@ -1,4 +1,4 @@
-"""A trained run, opened: the command line's `generate` and `evaluate` from Python.
+"""A trained run, opened: `generate`, `evaluate` and `export` from Python.
 
 run = audiopalm.load("runs/quickstart")
 run.generate("asr", audio=["hello.wav"])[0].text
@@ -31,7 +31,7 @@ from audiopalm.training import checkpoint, state
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Session(Trained):
-  """A run that is ready to answer. Its methods change nothing in the run but WORKDIR/evaluation."""
+  """A run that is ready to answer. Its methods write only to WORKDIR/evaluation."""
 
   workdir: Path
 
@@ -54,13 +54,12 @@ class Session(Trained):
   ) -> list[Result]:
     """Returns one Result per input: `.text`, `.wave_S` (at `.rate_hz`), `.languages`, ...
 
-    `audio` is one or more recordings, `text` one or more texts: what the task takes. A recording is
-    a path, bytes, an open file, a wave (float32 at 16 kHz), (wave, rate), or a row of a dataset,
+    `audio` is one or more recordings, `text` one or more texts, as the task takes. A recording is a
+    path, bytes, an open file, a wave (float32 at 16 kHz), (wave, rate), or a row of a dataset,
     {"array": wave, "sampling_rate": rate}; an array of two axes is one recording, its channels
-    along the shorter axis. A temperature of 0 takes the likeliest token every time;
-    more `beams` than one search for the likeliest answer (`inference.sampling.Beams`). Languages
-    left out are found by likelihood. Raises AudioError for the first input that cannot be read,
-    ConfigError for a task, language or voice the run does not know.
+    along the shorter axis. A temperature of 0 is greedy decoding; more than one of `beams` is beam
+    search (`inference.sampling.Beams`). Missing languages are found by likelihood. AudioError for
+    the first input that cannot be read, ConfigError for an unknown task, language or voice.
 
         run.generate("s2st", audio="a.wav", source="en", target="fr", seed=1)[0].wave_S
     """
@@ -86,10 +85,10 @@ class Session(Trained):
     say: Callable[[str], None] = lambda text: None,
     **options: object,
   ) -> dict:
-    """Returns the scores of the tasks named (None: all); they lie in WORKDIR/evaluation too.
+    """Returns the scores of tasks (None: all); they are in WORKDIR/evaluation too.
 
-    `options` are the fields of `evaluation.runner.Options`. Processes that make sound are started
-    unless `workers` is 0, so in a script call it under `if __name__ == "__main__":`.
+    `options` are the fields of `evaluation.runner.Options`. It starts processes unless `workers` is
+    0, so in a script call it under `if __name__ == "__main__":`.
 
         run.evaluate(["asr"], beams=4)
         run.evaluate(suites=["all"], pairs=["swuggy.jsonl"], meters=[listeners.Dnsmos()])
@@ -104,8 +103,7 @@ class Session(Trained):
     workers: int | None = None,
   ) -> dict:
     """Returns {file: scores} of pairs of a right and a wrong text or recording
-    (`evaluation.pairs`), by the likelihoods of a task without inputs, None for the first that fits
-    each; `workers` as in `evaluate`.
+    (`evaluation.pairs`), by the likelihoods of a task without inputs (None: the first that fits).
     """
     options = runner.Options(pairs=pairs, judged_by=task, workers=workers)
     return runner.judge(self, self.workdir, options, say)
@@ -119,7 +117,7 @@ class Session(Trained):
     if self.variables:
       raise ConfigError(
         f"The objective of this run keeps variables ({', '.join(self.variables)}), which an "
-        "exported folder does not hold: what PyTorch would run is not the whole of it."
+        "exported folder does not hold: PyTorch would not run the whole of it."
       )
     longest = {
       task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
@@ -140,16 +138,15 @@ def load(
   products: str | None = None,
   trust: Sequence[str] = (),
 ) -> Session:
-  """Returns the run in a workdir with the parameters of its newest readable checkpoint, or of that
-  of `step`. Of a workdir in an object store (gs://bucket/run) it is a copy on this machine.
+  """Returns the run in a workdir, or a copy of one in an object store (gs://bucket/run), with the
+  parameters of its newest readable checkpoint or of that of `step`.
 
   `machine` is a Machine, the name of one or the path of its JSON file (`parts.machines`), None for
-  the one that fits the first device. It multiplies in the dtype `products`, None for that of the
-  run; a machine that lacks the run's takes its own and says so on stderr, so that what was trained
-  elsewhere can be heard anywhere. `trust` names the packages outside of audiopalm whose classes the
-  run's config names: their code is imported.
-  CheckpointError where nothing was trained yet, TokenSpaceError where the workdir was prepared anew
-  with other token ids.
+  that of the first device. `products` is the dtype of matrix products, None for that of the run; a
+  machine that lacks the run's takes its own and says so on stderr. `trust` names the packages
+  outside of audiopalm whose classes the run's config names: their code is imported.
+  CheckpointError where nothing was trained yet, TokenSpaceError where the workdir was prepared
+  again with other token ids.
   """
   workdir = store.fetched(str(workdir)) if store.is_address(str(workdir)) else Path(workdir)
   if not workdir.is_dir():
@@ -178,7 +175,7 @@ def load(
 
 
 def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
-  kept = kept or machine.compute_dtype  # of before checkpoints kept it
+  kept = kept or machine.compute_dtype  # older checkpoints do not say
   if not (asked or machine.product_dtype) and (why := machines.lacking(machine, kept)):
     machine, _ = machines.settled(machine)
     _warn(
@@ -191,7 +188,7 @@ def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
 def read_inputs(
   audio: object | Sequence[object] | None, text: Sequence[str] | str | None
 ) -> list[Input]:
-  """Returns the inputs of one call: recordings or texts, named by their path or number."""
+  """Returns the inputs of one call, named by their path or number."""
   if (audio is None) == (text is None):
     raise ConfigError("Give audio or text: what the task takes, and not both.")
   if text is not None:

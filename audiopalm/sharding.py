@@ -1,18 +1,18 @@
 """Where arrays live: the mesh of a machine, and the one table from logical axes to mesh axes.
 
-Parameters and batches name their axes by meaning ("embed", "heads", "batch"); only this file knows
-what a mesh is. Every mesh axis is Explicit: an array's placement is part of its type, and a wrong
-one is an error while tracing, not a silent gather. Fully sharded data parallelism is the "embed"
-axis over `fsdp` and `context`, gathered one layer at a time (ZeRO-3, arXiv:1910.02054); tensor
-parallelism is "heads", "hidden" and "vocab" over `tensor` (Megatron-LM, arXiv:1909.08053); context
-parallelism is "rows" over `context`, with keys and values gathered (Llama 3, arXiv:2407.21783,
-section 3.3.2).
+Parameters and batches name their axes by meaning ("embed", "heads", "batch"). Every mesh axis is
+Explicit: the sharding of an array is part of its type, and a wrong one is an error while tracing.
+Fully sharded data parallelism is "embed" over `fsdp` and `context`, gathered one layer at a time
+(ZeRO-3, arXiv:1910.02054); tensor parallelism is "heads", "hidden" and "vocab" over `tensor`
+(Megatron-LM, arXiv:1909.08053); context parallelism is "rows" over `context`, with keys and values
+gathered (Llama 3, arXiv:2407.21783, section 3.3.2).
 """
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm.errors import ConfigError
+from audiopalm.settings import Machine
 
 RULES: dict[str, tuple[str, ...]] = {
   "batch": ("data", "fsdp"),
@@ -33,13 +34,13 @@ RULES: dict[str, tuple[str, ...]] = {
   "norm": (),
   "layers": (),
 }
-# Few key/value heads are often fewer than the tensor axis; each device then keeps them all.
-REPLICABLE = ("kv_heads",)
-GIANT = 2**24  # elements an array may have that no mesh axis splits
+REPLICABLE = ("kv_heads",)  # often fewer than devices of the tensor axis: each keeps them all
+GIANT = 2**24  # elements that an array may have which no mesh axis splits
 
 ProcessOf = Callable[[jax.Device], int]
+PROCESS_OF = operator.attrgetter("process_index")
 Tree = TypeVar("Tree")
-# Arrays, or what stands for them (shapes, shardings, logical axes), in mappings and sequences.
+# Arrays, or shapes, shardings and logical axes in their place, in mappings and sequences.
 ArrayTree = (
   jax.Array | np.ndarray | jax.ShapeDtypeStruct | Mapping[str, "ArrayTree"] | Sequence["ArrayTree"]
 )
@@ -47,32 +48,24 @@ Split = str | tuple[str, ...] | None  # the mesh axes that split one axis of an 
 Specs = PartitionSpec | Sequence["Specs"]
 
 
-class MeshSettings(Protocol):
-  """What a mesh follows from: a `settings.Machine`."""
-
-  @property
-  def name(self) -> str: ...
-
-  @property
-  def mesh_sizes(self) -> Mapping[str, int]: ...
-
-
-def _process_of(device: jax.Device) -> int:
-  return device.process_index
+def name_of(path: tuple) -> str:
+  """Returns "layers/mlp/down" of a path of `jax.tree_util`: the same for mappings, tuples and
+  dataclasses."""
+  return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 @functools.cache
-def mesh(machine: MeshSettings, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
-  """Returns the mesh of a `settings.Machine` over all devices, or those given (of `planning`).
+def mesh(machine: Machine, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
+  """Returns the mesh of a machine over all devices, or those given (by `planning`).
 
-  The open axis (-1) takes all devices left; a machine of fewer devices than there are takes the
-  first ones. On several slices of TPUs the `data` axis alone crosses from one to another.
+  The open axis (-1) takes the remaining devices; a machine of fewer devices than there are takes
+  the first ones. On several slices of TPUs only the `data` axis spans slices.
   """
-  # Several processes must each have theirs in the mesh.
+  # With several processes, the devices of each must be in the mesh.
   whole = devices is not None or jax.process_count() > 1
   devices = jax.devices() if devices is None else list(devices)
   sizes = mesh_sizes(machine, len(devices), whole=whole)
-  wanted = math.prod(sizes.values())
+  axis_types = (AxisType.Explicit,) * len(sizes)
   slices = len({getattr(device, "slice_index", 0) for device in devices})
   if slices > 1:
     if sizes["data"] % slices:
@@ -85,13 +78,13 @@ def mesh(machine: MeshSettings, devices: tuple[jax.Device, ...] | None = None) -
     grid = mesh_utils.create_hybrid_device_mesh(
       tuple(within.values()), tuple(between.values()), devices=devices
     )
-    return Mesh(grid, tuple(sizes), axis_types=(AxisType.Explicit,) * len(sizes))
+    return Mesh(grid, tuple(sizes), axis_types=axis_types)
   try:
     return jax.make_mesh(
       tuple(sizes.values()),
       tuple(sizes),
-      axis_types=(AxisType.Explicit,) * len(sizes),
-      devices=devices[:wanted],
+      axis_types=axis_types,
+      devices=devices[: math.prod(sizes.values())],
     )
   except NotImplementedError as error:
     raise ConfigError(
@@ -101,23 +94,29 @@ def mesh(machine: MeshSettings, devices: tuple[jax.Device, ...] | None = None) -
     ) from error
 
 
-def mesh_sizes(machine: MeshSettings, devices: int, *, whole: bool = False) -> dict[str, int]:
-  """Returns the sizes of a machine's mesh axes over so many devices, the open one filled in.
+def mesh_sizes(machine: Machine, devices: int, *, whole: bool = False) -> dict[str, int]:
+  """Returns the sizes of a machine's mesh axes over a number of devices, the open one filled in.
 
-  ConfigError where they ask for more than there are; for fewer too where one axis is open, which
-  promises all devices, or with `whole`.
+  ConfigError where they need more devices, or fewer while one axis is open or with `whole`.
   """
   sizes = dict(machine.mesh_sizes)
   asked = _written(sizes)
   open_axis = next((axis for axis, size in sizes.items() if size == -1), None)
   if open_axis:
-    product = math.prod(size for size in sizes.values() if size != -1)
-    sizes[open_axis] = max(1, devices // product)
-  wanted = math.prod(sizes.values())
-  if wanted > devices or ((whole or open_axis) and wanted != devices):
+    sizes[open_axis] = max(1, devices // -math.prod(sizes.values()))
+  needed = math.prod(sizes.values())
+  if needed > devices or ((whole or open_axis) and needed != devices):
+    # Meshes of all devices that change one axis alone.
+    changes = {axis: devices * size // needed for axis, size in sizes.items()}
+    near = [
+      _written({**sizes, axis: size})
+      for axis, size in changes.items()
+      if size != sizes[axis] and size * needed == devices * sizes[axis]
+    ]
+    advice = f": {' or '.join(near)}; or another machine" if near else ", or another machine"
     raise ConfigError(
-      f"Machine {machine.name!r} asks for a mesh {asked}, but there are {devices} devices. "
-      f"{_nearest(sizes, devices)}; on a CPU, "
+      f"Machine {machine.name!r} asks for a mesh {asked}, but there are {devices} devices. Choose "
+      f"axes whose product is {devices}{advice} (--mesh, --machine); on a CPU, "
       "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices."
     )
   return sizes
@@ -127,25 +126,10 @@ def _written(sizes: Mapping[str, int]) -> str:
   return ", ".join(f"{axis}={size}" for axis, size in sizes.items())
 
 
-def _nearest(sizes: Mapping[str, int], devices: int) -> str:
-  """Returns a sentence with the meshes of `devices` devices that change one axis alone."""
-  found = []
-  for axis in sizes:
-    others = math.prod(size for name, size in sizes.items() if name != axis)
-    if devices % others == 0 and devices // others != sizes[axis]:
-      change = {**sizes, axis: devices // others}
-      found.append(_written(change))
-  if not found:
-    return f"Choose axes whose product is {devices}, or another machine (--mesh, --machine)"
-  meshes = " or ".join(found)
-  return f"Choose axes whose product is {devices}: {meshes}; or another machine (--mesh, --machine)"
-
-
 def spec(
   axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | AbstractMesh | None = None
 ) -> PartitionSpec:
-  """Returns the PartitionSpec of an array with these logical axes; without a mesh, the current
-  one's.
+  """Returns the PartitionSpec of an array with these logical axes, by default on the current mesh.
 
   Mesh axes of size one are left out, so that one device sees no sharding at all. Two logical axes
   on one mesh axis and sizes that do not divide are a ConfigError.
@@ -160,15 +144,14 @@ def spec(
     elif size % ways:
       raise ConfigError(
         f"Axis {axis!r} of size {size} (array {tuple(shape)} with axes {tuple(axes)}) is split "
-        f"{ways} ways by mesh "
-        f"axes {names}. Choose a size divisible by {ways}, or a smaller mesh axis (--mesh)."
+        f"{ways} ways by mesh axes {names}. Choose a size divisible by {ways}, or a smaller mesh "
+        "axis (--mesh)."
       )
     for name in names:
       if name in taken:
         raise ConfigError(
           f"Axes {taken[name]!r} and {axis!r} of an array {tuple(shape)} both ask for mesh axis "
-          f"{name!r}. "
-          "Give one of them another rule in audiopalm/sharding.py."
+          f"{name!r}. Give one of them another rule in audiopalm/sharding.py."
         )
       taken[name] = axis
     entries.append(names[0] if len(names) == 1 else names or None)
@@ -176,23 +159,20 @@ def spec(
 
 
 def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) -> Mapping:
-  """Returns a NamedSharding for every array of a nested dict, checked.
+  """Returns a NamedSharding for every array of a nested dict.
 
-  `axes` holds the logical axes of each array, `shapes` arrays or ShapeDtypeStructs. An array of
-  more than `giant` elements that every device would hold whole, on a mesh that could split it, is a
-  ConfigError.
+  `axes` has the logical axes of each array, `shapes` arrays or ShapeDtypeStructs. ConfigError for
+  an array of more than `giant` elements that every device of a mesh that could split it would hold.
   """
 
   def place_one(path, shaped, logical):
     spec_ = spec(logical, shaped.shape, mesh)
-    split = math.prod(mesh.shape[name] for entry in spec_ for name in names(entry))
-    if split == 1 and mesh.size > mesh.shape["data"] and math.prod(shaped.shape) > giant:
+    unsplit = not any(map(names, spec_))
+    if unsplit and mesh.size > mesh.shape["data"] and math.prod(shaped.shape) > giant:
       raise ConfigError(
-        f"Array {jax.tree_util.keystr(path, simple=True, separator='/')} {shaped.shape} with "
-        f"axes {logical} has more "
-        f"than {giant:,} elements, and every one of {mesh.size} devices would hold all of it. "
-        f"Give it an axis that "
-        "audiopalm/sharding.py splits."
+        f"Array {name_of(path)} {shaped.shape} with axes {logical} has more than {giant:,} "
+        f"elements, and every one of {mesh.size} devices would hold all of it. Give it an axis "
+        "that audiopalm/sharding.py splits."
       )
     return NamedSharding(mesh, spec_)
 
@@ -204,10 +184,9 @@ def place(
 ) -> Tree:
   """Returns a tree of arrays on the mesh.
 
-  `axes` is a tree of their logical axes, "batch" first, or one tuple for all: what an array has
-  beyond it is not split.
-
-  With several processes `batch_rows` counts the rows of all, and each gives those of `rows_here`.
+  `axes` is a tree of their logical axes, "batch" first, or one tuple for all: further axes of an
+  array are not split. With several processes `batch_rows` counts the rows of all, and each passes
+  those of `rows_here`.
   """
   if isinstance(axes, tuple):
     axes = jax.tree.map(lambda array: (axes + (None,) * np.ndim(array))[: np.ndim(array)], batch)
@@ -228,11 +207,11 @@ def place(
 
 
 def rows_here(
-  mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = _process_of
+  mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = PROCESS_OF
 ) -> slice:
   """Returns which rows of a batch the devices of a process need, by default of this one.
 
-  They are all between the first and the last. ConfigError where the rows do not divide.
+  ConfigError where the rows do not divide.
   """
   process = jax.process_index() if process is None else process
   limits = [rows for device, rows in _rows_of(mesh, batch_rows) if process_of(device) == process]
@@ -240,12 +219,11 @@ def rows_here(
 
 
 def counted_here(
-  mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = _process_of
+  mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = PROCESS_OF
 ) -> np.ndarray:
   """Returns which of its rows (`rows_here`) a process counts, as numbers from the first of them.
 
-  Each row of a batch is counted by one process, the lowest that needs it: where `tensor` or
-  `context` runs across processes, several do.
+  Several processes need a row where `tensor` or `context` spans them; the lowest counts it.
   """
   process = jax.process_index() if process is None else process
   owner_B = np.full(batch_rows, np.iinfo(np.int32).max)
@@ -255,7 +233,7 @@ def counted_here(
 
 
 def _rows_of(mesh: Mesh, batch_rows: int) -> list[tuple[jax.Device, tuple[int, int]]]:
-  """Returns the first row and the end of the rows that each device needs."""
+  """Returns (device, (first row, end)) of the rows that each device needs."""
   check_batch_rows(batch_rows, batch_ways(mesh))
   where = NamedSharding(mesh, spec(("batch",), (batch_rows,), mesh))
   needed = where.devices_indices_map((batch_rows,))
@@ -264,42 +242,38 @@ def _rows_of(mesh: Mesh, batch_rows: int) -> list[tuple[jax.Device, tuple[int, i
 
 def check_batch_rows(batch_rows: int, ways: int) -> None:
   """Raises ConfigError unless a batch can be split `ways` ways over data x fsdp."""
-  if batch_rows % ways:
-    below, above = batch_rows // ways * ways, -(-batch_rows // ways) * ways
-    raise ConfigError(
-      f"batch_rows={batch_rows} cannot be split over data x fsdp = {ways} devices. Choose "
-      f"batch_rows divisible by {ways}: {f'{below} or {above}' if below else above}."
-    )
+  _check_split("batch_rows", batch_rows, "data x fsdp", ways)
 
 
 def check_row_length(mesh: Mesh, row_length: int) -> None:
-  """Raises ConfigError unless each part of a row has as many grid rows."""
-  ways = row_ways(mesh)
-  if row_length % ways:
+  """Raises ConfigError unless rows can be split into equal parts over `context`."""
+  _check_split("row_length", row_length, "context", row_ways(mesh))
+
+
+def _check_split(name: str, size: int, axes: str, ways: int) -> None:
+  if size % ways:
+    below, above = size // ways * ways, -(-size // ways) * ways
     raise ConfigError(
-      f"row_length={row_length} cannot be split over context={ways} devices. Choose row_length "
-      f"divisible by {ways}: {row_length // ways * ways or ways} or "
-      f"{-(-row_length // ways) * ways}."
+      f"{name}={size} cannot be split over {axes} = {ways} devices. Choose {name} divisible by "
+      f"{ways}: {f'{below} or {above}' if below else above}."
     )
 
 
 def constrain(x: jax.Array, axes: Sequence[str | None]) -> jax.Array:
-  """Returns `x` placed by its logical axes on the current mesh; the same array where there is
-  nothing to split."""
+  """Returns `x` placed by its logical axes on the current mesh; on one device `x` itself."""
   if jax.sharding.get_abstract_mesh().size <= 1:
     return x
   return jax.sharding.reshard(x, spec(axes, x.shape))
 
 
 def layout_of(x: jax.Array) -> tuple:
-  """Returns how each axis of `x` is split, as its type says: a mesh axis, a tuple of them, or
-  None."""
+  """Returns how the type of `x` splits each axis: by a mesh axis, a tuple of them, or None."""
   split = tuple(jax.typeof(x).sharding.spec)
   return split + (None,) * (x.ndim - len(split))
 
 
 def placed_like(x: jax.Array) -> PartitionSpec | None:
-  """Returns the split of `x` to give as `out_sharding`; None where nothing is split."""
+  """Returns the split of `x` as an `out_sharding`; None where nothing is split."""
   split = layout_of(x)
   return PartitionSpec(*split) if any(split) else None
 
@@ -316,10 +290,10 @@ def ways(entry: Split) -> int:
 
 
 def mapped(local: Callable, in_specs: Specs, out_specs: Specs) -> Callable:
-  """Returns `local` as a function of whole arrays that runs on every device's own parts of them.
+  """Returns `local` as a function of whole arrays that runs on each device's parts of them.
 
-  On one device it is `local` itself. What leaves must be the same on all devices that hold it;
-  nothing checks that (kernels of Pallas could not say it).
+  On one device it is `local` itself. Unchecked: a result must be equal on all devices that hold it
+  (kernels of Pallas could not declare it).
   """
   if jax.sharding.get_abstract_mesh().size <= 1:
     return local
@@ -329,35 +303,27 @@ def mapped(local: Callable, in_specs: Specs, out_specs: Specs) -> Callable:
 def sum_to(part: jax.Array, split: Sequence[Split], summed: Sequence[str]) -> jax.Array:
   """Returns, inside `mapped`, the sum of every device's `part` over the mesh axes `summed`.
 
-  What axis of the result is `split` by one of them is scattered while it is summed (ZeRO's
-  reduce-scatter): no device holds the whole sum, and half as much is sent as by an all-reduce.
+  An axis of the result that is `split` by one of them is scattered while it is summed (ZeRO's
+  reduce-scatter), which sends half as much as an all-reduce.
   """
   left = list(summed)
   for axis, entry in enumerate(split):
     scattered = tuple(name for name in names(entry) if name in left)
-    for name in scattered:  # one after another: each is a ring of its own
+    for name in scattered:  # each is a ring of its own
       part = jax.lax.psum_scatter(part, name, scatter_dimension=axis, tiled=True)
     left = [name for name in left if name not in scattered]
   return jax.lax.psum(part, tuple(left)) if left else part
 
 
 def gathered(kernel: jax.Array) -> jax.Array:
-  """Returns the kernel with its "embed" axis gathered: whole on every device but for `tensor`."""
+  """Returns the kernel with its "embed" axis gathered; `tensor` still splits it."""
   split = layout_of(kernel)
-  whole = [None if _within(entry, RULES["embed"]) else entry for entry in split]
-  if whole == list(split):
-    return kernel
-  return jax.sharding.reshard(kernel, PartitionSpec(*whole))
-
-
-def _within(entry: Split, allowed: Sequence[str]) -> bool:
-  """Returns whether an axis is split by these mesh axes alone."""
-  return entry is not None and set(names(entry)) <= set(allowed)
+  whole = tuple(None if set(names(entry)) <= set(RULES["embed"]) else entry for entry in split)
+  return kernel if whole == split else jax.sharding.reshard(kernel, PartitionSpec(*whole))
 
 
 def batch_ways(mesh: Mesh | AbstractMesh | None = None) -> int:
-  """Returns how many parts the rows of a batch are split into on a mesh, by default the current
-  one."""
+  """Returns how many parts a batch is split into on a mesh, by default the current one."""
   return _ways("batch", mesh)
 
 

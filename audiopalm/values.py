@@ -1,8 +1,6 @@
-"""Frozen dataclasses as text: one field set by its dotted path, the whole written and read as JSON.
+"""Frozen dataclasses as text: fields set by dotted paths, and values written and read as JSON."""
 
-Knows nothing of what the values mean: `experiment` and the command line put names to them.
-"""
-
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -14,7 +12,7 @@ from typing import Any, Literal
 from audiopalm import trust
 from audiopalm.errors import ConfigError
 
-# What other codebases call settings, by what these are called here: for errors, never to set one.
+# Names of settings in other codebases, by their path here: for errors, never to set one.
 SYNONYMS = {
   name: path
   for path, names in {
@@ -53,6 +51,13 @@ SYNONYMS = {
   for name in names.split()
 }
 
+UNIONS = (typing.Union, types.UnionType)
+WORDS = {types.NoneType: {"none": None}, bool: {"true": True, "false": False}}
+KIND_NAMES = {
+  int: "a whole number", float: "a number", bool: "true or false", str: "text",
+  types.NoneType: "none",
+}  # fmt: skip
+
 
 def to_json(value: Any, trusted: Sequence[str] = ()) -> str:
   """Returns a value of numbers, text, tuples and frozen dataclasses as JSON for `from_json`.
@@ -63,11 +68,11 @@ def to_json(value: Any, trusted: Sequence[str] = ()) -> str:
 
 
 def from_json(text: str, trusted: Sequence[str] = ()) -> Any:
-  """Returns what `to_json` wrote.
+  """Returns the value that `to_json` wrote.
 
   Builds only frozen dataclasses of audiopalm and of `trusted` packages, and imports no others. A
-  field that is not there takes what its class says in `before`, else its default, so that a run
-  outlives a new option.
+  missing field takes what its class says in `before`, else its default, so that a run outlives a
+  new option.
   """
   try:
     plain = json.loads(text)
@@ -77,9 +82,8 @@ def from_json(text: str, trusted: Sequence[str] = ()) -> Any:
 
 
 def told(value: Any) -> str:
-  """Returns `repr` without the fields that have their default, which names the value for good: a
-  new option with a default does not change it, nor does one whose class says in `before` what it
-  was in values that lack it.
+  """Returns `repr` without fields that have their default, or what their class says in `before`: a
+  stable name, which a new option does not change.
 
       told(Task("asr", corpus, "[ASR]", (), sides))  ->  "Task(name='asr', corpus=..., tag=...)"
   """
@@ -96,11 +100,10 @@ def told(value: Any) -> str:
 
 
 def replaced(value: Any, path: str, new: Any) -> Any:
-  """Returns `value` with the field at a dotted path set to `new`.
+  """Returns `value` with the field at a dotted path set to `new`; text is parsed by its type.
 
-  Text is read by the type of the field (`parse`); anything else is taken as it is. Items of a
-  tuple go by number, or by the name or stream they carry; a tuple of (key, value) pairs is read as
-  a mapping: "tokenizers.units.size", "mixture.tasks.asr" (its rate).
+  Items of a tuple go by number, or by their name or stream; a tuple of (key, value) pairs is a
+  mapping: "tokenizers.units.size", "mixture.tasks.asr" (its rate).
   """
   return _replaced(value, type(value), path.split("."), new, path, value)
 
@@ -116,7 +119,7 @@ def paths(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 def unknown_path(path: str, known: Iterable[str]) -> str:
-  """Returns the text of the error for a path that is not there: what there is near it."""
+  """Returns the text of an error for a path that does not exist, with those near it."""
   known = list(known)
   last = path.rsplit(".", 1)[-1]
   near = [name for name in known if name.rsplit(".", 1)[-1] == last]
@@ -130,7 +133,7 @@ def unknown_path(path: str, known: Iterable[str]) -> str:
 
 
 def usual_path(name: str) -> str | None:
-  """Returns the path of the setting that a name is known by, here or elsewhere, if it has one.
+  """Returns the path of the setting with a name, here or in other codebases, None for none.
 
   usual_path("learning_rate") == usual_path("peak_lr") == "optimizer.peak_lr"
   """
@@ -140,7 +143,7 @@ def usual_path(name: str) -> str | None:
 
 
 def lacking(value: Any, protocol: type) -> list[str]:
-  """Returns the attributes of a protocol that a value does not have, in alphabetical order."""
+  """Returns the attributes of a protocol that a value does not have, sorted."""
   asked = {
     name
     for kind in protocol.__mro__
@@ -148,7 +151,7 @@ def lacking(value: Any, protocol: type) -> list[str]:
     for name in (*kind.__dict__, *kind.__dict__.get("__annotations__", ()))
     if not name.startswith("_")
   }
-  # Looked for and not taken: a property may have to read files.
+  # Not by `hasattr`: a property may have to read files.
   has = {*dir(type(value)), *getattr(value, "__dict__", ())}
   return sorted(asked - has)
 
@@ -163,10 +166,8 @@ def _article(name: str) -> str:
 
 
 def parse(text: str, kind: Any, path: str) -> Any:
-  """Returns `text` read as a `kind`; ConfigError, naming `path`, where it cannot be.
-
-  Kinds: int, float, bool, str, None, Literal, a tuple of these ("1,2,3"), a union of these.
-  """
+  """Returns `text` as a `kind`: int, float, bool, str, None, Literal, a tuple or union of these;
+  ConfigError, naming `path`, where it cannot be."""
   try:
     return _read(text, kind)
   except ValueError:
@@ -175,42 +176,27 @@ def parse(text: str, kind: Any, path: str) -> Any:
 
 def _read(text: str, kind: Any) -> Any:
   origin, args = typing.get_origin(kind), typing.get_args(kind)
-  if origin in (typing.Union, types.UnionType):
-    return _read_union(text, args)
-  if origin is Literal:
-    return _one_of(text, {str(choice): choice for choice in args})
+  if origin in UNIONS:
+    # None first: "none" could also be read as a str.
+    for member in sorted(args, key=lambda member: member is not types.NoneType):
+      with contextlib.suppress(ValueError):
+        return _read(text, member)
   if origin is tuple:
     items = [item.strip() for item in text.strip("()[] ").split(",") if item.strip()]
     kinds = [args[0]] * len(items) if args[-1] is Ellipsis else args
     return tuple(_read(item, kind) for item, kind in zip(items, kinds, strict=True))
-  if kind is types.NoneType:
-    return _one_of(text.lower(), {"none": None})
-  if kind is bool:
-    return _one_of(text.lower(), {"true": True, "false": False})
   if kind in (int, float, str):
     return kind(text)
-  raise ValueError(kind)
-
-
-def _one_of(text: str, choices: dict[str, Any]) -> Any:
-  if text not in choices:
+  choices = {str(choice): choice for choice in args} if origin is Literal else WORDS.get(kind, {})
+  word = text if origin is Literal else text.lower()
+  if word not in choices:
     raise ValueError(text)
-  return choices[text]
-
-
-def _read_union(text: str, kinds: Sequence[Any]) -> Any:
-  # None first: "none" could also be read as a str.
-  for kind in sorted(kinds, key=lambda kind: kind is not types.NoneType):
-    try:
-      return _read(text, kind)
-    except ValueError:
-      continue
-  raise ValueError(text)
+  return choices[word]
 
 
 def _kind_name(kind: Any) -> str:
   origin, args = typing.get_origin(kind), typing.get_args(kind)
-  if origin in (typing.Union, types.UnionType):
+  if origin in UNIONS:
     return " or ".join(map(_kind_name, args))
   if origin is Literal:
     return f"one of {', '.join(map(str, args))}"
@@ -218,14 +204,12 @@ def _kind_name(kind: Any) -> str:
     return f"any count, with commas between, of {_kind_name(args[0])}"
   if origin is tuple:
     return f"{', '.join(map(_kind_name, args))} (with commas between)"
-  plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-  plain[types.NoneType] = "none"
-  name = getattr(kind, "__name__", str(kind))
-  return plain.get(kind, f"{_article(name)}, which only a config file can give")
+  name = _article(getattr(kind, "__name__", str(kind)))
+  return KIND_NAMES.get(kind, f"{name}, which only a config file can give")
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:
-  """Returns the (name, value) pairs a path can go to from `value`; none for a leaf."""
+  """Returns (name, value) of what lies below a value, [] for a leaf."""
   if dataclasses.is_dataclass(value):
     return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
   if isinstance(value, tuple) and value and all(map(_is_pair, value)):
@@ -240,7 +224,7 @@ def _is_pair(item: Any) -> bool:
 
 
 def _name(item: Any) -> str:
-  """Returns what a path calls `item`: itself if it is text, else its name or stream, else ''."""
+  """Returns the name of an item in a path: itself if it is text, its name or stream, or ''."""
   if isinstance(item, str):
     return item
   names = (getattr(item, field, None) for field in ("name", "stream"))
@@ -248,7 +232,6 @@ def _name(item: Any) -> str:
 
 
 def _replaced(value: Any, kind: Any, steps: Sequence[str], new: Any, path: str, root: Any) -> Any:
-  """Returns `value` with the field at the end of `steps` set to `new`."""
   children = _children(value)
   if not steps and isinstance(new, str) and children:
     names = ", ".join(name for name, _ in children)
@@ -270,7 +253,7 @@ def _replaced(value: Any, kind: Any, steps: Sequence[str], new: Any, path: str, 
 
 
 def _plain(value: Any, path: str, trusted: Sequence[str]) -> Any:
-  """Returns `value` as JSON values; a dataclass is an object whose "class" names its class."""
+  """Returns `value` for JSON; a dataclass is an object whose "class" names its class."""
   if value is None or isinstance(value, bool | int | float | str):
     return value
   if isinstance(value, tuple):
@@ -281,7 +264,7 @@ def _plain(value: Any, path: str, trusted: Sequence[str]) -> Any:
     if "." in kind.__qualname__:
       raise ConfigError(
         f"{path} is of the class {name}, which is defined inside of another or of a function. "
-        "Define it at the top of its module: a config names classes so that they can be imported."
+        "Define it at the top of its module, so that it can be imported."
       )
     trust.readable(name, trusted)
     fields = {key: _plain(item, f"{path}.{key}", trusted) for key, item in _children(value)}
@@ -300,25 +283,19 @@ def _built(plain: Any, path: str, trusted: Sequence[str]) -> Any:
   given = {
     key: _built(item, f"{path}.{key}", trusted) for key, item in plain.items() if key != "class"
   }
+  package = kind.__module__.partition(".")[0]
+  advice = f"It was written by another version of {package}; use that one."
   unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
   if unknown:
     raise ConfigError(
-      f"{path} has fields that {kind.__name__} does not know: {', '.join(unknown)}. It was written "
-      f"by another version of {_package(kind)}; use that one."
+      f"{path} has fields that {kind.__name__} does not know: {', '.join(unknown)}. {advice}"
     )
   try:
     return kind(**(_before(kind) | given))
   except TypeError as error:
-    raise ConfigError(
-      f"{path} cannot be read: {error}. It was written by another version of {_package(kind)}; use "
-      "that one."
-    ) from error
-
-
-def _package(kind: type) -> str:
-  return kind.__module__.partition(".")[0]
+    raise ConfigError(f"{path} cannot be read: {error}. {advice}") from error
 
 
 def _before(kind: type) -> dict[str, Any]:
-  """Returns what newer fields of a class are in values written without them, by field."""
+  """Returns the values of newer fields of a class in JSON written without them."""
   return dict(getattr(kind, "before", {}))
