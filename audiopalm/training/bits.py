@@ -1,7 +1,5 @@
-"""A checksum of each array, which does not depend on how the array is sharded.
-
-It is a sum of integers, so its order does not matter. One word that changed changes the checksum,
-and so do two that were swapped; other damage goes unseen once in 2^32 cases.
+"""Checksums of arrays, the same however an array is sharded: sums of words mixed with their places,
+modulo 2^32. Any word that changed changes the sum; other damage goes unseen once in 2^32 cases.
 """
 
 import functools
@@ -11,26 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audiopalm.sharding import ArrayTree
+from audiopalm.sharding import ArrayTree, name_of
 
 WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}  # by bytes of one element
-PIECE = 1 << 16  # words that the host adds up at a time: they and their places stay in its caches
-PLACE, SPREAD = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)  # odd, and so one to one modulo 2^32
+PIECE = 1 << 16  # words that the host adds up at a time: they stay in its caches
+PLACE, SPREAD = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)  # odd: one to one modulo 2^32
 
 
 def sums(tree: ArrayTree) -> dict[str, int]:
   """Returns {path of a leaf: its checksum} of arrays of up to four bytes an element."""
-  numbers = jax.device_get(_numbers(tree))
-  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {name_of(path): int(number) for (path, _), number in zip(leaves, numbers, strict=True)}
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(_numbers(tree)))
+  return {name_of(path): int(number) for path, number in leaves}
 
 
 def part_sum(part: np.ndarray, origin: Sequence[int], shape: Sequence[int]) -> int:
-  """Returns what one part adds to the checksum of an array of `shape`, computed on the host.
-
-  `origin` is where the part lies in the array. The shares of parts that have every element of it
-  once add up, modulo 2^32, to the checksum that `sums` gives.
-  """
+  """Returns what the part at `origin` adds, modulo 2^32, to the checksum of an array of `shape`,
+  computed on the host."""
   *lead, width = part.shape or (1,)
   words_MN = np.ascontiguousarray(part).view(f"uint{8 * part.dtype.itemsize}").reshape(-1, width)
   at = np.zeros((), np.uint32)
@@ -47,19 +41,14 @@ def part_sum(part: np.ndarray, origin: Sequence[int], shape: Sequence[int]) -> i
   return total % 2**32
 
 
-def name_of(path: tuple) -> str:
-  """Returns "layers/mlp/down": the same for mappings, tuples and dataclasses."""
-  return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def differing(a: Mapping[str, int], b: Mapping[str, int]) -> list[str]:
-  """Returns the paths whose checksums differ, sorted."""
+def differing(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
+  """Returns the paths whose values (checksums, shapes) differ, sorted."""
   return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
 
 
 @jax.jit
-def _numbers(tree: ArrayTree) -> list[jax.Array]:
-  return [_number(leaf) for leaf in jax.tree.leaves(tree)]
+def _numbers(tree: ArrayTree) -> ArrayTree:
+  return jax.tree.map(_number, tree)
 
 
 def _number(array: jax.Array) -> jax.Array:

@@ -1,17 +1,16 @@
-"""Checkpoints of a run: found again, compared before they are used, and which of them count.
+"""Checkpoints of a run: their files, which of them count, and how they are restored.
 
     WORKDIR/checkpoints/<step>/params      the model's arrays, the tree its module documents
     WORKDIR/checkpoints/<step>/variables   those of its objective, where it has any
     WORKDIR/checkpoints/<step>/rest        optimizer and counters
     WORKDIR/checkpoints/<step>/meta        JSON: experiment, manifest, position, versions, sums
 
-A checkpoint is a folder that gets its name when it was written (`training/writing.py`) and opened
-again (`training/verification.py`); until then it is called <step>.unverified. One that cannot be
-read, or whose bits are not those that were saved, is passed over for the one before, by name;
-nothing is ever deleted but what newer good ones replace by `writing.Keep`.
+A checkpoint is called <step>.unverified until it was written (`training/writing.py`) and read back
+(`training/verification.py`). One that cannot be read, or whose checksums differ, is skipped with a
+line that names it. Nothing is deleted but what newer good ones replace (`writing.Keep`).
 
-Several processes save into and restore from one folder, all of them together. What they do next is
-decided from what each of them found, so that none waits for one that took another way.
+Several processes save into and restore from one folder together. What they do next follows from
+what all of them report.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ from etils import epath
 from audiopalm.errors import AudiopalmError, CheckpointError, ConfigError
 from audiopalm.models.base import Params
 from audiopalm.parts import runs
-from audiopalm.sharding import ArrayTree
+from audiopalm.sharding import ArrayTree, name_of
 from audiopalm.tokens import space as token_space
 from audiopalm.training import bits, together
 from audiopalm.training import state as states
@@ -41,15 +40,15 @@ UNFINISHED = ".orbax-checkpoint-tmp"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
 LEFT_OVER = ("Event loop is closed", "_read_array_index")  # by readers of a damaged checkpoint
 SHOWN = 12  # lines of a difference that are printed
-Read = TypeVar("Read")  # what is read of a checkpoint
 VARIABLES = "variables"  # the item, and the field of a state
+Read = TypeVar("Read")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meta:
-  """What a checkpoint says of itself. `experiment` is JSON; `position` holds the step, what was
-  `seen` of each task, and the `schedule` of the batches (`data/schedule.py`); `products` is the
-  dtype of matrix products, None in older checkpoints and imported ones."""
+  """The metadata of a checkpoint. `experiment` is JSON; `position` has the step, what was `seen` of
+  each task, and the `schedule` of the batches (`data/schedule.py`); `products` is the dtype of
+  matrix products, None in older and imported checkpoints; `sums` are checksums by item and path."""
 
   step: int
   experiment: str
@@ -57,30 +56,29 @@ class Meta:
   position: Mapping[str, Any]
   versions: Mapping[str, str]
   products: str | None = None
+  sums: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Expected:
-  """What a checkpoint should hold: shapes with shardings of parameters and variables, and ids.
-
-  With None for `variables` they are not read, whether it holds any or not.
-  """
+  """What a checkpoint should hold: the token space's manifest, and shapes with shardings. Variables
+  and the `rest` of a state are not read where they are None."""
 
   params: Params
   variables: Params | None
   manifest: Mapping[str, Any]
+  rest: Mapping[str, Any] | None = None
 
 
 class LiteralPath(epath.gpath.PosixGPath):
-  """A path for Orbax that holds no pattern, whatever characters are in it.
+  """A path for Orbax whose own characters are never a pattern.
 
-  Orbax looks for the parts of a checkpoint by `path.glob(pattern)`, and etils takes the path before
-  the pattern for a pattern too: below a folder called "[proj]" it finds nothing, and the arrays are
-  lost without an error.
+  Orbax finds the parts of a checkpoint by `path.glob(pattern)`, and etils treats the path before
+  the pattern as one too: below a folder called "[proj]" arrays are lost without an error.
   """
 
   def glob(self, pattern: str) -> Iterator["LiteralPath"]:
-    return (self._new(str(found)) for found in Path(str(self)).glob(pattern))
+    return (self._new(str(path)) for path in Path(str(self)).glob(pattern))
 
 
 def versions() -> dict[str, str]:
@@ -89,7 +87,7 @@ def versions() -> dict[str, str]:
 
 
 def latest(workdir: Path, report: Callable[[str], None] = print, step: int | None = None) -> Meta:
-  """Returns what the newest readable checkpoint, or that of a step, says of itself."""
+  """Returns the metadata of the newest readable checkpoint, or of that of a step."""
   meta = _newest(workdir, lambda step: read_meta(workdir, step), report, step=step)
   if meta is None:
     raise _none(workdir)
@@ -104,29 +102,15 @@ def restore_model(
 ) -> tuple[Params, Params, Meta]:
   """Returns (parameters, variables, meta) of the newest readable checkpoint, or of that of a step.
 
-  `expected(meta)` says what a checkpoint should hold which says this of itself: by its own
-  experiment, so that no checkpoint is read with the settings of another one. The devices need not
-  be those of training. TokenSpaceError if its ids have other meanings, CheckpointError if its
-  arrays do not fit.
+  `expected(meta)` follows from the checkpoint's own experiment. The devices need not be those of
+  training. TokenSpaceError if its ids have other meanings, CheckpointError if its arrays do not
+  fit.
   """
-
-  def read(step):
-    meta = read_meta(workdir, step)
-    target = expected(meta)
-    _check_manifest(workdir, meta, target.manifest)
-    if target.variables is not None:
-      _check_variables(workdir, step, target.variables)
-    return _read_items(workdir, step, params=target.params, variables=target.variables), meta
-
-  def check(newest):
-    items, meta = newest
-    _check_sums(workdir, meta.step, **items)
-
-  newest = _newest(workdir, read, report, check, step)
-  if newest is None:
+  restored = _restore(workdir, expected, report, step)
+  if restored is None:
     raise _none(workdir)
-  items, meta = newest
-  return items["params"], items.get("variables", {}), meta
+  items, meta = restored
+  return items["params"], items.get(VARIABLES, {}), meta
 
 
 def restore_state(
@@ -137,41 +121,24 @@ def restore_state(
 ) -> tuple[states.TrainState, Meta] | None:
   """Returns (state, meta) of the newest readable checkpoint; None where a run has not saved yet.
 
-  `state` is a state of the wanted shapes and placement, arrays or ShapeDtypeStructs. A checkpoint
-  that a start wrote and was killed before it opened it again counts from here on, if it is whole.
-  Those newer than the one restored are moved to WORKDIR/damaged_checkpoints, out of the way of new
-  ones, and config.json says what the one restored says.
+  `state` has the wanted shapes and shardings: arrays or ShapeDtypeStructs. A checkpoint that an
+  earlier start was killed before it read it back counts from here on, if it is whole. Those newer
+  than the one restored are moved to WORKDIR/damaged_checkpoints, and config.json says what the one
+  restored says.
   """
-
-  def read(step):
-    meta = read_meta(workdir, step)
-    _check_manifest(workdir, meta, manifest)
-    if "rest" not in runs.fields(folder_of(workdir, step))["sums"]:
-      raise CheckpointError(
-        f"The checkpoint {folder_of(workdir, step)} holds parameters alone, as imported runs do: "
-        "it can be evaluated and asked, but without its optimizer's state not trained any further. "
-        "Train in the workdir it was exported from, or anew in another --workdir."
-      )
-    _check_variables(workdir, step, state.variables)
-    return _read_items(workdir, step, **items_of(state)), meta
-
-  def check(newest):
-    items, meta = newest
-    _check_sums(workdir, meta.step, **items)
-
-  newest = _newest(workdir, read, report, check, unverified=True)
-  together.from_first(lambda: _go_on_from(workdir, newest and newest[1], report))
-  if newest is None:
+  expected = Expected(state.params, state.variables, manifest, items_of(state)["rest"])
+  restored = _restore(workdir, lambda meta: expected, report, unverified=True)
+  together.from_first(lambda: _resume_from(workdir, restored and restored[1], report))
+  if restored is None:
     return None
-  items, meta = newest
-  params, variables = items["params"], items.get("variables", {})
-  return states.TrainState(params=params, variables=variables, **items["rest"]), meta
+  items, meta = restored
+  variables = items.get(VARIABLES, {})
+  return states.TrainState(items["params"], variables=variables, **items["rest"]), meta
 
 
 def read_meta(workdir: Path, step: int) -> Meta:
-  """Returns what the checkpoint of one step says of itself."""
-  fields = runs.fields(folder_of(workdir, step))
-  return Meta(step=step, **{name: value for name, value in fields.items() if name != "sums"})
+  """Returns the metadata of the checkpoint of one step."""
+  return Meta(step=step, **runs.fields(folder_of(workdir, step)))
 
 
 def check_place(workdir: Path) -> None:
@@ -184,8 +151,7 @@ def check_place(workdir: Path) -> None:
 
 
 def folder_of(workdir: Path, step: int) -> Path:
-  """Returns where the checkpoint of a step lies: under its name, or as one that was written and
-  not opened again yet."""
+  """Returns the folder of the checkpoint of a step, verified or not."""
   named, written = named_of(workdir, step), unverified_of(workdir, step)
   return written if written.is_dir() and not named.is_dir() else named
 
@@ -200,9 +166,9 @@ def unverified_of(workdir: Path, step: int) -> Path:
 
 
 def accept(workdir: Path, step: int, experiment: str) -> None:
-  """Gives a checkpoint that was opened again its name; config.json says its `experiment` then.
+  """Gives a verified checkpoint its name; then config.json says its `experiment`.
 
-  What comes between these two renames is up to the readers, who ask `runs.config`.
+  Readers ask `runs.config`, which a stop between the two renames does not mislead.
   """
   with runs.saying(workdir, experiment):
     if not named_of(workdir, step).is_dir():
@@ -210,7 +176,7 @@ def accept(workdir: Path, step: int, experiment: str) -> None:
 
 
 def set_aside(workdir: Path, step: int) -> Path:
-  """Moves the checkpoint of a step to the damaged ones; returns where it lies now."""
+  """Moves the checkpoint of a step to the damaged ones; returns its new place."""
   number, place = 0, workdir / DAMAGED / str(step)
   while place.exists():
     number += 1
@@ -219,24 +185,21 @@ def set_aside(workdir: Path, step: int) -> Path:
   return folder_of(workdir, step).rename(place)
 
 
-def _go_on_from(workdir: Path, restored: Meta | None, report: Callable[[str], None]) -> None:
-  """Makes a checkpoint the newest: those after it are moved away before any process looks."""
-  for step in _steps(workdir, unverified=True):
-    if restored is None or step > restored.step:
-      place = set_aside(workdir, step)
-      report(f"Moved the damaged checkpoint of step {step} to {place}.")
-  if restored is not None:
-    accept(workdir, restored.step, restored.experiment)
+def items_of(state: states.TrainState) -> dict[str, Any]:
+  """Returns the trees that are saved of a state; no item where an objective has no variables."""
+  fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+  items = {name: tree for name in ("params", VARIABLES) if (tree := fields.pop(name))}
+  return {**items, "rest": fields}
 
 
-def _steps(workdir: Path, unverified: bool) -> list[int]:
-  """Returns the steps of all checkpoints, with or without those not opened again, oldest first."""
-  steps = set(runs.steps(workdir))
-  if unverified:
-    folder = workdir / runs.CHECKPOINTS
-    names = (path.name.removesuffix(UNVERIFIED) for path in folder.glob(f"*{UNVERIFIED}"))
-    steps |= {int(name) for name in names if name.isdecimal()}
-  return sorted(steps)
+def shapes_of(tree: ArrayTree) -> dict[str, str]:
+  """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {name_of(path): shape_of(leaf) for path, leaf in leaves}
+
+
+def shape_of(array: jax.Array | jax.ShapeDtypeStruct) -> str:
+  return f"{array.dtype} {tuple(array.shape)}"
 
 
 def _none(workdir: Path) -> CheckpointError:
@@ -246,30 +209,67 @@ def _none(workdir: Path) -> CheckpointError:
   )
 
 
-def items_of(state: states.TrainState) -> dict[str, Any]:
-  """Returns the trees that are saved of a state; no item where an objective has no variables."""
-  apart = {"params": state.params, VARIABLES: state.variables}
-  rest = {
-    field.name: getattr(state, field.name)
-    for field in dataclasses.fields(state)
-    if field.name not in apart
-  }
-  return {**{name: tree for name, tree in apart.items() if tree}, "rest": rest}
+def _restore(
+  workdir: Path,
+  expected: Callable[[Meta], Expected],
+  report: Callable[[str], None],
+  step: int | None = None,
+  unverified: bool = False,
+) -> tuple[dict[str, Any], Meta] | None:
+  """Returns ({item: tree}, meta) of the newest readable checkpoint, or of that of a step."""
+
+  def read(step):
+    folder, meta = folder_of(workdir, step), read_meta(workdir, step)
+    target = expected(meta)
+    _check_fits(folder, meta, target)
+    items = {"params": target.params, VARIABLES: target.variables, "rest": target.rest}
+    return {name: _read_tree(folder / name, tree) for name, tree in items.items() if tree}, meta
+
+  def check(restored):
+    items, meta = restored
+    wrong = [
+      f"{item}/{name}"
+      for item, tree in items.items()
+      for name in bits.differing(meta.sums[item], bits.sums(tree))
+    ]
+    if wrong:
+      raise ValueError(f"{len(wrong)} arrays are not what was saved: {', '.join(wrong[:3])}")
+
+  return _newest(workdir, read, report, check, step, unverified)
+
+
+def _resume_from(workdir: Path, restored: Meta | None, report: Callable[[str], None]) -> None:
+  """Makes a checkpoint the newest: later ones are moved away before any process looks."""
+  for step in _steps(workdir, unverified=True):
+    if restored is None or step > restored.step:
+      place = set_aside(workdir, step)
+      report(f"Moved the damaged checkpoint of step {step} to {place}.")
+  if restored is not None:
+    accept(workdir, restored.step, restored.experiment)
+
+
+def _steps(workdir: Path, unverified: bool) -> list[int]:
+  """Returns the steps of all checkpoints, unverified ones only if asked for, oldest first."""
+  steps = set(runs.steps(workdir))
+  if unverified:
+    folder = workdir / runs.CHECKPOINTS
+    names = (path.name.removesuffix(UNVERIFIED) for path in folder.glob(f"*{UNVERIFIED}"))
+    steps |= {int(name) for name in names if name.isdecimal()}
+  return sorted(steps)
 
 
 def _newest(
   workdir: Path,
   read: Callable[[int], Read],
   report: Callable[[str], None],
-  check: Callable[[Read], None] = lambda found: None,
+  check: Callable[[Read], None] = lambda result: None,
   step: int | None = None,
   unverified: bool = False,
 ) -> Read | None:
-  """Returns read(step) of the newest checkpoint that can be read, or of that of `step` alone; None
-  where there is none at all.
+  """Returns read(step) of the newest readable checkpoint, or of that of `step` alone; None where
+  there is none at all.
 
-  `check` may raise for what was read: it sees what all processes have read, and says the same on
-  each of them.
+  `check` may raise for what all processes have read, with the same result on each.
   """
   for part in sorted((workdir / runs.CHECKPOINTS).glob(f"*{UNFINISHED}*")):
     report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
@@ -280,15 +280,15 @@ def _newest(
       f"{', '.join(map(str, have)) or 'no step'}."
     )
   for number in reversed(have if step is None else [step]):
-    found, fault = _tried(lambda number=number: read(number))
-    why = next((each for each in together.gathered(fault) if each is not None), None)
-    if why is None:
-      _, why = _tried(lambda found=found: check(found))
-    if why is None:
-      return found
-    faults.append(f"{folder_of(workdir, number)}: {why}")
+    result, fault = _tried(lambda number=number: read(number))
+    fault = next((text for text in together.gathered(fault) if text is not None), None)
+    if fault is None:
+      _, fault = _tried(lambda result=result: check(result))
+    if fault is None:
+      return result
+    faults.append(f"{folder_of(workdir, number)}: {fault}")
     report(f"Checkpoint {faults[-1]}. It is damaged or half written: skipped.")
-  if together.from_first(lambda: runs.steps(workdir)):  # what was not opened again never counted
+  if together.from_first(lambda: runs.steps(workdir)):  # unverified ones never counted
     raise CheckpointError(
       f"None of the {len(faults)} checkpoints in {workdir / runs.CHECKPOINTS} can be read:\n  "
       + "\n  ".join(faults)
@@ -304,12 +304,17 @@ def _tried(act: Callable[[], Read]) -> tuple[Read | None, str | None]:
   except (AudiopalmError, MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:  # damaged files show up as any kind of error of their readers
-    _hush_readers()
-    return None, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+    _silence_readers()
+    return None, text_of(error)
 
 
-def _hush_readers() -> None:
-  """Keeps quiet what else is read of a damaged checkpoint, and finds nobody waiting for it."""
+def text_of(error: Exception) -> str:
+  """Returns the class of an error of a reader and the first line of its text."""
+  return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
+
+
+def _silence_readers() -> None:
+  """Suppresses what readers of a damaged checkpoint print later, when nobody waits for them."""
   hook = sys.unraisablehook
 
   def quiet(unraisable):
@@ -320,55 +325,39 @@ def _hush_readers() -> None:
   sys.unraisablehook = quiet
 
 
-def _check_sums(workdir: Path, step: int, **trees: ArrayTree) -> None:
-  """Raises ValueError naming arrays whose bits are not those that were saved."""
-  saved = runs.fields(folder_of(workdir, step))["sums"]
-  wrong = [
-    f"{item}/{name}"
-    for item, tree in trees.items()
-    for name in bits.differing(saved[item], bits.sums(tree))
-  ]
-  if wrong:
-    raise ValueError(f"{len(wrong)} arrays are not what was saved: {', '.join(wrong[:3])}")
-
-
-def _check_variables(workdir: Path, step: int, wanted: Params) -> None:
-  """Raises CheckpointError where an objective has variables and a checkpoint none, or the other way
-  round."""
-  folder = folder_of(workdir, step)
-  if bool(wanted) != (VARIABLES in runs.fields(folder)["sums"]):
-    holds, has = ("none", "some") if wanted else ("some", "none")
+def _check_fits(folder: Path, meta: Meta, expected: Expected) -> None:
+  # Through JSON, as the saved one went: tuples are lists there.
+  manifest = json.loads(json.dumps(expected.manifest))
+  token_space.check(manifest, meta.manifest, f"The checkpoint {folder}")
+  if expected.rest is not None and "rest" not in meta.sums:
+    raise CheckpointError(
+      f"The checkpoint {folder} holds parameters alone, as imported runs do: it can be evaluated "
+      "and asked, but without its optimizer's state not trained any further. Train in the workdir "
+      "it was exported from, or anew in another --workdir."
+    )
+  variables = expected.variables
+  if variables is not None and bool(variables) != (VARIABLES in meta.sums):
+    holds, has = ("none", "some") if variables else ("some", "none")
     raise CheckpointError(
       f"The checkpoint {folder} holds {holds} of the variables that an objective keeps, and this "
       f"experiment's has {has}. Use the objective it was trained with, or another --workdir."
     )
 
 
-def _check_manifest(workdir: Path, meta: Meta, manifest: Mapping[str, Any]) -> None:
-  # Through JSON, as the saved one went: tuples are lists there.
-  expected = json.loads(json.dumps(manifest))
-  token_space.check(expected, meta.manifest, f"The checkpoint {folder_of(workdir, meta.step)}")
-
-
-def _read_items(workdir: Path, step: int, **targets: ArrayTree) -> dict[str, Any]:
-  """Returns the saved trees placed as `targets`, without those that hold nothing."""
-  return {name: _read_tree(workdir, step, name, tree) for name, tree in targets.items() if tree}
-
-
-def _read_tree(workdir: Path, step: int, item: str, target: ArrayTree) -> Params:
+def _read_tree(folder: Path, target: ArrayTree) -> Params:
   """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
-  path = LiteralPath(str(folder_of(workdir, step) / item))
+  path = LiteralPath(str(folder))
   # A Checkpointer would wait for all processes, one that could not read its part among them, and
   # its own metadata() warns of a file that lies one folder higher.
   with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
     saved = handler.metadata(path).tree
-    _compare(saved, target, f"{folder_of(workdir, step)} ({item})")
+    _compare(saved, target, f"{folder.parent} ({folder.name})")
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
     )
-    if not isinstance(target, Mapping) or VARIABLES not in saved or VARIABLES in target:
+    if VARIABLES not in saved or VARIABLES in target:
       return handler.restore(path, args=ocp.args.StandardRestore(abstract))
-    # Of before variables were an item: nothing, under their name, which Orbax asks for.
+    # From before variables were an item: nothing, under their name, which Orbax asks for.
     args = ocp.args.StandardRestore({**abstract, VARIABLES: {}})
     return {name: tree for name, tree in handler.restore(path, args=args).items() if name in target}
 
@@ -377,7 +366,7 @@ def _compare(saved: ArrayTree, target: ArrayTree, what: str) -> None:
   saved_shapes, expected = shapes_of(saved), shapes_of(target)
   lines = [
     f"{name}: saved {saved_shapes.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
-    for name in [*expected, *(name for name in saved_shapes if name not in expected)]
+    for name in {**expected, **saved_shapes}
     if saved_shapes.get(name) != expected.get(name)
   ]
   if lines:
@@ -387,13 +376,3 @@ def _compare(saved: ArrayTree, target: ArrayTree, what: str) -> None:
       + "\n  ".join(lines[:SHOWN] + more)
       + "\nUse the model, objective and optimizer it was trained with, or another --workdir."
     )
-
-
-def shapes_of(tree: ArrayTree) -> dict[str, str]:
-  """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
-  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {bits.name_of(path): shape_of(leaf) for path, leaf in leaves}
-
-
-def shape_of(array: jax.Array | jax.ShapeDtypeStruct) -> str:
-  return f"{array.dtype} {tuple(array.shape)}"

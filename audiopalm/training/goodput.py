@@ -1,28 +1,34 @@
-"""Where the time of a run goes: buckets that add up to the wall clock, as JSON lines."""
+"""Where the time of a run goes, as JSON lines, and a watchdog that ends a run whose time stands
+still."""
 
 import contextlib
+import faulthandler
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from audiopalm.data import json_lines
-from audiopalm.training import appending
+from audiopalm.data import files, json_lines
+from audiopalm.errors import EXIT_WATCHDOG, DataError
+from audiopalm.training import metrics
 
-# Lost work: steps that an earlier start had done already, but did not live to save.
+# Lost work: steps that an earlier start had completed, but not saved.
 BUCKETS = ("init", "compile", "data wait", "step", "lost work", "checkpoint", "evaluation")
+WATCHED = ("step", "lost work", "data wait", "checkpoint")  # others may take any time
+HEARTBEATS = "heartbeats"
+BEAT_S = 10.0
 
 
 class Goodput:
   """Seconds spent in each bucket; every moment belongs to exactly one.
 
   `goodput.jsonl` gets a line every `every_s` seconds (the seconds of each bucket since the line
-  before) and one last line with the sums. Lines are added at a resume, never replaced. Without a
-  path, as of a process whose time another one writes, there is no file.
+  before) and one last line with the sums; a resume appends. Without a path there is no file.
 
       {"time": 1790000000.0, "step": 120, "seconds": {"data wait": 0.02, "step": 9.9}}
       {"time": 1790000100.0, "step": 900, "total": {"init": 1.1, ...}, "lost_steps": 0}
-
-  Where the device is full, lines wait for room.
   """
 
   def __init__(
@@ -32,14 +38,14 @@ class Goodput:
     self._written = dict(self.seconds)
     if path is not None:
       json_lines.mend(path)
-    self._file = None if path is None else appending.Appender(path)
+    self._file = None if path is None else metrics.Appender(path)
     self._every_s, self._clock = every_s, clock
     self._stack = ["init"]
     self._since = self._last_line = clock()
 
   @contextlib.contextmanager
   def spend(self, bucket: str) -> Iterator[None]:
-    """Books the time until the block ends to `bucket`, whatever was running before it."""
+    """Counts the time until the block ends in `bucket`, and not in that of an outer block."""
     assert bucket in self.seconds, bucket
     self.book()
     self._stack.append(bucket)
@@ -48,26 +54,6 @@ class Goodput:
     finally:
       self.book()
       self._stack.pop()
-
-  def note(self, step: int) -> None:
-    """Writes a line if the last one is `every_s` seconds old."""
-    self.book()
-    if self._since - self._last_line < self._every_s:
-      return
-    self._last_line = self._since
-    spent = {
-      bucket: round(seconds - self._written[bucket], 4)
-      for bucket, seconds in self.seconds.items()
-      if seconds > self._written[bucket]
-    }
-    self._written = dict(self.seconds)
-    self._write({"step": step, "seconds": spent})
-
-  def close(self, step: int, lost_steps: int) -> None:
-    """Writes the last line. `lost_steps` were done by an earlier run and had to be done again."""
-    self.book()
-    total = {bucket: round(seconds, 4) for bucket, seconds in self.seconds.items()}
-    self._write({"step": step, "total": total, "lost_steps": lost_steps})
 
   def book(self) -> None:
     """Brings `seconds` up to this moment."""
@@ -79,8 +65,81 @@ class Goodput:
     """Returns (bucket, seconds since anything was booked), from any thread."""
     return self._stack[-1], self._clock() - self._since
 
-  def _write(self, line: dict) -> None:
-    if self._file is None:
+  def note(self, step: int) -> None:
+    """Writes a line if the last one is `every_s` seconds old."""
+    self.book()
+    if self._since - self._last_line < self._every_s:
       return
-    self._file.add(json_lines.dumps({"time": round(time.time(), 3), **line}).encode())
-    self._file.flush()
+    self._last_line = self._since
+    seconds = {
+      bucket: round(total - self._written[bucket], 4)
+      for bucket, total in self.seconds.items()
+      if total > self._written[bucket]
+    }
+    self._written = dict(self.seconds)
+    self._write(step=step, seconds=seconds)
+
+  def close(self, step: int, lost_steps: int) -> None:
+    """Writes the last line. `lost_steps` of an earlier start had to be repeated."""
+    self.book()
+    total = {bucket: round(seconds, 4) for bucket, seconds in self.seconds.items()}
+    self._write(step=step, total=total, lost_steps=lost_steps)
+
+  def _write(self, **line: object) -> None:
+    if self._file is not None:
+      self._file.add(json_lines.dumps({"time": round(time.time(), 3), **line}).encode())
+      self._file.flush()
+
+
+class Watch:
+  """A context that ends the process with 70 where one step, one wait for data or one save takes
+  longer than `hang_s` seconds (None: never); the stacks of all threads go to stderr and to
+  WORKDIR/heartbeats/PROCESS.stacks.txt.
+
+  WORKDIR/heartbeats/PROCESS.json is written every ten seconds:
+
+      {"time": 1790000000.0, "doing": "step", "for_s": 3.2}
+  """
+
+  def __init__(
+    self, timer: Goodput, workdir: Path, process: int, hang_s: float | None,
+    *, beat_s: float = BEAT_S, end: Callable[[int], object] = os._exit,
+  ):  # fmt: skip
+    self._timer, self._hang_s, self._beat_s, self._end = timer, hang_s, beat_s, end
+    self._path = Path(workdir) / HEARTBEATS / f"{process}.json"
+    self._over = threading.Event()
+    self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+  def __enter__(self) -> "Watch":
+    self._thread.start()
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    self._over.set()
+    self._thread.join()
+
+  def _run(self) -> None:
+    pause_s = self._beat_s if self._hang_s is None else min(self._beat_s, self._hang_s / 4)
+    while not self._over.wait(pause_s):
+      doing, for_s = self._timer.doing()
+      # On a full device the age of the file shows that it cannot be written.
+      with contextlib.suppress(OSError, DataError):
+        beat = {"time": round(time.time(), 3), "doing": doing, "for_s": round(for_s, 1)}
+        files.write_json(self._path, beat)
+      if self._hang_s is not None and doing in WATCHED and for_s > self._hang_s:
+        self._give_up(doing, for_s)
+        return
+
+  def _give_up(self, doing: str, for_s: float) -> None:
+    stacks = self._path.with_suffix(".stacks.txt")
+    print(
+      f"The run hangs: {for_s:.0f} s in one {doing}, where {self._hang_s:.0f} s are allowed "
+      f"(--hang-s). The stacks of all threads follow and are in {stacks}. It ends with "
+      f"{EXIT_WATCHDOG}; run the same command again: it goes on from its latest checkpoint.",
+      file=sys.stderr,
+      flush=True,
+    )
+    faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+    with contextlib.suppress(OSError), stacks.open("w", encoding="utf-8") as file:
+      faulthandler.dump_traceback(file=file, all_threads=True)
+    self._end(EXIT_WATCHDOG)

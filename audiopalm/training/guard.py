@@ -14,20 +14,20 @@ from audiopalm.sharding import ArrayTree
 from audiopalm.training import bits
 from audiopalm.training.state import TrainState
 
-FILE = "bad_steps.json"  # in the workdir: what the last steps of a run that gave up were given
+FILE = "bad_steps.json"  # in the workdir: the records of the last steps of a run that gave up
 MOST_BAD_STEPS = 20  # skipped steps in a row before a run gives up
 
 
 @dataclasses.dataclass
 class StopRequest:
-  """Whether the run was asked to stop, and by which signal ('' while it was not)."""
+  """The name of the signal that asked the run to stop, '' while none did."""
 
   asked_by: str = ""
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-  """Yields what says whether SIGTERM or SIGINT came; a second one acts as it always does.
+  """Yields a StopRequest that SIGTERM or SIGINT sets; a second signal acts as it always does.
 
   Python delivers signals to the main thread only: elsewhere nothing is caught.
   """
@@ -37,18 +37,20 @@ def stop_signals() -> Iterator[StopRequest]:
     return
   before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
+  def restore():
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
   def ask(number, frame):
     stop.asked_by = signal.Signals(number).name
-    for other, handler in before.items():
-      signal.signal(other, handler)
+    restore()
 
   for number in before:
     signal.signal(number, ask)
   try:
     yield stop
   finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+    restore()
 
 
 def check_saved(due: bool, steps: int) -> None:
@@ -62,15 +64,14 @@ def check_saved(due: bool, steps: int) -> None:
     )
 
 
-def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -> None:
-  """Raises BadSteps once `most` steps in a row were skipped."""
-  if skipped_in_a_row >= most:
+def check_streak(skipped_in_a_row: int, step: int) -> None:
+  """Raises BadSteps once MOST_BAD_STEPS steps in a row were skipped."""
+  if skipped_in_a_row >= MOST_BAD_STEPS:
     raise BadSteps(
-      f"The last {skipped_in_a_row} steps up to step {step} had a loss, gradients or an update "
-      "that are not finite, or a gradient norm beyond optimizer.spike; each was skipped, so the "
-      "parameters are those of the last good step. Look at grad_norm in metrics.jsonl before that "
-      f"step, and at what they were given: their records are in {FILE}, and audiopalm inspect "
-      "batch --workdir DIR --step N shows them; then lower optimizer.peak_lr, lengthen "
+      f"The last {skipped_in_a_row} steps up to step {step} were skipped: their loss, gradients or "
+      "update were not finite, or their gradient norm was beyond optimizer.spike. The parameters "
+      f"are those of the last good step. See grad_norm in metrics.jsonl, the records in {FILE} and "
+      "audiopalm inspect batch --workdir DIR --step N; then lower optimizer.peak_lr, lengthen "
       "optimizer.warmup_steps or tighten optimizer.clip_norm, and start again: the run resumes "
       "from its latest checkpoint."
     )
@@ -79,9 +80,9 @@ def check_streak(skipped_in_a_row: int, step: int, most: int = MOST_BAD_STEPS) -
 def computed_twice(
   compiled: Callable, state: TrainState, batch: Batch, key: jax.Array, step: int
 ) -> tuple[TrainState, dict[str, ArrayTree]]:
-  """Returns compiled(state, batch, key), done twice; HardwareFault unless both are the same bits.
+  """Returns compiled(state, batch, key), computed twice; HardwareFault unless the bits are equal.
 
-  It needs room for a second state.
+  It needs memory for a second state.
   """
   copy = jax.tree.map(lambda array: array.copy(), state)
   first = bits.sums(compiled(state, batch, key))

@@ -16,10 +16,8 @@ from audiopalm.training import goodput, step, together
 
 
 class HeldOut:
-  """Measures the mean loss of each task on rows of its validation split.
-
-  They are `experiment.evaluation.rows` rows a task; one without any is left out. The batches are
-  made once and kept on the host.
+  """Measures the mean loss of each task on `experiment.evaluation.rows` rows of its validation
+  split. A task without rows is left out. The batches are made once and kept on the host.
   """
 
   def __init__(
@@ -29,58 +27,56 @@ class HeldOut:
     model: Model,
     machine: Machine,
     mesh: jax.sharding.Mesh,
-    spent: goodput.Goodput,
+    timer: goodput.Goodput,
   ):
-    self._experiment, self._prepared, self._mesh, self._spent = experiment, prepared, mesh, spent
+    self._experiment, self._prepared, self._mesh, self._timer = experiment, prepared, mesh, timer
     data = experiment.data
     rows = data.batch_rows // sharding.batch_ways(mesh)
     self._batch_rows = data.batch_rows // machine.accumulation(rows, data.length)
     self._step = step.build_held_out(model, experiment.objective, machine)
     self._key = jax.random.key(0)
     self._batches: dict[str, list[Batch]] | None = None
-    self._compiled = None
+    self._compiled: jax.stages.Compiled | None = None
 
   def check(self, metric: str, params: Params, variables: Params) -> None:
     """Raises ConfigError unless `measure` will give TASK/METRIC. Arrays or their shapes."""
     task, name = metric.split("/", 1)
-    self._batches = self._batches or self._load()
-    if task not in self._batches:
+    batches = self._loaded()
+    if task not in batches:
       raise ConfigError(f"keep_best={metric!r}: task {task!r} has no held-out rows to measure.")
-    losses = jax.eval_shape(self._step, params, variables, self._batches[task][0], self._key)
+    losses = jax.eval_shape(self._step, params, variables, batches[task][0], self._key)
     names = ["loss", *base.metrics(losses)]
     if name not in names:
       raise ConfigError(f"keep_best={metric!r}: {task} is measured by {', '.join(names)} only.")
 
   def measure(self, params: Params, variables: Params) -> dict[str, dict[str, float]]:
     """Returns {task: {"loss", "nll_text", "nll_speech", "accuracy_text", ...}}."""
-    with self._spent.spend("evaluation"):
-      if self._batches is None:
-        self._batches = self._load()
+    with self._timer.spend("evaluation"):
       return {
-        task: _means([self._sums(params, variables, *each) for each in enumerate(batches)])
-        for task, batches in self._batches.items()
+        task: _means([self._losses(params, variables, *item) for item in enumerate(batches)])
+        for task, batches in self._loaded().items()
       }
 
-  def _load(self) -> dict[str, list[Batch]]:
-    tasks, data = self._experiment.tasks, self._experiment.data
-    feed = data.feed(self._prepared, tasks, "validation")
-    mine = sharding.rows_here(self._mesh, self._batch_rows)
-    rows = self._experiment.evaluation.rows
-    batches = {
-      task.name: feed.held_out(number, rows, self._batch_rows, mine)
-      for number, task in enumerate(tasks)
-    }
-    return {task: batches_of_task for task, batches_of_task in batches.items() if batches_of_task}
+  def _loaded(self) -> dict[str, list[Batch]]:
+    if self._batches is None:
+      tasks = self._experiment.tasks
+      feed = self._experiment.data.feed(self._prepared, tasks, "validation")
+      here = sharding.rows_here(self._mesh, self._batch_rows)
+      rows = self._experiment.evaluation.rows
+      of_tasks = (feed.held_out(n, rows, self._batch_rows, here) for n in range(len(tasks)))
+      pairs = zip(tasks, of_tasks, strict=True)
+      self._batches = {task.name: batches for task, batches in pairs if batches}
+    return self._batches
 
-  def _sums(
+  def _losses(
     self, params: Params, variables: Params, number: int, batch: Batch
   ) -> dict[str, base.Loss]:
     placed = sharding.place(batch, self._mesh, batch.axes(), self._batch_rows)
     key = jax.random.fold_in(self._key, number)  # the same draws at every measurement
     if self._compiled is None:
-      with self._spent.spend("compile"):
+      with self._timer.spend("compile"):
         self._compiled = self._step.lower(params, variables, placed, key).compile()
-        together.gathered(None)  # as in the loop: its collectives wait for nobody's compiler
+        together.gathered(None)  # as in the loop: no collective waits for another's compiler
     return self._compiled(params, variables, placed, key)
 
 
@@ -88,17 +84,15 @@ def _means(batches: list[Mapping[str, base.Loss]]) -> dict[str, float]:
   """Returns sums over sums of weights, added on the host in double precision; "loss" is the sum of
   the players' means, as in training."""
   totals: dict[str, list[float]] = {}
-  players: dict[str, None] = {}
-  for losses in jax.device_get(batches):
-    players |= dict.fromkeys(losses)
+  batches = jax.device_get(batches)
+  for losses in batches:
     means = {f"loss/{player}": (loss.sum, loss.weight) for player, loss in losses.items()}
-    for name, pair in {**means, **base.metrics(losses)}.items():
+    for name, (value, weight) in {**means, **base.metrics(losses)}.items():
       total = totals.setdefault(name, [0.0, 0.0])
-      total[0] += float(pair[0])
-      total[1] += float(pair[1])
-  means_by_name = step.rates(totals)
-  names = [f"loss/{player}" for player in players if f"loss/{player}" in means_by_name]
-  losses_of_players = {name: means_by_name.pop(name) for name in names}
-  # Where nothing was weighed there is no loss.
-  total_loss = {"loss": sum(losses_of_players.values())} if losses_of_players else {}
-  return {**total_loss, **(losses_of_players if len(players) > 1 else {}), **means_by_name}
+      total[0] += float(value)
+      total[1] += float(weight)
+  rates = step.rates(totals)
+  names = [f"loss/{player}" for player in batches[0] if f"loss/{player}" in rates]
+  by_player = {name: rates.pop(name) for name in names}
+  loss = {"loss": sum(by_player.values())} if by_player else {}  # none where nothing had weight
+  return {**loss, **(by_player if len(batches[0]) > 1 else {}), **rates}

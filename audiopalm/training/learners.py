@@ -13,9 +13,8 @@ from audiopalm.training import optimizers
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-  """A player while it trains: the groups of parameters it `owns` (() is all of them), of these with
-  `only` those in whose path one of its entries occurs, and the `chain` that moves them at every
-  `every`-th step, from the first on."""
+  """A player while it trains: the groups of parameters it `owns` (() is all), limited to paths with
+  an entry of `only`, and the optimizer `chain` that moves them at each `every`-th step."""
 
   owns: tuple[str, ...]
   chain: optax.GradientTransformationExtraArgs

@@ -3,8 +3,8 @@
     cli.main.main -> cli.train.run -> run -> _train -> _compiled
       -> step.train_step -> gradients -> sums -> objective.losses -> model.hidden
 
-Batches are made and placed one ahead on a thread; the numbers of a step are read while the next one
-computes. A batch is a pure function of the step, so to resume is to restore and to go on.
+A thread makes and places the next batch; the metrics of a step are read while the next one
+computes. A batch is a pure function of the step, so a resume restores the state and continues.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import rich.console
 
 from audiopalm import experiment as experiments
@@ -29,7 +28,7 @@ from audiopalm.data.prepared import Prepared
 from audiopalm.errors import BadSteps, Requeue
 from audiopalm.experiment import Experiment
 from audiopalm.models.base import Model
-from audiopalm.parts import runs
+from audiopalm.parts import machines, runs
 from audiopalm.settings import Machine
 from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
@@ -45,11 +44,8 @@ from audiopalm.training import (
   saving,
   state,
   step,
-  summary,
-  throughput,
   together,
   warm_start,
-  watch,
   writing,
 )
 from audiopalm.training import learners as learning
@@ -59,7 +55,7 @@ Made = TypeVar("Made")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Setup:
-  """What a run is made of; nothing of it changes from step to step."""
+  """What a run is made of, the same at every step."""
 
   experiment: Experiment
   prepared: Prepared
@@ -70,8 +66,7 @@ class _Setup:
   learners: Mapping[str, learning.Learner]
   loader: loader.Loader
   key: jax.Array
-  rows_to_count: np.ndarray | slice  # of those that this process reads: others count the rest
-  recheck_every: int  # steps of which one is computed twice; 0: none
+  recheck_every: int  # of so many steps one is computed twice; 0: none
 
   @property
   def accumulation(self) -> int:
@@ -83,17 +78,18 @@ class _Setup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Monitors:
-  """What a run does beside its steps: it measures time and held-out losses, writes and saves."""
+  """What a run does beside its steps: measures time and held-out losses, logs and saves."""
 
   timer: goodput.Goodput
+  journal: metrics.Journal
   recorder: record.Recorder
   held_out: held_out.HeldOut
   saving: saving.Saving
-  had_step: int  # the last that an earlier start had begun
 
-  def measure(self, number: int, train_state: state.TrainState) -> dict[str, dict[str, float]]:
-    """Returns the held-out metrics of the state after a step, written and compared."""
+  def measure(self, train_state: state.TrainState) -> dict[str, dict[str, float]]:
+    """Returns the held-out metrics of a state, logged and compared with the best."""
     losses = self.held_out.measure(train_state.params, train_state.variables)
+    number = int(train_state.step)
     self.recorder.measured(number, losses)
     self.saving.measured(number, losses)
     return losses
@@ -108,23 +104,22 @@ def run(
   console: rich.console.Console | None = None,
   hang_s: float | None = None,
   recheck_every: int = 0,
-) -> summary.Summary:
-  """Returns the summary of a finished run; goes on from its latest checkpoint if there is one.
+) -> progress.Summary:
+  """Returns the summary of a finished run, which resumes from its latest checkpoint if any.
 
-  `prepared` is of `data.prepare.open_prepared`. Raises Requeue when a signal stopped the run (its
-  state is saved), BadSteps when too many steps in a row were skipped, CheckpointError for a
-  checkpoint that does not fit, FullDevice where the last one of this start finds no room.
+  `prepared` is of `data.prepare.open_prepared`. A step of more than `hang_s` seconds ends the
+  process with 70 (`goodput.Watch`). Each `recheck_every`-th step is computed twice. Of several
+  processes all call it alike; the first one prints and logs, all of them save.
 
-  A step of more than `hang_s` seconds ends the process with 70 (`watch.Watch`). Each
-  `recheck_every`-th step is computed twice: HardwareFault if that gives other bits.
-
-  Of several processes all call it alike; the first one prints and writes the journals, all of them
-  save.
+  Raises Requeue when a signal stopped the run (its state is saved), BadSteps when too many steps in
+  a row were skipped, CheckpointError for a checkpoint that does not fit, FullDevice where the last
+  one finds no room, HardwareFault where a step computed twice gives other bits.
   """
-  workdir, writes = Path(workdir), together.is_first()
-  console = (console or rich.console.Console()) if writes else rich.console.Console(quiet=True)
+  workdir, is_first = Path(workdir), together.is_first()
+  console = (console or rich.console.Console()) if is_first else rich.console.Console(quiet=True)
+  display = progress.Progress(console, experiment.steps)
   workdir.mkdir(parents=True, exist_ok=True)
-  timer = goodput.Goodput(workdir / "goodput.jsonl" if writes else None)
+  timer = goodput.Goodput(workdir / "goodput.jsonl" if is_first else None)
   mesh = sharding.mesh(machine)
   experiment.data.check_mesh(mesh)
   with (
@@ -133,6 +128,7 @@ def run(
     guard.stop_signals() as stop,
     contextlib.ExitStack() as stack,
   ):
+    rows = sharding.rows_here(mesh, experiment.data.batch_rows)
     setup = _Setup(
       experiment,
       prepared,
@@ -141,31 +137,20 @@ def run(
       workdir,
       model=experiment.model.build(prepared.space),
       learners=learning.of(experiment),
-      loader=loader.Loader(
-        prepared,
-        experiment,
-        mine=sharding.rows_here(mesh, experiment.data.batch_rows),
-      ),
+      loader=loader.Loader(prepared, experiment, mine=rows),
       key=jax.random.key(experiment.seed),
-      rows_to_count=_rows_to_count(mesh, experiment.data.batch_rows),
       recheck_every=recheck_every,
     )
-    stack.enter_context(watch.Watch(timer, workdir, jax.process_index(), hang_s))
-    display = progress.Progress(console, experiment.steps)
+    stack.enter_context(goodput.Watch(timer, workdir, jax.process_index(), hang_s))
     train_state, restored = _restore_or_init(setup, display.say)
-    steps_done = int(train_state.step)
+    begun = int(train_state.step)
     if restored is not None:
       setup = _at_checkpoint(setup, restored)
     _print_header(setup, restored, display.say)
     # A run may have been stopped between a step and its held-out losses.
-    unmeasured = (
-      0 < steps_done < experiment.steps and steps_done % experiment.evaluation.every_steps == 0
-    )
-    journal = (
-      metrics.Journal(workdir, steps_done, not unmeasured, display.say)
-      if writes
-      else metrics.Silent(steps_done)
-    )
+    due = begun % experiment.evaluation.every_steps == 0
+    unmeasured = due and 0 < begun < experiment.steps
+    journal = metrics.Journal(workdir if is_first else None, begun, not unmeasured, display.say)
     stack.callback(lambda: timer.close(journal.last_step, journal.lost_steps))
     recorder = stack.enter_context(_recorder(setup, journal, display, timer, restored))
     evaluator = held_out.HeldOut(experiment, prepared, setup.model, machine, mesh, timer)
@@ -173,35 +158,48 @@ def run(
       evaluator.check(experiment.keep_best, train_state.params, train_state.variables)
     keep = writing.Keep(experiment.keep_checkpoints, experiment.keep_every_steps)
     writer = stack.enter_context(writing.Writer(workdir, keep))
-    saver = saving.Saving(writer, experiment, workdir, steps_done, timer, stop, display.say)
-    monitors = _Monitors(timer, recorder, evaluator, saver, journal.had_step)
-    stack.enter_context(display.from_step(steps_done))
+    saver = saving.Saving(writer, experiment, workdir, begun, timer, stop, display.say)
+    monitors = _Monitors(timer, journal, recorder, evaluator, saver)
+    stack.enter_context(display.from_step(begun))
     if unmeasured:
-      monitors.measure(steps_done, train_state)
-    stack.enter_context(_bad_steps_recorded(setup, recorder, journal))
+      monitors.measure(train_state)
+    stack.enter_context(_bad_steps_recorded(setup, monitors))
     train_state = _train(setup, train_state, monitors, stop)
-    losses = monitors.measure(int(train_state.step), train_state)
-  result = _summary(setup, monitors, int(train_state.step), losses)
-  result.show(console)
-  return result
+    losses = monitors.measure(train_state)
+  tokens_per_s, mfu = recorder.speed()
+  summary = progress.Summary(
+    name=experiment.name,
+    workdir=workdir,
+    step=int(train_state.step),
+    parameters=experiment.model.parameters(prepared.space),
+    held_out=losses,
+    seen=recorder.seen.by_task(),
+    seconds=dict(timer.seconds),
+    tokens_per_s=tokens_per_s,
+    mfu=mfu,
+    skipped=recorder.skipped,
+    best=saver.best,
+    answers=experiment.data.answers,
+  )
+  summary.show(display)
+  return summary
 
 
 def _restore_or_init(
   setup: _Setup, say: Callable[[str], None]
 ) -> tuple[state.TrainState, checkpoint.Meta | None]:
-  """Returns the state to go on from and what its checkpoint says, None at a fresh start."""
+  """Returns the state to start from and the metadata of its checkpoint, None at a fresh start."""
   model, objective, mesh = setup.model, setup.experiment.objective, setup.mesh
-  params_key, variables_key = jax.random.split(setup.key)
   shapes = model.shapes(mesh)
-  wanted = state.shapes(
-    shapes, state.variable_shapes(objective, model, shapes, mesh), setup.learners, mesh
-  )
-  restored = checkpoint.restore_state(setup.workdir, wanted, setup.prepared.manifest, say)
+  variable_shapes = state.variable_shapes(objective, model, shapes, mesh)
+  target = state.shapes(shapes, variable_shapes, setup.learners, mesh)
+  restored = checkpoint.restore_state(setup.workdir, target, setup.prepared.manifest, say)
   if restored is not None:
     return restored
   if together.is_first():
     with runs.saying(setup.workdir, setup.experiment.to_json()):
       pass
+  params_key, variables_key = jax.random.split(setup.key)
   warm = setup.experiment.warm_start
   if warm is None:
     params = model.init(params_key, mesh)
@@ -229,11 +227,9 @@ def _train(
   """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
   experiment, timer = setup.experiment, monitors.timer
   recorder, saver = monitors.recorder, monitors.saving
-  exchange = _exchange(setup)
+  exchange = together.Exchange(setup.mesh, len(setup.loader.tasks), experiment.data.length)
   compiled = None
-  with _prefetched(
-    functools.partial(_batch, setup), int(train_state.step), experiment.steps
-  ) as batches:
+  with _prefetched(_batch_maker(setup), int(train_state.step), experiment.steps) as batches:
     for number in range(int(train_state.step) + 1, experiment.steps + 1):
       with timer.spend("data wait"):
         batch, counts = next(batches)
@@ -241,7 +237,7 @@ def _train(
         with timer.spend("compile"):
           compiled = _compiled(setup, train_state, batch)
       last = number == experiment.steps
-      with timer.spend("step" if number > monitors.had_step else "lost work"):
+      with timer.spend("step" if number > monitors.journal.had_step else "lost work"):
         train_state, step_metrics = compiled(number, train_state, batch)
         recorder.add(number, step_metrics, exchange.begin(counts, stop.asked_by))
         asked_by = exchange.asked_by
@@ -251,7 +247,7 @@ def _train(
           recorder.flush()
       # A skipped step leaves the state as it was, but only a good one proves it.
       if saving_now and (recorder.streak == 0 or (last and recorder.any_finite)):
-        saver.save(number, train_state, _meta(setup, number, recorder), stopping=stopping)
+        saver.save(train_state, _meta(setup, number, recorder), stopping=stopping)
         if stopping:
           raise Requeue(
             f"Stopped by {asked_by} after step {number} of {experiment.steps}; everything is "
@@ -260,7 +256,7 @@ def _train(
       if not last and number % experiment.evaluation.every_steps == 0:
         with timer.spend("step"):
           recorder.flush()
-        monitors.measure(number, train_state)
+        monitors.measure(train_state)
   guard.check_saved(saver.due, experiment.steps)
   return train_state
 
@@ -268,7 +264,7 @@ def _train(
 def _compiled(
   setup: _Setup, train_state: state.TrainState, batch: Batch
 ) -> Callable[[int, state.TrainState, Batch], tuple[state.TrainState, dict[str, ArrayTree]]]:
-  """Returns step(number, state, batch), which computes those twice that are to be rechecked."""
+  """Returns step(number, state, batch), which computes twice what is to be rechecked."""
   experiment = setup.experiment
   train_step = step.build(
     setup.model,
@@ -290,36 +286,30 @@ def _compiled(
 
 
 @contextlib.contextmanager
-def _bad_steps_recorded(
-  setup: _Setup, recorder: record.Recorder, journal: metrics.Journal | metrics.Silent
-) -> Iterator[None]:
+def _bad_steps_recorded(setup: _Setup, monitors: _Monitors) -> Iterator[None]:
   """Writes the records of the last bad steps to a file, where they end the run."""
   try:
     yield
   except BadSteps:
-    last = journal.last_step
-    steps = range(last - min(recorder.streak, guard.MOST_BAD_STEPS) + 1, last + 1)
+    last, streak = monitors.journal.last_step, monitors.recorder.streak
+    steps = range(last - min(streak, guard.MOST_BAD_STEPS) + 1, last + 1)
     if together.is_first():
       records = past.records(setup.prepared, setup.experiment, steps, setup.loader.schedule)
       files.write_json(setup.workdir / guard.FILE, records)
     raise
 
 
-def _batch(setup: _Setup, number: int) -> tuple[Batch, Counts]:
-  batch = setup.loader.batch_at(number)
-  counts = batch.count(len(setup.loader.tasks), setup.rows_to_count, setup.loader.first_row)
-  rows = setup.experiment.data.batch_rows
-  return sharding.place(batch, setup.mesh, batch.axes(), rows), counts
+def _batch_maker(setup: _Setup) -> Callable[[int], tuple[Batch, Counts]]:
+  """Returns make(step) -> (placed batch, counts of those rows that no other process counts)."""
+  batches, mesh, rows = setup.loader, setup.mesh, setup.experiment.data.batch_rows
+  counted = sharding.counted_here(mesh, rows)
 
+  def make(number):
+    batch = batches.batch_at(number)
+    counts = batch.count(len(batches.tasks), counted, batches.first_row)
+    return sharding.place(batch, mesh, batch.axes(), rows), counts
 
-def _rows_to_count(mesh: jax.sharding.Mesh, batch_rows: int) -> np.ndarray | slice:
-  return slice(None) if jax.process_count() == 1 else sharding.counted_here(mesh, batch_rows)
-
-
-def _exchange(setup: _Setup) -> together.Alone | together.Exchange:
-  if jax.process_count() == 1:
-    return together.Alone()
-  return together.Exchange(setup.mesh, len(setup.loader.tasks), setup.experiment.data.length)
+  return make
 
 
 @contextlib.contextmanager
@@ -342,23 +332,20 @@ def _prefetched(make: Callable[[int], Made], first: int, end: int) -> Iterator[I
 
 def _recorder(
   setup: _Setup,
-  journal: metrics.Journal | metrics.Silent,
+  journal: metrics.Journal,
   display: progress.Progress,
   timer: goodput.Goodput,
   restored: checkpoint.Meta | None,
 ) -> record.Recorder:
-  experiment, prepared = setup.experiment, setup.prepared
-  tasks = setup.loader.tasks
-  seen = throughput.Seen(
-    [task.name for task in tasks],
-    setup.loader.feed.rows,
-    restored.position["seen"] if restored else None,
-  )
-  flops = functools.partial(experiment.model.flops_per_token, prepared.space)
-  devices = setup.mesh.devices
-  meter = record.SpeedMeter(functools.cache(flops), devices.flat[0].device_kind, devices.size)
+  experiment, devices = setup.experiment, setup.mesh.devices
+  names = [task.name for task in setup.loader.tasks]
+  epoch_rows = dict(zip(names, setup.loader.feed.rows, strict=True))
+  seen = record.Seen(epoch_rows, restored and restored.position["seen"])
+  flops = functools.partial(experiment.model.flops_per_token, setup.prepared.space)
+  kind = devices.flat[0].device_kind
+  utilization = functools.partial(machines.utilization, device_kind=kind, devices=devices.size)
   rate = functools.partial(optimizers.learning_rate, experiment.optimizer, experiment.steps)
-  return record.Recorder(journal, display, timer, seen, meter, rate)
+  return record.Recorder(journal, display, timer, seen, functools.cache(flops), utilization, rate)
 
 
 def _meta(setup: _Setup, number: int, recorder: record.Recorder) -> checkpoint.Meta:
@@ -379,7 +366,7 @@ def _meta(setup: _Setup, number: int, recorder: record.Recorder) -> checkpoint.M
 def _print_header(
   setup: _Setup, restored: checkpoint.Meta | None, say: Callable[[str], None]
 ) -> None:
-  """Says what runs on what, and at a resume what has changed since the checkpoint."""
+  """Prints what runs on what, and at a resume what has changed since the checkpoint."""
   experiment, machine, devices = setup.experiment, setup.machine, setup.mesh.devices
   axes = ", ".join(f"{axis}={size}" for axis, size in setup.mesh.shape.items())
   processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -388,8 +375,7 @@ def _print_header(
     dtypes += f" with products in {machine.products}"
   say(
     f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}{processes}, "
-    f"mesh {axes}, "
-    f"{dtypes}, {machine.attention} attention, remat {machine.remat}, "
+    f"mesh {axes}, {dtypes}, {machine.attention} attention, remat {machine.remat}, "
     f"{setup.accumulation} micro-batches a step"
   )
   parameters = experiment.model.parameters(setup.prepared.space)
@@ -410,30 +396,9 @@ def _print_header(
 
 
 def _settings(experiment: str) -> dict[str, Any]:
-  """Returns the settings of an experiment with each task of the mixture under its name, so that a
-  rate that changed is one line."""
+  """Returns the settings of an experiment with the tasks of the mixture by name, so that a rate
+  that changed is one line."""
   settings = json.loads(experiment)
   tasks = settings["mixture"]["tasks"]
   settings["mixture"]["tasks"] = {task["name"]: {**task, "rate": rate} for task, rate in tasks}
   return settings
-
-
-def _summary(
-  setup: _Setup, monitors: _Monitors, number: int, losses: dict[str, dict[str, float]]
-) -> summary.Summary:
-  recorder = monitors.recorder
-  seconds = max(recorder.busy_s(), 1e-9)
-  return summary.Summary(
-    name=setup.experiment.name,
-    workdir=setup.workdir,
-    step=number,
-    parameters=setup.experiment.model.parameters(setup.prepared.space),
-    held_out=losses,
-    seen=recorder.seen.by_task(),
-    seconds=dict(monitors.timer.seconds),
-    tokens_per_s=recorder.tokens / seconds,
-    mfu=recorder.mfu(),
-    skipped=recorder.skipped,
-    best=monitors.saving.best,
-    answers=setup.experiment.data.answers,
-  )

@@ -1,13 +1,12 @@
-"""What a run writes about itself: metrics.jsonl and event files for TensorBoard.
+"""The logs of a run: metrics.jsonl, and event files for TensorBoard.
 
     {"step": 120, "loss": 2.31, "nll_text": 1.9, "nll_speech": 2.6, "accuracy_text": 0.6, ...,
      "grad_norm": 0.8, "update_norm": 0.02, "lr": 0.001, "skipped": 0, "tokens": 7911,
      "batch": 3405691582, "tokens_per_s": 15100.0, "mfu": "unknown"}
     {"step": 120, "held_out": {"asr": {"loss": 2.4, ...}}, "seen": {"asr": {"tokens": 400000, ...}}}
 
-`step` counts steps done; `batch` is the digest of all rows one was given. A value that is not
-finite is null. Steps that a resumed run does again are cut from the end of the file first, so each
-step has one line.
+`step` counts completed steps; `batch` is the digest of all batch rows of that step. A value that is
+not finite is null.
 """
 
 import math
@@ -22,108 +21,142 @@ import numpy as np
 from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
+from audiopalm import system
 from audiopalm.data import json_lines
-from audiopalm.training import appending
 
 FILE = "metrics.jsonl"
 EVENTS = "events"
-EVENTS_S = 30.0  # how long events wait before they are written
+EVENTS_S = 30.0  # seconds between two writes of events
+
+
+class Appender:
+  """Appends bytes to a file; what a full device does not take stays in memory.
+
+  `flush` writes all that was added, or none of it. `say` gets a line when the device is full, when
+  it has room again, and at the end if anything is lost.
+  """
+
+  def __init__(self, path: Path, say: Callable[[str], None] = print):
+    self._path, self._say = path, say
+    self._waiting: list[bytes] = []
+    self._is_full = False
+
+  def add(self, data: bytes) -> None:
+    self._waiting.append(data)
+
+  def flush(self) -> None:
+    if not self._waiting:
+      return
+    try:
+      self._write(b"".join(self._waiting))
+    except OSError as error:
+      if not system.is_full(error):
+        raise
+      if not self._is_full:
+        self._say(
+          f"No space left on the device of {self._path}: what belongs there waits in memory and is "
+          "written when there is room."
+        )
+      self._is_full = True
+      return
+    self._waiting.clear()
+    if self._is_full:
+      self._is_full = False
+      self._say(f"There is room again: {self._path} is whole.")
+
+  def close(self) -> None:
+    self.flush()
+    if self._waiting:
+      self._say(f"{self._path} ends early: its device is still full.")
+
+  def _write(self, data: bytes) -> None:
+    with self._path.open("ab", buffering=0) as file:
+      before = file.tell()
+      try:
+        while data:
+          data = data[file.write(data) :]
+      except OSError:
+        file.truncate(before)
+        raise
 
 
 class Journal:
-  """Writes the lines and events of a run; on resume from `step` those after it go first.
+  """Writes the metrics of a run that continues after `step`.
 
-  Without `measured` the held-out losses of that step go too: they are measured again. `lost_steps`
-  says how many steps the lines held that were cut, `had_step` the last of them: work done twice.
-  `last_step` is that of the last line. While the device is full, lines and events wait for room.
+  Lines of later steps are removed first, because these steps are repeated, and unless `measured`
+  the held-out losses of `step` too. `had_step` is the last step removed, `lost_steps` their number;
+  TensorBoard hides their events. `last_step` is the step of the last line. Without a workdir, where
+  another process writes, there are no files.
   """
 
   def __init__(
-    self, workdir: Path, step: int, measured: bool = True, say: Callable[[str], None] = print
+    self,
+    workdir: Path | None,
+    step: int,
+    measured: bool = True,
+    say: Callable[[str], None] = print,
   ):
-    self.path = workdir / FILE
-    self.lost_steps, self.had_step = _cut(self.path, step, measured)
-    self.last_step = step
-    self._lines = appending.Appender(self.path, say)
-    self._events = Events(workdir / EVENTS, step, say)
+    self.lost_steps, self.had_step, self.last_step = 0, step, step
+    self._lines = self._events = None
+    if workdir is None:
+      return
+    self.lost_steps, self.had_step = _cut(workdir, step, measured)
+    self._lines = Appender(workdir / FILE, say)
+    (workdir / EVENTS).mkdir(parents=True, exist_ok=True)
+    # tensorboardX's own writer is a thread that dies of a full device, and leaves the run waiting.
+    name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
+    self._events = Appender(workdir / EVENTS / name, say)
+    self._events_written_s = time.monotonic()
+    self._add_event(file_version="brain.Event:2")
+    started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._add_event(step=step + 1, session_log=started)
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes one line; numbers in nested mappings become events named by their path."""
+    self.last_step = step
+    if self._lines is None:
+      return
     self._lines.add(json_lines.dumps({"step": step, **_plain(values)}).encode())
     self._lines.flush()
-    self.last_step = step
     for name, value in _flat(values):
-      self._events.add(name, value, step)
+      scalar = summary_pb2.Summary.Value(tag=name, simple_value=value)
+      self._add_event(step=step, summary=summary_pb2.Summary(value=[scalar]))
+    if time.monotonic() - self._events_written_s > EVENTS_S:
+      self._events.flush()
+      self._events_written_s = time.monotonic()
 
   def close(self) -> None:
-    self._lines.close()
-    self._events.close()
+    if self._lines is not None:
+      self._lines.close()
+      self._events.close()
 
-
-class Events:
-  """An event file for TensorBoard; those of earlier starts are hidden from after `step` on.
-
-  tensorboardX makes the events. Its own writer is a thread that a full device ends, after which a
-  run would wait for it for ever.
-  """
-
-  def __init__(self, folder: Path, step: int, say: Callable[[str], None] = print):
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
-    self._file = appending.Appender(folder / name, say)
-    self._written_s = time.monotonic()
-    started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-    self._add(file_version="brain.Event:2")
-    self._add(step=step + 1, session_log=started)
-
-  def add(self, name: str, value: float, step: int) -> None:
-    scalar = summary_pb2.Summary.Value(tag=name, simple_value=value)
-    self._add(step=step, summary=summary_pb2.Summary(value=[scalar]))
-    if time.monotonic() - self._written_s > EVENTS_S:
-      self._file.flush()
-      self._written_s = time.monotonic()
-
-  def close(self) -> None:
-    self._file.close()
-
-  def _add(self, **fields: object) -> None:
+  def _add_event(self, **fields: object) -> None:
     data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
     length = struct.pack("<Q", len(data))
-    sums = (struct.pack("<I", record_writer.masked_crc32c(part)) for part in (length, data))
-    self._file.add(length + next(sums) + data + next(sums))
-
-
-class Silent:
-  """The journal of a process whose metrics another one writes."""
-
-  def __init__(self, step: int):
-    self.lost_steps, self.had_step, self.last_step = 0, step, step
-
-  def write(self, step: int, values: Mapping[str, Any]) -> None:
-    self.last_step = step
-
-  def close(self) -> None:
-    pass
+    sums = [struct.pack("<I", record_writer.masked_crc32c(part)) for part in (length, data)]
+    self._events.add(length + sums[0] + data + sums[1])
 
 
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
-  """Yields the lines of a run's metrics.jsonl; a last line that was cut short is left out."""
+  """Yields the lines of a run's metrics.jsonl, without a last line that was cut short."""
   yield from json_lines.read_grown(workdir / FILE, "step")
 
 
-def _cut(path: Path, step: int, measured: bool) -> tuple[int, int]:
-  """Drops the lines after `step`, all or none of them; returns (how many steps they were, the last
-  of these or `step`). Without `measured` the held-out losses of `step` are dropped too."""
-  lines = list(read(path.parent))
-  last = step + 1 if measured else step
-  remaining = [line for line in lines if line["step"] < (last if "held_out" in line else step + 1)]
+def _cut(workdir: Path, step: int, measured: bool) -> tuple[int, int]:
+  """Removes the lines after `step`, and unless `measured` its held-out losses; returns (number of
+  steps removed, the last of them or `step`)."""
+  lines = list(read(workdir))
+  last_held_out = step if measured else step - 1
+  remaining = [
+    line for line in lines if line["step"] <= (last_held_out if "held_out" in line else step)
+  ]
   lost = {line["step"] for line in lines if line["step"] > step}
-  json_lines.write(path, remaining)
+  json_lines.write(workdir / FILE, remaining)
   return len(lost), max(lost, default=step)
 
 
 def _plain(value: Mapping | str | float | np.number) -> dict | str | float | None:
-  """Returns mappings, text and numbers as JSON takes them; float32 keeps its short form."""
+  """Returns a value for JSON; float32 keeps its short form."""
   if isinstance(value, Mapping):
     return {name: _plain(item) for name, item in value.items()}
   if isinstance(value, str):

@@ -4,6 +4,7 @@ The learning rate is a function of the run's step, not of a counter inside the o
 step does not shift it, and the host can print it without asking the device.
 """
 
+import typing
 from collections.abc import Callable
 from types import ModuleType
 
@@ -15,18 +16,19 @@ import optax
 from audiopalm.errors import ConfigError
 from audiopalm.models.base import Params
 from audiopalm.settings import Optimizer
-from audiopalm.training import muon, paths
+from audiopalm.training import muon
 
-NAMES = ("adamw", "muon", "adafactor")
-DECAYS = ("constant", "cosine", "linear", "exponential")
+NAMES = typing.get_args(Optimizer.__annotations__["name"])
+DECAYS = typing.get_args(Optimizer.__annotations__["decay"])
 LARGEST_UPDATE_RMS = 1.0  # Adafactor's clipping threshold, arXiv:1804.04235, section 6
 SMALLEST_PARAMETER_RMS = 1e-3  # so that parameters near zero still move; section 8 there
 
 
 def check(settings: Optimizer) -> None:
   """Raises ConfigError for settings no optimizer can be made of."""
-  _one_of("name", settings.name, NAMES)
-  _one_of("decay", settings.decay, DECAYS)
+  for field, known in (("name", NAMES), ("decay", DECAYS)):
+    if (value := getattr(settings, field)) not in known:
+      raise ConfigError(f"optimizer.{field} must be one of {', '.join(known)}, not {value!r}.")
   for field, least, below in (
     ("peak_lr", 0, None), ("end_lr", 0, None), ("warmup_steps", 0, None), ("b1", 0, 1),
     ("b2", 0, 1), ("eps", 0, None), ("weight_decay", 0, None),
@@ -89,22 +91,14 @@ def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraA
     ]
     if settings.b1:
       core.append(optax.ema(settings.b1, debias=False))
-  decay = (
-    [optax.add_decayed_weights(settings.weight_decay, mask=decayed)]
-    if settings.weight_decay
-    else []
-  )
-  return optax.chain(*clip, *core, *decay, _scheduled(settings, steps))
+  if settings.weight_decay:
+    core.append(optax.add_decayed_weights(settings.weight_decay, mask=decayed))
+  return optax.chain(*clip, *core, _scheduled(settings, steps))
 
 
 def decayed(params: Params) -> dict[str, bool | dict]:
   """Returns for every parameter whether weight decay applies: not to norms, biases and vectors."""
-  return jax.tree_util.tree_map_with_path(paths.is_kernel, params)
-
-
-def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
-  if value not in known:
-    raise ConfigError(f"optimizer.{field} must be one of {', '.join(known)}, not {value!r}.")
+  return jax.tree_util.tree_map_with_path(muon.is_kernel, params)
 
 
 def _scheduled(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
@@ -116,17 +110,15 @@ def _scheduled(settings: Optimizer, steps: int) -> optax.GradientTransformationE
 
 
 def _stateless(change: Callable[..., jax.Array]) -> optax.GradientTransformation:
-  """Returns a transformation that changes each update by itself: change(update, parameter, axes).
-
-  `axes` are those of one tensor: all, but for the layer axis of a stack.
-  """
+  """Returns a transformation of each update by change(update, parameter, axes), where `axes` are
+  all but the layer axis of a stack."""
 
   def update(updates, state, params):
-    def one(path, update, param):
-      first = int(paths.LAYERS in paths.names(path))
+    def changed(path, update, param):
+      first = int(muon.LAYERS in muon.names_of(path))
       return change(update, param, tuple(range(first, update.ndim)))
 
-    return jax.tree_util.tree_map_with_path(one, updates, params), state
+    return jax.tree_util.tree_map_with_path(changed, updates, params), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -1,4 +1,4 @@
-"""Reads the metrics of a step while the next one runs, so that the device never waits for it."""
+"""Reads the metrics of a step while the next one computes, so that the device never waits."""
 
 import contextlib
 import dataclasses
@@ -6,24 +6,46 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from audiopalm.batch import Counts
 from audiopalm.sharding import ArrayTree
-from audiopalm.training import goodput, guard, metrics, progress, step, throughput
+from audiopalm.training import guard, step
+from audiopalm.training.goodput import Goodput
+from audiopalm.training.metrics import Journal
+from audiopalm.training.progress import Progress
 
 BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are counted over
 
 
-@dataclasses.dataclass(frozen=True)
-class SpeedMeter:
-  """Computes the share of the hardware's peak that a run uses (MFU)."""
+class Seen:
+  """Batch rows, examples, tokens and epochs of each task since step 0, which checkpoints keep.
 
-  flops_per_token: Callable[[int], float]
-  device_kind: str
-  devices: int
+  `epoch_rows` are the batch rows of an epoch by task, `before` what `by_task` returned earlier.
+  """
 
-  def mfu(self, flops: float, seconds: float) -> float | str:
-    return throughput.utilisation(flops, seconds, self.device_kind, self.devices)
+  FIELDS = ("rows", "examples", "tokens")
+
+  def __init__(self, epoch_rows: Mapping[str, int], before: Mapping[str, Mapping] | None = None):
+    self._epoch_rows, before = epoch_rows, before or {}
+    self._sums = {
+      field: np.array([before.get(task, {}).get(field, 0) for task in epoch_rows], np.int64)
+      for field in self.FIELDS
+    }
+
+  def add(self, counts: Counts) -> None:
+    for field in self.FIELDS:
+      self._sums[field] += getattr(counts, f"{field}_T")
+
+  def by_task(self) -> dict[str, dict[str, float]]:
+    """Returns {task: {"rows", "examples", "tokens", "epochs"}}."""
+    return {
+      task: {
+        **{field: int(sums_T[number]) for field, sums_T in self._sums.items()},
+        "epochs": round(self._sums["rows"][number] / rows, 4),
+      }
+      for number, (task, rows) in enumerate(self._epoch_rows.items())
+    }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,26 +60,29 @@ class Recorder:
 
   `streak` is the number of steps skipped in a row, `any_finite` whether any was not: both as of the
   last step that was written, so call `flush` before they decide something.
+
+  `flops_per_token(length)` is for a position of an example, `utilization(flops, seconds)` the share
+  of the hardware's peak or "unknown"; `learning_rate(step)` counts steps from 0.
   """
 
   def __init__(
     self,
-    journal: metrics.Journal | metrics.Silent,
-    shown: progress.Progress,
-    spent: goodput.Goodput,
-    seen: throughput.Seen,
-    meter: SpeedMeter,
+    journal: Journal,
+    display: Progress,
+    timer: Goodput,
+    seen: Seen,
+    flops_per_token: Callable[[int], float],
+    utilization: Callable[[float, float], float | str],
     learning_rate: Callable[[int], float],
   ):
     self.seen, self.streak, self.any_finite, self.skipped = seen, 0, False, 0
-    self.tokens, self.flops = 0, 0.0
-    self._journal, self._shown, self._spent, self._meter = journal, shown, spent, meter
+    self._journal, self._display, self._timer = journal, display, timer
+    self._flops_per_token, self._utilization = flops_per_token, utilization
     self._learning_rate = learning_rate
     self._pending: _Pending | None = None
-    self._busy_s = 0.0
+    self._tokens, self._flops, self._busy_s = 0, 0.0, 0.0
 
   def __enter__(self) -> "Recorder":
-    self._busy_s = self.busy_s()
     return self
 
   def __exit__(self, kind, error, trace) -> None:
@@ -65,27 +90,29 @@ class Recorder:
       if error is None:
         self.flush()
 
-  def add(self, number: int, found: Mapping[str, ArrayTree], counts: Callable[[], Counts]) -> None:
+  def add(
+    self, number: int, metrics: Mapping[str, ArrayTree], counts: Callable[[], Counts]
+  ) -> None:
     """Keeps the metrics of step `number`, just begun, and writes those kept before.
 
-    `counts()` gives what all processes counted in its batch, and may wait for the step.
+    `counts()` returns what all processes counted in its batch, and may wait for the step.
     """
     self.flush()
-    self._pending = _Pending(number, found, counts)
+    self._pending = _Pending(number, metrics, counts)
 
   def flush(self) -> None:
     """Writes what is kept, waiting for its step. Raises BadSteps when too many were skipped."""
     if self._pending is None:
       return
     pending, self._pending = self._pending, None
-    step_metrics, counts = jax.device_get(pending.metrics), pending.counts()
+    metrics, counts = jax.device_get(pending.metrics), pending.counts()
     self.seen.add(counts)
-    self.streak, self.skipped = int(step_metrics["skipped_in_a_row"]), int(step_metrics["skipped"])
+    self.streak, self.skipped = int(metrics["skipped_in_a_row"]), int(metrics["skipped"])
     self.any_finite |= self.streak == 0
-    values = self._values(pending.step, step_metrics, counts)
+    values = self._values(pending.step, metrics, counts)
     self._journal.write(pending.step, values)
-    self._shown.update(pending.step, values)
-    self._spent.note(pending.step)
+    self._display.update(pending.step, values)
+    self._timer.note(pending.step)
     guard.check_streak(self.streak, pending.step)
 
   def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
@@ -94,35 +121,36 @@ class Recorder:
     losses = ", ".join(
       f"{task} {values['loss']:.3f}" for task, values in held_out.items() if "loss" in values
     )
-    self._shown.say(f"step {number} | held-out loss: {losses}")
+    self._display.say(f"step {number} | held-out loss: {losses}")
 
-  def mfu(self) -> float | str:
-    """Returns the share of the hardware's peak over all steps written, or "unknown"."""
-    return self._meter.mfu(self.flops, self.busy_s())
+  def speed(self) -> tuple[float, float | str]:
+    """Returns tokens per second and utilization over all steps written."""
+    busy_s = self._busy()
+    return self._tokens / max(busy_s, 1e-9), self._utilization(self._flops, busy_s)
 
-  def busy_s(self) -> float:
+  def _busy(self) -> float:
     """Returns the seconds spent on steps and on waiting for their data, up to this moment."""
-    self._spent.book()
-    return sum(self._spent.seconds[bucket] for bucket in BUSY)
+    self._timer.book()
+    return sum(self._timer.seconds[bucket] for bucket in BUSY)
 
-  def _values(self, number: int, found: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
-    before, self._busy_s = self._busy_s, self.busy_s()
+  def _values(self, number: int, metrics: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+    before, self._busy_s = self._busy_s, self._busy()
     seconds = max(self._busy_s - before, 1e-9)
-    flops = counts.flops(self._meter.flops_per_token)
-    self.tokens += counts.tokens
-    self.flops += flops
-    losses = found["losses"]
-    named = {f"loss/{player}": loss for player, loss in losses.items()} if len(losses) > 1 else {}
+    flops = counts.flops(self._flops_per_token)
+    self._tokens += counts.tokens
+    self._flops += flops
+    losses = metrics["losses"]
+    by_player = {f"loss/{player}": loss for player, loss in losses.items()}
     return {
       "loss": sum(losses.values()),
-      **named,
-      **step.rates(found["sums"]),
-      "grad_norm": found["grad_norm"],
-      "update_norm": found["update_norm"],
+      **(by_player if len(losses) > 1 else {}),
+      **step.rates(metrics["sums"]),
+      "grad_norm": metrics["grad_norm"],
+      "update_norm": metrics["update_norm"],
       "lr": self._learning_rate(number - 1),
       "skipped": self.skipped,
       "tokens": counts.tokens,
       "batch": counts.digest,
       "tokens_per_s": round(counts.tokens / seconds, 1),
-      "mfu": self._meter.mfu(flops, seconds),
+      "mfu": self._utilization(flops, seconds),
     }

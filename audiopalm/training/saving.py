@@ -1,8 +1,8 @@
-"""When a run saves its state, and how it goes on while the device is full."""
+"""When a run saves, which checkpoint is the best, and how a run continues on a full device."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from audiopalm.errors import DamagedSave, FullDevice
@@ -11,14 +11,16 @@ from audiopalm.parts import runs
 from audiopalm.training import checkpoint, goodput, guard, metrics, together, writing
 from audiopalm.training.state import TrainState
 
-AGAIN = 10  # a tenth of the steps between two checkpoints later
-LAST_S, PAUSE_S = 900.0, 15.0  # how long the last checkpoint waits for room, looking this often
+AGAIN = 10  # a full device is tried again after this part of the steps between two checkpoints
+LAST_S, PAUSE_S = 900.0, 15.0  # how long the last checkpoint waits for room, and between attempts
+
+HeldOut = Mapping[str, Mapping[str, float]]  # {task: {metric: value}}
 
 
 class Saving:
-  """The checkpoints of an experiment's run that has done `begun` steps.
+  """The checkpoints of an experiment's run that resumes after step `begun`.
 
-  `due` says that one is owed: a step that was skipped, or a full device, puts it off.
+  `due` says that one is owed: a skipped step or a full device postpones it.
   """
 
   def __init__(
@@ -27,62 +29,62 @@ class Saving:
     experiment: Experiment,
     workdir: Path,
     begun: int,
-    spent: goodput.Goodput,
+    timer: goodput.Goodput,
     stop: guard.StopRequest,
     say: Callable[[str], None],
   ):
     self.due = False
-    self._best = _Best(experiment.keep_best, workdir)
-    self._writer, self._steps = writer, experiment.steps
-    self._every_steps = experiment.checkpoint_every_steps
-    self._spent, self._stop, self._say = spent, stop, say
+    self._writer, self._experiment = writer, experiment
+    self._timer, self._stop, self._say = timer, stop, say
     self._saved, self._not_before = begun, 0
-    writer.best = self._best.step
+    self._measured, self._best = [], None
+    if experiment.keep_best is not None:
+      self._compare(together.from_first(lambda: _measured(workdir)))
 
   @property
   def best(self) -> str | None:
-    """What to say of the best checkpoint, None for a run that asks for none."""
-    return None if self._best.step is None else str(self._best)
+    """What to print of the best checkpoint, None without one."""
+    if self._best is None:
+      return None
+    step, value = self._best
+    return f"best by {self._experiment.keep_best}: step {step} ({value:.4f})"
 
-  def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
+  def measured(self, number: int, held_out: HeldOut) -> None:
     """Takes the held-out metrics of the state after a step; the best that was saved stays."""
-    if number == self._saved:
-      self._best.measured(number, held_out)
-      self._writer.best = self._best.step
+    if number == self._saved and self._experiment.keep_best is not None:
+      self._compare([(number, held_out)])
 
   def is_due(self, number: int, stopping: bool) -> bool:
     """Returns whether the state after step `number` should be saved."""
-    last = number == self._steps
-    self.due = self.due or last or stopping or number % self._every_steps == 0
+    last = number == self._experiment.steps
+    every = self._experiment.checkpoint_every_steps
+    self.due = self.due or last or stopping or number % every == 0
     return self.due and (last or stopping or number >= self._not_before)
 
-  def save(self, number: int, state: TrainState, meta: checkpoint.Meta, *, stopping: bool) -> None:
+  def save(self, state: TrainState, meta: checkpoint.Meta, *, stopping: bool) -> None:
     """Saves, in the background unless it is the last time.
 
     FullDevice where the run ends now: at once when it was asked to stop, after LAST_S at its end.
-    CheckpointError where nothing that is saved can be read again.
+    CheckpointError where nothing that is saved can be read back.
     """
-    with self._spent.spend("checkpoint"):
-      self._report_previous_save()
+    with self._timer.spend("checkpoint"):
+      try:
+        self._writer.wait()
+      except (FullDevice, DamagedSave) as error:  # of the previous save
+        self._say(f"{error} The run goes on, and saves again now.")
       if stopping:
         self._save_and_wait(state, meta)
-      elif number == self._steps:
+      elif meta.step == self._experiment.steps:
         self._save_when_there_is_room(state, meta)
       else:
         try:
           self._writer.save(state, meta)
         except FullDevice as error:
-          self._not_before = number + math.ceil(self._every_steps / AGAIN)
+          pause = math.ceil(self._experiment.checkpoint_every_steps / AGAIN)
+          self._not_before = meta.step + pause
           self._say(f"{error} The run goes on and tries again after step {self._not_before}.")
           return
-    self.due, self._saved = False, number
-
-  def _report_previous_save(self) -> None:
-    """Waits for the previous save and prints why it failed, if it did; this one is made anyway."""
-    try:
-      self._writer.wait()
-    except (FullDevice, DamagedSave) as error:
-      self._say(f"{error} The run goes on, and saves again now.")
+    self.due, self._saved = False, meta.step
 
   def _save_and_wait(self, state: TrainState, meta: checkpoint.Meta) -> None:
     while True:  # the writer gives up after some damaged ones in a row
@@ -103,40 +105,32 @@ class Saving:
         if left == pauses:
           self._say(f"{error} This is the last step: for {LAST_S:.0f} s it waits for room.")
         time.sleep(PAUSE_S)
-        self._spent.book()  # each try is work of its own: the watchdog counts from here
+        self._timer.book()  # the watchdog counts each attempt by itself
+
+  def _compare(self, measured: Iterable[tuple[int, HeldOut]]) -> None:
+    self._measured += measured
+    self._best = best(self._experiment.keep_best, self._measured)
+    self._writer.best = self._best and self._best[0]
 
 
-class _Best:
-  """The best checkpoint by a held-out metric, TASK/METRIC; of accuracies the highest is the best.
-
-  It follows from metrics.jsonl, so that it is known again after a restart. `step` is None before
-  there is one, and for a run that asks for none (`name` None).
-  """
-
-  def __init__(self, name: str | None, workdir: Path):
-    self.step, self.value, self._name = None, None, name
-    for number, held_out in together.from_first(lambda: _measured(workdir, name)):
-      self.measured(number, held_out)
-
-  def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
-    """Takes the held-out metrics of a step that was saved."""
-    if self._name is None:
-      return
-    task, metric = self._name.split("/", 1)
-    value = held_out.get(task, {}).get(metric)  # an older start may have had other tasks
-    if value is None or not math.isfinite(value):
-      return
-    better = value.__gt__ if metric.startswith("accuracy") else value.__lt__
-    if self.value is None or better(self.value):
-      self.step, self.value = number, value
-
-  def __str__(self) -> str:
-    return f"best by {self._name}: step {self.step} ({self.value:.4f})"
+def best(name: str, measured: Iterable[tuple[int, HeldOut]]) -> tuple[int, float] | None:
+  """Returns (step, value) of the best measurement by TASK/METRIC, the first of equal ones; None for
+  none. The best accuracy is the highest, of other metrics the lowest."""
+  task, metric = name.split("/", 1)
+  # An earlier start may have had other tasks.
+  values = [(step, held_out.get(task, {}).get(metric)) for step, held_out in measured]
+  values = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
+  choose = max if metric.startswith("accuracy") else min
+  return choose(values, key=lambda pair: pair[1], default=None)
 
 
-def _measured(workdir: Path, name: str | None) -> list[tuple[int, dict[str, dict[str, float]]]]:
-  """Returns the held-out metrics of each step that a checkpoint is there of."""
-  have = set(runs.steps(workdir)) if name is not None else ()
+def _measured(workdir: Path) -> list[tuple[int, HeldOut]]:
+  """Returns the held-out metrics of each step with a checkpoint, from metrics.jsonl: so the best is
+  known again after a restart."""
+  have = set(runs.steps(workdir))
   lines = metrics.read(workdir) if have else ()
-  measured = (line for line in lines if "held_out" in line and line["step"] in have)
-  return [(line["step"], line["held_out"]) for line in measured]
+  return [
+    (line["step"], line["held_out"])
+    for line in lines
+    if "held_out" in line and line["step"] in have
+  ]

@@ -19,12 +19,11 @@ from audiopalm.training.learners import Learner
 class TrainState:
   """The whole state of a run on the devices.
 
-  `params` is the model's nested dict of float32 arrays; `optimizer` holds one optax state per
-  player of the objective; `variables` is what the objective keeps that no gradient reaches ({} for
-  most). `step` counts steps begun and is the data position too, as a batch depends on it alone;
-  `skipped` counts those whose update was left out for not being finite or for a spike,
-  `skipped_in_a_row` the last unbroken streak of these. `usual_norm` is the running mean of the
-  gradient norms of the others, 0 before the first.
+  `optimizer` has the optax state of each player of the objective, `variables` what the objective
+  keeps without gradients ({} for most). `step` counts steps and is the data position too, as a
+  batch depends on it alone; `skipped` counts steps without an update because something was not
+  finite or spiked, `skipped_in_a_row` the last unbroken streak of these. `usual_norm` is the
+  running mean of the gradient norms of the others, 0 before the first.
   """
 
   params: Params
@@ -56,10 +55,8 @@ def create(params: Params, variables: Params, learners: Mapping[str, Learner]) -
 def shapes(
   params: Params, variables: Params, learners: Mapping[str, Learner], mesh: jax.sharding.Mesh
 ) -> TrainState:
-  """Returns what `create` returns as ShapeDtypeStructs with shardings, from such.
-
-  It is the target of a restore, which then computes no fresh parameters.
-  """
+  """Returns what `create` returns as ShapeDtypeStructs with shardings, from such: the target of a
+  restore."""
   optimizer, *counters = jax.eval_shape(functools.partial(_beginning, learners), params)
 
   def placed(shaped):
@@ -96,8 +93,3 @@ def variables(
 def _beginning(learners: Mapping[str, Learner], params: Params) -> tuple:
   optimizer = {player: learner.init(player, params) for player, learner in learners.items()}
   return optimizer, jnp.int32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0)
-
-
-def updated(params: Params, own: Params, update: optax.Updates) -> Params:
-  """Returns the parameters with a player's update added to its own."""
-  return merged(params, optax.apply_updates(own, update))

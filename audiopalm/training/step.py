@@ -22,7 +22,7 @@ from audiopalm.sharding import Tree
 from audiopalm.training import state as states
 from audiopalm.training.learners import Learner
 
-USUAL = 0.01  # how much of the usual gradient norm each step replaces
+USUAL = 0.01  # the part of the running mean of gradient norms that each step replaces
 
 
 def build(
@@ -33,18 +33,16 @@ def build(
   accumulation: int = 1,
   spike: float | None = None,
 ) -> Callable:
-  """Returns train_step(state, batch, key) -> (state, metrics), compiled, the old state given up.
+  """Returns train_step(state, batch, key) -> (state, metrics), jitted; it donates the state.
 
-  The batch goes in `accumulation` micro-batches. `key` is the run's own; a step folds its number
-  into it. A step that is not finite, or whose gradient norm is more than `spike` times the usual
-  one, leaves the state as it was but for its counters. Parameters that no learner trains are
-  frozen: they have no gradient, and no state in the optimizer.
+  The batch is split into `accumulation` micro-batches. `key` is the run's: each step folds its
+  number into it. A step that is not finite, or whose gradient norm is more than `spike` times the
+  usual one, changes only the counters of the state.
 
   Metrics are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the
   objective gives them, `grad_norm` before clipping, `update_norm`, `skipped` and
   `skipped_in_a_row`.
   """
-
   differentiate = functools.partial(gradients, model, objective, learners, machine)
 
   def train_step(state: states.TrainState, batch: Batch, key: jax.Array):
@@ -55,11 +53,12 @@ def build(
       losses, grads, variables = _accumulated(
         differentiate, learners, state, batch, key, accumulation
       )
-    means = {player: loss.sum / _nonzero(loss.weight) for player, loss in losses.items()}
+    weights = {p: jnp.where(loss.weight == 0, 1, loss.weight) for p, loss in losses.items()}
+    means = {player: loss.sum / weights[player] for player, loss in losses.items()}
 
     params, optimizer, moved = state.params, {}, {}
     for player, learner in learners.items():
-      weight = _nonzero(losses[player].weight)
+      weight = weights[player]
       grads[player] = jax.tree.map(lambda grad, weight=weight: grad / weight, grads[player])
       own, before = learner.own(state.params), state.optimizer[player]
       moved[player], optimizer[player] = learner.chain.update(
@@ -69,17 +68,19 @@ def build(
         due = state.step % learner.every == 0
         moved[player] = jax.tree.map(lambda move, due=due: jnp.where(due, move, 0), moved[player])
         optimizer[player] = _chosen(due, optimizer[player], before)
-      params = states.updated(params, own, moved[player])
+      params = states.merged(params, optax.apply_updates(own, moved[player]))
 
     grad_norm, update_norm = optax.tree.norm(grads), optax.tree.norm(moved)
-    finite = jnp.isfinite(jnp.stack([grad_norm, update_norm, *means.values()])).all()
     # The update's norm counts too: a finite gradient can overflow in the optimizer.
-    good = finite if spike is None else finite & ~_spikes(grad_norm, state.usual_norm, spike)
-    usual = jnp.where(state.usual_norm == 0, grad_norm, _moved(state.usual_norm, grad_norm))
+    good = jnp.isfinite(jnp.stack([grad_norm, update_norm, *means.values()])).all()
+    usual = state.usual_norm
+    if spike is not None:
+      good &= ~((usual > 0) & (grad_norm > spike * usual))
+    new_usual = jnp.where(usual == 0, grad_norm, usual + USUAL * (grad_norm - usual))
     params, optimizer, variables, usual = _chosen(
       good,
-      (params, optimizer, variables, usual),
-      (state.params, state.optimizer, state.variables, state.usual_norm),
+      (params, optimizer, variables, new_usual),
+      (state.params, state.optimizer, state.variables, usual),
     )
     bad = 1 - good.astype(jnp.int32)
     state = states.TrainState(
@@ -157,6 +158,11 @@ def _accumulated(
 ) -> tuple[dict[str, base.Loss], dict[str, Params], Params]:
   """Returns what `gradients` does, summed over `count` micro-batches, one after the other."""
 
+  def split(array):
+    # Row b goes into micro-batch b modulo `count`, so that no row changes its device.
+    parts = array.reshape(array.shape[0] // count, count, *array.shape[1:])
+    return jnp.moveaxis(parts, 1, 0)
+
   def add(carry, micro):
     variables, sums = carry
     batch, number = micro
@@ -169,22 +175,9 @@ def _accumulated(
     player: jax.tree.map(jnp.zeros_like, learner.own(state.params))
     for player, learner in learners.items()
   }
-  micros = _micro_batches(batch, count), jnp.arange(count)
+  micros = jax.tree.map(split, batch), jnp.arange(count)
   (variables, grads), losses = jax.lax.scan(add, (state.variables, zeros), micros)
   return jax.tree.map(lambda sums: sums.sum(axis=0), losses), grads, variables
-
-
-def _micro_batches(batch: Batch, count: int) -> Batch:
-  """Returns the batch with a leading axis of micro-batches, each with rows of every device.
-
-  Row b falls into micro-batch b modulo `count`: neighbours part, so that no row changes device.
-  """
-
-  def split(array):
-    parts = array.reshape(array.shape[0] // count, count, *array.shape[1:])
-    return jnp.moveaxis(parts, 1, 0)
-
-  return jax.tree.map(split, batch)
 
 
 def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
@@ -192,18 +185,6 @@ def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
   return jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
 
 
-def _spikes(norm: jax.Array, usual: jax.Array, spike: float) -> jax.Array:
-  return (usual > 0) & (norm > spike * usual)
-
-
-def _moved(usual: jax.Array, norm: jax.Array) -> jax.Array:
-  return usual + USUAL * (norm - usual)
-
-
-def _nonzero(weight: jax.Array) -> jax.Array:
-  return jnp.where(weight == 0, 1, weight)
-
-
 def rates(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-  """Returns {name: sum / weight} of host sums, without names that nothing was weighed for."""
+  """Returns {name: sum / weight} of host sums, without names whose weight is 0."""
   return {name: total / weight for name, (total, weight) in sums.items() if weight}

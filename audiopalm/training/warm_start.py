@@ -1,5 +1,5 @@
-"""A run's first parameters from a model that was trained before: layers as they are, rows of tables
-by their ids.
+"""The first parameters of a run from an earlier model: layers as they are, rows of tables by their
+ids.
 
     earlier  [ text t | sep stop ]                      E' rows 0 .. t + 1
     now      [ text t | sep stop | units a ]            the same rows, then `new_rows` for a ids
@@ -11,7 +11,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +19,25 @@ import numpy as np
 from audiopalm import experiment as experiments
 from audiopalm import pretrained, sharding
 from audiopalm.errors import ConfigError
-from audiopalm.models.base import Model, ModelSettings
-from audiopalm.nn.lora import NAME
+from audiopalm.models.base import Model, ModelSettings, Params
+from audiopalm.nn import lora
 from audiopalm.parts import runs
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint, learners, state
 
-NONE = -1  # in the place of an earlier row: this id is new
+NONE = -1  # in place of an earlier row: this id is new
+MAY_DIFFER = ("dropout",)  # settings of a model that no parameter depends on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Earlier:
-  """A model that was trained before: `params(mesh)` reads it, `name` is what it is called."""
+  """An earlier model: what it is called, and `params(mesh)`, which reads it."""
 
   name: str
   settings: ModelSettings
   space: token_space.TokenSpace
-  params: Callable[[jax.sharding.Mesh], dict[str, Any]]
+  params: Callable[[jax.sharding.Mesh], Params]
 
 
 def params(
@@ -48,8 +48,8 @@ def params(
   mesh: jax.sharding.Mesh,
   say: Callable[[str], None],
   trust: Sequence[str] = (),
-) -> dict[str, Any]:
-  """Returns the parameters a run begins with, placed on the mesh. `key` draws random rows, `trust`
+) -> Params:
+  """Returns the first parameters of a run, placed on the mesh. `key` draws random rows, `trust`
   names packages whose classes the earlier run may name.
 
   ConfigError where the earlier model is another or has other text ids, CheckpointError where
@@ -59,19 +59,19 @@ def params(
   _check_model(earlier, model.settings, settings.folder)
   if model.tables:
     _check_text(earlier, space, settings.folder)
-  rows_V = earlier_rows(earlier.space, space)
-  found = earlier.params(mesh)
-  if not _adapters(found) and _adapters(model.shapes(mesh)):
-    found = state.merged(found, _adapters(model.init(key, mesh)))
+  old = earlier.params(mesh)
+  if not _adapters(old) and _adapters(model.shapes(mesh)):
+    old = state.merged(old, _adapters(model.init(key, mesh)))
   if not model.tables:
     say(f"warm start: {earlier.name}, all of it")
-    return found
-  new = int((rows_V[_real(space)] == NONE).sum())
+    return old
+  rows_V = earlier_rows(earlier.space, space)
+  is_id_V = np.concatenate(space.modality_KV) != token_space.PADDING
   say(
-    f"warm start: {earlier.name}, its rows for {int((rows_V != NONE).sum()):,} ids; {new:,} new "
-    f"ones, {settings.new_rows}"
+    f"warm start: {earlier.name}, its rows for {int((rows_V != NONE).sum()):,} ids; "
+    f"{int((rows_V[is_id_V] == NONE).sum()):,} new ones, {settings.new_rows}"
   )
-  return extended(found, rows_V, space, settings.new_rows, key, model, mesh)
+  return _extended(old, rows_V, space, settings.new_rows, key, model, mesh)
 
 
 def _opened(
@@ -81,44 +81,38 @@ def _opened(
   trust: Sequence[str],
 ) -> _Earlier:
   folder = Path(settings.folder)
-  if (folder / runs.CHECKPOINTS).is_dir():
-    return _run(folder, settings.step, say, trust)
-  if settings.step is not None:
-    raise ConfigError(
-      f"warm_start.step={settings.step} names a checkpoint of a run, but {folder} holds none. "
-      "Leave it out, or give the workdir of a run."
-    )
-  source = pretrained.open(folder)
-  text = token_space.text_stream(space.streams)
-  ids = source.space(text.name if text is not None else "text")
-  return _Earlier(str(folder), source.settings, ids, source.params)
+  if not (folder / runs.CHECKPOINTS).is_dir():
+    if settings.step is not None:
+      raise ConfigError(
+        f"warm_start.step={settings.step} names a checkpoint of a run, but {folder} holds none. "
+        "Leave it out, or give the workdir of a run."
+      )
+    source = pretrained.open(folder)
+    text = token_space.text_stream(space.streams)
+    ids = source.space(text.name if text is not None else "text")
+    return _Earlier(str(folder), source.settings, ids, source.params)
+  meta = checkpoint.latest(folder, say, settings.step)
+  model_settings = experiments.from_json(meta.experiment, trust).model
+  earlier_space = token_space.from_manifest(meta.manifest)
 
+  def read(mesh: jax.sharding.Mesh) -> Params:
+    shapes = model_settings.build(earlier_space).shapes(mesh)
+    expected = checkpoint.Expected(shapes, None, meta.manifest)
+    return checkpoint.restore_model(folder, lambda meta: expected, say, meta.step)[0]
 
-def _run(
-  workdir: Path, step: int | None, say: Callable[[str], None], trust: Sequence[str]
-) -> _Earlier:
-  meta = checkpoint.latest(workdir, say, step)
-  settings = experiments.from_json(meta.experiment, trust).model
-  space = token_space.from_manifest(meta.manifest)
-
-  def params(mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    shapes = settings.build(space).shapes(mesh)
-    expected = lambda meta: checkpoint.Expected(shapes, None, meta.manifest)  # noqa: E731
-    return checkpoint.restore_model(workdir, expected, say, meta.step)[0]
-
-  return _Earlier(f"step {meta.step} of {workdir}", settings, space, params)
+  return _Earlier(f"step {meta.step} of {folder}", model_settings, earlier_space, read)
 
 
 def earlier_rows(earlier: token_space.TokenSpace, space: token_space.TokenSpace) -> np.ndarray:
   """Returns int [V] for the tables of `space`: the row of the same id in those of `earlier`, NONE
   for ids that only `space` knows and for padding.
 
-  An id is the same if it is that of a stream with an equal fingerprint, in the same codebook and
-  column, or the same special of the same column.
+  Ids are the same if they belong to a stream with an equal fingerprint, in the same codebook and
+  column, or to the same special of the same column.
   """
   rows_V = np.full(sum(space.padded), NONE, np.int64)
+  starts, old_starts = (np.cumsum((0, *s.padded[:-1])).tolist() for s in (space, earlier))
   known = {(r.column, r.level, earlier.streams[r.stream].fingerprint): r for r in earlier.ranges}
-  starts, old_starts = _starts(space), _starts(earlier)
   for r in space.ranges:
     old = known.get((r.column, r.level, space.streams[r.stream].fingerprint))
     if old is not None:
@@ -131,79 +125,61 @@ def earlier_rows(earlier: token_space.TokenSpace, space: token_space.TokenSpace)
   return rows_V
 
 
-def extended(
-  found: Mapping[str, Any],
+def _extended(
+  old: Params,
   rows_V: np.ndarray,
   space: token_space.TokenSpace,
   new_rows: str,
   key: jax.Array,
   model: Model,
   mesh: jax.sharding.Mesh,
-) -> dict[str, Any]:
+) -> Params:
   """Returns parameters whose tables have the rows of `space`, from those of an earlier one."""
   start, size = space.range_of(0, token_space.text_stream(space.streams).name)
   text_T = rows_V[start : start + size]
   tables = model.tables
   placed = sharding.shardings(model.axes, model.shapes(mesh), mesh)
 
+  def table(table_VD, key):
+    # Rows move between devices: each keeps its columns and sees all rows.
+    table_VD = sharding.constrain(table_VD, (None, "embed"))
+    kept_VD = table_VD[np.maximum(rows_V, 0)]
+    text_TD = table_VD[text_T]
+    if new_rows == "zero":
+      fresh_VD = jnp.zeros_like(kept_VD)
+    elif new_rows == "mean":
+      fresh_VD = jnp.broadcast_to(jnp.mean(text_TD, axis=0), kept_VD.shape)
+    else:
+      fresh_VD = _deviation(text_TD) * jax.random.normal(key, kept_VD.shape)
+    return jnp.where((rows_V == NONE)[:, None], fresh_VD, kept_VD)
+
   @functools.partial(jax.jit, out_shardings={name: placed[name] for name in tables})
   def extend(old, key):
-    return {
-      name: {"table": _extended(old[name]["table"], rows_V, text_T, new_rows, one)}
-      for name, one in zip(tables, jax.random.split(key, len(tables)), strict=True)
-    }
+    keys = zip(tables, jax.random.split(key, len(tables)), strict=True)
+    return {name: {"table": table(old[name]["table"], own_key)} for name, own_key in keys}
 
-  return {**found, **extend({name: found[name] for name in tables}, key)}
-
-
-def _extended(table_VD, rows_V, text_T, new_rows: str, key):
-  # Rows move between devices: each keeps its columns and sees all rows.
-  table_VD = sharding.constrain(table_VD, (None, "embed"))
-  kept_VD = table_VD[np.maximum(rows_V, 0)]
-  text_TD = table_VD[text_T]
-  if new_rows == "zero":
-    fresh_VD = jnp.zeros_like(kept_VD)
-  elif new_rows == "mean":
-    fresh_VD = jnp.broadcast_to(jnp.mean(text_TD, axis=0), kept_VD.shape)
-  else:
-    fresh_VD = _deviation(text_TD) * jax.random.normal(key, kept_VD.shape)
-  return jnp.where((rows_V == NONE)[:, None], fresh_VD, kept_VD)
+  return {**old, **extend({name: old[name] for name in tables}, key)}
 
 
 def _deviation(rows_TD: jax.Array) -> jax.Array:
-  """Returns the standard deviation of all values, the same on every mesh: first down each column,
+  """Returns the standard deviation of all values, the same on every mesh: first over each column,
   which one device holds whole, then over all columns on each device."""
   middle = jnp.mean(sharding.constrain(jnp.mean(rows_TD, axis=0), (None,)))
   squares_D = sharding.constrain(jnp.mean(jnp.square(rows_TD - middle), axis=0), (None,))
   return jnp.sqrt(jnp.mean(squares_D))
 
 
-def _starts(space: token_space.TokenSpace) -> list[int]:
-  return np.cumsum((0, *space.padded[:-1])).tolist()
-
-
-def _real(space: token_space.TokenSpace) -> np.ndarray:
-  """Returns for every row of the tables whether it is that of an id."""
-  return np.concatenate(space.modality_KV) != token_space.PADDING
-
-
 def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
-  earlier_settings = earlier.settings
-  lines = [f"  {type(earlier_settings).__name__} there, {type(now).__name__} here"]
-  if type(earlier_settings) is type(now):
-    pairs = {
-      field.name: (getattr(earlier_settings, field.name), getattr(now, field.name))
-      for field in dataclasses.fields(now)
-    }
+  old = earlier.settings
+  lines = [f"  {type(old).__name__} there, {type(now).__name__} here"]
+  if type(old) is type(now):
     # New adapters begin as nothing; those of an earlier run are taken as they are.
-    may_differ = [
-      "dropout",
-      *(name for name, (theirs, _) in pairs.items() if name == NAME and not theirs),
-    ]
+    skipped = (*MAY_DIFFER, *(() if getattr(old, lora.NAME, None) else (lora.NAME,)))
+    names = [field.name for field in dataclasses.fields(now) if field.name not in skipped]
     lines = [
-      f"  {name}: {theirs!r} there, {ours!r} here"
-      for name, (theirs, ours) in pairs.items()
-      if name not in may_differ and theirs != ours
+      f"  {name}: {getattr(old, name)!r} there, {getattr(now, name)!r} here"
+      for name in names
+      if getattr(old, name) != getattr(now, name)
     ]
   if lines:
     raise ConfigError(
@@ -213,9 +189,9 @@ def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
     )
 
 
-def _adapters(params: Mapping[str, Any]) -> dict[str, Any]:
+def _adapters(params: Mapping) -> Params:
   """Returns the part of a tree of parameters that is low-rank adapters, {} for none."""
-  return learners.named(params, (NAME,))
+  return learners.named(params, (lora.NAME,))
 
 
 def _check_text(earlier: _Earlier, space: token_space.TokenSpace, folder: str) -> None:

@@ -1,11 +1,8 @@
-"""Writes the checkpoints of a run in the background, and opens each again before it counts.
+"""Writes the checkpoints of a run on a thread, and reads each back before it counts.
 
-    <step>.unverified.orbax-checkpoint-tmp   while it is written
-    <step>.unverified                        written, not opened again yet
-    <step>                                   opened again, and the same; only now older ones may go
-
-All of that happens on a thread, beside the steps of the run. What becomes of a checkpoint is known,
-and raised, when the next one is to be saved or is waited for.
+<step>.unverified.orbax-checkpoint-tmp   while it is written
+<step>.unverified                        written, not read back yet
+<step>                                   read back, and the same; only now older ones may go
 """
 
 import contextlib
@@ -29,9 +26,9 @@ from audiopalm.training import bits, checkpoint, together, verification
 from audiopalm.training import state as states
 
 REMOVED = ".removed"
-CHANNEL = "checkpoints"  # of what the threads of several processes tell one another
-REMOVALS, SETTLES_S = 50, 0.1  # of what a failed save left, while files of it still come
-MOST_DAMAGED = 3  # checkpoints in a row that are not what was saved before a run gives up
+CHANNEL = "checkpoints"  # of the threads of several processes
+REMOVALS, SETTLES_S = 50, 0.1  # attempts to remove what a failed save left, and pauses between them
+MOST_DAMAGED = 3  # damaged checkpoints in a row before a run gives up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +40,13 @@ class Keep:
 
 
 class Writer:
-  """Saves states in the background; `keep` says which stay, and so does the one of step `best`.
+  """Saves states in the background; those of `keep` and of step `best` stay. A context: leaving it
+  waits for the last save.
 
-  Every method may raise what an earlier save came to: FullDevice, or DamagedSave where it was not
-  what was saved when it was opened again, and lies among the damaged ones. Then that checkpoint
-  does not exist, those before it are as they were, and it can go on saving; the last of
-  MOST_DAMAGED in a row is a CheckpointError that should end the run. Use it as a context: leaving
-  it waits for the last. `verify_s` is how long the last one took to be opened again.
+  Every method may raise the error of an earlier save: FullDevice, or DamagedSave where it differed
+  from what was saved and was moved to the damaged ones. Earlier checkpoints are unchanged then, and
+  saving may continue; the last of MOST_DAMAGED in a row is a CheckpointError that should end the
+  run. `verify_s` is how long reading back the last one took.
   """
 
   def __init__(self, workdir: Path, keep: Keep):
@@ -63,18 +60,18 @@ class Writer:
     self._checkpointer = self._opened()
 
   def save(self, state: states.TrainState, meta: checkpoint.Meta) -> None:
-    """Starts to save; returns as soon as the arrays are copied and the state may be given up."""
+    """Starts to save; returns as soon as the arrays are copied and the state may be donated."""
     self.wait()
     self._check_space(state)
     self._save(meta, **checkpoint.items_of(state))
 
   def save_model(self, params: Params, variables: Params, meta: checkpoint.Meta) -> None:
-    """Saves parameters and variables: enough to evaluate and generate, not to go on training."""
+    """Saves parameters and variables: enough to evaluate and generate, not to resume."""
     self.wait()
     self._save(meta, params=params, **({"variables": variables} if variables else {}))
 
   def wait(self) -> None:
-    """Returns when everything that was saved is on disk, was opened again, and counts."""
+    """Returns when everything that was saved is on disk, was read back, and counts."""
     if self._thread is None:
       return
     self._thread.join()
@@ -85,22 +82,22 @@ class Writer:
     self._damaged = 0
 
   def __enter__(self) -> "Writer":
-    # Orbax logs a trace in its own thread for what `wait` and `save` raise here.
+    # Orbax logs a trace in its thread for the errors that `wait` and `save` raise here.
     self._level = logging.getLogger("absl").level
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     return self
 
   def __exit__(self, kind, error, trace) -> None:
     try:
-      # After an error too: what the run had begun to save is not lost with it.
-      self.wait()
+      self.wait()  # after an error too: a save that has begun is not lost
       self._checkpointer.close()
     finally:
       logging.getLogger("absl").setLevel(self._level)
 
   def _save(self, meta: checkpoint.Meta, **trees: ArrayTree) -> None:
-    fields = {name: value for name, value in dataclasses.asdict(meta).items() if name != "step"}
-    fields["sums"] = {name: bits.sums(tree) for name, tree in trees.items()}
+    sums = {name: bits.sums(tree) for name, tree in trees.items()}
+    fields = dataclasses.asdict(dataclasses.replace(meta, sums=sums))
+    del fields["step"]
     shapes = {name: checkpoint.shapes_of(tree) for name, tree in trees.items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     meta_item = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
@@ -109,33 +106,32 @@ class Writer:
       self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=meta_item), force=True)
     except Exception as error:  # a full device is reported as any kind of error
       self._raise(error)
-    saved = verification.Saved(fields, shapes)
     self._thread = threading.Thread(
-      target=self._verify, args=(meta, saved), name="checkpoint", daemon=True
+      target=self._verify, args=(meta, fields, shapes), name="checkpoint", daemon=True
     )
     self._thread.start()
 
-  def _verify(self, meta: checkpoint.Meta, saved: verification.Saved) -> None:
-    """Reads a save back once it is written; runs on the thread, and keeps its error as `_error`."""
+  def _verify(self, meta: checkpoint.Meta, fields: dict, shapes: dict) -> None:
+    """Reads a save back once it is written; on the thread, whose error `wait` raises."""
     try:
-      self._written()
+      self._wait_until_written()
       begun_s = time.perf_counter()
       folder = checkpoint.unverified_of(self._workdir, meta.step)
-      index, count = jax.process_index(), jax.process_count()
-      fault = verification.fault(folder, saved, meta.step, index, count)
+      processes = jax.process_index(), jax.process_count()
+      fault = verification.fault(folder, fields, shapes, meta.step, *processes)
       self.verify_s = time.perf_counter() - begun_s
-      faults = [each for each in together.gathered(fault, CHANNEL) if each]
+      faults = [text for text in together.gathered(fault, CHANNEL) if text]
       together.from_first(lambda: self._accept_or_set_aside(meta, faults), CHANNEL)
-    except BaseException as error:  # the run raises it where it comes to hear of this save
+    except BaseException as error:
       self._error = error
 
-  def _written(self) -> None:
-    """Waits until all processes have written their part; raises on each what one of them met."""
+  def _wait_until_written(self) -> None:
+    """Waits until all processes have written their part; raises on each the error of any."""
     error = None
     try:
       self._checkpointer.wait_until_finished()
-    except Exception as met:
-      error = met
+    except Exception as own:
+      error = own
     errors = together.gathered(None if error is None else str(error)[:500], CHANNEL)
     if error is not None:
       raise error
@@ -144,8 +140,8 @@ class Writer:
         raise CheckpointError(f"Process {number} could not write its part of a checkpoint: {text}")
 
   def _accept_or_set_aside(self, meta: checkpoint.Meta, faults: list[str]) -> None:
-    """Gives a checkpoint its name and removes those that `keep` no longer holds, or moves it to the
-    damaged ones; on the first process."""
+    """Names a checkpoint and removes those that may go, or moves it to the damaged ones; on the
+    first process."""
     if not faults:
       checkpoint.accept(self._workdir, meta.step, meta.experiment)
       self._remove(runs.steps(self._workdir))
@@ -161,7 +157,7 @@ class Writer:
     for step in steps:
       if step not in stays and (every is None or step % every):
         path = checkpoint.named_of(self._workdir, step)
-        # Renamed first: one that is half removed must not look like a damaged one.
+        # Renamed first: a half removed checkpoint must not look like a damaged one.
         shutil.rmtree(path.rename(path.with_name(path.name + REMOVED)))
 
   def _raise(self, error: BaseException) -> None:
@@ -179,8 +175,8 @@ class Writer:
     full = _no_space(self._workdir, str(error).splitlines()[0][:300])
     if jax.process_count() > 1:  # the others met something else, or nothing
       raise CheckpointError(str(full)) from error
-    # What a save that failed for want of room has left takes room too. Its threads end first, or
-    # they would go on writing: orbax itself waits for no more than the first that fails.
+    # The files of the failed save take room too. Its threads end first, or they would go on
+    # writing: Orbax waits only for the first that fails.
     try:
       self._checkpointer.close()
     except Exception as closing:
@@ -210,11 +206,8 @@ class Writer:
 
 
 def _remove_remains(folder: Path) -> None:
-  """Removes what was half written or half removed.
-
-  Files that TensorStore was writing as a save failed may come after their folder went, for a
-  moment: the folder is removed until it stays away.
-  """
+  """Removes what was half written or half removed, repeatedly: for a moment TensorStore may write
+  files of a failed save after their folder was removed."""
   for left in reversed(range(REMOVALS)):
     remains = [*folder.glob(f"*{checkpoint.UNFINISHED}*"), *folder.glob(f"*{REMOVED}")]
     if not remains:
@@ -226,7 +219,7 @@ def _remove_remains(folder: Path) -> None:
 
 @contextlib.contextmanager
 def full_device(workdir: Path) -> Iterator[None]:
-  """Turns a full device, however it is reported while the block runs, into one FullDevice."""
+  """Turns the error of a full device in the block, however it is reported, into a FullDevice."""
   try:
     yield
   except AudiopalmError:

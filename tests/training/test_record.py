@@ -4,7 +4,7 @@ import pytest
 
 from audiopalm import errors
 from audiopalm.batch import Counts
-from audiopalm.training import goodput, metrics, record, throughput
+from audiopalm.training import goodput, metrics, record
 
 COUNTS = Counts(np.array([1]), np.array([2]), np.array([30]), np.array([3, 4]), 77)
 
@@ -53,10 +53,9 @@ def spent(tmp_path, clock):
 
 @pytest.fixture
 def recorder(tmp_path, spent):
-  seen = throughput.Seen(["asr"], [10], None)
-  meter = record.SpeedMeter(lambda length: 1.0, "cpu", 1)
-  journal = metrics.Journal(tmp_path, 0)
-  return record.Recorder(journal, Shown(), spent, seen, meter, lambda step: 0.1 * (step + 1))
+  journal, seen = metrics.Journal(tmp_path, 0), record.Seen({"asr": 10})
+  rates = lambda length: 1.0, lambda flops, seconds: flops / seconds, lambda step: 0.1 * (step + 1)  # noqa: E731
+  return record.Recorder(journal, Shown(), spent, seen, *rates)
 
 
 def test_a_step_is_written_when_the_next_one_has_begun(recorder, tmp_path):
@@ -74,7 +73,7 @@ def test_values_are_means_and_leave_out_what_was_not_there(recorder, tmp_path):
   line = next(metrics.read(tmp_path))
   assert (line["loss"], line["nll_text"], line["lr"]) == (2.5, 2.0, 0.1)
   assert "nll_speech" not in line
-  assert (line["tokens"], line["batch"], line["mfu"]) == (30, 77, "unknown")
+  assert (line["tokens"], line["batch"]) == (30, 77)
   assert recorder.seen.by_task()["asr"] == {"rows": 1, "examples": 2, "tokens": 30, "epochs": 0.1}
 
 
@@ -94,8 +93,21 @@ def test_speed_counts_all_time_up_to_the_end_of_a_step_and_no_evaluation(
     wait("step", 1.0)
     recorder.add(2, found(), lambda: COUNTS)
     wait("step", 1.0)
-  speeds = [line["tokens_per_s"] for line in metrics.read(tmp_path)]
-  assert speeds == [10.0, 15.0]
+  lines = list(metrics.read(tmp_path))
+  assert [line["tokens_per_s"] for line in lines] == [10.0, 15.0]
+  assert [line["mfu"] for line in lines] == [7 / 3, 7 / 2]  # a FLOP for each position of COUNTS
+  assert recorder.speed() == (12.0, 14 / 5)
+
+
+def test_what_was_seen_goes_on_from_the_checkpoint():
+  counts = Counts(*np.array([[1, 1], [1, 2], [3, 5]]), np.array([4, 3, 2]), 0)
+  seen = record.Seen({"a": 4, "b": 8})
+  seen.add(counts)
+  again = record.Seen({"b": 8, "a": 4, "new": 1}, seen.by_task())
+  assert again.by_task()["b"] == {"rows": 1, "examples": 2, "tokens": 5, "epochs": 0.125}
+  assert again.by_task()["new"]["epochs"] == 0
+  again.add(Counts(*np.array([[1, 0, 0]] * 3), np.array([2]), 0))
+  assert again.by_task()["b"]["rows"] == 2
 
 
 def test_streak_ends_the_run(recorder):
@@ -112,4 +124,4 @@ def test_held_out_loss_is_written_and_said(recorder, tmp_path):
     recorder.measured(5, {"asr": {"loss": 1.25}})
   line = next(metrics.read(tmp_path))
   assert line["held_out"] == {"asr": {"loss": 1.25}} and line["seen"]["asr"]["rows"] == 0
-  assert recorder._shown.said == ["step 5 | held-out loss: asr 1.250"]
+  assert recorder._display.said == ["step 5 | held-out loss: asr 1.250"]

@@ -37,10 +37,10 @@ def damaging(monkeypatch):
   fault = verification.fault
 
   def plant(damage, *steps):
-    def opened(folder, saved, step, *rest):
+    def opened(folder, meta, shapes, step, *rest):
       if step in steps:
         damage(folder)
-      return fault(folder, saved, step, *rest)
+      return fault(folder, meta, shapes, step, *rest)
 
     monkeypatch.setattr(verification, "fault", opened)
 
@@ -180,10 +180,8 @@ def test_several_processes_sum_each_array_once(tmp_path, monkeypatch):
     writer.save(made(), meta(1))
     writer.wait()
   trees = checkpoint.items_of(made())
-  saved = verification.Saved(
-    runs.fields(tmp_path / "checkpoints" / "1"),
-    {item: checkpoint.shapes_of(tree) for item, tree in trees.items()},
-  )
+  folder = tmp_path / "checkpoints" / "1"
+  saved = runs.fields(folder), {i: checkpoint.shapes_of(tree) for i, tree in trees.items()}
   monkeypatch.setattr(
     bits, "part_sum", lambda part, *rest: summed.append(part.nbytes) or part_sum(part, *rest)
   )
@@ -191,8 +189,7 @@ def test_several_processes_sum_each_array_once(tmp_path, monkeypatch):
   for processes in (1, 2, 3):
     summed.clear()
     for process in range(processes):
-      folder = tmp_path / "checkpoints" / "1"
-      assert verification.fault(folder, saved, 1, process, processes) == ""
+      assert verification.fault(folder, *saved, 1, process, processes) == ""
     assert sum(summed) == whole
 
 
