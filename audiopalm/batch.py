@@ -15,7 +15,7 @@ Array = jax.Array | np.ndarray
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Counts:
-  """The number of batch rows, examples and tokens in a batch, by task number.
+  """The numbers of batch rows, examples and tokens of each task in a batch.
 
   `lengths_N` are the lengths of the examples in positions; `digest` is that of `Batch.digest`.
   """

@@ -1,10 +1,7 @@
-"""Language codes and names, from any language tag.
+"""Language codes and names, from any BCP 47 tag (RFC 5646) or ISO 639 code, in any case, with "-"
+or "_". Script and region are dropped; deprecated codes and members of macrolanguages are replaced:
 
-The code of a language is the shortest ISO 639 code, listed in `LANGUAGES`. Users may write any BCP
-47 tag (RFC 5646) or ISO 639 code, in any case, with "-" or "_". Script and region are dropped, and
-a deprecated code or one of a macrolanguage's members is replaced:
-
-    tag                      code
+    tag                      code in `LANGUAGES`
     pt-BR, por, PT_br        pt
     iw                       he     (deprecated)
     cmn-Hans-CN, zh-Hant     zh     (macrolanguage; yue stays yue, as it is listed itself)
@@ -45,8 +42,7 @@ LANGUAGES = {
 
 FARTHEST = 10  # largest distance in langcodes of a suggestion: closely related languages
 
-# Codes in `LANGUAGES` for which BCP 47 prefers another.
-ALIASES = {"fil": "tl", "nb": "no"}
+ALIASES = {"fil": "tl", "nb": "no"}  # BCP 47 prefers the first
 
 
 @functools.cache

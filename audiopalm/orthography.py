@@ -1,9 +1,7 @@
 """Text normalization, and languages that are written without spaces.
 
-The same sentence may be encoded in several ways: an accent as one code point or two, no-break
-spaces, line ends of other systems. All text input (corpora, inputs, pairs, references and
-transcripts) is normalized by `plain` where it enters. Tokenizers do not normalize, so that those of
-published models give the published ids for any string.
+All text (corpora, inputs, pairs, references and transcripts) is normalized by `plain` where it
+enters. Tokenizers do not normalize, so that those of published models give the published ids.
 """
 
 import unicodedata

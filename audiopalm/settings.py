@@ -1,7 +1,8 @@
-"""Frozen settings of training, evaluation and hardware; `training` and `sharding` read these."""
+"""Frozen settings of training, evaluation and hardware."""
 
 import dataclasses
 import math
+import typing
 from typing import Literal
 
 from audiopalm.errors import ConfigError
@@ -9,15 +10,14 @@ from audiopalm.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`.
+  """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`, which
+  the last step has.
 
-  The decay ends at the last step. A step whose gradients are not finite is skipped; so is one whose
-  gradient norm is more than `spike` times the usual one (a running mean). With `train_only` all
-  parameters are frozen but those in whose path (models/decoder.py) one of its entries occurs:
-  ("embed", "head") trains the tables, ("layers/mlp",) one part of every layer.
-
-  AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2);
-  arXiv:2306.12925, section 3.6.
+  A step is skipped if its gradients are not finite, or if their norm is more than `spike` times
+  its running mean. `train_only` freezes all parameters but those with one of its entries in their
+  path (models/decoder.py): ("embed", "head") trains the tables, ("layers/mlp",) a part of every
+  layer. AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5
+  (PaLM-2); arXiv:2306.12925, section 3.6.
   """
 
   name: Literal["adamw", "muon", "adafactor"] = "adamw"
@@ -57,20 +57,15 @@ class Evaluation:
       )
 
 
-NEW_ROWS = ("zero", "random", "mean")
-
-
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-  """Where a run's first parameters come from: a text model in a Hugging Face folder, or the workdir
+  """The source of a run's first parameters: the folder of a Hugging Face text model, or the workdir
   of an earlier run, with its newest checkpoint or that of `step`.
 
-  Of what is in `folder` all is taken that means the same here:
-  the layers, and the rows of the embedding (and of the output head, where it is a table of its own)
-  for every id of a stream that both runs know. The rows of all other ids begin at zero, as in
-  AudioPaLM (arXiv:2306.12925, section 5.1), at `random` (normal, with the standard deviation of the
-  text rows) or at the `mean` of the text rows. Read once, before the first step: a run that resumes
-  needs the folder no more.
+  Layers are taken as they are, and so are the rows of the embedding and the output table for every
+  id of a stream that both runs know. Other rows begin at zero, as in AudioPaLM (arXiv:2306.12925,
+  section 5.1), at `random` (normal, with the standard deviation of the text rows) or at the `mean`
+  of the text rows. A run that resumes no longer needs the folder.
   """
 
   folder: str
@@ -78,23 +73,23 @@ class WarmStart:
   new_rows: Literal["zero", "random", "mean"] = "zero"
 
   def __post_init__(self):
-    if self.new_rows not in NEW_ROWS:
+    known = typing.get_args(WarmStart.__annotations__["new_rows"])
+    if self.new_rows not in known:
       raise ConfigError(
-        f"warm_start.new_rows must be one of {', '.join(NEW_ROWS)}, not {self.new_rows!r}."
+        f"warm_start.new_rows must be one of {', '.join(known)}, not {self.new_rows!r}."
       )
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-  """The hardware side of a run: outside the manifest, may change at resume.
+  """The hardware side of a run, which may change at a resume.
 
-  `data`, `fsdp`, `context` and `tensor` are mesh axis sizes; one of them may be -1 (all devices
-  that are left). `context` splits the rows of long sequences. With several slices of TPUs `data` is
-  a multiple of their number: only its gradients cross the slower network between them. `attention`
-  (`nn.attention`) and `remat` (`nn.transformer`) go by name; a backend that is unavailable is an
-  error, never a silent fallback.
+  `data`, `fsdp`, `context` and `tensor` are mesh axis sizes; one of them may be -1 (the remaining
+  devices). `context` splits the rows of long sequences. With several slices of TPUs `data` is a
+  multiple of their number: only its gradients cross the slower network between them. `attention`
+  (`nn.attention`) and `remat` (`nn.transformer`) are names; an unavailable backend is an error.
 
-  `compute_dtype` is that of what layers pass on, `product_dtype` that of the operands of matrix
+  `compute_dtype` is the dtype of activations, `product_dtype` that of the operands of matrix
   products, whose sums are float32; None is `compute_dtype`, unless a run chooses another on a CPU
   (`parts.machines.settled`).
   """
@@ -106,13 +101,11 @@ class Machine:
   tensor: int = 1
   attention: Literal["xla", "splash", "cudnn"] = "xla"
   remat: Literal["none", "full", "dots", "offload"] = "none"
-  micro_batch_tokens: int | None = (
-    None  # rows of the grid a device takes at once; None: all of them
-  )
+  micro_batch_tokens: int | None = None  # grid rows of a device at a time; None: all of them
   unroll_layers: bool = False
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   product_dtype: Literal["float32", "bfloat16"] | None = None
-  loss_chunk_rows: int = 4096  # cells whose logits exist at one time, per column
+  loss_chunk_rows: int = 4096  # cells that have logits at one time, per column
 
   def __post_init__(self):
     sizes = self.mesh_sizes
@@ -145,14 +138,12 @@ class Machine:
 
   @property
   def mesh_sizes(self) -> dict[str, int]:
-    """The sizes of the mesh axes, outermost first: what talks least is farthest apart."""
-    return {
-      "data": self.data, "fsdp": self.fsdp, "context": self.context, "tensor": self.tensor
-    }  # fmt: skip
+    """The sizes of the mesh axes, outermost first: those that communicate least."""
+    return {axis: getattr(self, axis) for axis in ("data", "fsdp", "context", "tensor")}
 
   def accumulation(self, batch_rows: int, row_length: int) -> int:
-    """Returns how many micro-batches a device makes of its `batch_rows`: the fewest equal ones that
-    hold at most `micro_batch_tokens`, of one row each where a row alone is longer."""
+    """Returns the number of micro-batches of a device with `batch_rows`: the fewest equal ones of
+    at most `micro_batch_tokens`, or of one row."""
     most = batch_rows * row_length if self.micro_batch_tokens is None else self.micro_batch_tokens
     sizes = (size for size in range(batch_rows, 1, -1) if batch_rows % size == 0)
     return batch_rows // next((size for size in sizes if size * row_length <= most), 1)

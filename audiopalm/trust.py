@@ -1,8 +1,8 @@
 """Whose classes a config may name: those of audiopalm, and of packages that the user trusts.
 
-A resolved config is JSON with names of classes, and to build one its module is imported, which runs
-that module's code. So a config.json from elsewhere gets nothing imported but modules of audiopalm,
-unless whoever opens it names the package: `--trust PACKAGE`, in Python `trust=("package",)`.
+A resolved config is JSON with names of classes, whose modules are imported, which runs their code.
+So nothing outside audiopalm is imported for a config.json unless whoever opens it names the
+package: `--trust PACKAGE`, in Python `trust=("package",)`.
 """
 
 import importlib
@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from audiopalm.errors import ConfigError
 
@@ -44,8 +45,8 @@ def packages(names: Iterable[str]) -> tuple[str, ...]:
   """Returns the names of packages in order, each once; ConfigError for what names none."""
   if isinstance(names, str):
     raise ConfigError(f"trust takes names of packages, as in trust=({names!r},), not {names!r}.")
-  found = tuple(dict.fromkeys(names))
-  for name in found:
+  unique = tuple(dict.fromkeys(names))
+  for name in unique:
     if not isinstance(name, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
       raise ConfigError(
         f"--trust takes the name of a package as Python imports it, as in my_package, not {name!r}."
@@ -55,19 +56,19 @@ def packages(names: Iterable[str]) -> tuple[str, ...]:
         f"--trust takes a package of yours, not {name!r}: classes of audiopalm need no trust, and "
         "those of a script cannot be imported again. Leave it out, or move them into a package."
       )
-  return found
+  return unique
 
 
 def check_found(names: Iterable[str]) -> None:
-  """Raises ConfigError for a package that is not there, without importing any: one that registers
-  tasks with SeqIO would bring TensorFlow."""
+  """Raises ConfigError for a package that is not installed, without importing any: one that
+  registers tasks with SeqIO would import TensorFlow."""
   for name in names:
     if importlib.util.find_spec(name.partition(".")[0]) is None:
       raise ConfigError(f"The trusted package {name!r} is not there. {EVERYWHERE}")
 
 
 def files(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
-  """Yields (name, path) of all Python files of packages, in a fixed order: what code they are."""
+  """Yields (name, path) of all Python files of packages, in a fixed order."""
   for name in sorted({name.partition(".")[0] for name in names}):
     spec = importlib.util.find_spec(name)
     for place in map(Path, spec.submodule_search_locations or (spec.origin,)):
@@ -76,8 +77,8 @@ def files(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def readable(name: str, trusted: Iterable[str] = ()) -> type:
-  """Returns the frozen dataclass called `name` of audiopalm or a trusted package; ConfigError for
-  any other name, of which nothing is imported."""
+  """Returns the frozen dataclass called `name` of audiopalm or a trusted package; ConfigError, and
+  no import, for any other name."""
   module, _, class_name = name.rpartition(".")
   foreign = not _lies_in(module, READABLE)
   if foreign and not _lies_in(module, trusted):
@@ -122,7 +123,7 @@ def _lies_in(module: str, packages: Iterable[str]) -> bool:
   return any(module == known or module.startswith(f"{known}.") for known in packages)
 
 
-def _imported(module: str):
+def _imported(module: str) -> ModuleType:
   try:
     return importlib.import_module(module)
   except Exception as error:  # the user's code: whatever it raises is their input

@@ -1,10 +1,8 @@
-"""Shared vocabulary: axis letters, recordings, streams, grids and tasks.
+"""Shared types, and the axis letters in the names of arrays of rank >= 2 (`tokens_BLK`):
 
-Axis letters (the only table); arrays of rank >= 2 wear them: `tokens_BLK`, `kernel_DNH`.
-
-    B batch       L row         J key row     K column      T frame           Q codebook
-    S sample      M mel bin     E feature     D model       N query head      G key/value head
-    H head width  F hidden      V vocabulary  W window      C channel, or class of ids
+B batch       L row         J key row     K column      T frame           Q codebook
+S sample      M mel bin     E feature     D model       N query head      G key/value head
+H head width  F hidden      V vocabulary  W window      C channel, or class of ids
 """
 
 import dataclasses
@@ -30,8 +28,8 @@ class Word:
 class Utterance:
   """An utterance of one speaker. `wave_S` is mono float32 in [-1, 1], None if it is text only.
 
-  `text` is "" if there is no transcript. `notes` are remarks on how the wave was read: channels
-  left out, files joined.
+  `text` is "" without a transcript. `notes` say how the wave was read: channels left out, files
+  joined.
   """
 
   wave_S: np.ndarray | None
@@ -56,11 +54,8 @@ Modality = Literal["text", "speech"]
 
 @dataclasses.dataclass(frozen=True)
 class StreamSpec:
-  """The output of a fitted tokenizer: a stream with one range of ids per codebook.
-
-  Ids are int32 [T] with one codebook, [T, Q] with more. `rate_hz` is frames per second, None if
-  frames have no fixed duration (text, collapsed units).
-  """
+  """The output of a fitted tokenizer: ids int32 [T], or [T, Q] with several codebooks, one range of
+  ids each. `rate_hz` is None if frames have no fixed duration (text, collapsed units)."""
 
   name: str
   modality: Modality
@@ -77,10 +72,9 @@ class StreamSpec:
 class Grid:
   """A grid of tokens, L rows in time order by K columns: the format of every token system.
 
-  `tokens_LK` int32: ids local to their column, or HOLE. `weights_LK` float32: the loss weight of
-  predicting the cell from the rows before it, 0 for a given cell or a hole. `visible_L` int32: 0
-  for a row that attends to its past only, n > 0 for the rows of both-ways block n, which attend to
-  each other.
+  `tokens_LK` int32: ids local to their column, or HOLE. `weights_LK` float32: loss weights of the
+  cells, 0 for a given cell or a hole. `visible_L` int32: 0 for a row that attends to its past only,
+  n > 0 for the rows of both-ways block n, which attend to each other.
   """
 
   tokens_LK: np.ndarray
@@ -98,13 +92,12 @@ Side = tuple[str, str]  # (role, stream), as in ("source", "units")
 class Task:
   """A task: predict the output streams of a record from its input streams.
 
-  `tag` is a template over roles, filled with the language names of their utterances:
-  "[AST {source} {target}]" becomes "[AST English French]". `paraphrases` are other templates over
-  the same roles, such as "Translate this {source} speech into {target}."; training samples one of
-  all templates for each record and epoch, evaluation uses the tag. `corpus` is one of the settings
-  in `audiopalm.data.corpora`. Records with one of `unseen_words` (lowercase) in a text, or with one
-  of `unseen_pairs` of languages ("de-fr", first role to last), are not used to train this task;
-  evaluation scores them separately.
+  `tag` is a template over roles for the language names of their utterances: "[AST {source}
+  {target}]" becomes "[AST English French]". `paraphrases` are other templates, such as "Translate
+  this {source} speech into {target}."; training samples one of all templates for each record and
+  epoch, evaluation uses the tag. `corpus` is a `data.corpora.CorpusSettings`. Records with one of
+  `unseen_words` (lowercase) in a text, or of `unseen_pairs` of languages ("de-fr", first role to
+  last), are not used to train this task; evaluation scores them separately.
   """
 
   name: str

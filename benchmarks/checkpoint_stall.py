@@ -68,7 +68,7 @@ def measured(run: Callable[[int], Any], folder: Path, repeat: int) -> dict[str, 
   from audiopalm.training import checkpoint, writing
 
   meta = checkpoint.Meta(repeat + 1, "{}", {}, {}, {})
-  with writing.Writer(folder, writing.Keep(1)) as writer:
+  with writing.Writer(folder, keep=1) as writer:
     start_s = time.perf_counter()
     with jax.set_mesh(run.mesh):
       writer.save(run.state(), meta)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
       versions=checkpoint.versions(),
     )
     # It writes config.json too.
-    with writing.Writer(part, writing.Keep(1)) as writer:
+    with writing.Writer(part, keep=1) as writer:
       writer.save_model(exported.params, {}, meta)
   print(f"Imported checkpoint {exported.step} of {exported.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

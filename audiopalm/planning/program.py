@@ -121,9 +121,7 @@ def traced_train_step(
 
 def state_shapes(experiment: Experiment, model: Model, mesh: AnyMesh) -> state.TrainState:
   """Returns the state of a run as ShapeDtypeStructs; the mesh is the current one."""
-  params = model.shapes(mesh)
-  variables = state.variable_shapes(experiment.objective, model, params, mesh)
-  return state.shapes(params, variables, learning.of(experiment), mesh)
+  return state.shapes(model, experiment.objective, learning.of(experiment), mesh)
 
 
 def decode_step(

@@ -7,7 +7,7 @@
 
 A checkpoint is called <step>.unverified until it was written (`training/writing.py`) and read back
 (`training/verification.py`). One that cannot be read, or whose checksums differ, is skipped with a
-line that names it. Nothing is deleted but what newer good ones replace (`writing.Keep`).
+line that names it. Nothing is deleted but what newer good ones replace.
 
 Several processes save into and restore from one folder together. What they do next follows from
 what all of them report.

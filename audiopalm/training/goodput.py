@@ -91,55 +91,50 @@ class Goodput:
       self._file.flush()
 
 
-class Watch:
-  """A context that ends the process with 70 where one step, one wait for data or one save takes
-  longer than `hang_s` seconds (None: never); the stacks of all threads go to stderr and to
+@contextlib.contextmanager
+def watched(
+  timer: Goodput, workdir: Path, process: int, hang_s: float | None,
+  *, beat_s: float = BEAT_S, end: Callable[[int], object] = os._exit,
+) -> Iterator[None]:  # fmt: skip
+  """Ends the process with 70 where one step, one wait for data or one save takes longer than
+  `hang_s` seconds (None: never); the stacks of all threads go to stderr and to
   WORKDIR/heartbeats/PROCESS.stacks.txt.
 
   WORKDIR/heartbeats/PROCESS.json is written every ten seconds:
 
       {"time": 1790000000.0, "doing": "step", "for_s": 3.2}
   """
+  path, over = Path(workdir) / HEARTBEATS / f"{process}.json", threading.Event()
 
-  def __init__(
-    self, timer: Goodput, workdir: Path, process: int, hang_s: float | None,
-    *, beat_s: float = BEAT_S, end: Callable[[int], object] = os._exit,
-  ):  # fmt: skip
-    self._timer, self._hang_s, self._beat_s, self._end = timer, hang_s, beat_s, end
-    self._path = Path(workdir) / HEARTBEATS / f"{process}.json"
-    self._over = threading.Event()
-    self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-  def __enter__(self) -> "Watch":
-    self._thread.start()
-    return self
-
-  def __exit__(self, kind, error, trace) -> None:
-    self._over.set()
-    self._thread.join()
-
-  def _run(self) -> None:
-    pause_s = self._beat_s if self._hang_s is None else min(self._beat_s, self._hang_s / 4)
-    while not self._over.wait(pause_s):
-      doing, for_s = self._timer.doing()
+  def watch():
+    while not over.wait(beat_s if hang_s is None else min(beat_s, hang_s / 4)):
+      doing, for_s = timer.doing()
       # On a full device the age of the file shows that it cannot be written.
       with contextlib.suppress(OSError, DataError):
         beat = {"time": round(time.time(), 3), "doing": doing, "for_s": round(for_s, 1)}
-        files.write_json(self._path, beat)
-      if self._hang_s is not None and doing in WATCHED and for_s > self._hang_s:
-        self._give_up(doing, for_s)
+        files.write_json(path, beat)
+      if hang_s is not None and doing in WATCHED and for_s > hang_s:
+        _dump_stacks(doing, for_s, hang_s, path.with_suffix(".stacks.txt"))
+        end(EXIT_WATCHDOG)
         return
 
-  def _give_up(self, doing: str, for_s: float) -> None:
-    stacks = self._path.with_suffix(".stacks.txt")
-    print(
-      f"The run hangs: {for_s:.0f} s in one {doing}, where {self._hang_s:.0f} s are allowed "
-      f"(--hang-s). The stacks of all threads follow and are in {stacks}. It ends with "
-      f"{EXIT_WATCHDOG}; run the same command again: it goes on from its latest checkpoint.",
-      file=sys.stderr,
-      flush=True,
-    )
-    faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
-    with contextlib.suppress(OSError), stacks.open("w", encoding="utf-8") as file:
-      faulthandler.dump_traceback(file=file, all_threads=True)
-    self._end(EXIT_WATCHDOG)
+  thread = threading.Thread(target=watch, name="watch", daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    over.set()
+    thread.join()
+
+
+def _dump_stacks(doing: str, for_s: float, hang_s: float, path: Path) -> None:
+  print(
+    f"The run hangs: {for_s:.0f} s in one {doing}, where {hang_s:.0f} s are allowed (--hang-s). "
+    f"The stacks of all threads follow and are in {path}. It ends with {EXIT_WATCHDOG}; run the "
+    "same command again: it goes on from its latest checkpoint.",
+    file=sys.stderr,
+    flush=True,
+  )
+  faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+  with contextlib.suppress(OSError), path.open("w", encoding="utf-8") as file:
+    faulthandler.dump_traceback(file=file, all_threads=True)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import rich.console
@@ -49,8 +49,6 @@ from audiopalm.training import (
   writing,
 )
 from audiopalm.training import learners as learning
-
-Made = TypeVar("Made")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ def run(
   """Returns the summary of a finished run, which resumes from its latest checkpoint if any.
 
   `prepared` is of `data.prepare.open_prepared`. A step of more than `hang_s` seconds ends the
-  process with 70 (`goodput.Watch`). Each `recheck_every`-th step is computed twice. Of several
+  process with 70 (`goodput.watched`). Each `recheck_every`-th step is computed twice. Of several
   processes all call it alike; the first one prints and logs, all of them save.
 
   Raises Requeue when a signal stopped the run (its state is saved), BadSteps when too many steps in
@@ -141,7 +139,7 @@ def run(
       key=jax.random.key(experiment.seed),
       recheck_every=recheck_every,
     )
-    stack.enter_context(goodput.Watch(timer, workdir, jax.process_index(), hang_s))
+    stack.enter_context(goodput.watched(timer, workdir, jax.process_index(), hang_s))
     train_state, restored = _restore_or_init(setup, display.say)
     begun = int(train_state.step)
     if restored is not None:
@@ -152,19 +150,27 @@ def run(
     unmeasured = due and 0 < begun < experiment.steps
     journal = metrics.Journal(workdir if is_first else None, begun, not unmeasured, display.say)
     stack.callback(lambda: timer.close(journal.last_step, journal.lost_steps))
-    recorder = stack.enter_context(_recorder(setup, journal, display, timer, restored))
+    stack.callback(journal.close)
+    recorder = _recorder(setup, journal, display, timer, restored)
     evaluator = held_out.HeldOut(experiment, prepared, setup.model, machine, mesh, timer)
     if experiment.keep_best is not None:
       evaluator.check(experiment.keep_best, train_state.params, train_state.variables)
-    keep = writing.Keep(experiment.keep_checkpoints, experiment.keep_every_steps)
-    writer = stack.enter_context(writing.Writer(workdir, keep))
+    keep = experiment.keep_checkpoints, experiment.keep_every_steps
+    writer = stack.enter_context(writing.Writer(workdir, *keep))
     saver = saving.Saving(writer, experiment, workdir, begun, timer, stop, display.say)
     monitors = _Monitors(timer, journal, recorder, evaluator, saver)
     stack.enter_context(display.from_step(begun))
     if unmeasured:
       monitors.measure(train_state)
-    stack.enter_context(_bad_steps_recorded(setup, monitors))
-    train_state = _train(setup, train_state, monitors, stop)
+    try:
+      train_state = _train(setup, train_state, monitors, stop)
+    except BadSteps:
+      last, streak = journal.last_step, min(recorder.streak, guard.MOST_BAD_STEPS)
+      if is_first:
+        bad = range(last - streak + 1, last + 1)
+        records = past.records(prepared, experiment, bad, setup.loader.schedule)
+        files.write_json(workdir / guard.FILE, records)
+      raise
     losses = monitors.measure(train_state)
   tokens_per_s, mfu = recorder.speed()
   summary = progress.Summary(
@@ -190,9 +196,7 @@ def _restore_or_init(
 ) -> tuple[state.TrainState, checkpoint.Meta | None]:
   """Returns the state to start from and the metadata of its checkpoint, None at a fresh start."""
   model, objective, mesh = setup.model, setup.experiment.objective, setup.mesh
-  shapes = model.shapes(mesh)
-  variable_shapes = state.variable_shapes(objective, model, shapes, mesh)
-  target = state.shapes(shapes, variable_shapes, setup.learners, mesh)
+  target = state.shapes(model, objective, setup.learners, mesh)
   restored = checkpoint.restore_state(setup.workdir, target, setup.prepared.manifest, say)
   if restored is not None:
     return restored
@@ -229,8 +233,9 @@ def _train(
   recorder, saver = monitors.recorder, monitors.saving
   exchange = together.Exchange(setup.mesh, len(setup.loader.tasks), experiment.data.length)
   compiled = None
-  with _prefetched(_batch_maker(setup), int(train_state.step), experiment.steps) as batches:
-    for number in range(int(train_state.step) + 1, experiment.steps + 1):
+  begun = int(train_state.step)
+  with contextlib.closing(_batches(setup, begun, experiment.steps)) as batches:
+    for number in range(begun + 1, experiment.steps + 1):
       with timer.spend("data wait"):
         batch, counts = next(batches)
       if compiled is None:
@@ -285,47 +290,24 @@ def _compiled(
   return run_step
 
 
-@contextlib.contextmanager
-def _bad_steps_recorded(setup: _Setup, monitors: _Monitors) -> Iterator[None]:
-  """Writes the records of the last bad steps to a file, where they end the run."""
-  try:
-    yield
-  except BadSteps:
-    last, streak = monitors.journal.last_step, monitors.recorder.streak
-    steps = range(last - min(streak, guard.MOST_BAD_STEPS) + 1, last + 1)
-    if together.is_first():
-      records = past.records(setup.prepared, setup.experiment, steps, setup.loader.schedule)
-      files.write_json(setup.workdir / guard.FILE, records)
-    raise
-
-
-def _batch_maker(setup: _Setup) -> Callable[[int], tuple[Batch, Counts]]:
-  """Returns make(step) -> (placed batch, counts of those rows that no other process counts)."""
-  batches, mesh, rows = setup.loader, setup.mesh, setup.experiment.data.batch_rows
+def _batches(setup: _Setup, first: int, end: int) -> Iterator[tuple[Batch, Counts]]:
+  """Yields the batches of steps `first` to `end` - 1, placed, with the counts of those rows that no
+  other process counts; each is made one ahead on a thread."""
+  loader, mesh, rows = setup.loader, setup.mesh, setup.experiment.data.batch_rows
   counted = sharding.counted_here(mesh, rows)
 
   def make(number):
-    batch = batches.batch_at(number)
-    counts = batch.count(len(batches.tasks), counted, batches.first_row)
+    batch = loader.batch_at(number)
+    counts = batch.count(len(loader.tasks), counted, loader.first_row)
     return sharding.place(batch, mesh, batch.axes(), rows), counts
 
-  return make
-
-
-@contextlib.contextmanager
-def _prefetched(make: Callable[[int], Made], first: int, end: int) -> Iterator[Iterator[Made]]:
-  """Yields an iterator over make(first), ..., make(end - 1), each made one ahead."""
   pool = futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
-
-  def prefetched():
+  try:
     following = pool.submit(make, first) if first < end else None
     for number in range(first, end):
       current = following.result()
       following = pool.submit(make, number + 1) if number + 1 < end else None
       yield current
-
-  try:
-    yield prefetched()
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
 

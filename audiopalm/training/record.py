@@ -1,7 +1,5 @@
 """Reads the metrics of a step while the next one computes, so that the device never waits."""
 
-import contextlib
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,15 +46,8 @@ class Seen:
     }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Pending:
-  step: int
-  metrics: Mapping[str, ArrayTree]
-  counts: Callable[[], Counts]
-
-
 class Recorder:
-  """Takes the metrics of each step and writes those of the step before. A context.
+  """Takes the metrics of each step and writes those of the step before.
 
   `streak` is the number of steps skipped in a row, `any_finite` whether any was not: both as of the
   last step that was written, so call `flush` before they decide something.
@@ -79,16 +70,8 @@ class Recorder:
     self._journal, self._display, self._timer = journal, display, timer
     self._flops_per_token, self._utilization = flops_per_token, utilization
     self._learning_rate = learning_rate
-    self._pending: _Pending | None = None
+    self._pending: tuple[int, Mapping[str, ArrayTree], Callable[[], Counts]] | None = None
     self._tokens, self._flops, self._busy_s = 0, 0.0, 0.0
-
-  def __enter__(self) -> "Recorder":
-    return self
-
-  def __exit__(self, kind, error, trace) -> None:
-    with contextlib.closing(self._journal):
-      if error is None:
-        self.flush()
 
   def add(
     self, number: int, metrics: Mapping[str, ArrayTree], counts: Callable[[], Counts]
@@ -98,22 +81,22 @@ class Recorder:
     `counts()` returns what all processes counted in its batch, and may wait for the step.
     """
     self.flush()
-    self._pending = _Pending(number, metrics, counts)
+    self._pending = number, metrics, counts
 
   def flush(self) -> None:
     """Writes what is kept, waiting for its step. Raises BadSteps when too many were skipped."""
     if self._pending is None:
       return
-    pending, self._pending = self._pending, None
-    metrics, counts = jax.device_get(pending.metrics), pending.counts()
+    (number, metrics, counts_of), self._pending = self._pending, None
+    metrics, counts = jax.device_get(metrics), counts_of()
     self.seen.add(counts)
     self.streak, self.skipped = int(metrics["skipped_in_a_row"]), int(metrics["skipped"])
     self.any_finite |= self.streak == 0
-    values = self._values(pending.step, metrics, counts)
-    self._journal.write(pending.step, values)
-    self._display.update(pending.step, values)
-    self._timer.note(pending.step)
-    guard.check_streak(self.streak, pending.step)
+    values = self._values(number, metrics, counts)
+    self._journal.write(number, values)
+    self._display.update(number, values)
+    self._timer.note(number)
+    guard.check_streak(self.streak, number)
 
   def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
     """Writes held-out losses by task, and what was seen of each task so far."""

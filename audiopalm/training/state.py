@@ -53,10 +53,11 @@ def create(params: Params, variables: Params, learners: Mapping[str, Learner]) -
 
 
 def shapes(
-  params: Params, variables: Params, learners: Mapping[str, Learner], mesh: jax.sharding.Mesh
+  model: Model, objective: Objective, learners: Mapping[str, Learner], mesh: jax.sharding.Mesh
 ) -> TrainState:
-  """Returns what `create` returns as ShapeDtypeStructs with shardings, from such: the target of a
-  restore."""
+  """Returns the state of a run as ShapeDtypeStructs with shardings: the target of a restore."""
+  params = model.shapes(mesh)
+  variables = variable_shapes(objective, model, params, mesh)
   optimizer, *counters = jax.eval_shape(functools.partial(_beginning, learners), params)
 
   def placed(shaped):

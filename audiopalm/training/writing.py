@@ -31,17 +31,9 @@ REMOVALS, SETTLES_S = 50, 0.1  # attempts to remove what a failed save left, and
 MOST_DAMAGED = 3  # damaged checkpoints in a row before a run gives up
 
 
-@dataclasses.dataclass(frozen=True)
-class Keep:
-  """Which checkpoints stay: the `newest`, and those of every `every_steps`-th step."""
-
-  newest: int
-  every_steps: int | None = None
-
-
 class Writer:
-  """Saves states in the background; those of `keep` and of step `best` stay. A context: leaving it
-  waits for the last save.
+  """Saves states in the background. The newest `keep` stay, those of each `keep_every_steps`-th
+  step and that of step `best`. A context: leaving it waits for the last save.
 
   Every method may raise the error of an earlier save: FullDevice, or DamagedSave where it differed
   from what was saved and was moved to the damaged ones. Earlier checkpoints are unchanged then, and
@@ -49,11 +41,11 @@ class Writer:
   run. `verify_s` is how long reading back the last one took.
   """
 
-  def __init__(self, workdir: Path, keep: Keep):
+  def __init__(self, workdir: Path, keep: int, keep_every_steps: int | None = None):
     checkpoint.check_place(workdir)
     self.best: int | None = None
     self.verify_s = 0.0
-    self._workdir, self._keep = workdir, keep
+    self._workdir, self._keep, self._keep_every = workdir, keep, keep_every_steps
     self._thread: threading.Thread | None = None
     self._error: BaseException | None = None
     self._damaged = 0
@@ -62,7 +54,11 @@ class Writer:
   def save(self, state: states.TrainState, meta: checkpoint.Meta) -> None:
     """Starts to save; returns as soon as the arrays are copied and the state may be donated."""
     self.wait()
-    self._check_space(state)
+    needed = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
+    free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
+    if free < needed:
+      sizes = quantities.size(needed), quantities.size(free)
+      raise _no_space(self._workdir, "a checkpoint takes {}, {} are free".format(*sizes))
     self._save(meta, **checkpoint.items_of(state))
 
   def save_model(self, params: Params, variables: Params, meta: checkpoint.Meta) -> None:
@@ -153,9 +149,9 @@ class Writer:
     )
 
   def _remove(self, steps: list[int]) -> None:
-    stays, every = {*steps[-self._keep.newest :], self.best}, self._keep.every_steps
+    stay = {*steps[-self._keep :], self.best}
     for step in steps:
-      if step not in stays and (every is None or step % every):
+      if step not in stay and (self._keep_every is None or step % self._keep_every):
         path = checkpoint.named_of(self._workdir, step)
         # Renamed first: a half removed checkpoint must not look like a damaged one.
         shutil.rmtree(path.rename(path.with_name(path.name + REMOVED)))
@@ -194,15 +190,6 @@ class Writer:
       folder.mkdir(parents=True, exist_ok=True)
       _remove_remains(folder)
     return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-
-  def _check_space(self, state: states.TrainState) -> None:
-    whole = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
-    free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
-    if free < whole:
-      raise _no_space(
-        self._workdir,
-        f"a checkpoint takes {quantities.size(whole)}, {quantities.size(free)} are free",
-      )
 
 
 def _remove_remains(folder: Path) -> None:

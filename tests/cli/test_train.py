@@ -89,7 +89,7 @@ def begun(line, monkeypatch):
 
 def saved_with(products, workdir):
   meta = checkpoint.Meta(3, "{}", {}, {"step": 3, "seen": {}}, {}, products)
-  with writing.Writer(workdir, writing.Keep(1)) as writer:
+  with writing.Writer(workdir, keep=1) as writer:
     writer.save_model({"a": jnp.zeros(2)}, {}, meta)
 
 

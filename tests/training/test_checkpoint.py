@@ -33,7 +33,7 @@ def meta(step):
 
 
 def saved(workdir, *step_numbers, keep=5, **options):
-  with writing.Writer(workdir, writing.Keep(keep)) as writer:
+  with writing.Writer(workdir, keep) as writer:
     for step in step_numbers:
       writer.save(made(fill=float(step), **options), meta(step))
   return workdir
@@ -61,7 +61,7 @@ def test_the_state_of_parameters_by_two_rules_comes_back_equal(tmp_path):
   gradients = jax.tree.map(lambda x: x + 0.5, params)
   _, moved = chain.update(gradients, first.optimizer["model"], params, step=jnp.int32(0))
   after = dataclasses.replace(first, optimizer={"model": moved})
-  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+  with writing.Writer(tmp_path, 5) as writer:
     writer.save(after, meta(3))
   restored, _ = checkpoint.restore_state(tmp_path, first, MANIFEST)
   assert jax.tree.structure(restored) == jax.tree.structure(after)
@@ -72,7 +72,7 @@ def test_a_state_of_before_variables_were_an_item_comes_back_equal(tmp_path):
   now = made(fill=3.0)
   items = checkpoint.items_of(now)
   items["rest"] = {**items["rest"], "variables": {}}
-  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+  with writing.Writer(tmp_path, 5) as writer:
     writer._save(meta(3), **items)
   restored, found = checkpoint.restore_state(tmp_path, made(), MANIFEST)
   assert found.step == 3
@@ -83,7 +83,7 @@ def test_a_state_of_before_variables_were_an_item_comes_back_equal(tmp_path):
 def test_variables_come_back_and_an_objective_without_them_is_told(tmp_path):
   codes = {"codebook": jnp.arange(6.0).reshape(2, 3)}
   now = dataclasses.replace(made(fill=3.0), variables=codes)
-  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+  with writing.Writer(tmp_path, 5) as writer:
     writer.save(now, meta(3))
   restored, _ = checkpoint.restore_state(tmp_path, now, MANIFEST)
   np.testing.assert_array_equal(restored.variables["codebook"], codes["codebook"])
@@ -201,7 +201,7 @@ def test_another_optimizer_is_another_shape(tmp_path):
 
 
 def test_parameters_alone_are_enough_to_answer_but_not_to_train(tmp_path):
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save_model(made().params, {}, meta(3))
   params, _, found = checkpoint.restore_model(tmp_path, expecting(made().params))
   assert found.step == 3
@@ -228,7 +228,7 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
   with (
     pytest.raises(CheckpointError) as error,
-    writing.Writer(tmp_path, writing.Keep(5)) as writer,
+    writing.Writer(tmp_path, 5) as writer,
   ):
     writer.save(made(), meta(2))
   assert error.value.exit_code == 2
@@ -250,7 +250,7 @@ def test_a_device_that_fills_while_saving_leaves_the_earlier_checkpoint(
   saved(tmp_path, 1)
   with (
     pytest.raises(CheckpointError) as error,
-    writing.Writer(tmp_path, writing.Keep(1)) as writer,
+    writing.Writer(tmp_path, 1) as writer,
   ):
 
     def fail():
@@ -270,7 +270,7 @@ def test_a_really_full_device_leaves_the_earlier_checkpoint_and_takes_one_when_t
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)  # it fills while it is written
   params = {"layers": {"noise": jax.random.normal(jax.random.key(0), (1024, 1024))}}
   huge = state.create(params, {}, {"model": Learner((), optimizers.build(Optimizer(), 10))})
-  with writing.Writer(small_device.path, writing.Keep(2)) as writer:
+  with writing.Writer(small_device.path, 2) as writer:
     with pytest.raises(FullDevice, match="The checkpoint of step 1 is intact"):
       writer.save(huge, meta(2))
       writer.wait()
@@ -283,7 +283,7 @@ def test_a_really_full_device_leaves_the_earlier_checkpoint_and_takes_one_when_t
 
 
 def test_round_steps_and_the_best_stay(tmp_path):
-  with writing.Writer(tmp_path, writing.Keep(1, every_steps=4)) as writer:
+  with writing.Writer(tmp_path, 1, keep_every_steps=4) as writer:
     for step in range(1, 10):
       writer.best = 3 if step > 3 else None
       writer.save(made(), meta(step))
@@ -326,7 +326,7 @@ def test_a_damaged_newest_checkpoint_is_one_line_and_the_one_before_is_used(
   tmp_path, capfd, damage
 ):
   now = noise()
-  with writing.Writer(tmp_path, writing.Keep(5)) as writer:
+  with writing.Writer(tmp_path, 5) as writer:
     for step in (1, 2):
       writer.save(now, meta(step))
   damage(tmp_path / "checkpoints" / "2")
@@ -353,7 +353,7 @@ def test_a_checkpoint_of_before_there_were_sums_says_so(tmp_path):
 
 def test_no_flipped_bit_of_an_array_goes_unseen(tmp_path):
   params = noise().params
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save(noise(), meta(1))
   path = arrays_of(tmp_path / "checkpoints" / "1")[0]
   whole, seen = path.read_bytes(), 0

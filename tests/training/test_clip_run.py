@@ -36,9 +36,7 @@ def saved(clip_run, workdir):
   prepared, mesh = clip_run.Prepared(made), sharding.mesh(clip_run.ONE)
   model = made.model.build(prepared.space)
   with jax.set_mesh(mesh):
-    params = model.shapes(mesh)
-    variables = state.variable_shapes(made.objective, model, params, mesh)
-    wanted = state.shapes(params, variables, learners.of(made), mesh)
+    wanted = state.shapes(model, made.objective, learners.of(made), mesh)
     found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
   return jax.device_get(found)
 

@@ -74,7 +74,7 @@ def test_a_step_that_hangs_shows_all_stacks_and_ends_with_70(tmp_path, capsys, e
   stuck.start()
   with (
     spent.spend("step"),
-    goodput.Watch(spent, tmp_path, 3, 0.2, end=ended.append),
+    goodput.watched(spent, tmp_path, 3, 0.2, end=ended.append),
   ):
     wait_for(lambda: ended)
   over.set()
@@ -86,7 +86,7 @@ def test_a_step_that_hangs_shows_all_stacks_and_ends_with_70(tmp_path, capsys, e
 
 def test_what_may_take_long_and_a_run_that_goes_on_are_left_alone(tmp_path, ended):
   spent = goodput.Goodput(None)
-  with goodput.Watch(spent, tmp_path, 0, 0.4, end=ended.append):
+  with goodput.watched(spent, tmp_path, 0, 0.4, end=ended.append):
     with spent.spend("compile"):
       time.sleep(1.0)
     for _ in range(10):
@@ -98,7 +98,7 @@ def test_what_may_take_long_and_a_run_that_goes_on_are_left_alone(tmp_path, ende
 def test_a_heartbeat_says_what_a_run_does(tmp_path, ended):
   spent = goodput.Goodput(None)
   path = tmp_path / "heartbeats" / "0.json"
-  with spent.spend("evaluation"), goodput.Watch(spent, tmp_path, 0, None, beat_s=0.05):
+  with spent.spend("evaluation"), goodput.watched(spent, tmp_path, 0, None, beat_s=0.05):
     wait_for(path.is_file)
   beat = json.loads(path.read_text())
   assert beat["doing"] == "evaluation" and beat["for_s"] >= 0

@@ -59,17 +59,17 @@ def recorder(tmp_path, spent):
 
 
 def test_a_step_is_written_when_the_next_one_has_begun(recorder, tmp_path):
-  with recorder:
-    recorder.add(1, found(), lambda: COUNTS)
-    assert list(metrics.read(tmp_path)) == []
-    recorder.add(2, found(), lambda: COUNTS)
-    assert [line["step"] for line in metrics.read(tmp_path)] == [1]
+  recorder.add(1, found(), lambda: COUNTS)
+  assert list(metrics.read(tmp_path)) == []
+  recorder.add(2, found(), lambda: COUNTS)
+  assert [line["step"] for line in metrics.read(tmp_path)] == [1]
+  recorder.flush()
   assert [line["step"] for line in metrics.read(tmp_path)] == [1, 2]
 
 
 def test_values_are_means_and_leave_out_what_was_not_there(recorder, tmp_path):
-  with recorder:
-    recorder.add(1, found(), lambda: COUNTS)
+  recorder.add(1, found(), lambda: COUNTS)
+  recorder.flush()
   line = next(metrics.read(tmp_path))
   assert (line["loss"], line["nll_text"], line["lr"]) == (2.5, 2.0, 0.1)
   assert "nll_speech" not in line
@@ -84,15 +84,15 @@ def test_speed_counts_all_time_up_to_the_end_of_a_step_and_no_evaluation(
     with spent.spend(bucket):
       clock.now += seconds
 
-  with recorder:
-    with spent.spend("step"):
-      recorder.add(1, found(), lambda: COUNTS)
-      clock.now += 3.0
-      recorder.flush()  # its value is there before the time around it is booked
-    wait("evaluation", 100.0)
-    wait("step", 1.0)
-    recorder.add(2, found(), lambda: COUNTS)
-    wait("step", 1.0)
+  with spent.spend("step"):
+    recorder.add(1, found(), lambda: COUNTS)
+    clock.now += 3.0
+    recorder.flush()  # its value is there before the time around it is booked
+  wait("evaluation", 100.0)
+  wait("step", 1.0)
+  recorder.add(2, found(), lambda: COUNTS)
+  wait("step", 1.0)
+  recorder.flush()
   lines = list(metrics.read(tmp_path))
   assert [line["tokens_per_s"] for line in lines] == [10.0, 15.0]
   assert [line["mfu"] for line in lines] == [7 / 3, 7 / 2]  # a FLOP for each position of COUNTS
@@ -120,8 +120,7 @@ def test_streak_ends_the_run(recorder):
 
 
 def test_held_out_loss_is_written_and_said(recorder, tmp_path):
-  with recorder:
-    recorder.measured(5, {"asr": {"loss": 1.25}})
+  recorder.measured(5, {"asr": {"loss": 1.25}})
   line = next(metrics.read(tmp_path))
   assert line["held_out"] == {"asr": {"loss": 1.25}} and line["seen"]["asr"]["rows"] == 0
   assert recorder._display.said == ["step 5 | held-out loss: asr 1.250"]

@@ -91,7 +91,7 @@ def test_optimizer_state_lies_where_its_parameters_lie_and_stays_there(tiny, nam
     return [(x.shape, x.dtype, x.sharding.spec, x.sharding.mesh) for x in jax.tree.leaves(tree)]
 
   with jax.set_mesh(mesh):
-    shapes = state.shapes(model.shapes(mesh), {}, players, mesh)
+    shapes = state.shapes(model, made.objective, players, mesh)
     now = state.create(tiny.params(model, mesh), {}, players)
     before = places(now)
     assert before == places(shapes)

@@ -76,7 +76,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_checkpoint_that_is_not_what_was_saved_replaces_none(tmp_path, damaging, damage):
   damaging(DAMAGES[damage], 2)
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save(made(), meta(1, "first"))
     writer.save(made(2.0), meta(2))
     with pytest.raises(DamagedSave, match="The checkpoint of step 2 is not what was saved") as met:
@@ -95,7 +95,7 @@ def test_a_checkpoint_that_is_not_what_was_saved_replaces_none(tmp_path, damagin
 
 def test_the_third_damaged_one_in_a_row_ends_the_run(tmp_path, damaging):
   damaging(flip, 2, 3, 5, 6, 7)
-  with pytest.raises(CheckpointError) as met, writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with pytest.raises(CheckpointError) as met, writing.Writer(tmp_path, 1) as writer:
     for step in range(1, 9):
       try:
         writer.save(made(), meta(step))
@@ -111,7 +111,7 @@ def test_the_third_damaged_one_in_a_row_ends_the_run(tmp_path, damaging):
 def test_older_ones_are_there_until_the_new_one_was_opened(tmp_path, damaging):
   there = []
   damaging(lambda folder: there.append((folder.name, runs.steps(tmp_path))), 1, 2, 3)
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     for step in (1, 2, 3):
       writer.save(made(), meta(step))
   assert there == [("1.unverified", []), ("2.unverified", [1]), ("3.unverified", [2])]
@@ -126,12 +126,12 @@ def killed(workdir, step, monkeypatch):
 
   with monkeypatch.context() as patch, pytest.raises(SystemExit):
     patch.setattr(verification, "fault", kill)
-    with writing.Writer(workdir, writing.Keep(1)) as writer:
+    with writing.Writer(workdir, 1) as writer:
       writer.save(made(), meta(step, "newer"))
 
 
 def test_one_that_a_kill_kept_from_being_opened_counts_once_it_is_restored(tmp_path, monkeypatch):
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save(made(), meta(1))
   killed(tmp_path, 2, monkeypatch)
   assert runs.steps(tmp_path) == [1] and json.loads(runs.config(tmp_path)) == {"name": "x"}
@@ -140,7 +140,7 @@ def test_one_that_a_kill_kept_from_being_opened_counts_once_it_is_restored(tmp_p
   assert restored(tmp_path) == 2
   assert runs.steps(tmp_path) == [1, 2]
   assert json.loads((tmp_path / "config.json").read_text()) == {"name": "newer"}
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save(made(), meta(3))
   assert runs.steps(tmp_path) == [3]
 
@@ -159,7 +159,7 @@ def test_a_damaged_one_that_was_never_opened_is_moved_and_the_run_begins_anew(
 def test_what_kills_left_half_written_or_half_removed_goes(tmp_path):
   for name in ("4.unverified.orbax-checkpoint-tmp", "1.removed"):
     (tmp_path / "checkpoints" / name / "params").mkdir(parents=True)
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save(made(), meta(5))
   assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["5"]
 
@@ -176,7 +176,7 @@ def test_of_a_large_state_a_sample_is_summed_that_covers_it_over_the_steps():
 
 def test_several_processes_sum_each_array_once(tmp_path, monkeypatch):
   summed, part_sum = [], bits.part_sum
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save(made(), meta(1))
     writer.wait()
   trees = checkpoint.items_of(made())
@@ -199,7 +199,7 @@ def test_arrays_that_are_sharded_are_read_piece_by_piece(tmp_path):
   there = jax.NamedSharding(mesh, jax.P("a", "b"))
   now.params["layers"]["kernel"] = jax.device_put(now.params["layers"]["kernel"], there)
   now.params["layers"]["half"] = jnp.ones((6, 4), jnp.bfloat16)
-  with writing.Writer(tmp_path, writing.Keep(1)) as writer:
+  with writing.Writer(tmp_path, 1) as writer:
     writer.save_model(now.params, {}, meta(1))
   assert runs.steps(tmp_path) == [1]
 
@@ -211,7 +211,7 @@ ODD = ["[proj]", "a*b", "what?", "{x,y}", "!a", "100%", "a#b", "a b", "a'b\"c", 
 def test_a_workdir_may_have_any_characters_in_its_path(tmp_path, name):
   workdir = tmp_path / name / "run"
   for step in (1, 2):
-    with writing.Writer(workdir, writing.Keep(1)) as writer:
+    with writing.Writer(workdir, 1) as writer:
       writer.save(made(float(step)), meta(step))
   now, found = checkpoint.restore_state(workdir, made(), MANIFEST, pytest.fail)
   assert found.step == 2 and runs.steps(workdir) == [2]
@@ -222,4 +222,4 @@ def test_a_backslash_in_the_path_is_refused(tmp_path):
   with pytest.raises(
     ConfigError, match="reads the backslash in it as a slash. Give a --workdir wi"
   ):
-    writing.Writer(tmp_path / "a\\b", writing.Keep(1))
+    writing.Writer(tmp_path / "a\\b", 1)

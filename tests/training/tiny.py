@@ -152,9 +152,9 @@ def saved(workdir, made: Experiment | None = None):
   """Returns the state in a run's newest checkpoint, as numpy arrays in lists by field."""
   made = made or experiment()
   prepared, mesh = Prepared(made), sharding.mesh(ONE)
-  shapes = made.model.build(prepared.space).shapes(mesh)
+  model = made.model.build(prepared.space)
   with jax.set_mesh(mesh):
-    wanted = state.shapes(shapes, {}, learners.of(made), mesh)
+    wanted = state.shapes(model, made.objective, learners.of(made), mesh)
     found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
   return jax.device_get(found)
 
