@@ -28,15 +28,13 @@ from audiopalm.settings import Machine
 
 Config = str | os.PathLike | Experiment
 Workdir = str | os.PathLike
+Settings = Mapping[str, Any] | None
+Trust = Sequence[str]
+Hardware = Machine | str | None
 
 
 def prepare(
-  config: Config,
-  workdir: Workdir,
-  settings: Mapping[str, Any] | None = None,
-  *,
-  trust: Sequence[str] = (),
-  **more: Any,
+  config: Config, workdir: Workdir, settings: Settings = None, *, trust: Trust = (), **more: Any
 ) -> None:
   """Makes the data of a config in WORKDIR, as `audiopalm prepare` does.
 
@@ -46,12 +44,7 @@ def prepare(
 
 
 def train(
-  config: Config,
-  workdir: Workdir,
-  settings: Mapping[str, Any] | None = None,
-  *,
-  trust: Sequence[str] = (),
-  **more: Any,
+  config: Config, workdir: Workdir, settings: Settings = None, *, trust: Trust = (), **more: Any
 ) -> None:
   """Trains a model to its last step in WORKDIR, or resumes it, as `audiopalm train` does.
 
@@ -63,9 +56,9 @@ def train(
 def evaluate(
   workdir: Workdir,
   *,
-  machine: Machine | str | None = None,
+  machine: Hardware = None,
   step: int | None = None,
-  trust: Sequence[str] = (),
+  trust: Trust = (),
   **more: Any,
 ) -> dict[str, Any]:
   """Returns the scores of a run, as `audiopalm evaluate` does; `more` is what `Session.evaluate`
@@ -77,9 +70,9 @@ def generate(
   workdir: Workdir,
   task: str,
   *,
-  machine: Machine | str | None = None,
+  machine: Hardware = None,
   step: int | None = None,
-  trust: Sequence[str] = (),
+  trust: Trust = (),
   **more: Any,
 ) -> list[Result]:
   """Returns what a run answers, as `audiopalm generate` does; `more` is what `Session.generate`
@@ -87,13 +80,7 @@ def generate(
   return session.load(workdir, machine, step, trust=trust).generate(task, **more)
 
 
-def export(
-  workdir: Workdir,
-  out: str | os.PathLike,
-  *,
-  step: int | None = None,
-  trust: Sequence[str] = (),
-) -> str:
+def export(workdir: Workdir, out: Workdir, *, step: int | None = None, trust: Trust = ()) -> str:
   """Writes a run as a folder for PyTorch, as `audiopalm export` does; returns the name of the class
   or file that runs it."""
   return session.load(workdir, step=step, trust=trust).export(out)
@@ -103,8 +90,8 @@ def _run(
   command: str,
   config: Config,
   workdir: Workdir,
-  settings: Mapping[str, Any] | None,
-  trust: Sequence[str],
+  settings: Settings,
+  trust: Trust,
   more: Mapping[str, Any],
 ) -> None:
   with _written(config, trust) as (file, packages):

@@ -10,8 +10,8 @@ from audiopalm.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr`, which
-  the last step has.
+  """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr` at
+  the last step.
 
   A step is skipped if its gradients are not finite, or if their norm is more than `spike` times
   its running mean. `train_only` freezes all parameters but those with one of its entries in their

@@ -41,7 +41,7 @@ def is_full(error: BaseException) -> bool:
 
   False for an AudiopalmError, whose text already says what is full.
   """
-  return any(_says_full(cause) for cause in _causes(error))
+  return any(_says_full(cause) for cause in _causes(error, handled=True))
 
 
 def is_of_path(error: OSError) -> bool:
@@ -50,60 +50,52 @@ def is_of_path(error: OSError) -> bool:
 
 
 def text_of(error: BaseException) -> str | None:
-  """Returns a line for the user about a fault of the machine or of an installed package.
-
-  It has the system's message, the path and what to do. None for any other error.
-  """
+  """Returns a line for the user about a fault of the machine or of an installed package, with the
+  system's message, the path and what to do; None for any other error."""
+  name = type(error).__name__
   if is_full(error):
     return (
       "No space left on the device. What was written before is kept: free some space, then run "
       f"the same command again. ({error})"
     )
   if isinstance(error, OSError):
-    return f"{type(error).__name__}: {_of_system(error)}."
+    if error.errno is None:  # raised by a library, or for one that cannot be loaded
+      return f"{name}: {' '.join(str(error).split()).rstrip('.')}. {OTHERWISE}."
+    paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if isinstance(p, PATH)]
+    message = error.strerror or os.strerror(error.errno)
+    message += f": {' -> '.join(paths)}" if paths else ""
+    return f"{name}: {message}. {ADVICE.get(error.errno, OTHERWISE)}."
   if (quoted := _quoted(error)) is not None:
-    said, number = quoted
-    return f"{type(error).__name__}: {said}. {ADVICE.get(number, OTHERWISE)}."
+    line, number = quoted
+    return f"{name}: {line}. {ADVICE.get(number, OTHERWISE)}."
   if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
     return (
-      f"{type(error).__name__}: {error}. A package that this command needs is missing, or "
-      "incompatible with others: docs/dependencies.md says which extra installs it, as in pip "
-      "install 'audiopalm[data]'."
+      f"{name}: {error}. A package that this command needs is missing, or incompatible with "
+      "others: docs/dependencies.md says which extra installs it, as in pip install "
+      "'audiopalm[data]'."
     )
   return None
 
 
-def _of_system(error: OSError) -> str:
-  if error.errno is None:  # a library that cannot be loaded, and what libraries raise themselves
-    return f"{' '.join(str(error).split()).rstrip('.')}. {OTHERWISE}"
-  names = (error.filename, error.filename2)
-  place = " -> ".join(os.fsdecode(name) for name in names if isinstance(name, PATH))
-  message = error.strerror or os.strerror(error.errno)
-  return f"{message}{place and f': {place}'}. {ADVICE.get(error.errno, OTHERWISE)}"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-  """Yields an error and those it was raised from, up to an AudiopalmError."""
+def _causes(error: BaseException | None, *, handled: bool) -> Iterator[BaseException]:
+  """Yields an error and its causes, up to an AudiopalmError; with `handled` also what was being
+  handled when it came."""
   while error is not None and not isinstance(error, AudiopalmError):
     yield error
-    error = error.__cause__ or error.__context__
+    error = error.__cause__ or (error.__context__ if handled else None)
 
 
 def _quoted(error: BaseException) -> tuple[str, int] | None:
-  """Returns (first line, number) of an error of the system that a library quotes, if it does.
-
-  What was met before and handled says nothing of an error that came later: only its causes count.
-  """
-  one: BaseException | None = error
-  while one is not None and not isinstance(one, AudiopalmError):
-    line = str(one).partition("\n")[0][:MOST_QUOTED].rstrip(".")
-    if isinstance(one, RuntimeError | ValueError) and (found := OS_CODE.search(str(one))):
-      return line, int(found[1])
-    if isinstance(one, RuntimeError):
+  """Returns (first line, number) of an error of the system that a library quotes, if it does."""
+  for cause in _causes(error, handled=False):
+    text = str(cause)
+    line = text.partition("\n")[0][:MOST_QUOTED].rstrip(".")
+    if isinstance(cause, RuntimeError | ValueError) and (code := OS_CODE.search(text)):
+      return line, int(code[1])
+    if isinstance(cause, RuntimeError):
       for number in OF_DEVICE:
-        if os.strerror(number).lower() in str(one).lower():
+        if os.strerror(number).lower() in text.lower():
           return line, number
-    one = one.__cause__
   return None
 
 

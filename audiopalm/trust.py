@@ -80,12 +80,12 @@ def readable(name: str, trusted: Iterable[str] = ()) -> type:
   """Returns the frozen dataclass called `name` of audiopalm or a trusted package; ConfigError, and
   no import, for any other name."""
   module, _, class_name = name.rpartition(".")
-  foreign = not _lies_in(module, READABLE)
-  if foreign and not _lies_in(module, trusted):
+  ours = _lies_in(module, READABLE)
+  if not ours and not _lies_in(module, trusted):
     raise ConfigError(_refusal(name, module))
   kind = getattr(_imported(module), class_name, None)
   if kind is None:
-    whose = f"{module.partition('.')[0]} as it is installed here" if foreign else "this version"
+    whose = "this version" if ours else f"{module.partition('.')[0]} as it is installed here"
     raise ConfigError(f"A config names {name!r}, which is not in {whose}.")
   frozen = getattr(getattr(kind, "__dataclass_params__", None), "frozen", False)
   if not (isinstance(kind, type) and frozen):
