@@ -81,18 +81,18 @@ def from_json(text: str, trusted: Sequence[str] = ()) -> Any:
   return _built(plain, "config", trusted)
 
 
-def told(value: Any) -> str:
+def stable_repr(value: Any) -> str:
   """Returns `repr` without fields that have their default, or what their class says in `before`: a
   stable name, which a new option does not change.
 
-      told(Task("asr", corpus, "[ASR]", (), sides))  ->  "Task(name='asr', corpus=..., tag=...)"
+      stable_repr(Task("asr", corpus, "[ASR]", (), sides))  ->  "Task(name='asr', corpus=..., ...)"
   """
   if isinstance(value, tuple):
-    return f"({', '.join(map(told, value))})"
+    return f"({', '.join(map(stable_repr, value))})"
   if not dataclasses.is_dataclass(value):
     return repr(value)
   fields = [
-    f"{field.name}={told(child)}"
+    f"{field.name}={stable_repr(child)}"
     for field in dataclasses.fields(value)
     if (child := getattr(value, field.name)) != _before(type(value)).get(field.name, field.default)
   ]

@@ -37,7 +37,7 @@ def workdir(tmp_path_factory):
   )
   folder = tmp_path_factory.mktemp("texts")
   prepare.prepare(made, folder, workers=0)
-  with runs.saying(folder, made.to_json()):
+  with runs.replacing_config(folder, made.to_json()):
     pass
   return folder
 

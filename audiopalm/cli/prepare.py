@@ -76,6 +76,6 @@ def run(args: argparse.Namespace) -> int:
       experiment, args.workdir, args.streams, args.workers, executor=executor, max_bad=args.max_bad
     )
     if not runs.steps(args.workdir):  # else it says what the newest checkpoint was trained with
-      with runs.saying(args.workdir, experiment.to_json()):
+      with runs.replacing_config(args.workdir, experiment.to_json()):
         pass
   return EXIT_DONE

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
   alike = {
     "config": experiment.digest,
     "code": preflight.code(experiment.trust),
-    "machine": values.told(machine),
+    "machine": values.stable_repr(machine),
   }
   processes.check_alike(alike)
   saved_dtype = together.from_first(dtype_of_checkpoint)

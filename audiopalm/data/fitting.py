@@ -114,7 +114,7 @@ def key_of(tokenizers: Sequence[Any], corpora: Sequence[Any]) -> str:
   """Returns what fitted tokenizers depend on, as 16 hex digits."""
   prints = [corpus.fingerprint for corpus in corpora]
   text = json.dumps(
-    [list(map(values.told, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED]
+    [list(map(values.stable_repr, tokenizers)), prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED]
   )
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 

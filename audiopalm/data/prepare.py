@@ -163,7 +163,7 @@ def settings_digest(experiment: Any) -> str:
     *experiment.data.prepared_by,
     *experiment.objective.specials,
   )
-  return hashlib.sha256(values.told(parts).encode()).hexdigest()[:16]
+  return hashlib.sha256(values.stable_repr(parts).encode()).hexdigest()[:16]
 
 
 def check_checkpoint(prepared: Prepared, workdir: Path) -> None:

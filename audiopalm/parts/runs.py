@@ -10,10 +10,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiopalm.data import files
 from audiopalm.errors import ConfigError
+
+if TYPE_CHECKING:
+  from audiopalm.experiment import Experiment
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -35,7 +38,7 @@ def holds(folder: str) -> bool:
   return isinstance(fields, dict) and str(fields.get("class", "")).startswith("audiopalm.")
 
 
-def settings(workdir: str | Path, trust: Sequence[str] = ()) -> Any:
+def settings(workdir: str | Path, trust: Sequence[str] = ()) -> "Experiment":
   """Returns the Experiment of the run in a workdir; `trust` as in `experiment.from_json`."""
   from audiopalm import experiment  # imports JAX
 
@@ -93,7 +96,7 @@ def digest(fields: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def saying(workdir: Path, experiment: str) -> Iterator[None]:
+def replacing_config(workdir: Path, experiment: str) -> Iterator[None]:
   """Replaces config.json by `experiment` (JSON), with one rename at the end of the block."""
   value, path = json.loads(experiment), workdir / CONFIG
   try:

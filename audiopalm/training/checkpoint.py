@@ -170,7 +170,7 @@ def accept(workdir: Path, step: int, experiment: str) -> None:
 
   Readers ask `runs.config`, which a stop between the two renames does not mislead.
   """
-  with runs.saying(workdir, experiment):
+  with runs.replacing_config(workdir, experiment):
     if not named_of(workdir, step).is_dir():
       unverified_of(workdir, step).rename(named_of(workdir, step))
 

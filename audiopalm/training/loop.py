@@ -88,8 +88,8 @@ class _Monitors:
     """Returns the held-out metrics of a state, logged and compared with the best."""
     losses = self.held_out.measure(train_state.params, train_state.variables)
     number = int(train_state.step)
-    self.recorder.measured(number, losses)
-    self.saving.measured(number, losses)
+    self.recorder.write_held_out(number, losses)
+    self.saving.compare(number, losses)
     return losses
 
 
@@ -201,7 +201,7 @@ def _restore_or_init(
   if restored is not None:
     return restored
   if together.is_first():
-    with runs.saying(setup.workdir, setup.experiment.to_json()):
+    with runs.replacing_config(setup.workdir, setup.experiment.to_json()):
       pass
   params_key, variables_key = jax.random.split(setup.key)
   warm = setup.experiment.warm_start

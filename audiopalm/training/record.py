@@ -98,7 +98,7 @@ class Recorder:
     self._timer.note(number)
     guard.check_streak(self.streak, number)
 
-  def measured(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
+  def write_held_out(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
     """Writes held-out losses by task, and what was seen of each task so far."""
     self._journal.write(number, {"held_out": held_out, "seen": self.seen.by_task()})
     losses = ", ".join(

@@ -39,7 +39,7 @@ class Saving:
     self._saved, self._not_before = begun, 0
     self._measured, self._best = [], None
     if experiment.keep_best is not None:
-      self._compare(together.from_first(lambda: _measured(workdir)))
+      self._update_best(together.from_first(lambda: _measured(workdir)))
 
   @property
   def best(self) -> str | None:
@@ -49,10 +49,10 @@ class Saving:
     step, value = self._best
     return f"best by {self._experiment.keep_best}: step {step} ({value:.4f})"
 
-  def measured(self, number: int, held_out: HeldOut) -> None:
+  def compare(self, number: int, held_out: HeldOut) -> None:
     """Takes the held-out metrics of the state after a step; the best that was saved stays."""
     if number == self._saved and self._experiment.keep_best is not None:
-      self._compare([(number, held_out)])
+      self._update_best([(number, held_out)])
 
   def is_due(self, number: int, stopping: bool) -> bool:
     """Returns whether the state after step `number` should be saved."""
@@ -107,7 +107,7 @@ class Saving:
         time.sleep(PAUSE_S)
         self._timer.book()  # the watchdog counts each attempt by itself
 
-  def _compare(self, measured: Iterable[tuple[int, HeldOut]]) -> None:
+  def _update_best(self, measured: Iterable[tuple[int, HeldOut]]) -> None:
     self._measured += measured
     self._best = best(self._experiment.keep_best, self._measured)
     self._writer.best = self._best and self._best[0]

@@ -66,10 +66,10 @@ def test_settings_are_those_of_the_newest_checkpoint_that_can_be_read(workdir, c
 def test_config_is_written_again_only_where_it_says_something_else(workdir):
   made = runs.settings(workdir)
   before = (workdir / "config.json").stat().st_ino
-  with runs.saying(workdir, made.to_json()):
+  with runs.replacing_config(workdir, made.to_json()):
     pass
   assert (workdir / "config.json").stat().st_ino == before
-  with runs.saying(workdir, dataclasses.replace(made, steps=7).to_json()):
+  with runs.replacing_config(workdir, dataclasses.replace(made, steps=7).to_json()):
     assert runs.settings(workdir) == made  # until the block is done
   assert runs.settings(workdir).steps == 7
 

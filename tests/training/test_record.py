@@ -120,7 +120,7 @@ def test_streak_ends_the_run(recorder):
 
 
 def test_held_out_loss_is_written_and_said(recorder, tmp_path):
-  recorder.measured(5, {"asr": {"loss": 1.25}})
+  recorder.write_held_out(5, {"asr": {"loss": 1.25}})
   line = next(metrics.read(tmp_path))
   assert line["held_out"] == {"asr": {"loss": 1.25}} and line["seen"]["asr"]["rows"] == 0
   assert recorder._display.said == ["step 5 | held-out loss: asr 1.250"]
