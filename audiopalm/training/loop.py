@@ -293,12 +293,12 @@ def _compiled(
 def _batches(setup: _Setup, first: int, end: int) -> Iterator[tuple[Batch, Counts]]:
   """Yields the batches of steps `first` to `end` - 1, placed, with the counts of those rows that no
   other process counts; each is made one ahead on a thread."""
-  loader, mesh, rows = setup.loader, setup.mesh, setup.experiment.data.batch_rows
+  source, mesh, rows = setup.loader, setup.mesh, setup.experiment.data.batch_rows
   counted = sharding.counted_here(mesh, rows)
 
   def make(number):
-    batch = loader.batch_at(number)
-    counts = batch.count(len(loader.tasks), counted, loader.first_row)
+    batch = source.batch_at(number)
+    counts = batch.count(len(source.tasks), counted, source.first_row)
     return sharding.place(batch, mesh, batch.axes(), rows), counts
 
   pool = futures.ThreadPoolExecutor(1, thread_name_prefix="batches")

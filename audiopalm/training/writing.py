@@ -57,8 +57,8 @@ class Writer:
     needed = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
     free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
     if free < needed:
-      sizes = quantities.size(needed), quantities.size(free)
-      raise _no_space(self._workdir, "a checkpoint takes {}, {} are free".format(*sizes))
+      sizes = f"takes {quantities.size(needed)}, {quantities.size(free)} are free"
+      raise _no_space(self._workdir, f"a checkpoint {sizes}")
     self._save(meta, **checkpoint.items_of(state))
 
   def save_model(self, params: Params, variables: Params, meta: checkpoint.Meta) -> None:
