@@ -102,7 +102,7 @@ def prepared(
   from audiopalm.objectives.next_token import NextToken
   from audiopalm.settings import Optimizer
   from audiopalm.training import optimizers, state, step
-  from audiopalm.training.learners import Learner
+  from audiopalm.training.state import Learner
 
   mesh = sharding.mesh(machine)
   objective, model = NextToken(), settings.build(space_of(vocabulary))

@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def checked(args: argparse.Namespace) -> Experiment:
   """Returns what will be trained; the options of the hardware are read too. Touches no device."""
   from audiopalm.exports import folder  # imports jax
-  from audiopalm.training import checkpoint, learners
+  from audiopalm.training import checkpoint, state
 
   processes.check(args)
   if not args.hang_s >= 0:
@@ -86,7 +86,9 @@ def checked(args: argparse.Namespace) -> Experiment:
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
-  learners.of(experiment)  # optimizers that cannot be made are told before anything is prepared
+  state.learners_of(
+    experiment
+  )  # optimizers that cannot be made are told before anything is prepared
   hardware.machine(args, Machine)
   return experiment
 

@@ -20,7 +20,6 @@ from audiopalm.models.base import Model, Params
 from audiopalm.nn import attention
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
-from audiopalm.training import learners as learning
 from audiopalm.training import state, step
 
 AnyMesh = Mesh | AbstractMesh
@@ -114,14 +113,14 @@ def traced_train_step(
   )
   key = jax.eval_shape(lambda: jax.random.key(0))
   key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=NamedSharding(mesh, PartitionSpec()))
-  learners, spike = learning.of(experiment), experiment.optimizer.spike
+  learners, spike = state.learners_of(experiment), experiment.optimizer.spike
   train = step.build(model, experiment.objective, learners, machine, accumulation, spike)
   return train.trace(shapes, batch, key), shapes
 
 
 def state_shapes(experiment: Experiment, model: Model, mesh: AnyMesh) -> state.TrainState:
   """Returns the state of a run as ShapeDtypeStructs; the mesh is the current one."""
-  return state.shapes(model, experiment.objective, learning.of(experiment), mesh)
+  return state.shapes(model, experiment.objective, state.learners_of(experiment), mesh)
 
 
 def decode_step(

@@ -48,7 +48,6 @@ from audiopalm.training import (
   warm_start,
   writing,
 )
-from audiopalm.training import learners as learning
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ class _Setup:
   mesh: jax.sharding.Mesh
   workdir: Path
   model: Model
-  learners: Mapping[str, learning.Learner]
+  learners: Mapping[str, state.Learner]
   loader: loader.Loader
   key: jax.Array
   recheck_every: int  # of so many steps one is computed twice; 0: none
@@ -134,7 +133,7 @@ def run(
       mesh,
       workdir,
       model=experiment.model.build(prepared.space),
-      learners=learning.of(experiment),
+      learners=state.learners_of(experiment),
       loader=loader.Loader(prepared, experiment, mine=rows),
       key=jax.random.key(experiment.seed),
       recheck_every=recheck_every,

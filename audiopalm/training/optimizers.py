@@ -4,6 +4,7 @@ The learning rate is a function of the run's step, not of a counter inside the o
 step does not shift it, and the host can print it without asking the device.
 """
 
+import math
 import typing
 from collections.abc import Callable
 from types import ModuleType
@@ -12,14 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
+from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models.base import Params
+from audiopalm.nn import lora
 from audiopalm.settings import Optimizer
-from audiopalm.training import muon
 
 NAMES = typing.get_args(Optimizer.__annotations__["name"])
 DECAYS = typing.get_args(Optimizer.__annotations__["decay"])
+LAYERS = "layers"  # parameters under this name are stacks: their first axis counts layers
+NOT_KERNELS = ("scale", "bias")  # how the names of gains and offsets end
+MOMENTUM = 0.95
+UPDATE_RMS = 0.2  # as Adam's updates, for one learning rate; arXiv:2502.16982, section 2.2
+ITERATIONS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that brings singular values near 1
 LARGEST_UPDATE_RMS = 1.0  # Adafactor's clipping threshold, arXiv:1804.04235, section 6
 SMALLEST_PARAMETER_RMS = 1e-3  # so that parameters near zero still move; section 8 there
 
@@ -82,7 +91,7 @@ def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraA
   if settings.name == "adamw":
     core = [optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps)]
   elif settings.name == "muon":
-    core = [muon.scale_by_muon(settings.b1, settings.b2, settings.eps)]
+    core = [scale_by_muon(settings.b1, settings.b2, settings.eps)]
   else:
     core = [
       optax.scale_by_factored_rms(epsilon=settings.eps),
@@ -98,7 +107,7 @@ def build(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraA
 
 def decayed(params: Params) -> dict[str, bool | dict]:
   """Returns for every parameter whether weight decay applies: not to norms, biases and vectors."""
-  return jax.tree_util.tree_map_with_path(muon.is_kernel, params)
+  return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
 def _scheduled(settings: Optimizer, steps: int) -> optax.GradientTransformationExtraArgs:
@@ -115,7 +124,7 @@ def _stateless(change: Callable[..., jax.Array]) -> optax.GradientTransformation
 
   def update(updates, state, params):
     def changed(path, update, param):
-      first = int(muon.LAYERS in muon.names_of(path))
+      first = int(LAYERS in names_of(path))
       return change(update, param, tuple(range(first, update.ndim)))
 
     return jax.tree_util.tree_map_with_path(changed, updates, params), state
@@ -133,3 +142,84 @@ def _clip_rms(update: jax.Array, param: jax.Array, axes: tuple[int, ...]) -> jax
 
 def _times_parameter_rms(update: jax.Array, param: jax.Array, axes: tuple[int, ...]) -> jax.Array:
   return update * jnp.maximum(_rms(param, axes), SMALLEST_PARAMETER_RMS)
+
+
+def scale_by_muon(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+  """Returns Muon: the kernels of the layers move by orthogonal matrices, all else by Adam.
+
+  A kernel's momentum is replaced by the nearest matrix whose singular values are all about 1, so
+  that no direction is learned faster because its gradients are larger. Source: Jordan et al.,
+  "Muon: an optimizer for hidden layers in neural networks", 2024. Updates are of about UPDATE_RMS,
+  as those of Adam. `b1`, `b2` and `eps` are Adam's, for tables, norms, biases and adapters. Momentum lies where its
+  parameter lies; a mesh gathers it for the iterations, each device those of its layers.
+  """
+  rules = {"muon": _orthogonal_momentum(), "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=eps)}
+  return optax.partition(rules, _rules_of)
+
+
+def orthogonalized(kernels_LMN: jax.Array) -> jax.Array:
+  """Returns for each of L matrices U S V^T the matrix U S' V^T, S' about 1 (0.7 to 1.2), by
+  Newton-Schulz iterations; zeros stay zeros."""
+  wide = kernels_LMN.shape[1] <= kernels_LMN.shape[2]
+  x_LMN = kernels_LMN if wide else kernels_LMN.mT
+  x_LMN /= jnp.linalg.norm(x_LMN, axis=(1, 2), keepdims=True) + 1e-8
+  a, b, c = COEFFICIENTS
+  for _ in range(ITERATIONS):
+    square_LMM = x_LMN @ x_LMN.mT
+    x_LMN = a * x_LMN + (b * square_LMM + c * square_LMM @ square_LMM) @ x_LMN
+  return x_LMN if wide else x_LMN.mT
+
+
+def names_of(path: tuple) -> list[str]:
+  """Returns ["layers", "mlp", "down"] of a path of `jax.tree_util`."""
+  return sharding.name_of(path).split("/")
+
+
+def is_kernel(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:
+  """Returns whether a parameter is a matrix, or a stack of them: no norm, bias or vector."""
+  names = names_of(path)
+  return leaf.ndim - (LAYERS in names) >= 2 and not names[-1].endswith(NOT_KERNELS)
+
+
+def _rules_of(params: Params) -> dict[str, str | dict]:
+  """Returns "muon" for every kernel of a layer, "adam" for all other parameters."""
+
+  def rule(path, leaf):
+    names = names_of(path)
+    kernel = LAYERS in names and lora.NAME not in names and is_kernel(path, leaf)
+    return "muon" if kernel else "adam"
+
+  return jax.tree_util.tree_map_with_path(rule, params)
+
+
+def _orthogonal_momentum() -> optax.GradientTransformation:
+  def moved(momentum, gradients):
+    return jax.tree.map(lambda m, g: MOMENTUM * m + (1 - MOMENTUM) * g, momentum, gradients)
+
+  def update(updates, momentum, params=None):
+    momentum = moved(momentum, updates)
+    return jax.tree_util.tree_map_with_path(_step, moved(momentum, updates)), momentum
+
+  return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+
+
+def _step(path: tuple, momentum: jax.Array) -> jax.Array:
+  """Returns the update of a stack of kernels, each as one matrix from its inputs to its outputs."""
+  layers, *shape = momentum.shape
+  # Heads and their width lead out of attention; every other kernel has one axis of inputs.
+  inputs = math.prod(shape[:-1] if names_of(path)[-1] == "out" else shape[:1])
+  kernels_LMN = _gathered(momentum).reshape(layers, inputs, -1)
+  update_LMN = UPDATE_RMS * max(kernels_LMN.shape[1:]) ** 0.5 * orthogonalized(kernels_LMN)
+  update = update_LMN.reshape(momentum.shape)
+  if jax.sharding.get_abstract_mesh().size <= 1:
+    return update
+  return jax.sharding.reshard(update, jax.typeof(momentum).sharding.spec)
+
+
+def _gathered(x: jax.Array) -> jax.Array:
+  """Returns x with whole kernels on each device: those of some layers, or of all where the number
+  of layers does not divide."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.size <= 1:
+    return x
+  return jax.sharding.reshard(x, PartitionSpec(None if len(x) % mesh.shape["fsdp"] else "fsdp"))

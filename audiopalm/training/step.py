@@ -20,7 +20,7 @@ from audiopalm.objectives.base import Objective
 from audiopalm.settings import Machine
 from audiopalm.sharding import Tree
 from audiopalm.training import state as states
-from audiopalm.training.learners import Learner
+from audiopalm.training.state import Learner
 
 USUAL = 0.01  # the part of the running mean of gradient norms that each step replaces
 

@@ -24,7 +24,7 @@ from audiopalm.nn import lora
 from audiopalm.parts import runs
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, learners, state
+from audiopalm.training import checkpoint, state
 
 NONE = -1  # in place of an earlier row: this id is new
 MAY_DIFFER = ("dropout",)  # settings of a model that no parameter depends on
@@ -191,7 +191,7 @@ def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
 
 def _adapters(params: Mapping) -> Params:
   """Returns the part of a tree of parameters that is low-rank adapters, {} for none."""
-  return learners.named(params, (lora.NAME,))
+  return state.named(params, (lora.NAME,))
 
 
 def _check_text(earlier: _Earlier, space: token_space.TokenSpace, folder: str) -> None:

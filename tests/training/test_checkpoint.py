@@ -13,7 +13,7 @@ from audiopalm.errors import CheckpointError, FullDevice, TokenSpaceError
 from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
 from audiopalm.training import checkpoint, optimizers, state, writing
-from audiopalm.training.learners import Learner
+from audiopalm.training.state import Learner
 
 MANIFEST = {"format": 1, "streams": [{"name": "text", "sizes": (4,), "fingerprint": "aa"}]}
 
@@ -32,10 +32,10 @@ def meta(step):
   return checkpoint.Meta(step, '{"name": "x"}', MANIFEST, {"step": step}, {"jax": jax.__version__})
 
 
-def saved(workdir, *step_numbers, keep=5, **options):
+def saved(workdir, *step_numbers, keep=5, now=None):
   with writing.Writer(workdir, keep) as writer:
     for step in step_numbers:
-      writer.save(made(fill=float(step), **options), meta(step))
+      writer.save(now or made(fill=float(step)), meta(step))
   return workdir
 
 
@@ -61,8 +61,7 @@ def test_the_state_of_parameters_by_two_rules_comes_back_equal(tmp_path):
   gradients = jax.tree.map(lambda x: x + 0.5, params)
   _, moved = chain.update(gradients, first.optimizer["model"], params, step=jnp.int32(0))
   after = dataclasses.replace(first, optimizer={"model": moved})
-  with writing.Writer(tmp_path, 5) as writer:
-    writer.save(after, meta(3))
+  saved(tmp_path, 3, now=after)
   restored, _ = checkpoint.restore_state(tmp_path, first, MANIFEST)
   assert jax.tree.structure(restored) == jax.tree.structure(after)
   jax.tree.map(np.testing.assert_array_equal, restored, after)
@@ -83,8 +82,7 @@ def test_a_state_of_before_variables_were_an_item_comes_back_equal(tmp_path):
 def test_variables_come_back_and_an_objective_without_them_is_told(tmp_path):
   codes = {"codebook": jnp.arange(6.0).reshape(2, 3)}
   now = dataclasses.replace(made(fill=3.0), variables=codes)
-  with writing.Writer(tmp_path, 5) as writer:
-    writer.save(now, meta(3))
+  saved(tmp_path, 3, now=now)
   restored, _ = checkpoint.restore_state(tmp_path, now, MANIFEST)
   np.testing.assert_array_equal(restored.variables["codebook"], codes["codebook"])
   expected = checkpoint.Expected(now.params, codes, MANIFEST)
@@ -326,9 +324,7 @@ def test_a_damaged_newest_checkpoint_is_one_line_and_the_one_before_is_used(
   tmp_path, capfd, damage
 ):
   now = noise()
-  with writing.Writer(tmp_path, 5) as writer:
-    for step in (1, 2):
-      writer.save(now, meta(step))
+  saved(tmp_path, 1, 2, now=now)
   damage(tmp_path / "checkpoints" / "2")
   lines = []
   restored, found = checkpoint.restore_state(tmp_path, now, MANIFEST, lines.append)
@@ -353,8 +349,7 @@ def test_a_checkpoint_of_before_there_were_sums_says_so(tmp_path):
 
 def test_no_flipped_bit_of_an_array_goes_unseen(tmp_path):
   params = noise().params
-  with writing.Writer(tmp_path, 1) as writer:
-    writer.save(noise(), meta(1))
+  saved(tmp_path, 1, now=noise())
   path = arrays_of(tmp_path / "checkpoints" / "1")[0]
   whole, seen = path.read_bytes(), 0
   for at in np.linspace(0.1, 0.9, 5):

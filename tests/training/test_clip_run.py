@@ -14,7 +14,7 @@ import pytest
 from audiopalm import errors, sharding
 from audiopalm.data import feeds, loader
 from audiopalm.settings import Machine, WarmStart
-from audiopalm.training import checkpoint, learners, metrics, state, warm_start
+from audiopalm.training import checkpoint, metrics, state, warm_start
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def saved(clip_run, workdir):
   prepared, mesh = clip_run.Prepared(made), sharding.mesh(clip_run.ONE)
   model = made.model.build(prepared.space)
   with jax.set_mesh(mesh):
-    wanted = state.shapes(model, made.objective, learners.of(made), mesh)
+    wanted = state.shapes(model, made.objective, state.learners_of(made), mesh)
     found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
   return jax.device_get(found)
 

@@ -8,7 +8,7 @@ import pytest
 
 from audiopalm import sharding
 from audiopalm.settings import Machine
-from audiopalm.training import muon
+from audiopalm.training import optimizers
 
 SHAPES = {
   "embed": {"table": (12, 16)},
@@ -57,7 +57,7 @@ def updates(chain, gradients, params):
 
 
 def test_kernels_move_as_in_optax_and_all_else_as_with_adam():
-  chain = muon.scale_by_muon(0.9, 0.98, 1e-8)
+  chain = optimizers.scale_by_muon(0.9, 0.98, 1e-8)
   (found,) = updates(chain, [random_tree(1)], random_tree(0))
   reference = optax.contrib.muon(
     -1.0, adam_learning_rate=-1.0, muon_weight_dimension_numbers=dimensions, consistent_rms=0.2
@@ -76,13 +76,13 @@ def test_kernels_move_as_in_optax_and_all_else_as_with_adam():
 
 
 def test_momentum_looks_ahead_and_forgets():
-  chain = muon.scale_by_muon(0.9, 0.98, 1e-8)
+  chain = optimizers.scale_by_muon(0.9, 0.98, 1e-8)
   gradients = [random_tree(seed) for seed in range(3)]
   found = updates(chain, gradients, random_tree(9))[-1]["layers"]["mlp"]["up"]
   up = [np.asarray(gradient["layers"]["mlp"]["up"]) for gradient in gradients]
   momentum = 0.05 * (0.95**2 * up[0] + 0.95 * up[1] + up[2])
   ahead = jnp.asarray(0.95 * momentum + 0.05 * up[2])
-  wanted = 0.2 * np.sqrt(24) * muon.orthogonalized(ahead)
+  wanted = 0.2 * np.sqrt(24) * optimizers.orthogonalized(ahead)
   np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -90,19 +90,19 @@ def test_momentum_looks_ahead_and_forgets():
 def test_singular_values_come_near_one_and_directions_stay(shape):
   matrices = np.random.default_rng(0).normal(size=shape).astype(np.float32)
   left, _, right = np.linalg.svd(matrices, full_matrices=False)
-  turned = left.mT @ np.asarray(muon.orthogonalized(jnp.asarray(matrices))) @ right.mT
+  turned = left.mT @ np.asarray(optimizers.orthogonalized(jnp.asarray(matrices))) @ right.mT
   values = np.diagonal(turned, axis1=1, axis2=2)
   assert values.min() > 0.6 and values.max() < 1.3
   np.testing.assert_allclose(turned - values[:, None] * np.eye(values.shape[1]), 0, atol=1e-4)
 
 
 def test_zeros_stay_zeros():
-  assert not np.asarray(muon.orthogonalized(jnp.zeros((2, 3, 4)))).any()
+  assert not np.asarray(optimizers.orthogonalized(jnp.zeros((2, 3, 4)))).any()
 
 
 @pytest.mark.parametrize("machine", (Machine(fsdp=8), Machine(data=2, fsdp=2, tensor=2)))
 def test_updates_are_the_same_on_eight_devices(machine):
-  chain = muon.scale_by_muon(0.9, 0.98, 1e-8)
+  chain = optimizers.scale_by_muon(0.9, 0.98, 1e-8)
   gradients, params = [random_tree(seed) for seed in range(2)], random_tree(9)
   alone = updates(chain, gradients, params)[-1]
   with jax.set_mesh(sharding.mesh(machine)):

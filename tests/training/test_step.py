@@ -11,8 +11,8 @@ from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.objectives.base import Loss, Player
 from audiopalm.settings import Machine, Optimizer
-from audiopalm.training import learners, optimizers, state, step
-from audiopalm.training.learners import Learner
+from audiopalm.training import optimizers, state, step
+from audiopalm.training.state import Learner
 
 EIGHT = Machine(name="eight", data=1, fsdp=4, tensor=2)
 
@@ -253,7 +253,7 @@ def test_players_have_the_optimizer_of_the_run_or_their_own(tiny):
   made = types.SimpleNamespace(
     objective=types.SimpleNamespace(players=players), optimizer=Optimizer(), steps=10
   )
-  found = learners.of(made)
+  found = state.learners_of(made)
   assert (found["a"].only, found["a"].every, found["b"].only, found["b"].every) == (
     ("embed",), 3, (), 1,
   )  # fmt: skip
@@ -274,7 +274,7 @@ def test_a_player_skips_no_step_of_its_own():
     objective=types.SimpleNamespace(players=players), optimizer=Optimizer(), steps=10
   )
   with pytest.raises(ConfigError, match="player 'a' has spike=3.0: a step is taken or skipped as"):
-    learners.of(made)
+    state.learners_of(made)
 
 
 def test_an_interval_of_no_steps_is_refused():
@@ -288,7 +288,7 @@ def test_frozen_parameters_keep_their_bits_and_have_no_state_in_the_optimizer(ti
   ))  # fmt: skip
   space = tiny.Prepared(made).space
   model, mesh = made.model.build(space), sharding.mesh(tiny.ONE)
-  learning = learners.of(dataclasses.replace(made, steps=10))
+  learning = state.learners_of(dataclasses.replace(made, steps=10))
   with jax.set_mesh(mesh):
     before = state.create(tiny.params(model, mesh), {}, learning)
     start = jax.device_get(before.params)

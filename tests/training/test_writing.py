@@ -12,7 +12,7 @@ from audiopalm.errors import CheckpointError, ConfigError, DamagedSave
 from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
 from audiopalm.training import bits, checkpoint, optimizers, state, verification, writing
-from audiopalm.training.learners import Learner
+from audiopalm.training.state import Learner
 
 MANIFEST = {"format": 1}
 

@@ -32,7 +32,7 @@ from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.tokens import space as token_space
-from audiopalm.training import checkpoint, learners, loop, metrics, state, verification, writing
+from audiopalm.training import checkpoint, loop, metrics, state, verification, writing
 from audiopalm.types import StreamSpec
 
 CORPUS = Synthetic(languages=("en", "fr"))
@@ -154,7 +154,7 @@ def saved(workdir, made: Experiment | None = None):
   prepared, mesh = Prepared(made), sharding.mesh(ONE)
   model = made.model.build(prepared.space)
   with jax.set_mesh(mesh):
-    wanted = state.shapes(model, made.objective, learners.of(made), mesh)
+    wanted = state.shapes(model, made.objective, state.learners_of(made), mesh)
     found, _ = checkpoint.restore_state(Path(workdir), wanted, prepared.manifest)
   return jax.device_get(found)
 
