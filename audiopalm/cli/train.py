@@ -86,9 +86,7 @@ def checked(args: argparse.Namespace) -> Experiment:
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if experiment.export is not None:
     folder.check(experiment)
-  state.learners_of(
-    experiment
-  )  # optimizers that cannot be made are told before anything is prepared
+  state.learners_of(experiment)  # reports impossible optimizers before anything is prepared
   hardware.machine(args, Machine)
   return experiment
 

@@ -150,8 +150,8 @@ def scale_by_muon(b1: float, b2: float, eps: float) -> optax.GradientTransformat
   A kernel's momentum is replaced by the nearest matrix whose singular values are all about 1, so
   that no direction is learned faster because its gradients are larger. Source: Jordan et al.,
   "Muon: an optimizer for hidden layers in neural networks", 2024. Updates are of about UPDATE_RMS,
-  as those of Adam. `b1`, `b2` and `eps` are Adam's, for tables, norms, biases and adapters. Momentum lies where its
-  parameter lies; a mesh gathers it for the iterations, each device those of its layers.
+  as those of Adam. `b1`, `b2` and `eps` are Adam's, for tables, norms, biases and adapters.
+  Momentum is sharded like its parameter; each device gathers that of its layers for the iterations.
   """
   rules = {"muon": _orthogonal_momentum(), "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=eps)}
   return optax.partition(rules, _rules_of)

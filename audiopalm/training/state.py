@@ -1,5 +1,4 @@
-"""What a step takes and returns (parameters, optimizer, variables, counters), and what each player of
-an objective trains of it."""
+"""The state of a run (parameters, optimizer, variables, counters), and what each player trains."""
 
 import dataclasses
 import functools
