@@ -59,6 +59,8 @@ class _Setup:
   machine: Machine
   mesh: jax.sharding.Mesh
   workdir: Path
+  timer: goodput.Goodput
+  display: progress.Progress
   model: Model
   learners: Mapping[str, state.Learner]
   loader: loader.Loader
@@ -75,9 +77,8 @@ class _Setup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Monitors:
-  """What a run does beside its steps: measures time and held-out losses, logs and saves."""
+  """What a run does beside its steps: it measures held-out losses, logs and saves."""
 
-  timer: goodput.Goodput
   journal: metrics.Journal
   recorder: record.Recorder
   held_out: held_out.HeldOut
@@ -132,6 +133,8 @@ def run(
       machine,
       mesh,
       workdir,
+      timer,
+      display,
       model=experiment.model.build(prepared.space),
       learners=state.learners_of(experiment),
       loader=loader.Loader(prepared, experiment, mine=rows),
@@ -139,25 +142,25 @@ def run(
       recheck_every=recheck_every,
     )
     stack.enter_context(goodput.watched(timer, workdir, jax.process_index(), hang_s))
-    train_state, restored = _restore_or_init(setup, display.say)
+    train_state, restored = _restore_or_init(setup)
     begun = int(train_state.step)
     if restored is not None:
       setup = _at_checkpoint(setup, restored)
-    _print_header(setup, restored, display.say)
+    _print_header(setup, restored)
     # A run may have been stopped between a step and its held-out losses.
     due = begun % experiment.evaluation.every_steps == 0
     unmeasured = due and 0 < begun < experiment.steps
     journal = metrics.Journal(workdir if is_first else None, begun, not unmeasured, display.say)
     stack.callback(lambda: timer.close(journal.last_step, journal.lost_steps))
     stack.callback(journal.close)
-    recorder = _recorder(setup, journal, display, timer, restored)
+    recorder = _recorder(setup, journal, restored)
     evaluator = held_out.HeldOut(experiment, prepared, setup.model, machine, mesh, timer)
     if experiment.keep_best is not None:
       evaluator.check(experiment.keep_best, train_state.params, train_state.variables)
     keep = experiment.keep_checkpoints, experiment.keep_every_steps
     writer = stack.enter_context(writing.Writer(workdir, *keep))
     saver = saving.Saving(writer, experiment, workdir, begun, timer, stop, display.say)
-    monitors = _Monitors(timer, journal, recorder, evaluator, saver)
+    monitors = _Monitors(journal, recorder, evaluator, saver)
     stack.enter_context(display.from_step(begun))
     if unmeasured:
       monitors.measure(train_state)
@@ -190,11 +193,10 @@ def run(
   return summary
 
 
-def _restore_or_init(
-  setup: _Setup, say: Callable[[str], None]
-) -> tuple[state.TrainState, checkpoint.Meta | None]:
+def _restore_or_init(setup: _Setup) -> tuple[state.TrainState, checkpoint.Meta | None]:
   """Returns the state to start from and the metadata of its checkpoint, None at a fresh start."""
   model, objective, mesh = setup.model, setup.experiment.objective, setup.mesh
+  say = setup.display.say
   target = state.shapes(model, objective, setup.learners, mesh)
   restored = checkpoint.restore_state(setup.workdir, target, setup.prepared.manifest, say)
   if restored is not None:
@@ -228,7 +230,7 @@ def _train(
   setup: _Setup, train_state: state.TrainState, monitors: _Monitors, stop: guard.StopRequest
 ) -> state.TrainState:
   """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
-  experiment, timer = setup.experiment, monitors.timer
+  experiment, timer = setup.experiment, setup.timer
   recorder, saver = monitors.recorder, monitors.saving
   exchange = together.Exchange(setup.mesh, len(setup.loader.tasks), experiment.data.length)
   compiled = None
@@ -312,11 +314,7 @@ def _batches(setup: _Setup, first: int, end: int) -> Iterator[tuple[Batch, Count
 
 
 def _recorder(
-  setup: _Setup,
-  journal: metrics.Journal,
-  display: progress.Progress,
-  timer: goodput.Goodput,
-  restored: checkpoint.Meta | None,
+  setup: _Setup, journal: metrics.Journal, restored: checkpoint.Meta | None
 ) -> record.Recorder:
   experiment, devices = setup.experiment, setup.mesh.devices
   names = [task.name for task in setup.loader.tasks]
@@ -326,7 +324,8 @@ def _recorder(
   kind = devices.flat[0].device_kind
   utilization = functools.partial(machines.utilization, device_kind=kind, devices=devices.size)
   rate = functools.partial(optimizers.learning_rate, experiment.optimizer, experiment.steps)
-  return record.Recorder(journal, display, timer, seen, functools.cache(flops), utilization, rate)
+  rates = functools.cache(flops), utilization, rate
+  return record.Recorder(journal, setup.display, setup.timer, seen, *rates)
 
 
 def _meta(setup: _Setup, number: int, recorder: record.Recorder) -> checkpoint.Meta:
@@ -344,10 +343,9 @@ def _meta(setup: _Setup, number: int, recorder: record.Recorder) -> checkpoint.M
   )
 
 
-def _print_header(
-  setup: _Setup, restored: checkpoint.Meta | None, say: Callable[[str], None]
-) -> None:
+def _print_header(setup: _Setup, restored: checkpoint.Meta | None) -> None:
   """Prints what runs on what, and at a resume what has changed since the checkpoint."""
+  say = setup.display.say
   experiment, machine, devices = setup.experiment, setup.machine, setup.mesh.devices
   axes = ", ".join(f"{axis}={size}" for axis, size in setup.mesh.shape.items())
   processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
