@@ -174,21 +174,7 @@ def run(
         files.write_json(workdir / guard.FILE, records)
       raise
     losses = monitors.measure(train_state)
-  tokens_per_s, mfu = recorder.speed()
-  summary = progress.Summary(
-    name=experiment.name,
-    workdir=workdir,
-    step=int(train_state.step),
-    parameters=experiment.model.parameters(prepared.space),
-    held_out=losses,
-    seen=recorder.seen.by_task(),
-    seconds=dict(timer.seconds),
-    tokens_per_s=tokens_per_s,
-    mfu=mfu,
-    skipped=recorder.skipped,
-    best=saver.best,
-    answers=experiment.data.answers,
-  )
+  summary = _summary(setup, monitors, int(train_state.step), losses)
   summary.show(display)
   return summary
 
@@ -381,3 +367,24 @@ def _settings(experiment: str) -> dict[str, Any]:
   tasks = settings["mixture"]["tasks"]
   settings["mixture"]["tasks"] = {task["name"]: {**task, "rate": rate} for task, rate in tasks}
   return settings
+
+
+def _summary(
+  setup: _Setup, monitors: _Monitors, number: int, losses: dict[str, dict[str, float]]
+) -> progress.Summary:
+  recorder = monitors.recorder
+  tokens_per_s, mfu = recorder.speed()
+  return progress.Summary(
+    name=setup.experiment.name,
+    workdir=setup.workdir,
+    step=number,
+    parameters=setup.experiment.model.parameters(setup.prepared.space),
+    held_out=losses,
+    seen=recorder.seen.by_task(),
+    seconds=dict(setup.timer.seconds),
+    tokens_per_s=tokens_per_s,
+    mfu=mfu,
+    skipped=recorder.skipped,
+    best=monitors.saving.best,
+    answers=setup.experiment.data.answers,
+  )
