@@ -1,4 +1,4 @@
-"""Records that were left out: counted by reason, and held against what a user allows."""
+"""Records that were left out: counted by reason, and compared with what a user allows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -41,10 +41,8 @@ def check(prepared: Prepared, max_bad: float | None) -> None:
       left_out = len({fault["id"].partition("#")[0] for fault in faults})
       records = cache.recorded(folder, "records", split)
       if left_out > max_bad * records:
-        lines.append(
-          f"{folder.name}, {split}: {left_out:,} of {records:,} records ({left_out / records:.2%})"
-        )
-        lines += _most_frequent(faults)
+        share = f"{left_out:,} of {records:,} records ({left_out / records:.2%})"
+        lines += [f"{folder.name}, {split}: {share}", *_most_frequent(faults)]
   if lines:
     listed = "\n  ".join(lines)
     raise DataError(

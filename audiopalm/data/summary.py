@@ -7,6 +7,7 @@ from typing import Any
 from rich import box, console, table
 
 from audiopalm.data import quarantine, streams
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.prepared import Prepared
 from audiopalm.types import StreamSpec, Task
 
@@ -20,30 +21,31 @@ def summarize(
   last summary, and are None where it has none either. A real-time factor is seconds of audio per
   second of work of one worker.
   """
-  corpora = tuple(dict.fromkeys(task.corpus for task in prepared.tasks))
-  folders = {corpus: prepared.folder(corpus).name for corpus in corpora}
-  speeds = dict(before.get("real_time_factors", {}))
-  for corpus, folder in folders.items():
-    of_corpus = [shard_cost for shard_cost in done if shard_cost.shard.corpus == corpus]
-    speeds[folder] = _speeds(of_corpus) or speeds.get(folder, {})
+  corpora = {prepared.folder(task.corpus).name: task.corpus for task in prepared.tasks}
+  earlier = before.get("real_time_factors", {})
+  speeds = {
+    folder: _speeds([t for t in done if t.shard.corpus == corpus]) or earlier.get(folder, {})
+    for folder, corpus in corpora.items()
+  }
   return {
     "manifest_hash": prepared.manifest_hash,
-    "real_time_factors": {folder: speeds[folder] for folder in folders.values()},
+    "real_time_factors": speeds,
     "tokenizers": {
-      name: _tokenizer(tokenizer.spec, [speeds[folder] for folder in folders.values()])
+      name: _tokenizer(tokenizer.spec, list(speeds.values()))
       for name, tokenizer in prepared.tokenizers.items()
     },
-    "corpora": {folder: _corpus(prepared, corpus) for corpus, folder in folders.items()},
+    "corpora": {folder: _corpus(prepared, corpus) for folder, corpus in corpora.items()},
     "tasks": {
-      task.name: _task(prepared, task, speeds[folders[task.corpus]]) for task in prepared.tasks
+      task.name: _task(prepared, task, speeds[prepared.folder(task.corpus).name])
+      for task in prepared.tasks
     },
   }
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(summary: Mapping[str, Any]) -> None:
   """Prints a summary."""
   printer = console.Console()
-  for name, tokenizer in found["tokenizers"].items():
+  for name, tokenizer in summary["tokenizers"].items():
     rate, factor = tokenizer["rate_hz"], tokenizer["real_time_factor"]
     printer.print(
       f"Tokenizer {name}: {' + '.join(map(str, tokenizer['sizes']))} ids"
@@ -57,23 +59,19 @@ def show(found: Mapping[str, Any]) -> None:
     padding=(0, 1, 0, 0),
   )
   tasks.add_column("task", no_wrap=True)
-  for name in ("hours", "records", "examples", "tokens", "rows", "filled", "speed"):
+  formats = {
+    "hours": ".2f", "records": ",", "examples": ",", "tokens": ",", "rows": ",",
+    "efficiency": ".1%",
+  }  # fmt: skip
+  for name in (*formats, "speed"):
+    name = "filled" if name == "efficiency" else name
     tasks.add_column(name, justify="right", no_wrap=True)
-  for name, task in found["tasks"].items():
-    train = task["splits"]["train"]
-    factor = task["real_time_factor"]
-    tasks.add_row(
-      name,
-      f"{train['hours']:.2f}",
-      f"{train['records']:,}",
-      f"{train['examples']:,}",
-      f"{train['tokens']:,}",
-      f"{train['rows']:,}",
-      f"{train['efficiency']:.1%}",
-      "-" if factor is None else f"{factor:.0f}x",
-    )
+  for name, task in summary["tasks"].items():
+    train, factor = task["splits"]["train"], task["real_time_factor"]
+    cells = [format(train[field], spec) for field, spec in formats.items()]
+    tasks.add_row(name, *cells, "-" if factor is None else f"{factor:.0f}x")
   printer.print(tasks)
-  for name, task in found["tasks"].items():
+  for name, task in summary["tasks"].items():
     for split, counts in task["splits"].items():
       if counts["dropped"] or counts["cut"]:
         printer.print(
@@ -81,20 +79,19 @@ def show(found: Mapping[str, Any]) -> None:
         )
       if counts["lacking"]:
         printer.print(f"Without what the task needs: {name}, {split}: {counts['lacking']} records")
-  for name, corpus in found["corpora"].items():
+  for name, corpus in summary["corpora"].items():
     for split, counts in corpus["splits"].items():
-      for kind, fault in counts["quarantined"].items():
-        printer.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
-      for kind, note in counts["noted"].items():
-        printer.print(f"Kept: {name}, {split}: {note['records']} x {kind}. {note['first']}")
+      for label, kinds in (("Left out", counts["quarantined"]), ("Kept", counts["noted"])):
+        for kind, fault in kinds.items():
+          printer.print(f"{label}: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
 
 
 def _speeds(done: Sequence[streams.Tokenized]) -> dict[str, float]:
   """Returns the real-time factors of making and tokenizing: "all", "source", "units", "other"."""
-  audio_s = sum(shard_cost.audio_s for shard_cost in done)
+  audio_s = sum(tokenized.audio_s for tokenized in done)
   spent_s: dict[str, float] = collections.Counter()
-  for shard_cost in done:
-    spent_s.update(shard_cost.work_s)
+  for tokenized in done:
+    spent_s.update(tokenized.work_s)
   if not audio_s:
     return {}
   parts = {name: audio_s / seconds for name, seconds in spent_s.items() if seconds}
@@ -112,7 +109,7 @@ def _tokenizer(spec: StreamSpec, speeds: Sequence[Mapping[str, float]]) -> dict[
   }
 
 
-def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
+def _corpus(prepared: Prepared, corpus: CorpusSettings) -> dict[str, Any]:
   splits = {}
   for split in corpus.splits:
     entries = prepared.entries(corpus, split)

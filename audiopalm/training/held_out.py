@@ -6,6 +6,7 @@ import jax
 
 from audiopalm import sharding
 from audiopalm.batch import Batch
+from audiopalm.data import feeds
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
@@ -67,7 +68,7 @@ class HeldOut:
     mine = sharding.rows_here(self._mesh, self._batch_rows)
     rows = self._experiment.evaluation.rows
     batches = {
-      task.name: feed.held_out(number, rows, self._batch_rows, mine)
+      task.name: feeds.held_out(feed, number, rows, self._batch_rows, mine)
       for number, task in enumerate(tasks)
     }
     return {task: batches_of_task for task, batches_of_task in batches.items() if batches_of_task}

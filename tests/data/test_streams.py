@@ -8,7 +8,6 @@ import pytest
 
 from audiopalm.audio import waveform
 from audiopalm.data import cache, streams
-from audiopalm.data.records import Source
 from audiopalm.errors import ConfigError, DataError, RecordError, Requeue
 
 
@@ -23,9 +22,8 @@ def shard_of(small, tmp_path):
       tokenizers.append(streams.TokenizerFile(settings, tmp_path / settings.stream, fitted.spec))
     stop = small.count(corpus, split)
     made = streams.Shard(
-      corpus, Source("small_corpus"), split, 0, 1, 0, stop, tmp_path / "out", tuple(tokenizers),
-      keep_waves=split != "train", clips=False,
-    )  # fmt: skip
+      corpus, split, 0, 1, 0, stop, tmp_path / "out", tuple(tokenizers), clips=False
+    )
     return dataclasses.replace(made, **changes)
 
   return make
