@@ -29,7 +29,6 @@ from audiopalm.data import (
   files,
   fitting,
   lock,
-  quarantine,
   records,
   streams,
   summary,
@@ -90,7 +89,7 @@ def prepare(
     if executor is not None:  # only now, when the processes that fitted are gone
       done = _tokenize(shards, executor)
     spent.end("streams")
-    quarantine.check(prepared, max_bad)
+    summary.check_left_out(prepared, max_bad)
     prepared.data.index(prepared)
     spent.end("rows")
     path = workdir / "prepare.json"
@@ -153,7 +152,7 @@ def open_prepared(experiment: RunSettings, workdir: Path, max_bad: float | None 
     for split in corpus.splits:
       _check_entries(prepared, corpus, split)
   prepared.data.check_index(prepared)
-  quarantine.check(prepared, max_bad)
+  summary.check_left_out(prepared, max_bad)
   return prepared
 
 

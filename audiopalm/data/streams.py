@@ -14,9 +14,10 @@ import numpy as np
 from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
-from audiopalm.data import augment, cache, files, quarantine, records, words
+from audiopalm.data import augment, cache, files, records, words
 from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.feeds import WAVE
+from audiopalm.data.manifest import faults
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.tokenizers.base import Fitted, Tokenizer
@@ -96,8 +97,8 @@ def tokenize_shard(shard: Shard) -> Tokenized:
         written.append(_Written(entry.languages, entry.seconds, entry.streams))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
-  faults = {"quarantined": quarantined, "noted": quarantine.kinds(noted)}
-  cache.write_sidecar(shard.path, faults | _counted(written, shard))
+  left_out = {"quarantined": quarantined, "noted": faults.kinds(noted)}
+  cache.write_sidecar(shard.path, left_out | _counted(written, shard))
   audio_s = sum(sum(entry.seconds.values()) for entry in written)
   return Tokenized(shard, len(written), audio_s, clock.read())
 
@@ -164,8 +165,7 @@ def _records(shard: Shard, quarantined: list, noted: list, clock: _Clock) -> Ite
     except RecordError as error:
       quarantined.append({"id": record.id, "reason": str(error)})
       continue
-    for utterance in record.utterances.values():
-      noted += [{"reason": note} for note in utterance.notes]
+    noted += [note for utterance in record.utterances.values() for note in utterance.notes]
     record = at_working_rate(record)
     for number in range(1, variants + 1):
       yield augment.variant(record, number, shard.corpus.roles[0])

@@ -1,4 +1,4 @@
-"""What `prepare` reports: hours, tokens, packing and speed, by task, as JSON and as a table."""
+"""What `prepare` reports: hours, tokens, packing and speed, by task, and records left out."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,14 @@ from typing import Any
 
 from rich import box, console, table
 
-from audiopalm.data import quarantine, streams
+from audiopalm.data import cache, streams
 from audiopalm.data.corpora import CorpusSettings
+from audiopalm.data.manifest import faults
 from audiopalm.data.prepared import Prepared
+from audiopalm.errors import DataError
 from audiopalm.types import StreamSpec, Task
+
+MOST_KINDS = 5  # of faults that an error names of one split
 
 
 def summarize(
@@ -116,7 +120,7 @@ def _corpus(prepared: Prepared, corpus: CorpusSettings) -> dict[str, Any]:
     splits[split] = {
       "records": len(entries),
       "hours": {role: seconds / 3600 for role, seconds in entries.seconds.items()},
-      "quarantined": quarantine.kinds(entries.quarantined),
+      "quarantined": _kinds(entries.quarantined),
       "noted": entries.noted,
     }
   return {"name": corpus.name, "splits": splits}
@@ -126,3 +130,42 @@ def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[s
   splits = {split: prepared.data.summary(prepared, task, split) for split in task.corpus.splits}
   spoken = any(split["hours"] for split in splits.values())
   return {"real_time_factor": speeds.get("all") if spoken else None, "splits": splits}
+
+
+def _kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+  return faults.kinds(fault["reason"] for fault in quarantined)
+
+
+def check_left_out(prepared: Prepared, max_bad: float | None) -> None:
+  """Raises DataError if of any split more than the share `max_bad` was left out; None allows all.
+
+  A record counts once, also where only one of its variants was left out.
+  """
+  if max_bad is None:
+    return
+  lines = []
+  for corpus in dict.fromkeys(task.corpus for task in prepared.tasks):
+    folder = prepared.folder(corpus)
+    for split in corpus.splits:
+      quarantined = prepared.entries(corpus, split).quarantined
+      left_out = len({fault["id"].partition("#")[0] for fault in quarantined})
+      records = cache.recorded(folder, "records", split)
+      if left_out > max_bad * records:
+        share = f"{left_out:,} of {records:,} records ({left_out / records:.2%})"
+        lines += [f"{folder.name}, {split}: {share}", *_most_frequent(quarantined)]
+  if lines:
+    listed = "\n  ".join(lines)
+    raise DataError(
+      f"More records were left out than --max-bad allows ({max_bad:.6g} of a split):\n  {listed}\n"
+      "Repair them and delete that folder of the streams, leave them out of the corpus, or allow "
+      "more with --max-bad: what was finished is kept, and is not made again then."
+    )
+
+
+def _most_frequent(quarantined: Sequence[Mapping[str, str]]) -> list[str]:
+  by_count = sorted(_kinds(quarantined).items(), key=lambda item: -item[1]["records"])
+  lines = [
+    f"  {counts['records']} x {kind}. {counts['first']}" for kind, counts in by_count[:MOST_KINDS]
+  ]
+  others = sum(counts["records"] for _, counts in by_count[MOST_KINDS:])
+  return [*lines, f"  ... and {others:,} more."] if others else lines

@@ -8,7 +8,7 @@ import numpy as np
 from rich import box, console, progress, table
 
 from audiopalm.audio import waveform
-from audiopalm.data import quarantine, spread
+from audiopalm.data import spread
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
@@ -119,7 +119,7 @@ def by_kind(failed: Iterable[Fault]) -> list[str]:
   """Returns a line per kind of fault: how many, on which lines, and the text of the first."""
   kinds: dict[tuple[str, str], list[Fault]] = {}
   for fault in failed:
-    kinds.setdefault((fault.location.file, quarantine.kind_of(fault.text)), []).append(fault)
+    kinds.setdefault((fault.location.file, faults.kind_of(fault.text)), []).append(fault)
   return [
     f"{len(group):,} x {kind}: {file}, line{'s'[: len(group) > 1]} "
     f"{faults.spans([fault.location.line for fault in group])}. {group[0].text}"
