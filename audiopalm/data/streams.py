@@ -61,7 +61,6 @@ class Tokenized:
   """What a shard cost: seconds of work by "source" (making or reading), by stream, and "other"."""
 
   shard: Shard
-  records: int
   audio_s: float
   work_s: Mapping[str, float]
 
@@ -100,7 +99,7 @@ def tokenize_shard(shard: Shard) -> Tokenized:
   left_out = {"quarantined": quarantined, "noted": faults.kinds(noted)}
   cache.write_sidecar(shard.path, left_out | _counted(written, shard))
   audio_s = sum(sum(entry.seconds.values()) for entry in written)
-  return Tokenized(shard, len(written), audio_s, clock.read())
+  return Tokenized(shard, audio_s, clock.read())
 
 
 def check(record: Record, corpus: CorpusSettings) -> None:
