@@ -102,6 +102,7 @@ class RunSettings(Protocol):
   layout: Rule
   data: Data
   objective: Any  # an `objectives.base.Objective`, of which `specials` is read
+  steps: int
   seed: int
 
 
