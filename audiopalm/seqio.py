@@ -38,11 +38,4 @@ def register(workdir: str | os.PathLike, *, trust: Sequence[str] = ()) -> str:
       f"The run in {workdir} trains on clips of recordings, and SeqIO's tasks hold grids of "
       "tokens. Register a run whose config has data=Packed(...)."
     )
-  return seqio_tasks.register(
-    experiment.mixture,
-    experiment.layout,
-    prepared.space,
-    experiment.data.row_length,
-    prepared.streams_dir,
-    too_long=experiment.data.too_long,
-  )
+  return seqio_tasks.register(prepared, experiment.mixture)

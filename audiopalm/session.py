@@ -15,7 +15,7 @@ import jax
 from audiopalm import experiment as experiments
 from audiopalm import sharding
 from audiopalm.audio import sources
-from audiopalm.data import imported, prepare, store
+from audiopalm.data import prepare, store
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import runner
 from audiopalm.exports import folder
@@ -158,12 +158,11 @@ def load(
     machine = machines.named(machine)
   newest = checkpoint.latest(workdir, lambda text: None, step)  # restoring says what is damaged
   machine = _settled(machine or machines.default(), products, newest.products)
-  open_run = imported.open_run if imported.without_data(workdir) else prepare.open_prepared
   mesh, opened = sharding.mesh(machine), {}
 
   def expected(meta: checkpoint.Meta) -> checkpoint.Expected:
     experiment = experiments.from_json(meta.experiment, trust)
-    prepared = open_run(experiment, workdir)
+    prepared = prepare.open_run(experiment, workdir)
     model = experiment.model.build(prepared.space)
     opened[meta.step] = experiment, prepared, model
     params = model.shapes(mesh)

@@ -25,7 +25,6 @@ import score
 
 from audiopalm.audio import waveform
 from audiopalm.data import corpora, executors, streams
-from audiopalm.data.records import Source
 from audiopalm.data_pipelines import spoken_digit
 from audiopalm.parts import tokenizers
 from audiopalm.tokenizers.base import Fitted, Tokenizer
@@ -94,10 +93,7 @@ def prepare_speed(codec: Tokenizer, fitted: Fitted, corpus: corpora.SpokenDigit)
   with tempfile.TemporaryDirectory() as folder:
     fitted.save(Path(folder) / codec.stream)
     loadable = streams.TokenizerFile(codec, Path(folder) / codec.stream, fitted.spec)
-    shard = streams.Shard(
-      corpus, Source("audiopalm.data_pipelines.spoken_digit"), "test", 0, 1, 0, count, Path(folder),
-      (loadable,), keep_waves=True, clips=False,
-    )  # fmt: skip
+    shard = streams.Shard(corpus, "test", 0, 1, 0, count, Path(folder), (loadable,), clips=False)
     tokenized, spent_s = timed(lambda: streams.tokenize_shard(shard))
   return tokenized.audio_s / spent_s
 

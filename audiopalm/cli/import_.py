@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm import`."""
-  from audiopalm.data import files, imported  # the rest imports jax
+  from audiopalm.data import files, prepare  # the rest imports jax
   from audiopalm.exports import folder
   from audiopalm.training import checkpoint, writing
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
   outputs.check_folder("--workdir", args.workdir, outputs.inputs())
   exported = folder.read(args.folder, args.trust)
   with files.replacing(args.workdir) as part:
-    imported.write(
+    prepare.write_imported(
       part, exported.experiment, exported.tokenizers, exported.manifest, exported.longest
     )
     meta = checkpoint.Meta(

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 from audiopalm.audio import waveform
-from audiopalm.types import Record, Utterance, Word
+from audiopalm.types import Record
 
 # Slowest and fastest; beyond them speech stops sounding natural.
 SPEEDS = (0.85, 1.18)
@@ -25,15 +25,12 @@ def variant(record: Record, number: int, role: str) -> Record:
   low, high = np.log(SPEEDS)
   speed = float(np.exp(np.random.default_rng(zlib.crc32(id.encode())).uniform(low, high)))
   utterances = dict(record.utterances)
-  if utterances[role].wave_S is not None:
-    utterances[role] = _at_speed(utterances[role], speed)
+  utterance = utterances[role]
+  if utterance.wave_S is not None:
+    words = tuple(
+      dataclasses.replace(word, start_s=word.start_s / speed, end_s=word.end_s / speed)
+      for word in utterance.words
+    )
+    wave_S = waveform.change_speed(utterance.wave_S, speed)
+    utterances[role] = dataclasses.replace(utterance, wave_S=wave_S, words=words)
   return Record(id, utterances)
-
-
-def _at_speed(utterance: Utterance, speed: float) -> Utterance:
-  words = tuple(
-    Word(word.text, word.start_s / speed, word.end_s / speed, word.phonemes)
-    for word in utterance.words
-  )
-  wave_S = waveform.change_speed(utterance.wave_S, speed)
-  return dataclasses.replace(utterance, wave_S=wave_S, words=words)

@@ -27,6 +27,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from array_record.python import array_record_module
 
 from audiopalm import system
 from audiopalm.data import executors, files
+from audiopalm.data.executors import Job, Result
 from audiopalm.errors import AudiopalmError, DataError
 
 LOOK_S = 0.2  # between looks for a result
@@ -65,7 +67,7 @@ class Beam:
   def __exit__(self, *exception) -> None:
     self._running.close()
 
-  def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+  def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
     """Yields function(job) of each job as they end; both must be importable by workers.
 
     An AudiopalmError of a job ends all, and so does an OSError or ImportError, as a DataError that
@@ -88,14 +90,14 @@ class Beam:
     connection.wait([driver.sentinel])
     self._running.close()
 
-  def _results(self, scratch: Path, jobs: int, driver: Any) -> Iterator[Any]:
+  def _results(self, scratch: Path, jobs: int, driver: BaseProcess) -> Iterator[Any]:
     waiting = {f"{number:06}" for number in range(jobs)}
-    given_up_s = math.inf
+    deadline_s = math.inf
     while waiting:
       # Asked for before looking: what it did is there then, but for what a filesystem hides.
       if connection.wait([driver.sentinel], LOOK_S):
         driver.join()
-        given_up_s = min(given_up_s, time.monotonic() + (0 if driver.exitcode else LATE_S))
+        deadline_s = min(deadline_s, time.monotonic() + (0 if driver.exitcode else LATE_S))
         time.sleep(LOOK_S)
       for name in sorted(waiting.intersection(os.listdir(scratch))):
         yield pickle.loads((scratch / name).read_bytes())
@@ -103,7 +105,7 @@ class Beam:
         (scratch / name).unlink()
       if (scratch / FAILED).exists():
         raise pickle.loads((scratch / FAILED).read_bytes())
-      if waiting and time.monotonic() >= given_up_s:
+      if waiting and time.monotonic() >= deadline_s:
         raise DataError(
           f"The Beam pipeline ended with exit code {driver.exitcode} and {len(waiting)} of {jobs} "
           f"jobs not done: see {self._log}. All workers must see {self._folder} and have audiopalm "
@@ -111,17 +113,15 @@ class Beam:
         )
 
 
-def _write_jobs(scratch: Path, jobs: Sequence[Any]) -> None:
+def _write_jobs(scratch: Path, jobs: Sequence[object]) -> None:
   with files.replacing(scratch / "jobs.arrayrecord") as part:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
-    try:
+    with contextlib.closing(writer):
       for job in jobs:
         writer.write(pickle.dumps(job))
-    finally:
-      writer.close()
 
 
-def _end(driver: Any) -> None:
+def _end(driver: BaseProcess) -> None:
   """Ends a driver and all it started."""
   driver.terminate()
   try:
@@ -134,7 +134,7 @@ def _end(driver: Any) -> None:
 
 
 def _drive(
-  options: Sequence[str], scratch: Path, log: Path, function: Callable[[Any], Any], jobs: int
+  options: Sequence[str], scratch: Path, log: Path, function: Callable[[Job], Result], jobs: int
 ) -> None:
   """Runs the pipeline: the main function of the driver."""
   os.setsid()  # a group of its own, which `_end` ends; Ctrl-C is the parent's to hear
@@ -164,14 +164,14 @@ def _drive(
   running.wait_until_finish()
 
 
-def _end_of_thread(told: threading.ExceptHookArgs) -> None:
+def _end_of_thread(failure: threading.ExceptHookArgs) -> None:
   """Ends the driver: the runner itself waits on for a worker that died."""
-  traceback.print_exception(told.exc_value)
+  traceback.print_exception(failure.exc_value)
   sys.stderr.flush()
   os._exit(1)
 
 
-def _work(scratch: Path, cwd: Path, function: Callable[[Any], Any], number: int) -> None:
+def _work(scratch: Path, cwd: Path, function: Callable[[Job], Result], number: int) -> None:
   """Does one job: what a worker runs, maybe more than once."""
   if cwd.is_dir():
     os.chdir(cwd)  # what relative paths in jobs are meant from
@@ -187,13 +187,13 @@ def _work(scratch: Path, cwd: Path, function: Callable[[Any], Any], number: int)
     _write(scratch / FAILED, DataError(f"The Beam worker on {platform.node()} failed: {text}"))
 
 
-def _write(path: Path, value: Any) -> None:
+def _write(path: Path, value: object) -> None:
   with files.replacing(path) as part:
     part.write_bytes(pickle.dumps(value))
 
 
 @functools.lru_cache(maxsize=1)
-def _jobs(scratch: Path) -> Any:
+def _jobs(scratch: Path) -> array_record_module.ArrayRecordReader:
   return array_record_module.ArrayRecordReader(
     str(scratch / "jobs.arrayrecord"), options="readahead_buffer_size:0"
   )
@@ -201,10 +201,10 @@ def _jobs(scratch: Path) -> Any:
 
 def _check_threads() -> None:
   """Raises DataError unless linear algebra has one thread, as for the same bytes it must."""
-  found = {name: os.environ.get(name) for name in executors.SINGLE_THREAD}
-  if found != executors.SINGLE_THREAD:
-    told = " ".join(f"{name}={value}" for name, value in executors.SINGLE_THREAD.items())
+  if not executors.SINGLE_THREAD.items() <= os.environ.items():
+    settings = " ".join(f"{name}={value}" for name, value in executors.SINGLE_THREAD.items())
     raise DataError(
       f"The Beam worker on {platform.node()} may compute with many threads, expected one each: set "
-      f"{told} in the environment of its container. Otherwise ids depend on where they were made."
+      f"{settings} in the environment of its container. Otherwise ids depend on where they were "
+      "made."
     )

@@ -20,18 +20,18 @@ import itertools
 import json
 import os
 import resource
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 import numpy as np
-from array_record.python import array_record_module
+from array_record.python.array_record_module import ArrayRecordReader
 
 from audiopalm.data import files
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.errors import DataError
 from audiopalm.types import StreamSpec, Word
 
@@ -40,6 +40,8 @@ THREADS = 32  # that look at shards: most of the time they wait for the filesyst
 # The index of a shard lies in its last two blocks; all of it is hardly ever larger.
 FOOTER_BYTES = 2 * 2**16
 MOST_OPEN = 10_240  # files, where the system names no limit of its own (macOS allows so many)
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,17 +97,14 @@ class Entry:
 
 
 def pack(entry: Entry) -> bytes:
-  """Returns the entry as bytes for `unpack`."""
+  """Returns the entry as bytes for `unpack`: of each utterance its fields, in their order."""
   utterances = {}
-  for role, said in entry.utterances.items():
+  for role, utterance in entry.utterances.items():
     streams = {}
-    for name, ids in said.streams.items():
+    for name, ids in utterance.streams.items():
       dtype = np.min_scalar_type(int(ids.max(initial=0)))  # ids start at 0: unsigned, mostly 8 bits
       streams[name] = (dtype.str, ids.shape[1] if ids.ndim == 2 else 0, ids.astype(dtype).tobytes())
-    utterances[role] = (
-      said.language, said.speaker, said.text, said.seconds, streams, said.wave_flac,
-      said.packed_words, said.packed_word_ends,
-    )  # fmt: skip
+    utterances[role] = tuple((vars(utterance) | {"streams": streams}).values())
   return msgpack.packb((entry.id, utterances))
 
 
@@ -127,7 +126,7 @@ def unpack(data: bytes) -> Entry:
 
 
 def folder_of(
-  streams_dir: Path, corpus: Any, specs: Mapping[str, StreamSpec], waves: bool = False
+  streams_dir: Path, corpus: CorpusSettings, specs: Mapping[str, StreamSpec], waves: bool = False
 ) -> Path:
   """Returns where the streams of a corpus lie under these tokenizers and no others, with `waves`
   those of training splits too."""
@@ -173,17 +172,23 @@ def sidecar(path: Path) -> dict[str, Any]:
   records = f"{side['records']} records"
   try:
     with contextlib.closing(_opened(path)) as reader:
-      found = reader.num_records()
+      count = reader.num_records()
   except RuntimeError as error:
     raise _wrong(path, f"ArrayRecord of {records}", f"it cannot be opened: {error}") from error
-  if found != side["records"]:
-    raise _wrong(path, records, f"it holds {found}")
+  if count != side["records"]:
+    raise _wrong(path, records, f"it holds {count}")
   return side
 
 
 def finished(paths: Sequence[Path]) -> list[bool]:
   """Returns which shards are finished, whole and their own: all others are to be made."""
-  return _each(_is_finished, paths)
+
+  def is_finished(path: Path) -> bool:
+    with contextlib.suppress(DataError):
+      return bool(sidecar(path))
+    return False
+
+  return _each(is_finished, paths)
 
 
 class Entries:
@@ -199,7 +204,7 @@ class Entries:
   def __init__(self, paths: list[Path], sidecars: list[Mapping[str, Any]]):
     self._paths = paths
     self._starts = [0, *itertools.accumulate(side["records"] for side in sidecars)]
-    self._forget_files()
+    self._reader = functools.cache(self._open)
     self.lengths = _joined(sidecars, "lengths", np.int32)
     self.languages = _joined(sidecars, "languages", np.str_)
     self.maxima = {name: _highest(sidecars, name) for name in self.lengths}
@@ -208,9 +213,9 @@ class Entries:
     }
     self.quarantined = [fault for side in sidecars for fault in side["quarantined"]]
     self.noted: dict[str, dict[str, Any]] = {}
-    for kind, some in (item for side in sidecars for item in side.get("noted", {}).items()):
-      one = self.noted.setdefault(kind, some | {"records": 0})
-      one["records"] += some["records"]
+    for side in sidecars:
+      for kind, notes in side.get("noted", {}).items():
+        self.noted.setdefault(kind, notes | {"records": 0})["records"] += notes["records"]
 
   def __len__(self) -> int:
     return self._starts[-1]
@@ -226,39 +231,23 @@ class Entries:
     try:
       (data,) = self._reader(shard).read([place])
     except RuntimeError as error:
-      raise DataError(self._unreadable(self._paths[shard], place, error)) from error
+      path = self._paths[shard]
+      text = (
+        f"{path}: record {place} cannot be read ({error}). Delete that file and run `audiopalm "
+        "prepare` again: it makes what is missing, and nothing else."
+      )
+      if os.strerror(errno.EMFILE) in str(error):
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        text = (
+          f"{path} cannot be opened: this process may have {most} files open, and reads "
+          f"{len(self._paths)} shards of this split alone. Raise the limit: ulimit -n."
+        )
+      raise DataError(text) from error
     return unpack(data)
 
-  def __getstate__(self):
-    return {k: v for k, v in self.__dict__.items() if k not in ("_readers", "_lock")}
-
-  def __setstate__(self, state):
-    self.__dict__.update(state)
-    self._forget_files()
-
-  def _forget_files(self) -> None:
-    self._readers: list[Any] = [None] * len(self._paths)
-    self._lock = threading.Lock()
-
-  def _reader(self, shard: int) -> Any:
-    if self._readers[shard] is None:
-      with self._lock:
-        if self._readers[shard] is None:
-          _allow_open_files()
-          self._readers[shard] = _opened(self._paths[shard])
-    return self._readers[shard]
-
-  def _unreadable(self, path: Path, place: int, error: RuntimeError) -> str:
-    if os.strerror(errno.EMFILE) in str(error):
-      most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-      return (
-        f"{path} cannot be opened: this process may have {most} files open, and reads "
-        f"{len(self._paths)} shards of this split alone. Raise the limit: ulimit -n."
-      )
-    return (
-      f"{path}: record {place} cannot be read ({error}). Delete that file and run `audiopalm "
-      "prepare` again: it makes what is missing, and nothing else."
-    )
+  def _open(self, shard: int) -> ArrayRecordReader:
+    _allow_open_files()
+    return _opened(self._paths[shard])
 
 
 def open_split(folder: Path, split: str) -> Entries:
@@ -283,9 +272,9 @@ def recorded(folder: Path, what: str, split: str) -> int:
     ) from error
 
 
-def _wrong(path: Path, expected: str, came: str) -> DataError:
+def _wrong(path: Path, expected: str, actual: str) -> DataError:
   return DataError(
-    f"{path}: expected {expected}, but {came}. Run `audiopalm prepare` again: it makes what is "
+    f"{path}: expected {expected}, but {actual}. Run `audiopalm prepare` again: it makes what is "
     "missing or damaged, and nothing else."
   )
 
@@ -299,22 +288,14 @@ def _checksum(side: Mapping[str, Any]) -> int:
   return zlib.crc32(json.dumps(side, sort_keys=True).encode())
 
 
-def _is_finished(path: Path) -> bool:
-  try:
-    sidecar(path)
-  except DataError:
-    return False
-  return True
-
-
-def _each(function: Callable[[Path], Any], paths: Sequence[Path]) -> list[Any]:
+def _each(function: Callable[[Path], Result], paths: Sequence[Path]) -> list[Result]:
   with futures.ThreadPoolExecutor(THREADS) as pool:
     return list(pool.map(function, paths))
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> ArrayRecordReader:
   """Returns a reader of a shard; RuntimeError if it cannot be opened."""
-  reader = array_record_module.ArrayRecordReader(
+  reader = ArrayRecordReader(
     str(path),
     options=f"readahead_buffer_size:0,footer_prefetch_bytes:{FOOTER_BYTES}",
     file_reader_buffer_size=32768,
@@ -343,5 +324,5 @@ def _joined(sidecars: list[Mapping[str, Any]], field: str, dtype: Any) -> dict[s
 
 
 def _highest(sidecars: list[Mapping[str, Any]], address: str) -> tuple[int, ...]:
-  found = [side["maxima"][address] for side in sidecars if side["maxima"][address]]
-  return tuple(int(value) for value in np.max(found, axis=0)) if found else ()
+  maxima = [side["maxima"][address] for side in sidecars if side["maxima"][address]]
+  return tuple(np.max(maxima, axis=0).tolist()) if maxima else ()

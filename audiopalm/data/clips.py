@@ -3,7 +3,7 @@
 import dataclasses
 import zlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import jax
 import numpy as np
@@ -11,10 +11,12 @@ import numpy as np
 from audiopalm import sharding
 from audiopalm.audio import waveform
 from audiopalm.batch import ClipBatch
-from audiopalm.data import examples, feeds, spread
-from audiopalm.data.feeds import WAVE, RowPlace
+from audiopalm.data import examples, feeds
+from audiopalm.data.feeds import PADDING, WAVE, RowPlace
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError, DataError
+from audiopalm.layouts.cells import Part
+from audiopalm.layouts.rules import Rule
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, Task
 
@@ -31,6 +33,9 @@ class Clips:
   seconds: float = 10.0
   batch_rows: int = 16
   shortest_s: float = 0.5
+
+  keeps_waves: ClassVar[bool] = True
+  answers: ClassVar[bool] = False
 
   def __post_init__(self):
     feeds.check_count("data.batch_rows", self.batch_rows)
@@ -50,24 +55,24 @@ class Clips:
     return round(self.seconds * 100)
 
   @property
-  def prepared_by(self) -> tuple[Any, ...]:
+  def prepared_by(self) -> tuple[int | str, ...]:
     return ("clips",)
 
   def check(self, tasks: Sequence[Task], streams: Sequence[str]) -> None:
     for task in tasks:
-      if task.inputs or not task.outputs or task.outputs[0][1] != feeds.WAVE:
+      if task.inputs or not task.outputs or task.outputs[0][1] != WAVE:
         raise ConfigError(
           f"Task {task.name!r} does not fit data=Clips(...): expected no inputs, and a role's "
-          f"{feeds.WAVE!r} as its first output, as mixtures.speech makes them. Use that, or "
+          f"{WAVE!r} as its first output, as mixtures.speech makes them. Use that, or "
           "data=Packed(...)."
         )
-      others = sorted({role for role, _ in task.outputs} - {task.outputs[0][0]})
-      if others:
+      (own, _), *others = task.outputs
+      if other_roles := sorted({role for role, _ in others} - {own}):
         raise ConfigError(
-          f"Task {task.name!r} has streams of {', '.join(others)} beside the recording of "
-          f"{task.outputs[0][0]}: a clip is a span of one recording. Name streams of that role."
+          f"Task {task.name!r} has streams of {', '.join(other_roles)} beside the recording of "
+          f"{own}: a clip is a span of one recording. Name streams of that role."
         )
-      feeds.check_streams(dataclasses.replace(task, outputs=task.outputs[1:]), streams)
+      feeds.check_streams(dataclasses.replace(task, outputs=tuple(others)), streams)
 
   def check_mesh(self, mesh: jax.sharding.Mesh) -> None:
     if sharding.row_ways(mesh) > 1:
@@ -79,7 +84,7 @@ class Clips:
   def streams(self, space: TokenSpace, tasks: Sequence[Task]) -> dict[str, tuple[int, ...]]:
     """Returns the shape in a clip of each stream that tasks name: frames, and codebooks if there
     are several. ConfigError for a stream without a fixed rate."""
-    found = {}
+    shapes = {}
     for name in dict.fromkeys(stream for task in tasks for _, stream in task.outputs[1:]):
       spec = space.streams[name]
       if spec.rate_hz is None:
@@ -88,12 +93,11 @@ class Clips:
           "hears. Leave it out of the task, or give its tokenizer collapse=False."
         )
       frames = round(self.seconds * spec.rate_hz)
-      found[name] = (frames, spec.codebooks) if spec.codebooks > 1 else (frames,)
-    return found
+      shapes[name] = (frames, spec.codebooks) if spec.codebooks > 1 else (frames,)
+    return shapes
 
   def shapes(self, space: TokenSpace, tasks: Sequence[Task]) -> ClipBatch:
-    clips = self.batch_rows
-    streams = self.streams(space, tasks)
+    clips, streams = self.batch_rows, self.streams(space, tasks)
     return ClipBatch(
       jax.ShapeDtypeStruct((clips, self.samples), np.float32),
       jax.ShapeDtypeStruct((clips,), np.int32),
@@ -102,156 +106,114 @@ class Clips:
       jax.ShapeDtypeStruct((clips,), np.int32),
     )
 
-  def layouts(self, rule: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+  def layouts(self, rule: Rule, tasks: Sequence[Task]) -> dict[str, Part]:
     return {}
-
-  @property
-  def keeps_waves(self) -> bool:
-    return True
 
   def index(self, prepared: Prepared) -> None:
     self.check_index(prepared)
 
   def check_index(self, prepared: Prepared) -> None:
-    check(prepared)
+    """Raises DataError for a task that has no clip to train on, ConfigError for a stream of it that
+    a clip cannot hold."""
+    self.streams(prepared.space, prepared.tasks)
+    for task in prepared.tasks:
+      samples_N = _samples(prepared, task, "train")
+      if not len(self.long_enough(samples_N)):
+        raise DataError(
+          f"Task {task.name!r} has no clips: corpus {task.corpus.name!r} has {len(samples_N)} "
+          f"training records, none of which holds a recording of at least {self.shortest_s:g} s as "
+          f"{task.outputs[0][0]}. Lower data.shortest_s, or give the task another corpus."
+        )
+
+  def long_enough(self, samples_N: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the recordings, of so many samples, that are clips."""
+    return np.flatnonzero(samples_N >= max(1, round(self.shortest_s * waveform.RATE_HZ)))
 
   def feed(self, prepared: Prepared, tasks: Sequence[Task], split: str) -> feeds.Feed:
     return ClipFeed(prepared, tasks, split)
 
-  def summary(self, prepared: Prepared, task: Task, split: str) -> dict[str, Any]:
-    return summary(prepared, task, split)
-
-  @property
-  def answers(self) -> bool:
-    return False
-
-
-class ClipFeed:
-  """Reads clips of a split of some tasks; see `feeds.Feed`. A batch row is a recording."""
-
-  def __init__(self, prepared: Prepared, tasks: Sequence[Task], split: str):
-    assert isinstance(prepared.data, Clips)
-    self._prepared, self._tasks, self._split = prepared, tuple(tasks), split
-    self._data = prepared.data
-    self._records = [chosen(prepared, task, split) for task in tasks]
-    self.rows = [len(records_N) for records_N in self._records]
-    self._specs = prepared.data.streams(prepared.space, tasks)
-
-  def per_row(self, unit: Literal["examples", "tokens"]) -> list[float]:
-    """Returns 1 example, or the frames of 10 ms of a mean clip."""
-    if unit == "examples":
-      return [1.0] * len(self._tasks)
-    return [
-      float(np.minimum(_samples(self._prepared, task, self._split)[records_N], self._data.samples)
-            .mean() / ClipBatch.FRAME_SAMPLES)
-      for task, records_N in zip(self._tasks, self._records, strict=True)
-    ]  # fmt: skip
-
-  def batch(self, places: Sequence[RowPlace]) -> ClipBatch:
-    """Returns the clips of these places, each cropped where its key says."""
-    batch = self._empty([place.task for place in places])
-    for row, place in enumerate(places):
-      self._fill(batch, row, place)
-    return batch
-
-  def records(self, place: RowPlace) -> list[int]:
-    return [int(self._records[place.task][place.row])]
-
-  def held_out(self, task: int, rows: int, batch_rows: int, mine: slice | None) -> list[ClipBatch]:
-    """Returns batches of clips of a split, cropped at seed 0, epoch 0; the last one is filled up
-    with empty clips."""
-    count = self.rows[task]
-    read = spread.evenly(count, rows)
-    here = slice(0, batch_rows) if mine is None else mine
-    batches = []
-    for start in range(0, len(read), batch_rows):
-      batch = self._empty([task] * (here.stop - here.start))
-      for row, number in enumerate(read[start : start + batch_rows][here]):
-        self._fill(batch, row, RowPlace(task, int(number), 0, 0))
-      batches.append(batch)
-    return batches
-
-  def _empty(self, tasks: Sequence[int]) -> ClipBatch:
-    clips = len(tasks)
-    return ClipBatch(
-      wave_BS=np.zeros((clips, self._data.samples), np.float32),
-      samples_B=np.zeros(clips, np.int32),
-      streams={
-        name: np.full((clips, *shape), HOLE, np.int32) for name, shape in self._specs.items()
-      },
-      draw_B=np.zeros(clips, np.uint32),
-      task_B=np.asarray(tasks, np.int32),
-    )
-
-  def _fill(self, batch: ClipBatch, row: int, place: RowPlace) -> None:
-    task = self._tasks[place.task]
-    entries = self._prepared.entries(task, self._split)
-    entry = entries[int(self._records[place.task][place.row])]
-    key = examples.key_of(place.seed, entry.id, place.epoch)
-    (role, _), *others = task.outputs
-    said = entry.utterances[role]
-    wave_S, rate_hz = waveform.from_flac(said.wave_flac)
-    wave_S = waveform.resample(wave_S, rate_hz, waveform.RATE_HZ)
-    start_s = self._start_s(len(wave_S) / waveform.RATE_HZ, key)
-    first = round(start_s * waveform.RATE_HZ)
-    clip_S = wave_S[first : first + self._data.samples]
-    batch.wave_BS[row, : len(clip_S)] = clip_S
-    batch.samples_B[row] = len(clip_S)
-    batch.draw_B[row] = zlib.crc32(repr(key).encode())
-    for _, stream in others:
-      ids = said.streams[stream]  # every tokenizer of speech gave some
-      begin = round(start_s * self._prepared.space.streams[stream].rate_hz)
-      cut = ids[begin : begin + batch.streams[stream].shape[1]]
-      batch.streams[stream][row, : len(cut)] = cut
-
-  def _start_s(self, length_s: float, key: tuple[int, int, int]) -> float:
-    """Returns where a clip begins: at a frame of the slowest stream, drawn evenly by the key."""
-    rates = [self._prepared.space.streams[name].rate_hz for name in self._specs]
-    step_s = 1 / min([*rates, waveform.RATE_HZ / ClipBatch.FRAME_SAMPLES])
-    steps = max(0, int((length_s - self._data.seconds) / step_s))
-    return int(np.random.default_rng(key).integers(steps + 1)) * step_s
-
-
-def chosen(prepared: Prepared, task: Task, split: str) -> np.ndarray:
-  """Returns the numbers of the records of a split whose recording is long enough to be a clip."""
-  shortest = round(prepared.data.shortest_s * waveform.RATE_HZ)
-  return np.flatnonzero(_samples(prepared, task, split) >= max(1, shortest))
-
-
-def check(prepared: Prepared) -> None:
-  """Raises DataError for a task that has no clip to train on, ConfigError for a stream of it that a
-  clip cannot hold."""
-  prepared.data.streams(prepared.space, prepared.tasks)
-  for task in prepared.tasks:
-    if not len(chosen(prepared, task, "train")):
-      entries = prepared.entries(task, "train")
-      raise DataError(
-        f"Task {task.name!r} has no clips: corpus {task.corpus.name!r} has {len(entries)} training "
-        f"records, none of which holds a recording of at least {prepared.data.shortest_s:g} s as "
-        f"{task.outputs[0][0]}. Lower data.shortest_s, or give the task another corpus."
-      )
-
-
-def summary(prepared: Prepared, task: Task, split: str) -> dict[str, Any]:
-  """Returns what `prepare` reports of a task in a split; a token is a frame of 10 ms of a clip."""
-  samples_N = _samples(prepared, task, split)
-  records_N = chosen(prepared, task, split)
-  heard_N = np.minimum(samples_N[records_N], prepared.data.samples)
-  clips = len(records_N)
-  return {
-    "hours": float(samples_N[records_N].sum()) / waveform.RATE_HZ / 3600,
-    "records": len(samples_N),
-    "examples": clips,
-    "tokens": int(heard_N.sum()) // ClipBatch.FRAME_SAMPLES,
-    "rows": clips,
-    "efficiency": float(heard_N.mean()) / prepared.data.samples if clips else 0.0,
-    "dropped": 0,  # a longer recording is cropped
-    "cut": 0,
-    "lacking": len(samples_N) - clips,  # a recording of that role that is long enough
-  }
+  def summary(self, prepared: Prepared, task: Task, split: str) -> dict[str, float]:
+    """Returns what `prepare` reports of a task; a token is a frame of 10 ms of a clip."""
+    samples_N = _samples(prepared, task, split)
+    whole_N = samples_N[self.long_enough(samples_N)]
+    heard_N, clips = np.minimum(whole_N, self.samples), len(whole_N)
+    return {
+      "hours": float(whole_N.sum()) / waveform.RATE_HZ / 3600,
+      "records": len(samples_N),
+      "examples": clips,
+      "tokens": int(heard_N.sum()) // ClipBatch.FRAME_SAMPLES,
+      "rows": clips,
+      "efficiency": float(heard_N.mean()) / self.samples if clips else 0.0,
+      "dropped": 0,  # a longer recording is cropped
+      "cut": 0,
+      "lacking": len(samples_N) - clips,  # a recording of that role that is long enough
+    }
 
 
 def _samples(prepared: Prepared, task: Task, split: str) -> np.ndarray:
   """Returns the samples of each record's recording, -1 for none."""
   role, _ = task.outputs[0]
   return prepared.entries(task, split).lengths[f"{role}.{WAVE}"]
+
+
+class ClipFeed:
+  """Reads clips of a split of some tasks; see `feeds.Feed`. A batch row is a recording."""
+
+  def __init__(self, prepared: Prepared, tasks: Sequence[Task], split: str):
+    self._prepared, self._tasks, self._split = prepared, tuple(tasks), split
+    self._data: Clips = prepared.data
+    self._samples = [_samples(prepared, task, split) for task in tasks]
+    self._records = [self._data.long_enough(samples_N) for samples_N in self._samples]
+    self._streams = self._data.streams(prepared.space, tasks)
+    self.rows = [len(records_N) for records_N in self._records]
+
+  def per_row(self, unit: Literal["examples", "tokens"]) -> list[float]:
+    """Returns 1 example, or the frames of 10 ms of a mean clip."""
+    if unit == "examples":
+      return [1.0] * len(self._tasks)
+    clips = zip(self._samples, self._records, strict=True)
+    heard = [np.minimum(samples_N[records_N], self._data.samples) for samples_N, records_N in clips]
+    return [float(heard_N.mean() / ClipBatch.FRAME_SAMPLES) for heard_N in heard]
+
+  def batch(self, places: Sequence[RowPlace]) -> ClipBatch:
+    """Returns the clips of these places, each cropped where its key says."""
+    clips = len(places)
+    batch = ClipBatch(
+      np.zeros((clips, self._data.samples), np.float32),
+      np.zeros(clips, np.int32),
+      {name: np.full((clips, *shape), HOLE, np.int32) for name, shape in self._streams.items()},
+      np.zeros(clips, np.uint32),
+      np.array([place.task for place in places], np.int32),
+    )
+    for row, place in enumerate(places):
+      if place.row != PADDING:
+        self._fill(batch, row, place)
+    return batch
+
+  def records(self, place: RowPlace) -> list[int]:
+    return [int(self._records[place.task][place.row])]
+
+  def _fill(self, batch: ClipBatch, row: int, place: RowPlace) -> None:
+    task = self._tasks[place.task]
+    entry = self._prepared.entries(task, self._split)[self.records(place)[0]]
+    key = examples.key_of(place.seed, entry.id, place.epoch)
+    (role, _), *others = task.outputs
+    utterance = entry.utterances[role]
+    wave_S = waveform.read_flac(utterance.wave_flac)
+    start_s = self._start_s(len(wave_S) / waveform.RATE_HZ, key)
+    first = round(start_s * waveform.RATE_HZ)
+    clip_S = wave_S[first : first + self._data.samples]
+    batch.wave_BS[row, : len(clip_S)] = clip_S
+    batch.samples_B[row] = len(clip_S)
+    batch.draw_B[row] = zlib.crc32(repr(key).encode())
+    for _, stream in others:  # every tokenizer of speech gave some ids
+      begin = round(start_s * self._prepared.space.streams[stream].rate_hz)
+      ids = utterance.streams[stream][begin : begin + batch.streams[stream].shape[1]]
+      batch.streams[stream][row, : len(ids)] = ids
+
+  def _start_s(self, length_s: float, key: tuple[int, int, int]) -> float:
+    """Returns where a clip begins: at a frame of the slowest stream, drawn evenly by the key."""
+    rates = [self._prepared.space.streams[name].rate_hz for name in self._streams]
+    step_s = 1 / min([*rates, waveform.RATE_HZ / ClipBatch.FRAME_SAMPLES])
+    steps = max(0, int((length_s - self._data.seconds) / step_s))
+    return int(np.random.default_rng(key).integers(steps + 1)) * step_s

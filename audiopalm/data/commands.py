@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from audiopalm.errors import ConfigError
 
 LIMIT_S = 600  # for one run: a program that hangs would hold up all others
-KEPT = 1_000  # characters of what a program said of its failure, the last ones
+KEPT = 1_000  # last characters of the error output of a program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,10 @@ class CommandLine:
 
   def run(self, places: Mapping[str, str]) -> Ended:
     """Returns what the program prints, run with `places` in the place of their names."""
-    # All at once: a value may hold what looks like another place.
-    words = [_filled(word, places) for word in self.words(" ".join(places))]
+    words = self.words(" ".join(places))
+    if places:  # all at once: a value may hold what looks like another place
+      pattern = re.compile("|".join(map(re.escape, places)))
+      words = [pattern.sub(lambda match: places[match[0]], word) for word in words]
     try:
       done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False
@@ -66,9 +68,3 @@ class CommandLine:
     if not words:
       raise ConfigError(f"{self.option} is empty: give a program and {usage}.")
     return words
-
-
-def _filled(word: str, places: Mapping[str, str]) -> str:
-  if not places:
-    return word
-  return re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], word)

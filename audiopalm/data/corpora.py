@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 from audiopalm import language_tags
 from audiopalm.data import synthesizers
 from audiopalm.data.takes import Takes
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
 
@@ -63,7 +64,7 @@ class CorpusSettings(Protocol):
   further one is played at another speed."""
 
   served_by: str
-  """The module that gives the records, by the name it is imported by (`records.Source`)."""
+  """The module that gives the records, by the name it is imported by (`data.records`)."""
 
   @property
   def fingerprint(self) -> str:
@@ -91,38 +92,28 @@ class Corpus:
 
   @property
   def fingerprint(self) -> str:
-    values = {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(self)
-      if field.name not in self.unprinted
-    }
+    printed = {field.name for field in dataclasses.fields(self)} - {*self.unprinted}
+    values = {name: getattr(self, name) for name in printed}
     kept = {
       name: value
       for name, value in values.items()
       if name not in self.before or value != self.before[name]
     }
-    text = json.dumps([self.name, self.version, kept], sort_keys=True, default=_identity)
+    identity = operator.attrgetter("identity")  # what stands for values that JSON does not know
+    text = json.dumps([self.name, self.version, kept], sort_keys=True, default=identity)
     return hashlib.sha256(text.encode()).hexdigest()
 
   def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Returns every {role: language code} these roles can have in one record, in a fixed order."""
     self._check_roles(roles)
     return tuple({role: language for role in roles} for language in self.languages)
 
-  def check_split(self, split: str) -> None:
-    """Raises DataError for a split that the corpus does not have."""
-    if split not in self.splits:
-      raise DataError(
-        f"Corpus {self.name!r} has no split {split!r}: it has {', '.join(self.splits)}."
-      )
-
   def _check_roles(self, roles: Sequence[str]) -> None:
-    unknown = [role for role in roles if role not in self.roles]
-    if unknown:
-      raise ConfigError(
-        f"Corpus {self.name!r} has no role {unknown[0]!r}: its records hold "
-        f"{', '.join(self.roles)}. Name one of these in the task."
-      )
+    for role in roles:
+      if role not in self.roles:
+        raise ConfigError(
+          f"Corpus {self.name!r} has no role {role!r}: its records hold {', '.join(self.roles)}. "
+          "Name one of these in the task."
+        )
 
   def _check_language(self, language: str) -> None:
     if language not in self.languages:
@@ -150,6 +141,7 @@ class Voiced(Corpus):
   takes: Takes | None = Takes()
 
   before: ClassVar[Mapping[str, Any]] = {"synthesizer": "espeak", "takes": None}
+  translated: ClassVar[bool] = False  # the roles of a record are in different languages
 
   def __post_init__(self):
     check_known(self.name, "languages", self.languages, SPOKEN_LANGUAGES)
@@ -161,10 +153,10 @@ class Voiced(Corpus):
           f"speaks {', '.join(speaks.languages)}. Choose another synthesizer, or leave the "
           "language out."
         )
-    counts = [len(speaks.train_voices(language)) for language in self.languages]
-    check_count(self.name, "voices", self.voices, 1, min(counts))
-    counts = [len(speaks.held_out_voices(language)) for language in self.languages]
-    check_count(self.name, "held_out_voices", self.held_out_voices, 0, min(counts))
+    most = min(len(speaks.train_voices(language)) for language in self.languages)
+    check_count(self.name, "voices", self.voices, 1, most)
+    most = min(len(speaks.held_out_voices(language)) for language in self.languages)
+    check_count(self.name, "held_out_voices", self.held_out_voices, 0, most)
     check_count(self.name, "variants", self.variants, 1)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
@@ -175,15 +167,12 @@ class Voiced(Corpus):
     """Returns the speakers who may speak a source or a question of this split."""
     if split != "held_out_voices":
       return self.train_voices(language)
-    self._check_language(language)
-    held_out = synthesizers.named(self.synthesizer).held_out_voices(language)
-    return held_out[: self.held_out_voices]
+    return synthesizers.named(self.synthesizer).held_out_voices(language)[: self.held_out_voices]
 
-  def _translated(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Returns the pairs of a corpus whose roles never share a language, if it has several."""
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    if not self.translated or len(self.languages) == 1:
+      return super().pairs(roles)
     self._check_roles(roles)
-    if len(self.languages) == 1:
-      return Corpus.pairs(self, roles)
     ordered = itertools.permutations(self.languages, len(roles))
     return tuple(dict(zip(roles, languages, strict=True)) for languages in ordered)
 
@@ -221,11 +210,9 @@ class Synthetic(_Grammar):
   split again, its sources spoken by voices that training never hears.
   """
 
+  translated: ClassVar[bool] = True
   name: ClassVar[str] = "synthetic"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
-
-  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    return self._translated(roles)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -243,45 +230,41 @@ class SyntheticDialogue(_Grammar):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticText(_Grammar):
-  """Sentences of the grammar as text alone, one language a record, no wave.
-
-  Train sentences are meanings of the training split, so no validation or test meaning is read in
-  any language.
-  """
+class TextAlone(_Grammar):
+  """What corpora without waves share: train sentences are meanings of the training split, so no
+  validation or test meaning is read in any language."""
 
   train_records: int = 50_000
   unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
   before: ClassVar[Mapping[str, Any]] = {}
-  name: ClassVar[str] = "text"
-  roles: ClassVar[tuple[str, ...]] = ("source",)
   splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
 
   def __post_init__(self):
     super().__post_init__()
-    check_unspoken(self)
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if field.name in OF_SPEECH and value != field.default:
+        raise ConfigError(
+          f"Corpus {self.name!r} is text alone: nothing of it is spoken. Leave out {field.name}="
+          f"{value!r}."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticTranslations(_Grammar):
-  """Sentences of the grammar and their translations as text alone, no wave.
+class SyntheticText(TextAlone):
+  """Sentences of the grammar, one language a record."""
 
-  As `Synthetic`, with the same meanings in each split: the ordered language pairs take turns.
-  """
+  name: ClassVar[str] = "text"
+  roles: ClassVar[tuple[str, ...]] = ("source",)
 
-  train_records: int = 50_000
-  unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
-  before: ClassVar[Mapping[str, Any]] = {}
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SyntheticTranslations(TextAlone):
+  """Sentences of the grammar and their translations: the ordered language pairs take turns."""
+
+  translated: ClassVar[bool] = True
   name: ClassVar[str] = "translations"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
-  splits: ClassVar[tuple[str, ...]] = SPLITS[:3]
-
-  def __post_init__(self):
-    super().__post_init__()
-    check_unspoken(self)
-
-  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    return self._translated(roles)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -397,11 +380,6 @@ class SeqioText(Corpus):
     return dict(zip(self.roles, (self.language, self.target_language), strict=False))
 
 
-def _identity(value: Any) -> Any:
-  """Returns what a fingerprint holds of a value that JSON does not know."""
-  return value.identity
-
-
 def check_name(name: str) -> None:
   """Raises ConfigError for a name that no corpus can have."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -410,17 +388,7 @@ def check_name(name: str) -> None:
     )
 
 
-def check_unspoken(corpus: Voiced) -> None:
-  """Raises ConfigError for a corpus of text alone that is told who speaks it, or how."""
-  for field in dataclasses.fields(corpus):
-    if field.name in OF_SPEECH and getattr(corpus, field.name) != field.default:
-      raise ConfigError(
-        f"Corpus {corpus.name!r} is text alone: nothing of it is spoken. Leave out {field.name}="
-        f"{getattr(corpus, field.name)!r}."
-      )
-
-
-def check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) -> None:
+def check_known(corpus: str, field: str, values: Sequence[str], known: tuple[str, ...]) -> None:
   """Raises ConfigError unless a setting names one or more of what is known, each once."""
   if not values or len(set(values)) != len(values) or not set(values) <= set(known):
     raise ConfigError(
@@ -430,13 +398,8 @@ def check_known(corpus: str, field: str, values: Any, known: tuple[str, ...]) ->
 
 def check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
   """Raises ConfigError unless a setting is a whole number from `least` to `most`."""
-  if (
-    isinstance(value, bool)
-    or not isinstance(value, int)
-    or value < least
-    or (most is not None and value > most)
-  ):
-    upper = "" if most is None else f" to {most}"
+  if type(value) is not int or value < least or (most is not None and value > most):
+    upper = " or more" if most is None else f" to {most}"
     raise ConfigError(
-      f"Corpus {corpus!r}: {field}={value!r} must be a whole number, {least}{upper or ' or more'}."
+      f"Corpus {corpus!r}: {field}={value!r} must be a whole number, {least}{upper}."
     )

@@ -1,17 +1,20 @@
-"""One example of a task: an entry's streams laid out on a grid, whole or a piece of it."""
+"""The examples of a task: entries of its corpus laid out on grids, whole or in pieces."""
 
+import dataclasses
 import zlib
-from typing import Any
 
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data.cache import Entry
+from audiopalm.data.cache import Entries, Entry
 from audiopalm.errors import DataError
+from audiopalm.layouts.cells import Part
 from audiopalm.metrics import text
-from audiopalm.types import HOLE, Grid, StreamSpec, Task
+from audiopalm.tokens.space import TokenSpace
+from audiopalm.types import HOLE, Grid, Task
 
 WHOLE = -1  # the start of an example that is not cut
+LEFT_OUT = -1  # the length of an entry that a task does not train on
 
 
 def key_of(seed: int, record_id: str, epoch: int) -> tuple[int, int, int]:
@@ -19,72 +22,122 @@ def key_of(seed: int, record_id: str, epoch: int) -> tuple[int, int, int]:
   return (seed, zlib.crc32(record_id.encode()), epoch)
 
 
-def example(task: Task, layout: Any, space: Any, entry: Entry, seed: int, epoch: int = 0) -> Grid:
-  """Returns the grid of an entry under a task."""
-  key = key_of(seed, entry.id, epoch)
-  tag = layouts.tag_of(task, entry.languages, _drawn(task, key))
-  return laid_out(layout, space, entry, tag, key)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+  """The entries of a split as a task sees them under a layout."""
 
+  task: Task
+  layout: Part
+  space: TokenSpace
+  entries: Entries
 
-def laid_out(layout: Any, space: Any, entry: Entry, tag: str, key: tuple[int, int, int]) -> Grid:
-  """Returns the grid of an entry under a tag; `key` is what a random layout draws from."""
-  ends = word_ends(layout, space, entry)
-  return layouts.realize(layout, entry.streams, tag, space, key, word_ends=ends)
+  def grid(self, entry: Entry, seed: int = 0, epoch: int = 0, template: int | None = None) -> Grid:
+    """Returns the grid of an entry, for which random layouts draw by (seed, record, epoch).
 
+    So does the task, evenly, by which of its templates it is asked for, unless `template` says it.
+    """
+    key = key_of(seed, entry.id, epoch)
+    if template is None and self.task.paraphrases:
+      draw = zlib.crc32(repr((self.task.name, key)).encode())
+      template = draw % len(layouts.templates(self.task))
+    tag = layouts.tag_of(self.task, entry.languages, template or 0)
+    ends = self.word_ends(entry)
+    return layouts.realize(self.layout, entry.streams, tag, self.space, key, word_ends=ends)
 
-def word_ends(layout: Any, space: Any, entry: Entry) -> dict[str, np.ndarray]:
-  """Returns where words end in each stream that the layout may cut between words, {} for most.
+  def word_ends(self, entry: Entry) -> dict[str, np.ndarray]:
+    """Returns where words end in each stream that the layout may cut between words, {} for most.
 
-  DataError for an entry of which nobody knows.
-  """
-  ends = {}
-  for name in layout.word_streams():
-    role, stream = name.split(".")
-    said = entry.utterances[role]
-    if stream not in said.word_ends:
-      raise DataError(_no_word_ends(entry, role, space.streams[stream]))
-    ends[name] = np.asarray(said.word_ends[stream], np.int32)
-  return ends
+    DataError for an entry of which nobody knows.
+    """
+    ends = {}
+    for name in self.layout.word_streams():
+      role, stream = name.split(".")
+      if stream not in entry.utterances[role].word_ends:
+        raise DataError(self._no_word_ends(entry, role, stream))
+      ends[name] = np.asarray(entry.utterances[role].word_ends[stream], np.int32)
+    return ends
 
+  def _no_word_ends(self, entry: Entry, role: str, stream: str) -> str:
+    utterance = entry.utterances[role]
+    if not utterance.packed_words:
+      reason = (
+        "has no word times. Give its corpus some (`words` in a manifest; the synthesizer espeak "
+        "tells them), or leave out the tasks that interleave."
+      )
+    elif utterance.packed_word_ends is None:
+      reason = (
+        "was tokenized by a version that did not keep where they end. Delete the streams cache of "
+        "its corpus and run `audiopalm prepare` again."
+      )
+    elif self.space.streams[stream].modality == "text":
+      spoken = " ".join(word.text for word in utterance.words)
+      reason = (
+        f"reads {utterance.text!r}, and its words with times are {spoken!r}. Spell them as in the "
+        "text, in its order, or leave the record out."
+      )
+    else:
+      reason = (
+        f"has frames of no fixed length there. Let the tokenizer {stream!r} keep them all "
+        "(collapse=False), and let the layout collapse them."
+      )
+    return f"The layout cuts '{role}.{stream}' between words, but record {entry.id} {reason}"
 
-def _no_word_ends(entry: Entry, role: str, spec: StreamSpec) -> str:
-  said = entry.utterances[role]
-  name = f"{role}.{spec.name}"
-  start = f"The layout cuts {name!r} between words, but record {entry.id}"
-  if not said.packed_words:
-    return (
-      f"{start} has no word times. Give its corpus some (`words` in a manifest; the synthesizer "
-      "espeak tells them), or leave out the tasks that interleave."
-    )
-  if said.packed_word_ends is None:
-    return (
-      f"{start} was tokenized by a version that did not keep where they end. Delete the streams "
-      "cache of its corpus and run `audiopalm prepare` again."
-    )
-  if spec.modality == "text":
-    spoken = " ".join(word.text for word in said.words)
-    return (
-      f"{start} reads {said.text!r}, and its words with times are {spoken!r}. Spell them as in the "
-      "text, in its order, or leave the record out."
-    )
-  return (
-    f"{start} has frames of no fixed length there. Let the tokenizer {spec.name!r} keep them all "
-    "(collapse=False), and let the layout collapse them."
-  )
+  def having(self) -> np.ndarray:
+    """Returns bool [N]: which entries have all streams of the task.
 
+    DataError where one lacks a stream in a role that all records of its corpus have.
+    """
+    having_N = np.ones(len(self.entries), bool)
+    for name in layouts.stream_names(self.layout) if len(self.entries) else ():
+      there_N = self.entries.lengths[name] >= 0
+      if not there_N.all() and name.split(".")[0] not in self.task.corpus.optional_roles:
+        raise DataError(
+          f"Task {self.task.name!r} needs the stream {name!r}, which record "
+          f"{self.entries[int(np.argmin(there_N))].id} does not have. A corpus of text alone has "
+          "no speech streams: give the task another corpus."
+        )
+      having_N &= there_N
+    return having_N
 
-def _drawn(task: Task, key: tuple[int, int, int]) -> int:
-  """Returns by which of its templates a task is asked for, drawn evenly by the key."""
-  if not task.paraphrases:
-    return 0
-  return zlib.crc32(repr((task.name, key)).encode()) % len(layouts.templates(task))
+  def pairs(self) -> np.ndarray:
+    """Returns str [N]: the languages of each entry, "de-fr", those of `task.from_to`."""
+    first_N, last_N = (self.entries.languages[role] for role in self.task.from_to)
+    return np.char.add(np.char.add(first_N, "-"), last_N)
+
+  def lengths(self) -> np.ndarray:
+    """Returns int64 [N]: the most grid rows each entry takes, whatever is drawn.
+
+    It follows from the lengths of its streams alone, but where a layout cuts between words: these
+    are read then. LEFT_OUT for an entry that has not all streams (see `having`).
+    """
+    lengths_N, having_N = np.full(len(self.entries), LEFT_OUT, np.int64), self.having()
+    if not having_N.any():
+      return lengths_N
+    languages, frames_of = self.entries.languages, self.entries.lengths
+    codes_NR = np.stack(list(languages.values()), axis=1)
+    for codes in np.unique(codes_NR[having_N], axis=0):
+      numbers = np.flatnonzero((codes_NR == codes).all(axis=1) & having_N)
+      known = {role: str(code) for role, code in zip(languages, codes, strict=True) if code}
+      templates = range(len(layouts.templates(self.task)))
+      tags = [layouts.tag_of(self.task, known, template) for template in templates]
+      frames = {name: frames_of[name][numbers] for name in layouts.stream_names(self.layout)}
+      if self.layout.word_streams():
+        for place, number in enumerate(numbers.tolist()):
+          ends = self.word_ends(self.entries[number])
+          own = {name: int(frames[name][place]) for name in frames}
+          lengths_N[number] = max(
+            layouts.rows(self.layout, own, tag, self.space, word_ends=ends) for tag in tags
+          )
+      else:
+        rows = [layouts.rows(self.layout, frames, tag, self.space) for tag in tags]
+        lengths_N[numbers] = np.max(rows, axis=0)
+    return lengths_N
 
 
 def has_unseen_word(task: Task, entry: Entry) -> bool:
-  """Returns whether a text of the entry, in a role of the task, holds a word of
-  `task.unseen_words`."""
-  said = (entry.utterances[role] for role in {role for role, _ in task.sides})
-  return any(text.has_word(one.text, task.unseen_words, one.language) for one in said)
+  """Returns whether a text of the entry, in a role of the task, has one of `task.unseen_words`."""
+  utterances = (entry.utterances[role] for role in task.roles)
+  return any(text.has_word(u.text, task.unseen_words, u.language) for u in utterances)
 
 
 def piece(grid: Grid, start: int, length: int) -> Grid:

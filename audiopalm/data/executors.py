@@ -8,9 +8,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol
+from multiprocessing.process import BaseProcess
+from typing import Protocol, Self, TypeVar
 
 from audiopalm.errors import DataError
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
 
 # One worker per core already: threads inside of each would only wait for one another.
 SINGLE_THREAD = {
@@ -21,13 +24,13 @@ SINGLE_THREAD = {
 class Executor(Protocol):
   """What runs units of work, after it was entered as a context: `Local` or `beam.Beam`."""
 
-  def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+  def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
     """Yields function(job) of each job, in whatever order they end."""
     ...
 
 
 class Local:
-  """Worker processes on this machine, one per core unless told: `with Local() as executor`.
+  """Worker processes on this machine, one per core by default: `with Local() as executor`.
 
   No worker, `Local(0)`, is this process itself: for tests and debuggers. All other numbers give the
   same results to the bit: work is never done here, where linear algebra has many threads.
@@ -36,10 +39,10 @@ class Local:
   def __init__(self, workers: int | None = None):
     self.workers = (os.cpu_count() or 1) if workers is None else workers
     self._pool: futures.ProcessPoolExecutor | None = None
-    self._others: set[Any] = set()  # processes that were there before
+    self._others: set[BaseProcess] = set()  # processes that were there before
     self._environment = contextlib.ExitStack()
 
-  def __enter__(self) -> "Local":
+  def __enter__(self) -> Self:
     if self.workers:
       self._others = set(multiprocessing.active_children())
       # Workers read the environment when they start, which is when they get their first job.
@@ -54,7 +57,7 @@ class Local:
       self._pool.shutdown(wait=True, cancel_futures=True)
     self._environment.close()
 
-  def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+  def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
     """Yields function(job) in the order of the jobs; what is not begun when closed is dropped.
 
     The error of a job is raised as soon as it comes, whatever its place, and no other is begun.
@@ -62,15 +65,17 @@ class Local:
     if self._pool is None:
       yield from map(function, jobs)
       return
-    waiting: list[futures.Future] = []
+    numbers: dict[futures.Future, int] = {}
+    finished: dict[int, Result] = {}
+    following = 0  # the number of the job whose result is yielded next
     try:
-      waiting += [self._pool.submit(function, job) for job in jobs]
-      failed = _first_to_fail(waiting)
-      for future in waiting:
-        futures.wait((future, failed), return_when=futures.FIRST_COMPLETED)
-        if failed.done():
-          failed.result()
-        yield future.result()
+      for number, job in enumerate(jobs):
+        numbers[self._pool.submit(function, job)] = number
+      for future in futures.as_completed(numbers):
+        finished[numbers[future]] = future.result()
+        while following in finished:
+          yield finished.pop(following)
+          following += 1
     except BrokenProcessPool as error:
       # The pool asks the others to end by SIGTERM, which they leave to us, and waits for them.
       for process in set(multiprocessing.active_children()) - self._others:
@@ -80,23 +85,8 @@ class Local:
         f"same command again with fewer workers than {self.workers} (--workers)."
       ) from error
     finally:
-      for future in waiting:
+      for future in numbers:
         future.cancel()
-
-
-def _first_to_fail(waiting: Sequence[futures.Future]) -> futures.Future:
-  """Returns a future that has the first error of any, and is never done where all end well."""
-  failed: futures.Future = futures.Future()
-
-  def note(future: futures.Future) -> None:
-    error = None if future.cancelled() else future.exception()
-    if error is not None:
-      with contextlib.suppress(futures.InvalidStateError):  # another was first
-        failed.set_exception(error)
-
-  for future in waiting:
-    future.add_done_callback(note)
-  return failed
 
 
 def _begin() -> None:
@@ -119,13 +109,11 @@ def end_with_parent(end: Callable[[], None]) -> None:
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
   """Gives the processes that are started until the block ends these variables."""
-  before = {name: os.environ.get(name) for name in values}
+  before = {name: os.environ[name] for name in values if name in os.environ}
   os.environ.update(values)
   try:
     yield
   finally:
-    for name, value in before.items():
-      if value is None:
-        del os.environ[name]
-      else:
-        os.environ[name] = value
+    for name in values:
+      del os.environ[name]
+    os.environ.update(before)

@@ -1,16 +1,23 @@
 """What a way to feed a model is to the rest of the code: `packed.Packed`, `clips.Clips`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 
 from audiopalm.batch import Batch
+from audiopalm.data import spread
+from audiopalm.data.corpora import CorpusSettings
+from audiopalm.data.mixtures import Mixture
 from audiopalm.errors import ConfigError
+from audiopalm.layouts.cells import Part
+from audiopalm.layouts.rules import Rule
+from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Task
 
 WAVE = "wave"  # the stream of a task that is a recording itself
+PADDING = -1  # the number of a batch row that holds nothing
 
 
 class RowPlace(NamedTuple):
@@ -32,14 +39,10 @@ class Feed(Protocol):
     """Returns how many examples or tokens a mean batch row of each task holds."""
 
   def batch(self, places: Sequence[RowPlace]) -> Batch:
-    """Returns the batch of these rows, as numpy arrays."""
+    """Returns the batch of these rows, as numpy arrays; a row of number PADDING is empty."""
 
   def records(self, place: RowPlace) -> Sequence[int]:
     """Returns the numbers of the records in a batch row, among the entries of its task."""
-
-  def held_out(self, task: int, rows: int, batch_rows: int, mine: slice | None) -> list[Batch]:
-    """Returns at most `rows` batch rows of a task, evenly spread over the split, in batches of one
-    shape; of each those in `mine`, None for all."""
 
 
 class Data(Protocol):
@@ -48,11 +51,17 @@ class Data(Protocol):
 
   batch_rows: int
 
+  keeps_waves: bool
+  """Whether recordings of training splits are kept beside their streams."""
+
+  answers: bool
+  """Whether models trained on this data can generate and be scored."""
+
   @property
   def length(self) -> int: ...
 
   @property
-  def prepared_by(self) -> tuple[Any, ...]:
+  def prepared_by(self) -> tuple[int | str, ...]:
     """What of these settings `prepare` depends on."""
 
   def check(self, tasks: Sequence[Task], streams: Sequence[str]) -> None:
@@ -64,12 +73,10 @@ class Data(Protocol):
   def shapes(self, space: TokenSpace, tasks: Sequence[Task]) -> Batch:
     """Returns a whole batch as ShapeDtypeStructs."""
 
-  def layouts(self, rule: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+  def layouts(self, rule: Rule, tasks: Sequence[Task]) -> Mapping[str, Part]:
     """Returns the layout of each task by name, {} where nothing is laid out."""
 
-  @property
-  def keeps_waves(self) -> bool:
-    """Whether recordings of training splits are kept beside their streams."""
+  # `prepared` below is a `prepared.Prepared`, which has this Data.
 
   def index(self, prepared: Any) -> None:
     """Writes what says which records a batch row holds; DataError for a task without any."""
@@ -80,15 +87,37 @@ class Data(Protocol):
   def feed(self, prepared: Any, tasks: Sequence[Task], split: str) -> Feed:
     """Returns what reads the data of a split."""
 
-  def summary(self, prepared: Any, task: Task, split: str) -> dict[str, Any]:
+  def summary(self, prepared: Any, task: Task, split: str) -> dict[str, float]:
     """Returns what `prepare` reports of a task in a split."""
 
-  @property
-  def answers(self) -> bool:
-    """Whether models trained on this data can generate and be scored."""
+
+class RunSettings(Protocol):
+  """What the data side reads of an `experiment.Experiment`, which is of a higher layer."""
+
+  name: str
+  tokenizers: tuple[Tokenizer, ...]
+  corpora: tuple[CorpusSettings, ...]
+  tasks: tuple[Task, ...]
+  mixture: Mixture
+  layout: Rule
+  data: Data
+  objective: Any  # an `objectives.base.Objective`, of which `specials` is read
+  steps: int
+  seed: int
 
 
-def check_count(field: str, number: Any) -> None:
+def held_out(feed: Feed, task: int, rows: int, batch_rows: int, mine: slice | None) -> list[Batch]:
+  """Returns at most `rows` batch rows of a task, evenly spread over the split, in batches of one
+  shape, the last filled up with padding; of each those in `mine`, None for all. Random layouts and
+  crops draw at seed 0, epoch 0."""
+  numbers = spread.evenly(feed.rows[task], rows).tolist()
+  numbers += [PADDING] * (-len(numbers) % batch_rows)
+  places = [RowPlace(task, number, epoch=0, seed=0) for number in numbers]
+  starts = range(0, len(places), batch_rows)
+  return [feed.batch(places[start : start + batch_rows][mine or slice(None)]) for start in starts]
+
+
+def check_count(field: str, number: object) -> None:
   """Raises ConfigError unless a number is an integer of at least 1."""
   if type(number) is not int or number < 1:
     raise ConfigError(f"{field} must be an integer of at least 1, not {number!r}.")

@@ -49,13 +49,13 @@ def remove_parts(folder: Path, pattern: str) -> None:
     _remove(part)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
   """Writes `value` as JSON, whole or not at all; equal values give equal bytes."""
   with replacing(path) as part:
     dump_json(part, value)
 
 
-def dump_json(part: Path, value: Any) -> None:
+def dump_json(part: Path, value: object) -> None:
   """Writes `value` as JSON to a path that nobody else knows yet (`replacing`)."""
   part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

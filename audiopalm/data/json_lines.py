@@ -13,22 +13,16 @@ from audiopalm.data import files
 from audiopalm.errors import DataError
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
   """Returns a value as one line, its end included."""
   return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def write(path: Path, lines: Iterable[Any]) -> None:
+def write(path: Path, lines: Iterable[object]) -> None:
   """Writes values, each on a line; a file of this name is always whole."""
   text = "".join(map(dumps, lines))
   with files.replacing(path) as part:
     part.write_bytes(text.encode())
-
-
-def split(data: bytes) -> list[bytes]:
-  """Returns the lines of a file without their ends, "\\r\\n" of other systems too."""
-  lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
-  return lines if lines[-1] else lines[:-1]
 
 
 def read(
@@ -41,7 +35,7 @@ def read(
   `again` as what to do, for any other line that is no JSON.
   """
   data = path.read_bytes()
-  lines = split(data)
+  lines = [line.removesuffix(b"\r") for line in data.removesuffix(b"\n").split(b"\n")]
   for number, line in enumerate(lines, 1):
     if not line.strip():
       continue

@@ -7,13 +7,13 @@ before, and any number of hosts makes the same global batches.
 import copy
 import functools
 import zlib
-from typing import Any
 
 import grain
 
 from audiopalm.batch import Batch
 from audiopalm.data import schedule as schedules
-from audiopalm.data.feeds import RowPlace
+from audiopalm.data.feeds import RowPlace, RunSettings
+from audiopalm.data.prepared import Prepared
 from audiopalm.errors import DataError
 
 
@@ -23,13 +23,12 @@ class Loader:
   A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all, of
   which `first_row` is the first. `schedule` says what became of a run that goes on, and was set
   otherwise before (`resumed`); with it a loader that reads all rows gives the batches of all steps.
-  `feed` reads the rows, by default those of `split`.
   """
 
   def __init__(
     self,
-    prepared: Any,
-    experiment: Any,
+    prepared: Prepared,
+    experiment: RunSettings,
     batch_rows: int | None = None,
     split: str = "train",
     *,
@@ -43,10 +42,10 @@ class Loader:
       if not count:
         raise DataError(f"Task {task.name!r} has no rows in split {split!r}. Leave it out.")
     self.weights = experiment.mixture.weights(self.feed.per_row(experiment.mixture.unit))
-    weights = {task.name: weight for task, weight in zip(self.tasks, self.weights, strict=True)}
+    self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
+    weights = dict(zip(self._numbers, self.weights, strict=True))
     self._asked = schedules.Stretch(0, 0, rows, experiment.seed, weights)
     self.schedule = schedule or (self._asked,)
-    self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
     self._mine = mine
     self.first_row = 0 if mine is None else mine.start
 
@@ -71,23 +70,18 @@ class Loader:
     DataError for a step that was given rows of a task which the experiment no longer has.
     """
     stretch = schedules.at(self.schedule, step)
-    gone = [
-      task for task, weight in stretch.weights.items() if weight and task not in self._numbers
-    ]
-    if gone:
-      raise DataError(
-        f"The batch of step {step + 1} has rows of task {gone[0]!r}, which the run has no longer: "
-        f"it has {', '.join(self._numbers)}. Prepare the run with that task to see it."
-      )
-    return [
-      self._place(self._numbers[task], number, stretch.seed)
-      for task, number in stretch.rows_at(step)
-    ]
-
-  def _place(self, task: int, number: int, seed: int) -> RowPlace:
-    return RowPlace(
-      task, int(self._order(task, seed)[number]), number // self.feed.rows[task], seed
-    )
+    for task, weight in stretch.weights.items():
+      if weight and task not in self._numbers:
+        raise DataError(
+          f"The batch of step {step + 1} has rows of task {task!r}, which the run has no longer: "
+          f"it has {', '.join(self._numbers)}. Prepare the run with that task to see it."
+        )
+    places = []
+    for name, number in stretch.rows_at(step):
+      task = self._numbers[name]
+      row = int(self._order(task, stretch.seed)[number])
+      places.append(RowPlace(task, row, number // self.feed.rows[task], stretch.seed))
+    return places
 
   @functools.cache  # noqa: B019  one Loader lives as long as its process
   def _order(self, task: int, seed: int) -> grain.MapDataset:

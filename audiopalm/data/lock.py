@@ -19,7 +19,7 @@ from audiopalm.errors import ConfigError
 
 @contextlib.contextmanager
 def held(workdir: Path, command: str, name: str | None = None) -> Iterator[None]:
-  """Lets no other process run `command` in the workdir until the block ends, or this process does.
+  """Lets no other process run `command` in the workdir until the block, or this process, ends.
 
   A ConfigError names who runs it already. Commands that exclude one another share the `name` of a
   lock, by default that of the command. Its file, WORKDIR/NAME.lock, stays.
@@ -51,7 +51,6 @@ def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
   """Counts this process among those that write into a folder until the block ends.
 
   If it is the only one `when_alone` is called first, and those who come meanwhile wait for that.
-  The file of the lock, FOLDER/writers.lock, stays.
   """
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "writers.lock").open("a", encoding="utf-8") as file:
@@ -82,9 +81,7 @@ def _holder(path: Path, command: str) -> str:
   try:
     holder = json.loads(path.read_text(encoding="utf-8"))
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-    command = holder.get("command", command)
-    return (
-      f"process {holder['process']} on {holder['host']}, since {since}, runs audiopalm {command}"
-    )
+    who = f"process {holder['process']} on {holder['host']}, since {since},"
+    return f"{who} runs audiopalm {holder.get('command', command)}"
   except ValueError:  # it has just begun
     return f"another process runs audiopalm {command}"

@@ -5,12 +5,15 @@
     WORKDIR/streams/         the streams cache, if no other place is named (see cache.py)
     WORKDIR/rows/<hash>/     row indexes, under the hash of the manifest (see rows.py)
     WORKDIR/prepare.json     the summary, with the seconds of each stage; written last
+    WORKDIR/imported.json    of a run from an exported folder: the longest input of each task
 
 Everything finished is kept and found again, so an interrupted run goes on where it stopped. What a
-killed one was writing is removed.
+killed one was writing is removed. An imported run answers at once, without streams and rows;
+`prepare` with its config.json adds the data that scores are taken on.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +23,22 @@ from typing import Any
 from rich import progress
 
 from audiopalm import values
-from audiopalm.data import cache, feeds, files, fitting, lock, quarantine, streams, summary
+from audiopalm.data import (
+  cache,
+  feeds,
+  files,
+  fitting,
+  lock,
+  records,
+  streams,
+  summary,
+)
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Executor, Local
+from audiopalm.data.feeds import RunSettings
 from audiopalm.data.prepared import Prepared
-from audiopalm.data.records import Source
 from audiopalm.errors import DataError, TokenSpaceError
+from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
 
 SHARD_RECORDS = 256
@@ -36,10 +50,11 @@ PARTS = (
   "tokenizers/**/.*.part",
   "rows/**/.*.part",
 )
+IMPORTED = "imported.json"
 
 
 def prepare(
-  experiment: Any,
+  experiment: RunSettings,
   workdir: Path,
   streams_dir: Path | None = None,
   workers: int | None = None,
@@ -58,31 +73,34 @@ def prepare(
   workdir = Path(workdir).absolute()
   shared = Path(streams_dir).absolute() / "tokenizers" if streams_dir else None
   streams_dir = Path(streams_dir).absolute() if streams_dir else workdir / "streams"
-  serving = {corpus: Source(corpus.served_by) for corpus in experiment.corpora}
   spent = _Stages()
   with _writing(workdir, streams_dir):
     with Local(workers) as local:
       place = workdir / "tokenizers"
-      fitted = fitting.fit(experiment.tokenizers, serving, place, local, shared)
+      fitted = fitting.fit(experiment.tokenizers, experiment.corpora, place, local, shared)
       prepared = laid_out(experiment, workdir, streams_dir, fitted)
-      check_checkpoint(prepared, workdir)
-      fitting.save(fitted, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
+      _check_checkpoint(prepared, workdir)
+      fitting.save(fitted, experiment.tokenizers, experiment.corpora, place)
       files.write_json(workdir / "manifest.json", prepared.manifest)
       spent.end("tokenizers")
       print(f"Tokenizers: {', '.join(fitted)} ({spent.seconds['tokenizers']:.0f} s)")
-      shards = _all_shards(prepared, serving, workdir / "tokenizers", experiment.tokenizers)
+      shards = list(_shards(experiment, prepared))
       done = _tokenize(shards, local) if executor is None else []
     if executor is not None:  # only now, when the processes that fitted are gone
       done = _tokenize(shards, executor)
     spent.end("streams")
-    quarantine.check(prepared, max_bad)
+    summary.check_left_out(prepared, max_bad)
     prepared.data.index(prepared)
     spent.end("rows")
-    report = summary.summarize(prepared, done, _read_if_there(workdir / "prepare.json"))
+    path = workdir / "prepare.json"
+    before = files.read_json(path) if path.is_file() else {}
+    report = summary.summarize(prepared, done, before if isinstance(before, dict) else {})
     report["spent_s"] = spent.seconds
     report["settings"] = settings_digest(experiment)
-    report["streams_dir"] = _written_path(streams_dir, workdir)
-    files.write_json(workdir / "prepare.json", report)
+    # Relative where it lies in the workdir, so that a workdir can be moved.
+    real, root = streams_dir.resolve(), workdir.resolve()
+    report["streams_dir"] = str(real.relative_to(root) if real.is_relative_to(root) else real)
+    files.write_json(path, report)
   summary.show(report)
   return prepared
 
@@ -101,15 +119,15 @@ class _Stages:
 
   def __init__(self):
     self.seconds: dict[str, float] = {}
-    self._begun_s = time.perf_counter()
+    self._start_s = time.perf_counter()
 
   def end(self, stage: str) -> None:
     now_s = time.perf_counter()
-    self.seconds[stage] = round(now_s - self._begun_s, 3)
-    self._begun_s = now_s
+    self.seconds[stage] = round(now_s - self._start_s, 3)
+    self._start_s = now_s
 
 
-def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) -> Prepared:
+def open_prepared(experiment: RunSettings, workdir: Path, max_bad: float | None = None) -> Prepared:
   """Returns what `prepare` left in WORKDIR for this experiment, after checks that take seconds.
 
   DataError or TokenSpaceError, saying what to do, where something is missing, damaged, not
@@ -128,24 +146,58 @@ def open_prepared(experiment: Any, workdir: Path, max_bad: float | None = None) 
       f"{experiment.name!r} (tokenizers, tasks, layout, data). Run `audiopalm "
       "prepare` with this config again."
     )
-  fitted = fitting.load(experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
-  if fitted is None:
-    raise DataError(
-      f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
-      "or holds them damaged. Run `audiopalm prepare` with this config again."
-    )
-  prepared = laid_out(experiment, workdir, workdir / report["streams_dir"], fitted)
-  written = files.read_json(workdir / "manifest.json")
-  token_space.check(prepared.manifest, written, f"{workdir / 'manifest.json'}")
+  advice = "Run `audiopalm prepare` with this config again."
+  prepared = _reopened(experiment, workdir, workdir / report["streams_dir"], advice)
   for corpus in experiment.corpora:
     for split in corpus.splits:
       _check_entries(prepared, corpus, split)
   prepared.data.check_index(prepared)
-  quarantine.check(prepared, max_bad)
+  summary.check_left_out(prepared, max_bad)
   return prepared
 
 
-def needed(experiment: Any, workdir: Path) -> bool:
+def write_imported(
+  workdir: Path,
+  experiment: RunSettings,
+  tokenizers: Mapping[str, Fitted],
+  manifest: Mapping[str, Any],
+  longest: Mapping[str, Mapping[str, int]],
+) -> Prepared:
+  """Returns the Prepared of an exported run, written into WORKDIR; TokenSpaceError if its ids do
+  not follow from its tokenizers and tasks."""
+  prepared = laid_out(experiment, workdir, workdir / "streams", tokenizers)
+  token_space.check(prepared.manifest, manifest, "The exported model")
+  fitting.save(tokenizers, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
+  files.write_json(workdir / "manifest.json", prepared.manifest)
+  files.write_json(workdir / IMPORTED, {"longest_input": longest})
+  return open_run(experiment, workdir)
+
+
+def open_run(experiment: RunSettings, workdir: Path) -> Prepared:
+  """Returns what `prepare` left in WORKDIR, or that of a run which was imported and not prepared
+  since: it has no entries and no rows."""
+  if not (workdir / IMPORTED).is_file() or (workdir / "prepare.json").is_file():
+    return open_prepared(experiment, workdir)
+  advice = "Import the exported folder again."
+  prepared = _reopened(experiment, workdir, workdir / "streams", advice)
+  longest = files.read_json(workdir / IMPORTED)["longest_input"]
+  return dataclasses.replace(prepared, longest=longest)
+
+
+def _reopened(experiment: RunSettings, workdir: Path, streams_dir: Path, advice: str) -> Prepared:
+  """Returns the Prepared of the tokenizers in WORKDIR, whose ids are those of its manifest."""
+  fitted = fitting.load(experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
+  if fitted is None:
+    raise DataError(
+      f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
+      f"or holds them damaged. {advice}"
+    )
+  prepared, path = laid_out(experiment, workdir, streams_dir, fitted), workdir / "manifest.json"
+  token_space.check(prepared.manifest, files.read_json(path), f"{path}")
+  return prepared
+
+
+def needed(experiment: RunSettings, workdir: Path) -> bool:
   """Returns whether `prepare` has anything to do before this experiment can train."""
   try:
     open_prepared(experiment, workdir)
@@ -154,7 +206,7 @@ def needed(experiment: Any, workdir: Path) -> bool:
   return False
 
 
-def settings_digest(experiment: Any) -> str:
+def settings_digest(experiment: RunSettings) -> str:
   """Returns 16 hex digits of all `prepare` depends on; rates, steps and models are no part."""
   parts = (
     experiment.tokenizers,
@@ -166,7 +218,7 @@ def settings_digest(experiment: Any) -> str:
   return hashlib.sha256(values.stable_repr(parts).encode()).hexdigest()[:16]
 
 
-def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
+def _check_checkpoint(prepared: Prepared, workdir: Path) -> None:
   """Raises TokenSpaceError, with the difference, if WORKDIR has a checkpoint of another space.
 
   Without a checkpoint nothing depends on the old ids, and they are simply replaced.
@@ -177,8 +229,10 @@ def check_checkpoint(prepared: Prepared, workdir: Path) -> None:
     token_space.check(prepared.manifest, manifest, f"The checkpoint in {workdir}")
 
 
-def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping) -> Prepared:
-  """Returns the Prepared of fitted tokenizers: layouts, space and manifest follow from them."""
+def laid_out(
+  experiment: RunSettings, workdir: Path, streams_dir: Path, fitted: Mapping[str, Fitted]
+) -> Prepared:
+  """Returns the Prepared of fitted tokenizers: layouts and space follow from them."""
   layouts = experiment.data.layouts(experiment.layout, experiment.tasks)
   specs = {name: tokenizer.spec for name, tokenizer in fitted.items()}
   text = token_space.text_stream(specs)
@@ -186,33 +240,8 @@ def laid_out(experiment: Any, workdir: Path, streams_dir: Path, fitted: Mapping)
   space = token_space.build(
     tuple(specs.values()), layouts, encode_text, specials=experiment.objective.specials
   )
-  manifest_hash = token_space.manifest_hash(space)
-  return Prepared(
-    tasks=tuple(experiment.tasks),
-    tokenizers=fitted,
-    layouts=layouts,
-    space=space,
-    manifest=token_space.manifest(space),
-    manifest_hash=manifest_hash,
-    data=experiment.data,
-    streams_dir=streams_dir,
-    rows_dir=workdir / "rows" / manifest_hash,
-  )
-
-
-def _all_shards(
-  prepared: Prepared, serving: Mapping[Any, Source], folder: Path, tokenizers: Sequence[Any]
-) -> list[streams.Shard]:
-  """Returns the shards of all corpora; `folder` holds the fitted tokenizers."""
-  loadable = tuple(
-    streams.TokenizerFile(t, folder / t.stream, prepared.tokenizers[t.stream].spec)
-    for t in tokenizers
-  )
-  return [
-    shard
-    for corpus, source in serving.items()
-    for shard in _shards(prepared, corpus, source, loadable)
-  ]
+  tasks = tuple(experiment.tasks)
+  return Prepared(tasks, fitted, layouts, space, experiment.data, workdir, streams_dir)
 
 
 def _tokenize(shards: Sequence[streams.Shard], executor: Executor) -> list[streams.Tokenized]:
@@ -221,10 +250,17 @@ def _tokenize(shards: Sequence[streams.Shard], executor: Executor) -> list[strea
   waiting = [shard for shard, whole in zip(shards, finished, strict=True) if not whole]
   if len(waiting) < len(shards):
     print(f"Streams: {len(shards) - len(waiting)} of {len(shards)} shards are there already")
-  if not waiting:
-    return []
   done = []
-  with _progress() as bar:
+  if not waiting:
+    return done
+  columns = (
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.MofNCompleteColumn(),
+    progress.TextColumn("records"),
+    progress.TimeRemainingColumn(),
+  )
+  with progress.Progress(*columns) as bar:
     line = bar.add_task("Tokenizing", total=sum(shard.stop - shard.start for shard in waiting))
     for result in executor.map(streams.tokenize_shard, waiting):
       done.append(result)
@@ -232,38 +268,41 @@ def _tokenize(shards: Sequence[streams.Shard], executor: Executor) -> list[strea
   return done
 
 
-def _shards(
-  prepared: Prepared, corpus: Any, source: Source, tokenizers: tuple[streams.TokenizerFile, ...]
-) -> Iterator[streams.Shard]:
-  """Yields the shards of a corpus, after writing how many there are into its folder."""
-  folder = prepared.folder(corpus)
-  counts = {split: source.count(corpus, split) for split in corpus.splits}
-  shards = {split: -(-count // SHARD_RECORDS) for split, count in counts.items()}
-  files.write_json(
-    folder / "cache.json",
-    {
+def _shards(experiment: RunSettings, prepared: Prepared) -> Iterator[streams.Shard]:
+  """Yields the shards of all corpora, after writing how many there are into each one's folder."""
+  tokenizers = tuple(
+    streams.TokenizerFile(
+      settings,
+      prepared.workdir / "tokenizers" / settings.stream,
+      prepared.tokenizers[settings.stream].spec,
+    )
+    for settings in experiment.tokenizers
+  )
+  for corpus in experiment.corpora:
+    folder = prepared.folder(corpus)
+    counts = {split: records.count(corpus, split) for split in corpus.splits}
+    shards = {split: -(-count // SHARD_RECORDS) for split, count in counts.items()}
+    contents = {
       "format": cache.FORMAT,
       "corpus": repr(corpus),
       "records": counts,
       "shards": shards,
-      "tokenizers": {t.spec.name: t.spec.fingerprint for t in tokenizers},
-    },
-  )
-  for split, count in counts.items():
-    for number in range(shards[split]):
-      start = number * SHARD_RECORDS
-      stop = min(count, start + SHARD_RECORDS)
-      yield streams.Shard(
-        corpus, source, split, number, shards[split], start, stop, folder, tokenizers,
-        keep_waves=prepared.data.keeps_waves or split != "train",
-        clips=prepared.data.keeps_waves,
-      )  # fmt: skip
+      "tokenizers": {file.spec.name: file.spec.fingerprint for file in tokenizers},
+    }
+    files.write_json(folder / "cache.json", contents)
+    for split, count in counts.items():
+      for number in range(shards[split]):
+        start = number * SHARD_RECORDS
+        stop = min(count, start + SHARD_RECORDS)
+        yield streams.Shard(
+          corpus, split, number, shards[split], start, stop, folder, tokenizers,
+          clips=prepared.data.keeps_waves,
+        )  # fmt: skip
 
 
-def _check_entries(prepared: Prepared, corpus: Any, split: str) -> None:
+def _check_entries(prepared: Prepared, corpus: CorpusSettings, split: str) -> None:
   """Raises DataError unless a split of the cache is whole and holds ids of these tokenizers."""
-  entries = prepared.entries(corpus, split)
-  for address, highest in entries.maxima.items():
+  for address, highest in prepared.entries(corpus, split).maxima.items():
     stream = address.split(".")[1]
     if stream == feeds.WAVE:
       continue
@@ -273,24 +312,3 @@ def _check_entries(prepared: Prepared, corpus: Any, split: str) -> None:
         f"{prepared.folder(corpus)}: split {split!r} holds ids of {address} up to {highest}, but "
         f"its tokenizer has sizes {sizes}. Delete that folder and run `audiopalm prepare` again."
       )
-
-
-def _read_if_there(path: Path) -> dict[str, Any]:
-  found = files.read_json(path) if path.is_file() else {}
-  return found if isinstance(found, dict) else {}
-
-
-def _written_path(path: Path, workdir: Path) -> str:
-  """Returns the path, relative where it lies in the workdir, so that a workdir can be moved."""
-  path, workdir = path.resolve(), workdir.resolve()
-  return str(path.relative_to(workdir)) if path.is_relative_to(workdir) else str(path)
-
-
-def _progress() -> progress.Progress:
-  return progress.Progress(
-    progress.TextColumn("{task.description}"),
-    progress.BarColumn(),
-    progress.MofNCompleteColumn(),
-    progress.TextColumn("records"),
-    progress.TimeRemainingColumn(),
-  )

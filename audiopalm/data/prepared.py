@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiopalm.data import cache, feeds, rows
+from audiopalm.data import cache, rows
 from audiopalm.data.cache import Entries
+from audiopalm.data.corpora import CorpusSettings
+from audiopalm.data.feeds import Data
 from audiopalm.data.rows import RowIndex
 from audiopalm.errors import ConfigError
-from audiopalm.tokens.space import TokenSpace
+from audiopalm.layouts.cells import Part
+from audiopalm.tokenizers.base import Fitted
+from audiopalm.tokens import space as token_space
 from audiopalm.types import Side, Task
 
 
@@ -19,15 +23,26 @@ class Prepared:
   """The data side of a run: no TensorFlow, no synthesizer; files are opened when asked for."""
 
   tasks: tuple[Task, ...]
-  tokenizers: Mapping[str, Any]  # stream: fitted tokenizer
-  layouts: Mapping[str, Any]  # task name: layout
-  space: TokenSpace
-  manifest: Mapping[str, Any]
-  manifest_hash: str
-  data: feeds.Data
+  tokenizers: Mapping[str, Fitted]  # by stream
+  layouts: Mapping[str, Part]  # by task
+  space: token_space.TokenSpace
+  data: Data
+  workdir: Path
   streams_dir: Path
-  rows_dir: Path
   longest: Mapping[str, Mapping[str, int]] | None = None  # what an imported run has for entries
+
+  @functools.cached_property
+  def manifest(self) -> Mapping[str, Any]:
+    """The token space as JSON: every id and what it depends on."""
+    return token_space.manifest(self.space)
+
+  @functools.cached_property
+  def manifest_hash(self) -> str:
+    return token_space.manifest_hash(self.space)
+
+  @property
+  def rows_dir(self) -> Path:
+    return self.workdir / "rows" / self.manifest_hash
 
   def task(self, name: str) -> Task:
     """Returns the task of this name; ConfigError listing those there are."""
@@ -38,7 +53,7 @@ class Prepared:
       f"Unknown task {name!r}. This run has {', '.join(task.name for task in self.tasks)}."
     )
 
-  def entries(self, of: Task | Any, split: str) -> Entries:
+  def entries(self, of: Task | CorpusSettings, split: str) -> Entries:
     """Returns the entries of a corpus, or of a task's corpus, by number."""
     return self._entries(of.corpus if isinstance(of, Task) else of, split)
 
@@ -51,10 +66,10 @@ class Prepared:
     address = ".".join(side)
     if self.longest is not None:
       return self.longest[task.name][address]
-    trained = self.rows(task, "train").records
-    return int(self.entries(task, "train").lengths[address][trained].max())
+    trained_N = self.rows(task, "train").records
+    return int(self.entries(task, "train").lengths[address][trained_N].max())
 
-  def folder(self, corpus: Any) -> Path:
+  def folder(self, corpus: CorpusSettings) -> Path:
     """Returns where the streams of a corpus lie."""
     specs = {name: tokenizer.spec for name, tokenizer in self.tokenizers.items()}
     return cache.folder_of(self.streams_dir, corpus, specs, self.data.keeps_waves)
@@ -71,7 +86,7 @@ class Prepared:
     }
 
   @functools.cache  # noqa: B019  one Prepared lives as long as its process
-  def _entries(self, corpus: Any, split: str) -> Entries:
+  def _entries(self, corpus: CorpusSettings, split: str) -> Entries:
     return cache.open_split(self.folder(corpus), split)
 
   @functools.cache  # noqa: B019

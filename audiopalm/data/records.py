@@ -1,56 +1,59 @@
-"""Where the records of a corpus come from: the importable name of what makes or reads them."""
+"""The records of a corpus, from the module that its settings name as `served_by`.
+
+    count(settings, split) -> int
+    records(settings, split, start, stop) -> Iterator[Record]    # the same wherever it runs
+
+It is named and not passed, so that every worker process imports it for itself. A RecordError while
+it gives records is a fault of the next one, which is left out; any other error ends `prepare`.
+"""
 
 import dataclasses
 import importlib
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 from audiopalm import orthography
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """The module that serves a corpus, by the name that its settings give: `Source(served_by)`.
+def count(corpus: CorpusSettings, split: str) -> int:
+  """Returns the number of records in a split."""
+  return _server(corpus, split).count(corpus, split)
 
-  A name and not functions, so that every worker process imports it for itself. The module has
 
-      count(settings, split) -> int
-      records(settings, split, start, stop) -> Iterator[Record]    # the same wherever it runs
+def read(corpus: CorpusSettings, split: str, start: int, stop: int) -> Iterator[Record]:
+  """Returns records `start` to `stop` - 1 of a split; texts as `orthography.plain` has them."""
+  return map(_plain, _server(corpus, split).records(corpus, split, start, stop))
 
-  A RecordError while it gives records is a fault of the next one, which is left out. Any other
-  error, as for a library that is missing, ends `prepare`.
-  """
 
-  module: str
-
-  def count(self, settings: Any, split: str) -> int:
-    return self._imported(settings).count(settings, split)
-
-  def records(self, settings: Any, split: str, start: int, stop: int) -> Iterator[Record]:
-    """Returns records `start` to `stop` - 1 of a split; texts as `orthography.plain` has them."""
-    return map(_plain, self._imported(settings).records(settings, split, start, stop))
-
-  def _imported(self, settings: Any) -> ModuleType:
-    try:
-      return importlib.import_module(self.module)
-    except ImportError as error:
-      raise DataError(
-        f"Corpus {settings.name!r} is served by {self.module}, which cannot be imported: {error}. "
-        "Install what reads corpora: pip install 'audiopalm[data]'; or, where it is a module of "
-        "yours, install that, or put its folder on PYTHONPATH."
-      ) from error
+def _server(corpus: CorpusSettings, split: str) -> ModuleType:
+  if split not in corpus.splits:
+    raise DataError(
+      f"Corpus {corpus.name!r} has no split {split!r}: it has {', '.join(corpus.splits)}."
+    )
+  try:
+    return importlib.import_module(corpus.served_by)
+  except ImportError as error:
+    raise DataError(
+      f"Corpus {corpus.name!r} is served by {corpus.served_by}, which cannot be imported: {error}. "
+      "Install what reads corpora: pip install 'audiopalm[data]'; or, where it is a module of "
+      "yours, install that, or put its folder on PYTHONPATH."
+    ) from error
 
 
 def _plain(record: Record) -> Record:
+  utterances = {role: _plain_utterance(spoken) for role, spoken in record.utterances.items()}
+  return dataclasses.replace(record, utterances=utterances)
+
+
+def _plain_utterance(utterance: Utterance) -> Utterance:
   return dataclasses.replace(
-    record, utterances={role: _plainly(said) for role, said in record.utterances.items()}
+    utterance,
+    text=orthography.plain(utterance.text),
+    speaker=orthography.plain(utterance.speaker),
+    words=tuple(
+      dataclasses.replace(word, text=orthography.plain(word.text)) for word in utterance.words
+    ),
   )
-
-
-def _plainly(said: Utterance) -> Utterance:
-  words = (dataclasses.replace(word, text=orthography.plain(word.text)) for word in said.words)
-  text, speaker = orthography.plain(said.text), orthography.plain(said.speaker)
-  return dataclasses.replace(said, text=text, speaker=speaker, words=tuple(words))

@@ -8,20 +8,20 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from audiopalm import layouts
 from audiopalm.data import examples, files
-from audiopalm.data.cache import Entries
+from audiopalm.data.examples import LEFT_OUT, WHOLE, Examples
 from audiopalm.errors import DataError, TokenSpaceError
-from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Grid, Task
 
-LEFT_OUT = -1  # the length of an entry that a task does not train on
+TooLong = Literal["error", "split", "drop"]
+
 COLUMNS = ("records_N", "starts_N", "lengths_N")
 COUNTS = ("dropped", "cut", "lacking")  # of records that are not, or not whole, in the rows
+MEANS = ("tokens_per_row", "examples_per_row", "efficiency")
 SAMPLE = 256  # examples that are realized to count the tokens of a mean row
 
 
@@ -44,13 +44,8 @@ class Segments:
   def __len__(self) -> int:
     return len(self.records_N)
 
-  def __getitem__(self, chosen: Any) -> "Segments":
-    return dataclasses.replace(
-      self,
-      records_N=self.records_N[chosen],
-      starts_N=self.starts_N[chosen],
-      lengths_N=self.lengths_N[chosen],
-    )
+  def __getitem__(self, numbers: np.ndarray | slice) -> Self:
+    return dataclasses.replace(self, **{name: getattr(self, name)[numbers] for name in COLUMNS})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,30 +74,21 @@ class RowIndex:
     return self.segments[self.offsets_R[row] : self.offsets_R[row + 1]]
 
 
-def segments(
-  task: Task,
-  layout: Any,
-  space: TokenSpace,
-  entries: Entries,
-  *,
-  row_length: int,
-  too_long: Literal["error", "split", "drop"],
-) -> Segments:
+def segments(source: Examples, *, row_length: int, too_long: TooLong) -> Segments:
   """Returns the examples of a task that are trained on, in the order of the entries: those without
   any of its unseen words and not of its unseen pairs.
 
   A record longer than `row_length` is a DataError naming it ("error"), left out and counted
   ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
   """
-  lengths_N = lengths(task, layout, space, entries)
-  kept = np.flatnonzero(lengths_N != LEFT_OUT)
-  lacking = len(entries) - len(kept)
+  task, entries, lengths_N = source.task, source.entries, source.lengths()
+  lacking = int((lengths_N == LEFT_OUT).sum())
   if task.unseen_pairs:
-    unseen_N = np.isin(pairs(task, entries), task.unseen_pairs)
-    lengths_N[unseen_N], kept = LEFT_OUT, kept[~unseen_N[kept]]
+    lengths_N[np.isin(source.pairs(), task.unseen_pairs)] = LEFT_OUT
   if task.unseen_words:
-    unseen = [examples.has_unseen_word(task, entries[int(number)]) for number in kept]
-    lengths_N[kept[unseen]] = LEFT_OUT
+    for number in np.flatnonzero(lengths_N != LEFT_OUT).tolist():
+      if examples.has_unseen_word(task, entries[number]):
+        lengths_N[number] = LEFT_OUT
   long_N = lengths_N > row_length
   if too_long == "error" and long_N.any():
     number = int(np.argmax(long_N))
@@ -113,71 +99,41 @@ def segments(
       "set too_long=drop, or too_long=split where a task has no inputs."
     )
   if too_long == "split" and long_N.any():
-    cut = _cut(task, layout, space, entries, lengths_N, row_length)
-    return dataclasses.replace(cut, lacking=lacking)
+    return _cut(source, lengths_N, row_length, lacking)
   kept = np.flatnonzero(~long_N & (lengths_N != LEFT_OUT))
-  starts_N = np.full(len(kept), examples.WHOLE)
+  starts_N = np.full(len(kept), WHOLE)
   return Segments(kept, starts_N, lengths_N[kept], dropped=int(long_N.sum()), lacking=lacking)
 
 
-def having(task: Task, layout: Any, entries: Entries) -> np.ndarray:
-  """Returns bool [N]: which entries have all streams of the task.
-
-  DataError where one lacks a stream in a role that all records of its corpus have.
-  """
-  having_N = np.ones(len(entries), bool)
-  for name in layouts.stream_names(layout) if len(entries) else ():
-    there_N = entries.lengths[name] >= 0
-    if not there_N.all() and name.split(".")[0] not in task.corpus.optional_roles:
+def _cut(source: Examples, lengths_N: np.ndarray, row_length: int, lacking: int) -> Segments:
+  """Returns segments in which records longer than a row are cut into pieces."""
+  task, refused = source.task, f"too_long=split cannot cut records of task {source.task.name!r}: "
+  if source.layout.arranges:
+    raise DataError(
+      f"{refused}how long a grid of its layout is follows from each record or epoch, so where to "
+      "cut is not known. Raise row_length, or set too_long=drop."
+    )
+  if task.inputs:
+    raise DataError(
+      f"{refused}an output would lose its input. {int((lengths_N > row_length).sum())} of its "
+      f"records are longer than row_length={row_length}. Raise row_length, or set too_long=drop."
+    )
+  pieces: list[tuple[int, int, int]] = []
+  for number in np.flatnonzero(lengths_N != LEFT_OUT).tolist():
+    length = int(lengths_N[number])
+    if length <= row_length:
+      pieces.append((number, WHOLE, length))
+      continue
+    prompt = examples.prompt_rows(source.grid(source.entries[number]))
+    room = row_length - prompt
+    if room < 1:
       raise DataError(
-        f"Task {task.name!r} needs the stream {name!r}, which record "
-        f"{entries[int(np.argmin(there_N))].id} does not have. A corpus of text alone has no "
-        "speech streams: give the task another corpus."
+        f"row_length={row_length} has no room beside the {prompt} rows of the tag of task "
+        f"{task.name!r}. Raise row_length."
       )
-    having_N &= there_N
-  return having_N
-
-
-def pairs(task: Task, entries: Entries) -> np.ndarray:
-  """Returns str [N]: the languages of each entry, "de-fr", those of `task.from_to`."""
-  first_N, last_N = (entries.languages[role] for role in task.from_to)
-  return np.char.add(np.char.add(first_N, "-"), last_N)
-
-
-def lengths(task: Task, layout: Any, space: TokenSpace, entries: Entries) -> np.ndarray:
-  """Returns int64 [N]: the most grid rows each entry takes, whatever is drawn.
-
-  It follows from the lengths of its streams alone, but where a layout cuts between words: these
-  are read then, and tell how long any choice of words can be. LEFT_OUT for an entry that has not
-  all streams (see `having`).
-  """
-  lengths_N = np.full(len(entries), LEFT_OUT, np.int64)
-  having_N = having(task, layout, entries)
-  if not having_N.any():
-    return lengths_N
-  names = layouts.stream_names(layout)
-  roles = list(entries.languages)
-  codes_NR = np.stack([entries.languages[role] for role in roles], axis=1)
-  for codes in np.unique(codes_NR[having_N], axis=0):
-    chosen = np.flatnonzero((codes_NR == codes).all(axis=1) & having_N)
-    known = {role: str(code) for role, code in zip(roles, codes, strict=True) if code}
-    frames = {name: entries.lengths[name][chosen] for name in names}
-    tags = [layouts.tag_of(task, known, number) for number in range(len(layouts.templates(task)))]
-    if layout.word_streams():
-      each = range(len(chosen))
-      lengths_N[chosen] = [
-        _most_rows(layout, {name: int(frames[name][n]) for name in names}, tags, space, entry)
-        for n, entry in zip(each, (entries[int(number)] for number in chosen), strict=True)
-      ]
-    else:
-      most = [layouts.rows(layout, frames, tag, space) for tag in tags]
-      lengths_N[chosen] = np.max(most, axis=0)
-  return lengths_N
-
-
-def _most_rows(layout: Any, frames: dict[str, int], tags: list[str], space: Any, entry: Any) -> int:
-  ends = examples.word_ends(layout, space, entry)
-  return max(layouts.rows(layout, frames, tag, space, word_ends=ends) for tag in tags)
+    for start in range(0, length - prompt, room):
+      pieces.append((number, start, prompt + min(room, length - prompt - start)))
+  return Segments(*np.array(pieces).T, cut=int((lengths_N > row_length).sum()), lacking=lacking)
 
 
 def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -213,21 +169,43 @@ def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndar
   return offsets_R, order_N
 
 
-def build(
-  task: Task, layout: Any, space: TokenSpace, entries: Entries, chosen: Segments, row_length: int
-) -> RowIndex:
+def build(source: Examples, chosen: Segments, row_length: int) -> RowIndex:
   """Returns the index of segments packed into rows."""
   offsets_R, order_N = pack(chosen.lengths_N, row_length)
   rows = max(1, len(offsets_R) - 1)
   cells = int(chosen.lengths_N.sum())
-  tokens, filled = mean_cell(task, layout, space, entries, chosen) if cells else (0.0, 0.0)
+  tokens, filled = _mean_cell(source, chosen) if cells else (0.0, 0.0)
   return RowIndex(
     chosen[order_N],
     offsets_R,
-    cells * tokens / rows,
-    len(chosen) / rows,
-    cells * filled / rows / row_length,
+    tokens_per_row=cells * tokens / rows,
+    examples_per_row=len(chosen) / rows,
+    efficiency=cells * filled / rows / row_length,
   )
+
+
+def _mean_cell(source: Examples, chosen: Segments) -> tuple[float, float]:
+  """Returns (tokens of a mean grid row, part of the grid rows counted that there are).
+
+  Tokens are 1 for one column, at most K for K of them. More rows are counted than there are only
+  where a layout arranges its records.
+  """
+  # Rounded down: weights of tasks, and with them the batches of a run, depend on this sample.
+  sample = chosen[np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int))]
+  grids = list(realized(source, sample))
+  rows = sum(map(len, grids))
+  counted = int(sample.lengths_N.sum()) if source.layout.arranges else rows
+  return sum(map(examples.count_tokens, grids)) / max(1, counted), rows / max(1, counted)
+
+
+def realized(
+  source: Examples, chosen: Segments, *, seed: int = 0, epoch: int = 0
+) -> Iterator[Grid]:
+  """Yields the grids of segments."""
+  columns = (getattr(chosen, name).tolist() for name in COLUMNS)
+  for number, start, length in zip(*columns, strict=True):
+    grid = source.grid(source.entries[number], seed, epoch)
+    yield examples.piece(grid, start, length)
 
 
 def path_of(folder: Path, task: Task, split: str, row_length: int) -> Path:
@@ -235,12 +213,8 @@ def path_of(folder: Path, task: Task, split: str, row_length: int) -> Path:
 
 
 def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
-  """Writes an index. `made_from`, the manifest's hash in it, is what `load` must be told again."""
-  scalars = {
-    field.name: getattr(index, field.name)
-    for field in dataclasses.fields(index)
-    if field.name not in ("segments", "offsets_R")
-  }
+  """Writes an index. `made_from`, the manifest's hash in it, is what `load` must be given again."""
+  scalars = {name: getattr(index, name) for name in MEANS}
   scalars |= {name: getattr(index.segments, name) for name in COUNTS}
   with files.replacing(path) as part, open(part, "wb") as file:
     np.savez(
@@ -259,21 +233,21 @@ def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
   try:
     with np.load(path) as arrays:
       meta = json.loads(str(arrays["meta"]))
-      offsets_R, columns = arrays["offsets_R"], {name: arrays[name] for name in COLUMNS}
-    found, scalars = meta["made_from"], meta["scalars"]
+      offsets_R, columns = arrays["offsets_R"], [arrays[name] for name in COLUMNS]
+    written, scalars = meta["made_from"], meta["scalars"]
   except Exception as error:  # numpy has no error of its own for a file that it cannot read
     raise DataError(
       f"{path}: expected a row index, but it is damaged ({error}). Run `audiopalm prepare` for "
       "this workdir."
     ) from error
-  if found != made_from:
-    changed = [k for k in made_from if found.get(k) != made_from[k]]
+  if written != made_from:
+    changed = next(name for name in made_from if written.get(name) != made_from[name])
     raise TokenSpaceError(
-      f"{path} was made from another {changed[0]}: expected {made_from[changed[0]]!r}, found "
-      f"{found.get(changed[0])!r}. Run `audiopalm prepare` for this workdir."
+      f"{path} was made from another {changed}: expected {made_from[changed]!r}, found "
+      f"{written.get(changed)!r}. Run `audiopalm prepare` for this workdir."
     )
-  counts = {name: scalars.pop(name, 0) for name in COUNTS}
-  return RowIndex(Segments(**columns, **counts), offsets_R, **scalars)
+  counts = [scalars.get(name, 0) for name in COUNTS]
+  return RowIndex(Segments(*columns, *counts), offsets_R, *(scalars[name] for name in MEANS))
 
 
 def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
@@ -283,76 +257,3 @@ def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
   except (DataError, TokenSpaceError):
     return False  # absent, made from something else, or damaged
   return True
-
-
-def _cut(task, layout, space, entries, lengths_N: np.ndarray, row_length: int) -> Segments:
-  """Returns segments in which records longer than a row are cut into pieces."""
-  if layout.arranges:
-    raise DataError(
-      f"too_long=split cannot cut records of task {task.name!r}: how long a grid of its layout is "
-      "follows from each record or epoch, so where to cut is not known. Raise row_length, or set "
-      "too_long=drop."
-    )
-  if task.inputs:
-    raise DataError(
-      f"too_long=split cannot cut records of task {task.name!r}: an output would lose its input. "
-      f"{int((lengths_N > row_length).sum())} of its records are longer than row_length="
-      f"{row_length}. Raise row_length, or set too_long=drop."
-    )
-  pieces: list[tuple[int, int, int]] = []
-  cut = 0
-  for number, length in enumerate(lengths_N.tolist()):
-    if length == LEFT_OUT:
-      continue
-    if length <= row_length:
-      pieces.append((number, examples.WHOLE, length))
-      continue
-    cut += 1
-    prompt = examples.prompt_rows(examples.example(task, layout, space, entries[number], seed=0))
-    room = row_length - prompt
-    if room < 1:
-      raise DataError(
-        f"row_length={row_length} has no room beside the {prompt} rows of the tag of task "
-        f"{task.name!r}. Raise row_length."
-      )
-    for start in range(0, length - prompt, room):
-      pieces.append((number, start, prompt + min(room, length - prompt - start)))
-  records_N, starts_N, cut_lengths_N = np.array(pieces).T
-  return Segments(records_N, starts_N, cut_lengths_N, cut=cut)
-
-
-def mean_cell(
-  task: Task, layout: Any, space: TokenSpace, entries: Entries, chosen: Segments
-) -> tuple[float, float]:
-  """Returns (tokens of a mean grid row, part of the grid rows counted that there are).
-
-  Tokens are 1 for one column, at most K for K of them. More rows are counted than there are only
-  where a layout arranges its records. Both are 0 where nothing was chosen, as in a split that holds
-  no voices out.
-  """
-  # Rounded down: weights of tasks, and with them the batches of a run, depend on this sample.
-  sample = (
-    np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int)) if len(chosen) else slice(0)
-  )
-  made = list(realized(task, layout, space, entries, chosen[sample]))
-  there = sum(map(len, made))
-  counted = int(chosen[sample].lengths_N.sum()) if layout.arranges else there
-  tokens = sum(map(examples.count_tokens, made)) / max(1, counted)
-  return tokens, there / max(1, counted)
-
-
-def realized(
-  task: Task,
-  layout: Any,
-  space: TokenSpace,
-  entries: Entries,
-  chosen: Segments,
-  *,
-  seed: int = 0,
-  epoch: int = 0,
-) -> Iterator[Grid]:
-  """Yields the grids of segments."""
-  columns = (chosen.records_N, chosen.starts_N, chosen.lengths_N)
-  for number, start, length in zip(*(column.tolist() for column in columns), strict=True):
-    grid = examples.example(task, layout, space, entries[number], seed, epoch)
-    yield examples.piece(grid, start, length)

@@ -41,20 +41,20 @@ class Stretch:
 
   def rows_at(self, step: int) -> list[tuple[str, int]]:
     """Returns (task, how many of its rows come before) for each row of the batch of a step."""
-    first = self._row_of(step)
+    first = self.first_row(step)
     return [self._at(row) for row in range(first, first + self.batch_rows)]
 
   def counts(self, step: int) -> dict[str, int]:
     """Returns how many rows of each task all steps before `step` were given, from step 0 on."""
-    found, row = {}, self._row_of(step)
-    taken = {task for task, weight in self.weights.items() if weight}
-    while taken:  # the next row of a task says how many came before it
+    counts, row = dict(self.starts), self.first_row(step)
+    missing = {task for task, weight in self.weights.items() if weight}
+    while missing:  # the next row of a task says how many came before it
       task, number = self._at(row)
-      if task in taken:
-        taken.remove(task)
-        found[task] = number
+      if task in missing:
+        missing.remove(task)
+        counts[task] = number
       row += 1
-    return {**self.starts, **found}
+    return counts
 
   def goes_on_as(self, other: "Stretch") -> bool:
     """Returns whether the mixed order of `other` is this one."""
@@ -65,7 +65,8 @@ class Stretch:
       and all(math.isclose(self.weights[task], other.weights[task]) for task in self.weights)
     )
 
-  def _row_of(self, step: int) -> int:
+  def first_row(self, step: int) -> int:
+    """Returns the number of the first row of a step in the mixed order."""
     return self.row + (step - self.step) * self.batch_rows
 
   def _at(self, row: int) -> tuple[str, int]:
@@ -74,10 +75,10 @@ class Stretch:
 
   @functools.cached_property
   def _mixed(self) -> grain.MapDataset:
-    taken = [task for task, weight in self.weights.items() if weight]
+    weights = {task: weight for task, weight in self.weights.items() if weight}
     endless = grain.MapDataset.range(sys.maxsize)
-    orders = [endless.map(functools.partial(_numbered, task)) for task in taken]
-    return grain.MapDataset.mix(orders, [self.weights[task] for task in taken])
+    orders = [endless.map(functools.partial(_numbered, task)) for task in weights]
+    return grain.MapDataset.mix(orders, list(weights.values()))
 
 
 Schedule = tuple[Stretch, ...]
@@ -98,8 +99,8 @@ def resumed(schedule: Schedule, step: int, asked: Stretch) -> Schedule:
   if not last.goes_on_as(asked):
     return (*before, dataclasses.replace(asked, step=step, row=0, starts=last.counts(step)))
   if last.batch_rows != asked.batch_rows:
-    row = last.row + (step - last.step) * last.batch_rows
-    return (*before, dataclasses.replace(last, step=step, row=row, batch_rows=asked.batch_rows))
+    changes = {"step": step, "row": last.first_row(step), "batch_rows": asked.batch_rows}
+    return (*before, dataclasses.replace(last, **changes))
   return before
 
 

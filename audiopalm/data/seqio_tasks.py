@@ -1,6 +1,6 @@
 """The tasks and the mixture of a run as SeqIO knows them, for whoever works with SeqIO.
 
-    name = seqio_tasks.register(mixture, layout, space, row_length, streams_dir)
+    name = seqio_tasks.register(prepared, mixture)
     seqio.get_mixture_or_task(name).get_dataset(sequence_length=None, split="train")
 
 `audiopalm.seqio.register(workdir)` does this for a run.
@@ -11,38 +11,29 @@ not be used on them: it takes id 0 for padding.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from audiopalm.data import cache, rows
+from audiopalm.data import packed, rows
 from audiopalm.data.mixtures import Mixture
+from audiopalm.data.prepared import Prepared
 from audiopalm.metrics import text as text_metrics
-from audiopalm.tokens import space as token_space
+from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, Task
 
 
-def register(
-  mixture: Mixture,
-  layout: Any,
-  space: token_space.TokenSpace,
-  row_length: int,
-  streams_dir: Path,
-  *,
-  too_long: Literal["error", "split", "drop"] = "error",
-) -> str:
+def register(prepared: Prepared, mixture: Mixture) -> str:
   """Returns the name of a SeqIO Mixture, after adding it and its Tasks to SeqIO's registries.
 
       audiopalm_9f31c04ab2d8e675_5d0c7e21       the mixture
       audiopalm_asr_9f31c04ab2d8e675_5d0c7e21   a task of it
 
-  The first number is the manifest's hash, the second that of the other arguments, so another run
-  gets other names and registering the same run twice changes nothing. `layout` is the rule from
-  task to layout (`Experiment.layout`).
+  The first number is the manifest's hash, the second that of the mixture and of how rows are
+  packed, so another run gets other names and registering the same run twice changes nothing.
 
   An example has the features tokens [L, K], weights [L, K] and visible [L] of `types.Grid`, and
   beside them id, and reference: the text of the last output, which the task's metric functions
@@ -50,33 +41,25 @@ def register(
   shares of examples or tokens as `mixture.unit` says. The seed of `get_dataset` is the seed of
   layouts that draw at random, epoch 0 of the trainer.
   """
-  specs = space.streams
-  ending = _ending(mixture, space, row_length, streams_dir, too_long)
-  registered, per_example = [], []
+  data, streams_dir = prepared.data, str(prepared.streams_dir.resolve())
+  text = repr((mixture, data.row_length, streams_dir, data.too_long))
+  ending = f"{prepared.manifest_hash}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+  names, per_example = [], []
   for task, _ in mixture.tasks:
-    name = f"audiopalm_{task.name}_{ending}"
-    source = _Source(
-      task,
-      layout.layout_of(task),
-      space,
-      cache.folder_of(streams_dir, task.corpus, specs),
-      row_length,
-      too_long,
-    )
-    if name not in seqio.TaskRegistry.names():
-      _add_task(name, source)
-    registered.append(name)
-    per_example.append(source.tokens_per_example if mixture.unit == "tokens" else 1.0)
+    names.append(f"audiopalm_{task.name}_{ending}")
+    if names[-1] not in seqio.TaskRegistry.names():
+      _add_task(names[-1], prepared, task)
+    index = prepared.rows(task, "train")
+    in_tokens = mixture.unit == "tokens"
+    per_example.append(index.tokens_per_row / index.examples_per_row if in_tokens else 1.0)
   name = f"audiopalm_{ending}"
   if name not in seqio.MixtureRegistry.names():
-    rated = zip(registered, mixture.weights(per_example), strict=True)
+    rated = zip(names, mixture.weights(per_example), strict=True)
     seqio.MixtureRegistry.add(name, [(task, rate) for task, rate in rated if rate])
   return name
 
 
-def metric_functions(
-  task: Task, space: token_space.TokenSpace
-) -> tuple[Callable[[Sequence[str], Sequence[str]], dict[str, float]], ...]:
+def metric_functions(task: Task, space: TokenSpace) -> tuple[text_metrics.Metric, ...]:
   """Returns the metric functions of a task, pure functions of (targets, predictions) as texts.
 
   Words that were heard or read and are only said again or written down: error rates. A translation:
@@ -86,21 +69,21 @@ def metric_functions(
   """
   if not task.inputs:
     return ()
+  role, stream = task.outputs[-1]
   if task.outputs[0][0] == task.inputs[0][0] and len(task.outputs) == 1:
     metrics = (text_metrics.wer, text_metrics.cer)
-  elif space.streams[task.outputs[-1][1]].modality == "text":
+  elif space.streams[stream].modality == "text":
     metrics = (text_metrics.bleu, text_metrics.chrf)
   else:
     metrics = (text_metrics.asr_bleu, text_metrics.asr_chrf)
-  roles = tuple(dict.fromkeys(role for role, _ in task.sides))
-  said_in = {pair[task.outputs[-1][0]] for pair in task.corpus.pairs(roles)}
-  of_languages = [[metric.of(code) for code in sorted(said_in)] for metric in metrics]
-  return tuple(
-    each[0]
-    for each in of_languages
-    if all(one.measures for one in each)
-    and len({text_metrics.rule(one.name, one.language) for one in each}) == 1
-  )
+  codes = sorted({languages[role] for languages in task.corpus.pairs(task.roles)})
+  shared = []
+  for metric in metrics:
+    by_language = [metric.of(code) for code in codes]
+    rules = {text_metrics.rule(one.name, one.language) for one in by_language}
+    if len(rules) == 1 and all(one.measures for one in by_language):
+      shared.append(by_language[0])
+  return tuple(shared)
 
 
 class GridConverter(seqio.FeatureConverter):
@@ -146,52 +129,16 @@ def _padded(array: tf.Tensor, length: int, value: float) -> tf.Tensor:
   return whole
 
 
-class _Source:
-  """The examples of one task, split by split; entries are opened when first asked for."""
+def _add_task(name: str, prepared: Prepared, task: Task) -> None:
+  ids = seqio.PassThroughVocabulary(max(prepared.space.sizes))
+  numbers = seqio.PassThroughVocabulary(0)
 
-  def __init__(self, task, layout, space, folder, row_length, too_long):
-    self.task, self.layout, self.space = task, layout, space
-    self._folder, self._row_length, self._too_long = folder, row_length, too_long
-
-  @functools.cache  # noqa: B019  the registry keeps a source as long as the process lives
-  def opened(self, split: str) -> tuple[cache.Entries, rows.Segments]:
-    entries = cache.open_split(self._folder, split)
-    chosen = rows.segments(
-      self.task,
-      self.layout,
-      self.space,
-      entries,
-      row_length=self._row_length,
-      too_long=self._too_long,
-    )
-    return entries, chosen
-
-  @property
-  def tokens_per_example(self) -> float:
-    entries, chosen = self.opened("train")
-    cells, _ = rows.mean_cell(self.task, self.layout, self.space, entries, chosen)
-    return float(chosen.lengths_N.mean() * cells)
-
-  def examples(self, split: str, seed: int) -> Iterator[dict[str, Any]]:
-    entries, chosen = self.opened(split)
-    grids = rows.realized(self.task, self.layout, self.space, entries, chosen, seed=seed)
-    role = self.task.outputs[-1][0]
-    for number, grid in zip(chosen.records_N.tolist(), grids, strict=True):
-      entry = entries[number]
-      yield {
-        "tokens": grid.tokens_LK,
-        "weights": grid.weights_LK,
-        "visible": grid.visible_L,
-        "id": entry.id,
-        "reference": entry.utterances[role].text,
-      }
-
-  def dataset(self, split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-    """Returns the examples of a split as SeqIO's FunctionDataSource asks for them."""
+  # SeqIO reads the names of the parameters.
+  def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
     del shuffle_files  # one split is one list of records: `get_dataset` shuffles the examples
-    columns = self.space.columns
+    columns = prepared.space.columns
     return tf.data.Dataset.from_generator(
-      functools.partial(self.examples, split, 0 if seed is None else int(seed)),
+      functools.partial(_examples, prepared, task, split, 0 if seed is None else int(seed)),
       output_signature={
         "tokens": tf.TensorSpec((None, columns), tf.int32),
         "weights": tf.TensorSpec((None, columns), tf.float32),
@@ -201,18 +148,9 @@ class _Source:
       },
     )
 
-
-def _add_task(name: str, source: _Source) -> None:
-  ids = seqio.PassThroughVocabulary(max(source.space.sizes))
-  numbers = seqio.PassThroughVocabulary(0)
-
-  def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-    return source.dataset(split, shuffle_files, seed)
-
-  splits = tuple(source.task.corpus.splits)
   seqio.TaskRegistry.add(
     name,
-    source=seqio.FunctionDataSource(dataset, splits=splits),
+    source=seqio.FunctionDataSource(dataset, splits=tuple(task.corpus.splits)),
     output_features={
       "tokens": seqio.Feature(ids, add_eos=False, dtype=tf.int32, rank=2),
       "weights": seqio.Feature(numbers, add_eos=False, dtype=tf.float32, rank=2),
@@ -220,8 +158,25 @@ def _add_task(name: str, source: _Source) -> None:
     },
     preprocessors=[],
     postprocess_fn=_as_text,
-    metric_fns=list(metric_functions(source.task, source.space)),
+    metric_fns=list(metric_functions(task, prepared.space)),
   )
+
+
+def _examples(prepared: Prepared, task: Task, split: str, seed: int) -> Iterator[dict[str, Any]]:
+  """Yields the examples of a split in the order of its entries."""
+  segments = prepared.rows(task, split).segments
+  segments = segments[np.lexsort((segments.starts_N, segments.records_N))]
+  source = packed.examples_of(prepared, task, split)
+  grids = rows.realized(source, segments, seed=seed)
+  for number, grid in zip(segments.records_N.tolist(), grids, strict=True):
+    entry = source.entries[number]
+    yield {
+      "tokens": grid.tokens_LK,
+      "weights": grid.weights_LK,
+      "visible": grid.visible_L,
+      "id": entry.id,
+      "reference": entry.utterances[task.outputs[-1][0]].text,
+    }
 
 
 def _as_text(output: Any, example: Any = None, is_target: bool = False) -> Any:
@@ -229,9 +184,3 @@ def _as_text(output: Any, example: Any = None, is_target: bool = False) -> Any:
   if not is_target:
     return output
   return np.asarray(example["reference"]).item().decode()
-
-
-def _ending(mixture: Mixture, space, row_length: int, streams_dir: Path, too_long: str) -> str:
-  arguments = repr((mixture, row_length, str(Path(streams_dir).resolve()), too_long))
-  digest = hashlib.sha256(arguments.encode()).hexdigest()[:8]
-  return f"{token_space.manifest_hash(space)}_{digest}"

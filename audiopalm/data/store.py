@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -99,59 +99,51 @@ class Store:
 
   def read(self, name: str) -> bytes | None:
     """Returns what an object holds, None where there is none."""
-    return self._asked("read", name, self._objects.cat_file)
+    with self._object("read", name) as path, contextlib.suppress(FileNotFoundError):
+      return self._objects.cat_file(path)
+    return None
 
   def write(self, name: str, data: bytes) -> None:
     """Writes an object."""
-
-    def put(path: str) -> bool:
+    with self._object("written", name) as path:
       self._objects.pipe_file(path, data)
-      return True
-
-    if not self._asked("written", name, put):
-      raise self._missing(name)
 
   def upload(self, name: str, source: Path) -> bool:
     """Writes a file as an object; returns whether there is such a file."""
-
-    def put(path: str) -> bool:
-      self._objects.put_file(str(source), path)
-      return True
-
-    if self._asked("written", name, put):
-      return True
-    if source.is_file():
-      raise self._missing(name)
-    return False
+    with self._object("written", name) as path:
+      try:
+        self._objects.put_file(str(source), path)
+      except FileNotFoundError:
+        if source.is_file():
+          raise
+        return False
+    return True
 
   def download(self, name: str, target: Path) -> bool:
     """Writes an object as a file; returns whether there is such an object."""
-
-    def get(path: str) -> bool:
+    with self._object("read", name) as path, contextlib.suppress(FileNotFoundError):
       with files.replacing(target) as part:
         self._objects.get_file(path, str(part))
       return True
-
-    return self._asked("read", name, get) or False
+    return False
 
   def remove(self, name: str) -> None:
     """Removes an object, if it is there."""
-    self._asked("removed", name, self._objects.rm_file)
+    with self._object("removed", name) as path, contextlib.suppress(FileNotFoundError):
+      self._objects.rm_file(path)
 
-  def _missing(self, name: str) -> ConfigError:
-    return ConfigError(
-      f"{self.url}/{name} cannot be written: the store says that there is no such place. Make the "
-      "bucket first, or correct the address."
-    )
-
-  def _asked(self, what: str, name: str, ask: Callable[[str], Any]) -> Any:
-    """Returns ask(path of the object), None where there is no such object."""
+  @contextlib.contextmanager
+  def _object(self, what: str, name: str) -> Iterator[str]:
+    """Yields the path of an object; what its client raises in the block is for the user."""
     try:
-      return ask(f"{self._root}/{name}")
-    except FileNotFoundError:
-      return None
+      yield f"{self._root}/{name}"
     except AudiopalmError:
       raise
+    except FileNotFoundError as error:
+      raise ConfigError(
+        f"{self.url}/{name} cannot be {what}: the store says that there is no such place. Make the "
+        "bucket first, or correct the address."
+      ) from error
     except Exception as error:  # each client has its own
       text = str(error).splitlines()[0][:300] if str(error) else ""
       raise DataError(
@@ -161,8 +153,7 @@ class Store:
       ) from error
 
 
-@dataclasses.dataclass(frozen=True)
-class _Copy:
+class _Copy(NamedTuple):
   """A file as it was when the store held the same: its size, time of change and checksum."""
 
   bytes: int
@@ -197,7 +188,9 @@ class Mirror:
     if changed:
       aside = self._set_aside()
       _say(f"{self._place} went on elsewhere: what was not in it yet is in {aside}.")
-    self._keep_present()
+    # What is no longer here is brought again, and not removed in the store.
+    for name in self._gone():
+      del self._synced[name]
     coming = {name: entry for name, entry in stored.items() if self._differs(name, entry)}
     if coming:
       size = quantities.size(sum(entry["bytes"] for entry in coming.values()))
@@ -224,8 +217,7 @@ class Mirror:
     """Writes what changed here into the store, and removes there what is gone here."""
     # Another command on this machine may have written some of it.
     self._synced = self._read_record() | self._unlisted
-    changed = self._changed()
-    gone = [name for name in self._synced if not (self._place.workdir / name).is_file()]
+    changed, gone = self._changed(), self._gone()
     if not changed and not gone and not self._unlisted:
       return
     # One rank after the other: what says that others are whole comes when they are there.
@@ -261,19 +253,18 @@ class Mirror:
   def _differs(self, name: str, entry: Mapping[str, Any]) -> bool:
     return name not in self._synced or self._synced[name].checksum != entry["sha256"]
 
-  def _changed(self) -> dict[str, os.stat_result]:
-    """Returns the files here that the store has otherwise or not at all."""
-    found = {}
+  def _changed(self) -> list[str]:
+    """Returns the names of the files here that the store has otherwise or not at all."""
+    changed = []
     for folder, _, names in os.walk(self._place.workdir):
-      for file in names:
-        path = Path(folder, file)
+      for path in (Path(folder, name) for name in names):
         name = path.relative_to(self._place.workdir).as_posix()
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
           stat, synced = path.stat(), self._synced.get(name)
           same = synced and (synced.bytes, synced.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
           if not same and not LOCAL.match(name):
-            found[name] = stat
-    return found
+            changed.append(name)
+    return changed
 
   def _bring(self, name: str) -> None:
     path = self._place.workdir / name
@@ -303,26 +294,25 @@ class Mirror:
       return {}  # everything is compared anew
     return {name: _Copy(*fields) for name, fields in record.items()}
 
-  def _keep_present(self) -> None:
-    """Forgets files that are no longer here: they are brought again, not removed in the store."""
-    for name in [name for name in self._synced if not (self._place.workdir / name).is_file()]:
-      del self._synced[name]
+  def _gone(self) -> list[str]:
+    """Returns the names of files that the store holds and that are no longer here."""
+    return [name for name in self._synced if not (self._place.workdir / name).is_file()]
 
   def _write_record(self) -> None:
-    record = {name: dataclasses.astuple(copy) for name, copy in self._synced.items()}
-    files.write_json(self._record, record)
+    files.write_json(self._record, self._synced)
 
 
 class Claim:
-  """Says in a store that this process changes the run there, over and over: a context.
+  """Says in a store that this process changes the run there, over and over: `with claim.held()`.
 
   A store has no locks. Who finds another writer waits until that has changed nothing for BEATS
   times `beat_s` seconds; a writer that finds another one in its place stops by SIGTERM.
   """
 
   def __init__(self, place: StoreAddress, command: str, beat_s: float):
-    self.lost = False
+    self._lost = False
     self._place, self._store, self._beat_s = place, Store(place.url), beat_s
+    self._beat = 0
     self._own = {
       "id": secrets.token_hex(8),
       "command": command,
@@ -331,67 +321,61 @@ class Claim:
       "home": str(place.home),
       "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-    self._over = threading.Event()
-    self._thread = threading.Thread(target=self._beats, name="store writer", daemon=True)
 
-  def __enter__(self) -> "Claim":
-    found = self._found()
+  @contextlib.contextmanager
+  def held(self) -> Iterator[None]:
+    """Waits until nobody else writes; then this process is the writer until the block ends."""
+    writer = self._writer()
     # One of this machine's is dead: the caller holds the lock of that folder.
-    mine = found is not None and (found["host"], found["home"]) == (
-      self._own["host"],
-      self._own["home"],
-    )
-    if found is not None and not mine:
-      self._wait_for_its_end(found)
-    self._beat(0)
-    self._thread.start()
-    return self
+    if writer and any(writer[field] != self._own[field] for field in ("host", "home")):
+      self._wait_for_its_end(writer)
+    self._write()
+    try:
+      with _every(self._beat_s, self._say_again, "store writer"):
+        yield
+    finally:
+      if not self._lost:
+        self._store.remove(WRITER)
 
-  def __exit__(self, kind, error, trace) -> None:
-    self._over.set()
-    self._thread.join()
-    if not self.lost:
-      self._store.remove(WRITER)
+  def check(self) -> None:
+    """Raises ConfigError where another process took this one's place."""
+    if self._lost:
+      raise ConfigError(
+        f"Another process writes to {self._place} now, as this one was not heard of for "
+        f"{BEATS * self._beat_s:.0f} s. What this one made since is in {self._place.workdir} alone."
+      )
 
-  def _found(self) -> dict[str, Any] | None:
+  def _writer(self) -> dict[str, Any] | None:
     data = self._store.read(WRITER)
     return None if data is None else json.loads(data)
+
+  def _write(self) -> None:
+    self._store.write(WRITER, json.dumps({**self._own, "beat": self._beat}).encode())
 
   def _wait_for_its_end(self, before: Mapping[str, Any]) -> None:
     _say(f"{_who(before)} wrote to {self._place}: waiting to see whether it still does.")
     for _ in range(BEATS):
       time.sleep(self._beat_s)
-      found = self._found()
-      if found is None:
+      writer = self._writer()
+      if writer is None:
         return
-      if found != before:
+      if writer != before:
         raise ConfigError(
-          f"{self._place} is in use: {_who(found)} runs audiopalm {found['command']} there. Wait "
+          f"{self._place} is in use: {_who(writer)} runs audiopalm {writer['command']} there. Wait "
           "until it has ended, stop it, or choose another --workdir."
         )
 
-  def _beat(self, number: int) -> None:
-    self._store.write(WRITER, json.dumps({**self._own, "beat": number}).encode())
-
-  def _beats(self) -> None:
-    number = 0
-    while not self._over.wait(self._beat_s):
-      with contextlib.suppress(DataError):  # the network: the next beat may come through
-        found = self._found()
-        if found is not None and found["id"] != self._own["id"]:
-          self.lost = True
-          os.kill(os.getpid(), signal.SIGTERM)
-          return
-        number += 1
-        self._beat(number)
-
-  def check(self) -> None:
-    """Raises ConfigError where another process took this one's place."""
-    if self.lost:
-      raise ConfigError(
-        f"Another process writes to {self._place} now, as this one was not heard of for "
-        f"{BEATS * self._beat_s:.0f} s. What this one made since is in {self._place.workdir} alone."
-      )
+  def _say_again(self) -> None:
+    if self._lost:
+      return
+    with contextlib.suppress(DataError):  # the network: the next beat may come through
+      writer = self._writer()
+      if writer is not None and writer["id"] != self._own["id"]:
+        self._lost = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+      self._beat += 1
+      self._write()
 
 
 @contextlib.contextmanager
@@ -410,8 +394,7 @@ def opened(
   does not reads what is on this machine where another command here already works on it.
   """
   place.home.mkdir(parents=True, exist_ok=True)
-  mirror = Mirror(place)
-  alone = False
+  mirror, claim, alone = Mirror(place), Claim(place, command, beat_s), False
 
   def fetch() -> None:
     nonlocal alone
@@ -421,12 +404,11 @@ def opened(
   with contextlib.ExitStack() as stack:
     if changes:
       stack.enter_context(lock.held(place.home, command, CHANGE))
-      claim = stack.enter_context(Claim(place, command, beat_s))
+      stack.enter_context(claim.held())
     stack.enter_context(lock.shared(place.home, fetch))
     if changes and not alone:
       mirror.check_current()
-    check = claim.check if changes else lambda: None
-    with _pushing(mirror, check, upload_every_s):
+    with _pushing(mirror, claim.check, upload_every_s):
       yield place.workdir
 
 
@@ -440,7 +422,7 @@ def fetched(url: str, scratch: Path | None = None) -> Path:
 @contextlib.contextmanager
 def _pushing(mirror: Mirror, check: Callable[[], None], every_s: float) -> Iterator[None]:
   """Pushes what changes until the block ends, also where it ends by an error."""
-  over, failed = threading.Event(), False
+  failed = False
 
   def push() -> None:
     check()
@@ -448,30 +430,42 @@ def _pushing(mirror: Mirror, check: Callable[[], None], every_s: float) -> Itera
 
   def push_often() -> None:
     nonlocal failed
-    while not over.wait(every_s):
-      try:
-        push()
-        failed = False
-      except AudiopalmError as error:  # raised at the end, where it is still so
-        if not failed:
-          _say(str(error))
-        failed = True
+    try:
+      push()
+      failed = False
+    except AudiopalmError as error:  # raised at the end, where it is still so
+      if not failed:
+        _say(str(error))
+      failed = True
 
-  thread = threading.Thread(target=push_often, name="store", daemon=True)
-  thread.start()
   try:
-    yield
+    with _every(every_s, push_often, "store"):
+      yield
   except BaseException:
-    over.set()
-    thread.join()
     try:
       push()
     except AudiopalmError as error:
       _say(str(error))  # beside the one that ends the command
     raise
-  over.set()
-  thread.join()
   push()
+
+
+@contextlib.contextmanager
+def _every(seconds: float, act: Callable[[], None], name: str) -> Iterator[None]:
+  """Calls `act` every so many seconds, on a thread of its own, until the block ends."""
+  over = threading.Event()
+
+  def repeat() -> None:
+    while not over.wait(seconds):
+      act()
+
+  thread = threading.Thread(target=repeat, name=name, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    over.set()
+    thread.join()
 
 
 def _rank(name: str) -> int:

@@ -1,22 +1,26 @@
 """Writes a streams cache: `tokenize_shard` turns some records of a corpus into one shard of it."""
 
+import collections
+import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
 from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
-from audiopalm.data import augment, cache, files, quarantine, words
+from audiopalm.data import augment, cache, files, records, words
+from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.feeds import WAVE
-from audiopalm.data.records import Source
+from audiopalm.data.manifest import faults
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
+from audiopalm.tokenizers.base import Fitted, Tokenizer
 from audiopalm.types import Record, StreamSpec, Utterance
 
 
@@ -24,17 +28,20 @@ from audiopalm.types import Record, StreamSpec, Utterance
 class TokenizerFile:
   """A fitted tokenizer as a worker finds it: settings, folder, and what it must turn out as."""
 
-  settings: Any
+  settings: Tokenizer
   folder: Path
   spec: StreamSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """One unit of work: records start to stop of a split, with all it takes to tokenize them."""
+  """One unit of work: records start to stop of a split, with all it takes to tokenize them.
 
-  corpus: Any
-  source: Source
+  Waves are kept beside their ids in splits that `evaluate` reads, and in all where `clips` are cut
+  from them.
+  """
+
+  corpus: CorpusSettings
   split: str
   number: int
   shards: int
@@ -42,8 +49,7 @@ class Shard:
   stop: int
   folder: Path
   tokenizers: tuple[TokenizerFile, ...]
-  keep_waves: bool  # beside their ids
-  clips: bool  # cut from these waves: their lengths are counted
+  clips: bool
 
   @property
   def path(self) -> Path:
@@ -55,22 +61,28 @@ class Tokenized:
   """What a shard cost: seconds of work by "source" (making or reading), by stream, and "other"."""
 
   shard: Shard
-  records: int
   audio_s: float
   work_s: Mapping[str, float]
+
+
+class _Written(NamedTuple):
+  """What the sidecar needs of an entry: not its waves."""
+
+  languages: Mapping[str, str]
+  seconds: Mapping[str, float]
+  streams: Mapping[str, np.ndarray]
 
 
 def tokenize_shard(shard: Shard) -> Tokenized:
   """Returns what it cost to tokenize one shard into its place; the same bytes wherever it runs.
 
-  A record with a fault (RecordError) is left out and named in the sidecar with the fault's own
-  text; notes of records that are kept are counted there by their kind. Any other error is the
-  machine's, and ends this: then there is no shard and no sidecar, so that a machine that is
-  repaired, or another one, makes it whole. DataError where the device is full.
+  A record with a fault (RecordError) is left out and named in the sidecar with the fault's text;
+  notes of records that are kept are counted there by kind. Any other error is the machine's, and
+  leaves neither shard nor sidecar, so that another machine, or this one repaired, makes it whole.
   """
   clock = _Clock()
   tokenizers = [_loaded(tokenizer) for tokenizer in shard.tokenizers]
-  entries, quarantined, noted = [], [], []
+  written, quarantined, noted = [], [], []
   with files.replacing(shard.path) as part:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
@@ -81,16 +93,16 @@ def tokenize_shard(shard: Shard) -> Tokenized:
           quarantined.append({"id": record.id, "reason": str(error)})
           continue
         writer.write(cache.pack(entry))
-        entries.append(dataclasses.replace(entry, utterances=_without_waves(entry)))
+        written.append(_Written(entry.languages, entry.seconds, entry.streams))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
-  faults = {"quarantined": quarantined, "noted": quarantine.kinds(noted)}
-  cache.write_sidecar(shard.path, faults | _counted(entries, shard))
-  audio_s = sum(utterance.seconds for entry in entries for utterance in entry.utterances.values())
-  return Tokenized(shard, len(entries), audio_s, clock.read())
+  left_out = {"quarantined": quarantined, "noted": faults.kinds(noted)}
+  cache.write_sidecar(shard.path, left_out | _counted(written, shard))
+  audio_s = sum(sum(entry.seconds.values()) for entry in written)
+  return Tokenized(shard, audio_s, clock.read())
 
 
-def check(record: Record, corpus: Any) -> None:
+def check(record: Record, corpus: CorpusSettings) -> None:
   """Raises RecordError, naming record and role, for what cannot be learnt from."""
   for role in corpus.roles:
     name = f"{record.id} ({role})"
@@ -120,25 +132,23 @@ class _Clock:
   """Adds up where the time of a shard goes."""
 
   def __init__(self):
-    self._spent_s: dict[str, float] = {}
-    self._begun_s = self._last_s = time.perf_counter()
+    self._spent_s: dict[str, float] = collections.defaultdict(float)
+    self._start_s = time.perf_counter()
 
-  def start(self) -> None:
-    self._last_s = time.perf_counter()
-
-  def charge(self, name: str) -> None:
-    now_s = time.perf_counter()
-    self._spent_s[name] = self._spent_s.get(name, 0.0) + now_s - self._last_s
-    self._last_s = now_s
+  @contextlib.contextmanager
+  def charge(self, name: str) -> Iterator[None]:
+    start_s = time.perf_counter()
+    yield
+    self._spent_s[name] += time.perf_counter() - start_s
 
   def read(self) -> dict[str, float]:
     """Returns seconds by name; "other": what was charged to none (augmenting, packing, writing)."""
-    all_s = time.perf_counter() - self._begun_s
-    return self._spent_s | {"other": all_s - sum(self._spent_s.values())}
+    all_s = time.perf_counter() - self._start_s
+    return {**self._spent_s, "other": all_s - sum(self._spent_s.values())}
 
 
 @functools.lru_cache(maxsize=16)
-def _loaded(tokenizer: TokenizerFile) -> Any:
+def _loaded(tokenizer: TokenizerFile) -> Fitted:
   """Returns the fitted tokenizer, read once per process."""
   fitted = tokenizer.settings.load(tokenizer.folder)
   assert fitted.spec == tokenizer.spec, f"{tokenizer.folder} changed under a running prepare"
@@ -154,135 +164,123 @@ def _records(shard: Shard, quarantined: list, noted: list, clock: _Clock) -> Ite
     except RecordError as error:
       quarantined.append({"id": record.id, "reason": str(error)})
       continue
-    noted += [
-      {"reason": note} for utterance in record.utterances.values() for note in utterance.notes
-    ]
+    noted += [note for utterance in record.utterances.values() for note in utterance.notes]
     record = at_working_rate(record)
     for number in range(1, variants + 1):
       yield augment.variant(record, number, shard.corpus.roles[0])
 
 
 def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
-  """Yields what the source gives; after a record it cannot give, it is asked for the next."""
-  at = shard.start
-  while at < shard.stop:
-    records = shard.source.records(shard.corpus, shard.split, at, shard.stop)
+  """Yields what the corpus gives; after a record it cannot give, it is asked for the next."""
+  number = shard.start
+  while number < shard.stop:
+    source = records.read(shard.corpus, shard.split, number, shard.stop)
     try:
-      clock.start()
-      for record in records:
-        clock.charge("source")
+      while number < shard.stop:
+        with clock.charge("source"):
+          record = next(source, None)
+        assert record, f"{shard.corpus.served_by} gave fewer records than were asked for"
         yield record
-        at += 1
-        clock.start()
-      assert at == shard.stop, f"{shard.source.module} gave fewer records than were asked for"
+        number += 1
     except RecordError as error:
-      quarantined.append({"id": f"{shard.corpus.name}/{shard.split}/{at:06}", "reason": str(error)})
-      at += 1
+      id = f"{shard.corpus.name}/{shard.split}/{number:06}"
+      quarantined.append({"id": id, "reason": str(error)})
+      number += 1
 
 
 def at_working_rate(record: Record) -> Record:
   """Returns the record with every wave at the rate all parts expect."""
-  utterances = {
-    role: utterance
-    if utterance.wave_S is None or utterance.rate_hz == waveform.RATE_HZ
-    else dataclasses.replace(
-      utterance,
-      wave_S=waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ),
-      rate_hz=waveform.RATE_HZ,
-    )
-    for role, utterance in record.utterances.items()
-  }
+  utterances = dict(record.utterances)
+  for role, utterance in utterances.items():
+    if utterance.wave_S is not None and utterance.rate_hz != waveform.RATE_HZ:
+      wave_S = waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
+      utterances[role] = dataclasses.replace(utterance, wave_S=wave_S, rate_hz=waveform.RATE_HZ)
   return dataclasses.replace(record, utterances=utterances)
 
 
-def _encoded(record: Record, shard: Shard, tokenizers: list, clock: _Clock) -> cache.Entry:
+def _encoded(
+  record: Record, shard: Shard, tokenizers: Sequence[Fitted], clock: _Clock
+) -> cache.Entry:
   utterances = {}
   for role in shard.corpus.roles:
     if role not in record.utterances:
       continue
-    utterance = record.utterances[role]
-    streams = {}
+    utterance, streams = record.utterances[role], {}
+    has_input = {"text": bool(utterance.text.strip()), "speech": utterance.wave_S is not None}
     for tokenizer in tokenizers:
-      has_input = (
-        utterance.text.strip()
-        if tokenizer.spec.modality == "text"
-        else utterance.wave_S is not None
-      )
-      if has_input:
-        clock.start()
-        ids = streams[tokenizer.spec.name] = tokenizer.encode(utterance)
-        clock.charge(tokenizer.spec.name)
-        if not len(ids):
-          raise RecordError(
-            f"{record.id} ({role}): empty {tokenizer.spec.name}: its tokenizer gives no ids for "
-            f"{utterance.text!r}. Leave it out."
-          )
+      name = tokenizer.spec.name
+      if not has_input[tokenizer.spec.modality]:
+        continue
+      with clock.charge(name):
+        streams[name] = tokenizer.encode(utterance)
+      if not len(streams[name]):
+        raise RecordError(
+          f"{record.id} ({role}): empty {name}: its tokenizer gives no ids for "
+          f"{utterance.text!r}. Leave it out."
+        )
     ends = _word_ends(utterance, streams, tokenizers)
-    utterances[role] = _entry_utterance(utterance, streams, ends, keep_wave=shard.keep_waves)
+    keep_wave = shard.clips or shard.split != "train"
+    utterances[role] = _entry_utterance(utterance, streams, ends, keep_wave)
   return cache.Entry(record.id, utterances)
 
 
-def _word_ends(said: Utterance, streams: Mapping, tokenizers: list) -> dict[str, list[int]]:
+def _word_ends(
+  utterance: Utterance, streams: Mapping[str, np.ndarray], tokenizers: Sequence[Fitted]
+) -> dict[str, list[int]]:
   """Returns where words end in the streams that can be cut there."""
-  found = {}
-  for tokenizer in tokenizers if said.words else ():
+  word_ends = {}
+  for tokenizer in tokenizers if utterance.words else ():
     spec, ends = tokenizer.spec, None
     if spec.name in streams and spec.modality == "text":
-      ends = words.ends_in_text(said, streams[spec.name].tolist(), tokenizer.encode_text)
+      ids = streams[spec.name].tolist()
+      ends = words.ends_in_text(utterance, ids, tokenizer.encode_text)
     elif spec.name in streams and spec.rate_hz is not None:
-      ends = words.ends_in_frames(said.words, len(streams[spec.name]), spec.rate_hz)
+      ends = words.ends_in_frames(utterance.words, len(streams[spec.name]), spec.rate_hz)
     if ends is not None:
-      found[spec.name] = ends
-  return found
+      word_ends[spec.name] = ends
+  return word_ends
 
 
 def _entry_utterance(
-  said: Utterance, streams: Mapping, word_ends: Mapping[str, list[int]], keep_wave: bool
+  utterance: Utterance,
+  streams: Mapping[str, np.ndarray],
+  word_ends: Mapping[str, list[int]],
+  keep_wave: bool,
 ) -> cache.EntryUtterance:
-  timed = [(word.text, word.start_s, word.end_s, word.phonemes) for word in said.words]
-  has_wave = said.wave_S is not None
+  timed = [(word.text, word.start_s, word.end_s, word.phonemes) for word in utterance.words]
+  wave_S, rate_hz = utterance.wave_S, utterance.rate_hz
   return cache.EntryUtterance(
-    said.language,
-    said.speaker,
-    said.text,
-    len(said.wave_S) / said.rate_hz if has_wave else 0.0,
+    utterance.language,
+    utterance.speaker,
+    utterance.text,
+    0.0 if wave_S is None else len(wave_S) / rate_hz,
     streams,
-    waveform.to_flac(said.wave_S, said.rate_hz) if has_wave and keep_wave else None,
+    waveform.to_flac(wave_S, rate_hz) if keep_wave and wave_S is not None else None,
     msgpack.packb(timed) if timed else b"",
     msgpack.packb(word_ends) if word_ends else b"",
   )
 
 
-def _without_waves(entry: cache.Entry) -> dict[str, cache.EntryUtterance]:
-  return {
-    role: dataclasses.replace(utterance, wave_flac=None, packed_words=b"", packed_word_ends=b"")
-    for role, utterance in entry.utterances.items()
-  }
-
-
-def _counted(made: list[cache.Entry], shard: Shard) -> dict[str, Any]:
+def _counted(entries: Sequence[_Written], shard: Shard) -> dict[str, Any]:
   """Returns what `cache.sidecar` says of a shard."""
-  specs = [tokenizer.spec for tokenizer in shard.tokenizers]
-  lengths, maxima = {}, {}
-  for role in shard.corpus.roles:
-    for spec in specs:
-      ids_of_entries = [entry.streams.get(f"{role}.{spec.name}") for entry in made]
-      lengths[f"{role}.{spec.name}"] = [-1 if ids is None else len(ids) for ids in ids_of_entries]
-      columns = [
-        ids.reshape(-1, spec.codebooks) for ids in ids_of_entries if ids is not None and len(ids)
-      ]
-      highest = np.max([ids.max(axis=0) for ids in columns], axis=0) if columns else []
-      maxima[f"{role}.{spec.name}"] = [int(value) for value in highest]
   roles = shard.corpus.roles
-  if shard.clips:
-    for role in roles:
-      spoken = [entry.seconds.get(role, 0.0) for entry in made]
-      samples = [round(seconds * waveform.RATE_HZ) or -1 for seconds in spoken]
+  seconds = {role: [entry.seconds.get(role, 0.0) for entry in entries] for role in roles}
+  lengths, maxima = {}, {}
+  for role in roles:
+    for spec in (tokenizer.spec for tokenizer in shard.tokenizers):
+      address = f"{role}.{spec.name}"
+      ids_of_entries = [entry.streams.get(address) for entry in entries]
+      lengths[address] = [-1 if ids is None else len(ids) for ids in ids_of_entries]
+      ids_TQ = [ids.reshape(-1, spec.codebooks) for ids in ids_of_entries if ids is not None]
+      highest_Q = np.max([ids.max(axis=0) for ids in ids_TQ], axis=0) if ids_TQ else []
+      maxima[address] = [int(id) for id in highest_Q]
+    if shard.clips:
+      samples = [round(length_s * waveform.RATE_HZ) or -1 for length_s in seconds[role]]
       lengths[f"{role}.{WAVE}"], maxima[f"{role}.{WAVE}"] = samples, []
   return {
-    "records": len(made),
-    "seconds": {r: sum(entry.seconds.get(r, 0.0) for entry in made) for r in roles},
+    "records": len(entries),
+    "seconds": {role: sum(seconds[role]) for role in roles},
     "lengths": lengths,
     "maxima": maxima,
-    "languages": {r: [entry.languages.get(r, "") for entry in made] for r in roles},
+    "languages": {role: [entry.languages.get(role, "") for entry in entries] for role in roles},
   }

@@ -1,4 +1,4 @@
-"""What `prepare` reports: hours, tokens, packing and speed, by task, as JSON and as a table."""
+"""What `prepare` reports: hours, tokens, packing and speed, by task, and records left out."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,14 @@ from typing import Any
 
 from rich import box, console, table
 
-from audiopalm.data import quarantine, streams
+from audiopalm.data import cache, streams
+from audiopalm.data.corpora import CorpusSettings
+from audiopalm.data.manifest import faults
 from audiopalm.data.prepared import Prepared
+from audiopalm.errors import DataError
 from audiopalm.types import StreamSpec, Task
+
+MOST_KINDS = 5  # of faults that an error names of one split
 
 
 def summarize(
@@ -20,30 +25,31 @@ def summarize(
   last summary, and are None where it has none either. A real-time factor is seconds of audio per
   second of work of one worker.
   """
-  corpora = tuple(dict.fromkeys(task.corpus for task in prepared.tasks))
-  folders = {corpus: prepared.folder(corpus).name for corpus in corpora}
-  speeds = dict(before.get("real_time_factors", {}))
-  for corpus, folder in folders.items():
-    of_corpus = [shard_cost for shard_cost in done if shard_cost.shard.corpus == corpus]
-    speeds[folder] = _speeds(of_corpus) or speeds.get(folder, {})
+  corpora = {prepared.folder(task.corpus).name: task.corpus for task in prepared.tasks}
+  earlier = before.get("real_time_factors", {})
+  speeds = {
+    folder: _speeds([t for t in done if t.shard.corpus == corpus]) or earlier.get(folder, {})
+    for folder, corpus in corpora.items()
+  }
   return {
     "manifest_hash": prepared.manifest_hash,
-    "real_time_factors": {folder: speeds[folder] for folder in folders.values()},
+    "real_time_factors": speeds,
     "tokenizers": {
-      name: _tokenizer(tokenizer.spec, [speeds[folder] for folder in folders.values()])
+      name: _tokenizer(tokenizer.spec, list(speeds.values()))
       for name, tokenizer in prepared.tokenizers.items()
     },
-    "corpora": {folder: _corpus(prepared, corpus) for corpus, folder in folders.items()},
+    "corpora": {folder: _corpus(prepared, corpus) for folder, corpus in corpora.items()},
     "tasks": {
-      task.name: _task(prepared, task, speeds[folders[task.corpus]]) for task in prepared.tasks
+      task.name: _task(prepared, task, speeds[prepared.folder(task.corpus).name])
+      for task in prepared.tasks
     },
   }
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(summary: Mapping[str, Any]) -> None:
   """Prints a summary."""
   printer = console.Console()
-  for name, tokenizer in found["tokenizers"].items():
+  for name, tokenizer in summary["tokenizers"].items():
     rate, factor = tokenizer["rate_hz"], tokenizer["real_time_factor"]
     printer.print(
       f"Tokenizer {name}: {' + '.join(map(str, tokenizer['sizes']))} ids"
@@ -57,23 +63,19 @@ def show(found: Mapping[str, Any]) -> None:
     padding=(0, 1, 0, 0),
   )
   tasks.add_column("task", no_wrap=True)
-  for name in ("hours", "records", "examples", "tokens", "rows", "filled", "speed"):
+  formats = {
+    "hours": ".2f", "records": ",", "examples": ",", "tokens": ",", "rows": ",",
+    "efficiency": ".1%",
+  }  # fmt: skip
+  for name in (*formats, "speed"):
+    name = "filled" if name == "efficiency" else name
     tasks.add_column(name, justify="right", no_wrap=True)
-  for name, task in found["tasks"].items():
-    train = task["splits"]["train"]
-    factor = task["real_time_factor"]
-    tasks.add_row(
-      name,
-      f"{train['hours']:.2f}",
-      f"{train['records']:,}",
-      f"{train['examples']:,}",
-      f"{train['tokens']:,}",
-      f"{train['rows']:,}",
-      f"{train['efficiency']:.1%}",
-      "-" if factor is None else f"{factor:.0f}x",
-    )
+  for name, task in summary["tasks"].items():
+    train, factor = task["splits"]["train"], task["real_time_factor"]
+    cells = [format(train[field], spec) for field, spec in formats.items()]
+    tasks.add_row(name, *cells, "-" if factor is None else f"{factor:.0f}x")
   printer.print(tasks)
-  for name, task in found["tasks"].items():
+  for name, task in summary["tasks"].items():
     for split, counts in task["splits"].items():
       if counts["dropped"] or counts["cut"]:
         printer.print(
@@ -81,20 +83,19 @@ def show(found: Mapping[str, Any]) -> None:
         )
       if counts["lacking"]:
         printer.print(f"Without what the task needs: {name}, {split}: {counts['lacking']} records")
-  for name, corpus in found["corpora"].items():
+  for name, corpus in summary["corpora"].items():
     for split, counts in corpus["splits"].items():
-      for kind, fault in counts["quarantined"].items():
-        printer.print(f"Left out: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
-      for kind, note in counts["noted"].items():
-        printer.print(f"Kept: {name}, {split}: {note['records']} x {kind}. {note['first']}")
+      for label, kinds in (("Left out", counts["quarantined"]), ("Kept", counts["noted"])):
+        for kind, fault in kinds.items():
+          printer.print(f"{label}: {name}, {split}: {fault['records']} x {kind}. {fault['first']}")
 
 
 def _speeds(done: Sequence[streams.Tokenized]) -> dict[str, float]:
   """Returns the real-time factors of making and tokenizing: "all", "source", "units", "other"."""
-  audio_s = sum(shard_cost.audio_s for shard_cost in done)
+  audio_s = sum(tokenized.audio_s for tokenized in done)
   spent_s: dict[str, float] = collections.Counter()
-  for shard_cost in done:
-    spent_s.update(shard_cost.work_s)
+  for tokenized in done:
+    spent_s.update(tokenized.work_s)
   if not audio_s:
     return {}
   parts = {name: audio_s / seconds for name, seconds in spent_s.items() if seconds}
@@ -112,14 +113,14 @@ def _tokenizer(spec: StreamSpec, speeds: Sequence[Mapping[str, float]]) -> dict[
   }
 
 
-def _corpus(prepared: Prepared, corpus: Any) -> dict[str, Any]:
+def _corpus(prepared: Prepared, corpus: CorpusSettings) -> dict[str, Any]:
   splits = {}
   for split in corpus.splits:
     entries = prepared.entries(corpus, split)
     splits[split] = {
       "records": len(entries),
       "hours": {role: seconds / 3600 for role, seconds in entries.seconds.items()},
-      "quarantined": quarantine.kinds(entries.quarantined),
+      "quarantined": _kinds(entries.quarantined),
       "noted": entries.noted,
     }
   return {"name": corpus.name, "splits": splits}
@@ -129,3 +130,42 @@ def _task(prepared: Prepared, task: Task, speeds: Mapping[str, float]) -> dict[s
   splits = {split: prepared.data.summary(prepared, task, split) for split in task.corpus.splits}
   spoken = any(split["hours"] for split in splits.values())
   return {"real_time_factor": speeds.get("all") if spoken else None, "splits": splits}
+
+
+def _kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+  return faults.kinds(fault["reason"] for fault in quarantined)
+
+
+def check_left_out(prepared: Prepared, max_bad: float | None) -> None:
+  """Raises DataError if of any split more than the share `max_bad` was left out; None allows all.
+
+  A record counts once, also where only one of its variants was left out.
+  """
+  if max_bad is None:
+    return
+  lines = []
+  for corpus in dict.fromkeys(task.corpus for task in prepared.tasks):
+    folder = prepared.folder(corpus)
+    for split in corpus.splits:
+      quarantined = prepared.entries(corpus, split).quarantined
+      left_out = len({fault["id"].partition("#")[0] for fault in quarantined})
+      records = cache.recorded(folder, "records", split)
+      if left_out > max_bad * records:
+        share = f"{left_out:,} of {records:,} records ({left_out / records:.2%})"
+        lines += [f"{folder.name}, {split}: {share}", *_most_frequent(quarantined)]
+  if lines:
+    listed = "\n  ".join(lines)
+    raise DataError(
+      f"More records were left out than --max-bad allows ({max_bad:.6g} of a split):\n  {listed}\n"
+      "Repair them and delete that folder of the streams, leave them out of the corpus, or allow "
+      "more with --max-bad: what was finished is kept, and is not made again then."
+    )
+
+
+def _most_frequent(quarantined: Sequence[Mapping[str, str]]) -> list[str]:
+  by_count = sorted(_kinds(quarantined).items(), key=lambda item: -item[1]["records"])
+  lines = [
+    f"  {counts['records']} x {kind}. {counts['first']}" for kind, counts in by_count[:MOST_KINDS]
+  ]
+  others = sum(counts["records"] for _, counts in by_count[MOST_KINDS:])
+  return [*lines, f"  ... and {others:,} more."] if others else lines

@@ -7,46 +7,26 @@ of the user's, which say which of their voices train and which are held out.
 import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from audiopalm import values
 from audiopalm.data.takes import Phrase
 from audiopalm.errors import ConfigError
 
-# Names of the voices of "pico" and "espeak".
+# Names of the voices of "pico" and "espeak": "en-anna" and so on.
 _TRAIN = {
-  "en": (
-    "en-anna", "en-ben", "en-clara", "en-david",
-    "en-emma", "en-frank", "en-grace", "en-henry",
-    "en-ivy", "en-jack", "en-kate", "en-liam",
-  ),
-  "fr": (
-    "fr-alice", "fr-bruno", "fr-chloe", "fr-denis",
-    "fr-elise", "fr-fabien", "fr-gaelle", "fr-hugo",
-    "fr-ines", "fr-jules", "fr-karine", "fr-luc",
-  ),
-  "de": (
-    "de-astrid", "de-bernd", "de-carla", "de-dieter",
-    "de-elke", "de-felix", "de-greta", "de-hans",
-    "de-ida", "de-jonas", "de-karin", "de-lukas",
-  ),
-  "es": (
-    "es-ana", "es-bruno", "es-carmen", "es-diego",
-    "es-elena", "es-felipe", "es-gloria", "es-hugo",
-    "es-irene", "es-javier", "es-laura", "es-luis",
-  ),
-  "it": (
-    "it-anna", "it-bruno", "it-chiara", "it-dario",
-    "it-elena", "it-fabio", "it-giulia", "it-ivo",
-    "it-lucia", "it-marco", "it-nina", "it-luca",
-  ),
-}  # fmt: skip
+  "en": "anna ben clara david emma frank grace henry ivy jack kate liam",
+  "fr": "alice bruno chloe denis elise fabien gaelle hugo ines jules karine luc",
+  "de": "astrid bernd carla dieter elke felix greta hans ida jonas karin lukas",
+  "es": "ana bruno carmen diego elena felipe gloria hugo irene javier laura luis",
+  "it": "anna bruno chiara dario elena fabio giulia ivo lucia marco nina luca",
+}
 _HELD_OUT = {
-  "en": ("en-mary", "en-noah", "en-olive", "en-peter"),
-  "fr": ("fr-marie", "fr-noel", "fr-odile", "fr-pascal"),
-  "de": ("de-maria", "de-norbert", "de-olga", "de-paul"),
-  "es": ("es-maria", "es-nicolas", "es-olga", "es-pablo"),
-  "it": ("it-maria", "it-nicola", "it-olga", "it-paolo"),
+  "en": "mary noah olive peter",
+  "fr": "marie noel odile pascal",
+  "de": "maria norbert olga paul",
+  "es": "maria nicolas olga pablo",
+  "it": "maria nicola olga paolo",
 }
 
 
@@ -87,10 +67,10 @@ class Named:
   languages: tuple[str, ...]
 
   def train_voices(self, language: str) -> tuple[str, ...]:
-    return _TRAIN[language]
+    return tuple(f"{language}-{name}" for name in _TRAIN[language].split())
 
   def held_out_voices(self, language: str) -> tuple[str, ...]:
-    return _HELD_OUT[language]
+    return tuple(f"{language}-{name}" for name in _HELD_OUT[language].split())
 
 
 NAMED: Mapping[str, Named] = types.MappingProxyType(
@@ -115,16 +95,23 @@ class Listed:
 
   def __post_init__(self):
     for field in ("train", "held_out"):
-      check_voices(self.name, field, getattr(self, field))
-    languages = {language for language, _ in self.train}
+      listed = getattr(self, field)
+      languages = [language for language, _ in listed]
+      names = [voice for _, voices in listed for voice in voices]
+      doubles = len(set(languages)) < len(languages) or len(set(names)) < len(names)
+      if doubles or not all(voices for _, voices in listed) or not self.train:
+        raise ConfigError(
+          f"Synthesizer {self.name!r}: {field}={listed!r} must name the voices of each language, "
+          'all different, each language once, as in {"en": ("amy", "joe")}.'
+        )
+    trained = {voice for _, voices in self.train for voice in voices}
     for language, voices in self.held_out:
-      both = set(voices) & {voice for _, known in self.train for voice in known}
-      if both:
+      if both := trained.intersection(voices):
         raise ConfigError(
           f"Synthesizer {self.name!r}: voice {min(both)!r} is in train and in held_out. Name it in "
           "one of the two."
         )
-      if language not in languages:
+      if language not in self.languages:
         raise ConfigError(
           f"Synthesizer {self.name!r}: held_out has voices of {language!r}, train has none. Name "
           "at least one voice of each language in train."
@@ -209,17 +196,3 @@ def named(synthesizer: Choice) -> Named | SynthesizerSettings:
       f"class of yours; it lacks {', '.join(lacking)} of data.synthesizers.SynthesizerSettings."
     )
   return synthesizer
-
-
-def check_voices(name: str, field: str, voices: Any) -> None:
-  """Raises ConfigError unless `voices` are some names for each language, all different."""
-  all_names = [voice for _, names in voices for voice in names]
-  languages = [language for language, _ in voices]
-  empty = field == "train" and not voices
-  if empty or not all(names for _, names in voices) or len(set(all_names)) < len(all_names):
-    raise ConfigError(
-      f"Synthesizer {name!r}: {field}={voices!r} must name the voices of each language, all "
-      'different, as in {"en": ("amy", "joe")}.'
-    )
-  if len(set(languages)) < len(languages):
-    raise ConfigError(f"Synthesizer {name!r}: {field}={voices!r} names a language twice.")

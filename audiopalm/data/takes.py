@@ -78,7 +78,7 @@ class Phrase:
   words: tuple[Word, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Take:
   """The random choices for one utterance; `silences_s` are before, between and after `phrases`."""
 
@@ -107,11 +107,9 @@ def draw(takes: Takes, text: str, key: str, *, answer: bool) -> Take:
   noise_db = hiss_db if hisses else None
   if takes.snr_db is not None:
     noise_db = takes.snr_db[0] + share * (takes.snr_db[1] - takes.snr_db[0])
+  before_s, after_s = map(float, ends_s)
   if answer:
-    return Take(
-      phrases=(text,), silences_s=tuple(map(float, ends_s)), peak_db=ANSWER_PEAK_DB, noise_db=None,
-      seed=seed,
-    )  # fmt: skip
+    return Take((text,), (before_s, after_s), ANSWER_PEAK_DB, None, seed)
   words = text.split()
   phrases, pauses_s, start = [], [], 0
   for place in range(1, len(words)):
@@ -121,13 +119,7 @@ def draw(takes: Takes, text: str, key: str, *, answer: bool) -> Take:
       pauses_s.append(pause_s)
       start = place
   phrases = (*phrases, " ".join(words[start:])) if phrases else (text,)
-  return Take(
-    phrases=phrases,
-    silences_s=(float(ends_s[0]), *pauses_s, float(ends_s[1])),
-    peak_db=peak_db,
-    noise_db=noise_db,
-    seed=seed,
-  )
+  return Take(phrases, (before_s, *pauses_s, after_s), peak_db, noise_db, seed)
 
 
 def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
@@ -135,18 +127,13 @@ def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
 
   Silence around a synthesized phrase is cut off first.
   """
-  pieces, words, speech = [], [], []
-  at_samples = 0
-  for phrase, silence_s in zip([*phrases, None], take.silences_s, strict=True):
-    pieces.append(np.zeros(round(silence_s * waveform.RATE_HZ), np.float32))
-    at_samples += len(pieces[-1])
-    if phrase is None:
-      break
+  silences = [np.zeros(round(s * waveform.RATE_HZ), np.float32) for s in take.silences_s]
+  pieces, words, speech = [silences[0]], [], []
+  for phrase, silence_S in zip(phrases, silences[1:], strict=True):
     first, stop = _speech_span(phrase.wave_S)
-    pieces.append(_faded(phrase.wave_S[first:stop]))
-    words += _shifted(phrase.words, first, stop, at_samples)
-    speech.append(pieces[-1])
-    at_samples += len(pieces[-1])
+    words += _shifted(phrase.words, first, stop, at_samples=sum(map(len, pieces)))
+    speech.append(_faded(phrase.wave_S[first:stop]))
+    pieces += [speech[-1], silence_S]
   wave_S, speech_S = np.concatenate(pieces), np.concatenate(speech)
   if not speech_S.any():
     return Phrase(wave_S, tuple(words))

@@ -8,7 +8,7 @@ from audiopalm.types import Utterance, Word
 
 
 def ends_in_text(
-  said: Utterance, ids: Sequence[int], encode_text: Callable[[str], Sequence[int]]
+  utterance: Utterance, ids: Sequence[int], encode_text: Callable[[str], Sequence[int]]
 ) -> list[int] | None:
   """Returns for each word how many of the text's ids come before its end, the last one all of them.
 
@@ -16,12 +16,12 @@ def ends_in_text(
   comes before it has the same ids alone; a word behind which it cannot be has the end of the one
   before, so that its ids go with those of the next.
   """
-  cuts = _cuts(said.text, [word.text for word in said.words])
+  cuts = _cuts(utterance.text, [word.text for word in utterance.words])
   if cuts is None:
     return None
   ids, ends, last = list(ids), [], 0
   for cut in cuts[:-1]:
-    begun = list(encode_text(said.text[:cut]))
+    begun = list(encode_text(utterance.text[:cut]))
     if begun == ids[: len(begun)]:
       last = max(last, len(begun))
     ends.append(last)

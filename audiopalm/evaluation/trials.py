@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data import examples, rows
+from audiopalm.data import examples
 from audiopalm.data.cache import Entry
+from audiopalm.data.examples import Examples
 from audiopalm.evaluation import likelihoods, speech
 from audiopalm.evaluation.answers import MODEL, Answer, Output
 from audiopalm.evaluation.scoring import HELD_OUT, SEEN
@@ -79,13 +80,14 @@ def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
   count = experiment.evaluation.examples
   if split == HELD_OUT and kind.spoken:
     count = -(-count // 4)  # sound is slow to make, and what voices change is what is heard
-  numbers_N = np.flatnonzero(rows.having(task, layout, entries))
+  asked = Examples(task, layout, space, entries)
+  numbers_N = np.flatnonzero(asked.having())
   drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), count)
   questions, too_long = [], []
   for number in numbers_N[drawn].tolist():
     entry = entries[number]
     tag = layouts.tag_of(task, entry.languages)
-    grid = examples.laid_out(layout, space, entry, tag, examples.key_of(0, entry.id, 0))
+    grid = asked.grid(entry, template=0)
     if len(grid) > experiment.data.row_length:
       too_long.append(entry.id)
       continue

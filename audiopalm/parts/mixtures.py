@@ -8,11 +8,14 @@ only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
+from audiopalm.data.corpora import CorpusSettings as Corpus
 from audiopalm.data.feeds import WAVE
 from audiopalm.data.mixtures import Mixture
 from audiopalm.types import Task
+
+Strings = tuple[str, ...]
 
 # Spelled-out ways to ask for what the tag asks; AudioPaLM found them as good as the tag.
 INSTRUCTIONS = {
@@ -52,19 +55,19 @@ INSTRUCTIONS = {
 }
 
 
-def speech(corpus: Any, role: str = "source", streams: tuple[str, ...] = ()) -> Task:
+def speech(corpus: Corpus, role: str = "source", streams: Strings = ()) -> Task:
   """Returns the task "speech" for `data=Clips(...)`: recordings themselves, and the `streams` of
   their records that are cut to the same span."""
   outputs = ((role, WAVE), *((role, stream) for stream in streams))
   return Task("speech", corpus, "", (), outputs)
 
 
-def asr(corpus: Any, speech: str = "units") -> Task:
+def asr(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "asr": speech to its words."""
   return Task("asr", corpus, "[ASR {source}]", (("source", speech),), (("source", "text"),))
 
 
-def tts(corpus: Any, speech: str = "units", role: str = "target") -> Task:
+def tts(corpus: Corpus, speech: str = "units", role: str = "target") -> Task:
   """Returns the task "tts": words to speech, by default in the canonical voice, the target's.
 
   A corpus without translations has a source alone: tts(corpus, role="source").
@@ -72,19 +75,19 @@ def tts(corpus: Any, speech: str = "units", role: str = "target") -> Task:
   return Task("tts", corpus, f"[TTS {{{role}}}]", ((role, "text"),), ((role, speech),))
 
 
-def ast(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
+def ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
   """Returns the task "ast": speech to words of another language."""
   sides = (("source", speech),), (("target", "text"),)
   return Task("ast", corpus, "[AST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def s2st(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
+def s2st(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
   """Returns the task "s2st": speech to speech of another language."""
   sides = (("source", speech),), (("target", speech),)
   return Task("s2st", corpus, "[S2ST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def mt(corpus: Any, unseen_words: tuple[str, ...] = (), unseen_pairs: tuple[str, ...] = ()) -> Task:
+def mt(corpus: Corpus, unseen_words: Strings = (), unseen_pairs: Strings = ()) -> Task:
   """Returns the task "mt": words to words of another language.
 
   Sentences with one of `unseen_words` are left to the other tasks: whether a word learned from
@@ -95,56 +98,44 @@ def mt(corpus: Any, unseen_words: tuple[str, ...] = (), unseen_pairs: tuple[str,
   return Task("mt", corpus, "[MT {source} {target}]", *sides, **unseen)
 
 
-def asr_ast(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
+def asr_ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
   """Returns the task "asr_ast": speech to its words, then their translation, in one go.
 
   The translation sees the transcript (AudioPaLM, section 3.4.1: combined tasks).
   """
-  return Task(
-    "asr_ast",
-    corpus,
-    "[ASR AST {source} {target}]",
-    (("source", speech),),
-    (("source", "text"), ("target", "text")),
-    unseen_pairs=unseen_pairs,
-  )
+  sides = (("source", speech),), (("source", "text"), ("target", "text"))
+  return Task("asr_ast", corpus, "[ASR AST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
 
 
-def chain(corpus: Any, speech: str = "units", unseen_pairs: tuple[str, ...] = ()) -> Task:
+def chain(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
   """Returns the task "chain": speech to its words, their translation, and the translation spoken.
 
   One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
   """
-  return Task(
-    "chain",
-    corpus,
-    "[ASR AST S2ST {source} {target}]",
-    (("source", speech),),
-    (("source", "text"), ("target", "text"), ("target", speech)),
-    unseen_pairs=unseen_pairs,
-  )
+  sides = (("source", speech),), (("source", "text"), ("target", "text"), ("target", speech))
+  tag = "[ASR AST S2ST {source} {target}]"
+  return Task("chain", corpus, tag, *sides, unseen_pairs=unseen_pairs)
 
 
-def continuation(corpus: Any, speech: str = "units") -> Task:
+def continuation(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "continuation": speech alone, predicted from its own beginning."""
   return Task("continuation", corpus, "[CONTINUE {source}]", (), (("source", speech),))
 
 
-def interleaved(corpus: Any, speech: str = "units", role: str = "source") -> Task:
+def interleaved(corpus: Corpus, speech: str = "units", role: str = "source") -> Task:
   """Returns the task "interleaved": text and speech of one utterance, in turns under the rule
   `Interleaving`. Its corpus must know when each word is spoken."""
   outputs = ((role, "text"), (role, speech))
   return Task("interleaved", corpus, f"[CONTINUE {{{role}}}]", (), outputs)
 
 
-def dialogue(corpus: Any, speech: str = "units") -> Task:
+def dialogue(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "dialogue": a spoken question to its spoken answer, in one language."""
-  return Task(
-    "dialogue", corpus, "[DIALOGUE {question}]", (("question", speech),), (("answer", speech),)
-  )
+  sides = (("question", speech),), (("answer", speech),)
+  return Task("dialogue", corpus, "[DIALOGUE {question}]", *sides)
 
 
-def text(corpus: Any) -> Task:
+def text(corpus: Corpus) -> Task:
   """Returns the task "text": words alone, predicted from their own beginning."""
   return Task("text", corpus, "[TEXT {source}]", (), (("source", "text"),))
 

@@ -22,16 +22,15 @@ def piper(
       synthesizers.piper("voices", train={"en": ("en_US-amy-medium", "en_US-joe-medium")})
   """
   listed, held = _listed(train), _listed(held_out or {})
-  synthesizers.check_voices("piper", "train", listed)
   digest = hashlib.sha256()
   voices = [voice for _, names in (*listed, *held) for voice in names]
   for model in dict.fromkeys(voice.partition("#")[0] for voice in voices):
     for name in (f"{model}.onnx", f"{model}.onnx.json"):
       path = Path(folder) / name
       if not path.is_file():
-        there = sorted(found.name for found in Path(folder).glob("*.onnx"))
+        names = sorted(voice.name for voice in Path(folder).glob("*.onnx"))
         raise ConfigError(
-          f"Synthesizer 'piper': {folder} lacks {name}: it has {', '.join(there) or 'no voice'}. "
+          f"Synthesizer 'piper': {folder} lacks {name}: it has {', '.join(names) or 'no voice'}. "
           "Copy the voice's two files there, or name another."
         )
       digest.update(f"{name} {path.stat().st_size}\n".encode())

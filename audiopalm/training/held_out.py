@@ -6,6 +6,7 @@ import jax
 
 from audiopalm import sharding
 from audiopalm.batch import Batch
+from audiopalm.data import feeds
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
@@ -59,13 +60,14 @@ class HeldOut:
 
   def _loaded(self) -> dict[str, list[Batch]]:
     if self._batches is None:
-      tasks = self._experiment.tasks
+      tasks, rows = self._experiment.tasks, self._experiment.evaluation.rows
       feed = self._experiment.data.feed(self._prepared, tasks, "validation")
       here = sharding.rows_here(self._mesh, self._batch_rows)
-      rows = self._experiment.evaluation.rows
-      of_tasks = (feed.held_out(n, rows, self._batch_rows, here) for n in range(len(tasks)))
-      pairs = zip(tasks, of_tasks, strict=True)
-      self._batches = {task.name: batches for task, batches in pairs if batches}
+      batches = {
+        task.name: feeds.held_out(feed, number, rows, self._batch_rows, here)
+        for number, task in enumerate(tasks)
+      }
+      self._batches = {task: of_task for task, of_task in batches.items() if of_task}
     return self._batches
 
   def _losses(

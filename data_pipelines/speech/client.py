@@ -20,18 +20,22 @@ ROOT = Path(audiopalm.__file__).resolve().parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-  """A synthesizer process: `python -m MODULE ARGUMENTS`.
+  """A synthesizer process: the module `name` of this package, run with `arguments`.
 
   It imports the module `imported` of the package `package`; `install` is the advice if that is
   missing.
   """
 
   name: str
-  module: str
   package: str
   imported: str
   install: str
   arguments: tuple[str, ...] = ()
+
+  @property
+  def command(self) -> list[str]:
+    module = f"audiopalm.data_pipelines.speech.{self.name}"
+    return [sys.executable, "-m", module, *self.arguments]
 
 
 # Keyed by the id of the calling process too, so that a fork starts its own.
@@ -64,7 +68,7 @@ def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.nda
     stop()
   raise DataError(
     f"The {server.name} process died twice on {request}. To see why, run "
-    f"`{' '.join([sys.executable, '-m', server.module, *server.arguments])}` and enter this line."
+    f"`{' '.join(server.command)}` and enter this line."
   )
 
 
@@ -78,7 +82,7 @@ def _process(server: Server) -> subprocess.Popen:
       )
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     process = _processes[os.getpid(), server] = subprocess.Popen(
-      [sys.executable, "-m", server.module, *server.arguments],
+      server.command,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       env=os.environ | {"PYTHONPATH": path},

@@ -40,14 +40,9 @@ class EspeakSpeaker:
 
   @property
   def _server(self) -> client.Server:
-    return client.Server(
-      "espeak",
-      "audiopalm.data_pipelines.speech.espeak",
-      "espeakng-loader",
-      "espeakng_loader",
-      "Install espeakng-loader 0.2.4 or newer: pip install 'audiopalm[data]'.",
-      (self.voice.partition("+")[0],),
-    )
+    install = "Install espeakng-loader 0.2.4 or newer: pip install 'audiopalm[data]'."
+    language = self.voice.partition("+")[0]
+    return client.Server("espeak", "espeakng-loader", "espeakng_loader", install, (language,))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +61,11 @@ class PicoSpeaker:
   def speak(self, text: str) -> Phrase:
     request = {"text": text, "voice": self.voice}
     request |= {"pitch": self.pitch / self.warp, "speed": self.speed / self.warp}
-    header, samples_S = client.ask(PICO, request)
-    _check_sound(samples_S, text, "Pico")
-    return Phrase(waveform.resample(samples_S, header["rate_hz"] * self.warp, waveform.RATE_HZ))
+    return _spoken(PICO, request, "Pico", self.warp)
 
 
 PICO = client.Server(
   "pico",
-  "audiopalm.data_pipelines.speech.pico",
   "py-nanotts",
   "py_nanotts",
   "Install it on Linux: pip install 'audiopalm[data]'. Or choose synthesizer=\"espeak\".",
@@ -88,17 +80,9 @@ class PiperSpeaker:
   speaker: int | None = None
 
   def speak(self, text: str) -> Phrase:
-    server = client.Server(
-      "piper",
-      "audiopalm.data_pipelines.speech.piper",
-      "piper-tts",
-      "piper",
-      "Install piper-tts: pip install 'audiopalm[piper]', and check the voice's files.",
-      (self.model,),
-    )
-    header, samples_S = client.ask(server, {"text": text, "speaker": self.speaker})
-    _check_sound(samples_S, text, "Piper")
-    return Phrase(waveform.resample(samples_S, header["rate_hz"], waveform.RATE_HZ))
+    install = "Install piper-tts: pip install 'audiopalm[piper]', and check the voice's files."
+    server = client.Server("piper", "piper-tts", "piper", install, (self.model,))
+    return _spoken(server, {"text": text, "speaker": self.speaker}, "Piper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +115,13 @@ class ProgramSpeaker:
     )
 
 
-def _check_sound(samples_S: np.ndarray, text: str, name: str) -> None:
-  """Raises RecordError for a text whose speech is inaudible."""
+def _spoken(server: client.Server, request: dict, name: str, warp: float = 1.0) -> Phrase:
+  """Returns the speech of a request, `warp` times as fast; RecordError if it is inaudible."""
+  header, samples_S = client.ask(server, request)
   if np.abs(samples_S).max(initial=0.0) < AUDIBLE:
+    text = request["text"]
     raise RecordError(f"{name} gives no sound for {text!r}. Correct the text, or leave it out.")
+  return Phrase(waveform.resample(samples_S, header["rate_hz"] * warp, waveform.RATE_HZ))
 
 
 def align(text: str, header: dict) -> tuple[Word, ...]:

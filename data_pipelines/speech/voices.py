@@ -1,5 +1,6 @@
 """The speakers behind the names of voices in corpora."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from audiopalm.data import synthesizers
@@ -62,42 +63,38 @@ _PICO_VOICES = {
 }
 
 
-def _espeak(language: str) -> dict[str, speakers.EspeakSpeaker]:
-  names = synthesizers.NAMED["espeak"]
+def _espeak(language: str, held_out: bool, place: int) -> speakers.EspeakSpeaker:
+  variant, *parameters = (_ESPEAK_HELD_OUT if held_out else _ESPEAK_TRAIN)[place]
   accent, other_accent = _ESPEAK_ACCENTS[language]
+  accent = other_accent if place >= (2 if held_out else 8) else accent
+  return speakers.EspeakSpeaker(f"{accent}+{variant}", *parameters)
+
+
+def _pico(language: str, held_out: bool, place: int) -> speakers.PicoSpeaker:
+  pitch, speed, warp = (_PICO_HELD_OUT if held_out else _PICO_TRAIN)[place]
+  voice, other_voice, base_speed = _PICO_VOICES[language]
+  voice = other_voice if held_out and place % 2 else voice
+  return speakers.PicoSpeaker(voice, pitch, base_speed * speed, warp)
+
+
+def _speakers(
+  names: synthesizers.Named, speaker_of: Callable[[str, bool, int], synthesizers.Voice]
+) -> dict[str, synthesizers.Voice]:
+  """Returns the speakers of all voices by name, the n-th of each language by speaker_of(..., n)."""
   return {
-    name: speakers.EspeakSpeaker(
-      f"{accent if place < first_other else other_accent}+{variant}", *parameters
+    name: speaker_of(language, held_out, place)
+    for language in names.languages
+    for held_out, voices in (
+      (False, names.train_voices(language)),
+      (True, names.held_out_voices(language)),
     )
-    for voices, settings, first_other in (
-      (names.train_voices(language), _ESPEAK_TRAIN, 8),
-      (names.held_out_voices(language), _ESPEAK_HELD_OUT, 2),
-    )
-    for place, (name, (variant, *parameters)) in enumerate(zip(voices, settings, strict=True))
+    for place, name in enumerate(voices)
   }
 
 
-def _pico(language: str) -> dict[str, speakers.PicoSpeaker]:
-  names, (voice, other_voice, base_speed) = synthesizers.NAMED["pico"], _PICO_VOICES[language]
-  return {
-    name: speakers.PicoSpeaker(
-      alternating[place % len(alternating)], pitch, base_speed * speed, warp
-    )
-    for voices, alternating, settings in (
-      (names.train_voices(language), (voice,), _PICO_TRAIN),
-      (names.held_out_voices(language), (voice, other_voice), _PICO_HELD_OUT),
-    )
-    for place, (name, (pitch, speed, warp)) in enumerate(zip(voices, settings, strict=True))
-  }
-
-
-NAMED: dict[str, dict[str, synthesizers.Voice]] = {
-  synthesizer: {
-    name: speaker
-    for language in synthesizers.NAMED[synthesizer].languages
-    for name, speaker in of_language(language).items()
-  }
-  for synthesizer, of_language in (("pico", _pico), ("espeak", _espeak))
+NAMED = {
+  name: _speakers(synthesizers.NAMED[name], speaker_of)
+  for name, speaker_of in (("pico", _pico), ("espeak", _espeak))
 }
 
 

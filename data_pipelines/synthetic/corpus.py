@@ -9,8 +9,7 @@ from audiopalm.data_pipelines.synthetic import grammar
 from audiopalm.errors import DataError
 from audiopalm.types import Record, Utterance
 
-TextAlone = corpora.SyntheticText | corpora.SyntheticTranslations
-Settings = corpora.Synthetic | corpora.SyntheticDialogue | TextAlone
+Settings = corpora.Synthetic | corpora.SyntheticDialogue | corpora.TextAlone
 
 
 def count(settings: Settings, split: str) -> int:
@@ -19,7 +18,6 @@ def count(settings: Settings, split: str) -> int:
   Validation and test use each meaning once, and raise DataError if the grammar has too few. Train
   repeats its meanings with other voices.
   """
-  settings.check_split(split)
   if split == "train":
     return settings.train_records
   requested = settings.validation_records if split == "validation" else settings.test_records
@@ -50,7 +48,7 @@ def records(settings: Settings, split: str, start: int, stop: int) -> Iterator[R
       language = languages[role]
       texts = grammar.texts(language, int(meanings[place]))
       text = texts[role_number if len(texts) > 1 else 0]
-      if isinstance(settings, TextAlone):
+      if isinstance(settings, corpora.TextAlone):
         utterances[role] = Utterance(None, waveform.RATE_HZ, text, language, speaker="")
         continue
       speakers = settings.voices_of(language, split)

@@ -1,7 +1,6 @@
 import collections
 import json
 import os
-import pickle
 import re
 import resource
 import shutil
@@ -70,12 +69,6 @@ def test_entries_are_read_by_number_and_their_lengths_without_reading(prepared):
 def test_words_are_kept(prepared):
   entry = prepared.entries(prepared.tasks[0], "train")[1]
   assert entry.utterances["source"].words[0] == Word("two", 0.0, 0.1, "tw")
-
-
-def test_entries_can_be_sent_to_another_process(prepared):
-  entries = prepared.entries(prepared.tasks[0], "train")
-  entries[0]
-  assert pickle.loads(pickle.dumps(entries))[5].id == "small/train/000005"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audiopalm.audio import waveform
-from audiopalm.data import clips, loader, past, prepare
+from audiopalm.data import clips, feeds, loader, past, prepare
 from audiopalm.data.clips import Clips
 from audiopalm.data.feeds import RowPlace
 from audiopalm.data.packed import Packed
@@ -53,10 +53,10 @@ def test_packed_runs_keep_no_training_recordings(experiment, tmp_path):
 
 def test_a_clip_is_a_part_of_its_recording_and_its_units_are_those_of_that_part(prepared):
   feed = clips.ClipFeed(prepared, prepared.tasks, "train")
-  numbers = clips.chosen(prepared, prepared.tasks[0], "train")
+  numbers = [feed.records(RowPlace(0, row, 0, 0))[0] for row in range(feed.rows[0])]
   entries, waves = prepared.entries(prepared.tasks[0], "train"), recordings(prepared)
   for row in range(len(numbers)):
-    entry = entries[int(numbers[row])]
+    entry = entries[numbers[row]]
     batch = feed.batch([RowPlace(0, row, 0, 7)])
     samples = int(batch.samples_B[0])
     wave_S, clip_S = waves[entry.id], batch.wave_BS[0, :samples]
@@ -110,9 +110,9 @@ def test_an_epoch_holds_every_recording_once(prepared, experiment):
 def test_held_out_clips_are_the_same_every_time_and_the_last_batch_is_filled_up(prepared):
   feed = clips.ClipFeed(prepared, prepared.tasks, "validation")
   count = feed.rows[0]
-  batches = feed.held_out(0, 100, 3, None)
+  batches = feeds.held_out(feed, 0, 100, 3, None)
   assert [batch.digest() for batch in batches] == [
-    batch.digest() for batch in feed.held_out(0, 100, 3, None)
+    batch.digest() for batch in feeds.held_out(feed, 0, 100, 3, None)
   ]
   assert sum(int((batch.samples_B > 0).sum()) for batch in batches) == count
   assert {batch.wave_BS.shape for batch in batches} == {(3, 3_200)}
@@ -147,7 +147,7 @@ def test_a_prepared_run_is_found_again_and_other_seconds_prepare_nothing_anew(ex
 def test_a_corpus_without_long_recordings_is_named(experiment, prepared):
   far = dataclasses.replace(prepared, data=Clips(seconds=9.0, shortest_s=5.0))
   with pytest.raises(DataError, match="'speech' has no clips: corpus 'small' has 40 training rec"):
-    clips.check(far)
+    far.data.check_index(far)
 
 
 def test_tasks_of_tokens_do_not_fit_clips_nor_clips_packed_rows(small):

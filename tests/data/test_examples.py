@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audiopalm import layouts
-from audiopalm.data import cache, examples, rows
+from audiopalm.data import cache, examples, packed
 from audiopalm.tokens import space as token_space
 from audiopalm.types import HOLE, Grid
 
@@ -39,7 +39,7 @@ def test_a_key_differs_by_seed_record_and_epoch_only():
 def test_an_example_is_the_grid_of_its_layout(prepared):
   task = prepared.tasks[0]
   entry = prepared.entries(task, "train")[5]
-  made = examples.example(task, prepared.layouts["asr"], prepared.space, entry, seed=0)
+  made = packed.examples_of(prepared, task, "train").grid(entry)
   language = {"en": "English", "fr": "French"}[entry.languages["source"]]
   tag = prepared.space.tag_ids(f"[ASR {language}]")
   assert made.tokens_LK[: len(tag), 0].tolist() == list(tag)
@@ -56,14 +56,15 @@ def test_a_task_is_asked_for_in_ways_drawn_by_record_and_epoch(prepared):
   )
   entries = prepared.entries(task, "train")
   drawn = collections.Counter()
-  lengths_N = rows.lengths(task, layout, space, entries)
+  source = examples.Examples(task, layout, space, entries)
+  lengths_N = source.lengths()
   for epoch in range(40):
     for number, entry in enumerate(entries):
-      made = examples.example(task, layout, space, entry, seed=0, epoch=epoch)
+      made = source.grid(entry, epoch=epoch)
       tag = layouts.recover(layout, made.tokens_LK, space).tag
       drawn[tag.split(" ")[0]] += 1
       assert len(made) <= lengths_N[number]
-    again = examples.example(task, layout, space, entry, seed=0, epoch=epoch)
+    again = source.grid(entry, epoch=epoch)
     assert again.tokens_LK.tolist() == made.tokens_LK.tolist()
   assert len(drawn) == 3
   assert max(drawn.values()) < 1.2 * min(drawn.values())

@@ -1,72 +1,64 @@
 import numpy as np
 import pytest
 
-from audiopalm.data import executors, fitting
-from audiopalm.data.records import Source
+from audiopalm.data import executors, fitting, records
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import Utterance
 
 
-@pytest.fixture
-def source():
-  return Source("small_corpus")
-
-
-def sampled(corpora, source, workers=0):
+def sampled(corpora, workers=0):
   with executors.Local(workers) as executor:
-    return fitting.sample(dict.fromkeys(corpora, source), executor)
+    return fitting.sample(corpora, executor)
 
 
-def test_the_sample_is_the_same_for_any_number_of_workers(small, source, monkeypatch):
+def test_the_sample_is_the_same_for_any_number_of_workers(small, monkeypatch):
   monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
-  one, two = (sampled([small.SmallCorpus(200)], source, workers) for workers in (1, 2))
+  one, two = (sampled([small.SmallCorpus(200)], workers) for workers in (1, 2))
   assert [said.text for said in one] == [said.text for said in two]
   np.testing.assert_array_equal(one[0].wave_S, two[0].wave_S)
 
 
-def test_speech_is_bounded_by_its_length_and_text_by_records(small, source, monkeypatch):
+def test_speech_is_bounded_by_its_length_and_text_by_records(small, monkeypatch):
   monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
   monkeypatch.setattr(fitting, "RECORDS", 150)
   spoken, written = small.SmallCorpus(200), small.SmallCorpus(200, spoken=False)
-  utterances = sampled([spoken, written], source)
+  utterances = sampled([spoken, written])
   seconds = sum(len(said.wave_S) / said.rate_hz for said in utterances if said.wave_S is not None)
   job_s = fitting.JOB_RECORDS * 2 * 0.4
   assert 5.0 <= seconds <= 5.0 + job_s  # half of AUDIO_S: there are two corpora
   assert sum(said.wave_S is None for said in utterances) == 2 * 150
 
 
-def test_only_sound_training_records_are_read(small, source, monkeypatch):
+def test_only_sound_training_records_are_read(small, monkeypatch):
   splits = set()
-  records = Source.records
+  read = records.read
 
-  def seen(self, settings, split, start, stop):
+  def seen(corpus, split, start, stop):
     splits.add(split)
-    return records(self, settings, split, start, stop)
+    return read(corpus, split, start, stop)
 
-  monkeypatch.setattr(Source, "records", seen)
+  monkeypatch.setattr(records, "read", seen)
   corpus = small.SmallCorpus(6, ((1, "silent"), (2, "unreadable"), (4, "unknown language")))
-  assert len(sampled([corpus], source)) == 2 * 3
+  assert len(sampled([corpus])) == 2 * 3
   assert splits == {"train"}
 
 
-def test_a_corpus_of_which_nothing_can_be_used_says_why(small, source):
+def test_a_corpus_of_which_nothing_can_be_used_says_why(small):
   corpus = small.SmallCorpus(3, tuple((number, "silent") for number in range(3)))
   with pytest.raises(
     DataError,
     match=r"Corpus 'small' has no training record that can be used; 3 were tried. The first: "
     r"small/train/00000\d \(source\): silent",
   ):
-    sampled([corpus], source)
+    sampled([corpus])
 
 
-def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(
-  small, tmp_path, source
-):
+def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(small, tmp_path):
   corpus, settings = small.SmallCorpus(6), (small.Letters(), small.Crossings())
   with executors.Local(0) as executor:
-    fitted = fitting.fit(settings, {corpus: source}, tmp_path, executor)
+    fitted = fitting.fit(settings, (corpus,), tmp_path, executor)
   assert not list(tmp_path.iterdir())  # nothing is written before the manifest is checked
   fitting.save(fitted, settings, (corpus,), tmp_path)
   found = fitting.load(settings, (corpus,), tmp_path)
@@ -76,12 +68,12 @@ def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(
   assert fitting.load(settings, (small.SmallCorpus(6, variants=3),), tmp_path) is not None
 
 
-def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, source, monkeypatch):
+def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, monkeypatch):
   corpus, shared = small.SmallCorpus(6), tmp_path / "shared"
 
   def fit(name, *settings):
     with executors.Local(0) as executor:
-      return fitting.fit(settings, {corpus: source}, tmp_path / name, executor, shared)
+      return fitting.fit(settings, (corpus,), tmp_path / name, executor, shared)
 
   first = fit("a", small.Letters(), small.Crossings())
   fit("b", small.Letters(extra=1))
@@ -99,7 +91,7 @@ def test_what_a_tokenizer_lacks_is_said_before_a_recording_is_read(small, tmp_pa
   monkeypatch.setattr(small.Crossings, "check", check)
   monkeypatch.setattr(fitting, "sample", lambda *args: pytest.fail("recordings were read"))
   with executors.Local(0) as executor, pytest.raises(ConfigError, match="Crossings needs a file."):
-    fitting.fit((small.Letters(), small.Crossings()), {}, tmp_path, executor)
+    fitting.fit((small.Letters(), small.Crossings()), (), tmp_path, executor)
 
 
 def test_a_damaged_tokenizer_is_not_taken_for_a_fitted_one(small, tmp_path):

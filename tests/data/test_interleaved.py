@@ -31,6 +31,10 @@ def prepared(drawing, tmp_path_factory):
   return prepare.prepare(drawing, tmp_path_factory.mktemp("drawing"), workers=0)
 
 
+def examples_of(prepared, name):
+  return packed.examples_of(prepared, prepared.task(name), "train")
+
+
 def test_no_draw_is_longer_than_what_packing_counted(prepared, drawing):
   feed = packed.PackedFeed(prepared, drawing.tasks, "train")
   for number, task in enumerate(drawing.tasks):
@@ -94,11 +98,9 @@ def test_an_entry_of_an_earlier_version_has_all_but_the_ends_of_words(prepared, 
   older = cache.unpack(msgpack.packb((id_, {role: said[:-1] for role, said in packed_.items()})))
   said, before = older.utterances["source"], entry.utterances["source"]
   assert said.packed_word_ends is None and said.word_ends == {} and said.words == before.words
-  layout = prepared.layouts["interleaved"]
   with pytest.raises(DataError, match="version that did not keep where they end. Delete the strea"):
-    examples.word_ends(layout, prepared.space, older)
-  plain = prepared.layouts["continuation"]
-  assert examples.word_ends(plain, prepared.space, older) == {}
+    examples_of(prepared, "interleaved").word_ends(older)
+  assert examples_of(prepared, "continuation").word_ends(older) == {}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_an_entry_without_words_says_what_to_do(prepared, drawing, changes, text
   said = dataclasses.replace(entry.utterances["source"], **{"packed_word_ends": b"", **changes})
   entry = cache.Entry(entry.id, {"source": said})
   with pytest.raises(DataError) as error:
-    examples.word_ends(prepared.layouts["interleaved"], prepared.space, entry)
+    examples_of(prepared, "interleaved").word_ends(entry)
   assert text in str(error.value) and "record small/train/000000" in str(error.value)
 
 
@@ -132,7 +134,7 @@ def test_speech_without_a_fixed_rate_says_what_to_do(prepared, drawing):
   space = dataclasses.replace(prepared.space, streams=streams)
   layout = layouts.Interleave("source.text", "source.collapsed")
   with pytest.raises(DataError, match="no fixed length there. Let the tokenizer 'collapsed' keep"):
-    examples.word_ends(layout, space, entry)
+    examples.Examples(prepared.tasks[0], layout, space, [entry]).word_ends(entry)
 
 
 def test_prepare_names_the_record_without_word_times(drawing, small, tmp_path, monkeypatch):
@@ -149,11 +151,10 @@ def test_prepare_names_the_record_without_word_times(drawing, small, tmp_path, m
 
 
 def test_records_of_a_layout_that_draws_are_not_cut(prepared):
-  task = prepared.task("interleaved")
-  made_of = (task, prepared.layouts[task.name], prepared.space, prepared.entries(task, "train"))
+  source = examples_of(prepared, "interleaved")
   with pytest.raises(
     DataError, match="too_long=split cannot cut records of task 'interleaved': how"
   ):
-    rows.segments(*made_of, row_length=30, too_long="split")
-  dropped = rows.segments(*made_of, row_length=30, too_long="drop")
+    rows.segments(source, row_length=30, too_long="split")
+  dropped = rows.segments(source, row_length=30, too_long="drop")
   assert dropped.dropped and dropped.lengths_N.max() <= 30

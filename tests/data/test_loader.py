@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from audiopalm.data import examples, loader, packed, prepare, rows
+from audiopalm.data import examples, feeds, loader, packed, prepare, rows
 from audiopalm.data.packed import Packed
 from audiopalm.errors import DataError
 from audiopalm.types import HOLE, Grid
@@ -127,12 +127,12 @@ def test_a_task_of_rate_0_is_never_in_a_batch(prepared, experiment_of):
 def test_held_out_rows_come_in_batches_of_one_shape(prepared):
   task = prepared.task("s2st")
   index, feed = prepared.rows(task, "validation"), packed.PackedFeed(prepared, [task], "validation")
-  batches = feed.held_out(0, 100, 2, None)
+  batches = feeds.held_out(feed, 0, 100, 2, None)
   assert {batch.tokens_BLK.shape for batch in batches} == {(2, 96, 1)}
   segments = sum(int(batch.segments_BL.max(axis=1).sum()) for batch in batches)
   assert segments == len(prepared.entries(task, "validation")) == len(index.records)
   assert all((batch.task_B == 0).all() for batch in batches)
-  one = feed.held_out(0, 1, 2, None)
+  one = feeds.held_out(feed, 0, 1, 2, None)
   assert len(one) == 1 and not one[0].segments_BL[1].any()
 
 
@@ -144,9 +144,9 @@ def test_a_task_without_rows_is_named(prepared, experiment_of):
 
 def test_a_row_is_made_of_the_segments_of_the_index(prepared, experiment_of):
   task = prepared.task("asr")
-  (batch,) = packed.PackedFeed(prepared, [task], "train").held_out(0, 1, 1, None)
-  made_of = (task, prepared.layouts["asr"], prepared.space, prepared.entries(task, "train"))
-  grids = list(rows.realized(*made_of, prepared.rows(task, "train")[0]))
+  (batch,) = feeds.held_out(packed.PackedFeed(prepared, [task], "train"), 0, 1, 1, None)
+  source = packed.examples_of(prepared, task, "train")
+  grids = list(rows.realized(source, prepared.rows(task, "train")[0]))
   tokens_LK = np.concatenate([grid.tokens_LK for grid in grids])
   np.testing.assert_array_equal(batch.tokens_BLK[0, : len(tokens_LK)], tokens_LK)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from audiopalm import layouts
-from audiopalm.data import cache, corpora, examples, files, fitting, lock, prepare, streams
+from audiopalm.data import cache, corpora, files, fitting, lock, packed, prepare, streams
 from audiopalm.data.packed import Packed
 from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.parts import mixtures, tokenizers
@@ -331,7 +331,7 @@ def test_spoken_sentences_come_back_from_their_grids(experiment_of, tmp_path):
   entry = prepared.entries(corpus, "train")[3]
   for task in experiment.tasks:
     layout = prepared.layouts[task.name]
-    grid = examples.example(task, layout, prepared.space, entry, seed=0)
+    grid = packed.examples_of(prepared, task, "train").grid(entry)
     found = layouts.recover(layout, grid.tokens_LK, prepared.space)
     assert found.complete
     for name, ids in found.streams.items():

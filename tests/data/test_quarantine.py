@@ -1,20 +1,20 @@
 import pytest
 
-from audiopalm.data import prepare, quarantine
+from audiopalm.data import prepare, summary
+from audiopalm.data.manifest import faults
 from audiopalm.errors import DataError
 
 
 def test_faults_are_counted_by_kind_without_names_and_numbers():
-  faults = [
-    {"id": f"a/{n}", "reason": f"a/{n} (source): {n}00 of 9000 samples are NaN or infinite, expec"}
-    for n in (1, 2)
+  reasons = [
+    f"a/{n} (source): {n}00 of 9000 samples are NaN or infinite, expected none" for n in (1, 2)
   ]
-  faults.append({"id": "a/3", "reason": "a/3 (target): silent: its largest sample is 0, expected"})
-  found = quarantine.kinds(faults)
+  reasons.append("a/3 (target): silent: its largest sample is 0, expected")
+  found = faults.kinds(reasons)
   assert {kind: one["records"] for kind, one in found.items()} == {
     "N of N samples are NaN or infinite": 2, "silent": 1,
   }  # fmt: skip
-  assert found["silent"]["first"] == faults[2]["reason"]
+  assert found["silent"]["first"] == reasons[2]
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def test_a_record_counts_once_however_many_of_its_variants_were_left_out(
   prepared = prepare.prepare(experiment, tmp_path, workers=0, max_bad=1.0)
   assert len(prepared.entries(experiment.corpora[0], "train").quarantined) == 40
   with pytest.raises(DataError, match=r"train: 20 of 20 records \(100.00%\)"):
-    quarantine.check(prepared, 0.99)
+    summary.check_left_out(prepared, 0.99)
 
 
 def test_reasons_beyond_the_most_frequent_are_counted():
-  faults = [{"id": str(n), "reason": f"x: {'abcdefg'[n % 7]}: y"} for n in range(15)]
-  lines = quarantine._most_frequent(faults)
+  quarantined = [{"id": str(n), "reason": f"x: {'abcdefg'[n % 7]}: y"} for n in range(15)]
+  lines = summary._most_frequent(quarantined)
   assert lines[0].strip() == "3 x a. x: a: y"
   assert len(lines) == 6 and lines[-1].strip() == "... and 4 more."

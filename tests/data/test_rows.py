@@ -3,13 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from audiopalm.data import examples, rows
+from audiopalm.data import examples, packed, rows
 from audiopalm.errors import DataError, TokenSpaceError
 
 
-def of(prepared, name, split="train"):
-  task = prepared.task(name)
-  return task, prepared.layouts[name], prepared.space, prepared.entries(task, split)
+def of(prepared, name):
+  return packed.examples_of(prepared, prepared.task(name), "train")
 
 
 def test_best_fit_fills_the_fullest_row_that_still_takes_it():
@@ -36,15 +35,15 @@ def test_nothing_packs_into_no_rows():
 
 @pytest.mark.parametrize("name", ["asr", "s2st", "continuation"])
 def test_lengths_are_those_of_realized_grids(prepared, name):
-  made_of = of(prepared, name)
-  grids = [examples.example(*made_of[:3], entry, seed=0) for entry in made_of[3]]
-  assert rows.lengths(*made_of).tolist() == [len(grid) for grid in grids]
+  source = of(prepared, name)
+  grids = [source.grid(entry) for entry in source.entries]
+  assert source.lengths().tolist() == [len(grid) for grid in grids]
 
 
 def test_the_index_counts_tokens_and_examples_of_a_mean_row(prepared):
   index = prepared.rows("asr", "train")
-  made_of = of(prepared, "asr")
-  grids = list(rows.realized(*made_of, index.segments))
+  source = of(prepared, "asr")
+  grids = list(rows.realized(source, index.segments))
   assert index.tokens_per_row == pytest.approx(sum(map(examples.count_tokens, grids)) / len(index))
   assert index.examples_per_row == 400 / len(index)
   assert index.efficiency == pytest.approx(sum(map(len, grids)) / (len(index) * 96))
@@ -53,9 +52,9 @@ def test_the_index_counts_tokens_and_examples_of_a_mean_row(prepared):
 
 
 def test_a_split_without_records_has_no_rows(prepared):
-  made_of = of(prepared, "asr")
-  none = rows.segments(*made_of, row_length=96, too_long="error")[np.zeros(0, np.int64)]
-  index = rows.build(*made_of, none, 96)
+  source = of(prepared, "asr")
+  none = rows.segments(source, row_length=96, too_long="error")[np.zeros(0, np.int64)]
+  index = rows.build(source, none, 96)
   assert (len(index), index.tokens_per_row, index.examples_per_row) == (0, 0, 0)
 
 
@@ -65,22 +64,22 @@ def test_too_long_names_the_record_and_both_lengths(prepared):
     match=r"Record small/train/000\d\d\d is longer than a row: as an example of task 's2st' it "
     r"takes \d+ rows of the grid, row_length is 40; so are \d+ others",
   ):
-    rows.segments(*of(prepared, "s2st"), row_length=40, too_long="error")
+    rows.segments(of(prepared, "s2st"), row_length=40, too_long="error")
 
 
 def test_dropped_records_are_counted(prepared):
-  made_of = of(prepared, "s2st")
-  chosen = rows.segments(*made_of, row_length=40, too_long="drop")
-  lengths_N = rows.lengths(*made_of)
+  source = of(prepared, "s2st")
+  chosen = rows.segments(source, row_length=40, too_long="drop")
+  lengths_N = source.lengths()
   assert chosen.records_N.tolist() == np.flatnonzero(lengths_N <= 40).tolist()
   assert chosen.dropped == (lengths_N > 40).sum() > 0
 
 
 def test_records_with_unseen_words_are_left_out_of_the_task(prepared):
-  task, *made_of = of(prepared, "s2st")
-  task = dataclasses.replace(task, unseen_words=("six", "four"))
-  found = rows.segments(task, *made_of, row_length=96, too_long="error")
-  held = [set(entry.utterances["source"].text.split()) for entry in made_of[-1]]
+  source = of(prepared, "s2st")
+  task = dataclasses.replace(source.task, unseen_words=("six", "four"))
+  found = rows.segments(dataclasses.replace(source, task=task), row_length=96, too_long="error")
+  held = [set(entry.utterances["source"].text.split()) for entry in source.entries]
   assert found.records_N.tolist() == [
     n for n, words in enumerate(held) if not words & {"six", "four"}
   ]
@@ -89,15 +88,14 @@ def test_records_with_unseen_words_are_left_out_of_the_task(prepared):
 
 
 def test_records_of_unseen_pairs_are_left_out_of_the_task(prepared):
-  task, *made_of = of(prepared, "s2st")
-  entries = made_of[-1]
-  found = rows.pairs(task, entries)
+  source = of(prepared, "s2st")
+  entries, found = source.entries, source.pairs()
   assert found.tolist() == [
     f"{entry.languages['source']}-{entry.languages['target']}" for entry in entries
   ]
   unseen = found[0]
-  task = dataclasses.replace(task, unseen_pairs=(str(unseen),))
-  chosen = rows.segments(task, *made_of, row_length=96, too_long="error")
+  task = dataclasses.replace(source.task, unseen_pairs=(str(unseen),))
+  chosen = rows.segments(dataclasses.replace(source, task=task), row_length=96, too_long="error")
   assert chosen.records_N.tolist() == np.flatnonzero(found != unseen).tolist()
   assert 0 < len(chosen) < len(entries)
   assert chosen.dropped == chosen.lacking == 0
@@ -112,15 +110,15 @@ def test_a_row_index_knows_the_unseen_words_it_was_made_without(prepared):
 
 
 def test_pieces_of_a_cut_record_are_its_prompt_and_all_its_predicted_rows(prepared):
-  made_of = of(prepared, "continuation")
-  chosen = rows.segments(*made_of, row_length=30, too_long="split")
-  lengths_N = rows.lengths(*made_of)
+  source = of(prepared, "continuation")
+  chosen = rows.segments(source, row_length=30, too_long="split")
+  lengths_N = source.lengths()
   assert chosen.cut == (lengths_N > 30).sum() > 0
   assert chosen.lengths_N.max() <= 30
   number = int(np.argmax(lengths_N))
-  whole = examples.example(*made_of[:3], made_of[3][number], seed=0)
+  whole = source.grid(source.entries[number])
   prompt = examples.prompt_rows(whole)
-  pieces = list(rows.realized(*made_of, chosen[chosen.records_N == number]))
+  pieces = list(rows.realized(source, chosen[chosen.records_N == number]))
   assert len(pieces) > 1
   for piece in pieces:
     np.testing.assert_array_equal(piece.tokens_LK[:prompt], whole.tokens_LK[:prompt])
@@ -130,22 +128,23 @@ def test_pieces_of_a_cut_record_are_its_prompt_and_all_its_predicted_rows(prepar
 
 def test_split_is_refused_where_an_output_would_lose_its_input(prepared):
   with pytest.raises(DataError, match="too_long=split cannot cut records of task 's2st'"):
-    rows.segments(*of(prepared, "s2st"), row_length=40, too_long="split")
+    rows.segments(of(prepared, "s2st"), row_length=40, too_long="split")
 
 
 def test_a_row_without_room_beside_the_tag_is_refused(prepared):
   with pytest.raises(DataError, match="row_length=5 has no room beside the .* rows of the tag"):
-    rows.segments(*of(prepared, "continuation"), row_length=5, too_long="split")
+    rows.segments(of(prepared, "continuation"), row_length=5, too_long="split")
 
 
 def test_a_task_over_text_alone_says_which_stream_is_missing(prepared):
-  task, layout, space, entries = of(prepared, "asr")
+  source = of(prepared, "asr")
+  entries = source.entries
   silent = dataclasses.make_dataclass("Silent", ["entries", "lengths", "languages"])
   silent.__len__ = lambda self: len(self.entries)
   silent.__getitem__ = lambda self, number: self.entries[number]
   lengths = entries.lengths | {"source.units": np.full(400, -1, np.int32)}
   with pytest.raises(DataError, match="Task 'asr' needs the stream 'source.units', which record"):
-    rows.lengths(task, layout, space, silent(entries, lengths, entries.languages))
+    dataclasses.replace(source, entries=silent(entries, lengths, entries.languages)).lengths()
 
 
 def test_load_inverts_save_and_knows_what_it_was_made_from(prepared, tmp_path):

@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from audiopalm import layouts
-from audiopalm.data import prepare, rows
+from audiopalm.data import packed, prepare, rows
 from audiopalm.data.packed import Packed
 from audiopalm.parts import mixtures
 
@@ -27,7 +26,7 @@ def registered(prepared, experiment_of):
   """Registers a prepared experiment, and says with which mixture."""
 
   def register(**changes):
-    return register_(dataclasses.replace(experiment_of().mixture, **changes), prepared, 96)
+    return seqio_tasks.register(prepared, dataclasses.replace(experiment_of().mixture, **changes))
 
   return register
 
@@ -40,13 +39,7 @@ def every_task(experiment_of, small, tmp_path_factory):
   tasks = [getattr(mixtures, task)(corpora.get(task, small.SmallCorpus(400))) for task in TASKS]
   experiment = experiment_of(tasks=tasks, data=Packed(row_length=192))
   done = prepare.prepare(experiment, tmp_path_factory.mktemp("every_task"), workers=0)
-  return done, register_(experiment.mixture, done, 192)
-
-
-def register_(mixture, prepared, row_length):
-  return seqio_tasks.register(
-    mixture, layouts.Chain(), prepared.space, row_length, prepared.streams_dir
-  )
+  return done, seqio_tasks.register(done, experiment.mixture)
 
 
 def examples_of(name, **options):
@@ -69,8 +62,8 @@ def test_seqio_examples_equal_trainer_segments(every_task, task):
   name = mixture.replace("audiopalm_", f"audiopalm_{task}_")
   found = examples_of(name, seed=3)
   segments = prepared.rows(task, "train").segments
-  made_of = (prepared.layouts[task], prepared.space, prepared.entries(prepared.task(task), "train"))
-  grids = list(rows.realized(prepared.task(task), *made_of, segments, seed=3, epoch=0))
+  source = packed.examples_of(prepared, prepared.task(task), "train")
+  grids = list(rows.realized(source, segments, seed=3, epoch=0))
   assert len(found) == len(grids) == 400
   assert multiset((e["tokens"], e["weights"], e["visible"]) for e in found) == multiset(
     (grid.tokens_LK, grid.weights_LK, grid.visible_L) for grid in grids

@@ -103,7 +103,6 @@ def test_an_unknown_task_split_or_feature_is_an_error_that_says_so():
   assert "'targets' of 'made_up_ids' cannot be read as text" in said(
     texts, settings(task="made_up_ids", source="targets"), "train", 0, 1
   )
-  assert "has no split 'held_out_voices'" in said(seqio_text.count, settings(), "held_out_voices")
 
 
 def test_invalid_settings_of_a_corpus_are_an_error_that_says_why():

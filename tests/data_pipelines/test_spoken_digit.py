@@ -23,11 +23,6 @@ def test_a_folder_without_the_dataset_says_what_was_looked_for(tmp_path):
   assert "Give the data folder of TFDS" in str(error.value)
 
 
-def test_unknown_split_names_the_splits():
-  with pytest.raises(DataError, match="no split 'dev': it has train, validation, test, held_out"):
-    spoken_digit.count(corpora.SpokenDigit(), "dev")
-
-
 @needs_data
 def test_the_held_out_speaker_occurs_in_no_other_split():
   settings = corpora.SpokenDigit(data_dir=DATA_DIR, held_out_speaker="george")

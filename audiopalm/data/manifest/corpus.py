@@ -82,8 +82,14 @@ def read(
   Raises DataError, naming every fault with its line, if a manifest has any. Opens no audio.
   """
   splits = {split: lines.read(path, reading) for split, path in files.items() if path is not None}
-  problems = [fault for read in splits.values() for fault in read.faults]
-  check(problems or list(_shared(splits)))
+  problems = [fault for read in splits.values() for fault in read.faults] or list(_shared(splits))
+  if problems:
+    count = "a fault" if len(problems) == 1 else f"{len(problems):,} faults"
+    listed = "\n  ".join(faults.summary(problems))
+    raise DataError(
+      f"The manifest has {count}, and no recording was opened:\n  {listed}\nCorrect it. "
+      "`audiopalm inspect data FILE` finds these, and faults of recordings too."
+    )
   records = [pair for read in splits.values() for pair in lines.joined(read.lines)]
   translations = {(source.language, target.language) for source, target in records if target}
   return Manifest(
@@ -98,24 +104,12 @@ def read(
   )
 
 
-def check(problems: Sequence[Fault]) -> None:
-  """Raises DataError listing the faults, if there are any."""
-  if problems:
-    count = "a fault" if len(problems) == 1 else f"{len(problems):,} faults"
-    listed = "\n  ".join(faults.summary(problems))
-    raise DataError(
-      f"The manifest has {count}, and no recording was opened:\n  {listed}\nCorrect it. "
-      "`audiopalm inspect data FILE` finds these, and faults of recordings too."
-    )
-
-
 @functools.lru_cache(maxsize=4)
 def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
   """Returns (source, target) of every record of a split, in order.
 
   Raises ConfigError if the files have changed since the settings were read.
   """
-  settings.check_split(split)
   files = getattr(settings, split)
   if files is None:
     return ()
@@ -131,28 +125,22 @@ def records(settings: Manifest, split: str) -> tuple[Pair, ...]:
 
 def _shared(splits: Mapping[str, Lines]) -> Iterator[Fault]:
   """Yields a fault for each recording in two splits, and for each held-out speaker in train."""
-  earlier: dict[tuple, Location] = {}
-  speakers: dict[str, Location] = {}
+  first: dict[tuple, tuple[str, Location]] = {}
+  speakers = {line.speaker: line.location for line in reversed(splits["train"].lines)}
   for split, read in splits.items():
-    own: dict[tuple, Location] = {}
     for line in read.lines:
       for recording in _recordings(line):
         key = (recording.audio, recording.span_s)
-        own.setdefault(key, line.location)
-        if key in earlier:
-          yield Fault(
-            line.location,
-            f"its recording is that of {earlier[key]} too. A recording belongs to one split.",
-          )
-      if split == "train":
-        speakers.setdefault(line.speaker, line.location)
-      elif split == "held_out_voices" and line.speaker in speakers:
+        other, location = first.setdefault(key, (split, line.location))
+        if other != split:
+          text = f"its recording is that of {location} too. A recording belongs to one split."
+          yield Fault(line.location, text)
+      if split == "held_out_voices" and line.speaker in speakers:
         yield Fault(
           line.location,
           f"the speaker {line.speaker!r} is that of {speakers[line.speaker]} too. Held-out voices "
           "must not occur in training: name the speakers, and move their lines.",
         )
-    earlier.update(own)
 
 
 def _recordings(line: ManifestLine) -> list[ManifestLine]:
@@ -166,16 +154,15 @@ def _voices(train: Sequence[ManifestLine]) -> tuple[tuple[str, tuple[str, ...]],
 
   Speech is measured in seconds, or in characters if any line of the language has no duration.
   """
-  train = [recording for line in train for recording in _recordings(line)]
-  timed = {line.language: True for line in train}
-  for line in train:
-    timed[line.language] &= line.seconds is not None
-  amounts: dict[str, dict[str, float]] = collections.defaultdict(
-    lambda: collections.defaultdict(float)
-  )
-  for line in train:
-    amounts[line.language][line.speaker] += line.seconds if timed[line.language] else len(line.text)
-  return tuple(
-    (code, tuple(sorted(speech, key=lambda name: (-speech[name], name))[:MOST_VOICES]))
-    for code, speech in sorted(amounts.items())
-  )
+  by_language = collections.defaultdict(list)
+  for line in itertools.chain.from_iterable(map(_recordings, train)):
+    by_language[line.language].append(line)
+  voices = []
+  for code, recordings in sorted(by_language.items()):
+    timed = all(line.seconds is not None for line in recordings)
+    amounts: dict[str, float] = collections.defaultdict(float)
+    for line in recordings:
+      amounts[line.speaker] += line.seconds if timed else len(line.text)
+    most_first = sorted(amounts, key=lambda name: (-amounts[name], name))
+    voices.append((code, tuple(most_first[:MOST_VOICES])))
+  return tuple(voices)

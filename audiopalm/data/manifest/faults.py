@@ -1,8 +1,10 @@
-"""Faults of a manifest with their locations, and a summary of them as text."""
+"""Faults of records: with their locations in a manifest, as a summary in text, and by kind."""
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 MOST_TEXTS = 30  # distinct texts in a summary
 MOST_SPANS = 20  # line numbers or ranges shown for a text
@@ -58,3 +60,17 @@ def spans(lines: Sequence[int]) -> str:
   )
   left = sum(last - first + 1 for first, last in ranges[MOST_SPANS:])
   return f"{shown} and {left:,} more" if left else shown
+
+
+def kinds(reasons: Iterable[str]) -> dict[str, dict[str, Any]]:
+  """Returns {kind: {"records": how many faults are of it, "first": the text of the first}}."""
+  by_kind: dict[str, dict[str, Any]] = {}
+  for reason in reasons:
+    by_kind.setdefault(kind_of(reason), {"records": 0, "first": reason})["records"] += 1
+  return by_kind
+
+
+def kind_of(reason: str) -> str:
+  """Returns what a fault says up to its second colon, without name and numbers."""
+  text = reason.split(": ", 1)[-1]
+  return re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])

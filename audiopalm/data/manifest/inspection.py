@@ -8,7 +8,7 @@ import numpy as np
 from rich import box, console, progress, table
 
 from audiopalm.audio import waveform
-from audiopalm.data import quarantine, spread
+from audiopalm.data import spread
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import faults, lines, recordings
 from audiopalm.data.manifest.faults import Fault
@@ -48,67 +48,61 @@ def inspect(files: Files, reading: Reading, executor: Local) -> Inspection:
   valid, failed, remarks = [], [], []
   with progress.Progress(console=console.Console(stderr=True), transient=True) as bar:
     task = bar.add_task("Reading recordings", total=len(read.lines))
-    for job, results in zip(jobs, executor.map(check_lines, jobs), strict=True):
-      for line, (seconds, reason, notes) in zip(job, results, strict=True):
-        remarks += [Fault(line.location, note) for note in notes]
-        if reason is None:
-          valid.append((line, seconds))
+    for job, results in zip(jobs, executor.map(_checked, jobs), strict=True):
+      for line, result in zip(job, results, strict=True):
+        if isinstance(result, str):
+          failed.append(Fault(line.location, result))
         else:
-          failed.append(Fault(line.location, reason))
+          valid.append((line, result[0]))
+          remarks += [Fault(line.location, note) for note in result[1]]
       bar.advance(task, len(job))
   return Inspection(read, tuple(valid), tuple(failed), tuple(remarks))
 
 
-def check_lines(job: Sequence[ManifestLine]) -> list[tuple[float, str | None, tuple[str, ...]]]:
-  """Returns (seconds, None, notes) of each line with a valid recording, else (0, fault, ())."""
-  results: list[tuple[float, str | None, tuple[str, ...]]] = []
+def _checked(job: Sequence[ManifestLine]) -> list[tuple[float, tuple[str, ...]] | str]:
+  """Returns (seconds, notes) of each line with a valid recording, the fault of all others."""
+  results = []
   for line in job:
     try:
       utterance = recordings.utterance(line)
       notes = utterance.notes
       if line.translation is not None:
         notes += recordings.utterance(line.translation).notes
-      results.append((len(utterance.wave_S) / waveform.RATE_HZ, None, notes))
+      results.append((len(utterance.wave_S) / waveform.RATE_HZ, notes))
     except RecordError as error:
-      results.append((0.0, str(error), ()))
+      results.append(str(error))
   return results
 
 
 def show(inspection: Inspection, out: console.Console) -> None:
   """Prints an inspection, its faults last."""
+
+  def section(title: str, rows: Iterable[str]) -> None:
+    out.print(f"\n{title}", markup=False, highlight=False, soft_wrap=True)
+    for row in rows:
+      out.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
+
   if inspection.valid:
     out.print(_languages(inspection.valid))
     for text in _targets(inspection.valid):
       out.print(text, markup=False, highlight=False)
-    for title, rows in (
-      ("Lengths", histogram([seconds for _, seconds in inspection.valid])),
-      ("Examples", _examples(inspection.valid)),
-    ):
-      out.print(f"\n{title}")
-      for row in rows:
-        out.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
+    section("Lengths", histogram([seconds for _, seconds in inspection.valid]))
+    section("Examples", _examples(inspection.valid))
   if inspection.read.unused:
-    names = ", ".join(inspection.read.unused)
-    out.print(f"\nColumns not used: {names}", markup=False, highlight=False, soft_wrap=True)
+    section(f"Columns not used: {', '.join(inspection.read.unused)}", ())
   for title, rows in (
     ("Recordings: read, but check these", by_kind(inspection.notes)),
     ("The manifest as a whole: correct this first", faults.summary(inspection.read.faults)),
     ("Recordings: `prepare` would leave these out", by_kind(inspection.faults)),
   ):
     if rows:
-      out.print(f"\n{title}")
-    for row in rows:
-      out.print(f"  {row}", markup=False, highlight=False, soft_wrap=True)
+      section(title, rows)
   count = len(inspection.read.lines)
   out.print(f"\n{count:,} lines can be read, {inspection.problems:,} problems.", highlight=False)
 
 
 def histogram(lengths_s: Sequence[float]) -> list[str]:
-  """Returns a text histogram of seconds, one bin per line:
-
-  0-1 s     3  ####
-  1-2 s    30  ########################################
-  """
+  """Returns a text histogram of seconds, one bin per line: " 0-1 s         3  ####"."""
   longest_s = max(lengths_s)
   width_s = next((s for s in STEPS_S if longest_s / s <= BINS), longest_s / BINS)
   edges_s = np.arange(0, longest_s + width_s, width_s)
@@ -125,7 +119,7 @@ def by_kind(failed: Iterable[Fault]) -> list[str]:
   """Returns a line per kind of fault: how many, on which lines, and the text of the first."""
   kinds: dict[tuple[str, str], list[Fault]] = {}
   for fault in failed:
-    kinds.setdefault((fault.location.file, quarantine.kind_of(fault.text)), []).append(fault)
+    kinds.setdefault((fault.location.file, faults.kind_of(fault.text)), []).append(fault)
   return [
     f"{len(group):,} x {kind}: {file}, line{'s'[: len(group) > 1]} "
     f"{faults.spans([fault.location.line for fault in group])}. {group[0].text}"
@@ -138,19 +132,12 @@ def _languages(valid: Valid) -> table.Table:
   rows.add_column("language", no_wrap=True)
   for name in ("hours", "recordings", "speakers", "shortest", "mean", "longest"):
     rows.add_column(name, justify="right", no_wrap=True)
-  by_language: dict[str, list[tuple[ManifestLine, float]]] = collections.defaultdict(list)
-  for line, seconds in valid:
-    by_language[line.language].append((line, seconds))
-  for code, group in sorted(by_language.items()):
-    lengths_s = [seconds for _, seconds in group]
-    mean_s = sum(lengths_s) / len(group)
-    rows.add_row(
-      code,
-      f"{sum(lengths_s) / 3600:.2f}",
-      f"{len(group):,}",
-      f"{len({line.speaker for line, _ in group} - {lines.SOMEBODY}):,}",
-      *(f"{seconds:.1f} s" for seconds in (min(lengths_s), mean_s, max(lengths_s))),
-    )
+  for code in sorted({line.language for line, _ in valid}):
+    lengths_s = [seconds for line, seconds in valid if line.language == code]
+    speakers = {line.speaker for line, _ in valid if line.language == code} - {lines.SOMEBODY}
+    spread_s = (min(lengths_s), sum(lengths_s) / len(lengths_s), max(lengths_s))
+    counts = (f"{sum(lengths_s) / 3600:.2f}", f"{len(lengths_s):,}", f"{len(speakers):,}")
+    rows.add_row(code, *counts, *(f"{seconds:.1f} s" for seconds in spread_s))
   return rows
 
 

@@ -49,7 +49,10 @@ class Reading:
 
   def tables(self, paths: Sequence[str]) -> list[Table]:
     """Returns the tables of a split's files. Opens no audio."""
-    return [table.read(path) for path in paths]
+    return [self.table_of(path) for path in paths]
+
+  def table_of(self, path: str) -> Table:
+    return table.read(path)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,14 +105,17 @@ def read(files: Files, reading: Reading) -> Lines:
   faults, lines = [], []
   for source in tables:
     faults += source.faults
-    missing = list(_missing_columns(source.header, reading)) if source.header else []
-    faults += missing
-    for row in source.rows if not missing else ():
-      fields = Fields(row)
-      line = _line(fields, reading, source.folder)
-      if fields.faults:
-        faults += fields.faults
-      else:
+    if source.header:
+      header = _LineFields(source.header, reading, source.folder)
+      header.check_columns("audio", "text", *(() if reading.language else ("language",)))
+      faults += header.faults
+      if header.faults:
+        continue
+    for row in source.rows:
+      fields = _LineFields(row, reading, source.folder)
+      line = fields.line()
+      faults += fields.faults
+      if not fields.faults:
         lines.append(line)
   between = [*_duplicates(lines), *_unpaired(lines)]
   faulty = {fault.location for fault in between}
@@ -135,162 +141,161 @@ def joined(lines: Sequence[ManifestLine]) -> Iterator[tuple[ManifestLine, Manife
   for line in lines:
     if not line.pair:
       yield line, line.translation
-      continue
-    first, second = partners[line.pair]
-    if line is not first:
-      continue
-    if first.role:
-      yield (first, second) if first.role == "source" else (second, first)
-    else:
-      yield first, second
-      yield second, first
+    elif line is partners[line.pair][0]:
+      first, second = partners[line.pair]
+      if first.role != "target":
+        yield first, second
+      if first.role != "source":
+        yield second, first
 
 
-def _missing_columns(header: Row, reading: Reading) -> Iterator[Fault]:
-  """Yields a fault for each required column that a header lacks."""
-  fields = Fields(header)
-  required = ["audio", "text"] + ([] if reading.language else ["language"])
-  for column in required:
-    if not fields.has(column) and not (column == "text" and _has_answer(fields)):
-      yield Fault(header.location, columns.missing(column, header))
+class _LineFields(Fields):
+  """The fields of a row, of which `line` makes a line.
 
+  NeMo's rows have a text and an answer (see `columns`), of which either may be the translation.
+  """
 
-def _has_answer(fields: Fields) -> bool:
-  """Returns whether a row has a column for a translation or an answer."""
-  return fields.has("translation") or fields.has("answer")
+  def __init__(self, row: Row, reading: Reading, folder: Path):
+    super().__init__(row)
+    self._reading, self._folder = reading, folder
 
+  def check_columns(self, *required: str) -> None:
+    """Adds a fault for each required column that the row, or the header, lacks."""
+    for column in required:
+      if not self.has(column) and not (column == "text" and self._has_answer):
+        self.add_fault(columns.missing(column, self.row))
 
-def _line(fields: Fields, reading: Reading, folder: Path) -> ManifestLine | None:
-  """Returns the line of a row, which is valid only if `fields` has no faults afterwards."""
-  for column in ("audio", "text"):
-    if not fields.has(column) and not (column == "text" and _has_answer(fields)):
-      fields.add_fault(columns.missing(column, fields.row))
-  if fields.faults:
-    return None
-  audio = fields.text("audio")
-  if not audio and not fields.faults:
-    fields.add_fault("audio is empty, expected the path of a recording.")
-  offset_s, duration_s = fields.seconds("offset"), fields.seconds("duration")
-  span_s = None
-  if offset_s is not None:
-    span_s = (offset_s, math.inf if duration_s is None else offset_s + duration_s)
-  language = fields.language("language", reading.language)
-  translation = _translation(fields, reading, folder, language)
-  return ManifestLine(
-    location=fields.row.location,
-    id=fields.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
-    audio=_path(audio, "audio", fields, reading, folder),
-    text=_transcript(fields, language, translation),
-    language=language,
-    speaker=fields.label("speaker") or SOMEBODY,
-    span_s=span_s,
-    seconds=duration_s,
-    words=_words(fields),
-    pair=fields.label("pair"),
-    role=_role(fields),
-    translation=translation,
-  )
+  def line(self) -> ManifestLine | None:
+    """Returns the line of the row, which is valid only if there are no faults afterwards."""
+    self.check_columns("audio", "text")
+    if self.faults:
+      return None
+    audio = self.text("audio")
+    if not audio and not self.faults:
+      self.add_fault("audio is empty, expected the path of a recording.")
+    offset_s, duration_s = self.seconds("offset"), self.seconds("duration")
+    span_s = None
+    if offset_s is not None:
+      span_s = (offset_s, math.inf if duration_s is None else offset_s + duration_s)
+    language = self._language  # first: its faults are reported before those of the translation
+    translation = self._translation()
+    return ManifestLine(
+      location=self.row.location,
+      id=self.label("id") or (f"{audio}@{offset_s}" if offset_s else audio),
+      audio=self._path(audio, "audio"),
+      text=self._transcript(translation),
+      language=language,
+      speaker=self.label("speaker") or SOMEBODY,
+      span_s=span_s,
+      seconds=duration_s,
+      words=self._words(),
+      pair=self.label("pair"),
+      role=self._role(),
+      translation=translation,
+    )
 
+  @functools.cached_property
+  def _language(self) -> str:
+    return self.language("language", self._reading.language)
 
-def _path(audio: str, column: str, fields: Fields, reading: Reading, folder: Path) -> str:
-  """Returns the path of a recording."""
-  if reading.audio_dir is not None:
-    folder = Path(reading.audio_dir)
-  elif fields.name(column) == "path" and "/" not in audio and _is_folder(folder / CLIPS):
-    folder = folder / CLIPS  # Common Voice names its files without their folder
-  try:
-    return str(folder.expanduser() / (Path(audio).expanduser() if audio[:1] == "~" else audio))
-  except RuntimeError:
-    path = columns.quoted(audio)
-    fields.add_fault(f"there is no user for the ~ in {path}. Write the path without ~.")
-    return audio
+  @property
+  def _has_answer(self) -> bool:
+    """Whether the row has a column for a translation or an answer."""
+    return self.has("translation") or self.has("answer")
+
+  @functools.cached_property
+  def _is_foreign(self) -> bool:
+    """Whether the row names a language of its translation other than that of its audio."""
+    return language_tags.find(self.text("translation_language")) not in (None, self._language)
+
+  @functools.cached_property
+  def _is_translated_only(self) -> bool:
+    """Whether `text` is a translation, the expected output of a NeMo model."""
+    named = self.name("translation_language") == "target_lang"
+    return named and not self._has_answer and self._is_foreign
+
+  def _path(self, audio: str, column: str) -> str:
+    """Returns the path of a recording."""
+    folder = self._folder
+    if self._reading.audio_dir is not None:
+      folder = Path(self._reading.audio_dir)
+    elif self.name(column) == "path" and "/" not in audio and _is_folder(folder / CLIPS):
+      folder = folder / CLIPS  # Common Voice names its files without their folder
+    try:
+      return str(folder.expanduser() / (Path(audio).expanduser() if audio[:1] == "~" else audio))
+    except RuntimeError:
+      path = columns.quoted(audio)
+      self.add_fault(f"there is no user for the ~ in {path}. Write the path without ~.")
+      return audio
+
+  def _role(self) -> str:
+    role = self.text("role")
+    if role and role not in ROLES:
+      self.add_fault(f"role is {role!r}, expected {' or '.join(ROLES)}, or none.")
+    elif role and not self.label("pair"):
+      self.add_fault(
+        f"role is {role!r}, but there is no pair. Give both lines with one meaning the same pair."
+      )
+    return role
+
+  def _transcript(self, translation: ManifestLine | None) -> str:
+    """Returns the text of the recording, "" if the row has that of its translation only."""
+    if self._is_translated_only:
+      return ""
+    text, answer = self.text("text"), self.text("answer")
+    if not answer or (translation is not None and not self.has("translation")):
+      return text
+    if text and text != answer:
+      self.add_fault(
+        f"has a text and an answer, both in {self._language!r}, that differ. Remove one, or name "
+        "the language of the answer: target_lang."
+      )
+    return text or answer
+
+  def _translation(self) -> ManifestLine | None:
+    text, audio = self.text("translation"), self.text("translation_audio")
+    if not self.has("translation"):
+      column = "text" if self._is_translated_only else "answer"
+      text = self.text(column) if self._is_foreign else ""
+    if not audio and self.value("translation_speaker") is not None:
+      self.add_fault("has a translation_speaker, but no translation_audio. Add it, or remove both.")
+    if not text and not audio:
+      named = self.value("translation_language") is not None
+      if named and not self._has_answer and self._is_foreign:
+        self.add_fault("has a translation_language, but no translation. Add it, or remove both.")
+      return None
+    if self.label("pair"):
+      self.add_fault("has a pair and a translation. Remove one: each gives the record its target.")
+    code = self.language("translation_language", self._reading.translation_language)
+    if code and code == self._language:
+      self.add_fault(f"its translation is in {code!r}, the language of its text.")
+    path = self._path(audio, "translation_audio") if audio else None
+    speaker = (self.label("translation_speaker") or SOMEBODY) if audio else ""
+    return ManifestLine(self.row.location, "", path, text, code, speaker)
+
+  def _words(self) -> tuple[Word, ...]:
+    """Returns the words with their times; () if the row has none."""
+    value = self.value("words")
+    if value is None:
+      return ()
+    try:
+      items = json.loads(value) if isinstance(value, str) else value
+      words = tuple(_word(item) for item in items)
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
+      self.add_fault(
+        f"words is {columns.quoted(value)}, expected [[word, start, end], ...] with times in "
+        "seconds."
+      )
+      return ()
+    starts = [word.start_s for word in words]
+    if starts != sorted(starts):
+      self.add_fault("words are not in the order of their starts.")
+    return words
 
 
 @functools.lru_cache(maxsize=16)
 def _is_folder(path: Path) -> bool:
   return path.is_dir()
-
-
-def _role(fields: Fields) -> str:
-  role = fields.text("role")
-  if role and role not in ROLES:
-    fields.add_fault(f"role is {role!r}, expected {' or '.join(ROLES)}, or none.")
-  elif role and not fields.label("pair"):
-    fields.add_fault(
-      f"role is {role!r}, but there is no pair. Give both lines with one meaning the same pair."
-    )
-  return role
-
-
-def _transcript(fields: Fields, language: str, translation: ManifestLine | None) -> str:
-  """Returns the text of the recording, "" if the row has that of its translation only."""
-  if _is_translated_only(fields, language):
-    return ""
-  text, answer = fields.text("text"), fields.text("answer")
-  if not answer or (translation is not None and not fields.has("translation")):
-    return text
-  if text and text != answer:
-    fields.add_fault(
-      f"has a text and an answer, both in {language!r}, that differ. Remove one, or name the "
-      "language of the answer: target_lang."
-    )
-  return text or answer
-
-
-def _translation(
-  fields: Fields, reading: Reading, folder: Path, language: str
-) -> ManifestLine | None:
-  text, audio = fields.text("translation"), fields.text("translation_audio")
-  if not fields.has("translation"):
-    column = "text" if _is_translated_only(fields, language) else "answer"
-    text = fields.text(column) if _is_foreign(fields, language) else ""
-  if not audio and fields.value("translation_speaker") is not None:
-    fields.add_fault("has a translation_speaker, but no translation_audio. Add it, or remove both.")
-  if not text and not audio:
-    named = fields.value("translation_language") is not None
-    if named and not _has_answer(fields) and _is_foreign(fields, language):
-      fields.add_fault("has a translation_language, but no translation. Add it, or remove both.")
-    return None
-  if fields.label("pair"):
-    fields.add_fault("has a pair and a translation. Remove one: each gives the record its target.")
-  code = fields.language("translation_language", reading.translation_language)
-  if code and code == language:
-    fields.add_fault(f"its translation is in {code!r}, the language of its text.")
-  if not audio:
-    return ManifestLine(fields.row.location, "", None, text, code)
-  path = _path(audio, "translation_audio", fields, reading, folder)
-  speaker = fields.label("translation_speaker") or SOMEBODY
-  return ManifestLine(fields.row.location, "", path, text, code, speaker)
-
-
-def _is_foreign(fields: Fields, language: str) -> bool:
-  """Returns whether the row names a language of its translation other than that of its audio."""
-  return language_tags.find(fields.text("translation_language")) not in (None, language)
-
-
-def _is_translated_only(fields: Fields, language: str) -> bool:
-  """Returns whether `text` is a translation, the expected output of a NeMo model."""
-  named = fields.name("translation_language") == "target_lang"
-  return named and not _has_answer(fields) and _is_foreign(fields, language)
-
-
-def _words(fields: Fields) -> tuple[Word, ...]:
-  """Returns the words with their times; () if the row has none."""
-  value = fields.value("words")
-  if value is None:
-    return ()
-  try:
-    items = json.loads(value) if isinstance(value, str) else value
-    words = tuple(_word(item) for item in items)
-  except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
-    fields.add_fault(
-      f"words is {columns.quoted(value)}, expected [[word, start, end], ...] with times in seconds."
-    )
-    return ()
-  starts = [word.start_s for word in words]
-  if starts != sorted(starts):
-    fields.add_fault("words are not in the order of their starts.")
-  return words
 
 
 def _word(item: Any) -> Word:

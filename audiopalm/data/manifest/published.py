@@ -8,9 +8,10 @@
     FLEURS       data/en_us/{train,dev,test}.tsv, data/en_us/audio/{train,dev,test}/*.wav
     VoxPopuli    transcribed_data/en/asr_{train,dev,test}.tsv, transcribed_data/en/2009/*.ogg
 
-Functions return the files of each split and how to read them, without opening any; they raise
-ConfigError if something is missing. Sources: Panayotov et al. 2015; Wang et al., arXiv:2007.10310;
-Jia et al., arXiv:2201.03713; Conneau et al., arXiv:2205.12446; Wang et al., arXiv:2101.00390.
+Functions return the settings of a corpus after reading its tables, and open no recording. They
+raise ConfigError where a file or folder is missing, and DataError, with every faulty line, for
+tables that cannot be used. Sources: Panayotov et al. 2015; Wang et al., arXiv:2007.10310; Jia et
+al., arXiv:2201.03713; Conneau et al., arXiv:2205.12446; Wang et al., arXiv:2101.00390.
 """
 
 import collections
@@ -23,7 +24,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from audiopalm import language_tags
-from audiopalm.data.manifest import lines, table
+from audiopalm.data.manifest import corpus, lines, table
+from audiopalm.data.manifest.corpus import Manifest
 from audiopalm.data.manifest.faults import Fault, Location
 from audiopalm.data.manifest.lines import CLIPS, Files, Reading
 from audiopalm.data.manifest.table import Row, Table
@@ -41,27 +43,58 @@ COMMON_VOICE = ("path", "sentence", "client_id")
 CVSS_TABLE = ("path", "translation")
 VALIDATED = "validated.tsv"  # Common Voice's table of its clips
 
-Splits = tuple[dict[str, tuple[str, ...]], Reading]  # files by split, and how to read them
 Clips = tuple[dict[str, dict[str, str]], tuple[Fault, ...], str]  # rows by clip, faults, sha256
 
 
-def librispeech(folder: str, subsets: Mapping[str, Files]) -> Splits:
-  """Returns the folders of the subsets in each split."""
+def librispeech(
+  folder: str,
+  train: Files = "train-clean-100",
+  validation: Files = "dev-clean",
+  test: Files = "test-clean",
+  held_out_voices: Files = (),
+  *,
+  variants: int = 1,
+  name: str = "librispeech",
+) -> Manifest:
+  """Returns LibriSpeech: English speech and its words, by subsets, which are folders of `folder`.
+
+  Its dev and test subsets are spoken by others than its train subsets, so that "test-other" may be
+  `held_out_voices`.
+
+      corpora.librispeech("LibriSpeech", train=("train-clean-100", "train-clean-360"))
+  """
   root = _existing("LibriSpeech", Path(folder).expanduser())
-  if not subsets["train"]:
+  if not train:
     raise ConfigError(
-      f"LibriSpeech: train={subsets['train']!r} names no subset. Name one or more: {_names(root)}."
+      f"LibriSpeech: train={train!r} names no subset. Name one or more: {_names(root)}."
     )
+  subsets = {
+    "train": train, "validation": validation, "test": test, "held_out_voices": held_out_voices,
+  }  # fmt: skip
   files = {
     split: tuple(str(_existing("LibriSpeech", root / name)) for name in lines.paths(names))
     for split, names in subsets.items()
     if names
   }
-  return files, Reading(language="en")
+  return corpus.read(files, Reading(language="en"), name, variants)
 
 
-def covost2(folder: str, pair: str, common_voice: str | None) -> Splits:
-  """Returns the tables of a pair such as "fr_en", even if they are still to be split."""
+def covost2(
+  folder: str,
+  pair: str,
+  *,
+  common_voice: str | None = None,
+  variants: int = 1,
+  name: str = "covost2",
+) -> Manifest:
+  """Returns CoVoST 2: clips of Common Voice 4, their words, and these in another language.
+
+  `pair` is from and to, as the files have it. The tables, even if they are still to be split, lie
+  in `folder` or in its folder of the language, where `clips/` is too; else `common_voice` is what
+  holds that.
+
+      corpora.covost2("covost", pair="fr_en")
+  """
   source, target = _pair("CoVoST 2", pair)
   root = _existing("CoVoST 2", Path(folder).expanduser())
   clips = _clips("CoVoST 2", Path(common_voice or folder).expanduser(), source)
@@ -72,40 +105,81 @@ def covost2(folder: str, pair: str, common_voice: str | None) -> Splits:
       f"CoVoST 2: neither {root} nor {root / source} holds covost_v2.{pair}.tsv: there are "
       f"{_names(root)}. Download and unpack that table, or correct folder and pair."
     )
-  tables = {split: parent / f"covost_v2.{pair}.{name}.tsv" for split, name in SPLITS.items()}
+  tables = {split: parent / f"covost_v2.{pair}.{part}.tsv" for split, part in SPLITS.items()}
   if not (parent / f"covost_v2.{pair}.tsv").is_file():
     for path in tables.values():
       _existing("CoVoST 2", path)
   reading = CoVoST2(_code("CoVoST 2", source), _code("CoVoST 2", target), str(clips))
-  return {split: (str(path),) for split, path in tables.items()}, reading
+  files = {split: (str(path),) for split, path in tables.items()}
+  return corpus.read(files, reading, name, variants)
 
 
-def cvss(folder: str, common_voice: str, pair: str, transferred: bool) -> Splits:
-  """Returns the tables of CVSS-C, or of CVSS-T with `transferred` voices."""
+def cvss(
+  folder: str,
+  pair: str,
+  *,
+  common_voice: str,
+  transferred: bool = False,
+  variants: int = 1,
+  name: str = "cvss",
+) -> Manifest:
+  """Returns CVSS-C: clips of Common Voice 4 and their translations, spoken by one voice, "cvss".
+
+  `transferred` reads CVSS-T, whose translations are in the voice of the clip. `common_voice` holds
+  the folder of the language, with `validated.tsv` and `clips/`; `pair` has its name.
+
+      corpora.cvss("cvss_c_fr_en_v1.0", pair="fr_en", common_voice="cv-corpus-4")
+  """
   source, target = _pair("CVSS", pair)
   root = _existing("CVSS", Path(folder).expanduser())
   clips = _clips("CVSS", Path(common_voice).expanduser(), source)
   _existing("CVSS", clips.parent / VALIDATED)
   files = {}
-  for split, name in SPLITS.items():
-    _existing("CVSS", root / name)
-    files[split] = (str(_existing("CVSS", root / f"{name}.tsv")),)
+  for split, part in SPLITS.items():
+    _existing("CVSS", root / part)
+    files[split] = (str(_existing("CVSS", root / f"{part}.tsv")),)
   codes = _code("CVSS", source), _code("CVSS", target)
-  return files, CVSS(*codes, str(clips), transferred=transferred)
+  return corpus.read(files, CVSS(*codes, str(clips), transferred=transferred), name, variants)
 
 
-def fleurs(folder: str, languages: Sequence[str], raw: bool) -> Splits:
-  """Returns the tables of languages such as "en_us", those of all languages in each split."""
+def fleurs(
+  folder: str,
+  languages: tuple[str, ...],
+  *,
+  raw: bool = False,
+  variants: int = 1,
+  name: str = "fleurs",
+) -> Manifest:
+  """Returns FLEURS in some languages, named as its folders: speech, words, and both translated.
+
+  A recording is a record for each other language that has its sentence, so each of n languages adds
+  n - 1 records a recording. Words are normalized, or, with `raw`, as they were read. Who speaks is
+  not known: its voices are "en_us-female", "en_us-male", and the same in all splits.
+
+      corpora.fleurs("fleurs", languages=("en_us", "fr_fr"))
+  """
   root = _inner("FLEURS", folder, "data")
   files = _language_tables("FLEURS", root, languages, "{}.tsv")
   for language in languages:
-    for name in SPLITS.values():
-      _existing("FLEURS", root / language / "audio" / name)
-  return files, Fleurs(raw=raw)
+    for part in SPLITS.values():
+      _existing("FLEURS", root / language / "audio" / part)
+  return corpus.read(files, Fleurs(raw=raw), name, variants)
 
 
-def voxpopuli(folder: str, languages: Sequence[str], raw: bool) -> Splits:
-  """Returns the tables of transcribed speech in languages such as "en"."""
+def voxpopuli(
+  folder: str,
+  languages: tuple[str, ...],
+  *,
+  raw: bool = False,
+  variants: int = 1,
+  name: str = "voxpopuli",
+) -> Manifest:
+  """Returns the transcribed speeches of VoxPopuli in some languages, named as its folders.
+
+  Words are normalized, or, with `raw`, as they were written down, which not all were.
+
+      corpora.voxpopuli("voxpopuli", languages=("en", "de"))
+  """
   root = _inner("VoxPopuli", folder, "transcribed_data")
   files = _language_tables("VoxPopuli", root, languages, "asr_{}.tsv")
   for language in languages:
@@ -114,7 +188,7 @@ def voxpopuli(folder: str, languages: Sequence[str], raw: bool) -> Splits:
         f"VoxPopuli: {root / language} has no recordings: it holds {_names(root / language)}. Cut "
         "them with VoxPopuli's own get_asr_data, which writes a folder for each year."
       )
-  return files, VoxPopuli(raw=raw)
+  return corpus.read(files, VoxPopuli(raw=raw), name, variants)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +212,7 @@ class _Clips(Reading):
 class CoVoST2(_Clips):
   """Clips of Common Voice and their translations as text."""
 
-  def tables(self, paths: Sequence[str]) -> list[Table]:
-    return [self._table(path) for path in paths]
-
-  def _table(self, path: str) -> Table:
+  def table_of(self, path: str) -> Table:
     name = re.fullmatch(r"(.+)\.(train|dev|test)\.tsv", path)
     if name is None:
       text = "is not named like a split of CoVoST 2, such as covost_v2.fr_en.dev.tsv."
@@ -183,12 +254,9 @@ class CVSS(_Clips):
 
   transferred: bool = False
 
-  def tables(self, paths: Sequence[str]) -> list[Table]:
-    return [self._table(Path(path)) for path in paths]
-
-  def _table(self, path: Path) -> Table:
+  def table_of(self, path: str) -> Table:
     clips, clip_faults, digest = _validated(self._clip_table)
-    source = table.read(str(path), CVSS_TABLE)
+    source, path = table.read(path, CVSS_TABLE), Path(path)
     translations = str((path.parent / path.stem).absolute())
     rows, faults = [], list(clip_faults)
     for row in () if clip_faults else source.rows:
@@ -276,13 +344,10 @@ class VoxPopuli(Reading):
 
   raw: bool = False
 
-  def tables(self, paths: Sequence[str]) -> list[Table]:
-    return [self._table(Path(path)) for path in paths]
-
-  def _table(self, path: Path) -> Table:
-    source = _with_columns(table.read(str(path)), VOXPOPULI)
-    rows = (self._row(path.parent, row) for row in source.rows)
-    return _table(source, rows, (), self.raw, path.parent.name)
+  def table_of(self, path: str) -> Table:
+    source, folder = _with_columns(table.read(path), VOXPOPULI), Path(path).parent
+    rows = (self._row(folder, row) for row in source.rows)
+    return _table(source, rows, (), self.raw, folder.name)
 
   def _row(self, folder: Path, row: Row) -> Row:
     id, speaker = row.values["id"], row.values["speaker_id"]
@@ -322,16 +387,13 @@ def _with_columns(source: Table, names: Sequence[str]) -> Table:
 
 def _validated(path: Path) -> Clips:
   """Returns the rows of `validated.tsv` by clip, its faults and its sha256."""
-  try:
-    state = path.stat()
-  except OSError:
-    return _read_validated(path, 0, 0)
-  return _read_validated(path, state.st_size, state.st_mtime_ns)
+  state = path.stat() if path.exists() else None
+  return _read_validated(path, state and (state.st_size, state.st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=1)
-def _read_validated(path: Path, size: int, written_ns: int) -> Clips:
-  """Returns `_validated`, cached for all splits until `size` or `written_ns` changes."""
+def _read_validated(path: Path, state: tuple[int, int] | None) -> Clips:
+  """Returns `_validated`, cached for all splits until `state` changes."""
   source = _with_columns(table.read(str(path)), COMMON_VOICE)
   clips = {
     row.values["path"]: {name: row.values[name] for name in COMMON_VOICE} for row in source.rows

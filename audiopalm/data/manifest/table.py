@@ -15,7 +15,6 @@ import codecs
 import collections
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,33 +67,32 @@ def read(path: str, names: Sequence[str] = ()) -> Table:
   try:
     data = file.read_bytes()
   except OSError as error:
-    return _refused(path, file, f"cannot be read: {error.strerror}. Give the path of a manifest.")
-  digest = hashlib.sha256(data).hexdigest()
+    return _refused(path, f"cannot be read: {error.strerror}. Give the path of a manifest.")
   # UTF-16 and UTF-32 without a byte order mark show by the zeros of the first characters.
   if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
     text = "is in UTF-16 or UTF-32, or not text, expected UTF-8. Save it in that encoding."
-    return _refused(path, file, text)
+    return _refused(path, text)
   faults: list[Fault] = []
   lines = list(_lines(path, data.removeprefix(codecs.BOM_UTF8), faults))
+  first, ending, header = lines[0][1].lstrip() if lines else "", file.suffix.lower(), None
+  is_json = ending in JSON_ENDINGS or (first.startswith(("{", "[")) and ending not in TABLE_ENDINGS)
   if not lines:
+    rows = ()
     if not faults:
       faults.append(Fault(Location(path), "is empty: expected one recording per line."))
-    return Table((), tuple(faults), digest, file.parent)
-  if names:
+  elif names:
     rows = tuple(_rows(lines, names, f"expected {len(names)}: {', '.join(names)}", faults))
-    return Table(rows, tuple(faults), digest, file.parent)
-  first = lines[0][1].lstrip()
-  ending = file.suffix.lower()
-  if ending in JSON_ENDINGS or (first.startswith(("{", "[")) and ending not in TABLE_ENDINGS):
-    if first.startswith("["):
-      return _refused(path, file, "is a JSON array, expected one JSON object per line.")
+  elif not is_json:
+    header, rows = _table(lines, faults)
+  elif first.startswith("["):
+    return _refused(path, "is a JSON array, expected one JSON object per line.")
+  else:
     rows = tuple(_json_rows(lines, faults))
-    return Table(rows, tuple(faults), digest, file.parent)
-  return _table(lines, faults, digest, file.parent)
+  return Table(rows, tuple(faults), hashlib.sha256(data).hexdigest(), file.parent, header)
 
 
-def _refused(path: str, file: Path, text: str) -> Table:
-  return Table((), (Fault(Location(path), text),), "", file.parent)
+def _refused(path: str, text: str) -> Table:
+  return Table((), (Fault(Location(path), text),), "", Path(path))
 
 
 def _lines(path: str, data: bytes, faults: list[Fault]) -> Iterator[tuple[Location, str]]:
@@ -134,25 +132,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _table(
-  lines: list[tuple[Location, str]], faults: list[Fault], digest: str, folder: Path
-) -> Table:
+  lines: list[tuple[Location, str]], faults: list[Fault]
+) -> tuple[Row | None, tuple[Row, ...]]:
+  """Returns (header, rows) of a table; adds its faults."""
   (location, text), *rest = lines
   names = [name.strip() for name in cells(text)]
   if len(names) == 1:
-    faults.append(
-      Fault(
-        location,
-        f"is {text[:60]!r}: expected column names separated by tabs (TSV), or a JSON object on "
-        "each line (JSONL).",
-      )
+    text = (
+      f"is {text[:60]!r}: expected column names separated by tabs (TSV), or a JSON object on each "
+      "line (JSONL)."
     )
-    return Table((), tuple(faults), digest, folder)
+    faults.append(Fault(location, text))
+    return None, ()
   for name in dict.fromkeys(name for name in names if names.count(name) > 1):
     faults.append(Fault(location, f"names the column {name!r} twice. Rename one."))
   rows = tuple(_rows(rest, names, f"the header names {len(names)} columns", faults))
   if not rest:
     faults.append(Fault(location, "is the only line: expected rows after the column names."))
-  return Table(rows, tuple(faults), digest, folder, Row(location, dict.fromkeys(names)))
+  return Row(location, dict.fromkeys(names)), rows
 
 
 def _rows(
@@ -168,13 +165,17 @@ def _rows(
     split = cells(text)
     if len(split) != len(names):
       split = cells(text, QUOTED)
-    joined = 0
     if _is_open(split, waiting, names):
-      following = list(itertools.islice(waiting, MOST_LINES_OF_A_CELL))
-      joined, split = _over_lines(text, following, names)
+      split = cells(text)
+      for count in range(1, min(len(waiting), MOST_LINES_OF_A_CELL) + 1):
+        text += "\n" + waiting[count - 1][1]
+        joined = cells(text, QUOTED)
+        if len(joined) == len(names):
+          split = joined
+          for _ in range(count):
+            waiting.popleft()
+          break
     if len(split) == len(names):
-      for _ in range(joined):
-        waiting.popleft()
       yield Row(location, dict(zip(names, split, strict=True)))
     else:
       text = f"has {len(split)} cells, {expected}. Separate cells with one tab each."
@@ -212,21 +213,6 @@ def cells(text: str, quoted: re.Pattern = QUOTED_WITHOUT_TABS) -> list[str]:
     first = end + 1
 
 
-def _over_lines(
-  text: str, following: Sequence[tuple[Location, str]], names: Sequence[str]
-) -> tuple[int, list[str]]:
-  """Returns (lines, cells): how many following lines the quoted last cell continues over.
-
-  0, with the cells of the line alone, if no number of lines gives one cell per name.
-  """
-  joined = text
-  for count, (_, line) in enumerate(following, 1):
-    joined += "\n" + line
-    if len(split := cells(joined, QUOTED)) == len(names):
-      return count, split
-  return 0, cells(text)
-
-
 def _folder(path: str, folder: Path) -> Table:
   """Returns the rows of SPEAKER/CHAPTER/*.trans.txt, with the audio files of the same names."""
   transcripts = sorted(folder.rglob(f"*{TRANSCRIPTS}"))
@@ -235,7 +221,7 @@ def _folder(path: str, folder: Path) -> Table:
       f"is a folder without transcripts: expected SPEAKER/CHAPTER/*{TRANSCRIPTS} as in "
       "LibriSpeech. Give such a folder, or a manifest (JSONL or TSV)."
     )
-    return _refused(path, folder / "*", text)
+    return _refused(path, text)
   rows, faults = [], []
   digest = hashlib.sha256()
   for transcript in transcripts:
