@@ -69,7 +69,7 @@ def test_voicecraft_is_asked_to_edit_as_it_was_trained(tmp_path, monkeypatch):
   codes_TQ = prepared.tokenizers["codes"].encode(utterance)
   streams = {**entry.streams, "source.codes": codes_TQ}
   tag = layouts.tag_of(prepared.task("tts"), entry.languages)
-  blocks = layout.blocks(prepared.space.streams)
+  blocks = layout.grammar(prepared.space.streams).blocks
   asked, answers = [], []
 
   def remember(model, params, prompts, *given, **options):

@@ -96,7 +96,7 @@ def test_a_model_is_prompted_with_the_rows_it_was_trained_with(made_up, run, mon
   learned = {}
   for key in range(30):
     grid = layouts.realize(layout, streams, tag, prepared.space, (key,))
-    blocks = layout.blocks(prepared.space.streams)
+    blocks = layout.grammar(prepared.space.streams).blocks
     pieces = layouts.recover(layout, grid.tokens_LK, prepared.space).pieces
     drawn = [piece.frames for piece in pieces if blocks[piece.block].end == "span_end"]
     learned[tuple((span.start, span.stop) for span in drawn)] = grid
