@@ -1,8 +1,10 @@
 """All that a config is written with, in one place.
 
-    from audiopalm.config import Experiment, Packed, corpora, mixtures, models, optim, tokenizers
+    from audiopalm import config as c
 
 `corpora`, `mixtures`, `models`, `optim`, `synthesizers` and `tokenizers` are modules of builders.
+`Chain`, `Interleaving` and `Infilling` are rules from task to layout; a `Rule` of your own puts the
+parts in `layouts` together.
 """
 
 from audiopalm import layouts
@@ -10,7 +12,7 @@ from audiopalm.data.clips import Clips
 from audiopalm.data.packed import Packed
 from audiopalm.data.takes import Takes
 from audiopalm.experiment import Experiment
-from audiopalm.layouts import Chain
+from audiopalm.layouts import Chain, Infilling, Interleaving, Rule
 from audiopalm.nn.lora import Lora
 from audiopalm.objectives.base import Player
 from audiopalm.objectives.next_token import NextToken
@@ -24,12 +26,15 @@ __all__ = [
   "Clips",
   "Evaluation",
   "Experiment",
+  "Infilling",
+  "Interleaving",
   "Lora",
   "Machine",
   "NextToken",
   "Packed",
   "Player",
   "RandomProjection",
+  "Rule",
   "Takes",
   "Task",
   "WarmStart",

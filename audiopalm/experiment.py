@@ -163,9 +163,7 @@ def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
 
   with_values(experiment, {"optimizer.peak_lr": "3e-4", "mixture.tasks.asr": "2"})
   """
-  for path, value in changes.items():
-    experiment = values.replaced(experiment, path, value)
-  return experiment
+  return values.replaced(experiment, changes)
 
 
 def _check_task(task: Task) -> None:

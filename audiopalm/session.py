@@ -21,6 +21,7 @@ from audiopalm.evaluation import runner
 from audiopalm.exports import folder
 from audiopalm.inference import generate
 from audiopalm.inference import sampling as samplings
+from audiopalm.inference.editing import Span
 from audiopalm.inference.generate import Failure, Input, Result
 from audiopalm.inference.sampling import Sampling
 from audiopalm.inference.trained import Trained
@@ -51,6 +52,9 @@ class Session(Trained):
     beams: int = 1,
     length_penalty: float = 0.6,
     seed: int = 0,
+    edit: object | None = None,
+    transcript: str | None = None,
+    spans: Sequence[Span] = (),
   ) -> list[Result]:
     """Returns one Result per input: `.text`, `.wave_S` (at `.rate_hz`), `.languages`, ...
 
@@ -58,15 +62,22 @@ class Session(Trained):
     path, bytes, an open file, a wave (float32 at 16 kHz), (wave, rate), or a row of a dataset,
     {"array": wave, "sampling_rate": rate}; an array of two axes is one recording, its channels
     along the shorter axis. A temperature of 0 is greedy decoding; more than one of `beams` is beam
-    search (`inference.sampling.Beams`). Missing languages are found by likelihood. AudioError for
-    the first input that cannot be read, ConfigError for an unknown task, language or voice.
+    search (`inference.sampling.Beams`). Missing languages are found by likelihood. `edit` is a
+    recording of which a part is spoken anew, so that it says `text`: the words that differ from
+    `transcript`, what it says now, or `spans` in seconds; it takes a task whose layout fills spans
+    (`Infilling`). AudioError for the first input that cannot be read, ConfigError for an unknown
+    task, language or voice.
 
         run.generate("s2st", audio="a.wav", source="en", target="fr", seed=1)[0].wave_S
+        run.generate("tts", edit="a.wav", text="good evening", spans=[(0.4, 0.9)])[0].wave_S
     """
+    inputs = (
+      read_inputs(audio, text) if edit is None else [read_edit(edit, text, transcript, spans)]
+    )
     results = generate.generate(
       self,
       task,
-      read_inputs(audio, text),
+      inputs,
       language=language,
       source=source,
       target=target,
@@ -195,6 +206,24 @@ def read_inputs(
     return [Input(f"text {number}", text=string) for number, string in enumerate(texts, 1)]
   recordings = [audio] if sources.is_recording(audio) else list(audio)
   return [_recording(number, recording) for number, recording in enumerate(recordings, 1)]
+
+
+def read_edit(
+  recording: object, text: Sequence[str] | str | None, transcript: str | None, spans: Sequence[Span]
+) -> Input:
+  """Returns the input that asks for a recording to be edited; see `Session.generate`."""
+  texts = [text] if isinstance(text, str) else list(text or ())
+  if len(texts) != 1:
+    raise ConfigError(
+      f"A recording to edit takes one text, all that it shall say then; {len(texts)} came."
+    )
+  if (transcript is None) == (not spans):
+    raise ConfigError(
+      "A recording to edit takes its transcript, which is compared with the text, or the spans to "
+      "be spoken anew: one of the two."
+    )
+  edits = tuple(spans) if transcript is None else transcript
+  return dataclasses.replace(_recording(1, recording), text=texts[0], edits=edits)
 
 
 def _recording(number: int, audio: object) -> Input:

@@ -6,7 +6,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from audiopalm import trust
@@ -99,13 +99,14 @@ def stable_repr(value: Any) -> str:
   return f"{type(value).__name__}({', '.join(fields)})"
 
 
-def replaced(value: Any, path: str, new: Any) -> Any:
-  """Returns `value` with the field at a dotted path set to `new`; text is parsed by its type.
+def replaced(value: Any, changes: Mapping[str, Any]) -> Any:
+  """Returns `value` with the fields at dotted paths set, all at once: some are only valid together.
 
   Items of a tuple go by number, or by their name or stream; a tuple of (key, value) pairs is a
   mapping: "tokenizers.units.size", "mixture.tasks.asr" (its rate).
   """
-  return _replaced(value, type(value), path.split("."), new, path, value)
+  below = [(path.split("."), path, new) for path, new in changes.items()]
+  return _replaced(value, type(value), below, value)
 
 
 def paths(value: Any, prefix: str = "") -> Iterator[str]:
@@ -231,25 +232,44 @@ def _name(item: Any) -> str:
   return next((name for name in names if isinstance(name, str)), "")
 
 
-def _replaced(value: Any, kind: Any, steps: Sequence[str], new: Any, path: str, root: Any) -> Any:
+def _replaced(
+  value: Any, kind: Any, changes: Sequence[tuple[Sequence[str], str, Any]], root: Any
+) -> Any:
+  """Returns `value` with (steps below it, whole path, new value) applied."""
+  below: dict[str, list[tuple[Sequence[str], str, Any]]] = {}
+  for steps, path, new in changes:
+    if steps:
+      below.setdefault(steps[0], []).append((steps[1:], path, new))
+    else:
+      value = _set(value, kind, path, new)
+  if not below:
+    return value
   children = _children(value)
-  if not steps and isinstance(new, str) and children:
+  names = [name for name, _ in children]
+  for step, deeper in below.items():
+    if step not in names:
+      raise ConfigError(unknown_path(deeper[0][1], paths(root)))
+  if dataclasses.is_dataclass(value):
+    kinds, fields = typing.get_type_hints(type(value)), dict(children)
+    new = {name: _replaced(fields[name], kinds[name], below[name], root) for name in below}
+    return dataclasses.replace(value, **new)
+  numbers = {names.index(step): deeper for step, deeper in below.items()}
+  items = [
+    _replaced(child, type(child), numbers[number], root) if number in numbers else child
+    for number, (_, child) in enumerate(children)
+  ]
+  if all(map(_is_pair, value)):
+    items = [(key, item) for (key, _), item in zip(value, items, strict=True)]
+  return tuple(items)
+
+
+def _set(value: Any, kind: Any, path: str, new: Any) -> Any:
+  """Returns `new`, read by the kind of the field where it is text."""
+  children = _children(value)
+  if isinstance(new, str) and children:
     names = ", ".join(name for name, _ in children)
     raise ConfigError(f"{path} is {a(value)}: set one of its fields ({names}).")
-  if not steps:
-    return parse(new, type(value) if kind is Any else kind, path) if isinstance(new, str) else new
-  step, *rest = steps
-  names = [name for name, _ in children]
-  if step not in names:
-    raise ConfigError(unknown_path(path, paths(root)))
-  number = names.index(step)
-  child = children[number][1]
-  if dataclasses.is_dataclass(value):
-    kind = typing.get_type_hints(type(value))[step]
-    return dataclasses.replace(value, **{step: _replaced(child, kind, rest, new, path, root)})
-  child = _replaced(child, type(child), rest, new, path, root)
-  item = (value[number][0], child) if all(map(_is_pair, value)) else child
-  return (*value[:number], item, *value[number + 1 :])
+  return parse(new, type(value) if kind is Any else kind, path) if isinstance(new, str) else new
 
 
 def _plain(value: Any, path: str, trusted: Sequence[str]) -> Any:

@@ -1,13 +1,13 @@
-"""Speech of eight codes a frame in one column and in eight: the same TTS, flat, delayed and with a
-depth head.
+"""Speech of eight codes a frame, three ways: the same TTS in one column, in eight delayed ones, and
+in eight with a depth head.
 
-  python benchmarks/columns.py --steps 1000
+  python benchmarks/columns.py --steps 200
 
 Trains configs/delayed.py each way on the same recordings, about as much speech in each step.
 Results are in benchmarks/results/columns.json: rows of the grid that a second of speech takes (its
 text among them), nats per code on the test split, and speeds in tokens (codes and text) and in
 seconds of speech, that of training as the median of its steps, that of speaking timed once. A run
-that was stopped goes on where it was.
+that was stopped goes on where it was: what was trained, and what was measured, stays.
 """
 
 import argparse
@@ -15,15 +15,17 @@ import json
 import shlex
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import figures
 import score
 
 import audiopalm
-from audiopalm.data import json_lines
+from audiopalm.data import files, json_lines
 from audiopalm.evaluation import likelihoods, scoring, suites, trials
 from audiopalm.metrics import likelihood
+from audiopalm.session import Session
 
 WAYS = ("flat", "delayed", "depth")
 SENTENCES = 8  # spoken at once to measure the speed of speaking
@@ -34,7 +36,7 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--steps", type=int, default=1_000)
-  parser.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
+  score.add_settings(parser)
   parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="where runs are kept")
   arguments = parser.parse_args()
 
@@ -45,14 +47,39 @@ def main() -> None:
     "steps": arguments.steps,
     "ways": {},
   }
+  streams = arguments.workdirs / "delayed_streams"  # spoken and tokenized once for all three
   for way in WAYS:
     settings = [*arguments.settings, f"columns={way}", f"steps={arguments.steps}"]
     workdir = arguments.workdirs / f"delayed_{way}"
-    own = [part for setting in settings for part in ("--set", setting)]
-    score.audiopalm("train", "delayed", "--workdir", str(workdir), *own)
-    result["ways"][way] = row(workdir)
+    run = ["delayed", "--workdir", str(workdir)]
+    run += [part for setting in settings for part in ("--set", setting)]
+    score.audiopalm("prepare", *run, "--streams", str(streams))
+    score.audiopalm("train", *run)
+    result["ways"][way] = measured(workdir, {name: result[name] for name in ("command", "commit")})
     score.write("columns", result)
-  print(json.dumps(result["ways"], indent=1))
+  print(table(result["ways"]))
+
+
+def measured(workdir: Path, by: dict[str, str]) -> dict:
+  """Returns the line of a finished run, measured unless the same command did so at this commit."""
+  path = workdir / "columns.json"
+  if path.is_file():
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before["by"] == by:
+      return before["row"]
+  found = row(workdir)
+  files.write_json(path, {"by": by, "row": found})
+  return found
+
+
+def table(ways: Mapping[str, dict]) -> str:
+  """Returns the lines as a Markdown table."""
+  shown = (
+    "rows_per_second_of_speech", "nats_per_code", "train_speech_s_per_s", "speak_s_per_s"
+  )  # fmt: skip
+  header = ["columns", "rows a second of speech", "nats a code"]
+  header += ["training, s of speech a s", "speaking, s a s"]
+  return figures.table(header, [[way, *(one[name] for name in shown)] for way, one in ways.items()])
 
 
 def row(workdir: Path) -> dict:
@@ -81,7 +108,7 @@ def row(workdir: Path) -> dict:
   }
 
 
-def likelihood_of_codes(opened: Any) -> dict:
+def likelihood_of_codes(opened: Session) -> dict:
   """Returns the mean negative log-likelihood and the accuracy of codes on the test split."""
   kinds = suites.kinds(opened.experiment.tasks, opened.prepared.space.streams)
   trial = trials.of_split(opened, kinds["tts"], scoring.SEEN)
@@ -89,7 +116,7 @@ def likelihood_of_codes(opened: Any) -> dict:
   return likelihood.reduce(sums)["modalities"]["speech"]
 
 
-def speaking(opened: Any) -> tuple[float, float]:
+def speaking(opened: Session) -> tuple[float, float]:
   """Returns (seconds of speech, seconds it took) of sentences spoken together, once compiled."""
   entries = opened.prepared.entries(opened.prepared.task("tts"), "test")
   said = [one.utterances["target"] for one in entries if one.languages["target"] == "en"]

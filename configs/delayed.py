@@ -32,11 +32,13 @@ def experiment(
   codec: Literal["mel_rvq", "lyra"] = "mel_rvq",
   folder: str = "",
   train_records: int = 3_000,
+  validation_records: int = 200,
+  test_records: int = 600,
   synthesizer: Literal["pico", "espeak"] = "pico",
 ) -> c.Experiment:
   corpus = c.corpora.Synthetic(
     languages=("en", "fr"), topics=("prices",), train_records=train_records,
-    validation_records=200, test_records=600, synthesizer=synthesizer,
+    validation_records=validation_records, test_records=test_records, synthesizer=synthesizer,
   )  # fmt: skip
   layout, head, row_length, batch_rows = COLUMNS[columns]
   codecs = {

@@ -9,6 +9,7 @@ import pytest
 from audiopalm import values
 from audiopalm.data.corpora import Synthetic, SyntheticText
 from audiopalm.errors import ConfigError
+from audiopalm.models.decoder import Decoder
 from audiopalm.settings import Evaluation, Machine, Optimizer
 from audiopalm.types import Task
 
@@ -77,13 +78,20 @@ def test_text_of_another_kind_says_what_was_expected(text, kind, expected):
 
 
 def test_a_path_goes_through_fields_names_and_pairs():
-  whole = values.replaced(Whole(), "parts.b.size", "5")
-  whole = values.replaced(whole, "weights.units", "2")
-  whole = values.replaced(whole, "sizes", "7,8,9")
-  whole = values.replaced(whole, "optimizer.b1", 0.5)
+  whole = values.replaced(
+    Whole(),
+    {"parts.b.size": "5", "weights.units": "2", "sizes": "7,8,9", "optimizer.b1": 0.5},
+  )
   assert whole == Whole(
     (Named("a"), Named("b", 5)), (("text", 1.0), ("units", 2.0)), (7, 8, 9), Optimizer(b1=0.5)
   )
+
+
+def test_fields_that_are_only_valid_together_are_set_together():
+  decoder = Decoder(layers=1, width=64, heads=3, kv_heads=3, head_width=8, hidden=64)
+  smaller = values.replaced(decoder, {"heads": "2", "kv_heads": "1"})
+  assert (smaller.heads, smaller.kv_heads) == (2, 1)
+  assert values.replaced(decoder, {"kv_heads": "1", "heads": "2"}) == smaller
 
 
 def test_every_path_that_is_listed_can_be_set_to_what_it_is():
@@ -91,14 +99,14 @@ def test_every_path_that_is_listed_can_be_set_to_what_it_is():
     value = Whole()
     for step in path.split("."):
       value = dict(values._children(value))[step]
-    assert values.replaced(Whole(), path, value) == Whole(), path
+    assert values.replaced(Whole(), {path: value}) == Whole(), path
 
 
 def test_an_unknown_path_names_the_near_ones_or_the_top():
   with pytest.raises(ConfigError, match=r"no setting 'b1'. Near: optimizer.b1."):
-    values.replaced(Whole(), "b1", "1")
+    values.replaced(Whole(), {"b1": "1"})
   with pytest.raises(ConfigError, match=r"Near: parts, weights, sizes, optimizer."):
-    values.replaced(Whole(), "zzzzzz", "1")
+    values.replaced(Whole(), {"zzzzzz": "1"})
 
 
 def test_json_gives_back_an_equal_value():

@@ -32,6 +32,8 @@ input or a file of the run.
   audiopalm generate --workdir DIR --task tts  --text "good morning" --language en --out o.wav
   audiopalm generate --workdir DIR --task s2st --audio a.wav --source en --target fr --out o.wav
   audiopalm generate --workdir DIR --task tts  --text "one" "two" --language en --out speech/
+  audiopalm generate --workdir DIR --task tts  --edit a.wav --transcript "one big cat" \\
+    --text "one small cat" --language en --out o.wav
 
 Without --language (--source for a translation) the run's only language is taken. If it has several,
 each is tried, and the one whose output is likeliest per token is kept and named on stderr.
@@ -56,6 +58,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help="recordings (WAV, FLAC, OGG, MP3; any rate); - is standard input",
   )
   options.add_texts(inputs, "texts, each in quotes")
+  edits = parser.add_argument_group(
+    "speech edited, by a run whose layout fills spans (configs/systems/voicecraft.py)"
+  )
+  edits.add_argument(
+    "--edit",
+    metavar="FILE",
+    help="a recording that is to say --text: a part of it is spoken anew, the rest stays",
+  )
+  edits.add_argument(
+    "--transcript",
+    metavar="TEXT",
+    help="what the recording says now: the words that differ from --text are spoken anew; when "
+    "they are spoken is estimated from their letters",
+  )
+  edits.add_argument(
+    "--span",
+    metavar="START:END",
+    type=_span,
+    action="append",
+    default=[],
+    dest="spans",
+    help="in place of --transcript, the part to be spoken anew, in seconds; without END up to the "
+    "end; with the length of the recording as START it goes on there. May be repeated",
+  )
   languages = parser.add_argument_group("languages, as codes: en, fr, de ...")
   languages.add_argument(
     "--language", metavar="CODE", help="of a task in one language (asr, tts, dialogue)"
@@ -106,8 +132,10 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm generate`."""
   from audiopalm import session  # imports jax
 
+  _check_edit(args)
   opened = session.load(args.workdir, hardware.machine(args), args.step, args.products, args.trust)
-  names = args.audio or [f"text {number}" for number in range(1, len(args.text) + 1)]
+  names = args.audio or ([args.edit] if args.edit else None)
+  names = names or [f"text {number}" for number in range(1, len(args.text) + 1)]
   waves = _waves(opened, args, names)
   exit_code = EXIT_DONE
   for start in range(0, len(names), AT_ONCE):
@@ -121,25 +149,47 @@ def run(args: argparse.Namespace) -> int:
   return exit_code
 
 
+def _check_edit(args: argparse.Namespace) -> None:
+  """Raises ConfigError for options that do not go with --edit, or without it."""
+  if args.edit is None and (args.transcript is not None or args.spans):
+    raise ConfigError(
+      "--transcript and --span say what changes in a recording: name it, --edit FILE."
+    )
+  if args.edit is not None and args.audio:
+    raise ConfigError(
+      "--edit FILE is the recording: give --text, all that it is to say, not --audio."
+    )
+
+
+def _span(text: str) -> tuple[float, float | None]:
+  """Returns the seconds of START:END, None for an END that is left out."""
+  start, colon, end = text.partition(":")
+  try:
+    return float(start if colon else "none"), float(end) if end else None
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f"expected START:END in seconds, such as 0.4:0.9, or START: for up to the end, not {text!r}"
+    ) from None
+
+
 def _answers(
   opened: "Session", args: argparse.Namespace, names: Sequence[str], chunk: slice
 ) -> Iterator["generate.Result | AudiopalmError"]:
   """Yields the result or the error of each input of a chunk, in order."""
+  from audiopalm import session
   from audiopalm.inference import generate, sampling
 
   inputs, faults = [], {}
   for number, name in enumerate(names):
-    if args.text is not None:
-      inputs.append(generate.Input(name, text=args.text[chunk][number]))
-      continue
     try:
-      loaded = sources.load(name, name)
+      if args.edit is not None:
+        inputs.append(session.read_edit(args.edit, args.text, args.transcript, args.spans))
+      elif args.text is not None:
+        inputs.append(generate.Input(name, text=args.text[chunk][number]))
+      else:
+        inputs += session.read_inputs(name, None)
     except RecordError as error:
       faults[number] = error
-    else:
-      inputs.append(
-        generate.Input(name, wave_S=loaded.wave_S, notes=loaded.notes, joins=loaded.joins)
-      )
   answered = iter(
     generate.generate(
       opened,
@@ -178,7 +228,8 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
       return [None] * len(names)
     raise ConfigError(f"Task {args.task!r} gives speech: say where to write it, --out FILE.wav.")
   out = Path(args.out)
-  read = outputs.inputs(*(args.audio or ()), *hardware.files(args), *outputs.of_run(args.workdir))
+  recordings = args.audio or ([args.edit] if args.edit else [])
+  read = outputs.inputs(*recordings, *hardware.files(args), *outputs.of_run(args.workdir))
   if _is_file(args.out):
     if len(names) > 1:
       raise ConfigError(
@@ -187,7 +238,7 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
       )
     outputs.check_file("--out", out, read, args.workdir)
     return [out]
-  stems = [Path(name).stem if args.audio else name.replace(" ", "-") for name in names]
+  stems = [Path(name).stem if recordings else name.replace(" ", "-") for name in names]
   stems = ["stdin" if stem == sources.STDIN else stem for stem in stems]
   doubles = sorted({stem for stem in stems if stems.count(stem) > 1})
   if doubles:

@@ -14,7 +14,7 @@ import numpy as np
 from audiopalm import layouts, orthography
 from audiopalm.audio import silence, waveform
 from audiopalm.errors import AudiopalmError, ConfigError, RecordError
-from audiopalm.inference import languages, pieces, prompting
+from audiopalm.inference import editing, languages, pieces, prompting
 from audiopalm.inference.prompting import Continuation, Prompt
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
@@ -28,13 +28,16 @@ SILENCE_S = 0.2  # between the waves of two pieces
 class Input:
   """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry.
 
-  `notes` say how the recording was read (`waveform.Loaded`); they are the first of the result. At
-  `joins` another recording of the same file begins, which is asked separately.
+  Both are a recording and what it shall say: `edits` says where that differs, by what it says now
+  or by spans in seconds (`editing`). `notes` say how the recording was read (`waveform.Loaded`);
+  they are the first of the result. At `joins` another recording of the same file begins, which is
+  asked separately.
   """
 
   name: str
   wave_S: np.ndarray | None = None
   text: str | None = None
+  edits: str | Sequence[editing.Span] | None = None
   notes: tuple[str, ...] = ()
   joins: tuple[int, ...] = ()
 
@@ -109,13 +112,16 @@ def generate(
   voice that the run does not know and for an input of the wrong kind.
   """
   task = prompting.find_task(trained, task_name)
+  if any(given.edits is not None for given in inputs):
+    editing.check(trained, task)
   side = _asked_side(trained, task)
   sampling = sampling or Sampling()
   if not -(2**63) <= seed < 2**63:
     raise ConfigError(f"seed must be an integer from -2^63 to 2^63 - 1, not {seed}.")
   prompting.check_sampling(trained, task, sampling)
   for given in inputs:
-    _check_modality(trained, task, side, given)
+    if given.edits is None:
+      _check_modality(trained, task, side, given)
   options = languages.candidates(task, language=language, source=source, target=target)
   voices = _voices(trained, task, options, voice)
   questions = [_ask(trained, task, side, given, options) for given in inputs]
@@ -187,26 +193,50 @@ def _ask(
   trained: Trained, task: Task, side: Side, given: Input, options: Sequence[dict[str, str]]
 ) -> _Asked | Failure:
   """Returns the prompts of an input, or why it cannot be asked."""
+  language = options[0][side[0]]
   try:
-    parts, notes = _parts(trained, task, side, given, options[0][side[0]])
+    if given.edits is not None:
+      edited, notes = _edited(trained, task, given, language)
+    else:
+      parts, notes = _parts(trained, task, side, given, language, cut=bool(task.inputs))
   except RecordError as error:
     return Failure(given.name, error)
   address = ".".join(side)
   prompts = []
   for option in options:
     tag = layouts.tag_of(task, option)
-    if task.inputs:
+    if given.edits is not None:
+      prompts.append((option, [dataclasses.replace(edited, tag=tag)]))
+    elif task.inputs:
       prompts.append((option, [Prompt({address: ids}, tag) for ids in parts]))
     else:
       prompts.append((option, [Prompt({}, tag, begun={address: ids}) for ids in parts]))
   return _Asked(given.name, tuple(prompts), given.notes + notes)
 
 
+def _edited(
+  trained: Trained, task: Task, given: Input, language: str
+) -> tuple[Prompt, tuple[str, ...]]:
+  """Returns the prompt of a recording to be edited, without its tag, and notes for the user."""
+  written, spoken = task.inputs[0], task.outputs[0]
+  whole, streams, notes = dataclasses.replace(given, joins=()), {}, ()
+  for side, one in ((written, dataclasses.replace(whole, wave_S=None)), (spoken, whole)):
+    (streams[".".join(side)],), _ = _parts(trained, task, side, one, language, cut=False)
+  spans = given.edits
+  if isinstance(spans, str):
+    spans = editing.spans_between(spans, given.text, given.wave_S, language)
+    shown = ", ".join(f"{start_s:.2f}:{end_s:.2f}" for start_s, end_s in spans)
+    notes = (f"the words that change are at {shown} s, estimated from their letters",)
+  rate_hz = trained.prepared.tokenizers[spoken[1]].spec.rate_hz
+  frames, duration_s = len(streams[".".join(spoken)]), len(given.wave_S) / waveform.RATE_HZ
+  return Prompt(streams, "", holes=editing.holes_of(spans, frames, rate_hz, duration_s)), notes
+
+
 def _parts(
-  trained: Trained, task: Task, side: Side, given: Input, language: str
+  trained: Trained, task: Task, side: Side, given: Input, language: str, *, cut: bool
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-  """Returns the ids of the input, in pieces no longer than the model knows, and notes for the
-  user."""
+  """Returns the ids of the input and notes for the user: in pieces no longer than the model knows,
+  or, without `cut`, as they are."""
   tokenizer = trained.prepared.tokenizers[side[1]]
   limit = longest_input(trained, task, side)
 
@@ -221,14 +251,14 @@ def _parts(
   notes = []
   if given.wave_S is not None:
     waveform.check(given.wave_S, waveform.RATE_HZ, given.name)
-    if task.inputs:
+    if cut:
       parts, inside = [], 0
       for recording_S in np.split(given.wave_S, given.joins):
         encoded, cuts = pieces.cut_wave(recording_S, waveform.RATE_HZ, encode_wave, limit)
         parts += encoded
         inside += cuts
     else:
-      parts, inside = [encode_wave(given.wave_S)], 0  # a beginning goes on where it ends
+      parts, inside = [encode_wave(given.wave_S)], 0
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
   else:
@@ -239,7 +269,7 @@ def _parts(
     text = orthography.plain(given.text)
     if not text:
       raise RecordError(f"{given.name}: empty text. Give at least one word.")
-    parts = pieces.cut_text(text, encode_text, limit) if task.inputs else [encode_text(text)]
+    parts = pieces.cut_text(text, encode_text, limit) if cut else [encode_text(text)]
   parts = [ids for ids in parts if len(ids)]
   if len(parts) > 1 + len(given.joins):
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")

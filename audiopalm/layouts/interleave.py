@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from audiopalm.errors import LayoutError
-from audiopalm.layouts import cells
+from audiopalm.layouts import cells, columns
 from audiopalm.tokens.space import Specs
 
 TO_TEXT, TO_SPEECH = "to_text", "to_speech"  # specials: what comes next, [Text] and [Speech]
+END = "speech_end"  # ends a span of speech in several columns, in each of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Interleave(cells.Part):
-  """An utterance in spans of words, in turns as text and as speech, one column.
+  """An utterance in spans of words, in turns as text and as speech.
 
   Each span begins with a special, `to_text` or `to_speech`, and holds what the stream says of its
   words alone: the others are in the other modality. Which comes first and how many words a span has
@@ -28,16 +29,29 @@ class Interleave(cells.Part):
 
           to_text  the cat  to_speech  u4 u5 u6 u7 u8  to_text  down  stop
 
+  Speech of several codes a frame is a name too, whose codes follow one another in column 0, or a
+  `Delay`, which gives each a column of its own. Then `speech_end` closes every column of a span.
+
+      Interleave("source.text", Delay("source.codes", (0, 1))), three words
+
+          to_text  the cat  to_speech  a2  a3  end  .    to_text  down  stop
+          .        .   .    .          .   b2  b3   end  .        .     .
+
   Source: SPIRIT LM, arXiv:2402.05755, section 3.1, which draws 10 to 30 and 5 to 15 words.
   """
 
   text: str | None = None
-  units: str | None = None
+  units: str | columns.Delay | None = None
   text_words: tuple[int, int] = (10, 30)
   unit_words: tuple[int, int] = (5, 15)
   collapse: bool = False
 
   def __post_init__(self):
+    if not isinstance(self.units, str | columns.Delay | None):
+      raise LayoutError(
+        f"Interleave cannot hold {self.units!r}. Its speech is a name, or a Delay for several "
+        "columns."
+      )
     if not self.names:
       raise LayoutError("Interleave() has no stream. Name a text, units, or both.")
     super().__post_init__()
@@ -50,11 +64,15 @@ class Interleave(cells.Part):
 
   @property
   def names(self) -> tuple[str, ...]:
-    return tuple(name for name in (self.text, self.units) if name is not None)
+    return tuple(name for name in (self.text, self._speech) if name is not None)
+
+  @property
+  def _speech(self) -> str | None:
+    return self.units.stream if isinstance(self.units, columns.Delay) else self.units
 
   @property
   def arranges(self) -> bool:
-    return self.draws or self.collapse
+    return self.draws or (self.collapse and self.units is not None)
 
   @property
   def draws(self) -> bool:
@@ -79,8 +97,12 @@ class Interleave(cells.Part):
           f"fixed length. Set {spec.name}.collapse=False, and collapse=True here to leave repeated "
           "frames out."
         )
-      column = cells.Column(name, spec, tuple(range(spec.codebooks)))
-      blocks += [cells.mark(special), cells.Block((column,))]
+      if modality == "speech" and isinstance(self.units, columns.Delay):
+        (block,) = self.units.blocks(specs)
+        block = dataclasses.replace(block, end=END, end_given=False) if self.draws else block
+      else:
+        block = cells.Block((cells.Column(name, spec, tuple(range(spec.codebooks))),))
+      blocks += [cells.mark(special), block]
     if len(self.names) == 1:
       return cells.chain(*blocks)
     return cells.Grammar(tuple(blocks), follows=((1,), (2, 4), (3,), (0, 4)), first=(0, 2))
@@ -119,35 +141,38 @@ class Interleave(cells.Part):
     lengths: Mapping[str, cells.Count],
     word_ends: cells.WordEnds | None,
   ) -> cells.Count:
-    rows = {block.columns[0].name: block.period for block in blocks if not block.mark}
+    spans = [block for block in blocks if not block.mark]
+    counts = [lengths[name] for name in self.names]
+    body = sum(count * span.period for count, span in zip(counts, spans, strict=True))
     if len(self.names) == 1:
-      return 1 + lengths[self.names[0]] * rows[self.names[0]]
+      return 1 + body + spans[0].extra_rows
     if word_ends is not None:
-      return self._most_of_words(lengths, word_ends, [rows[name] for name in self.names])
+      return self._most_of_words(lengths, word_ends, spans)
     # No more words than frames of either, all spans as short as may be, the shorter kind first.
-    words = np.minimum(lengths[self.text], lengths[self.units])
+    words = np.minimum(*counts)
     least = sorted(least for least, _ in self._words)
     left = words % sum(least)
-    spans = 2 * (words // sum(least)) + (left > 0) + (left > least[0])
-    return spans + sum(lengths[name] * rows[name] for name in self.names)
+    turns = words // sum(least)
+    speech = turns + (left > 0)
+    return body + 2 * turns + (left > 0) + (left > least[0]) + speech * spans[1].extra_rows
 
   @property
   def _words(self) -> tuple[tuple[int, int], tuple[int, int]]:
     return self.text_words, self.unit_words
 
   def _most_of_words(
-    self, lengths: Mapping[str, int], word_ends: cells.WordEnds, rows_2: Sequence[int]
+    self, lengths: Mapping[str, int], word_ends: cells.WordEnds, spans: Sequence[cells.Block]
   ) -> int:
     """Returns the rows of the longest sequence of spans: the best from each word on, from the last
     word to the first."""
-    ends_2W = self._cuts(lengths, word_ends) * np.asarray(rows_2)[:, None]
+    ends_2W = self._cuts(lengths, word_ends) * np.asarray([[span.period] for span in spans])
     words = ends_2W.shape[1] - 1
     best_2W = np.zeros((2, words + 1), np.int64)
     for word in range(words - 1, -1, -1):
       for side, (least, most) in enumerate(self._words):
         upto = np.arange(min(word + least, words), min(word + most, words) + 1)
-        rows = 1 + ends_2W[side, upto] - ends_2W[side, word] + best_2W[1 - side, upto]
-        best_2W[side, word] = rows.max()
+        rows = ends_2W[side, upto] - ends_2W[side, word] + best_2W[1 - side, upto]
+        best_2W[side, word] = 1 + rows.max() + spans[side].extra_rows
     return int(best_2W[:, 0].max())
 
   def _cuts(self, lengths: Mapping[str, int], word_ends: cells.WordEnds) -> np.ndarray:
@@ -165,8 +190,8 @@ class Interleave(cells.Part):
     last = [lengths[name] for name in self.names]
     if len(ends[0]) != len(ends[1]):
       raise LayoutError(
-        f"{self.text!r} has {len(ends[0])} words, {self.units!r} has {len(ends[1])}. Give the ends "
-        "of the same words in both."
+        f"{self.text!r} has {len(ends[0])} words, {self._speech!r} has {len(ends[1])}. Give the "
+        "ends of the same words in both."
       )
     cuts = [(0, 0)]
     for text, units in zip(*(each.tolist() for each in ends), strict=True):
@@ -178,7 +203,7 @@ class Interleave(cells.Part):
     self, streams: cells.Streams, name: str, start: int, stop: int | None
   ) -> slice | np.ndarray:
     """Returns which frames of a span are placed."""
-    if not self.collapse or name != self.units:
+    if not self.collapse or name != self._speech:
       return slice(start, stop)
     ids = np.asarray(streams[name])[start:stop]
     changes = ids[1:] != ids[:-1]

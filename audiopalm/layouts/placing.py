@@ -108,11 +108,11 @@ def prompt(
 def begin(
   layout: cells.Part, streams: cells.Streams, begun: cells.Streams, tag: str, space: TokenSpace
 ) -> Grid:
-  """Returns the rows of `prompt` and the beginning of the answer, for an answer on one column.
+  """Returns the rows of `prompt` and the beginning of the answer.
 
   `begun` holds streams of the first predicted part in their order. Of an `Interleave` they are its
   first spans, and an empty one asks for what follows: {"source.text": ids, "source.units": []} is
-  text, to be continued in speech.
+  text, to be continued in speech. Delayed columns are cut where the first of them ends.
   """
   placement = place(layout, space)
   pieces = asked_pieces(placement, streams, None)
@@ -120,7 +120,7 @@ def begin(
   section = next(s for s in placement.grammar.sections if s.start <= first < s.stop)
   pieces += section.pieces(section.part.begun(begun) if section.part else None)
   grid = _write(placement, pieces, {**streams, **begun, **_ids_of_tag(placement, tag)})
-  rows = len(grid) - bool(placement.blocks[pieces[-1].block].end)
+  rows = len(grid) - placement.blocks[pieces[-1].block].extra_rows
   return Grid(grid.tokens_LK[:rows], grid.weights_LK[:rows], grid.visible_L[:rows])
 
 

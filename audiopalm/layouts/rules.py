@@ -47,10 +47,13 @@ class Chain:
     outputs = [self._part(side) for side in task.outputs]
     return sequence.Concat(tag, *inputs, *outputs, sequence.Stop())
 
-  def _part(self, side: Side) -> cells.Part:
+  def delayed(self, side: Side) -> columns.Delay | None:
+    """Returns the part of a stream with a column for each codebook, None for one without delays."""
     delays = dict(self.delays).get(side[1])
-    name = ".".join(side)
-    return sequence.Flat(name) if delays is None else columns.Delay(name, delays)
+    return None if delays is None else columns.Delay(".".join(side), delays)
+
+  def _part(self, side: Side) -> cells.Part:
+    return self.delayed(side) or sequence.Flat(".".join(side))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Interleaving:
 
   A task without inputs whose outputs are streams of one role is an `Interleave` of them: its `text`
   and its speech, or one of the two alone, after the special that says which. All others are laid
-  out by `chain`. The other fields are those of `Interleave`.
+  out by `chain`, whose `delays` say which speech has several columns, in turns too. The other
+  fields are those of `Interleave`.
 
       [CONTINUE English]  to_text the cat  to_speech u4 u5 u6 u7 u8  to_text down  stop
   """
@@ -73,12 +77,13 @@ class Interleaving:
   def layout_of(self, task: Task) -> sequence.Concat:
     """Returns the task's layout."""
     texts = [".".join(side) for side in task.outputs if side[1] == self.text]
-    units = [".".join(side) for side in task.outputs if side[1] != self.text]
+    units = [side for side in task.outputs if side[1] != self.text]
     roles = {role for role, _ in task.outputs}
     if task.inputs or len(roles) != 1 or len(texts) > 1 or len(units) > 1:
       return self.chain.layout_of(task)
+    speech = [self.chain.delayed(side) or ".".join(side) for side in units]
     part = interleave.Interleave(
-      *(texts or [None]), *(units or [None]), self.text_words, self.unit_words, self.collapse
+      *(texts or [None]), *(speech or [None]), self.text_words, self.unit_words, self.collapse
     )
     return sequence.Concat(tag_part(task), part, sequence.Stop())
 

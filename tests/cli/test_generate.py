@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.cli import main
 from audiopalm.data.corpora import Synthetic
@@ -216,6 +217,62 @@ def test_a_chain_prints_its_texts_and_writes_its_speech(opened, command, made_up
   ask = ("--task", "chain", "--audio", "a.wav", "--source", "en", "--target", "fr")
   assert command(*ask)[1] == "a.wav\tONE\tONE\n"
   assert command(*ask, "--out", "o.wav")[1] == "a.wav\tONE\tONE\to.wav\n"
+
+
+EDIT = ("--task", "tts", "--language", "en", "--edit", "a.wav")
+
+
+def test_a_recording_is_edited_into_the_file_named(opened, command, made_up, monkeypatch):
+  opened(layout=layouts.Infilling(("units",)))
+  record(made_up, "a.wav", "one two six")
+  asked = []
+
+  def answer(trained, task, prompts, **options):
+    asked.extend(prompts)
+    return made_up.oracle(trained, task, prompts)
+
+  monkeypatch.setattr(prompting, "continuations", answer)
+  spans = ("--span", "0.04:0.1", "--span", "0.3:")
+  code, out, err = command(*EDIT, "--text", "one six", *spans, "--out", "o.wav")
+  assert (code, out, err) == (EXIT_DONE, "a.wav\to.wav\n", "")
+  assert asked[0].holes == [(1, 3), (7, 11)]
+  new = ("--transcript", "one two six", "--text", "one ten six", "--out", "spoken")
+  code, out, err = command(*EDIT, *new)
+  assert (code, out) == (EXIT_DONE, "a.wav\tspoken/a.wav\n")
+  assert err == "a.wav: the words that change are at 0.07:0.37 s, estimated from their letters\n"
+  assert asked[1].holes == [(1, 10)]
+  code, _, err = command(*EDIT, "--text", "one six", *spans, "--out", "a.wav")
+  assert code == EXIT_USER and "a.wav" in err and waveform.read("a.wav").shape == (11 * 640,)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "text"),
+  [
+    (("--text", "x"), "takes its transcript, which is compared with the text, or the spans to be"),
+    (("--text", "x", "--transcript", "y", "--span", "0:1"), "to be spoken anew: one of the two."),
+    (("--text", "x", "y", "--span", "0:1"), "takes one text, all that it shall say then; 2 came."),
+    (("--audio", "b.wav", "--span", "0:1"), "--edit FILE is the recording: give --text, all that"),
+    (("--text", "x", "--span", "0.1:9"), "The span 0.1:9 is not within the recording, which lasts"),
+    (("--text", "x", "--span", "0:0.1", "--edit", "none.wav"), "none.wav: no such file"),
+  ],
+)
+def test_an_edit_that_cannot_be_says_what_to_give(opened, command, made_up, arguments, text):
+  opened(layout=layouts.Infilling(("units",)))
+  record(made_up, "a.wav", "one two six")
+  code, out, err = command(*EDIT, "--out", "o.wav", *arguments)
+  assert (code, out) == (EXIT_USER, "") and text in err
+
+
+def test_what_changes_needs_a_recording_and_a_span_is_two_numbers(opened, command, capsys):
+  opened()
+  say = ("--task", "tts", "--language", "en", "--out", "o.wav", "--text", "x")
+  code, _, err = command(*say, "--transcript", "y")
+  assert code == EXIT_USER
+  assert "--transcript and --span say what changes in a recording: name it, --edit FILE." in err
+  with pytest.raises(SystemExit):
+    command(*say, "--edit", "a.wav", "--span", "0.4")
+  expected = "argument --span: expected START:END in seconds, such as 0.4:0.9, or START: for up to"
+  assert expected in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

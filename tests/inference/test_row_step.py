@@ -66,6 +66,9 @@ LAYOUTS = {
     Tag("[TTS]"), Given(Flat("source.units"), both_ways=True), Flat("target.text"), Stop()
   ),
   "interleaved": Concat(Tag("[TTS]"), Interleave("target.text", "target.units"), Stop()),
+  "interleaved columns": Concat(
+    Tag("[TTS]"), Interleave("target.text", Delay("target.codes", (0, 1))), Stop()
+  ),
   "in spans": Concat(*ASKED, Infill(Delay("target.codes", (0, 1)), spans=(1, 2)), Stop()),
 }
 DECODER = decoder.Decoder(

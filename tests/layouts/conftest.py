@@ -103,6 +103,18 @@ LAYOUTS = {
   "interleave codes": after_tag(
     Given(Flat("source.phones")), Interleave("source.text", "source.codes", (1, 3), (2, 2))
   ),
+  "speech columns alone": after_tag(Interleave(units=Delay("source.codes", (0, 1, 2)))),
+  "interleave side by side": after_tag(
+    Interleave("source.text", Delay("source.codes", (0, 0, 0)), (1, 2), (1, 2))
+  ),
+  "interleave delayed": after_tag(
+    Given(Flat("source.phones")),
+    Interleave("source.text", Delay("source.codes", (0, 2, 1)), (1, 3), (2, 2)),
+  ),
+  "interleave delayed then text": after_tag(
+    Interleave("source.text", Delay("source.codes", (0, 1, 1)), (1, 2), (1, 2)),
+    Flat("target.text"),
+  ),
   "interleave then text": after_tag(
     Interleave("source.text", "source.units", (1, 2), (1, 2)), Flat("target.text")
   ),

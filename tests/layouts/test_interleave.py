@@ -1,11 +1,13 @@
 """Spans of words in turns as text and as speech: written out, drawn, begun, and refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from audiopalm import layouts
 from audiopalm.errors import LayoutError
-from audiopalm.layouts import Concat, Flat, Given, Interleave, Stop, Tag, incremental
+from audiopalm.layouts import Concat, Delay, Flat, Given, Interleave, Stop, Tag, incremental
 
 TEXT, UNITS = "source.text", "source.units"
 STREAMS = {TEXT: np.asarray([1, 2, 3, 4, 5]), UNITS: np.asarray([0, 0, 3, 3, 4, 3])}
@@ -90,6 +92,17 @@ def test_one_stream_follows_its_special_and_draws_nothing(space_of):
     assert grid.tokens_LK[3:, 0].tolist() == expected
 
 
+def test_one_stream_is_never_longer_than_what_packing_counts(space_of):
+  for name in (TEXT, UNITS):
+    part = Interleave(TEXT) if name == TEXT else Interleave(units=UNITS)
+    layout = after_tag(dataclasses.replace(part, collapse=True))
+    space = space_of(layout)
+    for ids in (np.asarray([1, 2, 3]), np.asarray([1, 1, 2])):
+      grid = layouts.realize(layout, {name: ids}, "[X]", space)
+      most = layouts.rows(layout, {name: len(ids)}, "[X]", space)
+      assert len(grid) == most - (name == UNITS and ids[0] == ids[1])
+
+
 def test_draws_depend_on_the_key_alone(space_of):
   layout = after_tag(Interleave(TEXT, UNITS, (1, 2), (1, 2)))
   space = space_of(layout)
@@ -105,6 +118,34 @@ def test_draws_depend_on_the_key_alone(space_of):
   np.random.seed(0)  # noqa: NPY002  what nothing may draw from
   assert grids() == first
   assert len({str(grid) for grid in first}) > 3
+
+
+def test_a_span_of_speech_in_several_columns_ends_in_each(space_of):
+  codes = np.asarray([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]])
+  streams = {TEXT: STREAMS[TEXT], "source.codes": codes}
+  ends = {TEXT: np.asarray([2, 5]), "source.codes": np.asarray([1, 4])}
+  layout = after_tag(Interleave(TEXT, Delay("source.codes", (0, 1, 0)), (1, 1), (1, 1)))
+  space = space_of(layout)
+  a, b, c = (space.range_of(k, "codes", k)[0] for k in range(3))
+  e, f, g = (space.special("speech_end", k) for k in range(3))
+  made = {
+    str(layouts.realize(layout, streams, "[X]", space, (key,), word_ends=ends).tokens_LK[3:])
+    for key in range(20)
+  }
+  written = [
+    [[42, -1, -1], [1, -1, -1], [2, -1, -1], [43, -1, -1]],
+    [[a + 1, -1, c + 3], [a + 2, b + 2, c + 4], [a + 3, b + 3, c + 5], [e, b + 4, g], [-1, f, -1]],
+    [[STOP, -1, -1]],
+  ]
+  spoken = [
+    [[43, -1, -1], [a, -1, c + 2], [e, b + 1, g], [-1, f, -1]],
+    [[42, -1, -1], [3, -1, -1], [4, -1, -1], [5, -1, -1], [STOP, -1, -1]],
+  ]
+  assert made == {str(np.asarray(sum(parts, []), np.int32)) for parts in (written, spoken)}
+  begun = layouts.begin(layout, {}, {TEXT: [1], "source.codes": codes[:2]}, "[X]", space)
+  assert begun.tokens_LK[3:].tolist() == [
+    [42, -1, -1], [1, -1, -1], [43, -1, -1], [a, -1, c + 2], [a + 1, b + 1, c + 3],
+  ]  # fmt: skip
 
 
 def test_what_was_recovered_says_what_lies_where(space_of):
@@ -161,6 +202,10 @@ def test_the_plan_chooses_by_the_class_of_the_lead(space_of):
   "make, text",
   [
     (Interleave, "Interleave() has no stream"),
+    (
+      lambda: Interleave(TEXT, Flat(UNITS)),
+      "Interleave cannot hold Flat(stream='source.units'). Its speech is a name, or a Delay for",
+    ),
     (lambda: Interleave("text", UNITS), "Interleave('text') does not say whose stream it is"),
     (lambda: Interleave(TEXT, TEXT), "Interleave has 'source.text' twice"),
     (lambda: Interleave(TEXT, UNITS, (0, 3)), "text_words=(0, 3). Give (least, most), whole numbe"),

@@ -153,6 +153,10 @@ def test_text_and_speech_of_one_role_are_interleaved_and_either_alone_is_marked(
     (speak(units), dataclasses.replace(both, text=None)),
   ):
     assert rule.layout_of(task) == Concat(Tag("[X]", ("[X]",)), part, Stop())
+  delayed = dataclasses.replace(rule, chain=Chain(delays=(("units", (0, 1)),)))
+  part = dataclasses.replace(both, units=Delay("source.units", (0, 1)))
+  assert delayed.layout_of(speak(text, units)).parts[1] == part
+  assert delayed.layout_of(AST) == delayed.chain.layout_of(AST)
   for task in (AST, speak(text, ("target", "units")), speak(units, inputs=(text,))):
     assert rule.layout_of(task) == Chain().layout_of(task)
 
