@@ -29,8 +29,8 @@ BEGINS, ENDS = 0x02, 0x04  # flags of the first and of the last page of an Ogg s
 class Contained:
   """A stream as a file of its own, without a name, so that soundfile goes by its content.
 
-  The header declares a length of `declared`, of which `present` is in the file, in bytes or MP3
-  frames. `ended` is False for an Ogg stream whose last page is not marked as the last.
+  Its header declares a length of `declared`, of which `present` is there, in bytes or MP3 frames.
+  `ended` is False for an Ogg stream whose last page is not marked as the last.
   """
 
   file: BinaryIO
@@ -43,9 +43,8 @@ def parts(file: BinaryIO, name: str) -> list[Contained]:
   """Returns the streams of a file in order: one, or several if files were joined.
 
   A declared length that is unknown, or wrong by a few bytes, is replaced by the length present; ID3
-  tags before a format other than MP3 are skipped. Raises AudioError, naming `name`, for an empty
-  file, for a WAV whose header declares less audio than its total size counts, and for an ID3 tag
-  without audio.
+  tags before a format other than MP3 are skipped. AudioError for an empty file, for a WAV whose
+  header declares less audio than its total size counts, and for an ID3 tag without audio.
   """
   end = file.seek(0, os.SEEK_END)
   if not end:
@@ -55,16 +54,14 @@ def parts(file: BinaryIO, name: str) -> list[Contained]:
     tags_end += tag_bytes
   if tags_end and _at(file, tags_end, 4) in TAGGED:
     return parts(Window(b"", file, tags_end, end), name)
-  whole, streams = Window(b"", file, 0, end), []
+  streams = []
   if magic[:4] in WAVES and magic[8:12] == b"WAVE":
     streams = list(_waves(file, end, name))
   elif magic[:4] == b"OggS":
     streams = _ogg_links(file, end)
   elif mpeg.may_begin(magic):
     streams = _mpeg_parts(_at(file, 0, end), name)
-  elif magic[:4] != b"fLaC":
-    streams = [Contained(whole, *_other_sizes(file, magic, end))]
-  return streams or [Contained(whole)]
+  return streams or [Contained(Window(b"", file, 0, end), *_other_sizes(file, magic, end))]
 
 
 class Window(io.RawIOBase):
@@ -89,13 +86,12 @@ class Window(io.RawIOBase):
   def tell(self) -> int:
     return self._position
 
-  def readinto(self, buffer) -> int:
+  def readinto(self, buffer: memoryview) -> int:
     stop = min(self._position + len(buffer), self._length)
     data = self._head[self._position : stop]
-    if self._position + len(data) < stop:
-      data += _at(
-        self._file, self._start + self._position + len(data), stop - self._position - len(data)
-      )
+    after_head = self._position + len(data)
+    if after_head < stop:
+      data += _at(self._file, self._start + after_head, stop - after_head)
     buffer[: len(data)] = data
     self._position += len(data)
     return len(data)
@@ -111,14 +107,6 @@ class _Wave:
   data_bytes: int
   riff_stop: int | None  # None if unknown to the writer
   padded: bool  # chunks of odd size are padded, as the format requires and libsndfile expects
-
-  @property
-  def order(self) -> str:
-    return _order(self.magic)
-
-  @property
-  def block_bytes(self) -> int:
-    return struct.unpack_from(f"{self.order}H", self.fmt, 12)[0]
 
 
 def _waves(file: BinaryIO, end: int, name: str) -> Iterator[Contained]:
@@ -177,7 +165,8 @@ def _audio_bytes(file: BinaryIO, wave: _Wave, start: int, end: int, name: str) -
       "bytes follow that its total size counts and that are no other chunk. Convert the original "
       "again, or leave it out."
     )
-  return _lengths(wave.data_bytes, rest, (end - start, end - start - 8), wave.block_bytes)
+  (block_bytes,) = struct.unpack_from(f"{_order(wave.magic)}H", wave.fmt, 12)
+  return _lengths(wave.data_bytes, rest, (end - start, end - start - 8), block_bytes)
 
 
 def _lengths(
@@ -185,7 +174,7 @@ def _lengths(
 ) -> tuple[int, int]:
   """Returns (declared, present) bytes of audio, for a declared `size` that `rest` bytes follow.
 
-  Both are `rest` if the writer did not know the size, wrote the size of the whole file (one of
+  Both are `rest` if the writer did not know the size, wrote that of the whole file (one of
   `totals`), or was wrong by a block or a few bytes.
   """
   sloppy = size - rest <= max(SLOPPY_BYTES, block_bytes - 1) or size in totals
@@ -206,10 +195,10 @@ def _following(file: BinaryIO, wave: _Wave, present: int) -> int | None:
 
 def _with_header(file: BinaryIO, wave: _Wave, present: int) -> Window:
   """Returns a WAV with the same audio and a correct header."""
-  magic = b"RIFX" if wave.order == ">" else b"RIFF"
+  magic = b"RIFX" if wave.magic == b"RIFX" else b"RIFF"
   fmt = wave.fmt + bytes(len(wave.fmt) % 2)
   sizes = [min(size, 2**32 - 1) for size in (20 + len(fmt) + present, len(wave.fmt), present)]
-  riff, fmt_size, data = (struct.pack(f"{wave.order}I", size) for size in sizes)
+  riff, fmt_size, data = (struct.pack(f"{_order(magic)}I", size) for size in sizes)
   head = magic + riff + b"WAVEfmt " + fmt_size + fmt + b"data" + data
   return Window(head, file, wave.data, wave.data + present)
 
@@ -246,11 +235,8 @@ def _ogg_links(file: BinaryIO, end: int) -> list[Contained]:
     in_headers = bool(head[5] & BEGINS)
     offset += 27 + head[26] + sum(_at(file, offset + 27, head[26]))
     ended[-1] = bool(head[5] & ENDS) and offset <= end  # of the last page of the link
-  stops = [*starts[1:], end]
-  return [
-    Contained(Window(b"", file, start, stop), ended=whole)
-    for start, stop, whole in zip(starts, stops, ended, strict=True)
-  ]
+  links = zip(starts, [*starts[1:], end], ended, strict=True)
+  return [Contained(Window(b"", file, start, stop), ended=whole) for start, stop, whole in links]
 
 
 def _mpeg_parts(data: bytes, name: str) -> list[Contained]:
@@ -260,7 +246,7 @@ def _mpeg_parts(data: bytes, name: str) -> list[Contained]:
       f"{name}: holds no audio: it is an ID3 tag (title, cover) that no MP3 frame follows. Copy it "
       "again, or leave it out."
     )
-  return [Contained(io.BytesIO(stream.data), stream.declared, stream.frames) for stream in streams]
+  return [Contained(io.BytesIO(stream), declared, frames) for stream, declared, frames in streams]
 
 
 def _order(magic: bytes) -> str:

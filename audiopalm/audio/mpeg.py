@@ -27,19 +27,6 @@ LAME_BYTES = 24  # of the LAME fields after those, up to the encoder padding
 
 
 @dataclasses.dataclass(frozen=True)
-class Frames:
-  """A stream as a file of its own: `frames` frames of audio, after a header that counts them.
-
-  `declared` is the count in the original header; it is `frames` if there was none, or if it was
-  wrong by at most MISSED_FRAMES.
-  """
-
-  data: bytes
-  frames: int
-  declared: int
-
-
-@dataclasses.dataclass(frozen=True)
 class _Frame:
   """The header of a frame, its first four bytes."""
 
@@ -53,10 +40,14 @@ def may_begin(magic: bytes) -> bool:
   return magic[:3] == b"ID3" or not any(magic) or _frame(magic[:4]) is not None
 
 
-def streams(data: bytes) -> list[Frames]:
-  """Returns the MP3 streams of a file in order, without tags and anything else between frames."""
-  complete: list[Frames] = []
-  header, bodies, kind = b"", [], None
+def streams(data: bytes) -> list[tuple[bytes, int, int]]:
+  """Returns [(data, declared, frames), ...] of the MP3 streams of a file in order.
+
+  The data of each are a file of its own, without tags and anything else between frames: `frames`
+  frames of audio, after a header that counts them. `declared` is the count in the original header,
+  `frames` if there was none or if it was wrong by at most MISSED_FRAMES.
+  """
+  complete, header, bodies, kind = [], b"", [], None
   for frame, offset in _frames(data):
     body = data[offset : offset + frame.length]
     info = _is_info(body, frame)
@@ -72,11 +63,8 @@ def streams(data: bytes) -> list[Frames]:
 
 
 def _frames(data: bytes) -> Iterator[tuple[_Frame, int]]:
-  """Yields whole frames and their offsets.
-
-  The two sync bytes of a frame occur in any data, so the first frame after a gap counts only if
-  another of its kind, a tag or the end follows it.
-  """
+  """Yields whole frames and their offsets. The two sync bytes of a frame occur in any data, so the
+  first frame after a gap counts only if another of its kind, a tag or the end follows it."""
   offset, kind = 0, None
   while offset < len(data):
     if tag := tag_bytes(data, offset):
@@ -141,11 +129,11 @@ def _is_info(body: bytes, frame: _Frame) -> bool:
   return body[at : at + 4] in (b"Xing", b"Info") or body[36:40] == b"VBRI"
 
 
-def _stream(header: bytes, bodies: list[bytes]) -> Frames:
-  """Returns a stream whose header counts its frames; layers 1 and 2 have no header."""
+def _stream(header: bytes, bodies: list[bytes]) -> tuple[bytes, int, int]:
+  """Returns (data, declared, frames) of a stream; layers 1 and 2 have no header."""
   audio, frames = b"".join(bodies), len(bodies)
   if _frame(bodies[0][:4]).kind[1] != 3:
-    return Frames(audio, frames, frames)
+    return audio, frames, frames
   at = 4 + _frame(header[:4]).side_bytes if header else 0
   xing = header[at : at + 4] in (b"Xing", b"Info")
   flags = struct.unpack_from(">I", header, at + 4)[0] if xing else 0
@@ -156,7 +144,7 @@ def _stream(header: bytes, bodies: list[bytes]) -> Frames:
     vbri = header[36:40] == b"VBRI"
     declared = struct.unpack_from(">I", header, 50)[0] if vbri else frames
     header = _info(bodies[0], frames)
-  return Frames(header + audio, frames, declared if declared - frames > MISSED_FRAMES else frames)
+  return header + audio, declared if declared - frames > MISSED_FRAMES else frames, frames
 
 
 def _corrected(header: bytes, at: int, flags: int, frames: int, audio_bytes: int) -> bytes:

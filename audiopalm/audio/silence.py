@@ -21,10 +21,8 @@ ONSET_STEP_S = 1 / 1_600  # hop of the frames in which the onset is searched
 
 
 def loud_db(level_T: np.ndarray) -> float:
-  """Returns the level in dB above which frames hold half of the energy.
-
-  Silence has no energy, so its amount does not matter.
-  """
+  """Returns the level in dB above which frames hold half of the energy, whatever the amount of
+  silence."""
   rising_T = np.sort(level_T).astype(np.float64)
   energy_T = np.cumsum(10 ** (rising_T / 10))
   return float(rising_T[np.searchsorted(energy_T, energy_T[-1] / 2)])
@@ -48,9 +46,8 @@ def pauses(wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1) -> list[tu
 def with_ends(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:
   """Returns wave_S with exactly ENDS_S of silence before and after its speech.
 
-  Longer silence is cut and shorter silence padded, so the result does not depend on how much
-  silence a recording starts or ends with. Returns the same array if nothing changes or if there is
-  no speech.
+  Longer silence is cut and shorter silence padded. Returns the same array if nothing changes or if
+  there is no speech.
   """
   speech = np.flatnonzero(~_quiet(wave_S, rate_hz, smoothed=False))
   if not len(speech):
@@ -75,8 +72,8 @@ def joined(waves: Iterable[np.ndarray], silence_s: float, rate_hz: int) -> np.nd
 def align_onset(wave_S: np.ndarray, step_samples: int, rate_hz: int) -> np.ndarray:
   """Returns wave_S shifted by at most half a step, so that speech starts at a multiple of the step.
 
-  Frames of `step_samples` are then the same, however much silence comes first. Their number does
-  not change: samples shifted beyond an end are cut, missing ones are silence.
+  Frames of `step_samples` are then the same, however much silence comes first, and as many: samples
+  shifted beyond an end are cut, missing ones are silence.
   """
   late = onset_samples(wave_S, rate_hz) % step_samples
   if not late:

@@ -17,19 +17,13 @@ from audiopalm.errors import AudioError
 
 STDIN = "-"
 MOST_CHANNELS = 16  # a longer axis of an array holds samples
-EXPECTED = (
-  "a path, bytes, an open file, a wave, (wave, rate), or {'array': wave, 'sampling_rate': rate}"
-)
 
 # What `load` takes; also tensors of other libraries, and decoders of torchcodec.
 Audio = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | npt.ArrayLike | Mapping
 
 
 def is_recording(audio: Audio | Sequence[Audio]) -> bool:
-  """Returns whether this is a single recording, not a sequence of recordings.
-
-  An array is a single recording whatever its shape; several waves are a list.
-  """
+  """Returns whether this is a single recording, as an array of any shape is; several are a list."""
   if isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)):
     return True
   if any(hasattr(audio, name) for name in ("read", "ndim", "get_all_samples")):
@@ -46,13 +40,18 @@ def load(audio: Audio, name: str) -> Loaded:
   for anything that is not a recording.
   """
   if isinstance(audio, str) and audio == STDIN:
-    return waveform.load(waveform.buffered(sys.stdin.buffer, name), name=name)
-  if isinstance(audio, (str, os.PathLike)):
-    return _from_path(audio, name)
-  if isinstance(audio, (bytes, bytearray, memoryview)):
+    audio = sys.stdin.buffer
+  elif isinstance(audio, (str, os.PathLike)):
+    if not pathlib.Path(audio).is_fifo():
+      return waveform.load(audio, name=name)
+    with open(audio, "rb") as file:  # a named pipe, such as a shell's <(...)
+      return waveform.load(waveform.buffered(file, name), name=name)
+  elif isinstance(audio, (bytes, bytearray, memoryview)):
     return waveform.load(io.BytesIO(audio), name=name)
   if hasattr(audio, "read"):
-    return _from_file(audio, name)
+    if isinstance(audio.read(0), str):
+      raise AudioError(f"{name}: is a file opened as text. Open it with open(path, 'rb').")
+    return waveform.load(waveform.buffered(audio, name), name=name)
   if hasattr(audio, "get_all_samples"):  # a torchcodec decoder
     samples = audio.get_all_samples()
     return _from_array(samples.data, samples.sample_rate, name)
@@ -63,21 +62,10 @@ def load(audio: Audio, name: str) -> Loaded:
     return _from_array(wave, rate_hz, name)
   if hasattr(audio, "ndim") or _is_numbers(audio):
     return _from_array(audio, waveform.RATE_HZ, name)
-  raise AudioError(f"{name}: is of type {type(audio).__name__}, expected {EXPECTED}.")
-
-
-def _from_path(path: str | os.PathLike, name: str) -> Loaded:
-  """Returns the recording in a file, or in a named pipe such as a shell's <(...)."""
-  if not pathlib.Path(path).is_fifo():
-    return waveform.load(path, name=name)
-  with open(path, "rb") as file:
-    return waveform.load(waveform.buffered(file, name), name=name)
-
-
-def _from_file(file: BinaryIO, name: str) -> Loaded:
-  if isinstance(file.read(0), str):
-    raise AudioError(f"{name}: is a file opened as text. Open it with open(path, 'rb').")
-  return waveform.load(waveform.buffered(file, name), name=name)
+  raise AudioError(
+    f"{name}: is of type {type(audio).__name__}, expected a path, bytes, an open file, a wave, "
+    "(wave, rate), or {'array': wave, 'sampling_rate': rate}."
+  )
 
 
 def _from_row(row: Mapping, name: str) -> Loaded:

@@ -17,25 +17,19 @@ WINDOW_S = 0.025
 SILENCE = 1e-10  # added to every power (full scale is 1), as digital silence has none
 SPEECH_DB = (27.0, 37.0)  # below the loud frames: speech above the first, silence below the second
 CLEAR_DB = (22.0, 32.0)  # likewise for speech above the noise of a room
+SLOPE_REACH = 2
 LEAK_BINS = 16  # lowest bins of a transform, into which a window spreads a constant
 
 
-def power(
-  wave_S: np.ndarray,
-  *,
-  rate_hz: int = waveform.RATE_HZ,
-  hop_s: float = HOP_S,
-  window_s: float = WINDOW_S,
-  beyond: int = 0,
-) -> np.ndarray:
+def power(wave_S: np.ndarray, *, rate_hz: int = waveform.RATE_HZ, beyond: int = 0) -> np.ndarray:
   """Returns power_TE: |spectrum|^2 of Hann windows, zero-padded to the next power of two.
 
-  It is scaled so that white noise of variance 1 has a mean power of 1 in every bin but the lowest.
-  A DC offset is removed from the wave, and then from every window: next to digital silence inserted
-  by an editor, the mean of the wave is not the offset. `beyond` adds frames before and after the
-  wave; the first one on each side overlaps it.
+  White noise of variance 1 has a mean power of 1 in every bin but the lowest. A DC offset is
+  removed from the wave, and then from every window: next to digital silence, which editors insert,
+  the mean of the wave is not the offset. `beyond` adds frames before and after the wave; the first
+  one on each side overlaps it.
   """
-  hop_samples, window_samples = round(hop_s * rate_hz), round(window_s * rate_hz)
+  hop_samples, window_samples = round(HOP_S * rate_hz), round(WINDOW_S * rate_hz)
   window = hann(window_samples)
   wave_S = np.asarray(wave_S, np.float32)
   centered_S = wave_S - wave_S.mean(dtype=np.float64).astype(np.float32) if len(wave_S) else wave_S
@@ -50,10 +44,8 @@ def power(
 def framed(
   wave_S: np.ndarray, hop_samples: int, window_samples: int, beyond: int = 0
 ) -> np.ndarray:
-  """Returns frames_TS: one window per hop of the zero-padded wave, as a view.
-
-  `beyond` adds windows before the first and after the last.
-  """
+  """Returns frames_TS: one window per hop of the zero-padded wave, as a view, and `beyond` more
+  before the first and after the last."""
   count = -(-len(wave_S) // hop_samples) + 2 * beyond
   before = (window_samples - hop_samples) // 2 + beyond * hop_samples
   after = max(0, (count - 1) * hop_samples + window_samples - before - len(wave_S))
@@ -64,10 +56,10 @@ def framed(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VoiceActivity:
-  """Where a wave holds speech, as weights from 0 to 1 per frame.
+  """Where a wave holds speech, as weights from 0 to 1 per frame, which ramp linearly in dB.
 
-  `speech_T` is 1 in speech and 0 in silence; `clear_T` is 1 where speech is well above noise. Both
-  ramp linearly in dB (SPEECH_DB, CLEAR_DB). `loud_db` is the level of the loud frames.
+  `speech_T` is 1 in speech and 0 in silence (SPEECH_DB); `clear_T` is 1 where speech is well above
+  noise (CLEAR_DB). `loud_db` is the level of the loud frames.
   """
 
   speech_T: np.ndarray
@@ -128,10 +120,7 @@ def centers_hz(bins: int, low_hz: float, high_hz: float) -> np.ndarray:
 
 
 def interpolation(from_hz: np.ndarray, to_hz: np.ndarray) -> np.ndarray:
-  """Returns weights_ME: values_TM at `from_hz` @ weights_ME are values at `to_hz`.
-
-  Interpolation is linear in mel.
-  """
+  """Returns weights_ME that interpolate values_TM at `from_hz` to `to_hz`, linearly in mel."""
   from_mels, to_mels = to_mel(from_hz), to_mel(to_hz)
   return np.array([np.interp(to_mels, from_mels, row) for row in np.eye(len(from_hz))], np.float32)
 
@@ -155,14 +144,11 @@ def mel_filters(
   *,
   warp: float = 1.0,
   rate_hz: int = waveform.RATE_HZ,
-  window_s: float = WINDOW_S,
 ) -> np.ndarray:
-  """Returns filters_EM: triangular filters evenly spaced in mel; each one's weights sum to 1.
-
-  Their edges are moved by `warped_hz`.
-  """
+  """Returns filters_EM: triangles evenly spaced in mel, edges moved by `warped_hz`; each one's
+  weights sum to 1."""
   edges_hz = warped_hz(centers_hz(bins, low_hz, high_hz), warp, high_hz)
-  count = fft_samples(round(window_s * rate_hz)) // 2 + 1
+  count = fft_samples(round(WINDOW_S * rate_hz)) // 2 + 1
   bins_hz = np.arange(count)[:, None] * rate_hz / 2 / (count - 1)
   left, center, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
   rise, fall = (bins_hz - left) / (center - left), (right - bins_hz) / (right - center)
@@ -186,10 +172,8 @@ def log_mel(
 
 
 def cosines(values_TM: np.ndarray, count: int) -> np.ndarray:
-  """Returns coefficients_TE: the first `count` of each frame's orthonormal cosine transform.
-
-  For a log-mel spectrum these are its MFCCs. Source: Davis and Mermelstein, 1980.
-  """
+  """Returns coefficients_TE: the first `count` of each frame's orthonormal cosine transform, for a
+  log-mel spectrum its MFCCs (Davis and Mermelstein, 1980)."""
   return values_TM @ cosine_basis(values_TM.shape[-1], count)
 
 
@@ -201,12 +185,10 @@ def cosine_basis(bins: int, count: int) -> np.ndarray:
   return basis_ME
 
 
-def slopes(values_TE: np.ndarray, reach: int = 2) -> np.ndarray:
-  """Returns slopes_TE: the change per frame, from a line fitted to `reach` frames on either side.
-
-  The first and last frames are repeated. Source: Furui, 1986 (delta coefficients).
-  """
-  count = len(values_TE)
+def slopes(values_TE: np.ndarray) -> np.ndarray:
+  """Returns slopes_TE: the change per frame, from a line fitted to SLOPE_REACH frames on either
+  side; end frames are repeated. Source: Furui, 1986 (delta coefficients)."""
+  count, reach = len(values_TE), SLOPE_REACH
   padded_TE = np.pad(values_TE, ((reach, reach), (0, 0)), mode="edge")
   steps = range(1, reach + 1)
   total_TE = sum(

@@ -43,8 +43,8 @@ def pitch(wave_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def excitation(pitch_T: np.ndarray, voicing_T: np.ndarray) -> np.ndarray:
   """Returns excitation_TE (10 ms frames): the spectrum of a source that is flat in frequency.
 
-  It is pulses at `pitch_T` (Hz) where `voicing_T` is 1, noise where it is 0, a mixture between. At
-  high frequencies voiced sound is half noise, like breath. The noise is the same in every call.
+  It is pulses at `pitch_T` (Hz) where `voicing_T` is 1, noise where it is 0, a mixture between;
+  above BREATH_HZ voiced sound is half noise. The noise is the same in every call.
   """
   samples = len(pitch_T) * HOP_SAMPLES
   centers = (np.arange(len(pitch_T)) + 0.5) * HOP_SAMPLES
@@ -74,11 +74,8 @@ def sound(
   low_hz: float = 60.0,
   high_hz: float = 7_600.0,
 ) -> np.ndarray:
-  """Returns wave_S at 16 kHz: the excitation, filtered to have the spectrum `log_mel_TM`.
-
-  The spectrum has 10 ms frames of 25 ms windows, as from `spectrum.log_mel`; filters are minimum
-  phase.
-  """
+  """Returns wave_S at 16 kHz: the excitation, filtered (minimum phase) to have the spectrum
+  `log_mel_TM` of `spectrum.log_mel`, in 10 ms frames of 25 ms windows."""
   weights_ME = _to_linear(log_mel_TM.shape[1], low_hz, high_hz)
   return _overlap_add(excitation_TE * _minimum_phase(0.5 * (log_mel_TM @ weights_ME)))
 
@@ -95,10 +92,8 @@ def _spectrum(wave_S: np.ndarray) -> np.ndarray:
 
 
 def _minimum_phase(log_amplitude_TE: np.ndarray) -> np.ndarray:
-  """Returns filter_TE: minimum-phase filters with that log amplitude.
-
-  Source: Oppenheim and Schafer, "Discrete-time signal processing", section 12.2 (folded cepstrum).
-  """
+  """Returns filter_TE: minimum-phase filters with that log amplitude, by the folded cepstrum
+  (Oppenheim and Schafer, "Discrete-time signal processing", section 12.2)."""
   cepstrum_TS = fft.irfft(log_amplitude_TE, FFT_SAMPLES, axis=1)
   cepstrum_TS[:, 1 : FFT_SAMPLES // 2] *= 2
   cepstrum_TS[:, FFT_SAMPLES // 2 + 1 :] = 0

@@ -41,37 +41,27 @@ LONGEST_PIPE_BYTES = 2**30
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-  """A recording as one wave, with notes on how it was read, such as channels left out.
-
-  `joins` are the first samples of the second and later recordings of a joined file.
-  """
+  """A recording as one wave, with notes on how it was read, such as channels left out. `joins` are
+  the first samples of the second and later recordings of a joined file."""
 
   wave_S: np.ndarray
   notes: tuple[str, ...] = ()
   joins: tuple[int, ...] = ()
 
 
-def read(
-  source: str | os.PathLike | BinaryIO,
-  rate_hz: int = RATE_HZ,
-  *,
-  span_s: tuple[float, float] | None = None,
-  longest_s: float = math.inf,
-  name: str | None = None,
-) -> np.ndarray:
+def read(source: str | os.PathLike | BinaryIO, name: str | None = None) -> np.ndarray:
   """Returns wave_S of `load`, without its notes."""
-  return load(source, rate_hz, span_s=span_s, longest_s=longest_s, name=name).wave_S
+  return load(source, name=name).wave_S
 
 
 def load(
   source: str | os.PathLike | BinaryIO,
-  rate_hz: int = RATE_HZ,
   *,
   span_s: tuple[float, float] | None = None,
   longest_s: float = math.inf,
   name: str | None = None,
 ) -> Loaded:
-  """Returns the recording in a file (WAV, FLAC, OGG, MP3, ...) as mono float32 at `rate_hz`.
+  """Returns the recording in a file (WAV, FLAC, OGG, MP3, ...) as mono float32 at `RATE_HZ`.
 
   `source` is a path or a seekable file. Channels are mixed by `channels.mono`; files joined into
   one are read one after another. `span_s` (start, end) selects a part, to the end of the file if
@@ -80,58 +70,62 @@ def load(
   longer than `longest_s` is not decoded. Raises OSError if the device or file system fails.
   """
   name = name or str(source)
+  with _explained(source, name), _opened(source, name) as file, contextlib.ExitStack() as opened:
+    streams = [
+      _stream(opened.enter_context(_Sound(part.file)), part, span_s, longest_s)
+      for part in containers.parts(file, name)
+    ]
+    file_hz = streams[0].rate_hz
+    check_rate(min(stream.rate_hz for stream in streams), name)
+    cuts = _cut(streams, span_s, name)
+    _check_length(
+      sum((last - first) / stream.rate_hz for stream, first, last in cuts), longest_s, name
+    )
+    loaded = _decoded(cuts, file_hz, name)
+    check(loaded.wave_S, file_hz, name)
+  joins = tuple(round(sample * RATE_HZ / file_hz) for sample in loaded.joins)
+  return Loaded(resample(loaded.wave_S, file_hz, RATE_HZ), loaded.notes, joins)
+
+
+@contextlib.contextmanager
+def _explained(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[None]:
+  """Turns what libsndfile or the system says of a file into an AudioError that names it."""
   try:
-    return _load(source, rate_hz, span_s, longest_s, name)
+    yield
   except AudioError:
-    if isinstance(source, (str, os.PathLike)):
-      _check_device(Path(source))
+    _check_device(source)
     raise
-
-
-def _load(
-  source: str | os.PathLike | BinaryIO,
-  rate_hz: int,
-  span_s: tuple[float, float] | None,
-  longest_s: float,
-  name: str,
-) -> Loaded:
-  try:
-    with _opened(source, name) as file, contextlib.ExitStack() as opened:
-      streams = [
-        _stream(opened.enter_context(_Sound(part.file)), part, span_s, longest_s)
-        for part in containers.parts(file, name)
-      ]
-      file_hz = streams[0].rate_hz
-      check_rate(min(stream.rate_hz for stream in streams), name)
-      cuts = _cut(streams, span_s, name)
-      seconds = sum((last - first) / stream.rate_hz for stream, first, last in cuts)
-      _check_length(seconds, longest_s, name)
-      loaded = _decoded(cuts, file_hz, name)
-  except soundfile.LibsndfileError as error:
+  except (soundfile.LibsndfileError, OSError) as error:
+    if isinstance(error, OSError) and not system.is_of_path(error):
+      raise
+    _check_device(source)
+    if isinstance(error, OSError):
+      raise AudioError(
+        f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it "
+        "out."
+      ) from error
     raise AudioError(
       f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
       f"{error.error_string!r}. Convert it, copy it again, or leave it out."
     ) from error
+
+
+def _check_device(source: str | os.PathLike | BinaryIO) -> None:
+  """Raises the OSError of a device that cannot read a file, which libsndfile reports as damage."""
+  try:
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_file():
+      with open(source, "rb") as file:
+        while file.read(2**20):
+          pass
   except OSError as error:
     if not system.is_of_path(error):
       raise
-    raise AudioError(
-      f"{name}: cannot be read: {error.strerror}. Correct its path, copy it again, or leave it out."
-    ) from error
-  check(loaded.wave_S, file_hz, name)
-  return Loaded(
-    resample(loaded.wave_S, file_hz, rate_hz),
-    loaded.notes,
-    tuple(round(sample * rate_hz / file_hz) for sample in loaded.joins),
-  )
 
 
 def check(wave_S: np.ndarray, rate_hz: int, name: str, longest_s: float = math.inf) -> None:
-  """Raises AudioError, naming `name`, for a wave that cannot be used.
-
-  It has no samples, values that are not finite or above LOUDEST_PEAK, less than SHORTEST_S or more
-  than `longest_s` seconds, or a `peak` below QUIETEST_PEAK.
-  """
+  """Raises AudioError, naming `name`, for a wave that cannot be used: it has no samples, values
+  that are not finite or above LOUDEST_PEAK, less than SHORTEST_S or more than `longest_s` seconds,
+  or a `peak` below QUIETEST_PEAK."""
   if len(wave_S) == 0:
     raise AudioError(f"{name}: empty: it holds no samples. Record it again, or leave it out.")
   bad = int(np.count_nonzero(~np.isfinite(wave_S)))
@@ -172,23 +166,20 @@ def peak(wave_S: np.ndarray) -> float:
 def write(
   path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ, ending: str = ".wav"
 ) -> None:
-  """Writes a recording in the format of `ending`, one of ENDINGS, whatever the path is called.
-
-  A wave that exceeds [-1, 1] is divided by its peak.
-  """
+  """Writes a recording in the format of `ending`, one of ENDINGS, whatever the path is called; a
+  wave that exceeds [-1, 1] is divided by its peak."""
   # Encoded in memory: libsndfile does not report why writing to a device failed.
   Path(path).write_bytes(_encoded(wave_S, rate_hz, *ENDINGS[ending]))
 
 
 def to_flac(wave_S: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
   """Returns 16-bit FLAC bytes. A wave that exceeds [-1, 1] is divided by its peak."""
-  return _encoded(wave_S, rate_hz, "FLAC", "PCM_16")
+  return _encoded(wave_S, rate_hz, *ENDINGS[".flac"])
 
 
 def from_flac(data: bytes) -> tuple[np.ndarray, int]:
   """Returns (wave_S, rate_hz) of `to_flac` bytes: the wave rounded to 16 bits."""
-  wave_S, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
-  return wave_S, rate_hz
+  return soundfile.read(io.BytesIO(data), dtype="float32")
 
 
 def read_flac(data: bytes) -> np.ndarray:
@@ -204,33 +195,9 @@ def resample(wave_S: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
 
 
 def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
-  """Returns wave_S played `factor` times as fast; pitch and formants are scaled too.
-
-  Source: speed perturbation, Ko et al., Interspeech 2015.
-  """
+  """Returns wave_S played `factor` times as fast; pitch and formants are scaled too. Source: speed
+  perturbation, Ko et al., Interspeech 2015."""
   return resample(wave_S, RATE_HZ * factor, RATE_HZ)
-
-
-def _check_device(path: Path) -> None:
-  """Raises the OSError of a device that cannot read a file, which libsndfile reports as damage."""
-  try:
-    if path.is_file():
-      with open(path, "rb") as file:
-        while file.read(2**20):
-          pass
-  except OSError as error:
-    if not system.is_of_path(error):
-      raise
-
-
-def _check_name(path: Path, name: str) -> None:
-  try:
-    os.fspath(path).encode()
-  except UnicodeEncodeError as error:
-    raise AudioError(
-      f"{name}: its name is not UTF-8, so it cannot be written to answers or manifests. Rename the "
-      "file; convmv renames whole folders."
-    ) from error
 
 
 def check_rate(rate_hz: float, name: str) -> None:
@@ -251,10 +218,8 @@ def _check_length(seconds: float, longest_s: float, name: str) -> None:
 
 
 class _Sound(soundfile.SoundFile):
-  """A file that reports that it cannot seek.
-
-  Otherwise soundfile seeks after every read, which fails at the end of a FLAC of unknown length.
-  """
+  """A file that reports that it cannot seek: soundfile would seek after every read, which fails at
+  the end of a FLAC of unknown length."""
 
   def seekable(self) -> bool:
     return False
@@ -262,14 +227,12 @@ class _Sound(soundfile.SoundFile):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """One stream of a file, and the samples per channel that its header declares.
-
-  `ended` as in `containers.Contained`.
-  """
+  """One stream of a file, the samples per channel that its header declares, and whether it is
+  `ended` as in `containers.Contained`."""
 
   sound: _Sound
   frames: int
-  ended: bool = True
+  ended: bool
 
   @property
   def rate_hz(self) -> int:
@@ -287,9 +250,14 @@ def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryI
     yield source
     return
   path = Path(source)
-  _check_name(path, name)
   try:
+    os.fspath(path).encode()
     mode = path.stat().st_mode
+  except UnicodeEncodeError as error:
+    raise AudioError(
+      f"{name}: its name is not UTF-8, so it cannot be written to answers or manifests. Rename the "
+      "file; convmv renames whole folders."
+    ) from error
   except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the path
     raise AudioError(
       f"{name}: no such file. Give the path of an audio file (WAV, FLAC, OGG or MP3)."
@@ -381,19 +349,16 @@ def _decoded(cuts: Sequence[tuple[_Timed, int, int]], rate_hz: int, name: str) -
 
 def _samples(sound: _Sound, count: int) -> np.ndarray:
   """Returns wave_SC of up to `count` samples; needs memory for those in the file only."""
-  blocks, left = [], count
-  while left:
-    blocks.append(sound.read(min(left, READ_SAMPLES), dtype="float32", always_2d=True))
-    left = left - len(blocks[-1]) if len(blocks[-1]) == READ_SAMPLES else 0
-  return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+  blocks = []
+  while count:
+    blocks.append(sound.read(min(count, READ_SAMPLES), dtype="float32", always_2d=True))
+    count = count - len(blocks[-1]) if len(blocks[-1]) == READ_SAMPLES else 0
+  return np.concatenate(blocks)
 
 
 def _encoded(wave_S: np.ndarray, rate_hz: int, form: str, subtype: str) -> bytes:
+  loudest = float(np.abs(wave_S).max(initial=0.0))
   buffer = io.BytesIO()
-  soundfile.write(buffer, _fit(wave_S), rate_hz, format=form, subtype=subtype)
+  fitting_S = wave_S / loudest if loudest > 1 else wave_S
+  soundfile.write(buffer, fitting_S, rate_hz, format=form, subtype=subtype)
   return buffer.getvalue()
-
-
-def _fit(wave_S: np.ndarray) -> np.ndarray:
-  peak = np.abs(wave_S).max(initial=0.0)
-  return wave_S / peak if peak > 1 else wave_S
