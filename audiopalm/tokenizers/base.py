@@ -7,11 +7,12 @@ grid), and decode ids to text or sound.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,22 +43,19 @@ class Fitted(Protocol):
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns int32 ids: [T], or [T, Q] if the spec has Q > 1 codebooks.
 
-    Speech is resampled to the working rate. Raises RecordError for an utterance that lacks what is
-    encoded (a wave, a text), and only then: `prepare` leaves such a record out.
+    Speech is resampled to the working rate. RecordError for an utterance that lacks what is encoded
+    (a wave, a text), and only then: `prepare` leaves such a record out.
     """
-    ...
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str | np.ndarray:
     """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, even none.
 
-    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another. Text
-    ignores it. DataError for ids that the spec does not have.
+    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another.
+    DataError for ids that the spec does not have.
     """
-    ...
 
   def save(self, folder: Path) -> None:
     """Writes everything `load` needs into `folder`, creating it if needed."""
-    ...
 
 
 class Tokenizer(Protocol):
@@ -65,8 +63,7 @@ class Tokenizer(Protocol):
 
   Two more attributes are used where a class has them. `sources`, paths of files: a tokenizer of the
   user's own class is exported as what `save` writes, with copies of these files. `kept_in(folder)`,
-  for text: settings of the tokenizer that `save` wrote there, to begin with the ids of an earlier
-  run.
+  for text: settings of the tokenizer that `save` wrote there, whose ids are kept.
   """
 
   stream: str
@@ -77,23 +74,80 @@ class Tokenizer(Protocol):
   model before the tokenizer is fitted."""
 
   def check(self) -> None:
-    """Raises ConfigError if anything that `fit` needs besides utterances is missing.
-
-    Called before any recording is read. Most tokenizers need nothing.
-    """
-    ...
+    """Raises ConfigError if anything that `fit` needs besides utterances is missing; called before
+    any recording is read."""
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> Fitted:
     """Returns the tokenizer fitted on training utterances, deterministic in their order and seed.
 
-    Reads only as many utterances as it needs: pass them shuffled over languages and speakers. Skips
-    utterances that lack what is encoded (a wave, a text); DataError if none is left.
+    Reads only as many as it needs: pass them shuffled over languages and speakers. Skips those that
+    lack what is encoded (a wave, a text); DataError if none is left.
     """
-    ...
 
   def load(self, folder: Path) -> Fitted:
     """Returns the tokenizer `save` wrote; TokenSpaceError if it was fitted with other settings."""
-    ...
+
+
+class FittedArrays:
+  """What fitted tokenizers of speech share: `parameters`, arrays by name, are what is hashed, saved
+  and exported. The class of their `settings` is an `ArraySettings`."""
+
+  settings: "ArraySettings"
+  parameters: Callable[[], dict[str, np.ndarray]]
+
+  @functools.cached_property
+  def spec(self) -> StreamSpec:
+    hashed = fingerprint(self.settings, self.parameters())
+    return dataclasses.replace(self.settings.largest, fingerprint=hashed)
+
+  def save(self, folder: Path) -> None:
+    write_settings(self.settings, Path(folder))
+    np.savez(Path(folder) / self.settings.arrays_file, **self.parameters())
+
+
+class ArraySettings:
+  """What the settings of such tokenizers share; `fit` needs utterances only."""
+
+  arrays_file: ClassVar[str]
+  fitted: Callable[[Mapping[str, np.ndarray]], FittedArrays]  # the tokenizer with these parameters
+
+  def check(self) -> None:
+    """Does nothing."""
+
+  def load(self, folder: Path) -> FittedArrays:
+    check_settings(self, folder)
+    with np.load(Path(folder) / self.arrays_file, allow_pickle=False) as arrays:
+      return self.fitted(arrays)
+
+  def check_frames(self, frames: int, name: str) -> None:
+    """Raises DataError for fewer frames of speech than centroids; `name` is what they are."""
+    if frames < self.size:
+      raise DataError(
+        f"Expected at least {self.size} {name} of speech to fit the stream {self.stream!r} on, the "
+        f"training split has {frames} ({frames / self.rate_hz:.1f} s). Use more recordings, or set "
+        f"tokenizers.{self.stream}.size={max(2, frames // 10)}."
+      )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedFile:
+  """What fitted text tokenizers share: each is the content of one file, `settings.file`."""
+
+  settings: Tokenizer
+  content: bytes
+  voices: tuple[str, ...] = ()
+  encode_text: ClassVar[Callable[[str], list[int]]]
+
+  def __reduce__(self):
+    return type(self), (self.settings, self.content)
+
+  def encode(self, utterance: Utterance) -> np.ndarray:
+    """Returns the ids of the utterance's text; none for an empty one."""
+    return np.array(self.encode_text(utterance.text), np.int32)
+
+  def save(self, folder: Path) -> None:
+    write_settings(self.settings, Path(folder))
+    (Path(folder) / self.settings.file).write_bytes(self.content)
 
 
 def fingerprint(settings: Tokenizer, parameters: Mapping[str, np.ndarray | bytes]) -> str:
@@ -114,10 +168,8 @@ def fingerprint(settings: Tokenizer, parameters: Mapping[str, np.ndarray | bytes
 
 
 def rule(settings: Tokenizer) -> int:
-  """Returns the version of the encoding rule: the `rule` of the settings' class, by default 1.
-
-  A class increments its `rule` when the same settings and parameters start to give other ids.
-  """
+  """Returns the version of the encoding rule: `rule` of the settings' class, by default 1. A class
+  increments it when the same settings and parameters start to give other ids."""
   return getattr(type(settings), "rule", 1)
 
 
@@ -131,7 +183,7 @@ def check_rule(settings: Tokenizer, fitted_rule: int, place: Path | str) -> None
     )
 
 
-def check_frames(name: str, rate_hz: float, size: int, low_hz: float, high_hz: float) -> None:
+def check_spectra(name: str, rate_hz: float, size: int, low_hz: float, high_hz: float) -> None:
   """Raises ConfigError for a frame rate, size or band that a tokenizer of spectra cannot have."""
   if rate_hz <= 0 or FRAMES_HZ % rate_hz:
     raise ConfigError(
@@ -206,10 +258,8 @@ def check_ids(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
 
 
 def check_codes(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
-  """Returns int64 codes_TQ of a stream with Q codebooks; an empty array is 0 frames.
-
-  DataError for another shape and for ids that a codebook does not have.
-  """
+  """Returns int64 codes_TQ of a stream with Q codebooks, 0 frames for an empty array; DataError for
+  another shape and for ids that a codebook does not have."""
   codes_TQ = np.asarray(ids, np.int64)
   if not codes_TQ.size:
     return np.zeros((0, spec.codebooks), np.int64)

@@ -5,6 +5,7 @@ from scipy import sparse
 
 SEED_FRAMES = 16_384  # sample from which k-means++ chooses
 BATCH_FRAMES = 8_192
+STEPS = 60
 DECAY = 0.9  # of a cluster's count per batch: its mean is over about the last ten batches
 
 
@@ -12,22 +13,19 @@ def fit(
   features_TE: np.ndarray,
   size: int,
   random: np.random.Generator,
-  *,
-  steps: int = 60,
   centroids_VE: np.ndarray | None = None,
 ) -> np.ndarray:
   """Returns centroids_VE [size, E], starting from `centroids_VE` or else from k-means++ seeds.
 
-  Deterministic in the generator's state; needs at least `size` frames. A cluster that gets almost
-  no frames is moved to the frame of the batch that is farthest from its centroid. Source: Sculley,
-  "Web-scale k-means clustering", 2010; Arthur and Vassilvitskii, 2007.
+  A cluster that gets almost no frames is moved to the frame of the batch that is farthest from its
+  centroid. Source: Sculley, "Web-scale k-means clustering", 2010; Arthur and Vassilvitskii, 2007.
   """
   if centroids_VE is None:
     centroids_VE = seeds(features_TE, size, random)
   centroids_VE = centroids_VE.astype(np.float32)
   count_V = np.zeros(size, np.float32)
   batch_frames = min(BATCH_FRAMES, len(features_TE))
-  for step in range(steps):
+  for step in range(STEPS):
     batch_TE = features_TE[random.choice(len(features_TE), batch_frames, replace=False)]
     ids_T, distance_T = nearest(batch_TE, centroids_VE)
     ones_VT = sparse.csr_matrix(
@@ -39,7 +37,7 @@ def fit(
     filled_V = count_V > 0
     centroids_VE[filled_V] = total_VE[filled_V] / count_V[filled_V, None]
     starved = np.flatnonzero(count_V < 0.02 * batch_frames / size)
-    if len(starved) and step < steps - 5:  # no cluster is moved in the last batches
+    if len(starved) and step < STEPS - 5:  # no cluster is moved in the last batches
       centroids_VE[starved] = batch_TE[np.argsort(-distance_T)[: len(starved)]]
       count_V[starved] = 0
   return centroids_VE

@@ -67,8 +67,12 @@ class Lyra:
     return self.levels // self.levels_per_code
 
   @property
+  def powers(self) -> np.ndarray:
+    """What each level of a code is multiplied with, the first the most."""
+    return ENTRIES ** np.arange(self.levels_per_code)[::-1]
+
+  @property
   def largest(self) -> StreamSpec:
-    """The spec; fitting adds the fingerprint alone."""
     sizes = (ENTRIES**self.levels_per_code,) * self.codebooks
     return StreamSpec(self.stream, "speech", sizes, waveform.RATE_HZ / FRAME_SAMPLES, "")
 
@@ -114,22 +118,16 @@ class FittedLyra:
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns codes_TQ: one row per 20 ms, the last one padded."""
-    stream = self.stream()
     wave_S = base.wave_of(utterance, self.settings.stream)
-    return np.concatenate([stream.push(wave_S), stream.end()])
-
-  def stream(self) -> "Stream":
-    """Returns a new streaming encoder."""
-    return Stream(self)
+    padded_S = np.pad(wave_S, (0, -len(wave_S) % FRAME_SAMPLES))
+    return self.codes(_Network(self.files, ENCODER).run(padded_S.reshape(-1, FRAME_SAMPLES)))
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz, 20 ms for each row of codes."""
     base.check_voice(voice, self.spec, self.voices)
     codes_TQ = base.check_codes(ids, self.spec)
-    if not len(codes_TQ):
-      return np.zeros(0, np.float32)
-    powers = ENTRIES ** np.arange(self.settings.levels_per_code)[::-1]
-    levels_TQ = (codes_TQ[:, :, None] // powers % ENTRIES).reshape(len(codes_TQ), -1)
+    levels_TQ = codes_TQ[:, :, None] // self.settings.powers % ENTRIES
+    levels_TQ = levels_TQ.reshape(-1, self.settings.levels)
     features_TE = kmeans.residual_sum(levels_TQ, self.codebooks_QVE)
     wave_TS = _Network(self.files, DECODER).run(features_TE)
     return np.clip(wave_TS.reshape(-1), -1, 1)
@@ -142,38 +140,14 @@ class FittedLyra:
 
   def codes(self, features_TE: np.ndarray) -> np.ndarray:
     """Returns codes_TQ of the encoder's features."""
-    levels_TQ = kmeans.residual_ids(features_TE, self.codebooks_QVE[: self.settings.levels])
-    powers = ENTRIES ** np.arange(self.settings.levels_per_code)[::-1]
-    shape = len(levels_TQ), self.settings.codebooks, self.settings.levels_per_code
-    return (levels_TQ.reshape(shape) @ powers).astype(np.int32)
-
-
-class Stream:
-  """Encodes a wave piece by piece, with the same codes as in one piece."""
-
-  def __init__(self, fitted: FittedLyra):
-    self._fitted = fitted
-    self._network = _Network(fitted.files, ENCODER)
-    self._rest_S = np.zeros(0, np.float32)
-
-  def push(self, wave_S: np.ndarray) -> np.ndarray:
-    """Returns codes_TQ of the frames that the next samples (at 16 kHz) complete."""
-    wave_S = np.concatenate([self._rest_S, np.asarray(wave_S, np.float32)])
-    whole = len(wave_S) // FRAME_SAMPLES * FRAME_SAMPLES
-    self._rest_S = wave_S[whole:]
-    return self._fitted.codes(self._network.run(wave_S[:whole].reshape(-1, FRAME_SAMPLES)))
-
-  def end(self) -> np.ndarray:
-    """Returns codes_TQ of the last, incomplete frame, if there is one, padded with silence."""
-    return self.push(np.zeros(-len(self._rest_S) % FRAME_SAMPLES, np.float32))
+    s = self.settings
+    levels_TQ = kmeans.residual_ids(features_TE, self.codebooks_QVE[: s.levels])
+    return (levels_TQ.reshape(-1, s.codebooks, s.levels_per_code) @ s.powers).astype(np.int32)
 
 
 class _Network:
-  """One of the stateful networks, in its initial state.
-
-  LiteRT keeps the state in resource variables and cannot reset it, so every utterance loads a new
-  network, in 4 ms. It runs one frame at a time; its state does not allow batches.
-  """
+  """One of the stateful networks, in its initial state, to which LiteRT cannot reset it: every
+  utterance loads a new one, in 4 ms. The state does not allow batches."""
 
   def __init__(self, files: Mapping[str, bytes], name: str):
     self._interpreter = _interpreter(files[name], name)
@@ -201,10 +175,8 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 def _codebooks(content: bytes) -> np.ndarray:
-  """Returns codebooks_QVE [46, 16, 64]: the quantizer's output for each entry of each level alone.
-
-  The other levels are marked as absent (-1), as Lyra does below its full rate.
-  """
+  """Returns codebooks_QVE [46, 16, 64]: the quantizer's output for each entry of each level alone,
+  with the others marked as absent (-1), as Lyra does below its full rate."""
   interpreter = _interpreter(content, QUANTIZER)
   if "decode" not in interpreter.get_signature_list():
     raise _other_file(QUANTIZER)

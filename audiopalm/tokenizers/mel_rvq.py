@@ -1,26 +1,23 @@
 """Acoustic codes without a network: residual k-means over log-mel frames, and a vocoder."""
 
 import dataclasses
-import functools
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from audiopalm.audio import spectrum, vocoder
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 from audiopalm.tokenizers import base, kmeans
 from audiopalm.types import StreamSpec, Utterance
 
-PARAMETERS = "mel_rvq.npz"
 CORRECTIONS = 2  # iterations that correct the vocoder's filters by the spectrum of its sound
 LARGEST_CORRECTION = 2.0  # nepers of power per iteration
 
 
 @dataclasses.dataclass(frozen=True)
-class MelRVQ:
+class MelRVQ(base.ArraySettings):
   """`codebooks` codebooks of `size` centroids; each quantizes the residual of those before it.
 
   A frame of 1 / `rate_hz` seconds is the concatenation of its 10 ms log-mel spectra (`mels` bins
@@ -32,6 +29,7 @@ class MelRVQ:
   """
 
   rule: ClassVar[int] = 2  # 2: a DC offset is ignored
+  arrays_file: ClassVar[str] = "mel_rvq.npz"
 
   stream: str = "codes"
   codebooks: int = 8
@@ -47,7 +45,7 @@ class MelRVQ:
 
   def __post_init__(self):
     name = f"Code stream {self.stream!r}"
-    base.check_frames(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
+    base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
     for field, least, usual in (("codebooks", 1, 8), ("mels", 2, 40)):
       if getattr(self, field) < least:
         raise ConfigError(
@@ -62,22 +60,13 @@ class MelRVQ:
 
   @property
   def largest(self) -> StreamSpec:
-    """The spec; fitting adds the fingerprint alone."""
     return StreamSpec(self.stream, "speech", (self.size,) * self.codebooks, self.rate_hz, "")
-
-  def check(self) -> None:
-    """Does nothing: `fit` needs utterances only."""
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedMelRVQ":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
     frames = [self.frames(wave_S) for _, wave_S in base.speech_waves(utterances, self.fit_s)]
     residual_TE = np.concatenate(frames) if frames else np.zeros((0, 1), np.float32)
-    if len(residual_TE) < self.size:
-      raise DataError(
-        f"Expected at least {self.size} frames of speech to fit the stream {self.stream!r} on, the "
-        f"training split has {len(residual_TE)} ({len(residual_TE) / self.rate_hz:.1f} s). Use "
-        f"more recordings, or set tokenizers.{self.stream}.size={max(2, len(residual_TE) // 10)}."
-      )
+    self.check_frames(len(residual_TE), "frames")
     random = np.random.default_rng(seed)
     codebooks = []
     for _ in range(self.codebooks):
@@ -87,24 +76,19 @@ class MelRVQ:
       codebooks.append(centroids_VE)
     return FittedMelRVQ(self, np.stack(codebooks))
 
-  def load(self, folder: Path) -> "FittedMelRVQ":
-    base.check_settings(self, folder)
-    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as arrays:
-      return FittedMelRVQ(self, arrays["centroids_QVE"])
+  def fitted(self, parameters: Mapping[str, np.ndarray]) -> "FittedMelRVQ":
+    return FittedMelRVQ(self, parameters["centroids_QVE"])
 
   def frames(self, wave_S: np.ndarray) -> np.ndarray:
     """Returns frames_TE of a wave at the working rate, to be compared by Euclidean distance."""
     filters_EM = spectrum.mel_filters(self.mels, self.low_hz, self.high_hz)
     mel_TM = spectrum.log_mel(spectrum.power(wave_S), filters_EM, self.floor_db)
     pitch_T, voicing_T = _steady_pitch(wave_S)
-    log_pitch_T = np.log2(pitch_T)
     rest = -len(mel_TM) % self.stacked
     mel_TM = np.pad(mel_TM, ((0, rest), (0, 0)), mode="edge")
     columns = [mel_TM.reshape(-1, self.stacked * self.mels) * self._mel_weight]
-    for values_T, weight in (
-      (log_pitch_T, self.pitch_weight),
-      (voicing_T, self.voicing_weight),
-    ):
+    pairs = (np.log2(pitch_T), self.pitch_weight), (voicing_T, self.voicing_weight)
+    for values_T, weight in pairs:
       padded_T = np.pad(values_T, (0, rest), mode="edge")
       columns.append(weight * padded_T.reshape(-1, self.stacked).mean(axis=1, keepdims=True))
     return np.concatenate(columns, axis=1).astype(np.float32)
@@ -123,18 +107,15 @@ class MelRVQ:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FittedMelRVQ:
+class FittedMelRVQ(base.FittedArrays):
   """The centroids of Q codebooks; a frame is approximated by the sum of one of each."""
 
   settings: MelRVQ
   centroids_QVE: np.ndarray
   voices: tuple[str, ...] = ()  # the codes determine the voice
 
-  @functools.cached_property
-  def spec(self) -> StreamSpec:
-    settings = self.settings
-    fingerprint = base.fingerprint(settings, {"centroids_QVE": self.centroids_QVE})
-    return dataclasses.replace(settings.largest, fingerprint=fingerprint)
+  def parameters(self) -> dict[str, np.ndarray]:
+    return {"centroids_QVE": self.centroids_QVE}
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns codes_TQ: one row per 1 / rate_hz seconds, the last one padded."""
@@ -150,16 +131,10 @@ class FittedMelRVQ:
     frames_TE = kmeans.residual_sum(codes_TQ, self.centroids_QVE)
     return _sound(self.settings, *self.settings.parts(frames_TE))
 
-  def save(self, folder: Path) -> None:
-    base.write_settings(self.settings, Path(folder))
-    np.savez(Path(folder) / PARAMETERS, centroids_QVE=self.centroids_QVE)
-
 
 def _steady_pitch(wave_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns (pitch_T in Hz, voicing_T 0 or 1) of 10 ms frames.
-
-  The pitch is interpolated over frames that are not voiced, whose estimate means nothing.
-  """
+  """Returns (pitch_T in Hz, voicing_T 0 or 1) of 10 ms frames; the pitch is interpolated over
+  frames that are not voiced."""
   pitch_T, periodicity_T = vocoder.pitch(wave_S)
   voicing_T = periodicity_T > vocoder.VOICED
   if not voicing_T.any():

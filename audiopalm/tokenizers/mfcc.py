@@ -69,9 +69,8 @@ class Analysis:
   def features(self, cepstra: "Cepstra", spread_E: np.ndarray) -> np.ndarray:
     """Returns features_WTE at the unit rate: a unit's levels and slopes, then its neighbors'.
 
-    `spread_E` is the standard deviation of the training cepstra. Silence, including that before and
-    after the wave, is a single point of the feature space, so units do not depend on its content or
-    on how much of it a recording starts and ends with.
+    `spread_E` is the standard deviation of the training cepstra. Silence, also before and after the
+    wave, is a single point of the feature space, so units do not depend on how much of it there is.
     """
     frames, warps, coefficients = cepstra.values_TWE.shape
     silent_E = _silent(spread_E)
@@ -93,11 +92,9 @@ class Analysis:
   def change(
     self, error_TE: np.ndarray, cepstra: "Cepstra", warp: int, spread_E: np.ndarray
   ) -> np.ndarray:
-    """Returns change_TE: what to add to log-mel frames, at warped centers, to add `error_TE`.
-
-    This inverts `features` for a known warp, by a straight line within each unit, from its level
-    and its slope; the features of neighbors are ignored.
-    """
+    """Returns change_TE: what to add to log-mel frames, at warped centers, to add `error_TE`. It
+    inverts `features` for a known warp, by a straight line within each unit; neighbors are
+    ignored."""
     gain_E = self._gain(cepstra, spread_E)[warp]
     level_TE = error_TE[:, : self.coefficients] / gain_E
     slope_TE = error_TE[:, self.coefficients : 2 * self.coefficients] / gain_E
@@ -121,8 +118,8 @@ class Analysis:
   ) -> tuple[int, np.ndarray]:
     """Returns (warp, ids_T): the most likely warp, and each unit's nearest centroid under it.
 
-    A unit counts as one dimension of evidence, weighted by how clear its speech is. The prior
-    prefers warps near 1, so a word or two leave it there.
+    A unit is one dimension of evidence, weighted by how clear its speech is; the prior prefers
+    warps near 1.
     """
     flat_TE = features_WTE.reshape(-1, features_WTE.shape[-1])
     ids_WT, distance_WT = (
@@ -150,10 +147,8 @@ class Analysis:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cepstra:
-  """Cepstra of an utterance and BEYOND frames on each side.
-
-  Over clear speech their mean is 0 and their standard deviation is `deviation_WE`.
-  """
+  """Cepstra of an utterance and BEYOND frames on each side: over clear speech their mean is 0 and
+  their standard deviation `deviation_WE`."""
 
   values_TWE: np.ndarray
   deviation_WE: np.ndarray

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
@@ -29,12 +28,11 @@ FILES = JSON, MODEL = "tokenizer.json", "tokenizer.model"
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedText:
-  """The tokenizer in `file` of `folder`, whose sha256 in hex is `digest`.
+  """The tokenizer in `file` of `folder`, whose sha256 in hex is `digest`; `in_folder` makes one.
 
   `size` is the number of embedding rows of its model, which may exceed the number of pieces.
   `encode` never returns special tokens or ids beyond `size`; other added tokens are ordinary text.
-  Nothing is added before or after a text. Ids and fingerprint depend on the file, not on its
-  folder. `in_folder` fills in the fields.
+  Nothing is added before or after a text. Ids and fingerprint do not depend on the folder.
   """
 
   folder: str
@@ -51,7 +49,6 @@ class PretrainedText:
 
   @property
   def largest(self) -> StreamSpec:
-    """The spec; fitting adds the fingerprint alone."""
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
@@ -89,39 +86,25 @@ class PretrainedText:
 
 
 def in_folder(folder: str | Path, size: int, stream: str = "text") -> PretrainedText:
-  """Returns the settings of the tokenizer in a folder; ConfigError if there is none.
-
-  `size` is the number of embedding rows of its model.
-  """
+  """Returns the settings of the tokenizer in a folder, of a model with `size` embedding rows;
+  ConfigError if there is none."""
   file = next((name for name in FILES if (Path(folder) / name).is_file()), JSON)
   return PretrainedText(str(folder), size, _digest(_content(folder, file)), stream, file)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class FittedPretrainedText:
-  """A tokenizer, held as the content of its file.
+class FittedPretrainedText(base.FittedFile):
+  """The tokenizer of a text model.
 
   Whether `decode` restores a text depends on the tokenizer. Byte-level ones (Llama 3, Qwen) are
   lossless but for Unicode normalization (Qwen: NFC). Those with SentencePiece pieces may merge
   characters and spaces, drop a leading space, and decode U+2581 as a space.
   """
 
-  settings: PretrainedText
-  content: bytes
-  voices: tuple[str, ...] = ()
-
-  def __reduce__(self):
-    return FittedPretrainedText, (self.settings, self.content)
-
   @functools.cached_property
   def spec(self) -> StreamSpec:
     settings = dataclasses.replace(self.settings, folder="")
     fingerprint = base.fingerprint(settings, {settings.file: self.content})
     return dataclasses.replace(settings.largest, fingerprint=fingerprint)
-
-  def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns the ids of the utterance's text; none for an empty one."""
-    return np.array(self.encode_text(utterance.text), np.int32)
 
   def encode_text(self, text: str) -> list[int]:
     """Returns the ids of a text; special tokens in it are split into ordinary ones."""
@@ -131,10 +114,6 @@ class FittedPretrainedText:
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str:
     """Returns the text of any ids; special tokens and ids without a piece are dropped."""
     return self._reader.decode(base.check_ids(ids, self.settings.largest).tolist())
-
-  def save(self, folder: Path) -> None:
-    base.write_settings(self.settings, Path(folder))
-    (Path(folder) / self.settings.file).write_bytes(self.content)
 
   def check(self) -> None:
     """Raises ConfigError for a file that is not a tokenizer, or belongs to a larger model."""
@@ -154,8 +133,8 @@ class _Json:
   """Reads tokenizer.json with the package tokenizers.
 
   Special tokens in a text are split into ordinary ones (`encode_special_tokens`). Models such as
-  unigram that have them among their pieces would still find them; then the text is encoded again
-  with a split after the first character of each special token.
+  unigram that have them among their pieces would still find them; the text is then encoded again
+  with a split after the first character of each.
   """
 
   def __init__(self, content: bytes, settings: PretrainedText):

@@ -5,8 +5,8 @@ import functools
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
@@ -14,7 +14,6 @@ from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
-MODEL = "text.model"
 BYTES = 256  # pieces <0x00> to <0xFF>, for characters without a piece
 SPACE = "\u2581"  # a space in a piece
 PRIVATE_USE = range(0xF0000, 0xFFFFE)  # characters without a meaning
@@ -27,9 +26,10 @@ class SentencePieceText:
   `size` is the most ids, including 256 bytes and "unknown" (which is never returned); a small
   corpus has fewer. Each of `words`, as used in tags, is a single piece even if no text contains it.
   With `fitted_in`, a folder that `save` wrote with the same settings, the tokenizer is loaded from
-  there instead of fitted. `text.model` in an export is an ordinary SentencePiece file.
-  Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
+  there. Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
+
+  file: ClassVar[str] = "text.model"  # in the folder of a fitted tokenizer
 
   stream: str = "text"
   size: int = 512
@@ -51,7 +51,6 @@ class SentencePieceText:
 
   @property
   def largest(self) -> StreamSpec:
-    """The spec with `size` ids; a small corpus has fewer."""
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
@@ -72,7 +71,7 @@ class SentencePieceText:
     """Returns the tokenizer of these texts in this order, whatever the seed."""
     if self.fitted_in is not None:
       self.check()
-      return self.fitted((Path(self.fitted_in) / MODEL).read_bytes())
+      return self.fitted((Path(self.fitted_in) / self.file).read_bytes())
     texts = [utterance.text for utterance in utterances if utterance.text.strip()]
     if not texts:
       raise DataError(
@@ -116,33 +115,21 @@ class SentencePieceText:
 
   def load(self, folder: Path) -> "FittedText":
     base.check_settings(self._without_folder, folder)
-    return self.fitted((Path(folder) / MODEL).read_bytes())
+    return self.fitted((Path(folder) / self.file).read_bytes())
 
   def fitted(self, content: bytes) -> "FittedText":
     """Returns the tokenizer of a SentencePiece file that was fitted with these settings."""
     return FittedText(self._without_folder, content)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class FittedText:
-  """A lossless SentencePiece model; `content` is its file."""
-
-  settings: SentencePieceText
-  content: bytes
-  voices: tuple[str, ...] = ()
-
-  def __reduce__(self):
-    return FittedText, (self.settings, self.content)
+class FittedText(base.FittedFile):
+  """A lossless SentencePiece model."""
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
     fingerprint = base.fingerprint(self.settings, {"model": self.content})
     sizes = (len(self._pieces),)
     return dataclasses.replace(self.settings.largest, sizes=sizes, fingerprint=fingerprint)
-
-  def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns the ids of the utterance's text; none for an empty one."""
-    return np.array(self.encode_text(utterance.text), np.int32)
 
   def encode_text(self, text: str) -> list[int]:
     """Returns ids whose `decode` is exactly `text`."""
@@ -152,7 +139,8 @@ class FittedText:
     # SentencePiece reads U+2581 as a space: encode an unused character, then replace its bytes.
     unused = next(c for c in map(chr, PRIVATE_USE) if c not in text and c not in self._letters)
     ids = self._processor.encode(text.replace(SPACE, unused))
-    return _replaced(ids, self._byte_ids(unused), self._byte_ids(SPACE))
+    # A str of ids, as that can replace a sequence.
+    return [ord(c) for c in _str(ids).replace(self._bytes(unused), self._bytes(SPACE))]
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str:
     """Returns the text of any ids; bytes that are not UTF-8 become U+FFFD."""
@@ -160,43 +148,30 @@ class FittedText:
     text = data.decode(errors="replace")
     return text[1:] if text.startswith(" ") else text
 
-  def save(self, folder: Path) -> None:
-    base.write_settings(self.settings, Path(folder))
-    (Path(folder) / MODEL).write_bytes(self.content)
-
   @functools.cached_property
   def _processor(self) -> sentencepiece.SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_proto=self.content)
 
-  def _byte_ids(self, text: str) -> list[int]:
-    return [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+  def _bytes(self, text: str) -> str:
+    return _str(self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in text.encode())
 
   @functools.cached_property
   def _pieces(self) -> tuple[bytes, ...]:
     """The bytes of each id."""
-    processor = self._processor
-    return tuple(
-      "\ufffd".encode()
-      if processor.is_unknown(id_)
-      else bytes([int(processor.id_to_piece(id_)[3:5], 16)])
-      if processor.is_byte(id_)
-      else processor.id_to_piece(id_).replace(SPACE, " ").encode()
-      for id_ in range(len(processor))
-    )
+    return tuple(map(self._bytes_of, range(len(self._processor))))
+
+  def _bytes_of(self, id_: int) -> bytes:
+    piece = self._processor.id_to_piece(id_)
+    if self._processor.is_unknown(id_):
+      return "\ufffd".encode()
+    if self._processor.is_byte(id_):
+      return bytes([int(piece[3:5], 16)])
+    return piece.replace(SPACE, " ").encode()
 
   @functools.cached_property
   def _letters(self) -> frozenset[str]:
     return frozenset("".join(map(self._processor.id_to_piece, range(len(self._processor)))))
 
 
-def _replaced(ids: list[int], old: list[int], new: list[int]) -> list[int]:
-  """Returns `ids` with every occurrence of the sequence `old` replaced by `new`."""
-  result, place = [], 0
-  while place < len(ids):
-    if ids[place : place + len(old)] == old:
-      result += new
-      place += len(old)
-    else:
-      result.append(ids[place])
-      place += 1
-  return result
+def _str(ids: Iterable[int]) -> str:
+  return "".join(map(chr, ids))

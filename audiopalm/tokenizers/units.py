@@ -2,27 +2,26 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from audiopalm.audio import silence, spectrum, waveform
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 from audiopalm.tokenizers import base, kmeans, mfcc, voices
 from audiopalm.types import StreamSpec, Utterance
 
 ROUNDS = 3  # of alternately fitting warps to the centroids and centroids to the warped utterances
-PARAMETERS = "units.npz"
+SOUNDS = ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")  # the arrays of `voices.Voices`
 CORRECTIONS, CORRECTION = 4, 1.2  # iterations that correct decoded sound, and their step size
 PEAK = 0.7  # of decoded sound
 INNER = slice(mfcc.BEYOND, -mfcc.BEYOND)  # the frames of the wave itself
 
 
 @dataclasses.dataclass(frozen=True)
-class KMeansUnits:
+class KMeansUnits(base.ArraySettings):
   """k-means clusters of speaker-normalized MFCCs and their slopes: HuBERT's first iteration.
 
   A unit lasts 1 / `rate_hz` seconds. Its features are the mean of its 10 ms frames, their slopes
@@ -37,6 +36,7 @@ class KMeansUnits:
   """
 
   rule: ClassVar[int] = 3  # 2: silence, level and offset are ignored; 3: units start with speech
+  arrays_file: ClassVar[str] = "units.npz"
 
   stream: str = "units"
   size: int = 256
@@ -55,7 +55,7 @@ class KMeansUnits:
 
   def __post_init__(self):
     name = f"Unit stream {self.stream!r}"
-    base.check_frames(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
+    base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
     if self.warps < 1 or self.warps % 2 == 0:
       raise ConfigError(
         f"{name} has warps={self.warps}, expected an odd number, so that one of them leaves the "
@@ -69,25 +69,18 @@ class KMeansUnits:
 
   @functools.cached_property
   def analysis(self) -> mfcc.Analysis:
-    shared = {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(mfcc.Analysis)
-      if field.name != "frames_per_unit"
-    }
-    return mfcc.Analysis(frames_per_unit=round(base.FRAMES_HZ / self.rate_hz), **shared)
+    fields = {field.name for field in dataclasses.fields(mfcc.Analysis)} - {"frames_per_unit"}
+    options = {name: getattr(self, name) for name in fields}
+    return mfcc.Analysis(frames_per_unit=round(base.FRAMES_HZ / self.rate_hz), **options)
 
   @property
   def largest(self) -> StreamSpec:
-    """The spec; fitting adds the fingerprint alone."""
     rate_hz = None if self.collapse else self.rate_hz
     return StreamSpec(self.stream, "speech", (self.size,), rate_hz, "")
 
   def align_onset(self, wave_S: np.ndarray) -> np.ndarray:
     """Returns wave_S at 16 kHz, shifted so that its speech starts at the start of a unit."""
     return silence.align_onset(wave_S, round(waveform.RATE_HZ / self.rate_hz), waveform.RATE_HZ)
-
-  def check(self) -> None:
-    """Does nothing: `fit` needs utterances only."""
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedUnits":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
@@ -98,46 +91,30 @@ class KMeansUnits:
       waves.append(self.align_onset(wave_S))
     powers = [spectrum.power(wave_S, beyond=mfcc.BEYOND) for wave_S in waves]
     cepstra = [analysis.cepstra(power_TE) for power_TE in powers]
-    unwarped = self.warps // 2
-    variances = [np.square(c.deviation_WE[unwarped]) for c in cepstra]
+    variances = [np.square(c.deviation_WE[self.warps // 2]) for c in cepstra]
     spread_E = np.sqrt(np.mean(variances, axis=0)) + 1e-3
     features = [analysis.features(c, spread_E) for c in cepstra]
-    self._check_units(sum(features_WTE.shape[1] for features_WTE in features))
+    self.check_frames(sum(features_WTE.shape[1] for features_WTE in features), "units")
     centroids_VE, variance = self._cluster(features, cepstra, np.random.default_rng(seed))
-    bare = FittedUnits(self, spread_E, centroids_VE, variance, np.ones(self.size), None)
-    ids = [bare._ids(f, c) for f, c in zip(features, cepstra, strict=True)]
-    samples = [
-      voices.VoiceSample(
-        speaker, wave_S, ids_T, voices.log_mel(power_TE[INNER]), c.speech.speech_T[INNER]
-      )
-      for speaker, wave_S, ids_T, power_TE, c in zip(
-        speakers, waves, ids, powers, cepstra, strict=True
-      )
-    ]
-    speech_ids = [ids_T[_span(analysis.clear(c))] for ids_T, c in zip(ids, cepstra, strict=True)]
-    return dataclasses.replace(
-      bare,
-      durations_V=_durations(speech_ids, self.size),
-      sounds=voices.learn(samples, self.size, analysis.frames_per_unit, self.voices),
-    )
+    samples, speech_ids = [], []
+    for speaker, wave_S, power_TE, c, f in zip(
+      speakers, waves, powers, cepstra, features, strict=True
+    ):
+      _, ids_T = analysis.choose(f, c, centroids_VE, variance)
+      heard = voices.log_mel(power_TE[INNER]), c.speech.speech_T[INNER]
+      samples.append(voices.VoiceSample(speaker, wave_S, ids_T, *heard))
+      speech_ids.append(ids_T[_span(analysis.clear(c))])
+    sounds = voices.learn(samples, self.size, analysis.frames_per_unit, self.voices)
+    durations_V = _durations(speech_ids, self.size)
+    return FittedUnits(self, spread_E, centroids_VE, variance, durations_V, sounds)
 
-  def load(self, folder: Path) -> "FittedUnits":
-    base.check_settings(self, folder)
-    with np.load(Path(folder) / PARAMETERS, allow_pickle=False) as arrays:
-      names = tuple(str(name) for name in arrays["names"])
-      sounds = [arrays[name] for name in ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")]
-      return FittedUnits(
-        self, arrays["spread_E"], arrays["centroids_VE"], float(arrays["variance"][0]),
-        arrays["durations_V"], voices.Voices(names, str(arrays["most_heard"]), *sounds),
-      )  # fmt: skip
-
-  def _check_units(self, count: int) -> None:
-    if count < self.size:
-      raise DataError(
-        f"Expected at least {self.size} units of speech to fit the stream {self.stream!r} on, the "
-        f"training split has {count} ({count / self.rate_hz:.1f} s). Use more recordings, or set "
-        f"tokenizers.{self.stream}.size={max(2, count // 10)}."
-      )
+  def fitted(self, parameters: Mapping[str, np.ndarray]) -> "FittedUnits":
+    names = tuple(str(name) for name in parameters["names"])
+    arrays = (parameters[name] for name in SOUNDS)
+    return FittedUnits(
+      self, parameters["spread_E"], parameters["centroids_VE"], float(parameters["variance"][0]),
+      parameters["durations_V"], voices.Voices(names, str(parameters["most_heard"]), *arrays),
+    )  # fmt: skip
 
   def _cluster(
     self,
@@ -163,7 +140,7 @@ class KMeansUnits:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FittedUnits:
+class FittedUnits(base.FittedArrays):
   """The centroids, and the sound of each unit in each voice."""
 
   settings: KMeansUnits
@@ -179,22 +156,16 @@ class FittedUnits:
 
   @property
   def default_voice(self) -> str:
-    """The voice with most speech in the training utterances."""
     return self.sounds.most_heard
-
-  @functools.cached_property
-  def spec(self) -> StreamSpec:
-    settings = self.settings
-    fingerprint = base.fingerprint(settings, self._parameters())
-    return dataclasses.replace(settings.largest, fingerprint=fingerprint)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
     wave_S = self.settings.align_onset(base.wave_of(utterance, self.settings.stream))
     analysis = self.settings.analysis
     cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
-    ids_T = self._ids(analysis.features(cepstra, self.spread_E), cepstra)
-    return runs(ids_T)[0] if self.settings.collapse else ids_T
+    features_WTE = analysis.features(cepstra, self.spread_E)
+    _, ids_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
+    return (runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz in one of `voices`; collapsed units have their mean duration."""
@@ -204,15 +175,9 @@ class FittedUnits:
     if self.settings.collapse and len(ids_T):
       ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
       ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
-    if not len(ids_T):
-      return np.zeros(0, np.float32)
-    wave_S = self._synthesize(ids_T, self.voices.index(name))
+    wave_S = self._synthesize(ids_T, self.voices.index(name)) if len(ids_T) else np.float32([])
     # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
-    return PEAK * wave_S / max(float(np.abs(wave_S).max()), 1.0)
-
-  def save(self, folder: Path) -> None:
-    base.write_settings(self.settings, Path(folder))
-    np.savez(Path(folder) / PARAMETERS, **self._parameters())
+    return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
 
   def _synthesize(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units, corrected until it encodes to the same units as far as possible.
@@ -243,23 +208,15 @@ class FittedUnits:
       synthesis = synthesis.changed(change_TE, analysis.centers_hz(warp))
     return best_S
 
-  def _ids(self, features_WTE: np.ndarray, cepstra: mfcc.Cepstra) -> np.ndarray:
-    analysis = self.settings.analysis
-    _, ids_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
-    return ids_T.astype(np.int32)
-
-  def _parameters(self) -> dict[str, np.ndarray]:
-    sounds = self.sounds
+  def parameters(self) -> dict[str, np.ndarray]:
     return {
       "spread_E": self.spread_E,
       "centroids_VE": self.centroids_VE,
       "variance": np.array([self.variance]),
       "durations_V": self.durations_V,
-      "names": np.array(sounds.names),
-      "most_heard": np.array(sounds.most_heard),
-      "log_mel_NVPM": sounds.log_mel_NVPM,
-      "log_pitch_NV": sounds.log_pitch_NV,
-      "voicing_NV": sounds.voicing_NV,
+      "names": np.array(self.sounds.names),
+      "most_heard": np.array(self.sounds.most_heard),
+      **{name: getattr(self.sounds, name) for name in SOUNDS},
     }
 
 
@@ -270,10 +227,7 @@ def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _span(clear_T: np.ndarray) -> slice:
-  """Returns the span from the first to the last unit of clear speech.
-
-  Silence before and after speech says nothing about the duration of pauses.
-  """
+  """Returns the span of clear speech: silence around it tells no durations of pauses."""
   clear = np.flatnonzero(clear_T)
   return slice(clear[0], clear[-1] + 1) if len(clear) else slice(0, 0)
 

@@ -17,10 +17,8 @@ PITCH_S = 40.0  # seconds of speech per voice whose pitch is measured, as that i
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VoiceSample:
-  """An utterance to learn from, with its units and 10 ms frames.
-
-  `speech_T` is the weight of speech in each frame, 0 to 1.
-  """
+  """An utterance to learn from, with its units and 10 ms frames, of which `speech_T` (0 to 1) are
+  speech."""
 
   speaker: str
   wave_S: np.ndarray
@@ -75,17 +73,15 @@ class Synthesis:
 
 
 def learn(samples: Sequence[VoiceSample], size: int, places: int, limit: int) -> Voices:
-  """Returns the `limit` voices with most speech: the mean sound of each unit in each voice.
-
-  For a unit that is rare in a voice, the mean over all voices is used, shifted by how the voice
-  differs from it.
-  """
+  """Returns the `limit` voices with most speech: the mean sound of each unit in each voice. A unit
+  that is rare in a voice has the mean over all, shifted by how the voice differs from it."""
   frames = {}
   for sample in samples:
     frames[sample.speaker] = frames.get(sample.speaker, 0) + float(sample.speech_T.sum())
   most = sorted(frames, key=lambda name: (-frames[name], name))[:limit]
   names = tuple(sorted(most))
-  sums = _Sums.empty(len(names), size, places)
+  shape = len(names), size, places
+  sums = _Sums(np.zeros((*shape, BINS)), np.zeros(shape), *np.zeros((4, *shape[:2])))
   measured_s = dict.fromkeys(names, 0.0)
   for sample in samples:
     if sample.speaker in measured_s:
@@ -94,7 +90,11 @@ def learn(samples: Sequence[VoiceSample], size: int, places: int, limit: int) ->
       if measured_s[sample.speaker] < PITCH_S:
         sums.add_pitch(voice, sample)
         measured_s[sample.speaker] += float(sample.speech_T.sum()) * spectrum.HOP_S
-  return Voices(names, most[0], sums.log_mel(), *sums.pitch())
+  log_mel_NVPM = _smoothed_means(sums.log_mel_NVPM, sums.frames_NVP[..., None])
+  log_pitch_NV = _smoothed_means(sums.log_pitch_NV, sums.trusted_NV)
+  voicing_NV = np.clip(_smoothed_means(sums.voiced_NV, sums.measured_NV), 0, 1)
+  arrays = (array.astype(np.float32) for array in (log_mel_NVPM, log_pitch_NV, voicing_NV))
+  return Voices(names, most[0], *arrays)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,19 +108,9 @@ class _Sums:
   voiced_NV: np.ndarray
   measured_NV: np.ndarray
 
-  @classmethod
-  def empty(cls, voices: int, size: int, places: int) -> "_Sums":
-    return cls(
-      np.zeros((voices, size, places, BINS)),
-      np.zeros((voices, size, places)),
-      *(np.zeros((voices, size)) for _ in range(4)),
-    )
-
   def add(self, voice: int, sample: VoiceSample) -> None:
-    """Adds the spectrum of an utterance, scaled to a common loudness of its speech.
-
-    The spectrum is clipped at SILENCE_DB below that, so digital silence equals that of a room.
-    """
+    """Adds the spectrum of an utterance, scaled to a common loudness of its speech, and clipped at
+    SILENCE_DB below that, so digital silence equals that of a room."""
     power_T, speech_T = np.exp(sample.log_mel_TM).mean(axis=1), sample.speech_T
     level = np.log(speech_T @ power_T / max(float(speech_T.sum()), 1e-3) + spectrum.SILENCE)
     log_mel_TM = np.maximum(sample.log_mel_TM - level, -SILENCE_DB * np.log(10) / 10)
@@ -141,15 +131,6 @@ class _Sums:
     np.add.at(self.voiced_NV[voice], unit_T, voiced_T)
     np.add.at(self.measured_NV[voice], unit_T, 1)
 
-  def log_mel(self) -> np.ndarray:
-    return _smoothed_means(self.log_mel_NVPM, self.frames_NVP[..., None]).astype(np.float32)
-
-  def pitch(self) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (log_pitch_NV, voicing_NV)."""
-    log_pitch_NV = _smoothed_means(self.log_pitch_NV, self.trusted_NV)
-    voicing_NV = np.clip(_smoothed_means(self.voiced_NV, self.measured_NV), 0, 1)
-    return log_pitch_NV.astype(np.float32), voicing_NV.astype(np.float32)
-
   def _places(self, sample: VoiceSample) -> tuple[np.ndarray, np.ndarray]:
     """Returns the unit of each 10 ms frame, and the index of the frame in it."""
     places = self.frames_NVP.shape[2]
@@ -160,8 +141,8 @@ class _Sums:
 def _smoothed_means(total: np.ndarray, count: np.ndarray) -> np.ndarray:
   """Returns means per voice and unit (axes 0 and 1), smoothed to the mean over voices.
 
-  The difference between a voice and that mean is estimated over all units and places, for each bin
-  of a spectrum (the last axis, 1 in `count`) alone.
+  A voice differs from that mean by as much in all units and places, in each bin of a spectrum (the
+  last axis, 1 in `count`) alone.
   """
   rest = tuple(range(1, 3 if count.ndim > 2 else 2))
   overall = total.sum(axis=(0, *rest), keepdims=True) / max(count.sum(), 1)
