@@ -28,9 +28,8 @@ from audiopalm.data.prepared import Prepared
 from audiopalm.errors import CheckpointError, ConfigError, TokenSpaceError
 from audiopalm.experiment import Experiment
 from audiopalm.exports import speech, standalone, tasks, text_tokenizer
-from audiopalm.models.base import PyTorchModel
 from audiopalm.parts import pytorch
-from audiopalm.tokenizers.base import Fitted, Tokenizer
+from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.version import VERSION
@@ -57,12 +56,8 @@ class ExportedRun:
 def check(experiment: Experiment) -> None:
   """Raises ConfigError for an experiment that could not be exported once it is trained."""
   pytorch.check(experiment.model)
-  _check_tokenizers(experiment.tokenizers)
-
-
-def _check_tokenizers(tokenizers: tuple[Tokenizer, ...]) -> None:
-  known = (*text_tokenizer.KINDS, *speech.SPEECH)
-  for tokenizer in tokenizers:
+  known = (*text_tokenizer.KINDS, *speech.KINDS)
+  for tokenizer in experiment.tokenizers:
     if type(tokenizer) not in known and not hasattr(tokenizer, "sources"):
       raise ConfigError(
         f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
@@ -91,21 +86,28 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
   space, experiment = prepared.space, run.experiment
   model = pytorch.of(experiment.model, space)
   tensors, rest = model.tensors(run.params)
+  generation = tasks.generation_config(experiment, prepared, run.longest, bool(model.sources))
   with files.replacing(out) as part:
     part.mkdir()
     save_arrays(part / MODEL, tensors, {"format": "pt"})
     save_arrays(part / REST, rest, {})
     config = model.config(space.special("stop"), experiment.data.row_length)
     _write_json(part / "config.json", config)
-    plans = bool(model.sources)
-    _write_json(
-      part / tasks.FILE, tasks.generation_config(experiment, prepared, run.longest, plans)
-    )
+    _write_json(part / tasks.FILE, generation)
     for source in model.sources:
       shutil.copyfile(source, part / source.name)
     _write_tokenizers(part, run, space)
     files.write_json(part / MANIFEST, run.manifest)
-    files.write_json(part / OURS, _about(run, model))
+    about = {
+      "format": FORMAT,
+      "audiopalm": VERSION,
+      "model": model.name,
+      "step": run.step,
+      "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
+      "longest_input": run.longest,
+      "experiment": json.loads(experiment.to_json()),
+    }
+    files.write_json(part / OURS, about)
   return model.name
 
 
@@ -151,44 +153,24 @@ def _read_about(folder: Path) -> dict[str, Any]:
   return about
 
 
-def _about(run: ExportedRun, model: PyTorchModel) -> dict[str, Any]:
-  return {
-    "format": FORMAT,
-    "audiopalm": VERSION,
-    "model": model.name,
-    "step": run.step,
-    "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
-    "longest_input": run.longest,
-    "experiment": json.loads(run.experiment.to_json()),
-  }
-
-
 def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
-  own = set()
-  for settings in run.experiment.tokenizers:
-    tokenizer = run.tokenizers[settings.stream]
-    if type(settings) in text_tokenizer.KINDS:
-      (part / text_tokenizer.own_file(settings)).write_bytes(tokenizer.content)
-    elif type(settings) not in speech.SPEECH:
-      own.add(settings.stream)
-      _save_own(part, settings, tokenizer)
   text = token_space.text_stream(space.streams)
-  if text is not None and text.name not in own:
-    for name, value in text_tokenizer.files(run.tokenizers[text.name], space).items():
-      _write_json(part / name, value)
   names = speech.names(run.experiment.tokenizers)
-  for stream, name in names.items():
-    save_arrays(part / f"{name}.safetensors", *speech.pack(run.tokenizers[stream]))
+  for settings in run.experiment.tokenizers:
+    stream, tokenizer = settings.stream, run.tokenizers[settings.stream]
+    if stream in names:
+      save_arrays(part / f"{names[stream]}.safetensors", *speech.pack(tokenizer))
+    elif type(settings) in text_tokenizer.KINDS:
+      (part / text_tokenizer.own_file(settings)).write_bytes(tokenizer.content)
+      if text is not None and stream == text.name:
+        for name, value in text_tokenizer.files(tokenizer, space).items():
+          _write_json(part / name, value)
+    else:  # of the user's own class
+      tokenizer.save(part / TOKENIZERS / stream)
+      for source in settings.sources:
+        shutil.copyfile(source, part / TOKENIZERS / stream / Path(source).name)
   if names:
     standalone.write(part, names.values())
-
-
-def _save_own(part: Path, settings: Any, tokenizer: Fitted) -> None:
-  """Writes what a tokenizer of the user's own class saves, and copies of the files that run it."""
-  folder = part / TOKENIZERS / settings.stream
-  tokenizer.save(folder)
-  for source in settings.sources:
-    shutil.copyfile(source, folder / Path(source).name)
 
 
 def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
@@ -196,16 +178,17 @@ def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
   fitted = {}
   for settings in experiment.tokenizers:
     stream = settings.stream
-    if type(settings) in text_tokenizer.KINDS:
+    if stream in names:
+      fitted[stream] = speech.unpack(
+        settings, *load_arrays(folder / f"{names[stream]}.safetensors")
+      )
+    elif type(settings) in text_tokenizer.KINDS:
       path = folder / text_tokenizer.own_file(settings)
       if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the run again, or copy the folder again.")
       fitted[stream] = settings.fitted(path.read_bytes())
-    elif type(settings) not in speech.SPEECH:
-      fitted[stream] = settings.load(folder / TOKENIZERS / stream)
     else:
-      arrays, texts = load_arrays(folder / f"{names[stream]}.safetensors")
-      fitted[stream] = speech.unpack(settings, arrays, texts)
+      fitted[stream] = settings.load(folder / TOKENIZERS / stream)
   return fitted
 
 

@@ -58,9 +58,9 @@ def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace
 
   Text between two added tokens is encoded as a text of its own, as the parts of a grid are. A text
   that spells an added token, such as "<|stop|>", is read as that token, and of a SentencePieceText
-  U+2581 as a space; in all others the ids equal ours. The tokenizer of a SentencePieceText brings a
-  text into its one form (`orthography.plain`) by itself; that of a PretrainedText gives the ids of
-  the source for every string, so whoever calls it does that before.
+  U+2581 as a space; all other ids equal ours. The tokenizer of a SentencePieceText normalizes a
+  text (`orthography.plain`); that of a PretrainedText gives the ids of the source for every string,
+  so its caller normalizes.
   """
   ours = [_token(id_, name, special=name in (STOP, SEP)) for id_, name in added(space).items()]
   tokenizer = (
