@@ -165,14 +165,13 @@ def transformers(size: steps.LlamaSize, bfloat16: bool = False) -> Contender:
   import torch
   from transformers import LlamaConfig, LlamaForCausalLM
 
-  from audiopalm.models.pytorch import stock as stocks
-  from audiopalm.models.pytorch import weights as exported
+  from audiopalm.models.pytorch.exported import Exported
 
   settings, _, space = network(size)
-  stock = stocks.find(settings, space.columns, both_ways=False)
-  config = stocks.config(stock, settings, VOCABULARY, VOCABULARY - 1, PROMPT_ROWS + NEW_ROWS)
+  exported = Exported(settings, space)
+  config = exported.config(VOCABULARY - 1, PROMPT_ROWS + NEW_ROWS)
   model = LlamaForCausalLM(LlamaConfig(**config | {"eos_token_id": None, "pad_token_id": None}))
-  tensors, _ = exported.to_torch(weights(size), settings, space, stock)
+  tensors, _ = exported.tensors(weights(size))
   missing, unexpected = model.load_state_dict(
     {name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False
   )

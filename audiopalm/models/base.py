@@ -8,26 +8,43 @@ the objectives that train it: `LanguageModel` is what next-token objectives and 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
 from flax import nnx
 
 from audiopalm import sharding
-from audiopalm.batch import ClipBatch
+from audiopalm.batch import ClipBatch, PackedBatch
+from audiopalm.errors import ConfigError
+from audiopalm.nn.cross_entropy import Scored
+from audiopalm.settings import Machine
 from audiopalm.tokens.space import TokenSpace
 
 Params = dict[str, Any]  # nested, with arrays as leaves
+Key = jax.Array  # of random numbers
+KeysValues = tuple[Any, Any]  # of all layers in front, or a tuple of those of each layer
+NumpyArrays = Mapping[str, np.ndarray]
+
+
+class RowCache(Protocol):
+  """What `LanguageModel.step` reads of an `inference.cache.Cache`."""
+
+  keys: Any
+  values: Any
+  positions_BJ: jax.Array
+
+  def with_row(self, kept: jax.Array, new: jax.Array) -> jax.Array:
+    """Returns keys, values or positions with one more row per sequence."""
 
 
 class ModelSettings(Protocol):
   """What a config names as its model: a frozen dataclass that holds all sizes."""
 
-  @property
-  def title(self) -> str:
-    """What it is in a few words: "a decoder of 4 layers, width 192"."""
+  title: str  # what it is in a few words: "a decoder of 4 layers, width 192"
 
   def build(self, space: TokenSpace) -> "Model":
     """Returns the model over a token space."""
@@ -49,11 +66,8 @@ class Model(Protocol):
   """A model over one token space: everything but its arrays."""
 
   settings: ModelSettings
-  axes: Any  # logical axes of every array, in the tree of the parameters
-
-  @property
-  def tables(self) -> tuple[str, ...]:
-    """The groups of parameters whose "table" has a row for each id of the token space."""
+  axes: Params  # logical axes of every array, in the tree of the parameters
+  tables: tuple[str, ...]  # groups of parameters whose "table" has a row for each id of the space
 
   def init(self, key: jax.Array, mesh: jax.sharding.Mesh) -> Params:
     """Returns new parameters, placed on the mesh; the same values whatever the mesh."""
@@ -62,17 +76,9 @@ class Model(Protocol):
     """Returns what `init` returns as ShapeDtypeStructs with shardings: the target of a restore."""
 
 
-class Scored(NamedTuple):
-  """How a head scores the cells of one column, float32 [B, L]: negative log-likelihood and log of
-  the softmax's denominator in nats, and 1 where the cell is the likeliest, else 0."""
-
-  nll_BL: jax.Array
-  log_z_BL: jax.Array
-  correct_BL: jax.Array
-
-
+Drawn = Any  # a pytree of the caller's: what it keeps of the cells taken so far
 # choose(drawn, column, logits_BV) -> (drawn, cells_B): takes the cells of one column.
-Choose = Callable[[Any, int, jax.Array], tuple[Any, jax.Array]]
+Choose = Callable[[Drawn, int, jax.Array], tuple[Drawn, jax.Array]]
 
 
 class Head(Protocol):
@@ -82,14 +88,18 @@ class Head(Protocol):
   is for `choose` to give; a head may let later columns see all cells of earlier ones.
   """
 
-  def losses(self, params, hidden_BLD, tokens_BLK, machine) -> Iterable[Scored]:
+  def losses(
+    self, params: Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> Iterable[Scored]:
     """Returns the scores of each column of `tokens_BLK`, which row i of `hidden_BLD` predicts.
 
     Holes have scores that mean nothing. At most `machine.loss_chunk_rows` cells on a device have
     logits at one time.
     """
 
-  def draw(self, params, hidden_BD, drawn, choose: Choose, machine) -> Any:
+  def draw(
+    self, params: Params, hidden_BD: jax.Array, drawn: Drawn, choose: Choose, machine: Machine
+  ) -> Drawn:
     """Returns `drawn` after `choose` has taken the cells of every column, from float32 logits that
     are -inf for rows that are no id."""
 
@@ -98,126 +108,148 @@ class LanguageModel(Model, Protocol):
   """A model of token grids whose rows see their past: trained on next rows, decoded row by row.
 
   `sizes` are the ids of each column, `padded` the rows of their tables, `modality_KV` what each row
-  is (`tokens.space`). `cache` below is an `inference.cache.Cache`.
+  is: 0 text, 1 speech, 2 special, -1 padding. Call its methods under `jax.set_mesh(mesh)`.
   """
 
   sizes: tuple[int, ...]
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
   head: Head
+  layers: int
 
-  @property
-  def layers(self) -> int: ...
+  def hidden(
+    self, params: Params, batch: PackedBatch, machine: Machine, dropout_key: Key | None = None
+  ) -> jax.Array:
+    """Returns hidden_BLD, from which row i + 1 of each batch row is predicted at row i. Without a
+    key there is no dropout."""
 
-  def hidden(self, params, batch, machine, dropout_key=None) -> jax.Array:
-    """Returns hidden_BLD, from which row i + 1 of each batch row is predicted at row i."""
-
-  def hidden_and_cache(self, params, batch, machine) -> tuple[jax.Array, tuple[Any, Any]]:
+  def hidden_and_cache(
+    self, params: Params, batch: PackedBatch, machine: Machine
+  ) -> tuple[jax.Array, KeysValues]:
     """Returns (hidden_BLD, (keys, values)) with those of all rows, [layers, B, L, G, H]."""
 
-  def step(self, params, tokens_BK, positions_B, cache, machine) -> tuple[jax.Array, tuple]:
-    """Returns (hidden_BD, (keys, values)) of one new row per sequence, given those cached."""
+  def step(
+    self,
+    params: Params,
+    tokens_BK: jax.Array,
+    positions_B: jax.Array,
+    cache: RowCache,
+    machine: Machine,
+  ) -> tuple[jax.Array, KeysValues]:
+    """Returns (hidden_BD, (keys, values)) of one new row per sequence, which sees itself and those
+    cached.
+
+    `cache` is stacked over layers as `params` are, or not; likewise keys and values, [B, 1, G, H] a
+    layer, which the caller writes into the cache.
+    """
 
   def cache_shape(self, rows: int, slots: int) -> tuple[int, ...]:
-    """Returns the shape of a cache's keys, and of its values, for `rows` sequences."""
+    """Returns the shape of a cache's keys, and of its values: [layers, B, G, J, H]."""
 
-  def held(self, params, machine) -> Params:
-    """Returns the parameters as decoding reads them: kernels in the dtype of products."""
+  def held(self, params: Params, machine: Machine) -> Params:
+    """Returns the parameters with kernels and output table in the dtype of the machine's products,
+    which `step` and the head take too: each row reads all of them, and casts nothing then."""
 
-  def unstacked(self, params) -> Params:
-    """Returns the parameters with those of each layer apart."""
+  def unstacked(self, params: Params) -> Params:
+    """Returns the parameters with the arrays of each layer apart, which `step` takes too: a loop
+    over rows would cut them from the stack at every row."""
 
 
 class ClipEncoder(Model, Protocol):
   """A model of clips: a state, and scores of `classes`, for every `stride` frames of 10 ms."""
 
-  @property
-  def stride(self) -> int: ...
-
-  @property
-  def bins(self) -> int: ...
-
-  @property
-  def classes(self) -> int: ...
+  stride: int
+  bins: int
+  classes: int
 
   def features(self, batch: ClipBatch) -> tuple[jax.Array, jax.Array]:
     """Returns (mel_BTM, valid_BU): its input, `bins` values a frame, and which states are whole."""
 
-  def encode(self, params, mel_BTM, valid_BU, machine, dropout_key=None) -> jax.Array:
-    """Returns hidden_BUD."""
+  def encode(
+    self,
+    params: Params,
+    mel_BTM: jax.Array,
+    valid_BU: jax.Array,
+    machine: Machine,
+    dropout_key: Key | None = None,
+  ) -> jax.Array:
+    """Returns hidden_BUD. Without a key there is no dropout."""
 
-  def table(self, params) -> jax.Array:
+  def table(self, params: Params) -> jax.Array:
     """Returns table_VD, the output rows of the classes."""
 
 
 class PyTorchModel(Protocol):
   """A model as PyTorch runs it: tensors and settings of an exported folder (`parts.pytorch`)."""
 
-  @property
-  def name(self) -> str:
-    """The class of transformers, or the file beside the tensors, that runs it."""
-
-  @property
-  def sources(self) -> tuple[Any, ...]:
-    """Paths of the files that are copied beside the tensors; () where transformers runs it."""
+  name: str  # the class of transformers, or the file beside the tensors, that runs it
+  sources: tuple[Path, ...]  # files that are copied beside the tensors; () for transformers
 
   def config(self, stop: int, longest: int) -> dict[str, Any]:
     """Returns config.json: the id of `stop`, and the longest sequence it was trained on."""
 
-  def tensors(
-    self, params: Mapping[str, Any]
-  ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+  def tensors(self, params: Params) -> tuple[NumpyArrays, NumpyArrays]:
     """Returns (tensors, rest): what PyTorch reads, and what else gives every bit back."""
 
-  def params(self, tensors: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray]) -> Params:
+  def params(self, tensors: NumpyArrays, rest: NumpyArrays) -> Params:
     """Returns what `tensors` was given; CheckpointError for tensors of another model."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Arrays:
-  """The arrays that an nnx module holds: shapes, logical axes and first values, without the module.
+class NetworkModel:
+  """A `Model` with the arrays that an nnx module holds: `network(key)` builds it.
 
-  `make(key)` builds the module; `axes` is in the tree of the parameters.
+  The groups named "layers" are stacks of layers (`nn.transformer.stack`).
   """
 
-  make: Callable[[jax.Array], nnx.Module]
-  graphdef: Any
-  axes: Any
+  settings: ModelSettings
+  network: Callable[[jax.Array], nnx.Module]
+
+  @functools.cached_property
+  def _split(self) -> tuple[nnx.GraphDef, nnx.State]:
+    return nnx.split(nnx.eval_shape(lambda: self.network(jax.random.key(0))))
+
+  @functools.cached_property
+  def axes(self) -> Params:
+    def axes_of(path, variable):
+      stacked = any(step.key == "layers" for step in path)
+      return ("layers",) * stacked + variable.get_metadata("axes")
+
+    return jax.tree_util.tree_map_with_path(
+      axes_of,
+      nnx.to_pure_dict(self._split[1], lambda variable: variable),
+      is_leaf=lambda v: isinstance(v, nnx.Variable),
+    )
+
+  @property
+  def count(self) -> int:
+    """The number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.to_pure_dict(self._split[1])))
 
   def init(self, key: jax.Array, mesh: jax.sharding.Mesh) -> Params:
-    """Returns the module's first arrays, placed on the mesh; the same whatever the mesh."""
-
-    def arrays(key):
-      return nnx.to_pure_dict(nnx.state(self.make(key)))
-
-    placed = sharding.shardings(self.axes, jax.eval_shape(arrays, key), mesh)
-    return jax.jit(arrays, out_shardings=placed)(key)
+    placed = jax.tree.map(lambda shape: shape.sharding, self.shapes(mesh))
+    return jax.jit(
+      lambda key: nnx.to_pure_dict(nnx.state(self.network(key))), out_shardings=placed
+    )(key)
 
   def shapes(self, mesh: jax.sharding.Mesh) -> Params:
-    """Returns what `init` returns as ShapeDtypeStructs with shardings."""
-    abstract = nnx.eval_shape(lambda: self.make(jax.random.key(0)))
-    shapes = nnx.to_pure_dict(nnx.state(abstract))
+    shapes = nnx.to_pure_dict(self._split[1])
     placed = sharding.shardings(self.axes, shapes, mesh)
     return jax.tree.map(
       lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, placed
     )
 
-  def module(self, params: Mapping[str, Any]) -> Any:
+  def module(self, params: Mapping[str, Any]) -> nnx.Module:
     """Returns the module with these arrays."""
-    return nnx.merge(self.graphdef, params)
+    return nnx.merge(self._split[0], params)
 
 
-def arrays(make: Callable[[jax.Array], nnx.Module], stacked: tuple[str, ...] = ("layers",)):
-  """Returns the `Arrays` of the module that `make(key)` builds; the groups named in `stacked` are
-  stacks of layers (`nn.transformer.stack`)."""
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: make(jax.random.key(0))))
-
-  def axes_of(path, variable):
-    first = ("layers",) if any(step.key in stacked for step in path) else ()
-    return first + variable.get_metadata("axes")
-
-  variables = nnx.to_pure_dict(state, lambda variable: variable)
-  axes = jax.tree_util.tree_map_with_path(
-    axes_of, variables, is_leaf=lambda v: isinstance(v, nnx.Variable)
-  )
-  return Arrays(make, graphdef, axes)
+def check_sizes(settings: object, *names: str) -> None:
+  """Raises ConfigError for settings with a size below 1, or a dropout that is no probability."""
+  kind = type(settings).__name__
+  for name in names:
+    if getattr(settings, name) < 1:
+      raise ConfigError(f"{kind}.{name} must be at least 1, got {getattr(settings, name)}.")
+  rate = getattr(settings, "dropout", 0.0)
+  if not 0 <= rate < 1:
+    raise ConfigError(f"{kind}.dropout must be at least 0 and below 1, got {rate}.")

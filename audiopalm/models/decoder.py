@@ -24,8 +24,7 @@ layers/mlp/lora/K (see nn/lora.py).
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +33,7 @@ from flax import nnx
 
 from audiopalm.errors import ConfigError
 from audiopalm.models import base, depth, heads
+from audiopalm.models.base import Params
 from audiopalm.nn import attention, layers, masks, rotary, transformer
 from audiopalm.nn import lora as adapters
 from audiopalm.tokens.space import TokenSpace
@@ -87,9 +87,7 @@ class Decoder:
   depth_head: depth.DepthTransformer | None = None
 
   def __post_init__(self):
-    for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden"):
-      if getattr(self, name) < 1:
-        raise ConfigError(f"Decoder.{name} must be at least 1, got {getattr(self, name)}.")
+    base.check_sizes(self, "layers", "width", "heads", "kv_heads", "head_width", "hidden")
     if self.heads % self.kv_heads:
       raise ConfigError(
         f"Decoder has {self.heads} heads but {self.kv_heads} kv_heads. Each key/value head serves "
@@ -105,8 +103,6 @@ class Decoder:
         f"Unknown Decoder.activation {self.activation!r}. "
         f"Available: {', '.join(transformer.ACTIVATIONS)}."
       )
-    if not 0 <= self.dropout < 1:
-      raise ConfigError(f"Decoder.dropout must be at least 0 and below 1, got {self.dropout}.")
     if any(window < 0 for window in self.windows):
       raise ConfigError(f"Decoder.windows are numbers of rows, 0 for no limit; got {self.windows}.")
     if self.depth_head is not None and self.tied:
@@ -129,55 +125,45 @@ class Decoder:
   @property
   def layer_frequencies(self) -> np.ndarray:
     """Rotary frequencies per layer, float32 [layers, H / 2]."""
+    layers_of = zip(self.layer_rope_bases, self.layer_windows, strict=True)
     return np.stack(
       [
         rotary.frequencies(self.head_width, rope_base, None if window else self.rope_scaling)
-        for rope_base, window in zip(self.layer_rope_bases, self.layer_windows, strict=True)
+        for rope_base, window in layers_of
       ]
     )
 
   @property
   def block(self) -> transformer.BlockSettings:
     """What its blocks are made of."""
-    names = [field.name for field in dataclasses.fields(transformer.BlockSettings)]
-    return transformer.BlockSettings(**{name: getattr(self, name) for name in names})
+    return transformer.BlockSettings.of(self)
 
   @property
   def title(self) -> str:
     return f"a decoder of {self.layers} layers, width {self.width}"
 
   def build(self, space: TokenSpace) -> "DecoderModel":
-    """Returns the decoder over a token space."""
-    head: base.Head = heads.ParallelHead(space.sizes, space.padded, self.final_softcap)
+    head = heads.ParallelHead(space.sizes, space.padded, self.final_softcap)
     if self.depth_head is not None:
-      head = depth.DepthHead.of(self.depth_head, self.width, head)
+      head = depth.DepthHead(space.sizes, space.padded, self.final_softcap, self.depth_head)
+    network = functools.partial(DecoderNetwork, self, space.padded)
     return DecoderModel(
-      self,
-      space.sizes,
-      space.padded,
-      space.modality_KV,
-      space.both_ways,
-      head,
-      base.arrays(functools.partial(DecoderNetwork, self, space.padded)),
+      self, network, space.sizes, space.padded, space.modality_KV, space.both_ways, head
     )
 
   def parameters(self, space: TokenSpace) -> int:
     """Returns the number of parameters, padding rows of the vocabulary included."""
-    rows = sum(space.padded)
-    trunk = (rows + 1) * self.width + self.layers * self.block.parameters
-    if self.depth_head is not None:
-      return trunk + self.depth_head.parameters(self.width, len(space.padded), rows)
-    return trunk + (0 if self.tied else rows * self.width)
+    network = functools.partial(DecoderNetwork, self, space.padded)
+    return base.NetworkModel(self, network).count
 
   def flops_per_token(self, space: TokenSpace, length: int) -> float:
     """Returns the floating-point operations a training step spends on one row of the grid, forward
     and backward, in sequences of `length` rows.
 
-    6 per parameter that is multiplied (kernels and output head, padding rows included; the lookup
-    of embeddings is free), and 12 N H per layer and row seen in attention: on average (length + 1)
-    / 2 rows, fewer with a window; the borders of packed segments are not counted. Recomputation
-    (remat) is not counted. Source: PaLM, arXiv:2204.02311, appendix B, with attention halved
-    because it is causal.
+    6 per parameter that is multiplied (kernels and output head, padding rows included; lookups are
+    free), and 12 N H per layer and row seen in attention: on average (length + 1) / 2 rows, fewer
+    with a window; segments and recomputation (remat) are not counted. Source: PaLM,
+    arXiv:2204.02311, appendix B, with attention halved because it is causal.
     """
     rows = sum(space.padded)
     head = 6 * rows * self.width
@@ -187,22 +173,21 @@ class Decoder:
     trunk = 6 * self.layers * self.block.kernel_parameters
     return trunk + head + 12 * self.heads * self.head_width * seen
 
-  def without_adapters(self, params: Mapping[str, Any]) -> tuple["Decoder", base.Params]:
-    """Returns settings and parameters of the same model with its adapters added to its kernels."""
+  def without_adapters(self, params: Params) -> tuple["Decoder", Params]:
     if self.lora is None:
       return self, dict(params)
     layers_of = adapters.merged(params["layers"], self.lora)
     return dataclasses.replace(self, lora=None), {**params, "layers": layers_of}
 
 
-def _repeated(pattern, length):
+def _repeated(pattern: tuple, length: int) -> tuple:
   return tuple(pattern[i % len(pattern)] for i in range(length))
 
 
 class DecoderNetwork(nnx.Module):
   """The arrays of a decoder and their logical axes; `DecoderModel` computes with them."""
 
-  def __init__(self, settings: Decoder, padded: tuple[int, ...], key):
+  def __init__(self, settings: Decoder, padded: tuple[int, ...], key: jax.Array):
     keys, rows = jax.random.split(key, 3), sum(padded)
     self.embed = layers.Embedding(rows, settings.width, keys[0])
     self.layers = transformer.stack(settings.block, keys[1])
@@ -218,26 +203,14 @@ class DecoderNetwork(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DecoderModel:
-  """A decoder for one token space: everything but the arrays. Its methods are pure functions of
-  `params`.
+class DecoderModel(base.NetworkModel):
+  """A decoder for one token space: everything but the arrays, a `models.base.LanguageModel`."""
 
-  `sizes` are the real rows of each column's vocabulary, `padded` those rounded up; `modality_KV`
-  says what each row is: 0 text, 1 speech, 2 special, -1 padding. On several devices call the
-  methods under `jax.set_mesh(mesh)`.
-  """
-
-  settings: Decoder
   sizes: tuple[int, ...]
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
   both_ways: bool
   head: base.Head
-  arrays: base.Arrays
-
-  @property
-  def axes(self) -> Any:
-    return self.arrays.axes
 
   @property
   def tables(self) -> tuple[str, ...]:
@@ -247,38 +220,17 @@ class DecoderModel:
   def layers(self) -> int:
     return self.settings.layers
 
-  @property
-  def starts(self) -> tuple[int, ...]:
-    """The first row of each column in the tables."""
-    return heads.starts(self.padded)
-
-  def init(self, key, mesh) -> base.Params:
-    """Returns new parameters, placed on the mesh; the same values whatever the mesh."""
-    return self.arrays.init(key, mesh)
-
-  def shapes(self, mesh) -> base.Params:
-    """Returns what `init` returns as ShapeDtypeStructs with shardings: the target of a restore."""
-    return self.arrays.shapes(mesh)
-
   def cache_shape(self, rows: int, slots: int) -> tuple[int, ...]:
-    """Returns the shape of a cache's keys, and of its values: [layers, B, G, J, H]."""
     s = self.settings
     return s.layers, rows, s.kv_heads, slots, s.head_width
 
   def hidden(self, params, batch, machine, dropout_key=None):
-    """Returns hidden_BLD after the last norm: row i's state, from which row i + 1 is predicted.
-
-    `batch` has `tokens_BLK`, `segments_BL`, `positions_BL` and `visible_BL`. Without a key there is
-    no dropout.
-    """
-    return self._rows(params, batch, machine, dropout_key)[0]
+    return self._over_rows(params, batch, machine, dropout_key, keep=False)[0]
 
   def hidden_and_cache(self, params, batch, machine):
-    """Returns (hidden_BLD, (key, value)), the rotated keys and values of all rows, each [layers, B,
-    L, G, H]."""
-    return self._rows(params, batch, machine, None, keep=True)
+    return self._over_rows(params, batch, machine, None, keep=True)
 
-  def _rows(self, params, batch, machine, dropout_key, keep=False):
+  def _over_rows(self, params, batch, machine, dropout_key, keep):
     mix = attention.mixer(
       machine.attention,
       masks.Rows(batch.segments_BL, batch.positions_BL, batch.visible_BL),
@@ -287,16 +239,47 @@ class DecoderModel:
       products=machine.products,
     )
 
-    def over_rows(window):
+    def mixer_of(window):
       return lambda query, key, value, _: mix(query, key, value, window)
 
-    return self._run(
-      params, batch.tokens_BLK, batch.positions_BL, machine, dropout_key, over_rows, None, keep
-    )
+    x_BLD = self._embedded(params, batch.tokens_BLK, machine)
+    if dropout_key is not None:
+      embed_key, dropout_key = jax.random.split(dropout_key)
+      x_BLD = layers.dropout(x_BLD, self.settings.dropout, embed_key)
+    call = self._layer(batch.positions_BL, machine, mixer_of, dropout_key, keep)
+    x_BLD, new = transformer.run(
+      self.settings.block, params["layers"], x_BLD, (*self._per_layer, None), call,
+      remat=machine.remat, unroll=machine.unroll_layers,
+    )  # fmt: skip
+    return self._normed(params, x_BLD), new
+
+  def step(self, params, tokens_BK, positions_B, cache, machine):
+    positions_BL = positions_B[:, None]
+    positions_BJ = cache.with_row(cache.positions_BJ, positions_BL)
+
+    def mixer_of(window):
+      mask_BLJ = (positions_BJ >= 0)[:, None] & masks.within(window, positions_BL, positions_BJ)
+
+      def mix(query, key, value, cached):
+        # The caller writes them again: one write in the program, and no copy of what was before.
+        key, value = cache.with_row(cached[0], key), cache.with_row(cached[1], value)
+        return attention.over_cache(query, key, value, mask_BLJ, self.settings.attention_softcap)
+
+      return mix
+
+    apart = isinstance(params["layers"], tuple)
+    cached = zip(cache.keys, cache.values, strict=True) if apart else (cache.keys, cache.values)
+    per_layer = (*self._per_layer, cached)
+    x_BLD, new = transformer.run(
+      self.settings.block, params["layers"],
+      self._embedded(params, tokens_BK[:, None], machine),
+      list(zip(*per_layer, strict=True)) if apart else per_layer,
+      self._layer(positions_BL, machine, mixer_of, None, keep=True),
+      remat=machine.remat, unroll=machine.unroll_layers,
+    )  # fmt: skip
+    return self._normed(params, x_BLD)[:, 0], tuple(zip(*new, strict=True)) if apart else new
 
   def held(self, params, machine):
-    """Returns the parameters with kernels and output table in the dtype of the machine's products,
-    which `step` and the head take too: each row reads all of them, and casts nothing then."""
     dtype = jnp.dtype(machine.products)
 
     def cast(path, array):
@@ -309,86 +292,55 @@ class DecoderModel:
     return {**params, **kernels, "head": head}  # the rows looked up stay as they are
 
   def unstacked(self, params):
-    """Returns the parameters with the arrays of each layer apart, which `step` takes too: for a
-    loop over rows, that would cut them from the stack at every row."""
     apart = {"layers": transformer.unstacked(params["layers"])}
     if "depth" in params:
       layers_of = transformer.unstacked(params["depth"]["layers"])
       apart["depth"] = {**params["depth"], "layers": layers_of}
     return {**params, **apart}
 
-  def step(self, params, tokens_BK, positions_B, cache, machine):
-    """Returns (hidden_BD, (keys, values)) of one new row per sequence: the row sees those cached
-    and itself.
+  def _embedded(self, params, tokens_BLK, machine):
+    table_VD, starts = params["embed"]["table"], heads.starts(self.padded)
+    x_BLD = jnp.sum(layers.embedded(table_VD, tokens_BLK, starts, machine.compute_dtype), axis=2)
+    if not self.settings.embed_scale:
+      return x_BLD
+    return x_BLD * jnp.asarray(self.settings.width**0.5, x_BLD.dtype)
 
-    `cache` is an `inference.cache.Cache`, stacked over layers as `params` are or not. Keys and
-    values are [B, 1, G, H], stacked likewise; the caller writes them into the cache.
-    """
-    positions_BL = positions_B[:, None]
-    positions_BJ = cache.with_row(cache.positions_BJ, positions_BL)
+  def _normed(self, params, x_BLD):
+    scale_D = params["norm"]["scale"]
+    if self.settings.norm_offset:
+      scale_D = scale_D + 1
+    return layers.rms_norm(x_BLD, scale_D, self.settings.norm_eps)
 
-    def over_cache(window):
-      mask_BLJ = (positions_BJ >= 0)[:, None] & masks.within(window, positions_BL, positions_BJ)
-
-      def mix(query, key, value, old):
-        # The caller writes them again: one write in the program, and no copy of what was before.
-        key, value = cache.with_row(old[0], key), cache.with_row(old[1], value)
-        return attention.over_cache(query, key, value, mask_BLJ, self.settings.attention_softcap)
-
-      return mix
-
-    old = (cache.keys, cache.values)
-    hidden, new = self._run(
-      params, tokens_BK[:, None], positions_BL, machine, None, over_cache, old, True
-    )
-    return hidden[:, 0], new
-
-  def _run(self, params, tokens_BLK, positions_BL, machine, dropout_key, sight, old, keep):
-    """`sight(window)` makes a layer's mix; `old` is its part of the cache; `keep` returns keys and
-    values."""
+  @property
+  def _per_layer(self):
+    """(number, rotary frequencies, window) of each layer."""
     s = self.settings
-    apart = params["layers"] if isinstance(params["layers"], tuple) else None
-    params = transformer.any_layer(params)
-    if "depth" in params:
-      params["depth"] = transformer.any_layer(params["depth"])
-    if s.tied:  # what `held` put beside the embedding
-      params = {name: arrays for name, arrays in params.items() if name != "head"}
-    network = self.arrays.module(params)
-    products = machine.products
-    x_BLD = network.embed(tokens_BLK, self.starts, jnp.dtype(machine.compute_dtype))
-    if s.embed_scale:
-      x_BLD = x_BLD * jnp.asarray(s.width**0.5, x_BLD.dtype)
-    if dropout_key is not None:
-      embed_key, dropout_key = jax.random.split(dropout_key)
-      x_BLD = layers.dropout(x_BLD, s.dropout, embed_key)
+    return np.arange(s.layers), s.layer_frequencies, np.int32(s.layer_windows)
 
-    frequencies, windows = s.layer_frequencies, np.int32(s.layer_windows)
+  def _layer(self, positions_BL, machine, mixer_of, dropout_key, keep):
+    """Returns what `transformer.run` calls at each layer, with `_per_layer` and that of a cache.
+
+    `mixer_of(window)` gives mix(query, key, value, cached); with `keep` the output is (key, value).
+    """
+    _, frequencies, windows = self._per_layer
     # What all layers share is computed once, what differs is computed in the layer from scanned
     # data.
     one_rotation = (
       rotary.angles(positions_BL, frequencies[0]) if (frequencies == frequencies[0]).all() else None
     )
-    one_mix = sight(int(windows[0])) if (windows == windows[0]).all() else None
+    one_mix = mixer_of(int(windows[0])) if (windows == windows[0]).all() else None
 
     def call(block, x_BLD, layer):
-      number, frequencies_h, window, old_rows = layer
+      number, frequencies_h, window, cached = layer
       rotation = one_rotation or rotary.angles(positions_BL, frequencies_h)
-      mix = one_mix or sight(window)
+      mix = one_mix or mixer_of(window)
       key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
       x_BLD, new_key, new_value = block(
-        x_BLD, rotation, lambda q, k, v: mix(q, k, v, old_rows), key, products
+        x_BLD, rotation, lambda q, k, v: mix(q, k, v, cached), key, machine.products
       )
       return x_BLD, (new_key, new_value) if keep else None
 
-    if apart:
-      per_layer = zip(range(s.layers), frequencies, windows, zip(*old, strict=True), strict=True)
-      x_BLD, new = transformer.walk(network.layers, apart, x_BLD, per_layer, call)
-      return network.norm(x_BLD), tuple(zip(*new, strict=True))
-    per_layer = (np.arange(s.layers), frequencies, windows, old)
-    x_BLD, new = transformer.run(
-      network.layers, x_BLD, per_layer, call, remat=machine.remat, unroll=machine.unroll_layers
-    )
-    return network.norm(x_BLD), new
+    return call
 
 
 def _mean_seen(rows: int, window: int) -> float:

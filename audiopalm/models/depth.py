@@ -21,8 +21,7 @@ Its parameters, E being `DepthTransformer.width`, stand beside those of the deco
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +32,12 @@ from jax.sharding import PartitionSpec
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models import base, heads
+from audiopalm.models.base import Choose, Drawn, Params
 from audiopalm.nn import attention, layers, masks, mixing, transformer
 from audiopalm.settings import Machine
 
 INTO = "into"  # the kernel that is in no block
+Columns = tuple[jax.Array | None, jax.Array | None]  # keys and values of the columns so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +51,7 @@ class DepthTransformer:
   hidden: int = 352
 
   def __post_init__(self):
-    for name in ("layers", "width", "heads", "hidden"):
-      if getattr(self, name) < 1:
-        raise ConfigError(f"DepthTransformer.{name} must be at least 1, got {getattr(self, name)}.")
+    base.check_sizes(self, "layers", "width", "heads", "hidden")
     if self.width % self.heads:
       raise ConfigError(
         f"DepthTransformer has width {self.width} but {self.heads} heads, which share it equally: "
@@ -62,19 +61,9 @@ class DepthTransformer:
   @property
   def block(self) -> transformer.BlockSettings:
     """What its blocks are made of."""
-    return transformer.BlockSettings(
-      layers=self.layers,
-      width=self.width,
-      heads=self.heads,
-      kv_heads=self.heads,
-      head_width=self.width // self.heads,
-      hidden=self.hidden,
+    return transformer.BlockSettings.of(
+      self, kv_heads=self.heads, head_width=self.width // self.heads
     )
-
-  def parameters(self, width: int, columns: int, rows: int) -> int:
-    """Returns the parameters of a head on a decoder of `width`, with tables of `rows` rows."""
-    tables = 2 * rows * self.width
-    return tables + (width * columns + 1) * self.width + self.layers * self.block.parameters
 
   def flops_per_row(self, width: int, columns: int, rows: int) -> float:
     """Returns the operations of a training step on one row of the grid, by the rules of
@@ -95,95 +84,79 @@ class DepthBlocks(nnx.Module):
     self.norm = layers.RMSNorm(settings.width, settings.block.norm_eps, settings.block.norm_offset)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class DepthHead:
-  """A `models.base.Head`; `outputs` are the softmaxes, over the states that the blocks give."""
+@dataclasses.dataclass(frozen=True)
+class DepthHead(heads.ParallelHead):
+  """A head whose softmaxes are over the states of a depth transformer."""
 
-  settings: DepthTransformer
-  outputs: heads.ParallelHead
-  graphdef: Any
-
-  @classmethod
-  def of(cls, settings: DepthTransformer, width: int, outputs: heads.ParallelHead) -> "DepthHead":
-    """Returns the head of a decoder of `width`."""
-    make = functools.partial(DepthBlocks, settings, width, len(outputs.sizes))
-    return cls(settings, outputs, nnx.split(nnx.eval_shape(lambda: make(jax.random.key(0))))[0])
-
-  def losses(
-    self, params: base.Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
-  ) -> Iterator[base.Scored]:
-    with jax.named_scope("depth"):
-      states_BLKE = self.states(params, hidden_BLD, tokens_BLK, machine)
-    for column in range(len(self.outputs.sizes)):
-      cells_BL, states_BLE = tokens_BLK[..., column], states_BLKE[:, :, column]
-      yield self.outputs.scored(params, states_BLE, cells_BL, column, machine)
+  settings: DepthTransformer = DepthTransformer()
 
   def states(
-    self, params: base.Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
-  ) -> jax.Array:
-    """Returns states_BLKE, from which each cell of `tokens_BLK` is predicted."""
+    self, params: Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> Iterator[jax.Array]:
     batch, rows, columns = tokens_BLK.shape
-    blocks, products = self._blocks(params["depth"]), machine.products
-    x_BLKE = layers.linear(hidden_BLD, blocks.into[...], 1, products)
-    if columns > 1:
-      before_BLKE = self._embedded(params, tokens_BLK[..., :-1], 0, x_BLKE.dtype)
-      x_BLKE = x_BLKE + jnp.pad(before_BLKE, ((0, 0), (0, 0), (1, 0), (0, 0)))
-    # Rows and columns are one axis to all that looks at one cell alone.
-    x_BLE = x_BLKE.reshape(batch, rows * columns, -1)
-    mix = functools.partial(_mix, columns, products)
+    stored, products = params["depth"], machine.products
+    with jax.named_scope("depth"):
+      x_BLKE = layers.linear(hidden_BLD, stored[INTO], 1, products)
+      if columns > 1:
+        before_BLKE = self._embedded(params, tokens_BLK[..., :-1], 0, x_BLKE.dtype)
+        x_BLKE = x_BLKE + jnp.pad(before_BLKE, ((0, 0), (0, 0), (1, 0), (0, 0)))
+      # Rows and columns are one axis to all that looks at one cell alone.
+      x_BLE = x_BLKE.reshape(batch, rows * columns, -1)
+      mix = functools.partial(_mix, columns, products)
 
-    def call(block, x_BLE, _):
-      return block(x_BLE, None, mix, None, products)[0], None
+      def call(block, x_BLE, _):
+        return block(x_BLE, None, mix, None, products)[0], None
 
-    x_BLE, _ = transformer.run(
-      blocks.layers, x_BLE, None, call, remat=machine.remat, unroll=machine.unroll_layers
-    )
-    return blocks.norm(x_BLE).reshape(x_BLKE.shape)
+      x_BLE, _ = transformer.run(
+        self.settings.block, stored["layers"], x_BLE, None, call,
+        remat=machine.remat, unroll=machine.unroll_layers,
+      )  # fmt: skip
+      states_BLKE = self._normed(params, x_BLE).reshape(x_BLKE.shape)
+    for column in range(columns):
+      yield states_BLKE[:, :, column]
 
   def draw(
-    self,
-    params: base.Params,
-    hidden_BD: jax.Array,
-    drawn: Any,
-    choose: base.Choose,
-    machine: Machine,
-  ) -> Any:
-    stored, products = params["depth"], machine.products
-    blocks = self._blocks(stored)
-    apart = stored["layers"]
+    self, params: Params, hidden_BD: jax.Array, drawn: Drawn, choose: Choose, machine: Machine
+  ) -> Drawn:
+    products, apart = machine.products, params["depth"]["layers"]
     apart = apart if isinstance(apart, tuple) else transformer.unstacked(apart)
-    x_BKE = layers.linear(hidden_BD, blocks.into[...], 1, products)
-    before: tuple[Any, ...] = (None,) * self.settings.layers
+    x_BKE = layers.linear(hidden_BD, params["depth"][INTO], 1, products)
+    before: tuple[Columns, ...] = ((None, None),) * self.settings.layers
     cells_B = None
-    for column in range(len(self.outputs.sizes)):
+    for column in range(len(self.sizes)):
       x_BLE = x_BKE[:, column, None]
       if column:
         cells_BLK = cells_B[:, None, None]
         x_BLE = x_BLE + self._embedded(params, cells_BLK, column - 1, x_BLE.dtype)[:, :, 0]
-      x_BLE, before = transformer.walk(
-        blocks.layers, apart, x_BLE, before, functools.partial(_next_column, products)
+      x_BLE, before = transformer.run(
+        self.settings.block, apart, x_BLE, before, functools.partial(_next_column, products)
       )
-      states_BE = blocks.norm(x_BLE)[:, 0]
-      drawn, cells_B = choose(
-        drawn, column, self.outputs.logits(params, states_BE, column, products)
-      )
+      states_BE = self._normed(params, x_BLE)[:, 0]
+      drawn, cells_B = choose(drawn, column, self.logits(params, states_BE, column, products))
     return drawn
 
-  def _blocks(self, stored: Mapping[str, Any]) -> DepthBlocks:
-    return nnx.merge(self.graphdef, transformer.any_layer(stored))
+  def _normed(self, params: Params, x_BLE: jax.Array) -> jax.Array:
+    block = self.settings.block
+    return layers.rms_norm(x_BLE, params["depth"]["norm"]["scale"], block.norm_eps)
 
-  def _embedded(self, params: base.Params, cells_BLK: jax.Array, first: int, dtype: Any):
+  def _embedded(
+    self, params: Params, cells_BLK: jax.Array, first: int, dtype: jnp.dtype
+  ) -> jax.Array:
     """Returns what cells of the columns from `first` on add to the column after theirs, [B, L, K,
     E]: nothing for a hole."""
-    starts = heads.starts(self.outputs.padded)[first : first + cells_BLK.shape[2]]
-    ids_BLK = jnp.maximum(cells_BLK, 0) + jnp.asarray(starts, cells_BLK.dtype)
-    rows_BLKE = layers.looked_up(params["depth_embed"]["table"], ids_BLK, jnp.dtype(dtype))
+    starts = heads.starts(self.padded)[first : first + cells_BLK.shape[2]]
+    rows_BLKE = layers.embedded(params["depth_embed"]["table"], cells_BLK, starts, dtype)
     # Rows of a table are small, so that Adam's steps are large beside them; `into` gives about 1.
-    rows_BLKE = rows_BLKE * jnp.asarray(self.settings.width**0.5, rows_BLKE.dtype)
-    return jnp.where(cells_BLK[..., None] >= 0, rows_BLKE, 0)
+    return rows_BLKE * jnp.asarray(self.settings.width**0.5, rows_BLKE.dtype)
 
 
-def _mix(columns: int, products: Any, query_BLNH, key_BLNH, value_BLNH):
+def _mix(
+  columns: int,
+  products: jax.typing.DTypeLike,
+  query_BLNH: jax.Array,
+  key_BLNH: jax.Array,
+  value_BLNH: jax.Array,
+) -> jax.Array:
   """Returns mixed_BLNH where L counts the cells of all rows: each sees those of its own row up to
   itself."""
 
@@ -198,18 +171,21 @@ def _mix(columns: int, products: Any, query_BLNH, key_BLNH, value_BLNH):
   return checkpoint_name(mixed, layers.MIXED)
 
 
-def _next_column(products: Any, block: transformer.TransformerBlock, x_BLE: jax.Array, before: Any):
-  """Returns (x_BLE, (keys, values) of the columns so far, [B, N, J, H]) of one more column."""
+def _next_column(
+  products: jax.typing.DTypeLike,
+  block: transformer.TransformerBlock,
+  x_BLE: jax.Array,
+  before: Columns,
+) -> tuple[jax.Array, Columns]:
+  """Returns (x_BLE, keys and values [B, N, J, H]) of one more column."""
 
   def after(old_BNJH, new_BLNH):
     new_BNJH = jnp.swapaxes(new_BLNH, 1, 2).astype(products)
     return new_BNJH if old_BNJH is None else jnp.concatenate([old_BNJH, new_BNJH], axis=2)
 
-  old = (None, None) if before is None else before
-
   def mix(query, key, value):
-    key, value = after(old[0], key), after(old[1], value)
+    key, value = after(before[0], key), after(before[1], value)
     return attention.over_cache(query, key, value, jnp.ones((1, 1, key.shape[2]), bool))
 
   x_BLE, key, value = block(x_BLE, None, mix, None, products)
-  return x_BLE, (after(old[0], key), after(old[1], value))
+  return x_BLE, (after(before[0], key), after(before[1], value))

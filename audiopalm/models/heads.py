@@ -6,14 +6,13 @@ those before them; what a head is to objectives and decoding is `models.base.Hea
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import sharding
-from audiopalm.models import base
+from audiopalm.models.base import Choose, Drawn, Params
 from audiopalm.nn import cross_entropy
 from audiopalm.settings import Machine
 
@@ -35,24 +34,30 @@ class ParallelHead:
   softcap: float | None = None
 
   def losses(
-    self, params: base.Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
-  ) -> Iterator[base.Scored]:
-    for column in range(len(self.sizes)):
-      yield self.scored(params, hidden_BLD, tokens_BLK[..., column], column, machine)
+    self, params: Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> Iterator[cross_entropy.Scored]:
+    for column, states_BLD in enumerate(self.states(params, hidden_BLD, tokens_BLK, machine)):
+      tokens_BL = jnp.maximum(tokens_BLK[..., column], 0)
+      table_VD = self.table(params, column)
+      settings = cross_entropy.Settings(
+        self.sizes[column], machine.loss_chunk_rows, self.softcap, machine.products
+      )
+      yield cross_entropy.cross_entropy(states_BLD, table_VD, tokens_BL, settings)
+
+  def states(
+    self, params: Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
+  ) -> Iterator[jax.Array]:
+    """Yields [B, L, D] for each column, from which its cells of `tokens_BLK` are predicted."""
+    yield from (hidden_BLD,) * len(self.sizes)
 
   def draw(
-    self,
-    params: base.Params,
-    hidden_BD: jax.Array,
-    drawn: Any,
-    choose: base.Choose,
-    machine: Machine,
-  ) -> Any:
+    self, params: Params, hidden_BD: jax.Array, drawn: Drawn, choose: Choose, machine: Machine
+  ) -> Drawn:
     for column in range(len(self.sizes)):
       drawn, _ = choose(drawn, column, self.logits(params, hidden_BD, column, machine.products))
     return drawn
 
-  def table(self, params: base.Params, column: int) -> jax.Array:
+  def table(self, params: Params, column: int) -> jax.Array:
     """Returns table_VD, the output rows of one column as they are stored or `held`."""
     table_VD = params.get("head", params["embed"])["table"]
     if len(self.padded) == 1:
@@ -62,36 +67,22 @@ class ParallelHead:
     cut_VD = sharding.constrain(table_VD, (None, "embed"))[start : start + self.padded[column]]
     return sharding.constrain(cut_VD, ("vocab", "embed"))
 
-  def scored(
-    self,
-    params: base.Params,
-    hidden_BLD: jax.Array,
-    tokens_BL: jax.Array,
-    column: int,
-    machine: Machine,
-  ) -> base.Scored:
-    """Returns the scores of one column's cells; at most `machine.loss_chunk_rows` cells on a device
-    have logits at one time."""
-    settings = cross_entropy.Settings(
-      self.sizes[column], machine.loss_chunk_rows, self.softcap, machine.products
-    )
-    table_VD = self.table(params, column)
-    scores = cross_entropy.cross_entropy(hidden_BLD, table_VD, jnp.maximum(tokens_BL, 0), settings)
-    return base.Scored(*scores)
-
   def logits(
-    self, params: base.Params, hidden: jax.Array, column: int = 0, products: Any = None
+    self,
+    params: Params,
+    hidden: jax.Array,
+    column: int = 0,
+    products: jax.typing.DTypeLike | None = None,
   ) -> jax.Array:
     """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
-    -inf. `products` is as in `nn.layers`. A loss has too many of them: `scored`."""
+    -inf. `products` is as in `nn.layers`. A loss has too many of them: `losses`."""
     head_VD = sharding.gathered(self.table(params, column).astype(products or hidden.dtype))
     operand = hidden.astype(head_VD.dtype)
     logits = jnp.einsum("...D,VD->...V", operand, head_VD, preferred_element_type=jnp.float32)
     if self.softcap is not None:
       logits = self.softcap * jnp.tanh(logits / self.softcap)
     if self.sizes[column] < self.padded[column]:
-      rows = jax.lax.broadcasted_iota(
-        jnp.int32, (1,) * (logits.ndim - 1) + logits.shape[-1:], logits.ndim - 1
-      )
+      last = logits.ndim - 1
+      rows = jax.lax.broadcasted_iota(jnp.int32, (1,) * last + logits.shape[-1:], last)
       logits = jnp.where(rows < self.sizes[column], logits, -jnp.inf)
     return logits

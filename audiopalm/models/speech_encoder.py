@@ -9,8 +9,6 @@ head/table                   [V, D]             a class for every 40 ms
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +17,7 @@ from flax import nnx
 from audiopalm.batch import ClipBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models import base
-from audiopalm.nn import (
-  attention,
-  conv,
-  kernels,
-  layers,
-  log_mel,
-  masks,
-  rotary,
-  transformer,
-)
-from audiopalm.settings import Machine
+from audiopalm.nn import attention, conv, kernels, layers, log_mel, masks, rotary, transformer
 from audiopalm.tokens.space import TokenSpace
 
 STRIDE = 4  # frames of 10 ms that become one
@@ -51,13 +39,7 @@ class SpeechEncoder:
   dropout: float = 0.0
 
   def __post_init__(self):
-    for name in ("layers", "width", "heads", "hidden", "mels", "classes"):
-      if getattr(self, name) < 1:
-        raise ConfigError(f"SpeechEncoder.{name} must be at least 1, got {getattr(self, name)}.")
-    if not 0 <= self.dropout < 1:
-      raise ConfigError(
-        f"SpeechEncoder.dropout must be at least 0 and below 1, got {self.dropout}."
-      )
+    base.check_sizes(self, "layers", "width", "heads", "hidden", "mels", "classes")
     if self.width % (2 * self.heads):
       raise ConfigError(
         f"SpeechEncoder.width is {self.width}, expected a multiple of 2 x {self.heads} heads: "
@@ -67,14 +49,8 @@ class SpeechEncoder:
   @property
   def block(self) -> transformer.BlockSettings:
     """What its blocks are made of."""
-    return transformer.BlockSettings(
-      layers=self.layers,
-      width=self.width,
-      heads=self.heads,
-      kv_heads=self.heads,
-      head_width=self.width // self.heads,
-      hidden=self.hidden,
-      dropout=self.dropout,
+    return transformer.BlockSettings.of(
+      self, kv_heads=self.heads, head_width=self.width // self.heads
     )
 
   @property
@@ -82,13 +58,10 @@ class SpeechEncoder:
     return f"a speech encoder of {self.layers} layers, width {self.width}"
 
   def build(self, space: TokenSpace) -> "EncoderModel":
-    """Returns the encoder; it has no ids of the token space."""
-    return EncoderModel(self, base.arrays(functools.partial(EncoderNetwork, self)))
+    return EncoderModel(self, functools.partial(EncoderNetwork, self))
 
   def parameters(self, space: TokenSpace) -> int:
-    front = 3 * self.mels * self.width + 3 * self.width**2 + 2 * self.width
-    head = self.classes * self.width
-    return front + self.layers * self.block.parameters + self.width + head
+    return self.build(space).count
 
   def flops_per_token(self, space: TokenSpace, length: int) -> float:
     """Returns the operations of a training step for each frame of 10 ms, in clips of `length`
@@ -100,7 +73,7 @@ class SpeechEncoder:
     seen = 12 * self.width * self.layers * (length / STRIDE)
     return 6 * (first + slow / STRIDE) + seen / STRIDE
 
-  def without_adapters(self, params: Mapping[str, Any]) -> tuple["SpeechEncoder", base.Params]:
+  def without_adapters(self, params: base.Params) -> tuple["SpeechEncoder", base.Params]:
     return self, dict(params)
 
 
@@ -129,23 +102,11 @@ class EncoderNetwork(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EncoderModel:
-  """A speech encoder: everything but the arrays. Its methods are pure functions of `params`."""
+class EncoderModel(base.NetworkModel):
+  """A speech encoder: everything but the arrays, a `models.base.ClipEncoder`."""
 
-  settings: SpeechEncoder
-  arrays: base.Arrays
-
-  @property
-  def axes(self) -> Any:
-    return self.arrays.axes
-
-  @property
-  def tables(self) -> tuple[str, ...]:
-    return ()
-
-  @property
-  def stride(self) -> int:
-    return STRIDE
+  tables = ()
+  stride = STRIDE
 
   @property
   def bins(self) -> int:
@@ -154,12 +115,6 @@ class EncoderModel:
   @property
   def classes(self) -> int:
     return self.settings.classes
-
-  def init(self, key: jax.Array, mesh: jax.sharding.Mesh) -> base.Params:
-    return self.arrays.init(key, mesh)
-
-  def shapes(self, mesh: jax.sharding.Mesh) -> base.Params:
-    return self.arrays.shapes(mesh)
 
   def features(self, batch: ClipBatch) -> tuple[jax.Array, jax.Array]:
     """Returns (mel_BTM, valid_BU): log-mel frames of 10 ms with mean 0 and deviation 1 over the
@@ -175,17 +130,9 @@ class EncoderModel:
     valid_BU = jnp.arange(whole) < (frames_B // STRIDE)[:, None]
     return far_BTM / (deviation_B1M + 1e-5), valid_BU
 
-  def encode(
-    self,
-    params: base.Params,
-    mel_BTM: jax.Array,
-    valid_BU: jax.Array,
-    machine: Machine,
-    dropout_key: jax.Array | None = None,
-  ) -> jax.Array:
-    """Returns hidden_BUD after the last norm, a state for each 40 ms. Without a key there is no
-    dropout."""
-    network, products = self.arrays.module(params), machine.products
+  def encode(self, params, mel_BTM, valid_BU, machine, dropout_key=None):
+    """Returns hidden_BUD after the last norm, a state for each 40 ms."""
+    network, products = self.module(params), machine.products
     x_BUD = network.front(mel_BTM.astype(jnp.dtype(machine.compute_dtype)), products)
     states = x_BUD.shape[1]
     if machine.attention == "splash":  # takes whole blocks of its lanes
@@ -196,8 +143,8 @@ class EncoderModel:
     positions_BU = jnp.arange(x_BUD.shape[1], dtype=jnp.int32) + jnp.zeros_like(segments_BU)
     rows = masks.Rows(segments_BU, positions_BU, segments_BU)
     mix = attention.mixer(machine.attention, rows, ahead=True, products=products)
-    head_width = self.settings.width // self.settings.heads
-    rotation = rotary.angles(positions_BU, rotary.frequencies(head_width, 10_000.0))
+    block = self.settings.block
+    rotation = rotary.angles(positions_BU, rotary.frequencies(block.head_width, 10_000.0))
 
     def call(block, x_BUD, number):
       key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
@@ -206,10 +153,10 @@ class EncoderModel:
 
     numbers = jnp.arange(self.settings.layers)
     x_BUD, _ = transformer.run(
-      network.layers, x_BUD, numbers, call, remat=machine.remat, unroll=machine.unroll_layers
-    )
+      block, params["layers"], x_BUD, numbers, call,
+      remat=machine.remat, unroll=machine.unroll_layers,
+    )  # fmt: skip
     return network.norm(x_BUD)[:, :states]
 
-  def table(self, params: base.Params) -> jax.Array:
-    """Returns table_VD, the output rows of the classes."""
+  def table(self, params):
     return params["head"]["table"]

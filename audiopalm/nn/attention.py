@@ -22,23 +22,18 @@ BACKENDS = {"xla": mixing.xla, "splash": kernels.splash, "cudnn": kernels.cudnn}
 PLATFORMS = {"splash": "tpu", "cudnn": "gpu"}
 
 
-def check(name: str, platform: str) -> None:
-  """Raises ConfigError unless a backend of that name runs on devices of that platform."""
-  _backend(name)
-  needed = PLATFORMS.get(name, platform)
-  if needed != platform:
-    raise ConfigError(
-      f"The attention backend {name!r} runs on a {needed}, but the devices are {platform}s. Choose "
-      "a machine for these devices, or attention='xla', which runs on all."
-    )
-
-
-def _backend(name: str) -> Callable[..., Any]:
+def check(name: str, platform: str | None = None) -> None:
+  """Raises ConfigError unless there is a backend of that name, for devices of that platform."""
   if name not in BACKENDS:
     raise ConfigError(
       f"Unknown attention backend {name!r}. Available: {', '.join(sorted(BACKENDS))}."
     )
-  return BACKENDS[name]
+  needed = PLATFORMS.get(name, platform)
+  if platform is not None and needed != platform:
+    raise ConfigError(
+      f"The attention backend {name!r} runs on a {needed}, but the devices are {platform}s. Choose "
+      "a machine for these devices, or attention='xla', which runs on all."
+    )
 
 
 def mixer(
@@ -51,12 +46,13 @@ def mixer(
 ) -> Callable[..., Any]:
   """Returns mix(query_BLNH, key_BLGH, value_BLGH, window) -> mixed_BLNH, by a backend.
 
-  Queries come already scaled. `ahead` says whether a row may see later ones; `window` is a number,
-  0 for no limit; `products` is as in `layers.linear`. On a mesh every device mixes its own rows and
-  heads; keys and values, which grouped queries have few of, are gathered from the devices that hold
-  other parts of the rows.
+  Queries come already scaled. `ahead` says whether a row may see later ones; a `window` of 0 is no
+  limit; `products` is as in `layers.linear`. On a mesh every device mixes its own rows and heads;
+  keys and values, which grouped queries have few of, are gathered from the devices that hold other
+  parts of the rows.
   """
-  local = functools.partial(_backend(name), softcap=softcap, ahead=ahead, products=products)
+  check(name)
+  local = functools.partial(BACKENDS[name], softcap=softcap, ahead=ahead, products=products)
 
   def mix(query, key, value, window):
     if jax.sharding.get_abstract_mesh().size <= 1:
@@ -93,11 +89,8 @@ def _on_mesh(local, query, key, value, rows, window):
 
 
 def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None = None):
-  """Returns mixed_BLNH over the slots of a cache, into which the new rows are written already.
-
-  Heads lie before slots there, so that nothing is turned round to be multiplied. The cache is held
-  in the dtype that products are computed in.
-  """
+  """Returns mixed_BLNH over the slots of a cache, into which the new rows are written already. It
+  has heads before slots, so products need no transpose, and the dtype of products."""
   query_BGRLH = jnp.moveaxis(mixing.grouped(query_BLNH, key_BGJH.shape[1]), 1, 3)
   scores_BGRLJ = jnp.einsum(
     "BGRLH,BGJH->BGRLJ", query_BGRLH.astype(key_BGJH.dtype), key_BGJH,
@@ -114,8 +107,8 @@ def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None
 class Attention(lora.Projections):
   """Projections to queries, keys and values, their norms and rotation, and the projection back.
 
-  What happens between is the caller's: `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` may
-  look at all rows or at a cache. `settings` is a `transformer.BlockSettings`.
+  `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` between them is the caller's, over all rows
+  or a cache. `settings` is a `transformer.BlockSettings`.
   """
 
   def __init__(self, settings, key):
@@ -123,9 +116,7 @@ class Attention(lora.Projections):
     keys = jax.random.split(key, 4)
     wide, narrow = (s.width, s.heads, s.head_width), (s.width, s.kv_heads, s.head_width)
     into = s.width**-0.5
-    back = (
-      s.heads * s.head_width * 2 * s.layers
-    ) ** -0.5  # GPT-2: residual branches shrink with depth
+    back = (s.heads * s.head_width * 2 * s.layers) ** -0.5  # GPT-2: smaller in a deeper model
     self.query = layers.normal(keys[0], wide, into, ("embed", "heads", "head_width"))
     self.key = layers.normal(keys[1], narrow, into, ("embed", "kv_heads", "head_width"))
     self.value = layers.normal(keys[2], narrow, into, ("embed", "kv_heads", "head_width"))

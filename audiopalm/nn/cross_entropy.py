@@ -8,6 +8,7 @@ summed in float32 and reduce-scattered to the devices that hold the table.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,17 +33,25 @@ class Settings:
   products: jax.typing.DTypeLike | None = None
 
 
+class Scored(NamedTuple):
+  """Scores of cells, float32 [B, L]: negative log-likelihood and log of the softmax's denominator
+  in nats, and 1 where the token has the highest logit, else 0."""
+
+  nll_BL: jax.Array
+  log_z_BL: jax.Array
+  correct_BL: jax.Array
+
+
 def cross_entropy(
   hidden_BLD: jax.Array, table_VD: jax.Array, tokens_BL: jax.Array, settings: Settings
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns float32 (nll_BL, log_z_BL, correct_BL).
+) -> Scored:
+  """Returns the scores of tokens; the first two have gradients.
 
-  They are the negative log-likelihood, the log of the softmax's denominator, and 1 where the token
-  has the highest logit; the first two have gradients. `table_VD` is the parameter as stored. The
-  backward pass recomputes the logits, unless they fit one chunk.
+  `table_VD` is the parameter as stored. The backward pass recomputes the logits, unless they fit
+  one chunk.
   """
   with jax.named_scope("head"):
-    return _scored(hidden_BLD, table_VD, tokens_BL, settings)
+    return Scored(*_scored(hidden_BLD, table_VD, tokens_BL, settings))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -53,7 +62,8 @@ def _scored(hidden_BLD, table_VD, tokens_BL, settings):
 def _forward(hidden_BLD, table_VD, tokens_BL, settings):
   split = _Placement.of(hidden_BLD, table_VD)
   cells = split.cells
-  one_chunk = split.local_cells(tokens_BL) <= settings.chunk_rows
+  ways = sharding.ways(split.hidden[0]) * sharding.ways(split.hidden[1])
+  one_chunk = tokens_BL.size // ways <= settings.chunk_rows
   run = sharding.mapped(
     functools.partial(_score, settings, split, one_chunk),
     (split.hidden, split.table, cells),
@@ -80,10 +90,8 @@ _scored.defvjp(_forward, _backward)
 
 @dataclasses.dataclass(frozen=True)
 class _Placement:
-  """How the arrays are sharded, read from their types.
-
-  `vocab` and `embed` are the mesh axes that split rows and columns of the table, () on one device.
-  """
+  """How the arrays are sharded, read from their types; `vocab` and `embed` are the mesh axes that
+  split rows and columns of the table, () on one device."""
 
   hidden: PartitionSpec
   table: PartitionSpec
@@ -104,23 +112,11 @@ class _Placement:
   def vocab(self) -> tuple[str, ...]:
     return sharding.names(self.table[0])
 
-  @property
-  def embed(self) -> tuple[str, ...]:
-    return sharding.names(self.table[1])
-
-  def local_cells(self, tokens_BL: jax.Array) -> int:
-    ways = sharding.ways(self.hidden[0]) * sharding.ways(self.hidden[1])
-    return tokens_BL.size // ways
-
-  def first_row(self, rows: int) -> int | jax.Array:
-    """Returns the index in the table of the device's first row, if each device has `rows`."""
-    return lax.axis_index(self.vocab) * rows if self.vocab else 0
-
-  def gather_columns(self, table_vd: jax.Array) -> jax.Array:
-    """Returns all columns of the device's rows of the table."""
-    if not self.embed:
-      return table_vd
-    return lax.all_gather(table_vd, self.embed, axis=1, tiled=True)
+  def head(self, settings: Settings, dtype: jnp.dtype, table_vd: jax.Array) -> tuple:
+    """Returns (head_vD, index of its first row): all columns of the device's rows of the table."""
+    head_vd, embed = table_vd.astype(settings.products or dtype), sharding.names(self.table[1])
+    head_vD = lax.all_gather(head_vd, embed, axis=1, tiled=True) if embed else head_vd
+    return head_vD, lax.axis_index(self.vocab) * len(head_vD) if self.vocab else 0
 
   def over_vocab(self, reduce: Callable, values: jax.Array) -> jax.Array:
     """Returns values reduced over the devices that hold other rows of the table."""
@@ -129,8 +125,7 @@ class _Placement:
 
 def _score(settings, split, one_chunk, hidden_bld, table_vd, tokens_bl):
   """Returns the three results, and the logits if they are one chunk, of a device's cells."""
-  head_vD = split.gather_columns(table_vd.astype(settings.products or hidden_bld.dtype))
-  first = split.first_row(len(head_vD))
+  head_vD, first = split.head(settings, hidden_bld.dtype, table_vd)
 
   def chunk(hidden_cD, tokens_c):
     logits_cv = _logits(settings, hidden_cD, head_vD, first)
@@ -156,8 +151,7 @@ def _gradients(
   settings, split, hidden_bld, table_vd, tokens_bl, log_z_bl, d_nll_bl, d_log_z_bl, logits_blv
 ):
   """Returns the gradients of a device's cells and of its part of the table."""
-  head_vD = split.gather_columns(table_vd.astype(settings.products or hidden_bld.dtype))
-  first = split.first_row(len(head_vD))
+  head_vD, first = split.head(settings, hidden_bld.dtype, table_vd)
 
   def chunk(hidden_cD, tokens_c, log_z_c, d_nll_c, d_log_z_c, logits_cv=None):
     if logits_cv is None:

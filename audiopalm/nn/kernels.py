@@ -66,23 +66,17 @@ def splash(
 
 def _part(kernel, number: jax.Array, parts: int):
   """Returns the kernel for part `number` of the rows: its slice of the mask's description."""
+  axes = {"data_next": 1, "mask_next": 1, "block_mask": 1, "q_sequence": 0}
 
   def cut(info):
     if info is None:
       return None
-
-    def part_of(array, axis):
-      if array is None:
-        return None
-      size = array.shape[axis] // parts
-      return lax.dynamic_slice_in_dim(array, number * size, size, axis)
-
-    return info._replace(
-      data_next=part_of(info.data_next, 1),
-      mask_next=part_of(info.mask_next, 1),
-      block_mask=part_of(info.block_mask, 1),
-      q_sequence=part_of(info.q_sequence, 0),
-    )
+    arrays = {name: getattr(info, name) for name in axes}
+    for name, array in arrays.items():
+      if array is not None:
+        size = array.shape[axes[name]] // parts
+        arrays[name] = lax.dynamic_slice_in_dim(array, number * size, size, axes[name])
+    return info._replace(**arrays)
 
   infos, settings = kernel.tree_flatten()
   return type(kernel).tree_unflatten(settings, [cut(info) for info in infos])
@@ -102,10 +96,8 @@ def cudnn(
   query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
   row_axis=None, products=None,
 ):  # fmt: skip
-  """Returns softmax(q k) v by cuDNN's flash attention, in bfloat16 or float16.
-
-  Segments, positions and both-ways blocks are passed as one mask for all heads.
-  """
+  """Returns softmax(q k) v by cuDNN's flash attention, in bfloat16 or float16, with one mask for
+  all heads."""
   if softcap is not None:
     raise ConfigError(
       "The attention backend 'cudnn' has no soft-cap, but Decoder.attention_softcap is "

@@ -86,41 +86,44 @@ def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
 
 
 class RMSNorm(nnx.Module):
-  """Root-mean-square norm with a learned scale.
-
-  With `offset`, as in Gemma, the parameter is the scale minus one.
-  """
+  """Root-mean-square norm with a learned scale; with `offset`, as in Gemma, the parameter is the
+  scale minus one."""
 
   def __init__(self, width: int, eps: float, offset: bool):
     self.scale = nnx.Param(jnp.zeros(width) if offset else jnp.ones(width), axes=("norm",))
     self.eps = eps
     self.offset = offset
 
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     return rms_norm(x, self.scale[...] + 1 if self.offset else self.scale[...], self.eps)
 
 
 class Embedding(nnx.Module):
-  """One embedding table [V, D] for all columns, each a contiguous slice of it."""
+  """One table [V, D] for all columns, each a contiguous slice of it: of embeddings (`embedded`), or
+  of a head."""
 
-  def __init__(self, rows: int, width: int, key):
+  def __init__(self, rows: int, width: int, key: jax.Array):
     self.table = normal(key, (rows, width), width**-0.5, ("vocab", "embed"))
 
-  def __call__(self, tokens_BLK, starts, dtype):
-    """Returns x_BLD: the sum over columns of the cells' embeddings, zero for a hole (-1)."""
-    ids_BLK = jnp.maximum(tokens_BLK, 0) + jnp.asarray(starts, tokens_BLK.dtype)
-    with jax.named_scope("embedding"):
-      cells_BLKD = looked_up(self.table[...], ids_BLK, jnp.dtype(dtype))
-    return jnp.sum(jnp.where(tokens_BLK[..., None] >= 0, cells_BLKD, 0), axis=2)
+
+def embedded(
+  table_VD: jax.Array, tokens_BLK: jax.Array, starts: tuple[int, ...], dtype: jax.typing.DTypeLike
+) -> jax.Array:
+  """Returns [B, L, K, D]: the rows of cells in a table whose columns begin at `starts`; zero for a
+  hole (-1)."""
+  ids_BLK = jnp.maximum(tokens_BLK, 0) + jnp.asarray(starts, tokens_BLK.dtype)
+  with jax.named_scope("embedding"):
+    cells_BLKD = looked_up(table_VD, ids_BLK, jnp.dtype(dtype))
+  return jnp.where(tokens_BLK[..., None] >= 0, cells_BLKD, 0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def looked_up(table_VD, ids_BLK, dtype):
   """Returns the table rows of ids, [B, L, K, D] in `dtype`; gradients are summed in float32.
 
-  No device holds the whole table or its gradient. Where D is sharded, each device looks up its
-  part of D for the cells of all devices, and an all-to-all exchanges the parts: that moves the rows
-  of a few thousand cells instead of the whole vocabulary. Where V is sharded, a psum adds them up.
+  No device holds the whole table or its gradient. Where D is sharded, each device looks up its part
+  of D for the cells of all devices, and an all-to-all exchanges the parts: rows of a few thousand
+  cells instead of the whole vocabulary. Where V is sharded, a psum adds them up.
   """
   return _look_up(table_VD, ids_BLK, dtype)
 
@@ -186,10 +189,8 @@ def _first_row(rows: int, vocab):
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-  """Returns x with each value zeroed with probability `rate` and the rest scaled up.
-
-  Without a key it returns x.
-  """
+  """Returns x with each value zeroed with probability `rate` and the rest scaled up; x without a
+  key."""
   if key is None or not rate:
     return x
   # 16 random bits per value: half the work of a float, and a rate exact to 1e-5.

@@ -95,13 +95,3 @@ def merged(stacked: Mapping, settings: Lora) -> dict:
     )
     parameters[name] = kernel + settings.scale * product.reshape(kernel.shape)
   return parameters
-
-
-def parameters(settings: Lora | None, shapes: Mapping[str, tuple[int, ...]]) -> int:
-  """Returns the parameter count of one layer's adapters, given the shapes of its kernels."""
-  names = settings.on if settings is not None else ()
-  return sum(
-    settings.rank * (math.prod(shapes[name][:cut]) + math.prod(shapes[name][cut:]))
-    for name in names
-    for cut in (CONTRACTED[name],)
-  )

@@ -47,9 +47,8 @@ def seen(rows: Rows, others: Rows, window: int | jax.Array = 0) -> jax.Array:
 def within(window: int | jax.Array, positions_BL: jax.Array, positions_BJ: jax.Array):
   """Returns bool [B, L, J]: whether key row j lies fewer than `window` rows before query row i.
 
-  A window of 0 has no limit, and includes the row itself otherwise. Later rows are always within
-  it, so the window does not cut off the later part of a both-ways block. Source: Mistral 7B,
-  arXiv:2310.06825, section 2.
+  A window of 0 has no limit. Later rows are always within it, so it does not cut off the later part
+  of a both-ways block. Source: Mistral 7B, arXiv:2310.06825, section 2.
   """
   if isinstance(window, int) and not window:
     return True

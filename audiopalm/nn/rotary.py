@@ -52,10 +52,8 @@ def angles(positions_BL: jax.Array, frequencies_h: np.ndarray) -> tuple[jax.Arra
 
 
 def rotate(x_BLNH: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
-  """Returns x with each pair (i, i + H / 2) rotated by its angle.
-
-  Pairs are half a head apart, as in the weights of Llama and Gemma.
-  """
+  """Returns x with each pair (i, i + H / 2) rotated by its angle, as in the weights of Llama and
+  Gemma."""
   cosines, sines = rotation
   first, second = jnp.split(x_BLNH.astype(jnp.float32), 2, axis=-1)
   rotated = jnp.concatenate(

@@ -1,8 +1,9 @@
 """A transformer block, and a stack of them: arrays with a leading layer axis, scanned."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -16,23 +17,22 @@ from audiopalm.nn import lora as adapters
 
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True)}
 
-KEPT = (layers.PROJECTION, layers.MIXED)
+KEPT = [layers.PROJECTION, layers.MIXED]
+POLICIES = jax.checkpoint_policies
 REMAT = {
   "none": lambda body: body,
   "full": jax.checkpoint,
-  "dots": lambda body: jax.checkpoint(
-    body, policy=jax.checkpoint_policies.save_only_these_names(*KEPT)
-  ),
-  "offload": lambda body: jax.checkpoint(
-    body,
-    policy=jax.checkpoint_policies.save_and_offload_only_these_names(
-      names_which_can_be_saved=[],
-      names_which_can_be_offloaded=list(KEPT),
-      offload_src="device",
-      offload_dst="pinned_host",
+  "dots": functools.partial(jax.checkpoint, policy=POLICIES.save_only_these_names(*KEPT)),
+  "offload": functools.partial(
+    jax.checkpoint,
+    policy=POLICIES.save_and_offload_only_these_names(
+      names_which_can_be_saved=[], names_which_can_be_offloaded=KEPT,
+      offload_src="device", offload_dst="pinned_host",
     ),
   ),
-}
+}  # fmt: skip
+
+Arrays = Any  # a pytree of arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,31 +60,23 @@ class BlockSettings:
   dropout: float = 0.0
   lora: adapters.Lora | None = None
 
+  @classmethod
+  def of(cls, settings: object, **others: int) -> "BlockSettings":
+    """Returns the options that a model's settings have by the same names, and `others`."""
+    names = [field.name for field in dataclasses.fields(cls) if hasattr(settings, field.name)]
+    return cls(**{name: getattr(settings, name) for name in names}, **others)
+
   @property
   def kernel_parameters(self) -> int:
     """Parameters of one block that inputs are multiplied with."""
-    wide = (self.width, self.heads, self.head_width)
-    narrow = (self.width, self.kv_heads, self.head_width)
-    shapes = {
-      "query": wide, "key": narrow, "value": narrow, "out": (*wide[1:], self.width),
-      "gate": (self.width, self.hidden), "up": (self.width, self.hidden),
-      "down": (self.hidden, self.width),
-    }  # fmt: skip
-    return sum(map(math.prod, shapes.values())) + adapters.parameters(self.lora, shapes)
-
-  @property
-  def parameters(self) -> int:
-    """Parameters of one block."""
-    norms = 1 + (not self.parallel_block) + 2 * self.post_norms
-    biases = self.qkv_bias * (self.heads + 2 * self.kv_heads) * self.head_width
-    small = norms * self.width + biases + 2 * self.qk_norm * self.head_width
-    return small + self.kernel_parameters
+    shapes = layer_shapes(self).items()
+    return sum(math.prod(shape) for path, shape in shapes if path[-1] in adapters.CONTRACTED)
 
 
 class MLP(adapters.Projections):
   """Returns (activation(x gate) * (x up)) down. Source: GLU variants, arXiv:2002.05202."""
 
-  def __init__(self, settings: BlockSettings, key):
+  def __init__(self, settings: BlockSettings, key: jax.Array):
     s = settings
     keys = jax.random.split(key, 3)
     self.gate = layers.normal(keys[0], (s.width, s.hidden), s.width**-0.5, ("embed", "hidden"))
@@ -109,7 +101,7 @@ class TransformerBlock(nnx.Module):
   and 3) norm each branch once more before it is added.
   """
 
-  def __init__(self, settings: BlockSettings, key):
+  def __init__(self, settings: BlockSettings, key: jax.Array):
     s = settings
     keys = jax.random.split(key, 2)
 
@@ -142,62 +134,63 @@ class TransformerBlock(nnx.Module):
     return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value
 
 
-def stack(settings: BlockSettings, key) -> TransformerBlock:
+def stack(settings: BlockSettings, key: jax.Array) -> TransformerBlock:
   """Returns a TransformerBlock whose every array has a leading axis of `settings.layers`."""
-  return nnx.vmap(lambda key: TransformerBlock(settings, key))(
+  return nnx.vmap(functools.partial(TransformerBlock, settings))(
     jax.random.split(key, settings.layers)
   )
 
 
+@functools.cache
+def _abstract(settings: BlockSettings) -> tuple[nnx.GraphDef, nnx.State]:
+  return nnx.split(nnx.eval_shape(lambda: TransformerBlock(settings, jax.random.key(0))))
+
+
+def layer_shapes(settings: BlockSettings) -> dict[tuple[str, ...], tuple[int, ...]]:
+  """Returns {path in the tree of a layer's parameters: shape}."""
+  leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(_abstract(settings)[1]))
+  return {tuple(step.key for step in path): leaf.shape for path, leaf in leaves}
+
+
 def run(
-  blocks: TransformerBlock, x_BLD, per_layer, call, *, remat: str = "none", unroll: bool = False
-):
-  """Returns (x_BLD, outputs stacked over layers) after all layers.
+  settings: BlockSettings,
+  layers: Arrays | tuple[Arrays, ...],
+  x_BLD: jax.Array,
+  per_layer: Any,
+  call: Callable[[TransformerBlock, jax.Array, Any], tuple[jax.Array, Any]],
+  *,
+  remat: str = "none",
+  unroll: bool = False,
+) -> tuple[jax.Array, Any]:
+  """Returns (x_BLD, outputs stacked over layers) after all layers of a stack.
 
   `call(block, x_BLD, per_layer of that layer) -> (x_BLD, output)`. `remat` names what the backward
   pass keeps: "none" keeps everything, "dots" the outputs of matrix products and of attention,
   "offload" the same in the memory of the host, "full" only the input of each layer. `unroll` runs
-  the same arrays layer by layer in Python: longer to compile, sometimes faster. See `walk`.
+  the same arrays layer by layer in Python: longer to compile, sometimes faster.
+
+  `layers` may also be what `unstacked` gave, and `per_layer` a sequence then: outputs are a tuple.
+  A loop over rows would cut all parameters from their stack, and so copy them, at every row.
   """
   if remat not in REMAT:
     raise ConfigError(f"Unknown remat policy {remat!r}. Available: {', '.join(REMAT)}.")
-  graphdef, arrays = nnx.split(blocks)
+  (graphdef, _), is_stack = _abstract(settings), not isinstance(layers, tuple)
 
   def body(x_BLD, layer):
     return call(nnx.merge(graphdef, layer[0]), x_BLD, layer[1])
 
-  body = REMAT[remat](body)
-  if not unroll:
-    return lax.scan(body, x_BLD, (arrays, per_layer))
+  if is_stack:
+    body = REMAT[remat](body)
+    if not unroll:
+      return lax.scan(body, x_BLD, (layers, per_layer))
   outputs = []
-  for layer in unstacked((arrays, per_layer)):
+  for layer in unstacked((layers, per_layer)) if is_stack else zip(layers, per_layer, strict=True):
     x_BLD, output = body(x_BLD, layer)
     outputs.append(output)
-  return x_BLD, jax.tree.map(lambda *all_layers: jnp.stack(all_layers), *outputs)
+  return x_BLD, jax.tree.map(lambda *o: jnp.stack(o), *outputs) if is_stack else tuple(outputs)
 
 
-def walk(block: TransformerBlock, layers, x_BLD, per_layer, call):
-  """Returns (x_BLD, each layer's output) as `run` does, from arrays that `unstacked` gave.
-
-  `block` is any layer, `per_layer` one value for each. Nothing is cut from a stack or put on one: a
-  loop over rows would do so, and copy all parameters, at every row.
-  """
-  graphdef, _ = nnx.split(block)
-  outputs = []
-  for arrays, data in zip(layers, per_layer, strict=True):
-    x_BLD, output = call(nnx.merge(graphdef, arrays), x_BLD, data)
-    outputs.append(output)
-  return x_BLD, tuple(outputs)
-
-
-def unstacked(arrays) -> tuple:
+def unstacked(arrays: Arrays) -> tuple[Arrays, ...]:
   """Returns one tree for each layer of a tree of arrays stacked over layers."""
-  layers = jax.tree.leaves(arrays)[0].shape[0]
+  layers = len(jax.tree.leaves(arrays)[0])
   return tuple(jax.tree.map(lambda array, at=at: array[at], arrays) for at in range(layers))
-
-
-def any_layer(group: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a group of parameters with the first of its layers in the place of those `unstacked`,
-  for the `block` of `walk`; as it is where they are stacked."""
-  layers = group["layers"]
-  return {**group, "layers": layers[0] if isinstance(layers, tuple) else layers}

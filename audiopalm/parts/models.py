@@ -1,8 +1,8 @@
 """Decoders by name and size, for configs.
 
-`tiny` is for a laptop, `decoder_128m` and `decoder_1b` have Llama's shapes (arXiv:2302.13971), and
-`decoder_8b` and `decoder_62b` those of PaLM (arXiv:2204.02311, table 1): the models AudioPaLM
-starts from (arXiv:2306.12925, section 3.1).
+`tiny` is for a laptop, `decoder_1b` has Llama's shape (arXiv:2302.13971), and `decoder_8b` and
+`decoder_62b` those of PaLM (arXiv:2204.02311, table 1): the models AudioPaLM starts from
+(arXiv:2306.12925, section 3.1).
 """
 
 import dataclasses
@@ -36,17 +36,9 @@ def tiny(
   """Returns a Llama-shaped decoder for a laptop: 3.1 million parameters at its defaults, vocabulary
   aside."""
   return Decoder(
-    layers=layers,
-    width=width,
-    heads=width // 64,
-    kv_heads=width // 64,
-    head_width=64,
-    hidden=width * 11 // 4,
-    embed_scale=True,
-    tied=False,
-    dropout=dropout,
-    depth_head=depth_head,
-  )
+    layers=layers, width=width, heads=width // 64, kv_heads=width // 64, head_width=64,
+    hidden=width * 11 // 4, embed_scale=True, tied=False, dropout=dropout, depth_head=depth_head,
+  )  # fmt: skip
 
 
 def depth_head(width: int = 128, layers: int = 2) -> DepthTransformer:
@@ -60,28 +52,17 @@ def speech_encoder(
 ) -> SpeechEncoder:
   """Returns an encoder of waves for a laptop: 3.7 million parameters at its defaults."""
   return SpeechEncoder(
-    layers=layers,
-    width=width,
-    heads=width // 64,
-    hidden=width * 11 // 4,
-    classes=classes,
+    layers=layers, width=width, heads=width // 64, hidden=width * 11 // 4, classes=classes,
     dropout=dropout,
-  )
-
-
-def decoder_128m(dropout: float = 0.0) -> Decoder:
-  """Returns a Llama-shaped decoder of 128 million parameters, vocabulary aside."""
-  return _llama(layers=10, width=1_024, heads=8, kv_heads=8, hidden=2_816, dropout=dropout)
+  )  # fmt: skip
 
 
 def decoder_1b(dropout: float = 0.0) -> Decoder:
   """Returns a Llama-shaped decoder of 1.0 billion parameters, vocabulary aside."""
-  return _llama(layers=16, width=2_048, heads=16, kv_heads=8, hidden=8_192, dropout=dropout)
-
-
-def decoder_3b(dropout: float = 0.0) -> Decoder:
-  """Returns a Llama-shaped decoder of 2.8 billion parameters, vocabulary aside."""
-  return _llama(layers=28, width=3_072, heads=24, kv_heads=8, hidden=8_192, dropout=dropout)
+  return Decoder(
+    layers=16, width=2_048, heads=16, kv_heads=8, head_width=128, hidden=8_192,
+    rope_base=500_000.0, dropout=dropout,
+  )  # fmt: skip
 
 
 def decoder_8b(dropout: float = 0.1) -> Decoder:
@@ -94,28 +75,8 @@ def decoder_62b(dropout: float = 0.1) -> Decoder:
   return _palm(layers=64, width=8_192, heads=32, dropout=dropout)
 
 
-def _llama(*, layers: int, width: int, heads: int, kv_heads: int, hidden: int, dropout: float):
+def _palm(*, layers: int, width: int, heads: int, dropout: float) -> Decoder:
   return Decoder(
-    layers=layers,
-    width=width,
-    heads=heads,
-    kv_heads=kv_heads,
-    head_width=128,
-    hidden=hidden,
-    rope_base=500_000.0,
-    dropout=dropout,
-  )
-
-
-def _palm(*, layers: int, width: int, heads: int, dropout: float):
-  return Decoder(
-    layers=layers,
-    width=width,
-    heads=heads,
-    kv_heads=1,
-    head_width=256,
-    hidden=4 * width,
-    parallel_block=True,
-    embed_scale=True,
-    dropout=dropout,
-  )
+    layers=layers, width=width, heads=heads, kv_heads=1, head_width=256, hidden=4 * width,
+    parallel_block=True, embed_scale=True, dropout=dropout,
+  )  # fmt: skip

@@ -15,20 +15,8 @@ from audiopalm.tokenizers.units import KMeansUnits
 
 # What the tags of parts/mixtures are spelled with: [S2ST English French] in 7 ids, not in 22.
 TAG_WORDS = (
-  "[ASR",
-  "[AST",
-  "[S2ST",
-  "[TTS",
-  "[MT",
-  "AST",
-  "S2ST",
-  "[CONTINUE",
-  "[DIALOGUE",
-  "[TEXT",
-  "]",
-)
-
-
+  "[ASR", "[AST", "[S2ST", "[TTS", "[MT", "AST", "S2ST", "[CONTINUE", "[DIALOGUE", "[TEXT", "]",
+)  # fmt: skip
 COMMON_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt")
 
 
@@ -62,13 +50,9 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
 
 
 def units(
-  size: int = 256,
-  rate_hz: float = 25.0,
-  collapse: bool = False,
-  stream: str = "units",
-  **options,
+  size: int = 256, rate_hz: float = 25.0, collapse: bool = False, stream: str = "units", **options
 ) -> KMeansUnits:
-  """Returns semantic units: `size` clusters of speaker-normalised MFCCs, `rate_hz` a second.
+  """Returns semantic units: `size` clusters of speaker-normalized MFCCs, `rate_hz` a second.
 
   `collapse` writes each run of one unit once. `options` are further fields of `KMeansUnits`.
   """
@@ -76,11 +60,7 @@ def units(
 
 
 def mel_rvq(
-  codebooks: int = 8,
-  size: int = 256,
-  rate_hz: float = 25.0,
-  stream: str = "codes",
-  **options,
+  codebooks: int = 8, size: int = 256, rate_hz: float = 25.0, stream: str = "codes", **options
 ) -> MelRVQ:
   """Returns acoustic codes without a network: residual k-means over log-mel frames, `rate_hz` a
   second. `options` are further fields of `MelRVQ`."""

@@ -16,17 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import ml_dtypes  # noqa: F401  registers "bfloat16" with numpy, which safetensors asks for
 import numpy as np
+import safetensors
 
 from audiopalm.errors import CheckpointError, ConfigError
 from audiopalm.models.base import LanguageModel, ModelSettings
 from audiopalm.models.pytorch import families, torch_names
-from audiopalm.pretrained import tensors
 from audiopalm.tokenizers import pretrained as tokenizers
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
 CONFIG = "config.json"
+# One file with all tensors, or {"weight_map": {name of a tensor: name of its file}}.
+SINGLE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+# Every value of these types is exact in float32.
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # (prefix in place of "model.", name of the head) of a text model, of one without a head, and of a
 # multimodal model as transformers 4 and 5 name its tensors.
 NAMES = (
@@ -43,12 +48,12 @@ BLOCK_BYTES = 2**18
 def open(folder: str | Path) -> "PretrainedModel":
   """Returns the text model in a folder; checks names, types and shapes of its tensors, reads none.
 
-  ConfigError where config.json is missing or describes a model that `Decoder` cannot express,
-  CheckpointError where the tensors do not match config.json.
+  ConfigError where config.json is missing or no `Decoder`, CheckpointError where the tensors do not
+  match it.
   """
   folder = Path(folder)
   settings, rows = described(folder)
-  model = PretrainedModel(folder, settings, rows, tensors.Tensors(folder))
+  model = PretrainedModel(folder, settings, rows, Tensors(folder))
   model.check()
   return model
 
@@ -60,7 +65,7 @@ def described(folder: str | Path) -> tuple[ModelSettings, int]:
   if not path.is_file():
     raise ConfigError(
       f"{folder} has no {CONFIG}. Expected the folder of a text model as transformers saves it, "
-      f"with {CONFIG}, {tensors.SINGLE_FILE} and {' or '.join(tokenizers.FILES)}."
+      f"with {CONFIG}, {SINGLE_FILE} and {' or '.join(tokenizers.FILES)}."
     )
   try:
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -78,7 +83,7 @@ class PretrainedModel:
   folder: Path
   settings: ModelSettings
   text_rows: int
-  tensors: tensors.Tensors
+  tensors: "Tensors"
 
   def space(self, stream: str = "text") -> token_space.TokenSpace:
     """Returns its token space, with the same tokenizer fingerprint as in a run; ConfigError where
@@ -113,7 +118,7 @@ class PretrainedModel:
     expected = {}
     for name, shape in shapes.items():
       dtype, _ = stored.get(names[name], ("float32", None))
-      allowed = dtype if dtype in tensors.DTYPES.values() else "float32, bfloat16 or float16"
+      allowed = dtype if dtype in DTYPES.values() else "float32, bfloat16 or float16"
       expected[names[name]] = f"{allowed} {shape}"
     head = actual.pop(names[torch_names.HEAD], None) if self.settings.tied else None
     lines = torch_names.differences(actual, expected)
@@ -162,14 +167,14 @@ class PretrainedModel:
     """Returns a part of a parameter array as float32."""
     array = np.zeros([axis.stop - axis.start for axis in part], np.float32)
     if path[0] == "layers":
-      inner, width = path[1:], self.settings.head_width
-      name = dict(torch_names.layer_names(self.settings))[inner]
-      stored_part = torch_names.there(part[1:], inner, width)
+      inner, block = path[1:], self.settings.block
+      name, shape = (of(block)[inner] for of in (torch_names.layer_names, torch_names.layer_shapes))
+      stored_part = torch_names.place_of(part[1:], inner, shape)
 
       def read_layer(number: int) -> None:
         tensor = self._names[torch_names.layer(part[0].start + number, name)]
         stored = self.tensors.read(tensor, stored_part)
-        _copy(torch_names.turned_back(stored, inner, width), array[number])
+        _copy(torch_names.restored(stored, inner, array.shape[1:]), array[number])
 
       with futures.ThreadPoolExecutor() as pool:
         list(pool.map(read_layer, range(len(array))))
@@ -194,3 +199,52 @@ def _copy(transposed: np.ndarray, target: np.ndarray) -> None:
   for start in range(0, transposed.shape[axis], step):
     block = (slice(None),) * axis + (slice(start, start + step),)
     target[block] = transposed[block].astype(np.float32)
+
+
+class Tensors:
+  """The tensors in the files of a folder, which are read on demand."""
+
+  def __init__(self, folder: Path):
+    files = {path.name: _opened(path) for path in _paths(folder)}
+    self._slices = {name: file.get_slice(name) for file in files.values() for name in file.keys()}
+
+  @functools.cached_property
+  def stored(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The dtype and shape of each tensor by name: ("bfloat16", (131, 32))."""
+    return {
+      name: (DTYPES.get(tensor.get_dtype(), tensor.get_dtype()), tuple(tensor.get_shape()))
+      for name, tensor in self._slices.items()
+    }
+
+  def read(self, name: str, part: tuple[slice, ...]) -> np.ndarray:
+    """Returns a part of a tensor in its stored dtype."""
+    return self._slices[name][part]
+
+
+def _paths(folder: Path) -> list[Path]:
+  if (folder / SINGLE_FILE).is_file():
+    return [folder / SINGLE_FILE]
+  if not (folder / INDEX).is_file():
+    weights = sorted(path.name for path in folder.glob("*.bin"))[:1] or ["no weights"]
+    raise CheckpointError(
+      f"{folder} has neither {SINGLE_FILE} nor {INDEX} (it holds {weights[0]}). Copy it again, or "
+      "save the model again with transformers, which writes them."
+    )
+  try:
+    names = sorted(
+      set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    )
+  except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    raise _damaged(folder / INDEX, error) from error
+  return [folder / name for name in names]
+
+
+def _opened(path: Path) -> safetensors.safe_open:
+  try:
+    return safetensors.safe_open(path, "numpy")
+  except (OSError, safetensors.SafetensorError) as error:
+    raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+  return CheckpointError(f"{path} is missing or damaged ({error}). Copy the folder again.")

@@ -143,9 +143,6 @@ def logits(model, arrays, tokens_BLK, visible_BL=None):
   batch = PackedBatch(tokens_BLK, None, ones_BL, positions_BL, visible_BL, None)
   with jax.default_matmul_precision("highest"):
     hidden = model.hidden(arrays, batch, ONE)
-    columns = range(len(model.sizes))
-    if model.settings.depth_head is None:
-      return [np.asarray(model.head.logits(arrays, hidden, k)) for k in columns]
     targets = next_token.shifted(dataclasses.replace(batch, weights_BLK=0 * tokens_BLK))
     states = model.head.states(arrays, hidden, targets.tokens_BLK, ONE)
-    return [np.asarray(model.head.outputs.logits(arrays, states[:, :, k], k)) for k in columns]
+    return [np.asarray(model.head.logits(arrays, x_BLD, k)) for k, x_BLD in enumerate(states)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from audiopalm.models.decoder import Decoder
-from audiopalm.models.pytorch import stock, weights
+from audiopalm.models.pytorch import stock
+from audiopalm.models.pytorch.exported import Exported
 from audiopalm.nn import rotary
 
 TINY = Decoder(layers=3, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, tied=False)
@@ -81,7 +82,7 @@ def test_logits_of_the_class_equal_ours(name, small, tmp_path):
   model = settings.build(small.run()[1].space)
   params = small.params(model)
   found = stock.find(settings, 1, False)
-  tensors, _ = weights.to_torch(params, settings, model, found)
+  tensors, _ = Exported(settings, model).tensors(params)
   config = stock.config(found, settings, model.sizes[0], 3, 64)
   (tmp_path / "config.json").write_text(json.dumps(config))
   exact = {name: torch.from_numpy(array) for name, array in tensors.items()}

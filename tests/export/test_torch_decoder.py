@@ -13,7 +13,8 @@ from audiopalm.inference import decode
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import incremental
 from audiopalm.models.depth import DepthTransformer
-from audiopalm.models.pytorch import stock, weights
+from audiopalm.models.pytorch import stock
+from audiopalm.models.pytorch.exported import Exported
 from audiopalm.nn import rotary
 
 pytestmark = pytest.mark.torch
@@ -44,7 +45,7 @@ def exported(small, tmp_path, experiment, prepared):
   """Returns (our model, its parameters, the folder it was written to)."""
   model = experiment.model.build(prepared.space)
   params = small.params(model)
-  tensors, _ = weights.to_torch(params, experiment.model, prepared.space, None)
+  tensors, _ = Exported(experiment.model, prepared.space).tensors(params)
   longest = {task.name: {} for task in experiment.tasks}
   made = tasks.generation_config(experiment, prepared, longest, plans=True)
   config = stock.plain_config(experiment.model, prepared.space.sizes)

@@ -175,11 +175,8 @@ def by_training(head, params, batch):
   of, targets = model(head), next_token.shifted(batch)
   hidden_BLD = of.hidden(params, batch, ONE)
   cells = list(next_token.scored(of, params, hidden_BLD, targets, ONE))
-  if HEADS[head] is None:
-    logits = [of.head.logits(params, hidden_BLD, k) for k in range(space().columns)]
-  else:
-    states = of.head.states(params, hidden_BLD, targets.tokens_BLK, ONE)
-    logits = [of.head.outputs.logits(params, states[:, :, k], k) for k in range(space().columns)]
+  states = of.head.states(params, hidden_BLD, targets.tokens_BLK, ONE)
+  logits = [of.head.logits(params, states_BLD, k) for k, states_BLD in enumerate(states)]
   return logits, [one.nll_BL for one in cells]
 
 

@@ -83,6 +83,11 @@ def scored(hidden_BLD, tokens_BLK, machine=ONE):
   return [np.asarray(scores.nll_BL) for scores in found]
 
 
+def states(hidden_BLD, tokens_BLK):
+  columns = model().head.states(params(), hidden_BLD, tokens_BLK, ONE)
+  return np.stack(list(columns), axis=2)
+
+
 def in_numpy(hidden_D, cells_K):
   """The log-probability of each cell of one row, by the equations, in float64."""
   of = jax.tree.map(lambda array: np.asarray(array, np.float64), params())
@@ -128,11 +133,11 @@ def test_scores_equal_the_equations_in_numpy():
 
 def test_a_column_sees_the_columns_before_it_and_no_other_row():
   hidden_BLD, tokens_BLK = hidden_of((1, 3)), np.int32([[[3, 4, 5], [1, -1, 2], [7, 8, 9]]])
-  before = np.asarray(model().head.states(params(), hidden_BLD, tokens_BLK, ONE))
+  before = states(hidden_BLD, tokens_BLK)
   for k in range(K):
     changed = tokens_BLK.copy()
     changed[0, 1, k] += 2
-    after = np.asarray(model().head.states(params(), hidden_BLD, changed, ONE))
+    after = states(hidden_BLD, changed)
     moved_LK = np.abs(before - after).max(axis=-1)[0] > 0
     wanted_LK = np.zeros((3, K), bool)
     wanted_LK[1, k + 1 :] = True
@@ -178,10 +183,9 @@ def drawn(read, hidden_BD, cells_BK, machine=ONE):
 def test_drawn_cell_by_cell_every_column_has_the_logits_of_all_at_once(apart):
   hidden_BD, cells_BK = hidden_of((5,)), random_tokens(5, 1)[:, 0]
   read = model().unstacked(params()) if apart else params()
-  head = model().head
-  states_BLKE = head.states(params(), hidden_BD[:, None], cells_BK[:, None], ONE)
+  states_BLKE = states(hidden_BD[:, None], cells_BK[:, None])
   for k, logits_BV in enumerate(drawn(read, hidden_BD, cells_BK)):
-    whole_BV = np.asarray(head.outputs.logits(params(), states_BLKE[:, 0, k], k))
+    whole_BV = np.asarray(model().head.logits(params(), jnp.asarray(states_BLKE[:, 0, k]), k))
     np.testing.assert_allclose(
       logits_BV[:, : SIZES[k]], whole_BV[:, : SIZES[k]], atol=1e-5, rtol=1e-5
     )

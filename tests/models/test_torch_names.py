@@ -21,14 +21,14 @@ def array(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_is_turned_and_turned_back_is_what_it_was(name):
-  theirs = torch_names.turned(array(name), ("attention", name))
-  back = torch_names.turned_back(theirs, ("attention", name), 8)
+def test_what_is_transposed_and_restored_is_what_it_was(name):
+  theirs = torch_names.transposed(array(name), ("attention", name))
+  back = torch_names.restored(theirs, ("attention", name), OURS[name])
   np.testing.assert_array_equal(back, array(name))
 
 
 def test_heads_lie_side_by_side():
-  theirs_OD = torch_names.turned(array("query"), ("attention", "query"))
+  theirs_OD = torch_names.transposed(array("query"), ("attention", "query"))
   assert theirs_OD.shape == (32, 6)
   np.testing.assert_array_equal(theirs_OD[8:16], array("query")[:, 1].T)  # head 1, [H, D]
 
@@ -36,10 +36,11 @@ def test_heads_lie_side_by_side():
 @pytest.mark.parametrize("name", OURS)
 def test_a_part_lies_there_where_it_is_said_to(name):
   whole, path = array(name), ("attention", name)
-  theirs = torch_names.turned(whole, path)
+  theirs = torch_names.transposed(whole, path)
   part = tuple(slice(1, size) if size != 8 else slice(0, 8) for size in whole.shape)
-  found = torch_names.turned_back(theirs[torch_names.there(part, path, 8)], path, 8)
-  np.testing.assert_array_equal(found, whole[part])
+  stored = theirs[torch_names.place_of(part, path, whole.shape)]
+  restored = torch_names.restored(stored, path, whole[part].shape)
+  np.testing.assert_array_equal(restored, whole[part])
 
 
 def test_every_tensor_of_a_layer_has_a_shape():

@@ -26,7 +26,7 @@ def test_tiny_takes_a_depth_head_which_is_kept_in_a_config():
   assert (tiny.depth_head.width, tiny.depth_head.heads, tiny.depth_head.layers) == (64, 1, 1)
   assert values.from_json(values.to_json(tiny)) == tiny
   block = models.depth_head().block
-  assert 0.39e6 < block.layers * block.parameters < 0.41e6
+  assert 0.39e6 < block.layers * block.kernel_parameters < 0.41e6
 
 
 LLAMA_3 = {

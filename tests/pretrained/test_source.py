@@ -10,7 +10,8 @@ import pytest
 from audiopalm import pretrained, sharding
 from audiopalm.batch import PackedBatch
 from audiopalm.errors import CheckpointError, ConfigError
-from audiopalm.models.pytorch import stock, weights
+from audiopalm.models.pytorch import stock
+from audiopalm.models.pytorch.exported import Exported
 from audiopalm.settings import Machine
 from audiopalm.tokenizers.pretrained import in_folder
 
@@ -57,7 +58,7 @@ def test_exported_tensors_equal_the_imported_bytes(name, by_hand, tmp_path):
   source = pretrained.open(by_hand.write(tmp_path / "in", by_hand.config(name), tensors))
   params = jax.device_get(source.params(sharding.mesh(ONE)))
   family = stock.find(source.settings, 1, False)
-  exported, _ = weights.to_torch(params, source.settings, source.model, family)
+  exported, _ = Exported(source.settings, source.model).tensors(params)
   assert {key: array.tobytes() for key, array in exported.items()} == {
     key: array.tobytes() for key, array in tensors.items()
   }

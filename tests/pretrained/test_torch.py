@@ -9,7 +9,8 @@ import pytest
 
 from audiopalm import pretrained, sharding
 from audiopalm.batch import PackedBatch
-from audiopalm.models.pytorch import stock, weights
+from audiopalm.models.pytorch import stock
+from audiopalm.models.pytorch.exported import Exported
 from audiopalm.settings import Machine
 
 pytestmark = pytest.mark.torch
@@ -166,7 +167,7 @@ def test_an_exported_model_equals_the_imported_bytes(name, tmp_path):
   source = pretrained.open(tmp_path)
   params = jax.tree.map(np.asarray, source.params(sharding.mesh(ONE)))
   family = stock.find(source.settings, 1, False)
-  exported, _ = weights.to_torch(params, source.settings, source.model, family)
+  exported, _ = Exported(source.settings, source.model).tensors(params)
   wanted = load_file(tmp_path / "model.safetensors")
   assert exported.keys() == wanted.keys()
   for tensor, array in wanted.items():

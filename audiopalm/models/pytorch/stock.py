@@ -4,28 +4,55 @@ A config that no class expresses to the letter goes out with `torch_decoder.py` 
 is in docs/export.md. Keys of config.json are those that transformers 4 writes: 5 reads them too.
 """
 
+import dataclasses
+import math
 from typing import Any
 
+from audiopalm.errors import ConfigError
 from audiopalm.models.decoder import Decoder
 from audiopalm.models.pytorch import families
 from audiopalm.models.pytorch.families import Family
 from audiopalm.nn import rotary
-from audiopalm.nn.transformer import BlockSettings
+
+# Options that `torch_decoder.py` reads as they are; blocks of a depth head have some of them.
+SAME = (
+  "layers", "width", "heads", "kv_heads", "head_width", "hidden", "qkv_bias", "qk_norm",
+  "attention_softcap", "final_softcap", "embed_scale", "norm_offset", "norm_eps", "post_norms",
+  "activation", "parallel_block", "tied",
+)  # fmt: skip
 
 
 def find(settings: Decoder, columns: int, both_ways: bool) -> Family | None:
   """Returns the class that expresses the decoder on a grid of so many columns; None without one."""
   if columns > 1 or both_ways or settings.parallel_block or settings.depth_head is not None:
     return None
+  if settings.width % settings.heads:
+    return None
   return next((stock for stock in families.FAMILIES if _expresses(stock, settings)), None)
 
 
-def folds(stock: Family | None, settings: Decoder) -> bool:
-  """Returns whether sqrt(width) is multiplied into the exported embeddings.
+def _expresses(stock: Family, s: Decoder) -> bool:
+  """Returns whether the class's config.json, read again, computes the same; embeddings that it does
+  not scale are scaled in the folder (`folds`)."""
+  if stock.gemma and not s.embed_scale:
+    return False
+  if stock.two_ropes and isinstance(s.rope_scaling, rotary.Llama3Scaling):
+    return False
+  try:
+    again = families.settings(config(stock, s, rows=1, stop=0, longest=1), stock.architecture)
+  except ConfigError:
+    return False
+  same_scale = math.isclose(_query_scale(again), _query_scale(s), rel_tol=1e-7)
+  again = dataclasses.replace(
+    again, query_scale=s.query_scale, embed_scale=s.embed_scale, tied=s.tied
+  )
+  return same_scale and plain_config(again, ()) == plain_config(s, ())
 
-  Llama and Qwen do not scale embeddings. A lookup in the scaled table gives the same float32 values
-  as scaling what was looked up; tied, the head then goes out as a table of its own.
-  """
+
+def folds(stock: Family | None, settings: Decoder) -> bool:
+  """Returns whether sqrt(width) is multiplied into the exported embeddings, as Llama and Qwen do
+  not scale them. A lookup gives the same float32 values; a tied head goes out as a table of its
+  own."""
   return stock is not None and settings.embed_scale and not stock.gemma
 
 
@@ -84,53 +111,20 @@ def config(stock: Family, settings: Decoder, rows: int, stop: int, longest: int)
 def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
   """Returns the config.json that `torch_decoder.py` reads: `sizes` ids in each column."""
   s = settings
-  same = (
-    "layers", "width", "heads", "kv_heads", "head_width", "hidden", "qkv_bias", "qk_norm",
-    "attention_softcap", "final_softcap", "embed_scale", "norm_offset", "norm_eps", "post_norms",
-    "activation", "parallel_block", "tied",
-  )  # fmt: skip
-  depth = {} if s.depth_head is None else {"depth_head": _depth_config(s.depth_head.block)}
-  return {
+  found = {
     "model_type": "audiopalm",
-    **{name: getattr(s, name) for name in same},
+    **{name: getattr(s, name) for name in SAME},
     "query_scale": _query_scale(s),
     "windows": s.layer_windows,
     "rope_bases": s.layer_rope_bases,
     "rope_scalings": [None if window else _scaling(s.rope_scaling) for window in s.layer_windows],
     "sizes": sizes,
-    **depth,
   }
-
-
-def _depth_config(block: BlockSettings) -> dict[str, Any]:
-  """Returns what `torch_decoder.py` reads of the blocks of a depth head, whose rows do not turn."""
-  same = (
-    "layers", "width", "heads", "kv_heads", "head_width", "hidden", "qkv_bias", "qk_norm",
-    "norm_offset", "norm_eps", "post_norms", "activation", "parallel_block",
-  )  # fmt: skip
-  found = {name: getattr(block, name) for name in same}
-  return found | {"attention_softcap": None, "query_scale": block.head_width**-0.5}
-
-
-def _expresses(stock: Family, s: Decoder) -> bool:
-  base, local = _bases(s)
-  return (
-    s.qkv_bias == stock.qkv_bias
-    and s.qk_norm == stock.qk_norm
-    and s.norm_offset == stock.gemma
-    and (s.embed_scale or not stock.gemma)
-    and s.post_norms == stock.post_norms
-    and (s.attention_softcap is None or stock.softcap)
-    and (s.final_softcap is None or stock.post_norms)
-    and (_query_scale(s) == s.head_width**-0.5 or stock.post_norms and _query_scalar(s) is not None)
-    and s.width % s.heads == 0
-    and (not any(s.layer_windows) or stock.windows != "none")
-    and (all(s.layer_windows) or stock.windows != "all")
-    and len(set(s.layer_windows) - {0}) <= 1
-    and None not in (base, local)
-    and (base == local or stock.two_ropes)
-    and _scales(stock, s)
-  )
+  if s.depth_head is not None:
+    block = s.depth_head.block
+    found["depth_head"] = {name: getattr(block, name) for name in SAME if hasattr(block, name)}
+    found["depth_head"] |= {"attention_softcap": None, "query_scale": block.head_width**-0.5}
+  return found
 
 
 def _query_scale(s: Decoder) -> float:
@@ -154,16 +148,7 @@ def _bases(s: Decoder) -> tuple[float | None, float | None]:
   return full if kinds[0] else local, local if kinds[1] else full
 
 
-def _scales(stock: Family, s: Decoder) -> bool:
-  """Returns whether the class scales positions in the layers in which the decoder does."""
-  if s.rope_scaling is None:
-    return True
-  if stock.two_ropes:
-    return isinstance(s.rope_scaling, rotary.LinearScaling) and not all(s.layer_windows)
-  return not any(s.layer_windows)
-
-
-def _scaling(scaling: Any) -> dict[str, Any] | None:
+def _scaling(scaling: rotary.LinearScaling | rotary.Llama3Scaling | None) -> dict[str, Any] | None:
   match scaling:
     case rotary.LinearScaling(factor):
       return {"rope_type": "linear", "factor": factor}

@@ -71,8 +71,10 @@ class TorchAttention(nn.Module):
     if rotation is not None:
       query, key = rotate(query, rotation), rotate(key, rotation)
     query = query * self.scale
-    if cache is not None:
-      key, value = cache.add(key, value)
+    if cache is not None:  # a dict of the keys and values of the rows before
+      if cache:
+        key, value = torch.cat([cache["key"], key], 1), torch.cat([cache["value"], value], 1)
+      cache.update(key=key, value=value)
     key, value = (part.repeat_interleave(self.groups, dim=2) for part in (key, value))
     scores = torch.einsum("blnh,bjnh->bnlj", query, key).float()
     if self.softcap is not None:
@@ -158,19 +160,6 @@ class TorchDepthHead(nn.Module):
     return self.norm(x).reshape(shape)
 
 
-class TorchCache:
-  """Keys and values of the rows before, for one layer."""
-
-  def __init__(self):
-    self.kept = None
-
-  def add(self, key, value):
-    if self.kept is not None:
-      key, value = (torch.cat(pair, dim=1) for pair in zip(self.kept, (key, value), strict=True))
-    self.kept = key, value
-    return self.kept
-
-
 class TorchDecoder(nn.Module):
   """`config` is config.json, `generation` generation_config.json."""
 
@@ -210,10 +199,8 @@ class TorchDecoder(nn.Module):
     return found
 
   def hidden(self, tokens_BLK, visible_BL=None, caches=None, past=0):
-    """Returns the states of the rows, [B, L, D].
-
-    `caches` (one TorchCache a layer) hold the `past` rows before these.
-    """
+    """Returns the states of the rows, [B, L, D]; `caches`, a dict for each layer, hold the `past`
+    rows before these."""
     x = 0
     for column, start in enumerate(self.starts):
       ids_BL = tokens_BLK[..., column]
@@ -251,7 +238,7 @@ class TorchDecoder(nn.Module):
     limit = self.generation["tasks"][task]["max_new_tokens"] if max_rows is None else max_rows
     tokens_LK = torch.as_tensor(prompt_LK)
     visible_BL = None if visible_L is None else torch.as_tensor(visible_L)[None]
-    caches = [TorchCache() for _ in self.model.layers]
+    caches = [{} for _ in self.model.layers]
     x_BLD = self.hidden(tokens_LK[None], visible_BL, caches)
 
     def score(column, cells_K):

@@ -20,20 +20,25 @@ and those of a depth head (models/depth.py), which has layers of the same names
 Paths are those of models/decoder.py as tuples, within "layers" for what a layer has.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from audiopalm.models.decoder import Decoder
-from audiopalm.nn.transformer import BlockSettings
+from audiopalm.nn import lora
+from audiopalm.nn.transformer import BlockSettings, layer_shapes
 
 EMBED, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 DEPTH_INTO, DEPTH_EMBED, DEPTH_NORM = (
   "depth.into.weight", "depth.embed_tokens.weight", "depth.norm.weight"
 )  # fmt: skip
+# How many leading axes of a kernel are its input, which PyTorch has last.
+INPUTS = {**lora.CONTRACTED, "into": 1}
 SHOWN = 12
 
-Keys = tuple[str, ...]
+Path = tuple[str, ...]
+Slices = tuple[slice, ...]
 
 
 def layer(number: int, name: str, stack: str = "model") -> str:
@@ -41,33 +46,36 @@ def layer(number: int, name: str, stack: str = "model") -> str:
   return f"{stack}.layers.{number}.{name}"
 
 
-def stacks(settings: Decoder) -> Iterator[tuple[str, Keys, BlockSettings]]:
+def stacks(settings: Decoder) -> Iterator[tuple[str, Path, BlockSettings]]:
   """Yields (name, path of its layers in our tree, settings) of each stack of layers."""
   yield "model", ("layers",), settings.block
   if settings.depth_head is not None:
     yield "depth", ("depth", "layers"), settings.depth_head.block
 
 
-def layer_names(s: Decoder | BlockSettings) -> Iterator[tuple[Keys, str]]:
-  """Yields (path in our tree, name within a layer) of all that a layer has."""
-  yield ("attention_norm", "scale"), "input_layernorm.weight"
-  for ours, theirs in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")):
-    yield ("attention", ours), f"self_attn.{theirs}.weight"
-    if s.qkv_bias:
-      yield ("attention", f"{ours}_bias"), f"self_attn.{theirs}.bias"
-  yield ("attention", "out"), "self_attn.o_proj.weight"
-  if s.qk_norm:
-    yield ("attention", "query_norm", "scale"), "self_attn.q_norm.weight"
-    yield ("attention", "key_norm", "scale"), "self_attn.k_norm.weight"
-  if s.post_norms:
-    yield ("attention_post_norm", "scale"), "post_attention_layernorm.weight"
-    yield ("mlp_post_norm", "scale"), "post_feedforward_layernorm.weight"
-  if not s.parallel_block:
-    # Llama calls it by its place: the norm after attention.
-    before_mlp = "pre_feedforward_layernorm" if s.post_norms else "post_attention_layernorm"
-    yield ("mlp_norm", "scale"), f"{before_mlp}.weight"
-  for ours in ("gate", "up", "down"):
-    yield ("mlp", ours), f"mlp.{ours}_proj.weight"
+def layer_names(block: BlockSettings) -> dict[Path, str]:
+  """Returns {path in our tree: name within a layer} of all that a layer has."""
+  # Llama names the norm before the MLP by its place: after attention.
+  before_mlp = "pre_feedforward_layernorm" if block.post_norms else "post_attention_layernorm"
+  names = {
+    ("attention_norm", "scale"): "input_layernorm.weight",
+    ("attention", "query"): "self_attn.q_proj.weight",
+    ("attention", "query_bias"): "self_attn.q_proj.bias",
+    ("attention", "key"): "self_attn.k_proj.weight",
+    ("attention", "key_bias"): "self_attn.k_proj.bias",
+    ("attention", "value"): "self_attn.v_proj.weight",
+    ("attention", "value_bias"): "self_attn.v_proj.bias",
+    ("attention", "out"): "self_attn.o_proj.weight",
+    ("attention", "query_norm", "scale"): "self_attn.q_norm.weight",
+    ("attention", "key_norm", "scale"): "self_attn.k_norm.weight",
+    ("attention_post_norm", "scale"): "post_attention_layernorm.weight",
+    ("mlp_post_norm", "scale"): "post_feedforward_layernorm.weight",
+    ("mlp_norm", "scale"): f"{before_mlp}.weight",
+    ("mlp", "gate"): "mlp.gate_proj.weight",
+    ("mlp", "up"): "mlp.up_proj.weight",
+    ("mlp", "down"): "mlp.down_proj.weight",
+  }
+  return {path: name for path, name in names.items() if path in layer_shapes(block)}
 
 
 def shapes(
@@ -82,70 +90,40 @@ def shapes(
     found[DEPTH_INTO] = (columns * head.width, settings.width)
     found[DEPTH_EMBED], found[DEPTH_NORM] = (rows, head.width), (head.width,)
   for stack, _, block in stacks(settings):
-    of_layer = _layer_shapes(block)
-    for path, name in layer_names(block):
+    for path, name in layer_names(block).items():
+      shape, inputs = layer_shapes(block)[path], INPUTS.get(path[-1], 0)
+      sides = (shape[inputs:], shape[:inputs]) if inputs else (shape,)
       for number in range(block.layers):
-        key = next((step for step in path if step in of_layer), "")
-        found[layer(number, name, stack)] = of_layer.get(key, (block.width,))
+        found[layer(number, name, stack)] = tuple(map(math.prod, sides))
   return found
 
 
-def _layer_shapes(s: BlockSettings) -> dict[str, tuple[int, ...]]:
-  """Returns the shapes of a layer's tensors by the names of ours; all others are [width]."""
-  wide, narrow = s.heads * s.head_width, s.kv_heads * s.head_width
-  return {
-    "query": (wide, s.width), "key": (narrow, s.width), "value": (narrow, s.width),
-    "query_bias": (wide,), "key_bias": (narrow,), "value_bias": (narrow,),
-    "query_norm": (s.head_width,), "key_norm": (s.head_width,), "out": (s.width, wide),
-    "gate": (s.hidden, s.width), "up": (s.hidden, s.width), "down": (s.width, s.hidden),
-  }  # fmt: skip
-
-
-def turned(array: np.ndarray, path: Keys) -> np.ndarray:
+def transposed(array: np.ndarray, path: Path) -> np.ndarray:
   """Returns one layer's array as PyTorch has it: matrices as [out, in], heads side by side."""
-  match path[-1]:
-    case "query" | "key" | "value" | "into":
-      return array.reshape(len(array), -1).T
-    case "out":
-      return array.reshape(-1, array.shape[-1]).T
-    case "gate" | "up" | "down":
-      return array.T
-  return array.reshape(-1)
+  inputs = INPUTS.get(path[-1])
+  if inputs is None:
+    return array.reshape(-1)
+  return array.reshape(math.prod(array.shape[:inputs]), -1).T
 
 
-def turned_back(array: np.ndarray, path: Keys, head_width: int) -> np.ndarray:
-  """Returns PyTorch's array, or a part of it with whole heads, as one layer of ours has it.
-
-  The columns of "into" are as heads are, of the width of the depth head.
-  """
-  match path[-1]:
-    case "query" | "key" | "value" | "into":
-      return array.T.reshape(array.shape[1], -1, head_width)
-    case "out":
-      return array.T.reshape(-1, head_width, array.shape[0])
-    case "gate" | "up" | "down":
-      return array.T
-    case "query_bias" | "key_bias" | "value_bias":
-      return array.reshape(-1, head_width)
-  return array
+def restored(array: np.ndarray, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+  """Returns PyTorch's array, or a part of it with whole heads, in the shape that it has in a layer
+  of ours."""
+  return (array.T if path[-1] in INPUTS else array).reshape(shape)
 
 
-def there(part: tuple[slice, ...], path: Keys, head_width: int) -> tuple[slice, ...]:
-  """Returns where in PyTorch's array lies a part, with whole heads, of one layer of ours."""
+def place_of(part: Slices, path: Path, shape: tuple[int, ...]) -> Slices:
+  """Returns where in PyTorch's array lies a part, with whole heads, of an array of ours, which has
+  `shape` as a whole."""
+  inputs = INPUTS.get(path[-1], 0)
+  place = _flat(part[inputs:], shape[inputs:])
+  return (place, _flat(part[:inputs], shape[:inputs])) if inputs else (place,)
 
-  def wide(heads: slice) -> slice:
-    return slice(heads.start * head_width, heads.stop * head_width)
 
-  match path[-1]:
-    case "query" | "key" | "value":
-      return wide(part[1]), part[0]
-    case "out":
-      return part[2], wide(part[0])
-    case "gate" | "up" | "down":
-      return part[1], part[0]
-    case "query_bias" | "key_bias" | "value_bias":
-      return (wide(part[0]),)
-  return part
+def _flat(part: Slices, shape: tuple[int, ...]) -> slice:
+  """Returns a part of axes that are joined into one, all of them but the first whole."""
+  rest = math.prod(shape[1:])
+  return slice(part[0].start * rest, part[0].stop * rest)
 
 
 def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
