@@ -9,12 +9,16 @@ ConfigError; so is a size that is missing, but for those that published files le
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from audiopalm.errors import ConfigError
 from audiopalm.models.decoder import Decoder
 from audiopalm.nn import rotary
 
+Json = Any  # a value of a JSON file
+Config = Mapping[str, Json]
+Scaling = rotary.LinearScaling | rotary.Llama3Scaling | None
 ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -38,7 +42,7 @@ class Family:
   softcap: bool = False  # of attention
   windows: Literal["none", "all", "last", "but"] = "none"
   two_ropes: bool = False  # layers with a window turn by a base of their own
-  defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  defaults: Config = dataclasses.field(default_factory=dict)
 
 
 _GEMMA = {"tie_word_embeddings": True}
@@ -98,7 +102,7 @@ COMMON = {
 MULTIMODAL = "gemma3"  # the text model of Gemma3ForConditionalGeneration is its text_config
 
 
-def settings(config: Mapping[str, Any], where: Any) -> Decoder:
+def settings(config: Config, where: Path | str) -> Decoder:
   """Returns the decoder that a config.json, which lies at `where`, describes.
 
   ConfigError, naming the field, for what a `Decoder` cannot express.
@@ -134,11 +138,11 @@ def settings(config: Mapping[str, Any], where: Any) -> Decoder:
     rope_base=base,
     rope_scaling=scaling,
     windows=_shortest(windows) if any(windows) else (),
-    tied=fields.yes("tie_word_embeddings"),
+    tied=fields.boolean("tie_word_embeddings"),
   )
 
 
-def rows(config: Mapping[str, Any], where: Any) -> int:
+def rows(config: Config, where: Path | str) -> int:
   """Returns how many rows the tables of a text model have: its `vocab_size`."""
   return _Fields(config, where).whole("vocab_size")
 
@@ -146,7 +150,7 @@ def rows(config: Mapping[str, Any], where: Any) -> int:
 class _Fields:
   """The fields of a config.json: what it says, else what its class takes for it."""
 
-  def __init__(self, config: Mapping[str, Any], where: Any):
+  def __init__(self, config: Config, where: Path | str):
     self._where = where
     kind = config.get("model_type")
     if kind == MULTIMODAL and isinstance(config.get("text_config"), Mapping):
@@ -162,35 +166,43 @@ class _Fields:
     self.family = known[kind]
     self._values = {**COMMON, **self.family.defaults, **config}
 
-  def get(self, name: str) -> Any:
+  def get(self, name: str) -> Json:
     return self._values.get(name)
 
-  def must_be(self, name: str, value: Any) -> None:
+  def must_be(self, name: str, value: Json) -> None:
     """Raises ConfigError where a field is there and has another value."""
     if self.get(name) not in (None, value):
       raise self.wrong(name, self.get(name), json.dumps(value))
 
-  def yes(self, name: str) -> bool:
+  def boolean(self, name: str) -> bool:
     if not isinstance(self.get(name), bool):
       raise self.wrong(name, self.get(name), "true or false")
     return self.get(name)
 
-  def whole(self, name: str, **null: Any) -> Any:
+  def whole(self, name: str, **null: int) -> int:
     """Returns a whole number above 0; `null` if it is null and that is given."""
-    return self.checked(name, self._asked(name), "a whole number above 0", int, **null)
+    return self.checked(name, self._required(name), "a whole number above 0", int, **null)
 
-  def number(self, name: str, **null: Any) -> Any:
+  def number(self, name: str, **null: None) -> float:
     """Returns a number above 0; `null` if it is null and that is given."""
-    return self.checked(name, self._asked(name), "a number above 0", int | float, **null)
+    return self.checked(name, self._required(name), "a number above 0", **null)
 
-  def checked(self, name: str, value: Any, expected: str, kind: Any, **null: Any) -> Any:
+  def checked(
+    self,
+    name: str,
+    value: Json,
+    expected: str = "a number above 0",
+    kind: type = float,
+    **null: Json,
+  ) -> Json:
     if value is None and null:
       return null["null"]
-    if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
+    kinds = int if kind is int else int | float
+    if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
       raise self.wrong(name, value, expected)
-    return value if kind is int else float(value)
+    return kind(value)
 
-  def _asked(self, name: str) -> Any:
+  def _required(self, name: str) -> Json:
     if name not in self._values:
       raise ConfigError(
         f"{self._where} has no {name}, without which a {self.family.model_type} cannot be read. "
@@ -198,34 +210,34 @@ class _Fields:
       )
     return self._values[name]
 
-  def wrong(self, name: str, came: Any, expected: str) -> ConfigError:
+  def wrong(self, name: str, value: Json, expected: str) -> ConfigError:
     return ConfigError(
-      f"{self._where}: {name} is {json.dumps(came)}, expected {expected}; nothing else is computed "
-      f"here for a {self.family.model_type}. Start from another model."
+      f"{self._where}: {name} is {json.dumps(value)}, expected {expected}; nothing else is "
+      f"computed here for a {self.family.model_type}. Start from another model."
     )
 
 
 def _activation(fields: _Fields) -> str:
-  first = fields.family.gemma and not fields.family.post_norms
-  # Gemma 1 says "gelu" in old files and means, as its class does, the one with tanh.
-  known = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | (
-    {"gelu": "gelu_tanh"} if first else {}
-  )
-  name = "hidden_activation" if fields.family.post_norms else "hidden_act"
-  came = fields.get(name) or ACTIVATIONS["gelu_tanh" if fields.family.gemma else "silu"]
-  if came not in known:
-    raise fields.wrong(name, came, " or ".join(known))
-  return known[came]
+  family = fields.family
+  known = {name: activation for activation, name in ACTIVATIONS.items()}
+  if family.gemma and not family.post_norms:
+    # Gemma 1 says "gelu" in old files and means, as its class does, the one with tanh.
+    known["gelu"] = "gelu_tanh"
+  field = "hidden_activation" if family.post_norms else "hidden_act"
+  name = fields.get(field) or ACTIVATIONS["gelu_tanh" if family.gemma else "silu"]
+  if name not in known:
+    raise fields.wrong(field, name, " or ".join(known))
+  return known[name]
 
 
 def _windows(fields: _Fields) -> tuple[int, ...]:
   """Returns the window of each layer, 0 where it has none."""
   layers, rule = fields.whole("num_hidden_layers"), fields.family.windows
-  on = rule != "none" and (rule != "last" or fields.yes("use_sliding_window"))
+  on = rule != "none" and (rule != "last" or fields.boolean("use_sliding_window"))
   window = fields.whole("sliding_window", null=0) if on else 0
-  given = fields.get("layer_types")
+  layer_types = fields.get("layer_types")
   match rule:
-    case "last" if window and not given:
+    case "last" if window and not layer_types:
       slides = [number >= fields.whole("max_window_layers") for number in range(layers)]
     case "but":
       pattern = fields.whole("sliding_window_pattern")
@@ -233,29 +245,29 @@ def _windows(fields: _Fields) -> tuple[int, ...]:
     case _:
       slides = [bool(window)] * layers
   kinds = [SLIDING if slide else FULL for slide in slides]
-  if given and (len(given) != layers or set(given) - {FULL, SLIDING}):
-    raise fields.wrong("layer_types", given, f"{layers} of {FULL} and {SLIDING}")
-  if given and rule in ("none", "all") and given != kinds:
-    raise fields.wrong("layer_types", given, f"{kinds[0]} in all layers")
-  kinds = given or kinds
+  if layer_types and (len(layer_types) != layers or set(layer_types) - {FULL, SLIDING}):
+    raise fields.wrong("layer_types", layer_types, f"{layers} of {FULL} and {SLIDING}")
+  if layer_types and rule in ("none", "all") and layer_types != kinds:
+    raise fields.wrong("layer_types", layer_types, f"{kinds[0]} in all layers")
+  kinds = layer_types or kinds
   if SLIDING in kinds and not window:
     raise fields.wrong("sliding_window", fields.get("sliding_window"), "a number of rows")
   return tuple(window if kind == SLIDING else 0 for kind in kinds)
 
 
-def _rope(fields: _Fields, windows: tuple[int, ...]) -> tuple[float | tuple[float, ...], Any]:
+def _rope(fields: _Fields, windows: tuple[int, ...]) -> tuple[float | tuple[float, ...], Scaling]:
   """Returns `rope_base` and `rope_scaling` of a decoder with these windows."""
   name = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
-  given = fields.get(name) or {}
-  apart = fields.family.two_ropes and (FULL in given or SLIDING in given)
-  if fields.family.two_ropes and name == "rope_parameters" and given and not apart:
-    raise fields.wrong(name, given, f"one for {FULL} and one for {SLIDING}")
-  full, sliding = (given.get(FULL) or {}, given.get(SLIDING) or {}) if apart else (given, {})
+  ropes, two = fields.get(name) or {}, fields.family.two_ropes
+  by_kind = two and (FULL in ropes or SLIDING in ropes)
+  if two and name == "rope_parameters" and ropes and not by_kind:
+    raise fields.wrong(name, ropes, f"one for {FULL} and one for {SLIDING}")
+  full, sliding = (ropes.get(FULL) or {}, ropes.get(SLIDING) or {}) if by_kind else (ropes, {})
   base = _base(fields, "rope_theta", full)
   scaling = _scaling(fields, name, full)
-  if not fields.family.two_ropes:
+  if not two:
     if scaling and any(windows):
-      raise fields.wrong(name, given, "rope_type default, as layers have a window")
+      raise fields.wrong(name, ropes, "rope_type default, as layers have a window")
     return base, scaling
   if _scaling(fields, name, sliding):
     raise fields.wrong(f"{name}.{SLIDING}", sliding, "rope_type default")
@@ -264,19 +276,18 @@ def _rope(fields: _Fields, windows: tuple[int, ...]) -> tuple[float | tuple[floa
   return bases[0] if len(bases) == 1 else bases, None if all(windows) else scaling
 
 
-def _base(fields: _Fields, name: str, given: Mapping[str, Any]) -> float:
-  value = given.get("rope_theta", fields.get(name))
-  return fields.checked(name, value, "a number above 0", int | float)
+def _base(fields: _Fields, name: str, rope: Config) -> float:
+  return fields.checked(name, rope.get("rope_theta", fields.get(name)))
 
 
-def _scaling(fields: _Fields, name: str, given: Mapping[str, Any]) -> Any:
-  part = given.get("partial_rotary_factor")
+def _scaling(fields: _Fields, name: str, rope: Config) -> Scaling:
+  part = rope.get("partial_rotary_factor")
   if part not in (None, 1.0):
     raise fields.wrong(f"{name}.partial_rotary_factor", part, "1.0")
-  kind = given.get("rope_type", given.get("type", "default"))
+  kind = rope.get("rope_type", rope.get("type", "default"))
 
-  def number(key: str, kind: Any = int | float) -> Any:
-    return fields.checked(f"{name}.{key}", given.get(key), "a number above 0", kind)
+  def number(key: str, kind: type = float) -> float:
+    return fields.checked(f"{name}.{key}", rope.get(key), kind=kind)
 
   match kind:
     case "default":
@@ -284,8 +295,8 @@ def _scaling(fields: _Fields, name: str, given: Mapping[str, Any]) -> Any:
     case "linear":
       return rotary.LinearScaling(number("factor"))
     case "llama3":
-      ramp = number("low_freq_factor"), number("high_freq_factor")
       rows = number("original_max_position_embeddings", int)
+      ramp = number("low_freq_factor"), number("high_freq_factor")
       return rotary.Llama3Scaling(number("factor"), *ramp, rows)
   raise fields.wrong(f"{name}.rope_type", kind, "default, linear or llama3")
 

@@ -64,7 +64,7 @@ def tied(stock: Family | None, settings: Decoder) -> bool:
 def config(stock: Family, settings: Decoder, rows: int, stop: int, longest: int) -> dict[str, Any]:
   """Returns config.json: `rows` of the vocabulary, the id of `stop`, rows of the training grid."""
   s = settings
-  found = {
+  fields = {
     "architectures": [stock.architecture],
     "model_type": stock.model_type,
     "torch_dtype": "float32",
@@ -89,29 +89,29 @@ def config(stock: Family, settings: Decoder, rows: int, stop: int, longest: int)
     "pad_token_id": stop,
   }
   if stock.gemma:
-    found["hidden_activation"] = found["hidden_act"]
+    fields["hidden_activation"] = fields["hidden_act"]
   if stock.windows == "all":
-    found["sliding_window"] = max(s.layer_windows)
+    fields["sliding_window"] = max(s.layer_windows)
   if stock.windows in ("last", "but"):
     kinds = [families.SLIDING if window else families.FULL for window in s.layer_windows]
-    found["layer_types"] = kinds
-    found["sliding_window"] = max(s.layer_windows) or longest
+    fields["layer_types"] = kinds
+    fields["sliding_window"] = max(s.layer_windows) or longest
   if stock.windows == "last":
-    found["use_sliding_window"] = any(s.layer_windows)
+    fields["use_sliding_window"] = any(s.layer_windows)
   if stock.post_norms:
-    found["query_pre_attn_scalar"] = _query_scalar(s)
-    found["final_logit_softcapping"] = s.final_softcap
+    fields["query_pre_attn_scalar"] = _query_scalar(s)
+    fields["final_logit_softcapping"] = s.final_softcap
   if stock.softcap:
-    found["attn_logit_softcapping"] = s.attention_softcap
+    fields["attn_logit_softcapping"] = s.attention_softcap
   if stock.two_ropes:
-    found["rope_local_base_freq"] = _bases(s)[1]
-  return found
+    fields["rope_local_base_freq"] = _bases(s)[1]
+  return fields
 
 
 def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
   """Returns the config.json that `torch_decoder.py` reads: `sizes` ids in each column."""
   s = settings
-  found = {
+  fields = {
     "model_type": "audiopalm",
     **{name: getattr(s, name) for name in SAME},
     "query_scale": _query_scale(s),
@@ -122,9 +122,9 @@ def plain_config(settings: Decoder, sizes: tuple[int, ...]) -> dict[str, Any]:
   }
   if s.depth_head is not None:
     block = s.depth_head.block
-    found["depth_head"] = {name: getattr(block, name) for name in SAME if hasattr(block, name)}
-    found["depth_head"] |= {"attention_softcap": None, "query_scale": block.head_width**-0.5}
-  return found
+    fields["depth_head"] = {name: getattr(block, name) for name in SAME if hasattr(block, name)}
+    fields["depth_head"] |= {"attention_softcap": None, "query_scale": block.head_width**-0.5}
+  return fields
 
 
 def _query_scale(s: Decoder) -> float:
@@ -148,7 +148,7 @@ def _bases(s: Decoder) -> tuple[float | None, float | None]:
   return full if kinds[0] else local, local if kinds[1] else full
 
 
-def _scaling(scaling: rotary.LinearScaling | rotary.Llama3Scaling | None) -> dict[str, Any] | None:
+def _scaling(scaling: families.Scaling) -> dict[str, Any] | None:
   match scaling:
     case rotary.LinearScaling(factor):
       return {"rope_type": "linear", "factor": factor}

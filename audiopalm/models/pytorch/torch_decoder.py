@@ -124,25 +124,21 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-  def __init__(self, config):
+  def __init__(self, config, rows):
     super().__init__()
-    self.embed_tokens = nn.Embedding(sum(config["sizes"]), config["width"])
+    self.embed_tokens = nn.Embedding(rows, config["width"])
     self.layers = nn.ModuleList(Layer(config) for _ in range(config["layers"]))
     self.norm = Norm(config["width"], config)
 
 
-class TorchDepthHead(nn.Module):
+class TorchDepthHead(Stack):
   """What the cells of a row are predicted from: a stack over its columns, each of which sees those
   before it."""
 
   def __init__(self, config):
-    super().__init__()
-    own = config["depth_head"]
-    self.width, self.columns = own["width"], len(config["sizes"])
+    super().__init__(config["depth_head"], sum(config["sizes"]))
+    self.width, self.columns = config["depth_head"]["width"], len(config["sizes"])
     self.into = nn.Linear(config["width"], self.columns * self.width, bias=False)
-    self.embed_tokens = nn.Embedding(sum(config["sizes"]), self.width)
-    self.layers = nn.ModuleList(Layer(own) for _ in range(own["layers"]))
-    self.norm = Norm(self.width, own)
 
   def forward(self, x_BLD, cells_BLK, starts):
     """Returns states [B, L, K, E] of the cells `cells_BLK`, which the rows `x_BLD` predict."""
@@ -168,11 +164,10 @@ class TorchDecoder(nn.Module):
     self.config, self.generation = config, generation
     self.sizes = config["sizes"]
     self.starts = [sum(self.sizes[:column]) for column in range(len(self.sizes))]
-    self.model = Stack(config)
-    own = config.get("depth_head")
-    self.depth = None if own is None else TorchDepthHead(config)
+    self.model = Stack(config, sum(self.sizes))
+    self.depth = TorchDepthHead(config) if "depth_head" in config else None
     if not config["tied"]:
-      width = config["width"] if own is None else own["width"]
+      width = self.depth.width if self.depth else config["width"]
       self.lm_head = nn.Linear(width, sum(self.sizes), bias=False)
     for number, frequencies in enumerate(layer_frequencies(config)):
       self.register_buffer(f"frequencies_{number}", frequencies, persistent=False)
@@ -191,12 +186,12 @@ class TorchDecoder(nn.Module):
     """Returns the logits of some columns of the cells that the rows `x_BLD` predict."""
     states = None if self.depth is None else self.depth(x_BLD, cells_BLK, self.starts)
     table_VD = self.model.embed_tokens.weight if self.config["tied"] else self.lm_head.weight
-    found = []
+    logits = []
     for column in columns:
       start, size = self.starts[column], self.sizes[column]
       x = x_BLD if states is None else states[:, :, column]
-      found.append(self._capped(functional.linear(x, table_VD[start : start + size]).float()))
-    return found
+      logits.append(self._capped(functional.linear(x, table_VD[start : start + size]).float()))
+    return logits
 
   def hidden(self, tokens_BLK, visible_BL=None, caches=None, past=0):
     """Returns the states of the rows, [B, L, D]; `caches`, a dict for each layer, hold the `past`
@@ -259,16 +254,16 @@ class TorchDecoder(nn.Module):
 
     Outputs of one stream follow one another; frames that are not whole are left out.
     """
-    found = {}
+    streams = {}
     for column, classes in enumerate(self.generation["classes"]):
       for ids in classes:
         local = tokens_LK[:, column] - ids["start"]
         if not ids["ends"]:
           inside = (local >= 0) & (local < ids["size"])
-          found.setdefault(ids["stream"], {})[ids["level"]] = local[inside]
+          streams.setdefault(ids["stream"], {})[ids["level"]] = local[inside]
     return {
       stream: torch.stack([ids[: min(map(len, levels.values()))] for ids in levels.values()], -1)
-      for stream, levels in found.items()
+      for stream, levels in streams.items()
     }
 
 

@@ -37,7 +37,7 @@ DEPTH_INTO, DEPTH_EMBED, DEPTH_NORM = (
 INPUTS = {**lora.CONTRACTED, "into": 1}
 SHOWN = 12
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 Slices = tuple[slice, ...]
 
 
@@ -46,14 +46,14 @@ def layer(number: int, name: str, stack: str = "model") -> str:
   return f"{stack}.layers.{number}.{name}"
 
 
-def stacks(settings: Decoder) -> Iterator[tuple[str, Path, BlockSettings]]:
+def stacks(settings: Decoder) -> Iterator[tuple[str, Keys, BlockSettings]]:
   """Yields (name, path of its layers in our tree, settings) of each stack of layers."""
   yield "model", ("layers",), settings.block
   if settings.depth_head is not None:
     yield "depth", ("depth", "layers"), settings.depth_head.block
 
 
-def layer_names(block: BlockSettings) -> dict[Path, str]:
+def layer_names(block: BlockSettings) -> dict[Keys, str]:
   """Returns {path in our tree: name within a layer} of all that a layer has."""
   # Llama names the norm before the MLP by its place: after attention.
   before_mlp = "pre_feedforward_layernorm" if block.post_norms else "post_attention_layernorm"
@@ -83,22 +83,22 @@ def shapes(
 ) -> dict[str, tuple[int, ...]]:
   """Returns the shape of every tensor, `rows` of the vocabulary without padding."""
   head = settings.depth_head
-  found = {EMBED: (rows, settings.width), NORM: (settings.width,)}
+  shapes = {EMBED: (rows, settings.width), NORM: (settings.width,)}
   if not tied:
-    found[HEAD] = (rows, settings.width if head is None else head.width)
+    shapes[HEAD] = (rows, settings.width if head is None else head.width)
   if head is not None:
-    found[DEPTH_INTO] = (columns * head.width, settings.width)
-    found[DEPTH_EMBED], found[DEPTH_NORM] = (rows, head.width), (head.width,)
+    shapes[DEPTH_INTO] = (columns * head.width, settings.width)
+    shapes[DEPTH_EMBED], shapes[DEPTH_NORM] = (rows, head.width), (head.width,)
   for stack, _, block in stacks(settings):
     for path, name in layer_names(block).items():
       shape, inputs = layer_shapes(block)[path], INPUTS.get(path[-1], 0)
       sides = (shape[inputs:], shape[:inputs]) if inputs else (shape,)
       for number in range(block.layers):
-        found[layer(number, name, stack)] = tuple(map(math.prod, sides))
-  return found
+        shapes[layer(number, name, stack)] = tuple(map(math.prod, sides))
+  return shapes
 
 
-def transposed(array: np.ndarray, path: Path) -> np.ndarray:
+def transposed(array: np.ndarray, path: Keys) -> np.ndarray:
   """Returns one layer's array as PyTorch has it: matrices as [out, in], heads side by side."""
   inputs = INPUTS.get(path[-1])
   if inputs is None:
@@ -106,13 +106,13 @@ def transposed(array: np.ndarray, path: Path) -> np.ndarray:
   return array.reshape(math.prod(array.shape[:inputs]), -1).T
 
 
-def restored(array: np.ndarray, path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def restored(array: np.ndarray, path: Keys, shape: tuple[int, ...]) -> np.ndarray:
   """Returns PyTorch's array, or a part of it with whole heads, in the shape that it has in a layer
   of ours."""
   return (array.T if path[-1] in INPUTS else array).reshape(shape)
 
 
-def place_of(part: Slices, path: Path, shape: tuple[int, ...]) -> Slices:
+def place_of(part: Slices, path: Keys, shape: tuple[int, ...]) -> Slices:
   """Returns where in PyTorch's array lies a part, with whole heads, of an array of ours, which has
   `shape` as a whole."""
   inputs = INPUTS.get(path[-1], 0)
