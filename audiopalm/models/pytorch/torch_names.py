@@ -1,23 +1,8 @@
 """The arrays of a decoder under the names and in the shapes of PyTorch.
 
-    ours                            theirs (layer i)                                  shape
-    embed/table                     model.embed_tokens.weight                         [V, D]
-    layers/attention/query          model.layers.i.self_attn.q_proj.weight            [N H, D]
-    layers/attention/query_bias     model.layers.i.self_attn.q_proj.bias              [N H]
-    layers/attention/out            model.layers.i.self_attn.o_proj.weight            [D, N H]
-    layers/mlp/gate                 model.layers.i.mlp.gate_proj.weight               [F, D]
-    layers/attention_norm/scale     model.layers.i.input_layernorm.weight             [D]
-    norm/scale                      model.norm.weight                                 [D]
-    head/table                      lm_head.weight                                    [V, D]
-
-and those of a depth head (models/depth.py), which has layers of the same names
-
-    depth/into                      depth.into.weight                                 [K E, D]
-    depth/layers/attention/query    depth.layers.i.self_attn.q_proj.weight            [E, E]
-    depth/norm/scale                depth.norm.weight                                 [E]
-    depth_embed/table               depth.embed_tokens.weight                         [V, E]
-
-Paths are those of models/decoder.py as tuples, within "layers" for what a layer has.
+Matrices are [out, in], with heads side by side: layers/attention/query [D, N, H] of layer i is
+model.layers.i.self_attn.q_proj.weight [N H, D]. A depth head has layers of the same names under
+"depth". Paths are those of models/decoder.py as tuples, within "layers" for what a layer has.
 """
 
 import math
