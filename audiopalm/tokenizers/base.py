@@ -108,6 +108,9 @@ class FittedArrays:
 class ArraySettings:
   """What the settings of such tokenizers share; `fit` needs utterances only."""
 
+  stream: str
+  size: int
+  rate_hz: float
   arrays_file: ClassVar[str]
   fitted: Callable[[Mapping[str, np.ndarray]], FittedArrays]  # the tokenizer with these parameters
 
