@@ -37,12 +37,11 @@ class ParallelHead:
     self, params: Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
   ) -> Iterator[cross_entropy.Scored]:
     for column, states_BLD in enumerate(self.states(params, hidden_BLD, tokens_BLK, machine)):
-      tokens_BL = jnp.maximum(tokens_BLK[..., column], 0)
-      table_VD = self.table(params, column)
+      tokens_BL, table_VD = tokens_BLK[..., column], self.table(params, column)
       settings = cross_entropy.Settings(
         self.sizes[column], machine.loss_chunk_rows, self.softcap, machine.products
       )
-      yield cross_entropy.cross_entropy(states_BLD, table_VD, tokens_BL, settings)
+      yield cross_entropy.cross_entropy(states_BLD, table_VD, jnp.maximum(tokens_BL, 0), settings)
 
   def states(
     self, params: Params, hidden_BLD: jax.Array, tokens_BLK: jax.Array, machine: Machine
