@@ -1,14 +1,8 @@
 """The exported folder: what PyTorch reads, and what `import` needs to restore the run bit by bit.
 
-model.safetensors, config.json       a class of transformers, or a file of plain torch beside them
-tokenizer.json, tokenizer_config.json
-generation_config.json               what each task is asked with and may answer
-speech_tokenizer.py, .safetensors    wave -> units -> wave, with the package audiopalm_speech/
-silence.py                           trims silence, for the tokenizer and for users
-tokenizers/STREAM/                   what a tokenizer of the user's own class saves, and `sources`
-manifest.json                        every id and what it depends on
-audiopalm.json, audiopalm.safetensors    for `audiopalm import` alone, as is the text tokenizer's
-text.model, or text.tokenizer.json       own file
+docs/export.md lists its files. audiopalm.json, audiopalm.safetensors and the text tokenizer's own
+file (text.model, text.tokenizer.json) are for `audiopalm import` alone; tokenizers/STREAM has what
+a tokenizer of the user's own class saves, and its `sources`.
 """
 
 import dataclasses
