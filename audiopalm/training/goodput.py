@@ -103,18 +103,26 @@ def watched(
   WORKDIR/heartbeats/PROCESS.json is written every ten seconds:
 
       {"time": 1790000000.0, "doing": "step", "for_s": 3.2}
+
+  Time in which the process itself was stopped (Ctrl-Z, SIGSTOP) is not counted.
   """
   path, over = Path(workdir) / HEARTBEATS / f"{process}.json", threading.Event()
+  interval_s = beat_s if hang_s is None else min(beat_s, hang_s / 4)
 
   def watch():
-    while not over.wait(beat_s if hang_s is None else min(beat_s, hang_s / 4)):
+    running_s, looked_s = 0.0, time.monotonic()
+    while not over.wait(interval_s):
       doing, for_s = timer.doing()
+      now_s = time.monotonic()
+      # A wait of more than two intervals means that this thread did not run either.
+      running_s = min(running_s + min(now_s - looked_s, 2 * interval_s), for_s)
+      looked_s = now_s
       # On a full device the age of the file shows that it cannot be written.
       with contextlib.suppress(OSError, DataError):
         beat = {"time": round(time.time(), 3), "doing": doing, "for_s": round(for_s, 1)}
         files.write_json(path, beat)
-      if hang_s is not None and doing in WATCHED and for_s > hang_s:
-        _dump_stacks(doing, for_s, hang_s, path.with_suffix(".stacks.txt"))
+      if hang_s is not None and doing in WATCHED and running_s > hang_s:
+        _dump_stacks(doing, running_s, hang_s, path.with_suffix(".stacks.txt"))
         end(EXIT_WATCHDOG)
         return
 

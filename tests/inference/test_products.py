@@ -67,9 +67,13 @@ def rows_one_by_one(model, params, read, tokens_BLK):
 def test_rows_decoded_one_by_one_have_the_logits_of_all_rows_at_once(model):
   params = model.init(jax.random.key(0), sharding.mesh(HALF))
   tokens_BLK = jax.random.randint(jax.random.key(1), (2, ROWS, 1), 0, 58)
-  hidden_BLD = model.hidden(params, rows_of(tokens_BLK), HALF)
-  whole_BLV = model.head.logits(params, hidden_BLD, products=HALF.products)[:, PROMPT_ROWS:]
-  whole_BLV = np.asarray(whole_BLV)[..., : model.sizes[0]]
+
+  @jax.jit
+  def logits(params):
+    hidden_BLD = model.hidden(params, rows_of(tokens_BLK), HALF)
+    return model.head.logits(params, hidden_BLD, products=HALF.products)
+
+  whole_BLV = np.asarray(logits(params))[:, PROMPT_ROWS:, : model.sizes[0]]
 
   held = row_step.read(model, params, HALF)
   found_BLV = rows_one_by_one(model, params, held, tokens_BLK)

@@ -78,14 +78,14 @@ def hidden_of(rows, seed=0):
   return jnp.asarray(np.random.default_rng(seed).normal(size=(*rows, D)), jnp.float32)
 
 
-def scored(hidden_BLD, tokens_BLK, machine=ONE):
-  found = model().head.losses(params(), hidden_BLD, jnp.asarray(tokens_BLK), machine)
-  return [np.asarray(scores.nll_BL) for scores in found]
+@jax.jit
+def scored(params, hidden_BLD, tokens_BLK):
+  return [scores.nll_BL for scores in model().head.losses(params, hidden_BLD, tokens_BLK, ONE)]
 
 
-def states(hidden_BLD, tokens_BLK):
-  columns = model().head.states(params(), hidden_BLD, tokens_BLK, ONE)
-  return np.stack(list(columns), axis=2)
+@jax.jit
+def states(params, hidden_BLD, tokens_BLK):
+  return jnp.stack(list(model().head.states(params, hidden_BLD, tokens_BLK, ONE)), axis=2)
 
 
 def in_numpy(hidden_D, cells_K):
@@ -123,7 +123,7 @@ def in_numpy(hidden_D, cells_K):
 
 def test_scores_equal_the_equations_in_numpy():
   hidden_BLD, tokens_BLK = hidden_of((2, 3)), random_tokens(2, 3)
-  nll_K = scored(hidden_BLD, tokens_BLK)
+  nll_K = scored(params(), hidden_BLD, tokens_BLK)
   for b, i in np.ndindex(2, 3):
     wanted = in_numpy(hidden_BLD[b, i], tokens_BLK[b, i])
     for k in range(K):
@@ -133,11 +133,11 @@ def test_scores_equal_the_equations_in_numpy():
 
 def test_a_column_sees_the_columns_before_it_and_no_other_row():
   hidden_BLD, tokens_BLK = hidden_of((1, 3)), np.int32([[[3, 4, 5], [1, -1, 2], [7, 8, 9]]])
-  before = states(hidden_BLD, tokens_BLK)
+  before = states(params(), hidden_BLD, tokens_BLK)
   for k in range(K):
     changed = tokens_BLK.copy()
     changed[0, 1, k] += 2
-    after = states(hidden_BLD, changed)
+    after = states(params(), hidden_BLD, changed)
     moved_LK = np.abs(before - after).max(axis=-1)[0] > 0
     wanted_LK = np.zeros((3, K), bool)
     wanted_LK[1, k + 1 :] = True
@@ -183,7 +183,7 @@ def drawn(read, hidden_BD, cells_BK, machine=ONE):
 def test_drawn_cell_by_cell_every_column_has_the_logits_of_all_at_once(apart):
   hidden_BD, cells_BK = hidden_of((5,)), random_tokens(5, 1)[:, 0]
   read = model().unstacked(params()) if apart else params()
-  states_BLKE = states(hidden_BD[:, None], cells_BK[:, None])
+  states_BLKE = states(params(), hidden_BD[:, None], cells_BK[:, None])
   for k, logits_BV in enumerate(drawn(read, hidden_BD, cells_BK)):
     whole_BV = np.asarray(model().head.logits(params(), jnp.asarray(states_BLKE[:, 0, k]), k))
     np.testing.assert_allclose(

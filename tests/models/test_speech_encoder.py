@@ -1,5 +1,6 @@
 """The encoder of clips: what padding and neighbors change (nothing), and what it counts."""
 
+import functools
 import types
 
 import jax
@@ -27,18 +28,25 @@ def clips(lengths, samples=16_000):
   return ClipBatch(wave_BS, np.array(lengths, np.int32), {}, none_B.astype(np.uint32), none_B)
 
 
+MODEL = SMALL.build(SPACE)
+
+
+@functools.cache
+def params(machine):
+  return MODEL.init(jax.random.key(0), sharding.mesh(machine))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def encoded(params, batch, machine):
+  mel_BTM, valid_BU = MODEL.features(batch)
+  return MODEL.encode(params, mel_BTM, valid_BU, machine), valid_BU
+
+
 def hidden(batch, machine=ONE):
-  model, mesh = SMALL.build(SPACE), sharding.mesh(machine)
+  mesh = sharding.mesh(machine)
   with jax.set_mesh(mesh):
-    params = model.init(jax.random.key(0), mesh)
     placed = sharding.place(batch, mesh, batch.axes())
-
-    @jax.jit
-    def run(params, batch):
-      mel_BTM, valid_BU = model.features(batch)
-      return model.encode(params, mel_BTM, valid_BU, machine), valid_BU
-
-    return jax.device_get(run(params, placed))
+    return jax.device_get(encoded(params(machine), placed, machine))
 
 
 def test_a_clip_is_heard_alike_with_padding_and_beside_others():
@@ -65,8 +73,7 @@ def test_every_frame_sees_every_other():
 
 
 def test_features_have_mean_0_and_deviation_1_over_the_frames_of_each_clip():
-  model = SMALL.build(SPACE)
-  mel_BTM, _ = model.features(jax.tree.map(jnp.asarray, clips([8_000, 16_000])))
+  mel_BTM, _ = MODEL.features(jax.tree.map(jnp.asarray, clips([8_000, 16_000])))
   for row, frames in enumerate((50, 100)):
     np.testing.assert_allclose(mel_BTM[row, :frames].mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(mel_BTM[row, :frames].std(axis=0), 1, atol=1e-2)
@@ -87,7 +94,7 @@ def test_devices_together_compute_what_one_does(machine):
 
 def test_parameters_are_counted_as_they_are():
   mesh = sharding.mesh(ONE)
-  arrays = jax.tree.leaves(SMALL.build(SPACE).shapes(mesh))
+  arrays = jax.tree.leaves(MODEL.shapes(mesh))
   assert SMALL.parameters(SPACE) == sum(array.size for array in arrays)
 
 

@@ -88,7 +88,7 @@ def test_the_loss_and_its_gradients_round_the_operands_of_all_three_products(chu
   def total(hidden, table):
     return cross_entropy.cross_entropy(hidden, table, tokens, settings)[0].sum()
 
-  loss, (d_hidden, d_table) = jax.value_and_grad(total, argnums=(0, 1))(hidden, table)
+  loss, (d_hidden, d_table) = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(hidden, table)
   h, w = rounded(hidden).reshape(12, 32), rounded(table)
   logits = h @ w.T
   log_z = np.log(np.exp(logits).sum(axis=-1))

@@ -1,6 +1,7 @@
 """The loss: what is predicted, what counts, and that chunks and weights change nothing else."""
 
 import dataclasses
+import functools
 import re
 import types
 
@@ -16,6 +17,7 @@ from audiopalm.models import decoder
 from audiopalm.objectives import next_token
 
 ONE = settings.Machine(fsdp=1)
+NEXT_TOKEN = next_token.NextToken()
 # Ids 0 to 9 are text, 10 to 17 speech, 18 and 19 special, the rest padding.
 MODALITY = np.array([0] * 10 + [1] * 8 + [2] * 2 + [-1] * 12, np.int8)
 TINY = decoder.Decoder(layers=1, width=16, heads=2, kv_heads=1, head_width=8, hidden=24)
@@ -64,8 +66,8 @@ BATCH = batch_of(
 )
 
 
-def loss_of(model, params, batch, objective=None, machine=ONE):
-  objective = objective or next_token.NextToken()
+@functools.partial(jax.jit, static_argnames=("model", "objective", "machine"))
+def loss_of(model, params, batch, objective=NEXT_TOKEN, machine=ONE):
   losses, _ = objective.losses(
     model, params, {}, batch, key=None, train=False, step=0, machine=machine
   )

@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -93,6 +96,33 @@ def test_what_may_take_long_and_a_run_that_goes_on_are_left_alone(tmp_path, ende
       with spent.spend("step"):
         time.sleep(0.1)
   assert ended == []
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from audiopalm.training import goodput
+timer = goodput.Goodput(None)
+with timer.spend("step"), goodput.watched(timer, Path(sys.argv[1]), 0, 2.0):
+  print("a step begins", flush=True)
+  sys.stdin.readline()
+"""
+
+
+def test_a_process_that_was_stopped_for_longer_goes_on(tmp_path):
+  with subprocess.Popen(
+    [sys.executable, "-c", STOPPED, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+  ) as run:
+    run.stdout.readline()
+    run.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    run.send_signal(signal.SIGCONT)
+    # The heartbeat is written after the watch has looked at the time again.
+    stopped_s = time.time()
+    beat = tmp_path / "heartbeats" / "0.json"
+    wait_for(lambda: beat.is_file() and json.loads(beat.read_text())["time"] >= stopped_s - 0.01)
+    run.stdin.close()
+  assert run.returncode == 0
 
 
 def test_a_heartbeat_says_what_a_run_does(tmp_path, ended):

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import io
 import shutil
 
@@ -64,6 +65,11 @@ def text_batch(tiny, space):
   return loader.Loader(prepared, made).batch_at(0)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def logits_of(model, params, batch, machine):
+  return model.head.logits(params, model.hidden(params, batch, machine))
+
+
 def test_layers_and_known_rows_are_the_same_bytes(tiny, text_run):
   _, old, _ = opened(tiny, text_run)
   _, new, space = begun(tiny, text_run)
@@ -81,8 +87,7 @@ def test_text_is_as_likely_among_text_as_before(tiny, text_run):
   likelihoods = []
   for model, params, space in (opened(tiny, text_run), begun(tiny, text_run)):
     batch = text_batch(tiny, space)
-    hidden = model.hidden(params, batch, tiny.ONE)
-    among = model.head.logits(params, hidden)[..., :TEXT]
+    among = logits_of(model, params, batch, tiny.ONE)[..., :TEXT]
     likelihoods.append(np.asarray(jax.nn.log_softmax(among, axis=-1)))
   np.testing.assert_allclose(likelihoods[1], likelihoods[0], rtol=0, atol=1e-6)
 
@@ -90,13 +95,13 @@ def test_text_is_as_likely_among_text_as_before(tiny, text_run):
 def test_new_zero_rows_cost_what_the_formula_says(tiny, text_run):
   model, params, space = opened(tiny, text_run)
   batch = text_batch(tiny, space)
-  logits = model.head.logits(params, model.hidden(params, batch, tiny.ONE))
+  logits = logits_of(model, params, batch, tiny.ONE)
   lse_BL = np.asarray(jax.nn.logsumexp(logits, axis=-1), np.float64)
   nll = {}
   for name, (one, arrays, _) in {
     "before": (model, params, space), "after": begun(tiny, text_run)
   }.items():  # fmt: skip
-    hidden = one.hidden(arrays, batch, tiny.ONE)
+    hidden = jax.jit(one.hidden, static_argnums=2)(arrays, batch, tiny.ONE)
     targets = next_token.shifted(batch)
     (cells,) = next_token.scored(one, arrays, hidden, targets, tiny.ONE)
     nll[name] = np.asarray(cells.nll_BL, np.float64)
