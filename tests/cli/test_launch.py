@@ -116,9 +116,6 @@ def test_a_machine_from_a_file_is_stored_in_the_job(folder, capfd):
 
 def test_a_run_that_fails_preflight_is_not_submitted(folder, capfd):
   command(folder, "sbatch", "")
-  assert main.main(["launch", *SLURM, *tail("--machine", "cpu")]) == EXIT_USER
-  output = capfd.readouterr().out
-  assert "wrong mesh       Machine 'cpu' asks for a mesh data=1" in output
   assert main.main(["launch", *SLURM, *tail("--mesh", "data=3")]) == EXIT_USER
   assert "wrong mesh       Machine 'cpu' asks for a mesh data=3" in capfd.readouterr().out
   assert not (folder / "run").exists()

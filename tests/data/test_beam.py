@@ -28,7 +28,7 @@ def left(folder):
   return [name for name in os.listdir(folder) if name != "beam.log"]
 
 
-@pytest.mark.parametrize("options", [(), TWO])
+@pytest.mark.parametrize("options", [(), pytest.param(TWO, marks=pytest.mark.long)])
 def test_results_come_back_and_workers_have_one_thread(jobs, tmp_path, options):
   with beam.Beam(options, tmp_path) as executor:
     found = list(executor.map(jobs.square, range(5)))

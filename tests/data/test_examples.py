@@ -58,7 +58,7 @@ def test_a_task_is_asked_for_in_ways_drawn_by_record_and_epoch(prepared):
   drawn = collections.Counter()
   source = examples.Examples(task, layout, space, entries)
   lengths_N = source.lengths()
-  for epoch in range(40):
+  for epoch in range(15):
     for number, entry in enumerate(entries):
       made = source.grid(entry, epoch=epoch)
       tag = layouts.recover(layout, made.tokens_LK, space).tag

@@ -13,6 +13,7 @@ def sampled(corpora, workers=0):
     return fitting.sample(corpora, executor)
 
 
+@pytest.mark.long
 def test_the_sample_is_the_same_for_any_number_of_workers(small, monkeypatch):
   monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
   one, two = (sampled([small.SmallCorpus(200)], workers) for workers in (1, 2))

@@ -94,6 +94,7 @@ def test_speech_is_transcribed_from_the_wav_that_was_written(evaluate, monkeypat
   assert first.outputs[0].mcd is not None
 
 
+@pytest.mark.long
 def test_sound_is_the_same_by_any_number_of_processes(evaluate, tmp_path):
   path = tmp_path / "evaluation/outputs/model-test-tts.jsonl"
   evaluate(mixtures.asr, mixtures.tts, tasks=["tts"], workers=1)

@@ -93,7 +93,11 @@ def test_stopped_and_resumed_equals_uninterrupted(clip_run, straight, tmp_path, 
     pytest.param(
       Machine(name="tensor", data=1, fsdp=4, tensor=2), id="tensor", marks=pytest.mark.long
     ),
-    Machine(name="micro-batches", data=1, fsdp=1, micro_batch_tokens=160),
+    pytest.param(
+      Machine(name="micro-batches", data=1, fsdp=1, micro_batch_tokens=160),
+      id="micro-batches",
+      marks=pytest.mark.long,
+    ),
   ],
   ids=lambda machine: machine.name,
 )

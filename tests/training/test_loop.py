@@ -123,6 +123,7 @@ def test_a_run_that_hangs_ends_with_70_and_a_restart_completes(tiny, straight, t
   tiny.assert_same_run(straight[0], tmp_path)
 
 
+@pytest.mark.long  # tests/cli/test_train_run.py goes on on another mesh, too
 def test_run_begun_on_eight_devices_goes_on_on_one(tiny, tmp_path, monkeypatch):
   monkeypatch.setattr(decoder.DecoderModel, "init", lambda self, key, mesh: tiny.params(self, mesh))
   expected = tiny.run(tmp_path / "one")
