@@ -76,7 +76,7 @@ class Data(Protocol):
   def layouts(self, rule: Rule, tasks: Sequence[Task]) -> Mapping[str, Part]:
     """Returns the layout of each task by name, {} where nothing is laid out."""
 
-  # `prepared` below is a `prepared.Prepared`, which has this Data.
+  # `prepared` below is a `prepared.Prepared`, which has this Data and so is made of this file.
 
   def index(self, prepared: Any) -> None:
     """Writes what says which records a batch row holds; DataError for a task without any."""
@@ -91,6 +91,13 @@ class Data(Protocol):
     """Returns what `prepare` reports of a task in a split."""
 
 
+class Specials(Protocol):
+  """What the data side reads of an `objectives.base.Objective`."""
+
+  @property
+  def specials(self) -> tuple[str, ...]: ...
+
+
 class RunSettings(Protocol):
   """What the data side reads of an `experiment.Experiment`, which is of a higher layer."""
 
@@ -101,7 +108,7 @@ class RunSettings(Protocol):
   mixture: Mixture
   layout: Rule
   data: Data
-  objective: Any  # an `objectives.base.Objective`, of which `specials` is read
+  objective: Specials
   steps: int
   seed: int
 

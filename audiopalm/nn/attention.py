@@ -42,7 +42,7 @@ def mixer(
   *,
   softcap: float | None = None,
   ahead: bool = False,
-  products: Any = None,
+  products: jax.typing.DTypeLike | None = None,
 ) -> Callable[..., Any]:
   """Returns mix(query_BLNH, key_BLGH, value_BLGH, window) -> mixed_BLNH, by a backend.
 
