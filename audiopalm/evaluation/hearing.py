@@ -1,5 +1,6 @@
 """Recordings of a run's voices for an independent recognizer: chosen, made, heard."""
 
+import collections
 import dataclasses
 import tempfile
 import time
@@ -83,12 +84,16 @@ def hear(listening: Listening, chosen: Sequence[Recording], say: Callable[[str],
   """
   assert listening.recognizer is not None
   by_file: dict[tuple[str, str, str], list[Answer]] = {}
-  started_s = time.perf_counter()
+  done = 0
+  seconds = collections.deque[float](maxlen=8)  # of the last batches: what is cached takes no time
   for start in range(0, len(chosen), RECORDINGS_PER_BATCH):
+    started_s = time.perf_counter()
     for answer in _heard(listening, chosen[start : start + RECORDINGS_PER_BATCH]):
       by_file.setdefault((answer.system, answer.split, answer.task), []).append(answer)
-    done = min(start + RECORDINGS_PER_BATCH, len(chosen))
-    each_s = (time.perf_counter() - started_s) / done
+    batch_size = min(RECORDINGS_PER_BATCH, len(chosen) - start)
+    done += batch_size
+    seconds.append((time.perf_counter() - started_s) / batch_size)
+    each_s = sum(seconds) / len(seconds)
     left_min = each_s * (len(chosen) - done) / 60
     say(
       f"recordings, as they are and through units: {done} of {len(chosen)}, {each_s:.1f} s each, "
