@@ -1,0 +1,32 @@
+"""Links of README and docs lead to files, and the tests that docs/reliability.md names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)[^)]*\)")
+
+
+def links(page):
+  found = LINK.findall(page.read_text(encoding="utf-8"))
+  return [(text, page.parent / to) for text, to in found if "://" not in to]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_has_one(page):
+  assert [str(path) for _, path in links(page) if not path.exists()] == []
+
+
+def test_every_test_that_reliability_names_is_in_its_file():
+  named = [
+    (name, path)
+    for text, path in links(ROOT / "docs/reliability.md")
+    for name in text.split(", ")
+    if name.startswith("test_") and name != path.stem  # the name of a file is all its tests
+  ]
+  assert len(named) >= 20
+  gone = [name for name, path in named if f"def {name}(" not in path.read_text(encoding="utf-8")]
+  assert gone == []
