@@ -19,8 +19,8 @@ BIN := $(VENV)/bin
 QUICKSTART := runs/quickstart
 
 define install
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 12) else \
-	  f"audiopalm needs Python 3.11 or 3.12, but $(PYTHON) is {sys.version.split()[0]}.\n" \
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	  f"audiopalm needs Python 3.11 to 3.13, but $(PYTHON) is {sys.version.split()[0]}.\n" \
 	  "Install one of them and name it: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "Installing audiopalm[$(1)] into $(VENV): a few minutes the first time."
 	@$(PYTHON) -m venv $(VENV)

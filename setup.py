@@ -19,7 +19,7 @@ setup(
   long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
   license="Apache-2.0",
-  python_requires=">=3.11,<3.13",
+  python_requires=">=3.11,<3.14",
   packages=sorted(
     {*find_namespace_packages(include=["audiopalm*"])}
     | {f"audiopalm.{name}" for name in find_namespace_packages(include=["data_pipelines*"])}

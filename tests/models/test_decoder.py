@@ -59,16 +59,15 @@ def space(sizes=(60,), both_ways=True):
 
 
 def params_of(model, machine=ONE, seed=0):
-  """Parameters whose every array is random: norms and biases too."""
-  params = model.init(jax.random.key(seed), sharding.mesh(machine))
-  keys = jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(params)))
-  return jax.tree.map(
-    lambda array, key: array + jax.device_put(
-      0.1 * jax.random.normal(key, array.shape), array.sharding
-    ),
-    params,
-    jax.tree.unflatten(jax.tree.structure(params), list(keys)),
-  )  # fmt: skip
+  """Parameters whose every array is random, norms and biases too; of numpy: nothing to compile."""
+  rng = np.random.default_rng(seed)
+
+  def array(path, shape):
+    mean = 1.0 if path[-1].key == "scale" and not model.settings.norm_offset else 0.0
+    values = rng.normal(mean, 0.2, shape.shape).astype(shape.dtype)
+    return jax.device_put(values, shape.sharding)
+
+  return jax.tree_util.tree_map_with_path(array, model.shapes(sharding.mesh(machine)))
 
 
 def batch_of(tokens_BLK, segments_BL=None, visible_BL=None):
@@ -281,7 +280,7 @@ MESHES = [
 def on_one_device(family):
   """Returns (model, (loss, gradients)), what every mesh is held to."""
   model = FAMILIES[family].build(space((60, 30), both_ways=False))
-  params = model.init(jax.random.key(0), sharding.mesh(ONE))
+  params = params_of(model)
   return model, loss_and_grads(model, params, random_batch(columns=2, high=30), ONE)
 
 
@@ -302,7 +301,7 @@ def on_meshes():
 def test_every_mesh_equals_one_device(family, axes):
   machine = settings.Machine(name="mesh", loss_chunk_rows=8, **{"data": 1, "fsdp": 1, **axes})
   model, (loss, grads) = on_one_device(family)
-  params = model.init(jax.random.key(0), sharding.mesh(machine))
+  params = params_of(model, machine)
   batch = random_batch(columns=2, high=30)
   loss_8, grads_8 = loss_and_grads(model, params, batch, machine)
   np.testing.assert_allclose(loss, loss_8, rtol=1e-6)
@@ -317,7 +316,7 @@ def test_the_comparison_of_meshes_notices_a_missing_sum(monkeypatch):
   monkeypatch.setattr(sharding, "sum_to", without_the_sum)
   found = []
   for machine in (ONE, settings.Machine(data=8, fsdp=1)):
-    params = model.init(jax.random.key(0), sharding.mesh(machine))
+    params = params_of(model, machine)
     found.append(loss_and_grads(model, params, random_batch(), machine)[1])
   with pytest.raises(AssertionError):
     assert_same_gradients(found[1], found[0])
@@ -337,10 +336,10 @@ def test_new_parameters_are_the_same_on_every_mesh():
 def test_few_key_heads_live_on_every_device_and_queries_are_split():
   machine = settings.Machine(data=1, fsdp=2, tensor=4)
   model = TINY.build(space(both_ways=False))  # 2 key heads, 4 ways
-  params = model.init(jax.random.key(0), sharding.mesh(machine))
+  params = params_of(model, machine)
   assert params["layers"]["attention"]["key"].sharding.spec[2] is None
   assert params["layers"]["attention"]["query"].sharding.spec[2] == "tensor"
-  one = model.init(jax.random.key(0), sharding.mesh(ONE))
+  one = params_of(model)
   loss, grads = loss_and_grads(model, one, random_batch(), ONE)
   loss_8, grads_8 = loss_and_grads(model, params, random_batch(), machine)
   np.testing.assert_allclose(loss, loss_8, rtol=1e-6)
@@ -414,7 +413,7 @@ def test_dropout_is_the_same_on_eight_devices():
   model = dataclasses.replace(TINY, dropout=0.5).build(space())
   batch, key = random_batch(), jax.random.key(3)
   losses = [
-    loss_and_grads(model, model.init(key, sharding.mesh(machine)), batch, machine, key=key)[0]
+    loss_and_grads(model, params_of(model, machine), batch, machine, key=key)[0]
     for machine in (ONE, EIGHT)
   ]
   np.testing.assert_allclose(*losses, rtol=1e-6)
