@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from audiopalm import experiment
-from audiopalm.cli import config, hardware, main, train
+from audiopalm.cli import config, hardware, launch, main, train
 from audiopalm.errors import EXIT_USER
 from audiopalm.parts import machines
 from audiopalm.settings import Machine
@@ -99,7 +99,8 @@ def test_packages_that_are_trusted_go_with_the_job(folder, capsys):
   assert '"trust": [\n  "xml",\n  "json.tool"\n ]' in printed
 
 
-def test_a_machine_from_a_file_is_stored_in_the_job(folder, capfd):
+def test_a_machine_from_a_file_is_stored_in_the_job(folder, capfd, monkeypatch):
+  monkeypatch.setattr(launch, "_preflight", lambda *_: 0)
   command(folder, "sbatch", "")
   wanted = Machine(name="mine", fsdp=2, remat="dots")
   (folder / "mine.json").write_text(machines.to_json(wanted))
@@ -121,7 +122,8 @@ def test_a_run_that_fails_preflight_is_not_submitted(folder, capfd):
   assert not (folder / "run").exists()
 
 
-def test_files_are_written_to_the_folder_of_out(folder):
+def test_files_are_written_to_the_folder_of_out(folder, monkeypatch):
+  monkeypatch.setattr(launch, "_preflight", lambda *_: 0)
   command(folder, "kubectl", "")
   given = ["--on", "gke", "--nodes", "1", "--accelerator", "nvidia-h100-80gb", "--image", "i"]
   given += ["--gpus-per-node", "8", "--claim", "c", "--out", "here", "--name", "mine"]

@@ -211,6 +211,7 @@ def test_eight_devices_find_what_one_does():
     assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
 
 
+@pytest.mark.long  # test_decode.py has the same of the loop that beams share
 def test_a_growing_cache_and_stacked_layers_change_nothing(monkeypatch):
   options = {"max_rows": 30, "sampling": Beams(3, 20.0)}  # so much likes the longest answers
   whole = decoded("chain", **options)

@@ -148,7 +148,9 @@ def test_greedy_decoding_equals_teacher_forcing_without_a_cache(name):
   assert any(one.complete for one in found) or name in ("chain", "delay")  # those take longer
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0, top_k=5, top_p=0.9)])
+@pytest.mark.parametrize(
+  "sampling", [pytest.param(Sampling(), marks=pytest.mark.long), Sampling(1.0, top_k=5, top_p=0.9)]
+)
 def test_batched_equals_alone(sampling):
   prompts = [prompt("text", length) for length in (3, 20, 9, 4)]
   together = decoded("text", prompts, sampling=sampling)

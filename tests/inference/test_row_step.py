@@ -78,7 +78,6 @@ HEADS = {"parallel": None, "depth": depth.DepthTransformer(layers=2, width=16, h
 # Layouts and heads that are tried each time; the others when there is time for them.
 FIRST = {
   ("delayed", "depth"),
-  ("repeated", "parallel"),
   ("given beside", "depth"),
   ("interleaved", "parallel"),
   ("in spans", "depth"),

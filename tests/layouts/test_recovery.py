@@ -103,10 +103,14 @@ def assert_answered(case, tokens_LK):
   return 1
 
 
-def test_random_grids_give_streams_that_realize_again_or_a_layout_error(case, rng):
+GRIDS = [100, pytest.param(1_000, marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("grids", GRIDS)
+def test_random_grids_give_streams_that_realize_again_or_a_layout_error(case, rng, grids):
   high = max(case.space.sizes)
   columns = case.space.columns
-  for _ in range(340 if case.layout.arranges else 70):
+  for _ in range(-(-grids // 3)):
     shape = (rng.integers(0, 12), columns)
     assert_answered(case, rng.integers(-3, high + 3, shape))
     assert_answered(case, rng.integers(0, case.space.sizes, shape))
@@ -114,9 +118,10 @@ def test_random_grids_give_streams_that_realize_again_or_a_layout_error(case, rn
     assert_answered(case, holes_LK.astype(np.int64))
 
 
-def test_mutated_grids_give_streams_that_realize_again_or_a_layout_error(case, rng):
+@pytest.mark.parametrize("grids", GRIDS)
+def test_mutated_grids_give_streams_that_realize_again_or_a_layout_error(case, rng, grids):
   answers = 0
-  for _ in range(1000 if case.layout.arranges else 150):
+  for _ in range(grids):
     tokens_LK = case.grid(rng).tokens_LK.copy()
     for _ in range(rng.integers(1, 3)):
       row, k = rng.integers(len(tokens_LK)), rng.integers(case.space.columns)

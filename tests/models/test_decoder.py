@@ -351,8 +351,8 @@ def test_few_key_heads_live_on_every_device_and_queries_are_split():
   [
     {"unroll_layers": True},
     {"remat": "full"},
-    {"remat": "dots"},
-    {"remat": "offload"},
+    pytest.param({"remat": "dots"}, marks=pytest.mark.long),
+    pytest.param({"remat": "offload"}, marks=pytest.mark.long),
     {"loss_chunk_rows": 20},
   ],
 )

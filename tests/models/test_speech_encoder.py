@@ -82,8 +82,10 @@ def test_features_have_mean_0_and_deviation_1_over_the_frames_of_each_clip():
 
 @pytest.mark.parametrize(
   "machine",
-  [Machine(name="a", data=2, fsdp=4), Machine(name="b", data=1, fsdp=4, tensor=2)],
-  ids=["data x fsdp", "fsdp x tensor"],
+  [
+    pytest.param(Machine(name="a", data=2, fsdp=4), id="data x fsdp", marks=pytest.mark.long),
+    pytest.param(Machine(name="b", data=1, fsdp=4, tensor=2), id="fsdp x tensor"),
+  ],
 )
 def test_devices_together_compute_what_one_does(machine):
   batch = clips([16_000, 9_000, 12_000, 4_000, 16_000, 8_000, 800, 16_000])

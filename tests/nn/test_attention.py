@@ -95,7 +95,11 @@ def test_blocks_and_chunks_of_queries_change_nothing(monkeypatch, window):
 
 @pytest.mark.parametrize(
   ("cuts", "window", "softcap"),
-  [([256], 0, None), ([100, 130, 250], 0, None), ([200, 256], 64, 5.0)],
+  [
+    pytest.param([256], 0, None, marks=pytest.mark.long),
+    ([100, 130, 250], 0, None),
+    ([200, 256], 64, 5.0),
+  ],
 )
 def test_splash_equals_xla_on_packed_rows(interpreted, cuts, window, softcap):
   query, key, value = arrays(rows=256, width=128, batch=1)

@@ -63,7 +63,15 @@ def test_new_adapters_change_nothing():
   np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("on", [ALL, ("query", "value"), ("out",), ("down",)])
+@pytest.mark.parametrize(
+  "on",
+  [
+    ALL,
+    ("out",),
+    pytest.param(("query", "value"), marks=pytest.mark.long),
+    pytest.param(("down",), marks=pytest.mark.long),
+  ],
+)
 def test_merged_adapters_compute_the_same(on):
   model, params, found = made(adapted(on))
   settings, merged = model.settings.without_adapters(params)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.extend import core
 
 from audiopalm import sharding
 from audiopalm.cli import config
@@ -76,7 +77,7 @@ def named(jaxpr):
       continue
     if equation.primitive.name == "name":
       yield equation.params["name"], equation.outvars[0].aval
-    for inner in jax.core.jaxprs_in_params(equation.params):
+    for inner in core.jaxprs_in_params(equation.params):
       yield from named(inner)
 
 

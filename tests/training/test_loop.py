@@ -86,6 +86,7 @@ def test_run_that_broke_off_goes_on_from_its_checkpoint_and_equals_uninterrupted
   assert last["total"]["lost work"] > 0
 
 
+@pytest.mark.long
 def test_sigterm_ends_the_process_with_75_and_a_restart_completes(tiny, straight, tmp_path):
   command = [sys.executable, str(PROGRAM), str(tmp_path), "6"]
   environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -21,7 +21,7 @@ from audiopalm.training import checkpoint, warm_start
 TEXT, SPECIALS = 40, 2  # ids of the text run: its pieces, sep and stop
 
 
-@pytest.fixture(scope="module", params=["tied", "untied"])
+@pytest.fixture(scope="module", params=["tied", pytest.param("untied", marks=pytest.mark.long)])
 def text_run(request, tiny, tmp_path_factory):
   """Returns (workdir, experiment) of a run that was trained on text alone."""
   workdir = tmp_path_factory.mktemp(request.param)
