@@ -27,6 +27,7 @@ if importlib.metadata.version("jaxlib") < "0.11":  # XLA aborts on a flag that i
 
 given = os.environ.get("XLA_FLAGS", "")
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("NPROC", "16")  # see audiopalm/cluster/local.py
 os.environ["XLA_FLAGS"] = " ".join([given, *(flag for flag in FLAGS if flag not in given)]).strip()
 
 gc.set_threshold(200_000, 50, 100)

@@ -137,7 +137,11 @@ def _devices(
 ) -> dict[str, str]:
   if place.devices_per_process is not None:
     flag = f"--xla_force_host_platform_device_count={place.devices_per_process}"
-    return {"XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip()}
+    return {
+      "XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip(),
+      # Threads of XLA: with as many as devices, collectives of jaxlib 0.11 can wait for each other.
+      "NPROC": environment.get("NPROC", str(2 * place.devices_per_process)),
+    }
   if place.gpus_per_process is None:
     return {}
   first, needed = index * place.gpus_per_process, place.num_processes * place.gpus_per_process

@@ -144,7 +144,7 @@ def test_processes_have_their_coordinator_and_their_devices():
   place = places.LocalProcesses(num_processes=2, devices_per_process=4)
   processes = local.processes(("train", "c d"), place, 1234, {"XLA_FLAGS": "--a=1"})
   coordinator = "--coordinator-address 127.0.0.1:1234 --num-processes 2 --process-id"
-  flags = "'XLA_FLAGS=--a=1 --xla_force_host_platform_device_count=4'"
+  flags = "'XLA_FLAGS=--a=1 --xla_force_host_platform_device_count=4' NPROC=8"
   expected = [f"{flags} train 'c d' {coordinator} {index}" for index in (0, 1)]
   assert list(map(str, processes)) == expected
 
