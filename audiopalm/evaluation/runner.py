@@ -75,7 +75,7 @@ def evaluate(
     # Pairs first: a recording of theirs may be unreadable.
     judged = judging.judge(trained, plan.pairs, executor, say)
     asked = [plan.kinds[name] for name in plan.tasks]
-    saved.begin(folder, trained.step, plan.kinds, plan.tasks)
+    saved.begin(folder, trained.step, plan.kinds)
     pairs.keep(folder, judged)
     cache = TranscriptCache(folder / listeners.CACHE_FILE)
     listening = Listening(trained, folder, executor, options.recognizer, options.meters, cache)
@@ -90,6 +90,7 @@ def evaluate(
         saved.keep(folder, answers)
     if plan.recordings:
       hearing.hear(listening, plan.recordings, say)
+  saved.finish(folder, plan.tasks)
   scores = scoring.of_tasks(saved.score(folder), [*plan.tasks, *judged])
   if plan.suites is not None:
     sections = scores[scoring.SUITES]

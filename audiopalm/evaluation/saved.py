@@ -3,13 +3,15 @@
 WORKDIR/evaluation/results.json                     the scores
 WORKDIR/evaluation/checkpoint.json                  which step, the mixture's tasks and their suites
 WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   `answers.Answer` by line
+WORKDIR/evaluation/unfinished/                      the same until the evaluation is done
 WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     generated speech
 WORKDIR/evaluation/recordings/<system>-<split>-<corpus>-<role>.jsonl   recordings as heard by --asr
 WORKDIR/evaluation/transcripts.jsonl                what --asr heard before, at other steps too
 WORKDIR/evaluation/pairs.json, pairs/<manifest>.jsonl      what `pairs` says
 
 All files are of one checkpoint: tasks evaluated apart are scored together, outputs of another step
-are removed.
+are removed. Outputs replace older ones of their tasks when the whole evaluation is done: one that
+is stopped loses none.
 """
 
 import json
@@ -28,6 +30,8 @@ from audiopalm.metrics.tally import Scores
 RESULTS = "results.json"
 CHECKPOINT = "checkpoint.json"
 RECORDINGS = "recordings"
+OUTPUTS = "outputs"
+UNFINISHED = "unfinished"
 
 
 def folder_of(workdir: Path) -> Path:
@@ -37,22 +41,20 @@ def folder_of(workdir: Path) -> Path:
 
 def path_of(folder: Path, system: str, split: str, task: str) -> Path:
   """Returns the file of the answers of a system to one task and split."""
-  return folder / "outputs" / f"{system}-{split}-{task}.jsonl"
+  return folder / OUTPUTS / f"{system}-{split}-{task}.jsonl"
 
 
-def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind], asked: Sequence[str]) -> None:
-  """Removes outputs of other steps than `step`, and older ones of the tasks `asked`.
+def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind]) -> None:
+  """Removes outputs of other steps than `step`, and what an evaluation that was stopped left.
 
   Writes checkpoint.json. `kinds` are all tasks of the mixture by name, in the order of the scores.
   """
+  shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
   if scored_step(folder) != step:
-    for name in ("outputs", "waves", pairs.FOLDER, RECORDINGS):
+    for name in (OUTPUTS, "waves", pairs.FOLDER, RECORDINGS):
       shutil.rmtree(folder / name, ignore_errors=True)
     for name in (RESULTS, pairs.RESULTS):
       (folder / name).unlink(missing_ok=True)
-  for task in asked:
-    for path in (folder / "outputs").glob(f"*-{task}.jsonl"):
-      path.unlink()
   checkpoint = {
     "step": step,
     "tasks": list(kinds),
@@ -63,9 +65,21 @@ def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind], asked: Sequenc
 
 
 def keep(folder: Path, given: Sequence[Answer]) -> None:
-  """Writes the answers of a system to one task and split."""
+  """Writes the answers of a system to one task and split; they count after `finish`."""
   if given:
-    answers.write(path_of(folder, given[0].system, given[0].split, given[0].task), given)
+    path = path_of(folder, given[0].system, given[0].split, given[0].task)
+    answers.write(folder / UNFINISHED / path.name, given)
+
+
+def finish(folder: Path, asked: Sequence[str]) -> None:
+  """Puts the answers kept since `begin` in the place of all older ones of the tasks `asked`."""
+  for task in asked:
+    for path in (folder / OUTPUTS).glob(f"*-{task}.jsonl"):
+      path.unlink()
+  for path in (folder / UNFINISHED).glob("*.jsonl"):
+    (folder / OUTPUTS).mkdir(exist_ok=True)
+    path.replace(folder / OUTPUTS / path.name)
+  shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def score(folder: Path) -> dict:
@@ -74,11 +88,11 @@ def score(folder: Path) -> dict:
   "suites" holds `suites.sections` of these scores and those of pairs; "recordings", where a
   recognizer heard some, those of `scoring.score_recordings`. DataError where there are no outputs.
   """
-  given, heard = _read(folder / "outputs"), _read(folder / RECORDINGS)
+  given, heard = _read(folder / OUTPUTS), _read(folder / RECORDINGS)
   judged = pairs.score(folder)
   if not given and not judged:
     raise DataError(
-      f"There are no outputs in {folder / 'outputs'} to score. They are made by "
+      f"There are no outputs in {folder / OUTPUTS} to score. They are made by "
       f"`audiopalm evaluate --workdir {folder.parent}`."
     )
   checkpoint = _checkpoint(folder)

@@ -23,17 +23,39 @@ def test_lines_go_by_system_and_by_the_order_of_the_tasks():
 def test_outputs_of_a_task_that_is_asked_again_go_and_others_stay(tmp_path):
   tasks = [Task(name, None, "", (), ()) for name in ("asr", "chain_asr")]
   kinds = suites.kinds(tasks, {})
-  saved.begin(tmp_path, 3, kinds, ["asr", "chain_asr"])
-  for task in ("asr", "chain_asr"):
-    saved.keep(tmp_path, [line("model", task)])
-  saved.begin(tmp_path, 3, kinds, ["asr"])
-  assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["model-test-chain_asr.jsonl"]
+  saved.begin(tmp_path, 3, kinds)
+  for system, task in (("model", "asr"), ("untrained", "asr"), ("model", "chain_asr")):
+    saved.keep(tmp_path, [line(system, task)])
+  saved.finish(tmp_path, ["asr", "chain_asr"])
+  saved.begin(tmp_path, 3, kinds)
+  saved.keep(tmp_path, [line("model", "asr", "b")])
+  saved.finish(tmp_path, ["asr"])
+  names = {path.name for path in (tmp_path / "outputs").iterdir()}
+  assert names == {"model-test-asr.jsonl", "model-test-chain_asr.jsonl"}
+  assert saved.score(tmp_path)["asr"]["wer"] == 1
   assert saved.scored_step(tmp_path) == 3
+
+
+def test_an_evaluation_that_is_stopped_loses_and_changes_nothing(tmp_path):
+  kinds = suites.kinds([Task(name, None, "", (), ()) for name in ("asr", "mt")], {})
+  saved.begin(tmp_path, 3, kinds)
+  for task in ("asr", "mt"):
+    saved.keep(tmp_path, [line("model", task)])
+  saved.finish(tmp_path, ["asr", "mt"])
+  scores = saved.score(tmp_path)
+  saved.begin(tmp_path, 3, kinds)
+  saved.keep(tmp_path, [line("model", "asr", "b")])  # and here it is killed
+  assert saved.score(tmp_path) == scores
+  saved.begin(tmp_path, 3, kinds)
+  saved.keep(tmp_path, [line("model", "mt", "b")])
+  saved.finish(tmp_path, ["mt"])
+  assert {task: saved.score(tmp_path)[task]["wer"] for task in ("asr", "mt")} == {"asr": 0, "mt": 1}
 
 
 def test_outputs_whose_order_nobody_wrote_down_are_scored_too(tmp_path):
   saved.keep(tmp_path, [line("model", "mt")])
   saved.keep(tmp_path, [line("model", "asr", "b")])
+  saved.finish(tmp_path, ["asr", "mt"])
   assert list(saved.score(tmp_path)) == ["asr", "mt", "held_out_voices", "baselines", "suites"]
   assert json.loads((tmp_path / "results.json").read_text())["asr"]["wer"] == 1
 

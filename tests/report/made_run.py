@@ -152,6 +152,7 @@ def _write_evaluation(workdir, made, entries, step):
     groups.append([dataclasses.replace(line, split=scoring.SEEN) for line in copied])
   for group in groups:
     saved.keep(folder, group)
+  saved.finish(folder, sorted({group[0].task for group in groups if group}))
   saved.score(folder)
 
 
