@@ -184,7 +184,7 @@ def rows(task: str, scores: Scores) -> Iterator[tuple[str, Scores]]:
   """Yields (label, scores) for the rows of one task; what is part of the row above is indented."""
   values = scores.get(task, {})
   if values:
-    yield "seen voices" if "voices" in values else "all", values
+    yield "test" if "voices" in values else "all", values
   if len(values.get("languages", {})) > 1:
     yield from _indented(values["languages"])
   yield from _indented(values.get("kinds", {}))
