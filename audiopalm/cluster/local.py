@@ -139,7 +139,7 @@ def _devices(
     flag = f"--xla_force_host_platform_device_count={place.devices_per_process}"
     return {
       "XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip(),
-      # Threads of XLA: with as many as devices, collectives of jaxlib 0.11 can wait for each other.
+      # Threads of XLA: with its own number, devices of jaxlib 0.11 can wait for each other forever.
       "NPROC": environment.get("NPROC", str(2 * place.devices_per_process)),
     }
   if place.gpus_per_process is None:

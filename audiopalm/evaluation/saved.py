@@ -73,12 +73,15 @@ def keep(folder: Path, given: Sequence[Answer]) -> None:
 
 def finish(folder: Path, asked: Sequence[str]) -> None:
   """Puts the answers kept since `begin` in the place of all older ones of the tasks `asked`."""
-  for task in asked:
-    for path in (folder / OUTPUTS).glob(f"*-{task}.jsonl"):
-      path.unlink()
-  for path in (folder / UNFINISHED).glob("*.jsonl"):
+  kept = list((folder / UNFINISHED).glob("*.jsonl"))
+  for path in kept:
     (folder / OUTPUTS).mkdir(exist_ok=True)
     path.replace(folder / OUTPUTS / path.name)
+  names = {path.name for path in kept}
+  for task in asked:
+    for path in (folder / OUTPUTS).glob(f"*-{task}.jsonl"):
+      if path.name not in names:  # such as those of baselines that were not asked this time
+        path.unlink()
   shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
