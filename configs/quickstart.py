@@ -3,7 +3,7 @@
   audiopalm train quickstart --workdir runs/quickstart
 
 One decoder learns to transcribe, to translate and to speak sentences that a synthesizer says in
-eight voices a language; it is tested on sentences, and on voices, that it never met in either
+twelve voices a language; it is tested on sentences, and on voices, that it never met in either
 language. SVOX Pico speaks, or with `--set synthesizer=espeak` espeak-ng. Made for two CPU cores and
 one coffee; `make quickstart` runs it with everything before and after.
 """

@@ -133,7 +133,7 @@ class Voiced(Corpus):
   """
 
   languages: tuple[str, ...] = SPOKEN_LANGUAGES
-  voices: int = 8
+  voices: int = 12
   held_out_voices: int = 2
   variants: int = 1
   seed: int = 0

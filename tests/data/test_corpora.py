@@ -73,9 +73,9 @@ def test_held_out_voices_are_never_training_voices():
   assert "theo" not in digits.train_voices("en") and len(digits.train_voices("en")) == 4
 
 
-def test_defaults_have_eight_training_voices_and_two_held_out():
+def test_defaults_have_twelve_training_voices_and_two_held_out():
   corpus = corpora.Synthetic()
-  assert len(corpus.train_voices("en")) == 8
+  assert len(corpus.train_voices("en")) == 12
   assert len(corpus.voices_of("en", "held_out_voices")) == 2
 
 
@@ -143,7 +143,7 @@ def test_settings_load_no_tensorflow():
 
 
 def test_corpora_that_espeak_spoke_before_have_the_fingerprint_they_had():
-  as_before = corpora.Synthetic(synthesizer="espeak", takes=None)
+  as_before = corpora.Synthetic(synthesizer="espeak", voices=8, takes=None)
   known = "c21f6d6d1a44f750f4e937056ae33103fa5d80890c6709937a5c33c4c84c62c4"
   assert as_before.fingerprint == known
   others = [corpora.Synthetic(), corpora.Synthetic(takes=None), corpora.Synthetic(takes=NOISY)]
@@ -172,7 +172,7 @@ def test_a_synthesizer_that_lacks_a_language_says_what_it_speaks():
     corpora.Synthetic, synthesizer=PROGRAM, languages=("en", "de"), voices=2, held_out_voices=0
   )
   assert "synthesizer 'program' does not speak 'de': it speaks en, fr. Choose another" in text
-  assert "voices=8 must be a whole number, 1 to 2" in said(corpora.Synthetic, **ENGLISH)
+  assert "voices=12 must be a whole number, 1 to 2" in said(corpora.Synthetic, **ENGLISH)
   text = said(corpora.Synthetic, **ENGLISH, voices=2, held_out_voices=1)
   assert "held_out_voices=1 must be a whole number, 0 to 0" in text
 
