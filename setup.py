@@ -22,8 +22,12 @@ setup(
   python_requires=">=3.11,<3.14",
   packages=sorted(
     {*find_namespace_packages(include=["audiopalm*"])}
-    | {f"audiopalm.{name}" for name in find_namespace_packages(include=["data_pipelines*"])}
-    | {"audiopalm.configs", "audiopalm.launch"}
+    | {
+      f"audiopalm.{name}"
+      for name in find_namespace_packages(
+        include=["configs*", "data_pipelines*", "launch"], exclude=["configs.ablations.results"]
+      )
+    }
   ),
   # One package is installed: these folders of the repository lie within it.
   package_dir={f"audiopalm.{name}": name for name in ("configs", "data_pipelines", "launch")},

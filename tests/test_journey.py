@@ -107,7 +107,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(run):
   """The run, resumed to its last step."""
-  run.second = run.apart("train")
+  run.second = run.here("train")
   assert run.second.returncode == 0, run.second.stderr
   return run
 
@@ -189,7 +189,7 @@ def test_a_byte_that_flipped_is_one_text_and_exit_code_2(trained, tmp_path):
 
 
 def test_evaluate_scores_every_task_and_the_baselines(trained):
-  found = trained.apart("evaluate", "--json", "scores.json")
+  found = trained.here("evaluate", "--json", "scores.json")
   assert found.returncode == 0, found.stderr
   scores = json.loads((trained.folder / "scores.json").read_text())
   assert set(scores) == {
@@ -224,7 +224,7 @@ def test_speech_out_is_a_file_that_can_be_heard(spoken):
 def test_a_recording_that_cannot_be_read_does_not_stop_the_others(spoken):
   (spoken.folder / "words.wav").write_text("these are words")
   line = ("--task", "asr", "--language", "en", "--audio", "words.wav", "o.wav")
-  found = spoken.apart("generate", *line)
+  found = spoken.here("generate", *line)
   assert found.returncode == 2
   assert [line.split("\t")[0] for line in found.stdout.splitlines()] == ["o.wav"]
   assert found.stderr.count("AudioError: words.wav") == 1

@@ -16,7 +16,7 @@ import audiopalm
     ("audiopalm", ("jax", "tensorflow", "seqio")),
     ("audiopalm.metrics.text, audiopalm.evaluation.scoring", ("jax", "tensorflow", "seqio")),
     ("audiopalm.cli.main", ("tensorflow", "seqio", "apache_beam")),
-    ("audiopalm.session, audiopalm.training.loop", ("tensorflow", "seqio")),
+    ("audiopalm.session, audiopalm.training.loop", ("tensorflow", "seqio", "scipy.signal")),
   ],
 )
 def test_importing_a_module_loads_only_what_it_needs(modules, without):
@@ -106,6 +106,9 @@ def test_corpora_and_synthesizers_are_found_in_a_checkout_and_in_an_installation
 
 def test_an_installed_package_has_its_configs_and_templates(built, tmp_path):
   assert (built / "audiopalm" / "launch" / "Dockerfile").is_file()
+  folder, installed = Path(audiopalm.__file__).parents[1] / "configs", built / "audiopalm/configs"
+  shipped = {path.relative_to(folder) for path in folder.rglob("*.py")}
+  assert {path.relative_to(installed) for path in installed.rglob("*.py")} == shipped
   line = ["launch", "--on", "slurm", "--nodes", "2", "--dry-run"]
   line += ["--", "train", "quickstart", "--workdir", "run"]
   said = subprocess.run(

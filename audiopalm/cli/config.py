@@ -49,7 +49,8 @@ def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
 def shipped() -> tuple[str, ...]:
   """Returns the names of the configs that come with the package."""
   folder = next(filter(Path.is_dir, SHIPPED), SHIPPED[0])
-  return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
+  names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py"))
+  return tuple(sorted(name for name in names if not name.endswith("__init__")))
 
 
 def load(config: str, settings: Sequence[str] = (), trust: Sequence[str] = ()) -> Experiment:

@@ -122,7 +122,10 @@ def records(
 
 def show(past: Past, console: rich.console.Console, out: Path | None = None) -> None:
   """Prints a batch; with `out` its speech is written there, ROW-NUMBER-STREAM.wav each."""
-  table = rich.table.Table("row", "task", "record", "epoch", "rows", "says")
+  table = rich.table.Table("row", "task")
+  table.add_column("record", overflow="fold")  # an id that is cut cannot be looked for
+  for title in ("epoch", "rows", "says"):
+    table.add_column(title)
   waves = {}
   for example in past.examples:
     lines = [example.tag] if example.tag else []

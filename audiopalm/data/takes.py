@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import signal
 
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
@@ -194,6 +193,8 @@ def _shifted(words: Sequence[Word], first: int, stop: int, at_samples: int) -> l
 
 def _noise(samples: int, seed: int) -> np.ndarray:
   """Returns noise of power 1 with louder low frequencies, to a degree sampled by the seed."""
+  from scipy import signal  # here: its import takes longer than JAX's, and configs need Takes
+
   random = np.random.default_rng(seed)
   pole = random.uniform(0, 0.9)
   white_S = random.standard_normal(samples)

@@ -387,4 +387,5 @@ def _summary(
     skipped=recorder.skipped,
     best=monitors.saving.best,
     answers=setup.experiment.data.answers,
+    trust=setup.experiment.trust,
   )

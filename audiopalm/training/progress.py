@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ class Summary:
   skipped: int
   best: str | None = None
   answers: bool = True  # whether there is anything to evaluate
+  trust: Sequence[str] = ()  # packages that the run's other commands ask for again
 
   def show(self, display: Progress) -> None:
     """Prints losses by task, where the time went, and what to do next."""
@@ -127,4 +128,5 @@ class Summary:
       display.say(self.best)
     display.say(f"written to {self.workdir} (checkpoints, metrics.jsonl, goodput.jsonl, events)")
     if self.answers:
-      display.say(f"next: audiopalm evaluate --workdir {self.workdir}")
+      trusted = "".join(f" --trust {package}" for package in self.trust)
+      display.say(f"next: audiopalm evaluate --workdir {self.workdir}{trusted}")

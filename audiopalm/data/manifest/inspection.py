@@ -97,8 +97,9 @@ def show(inspection: Inspection, out: console.Console) -> None:
   ):
     if rows:
       section(title, rows)
-  count = len(inspection.read.lines)
-  out.print(f"\n{count:,} lines can be read, {inspection.problems:,} problems.", highlight=False)
+  kept, count = len(inspection.valid), len(inspection.read.lines)
+  problems = f"{inspection.problems:,} problems"
+  out.print(f"\n{kept:,} of {count:,} lines can be used, {problems}.", highlight=False)
 
 
 def histogram(lengths_s: Sequence[float]) -> list[str]:
