@@ -14,7 +14,7 @@ pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: audio
 SMALL = corpora.Synthetic(
   languages=("en", "fr"),
   topics=("prices",),
-  train_records=64,
+  train_records=96,
   validation_records=8,
   test_records=32,
   synthesizer="espeak",
@@ -65,13 +65,13 @@ def test_a_record_is_the_same_wherever_reading_starts():
 
 
 def test_languages_and_voices_take_turns(mute):
-  found = list(synthetic.records(SMALL, "train", 0, 64))
+  found = list(synthetic.records(SMALL, "train", 0, 96))
   sources = collections.Counter(record.utterances["source"].speaker for record in found)
-  assert set(sources.values()) == {4} and len(sources) == 16
+  assert set(sources.values()) == {4} and len(sources) == 24
   pairs = collections.Counter(
     (record.utterances["source"].language, record.utterances["target"].language) for record in found
   )
-  assert pairs == {("en", "fr"): 32, ("fr", "en"): 32}
+  assert pairs == {("en", "fr"): 48, ("fr", "en"): 48}
 
 
 def test_test_meanings_are_distinct_and_met_in_no_other_split(mute):
