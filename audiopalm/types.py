@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 HOLE = -1  # a cell without a token: zero embedding, no loss. Id 0 is a real token.
+WAVE = "wave"  # the stream of a task that is a recording itself
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import audiopalm
     ("audiopalm", ("jax", "tensorflow", "seqio")),
     ("audiopalm.metrics.text, audiopalm.evaluation.scoring", ("jax", "tensorflow", "seqio")),
     ("audiopalm.cli.main", ("tensorflow", "seqio", "apache_beam")),
+    ("audiopalm.data.streams, audiopalm.data.fitting", ("jax", "tensorflow", "scipy.signal")),
     ("audiopalm.session, audiopalm.training.loop", ("tensorflow", "seqio", "scipy.signal")),
   ],
 )

@@ -12,13 +12,13 @@ from audiopalm import sharding
 from audiopalm.audio import waveform
 from audiopalm.batch import ClipBatch
 from audiopalm.data import examples, feeds
-from audiopalm.data.feeds import PADDING, WAVE, RowPlace
+from audiopalm.data.feeds import PADDING, RowPlace
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.layouts.cells import Part
 from audiopalm.layouts.rules import Rule
 from audiopalm.tokens.space import TokenSpace
-from audiopalm.types import HOLE, Task
+from audiopalm.types import HOLE, WAVE, Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import Task
 
-WAVE = "wave"  # the stream of a task that is a recording itself
 PADDING = -1  # the number of a batch row that holds nothing
 
 

@@ -23,16 +23,7 @@ from typing import Any
 from rich import progress
 
 from audiopalm import values
-from audiopalm.data import (
-  cache,
-  feeds,
-  files,
-  fitting,
-  lock,
-  records,
-  streams,
-  summary,
-)
+from audiopalm.data import cache, files, fitting, lock, records, streams, summary
 from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Executor, Local
 from audiopalm.data.feeds import RunSettings
@@ -40,6 +31,7 @@ from audiopalm.data.prepared import Prepared
 from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
+from audiopalm.types import WAVE
 
 SHARD_RECORDS = 256
 # Where in a workdir a killed `prepare` leaves what it was writing, beside the streams.
@@ -304,7 +296,7 @@ def _check_entries(prepared: Prepared, corpus: CorpusSettings, split: str) -> No
   """Raises DataError unless a split of the cache is whole and holds ids of these tokenizers."""
   for address, highest in prepared.entries(corpus, split).maxima.items():
     stream = address.split(".")[1]
-    if stream == feeds.WAVE:
+    if stream == WAVE:
       continue
     sizes = prepared.tokenizers[stream].spec.sizes
     if any(id >= size for id, size in zip(highest, sizes, strict=False)):

@@ -16,12 +16,11 @@ from array_record.python import array_record_module
 from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files, records, words
 from audiopalm.data.corpora import CorpusSettings
-from audiopalm.data.feeds import WAVE
 from audiopalm.data.manifest import faults
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.tokenizers.base import Fitted, Tokenizer
-from audiopalm.types import Record, StreamSpec, Utterance
+from audiopalm.types import WAVE, Record, StreamSpec, Utterance
 
 
 @dataclasses.dataclass(frozen=True)

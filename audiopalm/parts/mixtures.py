@@ -11,9 +11,8 @@ import dataclasses
 from typing import Literal
 
 from audiopalm.data.corpora import CorpusSettings as Corpus
-from audiopalm.data.feeds import WAVE
 from audiopalm.data.mixtures import Mixture
-from audiopalm.types import Task
+from audiopalm.types import WAVE, Task
 
 Strings = tuple[str, ...]
 
