@@ -147,7 +147,8 @@ def show_suites(scores: Scores, console: Console) -> None:
   for suite, section in scores[scoring.SUITES].items():
     names = {name for values in section.values() for name in values}
     leading = next((name for name in SUITES[suite].scores if name in names), None)
-    tables.append(_ScoreTable(suite, list(suite_rows(section)), leading))
+    if leading is not None:  # speech that continues a recording has no words to compare
+      tables.append(_ScoreTable(suite, list(suite_rows(section)), leading))
   if tables:
     console.print()
     _print(tables, (*COLUMNS, *INDEPENDENT, *PAIR_COLUMNS), SUITES_LEGEND, console)

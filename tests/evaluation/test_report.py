@@ -116,6 +116,7 @@ def test_a_suite_has_a_row_a_task_and_its_languages_with_those_never_trained_on_
 def test_without_suites_nothing_is_shown_of_them():
   console = rich.console.Console(file=io.StringIO(), width=80)
   report.show_suites({"suites": {}}, console)
+  report.show_suites({"suites": {"speech_out": {"continuation": {"examples": 2}}}}, console)
   assert console.file.getvalue() == ""
 
 
