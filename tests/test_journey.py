@@ -150,7 +150,9 @@ def test_prepare_again_finds_everything_there(trained):
 @pytest.mark.parametrize(
   ("setting", "texts"),
   [
-    ("tokenizers.units.size=40", ("TokenSpaceError: ", "units")),
+    pytest.param(
+      "tokenizers.units.size=40", ("TokenSpaceError: ", "units"), marks=pytest.mark.long
+    ),
     ("model.width=128", ("CheckpointError: ", "other arrays than this experiment")),
     ("data.row_length=16", ("row_length", "16")),
     ("evaluation.row=2", ("ConfigError: There is no setting 'evaluation.row'", "evaluation.rows")),

@@ -24,7 +24,7 @@ def mesh():
     yield
 
 
-@pytest.fixture(params=[True, False], ids=["tied", "head"])
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "head"])
 def model(request):
   text = StreamSpec("text", "text", (60,), None, "t")
   layout = layouts.Concat(layouts.Tag("[TEXT]"), layouts.Flat("source.text"), layouts.Stop())
@@ -32,6 +32,13 @@ def model(request):
     layers=2, width=32, heads=4, kv_heads=2, head_width=8, hidden=48, tied=request.param
   )
   return settings.build(spaces.build((text,), {"text": layout}, lambda tag: [1]))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+  mesh = sharding.mesh(HALF)
+  with jax.set_mesh(mesh):
+    return model.init(jax.random.key(0), mesh)
 
 
 def rows_of(tokens_BLK):
@@ -45,7 +52,7 @@ def rows_of(tokens_BLK):
 def rows_one_by_one(model, params, read, tokens_BLK):
   """Returns the logits of the rows after the prompt, from parameters as decoding reads them."""
   prompt = rows_of(tokens_BLK[:, :PROMPT_ROWS])
-  _, new = model.hidden_and_cache(params, prompt, HALF)
+  _, new = jax.jit(model.hidden_and_cache, static_argnums=2)(params, prompt, HALF)
   apart = isinstance(read["layers"], tuple)
   cache = caches.filled(new, prompt.positions_BL, SLOTS, apart, HALF.products)
 
@@ -64,8 +71,7 @@ def rows_one_by_one(model, params, read, tokens_BLK):
   return np.stack(found, axis=1)[..., : model.sizes[0]]
 
 
-def test_rows_decoded_one_by_one_have_the_logits_of_all_rows_at_once(model):
-  params = model.init(jax.random.key(0), sharding.mesh(HALF))
+def test_rows_decoded_one_by_one_have_the_logits_of_all_rows_at_once(model, params):
   tokens_BLK = jax.random.randint(jax.random.key(1), (2, ROWS, 1), 0, 58)
 
   @jax.jit
@@ -84,8 +90,7 @@ def test_rows_decoded_one_by_one_have_the_logits_of_all_rows_at_once(model):
   assert np.abs(found_BLV - plain_BLV).max() <= 1e-5 * np.abs(plain_BLV).max()
 
 
-def test_kernels_are_held_in_bfloat16_and_looked_up_rows_and_norms_in_float32(model):
-  params = model.init(jax.random.key(0), sharding.mesh(HALF))
+def test_kernels_are_held_in_bfloat16_and_looked_up_rows_and_norms_in_float32(model, params):
   held = row_step.read(model, params, HALF)
   kept = {"float32": set(), "bfloat16": set()}
   for path, array in jax.tree_util.tree_flatten_with_path(held)[0]:
@@ -95,15 +100,13 @@ def test_kernels_are_held_in_bfloat16_and_looked_up_rows_and_norms_in_float32(mo
   assert kept["float32"] == {"embed/table", "layers/scale", "norm/scale"}
 
 
-def test_decoding_in_float32_reads_the_parameters_as_they_are(model):
-  params = model.init(jax.random.key(0), sharding.mesh(HALF))
+def test_decoding_in_float32_reads_the_parameters_as_they_are(model, params):
   read = row_step.read(model, params, Machine(fsdp=1))
   assert {array.dtype.name for array in jax.tree.leaves(read)} == {"float32"}
   assert ("head" in read) == (not model.settings.tied)
 
 
-def test_parameters_that_are_read_as_they_are_are_not_copied(model, monkeypatch):
-  params = model.init(jax.random.key(0), sharding.mesh(HALF))
+def test_parameters_that_are_read_as_they_are_are_not_copied(model, params, monkeypatch):
   monkeypatch.setattr(row_step, "MOST_APART", 1)
   assert row_step.read(model, params, Machine(fsdp=1)) is params
   assert row_step.read(model, params, HALF)["layers"]["mlp"]["up"].dtype == jnp.bfloat16

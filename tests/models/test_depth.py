@@ -264,6 +264,7 @@ def test_gradients_with_products_in_bfloat16_are_near_those_of_float32():
 def test_packed_neighbors_do_not_change_my_loss():
   mine, other = random_tokens(1, 6, seed=1)[0], random_tokens(1, 5, seed=2)[0]
   score = functools.partial(next_token.NextToken().score, model(), params(), {}, machine=ONE)
+  score = jax.jit(score, static_argnames="segments")
   alone = score(batch_of(mine[None]), segments=1)["speech"]["nll"][0, 1]
   for order, number in (((other, mine), 2), ((mine, other), 1)):
     segments = [[1] * len(order[0]) + [2] * len(order[1])]
