@@ -46,7 +46,7 @@ def test_spirit_lm_learns_turns_and_continues_speech_and_text(tmp_path):
   tasks = ("interleaved", "continuation", "text")
   scores = run.evaluate(workers=0)
   assert all(np.isfinite(scores[task]["nll"]) for task in tasks)
-  assert set(scores["interleaved"]["modalities"]) == {"text", "speech"}
+  assert set(scores["interleaved"]["modalities"]) == {"text", "speech", "special"}
   said = shortest(run, "text", "text").utterances["source"]
   (written,) = run.generate("text", text=said.text, language=said.language)
   assert written.text.startswith(said.text)
