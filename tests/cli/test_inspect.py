@@ -21,7 +21,7 @@ def manifest(tmp_path):
 def test_a_sound_manifest_is_exit_code_0(manifest, capsys):
   path = manifest({"audio": "a.wav", "text": "one"})
   assert main.main(["inspect", "data", path, "--language", "en", "--workers", "1"]) == 0
-  assert "1 of 1 lines can be used, 0 problems." in capsys.readouterr().out
+  assert "1 lines can be read, 1 can be used, 0 problems." in capsys.readouterr().out
 
 
 def test_a_fault_of_either_kind_is_exit_code_2(manifest, capsys):
@@ -43,7 +43,7 @@ def test_tables_of_a_published_corpus_are_read_by_its_name(tmp_path, capsys):
   assert main.main(["inspect", "data", *tables, "--corpus", "fleurs", "--workers", "1"]) == 0
   text = capsys.readouterr().out
   assert "en to fr: 1 records, spoken\nfr to en: 1 records, spoken" in text
-  assert "2 of 2 lines can be used, 0 problems." in text
+  assert "2 lines can be read, 2 can be used, 0 problems." in text
   assert main.main(["inspect", "data", tables[0], "--corpus", "covost2"]) == 2
   assert "CoVoST2 needs the clips of Common Voice" in capsys.readouterr().err
   path = [str(tmp_path / "clips.tsv"), "--corpus", "covost2", "--audio-dir", str(tmp_path)]

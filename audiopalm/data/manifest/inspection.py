@@ -99,7 +99,7 @@ def show(inspection: Inspection, out: console.Console) -> None:
       section(title, rows)
   kept, count = len(inspection.valid), len(inspection.read.lines)
   problems = f"{inspection.problems:,} problems"
-  out.print(f"\n{kept:,} of {count:,} lines can be used, {problems}.", highlight=False)
+  out.print(f"\n{count:,} lines can be read, {kept:,} can be used, {problems}.", highlight=False)
 
 
 def histogram(lengths_s: Sequence[float]) -> list[str]:

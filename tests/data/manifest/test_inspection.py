@@ -42,7 +42,7 @@ def test_hours_languages_speakers_and_examples_are_printed(inspect):
   assert ["fr", "0.00", "1", "1", "1.5", "s", "1.5", "s", "1.5", "s"] in table
   assert "en to fr: 1 records, text only\nen to fr: 1 records, spoken" in text
   assert "     3  en  somebody            1.5 s  two -> deux" in text
-  assert text.endswith("3 of 3 lines can be used, 0 problems.\n")
+  assert text.endswith("3 lines can be read, 3 can be used, 0 problems.\n")
 
 
 def test_unused_columns_and_missing_transcripts_are_named(inspect):
@@ -73,7 +73,7 @@ def test_notes_on_valid_recordings_are_printed(inspect, tmp_path):
     f"2 x channels cancel in the mean: {tmp_path}/m.jsonl, lines 2-3. {tmp_path}/m.jsonl:2 "
     f"({tmp_path}/c.wav): channels cancel in the mean: only channel 1 of 2 is used\n"
   ) in text
-  assert text.endswith("3 of 3 lines can be used, 0 problems.\n")
+  assert text.endswith("3 lines can be read, 3 can be used, 0 problems.\n")
 
 
 def test_seconds_are_those_present_in_the_file(inspect, tmp_path):
@@ -102,7 +102,7 @@ def test_faults_of_lines_and_of_recordings_are_printed(inspect, tmp_path):
   assert f"{tmp_path}/m.jsonl:5: unknown language 'xx'" in text
   assert f"1 x not audio: {tmp_path}/m.jsonl, line 2. " in text
   assert f"2 x no such file: {tmp_path}/m.jsonl, lines 3-4. " in text
-  assert "1 of 4 lines can be used, 4 problems." in text
+  assert "4 lines can be read, 1 can be used, 4 problems." in text
 
 
 def test_a_manifest_without_a_valid_line_still_has_its_faults_printed(inspect):
