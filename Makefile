@@ -24,7 +24,7 @@ define install
 	  "Install one of them and name it: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "Installing audiopalm[$(1)] into $(VENV): a few minutes the first time."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(1)]'
+	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[$(1)]'
 	@touch $@
 endef
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from audiopalm import system, version
-from audiopalm.cli import options
+from audiopalm.cli import huge_pages, options
 from audiopalm.errors import EXIT_USER, AudiopalmError, Requeue
 
 DESCRIPTION = """Train speech-text language models: recordings in, a model that listens,
@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     try:
       own, passed_on = _split(sys.argv[1:] if arguments is None else list(arguments))
+      if arguments is None and own[:1] == ["train"]:
+        huge_pages.start()
       args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
       args.passed_on = passed_on
       with options.opened(args):
