@@ -7,12 +7,14 @@ Both use the same Llama shapes, batch rows, AdamW and clipping of the gradient n
 tokens with one example per batch row. Each contender is a process that takes a few steps when
 asked, in turn, so none computes while another is timed. The peak of matrix products is measured in
 the same way, in float32 and at the largest shape of each model. Our step with bfloat16 products
-takes part where the CPU supports them. Results are in benchmarks/results/step_speed-MACHINE.json.
+takes part where the CPU supports them. All contenders have huge pages where `audiopalm train` has.
+Results are in benchmarks/results/step_speed-MACHINE.json.
 """
 
 import argparse
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,8 @@ import contenders
 import figures
 import score
 import steps
+
+from audiopalm.cli import huge_pages
 
 VOCABULARY = 4_096
 ROW_LENGTH, BATCH_ROWS = 512, 8
@@ -89,8 +93,9 @@ def compare(
 ) -> dict[str, Any]:
   """Returns the figures of all contenders at one size, measured in turn."""
   products = PRODUCTS if any(name.startswith("torch") for name in names) else PRODUCTS[:1]
+  environment = huge_pages.changed(os.environ, huge_pages.ENABLED)
   workers = {
-    name: contenders.Worker(__file__, "--worker", name, size, *options)
+    name: contenders.Worker(__file__, "--worker", name, size, *options, environment=environment)
     for name in (*names, *products)
   }
   facts = {name: worker.ask(count=0) for name, worker in workers.items()}
