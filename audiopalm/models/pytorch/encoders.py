@@ -1,0 +1,198 @@
+"""Opens a published speech encoder in a Hugging Face folder.
+
+config.json, preprocessor_config.json      settings        encoder_names.py
+model*.safetensors or pytorch_model*.bin   parameters      encoder_names.py, tensors.py
+
+encoder = encoders.open(folder, layer=9)
+hidden_TD = encoder.encode(wave_S)         # 16 kHz; encoder.rate_hz states a second
+"""
+
+import dataclasses
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audiopalm.errors import CheckpointError
+from audiopalm.models import encoder_windows
+from audiopalm.models.base import Params
+from audiopalm.models.encoder import Encoder, StateModel, check_layer
+from audiopalm.models.pytorch import encoder_names, fields, torch_names
+from audiopalm.models.pytorch.tensors import DTYPES, Tensors
+
+EXPECTED = (
+  "the folder of a speech encoder as transformers saves it, with "
+  f"{fields.CONFIG}, {encoder_names.PROCESSOR} and model.safetensors"
+)
+LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+
+
+def open(
+  folder: str | Path, layer: int | None = None, window_s: float | None = None
+) -> "PretrainedEncoder":
+  """Returns the encoder in a folder; checks names, types and shapes of its tensors, reads none.
+
+  Its states are those after `layer` layers, by default the last; later ones are neither read nor
+  computed. `window_s` shortens Whisper's window of 30 s (`fronts.LogMels`), at the price of other
+  states than the published encoder gives. ConfigError where the folder describes no encoder that is
+  computed here, CheckpointError where its tensors do not match.
+  """
+  folder = Path(folder)
+  config = fields.read(folder / fields.CONFIG, EXPECTED)
+  processor = fields.read(folder / encoder_names.PROCESSOR, EXPECTED)
+  settings = encoder_names.settings(config, processor, folder / fields.CONFIG, window_s)
+  layer = settings.block.layers if layer is None else layer
+  check_layer(settings, layer)
+  encoder = PretrainedEncoder(folder, settings, layer, Tensors(folder))
+  encoder.check()
+  return encoder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PretrainedEncoder:
+  """An encoder whose states after `layer` layers are asked for, and the files with its tensors."""
+
+  folder: Path
+  settings: Encoder
+  layer: int
+  tensors: Tensors
+
+  @property
+  def layers(self) -> int:
+    """The number of layers of the published encoder."""
+    return self.settings.block.layers
+
+  @property
+  def width(self) -> int:
+    """The size of a state."""
+    return self.settings.block.width
+
+  @property
+  def rate_hz(self) -> float:
+    """States per second."""
+    return self.settings.rate_hz
+
+  def frames(self, samples: int) -> int:
+    """Returns how many states a clip of so many samples has."""
+    return int(self.settings.front.frames(samples))
+
+  def encode(self, wave_S: np.ndarray, products: str | None = None) -> np.ndarray:
+    """Returns hidden_TD, float32, of a 16 kHz wave of any length: T = `frames(S)` states.
+
+    A wave of more than one window is encoded in windows that overlap (models/encoder_windows.py).
+    `products` is as in `nn.layers`.
+    """
+    pieces = list(self.pieces(wave_S, products))
+    return np.concatenate([np.zeros((0, self.width), np.float32), *pieces])
+
+  def pieces(self, wave_S: np.ndarray, products: str | None = None) -> Iterator[np.ndarray]:
+    """Yields the states that `encode` returns, window by window: memory for an hour of them."""
+    yield from encoder_windows.pieces(self.model, self.params, wave_S, self.layer, products)
+
+  @functools.cached_property
+  def model(self) -> StateModel:
+    """Its pure functions, for batches."""
+    return self.settings.build()
+
+  @functools.cached_property
+  def params(self) -> Params:
+    """The parameters that the states depend on, as float32 on the default device."""
+    return jax.tree_util.tree_map_with_path(
+      lambda path, shape: jnp.asarray(self._array(tuple(step.key for step in path), shape.shape)),
+      self.model.arrays,
+    )
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """SHA-256 of the settings, the layer and the tensors in use, as float32 under the encoder's own
+    names: the same where prefix, file type or float type differ and the values do not."""
+    digest = hashlib.sha256(f"{self.settings} {self.layer}".encode())
+    for path, origin in self._origins.items():
+      for names in self._names(path, origin, self.layer):
+        for name in names:
+          tensor = np.ascontiguousarray(self.tensors.read(self._prefix + name), np.float32)
+          digest.update("/".join(path).encode() + tensor.tobytes())
+    return digest.hexdigest()
+
+  @property
+  def license_note(self) -> str | None:
+    """What the folder says about its license: that of its model card, else the first line of its
+    license file; None where it says nothing."""
+    card = self.folder / "README.md"
+    if card.is_file():
+      text = card.read_text(encoding="utf-8", errors="replace")
+      found = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)", text)
+      if found:
+        return f"{found[1].strip()} (README.md)"
+    for name in LICENSES:
+      if (self.folder / name).is_file():
+        lines = (self.folder / name).read_text(encoding="utf-8", errors="replace").split("\n")
+        first = next((line.strip() for line in lines if line.strip()), "empty")
+        return f"{first} ({name})"
+    return None
+
+  def check(self) -> None:
+    """Raises CheckpointError that lists tensors which do not match the settings."""
+    stored = self.tensors.stored
+    actual = {
+      name: f"{dtype} {shape}"
+      for name, (dtype, shape) in stored.items()
+      if not encoder_names.IGNORED.match(name)
+    }
+    expected = {}
+    for path, origin in self._origins.items():
+      for names in self._names(path, origin, self.layers):
+        for name, shape in zip(names, origin.shapes.values(), strict=True):
+          dtype, _ = stored.get(self._prefix + name, ("float32", None))
+          allowed = dtype if dtype in DTYPES.values() else "float32, bfloat16 or float16"
+          expected[self._prefix + name] = f"{allowed} {shape}"
+    lines = torch_names.differences(actual, expected)
+    if lines:
+      raise CheckpointError(
+        f"The tensors in {self.folder} do not match its {fields.CONFIG}:\n{lines}\nCopy the folder "
+        "again, or save the model again with transformers."
+      )
+
+  @functools.cached_property
+  def _prefix(self) -> str:
+    """What precedes the encoder's own names."""
+    stored, probes = self.tensors.stored, encoder_names.PROBES
+    return next(
+      (
+        prefix
+        for prefix in encoder_names.PREFIXES
+        if any(f"{prefix}{probe}" in stored for probe in probes)
+      ),
+      "",
+    )
+
+  @functools.cached_property
+  def _origins(self) -> dict[encoder_names.Keys, encoder_names.Origin]:
+    old_norm = any(name.endswith(".weight_g") for name in self.tensors.stored)
+    return encoder_names.origins(self.settings, old_norm)
+
+  def _names(
+    self, path: encoder_names.Keys, origin: encoder_names.Origin, layers: int
+  ) -> list[list[str]]:
+    """Returns the names of an array's tensors, in one list for each layer of its stack."""
+    numbers = range(layers) if path[0] == "layers" else range(1)
+    return [[name.format(number) for name in origin.shapes] for number in numbers]
+
+  def _array(self, path: encoder_names.Keys, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns an array of ours, with the layers in use where it is stacked."""
+    origin = self._origins[path]
+
+    def converted(names: list[str]) -> np.ndarray:
+      tensors = (self.tensors.read(self._prefix + name).astype(np.float32) for name in names)
+      return origin.convert(*tensors)
+
+    stacked = path[0] == "layers"
+    arrays = [converted(names) for names in self._names(path, origin, self.layer)]
+    array = np.array(arrays, np.float32).reshape(-1, *shape[1:]) if stacked else arrays[0]
+    assert array.shape[stacked:] == shape[stacked:], path
+    return array
