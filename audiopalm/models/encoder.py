@@ -1,9 +1,9 @@
 """Published speech encoders: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 and Whisper's.
 
-front/convolutions/0/dense/kernel, bias     [K C, D], [D]     of `fronts.Waves`; with norms/0, ...
+front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
 front/first, second, positions                                of `fronts.LogMels`
 projection/norm, dense                      [C], [C, D]       of waves and filterbanks
-positions/kernel, bias                      [G, K, C, C], [D]
+positions/convolution/kernel, bias          [K, D / groups, D], [D]
 buckets/table                               [E, N]
 layers/...                                                    nn/encoding.py
 norm/scale, bias                            [D]
@@ -38,7 +38,7 @@ class Encoder:
   front: fronts.FrontSettings
   block: encoding.EncoderBlockSettings
   projection_norm: bool
-  positions: distances.Convolution | None
+  positions: distances.ConvolutionSettings | None
 
   def __post_init__(self):
     base.check_sizes(self.block, "layers", "width", "heads", "hidden")
@@ -125,7 +125,6 @@ class StateModel(base.NetworkModel):
     params: base.Params,
     features: jax.Array,
     samples_B: jax.Array,
-    products: str | None = None,
     of_clip: fronts.Moments | None = None,
   ) -> jax.Array:
     """Returns frames_BTC of the front. `of_clip` is as in `fronts.WaveFront`."""
@@ -133,15 +132,15 @@ class StateModel(base.NetworkModel):
       case fronts.Filterbanks():
         return features
       case fronts.Waves():
-        return self.module(params).front(features, samples_B, products, of_clip)
+        return self.module(params).front(features, samples_B, of_clip)
       case fronts.LogMels():
-        return self.module(params).front(features, samples_B, products)
+        return self.module(params).front(features)
 
   def first_moments(
-    self, params: base.Params, wave_BS: jax.Array, samples_B: jax.Array, products: str | None = None
+    self, params: base.Params, wave_BS: jax.Array, samples_B: jax.Array
   ) -> fronts.Moments:
     """Returns the moments over time that a front with a group norm takes."""
-    return self.module(params).front.first_moments(wave_BS, samples_B, products)
+    return self.module(params).front.first_moments(wave_BS, samples_B)
 
   def valid(self, frames: int, samples_B: jax.Array) -> jax.Array:
     """Returns valid_BT: which of so many frames belong to the clips."""
@@ -161,7 +160,7 @@ class StateModel(base.NetworkModel):
     norm, as `last_hidden_state` of transformers is. Later layers are not computed; `cut` leaves out
     their arrays. `products` is as in `nn.layers`.
     """
-    frames_BTC = self.frames(params, self.features(wave_BS, samples_B), samples_B, products)
+    frames_BTC = self.frames(params, self.features(wave_BS, samples_B), samples_B)
     valid_BT = self.valid(frames_BTC.shape[1], samples_B)
     return self.states(params, frames_BTC, valid_BT, layer, products), valid_BT
 
@@ -195,7 +194,7 @@ class StateModel(base.NetworkModel):
     x_BTD = network.projection(frames_BTC, products) if s.projects else frames_BTC
     if s.positions is not None:
       x_BTD = jnp.where(inside_BT1, x_BTD, 0)
-      x_BTD = x_BTD + network.positions(x_BTD, products)
+      x_BTD = x_BTD + network.positions(x_BTD)
     if order == "post":
       x_BTD = network.norm(x_BTD)
     # Whisper's frames of silence belong to the window that it attends to.

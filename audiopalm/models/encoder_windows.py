@@ -48,9 +48,7 @@ def pieces(
     yield from _state_pieces(model, params, wave_S, layer, products)
 
 
-def frames(
-  model: StateModel, params: Params, wave_S: np.ndarray, products: str | None = None
-) -> Iterator[np.ndarray]:
+def frames(model: StateModel, params: Params, wave_S: np.ndarray) -> Iterator[np.ndarray]:
   """Yields frames_TC of the front, at most CHUNK at a time: those of the whole wave."""
   front = model.settings.front
   if isinstance(front, fronts.Filterbanks):
@@ -68,14 +66,14 @@ def frames(
 
   of_clip = None
   if front.norm == "group":
-    of_clip = _first_moments(model, params, part, len(wave_S), products)
+    of_clip = _first_moments(model, params, part, len(wave_S))
   for start in range(0, count, CHUNK):
     wave_BS, samples_B = _padded(part(start * front.hop_samples, length), length)
-    found = _front(model, params, wave_BS, samples_B, of_clip, products=products)
+    found = _front(model, params, wave_BS, samples_B, of_clip)
     yield np.asarray(found)[0, : count - start]
 
 
-def _first_moments(model, params, part, samples, products) -> fronts.Moments:
+def _first_moments(model, params, part, samples) -> fronts.Moments:
   """Returns the moments of the first convolution over a whole wave."""
   front = model.settings.front
   hop = front.strides[0]
@@ -84,7 +82,7 @@ def _first_moments(model, params, part, samples, products) -> fronts.Moments:
   merged = _Merged()
   for start in range(0, count, step):
     wave_BS, samples_B = _padded(part(start * hop, length), length)
-    found = _moments(model, params, wave_BS, samples_B, products=products)
+    found = _moments(model, params, wave_BS, samples_B)
     merged.add(min(step, count - start), found.mean_B1C, found.variance_B1C)
   return fronts.Moments(np.float32(merged.mean), np.float32(merged.variance))
 
@@ -106,7 +104,7 @@ def _filterbank_frames(front: fronts.Filterbanks, wave_S: np.ndarray) -> Iterato
 
 def _state_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray]:
   left = count = int(model.settings.front.frames(len(wave_S)))
-  source = frames(model, params, wave_S, products)
+  source = frames(model, params, wave_S)
   buffer_TC = next(source)
   for start in range(0, count - 2 * CONTEXT, WINDOW - 2 * CONTEXT):
     wanted = min(WINDOW, left)
@@ -187,14 +185,14 @@ def _states(model, params, frames_BTC, valid_BT, *, layer, products):
   return model.states(params, frames_BTC, valid_BT, layer, products)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "products"))
-def _front(model, params, wave_BS, samples_B, of_clip, *, products):
-  return model.frames(params, wave_BS, samples_B, products, of_clip)
+@functools.partial(jax.jit, static_argnames="model")
+def _front(model, params, wave_BS, samples_B, of_clip):
+  return model.frames(params, wave_BS, samples_B, of_clip)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "products"))
-def _moments(model, params, wave_BS, samples_B, *, products):
-  return model.first_moments(params, wave_BS, samples_B, products)
+@functools.partial(jax.jit, static_argnames="model")
+def _moments(model, params, wave_BS, samples_B):
+  return model.first_moments(params, wave_BS, samples_B)
 
 
 _fbank = jax.jit(fbank.fbank, static_argnums=1)

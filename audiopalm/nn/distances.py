@@ -11,11 +11,9 @@ from jax import lax
 
 from audiopalm.nn import layers
 
-TAPS = 8  # of the grouped convolution in one matrix product
-
 
 @dataclasses.dataclass(frozen=True)
-class Convolution:
+class ConvolutionSettings:
   """Positions as what a convolution of `kernel` frames in `groups` groups of channels gives.
 
   Source: wav2vec 2.0, arXiv:2006.11477, section 2.
@@ -52,38 +50,13 @@ class ConvolvedPositions(nnx.Module):
   Frame t of the output sees `kernel` frames from t - kernel // 2 on, zero where there are none.
   """
 
-  def __init__(self, settings: Convolution, width: int, key: jax.Array):
-    channels = width // settings.groups
-    shape = (settings.groups, settings.kernel, channels, channels)
-    scale = (settings.kernel * channels) ** -0.5
-    self.kernel = layers.normal(key, shape, scale, (None, None, None, "embed"))
-    self.bias = nnx.Param(jnp.zeros(width), axes=("norm",))
+  def __init__(self, settings: ConvolutionSettings, width: int, key: jax.Array):
+    taps = settings.kernel
+    self.convolution = layers.Convolution(width, width, taps, key, groups=settings.groups)
+    self.beside = taps // 2, taps - 1 - taps // 2
 
-  def __call__(self, x_BTD: jax.Array, products: str | None = None) -> jax.Array:
-    """Computes the sum of products of TAPS neighboring frames, side by side, with their kernels."""
-    kernel_GKCD = self.kernel[...]
-    groups, taps, channels, _ = kernel_GKCD.shape
-    batch, frames, width = x_BTD.shape
-    steps = -(-taps // TAPS)
-    kernel_GKCD = jnp.pad(kernel_GKCD, ((0, 0), (0, steps * TAPS - taps), (0, 0), (0, 0)))
-    kernel_SGED = jnp.moveaxis(
-      kernel_GKCD.reshape(groups, steps, TAPS * channels, channels), 1, 0
-    ).astype(products or x_BTD.dtype)
-    before = taps // 2
-    x_BTD = jnp.pad(x_BTD, ((0, 0), (before, steps * TAPS - 1 - before), (0, 0)))
-    x_GBTC = jnp.moveaxis(x_BTD.reshape(batch, -1, groups, channels), 2, 0)
-    reach = frames + (steps - 1) * TAPS
-    taps_GBTE = jnp.concatenate([x_GBTC[:, :, tap : tap + reach] for tap in range(TAPS)], axis=-1)
-    taps_GBTE = taps_GBTE.astype(kernel_SGED.dtype)
-    y_GBTD = sum(
-      jnp.einsum(
-        "GBTE,GED->GBTD", taps_GBTE[:, :, TAPS * step :][:, :, :frames], kernel_SGED[step],
-        preferred_element_type=x_BTD.dtype,
-      )
-      for step in range(steps)
-    )  # fmt: skip
-    y_BTD = jnp.moveaxis(y_GBTD, 0, 2).reshape(batch, frames, width)
-    return layers.gelu(y_BTD + self.bias[...].astype(y_BTD.dtype))
+  def __call__(self, x_BTD: jax.Array) -> jax.Array:
+    return layers.gelu(self.convolution(x_BTD, self.beside))
 
 
 class GatedBuckets(nnx.Module):

@@ -3,7 +3,7 @@
 Each front has frozen settings, whose methods have no parameters, and a module with its arrays:
 
     settings.features(wave_BS, samples_B)  ->  features     what the publisher's preprocessor gives
-    module(features, samples_B)            ->  frames_BTC   one frame for each state
+    module(features, ...)                  ->  frames_BTC   one frame for each state
 
 Samples after the first `samples_B` of a clip, which are padding, change no frame of the clip.
 """
@@ -187,32 +187,6 @@ class Filterbanks:
 FrontSettings = Waves | LogMels | Filterbanks
 
 
-class Convolved(nnx.Module):
-  """A convolution over time without padding, as one matrix product: [B, T, C] -> [B, U, D],
-  U = (T - kernel) // stride + 1. The kernel is [kernel * C, D]."""
-
-  def __init__(
-    self, channels: int, width: int, kernel: int, stride: int, key: jax.Array, biased: bool = True
-  ):
-    into = (kernel * channels,)
-    self.dense = layers.Dense(into, (width,), (None, "embed"), key, biased)
-    self.kernel, self.stride = kernel, stride
-
-  def __call__(self, x_BTC: jax.Array, products: str | None = None) -> jax.Array:
-    batch, length, channels = x_BTC.shape
-    frames = (length - self.kernel) // self.stride + 1
-    # Steps of `stride` frames side by side are a reshape; a kernel lies over a few of them.
-    steps = -(-self.kernel // self.stride)
-    needed = (frames - 1 + steps) * self.stride
-    x_BTC = jnp.pad(x_BTC, ((0, 0), (0, max(0, needed - length)), (0, 0)))[:, :needed]
-    steps_BUE = x_BTC.reshape(batch, frames - 1 + steps, self.stride * channels)
-    parts = []
-    for step in range(steps):
-      used = min(self.stride, self.kernel - step * self.stride) * channels
-      parts.append(steps_BUE[:, step : step + frames, :used])
-    return self.dense(jnp.concatenate(parts, axis=-1), products)
-
-
 class WaveFront(nnx.Module):
   """The convolutions of `Waves`, named "0", "1" and so on, with their norms."""
 
@@ -223,7 +197,9 @@ class WaveFront(nnx.Module):
     sizes = zip(s.channels, s.kernels, s.strides, strict=True)
     for number, (width, kernel, stride) in enumerate(sizes):
       own_key = jax.random.fold_in(key, number)
-      convolution = Convolved(channels, width, kernel, stride, own_key, s.bias)
+      convolution = layers.Convolution(
+        channels, width, kernel, own_key, stride=stride, biased=s.bias
+      )
       setattr(self.convolutions, str(number), convolution)
       if s.norm == "layer" or number == 0:
         setattr(self.norms, str(number), layers.LayerNorm(width, NORM_EPS))
@@ -234,7 +210,6 @@ class WaveFront(nnx.Module):
     self,
     wave_BS: jax.Array,
     samples_B: jax.Array,
-    products: str | None = None,
     of_clip: Moments | None = None,
   ) -> jax.Array:
     """Returns frames_BTC. `of_clip` are the moments of the first convolution where the wave is a
@@ -242,7 +217,7 @@ class WaveFront(nnx.Module):
     s = self.settings
     x_BTC = wave_BS[..., None]
     for number in range(len(s.channels)):
-      x_BTC = getattr(self.convolutions, str(number))(x_BTC, products)
+      x_BTC = getattr(self.convolutions, str(number))(x_BTC)
       norm = getattr(self.norms, str(number), None)
       if s.norm == "group" and number == 0:
         found = of_clip or moments(x_BTC, s.first_frames(samples_B))
@@ -253,9 +228,9 @@ class WaveFront(nnx.Module):
       x_BTC = layers.gelu(x_BTC)
     return x_BTC
 
-  def first_moments(self, wave_BS: jax.Array, samples_B: jax.Array, products) -> Moments:
+  def first_moments(self, wave_BS: jax.Array, samples_B: jax.Array) -> Moments:
     """Returns the moments of the first convolution over the frames of each wave."""
-    x_BTC = getattr(self.convolutions, "0")(wave_BS[..., None], products)
+    x_BTC = getattr(self.convolutions, "0")(wave_BS[..., None])
     return moments(x_BTC, self.settings.first_frames(samples_B))
 
 
@@ -265,17 +240,14 @@ class LogMelFront(nnx.Module):
   def __init__(self, settings: LogMels, key: jax.Array):
     s = settings
     keys = jax.random.split(key, 3)
-    self.first = Convolved(s.bins, s.width, 3, 1, keys[0])
-    self.second = Convolved(s.width, s.width, 3, 2, keys[1])
+    self.first = layers.Convolution(s.bins, s.width, 3, keys[0])
+    self.second = layers.Convolution(s.width, s.width, 3, keys[1], stride=2)
     self.positions = layers.normal(keys[2], (s.positions, s.width), 0.02, (None, "embed"))
 
-  def __call__(
-    self, mel_BTM: jax.Array, samples_B: jax.Array, products: str | None = None
-  ) -> jax.Array:
+  def __call__(self, mel_BTM: jax.Array) -> jax.Array:
     """Returns frames_BTD of the whole window, whatever the clip has of it."""
-    beside = ((0, 0), (1, 1), (0, 0))
-    x_BTD = layers.gelu(self.first(jnp.pad(mel_BTM, beside), products))
-    x_BTD = layers.gelu(self.second(jnp.pad(x_BTD, beside), products))
+    x_BTD = layers.gelu(self.first(mel_BTM, (1, 1)))
+    x_BTD = layers.gelu(self.second(x_BTD, (1, 1)))
     return x_BTD + self.positions[...][: x_BTD.shape[1]]
 
 

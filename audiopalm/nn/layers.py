@@ -151,6 +151,39 @@ class Dense(nnx.Module):
     return y + self.bias[...].astype(y.dtype) if self.biased else y
 
 
+class Convolution(nnx.Module):
+  """A convolution over time in `groups` groups of channels: [B, T, C] -> [B, U, D].
+
+  U = (T + padding - taps) // stride + 1. It is computed in the dtype of its input: on CPUs XLA's
+  float32 convolution takes 0.6 of the time of a product of concatenated frames.
+  """
+
+  def __init__(
+    self,
+    channels: int,
+    width: int,
+    taps: int,
+    key: jax.Array,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    biased: bool = True,
+  ):
+    shape = taps, channels // groups, width
+    self.kernel = normal(key, shape, (taps * shape[1]) ** -0.5, (None, None, "embed"))
+    if biased:
+      self.bias = nnx.Param(jnp.zeros(width), axes=("norm",))
+    self.stride, self.groups, self.biased = stride, groups, biased
+
+  def __call__(self, x_BTC: jax.Array, padding: tuple[int, int] = (0, 0)) -> jax.Array:
+    """Returns y_BUD; `padding` frames of zeros go before and after the input."""
+    y_BUD = lax.conv_general_dilated(
+      x_BTC, self.kernel[...].astype(x_BTC.dtype), (self.stride,), [padding],
+      dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=self.groups,
+    )  # fmt: skip
+    return y_BUD + self.bias[...].astype(y_BUD.dtype) if self.biased else y_BUD
+
+
 class Embedding(nnx.Module):
   """One table [V, D] for all columns, each a contiguous slice of it: of embeddings (`embedded`), or
   of a head."""

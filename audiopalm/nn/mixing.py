@@ -20,7 +20,7 @@ from audiopalm.nn import layers, masks
 MOST_BLOCKS = 4
 SMALLEST_BLOCK = 64
 MOST_SCORES = 2**22  # of one head at a time; larger score matrices are computed in chunks of rows
-CHUNK_SCORES = 2**21  # of all heads at a time in `biased`
+CHUNK_SCORES = 2**22  # of all heads at a time in `biased`
 UNSEEN = -1e30  # finite: a padding row, which sees no key, must not become NaN
 
 

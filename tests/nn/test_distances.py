@@ -12,10 +12,10 @@ from audiopalm.nn import distances, layers
 
 @pytest.mark.parametrize("kernel", (12, 7, 8))
 def test_convolved_positions_equal_a_sum_over_taps(kernel):
-  settings = distances.Convolution(kernel, groups=2)
+  settings = distances.ConvolutionSettings(kernel, groups=2)
   module = distances.ConvolvedPositions(settings, 6, jax.random.key(0))
   x_TD = np.random.default_rng(0).normal(0, 1, (9, 6)).astype(np.float32)
-  kernel_GKCD = np.asarray(module.kernel[...])
+  kernel_KCD = np.asarray(module.convolution.kernel[...])
   wanted_TD = np.zeros((9, 6))
   for frame in range(9):
     for tap in range(kernel):
@@ -23,7 +23,7 @@ def test_convolved_positions_equal_a_sum_over_taps(kernel):
       if 0 <= seen < 9:
         for group in (0, 1):
           part = slice(3 * group, 3 * group + 3)
-          wanted_TD[frame, part] += x_TD[seen, part] @ kernel_GKCD[group, tap]
+          wanted_TD[frame, part] += x_TD[seen, part] @ kernel_KCD[tap, :, part]
   found_BTD = module(jnp.asarray(x_TD[None]))
   np.testing.assert_allclose(found_BTD[0], layers.gelu(jnp.asarray(wanted_TD)), atol=1e-5)
 

@@ -89,7 +89,7 @@ def _waves(fields: JsonFields, inputs: JsonFields, kind: str) -> Encoder:
     front,
     _block(fields, order="pre" if stable else "post", distances=buckets),
     projection_norm=kind != "hubert" or fields.boolean("feat_proj_layer_norm"),
-    positions=distances.Convolution(fields.whole("num_conv_pos_embeddings"), groups),
+    positions=distances.ConvolutionSettings(fields.whole("num_conv_pos_embeddings"), groups),
   )
 
 
@@ -175,9 +175,9 @@ def _wave_origins(encoder: Encoder, plain_norm: bool) -> Iterator[tuple[Keys, Or
   for number, (width, kernel) in enumerate(zip(front.channels, front.kernels, strict=True)):
     name, path = f"feature_extractor.conv_layers.{number}", ("front", "convolutions", str(number))
     shape = (width, channels, kernel)
-    yield (*path, "dense", "kernel"), Origin({f"{name}.conv.weight": shape}, _convolution)
+    yield (*path, "kernel"), Origin({f"{name}.conv.weight": shape}, np.transpose)
     if front.bias:
-      yield (*path, "dense", "bias"), Origin({f"{name}.conv.bias": (width,)}, np.asarray)
+      yield (*path, "bias"), Origin({f"{name}.conv.bias": (width,)}, np.asarray)
     if front.norm == "layer" or number == 0:
       yield from _norm(("front", "norms", str(number)), f"{name}.layer_norm", width)
     channels = width
@@ -189,8 +189,8 @@ def _wave_origins(encoder: Encoder, plain_norm: bool) -> Iterator[tuple[Keys, Or
     kinds = ("parametrizations.weight.original0", "parametrizations.weight.original1")
   shapes = (1, 1, kernel), (width, width // groups, kernel)
   parts = {f"{name}.{kind}": shape for kind, shape in zip(kinds, shapes, strict=True)}
-  yield ("positions", "kernel"), Origin(parts, lambda g, v: _grouped(g, v, groups))
-  yield ("positions", "bias"), Origin({f"{name}.bias": (width,)}, np.asarray)
+  yield ("positions", "convolution", "kernel"), Origin(parts, _with_weight_norm)
+  yield ("positions", "convolution", "bias"), Origin({f"{name}.bias": (width,)}, np.asarray)
   yield from _norm(("norm",), "encoder.layer_norm", width)
   layer = "encoder.layers.{}"
   names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "out_proj"}
@@ -228,20 +228,20 @@ def _bert_origins(encoder: Encoder) -> Iterator[tuple[Keys, Origin]]:
   path, name = ("layers", "convolution"), f"{layer}.conv_module"
   yield from _norm((*path, "norm"), f"{name}.layer_norm", width)
   into = {f"{name}.pointwise_conv1.weight": (2 * width, width, 1)}
-  yield (*path, "into", "kernel"), Origin(into, _convolution)
+  yield (*path, "into", "kernel"), Origin(into, _product)
   depthwise = {f"{name}.depthwise_conv.weight": (width, 1, block.conv_width)}
   yield (*path, "depthwise"), Origin(depthwise, lambda w: w[:, 0].T)
   yield from _norm((*path, "depthwise_norm"), f"{name}.depthwise_layer_norm", width)
   out = {f"{name}.pointwise_conv2.weight": (width, width, 1)}
-  yield (*path, "out", "kernel"), Origin(out, _convolution)
+  yield (*path, "out", "kernel"), Origin(out, _product)
   yield from _norm(("layers", "norm"), f"{layer}.final_layer_norm", width)
 
 
 def _whisper_origins(encoder: Encoder) -> Iterator[tuple[Keys, Origin]]:
   front, block, width = encoder.front, encoder.block, encoder.block.width
   for ours, theirs, channels in (("first", "conv1", front.bins), ("second", "conv2", width)):
-    path, shape = ("front", ours, "dense"), (width, channels, 3)
-    yield (*path, "kernel"), Origin({f"{theirs}.weight": shape}, _convolution)
+    path, shape = ("front", ours), (width, channels, 3)
+    yield (*path, "kernel"), Origin({f"{theirs}.weight": shape}, np.transpose)
     yield (*path, "bias"), Origin({f"{theirs}.bias": (width,)}, np.asarray)
   positions = {"embed_positions.weight": (front.positions, width)}
   yield ("front", "positions"), Origin(positions, np.asarray)
@@ -297,14 +297,12 @@ def _feed_forward(
     yield from _dense(("layers", ours, path), f"{name}.{theirs}", into, out)
 
 
-def _convolution(weight_DCK: np.ndarray) -> np.ndarray:
-  """Returns kernel_ED of one matrix product, with the channels of each tap side by side."""
-  return weight_DCK.transpose(2, 1, 0).reshape(-1, len(weight_DCK))
+def _product(weight_DC1: np.ndarray) -> np.ndarray:
+  """Returns kernel_CD of a convolution of one tap, which is a matrix product."""
+  return weight_DC1[..., 0].T
 
 
-def _grouped(g_11K: np.ndarray, v_DCK: np.ndarray, groups: int) -> np.ndarray:
-  """Returns kernel_GKCD of a convolution with weight norm: each tap of `v` has the norm in `g`."""
+def _with_weight_norm(g_11K: np.ndarray, v_DCK: np.ndarray) -> np.ndarray:
+  """Returns kernel_KCD of a convolution with weight norm: each tap of `v` has the norm in `g`."""
   norm_11K = np.sqrt(np.square(v_DCK, dtype=np.float64).sum(axis=(0, 1), keepdims=True))
-  weight_DCK = (v_DCK * (g_11K / norm_11K)).astype(np.float32)
-  weight_GDCK = weight_DCK.reshape(groups, -1, *weight_DCK.shape[1:])
-  return weight_GDCK.transpose(0, 3, 2, 1)
+  return (v_DCK * (g_11K / norm_11K)).astype(np.float32).transpose()
