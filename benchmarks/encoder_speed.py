@@ -52,7 +52,7 @@ MODELS = {
     "WhisperModel",
     {
       "d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048,
-      "decoder_layers": 1,
+      "decoder_layers": 1, "decoder_attention_heads": 8,
     },
   ),
 }  # fmt: skip

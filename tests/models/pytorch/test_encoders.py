@@ -117,6 +117,12 @@ def test_later_layers_are_neither_read_nor_computed(folders, opened, tmp_path):
     encoders.open(encoder.folder, layer=3)
 
 
+def test_products_in_bfloat16_give_about_the_same_states(folders, opened):
+  encoder, wave_S = encoders.open(opened("wavlm large").folder, layer=1), folders.wave(3_000)
+  rounded_TD, exact_TD = encoder.encode(wave_S, products="bfloat16"), encoder.encode(wave_S)
+  assert 1e-5 < np.abs(rounded_TD - exact_TD).max() < 0.05 * exact_TD.std()
+
+
 def test_waves_that_are_too_short_have_no_state(opened):
   assert opened("hubert").encode(np.zeros(30, np.float32)).shape == (0, 16)
   assert opened("whisper").encode(np.zeros(0, np.float32)).shape == (0, 16)
