@@ -114,6 +114,8 @@ class StateModel(base.NetworkModel):
   Clips are wave_BS at 16 kHz, of which the first `samples_B` samples are theirs. What follows them
   changes nothing: a padded clip has the states of the clip alone. The published classes see padding
   where they norm over groups; Whisper's pads every clip to its window, and so does this one.
+  Layers are stacked, or a tuple as `transformer.unstacked` gives: a short clip takes less time so,
+  as no layer is copied out of its stack.
   """
 
   def features(self, wave_BS: jax.Array, samples_B: jax.Array) -> jax.Array:
@@ -132,15 +134,15 @@ class StateModel(base.NetworkModel):
       case fronts.Filterbanks():
         return features
       case fronts.Waves():
-        return self.module(params).front(features, samples_B, of_clip)
+        return self._network(params).front(features, samples_B, of_clip)
       case fronts.LogMels():
-        return self.module(params).front(features)
+        return self._network(params).front(features)
 
   def first_moments(
     self, params: base.Params, wave_BS: jax.Array, samples_B: jax.Array
   ) -> fronts.Moments:
     """Returns the moments over time that a front with a group norm takes."""
-    return self.module(params).front.first_moments(wave_BS, samples_B)
+    return self._network(params).front.first_moments(wave_BS, samples_B)
 
   def valid(self, frames: int, samples_B: jax.Array) -> jax.Array:
     """Returns valid_BT: which of so many frames belong to the clips."""
@@ -171,8 +173,8 @@ class StateModel(base.NetworkModel):
     frames_BTC = self.frames(params, self.features(wave_BS, samples_B), samples_B)
     valid_BT = self.valid(frames_BTC.shape[1], samples_B)
     last = self.settings.block.layers
-    hidden_BTD, inputs_LBTD = self._run(params, frames_BTC, valid_BT, last, None, keep=True)
-    return jnp.concatenate([inputs_LBTD, hidden_BTD[None]]), valid_BT
+    hidden_BTD, inputs = self._run(params, frames_BTC, valid_BT, last, None, keep=True)
+    return jnp.stack([*inputs, hidden_BTD]), valid_BT
 
   def states(
     self,
@@ -185,12 +187,16 @@ class StateModel(base.NetworkModel):
     """Returns hidden_BTD after `layer` layers, 0 in padding, of frames of the front."""
     return self._run(params, frames_BTC, valid_BT, layer, products, keep=False)[0]
 
+  def _network(self, params: base.Params) -> nnx.Module:
+    """Returns the module with the arrays outside of layers, which run from their own arrays."""
+    return self.module({**params, "layers": self.arrays["layers"]})
+
   def _run(self, params, frames_BTC, valid_BT, layer, products, keep: bool):
-    """Returns (hidden_BTD, the inputs of all layers, LBTD, if they are kept)."""
+    """Returns (hidden_BTD, the input of each layer if they are kept)."""
     s, order = self.settings, self.settings.block.order
     check_layer(s, layer)
     inside_BT1 = valid_BT[..., None]
-    network = self.module(params)
+    network = self._network(params)
     x_BTD = network.projection(frames_BTC, products) if s.projects else frames_BTC
     if s.positions is not None:
       x_BTD = jnp.where(inside_BT1, x_BTD, 0)
@@ -208,13 +214,13 @@ class StateModel(base.NetworkModel):
       kept = jnp.where(inside_BT1, x_BTD, 0) if keep else None
       return block(x_BTD, seen_BT, bias, products), kept
 
-    x_BTD, inputs_LBTD = transformer.run(
-      s.block, cut(params, layer)["layers"], x_BTD, jnp.arange(layer), call,
-      block=encoding.block_class(s.block),
-    )  # fmt: skip
+    in_use = cut(params, layer)["layers"]
+    per_layer = (None,) * layer if isinstance(in_use, tuple) else None
+    block = encoding.block_class(s.block)
+    x_BTD, inputs = transformer.run(s.block, in_use, x_BTD, per_layer, call, block=block)
     if order == "pre" and layer == s.block.layers:
       x_BTD = network.norm(x_BTD)
-    return jnp.where(inside_BT1, x_BTD, 0), inputs_LBTD
+    return jnp.where(inside_BT1, x_BTD, 0), inputs
 
 
 def check_layer(settings: Encoder, layer: int) -> None:
@@ -228,5 +234,8 @@ def check_layer(settings: Encoder, layer: int) -> None:
 
 
 def cut(params: Mapping[str, Any], layer: int) -> base.Params:
-  """Returns the parameters with the first `layer` layers alone."""
-  return {**params, "layers": jax.tree.map(lambda array: array[:layer], params["layers"])}
+  """Returns the parameters with the first `layer` layers alone, stacked or not."""
+  layers = params["layers"]
+  if isinstance(layers, tuple):
+    return {**params, "layers": layers[:layer]}
+  return {**params, "layers": jax.tree.map(lambda array: array[:layer], layers)}

@@ -101,21 +101,28 @@ class PretrainedEncoder:
 
   @functools.cached_property
   def params(self) -> Params:
-    """The parameters that the states depend on, as float32 on the default device."""
-    return jax.tree_util.tree_map_with_path(
-      lambda path, shape: jnp.asarray(self._array(tuple(step.key for step in path), shape.shape)),
-      self.model.arrays,
-    )
+    """The parameters that the states depend on, as float32 on the default device. Layers are a
+    tuple, which `StateModel` takes too."""
+    outside = {name: tree for name, tree in self.model.arrays.items() if name != "layers"}
+    layer = {"layers": self.model.arrays["layers"]}
+
+    def read(tree: Params, number: int) -> Params:
+      return jax.tree_util.tree_map_with_path(
+        lambda path, _: jnp.asarray(self._array(tuple(step.key for step in path), number)), tree
+      )
+
+    apart = [read(layer, number)["layers"] for number in range(self.layer)]
+    return {**read(outside, 0), "layers": tuple(apart)}
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """SHA-256 of the settings, the layer and the tensors in use, as float32 under the encoder's own
     names: the same where prefix, file type or float type differ and the values do not."""
     digest = hashlib.sha256(f"{self.settings} {self.layer}".encode())
-    for path, origin in self._origins.items():
-      for names in self._names(path, origin, self.layer):
+    for path in self._origins:
+      for names in self._names(path, self.layer):
         for name in names:
-          tensor = np.ascontiguousarray(self.tensors.read(self._prefix + name), np.float32)
+          tensor = np.asarray(self.tensors.read(name), np.float32)
           digest.update("/".join(path).encode() + tensor.tobytes())
     return digest.hexdigest()
 
@@ -146,11 +153,11 @@ class PretrainedEncoder:
     }
     expected = {}
     for path, origin in self._origins.items():
-      for names in self._names(path, origin, self.layers):
+      for names in self._names(path, self.layers):
         for name, shape in zip(names, origin.shapes.values(), strict=True):
-          dtype, _ = stored.get(self._prefix + name, ("float32", None))
+          dtype, _ = stored.get(name, ("float32", None))
           allowed = dtype if dtype in DTYPES.values() else "float32, bfloat16 or float16"
-          expected[self._prefix + name] = f"{allowed} {shape}"
+          expected[name] = f"{allowed} {shape}"
     lines = torch_names.differences(actual, expected)
     if lines:
       raise CheckpointError(
@@ -176,23 +183,16 @@ class PretrainedEncoder:
     old_norm = any(name.endswith(".weight_g") for name in self.tensors.stored)
     return encoder_names.origins(self.settings, old_norm)
 
-  def _names(
-    self, path: encoder_names.Keys, origin: encoder_names.Origin, layers: int
-  ) -> list[list[str]]:
-    """Returns the names of an array's tensors, in one list for each layer of its stack."""
+  def _names(self, path: encoder_names.Keys, layers: int) -> list[list[str]]:
+    """Returns the names of an array's tensors, in one list for each layer it is in."""
     numbers = range(layers) if path[0] == "layers" else range(1)
-    return [[name.format(number) for name in origin.shapes] for number in numbers]
+    return [self._names_in(path, number) for number in numbers]
 
-  def _array(self, path: encoder_names.Keys, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns an array of ours, with the layers in use where it is stacked."""
-    origin = self._origins[path]
+  def _names_in(self, path: encoder_names.Keys, number: int) -> list[str]:
+    return [self._prefix + name.format(number) for name in self._origins[path].shapes]
 
-    def converted(names: list[str]) -> np.ndarray:
-      tensors = (self.tensors.read(self._prefix + name).astype(np.float32) for name in names)
-      return origin.convert(*tensors)
-
-    stacked = path[0] == "layers"
-    arrays = [converted(names) for names in self._names(path, origin, self.layer)]
-    array = np.array(arrays, np.float32).reshape(-1, *shape[1:]) if stacked else arrays[0]
-    assert array.shape[stacked:] == shape[stacked:], path
-    return array
+  def _array(self, path: encoder_names.Keys, number: int) -> np.ndarray:
+    """Returns an array of ours, of layer `number` where it is in all layers."""
+    names = self._names_in(path, number)
+    tensors = (self.tensors.read(name).astype(np.float32) for name in names)
+    return self._origins[path].convert(*tensors)

@@ -7,6 +7,7 @@ import pytest
 
 from audiopalm.errors import CheckpointError, ConfigError
 from audiopalm.models import encoder_windows
+from audiopalm.models.encoder import cut
 from audiopalm.models.pytorch import encoders
 
 KINDS = ("hubert", "wavlm large", "w2v-bert", "whisper")
@@ -14,12 +15,12 @@ KINDS = ("hubert", "wavlm large", "w2v-bert", "whisper")
 
 @pytest.fixture(scope="module")
 def opened(folders, tmp_path_factory):
-  """opened(name): a small encoder, opened once."""
+  """opened(name): a small encoder, opened once for states after the first of two layers."""
   found = {}
 
   def of(name):
     if name not in found:
-      found[name] = encoders.open(folders.write(tmp_path_factory.mktemp("encoder"), name))
+      found[name] = encoders.open(folders.write(tmp_path_factory.mktemp("encoder"), name), layer=1)
     return found[name]
 
   return of
@@ -32,7 +33,7 @@ def test_a_padded_clip_equals_the_clip_alone(name, folders, opened):
   for row, length in enumerate(lengths):
     noise[row, :length] = folders.wave(length, row)
   encode = jax.jit(encoder.model.encode, static_argnums=3)
-  hidden_BTD, valid_BT = encode(encoder.params, noise, jnp.array(lengths), 2)
+  hidden_BTD, valid_BT = encode(encoder.params, noise, jnp.array(lengths), 1)
   assert valid_BT.sum(axis=1).tolist() == [encoder.frames(length) for length in lengths]
   for row, length in enumerate(lengths):
     alone_TD = encoder.encode(folders.wave(length, row))
@@ -47,14 +48,14 @@ def smaller_windows(monkeypatch, window, context, chunk):
   monkeypatch.setattr(encoder_windows, "CHUNK", chunk)
 
 
-@pytest.mark.parametrize("name", ("hubert", "wav2vec2 large", "w2v-bert"))
+@pytest.mark.parametrize("name", ("hubert", "w2v-bert"))
 def test_frames_of_chunks_equal_those_of_the_whole_wave(name, folders, opened, monkeypatch):
   smaller_windows(monkeypatch, 1_250, 125, 40)
   encoder, wave_S = opened(name), folders.wave(17_777) + 0.02
   model, samples_B = encoder.model, np.array([17_777], np.int32)
-  whole_BTC = model.frames(
-    encoder.params, model.features(wave_S[None], samples_B), samples_B
-  )  # fmt: skip
+  whole_BTC = jax.jit(
+    lambda params: model.frames(params, model.features(wave_S[None], samples_B), samples_B)
+  )(encoder.params)
   chunks = list(encoder_windows.frames(model, encoder.params, wave_S))
   assert len(chunks) > 1 and max(map(len, chunks)) == 40
   assert whole_BTC.std() > 0.1
@@ -72,9 +73,9 @@ def test_states_away_from_seams_are_close_to_those_of_the_whole_wave(
   assert len(pieces) > 1
   windowed_TD = np.concatenate(pieces)
   assert windowed_TD.shape == whole_TD.shape
-  # A sum over 90 other frames of noise differs, but little.
-  error_T = np.abs(windowed_TD - whole_TD).mean(axis=1)
-  assert error_T.max() < 0.5 * whole_TD.std() and error_T.mean() < 0.15 * whole_TD.std()
+  # Random attention over 120 frames of noise differs a little from that over all.
+  error_T = np.abs(windowed_TD - whole_TD).mean(axis=1) / whole_TD.std()
+  assert error_T.mean() < 0.15 and error_T.max() < 1
 
 
 def test_whisper_encodes_windows_of_its_own_length(folders, opened):
@@ -101,12 +102,19 @@ def test_a_shorter_window_takes_the_first_positions(folders, opened):
 
 
 def test_later_layers_are_neither_read_nor_computed(folders, opened, tmp_path):
-  encoder = opened("hubert")
-  first = encoders.open(encoder.folder, layer=1)
-  assert {len(array) for array in jax.tree.leaves(first.params["layers"])} == {1}
+  first = opened("hubert")
+  encoder = encoders.open(first.folder)
+  assert (len(first.params["layers"]), len(encoder.params["layers"])) == (1, 2)
   wave_S = folders.wave(6_000)
-  states_LBTD, _ = encoder.model.all_states(encoder.params, wave_S[None], np.array([6_000]))
+  states_LBTD, _ = jax.jit(encoder.model.all_states)(
+    encoder.params, wave_S[None], np.array([6_000])
+  )
   assert len(states_LBTD) == 3
+  layers = jax.tree.map(lambda *arrays: jnp.stack(arrays), *encoder.params["layers"])
+  stacked = cut({**encoder.params, "layers": layers}, 1)
+  encode = jax.jit(encoder.model.encode, static_argnums=3)
+  hidden_BTD, _ = encode(stacked, wave_S[None], np.array([6_000]), 1)
+  np.testing.assert_allclose(hidden_BTD, states_LBTD[1], atol=1e-5)
   np.testing.assert_allclose(first.encode(wave_S), states_LBTD[1, 0], atol=1e-5)
   arrays = folders.tensors("hubert")
   arrays["encoder.layers.1.feed_forward.output_dense.weight"] += 1
@@ -118,7 +126,7 @@ def test_later_layers_are_neither_read_nor_computed(folders, opened, tmp_path):
 
 
 def test_products_in_bfloat16_give_about_the_same_states(folders, opened):
-  encoder, wave_S = encoders.open(opened("wavlm large").folder, layer=1), folders.wave(3_000)
+  encoder, wave_S = opened("wavlm large"), folders.wave(3_000)
   rounded_TD, exact_TD = encoder.encode(wave_S, products="bfloat16"), encoder.encode(wave_S)
   assert 1e-5 < np.abs(rounded_TD - exact_TD).max() < 0.05 * exact_TD.std()
 
@@ -132,8 +140,8 @@ def test_the_same_values_in_another_file_have_the_same_fingerprint(folders, open
   half = {name: array.astype(np.float16) for name, array in folders.tensors("hubert").items()}
   exact = {f"hubert.{name}": array.astype(np.float32) for name, array in half.items()}
   exact |= {"lm_head.weight": np.zeros((2, 3)), "hubert.masked_spec_embed": np.zeros(3)}
-  small = encoders.open(folders.write(tmp_path / "half", "hubert", half))
-  large = encoders.open(folders.write(tmp_path / "exact", "hubert", exact))
+  small = encoders.open(folders.write(tmp_path / "half", "hubert", half), layer=1)
+  large = encoders.open(folders.write(tmp_path / "exact", "hubert", exact), layer=1)
   assert small.fingerprint == large.fingerprint != opened("hubert").fingerprint
   jax.tree.map(np.testing.assert_array_equal, small.params, large.params)
 
