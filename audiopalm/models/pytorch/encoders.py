@@ -11,35 +11,43 @@ import dataclasses
 import functools
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors import numpy as safetensors
 
 from audiopalm.errors import CheckpointError
 from audiopalm.models import encoder_windows
 from audiopalm.models.base import Params
 from audiopalm.models.encoder import Encoder, StateModel, check_layer
 from audiopalm.models.pytorch import encoder_names, fields, torch_names
-from audiopalm.models.pytorch.tensors import DTYPES, Tensors
+from audiopalm.models.pytorch.tensors import DTYPES, SINGLE_FILE, Tensors
 
 EXPECTED = (
   "the folder of a speech encoder as transformers saves it, with "
   f"{fields.CONFIG}, {encoder_names.PROCESSOR} and model.safetensors"
 )
+CARD = "README.md"
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
 
 
 def open(
-  folder: str | Path, layer: int | None = None, window_s: float | None = None
+  folder: str | Path,
+  layer: int | None = None,
+  window_s: float | None = None,
+  *,
+  whole: bool = True,
 ) -> "PretrainedEncoder":
   """Returns the encoder in a folder; checks names, types and shapes of its tensors, reads none.
 
   Its states are those after `layer` layers, by default the last; later ones are neither read nor
   computed. `window_s` shortens Whisper's window of 30 s (`fronts.LogMels`), at the price of other
-  states than the published encoder gives. ConfigError where the folder describes no encoder that is
+  states than the published encoder gives. `whole` False opens what `PretrainedEncoder.save` wrote,
+  which lacks the later layers. ConfigError where the folder describes no encoder that is
   computed here, CheckpointError where its tensors do not match.
   """
   folder = Path(folder)
@@ -49,7 +57,7 @@ def open(
   layer = settings.block.layers if layer is None else layer
   check_layer(settings, layer)
   encoder = PretrainedEncoder(folder, settings, layer, Tensors(folder))
-  encoder.check()
+  encoder.check(settings.block.layers if whole else layer)
   return encoder
 
 
@@ -130,12 +138,12 @@ class PretrainedEncoder:
   def license_note(self) -> str | None:
     """What the folder says about its license: that of its model card, else the first line of its
     license file; None where it says nothing."""
-    card = self.folder / "README.md"
+    card = self.folder / CARD
     if card.is_file():
       text = card.read_text(encoding="utf-8", errors="replace")
       found = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)", text)
       if found:
-        return f"{found[1].strip()} (README.md)"
+        return f"{found[1].strip()} ({CARD})"
     for name in LICENSES:
       if (self.folder / name).is_file():
         lines = (self.folder / name).read_text(encoding="utf-8", errors="replace").split("\n")
@@ -143,8 +151,23 @@ class PretrainedEncoder:
         return f"{first} ({name})"
     return None
 
-  def check(self) -> None:
-    """Raises CheckpointError that lists tensors which do not match the settings."""
+  def save(self, folder: Path) -> None:
+    """Writes what the states depend on, as `open` reads it with `whole` False: the JSON files, the
+    tensors in use as float32, and what the folder says about its license."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (fields.CONFIG, encoder_names.PROCESSOR, CARD, *LICENSES):
+      if (self.folder / name).is_file():
+        shutil.copyfile(self.folder / name, folder / name)
+    in_use = (names for path in self._origins for names in self._names(path, self.layer))
+    arrays = {
+      name: np.ascontiguousarray(self.tensors.read(name), np.float32)
+      for names in in_use
+      for name in names
+    }
+    safetensors.save_file(arrays, folder / SINGLE_FILE)
+
+  def check(self, layers: int) -> None:
+    """Raises CheckpointError that lists tensors which do not match so many layers."""
     stored = self.tensors.stored
     actual = {
       name: f"{dtype} {shape}"
@@ -153,7 +176,7 @@ class PretrainedEncoder:
     }
     expected = {}
     for path, origin in self._origins.items():
-      for names in self._names(path, self.layers):
+      for names in self._names(path, layers):
         for name, shape in zip(names, origin.shapes.values(), strict=True):
           dtype, _ = stored.get(name, ("float32", None))
           allowed = dtype if dtype in DTYPES.values() else "float32, bfloat16 or float16"
