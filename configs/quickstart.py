@@ -6,6 +6,7 @@ One decoder learns to transcribe, to translate and to speak sentences that a syn
 twelve voices a language; it is tested on sentences, and on voices, that it never met in either
 language. SVOX Pico speaks, or with `--set synthesizer=espeak` espeak-ng. Made for two CPU cores and
 one coffee; `make quickstart` runs it with everything before and after.
+`--set units=neural:FOLDER` takes units of a published speech encoder (docs/tokenizers.md).
 """
 
 from typing import Literal
@@ -14,7 +15,9 @@ from audiopalm import config as c
 
 
 def experiment(
-  train_records: int = 4_000, synthesizer: Literal["pico", "espeak"] = "pico"
+  train_records: int = 4_000,
+  synthesizer: Literal["pico", "espeak"] = "pico",
+  units: str = "mfcc",
 ) -> c.Experiment:
   corpus = c.corpora.Synthetic(
     languages=("en", "fr"),
@@ -26,7 +29,10 @@ def experiment(
   )
   return c.Experiment(
     name="quickstart",
-    tokenizers=(c.tokenizers.text(size=512), c.tokenizers.units(size=256, rate_hz=25)),
+    tokenizers=(
+      c.tokenizers.text(size=512),
+      c.tokenizers.named_units(units, c.tokenizers.units(size=256, rate_hz=25), rate_hz=25),
+    ),
     mixture=c.mixtures.blend(
       (c.mixtures.asr(corpus), 0.23),
       (c.mixtures.tts(corpus), 0.19),

@@ -9,21 +9,26 @@ The Free Spoken Digit Dataset through TFDS (CC BY-SA 4.0, 2,500 recordings at 8 
 `data_dir` TFDS looks where it always does, and downloads. Each training recording is also played
 at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2015). In what
 `audiopalm evaluate` prints, `exact %` of the held-out voice is the share of its digits that are
-right.
+right. `--set units=neural:FOLDER` takes units of a published speech encoder (docs/tokenizers.md).
 """
 
 from audiopalm import config as c
 
 
-def experiment(held_out_speaker: str | None = "theo", data_dir: str | None = None) -> c.Experiment:
+def experiment(
+  held_out_speaker: str | None = "theo", data_dir: str | None = None, units: str = "mfcc"
+) -> c.Experiment:
   corpus = c.corpora.SpokenDigit(data_dir=data_dir, held_out_speaker=held_out_speaker, variants=8)
   return c.Experiment(
     name="spoken_digit",
     tokenizers=(
       c.tokenizers.text(size=320),
       # Telephone band, single words, few speakers: no vocal tract length to be found in so little.
-      c.tokenizers.units(
-        size=256, rate_hz=50, warps=1, high_hz=3_800.0, floor_db=40.0, coefficients=13
+      c.tokenizers.named_units(
+        units,
+        c.tokenizers.units(
+          size=256, rate_hz=50, warps=1, high_hz=3_800.0, floor_db=40.0, coefficients=13
+        ),
       ),
     ),
     mixture=c.mixtures.blend((c.mixtures.asr(corpus), 1.0)),

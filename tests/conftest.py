@@ -54,3 +54,11 @@ def fake_store(tmp_path, monkeypatch):
   """An object store under fake:// that can put, get and remove objects, and nothing else."""
   monkeypatch.syspath_prepend(str(Path(__file__).parent))
   return importlib.import_module("object_store").install(tmp_path / "objects")
+
+
+@pytest.fixture(scope="session")
+def folders():
+  """The module that writes folders of small speech encoders with random weights."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parent))
+    yield importlib.import_module("encoder_folders")

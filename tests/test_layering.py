@@ -50,7 +50,10 @@ MAY_START_BEAM = "audiopalm/cli/prepare.py"
 # What may be imported of models/ from outside it and parts/: no class of a model.
 MODELS = (
   "audiopalm.models.base.",
+  "audiopalm.models.pytorch.encoders.",
   "audiopalm.models.pytorch.families.",
+  "audiopalm.models.pytorch.fields.",
+  "audiopalm.models.pytorch.tensors.",
   "audiopalm.models.pytorch.torch_names.",
 )
 MAY_NAME_MODELS = ("audiopalm/models/", "audiopalm/parts/")

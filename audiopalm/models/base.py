@@ -222,9 +222,14 @@ class NetworkModel:
     )
 
   @property
+  def arrays(self) -> Params:
+    """The parameters as ShapeDtypeStructs, placed nowhere."""
+    return nnx.to_pure_dict(self._split[1])
+
+  @property
   def count(self) -> int:
     """The number of parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.to_pure_dict(self._split[1])))
+    return sum(leaf.size for leaf in jax.tree.leaves(self.arrays))
 
   def init(self, key: jax.Array, mesh: jax.sharding.Mesh) -> Params:
     placed = jax.tree.map(lambda shape: shape.sharding, self.shapes(mesh))
@@ -233,7 +238,7 @@ class NetworkModel:
     )(key)
 
   def shapes(self, mesh: jax.sharding.Mesh) -> Params:
-    shapes = nnx.to_pure_dict(self._split[1])
+    shapes = self.arrays
     placed = sharding.shardings(self.axes, shapes, mesh)
     return jax.tree.map(
       lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, placed

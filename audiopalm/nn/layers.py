@@ -1,4 +1,4 @@
-"""The basic layers: matrix product, RMS norm, embedding table, dropout.
+"""The basic layers: matrix product, RMS norm, layer norm, embedding table, dropout.
 
 Parameters are `nnx.Param(value, axes=(logical axes))` and kernels are float32. `products` is the
 dtype that both operands of a matrix product are cast to, by default the dtype of the input;
@@ -6,6 +6,7 @@ products accumulate in float32, and the output has the dtype of the input.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,91 @@ class RMSNorm(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return rms_norm(x, self.scale[...] + 1 if self.offset else self.scale[...], self.eps)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+  """Returns the exact GELU. jax.nn.gelu computes it by erfc, at twice the time on a CPU."""
+  return 0.5 * x * (1 + lax.erf(x * 2**-0.5))
+
+
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> jax.Array:
+  """Returns (x - mean) / deviation * scale + bias over the last axis, computed in float32
+  (arXiv:1607.06450)."""
+  x32 = x.astype(jnp.float32)
+  centered = x32 - jnp.mean(x32, axis=-1, keepdims=True)
+  variance = jnp.mean(centered * centered, axis=-1, keepdims=True)
+  return (centered * lax.rsqrt(variance + eps) * scale + bias).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+  """Layer norm with a learned scale and bias."""
+
+  def __init__(self, width: int, eps: float):
+    self.scale = nnx.Param(jnp.ones(width), axes=("norm",))
+    self.bias = nnx.Param(jnp.zeros(width), axes=("norm",))
+    self.eps = eps
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return layer_norm(x, self.scale[...], self.bias[...], self.eps)
+
+
+class Dense(nnx.Module):
+  """A product with a kernel [into..., out...] and, with `biased`, a bias [out...].
+
+  `axes` are the logical axes of the kernel, of which `into` are contracted with the input.
+  """
+
+  def __init__(
+    self,
+    into: tuple[int, ...],
+    out: tuple[int, ...],
+    axes: tuple[str | None, ...],
+    key: jax.Array,
+    biased: bool = True,
+  ):
+    self.kernel = normal(key, (*into, *out), math.prod(into) ** -0.5, axes)
+    if biased:
+      out_axes = tuple("norm" if axis == "embed" else axis for axis in axes[len(into) :])
+      self.bias = nnx.Param(jnp.zeros(out), axes=out_axes)
+    self.contracted = len(into)
+    self.biased = biased
+
+  def __call__(self, x: jax.Array, products: jax.typing.DTypeLike | None = None) -> jax.Array:
+    y = linear(x, self.kernel[...], self.contracted, products)
+    return y + self.bias[...].astype(y.dtype) if self.biased else y
+
+
+class Convolution(nnx.Module):
+  """A convolution over time in `groups` groups of channels: [B, T, C] -> [B, U, D].
+
+  U = (T + padding - taps) // stride + 1. It is computed in the dtype of its input: on CPUs XLA's
+  float32 convolution takes 0.6 of the time of a product of concatenated frames.
+  """
+
+  def __init__(
+    self,
+    channels: int,
+    width: int,
+    taps: int,
+    key: jax.Array,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    biased: bool = True,
+  ):
+    shape = taps, channels // groups, width
+    self.kernel = normal(key, shape, (taps * shape[1]) ** -0.5, (None, None, "embed"))
+    if biased:
+      self.bias = nnx.Param(jnp.zeros(width), axes=("norm",))
+    self.stride, self.groups, self.biased = stride, groups, biased
+
+  def __call__(self, x_BTC: jax.Array, padding: tuple[int, int] = (0, 0)) -> jax.Array:
+    """Returns y_BUD; `padding` frames of zeros go before and after the input."""
+    y_BUD = lax.conv_general_dilated(
+      x_BTC, self.kernel[...].astype(x_BTC.dtype), (self.stride,), [padding],
+      dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=self.groups,
+    )  # fmt: skip
+    return y_BUD + self.bias[...].astype(y_BUD.dtype) if self.biased else y_BUD
 
 
 class Embedding(nnx.Module):

@@ -11,6 +11,7 @@ from audiopalm import sharding
 
 RATE_HZ, HOP, WINDOW, SIZE = 16_000, 160, 400, 512  # in samples: 10 ms hop, 25 ms window, FFT
 FLOOR = 1e-6  # least power of a mel bin: silence in 16-bit recordings
+WHISPER_FLOOR = 1e-10
 
 
 def log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
@@ -48,3 +49,42 @@ def filters(bins: int) -> np.ndarray:
 
 def _mel(hertz):
   return 2595.0 * np.log10(1 + np.asarray(hertz) / 700.0)
+
+
+def whisper_log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
+  """Returns float32 [B, S / HOP, M] of 16 kHz waves as Whisper takes them.
+
+  Frame t is centered on sample t * HOP of the wave, which is mirrored at both ends. The floor is 80
+  dB below the loudest bin of the clip, and a factor of 10 in power is 1/4. Source: Radford et al.,
+  arXiv:2212.04356, section 2.2.
+  """
+  frames, half = wave_BS.shape[1] // HOP, WINDOW // 2
+  padded_BS = jnp.pad(wave_BS, ((0, 0), (half, half)), mode="reflect")
+  hops = [padded_BS[:, start : start + frames * HOP] for start in range(0, WINDOW, HOP)]
+  parts = [hop.reshape(len(wave_BS), frames, HOP) for hop in hops]
+  window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+  frames_BTW = jnp.concatenate(parts, axis=-1)[..., :WINDOW] * window
+  spectrum_BTF = jnp.fft.rfft(frames_BTW, WINDOW)
+  power_BTF = jnp.square(spectrum_BTF.real) + jnp.square(spectrum_BTF.imag)
+  filters_FM = slaney_filters(bins)
+  mel_BTM = jnp.einsum("BTF,FM->BTM", power_BTF, filters_FM, precision="highest")
+  log_BTM = jnp.log10(jnp.maximum(mel_BTM, WHISPER_FLOOR))
+  loudest_B11 = jnp.max(log_BTM, axis=(1, 2), keepdims=True)
+  return (jnp.maximum(log_BTM, loudest_B11 - 8.0) + 4.0) / 4.0
+
+
+@functools.cache
+def slaney_filters(bins: int) -> np.ndarray:
+  """Returns float32 [WINDOW / 2 + 1, M]: triangles from 0 to 8,000 Hz on Slaney's scale, each with
+  an area of 1 Hz. The scale is linear below 1,000 Hz and logarithmic above."""
+  highest = 15.0 + 27.0 * np.log(RATE_HZ / 2 / 1_000.0) / np.log(6.4)
+  mels = np.linspace(0.0, highest, bins + 2)
+  edges_hz = np.where(mels < 15.0, mels * 200.0 / 3.0, 1_000.0 * 6.4 ** ((mels - 15.0) / 27.0))
+  frequency_hz = np.linspace(0, RATE_HZ / 2, WINDOW // 2 + 1)[:, None]
+  left, middle, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+  rising, falling = (
+    (frequency_hz - left) / (middle - left),
+    (right - frequency_hz) / (right - middle),
+  )
+  triangles = np.maximum(0, np.minimum(rising, falling))
+  return (triangles * 2.0 / (right - left)).astype(np.float32)

@@ -7,6 +7,8 @@ them. `products` is as in `nn.layers`.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from audiopalm.nn import layers, masks
 MOST_BLOCKS = 4
 SMALLEST_BLOCK = 64
 MOST_SCORES = 2**22  # of one head at a time; larger score matrices are computed in chunks of rows
+CHUNK_SCORES = 2**22  # of all heads at a time in `biased`
 UNSEEN = -1e30  # finite: a padding row, which sees no key, must not become NaN
 
 
@@ -124,6 +127,62 @@ def _scores(softcap, query_BGRLH, key_BGJH, rows, others, window):
     "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
   )
   return masked(scores_BGRLJ, masks.seen(rows, others, window), softcap)
+
+
+def biased(
+  query_BLNH: jax.Array,
+  key_BJNH: jax.Array,
+  value_BJNH: jax.Array,
+  seen_BJ: jax.Array,
+  bias: Callable[[jax.Array, Any, jax.Array], jax.Array] | None = None,
+  per_row: Any = None,
+  products: jax.typing.DTypeLike | None = None,
+) -> jax.Array:
+  """Returns softmax(q k + bias) v over the keys that `seen_BJ` says, for frozen encoders.
+
+  Every row sees the same keys, later ones too. The rows of a chunk have at most CHUNK_SCORES scores
+  in all heads, which stay in the cache of a CPU and bound the memory. `bias(query_BNRH, part,
+  start) -> bias_BNRJ` gives what is added to the scores of the rows from `start` on; `part` has
+  their rows (axis 2) of each array of `per_row`, [B, N, L, ...] each. Queries come already scaled;
+  `products` is as in `layers.linear`. There is no sharding: call it with arrays of one device.
+  """
+  dtype, products = query_BLNH.dtype, products or query_BLNH.dtype
+  batch, length, heads, width = query_BLNH.shape
+  query_BNLH, key_BNJH, value_BNJH = (
+    jnp.swapaxes(array, 1, 2).astype(products) for array in (query_BLNH, key_BJNH, value_BJNH)
+  )
+  hidden_B11J = jnp.where(seen_BJ, 0.0, UNSEEN)[:, None, None]
+  chunks = -(-batch * heads * length * key_BNJH.shape[2] // CHUNK_SCORES)
+  rows = -(-length // chunks)
+
+  def mixed(chunk):
+    start, query_BNRH, part = chunk
+    scores_BNRJ = jnp.einsum(
+      "BNRH,BNJH->BNRJ", query_BNRH, key_BNJH, preferred_element_type=jnp.float32
+    )
+    if bias is not None:
+      scores_BNRJ += bias(query_BNRH, part, start)
+    scores_BNRJ += hidden_B11J
+    weights_BNRJ = jnp.exp(scores_BNRJ - jnp.max(scores_BNRJ, axis=-1, keepdims=True))
+    total_BNR1 = jnp.sum(weights_BNRJ, axis=-1, keepdims=True)
+    mixed_BNRH = jnp.einsum(
+      "BNRJ,BNJH->BNRH", weights_BNRJ.astype(products), value_BNJH, preferred_element_type=dtype
+    )
+    return mixed_BNRH / total_BNR1.astype(dtype)
+
+  if chunks == 1:
+    return jnp.swapaxes(mixed((jnp.int32(0), query_BNLH, per_row)), 1, 2)
+
+  def cut(array):
+    beyond = [(0, 0)] * array.ndim
+    beyond[2] = (0, chunks * rows - length)
+    shape = (*array.shape[:2], chunks, rows, *array.shape[3:])
+    return jnp.moveaxis(jnp.pad(array, beyond).reshape(shape), 2, 0)
+
+  starts = rows * jnp.arange(chunks)
+  mixed_CBNRH = lax.map(mixed, (starts, cut(query_BNLH), jax.tree.map(cut, per_row)))
+  mixed_BCRNH = jnp.transpose(mixed_CBNRH, (1, 0, 3, 2, 4))
+  return mixed_BCRNH.reshape(batch, chunks * rows, heads, width)[:, :length]
 
 
 def grouped(query_BLNH: jax.Array, groups: int) -> jax.Array:

@@ -134,33 +134,36 @@ class TransformerBlock(nnx.Module):
     return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value
 
 
-def stack(settings: BlockSettings, key: jax.Array) -> TransformerBlock:
-  """Returns a TransformerBlock whose every array has a leading axis of `settings.layers`."""
-  return nnx.vmap(functools.partial(TransformerBlock, settings))(
-    jax.random.split(key, settings.layers)
-  )
+def stack(settings: Any, key: jax.Array, block: type[nnx.Module] = TransformerBlock) -> nnx.Module:
+  """Returns a `block` whose every array has a leading axis of `settings.layers`.
+
+  `block(settings, key)` builds one layer; `settings` are `BlockSettings` or those of another block.
+  """
+  return nnx.vmap(functools.partial(block, settings))(jax.random.split(key, settings.layers))
 
 
 @functools.cache
-def _abstract(settings: BlockSettings) -> tuple[nnx.GraphDef, nnx.State]:
-  return nnx.split(nnx.eval_shape(lambda: TransformerBlock(settings, jax.random.key(0))))
+def _abstract(settings: Any, block: type[nnx.Module]) -> tuple[nnx.GraphDef, nnx.State]:
+  return nnx.split(nnx.eval_shape(lambda: block(settings, jax.random.key(0))))
 
 
 def layer_shapes(settings: BlockSettings) -> dict[tuple[str, ...], tuple[int, ...]]:
   """Returns {path in the tree of a layer's parameters: shape}."""
-  leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(_abstract(settings)[1]))
+  _, state = _abstract(settings, TransformerBlock)
+  leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(state))
   return {tuple(step.key for step in path): leaf.shape for path, leaf in leaves}
 
 
 def run(
-  settings: BlockSettings,
+  settings: Any,
   layers: Arrays | tuple[Arrays, ...],
   x_BLD: jax.Array,
   per_layer: Any,
-  call: Callable[[TransformerBlock, jax.Array, Any], tuple[jax.Array, Any]],
+  call: Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]],
   *,
   remat: str = "none",
   unroll: bool = False,
+  block: type[nnx.Module] = TransformerBlock,
 ) -> tuple[jax.Array, Any]:
   """Returns (x_BLD, outputs stacked over layers) after all layers of a stack.
 
@@ -171,10 +174,11 @@ def run(
 
   `layers` may also be what `unstacked` gave, and `per_layer` a sequence then: outputs are a tuple.
   A loop over rows would cut all parameters from their stack, and so copy them, at every row.
+  `block` is the class of the layers, as in `stack`.
   """
   if remat not in REMAT:
     raise ConfigError(f"Unknown remat policy {remat!r}. Available: {', '.join(REMAT)}.")
-  (graphdef, _), is_stack = _abstract(settings), not isinstance(layers, tuple)
+  (graphdef, _), is_stack = _abstract(settings, block), not isinstance(layers, tuple)
 
   def body(x_BLD, layer):
     return call(nnx.merge(graphdef, layer[0]), x_BLD, layer[1])

@@ -10,6 +10,7 @@ from audiopalm.tokenizers import pretrained as pretrained_text
 from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
+from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 
@@ -57,6 +58,43 @@ def units(
   `collapse` writes each run of one unit once. `options` are further fields of `KMeansUnits`.
   """
   return KMeansUnits(stream=stream, size=size, rate_hz=rate_hz, collapse=collapse, **options)
+
+
+def neural(
+  folder: str,
+  layer: int | None = None,
+  size: int = 256,
+  rate_hz: float = 50.0,
+  collapse: bool = False,
+  stream: str = "units",
+  **options,
+) -> NeuralUnits:
+  """Returns semantic units: `size` clusters of the states of a published speech encoder, in a
+  Hugging Face folder: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 or Whisper (docs/tokenizers.md).
+
+  `options` are further fields of `NeuralUnits`.
+  """
+  return NeuralUnits(
+    stream=stream, folder=folder, layer=layer, size=size, rate_hz=rate_hz, collapse=collapse,
+    **options,
+  )  # fmt: skip
+
+
+NEURAL = "neural:"
+
+
+def named_units(name: str, mfcc: KMeansUnits, **options) -> KMeansUnits | NeuralUnits:
+  """Returns the units that a config is asked for by name: `mfcc` for "mfcc", and those of the
+  encoder in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
+  if name == "mfcc":
+    return mfcc
+  folder = name.removeprefix(NEURAL)
+  if folder == name or not folder:
+    raise ConfigError(
+      f"Unknown units {name!r}. Expected mfcc, or {NEURAL}FOLDER with the folder of a speech "
+      "encoder as transformers saves it."
+    )
+  return neural(folder, **{"stream": mfcc.stream, "collapse": mfcc.collapse, **options})
 
 
 def mel_rvq(

@@ -3,35 +3,28 @@
     config.json           settings, text_rows            read by models/pytorch/families.py
     model*.safetensors    parameters                     named by models/pytorch/torch_names.py
 
-tokenizers/pretrained.py reads its tokenizer.
+models/pytorch/tensors.py reads the files of tensors, tokenizers/pretrained.py the tokenizer.
 """
 
 import dataclasses
 import functools
-import json
 import re
-from collections.abc import Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import jax
-import ml_dtypes  # noqa: F401  registers "bfloat16" with numpy, which safetensors asks for
 import numpy as np
-import safetensors
 
-from audiopalm.errors import CheckpointError, ConfigError
+from audiopalm.errors import CheckpointError
 from audiopalm.models.base import LanguageModel, ModelSettings
-from audiopalm.models.pytorch import families, torch_names
+from audiopalm.models.pytorch import families, fields, torch_names
+from audiopalm.models.pytorch.fields import CONFIG
+from audiopalm.models.pytorch.tensors import DTYPES, SINGLE_FILE, Tensors
 from audiopalm.tokenizers import pretrained as tokenizers
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
-CONFIG = "config.json"
-# One file with all tensors, or {"weight_map": {name of a tensor: name of its file}}.
-SINGLE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
-# Every value of these types is exact in float32.
-DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # (prefix in place of "model.", name of the head) of a text model, of one without a head, and of a
 # multimodal model as transformers 4 and 5 name its tensors.
 NAMES = (
@@ -62,17 +55,11 @@ def described(folder: str | Path) -> tuple[ModelSettings, int]:
   """Returns (settings, vocabulary size) from the config.json of a folder; ConfigError where it has
   none."""
   path = Path(folder) / CONFIG
-  if not path.is_file():
-    raise ConfigError(
-      f"{folder} has no {CONFIG}. Expected the folder of a text model as transformers saves it, "
-      f"with {CONFIG}, {SINGLE_FILE} and {' or '.join(tokenizers.FILES)}."
-    )
-  try:
-    config = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise ConfigError(f"{path} is not valid JSON ({error}). Copy the folder again.") from error
-  if not isinstance(config, Mapping):
-    raise ConfigError(f"{path} holds {type(config).__name__}, expected an object of settings.")
+  expected = (
+    f"the folder of a text model as transformers saves it, with {CONFIG}, {SINGLE_FILE} and "
+    f"{' or '.join(tokenizers.FILES)}"
+  )
+  config = fields.read(path, expected)
   return families.settings(config, path), families.rows(config, path)
 
 
@@ -83,7 +70,7 @@ class PretrainedModel:
   folder: Path
   settings: ModelSettings
   text_rows: int
-  tensors: "Tensors"
+  tensors: Tensors
 
   def space(self, stream: str = "text") -> token_space.TokenSpace:
     """Returns its token space, with the same tokenizer fingerprint as in a run; ConfigError where
@@ -199,52 +186,3 @@ def _copy(transposed: np.ndarray, target: np.ndarray) -> None:
   for start in range(0, transposed.shape[axis], step):
     block = (slice(None),) * axis + (slice(start, start + step),)
     target[block] = transposed[block].astype(np.float32)
-
-
-class Tensors:
-  """The tensors in the files of a folder, which are read on demand."""
-
-  def __init__(self, folder: Path):
-    files = {path.name: _opened(path) for path in _paths(folder)}
-    self._slices = {name: file.get_slice(name) for file in files.values() for name in file.keys()}
-
-  @functools.cached_property
-  def stored(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The dtype and shape of each tensor by name: ("bfloat16", (131, 32))."""
-    return {
-      name: (DTYPES.get(tensor.get_dtype(), tensor.get_dtype()), tuple(tensor.get_shape()))
-      for name, tensor in self._slices.items()
-    }
-
-  def read(self, name: str, part: tuple[slice, ...]) -> np.ndarray:
-    """Returns a part of a tensor in its stored dtype."""
-    return self._slices[name][part]
-
-
-def _paths(folder: Path) -> list[Path]:
-  if (folder / SINGLE_FILE).is_file():
-    return [folder / SINGLE_FILE]
-  if not (folder / INDEX).is_file():
-    weights = sorted(path.name for path in folder.glob("*.bin"))[:1] or ["no weights"]
-    raise CheckpointError(
-      f"{folder} has neither {SINGLE_FILE} nor {INDEX} (it holds {weights[0]}). Copy it again, or "
-      "save the model again with transformers, which writes them."
-    )
-  try:
-    names = sorted(
-      set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    )
-  except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-    raise _damaged(folder / INDEX, error) from error
-  return [folder / name for name in names]
-
-
-def _opened(path: Path) -> safetensors.safe_open:
-  try:
-    return safetensors.safe_open(path, "numpy")
-  except (OSError, safetensors.SafetensorError) as error:
-    raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-  return CheckpointError(f"{path} is missing or damaged ({error}). Copy the folder again.")

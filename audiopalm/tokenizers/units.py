@@ -14,7 +14,6 @@ from audiopalm.tokenizers import base, kmeans, mfcc, voices
 from audiopalm.types import StreamSpec, Utterance
 
 ROUNDS = 3  # of alternately fitting warps to the centroids and centroids to the warped utterances
-SOUNDS = ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")  # the arrays of `voices.Voices`
 CORRECTIONS, CORRECTION = 4, 1.2  # iterations that correct decoded sound, and their step size
 PEAK = 0.7  # of decoded sound
 INNER = slice(mfcc.BEYOND, -mfcc.BEYOND)  # the frames of the wave itself
@@ -105,15 +104,13 @@ class KMeansUnits(base.ArraySettings):
       samples.append(voices.VoiceSample(speaker, wave_S, ids_T, *heard))
       speech_ids.append(ids_T[_span(analysis.clear(c))])
     sounds = voices.learn(samples, self.size, analysis.frames_per_unit, self.voices)
-    durations_V = _durations(speech_ids, self.size)
+    durations_V = durations(speech_ids, self.size)
     return FittedUnits(self, spread_E, centroids_VE, variance, durations_V, sounds)
 
   def fitted(self, parameters: Mapping[str, np.ndarray]) -> "FittedUnits":
-    names = tuple(str(name) for name in parameters["names"])
-    arrays = (parameters[name] for name in SOUNDS)
     return FittedUnits(
       self, parameters["spread_E"], parameters["centroids_VE"], float(parameters["variance"][0]),
-      parameters["durations_V"], voices.Voices(names, str(parameters["most_heard"]), *arrays),
+      parameters["durations_V"], voices.from_parameters(parameters),
     )  # fmt: skip
 
   def _cluster(
@@ -172,12 +169,11 @@ class FittedUnits(base.FittedArrays):
     ids_T = base.check_ids(ids, self.spec)
     base.check_voice(voice, self.spec, self.voices)
     name = self.default_voice if voice is None else voice
-    if self.settings.collapse and len(ids_T):
-      ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
-      ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
-    wave_S = self._synthesize(ids_T, self.voices.index(name)) if len(ids_T) else np.float32([])
-    # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
-    return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
+    if not len(ids_T):
+      return np.float32([])
+    if self.settings.collapse:
+      ids_T = expanded(ids_T, self.durations_V)
+    return leveled(self._synthesize(ids_T, self.voices.index(name)))
 
   def _synthesize(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units, corrected until it encodes to the same units as far as possible.
@@ -214,9 +210,7 @@ class FittedUnits(base.FittedArrays):
       "centroids_VE": self.centroids_VE,
       "variance": np.array([self.variance]),
       "durations_V": self.durations_V,
-      "names": np.array(self.sounds.names),
-      "most_heard": np.array(self.sounds.most_heard),
-      **{name: getattr(self.sounds, name) for name in SOUNDS},
+      **self.sounds.parameters(),
     }
 
 
@@ -226,13 +220,25 @@ def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return ids_T[starts], np.diff(np.append(starts, len(ids_T))).astype(np.int32)
 
 
+def expanded(ids_T: np.ndarray, durations_V: np.ndarray) -> np.ndarray:
+  """Returns collapsed ids_T with each id as often as its mean duration says, at least once."""
+  ends_T = np.round(np.cumsum(durations_V[ids_T])).astype(int)
+  return np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
+
+
+def leveled(wave_S: np.ndarray) -> np.ndarray:
+  """Returns decoded sound with its peak at PEAK, where it is no silence."""
+  # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
+  return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
+
+
 def _span(clear_T: np.ndarray) -> slice:
   """Returns the span of clear speech: silence around it tells no durations of pauses."""
   clear = np.flatnonzero(clear_T)
   return slice(clear[0], clear[-1] + 1) if len(clear) else slice(0, 0)
 
 
-def _durations(utterances: Sequence[np.ndarray], size: int) -> np.ndarray:
+def durations(utterances: Sequence[np.ndarray], size: int) -> np.ndarray:
   """Returns durations_V: the mean run length of each unit, 1 for units that do not occur."""
   units_V, runs_V = np.zeros(size), np.zeros(size)
   for ids_T in utterances:

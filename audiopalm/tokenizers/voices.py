@@ -1,7 +1,7 @@
 """The sound of each unit in each voice, learned by averaging: the decoder of a unit tokenizer."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ LARGEST_CHANGE = 2.0  # nepers of power per correction: a larger one would click
 PRIOR_FRAMES = 4.0  # weight of the mean over voices, in frames of a unit in one voice
 OCTAVE = np.log(2)
 SILENCE_DB = 70.0  # level of silence below the speech of an utterance
+ARRAYS = ("log_mel_NVPM", "log_pitch_NV", "voicing_NV")
 PITCH_S = 40.0  # seconds of speech per voice whose pitch is measured, as that is slow
 
 
@@ -47,6 +48,17 @@ class Voices:
     excitation_TE = vocoder.excitation(pitch_T, smooth(voicing_T[:, None], 3)[:, 0])
     log_mel_TM = smooth(log_mel_TM, 3)
     return Synthesis(log_mel_TM, log_mel_TM, excitation_TE)
+
+  def parameters(self) -> dict[str, np.ndarray]:
+    """Returns arrays by name. Inverse: `from_parameters`."""
+    about = {"names": np.array(self.names), "most_heard": np.array(self.most_heard)}
+    return about | {name: getattr(self, name) for name in ARRAYS}
+
+
+def from_parameters(parameters: Mapping[str, np.ndarray]) -> Voices:
+  """Returns the voices among the parameters of a tokenizer."""
+  names = tuple(str(name) for name in parameters["names"])
+  return Voices(names, str(parameters["most_heard"]), *(parameters[name] for name in ARRAYS))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

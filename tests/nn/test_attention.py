@@ -195,3 +195,28 @@ def test_kernels_refuse_what_they_do_not_support():
     kernels.cudnn(query, key, value, rows, rows, softcap=2.0)
   with pytest.raises(ConfigError, match="'cudnn' computes in bfloat16, not in float32"):
     kernels.cudnn(query, key, value, rows, rows)
+
+
+@pytest.mark.parametrize("chunk_scores", (2**22, 40))
+def test_biased_attention_equals_softmax_whatever_the_chunks(chunk_scores, monkeypatch):
+  monkeypatch.setattr(mixing, "CHUNK_SCORES", chunk_scores)
+  query, key, value = arrays(rows=7, heads=2, groups=2)
+  seen_BJ = np.arange(7) < np.array([[7], [4]])
+  gate_BNL1 = jnp.arange(28.0).reshape(2, 2, 7, 1) / 28
+  bias_1NLJ = jax.random.normal(jax.random.key(3), (1, 2, 7, 7))
+
+  def bias(query_BNRH, part, start):
+    gate, shared = part
+    rows = (start + jnp.arange(query_BNRH.shape[2]))[:, None]
+    return gate * shared + rows * query_BNRH[..., :1]
+
+  found = mixing.biased(query, key, value, seen_BJ, bias, (gate_BNL1, bias_1NLJ))
+  rows_BNL1 = jnp.arange(7)[:, None] * jnp.swapaxes(query, 1, 2)[..., :1]
+  scores = jnp.einsum("BLNH,BJNH->BNLJ", query, key) + gate_BNL1 * bias_1NLJ + rows_BNL1
+  weights = jax.nn.softmax(jnp.where(seen_BJ[:, None, None], scores, -jnp.inf), axis=-1)
+  np.testing.assert_allclose(found, jnp.einsum("BNLJ,BJNH->BLNH", weights, value), atol=1e-5)
+  plain = mixing.biased(query, key, value, seen_BJ)
+  rows = masks.Rows(seen_BJ.astype(int), np.zeros((2, 7), int), seen_BJ.astype(int))
+  np.testing.assert_allclose(
+    plain[seen_BJ], mixing.xla(query, key, value, rows, rows, ahead=True)[seen_BJ], atol=1e-5
+  )

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,3 +53,17 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean():
   assert set(np.unique(dropped)) == {0.0, np.float32(1.25)}
   assert abs(float(jnp.mean(dropped == 0)) - 0.2) < 0.01
   assert layers.dropout(x, 0.2, None) is x
+
+
+def test_layer_norm_has_mean_0_and_deviation_1_before_scale_and_bias():
+  x = np.random.default_rng(0).normal(3, 2, (4, 50)).astype(np.float32)
+  scale, bias = np.linspace(1, 2, 50, dtype=np.float32), np.float32(0.5)
+  centered = x - x.mean(axis=-1, keepdims=True)
+  wanted = centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-5) * scale + bias
+  np.testing.assert_allclose(layers.layer_norm(x, scale, bias, 1e-5), wanted, atol=1e-5)
+
+
+def test_gelu_is_exact():
+  x = np.linspace(-6, 6, 50, dtype=np.float32)
+  wanted = [0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()]
+  np.testing.assert_allclose(layers.gelu(jnp.asarray(x)), wanted, atol=1e-6)

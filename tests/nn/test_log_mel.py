@@ -54,3 +54,28 @@ def test_devices_together_give_the_frames_of_one():
     placed = sharding.place(waves, mesh, ("batch",))
     together = log_mel.log_mel(placed, 16)
   np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def whisper_by_hand(wave_S, bins):
+  """Returns Whisper's log-mel frames, one window after another."""
+  mirrored_S = np.pad(wave_S, 200, mode="reflect").astype(np.float64)
+  windows = [mirrored_S[start : start + 400] for start in range(0, len(wave_S), 160)]
+  power_TF = np.abs(np.fft.rfft(np.array(windows) * np.hanning(401)[:-1])) ** 2
+  log_TM = np.log10(np.maximum(power_TF @ log_mel.slaney_filters(bins), 1e-10))
+  return (np.maximum(log_TM, log_TM.max() - 8) + 4) / 4
+
+
+def test_whisper_frames_equal_windows_taken_one_by_one():
+  waves = np.stack([wave(1_600), np.append(wave(800), np.zeros(800, np.float32))])
+  found = log_mel.whisper_log_mel(jnp.asarray(waves), 80)
+  assert found.shape == (2, 10, 80)
+  for row in (0, 1):
+    np.testing.assert_allclose(found[row], whisper_by_hand(waves[row], 80), atol=1e-4)
+
+
+def test_slaney_filters_have_an_area_of_1_hz_and_are_linear_below_1_khz():
+  weights_FM = log_mel.slaney_filters(20)  # wide enough to see their area in bins of 40 Hz
+  np.testing.assert_allclose(weights_FM.sum(axis=0) * 40, 1, atol=0.05)
+  peaks = weights_FM.argmax(axis=0)
+  steps = np.diff(peaks)
+  assert np.ptp(steps[:6]) <= 1 and steps[-1] > 2 * steps[0]

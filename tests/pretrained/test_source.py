@@ -220,8 +220,8 @@ def test_an_error_names_weights_in_another_format(llama):
   (folder / "model.safetensors").unlink()
   with pytest.raises(CheckpointError, match="has neither .*index.json .it holds no weights"):
     pretrained.open(folder)
-  (folder / "pytorch_model.bin").write_bytes(b"")
-  with pytest.raises(CheckpointError, match="holds pytorch_model.bin.* save the model again with"):
+  (folder / "tf_model.h5").write_bytes(b"")
+  with pytest.raises(CheckpointError, match="holds tf_model.h5.* save the model again with"):
     pretrained.open(folder)
 
 

@@ -7,17 +7,15 @@ ConfigError; so is a size that is missing, but for those that published files le
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from audiopalm.errors import ConfigError
 from audiopalm.models.decoder import Decoder
+from audiopalm.models.pytorch.fields import Config, JsonFields
 from audiopalm.nn import rotary
 
-Json = Any  # a value of a JSON file
-Config = Mapping[str, Json]
 Scaling = rotary.LinearScaling | rotary.Llama3Scaling | None
 ACTIVATIONS = {"silu": "silu", "gelu_tanh": "gelu_pytorch_tanh"}
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -147,11 +145,10 @@ def rows(config: Config, where: Path | str) -> int:
   return _Fields(config, where).whole("vocab_size")
 
 
-class _Fields:
+class _Fields(JsonFields):
   """The fields of a config.json: what it says, else what its class takes for it."""
 
   def __init__(self, config: Config, where: Path | str):
-    self._where = where
     kind = config.get("model_type")
     if kind == MULTIMODAL and isinstance(config.get("text_config"), Mapping):
       outer = {name: config[name] for name in (*ABSENT, "tie_word_embeddings") if name in config}
@@ -164,57 +161,7 @@ class _Fields:
         f"{', '.join(known)} and {MULTIMODAL}. Start from one of these."
       )
     self.family = known[kind]
-    self._values = {**COMMON, **self.family.defaults, **config}
-
-  def get(self, name: str) -> Json:
-    return self._values.get(name)
-
-  def must_be(self, name: str, value: Json) -> None:
-    """Raises ConfigError where a field is there and has another value."""
-    if self.get(name) not in (None, value):
-      raise self.wrong(name, self.get(name), json.dumps(value))
-
-  def boolean(self, name: str) -> bool:
-    if not isinstance(self.get(name), bool):
-      raise self.wrong(name, self.get(name), "true or false")
-    return self.get(name)
-
-  def whole(self, name: str, **null: int) -> int:
-    """Returns a whole number above 0; `null` if it is null and that is given."""
-    return self.checked(name, self._required(name), "a whole number above 0", int, **null)
-
-  def number(self, name: str, **null: None) -> float:
-    """Returns a number above 0; `null` if it is null and that is given."""
-    return self.checked(name, self._required(name), "a number above 0", **null)
-
-  def checked(
-    self,
-    name: str,
-    value: Json,
-    expected: str = "a number above 0",
-    kind: type = float,
-    **null: Json,
-  ) -> Json:
-    if value is None and null:
-      return null["null"]
-    kinds = int if kind is int else int | float
-    if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
-      raise self.wrong(name, value, expected)
-    return kind(value)
-
-  def _required(self, name: str) -> Json:
-    if name not in self._values:
-      raise ConfigError(
-        f"{self._where} has no {name}, without which a {self.family.model_type} cannot be read. "
-        "Copy the folder again, or save the model again with transformers."
-      )
-    return self._values[name]
-
-  def wrong(self, name: str, value: Json, expected: str) -> ConfigError:
-    return ConfigError(
-      f"{self._where}: {name} is {json.dumps(value)}, expected {expected}; nothing else is "
-      f"computed here for a {self.family.model_type}. Start from another model."
-    )
+    super().__init__({**COMMON, **self.family.defaults, **config}, kind, where)
 
 
 def _activation(fields: _Fields) -> str:

@@ -1,0 +1,198 @@
+"""Encodes waves of any length in bounded memory: windows of fixed size, one program for all.
+
+    frames of the front    chunk by chunk, the same as those of the whole wave
+    states                 of windows of 25 s, of which 2.5 s at either seam are dropped
+
+What norms over the clip takes its mean and variance from a pass over the whole wave before. Whisper
+takes windows of samples, 30 s or as its settings say, and drops a twelfth of them at a seam.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from audiopalm.models.base import Params
+from audiopalm.models.encoder import StateModel
+from audiopalm.nn import fbank, fronts
+
+WINDOW, CONTEXT = 1_250, 125  # frames of 20 ms: a window, and what a seam drops of it at each end
+CHUNK = 500  # frames of the front that are computed at a time
+ROUNDED = 25  # least step of the lengths that short waves are padded to
+
+
+def pieces(
+  model: StateModel,
+  params: Params,
+  wave_S: np.ndarray,
+  layer: int,
+  products: str | None = None,
+) -> Iterator[np.ndarray]:
+  """Yields the states of a 16 kHz wave after `layer` layers, hidden_TD of consecutive frames.
+
+  A wave of at most one window is one piece, equal to what `model.encode` returns for it: it is
+  padded to one of a few lengths, as each length compiles a program.
+  """
+  wave_S = np.asarray(wave_S, np.float32)
+  front = model.settings.front
+  count = int(front.frames(len(wave_S)))
+  if not count:
+    return
+  if isinstance(front, fronts.LogMels):
+    yield from _window_pieces(model, params, wave_S, layer, products)
+  elif count <= WINDOW:
+    length = _samples(front, _rounded(count)) + front.hop_samples - 1  # with any rest of a frame
+    yield _encoded(model, params, wave_S, length, layer, products)[:count]
+  else:
+    yield from _state_pieces(model, params, wave_S, layer, products)
+
+
+def frames(model: StateModel, params: Params, wave_S: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields frames_TC of the front, at most CHUNK at a time: those of the whole wave."""
+  front = model.settings.front
+  if isinstance(front, fronts.Filterbanks):
+    yield from _filterbank_frames(front, wave_S)
+    return
+  count, length = int(front.frames(len(wave_S))), _samples(front, CHUNK)
+  if front.normalized:
+    mean, variance = wave_S.mean(dtype=np.float64), wave_S.var(dtype=np.float64)
+    scale = (variance + fronts.WAVE_EPS) ** -0.5
+  else:
+    mean, scale = 0.0, 1.0
+
+  def part(start: int, size: int) -> np.ndarray:
+    return ((wave_S[start : start + size] - mean) * scale).astype(np.float32)
+
+  of_clip = None
+  if front.norm == "group":
+    of_clip = _first_moments(model, params, part, len(wave_S))
+  for start in range(0, count, CHUNK):
+    wave_BS, samples_B = _padded(part(start * front.hop_samples, length), length)
+    found = _front(model, params, wave_BS, samples_B, of_clip)
+    yield np.asarray(found)[0, : count - start]
+
+
+def _first_moments(model, params, part, samples) -> fronts.Moments:
+  """Returns the moments of the first convolution over a whole wave."""
+  front = model.settings.front
+  hop = front.strides[0]
+  count, step = front.first_frames(samples), CHUNK * front.hop_samples // hop
+  length = (step - 1) * hop + front.kernels[0]
+  merged = _Merged()
+  for start in range(0, count, step):
+    wave_BS, samples_B = _padded(part(start * hop, length), length)
+    found = _moments(model, params, wave_BS, samples_B)
+    merged.add(min(step, count - start), found.mean_B1C, found.variance_B1C)
+  return fronts.Moments(np.float32(merged.mean), np.float32(merged.variance))
+
+
+def _filterbank_frames(front: fronts.Filterbanks, wave_S: np.ndarray) -> Iterator[np.ndarray]:
+  count, step = int(fbank.frames(len(wave_S))), CHUNK * front.stacked
+  length = (step - 1) * fbank.HOP + fbank.WINDOW
+  mel_TM = np.empty((count, front.bins), np.float32)
+  for start in range(0, count, step):
+    first = start * fbank.HOP
+    wave_BS, _ = _padded(wave_S[first : first + length], length)
+    mel_TM[start : start + step] = np.asarray(_fbank(wave_BS, front.bins))[0, : count - start]
+  mean_M, variance_M = mel_TM.mean(0, np.float64), mel_TM.var(0, np.float64, ddof=1)
+  scale_M = (variance_M + fronts.BIN_EPS) ** -0.5
+  for start in range(0, count - count % front.stacked, step):
+    normed_TM = ((mel_TM[start : start + step] - mean_M) * scale_M).astype(np.float32)
+    yield front.stack(normed_TM[None])[0]
+
+
+def _state_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray]:
+  left = count = int(model.settings.front.frames(len(wave_S)))
+  source = frames(model, params, wave_S)
+  buffer_TC = next(source)
+  for start in range(0, count - 2 * CONTEXT, WINDOW - 2 * CONTEXT):
+    wanted = min(WINDOW, left)
+    while len(buffer_TC) < wanted:
+      buffer_TC = np.concatenate([buffer_TC, next(source)])
+    frames_BTC = np.zeros((1, WINDOW, buffer_TC.shape[1]), np.float32)
+    frames_BTC[0, :wanted] = buffer_TC[:wanted]
+    valid_BT = np.arange(WINDOW)[None] < wanted
+    hidden_BTD = _states(model, params, frames_BTC, valid_BT, layer=layer, products=products)
+    yield np.asarray(hidden_BTD)[0, _kept(start, WINDOW, CONTEXT, count)]
+    buffer_TC = buffer_TC[WINDOW - 2 * CONTEXT :]
+    left -= WINDOW - 2 * CONTEXT
+
+
+def _window_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray]:
+  front = model.settings.front
+  window, hop, count = front.window_frames, front.hop_samples, int(front.frames(len(wave_S)))
+  context = window // 12
+  for start in range(0, max(1, count - 2 * context), window - 2 * context):
+    part_S = wave_S[start * hop : start * hop + front.window_samples]
+    hidden_TD = _encoded(model, params, part_S, front.window_samples, layer, products)
+    yield hidden_TD[_kept(start, window, context, count)]
+
+
+def _kept(start: int, window: int, context: int, count: int) -> slice:
+  """Returns which frames of a window from `start` on are kept: those between its seams."""
+  is_last = start + window >= count
+  return slice(context if start else 0, count - start if is_last else window - context)
+
+
+def _encoded(model, params, wave_S, length, layer, products) -> np.ndarray:
+  wave_BS, samples_B = _padded(wave_S, length)
+  return np.asarray(
+    _encode(model, params, wave_BS, samples_B, layer=layer, products=products)
+  )[0]  # fmt: skip
+
+
+def _padded(wave_S: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a batch of one wave, padded to `length`, and its samples_B."""
+  wave_BS = np.zeros((1, length), np.float32)
+  wave_BS[0, : len(wave_S)] = wave_S
+  return wave_BS, np.array([len(wave_S)], np.int32)
+
+
+def _samples(front: fronts.Waves | fronts.Filterbanks, count: int) -> int:
+  """Returns the fewest samples that have so many frames."""
+  return (count - 1) * front.hop_samples + front.field_samples
+
+
+def _rounded(count: int) -> int:
+  """Returns a length of at least `count`: at most a quarter more, and one of four per octave."""
+  step = max(ROUNDED, 2 ** (count.bit_length() - 3))
+  return -(-count // step) * step
+
+
+class _Merged:
+  """Mean and variance of frames that come in parts. Source: Chan, Golub and LeVeque, 1979."""
+
+  def __init__(self):
+    self._count, self.mean, self.variance = 0, 0.0, 0.0
+
+  def add(self, count: int, mean: np.ndarray, variance: np.ndarray) -> None:
+    total = self._count + count
+    gap, share = np.asarray(mean, np.float64) - self.mean, count / total
+    self.variance += share * (np.asarray(variance, np.float64) - self.variance)
+    self.variance += share * (1 - share) * gap * gap
+    self.mean += share * gap
+    self._count = total
+
+
+@functools.partial(jax.jit, static_argnames=("model", "layer", "products"))
+def _encode(model, params, wave_BS, samples_B, *, layer, products):
+  return model.encode(params, wave_BS, samples_B, layer, products)[0]
+
+
+@functools.partial(jax.jit, static_argnames=("model", "layer", "products"))
+def _states(model, params, frames_BTC, valid_BT, *, layer, products):
+  return model.states(params, frames_BTC, valid_BT, layer, products)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _front(model, params, wave_BS, samples_B, of_clip):
+  return model.frames(params, wave_BS, samples_B, of_clip)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _moments(model, params, wave_BS, samples_B):
+  return model.first_moments(params, wave_BS, samples_B)
+
+
+_fbank = jax.jit(fbank.fbank, static_argnums=1)

@@ -1,0 +1,221 @@
+"""Opens a published speech encoder in a Hugging Face folder.
+
+config.json, preprocessor_config.json      settings        encoder_names.py
+model*.safetensors or pytorch_model*.bin   parameters      encoder_names.py, tensors.py
+
+encoder = encoders.open(folder, layer=9)
+hidden_TD = encoder.encode(wave_S)         # 16 kHz; encoder.rate_hz states a second
+"""
+
+import dataclasses
+import functools
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import numpy as safetensors
+
+from audiopalm.errors import CheckpointError
+from audiopalm.models import encoder_windows
+from audiopalm.models.base import Params
+from audiopalm.models.encoder import Encoder, StateModel, check_layer
+from audiopalm.models.pytorch import encoder_names, fields, torch_names
+from audiopalm.models.pytorch.tensors import DTYPES, SINGLE_FILE, Tensors
+
+EXPECTED = (
+  "the folder of a speech encoder as transformers saves it, with "
+  f"{fields.CONFIG}, {encoder_names.PROCESSOR} and model.safetensors"
+)
+CARD = "README.md"
+LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+
+
+def open(
+  folder: str | Path,
+  layer: int | None = None,
+  window_s: float | None = None,
+  *,
+  whole: bool = True,
+) -> "PretrainedEncoder":
+  """Returns the encoder in a folder; checks names, types and shapes of its tensors, reads none.
+
+  Its states are those after `layer` layers, by default the last; later ones are neither read nor
+  computed. `window_s` shortens Whisper's window of 30 s (`fronts.LogMels`), at the price of other
+  states than the published encoder gives. `whole` False opens what `PretrainedEncoder.save` wrote,
+  which lacks the later layers. ConfigError where the folder describes no encoder that is
+  computed here, CheckpointError where its tensors do not match.
+  """
+  folder = Path(folder)
+  config = fields.read(folder / fields.CONFIG, EXPECTED)
+  processor = fields.read(folder / encoder_names.PROCESSOR, EXPECTED)
+  settings = encoder_names.settings(config, processor, folder / fields.CONFIG, window_s)
+  layer = settings.block.layers if layer is None else layer
+  check_layer(settings, layer)
+  encoder = PretrainedEncoder(folder, settings, layer, Tensors(folder))
+  encoder.check(settings.block.layers if whole else layer)
+  return encoder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PretrainedEncoder:
+  """An encoder whose states after `layer` layers are asked for, and the files with its tensors."""
+
+  folder: Path
+  settings: Encoder
+  layer: int
+  tensors: Tensors
+
+  @property
+  def layers(self) -> int:
+    """The number of layers of the published encoder."""
+    return self.settings.block.layers
+
+  @property
+  def width(self) -> int:
+    """The size of a state."""
+    return self.settings.block.width
+
+  @property
+  def rate_hz(self) -> float:
+    """States per second."""
+    return self.settings.rate_hz
+
+  def frames(self, samples: int) -> int:
+    """Returns how many states a clip of so many samples has."""
+    return int(self.settings.front.frames(samples))
+
+  def encode(self, wave_S: np.ndarray, products: str | None = None) -> np.ndarray:
+    """Returns hidden_TD, float32, of a 16 kHz wave of any length: T = `frames(S)` states.
+
+    A wave of more than one window is encoded in windows that overlap (models/encoder_windows.py).
+    `products` is as in `nn.layers`.
+    """
+    pieces = list(self.pieces(wave_S, products))
+    return np.concatenate([np.zeros((0, self.width), np.float32), *pieces])
+
+  def pieces(self, wave_S: np.ndarray, products: str | None = None) -> Iterator[np.ndarray]:
+    """Yields the states that `encode` returns, window by window: memory for an hour of them."""
+    yield from encoder_windows.pieces(self.model, self.params, wave_S, self.layer, products)
+
+  @functools.cached_property
+  def model(self) -> StateModel:
+    """Its pure functions, for batches."""
+    return self.settings.build()
+
+  @functools.cached_property
+  def params(self) -> Params:
+    """The parameters that the states depend on, as float32 on the default device. Layers are a
+    tuple, which `StateModel` takes too."""
+    outside = {name: tree for name, tree in self.model.arrays.items() if name != "layers"}
+    layer = {"layers": self.model.arrays["layers"]}
+
+    def read(tree: Params, number: int) -> Params:
+      return jax.tree_util.tree_map_with_path(
+        lambda path, _: jnp.asarray(self._array(tuple(step.key for step in path), number)), tree
+      )
+
+    apart = [read(layer, number)["layers"] for number in range(self.layer)]
+    return {**read(outside, 0), "layers": tuple(apart)}
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """SHA-256 of the settings, the layer and the tensors in use, as float32 under the encoder's own
+    names: the same where prefix, file type or float type differ and the values do not."""
+    digest = hashlib.sha256(f"{self.settings} {self.layer}".encode())
+    for path in self._origins:
+      for names in self._names(path, self.layer):
+        for name in names:
+          tensor = np.asarray(self.tensors.read(name), np.float32)
+          digest.update("/".join(path).encode() + tensor.tobytes())
+    return digest.hexdigest()
+
+  @property
+  def license_note(self) -> str | None:
+    """What the folder says about its license: that of its model card, else the first line of its
+    license file; None where it says nothing."""
+    card = self.folder / CARD
+    if card.is_file():
+      text = card.read_text(encoding="utf-8", errors="replace")
+      found = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)", text)
+      if found:
+        return f"{found[1].strip()} ({CARD})"
+    for name in LICENSES:
+      if (self.folder / name).is_file():
+        lines = (self.folder / name).read_text(encoding="utf-8", errors="replace").split("\n")
+        first = next((line.strip() for line in lines if line.strip()), "empty")
+        return f"{first} ({name})"
+    return None
+
+  def save(self, folder: Path) -> None:
+    """Writes what the states depend on, as `open` reads it with `whole` False: the JSON files, the
+    tensors in use as float32, and what the folder says about its license."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (fields.CONFIG, encoder_names.PROCESSOR, CARD, *LICENSES):
+      if (self.folder / name).is_file():
+        shutil.copyfile(self.folder / name, folder / name)
+    in_use = (names for path in self._origins for names in self._names(path, self.layer))
+    arrays = {
+      name: np.ascontiguousarray(self.tensors.read(name), np.float32)
+      for names in in_use
+      for name in names
+    }
+    safetensors.save_file(arrays, folder / SINGLE_FILE)
+
+  def check(self, layers: int) -> None:
+    """Raises CheckpointError that lists tensors which do not match so many layers."""
+    stored = self.tensors.stored
+    actual = {
+      name: f"{dtype} {shape}"
+      for name, (dtype, shape) in stored.items()
+      if not encoder_names.IGNORED.match(name)
+    }
+    expected = {}
+    for path, origin in self._origins.items():
+      for names in self._names(path, layers):
+        for name, shape in zip(names, origin.shapes.values(), strict=True):
+          dtype, _ = stored.get(name, ("float32", None))
+          allowed = dtype if dtype in DTYPES.values() else "float32, bfloat16 or float16"
+          expected[name] = f"{allowed} {shape}"
+    lines = torch_names.differences(actual, expected)
+    if lines:
+      raise CheckpointError(
+        f"The tensors in {self.folder} do not match its {fields.CONFIG}:\n{lines}\nCopy the folder "
+        "again, or save the model again with transformers."
+      )
+
+  @functools.cached_property
+  def _prefix(self) -> str:
+    """What precedes the encoder's own names."""
+    stored, probes = self.tensors.stored, encoder_names.PROBES
+    return next(
+      (
+        prefix
+        for prefix in encoder_names.PREFIXES
+        if any(f"{prefix}{probe}" in stored for probe in probes)
+      ),
+      "",
+    )
+
+  @functools.cached_property
+  def _origins(self) -> dict[encoder_names.Keys, encoder_names.Origin]:
+    old_norm = any(name.endswith(".weight_g") for name in self.tensors.stored)
+    return encoder_names.origins(self.settings, old_norm)
+
+  def _names(self, path: encoder_names.Keys, layers: int) -> list[list[str]]:
+    """Returns the names of an array's tensors, in one list for each layer it is in."""
+    numbers = range(layers) if path[0] == "layers" else range(1)
+    return [self._names_in(path, number) for number in numbers]
+
+  def _names_in(self, path: encoder_names.Keys, number: int) -> list[str]:
+    return [self._prefix + name.format(number) for name in self._origins[path].shapes]
+
+  def _array(self, path: encoder_names.Keys, number: int) -> np.ndarray:
+    """Returns an array of ours, of layer `number` where it is in all layers."""
+    names = self._names_in(path, number)
+    tensors = (self.tensors.read(name).astype(np.float32) for name in names)
+    return self._origins[path].convert(*tensors)

@@ -1,0 +1,233 @@
+"""Compares encoding waves with a published speech encoder with `transformers` in PyTorch.
+
+  python benchmarks/encoder_speed.py
+  python benchmarks/encoder_speed.py --models hubert --seconds 1,20 --layer 6
+
+Both encode the same noise in float32 with random weights at the published sizes of base models, one
+clip at a time, up to the same layer: ours stops there, and the PyTorch model gets its later layers
+removed. Each contender is a process that encodes when asked, in turn, so none computes while
+another is timed. `--parity` compares all states instead, and prints the largest difference.
+Results are in benchmarks/results/encoder_speed-MACHINE.json.
+"""
+
+import argparse
+import functools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import contenders
+import figures
+import numpy as np
+import score
+
+PACKAGES = ("jax", "flax", "numpy", "torch", "transformers")
+# Classes of transformers and what their published base (or only) models change of the defaults.
+MODELS = {
+  "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model", {}),
+  "hubert": ("HubertConfig", "HubertModel", {}),
+  "hubert_large": (
+    "HubertConfig",
+    "HubertModel",
+    {
+      "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+      "intermediate_size": 4096, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
+      "conv_bias": True,
+    },
+  ),
+  "wavlm": ("WavLMConfig", "WavLMModel", {}),
+  "wavlm_large": (
+    "WavLMConfig",
+    "WavLMModel",
+    {
+      "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+      "intermediate_size": 4096, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
+    },
+  ),
+  "w2v_bert": ("Wav2Vec2BertConfig", "Wav2Vec2BertModel", {}),
+  "whisper": (
+    "WhisperConfig",
+    "WhisperModel",
+    {
+      "d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048,
+      "decoder_layers": 1, "decoder_attention_heads": 8,
+    },
+  ),
+}  # fmt: skip
+PROCESSORS = {
+  "w2v_bert": {"num_mel_bins": 80, "stride": 2, "sampling_rate": 16_000},
+  "whisper": {"feature_size": 80, "hop_length": 160, "n_fft": 400, "sampling_rate": 16_000},
+}
+LONGEST_S = 25.0  # one window of ours
+RATE_HZ = 16_000
+NAMES = {"ours": "ours", "torch": "transformers"}
+
+Encode = Callable[[int], Any]  # the number of encodings -> None
+
+
+def main() -> None:
+  parser = score.command_parser(__doc__)
+  parser.add_argument("--models", default="hubert,wavlm,whisper", help=f"of {', '.join(MODELS)}")
+  parser.add_argument("--seconds", default="1,5,20", help="lengths of the clip")
+  parser.add_argument("--layer", type=int, help="the last layer that is computed (default: all)")
+  parser.add_argument("--repeats", type=int, default=7)
+  parser.add_argument("--folder", type=Path, help="take this folder as the one model")
+  parser.add_argument("--parity", action="store_true", help="compare states instead of speeds")
+  parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+  arguments = parser.parse_args()
+  if arguments.worker:
+    name, folder, seconds, layer = arguments.worker
+    return contenders.serve(
+      functools.partial(answer, CONTENDERS[name](Path(folder), float(seconds), int(layer)))
+    )
+
+  results: dict[str, Any] = {}
+  with tempfile.TemporaryDirectory() as scratch:
+    for name in arguments.models.split(","):
+      folder = arguments.folder or saved(name, Path(scratch) / name)
+      for seconds in map(float, arguments.seconds.split(",")):
+        if arguments.parity:
+          print(f"{name}, {seconds:g} s: {parity(folder, seconds)}", flush=True)
+        else:
+          layer = arguments.layer or layers(folder)
+          results[f"{name}, {seconds:g} s"] = compare(
+            name, folder, seconds, layer, arguments.repeats
+          )
+  if not arguments.parity:
+    head = {"command": score.command(__file__), **score.conditions(PACKAGES)}
+    score.write(
+      f"encoder_speed-{score.machine_name()}", {**head, "flags": score.flags(), "models": results}
+    )
+
+
+def saved(name: str, folder: Path) -> Path:
+  """Returns a folder of a model with random weights, as transformers saves it."""
+  import torch
+  import transformers
+
+  config, model, changes = MODELS[name]
+  torch.manual_seed(0)
+  made = getattr(transformers, model)(getattr(transformers, config)(**changes))
+  made.save_pretrained(folder)
+  processor = PROCESSORS.get(name, {"do_normalize": True, "sampling_rate": RATE_HZ})
+  (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+  return folder
+
+
+def layers(folder: Path) -> int:
+  config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+  return config.get("encoder_layers") or config["num_hidden_layers"]
+
+
+def compare(name: str, folder: Path, seconds: float, layer: int, repeats: int) -> dict[str, Any]:
+  """Returns the figures of both contenders, measured in turn."""
+  words = str(folder), str(seconds), str(layer)
+  workers = {own: contenders.Worker(__file__, "--worker", own, *words) for own in CONTENDERS}
+  count = max(1, round(10 / seconds))
+  for worker in workers.values():
+    worker.ask(count=2)  # compiles
+  times: dict[str, list[float]] = {own: [] for own in workers}
+  for _ in range(repeats):
+    for own, worker in workers.items():
+      times[own].append(worker.ask(count=count))
+  for worker in workers.values():
+    worker.close()
+  speeds = {own: figures.spread([seconds / time for time in times[own]], 1) for own in times}
+  for own, speed in speeds.items():
+    print(f"{name}, {seconds:g} s, {own}: {figures.shown(speed)} s of audio a s", flush=True)
+  ratio = round(speeds["ours"]["median"] / speeds["torch"]["median"], 2)
+  print(f"{name}, {seconds:g} s: {ratio} times as fast", flush=True)
+  return {"layer": layer, "audio_s_per_s": speeds, "ours_over_torch": ratio}
+
+
+def answer(encode: Encode, count: int) -> float:
+  """Returns the mean seconds of `count` encodings."""
+  return contenders.timed(lambda: encode(count))[1] / count
+
+
+def noise(seconds: float) -> np.ndarray:
+  """Returns noise whose level and color change."""
+  samples = round(seconds * RATE_HZ)
+  white = np.random.default_rng(0).normal(0, 1, samples + 1)
+  level = 0.02 + 0.1 * np.abs(np.sin(np.arange(samples) / 1_700))
+  return (level * (white[1:] + white[:-1])).astype(np.float32)
+
+
+def ours(folder: Path, seconds: float, layer: int) -> Encode:
+  """Returns encode(n) of ours."""
+  from audiopalm.models.pytorch import encoders
+
+  encoder, wave_S = encoders.open(folder, layer), noise(seconds)
+
+  def encode(count: int) -> None:
+    for _ in range(count):
+      encoder.encode(wave_S)
+
+  return encode
+
+
+def transformers(folder: Path, seconds: float, layer: int) -> Encode:
+  """Returns encode(n) of the class of transformers, its features included."""
+  import torch
+
+  extract, model = published(folder)
+  stack = getattr(model, "encoder", model)
+  stack.layers = stack.layers[:layer]
+  wave_S = noise(seconds)
+
+  @torch.inference_mode()
+  def encode(count: int) -> None:
+    for _ in range(count):
+      model(**extract(wave_S))
+
+  return encode
+
+
+def published(folder: Path) -> tuple[Callable[[np.ndarray], Any], Any]:
+  """Returns (wave_S -> inputs, the encoder) of transformers."""
+  import transformers
+
+  processor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+  model = transformers.AutoModel.from_pretrained(folder).eval()
+  if model.config.model_type == "whisper":
+    extractor, model = transformers.WhisperFeatureExtractor(**processor), model.encoder
+  elif model.config.model_type == "wav2vec2-bert":
+    extractor = transformers.SeamlessM4TFeatureExtractor(**processor)
+  else:
+    extractor = transformers.Wav2Vec2FeatureExtractor(**processor)
+  return lambda wave_S: extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt"), model
+
+
+def parity(folder: Path, seconds: float) -> str:
+  """Returns how far all states differ at most, and their standard deviation."""
+  import jax
+  import torch
+
+  from audiopalm.models.pytorch import encoders
+
+  wave_S = noise(seconds)
+  extract, model = published(folder)
+  with torch.inference_mode():
+    output = model(**extract(wave_S), output_hidden_states=True)
+  wanted_LBTD = torch.stack([*output.hidden_states[:-1], output.last_hidden_state])
+  encoder = encoders.open(folder)
+  states = jax.jit(encoder.model.all_states)
+  hidden_LBTD, valid_BT = states(encoder.params, wave_S[None], np.array([len(wave_S)]))
+  valid_T = np.asarray(valid_BT)[0]
+  wanted_LTD = wanted_LBTD.numpy()[:, 0, valid_T]
+  errors_L = np.abs(np.asarray(hidden_LBTD)[:, 0, valid_T] - wanted_LTD).max((1, 2))
+  least, most = (getattr(wanted_LTD.std((1, 2)), name)() for name in ("min", "max"))
+  return (
+    f"{len(errors_L)} states of {valid_T.sum()} frames differ by at most {errors_L.max():.1e} "
+    f"(layer {errors_L.argmax()}); their deviations are {least:.2g} to {most:.2g}, and the largest "
+    f"value {np.abs(wanted_LTD).max():.3g}"
+  )
+
+
+CONTENDERS = {"ours": ours, "torch": transformers}
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,157 @@
+"""Units of a published encoder: what they depend on (its states, not its folder), and errors."""
+
+import dataclasses
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from audiopalm.errors import (
+  CheckpointError,
+  ConfigError,
+  DataError,
+  RecordError,
+  TokenSpaceError,
+)
+from audiopalm.models.pytorch import encoders
+from audiopalm.parts import tokenizers
+from audiopalm.tokenizers import kmeans, units
+from audiopalm.tokenizers.neural import NeuralUnits
+from audiopalm.types import Utterance
+
+RATE_HZ = 50.0  # of units; the small encoders have 200 states a second
+
+
+@pytest.fixture(scope="module")
+def said(folders):
+  return [
+    Utterance(folders.wave(16_000 + 700 * number, number), 16_000, "la", "en", speaker)
+    for number, speaker in enumerate(("bob", "eve", "bob"))
+  ]
+
+
+@pytest.fixture(scope="module")
+def folder(folders, tmp_path_factory):
+  path = folders.write(tmp_path_factory.mktemp("hubert"), "hubert")
+  (path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+  return path
+
+
+@pytest.fixture(scope="module")
+def fitted(folder, said):
+  return NeuralUnits(folder=str(folder), layer=1, size=16, rate_hz=RATE_HZ).fit(said, 0)
+
+
+def test_a_unit_is_the_nearest_centroid_to_the_mean_of_its_states(fitted, folder, said):
+  hidden_TD = encoders.open(folder, 1).encode(said[1].wave_S)
+  ids_T = fitted.encode(said[1])
+  assert ids_T.dtype == np.int32 and len(ids_T) == -(-len(hidden_TD) // 4)
+  mean_TD = np.stack([hidden_TD[4 * t : 4 * t + 4].mean(axis=0) for t in range(len(ids_T))])
+  wanted_T, _ = kmeans.nearest(mean_TD, fitted.centroids_VD)
+  np.testing.assert_array_equal(ids_T, wanted_T)
+  assert len(set(ids_T.tolist())) > 4
+
+
+def test_a_workdir_needs_the_folder_no_more(fitted, said, tmp_path, folders):
+  source = tmp_path / "source"
+  folders.write(source, "hubert")
+  settings = dataclasses.replace(fitted.settings, folder=str(source))
+  first = settings.fit(said, 0)
+  assert first.spec.fingerprint == fitted.spec.fingerprint  # of another folder with the same states
+  first.save(tmp_path / "kept")
+  shutil.rmtree(source)
+  loaded = pickle.loads(pickle.dumps(settings.load(tmp_path / "kept")))
+  assert loaded.spec == first.spec and loaded.voices == ("bob", "eve")
+  for utterance in said:
+    np.testing.assert_array_equal(loaded.encode(utterance), fitted.encode(utterance))
+  stored = safetensors.load_file(tmp_path / "kept" / "encoder" / "model.safetensors")
+  assert any("encoder.layers.0." in name for name in stored)
+  assert not any("encoder.layers.1." in name for name in stored)  # which the states do not depend on
+  loaded.save(tmp_path / "again")  # as for a run that is copied
+  np.testing.assert_array_equal(
+    settings.load(tmp_path / "again").encode(said[0]), fitted.encode(said[0])
+  )
+
+
+def test_the_license_goes_with_the_weights(fitted, tmp_path):
+  fitted.save(tmp_path)
+  kept = encoders.open(tmp_path / "encoder", 1, whole=False)
+  assert kept.license_note == "apache-2.0 (README.md)"
+  with pytest.raises(CheckpointError, match=r"layers\.1\."):
+    encoders.open(tmp_path / "encoder", 1)  # not the published folder
+
+
+def test_an_encoder_that_changed_is_refused(fitted, said, tmp_path):
+  fitted.save(tmp_path)
+  path = tmp_path / "encoder" / "model.safetensors"
+  arrays = safetensors.load_file(path)
+  name = next(name for name in arrays if "feature_projection" in name)
+  safetensors.save_file({**arrays, name: arrays[name] + 1e-3}, path)
+  changed = fitted.settings.load(tmp_path)
+  with pytest.raises(TokenSpaceError, match="is not the one that the stream 'units' was fitted"):
+    changed.encode(said[0])
+
+
+def test_other_layers_sizes_and_seeds_are_other_tokenizers(fitted, said):
+  prints = {fitted.spec.fingerprint}
+  for change, seed in (({"layer": 2}, 0), ({"size": 15}, 0), ({}, 1)):
+    prints.add(dataclasses.replace(fitted.settings, **change).fit(said, seed).spec.fingerprint)
+  assert len(prints) == 4
+  assert fitted.settings.fit(said, 0).spec == fitted.spec
+
+
+def test_collapsed_units_come_back_with_their_mean_durations(fitted, said):
+  collapsed = dataclasses.replace(
+    fitted, settings=dataclasses.replace(fitted.settings, collapse=True)
+  )
+  ids = fitted.encode(said[0])
+  np.testing.assert_array_equal(collapsed.encode(said[0]), units.runs(ids)[0])
+  assert collapsed.spec.rate_hz is None and fitted.spec.rate_hz == RATE_HZ
+  whole, short = fitted.decode(ids), collapsed.decode(collapsed.encode(said[0]))
+  assert abs(len(short) / len(whole) - 1) < 0.3
+
+
+def test_sound_lasts_as_long_as_its_units_and_every_voice_differs(fitted, said):
+  ids = fitted.encode(said[0])
+  waves = [fitted.decode(ids, voice=voice) for voice in fitted.voices]
+  assert all(abs(len(wave_S) - 320 * len(ids)) < 400 for wave_S in waves)
+  assert np.abs(waves[0] - waves[1]).max() > 0.01
+  assert len(fitted.decode([])) == 0
+
+
+def test_what_is_too_short_is_the_records_fault(fitted):
+  click = Utterance(np.full(30, 0.1, np.float32), 16_000, "la", "en", "bob")
+  with pytest.raises(RecordError, match="2 ms of 'bob' are shorter"):
+    fitted.encode(click)
+
+
+def test_more_clusters_than_units_of_speech_are_refused(fitted, said):
+  with pytest.raises(DataError, match="at least 500 units of speech"):
+    dataclasses.replace(fitted.settings, size=500).fit(said, 0)
+
+
+@pytest.mark.parametrize(
+  ("change", "text"),
+  (
+    ({"layer": 3}, "layer 3 is asked for"),
+    ({"rate_hz": 30.0}, "expected a divisor of 100"),
+    ({"folder": ""}, "has no folder"),
+    ({"folder": "/nowhere"}, "has no config.json"),
+    ({"window_s": 4.0}, "window_s"),
+  ),
+)
+def test_settings_that_cannot_be_are_refused_before_recordings_are_read(fitted, change, text):
+  with pytest.raises(ConfigError, match=text):
+    dataclasses.replace(fitted.settings, **change).check()
+
+
+def test_configs_name_units_by_a_word():
+  mfcc = tokenizers.units(stream="u", collapse=True)
+  assert tokenizers.named_units("mfcc", mfcc) is mfcc
+  found = tokenizers.named_units("neural:some/folder", mfcc, rate_hz=25.0, layer=6)
+  assert found == NeuralUnits("u", "some/folder", 6, 256, 25.0, collapse=True)
+  for name in ("hubert", "neural:"):
+    with pytest.raises(ConfigError, match="Expected mfcc, or neural:FOLDER"):
+      tokenizers.named_units(name, mfcc)
