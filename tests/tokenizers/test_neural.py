@@ -152,6 +152,15 @@ def test_sound_lasts_as_long_as_its_units_and_every_voice_differs(fitted, said):
   assert len(fitted.decode([])) == 0
 
 
+def test_voices_are_learned_where_units_end_before_the_wave(folders, tmp_path):
+  # The published convolutions see 400 samples and step by 320: 1 s has 49 states.
+  slow = folders.write(tmp_path, "hubert", conv_stride=[5, 8, 8])
+  said = [Utterance(folders.wave(16_000 + 50 * n), 16_000, "la", "en", "bob") for n in range(8)]
+  fitted = NeuralUnits(folder=str(slow), layer=1, size=8, rate_hz=RATE_HZ).fit(said, 0)
+  ids = fitted.encode(said[5])
+  assert 160 * 2 * len(ids) < len(said[5].wave_S) and len(fitted.decode(ids))
+
+
 def test_what_is_too_short_is_the_records_fault(fitted):
   click = Utterance(np.full(30, 0.1, np.float32), 16_000, "la", "en", "bob")
   with pytest.raises(RecordError, match="2 ms of 'bob' are shorter"):
