@@ -6,7 +6,8 @@ One decoder learns to transcribe, to translate and to speak sentences that a syn
 twelve voices a language; it is tested on sentences, and on voices, that it never met in either
 language. SVOX Pico speaks, or with `--set synthesizer=espeak` espeak-ng. Made for two CPU cores and
 one coffee; `make quickstart` runs it with everything before and after.
-`--set units=neural:FOLDER` takes units of a published speech encoder (docs/tokenizers.md).
+`--set units=neural:FOLDER --set export=none` takes units of a published speech encoder
+(docs/tokenizers.md).
 """
 
 from typing import Literal

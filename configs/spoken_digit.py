@@ -9,7 +9,8 @@ The Free Spoken Digit Dataset through TFDS (CC BY-SA 4.0, 2,500 recordings at 8 
 `data_dir` TFDS looks where it always does, and downloads. Each training recording is also played
 at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2015). In what
 `audiopalm evaluate` prints, `exact %` of the held-out voice is the share of its digits that are
-right. `--set units=neural:FOLDER` takes units of a published speech encoder (docs/tokenizers.md).
+right. `--set units=neural:FOLDER --set export=none` takes units of a published speech encoder
+(docs/tokenizers.md).
 """
 
 from audiopalm import config as c

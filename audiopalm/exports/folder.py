@@ -57,7 +57,8 @@ def check(experiment: Experiment) -> None:
         f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
         f"({type(tokenizer).__name__}): an exported folder carries its tokenizers, which may be "
         f"{', '.join(kind.__name__ for kind in known)}, or of a class with `sources`, the files "
-        "that run it. Use one of these, or give the experiment export=None to train without."
+        "that run it. Use one of these, or give the experiment export=None to train without "
+        "(--set export=none)."
       )
     if type(tokenizer) in text_tokenizer.KINDS:
       text_tokenizer.check(tokenizer)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiopalm.audio import spectrum, waveform
-from audiopalm.errors import ConfigError, RecordError, TokenSpaceError
+from audiopalm.errors import CheckpointError, ConfigError, RecordError, TokenSpaceError
 from audiopalm.models.pytorch import encoders
 from audiopalm.tokenizers import base, kmeans, units, voices
 from audiopalm.types import StreamSpec, Utterance
@@ -65,7 +65,7 @@ class NeuralUnits(base.ArraySettings):
 
   def check(self) -> None:
     """Raises ConfigError or CheckpointError for a folder without such an encoder or layer."""
-    self.opened(Path(self.folder))
+    self.opened(Path(self.folder).expanduser())
 
   def opened(self, folder: Path, *, whole: bool = True) -> encoders.PretrainedEncoder:
     """Returns the encoder in a folder; `whole` is as in `encoders.open`."""
@@ -80,7 +80,7 @@ class NeuralUnits(base.ArraySettings):
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedNeuralUnits":
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
-    folder = Path(self.folder)
+    folder = Path(self.folder).expanduser()
     encoder = self.opened(folder)
     speakers, waves, features = [], [], []
     for speaker, wave_S in base.speech_waves(utterances, self.fit_s):
@@ -157,8 +157,18 @@ class FittedNeuralUnits(base.FittedArrays):
 
   @functools.cached_property
   def encoder(self) -> encoders.PretrainedEncoder:
-    """The encoder; TokenSpaceError if it is another one than the units were fitted with."""
-    encoder = self.settings.opened(self.folder, whole=self.whole)
+    """The encoder; TokenSpaceError if it is another one than the units were fitted with, or if the
+    copy in a workdir cannot be read."""
+    try:
+      encoder = self.settings.opened(self.folder, whole=self.whole)
+    except (ConfigError, CheckpointError) as error:
+      if self.whole:
+        raise
+      raise TokenSpaceError(
+        f"The workdir's copy of the encoder of the stream {self.settings.stream!r} in "
+        f"{self.folder} cannot be read. Restore its files, or prepare and train in a new workdir. "
+        f"What is wrong: {error}"
+      ) from error
     if encoder.fingerprint != self.encoder_print:
       raise TokenSpaceError(
         f"The encoder in {self.folder} is not the one that the stream {self.settings.stream!r} was "

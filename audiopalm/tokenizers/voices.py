@@ -138,6 +138,10 @@ class _Sums:
     median = np.median(log_pitch_T[voiced_T]) if voiced_T.any() else 0.0
     # A pitch far from the median is most likely half or twice the actual one.
     trusted_T = voiced_T & (np.abs(log_pitch_T - median) < OCTAVE / 2)
+    # Units of an encoder may end before the wave does.
+    log_pitch_T, trusted_T, voiced_T = (
+      array_T[: len(unit_T)] for array_T in (log_pitch_T, trusted_T, voiced_T)
+    )
     np.add.at(self.log_pitch_NV[voice], unit_T, np.where(trusted_T, log_pitch_T, 0))
     np.add.at(self.trusted_NV[voice], unit_T, trusted_T)
     np.add.at(self.voiced_NV[voice], unit_T, voiced_T)

@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from audiopalm.errors import (
   RecordError,
   TokenSpaceError,
 )
+from audiopalm.exports import folder as exported_folder
 from audiopalm.models.pytorch import encoders
-from audiopalm.parts import tokenizers
+from audiopalm.parts import models, tokenizers
 from audiopalm.tokenizers import kmeans, units
 from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.types import Utterance
@@ -68,7 +70,9 @@ def test_a_workdir_needs_the_folder_no_more(fitted, said, tmp_path, folders):
     np.testing.assert_array_equal(loaded.encode(utterance), fitted.encode(utterance))
   stored = safetensors.load_file(tmp_path / "kept" / "encoder" / "model.safetensors")
   assert any("encoder.layers.0." in name for name in stored)
-  assert not any("encoder.layers.1." in name for name in stored)  # which the states do not depend on
+  assert not any(
+    "encoder.layers.1." in name for name in stored
+  )  # which the states do not depend on
   loaded.save(tmp_path / "again")  # as for a run that is copied
   np.testing.assert_array_equal(
     settings.load(tmp_path / "again").encode(said[0]), fitted.encode(said[0])
@@ -92,6 +96,33 @@ def test_an_encoder_that_changed_is_refused(fitted, said, tmp_path):
   changed = fitted.settings.load(tmp_path)
   with pytest.raises(TokenSpaceError, match="is not the one that the stream 'units' was fitted"):
     changed.encode(said[0])
+
+
+@pytest.mark.parametrize("name", ("model.safetensors", "config.json"))
+def test_a_copy_that_cannot_be_read_is_the_workdirs(name, fitted, said, tmp_path):
+  fitted.save(tmp_path)
+  (tmp_path / "encoder" / name).write_text("{")
+  damaged = fitted.settings.load(tmp_path)
+  with pytest.raises(TokenSpaceError, match=r"The workdir's copy .* prepare and train in a new"):
+    damaged.encode(said[0])
+
+
+def test_who_can_read_the_settings_can_read_the_copy_of_the_weights(fitted, tmp_path):
+  fitted.save(tmp_path)
+  modes = {path.stat().st_mode for path in (tmp_path / "encoder").iterdir()}
+  assert len(modes) == 1
+
+
+def test_a_folder_may_begin_with_the_home(fitted, folder, monkeypatch):
+  monkeypatch.setenv("HOME", str(folder.parent))
+  dataclasses.replace(fitted.settings, folder=f"~/{folder.name}").check()
+
+
+def test_a_run_that_cannot_be_exported_is_told_how_to_train(fitted):
+  text = tokenizers.text(size=300)
+  experiment = SimpleNamespace(model=models.tiny(), tokenizers=(text, fitted.settings))
+  with pytest.raises(ConfigError, match="tokenizer 'units' .NeuralUnits.*--set export=none"):
+    exported_folder.check(experiment)
 
 
 def test_other_layers_sizes_and_seeds_are_other_tokenizers(fitted, said):
@@ -119,6 +150,15 @@ def test_sound_lasts_as_long_as_its_units_and_every_voice_differs(fitted, said):
   assert all(abs(len(wave_S) - 320 * len(ids)) < 400 for wave_S in waves)
   assert np.abs(waves[0] - waves[1]).max() > 0.01
   assert len(fitted.decode([])) == 0
+
+
+def test_voices_are_learned_where_units_end_before_the_wave(folders, tmp_path):
+  # Here a state sees 60 samples; the published convolutions see 400, so 1 s has 49 states.
+  slow = folders.write(tmp_path, "hubert", conv_stride=[5, 8, 8])
+  said = [Utterance(folders.wave(16_370 + 320 * n), 16_000, "la", "en", "bob") for n in range(3)]
+  fitted = NeuralUnits(folder=str(slow), layer=1, size=8, rate_hz=RATE_HZ).fit(said, 0)
+  ids = fitted.encode(said[0])
+  assert 320 * len(ids) < len(said[0].wave_S) and len(fitted.decode(ids))
 
 
 def test_what_is_too_short_is_the_records_fault(fitted):

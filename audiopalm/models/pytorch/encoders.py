@@ -164,7 +164,10 @@ class PretrainedEncoder:
       for names in in_use
       for name in names
     }
-    safetensors.save_file(arrays, folder / SINGLE_FILE)
+    path = folder / SINGLE_FILE
+    safetensors.save_file(arrays, path)
+    # safetensors lets nobody else read its file: give it the mode of the settings beside it.
+    path.chmod((folder / fields.CONFIG).stat().st_mode & 0o666)
 
   def check(self, layers: int) -> None:
     """Raises CheckpointError that lists tensors which do not match so many layers."""

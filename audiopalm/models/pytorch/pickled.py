@@ -10,6 +10,7 @@ import dataclasses
 import io
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ DTYPES = {
 }  # fmt: skip
 # What unpickling raises for bytes that are no pickle.
 BROKEN = (AttributeError, EOFError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+# What zipfile raises for a damaged archive; RuntimeError is of one that looks encrypted, and
+# NotImplementedError is a RuntimeError.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError)
 
 
 class Unreadable(Exception):
@@ -46,7 +50,7 @@ class StoredTensor:
     try:
       with zipfile.ZipFile(self.path) as archive:
         values = np.frombuffer(archive.read(self.key), np.dtype(self.dtype))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except DAMAGED as error:
       raise Unreadable(str(error)) from error
     reach = sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
     if min((*self.shape, *self.strides, self.offset, 0)) < 0 or (
@@ -68,7 +72,7 @@ def tensors(path: Path) -> dict[str, StoredTensor]:
       content = _Unpickler(io.BytesIO(archive.read(inside[0])), path, folder).load()
   except zipfile.BadZipFile as error:
     raise Unreadable(f"{error}; PyTorch before 1.6 wrote other files") from error
-  except (pickle.UnpicklingError, *BROKEN) as error:
+  except (pickle.UnpicklingError, MemoryError, *DAMAGED, *BROKEN) as error:
     raise Unreadable(str(error)) from error
   if not isinstance(content, Mapping) or not all(map(_is_tensor, content.values())):
     raise Unreadable("it holds something else than a dict of tensors")

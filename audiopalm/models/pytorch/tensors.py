@@ -92,7 +92,10 @@ def _paths(folder: Path) -> list[Path]:
 
 def _files(index: Path) -> list[str]:
   try:
-    return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    if not all(isinstance(name, str) for name in names):
+      raise TypeError(f"weight_map names the file {names[0]}, expected text")
+    return names
   except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
     raise _damaged(index, error) from error
 

@@ -191,6 +191,14 @@ def test_a_folder_without_settings_of_its_inputs_is_refused(folders, tmp_path):
     encoders.open(folder)
 
 
+def test_an_index_names_its_files_as_text(folders, tmp_path):
+  folder = folders.write(tmp_path, "hubert")
+  (folder / "model.safetensors").unlink()
+  (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 3}}')
+  with pytest.raises(CheckpointError, match="index.json is missing or damaged .*the file 3"):
+    encoders.open(folder)
+
+
 def test_the_license_is_that_of_the_model_card_or_the_license_file(folders, tmp_path):
   encoder = encoders.open(folders.write(tmp_path, "hubert"))
   assert encoder.license_note is None

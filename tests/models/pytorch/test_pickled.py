@@ -153,3 +153,15 @@ def test_parts_are_found_by_their_index(save, tmp_path):
   index = '{"weight_map": {"t0": "part-0.bin", "t1": "part-1.bin"}}'
   (tmp_path / "pytorch_model.bin.index.json").write_text(index)
   np.testing.assert_array_equal(Tensors(tmp_path).read("t1"), [1, 1, 1])
+
+
+def test_an_archive_that_looks_encrypted_or_compressed_otherwise_is_damaged(tmp_path):
+  path = tmp_path / "pytorch_model.bin"
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("x/data.pkl", b"N.")
+  content = path.read_bytes()
+  entry = content.index(b"PK\x01\x02")  # of the directory: flags at 8, compression at 10
+  for at, value in ((8, 1), (10, 99)):
+    path.write_bytes(content[: entry + at] + bytes([value]) + content[entry + at + 1 :])
+    with pytest.raises(CheckpointError, match="is missing or damaged"):
+      Tensors(tmp_path)
