@@ -112,7 +112,7 @@ def saved(name: str, folder: Path) -> Path:
   made = getattr(transformers, model)(getattr(transformers, config)(**changes))
   made.save_pretrained(folder)
   processor = PROCESSORS.get(name, {"do_normalize": True, "sampling_rate": RATE_HZ})
-  (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+  (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
   return folder
 
 

@@ -39,7 +39,11 @@ def changed(environment: Mapping[str, str], enabled: Path) -> dict[str, str] | N
   "always" needs nothing, and "never" gives none.
   """
   before = environment.get(VARIABLE, "")
-  if TUNABLE in before or not enabled.exists() or "[madvise]" not in enabled.read_text():
+  if (
+    TUNABLE in before
+    or not enabled.exists()
+    or "[madvise]" not in enabled.read_text(encoding="utf-8")
+  ):
     return None
   tunables = f"{before}:{ON}" if before else ON
   return {**environment, VARIABLE: tunables, STARTED: before}

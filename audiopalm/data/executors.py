@@ -90,7 +90,9 @@ class Local:
 
 
 def _begin() -> None:
-  """Leaves stopping to the parent: a signal to the group would cut a shard in the middle."""
+  """Leaves stopping to the parent: a signal to the group would cut a shard in the middle. Leaves
+  accelerators to it too: each worker would reserve most of their memory."""
+  os.environ["JAX_PLATFORMS"] = "cpu"
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
   end_with_parent(lambda: os._exit(1))

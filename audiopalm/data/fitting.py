@@ -42,7 +42,7 @@ def fit(
   for tokenizer in tokenizers:
     tokenizer.check()
   places = [
-    shared and shared / f"{tokenizer.stream}-{key_of([tokenizer], corpora)}"
+    shared and shared / f"{tokenizer.stream}-{key_of([tokenizer], corpora)}{_source(tokenizer)}"
     for tokenizer in tokenizers
   ]
   fitted = {
@@ -141,6 +141,12 @@ def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance
 
 def _fingerprints(fitted: Mapping[str, Fitted]) -> dict[str, str]:
   return {name: tokenizer.spec.fingerprint for name, tokenizer in fitted.items()}
+
+
+def _source(tokenizer: Tokenizer) -> str:
+  """Returns what tells two tokenizers apart that are made from files at the same place."""
+  digest = getattr(tokenizer, "source_digest", None)
+  return f"-{digest()[:16]}" if digest else ""
 
 
 def _fit_one(job: tuple[Tokenizer, list[Utterance]]) -> Fitted:

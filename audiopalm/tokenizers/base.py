@@ -61,9 +61,11 @@ class Fitted(Protocol):
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Two more attributes are used where a class has them. `sources`, paths of files: a tokenizer of the
-  user's own class is exported as what `save` writes, with copies of these files. `kept_in(folder)`,
-  for text: settings of the tokenizer that `save` wrote there, whose ids are kept.
+  Three more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
+  the user's own class is exported as what `save` writes, with copies of these files.
+  `kept_in(folder)`, for text: settings of the tokenizer that `save` wrote there, whose ids are
+  kept. `source_digest()`, called after `check`, of one that is made from files: other files under
+  the same name give another text, and runs that share fitted tokenizers do not share these.
   """
 
   stream: str

@@ -67,6 +67,10 @@ class NeuralUnits(base.ArraySettings):
     """Raises ConfigError or CheckpointError for a folder without such an encoder or layer."""
     self.opened(Path(self.folder).expanduser())
 
+  def source_digest(self) -> str:
+    """Returns the fingerprint of the encoder that is in `folder` now."""
+    return self.opened(Path(self.folder).expanduser()).fingerprint
+
   def opened(self, folder: Path, *, whole: bool = True) -> encoders.PretrainedEncoder:
     """Returns the encoder in a folder; `whole` is as in `encoders.open`."""
     encoder = encoders.open(folder, self.layer, self.window_s, whole=whole)
@@ -116,6 +120,11 @@ class NeuralUnits(base.ArraySettings):
     """Returns feature_TD of a wave at 16 kHz: the mean of the states of each unit."""
     together = round(encoder.rate_hz / self.rate_hz)
     hidden_TD = encoder.encode(wave_S)
+    if not np.isfinite(hidden_TD).all():
+      raise CheckpointError(
+        f"The encoder in {encoder.folder} gives states that are not finite, so its tensors or its "
+        "config.json are damaged. Copy the folder again."
+      )
     if together == 1 or not len(hidden_TD):
       return hidden_TD
     starts = np.arange(0, len(hidden_TD), together)

@@ -63,6 +63,13 @@ def test_workers_have_one_thread_each_and_the_caller_keeps_its_own(monkeypatch):
   assert "OMP_NUM_THREADS" not in os.environ
 
 
+def test_workers_leave_accelerators_to_the_caller(monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  with executors.Local(1) as executor:
+    assert list(executor.map(os.getenv, ["JAX_PLATFORMS"])) == ["cpu"]
+  assert os.environ["JAX_PLATFORMS"] == "cuda"
+
+
 def test_stopping_is_left_to_the_parent():
   stops = [signal.SIGTERM, signal.SIGINT]
   with executors.Local(1) as executor:

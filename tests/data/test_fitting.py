@@ -85,6 +85,22 @@ def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, monkeypatch):
   assert not (tmp_path / "c").exists()
 
 
+def test_what_is_made_from_other_files_at_the_same_place_is_not_shared(
+  small, tmp_path, monkeypatch
+):
+  corpus, shared, digests = (
+    small.SmallCorpus(6),
+    tmp_path / "shared",
+    ["a" * 64, "a" * 64, "b" * 64],
+  )
+  source_digest = staticmethod(lambda: digests.pop(0))
+  monkeypatch.setattr(small.Letters, "source_digest", source_digest, raising=False)
+  for run in "abc":
+    with executors.Local(0) as executor:
+      fitting.fit((small.Letters(),), (corpus,), tmp_path / run, executor, shared)
+  assert len(list(shared.iterdir())) == 2
+
+
 def test_what_a_tokenizer_lacks_is_said_before_a_recording_is_read(small, tmp_path, monkeypatch):
   def check(self):
     raise ConfigError("Crossings needs a file.")

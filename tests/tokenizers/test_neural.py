@@ -167,6 +167,22 @@ def test_what_is_too_short_is_the_records_fault(fitted):
     fitted.encode(click)
 
 
+def test_weights_that_are_not_finite_are_refused(folders, said, tmp_path):
+  arrays = folders.tensors("hubert")
+  name = next(name for name in arrays if "feature_projection" in name)
+  folders.write(tmp_path, "hubert", {**arrays, name: np.full_like(arrays[name], np.nan)})
+  with pytest.raises(CheckpointError, match="gives states that are not finite"):
+    NeuralUnits(folder=str(tmp_path), layer=1, size=8, rate_hz=RATE_HZ).fit(said, 0)
+
+
+def test_another_encoder_at_the_same_place_is_another_source(fitted, folders, tmp_path):
+  folders.write(tmp_path, "hubert")
+  settings = dataclasses.replace(fitted.settings, folder=str(tmp_path))
+  assert settings.source_digest() == fitted.settings.source_digest()
+  folders.write(tmp_path, "hubert", folders.tensors("hubert", seed=1))
+  assert settings.source_digest() != fitted.settings.source_digest()
+
+
 def test_more_clusters_than_units_of_speech_are_refused(fitted, said):
   with pytest.raises(DataError, match="at least 500 units of speech"):
     dataclasses.replace(fitted.settings, size=500).fit(said, 0)
