@@ -168,7 +168,8 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
 
 
 def _is_option(argument: str) -> bool:
-  return argument.startswith("--") or argument == "-h"
+  name = argument.partition("=")[0]  # none has a space in it, as a text like "--help me" has
+  return (name.startswith("--") and not set(name) & set(" \n\t")) or argument == "-h"
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
