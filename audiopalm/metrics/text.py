@@ -18,15 +18,19 @@ import functools
 import importlib.metadata
 import importlib.util
 import re
+import warnings
 from collections.abc import Callable, Collection, Sequence
 
 import jiwer
 import numpy as np
 import sacrebleu
-from whisper_normalizer import basic
 
 from audiopalm import language_tags, orthography
 from audiopalm.metrics.tally import Tally, ratio
+
+with warnings.catch_warnings():  # of an escape in it, where Python compiles it at its first import
+  warnings.simplefilter("ignore", SyntaxWarning)
+  from whisper_normalizer import basic
 
 _VERSION = importlib.metadata.version("whisper_normalizer")
 NORMALIZER = f"whisper_normalizer-{_VERSION}:BasicTextNormalizer(preserve_marks=True)"
