@@ -18,6 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUICKSTART := runs/quickstart
 
+# --no-compile: byte-compiling every package takes longer than installing it, and few files are used.
 define install
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	  f"audiopalm needs Python 3.11 to 3.13, but $(PYTHON) is {sys.version.split()[0]}.\n" \

@@ -24,28 +24,17 @@ import numpy as np
 import score
 
 PACKAGES = ("jax", "flax", "numpy", "torch", "transformers")
+LARGE = {
+  "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+  "intermediate_size": 4096, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
+}  # fmt: skip
 # Classes of transformers and what their published base (or only) models change of the defaults.
 MODELS = {
   "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model", {}),
   "hubert": ("HubertConfig", "HubertModel", {}),
-  "hubert_large": (
-    "HubertConfig",
-    "HubertModel",
-    {
-      "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-      "intermediate_size": 4096, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
-      "conv_bias": True,
-    },
-  ),
+  "hubert_large": ("HubertConfig", "HubertModel", {**LARGE, "conv_bias": True}),
   "wavlm": ("WavLMConfig", "WavLMModel", {}),
-  "wavlm_large": (
-    "WavLMConfig",
-    "WavLMModel",
-    {
-      "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-      "intermediate_size": 4096, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
-    },
-  ),
+  "wavlm_large": ("WavLMConfig", "WavLMModel", LARGE),
   "w2v_bert": ("Wav2Vec2BertConfig", "Wav2Vec2BertModel", {}),
   "whisper": (
     "WhisperConfig",

@@ -1,8 +1,8 @@
-"""Huge pages for a command that trains on a CPU.
+"""Huge pages for a command that trains.
 
-Each step of XLA allocates its memory anew, and the page faults of pages of 4 KiB take up to a tenth
-of it (docs/performance.md). glibc asks Linux for pages of 2 MiB if a variable says so as a process
-starts, so the command starts itself once more, in the same process.
+On a CPU each step of XLA allocates its memory anew, and page faults take a part of it
+(docs/performance.md). glibc asks Linux for pages of 2 MiB in place of 4 KiB if a variable says so
+as a process starts, so the command starts itself once more, in the same process.
 """
 
 import os
@@ -27,7 +27,8 @@ def start() -> None:
     else:
       os.environ.pop(VARIABLE, None)  # not for workers: what they use is small
     return
-  if (environment := changed(os.environ, ENABLED)) is not None:
+  environment = changed(os.environ, ENABLED)
+  if environment is not None and sys.executable:  # none where Python is embedded in a program
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 

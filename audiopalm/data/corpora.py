@@ -144,6 +144,8 @@ class Voiced(Corpus):
   translated: ClassVar[bool] = False  # the roles of a record are in different languages
 
   def __post_init__(self):
+    codes = tuple(map(language_tags.canonical, self.languages))
+    object.__setattr__(self, "languages", codes)
     check_known(self.name, "languages", self.languages, SPOKEN_LANGUAGES)
     speaks = synthesizers.named(self.synthesizer)
     for language in self.languages:

@@ -69,8 +69,8 @@ def frames(model: StateModel, params: Params, wave_S: np.ndarray) -> Iterator[np
     of_clip = _first_moments(model, params, part, len(wave_S))
   for start in range(0, count, CHUNK):
     wave_BS, samples_B = _padded(part(start * front.hop_samples, length), length)
-    found = _front(model, params, wave_BS, samples_B, of_clip)
-    yield np.asarray(found)[0, : count - start]
+    frames_BTC = _front(model, params, wave_BS, samples_B, of_clip)
+    yield np.asarray(frames_BTC)[0, : count - start]
 
 
 def _first_moments(model, params, part, samples) -> fronts.Moments:
@@ -82,8 +82,8 @@ def _first_moments(model, params, part, samples) -> fronts.Moments:
   merged = _Merged()
   for start in range(0, count, step):
     wave_BS, samples_B = _padded(part(start * hop, length), length)
-    found = _moments(model, params, wave_BS, samples_B)
-    merged.add(min(step, count - start), found.mean_B1C, found.variance_B1C)
+    of_part = _moments(model, params, wave_BS, samples_B)
+    merged.add(min(step, count - start), of_part.mean_B1C, of_part.variance_B1C)
   return fronts.Moments(np.float32(merged.mean), np.float32(merged.variance))
 
 

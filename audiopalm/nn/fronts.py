@@ -80,8 +80,9 @@ class Waves:
     wave_BS = jnp.where(inside(wave_BS.shape[1], samples_B), wave_BS, 0)
     if not self.normalized:
       return wave_BS
-    found = moments(wave_BS[..., None], samples_B)
-    normed_BS = (wave_BS - found.mean_B1C[..., 0]) / jnp.sqrt(found.variance_B1C[..., 0] + WAVE_EPS)
+    over_wave = moments(wave_BS[..., None], samples_B)
+    deviation_B1 = jnp.sqrt(over_wave.variance_B1C[..., 0] + WAVE_EPS)
+    normed_BS = (wave_BS - over_wave.mean_B1C[..., 0]) / deviation_B1
     return jnp.where(inside(wave_BS.shape[1], samples_B), normed_BS, 0)
 
 
@@ -173,10 +174,10 @@ class Filterbanks:
     """Returns features_BTE, two frames side by side."""
     mel_BTM = fbank.fbank(wave_BS, self.bins)
     counts_B = fbank.frames(samples_B)
-    found = moments(mel_BTM, counts_B)
+    over_clip = moments(mel_BTM, counts_B)
     unbiased_B = counts_B / jnp.maximum(counts_B - 1, 1)
-    variance_B1M = found.variance_B1C * unbiased_B[:, None, None]
-    return self.stack((mel_BTM - found.mean_B1C) / jnp.sqrt(variance_B1M + BIN_EPS))
+    variance_B1M = over_clip.variance_B1C * unbiased_B[:, None, None]
+    return self.stack((mel_BTM - over_clip.mean_B1C) / jnp.sqrt(variance_B1M + BIN_EPS))
 
   def stack(self, normed_BTM: jax.Array) -> jax.Array:
     """Returns features_BTE of normed frames; those that fill no stack are left out."""
@@ -220,9 +221,9 @@ class WaveFront(nnx.Module):
       x_BTC = getattr(self.convolutions, str(number))(x_BTC)
       norm = getattr(self.norms, str(number), None)
       if s.norm == "group" and number == 0:
-        found = of_clip or moments(x_BTC, s.first_frames(samples_B))
-        factor_B1C = norm.scale[...] / jnp.sqrt(found.variance_B1C + NORM_EPS)
-        x_BTC = (x_BTC - found.mean_B1C) * factor_B1C + norm.bias[...]
+        over_clip = of_clip or moments(x_BTC, s.first_frames(samples_B))
+        factor_B1C = norm.scale[...] / jnp.sqrt(over_clip.variance_B1C + NORM_EPS)
+        x_BTC = (x_BTC - over_clip.mean_B1C) * factor_B1C + norm.bias[...]
       elif norm is not None:
         x_BTC = norm(x_BTC)
       x_BTC = layers.gelu(x_BTC)

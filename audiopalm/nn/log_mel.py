@@ -25,26 +25,51 @@ def log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
 
 
 def _log_mel(wave_BS, *, bins: int):
-  frames = wave_BS.shape[1] // HOP
-  wave_BS = jnp.pad(wave_BS, ((0, 0), (0, WINDOW)))
-  hops = [wave_BS[:, start : start + frames * HOP] for start in range(0, WINDOW, HOP)]
-  parts = [hop.reshape(len(wave_BS), frames, HOP) for hop in hops]
-  window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-  frames_BTW = jnp.concatenate(parts, axis=-1)[..., :WINDOW] * window
-  spectrum_BTF = jnp.fft.rfft(frames_BTW, SIZE)
+  frames_BTW = framed(wave_BS, wave_BS.shape[1] // HOP) * _hann()
+  return jnp.log(jnp.maximum(in_bins(frames_BTW, SIZE, filters(bins)), FLOOR))
+
+
+def framed(wave_BS: jax.Array, count: int) -> jax.Array:
+  """Returns frames_BTW: `count` windows, HOP samples apart, zero beyond the end of the wave."""
+  hops = -(-WINDOW // HOP)
+  beyond = max(0, (count - 1 + hops) * HOP - wave_BS.shape[1])
+  wave_BS = jnp.pad(wave_BS, ((0, 0), (0, beyond)))
+  parts = [
+    wave_BS[:, start : start + count * HOP].reshape(len(wave_BS), count, HOP)
+    for start in range(0, hops * HOP, HOP)
+  ]
+  return jnp.concatenate(parts, axis=-1)[..., :WINDOW]
+
+
+def in_bins(frames_BTW: jax.Array, size: int, filters_FM: np.ndarray) -> jax.Array:
+  """Returns mel_BTM: the power spectra of an FFT of `size`, summed with the weights of the bins."""
+  spectrum_BTF = jnp.fft.rfft(frames_BTW, size)
   power_BTF = jnp.square(spectrum_BTF.real) + jnp.square(spectrum_BTF.imag)
-  mel_BTM = jnp.einsum("BTF,FM->BTM", power_BTF, filters(bins), precision="highest")
-  return jnp.log(jnp.maximum(mel_BTM, FLOOR))
+  return jnp.einsum("BTF,FM->BTM", power_BTF, filters_FM, precision="highest")
+
+
+def triangles(edges: np.ndarray, frequency_F: np.ndarray) -> np.ndarray:
+  """Returns float64 [F, M]: triangles that rise from each edge to 1 at the next, and fall to 0 at
+  the one after it; edges and frequencies on any one scale."""
+  left, middle, right = edges[:-2], edges[1:-1], edges[2:]
+  frequency_F1 = frequency_F[:, None]
+  rising, falling = (
+    (frequency_F1 - left) / (middle - left),
+    (right - frequency_F1) / (right - middle),
+  )
+  return np.maximum(0, np.minimum(rising, falling))
+
+
+def _hann() -> np.ndarray:
+  return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 
 
 @functools.cache
 def filters(bins: int) -> np.ndarray:
   """Returns float32 [SIZE / 2 + 1, M]: the weight of each frequency in each triangular mel bin."""
   edges = np.linspace(_mel(20.0), _mel(7_600.0), bins + 2)
-  frequency = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)[:, None]
-  left, middle, right = edges[:-2], edges[1:-1], edges[2:]
-  rising, falling = (frequency - left) / (middle - left), (right - frequency) / (right - middle)
-  return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+  frequency_F = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)
+  return triangles(edges, frequency_F).astype(np.float32)
 
 
 def _mel(hertz):
@@ -58,16 +83,10 @@ def whisper_log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
   dB below the loudest bin of the clip, and a factor of 10 in power is 1/4. Source: Radford et al.,
   arXiv:2212.04356, section 2.2.
   """
-  frames, half = wave_BS.shape[1] // HOP, WINDOW // 2
+  half = WINDOW // 2
   padded_BS = jnp.pad(wave_BS, ((0, 0), (half, half)), mode="reflect")
-  hops = [padded_BS[:, start : start + frames * HOP] for start in range(0, WINDOW, HOP)]
-  parts = [hop.reshape(len(wave_BS), frames, HOP) for hop in hops]
-  window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-  frames_BTW = jnp.concatenate(parts, axis=-1)[..., :WINDOW] * window
-  spectrum_BTF = jnp.fft.rfft(frames_BTW, WINDOW)
-  power_BTF = jnp.square(spectrum_BTF.real) + jnp.square(spectrum_BTF.imag)
-  filters_FM = slaney_filters(bins)
-  mel_BTM = jnp.einsum("BTF,FM->BTM", power_BTF, filters_FM, precision="highest")
+  frames_BTW = framed(padded_BS, wave_BS.shape[1] // HOP) * _hann()
+  mel_BTM = in_bins(frames_BTW, WINDOW, slaney_filters(bins))
   log_BTM = jnp.log10(jnp.maximum(mel_BTM, WHISPER_FLOOR))
   loudest_B11 = jnp.max(log_BTM, axis=(1, 2), keepdims=True)
   return (jnp.maximum(log_BTM, loudest_B11 - 8.0) + 4.0) / 4.0
@@ -80,11 +99,6 @@ def slaney_filters(bins: int) -> np.ndarray:
   highest = 15.0 + 27.0 * np.log(RATE_HZ / 2 / 1_000.0) / np.log(6.4)
   mels = np.linspace(0.0, highest, bins + 2)
   edges_hz = np.where(mels < 15.0, mels * 200.0 / 3.0, 1_000.0 * 6.4 ** ((mels - 15.0) / 27.0))
-  frequency_hz = np.linspace(0, RATE_HZ / 2, WINDOW // 2 + 1)[:, None]
-  left, middle, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-  rising, falling = (
-    (frequency_hz - left) / (middle - left),
-    (right - frequency_hz) / (right - middle),
-  )
-  triangles = np.maximum(0, np.minimum(rising, falling))
-  return (triangles * 2.0 / (right - left)).astype(np.float32)
+  frequency_hz = np.linspace(0, RATE_HZ / 2, WINDOW // 2 + 1)
+  weights_FM = triangles(edges_hz, frequency_hz) * 2.0 / (edges_hz[2:] - edges_hz[:-2])
+  return weights_FM.astype(np.float32)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,13 @@ class BlockSettings:
     return sum(math.prod(shape) for path, shape in shapes if path[-1] in adapters.CONTRACTED)
 
 
+class LayersSettings(Protocol):
+  """What a stack of blocks of any class reads of their settings, which can be hashed."""
+
+  @property
+  def layers(self) -> int: ...
+
+
 class MLP(adapters.Projections):
   """Returns (activation(x gate) * (x up)) down. Source: GLU variants, arXiv:2002.05202."""
 
@@ -134,7 +141,9 @@ class TransformerBlock(nnx.Module):
     return x_BLD + layers.dropout(branch_BLD, s.dropout, keys[1]), key, value
 
 
-def stack(settings: Any, key: jax.Array, block: type[nnx.Module] = TransformerBlock) -> nnx.Module:
+def stack(
+  settings: "LayersSettings", key: jax.Array, block: type[nnx.Module] = TransformerBlock
+) -> nnx.Module:
   """Returns a `block` whose every array has a leading axis of `settings.layers`.
 
   `block(settings, key)` builds one layer; `settings` are `BlockSettings` or those of another block.
@@ -143,7 +152,9 @@ def stack(settings: Any, key: jax.Array, block: type[nnx.Module] = TransformerBl
 
 
 @functools.cache
-def _abstract(settings: Any, block: type[nnx.Module]) -> tuple[nnx.GraphDef, nnx.State]:
+def _abstract(
+  settings: "LayersSettings", block: type[nnx.Module]
+) -> tuple[nnx.GraphDef, nnx.State]:
   return nnx.split(nnx.eval_shape(lambda: block(settings, jax.random.key(0))))
 
 
@@ -155,7 +166,7 @@ def layer_shapes(settings: BlockSettings) -> dict[tuple[str, ...], tuple[int, ..
 
 
 def run(
-  settings: Any,
+  settings: "LayersSettings",
   layers: Arrays | tuple[Arrays, ...],
   x_BLD: jax.Array,
   per_layer: Any,

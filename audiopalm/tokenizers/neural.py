@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from audiopalm.audio import spectrum, waveform
 from audiopalm.errors import CheckpointError, ConfigError, RecordError, TokenSpaceError
@@ -133,7 +132,7 @@ class NeuralUnits(base.ArraySettings):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FittedNeuralUnits(base.FittedArrays):
+class FittedNeuralUnits(units.VoicedUnits):
   """The centroids, the sound of each unit in each voice, and where the encoder lies.
 
   The encoder is opened, and compared with `encoder_print`, at the first wave.
@@ -155,14 +154,6 @@ class FittedNeuralUnits(base.FittedArrays):
     settings = dataclasses.replace(self.settings, folder=ENCODER)
     hashed = base.fingerprint(settings, self.parameters())
     return dataclasses.replace(settings.largest, fingerprint=hashed)
-
-  @property
-  def voices(self) -> tuple[str, ...]:
-    return self.sounds.names
-
-  @property
-  def default_voice(self) -> str:
-    return self.sounds.most_heard
 
   @functools.cached_property
   def encoder(self) -> encoders.PretrainedEncoder:
@@ -198,17 +189,9 @@ class FittedNeuralUnits(base.FittedArrays):
     ids_T, _ = kmeans.nearest(feature_TD, self.centroids_VD)
     return (units.runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
 
-  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
-    """Returns wave_S at 16 kHz in one of `voices`: the mean sound of each unit; collapsed units
-    have their mean duration."""
-    ids_T = base.check_ids(ids, self.spec)
-    base.check_voice(voice, self.spec, self.voices)
-    if not len(ids_T):
-      return np.float32([])
-    if self.settings.collapse:
-      ids_T = units.expanded(ids_T, self.durations_V)
-    name = self.default_voice if voice is None else voice
-    return units.leveled(self.sounds.synthesis(ids_T, self.voices.index(name)).sound())
+  def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
+    """Returns wave_S of units: the mean sound of each in a voice."""
+    return self.sounds.synthesis(ids_T, voice).sound()
 
   def save(self, folder: Path) -> None:
     """Writes settings, arrays, and a copy of what the states depend on, with its license."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -136,16 +136,16 @@ class KMeansUnits(base.ArraySettings):
     return centroids_VE, variance
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class FittedUnits(base.FittedArrays):
-  """The centroids, and the sound of each unit in each voice."""
+class VoicedUnits(base.FittedArrays):
+  """What fitted units share that are spoken in learned voices: how they are decoded.
 
-  settings: KMeansUnits
-  spread_E: np.ndarray
-  centroids_VE: np.ndarray
-  variance: float
-  durations_V: np.ndarray
+  `sounds` are the voices, `durations_V` the mean run length of each unit, and `synthesized(ids_T,
+  voice number)` the wave of whole units.
+  """
+
   sounds: voices.Voices
+  durations_V: np.ndarray
+  synthesized: Callable[[np.ndarray, int], np.ndarray]
 
   @property
   def voices(self) -> tuple[str, ...]:
@@ -154,6 +154,32 @@ class FittedUnits(base.FittedArrays):
   @property
   def default_voice(self) -> str:
     return self.sounds.most_heard
+
+  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
+    """Returns wave_S at 16 kHz in one of `voices`; collapsed units have their mean duration."""
+    ids_T = base.check_ids(ids, self.spec)
+    base.check_voice(voice, self.spec, self.voices)
+    if not len(ids_T):
+      return np.float32([])
+    if self.settings.collapse:
+      ends_T = np.round(np.cumsum(self.durations_V[ids_T])).astype(int)
+      ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
+    name = self.default_voice if voice is None else voice
+    wave_S = self.synthesized(ids_T, self.voices.index(name))
+    # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
+    return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FittedUnits(VoicedUnits):
+  """The centroids, and the sound of each unit in each voice."""
+
+  settings: KMeansUnits
+  spread_E: np.ndarray
+  centroids_VE: np.ndarray
+  variance: float
+  durations_V: np.ndarray
+  sounds: voices.Voices
 
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
@@ -164,18 +190,7 @@ class FittedUnits(base.FittedArrays):
     _, ids_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
     return (runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
 
-  def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
-    """Returns wave_S at 16 kHz in one of `voices`; collapsed units have their mean duration."""
-    ids_T = base.check_ids(ids, self.spec)
-    base.check_voice(voice, self.spec, self.voices)
-    name = self.default_voice if voice is None else voice
-    if not len(ids_T):
-      return np.float32([])
-    if self.settings.collapse:
-      ids_T = expanded(ids_T, self.durations_V)
-    return leveled(self._synthesize(ids_T, self.voices.index(name)))
-
-  def _synthesize(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
+  def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units, corrected until it encodes to the same units as far as possible.
 
     The mean sound of a unit is not always nearest to its own centroid, and depends on its
@@ -218,18 +233,6 @@ def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns (ids, lengths) of the runs of equal ids."""
   starts = np.flatnonzero(np.concatenate([[True], ids_T[1:] != ids_T[:-1]]))
   return ids_T[starts], np.diff(np.append(starts, len(ids_T))).astype(np.int32)
-
-
-def expanded(ids_T: np.ndarray, durations_V: np.ndarray) -> np.ndarray:
-  """Returns collapsed ids_T with each id as often as its mean duration says, at least once."""
-  ends_T = np.round(np.cumsum(durations_V[ids_T])).astype(int)
-  return np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
-
-
-def leveled(wave_S: np.ndarray) -> np.ndarray:
-  """Returns decoded sound with its peak at PEAK, where it is no silence."""
-  # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
-  return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
 
 
 def _span(clear_T: np.ndarray) -> slice:

@@ -134,7 +134,7 @@ def test_channels_that_cancel_are_told_on_stderr(opened, command, made_up):
 def test_a_text_may_begin_with_a_dash(opened, command):
   opened(mixtures.mt)
   pair = ("--task", "mt", "--source", "en", "--target", "fr")
-  lines = ("-one",), ("one", "-two", "--seed", "1"), ("--one two",)
+  lines = ("-one",), ("one", "-two", "--seed", "1"), ("-one", "--one two")
   for text in (("--text=-one",), *(("--text", *line) for line in lines)):
     code, out, _ = command(*pair, *text)
     assert code == EXIT_DONE

@@ -28,6 +28,12 @@ def said(call, *arguments, **named):
   return str(error.value)
 
 
+def test_languages_may_be_any_tags_of_theirs():
+  tagged = corpora.Synthetic(languages=("eng", "fr-CA"))
+  assert tagged == corpora.Synthetic(languages=("en", "fr"))
+  assert tagged.fingerprint == corpora.Synthetic(languages=("en", "fr")).fingerprint
+
+
 def test_names_differ_and_every_corpus_answers_the_same_questions():
   assert len({corpus.name for corpus in ALL}) == len(ALL)
   for corpus in ALL:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from audiopalm.errors import ConfigError
 from audiopalm.models.encoder import Encoder
 from audiopalm.models.pytorch.fields import Config, JsonFields
 from audiopalm.nn import distances, encoding, fronts
@@ -59,7 +60,10 @@ def settings(config: Config, processor: Config, where: Path, window_s: float | N
   inputs = JsonFields(processor, kind, where.with_name(PROCESSOR))
   inputs.must_be("sampling_rate", fronts.RATE_HZ)
   if window_s is not None and kind != "whisper":
-    raise fields.wrong("model_type", kind, "whisper for window_s, as others take any length")
+    raise ConfigError(
+      f"window_s is {window_s}, but {where} describes a {kind}, which takes waves of any length: "
+      "only Whisper has a window. Leave window_s out."
+    )
   if kind == "whisper":
     return _whisper(fields, inputs, window_s)
   return _bert(fields, inputs) if kind == "wav2vec2-bert" else _waves(fields, inputs, kind)
@@ -162,12 +166,12 @@ def origins(encoder: Encoder, plain_norm: bool = False) -> dict[Keys, Origin]:
   """
   match encoder.front:
     case fronts.LogMels():
-      found = _whisper_origins(encoder)
+      pairs = _whisper_origins(encoder)
     case fronts.Filterbanks():
-      found = _bert_origins(encoder)
+      pairs = _bert_origins(encoder)
     case fronts.Waves():
-      found = _wave_origins(encoder, plain_norm)
-  return dict(found)
+      pairs = _wave_origins(encoder, plain_norm)
+  return dict(pairs)
 
 
 def _wave_origins(encoder: Encoder, plain_norm: bool) -> Iterator[tuple[Keys, Origin]]:

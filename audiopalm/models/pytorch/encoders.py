@@ -141,9 +141,9 @@ class PretrainedEncoder:
     card = self.folder / CARD
     if card.is_file():
       text = card.read_text(encoding="utf-8", errors="replace")
-      found = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)", text)
-      if found:
-        return f"{found[1].strip()} ({CARD})"
+      declared = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)", text)
+      if declared:
+        return f"{declared[1].strip()} ({CARD})"
     for name in LICENSES:
       if (self.folder / name).is_file():
         lines = (self.folder / name).read_text(encoding="utf-8", errors="replace").split("\n")
