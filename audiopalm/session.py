@@ -125,11 +125,6 @@ class Session(Trained):
     Low-rank adapters are added to their kernels. `out` must not exist, or be empty: ConfigError.
     See docs/export.md.
     """
-    if self.variables:
-      raise ConfigError(
-        f"The objective of this run keeps variables ({', '.join(self.variables)}), which an "
-        "exported folder does not hold: PyTorch would not run the whole of it."
-      )
     longest = {
       task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
       for task in self.experiment.tasks
@@ -137,8 +132,9 @@ class Session(Trained):
     settings, params = self.experiment.model.without_adapters(jax.device_get(self.params))
     experiment = dataclasses.replace(self.experiment, model=settings)
     run = folder.ExportedRun(
-      experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
-    )
+      experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest,
+      jax.device_get(self.variables),
+    )  # fmt: skip
     return folder.write(Path(out), run, self.prepared)
 
 

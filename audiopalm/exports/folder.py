@@ -2,7 +2,8 @@
 
 docs/export.md lists its files. audiopalm.json, audiopalm.safetensors and the text tokenizer's own
 file (text.model, text.tokenizer.json) are for `audiopalm import` alone; tokenizers/STREAM has what
-a tokenizer of the user's own class saves, and its `sources`.
+a tokenizer of the user's own class saves, and its `sources`; variables.safetensors the variables of
+the objective, by their path ("codebook/counts"), if it has any.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+from flax import traverse_util
 from safetensors import numpy as arrays_files
 
 from audiopalm import experiment as experiments
@@ -31,13 +33,14 @@ from audiopalm.version import VERSION
 FORMAT = 1
 OURS = "audiopalm.json"
 MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.json"
-TOKENIZERS = "tokenizers"
+TOKENIZERS, VARIABLES = "tokenizers", "variables.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportedRun:
   """What an exported folder holds of a run: `params` are numpy arrays in the tree of its model,
-  `longest` the longest input of each task by stream, in frames."""
+  `longest` the longest input of each task by stream, in frames, `variables` those of its objective
+  (`objectives.base.Objective`)."""
 
   experiment: Experiment
   tokenizers: Mapping[str, Fitted]
@@ -45,6 +48,7 @@ class ExportedRun:
   params: Mapping[str, Any]
   step: int
   longest: Mapping[str, Mapping[str, int]]
+  variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def check(experiment: Experiment) -> None:
@@ -86,6 +90,8 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
     part.mkdir()
     save_arrays(part / MODEL, tensors, {"format": "pt"})
     save_arrays(part / REST, rest, {})
+    if run.variables:
+      save_arrays(part / VARIABLES, traverse_util.flatten_dict(run.variables, sep="/"), {})
     config = model.config(space.special("stop"), experiment.data.row_length)
     _write_json(part / "config.json", config)
     _write_json(part / tasks.FILE, generation)
@@ -100,6 +106,7 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
       "step": run.step,
       "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
       "longest_input": run.longest,
+      "variables": sorted(run.variables),
       "experiment": json.loads(experiment.to_json()),
     }
     files.write_json(part / OURS, about)
@@ -122,8 +129,11 @@ def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
         "fingerprint is another than in manifest.json. Export the run again."
       )
   params = pytorch.of(experiment.model, space).params(tensors, rest)
+  variables = {}
+  if about.get("variables"):  # older folders never have any
+    variables = traverse_util.unflatten_dict(load_arrays(folder / VARIABLES)[0], sep="/")
   return ExportedRun(
-    experiment, tokenizers, manifest, params, about["step"], about["longest_input"]
+    experiment, tokenizers, manifest, params, about["step"], about["longest_input"], variables
   )
 
 
