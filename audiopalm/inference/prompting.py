@@ -53,10 +53,7 @@ class Continuation:
 def find_task(trained: Trained, name: str) -> Task:
   """Returns the task of the run by its name; ConfigError listing the known ones."""
   trained.check_answers()
-  tasks = {task.name: task for task in trained.experiment.tasks}
-  if name not in tasks:
-    raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(tasks)}.")
-  return tasks[name]
+  return trained.prepared.task(name)
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ import pytest
 from audiopalm import layouts
 from audiopalm.data import cache, corpora, files, fitting, lock, packed, prepare, streams
 from audiopalm.data.packed import Packed
-from audiopalm.errors import DataError, TokenSpaceError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.parts import mixtures, tokenizers
 
 
@@ -257,7 +257,7 @@ def test_a_damaged_manifest_file_is_refused(few, tmp_path):
 
 
 def test_an_unknown_task_is_named(prepared):
-  with pytest.raises(Exception, match="Unknown task 'tts'. This run has asr, s2st, continuation"):
+  with pytest.raises(ConfigError, match="Unknown task 'tts'. This run was trained on: asr, s2st"):
     prepared.task("tts")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.evaluation import suites, trials
+from audiopalm.evaluation import speech, suites, trials
 from audiopalm.inference import prompting
 from audiopalm.inference.sampling import Sampling
 from audiopalm.layouts import placing
@@ -82,7 +82,9 @@ def test_records_without_what_the_task_needs_are_not_asked(made_up, monkeypatch)
   assert len(asked) == 8 and not lacking_N[asked].any()
 
 
-def test_a_prompt_is_the_beginning_of_its_grid_and_is_not_realized_again(made_up, monkeypatch):
+def test_a_prompt_is_the_beginning_of_its_grid_and_is_not_realized_again(
+  made_up, tmp_path, monkeypatch
+):
   run = made_up.trained(mixtures.asr)
   trial = next(trials.trials(run, kinds(run)))
   layout, prompts = prompting.asked_layout(run.experiment.layout, trial.task), []
@@ -95,7 +97,7 @@ def test_a_prompt_is_the_beginning_of_its_grid_and_is_not_realized_again(made_up
   monkeypatch.setattr(trials.likelihoods, "of_examples", lambda trained, grids: [{}] * len(grids))
   with monkeypatch.context() as patched:
     patched.delattr(placing, "_write")
-    trials.answer(run, trial, None, Sampling())
+    trials.answer(run, trial, speech.Listening(run, tmp_path, None), Sampling())
   assert len(prompts) == len(trial.questions)
   for prompt, question in zip(prompts, trial.questions, strict=True):
     expected = layouts.prompt(layout, question.streams, question.tag, run.prepared.space)
