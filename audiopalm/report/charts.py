@@ -145,7 +145,7 @@ def _scale(
 
 
 def _ticks(low: float, high: float) -> list[float]:
-  """Returns about five round numbers around low..high: the step is 1, 2 or 5 times a power of ten."""
+  """Returns about five round numbers around low..high, in steps of 1, 2 or 5 times 10^n."""
   if high <= low:
     high = low + (abs(low) or 1)
   rough = (high - low) / 5
