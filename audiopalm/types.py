@@ -75,15 +75,22 @@ class Grid:
 
   `tokens_LK` int32: ids local to their column, or HOLE. `weights_LK` float32: loss weights of the
   cells, 0 for a given cell or a hole. `visible_L` int32: 0 for a row that attends to its past only,
-  n > 0 for the rows of both-ways block n, which attend to each other.
+  n > 0 for the rows of both-ways block n, which attend to each other. `prompt_rows` come before
+  the first predicted block.
   """
 
   tokens_LK: np.ndarray
   weights_LK: np.ndarray
   visible_L: np.ndarray
+  prompt_rows: int = 0
 
   def __len__(self) -> int:
     return len(self.tokens_LK)
+
+  def first(self, rows: int) -> "Grid":
+    """Returns its first rows."""
+    arrays = self.tokens_LK[:rows], self.weights_LK[:rows], self.visible_L[:rows]
+    return Grid(*arrays, min(self.prompt_rows, rows))
 
 
 Side = tuple[str, str]  # (role, stream), as in ("source", "units")

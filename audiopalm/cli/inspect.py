@@ -35,10 +35,10 @@ recordings, which it would leave out. Exit code 2 if there is any.
 
 BATCH = """Build the batch of a step again and read it back: the record of each example, its words,
 and with --out its speech as the model was given it, in WAVs. Steps are counted as
-in metrics.jsonl, the first is 1. A batch follows from the run's config.json; where
-a resumed run changed its rates, seed or batch_rows, that of an older step was made
-otherwise, and this says so by the digest that metrics.jsonl has of it. Reads what
-`prepare` wrote, and no checkpoint.
+in metrics.jsonl, the first is 1. Reads what `prepare` wrote, and from the newest
+checkpoint the settings and when they were changed. Where they were changed since,
+or the data were, the batch is another one, and this says so by the digest that
+metrics.jsonl has of it.
 
   audiopalm inspect batch --workdir runs/quickstart --step 1200
   audiopalm inspect batch --workdir runs/quickstart --step 1200 --out heard"""

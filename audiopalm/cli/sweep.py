@@ -174,13 +174,14 @@ def _run_all(jobs: list[SweepJob], hours: float | None) -> None:
 def _contents(job: SweepJob, scores: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
   """Returns the result of a finished run, without any path of this machine."""
   from audiopalm.cluster import preflight  # imports jax
+  from audiopalm.report import run as run_files
   from audiopalm.training import checkpoint
 
   run, meta = job.run, checkpoint.latest(job.workdir)
   metrics = json_lines.read_grown(job.workdir / "metrics.jsonl", "step")
-  goodput = json_lines.read_grown(job.workdir / "goodput.jsonl", "time")
+  spent = json_lines.read_grown(job.workdir / "goodput.jsonl", "time")
   settings = [f"--set={path}={value}" for path, value in (*run.settings, ("seed", job.seed))]
-  train_s = sum(sum(line.get("seconds", {}).values()) for line in goodput)
+  train_s = sum(run_files.goodput(spent).values())
   return {
     "command": shlex.join(["audiopalm", "train", run.config.name, *settings]),
     "code": preflight.code(),

@@ -25,20 +25,16 @@ SEED = 0
 def fit(
   tokenizers: Sequence[Tokenizer],
   corpora: Sequence[CorpusSettings],
-  folder: Path,
   executor: Local,
   shared: Path | None = None,
 ) -> dict[str, Fitted]:
-  """Returns {stream: fitted tokenizer}, read from `folder` where it holds these, else fitted.
+  """Returns {stream: fitted tokenizer}.
 
   Only sound training records are read, in an order that is the same for any number of workers, and
-  only once every tokenizer has found what else it needs. Nothing is written into `folder`: see
-  `save`. In `shared` lies each tokenizer that other runs fitted on the same corpora, and those of
-  this run are added.
+  only once every tokenizer has found what else it needs. The folder `shared` has each tokenizer
+  that other runs fitted on the same corpora, which is read instead, and those of this run are
+  added.
   """
-  earlier = load(tokenizers, corpora, folder)
-  if earlier is not None:
-    return earlier
   for tokenizer in tokenizers:
     tokenizer.check()
   places = [
@@ -91,8 +87,6 @@ def save(
   folder: Path,
 ) -> None:
   """Writes fitted tokenizers into `folder`, in place of what it holds."""
-  if load(tokenizers, corpora, folder) is not None:
-    return
   (folder / "fit.json").unlink(missing_ok=True)  # until all are there, none is
   for name, tokenizer in fitted.items():
     with files.replacing(folder / name) as part:

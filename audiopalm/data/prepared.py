@@ -50,7 +50,7 @@ class Prepared:
       if task.name == name:
         return task
     raise ConfigError(
-      f"Unknown task {name!r}. This run has {', '.join(task.name for task in self.tasks)}."
+      f"Unknown task {name!r}. This run was trained on: {', '.join(t.name for t in self.tasks)}."
     )
 
   def entries(self, of: Task | CorpusSettings, split: str) -> Entries:

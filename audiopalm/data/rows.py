@@ -124,7 +124,7 @@ def _cut(source: Examples, lengths_N: np.ndarray, row_length: int, lacking: int)
     if length <= row_length:
       pieces.append((number, WHOLE, length))
       continue
-    prompt = examples.prompt_rows(source.grid(source.entries[number]))
+    prompt = source.grid(source.entries[number]).prompt_rows
     room = row_length - prompt
     if room < 1:
       raise DataError(

@@ -27,7 +27,7 @@ Span = tuple[float, float | None]  # start and end in seconds; None is the end o
 
 def check(trained: Trained, task: Task) -> None:
   """Raises ConfigError for a task that cannot speak a part of a recording anew."""
-  layout = prompting.asked_layout(trained.experiment, task)
+  layout = prompting.asked_layout(trained.experiment.layout, task)
   fills = any(isinstance(part, layouts.Infill) for part in getattr(layout, "parts", ()))
   streams = [trained.prepared.tokenizers[stream].spec for _, stream in task.inputs + task.outputs]
   if not fills or [spec.modality for spec in streams] != ["text", "speech"]:

@@ -10,14 +10,13 @@ import numpy as np
 from audiopalm import layouts
 from audiopalm.data.corpora import Corpus
 from audiopalm.errors import ConfigError, LayoutError
-from audiopalm.experiment import Experiment
 from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
 from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.cells import Part
 from audiopalm.tokenizers.base import Fitted
-from audiopalm.types import Task
+from audiopalm.types import Grid, Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,13 +25,15 @@ class Prompt:
 
   `begun` is the beginning of a predicted stream, for a task that continues what it is given, and
   `holes` are spans of a stream that are to be predicted anew, for a layout with `Infill`: see
-  `layouts.begin` and `layouts.prompt`.
+  `layouts.begin` and `layouts.prompt`. `grid` is what `layouts.prompt` returns of it, where that is
+  at hand.
   """
 
   streams: Mapping[str, np.ndarray]
   tag: str
   begun: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   holes: Sequence[tuple[int, int]] | None = None
+  grid: Grid | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,19 +53,17 @@ class Continuation:
 def find_task(trained: Trained, name: str) -> Task:
   """Returns the task of the run by its name; ConfigError listing the known ones."""
   trained.check_answers()
-  tasks = {task.name: task for task in trained.experiment.tasks}
-  if name not in tasks:
-    raise ConfigError(f"Unknown task {name!r}. This run was trained on: {', '.join(tasks)}.")
-  return tasks[name]
+  return trained.prepared.task(name)
 
 
-def asked_layout(experiment: Experiment, task: Task) -> Part:
+@functools.lru_cache(maxsize=256)
+def asked_layout(rule: layouts.Rule, task: Task) -> Part:
   """Returns the layout that asks a task: inputs are given, also where training predicts them."""
-  return experiment.layout.layout_of(dataclasses.replace(task, loss_on_inputs=False))
+  return rule.layout_of(dataclasses.replace(task, loss_on_inputs=False))
 
 
 def _plan(trained: Trained, task: Task) -> incremental.Plan:
-  return incremental.compile(asked_layout(trained.experiment, task), trained.prepared.space)
+  return incremental.compile(asked_layout(trained.experiment.layout, task), trained.prepared.space)
 
 
 def output_modalities(trained: Trained, task: Task) -> tuple[str, ...]:
@@ -95,12 +94,15 @@ def continuations(
   layout, space = plan.layout, plan.space
   grids, starts = [], set()
   for prompt in prompts:
-    grid = layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
-    asked = len(grid)
     if prompt.begun:
       grid = layouts.begin(layout, prompt.streams, prompt.begun, prompt.tag, space)
+    elif prompt.grid is not None:
+      grid = prompt.grid
+    else:
+      grid = layouts.prompt(layout, prompt.streams, prompt.tag, space, holes=prompt.holes)
     grids.append(grid)
-    starts.add(functools.reduce(plan.after, grid.tokens_LK[asked:], (plan.start, 0, 0))[0])
+    begun_JK = grid.tokens_LK[grid.prompt_rows :]
+    starts.add(functools.reduce(plan.after, begun_JK, (plan.start, 0, 0))[0])
   if len(starts) > 1:
     raise ConfigError(
       "The prompts begin differently: their answers go on in different streams. Ask for those "

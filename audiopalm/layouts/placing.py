@@ -120,8 +120,7 @@ def begin(
   section = next(s for s in placement.grammar.sections if s.start <= first < s.stop)
   pieces += section.pieces(section.part.begun(begun) if section.part else None)
   grid = _write(placement, pieces, {**streams, **begun, **_ids_of_tag(placement, tag)})
-  rows = len(grid) - placement.blocks[pieces[-1].block].extra_rows
-  return Grid(grid.tokens_LK[:rows], grid.weights_LK[:rows], grid.visible_L[:rows])
+  return grid.first(len(grid) - placement.blocks[pieces[-1].block].extra_rows)
 
 
 def conditioning(layout: cells.Part, streams: cells.Streams, space: TokenSpace) -> np.ndarray:
@@ -233,13 +232,15 @@ def _check_pieces(placement: Placement, pieces: Sequence[cells.Piece]) -> None:
 
 def _write(placement: Placement, pieces: Sequence[cells.Piece], streams: cells.Streams) -> Grid:
   """Returns the grid of these pieces."""
-  written, total = [], 0
+  written, total, prompt_rows = [], 0, 0
   for number, frames in pieces:
     block = placement.blocks[number]
     bodies = {k: _cells(column, streams, frames) for k, column in enumerate(block.columns)}
     bottom = total + _body_rows(block, bodies) + block.extra_rows
     written.append((block, bodies, total, bottom))
     total = bottom
+    if number < placement.given_blocks:
+      prompt_rows = total
   tokens_LK = np.full((total, placement.columns), HOLE, np.int32)
   weights_LK = np.zeros((total, placement.columns), np.float32)
   visible_L = np.zeros(total, np.int32)
@@ -248,7 +249,7 @@ def _write(placement: Placement, pieces: Sequence[cells.Piece], streams: cells.S
     _weigh(weights_LK[top:bottom], block)
     if block.both_ways:
       visible_L[top : bottom - bool(block.end)] = block.both_ways
-  return Grid(tokens_LK, weights_LK, visible_L)
+  return Grid(tokens_LK, weights_LK, visible_L, prompt_rows)
 
 
 def _put(tokens_LK: np.ndarray, block: cells.Block, bodies: Mapping[int, np.ndarray]) -> None:

@@ -1,12 +1,12 @@
 """Published speech encoders: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 and Whisper's.
 
-front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
-front/first, second, positions                                of `fronts.LogMels`
-projection/norm, dense                      [C], [C, D]       of waves and filterbanks
-positions/convolution/kernel, bias          [K, D / groups, D], [D]
-buckets/table                               [E, N]
-layers/...                                                    nn/encoding.py
-norm/scale, bias                            [D]
+  front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
+  front/first, second, positions                                of `fronts.LogMels`
+  projection/norm, dense                      [C], [C, D]       of waves and filterbanks
+  positions/convolution/kernel, bias          [K, D / groups, D], [D]
+  buckets/table                               [E, N]
+  layers/...                                                    nn/encoding.py
+  norm/scale, bias                            [D]
 
 models/pytorch/encoder_names.py says which tensor each of them is. Encoders are frozen: nothing here
 has dropout, and arrays lie on one device.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audiopalm.audio import spectrum
 from audiopalm.nn import log_mel
 from audiopalm.nn.log_mel import HOP, RATE_HZ, SIZE, WINDOW  # in samples
 
@@ -44,7 +45,7 @@ def filters(bins: int) -> np.ndarray:
   """Returns float32 [SIZE / 2 + 1, M]: triangles that are even and linear in mel."""
   edges = np.linspace(_mel(20.0), _mel(RATE_HZ / 2), bins + 2)
   frequency_F = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)
-  return log_mel.triangles(edges, frequency_F).astype(np.float32)
+  return spectrum.triangles(edges, frequency_F).astype(np.float32)
 
 
 def _mel(hertz):

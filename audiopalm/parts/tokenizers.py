@@ -4,7 +4,7 @@ from pathlib import Path
 
 from audiopalm import language_tags
 from audiopalm.errors import ConfigError
-from audiopalm.parts import runs
+from audiopalm.parts import mixtures, runs
 from audiopalm.pretrained import source
 from audiopalm.tokenizers import pretrained as pretrained_text
 from audiopalm.tokenizers.base import Tokenizer
@@ -14,10 +14,6 @@ from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 
-# What the tags of parts/mixtures are spelled with: [S2ST English French] in 7 ids, not in 22.
-TAG_WORDS = (
-  "[ASR", "[AST", "[S2ST", "[TTS", "[MT", "AST", "S2ST", "[CONTINUE", "[DIALOGUE", "[TEXT", "]",
-)  # fmt: skip
 COMMON_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt")
 
 
@@ -28,7 +24,8 @@ def text(
 
   The names of `languages` are one id each in tags; others are spelled, which works as well.
   """
-  words = TAG_WORDS + tuple(language_tags.name(code) for code in languages)
+  # [S2ST English French] in 7 ids, not in 22.
+  words = mixtures.TAG_WORDS + tuple(language_tags.name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
 
 

@@ -23,7 +23,7 @@ from audiopalm.types import StreamSpec
 
 FORMAT = 1
 TEXT, SPEECH, SPECIAL, PADDING = 0, 1, 2, -1
-
+MODALITIES = {"text": TEXT, "speech": SPEECH, "special": SPECIAL}  # of cells, in `modality_KV`
 
 Specs = Mapping[str, StreamSpec]  # of the fitted tokenizers, by name
 Encode = Callable[[str], Sequence[int]]  # from text to ids
@@ -108,7 +108,7 @@ class TokenSpace:
     """The kind of each embedding row, int8 per column: TEXT, SPEECH, SPECIAL or PADDING."""
     modality_KV = tuple(np.full(size, PADDING, np.int8) for size in self.padded)
     for r in self.ranges:
-      kind = TEXT if self.streams[r.stream].modality == "text" else SPEECH
+      kind = MODALITIES[self.streams[r.stream].modality]
       modality_KV[r.column][r.start : r.start + r.size] = kind
     for s in self.specials:
       modality_KV[s.column][s.id] = SPECIAL

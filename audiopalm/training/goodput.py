@@ -25,10 +25,11 @@ class Goodput:
   """Seconds spent in each bucket; every moment belongs to exactly one.
 
   `goodput.jsonl` gets a line every `every_s` seconds (the seconds of each bucket since the line
-  before) and one last line with the sums; a resume appends. Without a path there is no file.
+  before) and one last line with the sums; a resume appends. `start` tells the starts of a run
+  apart: it is the time of the first line. Without a path there is no file.
 
-      {"time": 1790000000.0, "step": 120, "seconds": {"data wait": 0.02, "step": 9.9}}
-      {"time": 1790000100.0, "step": 900, "total": {"init": 1.1, ...}, "lost_steps": 0}
+      {"time": 1790000000.0, "start": 1790000000.0, "step": 120, "seconds": {"step": 9.9, ...}}
+      {"time": 1790000100.0, "start": 1790000000.0, "step": 900, "total": {...}, "lost_steps": 0}
   """
 
   def __init__(
@@ -39,6 +40,7 @@ class Goodput:
     if path is not None:
       json_lines.mend(path)
     self._file = None if path is None else metrics.Appender(path)
+    self._start: float | None = None
     self._every_s, self._clock = every_s, clock
     self._stack = ["init"]
     self._since = self._last_line = clock()
@@ -87,7 +89,9 @@ class Goodput:
 
   def _write(self, **line: object) -> None:
     if self._file is not None:
-      self._file.add(json_lines.dumps({"time": round(time.time(), 3), **line}).encode())
+      now = round(time.time(), 3)
+      self._start = self._start or now
+      self._file.add(json_lines.dumps({"time": now, "start": self._start, **line}).encode())
       self._file.flush()
 
 

@@ -139,9 +139,9 @@ def test_shapes_are_those_of_the_batches(prepared, experiment):
 
 def test_a_prepared_run_is_found_again_and_other_seconds_prepare_nothing_anew(experiment, tmp_path):
   prepare.prepare(experiment, tmp_path, workers=0)
-  assert not prepare.needed(experiment, tmp_path)
+  assert prepare.open_if_ready(experiment, tmp_path)
   longer = type(experiment)(**{**vars(experiment), "data": dataclasses.replace(DATA, seconds=0.3)})
-  assert not prepare.needed(longer, tmp_path)
+  assert prepare.open_if_ready(longer, tmp_path)
 
 
 def test_a_corpus_without_long_recordings_is_named(experiment, prepared):

@@ -59,7 +59,7 @@ def test_a_corpus_of_which_nothing_can_be_used_says_why(small):
 def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(small, tmp_path):
   corpus, settings = small.SmallCorpus(6), (small.Letters(), small.Crossings())
   with executors.Local(0) as executor:
-    fitted = fitting.fit(settings, (corpus,), tmp_path, executor)
+    fitted = fitting.fit(settings, (corpus,), executor)
   assert not list(tmp_path.iterdir())  # nothing is written before the manifest is checked
   fitting.save(fitted, settings, (corpus,), tmp_path)
   found = fitting.load(settings, (corpus,), tmp_path)
@@ -74,7 +74,7 @@ def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, monkeypatch):
 
   def fit(name, *settings):
     with executors.Local(0) as executor:
-      return fitting.fit(settings, (corpus,), tmp_path / name, executor, shared)
+      return fitting.fit(settings, (corpus,), executor, shared)
 
   first = fit("a", small.Letters(), small.Crossings())
   fit("b", small.Letters(extra=1))
@@ -95,9 +95,9 @@ def test_what_is_made_from_other_files_at_the_same_place_is_not_shared(
   )
   source_digest = staticmethod(lambda: digests.pop(0))
   monkeypatch.setattr(small.Letters, "source_digest", source_digest, raising=False)
-  for run in "abc":
+  for _ in range(3):
     with executors.Local(0) as executor:
-      fitting.fit((small.Letters(),), (corpus,), tmp_path / run, executor, shared)
+      fitting.fit((small.Letters(),), (corpus,), executor, shared)
   assert len(list(shared.iterdir())) == 2
 
 
@@ -108,7 +108,7 @@ def test_what_a_tokenizer_lacks_is_said_before_a_recording_is_read(small, tmp_pa
   monkeypatch.setattr(small.Crossings, "check", check)
   monkeypatch.setattr(fitting, "sample", lambda *args: pytest.fail("recordings were read"))
   with executors.Local(0) as executor, pytest.raises(ConfigError, match="Crossings needs a file."):
-    fitting.fit((small.Letters(), small.Crossings()), (), tmp_path, executor)
+    fitting.fit((small.Letters(), small.Crossings()), (), executor)
 
 
 def test_a_damaged_tokenizer_is_not_taken_for_a_fitted_one(small, tmp_path):

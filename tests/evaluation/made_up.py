@@ -11,7 +11,7 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
-from audiopalm.data import cache
+from audiopalm.data import cache, prepared
 from audiopalm.data.corpora import Synthetic
 from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
@@ -119,6 +119,8 @@ class Entries:
 
 
 class Prepared:
+  task = prepared.Prepared.task
+
   def __init__(self, experiment):
     self.tasks = experiment.tasks
     self.tokenizers = {"text": Text(), "units": Tones()}

@@ -26,6 +26,16 @@ from audiopalm.types import HOLE, StreamSpec
 MT = Concat(Tag("[X]"), Given(Flat("source.text")), Flat("target.text"), Stop())
 
 
+def test_a_grid_knows_how_long_its_prompt_is(case, rng):
+  for _ in range(5):
+    streams = case.streams(rng)
+    grid = case.realize(streams, rng)
+    prompt, first = case.prompt(streams, grid), grid.first(grid.prompt_rows)
+    assert len(first) == len(prompt) == prompt.prompt_rows
+    for field in dataclasses.fields(grid)[:3]:
+      np.testing.assert_array_equal(getattr(first, field.name), getattr(prompt, field.name))
+
+
 def test_weights_are_zero_on_given_cells_and_holes(case, rng):
   for _ in range(5):
     grid = case.grid(rng)
