@@ -8,6 +8,8 @@ A workdir gets a copy of what the states depend on, so the folder is needed only
 
 import dataclasses
 import functools
+import itertools
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +19,7 @@ import numpy as np
 from audiopalm.audio import spectrum, waveform
 from audiopalm.errors import CheckpointError, ConfigError, RecordError, TokenSpaceError
 from audiopalm.models.pytorch import encoders
-from audiopalm.tokenizers import base, kmeans, units, voices
+from audiopalm.tokenizers import base, device_kmeans, kmeans, units, voices
 from audiopalm.types import StreamSpec, Utterance
 
 ENCODER = "encoder"  # the folder of the copy
@@ -85,17 +87,24 @@ class NeuralUnits(base.ArraySettings):
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
     folder = Path(self.folder).expanduser()
     encoder = self.opened(folder)
-    speakers, waves, features = [], [], []
-    for speaker, wave_S in base.speech_waves(utterances, self.fit_s):
-      feature_TD = self.features(encoder, wave_S)
-      if len(feature_TD):
-        speakers.append(speaker)
-        waves.append(wave_S)
-        features.append(feature_TD)
-    self.check_frames(sum(map(len, features)), "units")
-    random = np.random.default_rng(seed)
-    centroids_VD = kmeans.fit(np.concatenate(features), self.size, random)
-    ids = [kmeans.nearest(feature_TD, centroids_VD)[0] for feature_TD in features]
+    speakers, waves, ends = [], [], [0]
+    with tempfile.TemporaryFile() as file:  # an hour of states takes half a gigabyte
+      for speaker, wave_S in base.speech_waves(utterances, self.fit_s):
+        feature_TD = self.features(encoder, wave_S)
+        if len(feature_TD):
+          speakers.append(speaker)
+          waves.append(wave_S)
+          ends.append(ends[-1] + len(feature_TD))
+          file.write(feature_TD.tobytes())
+      self.check_frames(ends[-1], "units")
+      file.flush()
+      features_TD = np.memmap(file, np.float32, "r", shape=(ends[-1], encoder.width))
+      random, assign = np.random.default_rng(seed), device_kmeans.on_devices()
+      centroids_VD = kmeans.fit(features_TD, self.size, random, assign=assign)
+      ids = [
+        kmeans.nearest(features_TD[start:end], centroids_VD)[0]
+        for start, end in itertools.pairwise(ends)
+      ]
     places = round(base.FRAMES_HZ / self.rate_hz)
     samples = [
       _sample(speaker, wave_S, ids_T, places)
