@@ -61,11 +61,12 @@ class Fitted(Protocol):
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Three more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
+  Four more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
   the user's own class is exported as what `save` writes, with copies of these files.
   `kept_in(folder)`, for text: settings of the tokenizer that `save` wrote there, whose ids are
   kept. `source_digest()`, called after `check`, of one that is made from files: other files under
   the same name give another text, and runs that share fitted tokenizers do not share these.
+  `sample_s`, the seconds of speech that `fit` asks for where 40 minutes are not enough.
   """
 
   stream: str

@@ -32,10 +32,10 @@ class NeuralUnits(base.ArraySettings):
   `layer` None is the last. A unit is the nearest centroid to the mean of the states of
   1 / `rate_hz` seconds, and there are as many as whole or begun groups of them. `window_s` shortens
   Whisper's window of 30 s, for single words: its states are then not quite those published.
-  `collapse`, `fit_s` and `voices` are as in `KMeansUnits`. Ids and fingerprint do not depend on the
-  folder, only on what the states depend on. Products are float32 everywhere, so that the same
-  recording has the same units. Source: HuBERT, arXiv:2106.07447, section 3; GSLM,
-  arXiv:2102.01192.
+  `collapse`, `fit_s` and `voices` are as in `KMeansUnits`, but `fit_s` may be hours. Ids and
+  fingerprint do not depend on the folder, only on what the states depend on. Products are float32
+  everywhere, so that the same recording has the same units. Source: HuBERT, arXiv:2106.07447,
+  section 3; GSLM, arXiv:2102.01192.
   """
 
   arrays_file: ClassVar[str] = "units.npz"
@@ -47,7 +47,7 @@ class NeuralUnits(base.ArraySettings):
   rate_hz: float = 50.0
   window_s: float | None = None
   collapse: bool = False
-  fit_s: float = 3_600.0
+  fit_s: float = 1_200.0
   voices: int = 64
 
   def __post_init__(self):
@@ -63,6 +63,11 @@ class NeuralUnits(base.ArraySettings):
   def largest(self) -> StreamSpec:
     rate_hz = None if self.collapse else self.rate_hz
     return StreamSpec(self.stream, "speech", (self.size,), rate_hz, "")
+
+  @property
+  def sample_s(self) -> float:
+    """Seconds of speech that `fit` reads."""
+    return self.fit_s
 
   def check(self) -> None:
     """Raises ConfigError or CheckpointError for a folder without such an encoder or layer."""
