@@ -82,6 +82,28 @@ def test_states_away_from_seams_are_close_to_those_of_the_whole_wave(
   assert error_T.mean() < 0.15 and error_T.max() < 1
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_batch_has_the_states_of_each_wave_alone_from_few_programs(
+  name, folders, opened, monkeypatch
+):
+  smaller_windows(monkeypatch, 120, 30, 50)
+  monkeypatch.setattr(encoder_windows, "CPU_BATCH", 300)
+  encoder = opened(name)
+  lengths = [0, 30, 46_000, *range(900, 9_000, 450)]
+  waves = [folders.wave(length, length) for length in lengths]
+  alone = list(map(encoder.encode, waves))
+  shapes = set()
+  encode = encoder_windows._encode
+  monkeypatch.setattr(
+    encoder_windows, "_encode", lambda *args, **kw: shapes.add(args[2].shape) or encode(*args, **kw)
+  )
+  batch = encoder.encode_batch(waves)
+  assert max(rows for rows, _ in shapes) > 2 and len(shapes) <= 2 * len({n for _, n in shapes}) <= 8
+  for batch_TD, alone_TD in zip(batch, alone, strict=True):
+    assert batch_TD.shape == alone_TD.shape
+    np.testing.assert_allclose(batch_TD, alone_TD, atol=1e-4)
+
+
 def test_whisper_encodes_windows_of_its_own_length(folders, opened):
   encoder, wave_S = opened("whisper"), folders.wave(70_000)  # windows of 2 s, seams of 160 ms
   assert (encoder.rate_hz, encoder.frames(70_000)) == (50.0, 219)
