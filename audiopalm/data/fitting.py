@@ -37,8 +37,10 @@ def fit(
   """
   for tokenizer in tokenizers:
     tokenizer.check()
+  audio_s = sample_s(tokenizers)
   places = [
-    shared and shared / f"{tokenizer.stream}-{key_of([tokenizer], corpora)}{_source(tokenizer)}"
+    shared
+    and shared / f"{tokenizer.stream}-{_key([tokenizer], corpora, audio_s)}{_source(tokenizer)}"
     for tokenizer in tokenizers
   ]
   fitted = {
@@ -47,7 +49,7 @@ def fit(
   }
   missing = [t for t in tokenizers if fitted[t.stream] is None]
   if missing:
-    utterances = sample(corpora, executor)
+    utterances = sample(corpora, executor, audio_s)
     jobs = [(tokenizer, utterances) for tokenizer in missing]
     newly_fitted = executor.map(_fit_one, jobs)
     fitted |= zip((tokenizer.stream for tokenizer in missing), newly_fitted, strict=True)
@@ -97,17 +99,19 @@ def save(
 
 def key_of(tokenizers: Sequence[Tokenizer], corpora: Sequence[CorpusSettings]) -> str:
   """Returns what fitted tokenizers depend on, as 16 hex digits."""
-  prints = [corpus.fingerprint for corpus in corpora]
-  settings = list(map(values.stable_repr, tokenizers))
-  text = json.dumps([settings, prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED])
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
+  return _key(tokenizers, corpora, sample_s(tokenizers))
 
 
-def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance]:
+def sample_s(tokenizers: Sequence[Tokenizer]) -> float:
+  """Returns the seconds of speech that tokenizers are fitted on: AUDIO_S, or what one asks for."""
+  return max([AUDIO_S, *(getattr(tokenizer, "sample_s", 0.0) for tokenizer in tokenizers)])
+
+
+def sample(corpora: Sequence[CorpusSettings], executor: Local, audio_s: float) -> list[Utterance]:
   """Returns training utterances of all corpora, shuffled.
 
-  Corpora share AUDIO_S of speech evenly; text alone is taken up to RECORDS of each. DataError for a
-  corpus of which no record can be used.
+  Corpora share `audio_s` of speech evenly; text alone is taken up to RECORDS of each. DataError for
+  a corpus of which no record can be used.
   """
   random = np.random.default_rng(SEED)
   utterances: list[Utterance] = []
@@ -117,12 +121,12 @@ def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance
     results = executor.map(
       _read, [(corpus, numbers[start : start + JOB_RECORDS]) for start in starts]
     )
-    before, audio_s, faults = len(utterances), 0.0, []
+    before, taken_s, faults = len(utterances), 0.0, []
     for sound, reasons in results:
       utterances += sound
       faults += reasons
-      audio_s += sum(len(u.wave_S) / u.rate_hz for u in sound if u.wave_S is not None)
-      if audio_s >= AUDIO_S / len(corpora):
+      taken_s += sum(len(u.wave_S) / u.rate_hz for u in sound if u.wave_S is not None)
+      if taken_s >= audio_s / len(corpora):
         results.close()
         break
     if len(utterances) == before:
@@ -131,6 +135,13 @@ def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance
         f"tried. The first: {faults[0] if faults else 'It holds none.'}"
       )
   return [utterances[number] for number in random.permutation(len(utterances))]
+
+
+def _key(tokenizers: Sequence[Tokenizer], corpora: Sequence[CorpusSettings], audio_s: float) -> str:
+  prints = [corpus.fingerprint for corpus in corpora]
+  settings = list(map(values.stable_repr, tokenizers))
+  text = json.dumps([settings, prints, audio_s, RECORDS, JOB_RECORDS, SEED])
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _fingerprints(fitted: Mapping[str, Fitted]) -> dict[str, str]:

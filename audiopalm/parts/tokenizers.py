@@ -12,6 +12,7 @@ from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.tokenizers.text import SentencePieceText
+from audiopalm.tokenizers.unit_bpe import UnitBPE
 from audiopalm.tokenizers.units import KMeansUnits
 
 COMMON_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt")
@@ -75,6 +76,16 @@ def neural(
     stream=stream, folder=folder, layer=layer, size=size, rate_hz=rate_hz, collapse=collapse,
     **options,
   )  # fmt: skip
+
+
+def bpe(units: Tokenizer, size: int = 1_000, stream: str | None = None) -> UnitBPE:
+  """Returns `units` written shorter, in `size` pieces of frequent sequences of them.
+
+      tokenizers.bpe(tokenizers.units(size=256, collapse=True), size=2_000)
+
+  The stream has the name of theirs: give it another where the config has both.
+  """
+  return UnitBPE(units, size, units.stream if stream is None else stream)
 
 
 NEURAL = "neural:"

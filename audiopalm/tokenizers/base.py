@@ -29,7 +29,8 @@ class Fitted(Protocol):
   """A tokenizer ready for use: stateless, picklable, safe to share between threads.
 
   A text tokenizer also has `encode_text(text)`, which returns its ids as a list of int: tags are
-  written with the first text stream of a run.
+  written with the first text stream of a run. One that is faster with many recordings at a time has
+  `encode_batch(utterances)`, which returns what `encode_batch` of this module says.
   """
 
   spec: StreamSpec
@@ -61,11 +62,12 @@ class Fitted(Protocol):
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Three more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
+  Four more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
   the user's own class is exported as what `save` writes, with copies of these files.
   `kept_in(folder)`, for text: settings of the tokenizer that `save` wrote there, whose ids are
   kept. `source_digest()`, called after `check`, of one that is made from files: other files under
   the same name give another text, and runs that share fitted tokenizers do not share these.
+  `sample_s`, the seconds of speech that `fit` asks for where 40 minutes are not enough.
   """
 
   stream: str
@@ -155,11 +157,32 @@ class FittedFile:
     (Path(folder) / self.settings.file).write_bytes(self.content)
 
 
-def fingerprint(settings: Tokenizer, parameters: Mapping[str, np.ndarray | bytes]) -> str:
-  """Returns the sha256 hex digest of settings and of the named parameters fitted for them."""
+def encode_batch(fitted: Fitted, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
+  """Returns for each utterance the ids that `fitted.encode` returns, or the RecordError it
+  raises."""
+  if hasattr(fitted, "encode_batch"):
+    return fitted.encode_batch(utterances)
+  encoded = []
+  for utterance in utterances:
+    try:
+      encoded.append(fitted.encode(utterance))
+    except RecordError as error:
+      encoded.append(error)
+  return encoded
+
+
+def fingerprint(
+  settings: Tokenizer,
+  parameters: Mapping[str, np.ndarray | bytes],
+  without: Sequence[str] = (),
+) -> str:
+  """Returns the sha256 hex digest of settings, but for the fields `without`, and of the named
+  parameters fitted for them."""
   digest = hashlib.sha256()
   digest.update(type(settings).__name__.encode())
-  digest.update(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+  fields = dataclasses.asdict(settings)
+  fields = {name: fields[name] for name in fields if name not in without}
+  digest.update(json.dumps(fields, sort_keys=True).encode())
   if rule(settings) > 1:
     digest.update(f"rule {rule(settings)}".encode())
   for name in sorted(parameters):

@@ -157,7 +157,7 @@ class VoicedUnits(base.FittedArrays):
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz in one of `voices`; collapsed units have their mean duration."""
-    ids_T = base.check_ids(ids, self.spec)
+    ids_T = self.heard(ids)
     base.check_voice(voice, self.spec, self.voices)
     if not len(ids_T):
       return np.float32([])
@@ -168,6 +168,10 @@ class VoicedUnits(base.FittedArrays):
     wave_S = self.synthesized(ids_T, self.voices.index(name))
     # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
     return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
+
+  def heard(self, ids: npt.ArrayLike) -> np.ndarray:
+    """Returns the units among ids that sound is made of: all of them."""
+    return base.check_ids(ids, self.spec)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

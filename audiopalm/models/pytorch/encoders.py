@@ -12,7 +12,7 @@ import functools
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -101,6 +101,11 @@ class PretrainedEncoder:
   def pieces(self, wave_S: np.ndarray, products: str | None = None) -> Iterator[np.ndarray]:
     """Yields the states that `encode` returns, window by window: memory for an hour of them."""
     yield from encoder_windows.pieces(self.model, self.params, wave_S, self.layer, products)
+
+  def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns what `encode` returns for each wave, within the rounding of float32: short ones are
+    computed together."""
+    return encoder_windows.batch(self.model, self.params, waves, self.layer)
 
   @functools.cached_property
   def model(self) -> StateModel:

@@ -1,6 +1,7 @@
 """The fields of a Hugging Face folder's JSON files, read with errors that name field and value."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ class JsonFields:
     if self.get(name) not in (None, value):
       raise self.wrong(name, self.get(name), json.dumps(value))
 
-  def boolean(self, name: str) -> bool:
-    if not isinstance(self.get(name), bool):
-      raise self.wrong(name, self.get(name), "true or false")
-    return self.get(name)
+  def boolean(self, name: str, missing: bool | None = None) -> bool:
+    """Returns true or false; `missing`, if it is given, where the field is not there."""
+    value = self._values.get(name, missing)
+    if not isinstance(value, bool):
+      raise self.wrong(name, value, "true or false")
+    return value
 
   def one_of(self, name: str, known: Mapping[str, Any]) -> Any:
     """Returns what a field's value stands for."""
@@ -77,7 +80,8 @@ class JsonFields:
     if value is None and null:
       return null["null"]
     kinds = int if kind is int else int | float
-    if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
+    # json reads NaN and Infinity too.
+    if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
       raise self.wrong(name, value, expected)
     return kind(value)
 
