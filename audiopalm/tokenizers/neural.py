@@ -177,8 +177,12 @@ class FittedNeuralUnits(units.VoicedUnits):
       )
     return encoder
 
-  def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
+  @property
+  def codebook_VE(self) -> np.ndarray:
+    return self.centroids_VD
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (ids_T, feature_TD), the mean states of each unit."""
     wave_S = base.wave_of(utterance, self.settings.stream)
     feature_TD = self.settings.features(self.encoder, wave_S)
     if not len(feature_TD):
@@ -186,8 +190,7 @@ class FittedNeuralUnits(units.VoicedUnits):
         f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterance.speaker!r} are shorter "
         f"than what a state of the encoder hears. Leave the recording out."
       )
-    ids_T, _ = kmeans.nearest(feature_TD, self.centroids_VD)
-    return (units.runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
+    return kmeans.nearest(feature_TD, self.centroids_VD)[0], feature_TD
 
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units: the mean sound of each in a voice."""
