@@ -6,10 +6,10 @@ import numpy as np
 def mean_costs(cost_BTU: np.ndarray, rows_B: np.ndarray, columns_B: np.ndarray) -> np.ndarray:
   """Returns mean_B: the mean of costs along the cheapest path of each pair, from corner to corner.
 
-  Pair b has the costs of its first `rows_B[b]` frames with its first `columns_B[b]` others; the rest
-  is padding. Steps are (1, 1), (0, 1) and (1, 0); of equally cheap ones the first in this order is
-  taken, as in libri-light. Totals and lengths of the best paths advance together, an anti-diagonal
-  per step.
+  Pair b has the costs of its first `rows_B[b]` frames with its first `columns_B[b]` others; the
+  rest is padding. Steps are (1, 1), (0, 1) and (1, 0); of equally cheap ones the first in this
+  order is taken, as in libri-light. Totals and lengths of the best paths advance together, an
+  anti-diagonal per step.
   """
   batch, rows, columns = cost_BTU.shape
   diagonals = rows + columns - 1

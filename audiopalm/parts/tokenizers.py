@@ -79,9 +79,9 @@ def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer,
     return (kept.read(folder, trust),)
   if not runs.holds(folder):
     raise ConfigError(
-      f"{folder} holds a model of another project, expected a folder that `audiopalm tokenizer fit` "
-      f"wrote, or the workdir of a run. Fit units on that encoder: audiopalm tokenizer fit MANIFEST "
-      f"--units {NEURAL}{folder} --out DIR"
+      f"{folder} holds a model of another project, expected a folder that `audiopalm tokenizer "
+      "fit` wrote, or the workdir of a run. Fit units on that encoder: audiopalm tokenizer fit "
+      f"MANIFEST --units {NEURAL}{folder} --out DIR"
     )
   prints = files.read_json(place / "tokenizers" / "fit.json")["fingerprints"]
   return tuple(

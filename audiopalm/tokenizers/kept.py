@@ -1,7 +1,7 @@
 """Fitted tokenizers in folders of their own, and the settings of a run that keeps their ids.
 
-    folder/fitted.json    settings, fingerprint, and what it was fitted on
-    folder/...            what `save` wrote
+folder/fitted.json    settings, fingerprint, and what it was fitted on
+folder/...            what `save` wrote
 """
 
 import dataclasses
@@ -56,9 +56,9 @@ class KeptTokenizer:
       ) from error
     if found != self.fingerprint:
       raise TokenSpaceError(
-        f"The tokenizer in {folder} is not the one that was fitted there: expected the fingerprint "
-        f"{self.fingerprint[:12]}, found {found[:12]}. Restore its files, or fit it again and train "
-        "in a new workdir."
+        f"The tokenizer in {folder} is not the one that was fitted there: expected the "
+        f"fingerprint {self.fingerprint[:12]}, found {found[:12]}. Restore its files, or fit it "
+        "again and train in a new workdir."
       )
     return fitted
 
