@@ -17,7 +17,7 @@ WAVE = "wave"  # the stream of a task that is a recording itself
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-  """A spoken word, its time in the recording, and its phonemes ('' if not known)."""
+  """A spoken word or phone, its time in the recording, and its phonemes ('' if not known)."""
 
   text: str
   start_s: float
@@ -29,8 +29,8 @@ class Word:
 class Utterance:
   """An utterance of one speaker. `wave_S` is mono float32 in [-1, 1], None if it is text only.
 
-  `text` is "" without a transcript. `notes` say how the wave was read: channels left out, files
-  joined.
+  `text` is "" without a transcript. `phones` are its phones where their times are known. `notes`
+  say how the wave was read: channels left out, files joined.
   """
 
   wave_S: np.ndarray | None
@@ -40,6 +40,7 @@ class Utterance:
   speaker: str
   words: tuple[Word, ...] = ()
   notes: tuple[str, ...] = ()
+  phones: tuple[Word, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -35,6 +35,7 @@ EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 # What each does; its options lie in the module of its name, imported for that command alone.
 COMMANDS = {
   "inspect": "look at a manifest of recordings, or at the batch of a step",
+  "tokenizer": "fit, import, compare or list tokenizers",
   "prepare": "make token streams and rows from the corpora of a config",
   "train": "train a model from a config; prepares first if needed, resumes if it can",
   "evaluate": "score a trained run on held-out data",

@@ -51,7 +51,7 @@ def fit(
   if missing:
     utterances = sample(corpora, executor, audio_s)
     jobs = [(tokenizer, utterances) for tokenizer in missing]
-    newly_fitted = executor.map(_fit_one, jobs)
+    newly_fitted = executor.map(fit_one, jobs)
     fitted |= zip((tokenizer.stream for tokenizer in missing), newly_fitted, strict=True)
   for tokenizer, place in zip(tokenizers, places, strict=True):
     if tokenizer in missing and place:
@@ -154,7 +154,8 @@ def _source(tokenizer: Tokenizer) -> str:
   return f"-{digest()[:16]}" if digest else ""
 
 
-def _fit_one(job: tuple[Tokenizer, list[Utterance]]) -> Fitted:
+def fit_one(job: tuple[Tokenizer, list[Utterance]]) -> Fitted:
+  """Returns the tokenizer fitted on a sample."""
   tokenizer, utterances = job
   return tokenizer.fit(utterances, SEED)
 

@@ -25,6 +25,7 @@ from audiopalm.errors import CheckpointError, ConfigError, TokenSpaceError
 from audiopalm.experiment import Experiment
 from audiopalm.exports import speech, standalone, tasks, text_tokenizer
 from audiopalm.parts import pytorch
+from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
 from audiopalm.tokens.space import TokenSpace
@@ -55,7 +56,7 @@ def check(experiment: Experiment) -> None:
   """Raises ConfigError for an experiment that could not be exported once it is trained."""
   pytorch.check(experiment.model)
   known = (*text_tokenizer.KINDS, *speech.KINDS)
-  for tokenizer in experiment.tokenizers:
+  for tokenizer in map(kept.plain, experiment.tokenizers):
     if type(tokenizer) not in known and not hasattr(tokenizer, "sources"):
       raise ConfigError(
         f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
@@ -160,8 +161,9 @@ def _read_about(folder: Path) -> dict[str, Any]:
 
 def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
   text = token_space.text_stream(space.streams)
-  names = speech.names(run.experiment.tokenizers)
-  for settings in run.experiment.tokenizers:
+  plain = tuple(map(kept.plain, run.experiment.tokenizers))
+  names = speech.names(plain)
+  for settings in plain:
     stream, tokenizer = settings.stream, run.tokenizers[settings.stream]
     if stream in names:
       save_arrays(part / f"{names[stream]}.safetensors", *speech.pack(tokenizer))
@@ -179,9 +181,10 @@ def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
 
 
 def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
-  names = speech.names(experiment.tokenizers)
+  plain = tuple(map(kept.plain, experiment.tokenizers))
+  names = speech.names(plain)
   fitted = {}
-  for settings in experiment.tokenizers:
+  for settings in plain:
     stream = settings.stream
     if stream in names:
       fitted[stream] = speech.unpack(

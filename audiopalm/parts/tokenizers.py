@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from audiopalm import language_tags
+from audiopalm.data import files
 from audiopalm.errors import ConfigError
 from audiopalm.parts import mixtures, runs
 from audiopalm.pretrained import source
+from audiopalm.tokenizers import kept
 from audiopalm.tokenizers import pretrained as pretrained_text
 from audiopalm.tokenizers.base import Tokenizer
+from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.neural import NeuralUnits
@@ -46,6 +49,48 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
       "Name another run, or its stream."
     )
   return settings.kept_in(str(Path(folder) / "tokenizers" / stream))
+
+
+def fitted(folder: str, stream: str | None = None, trust: tuple[str, ...] = ()) -> KeptTokenizer:
+  """Returns a speech tokenizer that was fitted before, in a folder of `audiopalm tokenizer fit` or
+  in the workdir of a run: its ids are kept.
+
+  `stream` says which one of a run with several. `trust` is as in `pretrained`, of which a text
+  tokenizer is asked.
+  """
+  speech = {one.stream: one for one in all_fitted(folder, trust) if not is_text(one)}
+  if len(speech) == 1 and stream is None:
+    return next(iter(speech.values()))
+  if stream not in speech:
+    raise ConfigError(
+      f"Expected {'a speech tokenizer' if stream is None else f'the speech stream {stream!r}'} in "
+      f"{folder}, found {', '.join(speech) or 'text alone'}. Name one that is there by stream=..."
+    )
+  return speech[stream]
+
+
+def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer, ...]:
+  """Returns all tokenizers that lie in a folder of `audiopalm tokenizer fit`, or in the workdir of
+  a run; ConfigError where there is none."""
+  place = Path(folder).expanduser()
+  if (place / kept.RECORD).is_file() or not (place / runs.CONFIG).is_file():
+    return (kept.read(folder, trust),)
+  if not runs.holds(folder):
+    raise ConfigError(
+      f"{folder} holds a model of another project, expected a folder that `audiopalm tokenizer "
+      "fit` wrote, or the workdir of a run. Fit units on that encoder: audiopalm tokenizer fit "
+      f"MANIFEST --units {NEURAL}{folder} --out DIR"
+    )
+  prints = files.read_json(place / "tokenizers" / "fit.json")["fingerprints"]
+  return tuple(
+    KeptTokenizer(kept.plain(one), str(place / "tokenizers" / one.stream), prints[one.stream])
+    for one in runs.settings(folder, trust).tokenizers
+  )
+
+
+def is_text(tokenizer: Tokenizer) -> bool:
+  """Returns whether a tokenizer is one of text."""
+  return tokenizer.largest.modality == "text"
 
 
 def units(

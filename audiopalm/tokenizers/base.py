@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,19 @@ class Fitted(Protocol):
 
   def save(self, folder: Path) -> None:
     """Writes everything `load` needs into `folder`, creating it if needed."""
+
+
+@runtime_checkable
+class Framed(Protocol):
+  """A fitted speech tokenizer that shows what its ids stand for, for `audiopalm tokenizer
+  evaluate`; of others only the ids are judged."""
+
+  codebook_VE: np.ndarray
+  """The vector of each id of the first codebook."""
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (ids, features_TE): an id for each 1 / rate_hz seconds, before runs are collapsed,
+    and the vector that was quantized. Errors are those of `encode`."""
 
 
 class Tokenizer(Protocol):

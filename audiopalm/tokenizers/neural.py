@@ -232,15 +232,24 @@ class FittedNeuralUnits(units.VoicedUnits):
         ids = np.stack(ids, axis=1) if len(ids) > 1 else ids[0]
         encoded[number] = (units.runs(ids)[0] if self.settings.collapse else ids).astype(np.int32)
       else:
-        encoded[number] = RecordError(
-          f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterances[number].speaker!r} are "
-          "shorter than what a state of the encoder hears. Leave the recording out."
-        )
+        encoded[number] = _too_short(wave_S, utterances[number])
     return encoded
 
   def heard(self, ids: npt.ArrayLike) -> np.ndarray:
     """Returns the units of the first clustering."""
     return base.check_codes(ids, self.spec)[:, 0] if self.settings.further else super().heard(ids)
+
+  @property
+  def codebook_VE(self) -> np.ndarray:
+    return self.centroids_VD
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (ids_T, feature_TD), the mean states of each unit of the first clustering."""
+    wave_S = base.wave_of(utterance, self.settings.stream)
+    (feature_TD,) = self.settings.features(self.encoder, [wave_S])
+    if not len(feature_TD):
+      raise _too_short(wave_S, utterance)
+    return kmeans.nearest(feature_TD, self.centroids_VD)[0], feature_TD
 
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units: the mean sound of each in a voice."""
@@ -273,6 +282,13 @@ def _means(hidden_TD: np.ndarray, together: int) -> np.ndarray:
   starts = np.arange(0, len(hidden_TD), together)
   counts = np.diff(np.append(starts, len(hidden_TD)))
   return np.add.reduceat(hidden_TD, starts) / counts[:, None].astype(np.float32)
+
+
+def _too_short(wave_S: np.ndarray, utterance: Utterance) -> RecordError:
+  return RecordError(
+    f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterance.speaker!r} are shorter than "
+    "what a state of the encoder hears. Leave the recording out."
+  )
 
 
 def _sample(speaker: str, wave_S: np.ndarray, ids_T: np.ndarray, places: int) -> voices.VoiceSample:

@@ -73,6 +73,7 @@ class ManifestLine:
   span_s: tuple[float, float] | None = None
   seconds: float | None = None
   words: tuple[Word, ...] = ()
+  phones: tuple[Word, ...] = ()
   pair: str = ""
   role: str = ""
   translation: "ManifestLine | None" = None
@@ -188,7 +189,8 @@ class _LineFields(Fields):
       speaker=self.label("speaker") or SOMEBODY,
       span_s=span_s,
       seconds=duration_s,
-      words=self._words(),
+      words=self._times("words"),
+      phones=self._times("phones"),
       pair=self.label("pair"),
       role=self._role(),
       translation=translation,
@@ -273,9 +275,9 @@ class _LineFields(Fields):
     speaker = (self.label("translation_speaker") or SOMEBODY) if audio else ""
     return ManifestLine(self.row.location, "", path, text, code, speaker)
 
-  def _words(self) -> tuple[Word, ...]:
-    """Returns the words with their times; () if the row has none."""
-    value = self.value("words")
+  def _times(self, column: str) -> tuple[Word, ...]:
+    """Returns the words or phones with their times; () if the row has none."""
+    value = self.value(column)
     if value is None:
       return ()
     try:
@@ -283,13 +285,13 @@ class _LineFields(Fields):
       words = tuple(_word(item) for item in items)
     except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
       self.add_fault(
-        f"words is {columns.quoted(value)}, expected [[word, start, end], ...] with times in "
-        "seconds."
+        f"{column} is {columns.quoted(value)}, expected [[{column.removesuffix('s')}, start, end], "
+        "...] with times in seconds."
       )
       return ()
     starts = [word.start_s for word in words]
     if starts != sorted(starts):
-      self.add_fault("words are not in the order of their starts.")
+      self.add_fault(f"{column} are not in the order of their starts.")
     return words
 
 
@@ -300,7 +302,8 @@ def _is_folder(path: Path) -> bool:
 
 def _word(item: Any) -> Word:
   if isinstance(item, dict):
-    item = (item["word"] if "word" in item else item["text"], item["start"], item["end"])
+    name = next((name for name in ("word", "phone") if name in item), "text")
+    item = (item[name], item["start"], item["end"])
   text, start_s, end_s = item
   start_s, end_s = float(start_s), float(end_s)
   if not isinstance(text, str) or not 0 <= start_s <= end_s < math.inf:

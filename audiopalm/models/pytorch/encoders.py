@@ -10,9 +10,11 @@ hidden_TD = encoder.encode(wave_S)         # 16 kHz; encoder.rate_hz states a se
 import dataclasses
 import functools
 import hashlib
+import importlib.util
+import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -32,6 +34,7 @@ EXPECTED = (
   f"{fields.CONFIG}, {encoder_names.PROCESSOR} and model.safetensors"
 )
 CARD = "README.md"
+RATE_HZ = 16_000
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
 
 
@@ -59,6 +62,37 @@ def open(
   encoder = PretrainedEncoder(folder, settings, layer, Tensors(folder))
   encoder.check(settings.block.layers if whole else layer)
   return encoder
+
+
+def has_torch() -> bool:
+  """Returns whether PyTorch and transformers are installed, which `original` needs."""
+  return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
+
+
+def original(folder: str | Path, layer: int) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns wave_S -> hidden_TD after `layer` layers, as transformers computes it with PyTorch: to
+  compare with. What the folder lacks, later layers and heads, is not computed."""
+  import torch
+  import transformers
+
+  transformers.logging.set_verbosity_error()  # of the tensors that a copy lacks
+  processor = json.loads((Path(folder) / encoder_names.PROCESSOR).read_text(encoding="utf-8"))
+  model = transformers.AutoModel.from_pretrained(folder).eval()
+  if model.config.model_type == "whisper":
+    extractor, model = transformers.WhisperFeatureExtractor(**processor), model.encoder
+  elif model.config.model_type == "wav2vec2-bert":
+    extractor = transformers.SeamlessM4TFeatureExtractor(**processor)
+  else:
+    extractor = transformers.Wav2Vec2FeatureExtractor(**processor)
+  stack = getattr(model, "encoder", model)
+  stack.layers = stack.layers[:layer]
+
+  @torch.inference_mode()
+  def states(wave_S: np.ndarray) -> np.ndarray:
+    inputs = extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt")
+    return model(**inputs).last_hidden_state[0].numpy()
+
+  return states
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
