@@ -144,9 +144,6 @@ def triangles(edges: np.ndarray, frequency_E: np.ndarray) -> np.ndarray:
     (frequency_E1 - left) / (middle - left),
     (right - frequency_E1) / (right - middle),
   )
-    (frequency_E1 - left) / (middle - left),
-    (right - frequency_E1) / (right - middle),
-  )
   return np.maximum(0, np.minimum(rising, falling))
 
 
