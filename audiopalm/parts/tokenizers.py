@@ -11,6 +11,7 @@ from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.neural import NeuralUnits
+from audiopalm.tokenizers.pitch import PitchUnits
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
 
@@ -113,3 +114,9 @@ def lyra(
   At its defaults 8 codes of 256 ids a frame, 3.2 kbps.
   """
   return Lyra(stream=stream, folder=folder, levels=levels, levels_per_code=levels_per_code)
+
+
+def pitch(size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options) -> PitchUnits:
+  """Returns the melody of speech: `size` clusters of log pitch relative to that of the utterance,
+  and an id for speech without, `rate_hz` a second. `options` are further fields of `PitchUnits`."""
+  return PitchUnits(stream=stream, size=size, rate_hz=rate_hz, **options)

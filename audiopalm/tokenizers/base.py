@@ -50,7 +50,8 @@ class Fitted(Protocol):
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str | np.ndarray:
     """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, even none.
 
-    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another.
+    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another, and
+    for ids that are no sound by themselves.
     DataError for ids that the spec does not have.
     """
 
@@ -61,11 +62,13 @@ class Fitted(Protocol):
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Three more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
+  Four more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
   the user's own class is exported as what `save` writes, with copies of these files.
   `kept_in(folder)`, for text: settings of the tokenizer that `save` wrote there, whose ids are
   kept. `source_digest()`, called after `check`, of one that is made from files: other files under
   the same name give another text, and runs that share fitted tokenizers do not share these.
+  `answers`, False for ids that are neither the words of an utterance nor sound, as those of pitch
+  and phonemes: no task that is evaluated may predict them.
   """
 
   stream: str
