@@ -27,10 +27,13 @@ def variant(record: Record, number: int, role: str) -> Record:
   utterances = dict(record.utterances)
   utterance = utterances[role]
   if utterance.wave_S is not None:
-    words = tuple(
-      dataclasses.replace(word, start_s=word.start_s / speed, end_s=word.end_s / speed)
-      for word in utterance.words
+    words, phones = (
+      tuple(
+        dataclasses.replace(one, start_s=one.start_s / speed, end_s=one.end_s / speed)
+        for one in timed
+      )
+      for timed in (utterance.words, utterance.phones)
     )
     wave_S = waveform.change_speed(utterance.wave_S, speed)
-    utterances[role] = dataclasses.replace(utterance, wave_S=wave_S, words=words)
+    utterances[role] = dataclasses.replace(utterance, wave_S=wave_S, words=words, phones=phones)
   return Record(id, utterances)

@@ -29,7 +29,8 @@ class Fitted(Protocol):
   """A tokenizer ready for use: stateless, picklable, safe to share between threads.
 
   A text tokenizer also has `encode_text(text)`, which returns its ids as a list of int: tags are
-  written with the first text stream of a run.
+  written with the first text stream of a run. One whose ids are not those of the letters of a text
+  has `ends(utterance, cuts)` too: how many ids come before each place in the text.
   """
 
   spec: StreamSpec

@@ -17,7 +17,7 @@ def utterance(line: ManifestLine) -> Utterance:
 
   Raises RecordError, naming line and file, if neither the line nor its translation has text, or if
   the recording is missing, not audio, truncated, too short, longer than `waveform.LONGEST_S`,
-  silent, not finite, or ends before its words do.
+  silent, not finite, or ends before its words or phones do.
   """
   name = f"{line.location} ({line.audio or 'translation'})"
   if not line.text and (line.translation is None or not line.translation.text):
@@ -26,11 +26,11 @@ def utterance(line: ManifestLine) -> Utterance:
     return Utterance(None, waveform.RATE_HZ, line.text, line.language, line.speaker)
   loaded = waveform.load(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)
   seconds = len(loaded.wave_S) / waveform.RATE_HZ
-  last_s = max((word.end_s for word in line.words), default=0.0)
+  last_s = max((one.end_s for one in (*line.words, *line.phones)), default=0.0)
   if last_s > seconds + waveform.SLACK_S:
     raise AudioError(
-      f"{name}: ends before its words: the last ends at {last_s:.2f} s, the recording lasts "
-      f"{seconds:.2f} s. Correct the times, which count from its start, or leave them out."
+      f"{name}: ends before its words or phones: the last ends at {last_s:.2f} s, the recording "
+      f"lasts {seconds:.2f} s. Correct the times, which count from its start, or leave them out."
     )
   return Utterance(
     loaded.wave_S,
@@ -40,6 +40,7 @@ def utterance(line: ManifestLine) -> Utterance:
     line.speaker,
     line.words,
     tuple(f"{name}: {note}" for note in loaded.notes),
+    line.phones,
   )
 
 
