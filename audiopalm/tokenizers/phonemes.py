@@ -46,7 +46,7 @@ class Phonemes:
   stream: str = "phonemes"
   size: int = 512
   stress: Literal["joined", "apart", "none"] = "joined"
-  fit_texts: int = 20_000
+  fit_texts: int = 5_000
 
   def __post_init__(self):
     if self.size <= BYTES + 1:
@@ -191,6 +191,7 @@ class Pronounced:
   version: str
 
 
+@functools.lru_cache(maxsize=1_024)
 def pronounce(text: str, language: str, stress: str = "joined") -> Pronounced:
   """Returns how a text is pronounced; `FittedPhonemes.pronounce` says what is of which word."""
   voice = VOICES.get(language, language)

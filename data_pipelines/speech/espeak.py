@@ -7,8 +7,8 @@
     answer    {"phonemes": [[character, IPA], ...], "version": "1.52.0"}
 
 A request without "text" checks that the voice exists. Words and phones are located by character
-offsets; a phone without a name is a pause. Phonemes differ from the phones of speech in that they have the tones of tonal languages.
-The argument of the process is the language whose dictionary it loads in advance.
+offsets; a phone without a name is a pause. Phonemes have the tones of tonal languages, phones have
+not. The argument of the process is the language whose dictionary it loads in advance.
 
 espeak-ng carries flutter, phase and noise from one utterance to the next, so each utterance is
 synthesized in a fork of a process that has not synthesized any.
