@@ -4,34 +4,18 @@ Source: Graves et al., "Connectionist temporal classification", 2006; the best p
 sum over all.
 """
 
-import dataclasses
-
 import numpy as np
 
 from audiopalm.errors import RecordError
 
-BLANK = -1  # of `Path.tokens_T`: no token
+BLANK = -1  # no token
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Path:
-  """`tokens_T` has the number of the token at each frame, BLANK for none; `log_probs_T` is how
-  likely each frame is on the path."""
+def best_path(log_probs_TV: np.ndarray, ids_N: np.ndarray, *, blank: int) -> np.ndarray:
+  """Returns tokens_T, the likeliest path: which of `ids_N` each frame shows, BLANK for none.
 
-  tokens_T: np.ndarray
-  log_probs_T: np.ndarray
-
-  def span(self, token: int) -> tuple[int, int]:
-    """Returns (first frame, frame behind the last one) of a token."""
-    frames = np.flatnonzero(self.tokens_T == token)
-    return int(frames[0]), int(frames[-1]) + 1
-
-
-def best_path(log_probs_TV: np.ndarray, ids_N: np.ndarray, *, blank: int) -> Path:
-  """Returns the likeliest path of `ids_N` in `log_probs_TV`, in which `blank` is an id too.
-
-  A path has each token for one frame or more, in order, with any number of blanks around them, at
-  least one between two equal tokens. Of equally likely paths the one whose tokens begin earlier.
+  `log_probs_TV` are of all ids, of which `blank` is one. A path has each token for one frame or
+  more, in order, with any number of blanks around them, at least one between two equal tokens.
   RecordError where there are fewer frames than the tokens take.
 
       frames   0  1  2  3  4  5          tokens "a b b"
@@ -67,5 +51,4 @@ def best_path(log_probs_TV: np.ndarray, ids_N: np.ndarray, *, blank: int) -> Pat
   for frame in range(frames - 1, -1, -1):
     path_T[frame] = state
     state -= int(steps_TN[frame, state])
-  tokens_T = np.where(path_T % 2 == 1, path_T // 2, BLANK)
-  return Path(tokens_T, log_probs_TV[np.arange(frames), states_N[path_T]])
+  return np.where(path_T % 2 == 1, path_T // 2, BLANK)
