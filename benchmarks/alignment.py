@@ -4,8 +4,10 @@
   python benchmarks/alignment.py --workdir runs/aligner --json benchmarks/results/alignment.json
 
 Recordings are the sources of the run's corpus: test (voices that trained) and held_out_voices, new
-sentences both, with its pauses and noise. A word begins with its first phone and ends with its last;
-words that espeak-ng speaks as one have one beginning and one end. Errors are in ms.
+sentences both, with its pauses and noise. A word begins with its first phone and ends with its
+last; words that espeak-ng speaks as one have one beginning and one end. Recordings in which the
+voice joins other words than espeak-ng's usual voice of the language are counted, not measured.
+Errors are in ms.
 """
 
 import json
@@ -52,7 +54,7 @@ def measure(aligner: alignment.Aligner, corpus: Any, split: str) -> dict[str, An
   """Returns the errors of a split's word and phone times."""
   errors = {"word_start": [], "word_end": [], "phone_start": []}
   by_voice: dict[str, list[float]] = {}
-  recordings, failed, confidence, audio_s, spent_s = 0, 0, [], 0.0, 0.0
+  recordings, failed, otherwise, confidence, audio_s, spent_s = 0, 0, 0, [], 0.0, 0.0
   for record in records.read(corpus, split, 0, records.count(corpus, split)):
     utterance = record.utterances["source"]
     recordings += 1
@@ -67,7 +69,11 @@ def measure(aligner: alignment.Aligner, corpus: Any, split: str) -> dict[str, An
     audio_s += len(utterance.wave_S) / waveform.RATE_HZ
     confidence.append(found.confidence)
     own = by_voice.setdefault(utterance.speaker, [])
-    for right, (begin_s, end_s) in zip(spoken(utterance), groups(found, wanted), strict=True):
+    words, phones = list(groups(found, wanted)), list(spoken(utterance))
+    if len(words) != len(phones):
+      otherwise += 1
+      continue
+    for right, (begin_s, end_s) in zip(phones, words, strict=True):
       starts, ends = begin_s - right[0].start_s, end_s - right[-1].end_s
       errors["word_start"].append(starts)
       errors["word_end"].append(ends)
@@ -78,6 +84,7 @@ def measure(aligner: alignment.Aligner, corpus: Any, split: str) -> dict[str, An
   return {
     "recordings": recordings,
     "not_aligned": failed,
+    "joined_otherwise": otherwise,
     "confidence": round(float(np.mean(confidence)), 3),
     "times_real_time": round(audio_s / spent_s, 1),
     **{name: figures(values) for name, values in errors.items()},
