@@ -6,7 +6,8 @@
 Both encode the same noise in float32 with random weights at the published sizes of base models, one
 clip at a time, up to the same layer: ours stops there, and the PyTorch model gets its later layers
 removed. Each contender is a process that encodes when asked, in turn, so none computes while
-another is timed. `--parity` compares all states instead, and prints the largest difference.
+another is timed. `--parity` compares all states instead, of the noise or of the recordings of
+`--audio`, with those of PyTorch in float32 and in float64, and prints the largest differences.
 Results are in benchmarks/results/encoder_speed-MACHINE.json.
 """
 
@@ -64,6 +65,7 @@ def main() -> None:
   parser.add_argument("--repeats", type=int, default=7)
   parser.add_argument("--folder", type=Path, help="take this folder as the one model")
   parser.add_argument("--parity", action="store_true", help="compare states instead of speeds")
+  parser.add_argument("--audio", nargs="+", type=Path, help="recordings for --parity")
   parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.worker:
@@ -76,9 +78,13 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as scratch:
     for name in arguments.models.split(","):
       folder = arguments.folder or saved(name, Path(scratch) / name)
+      for path in (arguments.audio or ()) if arguments.parity else ():
+        print(f"{path.name}: {parity(folder, recording(path))}", flush=True)
+      if arguments.parity and arguments.audio:
+        continue
       for seconds in map(float, arguments.seconds.split(",")):
         if arguments.parity:
-          print(f"{name}, {seconds:g} s: {parity(folder, seconds)}", flush=True)
+          print(f"{name}, {seconds:g} s: {parity(folder, noise(seconds))}", flush=True)
         else:
           layer = arguments.layer or layers(folder)
           results[f"{name}, {seconds:g} s"] = compare(
@@ -189,29 +195,49 @@ def published(folder: Path) -> tuple[Callable[[np.ndarray], Any], Any]:
   return lambda wave_S: extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt"), model
 
 
-def parity(folder: Path, seconds: float) -> str:
-  """Returns how far all states differ at most, and their standard deviation."""
+def recording(path: Path) -> np.ndarray:
+  """Returns the first 30 s of a recording."""
+  from audiopalm.audio import waveform
+
+  return waveform.read(path)[: 30 * RATE_HZ]
+
+
+def parity(folder: Path, wave_S: np.ndarray) -> str:
+  """Returns how far the states of ours, and those of PyTorch in both types, differ at most."""
   import jax
   import torch
 
   from audiopalm.models.pytorch import encoders
 
-  wave_S = noise(seconds)
   extract, model = published(folder)
-  with torch.inference_mode():
-    output = model(**extract(wave_S), output_hidden_states=True)
-  wanted_LBTD = torch.stack([*output.hidden_states[:-1], output.last_hidden_state])
+
+  def published_states(inputs: dict[str, torch.Tensor]) -> np.ndarray:
+    with torch.inference_mode():
+      output = model(**inputs, output_hidden_states=True)
+    return torch.stack([*output.hidden_states[:-1], output.last_hidden_state]).numpy()[:, 0]
+
+  inputs = extract(wave_S)
+  single_LTD = published_states(inputs)
+  model = model.double()
+  doubles = {name: x.double() if x.is_floating_point() else x for name, x in inputs.items()}
+  double_LTD = published_states(doubles)
   encoder = encoders.open(folder)
   states = jax.jit(encoder.model.all_states)
   hidden_LBTD, valid_BT = states(encoder.params, wave_S[None], np.array([len(wave_S)]))
   valid_T = np.asarray(valid_BT)[0]
-  wanted_LTD = wanted_LBTD.numpy()[:, 0, valid_T]
-  errors_L = np.abs(np.asarray(hidden_LBTD)[:, 0, valid_T] - wanted_LTD).max((1, 2))
-  least, most = (getattr(wanted_LTD.std((1, 2)), name)() for name in ("min", "max"))
+  ours_LTD = np.asarray(hidden_LBTD)[:, 0]
+
+  def difference(first_LTD: np.ndarray, second_LTD: np.ndarray) -> str:
+    error_LTD = np.abs(first_LTD - second_LTD)[:, valid_T]
+    layer = error_LTD.max((1, 2)).argmax()
+    largest = np.abs(second_LTD[layer, valid_T]).max()
+    error = error_LTD[layer].max()
+    return f"{error:.1e} (layer {layer}, {error / largest:.1e} of its largest value)"
+
   return (
-    f"{len(errors_L)} states of {valid_T.sum()} frames differ by at most {errors_L.max():.1e} "
-    f"(layer {errors_L.argmax()}); their deviations are {least:.2g} to {most:.2g}, and the largest "
-    f"value {np.abs(wanted_LTD).max():.3g}"
+    f"{len(ours_LTD)} states of {valid_T.sum()} frames: ours and PyTorch's float32 differ by at "
+    f"most {difference(ours_LTD, single_LTD)}, ours and float64 {difference(ours_LTD, double_LTD)},"
+    f" float32 and float64 of PyTorch {difference(single_LTD, double_LTD)}"
   )
 
 

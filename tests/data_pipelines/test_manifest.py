@@ -296,11 +296,13 @@ def listed(folder, names):
 
 
 def test_a_recording_that_is_missing_is_a_fault_of_its_record_while_others_are_there(tmp_path):
-  settings = listed(tmp_path, ("a.wav", "b.wav", "c.wav"))
+  settings = listed(tmp_path, ("a.wav", "b\0.wav", "c.wav"))
   (tmp_path / "clips").mkdir()
   soundfile.write(tmp_path / "clips/c.wav", tone(0.5), 16_000)
   with pytest.raises(AudioError, match="no such file"):
     list(manifest.records(settings, "train", 0, 1))
+  with pytest.raises(AudioError, match="null byte|no such file"):
+    list(manifest.records(settings, "train", 1, 2))
   assert len(list(manifest.records(settings, "train", 2, 3))) == 1
 
 

@@ -50,13 +50,17 @@ def check_machine(line: ManifestLine, others: Sequence[ManifestLine]) -> None:
   A single missing recording is a fault of its record. If all are missing, this machine lacks their
   folder, and must not go on and leave out every record.
   """
-  if line.audio is None or os.access(line.audio, os.R_OK):
+  if line.audio is None or _is_readable(line.audio):
     return
   stride = max(1, len(others) // PROBED)
   probed = [other for other in others[::stride] if other.audio is not None]
-  if not any(os.access(other.audio, os.R_OK) for other in probed):
+  if not any(_is_readable(other.audio) for other in probed):
     raise DataError(
       f"{line.location}: {line.audio} cannot be opened on {platform.node()}, nor can any recording "
       f"of its split ({len(probed):,} were tried). Mount or copy the folder that holds them, "
       "let this user read it, or correct the paths; then run the same command again."
     )
+
+
+def _is_readable(path: str) -> bool:
+  return "\0" not in path and os.access(path, os.R_OK)  # ValueError for a null byte
