@@ -79,6 +79,8 @@ class Experiment:
       raise ConfigError(f"Two tokenizers have the stream {doubles[0]!r}. Give each its own stream.")
     for task in self.tasks:
       _check_task(task)
+      if self.data.answers:
+        _check_outputs(task, self.tokenizers)
     self.data.check(self.tasks, streams)
     if self.keep_best is not None:
       _check_best(self)
@@ -187,6 +189,17 @@ def _check_task(task: Task) -> None:
       raise ConfigError(
         f"Task {task.name!r} has unseen_pairs={task.unseen_pairs!r}: expected some, not all, of "
         f"{', '.join(known)}, the languages of its {first} and its {last}."
+      )
+
+
+def _check_outputs(task: Task, tokenizers: Sequence[Tokenizer]) -> None:
+  silent = [one.stream for one in tokenizers if not getattr(one, "answers", True)]
+  for _, stream in task.outputs:
+    if stream in silent:
+      raise ConfigError(
+        f"Task {task.name!r} predicts the stream {stream!r}, whose ids are neither words nor sound "
+        "by themselves: there would be nothing to hear or to score. Give it as an input of the "
+        "task, or leave it out."
       )
 
 

@@ -25,6 +25,15 @@ class Word:
   phonemes: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Phone:
+  """A sound of speech as a symbol of the IPA, and its time in the recording."""
+
+  text: str
+  start_s: float
+  end_s: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Utterance:
   """An utterance of one speaker. `wave_S` is mono float32 in [-1, 1], None if it is text only.
@@ -40,7 +49,7 @@ class Utterance:
   speaker: str
   words: tuple[Word, ...] = ()
   notes: tuple[str, ...] = ()
-  phones: tuple[Word, ...] = ()
+  phones: tuple[Phone, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

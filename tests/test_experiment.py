@@ -40,6 +40,14 @@ def test_json_gives_back_an_equal_experiment_of_the_same_digest():
   assert make(seed=4).digest != first.digest
 
 
+def test_a_task_that_is_evaluated_does_not_predict_what_is_neither_words_nor_sound():
+  with pytest.raises(ConfigError, match="'tts' predicts the stream 'pitch', whose ids are neither"):
+    make(
+      tokenizers=(tokenizers.text(size=300), tokenizers.pitch()),
+      mixture=mixtures.blend((mixtures.tts(CORPUS, speech="pitch"), 1.0)),
+    )
+
+
 def test_json_of_something_else_is_refused():
   from audiopalm import values
 

@@ -18,7 +18,7 @@ LAYERS = (
   ("errors", "version"),
   ("system", "quantities", "trust"),
   ("types", "language_tags", "settings"),
-  ("sharding", "batch", "audio", "values", "orthography"),
+  ("sharding", "batch", "audio", "values", "orthography", "servers"),
   ("nn", "metrics", "tokens"),
   ("layouts",),
   ("models",),
@@ -61,6 +61,7 @@ MAY_NAME_MODELS = ("audiopalm/models/", "audiopalm/parts/")
 MAY_NAME_PIPELINES = (
   "audiopalm/data/corpora.py",
   "audiopalm/data/manifest/corpus.py",
+  "audiopalm/tokenizers/phonemes.py",
 )
 ROOT_FILE = "audiopalm/__init__.py"
 FOLDERS = ("audiopalm", "configs", "data_pipelines")

@@ -83,10 +83,10 @@ def test_corpora_and_synthesizers_are_found_in_a_checkout_and_in_an_installation
   alone = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]"
   code = (
     "import audiopalm.data_pipelines.synthetic.topics.food as module\n"
-    "from audiopalm.data_pipelines.speech import client\n"
+    "from audiopalm import servers\n"
     "import importlib.util\n"
     "print(module.__file__)\n"
-    "print(client.ROOT)\n"
+    "print(servers.ROOT)\n"
     "print(importlib.util.find_spec('data_pipelines'))"
   )
   # Without what is installed beside: an editable installation of another checkout would help out.

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from scipy import fft
 
-from audiopalm.audio import spectrum, waveform
+from audiopalm.audio import f0, spectrum, waveform
 
 LOWEST_HZ, HIGHEST_HZ = 65.0, 420.0
 PITCH_WINDOW_S = 0.04
@@ -24,14 +24,11 @@ def pitch(wave_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   rate_hz = waveform.RATE_HZ
   window_samples = round(PITCH_WINDOW_S * rate_hz)
   hop_samples = round(spectrum.HOP_S * rate_hz)
-  window = spectrum.hann(window_samples)
   frames_TS = spectrum.framed(wave_S, hop_samples, window_samples)
-  frames_TS = (frames_TS - frames_TS.mean(axis=1, keepdims=True)) * window
+  frames_TS = frames_TS - frames_TS.mean(axis=1, keepdims=True)
   size = spectrum.fft_samples(window_samples + round(rate_hz / LOWEST_HZ))
   shortest, longest = int(rate_hz / HIGHEST_HZ), int(rate_hz / LOWEST_HZ) + 1
-  lags_TS = _autocorrelation(frames_TS, size)[:, : longest + 1]
-  own_S = _autocorrelation(window[None], size)[0, : longest + 1]
-  ratio_TS = lags_TS / (lags_TS[:, :1] + 1e-9) / (own_S / own_S[0])
+  ratio_TS = f0.periodicity(frames_TS, longest, size)
   inner_TS = ratio_TS[:, shortest:-1]
   peak_TS = (inner_TS >= ratio_TS[:, shortest - 1 : -2]) & (inner_TS > ratio_TS[:, shortest + 1 :])
   height_TS = np.where(peak_TS, inner_TS, 0)
@@ -78,11 +75,6 @@ def sound(
   `log_mel_TM` of `spectrum.log_mel`, in 10 ms frames of 25 ms windows."""
   weights_ME = _to_linear(log_mel_TM.shape[1], low_hz, high_hz)
   return _overlap_add(excitation_TE * _minimum_phase(0.5 * (log_mel_TM @ weights_ME)))
-
-
-def _autocorrelation(frames_TS: np.ndarray, size: int) -> np.ndarray:
-  spectrum_TE = fft.rfft(frames_TS, size, axis=1)
-  return fft.irfft(np.square(spectrum_TE.real) + np.square(spectrum_TE.imag), axis=1)
 
 
 def _spectrum(wave_S: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ COMMANDS = {
   "train": "train a model from a config; prepares first if needed, resumes if it can",
   "evaluate": "score a trained run on held-out data",
   "generate": "transcribe, translate or speak with a trained run",
+  "align": "write a manifest with the times of words and phones",
   "report": "write one page about a run: scores, curves, speech to hear",
   "compare": "write one page about several runs: settings, scores, curves",
   "export": "write a trained run as a folder for PyTorch",

@@ -282,7 +282,11 @@ def _word_ends(
     spec, ends = tokenizer.spec, None
     if spec.name in streams and spec.modality == "text":
       ids = streams[spec.name].tolist()
-      ends = words.ends_in_text(utterance, ids, tokenizer.encode_text)
+      if hasattr(tokenizer, "ends"):
+        cuts = words.cuts_in_text(utterance)
+        ends = None if cuts is None else [*tokenizer.ends(utterance, cuts[:-1]), len(ids)]
+      else:
+        ends = words.ends_in_text(utterance, ids, tokenizer.encode_text)
     elif spec.name in streams and spec.rate_hz is not None:
       ends = words.ends_in_frames(utterance.words, len(streams[spec.name]), spec.rate_hz)
     if ends is not None:

@@ -8,12 +8,13 @@ take.
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from audiopalm.audio import waveform
 from audiopalm.errors import ConfigError
-from audiopalm.types import Word
+from audiopalm.types import Phone, Word
 
 LEAST_WORDS = 3  # on either side of a pause
 SPEECH_DB = 46.0  # below the peak: quieter sound at the ends of a phrase is not speech
@@ -22,6 +23,9 @@ APART_S = 0.2
 MARGIN_S = 0.03  # kept around the speech
 FADE_S = 0.005
 ANSWER_PEAK_DB = -3.0
+
+
+Timed = TypeVar("Timed", Word, Phone)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,10 +75,11 @@ class Takes:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Phrase:
-  """Speech without pauses at waveform.RATE_HZ, and its words if their times are known."""
+  """Speech without pauses at waveform.RATE_HZ, its words and phones if their times are known."""
 
   wave_S: np.ndarray
   words: tuple[Word, ...] = ()
+  phones: tuple[Phone, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,15 +132,17 @@ def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
   Silence around a synthesized phrase is cut off first.
   """
   silences = [np.zeros(round(s * waveform.RATE_HZ), np.float32) for s in take.silences_s]
-  pieces, words, speech = [silences[0]], [], []
+  pieces, words, phones, speech = [silences[0]], [], [], []
   for phrase, silence_S in zip(phrases, silences[1:], strict=True):
     first, stop = _speech_span(phrase.wave_S)
-    words += _shifted(phrase.words, first, stop, at_samples=sum(map(len, pieces)))
+    at_samples = sum(map(len, pieces))
+    words += _shifted(phrase.words, first, stop, at_samples)
+    phones += _shifted(phrase.phones, first, stop, at_samples)
     speech.append(_faded(phrase.wave_S[first:stop]))
     pieces += [speech[-1], silence_S]
   wave_S, speech_S = np.concatenate(pieces), np.concatenate(speech)
   if not speech_S.any():
-    return Phrase(wave_S, tuple(words))
+    return Phrase(wave_S, tuple(words), tuple(phones))
   wave_S = wave_S * np.float32(10 ** (take.peak_db / 20) / np.abs(speech_S).max())
   if take.noise_db is not None:
     power = float(np.square(speech_S, dtype=np.float64).mean())
@@ -143,7 +150,7 @@ def record(take: Take, phrases: Sequence[Phrase]) -> Phrase:
     noise_S = _noise(len(wave_S), take.seed)
     wave_S = wave_S + noise_S * np.float32(np.sqrt(power * 10 ** (-take.noise_db / 10)))
     wave_S = wave_S / np.float32(max(1.0, np.abs(wave_S).max()))
-  return Phrase(wave_S, tuple(words))
+  return Phrase(wave_S, tuple(words), tuple(phones))
 
 
 def _speech_span(wave_S: np.ndarray) -> tuple[int, int]:
@@ -177,17 +184,17 @@ def _faded(wave_S: np.ndarray) -> np.ndarray:
   return faded_S
 
 
-def _shifted(words: Sequence[Word], first: int, stop: int, at_samples: int) -> list[Word]:
-  """Returns the words of a phrase whose samples `first` to `stop` are moved to `at_samples`."""
+def _shifted(timed: Sequence[Timed], first: int, stop: int, at_samples: int) -> list[Timed]:
+  """Returns words or phones of a phrase whose samples `first` to `stop` move to `at_samples`."""
   low_s, high_s = first / waveform.RATE_HZ, stop / waveform.RATE_HZ
   shift_s = at_samples / waveform.RATE_HZ - low_s
   return [
     dataclasses.replace(
-      word,
-      start_s=min(max(word.start_s, low_s), high_s) + shift_s,
-      end_s=min(max(word.end_s, low_s), high_s) + shift_s,
+      one,
+      start_s=min(max(one.start_s, low_s), high_s) + shift_s,
+      end_s=min(max(one.end_s, low_s), high_s) + shift_s,
     )
-    for word in words
+    for one in timed
   ]
 
 

@@ -16,7 +16,7 @@ def ends_in_text(
   comes before it has the same ids alone; a word behind which it cannot be has the end of the one
   before, so that its ids go with those of the next.
   """
-  cuts = _cuts(utterance.text, [word.text for word in utterance.words])
+  cuts = cuts_in_text(utterance)
   if cuts is None:
     return None
   ids, ends, last = list(ids), [], 0
@@ -42,8 +42,10 @@ def ends_in_frames(words: Sequence[Word], frames: int, rate_hz: float) -> list[i
   return [*np.maximum.accumulate(ends.clip(0, frames)).tolist(), frames]
 
 
-def _cuts(text: str, words: Sequence[str]) -> list[int] | None:
-  """Returns the place behind each word, with the punctuation up to the next space."""
+def cuts_in_text(utterance: Utterance) -> list[int] | None:
+  """Returns the place in the text behind each word, with the punctuation up to the next space; None
+  where the words are not in the text, in their order."""
+  text, words = utterance.text, [word.text for word in utterance.words]
   lower = text.lower()
   if len(lower) == len(text):  # there are letters whose small form is longer
     text, words = lower, [word.lower() for word in words]

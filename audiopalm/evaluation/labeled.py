@@ -33,7 +33,7 @@ EXPECTED = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Span:
+class LabeledSpan:
   """A labeled stretch of a recording, and what it lies between where that is to be the same."""
 
   recording: int
@@ -54,8 +54,8 @@ class Sample:
   names: tuple[str, ...]
   utterances: tuple[Utterance, ...]
   labels: Labels | None
-  spans: tuple[Span, ...]
-  tokens: tuple[Span, ...]
+  spans: tuple[LabeledSpan, ...]
+  tokens: tuple[LabeledSpan, ...]
   faults: tuple[str, ...]
 
   @property
@@ -134,7 +134,7 @@ def read(
   return Sample(tuple(names), tuple(utterances), kind, spans, tokens, tuple(faults))
 
 
-def frames(span: Span, rate_hz: float, count: int) -> slice:
+def frames(span: LabeledSpan, rate_hz: float, count: int) -> slice:
   """Returns which of `count` frames have their center in a span."""
   first = math.ceil(round(span.start_s * rate_hz - 0.5, 6))
   last = math.floor(round(span.end_s * rate_hz - 0.5, 6))
@@ -157,7 +157,7 @@ def _spoken(utterances) -> Utterance | None:
 
 
 def _numbers(
-  corpus: CorpusSettings, split: str, asked: Mapping[str, Sequence[Span]]
+  corpus: CorpusSettings, split: str, asked: Mapping[str, Sequence[LabeledSpan]]
 ) -> Iterator[int]:
   """Yields the numbers of records, of those that an item file names if there is one."""
   for number in range(records.count(corpus, split)):
@@ -179,7 +179,9 @@ def _has(kind: Labels, utterances: Sequence[Utterance]) -> bool:
   return any(getattr(each, kind) for each in utterances)
 
 
-def _spans(kind: Labels, utterances: Sequence[Utterance], any_context: bool) -> Iterator[Span]:
+def _spans(
+  kind: Labels, utterances: Sequence[Utterance], any_context: bool
+) -> Iterator[LabeledSpan]:
   for number, utterance in enumerate(utterances):
     if kind == "recordings":
       seconds = len(utterance.wave_S) / utterance.rate_hz
@@ -190,10 +192,10 @@ def _spans(kind: Labels, utterances: Sequence[Utterance], any_context: bool) -> 
     for place, word in enumerate(said):
       before, after = ("", *labels)[place], (*labels, "")[place + 1]
       context = "" if any_context or kind != "phones" else f"{before} {after}"
-      yield Span(number, labels[place], word.start_s, word.end_s, utterance.speaker, context)
+      yield LabeledSpan(number, labels[place], word.start_s, word.end_s, utterance.speaker, context)
 
 
-def _items(path: Path) -> dict[str, list[Span]]:
+def _items(path: Path) -> dict[str, list[LabeledSpan]]:
   """Returns the spans of an item file by the name of their recording."""
   try:
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -204,7 +206,7 @@ def _items(path: Path) -> dict[str, list[Span]]:
     cells = line.split()
     try:
       file, start, end, phone, before, after, speaker = cells
-      span = Span(0, phone, float(start), float(end), speaker, f"{before} {after}")
+      span = LabeledSpan(0, phone, float(start), float(end), speaker, f"{before} {after}")
     except ValueError as error:
       raise DataError(
         f"{path}, line {number}: expected {' '.join(ITEM_COLUMNS)}, separated by spaces, with "

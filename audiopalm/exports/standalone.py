@@ -17,8 +17,9 @@ SILENCE = "audio/silence.py"  # and this, which `generate` prepares every record
 FILES = {
   name: name
   for name in (
-    "errors.py", "types.py", "language_tags.py", "orthography.py", SILENCE, "audio/spectrum.py",
-    "audio/vocoder.py", "tokenizers/base.py", "tokenizers/kmeans.py", "tokenizers/mel_rvq.py",
+    "errors.py", "types.py", "language_tags.py", "orthography.py", SILENCE, "audio/f0.py",
+    "audio/spectrum.py", "audio/vocoder.py", "tokenizers/base.py", "tokenizers/kmeans.py",
+    "tokenizers/mel_rvq.py",
     "tokenizers/mfcc.py", "tokenizers/units.py", "tokenizers/voices.py", "exports/speech.py",
   )
 } | {"audio/waveform.py": "exports/plain_waveform.py"}  # fmt: skip

@@ -1,6 +1,7 @@
 """Tokenizers that configs name."""
 
 from pathlib import Path
+from typing import Literal
 
 from audiopalm import language_tags
 from audiopalm.data import files
@@ -14,6 +15,8 @@ from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.neural import NeuralUnits
+from audiopalm.tokenizers.phonemes import Phonemes
+from audiopalm.tokenizers.pitch import PitchUnits
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.unit_bpe import UnitBPE
 from audiopalm.tokenizers.units import KMeansUnits
@@ -166,3 +169,20 @@ def lyra(
   At its defaults 8 codes of 256 ids a frame, 3.2 kbps.
   """
   return Lyra(stream=stream, folder=folder, levels=levels, levels_per_code=levels_per_code)
+
+
+def pitch(size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options) -> PitchUnits:
+  """Returns the melody of speech: `size` clusters of log pitch relative to that of the utterance,
+  and an id for speech without, `rate_hz` a second. `options` are further fields of `PitchUnits`."""
+  return PitchUnits(stream=stream, size=size, rate_hz=rate_hz, **options)
+
+
+def phonemes(
+  size: int = 512,
+  stress: Literal["joined", "apart", "none"] = "joined",
+  stream: str = "phonemes",
+  **options,
+) -> Phonemes:
+  """Returns how texts are pronounced, by espeak-ng: `size` ids at most, 256 of which are bytes for
+  symbols without an id. `options` are further fields of `Phonemes`."""
+  return Phonemes(stream=stream, size=size, stress=stress, **options)

@@ -30,7 +30,9 @@ class Fitted(Protocol):
 
   A text tokenizer also has `encode_text(text)`, which returns its ids as a list of int: tags are
   written with the first text stream of a run. One that is faster with many recordings at a time has
-  `encode_batch(utterances)`, which returns what `encode_batch` of this module says.
+  `encode_batch(utterances)`, which returns what `encode_batch` of this module says. One whose ids
+  are not those of the letters of a text has `ends(utterance, cuts)`: how many ids come before each
+  place in the text.
   """
 
   spec: StreamSpec
@@ -51,7 +53,8 @@ class Fitted(Protocol):
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str | np.ndarray:
     """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, even none.
 
-    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another.
+    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another, and
+    for ids that are no sound by themselves.
     DataError for ids that the spec does not have.
     """
 
@@ -81,6 +84,8 @@ class Tokenizer(Protocol):
   kept. `source_digest()`, called after `check`, of one that is made from files: other files under
   the same name give another text, and runs that share fitted tokenizers do not share these.
   `sample_s`, the seconds of speech that `fit` asks for where 40 minutes are not enough.
+  `answers`, False for ids that are neither the words of an utterance nor sound, as those of pitch
+  and phonemes: no task that is evaluated may predict them.
   """
 
   stream: str

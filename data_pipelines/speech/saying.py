@@ -11,7 +11,7 @@ def say(
 ) -> Utterance:
   """Returns the text spoken by a voice, for a role of the record with this id.
 
-  Roles other than the first are answers. Words have times if the synthesizer gives them.
+  Roles other than the first are answers. Words and phones have times if the synthesizer gives them.
   """
   speaker = voices.speaker(settings.synthesizer, language, voice)
   if settings.takes is None:
@@ -20,4 +20,6 @@ def say(
     key = f"{settings.seed} {record} {role}"
     take = takes.draw(settings.takes, text, key, answer=role != settings.roles[0])
     speech = takes.record(take, [speaker.speak(phrase) for phrase in take.phrases])
-  return Utterance(speech.wave_S, waveform.RATE_HZ, text, language, voice, speech.words)
+  return Utterance(
+    speech.wave_S, waveform.RATE_HZ, text, language, voice, speech.words, (), speech.phones
+  )

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from audiopalm import servers
 from audiopalm.audio import waveform
 from audiopalm.data import commands
 from audiopalm.data.takes import Phrase
-from audiopalm.data_pipelines.speech import client
 from audiopalm.errors import AudioError, DataError, RecordError
-from audiopalm.types import Word
+from audiopalm.types import Phone, Word
 
+PACKAGE = "audiopalm.data_pipelines.speech"
 AUDIBLE = 0.005  # of full scale: the peak of speech is above it
 
 
@@ -29,20 +30,22 @@ class EspeakSpeaker:
   speed: int = 175
 
   def speak(self, text: str) -> Phrase:
-    """Returns the speech of a text, with the words of `text.split()` and IPA phonemes."""
-    header, samples_S = client.ask(self._server, dataclasses.asdict(self) | {"text": text})
+    """Returns the speech of a text, with the words of `text.split()`, and phones of the IPA."""
+    header, samples_S = servers.ask(self._server, dataclasses.asdict(self) | {"text": text})
     wave_S = waveform.resample(samples_S, header["rate_hz"], waveform.RATE_HZ)
-    return Phrase(wave_S, align(text, header))
+    return Phrase(wave_S, align(text, header), phones(header))
 
   def check(self) -> None:
     """Raises DataError if espeak-ng does not have the voice or its variant."""
-    client.ask(self._server, {"voice": self.voice})
+    servers.ask(self._server, {"voice": self.voice})
 
   @property
-  def _server(self) -> client.Server:
+  def _server(self) -> servers.Server:
     install = "Install espeakng-loader 0.2.4 or newer: pip install 'audiopalm[data]'."
     language = self.voice.partition("+")[0]
-    return client.Server("espeak", "espeakng-loader", "espeakng_loader", install, (language,))
+    return servers.Server(
+      "espeak", f"{PACKAGE}.espeak", "espeakng-loader", "espeakng_loader", install, (language,)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +67,9 @@ class PicoSpeaker:
     return _spoken(PICO, request, "Pico", self.warp)
 
 
-PICO = client.Server(
+PICO = servers.Server(
   "pico",
+  f"{PACKAGE}.pico",
   "py-nanotts",
   "py_nanotts",
   "Install it on Linux: pip install 'audiopalm[data]'. Or choose synthesizer=\"espeak\".",
@@ -81,7 +85,9 @@ class PiperSpeaker:
 
   def speak(self, text: str) -> Phrase:
     install = "Install piper-tts: pip install 'audiopalm[piper]', and check the voice's files."
-    server = client.Server("piper", "piper-tts", "piper", install, (self.model,))
+    server = servers.Server(
+      "piper", f"{PACKAGE}.piper", "piper-tts", "piper", install, (self.model,)
+    )
     return _spoken(server, {"text": text, "speaker": self.speaker}, "Piper")
 
 
@@ -115,9 +121,9 @@ class ProgramSpeaker:
     )
 
 
-def _spoken(server: client.Server, request: dict, name: str, warp: float = 1.0) -> Phrase:
+def _spoken(server: servers.Server, request: dict, name: str, warp: float = 1.0) -> Phrase:
   """Returns the speech of a request, `warp` times as fast; RecordError if it is inaudible."""
-  header, samples_S = client.ask(server, request)
+  header, samples_S = servers.ask(server, request)
   if np.abs(samples_S).max(initial=0.0) < AUDIBLE:
     text = request["text"]
     raise RecordError(f"{name} gives no sound for {text!r}. Correct the text, or leave it out.")
@@ -150,13 +156,21 @@ def align(text: str, header: dict) -> tuple[Word, ...]:
     [starts[place] for place in known] + [header["samples"]],
   )
   phonemes = [""] * len(tokens)
-  for character, phoneme in header["phonemes"]:
-    phonemes[_place(tokens, character)] += phoneme
+  for character, _, phone in header["phones"]:
+    phonemes[_place(tokens, character)] += phone
   seconds = times / header["rate_hz"]
   return tuple(
     Word(token, float(seconds[place]), float(seconds[place + 1]), phonemes[place])
     for place, (token, _) in enumerate(tokens)
   )
+
+
+def phones(header: dict) -> tuple[Phone, ...]:
+  """Returns the phones of an espeak-ng answer; each ends where the next one begins."""
+  starts = [sample / header["rate_hz"] for _, sample, _ in header["phones"]]
+  ends = [*starts[1:], header["samples"] / header["rate_hz"]]
+  named = zip(header["phones"], starts, ends, strict=True)
+  return tuple(Phone(text, start_s, end_s) for (_, _, text), start_s, end_s in named if text)
 
 
 def _place(tokens: list[tuple[str, int]], character: int) -> int:

@@ -33,7 +33,7 @@ def test_every_command_that_takes_a_machine_takes_all_that_changes_one():
     if "machine" in names:
       taking.add(command)
       assert names >= set(hardware.OPTIONS), command
-  assert taking == {"prepare", "train", "evaluate", "generate", "plan", "preflight"}
+  assert taking == {"prepare", "train", "align", "evaluate", "generate", "plan", "preflight"}
 
 
 def test_without_an_option_there_is_no_machine_and_nobody_is_asked_for_one():

@@ -9,7 +9,7 @@ from audiopalm.audio import silence, waveform
 from audiopalm.data import takes
 from audiopalm.data.takes import Phrase, Takes
 from audiopalm.errors import ConfigError
-from audiopalm.types import Word
+from audiopalm.types import Phone, Word
 
 TEXT = "one two three four five six seven eight"
 QUIET = Takes(hiss=0.0)
@@ -145,7 +145,7 @@ def test_answers_have_studio_quality():
   assert 0.1 < np.mean(longest_s) and max(longest_s) <= 0.2
 
 
-def test_times_of_words_move_with_the_words():
+def test_times_of_words_and_phones_move_with_them():
   take = takes.draw(
     Takes(ends_s=(0.5, 0.5), no_end=0.0, pauses=1.0, pause_s=(0.25, 0.25), hiss=0.0),
     "a b c d e f", "k", answer=False,
@@ -156,6 +156,7 @@ def test_times_of_words_move_with_the_words():
     tuple(Word(x, *time) for x, time in zip(of, times, strict=True)) for of in ("abc", "def")
   ]
   first = dataclasses.replace(tone(0.4, silent_s=0.2), words=words[0])
+  first = dataclasses.replace(first, phones=tuple(Phone("a", *time) for time in times))
   second = dataclasses.replace(first, words=words[1])
   found = takes.record(take, [first, second])
   # Of a phrase of 0.8 s, 0.17 to 0.63 is kept, and lies after half a second of silence.
@@ -163,6 +164,9 @@ def test_times_of_words_move_with_the_words():
   ends = [word.end_s for word in found.words]
   assert starts == pytest.approx([0.5, 0.73, 0.83, 1.21, 1.44, 1.54], abs=1e-3)
   assert ends == pytest.approx([0.73, 0.83, 0.96, 1.44, 1.54, 1.67], abs=1e-3)
+  assert [(phone.start_s, phone.end_s) for phone in found.phones] == list(
+    zip(starts, ends, strict=True)
+  )
   assert len(found.wave_S) / waveform.RATE_HZ == pytest.approx(1.67 + 0.5, abs=1e-3)
 
 

@@ -10,6 +10,8 @@ from audiopalm.errors import ConfigError
 from audiopalm.parts import mixtures, tokenizers
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
+from audiopalm.tokenizers.phonemes import Phonemes
+from audiopalm.tokenizers.pitch import PitchUnits
 from audiopalm.tokenizers.pretrained import PretrainedText
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
@@ -23,6 +25,8 @@ def test_builders_give_settings():
   )
   assert tokenizers.units(collapse=True).collapse
   assert tokenizers.mel_rvq(codebooks=4, mels=80) == MelRVQ(codebooks=4, mels=80)
+  assert tokenizers.phonemes(stress="apart") == Phonemes(stress="apart")
+  assert tokenizers.pitch(size=32, rate_hz=25) == PitchUnits(size=32, rate_hz=25)
   assert tokenizers.lyra("folder", levels=46) == Lyra(folder="folder", levels=46)
 
 

@@ -12,8 +12,7 @@
     translation_language   target_lang                       NeMo
     translation_audio, translation_speaker                   (if it is spoken too)
     offset, duration       (seconds; a part of the file)     NeMo
-    words                  [[word, start, end], ...]
-    phones                 [[phone, start, end], ...]
+    words, phones          [[word, start, end], ...]; phones are symbols of the IPA
 
 NeMo's `answer` is the expected output of a model: the translation, if target_lang differs from
 source_lang. Without an answer `text` is the translation, and the words of the recording are not

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from audiopalm import language_tags, orthography
 from audiopalm.data.manifest import columns, table
@@ -15,11 +15,13 @@ from audiopalm.data.manifest.columns import Fields
 from audiopalm.data.manifest.faults import Fault, Location
 from audiopalm.data.manifest.table import Row, Table
 from audiopalm.errors import ConfigError
-from audiopalm.types import Word
+from audiopalm.types import Phone, Word
 
 ROLES = ("source", "target")
 SOMEBODY = "somebody"  # the speaker of lines without one
 CLIPS = "clips"  # Common Voice's folder for the files in its column `path`
+
+Timed = TypeVar("Timed", Word, Phone)
 
 Files = str | tuple[str, ...]  # a manifest or folder, or several, that list a split
 
@@ -73,7 +75,7 @@ class ManifestLine:
   span_s: tuple[float, float] | None = None
   seconds: float | None = None
   words: tuple[Word, ...] = ()
-  phones: tuple[Word, ...] = ()
+  phones: tuple[Phone, ...] = ()
   pair: str = ""
   role: str = ""
   translation: "ManifestLine | None" = None
@@ -189,8 +191,8 @@ class _LineFields(Fields):
       speaker=self.label("speaker") or SOMEBODY,
       span_s=span_s,
       seconds=duration_s,
-      words=self._times("words"),
-      phones=self._times("phones"),
+      words=self._timed("words", Word),
+      phones=self._timed("phones", Phone),
       pair=self.label("pair"),
       role=self._role(),
       translation=translation,
@@ -275,24 +277,24 @@ class _LineFields(Fields):
     speaker = (self.label("translation_speaker") or SOMEBODY) if audio else ""
     return ManifestLine(self.row.location, "", path, text, code, speaker)
 
-  def _times(self, column: str) -> tuple[Word, ...]:
+  def _timed(self, column: str, kind: type[Timed]) -> tuple[Timed, ...]:
     """Returns the words or phones with their times; () if the row has none."""
-    value = self.value(column)
+    value, name = self.value(column), column.removesuffix("s")
     if value is None:
       return ()
     try:
       items = json.loads(value) if isinstance(value, str) else value
-      words = tuple(_word(item) for item in items)
+      timed = tuple(kind(*_timed(item, name)) for item in items)
     except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
       self.add_fault(
-        f"{column} is {columns.quoted(value)}, expected [[{column.removesuffix('s')}, start, end], "
-        "...] with times in seconds."
+        f"{column} is {columns.quoted(value)}, expected [[{name}, start, end], ...] with times in "
+        "seconds."
       )
       return ()
-    starts = [word.start_s for word in words]
+    starts = [one.start_s for one in timed]
     if starts != sorted(starts):
       self.add_fault(f"{column} are not in the order of their starts.")
-    return words
+    return timed
 
 
 @functools.lru_cache(maxsize=16)
@@ -300,15 +302,15 @@ def _is_folder(path: Path) -> bool:
   return path.is_dir()
 
 
-def _word(item: Any) -> Word:
+def _timed(item: Any, name: str) -> tuple[str, float, float]:
+  """Returns (text, start, end) of an item of the column of words or phones."""
   if isinstance(item, dict):
-    name = next((name for name in ("word", "phone") if name in item), "text")
-    item = (item[name], item["start"], item["end"])
+    item = (item[name] if name in item else item["text"], item["start"], item["end"])
   text, start_s, end_s = item
   start_s, end_s = float(start_s), float(end_s)
   if not isinstance(text, str) or not 0 <= start_s <= end_s < math.inf:
     raise ValueError(item)
-  return Word(orthography.plain(text), start_s, end_s)
+  return orthography.plain(text), start_s, end_s
 
 
 def _duplicates(lines: Sequence[ManifestLine]) -> Iterator[Fault]:

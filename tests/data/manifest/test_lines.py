@@ -7,7 +7,7 @@ import pytest
 from audiopalm.data.manifest import lines
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import ConfigError
-from audiopalm.types import Word
+from audiopalm.types import Phone, Word
 
 SOUND = {"audio": "a.wav", "text": "one", "language": "en"}
 
@@ -123,6 +123,15 @@ def test_times_of_words_come_as_lists_or_objects(read):
   assert only(read(SOUND | {"words": objects})).words == expected
 
 
+def test_times_of_phones_come_as_lists_or_objects(read):
+  expected = (Phone("ð", 0.0, 0.25), Phone("ə", 0.25, 0.5))
+  asked = [["ð", 0, 0.25], ["ə", 0.25, 0.5]]
+  assert only(read(SOUND | {"phones": asked})).phones == expected
+  assert only(read(SOUND | {"phones": json.dumps(asked)})).phones == expected
+  objects = [{"phone": "ð", "start": 0, "end": 0.25}, {"text": "ə", "start": 0.25, "end": 0.5}]
+  assert only(read(SOUND | {"phones": objects})).phones == expected
+
+
 def test_digests_follow_what_lines_depend_on(read):
   row = {"audio": "a.wav", "text": "one"}
   one = read(row, language="en")
@@ -152,6 +161,8 @@ def test_digests_follow_what_lines_depend_on(read):
     ({"offset": -1}, "offset is -1, expected seconds"),
     ({"words": [["one", 1, 0]]}, "words is [['one', 1, 0]], expected [[word, start, end], ...]"),
     ({"words": [["a", 1, 2], ["b", 0, 1]]}, "words are not in the order of their starts"),
+    ({"phones": [["a", 1]]}, "phones is [['a', 1]], expected [[phone, start, end], ...] with"),
+    ({"phones": [["a", 1, 2], ["b", 0, 1]]}, "phones are not in the order of their starts"),
     ({"role": "boss", "pair": 1}, "role is 'boss', expected source or target, or none"),
     ({"role": "source"}, "role is 'source', but there is no pair"),
     ({"translation": "un"}, "no translation_language: expected a column named"),

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from audiopalm import servers
 from audiopalm.data import synthesizers
-from audiopalm.data_pipelines.speech import client, voices
+from audiopalm.data_pipelines.speech import voices
 from audiopalm.data_pipelines.speech.speakers import EspeakSpeaker
 from audiopalm.errors import DataError, RecordError
 
@@ -21,7 +22,7 @@ def test_same_text_and_voice_give_the_same_bytes_whatever_came_before():
   EspeakSpeaker("de+m3", speed=250).speak("wie geht es dir")
   EspeakSpeaker("en-us+klatt2", pitch=80).speak("something else")
   assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
-  client.stop()
+  servers.stop()
   assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
 
 
@@ -54,6 +55,15 @@ def test_word_times_cover_the_wave_in_order():
   assert all(start < end for start, end in zip(starts, ends, strict=True))
   assert ends[-1] == pytest.approx(len(speech.wave_S) / 16_000, abs=1e-3)
   assert speech.words[3].phonemes == "pˈæɹɪs"
+
+
+def test_phones_lie_in_their_words_and_leave_out_pauses():
+  speech = VOICE.speak("is it you? yes")
+  assert [phone.text for phone in speech.phones] == ["ɪ", "z", "ɪ", "t", "j", "ˈuː", "j", "ˈɛ", "s"]
+  for word, phones in zip(speech.words, ("ɪz", "ɪt", "jˈuː", "jˈɛs"), strict=True):
+    inside = [phone for phone in speech.phones if word.start_s <= phone.start_s < word.end_s]
+    assert "".join(phone.text for phone in inside) == phones
+  assert 0.2 < speech.phones[6].start_s - speech.phones[5].end_s < 0.5
 
 
 def test_words_spoken_as_one_share_its_time():
@@ -92,15 +102,15 @@ def test_an_unknown_variant_is_an_error():
 
 def test_a_process_that_died_is_started_again():
   first = VOICE.speak(TEXT)
-  process = client._processes[os.getpid(), VOICE._server]
+  process = servers._processes[os.getpid(), VOICE._server]
   process.kill()
   process.wait()
   assert VOICE.speak(TEXT).wave_S.tobytes() == first.wave_S.tobytes()
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-  client.stop()
-  monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
+  servers.stop()
+  monkeypatch.setattr(servers.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(
     DataError, match=r"'espeak' needs the package espeakng-loader, .*pip install 'audiopalm\[data"
   ) as error:

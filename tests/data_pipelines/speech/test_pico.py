@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from audiopalm import servers
 from audiopalm.audio import waveform
 from audiopalm.data import synthesizers, takes
-from audiopalm.data_pipelines.speech import client, voices
+from audiopalm.data_pipelines.speech import voices
 from audiopalm.data_pipelines.speech.speakers import PICO, PicoSpeaker
 from audiopalm.errors import DataError, RecordError
 
@@ -48,7 +49,7 @@ def test_a_request_gives_the_same_bytes_whatever_came_before():
     for text, speaker in order:
       found = speaker.speak(text).wave_S.tobytes()
       assert first.setdefault((text, speaker), found) == found
-    client.stop()  # the next seed asks another process
+    servers.stop()  # the next seed asks another process
 
 
 @pico
@@ -156,25 +157,25 @@ def test_an_unknown_voice_is_an_error_that_ends_prepare():
 
 
 def test_without_the_package_one_text_names_it_and_the_other_synthesizer(monkeypatch):
-  client.stop()
-  monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
+  servers.stop()
+  monkeypatch.setattr(servers.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(DataError) as error:
     PicoSpeaker("en-US").speak("hello")
   assert not isinstance(error.value, RecordError)
   assert str(error.value) == (
-    "Synthesizer 'pico' needs the package py-nanotts, which is not installed. Install it on Linux: "
+    "'pico' needs the package py-nanotts, which is not installed. Install it on Linux: "
     "pip install 'audiopalm[data]'. Or choose synthesizer=\"espeak\"."
   )
 
 
 def test_a_library_that_cannot_be_loaded_is_one_error_that_says_so(tmp_path, monkeypatch):
-  client.stop()
+  servers.stop()
   (tmp_path / "py_nanotts.py").write_text("raise ImportError('libm.so.9: no such file')")
   monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-  monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: object())
+  monkeypatch.setattr(servers.importlib.util, "find_spec", lambda name: object())
   with pytest.raises(DataError) as error:
     PicoSpeaker("en-US").speak("hello")
-  client.stop()
+  servers.stop()
   assert not isinstance(error.value, RecordError)
   assert "Pico cannot be started: ImportError: libm.so.9: no such file. Install" in str(error.value)
 
@@ -182,7 +183,7 @@ def test_a_library_that_cannot_be_loaded_is_one_error_that_says_so(tmp_path, mon
 @pico
 def test_a_process_that_died_is_started_again():
   first = PicoSpeaker("en-US").speak(TEXT).wave_S.tobytes()
-  process = client._processes[os.getpid(), PICO]
+  process = servers._processes[os.getpid(), PICO]
   process.kill()
   process.wait()
   assert PicoSpeaker("en-US").speak(TEXT).wave_S.tobytes() == first

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from audiopalm import servers
 from audiopalm.audio import waveform
-from audiopalm.data_pipelines.speech import client, voices
+from audiopalm.data_pipelines.speech import voices
 from audiopalm.data_pipelines.speech.speakers import PiperSpeaker
 from audiopalm.errors import DataError, RecordError
 from audiopalm.parts import synthesizers
@@ -61,7 +62,7 @@ def folder(tmp_path):
   }  # fmt: skip
   (tmp_path / "tone.onnx.json").write_text(json.dumps(config))
   yield tmp_path
-  client.stop()
+  servers.stop()
 
 
 def test_a_voice_of_piper_speaks_as_its_network_says_without_noise(folder):
@@ -79,7 +80,7 @@ def test_a_text_gives_the_same_bytes_whatever_came_before(folder):
   first = one.speak("ab").wave_S.tobytes()
   assert other.speak("ab").wave_S.tobytes() != first
   assert one.speak("b") and one.speak("ab").wave_S.tobytes() == first
-  client.stop()
+  servers.stop()
   assert one.speak("ab").wave_S.tobytes() == first
 
 
@@ -102,7 +103,7 @@ def test_a_damaged_voice_is_one_error_that_says_so(folder):
 
 
 def test_without_the_package_one_text_says_what_to_install(monkeypatch):
-  monkeypatch.setattr(client.importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setattr(servers.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(DataError) as error:
     PiperSpeaker("voices/tone.onnx").speak("ab")
   assert "'piper' needs the package piper-tts, which is not installed" in str(error.value)

@@ -1,4 +1,7 @@
-"""Client of the synthesizer processes: `ask(server, request)`."""
+"""Programs in processes of their own that answer requests: `ask(server, request)`.
+
+They are modules of `data_pipelines.speech`, whose `serving` has the protocol.
+"""
 
 import atexit
 import dataclasses
@@ -7,26 +10,27 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import audiopalm
 from audiopalm.errors import DataError, RecordError
 
-ROOT = Path(audiopalm.__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-  """A synthesizer process: the module `name` of this package, run with `arguments`.
+  """A process that runs `module` with `arguments`; `name` is what errors call it.
 
   It imports the module `imported` of the package `package`; `install` is the advice if that is
   missing.
   """
 
   name: str
+  module: str
   package: str
   imported: str
   install: str
@@ -34,12 +38,12 @@ class Server:
 
   @property
   def command(self) -> list[str]:
-    module = f"audiopalm.data_pipelines.speech.{self.name}"
-    return [sys.executable, "-m", module, *self.arguments]
+    return [sys.executable, "-m", self.module, *self.arguments]
 
 
 # Keyed by the id of the calling process too, so that a fork starts its own.
 _processes: dict[tuple[int, Server], subprocess.Popen] = {}
+_lock = threading.Lock()  # of their pipes
 
 
 def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
@@ -49,6 +53,11 @@ def ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.nda
   the server cannot speak, and DataError, which ends `prepare`, for any other refused request: a
   missing voice is not a fault of a single record.
   """
+  with _lock:
+    return _ask(server, request)
+
+
+def _ask(server: Server, request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
   for _ in range(2):
     process = _process(server)
     try:
@@ -77,7 +86,7 @@ def _process(server: Server) -> subprocess.Popen:
   if process is None or process.poll() is not None:
     if importlib.util.find_spec(server.imported) is None:
       raise DataError(
-        f"Synthesizer {server.name!r} needs the package {server.package}, which is not installed. "
+        f"{server.name!r} needs the package {server.package}, which is not installed. "
         f"{server.install}"
       )
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))

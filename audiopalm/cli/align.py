@@ -1,0 +1,67 @@
+"""`audiopalm align`: when the words and phones of a manifest's recordings are spoken."""
+
+import argparse
+import functools
+from pathlib import Path
+
+from rich import console, table
+
+from audiopalm.cli import hardware, options, outputs
+from audiopalm.data.manifest import published
+from audiopalm.data.manifest.lines import Reading
+from audiopalm.errors import EXIT_DONE
+
+DESCRIPTION = """Write a manifest with the times of words and of phones as its columns.
+
+  audiopalm align train.jsonl --workdir runs/aligner --out train.timed.jsonl
+
+The run is one that was trained by CTC on phonemes or on text (configs/systems/aligner.py); phones
+come from phonemes alone. All lines of the manifest go into the new one, JSON Lines, with all of
+their columns; `confidence` is the mean probability of what is aligned, from 0 to 1. A line with a
+fault, and one whose recording cannot be aligned, is kept as it is and counted with its reason.
+
+Started again it goes on where it stopped."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `align`."""
+  add = functools.partial(options.add, parser)
+  summary = "a JSONL or TSV file, or a folder; several make one manifest"
+  parser.add_argument("manifest", metavar="MANIFEST", nargs="+", help=summary)
+  options.add_trained(parser)
+  options.add_step(parser)
+  add("--out FILE", "the new manifest, .jsonl; it must not exist", type=Path, required=True)
+  add("--corpus", "how its tables are read (default: as manifests)", choices=published.READINGS)
+  add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
+  add("--translation-language CODE", "the same for their translations")
+  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
+  options.add_workers(parser, "read recordings")
+  hardware.add_arguments(parser)
+  options.add_products(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm align`."""
+  from audiopalm import session  # imports jax
+  from audiopalm.inference import alignment, timing
+
+  read = outputs.inputs(*args.manifest, *hardware.files(args), *outputs.of_run(args.workdir))
+  outputs.check_file("--out", args.out, read, workdir=args.workdir)
+  kind = published.READINGS.get(args.corpus, Reading)
+  reading = kind(args.language, args.translation_language, args.audio_dir)
+  trained = session.load(args.workdir, hardware.machine(args), args.step, args.products, args.trust)
+  aligner = alignment.aligner(trained)
+  summary = timing.write(aligner, tuple(args.manifest), reading, args.out, args.workers)
+  show(summary, console.Console())
+  return EXIT_DONE
+
+
+def show(summary, out: console.Console) -> None:
+  """Prints what was aligned, and why the other lines were not."""
+  mean = f", with a mean confidence of {summary.confidence:.3f}" if summary.aligned else ""
+  out.print(f"{summary.aligned:,} of {summary.lines:,} lines were aligned{mean}.", highlight=False)
+  if summary.kinds:
+    rows = table.Table("lines", "kept as they were: why", box=None)
+    for kind, about in summary.kinds.items():
+      rows.add_row(f"{about['records']:,}", f"{kind}: {about['first']}")
+    out.print(rows, markup=False, highlight=False)
