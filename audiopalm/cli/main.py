@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 
 from audiopalm import system, version
 from audiopalm.cli import huge_pages, options
@@ -170,7 +171,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
   return arguments[:at], arguments[at + 1 :]
 
 
-def _stop(number, frame):
+def _stop(number: int, frame: FrameType | None) -> None:
   raise Requeue("Asked to stop (SIGTERM). What was written is kept: run the same command again.")
 
 

@@ -43,7 +43,7 @@ def check(plan: Plan, what: str) -> None:
 
 
 @functools.partial(jax.jit, static_argnames="many")
-def fork(now: Arrays, end, many: int) -> Arrays:
+def fork(now: Arrays, end: jax.typing.ArrayLike, many: int) -> Arrays:
   """Returns what `row` starts from: what sampling starts from, each batch row `many` times.
 
   Of the rows of a prompt the first is alive; a prompt whose plan has ended is answered already.
@@ -86,7 +86,7 @@ def row(
   params: Params,
   tables: plans.Tables,
   now: Arrays,
-  most: jax.Array,
+  most: jax.typing.ArrayLike,
   prompt_slots: int,
   beams: Beams,
   machine: Machine,
@@ -110,7 +110,9 @@ def row(
   return {**chosen, "row": now["row"] + 1, "live": live}
 
 
-def _first_column(kept, column: int, logits_BV):
+def _first_column(
+  kept: jax.Array | None, column: int, logits_BV: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Returns the logits of column 0, and holes for the cells beside it (`check`)."""
   holes_B = jnp.full_like(jnp.max(logits_BV, axis=1), HOLE, jnp.int32)  # for its shape alone
   return (logits_BV if column == 0 else kept), holes_B
@@ -139,7 +141,7 @@ def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
 
 
 def _choose(
-  beams: Beams, settled: tuple[plans.Tables, jax.Array, jax.Array], now: Arrays
+  beams: Beams, settled: tuple[plans.Tables, jax.Array, jax.typing.ArrayLike], now: Arrays
 ) -> Arrays:
   """Returns the rows that go on, each with its new cells and the row it comes from, and the best
   answers so far. `settled` is the plan's tables, the number of the row, and how many there may be.
@@ -217,10 +219,10 @@ def _by_rows(local: Callable[..., Arrays], whole: object, arrays: Arrays) -> Arr
   return sharding.mapped(local, (PartitionSpec(), rows), rows)(whole, arrays)
 
 
-def _split(array) -> PartitionSpec:
+def _split(array: jax.Array) -> PartitionSpec:
   return PartitionSpec(*sharding.layout_of(array))
 
 
-def _taken(array, at_PN):
+def _taken(array: jax.Array, at_PN: jax.Array) -> jax.Array:
   """Returns array[p, at_PN[p, n]]."""
   return jax.vmap(lambda part, at_N: part[at_N])(array, at_PN)

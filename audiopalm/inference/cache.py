@@ -34,7 +34,7 @@ class Cache:
   positions_BJ: jax.Array
   used: jax.Array
 
-  def with_row(self, kept, new):
+  def with_row(self, kept: jax.Array, new: jax.Array) -> jax.Array:
     """Returns an array of the cache with one more row per sequence: keys or values [B, 1, G, H],
     all layers in front or none, or positions [B, 1]."""
     slots = -1
@@ -61,7 +61,7 @@ def filled(
   positions_BP: jax.Array,
   slots: int,
   apart: bool = False,
-  dtype: jnp.dtype | None = None,
+  dtype: jax.typing.DTypeLike | None = None,
   shared: bool = True,
 ) -> Cache:
   """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a

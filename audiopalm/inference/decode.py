@@ -137,7 +137,7 @@ def stages(length: int, rows: int) -> list[int]:
   return slots
 
 
-def _keys(prompts: Sequence[Grid], key):
+def _keys(prompts: Sequence[Grid], key: jax.Array) -> jax.Array:
   """Returns one key per prompt, from what it says and how many equal ones came before."""
   words, seen = [], {}
   for prompt in prompts:
@@ -165,8 +165,19 @@ def _conditioning(
   jax.jit, static_argnames=("model", "slots", "prompt_slots", "sampling", "machine")
 )
 def _loop(
-  model, params, tables, given_BRK, now, limit, most, *, slots, prompt_slots, sampling, machine
-):  # fmt: skip
+  model: LanguageModel,
+  params: Params,
+  tables: plans.Tables,
+  given_BRK: jax.Array,
+  now: beams.Arrays,
+  limit: jax.typing.ArrayLike,
+  most: jax.typing.ArrayLike,
+  *,
+  slots: int,
+  prompt_slots: int,
+  sampling: Sampling | Beams,
+  machine: Machine,
+) -> beams.Arrays:
   """Returns what it was given after more rows: until `limit` rows are decoded, or all ended.
 
   `now` is {"row": number of the next row, "live": Live, "tokens_BRK": rows so far}, or what

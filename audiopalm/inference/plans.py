@@ -22,7 +22,7 @@ class Tables:
   `tied` are the columns that some row ties to its lead: they are part of the program.
   """
 
-  end: Array
+  end: Array | np.int32
   class_KV: Array
   ends_KC: Array
   mode_SK: Array
@@ -62,7 +62,9 @@ def allowed(tables: Tables, k: int, classes_BC: jax.Array, ids: int) -> jax.Arra
   return (classes_V >= 0) & classes_BC[:, jnp.maximum(classes_V, 0)]
 
 
-def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
+def following(
+  tables: Tables, state_B: jax.Array, frames_B: jax.Array, left_B: jax.Array, cells_BK: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns (state, frames, left) after a row, as `Plan.after` does."""
   class_B, _ = _lead_class(tables, state_B, cells_BK)
   classes = tables.next_SC.shape[1]
@@ -78,13 +80,15 @@ def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
   return jnp.where(empty, empty_B, next_B), frames_B, left_B
 
 
-def ends(tables: Tables, state_B, cells_BK):
+def ends(tables: Tables, state_B: jax.Array, cells_BK: jax.Array) -> jax.Array:
   """Returns for each row whether the cell of its lead, which is drawn already, ends the part."""
   class_B, column_B = _lead_class(tables, state_B, cells_BK)
   return at(tables.ends_KC.reshape(-1), column_B * tables.ends_KC.shape[1] + class_B)
 
 
-def _lead_class(tables: Tables, state_B, cells_BK):
+def _lead_class(
+  tables: Tables, state_B: jax.Array, cells_BK: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Returns (class of each lead's cell, 0 without a lead; the lead's column, 0 without one)."""
   lead_B = at(tables.lead_S, state_B)
   columns, ids = tables.class_KV.shape
@@ -94,7 +98,7 @@ def _lead_class(tables: Tables, state_B, cells_BK):
   return jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0)), column_B
 
 
-def at(table, index_B):
+def at(table: Array, index_B: jax.Array) -> jax.Array:
   """Returns table[index_B], placed as the index is."""
   split = sharding.layout_of(index_B)
   there = jax.sharding.PartitionSpec(*split, *(None,) * (table.ndim - 1)) if any(split) else None

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from audiopalm import layouts
-from audiopalm.data.corpora import Corpus
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.inference import beams, decode
 from audiopalm.inference.sampling import Beams, Sampling
@@ -16,7 +15,7 @@ from audiopalm.inference.trained import Trained
 from audiopalm.layouts import incremental
 from audiopalm.layouts.cells import Part
 from audiopalm.tokenizers.base import Fitted
-from audiopalm.types import Grid, Task
+from audiopalm.types import CorpusSettings, Grid, Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +124,7 @@ def continuations(
   return [_recovered(answer, plan) for answer in decoded]
 
 
-def voice_of(tokenizer: Fitted, corpus: Corpus, language: str) -> str | None:
+def voice_of(tokenizer: Fitted, corpus: CorpusSettings, language: str) -> str | None:
   """Returns the default voice of a language.
 
   The first of the corpus' training voices that the tokenizer can produce; None, the tokenizer's

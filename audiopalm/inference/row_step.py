@@ -69,7 +69,9 @@ def read(model: LanguageModel, params: Params, machine: Machine) -> Params:
 
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "held"))
-def _copied(model, params, machine, apart, held):
+def _copied(
+  model: LanguageModel, params: Params, machine: Machine, apart: bool, held: bool
+) -> Params:
   params = model.held(params, machine) if held else params
   return model.unstacked(params) if apart else params
 
@@ -130,7 +132,14 @@ def _assembled(
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "shared"))
 def _prefilled(
-  model, params, arrays: Mapping[str, jax.Array], key_B, machine, *, slots: int, shared: bool
+  model: LanguageModel,
+  params: Params,
+  arrays: Mapping[str, jax.Array],
+  key_B: jax.Array,
+  machine: Machine,
+  *,
+  slots: int,
+  shared: bool,
 ) -> Live:
   positions_BP = arrays["positions_BP"]
   batch = PackedBatch(
@@ -205,7 +214,15 @@ def advanced(
   )
 
 
-def _cells(model, params, tables, live, given_BK, sampling, machine):
+def _cells(
+  model: LanguageModel,
+  params: Params,
+  tables: plans.Tables,
+  live: Live,
+  given_BK: jax.Array | None,
+  sampling: samplings.Sampling,
+  machine: Machine,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns (cells_BK, summed log-probability_B, number of predicted cells_B) of the next row."""
   mode_BK = plans.at(tables.mode_SK, live.state_B)
   cells_BK = jnp.where(mode_BK == Mode.COPY, live.above_BK, HOLE)
@@ -232,7 +249,14 @@ def _cells(model, params, tables, live, given_BK, sampling, machine):
   return model.head.draw(params, live.hidden_BD, drawn, choose, machine)
 
 
-def _sampled(logits_BV, allowed_BV, key_B, rows_B, column, sampling):
+def _sampled(
+  logits_BV: jax.Array,
+  allowed_BV: jax.Array,
+  key_B: jax.Array,
+  rows_B: jax.Array,
+  column: int,
+  sampling: samplings.Sampling,
+) -> tuple[jax.Array, jax.Array]:
   """Returns what `sampling.sample` does, each device for its sequences."""
 
   def local(logits_BV, allowed_BV, key_B, rows_B):

@@ -55,7 +55,7 @@ class Beams:
   def __str__(self) -> str:
     return f"beam search, {self.beams} beams, length penalty {self.length_penalty:g}"
 
-  def score(self, log_likelihood, cells):
+  def score(self, log_likelihood: jax.Array, cells: jax.Array) -> jax.Array:
     """Returns the scores of answers from their log-likelihoods and numbers of cells."""
     return log_likelihood / ((5 + cells) / 6) ** self.length_penalty
 
@@ -73,7 +73,9 @@ def chosen(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> S
   return Beams(beams, length_penalty)
 
 
-def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):
+def sample(
+  logits_BV: jax.Array, allowed_BV: jax.Array, sampling: Sampling, keys_B: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Returns (ids_B, log-probability of each among the allowed ids at temperature 1).
 
   Every row has its own key, so a draw does not depend on the rest of the batch.
@@ -88,7 +90,7 @@ def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):
   return ids_B, jnp.take_along_axis(log_probs_BV, ids_B[:, None], axis=-1)[:, 0]
 
 
-def _best(logits_BV):
+def _best(logits_BV: jax.Array) -> jax.Array:
   """Returns argmax over V: the least id with the highest logit, by two plain reductions, that a CPU
   makes with vectors where it makes an argmax one by one."""
   highest_B1 = jnp.max(logits_BV, axis=-1, keepdims=True)
@@ -97,7 +99,7 @@ def _best(logits_BV):
   return jnp.min(jnp.where(logits_BV == highest_B1, ids_V, last), axis=-1)
 
 
-def _kept(logits_BV, sampling: Sampling):
+def _kept(logits_BV: jax.Array, sampling: Sampling) -> jax.Array:
   """Returns the logits with -inf for every id that top-k or top-p leaves out."""
   if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
     worst_B1 = jax.lax.top_k(logits_BV, sampling.top_k)[0][:, -1:]

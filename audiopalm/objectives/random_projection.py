@@ -128,7 +128,9 @@ def labels(variables: Params, mel_BTM: jax.Array, stride: int) -> jax.Array:
   return jnp.argmax(scores_BUV, axis=-1).astype(jnp.int32)
 
 
-def _draw(draw_B, *, shape: tuple[int, int], stride: int, begins: float, span: int):
+def _draw(
+  draw_B: jax.Array, *, shape: tuple[int, int], stride: int, begins: float, span: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   frames, bins = shape
   whole = frames // stride
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm import sharding
-from audiopalm.data import feeds
+from audiopalm.data import prepared
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.inference import cache as caches
@@ -131,7 +131,7 @@ def decode_step(
 
   Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
   """
-  feeds.check_answers(experiment.data)
+  prepared.check_answers(experiment.data)
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
   model = experiment.model.build(space)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 import jax
 import orbax.checkpoint as ocp
@@ -83,7 +84,9 @@ class Writer:
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     return self
 
-  def __exit__(self, kind, error, trace) -> None:
+  def __exit__(
+    self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+  ) -> None:
     try:
       self.wait()  # after an error too: a save that has begun is not lost
       self._checkpointer.close()
