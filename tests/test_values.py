@@ -120,9 +120,20 @@ def test_json_gives_back_an_equal_value():
 
 
 def test_a_field_the_json_lacks_takes_its_default():
-  plain = json.loads(values.to_json(Evaluation(rows=7)))
+  plain = json.loads(values.to_json(Evaluation(held_out_batch_rows=7)))
   del plain["examples"]
-  assert values.from_json(json.dumps(plain)) == Evaluation(rows=7)
+  assert values.from_json(json.dumps(plain)) == Evaluation(held_out_batch_rows=7)
+
+
+def test_fields_of_earlier_versions_are_read_by_their_names_of_today():
+  for value, names in (
+    (Evaluation(held_out_batch_rows=7, decode_batch_rows=9), Evaluation.renamed),
+    (Machine(loss_chunk_cells=5), Machine.renamed),
+  ):
+    plain = json.loads(values.to_json(value))
+    for old, new in names.items():
+      plain[old] = plain.pop(new)
+    assert values.from_json(json.dumps(plain)) == value
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,11 @@ def continuations(
   key: jax.Array,
   fill: bool = False,
 ) -> list[Continuation]:
-  """Returns what the model says after each prompt, in the order of the prompts.
+  """Returns the model's answer to each prompt, in the order of the prompts.
 
-  At most `max_rows` rows are decoded for each, `experiment.evaluation.batch_rows` prompts at a
-  time. Either all prompts are begun or none. `fill` gives every batch as many rows: one compiled
-  program for all of them, and for the next task too, is worth the idle rows.
+  At most `max_rows` rows are decoded for each, `evaluation.decode_batch_rows` prompts at a time.
+  Either all prompts are begun or none. `fill` pads every batch to the same number of rows, so that
+  one compiled program serves all batches, also those of the next task.
   """
   if not prompts:
     return []
@@ -117,7 +117,7 @@ def continuations(
     max_rows=max_rows,
     key=key,
     machine=trained.machine,
-    batch_rows=trained.experiment.evaluation.batch_rows,
+    batch_rows=trained.experiment.evaluation.decode_batch_rows,
     fill=fill,
     given=[layouts.conditioning(layout, prompt.streams, space) for prompt in prompts],
   )

@@ -93,7 +93,7 @@ class Head(Protocol):
   ) -> Iterable[Scored]:
     """Returns the scores of each column of `tokens_BLK`, which row i of `hidden_BLD` predicts.
 
-    Holes have scores that mean nothing. At most `machine.loss_chunk_rows` cells on a device have
+    Holes have scores that mean nothing. At most `machine.loss_chunk_cells` cells on a device have
     logits at one time.
     """
 

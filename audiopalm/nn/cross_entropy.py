@@ -23,12 +23,12 @@ class Settings:
   """How logits are computed.
 
   The first `size` rows of the table are vocabulary, the rest padding. A device holds the logits of
-  at most `chunk_rows` cells at a time. `softcap` is that of Gemma 2 (arXiv:2408.00118, section 2);
+  at most `chunk_cells` cells at a time. `softcap` is that of Gemma 2 (arXiv:2408.00118, section 2);
   `products` is as in `nn.layers`.
   """
 
   size: int
-  chunk_rows: int
+  chunk_cells: int
   softcap: float | None = None
   products: jax.typing.DTypeLike | None = None
 
@@ -71,7 +71,7 @@ def _forward(
   split = _Placement.of(hidden_BLD, table_VD)
   cells = split.cells
   ways = sharding.ways(split.hidden[0]) * sharding.ways(split.hidden[1])
-  one_chunk = tokens_BL.size // ways <= settings.chunk_rows
+  one_chunk = tokens_BL.size // ways <= settings.chunk_cells
   run = sharding.mapped(
     functools.partial(_score, settings, split, one_chunk),
     (split.hidden, split.table, cells),
@@ -234,7 +234,7 @@ def _flat(array: jax.Array) -> jax.Array:
 def _in_chunks(settings: Settings, *arrays: jax.Array) -> tuple[jax.Array, ...]:
   """Returns the arrays in equal chunks along a new first axis, the last one zero-padded."""
   cells = len(arrays[0])
-  chunks = -(-cells // settings.chunk_rows)
+  chunks = -(-cells // settings.chunk_cells)
   size = -(-cells // chunks)
 
   def cut(array):

@@ -84,7 +84,7 @@ class RandomProjection(OnePlayer):
     heard_BTM = jnp.where(covered_BT[..., None], self.noise * noise_BTM, mel_BTM)
     hidden_BUD = model.encode(params, heard_BTM, valid_BU, machine, key if train else None)
     settings = cross_entropy.Settings(
-      model.classes, machine.loss_chunk_rows, products=machine.products
+      model.classes, machine.loss_chunk_cells, products=machine.products
     )
     nll_BU, _, correct_BU = cross_entropy.cross_entropy(
       hidden_BUD, model.table(params), labels_BU, settings

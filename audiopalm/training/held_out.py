@@ -17,8 +17,8 @@ from audiopalm.training import goodput, step, together
 
 
 class HeldOut:
-  """Measures the mean loss of each task on `experiment.evaluation.rows` rows of its validation
-  split. A task without rows is left out. The batches are made once and kept on the host.
+  """Measures the mean loss of each task on `evaluation.held_out_batch_rows` batch rows of its
+  validation split. A task without any is left out. Batches are made once and kept on the host.
   """
 
   def __init__(
@@ -60,7 +60,7 @@ class HeldOut:
 
   def _loaded(self) -> dict[str, list[Batch]]:
     if self._batches is None:
-      tasks, rows = self._experiment.tasks, self._experiment.evaluation.rows
+      tasks, rows = self._experiment.tasks, self._experiment.evaluation.held_out_batch_rows
       feed = self._experiment.data.feed(self._prepared, tasks, "validation")
       here = sharding.rows_here(self._mesh, self._batch_rows)
       batches = {

@@ -227,7 +227,7 @@ CHANGES = [
   dict(data=2, fsdp=2, tensor=2),
   dict(fsdp=2, context=2, tensor=2),
   dict(context=4, data=2),
-  dict(loss_chunk_rows=5),
+  dict(loss_chunk_cells=5),
   dict(remat="dots"),
   dict(remat="full", unroll_layers=True),
 ]

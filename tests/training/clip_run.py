@@ -38,7 +38,7 @@ def experiment(**changes) -> Experiment:
     model=SpeechEncoder(layers=2, width=16, heads=2, hidden=24, mels=20, classes=32),
     objective=RandomProjection(mask_probability=0.05),
     optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
-    evaluation=Evaluation(every_steps=4, rows=8),
+    evaluation=Evaluation(every_steps=4, held_out_batch_rows=8),
     data=Clips(seconds=0.8, batch_rows=8),
     steps=6,
     checkpoint_every_steps=3,

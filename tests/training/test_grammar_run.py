@@ -42,7 +42,7 @@ MOST = 64  # long enough for one of a few answers to end
 def made(tiny):
   turns = dataclasses.replace(mixtures.interleaved(tiny.CORPUS), tag="[IN {source}]")
   mixture = mixtures.blend((turns, 2.0), (mixtures.tts(tiny.CORPUS), 1.0))
-  evaluation = Evaluation(every_steps=2, rows=8)
+  evaluation = Evaluation(every_steps=2, held_out_batch_rows=8)
   changes = {"mixture": mixture, "layout": RULE, "evaluation": evaluation}
   return tiny.experiment(steps=4, checkpoint_every_steps=2, **changes)
 
