@@ -100,7 +100,7 @@ class Machine:
 
   `compute_dtype` is the dtype of activations, `product_dtype` that of the operands of matrix
   products, whose sums are float32; None is `compute_dtype`, unless a run chooses another on a CPU
-  (`parts.machines.settled`).
+  (`parts.machines.choose_products`).
   """
 
   name: str = "cpu"

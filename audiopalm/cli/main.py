@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         huge_pages.start()
       args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
       args.passed_on = passed_on
-      with options.opened(args):
+      with options.open_workdir(args):
         return args.run(args)
     finally:
       if sys.stdout is not None:

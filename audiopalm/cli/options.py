@@ -94,7 +94,7 @@ def add_workdir(
   parser.set_defaults(changed_by=changed_by)
 
 
-def opened(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+def open_workdir(args: argparse.Namespace) -> contextlib.AbstractContextManager:
   """Gives a command the files of a workdir in an object store, and keeps the store up to date."""
   place = getattr(args, "workdir", None)
   if not isinstance(place, store.StoreAddress):

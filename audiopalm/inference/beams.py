@@ -106,7 +106,7 @@ def row(
   changes = {name: chosen.pop(name) for name in OF_LIVE}
   cache = _reordered(live.cache, from_B, prompt_slots)
   live = dataclasses.replace(live, cache=cache, **changes)
-  live = row_step.advanced(model, params, live, cells_BK, machine)
+  live = row_step.advance(model, params, live, cells_BK, machine)
   return {**chosen, "row": now["row"] + 1, "live": live}
 
 

@@ -56,7 +56,7 @@ def bucket(rows: int) -> int:
   return smaller if smaller >= max(rows, SMALLEST_BUCKET) else power
 
 
-def filled(
+def fill(
   new: tuple[jax.Array, jax.Array],
   positions_BP: jax.Array,
   slots: int,
@@ -74,10 +74,10 @@ def filled(
 
   prompt = positions_BP.shape[1]
   used = jnp.int32(prompt) if shared else jnp.full_like(positions_BP[:, 0], prompt)
-  return grown(Cache(heads_first(new[0]), heads_first(new[1]), positions_BP, used), slots)
+  return grow(Cache(heads_first(new[0]), heads_first(new[1]), positions_BP, used), slots)
 
 
-def extended(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Cache:
+def extend(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Cache:
   """Returns the cache with one more row per sequence: what `Model.step` returns."""
   keys, values = (
     jax.tree.map(cache.with_row, kept, rows)
@@ -87,7 +87,7 @@ def extended(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Ca
   return Cache(keys, values, positions_BJ, cache.used + 1)
 
 
-def grown(cache: Cache, slots: int) -> Cache:
+def grow(cache: Cache, slots: int) -> Cache:
   """Returns the cache with more slots."""
   more = slots - cache.positions_BJ.shape[1]
 

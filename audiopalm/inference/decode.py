@@ -184,7 +184,7 @@ def _loop(
   `beams.fork` makes of it, whose prompts take `prompt_slots` slots and `most` rows at most.
   """
   live = now["live"]
-  live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
+  live = dataclasses.replace(live, cache=caches.grow(live.cache, slots))
 
   def going(now):
     return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)

@@ -63,16 +63,16 @@ def read(model: LanguageModel, params: Params, machine: Machine) -> Params:
   """Returns the parameters as `row` reads them: layers apart, where they are few, and on a CPU in
   the dtype of products. Accelerators cast theirs as they read them."""
   apart = model.layers <= MOST_APART
-  held = machine.products != machine.compute_dtype
+  cast = machine.products != machine.compute_dtype
   # Parameters that stay as they are must not pass through a program: it would copy them.
-  return _copied(model, params, machine, apart, held) if apart or held else params
+  return _copied(model, params, machine, apart, cast) if apart or cast else params
 
 
-@functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "held"))
+@functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "cast"))
 def _copied(
-  model: LanguageModel, params: Params, machine: Machine, apart: bool, held: bool
+  model: LanguageModel, params: Params, machine: Machine, apart: bool, cast: bool
 ) -> Params:
-  params = model.held(params, machine) if held else params
+  params = model.cast_kernels(params, machine) if cast else params
   return model.unstacked(params) if apart else params
 
 
@@ -154,7 +154,7 @@ def _prefilled(
   apart = model.layers <= MOST_APART
   nothing_B = jnp.zeros_like(arrays["state_B"])
   return Live(
-    cache=caches.filled(new, positions_BP, slots, apart, machine.products, shared),
+    cache=caches.fill(new, positions_BP, slots, apart, machine.products, shared),
     hidden_BD=hidden_BPD[:, -1],
     above_BK=arrays["tokens_BPK"][:, -1],
     position_B=positions_BP[:, -1] + 1,
@@ -197,17 +197,17 @@ def row(
     cells_B=live.cells_B + count_B,
     log_likelihood_B=live.log_likelihood_B + log_prob_B,
   )
-  return advanced(model, params, after, cells_BK, machine), cells_BK
+  return advance(model, params, after, cells_BK, machine), cells_BK
 
 
-def advanced(
+def advance(
   model: LanguageModel, params: Params, live: Live, cells_BK: jax.Array, machine: Machine
 ) -> Live:
   """Returns `live` after the model has read one row of each sequence; their plans do not move."""
   hidden_BD, new = model.step(params, cells_BK, live.position_B, live.cache, machine)
   return dataclasses.replace(
     live,
-    cache=caches.extended(live.cache, new, live.position_B),
+    cache=caches.extend(live.cache, new, live.position_B),
     hidden_BD=hidden_BD,
     above_BK=cells_BK,
     position_B=live.position_B + 1,

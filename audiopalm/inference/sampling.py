@@ -60,7 +60,7 @@ class Beams:
     return log_likelihood / ((5 + cells) / 6) ** self.length_penalty
 
 
-def chosen(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> Sampling | Beams:
+def choose(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> Sampling | Beams:
   """Returns how answers are decoded: as `drawn` with one beam, else by search; ConfigError for
   several beams where `drawn` is not greedy."""
   if beams == 1:

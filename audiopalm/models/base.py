@@ -146,7 +146,7 @@ class LanguageModel(Model, Protocol):
   def cache_shape(self, rows: int, slots: int) -> tuple[int, ...]:
     """Returns the shape of a cache's keys, and of its values: [layers, B, G, J, H]."""
 
-  def held(self, params: Params, machine: Machine) -> Params:
+  def cast_kernels(self, params: Params, machine: Machine) -> Params:
     """Returns the parameters with kernels and output table in the dtype of the machine's products,
     which `step` and the head take too: each row reads all of them, and casts nothing then."""
 

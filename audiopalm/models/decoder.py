@@ -296,7 +296,7 @@ class DecoderModel(base.NetworkModel):
     )  # fmt: skip
     return self._normed(params, x_BLD)[:, 0], tuple(zip(*new, strict=True)) if apart else new
 
-  def held(self, params: Params, machine: Machine) -> Params:
+  def cast_kernels(self, params: Params, machine: Machine) -> Params:
     dtype = jnp.dtype(machine.products)
 
     def cast(path, array):

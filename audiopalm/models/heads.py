@@ -57,7 +57,7 @@ class ParallelHead:
     return drawn
 
   def table(self, params: Params, column: int) -> jax.Array:
-    """Returns table_VD, the output rows of one column as they are stored or `held`."""
+    """Returns table_VD, the output rows of one column as they are stored or of `cast_kernels`."""
     table_VD = params.get("head", params["embed"])["table"]
     if len(self.padded) == 1:
       return table_VD

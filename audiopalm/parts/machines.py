@@ -1,5 +1,5 @@
 """Machines by name, from a file or by the first device: the hardware of a run, chosen at each start
-(`--machine`). The dtype of matrix products is chosen once per run (`settled`).
+(`--machine`). The dtype of matrix products is chosen once per run (`choose_products`).
 """
 
 import dataclasses
@@ -159,7 +159,7 @@ BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")  # of CPUs that multiply bfloat16 f
 NO_FLAG = f"this CPU has none of the flags {', '.join(BFLOAT16_FLAGS)}"
 
 
-def settled(
+def choose_products(
   machine: Machine,
   asked: str | None = None,
   kept: str | None = None,

@@ -143,7 +143,7 @@ def decode_step(
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
     best = model.head.draw(params, hidden_BD, (), likeliest, machine)
-    return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
+    return jnp.stack(best, axis=-1), caches.extend(cache, new, positions_B)
 
   def ids(*shape: int) -> jax.ShapeDtypeStruct:
     return _shaped(shape, ("batch", None)[: len(shape)], jnp.int32, mesh)

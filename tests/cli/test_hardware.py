@@ -95,8 +95,8 @@ def test_an_unknown_policy_lists_the_known_ones(capsys, option):
 
 def test_options_are_handed_on_as_they_were_given():
   line = ["--machine", "v5e", "--mesh", "fsdp=8", "--remat", "none", "--micro-batch-tokens", "64"]
-  assert hardware.given(asked(*line)) == line
-  assert hardware.given(asked()) == []
+  assert hardware.repeat_options(asked(*line)) == line
+  assert hardware.repeat_options(asked()) == []
 
 
 def test_what_a_command_reads_is_the_file_of_a_machine_and_no_name(tmp_path):

@@ -81,11 +81,11 @@ def test_a_search_out_of_range_says_so(settings, text):
 
 
 def test_one_beam_is_what_was_drawn_and_several_are_a_search():
-  assert sampling.chosen(1, 0.6) == Sampling()
-  assert sampling.chosen(1, 0.6, Sampling(2.0)) == Sampling(2.0)
-  assert sampling.chosen(4, 0.8) == Beams(4, 0.8)
+  assert sampling.choose(1, 0.6) == Sampling()
+  assert sampling.choose(1, 0.6, Sampling(2.0)) == Sampling(2.0)
+  assert sampling.choose(4, 0.8) == Beams(4, 0.8)
   with pytest.raises(ConfigError, match="leave out beams=4, or .* drawn at temperature 2"):
-    sampling.chosen(4, 0.8, Sampling(2.0))
+    sampling.choose(4, 0.8, Sampling(2.0))
 
 
 def test_ways_to_decode_have_names():
