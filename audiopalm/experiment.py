@@ -169,7 +169,7 @@ def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
 def _check_task(task: Task) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", task.name) or task.name in RESERVED_TASKS:
     raise ConfigError(
-      f"Task {task.name!r} needs another name: small letters, digits and _, and not one of "
+      f"Task {task.name!r} needs another name: lowercase letters, digits and _, and not one of "
       f"{', '.join(RESERVED_TASKS)}."
     )
   for role, _ in task.sides:

@@ -54,7 +54,7 @@ SYNONYMS = {
 UNIONS = (typing.Union, types.UnionType)
 WORDS = {types.NoneType: {"none": None}, bool: {"true": True, "false": False}}
 KIND_NAMES = {
-  int: "a whole number", float: "a number", bool: "true or false", str: "text",
+  int: "an integer", float: "a number", bool: "true or false", str: "text",
   types.NoneType: "none",
 }  # fmt: skip
 

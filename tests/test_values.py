@@ -58,16 +58,16 @@ def test_text_is_read_as_its_kind(text, kind, value):
 @pytest.mark.parametrize(
   ("text", "kind", "expected"),
   [
-    ("3.5", int, "x takes a whole number, not '3.5'."),
+    ("3.5", int, "x takes an integer, not '3.5'."),
     ("yes", bool, "x takes true or false, not 'yes'."),
     ("es", Literal["en", "fr"], "x takes one of en, fr, not 'es'."),
-    ("many", int | None, "x takes a whole number or none, not 'many'."),
+    ("many", int | None, "x takes an integer or none, not 'many'."),
     (
       "1,b",
       tuple[int, ...],
-      "x takes any count, with commas between, of a whole number, not '1,b'.",
+      "x takes any count, with commas between, of an integer, not '1,b'.",
     ),
-    ("1,2,3", tuple[int, int], "x takes a whole number, a whole number (with commas between)"),
+    ("1,2,3", tuple[int, int], "x takes an integer, an integer (with commas between)"),
     ("adamw", Optimizer, "x takes an Optimizer, which only a config file can give, not 'adamw'."),
   ],
 )

@@ -60,11 +60,11 @@ def workdir(text: str) -> Path | store.StoreAddress:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-  """Returns the reader of an option that takes a whole number of at least so much."""
+  """Returns the reader of an option that takes an integer of at least so much."""
 
   def read(text: str) -> int:
     if not re.fullmatch(r"-?\d+", text) or int(text) < least:
-      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
+      raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, not {text}")
     return int(text)
 
   return read

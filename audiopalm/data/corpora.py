@@ -345,7 +345,7 @@ def check_name(name: str) -> None:
   """Raises ConfigError for a name that no corpus can have."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise ConfigError(
-      f"A corpus cannot have the name {name!r}: small letters, digits and _ are expected."
+      f"A corpus cannot have the name {name!r}: lowercase letters, digits and _ are expected."
     )
 
 
@@ -358,9 +358,7 @@ def check_known(corpus: str, field: str, values: Sequence[str], known: tuple[str
 
 
 def check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
-  """Raises ConfigError unless a setting is a whole number from `least` to `most`."""
+  """Raises ConfigError unless a setting is an integer from `least` to `most`."""
   if type(value) is not int or value < least or (most is not None and value > most):
     upper = " or more" if most is None else f" to {most}"
-    raise ConfigError(
-      f"Corpus {corpus!r}: {field}={value!r} must be a whole number, {least}{upper}."
-    )
+    raise ConfigError(f"Corpus {corpus!r}: {field}={value!r} must be an integer, {least}{upper}.")

@@ -316,12 +316,12 @@ def leaves(part: Part, given: bool = False) -> list[tuple[str, bool]]:
 
 
 def check_bounds(part: Part, field: str) -> None:
-  """Raises LayoutError unless a field is (least, most), whole numbers >= 1."""
+  """Raises LayoutError unless a field is (least, most), integers >= 1."""
   bounds = getattr(part, field)
   whole = isinstance(bounds, tuple) and all(type(number) is int for number in bounds)
   if not whole or len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
     raise LayoutError(
-      f"{type(part).__name__} has {field}={bounds!r}. Give (least, most), whole numbers >= 1."
+      f"{type(part).__name__} has {field}={bounds!r}. Give (least, most), integers >= 1."
     )
 
 

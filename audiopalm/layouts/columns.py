@@ -26,7 +26,7 @@ class Delay(cells.Part):
     super().__post_init__()
     if not self.delays or any(not isinstance(rows, int) or rows < 0 for rows in self.delays):
       raise LayoutError(
-        f"Delay({self.stream!r}) has delays {self.delays}. Give one whole number >= 0 per codebook."
+        f"Delay({self.stream!r}) has delays {self.delays}. Give one integer >= 0 per codebook."
       )
 
   def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
@@ -93,7 +93,7 @@ class Repeat(cells.Part):
 
   def __post_init__(self):
     if not isinstance(self.n, int) or self.n < 1:
-      raise LayoutError(f"Repeat has n={self.n!r}. Give a whole number >= 1.")
+      raise LayoutError(f"Repeat has n={self.n!r}. Give an integer >= 1.")
 
   def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
     block = one_block(self, self.part, specs)

@@ -48,7 +48,7 @@ class Infill(cells.Part):
     for field in ("spans", "frames"):
       cells.check_bounds(self, field)
     if type(self.gap) is not int or self.gap < 1:
-      raise LayoutError(f"Infill has gap={self.gap!r}. Give a whole number of frames >= 1.")
+      raise LayoutError(f"Infill has gap={self.gap!r}. Give an integer >= 1, in frames.")
     if not 0 <= self.to_end <= 1:
       raise LayoutError(f"Infill has to_end={self.to_end!r}. Give a share of the records, 0 to 1.")
 

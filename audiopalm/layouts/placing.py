@@ -72,7 +72,7 @@ def realize(
 
   Streams that the layout does not use are ignored. `tag` is one of its tag strings ('' if it has no
   Tag). Columns the layout leaves free are holes. Where the layout draws what lies where
-  (`Interleave`, `Infill`), it draws by `key`, whole numbers, and by nothing else; `word_ends` says
+  (`Interleave`, `Infill`), it draws by `key`, integers, and by nothing else; `word_ends` says
   where the words are at which it may cut. `pieces`, as `recover` finds them, are written instead.
   """
   placement = place(layout, space)
@@ -306,7 +306,7 @@ def _checked(column: cells.Column, streams: cells.Streams) -> np.ndarray:
   if ids.size and ids.dtype != np.int32:
     if ids.dtype.kind not in "iu":
       raise LayoutError(
-        f"Stream {column.name!r} holds {ids.dtype}, expected whole numbers {shape}: ids local to "
+        f"Stream {column.name!r} holds {ids.dtype}, expected integers {shape}: ids local to "
         "their codebook."
       )
     # Clipped, not wrapped, so that an id too large for int32 is still found out of range.

@@ -93,7 +93,7 @@ def _as_grid(tokens_LK: np.ndarray, columns: int) -> np.ndarray:
   shape, dtype = tokens_LK.shape, tokens_LK.dtype
   if len(shape) != 2 or shape[1] != columns or dtype.kind not in "iu":
     raise LayoutError(
-      f"A grid of this token space is whole numbers of shape [L, {columns}]; {dtype} of shape "
+      f"A grid of this token space is integers of shape [L, {columns}]; {dtype} of shape "
       f"{list(shape)} came. Was it made with another space?"
     )
   if not len(tokens_LK):

@@ -137,7 +137,7 @@ class Stop(cells.Part):
 class Concat(cells.Part):
   """Parts one after another.
 
-  The id `sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
+  The id `sep` goes between neighbors that share a range of ids (a Tag counts as text), and between
   predicted parts of which one has several columns; it is given up to the last Given part, predicted
   after it.
 

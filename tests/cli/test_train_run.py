@@ -93,7 +93,7 @@ def losses(workdir):
     ),
     (
       ["--remat", "full", "--attention", "xla", "--micro-batch-tokens", "128"],
-      "xla attention, remat full, 4 micro-batches a step",
+      "xla attention, remat full, 4 micro-batches per step",
     ),
   ],
 )

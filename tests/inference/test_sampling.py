@@ -69,8 +69,8 @@ def test_settings_out_of_range_say_so(settings, text):
 @pytest.mark.parametrize(
   "settings, text",
   [
-    ({"beams": 0}, "beams must be a whole number of at least 1, got 0"),
-    ({"beams": 2.0}, "beams must be a whole number of at least 1, got 2.0"),
+    ({"beams": 0}, "beams must be an integer of at least 1, got 0"),
+    ({"beams": 2.0}, "beams must be an integer of at least 1, got 2.0"),
     ({"length_penalty": -1.0}, "length_penalty must be 0 or more, got -1.0"),
     ({"length_penalty": float("nan")}, "length_penalty must be 0 or more, got nan"),
   ],

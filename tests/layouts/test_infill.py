@@ -171,7 +171,7 @@ def test_a_share_of_the_records_is_one_span_to_the_end(space_of):
       "Infill has spans=(1, 2, 3). Give (least, most)",
     ),
     (lambda: Infill(Flat(UNITS), frames=(0, 2)), "Infill has frames=(0, 2)"),
-    (lambda: Infill(Flat(UNITS), gap=0), "Infill has gap=0. Give a whole number of frames >= 1"),
+    (lambda: Infill(Flat(UNITS), gap=0), "Infill has gap=0. Give an integer >= 1, in frames"),
     (lambda: Infill(Flat(UNITS), to_end=1.5), "to_end=1.5. Give a share of the records, 0 to 1"),
   ],
 )

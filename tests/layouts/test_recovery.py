@@ -151,9 +151,9 @@ def test_mutated_grids_of_pieces_give_streams_that_realize_again_or_a_layout_err
     (np.zeros((0, 1), np.int32), "The grid is empty"),
     (
       np.zeros((4, 2), np.int32),
-      "whole numbers of shape [L, 1]; int32 of shape [4, 2] came. Was it made",
+      "integers of shape [L, 1]; int32 of shape [4, 2] came. Was it made",
     ),
-    (np.zeros(4, np.int32), "is whole numbers of shape [L, 1]; int32 of shape [4] came"),
+    (np.zeros(4, np.int32), "is integers of shape [L, 1]; int32 of shape [4] came"),
     (np.zeros((4, 1), np.float32), "float32 of shape [4, 1] came"),
     (np.full((4, 1), 2**40), "column 0: expected an id of a tag, found id 1099511627776"),
     (np.full((4, 1), HOLE), "Row 0, column 0: expected an id of a tag, found id -1"),

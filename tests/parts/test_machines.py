@@ -166,7 +166,7 @@ def test_what_a_plan_says_beside_its_machine_is_left_alone(tmp_path):
     ({"fsdp": 8}, 'mine.json: expected a machine under "machine", as in'),
     ({"machine": "v5e"}, 'mine.json: expected a machine under "machine", as in'),
     ({"machine": {"fdsp": 8}}, "mine.json: There is no setting 'fdsp'. Near: fsdp"),
-    ({"machine": {"fsdp": 1.5}}, "mine.json: fsdp takes a whole number, not '1.5'."),
+    ({"machine": {"fsdp": 1.5}}, "mine.json: fsdp takes an integer, not '1.5'."),
     ({"machine": {"remat": "all"}}, "remat takes one of none, full, dots, offload, not 'all'."),
     ({"machine": {"fsdp": -1, "data": -1}}, "Machine 'mine' leaves more than one mesh axis open"),
     (

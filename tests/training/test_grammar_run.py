@@ -173,7 +173,9 @@ def test_a_hole_is_filled_and_a_beginning_is_continued(tiny, made, trained):
   (said,) = ask(turns, [spoken])
   assert said.streams["source.text"][:2].tolist() == [1, 2] and len(said.streams["source.units"])
   written = Prompt({}, tag, begun={"source.text": [1, 2]})
-  with pytest.raises(ConfigError, match="prompts begin differently: their answers go on in differ"):
+  with pytest.raises(
+    ConfigError, match="prompts begin differently: their answers continue in differ"
+  ):
     ask(turns, [spoken, written])
 
 
