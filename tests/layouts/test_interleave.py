@@ -261,6 +261,6 @@ def test_a_cell_that_can_begin_nothing_says_what_may_come(space_of):
     error.value
   )
   with pytest.raises(
-    LayoutError, match="whole frame of 'source.text' or 'source.units'. Let it run"
+    LayoutError, match="whole frame of 'source.text' or 'source.units'. Decode more"
   ):
     layouts.recover(layout, np.asarray([[11], [8], [13], [TO_TEXT]]), space_of(layout))

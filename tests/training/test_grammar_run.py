@@ -136,7 +136,7 @@ def assert_decodes(model, params, machine, layout, space, prompts):
     try:
       found = layouts.recover(layout, one.tokens_LK, space)
     except LayoutError as error:
-      assert not one.complete and "breaks off" in str(error)
+      assert not one.complete and "ends before" in str(error)
       continue
     assert found.complete == one.complete
     if one.complete:
