@@ -17,9 +17,9 @@ from typing import Any, Literal
 from audiopalm import trust as trusts
 from audiopalm import values
 from audiopalm.data import feeds
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.mixtures import Mixture
 from audiopalm.data.packed import Packed
+from audiopalm.data.prepared import Data
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import Chain, Rule
 from audiopalm.models.base import ModelSettings
@@ -27,7 +27,7 @@ from audiopalm.objectives.base import Objective
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.settings import Evaluation, Optimizer, WarmStart
 from audiopalm.tokenizers.base import Tokenizer
-from audiopalm.types import Task
+from audiopalm.types import CorpusSettings, Task
 
 RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
 
@@ -37,7 +37,7 @@ class Experiment:
   """Everything that decides what a run learns; a `Machine` decides only how fast.
 
   `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
-  from a task to its layout, `data` says what a batch is (`data.feeds`). The newest
+  from a task to its layout, `data` says what a batch is (`data.prepared.Data`). The newest
   `keep_checkpoints` checkpoints stay, those of each `keep_every_steps`-th step, and the best by
   `keep_best`, a held-out TASK/METRIC of metrics.jsonl such as "asr/loss" or "mt/accuracy_text".
   `export` "auto" refuses to train what could not be exported to PyTorch; None trains it. `trust`
@@ -53,7 +53,7 @@ class Experiment:
   objective: Objective = NextToken()
   optimizer: Optimizer = Optimizer()
   evaluation: Evaluation = Evaluation()
-  data: feeds.Data = Packed()
+  data: Data = Packed()
   steps: int = 1000
   seed: int = 0
   checkpoint_every_steps: int = 500
@@ -154,7 +154,7 @@ def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
     yield f"tokenizers.{tokenizer.stream}", tokenizer, Tokenizer
   for corpus in experiment.corpora:
     yield f"corpus {corpus.name!r}", corpus, CorpusSettings
-  yield "data", experiment.data, feeds.Data
+  yield "data", experiment.data, Data
   yield "layout", experiment.layout, Rule
   yield "model", experiment.model, ModelSettings
   yield "objective", experiment.objective, Objective
@@ -171,7 +171,7 @@ def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
 def _check_task(task: Task) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", task.name) or task.name in RESERVED_TASKS:
     raise ConfigError(
-      f"Task {task.name!r} needs another name: small letters, digits and _, and not one of "
+      f"Task {task.name!r} needs another name: lowercase letters, digits and _, and not one of "
       f"{', '.join(RESERVED_TASKS)}."
     )
   for role, _ in task.sides:

@@ -82,7 +82,7 @@ class Session(Trained):
       source=source,
       target=target,
       voice=voice,
-      sampling=samplings.chosen(beams, length_penalty, Sampling(temperature, top_k, top_p)),
+      sampling=samplings.choose(beams, length_penalty, Sampling(temperature, top_k, top_p)),
       seed=seed,
     )
     for result in results:
@@ -183,12 +183,12 @@ def load(
 def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
   kept = kept or machine.compute_dtype  # older checkpoints do not say
   if not (asked or machine.product_dtype) and (why := machines.lacking(machine, kept)):
-    machine, _ = machines.settled(machine)
+    machine, _ = machines.choose_products(machine)
     _warn(
       f"This run was trained with matrix products in {kept}, but {why}: it answers with products "
       f"in {machine.products}, which may change some answers as rounding does."
     )
-  return machines.settled(machine, asked, kept)[0]
+  return machines.choose_products(machine, asked, kept)[0]
 
 
 def read_inputs(

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import typing
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from audiopalm.errors import ConfigError
 
@@ -39,15 +40,23 @@ class Evaluation:
   """What is measured while training (held-out loss) and afterwards (`audiopalm evaluate`)."""
 
   every_steps: int = 500
-  rows: int = 64  # held-out rows per task for the loss inside the loop
+  held_out_batch_rows: int = 64  # batch rows per task for the held-out loss in training
   examples: int = 300  # test examples per task and language that `evaluate` decodes
-  batch_rows: int = 64
-  max_output_rows: int = 256
+  decode_batch_rows: int = 64  # sequences decoded at a time; each beam is one
+  max_output_rows: int = 256  # grid rows that follow a prompt
   beams: int = 1  # of the search for every answer (`inference.sampling.Beams`); 1: greedy decoding
-  length_penalty: float = 0.6  # of that search: more likes longer answers
+  length_penalty: float = 0.6  # of that search: higher values prefer longer answers
+
+  renamed: ClassVar[Mapping[str, str]] = {  # fields in the config.json of earlier versions
+    "rows": "held_out_batch_rows",
+    "batch_rows": "decode_batch_rows",
+  }
 
   def __post_init__(self):
-    for field in ("every_steps", "rows", "examples", "batch_rows", "max_output_rows", "beams"):
+    for field in (
+      "every_steps", "held_out_batch_rows", "examples", "decode_batch_rows", "max_output_rows",
+      "beams",
+    ):  # fmt: skip
       value = getattr(self, field)
       if type(value) is not int or value < 1:
         raise ConfigError(f"evaluation.{field} must be an integer of at least 1, not {value!r}.")
@@ -91,7 +100,7 @@ class Machine:
 
   `compute_dtype` is the dtype of activations, `product_dtype` that of the operands of matrix
   products, whose sums are float32; None is `compute_dtype`, unless a run chooses another on a CPU
-  (`parts.machines.settled`).
+  (`parts.machines.choose_products`).
   """
 
   name: str = "cpu"
@@ -105,7 +114,9 @@ class Machine:
   unroll_layers: bool = False
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   product_dtype: Literal["float32", "bfloat16"] | None = None
-  loss_chunk_rows: int = 4096  # cells that have logits at one time, per column
+  loss_chunk_cells: int = 4096  # cells that have logits at one time, per column
+
+  renamed: ClassVar[Mapping[str, str]] = {"loss_chunk_rows": "loss_chunk_cells"}  # in older files
 
   def __post_init__(self):
     sizes = self.mesh_sizes

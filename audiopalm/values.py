@@ -36,7 +36,7 @@ SYNONYMS = {
     "checkpoint_period",
     "keep_checkpoints": "save_total_limit max_to_keep",
     "evaluation.every_steps": "eval_steps eval_every eval_interval eval_freq",
-    "evaluation.batch_rows": "eval_batch_size per_device_eval_batch_size",
+    "evaluation.decode_batch_rows": "eval_batch_size per_device_eval_batch_size",
     "evaluation.max_output_rows": "max_new_tokens max_decode_len",
     "evaluation.beams": "num_beams beam_size",
     "model.layers": "num_layers n_layers n_layer num_hidden_layers depth",
@@ -54,7 +54,7 @@ SYNONYMS = {
 UNIONS = (typing.Union, types.UnionType)
 WORDS = {types.NoneType: {"none": None}, bool: {"true": True, "false": False}}
 KIND_NAMES = {
-  int: "a whole number", float: "a number", bool: "true or false", str: "text",
+  int: "an integer", float: "a number", bool: "true or false", str: "text",
   types.NoneType: "none",
 }  # fmt: skip
 
@@ -300,8 +300,11 @@ def _built(plain: Any, path: str, trusted: Sequence[str]) -> Any:
   if not isinstance(plain, dict):
     return plain
   kind = trust.readable(str(plain.get("class", "")), trusted)
+  renamed = getattr(kind, "renamed", {})  # fields in JSON of earlier versions
   given = {
-    key: _built(item, f"{path}.{key}", trusted) for key, item in plain.items() if key != "class"
+    renamed.get(key, key): _built(item, f"{path}.{key}", trusted)
+    for key, item in plain.items()
+    if key != "class"
   }
   package = kind.__module__.partition(".")[0]
   advice = f"It was written by another version of {package}; use that one."

@@ -60,7 +60,7 @@ def main() -> None:
   target = dataclasses.replace(target, chip=measured_rates(target.chip))
   experiment = planned_experiment()
   machines = [
-    Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_rows=256)
+    Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_cells=256)
     for sizes in MESHES
   ]
   predicted = [plan.training(experiment, machine, target).bounds for machine in machines]

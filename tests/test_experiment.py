@@ -100,7 +100,7 @@ def test_checkpoints_to_keep_that_there_will_never_be_say_why(change, text):
 
 TASK = mixtures.asr(CORPUS)
 WRONG_TASKS = [
-  ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: small letters"),
+  ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: lowercase letters"),
   ({"name": "a b"}, "Task 'a b' needs another name"),
   ({"outputs": ()}, r"Task 'asr' has no outputs. Give at least one \(role, stream\) pair"),
   ({"inputs": (("source", "codes"),)}, "the stream 'codes', but the tokenizers give text, units"),

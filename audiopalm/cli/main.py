@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 
 from audiopalm import system, version
 from audiopalm.cli import huge_pages, options
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         huge_pages.start()
       args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
       args.passed_on = passed_on
-      with options.opened(args):
+      with options.open_workdir(args):
         return args.run(args)
     finally:
       if sys.stdout is not None:
@@ -171,7 +172,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
   return arguments[:at], arguments[at + 1 :]
 
 
-def _stop(number, frame):
+def _stop(number: int, frame: FrameType | None) -> None:
   raise Requeue("Asked to stop (SIGTERM). What was written is kept: run the same command again.")
 
 

@@ -60,11 +60,11 @@ def workdir(text: str) -> Path | store.StoreAddress:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-  """Returns the reader of an option that takes a whole number of at least so much."""
+  """Returns the reader of an option that takes an integer of at least so much."""
 
   def read(text: str) -> int:
     if not re.fullmatch(r"-?\d+", text) or int(text) < least:
-      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
+      raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, not {text}")
     return int(text)
 
   return read
@@ -94,7 +94,7 @@ def add_workdir(
   parser.set_defaults(changed_by=changed_by)
 
 
-def opened(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+def open_workdir(args: argparse.Namespace) -> contextlib.AbstractContextManager:
   """Gives a command the files of a workdir in an object store, and keeps the store up to date."""
   place = getattr(args, "workdir", None)
   if not isinstance(place, store.StoreAddress):

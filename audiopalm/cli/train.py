@@ -112,7 +112,9 @@ def run(args: argparse.Namespace) -> int:
   }
   processes.check_alike(alike)
   saved_dtype = together.from_first(dtype_of_checkpoint)
-  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, saved_dtype))
+  machine, why = processes.agree(
+    lambda: machines.choose_products(machine, args.products, saved_dtype)
+  )
   if together.is_first():
     print(f"matrix products in {machine.products}: {why}", flush=True)
   prepared = None
@@ -142,7 +144,7 @@ def _prepare(args: argparse.Namespace) -> int:
   In a process of its own, because what reads corpora may load TensorFlow, which would take memory
   and devices from training. Stopped with this one, it keeps what it finished.
   """
-  words = ["prepare", args.config, "--workdir", str(args.workdir), *hardware.given(args)]
+  words = ["prepare", args.config, "--workdir", str(args.workdir), *hardware.repeat_options(args)]
   words += [] if args.max_bad is None else [f"--max-bad={args.max_bad}"]
   words += [*(f"--set={setting}" for setting in args.settings), *options.trusted(args)]
   # What is imported here is found there: packages of the user's too.

@@ -7,7 +7,7 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from audiopalm import language_tags
 from audiopalm.data import synthesizers
@@ -35,47 +35,6 @@ TOPICS = (
 QUESTIONS = ("sums", "order", "opposites", "names", "colours", "places")
 
 DIGIT_SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
-
-
-class CorpusSettings(Protocol):
-  """What a config names as a corpus: a frozen dataclass, ours or a user's.
-
-  One whose fields name modules that are imported for its records has `imports` too, their names:
-  whoever prepares it has to trust them.
-  """
-
-  name: str
-  """What its records and its cache are called: small letters, digits and _."""
-
-  roles: tuple[str, ...]
-  """The utterances that a record holds: ("source", "target")."""
-
-  optional_roles: tuple[str, ...]
-  """Those that a record may lack: tasks that need them leave it out."""
-
-  splits: tuple[str, ...]
-  """train, validation, test and held_out_voices, or the first of these."""
-
-  languages: tuple[str, ...]
-  """The codes of the languages that occur."""
-
-  variants: int
-  """Copies of each training record that `prepare` makes: the first is the record as it is, each
-  further one is played at another speed."""
-
-  served_by: str
-  """The module that gives the records, by the name it is imported by (`data.records`)."""
-
-  @property
-  def fingerprint(self) -> str:
-    """Hex digits that differ where records do: of the settings, and of a version of the code."""
-
-  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Returns every {role: language code} that these roles can have in one record, in a fixed
-    order, for tags: [AST English French]."""
-
-  def train_voices(self, language: str) -> tuple[str, ...]:
-    """Returns the speakers of a language that training hears, the canonical voice first."""
 
 
 class Corpus:
@@ -386,7 +345,7 @@ def check_name(name: str) -> None:
   """Raises ConfigError for a name that no corpus can have."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise ConfigError(
-      f"A corpus cannot have the name {name!r}: small letters, digits and _ are expected."
+      f"A corpus cannot have the name {name!r}: lowercase letters, digits and _ are expected."
     )
 
 
@@ -399,9 +358,7 @@ def check_known(corpus: str, field: str, values: Sequence[str], known: tuple[str
 
 
 def check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
-  """Raises ConfigError unless a setting is a whole number from `least` to `most`."""
+  """Raises ConfigError unless a setting is an integer from `least` to `most`."""
   if type(value) is not int or value < least or (most is not None and value > most):
     upper = " or more" if most is None else f" to {most}"
-    raise ConfigError(
-      f"Corpus {corpus!r}: {field}={value!r} must be a whole number, {least}{upper}."
-    )
+    raise ConfigError(f"Corpus {corpus!r}: {field}={value!r} must be an integer, {least}{upper}.")

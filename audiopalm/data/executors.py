@@ -52,7 +52,7 @@ class Local:
       self._pool = futures.ProcessPoolExecutor(self.workers, context, initializer=_begin)
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     if self._pool is not None:
       self._pool.shutdown(wait=True, cancel_futures=True)
     self._environment.close()

@@ -9,11 +9,10 @@ import numpy as np
 
 from audiopalm import system, values
 from audiopalm.data import files, records, streams
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Local
 from audiopalm.errors import AudiopalmError, DataError, RecordError, TokenSpaceError
 from audiopalm.tokenizers.base import Fitted, Tokenizer
-from audiopalm.types import Utterance
+from audiopalm.types import CorpusSettings, Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
 RECORDS = 20_000  # at most, of each corpus: what bounds text alone

@@ -13,8 +13,7 @@ import rich.text
 from audiopalm import layouts
 from audiopalm.audio import waveform
 from audiopalm.data import examples, loader, packed
-from audiopalm.data.feeds import RunSettings
-from audiopalm.data.prepared import Prepared
+from audiopalm.data.prepared import Prepared, RunSettings
 from audiopalm.data.schedule import Schedule
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.layouts.cells import Part

@@ -24,14 +24,12 @@ from rich import progress
 
 from audiopalm import values
 from audiopalm.data import cache, files, fitting, lock, records, streams, summary
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Executor, Local
-from audiopalm.data.feeds import RunSettings
-from audiopalm.data.prepared import Prepared
+from audiopalm.data.prepared import Prepared, RunSettings
 from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
-from audiopalm.types import WAVE
+from audiopalm.types import WAVE, CorpusSettings
 
 SHARD_RECORDS = 256
 # Where in a workdir a killed `prepare` leaves what it was writing, beside the streams.

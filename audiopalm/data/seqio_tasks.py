@@ -179,7 +179,7 @@ def _examples(prepared: Prepared, task: Task, split: str, seed: int) -> Iterator
     }
 
 
-def _as_text(output: Any, example: Any = None, is_target: bool = False) -> Any:
+def _as_text(output: str, example: Mapping[str, Any] | None = None, is_target: bool = False) -> str:
   """Returns the reference for a target; a prediction is a text already."""
   if not is_target:
     return output

@@ -15,13 +15,12 @@ from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files, records, words
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.manifest import faults
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
 from audiopalm.tokenizers import base
 from audiopalm.tokenizers.base import Fitted, Tokenizer
-from audiopalm.types import WAVE, Modality, Record, StreamSpec, Utterance
+from audiopalm.types import WAVE, CorpusSettings, Modality, Record, StreamSpec, Utterance
 
 BATCH, BATCH_S = 64, 300.0  # records, and seconds of their waves, that are encoded together
 

@@ -93,7 +93,7 @@ class Head(Protocol):
   ) -> Iterable[Scored]:
     """Returns the scores of each column of `tokens_BLK`, which row i of `hidden_BLD` predicts.
 
-    Holes have scores that mean nothing. At most `machine.loss_chunk_rows` cells on a device have
+    Holes have scores that mean nothing. At most `machine.loss_chunk_cells` cells on a device have
     logits at one time.
     """
 
@@ -146,7 +146,7 @@ class LanguageModel(Model, Protocol):
   def cache_shape(self, rows: int, slots: int) -> tuple[int, ...]:
     """Returns the shape of a cache's keys, and of its values: [layers, B, G, J, H]."""
 
-  def held(self, params: Params, machine: Machine) -> Params:
+  def cast_kernels(self, params: Params, machine: Machine) -> Params:
     """Returns the parameters with kernels and output table in the dtype of the machine's products,
     which `step` and the head take too: each row reads all of them, and casts nothing then."""
 

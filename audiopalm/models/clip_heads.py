@@ -139,7 +139,9 @@ class ClassHead:
     self, params: base.Params, hidden_BTD: jax.Array, ids_BT: jax.Array, machine: Machine
   ) -> cross_entropy.Scored:
     states_BTE, table_VE = self._compared(params, hidden_BTD, machine.products)
-    settings = cross_entropy.Settings(self.size, machine.loss_chunk_rows, products=machine.products)
+    settings = cross_entropy.Settings(
+      self.size, machine.loss_chunk_cells, products=machine.products
+    )
     return cross_entropy.cross_entropy(states_BTE, table_VE, jnp.maximum(ids_BT, 0), settings)
 
   def log_probs(

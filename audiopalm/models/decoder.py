@@ -24,6 +24,7 @@ layers/mlp/lora/K (see nn/lora.py).
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -31,11 +32,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models import base, depth, heads
-from audiopalm.models.base import Params
+from audiopalm.models.base import Key, KeysValues, Params, RowCache
 from audiopalm.nn import attention, layers, masks, rotary, transformer
 from audiopalm.nn import lora as adapters
+from audiopalm.settings import Machine
 from audiopalm.tokens.space import TokenSpace
 
 
@@ -206,6 +209,7 @@ class DecoderNetwork(nnx.Module):
 class DecoderModel(base.NetworkModel):
   """A decoder for one token space: everything but the arrays, a `models.base.LanguageModel`."""
 
+  settings: Decoder
   sizes: tuple[int, ...]
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
@@ -224,13 +228,19 @@ class DecoderModel(base.NetworkModel):
     s = self.settings
     return s.layers, rows, s.kv_heads, slots, s.head_width
 
-  def hidden(self, params, batch, machine, dropout_key=None):
+  def hidden(
+    self, params: Params, batch: PackedBatch, machine: Machine, dropout_key: Key | None = None
+  ) -> jax.Array:
     return self._over_rows(params, batch, machine, dropout_key, keep=False)[0]
 
-  def hidden_and_cache(self, params, batch, machine):
+  def hidden_and_cache(
+    self, params: Params, batch: PackedBatch, machine: Machine
+  ) -> tuple[jax.Array, KeysValues]:
     return self._over_rows(params, batch, machine, None, keep=True)
 
-  def _over_rows(self, params, batch, machine, dropout_key, keep):
+  def _over_rows(
+    self, params: Params, batch: PackedBatch, machine: Machine, dropout_key: Key | None, keep: bool
+  ) -> tuple[jax.Array, KeysValues | None]:
     mix = attention.mixer(
       machine.attention,
       masks.Rows(batch.segments_BL, batch.positions_BL, batch.visible_BL),
@@ -253,7 +263,14 @@ class DecoderModel(base.NetworkModel):
     )  # fmt: skip
     return self._normed(params, x_BLD), new
 
-  def step(self, params, tokens_BK, positions_B, cache, machine):
+  def step(
+    self,
+    params: Params,
+    tokens_BK: jax.Array,
+    positions_B: jax.Array,
+    cache: RowCache,
+    machine: Machine,
+  ) -> tuple[jax.Array, KeysValues]:
     positions_BL = positions_B[:, None]
     positions_BJ = cache.with_row(cache.positions_BJ, positions_BL)
 
@@ -279,7 +296,7 @@ class DecoderModel(base.NetworkModel):
     )  # fmt: skip
     return self._normed(params, x_BLD)[:, 0], tuple(zip(*new, strict=True)) if apart else new
 
-  def held(self, params, machine):
+  def cast_kernels(self, params: Params, machine: Machine) -> Params:
     dtype = jnp.dtype(machine.products)
 
     def cast(path, array):
@@ -291,33 +308,40 @@ class DecoderModel(base.NetworkModel):
     head = {"table": params["embed" if self.settings.tied else "head"]["table"].astype(dtype)}
     return {**params, **kernels, "head": head}  # the rows looked up stay as they are
 
-  def unstacked(self, params):
+  def unstacked(self, params: Params) -> Params:
     apart = {"layers": transformer.unstacked(params["layers"])}
     if "depth" in params:
       layers_of = transformer.unstacked(params["depth"]["layers"])
       apart["depth"] = {**params["depth"], "layers": layers_of}
     return {**params, **apart}
 
-  def _embedded(self, params, tokens_BLK, machine):
+  def _embedded(self, params: Params, tokens_BLK: jax.Array, machine: Machine) -> jax.Array:
     table_VD, starts = params["embed"]["table"], heads.starts(self.padded)
     x_BLD = jnp.sum(layers.embedded(table_VD, tokens_BLK, starts, machine.compute_dtype), axis=2)
     if not self.settings.embed_scale:
       return x_BLD
     return x_BLD * jnp.asarray(self.settings.width**0.5, x_BLD.dtype)
 
-  def _normed(self, params, x_BLD):
+  def _normed(self, params: Params, x_BLD: jax.Array) -> jax.Array:
     scale_D = params["norm"]["scale"]
     if self.settings.norm_offset:
       scale_D = scale_D + 1
     return layers.rms_norm(x_BLD, scale_D, self.settings.norm_eps)
 
   @property
-  def _per_layer(self):
+  def _per_layer(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number, rotary frequencies, window) of each layer."""
     s = self.settings
     return np.arange(s.layers), s.layer_frequencies, np.int32(s.layer_windows)
 
-  def _layer(self, positions_BL, machine, mixer_of, dropout_key, keep):
+  def _layer(
+    self,
+    positions_BL: jax.Array,
+    machine: Machine,
+    mixer_of: Callable[[int | jax.Array], Callable[..., jax.Array]],
+    dropout_key: Key | None,
+    keep: bool,
+  ) -> Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array] | None]]:
     """Returns what `transformer.run` calls at each layer, with `_per_layer` and that of a cache.
 
     `mixer_of(window)` gives mix(query, key, value, cached); with `keep` the output is (key, value).

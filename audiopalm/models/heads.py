@@ -39,7 +39,7 @@ class ParallelHead:
     for column, states_BLD in enumerate(self.states(params, hidden_BLD, tokens_BLK, machine)):
       tokens_BL, table_VD = tokens_BLK[..., column], self.table(params, column)
       settings = cross_entropy.Settings(
-        self.sizes[column], machine.loss_chunk_rows, self.softcap, machine.products
+        self.sizes[column], machine.loss_chunk_cells, self.softcap, machine.products
       )
       yield cross_entropy.cross_entropy(states_BLD, table_VD, jnp.maximum(tokens_BL, 0), settings)
 
@@ -57,7 +57,7 @@ class ParallelHead:
     return drawn
 
   def table(self, params: Params, column: int) -> jax.Array:
-    """Returns table_VD, the output rows of one column as they are stored or `held`."""
+    """Returns table_VD, the output rows of one column as they are stored or of `cast_kernels`."""
     table_VD = params.get("head", params["embed"])["table"]
     if len(self.padded) == 1:
       return table_VD

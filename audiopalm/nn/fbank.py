@@ -1,6 +1,7 @@
 """Log-mel filterbanks as Kaldi computes them, on the device."""
 
 import functools
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,10 @@ PREEMPHASIS = 0.97
 FLOOR = float(np.finfo(np.float32).eps)  # least power of a mel bin
 
 
-def frames(samples):
+Count = TypeVar("Count", int, jax.Array)
+
+
+def frames(samples: Count) -> Count:
   """Returns how many whole windows fit into so many samples: an int or an array."""
   count = (samples - WINDOW) // HOP + 1
   return count * (count > 0)
@@ -48,5 +52,5 @@ def filters(bins: int) -> np.ndarray:
   return spectrum.triangles(edges, frequency_F).astype(np.float32)
 
 
-def _mel(hertz):
+def _mel(hertz: float | np.ndarray) -> np.ndarray:
   return 1127.0 * np.log(1 + np.asarray(hertz) / 700.0)

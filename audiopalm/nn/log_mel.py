@@ -25,7 +25,7 @@ def log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
   return sharding.mapped(functools.partial(_log_mel, bins=bins), (batch,), out)(wave_BS)
 
 
-def _log_mel(wave_BS, *, bins: int):
+def _log_mel(wave_BS: jax.Array, *, bins: int) -> jax.Array:
   frames_BTW = framed(wave_BS, wave_BS.shape[1] // HOP) * _hann()
   return jnp.log(jnp.maximum(in_bins(frames_BTW, SIZE, filters(bins)), FLOOR))
 

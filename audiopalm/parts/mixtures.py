@@ -10,9 +10,9 @@ only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 import dataclasses
 from typing import Literal
 
-from audiopalm.data.corpora import CorpusSettings as Corpus
 from audiopalm.data.mixtures import Mixture
 from audiopalm.types import WAVE, Task
+from audiopalm.types import CorpusSettings as Corpus
 
 Strings = tuple[str, ...]
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm import sharding
-from audiopalm.data import feeds
+from audiopalm.data import prepared
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.inference import cache as caches
@@ -131,7 +131,7 @@ def decode_step(
 
   Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
   """
-  feeds.check_answers(experiment.data)
+  prepared.check_answers(experiment.data)
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
   model = experiment.model.build(space)
@@ -143,7 +143,7 @@ def decode_step(
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
     best = model.head.draw(params, hidden_BD, (), likeliest, machine)
-    return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
+    return jnp.stack(best, axis=-1), caches.extend(cache, new, positions_B)
 
   def ids(*shape: int) -> jax.ShapeDtypeStruct:
     return _shaped(shape, ("batch", None)[: len(shape)], jnp.int32, mesh)

@@ -18,7 +18,7 @@ def experiment(train_records: int = 2_000) -> c.Experiment:
     model=c.models.speech_encoder(c.Labels(classes=1_024), front="mel_40ms"),
     objective=c.ClipLosses((c.RandomProjection(),), c.Spans(0.04, seconds=0.4, noise=0.1)),
     optimizer=c.optim.adamw(peak_lr=1e-3, warmup_steps=100),
-    evaluation=c.Evaluation(every_steps=200, rows=64),
+    evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=64),
     data=c.Clips(seconds=4.0, batch_rows=16),
     steps=1_000,
     checkpoint_every_steps=200,

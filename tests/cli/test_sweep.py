@@ -161,7 +161,7 @@ def experiment(text_lm: str = "") -> Experiment:
     tokenizers=(tokenizers.text(size=320),),
     mixture=mixtures.blend((mixtures.text(corpus), 1.0)),
     model=models.tiny(width=64, layers=1),
-    evaluation=Evaluation(every_steps=2, rows=2, examples=4),
+    evaluation=Evaluation(every_steps=2, held_out_batch_rows=2, examples=4),
     data=Packed(row_length=64, batch_rows=2), steps=4, checkpoint_every_steps=2,
   )
   if not text_lm:

@@ -36,7 +36,10 @@ def experiment():
     mixture=mixtures.blend((mixtures.mt(corpus), 1.0)),
     model=models.tiny(width=128, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2, decay="constant"),
-    evaluation=Evaluation(every_steps=2, rows=8, examples=2, batch_rows=8, max_output_rows=8),
+    evaluation=Evaluation(
+      every_steps=2, held_out_batch_rows=8, examples=2,
+      decode_batch_rows=8, max_output_rows=8,
+    ),  # fmt: skip
     data=Packed(row_length=64, batch_rows=8),
     steps=4,
     checkpoint_every_steps=2,
@@ -90,7 +93,7 @@ def losses(workdir):
     ),
     (
       ["--remat", "full", "--attention", "xla", "--micro-batch-tokens", "128"],
-      "xla attention, remat full, 4 micro-batches a step",
+      "xla attention, remat full, 4 micro-batches per step",
     ),
   ],
 )

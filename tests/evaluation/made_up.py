@@ -147,7 +147,7 @@ def trained(*builders, corpus=CORPUS, row_length=ROW_LENGTH, **changes):
   values = {
     "name": "made up", "tasks": tasks, "corpora": (corpus,), "layout": layouts.Chain(),
     "data": Packed(row_length=row_length, batch_rows=4), "seed": 0,
-    "evaluation": Evaluation(examples=4, batch_rows=8, max_output_rows=64),
+    "evaluation": Evaluation(examples=4, decode_batch_rows=8, max_output_rows=64),
   }  # fmt: skip
   values |= changes
   experiment = dataclasses.make_dataclass("Experiment", values)(**values)

@@ -20,7 +20,7 @@ BUILDERS = (mixtures.asr, mixtures.chain, mixtures.continuation, mixtures.text)
 @pytest.fixture(scope="module")
 def run(made_up):
   """A made-up run with a model that has learnt nothing."""
-  made = made_up.trained(*BUILDERS, evaluation=Evaluation(batch_rows=4, max_output_rows=64))
+  made = made_up.trained(*BUILDERS, evaluation=Evaluation(decode_batch_rows=4, max_output_rows=64))
   model = SMALL.build(made.prepared.space)
   params = model.init(jax.random.key(0), sharding.mesh(made.machine))
   return dataclasses.replace(made, model=model, params=params)

@@ -18,7 +18,7 @@ from audiopalm.planning import collectives, plan, program, search, topology
 from audiopalm.settings import Machine
 
 CHIP = topology.Chip("made up", 1e12, 2**30, 1e11, 1e10, 0.0, 0, 1e-6, "this test")
-FSDP = Machine(name="test", data=1, fsdp=4, tensor=2, remat="full", loss_chunk_rows=16)
+FSDP = Machine(name="test", data=1, fsdp=4, tensor=2, remat="full", loss_chunk_cells=16)
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def experiment(*, batch_rows=8, **changes) -> Experiment:
     mixture=mixtures.blend((mixtures.asr(CORPUS), 2.0), (mixtures.mt(CORPUS), 1.0)),
     model=decoder.Decoder(layers=2, width=16, heads=2, kv_heads=2, head_width=8, hidden=32),
     optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
-    evaluation=Evaluation(every_steps=4, rows=8),
+    evaluation=Evaluation(every_steps=4, held_out_batch_rows=8),
     data=Packed(row_length=ROW_LENGTH, batch_rows=batch_rows),
     steps=6,
     checkpoint_every_steps=3,

@@ -55,12 +55,12 @@ class JsonFields:
     return known[value]
 
   def whole(self, name: str, **null: int) -> int:
-    """Returns a whole number above 0; `null` if it is null and that is given."""
-    return self.checked(name, self._required(name), "a whole number above 0", int, **null)
+    """Returns an integer above 0; `null` if it is null and that is given."""
+    return self.checked(name, self._required(name), "an integer above 0", int, **null)
 
   def wholes(self, name: str) -> tuple[int, ...]:
-    """Returns a list of whole numbers above 0."""
-    values, expected = self._required(name), "a list of whole numbers above 0"
+    """Returns a list of integers above 0."""
+    values, expected = self._required(name), "a list of integers above 0"
     if not isinstance(values, list | tuple) or not values:
       raise self.wrong(name, values, expected)
     return tuple(self.checked(name, value, expected, int) for value in values)

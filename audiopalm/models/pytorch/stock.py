@@ -132,7 +132,7 @@ def _query_scale(s: Decoder) -> float:
 
 
 def _query_scalar(s: Decoder) -> int | None:
-  """Returns the whole number whose root divides the queries, as Gemma 2 and 3 name their scale."""
+  """Returns the integer whose root divides the queries, as Gemma 2 and 3 name their scale."""
   number = round(_query_scale(s) ** -2)
   return number if abs(number**-0.5 / _query_scale(s) - 1) < 1e-7 else None
 
