@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, Self
 import jax
 import numpy as np
 
+from audiopalm.errors import ConfigError
 from audiopalm.types import HOLE
 
 Array = jax.Array | np.ndarray
@@ -131,8 +132,9 @@ class ClipBatch(_HostRows):
   """B clips of waves, with streams of their records cut to the same span.
 
   `wave_BS` float32 at 16 kHz, zero after the first `samples_B` int32 samples. `streams`
-  {"units": ids_BT} int32, HOLE after the end. `draw_B` uint32: the seed of a clip's random masks.
-  `task_B` int32: the task's number in the mixture.
+  {"units": ids_BT} int32, HOLE after the end; one without a fixed rate (text) is whole, or holes
+  alone where the clip does not hold its whole record. `draw_B` uint32: the seed of what is drawn
+  for a clip. `task_B` int32: the task's number in the mixture.
   """
 
   FRAME_SAMPLES: ClassVar[int] = 160  # 10 ms; clips are counted in such frames
@@ -142,6 +144,16 @@ class ClipBatch(_HostRows):
   streams: dict[str, Array]
   draw_B: Array
   task_B: Array
+
+  def stream(self, name: str, asked_by: str) -> Array:
+    """Returns ids of a stream; ConfigError, which names who asked, where clips do not have it."""
+    if name not in self.streams:
+      raise ConfigError(
+        f"{asked_by} needs the stream {name!r} of the clips, which have "
+        f"{', '.join(self.streams) or 'none'}. Name it in the task: "
+        f"mixtures.speech(corpus, streams=({name!r},))."
+      )
+    return self.streams[name]
 
   def axes(self) -> "ClipBatch":
     streams = {name: ("batch", *(None,) * (ids.ndim - 1)) for name, ids in self.streams.items()}

@@ -62,3 +62,11 @@ def folders():
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(Path(__file__).parent))
     yield importlib.import_module("encoder_folders")
+
+
+@pytest.fixture(scope="session")
+def clip_models():
+  """The module that makes small encoders of clips."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parent))
+    yield importlib.import_module("clip_models")

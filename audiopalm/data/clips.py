@@ -20,6 +20,8 @@ from audiopalm.layouts.rules import Rule
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, WAVE, Task
 
+WHOLE_HZ = 25  # ids a second that a clip has room for of a stream without a rate of its own
+
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
@@ -27,7 +29,8 @@ class Clips:
 
   A longer recording is cropped at a place that (seed, record, epoch) draw; a shorter one has zeros
   behind it; those shorter than `shortest_s` are left out. The first output of a task is a role's
-  "wave"; others are streams of fixed rates, cut to the same span.
+  "wave"; others are streams: those of fixed rates are cut to the same span, and of the others
+  (text, phonemes) a clip has all or, unless it holds its whole record, nothing.
   """
 
   seconds: float = 10.0
@@ -83,16 +86,11 @@ class Clips:
 
   def streams(self, space: TokenSpace, tasks: Sequence[Task]) -> dict[str, tuple[int, ...]]:
     """Returns the shape in a clip of each stream that tasks name: frames, and codebooks if there
-    are several. ConfigError for a stream without a fixed rate."""
+    are several; WHOLE_HZ ids a second of a stream without a fixed rate."""
     shapes = {}
     for name in dict.fromkeys(stream for task in tasks for _, stream in task.outputs[1:]):
       spec = space.streams[name]
-      if spec.rate_hz is None:
-        raise ConfigError(
-          f"The stream {name!r} has no fixed rate, so a clip cannot hold the part of it that it "
-          "hears. Leave it out of the task, or give its tokenizer collapse=False."
-        )
-      frames = round(self.seconds * spec.rate_hz)
+      frames = round(self.seconds * (spec.rate_hz or WHOLE_HZ))
       shapes[name] = (frames, spec.codebooks) if spec.codebooks > 1 else (frames,)
     return shapes
 
@@ -113,9 +111,7 @@ class Clips:
     self.check_index(prepared)
 
   def check_index(self, prepared: Prepared) -> None:
-    """Raises DataError for a task that has no clip to train on, ConfigError for a stream of it that
-    a clip cannot hold."""
-    self.streams(prepared.space, prepared.tasks)
+    """Raises DataError for a task that has no clip to train on."""
     for task in prepared.tasks:
       samples_N = _samples(prepared, task, "train")
       if not len(self.long_enough(samples_N)):
@@ -207,13 +203,18 @@ class ClipFeed:
     batch.samples_B[row] = len(clip_S)
     batch.draw_B[row] = zlib.crc32(repr(key).encode())
     for _, stream in others:  # every tokenizer of speech gave some ids
-      begin = round(start_s * self._prepared.space.streams[stream].rate_hz)
-      ids = utterance.streams[stream][begin : begin + batch.streams[stream].shape[1]]
+      rate_hz, most = self._prepared.space.streams[stream].rate_hz, batch.streams[stream].shape[1]
+      ids = utterance.streams[stream]
+      if rate_hz is not None:
+        begin = round(start_s * rate_hz)
+        ids = ids[begin : begin + most]
+      elif len(clip_S) < len(wave_S) or len(ids) > most:
+        continue
       batch.streams[stream][row, : len(ids)] = ids
 
   def _start_s(self, length_s: float, key: tuple[int, int, int]) -> float:
     """Returns where a clip begins: at a frame of the slowest stream, drawn evenly by the key."""
     rates = [self._prepared.space.streams[name].rate_hz for name in self._streams]
-    step_s = 1 / min([*rates, waveform.RATE_HZ / ClipBatch.FRAME_SAMPLES])
+    step_s = 1 / min([*filter(None, rates), waveform.RATE_HZ / ClipBatch.FRAME_SAMPLES])
     steps = max(0, int((length_s - self._data.seconds) / step_s))
     return int(np.random.default_rng(key).integers(steps + 1)) * step_s

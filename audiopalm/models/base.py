@@ -9,7 +9,7 @@ the objectives that train it: `LanguageModel` is what next-token objectives and 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from audiopalm import sharding
-from audiopalm.batch import ClipBatch, PackedBatch
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.nn.cross_entropy import Scored
 from audiopalm.settings import Machine
@@ -155,28 +155,94 @@ class LanguageModel(Model, Protocol):
     over rows would cut them from the stack at every row."""
 
 
+class ClipHead(Protocol):
+  """What is predicted from the states of a `ClipEncoder` (models/clip_heads.py). Its methods take
+  its own parameters, params["heads"][name]."""
+
+  def arrays(self, width: int, frames_width: int, key: jax.Array) -> nnx.Module:
+    """Returns its arrays, for states of `width` and frames of the front of `frames_width`."""
+
+
+class ClipClasses(ClipHead, Protocol):
+  """A softmax over `size` classes; the last one is a blank where it `has_blank`. `rate_hz` is that
+  of the stream whose ids they are, if it has one."""
+
+  size: int
+  has_blank: bool
+  rate_hz: float | None
+
+  def scored(
+    self, params: Params, hidden_BTD: jax.Array, ids_BT: jax.Array, machine: Machine
+  ) -> Scored:
+    """Returns the scores of ids; those of a hole mean nothing."""
+
+  def log_probs(
+    self, params: Params, hidden_BTD: jax.Array, products: str | None = None
+  ) -> jax.Array:
+    """Returns float32 log_probs_BTV of all classes; each device has those of its own clips."""
+
+
+class ClipQuantizer(ClipHead, Protocol):
+  """Frames of the front as one of `entries` codes of each of `groups`."""
+
+  groups: int
+  entries: int
+
+  def logits(self, params: Params, frames_BTC: jax.Array) -> jax.Array:
+    """Returns logits_BTQV, float32, of the codes of each group."""
+
+  def codes(self, params: Params, chosen_BTQV: jax.Array) -> jax.Array:
+    """Returns code_BTE, projected, of the codes that are chosen with weight 1."""
+
+  def states(self, params: Params, hidden_BTD: jax.Array, products: str | None) -> jax.Array:
+    """Returns state_BTE, to be compared with codes."""
+
+
 class ClipEncoder(Model, Protocol):
-  """A model of clips: a state, and scores of `classes`, for every `stride` frames of 10 ms."""
+  """A model of clips: states after each of `layers` layers, one for every `hop_samples` samples.
 
-  stride: int
-  bins: int
-  classes: int
+  In each clip the first `samples_B` samples of wave_BS are its own. What follows them changes none
+  of its states, which are 0 behind its end. Call its methods under `jax.set_mesh(mesh)`.
+  """
 
-  def features(self, batch: ClipBatch) -> tuple[jax.Array, jax.Array]:
-    """Returns (mel_BTM, valid_BU): its input, `bins` values a frame, and which states are whole."""
+  layers: int
+  hop_samples: int
 
-  def encode(
+  def class_head(self, name: str, asked_by: str) -> ClipClasses:
+    """Returns a head; ConfigError, which names who asked, unless the model has it."""
+
+  def quantizer(self, name: str, asked_by: str) -> ClipQuantizer:
+    """Returns a head; ConfigError, which names who asked, unless the model has it."""
+
+  def features(self, wave_BS: jax.Array, samples_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns (what the front starts from: the wave, or frames of a spectrum, [B, T, E]; valid_BT:
+    which states belong to clips)."""
+
+  def frames(
+    self, params: Params, features: jax.Array, samples_B: jax.Array, machine: Machine
+  ) -> jax.Array:
+    """Returns frames_BTC of the front, one for each state."""
+
+  def normed(self, params: Params, frames_BTC: jax.Array) -> jax.Array:
+    """Returns frames_BTC as they are projected into the layers, and quantized."""
+
+  def states(
     self,
     params: Params,
-    mel_BTM: jax.Array,
-    valid_BU: jax.Array,
+    frames_BTC: jax.Array,
+    valid_BT: jax.Array,
+    layers: Iterable[int],
     machine: Machine,
+    masked_BT: jax.Array | None = None,
     dropout_key: Key | None = None,
-  ) -> jax.Array:
-    """Returns hidden_BUD. Without a key there is no dropout."""
+  ) -> dict[int, jax.Array]:
+    """Returns {layer: hidden_BTD} after some of the layers. A learned vector stands for the frames
+    that are masked. Without a key there is no dropout."""
 
-  def table(self, params: Params) -> jax.Array:
-    """Returns table_VD, the output rows of the classes."""
+  def pieces(
+    self, params: Params, wave_S: np.ndarray, layer: int, products: str | None = None
+  ) -> Iterator[np.ndarray]:
+    """Yields hidden_TD of a 16 kHz wave of any length, in windows (models/encoder_windows.py)."""
 
 
 class PyTorchModel(Protocol):

@@ -1,6 +1,7 @@
-"""Published speech encoders: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 and Whisper's.
+"""Speech encoders: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper's and the like.
 
   front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
+  front/convolutions/0/kernel, bias           [K C, D], [D]     of `fronts.Mels`
   front/first, second, positions                                of `fronts.LogMels`
   projection/norm, dense                      [C], [C, D]       of waves and filterbanks
   positions/convolution/kernel, bias          [K, D / groups, D], [D]
@@ -8,19 +9,21 @@
   layers/...                                                    nn/encoding.py
   norm/scale, bias                            [D]
 
-models/pytorch/encoder_names.py says which tensor each of them is. Encoders are frozen: nothing here
-has dropout, and arrays lie on one device.
+models/pytorch/encoder_names.py says which tensor of a published encoder each of them is, and
+models/speech_encoder.py trains them.
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 
+from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models import base
 from audiopalm.nn import distances, encoding, fronts, layers, transformer
@@ -28,7 +31,7 @@ from audiopalm.nn import distances, encoding, fronts, layers, transformer
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-  """Settings of a published encoder.
+  """Settings of an encoder.
 
   Frames of the front are normed (`projection_norm`) and projected to the width of the blocks, but
   for Whisper, whose front has that width. States with convolved `positions` and, with blocks of
@@ -46,6 +49,11 @@ class Encoder:
       raise ConfigError(
         f"An encoder's width is {self.block.width}, expected a multiple of its {self.block.heads} "
         "heads."
+      )
+    if isinstance(self.block.distances, distances.Rotary) and self.block.head_width % 2:
+      raise ConfigError(
+        f"An encoder's width is {self.block.width}, expected a multiple of 2 x {self.block.heads} "
+        "heads: rotary positions turn pairs of values of each head."
       )
 
   @property
@@ -94,6 +102,8 @@ class EncoderArrays(nnx.Module):
     match s.front:
       case fronts.Waves():
         self.front = fronts.WaveFront(s.front, keys[0])
+      case fronts.Mels():
+        self.front = fronts.MelFront(s.front, keys[0])
       case fronts.LogMels():
         self.front = fronts.LogMelFront(s.front, keys[0])
     if s.projects:
@@ -105,6 +115,26 @@ class EncoderArrays(nnx.Module):
     if s.block.order != "conformer":
       self.norm = layers.LayerNorm(s.block.width, s.block.norm_eps)
     self.layers = transformer.stack(s.block, keys[4], encoding.block_class(s.block))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pass:
+  """How the layers are run: `products` as in `nn.layers`, `backend`, `remat` and `unroll` as in
+  `settings.Machine`; in training with dropout, and with what masked frames are replaced by."""
+
+  products: jax.typing.DTypeLike | None = None
+  backend: str = "xla"
+  remat: str = "none"
+  unroll: bool = False
+  dropout: float = 0.0
+  dropout_key: base.Key | None = None
+  masked_BT: jax.Array | None = None
+  mask_D: jax.Array | None = None
+
+  def drop(self, number: jax.Array | int) -> encoding.Dropout:
+    """Returns the dropout of a layer."""
+    key = self.dropout_key
+    return encoding.Dropout(self.dropout, None if key is None else jax.random.fold_in(key, number))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,21 +158,31 @@ class StateModel(base.NetworkModel):
     features: jax.Array,
     samples_B: jax.Array,
     of_clip: fronts.Moments | None = None,
+    products: jax.typing.DTypeLike | None = None,
   ) -> jax.Array:
     """Returns frames_BTC of the front. `of_clip` is as in `fronts.WaveFront`."""
     match self.settings.front:
       case fronts.Filterbanks():
         return features
       case fronts.Waves():
-        return self._network(params).front(features, samples_B, of_clip)
+        given = (features, samples_B) if of_clip is None else (features, samples_B, of_clip)
+        return self._by_clip(params, "front", lambda front, *arrays: front(*arrays), *given)
+      case fronts.Mels():
+        return self._by_clip(params, "front", lambda front, mel: front(mel, products), features)
       case fronts.LogMels():
-        return self._network(params).front(features)
+        return self._by_clip(params, "front", lambda front, mel: front(mel), features)
 
   def first_moments(
     self, params: base.Params, wave_BS: jax.Array, samples_B: jax.Array
   ) -> fronts.Moments:
     """Returns the moments over time that a front with a group norm takes."""
     return self._network(params).front.first_moments(wave_BS, samples_B)
+
+  def count(self, samples: int) -> int:
+    """Returns how many states a padded clip of so many samples has."""
+    front = self.settings.front
+    whisper = isinstance(front, fronts.LogMels)
+    return front.window_frames if whisper else int(front.frames(samples))
 
   def valid(self, frames: int, samples_B: jax.Array) -> jax.Array:
     """Returns valid_BT: which of so many frames belong to the clips."""
@@ -162,7 +202,8 @@ class StateModel(base.NetworkModel):
     norm, as `last_hidden_state` of transformers is. Later layers are not computed; `cut` leaves out
     their arrays. `products` is as in `nn.layers`.
     """
-    frames_BTC = self.frames(params, self.features(wave_BS, samples_B), samples_B)
+    features = self.features(wave_BS, samples_B)
+    frames_BTC = self.frames(params, features, samples_B, products=products)
     valid_BT = self.valid(frames_BTC.shape[1], samples_B)
     return self.states(params, frames_BTC, valid_BT, layer, products), valid_BT
 
@@ -172,9 +213,9 @@ class StateModel(base.NetworkModel):
     """Returns (hidden_LBTD of layers 0 to the last, valid_BT)."""
     frames_BTC = self.frames(params, self.features(wave_BS, samples_B), samples_B)
     valid_BT = self.valid(frames_BTC.shape[1], samples_B)
-    last = self.settings.block.layers
-    hidden_BTD, inputs = self._run(params, frames_BTC, valid_BT, last, None, keep=True)
-    return jnp.stack([*inputs, hidden_BTD]), valid_BT
+    layers = range(self.settings.block.layers + 1)
+    states = self.states_of(params, frames_BTC, valid_BT, layers, Pass())
+    return jnp.stack([states[layer] for layer in layers]), valid_BT
 
   def states(
     self,
@@ -185,42 +226,84 @@ class StateModel(base.NetworkModel):
     products: str | None = None,
   ) -> jax.Array:
     """Returns hidden_BTD after `layer` layers, 0 in padding, of frames of the front."""
-    return self._run(params, frames_BTC, valid_BT, layer, products, keep=False)[0]
+    return self.states_of(params, frames_BTC, valid_BT, (layer,), Pass(products))[layer]
+
+  def normed(self, params: base.Params, frames_BTC: jax.Array) -> jax.Array:
+    """Returns frames_BTC with the norm before their projection, if there is one."""
+    projection = self._network(params).projection if self.settings.projects else None
+    return projection.norm(frames_BTC) if hasattr(projection, "norm") else frames_BTC
+
+  def states_of(
+    self,
+    params: base.Params,
+    frames_BTC: jax.Array,
+    valid_BT: jax.Array,
+    layers: Iterable[int],
+    how: Pass,
+  ) -> dict[int, jax.Array]:
+    """Returns {layer: hidden_BTD} of some layers in one pass, each as `states` gives it."""
+    s, order = self.settings, self.settings.block.order
+    wanted = sorted(set(layers))
+    for layer in wanted:
+      check_layer(s, layer)
+    inside_BT1 = valid_BT[..., None]
+    network = self._network(params)
+    x_BTD = network.projection(frames_BTC, how.products) if s.projects else frames_BTC
+    if how.masked_BT is not None:
+      x_BTD = jnp.where(how.masked_BT[..., None], how.mask_D.astype(x_BTD.dtype), x_BTD)
+    if s.positions is not None:
+      x_BTD = jnp.where(inside_BT1, x_BTD, 0)
+      positions_BTD = self._by_clip(params, "positions", lambda of, x_BTD: of(x_BTD), x_BTD)
+      x_BTD = x_BTD + positions_BTD
+    if order == "post":
+      x_BTD = network.norm(x_BTD)
+    x_BTD = how.drop(s.block.layers)(x_BTD, 0)
+    # Whisper's frames of silence belong to the window that it attends to.
+    seen_BT = jnp.ones_like(valid_BT) if isinstance(s.front, fronts.LogMels) else valid_BT
+    bias_1NLJ = self._bucket_bias(network, x_BTD.shape[1])
+    around = encoding.Surroundings(seen_BT, how.products, how.backend, bias_1NLJ)
+
+    def call(block, x_BTD, number):
+      return block(x_BTD, around, how.drop(number)), None
+
+    block, states, done = encoding.block_class(s.block), {}, 0
+    for layer in wanted:
+      if layer > done:
+        part = _part(params["layers"], done, layer)
+        numbers = range(done, layer) if isinstance(part, tuple) else jnp.arange(done, layer)
+        x_BTD, _ = transformer.run(
+          s.block, part, x_BTD, numbers, call,
+          remat=how.remat, unroll=how.unroll, block=block,
+        )  # fmt: skip
+        done = layer
+      is_last = order == "pre" and layer == s.block.layers
+      states[layer] = jnp.where(inside_BT1, network.norm(x_BTD) if is_last else x_BTD, 0)
+    return states
 
   def _network(self, params: base.Params) -> nnx.Module:
     """Returns the module with the arrays outside of layers, which run from their own arrays."""
     return self.module({**params, "layers": self.arrays["layers"]})
 
-  def _run(self, params, frames_BTC, valid_BT, layer, products, keep: bool):
-    """Returns (hidden_BTD, the input of each layer if they are kept)."""
-    s, order = self.settings, self.settings.block.order
-    check_layer(s, layer)
-    inside_BT1 = valid_BT[..., None]
-    network = self._network(params)
-    x_BTD = network.projection(frames_BTC, products) if s.projects else frames_BTC
-    if s.positions is not None:
-      x_BTD = jnp.where(inside_BT1, x_BTD, 0)
-      x_BTD = x_BTD + network.positions(x_BTD)
-    if order == "post":
-      x_BTD = network.norm(x_BTD)
-    # Whisper's frames of silence belong to the window that it attends to.
-    seen_BT = jnp.ones_like(valid_BT) if isinstance(s.front, fronts.LogMels) else valid_BT
-    bias = None
-    if isinstance(s.block.distances, distances.Buckets):
-      table_EN = network.buckets.table[...]
-      bias = distances.bucket_bias(table_EN, s.block.distances, x_BTD.shape[1])
+  def _by_clip(self, params: base.Params, name: str, call: Callable, *given) -> jax.Array:
+    """Returns call(a part of the network, *given), [B, T, C]: each device has all arrays of the
+    part, and computes it for its own clips."""
+    own = jax.tree.map(sharding.gathered, params[name])
 
-    def call(block, x_BTD, _):
-      kept = jnp.where(inside_BT1, x_BTD, 0) if keep else None
-      return block(x_BTD, seen_BT, bias, products), kept
+    def local(own, *given):
+      return call(getattr(self.module({**self.arrays, name: own}), name), *given)
 
-    in_use = cut(params, layer)["layers"]
-    per_layer = (None,) * layer if isinstance(in_use, tuple) else None
-    block = encoding.block_class(s.block)
-    x_BTD, inputs = transformer.run(s.block, in_use, x_BTD, per_layer, call, block=block)
-    if order == "pre" and layer == s.block.layers:
-      x_BTD = network.norm(x_BTD)
-    return jnp.where(inside_BT1, x_BTD, 0), inputs
+    clips = PartitionSpec(sharding.layout_of(given[0])[0])
+    return sharding.mapped(local, (PartitionSpec(), *(clips,) * len(given)), clips)(own, *given)
+
+  def _bucket_bias(self, network: nnx.Module, length: int) -> jax.Array | None:
+    """Returns bias_1NLJ of `distances.Buckets`, each device the part of its heads."""
+    settings = self.settings.block.distances
+    if not isinstance(settings, distances.Buckets):
+      return None
+    table_EN = network.buckets.table[...]
+    split = PartitionSpec(None, sharding.layout_of(table_EN)[1])
+    local = functools.partial(distances.bucket_bias, settings=settings, length=length)
+    return sharding.mapped(lambda table_EN: local(table_EN), (split,), split)(table_EN)
 
 
 def check_layer(settings: Encoder, layer: int) -> None:
@@ -235,7 +318,11 @@ def check_layer(settings: Encoder, layer: int) -> None:
 
 def cut(params: Mapping[str, Any], layer: int) -> base.Params:
   """Returns the parameters with the first `layer` layers alone, stacked or not."""
-  layers = params["layers"]
+  return {**params, "layers": _part(params["layers"], 0, layer)}
+
+
+def _part(layers: Any, start: int, stop: int) -> Any:
+  """Returns some of the layers, stacked or not."""
   if isinstance(layers, tuple):
-    return {**params, "layers": layers[:layer]}
-  return {**params, "layers": jax.tree.map(lambda array: array[:layer], layers)}
+    return layers[start:stop]
+  return jax.tree.map(lambda array: array[start:stop], layers)

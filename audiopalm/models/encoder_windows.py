@@ -15,7 +15,7 @@ import numpy as np
 
 from audiopalm.models.base import Params
 from audiopalm.models.encoder import StateModel
-from audiopalm.nn import fbank, fronts
+from audiopalm.nn import fbank, fronts, log_mel
 
 WINDOW, CONTEXT = 1_250, 125  # frames of 20 ms: a window, and what a seam drops of it at each end
 CHUNK = 500  # frames of the front that are computed at a time
@@ -82,11 +82,16 @@ def batch(
   return states
 
 
-def frames(model: StateModel, params: Params, wave_S: np.ndarray) -> Iterator[np.ndarray]:
+def frames(
+  model: StateModel, params: Params, wave_S: np.ndarray, products: str | None = None
+) -> Iterator[np.ndarray]:
   """Yields frames_TC of the front, at most CHUNK at a time: those of the whole wave."""
   front = model.settings.front
   if isinstance(front, fronts.Filterbanks):
     yield from _filterbank_frames(front, wave_S)
+    return
+  if isinstance(front, fronts.Mels):
+    yield from _mel_frames(model, params, wave_S, products)
     return
   count, length = int(front.frames(len(wave_S))), _samples(front, CHUNK)
   if front.normalized:
@@ -136,9 +141,29 @@ def _filterbank_frames(front: fronts.Filterbanks, wave_S: np.ndarray) -> Iterato
     yield front.stack(normed_TM[None])[0]
 
 
+def _mel_frames(model, params, wave_S, products) -> Iterator[np.ndarray]:
+  front, hop = model.settings.front, log_mel.HOP
+  count, stride = len(wave_S) // hop, front.hop_samples // hop
+  mel_TM = np.empty((count, front.bins), np.float32)
+  for start in range(0, count, CHUNK * stride):
+    size = min(CHUNK * stride, count - start)
+    length = CHUNK * front.hop_samples + log_mel.WINDOW
+    wave_BS, _ = _padded(wave_S[start * hop : start * hop + length], length)
+    mel_TM[start : start + size] = np.asarray(_log_mel(wave_BS, front.bins))[0, :size]
+  mel_TM -= mel_TM.mean(0, np.float64)
+  mel_TM /= mel_TM.std(0, dtype=np.float64) + fronts.MEL_EPS
+  for start in range(0, count // stride, CHUNK):
+    before = min(start, 1)  # frames in front, which the first one sees
+    part_TM = mel_TM[(start - before) * stride : (start + CHUNK) * stride]
+    mel_BTM = np.zeros((1, (CHUNK + 1) * stride, front.bins), np.float32)
+    mel_BTM[0, : len(part_TM)] = part_TM
+    frames_BTC = _front(model, params, mel_BTM, None, None, products=products)
+    yield np.asarray(frames_BTC)[0, before : min(before + CHUNK, before + count // stride - start)]
+
+
 def _state_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray]:
   left = count = int(model.settings.front.frames(len(wave_S)))
-  source = frames(model, params, wave_S)
+  source = frames(model, params, wave_S, products)
   buffer_TC = next(source)
   for start in range(0, count - 2 * CONTEXT, WINDOW - 2 * CONTEXT):
     wanted = min(WINDOW, left)
@@ -236,9 +261,9 @@ def _states(model, params, frames_BTC, valid_BT, *, layer, products):
   return model.states(params, frames_BTC, valid_BT, layer, products)
 
 
-@functools.partial(jax.jit, static_argnames="model")
-def _front(model, params, wave_BS, samples_B, of_clip):
-  return model.frames(params, wave_BS, samples_B, of_clip)
+@functools.partial(jax.jit, static_argnames=("model", "products"))
+def _front(model, params, features, samples_B, of_clip, *, products=None):
+  return model.frames(params, features, samples_B, of_clip, products)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -247,3 +272,4 @@ def _moments(model, params, wave_BS, samples_B):
 
 
 _fbank = jax.jit(fbank.fbank, static_argnums=1)
+_log_mel = jax.jit(log_mel.log_mel, static_argnums=1)

@@ -1,162 +1,172 @@
-"""An encoder of waves: log-mel frames, two strided convolutions, transformer blocks that see all.
+"""A speech encoder that is trained on clips: an `Encoder`, a vector for masked frames, and heads.
 
-front/first/kernel, bias     [3 M, D], [D]      20 ms a frame
-front/second/kernel, bias    [3 D, D], [D]      40 ms a frame
-layers/...                   as in models/decoder.py
-norm/scale                   [D]
-head/table                   [V, D]             a class for every 40 ms
+encoder/...                  as in models/encoder.py
+mask/embedding               [D]      stands for the projected frames that are masked
+heads/<name>/...             as in models/clip_heads.py
 """
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from audiopalm.batch import ClipBatch
 from audiopalm.errors import ConfigError
-from audiopalm.models import base
-from audiopalm.nn import attention, conv, kernels, layers, log_mel, masks, rotary, transformer
+from audiopalm.models import base, clip_heads, encoder_windows
+from audiopalm.models.encoder import Encoder, EncoderArrays, Pass, StateModel
+from audiopalm.nn import layers
+from audiopalm.settings import Machine
 from audiopalm.tokens.space import TokenSpace
 
-STRIDE = 4  # frames of 10 ms that become one
+FRAMES_HZ = 100  # what `flops_per_token` counts
 
 
 @dataclasses.dataclass(frozen=True)
 class SpeechEncoder:
-  """Settings of an encoder over `mels` log-mel bins, with a head of `classes` for each 40 ms.
+  """Settings of an encoder and its heads.
 
-  Its blocks are those of a Llama-shaped decoder; every frame of a clip sees every other.
+  `dropout` is that of the input of the layers and of each of their branches; gradients of the front
+  are multiplied by `front_gradient` (wav2vec 2.0 and HuBERT: 0.1).
   """
 
-  layers: int = 4
-  width: int = 256
-  heads: int = 4
-  hidden: int = 704
-  mels: int = 80
-  classes: int = 1024
+  encoder: Encoder
+  heads: tuple[clip_heads.HeadSettings, ...] = ()
   dropout: float = 0.0
+  front_gradient: float = 1.0
 
   def __post_init__(self):
-    base.check_sizes(self, "layers", "width", "heads", "hidden", "mels", "classes")
-    if self.width % (2 * self.heads):
-      raise ConfigError(
-        f"SpeechEncoder.width is {self.width}, expected a multiple of 2 x {self.heads} heads: "
-        "rotary positions turn pairs of values of each head."
-      )
-
-  @property
-  def block(self) -> transformer.BlockSettings:
-    """What its blocks are made of."""
-    return transformer.BlockSettings.of(
-      self, kv_heads=self.heads, head_width=self.width // self.heads
-    )
+    base.check_sizes(self)
+    names = [head.name for head in self.heads]
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+      raise ConfigError(f"Two heads are called {doubles[0]!r}. Give each a name of its own.")
 
   @property
   def title(self) -> str:
-    return f"a speech encoder of {self.layers} layers, width {self.width}"
+    block = self.encoder.block
+    return f"a speech encoder of {block.layers} layers, width {block.width}"
 
-  def build(self, space: TokenSpace) -> "EncoderModel":
-    return EncoderModel(self, functools.partial(EncoderNetwork, self))
+  def build(self, space: TokenSpace) -> "SpeechEncoderModel":
+    heads = {head.name: head.build(space) for head in self.heads}
+    return SpeechEncoderModel(self, functools.partial(SpeechEncoderArrays, self, heads), heads)
 
   def parameters(self, space: TokenSpace) -> int:
     return self.build(space).count
 
   def flops_per_token(self, space: TokenSpace, length: int) -> float:
     """Returns the operations of a training step for each frame of 10 ms, in clips of `length`
-    frames: 6 per parameter that is multiplied, at the rate of its frames, and 12 N H per layer and
-    frame seen in attention, which sees all of them."""
-    first = 3 * self.mels * self.width / 2
-    slow = 3 * self.width**2 + self.layers * self.block.kernel_parameters
-    slow += self.classes * self.width
-    seen = 12 * self.width * self.layers * (length / STRIDE)
-    return 6 * (first + slow / STRIDE) + seen / STRIDE
+    frames: 6 for each parameter that a state is multiplied with, and 12 N H per layer and state
+    seen in attention, which sees all of them."""
+    block, arrays = self.encoder.block, self.build(space).arrays
+    per_state = self.encoder.front.multiplications
+    groups = {**arrays["heads"], **arrays["encoder"], "front": {}, "buckets": {}}
+    for path, array in jax.tree_util.tree_leaves_with_path(groups):
+      if path[-1].key in ("kernel", "table", "codes", "depthwise"):
+        per_state += array.size
+    seen = 12 * block.width * block.layers * length * self.encoder.rate_hz / FRAMES_HZ
+    return (6 * per_state + seen) * self.encoder.rate_hz / FRAMES_HZ
 
   def without_adapters(self, params: base.Params) -> tuple["SpeechEncoder", base.Params]:
     return self, dict(params)
 
 
-class Front(nnx.Module):
-  """The two convolutions, each followed by GELU."""
+class MaskArrays(nnx.Module):
+  """What the layers get in place of frames that are masked."""
 
-  def __init__(self, settings: SpeechEncoder, key: jax.Array):
-    first, second = jax.random.split(key)
-    self.first = conv.Strided(settings.mels, settings.width, 2, first)
-    self.second = conv.Strided(settings.width, settings.width, 2, second)
-
-  def __call__(self, mel_BTM: jax.Array, products: str | None) -> jax.Array:
-    half_BTD = jax.nn.gelu(self.first(mel_BTM, products))
-    return jax.nn.gelu(self.second(half_BTD, products))
+  def __init__(self, width: int, key: jax.Array):
+    self.embedding = layers.normal(key, (width,), 0.5, ("norm",))
 
 
-class EncoderNetwork(nnx.Module):
-  """The arrays of an encoder and their logical axes."""
+class SpeechEncoderArrays(nnx.Module):
+  """The arrays of a speech encoder and their logical axes."""
 
-  def __init__(self, settings: SpeechEncoder, key: jax.Array):
-    front, blocks, head = jax.random.split(key, 3)
-    self.front = Front(settings, front)
-    self.layers = transformer.stack(settings.block, blocks)
-    self.norm = layers.RMSNorm(settings.width, 1e-6, False)
-    self.head = layers.Embedding(settings.classes, settings.width, head)
+  def __init__(self, settings: SpeechEncoder, heads: Mapping[str, base.ClipHead], key: jax.Array):
+    encoder = settings.encoder
+    keys = jax.random.split(key, 3)
+    self.encoder = EncoderArrays(encoder, keys[0])
+    self.mask = MaskArrays(encoder.block.width, keys[1])
+    self.heads = nnx.Module()
+    for number, (name, head) in enumerate(heads.items()):
+      own_key = jax.random.fold_in(keys[2], number)
+      setattr(self.heads, name, head.arrays(encoder.block.width, encoder.front.width, own_key))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class EncoderModel(base.NetworkModel):
+class SpeechEncoderModel(base.NetworkModel):
   """A speech encoder: everything but the arrays, a `models.base.ClipEncoder`."""
 
+  heads: Mapping[str, base.ClipHead]
+
   tables = ()
-  stride = STRIDE
+
+  @functools.cached_property
+  def encoder(self) -> StateModel:
+    """The encoder without its heads, whose arrays are the group "encoder"."""
+    return self.settings.encoder.build()
 
   @property
-  def bins(self) -> int:
-    return self.settings.mels
+  def layers(self) -> int:
+    return self.settings.encoder.block.layers
 
   @property
-  def classes(self) -> int:
-    return self.settings.classes
+  def hop_samples(self) -> int:
+    return self.settings.encoder.front.hop_samples
 
-  def features(self, batch: ClipBatch) -> tuple[jax.Array, jax.Array]:
-    """Returns (mel_BTM, valid_BU): log-mel frames of 10 ms with mean 0 and deviation 1 over the
-    frames of each clip and bin, 0 in its padding; and which frames of 40 ms are whole."""
-    mel_BTM = log_mel.log_mel(batch.wave_BS, self.settings.mels)
-    frames_B = batch.samples_B // log_mel.HOP
-    whole = mel_BTM.shape[1] // STRIDE
-    inside_BT1 = (jnp.arange(mel_BTM.shape[1]) < frames_B[:, None])[..., None]
-    count_B11 = jnp.maximum(frames_B, 1)[:, None, None]
-    mean_B1M = jnp.sum(mel_BTM * inside_BT1, axis=1, keepdims=True) / count_B11
-    far_BTM = (mel_BTM - mean_B1M) * inside_BT1
-    deviation_B1M = jnp.sqrt(jnp.sum(jnp.square(far_BTM), axis=1, keepdims=True) / count_B11)
-    valid_BU = jnp.arange(whole) < (frames_B // STRIDE)[:, None]
-    return far_BTM / (deviation_B1M + 1e-5), valid_BU
+  def class_head(self, name: str, asked_by: str) -> clip_heads.ClassHead:
+    return self._head(name, clip_heads.ClassHead, asked_by)
 
-  def encode(self, params, mel_BTM, valid_BU, machine, dropout_key=None):
-    """Returns hidden_BUD after the last norm, a state for each 40 ms."""
-    network, products = self.module(params), machine.products
-    x_BUD = network.front(mel_BTM.astype(jnp.dtype(machine.compute_dtype)), products)
-    states = x_BUD.shape[1]
-    if machine.attention == "splash":  # takes whole blocks of its lanes
-      beyond = (0, -states % kernels.LANES)
-      x_BUD = jnp.pad(x_BUD, ((0, 0), beyond, (0, 0)))
-      valid_BU = jnp.pad(valid_BU, ((0, 0), beyond))
-    segments_BU = valid_BU.astype(jnp.int32)
-    positions_BU = jnp.arange(x_BUD.shape[1], dtype=jnp.int32) + jnp.zeros_like(segments_BU)
-    rows = masks.Rows(segments_BU, positions_BU, segments_BU)
-    mix = attention.mixer(machine.attention, rows, ahead=True, products=products)
-    block = self.settings.block
-    rotation = rotary.angles(positions_BU, rotary.frequencies(block.head_width, 10_000.0))
+  def quantizer(self, name: str, asked_by: str) -> clip_heads.QuantizerHead:
+    return self._head(name, clip_heads.QuantizerHead, asked_by)
 
-    def call(block, x_BUD, number):
-      key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
-      x_BUD, _, _ = block(x_BUD, rotation, lambda q, k, v: mix(q, k, v, 0), key, products)
-      return x_BUD, None
+  def _head(self, name, kind, asked_by):
+    head = self.heads.get(name)
+    if not isinstance(head, kind):
+      have = ", ".join(f"{name!r} ({type(head).__name__})" for name, head in self.heads.items())
+      raise ConfigError(
+        f"{asked_by} needs a {kind.__name__} {name!r} among the heads of the model, which has "
+        f"{have or 'none'}. Add it to the heads of models.speech_encoder(...)."
+      )
+    return head
 
-    numbers = jnp.arange(self.settings.layers)
-    x_BUD, _ = transformer.run(
-      block, params["layers"], x_BUD, numbers, call,
-      remat=machine.remat, unroll=machine.unroll_layers,
+  def features(self, wave_BS: jax.Array, samples_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+    states = self.encoder.count(wave_BS.shape[1])
+    return self.encoder.features(wave_BS, samples_B), self.encoder.valid(states, samples_B)
+
+  def frames(
+    self, params: base.Params, features: jax.Array, samples_B: jax.Array, machine: Machine
+  ) -> jax.Array:
+    features = features.astype(jnp.dtype(machine.compute_dtype))
+    frames_BTC = self.encoder.frames(
+      params["encoder"], features, samples_B, products=machine.products
+    )
+    scale = self.settings.front_gradient
+    if scale == 1.0:
+      return frames_BTC
+    return scale * frames_BTC + (1 - scale) * jax.lax.stop_gradient(frames_BTC)
+
+  def normed(self, params: base.Params, frames_BTC: jax.Array) -> jax.Array:
+    return self.encoder.normed(params["encoder"], frames_BTC)
+
+  def states(
+    self,
+    params: base.Params,
+    frames_BTC: jax.Array,
+    valid_BT: jax.Array,
+    layers: Iterable[int],
+    machine: Machine,
+    masked_BT: jax.Array | None = None,
+    dropout_key: base.Key | None = None,
+  ) -> dict[int, jax.Array]:
+    how = Pass(
+      machine.products, machine.attention, machine.remat, machine.unroll_layers,
+      self.settings.dropout, dropout_key, masked_BT, params["mask"]["embedding"],
     )  # fmt: skip
-    return network.norm(x_BUD)[:, :states]
+    return self.encoder.states_of(params["encoder"], frames_BTC, valid_BT, layers, how)
 
-  def table(self, params):
-    return params["head"]["table"]
+  def pieces(
+    self, params: base.Params, wave_S: np.ndarray, layer: int, products: str | None = None
+  ) -> Iterator[np.ndarray]:
+    yield from encoder_windows.pieces(self.encoder, params["encoder"], wave_S, layer, products)

@@ -44,6 +44,13 @@ class Clipped:
   after: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+  """No bias: queries and keys are rotated by their positions, as in `nn.rotary`."""
+
+  base: float = 10_000.0
+
+
 class ConvolvedPositions(nnx.Module):
   """Returns gelu(conv(x)), to be added to x: [B, T, D] -> [B, T, D].
 

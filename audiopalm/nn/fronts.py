@@ -1,4 +1,4 @@
-"""What turns 16 kHz waves into the frames that a published speech encoder starts from.
+"""What turns 16 kHz waves into the frames that a speech encoder starts from.
 
 Each front has frozen settings, whose methods have no parameters, and a module with its arrays:
 
@@ -18,11 +18,12 @@ import numpy as np
 from flax import nnx
 
 from audiopalm.errors import ConfigError
-from audiopalm.nn import fbank, layers, log_mel
+from audiopalm.nn import conv, fbank, layers, log_mel
 
 RATE_HZ = 16_000
 NORM_EPS = 1e-5  # of norms in the convolutions
 WAVE_EPS, BIN_EPS = 1e-7, 1e-7  # added to the variance of waves and of bins of filterbanks
+MEL_EPS = 1e-5  # added to the deviation of log-mel bins
 SUMMED = 256  # frames or samples summed at a time, so that long sums in float32 stay exact
 
 
@@ -65,6 +66,16 @@ class Waves:
   def width(self) -> int:
     return self.channels[-1]
 
+  @property
+  def multiplications(self) -> float:
+    """What one frame takes."""
+    into, outputs, total = 1, self.hop_samples, 0.0
+    for out, kernel, stride in zip(self.channels, self.kernels, self.strides, strict=True):
+      outputs /= stride
+      total += outputs * kernel * into * out
+      into = out
+    return total
+
   def frames(self, samples):
     """Returns the frames of a clip of so many samples: an int or an array."""
     count = (samples - self.field_samples) // self.hop_samples + 1
@@ -103,6 +114,11 @@ class LogMels:
 
   hop_samples = 2 * log_mel.HOP
   field_samples = 1  # a frame that has any sample is one
+
+  @property
+  def multiplications(self) -> float:
+    """What one frame takes."""
+    return 3.0 * self.width * (2 * self.bins + self.width)
 
   def __post_init__(self):
     if self.window_s is None:
@@ -154,6 +170,8 @@ class Filterbanks:
   bins: int
   stacked: int
 
+  multiplications = 0.0  # of learned arrays
+
   @property
   def hop_samples(self) -> int:
     return self.stacked * fbank.HOP
@@ -185,7 +203,47 @@ class Filterbanks:
     return normed_BTM[:, : count * self.stacked].reshape(len(normed_BTM), count, self.width)
 
 
-FrontSettings = Waves | LogMels | Filterbanks
+@dataclasses.dataclass(frozen=True)
+class Mels:
+  """Log-mel frames of 10 ms in `bins` bins, and convolutions of these `strides`, each with GELU.
+
+  Each bin has mean 0 and deviation 1 over the frames of its clip. On a CPU this front takes a small
+  part of the time of `Waves`. Source: BEST-RQ, arXiv:2202.01855, and w2v-BERT, arXiv:2108.06209.
+  """
+
+  bins: int
+  strides: tuple[int, ...]
+  width: int
+
+  @property
+  def hop_samples(self) -> int:
+    return math.prod(self.strides) * log_mel.HOP
+
+  @property
+  def field_samples(self) -> int:
+    """The samples of a frame that no neighbor shares: what comes after a clip is silence."""
+    return self.hop_samples
+
+  @property
+  def multiplications(self) -> float:
+    """What one frame takes."""
+    channels, outputs, total = self.bins, math.prod(self.strides), 0.0
+    for stride in self.strides:
+      outputs /= stride
+      total += outputs * (stride + 1) * channels * self.width
+      channels = self.width
+    return total
+
+  def frames(self, samples):
+    """Returns the whole frames of a clip of so many samples: an int or an array."""
+    return samples // self.hop_samples
+
+  def features(self, wave_BS: jax.Array, samples_B: jax.Array) -> jax.Array:
+    """Returns mel_BTM, 0 in padding."""
+    return normed_log_mel(wave_BS, samples_B, self.bins)
+
+
+FrontSettings = Waves | LogMels | Filterbanks | Mels
 
 
 class WaveFront(nnx.Module):
@@ -235,6 +293,28 @@ class WaveFront(nnx.Module):
     return moments(x_BTC, self.settings.first_frames(samples_B))
 
 
+class MelFront(nnx.Module):
+  """The convolutions of `Mels`, named "0", "1" and so on."""
+
+  def __init__(self, settings: Mels, key: jax.Array):
+    self.convolutions = nnx.Module()
+    channels = settings.bins
+    for number, stride in enumerate(settings.strides):
+      own_key = jax.random.fold_in(key, number)
+      setattr(
+        self.convolutions, str(number), conv.Strided(channels, settings.width, stride, own_key)
+      )
+      channels = settings.width
+    self.count = len(settings.strides)
+
+  def __call__(self, mel_BTM: jax.Array, products: jax.typing.DTypeLike | None = None) -> jax.Array:
+    """Returns frames_BTC; a frame sees its own frames of 10 ms and some of the frame before."""
+    x_BTC = mel_BTM
+    for number in range(self.count):
+      x_BTC = layers.gelu(getattr(self.convolutions, str(number))(x_BTC, products))
+    return x_BTC
+
+
 class LogMelFront(nnx.Module):
   """Two convolutions over three frames, the second of stride 2, and stored positions."""
 
@@ -255,6 +335,20 @@ class LogMelFront(nnx.Module):
 def inside(length: int, counts_B: jax.Array) -> jax.Array:
   """Returns bool [B, length]: which frames or samples belong to the clips."""
   return jnp.arange(length) < counts_B[:, None]
+
+
+def normed_log_mel(wave_BS: jax.Array, samples_B: jax.Array, bins: int) -> jax.Array:
+  """Returns mel_BTM of frames of 10 ms: each bin has mean 0 and deviation 1 over the whole frames
+  of its clip, and is 0 behind them."""
+  wave_BS = jnp.where(inside(wave_BS.shape[1], samples_B), wave_BS, 0)
+  mel_BTM = log_mel.log_mel(wave_BS, bins)
+  counts_B = samples_B // log_mel.HOP
+  inside_BT1 = inside(mel_BTM.shape[1], counts_B)[..., None]
+  count_B11 = jnp.maximum(counts_B, 1)[:, None, None]
+  mean_B1M = jnp.sum(mel_BTM * inside_BT1, axis=1, keepdims=True) / count_B11
+  far_BTM = (mel_BTM - mean_B1M) * inside_BT1
+  variance_B1M = jnp.sum(jnp.square(far_BTM), axis=1, keepdims=True) / count_B11
+  return far_BTM / (jnp.sqrt(variance_B1M) + MEL_EPS)
 
 
 def moments(x_BTC: jax.Array, counts_B: jax.Array) -> Moments:

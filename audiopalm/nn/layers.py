@@ -1,4 +1,4 @@
-"""The basic layers: matrix product, RMS norm, layer norm, embedding table, dropout.
+"""The basic layers: matrix product, norms, embedding table, dropout.
 
 Parameters are `nnx.Param(value, axes=(logical axes))` and kernels are float32. `products` is the
 dtype that both operands of a matrix product are cast to, by default the dtype of the input;
@@ -111,6 +111,13 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> j
   centered = x32 - jnp.mean(x32, axis=-1, keepdims=True)
   variance = jnp.mean(centered * centered, axis=-1, keepdims=True)
   return (centered * lax.rsqrt(variance + eps) * scale + bias).astype(x.dtype)
+
+
+def direction(x: jax.Array) -> jax.Array:
+  """Returns vectors of length 1 along the last axis, in float32; 0 for a vector of zeros."""
+  x32 = x.astype(jnp.float32)
+  squares = jnp.sum(x32 * x32, axis=-1, keepdims=True)
+  return x32 * lax.rsqrt(jnp.maximum(squares, 1e-16))
 
 
 class LayerNorm(nnx.Module):

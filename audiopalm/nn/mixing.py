@@ -138,13 +138,14 @@ def biased(
   per_row: Any = None,
   products: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
-  """Returns softmax(q k + bias) v over the keys that `seen_BJ` says, for frozen encoders.
+  """Returns softmax(q k + bias) v over the keys that `seen_BJ` says, for encoders.
 
   Every row sees the same keys, later ones too. The rows of a chunk have at most CHUNK_SCORES scores
-  in all heads, which stay in the cache of a CPU and bound the memory. `bias(query_BNRH, part,
-  start) -> bias_BNRJ` gives what is added to the scores of the rows from `start` on; `part` has
-  their rows (axis 2) of each array of `per_row`, [B, N, L, ...] each. Queries come already scaled;
-  `products` is as in `layers.linear`. There is no sharding: call it with arrays of one device.
+  in all heads, which stay in the cache of a CPU and bound the memory; the backward pass computes
+  them again. `bias(query_BNRH, part, start) -> bias_BNRJ` gives what is added to the scores of the
+  rows from `start` on; `part` has their rows (axis 2) of each array of `per_row`, [B, N, L, ...]
+  each. Queries come already scaled; `products` is as in `layers.linear`. There is no sharding: call
+  it with the arrays of one device.
   """
   dtype, products = query_BLNH.dtype, products or query_BLNH.dtype
   batch, length, heads, width = query_BLNH.shape
@@ -155,6 +156,7 @@ def biased(
   chunks = -(-batch * heads * length * key_BNJH.shape[2] // CHUNK_SCORES)
   rows = -(-length // chunks)
 
+  @jax.checkpoint
   def mixed(chunk):
     start, query_BNRH, part = chunk
     scores_BNRJ = jnp.einsum(

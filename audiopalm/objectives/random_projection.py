@@ -1,56 +1,49 @@
-"""BEST-RQ: frames that are masked predict the label that a random projection gives them. Source:
-Chiu et al. 2022, arXiv:2202.01855, section 3."""
+"""BEST-RQ: masked states predict the label that a random projection gives what they do not hear.
+Source: Chiu et al. 2022, arXiv:2202.01855, section 3."""
 
 import dataclasses
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
-from audiopalm import sharding
-from audiopalm.batch import ClipBatch
 from audiopalm.errors import ConfigError
-from audiopalm.models.base import ClipEncoder, Params
-from audiopalm.nn import cross_entropy
-from audiopalm.objectives.base import Loss, OnePlayer
-from audiopalm.settings import Machine
-
-FRAME_S = 0.01
+from audiopalm.models.base import ClipClasses, ClipEncoder, Params
+from audiopalm.nn import fronts, log_mel
+from audiopalm.objectives import clip_losses
+from audiopalm.objectives.base import Loss
+from audiopalm.objectives.clip_losses import Heard
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomProjection(OnePlayer):
-  """Cross-entropy of the labels of masked frames; the projection and its codebook never change.
+class RandomProjection:
+  """Cross-entropy of the labels of masked states; the projection and its codebook never change.
 
-  At each frame of 10 ms a mask of `mask_s` begins with probability `mask_probability`; masked
-  frames are noise of standard deviation `noise`. A label is the nearest of the model's classes,
-  vectors of `code_width`, to the projection of the frames of one output.
+  A label is the nearest of the classes of the model's head `head`, vectors of `code_width`, to the
+  projection of the log-mel frames of one state in `bins` bins, normed over the clip.
   """
 
-  mask_probability: float = 0.01
-  mask_s: float = 0.4
-  noise: float = 0.1
+  bins: int = 80
   code_width: int = 16
+  head: str = "labels"
+  weight: float = 1.0
+
+  name = "random_projection"
+  layers = (None,)
 
   def __post_init__(self):
-    if not 0 < self.mask_probability < 1:
+    if self.bins < 1 or self.code_width < 1:
       raise ConfigError(
-        f"RandomProjection.mask_probability must lie between 0 and 1, got {self.mask_probability}."
-      )
-    if self.mask_s <= 0 or self.noise < 0 or self.code_width < 1:
-      raise ConfigError(
-        "RandomProjection needs mask_s above 0, noise of at least 0 and code_width of at least 1, "
-        f"got {self.mask_s}, {self.noise} and {self.code_width}."
+        "RandomProjection needs bins and code_width of at least 1, got "
+        f"{self.bins} and {self.code_width}."
       )
 
-  def variables(self, model: ClipEncoder, params: Params, key: jax.Array) -> Params:
+  def variables(self, model: ClipEncoder, key: jax.Array) -> Params:
     """Returns the projection (Xavier's uniform) and the codebook, vectors of length 1."""
     projection, codebook = jax.random.split(key)
-    into = model.stride * model.bins
+    into = self._stride(model) * self.bins
     limit = math.sqrt(6 / (into + self.code_width))
-    codes_VE = jax.random.normal(codebook, (model.classes, self.code_width))
+    codes_VE = jax.random.normal(codebook, (self._head(model).size, self.code_width))
     return {
       "projection": jax.random.uniform(
         projection, (into, self.code_width), minval=-limit, maxval=limit
@@ -61,58 +54,26 @@ class RandomProjection(OnePlayer):
   def variable_axes(self, model: ClipEncoder) -> dict[str, tuple]:
     return {"projection": (None, None), "codebook": (None, None)}
 
-  def losses(
-    self,
-    model: ClipEncoder,
-    params: Params,
-    variables: Params,
-    batch: ClipBatch,
-    *,
-    key: jax.Array,
-    train: bool,
-    step: jax.Array,
-    machine: Machine,
-  ) -> tuple[dict[str, Loss], Params]:
-    """Returns ({"model": Loss}, variables); metrics are nll_speech and accuracy_speech.
+  def loss(self, heard: Heard, variables: Params) -> Loss:
+    """Returns the loss; metrics are nll_speech and accuracy_speech."""
+    batch, head = heard.batch, self._head(heard.model)
+    mel_BTM = fronts.normed_log_mel(batch.wave_BS, batch.samples_B, self.bins)
+    labels_BT = labels(variables, mel_BTM, self._stride(heard.model))
+    states = heard.valid_BT.shape[1]
+    beyond = max(0, states - labels_BT.shape[1])  # of a front whose last frame is not whole
+    labels_BT = jnp.pad(labels_BT, ((0, 0), (0, beyond)))[:, :states]
+    params = heard.head_params(self.head)
+    scores = head.scored(params, heard.hidden(None), labels_BT, heard.machine)
+    weight_BT = heard.masked_BT.astype(jnp.float32)
+    metrics = clip_losses.scored("speech", scores.nll_BL, scores.correct_BL, weight_BT)
+    return Loss(jnp.sum(scores.nll_BL * weight_BT), jnp.sum(weight_BT), metrics)
 
-    Each clip has a seed of its own for its mask, so devices and micro-batches do not change it.
-    `key` is for dropout.
-    """
-    mel_BTM, valid_BU = model.features(batch)
-    labels_BU = labels(variables, mel_BTM, model.stride)
-    masked_BU, covered_BT, noise_BTM = self.masks(batch.draw_B, mel_BTM.shape, model.stride)
-    heard_BTM = jnp.where(covered_BT[..., None], self.noise * noise_BTM, mel_BTM)
-    hidden_BUD = model.encode(params, heard_BTM, valid_BU, machine, key if train else None)
-    settings = cross_entropy.Settings(
-      model.classes, machine.loss_chunk_rows, products=machine.products
-    )
-    nll_BU, _, correct_BU = cross_entropy.cross_entropy(
-      hidden_BUD, model.table(params), labels_BU, settings
-    )
-    weight_BU = (masked_BU & valid_BU).astype(jnp.float32)
-    total, weight = jnp.sum(nll_BU * weight_BU), jnp.sum(weight_BU)
-    metrics = {
-      "nll_speech": (jax.lax.stop_gradient(total), weight),
-      "accuracy_speech": (jnp.sum(correct_BU * weight_BU), weight),
-    }
-    return {"model": Loss(total, weight, metrics)}, variables
+  def _head(self, model: ClipEncoder) -> ClipClasses:
+    return model.class_head(self.head, "RandomProjection")
 
-  def masks(
-    self, draw_B: jax.Array, shape: tuple[int, ...], stride: int
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns (masked_BU, covered_BT, noise_BTM) for features of a shape [B, T, M]: the states that
-    are masked, their frames, and what these hold instead; each clip's from its own key."""
-    draw = functools.partial(
-      _draw,
-      shape=shape[1:],
-      stride=stride,
-      begins=1 - (1 - self.mask_probability) ** stride,
-      span=max(1, round(self.mask_s / FRAME_S / stride)),
-    )
-    batch = PartitionSpec(*sharding.layout_of(draw_B))
-    frames = PartitionSpec(*batch, None)
-    specs = frames, frames, PartitionSpec(*frames, None)
-    return sharding.mapped(draw, (batch,), specs)(draw_B)
+  def _stride(self, model: ClipEncoder) -> int:
+    """Returns how many log-mel frames a state has."""
+    return max(1, model.hop_samples // log_mel.HOP)
 
 
 def labels(variables: Params, mel_BTM: jax.Array, stride: int) -> jax.Array:
@@ -126,19 +87,3 @@ def labels(variables: Params, mel_BTM: jax.Array, stride: int) -> jax.Array:
   # Codes have length 1: the nearest to a projection of length 1 is that of the largest product.
   scores_BUV = jnp.einsum("BUE,VE->BUV", projected_BUE, variables["codebook"], precision="highest")
   return jnp.argmax(scores_BUV, axis=-1).astype(jnp.int32)
-
-
-def _draw(draw_B, *, shape: tuple[int, int], stride: int, begins: float, span: int):
-  frames, bins = shape
-  whole = frames // stride
-
-  def one(word):
-    mask_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(0), word))
-    starts_U = jax.random.bernoulli(mask_key, begins, (whole,)).astype(jnp.int32)
-    begun_U = jnp.cumsum(starts_U)
-    before_U = jnp.pad(begun_U, (span, 0))[:whole]
-    masked_U = begun_U > before_U
-    covered_T = jnp.pad(jnp.repeat(masked_U, stride), (0, frames - whole * stride))
-    return masked_U, covered_T, jax.random.normal(noise_key, (frames, bins))
-
-  return jax.vmap(one)(draw_B)

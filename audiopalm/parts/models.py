@@ -1,4 +1,4 @@
-"""Decoders by name and size, for configs.
+"""Decoders and speech encoders by name and size, for configs.
 
 `tiny` is for a laptop, `decoder_1b` has Llama's shape (arXiv:2302.13971), and `decoder_8b` and
 `decoder_62b` those of PaLM (arXiv:2204.02311, table 1): the models AudioPaLM starts from
@@ -6,11 +6,16 @@
 """
 
 import dataclasses
+from typing import Literal
 
+from audiopalm.errors import ConfigError
+from audiopalm.models import clip_heads
 from audiopalm.models.base import ModelSettings
 from audiopalm.models.decoder import Decoder
 from audiopalm.models.depth import DepthTransformer
+from audiopalm.models.encoder import Encoder
 from audiopalm.models.speech_encoder import SpeechEncoder
+from audiopalm.nn import distances, encoding, fronts
 from audiopalm.parts import runs
 
 
@@ -47,14 +52,56 @@ def depth_head(width: int = 128, layers: int = 2) -> DepthTransformer:
   return DepthTransformer(layers=layers, width=width, heads=width // 64, hidden=width * 11 // 4)
 
 
+Codes, Labels = clip_heads.Codes, clip_heads.Labels
+Quantizer, Transcript = clip_heads.Quantizer, clip_heads.Transcript
+
+FRONTS = {  # by name, for a width
+  "mel": lambda width: fronts.Mels(bins=80, strides=(2,), width=width),  # 20 ms
+  "mel_40ms": lambda width: fronts.Mels(bins=80, strides=(2, 2), width=width),
+  "wave": lambda width: fronts.Waves(  # 20 ms; of wav2vec 2.0, HuBERT and WavLM base
+    channels=(512,) * 7, kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2),
+    norm="group", bias=False, normalized=False,
+  ),
+}  # fmt: skip
+POSITIONS = {  # by name: (convolved positions, biases or rotation by distance)
+  "rotary": (None, distances.Rotary()),
+  "convolved": (distances.ConvolutionSettings(kernel=128, groups=16), None),
+  "gated": (
+    distances.ConvolutionSettings(kernel=128, groups=16),
+    distances.Buckets(count=320, farthest=800),
+  ),
+  "clipped": (None, distances.Clipped(before=64, after=8)),
+}
+
+
 def speech_encoder(
-  width: int = 256, layers: int = 4, classes: int = 1_024, dropout: float = 0.0
+  *heads: clip_heads.HeadSettings,
+  layers: int = 4,
+  width: int = 256,
+  heads_per_layer: int | None = None,
+  hidden: int | None = None,
+  front: Literal["mel", "mel_40ms", "wave"] = "mel",
+  positions: Literal["rotary", "convolved", "gated", "clipped"] = "rotary",
+  order: Literal["pre", "post", "conformer"] = "pre",
+  dropout: float = 0.0,
+  front_gradient: float = 1.0,
 ) -> SpeechEncoder:
-  """Returns an encoder of waves for a laptop: 3.7 million parameters at its defaults."""
-  return SpeechEncoder(
-    layers=layers, width=width, heads=width // 64, hidden=width * 11 // 4, classes=classes,
-    dropout=dropout,
+  """Returns an encoder of waves with `heads` (models/clip_heads.py), for `objectives.ClipLosses`.
+
+  At its defaults: 3.4 million parameters, heads aside, and a log-mel front, which suits a CPU.
+  `SpeechEncoder` takes any `Encoder` as well.
+  """
+  for name, value, known in (("front", front, FRONTS), ("positions", positions, POSITIONS)):
+    if value not in known:
+      raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+  convolved, by_distance = POSITIONS[positions]
+  block = encoding.EncoderBlockSettings(
+    layers=layers, width=width, heads=heads_per_layer or width // 64, hidden=hidden or 4 * width,
+    order=order, activation="silu" if order == "conformer" else "gelu", key_bias=True,
+    norm_eps=1e-5, distances=by_distance, conv_width=31 if order == "conformer" else 0,
   )  # fmt: skip
+  encoder = Encoder(FRONTS[front](width), block, projection_norm=True, positions=convolved)
+  return SpeechEncoder(encoder, heads, dropout, front_gradient)
 
 
 def decoder_1b(dropout: float = 0.0) -> Decoder:

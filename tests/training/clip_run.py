@@ -19,8 +19,13 @@ from audiopalm.data import cache
 from audiopalm.data.clips import Clips
 from audiopalm.data.corpora import Synthetic
 from audiopalm.experiment import Experiment
+from audiopalm.models import clip_heads
+from audiopalm.models.encoder import Encoder
 from audiopalm.models.speech_encoder import SpeechEncoder
+from audiopalm.nn import distances, encoding, fronts
+from audiopalm.objectives.clip_losses import ClipLosses
 from audiopalm.objectives.random_projection import RandomProjection
+from audiopalm.objectives.spans import Spans
 from audiopalm.parts import mixtures, optim
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokens import space as token_space
@@ -35,8 +40,27 @@ def experiment(**changes) -> Experiment:
     name="clips",
     tokenizers=(),
     mixture=mixtures.blend((mixtures.speech(CORPUS), 1.0)),
-    model=SpeechEncoder(layers=2, width=16, heads=2, hidden=24, mels=20, classes=32),
-    objective=RandomProjection(mask_probability=0.05),
+    model=SpeechEncoder(
+      Encoder(
+        fronts.Mels(bins=20, strides=(2, 2), width=16),
+        encoding.EncoderBlockSettings(
+          layers=2,
+          width=16,
+          heads=2,
+          hidden=24,
+          order="pre",
+          activation="gelu",
+          key_bias=True,
+          norm_eps=1e-5,
+          distances=distances.Rotary(),
+          conv_width=0,
+        ),  # fmt: skip
+        projection_norm=True,
+        positions=None,
+      ),
+      heads=(clip_heads.Labels(classes=32),),
+    ),
+    objective=ClipLosses((RandomProjection(bins=20),), Spans(0.185, seconds=0.4, noise=0.1)),
     optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
     evaluation=Evaluation(every_steps=4, rows=8),
     data=Clips(seconds=0.8, batch_rows=8),

@@ -243,7 +243,8 @@ def _bert_origins(encoder: Encoder) -> Iterator[tuple[Keys, Origin]]:
   path, name = ("layers", "convolution"), f"{layer}.conv_module"
   yield from _norm((*path, "norm"), f"{name}.layer_norm", width)
   into = {f"{name}.pointwise_conv1.weight": (2 * width, width, 1)}
-  yield (*path, "into", "kernel"), Origin(into, _product)
+  halves = Origin(into, lambda weight: _product(weight).reshape(width, 2, width))
+  yield (*path, "into", "kernel"), halves
   depthwise = {f"{name}.depthwise_conv.weight": (width, 1, block.conv_width)}
   yield (*path, "depthwise"), Origin(depthwise, lambda w: w[:, 0].T)
   yield from _norm((*path, "depthwise_norm"), f"{name}.depthwise_layer_norm", width)
