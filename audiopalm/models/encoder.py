@@ -1,13 +1,13 @@
 """Speech encoders: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper's and the like.
 
-front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
-front/convolutions/0/kernel, bias           [K C, D], [D]     of `fronts.Mels`
-front/first, second, positions                                of `fronts.LogMels`
-projection/norm, dense                      [C], [C, D]       of waves and filterbanks
-positions/convolution/kernel, bias          [K, D / groups, D], [D]
-buckets/table                               [E, N]
-layers/...                                                    nn/encoding.py
-norm/scale, bias                            [D]
+  front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
+  front/convolutions/0/kernel, bias           [K C, D], [D]     of `fronts.Mels`
+  front/first, second, positions                                of `fronts.LogMels`
+  projection/norm, dense                      [C], [C, D]       of waves and filterbanks
+  positions/convolution/kernel, bias          [K, D / groups, D], [D]
+  buckets/table                               [E, N]
+  layers/...                                                    nn/encoding.py
+  norm/scale, bias                            [D]
 
 models/pytorch/encoder_names.py says which tensor of a published encoder each of them is, and
 models/speech_encoder.py trains them.

@@ -214,7 +214,8 @@ def biased(
     if bias is not None:
       scores_BNRJ += bias(query_BNRH, part, start)
     scores_BNRJ += hidden_B11J
-    weights_BNRJ = jnp.exp(scores_BNRJ - jnp.max(scores_BNRJ, axis=-1, keepdims=True))
+    best_BNR1 = jnp.max(lax.stop_gradient(scores_BNRJ), axis=-1, keepdims=True)
+    weights_BNRJ = jnp.exp(scores_BNRJ - best_BNR1)
     total_BNR1 = jnp.sum(weights_BNRJ, axis=-1, keepdims=True)
     mixed_BNRH = jnp.einsum(
       "BNRJ,BNJH->BNRH", weights_BNRJ.astype(products), value_BNJH, preferred_element_type=dtype
