@@ -11,7 +11,6 @@ from rich import console, progress
 from audiopalm import quantities, values, version
 from audiopalm.cli import config, options, outputs
 from audiopalm.data import files, fitting
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Local
 from audiopalm.data.manifest import corpus as manifests
 from audiopalm.data.manifest import published
@@ -24,6 +23,7 @@ from audiopalm.models.pytorch import encoders, fields
 from audiopalm.parts import runs, tokenizers
 from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.base import Tokenizer
+from audiopalm.types import CorpusSettings, StreamSpec
 
 DESCRIPTION = """Fit speech tokenizers by themselves, compare them, and see what there is.
 
@@ -307,7 +307,7 @@ def _change(text: str) -> tuple[str, str]:
   return name.strip(), value.strip()
 
 
-def _ids(spec) -> str:
+def _ids(spec: StreamSpec) -> str:
   sizes = " + ".join(map(str, spec.sizes[:2])) + (" + ..." if spec.codebooks > 2 else "")
   count = f" ({spec.codebooks})" if spec.codebooks > 2 else ""
   rate = f", {spec.rate_hz:g} a second" if spec.rate_hz else ""

@@ -8,7 +8,7 @@ recordings  each says one word, its text                items      an item file 
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +16,10 @@ import numpy as np
 
 from audiopalm.audio import waveform
 from audiopalm.data import records, streams
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.manifest import corpus as manifests
 from audiopalm.data.manifest.lines import SOMEBODY
 from audiopalm.errors import DataError, RecordError
-from audiopalm.types import Utterance, Word
+from audiopalm.types import CorpusSettings, Utterance, Word
 
 Labels = Literal["phones", "words", "recordings"]
 KINDS: tuple[Labels, ...] = ("phones", "words", "recordings")
@@ -141,7 +140,7 @@ def frames(span: LabeledSpan, rate_hz: float, count: int) -> slice:
   return slice(max(first, 0), max(min(last + 1, count), 0))
 
 
-def _spoken(utterances) -> Utterance | None:
+def _spoken(utterances: Iterable[Utterance]) -> Utterance | None:
   """Returns the first utterance with a wave; RecordError where it is too short."""
   for utterance in utterances:
     if utterance.wave_S is None:

@@ -34,7 +34,9 @@ def on_devices(devices: Sequence[jax.Device] | None = None) -> kmeans.Assign:
   return assign
 
 
-def _assigned(batch_TE, weights_T, centroids_VE):
+def _assigned(
+  batch_TE: jax.Array, weights_T: jax.Array, centroids_VE: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns the three arrays of `kmeans.Assigned`; frames of weight 0 are padding."""
   score_TV = _product("TE,VE->TV", batch_TE, centroids_VE)
   score_TV = score_TV - 0.5 * jnp.square(centroids_VE).sum(axis=1)

@@ -19,7 +19,7 @@ WORDS = [[3, 3, 3, 7, 1], [9, 9, 2], [4, 4, 8, 8, 8]]
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-  """Units that are the samples of a wave, whose values are whole numbers."""
+  """Units that are the samples of a wave, whose values are integers."""
 
   size: int = 20
   stream: str = "units"
