@@ -1,4 +1,4 @@
-"""The whole of a run as one frozen value: what is trained on what, apart from the hardware.
+"""A complete training run, apart from the hardware, as one frozen value.
 
 Experiment = tokenizers x layout x model x objective x mixture, fed by its data
              (+ optimizer, evaluation)
@@ -29,19 +29,19 @@ from audiopalm.settings import Evaluation, Optimizer, WarmStart
 from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.types import CorpusSettings, Task
 
-RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
+RESERVED_TASKS = ("held_out_voices", "baselines")  # other keys in the JSON of scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """Everything that decides what a run learns; a `Machine` decides only how fast.
+  """Everything that determines what a run learns; a `Machine` only determines its speed.
 
-  `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
+  `warm_start` names a model to take first parameters from, None for new ones. `layout` is a rule
   from a task to its layout, `data` says what a batch is (`data.prepared.Data`). The newest
-  `keep_checkpoints` checkpoints stay, those of each `keep_every_steps`-th step, and the best by
+  `keep_checkpoints` checkpoints are kept, those of each `keep_every_steps`-th step, and the best by
   `keep_best`, a held-out TASK/METRIC of metrics.jsonl such as "asr/loss" or "mt/accuracy_text".
-  `export` "auto" refuses to train what could not be exported to PyTorch; None trains it. `trust`
-  names the packages outside of audiopalm whose classes it uses.
+  `export` "auto" refuses to train a model without a PyTorch export; None trains it. `trust` names
+  the packages outside of audiopalm whose classes it uses.
   """
 
   name: str
@@ -109,14 +109,14 @@ class Experiment:
 
 
 def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
-  """Returns the Experiment that `Experiment.to_json` wrote, also before `data` was a setting of its
-  own.
+  """Returns the Experiment that `Experiment.to_json` wrote, also in versions without a separate
+  `data`.
 
-  ConfigError for anything else, and unless `trust` has all packages it was written with; no others
-  outside of audiopalm are imported.
+  ConfigError for any other text, and unless `trust` has all packages it was written with. No other
+  packages outside of audiopalm are imported.
   """
   trust = trusts.packages(trust)
-  with contextlib.suppress(json.JSONDecodeError):  # of which `values` says more
+  with contextlib.suppress(json.JSONDecodeError):  # `values.from_json` explains it
     fields = json.loads(text)
     if isinstance(fields, dict):
       recorded = fields.get("trust")

@@ -1,9 +1,9 @@
 """The decoder-only language model over token grids: its settings, its arrays and its forward pass.
 
-Parameters are a nested dict of arrays, free of class names, the same on disk as in memory (layers
-stacked in front):
+Parameters are a nested dict of arrays without class names, the same on disk as in memory, with a
+leading layer axis:
 
-    embed/table                          [V, D]      all columns' rows, one column after another
+    embed/table                          [V, D]      rows of all columns in order
     layers/attention_norm/scale          [layers, D]
     layers/attention/query               [layers, D, N, H]   (query_bias [layers, N, H])
     layers/attention/key, value          [layers, D, G, H]   (key_bias, value_bias [layers, G, H])
@@ -18,8 +18,8 @@ stacked in front):
 
 With `depth_head` there are the groups of models/depth.py too, and head/table is [V, E].
 
-With `lora` each kernel K it names has layers/attention/lora/K/down and up beside it, or
-layers/mlp/lora/K (see nn/lora.py).
+With `lora` there are layers/attention/lora/K/down and up, or layers/mlp/lora/K/..., for each kernel
+K that it names (see nn/lora.py).
 """
 
 import dataclasses
@@ -58,10 +58,11 @@ class Decoder:
   `windows` and a tuple of `rope_base` repeat over the layers; a window of 0 is none. `rope_scaling`
   applies to layers without a window. `query_scale` multiplies queries (None: head_width ** -0.5);
   `embed_scale` multiplies embeddings by sqrt(width); `norm_offset` stores norm scales minus one;
-  `tied` uses the embedding as output head. `lora` puts low-rank adapters beside kernels; to train
-  them alone, `optimizer.train_only=("lora",)`. `dropout` is on embeddings and on every residual
-  branch, while training only. With a `depth_head` each column of a row sees those before it in the
-  row; without one (None) the columns are independent. It has tables of its own: no `tied`.
+  `tied` uses the embedding as output head. `lora` adds low-rank adapters to kernels;
+  `optimizer.train_only=("lora",)` trains only these. `dropout` applies to embeddings and every
+  residual branch, only in training. With a `depth_head` each column of a row depends on the earlier
+  columns of the row; without one (None) the columns are independent. It has its own tables, so
+  `tied` must be False.
   """
 
   layers: int
@@ -116,7 +117,7 @@ class Decoder:
 
   @property
   def layer_windows(self) -> tuple[int, ...]:
-    """One window per layer, 0 where there is none."""
+    """One window per layer, 0 for none."""
     return _repeated(self.windows or (0,), self.layers)
 
   @property
@@ -138,7 +139,7 @@ class Decoder:
 
   @property
   def block(self) -> transformer.BlockSettings:
-    """What its blocks are made of."""
+    """The settings of its blocks."""
     return transformer.BlockSettings.of(self)
 
   @property
@@ -163,9 +164,9 @@ class Decoder:
     """Returns the floating-point operations a training step spends on one row of the grid, forward
     and backward, in sequences of `length` rows.
 
-    6 per parameter that is multiplied (kernels and output head, padding rows included; lookups are
-    free), and 12 N H per layer and row seen in attention: on average (length + 1) / 2 rows, fewer
-    with a window; segments and recomputation (remat) are not counted. Source: PaLM,
+    It counts 6 per multiplied parameter (kernels and output head, including padding rows; lookups
+    are free), and 12 N H per layer and visible row in attention: on average (length + 1) / 2 rows,
+    fewer with a window. Segments and recomputation (remat) are ignored. Source: PaLM,
     arXiv:2204.02311, appendix B, with attention halved because it is causal.
     """
     rows = sum(space.padded)
@@ -188,7 +189,7 @@ def _repeated(pattern: tuple, length: int) -> tuple:
 
 
 class DecoderNetwork(nnx.Module):
-  """The arrays of a decoder and their logical axes; `DecoderModel` computes with them."""
+  """The arrays of a decoder and their logical axes, used by `DecoderModel`."""
 
   def __init__(self, settings: Decoder, padded: tuple[int, ...], key: jax.Array):
     keys, rows = jax.random.split(key, 3), sum(padded)
@@ -197,7 +198,7 @@ class DecoderNetwork(nnx.Module):
     self.norm = layers.RMSNorm(settings.width, settings.norm_eps, settings.norm_offset)
     head = settings.depth_head
     if head is not None:
-      # Number 3: the keys of a split are those of its first numbers folded in.
+      # Fold in 3: split(key, 3) gives the keys of folding in 0, 1 and 2.
       blocks, embed = jax.random.split(jax.random.fold_in(key, 3))
       self.depth = depth.DepthBlocks(head, settings.width, len(padded), blocks)
       self.depth_embed = layers.Embedding(rows, head.width, embed)
@@ -207,7 +208,7 @@ class DecoderNetwork(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecoderModel(base.NetworkModel):
-  """A decoder for one token space: everything but the arrays, a `models.base.LanguageModel`."""
+  """A decoder for one token space, without its arrays: a `models.base.LanguageModel`."""
 
   settings: Decoder
   sizes: tuple[int, ...]
@@ -278,7 +279,8 @@ class DecoderModel(base.NetworkModel):
       mask_BLJ = (positions_BJ >= 0)[:, None] & masks.within(window, positions_BL, positions_BJ)
 
       def mix(query, key, value, cached):
-        # The caller writes them again: one write in the program, and no copy of what was before.
+        # The caller writes them into the cache again. XLA merges the two writes and does not copy
+        # the cache.
         key, value = cache.with_row(cached[0], key), cache.with_row(cached[1], value)
         return attention.over_cache(query, key, value, mask_BLJ, self.settings.attention_softcap)
 
@@ -306,7 +308,7 @@ class DecoderModel(base.NetworkModel):
     groups = {name: params[name] for name in ("layers", "depth") if name in params}
     kernels = jax.tree_util.tree_map_with_path(cast, groups)
     head = {"table": params["embed" if self.settings.tied else "head"]["table"].astype(dtype)}
-    return {**params, **kernels, "head": head}  # the rows looked up stay as they are
+    return {**params, **kernels, "head": head}  # the embedding table is not cast
 
   def unstacked(self, params: Params) -> Params:
     apart = {"layers": transformer.unstacked(params["layers"])}
@@ -342,13 +344,13 @@ class DecoderModel(base.NetworkModel):
     dropout_key: Key | None,
     keep: bool,
   ) -> Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array] | None]]:
-    """Returns what `transformer.run` calls at each layer, with `_per_layer` and that of a cache.
+    """Returns the function that `transformer.run` calls at each layer, with `_per_layer` and the
+    cache.
 
     `mixer_of(window)` gives mix(query, key, value, cached); with `keep` the output is (key, value).
     """
     _, frequencies, windows = self._per_layer
-    # What all layers share is computed once, what differs is computed in the layer from scanned
-    # data.
+    # Values that all layers share are computed once, others in each layer from scanned data.
     one_rotation = (
       rotary.angles(positions_BL, frequencies[0]) if (frequencies == frequencies[0]).all() else None
     )
@@ -368,7 +370,7 @@ class DecoderModel(base.NetworkModel):
 
 
 def _mean_seen(rows: int, window: int) -> float:
-  """Returns how many rows a row sees on average: 1, 2, ... up to the window."""
+  """Returns the mean number of rows that a row attends to: 1, 2, ... up to the window."""
   if not rows:
     return 0.0
   limit = min(window or rows, rows)
