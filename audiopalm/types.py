@@ -110,7 +110,7 @@ class CorpusSettings(Protocol):
   """What a config names as a corpus: a frozen dataclass, ours or a user's.
 
   One whose fields name modules that are imported for its records has `imports` too, their names:
-  whoever prepares it has to trust them.
+  the user who prepares it must trust them.
   """
 
   name: str

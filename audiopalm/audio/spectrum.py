@@ -137,8 +137,8 @@ def warped_hz(hz: np.ndarray, warp: float, high_hz: float) -> np.ndarray:
 
 
 def triangles(edges: np.ndarray, frequency_E: np.ndarray) -> np.ndarray:
-  """Returns float64 [E, M]: triangles that rise from each edge to 1 at the next, and fall to 0 at
-  the one after it; edges and frequencies on any one scale."""
+  """Returns float64 [E, M]: triangles that rise from each edge to 1 at the next edge and fall to 0
+  at the one after; edges and frequencies on the same scale."""
   left, middle, right, frequency_E1 = edges[:-2], edges[1:-1], edges[2:], frequency_E[:, None]
   rising, falling = (
     (frequency_E1 - left) / (middle - left),

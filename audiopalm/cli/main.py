@@ -57,7 +57,7 @@ PASSING_ON = {"prepare", "sweep"}  # what follows -- is for Beam, for `launch`
 def parser(command: str | None) -> argparse.ArgumentParser:
   """Returns the parser of a command line that begins with `command`; `run` of its result does it.
 
-  Of the other commands it knows what they do, without their options: some take seconds to import.
+  Other commands have only a summary, without options: importing some takes seconds.
   """
   result = argparse.ArgumentParser(
     prog="audiopalm",

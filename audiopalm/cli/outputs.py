@@ -38,7 +38,7 @@ def named_in(config: str) -> list[Path]:
 
 
 def of_run(workdir: Path) -> list[Path]:
-  """Returns the files that the settings of a run name; none where there is no run."""
+  """Returns the files named in a run's config; empty without a run."""
   exists = (workdir / runs.CONFIG).is_file() or runs.steps(workdir)
   return named_in(runs.config(workdir)) if exists else []
 

@@ -1,9 +1,9 @@
-"""ABX discrimination: how often speech of another category is nearer than speech of the same.
+"""ABX discrimination: how often speech of another category is closer than speech of the same one.
 
-For x and a of one category and b of another, an error is d(b, x) < d(a, x), and a tie is half of
-one. Chance is 50 %. Within speakers a, b and x are of one speaker; across speakers x is of another
-than a and b. All three have one context. Source: Schatz et al., "Evaluating speech features with
-the minimal-pair ABX task", 2013; libri-light, arXiv:1912.07875.
+For x and a of one category and b of another, d(b, x) < d(a, x) is an error, and a tie is half an
+error. Chance is 50 %. Within speakers, a, b and x have the same speaker; across speakers, x has
+another speaker than a and b. All three have the same context. Source: Schatz et al., "Evaluating
+speech features with the minimal-pair ABX task", 2013; libri-light, arXiv:1912.07875.
 """
 
 import collections
@@ -16,19 +16,19 @@ import numpy as np
 from audiopalm.metrics import tally, warping
 
 RESAMPLES = 200
-MANY_SPEAKERS = 10  # from which on intervals are over speakers, else over recordings
-MOST_CELLS = 20_000  # of which recordings are drawn anew
+MANY_SPEAKERS = 10  # from this number on intervals are over speakers, else over recordings
+MOST_CELLS = 20_000  # whose recordings are resampled
 MOST_X_SPEAKERS = 5  # for a, b and their speaker, as in libri-light
 MOST_PAIRS = 4_000_000  # that are aligned
 CAPS = (None, 50, 20, 10, 5, 2)  # tokens of one category, speaker and context
-PAIRS = 256  # that are aligned at a time
+PAIRS = 256  # aligned at a time
 
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]  # frames [T, ...], [U, ...] -> cost_TU
 
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-  """A stretch of speech: its category (a word, a phone), who says it, and what it lies between."""
+  """A segment of speech: its category (a word, a phone), its speaker, and its context."""
 
   category: str
   speaker: str
@@ -38,7 +38,7 @@ class Token:
 
 @dataclasses.dataclass(frozen=True)
 class Discrimination:
-  """The error of an ABX test, its 95 % interval, and over what that was drawn.
+  """The error of an ABX test, its 95 % interval, and what was resampled for it.
 
   `cells` are pairs of categories in a context by speakers; of the tokens of one category, speaker
   and context `most` were drawn at random, None for all.
@@ -72,13 +72,13 @@ def discriminate(
   seed: int = 0,
   advance: Callable[[float], None] = lambda share: None,
 ) -> Discrimination | None:
-  """Returns how well the frames of tokens tell their categories apart; None where no two categories
+  """Returns how well the frames of tokens distinguish their categories; None if no two categories
   share a context and a speaker.
 
   Errors are averaged over contexts and the speakers of x, over speakers, and over ordered pairs of
-  categories. Where more than MOST_PAIRS would be aligned, fewer tokens of a category, speaker and
-  context are drawn (`most`). Distances are those of `distances`; `advance` is told the share of
-  them that is done.
+  categories. If more than MOST_PAIRS would be aligned, tokens of each category, speaker and context
+  are subsampled (`most`). Distances are those of `distances`; `advance` is called with the fraction
+  that is done.
   """
   random = np.random.default_rng(seed)
   most, groups = _within_reason(tokens, across, random)
@@ -147,7 +147,7 @@ class _Group:
 
 @dataclasses.dataclass(frozen=True)
 class _Cell:
-  """Which tokens of a group are a, b and x, by their places in it."""
+  """The tokens of a group that are a, b and x, by index."""
 
   group: _Group
   pair: tuple[str, str]

@@ -1,4 +1,5 @@
-"""What ids of a speech tokenizer cost in bits, and what they say of labels of the same frames."""
+"""Bit rates of the ids of a speech tokenizer, and their agreement with labels of the same
+frames."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,9 +9,9 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class BitRates:
-  """Bits a second of speech: `nominal`, where all ids are equally likely; of `ids` by their own
-  entropy; and where a run of equal ids is written once, of the ids of `runs` alone, and with their
-  durations (`timed_runs`). Entropies are those of independent symbols, on these very recordings.
+  """Bits per second of speech: `nominal`, for equally likely ids; `ids`, by the entropy of the ids;
+  and with each run of equal ids written once, `runs`, without durations, and `timed_runs`, with
+  durations. Entropies are those of independent symbols, measured on the same recordings.
   """
 
   nominal: float
@@ -21,9 +22,10 @@ class BitRates:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-  """What ids say of labels: `pnmi`, the share of the entropy of labels that the id removes;
-  `purity`, the share of frames with the most frequent label of their id; `cluster_purity`, the
-  share of frames with the most frequent id of their label. Source: HuBERT, arXiv:2106.07447.
+  """Agreement of ids with labels: `pnmi`, the fraction of the entropy of labels that the id
+  removes; `purity`, the fraction of frames with the most frequent label of their id;
+  `cluster_purity`, the fraction of frames with the most frequent id of their label. Source: HuBERT,
+  arXiv:2106.07447.
   """
 
   pnmi: float
@@ -38,7 +40,7 @@ def entropy_bits(counts: np.ndarray) -> float:
 
 
 def bit_rates(recordings: Sequence[np.ndarray], size: int, rate_hz: float) -> BitRates:
-  """Returns the bit rates of ids_T, `rate_hz` a second, of each recording."""
+  """Returns the bit rates of the ids_T of recordings, at `rate_hz` ids per second."""
   seconds = sum(map(len, recordings)) / rate_hz
   starts = [np.flatnonzero(np.diff(ids_T, prepend=-1)) for ids_T in recordings]
   ids = np.concatenate([ids_T[at] for ids_T, at in zip(recordings, starts, strict=True)])
@@ -56,7 +58,8 @@ def bit_rates(recordings: Sequence[np.ndarray], size: int, rate_hz: float) -> Bi
 
 
 def agreement(labels_T: np.ndarray, ids_T: np.ndarray) -> Agreement:
-  """Returns what ids say of the labels of the same frames, two or more, both counted from 0."""
+  """Returns the agreement of ids with the labels of the same frames, two or more labels, both
+  counted from 0."""
   counts_LV = np.zeros((labels_T.max() + 1, ids_T.max() + 1), np.int64)
   np.add.at(counts_LV, (labels_T, ids_T), 1)
   of_labels = entropy_bits(counts_LV.sum(axis=1))

@@ -1,10 +1,10 @@
-"""A linear probe: how well a label can be read from a vector."""
+"""A linear probe: how well a linear classifier predicts a label from a vector."""
 
 import numpy as np
 from scipy import optimize, special
 
 FOLDS = 5
-DECAY = 1e-3  # of the squared weights, beside the mean loss
+DECAY = 1e-3  # weight of the squared weights in the loss
 
 
 def predictions(features_NE: np.ndarray, labels_N: np.ndarray, random: np.random.Generator):

@@ -7,7 +7,7 @@ from audiopalm.metrics import warping
 
 BINS = 40
 COEFFICIENTS = 13  # after c0, which is loudness
-FLOOR_DB = 60.0  # under the loudest point: what is quieter is silence to both
+FLOOR_DB = 60.0  # below the loudest point: anything quieter counts as silence
 MCD_RULE = (
   f"dB between {COEFFICIENTS} cepstra without c0 of {BINS} mel bins, 25 ms windows every 10 ms, "
   f"{FLOOR_DB:g} dB deep, aligned by dynamic time warping"
@@ -19,9 +19,9 @@ def mel_cepstral_distance(
 ) -> float:
   """Returns the mean distance in dB along the best alignment in time.
 
-  0 for equal waves, whatever their loudness. Values compare only with others of this file: filters
-  and floors differ elsewhere. Source: Kubichek, "Mel-cepstral distance measure for objective speech
-  quality assessment", 1993.
+  It is 0 for equal waves of any loudness. Values can only be compared with others of this function:
+  filters and floors differ elsewhere. Source: Kubichek, "Mel-cepstral distance measure for
+  objective speech quality assessment", 1993.
   """
   cepstra = (mel_cepstra(wave_S, rate_hz) for wave_S in (reference_S, generated_S))
   return mean_cost(distances_db(*cepstra))

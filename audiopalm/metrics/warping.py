@@ -7,9 +7,9 @@ def mean_costs(cost_BTU: np.ndarray, rows_B: np.ndarray, columns_B: np.ndarray) 
   """Returns mean_B: the mean of costs along the cheapest path of each pair, from corner to corner.
 
   Pair b has the costs of its first `rows_B[b]` frames with its first `columns_B[b]` others; the
-  rest is padding. Steps are (1, 1), (0, 1) and (1, 0); of equally cheap ones the first in this
-  order is taken, as in libri-light. Totals and lengths of the best paths advance together, an
-  anti-diagonal per step.
+  rest is padding. Steps are (1, 1), (0, 1) and (1, 0); ties are broken in this order, as in
+  libri-light. Totals and lengths of the best paths are computed together, one anti-diagonal per
+  step.
   """
   batch, rows, columns = cost_BTU.shape
   diagonals = rows + columns - 1
@@ -18,7 +18,8 @@ def mean_costs(cost_BTU: np.ndarray, rows_B: np.ndarray, columns_B: np.ndarray) 
     skewed[row : row + columns, row] = cost_BTU[:, row].T
   ends_B = rows_B + columns_B - 2
   means_B = np.zeros(batch, cost_BTU.dtype)
-  # The last three anti-diagonals. Row 0 stands before the first: only the first cell comes from it.
+  # The last three anti-diagonals. Row 0 is a border before the first row, reached only by the first
+  # cell.
   totals = [np.full((rows + 1, batch), np.inf, cost_BTU.dtype) for _ in range(3)]
   lengths = [np.zeros((rows + 1, batch), cost_BTU.dtype) for _ in range(3)]
   totals[0][0] = 0

@@ -35,10 +35,9 @@ OUT_OF_MEMORY = (
 class Compiled:
   """The optimized HLO of a program for one kind of device, and its memory.
 
-  `memory` holds bytes on one device: of the arrays that stay there by name ("parameters", ...), and
-  by XLA's analysis of all "arguments", the "temporaries" and the "peak", which includes both.
-  `parameters_by_dims` names the parameter of some dimensions, "257152,4096", where only one has
-  them.
+  `memory`: bytes per device, by name for resident arrays ("parameters", ...), plus XLA's
+  "arguments", "temporaries" and "peak", which includes both. `parameters_by_dims` maps dimensions,
+  "257152,4096", to a parameter name if they are unique.
   """
 
   hlo: str

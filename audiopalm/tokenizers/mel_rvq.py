@@ -162,7 +162,8 @@ def _interpolated(values_T: np.ndarray, stacked: int) -> np.ndarray:
 def _sound(
   settings: MelRVQ, log_mel_TM: np.ndarray, pitch_T: np.ndarray, voicing_T: np.ndarray
 ) -> np.ndarray:
-  """Returns wave_S with that spectrum, after iterative correction of the vocoder's filters."""
+  """Returns wave_S whose log-mel spectrum matches `log_mel_TM`, by iteratively correcting the
+  vocoder filters."""
   band = {"low_hz": settings.low_hz, "high_hz": settings.high_hz}
   filters_EM = spectrum.mel_filters(settings.mels, **band)
   excitation_TE = vocoder.excitation(pitch_T, voicing_T)

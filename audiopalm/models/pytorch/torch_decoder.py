@@ -1,9 +1,9 @@
-"""A decoder over grids of tokens in plain PyTorch: one file that runs the folder it lies in.
+"""A decoder over grids of tokens in plain PyTorch: one file that runs the folder it is in.
 
     import torch_decoder
     model = torch_decoder.load("exported")           # an nn.Module, float32
     logits = model(tokens_BLK)                       # a list: [B, L, V] for each column
-    tokens_LK = model.generate(prompt_LK, "tts")     # the likeliest ids that the task's plan allows
+    tokens_LK = model.generate(prompt_LK, "tts")     # greedy decoding with the plan of the task
 
 Letters: B batch, L row, K column, D model, N query head, H head width. A cell is an id of its
 column, -1 where there is none. It needs torch and safetensors; audiopalm wrote it (Apache-2.0) and
