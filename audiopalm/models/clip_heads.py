@@ -9,7 +9,6 @@ A head is named in the parameters as in the settings: heads/units/table. Tables 
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -152,7 +151,9 @@ class ClassHead:
     logits_BTV = layers.linear(states_BTE, table_EV.T, 1, products).astype(jnp.float32)
     return jax.nn.log_softmax(logits_BTV[..., : self.size], axis=-1)
 
-  def _compared(self, params, hidden_BTD, products) -> tuple[jax.Array, jax.Array]:
+  def _compared(
+    self, params: base.Params, hidden_BTD: jax.Array, products: jax.typing.DTypeLike | None
+  ) -> tuple[jax.Array, jax.Array]:
     """Returns (states_BTE, table_VE), whose products are the logits."""
     table_VE = params["embedding"]["table"]
     if self.width is None:
@@ -207,7 +208,7 @@ class QuantizerHead:
     return dense(params["state_projection"], hidden_BTD, products)
 
 
-def dense(params: base.Params, x: jax.Array, products: Any) -> jax.Array:
+def dense(params: base.Params, x: jax.Array, products: jax.typing.DTypeLike | None) -> jax.Array:
   """Returns what `layers.Dense` of these arrays gives."""
   y = layers.linear(x, params["kernel"], 1, products)
   return y + params["bias"].astype(y.dtype)

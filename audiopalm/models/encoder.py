@@ -82,7 +82,7 @@ class Projection(nnx.Module):
       self.norm = layers.LayerNorm(width, settings.block.norm_eps)
     self.dense = layers.Dense((width,), (settings.block.width,), (None, "embed"), key)
 
-  def __call__(self, x_BTC: jax.Array, products) -> jax.Array:
+  def __call__(self, x_BTC: jax.Array, products: jax.typing.DTypeLike | None) -> jax.Array:
     return self.dense(self.norm(x_BTC) if hasattr(self, "norm") else x_BTC, products)
 
 
@@ -284,7 +284,9 @@ class StateModel(base.NetworkModel):
     """Returns the module with the arrays outside of layers, which run from their own arrays."""
     return self.module({**params, "layers": self.arrays["layers"]})
 
-  def _by_clip(self, params: base.Params, name: str, call: Callable, *given) -> jax.Array:
+  def _by_clip(
+    self, params: base.Params, name: str, call: Callable, *given: jax.Array
+  ) -> jax.Array:
     """Returns call(a part of the network, *given), [B, T, C]: each device has all arrays of the
     part, and computes it for its own clips."""
     own = jax.tree.map(sharding.gathered, params[name])
@@ -321,7 +323,7 @@ def cut(params: Mapping[str, Any], layer: int) -> base.Params:
   return {**params, "layers": _part(params["layers"], 0, layer)}
 
 
-def _part(layers: Any, start: int, stop: int) -> Any:
+def _part(layers: base.Params | tuple[base.Params, ...], start: int, stop: int) -> Any:
   """Returns some of the layers, stacked or not."""
   if isinstance(layers, tuple):
     return layers[start:stop]

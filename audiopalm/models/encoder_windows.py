@@ -8,11 +8,12 @@ takes windows of samples, 30 s or as its settings say, and drops a twelfth of th
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
+from audiopalm.batch import Array
 from audiopalm.models.base import Params
 from audiopalm.models.encoder import StateModel
 from audiopalm.nn import fbank, fronts, log_mel
@@ -112,7 +113,9 @@ def frames(
     yield np.asarray(frames_BTC)[0, : count - start]
 
 
-def _first_moments(model, params, part, samples) -> fronts.Moments:
+def _first_moments(
+  model: StateModel, params: Params, part: Callable[[int, int], np.ndarray], samples: int
+) -> fronts.Moments:
   """Returns the moments of the first convolution over a whole wave."""
   front = model.settings.front
   hop = front.strides[0]
@@ -141,7 +144,9 @@ def _filterbank_frames(front: fronts.Filterbanks, wave_S: np.ndarray) -> Iterato
     yield front.stack(normed_TM[None])[0]
 
 
-def _mel_frames(model, params, wave_S, products) -> Iterator[np.ndarray]:
+def _mel_frames(
+  model: StateModel, params: Params, wave_S: np.ndarray, products: str | None
+) -> Iterator[np.ndarray]:
   front, hop = model.settings.front, log_mel.HOP
   count, stride = len(wave_S) // hop, front.hop_samples // hop
   mel_TM = np.empty((count, front.bins), np.float32)
@@ -161,7 +166,9 @@ def _mel_frames(model, params, wave_S, products) -> Iterator[np.ndarray]:
     yield np.asarray(frames_BTC)[0, before : min(before + CHUNK, before + count // stride - start)]
 
 
-def _state_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray]:
+def _state_pieces(
+  model: StateModel, params: Params, wave_S: np.ndarray, layer: int, products: str | None
+) -> Iterator[np.ndarray]:
   left = count = int(model.settings.front.frames(len(wave_S)))
   source = frames(model, params, wave_S, products)
   buffer_TC = next(source)
@@ -178,7 +185,9 @@ def _state_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray
     left -= WINDOW - 2 * CONTEXT
 
 
-def _window_pieces(model, params, wave_S, layer, products) -> Iterator[np.ndarray]:
+def _window_pieces(
+  model: StateModel, params: Params, wave_S: np.ndarray, layer: int, products: str | None
+) -> Iterator[np.ndarray]:
   front = model.settings.front
   window, hop, count = front.window_frames, front.hop_samples, int(front.frames(len(wave_S)))
   context = window // 12
@@ -194,7 +203,14 @@ def _kept(start: int, window: int, context: int, count: int) -> slice:
   return slice(context if start else 0, count - start if is_last else window - context)
 
 
-def _encoded(model, params, waves, length, layer, products) -> np.ndarray:
+def _encoded(
+  model: StateModel,
+  params: Params,
+  waves: Sequence[np.ndarray],
+  length: int,
+  layer: int,
+  products: str | None,
+) -> np.ndarray:
   """Returns hidden_BTD of waves that are padded to `length`."""
   wave_BS, samples_B = _padded(waves, length)
   return np.asarray(
@@ -252,22 +268,46 @@ class _Merged:
 
 
 @functools.partial(jax.jit, static_argnames=("model", "layer", "products"))
-def _encode(model, params, wave_BS, samples_B, *, layer, products):
+def _encode(
+  model: StateModel,
+  params: Params,
+  wave_BS: Array,
+  samples_B: Array,
+  *,
+  layer: int,
+  products: str | None,
+) -> jax.Array:
   return model.encode(params, wave_BS, samples_B, layer, products)[0]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "layer", "products"))
-def _states(model, params, frames_BTC, valid_BT, *, layer, products):
+def _states(
+  model: StateModel,
+  params: Params,
+  frames_BTC: Array,
+  valid_BT: Array,
+  *,
+  layer: int,
+  products: str | None,
+) -> jax.Array:
   return model.states(params, frames_BTC, valid_BT, layer, products)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "products"))
-def _front(model, params, features, samples_B, of_clip, *, products=None):
+def _front(
+  model: StateModel,
+  params: Params,
+  features: Array,
+  samples_B: Array | None,
+  of_clip: fronts.Moments | None,
+  *,
+  products: str | None = None,
+) -> jax.Array:
   return model.frames(params, features, samples_B, of_clip, products)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _moments(model, params, wave_BS, samples_B):
+def _moments(model: StateModel, params: Params, wave_BS: Array, samples_B: Array) -> fronts.Moments:
   return model.first_moments(params, wave_BS, samples_B)
 
 

@@ -122,7 +122,9 @@ class Contrastive(WithoutVariables):
     best_BT = jnp.max(jnp.where(counts_BTT > 0, logits_BTT, -jnp.inf), axis=-1)
     return jax.nn.logsumexp(all_BTU, axis=-1) - own_BT, (own_BT > best_BT).astype(jnp.float32)
 
-  def _ids(self, quantizer: ClipQuantizer, heard: Heard, ids_BTQ: jax.Array, weight_BT: jax.Array):
+  def _ids(
+    self, quantizer: ClipQuantizer, heard: Heard, ids_BTQ: jax.Array, weight_BT: jax.Array
+  ) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
     """Returns (the sum of the masked prediction of ids, its metrics)."""
     head = heard.model.class_head(self.ids_head, "Contrastive(ids_head=...)")
     if quantizer.groups != 1 or head.size != quantizer.entries:

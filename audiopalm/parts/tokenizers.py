@@ -1,7 +1,7 @@
 """Tokenizers that configs name."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from audiopalm import language_tags
 from audiopalm.data import files
@@ -97,7 +97,11 @@ def is_text(tokenizer: Tokenizer) -> bool:
 
 
 def units(
-  size: int = 256, rate_hz: float = 25.0, collapse: bool = False, stream: str = "units", **options
+  size: int = 256,
+  rate_hz: float = 25.0,
+  collapse: bool = False,
+  stream: str = "units",
+  **options: Any,
 ) -> KMeansUnits:
   """Returns semantic units: `size` clusters of speaker-normalized MFCCs, `rate_hz` a second.
 
@@ -113,7 +117,7 @@ def neural(
   rate_hz: float = 50.0,
   collapse: bool = False,
   stream: str = "units",
-  **options,
+  **options: Any,
 ) -> NeuralUnits:
   """Returns semantic units: `size` clusters of the states of a published speech encoder, in a
   Hugging Face folder: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 or Whisper (docs/tokenizers.md).
@@ -139,7 +143,7 @@ def bpe(units: Tokenizer, size: int = 1_000, stream: str | None = None) -> UnitB
 NEURAL = "neural:"
 
 
-def named_units(name: str, mfcc: KMeansUnits, **options) -> KMeansUnits | NeuralUnits:
+def named_units(name: str, mfcc: KMeansUnits, **options: Any) -> KMeansUnits | NeuralUnits:
   """Returns the units that a config is asked for by name: `mfcc` for "mfcc", and those of the
   encoder in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
   if name == "mfcc":
@@ -154,7 +158,7 @@ def named_units(name: str, mfcc: KMeansUnits, **options) -> KMeansUnits | Neural
 
 
 def mel_rvq(
-  codebooks: int = 8, size: int = 256, rate_hz: float = 25.0, stream: str = "codes", **options
+  codebooks: int = 8, size: int = 256, rate_hz: float = 25.0, stream: str = "codes", **options: Any
 ) -> MelRVQ:
   """Returns acoustic codes without a network: residual k-means over log-mel frames, `rate_hz` a
   second. `options` are further fields of `MelRVQ`."""
@@ -171,7 +175,9 @@ def lyra(
   return Lyra(stream=stream, folder=folder, levels=levels, levels_per_code=levels_per_code)
 
 
-def pitch(size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options) -> PitchUnits:
+def pitch(
+  size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options: Any
+) -> PitchUnits:
   """Returns the melody of speech: `size` clusters of log pitch relative to that of the utterance,
   and an id for speech without, `rate_hz` a second. `options` are further fields of `PitchUnits`."""
   return PitchUnits(stream=stream, size=size, rate_hz=rate_hz, **options)
@@ -181,7 +187,7 @@ def phonemes(
   size: int = 512,
   stress: Literal["joined", "apart", "none"] = "joined",
   stream: str = "phonemes",
-  **options,
+  **options: Any,
 ) -> Phonemes:
   """Returns how texts are pronounced, by espeak-ng: `size` ids at most, 256 of which are bytes for
   symbols without an id. `options` are further fields of `Phonemes`."""
