@@ -153,7 +153,7 @@ def _mel_frames(
   for start in range(0, count, CHUNK * stride):
     size = min(CHUNK * stride, count - start)
     length = CHUNK * front.hop_samples + log_mel.WINDOW
-    wave_BS, _ = _padded(wave_S[start * hop : start * hop + length], length)
+    wave_BS, _ = _padded([wave_S[start * hop : start * hop + length]], length)
     mel_TM[start : start + size] = np.asarray(_log_mel(wave_BS, front.bins))[0, :size]
   mel_TM -= mel_TM.mean(0, np.float64)
   mel_TM /= mel_TM.std(0, dtype=np.float64) + fronts.MEL_EPS
@@ -233,7 +233,7 @@ def _length(front: fronts.FrontSettings, count: int) -> int:
   return _samples(front, count) + front.hop_samples - 1
 
 
-def _samples(front: fronts.Waves | fronts.Filterbanks, count: int) -> int:
+def _samples(front: fronts.Waves | fronts.Filterbanks | fronts.Mels, count: int) -> int:
   """Returns the fewest samples that have so many frames."""
   return (count - 1) * front.hop_samples + front.field_samples
 
