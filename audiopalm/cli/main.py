@@ -51,7 +51,6 @@ COMMANDS = {
   "launch": "start training on a cluster or in a cloud",
   "sweep": "train and evaluate the runs of a plan, and compare them",
 }
-PASSING_ON = {"prepare", "sweep"}  # what follows -- is for Beam, for `launch`
 
 
 def parser(command: str | None) -> argparse.ArgumentParser:
@@ -165,8 +164,8 @@ def _write_nowhere(*numbers: int) -> None:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-  """Returns the arguments of `audiopalm`, and those that it passes on: what follows --."""
-  if not set(arguments[:1]) & PASSING_ON or "--" not in arguments:
+  """Returns the arguments of `audiopalm`, and those that `prepare` passes on to Beam, behind --."""
+  if arguments[:1] != ["prepare"] or "--" not in arguments:
     return arguments, []
   at = arguments.index("--")
   return arguments[:at], arguments[at + 1 :]

@@ -84,7 +84,8 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Voiced(Corpus):
-  """The settings of corpora that are spoken: the first `voices` of each language train.
+  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it, and
+  the first `voices` of each language train.
 
   `synthesizer` is "pico", "espeak", what `parts.synthesizers` returns, or a
   `SynthesizerSettings` of the user's. `takes` says how it is recorded: silence, pauses, level,
@@ -98,7 +99,14 @@ class Voiced(Corpus):
   seed: int = 0
   synthesizer: synthesizers.Choice = "pico"
   takes: Takes | None = Takes()
+  topics: tuple[str, ...] | None = None
+  train_records: int = 20_000
+  validation_records: int = 300
+  test_records: int = 900
 
+  version: ClassVar[str] = GENERATOR
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.synthetic"
+  known_topics: ClassVar[tuple[str, ...]] = TOPICS
   before: ClassVar[Mapping[str, Any]] = {"synthesizer": "espeak", "takes": None}
   translated: ClassVar[bool] = False  # the roles of a record are in different languages
 
@@ -119,6 +127,11 @@ class Voiced(Corpus):
     most = min(len(speaks.held_out_voices(language)) for language in self.languages)
     check_count(self.name, "held_out_voices", self.held_out_voices, 0, most)
     check_count(self.name, "variants", self.variants, 1)
+    topics = self.known_topics if self.topics is None else self.topics
+    check_known(self.name, "topics", topics, self.known_topics)
+    check_count(self.name, "train_records", self.train_records, 1)
+    for field in ("validation_records", "test_records"):
+      check_count(self.name, field, getattr(self, field), 0)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
@@ -139,29 +152,7 @@ class Voiced(Corpus):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Grammar(Voiced):
-  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it."""
-
-  topics: tuple[str, ...] | None = None
-  train_records: int = 20_000
-  validation_records: int = 300
-  test_records: int = 900
-
-  version: ClassVar[str] = GENERATOR
-  served_by: ClassVar[str] = "audiopalm.data_pipelines.synthetic"
-  known_topics: ClassVar[tuple[str, ...]] = TOPICS
-
-  def __post_init__(self):
-    super().__post_init__()
-    topics = self.known_topics if self.topics is None else self.topics
-    check_known(self.name, "topics", topics, self.known_topics)
-    check_count(self.name, "train_records", self.train_records, 1)
-    for field in ("validation_records", "test_records"):
-      check_count(self.name, field, getattr(self, field), 0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Synthetic(_Grammar):
+class Synthetic(Voiced):
   """Sentences of the grammar and their translations, spoken by a synthesizer.
 
   A record is one meaning: `source` in one language by one of its training voices, `target` in
@@ -177,7 +168,7 @@ class Synthetic(_Grammar):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticDialogue(_Grammar):
+class SyntheticDialogue(Voiced):
   """Spoken questions with spoken answers that follow from them, in the same language.
 
   `question` is spoken by a training voice (`held_out_voices`: by one never heard in training),
@@ -191,7 +182,7 @@ class SyntheticDialogue(_Grammar):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextAlone(_Grammar):
+class TextAlone(Voiced):
   """What corpora without waves share: train sentences are meanings of the training split, so no
   validation or test meaning is read in any language."""
 
