@@ -197,10 +197,12 @@ def trusted(args: argparse.Namespace) -> list[str]:
   return [f"--trust={package}" for package in args.trust]
 
 
-def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
-  """Adds how many processes do the work, None for one per core."""
-  summary = f"processes that {work} at one time (default: one for each core)"
-  add(parser, "--workers N", summary, type=at_least(1))
+def add_workers(parser: argparse.ArgumentParser, work: str, *, none: str | None = None) -> None:
+  """Adds how many processes do the work, None for one per core. `none` is what 0 of them is good
+  for; without it there is at least one."""
+  about = f"; 0: this process itself, {none}" if none else ""
+  summary = f"processes that {work} at one time (default: one for each core{about})"
+  add(parser, "--workers N", summary, type=at_least(0 if none else 1))
 
 
 def add_max_bad(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   )
   summary = "where the token streams lie, to share them between runs (default: WORKDIR/streams)"
   options.add(parser, "--streams DIR", summary, type=Path)
-  options.add_workers(parser, "tokenize")
+  options.add_workers(parser, "tokenize", none="which runs encoders on its accelerators")
   options.add_max_bad(parser)
   summary = (
     "what tokenizes: processes of this machine, or Apache Beam, with the options that follow --; "
