@@ -11,7 +11,7 @@ from audiopalm.data import executors, fitting
 from audiopalm.errors import ConfigError, TokenSpaceError
 from audiopalm.exports import folder as exports
 from audiopalm.parts import models, tokenizers
-from audiopalm.tokenizers import kept
+from audiopalm.tokenizers import base, kept, kmeans
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.types import Utterance
 
@@ -41,6 +41,15 @@ def test_a_config_keeps_the_ids_of_a_folder(folder, fitted, said):
   assert again.spec == fitted.spec
   np.testing.assert_array_equal(again.encode(said[1]), fitted.encode(said[1]))
   assert json.loads((folder / kept.RECORD).read_text())["fitted_on"] == {"speakers": 1}
+
+
+def test_ids_are_those_of_the_vectors_that_they_stand_for(folder, said):
+  fitted = tokenizers.fitted(str(folder)).load(folder)
+  codes_TQ, features_TE = fitted.frames(said[0])
+  np.testing.assert_array_equal(codes_TQ, fitted.encode(said[0]))
+  ids_T, _ = kmeans.nearest(features_TE, fitted.codebook_VE)
+  np.testing.assert_array_equal(ids_T, codes_TQ[:, 0])
+  assert isinstance(fitted, base.Framed)
 
 
 def test_a_run_fits_nothing_anew_and_needs_the_folder_no_more(folder, fitted, tmp_path):
