@@ -91,12 +91,9 @@ def published_states(folder: str | Path, layer: int) -> Callable[[np.ndarray], n
   import torch
   import transformers
 
-  verbosity = transformers.logging.get_verbosity()
   transformers.logging.set_verbosity_error()  # of the tensors that a copy lacks
-  try:
-    extract, model = published(folder)
-  finally:
-    transformers.logging.set_verbosity(verbosity)
+  transformers.logging.disable_progress_bar()
+  extract, model = published(folder)
   stack = getattr(model, "encoder", model)
   stack.layers = stack.layers[:layer]
 
