@@ -16,11 +16,10 @@ import numpy as np
 
 from audiopalm.audio import waveform
 from audiopalm.data import records, streams
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.manifest import corpus as manifests
 from audiopalm.data.manifest.lines import SOMEBODY
 from audiopalm.errors import DataError, RecordError
-from audiopalm.types import Utterance, Word
+from audiopalm.types import CorpusSettings, Utterance, Word
 
 Labels = Literal["phones", "words", "recordings"]
 KINDS: tuple[Labels, ...] = ("phones", "words", "recordings")

@@ -81,7 +81,7 @@ def scores(
   if rate_hz is None or (fitted.spec.rate_hz is None and not isinstance(fitted, Framed)):
     raise ConfigError(
       f"The tokenizer in {tokenizer.folder} gives ids without times, expected a fixed rate. Fit it "
-      "without collapse=true."
+      "without collapse=true, and compare units before bpe merges them."
     )
   encoded = encode(fitted, sample.utterances, lambda share: say("encoding", share))
   size = fitted.spec.sizes[0]

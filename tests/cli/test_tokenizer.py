@@ -91,7 +91,7 @@ def test_a_folder_is_listed_with_its_ids_and_fingerprint(fitted, capsys):
   assert main.main(["tokenizer", "list", "--workdir", str(fitted)]) == EXIT_DONE
   print_ = tokenizers.fitted(str(fitted)).fingerprint[:12]
   text = capsys.readouterr().out
-  assert text.split() == f"codes 8 + 8 ids, 50 a second MelRVQ, fingerprint {print_}".split()
+  assert text.split() == f"codes 2 x 8 ids, 50 a second MelRVQ, fingerprint {print_}".split()
 
 
 def test_tokenizers_are_compared_on_the_same_recordings(fitted, manifest, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from audiopalm.errors import ConfigError
 from audiopalm.evaluation import labeled, tokenizers
-from audiopalm.evaluation.labeled import Span
+from audiopalm.evaluation.labeled import LabeledSpan
 from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.types import StreamSpec, Utterance
@@ -23,7 +23,7 @@ def sample(folders):
     wave_S = folders.wave(8_000, number % 4)  # the sound of word and speaker
     speaker, word = ("bob", "eve")[number % 2], ("one", "two")[number // 2 % 2]
     said.append(Utterance(wave_S, 16_000, word, "en", speaker))
-    spans.append(Span(number, word, 0.0, 0.5, speaker))
+    spans.append(LabeledSpan(number, word, 0.0, 0.5, speaker))
   names = tuple(f"{number}" for number in range(20))
   return labeled.Sample(names, tuple(said), "recordings", tuple(spans), tuple(spans), ())
 
