@@ -79,7 +79,7 @@ def test_what_is_fitted_is_what_a_run_would_fit(fitted, manifest):
   corpus = corpora.manifest(str(manifest))
   settings = tokenizers.mel_rvq(size=8, codebooks=2, rate_hz=50.0)
   with executors.Local(1) as executor:
-    of_run = fitting.fit((settings,), (corpus,), manifest.parent / "none", executor)["codes"]
+    of_run = fitting.fit((settings,), (corpus,), executor)["codes"]
   kept = tokenizers.fitted(str(fitted))
   assert kept.settings == settings and kept.fingerprint == of_run.spec.fingerprint
   record = json.loads((fitted / "fitted.json").read_text())["fitted_on"]

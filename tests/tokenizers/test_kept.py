@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from audiopalm import values
-from audiopalm.data import executors, fitting
+from audiopalm.data import fitting
 from audiopalm.errors import ConfigError, TokenSpaceError
 from audiopalm.exports import folder as exports
 from audiopalm.parts import models, tokenizers
@@ -54,11 +55,9 @@ def test_ids_are_those_of_the_vectors_that_they_stand_for(folder, said):
 
 def test_a_run_fits_nothing_anew_and_needs_the_folder_no_more(folder, fitted, tmp_path):
   settings = tokenizers.fitted(str(folder))
-  with executors.Local(0) as executor:
-    got = settings.fit((), 0)
-    fitting.save({"codes": got}, (settings,), (), tmp_path / "run")
-    (folder / kept.RECORD).unlink()
-    opened = fitting.fit((settings,), (), tmp_path / "run", executor)
+  fitting.save({"codes": settings.fit((), 0)}, (settings,), (), tmp_path / "run")
+  shutil.rmtree(folder)
+  opened = fitting.load((settings,), (), tmp_path / "run")
   assert opened["codes"].spec == fitted.spec
 
 
