@@ -73,6 +73,10 @@ KINDS: tuple[tuple[str, str, Callable[[], Tokenizer] | None], ...] = (
   ("neural", "clusters of an imported speech encoder's states, fitted on their speech",
    functools.partial(tokenizers.neural, "FOLDER")),
   ("mel_rvq", "residual clusters of log-mel frames, fitted on their speech", tokenizers.mel_rvq),
+  ("bpe", "pieces of frequent sequences of units, fitted on both",
+   lambda: tokenizers.bpe(tokenizers.units())),
+  ("pitch", "clusters of log pitch, fitted on their speech", tokenizers.pitch),
+  ("phonemes", "how texts are pronounced, by espeak-ng", tokenizers.phonemes),
   ("lyra", "SoundStream with imported weights of Lyra V2", tokenizers.lyra),
   ("fitted", "a speech tokenizer of `audiopalm tokenizer fit` or of a run, its ids kept", None),
 )  # fmt: skip
@@ -136,12 +140,12 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 def _list(args: argparse.Namespace) -> int:
   if args.workdir is None:
     for name, summary, make in KINDS:
-      print(f"{name:<11} {'' if make is None else _ids(make().largest):<34} {summary}")
+      print(f"{name:<11} {'' if make is None else _ids(make().largest):<26} {summary}")
     return EXIT_DONE
   for tokenizer in tokenizers.all_fitted(str(args.workdir), tuple(args.trust)):
     fitted = tokenizer.load(Path(tokenizer.folder).expanduser())
     print(
-      f"{tokenizer.stream:<11} {_ids(fitted.spec):<34} {type(kept.plain(tokenizer)).__name__}, "
+      f"{tokenizer.stream:<11} {_ids(fitted.spec):<26} {type(kept.plain(tokenizer)).__name__}, "
       f"fingerprint {fitted.spec.fingerprint[:12]}"
     )
     if (note := judged.license_note(fitted)) is not None:
@@ -164,7 +168,7 @@ def _fit(args: argparse.Namespace) -> int:
   with Local(args.workers) as executor:
     with _bar() as say:
       say("reading recordings", 0.0)
-      utterances = fitting.sample(corpora, executor)
+      utterances = fitting.sample(corpora, executor, fitting.sample_s([settings]))
       say("fitting", 0.5)
       (fitted,) = executor.map(fitting.fit_one, [(settings, utterances)])
   spoken = [each for each in utterances if each.wave_S is not None]
@@ -308,10 +312,11 @@ def _change(text: str) -> tuple[str, str]:
 
 
 def _ids(spec: StreamSpec) -> str:
-  sizes = " + ".join(map(str, spec.sizes[:2])) + (" + ..." if spec.codebooks > 2 else "")
-  count = f" ({spec.codebooks})" if spec.codebooks > 2 else ""
+  """Returns the sizes of codebooks and their rate: "8 x 256 ids, 25 a second"."""
+  equal = spec.codebooks > 1 and len(set(spec.sizes)) == 1
+  sizes = f"{spec.codebooks} x {spec.sizes[0]}" if equal else " + ".join(map(str, spec.sizes))
   rate = f", {spec.rate_hz:g} a second" if spec.rate_hz else ""
-  return f"{sizes}{count} ids{rate}"
+  return f"{sizes} ids{rate}"
 
 
 @contextmanager

@@ -81,12 +81,12 @@ def scores(
   if rate_hz is None or (fitted.spec.rate_hz is None and not isinstance(fitted, Framed)):
     raise ConfigError(
       f"The tokenizer in {tokenizer.folder} gives ids without times, expected a fixed rate. Fit it "
-      "without collapse=true."
+      "without collapse=true, and compare units before bpe merges them."
     )
   encoded = encode(fitted, sample.utterances, lambda share: say("encoding", share))
   size = fitted.spec.sizes[0]
   counts_V = np.bincount(np.concatenate(encoded.ids), minlength=size)
-  result: dict[str, Any] = {
+  return {
     "fingerprint": fitted.spec.fingerprint,
     "class": type(settings).__name__,
     "size": size,
@@ -100,9 +100,8 @@ def scores(
     "abx": _abx(encoded, sample, asked, rate_hz, seed, say),
     **_agreement(encoded, sample, rate_hz),
     **_leakage(encoded, sample, size, seed),
-    **_speed(tokenizer, fitted, sample),
+    **_speed(fitted, sample),
   }
-  return result
 
 
 def encode(
@@ -203,13 +202,14 @@ def _leakage(encoded: Encoded, sample: Sample, size: int, seed: int) -> dict[str
   }  # fmt: skip
 
 
-def _speed(tokenizer: KeptTokenizer, fitted: Fitted, sample: Sample) -> dict[str, float]:
+def _speed(fitted: Fitted, sample: Sample) -> dict[str, float]:
   """Returns seconds of audio per second of work on this machine, of ours and of PyTorch."""
   timed = sample.utterances[:TIMED]
   seconds = sum(len(each.wave_S) / each.rate_hz for each in timed)
   result = {"real_time_factor": seconds / _seconds(fitted.encode, timed)}
-  if isinstance(fitted, neural.FittedNeuralUnits) and encoders.has_torch():
-    states = encoders.original(fitted.encoder.folder, fitted.encoder.layer)
+  is_published = isinstance(fitted, neural.FittedNeuralUnits) and fitted.settings.window_s is None
+  if is_published and encoders.has_torch():
+    states = encoders.published_states(fitted.encoder.folder, fitted.encoder.layer)
 
     def encode_in_torch(utterance: Utterance) -> None:
       states(waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ))
@@ -229,7 +229,7 @@ def _seconds(work: Callable[[Utterance], object], utterances: Sequence[Utterance
 def show(results: Mapping[str, Mapping[str, Any]], out: Console) -> None:
   """Prints a table with a column for each tokenizer."""
   table = Table(box=None, pad_edge=False, header_style="bold")
-  table.add_column("")
+  table.add_column("", no_wrap=True)
   for name in results:
     table.add_column(name, justify="right", overflow="fold")
   for title, cell in ROWS:

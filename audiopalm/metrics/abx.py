@@ -20,8 +20,8 @@ MANY_SPEAKERS = 10  # from this number on intervals are over speakers, else over
 MOST_CELLS = 20_000  # whose recordings are resampled
 MOST_X_SPEAKERS = 5  # for a, b and their speaker, as in libri-light
 MOST_PAIRS = 4_000_000  # that are aligned
-CAPS = (None, 50, 20, 10, 5, 2)  # tokens of one category, speaker and context
-PAIRS = 256  # aligned at a time
+CAPS = (100, 50, 20, 10, 5, 2)  # tokens of one category, speaker and context
+PAIRS = 256  # that are aligned at a time
 
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]  # frames [T, ...], [U, ...] -> cost_TU
 
@@ -41,7 +41,7 @@ class Discrimination:
   """The error of an ABX test, its 95 % interval, and what was resampled for it.
 
   `cells` are pairs of categories in a context by speakers; of the tokens of one category, speaker
-  and context `most` were drawn at random, None for all.
+  and context at most `most` were drawn at random.
   """
 
   error: float
@@ -49,7 +49,7 @@ class Discrimination:
   drawn_over: str
   cells: int
   tokens: int
-  most: int | None
+  most: int
 
 
 def angular(frames_TE: np.ndarray, others_UE: np.ndarray) -> np.ndarray:
@@ -76,9 +76,9 @@ def discriminate(
   share a context and a speaker.
 
   Errors are averaged over contexts and the speakers of x, over speakers, and over ordered pairs of
-  categories. If more than MOST_PAIRS would be aligned, tokens of each category, speaker and context
-  are subsampled (`most`). Distances are those of `distances`; `advance` is called with the fraction
-  that is done.
+  categories. Of the tokens of a category, speaker and context as many of CAPS are drawn as align
+  at most MOST_PAIRS. Distances are those of `distances`; `advance` is called with the fraction that
+  is done.
   """
   random = np.random.default_rng(seed)
   most, groups = _within_reason(tokens, across, random)
@@ -160,8 +160,8 @@ class _Cell:
 
 def _within_reason(
   tokens: Sequence[Token], across: bool, random: np.random.Generator
-) -> tuple[int | None, list[_Group]]:
-  """Returns (most tokens of a kind, groups): the largest of CAPS with at most MOST_PAIRS."""
+) -> tuple[int, list[_Group]]:
+  """Returns (most tokens of a kind, groups): the largest of CAPS that aligns MOST_PAIRS or less."""
   for most in CAPS:
     groups = list(_groups(tokens, across, most, random))
     if sum(len(group.numbers) ** 2 for group in groups) <= MOST_PAIRS:
@@ -170,7 +170,7 @@ def _within_reason(
 
 
 def _groups(
-  tokens: Sequence[Token], across: bool, most: int | None, random: np.random.Generator
+  tokens: Sequence[Token], across: bool, most: int, random: np.random.Generator
 ) -> Iterator[_Group]:
   """Yields the tokens of each context (and speaker, within speakers) that has two categories."""
   members: dict[tuple, dict[tuple, list[int]]] = {}
@@ -186,7 +186,7 @@ def _groups(
       for numbers in of_kind.values()
       for number in (
         numbers
-        if most is None or len(numbers) <= most
+        if len(numbers) <= most
         else sorted(random.choice(numbers, most, replace=False).tolist())
       )
     ]

@@ -241,7 +241,7 @@ class FittedNeuralUnits(units.VoicedUnits):
 
   @property
   def codebook_VE(self) -> np.ndarray:
-    return self.centroids_VD
+    return self.clusterings[0]
 
   def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
     """Returns (ids_T, feature_TD), the mean states of each unit of the first clustering."""
@@ -249,7 +249,7 @@ class FittedNeuralUnits(units.VoicedUnits):
     (feature_TD,) = self.settings.features(self.encoder, [wave_S])
     if not len(feature_TD):
       raise _too_short(wave_S, utterance)
-    return kmeans.nearest(feature_TD, self.centroids_VD)[0], feature_TD
+    return kmeans.nearest(feature_TD, self.clusterings[0])[0], feature_TD
 
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units: the mean sound of each in a voice."""

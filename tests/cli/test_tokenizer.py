@@ -79,7 +79,7 @@ def test_what_is_fitted_is_what_a_run_would_fit(fitted, manifest):
   corpus = corpora.manifest(str(manifest))
   settings = tokenizers.mel_rvq(size=8, codebooks=2, rate_hz=50.0)
   with executors.Local(1) as executor:
-    of_run = fitting.fit((settings,), (corpus,), manifest.parent / "none", executor)["codes"]
+    of_run = fitting.fit((settings,), (corpus,), executor)["codes"]
   kept = tokenizers.fitted(str(fitted))
   assert kept.settings == settings and kept.fingerprint == of_run.spec.fingerprint
   record = json.loads((fitted / "fitted.json").read_text())["fitted_on"]
@@ -91,7 +91,7 @@ def test_a_folder_is_listed_with_its_ids_and_fingerprint(fitted, capsys):
   assert main.main(["tokenizer", "list", "--workdir", str(fitted)]) == EXIT_DONE
   print_ = tokenizers.fitted(str(fitted)).fingerprint[:12]
   text = capsys.readouterr().out
-  assert text.split() == f"codes 8 + 8 ids, 50 a second MelRVQ, fingerprint {print_}".split()
+  assert text.split() == f"codes 2 x 8 ids, 50 a second MelRVQ, fingerprint {print_}".split()
 
 
 def test_tokenizers_are_compared_on_the_same_recordings(fitted, manifest, tmp_path, capsys):

@@ -10,7 +10,7 @@ from audiopalm.data.manifest import corpus as manifests
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import DataError
 from audiopalm.evaluation import labeled
-from audiopalm.evaluation.labeled import Span
+from audiopalm.evaluation.labeled import LabeledSpan
 
 HEADER = "#file onset offset #phone prev-phone next-phone speaker"
 
@@ -44,16 +44,16 @@ def test_phones_come_before_words_and_know_what_they_lie_between(corpora):
   sample = labeled.read(made, "train", most=5)
   assert sample.labels == "phones" and sample.tokens == sample.spans
   assert sample.spans == (
-    Span(0, "k", 0.0, 0.1, "eve", " ae"),
-    Span(0, "ae", 0.1, 0.3, "eve", "k t"),
-    Span(0, "t", 0.3, 0.45, "eve", "ae "),
+    LabeledSpan(0, "k", 0.0, 0.1, "eve", " ae"),
+    LabeledSpan(0, "ae", 0.1, 0.3, "eve", "k t"),
+    LabeledSpan(0, "t", 0.3, 0.45, "eve", "ae "),
   )
   anywhere = labeled.read(made, "train", most=5, any_context=True)
   assert {span.context for span in anywhere.spans} == {""}
   words = labeled.read(made, "train", most=5, labels="words")
-  assert words.spans == (Span(0, "cat", 0.0, 0.45, "eve"),)
+  assert words.spans == (LabeledSpan(0, "cat", 0.0, 0.45, "eve"),)
   whole = labeled.read(made, "train", most=5, labels="recordings")
-  assert whole.spans == (Span(0, "cat", 0.0, 0.5, "eve"),)
+  assert whole.spans == (LabeledSpan(0, "cat", 0.0, 0.5, "eve"),)
 
 
 def test_sentences_without_times_have_no_labels_and_asking_for_some_is_an_error(corpora):
@@ -118,7 +118,7 @@ def test_the_lines_of_an_item_file_are_told_apart(corpora, tmp_path):
 
 def test_frames_are_those_with_their_center_in_the_span():
   def at(start_s, end_s, rate_hz=50.0, count=10):
-    return labeled.frames(Span(0, "", start_s, end_s, ""), rate_hz, count)
+    return labeled.frames(LabeledSpan(0, "", start_s, end_s, ""), rate_hz, count)
 
   assert at(0.0, 0.1) == slice(0, 5)  # centers at 0.01, 0.03, ... 0.09
   assert at(0.011, 0.089) == slice(1, 4)

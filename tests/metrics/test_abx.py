@@ -67,7 +67,7 @@ def test_errors_are_those_of_the_definition_and_of_fastabx(side, across):
   score = abx.discriminate(tokens, frames, cost, across=across)
   assert score.error == pytest.approx(FASTABX[side, across], abs=1e-9)
   assert score.error == pytest.approx(by_definition(tokens, frames, cost, across), abs=1e-9)
-  assert score.tokens == 36 and score.cells == (72 if across else 36) and score.most is None
+  assert score.tokens == 36 and score.cells == (72 if across else 36) and score.most == 100
   low, high = score.interval
   assert low < score.error < high and score.drawn_over == "recordings"
 

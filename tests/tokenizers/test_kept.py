@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from audiopalm import values
-from audiopalm.data import executors, fitting
+from audiopalm.data import fitting
 from audiopalm.errors import ConfigError, TokenSpaceError
 from audiopalm.exports import folder as exports
 from audiopalm.parts import models, tokenizers
-from audiopalm.tokenizers import kept
+from audiopalm.tokenizers import base, kept, kmeans
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.types import Utterance
 
@@ -43,13 +44,20 @@ def test_a_config_keeps_the_ids_of_a_folder(folder, fitted, said):
   assert json.loads((folder / kept.RECORD).read_text())["fitted_on"] == {"speakers": 1}
 
 
+def test_ids_are_those_of_the_vectors_that_they_stand_for(folder, said):
+  fitted = tokenizers.fitted(str(folder)).load(folder)
+  codes_TQ, features_TE = fitted.frames(said[0])
+  np.testing.assert_array_equal(codes_TQ, fitted.encode(said[0]))
+  ids_T, _ = kmeans.nearest(features_TE, fitted.codebook_VE)
+  np.testing.assert_array_equal(ids_T, codes_TQ[:, 0])
+  assert isinstance(fitted, base.Framed)
+
+
 def test_a_run_fits_nothing_anew_and_needs_the_folder_no_more(folder, fitted, tmp_path):
   settings = tokenizers.fitted(str(folder))
-  with executors.Local(0) as executor:
-    got = settings.fit((), 0)
-    fitting.save({"codes": got}, (settings,), (), tmp_path / "run")
-    (folder / kept.RECORD).unlink()
-    opened = fitting.fit((settings,), (), tmp_path / "run", executor)
+  fitting.save({"codes": settings.fit((), 0)}, (settings,), (), tmp_path / "run")
+  shutil.rmtree(folder)
+  opened = fitting.load((settings,), (), tmp_path / "run")
   assert opened["codes"].spec == fitted.spec
 
 

@@ -53,6 +53,7 @@ def test_a_unit_is_the_nearest_centroid_to_the_mean_of_its_states(fitted, folder
   mean_TD = np.stack([hidden_TD[4 * t : 4 * t + 4].mean(axis=0) for t in range(len(ids_T))])
   wanted_T, _ = kmeans.nearest(mean_TD, fitted.clusterings[0])
   np.testing.assert_array_equal(ids_T, wanted_T)
+  np.testing.assert_allclose(fitted.frames(said[1])[1], mean_TD, atol=1e-5)
   assert len(set(ids_T.tolist())) > 4
 
 

@@ -16,6 +16,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,17 +66,15 @@ def open(
 
 
 def has_torch() -> bool:
-  """Returns whether PyTorch and transformers are installed, which `original` needs."""
+  """Returns whether PyTorch and transformers are installed, which `published` needs."""
   return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
 
 
-def original(folder: str | Path, layer: int) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns wave_S -> hidden_TD after `layer` layers, as transformers computes it with PyTorch: to
-  compare with. What the folder lacks, later layers and heads, is not computed."""
-  import torch
+def published(folder: str | Path) -> tuple[Callable[[np.ndarray], Any], Any]:
+  """Returns (wave_S -> inputs, the encoder) of transformers with PyTorch, to compare with. Tensors
+  that the folder lacks are random."""
   import transformers
 
-  transformers.logging.set_verbosity_error()  # of the tensors that a copy lacks
   processor = json.loads((Path(folder) / encoder_names.PROCESSOR).read_text(encoding="utf-8"))
   model = transformers.AutoModel.from_pretrained(folder).eval()
   if model.config.model_type == "whisper":
@@ -84,13 +83,23 @@ def original(folder: str | Path, layer: int) -> Callable[[np.ndarray], np.ndarra
     extractor = transformers.SeamlessM4TFeatureExtractor(**processor)
   else:
     extractor = transformers.Wav2Vec2FeatureExtractor(**processor)
+  return lambda wave_S: extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt"), model
+
+
+def published_states(folder: str | Path, layer: int) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns wave_S -> hidden_TD after `layer` layers of what `published` returns."""
+  import torch
+  import transformers
+
+  transformers.logging.set_verbosity_error()  # of the tensors that a copy lacks
+  transformers.logging.disable_progress_bar()
+  extract, model = published(folder)
   stack = getattr(model, "encoder", model)
   stack.layers = stack.layers[:layer]
 
   @torch.inference_mode()
   def states(wave_S: np.ndarray) -> np.ndarray:
-    inputs = extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt")
-    return model(**inputs).last_hidden_state[0].numpy()
+    return model(**extract(wave_S)).last_hidden_state[0].numpy()
 
   return states
 
