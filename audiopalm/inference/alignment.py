@@ -20,7 +20,7 @@ from audiopalm.tokenizers import phonemes
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.types import Phone, Utterance, Word
 
-BLANK_COST = 6.0  # nats of every blank on a path
+BLANK_COST = 2.0  # nats of every blank on a path
 REACH_S = 0.04  # how far a sound may last beyond the states that show it, at a pause
 
 
