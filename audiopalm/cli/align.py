@@ -65,7 +65,7 @@ def show(summary: "timing.TimingSummary", out: console.Console) -> None:
   mean = f", with a mean confidence of {summary.confidence:.3f}" if summary.aligned else ""
   out.print(f"{summary.aligned:,} of {summary.lines:,} lines were aligned{mean}.", highlight=False)
   if summary.kinds:
-    rows = table.Table("lines", "kept as they were: why", box=None)
-    for kind, about in summary.kinds.items():
-      rows.add_row(f"{about['records']:,}", f"{kind}: {about['first']}")
+    rows = table.Table("lines", "kept as they were: the first of a kind", box=None)
+    for about in summary.kinds.values():
+      rows.add_row(f"{about['records']:,}", about["first"])
     out.print(rows, markup=False, highlight=False)

@@ -21,7 +21,7 @@ from audiopalm.tokenizers.base import Fitted
 from audiopalm.types import Phone, Utterance, Word
 
 BLANK_COST = 2.0  # nats of every blank on a path
-REACH_S = 0.06  # how far a sound may last beyond the states that show it, at a pause
+REACH_S = 0.04  # how far a sound may last beyond the states that show it, at a pause
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,8 @@ class SpokenText:
 
 @dataclasses.dataclass(frozen=True)
 class Aligned:
-  """The words and phones of a recording with their times, and the mean probability of the ids."""
+  """The words and phones of a recording with their times; `confidence` is the mean probability of
+  the ids, each where it is likeliest on the path."""
 
   words: tuple[Word, ...]
   phones: tuple[Phone, ...]
@@ -147,9 +148,10 @@ def align(heard: ctc.FrameLogProbs, wanted: SpokenText) -> Aligned:
   tokens_T = viterbi.best_path(scores_TV, wanted.ids_N, blank=heard.blank)
   words, phones = times(tokens_T, wanted, 1 / heard.rate_hz)
   shown_T = np.flatnonzero(tokens_T != viterbi.BLANK)
-  shown_ids = wanted.ids_N[tokens_T[shown_T]]
-  probability = float(np.exp(heard.log_probs_TV[shown_T, shown_ids]).mean())
-  return Aligned(words, phones, probability)
+  numbers = tokens_T[shown_T]
+  surest_N = np.zeros(len(wanted.ids_N))
+  np.maximum.at(surest_N, numbers, np.exp(heard.log_probs_TV[shown_T, wanted.ids_N[numbers]]))
+  return Aligned(words, phones, float(surest_N.mean()))
 
 
 def times(

@@ -6,6 +6,7 @@ train.timed.jsonl.part.json   how many they are, and the summary so far; what is
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,15 +83,17 @@ def _read(job: tuple[Sequence[Copy], Fitted]) -> list[_Readable | str]:
   results = []
   for copy in batch:
     if copy.line is None:
-      results.append(copy.reason)
+      results.append(f"{copy.location}: {copy.reason}")
       continue
     try:
       utterance = recordings.utterance(copy.line)
-      if not utterance.text.strip():
-        raise RecordError(f"{copy.line.location}: no transcript. Write what is said.")
+    except RecordError as error:  # it names the line
+      results.append(str(error))
+      continue
+    try:
       results.append((utterance.wave_S, targets(utterance, tokenizer)))
     except RecordError as error:
-      results.append(str(error))
+      results.append(f"{copy.location}: {error}")
   return results
 
 
@@ -104,14 +107,21 @@ class _Line:
 
 
 def _timed(aligner: Aligner, copy: Copy, read: _Readable | str) -> _Line:
-  data = copy.data + b"\n" if copy.values is None else json_lines.dumps(copy.values).encode()
+  data = copy.data + b"\n" if copy.values is None else _written(copy.values)
   if isinstance(read, str):
     return _Line(data, None, read)
   try:
     aligned = aligner.align(*read)
   except RecordError as error:
-    return _Line(data, None, f"{copy.line.location}: {error}")
-  return _Line(json_lines.dumps(copy.values | _columns(aligned)).encode(), aligned.confidence)
+    return _Line(data, None, f"{copy.location}: {error}")
+  return _Line(_written(copy.values | _columns(aligned)), aligned.confidence)
+
+
+def _written(values: dict[str, Any]) -> bytes:
+  try:
+    return json_lines.dumps(values).encode()
+  except UnicodeEncodeError:  # half a character, which only an escape can stand for
+    return f"{json.dumps(values)}\n".encode()
 
 
 def _columns(aligned: Aligned) -> dict[str, Any]:

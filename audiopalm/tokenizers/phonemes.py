@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiopalm import servers
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError, DataError, RecordError
 from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
@@ -77,7 +77,10 @@ class Phonemes:
     spoken = (utterance for utterance in utterances if utterance.text.strip())
     counts, version = Counter(), ""
     for utterance in itertools.islice(spoken, self.fit_texts):
-      pronounced = pronounce(utterance.text, utterance.language, self.stress)
+      try:
+        pronounced = pronounce(utterance.text, utterance.language, self.stress)
+      except RecordError:
+        continue  # left out, with this reason, when it is encoded
       counts.update(symbol for word in pronounced.words for symbol in word)
       version = pronounced.version
     if not counts:
@@ -121,8 +124,8 @@ class FittedPhonemes(base.FittedFile):
     """Returns the phonemes of each word of `text.split()`; () for one that has none, and for one
     that is spoken together with the word before it, which has those of both.
 
-    RecordError for a text that is not valid Unicode; DataError where another release of espeak-ng
-    is installed than that of the fit, or where it does not know the language.
+    RecordError for a text that is not valid Unicode, and for a language that espeak-ng does not
+    know; DataError where another release of it is installed than that of the fit.
     """
     base.check_text(utterance.text)
     pronounced = pronounce(utterance.text, utterance.language, self.settings.stress)
@@ -198,10 +201,10 @@ def pronounce(text: str, language: str, stress: str = "joined") -> Pronounced:
   server = servers.Server("espeak", MODULE, "espeakng-loader", "espeakng_loader", INSTALL, (voice,))
   try:
     answer, _ = servers.ask(server, {"text": text, "voice": voice})
-  except DataError as error:
-    raise DataError(
-      f"Expected a language that espeak-ng pronounces, got {language!r}: {error} Leave out the "
-      "stream of phonemes, or the records of that language."
+  except RecordError as error:
+    raise RecordError(
+      f"no phonemes: expected a language that espeak-ng pronounces, got {language!r}. Leave out "
+      "records of that language, or the stream of phonemes."
     ) from error
   places = [match.start() for match in re.finditer(r"\S+", text)]
   words = [[] for _ in places]

@@ -167,11 +167,15 @@ def load() -> serving.Speak:
       continue  # reported when the voice is requested
 
   def speak(request: dict) -> tuple[dict, bytes]:
+    if "text" in request and "speed" not in request:
+      try:
+        library.set_voice(request["voice"])
+      except serving.Refusal as refusal:  # a text of that language is at fault, not the machine
+        raise serving.Unspoken(str(refusal)) from refusal
+      return library.phonemes(request["text"]), b""
     library.set_voice(request["voice"])
     if "text" not in request:
       return {}, b""
-    if "speed" not in request:
-      return library.phonemes(request["text"]), b""
     return library.speak(request["text"], request["pitch"], request["range"], request["speed"])
 
   return speak

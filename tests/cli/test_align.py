@@ -34,7 +34,7 @@ def test_the_summary_says_what_was_aligned_and_why_the_rest_was_not(asked, tmp_p
   assert manifest == (str(tmp_path / "m.jsonl"),) and reading.language == "en"
   printed = " ".join(capsys.readouterr().out.split())
   assert "8 of 10 lines were aligned, with a mean confidence of 0.750." in printed
-  assert "2 no such file: m.jsonl:3 (a.wav): no such file." in printed
+  assert "2 m.jsonl:3 (a.wav): no such file." in printed
 
 
 def test_the_manifest_is_not_written_over(asked, tmp_path, capsys):

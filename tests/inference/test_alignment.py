@@ -79,12 +79,12 @@ def test_boundaries_lie_between_what_is_shown_and_pauses_are_left_out():
   assert [phone.text for phone in phones] == ["x", "y", "z"]
   np.testing.assert_allclose(
     [(phone.start_s, phone.end_s) for phone in phones],
-    [(0.0, 0.06), (0.06, 0.16), (0.28, 0.40)], atol=1e-9,
+    [(0.0, 0.06), (0.06, 0.14), (0.30, 0.40)], atol=1e-9,
   )  # fmt: skip
   assert [word.text for word in words] == ["a", "of", "them"]
   np.testing.assert_allclose(
     [(word.start_s, word.end_s) for word in words],
-    [(0.0, 0.16), (0.28, 0.32), (0.32, 0.40)], atol=1e-9,
+    [(0.0, 0.14), (0.30, 1 / 3), (1 / 3, 0.40)], atol=1e-9,
   )  # fmt: skip
   assert isinstance(words[0], Word) and isinstance(phones[0], Phone)
 

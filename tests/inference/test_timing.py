@@ -64,7 +64,11 @@ def test_times_are_added_and_faulty_lines_kept_and_counted(manifest, tmp_path):
   assert (summary.lines, summary.aligned, summary.confidence) == (13, 10, 0.5)
   assert sum(about["records"] for about in summary.kinds.values()) == 3
   reasons = " ".join(about["first"] for about in summary.kinds.values())
-  for part in ("is not JSON", "6.wav): no such file", "m.jsonl:11: 5 tokens take at least"):
+  for part in (
+    "m.jsonl:5: is not JSON",
+    "6.wav): no such file",
+    "m.jsonl:11: 5 tokens take at least",
+  ):
     assert part in reasons
   before, after = manifest.read_text().splitlines(), out.read_text().splitlines()
   assert len(after) == 13 and after[4] == "{oops"
@@ -75,6 +79,14 @@ def test_times_are_added_and_faulty_lines_kept_and_counted(manifest, tmp_path):
     "words": [["one", 0.0, 0.25]], "phones": [["ə", 0.0, 0.083]], "confidence": 0.5,
   }  # fmt: skip
   assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+
+
+def test_half_a_character_is_kept_as_its_escape(tmp_path):
+  path, out = tmp_path / "m.jsonl", tmp_path / "out.jsonl"
+  path.write_text('{"audio": "a.wav", "text": "a\\ud800"}\n')
+  summary = timing.write(Aligner(), str(path), ENGLISH, out, workers=0)
+  assert (summary.lines, summary.aligned) == (1, 0)
+  assert json.loads(out.read_text()) == {"audio": "a.wav", "text": "a\ud800"}
 
 
 def test_what_was_stopped_goes_on_to_the_same_bytes(manifest, tmp_path, monkeypatch):

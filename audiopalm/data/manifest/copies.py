@@ -20,6 +20,7 @@ class Copy:
   `values` is None for a line that cannot be read as a row; `data` is what stands there.
   """
 
+  location: Location
   values: dict[str, Any] | None
   line: ManifestLine | None = None
   reason: str = ""
@@ -45,25 +46,27 @@ def read(files: Files, reading: Reading, folder: Path) -> Copies:
   reasons: dict[Location, str] = {}
   for fault in known.faults:
     reasons.setdefault(fault.location, fault.text)
-  copies: list[tuple[Location, Copy]] = []
+  copies: list[Copy] = []
   for table in reading.tables(lines.paths(files)):
     for row in table.rows:
       line = by_location.get(row.location)
       values = _moved(dict(row.values), line, table, reading, folder)
       reason = "" if line else reasons.get(row.location, "its file has faults as a whole.")
-      copies.append((row.location, Copy(values, line, reason)))
-    seen = {location for location, _ in copies}
+      copies.append(Copy(row.location, values, line, reason))
+    seen = {copy.location for copy in copies}
     unread = {fault.location for fault in table.faults if fault.location.line} - seen
     if table.header is not None:
       unread.discard(table.header.location)
     for location, data in _data(unread):
-      copies.append((location, Copy(None, None, reasons[location], data)))
+      copies.append(Copy(location, None, None, reasons[location], data))
   if not copies:
     reason = f"{known.faults[0].location}: {known.faults[0].text}" if known.faults else "no lines."
     raise DataError(f"Expected a manifest of recordings, but there is none in it: {reason}")
   order = {path: number for number, path in enumerate(lines.paths(files))}
-  copies.sort(key=lambda pair: (order.get(pair[0].file, 0), pair[0].file, pair[0].line))
-  return Copies(tuple(copy for _, copy in copies), known.digest)
+  copies.sort(
+    key=lambda copy: (order.get(copy.location.file, 0), copy.location.file, copy.location.line)
+  )
+  return Copies(tuple(copies), known.digest)
 
 
 def _moved(
