@@ -208,8 +208,9 @@ def _speed(tokenizer: KeptTokenizer, fitted: Fitted, sample: Sample) -> dict[str
   timed = sample.utterances[:TIMED]
   seconds = sum(len(each.wave_S) / each.rate_hz for each in timed)
   result = {"real_time_factor": seconds / _seconds(fitted.encode, timed)}
-  if isinstance(fitted, neural.FittedNeuralUnits) and encoders.has_torch():
-    states = encoders.original(fitted.encoder.folder, fitted.encoder.layer)
+  encoder = fitted.encoder if isinstance(fitted, neural.FittedNeuralUnits) else None
+  if isinstance(encoder, encoders.PretrainedEncoder) and encoders.has_torch():
+    states = encoders.original(encoder.folder, encoder.layer)
 
     def encode_in_torch(utterance: Utterance) -> None:
       states(waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ))

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from audiopalm import language_tags
+from audiopalm import experiment as experiments
+from audiopalm import language_tags, runs
 from audiopalm.data import files
 from audiopalm.errors import ConfigError
-from audiopalm.parts import mixtures, runs
+from audiopalm.parts import mixtures
 from audiopalm.pretrained import source
 from audiopalm.tokenizers import kept
 from audiopalm.tokenizers import pretrained as pretrained_text
@@ -41,7 +42,7 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
   """
   if not runs.holds(folder):
     return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
-  tokenizers = runs.settings(folder, trust).tokenizers
+  tokenizers = experiments.of_run(folder, trust).tokenizers
   settings = next((one for one in tokenizers if one.stream == stream), None)
   if not hasattr(settings, "kept_in"):
     raise ConfigError(
@@ -84,7 +85,7 @@ def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer,
   prints = files.read_json(place / "tokenizers" / "fit.json")["fingerprints"]
   return tuple(
     KeptTokenizer(kept.plain(one), str(place / "tokenizers" / one.stream), prints[one.stream])
-    for one in runs.settings(folder, trust).tokenizers
+    for one in experiments.of_run(folder, trust).tokenizers
   )
 
 
