@@ -148,7 +148,7 @@ def _mel_frames(model, params, wave_S, products) -> Iterator[np.ndarray]:
   for start in range(0, count, CHUNK * stride):
     size = min(CHUNK * stride, count - start)
     length = CHUNK * front.hop_samples + log_mel.WINDOW
-    wave_BS, _ = _padded(wave_S[start * hop : start * hop + length], length)
+    wave_BS, _ = _padded([wave_S[start * hop : start * hop + length]], length)
     mel_TM[start : start + size] = np.asarray(_log_mel(wave_BS, front.bins))[0, :size]
   mel_TM -= mel_TM.mean(0, np.float64)
   mel_TM /= mel_TM.std(0, dtype=np.float64) + fronts.MEL_EPS

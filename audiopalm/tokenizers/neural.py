@@ -201,6 +201,7 @@ class FittedNeuralUnits(units.VoicedUnits):
     copy in a workdir cannot be read."""
     try:
       encoder = self.settings.opened(self.folder, whole=self.whole)
+      found = encoder.fingerprint
     except (ConfigError, CheckpointError) as error:
       if self.whole:
         raise
@@ -209,11 +210,11 @@ class FittedNeuralUnits(units.VoicedUnits):
         f"{self.folder} cannot be read. Restore its files, or prepare and train in a new workdir. "
         f"What is wrong: {error}"
       ) from error
-    if encoder.fingerprint != self.encoder_print:
+    if found != self.encoder_print:
       raise TokenSpaceError(
         f"The encoder in {self.folder} is not the one that the stream {self.settings.stream!r} was "
         f"fitted with: expected the fingerprint {self.encoder_print[:12]}, found "
-        f"{encoder.fingerprint[:12]}. Restore its files, or prepare and train in a new workdir."
+        f"{found[:12]}. Restore its files, or prepare and train in a new workdir."
       )
     return encoder
 
