@@ -113,8 +113,9 @@ def neural(
   stream: str = "units",
   **options,
 ) -> NeuralUnits:
-  """Returns semantic units: `size` clusters of the states of a published speech encoder, in a
-  Hugging Face folder: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 or Whisper (docs/tokenizers.md).
+  """Returns semantic units: `size` clusters of the states of a speech encoder, a published one in a
+  Hugging Face folder (wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper) or that of a run that
+  trains one, in its workdir (docs/tokenizers.md).
 
   `options` are further fields of `NeuralUnits`.
   """
@@ -139,14 +140,14 @@ NEURAL = "neural:"
 
 def named_units(name: str, mfcc: KMeansUnits, **options) -> KMeansUnits | NeuralUnits:
   """Returns the units that a config is asked for by name: `mfcc` for "mfcc", and those of the
-  encoder in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
+  encoder or run in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
   if name == "mfcc":
     return mfcc
   folder = name.removeprefix(NEURAL)
   if folder == name or not folder:
     raise ConfigError(
       f"Unknown units {name!r}. Expected mfcc, or {NEURAL}FOLDER with the folder of a speech "
-      "encoder as transformers saves it."
+      "encoder as transformers saves it, or the workdir of a run that trained one."
     )
   return neural(folder, **{"stream": mfcc.stream, "collapse": mfcc.collapse, **options})
 
