@@ -12,11 +12,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+from audiopalm import runs, values
 from audiopalm import trust as trusts
-from audiopalm import values
-from audiopalm.data import feeds
+from audiopalm.data import feeds, files
 from audiopalm.data.mixtures import Mixture
 from audiopalm.data.packed import Packed
 from audiopalm.data.prepared import Data
@@ -128,6 +129,28 @@ def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
   if not isinstance(value, Experiment):
     raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
+
+
+def of_run(workdir: str | Path, trust: Sequence[str] = ()) -> Experiment:
+  """Returns the Experiment of the run in a workdir; `trust` as in `from_json`."""
+  return from_json(runs.config(workdir), trust)
+
+
+@contextlib.contextmanager
+def replacing_config(workdir: Path, experiment: str) -> Iterator[None]:
+  """Replaces config.json of a run by `experiment` (JSON), with one rename at the end of the
+  block."""
+  value, path = json.loads(experiment), workdir / runs.CONFIG
+  try:
+    is_current = json.loads(path.read_text(encoding="utf-8")) == value
+  except (OSError, ValueError):  # absent or damaged
+    is_current = False
+  if is_current:
+    yield
+    return
+  with files.replacing(path) as part:
+    files.dump_json(part, value)
+    yield
 
 
 def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:

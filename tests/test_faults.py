@@ -16,7 +16,7 @@ from concurrent import futures
 
 import pytest
 
-from audiopalm.parts import runs
+from audiopalm import runs
 from audiopalm.training import checkpoint, metrics
 
 pytestmark = pytest.mark.long

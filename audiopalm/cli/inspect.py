@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich import console
 
+from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.cli import options, outputs
 from audiopalm.data import past, prepare
 from audiopalm.data import schedule as schedules
@@ -13,7 +15,6 @@ from audiopalm.data.executors import Local
 from audiopalm.data.manifest import inspection, published
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE, EXIT_USER
-from audiopalm.parts import runs
 from audiopalm.training import metrics
 
 DESCRIPTION = """Look at recordings before they are used, or at what a step of a run was given.
@@ -65,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _batch(args: argparse.Namespace) -> int:
-  experiment, saved = runs.settings(args.workdir, args.trust), runs.newest(args.workdir)
+  experiment, saved = experiments.of_run(args.workdir, args.trust), runs.newest(args.workdir)
   if args.out is not None:
     read = outputs.inputs(*outputs.of_run(args.workdir))
     outputs.check_folder("--out", args.out, read, workdir=args.workdir)

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from audiopalm import runs
 from audiopalm.errors import ConfigError
-from audiopalm.parts import runs
 
 # What later commands need of a run. Anything else in its workdir may be written again.
 RUN_FILES = (

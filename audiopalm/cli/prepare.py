@@ -4,11 +4,11 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from audiopalm import sharding
+from audiopalm import experiment as experiments
+from audiopalm import runs, sharding
 from audiopalm.cli import config, hardware, options, outputs
 from audiopalm.data import beam, lock, prepare
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.parts import runs
 from audiopalm.settings import Machine
 
 DESCRIPTION = """Turn the corpora of a config into what training reads:
@@ -76,6 +76,6 @@ def run(args: argparse.Namespace) -> int:
       experiment, args.workdir, args.streams, args.workers, executor=executor, max_bad=args.max_bad
     )
     if not runs.steps(args.workdir):  # else it says what the newest checkpoint was trained with
-      with runs.replacing_config(args.workdir, experiment.to_json()):
+      with experiments.replacing_config(args.workdir, experiment.to_json()):
         pass
   return EXIT_DONE

@@ -17,11 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from audiopalm import runs
 from audiopalm.cli import options, outputs, subcommand
 from audiopalm.cluster import sweep
 from audiopalm.data import files, json_lines
 from audiopalm.errors import EXIT_DONE, AudiopalmError, Requeue
-from audiopalm.parts import runs
 
 DESCRIPTION = """Train and evaluate every run of a plan with each seed, in the order of their
 dependencies. A plan is a TOML file; audiopalm/cluster/sweep.py documents its format.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich import console, progress
 
-from audiopalm import quantities, values, version
+from audiopalm import quantities, runs, values, version
 from audiopalm.cli import config, options, outputs
 from audiopalm.data import files, fitting
 from audiopalm.data.executors import Local
@@ -20,7 +20,7 @@ from audiopalm.evaluation import labeled
 from audiopalm.evaluation import tokenizers as judged
 from audiopalm.exports import folder as exports
 from audiopalm.models.pytorch import encoders, fields
-from audiopalm.parts import runs, tokenizers
+from audiopalm.parts import tokenizers
 from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.types import CorpusSettings, StreamSpec

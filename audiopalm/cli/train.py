@@ -5,12 +5,12 @@ import contextlib
 import os
 import sys
 
-from audiopalm import values
+from audiopalm import runs, values
 from audiopalm.cli import config, hardware, options, outputs, processes, subcommand
 from audiopalm.data import lock, prepare, summary
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import machines, runs
+from audiopalm.parts import machines
 from audiopalm.settings import Machine
 
 DESCRIPTION = """Train a model, or go on training it: a workdir that holds a checkpoint is resumed

@@ -207,9 +207,12 @@ def _speed(fitted: Fitted, sample: Sample) -> dict[str, float]:
   timed = sample.utterances[:TIMED]
   seconds = sum(len(each.wave_S) / each.rate_hz for each in timed)
   result = {"real_time_factor": seconds / _seconds(fitted.encode, timed)}
-  is_published = isinstance(fitted, neural.FittedNeuralUnits) and fitted.settings.window_s is None
+  encoder = fitted.encoder if isinstance(fitted, neural.FittedNeuralUnits) else None
+  is_published = (
+    isinstance(encoder, encoders.PretrainedEncoder) and fitted.settings.window_s is None
+  )
   if is_published and encoders.has_torch():
-    states = encoders.published_states(fitted.encoder.folder, fitted.encoder.layer)
+    states = encoders.published_states(encoder.folder, encoder.layer)
 
     def encode_in_torch(utterance: Utterance) -> None:
       states(waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ))

@@ -41,12 +41,18 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-  """A softmax over the ids of the speech stream `name`: cosines of a projection of the state with a
-  vector of each id, divided by `temperature`. Source: HuBERT, arXiv:2106.07447, section 2.2."""
+  """A softmax over the ids of the speech stream `stream`: cosines of a projection of the state with
+  a vector of each id, divided by `temperature`; of several clusterings those of number `level`.
+  Source: HuBERT, arXiv:2106.07447, section 2.2."""
 
-  name: str = "units"
+  stream: str = "units"
   width: int = 256
   temperature: float = 0.1
+  level: int = 0
+
+  @property
+  def name(self) -> str:
+    return of_level(self.stream, self.level)
 
   def __post_init__(self):
     base.check_sizes(self, "width")
@@ -54,13 +60,13 @@ class Codes:
       raise ConfigError(f"Codes.temperature must be positive, got {self.temperature}.")
 
   def build(self, space: TokenSpace) -> "ClassHead":
-    spec = _stream(space, self.name, "Codes")
+    spec = _stream(space, self.stream, "Codes", self.level)
     if spec.rate_hz is None:
       raise ConfigError(
-        f"Codes({self.name!r}) predicts an id for each state, but the stream {self.name!r} has no "
-        "fixed rate. Give its tokenizer collapse=False, or use Transcript and CTC."
+        f"Codes({self.stream!r}) predicts an id for each state, but the stream {self.stream!r} has "
+        "no fixed rate. Give its tokenizer collapse=False, or use Transcript and CTC."
       )
-    return ClassHead(spec.sizes[0], self.width, self.temperature, spec.rate_hz)
+    return ClassHead(spec.sizes[self.level], self.width, self.temperature, spec.rate_hz)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +104,18 @@ class Quantizer:
 HeadSettings = Labels | Codes | Transcript | Quantizer
 
 
-def _stream(space: TokenSpace, name: str, kind: str) -> StreamSpec:
+def of_level(stream: str, level: int) -> str:
+  """Returns the name of the head of one codebook of a stream."""
+  return f"{stream}_{level}" if level else stream
+
+
+def _stream(space: TokenSpace, name: str, kind: str, level: int = 0) -> StreamSpec:
   spec = space.streams.get(name)
-  if spec is None or spec.codebooks > 1:
-    known = ", ".join(s.name for s in space.streams.values() if s.codebooks == 1)
+  if spec is None or not 0 <= level < spec.codebooks:
+    known = ", ".join(f"{s.name} ({s.codebooks})" for s in space.streams.values())
     raise ConfigError(
-      f"The model has a head {kind}({name!r}), but no tokenizer of one codebook gives that stream. "
-      f"Known: {known or 'none'}. Name one of them, or add the tokenizer."
+      f"The model has a head {kind}({name!r}) of codebook {level}, which no tokenizer gives. "
+      f"Streams and their codebooks: {known or 'none'}. Name one of them, or add the tokenizer."
     )
   return spec
 

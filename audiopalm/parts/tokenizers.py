@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from audiopalm import language_tags
+from audiopalm import experiment as experiments
+from audiopalm import language_tags, runs
 from audiopalm.data import files
 from audiopalm.errors import ConfigError
-from audiopalm.parts import mixtures, runs
+from audiopalm.parts import mixtures
 from audiopalm.pretrained import source
 from audiopalm.tokenizers import kept
 from audiopalm.tokenizers import pretrained as pretrained_text
@@ -44,7 +45,7 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
   """
   if not runs.holds(folder):
     return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
-  tokenizers = runs.settings(folder, trust).tokenizers
+  tokenizers = experiments.of_run(folder, trust).tokenizers
   settings = next((one for one in tokenizers if one.stream == stream), None)
   if not hasattr(settings, "kept_in"):
     raise ConfigError(
@@ -87,7 +88,7 @@ def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer,
   prints = files.read_json(place / "tokenizers" / "fit.json")["fingerprints"]
   return tuple(
     KeptTokenizer(kept.plain(one), str(place / "tokenizers" / one.stream), prints[one.stream])
-    for one in runs.settings(folder, trust).tokenizers
+    for one in experiments.of_run(folder, trust).tokenizers
   )
 
 
@@ -119,8 +120,9 @@ def neural(
   stream: str = "units",
   **options: Any,
 ) -> NeuralUnits:
-  """Returns semantic units: `size` clusters of the states of a published speech encoder, in a
-  Hugging Face folder: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 or Whisper (docs/tokenizers.md).
+  """Returns semantic units: `size` clusters of the states of a speech encoder, a published one in a
+  Hugging Face folder (wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper) or that of a run that
+  trains one, in its workdir (docs/tokenizers.md).
 
   `options` are further fields of `NeuralUnits`.
   """
@@ -145,14 +147,14 @@ NEURAL = "neural:"
 
 def named_units(name: str, mfcc: KMeansUnits, **options: Any) -> KMeansUnits | NeuralUnits:
   """Returns the units that a config is asked for by name: `mfcc` for "mfcc", and those of the
-  encoder in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
+  encoder or run in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
   if name == "mfcc":
     return mfcc
   folder = name.removeprefix(NEURAL)
   if folder == name or not folder:
     raise ConfigError(
       f"Unknown units {name!r}. Expected mfcc, or {NEURAL}FOLDER with the folder of a speech "
-      "encoder as transformers saves it."
+      "encoder as transformers saves it, or the workdir of a run that trained one."
     )
   return neural(folder, **{"stream": mfcc.stream, "collapse": mfcc.collapse, **options})
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.data import cache, files, json_lines
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import answers, saved, scoring
 from audiopalm.evaluation.answers import Answer
 from audiopalm.experiment import Experiment
 from audiopalm.metrics.tally import Scores
-from audiopalm.parts import runs
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
 

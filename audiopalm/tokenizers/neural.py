@@ -1,7 +1,8 @@
-"""Semantic units of a published speech encoder: k-means clusters of the states of one layer.
+"""Semantic units of a speech encoder: k-means clusters of the states of one layer.
 
     folder/config.json, preprocessor_config.json, model.safetensors    any that
                                                    models/pytorch/encoders.py opens
+    folder/config.json, checkpoints                the workdir of a run that trained one
 
 A workdir gets a copy of what the states depend on, so the folder is needed only at the start.
 """
@@ -19,6 +20,8 @@ import numpy.typing as npt
 
 from audiopalm.audio import spectrum, waveform
 from audiopalm.errors import CheckpointError, ConfigError, RecordError, TokenSpaceError
+from audiopalm.models import trained_encoders
+from audiopalm.models.frozen_encoder import FrozenEncoder
 from audiopalm.models.pytorch import encoders
 from audiopalm.tokenizers import base, device_kmeans, kmeans, units, voices
 from audiopalm.types import StreamSpec, Utterance
@@ -66,8 +69,8 @@ class NeuralUnits(base.ArraySettings):
       )
     if not self.folder:
       raise ConfigError(
-        f"{name} has no folder. Name that of a speech encoder as transformers saves it: "
-        f"--set tokenizers.{self.stream}.folder=DIR."
+        f"{name} has no folder. Name that of a speech encoder as transformers saves it, or the "
+        f"workdir of a run that trained one: --set tokenizers.{self.stream}.folder=DIR."
       )
 
   @property
@@ -88,14 +91,22 @@ class NeuralUnits(base.ArraySettings):
     """Returns the fingerprint of the encoder that is in `folder` now."""
     return self.opened(Path(self.folder).expanduser()).fingerprint
 
-  def opened(self, folder: Path, *, whole: bool = True) -> encoders.PretrainedEncoder:
+  def opened(self, folder: Path, *, whole: bool = True) -> FrozenEncoder:
     """Returns the encoder in a folder; `whole` is as in `encoders.open`."""
-    encoder = encoders.open(folder, self.layer, self.window_s, whole=whole)
+    if trained_encoders.holds(folder):
+      if self.window_s is not None:
+        raise ConfigError(
+          f"window_s is {self.window_s}, but {folder} holds an encoder of a run, which takes waves "
+          "of any length: only Whisper has a window. Leave window_s out."
+        )
+      encoder = trained_encoders.open(folder, self.layer)
+    else:
+      encoder = encoders.open(folder, self.layer, self.window_s, whole=whole)
     if encoder.rate_hz % self.rate_hz:
       raise ConfigError(
         f"Unit stream {self.stream!r} has rate_hz={self.rate_hz}, expected a divisor of the "
-        f"{encoder.rate_hz:g} states a second of the encoder in {folder}. Set rate_hz=25 or "
-        "rate_hz=50."
+        f"{encoder.rate_hz:g} states a second of the encoder in {folder}. Set "
+        f"rate_hz={encoder.rate_hz:g}, or a part of it."
       )
     return encoder
 
@@ -147,9 +158,7 @@ class NeuralUnits(base.ArraySettings):
         arrays["durations_V"], voices.from_parameters(arrays),
       )  # fmt: skip
 
-  def features(
-    self, encoder: encoders.PretrainedEncoder, waves: Sequence[np.ndarray]
-  ) -> list[np.ndarray]:
+  def features(self, encoder: FrozenEncoder, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Returns feature_TD of each wave at 16 kHz: the mean of the states of each unit."""
     together = round(encoder.rate_hz / self.rate_hz)
     states = encoder.encode_batch(waves)
@@ -187,11 +196,12 @@ class FittedNeuralUnits(units.VoicedUnits):
     return dataclasses.replace(settings.largest, fingerprint=hashed)
 
   @functools.cached_property
-  def encoder(self) -> encoders.PretrainedEncoder:
+  def encoder(self) -> FrozenEncoder:
     """The encoder; TokenSpaceError if it is another one than the units were fitted with, or if the
     copy in a workdir cannot be read."""
     try:
       encoder = self.settings.opened(self.folder, whole=self.whole)
+      found = encoder.fingerprint
     except (ConfigError, CheckpointError) as error:
       if self.whole:
         raise
@@ -200,11 +210,11 @@ class FittedNeuralUnits(units.VoicedUnits):
         f"{self.folder} cannot be read. Restore its files, or prepare and train in a new workdir. "
         f"What is wrong: {error}"
       ) from error
-    if encoder.fingerprint != self.encoder_print:
+    if found != self.encoder_print:
       raise TokenSpaceError(
         f"The encoder in {self.folder} is not the one that the stream {self.settings.stream!r} was "
         f"fitted with: expected the fingerprint {self.encoder_print[:12]}, found "
-        f"{encoder.fingerprint[:12]}. Restore its files, or prepare and train in a new workdir."
+        f"{found[:12]}. Restore its files, or prepare and train in a new workdir."
       )
     return encoder
 

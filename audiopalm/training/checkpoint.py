@@ -13,26 +13,24 @@ Several processes save into and restore from one folder together. They decide to
 reports of all of them.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import orbax.checkpoint as ocp
-from etils import epath
 
+from audiopalm import bits, runs, stored
+from audiopalm import experiment as experiments
 from audiopalm.errors import AudiopalmError, CheckpointError, ConfigError
 from audiopalm.models.base import Params
-from audiopalm.parts import runs
-from audiopalm.sharding import ArrayTree, name_of
+from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
-from audiopalm.training import bits, together
 from audiopalm.training import state as states
+from audiopalm.training import together
 
 DAMAGED = "damaged_checkpoints"  # where a run moves checkpoints that it could not read
 UNVERIFIED = ".unverified"
@@ -68,17 +66,6 @@ class Expected:
   variables: Params | None
   manifest: Mapping[str, Any]
   rest: Mapping[str, Any] | None = None
-
-
-class LiteralPath(epath.gpath.PosixGPath):
-  """A path for Orbax whose characters are never read as a glob pattern.
-
-  Orbax finds the parts of a checkpoint by `path.glob(pattern)`, and etils treats the path before
-  the pattern as a pattern too: below a folder called "[proj]" arrays are lost without an error.
-  """
-
-  def glob(self, pattern: str) -> Iterator["LiteralPath"]:
-    return (self._new(str(path)) for path in Path(str(self)).glob(pattern))
 
 
 def versions() -> dict[str, str]:
@@ -171,7 +158,7 @@ def accept(workdir: Path, step: int, experiment: str) -> None:
 
   Readers use `runs.config`, which is also right if the process stops between the two renames.
   """
-  with runs.replacing_config(workdir, experiment):
+  with experiments.replacing_config(workdir, experiment):
     if not named_of(workdir, step).is_dir():
       unverified_of(workdir, step).rename(named_of(workdir, step))
 
@@ -191,16 +178,6 @@ def items_of(state: states.TrainState) -> dict[str, Any]:
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
   items = {name: tree for name in ("params", VARIABLES) if (tree := fields.pop(name))}
   return {**items, "rest": fields}
-
-
-def shapes_of(tree: ArrayTree) -> dict[str, str]:
-  """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {name_of(path): shape_of(leaf) for path, leaf in leaves}
-
-
-def shape_of(array: jax.Array | jax.ShapeDtypeStruct) -> str:
-  return f"{array.dtype} {tuple(array.shape)}"
 
 
 def _none(workdir: Path) -> CheckpointError:
@@ -347,26 +324,21 @@ def _check_fits(folder: Path, meta: Meta, expected: Expected) -> None:
 
 
 def _read_tree(folder: Path, target: ArrayTree) -> Params:
-  """Returns the saved tree with the shardings of `target`; CheckpointError listing different
-  shapes."""
-  path = LiteralPath(str(folder))
-  # A Checkpointer would wait for all processes, one that could not read its part among them, and
-  # its own metadata() warns of a file that lies one folder higher.
-  with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
-    saved = handler.metadata(path).tree
-    _compare(saved, target, f"{folder.parent} ({folder.name})")
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
-    )
-    if VARIABLES not in saved or VARIABLES in target:
-      return handler.restore(path, args=ocp.args.StandardRestore(abstract))
-    # From before variables were an item: nothing, under their name, which Orbax asks for.
-    args = ocp.args.StandardRestore({**abstract, VARIABLES: {}})
-    return {name: tree for name, tree in handler.restore(path, args=args).items() if name in target}
+  """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
+  saved = stored.described(folder)
+  _compare(saved, target, f"{folder.parent} ({folder.name})")
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
+  )
+  if VARIABLES not in saved or VARIABLES in target:
+    return stored.read(folder, abstract)
+  # From before variables were an item: nothing, under their name, which Orbax asks for.
+  tree = stored.read(folder, {**abstract, VARIABLES: {}})
+  return {name: subtree for name, subtree in tree.items() if name in target}
 
 
 def _compare(saved: ArrayTree, target: ArrayTree, what: str) -> None:
-  saved_shapes, expected = shapes_of(saved), shapes_of(target)
+  saved_shapes, expected = stored.shapes_of(saved), stored.shapes_of(target)
   lines = [
     f"{name}: saved {saved_shapes.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
     for name in {**expected, **saved_shapes}

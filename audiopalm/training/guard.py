@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from audiopalm import bits
 from audiopalm.batch import Batch
 from audiopalm.errors import BadSteps, HardwareFault
 from audiopalm.sharding import ArrayTree
-from audiopalm.training import bits
 from audiopalm.training.state import TrainState
 
 FILE = "bad_steps.json"  # in the workdir: the records of the last steps of a run that gave up

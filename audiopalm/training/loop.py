@@ -28,7 +28,7 @@ from audiopalm.data.prepared import Prepared
 from audiopalm.errors import BadSteps, Requeue
 from audiopalm.experiment import Experiment
 from audiopalm.models.base import Model
-from audiopalm.parts import machines, runs
+from audiopalm.parts import machines
 from audiopalm.settings import Machine
 from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
@@ -190,7 +190,7 @@ def _restore_or_init(setup: _Setup) -> tuple[state.TrainState, checkpoint.Meta |
   if restored is not None:
     return restored
   if together.is_first():
-    with runs.replacing_config(setup.workdir, setup.experiment.to_json()):
+    with experiments.replacing_config(setup.workdir, setup.experiment.to_json()):
       pass
   params_key, variables_key = jax.random.split(setup.key)
   warm = setup.experiment.warm_start

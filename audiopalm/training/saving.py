@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from audiopalm import runs
 from audiopalm.errors import DamagedSave, FullDevice
 from audiopalm.experiment import Experiment
-from audiopalm.parts import runs
 from audiopalm.training import checkpoint, goodput, guard, metrics, together, writing
 from audiopalm.training.state import TrainState
 

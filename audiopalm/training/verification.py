@@ -6,7 +6,6 @@ compared too: of all arrays up to SAMPLE_BYTES, else of a sample that depends on
 over several checkpoints every array is read.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,12 +16,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import tensorstore
 
-from audiopalm.parts import runs
+from audiopalm import bits, runs, stored
 from audiopalm.sharding import name_of
-from audiopalm.training import bits, checkpoint
+from audiopalm.training import checkpoint
 
 SAMPLE_BYTES = 2**30  # by each process
 SHOWN = 3  # names in an error
@@ -58,7 +56,7 @@ def fault(
     all_arrays = []
     for item, expected in shapes.items():
       arrays = _metadata(folder / item)
-      written = {name: checkpoint.shape_of(array) for name, array in arrays.items()}
+      written = {name: stored.shape_of(array) for name, array in arrays.items()}
       wrong = [f"{item}/{name}" for name in bits.differing(expected, written)]
       if wrong:
         more = f" and {len(wrong) - SHOWN} others" if len(wrong) > SHOWN else ""
@@ -91,9 +89,8 @@ def sampled(arrays: Sequence[_Array], step: int, most_bytes: int) -> list[_Array
 
 def _metadata(folder: Path) -> dict[str, Any]:
   """Returns {path: shape, type and name in the store} of the arrays of an item."""
-  with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
-    tree = handler.metadata(checkpoint.LiteralPath(str(folder))).tree
-  return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  leaves = jax.tree_util.tree_leaves_with_path(stored.described(folder))
+  return {name_of(path): leaf for path, leaf in leaves}
 
 
 def _sum(folder: Path, name: str) -> int:

@@ -17,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import experiment as experiments
-from audiopalm import pretrained, sharding
+from audiopalm import pretrained, runs, sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models.base import Model, ModelSettings, Params
 from audiopalm.nn import lora
-from audiopalm.parts import runs
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint, state

@@ -18,12 +18,11 @@ from types import TracebackType
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm import quantities, system
+from audiopalm import bits, quantities, runs, stored, system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
 from audiopalm.models.base import Params
-from audiopalm.parts import runs
 from audiopalm.sharding import ArrayTree
-from audiopalm.training import bits, checkpoint, together, verification
+from audiopalm.training import checkpoint, together, verification
 from audiopalm.training import state as states
 
 REMOVED = ".removed"
@@ -99,10 +98,10 @@ class Writer:
     sums = {name: bits.sums(tree) for name, tree in trees.items()}
     fields = dataclasses.asdict(dataclasses.replace(meta, sums=sums))
     del fields["step"]
-    shapes = {name: checkpoint.shapes_of(tree) for name, tree in trees.items()}
+    shapes = {name: stored.shapes_of(tree) for name, tree in trees.items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     meta_item = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
-    path = checkpoint.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
+    path = stored.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
     try:
       self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=meta_item), force=True)
     except Exception as error:  # many kinds of errors report a full device

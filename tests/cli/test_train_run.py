@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import audiopalm
+from audiopalm import runs
 from audiopalm.cli import config as configs
 from audiopalm.cli import main
 from audiopalm.data import loader, prepare, store
 from audiopalm.errors import EXIT_DONE, EXIT_REQUEUE, EXIT_USER
-from audiopalm.parts import runs
 
 CONFIG = """
 from audiopalm.data.corpora import SyntheticTranslations

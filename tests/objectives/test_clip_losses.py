@@ -63,7 +63,7 @@ def test_what_lies_behind_a_clip_and_beside_it_changes_nothing(clip_models):
   beside.streams["units"][1] = -1
   found, expected = (clip_models.loss(loss, model, batch) for batch in (beside, alone))
   # Masks of a longer clip begin as those of a shorter one do not, so what is heard is compared.
-  heard = ClipLosses((MaskedUnits("units", 1.0, 1.0),), mask=None)
+  heard = ClipLosses((MaskedUnits(unmasked_weight=1.0),), mask=None)
   pair = [clip_models.loss(heard, model, batch) for batch in (beside, alone)]
   np.testing.assert_allclose(pair[0].sum, pair[1].sum, rtol=1e-4)
   assert np.isfinite(found.sum) and np.isfinite(expected.sum)

@@ -1,5 +1,7 @@
 """HuBERT's loss: its formula, which unit a state predicts, and which states count."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,13 +40,29 @@ def test_the_loss_is_the_cross_entropy_of_cosines_over_a_tenth(clip_models):
 def test_masked_and_heard_states_have_their_own_weights(clip_models):
   model, batch = clip_models.model(), clip_models.clips()
   masked, heard, both = (
-    clip_models.loss(ClipLosses((MaskedUnits("units", *weights),)), model, batch)
+    clip_models.loss(ClipLosses((MaskedUnits("units", 0, *weights),)), model, batch)
     for weights in ((1.0, 0.0), (0.0, 1.0), (0.8, 0.2))
   )
   inside = sum(length // 320 for length in (16_000, 9_000, 16_000, 12_000))
   assert float(masked.weight + heard.weight) == inside and 0 < float(masked.weight) < inside
   np.testing.assert_allclose(both.sum, 0.8 * masked.sum + 0.2 * heard.sum, rtol=1e-5)
   assert both.metrics["accuracy_units"][1] == masked.weight  # of what is not heard
+
+
+def test_clusterings_of_one_stream_have_losses_of_their_own(clip_models):
+  m, batch = clip_models, clip_models.clips()
+  other_BU = (batch.streams["units"] + 1) % 7
+  streams = {"units": np.stack([batch.streams["units"], other_BU], axis=-1)}
+  both = dataclasses.replace(batch, streams=streams)
+  heads = (clip_heads.Codes("codes", width=8), clip_heads.Codes("codes", width=8, level=1))
+  model = m.model(heads=heads)
+  parts = MaskedUnits("codes"), MaskedUnits("codes", level=1)
+  both.streams["codes"] = both.streams.pop("units")
+  found = m.loss(ClipLosses(parts), model, both)
+  alone = [m.loss(ClipLosses((part,)), model, both) for part in parts]
+  np.testing.assert_allclose(found.sum, alone[0].sum + alone[1].sum, rtol=1e-5)
+  assert {"nll_codes", "nll_codes_1"} <= set(found.metrics)
+  assert alone[0].sum != alone[1].sum
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm import errors
+from audiopalm import errors, runs
 from audiopalm.data import loader
 from audiopalm.data import schedule as schedules
 from audiopalm.models import decoder
-from audiopalm.parts import runs
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.training import (
   bits,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from audiopalm import errors
-from audiopalm.parts import runs
+from audiopalm import errors, runs
+from audiopalm import experiment as experiments
 from audiopalm.training import saving, verification
 
 PROGRAM = Path(__file__).with_name("tiny.py")
@@ -134,7 +134,7 @@ def settings_of(workdir):
   text = runs.newest(workdir)["experiment"]
   return (
     json.loads(text)["steps"],
-    runs.settings(workdir).steps,
+    experiments.of_run(workdir).steps,
     json.loads((workdir / "config.json").read_text())["steps"],
   )
 
@@ -162,7 +162,7 @@ def test_config_says_what_the_newest_checkpoint_says_after_each_kind_of_end(
   tiny.run(workdir, tiny.experiment(steps=7))  # from the one of step 6
   assert settings_of(workdir) == (7, 7, 7)
   tiny.run(workdir, tiny.experiment(steps=7, keep_checkpoints=1))  # does nothing, saves nothing
-  assert runs.settings(workdir).keep_checkpoints == 2
+  assert experiments.of_run(workdir).keep_checkpoints == 2
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ import msgpack
 import numpy as np
 import rich.console
 
-from audiopalm import sharding
+from audiopalm import runs, sharding
 from audiopalm.cli import processes
 from audiopalm.data import cache, examples, loader
 from audiopalm.data.corpora import Synthetic
@@ -27,7 +27,7 @@ from audiopalm.data.packed import Packed
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
-from audiopalm.parts import mixtures, optim, runs
+from audiopalm.parts import mixtures, optim
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits

@@ -14,7 +14,7 @@ import importlib.util
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from audiopalm.errors import CheckpointError
-from audiopalm.models import encoder_windows
 from audiopalm.models.base import Params
-from audiopalm.models.encoder import Encoder, StateModel, check_layer
+from audiopalm.models.encoder import check_layer
+from audiopalm.models.frozen_encoder import FrozenEncoder
 from audiopalm.models.pytorch import encoder_names, fields, torch_names
 from audiopalm.models.pytorch.tensors import DTYPES, SINGLE_FILE, Tensors
 
@@ -105,60 +105,13 @@ def published_states(folder: str | Path, layer: int) -> Callable[[np.ndarray], n
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PretrainedEncoder:
-  """An encoder whose states after `layer` layers are asked for, and the files with its tensors."""
+class PretrainedEncoder(FrozenEncoder):
+  """A published encoder, and the files with its tensors."""
 
-  folder: Path
-  settings: Encoder
-  layer: int
   tensors: Tensors
-
-  @property
-  def layers(self) -> int:
-    """The number of layers of the published encoder."""
-    return self.settings.block.layers
-
-  @property
-  def width(self) -> int:
-    """The size of a state."""
-    return self.settings.block.width
-
-  @property
-  def rate_hz(self) -> float:
-    """States per second."""
-    return self.settings.rate_hz
-
-  def frames(self, samples: int) -> int:
-    """Returns how many states a clip of so many samples has."""
-    return int(self.settings.front.frames(samples))
-
-  def encode(self, wave_S: np.ndarray, products: str | None = None) -> np.ndarray:
-    """Returns hidden_TD, float32, of a 16 kHz wave of any length: T = `frames(S)` states.
-
-    A wave of more than one window is encoded in windows that overlap (models/encoder_windows.py).
-    `products` is as in `nn.layers`.
-    """
-    pieces = list(self.pieces(wave_S, products))
-    return np.concatenate([np.zeros((0, self.width), np.float32), *pieces])
-
-  def pieces(self, wave_S: np.ndarray, products: str | None = None) -> Iterator[np.ndarray]:
-    """Yields the states that `encode` returns, window by window: memory for an hour of them."""
-    yield from encoder_windows.pieces(self.model, self.params, wave_S, self.layer, products)
-
-  def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns what `encode` returns for each wave, within the rounding of float32: short ones are
-    computed together."""
-    return encoder_windows.batch(self.model, self.params, waves, self.layer)
-
-  @functools.cached_property
-  def model(self) -> StateModel:
-    """Its pure functions, for batches."""
-    return self.settings.build()
 
   @functools.cached_property
   def params(self) -> Params:
-    """The parameters that the states depend on, as float32 on the default device. Layers are a
-    tuple, which `StateModel` takes too."""
     outside = {name: tree for name, tree in self.model.arrays.items() if name != "layers"}
     layer = {"layers": self.model.arrays["layers"]}
 
