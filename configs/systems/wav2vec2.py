@@ -31,7 +31,7 @@ def experiment(
     model=c.models.speech_encoder(c.Quantizer(groups=2, entries=320), **SIZES[size]),
     objective=c.ClipLosses((c.Contrastive(),), c.Spans(0.065, seconds=0.2)),
     optimizer=c.optim.adamw(peak_lr=5e-4, warmup_steps=100, weight_decay=0.01),
-    evaluation=c.Evaluation(every_steps=200, rows=64),
+    evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=64),
     data=c.Clips(seconds=4.0, batch_rows=16),
     steps=1_000,
     checkpoint_every_steps=200,

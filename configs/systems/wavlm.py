@@ -40,7 +40,7 @@ def experiment(
       mixing=c.Mixing(probability=0.2, noise=0.1),
     ),
     optimizer=c.optim.adamw(peak_lr=5e-4, warmup_steps=100, weight_decay=0.01),
-    evaluation=c.Evaluation(every_steps=200, rows=64),
+    evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=64),
     data=c.Clips(seconds=4.0, batch_rows=16),
     steps=1_000,
     checkpoint_every_steps=200,
