@@ -90,7 +90,7 @@ def test_a_tokenizer_may_ask_for_more_speech(small, tmp_path, monkeypatch):
 
   def fit(*settings):
     with executors.Local(0) as executor:
-      fitting.fit(settings, (corpus,), tmp_path / "run", executor, tmp_path)
+      fitting.fit(settings, (corpus,), executor, tmp_path)
 
   fit(small.Letters())
   monkeypatch.setattr(small.Crossings, "sample_s", 7_200.0, raising=False)

@@ -115,7 +115,7 @@ def test_a_faulty_record_is_counted_by_reason_and_the_run_goes_on(
 
 
 def test_a_task_that_ends_with_no_records_says_why(experiment_of, small, tmp_path, monkeypatch):
-  monkeypatch.setattr(fitting, "sample", lambda sources, executor: [])
+  monkeypatch.setattr(fitting, "sample", lambda *_: [])
   corpus = small.SmallCorpus(3, tuple((number, "silent") for number in range(3)))
   with pytest.raises(
     DataError,
