@@ -50,9 +50,7 @@ def experiment(
     layout=layout,
     model=c.models.tiny(width=192, depth_head=head),
     optimizer=c.optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
-    evaluation=c.Evaluation(
-      every_steps=200, held_out_batch_rows=16, examples=100, max_output_rows=row_length
-    ),
+    evaluation=c.Evaluation(200, held_out_batch_rows=16, examples=100, max_output_rows=row_length),
     data=c.Packed(row_length=row_length, batch_rows=batch_rows),
     steps=1_000,
     checkpoint_every_steps=400,

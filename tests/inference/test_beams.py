@@ -252,8 +252,12 @@ def test_several_columns_are_refused():
 
 def test_a_task_of_several_columns_is_named_before_anything_is_decoded():
   task = mixtures.tts(corpora.Synthetic())
-  rule = types.SimpleNamespace(layout_of=lambda task: LAYOUTS["delay"])
-  made = types.SimpleNamespace(layout=rule), types.SimpleNamespace(space=space())
+
+  class Rule:
+    def layout_of(self, task):
+      return LAYOUTS["delay"]
+
+  made = types.SimpleNamespace(layout=Rule()), types.SimpleNamespace(space=space())
   trained = Trained(*made, None, None, {}, ONE, 1)
   with pytest.raises(ConfigError, match="task 'tts' does not predict one column of the grid and"):
     prompting.check_sampling(trained, task, Beams(2))
