@@ -1,4 +1,4 @@
-"""Installs audiopalm. Why each dependency is here, and its licence: docs/dependencies.md."""
+"""Installs audiopalm. Why each dependency is here, and its license: docs/dependencies.md."""
 
 from pathlib import Path
 

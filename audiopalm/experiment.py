@@ -1,4 +1,4 @@
-"""The whole of a run as one frozen value: what is trained on what, apart from the hardware.
+"""A complete training run, apart from the hardware, as one frozen value.
 
 Experiment = tokenizers x layout x model x objective x mixture, fed by its data
              (+ optimizer, evaluation)
@@ -12,14 +12,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+from audiopalm import runs, values
 from audiopalm import trust as trusts
-from audiopalm import values
-from audiopalm.data import feeds
-from audiopalm.data.corpora import CorpusSettings
+from audiopalm.data import feeds, files
 from audiopalm.data.mixtures import Mixture
 from audiopalm.data.packed import Packed
+from audiopalm.data.prepared import Data
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import Chain, Rule
 from audiopalm.models.base import ModelSettings
@@ -27,21 +28,21 @@ from audiopalm.objectives.base import Objective
 from audiopalm.objectives.next_token import NextToken
 from audiopalm.settings import Evaluation, Optimizer, WarmStart
 from audiopalm.tokenizers.base import Tokenizer
-from audiopalm.types import Task
+from audiopalm.types import CorpusSettings, Task
 
-RESERVED_TASKS = ("held_out_voices", "baselines")  # keys of the evaluation's JSON beside the tasks
+RESERVED_TASKS = ("held_out_voices", "baselines")  # other keys in the JSON of scores
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """Everything that decides what a run learns; a `Machine` decides only how fast.
+  """Everything that determines what a run learns; a `Machine` only determines its speed.
 
-  `warm_start` names the run whose parameters it begins with, None for new ones. `layout` is a rule
-  from a task to its layout, `data` says what a batch is (`data.feeds`). The newest
-  `keep_checkpoints` checkpoints stay, those of each `keep_every_steps`-th step, and the best by
+  `warm_start` names a model to take first parameters from, None for new ones. `layout` is a rule
+  from a task to its layout, `data` says what a batch is (`data.prepared.Data`). The newest
+  `keep_checkpoints` checkpoints are kept, those of each `keep_every_steps`-th step, and the best by
   `keep_best`, a held-out TASK/METRIC of metrics.jsonl such as "asr/loss" or "mt/accuracy_text".
-  `export` "auto" refuses to train what could not be exported to PyTorch; None trains it. `trust`
-  names the packages outside of audiopalm whose classes it uses.
+  `export` "auto" refuses to train a model without a PyTorch export; None trains it. `trust` names
+  the packages outside of audiopalm whose classes it uses.
   """
 
   name: str
@@ -53,7 +54,7 @@ class Experiment:
   objective: Objective = NextToken()
   optimizer: Optimizer = Optimizer()
   evaluation: Evaluation = Evaluation()
-  data: feeds.Data = Packed()
+  data: Data = Packed()
   steps: int = 1000
   seed: int = 0
   checkpoint_every_steps: int = 500
@@ -109,14 +110,14 @@ class Experiment:
 
 
 def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
-  """Returns the Experiment that `Experiment.to_json` wrote, also before `data` was a setting of its
-  own.
+  """Returns the Experiment that `Experiment.to_json` wrote, also in versions without a separate
+  `data`.
 
-  ConfigError for anything else, and unless `trust` has all packages it was written with; no others
-  outside of audiopalm are imported.
+  ConfigError for any other text, and unless `trust` has all packages it was written with. No other
+  packages outside of audiopalm are imported.
   """
   trust = trusts.packages(trust)
-  with contextlib.suppress(json.JSONDecodeError):  # of which `values` says more
+  with contextlib.suppress(json.JSONDecodeError):  # `values.from_json` explains it
     fields = json.loads(text)
     if isinstance(fields, dict):
       recorded = fields.get("trust")
@@ -128,6 +129,28 @@ def from_json(text: str, trust: Sequence[str] = ()) -> Experiment:
   if not isinstance(value, Experiment):
     raise ConfigError(f"A resolved config must hold an Experiment, not {values.a(value)}.")
   return value
+
+
+def of_run(workdir: str | Path, trust: Sequence[str] = ()) -> Experiment:
+  """Returns the Experiment of the run in a workdir; `trust` as in `from_json`."""
+  return from_json(runs.config(workdir), trust)
+
+
+@contextlib.contextmanager
+def replacing_config(workdir: Path, experiment: str) -> Iterator[None]:
+  """Replaces config.json of a run by `experiment` (JSON), with one rename at the end of the
+  block."""
+  value, path = json.loads(experiment), workdir / runs.CONFIG
+  try:
+    is_current = json.loads(path.read_text(encoding="utf-8")) == value
+  except (OSError, ValueError):  # absent or damaged
+    is_current = False
+  if is_current:
+    yield
+    return
+  with files.replacing(path) as part:
+    files.dump_json(part, value)
+    yield
 
 
 def trusting(experiment: Experiment, trust: Sequence[str]) -> Experiment:
@@ -154,7 +177,7 @@ def _parts(experiment: Experiment) -> Iterator[tuple[str, Any, type]]:
     yield f"tokenizers.{tokenizer.stream}", tokenizer, Tokenizer
   for corpus in experiment.corpora:
     yield f"corpus {corpus.name!r}", corpus, CorpusSettings
-  yield "data", experiment.data, feeds.Data
+  yield "data", experiment.data, Data
   yield "layout", experiment.layout, Rule
   yield "model", experiment.model, ModelSettings
   yield "objective", experiment.objective, Objective
@@ -171,7 +194,7 @@ def with_values(experiment: Experiment, changes: Mapping[str, Any]) -> Experimen
 def _check_task(task: Task) -> None:
   if not re.fullmatch(r"[a-z][a-z0-9_]*", task.name) or task.name in RESERVED_TASKS:
     raise ConfigError(
-      f"Task {task.name!r} needs another name: small letters, digits and _, and not one of "
+      f"Task {task.name!r} needs another name: lowercase letters, digits and _, and not one of "
       f"{', '.join(RESERVED_TASKS)}."
     )
   for role, _ in task.sides:

@@ -10,10 +10,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.data import prepare, seqio_tasks
 from audiopalm.data.seqio_tasks import GridConverter
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.parts import runs
 
 __all__ = ["GridConverter", "register"]
 
@@ -26,7 +27,7 @@ def register(workdir: str | os.PathLike, *, trust: Sequence[str] = ()) -> str:
   does not name (docs/extend.md); DataError where it is not prepared.
   """
   workdir = Path(workdir)
-  experiment = runs.settings(workdir, trust)
+  experiment = experiments.of_run(workdir, trust)
   if not (workdir / "prepare.json").is_file():
     raise DataError(
       f"The run in {workdir} is not prepared, and SeqIO's tasks read what `prepare` makes. Run "

@@ -1,4 +1,4 @@
-"""A trained run, opened: `generate`, `evaluate` and `export` from Python.
+"""Trained runs in Python: `generate`, `evaluate` and `export`.
 
 run = audiopalm.load("runs/quickstart")
 run.generate("asr", audio=["hello.wav"])[0].text
@@ -32,7 +32,7 @@ from audiopalm.training import checkpoint, state
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Session(Trained):
-  """A run that is ready to answer. Its methods write only to WORKDIR/evaluation."""
+  """An opened run. Its methods write only to WORKDIR/evaluation."""
 
   workdir: Path
 
@@ -63,8 +63,8 @@ class Session(Trained):
     {"array": wave, "sampling_rate": rate}; an array of two axes is one recording, its channels
     along the shorter axis. A temperature of 0 is greedy decoding; more than one of `beams` is beam
     search (`inference.sampling.Beams`). Missing languages are found by likelihood. `edit` is a
-    recording of which a part is spoken anew, so that it says `text`: the words that differ from
-    `transcript`, what it says now, or `spans` in seconds; it takes a task whose layout fills spans
+    recording of which a part is replaced, so that it says `text`: the words that differ from its
+    present `transcript`, or `spans` in seconds. It needs a task whose layout fills spans
     (`Infilling`). AudioError for the first input that cannot be read, ConfigError for an unknown
     task, language or voice.
 
@@ -82,7 +82,7 @@ class Session(Trained):
       source=source,
       target=target,
       voice=voice,
-      sampling=samplings.chosen(beams, length_penalty, Sampling(temperature, top_k, top_p)),
+      sampling=samplings.choose(beams, length_penalty, Sampling(temperature, top_k, top_p)),
       seed=seed,
     )
     for result in results:
@@ -96,7 +96,7 @@ class Session(Trained):
     say: Callable[[str], None] = lambda text: None,
     **options: object,
   ) -> dict:
-    """Returns the scores of tasks (None: all); they are in WORKDIR/evaluation too.
+    """Returns the scores of tasks (None: all), which are also written to WORKDIR/evaluation.
 
     `options` are the fields of `evaluation.runner.Options`. It starts processes unless `workers` is
     0, so in a script call it under `if __name__ == "__main__":`.
@@ -122,14 +122,9 @@ class Session(Trained):
   def export(self, out: str | os.PathLike) -> str:
     """Writes the run as a folder for PyTorch; returns the name of the class or file that runs it.
 
-    Low-rank adapters are added to their kernels. `out` must not exist, or be empty: ConfigError.
-    See docs/export.md.
+    Low-rank adapters are merged into their kernels. ConfigError unless `out` is empty or does not
+    exist. See docs/export.md.
     """
-    if self.variables:
-      raise ConfigError(
-        f"The objective of this run keeps variables ({', '.join(self.variables)}), which an "
-        "exported folder does not hold: PyTorch would not run the whole of it."
-      )
     longest = {
       task.name: {".".join(side): self.prepared.longest_input(task, side) for side in task.sides}
       for task in self.experiment.tasks
@@ -137,8 +132,9 @@ class Session(Trained):
     settings, params = self.experiment.model.without_adapters(jax.device_get(self.params))
     experiment = dataclasses.replace(self.experiment, model=settings)
     run = folder.ExportedRun(
-      experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest
-    )
+      experiment, self.prepared.tokenizers, self.prepared.manifest, params, self.step, longest,
+      jax.device_get(self.variables),
+    )  # fmt: skip
     return folder.write(Path(out), run, self.prepared)
 
 
@@ -149,15 +145,15 @@ def load(
   products: str | None = None,
   trust: Sequence[str] = (),
 ) -> Session:
-  """Returns the run in a workdir, or a copy of one in an object store (gs://bucket/run), with the
-  parameters of its newest readable checkpoint or of that of `step`.
+  """Opens the run in a workdir, or in an object store (gs://bucket/run, which is copied), with the
+  parameters of its newest readable checkpoint or of the one of `step`.
 
-  `machine` is a Machine, the name of one or the path of its JSON file (`parts.machines`), None for
-  that of the first device. `products` is the dtype of matrix products, None for that of the run; a
-  machine that lacks the run's takes its own and says so on stderr. `trust` names the packages
-  outside of audiopalm whose classes the run's config names: their code is imported.
-  CheckpointError where nothing was trained yet, TokenSpaceError where the workdir was prepared
-  again with other token ids.
+  `machine` is a Machine, its name, or the path of its JSON file (`parts.machines`); None for the
+  default of the first device. `products` is the dtype of matrix products, None for that of the run;
+  a machine that lacks that dtype uses its own, with a note on stderr. `trust` names the packages
+  outside of audiopalm whose classes the run's config names: their code is imported. CheckpointError
+  if nothing was trained yet, TokenSpaceError if the workdir was prepared again with other token
+  ids.
   """
   workdir = store.fetched(str(workdir)) if store.is_address(str(workdir)) else Path(workdir)
   if not workdir.is_dir():
@@ -167,7 +163,7 @@ def load(
     )
   if isinstance(machine, str):
     machine = machines.named(machine)
-  newest = checkpoint.latest(workdir, lambda text: None, step)  # restoring says what is damaged
+  newest = checkpoint.latest(workdir, lambda text: None, step)  # restoring reports damaged ones
   machine = _settled(machine or machines.default(), products, newest.products)
   mesh, opened = sharding.mesh(machine), {}
 
@@ -185,22 +181,22 @@ def load(
 
 
 def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
-  kept = kept or machine.compute_dtype  # older checkpoints do not say
+  kept = kept or machine.compute_dtype  # not recorded in older checkpoints
   if not (asked or machine.product_dtype) and (why := machines.lacking(machine, kept)):
-    machine, _ = machines.settled(machine)
+    machine, _ = machines.choose_products(machine)
     _warn(
       f"This run was trained with matrix products in {kept}, but {why}: it answers with products "
       f"in {machine.products}, which may change some answers as rounding does."
     )
-  return machines.settled(machine, asked, kept)[0]
+  return machines.choose_products(machine, asked, kept)[0]
 
 
 def read_inputs(
   audio: object | Sequence[object] | None, text: Sequence[str] | str | None
 ) -> list[Input]:
-  """Returns the inputs of one call, named by their path or number."""
+  """Returns the inputs of a call, named by path or number."""
   if (audio is None) == (text is None):
-    raise ConfigError("Give audio or text: what the task takes, and not both.")
+    raise ConfigError("Give either audio or text, as the task takes.")
   if text is not None:
     texts = [text] if isinstance(text, str) else list(text)
     return [Input(f"text {number}", text=string) for number, string in enumerate(texts, 1)]
@@ -211,7 +207,7 @@ def read_inputs(
 def read_edit(
   recording: object, text: Sequence[str] | str | None, transcript: str | None, spans: Sequence[Span]
 ) -> Input:
-  """Returns the input that asks for a recording to be edited; see `Session.generate`."""
+  """Returns the input for a recording to be edited; see `Session.generate`."""
   texts = [text] if isinstance(text, str) else list(text or ())
   if len(texts) != 1:
     raise ConfigError(

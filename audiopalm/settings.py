@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import typing
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from audiopalm.errors import ConfigError
 
@@ -13,11 +14,11 @@ class Optimizer:
   """An optimizer and its learning rate: linear warm-up to `peak_lr`, then `decay` to `end_lr` at
   the last step.
 
-  A step is skipped if its gradients are not finite, or if their norm is more than `spike` times
-  its running mean. `train_only` freezes all parameters but those with one of its entries in their
-  path (models/decoder.py): ("embed", "head") trains the tables, ("layers/mlp",) a part of every
-  layer. AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5
-  (PaLM-2); arXiv:2306.12925, section 3.6.
+  A step is skipped if its gradients are not finite, or if their norm is more than `spike` times its
+  running mean. `train_only` freezes all parameters whose path (models/decoder.py) contains none of
+  its entries: ("embed", "head") trains only the tables, ("layers/mlp",) only a part of every layer.
+  AudioPaLM: Adafactor, constant 5e-5 (PaLM) or linear to 1e-4 then exponential to 1e-5 (PaLM-2);
+  arXiv:2306.12925, section 3.6.
   """
 
   name: Literal["adamw", "muon", "adafactor"] = "adamw"
@@ -36,18 +37,26 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What is measured while training (held-out loss) and afterwards (`audiopalm evaluate`)."""
+  """Settings of held-out losses in training and of `audiopalm evaluate`."""
 
   every_steps: int = 500
-  rows: int = 64  # held-out rows per task for the loss inside the loop
+  held_out_batch_rows: int = 64  # batch rows per task for the held-out loss in training
   examples: int = 300  # test examples per task and language that `evaluate` decodes
-  batch_rows: int = 64
-  max_output_rows: int = 256
-  beams: int = 1  # of the search for every answer (`inference.sampling.Beams`); 1: greedy decoding
-  length_penalty: float = 0.6  # of that search: more likes longer answers
+  decode_batch_rows: int = 64  # sequences decoded at a time; each beam is one
+  max_output_rows: int = 256  # grid rows that follow a prompt
+  beams: int = 1  # of beam search (`inference.sampling.Beams`); 1: greedy decoding
+  length_penalty: float = 0.6  # of beam search: higher values favor longer answers
+
+  renamed: ClassVar[Mapping[str, str]] = {  # fields in the config.json of earlier versions
+    "rows": "held_out_batch_rows",
+    "batch_rows": "decode_batch_rows",
+  }
 
   def __post_init__(self):
-    for field in ("every_steps", "rows", "examples", "batch_rows", "max_output_rows", "beams"):
+    for field in (
+      "every_steps", "held_out_batch_rows", "examples", "decode_batch_rows", "max_output_rows",
+      "beams",
+    ):  # fmt: skip
       value = getattr(self, field)
       if type(value) is not int or value < 1:
         raise ConfigError(f"evaluation.{field} must be an integer of at least 1, not {value!r}.")
@@ -60,12 +69,12 @@ class Evaluation:
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
   """The source of a run's first parameters: the folder of a Hugging Face text model, or the workdir
-  of an earlier run, with its newest checkpoint or that of `step`.
+  of an earlier run, with its newest checkpoint or the one of `step`.
 
-  Layers are taken as they are, and so are the rows of the embedding and the output table for every
-  id of a stream that both runs know. Other rows begin at zero, as in AudioPaLM (arXiv:2306.12925,
-  section 5.1), at `random` (normal, with the standard deviation of the text rows) or at the `mean`
-  of the text rows. A run that resumes no longer needs the folder.
+  Layers are copied, and so are the rows of the embedding and output tables for every id that both
+  runs have. `new_rows` initializes other rows: "zero", as in AudioPaLM (arXiv:2306.12925, section
+  5.1), "random" (normal, with the standard deviation of the text rows) or the "mean" of the text
+  rows. The folder is not needed to resume.
   """
 
   folder: str
@@ -82,7 +91,7 @@ class WarmStart:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-  """The hardware side of a run, which may change at a resume.
+  """The hardware settings of a run, which may change when it resumes.
 
   `data`, `fsdp`, `context` and `tensor` are mesh axis sizes; one of them may be -1 (the remaining
   devices). `context` splits the rows of long sequences. With several slices of TPUs `data` is a
@@ -91,7 +100,7 @@ class Machine:
 
   `compute_dtype` is the dtype of activations, `product_dtype` that of the operands of matrix
   products, whose sums are float32; None is `compute_dtype`, unless a run chooses another on a CPU
-  (`parts.machines.settled`).
+  (`parts.machines.choose_products`).
   """
 
   name: str = "cpu"
@@ -101,11 +110,13 @@ class Machine:
   tensor: int = 1
   attention: Literal["xla", "splash", "cudnn"] = "xla"
   remat: Literal["none", "full", "dots", "offload"] = "none"
-  micro_batch_tokens: int | None = None  # grid rows of a device at a time; None: all of them
+  micro_batch_tokens: int | None = None  # grid rows per device and micro-batch; None: all of them
   unroll_layers: bool = False
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   product_dtype: Literal["float32", "bfloat16"] | None = None
-  loss_chunk_rows: int = 4096  # cells that have logits at one time, per column
+  loss_chunk_cells: int = 4096  # cells whose logits are in memory at one time, per column
+
+  renamed: ClassVar[Mapping[str, str]] = {"loss_chunk_rows": "loss_chunk_cells"}  # in older files
 
   def __post_init__(self):
     sizes = self.mesh_sizes
@@ -142,8 +153,8 @@ class Machine:
     return {axis: getattr(self, axis) for axis in ("data", "fsdp", "context", "tensor")}
 
   def accumulation(self, batch_rows: int, row_length: int) -> int:
-    """Returns the number of micro-batches of a device with `batch_rows`: the fewest equal ones of
-    at most `micro_batch_tokens`, or of one row."""
+    """Returns the number of micro-batches of a device with `batch_rows`: the fewest of equal size
+    with at most `micro_batch_tokens`, or with one row each."""
     most = batch_rows * row_length if self.micro_batch_tokens is None else self.micro_batch_tokens
     sizes = (size for size in range(batch_rows, 1, -1) if batch_rows % size == 0)
     return batch_rows // next((size for size in sizes if size * row_length <= most), 1)

@@ -1,9 +1,9 @@
-"""Where arrays live: the mesh of a machine, and the one table from logical axes to mesh axes.
+"""Sharding of arrays: the mesh of a machine, and the only table from logical axes to mesh axes.
 
 Parameters and batches name their axes by meaning ("embed", "heads", "batch"). Every mesh axis is
-Explicit: the sharding of an array is part of its type, and a wrong one is an error while tracing.
-Fully sharded data parallelism is "embed" over `fsdp` and `context`, gathered one layer at a time
-(ZeRO-3, arXiv:1910.02054); tensor parallelism is "heads", "hidden" and "vocab" over `tensor`
+Explicit: the sharding of an array is part of its type, and a wrong sharding is an error at trace
+time. Fully sharded data parallelism is "embed" over `fsdp` and `context`, gathered one layer at a
+time (ZeRO-3, arXiv:1910.02054); tensor parallelism is "heads", "hidden" and "vocab" over `tensor`
 (Megatron-LM, arXiv:1909.08053); context parallelism is "rows" over `context`, with keys and values
 gathered (Llama 3, arXiv:2407.21783, section 3.3.2).
 """
@@ -34,13 +34,14 @@ RULES: dict[str, tuple[str, ...]] = {
   "norm": (),
   "layers": (),
 }
-REPLICABLE = ("kv_heads",)  # often fewer than devices of the tensor axis: each keeps them all
+# Often fewer than the devices of the tensor axis, so each device holds all of them.
+REPLICABLE = ("kv_heads",)
 GIANT = 2**24  # elements that an array may have which no mesh axis splits
 
 ProcessOf = Callable[[jax.Device], int]
 PROCESS_OF = operator.attrgetter("process_index")
 Tree = TypeVar("Tree")
-# Arrays, or shapes, shardings and logical axes in their place, in mappings and sequences.
+# Arrays (or shapes, shardings, logical axes of them) in nested mappings and sequences.
 ArrayTree = (
   jax.Array | np.ndarray | jax.ShapeDtypeStruct | Mapping[str, "ArrayTree"] | Sequence["ArrayTree"]
 )
@@ -56,10 +57,10 @@ def name_of(path: tuple) -> str:
 
 @functools.cache
 def mesh(machine: Machine, devices: tuple[jax.Device, ...] | None = None) -> Mesh:
-  """Returns the mesh of a machine over all devices, or those given (by `planning`).
+  """Returns the mesh of a machine over all devices, or over `devices`.
 
-  The open axis (-1) takes the remaining devices; a machine of fewer devices than there are takes
-  the first ones. On several slices of TPUs only the `data` axis spans slices.
+  An axis of -1 takes the remaining devices. A machine with fewer devices than there are takes the
+  first ones. On several TPU slices only the `data` axis spans slices.
   """
   # With several processes, the devices of each must be in the mesh.
   whole = devices is not None or jax.process_count() > 1
@@ -95,9 +96,9 @@ def mesh(machine: Machine, devices: tuple[jax.Device, ...] | None = None) -> Mes
 
 
 def mesh_sizes(machine: Machine, devices: int, *, whole: bool = False) -> dict[str, int]:
-  """Returns the sizes of a machine's mesh axes over a number of devices, the open one filled in.
+  """Returns the sizes of a machine's mesh axes over a number of devices, with -1 resolved.
 
-  ConfigError where they need more devices, or fewer while one axis is open or with `whole`.
+  ConfigError if they need more devices, or fewer devices although one axis is -1 or `whole` is set.
   """
   sizes = dict(machine.mesh_sizes)
   asked = _written(sizes)
@@ -106,7 +107,7 @@ def mesh_sizes(machine: Machine, devices: int, *, whole: bool = False) -> dict[s
     sizes[open_axis] = max(1, devices // -math.prod(sizes.values()))
   needed = math.prod(sizes.values())
   if needed > devices or ((whole or open_axis) and needed != devices):
-    # Meshes of all devices that change one axis alone.
+    # Meshes of all devices that differ in one axis.
     changes = {axis: devices * size // needed for axis, size in sizes.items()}
     near = [
       _written({**sizes, axis: size})
@@ -131,8 +132,8 @@ def spec(
 ) -> PartitionSpec:
   """Returns the PartitionSpec of an array with these logical axes, by default on the current mesh.
 
-  Mesh axes of size one are left out, so that one device sees no sharding at all. Two logical axes
-  on one mesh axis and sizes that do not divide are a ConfigError.
+  Mesh axes of size one are left out, so that there is no sharding on one device. ConfigError if two
+  logical axes use one mesh axis, or for a size that is not divisible.
   """
   mesh = jax.sharding.get_abstract_mesh() if mesh is None else mesh
   entries, taken = [], {}
@@ -162,7 +163,7 @@ def shardings(axes: Mapping, shapes: Mapping, mesh: Mesh, giant: int = GIANT) ->
   """Returns a NamedSharding for every array of a nested dict.
 
   `axes` has the logical axes of each array, `shapes` arrays or ShapeDtypeStructs. ConfigError for
-  an array of more than `giant` elements that every device of a mesh that could split it would hold.
+  an array of more than `giant` elements that is replicated on a mesh that could split it.
   """
 
   def place_one(path, shaped, logical):
@@ -184,9 +185,9 @@ def place(
 ) -> Tree:
   """Returns a tree of arrays on the mesh.
 
-  `axes` is a tree of their logical axes, "batch" first, or one tuple for all: further axes of an
-  array are not split. With several processes `batch_rows` counts the rows of all, and each passes
-  those of `rows_here`.
+  `axes` is a tree of their logical axes, "batch" first, or one tuple for all; further axes of an
+  array are not split. With several processes `batch_rows` is the number of rows of all of them, and
+  each process passes those of `rows_here`.
   """
   if isinstance(axes, tuple):
     axes = jax.tree.map(lambda array: (axes + (None,) * np.ndim(array))[: np.ndim(array)], batch)
@@ -211,7 +212,7 @@ def rows_here(
 ) -> slice:
   """Returns which rows of a batch the devices of a process need, by default of this one.
 
-  ConfigError where the rows do not divide.
+  ConfigError if the rows cannot be divided equally.
   """
   process = jax.process_index() if process is None else process
   limits = [rows for device, rows in _rows_of(mesh, batch_rows) if process_of(device) == process]
@@ -221,9 +222,10 @@ def rows_here(
 def counted_here(
   mesh: Mesh, batch_rows: int, process: int | None = None, process_of: ProcessOf = PROCESS_OF
 ) -> np.ndarray:
-  """Returns which of its rows (`rows_here`) a process counts, as numbers from the first of them.
+  """Returns which of its rows (`rows_here`) a process counts, numbered from the first of them.
 
-  Several processes need a row where `tensor` or `context` spans them; the lowest counts it.
+  If `tensor` or `context` spans processes, several of them hold the same row; the first one counts
+  it.
   """
   process = jax.process_index() if process is None else process
   owner_B = np.full(batch_rows, np.iinfo(np.int32).max)
@@ -273,7 +275,7 @@ def layout_of(x: jax.Array) -> tuple:
 
 
 def placed_like(x: jax.Array) -> PartitionSpec | None:
-  """Returns the split of `x` as an `out_sharding`; None where nothing is split."""
+  """Returns the sharding of `x` as an `out_sharding`; None if no axis is split."""
   split = layout_of(x)
   return PartitionSpec(*split) if any(split) else None
 
@@ -290,10 +292,10 @@ def ways(entry: Split) -> int:
 
 
 def mapped(local: Callable, in_specs: Specs, out_specs: Specs) -> Callable:
-  """Returns `local` as a function of whole arrays that runs on each device's parts of them.
+  """Returns a function of whole arrays that runs `local` on each device's shards.
 
-  On one device it is `local` itself. Unchecked: a result must be equal on all devices that hold it
-  (kernels of Pallas could not declare it).
+  On one device it is `local` itself. It is not checked that a result is equal on all devices that
+  hold it, because Pallas kernels cannot declare this.
   """
   if jax.sharding.get_abstract_mesh().size <= 1:
     return local
@@ -309,7 +311,7 @@ def sum_to(part: jax.Array, split: Sequence[Split], summed: Sequence[str]) -> ja
   left = list(summed)
   for axis, entry in enumerate(split):
     scattered = tuple(name for name in names(entry) if name in left)
-    for name in scattered:  # each is a ring of its own
+    for name in scattered:  # one reduce-scatter per mesh axis
       part = jax.lax.psum_scatter(part, name, scatter_dimension=axis, tiled=True)
     left = [name for name in left if name not in scattered]
   return jax.lax.psum(part, tuple(left)) if left else part

@@ -1,8 +1,8 @@
-"""Whose classes a config may name: those of audiopalm, and of packages that the user trusts.
+"""The classes that a config may name: those of audiopalm and of packages that the user trusts.
 
-A resolved config is JSON with names of classes, whose modules are imported, which runs their code.
-So nothing outside audiopalm is imported for a config.json unless whoever opens it names the
-package: `--trust PACKAGE`, in Python `trust=("package",)`.
+A resolved config is JSON with names of classes. Reading it imports their modules, which runs code.
+So a config.json can import a package outside of audiopalm only if the user names the package:
+`--trust PACKAGE`, in Python `trust=("package",)`.
 """
 
 import importlib
@@ -38,11 +38,11 @@ EVERYWHERE = (
   "It must be installed, or lie in a folder of PYTHONPATH, for this and every other process of the "
   "run: beside the config is not enough."
 )
-CONFIG_FILE = "audiopalm_config_"  # what the name of a config file's module begins with
+CONFIG_FILE = "audiopalm_config_"  # prefix of the module names of config files
 
 
 def packages(names: Iterable[str]) -> tuple[str, ...]:
-  """Returns the names of packages in order, each once; ConfigError for what names none."""
+  """Returns the names of packages in order, each once; ConfigError for an invalid name."""
   if isinstance(names, str):
     raise ConfigError(f"trust takes names of packages, as in trust=({names!r},), not {names!r}.")
   unique = tuple(dict.fromkeys(names))
@@ -60,7 +60,7 @@ def packages(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_found(names: Iterable[str]) -> None:
-  """Raises ConfigError for a package that is not installed, without importing any: one that
+  """Raises ConfigError for a package that is not installed. Imports none, because a package that
   registers tasks with SeqIO would import TensorFlow."""
   for name in names:
     if importlib.util.find_spec(name.partition(".")[0]) is None:
@@ -77,8 +77,8 @@ def files(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def readable(name: str, trusted: Iterable[str] = ()) -> type:
-  """Returns the frozen dataclass called `name` of audiopalm or a trusted package; ConfigError, and
-  no import, for any other name."""
+  """Returns the frozen dataclass called `name` of audiopalm or a trusted package; ConfigError,
+  without an import, for any other name."""
   module, _, class_name = name.rpartition(".")
   ours = _lies_in(module, READABLE)
   if not ours and not _lies_in(module, trusted):
@@ -126,7 +126,7 @@ def _lies_in(module: str, packages: Iterable[str]) -> bool:
 def _imported(module: str) -> ModuleType:
   try:
     return importlib.import_module(module)
-  except Exception as error:  # the user's code: whatever it raises is their input
+  except Exception as error:  # the user's code may raise anything
     if _lies_in(module, (OURS,)):
       if not isinstance(error, ModuleNotFoundError) or not _lies_in(module, (error.name,)):
         raise

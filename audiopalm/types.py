@@ -6,8 +6,8 @@ H head width  F hidden      V vocabulary  W window      C channel, or class of i
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ WAVE = "wave"  # the stream of a task that is a recording itself
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-  """A spoken word, its time in the recording, and its phonemes ('' if not known)."""
+  """A spoken word or phone, its time in the recording, and its phonemes ('' if not known)."""
 
   text: str
   start_s: float
@@ -38,8 +38,8 @@ class Phone:
 class Utterance:
   """An utterance of one speaker. `wave_S` is mono float32 in [-1, 1], None if it is text only.
 
-  `text` is "" without a transcript. `notes` say how the wave was read: channels left out, files
-  joined.
+  `text` is "" without a transcript. `phones` are its phones where their times are known. `notes`
+  say how the wave was read: channels left out, files joined.
   """
 
   wave_S: np.ndarray | None
@@ -85,18 +85,66 @@ class Grid:
 
   `tokens_LK` int32: ids local to their column, or HOLE. `weights_LK` float32: loss weights of the
   cells, 0 for a given cell or a hole. `visible_L` int32: 0 for a row that attends to its past only,
-  n > 0 for the rows of both-ways block n, which attend to each other.
+  n > 0 for the rows of both-ways block n, which attend to each other. `prompt_rows` come before
+  the first predicted block.
   """
 
   tokens_LK: np.ndarray
   weights_LK: np.ndarray
   visible_L: np.ndarray
+  prompt_rows: int = 0
 
   def __len__(self) -> int:
     return len(self.tokens_LK)
 
+  def first(self, rows: int) -> "Grid":
+    """Returns its first rows."""
+    arrays = self.tokens_LK[:rows], self.weights_LK[:rows], self.visible_L[:rows]
+    return Grid(*arrays, min(self.prompt_rows, rows))
+
 
 Side = tuple[str, str]  # (role, stream), as in ("source", "units")
+
+
+class CorpusSettings(Protocol):
+  """What a config names as a corpus: a frozen dataclass, ours or a user's.
+
+  One whose fields name modules that are imported for its records has `imports` too, their names:
+  the user who prepares it must trust them.
+  """
+
+  name: str
+  """What its records and its cache are called: lowercase letters, digits and _."""
+
+  roles: tuple[str, ...]
+  """The utterances that a record holds: ("source", "target")."""
+
+  optional_roles: tuple[str, ...]
+  """Those that a record may lack: tasks that need them leave it out."""
+
+  splits: tuple[str, ...]
+  """train, validation, test and held_out_voices, or the first of these."""
+
+  languages: tuple[str, ...]
+  """The codes of the languages that occur."""
+
+  variants: int
+  """Copies of each training record that `prepare` makes: the first is the record as it is, each
+  further one is played at another speed."""
+
+  served_by: str
+  """The module that gives the records, by the name it is imported by (`data.records`)."""
+
+  @property
+  def fingerprint(self) -> str:
+    """Hex digits that differ where records do: of the settings, and of a version of the code."""
+
+  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """Returns every {role: language code} that these roles can have in one record, in a fixed
+    order, for tags: [AST English French]."""
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    """Returns the speakers of a language that training hears, the canonical voice first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +154,13 @@ class Task:
   `tag` is a template over roles for the language names of their utterances: "[AST {source}
   {target}]" becomes "[AST English French]". `paraphrases` are other templates, such as "Translate
   this {source} speech into {target}."; training samples one of all templates for each record and
-  epoch, evaluation uses the tag. `corpus` is a `data.corpora.CorpusSettings`. Records with one of
+  epoch, evaluation uses the tag. Records with one of
   `unseen_words` (lowercase) in a text, or of `unseen_pairs` of languages ("de-fr", first role to
   last), are not used to train this task; evaluation scores them separately.
   """
 
   name: str
-  corpus: Any
+  corpus: CorpusSettings
   tag: str
   inputs: tuple[Side, ...]
   outputs: tuple[Side, ...]

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as text: fields set by dotted paths, and values written and read as JSON."""
+"""Frozen dataclasses as text: setting fields by dotted paths, and reading and writing JSON."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from audiopalm import trust
 from audiopalm.errors import ConfigError
 
-# Names of settings in other codebases, by their path here: for errors, never to set one.
+# Names of settings in other codebases, by path: used in error messages, not to set fields.
 SYNONYMS = {
   name: path
   for path, names in {
@@ -36,7 +36,7 @@ SYNONYMS = {
     "checkpoint_period",
     "keep_checkpoints": "save_total_limit max_to_keep",
     "evaluation.every_steps": "eval_steps eval_every eval_interval eval_freq",
-    "evaluation.batch_rows": "eval_batch_size per_device_eval_batch_size",
+    "evaluation.decode_batch_rows": "eval_batch_size per_device_eval_batch_size",
     "evaluation.max_output_rows": "max_new_tokens max_decode_len",
     "evaluation.beams": "num_beams beam_size",
     "model.layers": "num_layers n_layers n_layer num_hidden_layers depth",
@@ -54,7 +54,7 @@ SYNONYMS = {
 UNIONS = (typing.Union, types.UnionType)
 WORDS = {types.NoneType: {"none": None}, bool: {"true": True, "false": False}}
 KIND_NAMES = {
-  int: "a whole number", float: "a number", bool: "true or false", str: "text",
+  int: "an integer", float: "a number", bool: "true or false", str: "text",
   types.NoneType: "none",
 }  # fmt: skip
 
@@ -71,8 +71,8 @@ def from_json(text: str, trusted: Sequence[str] = ()) -> Any:
   """Returns the value that `to_json` wrote.
 
   Builds only frozen dataclasses of audiopalm and of `trusted` packages, and imports no others. A
-  missing field takes what its class says in `before`, else its default, so that a run outlives a
-  new option.
+  missing field has the value in `before` of its class, else its default, so that old runs can be
+  read after a new option is added.
   """
   try:
     plain = json.loads(text)
@@ -82,8 +82,8 @@ def from_json(text: str, trusted: Sequence[str] = ()) -> Any:
 
 
 def stable_repr(value: Any) -> str:
-  """Returns `repr` without fields that have their default, or what their class says in `before`: a
-  stable name, which a new option does not change.
+  """Returns `repr` without fields that have their default, or their value in `before` of the class:
+  a stable name, which does not change when an option is added.
 
       stable_repr(Task("asr", corpus, "[ASR]", (), sides))  ->  "Task(name='asr', corpus=..., ...)"
   """
@@ -100,10 +100,11 @@ def stable_repr(value: Any) -> str:
 
 
 def replaced(value: Any, changes: Mapping[str, Any]) -> Any:
-  """Returns `value` with the fields at dotted paths set, all at once: some are only valid together.
+  """Returns `value` with the fields at dotted paths set, all at once, as some are only valid
+  together.
 
-  Items of a tuple go by number, or by their name or stream; a tuple of (key, value) pairs is a
-  mapping: "tokenizers.units.size", "mixture.tasks.asr" (its rate).
+  Items of a tuple are addressed by number, or by their name or stream; a tuple of (key, value)
+  pairs is a mapping: "tokenizers.units.size", "mixture.tasks.asr" (its rate).
   """
   below = [(path.split("."), path, new) for path, new in changes.items()]
   return _replaced(value, type(value), below, value)
@@ -120,7 +121,7 @@ def paths(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 def unknown_path(path: str, known: Iterable[str]) -> str:
-  """Returns the text of an error for a path that does not exist, with those near it."""
+  """Returns the error text for a path that does not exist, with similar ones."""
   known = list(known)
   last = path.rsplit(".", 1)[-1]
   near = [name for name in known if name.rsplit(".", 1)[-1] == last]
@@ -134,7 +135,7 @@ def unknown_path(path: str, known: Iterable[str]) -> str:
 
 
 def usual_path(name: str) -> str | None:
-  """Returns the path of the setting with a name, here or in other codebases, None for none.
+  """Returns the path of the setting with this name, here or in other codebases; None if unknown.
 
   usual_path("learning_rate") == usual_path("peak_lr") == "optimizer.peak_lr"
   """
@@ -152,13 +153,13 @@ def lacking(value: Any, protocol: type) -> list[str]:
     for name in (*kind.__dict__, *kind.__dict__.get("__annotations__", ()))
     if not name.startswith("_")
   }
-  # Not by `hasattr`: a property may have to read files.
+  # Do not use `hasattr`, as a property may read files.
   has = {*dir(type(value)), *getattr(value, "__dict__", ())}
   return sorted(asked - has)
 
 
 def a(value: Any) -> str:
-  """Returns what an error calls a value: "an Optimizer", "a list"."""
+  """Returns the name of a value in errors: "an Optimizer", "a list"."""
   return _article(type(value).__name__)
 
 
@@ -168,7 +169,7 @@ def _article(name: str) -> str:
 
 def parse(text: str, kind: Any, path: str) -> Any:
   """Returns `text` as a `kind`: int, float, bool, str, None, Literal, a tuple or union of these;
-  ConfigError, naming `path`, where it cannot be."""
+  ConfigError, with `path`, if that is impossible."""
   try:
     return _read(text, kind)
   except ValueError:
@@ -210,7 +211,7 @@ def _kind_name(kind: Any) -> str:
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:
-  """Returns (name, value) of what lies below a value, [] for a leaf."""
+  """Returns (name, value) of the children of a value, [] for a leaf."""
   if dataclasses.is_dataclass(value):
     return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
   if isinstance(value, tuple) and value and all(map(_is_pair, value)):
@@ -264,7 +265,7 @@ def _replaced(
 
 
 def _set(value: Any, kind: Any, path: str, new: Any) -> Any:
-  """Returns `new`, read by the kind of the field where it is text."""
+  """Returns `new`, parsed by the kind of the field if it is text."""
   children = _children(value)
   if isinstance(new, str) and children:
     names = ", ".join(name for name, _ in children)
@@ -300,8 +301,11 @@ def _built(plain: Any, path: str, trusted: Sequence[str]) -> Any:
   if not isinstance(plain, dict):
     return plain
   kind = trust.readable(str(plain.get("class", "")), trusted)
+  renamed = getattr(kind, "renamed", {})  # fields in JSON of earlier versions
   given = {
-    key: _built(item, f"{path}.{key}", trusted) for key, item in plain.items() if key != "class"
+    renamed.get(key, key): _built(item, f"{path}.{key}", trusted)
+    for key, item in plain.items()
+    if key != "class"
   }
   package = kind.__module__.partition(".")[0]
   advice = f"It was written by another version of {package}; use that one."

@@ -64,7 +64,7 @@ def measured(run: Callable[[int], Any], folder: Path, repeat: int) -> dict[str, 
   verified, and of the verification alone."""
   import jax
 
-  from audiopalm.parts import runs
+  from audiopalm import runs
   from audiopalm.training import checkpoint, writing
 
   meta = checkpoint.Meta(repeat + 1, "{}", {}, {}, {})

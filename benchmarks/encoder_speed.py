@@ -165,34 +165,15 @@ def ours(folder: Path, seconds: float, layer: int) -> Encode:
 
 def transformers(folder: Path, seconds: float, layer: int) -> Encode:
   """Returns encode(n) of the class of transformers, its features included."""
-  import torch
+  from audiopalm.models.pytorch import encoders
 
-  extract, model = published(folder)
-  stack = getattr(model, "encoder", model)
-  stack.layers = stack.layers[:layer]
-  wave_S = noise(seconds)
+  states, wave_S = encoders.published_states(folder, layer), noise(seconds)
 
-  @torch.inference_mode()
   def encode(count: int) -> None:
     for _ in range(count):
-      model(**extract(wave_S))
+      states(wave_S)
 
   return encode
-
-
-def published(folder: Path) -> tuple[Callable[[np.ndarray], Any], Any]:
-  """Returns (wave_S -> inputs, the encoder) of transformers."""
-  import transformers
-
-  processor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-  model = transformers.AutoModel.from_pretrained(folder).eval()
-  if model.config.model_type == "whisper":
-    extractor, model = transformers.WhisperFeatureExtractor(**processor), model.encoder
-  elif model.config.model_type == "wav2vec2-bert":
-    extractor = transformers.SeamlessM4TFeatureExtractor(**processor)
-  else:
-    extractor = transformers.Wav2Vec2FeatureExtractor(**processor)
-  return lambda wave_S: extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt"), model
 
 
 def recording(path: Path) -> np.ndarray:
@@ -209,7 +190,7 @@ def parity(folder: Path, wave_S: np.ndarray) -> str:
 
   from audiopalm.models.pytorch import encoders
 
-  extract, model = published(folder)
+  extract, model = encoders.published(folder)
 
   def published_states(inputs: dict[str, torch.Tensor]) -> np.ndarray:
     with torch.inference_mode():

@@ -2,28 +2,34 @@
 
   python benchmarks/plan_ranking.py
 
-Measures the rates of the devices first (audiopalm plan --measure-rates), then plans each mesh and
-times its training step: medians of 7 repeats of all meshes in turn. Kendall's tau is the agreement
-of both orders (1: full, 0: by chance), over pairs of meshes whose times differ by more than 5 %.
+Measures the rates of the devices first, then plans each mesh and times its training step: medians
+of 7 repeats of all meshes in turn. Kendall's tau is the agreement of both orders (1: full, 0: by
+chance), over pairs of meshes whose times differ by more than 5 %.
 Results are in benchmarks/results/plan_ranking-MACHINE.json.
 """
 
+import dataclasses
 import itertools
 import json
 import os
+import platform
 import statistics
-import tempfile
-from pathlib import Path
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import contenders
 import figures
+import jax
+import jax.numpy as jnp
 import numpy as np
 import score
 import steps
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 if TYPE_CHECKING:
   from audiopalm.experiment import Experiment
+  from audiopalm.planning.topology import Chip
 
 MESHES = (
   {"data": 8},
@@ -34,6 +40,10 @@ MESHES = (
   {"context": 2, "tensor": 4},
 )
 TIES = 0.05
+REPEATS = 7  # of each measured rate
+MATRIX_SIZE = 512
+COPY_ELEMENTS, COPY_PASSES = 2**20, 16  # each pass reads and writes every element
+REDUCED_ELEMENTS = (2**8, 2**20)  # of a small and of a large all-reduce
 TITLE = "Planned and measured step times"
 
 
@@ -42,16 +52,15 @@ def main() -> None:
   parser.add_argument("--repeats", type=int, default=7)
   arguments = parser.parse_args()
   os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # read at the first device
-  os.environ["JAX_PLATFORMS"] = "cpu"
-  from audiopalm.planning import calibrate, plan, program, topology
+  jax.config.update("jax_platforms", "cpu")
+  from audiopalm.planning import plan, program, topology
   from audiopalm.settings import Machine
 
-  with tempfile.TemporaryDirectory() as folder:
-    calibrate.measure(Path(folder, "cpu.json"))
-    target = topology.named("cpu:8", rates=Path(folder, "cpu.json"))
+  target = topology.named("cpu:8")
+  target = dataclasses.replace(target, chip=measured_rates(target.chip))
   experiment = planned_experiment()
   machines = [
-    Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_rows=256)
+    Machine(name="benchmark", **{"data": 1, "fsdp": 1, **sizes}, loss_chunk_cells=256)
     for sizes in MESHES
   ]
   predicted = [plan.training(experiment, machine, target).bounds for machine in machines]
@@ -90,6 +99,52 @@ def main() -> None:
   }
   score.write(f"plan_ranking-{score.machine_name()}", result)
   print(json.dumps(result, indent=1))
+
+
+def measured_rates(chip: "Chip") -> "Chip":
+  """Returns the rates of one CPU device while all of them work.
+
+  Times matrix products, copies and all-reduces of two sizes. The small all-reduce gives the
+  latency, the difference between both the bandwidth.
+  """
+  mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Explicit,))
+  with jax.set_mesh(mesh):
+    product_s = _seconds(lambda x: x @ x, (MATRIX_SIZE, MATRIX_SIZE), mesh)
+    copy_s = _seconds(_copies, (COPY_ELEMENTS,), mesh) / COPY_PASSES
+    small_s, large_s = (
+      _seconds(lambda x: jax.lax.psum(x, "all"), (size,), mesh) for size in REDUCED_ELEMENTS
+    )
+  devices = jax.device_count()
+  sent_bytes = 2 * (devices - 1) / devices * 4 * (REDUCED_ELEMENTS[1] - REDUCED_ELEMENTS[0])
+  return dataclasses.replace(
+    chip,
+    name=f"cpu:{devices}",
+    flops=2 * MATRIX_SIZE**3 / product_s,
+    memory_bandwidth=2 * 4 * COPY_ELEMENTS / copy_s,
+    link=sent_bytes / max(large_s - small_s, 1e-9),
+    latency_s=small_s,
+    source=f"measured on {platform.processor() or platform.machine()}, {devices} devices",
+  )
+
+
+def _copies(x: jax.Array) -> jax.Array:
+  """Returns x plus the number of passes, updated in place so that no memory is allocated."""
+  return jax.lax.fori_loop(0, COPY_PASSES, lambda _, x: x + 1, x)
+
+
+def _seconds(local: Callable, shape: tuple[int, ...], mesh: Mesh) -> float:
+  """Returns the median seconds of `local` when all devices run it at the same time."""
+  split = PartitionSpec("all")
+  run = jax.jit(jax.shard_map(lambda x: local(x[0])[None], in_specs=split, out_specs=split,
+                              check_vma=False))  # fmt: skip
+  ones = jnp.ones((mesh.size, *shape), out_sharding=NamedSharding(mesh, split))
+  run(ones).block_until_ready()
+  times = []
+  for _ in range(REPEATS):
+    start_s = time.perf_counter()
+    run(ones).block_until_ready()
+    times.append(time.perf_counter() - start_s)
+  return statistics.median(times)
 
 
 def kendall(predicted: list[float], measured: list[float]) -> tuple[float, int]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm.data import json_lines
+from audiopalm.evaluation import scoring
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().with_name("results"))
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # CPU flags that affect matrix products
@@ -30,7 +31,8 @@ PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
   "sacrebleu", "py-nanotts", "espeakng-loader",
 )  # fmt: skip
-BY_PART = ("languages", "voices")  # left out of baselines
+BY_PART = ("languages", "voices")  # of these a result keeps the leading score, none of baselines
+DIGITS = 5  # significant ones of a score
 
 
 def main() -> None:
@@ -70,9 +72,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-  """Writes a result as benchmarks/results/NAME.json."""
+  """Writes a result as benchmarks/results/NAME.json, a list of numbers or texts on one line."""
   RESULTS.mkdir(parents=True, exist_ok=True)
   text = json.dumps(result, indent=1, ensure_ascii=False)
+  flat = lambda values: f"[{', '.join(line.strip(' ,') for line in values[1].splitlines())}]"  # noqa: E731
+  text = re.sub(r"\[\n([^][{}]*)\n *\]", flat, text)
   (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -85,9 +89,6 @@ def run(config: str, workdir: Path, settings: list[str]) -> dict[str, Any]:
   audiopalm("evaluate", "--workdir", str(workdir), "--json", str(path))
   evaluate_s = time.monotonic() - start
   scores = json.loads(path.read_text(encoding="utf-8"))
-  for tasks in scores["baselines"].values():
-    for task, values in tasks.items():
-      tasks[task] = {name: value for name, value in values.items() if name not in BY_PART}
   resolved = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
   steps = json_lines.read_grown(workdir / "metrics.jsonl")
   trained = [step for step in steps if "tokens" in step]
@@ -103,8 +104,44 @@ def run(config: str, workdir: Path, settings: list[str]) -> dict[str, Any]:
     "steps": trained[-1]["step"],
     "tokens": tokens,
     "tokens_per_s": round(tokens / step_s),
-    "scores": scores,
+    "scores": brief(scores),
   }
+
+
+def brief(scores: dict[str, Any]) -> dict[str, Any]:
+  """Returns what a result keeps of the scores of an evaluation: those of each task with intervals,
+  and the leading one by language and voice. Rules are listed once, but where a task has another.
+  Suites hold the same scores again."""
+  tasks = [of for name, of in scores.items() if name not in scoring.PARTS]
+  rules = {name: rule for of in tasks for name, rule in of.get("rules", {}).items()}
+  kept = {name: of for name, of in scores.items() if name != scoring.SUITES}
+  kept["baselines"] = {
+    system: {task: {k: v for k, v in of.items() if k not in BY_PART} for task, of in tasks.items()}
+    for system, tasks in scores["baselines"].items()
+  }
+  return {"rules": rules, **_brief(kept, rules)}
+
+
+def _brief(scores: dict[str, Any], rules: dict[str, str]) -> dict[str, Any]:
+  kept: dict[str, Any] = {}
+  for key, value in scores.items():
+    if key in BY_PART:
+      name = scoring.leading(scores)
+      kept[key] = {part: _rounded(of[name]) for part, of in value.items() if name in of}
+    elif key == "rules":
+      kept[key] = dict(value.items() - rules.items())
+    elif isinstance(value, dict) and key != "modalities":
+      kept[key] = _brief(value, rules)
+    elif key != "modalities":
+      kept[key] = _rounded(value)
+  return {key: value for key, value in kept.items() if value != {}}
+
+
+def _rounded(value: Any) -> Any:
+  """Returns a score, or the ends of its interval, with DIGITS significant digits."""
+  if isinstance(value, list):
+    return [_rounded(item) for item in value]
+  return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def audiopalm(*arguments: str) -> None:

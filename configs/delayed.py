@@ -6,12 +6,10 @@
 TTS on the quickstart's sentences, delayed as in MusicGen (arXiv:2306.05284, section 2.2). With
 `--set columns=flat` all codes follow one another in one column, eight times as many rows. With
 `--set columns=depth` all codes of a frame are in one row, and a small transformer over the columns
-predicts each from those before it (UniAudio, arXiv:2310.00704; Moshi, arXiv:2410.00037, section
-3.2).
+predicts each from those before it (UniAudio, arXiv:2310.00704; Moshi, arXiv:2410.00037).
 
-`--set codec=lyra --set folder=DIR` takes the codes of SoundStream; DIR holds the files of Lyra V2
-(github.com/google/lyra, folder lyra/model_coeffs). No task of it transcribes, so `evaluate` gives
-likelihoods and distances to the recordings.
+`--set codec=lyra --set folder=DIR` takes SoundStream's codes; DIR is lyra/model_coeffs of Lyra V2
+(github.com/google/lyra). No task transcribes, so `evaluate` gives likelihoods and distances.
 """
 
 from typing import Literal
@@ -52,7 +50,9 @@ def experiment(
     layout=layout,
     model=c.models.tiny(width=192, depth_head=head),
     optimizer=c.optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
-    evaluation=c.Evaluation(every_steps=200, rows=16, examples=100, max_output_rows=row_length),
+    evaluation=c.Evaluation(
+      every_steps=200, held_out_batch_rows=16, examples=100, max_output_rows=row_length
+    ),
     data=c.Packed(row_length=row_length, batch_rows=batch_rows),
     steps=1_000,
     checkpoint_every_steps=400,

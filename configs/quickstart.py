@@ -43,7 +43,7 @@ def experiment(
     ),
     model=c.models.tiny(width=192),
     optimizer=c.optim.muon(peak_lr=3e-3, warmup_steps=60),
-    evaluation=c.Evaluation(every_steps=200, rows=16),
+    evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=16),
     data=c.Packed(row_length=384, batch_rows=8),
     steps=1_100,
     checkpoint_every_steps=250,

@@ -42,7 +42,7 @@ def experiment(
     model=c.models.tiny(width=256),
     objective=c.NextToken(text_weight=4.0),
     optimizer=c.optim.muon(peak_lr=3e-3, warmup_steps=100),
-    evaluation=c.Evaluation(every_steps=500, rows=16, examples=150),
+    evaluation=c.Evaluation(every_steps=500, held_out_batch_rows=16, examples=150),
     data=c.Packed(row_length=512, batch_rows=8),
     steps=2_000,
     checkpoint_every_steps=250,

@@ -21,6 +21,7 @@ SPACE = types.SimpleNamespace(
   streams={
     "units": StreamSpec("units", "speech", (10,), 50.0, ""),
     "text": StreamSpec("text", "text", (12,), None, ""),
+    "codes": StreamSpec("codes", "speech", (10, 7), 50.0, ""),
   }
 )
 MEL = fronts.Mels(bins=20, strides=(2,), width=16)

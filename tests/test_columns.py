@@ -38,7 +38,10 @@ def experiment(delays: tuple[int, ...] = (0, 1, 2, 3), deep: bool = False):
     mixture=mixtures.blend((mixtures.tts(corpus, speech="codes"), 1.0)),
     model=models.tiny(width=64, layers=1, depth_head=models.depth_head(64, 1) if deep else None),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
-    evaluation=Evaluation(every_steps=2, rows=2, examples=2, batch_rows=2, max_output_rows=32),
+    evaluation=Evaluation(
+      every_steps=2, held_out_batch_rows=2, examples=2,
+      decode_batch_rows=2, max_output_rows=32,
+    ),  # fmt: skip
     data=Packed(row_length=256, batch_rows=2),
     steps=4,
     checkpoint_every_steps=2,

@@ -6,10 +6,10 @@ import types
 import pytest
 
 import audiopalm
+from audiopalm import experiment as experiments
 from audiopalm import session
 from audiopalm.cli import config, main, prepare, train
 from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
-from audiopalm.parts import runs
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_prepare_does_what_its_command_does(asked, tmp_path):
   settings = {"train_records": 8, "optimizer.peak_lr": 0.5}
   audiopalm.prepare("quickstart", tmp_path, settings, max_bad="1%", workers=2)
   assert asked[0] == asked[1] and asked[0][0].corpora[0].train_records == 8
-  assert runs.settings(tmp_path) == asked[0][0]
+  assert experiments.of_run(tmp_path) == asked[0][0]
 
 
 def test_an_experiment_is_a_config_too(asked, tmp_path):

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import jax
 import pytest
 
 from audiopalm import experiment
@@ -11,6 +12,7 @@ from audiopalm.cli import config
 from audiopalm.errors import ConfigError
 from audiopalm.layouts import incremental
 from audiopalm.planning import program
+from audiopalm.settings import Machine
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.py"))
@@ -46,6 +48,27 @@ def test_the_layouts_of_a_system_have_ids_and_plans(name):
   for task in found.tasks:
     plan = incremental.compile(found.layout.layout_of(task), space)
     assert len(plan.class_KV) == space.columns
+
+
+@pytest.mark.parametrize(
+  ("name", "millions"),
+  [("wav2vec2", 95.0), ("hubert", 94.6), ("wavlm", 94.6), ("w2v_bert", 588), ("best_rq", 593)],
+)
+def test_encoders_of_both_sizes_are_planned_without_devices(name, millions):
+  machine = Machine(name="eight", data=2, fsdp=4, remat="dots")
+  for size in ("small", "base"):
+    found = config.load(f"configs/systems/{name}.py", [f"size={size}"])
+    assert experiment.from_json(found.to_json()) == found
+    space = program.space_of(found)
+    if size == "base":
+      assert found.model.parameters(space) / 1e6 == pytest.approx(millions, rel=0.01)
+    mesh = program.abstract_mesh(machine, 8)
+    with jax.sharding.use_abstract_mesh(mesh):
+      _, shapes = program.traced_train_step(found, machine, mesh)
+    largest = max(jax.tree.leaves(shapes.params), key=lambda array: array.size)
+    assert not largest.sharding.is_fully_replicated
+  with pytest.raises(ConfigError, match="size takes one of small, base, not 'huge'"):
+    config.load(f"configs/systems/{name}.py", ["size=huge"])
 
 
 def test_the_shipped_names_are_those_of_the_folder():

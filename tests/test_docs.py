@@ -1,5 +1,6 @@
 """Links of README and docs lead to files, and the tests that docs/reliability.md names exist."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -30,3 +31,18 @@ def test_every_test_that_reliability_names_is_in_its_file():
   assert len(named) >= 20
   gone = [name for name, path in named if f"def {name}(" not in path.read_text(encoding="utf-8")]
   assert gone == []
+
+
+def test_tables_in_docstrings_of_modules_are_indented_so_that_nobody_reflows_them():
+  paths = [
+    path
+    for folder in ("audiopalm", "data_pipelines", "configs", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+  ]
+  assert len(paths) > 250
+  for path in paths:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    _, *paragraphs = docstring.split("\n\n")
+    tables = [part for part in paragraphs if re.search(r"^\S.*\S  +\S", part, re.M)]
+    # Where nothing but tables follows the first line, ruff takes their indentation away.
+    assert tables in ([], paragraphs), path

@@ -10,7 +10,7 @@ from audiopalm.data.corpora import Synthetic, SyntheticText
 from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, runs, tokenizers
+from audiopalm.parts import mixtures, models, tokenizers
 
 CORPUS = Synthetic(languages=("en", "fr"), train_records=8)
 TEXT = SyntheticText(languages=("en", "fr"))
@@ -62,7 +62,7 @@ def test_json_of_before_data_was_a_setting_gives_the_same_experiment(tmp_path):
   fields |= {name: packed[name] for name in ("row_length", "batch_rows", "too_long")}
   assert experiment.from_json(json.dumps(fields)) == made
   (tmp_path / "config.json").write_text(json.dumps(fields))
-  assert runs.settings(tmp_path) == made
+  assert experiment.of_run(tmp_path) == made
 
 
 def test_values_are_set_by_dotted_path():
@@ -100,7 +100,7 @@ def test_checkpoints_to_keep_that_there_will_never_be_say_why(change, text):
 
 TASK = mixtures.asr(CORPUS)
 WRONG_TASKS = [
-  ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: small letters"),
+  ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: lowercase letters"),
   ({"name": "a b"}, "Task 'a b' needs another name"),
   ({"outputs": ()}, r"Task 'asr' has no outputs. Give at least one \(role, stream\) pair"),
   ({"inputs": (("source", "codes"),)}, "the stream 'codes', but the tokenizers give text, units"),

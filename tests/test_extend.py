@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import audiopalm
+from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.cli import main
 from audiopalm.data import files
 from audiopalm.errors import EXIT_DONE, EXIT_USER, ConfigError
-from audiopalm.parts import runs
 from audiopalm.training import metrics
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +125,7 @@ def test_a_run_is_evaluated_reported_exported_and_imported(trained, tmp_path, ca
 
 
 def test_the_experiment_itself_is_a_config(config, trained):
-  made = runs.settings(trained[0], ["my_parts"])
+  made = experiments.of_run(trained[0], ["my_parts"])
   assert made.trust == ("my_parts",)
   audiopalm.train(made, trained[0])  # its last step is reached: nothing is left to do
   with pytest.raises(ConfigError, match="takes the options of `audiopalm train` by their names"):

@@ -16,7 +16,7 @@ from concurrent import futures
 
 import pytest
 
-from audiopalm.parts import runs
+from audiopalm import runs
 from audiopalm.training import checkpoint, metrics
 
 pytestmark = pytest.mark.long
@@ -38,7 +38,7 @@ def experiment():
     mixture=mixtures.blend(*((task(corpus), 1.0) for task in tasks)),
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
-    evaluation=Evaluation(every_steps=10, rows=2),
+    evaluation=Evaluation(every_steps=10, held_out_batch_rows=2),
     data=Packed(row_length=384, batch_rows=2),
     steps=24,
     checkpoint_every_steps=2,

@@ -38,7 +38,10 @@ def experiment():
     mixture=mixtures.blend(*((task(corpus), 0.2) for task in tasks)),
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
-    evaluation=Evaluation(every_steps=5, rows=2, examples=2, batch_rows=8, max_output_rows=16),
+    evaluation=Evaluation(
+      every_steps=5, held_out_batch_rows=2, examples=2,
+      decode_batch_rows=8, max_output_rows=16,
+    ),  # fmt: skip
     data=Packed(row_length=384, batch_rows=2),
     steps=10,
     checkpoint_every_steps=3,
@@ -155,7 +158,10 @@ def test_prepare_again_finds_everything_there(trained):
     ),
     ("model.width=128", ("CheckpointError: ", "other arrays than this experiment")),
     ("data.row_length=16", ("row_length", "16")),
-    ("evaluation.row=2", ("ConfigError: There is no setting 'evaluation.row'", "evaluation.rows")),
+    (
+      "evaluation.batch_row=2",
+      ("ConfigError: There is no setting 'evaluation.batch_row'", "evaluation.decode_batch_rows"),
+    ),
   ],
 )
 def test_what_does_not_fit_the_workdir_is_refused(trained, capfd, setting, texts):

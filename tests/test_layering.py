@@ -18,8 +18,8 @@ LAYERS = (
   ("errors", "version"),
   ("system", "quantities", "trust"),
   ("types", "language_tags", "settings"),
-  ("sharding", "batch", "audio", "values", "orthography", "servers"),
-  ("nn", "metrics", "tokens"),
+  ("sharding", "batch", "audio", "values", "orthography", "servers", "runs"),
+  ("nn", "metrics", "tokens", "bits", "stored"),
   ("layouts",),
   ("models",),
   ("tokenizers",),
@@ -55,6 +55,8 @@ MODELS = (
   "audiopalm.models.pytorch.fields.",
   "audiopalm.models.pytorch.tensors.",
   "audiopalm.models.pytorch.torch_names.",
+  "audiopalm.models.trained_encoders.",
+  "audiopalm.models.frozen_encoder.",
 )
 MAY_NAME_MODELS = ("audiopalm/models/", "audiopalm/parts/")
 # Settings of corpora say by name who serves them, which is imported where records are made.

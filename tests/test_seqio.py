@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from audiopalm import config as c
+from audiopalm import experiment as experiments
 from audiopalm.data import prepare
 from audiopalm.errors import ConfigError, DataError
-from audiopalm.parts import runs
 
 seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 
@@ -37,7 +37,7 @@ def workdir(tmp_path_factory):
   )
   folder = tmp_path_factory.mktemp("texts")
   prepare.prepare(made, folder, workers=0)
-  with runs.replacing_config(folder, made.to_json()):
+  with experiments.replacing_config(folder, made.to_json()):
     pass
   return folder
 
@@ -86,7 +86,7 @@ def test_the_converter_pads_with_holes_that_weigh_nothing(workdir):
 def test_a_workdir_that_cannot_be_registered_says_what_to_do(workdir, tmp_path):
   with pytest.raises(ConfigError, match="There is no run in .*: it holds no config.json"):
     audiopalm.seqio.register(tmp_path)
-  made = runs.settings(workdir)
+  made = experiments.of_run(workdir)
   (tmp_path / "config.json").write_text(made.to_json())
   with pytest.raises(DataError) as error:
     audiopalm.seqio.register(tmp_path)

@@ -52,7 +52,7 @@ def test_a_file_that_is_missing_is_an_audio_error():
 
 def test_audio_and_text_together_or_neither_are_refused():
   for audio, text in ((None, None), ("a.wav", "x")):
-    with pytest.raises(ConfigError, match="Give audio or text: what the task takes, and not both"):
+    with pytest.raises(ConfigError, match="Give either audio or text, as the task takes"):
       session.read_inputs(audio, text)
 
 

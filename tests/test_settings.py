@@ -22,9 +22,17 @@ def test_micro_batch_of_nothing_is_refused():
   ("field", "value", "text"),
   [
     ("every_steps", 0, "evaluation.every_steps must be an integer of at least 1, not 0."),
-    ("rows", -1, "evaluation.rows must be an integer of at least 1, not -1."),
+    (
+      "held_out_batch_rows",
+      -1,
+      "evaluation.held_out_batch_rows must be an integer of at least 1, not -1.",
+    ),
     ("examples", 0, "evaluation.examples must be an integer of at least 1, not 0."),
-    ("batch_rows", 2.0, "evaluation.batch_rows must be an integer of at least 1, not 2.0."),
+    (
+      "decode_batch_rows",
+      2.0,
+      "evaluation.decode_batch_rows must be an integer of at least 1, not 2.0.",
+    ),
     ("max_output_rows", 0, "evaluation.max_output_rows must be an integer of at least 1, not 0."),
     ("beams", 0, "evaluation.beams must be an integer of at least 1, not 0."),
     ("length_penalty", float("nan"), "evaluation.length_penalty must be a number of at least 0"),

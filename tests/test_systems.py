@@ -18,8 +18,8 @@ SMALL = (
   "train_records=24", "test_records=4", "tokenizers.text.size=400", "steps=3",
   "model.layers=1", "model.width=64", "model.heads=1", "model.kv_heads=1", "model.hidden=96",
   "optimizer.warmup_steps=1", "data.batch_rows=2", "checkpoint_every_steps=3",
-  "evaluation.every_steps=3", "evaluation.rows=2", "evaluation.examples=2",
-  "evaluation.batch_rows=2", "evaluation.max_output_rows=48",
+  "evaluation.every_steps=3", "evaluation.held_out_batch_rows=2", "evaluation.examples=2",
+  "evaluation.decode_batch_rows=2", "evaluation.max_output_rows=48",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from audiopalm.cli import config
 from audiopalm.cluster import preflight
 from audiopalm.data.corpora import SeqioText
 from audiopalm.errors import ConfigError
-from audiopalm.parts import mixtures, runs
+from audiopalm.parts import mixtures
 
 PACKAGE = """
 import dataclasses, os
@@ -142,8 +142,8 @@ def test_a_package_is_recorded_and_asked_for_again(package, tmp_path):
   assert "uses code of pkg_trust, outside of audiopalm" in said
   assert "add --trust pkg_trust (in Python: trust=('pkg_trust',))" in said
   (tmp_path / "config.json").write_text(text)
-  assert runs.settings(tmp_path, ["pkg_trust"]) == found
-  assert "add --trust pkg_trust" in refused(runs.settings, tmp_path)
+  assert experiment.of_run(tmp_path, ["pkg_trust"]) == found
+  assert "add --trust pkg_trust" in refused(experiment.of_run, tmp_path)
 
 
 def test_a_config_asks_for_the_packages_of_its_classes(package, tmp_path):

@@ -58,16 +58,16 @@ def test_text_is_read_as_its_kind(text, kind, value):
 @pytest.mark.parametrize(
   ("text", "kind", "expected"),
   [
-    ("3.5", int, "x takes a whole number, not '3.5'."),
+    ("3.5", int, "x takes an integer, not '3.5'."),
     ("yes", bool, "x takes true or false, not 'yes'."),
     ("es", Literal["en", "fr"], "x takes one of en, fr, not 'es'."),
-    ("many", int | None, "x takes a whole number or none, not 'many'."),
+    ("many", int | None, "x takes an integer or none, not 'many'."),
     (
       "1,b",
       tuple[int, ...],
-      "x takes any count, with commas between, of a whole number, not '1,b'.",
+      "x takes any count, with commas between, of an integer, not '1,b'.",
     ),
-    ("1,2,3", tuple[int, int], "x takes a whole number, a whole number (with commas between)"),
+    ("1,2,3", tuple[int, int], "x takes an integer, an integer (with commas between)"),
     ("adamw", Optimizer, "x takes an Optimizer, which only a config file can give, not 'adamw'."),
   ],
 )
@@ -120,9 +120,20 @@ def test_json_gives_back_an_equal_value():
 
 
 def test_a_field_the_json_lacks_takes_its_default():
-  plain = json.loads(values.to_json(Evaluation(rows=7)))
+  plain = json.loads(values.to_json(Evaluation(held_out_batch_rows=7)))
   del plain["examples"]
-  assert values.from_json(json.dumps(plain)) == Evaluation(rows=7)
+  assert values.from_json(json.dumps(plain)) == Evaluation(held_out_batch_rows=7)
+
+
+def test_fields_of_earlier_versions_are_read_by_their_names_of_today():
+  for value, names in (
+    (Evaluation(held_out_batch_rows=7, decode_batch_rows=9), Evaluation.renamed),
+    (Machine(loss_chunk_cells=5), Machine.renamed),
+  ):
+    plain = json.loads(values.to_json(value))
+    for old, new in names.items():
+      plain[old] = plain.pop(new)
+    assert values.from_json(json.dumps(plain)) == value
 
 
 @pytest.mark.parametrize(

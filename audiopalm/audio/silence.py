@@ -10,6 +10,7 @@ import numpy as np
 
 FRAME_S = 0.01
 PAUSE_DB = 30.0  # below the loud frames: quieter frames are silence
+SHORTEST_S = 0.1  # of a pause
 NOISE_DB = 4.0  # above the noise level: frames without speech stay below it
 NOISIEST_DB = 20.0  # below the loud frames: louder noise cannot be separated from speech
 SILENT_DB = -90.0  # relative to full scale: always silence
@@ -28,11 +29,11 @@ def loud_db(level_T: np.ndarray) -> float:
   return float(rising_T[np.searchsorted(energy_T, energy_T[-1] / 2)])
 
 
-def pauses(wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1) -> list[tuple[float, float]]:
+def pauses(wave_S: np.ndarray, rate_hz: int) -> list[tuple[float, float]]:
   """Returns [(start_s, end_s), ...] of the quiet spans, where a recording may be cut.
 
   A 10 ms frame is quiet if its mean over 30 ms (which bridges zero crossings) is PAUSE_DB below the
-  loud frames, or at the noise level of the recording. Spans shorter than `shortest_s` are dropped.
+  loud frames, or at the noise level of the recording. Spans shorter than SHORTEST_S are dropped.
   """
   quiet_T = _quiet(wave_S, rate_hz, smoothed=True)
   hop_s = _hop_samples(rate_hz) / rate_hz
@@ -40,7 +41,7 @@ def pauses(wave_S: np.ndarray, rate_hz: int, shortest_s: float = 0.1) -> list[tu
   # The last span reaches the last sample, even if that does not fill a frame.
   ends_s = [len(wave_S) / rate_hz if end == len(quiet_T) else end * hop_s for end in edges[1::2]]
   spans = zip((start * hop_s for start in edges[::2]), ends_s, strict=True)
-  return [(float(start), float(end)) for start, end in spans if end - start >= shortest_s - 1e-9]
+  return [(float(start), float(end)) for start, end in spans if end - start >= SHORTEST_S - 1e-9]
 
 
 def with_ends(wave_S: np.ndarray, rate_hz: int) -> np.ndarray:

@@ -136,6 +136,17 @@ def warped_hz(hz: np.ndarray, warp: float, high_hz: float) -> np.ndarray:
   return np.interp(hz, (0, knee_hz, high_hz), (0, warp * knee_hz, high_hz))
 
 
+def triangles(edges: np.ndarray, frequency_E: np.ndarray) -> np.ndarray:
+  """Returns float64 [E, M]: triangles that rise from each edge to 1 at the next edge and fall to 0
+  at the one after; edges and frequencies on the same scale."""
+  left, middle, right, frequency_E1 = edges[:-2], edges[1:-1], edges[2:], frequency_E[:, None]
+  rising, falling = (
+    (frequency_E1 - left) / (middle - left),
+    (right - frequency_E1) / (right - middle),
+  )
+  return np.maximum(0, np.minimum(rising, falling))
+
+
 @functools.lru_cache(maxsize=64)
 def mel_filters(
   bins: int,
@@ -149,13 +160,11 @@ def mel_filters(
   weights sum to 1."""
   edges_hz = warped_hz(centers_hz(bins, low_hz, high_hz), warp, high_hz)
   count = fft_samples(round(WINDOW_S * rate_hz)) // 2 + 1
-  bins_hz = np.arange(count)[:, None] * rate_hz / 2 / (count - 1)
-  left, center, right = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-  rise, fall = (bins_hz - left) / (center - left), (right - bins_hz) / (right - center)
-  filters_EM = np.clip(np.minimum(rise, fall), 0, None)
+  bins_hz = np.arange(count) * rate_hz / 2 / (count - 1)
+  filters_EM = triangles(edges_hz, bins_hz)
   # A triangle that is too narrow to hold any bin takes the nearest one.
   empty = np.flatnonzero(filters_EM.sum(axis=0) == 0)
-  filters_EM[np.abs(bins_hz - center[empty]).argmin(axis=0), empty] = 1
+  filters_EM[np.abs(bins_hz[:, None] - edges_hz[1 + empty]).argmin(axis=0), empty] = 1
   filters_EM = (filters_EM / filters_EM.sum(axis=0)).astype(np.float32)
   filters_EM.flags.writeable = False
   return filters_EM

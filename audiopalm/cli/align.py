@@ -3,6 +3,7 @@
 import argparse
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import console, table
 
@@ -10,6 +11,9 @@ from audiopalm.cli import hardware, options, outputs
 from audiopalm.data.manifest import published
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE
+
+if TYPE_CHECKING:  # imports jax
+  from audiopalm.inference import timing
 
 DESCRIPTION = """Write a manifest with the times of words and of phones as its columns.
 
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
   return EXIT_DONE
 
 
-def show(summary, out: console.Console) -> None:
+def show(summary: "timing.TimingSummary", out: console.Console) -> None:
   """Prints what was aligned, and why the other lines were not."""
   mean = f", with a mean confidence of {summary.confidence:.3f}" if summary.aligned else ""
   out.print(f"{summary.aligned:,} of {summary.lines:,} lines were aligned{mean}.", highlight=False)

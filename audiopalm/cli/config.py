@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
   options.add_workdir(parser, "where everything of the run lies", changed_by=command)
 
 
-def add_config(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+def add_config(parser: argparse.ArgumentParser) -> None:
   """Gives `parser` the CONFIG and the --set that change it."""
   summary = (
     "a Python file with a function experiment(), the config.json of a run, or a name: "
     f"{', '.join(shipped())}"
   )
-  parser.add_argument("config", metavar="CONFIG", nargs=nargs, help=summary)
+  parser.add_argument("config", metavar="CONFIG", help=summary)
   summary = (
     "change one setting: a parameter of the config's experiment() by its name, a field of its "
     "result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "

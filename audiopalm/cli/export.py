@@ -13,9 +13,10 @@ DESCRIPTION = """Write a trained run as a folder that PyTorch reads without audi
   audiopalm import --from exported --workdir runs/again
 
 A model that a class of transformers computes exactly (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3)
-goes out as that class; any other with torch_decoder.py, one file of plain torch. The folder also
-holds what AutoTokenizer reads, the speech tokenizer as arrays and one file of numpy, and what each
-task is asked with and may answer (generation_config.json). docs/export.md shows how it is used."""
+is exported as that class; any other with torch_decoder.py, one file of plain torch. The folder
+also holds the files of AutoTokenizer, the speech tokenizer as arrays with the code that runs them
+(audiopalm_speech/), and the prompt and the allowed answers of each task (generation_config.json).
+docs/export.md shows how to use it."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

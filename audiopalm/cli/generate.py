@@ -199,7 +199,7 @@ def _answers(
       source=args.source,
       target=args.target,
       voice=args.voice,
-      sampling=sampling.chosen(
+      sampling=sampling.choose(
         args.num_beams,
         args.length_penalty,
         sampling.Sampling(args.temperature, args.top_k, args.top_p),

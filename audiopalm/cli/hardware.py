@@ -51,7 +51,7 @@ def machine(
 
   Without --machine they change what `default` returns: by default the machine of the first device.
   """
-  if not given(args):
+  if not repeat_options(args):
     return None
   from audiopalm.parts import machines  # imports jax
 
@@ -60,7 +60,7 @@ def machine(
   return dataclasses.replace(named, **_changes(args))
 
 
-def given(args: argparse.Namespace) -> list[str]:
+def repeat_options(args: argparse.Namespace) -> list[str]:
   """Returns the options of the machine as they were given, for another command line."""
   named = [(name, getattr(args, name)) for name in OPTIONS if getattr(args, name) is not None]
   return [word for name, value in named for word in (f"--{name.replace('_', '-')}", value)]

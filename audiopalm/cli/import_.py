@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
     )
     # It writes config.json too.
     with writing.Writer(part, keep=1) as writer:
-      writer.save_model(exported.params, {}, meta)
+      writer.save_model(exported.params, exported.variables, meta)
   print(f"Imported checkpoint {exported.step} of {exported.experiment.name!r}: {args.workdir}")
   return EXIT_DONE

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich import console
 
+from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.cli import options, outputs
 from audiopalm.data import past, prepare
 from audiopalm.data import schedule as schedules
@@ -13,7 +15,6 @@ from audiopalm.data.executors import Local
 from audiopalm.data.manifest import inspection, published
 from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE, EXIT_USER
-from audiopalm.parts import runs
 from audiopalm.training import metrics
 
 DESCRIPTION = """Look at recordings before they are used, or at what a step of a run was given.
@@ -35,10 +36,10 @@ recordings, which it would leave out. Exit code 2 if there is any.
 
 BATCH = """Build the batch of a step again and read it back: the record of each example, its words,
 and with --out its speech as the model was given it, in WAVs. Steps are counted as
-in metrics.jsonl, the first is 1. A batch follows from the run's config.json; where
-a resumed run changed its rates, seed or batch_rows, that of an older step was made
-otherwise, and this says so by the digest that metrics.jsonl has of it. Reads what
-`prepare` wrote, and no checkpoint.
+in metrics.jsonl, the first is 1. Reads what `prepare` wrote, and from the newest
+checkpoint the settings and when they were changed. Where they were changed since,
+or the data were, the batch is another one, and this says so by the digest that
+metrics.jsonl has of it.
 
   audiopalm inspect batch --workdir runs/quickstart --step 1200
   audiopalm inspect batch --workdir runs/quickstart --step 1200 --out heard"""
@@ -65,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _batch(args: argparse.Namespace) -> int:
-  experiment, saved = runs.settings(args.workdir, args.trust), runs.newest(args.workdir)
+  experiment, saved = experiments.of_run(args.workdir, args.trust), runs.newest(args.workdir)
   if args.out is not None:
     read = outputs.inputs(*outputs.of_run(args.workdir))
     outputs.check_folder("--out", args.out, read, workdir=args.workdir)

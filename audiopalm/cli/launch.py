@@ -170,7 +170,7 @@ def _preflight(train_args: argparse.Namespace, place: places.LaunchPlace) -> int
   words = ["preflight", train_args.config, *(f"--set={setting}" for setting in train_args.settings)]
   words += options.trusted(train_args)
   words += [] if train_args.machine else ["--machine", target.platform]
-  words += [*hardware.given(train_args), "--devices", str(target.devices)]
+  words += [*hardware.repeat_options(train_args), "--devices", str(target.devices)]
   words += [] if target.processes is None else ["--num-processes", str(target.processes)]
   words += [] if place.remote else ["--workdir", str(train_args.workdir)]
   return subcommand.run(*words, JAX_PLATFORMS="cpu")
@@ -192,7 +192,7 @@ def _job(
       f"{places.STORAGE}/{workdir.name or 'mine'}."
     )
   machine = hardware.machine(train_args) if hardware.files(train_args) else None
-  words = ["--workdir", str(workdir), *([] if machine else hardware.given(train_args))]
+  words = ["--workdir", str(workdir), *([] if machine else hardware.repeat_options(train_args))]
   words += options.trusted(train_args)
   for name in ("products", "max_bad", "hang_s", "recheck_every"):
     value = getattr(train_args, name)

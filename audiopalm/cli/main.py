@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 
 from audiopalm import system, version
 from audiopalm.cli import huge_pages, options
@@ -35,6 +36,7 @@ EXIT_FAULT = 1  # Python's own, for an exception that nobody foresaw
 # What each does; its options lie in the module of its name, imported for that command alone.
 COMMANDS = {
   "inspect": "look at a manifest of recordings, or at the batch of a step",
+  "tokenizer": "fit, import, compare or list tokenizers",
   "prepare": "make token streams and rows from the corpora of a config",
   "train": "train a model from a config; prepares first if needed, resumes if it can",
   "evaluate": "score a trained run on held-out data",
@@ -49,13 +51,12 @@ COMMANDS = {
   "launch": "start training on a cluster or in a cloud",
   "sweep": "train and evaluate the runs of a plan, and compare them",
 }
-PASSING_ON = {"prepare", "sweep"}  # what follows -- is for Beam, for `launch`
 
 
 def parser(command: str | None) -> argparse.ArgumentParser:
   """Returns the parser of a command line that begins with `command`; `run` of its result does it.
 
-  Of the other commands it knows what they do, without their options: some take seconds to import.
+  Other commands have only a summary, without options: importing some takes seconds.
   """
   result = argparse.ArgumentParser(
     prog="audiopalm",
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         huge_pages.start()
       args = options.parse(parser(own[0] if own else None), options.dashed_texts(own))
       args.passed_on = passed_on
-      with options.opened(args):
+      with options.open_workdir(args):
         return args.run(args)
     finally:
       if sys.stdout is not None:
@@ -163,14 +164,14 @@ def _write_nowhere(*numbers: int) -> None:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-  """Returns the arguments of `audiopalm`, and those that it passes on: what follows --."""
-  if not set(arguments[:1]) & PASSING_ON or "--" not in arguments:
+  """Returns the arguments of `audiopalm`, and those that `prepare` passes on to Beam, behind --."""
+  if arguments[:1] != ["prepare"] or "--" not in arguments:
     return arguments, []
   at = arguments.index("--")
   return arguments[:at], arguments[at + 1 :]
 
 
-def _stop(number, frame):
+def _stop(number: int, frame: FrameType | None) -> None:
   raise Requeue("Asked to stop (SIGTERM). What was written is kept: run the same command again.")
 
 

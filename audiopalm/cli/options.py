@@ -60,11 +60,11 @@ def workdir(text: str) -> Path | store.StoreAddress:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-  """Returns the reader of an option that takes a whole number of at least so much."""
+  """Returns the reader of an option that takes an integer of at least so much."""
 
   def read(text: str) -> int:
     if not re.fullmatch(r"-?\d+", text) or int(text) < least:
-      raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text}")
+      raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, not {text}")
     return int(text)
 
   return read
@@ -94,7 +94,7 @@ def add_workdir(
   parser.set_defaults(changed_by=changed_by)
 
 
-def opened(args: argparse.Namespace) -> contextlib.AbstractContextManager:
+def open_workdir(args: argparse.Namespace) -> contextlib.AbstractContextManager:
   """Gives a command the files of a workdir in an object store, and keeps the store up to date."""
   place = getattr(args, "workdir", None)
   if not isinstance(place, store.StoreAddress):
@@ -197,10 +197,12 @@ def trusted(args: argparse.Namespace) -> list[str]:
   return [f"--trust={package}" for package in args.trust]
 
 
-def add_workers(parser: argparse.ArgumentParser, work: str) -> None:
-  """Adds how many processes do the work, None for one per core."""
-  summary = f"processes that {work} at one time (default: one for each core)"
-  add(parser, "--workers N", summary, type=at_least(1))
+def add_workers(parser: argparse.ArgumentParser, work: str, *, none: str | None = None) -> None:
+  """Adds how many processes do the work, None for one per core. `none` is what 0 of them is good
+  for; without it there is at least one."""
+  about = f"; 0: this process itself, {none}" if none else ""
+  summary = f"processes that {work} at one time (default: one for each core{about})"
+  add(parser, "--workers N", summary, type=at_least(0 if none else 1))
 
 
 def add_max_bad(parser: argparse.ArgumentParser) -> None:

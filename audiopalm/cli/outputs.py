@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from audiopalm import runs
 from audiopalm.errors import ConfigError
-from audiopalm.parts import runs
 
 # What later commands need of a run. Anything else in its workdir may be written again.
 RUN_FILES = (
@@ -38,7 +38,7 @@ def named_in(config: str) -> list[Path]:
 
 
 def of_run(workdir: Path) -> list[Path]:
-  """Returns the files that the settings of a run name; none where there is no run."""
+  """Returns the files named in a run's config; empty without a run."""
   exists = (workdir / runs.CONFIG).is_file() or runs.steps(workdir)
   return named_in(runs.config(workdir)) if exists else []
 

@@ -31,19 +31,19 @@ data; for TPUs run pip install 'audiopalm[aot]' first.
   audiopalm plan audiopalm_8b --topology v5e:16x16 --generate 256x2048
   audiopalm plan audiopalm_8b --topology v5e:16x16 --search --json plan.json
   audiopalm train audiopalm_8b --workdir runs/8b --machine plan.json
-  audiopalm plan --topology cpu:8 --measure-rates cpu.json
-  audiopalm plan quickstart --topology cpu:8 --rates cpu.json
+  audiopalm plan quickstart --topology cpu:8
 
 Memory, operations, and bytes over each mesh axis come from the compiled program. The seconds are
 lower bounds from the published rates of the devices: nothing runs, and a real step is slower.
+Those of cpu:N, CPU devices of this machine, are a guess.
 The exit code is 1 for a plan that does not fit."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `plan`."""
   add = functools.partial(options.add, parser)
-  config.add_config(parser, nargs="?")
-  add("--topology KIND:SHAPE", "v5e:16x16, v5p:8x8x8, cpu:8, ...")
+  config.add_config(parser)
+  add("--topology KIND:SHAPE", "v5e:16x16, v5p:8x8x8, cpu:8, ...", required=True)
   add("--slices N", "number of TPU slices", type=int, default=1)
   hardware.add_arguments(parser, "the hardware to plan for", "that of the topology")
   summary = "plan decoding instead: ROWS sequences at once, each with a cache of SLOTS rows"
@@ -53,23 +53,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add("--json FILE", "write the plan to this file", type=Path)
   summary = "store the plan in this workdir, where audiopalm preflight reads it"
   add("--workdir DIR", summary, type=options.folder)
-  summary = "make no plan; write the measured rates of the CPU devices of --topology cpu:N here"
-  add("--measure-rates FILE", summary, type=Path)
-  add("--rates FILE", "rates of cpu:N, written by --measure-rates", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm plan`."""
   console = rich.console.Console()
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  kind, _, count = (args.topology or "").partition(":")
+  kind, _, count = args.topology.partition(":")
   flag = "--xla_force_host_platform_device_count"
   if kind == "cpu" and count.isdecimal() and flag not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}={count}".strip()
-  if args.measure_rates is not None:
-    return _measure_rates(args, console)
-  if args.config is None or args.topology is None:
-    raise ConfigError("audiopalm plan needs a config and --topology, as in v5e:16x16.")
   if args.workdir is not None and (args.search or args.generate):
     raise ConfigError(
       "--workdir stores the plan of a training step: leave out --search and --generate."
@@ -79,10 +72,9 @@ def run(args: argparse.Namespace) -> int:
   experiment = config.load(args.config, args.settings, args.trust)
   if args.json is not None:
     named = outputs.named_in(experiment.to_json())
-    rates = [args.rates] if args.rates is not None else []
-    read = outputs.inputs(config.find(args.config), *rates, *hardware.files(args), *named)
+    read = outputs.inputs(config.find(args.config), *hardware.files(args), *named)
     outputs.check_file("--json", args.json, read, args.workdir, "JSON")
-  target = topology.named(args.topology, args.slices, args.rates)
+  target = topology.named(args.topology, args.slices)
   # On CPUs a machine that shards over all devices.
   changes = {"fsdp": -1} if kind == "cpu" else {}
   default = lambda: dataclasses.replace(machines.named(kind), **changes)  # noqa: E731
@@ -140,20 +132,3 @@ def _train_command(args: argparse.Namespace, batch_rows: int, experiment: Experi
   words = [word for setting in settings for word in ("--set", setting)]
   command = ["audiopalm", "train", args.config, "--workdir", "DIR", "--machine", str(args.json)]
   return shlex.join([*command, *words])
-
-
-def _measure_rates(args: argparse.Namespace, console: rich.console.Console) -> int:
-  if not re.fullmatch(r"cpu:[1-9]\d*", args.topology or ""):
-    raise ConfigError(
-      "--measure-rates measures CPU devices: give their number, as in --topology cpu:8."
-    )
-  outputs.check_file("--measure-rates", args.measure_rates, outputs.inputs(), args.workdir, "JSON")
-  from audiopalm.planning import calibrate
-
-  chip = calibrate.measure(args.measure_rates)
-  console.print(
-    f"{chip.name}: each device does {chip.flops / 1e9:.1f} GFLOP/s, moves "
-    f"{chip.memory_bandwidth / 1e9:.1f} GB/s of memory and sends {chip.link / 1e9:.2f} GB/s; a "
-    f"collective takes {chip.latency_s * 1e6:.0f} us. Wrote {args.measure_rates}."
-  )
-  return EXIT_DONE

@@ -4,11 +4,11 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from audiopalm import sharding
+from audiopalm import experiment as experiments
+from audiopalm import runs, sharding
 from audiopalm.cli import config, hardware, options, outputs
 from audiopalm.data import beam, lock, prepare
 from audiopalm.errors import EXIT_DONE, ConfigError
-from audiopalm.parts import runs
 from audiopalm.settings import Machine
 
 DESCRIPTION = """Turn the corpora of a config into what training reads:
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   )
   summary = "where the token streams lie, to share them between runs (default: WORKDIR/streams)"
   options.add(parser, "--streams DIR", summary, type=Path)
-  options.add_workers(parser, "tokenize")
+  options.add_workers(parser, "tokenize", none="which runs encoders on its accelerators")
   options.add_max_bad(parser)
   summary = (
     "what tokenizes: processes of this machine, or Apache Beam, with the options that follow --; "
@@ -76,6 +76,6 @@ def run(args: argparse.Namespace) -> int:
       experiment, args.workdir, args.streams, args.workers, executor=executor, max_bad=args.max_bad
     )
     if not runs.steps(args.workdir):  # else it says what the newest checkpoint was trained with
-      with runs.replacing_config(args.workdir, experiment.to_json()):
+      with experiments.replacing_config(args.workdir, experiment.to_json()):
         pass
   return EXIT_DONE

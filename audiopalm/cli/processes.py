@@ -95,15 +95,15 @@ def check_alike(mine: Mapping[str, str]) -> None:
       )
 
 
-def agreed(settle: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
-  """Returns settle(), a machine and why it multiplies as it does; an error of one process is raised
+def agree(choose: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
+  """Returns choose(), a machine and why it multiplies as it does; an error of one process is raised
   on all of them, and so is it when they would multiply in several dtypes."""
-  settled, fault = None, None
+  chosen, fault = None, None
   try:
-    settled = settle()
+    chosen = choose()
   except ConfigError as error:
     fault = str(error)
-  answers = together.gathered([settled and settled[0].products, fault])
+  answers = together.gathered([chosen and chosen[0].products, fault])
   for index, (_, why) in enumerate(answers):
     if why is not None:
       raise ConfigError(why if len(answers) == 1 else f"Process {index}: {why}")
@@ -112,7 +112,7 @@ def agreed(settle: Callable[[], tuple[Machine, str]]) -> tuple[Machine, str]:
       f"The processes do not multiply in one type: {difference}. Start all of them with one "
       "--products, such as --products float32, which every CPU has."
     )
-  return settled
+  return chosen
 
 
 def _difference(values: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from audiopalm import runs
 from audiopalm.cli import options, outputs, subcommand
 from audiopalm.cluster import sweep
 from audiopalm.data import files, json_lines
-from audiopalm.errors import EXIT_DONE, AudiopalmError, ConfigError, Requeue
-from audiopalm.parts import runs
+from audiopalm.errors import EXIT_DONE, AudiopalmError, Requeue
 
 DESCRIPTION = """Train and evaluate every run of a plan with each seed, in the order of their
 dependencies. A plan is a TOML file; audiopalm/cluster/sweep.py documents its format.
@@ -33,10 +33,7 @@ losses, its run time and versions. A run with such a file is not repeated: commi
 continue a sweep on another machine. A sweep that is stopped (SIGTERM, Ctrl-C) resumes where it was.
 
 At the end it prints a table of the finished runs and one of the comparisons in the plan. These pair
-scores by seed; a difference is significant if it exceeds twice its standard error.
-
-Options after -- are those of `audiopalm launch`, which then trains, as in -- --on slurm --nodes 2
---gpus-per-node 8. Call the sweep again to continue after a submitted run has finished."""
+scores by seed; a difference is significant if it exceeds twice its standard error."""
 
 SHOWN_SCORES = ("wer", "cer", "bleu", "chrf", "asr_bleu", "mcd", "nll")
 
@@ -48,26 +45,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   summary = "folder of the workdirs, DIR/RUN-SEED, and of the streams they share"
   add("--workdir DIR", summary, type=options.folder, required=True)
   add("--results DIR", "folder for RUN-SEED.json", type=Path, required=True)
-  add("--only A,B", "only these runs and their dependencies (default: all)")
-  add("--seeds 0,1", "only these seeds of the plan (default: all)")
-  add("--hours H", "start no run after this time (default: no limit)", type=float)
   summary = (
     "a setting of every run that depends on this machine, such as a folder; it is not written to "
     "the results"
   )
   add("--set PATH=VALUE", summary, action="append", default=[], dest="settings")
-  add("--show", "run nothing; print the tables of finished runs", action="store_true")
   options.add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm sweep`."""
   plan = sweep.read(args.plan)
-  jobs = _jobs(plan, args)
-  if not args.show:
-    # Checked before the first run; files with the name of a result are read by `sweep.result`.
-    outputs.check_folder("--results", args.results, outputs.inputs())
-    _run_all(jobs, args.hours)
+  # Checked before the first run; files with the name of a result are read by `sweep.result`.
+  outputs.check_folder("--results", args.results, outputs.inputs())
+  _run_all([SweepJob(run, seed, args) for seed in plan.seeds for run in plan.runs])
   _show(plan, args.results)
   return EXIT_DONE
 
@@ -92,30 +83,17 @@ class SweepJob:
   def is_finished(self) -> bool:
     return sweep.result(self.args.results, self.run, self.seed) is not None
 
-  def prepare_and_train(self) -> dict[str, float] | None:
-    """Returns the seconds of `prepare`, after the last step; None where a launched run is not
-    finished yet, this one or one that comes first."""
-    for workdir in self.dependencies.values():
-      if not _is_trained(workdir):
-        print(f"waits for {workdir.name}, which is not finished")
-        return None
+  def prepare_and_train(self) -> dict[str, float]:
+    """Returns the seconds of `prepare`, after the last step."""
     settings = [f"{path}={value.format(**self.dependencies)}" for path, value in self.run.settings]
     settings += [*self.args.settings, f"seed={self.seed}"]
     words = [str(self.run.config), "--workdir", str(self.workdir)]
-    words += [f"--set={setting}" for setting in settings]
-    words += options.trusted(self.args)
+    words += [*(f"--set={setting}" for setting in settings), *options.trusted(self.args)]
     started_s = time.perf_counter()
     _call("prepare", *words, "--streams", str(self.args.workdir / "streams"))
     seconds = {"prepare": time.perf_counter() - started_s}
-    if not self.args.passed_on:
-      _call("train", *words)
-    elif not _is_trained(self.workdir):
-      launched = self.workdir / "launch"
-      if launched.is_dir():
-        print(f"{launched} was submitted and is not finished")
-        return None
-      _call("launch", *self.args.passed_on, "--", "train", *words)
-    return seconds if _is_trained(self.workdir) else None
+    _call("train", *words)
+    return seconds
 
   def evaluate(self, seconds: dict[str, float]) -> None:
     """Scores the trained run and writes its result."""
@@ -138,49 +116,28 @@ class SweepJob:
     return files.read_json(path)
 
 
-def _jobs(plan: sweep.SweepPlan, args: argparse.Namespace) -> list[SweepJob]:
-  """Returns the requested runs, seed by seed and each after its dependencies."""
-  names = {run.name for run in plan.runs}
-  if args.only is not None:
-    names = {plan.run(name.strip()).name for name in args.only.split(",")}
-    for run in reversed(plan.runs):
-      names |= set(run.dependencies) if run.name in names else set()
-  seeds = list(plan.seeds)
-  if args.seeds is not None:
-    seeds = [seed for seed in plan.seeds if str(seed) in args.seeds.replace(" ", "").split(",")]
-    if not seeds:
-      raise ConfigError(f"--seeds {args.seeds}: the plan has none of these, only {plan.seeds}.")
-  return [SweepJob(run, seed, args) for seed in seeds for run in plan.runs if run.name in names]
-
-
-def _run_all(jobs: list[SweepJob], hours: float | None) -> None:
-  started_s = time.monotonic()
-  finished = [job for job in jobs if job.is_finished()]
-  needed = {path for job in jobs if job not in finished for path in job.dependencies.values()}
+def _run_all(jobs: list[SweepJob]) -> None:
+  waiting = [job for job in jobs if not job.is_finished()]
+  needed = {path for job in waiting for path in job.dependencies.values()}
   for number, job in enumerate(jobs, 1):
-    done = job in finished
-    if done and (job.workdir not in needed or _is_trained(job.workdir)):
-      continue
-    spent = (time.monotonic() - started_s) / 3600
-    if hours is not None and spent >= hours:
-      print(f"{spent:.1f} hours have passed: no other run starts.")
-      return
-    print(f"== {job.run.name}, seed {job.seed} ({number} of {len(jobs)})", flush=True)
-    seconds = job.prepare_and_train()
-    if seconds is not None and not done:
-      job.evaluate(seconds)
+    if job in waiting or (job.workdir in needed and not _is_trained(job.workdir)):
+      print(f"== {job.run.name}, seed {job.seed} ({number} of {len(jobs)})", flush=True)
+      seconds = job.prepare_and_train()
+      if job in waiting:
+        job.evaluate(seconds)
 
 
 def _contents(job: SweepJob, scores: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
   """Returns the result of a finished run, without any path of this machine."""
   from audiopalm.cluster import preflight  # imports jax
+  from audiopalm.report import run as run_files
   from audiopalm.training import checkpoint
 
   run, meta = job.run, checkpoint.latest(job.workdir)
   metrics = json_lines.read_grown(job.workdir / "metrics.jsonl", "step")
-  goodput = json_lines.read_grown(job.workdir / "goodput.jsonl", "time")
+  spent = json_lines.read_grown(job.workdir / "goodput.jsonl", "time")
   settings = [f"--set={path}={value}" for path, value in (*run.settings, ("seed", job.seed))]
-  train_s = sum(sum(line.get("seconds", {}).values()) for line in goodput)
+  train_s = sum(run_files.goodput(spent).values())
   return {
     "command": shlex.join(["audiopalm", "train", run.config.name, *settings]),
     "code": preflight.code(),

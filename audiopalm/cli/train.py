@@ -5,12 +5,12 @@ import contextlib
 import os
 import sys
 
-from audiopalm import values
+from audiopalm import runs, values
 from audiopalm.cli import config, hardware, options, outputs, processes, subcommand
-from audiopalm.data import lock, prepare
+from audiopalm.data import lock, prepare, summary
 from audiopalm.errors import EXIT_DONE, ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import machines, runs
+from audiopalm.parts import machines
 from audiopalm.settings import Machine
 
 DESCRIPTION = """Train a model, or go on training it: a workdir that holds a checkpoint is resumed
@@ -112,15 +112,25 @@ def run(args: argparse.Namespace) -> int:
   }
   processes.check_alike(alike)
   saved_dtype = together.from_first(dtype_of_checkpoint)
-  machine, why = processes.agreed(lambda: machines.settled(machine, args.products, saved_dtype))
+  machine, why = processes.agree(
+    lambda: machines.choose_products(machine, args.products, saved_dtype)
+  )
   if together.is_first():
     print(f"matrix products in {machine.products}: {why}", flush=True)
+  prepared = None
+
+  def code_of_prepare() -> int:
+    nonlocal prepared
+    prepared = prepare.open_if_ready(experiment, args.workdir)
+    return EXIT_DONE if prepared else _prepare(args)
+
   alone = lock.held(args.workdir, "train") if together.is_first() else contextlib.nullcontext()
   with alone:
-    code = together.from_first(lambda: _prepare(experiment, args))
+    code = together.from_first(code_of_prepare)
     if code != EXIT_DONE:
       return code
-    prepared = prepare.open_prepared(experiment, args.workdir, args.max_bad)
+    prepared = prepared or prepare.open_prepared(experiment, args.workdir)
+    summary.check_left_out(prepared, args.max_bad)
     hang_s, recheck_every = args.hang_s or None, args.recheck_every
     loop.run(
       experiment, prepared, machine, args.workdir, hang_s=hang_s, recheck_every=recheck_every
@@ -128,15 +138,13 @@ def run(args: argparse.Namespace) -> int:
   return EXIT_DONE
 
 
-def _prepare(experiment: Experiment, args: argparse.Namespace) -> int:
-  """Returns the exit code of `audiopalm prepare`, where it is needed.
+def _prepare(args: argparse.Namespace) -> int:
+  """Returns the exit code of `audiopalm prepare`.
 
   In a process of its own, because what reads corpora may load TensorFlow, which would take memory
   and devices from training. Stopped with this one, it keeps what it finished.
   """
-  if not prepare.needed(experiment, args.workdir):
-    return EXIT_DONE
-  words = ["prepare", args.config, "--workdir", str(args.workdir), *hardware.given(args)]
+  words = ["prepare", args.config, "--workdir", str(args.workdir), *hardware.repeat_options(args)]
   words += [] if args.max_bad is None else [f"--max-bad={args.max_bad}"]
   words += [*(f"--set={setting}" for setting in args.settings), *options.trusted(args)]
   # What is imported here is found there: packages of the user's too.

@@ -91,7 +91,7 @@ class LaunchPlace(abc.ABC):
     for name, value in vars(self).items():
       least = 0 if name in MAY_BE_0 else 1
       if type(value) is int and value < least:
-        raise ConfigError(f"{option(name)} takes a whole number of at least {least}, not {value}.")
+        raise ConfigError(f"{option(name)} takes an integer of at least {least}, not {value}.")
     self.check()
 
   @abc.abstractmethod

@@ -12,14 +12,13 @@ from typing import Literal
 import jax
 
 import audiopalm
-from audiopalm import quantities, sharding, version
+from audiopalm import quantities, runs, sharding, version
 from audiopalm import trust as trusts
 from audiopalm.data import files, lock, prepare
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.exports import folder
-from audiopalm.parts import runs
 from audiopalm.planning import plan, program
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space

@@ -116,7 +116,7 @@ def read(path: Path) -> SweepPlan:
     _check_keys("the plan", plan, PLAN_KEYS)
     seeds, tables = plan.get("seeds", [0]), plan.get("runs", {})
     if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-      raise ConfigError(f"seeds={seeds!r} must be whole numbers of at least 0.")
+      raise ConfigError(f"seeds={seeds!r} must be integers of at least 0.")
     if not tables:
       raise ConfigError("it has no runs. Give at least one, as [runs.NAME].")
     runs = {name: _run(path.parent, name, plan) for name in tables}

@@ -29,8 +29,8 @@ def variant(record: Record, number: int, role: str) -> Record:
   if utterance.wave_S is not None:
     words, phones = (
       tuple(
-        dataclasses.replace(one, start_s=one.start_s / speed, end_s=one.end_s / speed)
-        for one in timed
+        dataclasses.replace(word, start_s=word.start_s / speed, end_s=word.end_s / speed)
+        for word in timed
       )
       for timed in (utterance.words, utterance.phones)
     )

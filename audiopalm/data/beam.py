@@ -64,7 +64,7 @@ class Beam:
       )
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     self._running.close()
 
   def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:

@@ -31,9 +31,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
 from audiopalm.data import files
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.errors import DataError
-from audiopalm.types import StreamSpec, Word
+from audiopalm.types import CorpusSettings, StreamSpec, Word
 
 FORMAT = 2
 THREADS = 32  # that look at shards: most of the time they wait for the filesystem
@@ -315,7 +314,9 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _joined(sidecars: list[Mapping[str, Any]], field: str, dtype: Any) -> dict[str, np.ndarray]:
+def _joined(
+  sidecars: list[Mapping[str, Any]], field: str, dtype: np.typing.DTypeLike
+) -> dict[str, np.ndarray]:
   names = sidecars[0][field] if sidecars else ()
   return {
     name: np.array(list(itertools.chain.from_iterable(s[field][name] for s in sidecars)), dtype)

@@ -7,7 +7,7 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from audiopalm import language_tags
 from audiopalm.data import synthesizers
@@ -35,47 +35,6 @@ TOPICS = (
 QUESTIONS = ("sums", "order", "opposites", "names", "colours", "places")
 
 DIGIT_SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
-
-
-class CorpusSettings(Protocol):
-  """What a config names as a corpus: a frozen dataclass, ours or a user's.
-
-  One whose fields name modules that are imported for its records has `imports` too, their names:
-  whoever prepares it has to trust them.
-  """
-
-  name: str
-  """What its records and its cache are called: small letters, digits and _."""
-
-  roles: tuple[str, ...]
-  """The utterances that a record holds: ("source", "target")."""
-
-  optional_roles: tuple[str, ...]
-  """Those that a record may lack: tasks that need them leave it out."""
-
-  splits: tuple[str, ...]
-  """train, validation, test and held_out_voices, or the first of these."""
-
-  languages: tuple[str, ...]
-  """The codes of the languages that occur."""
-
-  variants: int
-  """Copies of each training record that `prepare` makes: the first is the record as it is, each
-  further one is played at another speed."""
-
-  served_by: str
-  """The module that gives the records, by the name it is imported by (`data.records`)."""
-
-  @property
-  def fingerprint(self) -> str:
-    """Hex digits that differ where records do: of the settings, and of a version of the code."""
-
-  def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
-    """Returns every {role: language code} that these roles can have in one record, in a fixed
-    order, for tags: [AST English French]."""
-
-  def train_voices(self, language: str) -> tuple[str, ...]:
-    """Returns the speakers of a language that training hears, the canonical voice first."""
 
 
 class Corpus:
@@ -125,7 +84,8 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Voiced(Corpus):
-  """The settings of corpora that are spoken: the first `voices` of each language train.
+  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it, and
+  the first `voices` of each language train.
 
   `synthesizer` is "pico", "espeak", what `parts.synthesizers` returns, or a
   `SynthesizerSettings` of the user's. `takes` says how it is recorded: silence, pauses, level,
@@ -139,7 +99,14 @@ class Voiced(Corpus):
   seed: int = 0
   synthesizer: synthesizers.Choice = "pico"
   takes: Takes | None = Takes()
+  topics: tuple[str, ...] | None = None
+  train_records: int = 20_000
+  validation_records: int = 300
+  test_records: int = 900
 
+  version: ClassVar[str] = GENERATOR
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.synthetic"
+  known_topics: ClassVar[tuple[str, ...]] = TOPICS
   before: ClassVar[Mapping[str, Any]] = {"synthesizer": "espeak", "takes": None}
   translated: ClassVar[bool] = False  # the roles of a record are in different languages
 
@@ -160,6 +127,11 @@ class Voiced(Corpus):
     most = min(len(speaks.held_out_voices(language)) for language in self.languages)
     check_count(self.name, "held_out_voices", self.held_out_voices, 0, most)
     check_count(self.name, "variants", self.variants, 1)
+    topics = self.known_topics if self.topics is None else self.topics
+    check_known(self.name, "topics", topics, self.known_topics)
+    check_count(self.name, "train_records", self.train_records, 1)
+    for field in ("validation_records", "test_records"):
+      check_count(self.name, field, getattr(self, field), 0)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
@@ -180,29 +152,7 @@ class Voiced(Corpus):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Grammar(Voiced):
-  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it."""
-
-  topics: tuple[str, ...] | None = None
-  train_records: int = 20_000
-  validation_records: int = 300
-  test_records: int = 900
-
-  version: ClassVar[str] = GENERATOR
-  served_by: ClassVar[str] = "audiopalm.data_pipelines.synthetic"
-  known_topics: ClassVar[tuple[str, ...]] = TOPICS
-
-  def __post_init__(self):
-    super().__post_init__()
-    topics = self.known_topics if self.topics is None else self.topics
-    check_known(self.name, "topics", topics, self.known_topics)
-    check_count(self.name, "train_records", self.train_records, 1)
-    for field in ("validation_records", "test_records"):
-      check_count(self.name, field, getattr(self, field), 0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Synthetic(_Grammar):
+class Synthetic(Voiced):
   """Sentences of the grammar and their translations, spoken by a synthesizer.
 
   A record is one meaning: `source` in one language by one of its training voices, `target` in
@@ -218,7 +168,7 @@ class Synthetic(_Grammar):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SyntheticDialogue(_Grammar):
+class SyntheticDialogue(Voiced):
   """Spoken questions with spoken answers that follow from them, in the same language.
 
   `question` is spoken by a training voice (`held_out_voices`: by one never heard in training),
@@ -232,7 +182,7 @@ class SyntheticDialogue(_Grammar):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextAlone(_Grammar):
+class TextAlone(Voiced):
   """What corpora without waves share: train sentences are meanings of the training split, so no
   validation or test meaning is read in any language."""
 
@@ -386,7 +336,7 @@ def check_name(name: str) -> None:
   """Raises ConfigError for a name that no corpus can have."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise ConfigError(
-      f"A corpus cannot have the name {name!r}: small letters, digits and _ are expected."
+      f"A corpus cannot have the name {name!r}: lowercase letters, digits and _ are expected."
     )
 
 
@@ -399,9 +349,7 @@ def check_known(corpus: str, field: str, values: Sequence[str], known: tuple[str
 
 
 def check_count(corpus: str, field: str, value: int, least: int, most: int | None = None) -> None:
-  """Raises ConfigError unless a setting is a whole number from `least` to `most`."""
+  """Raises ConfigError unless a setting is an integer from `least` to `most`."""
   if type(value) is not int or value < least or (most is not None and value > most):
     upper = " or more" if most is None else f" to {most}"
-    raise ConfigError(
-      f"Corpus {corpus!r}: {field}={value!r} must be a whole number, {least}{upper}."
-    )
+    raise ConfigError(f"Corpus {corpus!r}: {field}={value!r} must be an integer, {least}{upper}.")

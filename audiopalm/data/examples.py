@@ -151,14 +151,9 @@ def piece(grid: Grid, start: int, length: int) -> Grid:
   """
   if start == WHOLE:
     return grid
-  prompt = prompt_rows(grid)
+  prompt = grid.prompt_rows
   rows = np.r_[0:prompt, prompt + start : start + length]
-  return Grid(grid.tokens_LK[rows], grid.weights_LK[rows], grid.visible_L[rows])
-
-
-def prompt_rows(grid: Grid) -> int:
-  """Returns how many rows come before the first predicted one."""
-  return int(np.argmax((grid.weights_LK > 0).any(axis=1)))
+  return Grid(grid.tokens_LK[rows], grid.weights_LK[rows], grid.visible_L[rows], prompt)
 
 
 def count_tokens(grid: Grid) -> int:

@@ -32,8 +32,9 @@ class Executor(Protocol):
 class Local:
   """Worker processes on this machine, one per core by default: `with Local() as executor`.
 
-  No worker, `Local(0)`, is this process itself: for tests and debuggers. All other numbers give the
-  same results to the bit: work is never done here, where linear algebra has many threads.
+  No worker, `Local(0)`, is this process itself: for tests, debuggers, and encoders that run on its
+  accelerators. All other numbers give the same results to the bit: work is never done here, where
+  linear algebra has many threads.
   """
 
   def __init__(self, workers: int | None = None):
@@ -52,7 +53,7 @@ class Local:
       self._pool = futures.ProcessPoolExecutor(self.workers, context, initializer=_begin)
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     if self._pool is not None:
       self._pool.shutdown(wait=True, cancel_futures=True)
     self._environment.close()

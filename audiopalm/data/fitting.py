@@ -9,11 +9,10 @@ import numpy as np
 
 from audiopalm import system, values
 from audiopalm.data import files, records, streams
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Local
 from audiopalm.errors import AudiopalmError, DataError, RecordError, TokenSpaceError
 from audiopalm.tokenizers.base import Fitted, Tokenizer
-from audiopalm.types import Utterance
+from audiopalm.types import CorpusSettings, Utterance
 
 AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
 RECORDS = 20_000  # at most, of each corpus: what bounds text alone
@@ -25,24 +24,22 @@ SEED = 0
 def fit(
   tokenizers: Sequence[Tokenizer],
   corpora: Sequence[CorpusSettings],
-  folder: Path,
   executor: Local,
   shared: Path | None = None,
 ) -> dict[str, Fitted]:
-  """Returns {stream: fitted tokenizer}, read from `folder` where it holds these, else fitted.
+  """Returns {stream: fitted tokenizer}.
 
   Only sound training records are read, in an order that is the same for any number of workers, and
-  only once every tokenizer has found what else it needs. Nothing is written into `folder`: see
-  `save`. In `shared` lies each tokenizer that other runs fitted on the same corpora, and those of
-  this run are added.
+  only once every tokenizer has found what else it needs. The folder `shared` has each tokenizer
+  that other runs fitted on the same corpora, which is read instead, and those of this run are
+  added.
   """
-  earlier = load(tokenizers, corpora, folder)
-  if earlier is not None:
-    return earlier
   for tokenizer in tokenizers:
     tokenizer.check()
+  audio_s = sample_s(tokenizers)
   places = [
-    shared and shared / f"{tokenizer.stream}-{key_of([tokenizer], corpora)}{_source(tokenizer)}"
+    shared
+    and shared / f"{tokenizer.stream}-{_key([tokenizer], corpora, audio_s)}{_source(tokenizer)}"
     for tokenizer in tokenizers
   ]
   fitted = {
@@ -51,9 +48,9 @@ def fit(
   }
   missing = [t for t in tokenizers if fitted[t.stream] is None]
   if missing:
-    utterances = sample(corpora, executor)
+    utterances = sample(corpora, executor, audio_s)
     jobs = [(tokenizer, utterances) for tokenizer in missing]
-    newly_fitted = executor.map(_fit_one, jobs)
+    newly_fitted = executor.map(fit_one, jobs)
     fitted |= zip((tokenizer.stream for tokenizer in missing), newly_fitted, strict=True)
   for tokenizer, place in zip(tokenizers, places, strict=True):
     if tokenizer in missing and place:
@@ -91,8 +88,6 @@ def save(
   folder: Path,
 ) -> None:
   """Writes fitted tokenizers into `folder`, in place of what it holds."""
-  if load(tokenizers, corpora, folder) is not None:
-    return
   (folder / "fit.json").unlink(missing_ok=True)  # until all are there, none is
   for name, tokenizer in fitted.items():
     with files.replacing(folder / name) as part:
@@ -103,17 +98,19 @@ def save(
 
 def key_of(tokenizers: Sequence[Tokenizer], corpora: Sequence[CorpusSettings]) -> str:
   """Returns what fitted tokenizers depend on, as 16 hex digits."""
-  prints = [corpus.fingerprint for corpus in corpora]
-  settings = list(map(values.stable_repr, tokenizers))
-  text = json.dumps([settings, prints, AUDIO_S, RECORDS, JOB_RECORDS, SEED])
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
+  return _key(tokenizers, corpora, sample_s(tokenizers))
 
 
-def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance]:
+def sample_s(tokenizers: Sequence[Tokenizer]) -> float:
+  """Returns the seconds of speech that tokenizers are fitted on: AUDIO_S, or what one asks for."""
+  return max([AUDIO_S, *(getattr(tokenizer, "sample_s", 0.0) for tokenizer in tokenizers)])
+
+
+def sample(corpora: Sequence[CorpusSettings], executor: Local, audio_s: float) -> list[Utterance]:
   """Returns training utterances of all corpora, shuffled.
 
-  Corpora share AUDIO_S of speech evenly; text alone is taken up to RECORDS of each. DataError for a
-  corpus of which no record can be used.
+  Corpora share `audio_s` of speech evenly; text alone is taken up to RECORDS of each. DataError for
+  a corpus of which no record can be used.
   """
   random = np.random.default_rng(SEED)
   utterances: list[Utterance] = []
@@ -123,12 +120,12 @@ def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance
     results = executor.map(
       _read, [(corpus, numbers[start : start + JOB_RECORDS]) for start in starts]
     )
-    before, audio_s, faults = len(utterances), 0.0, []
+    before, taken_s, faults = len(utterances), 0.0, []
     for sound, reasons in results:
       utterances += sound
       faults += reasons
-      audio_s += sum(len(u.wave_S) / u.rate_hz for u in sound if u.wave_S is not None)
-      if audio_s >= AUDIO_S / len(corpora):
+      taken_s += sum(len(u.wave_S) / u.rate_hz for u in sound if u.wave_S is not None)
+      if taken_s >= audio_s / len(corpora):
         results.close()
         break
     if len(utterances) == before:
@@ -137,6 +134,13 @@ def sample(corpora: Sequence[CorpusSettings], executor: Local) -> list[Utterance
         f"tried. The first: {faults[0] if faults else 'It holds none.'}"
       )
   return [utterances[number] for number in random.permutation(len(utterances))]
+
+
+def _key(tokenizers: Sequence[Tokenizer], corpora: Sequence[CorpusSettings], audio_s: float) -> str:
+  prints = [corpus.fingerprint for corpus in corpora]
+  settings = list(map(values.stable_repr, tokenizers))
+  text = json.dumps([settings, prints, audio_s, RECORDS, JOB_RECORDS, SEED])
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _fingerprints(fitted: Mapping[str, Fitted]) -> dict[str, str]:
@@ -149,7 +153,8 @@ def _source(tokenizer: Tokenizer) -> str:
   return f"-{digest()[:16]}" if digest else ""
 
 
-def _fit_one(job: tuple[Tokenizer, list[Utterance]]) -> Fitted:
+def fit_one(job: tuple[Tokenizer, list[Utterance]]) -> Fitted:
+  """Returns the tokenizer fitted on a sample."""
   tokenizer, utterances = job
   return tokenizer.fit(utterances, SEED)
 

@@ -12,8 +12,8 @@ import grain
 
 from audiopalm.batch import Batch
 from audiopalm.data import schedule as schedules
-from audiopalm.data.feeds import RowPlace, RunSettings
-from audiopalm.data.prepared import Prepared
+from audiopalm.data.feeds import RowPlace
+from audiopalm.data.prepared import Prepared, RunSettings
 from audiopalm.errors import DataError
 
 

@@ -12,9 +12,8 @@ import rich.text
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
-from audiopalm.data import examples, loader
-from audiopalm.data.feeds import RunSettings
-from audiopalm.data.prepared import Prepared
+from audiopalm.data import examples, loader, packed
+from audiopalm.data.prepared import Prepared, RunSettings
 from audiopalm.data.schedule import Schedule
 from audiopalm.errors import ConfigError, LayoutError
 from audiopalm.layouts.cells import Part
@@ -74,17 +73,21 @@ def batch(
   if not prepared.layouts:
     raise ConfigError("This run trains on clips, which have no tokens that could be shown.")
   batches = loader.Loader(prepared, experiment, schedule=schedule)
+  places = batches.places_at(step - 1)
+  grids = [batches.feed.grids(place) for place in places]
   rebuilt, tokens = [], 0
-  for row, place in enumerate(batches.places_at(step - 1)):
+  for row, place in enumerate(places):
     task = batches.tasks[place.task]
     entries, segments = prepared.entries(task, "train"), prepared.rows(task, "train")[place.row]
-    for number, grid in enumerate(batches.feed.grids(place), 1):
+    for number, grid in enumerate(grids[row], 1):
       tokens += examples.count_tokens(grid)
       record = entries[int(segments.records_N[number - 1])].id
       is_piece = bool(segments.starts_N[number - 1] != examples.WHOLE)
       read = _read(prepared, prepared.layouts[task.name], grid, is_piece)
       rebuilt.append(Example(row, number, task.name, record, place.epoch, len(grid), *read))
-  return Past(step, rebuilt, tokens, batches.batch_at(step - 1).digest(), written)
+  row_length, columns = experiment.data.row_length, prepared.space.columns
+  batch = packed.assemble(grids, [place.task for place in places], row_length, columns)
+  return Past(step, rebuilt, tokens, batch.digest(), written)
 
 
 def _read(

@@ -24,14 +24,12 @@ from rich import progress
 
 from audiopalm import values
 from audiopalm.data import cache, files, fitting, lock, records, streams, summary
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.executors import Executor, Local
-from audiopalm.data.feeds import RunSettings
-from audiopalm.data.prepared import Prepared
+from audiopalm.data.prepared import Prepared, RunSettings
 from audiopalm.errors import DataError, TokenSpaceError
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
-from audiopalm.types import WAVE
+from audiopalm.types import WAVE, CorpusSettings
 
 SHARD_RECORDS = 256
 # Where in a workdir a killed `prepare` leaves what it was writing, beside the streams.
@@ -69,10 +67,12 @@ def prepare(
   with _writing(workdir, streams_dir):
     with Local(workers) as local:
       place = workdir / "tokenizers"
-      fitted = fitting.fit(experiment.tokenizers, experiment.corpora, place, local, shared)
+      kept = fitting.load(experiment.tokenizers, experiment.corpora, place)
+      fitted = kept or fitting.fit(experiment.tokenizers, experiment.corpora, local, shared)
       prepared = laid_out(experiment, workdir, streams_dir, fitted)
       _check_checkpoint(prepared, workdir)
-      fitting.save(fitted, experiment.tokenizers, experiment.corpora, place)
+      if not kept:
+        fitting.save(fitted, experiment.tokenizers, experiment.corpora, place)
       files.write_json(workdir / "manifest.json", prepared.manifest)
       spent.end("tokenizers")
       print(f"Tokenizers: {', '.join(fitted)} ({spent.seconds['tokenizers']:.0f} s)")
@@ -119,11 +119,11 @@ class _Stages:
     self._start_s = now_s
 
 
-def open_prepared(experiment: RunSettings, workdir: Path, max_bad: float | None = None) -> Prepared:
+def open_prepared(experiment: RunSettings, workdir: Path) -> Prepared:
   """Returns what `prepare` left in WORKDIR for this experiment, after checks that take seconds.
 
   DataError or TokenSpaceError, saying what to do, where something is missing, damaged, not
-  finished, or made from other settings, and where more was left out than `max_bad` allows.
+  finished, or made from other settings.
   """
   workdir = Path(workdir)
   report = files.read_json(workdir / "prepare.json")
@@ -144,7 +144,6 @@ def open_prepared(experiment: RunSettings, workdir: Path, max_bad: float | None 
     for split in corpus.splits:
       _check_entries(prepared, corpus, split)
   prepared.data.check_index(prepared)
-  summary.check_left_out(prepared, max_bad)
   return prepared
 
 
@@ -162,7 +161,7 @@ def write_imported(
   fitting.save(tokenizers, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
   files.write_json(workdir / "manifest.json", prepared.manifest)
   files.write_json(workdir / IMPORTED, {"longest_input": longest})
-  return open_run(experiment, workdir)
+  return dataclasses.replace(prepared, longest=longest)
 
 
 def open_run(experiment: RunSettings, workdir: Path) -> Prepared:
@@ -189,13 +188,12 @@ def _reopened(experiment: RunSettings, workdir: Path, streams_dir: Path, advice:
   return prepared
 
 
-def needed(experiment: RunSettings, workdir: Path) -> bool:
-  """Returns whether `prepare` has anything to do before this experiment can train."""
+def open_if_ready(experiment: RunSettings, workdir: Path) -> Prepared | None:
+  """Returns what `open_prepared` does, None where `prepare` has to run first."""
   try:
-    open_prepared(experiment, workdir)
+    return open_prepared(experiment, workdir)
   except (DataError, TokenSpaceError):
-    return True
-  return False
+    return None
 
 
 def settings_digest(experiment: RunSettings) -> str:

@@ -1,21 +1,26 @@
-"""What `prepare` leaves for training, evaluation and generation, opened from its files."""
+"""The prepared data of a run, opened from its files, and the protocol of `Experiment.data`."""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import jax
+
+from audiopalm.batch import Batch
 from audiopalm.data import cache, rows
 from audiopalm.data.cache import Entries
-from audiopalm.data.corpora import CorpusSettings
-from audiopalm.data.feeds import Data
+from audiopalm.data.feeds import Feed
+from audiopalm.data.mixtures import Mixture
 from audiopalm.data.rows import RowIndex
 from audiopalm.errors import ConfigError
 from audiopalm.layouts.cells import Part
-from audiopalm.tokenizers.base import Fitted
+from audiopalm.layouts.rules import Rule
+from audiopalm.tokenizers.base import Fitted, Tokenizer
 from audiopalm.tokens import space as token_space
-from audiopalm.types import Side, Task
+from audiopalm.tokens.space import TokenSpace
+from audiopalm.types import CorpusSettings, Side, Task
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,8 +30,8 @@ class Prepared:
   tasks: tuple[Task, ...]
   tokenizers: Mapping[str, Fitted]  # by stream
   layouts: Mapping[str, Part]  # by task
-  space: token_space.TokenSpace
-  data: Data
+  space: TokenSpace
+  data: "Data"
   workdir: Path
   streams_dir: Path
   longest: Mapping[str, Mapping[str, int]] | None = None  # what an imported run has for entries
@@ -50,7 +55,7 @@ class Prepared:
       if task.name == name:
         return task
     raise ConfigError(
-      f"Unknown task {name!r}. This run has {', '.join(task.name for task in self.tasks)}."
+      f"Unknown task {name!r}. This run was trained on: {', '.join(t.name for t in self.tasks)}."
     )
 
   def entries(self, of: Task | CorpusSettings, split: str) -> Entries:
@@ -93,3 +98,78 @@ class Prepared:
   def _rows(self, task: Task, split: str) -> RowIndex:
     path = rows.path_of(self.rows_dir, task, split, self.data.row_length)
     return rows.load(path, self.rows_made_from(task))
+
+
+class Data(Protocol):
+  """Settings of a way to feed a model: `Experiment.data`. A batch has `batch_rows` rows, each of
+  `length` positions of the model."""
+
+  batch_rows: int
+
+  keeps_waves: bool
+  """Whether recordings of training splits are kept beside their streams."""
+
+  answers: bool
+  """Whether models trained on this data can generate and be scored."""
+
+  @property
+  def length(self) -> int: ...
+
+  @property
+  def prepared_by(self) -> tuple[int | str, ...]:
+    """What of these settings `prepare` depends on."""
+
+  def check(self, tasks: Sequence[Task], streams: Sequence[str]) -> None:
+    """Raises ConfigError for tasks that cannot be fed so."""
+
+  def check_mesh(self, mesh: jax.sharding.Mesh) -> None:
+    """Raises ConfigError for a mesh that a batch row cannot be split over."""
+
+  def shapes(self, space: TokenSpace, tasks: Sequence[Task]) -> Batch:
+    """Returns a whole batch as ShapeDtypeStructs."""
+
+  def layouts(self, rule: Rule, tasks: Sequence[Task]) -> Mapping[str, Part]:
+    """Returns the layout of each task by name, {} where nothing is laid out."""
+
+  def index(self, prepared: Prepared) -> None:
+    """Writes what says which records a batch row holds; DataError for a task without any."""
+
+  def check_index(self, prepared: Prepared) -> None:
+    """Raises DataError or TokenSpaceError where that is missing, or of other records."""
+
+  def feed(self, prepared: Prepared, tasks: Sequence[Task], split: str) -> Feed:
+    """Returns what reads the data of a split."""
+
+  def summary(self, prepared: Prepared, task: Task, split: str) -> dict[str, float]:
+    """Returns what `prepare` reports of a task in a split."""
+
+
+class Specials(Protocol):
+  """What the data side reads of an `objectives.base.Objective`."""
+
+  @property
+  def specials(self) -> tuple[str, ...]: ...
+
+
+class RunSettings(Protocol):
+  """What the data side reads of an `experiment.Experiment`, which is of a higher layer."""
+
+  name: str
+  tokenizers: tuple[Tokenizer, ...]
+  corpora: tuple[CorpusSettings, ...]
+  tasks: tuple[Task, ...]
+  mixture: Mixture
+  layout: Rule
+  data: Data
+  objective: Specials
+  steps: int
+  seed: int
+
+
+def check_answers(data: Data) -> None:
+  """Raises ConfigError if models trained on this data cannot generate or be scored."""
+  if not data.answers:
+    raise ConfigError(
+      "This run trains on clips, with a model that answers nothing: there is nothing to generate "
+      "or to score. Its held-out losses are in metrics.jsonl."
+    )

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from audiopalm import orthography
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.errors import DataError
-from audiopalm.types import Record, Utterance
+from audiopalm.types import CorpusSettings, Record, Utterance
 
 
 def count(corpus: CorpusSettings, split: str) -> int:

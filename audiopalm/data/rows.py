@@ -124,7 +124,7 @@ def _cut(source: Examples, lengths_N: np.ndarray, row_length: int, lacking: int)
     if length <= row_length:
       pieces.append((number, WHOLE, length))
       continue
-    prompt = examples.prompt_rows(source.grid(source.entries[number]))
+    prompt = source.grid(source.entries[number]).prompt_rows
     room = row_length - prompt
     if room < 1:
       raise DataError(
@@ -141,7 +141,7 @@ def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndar
 
   Best-fit decreasing: the longest first, each into the fullest row that still takes it (Johnson et
   al. 1974: at most 11/9 of the rows that are needed). Segments of equal length are shuffled, so no
-  row holds only neighbours. Linear in the segments: free space is at most a row, so the fullest
+  row holds only neighbors. Linear in the segments: free space is at most a row, so the fullest
   fitting row is the lowest bit of a mask.
   """
   shuffled = np.random.default_rng(seed).permutation(len(lengths_N))

@@ -1,12 +1,11 @@
-"""The tasks and the mixture of a run as SeqIO knows them, for whoever works with SeqIO.
+"""The tasks and the mixture of a run as SeqIO tasks and a SeqIO mixture.
 
     name = seqio_tasks.register(prepared, mixture)
     seqio.get_mixture_or_task(name).get_dataset(sequence_length=None, split="train")
 
-`audiopalm.seqio.register(workdir)` does this for a run.
-Nothing is registered by importing this file, the only one of the package that loads TensorFlow.
-Examples are those the trainer packs into rows: the same grids, one by one. SeqIO's own packer must
-not be used on them: it takes id 0 for padding.
+`audiopalm.seqio.register(workdir)` does this for a run. Importing this file registers nothing; it
+is the only file of the package that loads TensorFlow. Examples are the grids that the trainer packs
+into batch rows, one by one. Do not use SeqIO's packer on them: it treats id 0 as padding.
 """
 
 import functools
@@ -179,7 +178,7 @@ def _examples(prepared: Prepared, task: Task, split: str, seed: int) -> Iterator
     }
 
 
-def _as_text(output: Any, example: Any = None, is_target: bool = False) -> Any:
+def _as_text(output: str, example: Mapping[str, Any] | None = None, is_target: bool = False) -> str:
   """Returns the reference for a target; a prediction is a text already."""
   if not is_target:
     return output

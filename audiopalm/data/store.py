@@ -412,9 +412,9 @@ def opened(
       yield place.workdir
 
 
-def fetched(url: str, scratch: Path | None = None) -> Path:
+def fetched(url: str) -> Path:
   """Returns the workdir of an address on this machine, as it is in the store now."""
-  place = address(url, scratch)
+  place = address(url)
   with opened(place, "load", changes=False):
     return place.workdir
 

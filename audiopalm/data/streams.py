@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,14 @@ from array_record.python import array_record_module
 
 from audiopalm.audio import waveform
 from audiopalm.data import augment, cache, files, records, words
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.manifest import faults
 from audiopalm.errors import RecordError
 from audiopalm.language_tags import LANGUAGES
+from audiopalm.tokenizers import base
 from audiopalm.tokenizers.base import Fitted, Tokenizer
-from audiopalm.types import WAVE, Record, StreamSpec, Utterance
+from audiopalm.types import WAVE, CorpusSettings, Modality, Record, StreamSpec, Utterance
+
+BATCH, BATCH_S = 64, 300.0  # records, and seconds of their waves, that are encoded together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +87,16 @@ def tokenize_shard(shard: Shard) -> Tokenized:
   with files.replacing(shard.path) as part:
     writer = array_record_module.ArrayRecordWriter(str(part), "group_size:1")
     try:
-      for record in _records(shard, quarantined, noted, clock):
-        try:
-          entry = _encoded(record, shard, tokenizers, clock)
-        except RecordError as error:
-          quarantined.append({"id": record.id, "reason": str(error)})
-          continue
-        writer.write(cache.pack(entry))
-        written.append(_Written(entry.languages, entry.seconds, entry.streams))
+      for together in _batches(_records(shard, quarantined, noted, clock)):
+        streams = _streams(together, shard, tokenizers, clock)
+        for record, own in zip(together, streams, strict=True):
+          try:
+            entry = _entry(record, shard, tokenizers, own)
+          except RecordError as error:
+            quarantined.append({"id": record.id, "reason": str(error)})
+            continue
+          writer.write(cache.pack(entry))
+          written.append(_Written(entry.languages, entry.seconds, entry.streams))
     finally:
       writer.close()  # reports a full device; also frees the file when the block fails
   left_out = {"quarantined": quarantined, "noted": faults.kinds(noted)}
@@ -197,26 +201,71 @@ def at_working_rate(record: Record) -> Record:
   return dataclasses.replace(record, utterances=utterances)
 
 
-def _encoded(
-  record: Record, shard: Shard, tokenizers: Sequence[Fitted], clock: _Clock
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+  """Yields records that are encoded together: BATCH, or fewer that are BATCH_S long."""
+  batch, seconds = [], 0.0
+  for record in records:
+    batch.append(record)
+    waves = (u for u in record.utterances.values() if u.wave_S is not None)
+    seconds += sum(len(utterance.wave_S) / utterance.rate_hz for utterance in waves)
+    if len(batch) == BATCH or seconds >= BATCH_S:
+      yield batch
+      batch, seconds = [], 0.0
+  if batch:
+    yield batch
+
+
+def _streams(
+  together: Sequence[Record], shard: Shard, tokenizers: Sequence[Fitted], clock: _Clock
+) -> list[dict[tuple[str, str], np.ndarray | RecordError]]:
+  """Returns for each record its ids, or their fault, by role and stream."""
+  streams = [{} for _ in together]
+  for tokenizer in tokenizers:
+    name, modality = tokenizer.spec.name, tokenizer.spec.modality
+    places, utterances = [], []
+    for own, record in zip(streams, together, strict=True):
+      for role in shard.corpus.roles:
+        utterance = record.utterances.get(role)
+        if utterance is not None and _has(utterance, modality):
+          places.append((own, role))
+          utterances.append(utterance)
+    with clock.charge(name):
+      encoded = base.encode_batch(tokenizer, utterances)
+    for (own, role), ids in zip(places, encoded, strict=True):
+      own[role, name] = ids
+  return streams
+
+
+def _has(utterance: Utterance, modality: Modality) -> bool:
+  """Returns whether an utterance has what a tokenizer encodes."""
+  return bool(utterance.text.strip()) if modality == "text" else utterance.wave_S is not None
+
+
+def _entry(
+  record: Record,
+  shard: Shard,
+  tokenizers: Sequence[Fitted],
+  encoded: Mapping[tuple[str, str], np.ndarray | RecordError],
 ) -> cache.Entry:
+  """Returns what is written of a record; RecordError where one of its streams has a fault."""
   utterances = {}
   for role in shard.corpus.roles:
     if role not in record.utterances:
       continue
     utterance, streams = record.utterances[role], {}
-    has_input = {"text": bool(utterance.text.strip()), "speech": utterance.wave_S is not None}
     for tokenizer in tokenizers:
       name = tokenizer.spec.name
-      if not has_input[tokenizer.spec.modality]:
+      if (role, name) not in encoded:
         continue
-      with clock.charge(name):
-        streams[name] = tokenizer.encode(utterance)
-      if not len(streams[name]):
+      ids = encoded[role, name]
+      if isinstance(ids, RecordError):
+        raise ids
+      if not len(ids):
         raise RecordError(
           f"{record.id} ({role}): empty {name}: its tokenizer gives no ids for "
           f"{utterance.text!r}. Leave it out."
         )
+      streams[name] = ids
     ends = _word_ends(utterance, streams, tokenizers)
     keep_wave = shard.clips or shard.split != "train"
     utterances[role] = _entry_utterance(utterance, streams, ends, keep_wave)

@@ -7,11 +7,10 @@ from typing import Any
 from rich import box, console, table
 
 from audiopalm.data import cache, streams
-from audiopalm.data.corpora import CorpusSettings
 from audiopalm.data.manifest import faults
 from audiopalm.data.prepared import Prepared
 from audiopalm.errors import DataError
-from audiopalm.types import StreamSpec, Task
+from audiopalm.types import CorpusSettings, StreamSpec, Task
 
 MOST_KINDS = 5  # of faults that an error names of one split
 

@@ -5,11 +5,13 @@ of the user's, which say which of their voices train and which are held out.
 """
 
 import dataclasses
+import hashlib
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, Protocol
 
-from audiopalm import values
+from audiopalm import language_tags, values
 from audiopalm.data.takes import Phrase
 from audiopalm.errors import ConfigError
 
@@ -87,7 +89,7 @@ Voices = tuple[tuple[str, tuple[str, ...]], ...]  # the voices of each language,
 
 class Listed:
   """What `Piper` and `Program` share: the user says which voices there are, in `train` and
-  `held_out`, the canonical voice of a language first."""
+  `held_out`, the canonical voice of a language first: {"en": ("amy", "joe")}."""
 
   name: str
   train: Voices
@@ -96,6 +98,9 @@ class Listed:
   def __post_init__(self):
     for field in ("train", "held_out"):
       listed = getattr(self, field)
+      if isinstance(listed, Mapping):
+        listed = tuple((language_tags.code(tag), tuple(names)) for tag, names in listed.items())
+        object.__setattr__(self, field, listed)
       languages = [language for language, _ in listed]
       names = [voice for _, voices in listed for voice in voices]
       doubles = len(set(languages)) < len(languages) or len(set(names)) < len(names)
@@ -128,32 +133,59 @@ class Listed:
     return dict(self.held_out).get(language, ())
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Piper(Listed):
   """Piper, neural voices: FOLDER/VOICE.onnx with VOICE.onnx.json beside it.
 
   Of a model with several speakers "en_US-vctk-medium#7" is speaker 7. Its noise is left out, so
-  that a text always sounds the same. `parts.synthesizers.piper` fills in `digest`.
+  that a text always sounds the same. `digest` is that of the voices' files, which are looked for
+  where it is not given: ConfigError for a folder without one of them.
+
+      synthesizers.piper("voices", train={"en": ("en_US-amy-medium", "en_US-joe-medium")})
   """
 
   folder: str
-  digest: str
+  digest: str = dataclasses.field(default="", kw_only=True)
   train: Voices
   held_out: Voices = ()
   name: str = "piper"
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not self.digest:
+      object.__setattr__(self, "digest", self._digest_of_files())
+
+  def _digest_of_files(self) -> str:
+    folder, digest = Path(self.folder), hashlib.sha256()
+    voices = [voice for _, names in (*self.train, *self.held_out) for voice in names]
+    for model in dict.fromkeys(voice.partition("#")[0] for voice in voices):
+      for name in (f"{model}.onnx", f"{model}.onnx.json"):
+        path = folder / name
+        if not path.is_file():
+          names = ", ".join(sorted(voice.name for voice in folder.glob("*.onnx"))) or "no voice"
+          raise ConfigError(
+            f"Synthesizer 'piper': {folder} lacks {name}: it has {names}. Copy the voice's two "
+            "files there, or name another."
+          )
+        digest.update(f"{name} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+          digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
   @property
   def identity(self) -> str:
     return f"piper {self.digest} {self.train} {self.held_out}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Program(Listed):
   """A program of the user's, started for every text: a command line that no shell reads.
 
   {text}, {voice} and {language} stand for what changes. It prints a WAV, or writes one to the path
   that {wav} stands for. The same line must always give the same sound; give another `revision`
   when what it does has changed.
+
+      synthesizers.program("say.sh {voice} {text}", train={"en": ("amy", "joe")})
   """
 
   line: str

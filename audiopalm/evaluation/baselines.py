@@ -165,7 +165,7 @@ def _copied(kind: TaskKind, asked: Entry, copy: Entry, heard: bool) -> tuple[Out
 def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
   """Returns for each query the number of the nearest candidate by edits, the first of equals."""
   numbers: list[int] = []
-  for start in range(0, len(queries), 64):  # 64 rows of distances at a time, not all of them
+  for start in range(0, len(queries), 64):  # in batches, which bound the memory
     distances = process.cdist(
       queries[start : start + 64], candidates, scorer=Levenshtein.distance, workers=-1
     )

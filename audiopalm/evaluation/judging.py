@@ -92,7 +92,7 @@ def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
   """
   task = file.task
   ((role, stream),) = task.outputs
-  layout, space = prompting.asked_layout(trained.experiment, task), trained.prepared.space
+  layout, space = prompting.asked_layout(trained.experiment.layout, task), trained.prepared.space
   languages = {pair.language for pair in file.pairs}
   tags = {language: layouts.tag_of(task, {role: language}) for language in languages}
   encode = functools.partial(pairs.encode, trained.prepared.tokenizers[stream], file.path.parent)

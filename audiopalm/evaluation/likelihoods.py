@@ -7,9 +7,13 @@ import jax
 import numpy as np
 
 from audiopalm import sharding
+from audiopalm.batch import Batch
 from audiopalm.data import packed, rows
 from audiopalm.inference.trained import Trained
 from audiopalm.metrics.likelihood import Sums
+from audiopalm.models.base import LanguageModel, Params
+from audiopalm.objectives.base import Objective
+from audiopalm.settings import Machine
 from audiopalm.types import Grid
 
 
@@ -59,5 +63,14 @@ def of_examples(trained: Trained, grids: Sequence[Grid]) -> list[dict[str, Sums]
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "model", "segments", "machine"))
-def _score(objective, model, params, variables, batch, *, segments, machine):
+def _score(
+  objective: Objective,
+  model: LanguageModel,
+  params: Params,
+  variables: Params,
+  batch: Batch,
+  *,
+  segments: int,
+  machine: Machine,
+) -> dict[str, dict[str, jax.Array]] | None:
   return objective.score(model, params, variables, batch, segments=segments, machine=machine)

@@ -85,7 +85,7 @@ class Listener(Protocol):
     ...
 
   def hear(self, wav: WavFile) -> Measurement:
-    """Returns what it says of a WAV."""
+    """Returns the listener's measurement of a WAV file."""
     ...
 
 

@@ -1,15 +1,15 @@
 """Pairs of a right and a wrong text or recording: which of the two does the model find likelier?
 
-{"positive": "brick.wav", "negative": "blick.wav", "language": "en"}                a word or none
-{"positive": "A dog barks.", "negative": "A dog bark.", "language": "en", "kind": "agreement"}
-{"prompt": "story.wav", "positive": "end.wav", "negative": "other.wav", "language": "en"}
+  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}                a word or none
+  {"positive": "A dog barks.", "negative": "A dog bark.", "language": "en", "kind": "agreement"}
+  {"prompt": "story.wav", "positive": "end.wav", "negative": "other.wav", "language": "en"}
 
 A manifest has such lines (JSONL), or columns of these names (TSV); `kind` and `prompt`, which both
 begin with, may be left out. Sources: sWUGGY and sBLIMP, Nguyen et al. 2020, arXiv:2011.11588;
 StoryCloze, spoken, Hassid et al. 2023, arXiv:2305.13009. Needs no jax.
 
-WORKDIR/evaluation/pairs/<manifest>.jsonl    the likelihoods of each pair, `Judged` by line
-WORKDIR/evaluation/pairs.json                the scores
+    WORKDIR/evaluation/pairs/<manifest>.jsonl    the likelihoods of each pair, `Judged` by line
+    WORKDIR/evaluation/pairs.json                the scores
 """
 
 import dataclasses

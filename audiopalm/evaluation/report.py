@@ -128,7 +128,7 @@ def show(
   ]
   _print(tables, columns, legend, console)
   both = [
-    dataclasses.replace(table, title=f"{table.title}, both ears")
+    dataclasses.replace(table, title=f"{table.title}, both recognizers")
     for table in tables
     if any(column.name in values for _, values in table.rows for column in INDEPENDENT)
   ]
@@ -137,7 +137,7 @@ def show(
 
 
 def show_pairs(scores: Scores, console: Console) -> None:
-  """Prints a table for each manifest of pairs of what `pairs.score` returns."""
+  """Prints one table of scores per file of pairs."""
   show({**scores, HELD_OUT: {}, "baselines": {}}, console, PAIR_COLUMNS, PAIRS_LEGEND)
 
 

@@ -143,7 +143,7 @@ def _plan(trained: Trained, options: Options) -> _Plan:
     tasks = [prompting.find_task(trained, name).name for name in tasks]
   asked = [kind for name, kind in kinds.items() if tasks is None or name in tasks]
   config = experiment.evaluation
-  search = sampling.chosen(
+  search = sampling.choose(
     config.beams if options.beams is None else options.beams,
     config.length_penalty if options.length_penalty is None else options.length_penalty,
   )

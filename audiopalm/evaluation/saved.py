@@ -1,13 +1,14 @@
 """The files of an evaluation, and its scores, which are computed from them. Needs no jax.
 
-WORKDIR/evaluation/results.json                     the scores
-WORKDIR/evaluation/checkpoint.json                  which step, the mixture's tasks and their suites
-WORKDIR/evaluation/outputs/<system>-<split>-<task>.jsonl   `answers.Answer` by line
-WORKDIR/evaluation/unfinished/                      the same until the evaluation is done
-WORKDIR/evaluation/waves/<system>/<split>/<task>/*.wav     generated speech
-WORKDIR/evaluation/recordings/<system>-<split>-<corpus>-<role>.jsonl   recordings as heard by --asr
-WORKDIR/evaluation/transcripts.jsonl                what --asr heard before, at other steps too
-WORKDIR/evaluation/pairs.json, pairs/<manifest>.jsonl      what `pairs` says
+    WORKDIR/evaluation/
+      results.json                                     the scores
+      checkpoint.json                                  the step, the tasks and their suites
+      outputs/<system>-<split>-<task>.jsonl            `answers.Answer` by line
+      unfinished/                                      the same until the evaluation is done
+      waves/<system>/<split>/<task>/*.wav              generated speech
+      recordings/<system>-<split>-<corpus>-<role>.jsonl    recordings as heard by --asr
+      transcripts.jsonl                                what --asr heard, at earlier steps too
+      pairs.json, pairs/<manifest>.jsonl               the scores of pairs
 
 All files are of one checkpoint: tasks evaluated apart are scored together, outputs of another step
 are removed. Outputs replace older ones of their tasks when the whole evaluation is done: one that

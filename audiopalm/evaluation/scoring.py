@@ -3,11 +3,11 @@
 Text outputs and speech have scores by their texts, speech by two recognizers: the run's own and an
 independent one.
 
-wer, cer, exact, bleu, chrf            texts, and speech by the run's own transcripts
-asr_bleu, asr_chrf                     of speech that translates
-independent_wer, _cer, _exact          numbers as words on both sides: "€2" is "two euros"
-independent_raw_wer                    texts as they were written
-independent_asr_bleu, _asr_chrf        of speech that translates, numbers as words
+    wer, cer, exact, bleu, chrf            texts, and speech by the run's own transcripts
+    asr_bleu, asr_chrf                     of speech that translates
+    independent_wer, _cer, _exact          numbers as words on both sides: "€2" is "two euros"
+    independent_raw_wer                    texts as they were written
+    independent_asr_bleu, _asr_chrf        of speech that translates, numbers as words
 """
 
 import dataclasses

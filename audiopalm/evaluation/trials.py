@@ -73,7 +73,7 @@ def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
   speaks.
   """
   task, experiment = kind.task, trained.experiment
-  layout, space = prompting.asked_layout(experiment, task), trained.prepared.space
+  layout, space = prompting.asked_layout(experiment.layout, task), trained.prepared.space
   entries = trained.prepared.entries(task, split)
   if not len(entries):  # a corpus may hold no voices out
     return Trial(kind, split, ())
@@ -139,8 +139,9 @@ def answer(
   sums = likelihoods.of_examples(trained, grids)
   produced, complete = [()] * len(questions), [True] * len(questions)
   if task.inputs:
-    longest = max((len(grid) - examples.prompt_rows(grid) for grid in grids), default=0)
-    prompts = [prompting.Prompt(question.streams, question.tag) for question in questions]
+    prompts = [_prompt(trained, task, question) for question in questions]
+    asked = zip(questions, prompts, strict=True)
+    longest = max((len(question.grid) - len(prompt.grid) for question, prompt in asked), default=0)
     continuations = speech.decode(trained, task, prompts, search, longest)
     complete = [continuation.complete for continuation in continuations]
     streams = [continuation.streams for continuation in continuations]
@@ -156,6 +157,15 @@ def answer(
   return answers + [
     Answer(system, task.name, trial.split, id, "", None, (), left_out=True) for id in trial.too_long
   ]
+
+
+def _prompt(trained: Trained, task: Task, question: Question) -> prompting.Prompt:
+  """Returns what asks a question: the first rows of its grid, but where the layout arranges that,
+  which hides other parts of a stream in training than it asks for."""
+  layout, grid = prompting.asked_layout(trained.experiment.layout, task), question.grid
+  if layout.arranges:
+    grid = layouts.prompt(layout, question.streams, question.tag, trained.prepared.space)
+  return prompting.Prompt(question.streams, question.tag, grid=grid.first(grid.prompt_rows))
 
 
 def outputs(

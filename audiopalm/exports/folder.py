@@ -2,7 +2,8 @@
 
 docs/export.md lists its files. audiopalm.json, audiopalm.safetensors and the text tokenizer's own
 file (text.model, text.tokenizer.json) are for `audiopalm import` alone; tokenizers/STREAM has what
-a tokenizer of the user's own class saves, and its `sources`.
+a tokenizer of the user's own class saves, and its `sources`; variables.safetensors the variables of
+the objective, by their path ("codebook/counts"), if it has any.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+from flax import traverse_util
 from safetensors import numpy as arrays_files
 
 from audiopalm import experiment as experiments
@@ -23,6 +25,7 @@ from audiopalm.errors import CheckpointError, ConfigError, TokenSpaceError
 from audiopalm.experiment import Experiment
 from audiopalm.exports import speech, standalone, tasks, text_tokenizer
 from audiopalm.parts import pytorch
+from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.base import Fitted
 from audiopalm.tokens import space as token_space
 from audiopalm.tokens.space import TokenSpace
@@ -31,13 +34,14 @@ from audiopalm.version import VERSION
 FORMAT = 1
 OURS = "audiopalm.json"
 MODEL, REST, MANIFEST = "model.safetensors", "audiopalm.safetensors", "manifest.json"
-TOKENIZERS = "tokenizers"
+TOKENIZERS, VARIABLES = "tokenizers", "variables.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportedRun:
   """What an exported folder holds of a run: `params` are numpy arrays in the tree of its model,
-  `longest` the longest input of each task by stream, in frames."""
+  `longest` the longest input of each task by stream, in frames, `variables` those of its objective
+  (`objectives.base.Objective`)."""
 
   experiment: Experiment
   tokenizers: Mapping[str, Fitted]
@@ -45,13 +49,14 @@ class ExportedRun:
   params: Mapping[str, Any]
   step: int
   longest: Mapping[str, Mapping[str, int]]
+  variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def check(experiment: Experiment) -> None:
   """Raises ConfigError for an experiment that could not be exported once it is trained."""
   pytorch.check(experiment.model)
   known = (*text_tokenizer.KINDS, *speech.KINDS)
-  for tokenizer in experiment.tokenizers:
+  for tokenizer in map(kept.plain, experiment.tokenizers):
     if type(tokenizer) not in known and not hasattr(tokenizer, "sources"):
       raise ConfigError(
         f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
@@ -86,6 +91,8 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
     part.mkdir()
     save_arrays(part / MODEL, tensors, {"format": "pt"})
     save_arrays(part / REST, rest, {})
+    if run.variables:
+      save_arrays(part / VARIABLES, traverse_util.flatten_dict(run.variables, sep="/"), {})
     config = model.config(space.special("stop"), experiment.data.row_length)
     _write_json(part / "config.json", config)
     _write_json(part / tasks.FILE, generation)
@@ -100,6 +107,7 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
       "step": run.step,
       "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
       "longest_input": run.longest,
+      "variables": sorted(run.variables),
       "experiment": json.loads(experiment.to_json()),
     }
     files.write_json(part / OURS, about)
@@ -122,8 +130,11 @@ def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
         "fingerprint is another than in manifest.json. Export the run again."
       )
   params = pytorch.of(experiment.model, space).params(tensors, rest)
+  variables = {}
+  if about.get("variables"):  # older folders never have any
+    variables = traverse_util.unflatten_dict(load_arrays(folder / VARIABLES)[0], sep="/")
   return ExportedRun(
-    experiment, tokenizers, manifest, params, about["step"], about["longest_input"]
+    experiment, tokenizers, manifest, params, about["step"], about["longest_input"], variables
   )
 
 
@@ -150,8 +161,9 @@ def _read_about(folder: Path) -> dict[str, Any]:
 
 def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
   text = token_space.text_stream(space.streams)
-  names = speech.names(run.experiment.tokenizers)
-  for settings in run.experiment.tokenizers:
+  plain = tuple(map(kept.plain, run.experiment.tokenizers))
+  names = speech.names(plain)
+  for settings in plain:
     stream, tokenizer = settings.stream, run.tokenizers[settings.stream]
     if stream in names:
       save_arrays(part / f"{names[stream]}.safetensors", *speech.pack(tokenizer))
@@ -169,9 +181,10 @@ def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
 
 
 def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
-  names = speech.names(experiment.tokenizers)
+  plain = tuple(map(kept.plain, experiment.tokenizers))
+  names = speech.names(plain)
   fitted = {}
-  for settings in experiment.tokenizers:
+  for settings in plain:
     stream = settings.stream
     if stream in names:
       fitted[stream] = speech.unpack(

@@ -39,7 +39,7 @@ def generation_config(
   space = prepared.space
   stop = space.special("stop")
   plans = plans or any(
-    _takes_turns(placing.place(prompting.asked_layout(experiment, task), space))
+    _takes_turns(placing.place(prompting.asked_layout(experiment.layout, task), space))
     for task in experiment.tasks
   )
   config = {
@@ -56,7 +56,7 @@ def generation_config(
 
 
 def _task(experiment: Experiment, task: Task, prepared: Prepared, plans: bool) -> dict[str, Any]:
-  layout, space = prompting.asked_layout(experiment, task), prepared.space
+  layout, space = prompting.asked_layout(experiment.layout, task), prepared.space
   config = {
     "tags": _tags(task, layout, prepared),
     "inputs": list(layouts.given_streams(layout)),

@@ -25,7 +25,7 @@ REACH_S = 0.04  # how far a sound may last beyond the states that show it, at a 
 
 
 @dataclasses.dataclass(frozen=True)
-class Span:
+class IdSpan:
   """The ids `first` to `stop` - 1 of a text, and what they say: a phone, a word, or several words
   that are spoken as one."""
 
@@ -43,8 +43,8 @@ class SpokenText:
   """The ids of a text, its words, and its phones where the ids are phonemes."""
 
   ids_N: np.ndarray
-  words: tuple[Span, ...]
-  phones: tuple[Span, ...] = ()
+  words: tuple[IdSpan, ...]
+  phones: tuple[IdSpan, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +77,10 @@ def _of_phonemes(utterance: Utterance, tokenizer: phonemes.FittedPhonemes) -> Sp
     first = len(ids)
     for symbol in word:
       own = tokenizer.encode_text(symbol)
-      phones.append(Span((symbol,), len(ids), len(ids) + len(own)))
+      phones.append(IdSpan((symbol,), len(ids), len(ids) + len(own)))
       ids += own
     if word or phonemes.is_word(token):
-      words.append(Span((token,), first, len(ids)))
+      words.append(IdSpan((token,), first, len(ids)))
   return SpokenText(np.array(ids, int), _joined(words), tuple(phones))
 
 
@@ -90,7 +90,7 @@ def _of_text(utterance: Utterance, tokenizer: Fitted) -> SpokenText:
   named = dataclasses.replace(utterance, words=tuple(Word(token, 0.0, 0.0) for token in tokens))
   ends = word_ends.ends_in_text(named, ids.tolist(), tokenizer.encode_text) if tokens else []
   words = [
-    Span((token,), *span) for token, *span in zip(tokens, [0, *ends[:-1]], ends, strict=True)
+    IdSpan((token,), *span) for token, *span in zip(tokens, [0, *ends[:-1]], ends, strict=True)
   ]
   # A word that cannot be cut off has its ids among those of the next one: here it gets all of them.
   for number in range(len(words) - 2, -1, -1):
@@ -101,14 +101,14 @@ def _of_text(utterance: Utterance, tokenizer: Fitted) -> SpokenText:
   return SpokenText(ids, _joined(words))
 
 
-def _joined(words: Sequence[Span]) -> tuple[Span, ...]:
+def _joined(words: Sequence[IdSpan]) -> tuple[IdSpan, ...]:
   """Returns words of which those without ids are joined to the one before, or else to the next."""
-  joined: list[Span] = []
+  joined: list[IdSpan] = []
   for word in words:
     if joined and not (word.has_ids and joined[-1].has_ids):
       before = joined.pop()
       own = before if before.has_ids else word
-      word = Span(before.texts + word.texts, own.first, own.stop)
+      word = IdSpan(before.texts + word.texts, own.first, own.stop)
     joined.append(word)
   return tuple(word for word in joined if word.has_ids)
 
@@ -180,7 +180,7 @@ def times(
       begins[following.first] -= reach_s
   begins[wanted.words[0].first] -= min(REACH_S, starts[wanted.words[0].first])
 
-  def spread(spans: Sequence[Span], kind: Callable) -> tuple:
+  def spread(spans: Sequence[IdSpan], kind: Callable) -> tuple:
     return tuple(
       kind(*timed)
       for span in spans

@@ -1,11 +1,11 @@
 """Beam search on the device, one row at a time; `decode` loops over it.
 
-logits of every beam -> its best next ids -> of all those of a prompt, the best go on
--> one that ends among the best is kept by its score -> the cache follows its beams
+logits of every beam -> its best next ids -> the best of all candidates of a prompt continue
+-> a candidate that ends is kept with its score -> the cache is reordered to match the beams
 
-In arrays P counts prompts and N the beams of each; their P x N rows, prompt by prompt, are the
-batch B of the model, and C their candidates. A row that is not alive has a log-likelihood of -inf
-and stands in the plan's last state.
+In array names P is prompts, N the beams of each prompt and C candidates. The batch B of the model
+is the P x N beams, prompt by prompt. A beam that is not alive has a log-likelihood of -inf and is
+in the last state of the plan.
 """
 
 import dataclasses
@@ -29,24 +29,26 @@ from audiopalm.settings import Machine
 from audiopalm.types import HOLE
 
 Arrays = Mapping[str, jax.Array | row_step.Live]
-OF_LIVE = ("state_B", "frames_B", "left_B", "log_likelihood_B")  # what choosing changes of `Live`
+# The fields of `Live` that `_choose` updates.
+OF_LIVE = ("state_B", "frames_B", "left_B", "log_likelihood_B")
 
 
 def check(plan: Plan, what: str) -> None:
-  """Raises ConfigError for a plan that does not predict one id a row; `what` names it."""
+  """Raises ConfigError unless the plan predicts one id per row; `what` names the plan in the
+  error."""
   mode_SK = np.delete(plan.mode_SK, plan.end, axis=0)
   if (mode_SK[:, 0] != Mode.PREDICT).any() or (mode_SK[:, 1:] != Mode.HOLE).any():
     raise ConfigError(
-      f"Beam search chooses one id a row, but {what} does not predict one column of the grid and "
+      f"Beam search chooses one id per row, but {what} does not predict one column of the grid and "
       "nothing beside it. Decode it with beams=1."
     )
 
 
 @functools.partial(jax.jit, static_argnames="many")
-def fork(now: Arrays, end, many: int) -> Arrays:
-  """Returns what `row` starts from: what sampling starts from, each batch row `many` times.
-
-  Of the rows of a prompt the first is alive; a prompt whose plan has ended is answered already.
+def fork(now: Arrays, end: jax.typing.ArrayLike, many: int) -> Arrays:
+  """Returns the state that `row` starts from: that of sampling, with each batch row repeated `many`
+  times. Only the first beam of each prompt is alive at first. A prompt whose plan has ended is
+  already answered.
   """
 
   def repeated(array):
@@ -86,15 +88,15 @@ def row(
   params: Params,
   tables: plans.Tables,
   now: Arrays,
-  most: jax.Array,
+  most: jax.typing.ArrayLike,
   prompt_slots: int,
   beams: Beams,
   machine: Machine,
 ) -> Arrays:
-  """Returns what it was given after one more row of every beam.
+  """Returns the state `now` after one more row of every beam.
 
-  At most `most` rows follow a prompt altogether; the first `prompt_slots` slots of the cache hold
-  prompts, which the beams of a prompt share.
+  At most `most` rows follow a prompt in total. The first `prompt_slots` slots of the cache hold the
+  prompts, which are the same for all beams of a prompt.
   """
   live = now["live"]
   logits_BV = model.head.draw(params, live.hidden_BD, None, _first_column, machine)
@@ -106,20 +108,22 @@ def row(
   changes = {name: chosen.pop(name) for name in OF_LIVE}
   cache = _reordered(live.cache, from_B, prompt_slots)
   live = dataclasses.replace(live, cache=cache, **changes)
-  live = row_step.advanced(model, params, live, cells_BK, machine)
+  live = row_step.advance(model, params, live, cells_BK, machine)
   return {**chosen, "row": now["row"] + 1, "live": live}
 
 
-def _first_column(kept, column: int, logits_BV):
-  """Returns the logits of column 0, and holes for the cells beside it (`check`)."""
-  holes_B = jnp.full_like(jnp.max(logits_BV, axis=1), HOLE, jnp.int32)  # for its shape alone
+def _first_column(
+  kept: jax.Array | None, column: int, logits_BV: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the logits of column 0, and holes for the other columns (see `check`)."""
+  holes_B = jnp.full_like(jnp.max(logits_BV, axis=1), HOLE, jnp.int32)  # only for the shape
   return (logits_BV if column == 0 else kept), holes_B
 
 
 def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
   """Returns the best answer to each prompt, under the names of `decode.RESULTS`.
 
-  Of those that ended the one with the highest score; where none did, the likeliest that goes on.
+  This is the best finished beam, or the most likely unfinished one if none finished.
   """
   names = ("best_PN", "best_log_likelihood_PN", "best_tokens_PNR")
   score_P, log_likelihood_P, tokens_PR = (np.asarray(now[name])[:, 0] for name in names)
@@ -139,17 +143,17 @@ def best(now: Arrays, end: int, columns: int) -> dict[str, np.ndarray]:
 
 
 def _choose(
-  beams: Beams, settled: tuple[plans.Tables, jax.Array, jax.Array], now: Arrays
+  beams: Beams, context: tuple[plans.Tables, jax.Array, jax.typing.ArrayLike], now: Arrays
 ) -> Arrays:
-  """Returns the rows that go on, each with its new cells and the row it comes from, and the best
-  answers so far. `settled` is the plan's tables, the number of the row, and how many there may be.
+  """Returns the beams that continue, each with its new cells and the beam it comes from, and the
+  best answers so far. `context` is (tables of the plan, number of the row, most rows).
   """
-  tables, row, most = settled
+  tables, row, most = context
   many, ids, columns = beams.beams, now["logits_BV"].shape[1], tables.mode_SK.shape[1]
   prompts = len(now["state_B"]) // many
   classes_BC = tables.allowed_SKC[now["state_B"], 0]
   logits_BV = jnp.where(plans.allowed(tables, 0, classes_BC, ids), now["logits_BV"], -jnp.inf)
-  # Each row has one id that ends it: of twice as many candidates, enough go on.
+  # Each beam has one id that ends it, so twice as many candidates always leave enough to continue.
   most_BC, ids_BC = lax.top_k(logits_BV, min(2 * many, ids))
   log_sum_B1 = jax.nn.logsumexp(logits_BV, axis=-1, keepdims=True)
   alive_B1 = now["log_likelihood_B"][:, None]
@@ -166,7 +170,8 @@ def _choose(
   registers = [register.reshape(ids_PC.shape) for register in registers]
   ended_PC = registers[0] == tables.end
 
-  # What ends counts if it is among the best, as what goes on does: one beam is greedy decoding.
+  # A candidate that ends counts only if it is among the `many` best, as for those that continue. So
+  # one beam is greedy decoding.
   keeps_PC = ended_PC & (jnp.arange(2 * many) < many)
   scores_PC = jnp.where(keeps_PC, beams.score(sums_PC, row + 1), -jnp.inf)
   answers = {"best_log_likelihood_PN": sums_PC, "best_tokens_PNR": tokens_PCR}
@@ -175,7 +180,7 @@ def _choose(
     name: _taken(jnp.concatenate([now[name], new], axis=1), at_PN) for name, new in answers.items()
   }
   alive_PN, at_PN = lax.top_k(jnp.where(ended_PC, -jnp.inf, sums_PC), many)
-  # Enough have ended, or what goes on can only get worse than the best that has.
+  # Stop if enough have ended, or if no beam that continues can still beat the best answer.
   enough_P = (best_PN > -jnp.inf).all(axis=1)
   enough_P |= best_PN[:, 0] >= beams.score(alive_PN[:, 0], most)
   alive_PN = jnp.where(enough_P[:, None], -jnp.inf, alive_PN)
@@ -196,10 +201,10 @@ def _choose(
 
 
 def _reordered(cache: caches.Cache, from_B: jax.Array, prompt_slots: int) -> caches.Cache:
-  """Returns the cache with each row's slots from those of the row it comes from."""
+  """Returns the cache with each beam's slots taken from the beam it comes from."""
 
   def follow(kept):
-    # All beams of a prompt hold the same in its slots.
+    # The slots of the prompt are the same for all of its beams.
     slots, batch, split = kept.ndim - 2, kept.ndim - 4, _split(kept)
     decoded = lax.slice_in_dim(kept, prompt_slots, kept.shape[slots], axis=slots)
     take = sharding.mapped(
@@ -212,15 +217,15 @@ def _reordered(cache: caches.Cache, from_B: jax.Array, prompt_slots: int) -> cac
 
 
 def _by_rows(local: Callable[..., Arrays], whole: object, arrays: Arrays) -> Arrays:
-  """Returns local(whole, arrays), where each device has the rows of some prompts."""
+  """Returns local(whole, arrays), where each device has all beams of some of the prompts."""
   rows = PartitionSpec(sharding.layout_of(arrays["state_B"])[0])
   return sharding.mapped(local, (PartitionSpec(), rows), rows)(whole, arrays)
 
 
-def _split(array) -> PartitionSpec:
+def _split(array: jax.Array) -> PartitionSpec:
   return PartitionSpec(*sharding.layout_of(array))
 
 
-def _taken(array, at_PN):
+def _taken(array: jax.Array, at_PN: jax.Array) -> jax.Array:
   """Returns array[p, at_PN[p, n]]."""
   return jax.vmap(lambda part, at_N: part[at_N])(array, at_PN)

@@ -1,4 +1,4 @@
-"""The key/value cache: what decoding keeps of the rows before, in slots."""
+"""The key/value cache of decoding: keys and values of earlier rows, in slots."""
 
 import dataclasses
 import functools
@@ -11,19 +11,19 @@ from jax.sharding import PartitionSpec
 from audiopalm import sharding
 
 SMALLEST_BUCKET = 32
-Kept = jax.Array | tuple[jax.Array, ...]  # of all layers in front, or of each layer
-AXES = ("layers", "batch", "kv_heads", None, "head_width")  # of keys and values, as sharding names
+Kept = jax.Array | tuple[jax.Array, ...]  # with a leading layer axis, or one array per layer
+AXES = ("layers", "batch", "kv_heads", None, "head_width")  # logical axes of keys and values
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cache:
   """Rotated keys and values [B, G, J, H] in J slots, of which the first `used` are filled: a tuple
-  with those of each layer, or one array with all layers in front, in the dtype of products.
+  with one array per layer, or one array with a leading layer axis, in the dtype of matrix products.
 
-  `positions_BJ` is the position of each slot's row in its own sequence, -1 where there is none: a
-  short prompt is padded in front. `used` is one number where all sequences of the batch write their
-  next row into the same slot, which is fastest, and used_B where each has its own.
+  `positions_BJ` is the position of each slot's row in its own sequence, -1 for an empty slot: short
+  prompts are padded in front. `used` is a scalar if all sequences of the batch write their next row
+  into the same slot, which is fastest, and [B] if each sequence has its own.
 
       prompts of 2 and 4 rows, J = 6, one row decoded      -1 -1  0  1  2 -1
                                                             0  1  2  3  4 -1
@@ -34,9 +34,9 @@ class Cache:
   positions_BJ: jax.Array
   used: jax.Array
 
-  def with_row(self, kept, new):
-    """Returns an array of the cache with one more row per sequence: keys or values [B, 1, G, H],
-    all layers in front or none, or positions [B, 1]."""
+  def with_row(self, kept: jax.Array, new: jax.Array) -> jax.Array:
+    """Returns an array of the cache with one more row per sequence. `new` is keys or values [B, 1,
+    G, H], with or without a leading layer axis, or positions [B, 1]."""
     slots = -1
     if kept.ndim > 2:
       slots, new = -2, jnp.swapaxes(new, -3, -2).astype(kept.dtype)
@@ -50,23 +50,24 @@ class Cache:
 
 
 def bucket(rows: int) -> int:
-  """Returns the least of 32, 48, 64, 96, 128, 192, ... that holds the rows: few compiled shapes."""
+  """Returns the smallest of 32, 48, 64, 96, 128, 192, ... that is at least `rows`, so that few
+  shapes are compiled."""
   power = max(SMALLEST_BUCKET, 1 << (rows - 1).bit_length())
   smaller = power * 3 // 4
   return smaller if smaller >= max(rows, SMALLEST_BUCKET) else power
 
 
-def filled(
+def fill(
   new: tuple[jax.Array, jax.Array],
   positions_BP: jax.Array,
   slots: int,
   apart: bool = False,
-  dtype: jnp.dtype | None = None,
+  dtype: jax.typing.DTypeLike | None = None,
   shared: bool = True,
 ) -> Cache:
-  """Returns a cache of `slots` slots beginning with the keys and values [layers, B, L, G, H] of a
-  prompt, cast to `dtype` unless it is None; with `apart` those of each layer are arrays of their
-  own. `shared` says whether all sequences write into the same slots for good."""
+  """Returns a cache of `slots` slots that begins with the keys and values [layers, B, L, G, H] of a
+  prompt, cast to `dtype` unless it is None. `apart`: one array per layer. `shared`: all sequences
+  write their next rows into the same slots."""
 
   def heads_first(array):
     array = jnp.swapaxes(array, 2, 3).astype(dtype or array.dtype)
@@ -74,11 +75,11 @@ def filled(
 
   prompt = positions_BP.shape[1]
   used = jnp.int32(prompt) if shared else jnp.full_like(positions_BP[:, 0], prompt)
-  return grown(Cache(heads_first(new[0]), heads_first(new[1]), positions_BP, used), slots)
+  return grow(Cache(heads_first(new[0]), heads_first(new[1]), positions_BP, used), slots)
 
 
-def extended(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Cache:
-  """Returns the cache with one more row per sequence: what `Model.step` returns."""
+def extend(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Cache:
+  """Returns the cache with one more row per sequence, the keys and values from `Model.step`."""
   keys, values = (
     jax.tree.map(cache.with_row, kept, rows)
     for kept, rows in zip((cache.keys, cache.values), new, strict=True)
@@ -87,7 +88,7 @@ def extended(cache: Cache, new: tuple[Kept, Kept], positions_B: jax.Array) -> Ca
   return Cache(keys, values, positions_BJ, cache.used + 1)
 
 
-def grown(cache: Cache, slots: int) -> Cache:
+def grow(cache: Cache, slots: int) -> Cache:
   """Returns the cache with more slots."""
   more = slots - cache.positions_BJ.shape[1]
 

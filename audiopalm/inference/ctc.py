@@ -10,7 +10,7 @@ import numpy as np
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
 from audiopalm.inference.trained import Trained
-from audiopalm.models.base import ClipEncoder
+from audiopalm.models.base import ClipClasses, ClipEncoder, Params
 from audiopalm.nn import fronts
 
 
@@ -55,5 +55,7 @@ def _is_ctc(part: object, stream: str) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _scored(head, params, hidden_BTD, products):
+def _scored(
+  head: ClipClasses, params: Params, hidden_BTD: jax.Array, products: str | None
+) -> jax.Array:
   return head.log_probs(params, hidden_BTD, products)

@@ -1,8 +1,8 @@
 """Decoding: prompts in, whole grids out, driven row by row by a layout's plan.
 
 prompts, padded in front to one length -> one pass fills the cache
--> one loop on the device over `row_step.row`, or over beams
--> until every example is in the plan's last state
+-> a loop on the device over `row_step.row` or `beams.row`
+-> until every example is in the last state of the plan
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE, Grid
 
-FIRST_ROWS = 64  # there is room for before a cache grows: most texts end within them
+FIRST_ROWS = 64  # room in the cache before it grows: most texts are shorter
 RESULTS = ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
 
 
@@ -33,8 +33,9 @@ RESULTS = ("tokens_BRK", "rows_B", "log_likelihood_B", "cells_B", "state_B")
 class Decoded:
   """One finished grid: the prompt's rows and those decoded after it.
 
-  `log_likelihood` is the sum of the log-probabilities of the `predicted_cells`, each among the ids
-  the plan allowed there. `complete` is False where `max_rows` came before the plan's end.
+  `log_likelihood` is the sum of the log-probabilities of the `predicted_cells`, normalized over the
+  ids that the plan allows there. `complete` is False if `max_rows` was reached before the end of
+  the plan.
   """
 
   tokens_LK: np.ndarray
@@ -57,13 +58,14 @@ def decode(
   fill: bool = False,
   given: Sequence[np.ndarray] | None = None,
 ) -> list[Decoded]:
-  """Returns one Decoded per prompt, in their order.
+  """Returns one Decoded per prompt, in the order of the prompts.
 
   At most `max_rows` rows follow each prompt. `given` holds each example's conditioning grid
-  (`layouts.conditioning`), for plans that read one. A result depends on its own prompt and on `key`
-  only, not on the batch it was decoded in; equal prompts draw differently, by how many came before.
-  With `Beams` each beam takes a batch row, so fewer prompts fit; ConfigError for several columns.
-  `fill` gives every batch as many rows, some of them empty: one compiled program for all.
+  (`layouts.conditioning`), for plans that read one. A result depends only on its own prompt and on
+  `key`, not on the batch; the key of a prompt depends on how many equal prompts precede it, so
+  equal prompts draw differently. With `Beams` each beam takes a batch row, so fewer prompts fit;
+  ConfigError for several columns. `fill` pads every batch to `batch_rows`, so that all batches
+  share one compiled program.
   """
   if (plan.mode_SK == Mode.GIVEN).any() and given is None:
     raise LayoutError(
@@ -126,8 +128,8 @@ def decode(
 
 
 def stages(length: int, rows: int) -> list[int]:
-  """Returns the numbers of slots a cache has one after another while at most `rows` rows follow
-  `length`: a row reads all slots, so there are few before there must be many.
+  """Returns the successive numbers of slots of a cache while at most `rows` rows follow `length`.
+  Each row reads all slots, so the cache starts small and grows.
 
       stages(64, 256) == [128, 256, 384]
   """
@@ -137,8 +139,8 @@ def stages(length: int, rows: int) -> list[int]:
   return slots
 
 
-def _keys(prompts: Sequence[Grid], key):
-  """Returns one key per prompt, from what it says and how many equal ones came before."""
+def _keys(prompts: Sequence[Grid], key: jax.Array) -> jax.Array:
+  """Returns one key per prompt, from its tokens and the number of equal prompts before it."""
   words, seen = [], {}
   for prompt in prompts:
     word = zlib.crc32(np.ascontiguousarray(prompt.tokens_LK, np.int32).tobytes())
@@ -151,7 +153,7 @@ def _keys(prompts: Sequence[Grid], key):
 def _conditioning(
   given: Sequence[np.ndarray] | None, numbers: Sequence[int], batch_rows: int, columns: int
 ) -> np.ndarray:
-  """Returns given_BRK of a batch, holes behind each example; R is 1 where nothing is given."""
+  """Returns given_BRK of a batch, padded with holes; R is 1 if nothing is given."""
   grids = [] if given is None else [given[number] for number in numbers]
   longest = max(map(len, grids), default=0)
   room = caches.bucket(longest) if longest else 1
@@ -165,15 +167,27 @@ def _conditioning(
   jax.jit, static_argnames=("model", "slots", "prompt_slots", "sampling", "machine")
 )
 def _loop(
-  model, params, tables, given_BRK, now, limit, most, *, slots, prompt_slots, sampling, machine
-):  # fmt: skip
-  """Returns what it was given after more rows: until `limit` rows are decoded, or all ended.
+  model: LanguageModel,
+  params: Params,
+  tables: plans.Tables,
+  given_BRK: jax.Array,
+  now: beams.Arrays,
+  limit: jax.typing.ArrayLike,
+  most: jax.typing.ArrayLike,
+  *,
+  slots: int,
+  prompt_slots: int,
+  sampling: Sampling | Beams,
+  machine: Machine,
+) -> beams.Arrays:
+  """Returns the state `now` after more rows: until `limit` rows are decoded or all sequences ended.
 
-  `now` is {"row": number of the next row, "live": Live, "tokens_BRK": rows so far}, or what
-  `beams.fork` makes of it, whose prompts take `prompt_slots` slots and `most` rows at most.
+  `now` is {"row": number of the next row, "live": Live, "tokens_BRK": rows so far}, or the result
+  of `beams.fork`. For beams, prompts take `prompt_slots` slots of the cache and at most `most` rows
+  follow.
   """
   live = now["live"]
-  live = dataclasses.replace(live, cache=caches.grown(live.cache, slots))
+  live = dataclasses.replace(live, cache=caches.grow(live.cache, slots))
 
   def going(now):
     return (now["row"] < limit) & jnp.any(now["live"].state_B != tables.end)

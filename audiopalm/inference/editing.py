@@ -1,8 +1,8 @@
-"""Speech edited: what is asked of a model of `Infill` about a recording and its new transcript.
+"""Speech editing with `Infill`: from a recording and its new transcript to a prompt.
 
-transcript   the cat   sat down                the words that differ, and their time in the wave
+transcript   the cat   sat down                words that differ, and their time in the wave
 text         the small dog sat down
-recording    frames 0-9 | hole 9-21 | 21-40    the model speaks the hole, from all around it
+recording    frames 0-9 | hole 9-21 | 21-40    the model fills the hole from its context
 """
 
 import difflib
@@ -18,16 +18,16 @@ from audiopalm.inference.trained import Trained
 from audiopalm.metrics import text as text_metrics
 from audiopalm.types import Task
 
-# Seconds that a changed word takes on either side of it, as in VoiceCraft's code: how words sound
-# depends on their neighbors.
+# Seconds added on either side of a changed word, as in VoiceCraft's code: the sound of a word
+# depends on its neighbors.
 MARGIN_S = 0.08
 
 Span = tuple[float, float | None]  # start and end in seconds; None is the end of the recording
 
 
 def check(trained: Trained, task: Task) -> None:
-  """Raises ConfigError for a task that cannot speak a part of a recording anew."""
-  layout = prompting.asked_layout(trained.experiment, task)
+  """Raises ConfigError for a task that cannot replace a part of a recording."""
+  layout = prompting.asked_layout(trained.experiment.layout, task)
   fills = any(isinstance(part, layouts.Infill) for part in getattr(layout, "parts", ()))
   streams = [trained.prepared.tokenizers[stream].spec for _, stream in task.inputs + task.outputs]
   if not fills or [spec.modality for spec in streams] != ["text", "speech"]:
@@ -38,17 +38,17 @@ def check(trained: Trained, task: Task) -> None:
   if streams[1].rate_hz is None:
     raise ConfigError(
       f"Task {task.name!r} cannot edit a recording: frames of its tokenizer {streams[1].name!r} "
-      "have no fixed length, so seconds say nothing of them. Train it with collapse=False."
+      "have no fixed length, so a time cannot be turned into frames. Train it with collapse=False."
     )
 
 
 def spans_between(transcript: str, text: str, wave_S: np.ndarray, language: str) -> list[Span]:
-  """Returns the spans of a recording where `text` differs from `transcript`, what it says now.
+  """Returns the spans of a recording where `text` differs from its present `transcript`.
 
-  Words are compared without case and punctuation. When each is spoken is estimated: the time
-  between the pauses, shared out by letters. A span holds the words that change, or the pause where
-  words are put in, and `MARGIN_S` on either side; at the ends of the text it reaches the ends of
-  the recording. ConfigError for equal texts.
+  Words are compared without case and punctuation. The time of each word is estimated: the time
+  between pauses is divided in proportion to the number of letters. A span holds the changed words,
+  or the pause where words are inserted, plus `MARGIN_S` on either side; at the ends of the text it
+  reaches the ends of the recording. ConfigError for equal texts.
   """
   old, new = (text_metrics.words(orthography.plain(one), language) for one in (transcript, text))
   if not old:
@@ -71,8 +71,8 @@ def spans_between(transcript: str, text: str, wave_S: np.ndarray, language: str)
 
 
 def _word_times(words: Sequence[str], wave_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns float [W + 1] twice: the estimated seconds at which 0, 1, ..., W words are over, and at
-  which the next one begins. They differ by the pause between the two."""
+  """Returns two float arrays [W + 1]: the estimated seconds at which the first 0, 1, ..., W words
+  have ended, and at which the next word begins. They differ by the pause between the words."""
   duration_s = len(wave_S) / waveform.RATE_HZ
   edges = [0.0, *np.ravel(silence.pauses(wave_S, waveform.RATE_HZ)).tolist(), duration_s]
   starts_s, stops_s = np.asarray(edges[::2]), np.asarray(edges[1::2])  # between the pauses
@@ -91,10 +91,10 @@ def _word_times(words: Sequence[str], wave_S: np.ndarray) -> tuple[np.ndarray, n
 def holes_of(
   spans: Sequence[Span], frames: int, rate_hz: float, duration_s: float
 ) -> list[tuple[int, int]]:
-  """Returns the frames (start, stop) of spans of a recording, in order; those that touch are one.
+  """Returns the frames (start, stop) of spans of a recording, in order; adjacent spans are merged.
 
   A span that begins where the recording ends asks for more of it: (frames, frames). ConfigError for
-  one that is empty or not within the recording.
+  a span that is empty or not within the recording.
   """
   holes: list[tuple[int, int]] = []
   for start_s, end_s in sorted((start, duration_s if end is None else end) for start, end in spans):

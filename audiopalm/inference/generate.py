@@ -1,4 +1,4 @@
-"""Answers of a trained model to recordings and texts: prompts, decoding, and back to sound.
+"""Generation from recordings and texts: prompts, decoding, and conversion back to sound.
 
 wave or text -> pieces the model can take -> tokenizer.encode -> layouts.prompt -> decode.decode
              -> layouts.recover -> tokenizer.decode -> pieces joined
@@ -28,10 +28,10 @@ SILENCE_S = 0.2  # between the waves of two pieces
 class Input:
   """A recording (at `waveform.RATE_HZ`) or a text, and the name that messages and results carry.
 
-  Both are a recording and what it shall say: `edits` says where that differs, by what it says now
-  or by spans in seconds (`editing`). `notes` say how the recording was read (`waveform.Loaded`);
-  they are the first of the result. At `joins` another recording of the same file begins, which is
-  asked separately.
+  With both, the recording is edited to say the text: `edits` is its present transcript or the spans
+  to replace in seconds (`editing`). `notes` say how the recording was read (`waveform.Loaded`);
+  they become the first notes of the result. `joins` are the samples at which another recording of
+  the same file begins; each is answered separately.
   """
 
   name: str
@@ -46,9 +46,9 @@ class Input:
 class Result:
   """The answer to one input: `texts` and `waves` by output ("target.units"), in the task's order.
 
-  `languages` are those of the tag by role; `likelihoods` holds the log-likelihood per cell of every
-  language that was tried where none was named. `notes` say what a user should know: channels left
-  out, cuts, outputs without their stop.
+  `languages` are those of the tag, by role. `likelihoods` holds the log-likelihood per cell of
+  every language that was tried, if none was named. `notes` say what a user should know: channels
+  left out, cuts, outputs without a stop.
   """
 
   name: str
@@ -63,12 +63,12 @@ class Result:
 
   @property
   def text(self) -> str | None:
-    """The last text the task gives, None where it gives none."""
+    """The last text output of the task, None if it has none."""
     return list(self.texts.values())[-1] if self.texts else None
 
   @property
   def wave_S(self) -> np.ndarray | None:
-    """The last speech the task gives, None where it gives none."""
+    """The last speech output of the task, None if it has none."""
     return list(self.waves.values())[-1] if self.waves else None
 
 
@@ -82,7 +82,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Asked:
-  """What is asked about one input: one prompt per piece, for every candidate of languages."""
+  """The prompts for one input: one prompt per piece, for every candidate of languages."""
 
   name: str
   prompts: tuple[tuple[dict[str, str], list[Prompt]], ...]
@@ -103,13 +103,13 @@ def generate(
 ) -> list[Result | Failure]:
   """Returns a Result for each input, or a Failure with the reason, in the order of the inputs.
 
-  An input longer than what the model was trained on is cut at pauses (a text: between sentences, or
-  where there are none `pieces.cut_text`) and the outputs are joined as their language joins them. A
-  text and a voice are read in their one form: `orthography.plain`. A task without inputs continues
-  what it is given. Where a language is left open every candidate is decoded and the one whose
-  output has the highest log-likelihood per cell is kept. `voice` defaults to the first training
-  voice of the output language. ConfigError, before anything is decoded, for a task, language or
-  voice that the run does not know and for an input of the wrong kind.
+  An input longer than what the model was trained on is cut at pauses (a text: between sentences,
+  else as in `pieces.cut_text`), and the outputs are joined by the rules of their language. Texts
+  and voices are normalized with `orthography.plain`. A task without inputs continues what it is
+  given. If a language is not given, every candidate is decoded and the one whose output has the
+  highest log-likelihood per cell is kept. `voice` defaults to the first training voice of the
+  output language. ConfigError, before anything is decoded, for a task, language or voice that the
+  run does not know and for an input of the wrong kind.
   """
   task = prompting.find_task(trained, task_name)
   if any(given.edits is not None for given in inputs):
@@ -141,24 +141,25 @@ def generate(
 
 
 def longest_input(trained: Trained, task: Task, side: Side) -> int:
-  """Returns how many frames of input the task may get: a quarter more than any it was trained on.
+  """Returns the most input frames for a task: a quarter more than the longest in training.
 
-  Examples that a row could not hold were not trained on, so an input longer than a row is above it.
-  The quarter is for speakers slower than those of the corpus.
+  Examples longer than a batch row were not trained on, so such an input exceeds this limit. The
+  quarter allows for speakers slower than those of the corpus.
   """
   return trained.prepared.longest_input(task, side) * 5 // 4
 
 
 def _asked_side(trained: Trained, task: Task) -> Side:
-  """Returns the side the user gives: the input, or the output where its beginning is continued."""
+  """Returns the side that the user gives: the input, or the output if its beginning is
+  continued."""
   if not task.inputs:
     prompting.check_begun(trained, task)
     return task.outputs[0]
   if len(task.inputs) > 1:
     askable = [other.name for other in trained.experiment.tasks if len(other.inputs) < 2]
     raise ConfigError(
-      f"Task {task.name!r} takes {len(task.inputs)} inputs at once; only tasks with one can be "
-      f"asked here: {', '.join(askable) or 'none of this run'}."
+      f"Task {task.name!r} takes {len(task.inputs)} inputs at once; only tasks with one input can "
+      f"be asked here: {', '.join(askable) or 'none of this run'}."
     )
   return task.inputs[0]
 
@@ -174,7 +175,7 @@ def _check_modality(trained: Trained, task: Task, side: Side, given: Input) -> N
 def _voices(
   trained: Trained, task: Task, options: Sequence[Mapping[str, str]], voice: str | None
 ) -> dict[str, str | None]:
-  """Returns the voice of each output language; None where the ids encode the voice."""
+  """Returns the voice of each output language; None if the ids encode the voice."""
   voices = {}
   for role, stream in task.outputs:
     tokenizer = trained.prepared.tokenizers[stream]
@@ -185,14 +186,14 @@ def _voices(
     for code in {option[role] for option in options}:
       voices[code] = voice or prompting.voice_of(tokenizer, task.corpus, code)
   if voice is not None and not voices:
-    raise ConfigError(f"Task {task.name!r} gives no speech: leave out voice={voice!r}.")
+    raise ConfigError(f"Task {task.name!r} has no speech output: leave out voice={voice!r}.")
   return voices
 
 
 def _ask(
   trained: Trained, task: Task, side: Side, given: Input, options: Sequence[dict[str, str]]
 ) -> _Asked | Failure:
-  """Returns the prompts of an input, or why it cannot be asked."""
+  """Returns the prompts of an input, or a Failure with the reason."""
   language = options[0][side[0]]
   try:
     if given.edits is not None:
@@ -235,8 +236,8 @@ def _edited(
 def _parts(
   trained: Trained, task: Task, side: Side, given: Input, language: str, *, cut: bool
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-  """Returns the ids of the input and notes for the user: in pieces no longer than the model knows,
-  or, without `cut`, as they are."""
+  """Returns the ids of the input and notes for the user: in pieces no longer than in training, or,
+  without `cut`, as they are."""
   tokenizer = trained.prepared.tokenizers[side[1]]
   limit = longest_input(trained, task, side)
 
@@ -245,7 +246,7 @@ def _parts(
 
   def encode_wave(wave_S: np.ndarray) -> np.ndarray:
     if waveform.peak(wave_S) < waveform.QUIETEST_PEAK:
-      return np.zeros(0, np.int32)  # a piece in which nothing is said
+      return np.zeros(0, np.int32)  # a piece without speech
     return tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, "", language, ""))
 
   notes = []
@@ -291,7 +292,8 @@ def _likeliest(
   answers: Iterator[Continuation],
   voices: Mapping[str, str | None],
 ) -> Result:
-  """Returns the answer in the likeliest language, its pieces joined; takes them off `answers`."""
+  """Returns the answer in the most likely language, its pieces joined; consumes them from
+  `answers`."""
   candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in asked.prompts]
   scores = [_per_cell(parts) for _, parts in candidates]
   codes, parts = candidates[int(np.argmax(scores))]

@@ -1,4 +1,4 @@
-"""Which languages a request may mean, and what a user must still say."""
+"""The languages of a request, and which of them a user must give."""
 
 from audiopalm import language_tags
 from audiopalm.errors import ConfigError
@@ -8,12 +8,12 @@ from audiopalm.types import Task
 def candidates(
   task: Task, *, language: str | None = None, source: str | None = None, target: str | None = None
 ) -> tuple[dict[str, str], ...]:
-  """Returns the languages by role that the options leave open: one, or several to choose from.
+  """Returns the candidates of languages by role: one, or several to choose from.
 
   A task of one language takes `language`; a task from one language to another takes `source` and
-  `target`. A language that is left out is tried in turn; only a target that the source does not
-  settle must be given. Any tag of a language will do (`language_tags`). ConfigError otherwise,
-  naming the known languages.
+  `target`. If a language is left out, all are tried; a target must be given if the source allows
+  several. Any tag of a language is accepted (`language_tags`). ConfigError otherwise, naming the
+  known languages.
   """
   pairs = task.corpus.pairs(task.roles)
   first, last = task.from_to

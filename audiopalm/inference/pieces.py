@@ -1,4 +1,4 @@
-"""Cuts of recordings and texts that are too long for one row, at places where little is lost."""
+"""Cutting of long recordings and texts into pieces, at places where little is lost."""
 
 import re
 from collections.abc import Callable, Sized
@@ -9,11 +9,11 @@ import numpy as np
 from audiopalm import orthography
 from audiopalm.audio import silence
 
-Ids = TypeVar("Ids", bound=Sized)  # what a piece is encoded as
+Ids = TypeVar("Ids", bound=Sized)  # the encoded form of a piece
 SENTENCE_PAUSE_S = 0.5  # longer than pauses between the words of a sentence
 
-# What ends a sentence by itself: in Chinese and Japanese, Arabic and Urdu, Devanagari, Armenian,
-# Ethiopic, Khmer, Burmese, Tibetan. Quotes and brackets that close behind it belong to it.
+# Sentence-final punctuation that needs no space after it: of Chinese and Japanese, Arabic and Urdu,
+# Devanagari, Armenian, Ethiopic, Khmer, Burmese, Tibetan; with closing quotes and brackets.
 _ENDS = "。！？｡؟؛۔।॥։።។៕။།"
 _CLOSING = "[’”»）〕］｝〉》」』】]*"
 # Where a text may be cut, the best first.
@@ -29,12 +29,12 @@ def cut_wave(
 ) -> tuple[list[Ids], int]:
   """Returns (encoded pieces in order, number of cuts inside speech), each of at most `most` ids.
 
-  Every piece has `silence.ENDS_S` of silence before and after what it says, like the recordings a
-  model learns from. A wave that does not fit is cut in the middle of every pause that only lies
-  between sentences (SENTENCE_PAUSE_S or more). Without one it is cut in the middle of the longest
-  pause of its middle half, else of the pause nearest to its middle, else, inside speech, where its
-  middle half is quietest. Each piece again, until it fits: together they hold all that is said. A
-  piece shorter than two frames of 10 ms is not cut any further. Each piece is encoded once.
+  Every piece has `silence.ENDS_S` of silence before and after its speech, like the recordings of
+  training. A wave that does not fit is cut in the middle of every pause that is long enough to lie
+  between sentences (SENTENCE_PAUSE_S or more). Without such a pause it is cut in the middle of the
+  longest pause of its middle half, else of the pause nearest to its middle, else, inside speech,
+  where its middle half is quietest. Pieces are cut again until they fit, and no speech is dropped.
+  A piece shorter than two frames of 10 ms is not cut any further. Each piece is encoded once.
   """
   wave_S = silence.with_ends(wave_S, rate_hz)
   return _cut(wave_S, rate_hz, encode, most)
@@ -60,9 +60,9 @@ def _cut(
 def cut_text(text: str, encode: Callable[[str], Ids], most: int) -> list[Ids]:
   """Returns encoded pieces in order, each of at most `most` ids: cut between sentences, else words.
 
-  In scripts without spaces a sentence is cut between its parts, and any text without a boundary
-  between two characters. Each cut is the one nearest to the middle. A letter and its marks stay
-  together: one that does not fit is given back whole. Each piece is encoded once.
+  In scripts without spaces a sentence is cut between its clauses, and a text without any boundary
+  between two characters. Each cut is the one nearest to the middle. A letter and its combining
+  marks stay together: one that does not fit is returned whole. Each piece is encoded once.
   """
   text = text.strip()
   ids = encode(text)
@@ -78,18 +78,18 @@ def cut_text(text: str, encode: Callable[[str], Ids], most: int) -> list[Ids]:
 
 
 def _nearest_cut(text: str, boundary: re.Pattern[str]) -> int | None:
-  """Returns where the boundary nearest to the middle ends; None of a text without one."""
+  """Returns where the boundary nearest to the middle ends; None without a boundary."""
   ends = [match.end() for match in boundary.finditer(text) if 0 < match.end() < len(text)]
   return min(ends, key=lambda end: abs(end - len(text) / 2), default=None)
 
 
 def _cuts(wave_S: np.ndarray, rate_hz: int) -> tuple[list[int], int]:
-  """Returns (the samples to cut before, 1 if that is inside speech)."""
+  """Returns (samples before which to cut, 1 if that is inside speech)."""
   seconds = len(wave_S) / rate_hz
   spans = [
     (start, end)
     for start, end in silence.pauses(wave_S, rate_hz)
-    if 0 < start and end < seconds  # a cut in the silence at an end makes no piece shorter
+    if 0 < start and end < seconds  # not in leading or trailing silence
   ]
   between = [span for span in spans if span[1] - span[0] >= SENTENCE_PAUSE_S]
   central = [span for span in spans if seconds / 4 <= sum(span) / 2 <= seconds * 3 / 4]

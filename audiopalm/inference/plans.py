@@ -1,4 +1,4 @@
-"""A layout's plan on a device: its tables, what they allow in a row, and where the row leads."""
+"""The plan of a layout on a device: its tables, the ids they allow in a row, and the next state."""
 
 import dataclasses
 
@@ -11,18 +11,20 @@ from audiopalm.batch import Array
 from audiopalm.errors import LayoutError
 from audiopalm.layouts.incremental import Count, Mode, Plan
 
-PADDED_TO = {"S": 16, "C": 8}  # states and classes of the tables, so that few shapes are compiled
+# Numbers of states and classes are rounded up to multiples, so that few shapes are compiled.
+PADDED_TO = {"S": 16, "C": 8}
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tables:
-  """The arrays of a `Plan`, padded so that plans of like size share a program.
+  """The arrays of a `Plan`, padded so that plans of similar size share a compiled program.
 
-  `tied` are the columns that some row ties to its lead: they are part of the program.
+  `tied`: columns that end with the lead column in some state. They are static, so part of the
+  compiled program.
   """
 
-  end: Array
+  end: Array | np.int32
   class_KV: Array
   ends_KC: Array
   mode_SK: Array
@@ -35,7 +37,7 @@ class Tables:
 
 
 def tables(plan: Plan) -> Tables:
-  """Returns the plan's tables; LayoutError where a column would be drawn before its lead."""
+  """Returns the tables of a plan; LayoutError if a column would be drawn before its lead."""
   tied_SK = plan.mode_SK == Mode.TIED
   for state, column in zip(*np.nonzero(tied_SK), strict=True):
     lead = plan.lead_S[state]
@@ -57,13 +59,16 @@ def tables(plan: Plan) -> Tables:
 
 
 def allowed(tables: Tables, k: int, classes_BC: jax.Array, ids: int) -> jax.Array:
-  """Returns allowed_BV: which of the first `ids` ids of column k are of the classes given."""
+  """Returns allowed_BV: which of the first `ids` ids of column k are in the classes
+  `classes_BC`."""
   classes_V = tables.class_KV[k, :ids]
   return (classes_V >= 0) & classes_BC[:, jnp.maximum(classes_V, 0)]
 
 
-def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
-  """Returns (state, frames, left) after a row, as `Plan.after` does."""
+def following(
+  tables: Tables, state_B: jax.Array, frames_B: jax.Array, left_B: jax.Array, cells_BK: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns (state, frames, left) after a row; the batched equivalent of `Plan.after`."""
   class_B, _ = _lead_class(tables, state_B, cells_BK)
   classes = tables.next_SC.shape[1]
   move_B = state_B * classes + class_B
@@ -78,14 +83,16 @@ def following(tables: Tables, state_B, frames_B, left_B, cells_BK):
   return jnp.where(empty, empty_B, next_B), frames_B, left_B
 
 
-def ends(tables: Tables, state_B, cells_BK):
-  """Returns for each row whether the cell of its lead, which is drawn already, ends the part."""
+def ends(tables: Tables, state_B: jax.Array, cells_BK: jax.Array) -> jax.Array:
+  """Returns for each sequence whether the cell of its lead column, already drawn, ends the part."""
   class_B, column_B = _lead_class(tables, state_B, cells_BK)
   return at(tables.ends_KC.reshape(-1), column_B * tables.ends_KC.shape[1] + class_B)
 
 
-def _lead_class(tables: Tables, state_B, cells_BK):
-  """Returns (class of each lead's cell, 0 without a lead; the lead's column, 0 without one)."""
+def _lead_class(
+  tables: Tables, state_B: jax.Array, cells_BK: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns (class of the lead's cell, column of the lead) of each sequence, 0 without a lead."""
   lead_B = at(tables.lead_S, state_B)
   columns, ids = tables.class_KV.shape
   column_B = jnp.maximum(lead_B, 0)
@@ -94,8 +101,8 @@ def _lead_class(tables: Tables, state_B, cells_BK):
   return jnp.where(lead_B < 0, 0, jnp.maximum(class_B, 0)), column_B
 
 
-def at(table, index_B):
-  """Returns table[index_B], placed as the index is."""
+def at(table: Array, index_B: jax.Array) -> jax.Array:
+  """Returns table[index_B] with the sharding of the index."""
   split = sharding.layout_of(index_B)
   there = jax.sharding.PartitionSpec(*split, *(None,) * (table.ndim - 1)) if any(split) else None
   return jnp.asarray(table).at[index_B].get(out_sharding=there)

@@ -1,13 +1,13 @@
-"""The row step: one more row for every sequence of a batch, as a pure function of its whole state.
+"""The row step: one more row for every sequence of a batch, as a pure function of its state.
 
     begin(prompts)   -> Live             one pass over the prompts fills the cache
     row(live, given) -> (Live, cells)    logits -> ids the plan allows -> next state -> one row
                                          through the model
-    join(live, ...), leave(live, ...)    sequences come and go; the others do not notice
+    join(live, ...), leave(live, ...)    add and remove sequences; the others do not change
 
 `decode` is a loop over `row` for prompts that begin together; they write into the same slots of the
-cache. Where sequences begin at different times each has slots of its own (`shared=False`), and its
-cells follow from its prompt, its key and its place in the batch alone. Call all of this under
+cache. If sequences begin at different times, each has its own slots (`shared=False`), and its cells
+depend only on its prompt, its key and its index in the batch. Call all of this under
 `jax.set_mesh(sharding.mesh(machine))`.
 """
 
@@ -31,19 +31,21 @@ from audiopalm.models.base import LanguageModel, Params
 from audiopalm.settings import Machine
 from audiopalm.types import HOLE, Grid
 
-# Layers that are compiled one by one. Of more, each row's loop over them copies from their stack.
+# Up to this many layers are compiled one by one. More are scanned, which copies each layer's
+# parameters from the stack at every row.
 MOST_APART = 16
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Live:
-  """B sequences that are being decoded, and all that their next rows follow from.
+  """The complete decoding state of B sequences.
 
-  `hidden_BD` is the state of each one's newest row, `above_BK` the cells of that row, `position_B`
-  the position of the next. `state_B`, `frames_B` and `left_B` are the state and the registers of
-  the plan; who has ended, or was never there, is in the plan's last state. What was decoded since
-  the prompt: `rows_B` rows with `cells_B` predicted cells of `log_likelihood_B`. `key_B` draws.
+  `hidden_BD` is the hidden state of each sequence's newest row, `above_BK` the cells of that row,
+  `position_B` the position of the next row. `state_B`, `frames_B` and `left_B` are the state and
+  the registers of the plan; a sequence that has ended, or an empty place, is in the last state of
+  the plan. Since the prompt `rows_B` rows were decoded, with `cells_B` predicted cells of total
+  `log_likelihood_B`. `key_B` are the random keys.
   """
 
   cache: caches.Cache
@@ -60,17 +62,19 @@ class Live:
 
 
 def read(model: LanguageModel, params: Params, machine: Machine) -> Params:
-  """Returns the parameters as `row` reads them: layers apart, where they are few, and on a CPU in
-  the dtype of products. Accelerators cast theirs as they read them."""
+  """Returns the parameters in the form that `row` reads: one tree per layer if there are few, and
+  cast to the dtype of products on a CPU. Accelerators cast them when they read them."""
   apart = model.layers <= MOST_APART
-  held = machine.products != machine.compute_dtype
-  # Parameters that stay as they are must not pass through a program: it would copy them.
-  return _copied(model, params, machine, apart, held) if apart or held else params
+  cast = machine.products != machine.compute_dtype
+  # Unchanged parameters must not pass through a jitted function, which would copy them.
+  return _copied(model, params, machine, apart, cast) if apart or cast else params
 
 
-@functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "held"))
-def _copied(model, params, machine, apart, held):
-  params = model.held(params, machine) if held else params
+@functools.partial(jax.jit, static_argnames=("model", "machine", "apart", "cast"))
+def _copied(
+  model: LanguageModel, params: Params, machine: Machine, apart: bool, cast: bool
+) -> Params:
+  params = model.cast_kernels(params, machine) if cast else params
   return model.unstacked(params) if apart else params
 
 
@@ -86,12 +90,11 @@ def begin(
   slots: int,
   shared: bool = False,
 ) -> Live:
-  """Returns `batch_rows` sequences: the prompts' come first, the others are empty.
+  """Returns the state of `batch_rows` sequences: first those of the prompts, the others are empty.
 
   `params` are those of training, `key_B` one key for each prompt. The cache has `slots` slots, of
-  which prompts take `cache.bucket(length of the longest)`: there is room for as many rows as are
-  left, and whoever calls `row` more often writes over the last. Without `shared` the sequences can
-  `join` others.
+  which prompts take `cache.bucket(length of the longest)`. The rest is the room for decoded rows;
+  further rows overwrite the last slot. Without `shared` the sequences can `join` others.
   """
   longest = max(map(len, prompts), default=1)
   length = caches.bucket(longest)
@@ -111,7 +114,7 @@ def begin(
 def _assembled(
   prompts: Sequence[Grid], plan: Plan, batch_rows: int, length: int
 ) -> dict[str, np.ndarray]:
-  """Returns prompts padded in front, and rows without one behind them."""
+  """Returns the prompts padded in front, followed by empty sequences."""
   arrays = {
     "tokens_BPK": np.full((batch_rows, length, len(plan.class_KV)), HOLE, np.int32),
     "positions_BP": np.full((batch_rows, length), -1, np.int32),
@@ -130,7 +133,14 @@ def _assembled(
 
 @functools.partial(jax.jit, static_argnames=("model", "machine", "slots", "shared"))
 def _prefilled(
-  model, params, arrays: Mapping[str, jax.Array], key_B, machine, *, slots: int, shared: bool
+  model: LanguageModel,
+  params: Params,
+  arrays: Mapping[str, jax.Array],
+  key_B: jax.Array,
+  machine: Machine,
+  *,
+  slots: int,
+  shared: bool,
 ) -> Live:
   positions_BP = arrays["positions_BP"]
   batch = PackedBatch(
@@ -145,7 +155,7 @@ def _prefilled(
   apart = model.layers <= MOST_APART
   nothing_B = jnp.zeros_like(arrays["state_B"])
   return Live(
-    cache=caches.filled(new, positions_BP, slots, apart, machine.products, shared),
+    cache=caches.fill(new, positions_BP, slots, apart, machine.products, shared),
     hidden_BD=hidden_BPD[:, -1],
     above_BK=arrays["tokens_BPK"][:, -1],
     position_B=positions_BP[:, -1] + 1,
@@ -171,9 +181,9 @@ def row(
 ) -> tuple[Live, jax.Array]:
   """Returns (live after one more row, cells_BK of that row).
 
-  `params` are of `read`; `given_BK` holds what the next row has in given columns, for plans with
-  such. Compile it with `model`, `sampling` and `machine` static and `live` donated: the cache then
-  stays where it is.
+  `params` come from `read`. `given_BK` holds the next row's cells of given columns, for plans that
+  have any. Compile it with `model`, `sampling` and `machine` static and `live` donated, so that the
+  cache is updated in place.
   """
   cells_BK, log_prob_B, count_B = _cells(model, params, tables, live, given_BK, sampling, machine)
   state_B, frames_B, left_B = plans.following(
@@ -188,24 +198,33 @@ def row(
     cells_B=live.cells_B + count_B,
     log_likelihood_B=live.log_likelihood_B + log_prob_B,
   )
-  return advanced(model, params, after, cells_BK, machine), cells_BK
+  return advance(model, params, after, cells_BK, machine), cells_BK
 
 
-def advanced(
+def advance(
   model: LanguageModel, params: Params, live: Live, cells_BK: jax.Array, machine: Machine
 ) -> Live:
-  """Returns `live` after the model has read one row of each sequence; their plans do not move."""
+  """Returns `live` after the model has read one row of each sequence; the plan states do not
+  change."""
   hidden_BD, new = model.step(params, cells_BK, live.position_B, live.cache, machine)
   return dataclasses.replace(
     live,
-    cache=caches.extended(live.cache, new, live.position_B),
+    cache=caches.extend(live.cache, new, live.position_B),
     hidden_BD=hidden_BD,
     above_BK=cells_BK,
     position_B=live.position_B + 1,
   )
 
 
-def _cells(model, params, tables, live, given_BK, sampling, machine):
+def _cells(
+  model: LanguageModel,
+  params: Params,
+  tables: plans.Tables,
+  live: Live,
+  given_BK: jax.Array | None,
+  sampling: samplings.Sampling,
+  machine: Machine,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns (cells_BK, summed log-probability_B, number of predicted cells_B) of the next row."""
   mode_BK = plans.at(tables.mode_SK, live.state_B)
   cells_BK = jnp.where(mode_BK == Mode.COPY, live.above_BK, HOLE)
@@ -220,7 +239,7 @@ def _cells(model, params, tables, live, given_BK, sampling, machine):
     if column in tables.tied:
       ends_B = plans.ends(tables, live.state_B, cells_BK)
       allowed_BC &= (tables.ends_KC[column] == ends_B[:, None]) | (mode_B != Mode.TIED)[:, None]
-    # Rows that draw nothing here still need something to draw from.
+    # Sequences that draw nothing in this column still need a nonempty set of ids.
     allowed_BV = plans.allowed(tables, column, allowed_BC | ~drawn_B[:, None], logits_BV.shape[1])
     ids_B, log_probs_B = _sampled(logits_BV, allowed_BV, live.key_B, live.rows_B, column, sampling)
     cells_B = jnp.where(drawn_B, ids_B, cells_BK[:, column])
@@ -232,15 +251,22 @@ def _cells(model, params, tables, live, given_BK, sampling, machine):
   return model.head.draw(params, live.hidden_BD, drawn, choose, machine)
 
 
-def _sampled(logits_BV, allowed_BV, key_B, rows_B, column, sampling):
-  """Returns what `sampling.sample` does, each device for its sequences."""
+def _sampled(
+  logits_BV: jax.Array,
+  allowed_BV: jax.Array,
+  key_B: jax.Array,
+  rows_B: jax.Array,
+  column: int,
+  sampling: samplings.Sampling,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the result of `sampling.sample`, computed by each device for its own sequences."""
 
   def local(logits_BV, allowed_BV, key_B, rows_B):
     fold = jax.random.fold_in
     key_B = jax.vmap(lambda key, row: fold(fold(key, row), column))(key_B, rows_B)
     return samplings.sample(logits_BV, allowed_BV, sampling, key_B)
 
-  # Whole on every device: choosing an id looks at all of them.
+  # Gather the vocabulary axis: sampling needs all logits of a sequence.
   logits_BV = sharding.constrain(logits_BV, ("batch", None))
   split = PartitionSpec(sharding.layout_of(logits_BV)[0])
   mapped = sharding.mapped(local, (split,) * 4, (split,) * 2)
@@ -249,10 +275,9 @@ def _sampled(logits_BV, allowed_BV, key_B, rows_B, column, sampling):
 
 @jax.jit
 def join(live: Live, others: Live, from_B: jax.Array) -> Live:
-  """Returns `live` with sequence from_B[b] of `others` in the place of its own sequence b, where
-  that is not -1.
+  """Returns `live` with sequence b replaced by sequence from_B[b] of `others`, unless that is -1.
 
-  Both have been begun without `shared`, with caches of as many slots.
+  Both must begin without `shared`, with caches of the same number of slots.
   """
 
   def take(axis, own, other):
@@ -275,12 +300,12 @@ def join(live: Live, others: Live, from_B: jax.Array) -> Live:
       "with shared=False."
     )
   from_B = sharding.constrain(jnp.asarray(from_B, jnp.int32), ("batch",))
-  # Keys and values may have all layers in front.
+  # Keys and values may have a leading layer axis.
   return jax.tree.map(lambda own, other: take(max(own.ndim - 4, 0), own, other), live, others)
 
 
 @jax.jit
 def leave(live: Live, tables: plans.Tables, leaves_B: jax.Array) -> Live:
-  """Returns `live` without the sequences that leave: their places are empty."""
+  """Returns `live` without the sequences that leave; their places become empty."""
   leaves_B = sharding.constrain(jnp.asarray(leaves_B, bool), ("batch",))
   return dataclasses.replace(live, state_B=jnp.where(leaves_B, tables.end, live.state_B))

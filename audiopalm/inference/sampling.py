@@ -1,4 +1,4 @@
-"""How one id is drawn from a row of logits."""
+"""Sampling of one id from logits."""
 
 import dataclasses
 import math
@@ -11,8 +11,8 @@ from audiopalm.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """Temperature 0 takes the best id; above it, ids are drawn from the `top_k` best and, of those,
-  the fewest that together hold `top_p` of the probability (arXiv:1904.09751)."""
+  """Temperature 0 is greedy. Above 0, ids are drawn from the `top_k` most likely ones and, among
+  those, from the smallest set with a probability of at least `top_p` (arXiv:1904.09751)."""
 
   temperature: float = 0.0
   top_k: int | None = None
@@ -36,11 +36,12 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class Beams:
-  """Search with several beams: the answer with the highest score among those that ended.
+  """Beam search: returns the finished answer with the highest score.
 
   The score of an answer y of n predicted cells is log P(y) / ((5 + n) / 6) ** length_penalty: 0
-  scores by likelihood alone, which likes short answers, more likes longer ones. Source: Wu et al.
-  2016, arXiv:1609.08144, section 7, without the penalty of coverage. One beam is greedy decoding.
+  scores by likelihood alone, which favors short answers; higher values favor longer ones. Source:
+  Wu et al. 2016, arXiv:1609.08144, section 7, without the coverage penalty. One beam is greedy
+  decoding.
   """
 
   beams: int = 4
@@ -48,21 +49,21 @@ class Beams:
 
   def __post_init__(self):
     if type(self.beams) is not int or self.beams < 1:
-      raise ConfigError(f"beams must be a whole number of at least 1, got {self.beams!r}.")
+      raise ConfigError(f"beams must be an integer of at least 1, got {self.beams!r}.")
     if not 0 <= self.length_penalty < math.inf:
       raise ConfigError(f"length_penalty must be 0 or more, got {self.length_penalty}.")
 
   def __str__(self) -> str:
     return f"beam search, {self.beams} beams, length penalty {self.length_penalty:g}"
 
-  def score(self, log_likelihood, cells):
+  def score(self, log_likelihood: jax.Array, cells: jax.Array) -> jax.Array:
     """Returns the scores of answers from their log-likelihoods and numbers of cells."""
     return log_likelihood / ((5 + cells) / 6) ** self.length_penalty
 
 
-def chosen(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> Sampling | Beams:
-  """Returns how answers are decoded: as `drawn` with one beam, else by search; ConfigError for
-  several beams where `drawn` is not greedy."""
+def choose(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> Sampling | Beams:
+  """Returns `drawn` for one beam, else `Beams`; ConfigError for several beams if `drawn` is not
+  greedy."""
   if beams == 1:
     return drawn
   if drawn.temperature > 0:
@@ -73,10 +74,12 @@ def chosen(beams: int, length_penalty: float, drawn: Sampling = Sampling()) -> S
   return Beams(beams, length_penalty)
 
 
-def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):
+def sample(
+  logits_BV: jax.Array, allowed_BV: jax.Array, sampling: Sampling, keys_B: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Returns (ids_B, log-probability of each among the allowed ids at temperature 1).
 
-  Every row has its own key, so a draw does not depend on the rest of the batch.
+  Every sequence has its own key, so a draw does not depend on the rest of the batch.
   """
   logits_BV = jnp.where(allowed_BV, logits_BV, -jnp.inf)
   if sampling.temperature == 0:
@@ -88,17 +91,17 @@ def sample(logits_BV, allowed_BV, sampling: Sampling, keys_B):
   return ids_B, jnp.take_along_axis(log_probs_BV, ids_B[:, None], axis=-1)[:, 0]
 
 
-def _best(logits_BV):
-  """Returns argmax over V: the least id with the highest logit, by two plain reductions, that a CPU
-  makes with vectors where it makes an argmax one by one."""
+def _best(logits_BV: jax.Array) -> jax.Array:
+  """Returns argmax over V, the smallest id with the highest logit, as two reductions, which are
+  vectorized on CPUs, unlike argmax."""
   highest_B1 = jnp.max(logits_BV, axis=-1, keepdims=True)
-  last = logits_BV.shape[-1] - 1  # none equals NaN
+  last = logits_BV.shape[-1] - 1  # the result for NaN, which equals nothing
   ids_V = jnp.arange(logits_BV.shape[-1], dtype=jnp.int32)
   return jnp.min(jnp.where(logits_BV == highest_B1, ids_V, last), axis=-1)
 
 
-def _kept(logits_BV, sampling: Sampling):
-  """Returns the logits with -inf for every id that top-k or top-p leaves out."""
+def _kept(logits_BV: jax.Array, sampling: Sampling) -> jax.Array:
+  """Returns the logits with -inf for every id excluded by top-k or top-p."""
   if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
     worst_B1 = jax.lax.top_k(logits_BV, sampling.top_k)[0][:, -1:]
     logits_BV = jnp.where(logits_BV < worst_B1, -jnp.inf, logits_BV)

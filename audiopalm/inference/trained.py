@@ -1,4 +1,4 @@
-"""A trained model with all it takes to use it, in one value."""
+"""A trained model with everything needed to use it."""
 
 import dataclasses
 from typing import cast
@@ -12,9 +12,9 @@ from audiopalm.settings import Machine
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-  """What a run is after `step` steps: settings, prepared data, arrays, and the hardware to use.
+  """A run after `step` steps: its settings, prepared data and arrays, and the hardware to use.
 
-  `params` are the model's arrays, `variables` those of its objective that no gradient reaches.
+  `params` are the model's arrays, `variables` those of its objective that get no gradients.
   """
 
   experiment: Experiment
@@ -27,12 +27,12 @@ class Trained:
 
   @property
   def language_model(self) -> LanguageModel:
-    """The model as generation and evaluation use it; ConfigError as `check_answers`."""
+    """The model with the type that decoding needs; ConfigError as in `check_answers`."""
     self.check_answers()
     return cast(LanguageModel, self.model)
 
   def check_answers(self) -> None:
-    """Raises ConfigError where the model cannot generate and its answers cannot be scored."""
+    """Raises ConfigError if the model cannot generate, so that there are no answers to score."""
     if not self.experiment.data.answers:
       raise ConfigError(
         "generate and evaluate need a language model; this run's model is "

@@ -4,7 +4,8 @@
     grid = realize(layout, {"source.text": ..., "target.text": ...}, "[MT]", space)
     recover(layout, grid.tokens_LK, space).streams["target.text"]
 
-This is the one package whose names are imported by name: configs are written with them.
+The names of this package are imported directly, unlike others, because configs are written with
+them.
 """
 
 from audiopalm.layouts.cells import Piece

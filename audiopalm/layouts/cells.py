@@ -1,7 +1,8 @@
-"""Geometry: a layout resolved into blocks of cells, one after another down the grid.
+"""Geometry of layouts: blocks of cells, one after another down the grid.
 
-A block is R rows of cells in some columns, each column moved down by its own delay. Where the block
-has an end, every column closes with its own id at its first free row: `stop`, or `sep` in column 0.
+A block is R rows of cells in some columns, each column moved down by its own delay. If the block
+has an end, every column ends with an id of its own in its first free row: `stop`, or `sep` in
+column 0.
 
     Columns of delays (0, 1), R = 3, ended by Stop      row 0:  a0  .
     S = the column's own stop                           row 1:  a1  b0
@@ -9,11 +10,12 @@ has an end, every column closes with its own id at its first free row: `stop`, o
                                                         row 3:  S   b2
                                                         row 4:  .   S
 
-The column of delay 0 leads: its first cell that is no id of the block says how long the block is.
-That is how `recovery` finds lengths on a bare grid and how `incremental` knows when to stop.
+The column of delay 0 is the lead: the first of its cells that is not an id of the block marks the
+end of the block. This is how `recovery` finds lengths from the grid alone and how `incremental`
+knows when to stop.
 
-Blocks follow one another as a `Grammar` says. Most have one successor; where there are several, the
-lead's first cell tells which one begins, so that a grid is read, and decoded, one row at a time.
+A `Grammar` says which blocks may follow each block. Most have one successor. If there are several,
+the first cell of the lead shows which one begins, so a grid can be read and decoded row by row.
 
     Interleave, ended by Stop        to_text -> text  -> to_speech or stop
                                      to_speech -> units -> to_text or stop
@@ -31,12 +33,13 @@ from audiopalm.errors import LayoutError
 from audiopalm.tokens.space import Specs
 from audiopalm.types import HOLE, StreamSpec
 
-TAG = ""  # the name under which a tag's ids are placed, in place of "role.stream"
-SPANS = "spans"  # what a plan counts where it fills spans; no stream, whose names hold a dot
+TAG = ""  # the name of a tag's ids, instead of a "role.stream"
+SPANS = "spans"  # what the plan of `Infill` counts; not a stream, whose names have a dot
 
 Streams = Mapping[str, np.ndarray]  # "role.stream": ids local to their codebook, [T] or [T, Q]
-WordEnds = Mapping[str, np.ndarray]  # "role.stream": frames before the end of each word, [W]
-Holes = Sequence[tuple[int, int]]  # (start, stop) of the frames that are to be predicted anew
+# "role.stream": [W], the number of frames up to the end of each word
+WordEnds = Mapping[str, np.ndarray]
+Holes = Sequence[tuple[int, int]]  # (start, stop) of the frames to be replaced
 Count = int | np.ndarray  # of one example, or of many
 
 
@@ -44,12 +47,12 @@ Count = int | np.ndarray  # of one example, or of many
 class Column:
   """One stream down one column: levels[0], levels[1], ..., levels[0], ..., each `repeat` times.
 
-  `given` cells come with the prompt, all others are decoded. Those that are decoded have a weight
-  in the loss, unless `learned` says otherwise. In a token space (`placing.place`), local id i <
-  sizes[q] of levels[q] is i + starts[q] on the grid, and `end_id` is what the column ends with.
+  `given` cells are part of the prompt, all others are decoded. Decoded cells have a weight in the
+  loss, unless `learned` says otherwise. In a token space (`placing.place`), local id i < sizes[q]
+  of levels[q] is i + starts[q] on the grid, and `end_id` is the id that ends the column.
   """
 
-  name: str  # "role.stream", TAG, or the special that a mark holds
+  name: str  # "role.stream", TAG, or the special of a mark
   spec: StreamSpec | None  # None in a mark
   levels: tuple[int, ...]
   repeat: int = 1
@@ -58,7 +61,7 @@ class Column:
   learned: bool | None = None
   starts: np.ndarray | None = dataclasses.field(default=None, compare=False)
   sizes: np.ndarray | None = dataclasses.field(default=None, compare=False)
-  end_id: int = HOLE  # where the block has no end
+  end_id: int = HOLE  # HOLE if the block has no end
 
   @property
   def has_weight(self) -> bool:
@@ -66,19 +69,20 @@ class Column:
 
   @property
   def frame_rows(self) -> int:
-    """Rows one frame of the stream takes."""
+    """The number of rows of one frame of the stream."""
     return len(self.levels) * self.repeat
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """Columns that begin in the same row and hold the same number of rows; see the module's picture.
+  """Columns that begin in the same row and hold the same number of rows; see the drawing above.
 
   `end` is 'sep', 'stop', a special of its part, or '' (the next block's first id ends it).
-  `end_given`: the end is not predicted. `both_ways` > 0 numbers the rows that see each other.
-  `tags` are the strings a tag block may hold. `mark` is the special that is all of the block: one
-  row of column 0. `part` > 0 numbers the part of which several blocks hold pieces of one stream; 0
-  is a block that holds its streams whole. Of `counts` 'place' and 'span' there must be as many.
+  `end_given`: the end is not predicted. `both_ways` > 0 is a number shared by the rows that see
+  each other. `tags` are the strings a tag block may hold. `mark` is the special of a block that is
+  only one row of column 0. `part` > 0 numbers a part whose blocks hold pieces of one stream; 0 is a
+  block that holds its streams whole. `counts`: a grid has as many blocks that count 'place' as
+  blocks that count 'span'.
   """
 
   columns: tuple[Column, ...]
@@ -100,17 +104,17 @@ class Block:
 
   @functools.cached_property
   def streams(self) -> tuple[Column, ...]:
-    """The columns that hold a stream or a tag: all but that of a mark."""
+    """The columns that hold a stream or a tag, none for a mark."""
     return () if self.mark else self.columns
 
   @functools.cached_property
   def period(self) -> int:
-    """Rows after which every column is at the start of a frame again."""
+    """The number of rows after which every column starts a frame again."""
     return math.lcm(*(column.frame_rows for column in self.columns))
 
   @functools.cached_property
   def lead(self) -> int:
-    """The first column of delay 0, a given one if there is: it knows the length first."""
+    """The lead: the first given column of delay 0, else the first column of delay 0."""
     ahead = [k for k, column in enumerate(self.columns) if column.delay == 0]
     if not ahead:
       raise LayoutError(
@@ -144,11 +148,12 @@ class Block:
     return [(0, self.mark), *ends] if self.mark else ends
 
   def end_name(self, column: int) -> str:
-    """Returns what ends a column: the end itself, but column 0 alone has sep."""
+    """Returns the special that ends a column: `end`, but `stop` instead of `sep` in columns after
+    0."""
     return "stop" if column and self.end == "sep" else self.end
 
   def with_columns(self, **changes: object) -> "Block":
-    """Returns the block with these fields of every column changed."""
+    """Returns the block with these fields replaced in every column."""
     columns = tuple(dataclasses.replace(column, **changes) for column in self.columns)
     return dataclasses.replace(self, columns=columns)
 
@@ -160,9 +165,9 @@ def mark(name: str, *, given: bool = False, learned: bool | None = None, **field
 
 
 class Piece(NamedTuple):
-  """One block on the grid and which frames of its streams it holds: a slice, or their numbers.
+  """A block on the grid and the frames of its streams that it holds: a slice, or their numbers.
 
-  None is all of them, and what a mark or a tag has.
+  None means all of them, also for a mark or a tag.
   """
 
   block: int
@@ -170,7 +175,7 @@ class Piece(NamedTuple):
 
 
 class Section(NamedTuple):
-  """The blocks `start` to `stop` of a grammar, and the part that arranges them, if one does."""
+  """The blocks `start` to `stop` of a grammar, and the part that arranges them, if any."""
 
   part: "Part | None"
   start: int
@@ -185,11 +190,11 @@ class Section(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Grammar:
-  """Blocks, and which may follow which.
+  """Blocks and their possible successors.
 
-  `follows[n]` are numbers of blocks; len(blocks) stands for what comes after all of them. `first`
-  are those that may begin. A block with several successors must tell them apart by the first cell
-  of their leads, which all stand in column 0.
+  `follows[n]` are the numbers of the blocks that may follow block n; len(blocks) is the end of the
+  grammar. `first` are those that may begin. Several successors of a block must differ in the first
+  cell of their leads, all in column 0.
   """
 
   blocks: tuple[Block, ...]
@@ -199,7 +204,7 @@ class Grammar:
 
   @property
   def last(self) -> list[int]:
-    """The blocks after which the whole may end."""
+    """The blocks after which the grammar may end."""
     return [n for n, following in enumerate(self.follows) if len(self.blocks) in following]
 
 
@@ -209,14 +214,14 @@ def chain(*blocks: Block) -> Grammar:
 
 
 class Part:
-  """Base of the frozen dataclasses a layout is made of; each says which `blocks` it stands for.
+  """Base class of the frozen dataclasses that a layout is made of; each defines its `blocks`.
 
-  A part whose blocks come in an order of the record's own has a `grammar` in their place,
-  `arranges` is True, and `pieces`, `asked` and `most_rows` say what of a stream lies where.
+  A part whose order of blocks depends on the record defines a `grammar` instead, has `arranges` set
+  to True, and defines which part of a stream is where by `pieces`, `asked` and `most_rows`.
   """
 
-  makes_given: ClassVar[bool] = False  # what is inside is seen but not predicted
-  # What lies where follows from the record, or a key, and not from the layout alone; from a key.
+  makes_given: ClassVar[bool] = False  # its contents are seen but not predicted
+  # Whether the order of blocks depends on the record or a key (`arranges`), and whether on a key.
   arranges: ClassVar[bool] = False
   draws: ClassVar[bool] = False
 
@@ -230,7 +235,7 @@ class Part:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The "role.stream" names of this part itself, without those of parts inside."""
+    """The "role.stream" names of this part, without those of the parts inside it."""
     return (self.stream,) if hasattr(self, "stream") else ()
 
   def blocks(self, specs: Specs) -> tuple[Block, ...]:
@@ -244,21 +249,21 @@ class Part:
   def pieces(
     self, streams: Streams, word_ends: WordEnds, random: np.random.Generator
   ) -> list[Piece]:
-    """Returns the pieces of one example from top to bottom; only of a part that `arranges`."""
+    """Returns the pieces of one example from top to bottom; only for a part that `arranges`."""
     raise self._lacks("pieces")
 
   def asked(self, streams: Streams, holes: Holes | None) -> list[Piece]:
-    """Returns the given pieces of a prompt; only of a part that `arranges`."""
+    """Returns the given pieces of a prompt; only for a part that `arranges`."""
     raise self._lacks("asked")
 
   def begun(self, begun: Streams) -> list[Piece]:
-    """Returns the pieces that an answer begins with; only of a part that `arranges`."""
+    """Returns the pieces at the beginning of an answer; only for a part that `arranges`."""
     raise LayoutError(f"What {self} predicts cannot be begun: its prompt says all that is given.")
 
   def most_rows(
     self, blocks: Sequence[Block], lengths: Mapping[str, Count], word_ends: WordEnds | None
   ) -> Count:
-    """Returns the most rows that the part takes, whatever is drawn."""
+    """Returns the most rows that the part can take, over all keys."""
     raise self._lacks("most_rows")
 
   def _lacks(self, method: str) -> LayoutError:
@@ -268,12 +273,12 @@ class Part:
     )
 
   def places(self, visited: Sequence[int], whole: bool) -> list[int]:
-    """Returns where in their streams the blocks found on a grid belong, as keys to sort by;
-    LayoutError for blocks that no example has together. `whole`: the grid did not break off."""
+    """Returns sort keys for the blocks found on a grid that give their order within their streams;
+    LayoutError for blocks that cannot be in one example. `whole`: the grid was not cut off."""
     return list(range(len(visited)))
 
   def word_streams(self) -> tuple[str, ...]:
-    """Returns the streams of which `realize` must be told where each word ends."""
+    """Returns the streams whose word ends `realize` needs."""
     return tuple(dict.fromkeys(name for part in children(self) for name in part.word_streams()))
 
   def tag_strings(self) -> tuple[str, ...]:
@@ -316,12 +321,12 @@ def leaves(part: Part, given: bool = False) -> list[tuple[str, bool]]:
 
 
 def check_bounds(part: Part, field: str) -> None:
-  """Raises LayoutError unless a field is (least, most), whole numbers >= 1."""
+  """Raises LayoutError unless a field is (least, most), integers >= 1."""
   bounds = getattr(part, field)
   whole = isinstance(bounds, tuple) and all(type(number) is int for number in bounds)
   if not whole or len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
     raise LayoutError(
-      f"{type(part).__name__} has {field}={bounds!r}. Give (least, most), whole numbers >= 1."
+      f"{type(part).__name__} has {field}={bounds!r}. Give (least, most), integers >= 1."
     )
 
 
@@ -337,7 +342,7 @@ def spec_of(name: str, specs: Specs) -> StreamSpec:
 
 
 def resolve(layout: Part, specs: Specs) -> Grammar:
-  """Returns the checked grammar of a whole layout, or LayoutError saying what is wrong with it."""
+  """Returns the checked grammar of a whole layout; LayoutError for an invalid layout."""
   grammar = layout.grammar(specs)
   blocks = grammar.blocks
   predicted = [number for number, block in enumerate(blocks) if not block.given]
@@ -368,7 +373,7 @@ def resolve(layout: Part, specs: Specs) -> Grammar:
   for block in blocks:
     for column in block.streams:
       for level in column.levels:
-        # The blocks of one part may share a stream: each holds pieces of it.
+        # Several blocks of a part may hold pieces of the same stream.
         before = placed.get((column.name, level))
         if before is not None and (block.part == 0 or before != block.part):
           raise LayoutError(

@@ -26,7 +26,7 @@ class Delay(cells.Part):
     super().__post_init__()
     if not self.delays or any(not isinstance(rows, int) or rows < 0 for rows in self.delays):
       raise LayoutError(
-        f"Delay({self.stream!r}) has delays {self.delays}. Give one whole number >= 0 per codebook."
+        f"Delay({self.stream!r}) has delays {self.delays}. Give one integer >= 0 per codebook."
       )
 
   def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
@@ -46,11 +46,11 @@ class Delay(cells.Part):
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Columns(cells.Part):
-  """Parts side by side, one group of columns each; all of them hold the same number of rows.
+  """Parts side by side, each in its own columns; all hold the same number of rows.
 
-  Parts of other lengths are a LayoutError: a hole in the middle of a block would be read as its
-  end. Align the streams (`Repeat`, or tokenizers of one rate) instead. A Given part runs beside
-  the predicted ones; the first column of delay 0, a given one if there is, tells the length, so
+  Different lengths are a LayoutError, because a hole in the middle of a block would be read as its
+  end. Align the streams (`Repeat`, or tokenizers of one rate) instead. A Given part is beside the
+  predicted ones. The first column of delay 0, preferably a given one, determines the length, so
   decoding needs a given column of delay 0 (see `incremental`).
 
       Columns(Given(Repeat(Flat("target.units"), 2)), Delay("target.codes", (0, 0)))
@@ -83,7 +83,8 @@ class Columns(cells.Part):
 
 @dataclasses.dataclass(frozen=True)
 class Repeat(cells.Part):
-  """Each row of a part n times: 25 Hz units under 50 Hz codes. Only the first of n is predicted.
+  """Repeats each row of a part n times: 25 Hz units beside 50 Hz codes. Only the first of n is
+  predicted.
 
   Repeat(Flat("source.units"), 2):   u0 u0 u1 u1
   """
@@ -93,7 +94,7 @@ class Repeat(cells.Part):
 
   def __post_init__(self):
     if not isinstance(self.n, int) or self.n < 1:
-      raise LayoutError(f"Repeat has n={self.n!r}. Give a whole number >= 1.")
+      raise LayoutError(f"Repeat has n={self.n!r}. Give an integer >= 1.")
 
   def blocks(self, specs: Specs) -> tuple[cells.Block, ...]:
     block = one_block(self, self.part, specs)
@@ -105,7 +106,7 @@ class Repeat(cells.Part):
 
 
 def one_block(outer: cells.Part, part: cells.Part, specs: Specs) -> cells.Block:
-  """Returns the block of a part inside Columns or Repeat, where only single blocks fit."""
+  """Returns the block of a part inside Columns or Repeat, which must be a single block."""
   blocks = part.grammar(specs).blocks if isinstance(part, cells.Part) else ()
   if len(blocks) != 1 or blocks[0].tags:
     raise LayoutError(

@@ -1,4 +1,5 @@
-"""The plan: a layout as a finite automaton over rows, so that decoding is one loop over arrays.
+"""The plan: a layout compiled to a finite automaton over rows, so that decoding is a loop over
+arrays.
 
 The plan begins after the prompt, in the first row of the first predicted part. In state s, each
 column of a row is one of
@@ -20,10 +21,10 @@ a stream in a column, or one special.
     2       HOLE             PREDICT S   end
 
 So no predicted part is empty, none ends inside a frame, and a column of delay d ends d rows after
-the lead. Where several blocks may follow, the class of the lead says which one begins: after a
-frame of speech in `Interleave`, more speech, text, or the stop. Two registers per example count,
-see `Plan.count_SC`: where two parts in sequence hold levels of one stream, the second must have as
-many frames as the first; and `Infill` predicts as many spans as its prompt has places for.
+the lead. If several blocks may follow, the class of the lead's cell selects one: after a frame of
+speech in `Interleave`, more speech, text, or the stop. Each example has two registers for counting
+(`Plan.count_SC`): if two parts in sequence hold levels of one stream, the second must have as many
+frames as the first, and `Infill` predicts as many spans as its prompt has places.
 """
 
 import collections
@@ -58,35 +59,36 @@ class Count(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-  """A layout's automaton as arrays. S states, K columns, C classes, V ids of the longest column.
+  """The automaton of a layout as arrays. S states, K columns, C classes, V ids of the longest
+  column.
 
   A step in state s: draw the lead column if it is predicted, then the others; let c be the class of
   the lead's cell (0 where lead_S[s] is -1). Apply count_SC[s, c] to the registers; go to next_SC[s,
   c], or to empty_SC[s, c] if the count dropped to 0. The register `length` starts at
   `length_in(prompt)`, `left` with it.
 
-  A PREDICT column k may take the ids v with allowed_SKC[s, k, class_KV[k, v]]; a TIED one those of
-  them for which ends_KC[k, class] equals ends_KC[lead, c].
+  A PREDICT column k may take the ids v with allowed_SKC[s, k, class_KV[k, v]]; a TIED column only
+  those with ends_KC[k, class] equal to ends_KC[lead, c].
   """
 
   start: int  # state of the first row after the prompt
   end: int  # absorbing: all holes, nothing more to decode
-  class_KV: np.ndarray  # int32, -1 for rows that only pad
+  class_KV: np.ndarray  # int32, -1 for padding rows
   ends_KC: np.ndarray  # bool: the class is a special, which ends a column
   mode_SK: np.ndarray  # int8, see Mode
   allowed_SKC: np.ndarray  # bool, all False unless PREDICT or TIED
-  lead_S: np.ndarray  # int32, -1 where the next state is certain
+  lead_S: np.ndarray  # int32, -1 if there is only one next state
   next_SC: np.ndarray  # int32
   count_SC: np.ndarray  # int8, see Count; all KEEP in most plans
   empty_SC: np.ndarray  # int32
-  # What `length` starts with: frames of this given stream, places of `cells.SPANS`; '' for nothing.
+  # The initial `length`: the frames of this given stream, or the places of `cells.SPANS`; '' for 0.
   counted: str
   layout: cells.Part
   space: TokenSpace
 
   @property
   def counts(self) -> bool:
-    """Whether the registers are needed at all."""
+    """Whether the plan uses the registers."""
     return bool(self.count_SC.any())
 
   def after(self, registers: tuple[int, int, int], row_K: np.ndarray) -> tuple[int, int, int]:
@@ -102,7 +104,8 @@ class Plan:
     return int(self.next_SC[state, c]), length, left - int(count == Count.DROP)
 
   def length_in(self, prompt: Grid) -> int:
-    """Returns what the registers start with: the frames of the counted stream in the prompt."""
+    """Returns the initial value of the registers: the frames of the counted stream in the
+    prompt."""
     if not self.counted:
       return 0
     placement = placing.place(self.layout, self.space)
@@ -113,7 +116,7 @@ class Plan:
       for column in reading.block.columns:
         if column.name == self.counted:
           return reading.cell_rows // column.frame_rows
-    raise LayoutError(f"The prompt breaks off before {self.counted!r}. Give it whole.")
+    raise LayoutError(f"The prompt ends before {self.counted!r}. Pass the whole prompt.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -186,10 +189,10 @@ def walk(
   given_LK: np.ndarray | None = None,
   length: int = 0,
 ) -> np.ndarray:
-  """Returns tokens_LK after the prompt, each id by choose(row, column, allowed ids).
+  """Returns tokens_LK after the prompt, each id chosen by choose(row, column, allowed ids).
 
-  The reference that decoding on a device is held to. `given_LK` is the conditioning grid, `length`
-  what `Plan.length_in` says of the prompt.
+  This is the reference for decoding on a device. `given_LK` is the conditioning grid, `length` is
+  `Plan.length_in` of the prompt.
   """
   columns = len(plan.class_KV)
   rows: list[np.ndarray] = []
@@ -216,9 +219,10 @@ def walk(
 
 
 class _Key(NamedTuple):
-  """Names a state: phase of a block, row in it modulo its period, rows since the lead ended."""
+  """The key of a state: block, phase, row modulo the period, rows since the lead ended."""
 
-  # 'open', 'ended' (the lead ends, or has), 'choice' (a successor of the block begins), or 'end'
+  # 'open', 'ended' (the lead ends here or has ended), 'choice' (a successor of the block begins),
+  # or 'end'
   phase: str
   block: int = 0
   row: int = 0
@@ -239,7 +243,7 @@ class _State(NamedTuple):
 
 
 class _Counting(NamedTuple):
-  """Which blocks count the frames of a stream, and which must have as many as were counted."""
+  """The blocks that count the frames of a stream, and those that must have the counted number."""
 
   grows: set[int]
   drops: set[int]
@@ -247,11 +251,11 @@ class _Counting(NamedTuple):
 
 
 def _count_frames(blocks: Sequence[cells.Block], given_blocks: int) -> _Counting:
-  """Returns what the plan of these blocks must count; LayoutError where it cannot."""
+  """Returns what the plan of these blocks must count; LayoutError if that is impossible."""
   grows: set[int] = set()
   drops: set[int] = set()
-  counted = held = ""  # the stream that begins with frames of the prompt; that of the registers
-  # Pieces of a stream end where the plan says, not where another block of it did.
+  counted = held = ""  # the stream counted in the prompt, and the one in the registers
+  # The plan ends pieces of a stream, independent of the lengths of other blocks.
   names = [set() if b.part else {column.name for column in b.streams} for b in blocks]
   predicted = range(given_blocks, len(blocks))
   free = [n for n in predicted if not blocks[n].columns[blocks[n].lead].given]
@@ -289,7 +293,7 @@ def _count_frames(blocks: Sequence[cells.Block], given_blocks: int) -> _Counting
 
 
 class _Builder:
-  """Makes the state of a key."""
+  """Builds the state of a key."""
 
   def __init__(self, grammar: cells.Grammar, counting: _Counting, space: TokenSpace):
     self.blocks, self.follows = grammar.blocks, grammar.follows
@@ -337,7 +341,7 @@ class _Builder:
     return _State(modes, classes, lead, moves)
 
   def _cell(self, block: cells.Block, k: int, row: int, key: _Key) -> tuple[Mode, set[int]]:
-    """Returns mode and classes of a column's cell, the end that may come here left aside."""
+    """Returns mode and classes of a column's cell, without a possible end."""
     column = block.columns[k]
     cell = row - column.delay
     if cell < 0 or (key.phase == "ended" and cell > key.row):
@@ -359,8 +363,8 @@ class _Builder:
     return self.classes[k][block.end_name(k)]
 
   def _choices(self, number: int) -> dict[int, _Move]:
-    """Returns the moves out of the row in which a successor of a block begins, by the class of the
-    first cell of its lead."""
+    """Returns the transitions from the row in which a successor of a block begins, by the class of
+    the first cell of its lead."""
     moves = {}
     for following in self.follows[number]:
       block = self.blocks[following]
@@ -371,10 +375,10 @@ class _Builder:
     return moves
 
   def _on(self, key: _Key) -> _Move:
-    """Returns the move to the next row of the block, the lead going on."""
+    """Returns the transition to the next row of the block if the lead continues."""
     block, row = self.blocks[key.block], key.row + 1
     grows, drops = (key.block in blocks for blocks in self.counting[:2])
-    # States repeat with the period once every column has begun, and the first frame is counted.
+    # States repeat with the period after every column has begun and the first frame is counted.
     unlike = max(1, *block.delays, block.period if grows else 1)
     to = key._replace(row=row if row < unlike else unlike + (row - unlike) % block.period)
     if row % block.period or not (grows or drops):
@@ -384,17 +388,18 @@ class _Builder:
     return _Move(to, Count.DROP, to._replace(phase="ended") if block.end else self.after(key.block))
 
   def _after(self, key: _Key) -> _Move:
-    """Returns the move out of a row in which the lead ends or has ended."""
+    """Returns the transition from a row in which the lead ends or has ended."""
     block = self.blocks[key.block]
     longest = max(block.delays)
     if key.since < longest:
-      # Lead rows beyond the longest delay all look alike: take the fewest that are whole periods.
+      # All numbers of lead rows beyond the longest delay are equivalent: take the fewest whole
+      # periods.
       fewest = block.period * max(1, -(-longest // block.period))
       return _Move(_Key("ended", key.block, min(key.row, fewest), key.since + 1))
     return self._leave(key.block)
 
   def _leave(self, number: int) -> _Move:
-    """Returns the move out of a block's last row."""
+    """Returns the transition from a block's last row."""
     follows = self.follows[number]
     if self.blocks[number].counts == "span" and len(follows) > 1:
       more, done = map(self._opened, follows)

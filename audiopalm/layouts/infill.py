@@ -1,4 +1,4 @@
-"""Spans of a stream predicted last, when all that surrounds them is known."""
+"""Infilling: spans of a stream are predicted last, given everything around them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,27 @@ from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells, columns
 from audiopalm.tokens.space import Specs
 
-END = "span_end"  # the special that ends a span, in every column; "maskN" stands in its place
+END = "span_end"  # the special that ends a span, in every column; "maskN" marks its place
 
 
 @dataclasses.dataclass(frozen=True)
 class Infill(cells.Part):
-  """A part with spans moved to its end: `maskN` stands where the N-th span was, and before it.
+  """A part with spans moved to its end: `maskN` marks the place of the N-th span, and precedes it.
 
       Infill(Flat("source.units")), two spans        u0 u1  mask1  u5 u6  mask2  u9
                                                      mask1  u2 u3 u4  span_end
                                                      mask2  u7 u8     span_end
 
-  What stays is given, the spans are predicted; with `context_loss` training learns what stays too.
-  Delays are applied to each piece by itself, and `span_end` closes every column. A record has
-  `spans` of them: as many as a Poisson variable of mean 1 says, within these bounds, of `frames`
-  frames each, with `gap` frames or more before, between and after them, all drawn by the key; fewer
-  where it is short, and one span of all its frames where there is no room for one. Of a share
-  `to_end` of the records one span goes from a frame drawn to the end: what continuation asks, and
-  speaking without a voice to follow.
+  The context is given, the spans are predicted; with `context_loss` the context is learned too.
+  Delays are applied to each piece separately, and `span_end` ends every column. The number of spans
+  of a record is drawn from a Poisson distribution of mean 1, limited to `spans` (least, most). Each
+  has `frames` (least, most) frames, with at least `gap` frames before, between and after them. All
+  are drawn by the key. Short records have fewer spans, or one span of all frames if there is no
+  room. In a fraction `to_end` of the records one span goes from a random frame to the end, as in
+  continuation and in speech without a prompt.
 
-  A prompt may name `holes` in a stream (`layouts.prompt`); else all of the stream is asked for.
-  `part` is a Flat or a Delay.
-  Source: VoiceCraft, arXiv:2403.16973, section 3.1.
+  A prompt may name `holes` in a stream (`layouts.prompt`); else the whole stream is predicted.
+  `part` is a Flat or a Delay. Source: VoiceCraft, arXiv:2403.16973, section 3.1.
   """
 
   arranges = draws = True
@@ -48,9 +47,11 @@ class Infill(cells.Part):
     for field in ("spans", "frames"):
       cells.check_bounds(self, field)
     if type(self.gap) is not int or self.gap < 1:
-      raise LayoutError(f"Infill has gap={self.gap!r}. Give a whole number of frames >= 1.")
+      raise LayoutError(f"Infill has gap={self.gap!r}. Give an integer >= 1, in frames.")
     if not 0 <= self.to_end <= 1:
-      raise LayoutError(f"Infill has to_end={self.to_end!r}. Give a share of the records, 0 to 1.")
+      raise LayoutError(
+        f"Infill has to_end={self.to_end!r}. Give a fraction of the records, 0 to 1."
+      )
 
   @property
   def _cannot_hold(self) -> str:
@@ -65,7 +66,7 @@ class Infill(cells.Part):
 
   @property
   def _first_mask(self) -> int:
-    """The number of the block behind all that stays: the mask of the first span."""
+    """The number of the block after the context: the mask of the first span."""
     return 1 + 2 * self._most
 
   @property
@@ -77,7 +78,7 @@ class Infill(cells.Part):
     block = columns.one_block(self, self.part, specs)
     if len({column.name for column in block.columns}) > 1 or block.given:
       raise LayoutError(self._cannot_hold)
-    # One span needs no counting: it is the last.
+    # A single span needs no counting.
     place, span = ("place", "span") if self._most > 1 else ("", "")
     context = block.with_columns(given=True, learned=self.context_loss)
     last = dataclasses.replace(block, end=END, end_given=False, counts=span)
@@ -127,7 +128,8 @@ class Infill(cells.Part):
     frames = lengths[self._name]
     room = (frames - self.gap) // (self.gap + self.frames[0])
     most = np.clip(room, 1, self._most)
-    # Without room for a span the record is one, and nothing stays, but before one to the end.
+    # Without room for a span the whole record is one, without context, except before a span to the
+    # end.
     contexts = np.where(room < 1, np.logical_and(self.to_end > 0, frames > 1), most + 1)
     rows = 2 * most + contexts * context.extra_rows + most * span.extra_rows
     return rows + frames * context.columns[0].frame_rows
@@ -141,14 +143,14 @@ class Infill(cells.Part):
         f"The grid has places for {masks} spans of {self._name!r}, and {spans} spans. This is no "
         "grid of the layout."
       )
-    # The N-th span belongs where the N-th place is: between the contexts N - 1 and N.
+    # The N-th span belongs to the N-th place, between the contexts N - 1 and N.
     return [number if number < first_mask else number - first_mask for number in visited]
 
   def _around(
     self, spans: Sequence[tuple[int, int]], count: int, with_spans: bool
   ) -> list[cells.Piece]:
-    """Returns the pieces of a stream of `count` frames: what stays, and the spans or the first mask
-    alone."""
+    """Returns the pieces of a stream of `count` frames: the context, then the spans or only the
+    first mask."""
     pieces, before = [], 0
     for number, (start, stop) in enumerate([*spans, (count, count)]):
       if before < start:
@@ -178,7 +180,8 @@ class Infill(cells.Part):
       more = int(random.integers(min(longest - shortest, free) + 1))
       lengths.append(shortest + more)
       free -= more
-    # What is still free lies around the spans: each way to share it out is as likely.
+    # The remaining frames are distributed around the spans, all distributions with equal
+    # probability.
     bars = np.sort(random.choice(free + spans, spans, replace=False)) - np.arange(spans)
     starts = bars + self.gap * np.arange(1, spans + 1) + np.cumsum([0, *lengths[:-1]])
     return [(int(start), int(start) + n) for start, n in zip(starts, lengths, strict=True)]

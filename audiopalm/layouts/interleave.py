@@ -1,4 +1,4 @@
-"""Text and speech of one utterance in turns, changed at word boundaries."""
+"""Interleaving: an utterance that alternates between text and speech at word boundaries."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,28 @@ from audiopalm.errors import LayoutError
 from audiopalm.layouts import cells, columns
 from audiopalm.tokens.space import Specs
 
-TO_TEXT, TO_SPEECH = "to_text", "to_speech"  # specials: what comes next, [Text] and [Speech]
-END = "speech_end"  # ends a span of speech in several columns, in each of them
+# Specials for the modality that follows: [Text], [Speech].
+TO_TEXT, TO_SPEECH = "to_text", "to_speech"
+END = "speech_end"  # ends every column of a span of speech in several columns
 
 
 @dataclasses.dataclass(frozen=True)
 class Interleave(cells.Part):
-  """An utterance in spans of words, in turns as text and as speech.
+  """An utterance in spans of words, alternately as text and as speech.
 
-  Each span begins with a special, `to_text` or `to_speech`, and holds what the stream says of its
-  words alone: the others are in the other modality. Which comes first and how many words a span has
-  are drawn by the key, evenly within `text_words` and `unit_words`; the last span may be shorter.
-  `collapse` leaves out repeated frames within a span, as language models of units do; the stream
-  itself must have frames of a fixed length, or nobody knows where a word lies in it. With one
-  stream alone, Interleave(units="source.units"), that stream follows its special, whole: what is
-  said in one modality only, in the same notation.
+  Each span begins with a special, `to_text` or `to_speech`, and holds its words in one modality
+  only. The first modality and the numbers of words are drawn by the key, uniformly within
+  `text_words` and `unit_words`; the last span may be shorter. `collapse` removes repeated frames
+  within a span, as language models of units do; the stream itself must have frames of a fixed
+  length, so that words can be located. With a single stream, Interleave(units="source.units"), the
+  whole stream follows its special: data of one modality in the same format.
 
       Interleave("source.text", "source.units"), four words
 
           to_text  the cat  to_speech  u4 u5 u6 u7 u8  to_text  down  stop
 
-  Speech of several codes a frame is a name too, whose codes follow one another in column 0, or a
-  `Delay`, which gives each a column of its own. Then `speech_end` closes every column of a span.
+  Speech with several codes per frame is a name, whose codes follow one another in column 0, or a
+  `Delay` with one column per codebook. Then `speech_end` ends every column of a span.
 
       Interleave("source.text", Delay("source.codes", (0, 1))), three words
 
@@ -148,7 +148,8 @@ class Interleave(cells.Part):
       return 1 + body + spans[0].extra_rows
     if word_ends is not None:
       return self._most_of_words(lengths, word_ends, spans)
-    # No more words than frames of either, all spans as short as may be, the shorter kind first.
+    # At most as many words as frames of either stream, in spans as short as possible, the shorter
+    # kind first.
     words = np.minimum(*counts)
     least = sorted(least for least, _ in self._words)
     left = words % sum(least)
@@ -163,8 +164,8 @@ class Interleave(cells.Part):
   def _most_of_words(
     self, lengths: Mapping[str, int], word_ends: cells.WordEnds, spans: Sequence[cells.Block]
   ) -> int:
-    """Returns the rows of the longest sequence of spans: the best from each word on, from the last
-    word to the first."""
+    """Returns the rows of the longest sequence of spans, by dynamic programming from the last word
+    to the first."""
     ends_2W = self._cuts(lengths, word_ends) * np.asarray([[span.period] for span in spans])
     words = ends_2W.shape[1] - 1
     best_2W = np.zeros((2, words + 1), np.int64)
@@ -178,7 +179,8 @@ class Interleave(cells.Part):
   def _cuts(self, lengths: Mapping[str, int], word_ends: cells.WordEnds) -> np.ndarray:
     """Returns int64 [2, W + 1]: where text and units can be cut, from 0 to their lengths.
 
-    A word without a frame of its own in both goes with the next, the last with the one before.
+    A word without a frame in one of the streams is joined with the next word, the last one with the
+    word before.
     """
     missing = [name for name in self.names if name not in word_ends]
     if missing:

@@ -1,4 +1,4 @@
-"""From streams to a grid: `realize`, its given beginning, and its length without making it."""
+"""From streams to a grid: `realize`, prompts, and the length of a grid without building it."""
 
 import dataclasses
 import functools
@@ -14,12 +14,12 @@ from audiopalm.types import HOLE, Grid
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placement:
-  """A layout in a token space: what `realize`, `recover` and the plan share, worked out once."""
+  """A layout in a token space, computed once for `realize`, `recover` and the plan."""
 
-  grammar: cells.Grammar  # its columns know their ids
+  grammar: cells.Grammar  # with the ids of its columns
   columns: int  # of the grid
   given_blocks: int  # blocks before the first predicted one
-  whole: tuple[cells.Piece, ...]  # each block once, whole; () where a part arranges its own
+  whole: tuple[cells.Piece, ...]  # each block once, whole; () if a part arranges its own
   tag_ids: dict[str, np.ndarray]
   tags_by_ids: dict[tuple[int, ...], str]
 
@@ -30,7 +30,7 @@ class Placement:
 
 @functools.lru_cache(maxsize=1024)
 def place(layout: cells.Part, space: TokenSpace) -> Placement:
-  """Returns the layout's blocks with the ids `space` gives them."""
+  """Returns the blocks of a layout with their ids in `space`."""
   grammar = cells.resolve(layout, space.streams)
   blocks = tuple(_place_block(block, space) for block in grammar.blocks)
   tags = {tag: space.tag_ids(tag) for block in blocks for tag in block.tags}
@@ -71,9 +71,9 @@ def realize(
   """Returns the grid of one example. Inverse: `recover`.
 
   Streams that the layout does not use are ignored. `tag` is one of its tag strings ('' if it has no
-  Tag). Columns the layout leaves free are holes. Where the layout draws what lies where
-  (`Interleave`, `Infill`), it draws by `key`, whole numbers, and by nothing else; `word_ends` says
-  where the words are at which it may cut. `pieces`, as `recover` finds them, are written instead.
+  Tag). Columns that the layout does not use are holes. Layouts with a random order (`Interleave`,
+  `Infill`) draw only from `key`, a sequence of integers; `word_ends` are the places at which they
+  may cut. If `pieces` are given, as returned by `recover`, they are written instead.
   """
   placement = place(layout, space)
   if pieces is None:
@@ -93,9 +93,9 @@ def prompt(
 ) -> Grid:
   """Returns the rows of `realize` before the first predicted part, from given streams alone.
 
-  `holes` are for a layout with `Infill`: the (start, stop) frames of its stream that are to be
-  predicted anew; (T, T) behind all T of them asks for more. None asks for all of that stream, of
-  which nothing is seen then.
+  `holes` are for a layout with `Infill`: the (start, stop) frames of its stream to be replaced; (T,
+  T) after all T frames asks for a continuation. None asks for the whole stream, none of which is
+  shown.
   """
   placement = place(layout, space)
   given = [s for s in placement.grammar.sections if s.start < placement.given_blocks]
@@ -110,9 +110,10 @@ def begin(
 ) -> Grid:
   """Returns the rows of `prompt` and the beginning of the answer.
 
-  `begun` holds streams of the first predicted part in their order. Of an `Interleave` they are its
-  first spans, and an empty one asks for what follows: {"source.text": ids, "source.units": []} is
-  text, to be continued in speech. Delayed columns are cut where the first of them ends.
+  `begun` holds streams of the first predicted part in their order. For an `Interleave` they are its
+  first spans, and an empty one is the next to be predicted: {"source.text": ids, "source.units":
+  []} is text that is to be continued in speech. Delayed columns are cut at the row where the first
+  of them ends.
   """
   placement = place(layout, space)
   pieces = asked_pieces(placement, streams, None)
@@ -120,15 +121,14 @@ def begin(
   section = next(s for s in placement.grammar.sections if s.start <= first < s.stop)
   pieces += section.pieces(section.part.begun(begun) if section.part else None)
   grid = _write(placement, pieces, {**streams, **begun, **_ids_of_tag(placement, tag)})
-  rows = len(grid) - placement.blocks[pieces[-1].block].extra_rows
-  return Grid(grid.tokens_LK[:rows], grid.weights_LK[:rows], grid.visible_L[:rows])
+  return grid.first(len(grid) - placement.blocks[pieces[-1].block].extra_rows)
 
 
 def conditioning(layout: cells.Part, streams: cells.Streams, space: TokenSpace) -> np.ndarray:
   """Returns tokens_LK of the first predicted block with only its given columns filled.
 
-  Row 0 is the first row after `prompt`. This is what a plan's GIVEN cells are read from; no rows
-  where the predicted part has no given column.
+  Row 0 is the first row after `prompt`. GIVEN cells of a plan are read from this grid. It has no
+  rows if the predicted part has no given column.
   """
   placement = place(layout, space)
   block = placement.blocks[placement.given_blocks]
@@ -151,8 +151,8 @@ def rows(
 ) -> cells.Count:
   """Returns len(realize(...)) from the streams' lengths; arrays of lengths give an array.
 
-  Where the layout draws what lies where, it is the most rows that any key gives. `word_ends` of one
-  record, whose lengths are then numbers, make that bound a tight one.
+  For a layout with a random order this is the maximum over all keys. `word_ends` of one record,
+  whose lengths are then numbers, make the bound tight.
   """
   placement = place(layout, space)
   tag_lengths = {name: len(ids) for name, ids in _ids_of_tag(placement, tag).items()}
@@ -169,7 +169,7 @@ def rows(
 
 
 def _count_rows(block: cells.Block, lengths: Mapping[str, cells.Count]) -> cells.Count:
-  """Returns the rows of a whole block before its delays and end, its streams checked."""
+  """Returns the rows of a whole block without its delays and end, after checking its streams."""
   counts = []
   for column in block.streams:
     if column.name not in lengths:
@@ -188,7 +188,7 @@ def _arranged(
   word_ends: cells.WordEnds,
   key: Sequence[int] | None,
 ) -> list[cells.Piece]:
-  """Returns the pieces of one example: each block once, but where a part arranges its own."""
+  """Returns the pieces of one example: each block once, unless a part arranges its own."""
   pieces = []
   for number, section in enumerate(placement.grammar.sections):
     part = section.part
@@ -220,7 +220,7 @@ def asked_pieces(
 
 
 def _check_pieces(placement: Placement, pieces: Sequence[cells.Piece]) -> None:
-  """Raises LayoutError unless the layout can write these pieces, all of them, in this order."""
+  """Raises LayoutError unless these pieces, in this order, are an example of the layout."""
   may_come, end = placement.grammar.first, len(placement.blocks)
   for block in (*(piece.block for piece in pieces), end):
     if block not in may_come:
@@ -233,13 +233,15 @@ def _check_pieces(placement: Placement, pieces: Sequence[cells.Piece]) -> None:
 
 def _write(placement: Placement, pieces: Sequence[cells.Piece], streams: cells.Streams) -> Grid:
   """Returns the grid of these pieces."""
-  written, total = [], 0
+  written, total, prompt_rows = [], 0, 0
   for number, frames in pieces:
     block = placement.blocks[number]
     bodies = {k: _cells(column, streams, frames) for k, column in enumerate(block.columns)}
     bottom = total + _body_rows(block, bodies) + block.extra_rows
     written.append((block, bodies, total, bottom))
     total = bottom
+    if number < placement.given_blocks:
+      prompt_rows = total
   tokens_LK = np.full((total, placement.columns), HOLE, np.int32)
   weights_LK = np.zeros((total, placement.columns), np.float32)
   visible_L = np.zeros(total, np.int32)
@@ -248,11 +250,11 @@ def _write(placement: Placement, pieces: Sequence[cells.Piece], streams: cells.S
     _weigh(weights_LK[top:bottom], block)
     if block.both_ways:
       visible_L[top : bottom - bool(block.end)] = block.both_ways
-  return Grid(tokens_LK, weights_LK, visible_L)
+  return Grid(tokens_LK, weights_LK, visible_L, prompt_rows)
 
 
 def _put(tokens_LK: np.ndarray, block: cells.Block, bodies: Mapping[int, np.ndarray]) -> None:
-  """Writes these columns of a block, each moved down by its delay and with its end."""
+  """Writes columns of a block, each moved down by its delay and followed by its end."""
   for k, body in bodies.items():
     column = block.columns[k]
     after = column.delay + len(body)
@@ -262,7 +264,7 @@ def _put(tokens_LK: np.ndarray, block: cells.Block, bodies: Mapping[int, np.ndar
 
 
 def _weigh(weights_LK: np.ndarray, block: cells.Block) -> None:
-  """Writes 1 where a cell of the block has a weight: a copy of the cell above has none."""
+  """Writes 1 at the cells of the block that have a weight; copies of the cell above have none."""
   count = len(weights_LK) - block.extra_rows
   for k, column in enumerate(block.columns):
     if column.has_weight:
@@ -282,7 +284,8 @@ def _cells(
   if frames is not None:
     ids = ids[frames]
     assert len(ids), f"a piece of {column.name!r} without frames"
-  # As unsigned numbers the negative ids are the largest, so one comparison finds both.
+  # As unsigned integers negative ids are larger than all others, so one comparison finds both
+  # errors.
   if ids.ndim == 1:
     outside = ids.view(np.uint32).max() >= column.sizes[0]
   else:
@@ -305,10 +308,10 @@ def _checked(column: cells.Column, streams: cells.Streams) -> np.ndarray:
   if ids.size and ids.dtype != np.int32:
     if ids.dtype.kind not in "iu":
       raise LayoutError(
-        f"Stream {column.name!r} holds {ids.dtype}, expected whole numbers {shape}: ids local to "
+        f"Stream {column.name!r} holds {ids.dtype}, expected integers {shape}: ids local to "
         "their codebook."
       )
-    # Clipped, not wrapped, so that an id too large for int32 is still found out of range.
+    # Clip instead of wrapping around, so that an id too large for int32 is still out of range.
     ids = ids.astype(np.int64).clip(-1, 2**31 - 1).astype(np.int32)
   if not ids.ndim or ids.shape[1:] != (() if codebooks == 1 else (codebooks,)):
     raise LayoutError(
@@ -321,7 +324,7 @@ def _checked(column: cells.Column, streams: cells.Streams) -> np.ndarray:
 
 
 def _body_rows(block: cells.Block, bodies: Mapping[int, np.ndarray]) -> int:
-  """Returns the rows of a block's columns, which must all have as many."""
+  """Returns the number of rows of a block's columns, which must be equal."""
   counts = [(block.columns[k].name, len(body)) for k, body in bodies.items()]
   if len({count for _, count in counts}) > 1:
     raise LayoutError(_uneven(counts))
@@ -329,7 +332,7 @@ def _body_rows(block: cells.Block, bodies: Mapping[int, np.ndarray]) -> int:
 
 
 def _ids_of_tag(placement: Placement, tag: str) -> dict[str, np.ndarray]:
-  """Returns {TAG: ids}, {} where the layout has no Tag."""
+  """Returns {TAG: ids}, {} if the layout has no Tag."""
   if placement.tag_ids and tag not in placement.tag_ids:
     known = ", ".join(map(repr, placement.tag_ids))
     raise LayoutError(f"The layout cannot write the tag {tag!r}. Known tags: {known}.")

@@ -1,4 +1,4 @@
-"""From a grid back to streams: `recover` sees cells and layout, no record and no lengths."""
+"""From a grid back to streams: `recover` uses only cells and layout, no record and no lengths."""
 
 import dataclasses
 
@@ -12,10 +12,11 @@ from audiopalm.types import HOLE
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recovered:
-  """What a grid says: its tag, its streams as `realize` takes them, whether it ends with its stop.
+  """The contents of a grid: its tag, its streams as `realize` takes them, and whether it is
+  complete.
 
-  Codebook levels that the layout leaves out are HOLE. `pieces` say which frames of these streams
-  lie where, from top to bottom, as slices.
+  Codebook levels that are not in the layout are HOLE. `pieces` are the blocks from top to bottom
+  with the frames of these streams that they hold, as slices.
   """
 
   tag: str
@@ -32,8 +33,8 @@ class _Reading:
   block: cells.Block
   top: int
   bottom: int
-  cell_rows: int  # R of the block; the rows seen so far where it is open
-  usable_rows: int  # rows, whole frames, of which every column is on the grid
+  cell_rows: int  # R of the block; the rows so far if it is open
+  usable_rows: int  # rows of whole frames with every column on the grid
   is_open: bool  # the grid ends before the lead column does, so R is unknown
   is_whole: bool  # the block's last row is on the grid
 
@@ -41,13 +42,13 @@ class _Reading:
 def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Recovered:
   """Returns tag and streams from the grid alone. Inverse of `realize`.
 
-  A grid that breaks off gives a prefix of each stream, the same length wherever the layout couples
-  lengths, and `complete=False`; it is a LayoutError where some stream would be empty. Any other
-  grid the layout cannot have made is a LayoutError. A complete result realizes to exactly this
-  grid, given its `pieces` where the layout draws them.
+  A grid that is cut off gives a prefix of each stream, of equal lengths for coupled streams, and
+  `complete=False`; it is a LayoutError if a stream would be empty. Any other grid that the layout
+  cannot produce is a LayoutError. A complete result realizes to exactly this grid, with its
+  `pieces` if the layout draws them.
 
   `Interleave` gives the spans of a stream one after another, and either stream may be empty.
-  `Infill` gives its stream in order, with as much of each span as there is.
+  `Infill` gives its stream in order, with as much of each span as is on the grid.
   """
   placement = placing.place(layout, space)
   tokens_LK = _as_grid(tokens_LK, placement.columns)
@@ -64,7 +65,7 @@ def recover(layout: cells.Part, tokens_LK: np.ndarray, space: TokenSpace) -> Rec
   for reading in readings:
     for name in dict.fromkeys(column.name for column in _whole(reading.block)):
       ids = _ids(reading, name, frames[name], tokens_LK)
-      # Blocks before may hold other levels of the stream.
+      # Earlier blocks may hold other levels of the stream.
       streams[name] = np.where(ids == HOLE, streams.get(name, ids), ids)
   tag = ""
   if placement.tags_by_ids:
@@ -93,7 +94,7 @@ def _as_grid(tokens_LK: np.ndarray, columns: int) -> np.ndarray:
   shape, dtype = tokens_LK.shape, tokens_LK.dtype
   if len(shape) != 2 or shape[1] != columns or dtype.kind not in "iu":
     raise LayoutError(
-      f"A grid of this token space is whole numbers of shape [L, {columns}]; {dtype} of shape "
+      f"A grid of this token space is integers of shape [L, {columns}]; {dtype} of shape "
       f"{list(shape)} came. Was it made with another space?"
     )
   if not len(tokens_LK):
@@ -116,7 +117,7 @@ def read_blocks(placement: placing.Placement, tokens_LK: np.ndarray) -> list[_Re
 def _next_block(
   blocks: tuple[cells.Block, ...], may_come: tuple[int, ...], tokens_LK: np.ndarray, top: int
 ) -> int:
-  """Returns which of the blocks that may come begins at row `top`."""
+  """Returns which of the possible next blocks begins at row `top`."""
   if len(may_come) == 1:
     return may_come[0]
   for number in may_come:
@@ -154,7 +155,8 @@ def _read(number: int, block: cells.Block, tokens_LK: np.ndarray, top: int) -> _
 def _check_column(
   block: cells.Block, k: int, tokens_LK: np.ndarray, top: int, height: int, run: int
 ) -> None:
-  """Raises LayoutError unless the column is holes, `run` cells of its stream, its end, holes."""
+  """Raises LayoutError unless the column is holes, `run` cells of its stream, its end, then
+  holes."""
   cells_L = tokens_LK[top : top + height, k]
   good_L = cells_L == HOLE
   first = after = height
@@ -179,7 +181,8 @@ def _check_column(
 
 
 def _valid(column: cells.Column, cells_L: np.ndarray) -> np.ndarray:
-  """Returns which cells, counted from the column's first, are ids of the codebook due there."""
+  """Returns for each cell, counted from the column's first, whether it is an id of the expected
+  codebook."""
   due_L = np.arange(len(cells_L)) // column.repeat % len(column.levels)
   ends = column.starts + column.sizes.astype(np.int64)
   return (cells_L >= column.starts[due_L]) & (cells_L < ends[due_L])
@@ -203,8 +206,8 @@ def _fault(tokens_LK: np.ndarray, row: int, k: int, expected: str) -> LayoutErro
 
 
 def _frames_of_whole(blocks: tuple[cells.Block, ...], readings: list[_Reading]) -> dict[str, int]:
-  """Returns how many frames of each stream are on the grid in all the columns they take, for blocks
-  that hold their streams whole."""
+  """Returns how many frames of each stream are on the grid in all of their columns, for blocks that
+  hold their streams whole."""
   frames: dict[str, int] = {}
   for reading in readings:
     for column in _whole(reading.block):
@@ -220,7 +223,7 @@ def _frames_of_whole(blocks: tuple[cells.Block, ...], readings: list[_Reading]) 
     if number not in read:
       frames |= {column.name: 0 for column in _whole(block)}
   before = None
-  while frames != before:  # fewer frames of one stream leave fewer of those beside it
+  while frames != before:  # fewer frames of one stream limit the streams beside it
     before = dict(frames)
     for reading in readings:
       columns = _whole(reading.block)
@@ -245,8 +248,8 @@ def _join(
   complete: bool,
   tokens_LK: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], dict[int, slice]]:
-  """Returns (streams, {row of a piece: which frames of its stream it holds}) of a part that holds
-  its streams in pieces."""
+  """Returns (streams, {row of a piece: frames of its stream}) of a part that holds its streams in
+  pieces."""
   chunks: dict[str, list[np.ndarray]] = {}
   for block in blocks[section.start : section.stop]:
     for column in block.streams:
@@ -267,8 +270,8 @@ def _join(
 
 
 def _ids(reading: _Reading, name: str, frames: int, tokens_LK: np.ndarray) -> np.ndarray:
-  """Returns the first frames of a stream that a block holds, local to their codebooks; HOLE at the
-  levels that lie elsewhere."""
+  """Returns the first frames of a stream in a block, as ids local to their codebooks; HOLE at
+  levels of other blocks."""
   columns = [(k, c) for k, c in enumerate(reading.block.columns) if c.name == name]
   ids_TQ = np.full((frames, columns[0][1].spec.codebooks), HOLE, np.int32)
   for k, column in columns:
@@ -280,4 +283,4 @@ def _ids(reading: _Reading, name: str, frames: int, tokens_LK: np.ndarray) -> np
 
 def _broken_off(*names: str) -> str:
   what = "the tag" if names == (cells.TAG,) else f"a whole frame of {' or '.join(map(repr, names))}"
-  return f"The grid breaks off before it holds {what}. Let it run longer."
+  return f"The grid ends before it holds {what}. Decode more rows."

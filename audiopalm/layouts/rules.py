@@ -13,7 +13,7 @@ from audiopalm.types import Side, Task
 
 
 class Rule(Protocol):
-  """What a config names as its layout: a frozen dataclass that lays out every task."""
+  """The layout of a config: a frozen dataclass that gives every task its layout."""
 
   def layout_of(self, task: Task) -> cells.Part:
     """Returns the task's layout: inputs of a task without `loss_on_inputs` in `Given` parts."""
@@ -25,12 +25,12 @@ class Chain:
 
       [ASR AST French English]  units...  French text...  sep  English text...  stop
 
-  Several outputs make the chain; no input leaves a continuation of the tag. With the task's
-  `loss_on_inputs` the inputs are predicted too: the same tokens, other weights, so the layout of
-  `dataclasses.replace(task, loss_on_inputs=False)` prompts such a model.
+  Several outputs form a chain; a task without inputs continues its tag. With `loss_on_inputs` the
+  inputs are predicted too: the tokens are the same and only the weights differ, so the layout of
+  `dataclasses.replace(task, loss_on_inputs=False)` can prompt such a model.
 
-  `delays` are (stream, delays of its codebooks) pairs: those streams lie in one column per codebook
-  (`Delay`), all others in one column (`Flat`), their codebooks one after another.
+  `delays` are (stream, delays of its codebooks) pairs. These streams have one column per codebook
+  (`Delay`); all others are in one column (`Flat`), codebooks one after another.
   """
 
   both_ways: bool = False
@@ -58,12 +58,11 @@ class Chain:
 
 @dataclasses.dataclass(frozen=True)
 class Interleaving:
-  """SPIRIT LM's rule: text and speech of one utterance in turns (arXiv:2402.05755, section 3.1).
+  """SPIRIT LM's rule: text and speech of one utterance interleaved (arXiv:2402.05755, section 3.1).
 
-  A task without inputs whose outputs are streams of one role is an `Interleave` of them: its `text`
-  and its speech, or one of the two alone, after the special that says which. All others are laid
-  out by `chain`, whose `delays` say which speech has several columns, in turns too. The other
-  fields are those of `Interleave`.
+  A task without inputs whose outputs are streams of one role is an `Interleave` of its `text` and
+  its speech, or of only one of them. All other tasks use `chain`, whose `delays` apply to
+  interleaved speech too. The other fields are those of `Interleave`.
 
       [CONTINUE English]  to_text the cat  to_speech u4 u5 u6 u7 u8  to_text down  stop
   """
@@ -90,10 +89,10 @@ class Interleaving:
 
 @dataclasses.dataclass(frozen=True)
 class Infilling:
-  """VoiceCraft's rule: what a task speaks is learned in spans (arXiv:2403.16973, section 3.1).
+  """VoiceCraft's rule: the speech output is learned by infilling (arXiv:2403.16973, section 3.1).
 
-  The last output of a task is put into `Infill`, where its stream is one of `streams`; all else is
-  laid out by `chain`. The other fields are those of `Infill`.
+  The last output of a task is put into `Infill` if its stream is one of `streams`; the rest is laid
+  out by `chain`. The other fields are those of `Infill`.
 
       [TTS English]  text  u0 u1  mask1  u4 u5  mask1  u2 u3  span_end  stop
   """
@@ -123,7 +122,7 @@ class Infilling:
 
 
 def tag_part(task: Task) -> sequence.Tag:
-  """Returns the tag of a task, with every string that it and its paraphrases can become."""
+  """Returns the tag of a task, with all strings of its template and its paraphrases."""
   if not task.tag:
     raise ConfigError(
       f'Task {task.name!r} has an empty tag. Give it one, such as "[{task.name.upper()}]": the '
@@ -134,7 +133,7 @@ def tag_part(task: Task) -> sequence.Tag:
 
 
 def templates(task: Task) -> tuple[str, ...]:
-  """Returns the ways to ask for a task: its tag, then its paraphrases."""
+  """Returns the templates of a task: its tag, then its paraphrases."""
   return task.tag, *task.paraphrases
 
 
@@ -163,7 +162,8 @@ def tag_of(task: Task, languages: Mapping[str, str], number: int = 0) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _known_tags(task: Task, number: int) -> tuple[tuple[str, ...], dict[tuple[str, ...], str]]:
-  """Returns the roles of a template and {their languages: tag}; asked for every example."""
+  """Returns the roles of a template and {their languages: tag}; cached, as it is called per
+  example."""
   tag = sequence.Tag(templates(task)[number])
   known = {}
   for pair in task.corpus.pairs(tag.roles) if tag.roles else ({},):
@@ -182,7 +182,8 @@ def stream_names(layout: cells.Part) -> tuple[str, ...]:
 
 
 def given_streams(layout: cells.Part) -> tuple[str, ...]:
-  """Returns the streams inside Given parts, in order: what a prompt and its conditioning need."""
+  """Returns the streams inside Given parts, in order: those that a prompt and its conditioning
+  need."""
   return tuple(dict.fromkeys(name for name, given in cells.leaves(layout) if given))
 
 

@@ -1,4 +1,4 @@
-"""Parts that follow one another down the grid: streams, tags, what is given, where it ends."""
+"""Parts that follow one another down the grid: streams, tags, given parts, the stop."""
 
 import dataclasses
 import string as strings_of
@@ -28,9 +28,9 @@ class Flat(cells.Part):
 class CoarseFirst(cells.Part):
   """All frames of the first group of codebooks, then all frames of the next, in one column.
 
-  `levels` are the groups in order; a bare number is a group of one. Codebooks that no group names
-  are left out, so the stages of AudioLM (arXiv:2209.03143, section III-C) are CoarseFirst(codes,
-  ((0, 1, 2, 3),)) and CoarseFirst(codes, ((4, 5, 6, 7),)).
+  `levels` are the groups in order; a single number is a group of one. Codebooks in no group are
+  left out, so the stages of AudioLM (arXiv:2209.03143, section III-C) are CoarseFirst(codes, ((0,
+  1, 2, 3),)) and CoarseFirst(codes, ((4, 5, 6, 7),)).
 
       CoarseFirst("source.codes", ((0, 1), 2)), two frames:   a0 b0 a1 b1 c0 c1
   """
@@ -68,8 +68,9 @@ class CoarseFirst(cells.Part):
 class Tag(cells.Part):
   """The task and its languages as plain text: [AST English French]. Always given.
 
-  `template` names roles in braces, "[AST {source} {target}]"; `strings` are the tags it can become,
-  each encoded once when the token space is built. A template without roles is its own only string.
+  `template` names roles in braces, "[AST {source} {target}]"; `strings` are all tags that it can
+  produce, each encoded once when the token space is built. A template without roles is its only
+  string.
   """
 
   template: str
@@ -111,7 +112,8 @@ class Tag(cells.Part):
 
 @dataclasses.dataclass(frozen=True)
 class Given(cells.Part):
-  """A part that is seen but not predicted; with `both_ways` its rows see each other forward too."""
+  """A part that is seen but not predicted; with `both_ways` its rows also attend to later rows of
+  it."""
 
   part: cells.Part
   both_ways: bool = False
@@ -130,16 +132,16 @@ class Given(cells.Part):
 
 @dataclasses.dataclass(frozen=True)
 class Stop(cells.Part):
-  """The end, always last: each column's own `stop` at the column's first free row."""
+  """The end, always last: `stop` in the first free row of each column."""
 
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Concat(cells.Part):
   """Parts one after another.
 
-  The id `sep` goes between neighbours that share a range of ids (a Tag counts as text), and between
-  predicted parts of which one has several columns; it is given up to the last Given part, predicted
-  after it.
+  The id `sep` goes between neighbors that share a range of ids (a Tag counts as text), and between
+  predicted parts if one of them has several columns. It is given up to the last Given part, and
+  predicted after it.
 
       Concat(Tag("[MT]"), Given(Flat("source.text")), Flat("target.text"), Stop())
 
@@ -187,7 +189,8 @@ class Concat(cells.Part):
 def _joined(
   before: cells.Grammar, grammar: cells.Grammar, arranging: cells.Part | None = None
 ) -> cells.Grammar:
-  """Returns one grammar after another: what may end one is followed by what may begin the next."""
+  """Returns the concatenation of grammars: the last blocks of one are followed by the first of the
+  next."""
   end = len(before.blocks)
   first = tuple(end + number for number in grammar.first)
   follows = [
@@ -205,8 +208,8 @@ def _joined(
 
 
 def _ended(grammar: cells.Grammar, name: str, given: bool) -> cells.Grammar:
-  """Returns a grammar with an end: in every column of its last block, or in a row of its own where
-  that has an end or there are several."""
+  """Returns a grammar with an end: in every column of its last block, or in a separate row if that
+  block already has an end or there are several last blocks."""
   blocks, last = list(grammar.blocks), grammar.last
   if len(last) > 1 or any(blocks[number].end or blocks[number].mark for number in last):
     return _joined(grammar, cells.chain(cells.mark(name)))
@@ -215,8 +218,8 @@ def _ended(grammar: cells.Grammar, name: str, given: bool) -> cells.Grammar:
 
 
 def _must_separate(before: cells.Grammar, first: list[cells.Block]) -> bool:
-  """Returns whether one of the blocks that come next could be taken for more of those before, or
-  comes beside their end."""
+  """Returns whether a next block could be read as more of a block before it, or would be beside its
+  end."""
   blocks, end = before.blocks, len(before.blocks)
   may_come = {blocks[n].opening for last in before.last for n in before.follows[last] if n < end}
   if may_come & {block.opening for block in first}:

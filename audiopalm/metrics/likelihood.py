@@ -15,9 +15,9 @@ RULE = "nats per predicted cell, each after the right cells before it"
 class Sums:
   """Sums over the predicted cells of one modality, of one example or many.
 
-  `nll` is the weighted sum of -log p in nats, `correct` the weighted number of cells whose
-  likeliest id is the right one, `weight` the sum of the weights: the number of cells where each
-  weighs 1.
+  `nll` is the weighted sum of -log p in nats, `correct` the weighted number of cells whose most
+  likely id is the target, `weight` the sum of the weights: the number of cells if all weights are
+  1.
   """
 
   nll: float = 0.0
@@ -32,9 +32,9 @@ def reduce(examples: Iterable[Mapping[str, Sums]]) -> dict:
   """Returns {"nll", "token_accuracy", "modalities": {modality: the same two}} over all examples.
 
   Every value is length-normalized: a sum over all cells divided by their weight, so that a long
-  example counts for its length and one example's value does not depend on its neighbors. Beside
-  them stand their "intervals" over examples (`tally.scores`). Modalities without a cell are left
-  out; without any cell the result is empty.
+  example counts for its length and one example's value does not depend on its neighbors. Each comes
+  with its "intervals" over examples (`tally.scores`). Modalities without cells are left out;
+  without any cells the result is empty.
   """
   examples = list(examples)
   modalities = sorted({modality for example in examples for modality in example})

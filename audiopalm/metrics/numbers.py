@@ -1,4 +1,4 @@
-"""Numbers as words, so that transcripts with digits and with words compare."""
+"""Numbers as words, so that transcripts with digits can be compared with transcripts in words."""
 
 import functools
 import importlib.metadata
@@ -11,13 +11,13 @@ from audiopalm import language_tags
 
 RULE = f"numbers as words by num2words {importlib.metadata.version('num2words')}"
 
-# Codes that the package has other names for, and languages in which it fails for common numbers.
+# Codes with other names in the package, and languages in which it fails for common numbers.
 _NAMES = {"kk": "kz"}
 _FAULTY = ("am", "ce")
 _MINUS = {"cs": "mínus", "pl": "minus", "sk": "mínus"}  # where it fails for negative numbers
 
-MOST_DIGITS = 9  # a longer number is hardly read as one, and some languages end there
-MOST_DECIMALS = 3  # of more than these some languages say nothing
+MOST_DIGITS = 9  # longer numbers are rarely read as one, and some languages do not support them
+MOST_DECIMALS = 3  # some languages do not support more
 
 _POINT = ("en", "he", "hi", "ja", "ko", "th", "zh")  # languages that write 3.5 and 1,000
 
@@ -35,9 +35,9 @@ _SIGNS = {
   )
 }
 _ONE = {"fr": "un", "de": "ein", "es": "un", "it": "un", "pt": "um"}  # before a masculine noun
-_HOURS = {"fr": ("heure", "heures"), "de": ("uhr", "uhr")}  # said between hours and minutes
+_HOURS = {"fr": ("heure", "heures"), "de": ("uhr", "uhr")}  # between hours and minutes
 
-_LETTER = "A-Za-zÀ-ɏͰ-ӿ"  # of scripts that part words by spaces
+_LETTER = "A-Za-zÀ-ɏͰ-ӿ"  # of scripts with spaces between words
 _SIGN = "[€$£%]"
 _DIGITS = r"\d+(?:[.,]\d+)*"
 _SPACED = r"\d{1,3}(?:[ \u00a0\u202f\u2009]\d{3})+(?!\d)"  # 1 000, and decimals after it
@@ -54,7 +54,7 @@ _ORDINAL = re.compile(r"\.\s+[^\W\d_]")  # in German: "am 3. Mai"
 
 
 def knows(language: str) -> bool:
-  """Returns whether `spell` knows the numbers of a language; others it leaves as they are."""
+  """Returns whether `spell` supports a language; it does not change texts of others."""
   code = language_tags.canonical(language)
   return code not in _FAULTY and _name(code) in num2words.CONVERTER_CLASSES
 
@@ -67,9 +67,9 @@ def spell(text: str, language: str) -> str:
                                                               "nine thirty"
 
   Ordinals ("3rd", "2e", German "3. Mai"), codes with letters (A4) and numbers of more than
-  MOST_DIGITS digits or MOST_DECIMALS decimals stay; a number that begins with 0 is read digit by
-  digit. Signs (€ $ £ %) are spelled in languages of `_SIGNS`. In languages it does not know, the
-  text stays as it is.
+  MOST_DIGITS digits or MOST_DECIMALS decimals do not change; a number that begins with 0 is read
+  digit by digit. Signs (€ $ £ %) are spelled in the languages of `_SIGNS`. Texts in unsupported
+  languages do not change.
   """
   if not knows(language):
     return text
@@ -78,7 +78,7 @@ def spell(text: str, language: str) -> str:
 
 
 def rule(languages: Collection[str]) -> str:
-  """Returns how the numbers of texts in these languages were brought to words."""
+  """Returns the rule by which numbers in texts of these languages were spelled."""
   unknown = sorted(language for language in set(languages) if not knows(language))
   return RULE + (f", but as they are written in {', '.join(unknown)}" if unknown else "")
 
@@ -108,7 +108,7 @@ def _time(match: re.Match, language: str) -> str:
   """Returns a time of day as it is read: "nine thirty", "neuf heures", "neun uhr dreißig"."""
   hours = int(match["hours"] or match["hour"])
   word = _HOURS.get(language)
-  if word is None and match["hours"] is None:  # "9h" is no time where nobody writes it so
+  if word is None and match["hours"] is None:  # "9h" is a time only in some languages
     return match[0]
   spelled = _words(str(hours), "", language)
   if language == "fr" and spelled.endswith("un"):
@@ -121,13 +121,14 @@ def _time(match: re.Match, language: str) -> str:
 
 
 def _is_list(number: str) -> bool:
-  """Returns whether these are numbers side by side, "10,20,30", and not one of thousands."""
+  """Returns whether these are several numbers, "10,20,30", instead of one with thousands
+  separators."""
   several = len(re.findall("[.,]", number)) > 1
   return several and not re.fullmatch(r"\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?", number)
 
 
 def _parts(number: str, language: str) -> tuple[str, str]:
-  """Returns the digits before and after the decimal mark, both without marks of thousands."""
+  """Returns the digits before and after the decimal mark, without thousands separators."""
   number = re.sub(r"[ \u00a0\u202f\u2009]", "", number)
   group, mark = (",", ".") if language in _POINT else (".", ",")
   if re.fullmatch(rf"\d{{1,3}}(?:\{group}\d{{3}})+(?:\{mark}\d+)?", number):
@@ -137,7 +138,7 @@ def _parts(number: str, language: str) -> tuple[str, str]:
 
 
 def _amount(whole: str, decimals: str, word: str | list[str], language: str) -> str:
-  """Returns an amount of money or a share as it is read: "trois euros cinquante"."""
+  """Returns an amount of money or a percentage as it is read: "trois euros cinquante"."""
   if isinstance(word, str):
     return f"{_words(whole, decimals, language)} {word}"
   cents = int(decimals) if len(decimals) == 2 else 0

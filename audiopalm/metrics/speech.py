@@ -3,10 +3,11 @@
 import numpy as np
 
 from audiopalm.audio import spectrum, waveform
+from audiopalm.metrics import warping
 
 BINS = 40
 COEFFICIENTS = 13  # after c0, which is loudness
-FLOOR_DB = 60.0  # under the loudest point: what is quieter is silence to both
+FLOOR_DB = 60.0  # below the loudest point: anything quieter counts as silence
 MCD_RULE = (
   f"dB between {COEFFICIENTS} cepstra without c0 of {BINS} mel bins, 25 ms windows every 10 ms, "
   f"{FLOOR_DB:g} dB deep, aligned by dynamic time warping"
@@ -18,9 +19,9 @@ def mel_cepstral_distance(
 ) -> float:
   """Returns the mean distance in dB along the best alignment in time.
 
-  0 for equal waves, whatever their loudness. Values compare only with others of this file: filters
-  and floors differ elsewhere. Source: Kubichek, "Mel-cepstral distance measure for objective speech
-  quality assessment", 1993.
+  It is 0 for equal waves of any loudness. Values can only be compared with others of this function:
+  filters and floors differ elsewhere. Source: Kubichek, "Mel-cepstral distance measure for
+  objective speech quality assessment", 1993.
   """
   cepstra = (mel_cepstra(wave_S, rate_hz) for wave_S in (reference_S, generated_S))
   return mean_cost(distances_db(*cepstra))
@@ -42,27 +43,6 @@ def distances_db(reference_TE: np.ndarray, generated_TE: np.ndarray) -> np.ndarr
 
 
 def mean_cost(cost_TT: np.ndarray) -> float:
-  """Returns the mean of costs along their cheapest path from corner to corner: time warping.
-
-  Steps are (1, 1), (1, 0) and (0, 1); of equally cheap ones the first in this order is taken.
-  Totals and lengths of the best paths advance together, an anti-diagonal per step.
-  """
+  """Returns the mean of costs along their cheapest path from corner to corner: time warping."""
   rows, columns = cost_TT.shape
-  # The last three anti-diagonals. Row 0 stands before the first: only the first cell comes from it.
-  totals = [np.full(rows + 1, np.inf) for _ in range(3)]
-  lengths = [np.zeros(rows + 1) for _ in range(3)]
-  totals[0][0] = 0
-  for diagonal in range(rows + columns - 1):
-    (across, beside, total), (across_length, beside_length, length) = totals, lengths
-    first, last = max(0, diagonal - columns + 1), min(rows, diagonal + 1)
-    current, above = slice(first + 1, last + 1), slice(first, last)
-    across_wins = across[above] <= beside[above]
-    cheaper = np.where(across_wins, across[above], beside[above])
-    steps = np.where(across_wins, across_length[above], beside_length[above])
-    beside_loses = cheaper <= beside[current]
-    costs = cost_TT[::-1].diagonal(diagonal - rows + 1)[::-1]
-    total[:] = np.inf
-    total[current] = np.where(beside_loses, cheaper, beside[current]) + costs
-    length[current] = np.where(beside_loses, steps, beside_length[current]) + 1
-    totals, lengths = [beside, total, across], [beside_length, length, across_length]
-  return float(totals[1][rows] / lengths[1][rows])
+  return float(warping.mean_costs(cost_TT[None], np.array([rows]), np.array([columns]))[0])

@@ -17,14 +17,14 @@ RESAMPLES = 1_000
 SHARE = 0.95
 RULE = f"{SHARE:.0%} percentile bootstrap over examples, {RESAMPLES:,} resamples"
 SEED = 0
-AT_ONCE = 2**22  # drawn examples that lie in memory together
+AT_ONCE = 2**22  # resampled examples in memory at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tally:
   """The counts_NE of each of N examples, and `value`: from their sum [..., E] to the score [...].
 
-  A row of NaN is an example that does not count in the score.
+  A row of NaN is an example that the score ignores.
   """
 
   counts_NE: np.ndarray
@@ -40,7 +40,7 @@ class Tally:
     return float(self.value(counts_NE.sum(axis=0))) if len(counts_NE) else None
 
   def interval(self) -> list[float] | None:
-    """Returns [low, high] by `RULE`, the same every time; None of fewer than two examples.
+    """Returns [low, high] by `RULE`, deterministic; None for fewer than two examples.
 
     Examples are drawn with replacement, as many as there are, and scored; 95% of such scores lie
     in the interval. Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993,

@@ -1,8 +1,8 @@
 """Scores of texts against references: word and character error rates, BLEU and chrF.
 
 Every score is a pure function `(targets, predictions) -> {name: value}`, so each is also a SeqIO
-metric function as it stands (SeqIO knows them by these two argument names). `Metric.of` gives the
-one of a language: what a word is differs.
+metric function (SeqIO passes these two arguments by name). `Metric.of` gives the score for a
+language, as the definition of a word differs.
 
     languages                       BLEU's tokenizer            error rates
     with spaces between words       13a                         wer and cer
@@ -28,7 +28,9 @@ import sacrebleu
 from audiopalm import language_tags, orthography
 from audiopalm.metrics.tally import Tally, ratio
 
-with warnings.catch_warnings():  # of an escape in it, where Python compiles it at its first import
+with (
+  warnings.catch_warnings()
+):  # about an escape in it, when Python compiles it at its first import
   warnings.simplefilter("ignore", SyntaxWarning)
   from whisper_normalizer import basic
 
@@ -38,7 +40,7 @@ NORMALIZER = f"whisper_normalizer-{_VERSION}:BasicTextNormalizer(preserve_marks=
 Counts = Sequence[Sequence[int]]  # of each pair of texts
 Count = Callable[[Sequence[str], Sequence[str], str], Counts]  # targets, predictions, language
 
-# Marks are kept: scripts that write vowels as marks would lose them.
+# Keep combining marks, with which some scripts write vowels.
 _NORMALIZER = basic.BasicTextNormalizer(preserve_marks=True)
 
 
@@ -62,7 +64,7 @@ def words(text: str, language: str) -> list[str]:
 def has_word(text: str, words: Collection[str], language: str) -> bool:
   """Returns whether a text holds one of these words, compared normalized.
 
-  Where no spaces separate words they are looked for anywhere in it.
+  Without spaces between words they are searched for anywhere in it.
   """
   spelled = _spelled(text, language)
   words = {_spelled(word, language) for word in words}
@@ -72,8 +74,8 @@ def has_word(text: str, words: Collection[str], language: str) -> bool:
 
 
 def _spelled(text: str, language: str) -> str:
-  """Returns a text as its errors are counted: normalized, without spaces where these separate no
-  words (Thai and Khmer may have some of no width, where a line may break)."""
+  """Returns a text in the form in which errors are counted: normalized, and without spaces if they
+  do not separate words (Thai and Khmer may have zero-width spaces at line breaks)."""
   spelled = normalize(text)
   return spelled if orthography.has_spaces(language) else re.sub("[ \u200b]", "", spelled)
 
@@ -83,7 +85,7 @@ class Metric:
   """A score of texts. Called with (targets, predictions) it returns {name: value} of all of them.
 
   `count` gives the counts_NE of each pair in a language, and `value` the score of a sum of them:
-  `tally.Tally`. `by_words` says that it measures nothing where no spaces separate words.
+  `tally.Tally`. `by_words`: it is only defined with spaces between words.
   """
 
   name: str
@@ -118,7 +120,7 @@ class Metric:
 def _errors(
   process: Callable[[list[str], list[str]], jiwer.WordOutput | jiwer.CharacterOutput],
 ) -> Count:
-  """Returns the function that counts (wrong, missing and extra, all in the target) of each pair."""
+  """Returns the function that counts (errors, words or characters of the target) of each pair."""
 
   def count(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
     sides = ([_spelled(text, language) for text in side] for side in (targets, predictions))
@@ -145,7 +147,7 @@ def _equal(targets: Sequence[str], predictions: Sequence[str], language: str) ->
 
 
 def tokenizer_of(language: str) -> str:
-  """Returns the sacreBLEU tokenizer that says what a word of a language is."""
+  """Returns the sacreBLEU tokenizer of a language."""
   if orthography.has_spaces(language):
     return "13a"
   code = language_tags.canonical(language)
@@ -160,8 +162,10 @@ def _has_mecab() -> bool:
 
 
 def _bleu_counts(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
-  """Returns words said, words of the target, then n-grams matched and said, each for n = 1 to 4."""
-  # The effective order changes the score of a sentence, which is not looked at, and no count.
+  """Returns words predicted, words of the target, then n-grams matched and predicted, each for n =
+  1 to 4."""
+  # The effective order only changes the score of a sentence, which is not used here, not the
+  # counts.
   measure = sacrebleu.BLEU(tokenize=tokenizer_of(language), effective_order=True)
   pairs = zip(targets, predictions, strict=True)
   scored = [measure.sentence_score(text, [target]) for target, text in pairs]
@@ -170,7 +174,8 @@ def _bleu_counts(targets: Sequence[str], predictions: Sequence[str], language: s
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
   given, right, matched, totals = np.split(sums, (1, 2, 6), axis=-1)
-  # A precision without a match is taken as half of one match, the next as a quarter, ...
+  # Exponential smoothing: the first precision without a match counts as half a match, the next as a
+  # quarter, ...
   misses = np.cumsum(matched == 0, axis=-1)
   precisions = np.where(matched > 0, matched, 0.5**misses) / np.maximum(totals, 1)
   brevity = np.minimum(0, 1 - right / np.maximum(given, 1))[..., 0]
@@ -179,13 +184,14 @@ def _bleu(sums: np.ndarray) -> np.ndarray:
 
 
 def _chrf_counts(targets: Sequence[str], predictions: Sequence[str], language: str) -> Counts:
-  """Returns character n-grams said, of the target and matched, for n = 1 to 6 in turn."""
+  """Returns character n-grams predicted, of the target and matched, for each n = 1 to 6."""
   counts = []
   for target, text in zip(targets, predictions, strict=True):
     counts.append([])
     for n in range(1, 7):
       right, given = _n_grams(target, n), _n_grams(text, n)
-      # As sacreBLEU: where the target is too short for any, those given are not counted.
+      # As in sacreBLEU: if the target is too short for any, those of the prediction are not
+      # counted.
       counts[-1] += [given.total() if right else 0, right.total(), (right & given).total()]
   return counts
 
@@ -197,7 +203,7 @@ def _n_grams(text: str, n: int) -> collections.Counter[str]:
 
 def _chrf(sums: np.ndarray) -> np.ndarray:
   given, right, matched = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, 3), -1, 0)
-  known = (given > 0) & (right > 0)  # texts shorter than n say nothing about n-grams
+  known = (given > 0) & (right > 0)  # texts shorter than n have no n-grams
   precision, recall = (
     (known * matched / np.maximum(of, 1)).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
     for of in (given, right)
@@ -211,8 +217,8 @@ def _of_normalized(count: Count) -> Count:
   )
 
 
-# Wrong, missing and extra words per word of all targets, normalized. It can pass 1. Where the
-# targets hold no word at all it is the number of words predicted.
+# Word errors per word of all targets, normalized. It can exceed 1. If the targets have no words it
+# is the number of predicted words.
 wer = Metric("wer", _errors(jiwer.process_words), _error_rate, by_words=True)
 
 # The same in characters (spaces count where they separate words).
@@ -228,8 +234,8 @@ bleu = Metric("bleu", _bleu_counts, _bleu)
 # Corpus chrF, 0 to 100: F-score of character n-grams (Popovic 2015).
 chrf = Metric("chrf", _chrf_counts, _chrf)
 
-# BLEU and chrF of transcripts of generated speech, both sides normalized: a recognizer's case and
-# punctuation say nothing about the speech (as in Translatotron 2, Jia et al. 2022,
+# BLEU and chrF of transcripts of generated speech, both sides normalized: case and punctuation come
+# from the recognizer, not from the speech (as in Translatotron 2, Jia et al. 2022,
 # arXiv:2107.08661).
 asr_bleu = Metric("asr_bleu", _of_normalized(_bleu_counts), _bleu)
 asr_chrf = Metric("asr_chrf", _of_normalized(_chrf_counts), _chrf)

@@ -1,10 +1,10 @@
-"""What a model is to the rest of the code: settings that build it, pure functions of its arrays.
+"""The protocols of models: settings that build a model, and pure functions of its arrays.
 
     experiment.model.build(space)   ->  Model      the same for every system
     model.init(key, mesh)           ->  params     a nested dict of float32 arrays
 
-No module outside models/ and parts/ names a class of model. What a model computes is between it and
-the objectives that train it: `LanguageModel` is what next-token objectives and decoding ask for.
+No module outside models/ and parts/ names a class of model. Objectives define what they need from a
+model: `LanguageModel` is the protocol of next-token objectives and decoding.
 """
 
 import dataclasses
@@ -25,13 +25,13 @@ from audiopalm.settings import Machine
 from audiopalm.tokens.space import TokenSpace
 
 Params = dict[str, Any]  # nested, with arrays as leaves
-Key = jax.Array  # of random numbers
-KeysValues = tuple[Any, Any]  # of all layers in front, or a tuple of those of each layer
+Key = jax.Array  # a key of jax.random
+KeysValues = tuple[Any, Any]  # each with a leading layer axis, or a tuple with one array per layer
 NumpyArrays = Mapping[str, np.ndarray]
 
 
 class RowCache(Protocol):
-  """What `LanguageModel.step` reads of an `inference.cache.Cache`."""
+  """The fields of `inference.cache.Cache` that `LanguageModel.step` uses."""
 
   keys: Any
   values: Any
@@ -42,9 +42,9 @@ class RowCache(Protocol):
 
 
 class ModelSettings(Protocol):
-  """What a config names as its model: a frozen dataclass that holds all sizes."""
+  """The model of a config: a frozen dataclass with all sizes."""
 
-  title: str  # what it is in a few words: "a decoder of 4 layers, width 192"
+  title: str  # a short description: "a decoder of 4 layers, width 192"
 
   def build(self, space: TokenSpace) -> "Model":
     """Returns the model over a token space."""
@@ -58,8 +58,8 @@ class ModelSettings(Protocol):
     out."""
 
   def without_adapters(self, params: Mapping[str, Any]) -> tuple[Self, Params]:
-    """Returns settings and parameters of the same model with low-rank adapters added to the kernels
-    they lie beside."""
+    """Returns settings and parameters of the same model with low-rank adapters merged into their
+    kernels."""
 
 
 class Model(Protocol):
@@ -70,22 +70,22 @@ class Model(Protocol):
   tables: tuple[str, ...]  # groups of parameters whose "table" has a row for each id of the space
 
   def init(self, key: jax.Array, mesh: jax.sharding.Mesh) -> Params:
-    """Returns new parameters, placed on the mesh; the same values whatever the mesh."""
+    """Returns new parameters, placed on the mesh; the values do not depend on the mesh."""
 
   def shapes(self, mesh: jax.sharding.Mesh) -> Params:
     """Returns what `init` returns as ShapeDtypeStructs with shardings: the target of a restore."""
 
 
-Drawn = Any  # a pytree of the caller's: what it keeps of the cells taken so far
-# choose(drawn, column, logits_BV) -> (drawn, cells_B): takes the cells of one column.
+Drawn = Any  # a pytree of the caller, with the cells chosen so far
+# choose(drawn, column, logits_BV) -> (drawn, cells_B): chooses the cells of one column.
 Choose = Callable[[Drawn, int, jax.Array], tuple[Drawn, jax.Array]]
 
 
 class Head(Protocol):
   """How the cells of a row are predicted from the hidden state of the row before.
 
-  It goes through the columns in order. What is known of a row beforehand, given cells among them,
-  is for `choose` to give; a head may let later columns see all cells of earlier ones.
+  It goes through the columns in order. `choose` also returns cells that are known in advance, such
+  as given ones. In some heads later columns depend on all cells of earlier columns.
   """
 
   def losses(
@@ -93,22 +93,23 @@ class Head(Protocol):
   ) -> Iterable[Scored]:
     """Returns the scores of each column of `tokens_BLK`, which row i of `hidden_BLD` predicts.
 
-    Holes have scores that mean nothing. At most `machine.loss_chunk_rows` cells on a device have
-    logits at one time.
+    Scores of holes are undefined. At most `machine.loss_chunk_cells` cells on a device have logits
+    at one time.
     """
 
   def draw(
     self, params: Params, hidden_BD: jax.Array, drawn: Drawn, choose: Choose, machine: Machine
   ) -> Drawn:
-    """Returns `drawn` after `choose` has taken the cells of every column, from float32 logits that
-    are -inf for rows that are no id."""
+    """Returns `drawn` after `choose` has chosen the cells of every column, from float32 logits that
+    are -inf for padding rows."""
 
 
 class LanguageModel(Model, Protocol):
   """A model of token grids whose rows see their past: trained on next rows, decoded row by row.
 
-  `sizes` are the ids of each column, `padded` the rows of their tables, `modality_KV` what each row
-  is: 0 text, 1 speech, 2 special, -1 padding. Call its methods under `jax.set_mesh(mesh)`.
+  `sizes` are the numbers of ids of each column, `padded` the numbers of rows of their tables,
+  `modality_KV` the kind of each row: 0 text, 1 speech, 2 special, -1 padding. Call its methods
+  under `jax.set_mesh(mesh)`.
   """
 
   sizes: tuple[int, ...]
@@ -126,7 +127,8 @@ class LanguageModel(Model, Protocol):
   def hidden_and_cache(
     self, params: Params, batch: PackedBatch, machine: Machine
   ) -> tuple[jax.Array, KeysValues]:
-    """Returns (hidden_BLD, (keys, values)) with those of all rows, [layers, B, L, G, H]."""
+    """Returns (hidden_BLD, (keys, values)); keys and values of all rows are [layers, B, L, G,
+    H]."""
 
   def step(
     self,
@@ -136,23 +138,23 @@ class LanguageModel(Model, Protocol):
     cache: RowCache,
     machine: Machine,
   ) -> tuple[jax.Array, KeysValues]:
-    """Returns (hidden_BD, (keys, values)) of one new row per sequence, which sees itself and those
-    cached.
+    """Returns (hidden_BD, (keys, values)) of one new row per sequence, which attends to itself and
+    the cached rows.
 
-    `cache` is stacked over layers as `params` are, or not; likewise keys and values, [B, 1, G, H] a
-    layer, which the caller writes into the cache.
+    `cache` is stacked over layers if `params` are. So are the returned keys and values, [B, 1, G,
+    H] per layer, which the caller writes into the cache.
     """
 
   def cache_shape(self, rows: int, slots: int) -> tuple[int, ...]:
     """Returns the shape of a cache's keys, and of its values: [layers, B, G, J, H]."""
 
-  def held(self, params: Params, machine: Machine) -> Params:
-    """Returns the parameters with kernels and output table in the dtype of the machine's products,
-    which `step` and the head take too: each row reads all of them, and casts nothing then."""
+  def cast_kernels(self, params: Params, machine: Machine) -> Params:
+    """Returns the parameters with kernels and output table cast to the dtype of the machine's
+    products. `step` and the head accept them, and no longer cast all of them at every row."""
 
   def unstacked(self, params: Params) -> Params:
-    """Returns the parameters with the arrays of each layer apart, which `step` takes too: a loop
-    over rows would cut them from the stack at every row."""
+    """Returns the parameters with one tree per layer, which `step` accepts too: a loop over rows
+    would slice the stack at every row."""
 
 
 class ClipHead(Protocol):
@@ -246,24 +248,27 @@ class ClipEncoder(Model, Protocol):
 
 
 class PyTorchModel(Protocol):
-  """A model as PyTorch runs it: tensors and settings of an exported folder (`parts.pytorch`)."""
+  """The PyTorch form of a model: tensors and settings of an exported folder (`parts.pytorch`)."""
 
-  name: str  # the class of transformers, or the file beside the tensors, that runs it
-  sources: tuple[Path, ...]  # files that are copied beside the tensors; () for transformers
+  name: str  # the transformers class, or the file beside the tensors, that runs it
+  sources: tuple[Path, ...]  # files copied beside the tensors; () for transformers
 
   def config(self, stop: int, longest: int) -> dict[str, Any]:
-    """Returns config.json: the id of `stop`, and the longest sequence it was trained on."""
+    """Returns the contents of config.json, given the id of `stop` and the longest sequence of
+    training."""
 
   def tensors(self, params: Params) -> tuple[NumpyArrays, NumpyArrays]:
-    """Returns (tensors, rest): what PyTorch reads, and what else gives every bit back."""
+    """Returns (tensors, rest): the tensors for PyTorch, and arrays needed besides to restore every
+    bit."""
 
   def params(self, tensors: NumpyArrays, rest: NumpyArrays) -> Params:
-    """Returns what `tensors` was given; CheckpointError for tensors of another model."""
+    """Returns the parameters from the results of `tensors`; CheckpointError for another model's
+    tensors."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NetworkModel:
-  """A `Model` with the arrays that an nnx module holds: `network(key)` builds it.
+  """A `Model` whose arrays are those of an nnx module, built by `network(key)`.
 
   The groups named "layers" are stacks of layers (`nn.transformer.stack`).
   """
@@ -289,7 +294,7 @@ class NetworkModel:
 
   @property
   def arrays(self) -> Params:
-    """The parameters as ShapeDtypeStructs, placed nowhere."""
+    """The parameters as ShapeDtypeStructs without shardings."""
     return nnx.to_pure_dict(self._split[1])
 
   @property
@@ -316,7 +321,7 @@ class NetworkModel:
 
 
 def check_sizes(settings: object, *names: str) -> None:
-  """Raises ConfigError for settings with a size below 1, or a dropout that is no probability."""
+  """Raises ConfigError for settings with a size below 1, or a dropout outside [0, 1)."""
   kind = type(settings).__name__
   for name in names:
     if getattr(settings, name) < 1:

@@ -9,7 +9,6 @@ A head is named in the parameters as in the settings: heads/units/table. Tables 
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,12 +41,18 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-  """A softmax over the ids of the speech stream `name`: cosines of a projection of the state with a
-  vector of each id, divided by `temperature`. Source: HuBERT, arXiv:2106.07447, section 2.2."""
+  """A softmax over the ids of the speech stream `stream`: cosines of a projection of the state with
+  a vector of each id, divided by `temperature`; of several clusterings those of number `level`.
+  Source: HuBERT, arXiv:2106.07447, section 2.2."""
 
-  name: str = "units"
+  stream: str = "units"
   width: int = 256
   temperature: float = 0.1
+  level: int = 0
+
+  @property
+  def name(self) -> str:
+    return of_level(self.stream, self.level)
 
   def __post_init__(self):
     base.check_sizes(self, "width")
@@ -55,13 +60,13 @@ class Codes:
       raise ConfigError(f"Codes.temperature must be positive, got {self.temperature}.")
 
   def build(self, space: TokenSpace) -> "ClassHead":
-    spec = _stream(space, self.name, "Codes")
+    spec = _stream(space, self.stream, "Codes", self.level)
     if spec.rate_hz is None:
       raise ConfigError(
-        f"Codes({self.name!r}) predicts an id for each state, but the stream {self.name!r} has no "
-        "fixed rate. Give its tokenizer collapse=False, or use Transcript and CTC."
+        f"Codes({self.stream!r}) predicts an id for each state, but the stream {self.stream!r} has "
+        "no fixed rate. Give its tokenizer collapse=False, or use Transcript and CTC."
       )
-    return ClassHead(spec.sizes[0], self.width, self.temperature, spec.rate_hz)
+    return ClassHead(spec.sizes[self.level], self.width, self.temperature, spec.rate_hz)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +104,18 @@ class Quantizer:
 HeadSettings = Labels | Codes | Transcript | Quantizer
 
 
-def _stream(space: TokenSpace, name: str, kind: str) -> StreamSpec:
+def of_level(stream: str, level: int) -> str:
+  """Returns the name of the head of one codebook of a stream."""
+  return f"{stream}_{level}" if level else stream
+
+
+def _stream(space: TokenSpace, name: str, kind: str, level: int = 0) -> StreamSpec:
   spec = space.streams.get(name)
-  if spec is None or spec.codebooks > 1:
-    known = ", ".join(s.name for s in space.streams.values() if s.codebooks == 1)
+  if spec is None or not 0 <= level < spec.codebooks:
+    known = ", ".join(f"{s.name} ({s.codebooks})" for s in space.streams.values())
     raise ConfigError(
-      f"The model has a head {kind}({name!r}), but no tokenizer of one codebook gives that stream. "
-      f"Known: {known or 'none'}. Name one of them, or add the tokenizer."
+      f"The model has a head {kind}({name!r}) of codebook {level}, which no tokenizer gives. "
+      f"Streams and their codebooks: {known or 'none'}. Name one of them, or add the tokenizer."
     )
   return spec
 
@@ -139,7 +149,9 @@ class ClassHead:
     self, params: base.Params, hidden_BTD: jax.Array, ids_BT: jax.Array, machine: Machine
   ) -> cross_entropy.Scored:
     states_BTE, table_VE = self._compared(params, hidden_BTD, machine.products)
-    settings = cross_entropy.Settings(self.size, machine.loss_chunk_rows, products=machine.products)
+    settings = cross_entropy.Settings(
+      self.size, machine.loss_chunk_cells, products=machine.products
+    )
     return cross_entropy.cross_entropy(states_BTE, table_VE, jnp.maximum(ids_BT, 0), settings)
 
   def log_probs(
@@ -150,7 +162,9 @@ class ClassHead:
     logits_BTV = layers.linear(states_BTE, table_EV.T, 1, products).astype(jnp.float32)
     return jax.nn.log_softmax(logits_BTV[..., : self.size], axis=-1)
 
-  def _compared(self, params, hidden_BTD, products) -> tuple[jax.Array, jax.Array]:
+  def _compared(
+    self, params: base.Params, hidden_BTD: jax.Array, products: jax.typing.DTypeLike | None
+  ) -> tuple[jax.Array, jax.Array]:
     """Returns (states_BTE, table_VE), whose products are the logits."""
     table_VE = params["embedding"]["table"]
     if self.width is None:
@@ -205,7 +219,7 @@ class QuantizerHead:
     return dense(params["state_projection"], hidden_BTD, products)
 
 
-def dense(params: base.Params, x: jax.Array, products: Any) -> jax.Array:
+def dense(params: base.Params, x: jax.Array, products: jax.typing.DTypeLike | None) -> jax.Array:
   """Returns what `layers.Dense` of these arrays gives."""
   y = layers.linear(x, params["kernel"], 1, products)
   return y + params["bias"].astype(y.dtype)

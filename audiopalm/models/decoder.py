@@ -1,9 +1,9 @@
 """The decoder-only language model over token grids: its settings, its arrays and its forward pass.
 
-Parameters are a nested dict of arrays, free of class names, the same on disk as in memory (layers
-stacked in front):
+Parameters are a nested dict of arrays without class names, the same on disk as in memory, with a
+leading layer axis:
 
-    embed/table                          [V, D]      all columns' rows, one column after another
+    embed/table                          [V, D]      rows of all columns in order
     layers/attention_norm/scale          [layers, D]
     layers/attention/query               [layers, D, N, H]   (query_bias [layers, N, H])
     layers/attention/key, value          [layers, D, G, H]   (key_bias, value_bias [layers, G, H])
@@ -18,12 +18,13 @@ stacked in front):
 
 With `depth_head` there are the groups of models/depth.py too, and head/table is [V, E].
 
-With `lora` each kernel K it names has layers/attention/lora/K/down and up beside it, or
-layers/mlp/lora/K (see nn/lora.py).
+With `lora` there are layers/attention/lora/K/down and up, or layers/mlp/lora/K/..., for each kernel
+K that it names (see nn/lora.py).
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -31,11 +32,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from audiopalm.batch import PackedBatch
 from audiopalm.errors import ConfigError
 from audiopalm.models import base, depth, heads
-from audiopalm.models.base import Params
+from audiopalm.models.base import Key, KeysValues, Params, RowCache
 from audiopalm.nn import attention, layers, masks, rotary, transformer
 from audiopalm.nn import lora as adapters
+from audiopalm.settings import Machine
 from audiopalm.tokens.space import TokenSpace
 
 
@@ -55,10 +58,11 @@ class Decoder:
   `windows` and a tuple of `rope_base` repeat over the layers; a window of 0 is none. `rope_scaling`
   applies to layers without a window. `query_scale` multiplies queries (None: head_width ** -0.5);
   `embed_scale` multiplies embeddings by sqrt(width); `norm_offset` stores norm scales minus one;
-  `tied` uses the embedding as output head. `lora` puts low-rank adapters beside kernels; to train
-  them alone, `optimizer.train_only=("lora",)`. `dropout` is on embeddings and on every residual
-  branch, while training only. With a `depth_head` each column of a row sees those before it in the
-  row; without one (None) the columns are independent. It has tables of its own: no `tied`.
+  `tied` uses the embedding as output head. `lora` adds low-rank adapters to kernels;
+  `optimizer.train_only=("lora",)` trains only these. `dropout` applies to embeddings and every
+  residual branch, only in training. With a `depth_head` each column of a row depends on the earlier
+  columns of the row; without one (None) the columns are independent. It has its own tables, so
+  `tied` must be False.
   """
 
   layers: int
@@ -113,7 +117,7 @@ class Decoder:
 
   @property
   def layer_windows(self) -> tuple[int, ...]:
-    """One window per layer, 0 where there is none."""
+    """One window per layer, 0 for none."""
     return _repeated(self.windows or (0,), self.layers)
 
   @property
@@ -135,7 +139,7 @@ class Decoder:
 
   @property
   def block(self) -> transformer.BlockSettings:
-    """What its blocks are made of."""
+    """The settings of its blocks."""
     return transformer.BlockSettings.of(self)
 
   @property
@@ -160,9 +164,9 @@ class Decoder:
     """Returns the floating-point operations a training step spends on one row of the grid, forward
     and backward, in sequences of `length` rows.
 
-    6 per parameter that is multiplied (kernels and output head, padding rows included; lookups are
-    free), and 12 N H per layer and row seen in attention: on average (length + 1) / 2 rows, fewer
-    with a window; segments and recomputation (remat) are not counted. Source: PaLM,
+    It counts 6 per multiplied parameter (kernels and output head, including padding rows; lookups
+    are free), and 12 N H per layer and visible row in attention: on average (length + 1) / 2 rows,
+    fewer with a window. Segments and recomputation (remat) are ignored. Source: PaLM,
     arXiv:2204.02311, appendix B, with attention halved because it is causal.
     """
     rows = sum(space.padded)
@@ -185,7 +189,7 @@ def _repeated(pattern: tuple, length: int) -> tuple:
 
 
 class DecoderNetwork(nnx.Module):
-  """The arrays of a decoder and their logical axes; `DecoderModel` computes with them."""
+  """The arrays of a decoder and their logical axes, used by `DecoderModel`."""
 
   def __init__(self, settings: Decoder, padded: tuple[int, ...], key: jax.Array):
     keys, rows = jax.random.split(key, 3), sum(padded)
@@ -194,7 +198,7 @@ class DecoderNetwork(nnx.Module):
     self.norm = layers.RMSNorm(settings.width, settings.norm_eps, settings.norm_offset)
     head = settings.depth_head
     if head is not None:
-      # Number 3: the keys of a split are those of its first numbers folded in.
+      # Fold in 3: split(key, 3) gives the keys of folding in 0, 1 and 2.
       blocks, embed = jax.random.split(jax.random.fold_in(key, 3))
       self.depth = depth.DepthBlocks(head, settings.width, len(padded), blocks)
       self.depth_embed = layers.Embedding(rows, head.width, embed)
@@ -204,8 +208,9 @@ class DecoderNetwork(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecoderModel(base.NetworkModel):
-  """A decoder for one token space: everything but the arrays, a `models.base.LanguageModel`."""
+  """A decoder for one token space, without its arrays: a `models.base.LanguageModel`."""
 
+  settings: Decoder
   sizes: tuple[int, ...]
   padded: tuple[int, ...]
   modality_KV: tuple[np.ndarray, ...]
@@ -224,13 +229,19 @@ class DecoderModel(base.NetworkModel):
     s = self.settings
     return s.layers, rows, s.kv_heads, slots, s.head_width
 
-  def hidden(self, params, batch, machine, dropout_key=None):
+  def hidden(
+    self, params: Params, batch: PackedBatch, machine: Machine, dropout_key: Key | None = None
+  ) -> jax.Array:
     return self._over_rows(params, batch, machine, dropout_key, keep=False)[0]
 
-  def hidden_and_cache(self, params, batch, machine):
+  def hidden_and_cache(
+    self, params: Params, batch: PackedBatch, machine: Machine
+  ) -> tuple[jax.Array, KeysValues]:
     return self._over_rows(params, batch, machine, None, keep=True)
 
-  def _over_rows(self, params, batch, machine, dropout_key, keep):
+  def _over_rows(
+    self, params: Params, batch: PackedBatch, machine: Machine, dropout_key: Key | None, keep: bool
+  ) -> tuple[jax.Array, KeysValues | None]:
     mix = attention.mixer(
       machine.attention,
       masks.Rows(batch.segments_BL, batch.positions_BL, batch.visible_BL),
@@ -253,7 +264,14 @@ class DecoderModel(base.NetworkModel):
     )  # fmt: skip
     return self._normed(params, x_BLD), new
 
-  def step(self, params, tokens_BK, positions_B, cache, machine):
+  def step(
+    self,
+    params: Params,
+    tokens_BK: jax.Array,
+    positions_B: jax.Array,
+    cache: RowCache,
+    machine: Machine,
+  ) -> tuple[jax.Array, KeysValues]:
     positions_BL = positions_B[:, None]
     positions_BJ = cache.with_row(cache.positions_BJ, positions_BL)
 
@@ -261,7 +279,8 @@ class DecoderModel(base.NetworkModel):
       mask_BLJ = (positions_BJ >= 0)[:, None] & masks.within(window, positions_BL, positions_BJ)
 
       def mix(query, key, value, cached):
-        # The caller writes them again: one write in the program, and no copy of what was before.
+        # The caller writes them into the cache again. XLA merges the two writes and does not copy
+        # the cache.
         key, value = cache.with_row(cached[0], key), cache.with_row(cached[1], value)
         return attention.over_cache(query, key, value, mask_BLJ, self.settings.attention_softcap)
 
@@ -279,7 +298,7 @@ class DecoderModel(base.NetworkModel):
     )  # fmt: skip
     return self._normed(params, x_BLD)[:, 0], tuple(zip(*new, strict=True)) if apart else new
 
-  def held(self, params, machine):
+  def cast_kernels(self, params: Params, machine: Machine) -> Params:
     dtype = jnp.dtype(machine.products)
 
     def cast(path, array):
@@ -289,42 +308,49 @@ class DecoderModel(base.NetworkModel):
     groups = {name: params[name] for name in ("layers", "depth") if name in params}
     kernels = jax.tree_util.tree_map_with_path(cast, groups)
     head = {"table": params["embed" if self.settings.tied else "head"]["table"].astype(dtype)}
-    return {**params, **kernels, "head": head}  # the rows looked up stay as they are
+    return {**params, **kernels, "head": head}  # the embedding table is not cast
 
-  def unstacked(self, params):
+  def unstacked(self, params: Params) -> Params:
     apart = {"layers": transformer.unstacked(params["layers"])}
     if "depth" in params:
       layers_of = transformer.unstacked(params["depth"]["layers"])
       apart["depth"] = {**params["depth"], "layers": layers_of}
     return {**params, **apart}
 
-  def _embedded(self, params, tokens_BLK, machine):
+  def _embedded(self, params: Params, tokens_BLK: jax.Array, machine: Machine) -> jax.Array:
     table_VD, starts = params["embed"]["table"], heads.starts(self.padded)
     x_BLD = jnp.sum(layers.embedded(table_VD, tokens_BLK, starts, machine.compute_dtype), axis=2)
     if not self.settings.embed_scale:
       return x_BLD
     return x_BLD * jnp.asarray(self.settings.width**0.5, x_BLD.dtype)
 
-  def _normed(self, params, x_BLD):
+  def _normed(self, params: Params, x_BLD: jax.Array) -> jax.Array:
     scale_D = params["norm"]["scale"]
     if self.settings.norm_offset:
       scale_D = scale_D + 1
     return layers.rms_norm(x_BLD, scale_D, self.settings.norm_eps)
 
   @property
-  def _per_layer(self):
+  def _per_layer(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number, rotary frequencies, window) of each layer."""
     s = self.settings
     return np.arange(s.layers), s.layer_frequencies, np.int32(s.layer_windows)
 
-  def _layer(self, positions_BL, machine, mixer_of, dropout_key, keep):
-    """Returns what `transformer.run` calls at each layer, with `_per_layer` and that of a cache.
+  def _layer(
+    self,
+    positions_BL: jax.Array,
+    machine: Machine,
+    mixer_of: Callable[[int | jax.Array], Callable[..., jax.Array]],
+    dropout_key: Key | None,
+    keep: bool,
+  ) -> Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array] | None]]:
+    """Returns the function that `transformer.run` calls at each layer, with `_per_layer` and the
+    cache.
 
     `mixer_of(window)` gives mix(query, key, value, cached); with `keep` the output is (key, value).
     """
     _, frequencies, windows = self._per_layer
-    # What all layers share is computed once, what differs is computed in the layer from scanned
-    # data.
+    # Values that all layers share are computed once, others in each layer from scanned data.
     one_rotation = (
       rotary.angles(positions_BL, frequencies[0]) if (frequencies == frequencies[0]).all() else None
     )
@@ -344,7 +370,7 @@ class DecoderModel(base.NetworkModel):
 
 
 def _mean_seen(rows: int, window: int) -> float:
-  """Returns how many rows a row sees on average: 1, 2, ... up to the window."""
+  """Returns the mean number of rows that a row attends to: 1, 2, ... up to the window."""
   if not rows:
     return 0.0
   limit = min(window or rows, rows)

@@ -5,18 +5,18 @@
     blocks, causal over the columns alone                                  s_0  s_1  s_2
     a softmax over each column                                             a    b    c
 
-So column k is predicted from all rows before and from the columns before k of its own row, given
-ones too. Sources: RQ-Transformer, arXiv:2203.01941; UniAudio, arXiv:2310.00704; Moshi,
-arXiv:2410.00037, section 3.2. As in Moshi each column has its own projection and no position turns;
-as in the other two the weights of the blocks are the same for all columns.
+So column k is predicted from all earlier rows and from the columns before k of its own row,
+including given ones. Sources: RQ-Transformer, arXiv:2203.01941; UniAudio, arXiv:2310.00704; Moshi,
+arXiv:2410.00037, section 3.2. As in Moshi each column has its own projection and there are no
+rotary positions; as in the other two all columns share the weights of the blocks.
 
-Its parameters, E being `DepthTransformer.width`, stand beside those of the decoder:
+Its parameters, with E = `DepthTransformer.width`, are beside those of the decoder:
 
     depth/into                 [D, K, E]
     depth/layers/...           [depth layers, ...]     as in models/decoder.py
     depth/norm/scale           [E]
-    depth_embed/table          [V, E]                  cells that later columns see
-    head/table                 [V, E]                  in place of the decoder's [V, D]
+    depth_embed/table          [V, E]                  embeddings of cells, for later columns
+    head/table                 [V, E]                  instead of the decoder's [V, D]
 """
 
 import dataclasses
@@ -36,14 +36,14 @@ from audiopalm.models.base import Choose, Drawn, Params
 from audiopalm.nn import attention, layers, masks, mixing, transformer
 from audiopalm.settings import Machine
 
-INTO = "into"  # the kernel that is in no block
+INTO = "into"  # the name of the input projection
 Columns = tuple[jax.Array | None, jax.Array | None]  # keys and values of the columns so far
 
 
 @dataclasses.dataclass(frozen=True)
 class DepthTransformer:
   """Settings of a depth head: `layers` blocks of `width` over the columns of a row, without
-  dropout. They cost as much for each cell as blocks of a decoder do for each row."""
+  dropout. Their cost per cell is that of decoder blocks per row."""
 
   layers: int = 2
   width: int = 128
@@ -60,7 +60,7 @@ class DepthTransformer:
 
   @property
   def block(self) -> transformer.BlockSettings:
-    """What its blocks are made of."""
+    """The settings of its blocks."""
     return transformer.BlockSettings.of(
       self, kv_heads=self.heads, head_width=self.width // self.heads
     )
@@ -74,7 +74,7 @@ class DepthTransformer:
 
 
 class DepthBlocks(nnx.Module):
-  """The arrays of a depth head, but for its two tables."""
+  """The arrays of a depth head, without its two tables."""
 
   def __init__(self, settings: DepthTransformer, width: int, columns: int, key: jax.Array):
     into, blocks = jax.random.split(key)
@@ -100,7 +100,7 @@ class DepthHead(heads.ParallelHead):
       if columns > 1:
         before_BLKE = self._embedded(params, tokens_BLK[..., :-1], 0, x_BLKE.dtype)
         x_BLKE = x_BLKE + jnp.pad(before_BLKE, ((0, 0), (0, 0), (1, 0), (0, 0)))
-      # Rows and columns are one axis to all that looks at one cell alone.
+      # Merge rows and columns into one axis for operations on single cells.
       x_BLE = x_BLKE.reshape(batch, rows * columns, -1)
       mix = functools.partial(_mix, columns, products)
 
@@ -142,11 +142,12 @@ class DepthHead(heads.ParallelHead):
   def _embedded(
     self, params: Params, cells_BLK: jax.Array, first: int, dtype: jnp.dtype
   ) -> jax.Array:
-    """Returns what cells of the columns from `first` on add to the column after theirs, [B, L, K,
-    E]: nothing for a hole."""
+    """Returns the embeddings [B, L, K, E] of the cells of columns `first`, `first` + 1, ..., each
+    an input of the next column; zero for a hole."""
     starts = heads.starts(self.padded)[first : first + cells_BLK.shape[2]]
     rows_BLKE = layers.embedded(params["depth_embed"]["table"], cells_BLK, starts, dtype)
-    # Rows of a table are small, so that Adam's steps are large beside them; `into` gives about 1.
+    # Scale up: rows of a table are small, so that Adam's steps are relatively large, but outputs of
+    # `into` are about 1.
     return rows_BLKE * jnp.asarray(self.settings.width**0.5, rows_BLKE.dtype)
 
 
@@ -157,8 +158,8 @@ def _mix(
   key_BLNH: jax.Array,
   value_BLNH: jax.Array,
 ) -> jax.Array:
-  """Returns mixed_BLNH where L counts the cells of all rows: each sees those of its own row up to
-  itself."""
+  """Returns mixed_BLNH where L is the cells of all rows. Each cell attends to those of its own row
+  up to itself."""
 
   def local(*arrays):
     query, key, value = (one.reshape(-1, columns, *one.shape[2:]) for one in arrays)

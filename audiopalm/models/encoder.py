@@ -1,13 +1,13 @@
 """Speech encoders: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper's and the like.
 
-front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
-front/convolutions/0/kernel, bias           [K C, D], [D]     of `fronts.Mels`
-front/first, second, positions                                of `fronts.LogMels`
-projection/norm, dense                      [C], [C, D]       of waves and filterbanks
-positions/convolution/kernel, bias          [K, D / groups, D], [D]
-buckets/table                               [E, N]
-layers/...                                                    nn/encoding.py
-norm/scale, bias                            [D]
+  front/convolutions/0/kernel, bias           [K, C, D], [D]    of `fronts.Waves`; with norms/0, ...
+  front/convolutions/0/kernel, bias           [K C, D], [D]     of `fronts.Mels`
+  front/first, second, positions                                of `fronts.LogMels`
+  projection/norm, dense                      [C], [C, D]       of waves and filterbanks
+  positions/convolution/kernel, bias          [K, D / groups, D], [D]
+  buckets/table                               [E, N]
+  layers/...                                                    nn/encoding.py
+  norm/scale, bias                            [D]
 
 models/pytorch/encoder_names.py says which tensor of a published encoder each of them is, and
 models/speech_encoder.py trains them.
@@ -82,7 +82,7 @@ class Projection(nnx.Module):
       self.norm = layers.LayerNorm(width, settings.block.norm_eps)
     self.dense = layers.Dense((width,), (settings.block.width,), (None, "embed"), key)
 
-  def __call__(self, x_BTC: jax.Array, products) -> jax.Array:
+  def __call__(self, x_BTC: jax.Array, products: jax.typing.DTypeLike | None) -> jax.Array:
     return self.dense(self.norm(x_BTC) if hasattr(self, "norm") else x_BTC, products)
 
 
@@ -284,7 +284,9 @@ class StateModel(base.NetworkModel):
     """Returns the module with the arrays outside of layers, which run from their own arrays."""
     return self.module({**params, "layers": self.arrays["layers"]})
 
-  def _by_clip(self, params: base.Params, name: str, call: Callable, *given) -> jax.Array:
+  def _by_clip(
+    self, params: base.Params, name: str, call: Callable, *given: jax.Array
+  ) -> jax.Array:
     """Returns call(a part of the network, *given), [B, T, C]: each device has all arrays of the
     part, and computes it for its own clips."""
     own = jax.tree.map(sharding.gathered, params[name])
@@ -321,7 +323,7 @@ def cut(params: Mapping[str, Any], layer: int) -> base.Params:
   return {**params, "layers": _part(params["layers"], 0, layer)}
 
 
-def _part(layers: Any, start: int, stop: int) -> Any:
+def _part(layers: base.Params | tuple[base.Params, ...], start: int, stop: int) -> Any:
   """Returns some of the layers, stacked or not."""
   if isinstance(layers, tuple):
     return layers[start:stop]

@@ -1,7 +1,7 @@
-"""The head that most models have: for each column a softmax of its own, from one hidden state.
+"""The default head: a separate softmax for each column, all from one hidden state.
 
-The columns of a row are independent given that state. `models.depth` has the head whose columns see
-those before them; what a head is to objectives and decoding is `models.base.Head`.
+The columns of a row are independent given that state. `models.depth` has a head whose columns
+depend on earlier columns; `models.base.Head` is the protocol of heads.
 """
 
 import dataclasses
@@ -26,7 +26,8 @@ def starts(padded: tuple[int, ...]) -> tuple[int, ...]:
 class ParallelHead:
   """A softmax over each column of a table [V, D]: the group "head" of the parameters, else "embed".
 
-  `sizes` are the ids of each column, `padded` the rows of its table; `softcap` is as in `Decoder`.
+  `sizes` are the numbers of ids of each column, `padded` the numbers of rows of its table;
+  `softcap` is as in `Decoder`.
   """
 
   sizes: tuple[int, ...]
@@ -39,7 +40,7 @@ class ParallelHead:
     for column, states_BLD in enumerate(self.states(params, hidden_BLD, tokens_BLK, machine)):
       tokens_BL, table_VD = tokens_BLK[..., column], self.table(params, column)
       settings = cross_entropy.Settings(
-        self.sizes[column], machine.loss_chunk_rows, self.softcap, machine.products
+        self.sizes[column], machine.loss_chunk_cells, self.softcap, machine.products
       )
       yield cross_entropy.cross_entropy(states_BLD, table_VD, jnp.maximum(tokens_BL, 0), settings)
 
@@ -57,11 +58,11 @@ class ParallelHead:
     return drawn
 
   def table(self, params: Params, column: int) -> jax.Array:
-    """Returns table_VD, the output rows of one column as they are stored or `held`."""
+    """Returns table_VD, the output rows of one column as they are stored or of `cast_kernels`."""
     table_VD = params.get("head", params["embed"])["table"]
     if len(self.padded) == 1:
       return table_VD
-    # A column's rows need not start at a device's border: gather, cut, split again.
+    # The rows of a column need not start at a shard boundary: gather, slice, reshard.
     start = starts(self.padded)[column]
     cut_VD = sharding.constrain(table_VD, (None, "embed"))[start : start + self.padded[column]]
     return sharding.constrain(cut_VD, ("vocab", "embed"))
@@ -74,7 +75,7 @@ class ParallelHead:
     products: jax.typing.DTypeLike | None = None,
   ) -> jax.Array:
     """Returns float32 logits [..., V] of one column for hidden states [..., D]; padding rows are
-    -inf. `products` is as in `nn.layers`. A loss has too many of them: `losses`."""
+    -inf. `products` is as in `nn.layers`. For a loss they are too large: use `losses`."""
     head_VD = sharding.gathered(self.table(params, column).astype(products or hidden.dtype))
     operand = hidden.astype(head_VD.dtype)
     logits = jnp.einsum("...D,VD->...V", operand, head_VD, preferred_element_type=jnp.float32)

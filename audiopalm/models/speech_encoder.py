@@ -8,6 +8,7 @@ heads/<name>/...             as in models/clip_heads.py
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ from audiopalm.settings import Machine
 from audiopalm.tokens.space import TokenSpace
 
 FRAMES_HZ = 100  # what `flops_per_token` counts
+
+Head = TypeVar("Head", bound=base.ClipHead)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +124,7 @@ class SpeechEncoderModel(base.NetworkModel):
   def quantizer(self, name: str, asked_by: str) -> clip_heads.QuantizerHead:
     return self._head(name, clip_heads.QuantizerHead, asked_by)
 
-  def _head(self, name, kind, asked_by):
+  def _head(self, name: str, kind: type[Head], asked_by: str) -> Head:
     head = self.heads.get(name)
     if not isinstance(head, kind):
       have = ", ".join(f"{name!r} ({type(head).__name__})" for name, head in self.heads.items())

@@ -1,4 +1,4 @@
-"""Attention with grouped queries: the module that owns the projections, and what mixes values.
+"""Attention with grouped queries: how values are mixed, over all rows or over a cache.
 
 `mixer` asks for a backend (`nn.mixing`, `nn.kernels`) by the name in `settings.Machine.attention`
 and places what goes in and out on the mesh; `over_cache` is for one row after another.
@@ -6,17 +6,15 @@ and places what goes in and out on the mesh; `over_cache` is for one row after a
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
 from audiopalm.errors import ConfigError
-from audiopalm.nn import kernels, layers, lora, masks, mixing, rotary
+from audiopalm.nn import kernels, layers, masks, mixing
 
 BACKENDS = {"xla": mixing.xla, "splash": kernels.splash, "cudnn": kernels.cudnn}
 PLATFORMS = {"splash": "tpu", "cudnn": "gpu"}
@@ -43,7 +41,7 @@ def mixer(
   softcap: float | None = None,
   ahead: bool = False,
   products: jax.typing.DTypeLike | None = None,
-) -> Callable[..., Any]:
+) -> Callable[..., jax.Array]:
   """Returns mix(query_BLNH, key_BLGH, value_BLGH, window) -> mixed_BLNH, by a backend.
 
   Queries come already scaled. `ahead` says whether a row may see later ones; a `window` of 0 is no
@@ -64,7 +62,14 @@ def mixer(
   return mix
 
 
-def _on_mesh(local, query, key, value, rows, window):
+def _on_mesh(
+  local: Callable[..., jax.Array],
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  rows: masks.Rows,
+  window: int | jax.Array,
+) -> jax.Array:
   batch, row, heads, _ = sharding.layout_of(query)
   groups = sharding.layout_of(key)[2]
   if heads != groups and key.shape[2] > 1:
@@ -88,7 +93,13 @@ def _on_mesh(local, query, key, value, rows, window):
   return mapped(*arrays)
 
 
-def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None = None):
+def over_cache(
+  query_BLNH: jax.Array,
+  key_BGJH: jax.Array,
+  value_BGJH: jax.Array,
+  mask_BLJ: jax.Array,
+  softcap: float | None = None,
+) -> jax.Array:
   """Returns mixed_BLNH over the slots of a cache, into which the new rows are written already. It
   has heads before slots, so products need no transpose, and the dtype of products."""
   query_BGRLH = jnp.moveaxis(mixing.grouped(query_BLNH, key_BGJH.shape[1]), 1, 3)
@@ -102,50 +113,3 @@ def over_cache(query_BLNH, key_BGJH, value_BGJH, mask_BLJ, softcap: float | None
     preferred_element_type=query_BLNH.dtype,
   )  # fmt: skip
   return jnp.moveaxis(mixed_BGRLH, 3, 1).reshape(query_BLNH.shape)
-
-
-class Attention(lora.Projections):
-  """Projections to queries, keys and values, their norms and rotation, and the projection back.
-
-  `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` between them is the caller's, over all rows
-  or a cache. `settings` is a `transformer.BlockSettings`.
-  """
-
-  def __init__(self, settings, key):
-    s = settings
-    keys = jax.random.split(key, 4)
-    wide, narrow = (s.width, s.heads, s.head_width), (s.width, s.kv_heads, s.head_width)
-    into = s.width**-0.5
-    back = (s.heads * s.head_width * 2 * s.layers) ** -0.5  # GPT-2: smaller in a deeper model
-    self.query = layers.normal(keys[0], wide, into, ("embed", "heads", "head_width"))
-    self.key = layers.normal(keys[1], narrow, into, ("embed", "kv_heads", "head_width"))
-    self.value = layers.normal(keys[2], narrow, into, ("embed", "kv_heads", "head_width"))
-    self.out = layers.normal(keys[3], (*wide[1:], s.width), back, ("heads", "head_width", "embed"))
-    if s.qkv_bias:
-      self.query_bias = nnx.Param(jnp.zeros(wide[1:]), axes=("heads", "head_width"))
-      self.key_bias = nnx.Param(jnp.zeros(narrow[1:]), axes=("kv_heads", "head_width"))
-      self.value_bias = nnx.Param(jnp.zeros(narrow[1:]), axes=("kv_heads", "head_width"))
-    if s.qk_norm:
-      self.query_norm = layers.RMSNorm(s.head_width, s.norm_eps, s.norm_offset)
-      self.key_norm = layers.RMSNorm(s.head_width, s.norm_eps, s.norm_offset)
-    self.adapt(s.lora, jax.random.fold_in(key, 0))
-    self.settings = s
-
-  def __call__(self, x_BLD, rotation, mix, products=None):
-    """Returns (attended_BLD, key_BLGH, value_BLGH); keys and values as a cache would keep them.
-
-    `rotation` is of `rotary.angles`, None for positions that do not rotate.
-    """
-    s = self.settings
-    query, key, value = (self.project(name, x_BLD, products) for name in ("query", "key", "value"))
-    if s.qkv_bias:
-      query = query + self.query_bias[...].astype(query.dtype)
-      key = key + self.key_bias[...].astype(key.dtype)
-      value = value + self.value_bias[...].astype(value.dtype)
-    if s.qk_norm:
-      query, key = self.query_norm(query), self.key_norm(key)
-    scale = s.head_width**-0.5 if s.query_scale is None else s.query_scale
-    if rotation is not None:
-      query, key = rotary.rotate(query, rotation), rotary.rotate(key, rotation)
-    query = query * scale
-    return self.project("out", mix(query, key, value), products), key, value

@@ -23,12 +23,12 @@ class Settings:
   """How logits are computed.
 
   The first `size` rows of the table are vocabulary, the rest padding. A device holds the logits of
-  at most `chunk_rows` cells at a time. `softcap` is that of Gemma 2 (arXiv:2408.00118, section 2);
+  at most `chunk_cells` cells at a time. `softcap` is that of Gemma 2 (arXiv:2408.00118, section 2);
   `products` is as in `nn.layers`.
   """
 
   size: int
-  chunk_rows: int
+  chunk_cells: int
   softcap: float | None = None
   products: jax.typing.DTypeLike | None = None
 
@@ -40,6 +40,10 @@ class Scored(NamedTuple):
   nll_BL: jax.Array
   log_z_BL: jax.Array
   correct_BL: jax.Array
+
+
+# What the backward pass needs: hidden_BLD, table_VD, tokens_BL, log_z_BL, and logits of one chunk.
+Saved = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array | None]
 
 
 def cross_entropy(
@@ -55,15 +59,19 @@ def cross_entropy(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _scored(hidden_BLD, table_VD, tokens_BL, settings):
+def _scored(
+  hidden_BLD: jax.Array, table_VD: jax.Array, tokens_BL: jax.Array, settings: Settings
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   return _forward(hidden_BLD, table_VD, tokens_BL, settings)[0]
 
 
-def _forward(hidden_BLD, table_VD, tokens_BL, settings):
+def _forward(
+  hidden_BLD: jax.Array, table_VD: jax.Array, tokens_BL: jax.Array, settings: Settings
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Saved]:
   split = _Placement.of(hidden_BLD, table_VD)
   cells = split.cells
   ways = sharding.ways(split.hidden[0]) * sharding.ways(split.hidden[1])
-  one_chunk = tokens_BL.size // ways <= settings.chunk_rows
+  one_chunk = tokens_BL.size // ways <= settings.chunk_cells
   run = sharding.mapped(
     functools.partial(_score, settings, split, one_chunk),
     (split.hidden, split.table, cells),
@@ -74,7 +82,9 @@ def _forward(hidden_BLD, table_VD, tokens_BL, settings):
   return (nll_BL, log_z_BL, correct_BL), saved
 
 
-def _backward(settings, saved, gradients):
+def _backward(
+  settings: Settings, saved: Saved, gradients: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, None]:
   hidden_BLD, table_VD, tokens_BL, log_z_BL, logits = saved
   d_nll_BL, d_log_z_BL, _ = gradients
   split = _Placement.of(hidden_BLD, table_VD)
@@ -123,7 +133,14 @@ class _Placement:
     return reduce(values, self.vocab) if self.vocab else values
 
 
-def _score(settings, split, one_chunk, hidden_bld, table_vd, tokens_bl):
+def _score(
+  settings: Settings,
+  split: _Placement,
+  one_chunk: bool,
+  hidden_bld: jax.Array,
+  table_vd: jax.Array,
+  tokens_bl: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
   """Returns the three results, and the logits if they are one chunk, of a device's cells."""
   head_vD, first = split.head(settings, hidden_bld.dtype, table_vd)
 
@@ -148,8 +165,16 @@ def _score(settings, split, one_chunk, hidden_bld, table_vd, tokens_bl):
 
 
 def _gradients(
-  settings, split, hidden_bld, table_vd, tokens_bl, log_z_bl, d_nll_bl, d_log_z_bl, logits_blv
-):
+  settings: Settings,
+  split: _Placement,
+  hidden_bld: jax.Array,
+  table_vd: jax.Array,
+  tokens_bl: jax.Array,
+  log_z_bl: jax.Array,
+  d_nll_bl: jax.Array,
+  d_log_z_bl: jax.Array,
+  logits_blv: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
   """Returns the gradients of a device's cells and of its part of the table."""
   head_vD, first = split.head(settings, hidden_bld.dtype, table_vd)
 
@@ -185,7 +210,9 @@ def _gradients(
   return d_hidden_bld, sharding.sum_to(d_head_vD, split.table, summed)
 
 
-def _logits(settings, hidden_cD, head_vD, first):
+def _logits(
+  settings: Settings, hidden_cD: jax.Array, head_vD: jax.Array, first: int | jax.Array
+) -> jax.Array:
   operand_cD = hidden_cD.astype(head_vD.dtype)
   logits_cv = jnp.einsum("cD,vD->cv", operand_cD, head_vD, preferred_element_type=jnp.float32)
   if settings.softcap is not None:
@@ -194,20 +221,20 @@ def _logits(settings, hidden_cD, head_vD, first):
   return jnp.where(rows_1v < settings.size, logits_cv, -jnp.inf)
 
 
-def _is_token(logits_cv, tokens_c, first):
+def _is_token(logits_cv: jax.Array, tokens_c: jax.Array, first: int | jax.Array) -> jax.Array:
   """Returns one-hot bool [c, v]; a comparison, as the token's row may be on another device."""
   rows_1v = first + lax.broadcasted_iota(jnp.int32, (1, logits_cv.shape[1]), 1)
   return rows_1v == tokens_c[:, None]
 
 
-def _flat(array):
+def _flat(array: jax.Array) -> jax.Array:
   return array.reshape(-1, array.shape[-1])
 
 
-def _in_chunks(settings, *arrays):
+def _in_chunks(settings: Settings, *arrays: jax.Array) -> tuple[jax.Array, ...]:
   """Returns the arrays in equal chunks along a new first axis, the last one zero-padded."""
   cells = len(arrays[0])
-  chunks = -(-cells // settings.chunk_rows)
+  chunks = -(-cells // settings.chunk_cells)
   size = -(-cells // chunks)
 
   def cut(array):
@@ -217,5 +244,5 @@ def _in_chunks(settings, *arrays):
   return tuple(cut(array) for array in arrays)
 
 
-def _joined(array_nc, cells):
+def _joined(array_nc: jax.Array, cells: int) -> jax.Array:
   return array_nc.reshape(-1, *array_nc.shape[2:])[:cells]

@@ -4,6 +4,7 @@ Every frame of a clip sees every other, and none sees padding. Source: Conformer
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -116,7 +117,9 @@ class EncoderAttention(nnx.Module):
     mixed = sharding.mapped(self._mixed_on(products), (specs,), heads)(arrays)
     return self.out(mixed, products)
 
-  def _mixed_on(self, products):
+  def _mixed_on(
+    self, products: jax.typing.DTypeLike | None
+  ) -> Callable[[dict[str, jax.Array]], jax.Array]:
     """Returns the function that mixes the clips and heads of one device."""
     s = self.settings
 
@@ -137,7 +140,9 @@ class EncoderAttention(nnx.Module):
 
     return mixed
 
-  def _fused(self, query, key, value, around: Surroundings):
+  def _fused(
+    self, query: jax.Array, key: jax.Array, value: jax.Array, around: Surroundings
+  ) -> jax.Array:
     """Returns mixed_BLNH by a backend that has no biases."""
     distance = self.settings.distances
     if isinstance(distance, distances.Buckets | distances.Clipped):
@@ -162,7 +167,7 @@ class FeedForward(nnx.Module):
     self.down = layers.Dense((s.hidden,), (s.width,), ("hidden", "embed"), down)
     self.activation = s.activation
 
-  def __call__(self, x_BLD, products):
+  def __call__(self, x_BLD: jax.Array, products: jax.typing.DTypeLike | None) -> jax.Array:
     return self.down(ACTIVATIONS[self.activation](self.up(x_BLD, products)), products)
 
 
@@ -206,7 +211,7 @@ class ConvolutionBranch(nnx.Module):
     self.out = layers.Dense(square[0], (s.width,), ("hidden", "embed"), keys[2], biased=False)
     self.activation = s.activation
 
-  def __call__(self, x_BLD, products):
+  def __call__(self, x_BLD: jax.Array, products: jax.typing.DTypeLike | None) -> jax.Array:
     length = x_BLD.shape[1]
     both_BL2D = self.into(self.norm(x_BLD), products)
     gated_BLD = both_BL2D[:, :, 0] * jax.nn.sigmoid(both_BL2D[:, :, 1])

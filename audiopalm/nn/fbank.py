@@ -1,11 +1,13 @@
 """Log-mel filterbanks as Kaldi computes them, on the device."""
 
 import functools
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from audiopalm.audio import spectrum
 from audiopalm.nn import log_mel
 from audiopalm.nn.log_mel import HOP, RATE_HZ, SIZE, WINDOW  # in samples
 
@@ -14,7 +16,10 @@ PREEMPHASIS = 0.97
 FLOOR = float(np.finfo(np.float32).eps)  # least power of a mel bin
 
 
-def frames(samples):
+Count = TypeVar("Count", int, jax.Array)
+
+
+def frames(samples: Count) -> Count:
   """Returns how many whole windows fit into so many samples: an int or an array."""
   count = (samples - WINDOW) // HOP + 1
   return count * (count > 0)
@@ -44,8 +49,8 @@ def filters(bins: int) -> np.ndarray:
   """Returns float32 [SIZE / 2 + 1, M]: triangles that are even and linear in mel."""
   edges = np.linspace(_mel(20.0), _mel(RATE_HZ / 2), bins + 2)
   frequency_F = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)
-  return log_mel.triangles(edges, frequency_F).astype(np.float32)
+  return spectrum.triangles(edges, frequency_F).astype(np.float32)
 
 
-def _mel(hertz):
+def _mel(hertz: float | np.ndarray) -> np.ndarray:
   return 1127.0 * np.log(1 + np.asarray(hertz) / 700.0)

@@ -19,6 +19,7 @@ from flax import nnx
 
 from audiopalm.errors import ConfigError
 from audiopalm.nn import conv, fbank, layers, log_mel
+from audiopalm.nn.fbank import Count
 
 RATE_HZ = 16_000
 NORM_EPS = 1e-5  # of norms in the convolutions
@@ -76,12 +77,12 @@ class Waves:
       into = out
     return total
 
-  def frames(self, samples):
+  def frames(self, samples: Count) -> Count:
     """Returns the frames of a clip of so many samples: an int or an array."""
     count = (samples - self.field_samples) // self.hop_samples + 1
     return count * (count > 0)
 
-  def first_frames(self, samples):
+  def first_frames(self, samples: Count) -> Count:
     """Returns the frames after the first convolution."""
     count = (samples - self.kernels[0]) // self.strides[0] + 1
     return count * (count > 0)
@@ -143,7 +144,7 @@ class LogMels:
   def window_samples(self) -> int:
     return self.window_frames * self.hop_samples
 
-  def frames(self, samples):
+  def frames(self, samples: Count) -> Count:
     """Returns the frames that hold samples of a clip: an int or an array."""
     return -(-samples // self.hop_samples)
 
@@ -184,7 +185,7 @@ class Filterbanks:
   def width(self) -> int:
     return self.stacked * self.bins
 
-  def frames(self, samples):
+  def frames(self, samples: Count) -> Count:
     """Returns the frames of a clip of so many samples: an int or an array."""
     return fbank.frames(samples) // self.stacked
 
@@ -234,7 +235,7 @@ class Mels:
       channels = self.width
     return total
 
-  def frames(self, samples):
+  def frames(self, samples: Count) -> Count:
     """Returns the whole frames of a clip of so many samples: an int or an array."""
     return samples // self.hop_samples
 

@@ -7,6 +7,7 @@ them with "xla": splash interpreted on a CPU, cudnn where there is a GPU.
 import jax
 from jax import lax
 from jax.experimental.pallas.ops.tpu import splash_attention
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 
 from audiopalm.errors import ConfigError
 from audiopalm.nn import masks
@@ -16,9 +17,18 @@ BLOCKS = (512, 256, LANES)  # rows of a block: the first that divides the length
 
 
 def splash(
-  query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
-  row_axis=None, products=None,
-):  # fmt: skip
+  query_BLNH: jax.Array,
+  key_BJGH: jax.Array,
+  value_BJGH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array = 0,
+  *,
+  softcap: float | None = None,
+  ahead: bool = False,
+  row_axis: str | None = None,
+  products: jax.typing.DTypeLike | None = None,
+) -> jax.Array:
   """Returns softmax(q k) v by the Pallas kernel for TPUs, which skips blocks that are all masked.
 
   The rows of a segment are contiguous and in order, so a mask that is causal by index is causal by
@@ -64,7 +74,9 @@ def splash(
   ).astype(query_BLNH.dtype)
 
 
-def _part(kernel, number: jax.Array, parts: int):
+def _part(
+  kernel: splash_attention_kernel.SplashAttentionKernel, number: jax.Array, parts: int
+) -> splash_attention_kernel.SplashAttentionKernel:
   """Returns the kernel for part `number` of the rows: its slice of the mask's description."""
   axes = {"data_next": 1, "mask_next": 1, "block_mask": 1, "q_sequence": 0}
 
@@ -93,9 +105,18 @@ def _block(rows: int) -> int:
 
 
 def cudnn(
-  query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
-  row_axis=None, products=None,
-):  # fmt: skip
+  query_BLNH: jax.Array,
+  key_BJGH: jax.Array,
+  value_BJGH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array = 0,
+  *,
+  softcap: float | None = None,
+  ahead: bool = False,
+  row_axis: str | None = None,
+  products: jax.typing.DTypeLike | None = None,
+) -> jax.Array:
   """Returns softmax(q k) v by cuDNN's flash attention, in bfloat16 or float16, with one mask for
   all heads."""
   if softcap is not None:

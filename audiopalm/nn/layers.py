@@ -27,7 +27,9 @@ def normal(key: jax.Array, shape: tuple[int, ...], scale: float, axes: tuple) ->
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def linear(x, kernel, contracted=1, products=None):
+def linear(
+  x: jax.Array, kernel: jax.Array, contracted: int = 1, products: jax.typing.DTypeLike | None = None
+) -> jax.Array:
   """Returns the product of the last `contracted` axes of x with the first ones of kernel.
 
       [B, L, D] x [D, N, H], contracted=1 -> [B, L, N, H]
@@ -43,7 +45,12 @@ def linear(x, kernel, contracted=1, products=None):
   return checkpoint_name(_dot(x, whole, axes, split), PROJECTION)
 
 
-def _dot(x, kernel, axes, split):
+def _dot(
+  x: jax.Array,
+  kernel: jax.Array,
+  axes: tuple[tuple[int, ...], tuple[int, ...]],
+  split: tuple[sharding.Split, ...],
+) -> jax.Array:
   """Returns a product in the dtype of `x`, its operands in that of `kernel`."""
   # If only the contracted axes are sharded (over `tensor`), `out_sharding` asks for the all-reduce.
   sharded = any(sharding.layout_of(x) + sharding.layout_of(kernel))
@@ -54,11 +61,18 @@ def _dot(x, kernel, axes, split):
   )
 
 
-def _linear_forward(x, kernel, contracted, products):
+def _linear_forward(
+  x: jax.Array, kernel: jax.Array, contracted: int, products: jax.typing.DTypeLike | None
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return linear(x, kernel, contracted, products), (x, kernel)
 
 
-def _linear_backward(contracted, products, saved, dy):
+def _linear_backward(
+  contracted: int,
+  products: jax.typing.DTypeLike | None,
+  saved: tuple[jax.Array, jax.Array],
+  dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
   dtype = products or x.dtype
   free = tuple(range(x.ndim - contracted))
@@ -211,7 +225,7 @@ def embedded(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def looked_up(table_VD, ids_BLK, dtype):
+def looked_up(table_VD: jax.Array, ids_BLK: jax.Array, dtype: jnp.dtype) -> jax.Array:
   """Returns the table rows of ids, [B, L, K, D] in `dtype`; gradients are summed in float32.
 
   No device holds the whole table or its gradient. Where D is sharded, each device looks up its part
@@ -221,7 +235,7 @@ def looked_up(table_VD, ids_BLK, dtype):
   return _look_up(table_VD, ids_BLK, dtype)
 
 
-def _look_up(table_VD, ids_BLK, dtype):
+def _look_up(table_VD: jax.Array, ids_BLK: jax.Array, dtype: jnp.dtype) -> jax.Array:
   vocab, embed, cells, specs = _lookup_axes(table_VD, ids_BLK)
 
   def local(table_vd, ids_blk):
@@ -237,11 +251,15 @@ def _look_up(table_VD, ids_BLK, dtype):
   return sharding.mapped(local, specs, cells)(table_VD, ids_BLK)
 
 
-def _looked_up_forward(table_VD, ids_BLK, dtype):
+def _looked_up_forward(
+  table_VD: jax.Array, ids_BLK: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return _look_up(table_VD, ids_BLK, dtype), (table_VD, ids_BLK)
 
 
-def _looked_up_backward(dtype, saved, d_cells_BLKD):
+def _looked_up_backward(
+  dtype: jnp.dtype, saved: tuple[jax.Array, jax.Array], d_cells_BLKD: jax.Array
+) -> tuple[jax.Array, None]:
   table_VD, ids_BLK = saved
   vocab, embed, cells, specs = _lookup_axes(table_VD, ids_BLK)
   split = sharding.layout_of(ids_BLK)
@@ -264,7 +282,9 @@ def _looked_up_backward(dtype, saved, d_cells_BLKD):
 looked_up.defvjp(_looked_up_forward, _looked_up_backward)
 
 
-def _lookup_axes(table_VD, ids_BLK):
+def _lookup_axes(
+  table_VD: jax.Array, ids_BLK: jax.Array
+) -> tuple[tuple[str, ...], tuple[str, ...], PartitionSpec, tuple[PartitionSpec, PartitionSpec]]:
   """Returns the mesh axes that shard V and D, and the specs of the cells and of (table, ids)."""
   vocab, embed = map(sharding.names, sharding.layout_of(table_VD))
   split = sharding.layout_of(ids_BLK)
@@ -272,12 +292,12 @@ def _lookup_axes(table_VD, ids_BLK):
   return vocab, embed, PartitionSpec(*split, None), specs
 
 
-def _gathered_ids(ids_blk, embed):
+def _gathered_ids(ids_blk: jax.Array, embed: tuple[str, ...]) -> jax.Array:
   """Returns the ids of all devices that hold other parts of D, [devices * B, L, K]."""
   return lax.all_gather(ids_blk, embed, axis=0, tiled=True) if embed else ids_blk
 
 
-def _first_row(rows: int, vocab):
+def _first_row(rows: int, vocab: tuple[str, ...]) -> int | jax.Array:
   return lax.axis_index(vocab) * rows if vocab else 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from audiopalm import sharding
+from audiopalm.audio import spectrum
 
 RATE_HZ, HOP, WINDOW, SIZE = 16_000, 160, 400, 512  # in samples: 10 ms hop, 25 ms window, FFT
 FLOOR = 1e-6  # least power of a mel bin: silence in 16-bit recordings
@@ -24,7 +25,7 @@ def log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
   return sharding.mapped(functools.partial(_log_mel, bins=bins), (batch,), out)(wave_BS)
 
 
-def _log_mel(wave_BS, *, bins: int):
+def _log_mel(wave_BS: jax.Array, *, bins: int) -> jax.Array:
   frames_BTW = framed(wave_BS, wave_BS.shape[1] // HOP) * _hann()
   return jnp.log(jnp.maximum(in_bins(frames_BTW, SIZE, filters(bins)), FLOOR))
 
@@ -48,18 +49,6 @@ def in_bins(frames_BTW: jax.Array, size: int, filters_FM: np.ndarray) -> jax.Arr
   return jnp.einsum("BTF,FM->BTM", power_BTF, filters_FM, precision="highest")
 
 
-def triangles(edges: np.ndarray, frequency_F: np.ndarray) -> np.ndarray:
-  """Returns float64 [F, M]: triangles that rise from each edge to 1 at the next, and fall to 0 at
-  the one after it; edges and frequencies on any one scale."""
-  left, middle, right = edges[:-2], edges[1:-1], edges[2:]
-  frequency_F1 = frequency_F[:, None]
-  rising, falling = (
-    (frequency_F1 - left) / (middle - left),
-    (right - frequency_F1) / (right - middle),
-  )
-  return np.maximum(0, np.minimum(rising, falling))
-
-
 def _hann() -> np.ndarray:
   return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 
@@ -67,13 +56,9 @@ def _hann() -> np.ndarray:
 @functools.cache
 def filters(bins: int) -> np.ndarray:
   """Returns float32 [SIZE / 2 + 1, M]: the weight of each frequency in each triangular mel bin."""
-  edges = np.linspace(_mel(20.0), _mel(7_600.0), bins + 2)
-  frequency_F = _mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)
-  return triangles(edges, frequency_F).astype(np.float32)
-
-
-def _mel(hertz):
-  return 2595.0 * np.log10(1 + np.asarray(hertz) / 700.0)
+  edges = np.linspace(spectrum.to_mel(20.0), spectrum.to_mel(7_600.0), bins + 2)
+  frequency_F = spectrum.to_mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)
+  return spectrum.triangles(edges, frequency_F).astype(np.float32)
 
 
 def whisper_log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
@@ -100,5 +85,5 @@ def slaney_filters(bins: int) -> np.ndarray:
   mels = np.linspace(0.0, highest, bins + 2)
   edges_hz = np.where(mels < 15.0, mels * 200.0 / 3.0, 1_000.0 * 6.4 ** ((mels - 15.0) / 27.0))
   frequency_hz = np.linspace(0, RATE_HZ / 2, WINDOW // 2 + 1)
-  weights_FM = triangles(edges_hz, frequency_hz) * 2.0 / (edges_hz[2:] - edges_hz[:-2])
+  weights_FM = spectrum.triangles(edges_hz, frequency_hz) * 2.0 / (edges_hz[2:] - edges_hz[:-2])
   return weights_FM.astype(np.float32)

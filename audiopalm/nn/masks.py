@@ -18,7 +18,7 @@ class Rows:
   positions_BL: jax.Array
   visible_BL: jax.Array
 
-  def __getitem__(self, part) -> "Rows":
+  def __getitem__(self, part: slice | tuple[slice, ...]) -> "Rows":
     return jax.tree.map(lambda array: array[part], self)
 
 
@@ -44,7 +44,9 @@ def seen(rows: Rows, others: Rows, window: int | jax.Array = 0) -> jax.Array:
   return one_segment & (past | block) & near
 
 
-def within(window: int | jax.Array, positions_BL: jax.Array, positions_BJ: jax.Array):
+def within(
+  window: int | jax.Array, positions_BL: jax.Array, positions_BJ: jax.Array
+) -> jax.Array | bool:
   """Returns bool [B, L, J]: whether key row j lies fewer than `window` rows before query row i.
 
   A window of 0 has no limit. Later rows are always within it, so it does not cut off the later part

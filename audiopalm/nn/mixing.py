@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from audiopalm import sharding
 from audiopalm.nn import layers, masks
 
 MOST_BLOCKS = 4
@@ -23,11 +24,26 @@ MOST_SCORES = 2**22  # of one head at a time; larger score matrices are computed
 CHUNK_SCORES = 2**22  # of all heads at a time in `biased`
 UNSEEN = -1e30  # finite: a padding row, which sees no key, must not become NaN
 
+Options = tuple[float | None, jax.typing.DTypeLike]  # soft-cap, dtype of products
+# what the backward pass needs: the arguments of `_mixed`, its result, and log_z_BGRL1
+Saved = tuple[
+  jax.Array, jax.Array, jax.Array, masks.Rows, masks.Rows, int | jax.Array, jax.Array, jax.Array
+]
+
 
 def xla(
-  query_BLNH, key_BJGH, value_BJGH, rows, others, window=0, *, softcap=None, ahead=False,
-  row_axis=None, products=None,
-):  # fmt: skip
+  query_BLNH: jax.Array,
+  key_BJGH: jax.Array,
+  value_BJGH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array = 0,
+  *,
+  softcap: float | None = None,
+  ahead: bool = False,
+  row_axis: str | None = None,
+  products: jax.typing.DTypeLike | None = None,
+) -> jax.Array:
   """Returns softmax(q k) v with a float32 softmax.
 
   The backward pass recomputes the weights from one saved number per row (FlashAttention,
@@ -52,7 +68,15 @@ def xla(
   return mixed_BLGRH.reshape(query_BLNH.shape)
 
 
-def _in_chunks(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+def _in_chunks(
+  options: Options,
+  query_BGRLH: jax.Array,
+  key_BGJH: jax.Array,
+  value_BGJH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array,
+) -> jax.Array:
   """Returns `_mixed` of all queries, with at most MOST_SCORES scores per head at a time."""
   length, keys = query_BGRLH.shape[3], key_BGJH.shape[2]
   fitting = (n for n in range(1, length) if not length % n and length // n * keys <= MOST_SCORES)
@@ -72,11 +96,27 @@ def _in_chunks(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mixed(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+def _mixed(
+  options: Options,
+  query_BGRLH: jax.Array,
+  key_BGJH: jax.Array,
+  value_BGJH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array,
+) -> jax.Array:
   return _forward(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window)[0]
 
 
-def _forward(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
+def _forward(
+  options: Options,
+  query_BGRLH: jax.Array,
+  key_BGJH: jax.Array,
+  value_BGJH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array,
+) -> tuple[jax.Array, Saved]:
   softcap, products = options
   dtype = query_BGRLH.dtype
   query_BGRLH, key_BGJH, value_BGJH = (
@@ -95,7 +135,9 @@ def _forward(options, query_BGRLH, key_BGJH, value_BGJH, rows, others, window):
   return mixed_BGRLH, (*arrays, mixed_BGRLH, log_z_BGRL1)
 
 
-def _backward(options, saved, d_mixed_BGRLH):
+def _backward(
+  options: Options, saved: Saved, d_mixed_BGRLH: jax.Array
+) -> tuple[jax.Array | None, ...]:
   softcap, products = options
   query_BGRLH, key_BGJH, value_BGJH, rows, others, window, mixed_BGRLH, log_z_BGRL1 = saved
   scores_BGRLJ = _scores(softcap, query_BGRLH, key_BGJH, rows, others, window)
@@ -122,7 +164,14 @@ def _backward(options, saved, d_mixed_BGRLH):
 _mixed.defvjp(_forward, _backward)
 
 
-def _scores(softcap, query_BGRLH, key_BGJH, rows, others, window):
+def _scores(
+  softcap: float | None,
+  query_BGRLH: jax.Array,
+  key_BGJH: jax.Array,
+  rows: masks.Rows,
+  others: masks.Rows,
+  window: int | jax.Array,
+) -> jax.Array:
   scores_BGRLJ = jnp.einsum(
     "BGRLH,BGJH->BGRLJ", query_BGRLH, key_BGJH, preferred_element_type=jnp.float32
   )
@@ -135,7 +184,7 @@ def biased(
   value_BJNH: jax.Array,
   seen_BJ: jax.Array,
   bias: Callable[[jax.Array, Any, jax.Array], jax.Array] | None = None,
-  per_row: Any = None,
+  per_row: sharding.ArrayTree | None = None,
   products: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
   """Returns softmax(q k + bias) v over the keys that `seen_BJ` says, for encoders.
@@ -165,7 +214,8 @@ def biased(
     if bias is not None:
       scores_BNRJ += bias(query_BNRH, part, start)
     scores_BNRJ += hidden_B11J
-    weights_BNRJ = jnp.exp(scores_BNRJ - jnp.max(scores_BNRJ, axis=-1, keepdims=True))
+    best_BNR1 = jnp.max(lax.stop_gradient(scores_BNRJ), axis=-1, keepdims=True)
+    weights_BNRJ = jnp.exp(scores_BNRJ - best_BNR1)
     total_BNR1 = jnp.sum(weights_BNRJ, axis=-1, keepdims=True)
     mixed_BNRH = jnp.einsum(
       "BNRJ,BNJH->BNRH", weights_BNRJ.astype(products), value_BNJH, preferred_element_type=dtype

@@ -37,6 +37,10 @@ class Llama3Scaling:
     return frequencies_h * (keep_h + (1 - keep_h) / self.factor)
 
 
+# of every position: (cosines, sines), float32 [B, L, 1, H / 2] each
+Angles = tuple[jax.Array, jax.Array]
+
+
 def frequencies(
   head_width: int, base: float, scaling: LinearScaling | Llama3Scaling | None = None
 ) -> np.ndarray:
@@ -45,13 +49,13 @@ def frequencies(
   return np.float32(frequencies_h if scaling is None else scaling(frequencies_h))
 
 
-def angles(positions_BL: jax.Array, frequencies_h: np.ndarray) -> tuple[jax.Array, jax.Array]:
-  """Returns (cosines, sines) of every position, float32 [B, L, 1, H / 2] each."""
+def angles(positions_BL: jax.Array, frequencies_h: np.ndarray) -> Angles:
+  """Returns the angles of every position."""
   angles_BLh = positions_BL[..., None].astype(jnp.float32) * frequencies_h
   return jnp.cos(angles_BLh)[:, :, None], jnp.sin(angles_BLh)[:, :, None]
 
 
-def rotate(x_BLNH: jax.Array, rotation: tuple[jax.Array, jax.Array]) -> jax.Array:
+def rotate(x_BLNH: jax.Array, rotation: Angles) -> jax.Array:
   """Returns x with each pair (i, i + H / 2) rotated by its angle, as in the weights of Llama and
   Gemma."""
   cosines, sines = rotation

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 
 from audiopalm.errors import ConfigError
-from audiopalm.nn import attention, layers
+from audiopalm.nn import layers, rotary
 from audiopalm.nn import lora as adapters
 
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True)}
@@ -33,6 +33,8 @@ REMAT = {
 }  # fmt: skip
 
 Arrays = Any  # a pytree of arrays
+# mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH, over all rows or over those of a cache
+Mix = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,59 @@ class LayersSettings(Protocol):
   def layers(self) -> int: ...
 
 
+class Attention(adapters.Projections):
+  """Projections to queries, keys and values, their norms and rotation, and the projection back.
+
+  `mix(query_BLNH, key_BLGH, value_BLGH) -> mixed_BLNH` between them is the caller's, over all rows
+  or a cache.
+  """
+
+  def __init__(self, settings: BlockSettings, key: jax.Array):
+    s = settings
+    keys = jax.random.split(key, 4)
+    wide, narrow = (s.width, s.heads, s.head_width), (s.width, s.kv_heads, s.head_width)
+    into = s.width**-0.5
+    back = (s.heads * s.head_width * 2 * s.layers) ** -0.5  # GPT-2: smaller in a deeper model
+    self.query = layers.normal(keys[0], wide, into, ("embed", "heads", "head_width"))
+    self.key = layers.normal(keys[1], narrow, into, ("embed", "kv_heads", "head_width"))
+    self.value = layers.normal(keys[2], narrow, into, ("embed", "kv_heads", "head_width"))
+    self.out = layers.normal(keys[3], (*wide[1:], s.width), back, ("heads", "head_width", "embed"))
+    if s.qkv_bias:
+      self.query_bias = nnx.Param(jnp.zeros(wide[1:]), axes=("heads", "head_width"))
+      self.key_bias = nnx.Param(jnp.zeros(narrow[1:]), axes=("kv_heads", "head_width"))
+      self.value_bias = nnx.Param(jnp.zeros(narrow[1:]), axes=("kv_heads", "head_width"))
+    if s.qk_norm:
+      self.query_norm = layers.RMSNorm(s.head_width, s.norm_eps, s.norm_offset)
+      self.key_norm = layers.RMSNorm(s.head_width, s.norm_eps, s.norm_offset)
+    self.adapt(s.lora, jax.random.fold_in(key, 0))
+    self.settings = s
+
+  def __call__(
+    self,
+    x_BLD: jax.Array,
+    rotation: rotary.Angles | None,
+    mix: Mix,
+    products: jax.typing.DTypeLike | None = None,
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns (attended_BLD, key_BLGH, value_BLGH); keys and values as a cache would keep them.
+
+    `rotation` is of `rotary.angles`, None for positions that do not rotate.
+    """
+    s = self.settings
+    query, key, value = (self.project(name, x_BLD, products) for name in ("query", "key", "value"))
+    if s.qkv_bias:
+      query = query + self.query_bias[...].astype(query.dtype)
+      key = key + self.key_bias[...].astype(key.dtype)
+      value = value + self.value_bias[...].astype(value.dtype)
+    if s.qk_norm:
+      query, key = self.query_norm(query), self.key_norm(key)
+    scale = s.head_width**-0.5 if s.query_scale is None else s.query_scale
+    if rotation is not None:
+      query, key = rotary.rotate(query, rotation), rotary.rotate(key, rotation)
+    query = query * scale
+    return self.project("out", mix(query, key, value), products), key, value
+
+
 class MLP(adapters.Projections):
   """Returns (activation(x gate) * (x up)) down. Source: GLU variants, arXiv:2002.05202."""
 
@@ -93,7 +148,7 @@ class MLP(adapters.Projections):
     self.activation = s.activation
     self.adapt(s.lora, jax.random.fold_in(key, 0))
 
-  def __call__(self, x_BLD, products=None):
+  def __call__(self, x_BLD: jax.Array, products: jax.typing.DTypeLike | None = None) -> jax.Array:
     gate_BLF, up_BLF = (self.project(name, x_BLD, products) for name in ("gate", "up"))
     # The backward pass keeps what the products gave, and activates again.
     gated = jax.checkpoint(lambda gate, up: ACTIVATIONS[self.activation](gate) * up)
@@ -116,7 +171,7 @@ class TransformerBlock(nnx.Module):
       return layers.RMSNorm(s.width, s.norm_eps, s.norm_offset)
 
     self.attention_norm = norm()
-    self.attention = attention.Attention(s, keys[0])
+    self.attention = Attention(s, keys[0])
     if not s.parallel_block:
       self.mlp_norm = norm()
     self.mlp = MLP(s, keys[1])
@@ -125,7 +180,14 @@ class TransformerBlock(nnx.Module):
       self.mlp_post_norm = norm()
     self.settings = s
 
-  def __call__(self, x_BLD, rotation, mix, dropout_key=None, products=None):
+  def __call__(
+    self,
+    x_BLD: jax.Array,
+    rotation: rotary.Angles | None,
+    mix: Mix,
+    dropout_key: jax.Array | None = None,
+    products: jax.typing.DTypeLike | None = None,
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns (x_BLD, key_BLGH, value_BLGH). `rotation` and `mix` are as in `Attention`, `products`
     as in `layers.linear`."""
     s = self.settings
@@ -169,7 +231,7 @@ def run(
   settings: "LayersSettings",
   layers: Arrays | tuple[Arrays, ...],
   x_BLD: jax.Array,
-  per_layer: Any,
+  per_layer: Arrays,
   call: Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]],
   *,
   remat: str = "none",

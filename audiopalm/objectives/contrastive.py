@@ -103,7 +103,9 @@ class Contrastive(WithoutVariables):
     hard_BTQV = jax.nn.one_hot(jnp.argmax(soft_BTQV, axis=-1), classes)
     return soft_BTQV + jax.lax.stop_gradient(hard_BTQV - soft_BTQV)
 
-  def _told_apart(self, state_BTE, code_BTE, ids_BTQ, counts_BTT):
+  def _told_apart(
+    self, state_BTE: jax.Array, code_BTE: jax.Array, ids_BTQ: jax.Array, counts_BTT: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
     """Returns (nll_BT, correct_BT) of the clips of one device.
 
     Every state is compared with every code: a distractor that was drawn twice counts twice, and one
@@ -120,7 +122,9 @@ class Contrastive(WithoutVariables):
     best_BT = jnp.max(jnp.where(counts_BTT > 0, logits_BTT, -jnp.inf), axis=-1)
     return jax.nn.logsumexp(all_BTU, axis=-1) - own_BT, (own_BT > best_BT).astype(jnp.float32)
 
-  def _ids(self, quantizer: ClipQuantizer, heard: Heard, ids_BTQ, weight_BT):
+  def _ids(
+    self, quantizer: ClipQuantizer, heard: Heard, ids_BTQ: jax.Array, weight_BT: jax.Array
+  ) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
     """Returns (the sum of the masked prediction of ids, its metrics)."""
     head = heard.model.class_head(self.ids_head, "Contrastive(ids_head=...)")
     if quantizer.groups != 1 or head.size != quantizer.entries:

@@ -19,10 +19,12 @@ class MaskedUnits(WithoutVariables):
   """Cross-entropy of the units of `stream` by the model's head of that name, `masked_weight` times
   for masked states and `unmasked_weight` times for those that are heard.
 
-  Several clusterings are several streams: one loss and one head `Codes` for each.
+  Several clusterings are several streams, or codebooks of one: a loss and a head `Codes` for each,
+  of its `level`.
   """
 
   stream: str = "units"
+  level: int = 0
   masked_weight: float = 1.0
   unmasked_weight: float = 0.0
   weight: float = 1.0
@@ -38,16 +40,20 @@ class MaskedUnits(WithoutVariables):
 
   @property
   def name(self) -> str:
-    return f"units_{self.stream}"
+    return f"units_{self.head}"
+
+  @property
+  def head(self) -> str:
+    return self.stream if self.level == 0 else f"{self.stream}_{self.level}"
 
   @property
   def layers(self) -> tuple[int | None, ...]:
     return (self.layer,)
 
   def loss(self, heard: Heard, variables: dict) -> Loss:
-    """Returns the loss; metrics are nll_ and accuracy_STREAM of masked states."""
+    """Returns the loss; metrics are nll_ and accuracy_HEAD of masked states."""
     asked_by = f"MaskedUnits({self.stream!r})"
-    head = heard.model.class_head(self.stream, asked_by)
+    head = heard.model.class_head(self.head, asked_by)
     if head.rate_hz is None:
       raise ConfigError(
         f"{asked_by} needs a head Codes({self.stream!r}) of the model, whose stream has a fixed "
@@ -55,14 +61,15 @@ class MaskedUnits(WithoutVariables):
       )
     rate_hz = fronts.RATE_HZ / heard.model.hop_samples
     ids_BU = heard.batch.stream(self.stream, asked_by)
+    ids_BU = ids_BU if ids_BU.ndim == 2 else ids_BU[..., self.level]
     ids_BT = at_states(ids_BU, head.rate_hz, rate_hz, heard.valid_BT.shape[1])
-    params = heard.head_params(self.stream)
+    params = heard.head_params(self.head)
     scores = head.scored(params, heard.hidden(self.layer), ids_BT, heard.machine)
     is_unit_BT = heard.valid_BT & (ids_BT != HOLE)
     masked_BT = (heard.masked_BT & is_unit_BT).astype(jnp.float32)
     heard_BT = is_unit_BT.astype(jnp.float32) - masked_BT
     weight_BT = self.masked_weight * masked_BT + self.unmasked_weight * heard_BT
-    metrics = clip_losses.scored(self.stream, scores.nll_BL, scores.correct_BL, masked_BT)
+    metrics = clip_losses.scored(self.head, scores.nll_BL, scores.correct_BL, masked_BT)
     return Loss(jnp.sum(scores.nll_BL * weight_BT), jnp.sum(weight_BT), metrics)
 
 

@@ -46,7 +46,14 @@ class Mixing:
     rolled = jnp.roll(sharding.constrain(array, axes), 1, axis=0)
     return sharding.constrain(rolled, ("batch", *axes[1:]))
 
-  def _add(self, key, wave_S, samples, other_S, other_samples):
+  def _add(
+    self,
+    key: jax.Array,
+    wave_S: jax.Array,
+    samples: jax.Array,
+    other_S: jax.Array,
+    other_samples: jax.Array,
+  ) -> jax.Array:
     """Returns the wave of one clip."""
     keys = jax.random.split(key, 7)
     length = len(wave_S)

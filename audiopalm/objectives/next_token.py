@@ -13,8 +13,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.models.base import LanguageModel, Params
 from audiopalm.objectives.base import Loss, OnePlayer
 from audiopalm.settings import Machine
-
-MODALITIES = {"text": 0, "speech": 1, "special": 2}  # numbers as in TokenSpace.modality_KV
+from audiopalm.tokens import space as token_space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,7 @@ class NextToken(OnePlayer):
         nll_BL += self.z_loss * jnp.square(cells.log_z_BL)
       weight_BL = scale[column] * cells.weight_BL
       if self.text_weight != 1.0:
-        weight_BL *= jnp.where(cells.modality_BL == MODALITIES["text"], self.text_weight, 1.0)
+        weight_BL *= jnp.where(cells.modality_BL == token_space.TEXT, self.text_weight, 1.0)
       loss += jnp.sum(nll_BL * weight_BL)
       weight += jnp.sum(weight_BL)
       for kind in ("text", "speech"):
@@ -98,7 +97,7 @@ class NextToken(OnePlayer):
     """
     hidden_BLD = model.hidden(params, batch, machine)
     targets = shifted(batch)
-    sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in MODALITIES}
+    sums = {kind: {"nll": 0.0, "count": 0.0, "correct": 0.0} for kind in token_space.MODALITIES}
     member_BLS = (batch.segments_BL[..., None] == jnp.arange(segments + 1)).astype(jnp.float32)
     for cells in scored(model, params, hidden_BLD, targets, machine):
       values = {"nll": cells.nll_BL, "count": 1.0, "correct": cells.correct_BL}
@@ -133,7 +132,8 @@ class Cells:
 
   def count_BL(self, kind: str) -> jax.Array:
     """Returns float32 [B, L]: 1 for each predicted cell of a modality."""
-    return ((self.modality_BL == MODALITIES[kind]) & (self.weight_BL > 0)).astype(jnp.float32)
+    is_kind_BL = self.modality_BL == token_space.MODALITIES[kind]
+    return (is_kind_BL & (self.weight_BL > 0)).astype(jnp.float32)
 
 
 METRICS = {"nll": lambda cells: cells.nll_BL, "accuracy": lambda cells: cells.correct_BL}

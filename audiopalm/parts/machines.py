@@ -1,5 +1,5 @@
 """Machines by name, from a file or by the first device: the hardware of a run, chosen at each start
-(`--machine`). The dtype of matrix products is chosen once per run (`settled`).
+(`--machine`). The dtype of matrix products is chosen once per run (`choose_products`).
 """
 
 import dataclasses
@@ -27,13 +27,13 @@ TABLE: dict[str, Machine] = {
     # Eight forced devices: XLA_FLAGS=--xla_force_host_platform_device_count=8
     "cpu8": {**_CPU, "fsdp": 4, "tensor": 2},
     "a100": _ACCELERATOR,
-    "h100": {**_ACCELERATOR, "loss_chunk_rows": 8192},
-    "h200": {**_ACCELERATOR, "loss_chunk_rows": 8192},
-    "b200": {**_ACCELERATOR, "loss_chunk_rows": 8192},
+    "h100": {**_ACCELERATOR, "loss_chunk_cells": 8192},
+    "h200": {**_ACCELERATOR, "loss_chunk_cells": 8192},
+    "b200": {**_ACCELERATOR, "loss_chunk_cells": 8192},
     "gpu": _ACCELERATOR,
     "v4": _TPU,
-    "v5e": {**_TPU, "loss_chunk_rows": 1024},
-    "v5p": {**_TPU, "loss_chunk_rows": 8192},
+    "v5e": {**_TPU, "loss_chunk_cells": 1024},
+    "v5p": {**_TPU, "loss_chunk_cells": 8192},
     "v6e": _TPU,
     "tpu": _ACCELERATOR,
   }.items()
@@ -97,9 +97,11 @@ def read(path: Path) -> Machine:
   fields = contents.get("machine")
   if not isinstance(fields, dict):
     raise ConfigError(f'{path}: expected a machine under "machine", as in {EXAMPLE}.')
-  kinds = typing.get_type_hints(Machine)
+  hints = typing.get_type_hints(Machine)
+  kinds = {field.name: hints[field.name] for field in dataclasses.fields(Machine)}
   given = {}
   for name, value in fields.items():
+    name = Machine.renamed.get(name, name)
     if name not in kinds:
       raise ConfigError(f"{path}: {values.unknown_path(name, kinds)}")
     text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
@@ -157,7 +159,7 @@ BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")  # of CPUs that multiply bfloat16 f
 NO_FLAG = f"this CPU has none of the flags {', '.join(BFLOAT16_FLAGS)}"
 
 
-def settled(
+def choose_products(
   machine: Machine,
   asked: str | None = None,
   kept: str | None = None,

@@ -10,11 +10,26 @@ only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
 import dataclasses
 from typing import Literal
 
-from audiopalm.data.corpora import CorpusSettings as Corpus
 from audiopalm.data.mixtures import Mixture
 from audiopalm.types import WAVE, Task
+from audiopalm.types import CorpusSettings as Corpus
 
 Strings = tuple[str, ...]
+
+TAGS = {
+  "asr": "[ASR {source}]",
+  "ast": "[AST {source} {target}]",
+  "s2st": "[S2ST {source} {target}]",
+  "tts": "[TTS {target}]",
+  "mt": "[MT {source} {target}]",
+  "asr_ast": "[ASR AST {source} {target}]",
+  "chain": "[ASR AST S2ST {source} {target}]",
+  "continuation": "[CONTINUE {source}]",
+  "dialogue": "[DIALOGUE {question}]",
+  "text": "[TEXT {source}]",
+}
+# What the tags are spelled with, beside the names of languages.
+TAG_WORDS = (*dict.fromkeys(w for tag in TAGS.values() for w in tag.split() if "{" not in w), "]")
 
 # Spelled-out ways to ask for what the tag asks; AudioPaLM found them as good as the tag.
 INSTRUCTIONS = {
@@ -63,7 +78,7 @@ def speech(corpus: Corpus, role: str = "source", streams: Strings = ()) -> Task:
 
 def asr(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "asr": speech to its words."""
-  return Task("asr", corpus, "[ASR {source}]", (("source", speech),), (("source", "text"),))
+  return Task("asr", corpus, TAGS["asr"], (("source", speech),), (("source", "text"),))
 
 
 def tts(corpus: Corpus, speech: str = "units", role: str = "target") -> Task:
@@ -71,19 +86,20 @@ def tts(corpus: Corpus, speech: str = "units", role: str = "target") -> Task:
 
   A corpus without translations has a source alone: tts(corpus, role="source").
   """
-  return Task("tts", corpus, f"[TTS {{{role}}}]", ((role, "text"),), ((role, speech),))
+  tag = TAGS["tts"].replace("target", role)
+  return Task("tts", corpus, tag, ((role, "text"),), ((role, speech),))
 
 
 def ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
   """Returns the task "ast": speech to words of another language."""
   sides = (("source", speech),), (("target", "text"),)
-  return Task("ast", corpus, "[AST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
+  return Task("ast", corpus, TAGS["ast"], *sides, unseen_pairs=unseen_pairs)
 
 
 def s2st(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
   """Returns the task "s2st": speech to speech of another language."""
   sides = (("source", speech),), (("target", speech),)
-  return Task("s2st", corpus, "[S2ST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
+  return Task("s2st", corpus, TAGS["s2st"], *sides, unseen_pairs=unseen_pairs)
 
 
 def mt(corpus: Corpus, unseen_words: Strings = (), unseen_pairs: Strings = ()) -> Task:
@@ -94,7 +110,7 @@ def mt(corpus: Corpus, unseen_words: Strings = (), unseen_pairs: Strings = ()) -
   """
   sides = (("source", "text"),), (("target", "text"),)
   unseen = {"unseen_words": unseen_words, "unseen_pairs": unseen_pairs}
-  return Task("mt", corpus, "[MT {source} {target}]", *sides, **unseen)
+  return Task("mt", corpus, TAGS["mt"], *sides, **unseen)
 
 
 def asr_ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
@@ -103,7 +119,7 @@ def asr_ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -
   The translation sees the transcript (AudioPaLM, section 3.4.1: combined tasks).
   """
   sides = (("source", speech),), (("source", "text"), ("target", "text"))
-  return Task("asr_ast", corpus, "[ASR AST {source} {target}]", *sides, unseen_pairs=unseen_pairs)
+  return Task("asr_ast", corpus, TAGS["asr_ast"], *sides, unseen_pairs=unseen_pairs)
 
 
 def chain(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
@@ -112,31 +128,31 @@ def chain(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> 
   One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
   """
   sides = (("source", speech),), (("source", "text"), ("target", "text"), ("target", speech))
-  tag = "[ASR AST S2ST {source} {target}]"
-  return Task("chain", corpus, tag, *sides, unseen_pairs=unseen_pairs)
+  return Task("chain", corpus, TAGS["chain"], *sides, unseen_pairs=unseen_pairs)
 
 
 def continuation(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "continuation": speech alone, predicted from its own beginning."""
-  return Task("continuation", corpus, "[CONTINUE {source}]", (), (("source", speech),))
+  return Task("continuation", corpus, TAGS["continuation"], (), (("source", speech),))
 
 
 def interleaved(corpus: Corpus, speech: str = "units", role: str = "source") -> Task:
   """Returns the task "interleaved": text and speech of one utterance, in turns under the rule
   `Interleaving`. Its corpus must know when each word is spoken."""
   outputs = ((role, "text"), (role, speech))
-  return Task("interleaved", corpus, f"[CONTINUE {{{role}}}]", (), outputs)
+  tag = TAGS["continuation"].replace("source", role)
+  return Task("interleaved", corpus, tag, (), outputs)
 
 
 def dialogue(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "dialogue": a spoken question to its spoken answer, in one language."""
   sides = (("question", speech),), (("answer", speech),)
-  return Task("dialogue", corpus, "[DIALOGUE {question}]", *sides)
+  return Task("dialogue", corpus, TAGS["dialogue"], *sides)
 
 
 def text(corpus: Corpus) -> Task:
   """Returns the task "text": words alone, predicted from their own beginning."""
-  return Task("text", corpus, "[TEXT {source}]", (), (("source", "text"),))
+  return Task("text", corpus, TAGS["text"], (), (("source", "text"),))
 
 
 def paraphrased(task: Task) -> Task:

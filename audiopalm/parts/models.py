@@ -8,6 +8,8 @@
 import dataclasses
 from typing import Literal
 
+from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.errors import ConfigError
 from audiopalm.models import clip_heads
 from audiopalm.models.base import ModelSettings
@@ -16,7 +18,6 @@ from audiopalm.models.depth import DepthTransformer
 from audiopalm.models.encoder import Encoder
 from audiopalm.models.speech_encoder import SpeechEncoder
 from audiopalm.nn import distances, encoding, fronts
-from audiopalm.parts import runs
 
 
 def pretrained(folder: str, dropout: float = 0.0, trust: tuple[str, ...] = ()) -> ModelSettings:
@@ -28,7 +29,7 @@ def pretrained(folder: str, dropout: float = 0.0, trust: tuple[str, ...] = ()) -
   from audiopalm.pretrained import source  # needs safetensors, the sizes below do not
 
   if runs.holds(folder):
-    return dataclasses.replace(runs.settings(folder, trust).model, dropout=dropout)
+    return dataclasses.replace(experiments.of_run(folder, trust).model, dropout=dropout)
   return dataclasses.replace(source.described(folder)[0], dropout=dropout)
 
 
@@ -70,6 +71,7 @@ POSITIONS = {  # by name: (convolved positions, biases or rotation by distance)
     distances.ConvolutionSettings(kernel=128, groups=16),
     distances.Buckets(count=320, farthest=800),
   ),
+  "buckets": (None, distances.Buckets(count=320, farthest=800)),
   "clipped": (None, distances.Clipped(before=64, after=8)),
 }
 
@@ -81,7 +83,7 @@ def speech_encoder(
   heads_per_layer: int | None = None,
   hidden: int | None = None,
   front: Literal["mel", "mel_40ms", "wave"] = "mel",
-  positions: Literal["rotary", "convolved", "gated", "clipped"] = "rotary",
+  positions: Literal["rotary", "convolved", "gated", "buckets", "clipped"] = "rotary",
   order: Literal["pre", "post", "conformer"] = "pre",
   dropout: float = 0.0,
   front_gradient: float = 1.0,

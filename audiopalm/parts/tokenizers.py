@@ -1,26 +1,27 @@
 """Tokenizers that configs name."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from audiopalm import language_tags
+from audiopalm import experiment as experiments
+from audiopalm import language_tags, runs
+from audiopalm.data import files
 from audiopalm.errors import ConfigError
-from audiopalm.parts import runs
+from audiopalm.parts import mixtures
 from audiopalm.pretrained import source
+from audiopalm.tokenizers import kept
 from audiopalm.tokenizers import pretrained as pretrained_text
 from audiopalm.tokenizers.base import Tokenizer
+from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.tokenizers.lyra import Lyra
 from audiopalm.tokenizers.mel_rvq import MelRVQ
 from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.tokenizers.phonemes import Phonemes
 from audiopalm.tokenizers.pitch import PitchUnits
 from audiopalm.tokenizers.text import SentencePieceText
+from audiopalm.tokenizers.unit_bpe import UnitBPE
 from audiopalm.tokenizers.units import KMeansUnits
 
-# What the tags of parts/mixtures are spelled with: [S2ST English French] in 7 ids, not in 22.
-TAG_WORDS = (
-  "[ASR", "[AST", "[S2ST", "[TTS", "[MT", "AST", "S2ST", "[CONTINUE", "[DIALOGUE", "[TEXT", "]",
-)  # fmt: skip
 COMMON_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt")
 
 
@@ -31,7 +32,8 @@ def text(
 
   The names of `languages` are one id each in tags; others are spelled, which works as well.
   """
-  words = TAG_WORDS + tuple(language_tags.name(code) for code in languages)
+  # [S2ST English French] in 7 ids, not in 22.
+  words = mixtures.TAG_WORDS + tuple(language_tags.name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
 
 
@@ -43,7 +45,7 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
   """
   if not runs.holds(folder):
     return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
-  tokenizers = runs.settings(folder, trust).tokenizers
+  tokenizers = experiments.of_run(folder, trust).tokenizers
   settings = next((one for one in tokenizers if one.stream == stream), None)
   if not hasattr(settings, "kept_in"):
     raise ConfigError(
@@ -53,8 +55,54 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
   return settings.kept_in(str(Path(folder) / "tokenizers" / stream))
 
 
+def fitted(folder: str, stream: str | None = None, trust: tuple[str, ...] = ()) -> KeptTokenizer:
+  """Returns a speech tokenizer that was fitted before, in a folder of `audiopalm tokenizer fit` or
+  in the workdir of a run: its ids are kept.
+
+  `stream` says which one of a run with several. `trust` is as in `pretrained`, of which a text
+  tokenizer is asked.
+  """
+  speech = {one.stream: one for one in all_fitted(folder, trust) if not is_text(one)}
+  if len(speech) == 1 and stream is None:
+    return next(iter(speech.values()))
+  if stream not in speech:
+    raise ConfigError(
+      f"Expected {'a speech tokenizer' if stream is None else f'the speech stream {stream!r}'} in "
+      f"{folder}, found {', '.join(speech) or 'text alone'}. Name one that is there by stream=..."
+    )
+  return speech[stream]
+
+
+def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer, ...]:
+  """Returns all tokenizers that lie in a folder of `audiopalm tokenizer fit`, or in the workdir of
+  a run; ConfigError where there is none."""
+  place = Path(folder).expanduser()
+  if (place / kept.RECORD).is_file() or not (place / runs.CONFIG).is_file():
+    return (kept.read(folder, trust),)
+  if not runs.holds(folder):
+    raise ConfigError(
+      f"{folder} holds a model of another project, expected a folder that `audiopalm tokenizer "
+      "fit` wrote, or the workdir of a run. Fit units on that encoder: audiopalm tokenizer fit "
+      f"MANIFEST --units {NEURAL}{folder} --out DIR"
+    )
+  prints = files.read_json(place / "tokenizers" / "fit.json")["fingerprints"]
+  return tuple(
+    KeptTokenizer(kept.plain(one), str(place / "tokenizers" / one.stream), prints[one.stream])
+    for one in experiments.of_run(folder, trust).tokenizers
+  )
+
+
+def is_text(tokenizer: Tokenizer) -> bool:
+  """Returns whether a tokenizer is one of text."""
+  return tokenizer.largest.modality == "text"
+
+
 def units(
-  size: int = 256, rate_hz: float = 25.0, collapse: bool = False, stream: str = "units", **options
+  size: int = 256,
+  rate_hz: float = 25.0,
+  collapse: bool = False,
+  stream: str = "units",
+  **options: Any,
 ) -> KMeansUnits:
   """Returns semantic units: `size` clusters of speaker-normalized MFCCs, `rate_hz` a second.
 
@@ -70,10 +118,11 @@ def neural(
   rate_hz: float = 50.0,
   collapse: bool = False,
   stream: str = "units",
-  **options,
+  **options: Any,
 ) -> NeuralUnits:
-  """Returns semantic units: `size` clusters of the states of a published speech encoder, in a
-  Hugging Face folder: wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0 or Whisper (docs/tokenizers.md).
+  """Returns semantic units: `size` clusters of the states of a speech encoder, a published one in a
+  Hugging Face folder (wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper) or that of a run that
+  trains one, in its workdir (docs/tokenizers.md).
 
   `options` are further fields of `NeuralUnits`.
   """
@@ -83,25 +132,35 @@ def neural(
   )  # fmt: skip
 
 
+def bpe(units: Tokenizer, size: int = 1_000, stream: str | None = None) -> UnitBPE:
+  """Returns `units` written shorter, in `size` pieces of frequent sequences of them.
+
+      tokenizers.bpe(tokenizers.units(size=256, collapse=True), size=2_000)
+
+  The stream has the name of theirs: give it another where the config has both.
+  """
+  return UnitBPE(units, size, units.stream if stream is None else stream)
+
+
 NEURAL = "neural:"
 
 
-def named_units(name: str, mfcc: KMeansUnits, **options) -> KMeansUnits | NeuralUnits:
+def named_units(name: str, mfcc: KMeansUnits, **options: Any) -> KMeansUnits | NeuralUnits:
   """Returns the units that a config is asked for by name: `mfcc` for "mfcc", and those of the
-  encoder in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
+  encoder or run in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
   if name == "mfcc":
     return mfcc
   folder = name.removeprefix(NEURAL)
   if folder == name or not folder:
     raise ConfigError(
       f"Unknown units {name!r}. Expected mfcc, or {NEURAL}FOLDER with the folder of a speech "
-      "encoder as transformers saves it."
+      "encoder as transformers saves it, or the workdir of a run that trained one."
     )
   return neural(folder, **{"stream": mfcc.stream, "collapse": mfcc.collapse, **options})
 
 
 def mel_rvq(
-  codebooks: int = 8, size: int = 256, rate_hz: float = 25.0, stream: str = "codes", **options
+  codebooks: int = 8, size: int = 256, rate_hz: float = 25.0, stream: str = "codes", **options: Any
 ) -> MelRVQ:
   """Returns acoustic codes without a network: residual k-means over log-mel frames, `rate_hz` a
   second. `options` are further fields of `MelRVQ`."""
@@ -118,7 +177,9 @@ def lyra(
   return Lyra(stream=stream, folder=folder, levels=levels, levels_per_code=levels_per_code)
 
 
-def pitch(size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options) -> PitchUnits:
+def pitch(
+  size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options: Any
+) -> PitchUnits:
   """Returns the melody of speech: `size` clusters of log pitch relative to that of the utterance,
   and an id for speech without, `rate_hz` a second. `options` are further fields of `PitchUnits`."""
   return PitchUnits(stream=stream, size=size, rate_hz=rate_hz, **options)
@@ -128,7 +189,7 @@ def phonemes(
   size: int = 512,
   stress: Literal["joined", "apart", "none"] = "joined",
   stream: str = "phonemes",
-  **options,
+  **options: Any,
 ) -> Phonemes:
   """Returns how texts are pronounced, by espeak-ng: `size` ids at most, 256 of which are bytes for
   symbols without an id. `options` are further fields of `Phonemes`."""

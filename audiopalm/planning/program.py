@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiopalm import sharding
-from audiopalm.data import feeds
+from audiopalm.data import prepared
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.inference import cache as caches
@@ -35,10 +35,9 @@ OUT_OF_MEMORY = (
 class Compiled:
   """The optimized HLO of a program for one kind of device, and its memory.
 
-  `memory` holds bytes on one device: of the arrays that stay there by name ("parameters", ...), and
-  by XLA's analysis of all "arguments", the "temporaries" and the "peak", which includes both.
-  `parameters_by_dims` names the parameter of some dimensions, "257152,4096", where only one has
-  them.
+  `memory`: bytes per device, by name for resident arrays ("parameters", ...), plus XLA's
+  "arguments", "temporaries" and "peak", which includes both. `parameters_by_dims` maps dimensions,
+  "257152,4096", to a parameter name if they are unique.
   """
 
   hlo: str
@@ -131,7 +130,7 @@ def decode_step(
 
   Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
   """
-  feeds.check_answers(experiment.data)
+  prepared.check_answers(experiment.data)
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
   model = experiment.model.build(space)
@@ -143,7 +142,7 @@ def decode_step(
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
     best = model.head.draw(params, hidden_BD, (), likeliest, machine)
-    return jnp.stack(best, axis=-1), caches.extended(cache, new, positions_B)
+    return jnp.stack(best, axis=-1), caches.extend(cache, new, positions_B)
 
   def ids(*shape: int) -> jax.ShapeDtypeStruct:
     return _shaped(shape, ("batch", None)[: len(shape)], jnp.int32, mesh)

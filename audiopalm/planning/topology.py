@@ -6,16 +6,14 @@ v5e:16x16     256 chips of TPU v5e        cpu:8     8 forced devices of this mac
 import dataclasses
 import difflib
 import importlib.util
-import json
 import math
 import os
 import re
-from pathlib import Path
 
 import jax
 from jax.experimental import topologies
 
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +48,8 @@ CHIPS = {
     Chip("v6e", 9.18e14, 32 * 2**30, 1.64e12, 9e10, 1.25e10, 16, 1e-6, BOOK),
   )
 }
+# Its memory is that of this machine, shared by all devices.
+CPU = Chip("cpu", 5e10, 0.0, 1e10, 1e9, 0.0, 0, 1e-4, "a guess at CPU cores, not measured", True)
 # libtpu must not look for a TPU, and another process may compile at the same time.
 LIBTPU = {
   "TPU_SKIP_MDS_QUERY": "1",
@@ -69,14 +69,11 @@ class Topology:
   chip: Chip
 
 
-def named(name: str, slices: int = 1, rates: Path | None = None) -> Topology:
-  """Returns a topology by name; ConfigError with near or valid names for any other.
-
-  The file `rates` holds the rates of CPU devices, as `calibrate.measure` writes them.
-  """
+def named(name: str, slices: int = 1) -> Topology:
+  """Returns a topology by name; ConfigError with near or valid names for any other."""
   kind, _, shape = name.partition(":")
   if kind == "cpu":
-    return _cpu(name, shape, slices, rates)
+    return _cpu(name, shape, slices)
   if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", shape):
     near = difflib.get_close_matches(kind, [*CHIPS, "cpu"], n=1, cutoff=0.3)
     hint = f" Did you mean {near[0]!r}?" if near and near[0] != kind else ""
@@ -115,7 +112,7 @@ def device_count(name: str) -> int:
   return math.prod(map(int, sizes))
 
 
-def _cpu(name: str, count: str, slices: int, rates: Path | None) -> Topology:
+def _cpu(name: str, count: str, slices: int) -> Topology:
   devices = jax.devices("cpu")
   if not count.isdecimal() or slices != 1:
     raise ConfigError(f"Topology {name!r}: expected cpu:N for N devices, in one slice.")
@@ -124,22 +121,5 @@ def _cpu(name: str, count: str, slices: int, rates: Path | None) -> Topology:
       f"Topology {name!r}: this process has {len(devices)} CPU devices. Set "
       f"XLA_FLAGS=--xla_force_host_platform_device_count={count} and run the command again."
     )
-  measure = f"audiopalm plan --topology {name} --measure-rates FILE"
-  if rates is None or not rates.is_file():
-    raise ConfigError(
-      f"The rates of CPU devices must be measured. Run {measure} once, then pass the file as "
-      "--rates FILE."
-    )
-  try:
-    chip = Chip(**json.loads(rates.read_text(encoding="utf-8"))["chip"])
-  except (KeyError, TypeError, ValueError) as error:
-    raise DataError(
-      f"{rates}: expected the output of audiopalm plan --measure-rates, but the file is damaged "
-      f"({error}). Measure again with {measure}."
-    ) from error
-  if chip.name != name:  # devices share the cores
-    raise ConfigError(
-      f"{rates} was measured with {chip.name}, whose devices have another share of the cores than "
-      f"those of {name}. Measure those with {measure}."
-    )
-  return Topology(name, tuple(devices), chip)
+  memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / len(devices)
+  return Topology(name, tuple(devices), dataclasses.replace(CPU, memory=memory))

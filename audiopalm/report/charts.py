@@ -144,11 +144,11 @@ def _scale(
   return ticks, lambda value: round(start + (at(value) - at(low)) / length * (end - start), 1)
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-  """Returns round numbers around low..high: the step is 1, 2 or 5 times a power of ten."""
+def _ticks(low: float, high: float) -> list[float]:
+  """Returns about five round numbers around low..high, in steps of 1, 2 or 5 times 10^n."""
   if high <= low:
     high = low + (abs(low) or 1)
-  rough = (high - low) / about
+  rough = (high - low) / 5
   power = 10 ** math.floor(math.log10(rough))
   step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
   first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -1,14 +1,16 @@
 """Charts of metrics.jsonl: losses by task and modality, learning rate, speed."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 from audiopalm.report import charts
 from audiopalm.report import run as run_files
 from audiopalm.report.charts import Axis, Point, Series
 from audiopalm.report.elements import Element
 from audiopalm.report.run import JsonObject, RunFiles
+from audiopalm.types import Modality
 
-MODALITIES = ("text", "speech")
+MODALITIES = get_args(Modality)
 STEPS = Axis("step", zero=True)
 NATS = Axis("nats per token, log scale", log=True)
 LEARNING_RATE = Axis("learning rate", zero=True)

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.data import cache, files, json_lines
 from audiopalm.errors import ConfigError, DataError
 from audiopalm.evaluation import answers, saved, scoring
 from audiopalm.evaluation.answers import Answer
 from audiopalm.experiment import Experiment
 from audiopalm.metrics.tally import Scores
-from audiopalm.parts import runs
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
 
 JsonObject = Mapping[str, Any]  # an object of JSON as it was read
-TOTAL_SLACK_S = 0.5  # a total is rounded, and so are the lines that add up to it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -134,25 +133,20 @@ def read(workdir: Path, trust: Sequence[str] = ()) -> RunFiles:
 def goodput(spent: Sequence[JsonObject]) -> dict[str, float]:
   """Returns the seconds by bucket of all starts of a run, from the lines of its goodput.jsonl.
 
-  A start that ended wrote its total; one that was killed wrote only the lines before it.
+  The last line of a start holds its sums; one that was killed has none, only the lines before it.
+  Lines of earlier versions do not say which start they are of: all of them up to one with sums are
+  counted as one start, so that at most what killed starts spent is counted too low.
   """
-  ended: list[Mapping[str, float]] = []  # totals, and lines of starts that were killed
-  waiting: list[Mapping[str, float]] = []
+  by_start: dict[float, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+  ends = 0
   for line in spent:
-    if "total" not in line:
-      waiting.append(line["seconds"])
-      continue
-    left = dict(line["total"])
-    # The lines of this start are the last ones that its total has room for.
-    while waiting and all(left.get(b, 0) + TOTAL_SLACK_S >= s for b, s in waiting[-1].items()):
-      for bucket, seconds in waiting.pop().items():
-        left[bucket] -= seconds
-    ended += [*waiting, line["total"]]
-    waiting = []
-  seconds_by_bucket: collections.Counter[str] = collections.Counter()
-  for start in [*ended, *waiting]:
-    seconds_by_bucket.update(start)
-  return dict(seconds_by_bucket)
+    start = by_start[line.get("start", ends)]
+    if "total" in line:
+      start |= collections.Counter(line["total"])  # the larger of the two in each bucket
+      ends += 1
+    else:
+      start.update(line["seconds"])
+  return dict(sum(by_start.values(), collections.Counter()))
 
 
 def _scores(path: Path) -> Scores:

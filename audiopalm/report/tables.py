@@ -81,7 +81,7 @@ def _score_table(
 ) -> Element:
   """Returns a table of all scores that some of these rows have, and of how many examples.
 
-  Rows that are indented are parts of the one above; `lead` makes the first stand out.
+  Indented rows are breakdowns of the row above; `lead` highlights the first row.
   """
   labeled = list(labeled)
   used = [name for name in COLUMNS if any(name in values for _, values in labeled)]

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,10 @@ class Fitted(Protocol):
   """A tokenizer ready for use: stateless, picklable, safe to share between threads.
 
   A text tokenizer also has `encode_text(text)`, which returns its ids as a list of int: tags are
-  written with the first text stream of a run. One whose ids are not those of the letters of a text
-  has `ends(utterance, cuts)` too: how many ids come before each place in the text.
+  written with the first text stream of a run. One that is faster with many recordings at a time has
+  `encode_batch(utterances)`, which returns what `encode_batch` of this module says. One whose ids
+  are not those of the letters of a text has `ends(utterance, cuts)`: how many ids come before each
+  place in the text.
   """
 
   spec: StreamSpec
@@ -60,6 +62,19 @@ class Fitted(Protocol):
     """Writes everything `load` needs into `folder`, creating it if needed."""
 
 
+@runtime_checkable
+class Framed(Protocol):
+  """A fitted speech tokenizer that shows what its ids stand for, for `audiopalm tokenizer
+  evaluate`; of others only the ids are judged."""
+
+  codebook_VE: np.ndarray
+  """The vector of each id of the first codebook."""
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (ids, features_TE): an id for each 1 / rate_hz seconds, before runs are collapsed,
+    and the vector that was quantized. Errors are those of `encode`."""
+
+
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
@@ -68,6 +83,7 @@ class Tokenizer(Protocol):
   `kept_in(folder)`, for text: settings of the tokenizer that `save` wrote there, whose ids are
   kept. `source_digest()`, called after `check`, of one that is made from files: other files under
   the same name give another text, and runs that share fitted tokenizers do not share these.
+  `sample_s`, the seconds of speech that `fit` asks for where 40 minutes are not enough.
   `answers`, False for ids that are neither the words of an utterance nor sound, as those of pitch
   and phonemes: no task that is evaluated may predict them.
   """
@@ -159,11 +175,32 @@ class FittedFile:
     (Path(folder) / self.settings.file).write_bytes(self.content)
 
 
-def fingerprint(settings: Tokenizer, parameters: Mapping[str, np.ndarray | bytes]) -> str:
-  """Returns the sha256 hex digest of settings and of the named parameters fitted for them."""
+def encode_batch(fitted: Fitted, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
+  """Returns for each utterance the ids that `fitted.encode` returns, or the RecordError it
+  raises."""
+  if hasattr(fitted, "encode_batch"):
+    return fitted.encode_batch(utterances)
+  encoded = []
+  for utterance in utterances:
+    try:
+      encoded.append(fitted.encode(utterance))
+    except RecordError as error:
+      encoded.append(error)
+  return encoded
+
+
+def fingerprint(
+  settings: Tokenizer,
+  parameters: Mapping[str, np.ndarray | bytes],
+  without: Sequence[str] = (),
+) -> str:
+  """Returns the sha256 hex digest of settings, but for the fields `without`, and of the named
+  parameters fitted for them."""
   digest = hashlib.sha256()
   digest.update(type(settings).__name__.encode())
-  digest.update(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+  fields = dataclasses.asdict(settings)
+  fields = {name: fields[name] for name in fields if name not in without}
+  digest.update(json.dumps(fields, sort_keys=True).encode())
   if rule(settings) > 1:
     digest.update(f"rule {rule(settings)}".encode())
   for name in sorted(parameters):

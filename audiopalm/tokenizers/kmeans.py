@@ -1,4 +1,11 @@
-"""Mini-batch k-means in float32 numpy, and residual quantization with several codebooks."""
+"""Mini-batch k-means in float32 numpy, and residual quantization with several codebooks.
+
+What costs most in a fit, assigning a batch's frames, may be computed elsewhere: `Assign` is its
+signature, `assigned` the one in numpy, device_kmeans.py the one on JAX devices.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -9,16 +16,41 @@ STEPS = 60
 DECAY = 0.9  # of a cluster's count per batch: its mean is over about the last ten batches
 
 
+class Assigned(NamedTuple):
+  """A batch by its frames' nearest centroids: the sum and number of each cluster's frames, and each
+  frame's squared distance."""
+
+  sums_VE: np.ndarray
+  counts_V: np.ndarray
+  distance_T: np.ndarray
+
+
+Assign = Callable[[np.ndarray, np.ndarray], Assigned]
+
+
+def assigned(batch_TE: np.ndarray, centroids_VE: np.ndarray) -> Assigned:
+  """Returns the clusters of a batch."""
+  ids_T, distance_T = nearest(batch_TE, centroids_VE)
+  size, frames = len(centroids_VE), len(batch_TE)
+  ones_VT = sparse.csr_matrix(
+    (np.ones(frames, np.float32), (ids_T, np.arange(frames))), (size, frames)
+  )
+  counts_V = np.bincount(ids_T, minlength=size).astype(np.float32)
+  return Assigned(ones_VT @ batch_TE, counts_V, distance_T)
+
+
 def fit(
   features_TE: np.ndarray,
   size: int,
   random: np.random.Generator,
   centroids_VE: np.ndarray | None = None,
+  assign: Assign = assigned,
 ) -> np.ndarray:
   """Returns centroids_VE [size, E], starting from `centroids_VE` or else from k-means++ seeds.
 
-  A cluster that gets almost no frames is moved to the frame of the batch that is farthest from its
-  centroid. Source: Sculley, "Web-scale k-means clustering", 2010; Arthur and Vassilvitskii, 2007.
+  Only batches of `features_TE` are read, so it may be an array on disk. A cluster that gets almost
+  no frames is moved to the frame of the batch that is farthest from its centroid. Source: Sculley,
+  "Web-scale k-means clustering", 2010; Arthur and Vassilvitskii, 2007.
   """
   if centroids_VE is None:
     centroids_VE = seeds(features_TE, size, random)
@@ -27,18 +59,15 @@ def fit(
   batch_frames = min(BATCH_FRAMES, len(features_TE))
   for step in range(STEPS):
     batch_TE = features_TE[random.choice(len(features_TE), batch_frames, replace=False)]
-    ids_T, distance_T = nearest(batch_TE, centroids_VE)
-    ones_VT = sparse.csr_matrix(
-      (np.ones(batch_frames, np.float32), (ids_T, np.arange(batch_frames))), (size, batch_frames)
-    )
+    batch = assign(batch_TE, centroids_VE)
     count_V *= DECAY
-    total_VE = centroids_VE * count_V[:, None] + ones_VT @ batch_TE
-    count_V += np.bincount(ids_T, minlength=size).astype(np.float32)
+    total_VE = centroids_VE * count_V[:, None] + batch.sums_VE
+    count_V += batch.counts_V
     filled_V = count_V > 0
     centroids_VE[filled_V] = total_VE[filled_V] / count_V[filled_V, None]
     starved = np.flatnonzero(count_V < 0.02 * batch_frames / size)
     if len(starved) and step < STEPS - 5:  # no cluster is moved in the last batches
-      centroids_VE[starved] = batch_TE[np.argsort(-distance_T)[: len(starved)]]
+      centroids_VE[starved] = batch_TE[np.argsort(-batch.distance_T)[: len(starved)]]
       count_V[starved] = 0
   return centroids_VE
 

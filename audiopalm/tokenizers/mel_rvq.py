@@ -117,10 +117,18 @@ class FittedMelRVQ(base.FittedArrays):
   def parameters(self) -> dict[str, np.ndarray]:
     return {"centroids_QVE": self.centroids_QVE}
 
+  @property
+  def codebook_VE(self) -> np.ndarray:
+    return self.centroids_QVE[0]
+
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns codes_TQ: one row per 1 / rate_hz seconds, the last one padded."""
+    return self.frames(utterance)[0].astype(np.int32)
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (codes_TQ, frames_TE)."""
     frames_TE = self.settings.frames(base.wave_of(utterance, self.settings.stream))
-    return kmeans.residual_ids(frames_TE, self.centroids_QVE).astype(np.int32)
+    return kmeans.residual_ids(frames_TE, self.centroids_QVE), frames_TE
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz, 1 / rate_hz seconds for each row of codes."""
@@ -154,7 +162,8 @@ def _interpolated(values_T: np.ndarray, stacked: int) -> np.ndarray:
 def _sound(
   settings: MelRVQ, log_mel_TM: np.ndarray, pitch_T: np.ndarray, voicing_T: np.ndarray
 ) -> np.ndarray:
-  """Returns wave_S with that spectrum, after iterative correction of the vocoder's filters."""
+  """Returns wave_S whose log-mel spectrum matches `log_mel_TM`, by iteratively correcting the
+  vocoder filters."""
   band = {"low_hz": settings.low_hz, "high_hz": settings.high_hz}
   filters_EM = spectrum.mel_filters(settings.mels, **band)
   excitation_TE = vocoder.excitation(pitch_T, voicing_T)

@@ -1,26 +1,33 @@
-"""Semantic units of a published speech encoder: k-means clusters of the states of one layer.
+"""Semantic units of a speech encoder: k-means clusters of the states of one layer.
 
     folder/config.json, preprocessor_config.json, model.safetensors    any that
                                                    models/pytorch/encoders.py opens
+    folder/config.json, checkpoints                the workdir of a run that trained one
 
 A workdir gets a copy of what the states depend on, so the folder is needed only at the start.
 """
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+import itertools
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from audiopalm.audio import spectrum, waveform
 from audiopalm.errors import CheckpointError, ConfigError, RecordError, TokenSpaceError
+from audiopalm.models import trained_encoders
+from audiopalm.models.frozen_encoder import FrozenEncoder
 from audiopalm.models.pytorch import encoders
-from audiopalm.tokenizers import base, kmeans, units, voices
+from audiopalm.tokenizers import base, device_kmeans, kmeans, units, voices
 from audiopalm.types import StreamSpec, Utterance
 
 ENCODER = "encoder"  # the folder of the copy
+TOGETHER = 64  # recordings of a fit that are encoded at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +37,11 @@ class NeuralUnits(base.ArraySettings):
   `layer` None is the last. A unit is the nearest centroid to the mean of the states of
   1 / `rate_hz` seconds, and there are as many as whole or begun groups of them. `window_s` shortens
   Whisper's window of 30 s, for single words: its states are then not quite those published.
-  `collapse`, `fit_s` and `voices` are as in `KMeansUnits`. Ids and fingerprint do not depend on the
-  folder, only on what the states depend on. Products are float32 everywhere, so that the same
-  recording has the same units. Source: HuBERT, arXiv:2106.07447, section 3; GSLM,
+  `collapse`, `fit_s` and `voices` are as in `KMeansUnits`, but `fit_s` may be hours. `further` are
+  the sizes of more clusterings of the same states, each a codebook beside the first, whose units
+  are what is heard: an ensemble of targets (HuBERT, section 2.5). Ids and fingerprint do not depend
+  on the folder, only on what the states depend on. Products are float32 everywhere, so that the
+  same recording has the same units. Source: HuBERT, arXiv:2106.07447, section 3; GSLM,
   arXiv:2102.01192.
   """
 
@@ -45,22 +54,34 @@ class NeuralUnits(base.ArraySettings):
   rate_hz: float = 50.0
   window_s: float | None = None
   collapse: bool = False
-  fit_s: float = 3_600.0
+  fit_s: float = 1_200.0
   voices: int = 64
+  further: tuple[int, ...] = ()
 
   def __post_init__(self):
     name = f"Unit stream {self.stream!r}"
     base.check_spectra(name, self.rate_hz, self.size, 0, waveform.RATE_HZ / 2)
+    if min(self.further, default=2) < 2 or self.further and self.collapse:
+      raise ConfigError(
+        f"{name} has further={self.further} and collapse={self.collapse}, expected sizes of at "
+        "least 2, and units that are not collapsed: runs of one clustering are not runs of "
+        "another. Set further=() or collapse=False."
+      )
     if not self.folder:
       raise ConfigError(
-        f"{name} has no folder. Name that of a speech encoder as transformers saves it: "
-        f"--set tokenizers.{self.stream}.folder=DIR."
+        f"{name} has no folder. Name that of a speech encoder as transformers saves it, or the "
+        f"workdir of a run that trained one: --set tokenizers.{self.stream}.folder=DIR."
       )
 
   @property
   def largest(self) -> StreamSpec:
     rate_hz = None if self.collapse else self.rate_hz
-    return StreamSpec(self.stream, "speech", (self.size,), rate_hz, "")
+    return StreamSpec(self.stream, "speech", (self.size, *self.further), rate_hz, "")
+
+  @property
+  def sample_s(self) -> float:
+    """Seconds of speech that `fit` reads."""
+    return self.fit_s
 
   def check(self) -> None:
     """Raises ConfigError or CheckpointError for a folder without such an encoder or layer."""
@@ -70,14 +91,22 @@ class NeuralUnits(base.ArraySettings):
     """Returns the fingerprint of the encoder that is in `folder` now."""
     return self.opened(Path(self.folder).expanduser()).fingerprint
 
-  def opened(self, folder: Path, *, whole: bool = True) -> encoders.PretrainedEncoder:
+  def opened(self, folder: Path, *, whole: bool = True) -> FrozenEncoder:
     """Returns the encoder in a folder; `whole` is as in `encoders.open`."""
-    encoder = encoders.open(folder, self.layer, self.window_s, whole=whole)
+    if trained_encoders.holds(folder):
+      if self.window_s is not None:
+        raise ConfigError(
+          f"window_s is {self.window_s}, but {folder} holds an encoder of a run, which takes waves "
+          "of any length: only Whisper has a window. Leave window_s out."
+        )
+      encoder = trained_encoders.open(folder, self.layer)
+    else:
+      encoder = encoders.open(folder, self.layer, self.window_s, whole=whole)
     if encoder.rate_hz % self.rate_hz:
       raise ConfigError(
         f"Unit stream {self.stream!r} has rate_hz={self.rate_hz}, expected a divisor of the "
-        f"{encoder.rate_hz:g} states a second of the encoder in {folder}. Set rate_hz=25 or "
-        "rate_hz=50."
+        f"{encoder.rate_hz:g} states a second of the encoder in {folder}. Set "
+        f"rate_hz={encoder.rate_hz:g}, or a part of it."
       )
     return encoder
 
@@ -85,17 +114,30 @@ class NeuralUnits(base.ArraySettings):
     """Returns the tokenizer fitted on the first `fit_s` seconds of the utterances' speech."""
     folder = Path(self.folder).expanduser()
     encoder = self.opened(folder)
-    speakers, waves, features = [], [], []
-    for speaker, wave_S in base.speech_waves(utterances, self.fit_s):
-      feature_TD = self.features(encoder, wave_S)
-      if len(feature_TD):
-        speakers.append(speaker)
-        waves.append(wave_S)
-        features.append(feature_TD)
-    self.check_frames(sum(map(len, features)), "units")
-    random = np.random.default_rng(seed)
-    centroids_VD = kmeans.fit(np.concatenate(features), self.size, random)
-    ids = [kmeans.nearest(feature_TD, centroids_VD)[0] for feature_TD in features]
+    speakers, waves, ends = [], [], [0]
+    with tempfile.TemporaryFile() as file:  # an hour of states takes half a gigabyte
+      spoken = base.speech_waves(utterances, self.fit_s)
+      for start in range(0, len(spoken), TOGETHER):
+        some = spoken[start : start + TOGETHER]
+        features = self.features(encoder, [wave_S for _, wave_S in some])
+        for (speaker, wave_S), feature_TD in zip(some, features, strict=True):
+          if len(feature_TD):
+            speakers.append(speaker)
+            waves.append(wave_S)
+            ends.append(ends[-1] + len(feature_TD))
+            file.write(feature_TD.tobytes())
+      self.check_frames(ends[-1], "units")
+      file.flush()
+      features_TD = np.memmap(file, np.float32, "r", shape=(ends[-1], encoder.width))
+      random, assign = np.random.default_rng(seed), device_kmeans.on_devices()
+      # One generator for all: equal sizes start apart.
+      clusterings = tuple(
+        kmeans.fit(features_TD, size, random, assign=assign) for size in (self.size, *self.further)
+      )
+      ids = [
+        kmeans.nearest(features_TD[start:end], clusterings[0])[0]
+        for start, end in itertools.pairwise(ends)
+      ]
     places = round(base.FRAMES_HZ / self.rate_hz)
     samples = [
       _sample(speaker, wave_S, ids_T, places)
@@ -104,36 +146,34 @@ class NeuralUnits(base.ArraySettings):
     sounds = voices.learn(samples, self.size, places, self.voices)
     durations_V = units.durations(ids, self.size)
     return FittedNeuralUnits(
-      self, folder, True, encoder.fingerprint, centroids_VD, durations_V, sounds
+      self, folder, True, encoder.fingerprint, clusterings, durations_V, sounds
     )
 
   def load(self, folder: Path) -> "FittedNeuralUnits":
     base.check_settings(self, folder)
     with np.load(Path(folder) / self.arrays_file, allow_pickle=False) as arrays:
+      clusterings = tuple(arrays[name] for name in _names(self))
       return FittedNeuralUnits(
-        self, Path(folder) / ENCODER, False, str(arrays["encoder"]), arrays["centroids_VD"],
+        self, Path(folder) / ENCODER, False, str(arrays["encoder"]), clusterings,
         arrays["durations_V"], voices.from_parameters(arrays),
       )  # fmt: skip
 
-  def features(self, encoder: encoders.PretrainedEncoder, wave_S: np.ndarray) -> np.ndarray:
-    """Returns feature_TD of a wave at 16 kHz: the mean of the states of each unit."""
+  def features(self, encoder: FrozenEncoder, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns feature_TD of each wave at 16 kHz: the mean of the states of each unit."""
     together = round(encoder.rate_hz / self.rate_hz)
-    hidden_TD = encoder.encode(wave_S)
-    if not np.isfinite(hidden_TD).all():
+    states = encoder.encode_batch(waves)
+    if not all(np.isfinite(hidden_TD).all() for hidden_TD in states):
       raise CheckpointError(
         f"The encoder in {encoder.folder} gives states that are not finite, so its tensors or its "
         "config.json are damaged. Copy the folder again."
       )
-    if together == 1 or not len(hidden_TD):
-      return hidden_TD
-    starts = np.arange(0, len(hidden_TD), together)
-    counts = np.diff(np.append(starts, len(hidden_TD)))
-    return np.add.reduceat(hidden_TD, starts) / counts[:, None].astype(np.float32)
+    return [_means(hidden_TD, together) for hidden_TD in states]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedNeuralUnits(units.VoicedUnits):
-  """The centroids, the sound of each unit in each voice, and where the encoder lies.
+  """The centroids_VD of each clustering, the sound of each unit of the first in each voice, and
+  where the encoder lies.
 
   The encoder is opened, and compared with `encoder_print`, at the first wave.
   """
@@ -142,7 +182,7 @@ class FittedNeuralUnits(units.VoicedUnits):
   folder: Path
   whole: bool
   encoder_print: str
-  centroids_VD: np.ndarray
+  clusterings: tuple[np.ndarray, ...]
   durations_V: np.ndarray
   sounds: voices.Voices
 
@@ -156,11 +196,12 @@ class FittedNeuralUnits(units.VoicedUnits):
     return dataclasses.replace(settings.largest, fingerprint=hashed)
 
   @functools.cached_property
-  def encoder(self) -> encoders.PretrainedEncoder:
+  def encoder(self) -> FrozenEncoder:
     """The encoder; TokenSpaceError if it is another one than the units were fitted with, or if the
     copy in a workdir cannot be read."""
     try:
       encoder = self.settings.opened(self.folder, whole=self.whole)
+      found = encoder.fingerprint
     except (ConfigError, CheckpointError) as error:
       if self.whole:
         raise
@@ -169,25 +210,56 @@ class FittedNeuralUnits(units.VoicedUnits):
         f"{self.folder} cannot be read. Restore its files, or prepare and train in a new workdir. "
         f"What is wrong: {error}"
       ) from error
-    if encoder.fingerprint != self.encoder_print:
+    if found != self.encoder_print:
       raise TokenSpaceError(
         f"The encoder in {self.folder} is not the one that the stream {self.settings.stream!r} was "
         f"fitted with: expected the fingerprint {self.encoder_print[:12]}, found "
-        f"{encoder.fingerprint[:12]}. Restore its files, or prepare and train in a new workdir."
+        f"{found[:12]}. Restore its files, or prepare and train in a new workdir."
       )
     return encoder
 
   def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
+    """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed; ids_TQ of Q
+    clusterings."""
+    (ids,) = self.encode_batch([utterance])
+    if isinstance(ids, RecordError):
+      raise ids
+    return ids
+
+  def encode_batch(self, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
+    """Returns what `encode` returns or raises for each; recordings of near length are computed
+    together."""
+    encoded, waves = [None] * len(utterances), {}
+    for number, utterance in enumerate(utterances):
+      try:
+        waves[number] = base.wave_of(utterance, self.settings.stream)
+      except RecordError as error:
+        encoded[number] = error
+    features = self.settings.features(self.encoder, list(waves.values()))
+    for (number, wave_S), feature_TD in zip(waves.items(), features, strict=True):
+      if len(feature_TD):
+        ids = [kmeans.nearest(feature_TD, centroids_VD)[0] for centroids_VD in self.clusterings]
+        ids = np.stack(ids, axis=1) if len(ids) > 1 else ids[0]
+        encoded[number] = (units.runs(ids)[0] if self.settings.collapse else ids).astype(np.int32)
+      else:
+        encoded[number] = _too_short(wave_S, utterances[number])
+    return encoded
+
+  def heard(self, ids: npt.ArrayLike) -> np.ndarray:
+    """Returns the units of the first clustering."""
+    return base.check_codes(ids, self.spec)[:, 0] if self.settings.further else super().heard(ids)
+
+  @property
+  def codebook_VE(self) -> np.ndarray:
+    return self.clusterings[0]
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (ids_T, feature_TD), the mean states of each unit of the first clustering."""
     wave_S = base.wave_of(utterance, self.settings.stream)
-    feature_TD = self.settings.features(self.encoder, wave_S)
+    (feature_TD,) = self.settings.features(self.encoder, [wave_S])
     if not len(feature_TD):
-      raise RecordError(
-        f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterance.speaker!r} are shorter "
-        f"than what a state of the encoder hears. Leave the recording out."
-      )
-    ids_T, _ = kmeans.nearest(feature_TD, self.centroids_VD)
-    return (units.runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
+      raise _too_short(wave_S, utterance)
+    return kmeans.nearest(feature_TD, self.clusterings[0])[0], feature_TD
 
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units: the mean sound of each in a voice."""
@@ -201,10 +273,32 @@ class FittedNeuralUnits(units.VoicedUnits):
   def parameters(self) -> dict[str, np.ndarray]:
     return {
       "encoder": np.array(self.encoder_print),
-      "centroids_VD": self.centroids_VD,
+      **dict(zip(_names(self.settings), self.clusterings, strict=True)),
       "durations_V": self.durations_V,
       **self.sounds.parameters(),
     }
+
+
+def _names(settings: NeuralUnits) -> list[str]:
+  """Returns the names of the centroids of each clustering."""
+  further = range(1, len(settings.further) + 1)
+  return ["centroids_VD", *(f"centroids_{number}_VD" for number in further)]
+
+
+def _means(hidden_TD: np.ndarray, together: int) -> np.ndarray:
+  """Returns the mean of each `together` states, and of the rest at the end."""
+  if together == 1 or not len(hidden_TD):
+    return hidden_TD
+  starts = np.arange(0, len(hidden_TD), together)
+  counts = np.diff(np.append(starts, len(hidden_TD)))
+  return np.add.reduceat(hidden_TD, starts) / counts[:, None].astype(np.float32)
+
+
+def _too_short(wave_S: np.ndarray, utterance: Utterance) -> RecordError:
+  return RecordError(
+    f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterance.speaker!r} are shorter than "
+    "what a state of the encoder hears. Leave the recording out."
+  )
 
 
 def _sample(speaker: str, wave_S: np.ndarray, ids_T: np.ndarray, places: int) -> voices.VoiceSample:

@@ -137,15 +137,21 @@ class KMeansUnits(base.ArraySettings):
 
 
 class VoicedUnits(base.FittedArrays):
-  """What fitted units share that are spoken in learned voices: how they are decoded.
+  """What fitted units share that are spoken in learned voices: how they are decoded, and collapsed.
 
   `sounds` are the voices, `durations_V` the mean run length of each unit, and `synthesized(ids_T,
-  voice number)` the wave of whole units.
+  voice number)` the wave of whole units; `frames` is that of `base.Framed`.
   """
 
   sounds: voices.Voices
   durations_V: np.ndarray
   synthesized: Callable[[np.ndarray, int], np.ndarray]
+  frames: Callable[[Utterance], tuple[np.ndarray, np.ndarray]]
+
+  def encode(self, utterance: Utterance) -> np.ndarray:
+    """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
+    ids_T, _ = self.frames(utterance)
+    return (runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
 
   @property
   def voices(self) -> tuple[str, ...]:
@@ -157,7 +163,7 @@ class VoicedUnits(base.FittedArrays):
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
     """Returns wave_S at 16 kHz in one of `voices`; collapsed units have their mean duration."""
-    ids_T = base.check_ids(ids, self.spec)
+    ids_T = self.heard(ids)
     base.check_voice(voice, self.spec, self.voices)
     if not len(ids_T):
       return np.float32([])
@@ -168,6 +174,10 @@ class VoicedUnits(base.FittedArrays):
     wave_S = self.synthesized(ids_T, self.voices.index(name))
     # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
     return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
+
+  def heard(self, ids: npt.ArrayLike) -> np.ndarray:
+    """Returns the units among ids that sound is made of: all of them."""
+    return base.check_ids(ids, self.spec)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,14 +191,18 @@ class FittedUnits(VoicedUnits):
   durations_V: np.ndarray
   sounds: voices.Voices
 
-  def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed."""
+  @property
+  def codebook_VE(self) -> np.ndarray:
+    return self.centroids_VE
+
+  def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (ids_T, features_TE), those of the most likely warp."""
     wave_S = self.settings.align_onset(base.wave_of(utterance, self.settings.stream))
     analysis = self.settings.analysis
     cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
     features_WTE = analysis.features(cepstra, self.spread_E)
-    _, ids_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
-    return (runs(ids_T)[0] if self.settings.collapse else ids_T).astype(np.int32)
+    warp, ids_T = analysis.choose(features_WTE, cepstra, self.centroids_VE, self.variance)
+    return ids_T, features_WTE[warp]
 
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units, corrected until it encodes to the same units as far as possible.

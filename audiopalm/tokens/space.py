@@ -1,12 +1,13 @@
-"""The token space: which ids each column of the grid knows, and the manifest that tells runs apart.
+"""The token space: the ids of each column of the grid, and their description as JSON.
 
     column 0   [ text model's rows | sep stop ... | other streams, codebook by codebook ]
     column k   [ stop ...          | the streams and codebooks layouts put there        ]
 
-The text comes first and verbatim, so that a text model is imported by copying a prefix. After the
-specials that every space has come those that layouts and the objective ask for. Ids are local to
-their column. The manifest names everything an id depends on; its hash goes into every row
-index, checkpoint and export, because ids that moved are the worst silent bug of this field.
+The text model's rows come first and unchanged, so that a text model is imported by copying a
+prefix. The specials of every space are followed by those that layouts and the objective ask for.
+Ids are local to their column. The description (`manifest`) contains everything that an id depends
+on. Its hash is in every row index, checkpoint and export, because ids that silently change their
+meaning are the worst bug of such code.
 """
 
 import dataclasses
@@ -23,14 +24,14 @@ from audiopalm.types import StreamSpec
 
 FORMAT = 1
 TEXT, SPEECH, SPECIAL, PADDING = 0, 1, 2, -1
+MODALITIES = {"text": TEXT, "speech": SPEECH, "special": SPECIAL}  # of cells, in `modality_KV`
 
-
-Specs = Mapping[str, StreamSpec]  # of the fitted tokenizers, by name
+Specs = Mapping[str, StreamSpec]  # specs of the fitted tokenizers, by stream
 Encode = Callable[[str], Sequence[int]]  # from text to ids
 
 
 class Layout(Protocol):
-  """What a token space asks of a layout: methods of `audiopalm.layouts.cells.Part`."""
+  """The methods of `audiopalm.layouts.cells.Part` that a token space needs."""
 
   def cells(self, specs: Specs) -> frozenset[tuple[int, str, int]]: ...
 
@@ -42,7 +43,7 @@ class Layout(Protocol):
 
 
 class Range(NamedTuple):
-  """The ids of one codebook of a stream in a column: `size` ids from `start` on."""
+  """The ids of one codebook of a stream in a column: `size` ids, beginning at `start`."""
 
   column: int
   stream: str
@@ -53,7 +54,7 @@ class Range(NamedTuple):
 
 class Special(NamedTuple):
   """One id of a column that belongs to no stream: 'stop' in every column, 'sep' in column 0, and
-  what layouts and the objective ask for."""
+  those that layouts and the objective ask for."""
 
   column: int
   name: str
@@ -64,8 +65,8 @@ class Special(NamedTuple):
 class TokenSpace:
   """The ids of all columns, built by `build` or read by `from_manifest`.
 
-  `tags` has the text ids of each tag string, `layouts` the description of each task's layout. Must
-  not be modified in place, as its hash is computed once.
+  `tags` has the text ids of each tag string, `layouts` the description of each task's layout. Do
+  not modify it in place: its hash is computed only once.
   """
 
   columns: int
@@ -100,7 +101,8 @@ class TokenSpace:
 
   @functools.cached_property
   def padded(self) -> tuple[int, ...]:
-    """The embedding rows of each column: `sizes` rounded up to multiples of `pad_to`, to shard."""
+    """The embedding rows of each column: `sizes` rounded up to multiples of `pad_to`, for
+    sharding."""
     return tuple(-(-size // self.pad_to) * self.pad_to for size in self.sizes)
 
   @functools.cached_property
@@ -108,7 +110,7 @@ class TokenSpace:
     """The kind of each embedding row, int8 per column: TEXT, SPEECH, SPECIAL or PADDING."""
     modality_KV = tuple(np.full(size, PADDING, np.int8) for size in self.padded)
     for r in self.ranges:
-      kind = TEXT if self.streams[r.stream].modality == "text" else SPEECH
+      kind = MODALITIES[self.streams[r.stream].modality]
       modality_KV[r.column][r.start : r.start + r.size] = kind
     for s in self.specials:
       modality_KV[s.column][s.id] = SPECIAL
@@ -154,11 +156,10 @@ def build(
   *,
   specials: Sequence[str] = (),
 ) -> TokenSpace:
-  """Returns the token space in which these layouts can write these streams.
+  """Returns the token space of these streams and layouts.
 
-  The first text stream lies at the start of column 0 even where no layout writes it; `encode_text`
-  is its tokenizer and is called once per tag string. Every column has `specials`, those that the
-  objective asks for.
+  The first text stream is at the start of column 0 even if no layout uses it; `encode_text` is its
+  tokenizer and is called once per tag string. Every column has the `specials` of the objective.
   """
   names = [spec.name for spec in streams]
   if len(set(names)) < len(names):
@@ -198,7 +199,7 @@ def build(
 
 
 def text_stream(streams: Specs) -> StreamSpec | None:
-  """Returns the stream of tags, the first text stream; None if there is none."""
+  """Returns the stream that encodes tags, the first text stream; None if there is none."""
   return next((spec for spec in streams.values() if spec.modality == "text"), None)
 
 
@@ -280,7 +281,7 @@ def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-  """Returns a line per value in which two token spaces differ, '' if they are equal.
+  """Returns one line per difference between two token spaces, '' if they are equal.
 
   streams / units / fingerprint: "3f2a" became "90bc"
   tags / [ASR French]: only in the second: [5, 9]

@@ -1,1 +1,1 @@
-"""Training: optimizers, one step, the loop, checkpoints and what they write down."""
+"""Training: optimizers, the step, the loop, checkpoints and logs."""

@@ -1,40 +1,38 @@
-"""Checkpoints of a run: their files, which of them count, and how they are restored.
+"""Checkpoints of a run: their files, which of them are valid, and how they are restored.
 
     WORKDIR/checkpoints/<step>/params      the model's arrays, the tree its module documents
-    WORKDIR/checkpoints/<step>/variables   those of its objective, where it has any
+    WORKDIR/checkpoints/<step>/variables   the variables of its objective, if it has any
     WORKDIR/checkpoints/<step>/rest        optimizer and counters
     WORKDIR/checkpoints/<step>/meta        JSON: experiment, manifest, position, versions, sums
 
 A checkpoint is called <step>.unverified until it was written (`training/writing.py`) and read back
-(`training/verification.py`). One that cannot be read, or whose checksums differ, is skipped with a
-line that names it. Nothing is deleted but what newer good ones replace.
+(`training/verification.py`). One that cannot be read, or whose checksums differ, is skipped, and a
+printed line names it. A checkpoint is deleted only if newer valid ones replace it.
 
-Several processes save into and restore from one folder together. What they do next follows from
-what all of them report.
+Several processes save into and restore from one folder together. They decide together, from the
+reports of all of them.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import orbax.checkpoint as ocp
-from etils import epath
 
+from audiopalm import bits, runs, stored
+from audiopalm import experiment as experiments
 from audiopalm.errors import AudiopalmError, CheckpointError, ConfigError
 from audiopalm.models.base import Params
-from audiopalm.parts import runs
-from audiopalm.sharding import ArrayTree, name_of
+from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
-from audiopalm.training import bits, together
 from audiopalm.training import state as states
+from audiopalm.training import together
 
-DAMAGED = "damaged_checkpoints"  # where a run moves what it could not read
+DAMAGED = "damaged_checkpoints"  # where a run moves checkpoints that it could not read
 UNVERIFIED = ".unverified"
 UNFINISHED = ".orbax-checkpoint-tmp"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
@@ -46,8 +44,8 @@ Read = TypeVar("Read")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Meta:
-  """The metadata of a checkpoint. `experiment` is JSON; `position` has the step, what was `seen` of
-  each task, and the `schedule` of the batches (`data/schedule.py`); `products` is the dtype of
+  """The metadata of a checkpoint. `experiment` is JSON; `position` has the step, the counts `seen`
+  of each task, and the `schedule` of the batches (`data/schedule.py`); `products` is the dtype of
   matrix products, None in older and imported checkpoints; `sums` are checksums by item and path."""
 
   step: int
@@ -61,24 +59,13 @@ class Meta:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Expected:
-  """What a checkpoint should hold: the token space's manifest, and shapes with shardings. Variables
-  and the `rest` of a state are not read where they are None."""
+  """The expected contents of a checkpoint: the token space as JSON, and shapes with shardings.
+  Variables and the `rest` of a state are not read if they are None."""
 
   params: Params
   variables: Params | None
   manifest: Mapping[str, Any]
   rest: Mapping[str, Any] | None = None
-
-
-class LiteralPath(epath.gpath.PosixGPath):
-  """A path for Orbax whose own characters are never a pattern.
-
-  Orbax finds the parts of a checkpoint by `path.glob(pattern)`, and etils treats the path before
-  the pattern as one too: below a folder called "[proj]" arrays are lost without an error.
-  """
-
-  def glob(self, pattern: str) -> Iterator["LiteralPath"]:
-    return (self._new(str(path)) for path in Path(str(self)).glob(pattern))
 
 
 def versions() -> dict[str, str]:
@@ -87,7 +74,7 @@ def versions() -> dict[str, str]:
 
 
 def latest(workdir: Path, report: Callable[[str], None] = print, step: int | None = None) -> Meta:
-  """Returns the metadata of the newest readable checkpoint, or of that of a step."""
+  """Returns the metadata of the newest readable checkpoint, or of the one of `step`."""
   meta = _newest(workdir, lambda step: read_meta(workdir, step), report, step=step)
   if meta is None:
     raise _none(workdir)
@@ -100,10 +87,11 @@ def restore_model(
   report: Callable[[str], None] = print,
   step: int | None = None,
 ) -> tuple[Params, Params, Meta]:
-  """Returns (parameters, variables, meta) of the newest readable checkpoint, or of that of a step.
+  """Returns (parameters, variables, meta) of the newest readable checkpoint, or of the one of
+  `step`.
 
-  `expected(meta)` follows from the checkpoint's own experiment. The devices need not be those of
-  training. TokenSpaceError if its ids have other meanings, CheckpointError if its arrays do not
+  `expected(meta)` is computed from the checkpoint's own experiment. The devices need not be those
+  of training. TokenSpaceError if its ids have other meanings, CheckpointError if its arrays do not
   fit.
   """
   restored = _restore(workdir, expected, report, step)
@@ -119,12 +107,12 @@ def restore_state(
   manifest: Mapping[str, Any],
   report: Callable[[str], None] = print,
 ) -> tuple[states.TrainState, Meta] | None:
-  """Returns (state, meta) of the newest readable checkpoint; None where a run has not saved yet.
+  """Returns (state, meta) of the newest readable checkpoint; None if the run has not saved yet.
 
   `state` has the wanted shapes and shardings: arrays or ShapeDtypeStructs. A checkpoint that an
-  earlier start was killed before it read it back counts from here on, if it is whole. Those newer
-  than the one restored are moved to WORKDIR/damaged_checkpoints, and config.json says what the one
-  restored says.
+  earlier start wrote but did not read back before it was killed becomes valid if it is complete.
+  Checkpoints newer than the restored one are moved to WORKDIR/damaged_checkpoints, and config.json
+  is set to the experiment of the restored one.
   """
   expected = Expected(state.params, state.variables, manifest, items_of(state)["rest"])
   restored = _restore(workdir, lambda meta: expected, report, unverified=True)
@@ -142,7 +130,7 @@ def read_meta(workdir: Path, step: int) -> Meta:
 
 
 def check_place(workdir: Path) -> None:
-  """Raises ConfigError for a workdir whose checkpoints could not be found again."""
+  """Raises ConfigError for a workdir in which checkpoints could not be found again."""
   if "\\" in str(workdir.absolute()):
     raise ConfigError(
       f"No checkpoint can be kept in {workdir.absolute()}: TensorStore, which writes the arrays, "
@@ -166,17 +154,17 @@ def unverified_of(workdir: Path, step: int) -> Path:
 
 
 def accept(workdir: Path, step: int, experiment: str) -> None:
-  """Gives a verified checkpoint its name; then config.json says its `experiment`.
+  """Gives a verified checkpoint its final name, then writes its `experiment` to config.json.
 
-  Readers ask `runs.config`, which a stop between the two renames does not mislead.
+  Readers use `runs.config`, which is also right if the process stops between the two renames.
   """
-  with runs.replacing_config(workdir, experiment):
+  with experiments.replacing_config(workdir, experiment):
     if not named_of(workdir, step).is_dir():
       unverified_of(workdir, step).rename(named_of(workdir, step))
 
 
 def set_aside(workdir: Path, step: int) -> Path:
-  """Moves the checkpoint of a step to the damaged ones; returns its new place."""
+  """Moves the checkpoint of a step to the damaged ones; returns its new path."""
   number, place = 0, workdir / DAMAGED / str(step)
   while place.exists():
     number += 1
@@ -186,20 +174,10 @@ def set_aside(workdir: Path, step: int) -> Path:
 
 
 def items_of(state: states.TrainState) -> dict[str, Any]:
-  """Returns the trees that are saved of a state; no item where an objective has no variables."""
+  """Returns the trees of a state that are saved; no item for variables if there are none."""
   fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
   items = {name: tree for name in ("params", VARIABLES) if (tree := fields.pop(name))}
   return {**items, "rest": fields}
-
-
-def shapes_of(tree: ArrayTree) -> dict[str, str]:
-  """Returns {path: "float32 (4, 256)"}; tuples, lists and named tuples have the same paths."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {name_of(path): shape_of(leaf) for path, leaf in leaves}
-
-
-def shape_of(array: jax.Array | jax.ShapeDtypeStruct) -> str:
-  return f"{array.dtype} {tuple(array.shape)}"
 
 
 def _none(workdir: Path) -> CheckpointError:
@@ -216,7 +194,7 @@ def _restore(
   step: int | None = None,
   unverified: bool = False,
 ) -> tuple[dict[str, Any], Meta] | None:
-  """Returns ({item: tree}, meta) of the newest readable checkpoint, or of that of a step."""
+  """Returns ({item: tree}, meta) of the newest readable checkpoint, or of the one of `step`."""
 
   def read(step):
     folder, meta = folder_of(workdir, step), read_meta(workdir, step)
@@ -239,7 +217,8 @@ def _restore(
 
 
 def _resume_from(workdir: Path, restored: Meta | None, report: Callable[[str], None]) -> None:
-  """Makes a checkpoint the newest: later ones are moved away before any process looks."""
+  """Makes a checkpoint the newest: later ones are moved away before any process reads the
+  folder."""
   for step in _steps(workdir, unverified=True):
     if restored is None or step > restored.step:
       place = set_aside(workdir, step)
@@ -266,10 +245,10 @@ def _newest(
   step: int | None = None,
   unverified: bool = False,
 ) -> Read | None:
-  """Returns read(step) of the newest readable checkpoint, or of that of `step` alone; None where
-  there is none at all.
+  """Returns read(step) of the newest readable checkpoint, or of the one of `step`; None if there
+  are no checkpoints.
 
-  `check` may raise for what all processes have read, with the same result on each.
+  `check` may raise an error about the value that was read, which is the same on all processes.
   """
   for part in sorted((workdir / runs.CHECKPOINTS).glob(f"*{UNFINISHED}*")):
     report(f"Checkpoint {part} is half written (the run stopped while saving it): skipped.")
@@ -298,23 +277,23 @@ def _newest(
 
 
 def _tried(act: Callable[[], Read]) -> tuple[Read | None, str | None]:
-  """Returns (act(), None), or (None, what is damaged)."""
+  """Returns (act(), None), or (None, a text that says what is damaged)."""
   try:
     return act(), None
   except (AudiopalmError, MemoryError, jax.errors.JaxRuntimeError):
     raise
-  except Exception as error:  # damaged files show up as any kind of error of their readers
+  except Exception as error:  # readers raise many kinds of errors for damaged files
     _silence_readers()
     return None, text_of(error)
 
 
 def text_of(error: Exception) -> str:
-  """Returns the class of an error of a reader and the first line of its text."""
+  """Returns the class of an error and the first line of its text."""
   return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
 
 
 def _silence_readers() -> None:
-  """Suppresses what readers of a damaged checkpoint print later, when nobody waits for them."""
+  """Suppresses the late messages of background readers of a damaged checkpoint."""
   hook = sys.unraisablehook
 
   def quiet(unraisable):
@@ -326,14 +305,14 @@ def _silence_readers() -> None:
 
 
 def _check_fits(folder: Path, meta: Meta, expected: Expected) -> None:
-  # Through JSON, as the saved one went: tuples are lists there.
+  # Compare as JSON, like the saved one: tuples become lists.
   manifest = json.loads(json.dumps(expected.manifest))
   token_space.check(manifest, meta.manifest, f"The checkpoint {folder}")
   if expected.rest is not None and "rest" not in meta.sums:
     raise CheckpointError(
       f"The checkpoint {folder} holds parameters alone, as imported runs do: it can be evaluated "
-      "and asked, but without its optimizer's state not trained any further. Train in the workdir "
-      "it was exported from, or anew in another --workdir."
+      "and used to generate, but not trained further without its optimizer's state. Train in the "
+      "workdir it was exported from, or start anew in another --workdir."
     )
   variables = expected.variables
   if variables is not None and bool(variables) != (VARIABLES in meta.sums):
@@ -346,24 +325,20 @@ def _check_fits(folder: Path, meta: Meta, expected: Expected) -> None:
 
 def _read_tree(folder: Path, target: ArrayTree) -> Params:
   """Returns the saved tree placed as `target`; CheckpointError listing what differs in shape."""
-  path = LiteralPath(str(folder))
-  # A Checkpointer would wait for all processes, one that could not read its part among them, and
-  # its own metadata() warns of a file that lies one folder higher.
-  with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
-    saved = handler.metadata(path).tree
-    _compare(saved, target, f"{folder.parent} ({folder.name})")
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
-    )
-    if VARIABLES not in saved or VARIABLES in target:
-      return handler.restore(path, args=ocp.args.StandardRestore(abstract))
-    # From before variables were an item: nothing, under their name, which Orbax asks for.
-    args = ocp.args.StandardRestore({**abstract, VARIABLES: {}})
-    return {name: tree for name, tree in handler.restore(path, args=args).items() if name in target}
+  saved = stored.described(folder)
+  _compare(saved, target, f"{folder.parent} ({folder.name})")
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), target
+  )
+  if VARIABLES not in saved or VARIABLES in target:
+    return stored.read(folder, abstract)
+  # From before variables were an item: nothing, under their name, which Orbax asks for.
+  tree = stored.read(folder, {**abstract, VARIABLES: {}})
+  return {name: subtree for name, subtree in tree.items() if name in target}
 
 
 def _compare(saved: ArrayTree, target: ArrayTree, what: str) -> None:
-  saved_shapes, expected = shapes_of(saved), shapes_of(target)
+  saved_shapes, expected = stored.shapes_of(saved), stored.shapes_of(target)
   lines = [
     f"{name}: saved {saved_shapes.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
     for name in {**expected, **saved_shapes}

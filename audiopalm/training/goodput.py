@@ -16,7 +16,7 @@ from audiopalm.training import metrics
 
 # Lost work: steps that an earlier start had completed, but not saved.
 BUCKETS = ("init", "compile", "data wait", "step", "lost work", "checkpoint", "evaluation")
-WATCHED = ("step", "lost work", "data wait", "checkpoint")  # others may take any time
+WATCHED = ("step", "lost work", "data wait", "checkpoint")  # other buckets have no limit
 HEARTBEATS = "heartbeats"
 BEAT_S = 10.0
 
@@ -25,10 +25,11 @@ class Goodput:
   """Seconds spent in each bucket; every moment belongs to exactly one.
 
   `goodput.jsonl` gets a line every `every_s` seconds (the seconds of each bucket since the line
-  before) and one last line with the sums; a resume appends. Without a path there is no file.
+  before) and one last line with the sums; a resume appends. `start` tells the starts of a run
+  apart: it is the time of the first line. Without a path there is no file.
 
-      {"time": 1790000000.0, "step": 120, "seconds": {"data wait": 0.02, "step": 9.9}}
-      {"time": 1790000100.0, "step": 900, "total": {"init": 1.1, ...}, "lost_steps": 0}
+      {"time": 1790000000.0, "start": 1790000000.0, "step": 120, "seconds": {"step": 9.9, ...}}
+      {"time": 1790000100.0, "start": 1790000000.0, "step": 900, "total": {...}, "lost_steps": 0}
   """
 
   def __init__(
@@ -39,13 +40,14 @@ class Goodput:
     if path is not None:
       json_lines.mend(path)
     self._file = None if path is None else metrics.Appender(path)
+    self._start: float | None = None
     self._every_s, self._clock = every_s, clock
     self._stack = ["init"]
     self._since = self._last_line = clock()
 
   @contextlib.contextmanager
   def spend(self, bucket: str) -> Iterator[None]:
-    """Counts the time until the block ends in `bucket`, and not in that of an outer block."""
+    """Counts the time of the block in `bucket` instead of the bucket of an outer block."""
     assert bucket in self.seconds, bucket
     self.book()
     self._stack.append(bucket)
@@ -56,7 +58,7 @@ class Goodput:
       self._stack.pop()
 
   def book(self) -> None:
-    """Brings `seconds` up to this moment."""
+    """Updates `seconds` to the present moment."""
     now = self._clock()
     self.seconds[self._stack[-1]] += now - self._since
     self._since = now
@@ -87,7 +89,9 @@ class Goodput:
 
   def _write(self, **line: object) -> None:
     if self._file is not None:
-      self._file.add(json_lines.dumps({"time": round(time.time(), 3), **line}).encode())
+      now = round(time.time(), 3)
+      self._start = self._start or now
+      self._file.add(json_lines.dumps({"time": now, "start": self._start, **line}).encode())
       self._file.flush()
 
 
@@ -96,7 +100,7 @@ def watched(
   timer: Goodput, workdir: Path, process: int, hang_s: float | None,
   *, beat_s: float = BEAT_S, end: Callable[[int], object] = os._exit,
 ) -> Iterator[None]:  # fmt: skip
-  """Ends the process with 70 where one step, one wait for data or one save takes longer than
+  """Ends the process with exit code 70 if one step, wait for data or save takes longer than
   `hang_s` seconds (None: never); the stacks of all threads go to stderr and to
   WORKDIR/heartbeats/PROCESS.stacks.txt.
 
@@ -114,10 +118,10 @@ def watched(
     while not over.wait(interval_s):
       doing, for_s = timer.doing()
       now_s = time.monotonic()
-      # A wait of more than two intervals means that this thread did not run either.
+      # A wait of more than two intervals means that this thread was stopped too.
       running_s = min(running_s + min(now_s - looked_s, 2 * interval_s), for_s)
       looked_s = now_s
-      # On a full device the age of the file shows that it cannot be written.
+      # If the device is full, the age of the file shows it.
       with contextlib.suppress(OSError, DataError):
         beat = {"time": round(time.time(), 3), "doing": doing, "for_s": round(for_s, 1)}
         files.write_json(path, beat)
@@ -139,7 +143,7 @@ def _dump_stacks(doing: str, for_s: float, hang_s: float, path: Path) -> None:
   print(
     f"The run hangs: {for_s:.0f} s in one {doing}, where {hang_s:.0f} s are allowed (--hang-s). "
     f"The stacks of all threads follow and are in {path}. It ends with {EXIT_WATCHDOG}; run the "
-    "same command again: it goes on from its latest checkpoint.",
+    "same command again: it resumes from its latest checkpoint.",
     file=sys.stderr,
     flush=True,
   )

@@ -1,4 +1,4 @@
-"""Stops a run before harm is done: by a signal, after too many bad steps, on faulty hardware."""
+"""Stops a run early: on a signal, after too many bad steps, or on faulty hardware."""
 
 import contextlib
 import dataclasses
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from audiopalm import bits
 from audiopalm.batch import Batch
 from audiopalm.errors import BadSteps, HardwareFault
 from audiopalm.sharding import ArrayTree
-from audiopalm.training import bits
 from audiopalm.training.state import TrainState
 
 FILE = "bad_steps.json"  # in the workdir: the records of the last steps of a run that gave up
@@ -20,16 +20,16 @@ MOST_BAD_STEPS = 20  # skipped steps in a row before a run gives up
 
 @dataclasses.dataclass
 class StopRequest:
-  """The name of the signal that asked the run to stop, '' while none did."""
+  """The name of the signal that asked the run to stop, '' for none."""
 
   asked_by: str = ""
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-  """Yields a StopRequest that SIGTERM or SIGINT sets; a second signal acts as it always does.
+  """Yields a StopRequest that SIGTERM or SIGINT sets; a second signal has its default effect.
 
-  Python delivers signals to the main thread only: elsewhere nothing is caught.
+  Python delivers signals only to the main thread, so nothing is caught in other threads.
   """
   stop = StopRequest()
   if threading.current_thread() is not threading.main_thread():
@@ -54,7 +54,7 @@ def stop_signals() -> Iterator[StopRequest]:
 
 
 def check_saved(due: bool, steps: int) -> None:
-  """Raises BadSteps where a run ended with its last state not saved: no step of it was finite."""
+  """Raises BadSteps if a run ends without saving its last state because no step was finite."""
   if due:
     raise BadSteps(
       f"No step of this run up to the last, {steps}, had a finite loss, gradient and update, so "

@@ -1,4 +1,4 @@
-"""Held-out loss by task while training: the same rows, the same order, no dropout."""
+"""Held-out loss by task during training: always the same batches, without dropout."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,8 @@ from audiopalm.training import goodput, step, together
 
 
 class HeldOut:
-  """Measures the mean loss of each task on `experiment.evaluation.rows` rows of its validation
-  split. A task without rows is left out. The batches are made once and kept on the host.
+  """Measures the mean loss of each task on `evaluation.held_out_batch_rows` batch rows of its
+  validation split. A task without any is left out. Batches are made once and kept on the host.
   """
 
   def __init__(
@@ -40,7 +40,7 @@ class HeldOut:
     self._compiled: jax.stages.Compiled | None = None
 
   def check(self, metric: str, params: Params, variables: Params) -> None:
-    """Raises ConfigError unless `measure` will give TASK/METRIC. Arrays or their shapes."""
+    """Raises ConfigError unless `measure` will return TASK/METRIC; takes arrays or their shapes."""
     task, name = metric.split("/", 1)
     batches = self._loaded()
     if task not in batches:
@@ -60,7 +60,7 @@ class HeldOut:
 
   def _loaded(self) -> dict[str, list[Batch]]:
     if self._batches is None:
-      tasks, rows = self._experiment.tasks, self._experiment.evaluation.rows
+      tasks, rows = self._experiment.tasks, self._experiment.evaluation.held_out_batch_rows
       feed = self._experiment.data.feed(self._prepared, tasks, "validation")
       here = sharding.rows_here(self._mesh, self._batch_rows)
       batches = {
@@ -78,13 +78,14 @@ class HeldOut:
     if self._compiled is None:
       with self._timer.spend("compile"):
         self._compiled = self._step.lower(params, variables, placed, key).compile()
-        together.gathered(None)  # as in the loop: no collective waits for another's compiler
+        # As in the loop: no process waits in a collective while another compiles.
+        together.gathered(None)
     return self._compiled(params, variables, placed, key)
 
 
 def _means(batches: list[Mapping[str, base.Loss]]) -> dict[str, float]:
-  """Returns sums over sums of weights, added on the host in double precision; "loss" is the sum of
-  the players' means, as in training."""
+  """Returns weighted means, added up on the host in double precision; "loss" is the sum of the
+  players' means, as in training."""
   totals: dict[str, list[float]] = {}
   batches = jax.device_get(batches)
   for losses in batches:
@@ -96,5 +97,5 @@ def _means(batches: list[Mapping[str, base.Loss]]) -> dict[str, float]:
   rates = step.rates(totals)
   names = [f"loss/{player}" for player in batches[0] if f"loss/{player}" in rates]
   by_player = {name: rates.pop(name) for name in names}
-  loss = {"loss": sum(by_player.values())} if by_player else {}  # none where nothing had weight
+  loss = {"loss": sum(by_player.values())} if by_player else {}  # no loss if all weights are 0
   return {**loss, **(by_player if len(batches[0]) > 1 else {}), **rates}

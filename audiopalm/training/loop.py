@@ -1,10 +1,10 @@
-"""A whole training run: open, resume, step, measure, save, sum up.
+"""A training run: open, resume, step, measure, save, summarize.
 
     cli.main.main -> cli.train.run -> run -> _train -> _compiled
       -> step.train_step -> gradients -> sums -> objective.losses -> model.hidden
 
-A thread makes and places the next batch; the metrics of a step are read while the next one
-computes. A batch is a pure function of the step, so a resume restores the state and continues.
+A thread makes and places the next batch, and the metrics of a step are read while the next one
+computes. A batch is a pure function of the step, so resuming restores the state and continues.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from audiopalm.data.prepared import Prepared
 from audiopalm.errors import BadSteps, Requeue
 from audiopalm.experiment import Experiment
 from audiopalm.models.base import Model
-from audiopalm.parts import machines, runs
+from audiopalm.parts import machines
 from audiopalm.settings import Machine
 from audiopalm.sharding import ArrayTree
 from audiopalm.tokens import space as token_space
@@ -52,7 +52,7 @@ from audiopalm.training import (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Setup:
-  """What a run is made of, the same at every step."""
+  """The parts of a run that are the same at every step."""
 
   experiment: Experiment
   prepared: Prepared
@@ -65,11 +65,11 @@ class _Setup:
   learners: Mapping[str, state.Learner]
   loader: loader.Loader
   key: jax.Array
-  recheck_every: int  # of so many steps one is computed twice; 0: none
+  recheck_every: int  # each n-th step is computed twice; 0: none
 
   @property
   def accumulation(self) -> int:
-    """Micro-batches a step."""
+    """Micro-batches per step."""
     data = self.experiment.data
     rows = data.batch_rows // sharding.batch_ways(self.mesh)
     return self.machine.accumulation(rows, data.length)
@@ -77,7 +77,7 @@ class _Setup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Monitors:
-  """What a run does beside its steps: it measures held-out losses, logs and saves."""
+  """The actions of a run between steps: measuring held-out losses, logging and saving."""
 
   journal: metrics.Journal
   recorder: record.Recorder
@@ -85,7 +85,8 @@ class _Monitors:
   saving: saving.Saving
 
   def measure(self, train_state: state.TrainState) -> dict[str, dict[str, float]]:
-    """Returns the held-out metrics of a state, logged and compared with the best."""
+    """Returns the held-out metrics of a state, after logging them and comparing them with the
+    best."""
     losses = self.held_out.measure(train_state.params, train_state.variables)
     number = int(train_state.step)
     self.recorder.write_held_out(number, losses)
@@ -103,15 +104,16 @@ def run(
   hang_s: float | None = None,
   recheck_every: int = 0,
 ) -> progress.Summary:
-  """Returns the summary of a finished run, which resumes from its latest checkpoint if any.
+  """Trains to the last step, resuming from the latest checkpoint if any; returns a summary.
 
   `prepared` is of `data.prepare.open_prepared`. A step of more than `hang_s` seconds ends the
-  process with 70 (`goodput.watched`). Each `recheck_every`-th step is computed twice. Of several
-  processes all call it alike; the first one prints and logs, all of them save.
+  process with exit code 70 (`goodput.watched`). Each `recheck_every`-th step is computed twice. All
+  processes of a run call it with the same arguments; only the first prints and logs, all of them
+  save.
 
-  Raises Requeue when a signal stopped the run (its state is saved), BadSteps when too many steps in
-  a row were skipped, CheckpointError for a checkpoint that does not fit, FullDevice where the last
-  one finds no room, HardwareFault where a step computed twice gives other bits.
+  Raises Requeue if a signal stopped the run (its state is saved), BadSteps if too many steps in a
+  row were skipped, CheckpointError for a checkpoint that does not fit, FullDevice if there is no
+  room for the last one, HardwareFault if a step computed twice gives different bits.
   """
   workdir, is_first = Path(workdir), together.is_first()
   console = (console or rich.console.Console()) if is_first else rich.console.Console(quiet=True)
@@ -147,7 +149,7 @@ def run(
     if restored is not None:
       setup = _at_checkpoint(setup, restored)
     _print_header(setup, restored)
-    # A run may have been stopped between a step and its held-out losses.
+    # The run may have stopped between a step and the measurement of its held-out losses.
     due = begun % experiment.evaluation.every_steps == 0
     unmeasured = due and 0 < begun < experiment.steps
     journal = metrics.Journal(workdir if is_first else None, begun, not unmeasured, display.say)
@@ -180,7 +182,7 @@ def run(
 
 
 def _restore_or_init(setup: _Setup) -> tuple[state.TrainState, checkpoint.Meta | None]:
-  """Returns the state to start from and the metadata of its checkpoint, None at a fresh start."""
+  """Returns the state to start from and the metadata of its checkpoint, None for a new run."""
   model, objective, mesh = setup.model, setup.experiment.objective, setup.mesh
   say = setup.display.say
   target = state.shapes(model, objective, setup.learners, mesh)
@@ -188,7 +190,7 @@ def _restore_or_init(setup: _Setup) -> tuple[state.TrainState, checkpoint.Meta |
   if restored is not None:
     return restored
   if together.is_first():
-    with runs.replacing_config(setup.workdir, setup.experiment.to_json()):
+    with experiments.replacing_config(setup.workdir, setup.experiment.to_json()):
       pass
   params_key, variables_key = jax.random.split(setup.key)
   warm = setup.experiment.warm_start
@@ -204,7 +206,7 @@ def _restore_or_init(setup: _Setup) -> tuple[state.TrainState, checkpoint.Meta |
 def _at_checkpoint(setup: _Setup, restored: checkpoint.Meta) -> _Setup:
   """Returns the setup whose batches continue after those of a checkpoint."""
   saved = restored.position.get("schedule")
-  if saved is None:  # older than schedules: its settings had never changed
+  if saved is None:  # from before schedules: its settings never changed
     experiment = experiments.from_json(restored.experiment, setup.experiment.trust)
     schedule = loader.Loader(setup.prepared, experiment).schedule
   else:
@@ -215,7 +217,7 @@ def _at_checkpoint(setup: _Setup, restored: checkpoint.Meta) -> _Setup:
 def _train(
   setup: _Setup, train_state: state.TrainState, monitors: _Monitors, stop: guard.StopRequest
 ) -> state.TrainState:
-  """Returns the state after the last step, saved. Raises Requeue where `stop` asks for it."""
+  """Returns the state after the last step, which is saved. Raises Requeue if `stop` asks for it."""
   experiment, timer = setup.experiment, setup.timer
   recorder, saver = monitors.recorder, monitors.saving
   exchange = together.Exchange(setup.mesh, len(setup.loader.tasks), experiment.data.length)
@@ -237,13 +239,13 @@ def _train(
         saving_now = saver.is_due(number, stopping)
         if saving_now:
           recorder.flush()
-      # A skipped step leaves the state as it was, but only a good one proves it.
+      # A skipped step does not change the state, but only a good step shows that the state is good.
       if saving_now and (recorder.streak == 0 or (last and recorder.any_finite)):
         saver.save(train_state, _meta(setup, number, recorder), stopping=stopping)
         if stopping:
           raise Requeue(
             f"Stopped by {asked_by} after step {number} of {experiment.steps}; everything is "
-            f"saved in {setup.workdir}. Run the same command again: it goes on from there."
+            f"saved in {setup.workdir}. Run the same command again: it resumes from there."
           )
       if not last and number % experiment.evaluation.every_steps == 0:
         with timer.spend("step"):
@@ -256,7 +258,7 @@ def _train(
 def _compiled(
   setup: _Setup, train_state: state.TrainState, batch: Batch
 ) -> Callable[[int, state.TrainState, Batch], tuple[state.TrainState, dict[str, ArrayTree]]]:
-  """Returns step(number, state, batch), which computes twice what is to be rechecked."""
+  """Returns step(number, state, batch), which computes the steps to be rechecked twice."""
   experiment = setup.experiment
   train_step = step.build(
     setup.model,
@@ -267,7 +269,7 @@ def _compiled(
     experiment.optimizer.spike,
   )
   compiled = train_step.lower(train_state, batch, setup.key).compile()
-  together.gathered(None)  # the first collectives of a step wait for nobody's compiler
+  together.gathered(None)  # no process waits in a collective while another compiles
 
   def run_step(number, train_state, batch):
     if setup.recheck_every and number % setup.recheck_every == 0:
@@ -278,8 +280,8 @@ def _compiled(
 
 
 def _batches(setup: _Setup, first: int, end: int) -> Iterator[tuple[Batch, Counts]]:
-  """Yields the batches of steps `first` to `end` - 1, placed, with the counts of those rows that no
-  other process counts; each is made one ahead on a thread."""
+  """Yields the batches of steps `first` to `end` - 1, placed on the mesh, with the counts of this
+  process's rows; a thread makes each batch one step ahead."""
   source, mesh, rows = setup.loader, setup.mesh, setup.experiment.data.batch_rows
   counted = sharding.counted_here(mesh, rows)
 
@@ -330,7 +332,7 @@ def _meta(setup: _Setup, number: int, recorder: record.Recorder) -> checkpoint.M
 
 
 def _print_header(setup: _Setup, restored: checkpoint.Meta | None) -> None:
-  """Prints what runs on what, and at a resume what has changed since the checkpoint."""
+  """Prints the experiment and the machine, and when resuming what changed since the checkpoint."""
   say = setup.display.say
   experiment, machine, devices = setup.experiment, setup.machine, setup.mesh.devices
   axes = ", ".join(f"{axis}={size}" for axis, size in setup.mesh.shape.items())
@@ -341,12 +343,12 @@ def _print_header(setup: _Setup, restored: checkpoint.Meta | None) -> None:
   say(
     f"machine {machine.name}: {devices.size} x {devices.flat[0].device_kind}{processes}, "
     f"mesh {axes}, {dtypes}, {machine.attention} attention, remat {machine.remat}, "
-    f"{setup.accumulation} micro-batches a step"
+    f"{setup.accumulation} micro-batches per step"
   )
   parameters = experiment.model.parameters(setup.prepared.space)
   say(
     f"experiment {experiment.name}: {parameters:,} parameters, {len(experiment.tasks)} tasks, "
-    f"{experiment.data.batch_rows} rows of {experiment.data.length} a step, "
+    f"{experiment.data.batch_rows} rows of {experiment.data.length} per step,  "
     f"{experiment.steps} steps"
   )
   if restored is None:
@@ -361,8 +363,8 @@ def _print_header(setup: _Setup, restored: checkpoint.Meta | None) -> None:
 
 
 def _settings(experiment: str) -> dict[str, Any]:
-  """Returns the settings of an experiment with the tasks of the mixture by name, so that a rate
-  that changed is one line."""
+  """Returns the settings of an experiment, with the tasks of the mixture by name so that a changed
+  rate is one line of the difference."""
   settings = json.loads(experiment)
   tasks = settings["mixture"]["tasks"]
   settings["mixture"]["tasks"] = {task["name"]: {**task, "rate": rate} for task, rate in tasks}

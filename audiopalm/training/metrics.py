@@ -30,10 +30,10 @@ EVENTS_S = 30.0  # seconds between two writes of events
 
 
 class Appender:
-  """Appends bytes to a file; what a full device does not take stays in memory.
+  """Appends bytes to a file, and keeps them in memory while the device is full.
 
-  `flush` writes all that was added, or none of it. `say` gets a line when the device is full, when
-  it has room again, and at the end if anything is lost.
+  `flush` writes everything that was added, or nothing. `say` is called with a line when the device
+  is full, when it has room again, and at the end if anything is lost.
   """
 
   def __init__(self, path: Path, say: Callable[[str], None] = print):
@@ -54,7 +54,7 @@ class Appender:
         raise
       if not self._is_full:
         self._say(
-          f"No space left on the device of {self._path}: what belongs there waits in memory and is "
+          f"No space left on the device of {self._path}: new lines are kept in memory and "
           "written when there is room."
         )
       self._is_full = True
@@ -62,7 +62,7 @@ class Appender:
     self._waiting.clear()
     if self._is_full:
       self._is_full = False
-      self._say(f"There is room again: {self._path} is whole.")
+      self._say(f"There is room again: {self._path} is complete.")
 
   def close(self) -> None:
     self.flush()
@@ -83,10 +83,10 @@ class Appender:
 class Journal:
   """Writes the metrics of a run that continues after `step`.
 
-  Lines of later steps are removed first, because these steps are repeated, and unless `measured`
-  the held-out losses of `step` too. `had_step` is the last step removed, `lost_steps` their number;
-  TensorBoard hides their events. `last_step` is the step of the last line. Without a workdir, where
-  another process writes, there are no files.
+  Lines of later steps are removed first, because these steps are repeated; unless `measured`, so
+  are the held-out losses of `step`. `had_step` is the last step removed, `lost_steps` their number;
+  TensorBoard hides their events. `last_step` is the step of the last line. Without a workdir
+  (another process writes) there are no files.
   """
 
   def __init__(
@@ -103,7 +103,8 @@ class Journal:
     self.lost_steps, self.had_step = _cut(workdir, step, measured)
     self._lines = Appender(workdir / FILE, say)
     (workdir / EVENTS).mkdir(parents=True, exist_ok=True)
-    # tensorboardX's own writer is a thread that dies of a full device, and leaves the run waiting.
+    # The thread of tensorboardX's own writer dies if the device is full, and the run would wait for
+    # it forever.
     name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
     self._events = Appender(workdir / EVENTS / name, say)
     self._events_written_s = time.monotonic()
@@ -138,12 +139,12 @@ class Journal:
 
 
 def read(workdir: Path) -> Iterator[dict[str, Any]]:
-  """Yields the lines of a run's metrics.jsonl, without a last line that was cut short."""
+  """Yields the lines of a run's metrics.jsonl, without an incomplete last line."""
   yield from json_lines.read_grown(workdir / FILE, "step")
 
 
 def _cut(workdir: Path, step: int, measured: bool) -> tuple[int, int]:
-  """Removes the lines after `step`, and unless `measured` its held-out losses; returns (number of
+  """Removes the lines after `step`, and its held-out losses unless `measured`; returns (number of
   steps removed, the last of them or `step`)."""
   lines = list(read(workdir))
   last_held_out = step if measured else step - 1

@@ -1,4 +1,4 @@
-"""Settings to optax: the schedule, AdamW, Muon and Adafactor, and which parameters decay.
+"""Optimizers in optax from settings: the schedule, AdamW, Muon, Adafactor, and weight decay.
 
 The learning rate is a function of the run's step, not of a counter inside the optimizer: a skipped
 step does not shift it, and the host can print it without asking the device.
@@ -23,8 +23,8 @@ from audiopalm.settings import Optimizer
 
 NAMES = typing.get_args(Optimizer.__annotations__["name"])
 DECAYS = typing.get_args(Optimizer.__annotations__["decay"])
-LAYERS = "layers"  # parameters under this name are stacks: their first axis counts layers
-NOT_KERNELS = ("scale", "bias")  # how the names of gains and offsets end
+LAYERS = "layers"  # parameters under this name have a leading layer axis
+NOT_KERNELS = ("scale", "bias")  # endings of the names of gains and offsets
 MOMENTUM = 0.95
 UPDATE_RMS = 0.2  # as Adam's updates, for one learning rate; arXiv:2502.16982, section 2.2
 ITERATIONS = 5
@@ -34,7 +34,7 @@ SMALLEST_PARAMETER_RMS = 1e-3  # so that parameters near zero still move; sectio
 
 
 def check(settings: Optimizer) -> None:
-  """Raises ConfigError for settings no optimizer can be made of."""
+  """Raises ConfigError for settings from which no optimizer can be built."""
   for field, known in (("name", NAMES), ("decay", DECAYS)):
     if (value := getattr(settings, field)) not in known:
       raise ConfigError(f"optimizer.{field} must be one of {', '.join(known)}, not {value!r}.")
@@ -65,9 +65,10 @@ def check(settings: Optimizer) -> None:
 def learning_rate(
   settings: Optimizer, steps: int, step: int | np.ndarray | jax.Array, xp: ModuleType = np
 ) -> np.ndarray | jax.Array:
-  """Returns the learning rate of step 0, 1, ... `steps` - 1, by numpy or (`xp=jnp`) on the device.
+  """Returns the learning rates of steps 0, 1, ... `steps` - 1, by numpy or (`xp=jnp`) on the
+  device.
 
-  Rises in a line over `warmup_steps` so that step `warmup_steps` - 1 is the first at `peak_lr`,
+  It rises linearly over `warmup_steps`, so that step `warmup_steps` - 1 is the first at `peak_lr`,
   then decays so that the last step is at `end_lr`.
   """
   step = xp.asarray(step, xp.float32)
@@ -145,13 +146,15 @@ def _times_parameter_rms(update: jax.Array, param: jax.Array, axes: tuple[int, .
 
 
 def scale_by_muon(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-  """Returns Muon: the kernels of the layers move by orthogonal matrices, all else by Adam.
+  """Returns Muon: orthogonalized updates for the kernels of the layers, Adam for all other
+  parameters.
 
-  A kernel's momentum is replaced by the nearest matrix whose singular values are all about 1, so
-  that no direction is learned faster because its gradients are larger. Source: Jordan et al.,
-  "Muon: an optimizer for hidden layers in neural networks", 2024. Updates are of about UPDATE_RMS,
-  as those of Adam. `b1`, `b2` and `eps` are Adam's, for tables, norms, biases and adapters.
-  Momentum is sharded like its parameter; each device gathers that of its layers for the iterations.
+  The momentum of a kernel is replaced by the nearest matrix whose singular values are all about 1,
+  so that no direction is learned faster only because its gradients are larger. Source: Jordan et
+  al., "Muon: an optimizer for hidden layers in neural networks", 2024. The RMS of updates is about
+  UPDATE_RMS, as for Adam. `b1`, `b2` and `eps` are Adam's, for tables, norms, biases and adapters.
+  Momentum is sharded like its parameter; for the iterations each device gathers the momentum of its
+  own layers.
   """
   rules = {"muon": _orthogonal_momentum(), "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=eps)}
   return optax.partition(rules, _rules_of)
@@ -176,7 +179,7 @@ def names_of(path: tuple) -> list[str]:
 
 
 def is_kernel(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:
-  """Returns whether a parameter is a matrix, or a stack of them: no norm, bias or vector."""
+  """Returns whether a parameter is a matrix or a stack of matrices, not a norm, bias or vector."""
   names = names_of(path)
   return leaf.ndim - (LAYERS in names) >= 2 and not names[-1].endswith(NOT_KERNELS)
 
@@ -206,7 +209,7 @@ def _orthogonal_momentum() -> optax.GradientTransformation:
 def _step(path: tuple, momentum: jax.Array) -> jax.Array:
   """Returns the update of a stack of kernels, each as one matrix from its inputs to its outputs."""
   layers, *shape = momentum.shape
-  # Heads and their width lead out of attention; every other kernel has one axis of inputs.
+  # The output projection of attention has two input axes, heads and their width; others have one.
   inputs = math.prod(shape[:-1] if names_of(path)[-1] == "out" else shape[:1])
   kernels_LMN = _gathered(momentum).reshape(layers, inputs, -1)
   update_LMN = UPDATE_RMS * max(kernels_LMN.shape[1:]) ** 0.5 * orthogonalized(kernels_LMN)
@@ -217,8 +220,8 @@ def _step(path: tuple, momentum: jax.Array) -> jax.Array:
 
 
 def _gathered(x: jax.Array) -> jax.Array:
-  """Returns x with whole kernels on each device: those of some layers, or of all where the number
-  of layers does not divide."""
+  """Returns x with unsplit kernels on each device: those of some of the layers, or of all layers if
+  their number is not divisible."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.size <= 1:
     return x

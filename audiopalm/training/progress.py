@@ -1,4 +1,4 @@
-"""What a run prints: a live line on a terminal, else a line every ten seconds, and a summary."""
+"""The output of a run: a live line on a terminal, else a line every ten seconds, and a summary."""
 
 import contextlib
 import dataclasses
@@ -73,7 +73,7 @@ class Progress:
       parts.append(f"MFU {values['mfu']:.1%}")
     if values["skipped"]:
       parts.append(f"{int(values['skipped'])} steps skipped")
-    if self._measured_from is None:  # the first step: what came before was compiling
+    if self._measured_from is None:  # the first step: the time before it was compilation
       self._measured_from = step, now
     else:
       first, began = self._measured_from
@@ -84,10 +84,10 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """The end of a run. `held_out` is {task: {"loss", ...}}.
+  """The summary of a run. `held_out` is {task: {"loss", ...}}.
 
-  `seconds` by bucket and speeds are of this start only; `seen` has the epochs by task of all
-  starts. `mfu` is a share of the peak or "unknown".
+  `seconds` by bucket and speeds are of this start only; `seen` has the epochs by task since step 0.
+  `mfu` is a fraction of the peak or "unknown".
   """
 
   name: str
@@ -102,7 +102,7 @@ class Summary:
   skipped: int
   best: str | None = None
   answers: bool = True  # whether there is anything to evaluate
-  trust: Sequence[str] = ()  # packages that the run's other commands ask for again
+  trust: Sequence[str] = ()  # packages that other commands on this run need too
 
   def show(self, display: Progress) -> None:
     """Prints losses by task, where the time went, and what to do next."""

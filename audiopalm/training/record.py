@@ -1,4 +1,4 @@
-"""Reads the metrics of a step while the next one computes, so that the device never waits."""
+"""Reading of metrics while the next step computes, so that the device never waits."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,13 +13,13 @@ from audiopalm.training.goodput import Goodput
 from audiopalm.training.metrics import Journal
 from audiopalm.training.progress import Progress
 
-BUSY = ("step", "lost work", "data wait")  # the time that tokens per second are counted over
+BUSY = ("step", "lost work", "data wait")  # the buckets whose time counts for tokens per second
 
 
 class Seen:
-  """Batch rows, examples, tokens and epochs of each task since step 0, which checkpoints keep.
+  """Batch rows, examples, tokens and epochs of each task since step 0, as kept in checkpoints.
 
-  `epoch_rows` are the batch rows of an epoch by task, `before` what `by_task` returned earlier.
+  `epoch_rows` are the batch rows of an epoch by task, `before` is an earlier result of `by_task`.
   """
 
   FIELDS = ("rows", "examples", "tokens")
@@ -47,13 +47,13 @@ class Seen:
 
 
 class Recorder:
-  """Takes the metrics of each step and writes those of the step before.
+  """Takes the metrics of each step and writes those of the previous step.
 
-  `streak` is the number of steps skipped in a row, `any_finite` whether any was not: both as of the
-  last step that was written, so call `flush` before they decide something.
+  `streak` is the number of steps skipped in a row, `any_finite` whether any step was not skipped.
+  Both are as of the last step that was written, so call `flush` before using them.
 
-  `flops_per_token(length)` is for a position of an example, `utilization(flops, seconds)` the share
-  of the hardware's peak or "unknown"; `learning_rate(step)` counts steps from 0.
+  `flops_per_token(length)` is for a position of an example, `utilization(flops, seconds)` the
+  fraction of the hardware's peak or "unknown"; `learning_rate(step)` counts steps from 0.
   """
 
   def __init__(
@@ -76,15 +76,17 @@ class Recorder:
   def add(
     self, number: int, metrics: Mapping[str, ArrayTree], counts: Callable[[], Counts]
   ) -> None:
-    """Keeps the metrics of step `number`, just begun, and writes those kept before.
+    """Keeps the metrics of step `number`, which has just begun, and writes those of the previous
+    step.
 
-    `counts()` returns what all processes counted in its batch, and may wait for the step.
+    `counts()` returns the counts of its batch over all processes, and may wait for the step.
     """
     self.flush()
     self._pending = number, metrics, counts
 
   def flush(self) -> None:
-    """Writes what is kept, waiting for its step. Raises BadSteps when too many were skipped."""
+    """Writes the metrics kept, waiting for their step. Raises BadSteps if too many steps were
+    skipped."""
     if self._pending is None:
       return
     (number, metrics, counts_of), self._pending = self._pending, None
@@ -99,7 +101,7 @@ class Recorder:
     guard.check_streak(self.streak, number)
 
   def write_held_out(self, number: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
-    """Writes held-out losses by task, and what was seen of each task so far."""
+    """Writes held-out losses by task, and the counts of each task so far."""
     self._journal.write(number, {"held_out": held_out, "seen": self.seen.by_task()})
     losses = ", ".join(
       f"{task} {values['loss']:.3f}" for task, values in held_out.items() if "loss" in values
@@ -112,7 +114,7 @@ class Recorder:
     return self._tokens / max(busy_s, 1e-9), self._utilization(self._flops, busy_s)
 
   def _busy(self) -> float:
-    """Returns the seconds spent on steps and on waiting for their data, up to this moment."""
+    """Returns the seconds spent so far on steps and on waiting for their data."""
     self._timer.book()
     return sum(self._timer.seconds[bucket] for bucket in BUSY)
 

@@ -1,26 +1,27 @@
-"""When a run saves, which checkpoint is the best, and how a run continues on a full device."""
+"""When a run saves, which checkpoint is the best, and what happens on a full device."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from audiopalm import runs
 from audiopalm.errors import DamagedSave, FullDevice
 from audiopalm.experiment import Experiment
-from audiopalm.parts import runs
 from audiopalm.training import checkpoint, goodput, guard, metrics, together, writing
 from audiopalm.training.state import TrainState
 
-AGAIN = 10  # a full device is tried again after this part of the steps between two checkpoints
-LAST_S, PAUSE_S = 900.0, 15.0  # how long the last checkpoint waits for room, and between attempts
+AGAIN = 10  # a full device is retried after 1/10 of the steps between checkpoints
+# How long the last checkpoint waits for room, and the pause between attempts.
+LAST_S, PAUSE_S = 900.0, 15.0
 
 HeldOut = Mapping[str, Mapping[str, float]]  # {task: {metric: value}}
 
 
 class Saving:
-  """The checkpoints of an experiment's run that resumes after step `begun`.
+  """The checkpoints of a run that begins or resumes after step `begun`.
 
-  `due` says that one is owed: a skipped step or a full device postpones it.
+  `due`: a checkpoint is still to be saved, because a skipped step or a full device postponed it.
   """
 
   def __init__(
@@ -43,14 +44,14 @@ class Saving:
 
   @property
   def best(self) -> str | None:
-    """What to print of the best checkpoint, None without one."""
+    """A line about the best checkpoint, None without one."""
     if self._best is None:
       return None
     step, value = self._best
     return f"best by {self._experiment.keep_best}: step {step} ({value:.4f})"
 
   def compare(self, number: int, held_out: HeldOut) -> None:
-    """Takes the held-out metrics of the state after a step; the best that was saved stays."""
+    """Takes the held-out metrics of the state after a step; the best saved checkpoint is kept."""
     if number == self._saved and self._experiment.keep_best is not None:
       self._update_best([(number, held_out)])
 
@@ -62,16 +63,16 @@ class Saving:
     return self.due and (last or stopping or number >= self._not_before)
 
   def save(self, state: TrainState, meta: checkpoint.Meta, *, stopping: bool) -> None:
-    """Saves, in the background unless it is the last time.
+    """Saves in the background, or in the foreground for the last time.
 
-    FullDevice where the run ends now: at once when it was asked to stop, after LAST_S at its end.
-    CheckpointError where nothing that is saved can be read back.
+    FullDevice if the run ends now: at once if it was asked to stop, after LAST_S at its last step.
+    CheckpointError if several saves in a row could not be read back.
     """
     with self._timer.spend("checkpoint"):
       try:
         self._writer.wait()
       except (FullDevice, DamagedSave) as error:  # of the previous save
-        self._say(f"{error} The run goes on, and saves again now.")
+        self._say(f"{error} The run continues, and saves again now.")
       if stopping:
         self._save_and_wait(state, meta)
       elif meta.step == self._experiment.steps:
@@ -82,12 +83,12 @@ class Saving:
         except FullDevice as error:
           pause = math.ceil(self._experiment.checkpoint_every_steps / AGAIN)
           self._not_before = meta.step + pause
-          self._say(f"{error} The run goes on and tries again after step {self._not_before}.")
+          self._say(f"{error} The run continues and tries again after step {self._not_before}.")
           return
     self.due, self._saved = False, meta.step
 
   def _save_and_wait(self, state: TrainState, meta: checkpoint.Meta) -> None:
-    while True:  # the writer gives up after some damaged ones in a row
+    while True:  # the writer gives up after several damaged ones in a row
       try:
         self._writer.save(state, meta)
         return self._writer.wait()
@@ -105,7 +106,7 @@ class Saving:
         if left == pauses:
           self._say(f"{error} This is the last step: for {LAST_S:.0f} s it waits for room.")
         time.sleep(PAUSE_S)
-        self._timer.book()  # the watchdog counts each attempt by itself
+        self._timer.book()  # the watchdog limits each attempt separately
 
   def _update_best(self, measured: Iterable[tuple[int, HeldOut]]) -> None:
     self._measured += measured
@@ -114,8 +115,8 @@ class Saving:
 
 
 def best(name: str, measured: Iterable[tuple[int, HeldOut]]) -> tuple[int, float] | None:
-  """Returns (step, value) of the best measurement by TASK/METRIC, the first of equal ones; None for
-  none. The best accuracy is the highest, of other metrics the lowest."""
+  """Returns (step, value) of the best measurement of TASK/METRIC, the first of equal ones; None
+  without any. The best accuracy is the highest; the best value of other metrics is the lowest."""
   task, metric = name.split("/", 1)
   # An earlier start may have had other tasks.
   values = [(step, held_out.get(task, {}).get(metric)) for step, held_out in measured]
@@ -125,8 +126,8 @@ def best(name: str, measured: Iterable[tuple[int, HeldOut]]) -> tuple[int, float
 
 
 def _measured(workdir: Path) -> list[tuple[int, HeldOut]]:
-  """Returns the held-out metrics of each step with a checkpoint, from metrics.jsonl: so the best is
-  known again after a restart."""
+  """Returns the held-out metrics of each step with a checkpoint, from metrics.jsonl, to find the
+  best after a restart."""
   have = set(runs.steps(workdir))
   lines = metrics.read(workdir) if have else ()
   return [

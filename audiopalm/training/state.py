@@ -1,4 +1,5 @@
-"""The state of a run (parameters, optimizer, variables, counters), and what each player trains."""
+"""The state of a run (parameters, optimizer, variables, counters), and the learner of each
+player."""
 
 import dataclasses
 import functools
@@ -18,8 +19,9 @@ from audiopalm.training import optimizers
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-  """A player while it trains: the groups of parameters it `owns` (() is all), limited to paths with
-  an entry of `only`, and the optimizer `chain` that moves them at each `every`-th step."""
+  """A player in training: the groups of parameters that it `owns` (() is all), limited to paths
+  that contain an entry of `only`, and the optimizer `chain` that updates them at each `every`-th
+  step."""
 
   owns: tuple[str, ...]
   chain: optax.GradientTransformationExtraArgs
@@ -27,12 +29,12 @@ class Learner:
   every: int = 1
 
   def own(self, params: Params) -> Params:
-    """Returns the part of a tree of parameters that it trains."""
+    """Returns the part of the parameters that it trains."""
     groups = {name: params[name] for name in self.owns or params if name in params}
     return named(groups, self.only) if self.only else groups
 
   def init(self, player: str, params: Params) -> optax.OptState:
-    """Returns the first state of its optimizer; ConfigError where there is nothing to train."""
+    """Returns the first state of its optimizer; ConfigError if there is nothing to train."""
     unknown = [name for name in self.owns if name not in params]
     if unknown:
       raise ConfigError(
@@ -64,7 +66,7 @@ def learners_of(experiment: Experiment) -> dict[str, Learner]:
 
 
 def named(tree: Params, only: tuple[str, ...], path: str = "/") -> Params:
-  """Returns the leaves of a tree in whose path one of `only` occurs ("lora", "layers/mlp")."""
+  """Returns the leaves of a tree whose path contains one of `only` ("lora", "layers/mlp")."""
   selected = {}
   for name, child in tree.items():
     below = f"{path}{name}/"
@@ -80,11 +82,11 @@ def named(tree: Params, only: tuple[str, ...], path: str = "/") -> Params:
 class TrainState:
   """The whole state of a run on the devices.
 
-  `optimizer` has the optax state of each player of the objective, `variables` what the objective
-  keeps without gradients ({} for most). `step` counts steps and is the data position too, as a
-  batch depends on it alone; `skipped` counts steps without an update because something was not
-  finite or spiked, `skipped_in_a_row` the last unbroken streak of these. `usual_norm` is the
-  running mean of the gradient norms of the others, 0 before the first.
+  `optimizer` has the optax state of each player of the objective, `variables` the arrays of the
+  objective without gradients ({} for most). `step` counts steps and is also the data position,
+  because a batch depends only on the step. `skipped` counts steps without an update because a value
+  was not finite or spiked, `skipped_in_a_row` the latest such steps in a row. `usual_norm` is the
+  running mean of the gradient norms of the other steps, 0 before the first.
   """
 
   params: Params
@@ -97,7 +99,7 @@ class TrainState:
 
 
 def merged(params: Params, own: Params) -> Params:
-  """Returns the parameters with those of `own`, a part of the tree, in their places."""
+  """Returns the parameters with those of `own`, a part of the tree, replaced."""
   result = dict(params)
   for name, child in own.items():
     result[name] = merged(params.get(name, {}), child) if isinstance(child, Mapping) else child
@@ -146,7 +148,8 @@ def variable_shapes(
 def variables(
   objective: Objective, model: Model, params: Params, key: jax.Array, mesh: jax.sharding.Mesh
 ) -> Params:
-  """Returns the first variables of an objective, placed on the mesh; the same whatever the mesh."""
+  """Returns the first variables of an objective, placed on the mesh; the values do not depend on
+  the mesh."""
   where = jax.tree.map(lambda s: s.sharding, variable_shapes(objective, model, params, mesh))
   make = functools.partial(objective.variables, model)
   return jax.jit(make, out_shardings=where)(params, key)

@@ -1,9 +1,9 @@
-"""One training step: gradients, their reduction, the update, and the gate that keeps it finite.
+"""One training step: gradients, their reduction, the update, and the check that it is finite.
 
     batch -> micro-batches -> objective.losses -> sums / total weight -> optax -> finite? -> state
 
-The objective gives sums and weights; only this file divides. So one big batch, its micro-batches
-and its parts on many devices have the same gradient: that of the mean over all weighted cells.
+Objectives return sums and weights; only this file divides. So a large batch, its micro-batches and
+its parts on many devices have the same gradient: that of the mean over all weighted cells.
 """
 
 import functools
@@ -22,7 +22,7 @@ from audiopalm.sharding import Tree
 from audiopalm.training import state as states
 from audiopalm.training.state import Learner
 
-USUAL = 0.01  # the part of the running mean of gradient norms that each step replaces
+USUAL = 0.01  # the weight of a new value in the running mean of gradient norms
 
 
 def build(
@@ -33,15 +33,14 @@ def build(
   accumulation: int = 1,
   spike: float | None = None,
 ) -> Callable:
-  """Returns train_step(state, batch, key) -> (state, metrics), jitted; it donates the state.
+  """Returns the jitted train_step(state, batch, key) -> (state, metrics), which donates the state.
 
   The batch is split into `accumulation` micro-batches. `key` is the run's: each step folds its
   number into it. A step that is not finite, or whose gradient norm is more than `spike` times the
   usual one, changes only the counters of the state.
 
-  Metrics are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} as the
-  objective gives them, `grad_norm` before clipping, `update_norm`, `skipped` and
-  `skipped_in_a_row`.
+  Metrics are scalars on the device: `losses` {player: mean}, `sums` {name: (sum, weight)} of the
+  objective, `grad_norm` before clipping, `update_norm`, `skipped` and `skipped_in_a_row`.
   """
   differentiate = functools.partial(gradients, model, objective, learners, machine)
 
@@ -71,7 +70,7 @@ def build(
       params = states.merged(params, optax.apply_updates(own, moved[player]))
 
     grad_norm, update_norm = optax.tree.norm(grads), optax.tree.norm(moved)
-    # The update's norm counts too: a finite gradient can overflow in the optimizer.
+    # Check the norm of the update too: a finite gradient can overflow in the optimizer.
     good = jnp.isfinite(jnp.stack([grad_norm, update_norm, *means.values()])).all()
     usual = state.usual_norm
     if spike is not None:
@@ -106,8 +105,8 @@ def build(
 
 
 def build_held_out(model: Model, objective: Objective, machine: Machine) -> Callable:
-  """Returns held_out_step(params, variables, batch, key) -> {player: Loss}: sums, without
-  dropout; `key` draws what the loss draws."""
+  """Returns held_out_step(params, variables, batch, key) -> {player: Loss}: sums, without dropout;
+  `key` is for the random draws of the loss."""
 
   def held_out_step(params, variables, batch, key):
     losses, _ = objective.losses(
@@ -156,10 +155,11 @@ def _accumulated(
   key: jax.Array,
   count: int,
 ) -> tuple[dict[str, base.Loss], dict[str, Params], Params]:
-  """Returns what `gradients` does, summed over `count` micro-batches, one after the other."""
+  """Returns the result of `gradients` summed over `count` micro-batches, computed one after
+  another."""
 
   def split(array):
-    # Row b goes into micro-batch b modulo `count`, so that no row changes its device.
+    # Row b is in micro-batch b modulo `count`, so that no row moves to another device.
     parts = array.reshape(array.shape[0] // count, count, *array.shape[1:])
     return jnp.moveaxis(parts, 1, 0)
 
@@ -186,5 +186,5 @@ def _chosen(which: jax.Array, new: Tree, old: Tree) -> Tree:
 
 
 def rates(sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-  """Returns {name: sum / weight} of host sums, without names whose weight is 0."""
+  """Returns {name: sum / weight} of sums on the host, without names of weight 0."""
   return {name: total / weight for name, (total, weight) in sums.items() if weight}

@@ -1,9 +1,9 @@
-"""What the processes of one run agree on: values from host to host, and sums over the devices.
+"""Communication between the processes of a run: values between hosts, and sums over devices.
 
-`from_first` and `gathered` use JAX's coordination service: they touch no device and wait without
-limit, while Gloo gives a collective 30 seconds to begin. All processes call them in one order for
-each `channel`, and a thread beside the main one needs a channel of its own. `Exchange` carries the
-few numbers of a step that every process must know. A run of one process pays for none of it.
+`from_first` and `gathered` use JAX's coordination service: they use no device and wait without a
+limit, while Gloo gives a collective 30 seconds to begin. All processes must make the calls of each
+`channel` in the same order, so every thread needs its own channel. `Exchange` shares the few
+numbers of a step that every process must know. With one process none of this costs anything.
 """
 
 import json
@@ -15,25 +15,25 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax._src import distributed  # no public name leads to the service; Orbax uses this one too
+from jax._src import distributed  # the service has no public name; Orbax uses this one too
 
 from audiopalm import errors
 from audiopalm.batch import Counts
 
 MAIN = "main"  # the channel of the main threads
-WAIT_MS = 1_000  # the longest that a stop signal waits for its handler
+WAIT_MS = 1_000  # how long a stop signal may wait for its handler
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Value = TypeVar("Value")  # of JSON
 
 
 def is_first() -> bool:
-  """Returns whether this process writes a run's files and prints; touches no device."""
+  """Returns whether this process writes the files of a run and prints; uses no device."""
   return distributed.global_state.process_id == 0
 
 
 def from_first(make: Callable[[], Value], channel: str = MAIN) -> Value:
-  """Returns on every process what make() returns on the first one alone, through JSON.
+  """Calls make() on the first process and returns its result on all processes, through JSON.
 
   An AudiopalmError is raised on all of them.
   """
@@ -43,7 +43,7 @@ def from_first(make: Callable[[], Value], channel: str = MAIN) -> Value:
 
 
 def gathered(value: Value, channel: str = MAIN) -> list[Value]:
-  """Returns the values of all processes in their order, through JSON; it is a barrier too."""
+  """Returns the values of all processes in their order, through JSON; also a barrier."""
   state = distributed.global_state
   if state.client is None:
     return [value]
@@ -62,7 +62,7 @@ def gathered(value: Value, channel: str = MAIN) -> list[Value]:
 
 
 def wait_for_all(seconds: float) -> bool:
-  """Waits at most so long until all processes call it; returns whether they did."""
+  """Waits for all processes, up to a time limit; returns whether all called it."""
   client = distributed.global_state.client
   if client is not None:
     try:
@@ -95,22 +95,22 @@ def _broadcast(number: str, make: Callable[[], Value]) -> Value:
 
 
 def _round(channel: str) -> str:
-  """Returns a name that the next call has on all processes; the service counts the calls."""
+  """Returns the name of the next call, the same on all processes; the service counts the calls."""
   state = distributed.global_state
   own = f"audiopalm/{channel}/rounds/{state.process_id}"
   return f"audiopalm/{channel}/{state.client.key_value_increment(own, 1)}"
 
 
 class Exchange:
-  """Adds up what each process counted in its rows of a batch, and who was asked to stop.
+  """Sums the counts of all processes for a batch, and shares which process was asked to stop.
 
   The sums are computed on the devices after the step and read with its metrics, so no process waits
   for another. It costs one all-reduce of 4 x (length + 3 x tasks + 4) bytes a step, and a process
   stops one step later than it would alone. Call it from the main thread: all processes must begin
   their collectives in one order. With one process nothing is computed.
 
-  `asked_by` names the signal that any process had when the step last read was begun: the same on
-  all of them, so they stop after the same step.
+  `asked_by` names the signal that any process had received when the step last read began. It is the
+  same on all processes, so they stop after the same step.
   """
 
   def __init__(self, mesh: jax.sharding.Mesh, tasks: int, length: int):
@@ -127,7 +127,7 @@ class Exchange:
     self._sum = jax.jit(lambda numbers_PN: jnp.sum(numbers_PN, axis=0), out_shardings=replicated)
 
   def begin(self, counts: Counts, asked_by: str) -> Callable[[], Counts]:
-    """Returns a function that waits for the counts of all processes and sets `asked_by`."""
+    """Returns a function that waits for the summed counts, returns them, and sets `asked_by`."""
     if self._alone:
       self.asked_by = asked_by
       return lambda: counts

@@ -1,12 +1,11 @@
-"""Reads a checkpoint back after it was written, and compares it with what was saved.
+"""Verification of a checkpoint: reads it back and compares it with what was saved.
 
-TensorStore reads its files chunk by chunk and without a device, so that a check takes no memory of
-the model's and can run beside the steps. Every array must be there with its shape and type.
-Checksums are compared too: of all arrays up to SAMPLE_BYTES, in a larger state of a sample that
-depends on the step, so that each array is read at one checkpoint or another.
+TensorStore reads the files chunk by chunk and without a device, so a check needs no memory for the
+model and can run during the steps. Every array must be there with its shape and type. Checksums are
+compared too: of all arrays up to SAMPLE_BYTES, else of a sample that depends on the step, so that
+over several checkpoints every array is read.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,15 +16,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import tensorstore
 
-from audiopalm.parts import runs
+from audiopalm import bits, runs, stored
 from audiopalm.sharding import name_of
-from audiopalm.training import bits, checkpoint
+from audiopalm.training import checkpoint
 
 SAMPLE_BYTES = 2**30  # by each process
-SHOWN = 3  # names in a text
+SHOWN = 3  # names in an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +46,17 @@ def fault(
 ) -> str:
   """Returns how the checkpoint in `folder` differs from what was saved, '' if it does not.
 
-  Saved were the fields `meta` and arrays of `shapes`, {item: {path: "float32 (4, 256)"}}. Of
-  several processes each reads its share of the arrays.
+  `meta` are the saved fields, `shapes` those of the saved arrays, {item: {path: "float32 (4,
+  256)"}}. Each process reads its share of the arrays.
   """
   try:
-    # Through JSON, as the saved one went: tuples are lists there.
+    # Compare as JSON, like the saved one: tuples become lists.
     if runs.fields(folder) != json.loads(json.dumps(meta)):
       return "meta is not what was saved"
     all_arrays = []
     for item, expected in shapes.items():
       arrays = _metadata(folder / item)
-      written = {name: checkpoint.shape_of(array) for name, array in arrays.items()}
+      written = {name: stored.shape_of(array) for name, array in arrays.items()}
       wrong = [f"{item}/{name}" for name in bits.differing(expected, written)]
       if wrong:
         more = f" and {len(wrong) - SHOWN} others" if len(wrong) > SHOWN else ""
@@ -76,12 +74,12 @@ def fault(
     return f"{', '.join(wrong[:SHOWN])}: not the bits that were saved" if wrong else ""
   except MemoryError:
     raise
-  except Exception as error:  # damaged files show up as any kind of error of their readers
+  except Exception as error:  # readers raise many kinds of errors for damaged files
     return checkpoint.text_of(error)
 
 
 def sampled(arrays: Sequence[_Array], step: int, most_bytes: int) -> list[_Array]:
-  """Returns the arrays, or of more than `most_bytes` some of them: at least one, drawn by step."""
+  """Returns the arrays, or a sample of at most `most_bytes` (at least one), drawn by the step."""
   if sum(array.bytes for array in arrays) <= most_bytes:
     return list(arrays)
   drawn = [arrays[number] for number in np.random.default_rng(step).permutation(len(arrays))]
@@ -91,9 +89,8 @@ def sampled(arrays: Sequence[_Array], step: int, most_bytes: int) -> list[_Array
 
 def _metadata(folder: Path) -> dict[str, Any]:
   """Returns {path: shape, type and name in the store} of the arrays of an item."""
-  with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
-    tree = handler.metadata(checkpoint.LiteralPath(str(folder))).tree
-  return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  leaves = jax.tree_util.tree_leaves_with_path(stored.described(folder))
+  return {name_of(path): leaf for path, leaf in leaves}
 
 
 def _sum(folder: Path, name: str) -> int:

@@ -1,4 +1,4 @@
-"""The first parameters of a run from an earlier model: layers as they are, rows of tables by their
+"""The first parameters of a run from an earlier model: layers are copied, rows of tables by their
 ids.
 
     earlier  [ text t | sep stop ]                      E' rows 0 .. t + 1
@@ -17,22 +17,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import experiment as experiments
-from audiopalm import pretrained, sharding
+from audiopalm import pretrained, runs, sharding
 from audiopalm.errors import ConfigError
 from audiopalm.models.base import Model, ModelSettings, Params
 from audiopalm.nn import lora
-from audiopalm.parts import runs
 from audiopalm.settings import WarmStart
 from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint, state
 
-NONE = -1  # in place of an earlier row: this id is new
-MAY_DIFFER = ("dropout",)  # settings of a model that no parameter depends on
+NONE = -1  # instead of an earlier row: this id is new
+MAY_DIFFER = ("dropout",)  # settings of a model that do not affect its parameters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Earlier:
-  """An earlier model: what it is called, and `params(mesh)`, which reads it."""
+  """An earlier model: its name, and `params(mesh)`, which reads its parameters."""
 
   name: str
   settings: ModelSettings
@@ -52,8 +51,8 @@ def params(
   """Returns the first parameters of a run, placed on the mesh. `key` draws random rows, `trust`
   names packages whose classes the earlier run may name.
 
-  ConfigError where the earlier model is another or has other text ids, CheckpointError where
-  nothing can be read of it.
+  ConfigError if the earlier model has other settings or other text ids, CheckpointError if it
+  cannot be read.
   """
   earlier = _opened(settings, space, say, trust)
   _check_model(earlier, model.settings, settings.folder)
@@ -134,14 +133,14 @@ def _extended(
   model: Model,
   mesh: jax.sharding.Mesh,
 ) -> Params:
-  """Returns parameters whose tables have the rows of `space`, from those of an earlier one."""
+  """Returns parameters whose tables have the rows of `space`, taken from an earlier table."""
   start, size = space.range_of(0, token_space.text_stream(space.streams).name)
   text_T = rows_V[start : start + size]
   tables = model.tables
   placed = sharding.shardings(model.axes, model.shapes(mesh), mesh)
 
   def table(table_VD, key):
-    # Rows move between devices: each keeps its columns and sees all rows.
+    # Rows move between devices: each device keeps its columns and holds all rows.
     table_VD = sharding.constrain(table_VD, (None, "embed"))
     kept_VD = table_VD[np.maximum(rows_V, 0)]
     text_TD = table_VD[text_T]
@@ -163,7 +162,7 @@ def _extended(
 
 def _deviation(rows_TD: jax.Array) -> jax.Array:
   """Returns the standard deviation of all values, the same on every mesh: first over each column,
-  which one device holds whole, then over all columns on each device."""
+  which is on one device, then over all columns on every device."""
   middle = jnp.mean(sharding.constrain(jnp.mean(rows_TD, axis=0), (None,)))
   squares_D = sharding.constrain(jnp.mean(jnp.square(rows_TD - middle), axis=0), (None,))
   return jnp.sqrt(jnp.mean(squares_D))
@@ -173,7 +172,7 @@ def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
   old = earlier.settings
   lines = [f"  {type(old).__name__} there, {type(now).__name__} here"]
   if type(old) is type(now):
-    # New adapters begin as nothing; those of an earlier run are taken as they are.
+    # New adapters start without effect; those of an earlier run are copied.
     skipped = (*MAY_DIFFER, *(() if getattr(old, lora.NAME, None) else (lora.NAME,)))
     names = [field.name for field in dataclasses.fields(now) if field.name not in skipped]
     lines = [
@@ -190,7 +189,7 @@ def _check_model(earlier: _Earlier, now: ModelSettings, folder: str) -> None:
 
 
 def _adapters(params: Mapping) -> Params:
-  """Returns the part of a tree of parameters that is low-rank adapters, {} for none."""
+  """Returns the low-rank adapters in a tree of parameters, {} for none."""
   return state.named(params, (lora.NAME,))
 
 

@@ -1,8 +1,8 @@
-"""Writes the checkpoints of a run on a thread, and reads each back before it counts.
+"""Writing of checkpoints on a thread; each is read back before it becomes valid.
 
 <step>.unverified.orbax-checkpoint-tmp   while it is written
 <step>.unverified                        written, not read back yet
-<step>                                   read back, and the same; only now older ones may go
+<step>                                   read back and equal; only now may older ones be removed
 """
 
 import contextlib
@@ -13,32 +13,34 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 import jax
 import orbax.checkpoint as ocp
 
-from audiopalm import quantities, system
+from audiopalm import bits, quantities, runs, stored, system
 from audiopalm.errors import AudiopalmError, CheckpointError, DamagedSave, FullDevice
 from audiopalm.models.base import Params
-from audiopalm.parts import runs
 from audiopalm.sharding import ArrayTree
-from audiopalm.training import bits, checkpoint, together, verification
+from audiopalm.training import checkpoint, together, verification
 from audiopalm.training import state as states
 
 REMOVED = ".removed"
-CHANNEL = "checkpoints"  # of the threads of several processes
-REMOVALS, SETTLES_S = 50, 0.1  # attempts to remove what a failed save left, and pauses between them
+CHANNEL = "checkpoints"  # of the writer threads (`together`)
+# Attempts to remove the files of a failed save, and the pause between them.
+REMOVALS, SETTLES_S = 50, 0.1
 MOST_DAMAGED = 3  # damaged checkpoints in a row before a run gives up
 
 
 class Writer:
-  """Saves states in the background. The newest `keep` stay, those of each `keep_every_steps`-th
-  step and that of step `best`. A context: leaving it waits for the last save.
+  """Saves states in the background. The newest `keep` checkpoints are kept, those of each
+  `keep_every_steps`-th step, and that of step `best`. A context manager, which waits for the last
+  save on exit.
 
-  Every method may raise the error of an earlier save: FullDevice, or DamagedSave where it differed
-  from what was saved and was moved to the damaged ones. Earlier checkpoints are unchanged then, and
-  saving may continue; the last of MOST_DAMAGED in a row is a CheckpointError that should end the
-  run. `verify_s` is how long reading back the last one took.
+  Every method may raise the error of an earlier save: FullDevice, or DamagedSave if the files
+  differed from the saved state and were moved to the damaged ones. Earlier checkpoints are then
+  unchanged, and saving may continue; after MOST_DAMAGED in a row the error is a CheckpointError,
+  which should end the run. `verify_s` is how long it took to read back the last checkpoint.
   """
 
   def __init__(self, workdir: Path, keep: int, keep_every_steps: int | None = None):
@@ -52,9 +54,9 @@ class Writer:
     self._checkpointer = self._opened()
 
   def save(self, state: states.TrainState, meta: checkpoint.Meta) -> None:
-    """Starts to save; returns as soon as the arrays are copied and the state may be donated."""
+    """Starts to save; returns when the arrays are copied, so that the state may be donated."""
     self.wait()
-    needed = sum(array.nbytes for array in jax.tree.leaves(state))  # the parts of all processes
+    needed = sum(array.nbytes for array in jax.tree.leaves(state))  # of all processes
     free = together.from_first(lambda: shutil.disk_usage(self._workdir).free)
     if free < needed:
       sizes = f"takes {quantities.size(needed)}, {quantities.size(free)} are free"
@@ -67,7 +69,7 @@ class Writer:
     self._save(meta, params=params, **({"variables": variables} if variables else {}))
 
   def wait(self) -> None:
-    """Returns when everything that was saved is on disk, was read back, and counts."""
+    """Waits until everything that was saved is on disk, read back and valid."""
     if self._thread is None:
       return
     self._thread.join()
@@ -78,14 +80,16 @@ class Writer:
     self._damaged = 0
 
   def __enter__(self) -> "Writer":
-    # Orbax logs a trace in its thread for the errors that `wait` and `save` raise here.
+    # Orbax's thread logs a traceback for errors that `wait` and `save` raise here.
     self._level = logging.getLogger("absl").level
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     return self
 
-  def __exit__(self, kind, error, trace) -> None:
+  def __exit__(
+    self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+  ) -> None:
     try:
-      self.wait()  # after an error too: a save that has begun is not lost
+      self.wait()  # also after an error, so that a save in progress is finished
       self._checkpointer.close()
     finally:
       logging.getLogger("absl").setLevel(self._level)
@@ -94,13 +98,13 @@ class Writer:
     sums = {name: bits.sums(tree) for name, tree in trees.items()}
     fields = dataclasses.asdict(dataclasses.replace(meta, sums=sums))
     del fields["step"]
-    shapes = {name: checkpoint.shapes_of(tree) for name, tree in trees.items()}
+    shapes = {name: stored.shapes_of(tree) for name, tree in trees.items()}
     items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
     meta_item = ocp.args.JsonSave({**fields, "digest": runs.digest(fields)})
-    path = checkpoint.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
+    path = stored.LiteralPath(str(checkpoint.unverified_of(self._workdir, meta.step)))
     try:
       self._checkpointer.save(path, args=ocp.args.Composite(**items, meta=meta_item), force=True)
-    except Exception as error:  # a full device is reported as any kind of error
+    except Exception as error:  # many kinds of errors report a full device
       self._raise(error)
     self._thread = threading.Thread(
       target=self._verify, args=(meta, fields, shapes), name="checkpoint", daemon=True
@@ -108,7 +112,7 @@ class Writer:
     self._thread.start()
 
   def _verify(self, meta: checkpoint.Meta, fields: dict, shapes: dict) -> None:
-    """Reads a save back once it is written; on the thread, whose error `wait` raises."""
+    """Reads back a save when it is written; runs on the thread, whose error `wait` raises."""
     try:
       self._wait_until_written()
       begun_s = time.perf_counter()
@@ -122,7 +126,7 @@ class Writer:
       self._error = error
 
   def _wait_until_written(self) -> None:
-    """Waits until all processes have written their part; raises on each the error of any."""
+    """Waits until all processes have written their part; an error of one is raised on all."""
     error = None
     try:
       self._checkpointer.wait_until_finished()
@@ -136,8 +140,8 @@ class Writer:
         raise CheckpointError(f"Process {number} could not write its part of a checkpoint: {text}")
 
   def _accept_or_set_aside(self, meta: checkpoint.Meta, faults: list[str]) -> None:
-    """Names a checkpoint and removes those that may go, or moves it to the damaged ones; on the
-    first process."""
+    """Gives a checkpoint its final name and removes old ones, or moves it to the damaged ones; runs
+    on the first process."""
     if not faults:
       checkpoint.accept(self._workdir, meta.step, meta.experiment)
       self._remove(runs.steps(self._workdir))
@@ -153,7 +157,7 @@ class Writer:
     for step in steps:
       if step not in stay and (self._keep_every is None or step % self._keep_every):
         path = checkpoint.named_of(self._workdir, step)
-        # Renamed first: a half removed checkpoint must not look like a damaged one.
+        # Rename first: a partly removed checkpoint must not look like a damaged one.
         shutil.rmtree(path.rename(path.with_name(path.name + REMOVED)))
 
   def _raise(self, error: BaseException) -> None:
@@ -163,16 +167,16 @@ class Writer:
         raise CheckpointError(
           f"{error} It is the last of {MOST_DAMAGED} in a row: what writes to the device of "
           f"{self._workdir / runs.CHECKPOINTS} cannot be trusted. Check the device, or copy the "
-          "workdir to another one, and run the same command there: it goes on."
+          "workdir to another one, and run the same command there: it resumes."
         ) from error
       raise error
     if isinstance(error, AudiopalmError) or not system.is_full(error):
       raise error
     full = _no_space(self._workdir, str(error).splitlines()[0][:300])
-    if jax.process_count() > 1:  # the others met something else, or nothing
+    if jax.process_count() > 1:  # the others have another error, or none
       raise CheckpointError(str(full)) from error
-    # The files of the failed save take room too. Its threads end first, or they would go on
-    # writing: Orbax waits only for the first that fails.
+    # The files of the failed save take room too. Wait for its threads first, which would continue
+    # to write: Orbax waits only for the first that fails.
     try:
       self._checkpointer.close()
     except Exception as closing:
@@ -180,7 +184,7 @@ class Writer:
         raise closing from error
     for thread in threading.enumerate():
       if type(thread).__module__.partition(".")[0] == "orbax":
-        threading.Thread.join(thread)  # its own would raise what stopped it
+        threading.Thread.join(thread)  # its own `join` would raise the error again
     self._checkpointer = self._opened()
     raise full from error
 
@@ -193,20 +197,20 @@ class Writer:
 
 
 def _remove_remains(folder: Path) -> None:
-  """Removes what was half written or half removed, repeatedly: for a moment TensorStore may write
-  files of a failed save after their folder was removed."""
+  """Removes partly written and partly removed folders, repeatedly, because TensorStore may still
+  write files of a failed save after their folder was removed."""
   for left in reversed(range(REMOVALS)):
     remains = [*folder.glob(f"*{checkpoint.UNFINISHED}*"), *folder.glob(f"*{REMOVED}")]
     if not remains:
       return
     for path in remains:
-      shutil.rmtree(path, ignore_errors=left > 0)  # files may come while it goes
+      shutil.rmtree(path, ignore_errors=left > 0)  # files may appear during removal
     time.sleep(SETTLES_S)
 
 
 @contextlib.contextmanager
 def full_device(workdir: Path) -> Iterator[None]:
-  """Turns the error of a full device in the block, however it is reported, into a FullDevice."""
+  """Raises FullDevice for the error of a full device in the block, however it is reported."""
   try:
     yield
   except AudiopalmError:
@@ -220,7 +224,7 @@ def full_device(workdir: Path) -> Iterator[None]:
 def _no_space(workdir: Path, why: str) -> FullDevice:
   return FullDevice(
     f"No space left on the device of {workdir / runs.CHECKPOINTS}: {why}. {_intact(workdir)}. Free "
-    "space, or lower keep_checkpoints; a run that ends for want of it resumes by the same command."
+    "space, or lower keep_checkpoints; a run that ended resumes with the same command."
   )
 
 

@@ -52,7 +52,7 @@ def experiment(
     ),
     model=c.models.pretrained(text_lm),
     optimizer=c.optim.adamw(peak_lr=2e-3, warmup_steps=100),
-    evaluation=c.Evaluation(every_steps=250, rows=32, examples=300, max_output_rows=64),
+    evaluation=c.Evaluation(every_steps=250, held_out_batch_rows=32, max_output_rows=64),
     data=c.Packed(row_length=256, batch_rows=8),
     steps=2_000,
     checkpoint_every_steps=250,

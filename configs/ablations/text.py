@@ -28,7 +28,9 @@ def experiment(
     ),
     model=c.models.tiny(width=width, layers=layers),
     optimizer=c.optim.adamw(peak_lr=2e-3, warmup_steps=100),
-    evaluation=c.Evaluation(every_steps=100, rows=32, examples=300, max_output_rows=64),
+    evaluation=c.Evaluation(
+      every_steps=100, held_out_batch_rows=32, examples=300, max_output_rows=64
+    ),
     data=c.Packed(row_length=256, batch_rows=8),
     steps=800,
     checkpoint_every_steps=100,

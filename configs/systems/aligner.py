@@ -27,7 +27,7 @@ def experiment(
     ),
     objective=c.ClipLosses((c.CTC("phonemes"),), mask=None),
     optimizer=c.optim.adamw(peak_lr=2e-3, warmup_steps=100),
-    evaluation=c.Evaluation(every_steps=100, rows=48),
+    evaluation=c.Evaluation(every_steps=100, held_out_batch_rows=48),
     data=c.Clips(seconds=5.0, batch_rows=12),
     steps=600,
     checkpoint_every_steps=200,

@@ -30,7 +30,7 @@ def experiment(train_records: int = 3_000, test_records: int = 300) -> c.Experim
     layout=c.Interleaving(text_words=(2, 6), unit_words=(1, 3), collapse=True),
     model=c.models.tiny(width=192),
     optimizer=c.optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
-    evaluation=c.Evaluation(every_steps=200, rows=16),
+    evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=16),
     data=c.Packed(row_length=256, batch_rows=16, too_long="drop"),
     steps=1_000,
     checkpoint_every_steps=400,

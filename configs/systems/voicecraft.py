@@ -27,7 +27,7 @@ def experiment(train_records: int = 3_000, test_records: int = 300) -> c.Experim
     model=c.models.tiny(width=192),
     objective=c.NextToken(column_weights=(5.0, 1.0, 0.5, 0.1)),
     optimizer=c.optim.adamw(peak_lr=2.5e-3, warmup_steps=80),
-    evaluation=c.Evaluation(every_steps=200, rows=16),
+    evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=16),
     data=c.Packed(row_length=320, batch_rows=8, too_long="drop"),
     steps=1_000,
     checkpoint_every_steps=400,

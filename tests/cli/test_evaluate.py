@@ -89,15 +89,17 @@ def test_both_ears_and_every_voice_are_in_the_tables_and_again_after_rescoring(c
   asked = ("--tasks", "tts", "--no-baselines", "--asr-command", line, "--recordings", "1")
   code, out, _ = command(*asked, "--json", str(tmp_path / "all.json"))
   assert code == EXIT_DONE
-  assert re.search(r"tts, both ears .*WER % +indep. WER % +raw % .*CER % +indep. CER % +n", out)
+  assert re.search(
+    r"tts, both recognizers .*WER % +indep. WER % +raw % .*CER % +indep. CER % +n", out
+  )
   assert re.search(r"indep. WER % +recordings +n +through units +n +model's speech +n", out)
   assert re.search(r"\n  en-anna +\d+\.\d +1 +\d+\.\d", out)
   written = json.loads((tmp_path / "all.json").read_text())
   assert "en-anna" in written["recordings"]["test"]["en"]["voices"]
   _, again, _ = command("--rescore")
   assert (
-    out[out.index("tts, both ears") : out.index("Listen:")].split("\nScored")[0]
-    == again[again.index("tts, both ears") : again.index("Listen:")].split("\nScored")[0]
+    out[out.index("tts, both recognizers") : out.index("Listen:")].split("\nScored")[0]
+    == again[again.index("tts, both recognizers") : again.index("Listen:")].split("\nScored")[0]
   )
 
 

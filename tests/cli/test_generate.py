@@ -283,7 +283,7 @@ def test_what_changes_needs_a_recording_and_a_span_is_two_numbers(opened, comman
     (("--task", "mt", "--text", "x", "--source", "xx"), "Unknown language 'xx'"),
     (
       ("--task", "mt", "--text", "x", "--num-beams", "0"),
-      "beams must be a whole number of at least 1",
+      "beams must be an integer of at least 1",
     ),
     (
       ("--task", "mt", "--text", "x", "--num-beams", "2", "--temperature", "1"),

@@ -74,7 +74,7 @@ def test_each_option_changes_its_field_and_leaves_the_others():
     (("--mesh", "fsdp"), "not 'fsdp' in 'fsdp'."),
     (("--mesh", "fsdp=0"), "not 'fsdp=0' in 'fsdp=0'."),
     (("--mesh", "data=-1,fsdp=-1"), "leaves more than one mesh axis open (data=-1, fsdp=-1"),
-    (("--micro-batch-tokens", "1k"), "--micro-batch-tokens takes a whole number or none, not '1k'"),
+    (("--micro-batch-tokens", "1k"), "--micro-batch-tokens takes an integer or none, not '1k'"),
     (("--micro-batch-tokens", "0"), "micro_batch_tokens=0 must be at least 1"),
     (("--machine", "v5", "--mesh", "fsdp=2"), "Unknown machine 'v5'. Did you mean 'v5"),
     (("--machine", "mine.json"), "There is no file mine.json with a machine."),
@@ -95,8 +95,8 @@ def test_an_unknown_policy_lists_the_known_ones(capsys, option):
 
 def test_options_are_handed_on_as_they_were_given():
   line = ["--machine", "v5e", "--mesh", "fsdp=8", "--remat", "none", "--micro-batch-tokens", "64"]
-  assert hardware.given(asked(*line)) == line
-  assert hardware.given(asked()) == []
+  assert hardware.repeat_options(asked(*line)) == line
+  assert hardware.repeat_options(asked()) == []
 
 
 def test_what_a_command_reads_is_the_file_of_a_machine_and_no_name(tmp_path):

@@ -61,7 +61,7 @@ def test_no_workers_and_no_such_language_are_refused(manifest, capsys):
   with pytest.raises(SystemExit) as stop:
     main.main(["inspect", "data", path, "--workers", "0"])
   assert stop.value.code == 2
-  text = "argument --workers: expected a whole number of at least 1, not 0"
+  text = "argument --workers: expected an integer of at least 1, not 0"
   assert text in capsys.readouterr().err
   assert main.main(["inspect", "data", path, "--language", "english"]) == 2
   assert "language='english' is not a known language. Write 'en'." in capsys.readouterr().err

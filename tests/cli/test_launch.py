@@ -152,7 +152,7 @@ def test_a_missing_submit_command_is_an_error_and_nothing_is_written(folder, cap
       "--on tpu_vm also needs --accelerator, --runtime, --",
     ),
     ([*SLURM, "--zone", "z", *tail()], "--zone is an option of --on tpu_vm, not of --on slurm."),
-    (["--on", "slurm", "--nodes", "0", *tail()], "--nodes takes a whole number of at least 1, not"),
+    (["--on", "slurm", "--nodes", "0", *tail()], "--nodes takes an integer of at least 1, not"),
     ([*SLURM], "starts `audiopalm train`. End the command line with -- train CONFIG --workdir DIR"),
     ([*SLURM, "--", "evaluate", "--workdir", "run"], "not 'evaluate --workdir run'."),
     (

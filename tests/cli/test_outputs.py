@@ -144,11 +144,6 @@ READ = "which this command reads. Give it another name."
     (("import", "--from", "exported", "--workdir", "notes.txt/x"), "notes.txt is a file."),
     (("sweep", "plan.toml", "--workdir", "w", "--results", "notes.txt"), "takes a folder, but"),
     (("plan", "mine.py", "--topology", "cpu:1", "--json", "mine.py"), READ),
-    (
-      ("plan", "mine.py", "--topology", "cpu:1", "--rates", "c.json", "--json", "c.json"),
-      READ,
-    ),
-    (("plan", "--topology", "cpu:1", "--measure-rates", "mine.py"), "expected none, or JSON of"),
     (("launch", "--on", "slurm", "--nodes", "1", "--out", "there", "--", "train",
       "there/config.json", "--workdir", "w2", "--set", "steps=3"), READ),
     (("prepare", "mine.py", "--workdir", "w"), "would overwrite w/manifest.json, from which the"),
@@ -163,7 +158,6 @@ def test_an_output_that_is_an_input_is_refused_before_anything_is_written(
   (tmp_path / "w/manifest.json").write_text(json.dumps(audio) + "\n", encoding="utf-8")
   (tmp_path / "mine.py").write_text(CONFIG, encoding="utf-8")
   (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-  (tmp_path / "c.json").write_text("{}", encoding="utf-8")
   (tmp_path / "p.jsonl").write_text("{}\n{}\n", encoding="utf-8")
   (tmp_path / "plan.toml").write_text("[runs.one]\nconfig = 'mine.py'\n", encoding="utf-8")
   (tmp_path / "there").mkdir()

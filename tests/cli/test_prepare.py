@@ -33,6 +33,14 @@ def test_a_share_is_given_in_percent_or_as_a_fraction(line, asked, given, share)
   assert asked["max_bad"] == pytest.approx(share)
 
 
+def test_no_workers_are_this_process_which_has_the_accelerators(line, asked, capsys):
+  assert main.main([*line, "--workers", "0"]) == 0
+  assert asked["workers"] == 0
+  with pytest.raises(SystemExit):
+    main.main([*line, "--workers=-1"])
+  assert "--workers: expected a whole number of at least 0, not -1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", ["5", "-1%", "101%", "some", "nan", "", "%"])
 def test_what_is_no_share_is_refused_by_prepare_and_train(line, asked, capsys, given):
   for command in ("prepare", "train"):

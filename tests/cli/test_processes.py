@@ -93,7 +93,7 @@ def test_processes_that_multiply_in_several_types_are_refused(monkeypatch):
     processes.together, "gathered", lambda mine: [["bfloat16", None], mine, ["bfloat16", None]]
   )
   with pytest.raises(ConfigError) as error:
-    processes.agreed(settle)
+    processes.agree(settle)
   assert str(error.value) == (
     "The processes do not multiply in one type: bfloat16 on process 0, float32 on process 1. Start "
     "all of them with one --products, such as --products float32, which every CPU has."
@@ -104,7 +104,7 @@ def test_what_one_process_lacks_is_said_on_all(monkeypatch):
   fault = [None, "this CPU lacks it"]
   monkeypatch.setattr(processes.together, "gathered", lambda mine: [mine, fault])
   with pytest.raises(ConfigError, match="^Process 1: this CPU lacks it$"):
-    processes.agreed(lambda: (Machine(), "why"))
+    processes.agree(lambda: (Machine(), "why"))
 
 
 def test_a_run_of_one_process_is_left_as_any_command_is():

@@ -58,13 +58,14 @@ def swept(tmp_path, *options):
 
 
 def test_packages_that_are_trusted_go_to_every_command(called, tmp_path):
-  assert swept(tmp_path, "--seeds", "0", "--trust", "my_parts") == 0
+  assert swept(tmp_path, "--trust", "my_parts") == 0
   assert {line.split()[0] for line in called} == {"prepare", "train", "evaluate"}
   assert all(" --trust=my_parts" in line for line in called)
 
 
 def test_each_run_is_prepared_trained_and_evaluated_after_its_dependencies(called, tmp_path):
-  assert swept(tmp_path, "--seeds", "0", "--set", "captions=here") == 0
+  (tmp_path / "plan.toml").write_text(PLAN.replace("[0, 1]", "[0]"))
+  assert swept(tmp_path, "--set", "captions=here") == 0
   of_text = "text.py --workdir runs/text-0 --set=captions=here --set=seed=0"
   of_speech = (
     "speech.py --workdir runs/speech-0 --set=text_lm=runs/text-0 --set=captions=here --set=seed=0"
@@ -94,46 +95,15 @@ def test_finished_runs_are_not_repeated(called, tmp_path, capsys):
 
 
 def test_a_dependency_is_trained_again_on_another_machine(called, tmp_path):
-  swept(tmp_path, "--only", "text")
+  swept(tmp_path)
   (tmp_path / "runs").rename(tmp_path / "elsewhere")
+  (tmp_path / "results" / "speech-1.json").unlink()
   del called[:]
-  swept(tmp_path, "--seeds", "1")
+  swept(tmp_path)
   assert [line.split(" --")[0] for line in called] == [
     "prepare text.py", "train text.py",  # not evaluated again: its result exists
     "prepare speech.py", "train speech.py", "evaluate", "evaluate",
   ]  # fmt: skip
-
-
-def test_only_runs_the_requested_runs_and_their_dependencies(called, tmp_path):
-  swept(tmp_path, "--only", "speech", "--seeds", "1")
-  assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
-    "speech-1.json", "text-1.json",
-  ]  # fmt: skip
-
-
-def test_no_run_starts_after_the_time_limit(called, tmp_path, capsys):
-  swept(tmp_path, "--hours", "0")
-  assert called == [] and "no other run starts" in capsys.readouterr().out
-
-
-def test_a_launched_run_must_finish_before_the_next(called, tmp_path, capsys):
-  swept(tmp_path, "--seeds", "0", "--", "--on", "slurm", "--nodes", "2")
-  assert [line.split(" --workdir")[0] for line in called] == [
-    "prepare text.py", "launch --on slurm --nodes 2 -- train text.py",
-  ]  # fmt: skip
-  assert "waits for text-0, which is not finished" in capsys.readouterr().out
-  (tmp_path / "runs" / "text-0" / "launch").mkdir(parents=True)
-  del called[:]
-  swept(tmp_path, "--seeds", "0", "--", "--on", "slurm", "--nodes", "2")
-  assert [line.split()[0] for line in called] == ["prepare"]
-  assert "was submitted and is not finished" in capsys.readouterr().out
-
-
-def test_unknown_seeds_and_runs_are_refused(called, tmp_path, capsys):
-  assert swept(tmp_path, "--seeds", "7") == 2
-  assert "--seeds 7: the plan has none of these, only (0, 1)" in capsys.readouterr().err
-  assert swept(tmp_path, "--only", "large") == 2
-  assert "has no run 'large'" in capsys.readouterr().err
 
 
 def test_a_failed_command_ends_the_sweep_with_its_exit_code(monkeypatch):
@@ -161,7 +131,7 @@ def experiment(text_lm: str = "") -> Experiment:
     tokenizers=(tokenizers.text(size=320),),
     mixture=mixtures.blend((mixtures.text(corpus), 1.0)),
     model=models.tiny(width=64, layers=1),
-    evaluation=Evaluation(every_steps=2, rows=2, examples=4),
+    evaluation=Evaluation(every_steps=2, held_out_batch_rows=2, examples=4),
     data=Packed(row_length=64, batch_rows=2), steps=4, checkpoint_every_steps=2,
   )
   if not text_lm:

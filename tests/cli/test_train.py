@@ -65,7 +65,7 @@ def test_a_second_run_in_a_workdir_is_refused(line, tmp_path, monkeypatch, capsy
 
 
 def test_it_is_trained_where_the_experiment_says_that_it_stays(line, monkeypatch):
-  monkeypatch.setattr(train, "_prepare", lambda experiment, args: 75)
+  monkeypatch.setattr(train, "_prepare", lambda args: 75)
   assert main.main([*line, "--set", "export=none"]) == 75
 
 
@@ -76,14 +76,15 @@ def cpu_with(flags, monkeypatch, tmp_path):
 
 
 def begun(line, monkeypatch):
-  """Returns the machine that `train` would train on."""
-  began = []
-  monkeypatch.setattr(train, "_prepare", lambda experiment, args: 0)
-  monkeypatch.setattr(train.prepare, "open_prepared", lambda experiment, workdir, max_bad: None)
+  """Returns the machine that `train` would train on, once it opened the prepared data once."""
+  began, opened = [], []
+  open_prepared = lambda *given: opened.append(given) or opened  # noqa: E731
+  monkeypatch.setattr(train.prepare, "open_prepared", open_prepared)
   monkeypatch.setattr(
     loop, "run", lambda experiment, prepared, machine, *rest, **options: began.append(machine)
   )
   assert main.main([*line, "--set", "export=none"]) == 0
+  assert len(opened) == 1
   return began[0]
 
 
@@ -160,7 +161,7 @@ def test_a_wrong_option_of_the_machine_is_told_before_anything_is_done(line, tmp
 def test_prepare_is_told_of_the_machine_that_will_train(line, monkeypatch):
   commands = []
   ended = types.SimpleNamespace(wait=lambda: 75)
-  monkeypatch.setattr(train.prepare, "needed", lambda experiment, workdir: True)
+  monkeypatch.setattr(train.prepare, "open_if_ready", lambda experiment, workdir: None)
   start = lambda line, env: commands.append(line) or ended  # noqa: E731
   monkeypatch.setattr(subcommand.subprocess, "Popen", start)
   options = ["--machine", "cpu8", "--mesh", "data=8", "--remat", "full"]

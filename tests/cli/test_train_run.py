@@ -3,7 +3,6 @@
 One run of four steps in a folder, on one device, is what all others are held to.
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -15,12 +14,11 @@ import numpy as np
 import pytest
 
 import audiopalm
+from audiopalm import runs
 from audiopalm.cli import config as configs
 from audiopalm.cli import main
-from audiopalm.data import files, loader, prepare, store
+from audiopalm.data import loader, prepare, store
 from audiopalm.errors import EXIT_DONE, EXIT_REQUEUE, EXIT_USER
-from audiopalm.parts import runs
-from audiopalm.planning import topology
 
 CONFIG = """
 from audiopalm.data.corpora import SyntheticTranslations
@@ -38,7 +36,10 @@ def experiment():
     mixture=mixtures.blend((mixtures.mt(corpus), 1.0)),
     model=models.tiny(width=128, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2, decay="constant"),
-    evaluation=Evaluation(every_steps=2, rows=8, examples=2, batch_rows=8, max_output_rows=8),
+    evaluation=Evaluation(
+      every_steps=2, held_out_batch_rows=8, examples=2,
+      decode_batch_rows=8, max_output_rows=8,
+    ),  # fmt: skip
     data=Packed(row_length=64, batch_rows=8),
     steps=4,
     checkpoint_every_steps=2,
@@ -92,7 +93,7 @@ def losses(workdir):
     ),
     (
       ["--remat", "full", "--attention", "xla", "--micro-batch-tokens", "128"],
-      "xla attention, remat full, 4 micro-batches a step",
+      "xla attention, remat full, 4 micro-batches per step",
     ),
   ],
 )
@@ -134,13 +135,9 @@ def test_eight_functions_lie_between_main_and_the_model(config, prepared, monkey
 def test_what_plan_wrote_trains_and_another_mesh_goes_on_from_it(
   config, straight, prepared, tmp_path, capsys
 ):
-  chip = topology.Chip("cpu:8", 1e10, 2**34, 1e10, 1e9, 0.0, 0, 1e-4, "this test")
-  files.write_json(tmp_path / "rates.json", {"chip": dataclasses.asdict(chip)})
   plan = ["plan", config, "--topology", "cpu:8", "--mesh", "data=4,tensor=2", "--remat", "full"]
   found = tmp_path / "plan.json"
-  assert (
-    main.main([*plan, "--rates", str(tmp_path / "rates.json"), "--json", str(found)]) == EXIT_DONE
-  )
+  assert main.main([*plan, "--json", str(found)]) == EXIT_DONE
   first = ["--machine", str(found), "--set", "steps=2"]
   assert train(config, prepared, *first) == EXIT_DONE
   said = capsys.readouterr().out

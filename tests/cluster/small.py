@@ -27,7 +27,7 @@ def experiment():
     mixture=mixtures.blend((mixtures.text(corpus), 1.0)),
     model=models.tiny(width=64, layers=1),
     optimizer=optim.adamw(peak_lr=1e-3, warmup_steps=2),
-    evaluation=Evaluation(every_steps=100, rows=8),
+    evaluation=Evaluation(every_steps=100, held_out_batch_rows=8),
     data=Packed(row_length=64, batch_rows=8),
     steps={STEPS},
     checkpoint_every_steps=50,

@@ -144,7 +144,7 @@ def test_the_command_prints_a_line_per_check_and_ends_with_2_where_one_is_wrong(
     with pytest.raises(SystemExit) as stop:
       main.main([*command, option, "0"])
     assert stop.value.code == 2
-    text = f"argument {option}: expected a whole number of at least 1, not 0\n"
+    text = f"argument {option}: expected an integer of at least 1, not 0\n"
     assert capsys.readouterr().err.endswith(text)
   assert main.main([*command, "--topology", "v5e"]) == 2
   assert (

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from audiopalm.parts import runs
+from audiopalm import runs
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

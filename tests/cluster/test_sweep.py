@@ -101,7 +101,7 @@ def test_a_score_has_a_path_with_quotes_around_dotted_names():
 @pytest.mark.parametrize(
   ("old", "new", "text"),
   [
-    ("seeds = [0, 1, 2]", "seeds = [-1]", r"seeds=\[-1\] must be whole numbers"),
+    ("seeds = [0, 1, 2]", "seeds = [-1]", r"seeds=\[-1\] must be integers"),
     ("seeds =", "seed =", "the plan has unknown keys: seed. Known: compare, earlier"),
     ('like = "base"', 'like = "scratch"', "run 'scratch' is like 'scratch', which must be another"),
     ('like = "base"', "", "run 'scratch' has neither a config nor a run that it is like"),

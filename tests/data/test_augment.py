@@ -32,6 +32,9 @@ def test_word_times_follow_the_speed_and_the_other_role_is_untouched(record):
   assert augment.SPEEDS[0] - 0.01 < speed < augment.SPEEDS[1] + 0.01
   assert after.words[-1].end_s == pytest.approx(before.words[-1].end_s / speed, rel=1e-3)
   assert after.text == before.text
+  timed = dataclasses.replace(before, phones=before.words)
+  timed = dataclasses.replace(record, utterances={**record.utterances, "source": timed})
+  assert augment.variant(timed, 2, "source").utterances["source"].phones == after.words
   assert copy.utterances["target"] is record.utterances["target"]
 
 

@@ -139,9 +139,9 @@ def test_shapes_are_those_of_the_batches(prepared, experiment):
 
 def test_a_prepared_run_is_found_again_and_other_seconds_prepare_nothing_anew(experiment, tmp_path):
   prepare.prepare(experiment, tmp_path, workers=0)
-  assert not prepare.needed(experiment, tmp_path)
+  assert prepare.open_if_ready(experiment, tmp_path)
   longer = type(experiment)(**{**vars(experiment), "data": dataclasses.replace(DATA, seconds=0.3)})
-  assert not prepare.needed(longer, tmp_path)
+  assert prepare.open_if_ready(longer, tmp_path)
 
 
 def test_a_corpus_without_long_recordings_is_named(experiment, prepared):
@@ -173,10 +173,23 @@ def test_the_records_of_a_step_are_named_but_its_tokens_cannot_be_shown(prepared
     past.batch(prepared, experiment, 1)
 
 
-def test_a_stream_without_a_rate_cannot_be_cut(prepared):
+def test_a_stream_without_a_rate_is_whole_or_not_there(prepared):
   task = mixtures.speech(prepared.tasks[0].corpus, streams=("text",))
-  with pytest.raises(ConfigError, match="'text' has no fixed rate, so a clip cannot hold"):
-    DATA.streams(prepared.space, [task])
+  feed = clips.ClipFeed(prepared, (task,), "train")
+  entries, held = prepared.entries(task, "train"), 0
+  for row in range(feed.rows[0]):
+    place = RowPlace(0, row, 0, 7)
+    said = entries[feed.records(place)[0]].utterances["source"]
+    text_T = feed.batch([place]).streams["text"][0]
+    assert len(text_T) == round(0.2 * clips.WHOLE_HZ)
+    ids = said.streams["text"]
+    if said.seconds <= 0.2 and len(ids) <= len(text_T):
+      held += 1
+      np.testing.assert_array_equal(text_T[: len(ids)], ids)
+      assert (text_T[len(ids) :] == HOLE).all()
+    else:
+      assert (text_T == HOLE).all()
+  assert 0 < held < feed.rows[0]
 
 
 def test_spans_that_cannot_be_say_why():

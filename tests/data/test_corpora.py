@@ -126,11 +126,9 @@ def test_unknown_topic_names_the_topics():
 
 
 def test_counts_out_of_range_say_the_range():
-  assert "voices=13 must be a whole number, 1 to 12" in said(corpora.Synthetic, voices=13)
-  assert "train_records=0 must be a whole number, 1 or more" in said(
-    corpora.Synthetic, train_records=0
-  )
-  assert "variants=1.5 must be a whole number" in said(corpora.SpokenDigit, variants=1.5)
+  assert "voices=13 must be an integer, 1 to 12" in said(corpora.Synthetic, voices=13)
+  assert "train_records=0 must be an integer, 1 or more" in said(corpora.Synthetic, train_records=0)
+  assert "variants=1.5 must be an integer" in said(corpora.SpokenDigit, variants=1.5)
 
 
 def test_unknown_speaker_names_the_speakers():
@@ -178,9 +176,9 @@ def test_a_synthesizer_that_lacks_a_language_says_what_it_speaks():
     corpora.Synthetic, synthesizer=PROGRAM, languages=("en", "de"), voices=2, held_out_voices=0
   )
   assert "synthesizer 'program' does not speak 'de': it speaks en, fr. Choose another" in text
-  assert "voices=12 must be a whole number, 1 to 2" in said(corpora.Synthetic, **ENGLISH)
+  assert "voices=12 must be an integer, 1 to 2" in said(corpora.Synthetic, **ENGLISH)
   text = said(corpora.Synthetic, **ENGLISH, voices=2, held_out_voices=1)
-  assert "held_out_voices=1 must be a whole number, 0 to 0" in text
+  assert "held_out_voices=1 must be an integer, 0 to 0" in text
 
 
 @dataclasses.dataclass(frozen=True)

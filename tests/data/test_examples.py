@@ -13,12 +13,11 @@ from audiopalm.types import HOLE, Grid
 def grid(tokens, weights):
   tokens_LK = np.array(tokens, np.int32)[:, None]
   weights_LK = np.array(weights, np.float32)[:, None]
-  return Grid(tokens_LK, weights_LK, np.zeros(len(tokens), np.int32))
+  return Grid(tokens_LK, weights_LK, np.zeros(len(tokens), np.int32), prompt_rows=2)
 
 
 def test_a_piece_is_the_prompt_and_some_predicted_rows():
   whole = grid([9, 8, 1, 2, 3, 4, 5], [0, 0, 1, 1, 1, 1, 1])
-  assert examples.prompt_rows(whole) == 2
   first, last = examples.piece(whole, 0, 5), examples.piece(whole, 3, 4)
   assert first.tokens_LK.ravel().tolist() == [9, 8, 1, 2, 3]
   assert last.tokens_LK.ravel().tolist() == [9, 8, 4, 5]

@@ -8,27 +8,25 @@ from audiopalm.tokenizers.units import KMeansUnits
 from audiopalm.types import Utterance
 
 
-def sampled(corpora, workers=0):
+def sampled(corpora, workers=0, audio_s=10.0):
   with executors.Local(workers) as executor:
-    return fitting.sample(corpora, executor)
+    return fitting.sample(corpora, executor, audio_s)
 
 
 @pytest.mark.long
-def test_the_sample_is_the_same_for_any_number_of_workers(small, monkeypatch):
-  monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
+def test_the_sample_is_the_same_for_any_number_of_workers(small):
   one, two = (sampled([small.SmallCorpus(200)], workers) for workers in (1, 2))
   assert [said.text for said in one] == [said.text for said in two]
   np.testing.assert_array_equal(one[0].wave_S, two[0].wave_S)
 
 
 def test_speech_is_bounded_by_its_length_and_text_by_records(small, monkeypatch):
-  monkeypatch.setattr(fitting, "AUDIO_S", 10.0)
   monkeypatch.setattr(fitting, "RECORDS", 150)
   spoken, written = small.SmallCorpus(200), small.SmallCorpus(200, spoken=False)
   utterances = sampled([spoken, written])
   seconds = sum(len(said.wave_S) / said.rate_hz for said in utterances if said.wave_S is not None)
   job_s = fitting.JOB_RECORDS * 2 * 0.4
-  assert 5.0 <= seconds <= 5.0 + job_s  # half of AUDIO_S: there are two corpora
+  assert 5.0 <= seconds <= 5.0 + job_s  # half of 10 s: there are two corpora
   assert sum(said.wave_S is None for said in utterances) == 2 * 150
 
 
@@ -59,7 +57,7 @@ def test_a_corpus_of_which_nothing_can_be_used_says_why(small):
 def test_fitted_tokenizers_are_found_again_until_settings_or_corpora_change(small, tmp_path):
   corpus, settings = small.SmallCorpus(6), (small.Letters(), small.Crossings())
   with executors.Local(0) as executor:
-    fitted = fitting.fit(settings, (corpus,), tmp_path, executor)
+    fitted = fitting.fit(settings, (corpus,), executor)
   assert not list(tmp_path.iterdir())  # nothing is written before the manifest is checked
   fitting.save(fitted, settings, (corpus,), tmp_path)
   found = fitting.load(settings, (corpus,), tmp_path)
@@ -74,7 +72,7 @@ def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, monkeypatch):
 
   def fit(name, *settings):
     with executors.Local(0) as executor:
-      return fitting.fit(settings, (corpus,), tmp_path / name, executor, shared)
+      return fitting.fit(settings, (corpus,), executor, shared)
 
   first = fit("a", small.Letters(), small.Crossings())
   fit("b", small.Letters(extra=1))
@@ -83,6 +81,23 @@ def test_runs_that_share_tokenizers_fit_each_once(small, tmp_path, monkeypatch):
   assert list(again) == ["units", "text"]
   assert {name: t.spec for name, t in again.items()} == {n: t.spec for n, t in first.items()}
   assert not (tmp_path / "c").exists()
+
+
+def test_a_tokenizer_may_ask_for_more_speech(small, tmp_path, monkeypatch):
+  corpus, asked = small.SmallCorpus(6), []
+  sample = fitting.sample
+  monkeypatch.setattr(fitting, "sample", lambda *args: asked.append(args[2]) or sample(*args))
+
+  def fit(*settings):
+    with executors.Local(0) as executor:
+      fitting.fit(settings, (corpus,), tmp_path / "run", executor, tmp_path)
+
+  fit(small.Letters())
+  monkeypatch.setattr(small.Crossings, "sample_s", 7_200.0, raising=False)
+  fit(small.Letters(), small.Crossings())
+  monkeypatch.setattr(small.Crossings, "sample_s", 60.0)
+  fit(small.Crossings())
+  assert asked == [fitting.AUDIO_S, 7_200.0, fitting.AUDIO_S]
 
 
 def test_what_is_made_from_other_files_at_the_same_place_is_not_shared(
@@ -95,9 +110,9 @@ def test_what_is_made_from_other_files_at_the_same_place_is_not_shared(
   )
   source_digest = staticmethod(lambda: digests.pop(0))
   monkeypatch.setattr(small.Letters, "source_digest", source_digest, raising=False)
-  for run in "abc":
+  for _ in range(3):
     with executors.Local(0) as executor:
-      fitting.fit((small.Letters(),), (corpus,), tmp_path / run, executor, shared)
+      fitting.fit((small.Letters(),), (corpus,), executor, shared)
   assert len(list(shared.iterdir())) == 2
 
 
@@ -108,7 +123,7 @@ def test_what_a_tokenizer_lacks_is_said_before_a_recording_is_read(small, tmp_pa
   monkeypatch.setattr(small.Crossings, "check", check)
   monkeypatch.setattr(fitting, "sample", lambda *args: pytest.fail("recordings were read"))
   with executors.Local(0) as executor, pytest.raises(ConfigError, match="Crossings needs a file."):
-    fitting.fit((small.Letters(), small.Crossings()), (), tmp_path, executor)
+    fitting.fit((small.Letters(), small.Crossings()), (), executor)
 
 
 def test_a_damaged_tokenizer_is_not_taken_for_a_fitted_one(small, tmp_path):

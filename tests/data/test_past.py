@@ -5,7 +5,7 @@ import pytest
 import rich.console
 import soundfile
 
-from audiopalm.data import loader, past
+from audiopalm.data import loader, packed, past
 from audiopalm.errors import ConfigError
 from audiopalm.types import HOLE
 
@@ -32,6 +32,14 @@ def test_a_batch_is_that_of_the_loader_and_its_words_are_the_records(prepared, e
     texts = {f"{role}.text": one.text for role, one in entry.utterances.items()}
     for name, value in each.streams.items():
       assert not isinstance(value, str) or value == texts[name]
+
+
+def test_the_grids_of_a_batch_are_made_once(prepared, experiment_of, monkeypatch):
+  places, grids = [], packed.PackedFeed.grids
+  counted = lambda self, place: places.append(place) or grids(self, place)  # noqa: E731
+  monkeypatch.setattr(packed.PackedFeed, "grids", counted)
+  past.batch(prepared, experiment_of(), 6)
+  assert len(places) == experiment_of().data.batch_rows
 
 
 def test_what_a_run_was_given_is_held_against_it(prepared, experiment_of):

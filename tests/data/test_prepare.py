@@ -7,7 +7,7 @@ import pytest
 from audiopalm import layouts
 from audiopalm.data import cache, corpora, files, fitting, lock, packed, prepare, streams
 from audiopalm.data.packed import Packed
-from audiopalm.errors import DataError, TokenSpaceError
+from audiopalm.errors import ConfigError, DataError, TokenSpaceError
 from audiopalm.parts import mixtures, tokenizers
 
 
@@ -63,6 +63,18 @@ def test_prepare_again_changes_nothing(few, tmp_path):
   assert changed_times(tmp_path) == times
 
 
+def test_a_tokenizer_is_loaded_once_where_it_is_needed(few, small, tmp_path, monkeypatch):
+  load, loads = small.Letters.load, []
+  counted = lambda self, folder: loads.append(folder) or load(self, folder)  # noqa: E731
+  monkeypatch.setattr(small.Letters, "load", counted)
+  prepare.prepare(few, tmp_path, workers=0)
+  fitting_loads = len(loads)
+  prepare.prepare(few, tmp_path, workers=0)
+  assert len(loads) == fitting_loads + 1
+  prepare.open_prepared(few, tmp_path)
+  assert len(loads) == fitting_loads + 2
+
+
 def test_prepare_goes_on_after_the_shards_that_are_finished(few, tmp_path, monkeypatch):
   monkeypatch.setattr(prepare, "SHARD_RECORDS", 5)
   prepare.prepare(few, tmp_path / "whole", workers=0)
@@ -79,7 +91,7 @@ def test_prepare_goes_on_after_the_shards_that_are_finished(few, tmp_path, monke
     prepare.prepare(few, tmp_path / "cut", workers=0)
   times = changed_times(tmp_path / "cut")
   assert len(times) == 2
-  assert prepare.needed(few, tmp_path / "cut")
+  assert not prepare.open_if_ready(few, tmp_path / "cut")
   monkeypatch.setattr(streams, "tokenize_shard", tokenize)
   prepare.prepare(few, tmp_path / "cut", workers=0)
   assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
@@ -177,7 +189,7 @@ def test_another_manifest_is_refused_only_beside_a_checkpoint(few, small, tmp_pa
   (tmp_path / "checkpoints" / "10").rmdir()
   prepared = prepare.prepare(few, tmp_path, workers=0)
   assert prepared.space.streams["text"].sizes == (97,)
-  assert not prepare.needed(few, tmp_path)
+  assert prepare.open_if_ready(few, tmp_path)
 
 
 def test_open_gives_what_prepare_gave(few, tmp_path):
@@ -193,17 +205,17 @@ def test_open_gives_what_prepare_gave(few, tmp_path):
 
 
 def test_needed_until_everything_is_there(few, tmp_path):
-  assert prepare.needed(few, tmp_path)
+  assert not prepare.open_if_ready(few, tmp_path)
   prepared = prepare.prepare(few, tmp_path, workers=0)
-  assert not prepare.needed(few, tmp_path)
+  assert prepare.open_if_ready(few, tmp_path)
   index = next(prepared.rows_dir.glob("asr-train-*"))
   whole = index.read_bytes()
   index.unlink()
-  assert prepare.needed(few, tmp_path)
+  assert not prepare.open_if_ready(few, tmp_path)
   index.write_bytes(whole)
-  assert not prepare.needed(few, tmp_path)
+  assert prepare.open_if_ready(few, tmp_path)
   next(prepared.folder(few.corpora[0]).glob("train-*.json")).unlink()
-  assert prepare.needed(few, tmp_path)
+  assert not prepare.open_if_ready(few, tmp_path)
 
 
 def test_open_says_what_is_wrong(few, small, tmp_path):
@@ -245,7 +257,7 @@ def test_a_damaged_manifest_file_is_refused(few, tmp_path):
 
 
 def test_an_unknown_task_is_named(prepared):
-  with pytest.raises(Exception, match="Unknown task 'tts'. This run has asr, s2st, continuation"):
+  with pytest.raises(ConfigError, match="Unknown task 'tts'. This run was trained on: asr, s2st"):
     prepared.task("tts")
 
 
@@ -296,7 +308,7 @@ def test_a_damaged_shard_is_made_again_and_no_other(few, tmp_path, monkeypatch):
   whole, times = files_of(tmp_path), changed_times(tmp_path)
   damaged = sorted(prepared.folder(few.corpora[0]).glob("train-*.arrayrecord"))[1]
   os.truncate(damaged, 2**16)
-  assert prepare.needed(few, tmp_path)
+  assert not prepare.open_if_ready(few, tmp_path)
   prepare.prepare(few, tmp_path, workers=0)
   assert files_of(tmp_path) == whole
   after = changed_times(tmp_path)

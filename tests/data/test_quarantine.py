@@ -37,7 +37,7 @@ def test_more_than_the_limit_is_an_error_with_counts_reasons_and_examples(faulty
   assert kinds[0].strip().startswith("2 x silent. small/train/000003 (source): silent: its largest")
   assert kinds[1].strip().startswith("1 x unknown language 'xx'. small/train/000011 (source): ")
   assert len(kinds) == 2 and "or allow more with --max-bad" in last
-  assert not (tmp_path / "prepare.json").exists() and prepare.needed(faulty, tmp_path)
+  assert not (tmp_path / "prepare.json").exists() and not prepare.open_if_ready(faulty, tmp_path)
 
 
 def test_a_higher_limit_goes_on_with_what_was_finished(faulty, tmp_path):
@@ -50,9 +50,10 @@ def test_a_higher_limit_goes_on_with_what_was_finished(faulty, tmp_path):
 
 def test_a_prepared_run_is_held_against_the_limit_too(faulty, tmp_path):
   prepare.prepare(faulty, tmp_path, workers=0)
-  prepare.open_prepared(faulty, tmp_path, max_bad=0.15)
+  prepared = prepare.open_prepared(faulty, tmp_path)
+  summary.check_left_out(prepared, 0.15)
   with pytest.raises(DataError, match=r"train: 3 of 20 records \(15.00%\)"):
-    prepare.open_prepared(faulty, tmp_path, max_bad=0.149)
+    summary.check_left_out(prepared, 0.149)
 
 
 def test_a_record_counts_once_however_many_of_its_variants_were_left_out(

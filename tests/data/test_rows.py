@@ -117,7 +117,7 @@ def test_pieces_of_a_cut_record_are_its_prompt_and_all_its_predicted_rows(prepar
   assert chosen.lengths_N.max() <= 30
   number = int(np.argmax(lengths_N))
   whole = source.grid(source.entries[number])
-  prompt = examples.prompt_rows(whole)
+  prompt = whole.prompt_rows
   pieces = list(rows.realized(source, chosen[chosen.records_N == number]))
   assert len(pieces) > 1
   for piece in pieces:

@@ -44,6 +44,28 @@ def test_a_shard_holds_its_records_in_order(shard_of, small):
   np.testing.assert_array_equal(found[0].streams["source.units"], expected)
 
 
+def test_records_are_encoded_together_and_written_as_one_by_one(shard_of, small, monkeypatch):
+  shard = shard_of(small.SmallCorpus(train_records=8, faults=((2, "silent"), (5, "no words"))))
+  monkeypatch.setattr(streams, "BATCH", 1)
+  streams.tokenize_shard(shard)
+  one_by_one = shard.path.read_bytes(), cache.sidecar(shard.path)
+  sizes = []
+
+  def encode_batch(self, utterances):
+    sizes.append(len(utterances))
+    return [self.encode(utterance) for utterance in utterances]
+
+  monkeypatch.setattr(small.FittedCrossings, "encode_batch", encode_batch, raising=False)
+  for records, seconds, expected in ((3, 1e3, [6, 6, 2]), (64, 1e3, [14]), (64, 1e-3, [2] * 7)):
+    monkeypatch.setattr(streams, "BATCH", records)
+    monkeypatch.setattr(streams, "BATCH_S", seconds)
+    shard.path.unlink()
+    streams.tokenize_shard(shard)
+    assert sizes == expected  # two roles each
+    assert (shard.path.read_bytes(), cache.sidecar(shard.path)) == one_by_one
+    sizes.clear()
+
+
 def test_a_recording_with_the_words_of_its_translation_alone_has_no_text_stream(shard_of, small):
   shard = shard_of(small.SmallCorpus(train_records=2, faults=((1, "no words"),)))
   streams.tokenize_shard(shard)

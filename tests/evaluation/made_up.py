@@ -11,7 +11,7 @@ import numpy as np
 
 from audiopalm import layouts
 from audiopalm.audio import waveform
-from audiopalm.data import cache
+from audiopalm.data import cache, prepared
 from audiopalm.data.corpora import Synthetic
 from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
@@ -119,6 +119,8 @@ class Entries:
 
 
 class Prepared:
+  task = prepared.Prepared.task
+
   def __init__(self, experiment):
     self.tasks = experiment.tasks
     self.tokenizers = {"text": Text(), "units": Tones()}
@@ -145,7 +147,7 @@ def trained(*builders, corpus=CORPUS, row_length=ROW_LENGTH, **changes):
   values = {
     "name": "made up", "tasks": tasks, "corpora": (corpus,), "layout": layouts.Chain(),
     "data": Packed(row_length=row_length, batch_rows=4), "seed": 0,
-    "evaluation": Evaluation(examples=4, batch_rows=8, max_output_rows=64),
+    "evaluation": Evaluation(examples=4, decode_batch_rows=8, max_output_rows=64),
   }  # fmt: skip
   values |= changes
   experiment = dataclasses.make_dataclass("Experiment", values)(**values)

@@ -35,7 +35,7 @@ def command(tmp_path, made_up):
 def test_another_recognizer_hears_where_no_task_transcribes_and_the_rules_name_it(
   evaluate, command, tmp_path
 ):
-  how = Evaluation(examples=1, batch_rows=8, max_output_rows=64)
+  how = Evaluation(examples=1, decode_batch_rows=8, max_output_rows=64)
   scores = evaluate(mixtures.tts, recognizer=command, compared=False, evaluation=how)
   assert (scores["tts"]["independent_wer"], scores["tts"]["examples"]) == (0, 2)
   assert "wer" not in scores["tts"]
@@ -73,7 +73,7 @@ def tonal(made_up):
   return lambda **changes: Tonal(hear_units, **changes)
 
 
-FEW = Evaluation(examples=4, batch_rows=8, max_output_rows=64)
+FEW = Evaluation(examples=4, decode_batch_rows=8, max_output_rows=64)
 
 
 def test_both_ears_score_the_same_speech_and_the_runs_own_is_as_without_the_other(evaluate, tonal):

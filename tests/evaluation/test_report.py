@@ -132,7 +132,7 @@ def test_both_ears_stand_in_a_table_of_their_own_that_fits_into_80_columns():
   names = ("wer", "cer", "independent_wer", "independent_raw_wer", "independent_cer")
   values = dict(zip(names, (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)) | {"examples": 600}
   text = drawn({"tts": values, "held_out_voices": {}, "baselines": {}})
-  own, both = text.split("tts, both ears")
+  own, both = text.split("tts, both recognizers")
   assert "indep." not in own and max(map(len, text.splitlines())) <= 80
   head, row = both.splitlines()[:2]
   assert re.split("  +", head.strip()) == [

@@ -120,7 +120,7 @@ def test_meters_read_every_output_and_their_rules_and_intervals_stand_with_the_s
   )
   alike = listeners.Command("similarity", f"{sys.executable} {script} {{wav}} {{reference}}")
   opinion = listeners.Command("mos", "echo 3.5 {wav}")
-  how = Evaluation(examples=2, batch_rows=8, max_output_rows=64)
+  how = Evaluation(examples=2, decode_batch_rows=8, max_output_rows=64)
   with pytest.raises(DataError, match="expected a number to be printed, but it was '3.5 /"):
     evaluate(mixtures.tts, meters=[opinion], compared=False, evaluation=how)
   scores = evaluate(mixtures.tts, meters=[alike], evaluation=how)
@@ -138,7 +138,7 @@ def test_what_a_meter_cannot_read_is_counted_and_left_out_of_the_mean(evaluate, 
     [listeners.Measurement(None, "too short"), *map(listeners.Measurement, (2.0, 3.0, 4.0) * 9)]
   )
   monkeypatch.setattr(listeners.Command, "hear", lambda self, recording: next(readings))
-  how = Evaluation(examples=2, batch_rows=8, max_output_rows=64)
+  how = Evaluation(examples=2, decode_batch_rows=8, max_output_rows=64)
   opinion = listeners.Command("mos", "true {wav}")
   scores = evaluate(mixtures.tts, meters=[opinion], compared=False, evaluation=how)["tts"]
   assert (scores["mos"], scores["unmeasured"], scores["examples"]) == (3, 1, 4)
@@ -273,7 +273,7 @@ def test_answers_are_looked_for_as_the_config_says_and_the_rules_say_how(evaluat
     return answer(trained, task, prompts, **options)
 
   monkeypatch.setattr(prompting, "continuations", noted)
-  how = Evaluation(examples=4, batch_rows=8, max_output_rows=64, beams=3, length_penalty=1.0)
+  how = Evaluation(examples=4, decode_batch_rows=8, max_output_rows=64, beams=3, length_penalty=1.0)
   scores = evaluate(mixtures.mt, mixtures.continuation, evaluation=how)
   assert set(asked) == {Beams(3, 1.0)}
   assert scores["mt"]["rules"]["decoding"] == "beam search, 3 beams, length penalty 1"

@@ -1,6 +1,10 @@
 import numpy as np
 
-from audiopalm.evaluation import suites, trials
+from audiopalm import layouts
+from audiopalm.evaluation import speech, suites, trials
+from audiopalm.inference import prompting
+from audiopalm.inference.sampling import Sampling
+from audiopalm.layouts import placing
 from audiopalm.parts import mixtures
 
 
@@ -76,3 +80,25 @@ def test_records_without_what_the_task_needs_are_not_asked(made_up, monkeypatch)
   trial = next(trials.trials(run, kinds(run)))
   asked = [int(one.entry.id[-3:]) for one in trial.questions]
   assert len(asked) == 8 and not lacking_N[asked].any()
+
+
+def test_a_prompt_is_the_beginning_of_its_grid_and_is_not_realized_again(
+  made_up, tmp_path, monkeypatch
+):
+  run = made_up.trained(mixtures.asr)
+  trial = next(trials.trials(run, kinds(run)))
+  layout, prompts = prompting.asked_layout(run.experiment.layout, trial.task), []
+
+  def decode(trained, task, asked, *rest):
+    prompts.extend(asked)
+    return [prompting.Continuation({}, 0.0, 0, True)] * len(asked)
+
+  monkeypatch.setattr(trials.speech, "decode", decode)
+  monkeypatch.setattr(trials.likelihoods, "of_examples", lambda trained, grids: [{}] * len(grids))
+  with monkeypatch.context() as patched:
+    patched.delattr(placing, "_write")
+    trials.answer(run, trial, speech.Listening(run, tmp_path, None), Sampling())
+  assert len(prompts) == len(trial.questions)
+  for prompt, question in zip(prompts, trial.questions, strict=True):
+    expected = layouts.prompt(layout, question.streams, question.tag, run.prepared.space)
+    np.testing.assert_array_equal(prompt.grid.tokens_LK, expected.tokens_LK)

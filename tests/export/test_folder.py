@@ -52,6 +52,18 @@ def test_a_run_whose_text_tokenizer_came_from_another_run_comes_back(run, tmp_pa
   assert_equal_runs(folder.read(tmp_path / "out"), taken)
 
 
+def test_variables_of_the_objective_come_back_to_the_bit(run, tmp_path):
+  codebook = {"counts": np.arange(3, dtype=np.float32), "table": np.full((3, 2), 0.1)}
+  variables = {"codebook": codebook, "step": np.int32(7)}
+  folder.write(tmp_path / "out", dataclasses.replace(run[0], variables=variables), run[1])
+  found = folder.read(tmp_path / "out")
+  assert_equal_runs(found, run[0])
+  assert same(found.variables, variables)
+  (tmp_path / "out" / "variables.safetensors").unlink()
+  with pytest.raises(CheckpointError, match="variables.safetensors is missing or damaged"):
+    folder.read(tmp_path / "out")
+
+
 def contents(folder):
   return {
     path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()

@@ -45,7 +45,7 @@ PLAIN = {
   "an attention soft-cap alone": dict(attention_softcap=5.0),
   "a final soft-cap alone": dict(final_softcap=5.0),
   "another query scale": dict(query_scale=0.3),
-  "a query scale that is no root of a whole number": GEMMA_2 | dict(query_scale=0.3),
+  "a query scale that is no root of an integer": GEMMA_2 | dict(query_scale=0.3),
   "biases and query norms": dict(qkv_bias=True, qk_norm=True),
   "offset norms without scaled embeddings": dict(norm_offset=True),
   "scaled positions under windows": GEMMA_2 | dict(rope_scaling=rotary.LinearScaling(2.0)),

@@ -98,7 +98,7 @@ def exported(run, tmp_path_factory):
 def ours(small, run, task_name, streams, tag, sampling=None):
   exported, prepared = run
   task = prepared.task(task_name)
-  layout = prompting.asked_layout(exported.experiment, task)
+  layout = prompting.asked_layout(exported.experiment.layout, task)
   prompt = layouts.prompt(layout, streams, tag, prepared.space)
   model = exported.experiment.model.build(prepared.space)
   with jax.default_matmul_precision("highest"):

@@ -7,7 +7,7 @@ import pytest
 
 from audiopalm.errors import ConfigError, RecordError
 from audiopalm.inference import alignment, ctc
-from audiopalm.inference.alignment import Span, SpokenText
+from audiopalm.inference.alignment import IdSpan, SpokenText
 from audiopalm.objectives.clip_losses import ClipLosses
 from audiopalm.objectives.ctc import CTC
 from audiopalm.objectives.masked_units import MaskedUnits
@@ -36,10 +36,14 @@ class Pronouncing:
 def test_phonemes_are_of_words_and_a_word_without_is_joined_to_the_one_before():
   made = alignment.targets(said("ten of the men"), Pronouncing())
   assert [Pronouncing.symbols[id_] for id_ in made.ids_N] == list("tɛn|ʌvðə|mɛn")
-  assert made.words == (Span(("ten",), 0, 3), Span(("of", "the"), 4, 8), Span(("men",), 9, 12))
-  assert made.phones[3] == Span(("ʌ",), 4, 5)
+  assert made.words == (
+    IdSpan(("ten",), 0, 3),
+    IdSpan(("of", "the"), 4, 8),
+    IdSpan(("men",), 9, 12),
+  )
+  assert made.phones[3] == IdSpan(("ʌ",), 4, 5)
   first = alignment.targets(said("the ten"), Pronouncing())
-  assert first.words == (Span(("the", "ten"), 0, 3),)
+  assert first.words == (IdSpan(("the", "ten"), 0, 3),)
 
 
 def test_punctuation_is_no_word():
@@ -67,8 +71,8 @@ def test_boundaries_lie_between_what_is_shown_and_pauses_are_left_out():
   path = [-1, 0, -1, -1, 1, 2] + [-1] * 11 + [3, -1, -1]
   wanted = SpokenText(
     np.arange(4),
-    (Span(("a",), 0, 2), Span(("of", "them"), 3, 4)),
-    (Span(("x",), 0, 1), Span(("y",), 1, 2), Span(("z",), 3, 4)),
+    (IdSpan(("a",), 0, 2), IdSpan(("of", "them"), 3, 4)),
+    (IdSpan(("x",), 0, 1), IdSpan(("y",), 1, 2), IdSpan(("z",), 3, 4)),
   )
   words, phones = alignment.times(np.array(path), wanted, state_s=0.02)
   # x is shown from 0.02 to 0.04, y from 0.08 to 0.10, z from 0.34 to 0.36; the end is at 0.40.
@@ -86,7 +90,7 @@ def test_boundaries_lie_between_what_is_shown_and_pauses_are_left_out():
 
 
 def test_neighbors_without_a_pause_meet_in_the_middle():
-  wanted = SpokenText(np.arange(2), (Span(("a",), 0, 1), Span(("b",), 1, 2)))
+  wanted = SpokenText(np.arange(2), (IdSpan(("a",), 0, 1), IdSpan(("b",), 1, 2)))
   words, _ = alignment.times(np.array([0, -1, -1, 1]), wanted, state_s=0.02)
   assert words[0].end_s == pytest.approx(words[1].start_s) == pytest.approx(0.04)
 
@@ -97,7 +101,7 @@ def test_what_a_model_says_gives_times_and_their_probability():
   probability_TV = np.full((10, 5), 0.02)
   probability_TV[np.arange(10), right_T] = 0.92
   wanted = SpokenText(
-    np.array(ids), tuple(Span((text,), n, n + 1) for n, text in enumerate("abcd"))
+    np.array(ids), tuple(IdSpan((text,), n, n + 1) for n, text in enumerate("abcd"))
   )
   heard = ctc.FrameLogProbs(np.log(probability_TV), 50.0)
   aligned = alignment.align(heard, wanted)

@@ -244,7 +244,9 @@ def test_a_plan_that_has_ended_is_answered_by_nothing():
 
 
 def test_several_columns_are_refused():
-  with pytest.raises(ConfigError, match="Beam search chooses one id a row.*Decode it with beams=1"):
+  with pytest.raises(
+    ConfigError, match="Beam search chooses one id per row.*Decode it with beams=1"
+  ):
     decoded("delay", Beams(2))
 
 

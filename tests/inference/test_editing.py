@@ -150,7 +150,7 @@ def test_frames_of_no_fixed_length_have_no_seconds(made_up, run, monkeypatch):
   tones = run.prepared.tokenizers["units"]
   monkeypatch.setattr(tones, "spec", dataclasses.replace(tones.spec, rate_hz=None), raising=False)
   edit = Input("a", wave_S=made_up.wave_of("one"), text="two", edits=[(0.0, 0.04)])
-  with pytest.raises(ConfigError, match="'units' have no fixed length, so seconds say nothing of"):
+  with pytest.raises(ConfigError, match="'units' have no fixed length, so a time cannot be turned"):
     generate.generate(run, "tts", [edit], language="en")
 
 

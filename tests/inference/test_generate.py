@@ -256,7 +256,9 @@ def test_an_unknown_voice_lists_the_known_ones(made_up):
 
 
 def test_a_voice_for_text_out_is_refused(made_up):
-  with pytest.raises(ConfigError, match="Task 'asr' gives no speech: leave out voice='en-ben'"):
+  with pytest.raises(
+    ConfigError, match="Task 'asr' has no speech output: leave out voice='en-ben'"
+  ):
     generate.generate(
       made_up.trained(), "asr", [Input("a", wave_S=made_up.wave_of("one"))], voice="en-ben"
     )

@@ -54,13 +54,13 @@ def rows_one_by_one(model, params, read, tokens_BLK):
   prompt = rows_of(tokens_BLK[:, :PROMPT_ROWS])
   _, new = jax.jit(model.hidden_and_cache, static_argnums=2)(params, prompt, HALF)
   apart = isinstance(read["layers"], tuple)
-  cache = caches.filled(new, prompt.positions_BL, SLOTS, apart, HALF.products)
+  cache = caches.fill(new, prompt.positions_BL, SLOTS, apart, HALF.products)
 
   @jax.jit
   def step(tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(read, tokens_BK, positions_B, cache, HALF)
     logits_BV = model.head.logits(read, hidden_BD, products=HALF.products)
-    return logits_BV, caches.extended(cache, new, positions_B)
+    return logits_BV, caches.extend(cache, new, positions_B)
 
   found = []
   for row in range(PROMPT_ROWS, tokens_BLK.shape[1]):

@@ -20,7 +20,7 @@ BUILDERS = (mixtures.asr, mixtures.chain, mixtures.continuation, mixtures.text)
 @pytest.fixture(scope="module")
 def run(made_up):
   """A made-up run with a model that has learnt nothing."""
-  made = made_up.trained(*BUILDERS, evaluation=Evaluation(batch_rows=4, max_output_rows=64))
+  made = made_up.trained(*BUILDERS, evaluation=Evaluation(decode_batch_rows=4, max_output_rows=64))
   model = SMALL.build(made.prepared.space)
   params = model.init(jax.random.key(0), sharding.mesh(made.machine))
   return dataclasses.replace(made, model=model, params=params)
@@ -101,9 +101,10 @@ def test_a_task_with_several_outputs_cannot_be_begun(run, made_up):
 
 def test_inputs_that_training_predicts_are_given_when_asked(run, made_up):
   task = dataclasses.replace(mixtures.asr(made_up.CORPUS), loss_on_inputs=True)
-  layout = prompting.asked_layout(run.experiment, task)
+  layout = prompting.asked_layout(run.experiment.layout, task)
   assert layouts.given_streams(layout) == ("source.units",)
   assert layouts.predicted_streams(layout) == ("source.text",)
+  assert prompting.asked_layout(run.experiment.layout, task) is layout
 
 
 def test_room_is_half_more_than_the_longest_answer_and_a_power_of_two(run):

@@ -69,8 +69,8 @@ def test_settings_out_of_range_say_so(settings, text):
 @pytest.mark.parametrize(
   "settings, text",
   [
-    ({"beams": 0}, "beams must be a whole number of at least 1, got 0"),
-    ({"beams": 2.0}, "beams must be a whole number of at least 1, got 2.0"),
+    ({"beams": 0}, "beams must be an integer of at least 1, got 0"),
+    ({"beams": 2.0}, "beams must be an integer of at least 1, got 2.0"),
     ({"length_penalty": -1.0}, "length_penalty must be 0 or more, got -1.0"),
     ({"length_penalty": float("nan")}, "length_penalty must be 0 or more, got nan"),
   ],
@@ -81,11 +81,11 @@ def test_a_search_out_of_range_says_so(settings, text):
 
 
 def test_one_beam_is_what_was_drawn_and_several_are_a_search():
-  assert sampling.chosen(1, 0.6) == Sampling()
-  assert sampling.chosen(1, 0.6, Sampling(2.0)) == Sampling(2.0)
-  assert sampling.chosen(4, 0.8) == Beams(4, 0.8)
+  assert sampling.choose(1, 0.6) == Sampling()
+  assert sampling.choose(1, 0.6, Sampling(2.0)) == Sampling(2.0)
+  assert sampling.choose(4, 0.8) == Beams(4, 0.8)
   with pytest.raises(ConfigError, match="leave out beams=4, or .* drawn at temperature 2"):
-    sampling.chosen(4, 0.8, Sampling(2.0))
+    sampling.choose(4, 0.8, Sampling(2.0))
 
 
 def test_ways_to_decode_have_names():

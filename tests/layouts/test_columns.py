@@ -24,7 +24,7 @@ def test_too_many_delays_says_which_tokenizer(space_of):
 
 @pytest.mark.parametrize("delays", [(), (0, -1), (0, 0.5)])
 def test_delays_are_whole_numbers(delays):
-  with pytest.raises(LayoutError, match="Give one whole number >= 0 per codebook"):
+  with pytest.raises(LayoutError, match="Give one integer >= 0 per codebook"):
     Delay("source.codes", delays)
 
 
@@ -67,5 +67,5 @@ def test_both_ways_inside_columns_would_show_what_is_predicted(space_of):
 
 @pytest.mark.parametrize("n", [0, -1, 1.5])
 def test_repeat_takes_a_whole_number(n):
-  with pytest.raises(LayoutError, match="Give a whole number >= 1"):
+  with pytest.raises(LayoutError, match="Give an integer >= 1"):
     Repeat(Flat("source.units"), n)

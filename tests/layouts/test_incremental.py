@@ -148,7 +148,7 @@ def test_a_prompt_cut_before_what_is_counted_is_an_error(space_of):
   prompt = layouts.prompt(layout, streams, "[X]", space)
   assert plan.length_in(prompt) == 3
   short = type(prompt)(prompt.tokens_LK[:5], prompt.weights_LK[:5], prompt.visible_L[:5])
-  with pytest.raises(LayoutError, match="The prompt breaks off before 'source.codes'"):
+  with pytest.raises(LayoutError, match="The prompt ends before 'source.codes'"):
     plan.length_in(short)
 
 

@@ -171,8 +171,8 @@ def test_a_share_of_the_records_is_one_span_to_the_end(space_of):
       "Infill has spans=(1, 2, 3). Give (least, most)",
     ),
     (lambda: Infill(Flat(UNITS), frames=(0, 2)), "Infill has frames=(0, 2)"),
-    (lambda: Infill(Flat(UNITS), gap=0), "Infill has gap=0. Give a whole number of frames >= 1"),
-    (lambda: Infill(Flat(UNITS), to_end=1.5), "to_end=1.5. Give a share of the records, 0 to 1"),
+    (lambda: Infill(Flat(UNITS), gap=0), "Infill has gap=0. Give an integer >= 1, in frames"),
+    (lambda: Infill(Flat(UNITS), to_end=1.5), "to_end=1.5. Give a fraction of the records, 0 to 1"),
   ],
 )
 def test_a_part_says_what_it_was_given_wrongly(make, text):
@@ -226,7 +226,7 @@ def test_a_prompt_without_its_first_mask_is_not_whole(space_of):
   plan = incremental.compile(layout, space)
   assert plan.length_in(prompt) == 2
   short = type(prompt)(*(array[:-1] for array in vars(prompt).values()))
-  with pytest.raises(LayoutError, match="The prompt breaks off before 'spans'"):
+  with pytest.raises(LayoutError, match="The prompt ends before 'spans'"):
     plan.length_in(short)
 
 

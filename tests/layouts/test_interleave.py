@@ -208,7 +208,7 @@ def test_the_plan_chooses_by_the_class_of_the_lead(space_of):
     ),
     (lambda: Interleave("text", UNITS), "Interleave('text') does not say whose stream it is"),
     (lambda: Interleave(TEXT, TEXT), "Interleave has 'source.text' twice"),
-    (lambda: Interleave(TEXT, UNITS, (0, 3)), "text_words=(0, 3). Give (least, most), whole numbe"),
+    (lambda: Interleave(TEXT, UNITS, (0, 3)), "text_words=(0, 3). Give (least, most), integers"),
     (lambda: Interleave(TEXT, UNITS, unit_words=(3, 2)), "Interleave has unit_words=(3, 2)"),
   ],
 )
@@ -261,6 +261,6 @@ def test_a_cell_that_can_begin_nothing_says_what_may_come(space_of):
     error.value
   )
   with pytest.raises(
-    LayoutError, match="whole frame of 'source.text' or 'source.units'. Let it run"
+    LayoutError, match="whole frame of 'source.text' or 'source.units'. Decode more"
   ):
     layouts.recover(layout, np.asarray([[11], [8], [13], [TO_TEXT]]), space_of(layout))

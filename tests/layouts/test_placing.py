@@ -26,6 +26,16 @@ from audiopalm.types import HOLE, StreamSpec
 MT = Concat(Tag("[X]"), Given(Flat("source.text")), Flat("target.text"), Stop())
 
 
+def test_a_grid_knows_how_long_its_prompt_is(case, rng):
+  for _ in range(5):
+    streams = case.streams(rng)
+    grid = case.realize(streams, rng)
+    prompt, first = case.prompt(streams, grid), grid.first(grid.prompt_rows)
+    assert len(first) == len(prompt) == prompt.prompt_rows
+    for field in dataclasses.fields(grid)[:3]:
+      np.testing.assert_array_equal(getattr(first, field.name), getattr(prompt, field.name))
+
+
 def test_weights_are_zero_on_given_cells_and_holes(case, rng):
   for _ in range(5):
     grid = case.grid(rng)
@@ -191,7 +201,7 @@ GOOD = {"source.text": np.arange(3), "target.text": np.arange(2)}
     ({"source.text": np.asarray([0, 40])}, "[X]", 'holds ids 0 to 40, but tokenizer "text" has'),
     ({"source.text": np.asarray([-1])}, "[X]", "'source.text' holds ids -1 to -1"),
     ({"source.text": np.asarray([2**40])}, "[X]", "'source.text' holds ids 2147483647 to"),
-    ({"source.text": np.asarray([0.5])}, "[X]", "holds float64, expected whole numbers [T]"),
+    ({"source.text": np.asarray([0.5])}, "[X]", "holds float64, expected integers [T]"),
     ({"source.text": np.zeros((2, 2), int)}, "[X]", "has shape [2, 2], expected [T] from tokeni"),
     ({"source.text": None}, "[X]", "needs the stream 'source.text'; given were: target.text."),
     ({}, "[Y]", "The layout cannot write the tag '[Y]'. Known tags: '[X]'."),

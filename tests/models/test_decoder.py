@@ -298,7 +298,7 @@ def on_meshes():
 
 @pytest.mark.parametrize(("family", "axes"), on_meshes())
 def test_every_mesh_equals_one_device(family, axes):
-  machine = settings.Machine(name="mesh", loss_chunk_rows=8, **{"data": 1, "fsdp": 1, **axes})
+  machine = settings.Machine(name="mesh", loss_chunk_cells=8, **{"data": 1, "fsdp": 1, **axes})
   model, (loss, grads) = on_one_device(family)
   params = params_of(model, machine)
   batch = random_batch(columns=2, high=30)
@@ -352,7 +352,7 @@ def test_few_key_heads_live_on_every_device_and_queries_are_split():
     {"remat": "full"},
     pytest.param({"remat": "dots"}, marks=pytest.mark.long),
     pytest.param({"remat": "offload"}, marks=pytest.mark.long),
-    {"loss_chunk_rows": 20},
+    {"loss_chunk_cells": 20},
   ],
 )
 def test_machine_options_do_not_change_the_step(change):

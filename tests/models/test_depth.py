@@ -194,7 +194,7 @@ def test_drawn_cell_by_cell_every_column_has_the_logits_of_all_at_once(apart):
 
 def test_kernels_held_in_bfloat16_are_those_cast_at_each_row():
   half = settings.Machine(fsdp=1, product_dtype="bfloat16")
-  held = model().held(params(), half)
+  held = model().cast_kernels(params(), half)
   assert held["depth"]["into"].dtype == held["depth"]["layers"]["mlp"]["up"].dtype == jnp.bfloat16
   assert held["depth"]["norm"]["scale"].dtype == held["depth_embed"]["table"].dtype == jnp.float32
   hidden_BD, cells_BK = hidden_of((5,)), random_tokens(5, 1)[:, 0]
@@ -227,7 +227,7 @@ CHANGES = [
   dict(data=2, fsdp=2, tensor=2),
   dict(fsdp=2, context=2, tensor=2),
   dict(context=4, data=2),
-  dict(loss_chunk_rows=5),
+  dict(loss_chunk_cells=5),
   dict(remat="dots"),
   dict(remat="full", unroll_layers=True),
 ]

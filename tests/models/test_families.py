@@ -168,7 +168,7 @@ REFUSED = [
   (GEMMA_3 | {"rope_parameters": {"sliding_attention": LINEAR}},
    "rope_parameters.sliding_attention is .*, expected rope_type default"),
   (GEMMA_2 | {"sliding_window": None}, "sliding_window is null, expected a number of rows"),
-  (MISTRAL | {"sliding_window": 0}, "sliding_window is 0, expected a whole number above 0"),
+  (MISTRAL | {"sliding_window": 0}, "sliding_window is 0, expected an integer above 0"),
   (MISTRAL | {"layer_types": MIXED}, "layer_types is .*, expected sliding_attention in all layers"),
   (LLAMA | {"layer_types": MIXED}, "layer_types is .*, expected full_attention in all layers"),
   (GEMMA_2 | {"layer_types": CHUNKED}, "layer_types is .*, expected 3 of full_attention and slid"),
@@ -176,8 +176,8 @@ REFUSED = [
   (QWEN_2 | {"use_sliding_window": True, "sliding_window": 5}, "has no max_window_layers, without "
    "which a qwen2 cannot be read. Copy the folder again, or save the model again with"),
   (QWEN_2 | {"layer_types": MIXED}, "sliding_window is null, expected a number of rows"),
-  (LLAMA | {"hidden_size": "32"}, 'hidden_size is "32", expected a whole number above 0'),
-  (LLAMA | {"num_hidden_layers": True}, "num_hidden_layers is true, expected a whole number above"),
+  (LLAMA | {"hidden_size": "32"}, 'hidden_size is "32", expected an integer above 0'),
+  (LLAMA | {"num_hidden_layers": True}, "num_hidden_layers is true, expected an integer above"),
   (LLAMA | {"tie_word_embeddings": "yes"}, 'tie_word_embeddings is "yes", expected true or false'),
 ]  # fmt: skip
 

@@ -21,8 +21,8 @@ def plain(hidden_BLD, table_VD, tokens_BL, size, softcap=None):
   return log_z - score, log_z, (score >= logits.max(axis=-1)).astype(jnp.float32)
 
 
-def chunked(hidden_BLD, table_VD, tokens_BL, size, softcap=None, chunk_rows=1_024):
-  settings = cross_entropy.Settings(size, chunk_rows, softcap)
+def chunked(hidden_BLD, table_VD, tokens_BL, size, softcap=None, chunk_cells=1_024):
+  settings = cross_entropy.Settings(size, chunk_cells, softcap)
   return cross_entropy.cross_entropy(hidden_BLD, table_VD, tokens_BL, settings)
 
 
@@ -43,7 +43,7 @@ def made(rows, length, vocabulary, width):
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
 @pytest.mark.parametrize(
-  ("shape", "chunk_rows"),
+  ("shape", "chunk_cells"),
   [
     ((3, 7, 64, 8), 5),
     ((3, 7, 64, 8), 100),
@@ -51,10 +51,10 @@ def made(rows, length, vocabulary, width):
     pytest.param((2, 1_024, 32_768, 16), 512, marks=pytest.mark.long),
   ],
 )
-def test_value_and_gradients_are_those_of_the_definition(shape, chunk_rows, softcap):
+def test_value_and_gradients_are_those_of_the_definition(shape, chunk_cells, softcap):
   arrays = made(*shape)
   size = shape[2] - 5  # the last rows only pad the table
-  ours = functools.partial(chunked, size=size, softcap=softcap, chunk_rows=chunk_rows)
+  ours = functools.partial(chunked, size=size, softcap=softcap, chunk_cells=chunk_cells)
   wanted = functools.partial(plain, size=size, softcap=softcap)
   for a, b in zip(ours(*arrays), wanted(*arrays), strict=True):
     np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
@@ -79,14 +79,14 @@ def test_a_vocabulary_of_256k_takes_a_fifth_of_the_memory():
     return step.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
   whole = temporaries(functools.partial(plain, size=vocabulary))
-  parts = temporaries(functools.partial(chunked, size=vocabulary, chunk_rows=1_024))
+  parts = temporaries(functools.partial(chunked, size=vocabulary, chunk_cells=1_024))
   assert whole >= 5 * parts, (whole, parts)
 
 
 def test_gradients_of_a_bfloat16_model_are_summed_in_float32():
   hidden, table, tokens = made(4, 512, 256, 16)
   tokens = jnp.zeros_like(tokens)  # one row of the table has all the gradient
-  score = functools.partial(chunked, size=256, chunk_rows=16)
+  score = functools.partial(chunked, size=256, chunk_cells=16)
 
   def gradient(dtype):
     return jax.grad(lambda t: total(score, hidden.astype(dtype), t, tokens))(table)

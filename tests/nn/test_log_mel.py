@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from audiopalm import sharding
+from audiopalm.audio import spectrum
 from audiopalm.nn import log_mel
 from audiopalm.settings import Machine
 
@@ -33,7 +34,7 @@ def test_frames_equal_windows_taken_one_by_one():
 
 def test_a_tone_is_loudest_in_the_bin_of_its_frequency():
   time_S = np.arange(16_000) / 16_000
-  mels = np.linspace(log_mel._mel(20.0), log_mel._mel(7_600.0), 42)[1:-1]
+  mels = np.linspace(spectrum.to_mel(20.0), spectrum.to_mel(7_600.0), 42)[1:-1]
   centers = 700 * (10 ** (mels / 2595) - 1)
   for place in (10, 20, 35):
     tone_BS = np.sin(2 * np.pi * centers[place] * time_S)[None].astype(np.float32)

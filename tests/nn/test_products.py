@@ -79,11 +79,11 @@ def test_attention_and_its_gradients_round_the_operands_of_all_five_products():
     close(found, gradient, at=1e-3)
 
 
-@pytest.mark.parametrize("chunk_rows", [1_000, 5])
-def test_the_loss_and_its_gradients_round_the_operands_of_all_three_products(chunk_rows):
+@pytest.mark.parametrize("chunk_cells", [1_000, 5])
+def test_the_loss_and_its_gradients_round_the_operands_of_all_three_products(chunk_cells):
   hidden, table = drawn((2, 6, 32), (48, 32))
   tokens = jnp.arange(12).reshape(2, 6) * 3
-  settings = cross_entropy.Settings(48, chunk_rows, products=BFLOAT16)
+  settings = cross_entropy.Settings(48, chunk_cells, products=BFLOAT16)
 
   def total(hidden, table):
     return cross_entropy.cross_entropy(hidden, table, tokens, settings)[0].sum()

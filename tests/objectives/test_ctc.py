@@ -76,7 +76,9 @@ def test_a_head_without_a_blank_or_a_stream_that_is_not_there_is_named(clip_mode
 
 
 def test_a_head_of_a_stream_that_no_tokenizer_gives_is_refused(clip_models):
-  with pytest.raises(ConfigError, match=r"has a head Transcript\('words'\), .* Known: units, text"):
+  with pytest.raises(
+    ConfigError, match=r"head Transcript\('words'\) of .*: units \(1\), text \(1\), codes \(2\)"
+  ):
     clip_heads.Transcript("words").build(clip_models.SPACE)
   with pytest.raises(ConfigError, match=r"Codes\('text'\) predicts an id for each state, but the"):
     clip_heads.Codes("text").build(clip_models.SPACE)

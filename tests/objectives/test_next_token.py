@@ -135,13 +135,13 @@ def test_chunks_equal_one_pass(model, params):
 
   whole, grads = value(ONE)
   for rows in (2, 6, 10):  # of 16 cells at once: the last chunk is padded
-    chunked, grads_chunked = value(dataclasses.replace(ONE, loss_chunk_rows=rows))
+    chunked, grads_chunked = value(dataclasses.replace(ONE, loss_chunk_cells=rows))
     np.testing.assert_allclose(whole, chunked, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, grads_chunked)
 
 
 def test_only_one_chunk_of_logits_exists_at_one_time(model, params):
-  machine = dataclasses.replace(ONE, loss_chunk_rows=2)
+  machine = dataclasses.replace(ONE, loss_chunk_cells=2)
   jaxpr = jax.make_jaxpr(jax.grad(lambda p: loss_of(model, p, BATCH, machine=machine).sum))(params)
   assert "f32[2,32]" in str(jaxpr)
   assert not {"f32[2,8,32]", "f32[16,32]", "f32[8,2,32]"} & set(

@@ -73,20 +73,24 @@ WITH = WITHOUT.replace("avx2", "avx2 avx512_bf16")
   ],
 )
 def test_the_flags_of_a_cpu_choose_the_products_of_a_first_start(cpuinfo, products, why):
-  machine, said = machines.settled(CPU, platform="cpu", cpuinfo=cpuinfo)
+  machine, said = machines.choose_products(CPU, platform="cpu", cpuinfo=cpuinfo)
   assert (machine.products, machine.compute_dtype, said) == (products, "float32", why)
 
 
 def test_an_accelerator_multiplies_in_what_it_computes_in_whatever_its_host_has():
   for cpuinfo in (WITH, WITHOUT):
-    machine, said = machines.settled(machines.named("h100"), platform="gpu", cpuinfo=cpuinfo)
+    machine, said = machines.choose_products(
+      machines.named("h100"), platform="gpu", cpuinfo=cpuinfo
+    )
     assert (machine.products, machine.compute_dtype) == ("bfloat16", "bfloat16")
     assert said == "what machine 'h100' computes in"
 
 
 def test_a_machine_of_accelerators_tried_on_a_cpu_goes_on_in_bfloat16():
   for kept in (None, "bfloat16"):
-    machine, _ = machines.settled(machines.named("gpu"), kept=kept, platform="cpu", cpuinfo=WITHOUT)
+    machine, _ = machines.choose_products(
+      machines.named("gpu"), kept=kept, platform="cpu", cpuinfo=WITHOUT
+    )
     assert machine.products == "bfloat16"
 
 
@@ -97,7 +101,7 @@ def test_what_is_asked_for_comes_before_the_machine_and_both_before_the_run():
     (half, None, "float32", "bfloat16", "as the machine says"),
     (CPU, None, "float32", "float32", "as this run says"),
   ):
-    found = machines.settled(machine, asked, kept, platform="cpu", cpuinfo=WITH)
+    found = machines.choose_products(machine, asked, kept, platform="cpu", cpuinfo=WITH)
     assert (found[0].products, found[1]) == (products, said)
 
 
@@ -109,7 +113,7 @@ def test_a_cpu_without_bfloat16_products_says_how_to_choose_others():
     (CPU, None, "bfloat16", "this run"),
   ):
     with pytest.raises(ConfigError) as error:
-      machines.settled(machine, asked, kept, platform="cpu", cpuinfo=WITHOUT)
+      machines.choose_products(machine, asked, kept, platform="cpu", cpuinfo=WITHOUT)
     text = str(error.value)
     assert text.startswith(
       f"Products in bfloat16 are what {source} asks for, but this CPU has none of the flags "
@@ -119,8 +123,10 @@ def test_a_cpu_without_bfloat16_products_says_how_to_choose_others():
 
 def test_a_run_in_float32_does_not_become_one_in_bfloat16_on_an_accelerator_unasked():
   with pytest.raises(ConfigError, match="machine 'h100' computes in bfloat16.*--products bfloat16"):
-    machines.settled(machines.named("h100"), kept="float32", platform="gpu")
-  machine, _ = machines.settled(machines.named("h100"), "bfloat16", "float32", platform="gpu")
+    machines.choose_products(machines.named("h100"), kept="float32", platform="gpu")
+  machine, _ = machines.choose_products(
+    machines.named("h100"), "bfloat16", "float32", platform="gpu"
+  )
   assert machine.products == "bfloat16"
 
 
@@ -160,7 +166,7 @@ def test_what_a_plan_says_beside_its_machine_is_left_alone(tmp_path):
     ({"fsdp": 8}, 'mine.json: expected a machine under "machine", as in'),
     ({"machine": "v5e"}, 'mine.json: expected a machine under "machine", as in'),
     ({"machine": {"fdsp": 8}}, "mine.json: There is no setting 'fdsp'. Near: fsdp"),
-    ({"machine": {"fsdp": 1.5}}, "mine.json: fsdp takes a whole number, not '1.5'."),
+    ({"machine": {"fsdp": 1.5}}, "mine.json: fsdp takes an integer, not '1.5'."),
     ({"machine": {"remat": "all"}}, "remat takes one of none, full, dots, offload, not 'all'."),
     ({"machine": {"fsdp": -1, "data": -1}}, "Machine 'mine' leaves more than one mesh axis open"),
     (

@@ -8,10 +8,9 @@ import jax
 import pytest
 
 from audiopalm import sharding
-from audiopalm.data import files
 from audiopalm.data.corpora import Synthetic
 from audiopalm.data.packed import Packed
-from audiopalm.errors import ConfigError, DataError
+from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
 from audiopalm.parts import mixtures, tokenizers
@@ -19,7 +18,7 @@ from audiopalm.planning import collectives, plan, program, search, topology
 from audiopalm.settings import Machine
 
 CHIP = topology.Chip("made up", 1e12, 2**30, 1e11, 1e10, 0.0, 0, 1e-6, "this test")
-FSDP = Machine(name="test", data=1, fsdp=4, tensor=2, remat="full", loss_chunk_rows=16)
+FSDP = Machine(name="test", data=1, fsdp=4, tensor=2, remat="full", loss_chunk_cells=16)
 
 
 @pytest.fixture(scope="module")
@@ -135,27 +134,19 @@ def test_the_first_mesh_of_a_search_is_fsdp_alone():
   assert all(m["data"] * m["fsdp"] * m["context"] * m["tensor"] == 256 for m in tried)
 
 
-def test_an_error_about_a_topology_names_valid_ones(tmp_path):
+def test_an_error_about_a_topology_names_valid_ones():
   with pytest.raises(ConfigError, match=r"Unknown topology 'v5x:4x4'. Did you mean 'v5"):
     topology.named("v5x:4x4")
   with pytest.raises(ConfigError, match="a slice of v5p has 3 axes, as in v5p:4x4x4"):
     topology.named("v5p:4x4")
   with pytest.raises(ConfigError, match="this process has 8 CPU devices. Set XLA_FLAGS"):
     topology.named("cpu:16")
-  with pytest.raises(
-    ConfigError, match="--measure-rates FILE once, then pass the file as --rates FILE"
-  ):
-    topology.named("cpu:8")
 
 
-def test_damaged_rates_and_rates_of_other_devices_are_refused(tmp_path):
-  path = tmp_path / "cpu.json"
-  files.write_json(path, {"chip": dataclasses.asdict(dataclasses.replace(CHIP, name="cpu:4"))})
-  with pytest.raises(ConfigError, match="measured with cpu:4.*cpu:8 --measure-rates FILE"):
-    topology.named("cpu:8", rates=path)
-  files.write_json(path, {"chip": {"name": "cpu:8"}})
-  with pytest.raises(DataError, match="the file is damaged.*Measure again with audiopalm plan"):
-    topology.named("cpu:8", rates=path)
+def test_cpu_devices_share_the_memory_of_the_machine(monkeypatch):
+  monkeypatch.setattr(topology.os, "sysconf", lambda name: 2**14)
+  found = topology.named("cpu:8")
+  assert len(found.devices) == 8 and found.chip.memory == 2**25 and found.chip.serial
 
 
 MESSAGES = (

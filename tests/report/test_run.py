@@ -23,19 +23,26 @@ def test_a_run_is_what_its_files_say(workdir):
 
 
 def test_seconds_of_starts_that_ended_and_of_one_that_was_killed_add_up():
-  def line(**seconds):
-    return {"time": 0.0, "step": 1, "seconds": seconds}
+  def line(start, **seconds):
+    return {"time": 0.0, "start": start, "step": 1, "seconds": seconds}
 
-  def total(**seconds):
-    return {"time": 0.0, "step": 1, "total": seconds, "lost_steps": 0}
+  def total(start, **seconds):
+    return {"time": 0.0, "start": start, "step": 1, "total": seconds, "lost_steps": 0}
 
-  ended = [line(init=1.0, step=9.0), line(step=10.0), total(init=1.0, step=22.0)]
+  ended = [line(5, init=1.0, step=9.0), line(5, step=10.0), total(5, init=1.0, step=22.0)]
   assert run.goodput(ended) == {"init": 1.0, "step": 22.0}
-  assert run.goodput([*ended, total(init=1.0, step=30.0)]) == {"init": 2.0, "step": 52.0}
-  killed = [line(init=2.0, step=8.0), line(step=10.0)]
+  assert run.goodput([*ended, total(6, init=1.0, step=30.0)]) == {"init": 2.0, "step": 52.0}
+  killed = [line(4, init=2.0, step=8.0), line(4, step=10.0)]
   assert run.goodput(killed) == {"init": 2.0, "step": 18.0}
   assert run.goodput([*killed, *ended]) == {"init": 3.0, "step": 40.0}
   assert run.goodput([]) == {}
+
+
+def test_lines_without_a_start_are_read_up_to_each_total():
+  first = [{"seconds": {"init": 1.0, "step": 9.0}}, {"total": {"init": 1.0, "step": 22.0}}]
+  killed = [{"seconds": {"init": 2.0, "step": 8.0}}]
+  assert run.goodput([*first, *killed]) == {"init": 3.0, "step": 30.0}
+  assert run.goodput([*first, *killed, *first]) == {"init": 4.0, "step": 44.0}
 
 
 def test_a_last_line_that_was_cut_is_left_out(copied):

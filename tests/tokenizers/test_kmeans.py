@@ -1,8 +1,10 @@
 """Mini-batch k-means: finds clusters, repeats itself, leaves no cluster empty."""
 
+import jax
 import numpy as np
+import pytest
 
-from audiopalm.tokenizers import kmeans
+from audiopalm.tokenizers import device_kmeans, kmeans
 
 
 def blobs(count=4_000, clusters=8, seed=0):
@@ -48,3 +50,34 @@ def test_fewer_different_frames_than_clusters_still_fit():
   centroids_VE = kmeans.fit(features_TE, 5, np.random.default_rng(0))
   assert np.isfinite(centroids_VE).all()
   assert kmeans.nearest(features_TE, centroids_VE)[1].max() < 1e-6
+
+
+@pytest.mark.parametrize("devices", (1, 8))
+def test_devices_assign_as_numpy_does(devices):
+  features_TE, _ = blobs(count=1_001)  # which eight devices cannot share evenly
+  centroids_VE = features_TE[:40]
+  assign = device_kmeans.on_devices(jax.devices()[:devices])
+  for computed, exact in zip(
+    assign(features_TE, centroids_VE), kmeans.assigned(features_TE, centroids_VE), strict=True
+  ):
+    assert computed.shape == exact.shape
+    np.testing.assert_allclose(computed, exact, rtol=1e-5, atol=2e-4)
+
+
+def test_a_fit_on_eight_devices_equals_one_in_numpy_from_the_same_start():
+  features_TE, centers_VE = blobs()
+  start_VE = np.concatenate([centers_VE[:7], np.full((1, 3), 1e3)])  # one that no frame is near
+  eight_VE, numpy_VE = (
+    kmeans.fit(features_TE, 8, np.random.default_rng(0), start_VE, assign)
+    for assign in (device_kmeans.on_devices(), kmeans.assigned)
+  )
+  assert np.abs(numpy_VE).max() < 100  # it was moved
+  np.testing.assert_allclose(eight_VE, numpy_VE, atol=1e-4)
+
+
+def test_features_may_lie_on_disk(tmp_path):
+  features_TE, _ = blobs()
+  features_TE.tofile(tmp_path / "features")
+  on_disk_TE = np.memmap(tmp_path / "features", np.float32, "r", shape=features_TE.shape)
+  fits = (kmeans.fit(array, 8, np.random.default_rng(0)) for array in (features_TE, on_disk_TE))
+  np.testing.assert_array_equal(*fits)

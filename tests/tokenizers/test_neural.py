@@ -51,9 +51,30 @@ def test_a_unit_is_the_nearest_centroid_to_the_mean_of_its_states(fitted, folder
   ids_T = fitted.encode(said[1])
   assert ids_T.dtype == np.int32 and len(ids_T) == -(-len(hidden_TD) // 4)
   mean_TD = np.stack([hidden_TD[4 * t : 4 * t + 4].mean(axis=0) for t in range(len(ids_T))])
-  wanted_T, _ = kmeans.nearest(mean_TD, fitted.centroids_VD)
+  wanted_T, _ = kmeans.nearest(mean_TD, fitted.clusterings[0])
   np.testing.assert_array_equal(ids_T, wanted_T)
+  np.testing.assert_allclose(fitted.frames(said[1])[1], mean_TD, atol=1e-5)
   assert len(set(ids_T.tolist())) > 4
+
+
+def test_a_batch_has_the_ids_and_faults_of_each_recording_alone(fitted, folders):
+  said = [
+    Utterance(folders.wave(samples, samples), 16_000, "la", "en", "bob")
+    for samples in (3_000, 30, 9_000, 3_300, 60_000, 3_100)
+  ]
+  said.insert(1, Utterance(None, 16_000, "la", "en", "bob"))
+  for settings in (fitted.settings, dataclasses.replace(fitted.settings, collapse=True)):
+    tokenizer = dataclasses.replace(fitted, settings=settings)
+    batch = tokenizer.encode_batch(said)
+    faults = [number for number, ids in enumerate(batch) if isinstance(ids, RecordError)]
+    assert faults == [1, 2]
+    for utterance, ids_T in zip(said, batch, strict=True):
+      if isinstance(ids_T, RecordError):
+        with pytest.raises(RecordError) as caught:
+          tokenizer.encode(utterance)
+        assert str(caught.value) == str(ids_T)
+      else:
+        np.testing.assert_array_equal(ids_T, tokenizer.encode(utterance))
 
 
 def test_a_workdir_needs_the_folder_no_more(fitted, said, tmp_path, folders):
@@ -133,6 +154,23 @@ def test_other_layers_sizes_and_seeds_are_other_tokenizers(fitted, said):
   assert fitted.settings.fit(said, 0).spec == fitted.spec
 
 
+def test_an_ensemble_has_a_codebook_for_each_clustering(fitted, said, tmp_path):
+  settings = dataclasses.replace(fitted.settings, further=(16, 7))
+  ensemble = settings.fit(said, 0)
+  assert ensemble.spec.sizes == (16, 16, 7) and ensemble.spec.rate_hz == RATE_HZ
+  ids_TQ = ensemble.encode(said[0])
+  assert ids_TQ.dtype == np.int32 and ids_TQ.shape == (len(fitted.encode(said[0])), 3)
+  np.testing.assert_array_equal(ids_TQ[:, 0], fitted.encode(said[0]))
+  assert ids_TQ[:, 2].max() == 6 and (ids_TQ[:, 0] != ids_TQ[:, 1]).any()
+  # They do not differ in the names of their clusters alone.
+  assert len(np.unique(ids_TQ[:, :2], axis=0)) > len(np.unique(ids_TQ[:, 0]))
+  np.testing.assert_array_equal(ensemble.decode(ids_TQ), fitted.decode(ids_TQ[:, 0]))
+  ensemble.save(tmp_path)
+  loaded = settings.load(tmp_path)
+  assert loaded.spec == ensemble.spec != fitted.spec
+  np.testing.assert_array_equal(loaded.encode(said[0]), ids_TQ)
+
+
 def test_collapsed_units_come_back_with_their_mean_durations(fitted, said):
   collapsed = dataclasses.replace(
     fitted, settings=dataclasses.replace(fitted.settings, collapse=True)
@@ -196,6 +234,8 @@ def test_more_clusters_than_units_of_speech_are_refused(fitted, said):
     ({"layer": 3}, "layer 3 is asked for"),
     ({"rate_hz": 30.0}, "expected a divisor of 100"),
     ({"folder": ""}, "has no folder"),
+    ({"further": (1,)}, r"further=\(1,\) and .*, expected sizes of at least 2"),
+    ({"further": (9,), "collapse": True}, "runs of one clustering are not runs of another"),
     ({"folder": "/nowhere"}, "has no config.json"),
     ({"window_s": 4.0}, "only Whisper has a window. Leave window_s out"),
   ),

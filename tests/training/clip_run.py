@@ -62,7 +62,7 @@ def experiment(**changes) -> Experiment:
     ),
     objective=ClipLosses((RandomProjection(bins=20),), Spans(0.185, seconds=0.4, noise=0.1)),
     optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
-    evaluation=Evaluation(every_steps=4, rows=8),
+    evaluation=Evaluation(every_steps=4, held_out_batch_rows=8),
     data=Clips(seconds=0.8, batch_rows=8),
     steps=6,
     checkpoint_every_steps=3,

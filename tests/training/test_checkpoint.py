@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from audiopalm import runs
 from audiopalm.errors import CheckpointError, FullDevice, TokenSpaceError
-from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
 from audiopalm.training import checkpoint, optimizers, state, writing
 from audiopalm.training.state import Learner

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from audiopalm import errors, sharding
-from audiopalm.data import feeds, loader
+from audiopalm.data import loader, prepared
 from audiopalm.settings import Machine, WarmStart
 from audiopalm.training import checkpoint, metrics, state, warm_start
 
@@ -134,7 +134,7 @@ def test_a_run_begins_with_the_parameters_of_an_earlier_encoder(clip_run, straig
 
 def test_nothing_can_be_scored(clip_run):
   with pytest.raises(errors.ConfigError, match="trains on clips, with a model that answers noth"):
-    feeds.check_answers(clip_run.experiment().data)
+    prepared.check_answers(clip_run.experiment().data)
 
 
 def test_a_mesh_that_splits_rows_is_refused(clip_run, tmp_path):

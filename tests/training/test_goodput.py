@@ -48,6 +48,17 @@ def test_lines_hold_the_seconds_since_the_line_before(tmp_path):
   assert [(line["step"], line["seconds"]) for line in lines] == [(2, {"step": 12.0})]
 
 
+def test_the_lines_of_a_start_have_one_id_and_those_of_the_next_another(tmp_path, monkeypatch):
+  times = iter((10.0, 20.0, 30.0))
+  monkeypatch.setattr(goodput.time, "time", lambda: next(times))
+  first = goodput.Goodput(tmp_path / "goodput.jsonl", every_s=0)
+  first.note(1)
+  first.close(2, lost_steps=0)
+  goodput.Goodput(tmp_path / "goodput.jsonl").close(2, lost_steps=0)
+  lines = json_lines.read_grown(tmp_path / "goodput.jsonl")
+  assert [(line["time"], line["start"]) for line in lines] == [(10, 10), (20, 10), (30, 30)]
+
+
 def test_a_line_that_a_kill_cut_does_not_spoil_those_of_the_next_start(tmp_path):
   path = tmp_path / "goodput.jsonl"
   path.write_bytes(b'{"step": 1, "seconds": {}}\n{"step": 2, "sec')

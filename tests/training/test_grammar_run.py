@@ -42,7 +42,7 @@ MOST = 64  # long enough for one of a few answers to end
 def made(tiny):
   turns = dataclasses.replace(mixtures.interleaved(tiny.CORPUS), tag="[IN {source}]")
   mixture = mixtures.blend((turns, 2.0), (mixtures.tts(tiny.CORPUS), 1.0))
-  evaluation = Evaluation(every_steps=2, rows=8)
+  evaluation = Evaluation(every_steps=2, held_out_batch_rows=8)
   changes = {"mixture": mixture, "layout": RULE, "evaluation": evaluation}
   return tiny.experiment(steps=4, checkpoint_every_steps=2, **changes)
 
@@ -136,7 +136,7 @@ def assert_decodes(model, params, machine, layout, space, prompts):
     try:
       found = layouts.recover(layout, one.tokens_LK, space)
     except LayoutError as error:
-      assert not one.complete and "breaks off" in str(error)
+      assert not one.complete and "ends before" in str(error)
       continue
     assert found.complete == one.complete
     if one.complete:
@@ -173,7 +173,9 @@ def test_a_hole_is_filled_and_a_beginning_is_continued(tiny, made, trained):
   (said,) = ask(turns, [spoken])
   assert said.streams["source.text"][:2].tolist() == [1, 2] and len(said.streams["source.units"])
   written = Prompt({}, tag, begun={"source.text": [1, 2]})
-  with pytest.raises(ConfigError, match="prompts begin differently: their answers go on in differ"):
+  with pytest.raises(
+    ConfigError, match="prompts begin differently: their answers continue in differ"
+  ):
     ask(turns, [spoken, written])
 
 

@@ -10,7 +10,7 @@ from audiopalm.training import goodput, held_out
 
 
 def test_held_out_loss_is_the_mean_over_cells_however_the_rows_are_batched(tiny, tmp_path):
-  made = tiny.experiment(evaluation=Evaluation(rows=10))
+  made = tiny.experiment(evaluation=Evaluation(held_out_batch_rows=10))
   prepared, mesh = tiny.Prepared(made), sharding.mesh(tiny.ONE)
   model = made.model.build(prepared.space)
   spent = goodput.Goodput(tmp_path / "goodput.jsonl")

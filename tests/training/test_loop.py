@@ -13,11 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm import errors
+from audiopalm import errors, runs
 from audiopalm.data import loader
 from audiopalm.data import schedule as schedules
 from audiopalm.models import decoder
-from audiopalm.parts import runs
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.training import (
   bits,
@@ -250,7 +249,7 @@ def test_a_device_that_gives_other_bits_ends_the_run(tiny, tmp_path, monkeypatch
 def test_the_best_checkpoint_stays_and_is_known_again_after_a_restart(tiny, tmp_path, monkeypatch):
   made = tiny.experiment(
     steps=9, checkpoint_every_steps=1, keep_checkpoints=1, keep_best="asr/loss",
-    evaluation=Evaluation(every_steps=2, rows=8),
+    evaluation=Evaluation(every_steps=2, held_out_batch_rows=8),
   )  # fmt: skip
   losses = iter([3.0, 1.0, 2.0, 2.0, 4.0])
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from audiopalm import errors
-from audiopalm.parts import runs
+from audiopalm import errors, runs
+from audiopalm import experiment as experiments
 from audiopalm.training import saving, verification
 
 PROGRAM = Path(__file__).with_name("tiny.py")
@@ -37,7 +37,7 @@ def test_a_run_whose_device_is_full_goes_on_and_saves_when_there_is_room(
   assert runs.steps(tmp_path)[-1] == 6 and 3 not in runs.steps(tmp_path)
   shown = " ".join(said.getvalue().split())
   assert "No space left on the device" in shown and "There is no checkpoint yet." in shown
-  assert "The run goes on and tries again after step 4." in shown
+  assert "The run continues and tries again after step 4." in shown
   tiny.assert_same_run(straight[0], tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_a_device_that_stays_full_ends_the_run_and_the_earlier_checkpoint_stays(
   assert error.value.exit_code == 2
   assert "No space left on the device" in str(error.value)
   assert "The checkpoint of step 3 is intact" in str(error.value)
-  assert "resumes by the same command" in str(error.value)
+  assert "resumes with the same command" in str(error.value)
   assert runs.steps(tmp_path) == [3]
 
 
@@ -86,9 +86,9 @@ def test_a_run_on_a_really_full_device_goes_on_and_loses_no_line(
   said = io.StringIO()
   tiny.run(place / "run", said=said)
   shown = " ".join(said.getvalue().split())
-  assert "metrics.jsonl: what belongs there waits in memory" in shown
-  assert "The run goes on and tries again after step 4." in shown
-  assert "metrics.jsonl is whole." in shown
+  assert "metrics.jsonl: new lines are kept in memory" in shown
+  assert "The run continues and tries again after step 4." in shown
+  assert "metrics.jsonl is complete." in shown
   tiny.assert_same_run(straight[0], place / "run")
 
 
@@ -113,7 +113,7 @@ def test_a_run_whose_checkpoint_is_damaged_says_so_and_saves_again(
   tiny.run(tmp_path, said=said)
   shown = " ".join(said.getvalue().split())
   assert "The checkpoint of step 3 is not what was saved, as it was opened again: " in shown
-  assert "There is no checkpoint yet. The run goes on, and saves again now." in shown
+  assert "There is no checkpoint yet. The run continues, and saves again now." in shown
   assert "The checkpoint of step 6 is not what was saved" in shown and "It is saved again." in shown
   assert runs.steps(tmp_path) == [6]
   assert sorted(path.name for path in (tmp_path / "damaged_checkpoints").iterdir()) == ["3", "6"]
@@ -134,7 +134,7 @@ def settings_of(workdir):
   text = runs.newest(workdir)["experiment"]
   return (
     json.loads(text)["steps"],
-    runs.settings(workdir).steps,
+    experiments.of_run(workdir).steps,
     json.loads((workdir / "config.json").read_text())["steps"],
   )
 
@@ -162,7 +162,7 @@ def test_config_says_what_the_newest_checkpoint_says_after_each_kind_of_end(
   tiny.run(workdir, tiny.experiment(steps=7))  # from the one of step 6
   assert settings_of(workdir) == (7, 7, 7)
   tiny.run(workdir, tiny.experiment(steps=7, keep_checkpoints=1))  # does nothing, saves nothing
-  assert runs.settings(workdir).keep_checkpoints == 2
+  assert experiments.of_run(workdir).keep_checkpoints == 2
 
 
 @pytest.mark.long

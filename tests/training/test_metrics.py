@@ -103,11 +103,11 @@ def test_what_a_full_device_does_not_take_is_written_when_there_is_room(small_de
     lines.flush()
   written = path.read_bytes()
   assert written.startswith(b"one\n") and written.endswith(b"\n")  # no piece is cut in two
-  assert len(written) < 60_004 and len(said) == 1 and "waits in memory" in said[0]
+  assert len(written) < 60_004 and len(said) == 1 and "kept in memory" in said[0]
   filler.unlink()
   lines.close()
   assert path.read_bytes() == b"one\n" + b"".join(pieces)
-  assert said[1:] == [f"There is room again: {path} is whole."]
+  assert said[1:] == [f"There is room again: {path} is complete."]
 
 
 def test_a_file_that_ends_early_is_said(small_device):

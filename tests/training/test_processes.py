@@ -15,9 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm import sharding
+from audiopalm import runs, sharding
 from audiopalm.data import loader
-from audiopalm.parts import runs
 from audiopalm.settings import Machine
 from audiopalm.training import checkpoint, metrics
 

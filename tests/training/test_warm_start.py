@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm import pretrained, sharding
+from audiopalm import pretrained, runs, sharding
 from audiopalm.data import loader
 from audiopalm.errors import ConfigError
 from audiopalm.nn import lora
 from audiopalm.objectives import next_token
-from audiopalm.parts import mixtures, models, runs, tokenizers
+from audiopalm.parts import mixtures, models, tokenizers
 from audiopalm.settings import Machine, WarmStart
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokens import space as token_space

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from audiopalm import bits, runs, stored
 from audiopalm.errors import CheckpointError, ConfigError, DamagedSave
-from audiopalm.parts import runs
 from audiopalm.settings import Optimizer
-from audiopalm.training import bits, checkpoint, optimizers, state, verification, writing
+from audiopalm.training import checkpoint, optimizers, state, verification, writing
 from audiopalm.training.state import Learner
 
 MANIFEST = {"format": 1}
@@ -181,7 +181,7 @@ def test_several_processes_sum_each_array_once(tmp_path, monkeypatch):
     writer.wait()
   trees = checkpoint.items_of(made())
   folder = tmp_path / "checkpoints" / "1"
-  saved = runs.fields(folder), {i: checkpoint.shapes_of(tree) for i, tree in trees.items()}
+  saved = runs.fields(folder), {i: stored.shapes_of(tree) for i, tree in trees.items()}
   monkeypatch.setattr(
     bits, "part_sum", lambda part, *rest: summed.append(part.nbytes) or part_sum(part, *rest)
   )

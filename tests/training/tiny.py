@@ -19,7 +19,7 @@ import msgpack
 import numpy as np
 import rich.console
 
-from audiopalm import sharding
+from audiopalm import runs, sharding
 from audiopalm.cli import processes
 from audiopalm.data import cache, examples, loader
 from audiopalm.data.corpora import Synthetic
@@ -27,7 +27,7 @@ from audiopalm.data.packed import Packed
 from audiopalm.errors import AudiopalmError
 from audiopalm.experiment import Experiment
 from audiopalm.models import decoder
-from audiopalm.parts import mixtures, optim, runs
+from audiopalm.parts import mixtures, optim
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.tokenizers.text import SentencePieceText
 from audiopalm.tokenizers.units import KMeansUnits
@@ -57,7 +57,7 @@ def experiment(*, batch_rows=8, **changes) -> Experiment:
     mixture=mixtures.blend((mixtures.asr(CORPUS), 2.0), (mixtures.mt(CORPUS), 1.0)),
     model=decoder.Decoder(layers=2, width=16, heads=2, kv_heads=2, head_width=8, hidden=32),
     optimizer=optim.adamw(peak_lr=1e-2, warmup_steps=2, decay="constant"),
-    evaluation=Evaluation(every_steps=4, rows=8),
+    evaluation=Evaluation(every_steps=4, held_out_batch_rows=8),
     data=Packed(row_length=ROW_LENGTH, batch_rows=batch_rows),
     steps=6,
     checkpoint_every_steps=3,

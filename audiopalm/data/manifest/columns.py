@@ -127,7 +127,7 @@ class Fields:
 
 
 def missing(column: str, row: Row) -> str:
-  """Returns the text of the fault that a row, or a header, lacks a column."""
+  """Returns the error text for a column that a row or header lacks."""
   names = ", ".join(map(str, row.values)) or "none"
   hint = "; or set language=... for all lines" if column == "language" else ""
   return (

@@ -26,7 +26,7 @@ def utterance(line: ManifestLine) -> Utterance:
     return Utterance(None, waveform.RATE_HZ, line.text, line.language, line.speaker)
   loaded = waveform.load(line.audio, span_s=line.span_s, longest_s=waveform.LONGEST_S, name=name)
   seconds = len(loaded.wave_S) / waveform.RATE_HZ
-  last_s = max((one.end_s for one in (*line.words, *line.phones)), default=0.0)
+  last_s = max((word.end_s for word in (*line.words, *line.phones)), default=0.0)
   if last_s > seconds + waveform.SLACK_S:
     raise AudioError(
       f"{name}: ends before its words or phones: the last ends at {last_s:.2f} s, the recording "

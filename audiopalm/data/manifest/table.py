@@ -1,8 +1,8 @@
 """Reads the rows of a manifest file: JSON lines, a tab-separated table, or a folder.
 
-{"audio": "a.wav", "text": "good morning"}         one JSON object per line
-audio <tab> text                                   a header, then one row per line
-SPEAKER/CHAPTER/*.trans.txt beside the audio       LibriSpeech: "ID THE WORDS" per line
+    {"audio": "a.wav", "text": "good morning"}         one JSON object per line
+    audio <tab> text                                   a header, then one row per line
+    SPEAKER/CHAPTER/*.trans.txt beside the audio       LibriSpeech: "ID THE WORDS" per line
 
 A cell of a table is quoted, as by Python's csv or pandas, if it starts and ends with a double quote
 and every quote inside is doubled; any other cell is read literally, as in Common Voice:

@@ -75,7 +75,7 @@ def _waves(fields: JsonFields, inputs: JsonFields, kind: str) -> Encoder:
   fields.must_be("adapter_attn_dim", None)
   buckets = None
   if kind == "wavlm":
-    buckets = distances.Buckets(fields.whole("num_buckets"), fields.whole("max_bucket_distance"))
+    buckets = _buckets(fields)
   stable = fields.boolean("do_stable_layer_norm")
   front = fronts.Waves(
     channels=fields.wholes("conv_dim"),
@@ -83,7 +83,7 @@ def _waves(fields: JsonFields, inputs: JsonFields, kind: str) -> Encoder:
     strides=fields.wholes("conv_stride"),
     norm=fields.one_of("feat_extract_norm", NORMS),
     bias=fields.boolean("conv_bias"),
-    normalized=inputs.boolean("do_normalize"),
+    normalized=inputs.boolean("do_normalize", missing=True),
   )
   if not len(front.channels) == len(front.kernels) == len(front.strides):
     sizes = f"{len(front.channels)} numbers, as conv_dim has"
@@ -95,6 +95,16 @@ def _waves(fields: JsonFields, inputs: JsonFields, kind: str) -> Encoder:
     projection_norm=kind != "hubert" or fields.boolean("feat_proj_layer_norm"),
     positions=distances.ConvolutionSettings(fields.whole("num_conv_pos_embeddings"), groups),
   )
+
+
+def _buckets(fields: JsonFields) -> distances.Buckets:
+  count, farthest = fields.whole("num_buckets"), fields.whole("max_bucket_distance")
+  if count < 4:
+    raise fields.wrong("num_buckets", count, "at least 4, half of them for each direction")
+  if farthest <= count // 4:
+    expected = f"more than {count // 4}, the distances that have a bucket of their own"
+    raise fields.wrong("max_bucket_distance", farthest, expected)
+  return distances.Buckets(count, farthest)
 
 
 def _bert(fields: JsonFields, inputs: JsonFields) -> Encoder:
@@ -116,6 +126,7 @@ def _whisper(fields: JsonFields, inputs: JsonFields, window_s: float | None) -> 
   inputs.must_be("hop_length", 160)
   inputs.must_be("n_fft", 400)
   inputs.must_be("dither", 0.0)
+  inputs.must_be("do_normalize", False)
   inputs.must_be("feature_size", fields.whole("num_mel_bins"))
   width = fields.whole("d_model")
   block = encoding.EncoderBlockSettings(

@@ -10,10 +10,13 @@ hidden_TD = encoder.encode(wave_S)         # 16 kHz; encoder.rate_hz states a se
 import dataclasses
 import functools
 import hashlib
+import importlib.util
+import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +24,9 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from audiopalm.errors import CheckpointError
-from audiopalm.models import encoder_windows
 from audiopalm.models.base import Params
-from audiopalm.models.encoder import Encoder, StateModel, check_layer
+from audiopalm.models.encoder import check_layer
+from audiopalm.models.frozen_encoder import FrozenEncoder
 from audiopalm.models.pytorch import encoder_names, fields, torch_names
 from audiopalm.models.pytorch.tensors import DTYPES, SINGLE_FILE, Tensors
 
@@ -32,6 +35,7 @@ EXPECTED = (
   f"{fields.CONFIG}, {encoder_names.PROCESSOR} and model.safetensors"
 )
 CARD = "README.md"
+RATE_HZ = 16_000
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
 
 
@@ -61,56 +65,53 @@ def open(
   return encoder
 
 
+def has_torch() -> bool:
+  """Returns whether PyTorch and transformers are installed, which `published` needs."""
+  return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
+
+
+def published(folder: str | Path) -> tuple[Callable[[np.ndarray], Any], Any]:
+  """Returns (wave_S -> inputs, the encoder) of transformers with PyTorch, to compare with. Tensors
+  that the folder lacks are random."""
+  import transformers
+
+  processor = json.loads((Path(folder) / encoder_names.PROCESSOR).read_text(encoding="utf-8"))
+  model = transformers.AutoModel.from_pretrained(folder).eval()
+  if model.config.model_type == "whisper":
+    extractor, model = transformers.WhisperFeatureExtractor(**processor), model.encoder
+  elif model.config.model_type == "wav2vec2-bert":
+    extractor = transformers.SeamlessM4TFeatureExtractor(**processor)
+  else:
+    extractor = transformers.Wav2Vec2FeatureExtractor(**processor)
+  return lambda wave_S: extractor(wave_S, sampling_rate=RATE_HZ, return_tensors="pt"), model
+
+
+def published_states(folder: str | Path, layer: int) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns wave_S -> hidden_TD after `layer` layers of what `published` returns."""
+  import torch
+  import transformers
+
+  transformers.logging.set_verbosity_error()  # of the tensors that a copy lacks
+  transformers.logging.disable_progress_bar()
+  extract, model = published(folder)
+  stack = getattr(model, "encoder", model)
+  stack.layers = stack.layers[:layer]
+
+  @torch.inference_mode()
+  def states(wave_S: np.ndarray) -> np.ndarray:
+    return model(**extract(wave_S)).last_hidden_state[0].numpy()
+
+  return states
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class PretrainedEncoder:
-  """An encoder whose states after `layer` layers are asked for, and the files with its tensors."""
+class PretrainedEncoder(FrozenEncoder):
+  """A published encoder, and the files with its tensors."""
 
-  folder: Path
-  settings: Encoder
-  layer: int
   tensors: Tensors
-
-  @property
-  def layers(self) -> int:
-    """The number of layers of the published encoder."""
-    return self.settings.block.layers
-
-  @property
-  def width(self) -> int:
-    """The size of a state."""
-    return self.settings.block.width
-
-  @property
-  def rate_hz(self) -> float:
-    """States per second."""
-    return self.settings.rate_hz
-
-  def frames(self, samples: int) -> int:
-    """Returns how many states a clip of so many samples has."""
-    return int(self.settings.front.frames(samples))
-
-  def encode(self, wave_S: np.ndarray, products: str | None = None) -> np.ndarray:
-    """Returns hidden_TD, float32, of a 16 kHz wave of any length: T = `frames(S)` states.
-
-    A wave of more than one window is encoded in windows that overlap (models/encoder_windows.py).
-    `products` is as in `nn.layers`.
-    """
-    pieces = list(self.pieces(wave_S, products))
-    return np.concatenate([np.zeros((0, self.width), np.float32), *pieces])
-
-  def pieces(self, wave_S: np.ndarray, products: str | None = None) -> Iterator[np.ndarray]:
-    """Yields the states that `encode` returns, window by window: memory for an hour of them."""
-    yield from encoder_windows.pieces(self.model, self.params, wave_S, self.layer, products)
-
-  @functools.cached_property
-  def model(self) -> StateModel:
-    """Its pure functions, for batches."""
-    return self.settings.build()
 
   @functools.cached_property
   def params(self) -> Params:
-    """The parameters that the states depend on, as float32 on the default device. Layers are a
-    tuple, which `StateModel` takes too."""
     outside = {name: tree for name, tree in self.model.arrays.items() if name != "layers"}
     layer = {"layers": self.model.arrays["layers"]}
 

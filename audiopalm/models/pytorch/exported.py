@@ -1,8 +1,8 @@
-"""A decoder in an exported folder: a class of transformers where one computes the same, else the
-file `torch_decoder.py`. Its tensors have the names of torch_names.py.
+"""A decoder in an exported folder: run by a transformers class if one computes the same, else by
+the file `torch_decoder.py`. Its tensors have the names of torch_names.py.
 
-Rows that only pad V stay behind. What it takes to get every bit back is kept apart, as `rest`: the
-padding rows, and where embeddings are scaled, what that rounding lost.
+Padding rows of V are not exported as tensors. `rest` holds what is needed to restore every bit: the
+padding rows and, if embeddings are scaled, the rounding errors of the scaling.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Exported:
 
   @functools.cached_property
   def stock(self) -> Family | None:
-    """The class of transformers, None where none computes the same."""
+    """The transformers class, None if none computes the same."""
     return stocks.find(self.settings, len(self.space.sizes), self.space.both_ways)
 
   @property
@@ -124,7 +124,8 @@ class Exported:
     return {"table": whole_VD}
 
   def _unfolded(self, tensors: NumpyArrays, rest: NumpyArrays) -> np.ndarray:
-    """Returns the embeddings before they were scaled; those trained since, divided."""
+    """Returns the unscaled embeddings; rows that were trained after the export are divided by the
+    scale."""
     scaled_VD = tensors[EMBED]
     if self.settings.tied:
       if not np.array_equal(tensors[HEAD] * self._scale, scaled_VD):
@@ -152,7 +153,7 @@ class Exported:
 
 
 def _ulps(wanted: np.ndarray, near: np.ndarray) -> np.ndarray:
-  """Returns how many representable numbers lie from `near` to `wanted`, int8."""
+  """Returns the number of representable floats from `near` to `wanted`, int8."""
   steps = wanted.view(np.int32) - near.view(np.int32)
   assert np.abs(steps).max(initial=0) < 128, "a product and its quotient lie some bits apart"
   return steps.astype(np.int8)

@@ -1,9 +1,10 @@
-"""The text models that classes of `transformers` and a decoder both compute: one table for reading
-their config.json and for writing it (stock.py).
+"""The text models that both `transformers` and `Decoder` compute: one table for reading their
+config.json and for writing it (stock.py).
 
 Both dialects of config.json are read: that of transformers 4 (rope_theta, rope_scaling) and that of
-transformers 5 (rope_parameters). What would change the numbers and has no setting of `Decoder` is a
-ConfigError; so is a size that is missing, but for those that published files leave to the class.
+transformers 5 (rope_parameters). A field that changes the results and has no setting in `Decoder`
+is a ConfigError, and so is a missing size, except for those that published files leave to the
+defaults of the class.
 """
 
 import dataclasses
@@ -23,11 +24,11 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Family:
-  """One class: its names and what it does with every row. What is left out it may or may not do.
+  """A class of models: its names and its properties. Options not named here are free.
 
-  `windows`: no layer has one, all have the same, the "last" from max_window_layers on, or all
-  "but" each sliding_window_pattern-th; in the last two cases `layer_types` may say it layer by
-  layer. `defaults` are the class's own for what a config.json may leave out.
+  `windows`: no layer has one, all have the same, only the "last" from max_window_layers on, or all
+  "but" each sliding_window_pattern-th; in the last two cases `layer_types` may list the layers.
+  `defaults` are the class's values for fields missing in config.json.
   """
 
   name: str
@@ -36,10 +37,10 @@ class Family:
   qkv_bias: bool = False
   qk_norm: bool = False
   gemma: bool = False  # norms store their scale minus one, embeddings are scaled in the model
-  post_norms: bool = False  # with them, query_pre_attn_scalar and final_logit_softcapping
+  post_norms: bool = False  # and query_pre_attn_scalar and final_logit_softcapping
   softcap: bool = False  # of attention
   windows: Literal["none", "all", "last", "but"] = "none"
-  two_ropes: bool = False  # layers with a window turn by a base of their own
+  two_ropes: bool = False  # layers with a window have a separate rotary base
   defaults: Config = dataclasses.field(default_factory=dict)
 
 
@@ -80,7 +81,7 @@ FAMILIES = (
   ),
 )  # fmt: skip
 
-# What no decoder does: {field: the value it must have if it is there at all}.
+# Features that `Decoder` lacks: {field: the value it must have, if present}.
 ABSENT = {
   "attention_bias": False,
   "mlp_bias": False,
@@ -89,7 +90,7 @@ ABSENT = {
   "quantization_config": None,
   "auto_map": None,
 }
-# What any class takes for a field that is not there.
+# Defaults of missing fields for all classes.
 COMMON = {
   "rms_norm_eps": 1e-6,
   "rope_theta": 1e4,
@@ -101,7 +102,7 @@ MULTIMODAL = "gemma3"  # the text model of Gemma3ForConditionalGeneration is its
 
 
 def settings(config: Config, where: Path | str) -> Decoder:
-  """Returns the decoder that a config.json, which lies at `where`, describes.
+  """Returns the decoder that a config.json describes; `where` is its path in errors.
 
   ConfigError, naming the field, for what a `Decoder` cannot express.
   """
@@ -141,12 +142,12 @@ def settings(config: Config, where: Path | str) -> Decoder:
 
 
 def rows(config: Config, where: Path | str) -> int:
-  """Returns how many rows the tables of a text model have: its `vocab_size`."""
+  """Returns the number of rows of the tables of a text model: its `vocab_size`."""
   return _Fields(config, where).whole("vocab_size")
 
 
 class _Fields(JsonFields):
-  """The fields of a config.json: what it says, else what its class takes for it."""
+  """The fields of a config.json, with the defaults of its class."""
 
   def __init__(self, config: Config, where: Path | str):
     kind = config.get("model_type")
@@ -168,7 +169,7 @@ def _activation(fields: _Fields) -> str:
   family = fields.family
   known = {name: activation for activation, name in ACTIVATIONS.items()}
   if family.gemma and not family.post_norms:
-    # Gemma 1 says "gelu" in old files and means, as its class does, the one with tanh.
+    # Old files of Gemma 1 say "gelu", but its class uses the approximation by tanh.
     known["gelu"] = "gelu_tanh"
   field = "hidden_activation" if family.post_norms else "hidden_act"
   name = fields.get(field) or ACTIVATIONS["gelu_tanh" if family.gemma else "silu"]
@@ -178,7 +179,7 @@ def _activation(fields: _Fields) -> str:
 
 
 def _windows(fields: _Fields) -> tuple[int, ...]:
-  """Returns the window of each layer, 0 where it has none."""
+  """Returns the window of each layer, 0 for none."""
   layers, rule = fields.whole("num_hidden_layers"), fields.family.windows
   on = rule != "none" and (rule != "last" or fields.boolean("use_sliding_window"))
   window = fields.whole("sliding_window", null=0) if on else 0
@@ -249,7 +250,7 @@ def _scaling(fields: _Fields, name: str, rope: Config) -> Scaling:
 
 
 def _shortest(pattern: tuple) -> tuple:
-  """Returns the shortest beginning that gives the whole if it is repeated."""
+  """Returns the shortest prefix whose repetition is the whole sequence."""
   lengths = range(1, len(pattern) + 1)
   return next(
     pattern[:n] for n in lengths if all(v == pattern[i % n] for i, v in enumerate(pattern))

@@ -1,6 +1,7 @@
 """The fields of a Hugging Face folder's JSON files, read with errors that name field and value."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ Config = Mapping[str, Json]
 
 
 def read(path: Path, expected: str) -> Config:
-  """Returns the object in a JSON file; ConfigError where there is none, with what was expected."""
+  """Returns the object in a JSON file; ConfigError if there is none."""
   if not path.is_file():
     raise ConfigError(f"{path.parent} has no {path.name}. Expected {expected}.")
   try:
@@ -35,35 +36,37 @@ class JsonFields:
     return self._values.get(name)
 
   def must_be(self, name: str, value: Json) -> None:
-    """Raises ConfigError where a field is there and has another value."""
+    """Raises ConfigError if a field is present with another value."""
     if self.get(name) not in (None, value):
       raise self.wrong(name, self.get(name), json.dumps(value))
 
-  def boolean(self, name: str) -> bool:
-    if not isinstance(self.get(name), bool):
-      raise self.wrong(name, self.get(name), "true or false")
-    return self.get(name)
+  def boolean(self, name: str, missing: bool | None = None) -> bool:
+    """Returns a boolean; `missing`, if given, for a missing field."""
+    value = self._values.get(name, missing)
+    if not isinstance(value, bool):
+      raise self.wrong(name, value, "true or false")
+    return value
 
   def one_of(self, name: str, known: Mapping[str, Any]) -> Any:
-    """Returns what a field's value stands for."""
+    """Returns the meaning of a field's value."""
     value = self.get(name)
     if not isinstance(value, str) or value not in known:
       raise self.wrong(name, value, " or ".join(known))
     return known[value]
 
   def whole(self, name: str, **null: int) -> int:
-    """Returns a whole number above 0; `null` if it is null and that is given."""
-    return self.checked(name, self._required(name), "a whole number above 0", int, **null)
+    """Returns an integer above 0; `null`, if given, for a null."""
+    return self.checked(name, self._required(name), "an integer above 0", int, **null)
 
   def wholes(self, name: str) -> tuple[int, ...]:
-    """Returns a list of whole numbers above 0."""
-    values, expected = self._required(name), "a list of whole numbers above 0"
+    """Returns a list of integers above 0."""
+    values, expected = self._required(name), "a list of integers above 0"
     if not isinstance(values, list | tuple) or not values:
       raise self.wrong(name, values, expected)
     return tuple(self.checked(name, value, expected, int) for value in values)
 
   def number(self, name: str, **null: None) -> float:
-    """Returns a number above 0; `null` if it is null and that is given."""
+    """Returns a number above 0; `null`, if given, for a null."""
     return self.checked(name, self._required(name), "a number above 0", **null)
 
   def checked(
@@ -77,7 +80,8 @@ class JsonFields:
     if value is None and null:
       return null["null"]
     kinds = int if kind is int else int | float
-    if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
+    # json also parses NaN and Infinity.
+    if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
       raise self.wrong(name, value, expected)
     return kind(value)
 

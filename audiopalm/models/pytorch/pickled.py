@@ -104,9 +104,16 @@ class _Unpickler(pickle.Unpickler):
     _, dtype, key, *_ = saved
     return dtype, f"{self._folder}data/{key}"
 
-  def _tensor(self, storage, offset, shape, strides, *_) -> StoredTensor:
+  def _tensor(
+    self,
+    storage: tuple[str, str],
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    *_: object,
+  ) -> StoredTensor:
     dtype, key = storage
     return StoredTensor(self._path, key, dtype, offset, tuple(shape), tuple(strides))
 
-  def _parameter(self, tensor: StoredTensor, *_) -> StoredTensor:
+  def _parameter(self, tensor: StoredTensor, *_: object) -> StoredTensor:
     return tensor

@@ -1,7 +1,7 @@
-"""Which class of `transformers` computes exactly what a decoder computes, and its config.json.
+"""The `transformers` class that computes the same as a decoder, and its config.json.
 
-A config that no class expresses to the letter goes out with `torch_decoder.py` instead; the table
-is in docs/export.md. Keys of config.json are those that transformers 4 writes: 5 reads them too.
+A decoder that no class expresses exactly is exported with `torch_decoder.py` instead; the table is
+in docs/export.md. Keys of config.json are those of transformers 4, which version 5 reads too.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from audiopalm.models.pytorch import families
 from audiopalm.models.pytorch.families import Family
 from audiopalm.nn import rotary
 
-# Options that `torch_decoder.py` reads as they are; blocks of a depth head have some of them.
+# Options that `torch_decoder.py` reads unchanged; blocks of a depth head have some of them.
 SAME = (
   "layers", "width", "heads", "kv_heads", "head_width", "hidden", "qkv_bias", "qk_norm",
   "attention_softcap", "final_softcap", "embed_scale", "norm_offset", "norm_eps", "post_norms",
@@ -23,7 +23,8 @@ SAME = (
 
 
 def find(settings: Decoder, columns: int, both_ways: bool) -> Family | None:
-  """Returns the class that expresses the decoder on a grid of so many columns; None without one."""
+  """Returns the class that expresses the decoder on a grid of `columns` columns; None if there is
+  none."""
   if columns > 1 or both_ways or settings.parallel_block or settings.depth_head is not None:
     return None
   if settings.width % settings.heads:
@@ -32,8 +33,8 @@ def find(settings: Decoder, columns: int, both_ways: bool) -> Family | None:
 
 
 def _expresses(stock: Family, s: Decoder) -> bool:
-  """Returns whether the class's config.json, read again, computes the same; embeddings that it does
-  not scale are scaled in the folder (`folds`)."""
+  """Returns whether a decoder read from the class's config.json computes the same, apart from the
+  scale of embeddings, which can be folded into the exported table (`folds`)."""
   if stock.gemma and not s.embed_scale:
     return False
   if stock.two_ropes and isinstance(s.rope_scaling, rotary.Llama3Scaling):
@@ -50,19 +51,20 @@ def _expresses(stock: Family, s: Decoder) -> bool:
 
 
 def folds(stock: Family | None, settings: Decoder) -> bool:
-  """Returns whether sqrt(width) is multiplied into the exported embeddings, as Llama and Qwen do
-  not scale them. A lookup gives the same float32 values; a tied head goes out as a table of its
-  own."""
+  """Returns whether sqrt(width) is multiplied into the exported embeddings, because Llama and Qwen
+  do not scale them. A lookup gives the same float32 values; a tied head is exported as a separate
+  table."""
   return stock is not None and settings.embed_scale and not stock.gemma
 
 
 def tied(stock: Family | None, settings: Decoder) -> bool:
-  """Returns whether the exported embedding is the output head too."""
+  """Returns whether the exported embedding is also the output head."""
   return settings.tied and not folds(stock, settings)
 
 
 def config(stock: Family, settings: Decoder, rows: int, stop: int, longest: int) -> dict[str, Any]:
-  """Returns config.json: `rows` of the vocabulary, the id of `stop`, rows of the training grid."""
+  """Returns config.json, given `rows` of the vocabulary, the id of `stop`, and the rows of the
+  training grid."""
   s = settings
   fields = {
     "architectures": [stock.architecture],
@@ -132,13 +134,13 @@ def _query_scale(s: Decoder) -> float:
 
 
 def _query_scalar(s: Decoder) -> int | None:
-  """Returns the whole number whose root divides the queries, as Gemma 2 and 3 name their scale."""
+  """Returns the integer whose root divides the queries, as Gemma 2 and 3 name their scale."""
   number = round(_query_scale(s) ** -2)
   return number if abs(number**-0.5 / _query_scale(s) - 1) < 1e-7 else None
 
 
 def _bases(s: Decoder) -> tuple[float | None, float | None]:
-  """Returns the rotary base of layers without and with a window; None where layers differ."""
+  """Returns the rotary bases of layers without and with a window; None if such layers differ."""
   bases = s.layer_rope_bases
   kinds = [
     {base for base, window in zip(bases, s.layer_windows, strict=True) if bool(window) == sliding}

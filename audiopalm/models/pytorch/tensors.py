@@ -3,7 +3,7 @@
     model.safetensors, or model.safetensors.index.json and the files it names
     pytorch_model.bin, or pytorch_model.bin.index.json and the files it names
 
-The first that is there is read. Tensors of pytorch_model.bin are read without PyTorch (pickled.py).
+The first that exists is read. Tensors of pytorch_model.bin are read without PyTorch (pickled.py).
 """
 
 import functools
@@ -20,7 +20,7 @@ from audiopalm.models.pytorch import pickled
 
 SINGLE_FILE, PICKLED_FILE = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"  # of several files: {"weight_map": {name of a tensor: name of its file}}
-# Every value of these types is exact in float32.
+# All values of these types are exact in float32.
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 OTHERS = (".bin", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors")  # files of weights
 
@@ -45,7 +45,7 @@ class Tensors:
     return self._shapes
 
   def read(self, name: str, part: Part = (...,)) -> np.ndarray:
-    """Returns a part of a tensor in its stored dtype, by default the whole."""
+    """Returns a part of a tensor, by default all of it, in its stored dtype."""
     return self._readers[name](part)
 
   def _add_safetensors(self, path: Path) -> None:

@@ -1,9 +1,9 @@
-"""A decoder over grids of tokens in plain PyTorch: one file that runs the folder it lies in.
+"""A decoder over grids of tokens in plain PyTorch: one file that runs the folder it is in.
 
     import torch_decoder
     model = torch_decoder.load("exported")           # an nn.Module, float32
     logits = model(tokens_BLK)                       # a list: [B, L, V] for each column
-    tokens_LK = model.generate(prompt_LK, "tts")     # the likeliest ids that the task's plan allows
+    tokens_LK = model.generate(prompt_LK, "tts")     # greedy decoding with the plan of the task
 
 Letters: B batch, L row, K column, D model, N query head, H head width. A cell is an id of its
 column, -1 where there is none. It needs torch and safetensors; audiopalm wrote it (Apache-2.0) and
@@ -12,7 +12,10 @@ is not needed to use it.
 
 import json
 import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,8 +25,13 @@ from torch.nn import functional
 PREDICT, COPY, GIVEN, TIED = 0, 2, 3, 4  # what a plan says of a cell; 1 is a hole
 FIRST, GROW, DROP = 1, 2, 3  # what a plan does with its count of frames
 
+Config = Mapping[str, Any]  # what a JSON file of the folder holds
+Rotation = tuple[torch.Tensor, torch.Tensor]  # cosines and sines of the angles of all rows
+LayerCache = dict[str, torch.Tensor]  # the keys and values of the rows before, of one layer
+Cells = torch.Tensor | Sequence  # ids, also as nested lists or as a numpy array
 
-def load(folder):
+
+def load(folder: str | os.PathLike) -> "TorchDecoder":
   """Returns the TorchDecoder of an exported folder, ready to run."""
   folder = Path(folder)
   config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -35,19 +43,19 @@ def load(folder):
 
 
 class Norm(nn.Module):
-  def __init__(self, width, config):
+  def __init__(self, width: int, config: Config):
     super().__init__()
     self.weight = nn.Parameter(torch.ones(width))
     self.eps, self.offset = config["norm_eps"], config["norm_offset"]
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     wide = x.float()
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
     return (wide * (self.weight + 1 if self.offset else self.weight)).to(x.dtype)
 
 
 class TorchAttention(nn.Module):
-  def __init__(self, config):
+  def __init__(self, config: Config):
     super().__init__()
     width, self.head_width = config["width"], config["head_width"]
     wide, narrow = config["heads"] * self.head_width, config["kv_heads"] * self.head_width
@@ -61,7 +69,13 @@ class TorchAttention(nn.Module):
     self.normed, self.softcap = config["qk_norm"], config["attention_softcap"]
     self.groups, self.scale = config["heads"] // config["kv_heads"], config["query_scale"]
 
-  def forward(self, x, rotation, mask_BLJ, cache):
+  def forward(
+    self,
+    x: torch.Tensor,
+    rotation: Rotation | None,
+    mask_BLJ: torch.Tensor,
+    cache: LayerCache | None,
+  ) -> torch.Tensor:
     query, key, value = (
       project(x).unflatten(-1, (-1, self.head_width))
       for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -84,21 +98,21 @@ class TorchAttention(nn.Module):
 
 
 class TorchMLP(nn.Module):
-  def __init__(self, config):
+  def __init__(self, config: Config):
     super().__init__()
     self.gate_proj = nn.Linear(config["width"], config["hidden"], bias=False)
     self.up_proj = nn.Linear(config["width"], config["hidden"], bias=False)
     self.down_proj = nn.Linear(config["hidden"], config["width"], bias=False)
     self.silu = config["activation"] == "silu"
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     gate = self.gate_proj(x)
     gate = functional.silu(gate) if self.silu else functional.gelu(gate, approximate="tanh")
     return self.down_proj(gate * self.up_proj(x))
 
 
 class Layer(nn.Module):
-  def __init__(self, config):
+  def __init__(self, config: Config):
     super().__init__()
     width = config["width"]
     self.parallel, self.post_norms = config["parallel_block"], config["post_norms"]
@@ -111,7 +125,13 @@ class Layer(nn.Module):
     if self.post_norms or not self.parallel:
       self.post_attention_layernorm = Norm(width, config)
 
-  def forward(self, x, rotation, mask_BLJ, cache):
+  def forward(
+    self,
+    x: torch.Tensor,
+    rotation: Rotation | None,
+    mask_BLJ: torch.Tensor,
+    cache: LayerCache | None,
+  ) -> torch.Tensor:
     normed = self.input_layernorm(x)
     branch = self.self_attn(normed, rotation, mask_BLJ, cache)
     x = x + (self.post_attention_layernorm(branch) if self.post_norms else branch)
@@ -124,7 +144,7 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-  def __init__(self, config, rows):
+  def __init__(self, config: Config, rows: int):
     super().__init__()
     self.embed_tokens = nn.Embedding(rows, config["width"])
     self.layers = nn.ModuleList(Layer(config) for _ in range(config["layers"]))
@@ -135,12 +155,14 @@ class TorchDepthHead(Stack):
   """What the cells of a row are predicted from: a stack over its columns, each of which sees those
   before it."""
 
-  def __init__(self, config):
+  def __init__(self, config: Config):
     super().__init__(config["depth_head"], sum(config["sizes"]))
     self.width, self.columns = config["depth_head"]["width"], len(config["sizes"])
     self.into = nn.Linear(config["width"], self.columns * self.width, bias=False)
 
-  def forward(self, x_BLD, cells_BLK, starts):
+  def forward(
+    self, x_BLD: torch.Tensor, cells_BLK: torch.Tensor, starts: list[int]
+  ) -> torch.Tensor:
     """Returns states [B, L, K, E] of the cells `cells_BLK`, which the rows `x_BLD` predict."""
     before = [x_BLD.new_zeros(*x_BLD.shape[:2], self.width)]
     for column in range(self.columns - 1):
@@ -159,7 +181,7 @@ class TorchDepthHead(Stack):
 class TorchDecoder(nn.Module):
   """`config` is config.json, `generation` generation_config.json."""
 
-  def __init__(self, config, generation=None):
+  def __init__(self, config: Config, generation: Config | None = None):
     super().__init__()
     self.config, self.generation = config, generation
     self.sizes = config["sizes"]
@@ -172,7 +194,9 @@ class TorchDecoder(nn.Module):
     for number, frequencies in enumerate(layer_frequencies(config)):
       self.register_buffer(f"frequencies_{number}", frequencies, persistent=False)
 
-  def forward(self, tokens_BLK, visible_BL=None):
+  def forward(
+    self, tokens_BLK: torch.Tensor, visible_BL: torch.Tensor | None = None
+  ) -> list[torch.Tensor]:
     """Returns the logits of each column, [B, L, V]: those of row i + 1 in row i.
 
     Rows of one number above 0 in `visible_BL` see each other both ways; all others see their past.
@@ -182,7 +206,9 @@ class TorchDecoder(nn.Module):
     next_BLK = torch.cat([tokens_BLK[:, 1:], torch.full_like(tokens_BLK[:, :1], -1)], dim=1)
     return self.columns(x_BLD, next_BLK, range(len(self.sizes)))
 
-  def columns(self, x_BLD, cells_BLK, columns):
+  def columns(
+    self, x_BLD: torch.Tensor, cells_BLK: torch.Tensor, columns: Iterable[int]
+  ) -> list[torch.Tensor]:
     """Returns the logits of some columns of the cells that the rows `x_BLD` predict."""
     states = None if self.depth is None else self.depth(x_BLD, cells_BLK, self.starts)
     table_VD = self.model.embed_tokens.weight if self.config["tied"] else self.lm_head.weight
@@ -193,7 +219,13 @@ class TorchDecoder(nn.Module):
       logits.append(self._capped(functional.linear(x, table_VD[start : start + size]).float()))
     return logits
 
-  def hidden(self, tokens_BLK, visible_BL=None, caches=None, past=0):
+  def hidden(
+    self,
+    tokens_BLK: torch.Tensor,
+    visible_BL: torch.Tensor | None = None,
+    caches: list[LayerCache] | None = None,
+    past: int = 0,
+  ) -> torch.Tensor:
     """Returns the states of the rows, [B, L, D]; `caches`, a dict for each layer, hold the `past`
     rows before these."""
     x = 0
@@ -218,12 +250,20 @@ class TorchDecoder(nn.Module):
       x = layer(x, rotation, near_BLJ, caches[number] if caches else None)
     return self.model.norm(x)
 
-  def _capped(self, logits):
+  def _capped(self, logits: torch.Tensor) -> torch.Tensor:
     cap = self.config["final_softcap"]
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
   @torch.no_grad()
-  def generate(self, prompt_LK, task, max_rows=None, frames=0, given_LK=None, visible_L=None):
+  def generate(
+    self,
+    prompt_LK: Cells,
+    task: str,
+    max_rows: int | None = None,
+    frames: int = 0,
+    given_LK: Cells | None = None,
+    visible_L: Cells | None = None,
+  ) -> torch.Tensor:
     """Returns tokens_LK: the prompt and the rows after it, each id the likeliest one allowed.
 
     `frames` is the length of the prompt's stream that the plan counts ("counted"), `given_LK` what
@@ -249,7 +289,7 @@ class TorchDecoder(nn.Module):
       x_BLD = self.hidden(tokens_LK[None, -1:], None, caches, len(tokens_LK) - 1)
     return tokens_LK
 
-  def streams(self, tokens_LK):
+  def streams(self, tokens_LK: torch.Tensor) -> dict[str, torch.Tensor]:
     """Returns {stream: ids [T, Q]} of the rows after a prompt: every codebook's ids as they came.
 
     Outputs of one stream follow one another; frames that are not whole are left out.
@@ -270,15 +310,17 @@ class TorchDecoder(nn.Module):
 class TorchPlan:
   """A task's plan, row by row: which classes of ids each column may take, and where each leads."""
 
-  def __init__(self, plan, classes, frames):
+  def __init__(self, plan: Config, classes: list[list[Config]], frames: int):
     self.plan, self.classes, self.length, self.left = plan, classes, frames, frames
     self.state = plan["start"]
 
   @property
-  def done(self):
+  def done(self) -> bool:
     return self.state == self.plan["end"]
 
-  def row(self, score, above_K, given_K):
+  def row(
+    self, score: Callable[[int, list[int]], torch.Tensor], above_K: list[int], given_K: Cells | None
+  ) -> list[int]:
     """Returns the next row's cells; moves on.
 
     `score(column, cells_K)` gives the logits of a column, with the cells of those before it.
@@ -300,18 +342,18 @@ class TorchPlan:
     self._move(self._class_of(lead, cells_K[lead]) if lead >= 0 else 0)
     return cells_K
 
-  def _class_of(self, column, cell):
+  def _class_of(self, column: int, cell: int) -> int:
     starts = [ids["start"] for ids in self.classes[column]]
     return max(range(len(starts)), key=lambda c: (starts[c] <= cell, starts[c]))
 
   @staticmethod
-  def _likeliest(logits, allowed):
+  def _likeliest(logits: torch.Tensor, allowed: list[Config]) -> int:
     mask = torch.full_like(logits, -math.inf)
     for ids in allowed:
       mask[ids["start"] : ids["start"] + ids["size"]] = 0
     return int((logits + mask).argmax())
 
-  def _move(self, led):
+  def _move(self, led: int) -> None:
     count = self.plan["count"][self.state][led]
     following = self.plan["next"][self.state][led]
     if count in (FIRST, GROW):
@@ -324,7 +366,7 @@ class TorchPlan:
     self.state = following
 
 
-def rotate(x, rotation):
+def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
   """Returns x with each pair (i, i + H / 2) turned by its angle."""
   cosines, sines = rotation
   first, second = x.float().chunk(2, dim=-1)
@@ -332,7 +374,7 @@ def rotate(x, rotation):
   return torch.cat(turned, dim=-1).to(x.dtype)
 
 
-def layer_frequencies(config):
+def layer_frequencies(config: Config) -> Iterator[torch.Tensor]:
   """Yields the angle per row of each pair of values, float32 [H / 2], layer by layer."""
   for base, scaling in zip(config["rope_bases"], config["rope_scalings"], strict=True):
     exponents = torch.arange(0, config["head_width"], 2, dtype=torch.float64) / config["head_width"]

@@ -39,8 +39,8 @@ def stacks(settings: Decoder) -> Iterator[tuple[str, Keys, BlockSettings]]:
 
 
 def layer_names(block: BlockSettings) -> dict[Keys, str]:
-  """Returns {path in our tree: name within a layer} of all that a layer has."""
-  # Llama names the norm before the MLP by its place: after attention.
+  """Returns {path in our tree: name within a layer} of all arrays of a layer."""
+  # Llama names the norm before the MLP by its position after attention.
   before_mlp = "pre_feedforward_layernorm" if block.post_norms else "post_attention_layernorm"
   names = {
     ("attention_norm", "scale"): "input_layernorm.weight",
@@ -84,7 +84,7 @@ def shapes(
 
 
 def transposed(array: np.ndarray, path: Keys) -> np.ndarray:
-  """Returns one layer's array as PyTorch has it: matrices as [out, in], heads side by side."""
+  """Returns one layer's array in PyTorch's layout: matrices as [out, in], heads side by side."""
   inputs = INPUTS.get(path[-1])
   if inputs is None:
     return array.reshape(-1)
@@ -92,14 +92,13 @@ def transposed(array: np.ndarray, path: Keys) -> np.ndarray:
 
 
 def restored(array: np.ndarray, path: Keys, shape: tuple[int, ...]) -> np.ndarray:
-  """Returns PyTorch's array, or a part of it with whole heads, in the shape that it has in a layer
-  of ours."""
+  """Returns PyTorch's array, or a part of it with whole heads, in the shape of our layers."""
   return (array.T if path[-1] in INPUTS else array).reshape(shape)
 
 
 def place_of(part: Slices, path: Keys, shape: tuple[int, ...]) -> Slices:
-  """Returns where in PyTorch's array lies a part, with whole heads, of an array of ours, which has
-  `shape` as a whole."""
+  """Returns the place in PyTorch's array of a part, with whole heads, of our array, whose whole
+  shape is `shape`."""
   inputs = INPUTS.get(path[-1], 0)
   place = _flat(part[inputs:], shape[inputs:])
   return (place, _flat(part[:inputs], shape[:inputs])) if inputs else (place,)
@@ -112,7 +111,7 @@ def _flat(part: Slices, shape: tuple[int, ...]) -> slice:
 
 
 def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
-  """Returns a line for each tensor that is described in another way, the first of many; '' for
+  """Returns a line for each tensor whose description differs, only the first ones of many; '' for
   none."""
   lines = [
     f"  {name}: found {found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"

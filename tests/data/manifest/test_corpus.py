@@ -153,7 +153,9 @@ def test_held_out_voices_are_not_heard_in_training(read, tmp_path):
 
 def test_names_and_variants_that_cannot_be_are_refused(read):
   found = read(train=[row("a")])
-  with pytest.raises(ConfigError, match="cannot have the name 'My data': small letters, digits"):
+  with pytest.raises(
+    ConfigError, match="cannot have the name 'My data': lowercase letters, digits"
+  ):
     dataclasses.replace(found, name="My data")
-  with pytest.raises(ConfigError, match="variants=0 must be a whole number, 1 or more"):
+  with pytest.raises(ConfigError, match="variants=0 must be an integer, 1 or more"):
     dataclasses.replace(found, variants=0)

@@ -82,6 +82,28 @@ def test_states_away_from_seams_are_close_to_those_of_the_whole_wave(
   assert error_T.mean() < 0.15 and error_T.max() < 1
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_batch_has_the_states_of_each_wave_alone_from_few_programs(
+  name, folders, opened, monkeypatch
+):
+  smaller_windows(monkeypatch, 120, 30, 50)
+  monkeypatch.setattr(encoder_windows, "CPU_BATCH", 300)
+  encoder = opened(name)
+  lengths = [0, 30, 46_000, *range(900, 9_000, 450)]
+  waves = [folders.wave(length, length) for length in lengths]
+  alone = list(map(encoder.encode, waves))
+  shapes = set()
+  encode = encoder_windows._encode
+  monkeypatch.setattr(
+    encoder_windows, "_encode", lambda *args, **kw: shapes.add(args[2].shape) or encode(*args, **kw)
+  )
+  batch = encoder.encode_batch(waves)
+  assert max(rows for rows, _ in shapes) > 2 and len(shapes) <= 2 * len({n for _, n in shapes}) <= 8
+  for batch_TD, alone_TD in zip(batch, alone, strict=True):
+    assert batch_TD.shape == alone_TD.shape
+    np.testing.assert_allclose(batch_TD, alone_TD, atol=1e-4)
+
+
 def test_whisper_encodes_windows_of_its_own_length(folders, opened):
   encoder, wave_S = opened("whisper"), folders.wave(70_000)  # windows of 2 s, seams of 160 ms
   assert (encoder.rate_hz, encoder.frames(70_000)) == (50.0, 219)
@@ -171,6 +193,10 @@ REFUSED = [
   ("wavlm", {"conv_stride": [5, 2]}, "conv_kernel is .* expected 3 numbers, as conv_dim has"),
   ("w2v-bert", {"position_embeddings_type": "rotary"}, 'is "rotary", expected "relative_key"'),
   ("w2v-bert", {"feature_projection_input_dim": 80}, "is 80, expected 160, as preprocessor_config"),
+  ("wavlm", {"max_bucket_distance": 8}, "max_bucket_distance is 8, expected more than 8, the dist"),
+  ("wavlm", {"num_buckets": 3}, "num_buckets is 3, expected at least 4, half of them for each"),
+  ("hubert", {"layer_norm_eps": float("nan")}, "layer_norm_eps is NaN, expected a number above 0"),
+  ("hubert", {"layer_norm_eps": float("inf")}, "layer_norm_eps is Infinity, expected a number"),
   ("whisper", {"num_mel_bins": 128}, "feature_size is 80, expected 128"),
   ("whisper", {"activation_function": "relu"}, 'activation_function is "relu", expected gelu'),
   ("hubert", {"model_type": "data2vec-audio"}, 'model_type is "data2vec-audio", expected wav2vec2'),
@@ -187,11 +213,24 @@ def test_what_is_not_computed_is_refused_by_field_and_value(
 
 def test_a_folder_without_settings_of_its_inputs_is_refused(folders, tmp_path):
   folder = folders.write(tmp_path, "hubert")
-  (folder / "preprocessor_config.json").write_text("{}")
+  (folder / "preprocessor_config.json").write_text('{"do_normalize": null}')
   with pytest.raises(ConfigError, match="do_normalize is null, expected true or false"):
     encoders.open(folder)
   (folder / "preprocessor_config.json").unlink()
   with pytest.raises(ConfigError, match="has no preprocessor_config.json. Expected the folder"):
+    encoders.open(folder)
+
+
+def test_a_wave_is_normalized_where_a_folder_does_not_say_as_the_published_classes_do(
+  folders, tmp_path
+):
+  folder = folders.write(tmp_path, "hubert")
+  (folder / "preprocessor_config.json").write_text("{}")
+  assert encoders.open(folder).settings.front.normalized
+  folder = folders.write(tmp_path / "whisper", "whisper")
+  path = folder / "preprocessor_config.json"
+  path.write_text(path.read_text().replace("{", '{"do_normalize": true, ', 1))
+  with pytest.raises(ConfigError, match="do_normalize is true, expected false"):
     encoders.open(folder)
 
 

@@ -129,3 +129,16 @@ def test_old_names_of_weight_norm_are_read(folders, tmp_path):
   torch.save(renamed | {"lm_head.weight": torch.zeros(3, 4)}, tmp_path / "pytorch_model.bin")
   found = encoders.open(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+
+
+@pytest.mark.parametrize("name", ("hubert", "w2v-bert"))
+def test_the_encoder_whose_speed_is_compared_gives_the_same_states(name, folders, tmp_path):
+  saved(folders, name, tmp_path / "whole")
+  encoder = encoders.open(tmp_path / "whole")
+  encoder.save(tmp_path / "copy")
+  wave_S = folders.wave(32_000, 3)
+  assert encoders.has_torch()
+  wanted_TD = encoders.published_states(tmp_path / "copy", encoder.layers)(wave_S)
+  np.testing.assert_allclose(encoder.encode(wave_S), wanted_TD[: encoder.frames(32_000)], atol=1e-4)
+  first_TD = encoders.published_states(tmp_path / "copy", 1)(wave_S)
+  assert first_TD.shape == wanted_TD.shape and np.abs(first_TD - wanted_TD).max() > 0.1

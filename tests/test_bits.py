@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from audiopalm.training import bits
+from audiopalm import bits
 
 NOISE = np.random.default_rng(0).standard_normal((8, 6, 4)).astype(np.float32)
 

@@ -4,19 +4,14 @@ The settings of a run are those of its newest checkpoint. WORKDIR/config.json is
 people, and is read only before the first checkpoint.
 """
 
-import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from audiopalm.data import files
 from audiopalm.errors import ConfigError
-
-if TYPE_CHECKING:
-  from audiopalm.experiment import Experiment
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -36,13 +31,6 @@ def holds(folder: str) -> bool:
   except ValueError as error:
     raise ConfigError(f"{path} is no JSON ({error}). Copy the folder again.") from error
   return isinstance(fields, dict) and str(fields.get("class", "")).startswith("audiopalm.")
-
-
-def settings(workdir: str | Path, trust: Sequence[str] = ()) -> "Experiment":
-  """Returns the Experiment of the run in a workdir; `trust` as in `experiment.from_json`."""
-  from audiopalm import experiment  # imports JAX
-
-  return experiment.from_json(config(workdir), trust)
 
 
 def config(workdir: str | Path) -> str:
@@ -93,19 +81,3 @@ def digest(fields: Mapping[str, Any]) -> str:
   """Returns 16 hex digits of the metadata of a checkpoint."""
   text = json.dumps(fields, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def replacing_config(workdir: Path, experiment: str) -> Iterator[None]:
-  """Replaces config.json by `experiment` (JSON), with one rename at the end of the block."""
-  value, path = json.loads(experiment), workdir / CONFIG
-  try:
-    is_current = json.loads(path.read_text(encoding="utf-8")) == value
-  except (OSError, ValueError):  # absent or damaged
-    is_current = False
-  if is_current:
-    yield
-    return
-  with files.replacing(path) as part:
-    files.dump_json(part, value)
-    yield

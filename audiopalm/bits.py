@@ -1,5 +1,6 @@
-"""Checksums of arrays, the same however an array is sharded: sums of words mixed with their places,
-modulo 2^32. Any word that changed changes the sum; other damage goes unseen once in 2^32 cases.
+"""Checksums of arrays that do not depend on sharding: sums modulo 2^32 of words hashed with their
+positions. A change of a single word always changes the checksum; other damage is missed with
+probability 2^-32.
 """
 
 import functools
@@ -12,8 +13,9 @@ import numpy as np
 from audiopalm.sharding import ArrayTree, name_of
 
 WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}  # by bytes of one element
-PIECE = 1 << 16  # words that the host adds up at a time: they stay in its caches
-PLACE, SPREAD = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)  # odd: one to one modulo 2^32
+PIECE = 1 << 16  # words that the host sums at a time: they fit in its caches
+# Odd, so that multiplication is invertible modulo 2^32.
+PLACE, SPREAD = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B)
 
 
 def sums(tree: ArrayTree) -> dict[str, int]:
@@ -23,8 +25,8 @@ def sums(tree: ArrayTree) -> dict[str, int]:
 
 
 def part_sum(part: np.ndarray, origin: Sequence[int], shape: Sequence[int]) -> int:
-  """Returns what the part at `origin` adds, modulo 2^32, to the checksum of an array of `shape`,
-  computed on the host."""
+  """Returns the contribution, modulo 2^32, of the part at `origin` to the checksum of an array of
+  `shape`, computed on the host."""
   *lead, width = part.shape or (1,)
   words_MN = np.ascontiguousarray(part).view(f"uint{8 * part.dtype.itemsize}").reshape(-1, width)
   at = np.zeros((), np.uint32)

@@ -3,10 +3,12 @@ import json
 
 import pytest
 
+from audiopalm import experiment as experiments
+from audiopalm import runs
 from audiopalm.data.corpora import SyntheticText
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
-from audiopalm.parts import mixtures, models, runs, tokenizers
+from audiopalm.parts import mixtures, models, tokenizers
 
 
 @pytest.fixture
@@ -50,28 +52,28 @@ def saved(workdir, step, experiment):
 
 
 def test_settings_are_those_of_the_newest_checkpoint_that_can_be_read(workdir, capsys):
-  made = runs.settings(workdir)
+  made = experiments.of_run(workdir)
   older, newer = (dataclasses.replace(made, steps=steps) for steps in (7, 8))
   saved(workdir, 5, older)
   (workdir / "checkpoints" / "9.unverified").mkdir()
-  assert runs.settings(workdir) == older != made and runs.steps(workdir) == [5]
+  assert experiments.of_run(workdir) == older != made and runs.steps(workdir) == [5]
   path = saved(workdir, 20, newer)
-  assert runs.settings(workdir) == newer and runs.newest(workdir)["step"] == 20
+  assert experiments.of_run(workdir) == newer and runs.newest(workdir)["step"] == 20
   path.write_text(path.read_text().replace("steps", "stops"))
   assert capsys.readouterr() == ("", "")
-  assert runs.settings(workdir) == older
+  assert experiments.of_run(workdir) == older
   assert "checkpoints/20: meta is not what was saved. It is damaged" in capsys.readouterr().err
 
 
 def test_config_is_written_again_only_where_it_says_something_else(workdir):
-  made = runs.settings(workdir)
+  made = experiments.of_run(workdir)
   before = (workdir / "config.json").stat().st_ino
-  with runs.replacing_config(workdir, made.to_json()):
+  with experiments.replacing_config(workdir, made.to_json()):
     pass
   assert (workdir / "config.json").stat().st_ino == before
-  with runs.replacing_config(workdir, dataclasses.replace(made, steps=7).to_json()):
-    assert runs.settings(workdir) == made  # until the block is done
-  assert runs.settings(workdir).steps == 7
+  with experiments.replacing_config(workdir, dataclasses.replace(made, steps=7).to_json()):
+    assert experiments.of_run(workdir) == made  # until the block is done
+  assert experiments.of_run(workdir).steps == 7
 
 
 def test_a_workdir_without_config_or_checkpoint_is_no_run(tmp_path):

@@ -1,0 +1,329 @@
+"""`audiopalm tokenizer`: speech tokenizers by themselves: fitted, imported, compared and listed."""
+
+import argparse
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich import console, progress
+
+from audiopalm import quantities, runs, values, version
+from audiopalm.cli import config, options, outputs
+from audiopalm.data import files, fitting
+from audiopalm.data.executors import Local
+from audiopalm.data.manifest import corpus as manifests
+from audiopalm.data.manifest import published
+from audiopalm.data.manifest.lines import Reading
+from audiopalm.errors import EXIT_DONE, ConfigError
+from audiopalm.evaluation import labeled
+from audiopalm.evaluation import tokenizers as judged
+from audiopalm.exports import folder as exports
+from audiopalm.models.pytorch import encoders, fields
+from audiopalm.parts import tokenizers
+from audiopalm.tokenizers import kept
+from audiopalm.tokenizers.base import Tokenizer
+from audiopalm.types import CorpusSettings, StreamSpec
+
+DESCRIPTION = """Fit speech tokenizers by themselves, compare them, and see what there is.
+
+  audiopalm tokenizer list
+  audiopalm tokenizer fit train.jsonl --out units --units neural:models/hubert-base
+  audiopalm tokenizer evaluate dev.jsonl --tokenizer units --tokenizer runs/quickstart"""
+
+LIST = """List the tokenizers that a config can name; with --workdir those that a run, or a folder
+of `audiopalm tokenizer fit`, has: their ids, rate, fingerprint, and the license of their weights.
+
+  audiopalm tokenizer list
+  audiopalm tokenizer list --workdir runs/quickstart"""
+
+FIT = """Fit units on the training speech of a manifest or of a config, as `audiopalm prepare` does,
+and write them as a folder that configs take from then on, with the same ids:
+c.tokenizers.fitted("DIR").
+
+  audiopalm tokenizer fit train.jsonl --language en --out units --set size=500
+  audiopalm tokenizer fit spoken_digit --data held_out_speaker=theo --out units --set rate_hz=50
+  audiopalm tokenizer fit train.jsonl --out units --units neural:models/hubert-base --set layer=9"""
+
+IMPORT = """Look at a published speech encoder in a Hugging Face folder, check its tensors, and
+write the part that units need, as float32: without decoder and heads.
+
+  audiopalm tokenizer import whisper-base --out models/whisper-base
+  audiopalm tokenizer fit train.jsonl --units neural:models/whisper-base --out units"""
+
+EVALUATE = """Compare speech tokenizers on the same recordings, of speakers that none was fitted on.
+
+  audiopalm tokenizer evaluate dev.jsonl --tokenizer units --tokenizer runs/quickstart
+  audiopalm tokenizer evaluate spoken_digit --data held_out_speaker=theo --split held_out_voices \\
+      --tokenizer units --json units.json
+
+ABX is how often speech of another label is nearer than speech of the same (50 % is chance, lower is
+better): by which ids differ, by the angles between their centroids, and between the vectors that
+were quantized. Labels are the columns phones or words of the manifest, else the text of recordings
+of one word; or the lines of an item file of libri-light. PNMI and purity say how much an id tells
+of the label of its frame; the probe, how often who speaks can be told by how often each id occurs.
+docs/tokenizers.md says how each is measured."""
+
+UNITS = ("mfcc", "mel_rvq", f"{tokenizers.NEURAL}FOLDER")
+# What a config can name, with an instance for its ids; what is made from files has none.
+KINDS: tuple[tuple[str, str, Callable[[], Tokenizer] | None], ...] = (
+  ("text", "SentencePiece with bytes, fitted on the texts of the corpora", tokenizers.text),
+  ("pretrained", "text of a run or of a text model in a folder, its ids kept", None),
+  ("units", "clusters of MFCCs, fitted on their speech", tokenizers.units),
+  ("neural", "clusters of an imported speech encoder's states, fitted on their speech",
+   functools.partial(tokenizers.neural, "FOLDER")),
+  ("mel_rvq", "residual clusters of log-mel frames, fitted on their speech", tokenizers.mel_rvq),
+  ("bpe", "pieces of frequent sequences of units, fitted on both",
+   lambda: tokenizers.bpe(tokenizers.units())),
+  ("pitch", "clusters of log pitch, fitted on their speech", tokenizers.pitch),
+  ("phonemes", "how texts are pronounced, by espeak-ng", tokenizers.phonemes),
+  ("lyra", "SoundStream with imported weights of Lyra V2", tokenizers.lyra),
+  ("fitted", "a speech tokenizer of `audiopalm tokenizer fit` or of a run, its ids kept", None),
+)  # fmt: skip
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds what can be done with tokenizers, with its options."""
+  kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to do")
+  listed = options.command(kinds, "list", LIST, _list, "the tokenizers that there are")
+  summary = "a run, or a folder that `audiopalm tokenizer fit` wrote"
+  options.add(listed, "--workdir DIR", summary, type=options.folder)
+  options.add_trust(listed)
+
+  fit = options.command(kinds, "fit", FIT, _fit, "fit units, as a folder for configs")
+  _add_source(fit)
+  add = functools.partial(options.add, fit)
+  add("--out DIR", "the new folder", type=options.folder, required=True)
+  add("--units KIND", f"{', '.join(UNITS)} (default: mfcc)", default="mfcc")
+  summary = "change a field of the tokenizer (docs/tokenizers.md); may be repeated"
+  add("--set FIELD=VALUE", summary, action="append", default=[], dest="changes")
+  options.add_workers(fit, "read recordings")
+
+  imported = options.command(kinds, "import", IMPORT, _import, "a published speech encoder")
+  summary = "a folder as transformers saves it"
+  imported.add_argument("folder", metavar="FOLDER", type=options.folder, help=summary)
+  options.add(imported, "--out DIR", "the new folder", type=options.folder, required=True)
+
+  evaluate = options.command(kinds, "evaluate", EVALUATE, _evaluate, "compare tokenizers")
+  _add_source(evaluate)
+  add = functools.partial(options.add, evaluate)
+  summary = "a run, or a folder that `audiopalm tokenizer fit` wrote. May be repeated"
+  add("--tokenizer DIR", summary, action="append", required=True)
+  add("--split NAME", "of the config (default: test)", default="test")
+  add("--most N", "recordings (default: 500)", type=options.at_least(1), default=500)
+  summary = "what is to be told apart (default: the first of these that there is)"
+  add("--labels KIND", summary, choices=labeled.KINDS)
+  add("--items FILE", "tell apart the lines of an item file of libri-light", type=Path)
+  add("--any-context", "compare phones whatever lies around them", action="store_true")
+  summary = f"{judged.WITHIN} or {judged.ACROSS} speakers (default: both, where it can be)"
+  add("--abx SPEAKERS", summary, choices=(judged.WITHIN, judged.ACROSS))
+  add("--seed N", "of what is drawn at random (default: 0)", type=options.at_least(0), default=0)
+  add("--json FILE", "where to write all scores", type=Path)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+  summary = (
+    "a manifest (JSONL or TSV), a folder like LibriSpeech's, or several; or a config: a file, the "
+    "workdir of a run, or a name that comes with audiopalm"
+  )
+  parser.add_argument("source", metavar="SOURCE", nargs="+", help=summary)
+  add = functools.partial(options.add, parser)
+  add("--corpus", "how tables are read (default: as manifests)", choices=published.READINGS)
+  add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
+  add("--translation-language CODE", "the same for their translations")
+  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
+  summary = "change a setting of the config, such as data_dir; may be repeated"
+  add("--data PATH=VALUE", summary, action="append", default=[], dest="settings")
+  options.add_trust(parser)
+
+
+def _list(args: argparse.Namespace) -> int:
+  if args.workdir is None:
+    for name, summary, make in KINDS:
+      print(f"{name:<11} {'' if make is None else _ids(make().largest):<26} {summary}")
+    return EXIT_DONE
+  for tokenizer in tokenizers.all_fitted(str(args.workdir), tuple(args.trust)):
+    fitted = tokenizer.load(Path(tokenizer.folder).expanduser())
+    print(
+      f"{tokenizer.stream:<11} {_ids(fitted.spec):<26} {type(kept.plain(tokenizer)).__name__}, "
+      f"fingerprint {fitted.spec.fingerprint[:12]}"
+    )
+    if (note := judged.license_note(fitted)) is not None:
+      print(f"{'':<11} license of the weights: {note}")
+  return EXIT_DONE
+
+
+def _fit(args: argparse.Namespace) -> int:
+  exports.check_new(args.out)
+  outputs.check_folder("--out", args.out, outputs.inputs())
+  settings = (
+    tokenizers.mel_rvq()
+    if args.units == "mel_rvq"
+    else tokenizers.named_units(args.units, tokenizers.units())
+  )
+  changes = dict(_change(text) for text in args.changes)
+  settings = values.replaced(settings, changes)
+  settings.check()
+  corpora = _corpora(args)
+  with Local(args.workers) as executor:
+    with _bar() as say:
+      say("reading recordings", 0.0)
+      utterances = fitting.sample(corpora, executor, fitting.sample_s([settings]))
+      say("fitting", 0.5)
+      (fitted,) = executor.map(fitting.fit_one, [(settings, utterances)])
+  spoken = [each for each in utterances if each.wave_S is not None]
+  about = {
+    "audiopalm": version.VERSION,
+    "corpora": [{"name": corpus.name, "fingerprint": corpus.fingerprint} for corpus in corpora],
+    "recordings": len(spoken),
+    "seconds": round(sum(len(each.wave_S) / each.rate_hz for each in spoken), 1),
+    "speakers": len({each.speaker for each in spoken}),
+  }
+  with files.replacing(args.out) as part:
+    kept.write(fitted, settings, part, about)
+  print(
+    f"{args.out}: {_ids(fitted.spec)}, fitted on {about['recordings']:,} recordings "
+    f"({about['seconds'] / 60:.1f} min) of {about['speakers']} speakers, fingerprint "
+    f"{fitted.spec.fingerprint[:12]}"
+  )
+  if (note := judged.license_note(fitted)) is not None:
+    print(f"License of the weights: {note}")
+  print(f'In a config: c.tokenizers.fitted("{args.out}")')
+  return EXIT_DONE
+
+
+def _import(args: argparse.Namespace) -> int:
+  exports.check_new(args.out)
+  outputs.check_folder("--out", args.out, outputs.inputs())
+  encoder = encoders.open(args.folder)
+  with files.replacing(args.out) as part:
+    encoder.save(part)
+    copied = encoders.open(part).fingerprint
+    if copied != encoder.fingerprint:
+      raise ConfigError(
+        f"{args.folder} changed while it was read: expected the fingerprint "
+        f"{encoder.fingerprint[:12]} of its copy, got {copied[:12]}. Run the same command again."
+      )
+    size = sum(path.stat().st_size for path in part.iterdir())
+  kind = fields.read(args.folder / fields.CONFIG, encoders.EXPECTED)["model_type"]
+  print(
+    f"{kind}: {encoder.layers} layers of width {encoder.width}, {encoder.rate_hz:g} states a "
+    f"second\nlicense: {encoder.license_note or 'the folder says nothing'}\n"
+    f"fingerprint: {encoder.fingerprint[:12]}\n"
+    f"{args.out}: {quantities.size(size)}. Units of it:\n"
+    f"  audiopalm tokenizer fit MANIFEST --units {tokenizers.NEURAL}{args.out} --out DIR"
+  )
+  return EXIT_DONE
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+  if args.json is not None:
+    read = [*args.source, *([args.items] if args.items else [])]
+    outputs.check_file("--json", args.json, outputs.inputs(*read), kind="JSON")
+  opened = dict(_opened(args))
+  corpora = _corpora(args)
+  split = args.split if _config(args) else "train"  # the only one of a manifest
+  asked = (args.abx,) if args.abx else (judged.WITHIN, judged.ACROSS)
+  with _bar() as say:
+    sample = labeled.read(
+      corpora, split, most=args.most, seed=args.seed, labels=args.labels, items=args.items,
+      any_context=args.any_context, advance=lambda share: say("reading recordings", share),
+    )  # fmt: skip
+    notes = judged.notes(sample, (args.abx,) if args.abx else ())
+    results = {
+      name: judged.scores(
+        tokenizer, sample, asked, args.seed,
+        lambda text, share, name=name: say(f"{name}: {text}", share),
+      )
+      for name, tokenizer in opened.items()
+    }  # fmt: skip
+  about = {
+    "audiopalm": version.VERSION,
+    "recordings": len(sample.names),
+    "seconds": round(sample.seconds, 1),
+    "speakers": len(sample.speakers),
+    "labels": "items" if args.items else sample.labels,
+    "seed": args.seed,
+    "notes": notes,
+  }
+  printer = console.Console()
+  judged.show(results, printer)
+  labels = f", told apart by {about['labels']}" if about["labels"] else ""
+  lines = [
+    f"\n{about['recordings']:,} recordings, {sample.seconds / 60:.1f} min, {about['speakers']} "
+    f"speakers{labels}. ABX: 50 % is chance, lower is better; ±: half of the 95 % interval.",
+    *judged.advice(results),
+    *(f"Not measured: {note}" for note in notes),
+  ]
+  for line in lines:
+    printer.print(line, markup=False, highlight=False, soft_wrap=True)
+  if args.json is not None:
+    files.write_json(args.json, {**about, "tokenizers": results})
+  return EXIT_DONE
+
+
+def _corpora(args: argparse.Namespace) -> tuple[CorpusSettings, ...]:
+  """Returns the corpora of a config, or the one that manifests list."""
+  path = _config(args)
+  if path is not None:
+    if len(args.source) > 1:
+      raise ConfigError(f"Give one config, or manifests, not {' '.join(args.source)}.")
+    return config.load(path, args.settings, args.trust).corpora
+  if args.settings:
+    raise ConfigError(
+      f"--data changes settings of a config, and {args.source[0]} is read as a manifest. Leave it "
+      "out."
+    )
+  kind = published.READINGS.get(args.corpus, Reading)
+  reading = kind(args.language, args.translation_language, args.audio_dir)
+  none = dict.fromkeys(("validation", "test", "held_out_voices"))
+  return (manifests.read({"train": tuple(args.source), **none}, reading),)
+
+
+def _config(args: argparse.Namespace) -> str | None:
+  """Returns the config that SOURCE names, None where it is a manifest."""
+  source = args.source[0]
+  path = Path(source)
+  if (path / runs.CONFIG).is_file():
+    return str(path / runs.CONFIG)
+  is_file = path.suffix == ".py" or path.name == runs.CONFIG
+  return source if is_file or (source in config.shipped() and not path.exists()) else None
+
+
+def _opened(args: argparse.Namespace) -> Iterator[tuple[str, kept.KeptTokenizer]]:
+  """Yields (name, tokenizer) of each speech tokenizer in the folders."""
+  for folder in dict.fromkeys(args.tokenizer):
+    found = [
+      one for one in tokenizers.all_fitted(folder, tuple(args.trust)) if not tokenizers.is_text(one)
+    ]
+    if not found:
+      raise ConfigError(
+        f"Expected speech tokenizers in {folder}, found text alone. Name a run with units."
+      )
+    for one in found:
+      yield (folder if len(found) == 1 else f"{folder} {one.stream}"), one
+
+
+def _change(text: str) -> tuple[str, str]:
+  name, equals, value = text.partition("=")
+  if not equals or not name:
+    raise ConfigError(f"--set takes FIELD=VALUE, as in size=500, not {text!r}.")
+  return name.strip(), value.strip()
+
+
+def _ids(spec: StreamSpec) -> str:
+  """Returns the sizes of codebooks and their rate: "8 x 256 ids, 25 a second"."""
+  equal = spec.codebooks > 1 and len(set(spec.sizes)) == 1
+  sizes = f"{spec.codebooks} x {spec.sizes[0]}" if equal else " + ".join(map(str, spec.sizes))
+  rate = f", {spec.rate_hz:g} a second" if spec.rate_hz else ""
+  return f"{sizes} ids{rate}"
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, float], None]]:
+  """Yields what shows a text and the share that is done, on stderr."""
+  columns = progress.TextColumn("{task.description}"), progress.BarColumn()
+  out = console.Console(stderr=True)
+  with progress.Progress(*columns, console=out, transient=True) as bar:
+    line = bar.add_task("", total=1.0)
+    yield lambda text, share: bar.update(line, description=text, completed=share)

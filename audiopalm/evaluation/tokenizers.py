@@ -1,0 +1,347 @@
+"""Scores of speech tokenizers on the same recordings, and a table of them."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from audiopalm.audio import waveform
+from audiopalm.errors import ConfigError, DataError
+from audiopalm.evaluation import labeled
+from audiopalm.evaluation.labeled import Sample
+from audiopalm.metrics import abx, clusters, probe, tally
+from audiopalm.models.pytorch import encoders
+from audiopalm.tokenizers import kept, neural
+from audiopalm.tokenizers.base import Fitted, Framed
+from audiopalm.tokenizers.kept import KeptTokenizer
+from audiopalm.types import Utterance
+
+TIMED = 10  # recordings that are encoded once more, to measure speed
+FEWEST = probe.FOLDS  # recordings of a speaker that the probe needs
+RARELY = 0.5  # share of ids in use, below which fewer would do
+WITHIN, ACROSS = "within", "across"
+Say = Callable[[str, float], None]  # what is being done, and which share of it is done
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+  """What a tokenizer made of the recordings: ids_T of the first codebook, their vectors if it has
+  any, and the vectors that were quantized."""
+
+  ids: tuple[np.ndarray, ...]
+  features: tuple[np.ndarray, ...] | None
+  codebook_VE: np.ndarray | None
+
+
+def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
+  """Returns what cannot be measured on a sample, and why. DataError where `asked`, of "within" and
+  "across", or the labels themselves, need what the recordings lack."""
+  found = []
+  categories = sorted({token.label for token in sample.tokens})
+  if sample.labels is None and not sample.tokens:
+    expected = "; or ".join(labeled.EXPECTED.values())
+    found.append(f"ABX, PNMI and purity need labels: {expected}.")
+  elif len(categories) < 2:
+    raise DataError(
+      f"ABX, PNMI and purity tell labels apart and expect two or more, the {len(sample.names)} "
+      f"recordings have {', '.join(categories) or 'none'}. Name more recordings."
+    )
+  speakers = sample.speakers
+  if len({token.speaker for token in sample.tokens} & {*speakers}) < 2 or not speakers:
+    text = (
+      f"across speakers expects two or more that are named, the recordings have "
+      f"{len(speakers)}. Name them in the column speaker of the manifest"
+    )
+    if ACROSS in asked and sample.tokens:
+      raise DataError(f"ABX {text}, or ask for --abx {WITHIN}.")
+    found.append(f"ABX {text}.")
+  if len(_probed(sample)) < 2:
+    found.append(
+      f"The probe for speakers expects two or more with {FEWEST} recordings each, there are "
+      f"{len(_probed(sample))}."
+    )
+  if sample.faults:
+    count = len(sample.faults)
+    found.append(f"{count} recordings were left out. The first: {sample.faults[0]}")
+  return found
+
+
+def scores(
+  tokenizer: KeptTokenizer, sample: Sample, asked: Sequence[str], seed: int, say: Say
+) -> dict[str, Any]:
+  """Returns the scores of a tokenizer as JSON has them; errors are those of its `encode`."""
+  fitted = tokenizer.load(Path(tokenizer.folder).expanduser())
+  settings = kept.plain(tokenizer)
+  rate_hz = getattr(settings, "rate_hz", None) or fitted.spec.rate_hz
+  if rate_hz is None or (fitted.spec.rate_hz is None and not isinstance(fitted, Framed)):
+    raise ConfigError(
+      f"The tokenizer in {tokenizer.folder} gives ids without times, expected a fixed rate. Fit it "
+      "without collapse=true, and compare units before bpe merges them."
+    )
+  encoded = encode(fitted, sample.utterances, lambda share: say("encoding", share))
+  size = fitted.spec.sizes[0]
+  counts_V = np.bincount(np.concatenate(encoded.ids), minlength=size)
+  return {
+    "fingerprint": fitted.spec.fingerprint,
+    "class": type(settings).__name__,
+    "size": size,
+    "codebooks": fitted.spec.codebooks,
+    "rate_hz": rate_hz,
+    "license": license_note(fitted),
+    "bits_per_s": dataclasses.asdict(clusters.bit_rates(encoded.ids, size, rate_hz)),
+    "bits_per_s_of_all_codebooks": rate_hz * float(np.log2(fitted.spec.sizes).sum()),
+    "used": float((counts_V > 0).mean()),
+    "perplexity": float(2 ** clusters.entropy_bits(counts_V)),
+    "abx": _abx(encoded, sample, asked, rate_hz, seed, say),
+    **_agreement(encoded, sample, rate_hz),
+    **_leakage(encoded, sample, size, seed),
+    **_speed(fitted, sample),
+  }
+
+
+def encode(
+  fitted: Fitted, utterances: Sequence[Utterance], advance: Callable[[float], None]
+) -> Encoded:
+  """Returns the ids of utterances, before runs are collapsed."""
+  ids, features = [], []
+  for number, utterance in enumerate(utterances):
+    if isinstance(fitted, Framed):
+      codes, feature_TE = fitted.frames(utterance)
+      features.append(feature_TE)
+    else:
+      codes = fitted.encode(utterance)
+    ids.append(codes if codes.ndim == 1 else codes[:, 0])
+    advance((number + 1) / len(utterances))
+  return Encoded(
+    tuple(ids), tuple(features) or None, getattr(fitted, "codebook_VE", None) if features else None
+  )
+
+
+def license_note(fitted: Fitted) -> str | None:
+  """Returns what a tokenizer says of the license of weights that it holds; None without any."""
+  if not isinstance(fitted, neural.FittedNeuralUnits):
+    return None
+  return fitted.encoder.license_note or "the folder of the encoder says nothing"
+
+
+def _abx(
+  encoded: Encoded, sample: Sample, asked: Sequence[str], rate_hz: float, seed: int, say: Say
+) -> dict[str, Any]:
+  """Returns {"within": {"ids": ..., "centroids": ..., "features": ...}, "across": ...}."""
+  tokens, places = [], []
+  for span in sample.tokens:
+    at = labeled.frames(span, rate_hz, len(encoded.ids[span.recording]))
+    if at.start < at.stop:
+      name = sample.names[span.recording]
+      tokens.append(abx.Token(span.label, span.speaker, name, span.context))
+      places.append((span.recording, at))
+  sides: dict[str, tuple[Sequence[np.ndarray], abx.Cost]] = {"ids": (encoded.ids, abx.different)}
+  if encoded.features is not None:
+    centroids = [encoded.codebook_VE[ids_T] for ids_T in encoded.ids]
+    sides |= {"centroids": (centroids, abx.angular), "features": (encoded.features, abx.angular)}
+  result: dict[str, Any] = {}
+  for speakers in asked if tokens else ():
+    for side, (frames, cost) in sides.items():
+      score = abx.discriminate(
+        tokens,
+        [frames[recording][at] for recording, at in places],
+        cost,
+        across=speakers == ACROSS,
+        seed=seed,
+        advance=lambda share, text=f"ABX {speakers} speakers, {side}": say(text, share),
+      )
+      if score is not None:
+        result.setdefault(speakers, {})[side] = dataclasses.asdict(score)
+  return result
+
+
+def _agreement(encoded: Encoded, sample: Sample, rate_hz: float) -> dict[str, float]:
+  """Returns PNMI and purities over the frames that have a label."""
+  names = sorted({span.label for span in sample.spans})
+  if len(names) < 2:
+    return {}
+  numbers = {name: number for number, name in enumerate(names)}
+  labels, ids = [], []
+  for span in sample.spans:
+    of_span = encoded.ids[span.recording]
+    of_span = of_span[labeled.frames(span, rate_hz, len(of_span))]
+    ids.append(of_span)
+    labels.append(np.full(len(of_span), numbers[span.label]))
+  return dataclasses.asdict(clusters.agreement(np.concatenate(labels), np.concatenate(ids)))
+
+
+def _probed(sample: Sample) -> list[str]:
+  """Returns the speakers with enough recordings for the probe."""
+  said_by = [utterance.speaker for utterance in sample.utterances]
+  return [name for name in sample.speakers if said_by.count(name) >= FEWEST]
+
+
+def _leakage(encoded: Encoded, sample: Sample, size: int, seed: int) -> dict[str, Any]:
+  """Returns how often a linear probe names the speaker of a recording, by how often ids occur."""
+  speakers = _probed(sample)
+  if len(speakers) < 2:
+    return {}
+  kept_N = [number for number, u in enumerate(sample.utterances) if u.speaker in speakers]
+  labels_N = np.array([speakers.index(sample.utterances[number].speaker) for number in kept_N])
+  counts_NV = np.stack([np.bincount(encoded.ids[n], minlength=size) for n in kept_N])
+  features_NV = np.sqrt(counts_NV / counts_NV.sum(axis=1, keepdims=True))
+  predicted_N = probe.predictions(features_NV, labels_N, np.random.default_rng(seed))
+  right_NE = np.stack([predicted_N == labels_N, np.ones(len(labels_N))], axis=1).astype(float)
+  right = tally.Tally(right_NE, tally.ratio)
+  chance = float(np.bincount(labels_N).max() / len(labels_N))
+  return {
+    "speaker_probe": {
+      "accuracy": right.score(), "interval": right.interval(), "chance": chance,
+      "speakers": len(speakers),
+    }
+  }  # fmt: skip
+
+
+def _speed(fitted: Fitted, sample: Sample) -> dict[str, float]:
+  """Returns seconds of audio per second of work on this machine, of ours and of PyTorch."""
+  timed = sample.utterances[:TIMED]
+  seconds = sum(len(each.wave_S) / each.rate_hz for each in timed)
+  result = {"real_time_factor": seconds / _seconds(fitted.encode, timed)}
+  encoder = fitted.encoder if isinstance(fitted, neural.FittedNeuralUnits) else None
+  is_published = (
+    isinstance(encoder, encoders.PretrainedEncoder) and fitted.settings.window_s is None
+  )
+  if is_published and encoders.has_torch():
+    states = encoders.published_states(encoder.folder, encoder.layer)
+
+    def encode_in_torch(utterance: Utterance) -> None:
+      states(waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ))
+
+    encode_in_torch(timed[0])
+    result["pytorch_real_time_factor"] = seconds / _seconds(encode_in_torch, timed)
+  return result
+
+
+def _seconds(work: Callable[[Utterance], object], utterances: Sequence[Utterance]) -> float:
+  started_s = time.perf_counter()
+  for utterance in utterances:
+    work(utterance)
+  return time.perf_counter() - started_s
+
+
+def show(results: Mapping[str, Mapping[str, Any]], out: Console) -> None:
+  """Prints a table with a column for each tokenizer."""
+  table = Table(box=None, pad_edge=False, header_style="bold")
+  table.add_column("", no_wrap=True)
+  for name in results:
+    table.add_column(name, justify="right", overflow="fold")
+  for title, cell in ROWS:
+    cells = [cell(scores) for scores in results.values()]
+    if any(cells):
+      table.add_row(title, *cells)
+  out.print(table)
+
+
+def advice(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """Returns what follows from the scores, one sentence each."""
+  lines = []
+  for speakers in (ACROSS, WITHIN):
+    errors = {
+      name: scores["abx"][speakers]["ids"]
+      for name, scores in results.items()
+      if "ids" in scores["abx"].get(speakers, {})
+    }
+    if len(errors) > 1:
+      best, *others = sorted(errors, key=lambda name: errors[name]["error"])
+      close = [name for name in others if _overlap(errors[best], errors[name])]
+      apart = f", within the intervals of {', '.join(close)}" if close else ""
+      lines.append(f"Ids of {best} tell labels apart best {speakers} speakers{apart}.")
+      break
+  for name, scores in results.items():
+    centroids, features = (
+      scores["abx"].get(ACROSS, scores["abx"].get(WITHIN, {})).get(side)
+      for side in ("centroids", "features")
+    )
+    if centroids and not _overlap(centroids, features) and centroids["error"] > features["error"]:
+      lines.append(f"{name}: its centroids lose what its features tell apart; try more ids.")
+    probed = scores.get("speaker_probe")
+    if probed and probed["interval"] and probed["interval"][0] > probed["chance"]:
+      lines.append(
+        f"{name}: its ids tell who speaks, {probed['accuracy']:.0%} right where always naming the "
+        f"most frequent of {probed['speakers']} gives {probed['chance']:.0%}."
+      )
+    if scores["used"] < RARELY:
+      lines.append(
+        f"{name}: {1 - scores['used']:.0%} of its ids do not occur here; try fewer, or fit it on "
+        "speech like this."
+      )
+  return lines
+
+
+def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+  """Returns whether the intervals of two scores have a point in common, or one has no interval."""
+  if first["interval"] is None or second["interval"] is None:
+    return True
+  (low, high), (other_low, other_high) = first["interval"], second["interval"]
+  return high >= other_low and other_high >= low
+
+
+def _number(value: float, factor: float = 1, digits: int = 1) -> str:
+  return f"{value * factor:,.{digits}f}"
+
+
+def _with_interval(score: Mapping[str, Any] | None, name: str) -> str:
+  if score is None:
+    return ""
+  half = ""
+  if score["interval"]:
+    low, high = score["interval"]
+    half = f" ±{(high - low) / 2 * 100:.1f}"
+  return f"{score[name] * 100:.1f}{half}"
+
+
+def _abx_cell(speakers: str, side: str) -> Callable[[Mapping[str, Any]], str]:
+  return lambda scores: _with_interval(scores["abx"].get(speakers, {}).get(side), "error")
+
+
+def _percent(name: str) -> Callable[[Mapping[str, Any]], str]:
+  return lambda scores: _number(scores[name], 100) if name in scores else ""
+
+
+def _ids(scores: Mapping[str, Any]) -> str:
+  levels = f", level 1 of {scores['codebooks']}" if scores["codebooks"] > 1 else ""
+  return f"{scores['size']:,}{levels}"
+
+
+def _leak(scores: Mapping[str, Any]) -> str:
+  probed = scores.get("speaker_probe")
+  if probed is None:
+    return ""
+  return f"{_with_interval(probed, 'accuracy')} (chance {probed['chance'] * 100:.1f})"
+
+
+def _times(name: str) -> Callable[[Mapping[str, Any]], str]:
+  return lambda scores: f"{_number(scores[name])}x" if name in scores else ""
+
+
+ROWS: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
+  ("ids", _ids),
+  ("ids a second", lambda scores: f"{scores['rate_hz']:g}"),
+  ("bits/s, nominal", lambda scores: _number(scores["bits_per_s"]["nominal"], digits=0)),
+  ("bits/s, entropy", lambda scores: _number(scores["bits_per_s"]["ids"], digits=0)),
+  ("bits/s, runs and durations", lambda s: _number(s["bits_per_s"]["timed_runs"], digits=0)),
+  ("bits/s, runs alone", lambda scores: _number(scores["bits_per_s"]["runs"], digits=0)),
+  ("ids in use %", _percent("used")),
+  ("perplexity of ids", lambda scores: _number(scores["perplexity"])),
+  *(
+    (f"ABX {speakers}, {side} %", _abx_cell(speakers, side))
+    for speakers in (WITHIN, ACROSS)
+    for side in ("ids", "centroids", "features")
+  ),
+  ("PNMI %", _percent("pnmi")),
+  ("label purity %", _percent("purity")),
+  ("cluster purity %", _percent("cluster_purity")),
+  ("speaker named by probe %", _leak),
+  ("times real time", _times("real_time_factor")),
+  ("times real time, PyTorch", _times("pytorch_real_time_factor")),
+)

@@ -1,0 +1,115 @@
+"""Scores of tokenizers: of ids before runs are collapsed, of ids alone, and what follows."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from audiopalm.errors import ConfigError
+from audiopalm.evaluation import labeled, tokenizers
+from audiopalm.evaluation.labeled import LabeledSpan
+from audiopalm.tokenizers import kept
+from audiopalm.tokenizers.neural import NeuralUnits
+from audiopalm.types import StreamSpec, Utterance
+
+ASKED = ("within", "across")
+
+
+@pytest.fixture(scope="module")
+def sample(folders):
+  """Two speakers say two words five times each."""
+  said, spans = [], []
+  for number in range(20):
+    wave_S = folders.wave(8_000, number % 4)  # the sound of word and speaker
+    speaker, word = ("bob", "eve")[number % 2], ("one", "two")[number // 2 % 2]
+    said.append(Utterance(wave_S, 16_000, word, "en", speaker))
+    spans.append(LabeledSpan(number, word, 0.0, 0.5, speaker))
+  names = tuple(f"{number}" for number in range(20))
+  return labeled.Sample(names, tuple(said), "recordings", tuple(spans), tuple(spans), ())
+
+
+@pytest.fixture(scope="module")
+def units(folders, sample, tmp_path_factory):
+  """Returns what writes units of a small encoder with changed settings, and opens them."""
+  folder = tmp_path_factory.mktemp("encoders")
+  folders.write(folder / "hubert", "hubert")
+
+  def write(name, **changes):
+    settings = NeuralUnits(folder=str(folder / "hubert"), size=12, rate_hz=50.0, **changes)
+    kept.write(settings.fit(sample.utterances, 0), settings, folder / name, {})
+    return kept.read(folder / name)
+
+  return write
+
+
+def scores(tokenizer, sample):
+  result = tokenizers.scores(tokenizer, sample, ASKED, 0, lambda text, share: None)
+  return {name: value for name, value in result.items() if "real_time" not in name}
+
+
+def test_collapsed_ids_are_judged_by_their_frames(units, sample):
+  plain, collapsed = (scores(units(f"{c}", collapse=c), sample) for c in (False, True))
+  differing = {"fingerprint"}
+  assert {k for k in plain if plain[k] != collapsed[k]} == differing
+  assert plain["abx"]["within"]["ids"]["error"] == 0  # each says a word as one sound
+  assert plain["speaker_probe"]["accuracy"] == 1 and plain["speaker_probe"]["chance"] == 0.5
+  assert plain["license"] == "the folder of the encoder says nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Louder:
+  """Two ids a recording's halves, as of a class of somebody's own, which has no vectors."""
+
+  rate_hz: float | None = 4.0
+
+  @property
+  def spec(self):
+    return StreamSpec("units", "speech", (2,), self.rate_hz, "print")
+
+  def load(self, folder):
+    return self
+
+  def encode(self, utterance):
+    return np.array([0, utterance.text == "two"], np.int32)
+
+
+def test_of_a_tokenizer_without_vectors_the_ids_are_judged(sample):
+  result = scores(kept.KeptTokenizer(Louder(), "nowhere", "print"), sample)
+  assert {side: set(result["abx"][side]) for side in ASKED} == {
+    "within": {"ids"}, "across": {"ids"},
+  }  # fmt: skip
+  # Of four pairs of halves one is right; equal halves tie: errors are 0 of a path and 1/2.
+  assert result["abx"]["within"]["ids"]["error"] == 0
+  assert result["license"] is None and result["bits_per_s"]["nominal"] == 4
+  with pytest.raises(ConfigError, match="gives ids without times, expected a fixed rate"):
+    scores(kept.KeptTokenizer(Louder(rate_hz=None), "nowhere", "print"), sample)
+
+
+@pytest.mark.torch
+def test_the_published_encoder_is_timed_beside_ours(units, sample):
+  result = tokenizers.scores(units("timed"), sample, (), 0, lambda text, share: None)
+  assert result["pytorch_real_time_factor"] > 0 and result["real_time_factor"] > 0
+
+
+def test_what_follows_names_the_best_and_what_to_do():
+  def made(ids, centroids, features, used=0.9, leak=None):
+    def score(low, high):
+      return {"error": (low + high) / 2, "interval": [low, high]}
+
+    sides = {"ids": score(*ids), "centroids": score(*centroids), "features": score(*features)}
+    probed = {"accuracy": 0.8, "interval": [leak, 0.9], "chance": 0.5, "speakers": 2}
+    probed = {"speaker_probe": probed} if leak else {}
+    return {"abx": {"across": sides}, "used": used, **probed}
+
+  lines = tokenizers.advice(
+    {
+      "a": made((0.1, 0.2), (0.1, 0.2), (0.1, 0.2), leak=0.4),
+      "b": made((0.15, 0.3), (0.15, 0.2), (0.1, 0.12), used=0.25, leak=0.7),
+    }
+  )
+  assert lines == [
+    "Ids of a tell labels apart best across speakers, within the intervals of b.",
+    "b: its centroids lose what its features tell apart; try more ids.",
+    "b: its ids tell who speaks, 80% right where always naming the most frequent of 2 gives 50%.",
+    "b: 75% of its ids do not occur here; try fewer, or fit it on speech like this.",
+  ]
