@@ -175,15 +175,16 @@ def test_the_records_of_a_step_are_named_but_its_tokens_cannot_be_shown(prepared
 
 def test_a_stream_without_a_rate_is_whole_or_not_there(prepared):
   task = mixtures.speech(prepared.tasks[0].corpus, streams=("text",))
+  prepared = dataclasses.replace(prepared, data=dataclasses.replace(DATA, seconds=0.35))
   feed = clips.ClipFeed(prepared, (task,), "train")
   entries, held = prepared.entries(task, "train"), 0
   for row in range(feed.rows[0]):
     place = RowPlace(0, row, 0, 7)
     said = entries[feed.records(place)[0]].utterances["source"]
     text_T = feed.batch([place]).streams["text"][0]
-    assert len(text_T) == round(0.2 * clips.WHOLE_HZ)
+    assert len(text_T) == round(0.35 * clips.WHOLE_HZ) == 9
     ids = said.streams["text"]
-    if said.seconds <= 0.2 and len(ids) <= len(text_T):
+    if said.seconds <= 0.35 and len(ids) <= len(text_T):
       held += 1
       np.testing.assert_array_equal(text_T[: len(ids)], ids)
       assert (text_T[len(ids) :] == HOLE).all()
