@@ -28,7 +28,7 @@ def experiment(
       c.tokenizers.named_units(
         units,
         c.tokenizers.units(
-          size=256, rate_hz=50, warps=1, high_hz=3_800.0, floor_db=40.0, coefficients=13
+          size=256, rate_hz=50, warps=1, high_hz=3_800.0, floor_db=40.0, context_weight=1.5
         ),
       ),
     ),
