@@ -38,7 +38,7 @@ def test_no_workers_are_this_process_which_has_the_accelerators(line, asked, cap
   assert asked["workers"] == 0
   with pytest.raises(SystemExit):
     main.main([*line, "--workers=-1"])
-  assert "--workers: expected a whole number of at least 0, not -1" in capsys.readouterr().err
+  assert "--workers: expected an integer of at least 0, not -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", ["5", "-1%", "101%", "some", "nan", "", "%"])

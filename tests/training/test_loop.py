@@ -13,13 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from audiopalm import errors, runs
+from audiopalm import bits, errors, runs
 from audiopalm.data import loader
 from audiopalm.data import schedule as schedules
 from audiopalm.models import decoder
 from audiopalm.settings import Evaluation, Machine
 from audiopalm.training import (
-  bits,
   checkpoint,
   guard,
   held_out,
