@@ -24,6 +24,7 @@ from typing import Any
 
 from audiopalm.data import json_lines
 from audiopalm.evaluation import scoring
+from audiopalm.report import run as run_files
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).resolve().with_name("results"))
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # CPU flags that affect matrix products
@@ -75,9 +76,12 @@ def write(name: str, result: dict[str, Any]) -> None:
   """Writes a result as benchmarks/results/NAME.json, a list of numbers or texts on one line."""
   RESULTS.mkdir(parents=True, exist_ok=True)
   text = json.dumps(result, indent=1, ensure_ascii=False)
-  flat = lambda values: f"[{', '.join(line.strip(' ,') for line in values[1].splitlines())}]"  # noqa: E731
-  text = re.sub(r"\[\n([^][{}]*)\n *\]", flat, text)
+  text = re.sub(r"\[\n([^][{}]*)\n *\]", _on_one_line, text)
   (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _on_one_line(values: re.Match[str]) -> str:
+  return f"[{', '.join(line.strip(' ,') for line in values[1].splitlines())}]"
 
 
 def run(config: str, workdir: Path, settings: list[str]) -> dict[str, Any]:
@@ -93,17 +97,15 @@ def run(config: str, workdir: Path, settings: list[str]) -> dict[str, Any]:
   steps = json_lines.read_grown(workdir / "metrics.jsonl")
   trained = [step for step in steps if "tokens" in step]
   tokens = sum(step["tokens"] for step in trained)
-  goodput = json_lines.read_grown(workdir / "goodput.jsonl")
-  totals = [line["total"] for line in goodput if "total" in line]  # one per start
-  step_s = sum(total["step"] + total["data wait"] for total in totals)
+  spent = run_files.goodput(json_lines.read_grown(workdir / "goodput.jsonl", "time"))
   return {
     "settings": [unexpanded(setting) for setting in settings],
     "seed": resolved["seed"],
-    "train_s": round(sum(sum(total.values()) for total in totals)),
+    "train_s": round(sum(spent.values())),
     "evaluate_s": round(evaluate_s),
     "steps": trained[-1]["step"],
     "tokens": tokens,
-    "tokens_per_s": round(tokens / step_s),
+    "tokens_per_s": round(tokens / (spent["step"] + spent["data wait"])),
     "scores": brief(scores),
   }
 
