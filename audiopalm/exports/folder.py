@@ -202,7 +202,7 @@ def _read_tokenizers(folder: Path, experiment: Experiment) -> dict[str, Fitted]:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
   """Writes a `.safetensors` file; `texts` are its metadata."""
-  whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+  whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
   arrays_files.save_file(whole, path, dict(texts))
   path.chmod(0o644)  # safetensors makes it readable for its owner alone
 
