@@ -216,7 +216,7 @@ def _check_task(task: Task) -> None:
 
 
 def _check_outputs(task: Task, tokenizers: Sequence[Tokenizer]) -> None:
-  silent = [one.stream for one in tokenizers if not getattr(one, "answers", True)]
+  silent = [settings.stream for settings in tokenizers if not getattr(settings, "answers", True)]
   for _, stream in task.outputs:
     if stream in silent:
       raise ConfigError(

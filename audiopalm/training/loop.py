@@ -348,7 +348,7 @@ def _print_header(setup: _Setup, restored: checkpoint.Meta | None) -> None:
   parameters = experiment.model.parameters(setup.prepared.space)
   say(
     f"experiment {experiment.name}: {parameters:,} parameters, {len(experiment.tasks)} tasks, "
-    f"{experiment.data.batch_rows} rows of {experiment.data.length} per step,  "
+    f"{experiment.data.batch_rows} batch rows of {experiment.data.length} per step, "
     f"{experiment.steps} steps"
   )
   if restored is None:
