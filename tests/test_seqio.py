@@ -44,14 +44,15 @@ def workdir(tmp_path_factory):
 
 def test_the_program_on_the_page_runs(workdir, tmp_path, monkeypatch, capsys):
   program = re.search(r"```python\n# seqio_run.py\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
-  assert 20 <= len(program.splitlines()) <= 35
+  assert 20 <= len([line for line in program.splitlines() if line]) <= 30
   path = tmp_path / "seqio_run.py"
   path.write_text(program)
   monkeypatch.setattr(sys, "argv", [str(path), str(workdir), str(ROW_LENGTH)])
   runpy.run_path(str(path), run_name="__main__")
   lines = capsys.readouterr().out.splitlines()
   assert re.fullmatch(rf"step 1: \(4, {ROW_LENGTH}, 1\) [1-9]\d* to predict", lines[0])
-  assert re.fullmatch(r"audiopalm_mt_\w+ \{'bleu': 100\.\d+, 'chrf': 100\.0\}", lines[2])
+  scores = re.fullmatch(r"audiopalm_mt_\w+ \{'bleu': (\S+), 'chrf': (\S+)\}", lines[2])
+  assert all(0 < float(score) < 100 for score in scores.groups())
   assert len(lines) == 3  # plain text has no metric
 
 
