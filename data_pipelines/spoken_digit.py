@@ -64,7 +64,7 @@ def _split(settings: corpora.SpokenDigit, split: str) -> list[DigitRecording]:
   return [
     recording
     for recording in _recordings(settings.data_dir)
-    if (recording.speaker == settings.held_out_speaker) == held_out
+    if (recording.speaker in settings.held_out_speakers) == held_out
     and recording.number in numbers[split]
   ]
 

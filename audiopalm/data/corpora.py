@@ -224,8 +224,8 @@ class SpokenDigit(Corpus):
   """Recordings of people saying one digit in English: the Free Spoken Digit Dataset, through TFDS.
 
   `data_dir` is where TFDS keeps its data (None: TFDS's own default). All recordings of
-  `held_out_speaker` are the split `held_out_voices`; the others' are train, validation and test by
-  recording number. None holds nobody out.
+  `held_out_speaker`, a name or several with commas between, are the split `held_out_voices`; the
+  others' are train, validation and test by recording number. None holds nobody out.
   """
 
   data_dir: str | None = None
@@ -241,15 +241,25 @@ class SpokenDigit(Corpus):
   unprinted: ClassVar[tuple[str, ...]] = ("variants", "data_dir")
 
   def __post_init__(self):
-    if self.held_out_speaker is not None and self.held_out_speaker not in DIGIT_SPEAKERS:
+    if unknown := set(self.held_out_speakers) - set(DIGIT_SPEAKERS):
       raise ConfigError(
-        f"Corpus 'spoken_digit' has no speaker {self.held_out_speaker!r}: it holds "
-        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, or to None to hold "
-        "nobody out."
+        f"Corpus 'spoken_digit' has no speaker {', '.join(map(repr, sorted(unknown)))}: it holds "
+        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, to several with "
+        "commas between, or to None to hold nobody out."
+      )
+    if len(set(self.held_out_speakers)) == len(DIGIT_SPEAKERS):
+      raise ConfigError(
+        f"Corpus 'spoken_digit' holds out {self.held_out_speaker}: no speaker is left to train on. "
+        "Name fewer in held_out_speaker."
       )
     check_count(self.name, "variants", self.variants, 1)
     check_count(self.name, "validation_recordings", self.validation_recordings, 0, 20)
     check_count(self.name, "test_recordings", self.test_recordings, 0, 20)
+
+  @property
+  def held_out_speakers(self) -> tuple[str, ...]:
+    names = self.held_out_speaker
+    return () if names is None else tuple(name.strip() for name in names.split(","))
 
   @property
   def languages(self) -> tuple[str, ...]:
@@ -257,7 +267,7 @@ class SpokenDigit(Corpus):
 
   def train_voices(self, language: str) -> tuple[str, ...]:
     self._check_language(language)
-    return tuple(speaker for speaker in DIGIT_SPEAKERS if speaker != self.held_out_speaker)
+    return tuple(name for name in DIGIT_SPEAKERS if name not in self.held_out_speakers)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

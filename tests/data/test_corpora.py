@@ -77,6 +77,8 @@ def test_held_out_voices_are_never_training_voices():
     assert corpus.voices_of(language, "test") == trained == corpus.train_voices(language)
   digits = corpora.SpokenDigit(held_out_speaker="theo")
   assert "theo" not in digits.train_voices("en") and len(digits.train_voices("en")) == 4
+  digits = corpora.SpokenDigit(held_out_speaker="theo,jackson")
+  assert digits.train_voices("en") == ("george", "nicolas", "yweweler")
 
 
 def test_defaults_have_twelve_training_voices_and_two_held_out():
@@ -135,6 +137,8 @@ def test_unknown_speaker_names_the_speakers():
   text = said(corpora.SpokenDigit, held_out_speaker="anna")
   assert "no speaker 'anna': it holds george, jackson, nicolas, theo, yweweler" in text
   assert corpora.SpokenDigit(held_out_speaker=None).train_voices("en") == corpora.DIGIT_SPEAKERS
+  text = said(corpora.SpokenDigit, held_out_speaker=",".join(corpora.DIGIT_SPEAKERS))
+  assert "no speaker is left to train on" in text
 
 
 def test_settings_load_no_tensorflow():

@@ -29,9 +29,18 @@ def test_the_held_out_speaker_occurs_in_no_other_split():
   counts = {split: spoken_digit.count(settings, split) for split in corpora.SPLITS}
   assert counts == {"train": 1800, "validation": 80, "test": 120, "held_out_voices": 500}
   for split in corpora.SPLITS:
-    speakers = {recording.speaker for recording in spoken_digit._chosen(settings, split)}
+    speakers = {recording.speaker for recording in spoken_digit._split(settings, split)}
     trained = set(settings.train_voices("en"))
     assert speakers == ({"george"} if split == "held_out_voices" else trained)
+
+
+@needs_data
+def test_several_speakers_are_held_out_together():
+  settings = corpora.SpokenDigit(data_dir=DATA_DIR, held_out_speaker="theo, jackson")
+  counts = {split: spoken_digit.count(settings, split) for split in corpora.SPLITS}
+  assert counts == {"train": 1350, "validation": 60, "test": 90, "held_out_voices": 1000}
+  held_out = {recording.speaker for recording in spoken_digit._split(settings, "held_out_voices")}
+  assert held_out == {"theo", "jackson"}
 
 
 @needs_data
@@ -40,7 +49,7 @@ def test_no_recording_is_in_two_splits():
   keys = [
     (recording.digit, recording.speaker, recording.number)
     for split in corpora.SPLITS
-    for recording in spoken_digit._chosen(settings, split)
+    for recording in spoken_digit._split(settings, split)
   ]
   assert len(keys) == len(set(keys)) == 2500
 
