@@ -24,7 +24,7 @@ from audiopalm.types import Modality, Side, StreamSpec, Task
 class Suite:
   """What a task must have to be in a suite, in words, and the suite's scores in order."""
 
-  asks: str
+  needs: str
   scores: tuple[str, ...]
 
 
@@ -129,7 +129,7 @@ def choose(
   for name in chosen:
     if name in SUITES and name not in tasks_of:
       raise ConfigError(
-        f"Suite {name!r} has no task in this run: it needs one with {SUITES[name].asks}. "
+        f"Suite {name!r} has no task in this run: it needs one with {SUITES[name].needs}. "
         f"{_described(kinds)}"
       )
   if ZERO_RESOURCE in chosen and not pairs:
