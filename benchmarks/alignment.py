@@ -1,13 +1,13 @@
-"""Measures the times that `audiopalm align` finds against those that espeak-ng tells.
+"""Compares the times that `audiopalm align` estimates with those of espeak-ng.
 
   audiopalm train configs/systems/aligner.py --workdir runs/aligner
   python benchmarks/alignment.py --workdir runs/aligner --json benchmarks/results/alignment.json
 
-Recordings are the sources of the run's corpus: test (voices that trained) and held_out_voices, new
-sentences both, with its pauses and noise. A word begins with its first phone and ends with its
-last; words that espeak-ng speaks as one have one beginning and one end. Recordings in which the
-voice joins other words than espeak-ng's usual voice of the language are counted, not measured.
-Errors are in ms.
+Recordings are the sources of the run's corpus, with its pauses and noise, in the splits test
+(training voices) and held_out_voices, both with new sentences. A word starts with its first phone
+and ends with its last; words that espeak-ng merges have one start and one end. Recordings in which
+the voice merges other words than espeak-ng's default voice of the language are counted, but not
+measured. Errors are in ms.
 """
 
 import json
@@ -58,18 +58,18 @@ def measure(aligner: alignment.Aligner, corpus: Any, split: str) -> dict[str, An
   for record in records.read(corpus, split, 0, records.count(corpus, split)):
     utterance = record.utterances["source"]
     recordings += 1
-    wanted = alignment.targets(utterance, aligner.tokenizer)
+    targets = alignment.targets(utterance, aligner.tokenizer)
     start_s = time.perf_counter()
     try:
-      found = aligner.align(utterance.wave_S, wanted)
+      aligned = aligner.align(utterance.wave_S, targets)
     except RecordError:
       failed += 1
       continue
     spent_s += time.perf_counter() - start_s
     audio_s += len(utterance.wave_S) / waveform.RATE_HZ
-    confidence.append(found.confidence)
+    confidence.append(aligned.confidence)
     own = by_voice.setdefault(utterance.speaker, [])
-    words, phones = list(groups(found, wanted)), list(spoken(utterance))
+    words, phones = list(groups(aligned, targets)), list(spoken(utterance))
     if len(words) != len(phones):
       otherwise += 1
       continue
@@ -78,8 +78,8 @@ def measure(aligner: alignment.Aligner, corpus: Any, split: str) -> dict[str, An
       errors["word_start"].append(starts)
       errors["word_end"].append(ends)
       own += [starts, ends]
-    if [phone.text for phone in found.phones] == [phone.text for phone in utterance.phones]:
-      pairs = zip(found.phones, utterance.phones, strict=True)
+    if [phone.text for phone in aligned.phones] == [phone.text for phone in utterance.phones]:
+      pairs = zip(aligned.phones, utterance.phones, strict=True)
       errors["phone_start"] += [phone.start_s - right.start_s for phone, right in pairs]
   return {
     "recordings": recordings,
@@ -96,25 +96,29 @@ def measure(aligner: alignment.Aligner, corpus: Any, split: str) -> dict[str, An
 
 
 def spoken(utterance: Utterance) -> Iterator[list[Phone]]:
-  """Yields the phones of each word, or of words that are spoken as one."""
+  """Yields the phones of each word, or of merged words."""
   starts = [word.start_s for word in utterance.words if word.phonemes]
   for start_s, stop_s in zip(starts, [*starts[1:], np.inf], strict=True):
-    inside = [one for one in utterance.phones if start_s - 1e-6 <= one.start_s < stop_s - 1e-6]
+    inside = [
+      phone for phone in utterance.phones if start_s - 1e-6 <= phone.start_s < stop_s - 1e-6
+    ]
     if inside:
       yield inside
 
 
-def groups(found: alignment.Aligned, wanted: alignment.SpokenText) -> Iterator[tuple[float, float]]:
-  """Yields (start, end) of each word, or of words that are spoken as one."""
+def groups(
+  aligned: alignment.Aligned, targets: alignment.SpokenText
+) -> Iterator[tuple[float, float]]:
+  """Yields (start, end) of each word, or of merged words."""
   place = 0
-  for word in wanted.words:
+  for word in targets.words:
     last = place + len(word.texts) - 1
-    yield found.words[place].start_s, found.words[last].end_s
+    yield aligned.words[place].start_s, aligned.words[last].end_s
     place = last + 1
 
 
 def figures(errors_s: list[float]) -> dict[str, float]:
-  """Returns the statistics of errors, in ms: of their sizes, and their median with its sign."""
+  """Returns statistics of errors in ms: of their absolute values, and `bias`, their median."""
   sizes_ms = 1000 * np.abs(errors_s)
   return {
     "count": len(errors_s),

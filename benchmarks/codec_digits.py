@@ -77,7 +77,7 @@ def measure(corpus: corpora.SpokenDigit, codec: Tokenizer | None) -> dict[str, A
   bits = float(np.log2(fitted.spec.sizes).sum() * fitted.spec.rate_hz)
   return {
     "kbps": bits / 1000,
-    "codes": f"{fitted.spec.codebooks} of {fitted.spec.sizes[0]}, {fitted.spec.rate_hz:g} a second",
+    "codes": f"{fitted.spec.codebooks} of {fitted.spec.sizes[0]}, {fitted.spec.rate_hz:g} per s",
     "digits": accuracy(recognizer, utterances, waves),
     "fit_cpu_s": round(fit_s, 1),
     "encode_real_time": round(spoken_s / encode_s),
@@ -117,7 +117,7 @@ class DigitRecognizer:
     self._decoder.activate_search("digits")
 
   def recognize(self, wave_S: np.ndarray) -> str:
-    """Returns the digit in a wave at 16 kHz, '' for none."""
+    """Returns the digit in a wave at 16 kHz, '' if none is recognized."""
     level = np.sqrt(np.mean(np.square(wave_S))) + 1e-9
     noisy_S = np.pad(wave_S * (LEVEL / level), round(SILENCE_S * waveform.RATE_HZ))
     noisy_S += NOISE * np.random.default_rng(SEED).standard_normal(len(noisy_S))

@@ -1,13 +1,13 @@
-"""Speech of eight codes a frame, three ways: the same TTS in one column, in eight delayed ones, and
-in eight with a depth head.
+"""Compares TTS with eight codes per frame in one column, in eight delayed columns, and in eight
+columns with a depth head.
 
   python benchmarks/columns.py --steps 200
 
-Trains configs/delayed.py each way on the same recordings, about as much speech in each step.
-Results are in benchmarks/results/columns.json: rows of the grid that a second of speech takes (its
-text among them), nats per code on the test split, and speeds in tokens (codes and text) and in
-seconds of speech, that of training as the median of its steps, that of speaking timed once. A run
-that was stopped goes on where it was: what was trained, and what was measured, stays.
+Trains configs/delayed.py in each way on the same recordings, with about as much speech per step.
+Results are in benchmarks/results/columns.json: grid rows per second of speech (including its text),
+nats per code on the test split, and speeds in tokens (codes and text) and in seconds of speech. The
+speed of training is the median over steps; that of synthesis is timed once. An interrupted
+benchmark continues: finished runs and measurements are reused.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from audiopalm.metrics import likelihood
 from audiopalm.session import Session
 
 WAYS = ("flat", "delayed", "depth")
-SENTENCES = 8  # spoken at once to measure the speed of speaking
+SENTENCES = 8  # generated in one batch to measure the speed of synthesis
 
 
 def main() -> None:
@@ -37,12 +37,12 @@ def main() -> None:
   )
   parser.add_argument("--steps", type=int, default=1_000)
   score.add_settings(parser)
-  parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="where runs are kept")
+  parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="folder of the runs")
   arguments = parser.parse_args()
 
-  asked = [f"--steps={arguments.steps}", *(f"--set={setting}" for setting in arguments.settings)]
+  words = [f"--steps={arguments.steps}", *(f"--set={setting}" for setting in arguments.settings)]
   result = {
-    "command": shlex.join(["python", "benchmarks/columns.py", *map(score.unexpanded, asked)]),
+    "command": shlex.join(["python", "benchmarks/columns.py", *map(score.unexpanded, words)]),
     **score.conditions(("jax", "flax", "optax", "numpy", "scipy", "py-nanotts", "espeakng-loader")),
     "steps": arguments.steps,
     "ways": {},
@@ -61,29 +61,30 @@ def main() -> None:
 
 
 def measured(workdir: Path, by: dict[str, str]) -> dict:
-  """Returns the line of a finished run, measured unless the same command did so at this commit."""
+  """Returns the results of a finished run, cached for the same command at the same commit."""
   path = workdir / "columns.json"
   if path.is_file():
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before["by"] == by:
-      return before["row"]
-  found = row(workdir)
-  files.write_json(path, {"by": by, "row": found})
-  return found
+    cached = json.loads(path.read_text(encoding="utf-8"))
+    if cached["by"] == by:
+      return cached["row"]
+  results = row(workdir)
+  files.write_json(path, {"by": by, "row": results})
+  return results
 
 
 def table(ways: Mapping[str, dict]) -> str:
-  """Returns the lines as a Markdown table."""
+  """Returns the results of all ways as a Markdown table."""
   shown = (
     "rows_per_second_of_speech", "nats_per_code", "train_speech_s_per_s", "speak_s_per_s"
   )  # fmt: skip
-  header = ["columns", "rows a second of speech", "nats a code"]
-  header += ["training, s of speech a s", "speaking, s a s"]
-  return figures.table(header, [[way, *(one[name] for name in shown)] for way, one in ways.items()])
+  header = ["columns", "rows per second of speech", "nats per code"]
+  header += ["training, s of speech per s", "synthesis, s of speech per s"]
+  rows = [[way, *(results[name] for name in shown)] for way, results in ways.items()]
+  return figures.table(header, rows)
 
 
 def row(workdir: Path) -> dict:
-  """Returns one line of the table, from a run and its files."""
+  """Returns the results of a run, from its files and from measurements."""
   prepared = json.loads((workdir / "prepare.json").read_text(encoding="utf-8"))
   train = prepared["tasks"]["tts"]["splits"]["train"]
   metrics = json_lines.read_grown(workdir / "metrics.jsonl")
@@ -117,15 +118,15 @@ def likelihood_of_codes(opened: Session) -> dict:
 
 
 def speaking(opened: Session) -> tuple[float, float]:
-  """Returns (seconds of speech, seconds it took) of sentences spoken together, once compiled."""
+  """Returns (seconds of speech, seconds it took) of a batch of sentences, without compilation."""
   entries = opened.prepared.entries(opened.prepared.task("tts"), "test")
-  said = [one.utterances["target"] for one in entries if one.languages["target"] == "en"]
-  texts = [one.text for one in said[:SENTENCES]]
+  targets = [entry.utterances["target"] for entry in entries if entry.languages["target"] == "en"]
+  texts = [target.text for target in targets[:SENTENCES]]
   opened.generate("tts", text=texts, language="en")
   start_s = time.monotonic()
   results = opened.generate("tts", text=texts, language="en")
   took_s = time.monotonic() - start_s
-  return sum(len(one.wave_S) / one.rate_hz for one in results), took_s
+  return sum(len(result.wave_S) / result.rate_hz for result in results), took_s
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Times programs in turn, each in its own process: only one computes at a time.
 
-The parent process asks with one line of JSON on a pipe and gets one line back. A contender waits
-between questions, so its threads never take cores from another.
+The parent process sends one line of JSON on a pipe and receives one line. A contender waits between
+requests, so its threads never take cores from another.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ class Worker:
     self.close()
 
   def ask(self, **question: Any) -> Any:
-    """Returns the contender's answer; ends the benchmark if the contender has died."""
-    with contextlib.suppress(BrokenPipeError):  # it has died, as the empty answer below shows
+    """Returns the contender's answer; raises SystemExit if the contender has died."""
+    with contextlib.suppress(BrokenPipeError):  # it has died, so the answer below is empty
       self._process.stdin.write(json.dumps(question) + "\n")
       self._process.stdin.flush()
     answer = self._process.stdout.readline()

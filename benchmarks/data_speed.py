@@ -6,7 +6,7 @@
 Prepares the recordings of configs/quickstart.py (five tasks, speech and text) once, in batch rows
 of 512 and of 2,048. One process, pinned to one core, calls `batch_at` for batches of 8 rows, which
 reads, lays out and concatenates examples without prefetching. The first call follows opening the
-run, the later ones ask for nearby steps. Results are in
+run; later calls are for the steps after it. Results are in
 benchmarks/results/data_speed-MACHINE.json.
 """
 

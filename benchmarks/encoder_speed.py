@@ -1,4 +1,4 @@
-"""Compares encoding waves with a published speech encoder with `transformers` in PyTorch.
+"""Compares the speed of published speech encoders here and in `transformers` with PyTorch.
 
   python benchmarks/encoder_speed.py
   python benchmarks/encoder_speed.py --models hubert --seconds 1,20 --layer 6
@@ -29,7 +29,7 @@ LARGE = {
   "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
   "intermediate_size": 4096, "do_stable_layer_norm": True, "feat_extract_norm": "layer",
 }  # fmt: skip
-# Classes of transformers and what their published base (or only) models change of the defaults.
+# Classes of transformers, and the settings of their published models that are not defaults.
 MODELS = {
   "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model", {}),
   "hubert": ("HubertConfig", "HubertModel", {}),
@@ -104,8 +104,8 @@ def saved(name: str, folder: Path) -> Path:
 
   config, model, changes = MODELS[name]
   torch.manual_seed(0)
-  made = getattr(transformers, model)(getattr(transformers, config)(**changes))
-  made.save_pretrained(folder)
+  encoder = getattr(transformers, model)(getattr(transformers, config)(**changes))
+  encoder.save_pretrained(folder)
   processor = PROCESSORS.get(name, {"do_normalize": True, "sampling_rate": RATE_HZ})
   (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
   return folder
@@ -131,7 +131,7 @@ def compare(name: str, folder: Path, seconds: float, layer: int, repeats: int) -
     worker.close()
   speeds = {own: figures.spread([seconds / time for time in times[own]], 1) for own in times}
   for own, speed in speeds.items():
-    print(f"{name}, {seconds:g} s, {own}: {figures.shown(speed)} s of audio a s", flush=True)
+    print(f"{name}, {seconds:g} s, {own}: {figures.shown(speed)} s of audio per s", flush=True)
   ratio = round(speeds["ours"]["median"] / speeds["torch"]["median"], 2)
   print(f"{name}, {seconds:g} s: {ratio} times as fast", flush=True)
   return {"layer": layer, "audio_s_per_s": speeds, "ours_over_torch": ratio}
@@ -164,7 +164,7 @@ def ours(folder: Path, seconds: float, layer: int) -> Encode:
 
 
 def transformers(folder: Path, seconds: float, layer: int) -> Encode:
-  """Returns encode(n) of the class of transformers, its features included."""
+  """Returns encode(n) of the class of transformers, including feature extraction."""
   from audiopalm.models.pytorch import encoders
 
   states, wave_S = encoders.published_states(folder, layer), noise(seconds)
@@ -184,7 +184,7 @@ def recording(path: Path) -> np.ndarray:
 
 
 def parity(folder: Path, wave_S: np.ndarray) -> str:
-  """Returns how far the states of ours, and those of PyTorch in both types, differ at most."""
+  """Returns the largest differences of our states and those of PyTorch in float32 and float64."""
   import jax
   import torch
 

@@ -8,11 +8,11 @@ quickly; the processes that measure import what they measure.
   TITLE                      heading of the section
   section(results) -> str    Markdown of the section: what was measured and how, and tables
 
-It writes benchmarks/results/NAME-MACHINE.json, with MACHINE from `score.machine_name`, which holds
-"command" and the entries of `score.conditions` beside its figures. `section` gets the contents of
+It writes benchmarks/results/NAME-MACHINE.json, with MACHINE from `score.machine_name`, which has
+"command" and the entries of `score.conditions` besides its figures. `section` gets the contents of
 these files, at least one, each with "on": MACHINE added; keys of objects are strings, as in JSON.
-This module writes below each section what it ran on and the command to repeat it, and says so for
-benchmarks that were not measured. `figures` formats numbers and tables.
+This module adds to each section the machines and the command to repeat it, and marks benchmarks
+without results. `figures` formats numbers and tables.
 """
 
 import importlib

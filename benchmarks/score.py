@@ -32,8 +32,8 @@ PACKAGES = (
   "jax", "flax", "optax", "orbax-checkpoint", "grain", "seqio", "sentencepiece", "numpy", "jiwer",
   "sacrebleu", "py-nanotts", "espeakng-loader",
 )  # fmt: skip
-BY_PART = ("languages", "voices")  # of these a result keeps the leading score, none of baselines
-DIGITS = 5  # significant ones of a score
+BY_PART = ("languages", "voices")  # a result has the leading score of these, except for baselines
+DIGITS = 5  # significant digits of a score
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
   words += [f"--over={arguments.over}"] if arguments.over else []
   path, _, values = (arguments.over or "").partition("=")
   settings = {value: [f"{path}={value}"] for value in values.split(",")} if path else {"": []}
-  runs, at_start = {}, conditions()  # before the runs: commits may follow during a long run
+  runs, at_start = {}, conditions()  # before the runs, during which there may be commits
   for value, own in settings.items():
     name = "_".join(filter(None, (arguments.config, value)))
     runs[value] = run(arguments.config, arguments.workdirs / name, [*arguments.settings, *own])
@@ -111,9 +111,9 @@ def run(config: str, workdir: Path, settings: list[str]) -> dict[str, Any]:
 
 
 def brief(scores: dict[str, Any]) -> dict[str, Any]:
-  """Returns what a result keeps of the scores of an evaluation: those of each task with intervals,
-  and the leading one by language and voice. Rules are listed once, but where a task has another.
-  Suites hold the same scores again."""
+  """Returns the scores of an evaluation that a result has: those of each task with intervals, and
+  the leading one by language and voice. Rules are listed once, except those that differ for a task.
+  Suites are omitted, as they repeat scores."""
   tasks = [of for name, of in scores.items() if name not in scoring.PARTS]
   rules = {name: rule for of in tasks for name, rule in of.get("rules", {}).items()}
   kept = {name: of for name, of in scores.items() if name != scoring.SUITES}
@@ -163,8 +163,8 @@ def unexpanded(argument: str) -> str:
 
 
 def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) -> dict[str, Any]:
-  """Returns the commit, the versions and the machine of this run; `device` is JAX's kind of the
-  accelerator, None without one."""
+  """Returns the commit (or the variable COMMIT, for a copy without history), the versions and the
+  machine of this run; `device` is JAX's kind of the accelerator, None without one."""
   cores, model = processor()
   return {
     "commit": os.environ.get("COMMIT") or commit(),
@@ -175,10 +175,7 @@ def conditions(packages: Sequence[str] = PACKAGES, device: str | None = None) ->
 
 
 def commit() -> str:
-  """Returns the commit of the checkout, and whether files differ from it.
-
-  For a copy without history, COMMIT holds the commit.
-  """
+  """Returns the commit of the checkout, followed by "with changes" if files differ from it."""
   name = git("rev-parse", "--short", "HEAD")
   outside = [] if Path(__file__).parent not in RESULTS.parents else [f":(exclude){RESULTS}"]
   return f"{name} with changes" if git("status", "--porcelain", "--", ".", *outside) else name
@@ -190,8 +187,8 @@ def command(file: str) -> str:
 
 
 def machine_name(device: str | None = None) -> str:
-  """Returns a short name of this machine for file names, xeon-2-cores, or of its accelerator, h200,
-  where `device` names one."""
+  """Returns a short name for file names: of the accelerator `device`, such as h200, or of this
+  machine, such as xeon-2-cores, if it is None."""
   if device is not None:
     return short_name(device)
   cores, model = processor()

@@ -6,8 +6,8 @@
 Both use the same Llama shapes, batch rows, AdamW and clipping of the gradient norm, and random
 tokens with one example per batch row. Each contender is a process that takes a few steps when
 asked, in turn, so none computes while another is timed. The peak of matrix products is measured in
-the same way, in float32 and at the largest shape of each model. Our step with bfloat16 products
-takes part where the CPU supports them. All contenders have huge pages where `audiopalm train` has.
+the same way, in float32 and at the largest shape of each model. Our step with bfloat16 products is
+included if the CPU supports them. All contenders have huge pages if `audiopalm train` has.
 Results are in benchmarks/results/step_speed-MACHINE.json.
 """
 
@@ -133,7 +133,7 @@ def compare(
 
 
 def answer(facts: Facts, run: Run, count: int) -> Facts | float:
-  """Returns the mean seconds of `count` steps; the facts about the contender for a count of 0."""
+  """Returns the mean seconds of `count` steps, or the facts about the contender if it is 0."""
   if not count:
     return facts
   return contenders.timed(lambda: run(count))[1] / count

@@ -3,10 +3,10 @@
   audiopalm plan audiopalm_62b --topology v5p:8x8x8
   audiopalm train audiopalm_62b --workdir runs/audiopalm_62b
 
-Planning needs neither a TPU nor data. To train, put recordings of your own in place of `Synthetic`:
-corpora.manifest("train.jsonl", validation="dev.jsonl", test="test.jsonl"). A step holds 2,048 rows:
-four rows of 2,048 a chip of v5p:8x8x8. The paper's optimizer is Adafactor: optim.adafactor(5e-5,
-decay="constant", b1=0.9), which keeps half as much as AdamW.
+Planning needs neither a TPU nor data. To train, replace `Synthetic` with your own recordings:
+corpora.manifest("train.jsonl", validation="dev.jsonl", test="test.jsonl"). A step has 2,048 rows
+of 2,048, four per chip of v5p:8x8x8. The paper's optimizer is Adafactor: optim.adafactor(5e-5,
+decay="constant", b1=0.9), which has half the state of AdamW.
 """
 
 from audiopalm import config as c

@@ -3,10 +3,10 @@
   audiopalm plan audiopalm_8b --topology v5e:16x16
   audiopalm train audiopalm_8b --workdir runs/audiopalm_8b
 
-Planning needs neither a TPU nor data. To train, put recordings of your own in place of `Synthetic`:
-corpora.manifest("train.jsonl", validation="dev.jsonl", test="test.jsonl"). A step holds 256 rows:
-one row of 2,048 a chip of v5e:16x16. The paper's optimizer is Adafactor: optim.adafactor(5e-5,
-decay="constant", b1=0.9), which keeps half as much as AdamW.
+Planning needs neither a TPU nor data. To train, replace `Synthetic` with your own recordings:
+corpora.manifest("train.jsonl", validation="dev.jsonl", test="test.jsonl"). A step has 256 rows of
+2,048, one per chip of v5e:16x16. The paper's optimizer is Adafactor: optim.adafactor(5e-5,
+decay="constant", b1=0.9), which has half the state of AdamW.
 """
 
 from audiopalm import config as c

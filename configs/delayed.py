@@ -1,15 +1,15 @@
-"""Text in, speech out, with eight codes a frame: codebook q lies in column q, q rows down.
+"""Text to speech with eight codes per frame: codebook q is in column q, delayed by q rows.
 
   audiopalm train delayed --workdir runs/delayed
   audiopalm generate --workdir runs/delayed --task tts --language en --text "good day" --out o.wav
 
 TTS on the quickstart's sentences, delayed as in MusicGen (arXiv:2306.05284, section 2.2). With
-`--set columns=flat` all codes follow one another in one column, eight times as many rows. With
+`--set columns=flat` all codes are in one column, which takes eight times as many rows. With
 `--set columns=depth` all codes of a frame are in one row, and a small transformer over the columns
 predicts each from those before it (UniAudio, arXiv:2310.00704; Moshi, arXiv:2410.00037).
 
-`--set codec=lyra --set folder=DIR` takes SoundStream's codes; DIR is lyra/model_coeffs of Lyra V2
-(github.com/google/lyra). No task transcribes, so `evaluate` gives likelihoods and distances.
+`--set codec=lyra --set folder=DIR` uses SoundStream's codes; DIR is lyra/model_coeffs of Lyra V2
+(github.com/google/lyra). No task transcribes, so `evaluate` only has likelihoods and distances.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ from typing import Literal
 from audiopalm import config as c
 
 CODEBOOKS = 8
-# The rule, the head, the length of a row, the rows of a step: as much speech in a step each way.
+# Layout rule, depth head, row length and rows of a step; a step has about the same speech in each.
 COLUMNS = {
   "delayed": (c.Chain(delays=(("codes", tuple(range(CODEBOOKS))),)), None, 256, 8),
   "depth": (c.Chain(delays=(("codes", (0,) * CODEBOOKS),)), c.models.depth_head(), 256, 8),
@@ -54,5 +54,5 @@ def experiment(
     data=c.Packed(row_length=row_length, batch_rows=batch_rows),
     steps=1_000,
     checkpoint_every_steps=400,
-    export={"mel_rvq": "auto", "lyra": None}[codec],  # Lyra's networks run in LiteRT alone
+    export={"mel_rvq": "auto", "lyra": None}[codec],  # Lyra's networks only run in LiteRT
   )

@@ -1,12 +1,12 @@
-"""A first model: five tasks in English and French on a slice of the synthetic grammar.
+"""A first model: five tasks in English and French on one topic of the synthetic grammar.
 
   audiopalm train quickstart --workdir runs/quickstart
 
-One decoder learns to transcribe, to translate and to speak sentences that a synthesizer says in
-twelve voices a language; it is tested on sentences, and on voices, that it never met in either
-language. SVOX Pico speaks, or with `--set synthesizer=espeak` espeak-ng. Made for two CPU cores and
-one coffee; `make quickstart` runs it with everything before and after.
-`--set units=neural:FOLDER --set export=none` takes units of a published speech encoder
+One decoder learns to transcribe, translate and speak sentences, which a synthesizer speaks in
+twelve voices per language. It is tested on sentences and on voices that are not in the training
+data of either language. The synthesizer is SVOX Pico, or espeak-ng with `--set synthesizer=espeak`.
+The size suits two CPU cores and a coffee break; `make quickstart` runs all steps from `prepare` on.
+`--set units=neural:FOLDER --set export=none` uses units of a published speech encoder
 (docs/tokenizers.md).
 """
 

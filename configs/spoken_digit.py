@@ -1,15 +1,16 @@
-"""Human speech: digits said by five people, one of whom training never hears.
+"""Human speech: digits spoken by five people, one of whom is held out of training.
 
   audiopalm train spoken_digit --workdir runs/digits_theo \\
       --set held_out_speaker=theo --set data_dir=$TFDS_DATA_DIR
 
-Four to seven minutes of training on two CPU cores; 86.8 % of theo's 500 recordings were then right.
+Training takes four to seven minutes on two CPU cores; 86.8 % of theo's 500 recordings were then
+recognized.
 
-The Free Spoken Digit Dataset through TFDS (CC BY-SA 4.0, 2,500 recordings at 8 kHz). Without
-`data_dir` TFDS looks where it always does, and downloads. Each training recording is also played
-at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2015). In what
-`audiopalm evaluate` prints, `exact %` of the held-out voice is the share of its digits that are
-right. `--set units=neural:FOLDER --set export=none` takes units of a published speech encoder
+The data are the Free Spoken Digit Dataset through TFDS (CC BY-SA 4.0, 2,500 recordings at 8 kHz).
+Without `data_dir` TFDS uses its default folder, and downloads the data. Each training recording is
+also played at other speeds, so that four speakers sound like more (Ko et al., Interspeech 2015).
+`exact %` of the held-out voice in the output of `audiopalm evaluate` is its digit accuracy.
+`--set units=neural:FOLDER --set export=none` uses units of a published speech encoder
 (docs/tokenizers.md).
 """
 
@@ -24,7 +25,7 @@ def experiment(
     name="spoken_digit",
     tokenizers=(
       c.tokenizers.text(size=320),
-      # Telephone band, single words, few speakers: no vocal tract length to be found in so little.
+      # Telephone band, single words, few speakers: too little to estimate vocal tract lengths.
       c.tokenizers.named_units(
         units,
         c.tokenizers.units(

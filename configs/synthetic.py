@@ -3,9 +3,9 @@
   audiopalm train synthetic --workdir runs/synthetic
 
 Adds to the quickstart a third language, all topics, spoken questions with spoken answers, plain
-text, and the chain that transcribes, translates and speaks in one go (AudioPaLM,
-arXiv:2306.12925, section 3.4.1). Words weigh four times in the loss, as a sentence has several
-times as many units.
+text, and the chain that transcribes, translates and speaks in one sequence (AudioPaLM,
+arXiv:2306.12925, section 3.4.1). Text has a weight of four in the loss, as a sentence has several
+times as many units as text tokens.
 """
 
 from typing import Literal

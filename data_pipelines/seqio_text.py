@@ -48,7 +48,7 @@ class _Reader:
       raise ConfigError(
         f"The SeqIO task {settings.task!r} has the splits "
         f"{', '.join(map(str, self._task.splits))}, not {self._seqio_split!r}. Name one by "
-        f"{split}_split, or ask for no records of it: {split}_records=0."
+        f"{split}_split, or use no records of it: {split}_records=0."
       )
     self._restart()
 
@@ -62,7 +62,7 @@ class _Reader:
         raise DataError(
           f"{self._settings.task!r} has {self._next} examples in its split "
           f"{self._seqio_split!r}, but {self._split}_records="
-          f"{count(self._settings, self._split)}. Ask for at most {self._next}."
+          f"{count(self._settings, self._split)}. Set at most {self._next}."
         )
       self._next += 1
       if self._next > number:

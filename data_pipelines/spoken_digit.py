@@ -82,8 +82,8 @@ def _recordings(data_dir: str | None) -> tuple[DigitRecording, ...]:
   if not builder.is_prepared():
     if data_dir is not None:
       raise DataError(
-        f"data_dir={data_dir} holds no TFDS dataset {builder.info.full_name!r} (looked for "
-        f"{builder.data_dir}). Give the data folder of TFDS, or leave data_dir out: TFDS then "
+        f"data_dir={data_dir} has no TFDS dataset {builder.info.full_name!r} (expected "
+        f"{builder.data_dir}). Set the data folder of TFDS, or omit data_dir: TFDS then "
         "downloads it to its default folder."
       )
     builder.download_and_prepare()

@@ -103,7 +103,10 @@ WRONG_TASKS = [
   ({"name": "held_out_voices"}, "Task 'held_out_voices' needs another name: lowercase letters"),
   ({"name": "a b"}, "Task 'a b' needs another name"),
   ({"outputs": ()}, r"Task 'asr' has no outputs. Give at least one \(role, stream\) pair"),
-  ({"inputs": (("source", "codes"),)}, "the stream 'codes', but the tokenizers give text, units"),
+  (
+    {"inputs": (("source", "codes"),)},
+    "the stream 'codes', but the tokenizers produce text, units",
+  ),
   ({"inputs": (("answer", "units"),)}, "role 'answer', but corpus 'synthetic' has source, target"),
   (
     {"unseen_pairs": ("en-de",)},

@@ -147,7 +147,7 @@ def test_a_second_start_resumes_and_says_what_changed(trained):
 def test_prepare_again_finds_everything_there(trained):
   found = trained.here("prepare")
   assert found.returncode == 0, found.stderr
-  assert "are there already" in found.stdout
+  assert "exist already" in found.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Downmixing: one wave from the channels of a recording, also where their mean loses the speech."""
+"""Downmixing: one wave from the channels of a recording, even if their mean loses the speech."""
 
 import numpy as np
 from scipy import fft
@@ -6,20 +6,20 @@ from scipy import fft
 AS_LOUD = 0.9  # share of the highest energy: the first channel above it counts as the loudest
 SILENT = 1e-4  # share of the loudest channel's energy (-40 dB) below which a channel is silent
 CANCELED = 0.25  # share of the energy that a mean of unrelated channels keeps; below it they cancel
-ALIKE = 0.3  # correlation at the best delay, from which two channels hold the same sound
+ALIKE = 0.3  # correlation at the best delay from which two channels have the same sound
 LONGEST_DELAY_S = 0.02  # between two microphones, 7 m apart
 FRAME_S, LOUD = 0.1, 0.01  # a frame is loud above 1 % of the energy of the channel's loudest frame
 TURNS = 0.1  # share of a channel's loud frames that may overlap if talkers take turns
 
 
 def mono(wave_SC: np.ndarray, rate_hz: int) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Returns (wave_S, notes): the mean of the channels that hold the recording.
+  """Returns (wave_S, notes): the mean of the channels with the recording.
 
-  Channels are left out, with a note, if they hold NaN, are silent, or hold other sound than the
-  loudest channel at the same time. If channels cancel in the mean, the loudest is used alone, the
-  first of equals.
+  Channels are left out, with a note, if they have NaN, are silent, or have other sound than the
+  loudest channel at the same time. If channels cancel in the mean, only the loudest is used, the
+  first if several are equally loud.
 
-      left and right alike, or talkers who take turns     (left + right) / 2
+      left and right equal, or talkers who take turns     (left + right) / 2
       right silent, NaN, or another talker all the time   left, and a note
       right = -left                                       left, and a note
   """
@@ -54,7 +54,7 @@ def mono(wave_SC: np.ndarray, rate_hz: int) -> tuple[np.ndarray, tuple[str, ...]
 
 
 def _alike(a_S: np.ndarray, b_S: np.ndarray, rate_hz: int) -> bool:
-  """Returns whether two channels hold the same sound, even inverted, delayed or with noise."""
+  """Returns whether two channels have the same sound, even inverted, delayed or with noise."""
   a_S, b_S = a_S - a_S.mean(), b_S - b_S.mean()
   scale = float(np.linalg.norm(a_S)) * float(np.linalg.norm(b_S))
   if abs(float(a_S @ b_S)) >= ALIKE * scale:

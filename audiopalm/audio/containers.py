@@ -29,8 +29,8 @@ BEGINS, ENDS = 0x02, 0x04  # flags of the first and of the last page of an Ogg s
 class Contained:
   """A stream as a file of its own, without a name, so that soundfile goes by its content.
 
-  Its header declares a length of `declared`, of which `present` is there, in bytes or MP3 frames.
-  `ended` is False for an Ogg stream whose last page is not marked as the last.
+  Its header declares a length of `declared`, of which the file has `present`, in bytes or MP3
+  frames. `ended` is False for an Ogg stream whose last page is not marked as the last.
   """
 
   file: BinaryIO
@@ -43,8 +43,8 @@ def parts(file: BinaryIO, name: str) -> list[Contained]:
   """Returns the streams of a file in order: one, or several if files were joined.
 
   A declared length that is unknown, or wrong by a few bytes, is replaced by the length present; ID3
-  tags before a format other than MP3 are skipped. AudioError for an empty file, for a WAV whose
-  header declares less audio than its total size counts, and for an ID3 tag without audio.
+  tags before a format other than MP3 are skipped. Raises AudioError for an empty file, for a WAV
+  whose header declares less audio than its total size, and for an ID3 tag without audio.
   """
   end = file.seek(0, os.SEEK_END)
   if not end:

@@ -10,18 +10,18 @@ from scipy import fft
 from audiopalm.audio import spectrum, waveform
 
 PERIODS = 3  # of the lowest pitch in a window
-CANDIDATES = 8  # voiced ones of a frame
+CANDIDATES = 8  # voiced candidates per frame
 VOICING, SILENCE = 0.45, 0.03  # least periodicity, and least level relative to the loudest frame
 OCTAVE_COST, JUMP_COST, VOICE_COST = 0.01, 0.35, 0.14
 QUIETEST = 1e-4  # peak of a wave that may have a pitch
-BLOCK_FRAMES = 4_096  # analyzed at one time
+BLOCK_FRAMES = 4_096  # analyzed at a time
 
 
 def track(wave_S: np.ndarray, low_hz: float = 65.0, high_hz: float = 500.0) -> np.ndarray:
-  """Returns pitch_T in Hz of the 10 ms frames of a 16 kHz wave, 0 where it is not voiced.
+  """Returns pitch_T in Hz of the 10 ms frames of a 16 kHz wave, 0 for unvoiced frames.
 
-  Each frame has candidates, the peaks of its autocorrelation and "unvoiced"; of all paths through
-  them the one with the greatest strength less the costs of octave jumps and changes of voicing.
+  The candidates of a frame are the peaks of its autocorrelation, and "unvoiced". The pitch is that
+  of the path with the largest sum of strengths minus costs of octave jumps and changes of voicing.
   """
   hop_samples = round(spectrum.HOP_S * waveform.RATE_HZ)
   loudest = float(np.abs(wave_S - wave_S.mean()).max()) if len(wave_S) else 0.0

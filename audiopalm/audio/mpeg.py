@@ -124,7 +124,7 @@ def _frame(head: bytes) -> _Frame | None:
 
 
 def _is_info(body: bytes, frame: _Frame) -> bool:
-  """Returns whether a frame holds a header of its stream (Xing, Info, VBRI) instead of audio."""
+  """Returns whether a frame has a header of its stream (Xing, Info, VBRI) instead of audio."""
   at = 4 + frame.side_bytes
   return body[at : at + 4] in (b"Xing", b"Info") or body[36:40] == b"VBRI"
 

@@ -1,7 +1,7 @@
 """Silence in a recording: pauses, silence at the ends, where speech starts.
 
 All thresholds are relative to the loud frames of the recording, so its level and the amount of
-silence do not change what counts as speech. Needs numpy alone: exported folders have a copy.
+silence do not change what counts as speech. Needs only numpy: exported folders have a copy.
 """
 
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ ONSET_STEP_S = 1 / 1_600  # hop of the frames in which the onset is searched
 
 
 def loud_db(level_T: np.ndarray) -> float:
-  """Returns the level in dB above which frames hold half of the energy, whatever the amount of
-  silence."""
+  """Returns the level in dB above which frames have half of the energy; silence does not affect
+  it."""
   rising_T = np.sort(level_T).astype(np.float64)
   energy_T = np.cumsum(10 ** (rising_T / 10))
   return float(rising_T[np.searchsorted(energy_T, energy_T[-1] / 2)])
@@ -73,8 +73,8 @@ def joined(waves: Iterable[np.ndarray], silence_s: float, rate_hz: int) -> np.nd
 def align_onset(wave_S: np.ndarray, step_samples: int, rate_hz: int) -> np.ndarray:
   """Returns wave_S shifted by at most half a step, so that speech starts at a multiple of the step.
 
-  Frames of `step_samples` are then the same, however much silence comes first, and as many: samples
-  shifted beyond an end are cut, missing ones are silence.
+  Frames of `step_samples` are then the same for any amount of initial silence, and their number
+  does not change: samples shifted beyond an end are cut, missing ones are silence.
   """
   late = onset_samples(wave_S, rate_hz) % step_samples
   if not late:

@@ -16,14 +16,14 @@ from audiopalm.audio.waveform import Loaded
 from audiopalm.errors import AudioError
 
 STDIN = "-"
-MOST_CHANNELS = 16  # a longer axis of an array holds samples
+MOST_CHANNELS = 16  # a longer axis of an array is that of samples
 
-# What `load` takes; also tensors of other libraries, and decoders of torchcodec.
+# The inputs of `load`; also tensors of other libraries, and decoders of torchcodec.
 Audio = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | npt.ArrayLike | Mapping
 
 
 def is_recording(audio: Audio | Sequence[Audio]) -> bool:
-  """Returns whether this is a single recording, as an array of any shape is; several are a list."""
+  """Returns whether this is a single recording, such as an array of any shape, not a list."""
   if isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)):
     return True
   if any(hasattr(audio, name) for name in ("read", "ndim", "get_all_samples")):
@@ -116,7 +116,7 @@ def _with_channels(values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str
   shape = "x".join(map(str, values.shape)) or "()"
   if values.ndim != 2 or min(values.shape) > MOST_CHANNELS or len(set(values.shape)) == 1:
     raise AudioError(
-      f"{name}: is an array of shape {shape}, expected samples alone, or samples and at most "
+      f"{name}: is an array of shape {shape}, expected samples only, or samples and at most "
       f"{MOST_CHANNELS} channels. Pass several recordings as a list of waves."
     )
   wave_SC = values if values.shape[0] > values.shape[1] else values.T

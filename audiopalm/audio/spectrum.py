@@ -56,7 +56,7 @@ def framed(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VoiceActivity:
-  """Where a wave holds speech, as weights from 0 to 1 per frame, which ramp linearly in dB.
+  """Which frames of a wave have speech, as weights from 0 to 1 that ramp linearly in dB.
 
   `speech_T` is 1 in speech and 0 in silence (SPEECH_DB); `clear_T` is 1 where speech is well above
   noise (CLEAR_DB). `loud_db` is the level of the loud frames.
@@ -162,7 +162,7 @@ def mel_filters(
   count = fft_samples(round(WINDOW_S * rate_hz)) // 2 + 1
   bins_hz = np.arange(count) * rate_hz / 2 / (count - 1)
   filters_EM = triangles(edges_hz, bins_hz)
-  # A triangle that is too narrow to hold any bin takes the nearest one.
+  # A triangle that is too narrow to contain a bin gets the nearest one.
   empty = np.flatnonzero(filters_EM.sum(axis=0) == 0)
   filters_EM[np.abs(bins_hz[:, None] - edges_hz[1 + empty]).argmin(axis=0), empty] = 1
   filters_EM = (filters_EM / filters_EM.sum(axis=0)).astype(np.float32)

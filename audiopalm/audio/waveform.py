@@ -89,7 +89,7 @@ def load(
 
 @contextlib.contextmanager
 def _explained(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[None]:
-  """Turns what libsndfile or the system says of a file into an AudioError that names it."""
+  """Turns errors of libsndfile and the system into AudioErrors that name the file."""
   try:
     yield
   except AudioError:
@@ -105,7 +105,7 @@ def _explained(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[None
         "out."
       ) from error
     raise AudioError(
-      f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder says "
+      f"{name}: not audio, or damaged: expected WAV, FLAC, OGG or MP3, and the decoder reports "
       f"{error.error_string!r}. Convert it, copy it again, or leave it out."
     ) from error
 
@@ -166,8 +166,8 @@ def peak(wave_S: np.ndarray) -> float:
 def write(
   path: str | os.PathLike, wave_S: np.ndarray, rate_hz: int = RATE_HZ, ending: str = ".wav"
 ) -> None:
-  """Writes a recording in the format of `ending`, one of ENDINGS, whatever the path is called; a
-  wave that exceeds [-1, 1] is divided by its peak."""
+  """Writes a recording in the format of `ending`, one of ENDINGS, even if the path ends otherwise;
+  a wave that exceeds [-1, 1] is divided by its peak."""
   # Encoded in memory: libsndfile does not report why writing to a device failed.
   Path(path).write_bytes(_encoded(wave_S, rate_hz, *ENDINGS[ending]))
 
@@ -276,7 +276,8 @@ def _opened(source: str | os.PathLike | BinaryIO, name: str) -> Iterator[BinaryI
 
 
 def buffered(file: BinaryIO, name: str) -> BinaryIO:
-  """Returns the content of a file that cannot seek, as one that can."""
+  """Returns a seekable file with the content of one that cannot seek; raises AudioError if it has
+  more than LONGEST_PIPE_BYTES."""
   data = file.read(LONGEST_PIPE_BYTES + 1)
   if len(data) > LONGEST_PIPE_BYTES:
     raise AudioError(

@@ -1,14 +1,14 @@
-"""Units of work on the workers of Apache Beam, on this machine or on others.
+"""Runs jobs on the workers of Apache Beam, on this machine or on others.
 
-    FOLDER/.beam.1f3a09c4.part/    as long as `Beam.map` runs; every worker must see it
-      jobs.arrayrecord             what there is to do, pickled
-      000012                       what job 12 gave, pickled
-      failed                       the error for the user that one of them ended with, pickled
-    FOLDER/beam.log                what Beam and its workers on this machine said
+    FOLDER/.beam.1f3a09c4.part/    exists while `Beam.map` runs; all workers must see it
+      jobs.arrayrecord             the jobs, pickled
+      000012                       the result of job 12, pickled
+      failed                       the error of a job that failed, pickled
+    FOLDER/beam.log                output of Beam and its workers on this machine
 
-A pipeline holds numbers of jobs only, so none is too large for it. It runs in a process of its own,
-the driver: there linear algebra has one thread, as in the workers that it starts, and it can be
-ended together with them.
+The elements of the pipeline are job numbers, so jobs may be large. The pipeline runs in a process
+of its own, the driver, whose linear algebra has one thread, as in the workers that it starts, and
+which can be stopped together with them.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ from audiopalm.data import executors, files
 from audiopalm.data.executors import Job, Result
 from audiopalm.errors import AudiopalmError, DataError
 
-LOOK_S = 0.2  # between looks for a result
-LATE_S = 120.0  # how long after its end a shared filesystem may hide what a worker wrote
+LOOK_S = 0.2  # between checks for results
+LATE_S = 120.0  # how long a shared filesystem may hide a result after the pipeline has ended
 PARTING_S = 30.0  # for a driver to cancel a pipeline that runs elsewhere
 FAILED = "failed"
 DIRECT = ("DirectRunner", "SwitchingDirectRunner", None)
@@ -68,20 +68,20 @@ class Beam:
     self._running.close()
 
   def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """Yields function(job) of each job as they end; both must be importable by workers.
+    """Yields function(job) of each job in order of completion; workers must be able to import both.
 
-    An AudiopalmError of a job ends all, and so does an OSError or ImportError, as a DataError that
-    names the worker. DataError where Beam itself fails.
+    Raises the AudiopalmError of a job; an OSError or ImportError of a job becomes a DataError that
+    names the worker. Raises DataError if the pipeline itself fails.
     """
     scratch = files.part_of(self._folder / "beam")
     scratch.mkdir(parents=True)
-    # What still runs elsewhere may write to it: then it is left to the next `prepare`.
+    # If remote workers still write to it, the next `prepare` removes it.
     self._running.callback(shutil.rmtree, scratch, ignore_errors=True)
     _write_jobs(scratch, jobs)
     driver = multiprocessing.get_context("spawn").Process(
       target=_drive, args=(self._options, scratch, self._log, function, len(jobs)), daemon=True
     )
-    # Workers that Beam starts here find modules where this process does.
+    # Workers that Beam starts here import modules from the same paths as this process.
     paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with executors.environment(executors.SINGLE_THREAD | paths):
       driver.start()
@@ -94,7 +94,7 @@ class Beam:
     waiting = {f"{number:06}" for number in range(jobs)}
     deadline_s = math.inf
     while waiting:
-      # Asked for before looking: what it did is there then, but for what a filesystem hides.
+      # Before the check for results: if the driver has ended, all of them are written.
       if connection.wait([driver.sentinel], LOOK_S):
         driver.join()
         deadline_s = min(deadline_s, time.monotonic() + (0 if driver.exitcode else LATE_S))
@@ -122,12 +122,12 @@ def _write_jobs(scratch: Path, jobs: Sequence[object]) -> None:
 
 
 def _end(driver: BaseProcess) -> None:
-  """Ends a driver and all it started."""
+  """Stops a driver and all processes that it started."""
   driver.terminate()
   try:
     connection.wait([driver.sentinel], PARTING_S)
   finally:
-    with contextlib.suppress(ProcessLookupError):  # it never got as far, or nobody is left
+    with contextlib.suppress(ProcessLookupError):  # no process of the group is left, or started
       os.killpg(driver.pid, signal.SIGKILL)
     driver.kill()
     driver.join()
@@ -137,7 +137,7 @@ def _drive(
   options: Sequence[str], scratch: Path, log: Path, function: Callable[[Job], Result], jobs: int
 ) -> None:
   """Runs the pipeline: the main function of the driver."""
-  os.setsid()  # a group of its own, which `_end` ends; Ctrl-C is the parent's to hear
+  os.setsid()  # a process group for `_end` to kill; only the parent receives Ctrl-C
   with log.open("w", encoding="utf-8") as file:
     os.dup2(file.fileno(), sys.stdout.fileno())
     os.dup2(file.fileno(), sys.stderr.fileno())
@@ -147,7 +147,7 @@ def _drive(
   from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
   options = PipelineOptions(list(options))
-  # Beam would download another runner in its place, which takes no heed of --direct_num_workers.
+  # Beam would download another runner in its place, which ignores --direct_num_workers.
   direct = options.view_as(StandardOptions).runner in DIRECT
   if direct:
     threading.excepthook = _end_of_thread
@@ -157,7 +157,7 @@ def _drive(
   running = pipeline.run()
 
   def stop(number, frame):
-    running.cancel()  # else it would go on without us
+    running.cancel()  # a remote pipeline would continue without its driver
     os._exit(1)
 
   signal.signal(signal.SIGTERM, stop)
@@ -165,16 +165,16 @@ def _drive(
 
 
 def _end_of_thread(failure: threading.ExceptHookArgs) -> None:
-  """Ends the driver: the runner itself waits on for a worker that died."""
+  """Ends the driver; the runner would wait forever for a worker that died."""
   traceback.print_exception(failure.exc_value)
   sys.stderr.flush()
   os._exit(1)
 
 
 def _work(scratch: Path, cwd: Path, function: Callable[[Job], Result], number: int) -> None:
-  """Does one job: what a worker runs, maybe more than once."""
+  """Runs one job on a worker; Beam may call this more than once per job."""
   if cwd.is_dir():
-    os.chdir(cwd)  # what relative paths in jobs are meant from
+    os.chdir(cwd)  # relative paths in jobs start here
   if (scratch / FAILED).exists():
     return
   try:
@@ -182,7 +182,7 @@ def _work(scratch: Path, cwd: Path, function: Callable[[Job], Result], number: i
     _write(scratch / f"{number:06}", function(pickle.loads(_jobs(scratch).read([number])[0])))
   except AudiopalmError as error:
     _write(scratch / FAILED, error)
-  except (OSError, ImportError) as error:  # Beam itself would try it again, and then not say why
+  except (OSError, ImportError) as error:  # Beam would retry the job, and then hide the reason
     text = system.text_of(error) or repr(error)
     _write(scratch / FAILED, DataError(f"The Beam worker on {platform.node()} failed: {text}"))
 
@@ -200,11 +200,10 @@ def _jobs(scratch: Path) -> array_record_module.ArrayRecordReader:
 
 
 def _check_threads() -> None:
-  """Raises DataError unless linear algebra has one thread, as for the same bytes it must."""
+  """Raises DataError unless linear algebra has one thread, which reproducible ids require."""
   if not executors.SINGLE_THREAD.items() <= os.environ.items():
     settings = " ".join(f"{name}={value}" for name, value in executors.SINGLE_THREAD.items())
     raise DataError(
-      f"The Beam worker on {platform.node()} may compute with many threads, expected one each: set "
-      f"{settings} in the environment of its container. Otherwise ids depend on where they were "
-      "made."
+      f"The Beam worker on {platform.node()} may compute with several threads, expected one: set "
+      f"{settings} in the environment of its container. Otherwise ids depend on the machine."
     )

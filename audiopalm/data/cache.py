@@ -1,13 +1,13 @@
 """The streams cache: every utterance of a corpus as ids, tokenized once and shared by all tasks.
 
     STREAMS/synthetic-3f…/              one corpus under one set of tokenizers (`folder_of`)
-      cache.json                        what it was made from, and how many shards each split has
-      train-00003-of-00016.arrayrecord  one msgpack `Entry` a record
-      train-00003-of-00016.json         counts, lengths and what was left out; written last
+      cache.json                        its corpus, tokenizers, and number of shards per split
+      train-00003-of-00016.arrayrecord  one msgpack `Entry` per record
+      train-00003-of-00016.json         counts, lengths and quarantined records; written last
 
-A shard is finished when its JSON is there and fits it; a half-written one never has its final name.
-`streams` writes them; this file reads them. ArrayRecord hashes what it holds, so that a byte which
-changed is an error when its record is read, and no wrong token.
+A shard is finished if its JSON exists and matches it; an unfinished one never has its final name.
+`streams` writes shards; this module reads them. ArrayRecord checks hashes, so a corrupt record
+raises an error when it is read, and never gives wrong tokens.
 """
 
 import bisect
@@ -35,36 +35,36 @@ from audiopalm.errors import DataError
 from audiopalm.types import CorpusSettings, StreamSpec, Word
 
 FORMAT = 2
-THREADS = 32  # that look at shards: most of the time they wait for the filesystem
-# The index of a shard lies in its last two blocks; all of it is hardly ever larger.
+THREADS = 32  # that check shards; they mostly wait for the filesystem
+# The last two blocks of a shard, which hold its index; it is rarely larger.
 FOOTER_BYTES = 2 * 2**16
-MOST_OPEN = 10_240  # files, where the system names no limit of its own (macOS allows so many)
+MOST_OPEN = 10_240  # files, if the hard limit is infinite (macOS allows no more)
 
 Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EntryUtterance:
-  """An utterance as ids. `wave_flac` is there in splits that `evaluate` reads, None in train."""
+  """An utterance as ids. `wave_flac` is None in train, unless clips are cut from recordings."""
 
   language: str
   speaker: str
   text: str
-  seconds: float  # 0 where there is text only
+  seconds: float  # 0 for text only
   streams: Mapping[str, np.ndarray]  # int32 [T], or [T, Q]
   wave_flac: bytes | None = None
   packed_words: bytes = b""
-  packed_word_ends: bytes | None = b""  # None in shards of versions that kept none
+  packed_word_ends: bytes | None = b""  # None in shards of older versions
 
   @property
   def words(self) -> tuple[Word, ...]:
-    """When each word is spoken. Unpacked when asked for: most layouts never do."""
+    """The words with their times, unpacked on access, as most layouts do not need them."""
     return tuple(Word(*word) for word in msgpack.unpackb(self.packed_words or b"\x90"))
 
   @property
   def word_ends(self) -> dict[str, list[int]]:
-    """How many frames of a stream come before the end of each word, of streams that can be cut
-    there (`data.words`)."""
+    """{stream: number of its frames before the end of each word}, for streams that can be cut
+    between words (`data.words`)."""
     return msgpack.unpackb(self.packed_word_ends or b"\x80")
 
 
@@ -91,12 +91,12 @@ class Entry:
 
   @property
   def seconds(self) -> dict[str, float]:
-    """How long each role speaks: 0 where it has words alone."""
+    """The seconds of speech of each role, 0 for text only."""
     return {role: utterance.seconds for role, utterance in self.utterances.items()}
 
 
 def pack(entry: Entry) -> bytes:
-  """Returns the entry as bytes for `unpack`: of each utterance its fields, in their order."""
+  """Returns the entry as bytes for `unpack`: the fields of each utterance, in order."""
   utterances = {}
   for role, utterance in entry.utterances.items():
     streams = {}
@@ -111,8 +111,8 @@ def unpack(data: bytes) -> Entry:
   """Returns the entry `pack` wrote."""
   id, packed = msgpack.unpackb(data)
   utterances = {}
-  # The ends of words came later than FORMAT 2 and changed nothing before them: older shards lack
-  # them, and only layouts that cut between words need another streams cache.
+  # Shards of FORMAT 2 from older versions lack the word ends; only layouts that cut between words
+  # cannot use them.
   for role, (language, speaker, text, seconds, streams, wave_flac, words, *ends) in packed.items():
     arrays = {}
     for name, (dtype, codebooks, ids) in streams.items():
@@ -127,8 +127,8 @@ def unpack(data: bytes) -> Entry:
 def folder_of(
   streams_dir: Path, corpus: CorpusSettings, specs: Mapping[str, StreamSpec], waves: bool = False
 ) -> Path:
-  """Returns where the streams of a corpus lie under these tokenizers and no others, with `waves`
-  those of training splits too."""
+  """Returns the folder of the streams of a corpus under exactly these tokenizers; `waves` is
+  whether training splits have recordings too."""
   prints = {name: spec.fingerprint for name, spec in specs.items()}
   made_from = [FORMAT, corpus.fingerprint, corpus.variants, prints, *(["waves"] if waves else [])]
   text = json.dumps(made_from, sort_keys=True)
@@ -140,18 +140,18 @@ def shard_path(folder: Path, split: str, number: int, shards: int) -> Path:
 
 
 def write_sidecar(path: Path, counts: Mapping[str, Any]) -> None:
-  """Writes the JSON beside a shard that is in its place, which is what makes it finished."""
+  """Writes the JSON beside a shard that has its final name, which marks it as finished."""
   side = {"format": FORMAT, "shard": _name(path), "bytes": path.stat().st_size, **counts}
   files.write_json(path.with_suffix(".json"), side | {"crc32": _checksum(side)})
 
 
 def sidecar(path: Path) -> dict[str, Any]:
-  """Returns what the JSON beside a shard says, after looking at both; reads none of the records.
+  """Returns the JSON beside a shard, after checking both; reads no records.
 
   records; bytes (size of the shard); quarantined [{id, reason}]; noted {kind of note: {records,
   first}}; seconds {role}; maxima {address: [per codebook]}; lengths {address: [frames of each
-  record, -1 where it has no such stream]}; languages {role: [code of each record, "" where it has
-  no such role]}. DataError unless the shard is whole, and its own.
+  record, -1 without this stream]}; languages {role: [code of each record, "" without this role]}.
+  Raises DataError unless the shard is complete and the JSON belongs to it.
   """
   beside = path.with_suffix(".json")
   if not path.is_file():
@@ -160,12 +160,12 @@ def sidecar(path: Path) -> dict[str, Any]:
     raise _wrong(path, f"{beside.name} beside it", "it is not finished")
   side = files.read_json(beside)
   if not isinstance(side, dict):
-    raise _wrong(beside, "a JSON object", "it holds something else")
+    raise _wrong(beside, "a JSON object", "it is something else")
   for field, expected in (("format", FORMAT), ("shard", _name(path))):
     if side.get(field) != expected:
-      raise _wrong(beside, f"{field} {expected!r}", f"it says {side.get(field)!r}")
+      raise _wrong(beside, f"{field} {expected!r}", f"it has {side.get(field)!r}")
   if side.pop("crc32", None) != _checksum(side):
-    raise _wrong(beside, "what its checksum was taken of", "it was changed since")
+    raise _wrong(beside, "content that matches its checksum", "it was changed")
   if path.stat().st_size != side["bytes"]:
     raise _wrong(path, f"{side['bytes']} bytes", f"it has {path.stat().st_size}")
   records = f"{side['records']} records"
@@ -180,7 +180,7 @@ def sidecar(path: Path) -> dict[str, Any]:
 
 
 def finished(paths: Sequence[Path]) -> list[bool]:
-  """Returns which shards are finished, whole and their own: all others are to be made."""
+  """Returns for each path whether its shard is finished and undamaged."""
 
   def is_finished(path: Path) -> bool:
     with contextlib.suppress(DataError):
@@ -194,10 +194,10 @@ class Entries:
   """The entries of one split, in order: `entries[7]`, `len(entries)`, iteration.
 
   `lengths` maps each address to int32 frames by record (-1: no such stream), `languages` each role
-  to codes by record ("": no such role), `maxima` each address to the highest id of each codebook;
-  `seconds` each role to a sum; `quarantined` lists {id, reason}, `noted` maps kinds of
-  notes on what was kept to {records, first}. Files are opened at first use, once per process, and
-  read by any number of threads.
+  to codes by record ("": no such role), `maxima` each address to the highest id of each codebook,
+  `seconds` each role to a sum, and `noted` kinds of notes on these entries to {records, first};
+  `quarantined` lists {id, reason} of records left out. Files are opened on first use, once per
+  process. Threads may share an object.
   """
 
   def __init__(self, paths: list[Path], sidecars: list[Mapping[str, Any]]):
@@ -233,13 +233,13 @@ class Entries:
       path = self._paths[shard]
       text = (
         f"{path}: record {place} cannot be read ({error}). Delete that file and run `audiopalm "
-        "prepare` again: it makes what is missing, and nothing else."
+        "prepare` again: it only writes what is missing."
       )
       if os.strerror(errno.EMFILE) in str(error):
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         text = (
-          f"{path} cannot be opened: this process may have {most} files open, and reads "
-          f"{len(self._paths)} shards of this split alone. Raise the limit: ulimit -n."
+          f"{path} cannot be opened: this process may open {most} files, and this split alone has "
+          f"{len(self._paths)} shards. Raise the limit: ulimit -n."
         )
       raise DataError(text) from error
     return unpack(data)
@@ -250,36 +250,37 @@ class Entries:
 
 
 def open_split(folder: Path, split: str) -> Entries:
-  """Returns the entries of a split, after looking at all of its shards: see `sidecar`."""
+  """Returns the entries of a split, after checking all of its shards (see `sidecar`)."""
   shards = recorded(folder, "shards", split)
   paths = [shard_path(folder, split, number, shards) for number in range(shards)]
   return Entries(paths, _each(sidecar, paths))
 
 
 def recorded(folder: Path, what: str, split: str) -> int:
-  """Returns how many "shards" or "records" a split has, as cache.json says.
+  """Returns the number of "shards" or "records" of a split, from cache.json.
 
-  Records are those of the corpus: also what was left out, and each once however many variants.
+  Records are those of the corpus, including those left out, not counting variants.
   """
   counts = files.read_json(folder / "cache.json")
   try:
     return int(counts[what][split])
   except (KeyError, TypeError, ValueError) as error:
     raise DataError(
-      f"{folder / 'cache.json'}: expected the number of {what} of split {split!r}, it does not say "
-      "that. Run `audiopalm prepare` again: it writes that file anew."
+      f"{folder / 'cache.json'}: expected the number of {what} of split {split!r}, but it is "
+      "missing. Run `audiopalm prepare` again: it rewrites that file."
     ) from error
 
 
 def _wrong(path: Path, expected: str, actual: str) -> DataError:
   return DataError(
-    f"{path}: expected {expected}, but {actual}. Run `audiopalm prepare` again: it makes what is "
-    "missing or damaged, and nothing else."
+    f"{path}: expected {expected}, but {actual}. Run `audiopalm prepare` again: it only writes "
+    "what is missing or damaged."
   )
 
 
 def _name(path: Path) -> str:
-  """Returns what a shard is called wherever the cache lies; the folder's hash tells what is in."""
+  """Returns the name of a shard without the cache's path: folder, with a hash of its content, and
+  file."""
   return f"{path.parent.name}/{path.stem}"
 
 
@@ -300,14 +301,14 @@ def _opened(path: Path) -> ArrayRecordReader:
     file_reader_buffer_size=32768,
   )
   if not reader.ok():
-    reader.close()  # which says why
+    reader.close()  # raises the reason
     raise RuntimeError("no reason is given")
   return reader
 
 
 @functools.cache
 def _allow_open_files() -> None:
-  """Raises the soft limit, mostly 1,024: every shard that was read stays open."""
+  """Raises the soft limit of open files, often 1,024: every shard that was read stays open."""
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
   most = MOST_OPEN if hard == resource.RLIM_INFINITY else hard
   if soft != resource.RLIM_INFINITY and soft < most:

@@ -1,4 +1,4 @@
-"""Clips of recordings: a span of each wave, and of what else its record holds in the same time."""
+"""Clips of recordings: a span of each wave, and the same span of the record's streams."""
 
 import dataclasses
 import zlib
@@ -20,17 +20,17 @@ from audiopalm.layouts.rules import Rule
 from audiopalm.tokens.space import TokenSpace
 from audiopalm.types import HOLE, WAVE, Task
 
-WHOLE_HZ = 25  # ids a second that a clip has room for of a stream without a rate of its own
+WHOLE_HZ = 25  # ids per second that a clip has room for, of a stream without a fixed rate
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-  """Recordings of tasks, `batch_rows` clips of at most `seconds` in a batch.
+  """Clips of the recordings of tasks: `batch_rows` clips of at most `seconds` in a batch.
 
-  A longer recording is cropped at a place that (seed, record, epoch) draw; a shorter one has zeros
-  behind it; those shorter than `shortest_s` are left out. The first output of a task is a role's
-  "wave"; others are streams: those of fixed rates are cut to the same span, and of the others
-  (text, phonemes) a clip has all or, unless it holds its whole record, nothing.
+  A longer recording is cropped at a random position, drawn by (seed, record, epoch); a shorter one
+  is padded with zeros; those shorter than `shortest_s` are left out. The first output of a task is
+  a role's "wave"; others are streams. Those with a fixed rate are cut to the same span; others
+  (text, phonemes) are empty if the recording was cropped or they have over WHOLE_HZ ids per second.
   """
 
   seconds: float = 10.0
@@ -50,7 +50,7 @@ class Clips:
 
   @property
   def samples(self) -> int:
-    """How long a clip is, at 16 kHz."""
+    """The samples of a clip, at 16 kHz."""
     return self.length * ClipBatch.FRAME_SAMPLES
 
   @property
@@ -72,7 +72,7 @@ class Clips:
       (own, _), *others = task.outputs
       if other_roles := sorted({role for role, _ in others} - {own}):
         raise ConfigError(
-          f"Task {task.name!r} has streams of {', '.join(other_roles)} beside the recording of "
+          f"Task {task.name!r} has streams of {', '.join(other_roles)} besides the recording of "
           f"{own}: a clip is a span of one recording. Name streams of that role."
         )
       feeds.check_streams(dataclasses.replace(task, outputs=tuple(others)), streams)
@@ -80,13 +80,13 @@ class Clips:
   def check_mesh(self, mesh: jax.sharding.Mesh) -> None:
     if sharding.row_ways(mesh) > 1:
       raise ConfigError(
-        f"Clips cannot be split over context={sharding.row_ways(mesh)} devices: give the machine "
-        "context=1."
+        f"Clips cannot be split over context={sharding.row_ways(mesh)} devices: set context=1 of "
+        "the machine."
       )
 
   def streams(self, space: TokenSpace, tasks: Sequence[Task]) -> dict[str, tuple[int, ...]]:
-    """Returns the shape in a clip of each stream that tasks name: frames, and codebooks if there
-    are several; WHOLE_HZ ids a second of a stream without a fixed rate."""
+    """Returns the shape of each stream of the tasks in a clip: frames, and codebooks if there are
+    several; WHOLE_HZ frames per second for a stream without a fixed rate."""
     shapes = {}
     for name in dict.fromkeys(stream for task in tasks for _, stream in task.outputs[1:]):
       spec = space.streams[name]
@@ -117,19 +117,19 @@ class Clips:
       if not len(self.long_enough(samples_N)):
         raise DataError(
           f"Task {task.name!r} has no clips: corpus {task.corpus.name!r} has {len(samples_N)} "
-          f"training records, none of which holds a recording of at least {self.shortest_s:g} s as "
-          f"{task.outputs[0][0]}. Lower data.shortest_s, or give the task another corpus."
+          f"training records, none of which has a recording of at least {self.shortest_s:g} s as "
+          f"{task.outputs[0][0]}. Lower data.shortest_s, or use another corpus in the task."
         )
 
   def long_enough(self, samples_N: np.ndarray) -> np.ndarray:
-    """Returns the numbers of the recordings, of so many samples, that are clips."""
+    """Returns the indices of the recordings, given by their samples, that are long enough."""
     return np.flatnonzero(samples_N >= max(1, round(self.shortest_s * waveform.RATE_HZ)))
 
   def feed(self, prepared: Prepared, tasks: Sequence[Task], split: str) -> feeds.Feed:
     return ClipFeed(prepared, tasks, split)
 
   def summary(self, prepared: Prepared, task: Task, split: str) -> dict[str, float]:
-    """Returns what `prepare` reports of a task; a token is a frame of 10 ms of a clip."""
+    """Returns the figures that `prepare` reports for a task; a token is a 10 ms frame of a clip."""
     samples_N = _samples(prepared, task, split)
     whole_N = samples_N[self.long_enough(samples_N)]
     heard_N, clips = np.minimum(whole_N, self.samples), len(whole_N)
@@ -142,12 +142,12 @@ class Clips:
       "efficiency": float(heard_N.mean()) / self.samples if clips else 0.0,
       "dropped": 0,  # a longer recording is cropped
       "cut": 0,
-      "lacking": len(samples_N) - clips,  # a recording of that role that is long enough
+      "lacking": len(samples_N) - clips,  # no recording of that role that is long enough
     }
 
 
 def _samples(prepared: Prepared, task: Task, split: str) -> np.ndarray:
-  """Returns the samples of each record's recording, -1 for none."""
+  """Returns the number of samples of each record's recording, -1 without one."""
   role, _ = task.outputs[0]
   return prepared.entries(task, split).lengths[f"{role}.{WAVE}"]
 
@@ -164,7 +164,7 @@ class ClipFeed:
     self.rows = [len(records_N) for records_N in self._records]
 
   def per_row(self, unit: Literal["examples", "tokens"]) -> list[float]:
-    """Returns 1 example, or the frames of 10 ms of a mean clip."""
+    """Returns 1 example, or the mean number of 10 ms frames of a clip, for each task."""
     if unit == "examples":
       return [1.0] * len(self._tasks)
     clips = zip(self._samples, self._records, strict=True)
@@ -172,7 +172,7 @@ class ClipFeed:
     return [float(heard_N.mean() / ClipBatch.FRAME_SAMPLES) for heard_N in heard]
 
   def batch(self, places: Sequence[RowPlace]) -> ClipBatch:
-    """Returns the clips of these places, each cropped where its key says."""
+    """Returns the clips of these places, cropped at positions drawn by their keys."""
     clips = len(places)
     batch = ClipBatch(
       np.zeros((clips, self._data.samples), np.float32),
@@ -202,7 +202,7 @@ class ClipFeed:
     batch.wave_BS[row, : len(clip_S)] = clip_S
     batch.samples_B[row] = len(clip_S)
     batch.draw_B[row] = zlib.crc32(repr(key).encode())
-    for _, stream in others:  # every tokenizer of speech gave some ids
+    for _, stream in others:  # a kept record has ids of every speech tokenizer
       rate_hz, most = self._prepared.space.streams[stream].rate_hz, batch.streams[stream].shape[1]
       ids = utterance.streams[stream]
       if rate_hz is not None:
@@ -213,7 +213,7 @@ class ClipFeed:
       batch.streams[stream][row, : len(ids)] = ids
 
   def _start_s(self, length_s: float, key: tuple[int, int, int]) -> float:
-    """Returns where a clip begins: at a frame of the slowest stream, drawn evenly by the key."""
+    """Returns the start of a clip: a frame boundary of the slowest stream, drawn uniformly."""
     rates = [self._prepared.space.streams[name].rate_hz for name in self._streams]
     step_s = 1 / min([*filter(None, rates), waveform.RATE_HZ / ClipBatch.FRAME_SAMPLES])
     steps = max(0, int((length_s - self._data.seconds) / step_s))

@@ -1,4 +1,4 @@
-"""Command lines of the user that are run for one recording or one text. Needs no jax."""
+"""The user's command lines, each run for one recording or text. Needs no jax."""
 
 import dataclasses
 import re
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 from audiopalm.errors import ConfigError
 
-LIMIT_S = 600  # for one run: a program that hangs would hold up all others
-KEPT = 1_000  # last characters of the error output of a program
+LIMIT_S = 600  # for one run, in case a program hangs
+KEPT = 1_000  # last characters of a program's error output that errors quote
 
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-  """What a program printed; `fault` says why it printed nothing that counts."""
+  """The output of a program; `fault` is why it failed, None if it did not."""
 
   output: bytes
   fault: str | None = None
@@ -25,25 +25,25 @@ class Ended:
 class CommandLine:
   """A command line with placeholders such as {wav}. It is not passed to a shell.
 
-  `option` is what gave it, for errors.
+  `option` names where it was set, for errors.
   """
 
   line: str
   option: str
 
   def check(self, usage: str) -> None:
-    """Raises ConfigError for a line that cannot be started. `usage` is what follows PROGRAM."""
+    """Raises ConfigError for a line that cannot be started. `usage` names its arguments."""
     words = self.words(usage)
     if shutil.which(words[0]) is None:
       raise ConfigError(
-        f"{self.option} {self.line!r} cannot be started: {words[0]!r} is no program that can be "
-        "run. Give its path, and look whether it is executable."
+        f"{self.option} {self.line!r} cannot be started: {words[0]!r} is not an executable "
+        "program. Name its path, or make it executable."
       )
 
   def run(self, places: Mapping[str, str]) -> Ended:
-    """Returns what the program prints, run with `places` in the place of their names."""
+    """Runs the program with placeholders replaced by their values in `places`."""
     words = self.words(" ".join(places))
-    if places:  # all at once: a value may hold what looks like another place
+    if places:  # in one pass: a value may look like another placeholder
       pattern = re.compile("|".join(map(re.escape, places)))
       words = [pattern.sub(lambda match: places[match[0]], word) for word in words]
     try:
@@ -53,12 +53,12 @@ class CommandLine:
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
       return Ended(b"", f"{words[0]}: {error}")
     if done.returncode:
-      error_text = done.stderr.decode("utf-8", "replace").strip()[-KEPT:] or "no word"
+      error_text = done.stderr.decode("utf-8", "replace").strip()[-KEPT:] or "no error output"
       return Ended(b"", f"{words[0]} ended with code {done.returncode}: {error_text}")
     return Ended(done.stdout)
 
   def words(self, usage: str) -> list[str]:
-    """Returns the words of the line; ConfigError for one that has none, or an open quote."""
+    """Returns the words of the line; raises ConfigError if it is empty or has an open quote."""
     try:
       words = shlex.split(self.line)
     except ValueError as error:
@@ -66,5 +66,5 @@ class CommandLine:
         f"{self.option} {self.line!r} cannot be read as a command line: {error}. Close its quotes."
       ) from error
     if not words:
-      raise ConfigError(f"{self.option} is empty: give a program and {usage}.")
+      raise ConfigError(f"{self.option} is empty: name a program and {usage}.")
     return words

@@ -1,4 +1,4 @@
-"""What a config says about a corpus: settings only. The module that they name makes the records."""
+"""Settings of corpora. The module that they name as `served_by` makes the records."""
 
 import dataclasses
 import hashlib
@@ -16,37 +16,39 @@ from audiopalm.errors import ConfigError
 
 SPLITS = ("train", "validation", "test", "held_out_voices")
 
-# Raise it when a sentence, a voice or a split of the synthetic corpora changes.
+# Increment it when a sentence, a voice or a split of the synthetic corpora changes.
 GENERATOR = "synthetic 1"
 
-# What the sentences of the spoken corpora are in.
+# Languages of the synthetic corpora.
 SPOKEN_LANGUAGES = ("en", "fr", "de")
 
-# Fields of spoken corpora that mean nothing to text alone.
+# Fields of spoken corpora that do not apply to text corpora.
 OF_SPEECH = ("voices", "held_out_voices", "synthesizer", "takes")
 
-# What the grammar of data_pipelines/synthetic speaks of.
+# Topics of the grammar in data_pipelines/synthetic.
 TOPICS = (
   "times", "numbers", "prices", "weather", "directions", "shopping", "travel", "holidays",
   "family", "food", "daily", "home", "school", "health",
 )  # fmt: skip
 
-# What the questions of its dialogues are about.
+# Topics of its dialogues.
 QUESTIONS = ("sums", "order", "opposites", "names", "colours", "places")
 
 DIGIT_SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 
 
 class Corpus:
-  """What our settings classes share. A subclass is a frozen dataclass with the ClassVars below."""
+  """The base of our settings classes: frozen dataclasses with the ClassVars below."""
 
   name: ClassVar[str]
   served_by: ClassVar[str]
   roles: ClassVar[tuple[str, ...]]
   optional_roles: ClassVar[tuple[str, ...]] = ()
   version: ClassVar[str]
-  unprinted: ClassVar[tuple[str, ...]] = ("variants",)  # fields that change no record
-  before: ClassVar[Mapping[str, Any]] = {}  # what a newer field is in runs that lack it
+  unprinted: ClassVar[tuple[str, ...]] = (
+    "variants",
+  )  # not in the fingerprint: no effect on records
+  before: ClassVar[Mapping[str, Any]] = {}  # values of newer fields in runs that lack them
   splits: ClassVar[tuple[str, ...]] = SPLITS
 
   @property
@@ -58,7 +60,7 @@ class Corpus:
       for name, value in values.items()
       if name not in self.before or value != self.before[name]
     }
-    identity = operator.attrgetter("identity")  # what stands for values that JSON does not know
+    identity = operator.attrgetter("identity")  # replaces values that JSON cannot encode
     text = json.dumps([self.name, self.version, kept], sort_keys=True, default=identity)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -70,26 +72,26 @@ class Corpus:
     for role in roles:
       if role not in self.roles:
         raise ConfigError(
-          f"Corpus {self.name!r} has no role {role!r}: its records hold {', '.join(self.roles)}. "
+          f"Corpus {self.name!r} has no role {role!r}: its records have {', '.join(self.roles)}. "
           "Name one of these in the task."
         )
 
   def _check_language(self, language: str) -> None:
     if language not in self.languages:
       raise ConfigError(
-        f"Corpus {self.name!r} has no language {language!r}: it holds {', '.join(self.languages)}. "
-        "Ask for one of these, or add it to the corpus in the config."
+        f"Corpus {self.name!r} has no language {language!r}: it has {', '.join(self.languages)}. "
+        "Name one of these, or add it to the corpus in the config."
       )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Voiced(Corpus):
-  """The settings of the synthetic corpora: `topics` is a slice of the grammar, None all of it, and
-  the first `voices` of each language train.
+  """Settings of the synthetic corpora. `topics` selects topics of the grammar (None: all); the
+  first `voices` of each language are the training voices.
 
-  `synthesizer` is "pico", "espeak", what `parts.synthesizers` returns, or a
-  `SynthesizerSettings` of the user's. `takes` says how it is recorded: silence, pauses, level,
-  noise; None leaves it as the synthesizer gives it.
+  `synthesizer` is "pico", "espeak", a result of `parts.synthesizers`, or the user's own
+  `SynthesizerSettings`. `takes` are recording conditions: silence, pauses, level, noise; None keeps
+  the output of the synthesizer as it is.
   """
 
   languages: tuple[str, ...] = SPOKEN_LANGUAGES
@@ -119,8 +121,8 @@ class Voiced(Corpus):
       if language not in speaks.languages:
         raise ConfigError(
           f"Corpus {self.name!r}: synthesizer {speaks.name!r} does not speak {language!r}: it "
-          f"speaks {', '.join(speaks.languages)}. Choose another synthesizer, or leave the "
-          "language out."
+          f"speaks {', '.join(speaks.languages)}. Choose another synthesizer, or remove the "
+          "language."
         )
     most = min(len(speaks.train_voices(language)) for language in self.languages)
     check_count(self.name, "voices", self.voices, 1, most)
@@ -157,9 +159,9 @@ class Synthetic(Voiced):
 
   A record is one meaning: `source` in one language by one of its training voices, `target` in
   another language by that language's canonical voice (one voice speaks all targets of a language,
-  as in CVSS-C, arXiv:2201.03713). The ordered language pairs take turns, and so do the voices.
-  Validation and test share no meaning with train in any language; `held_out_voices` is the test
-  split again, its sources spoken by voices that training never hears.
+  as in CVSS-C, arXiv:2201.03713). Records cycle through the ordered language pairs and the voices.
+  Validation and test share no meaning with train in any language; `held_out_voices` has the
+  meanings of test, with sources spoken by voices that do not occur in train.
   """
 
   translated: ClassVar[bool] = True
@@ -171,9 +173,9 @@ class Synthetic(Voiced):
 class SyntheticDialogue(Voiced):
   """Spoken questions with spoken answers that follow from them, in the same language.
 
-  `question` is spoken by a training voice (`held_out_voices`: by one never heard in training),
-  `answer` by the language's canonical voice. `topics` chooses among QUESTIONS; splits are disjoint
-  in meaning.
+  `question` is spoken by a training voice (in `held_out_voices`: by a held-out voice), `answer` by
+  the language's canonical voice. `topics` are a subset of QUESTIONS; splits are disjoint in
+  meaning.
   """
 
   known_topics: ClassVar[tuple[str, ...]] = QUESTIONS
@@ -183,8 +185,8 @@ class SyntheticDialogue(Voiced):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextAlone(Voiced):
-  """What corpora without waves share: train sentences are meanings of the training split, so no
-  validation or test meaning is read in any language."""
+  """Settings of corpora without speech. Their train split has only meanings of the grammar's
+  training split, so none of validation or test in any language."""
 
   train_records: int = 50_000
   unprinted: ClassVar[tuple[str, ...]] = (*Corpus.unprinted, "synthesizer", "takes")
@@ -197,14 +199,14 @@ class TextAlone(Voiced):
       value = getattr(self, field.name)
       if field.name in OF_SPEECH and value != field.default:
         raise ConfigError(
-          f"Corpus {self.name!r} is text alone: nothing of it is spoken. Leave out {field.name}="
+          f"Corpus {self.name!r} has only text: nothing of it is spoken. Remove {field.name}="
           f"{value!r}."
         )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SyntheticText(TextAlone):
-  """Sentences of the grammar, one language a record."""
+  """Sentences of the grammar, one language per record."""
 
   name: ClassVar[str] = "text"
   roles: ClassVar[tuple[str, ...]] = ("source",)
@@ -212,7 +214,7 @@ class SyntheticText(TextAlone):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SyntheticTranslations(TextAlone):
-  """Sentences of the grammar and their translations: the ordered language pairs take turns."""
+  """Sentences of the grammar and their translations, in all ordered language pairs."""
 
   translated: ClassVar[bool] = True
   name: ClassVar[str] = "translations"
@@ -223,14 +225,14 @@ class SyntheticTranslations(TextAlone):
 class SpokenDigit(Corpus):
   """Recordings of people saying one digit in English: the Free Spoken Digit Dataset, through TFDS.
 
-  `data_dir` is where TFDS keeps its data (None: TFDS's own default). All recordings of
-  `held_out_speaker`, a name or several with commas between, are the split `held_out_voices`; the
-  others' are train, validation and test by recording number. None holds nobody out.
+  `data_dir` is the data folder of TFDS (None: its default). All recordings of `held_out_speaker`, a
+  name or several separated by commas, are the split `held_out_voices` (None: it is empty); those of
+  the others are train, validation and test by recording number.
   """
 
   data_dir: str | None = None
   held_out_speaker: str | None = "theo"
-  validation_recordings: int = 2  # of the 50 each speaker made of each digit
+  validation_recordings: int = 2  # of the 50 of each digit by each speaker
   test_recordings: int = 3
   variants: int = 5
 
@@ -243,9 +245,9 @@ class SpokenDigit(Corpus):
   def __post_init__(self):
     if unknown := set(self.held_out_speakers) - set(DIGIT_SPEAKERS):
       raise ConfigError(
-        f"Corpus 'spoken_digit' has no speaker {', '.join(map(repr, sorted(unknown)))}: it holds "
-        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, to several with "
-        "commas between, or to None to hold nobody out."
+        f"Corpus 'spoken_digit' has no speaker {', '.join(map(repr, sorted(unknown)))}: it has "
+        f"{', '.join(DIGIT_SPEAKERS)}. Set held_out_speaker to one of these, to several separated "
+        "by commas, or to None to hold out no speaker."
       )
     if len(set(self.held_out_speakers)) == len(DIGIT_SPEAKERS):
       raise ConfigError(
@@ -272,13 +274,13 @@ class SpokenDigit(Corpus):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeqioText(Corpus):
-  """Texts of a SeqIO Task or Mixture that others registered: the first examples of each split.
+  """Texts of a registered SeqIO Task or Mixture: the first examples of each split.
 
   `module` is imported first and registers `task`. Its feature `source` is the text in `language`,
-  `target`, if named, its translation in `target_language`. A feature is read before tokenization
-  where the task keeps that ("targets_pretokenized"), else decoded by the task's own vocabulary.
-  `train_split` and the like are SeqIO's names of the splits. What the task reads is not looked at
-  before `prepare`: give another `revision` when that has changed.
+  `target`, if set, its translation in `target_language`. The text is that before tokenization if
+  the task keeps it ("targets_pretokenized"), else it is decoded by the task's vocabulary.
+  `train_split` and the like are SeqIO's names of the splits. The data of the task is not part of
+  the fingerprint: change `revision` when it has changed.
   """
 
   task: str
@@ -333,7 +335,7 @@ class SeqioText(Corpus):
     return ({role: self._languages[role] for role in roles},)
 
   def train_voices(self, language: str) -> tuple[str, ...]:
-    """Returns nobody: it is text alone."""
+    """Returns (), as there is no speech."""
     self._check_language(language)
     return ()
 
@@ -343,7 +345,7 @@ class SeqioText(Corpus):
 
 
 def check_name(name: str) -> None:
-  """Raises ConfigError for a name that no corpus can have."""
+  """Raises ConfigError for an invalid name of a corpus."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise ConfigError(
       f"A corpus cannot have the name {name!r}: lowercase letters, digits and _ are expected."
@@ -351,7 +353,7 @@ def check_name(name: str) -> None:
 
 
 def check_known(corpus: str, field: str, values: Sequence[str], known: tuple[str, ...]) -> None:
-  """Raises ConfigError unless a setting names one or more of what is known, each once."""
+  """Raises ConfigError unless a setting has one or more of the known values, each once."""
   if not values or len(set(values)) != len(values) or not set(values) <= set(known):
     raise ConfigError(
       f"Corpus {corpus!r}: {field}={values!r} must be one or more of {', '.join(known)}, each once."

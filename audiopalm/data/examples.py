@@ -18,7 +18,7 @@ LEFT_OUT = -1  # the length of an entry that a task does not train on
 
 
 def key_of(seed: int, record_id: str, epoch: int) -> tuple[int, int, int]:
-  """Returns the key from which a random layout draws for one record in one epoch."""
+  """Returns the random key of a record in an epoch, for layouts that draw at random."""
   return (seed, zlib.crc32(record_id.encode()), epoch)
 
 
@@ -32,9 +32,9 @@ class Examples:
   entries: Entries
 
   def grid(self, entry: Entry, seed: int = 0, epoch: int = 0, template: int | None = None) -> Grid:
-    """Returns the grid of an entry, for which random layouts draw by (seed, record, epoch).
+    """Returns the grid of an entry. Random layouts draw by (seed, record, epoch).
 
-    So does the task, evenly, by which of its templates it is asked for, unless `template` says it.
+    So is the tag drawn, uniformly from the task's templates, unless `template` is its index.
     """
     key = key_of(seed, entry.id, epoch)
     if template is None and self.task.paraphrases:
@@ -45,9 +45,9 @@ class Examples:
     return layouts.realize(self.layout, entry.streams, tag, self.space, key, word_ends=ends)
 
   def word_ends(self, entry: Entry) -> dict[str, np.ndarray]:
-    """Returns where words end in each stream that the layout may cut between words, {} for most.
+    """Returns the word ends of each stream that the layout cuts between words, {} for most layouts.
 
-    DataError for an entry of which nobody knows.
+    Raises DataError for an entry without them.
     """
     ends = {}
     for name in self.layout.word_streams():
@@ -61,54 +61,54 @@ class Examples:
     utterance = entry.utterances[role]
     if not utterance.packed_words:
       reason = (
-        "has no word times. Give its corpus some (`words` in a manifest; the synthesizer espeak "
-        "tells them), or leave out the tasks that interleave."
+        "has no word times. Add them to its corpus (`words` in a manifest; synthesizer espeak has "
+        "them), or remove the tasks that interleave."
       )
     elif utterance.packed_word_ends is None:
       reason = (
-        "was tokenized by a version that did not keep where they end. Delete the streams cache of "
-        "its corpus and run `audiopalm prepare` again."
+        "was tokenized by a version that did not save word ends. Delete the streams cache of its "
+        "corpus and run `audiopalm prepare` again."
       )
     elif self.space.streams[stream].modality == "text":
       spoken = " ".join(word.text for word in utterance.words)
       reason = (
-        f"reads {utterance.text!r}, and its words with times are {spoken!r}. Spell them as in the "
-        "text, in its order, or leave the record out."
+        f"has the text {utterance.text!r}, but its words with times are {spoken!r}. Spell them as "
+        "in the text, in its order, or remove the record."
       )
     else:
       reason = (
-        f"has frames of no fixed length there. Let the tokenizer {stream!r} keep them all "
-        "(collapse=False), and let the layout collapse them."
+        f"has no fixed frame rate there. Set collapse=False in the tokenizer {stream!r}, and let "
+        "the layout collapse its ids."
       )
     return f"The layout cuts '{role}.{stream}' between words, but record {entry.id} {reason}"
 
   def having(self) -> np.ndarray:
     """Returns bool [N]: which entries have all streams of the task.
 
-    DataError where one lacks a stream in a role that all records of its corpus have.
+    Raises DataError if an entry lacks a stream of a role that is not optional in its corpus.
     """
     having_N = np.ones(len(self.entries), bool)
     for name in layouts.stream_names(self.layout) if len(self.entries) else ():
-      there_N = self.entries.lengths[name] >= 0
-      if not there_N.all() and name.split(".")[0] not in self.task.corpus.optional_roles:
+      present_N = self.entries.lengths[name] >= 0
+      if not present_N.all() and name.split(".")[0] not in self.task.corpus.optional_roles:
         raise DataError(
           f"Task {self.task.name!r} needs the stream {name!r}, which record "
-          f"{self.entries[int(np.argmin(there_N))].id} does not have. A corpus of text alone has "
-          "no speech streams: give the task another corpus."
+          f"{self.entries[int(np.argmin(present_N))].id} does not have. A text corpus has no "
+          "speech streams: use another corpus in the task."
         )
-      having_N &= there_N
+      having_N &= present_N
     return having_N
 
   def pairs(self) -> np.ndarray:
-    """Returns str [N]: the languages of each entry, "de-fr", those of `task.from_to`."""
+    """Returns str [N]: the languages of each entry in the roles `task.from_to`, such as "de-fr"."""
     first_N, last_N = (self.entries.languages[role] for role in self.task.from_to)
     return np.char.add(np.char.add(first_N, "-"), last_N)
 
   def lengths(self) -> np.ndarray:
-    """Returns int64 [N]: the most grid rows each entry takes, whatever is drawn.
+    """Returns int64 [N]: the maximum number of grid rows of each entry over all random draws.
 
-    It follows from the lengths of its streams alone, but where a layout cuts between words: these
-    are read then. LEFT_OUT for an entry that has not all streams (see `having`).
+    Only the lengths of streams are used, except by layouts that cut between words, which need the
+    entries. It is LEFT_OUT for an entry that lacks a stream (see `having`).
     """
     lengths_N, having_N = np.full(len(self.entries), LEFT_OUT, np.int64), self.having()
     if not having_N.any():
@@ -143,8 +143,8 @@ def has_unseen_word(task: Task, entry: Entry) -> bool:
 def piece(grid: Grid, start: int, length: int) -> Grid:
   """Returns `length` rows of a grid: its prompt, then its predicted rows from `start` on.
 
-  For a grid longer than a row. The prompt is every row before the first predicted one, so each
-  piece knows its task; only the last holds the stop.
+  This is for grids longer than a row. The prompt is every row before the first predicted one, so
+  each piece has the tag of its task; only the last has the stop token.
 
       grid  T a b c d e #     piece(grid, 0, 4)  T a b c
                               piece(grid, 3, 4)  T d e #

@@ -1,4 +1,4 @@
-"""Where units of work run: in this process, or in processes of their own on this machine."""
+"""Executors, which run jobs in this process or in worker processes on this machine."""
 
 import contextlib
 import multiprocessing
@@ -15,38 +15,38 @@ from audiopalm.errors import DataError
 
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
-# One worker per core already: threads inside of each would only wait for one another.
+# There is one worker per core, so threads inside of each would only wait for one another.
 SINGLE_THREAD = {
   name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 }
 
 
 class Executor(Protocol):
-  """What runs units of work, after it was entered as a context: `Local` or `beam.Beam`."""
+  """Runs jobs, once it is entered as a context: `Local` or `beam.Beam`."""
 
   def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """Yields function(job) of each job, in whatever order they end."""
+    """Yields function(job) of each job, in any order."""
     ...
 
 
 class Local:
   """Worker processes on this machine, one per core by default: `with Local() as executor`.
 
-  No worker, `Local(0)`, is this process itself: for tests, debuggers, and encoders that run on its
-  accelerators. All other numbers give the same results to the bit: work is never done here, where
-  linear algebra has many threads.
+  `Local(0)` runs jobs in this process: for tests, debuggers, and encoders that use its
+  accelerators. All other numbers of workers give bitwise equal results, as none runs jobs in this
+  process, whose linear algebra has many threads.
   """
 
   def __init__(self, workers: int | None = None):
     self.workers = (os.cpu_count() or 1) if workers is None else workers
     self._pool: futures.ProcessPoolExecutor | None = None
-    self._others: set[BaseProcess] = set()  # processes that were there before
+    self._others: set[BaseProcess] = set()  # child processes that are not workers
     self._environment = contextlib.ExitStack()
 
   def __enter__(self) -> Self:
     if self.workers:
       self._others = set(multiprocessing.active_children())
-      # Workers read the environment when they start, which is when they get their first job.
+      # Workers read the environment when they start, which is at their first job.
       self._environment.enter_context(environment(SINGLE_THREAD))
       # spawn: a forked worker would inherit the locks of jax's and this process's threads.
       context = multiprocessing.get_context("spawn")
@@ -59,9 +59,9 @@ class Local:
     self._environment.close()
 
   def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """Yields function(job) in the order of the jobs; what is not begun when closed is dropped.
+    """Yields function(job) in the order of the jobs; closing it cancels jobs that are not started.
 
-    The error of a job is raised as soon as it comes, whatever its place, and no other is begun.
+    The error of any job is raised as soon as it occurs, and no other job is started.
     """
     if self._pool is None:
       yield from map(function, jobs)
@@ -78,12 +78,12 @@ class Local:
           yield finished.pop(following)
           following += 1
     except BrokenProcessPool as error:
-      # The pool asks the others to end by SIGTERM, which they leave to us, and waits for them.
+      # The pool waits for the other workers after a SIGTERM, which they ignore.
       for process in set(multiprocessing.active_children()) - self._others:
         process.kill()
       raise DataError(
-        "A worker process died, most likely for want of memory. What was finished is kept: run the "
-        f"same command again with fewer workers than {self.workers} (--workers)."
+        "A worker process died, most likely out of memory. What was finished is kept: run the same "
+        f"command again with fewer workers than {self.workers} (--workers)."
       ) from error
     finally:
       for future in numbers:
@@ -91,8 +91,8 @@ class Local:
 
 
 def _begin() -> None:
-  """Leaves stopping to the parent: a signal to the group would cut a shard in the middle. Leaves
-  accelerators to it too: each worker would reserve most of their memory."""
+  """Initializes a worker. It ignores signals to the process group, which would interrupt a shard,
+  and uses no accelerator, as each worker would reserve most of its memory."""
   os.environ["JAX_PLATFORMS"] = "cpu"
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -100,10 +100,10 @@ def _begin() -> None:
 
 
 def end_with_parent(end: Callable[[], None]) -> None:
-  """Calls `end`, on a thread of its own, when the parent of this process is gone."""
+  """Calls `end`, on a thread of its own, when the parent of this process has ended."""
 
   def wait() -> None:
-    multiprocessing.parent_process().join()  # returns only then, however it went
+    multiprocessing.parent_process().join()
     end()
 
   threading.Thread(target=wait, daemon=True).start()
@@ -111,12 +111,12 @@ def end_with_parent(end: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-  """Gives the processes that are started until the block ends these variables."""
-  before = {name: os.environ[name] for name in values if name in os.environ}
+  """Sets environment variables in the block, for processes that it starts."""
+  previous = {name: os.environ[name] for name in values if name in os.environ}
   os.environ.update(values)
   try:
     yield
   finally:
     for name in values:
       del os.environ[name]
-    os.environ.update(before)
+    os.environ.update(previous)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Atomic writes: files are written under a temporary name, then renamed."""
 
 import contextlib
 import json
@@ -15,53 +15,53 @@ from audiopalm.errors import DataError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-  """Yields a temporary path; what is written there takes the place of `path` when the block ends.
+  """Yields a temporary path; the file or folder written there replaces `path` when the block ends.
 
-  If the block fails nothing is left behind and `path` stays what it was. A full device is a
-  DataError that names the folder. What is written is a file or a folder (then `path` is one too).
+  If the block fails, the temporary path is removed and `path` is unchanged. Raises DataError, with
+  the folder, if the device is full.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   part = part_of(path)
   try:
     yield part
     if part.is_dir():
-      _remove(path)  # a folder can only take an empty one's place
+      _remove(path)  # os.replace does not replace a folder that has files
     os.replace(part, path)
   except BaseException as error:
     _remove(part)
     if system.is_full(error):
       raise DataError(
         f"No space left on the device of {path.parent} while writing {path.name}. What was "
-        "finished before is kept. Free some space, or name another place with --workdir or "
+        "finished before is kept. Free some space, or choose another folder with --workdir or "
         "--streams, and run the same command again."
       ) from error
     raise
 
 
 def part_of(path: Path) -> Path:
-  """Returns a name beside `path` for what is not whole yet, which no other writer anywhere has."""
+  """Returns a temporary path beside `path` that no other writer uses."""
   return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def remove_parts(folder: Path, pattern: str) -> None:
-  """Removes what killed writers left, by a pattern of their names; nobody may be writing there."""
+  """Removes temporary files of killed writers by a pattern; no process may be writing there."""
   for part in list(folder.glob(pattern)):
     _remove(part)
 
 
 def write_json(path: Path, value: object) -> None:
-  """Writes `value` as JSON, whole or not at all; equal values give equal bytes."""
+  """Writes `value` as JSON atomically; equal values give equal bytes."""
   with replacing(path) as part:
     dump_json(part, value)
 
 
 def dump_json(part: Path, value: object) -> None:
-  """Writes `value` as JSON to a path that nobody else knows yet (`replacing`)."""
+  """Writes `value` as JSON to a temporary path (`replacing`)."""
   part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-  """Returns the value in a JSON file; DataError if it is missing or damaged."""
+  """Returns the value in a JSON file; raises DataError if it is missing or damaged."""
   try:
     return json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError:

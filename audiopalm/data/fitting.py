@@ -14,10 +14,10 @@ from audiopalm.errors import AudiopalmError, DataError, RecordError, TokenSpaceE
 from audiopalm.tokenizers.base import Fitted, Tokenizer
 from audiopalm.types import CorpusSettings, Utterance
 
-AUDIO_S = 2400.0  # speech that is enough for a few hundred units and the sound of each voice
-RECORDS = 20_000  # at most, of each corpus: what bounds text alone
+AUDIO_S = 2400.0  # speech that is enough to fit a few hundred units and the sound of each voice
+RECORDS = 20_000  # at most, of each corpus; the limit for text corpora
 JOB_RECORDS = 16
-# Not the experiment's: runs that differ in their seed share one streams cache.
+# Not the experiment's seed: runs that differ only in that share a streams cache.
 SEED = 0
 
 
@@ -29,10 +29,9 @@ def fit(
 ) -> dict[str, Fitted]:
   """Returns {stream: fitted tokenizer}.
 
-  Only sound training records are read, in an order that is the same for any number of workers, and
-  only once every tokenizer has found what else it needs. The folder `shared` has each tokenizer
-  that other runs fitted on the same corpora, which is read instead, and those of this run are
-  added.
+  Only valid training records are used, in the same order for any number of workers. Each tokenizer
+  is checked before any record is read. A tokenizer that another run fitted on the same corpora is
+  loaded from the folder `shared` instead, and those fitted here are saved there.
   """
   for tokenizer in tokenizers:
     tokenizer.check()
@@ -62,7 +61,7 @@ def fit(
 def load(
   tokenizers: Sequence[Tokenizer], corpora: Sequence[CorpusSettings], folder: Path
 ) -> dict[str, Fitted] | None:
-  """Returns {stream: fitted tokenizer} if `folder` holds those of these settings and corpora."""
+  """Returns {stream: fitted tokenizer} from `folder`, None if it has others, or damaged ones."""
   try:
     record = files.read_json(folder / "fit.json")
     if record["key"] != key_of(tokenizers, corpora):
@@ -75,10 +74,10 @@ def load(
     return None
   except (AudiopalmError, ImportError, MemoryError):
     raise
-  except Exception as error:  # damaged files show up as any kind of error of their readers
+  except Exception as error:  # readers of damaged files raise errors of any kind
     if isinstance(error, OSError) and error.errno and not system.is_of_path(error):
-      raise  # of the device: what is fitted again could not be written there either
-  return None  # absent, damaged or half replaced: fitted again, which gives the same
+      raise  # an error of the device, to which refitted tokenizers could not be written either
+  return None  # damaged or partly replaced: fitting again gives the same
 
 
 def save(
@@ -87,8 +86,8 @@ def save(
   corpora: Sequence[CorpusSettings],
   folder: Path,
 ) -> None:
-  """Writes fitted tokenizers into `folder`, in place of what it holds."""
-  (folder / "fit.json").unlink(missing_ok=True)  # until all are there, none is
+  """Writes fitted tokenizers into `folder`, replacing older ones."""
+  (folder / "fit.json").unlink(missing_ok=True)  # written last: without it `load` uses none
   for name, tokenizer in fitted.items():
     with files.replacing(folder / name) as part:
       tokenizer.save(part)
@@ -97,20 +96,20 @@ def save(
 
 
 def key_of(tokenizers: Sequence[Tokenizer], corpora: Sequence[CorpusSettings]) -> str:
-  """Returns what fitted tokenizers depend on, as 16 hex digits."""
+  """Returns 16 hex digits that identify all that fitted tokenizers depend on."""
   return _key(tokenizers, corpora, sample_s(tokenizers))
 
 
 def sample_s(tokenizers: Sequence[Tokenizer]) -> float:
-  """Returns the seconds of speech that tokenizers are fitted on: AUDIO_S, or what one asks for."""
+  """Returns the seconds of speech to fit tokenizers on: AUDIO_S, or the largest `sample_s`."""
   return max([AUDIO_S, *(getattr(tokenizer, "sample_s", 0.0) for tokenizer in tokenizers)])
 
 
 def sample(corpora: Sequence[CorpusSettings], executor: Local, audio_s: float) -> list[Utterance]:
   """Returns training utterances of all corpora, shuffled.
 
-  Corpora share `audio_s` of speech evenly; text alone is taken up to RECORDS of each. DataError for
-  a corpus of which no record can be used.
+  Each corpus gives an equal share of `audio_s` of speech, and at most RECORDS records. Raises
+  DataError for a corpus of which no record can be used.
   """
   random = np.random.default_rng(SEED)
   utterances: list[Utterance] = []
@@ -120,18 +119,18 @@ def sample(corpora: Sequence[CorpusSettings], executor: Local, audio_s: float) -
     results = executor.map(
       _read, [(corpus, numbers[start : start + JOB_RECORDS]) for start in starts]
     )
-    before, taken_s, faults = len(utterances), 0.0, []
-    for sound, reasons in results:
-      utterances += sound
+    count, taken_s, faults = len(utterances), 0.0, []
+    for valid, reasons in results:
+      utterances += valid
       faults += reasons
-      taken_s += sum(len(u.wave_S) / u.rate_hz for u in sound if u.wave_S is not None)
+      taken_s += sum(len(u.wave_S) / u.rate_hz for u in valid if u.wave_S is not None)
       if taken_s >= audio_s / len(corpora):
         results.close()
         break
-    if len(utterances) == before:
+    if len(utterances) == count:
       raise DataError(
         f"Corpus {corpus.name!r} has no training record that can be used; {len(faults)} were "
-        f"tried. The first: {faults[0] if faults else 'It holds none.'}"
+        f"tried. The first: {faults[0] if faults else 'It has none.'}"
       )
   return [utterances[number] for number in random.permutation(len(utterances))]
 
@@ -148,7 +147,7 @@ def _fingerprints(fitted: Mapping[str, Fitted]) -> dict[str, str]:
 
 
 def _source(tokenizer: Tokenizer) -> str:
-  """Returns what tells two tokenizers apart that are made from files at the same place."""
+  """Returns a suffix that distinguishes tokenizers made from different files at the same path."""
   digest = getattr(tokenizer, "source_digest", None)
   return f"-{digest()[:16]}" if digest else ""
 
@@ -160,7 +159,7 @@ def fit_one(job: tuple[Tokenizer, list[Utterance]]) -> Fitted:
 
 
 def _read(job: tuple[CorpusSettings, list[int]]) -> tuple[list[Utterance], list[str]]:
-  """Returns the utterances of sound records among a job's, and what is wrong with the others."""
+  """Returns the utterances of the valid records of a job, and the faults of the others."""
   corpus, numbers = job
   utterances, faults = [], []
   for number in numbers:

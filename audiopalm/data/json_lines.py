@@ -1,7 +1,7 @@
-"""JSON Lines: one JSON value a line. The only reader and the only writer of such files here.
+"""JSON Lines: one JSON value per line. All such files are read and written by this module.
 
-Lines end at "\\n" alone. Texts hold other characters that `str.splitlines` and text files opened by
-default take for ends of lines (U+2028, U+2029, U+0085, ...), and JSON does not escape those.
+Lines end only with "\\n". Texts may contain characters that `str.splitlines` and text mode treat as
+line ends (U+2028, U+2029, U+0085, ...), which JSON does not escape.
 """
 
 import json
@@ -14,12 +14,12 @@ from audiopalm.errors import DataError
 
 
 def dumps(value: object) -> str:
-  """Returns a value as one line, its end included."""
+  """Returns a value as one line, with its end."""
   return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def write(path: Path, lines: Iterable[object]) -> None:
-  """Writes values, each on a line; a file of this name is always whole."""
+  """Writes one value per line; the file is replaced atomically."""
   text = "".join(map(dumps, lines))
   with files.replacing(path) as part:
     part.write_bytes(text.encode())
@@ -28,11 +28,10 @@ def write(path: Path, lines: Iterable[object]) -> None:
 def read(
   path: Path, *, growing: bool = False, again: str = "Delete that line."
 ) -> Iterator[tuple[int, Any]]:
-  """Yields (number of the line, its value) of a file; blank lines have none.
+  """Yields (line number, value) of each line that is not blank.
 
-  Of a file that is `growing`, to which a run adds lines, a last line without its end that is no
-  JSON was cut short by whatever stopped the run, and is left out. DataError, with the line and
-  `again` as what to do, for any other line that is no JSON.
+  In a file that is `growing`, as a run appends to it, a last line that is truncated is ignored.
+  Raises DataError, with the line number and the advice `again`, for other lines that are not JSON.
   """
   data = path.read_bytes()
   lines = [line.removesuffix(b"\r") for line in data.removesuffix(b"\n").split(b"\n")]
@@ -51,8 +50,8 @@ def read(
 
 
 def read_grown(path: Path, *fields: str) -> list[dict[str, Any]]:
-  """Returns the objects in a file that a run adds to, [] where it is not there yet; DataError, with
-  the line, for another value and for an object without one of `fields`."""
+  """Returns the objects in a file that a run appends to, [] if it does not exist yet. Raises
+  DataError, with the line, for other values and for objects that lack one of `fields`."""
   objects = []
   for number, value in read(path, growing=True) if path.is_file() else ():
     if not isinstance(value, dict) or not value.keys() >= set(fields):
@@ -66,7 +65,7 @@ def read_grown(path: Path, *fields: str) -> list[dict[str, Any]]:
 
 
 def mend(path: Path) -> None:
-  """Ends the last line of a file before others are added, or takes it away where it was cut."""
+  """Ends the last line of a file so that others can be appended, or removes it if truncated."""
   data = path.read_bytes() if path.is_file() else b""
   if data and not data.endswith(b"\n"):
     write(path, [value for _, value in read(path, growing=True)])

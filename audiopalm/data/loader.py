@@ -1,7 +1,7 @@
-"""Training batches: each a pure function of (mixture, seed, step) and of their changes.
+"""Training batches: each is a pure function of (mixture, seed, step) and of changes to these.
 
-Nothing is remembered between batches, so a run resumes at any step without reading what came
-before, and any number of hosts makes the same global batches.
+There is no state between batches, so a run resumes at any step without reading earlier batches, and
+any number of hosts makes the same global batches.
 """
 
 import copy
@@ -20,9 +20,9 @@ from audiopalm.errors import DataError
 class Loader:
   """The batches of an experiment: `batch_at(step)`.
 
-  A batch has `batch_rows` rows over all processes; this one reads those in `mine`, None for all, of
-  which `first_row` is the first. `schedule` says what became of a run that goes on, and was set
-  otherwise before (`resumed`); with it a loader that reads all rows gives the batches of all steps.
+  A batch has `batch_rows` rows over all processes; this process reads the rows `mine` (None: all),
+  the first of which is `first_row`. `schedule` has the earlier settings of a resumed run
+  (`resumed`); with it, a loader of all rows returns the batch of any step.
   """
 
   def __init__(
@@ -40,7 +40,7 @@ class Loader:
     self.feed = experiment.data.feed(prepared, self.tasks, split)
     for task, count in zip(self.tasks, self.feed.rows, strict=True):
       if not count:
-        raise DataError(f"Task {task.name!r} has no rows in split {split!r}. Leave it out.")
+        raise DataError(f"Task {task.name!r} has no rows in split {split!r}. Remove the task.")
     self.weights = experiment.mixture.weights(self.feed.per_row(experiment.mixture.unit))
     self._numbers = {task.name: number for number, task in enumerate(self.tasks)}
     weights = dict(zip(self._numbers, self.weights, strict=True))
@@ -50,8 +50,8 @@ class Loader:
     self.first_row = 0 if mine is None else mine.start
 
   def resumed(self, schedule: schedules.Schedule | None, step: int) -> "Loader":
-    """Returns the loader that goes on at a step where a run of this schedule stood (None: one that
-    had this one's settings from the start), with this one's settings."""
+    """Returns a loader that continues, with these settings, a run with `schedule` at `step` (None:
+    a run that has had these settings from the start)."""
     loader = copy.copy(self)
     loader.schedule = schedules.resumed(schedule or (self._asked,), step, self._asked)
     return loader
@@ -61,19 +61,19 @@ class Loader:
     places = self.places_at(step)
     if self._mine is None:
       return self.feed.batch(places)
-    assert len(places) == self._asked.batch_rows, "rows are shared out by the batch_rows of now"
+    assert len(places) == self._asked.batch_rows, "processes share rows by the current batch_rows"
     return self.feed.batch(places[self._mine])
 
   def places_at(self, step: int) -> list[RowPlace]:
-    """Returns where the rows of the batch of a step come from, those of all processes.
+    """Returns the places of all rows of the batch of a step, over all processes.
 
-    DataError for a step that was given rows of a task which the experiment no longer has.
+    Raises DataError for a step with rows of a task that the experiment no longer has.
     """
     stretch = schedules.at(self.schedule, step)
     for task, weight in stretch.weights.items():
       if weight and task not in self._numbers:
         raise DataError(
-          f"The batch of step {step + 1} has rows of task {task!r}, which the run has no longer: "
+          f"The batch of step {step + 1} has rows of task {task!r}, which the run no longer has: "
           f"it has {', '.join(self._numbers)}. Prepare the run with that task to see it."
         )
     places = []
@@ -85,6 +85,6 @@ class Loader:
 
   @functools.cache  # noqa: B019  one Loader lives as long as its process
   def _order(self, task: int, seed: int) -> grain.MapDataset:
-    """Returns the rows of a task without end: each once an epoch, in an order of its own."""
+    """Returns the endless row order of a task: shuffled by seed and name, once per epoch."""
     own = zlib.crc32(f"{seed} {self.tasks[task].name}".encode())
     return grain.MapDataset.range(self.feed.rows[task]).shuffle(seed=own).repeat()

@@ -1,6 +1,6 @@
-"""One command at a time in a workdir, and any number in a folder that they share.
+"""File locks: exclusive ones for commands in a workdir, shared ones for writers of a folder.
 
-The system lets go of a lock with the process that holds it, however that ends.
+The system releases a lock when the process that holds it ends, even if it is killed.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from audiopalm.errors import ConfigError
 
 @contextlib.contextmanager
 def held(workdir: Path, command: str, name: str | None = None) -> Iterator[None]:
-  """Lets no other process run `command` in the workdir until the block, or this process, ends.
+  """Prevents other processes from running `command` in the workdir until the block ends.
 
-  A ConfigError names who runs it already. Commands that exclude one another share the `name` of a
-  lock, by default that of the command. Its file, WORKDIR/NAME.lock, stays.
+  Raises ConfigError, with the process, if one runs it already. Commands that exclude one another
+  share a lock `name`, which defaults to `command`. The file WORKDIR/NAME.lock is not removed.
   """
   workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / f"{name or command}.lock"
@@ -40,7 +40,7 @@ def held(workdir: Path, command: str, name: str | None = None) -> Iterator[None]
 
 
 def check_free(workdir: Path, command: str) -> None:
-  """Raises ConfigError, as `held` would, where some process runs `command` in the workdir."""
+  """Raises ConfigError, as `held` does, if a process runs `command` in the workdir."""
   if (workdir / f"{command}.lock").exists():
     with held(workdir, command):
       pass
@@ -48,9 +48,9 @@ def check_free(workdir: Path, command: str) -> None:
 
 @contextlib.contextmanager
 def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
-  """Counts this process among those that write into a folder until the block ends.
+  """Makes this process one of the writers of a folder until the block ends.
 
-  If it is the only one `when_alone` is called first, and those who come meanwhile wait for that.
+  If it is the only one, `when_alone` is called first, while new writers wait.
   """
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "writers.lock").open("a", encoding="utf-8") as file:
@@ -61,7 +61,7 @@ def shared(folder: Path, when_alone: Callable[[], None]) -> Iterator[None]:
 
 
 def _locked(file: TextIO, how: int) -> bool:
-  """Returns whether the lock was taken; ConfigError where the filesystem has none."""
+  """Returns whether the lock was acquired; raises ConfigError if the filesystem has no locks."""
   try:
     fcntl.flock(file, how)
   except BlockingIOError:
@@ -77,11 +77,11 @@ def _locked(file: TextIO, how: int) -> bool:
 
 
 def _holder(path: Path, command: str) -> str:
-  """Returns who holds a lock, and what it runs: `command`, where the file does not say."""
+  """Returns which process holds a lock and what it runs, `command` if the file does not have it."""
   try:
     holder = json.loads(path.read_text(encoding="utf-8"))
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
     who = f"process {holder['process']} on {holder['host']}, since {since},"
     return f"{who} runs audiopalm {holder.get('command', command)}"
-  except ValueError:  # it has just begun
+  except ValueError:  # not written yet
     return f"another process runs audiopalm {command}"

@@ -1,4 +1,4 @@
-"""Which tasks are trained on and how much of each: one frozen value that loader and SeqIO read."""
+"""Mixtures: tasks and their rates, as a frozen value for the loader and SeqIO."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,12 +10,11 @@ from audiopalm.types import Task
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-  """Tasks with rates. Task i gets the share rate_i ** (1 / temperature), over their sum.
+  """Tasks with rates. Task i gets the share rate_i ** (1 / temperature), divided by their sum.
 
-  A task of rate 0 is measured and evaluated with the others, and never trained on: what a model
-  keeps of what it could before, or does without having been taught.
-  `unit` says of what: "tokens" that are not holes, or "examples". A temperature above 1 lifts the
-  small tasks (Arivazhagan et al. 2019, arXiv:1907.05019, section 3.1).
+  A task of rate 0 is measured and evaluated but not trained on, to see what a model retains or
+  does zero-shot. Shares are of `unit`: "tokens" that are not holes, or "examples". A temperature
+  above 1 raises the shares of small tasks (Arivazhagan et al. 2019, arXiv:1907.05019, section 3.1).
   """
 
   tasks: tuple[tuple[Task, float], ...]
@@ -49,15 +48,15 @@ class Mixture:
 
   @property
   def shares(self) -> tuple[float, ...]:
-    """What part of all `unit`s each task gets, after temperature; they sum to 1."""
+    """The fraction of all `unit`s that each task gets, after temperature; they sum to 1."""
     raised = [rate ** (1 / self.temperature) for _, rate in self.tasks]
     return tuple(value / sum(raised) for value in raised)
 
   def weights(self, mean_per_row: Sequence[float]) -> tuple[float, ...]:
-    """Returns what part of all rows to take from each task so that each gets its share.
+    """Returns the fraction of rows to take from each task so that each gets its share.
 
-    `mean_per_row` counts the `unit`s in a mean row of each task. Tasks with half as full rows need
-    twice as many:
+    `mean_per_row` is the mean number of `unit`s in a row of each task. A task whose rows are half
+    as full needs twice as many:
 
         shares (0.5, 0.5), tokens per row (500, 250)  ->  rows (1/3, 2/3)
     """

@@ -1,4 +1,4 @@
-"""Examples packed into batch rows: which share a row, and the grids of a batch side by side."""
+"""Data whose batch rows have several examples, packed: their settings, index and feed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from audiopalm.types import HOLE, Grid, Task
 class Packed:
   """Examples of tasks as grids of tokens, several of them in one batch row.
 
-  `batch_rows` rows of `row_length` make one step, however many devices and micro-batches share
-  them. `too_long` says what becomes of a record longer than a batch row: an error, several rows
-  ("split", for tasks without inputs only) or nothing ("drop").
+  A step has `batch_rows` rows of `row_length`, for any number of devices and micro-batches.
+  `too_long` is the treatment of a record longer than a batch row: "error", "split" into several
+  rows (only for tasks without inputs), or "drop".
   """
 
   row_length: int = 512
@@ -62,7 +62,7 @@ class Packed:
       if task.paraphrases and self.too_long == "split":
         raise ConfigError(
           f"Task {task.name!r} has paraphrases, and too_long='split' would cut its records by the "
-          "length of one of them. Set too_long='drop', or leave the paraphrases out."
+          "length of one of them. Set too_long='drop', or remove the paraphrases."
         )
 
   def check_mesh(self, mesh: jax.sharding.Mesh) -> None:
@@ -83,7 +83,7 @@ class Packed:
     return {task.name: rule.layout_of(task) for task in tasks}
 
   def index(self, prepared: Prepared) -> None:
-    """Writes the row indexes that are not there, after checking that every task has records."""
+    """Writes missing and outdated row indexes; raises DataError for a task without records."""
     for task in prepared.tasks:
       entries = prepared.entries(task, "train")
       if not len(entries):
@@ -91,7 +91,7 @@ class Packed:
         raise DataError(
           f"Task {task.name!r} has no records left: all {len(faults)} training records of corpus "
           f"{task.corpus.name!r} were left out. The first: "
-          f"{faults[0]['reason'] if faults else 'the corpus holds none.'}"
+          f"{faults[0]['reason'] if faults else 'the corpus has none.'}"
         )
       for split in task.corpus.splits:
         path = rows.path_of(prepared.rows_dir, task, split, self.row_length)
@@ -105,7 +105,7 @@ class Packed:
         rows.save(rows.build(source, segments, self.row_length), path, made_from)
 
   def _check_left(self, source: Examples, segments: rows.Segments) -> None:
-    """Raises DataError where nothing is left to train on."""
+    """Raises DataError if no records are left to train on."""
     task = source.task
     if len(segments):
       return
@@ -117,9 +117,9 @@ class Packed:
     raise DataError(
       f"Task {task.name!r} has no records left: {segments.lacking} of {len(source.entries)} "
       f"training records of corpus {task.corpus.name!r} lack one of "
-      f"{', '.join(layouts.stream_names(source.layout))}; the others hold unseen words. A record "
-      "without a pair or a translation has no target, and a translation in words alone no speech: "
-      "leave the task out, give it another corpus, or let it speak the source, tts(corpus, "
+      f"{', '.join(layouts.stream_names(source.layout))}; the others have unseen words. A record "
+      "without a pair or a translation has no target, and a translation as text only has no "
+      "speech: remove the task, use another corpus, or let it speak the source, tts(corpus, "
       "role='source')."
     )
 
@@ -157,7 +157,7 @@ def examples_of(prepared: Prepared, task: Task, split: str) -> Examples:
 
 
 def _seconds(prepared: Prepared, task: Task, split: str, entries: Entries) -> float:
-  """Returns how long the roles a task hears or speaks last, in records that it can use."""
+  """Returns the seconds of speech in the roles of a task, over records that it can use."""
   streams = prepared.space.streams
   spoken = {role for role, name in task.sides if streams[name].modality == "speech"}
   having_N = examples_of(prepared, task, split).having()
@@ -205,12 +205,12 @@ def assemble(
   for b, grids in enumerate(packed_rows):
     start = 0
     for segment, grid in enumerate(grids, 1):
-      here = slice(start, start + len(grid))
-      tokens_BLK[b, here] = grid.tokens_LK
-      weights_BLK[b, here] = grid.weights_LK
-      segments_BL[b, here] = segment
-      positions_BL[b, here] = counting_L[: len(grid)]
-      visible_BL[b, here] = grid.visible_L
+      span = slice(start, start + len(grid))
+      tokens_BLK[b, span] = grid.tokens_LK
+      weights_BLK[b, span] = grid.weights_LK
+      segments_BL[b, span] = segment
+      positions_BL[b, span] = counting_L[: len(grid)]
+      visible_BL[b, span] = grid.visible_L
       start += len(grid)
   task_B = np.asarray(tasks, np.int32)
   return PackedBatch(tokens_BLK, weights_BLK, segments_BL, positions_BL, visible_BL, task_B)

@@ -1,4 +1,4 @@
-"""The batch of a step that is over: built again, and read back into records, words and sound."""
+"""Batches of past steps, rebuilt and decoded into records, texts and waves."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -22,10 +22,9 @@ from audiopalm.types import Grid
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-  """One example of a batch: `row` of the batch and number in it, from 0 and 1 on.
+  """One example of a batch: its `row`, from 0, and its `number` in the row, from 1.
 
-  `streams` holds what a decoded stream says: a str, or wave_S at 16 kHz. `note` says what was not
-  whole: a piece of a longer record.
+  `streams` are decoded: a str, or wave_S at 16 kHz. `note` marks a piece of a longer record.
   """
 
   row: int
@@ -41,8 +40,8 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Past:
-  """The examples of a step, their tokens, the batch's digest (`Batch.digest`), and the one that the
-  run wrote down: None where it has no line."""
+  """The examples of a step, the number of their tokens, the digest of the rebuilt batch
+  (`Batch.digest`), and that `written` to metrics.jsonl by the run, None if it has none."""
 
   step: int
   examples: list[Example]
@@ -52,7 +51,7 @@ class Past:
 
   @property
   def is_the_one(self) -> bool:
-    """Whether nothing says that the run was given another batch."""
+    """Whether the digests are equal, or none was written."""
     return self.written in (None, self.digest)
 
 
@@ -63,15 +62,15 @@ def batch(
   written: int | None = None,
   schedule: Schedule | None = None,
 ) -> Past:
-  """Returns what step `step` of a run was given, 1 being the first; `written` is the digest that
-  the run's metrics.jsonl has of it, `schedule` what its newest checkpoint says of changes."""
+  """Returns the rebuilt batch of step `step` of a run, counted from 1. `written` is its digest in
+  the run's metrics.jsonl, `schedule` that of the newest checkpoint."""
   if step < 1 or (written is None and step > experiment.steps):
     raise ConfigError(
       f"--step counts steps as metrics.jsonl does, from 1 to the {experiment.steps} of this run; "
       f"got {step}."
     )
   if not prepared.layouts:
-    raise ConfigError("This run trains on clips, which have no tokens that could be shown.")
+    raise ConfigError("This run trains on clips, which have no tokens to show.")
   batches = loader.Loader(prepared, experiment, schedule=schedule)
   places = batches.places_at(step - 1)
   grids = [batches.feed.grids(place) for place in places]
@@ -99,7 +98,7 @@ def _read(
   except LayoutError as error:
     if not is_piece:
       raise
-    return "", {}, f"a piece of a longer record that cannot be read alone: {error}"
+    return "", {}, f"a piece of a longer record that cannot be decoded alone: {error}"
   decoded = {
     name: prepared.tokenizers[name.split(".")[-1]].decode(np.asarray(ids))
     for name, ids in recovered.streams.items()
@@ -110,24 +109,24 @@ def _read(
 def records(
   prepared: Prepared, experiment: RunSettings, steps: range, schedule: Schedule | None = None
 ) -> list[dict[str, Any]]:
-  """Returns what each of the steps was given: {"step", "records": [{"task", "id", "epoch"}]}."""
+  """Returns the records of each step: {"step", "records": [{"task", "id", "epoch"}]}."""
   batches = loader.Loader(prepared, experiment, schedule=schedule)
 
-  def given(step: int) -> Iterator[dict[str, Any]]:
+  def records_of(step: int) -> Iterator[dict[str, Any]]:
     for place in batches.places_at(step - 1):
       task = batches.tasks[place.task]
       entries = prepared.entries(task, "train")
       for number in batches.feed.records(place):
         yield {"task": task.name, "id": entries[int(number)].id, "epoch": int(place.epoch)}
 
-  return [{"step": step, "records": list(given(step))} for step in steps]
+  return [{"step": step, "records": list(records_of(step))} for step in steps]
 
 
 def show(past: Past, console: rich.console.Console, out: Path | None = None) -> None:
-  """Prints a batch; with `out` its speech is written there, ROW-NUMBER-STREAM.wav each."""
+  """Prints a batch; its speech is written to OUT/ROW-NUMBER-STREAM.wav if `out` is a folder."""
   table = rich.table.Table("row", "task")
-  table.add_column("record", overflow="fold")  # an id that is cut cannot be looked for
-  for title in ("epoch", "rows", "says"):
+  table.add_column("record", overflow="fold")  # whole ids, to search for them
+  for title in ("epoch", "rows", "content"):
     table.add_column(title)
   waves = {}
   for example in past.examples:
@@ -137,9 +136,9 @@ def show(past: Past, console: rich.console.Console, out: Path | None = None) -> 
         waves[f"{example.row}-{example.number}-{name}.wav"] = value
         value = f"{len(value) / waveform.RATE_HZ:.2f} s of speech"
       lines.append(f"{name}: {value}")
-    says = rich.text.Text("\n".join([*lines, *filter(None, [example.note])]))
+    content = rich.text.Text("\n".join([*lines, *filter(None, [example.note])]))
     counts = (str(example.epoch), str(example.length))
-    table.add_row(f"{example.row}.{example.number}", example.task, example.record, *counts, says)
+    table.add_row(f"{example.row}.{example.number}", example.task, example.record, *counts, content)
   console.print(table)
   if out is not None:
     out.mkdir(parents=True, exist_ok=True)
@@ -148,12 +147,12 @@ def show(past: Past, console: rich.console.Console, out: Path | None = None) -> 
     console.print(f"{len(waves)} recordings in {out}", markup=False)
   summary = f"step {past.step}: {len(past.examples)} examples, {past.tokens:,} tokens"
   if past.written is None:
-    console.print(f"{summary}; metrics.jsonl has no line of it.")
+    console.print(f"{summary}; metrics.jsonl has no line for it.")
   elif past.is_the_one:
-    console.print(f"{summary}, to the bit what the run was given.")
+    console.print(f"{summary}, bitwise equal to the batch of the run.")
   else:
     console.print(
-      f"[bold red]{summary}, but the run was given another batch[/] (digest {past.written}, not "
-      f"{past.digest}): it has not saved since its settings were changed, or its data, row_length "
-      "or the order of its tasks are not those of that step."
+      f"[bold red]{summary}, but the run used another batch[/] (digest {past.written}, not "
+      f"{past.digest}): it has saved no checkpoint since its settings were changed, or its data, "
+      "row_length or the order of its tasks differ from those of that step."
     )

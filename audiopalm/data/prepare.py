@@ -1,15 +1,15 @@
-"""From the corpora of an experiment to what training reads: tokenizers, streams, manifest, rows.
+"""Prepares the data of an experiment: tokenizers, streams cache, manifest and row indexes.
 
     WORKDIR/tokenizers/      fitted on training records
-    WORKDIR/manifest.json    every id and what it depends on
-    WORKDIR/streams/         the streams cache, if no other place is named (see cache.py)
+    WORKDIR/manifest.json    the token space: every id and what it depends on
+    WORKDIR/streams/         the streams cache, unless another folder is named (see cache.py)
     WORKDIR/rows/<hash>/     row indexes, under the hash of the manifest (see rows.py)
     WORKDIR/prepare.json     the summary, with the seconds of each stage; written last
     WORKDIR/imported.json    of a run from an exported folder: the longest input of each task
 
-Everything finished is kept and found again, so an interrupted run goes on where it stopped. What a
-killed one was writing is removed. An imported run answers at once, without streams and rows;
-`prepare` with its config.json adds the data that scores are taken on.
+Finished files are kept and reused, so an interrupted run continues where it stopped; unfinished
+ones are removed. An imported run can generate at once, without streams and rows; `prepare` with its
+config.json adds the data for scores.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from audiopalm.tokens import space as token_space
 from audiopalm.types import WAVE, CorpusSettings
 
 SHARD_RECORDS = 256
-# Where in a workdir a killed `prepare` leaves what it was writing, beside the streams.
+# Temporary files in a workdir, besides those of streams, that a killed `prepare` leaves.
 PARTS = (
   ".manifest.json.*.part",
   ".prepare.json.*.part",
@@ -52,13 +52,13 @@ def prepare(
   executor: Executor | None = None,
   max_bad: float | None = None,
 ) -> Prepared:
-  """Returns the prepared data of an experiment, making what is not there yet.
+  """Prepares what is missing of the data of an experiment, and returns the data.
 
   `streams_dir` (default WORKDIR/streams) may be shared by runs, which then share tokenizers too;
-  WORKDIR may not: see `lock.held`. `workers` processes of this machine fit the tokenizers, and
-  tokenize unless there is an `executor` for that. A faulty record is left out and counted;
-  DataError where that is more than the share `max_bad` of a split (None: any) or where a task is
-  left with none, TokenSpaceError where WORKDIR holds a checkpoint of another token space.
+  WORKDIR may not (see `lock.held`). `workers` processes of this machine fit the tokenizers, and
+  tokenize unless there is an `executor`. Faulty records are left out and counted. Raises DataError
+  if their share of a split exceeds `max_bad` (None: no limit) or a task has no records left,
+  TokenSpaceError if WORKDIR has a checkpoint of another token space.
   """
   workdir = Path(workdir).absolute()
   shared = Path(streams_dir).absolute() / "tokenizers" if streams_dir else None
@@ -78,18 +78,18 @@ def prepare(
       print(f"Tokenizers: {', '.join(fitted)} ({spent.seconds['tokenizers']:.0f} s)")
       shards = list(_shards(experiment, prepared))
       done = _tokenize(shards, local) if executor is None else []
-    if executor is not None:  # only now, when the processes that fitted are gone
+    if executor is not None:  # after the worker processes of `local` have ended
       done = _tokenize(shards, executor)
     spent.end("streams")
     summary.check_left_out(prepared, max_bad)
     prepared.data.index(prepared)
     spent.end("rows")
     path = workdir / "prepare.json"
-    before = files.read_json(path) if path.is_file() else {}
-    report = summary.summarize(prepared, done, before if isinstance(before, dict) else {})
+    previous = files.read_json(path) if path.is_file() else {}
+    report = summary.summarize(prepared, done, previous if isinstance(previous, dict) else {})
     report["spent_s"] = spent.seconds
     report["settings"] = settings_digest(experiment)
-    # Relative where it lies in the workdir, so that a workdir can be moved.
+    # Relative if it is inside the workdir, so that a workdir can be moved.
     real, root = streams_dir.resolve(), workdir.resolve()
     report["streams_dir"] = str(real.relative_to(root) if real.is_relative_to(root) else real)
     files.write_json(path, report)
@@ -99,7 +99,7 @@ def prepare(
 
 @contextlib.contextmanager
 def _writing(workdir: Path, streams_dir: Path) -> Iterator[None]:
-  """Removes what killed processes were writing; nobody removes what is written in the block."""
+  """Removes temporary files of killed processes; those written in the block are not removed."""
   with lock.shared(streams_dir, lambda: files.remove_parts(streams_dir, "**/.*.part")):
     for pattern in PARTS:
       files.remove_parts(workdir, pattern)
@@ -107,7 +107,7 @@ def _writing(workdir: Path, streams_dir: Path) -> Iterator[None]:
 
 
 class _Stages:
-  """How long this process was at each stage, by the clock on the wall."""
+  """The wall-clock seconds of each stage of this process."""
 
   def __init__(self):
     self.seconds: dict[str, float] = {}
@@ -120,17 +120,17 @@ class _Stages:
 
 
 def open_prepared(experiment: RunSettings, workdir: Path) -> Prepared:
-  """Returns what `prepare` left in WORKDIR for this experiment, after checks that take seconds.
+  """Returns the data that `prepare` wrote to WORKDIR for this experiment, after quick checks.
 
-  DataError or TokenSpaceError, saying what to do, where something is missing, damaged, not
-  finished, or made from other settings.
+  Raises DataError or TokenSpaceError if a file is missing, damaged, unfinished, or made from other
+  settings.
   """
   workdir = Path(workdir)
   report = files.read_json(workdir / "prepare.json")
   if not isinstance(report, dict) or not {"settings", "streams_dir"} <= report.keys():
     raise DataError(
-      f"{workdir / 'prepare.json'}: expected what `audiopalm prepare` writes, it holds something "
-      "else. Delete it and run `audiopalm prepare` with this config again."
+      f"{workdir / 'prepare.json'}: expected a summary as written by `audiopalm prepare`, got "
+      "something else. Delete it and run `audiopalm prepare` with this config again."
     )
   if report["settings"] != settings_digest(experiment):
     raise DataError(
@@ -154,8 +154,8 @@ def write_imported(
   manifest: Mapping[str, Any],
   longest: Mapping[str, Mapping[str, int]],
 ) -> Prepared:
-  """Returns the Prepared of an exported run, written into WORKDIR; TokenSpaceError if its ids do
-  not follow from its tokenizers and tasks."""
+  """Writes the data side of an exported run to WORKDIR, and returns it. Raises TokenSpaceError if
+  the manifest is not that of its tokenizers and tasks."""
   prepared = laid_out(experiment, workdir, workdir / "streams", tokenizers)
   token_space.check(prepared.manifest, manifest, "The exported model")
   fitting.save(tokenizers, experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
@@ -165,8 +165,8 @@ def write_imported(
 
 
 def open_run(experiment: RunSettings, workdir: Path) -> Prepared:
-  """Returns what `prepare` left in WORKDIR, or that of a run which was imported and not prepared
-  since: it has no entries and no rows."""
+  """Returns the data that `prepare` wrote to WORKDIR, or that of an imported run that was not
+  prepared since, which has no entries and no rows."""
   if not (workdir / IMPORTED).is_file() or (workdir / "prepare.json").is_file():
     return open_prepared(experiment, workdir)
   advice = "Import the exported folder again."
@@ -176,12 +176,12 @@ def open_run(experiment: RunSettings, workdir: Path) -> Prepared:
 
 
 def _reopened(experiment: RunSettings, workdir: Path, streams_dir: Path, advice: str) -> Prepared:
-  """Returns the Prepared of the tokenizers in WORKDIR, whose ids are those of its manifest."""
+  """Returns the Prepared of the tokenizers in WORKDIR, checked against its manifest."""
   fitted = fitting.load(experiment.tokenizers, experiment.corpora, workdir / "tokenizers")
   if fitted is None:
     raise DataError(
-      f"{workdir / 'tokenizers'} does not hold the tokenizers of experiment {experiment.name!r}, "
-      f"or holds them damaged. {advice}"
+      f"{workdir / 'tokenizers'} does not contain the tokenizers of experiment "
+      f"{experiment.name!r}, or they are damaged. {advice}"
     )
   prepared, path = laid_out(experiment, workdir, streams_dir, fitted), workdir / "manifest.json"
   token_space.check(prepared.manifest, files.read_json(path), f"{path}")
@@ -189,7 +189,7 @@ def _reopened(experiment: RunSettings, workdir: Path, streams_dir: Path, advice:
 
 
 def open_if_ready(experiment: RunSettings, workdir: Path) -> Prepared | None:
-  """Returns what `open_prepared` does, None where `prepare` has to run first."""
+  """Returns the result of `open_prepared`, None if `prepare` has to run first."""
   try:
     return open_prepared(experiment, workdir)
   except (DataError, TokenSpaceError):
@@ -197,7 +197,8 @@ def open_if_ready(experiment: RunSettings, workdir: Path) -> Prepared | None:
 
 
 def settings_digest(experiment: RunSettings) -> str:
-  """Returns 16 hex digits of all `prepare` depends on; rates, steps and models are no part."""
+  """Returns 16 hex digits that identify the settings `prepare` depends on; rates, steps and models
+  are not among them."""
   parts = (
     experiment.tokenizers,
     experiment.tasks,
@@ -222,7 +223,7 @@ def _check_checkpoint(prepared: Prepared, workdir: Path) -> None:
 def laid_out(
   experiment: RunSettings, workdir: Path, streams_dir: Path, fitted: Mapping[str, Fitted]
 ) -> Prepared:
-  """Returns the Prepared of fitted tokenizers: layouts and space follow from them."""
+  """Returns the Prepared of fitted tokenizers, with the layouts and token space they determine."""
   layouts = experiment.data.layouts(experiment.layout, experiment.tasks)
   specs = {name: tokenizer.spec for name, tokenizer in fitted.items()}
   text = token_space.text_stream(specs)
@@ -235,11 +236,11 @@ def laid_out(
 
 
 def _tokenize(shards: Sequence[streams.Shard], executor: Executor) -> list[streams.Tokenized]:
-  """Returns what was tokenized now; shards that are finished already are left alone."""
+  """Tokenizes the shards that are not finished, and returns their costs."""
   finished = cache.finished([shard.path for shard in shards])
   waiting = [shard for shard, whole in zip(shards, finished, strict=True) if not whole]
   if len(waiting) < len(shards):
-    print(f"Streams: {len(shards) - len(waiting)} of {len(shards)} shards are there already")
+    print(f"Streams: {len(shards) - len(waiting)} of {len(shards)} shards exist already")
   done = []
   if not waiting:
     return done
@@ -259,7 +260,7 @@ def _tokenize(shards: Sequence[streams.Shard], executor: Executor) -> list[strea
 
 
 def _shards(experiment: RunSettings, prepared: Prepared) -> Iterator[streams.Shard]:
-  """Yields the shards of all corpora, after writing how many there are into each one's folder."""
+  """Yields the shards of all corpora, after writing the cache.json of each corpus."""
   tokenizers = tuple(
     streams.TokenizerFile(
       settings,
@@ -291,7 +292,7 @@ def _shards(experiment: RunSettings, prepared: Prepared) -> Iterator[streams.Sha
 
 
 def _check_entries(prepared: Prepared, corpus: CorpusSettings, split: str) -> None:
-  """Raises DataError unless a split of the cache is whole and holds ids of these tokenizers."""
+  """Raises DataError unless a split of the cache is complete, with ids of these tokenizers."""
   for address, highest in prepared.entries(corpus, split).maxima.items():
     stream = address.split(".")[1]
     if stream == WAVE:
@@ -299,6 +300,6 @@ def _check_entries(prepared: Prepared, corpus: CorpusSettings, split: str) -> No
     sizes = prepared.tokenizers[stream].spec.sizes
     if any(id >= size for id, size in zip(highest, sizes, strict=False)):
       raise DataError(
-        f"{prepared.folder(corpus)}: split {split!r} holds ids of {address} up to {highest}, but "
+        f"{prepared.folder(corpus)}: split {split!r} has ids of {address} up to {highest}, but "
         f"its tokenizer has sizes {sizes}. Delete that folder and run `audiopalm prepare` again."
       )

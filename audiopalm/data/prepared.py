@@ -25,7 +25,7 @@ from audiopalm.types import CorpusSettings, Side, Task
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-  """The data side of a run: no TensorFlow, no synthesizer; files are opened when asked for."""
+  """The data side of a run. Needs no TensorFlow and no synthesizer; files are opened on use."""
 
   tasks: tuple[Task, ...]
   tokenizers: Mapping[str, Fitted]  # by stream
@@ -34,7 +34,7 @@ class Prepared:
   data: "Data"
   workdir: Path
   streams_dir: Path
-  longest: Mapping[str, Mapping[str, int]] | None = None  # what an imported run has for entries
+  longest: Mapping[str, Mapping[str, int]] | None = None  # of imported runs, by task and address
 
   @functools.cached_property
   def manifest(self) -> Mapping[str, Any]:
@@ -50,7 +50,7 @@ class Prepared:
     return self.workdir / "rows" / self.manifest_hash
 
   def task(self, name: str) -> Task:
-    """Returns the task of this name; ConfigError listing those there are."""
+    """Returns the task of this name; raises ConfigError, which lists all tasks, for another."""
     for task in self.tasks:
       if task.name == name:
         return task
@@ -59,15 +59,15 @@ class Prepared:
     )
 
   def entries(self, of: Task | CorpusSettings, split: str) -> Entries:
-    """Returns the entries of a corpus, or of a task's corpus, by number."""
+    """Returns the entries of a corpus, or of a task's corpus."""
     return self._entries(of.corpus if isinstance(of, Task) else of, split)
 
   def rows(self, task: Task | str, split: str) -> RowIndex:
-    """Returns which examples of a task share which row."""
+    """Returns the row index of a task."""
     return self._rows(self.task(task) if isinstance(task, str) else task, split)
 
   def longest_input(self, task: Task, side: Side) -> int:
-    """Returns the frames of the longest stream of this side that the task is trained on."""
+    """Returns the largest number of frames of this side in the training examples of a task."""
     address = ".".join(side)
     if self.longest is not None:
       return self.longest[task.name][address]
@@ -75,12 +75,12 @@ class Prepared:
     return int(self.entries(task, "train").lengths[address][trained_N].max())
 
   def folder(self, corpus: CorpusSettings) -> Path:
-    """Returns where the streams of a corpus lie."""
+    """Returns the folder of the streams of a corpus."""
     specs = {name: tokenizer.spec for name, tokenizer in self.tokenizers.items()}
     return cache.folder_of(self.streams_dir, corpus, specs, self.data.keeps_waves)
 
   def rows_made_from(self, task: Task) -> dict[str, Any]:
-    """Returns what a row index of this task must have been made from."""
+    """Returns the settings that a row index of this task depends on."""
     return {
       "manifest": self.manifest_hash,
       "streams": self.folder(task.corpus).name,
@@ -101,13 +101,13 @@ class Prepared:
 
 
 class Data(Protocol):
-  """Settings of a way to feed a model: `Experiment.data`. A batch has `batch_rows` rows, each of
+  """Settings of how batches are made: `Experiment.data`. A batch has `batch_rows` rows, each of
   `length` positions of the model."""
 
   batch_rows: int
 
   keeps_waves: bool
-  """Whether recordings of training splits are kept beside their streams."""
+  """Whether recordings of training splits are saved with their streams."""
 
   answers: bool
   """Whether models trained on this data can generate and be scored."""
@@ -117,10 +117,10 @@ class Data(Protocol):
 
   @property
   def prepared_by(self) -> tuple[int | str, ...]:
-    """What of these settings `prepare` depends on."""
+    """The settings that `prepare` depends on."""
 
   def check(self, tasks: Sequence[Task], streams: Sequence[str]) -> None:
-    """Raises ConfigError for tasks that cannot be fed so."""
+    """Raises ConfigError for tasks that do not fit these settings."""
 
   def check_mesh(self, mesh: jax.sharding.Mesh) -> None:
     """Raises ConfigError for a mesh that a batch row cannot be split over."""
@@ -129,30 +129,30 @@ class Data(Protocol):
     """Returns a whole batch as ShapeDtypeStructs."""
 
   def layouts(self, rule: Rule, tasks: Sequence[Task]) -> Mapping[str, Part]:
-    """Returns the layout of each task by name, {} where nothing is laid out."""
+    """Returns the layout of each task by name, {} if batches have no grids."""
 
   def index(self, prepared: Prepared) -> None:
-    """Writes what says which records a batch row holds; DataError for a task without any."""
+    """Writes the index of records by batch row; raises DataError for a task without any."""
 
   def check_index(self, prepared: Prepared) -> None:
-    """Raises DataError or TokenSpaceError where that is missing, or of other records."""
+    """Raises DataError or TokenSpaceError if the index is missing or of other records."""
 
   def feed(self, prepared: Prepared, tasks: Sequence[Task], split: str) -> Feed:
-    """Returns what reads the data of a split."""
+    """Returns the feed of a split."""
 
   def summary(self, prepared: Prepared, task: Task, split: str) -> dict[str, float]:
-    """Returns what `prepare` reports of a task in a split."""
+    """Returns the figures that `prepare` reports for a task in a split."""
 
 
 class Specials(Protocol):
-  """What the data side reads of an `objectives.base.Objective`."""
+  """The attributes of an `objectives.base.Objective` that the data side uses."""
 
   @property
   def specials(self) -> tuple[str, ...]: ...
 
 
 class RunSettings(Protocol):
-  """What the data side reads of an `experiment.Experiment`, which is of a higher layer."""
+  """The attributes that the data side uses of an `experiment.Experiment`, in a higher layer."""
 
   name: str
   tokenizers: tuple[Tokenizer, ...]
@@ -170,6 +170,6 @@ def check_answers(data: Data) -> None:
   """Raises ConfigError if models trained on this data cannot generate or be scored."""
   if not data.answers:
     raise ConfigError(
-      "This run trains on clips, with a model that answers nothing: there is nothing to generate "
-      "or to score. Its held-out losses are in metrics.jsonl."
+      "This run trains on clips, with a model that has no outputs: there is nothing to generate or "
+      "to score. Its held-out losses are in metrics.jsonl."
     )

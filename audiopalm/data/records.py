@@ -1,10 +1,10 @@
 """The records of a corpus, from the module that its settings name as `served_by`.
 
     count(settings, split) -> int
-    records(settings, split, start, stop) -> Iterator[Record]    # the same wherever it runs
+    records(settings, split, start, stop) -> Iterator[Record]    # the same on every machine
 
-It is named and not passed, so that every worker process imports it for itself. A RecordError while
-it gives records is a fault of the next one, which is left out; any other error ends `prepare`.
+The module is named, so that each worker process can import it. A RecordError of the iterator is a
+fault of the next record, which is then left out; any other error ends `prepare`.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ def count(corpus: CorpusSettings, split: str) -> int:
 
 
 def read(corpus: CorpusSettings, split: str, start: int, stop: int) -> Iterator[Record]:
-  """Returns records `start` to `stop` - 1 of a split; texts as `orthography.plain` has them."""
+  """Returns records `start` to `stop` - 1 of a split, with texts made `orthography.plain`."""
   return map(_plain, _server(corpus, split).records(corpus, split, start, stop))
 
 
@@ -37,8 +37,8 @@ def _server(corpus: CorpusSettings, split: str) -> ModuleType:
   except ImportError as error:
     raise DataError(
       f"Corpus {corpus.name!r} is served by {corpus.served_by}, which cannot be imported: {error}. "
-      "Install what reads corpora: pip install 'audiopalm[data]'; or, where it is a module of "
-      "yours, install that, or put its folder on PYTHONPATH."
+      "Install the readers of corpora: pip install 'audiopalm[data]'; if it is your own module, "
+      "install it or add its folder to PYTHONPATH."
     ) from error
 
 

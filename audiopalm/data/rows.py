@@ -1,7 +1,7 @@
-"""Which examples share which row: a small index of record numbers, no tokens.
+"""Row indexes: which examples share which row, as record numbers without tokens.
 
 An index belongs to a layout (by the manifest's hash), a task, a split, a row length and a streams
-cache; it says so itself, and is refused or rebuilt where one of them differs.
+cache. It stores these, and is rejected or rebuilt if one of them differs.
 """
 
 import dataclasses
@@ -20,18 +20,18 @@ from audiopalm.types import Grid, Task
 TooLong = Literal["error", "split", "drop"]
 
 COLUMNS = ("records_N", "starts_N", "lengths_N")
-COUNTS = ("dropped", "cut", "lacking")  # of records that are not, or not whole, in the rows
+COUNTS = ("dropped", "cut", "lacking")  # of records that are missing or incomplete in the rows
 MEANS = ("tokens_per_row", "examples_per_row", "efficiency")
-SAMPLE = 256  # examples that are realized to count the tokens of a mean row
+SAMPLE = 256  # examples that are realized to estimate the mean tokens of a row
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segments:
   """N examples of a task, each of which fits a row.
 
-  `records_N` are numbers of entries; `starts_N` is WHOLE, or where a piece starts
-  (`examples.piece`); `lengths_N` are grid rows, at most. `dropped` and `cut` count records longer
-  than a row, `lacking` those without a stream of the task in a role that records may lack.
+  `records_N` are indices of entries; `starts_N` is WHOLE, or the start of a piece
+  (`examples.piece`); `lengths_N` are upper bounds of grid rows. `dropped` and `cut` count records
+  longer than a row, `lacking` those that lack a stream of the task in an optional role.
   """
 
   records_N: np.ndarray
@@ -52,8 +52,8 @@ class Segments:
 class RowIndex:
   """R rows: row r holds the segments offsets_R[r] to offsets_R[r + 1].
 
-  `tokens_per_row` are cells that are not holes in a mean row, `examples_per_row` segments;
-  `efficiency` is the filled part of all rows.
+  `tokens_per_row` is the mean number of cells that are not holes, `examples_per_row` that of
+  segments; `efficiency` is the filled fraction of all rows.
   """
 
   segments: Segments
@@ -67,7 +67,7 @@ class RowIndex:
 
   @property
   def records(self) -> np.ndarray:
-    """Numbers of the entries the examples were made from, in the order of the rows."""
+    """The index of each example's entry, in the order of the rows."""
     return self.segments.records_N
 
   def __getitem__(self, row: int) -> Segments:
@@ -75,11 +75,11 @@ class RowIndex:
 
 
 def segments(source: Examples, *, row_length: int, too_long: TooLong) -> Segments:
-  """Returns the examples of a task that are trained on, in the order of the entries: those without
-  any of its unseen words and not of its unseen pairs.
+  """Returns the training examples of a task, without its unseen words and unseen pairs, in the
+  order of the entries.
 
-  A record longer than `row_length` is a DataError naming it ("error"), left out and counted
-  ("drop"), or cut into pieces and counted ("split", for tasks without inputs only).
+  A record longer than `row_length` raises DataError ("error"), is left out and counted ("drop"), or
+  is cut into pieces and counted ("split", only for tasks without inputs).
   """
   task, entries, lengths_N = source.task, source.entries, source.lengths()
   lacking = int((lengths_N == LEFT_OUT).sum())
@@ -96,7 +96,7 @@ def segments(source: Examples, *, row_length: int, too_long: TooLong) -> Segment
       f"Record {entries[number].id} is longer than a row: as an example of task {task.name!r} it "
       f"takes {lengths_N[number]} rows of the grid, row_length is {row_length}; so are "
       f"{int(long_N.sum()) - 1} others (the longest takes {lengths_N.max()}). Raise row_length, or "
-      "set too_long=drop, or too_long=split where a task has no inputs."
+      "set too_long=drop, or too_long=split for a task without inputs."
     )
   if too_long == "split" and long_N.any():
     return _cut(source, lengths_N, row_length, lacking)
@@ -110,8 +110,8 @@ def _cut(source: Examples, lengths_N: np.ndarray, row_length: int, lacking: int)
   task, refused = source.task, f"too_long=split cannot cut records of task {source.task.name!r}: "
   if source.layout.arranges:
     raise DataError(
-      f"{refused}how long a grid of its layout is follows from each record or epoch, so where to "
-      "cut is not known. Raise row_length, or set too_long=drop."
+      f"{refused}the length of a grid of its layout depends on the record or epoch, so the cuts "
+      "are not known. Raise row_length, or set too_long=drop."
     )
   if task.inputs:
     raise DataError(
@@ -128,7 +128,7 @@ def _cut(source: Examples, lengths_N: np.ndarray, row_length: int, lacking: int)
     room = row_length - prompt
     if room < 1:
       raise DataError(
-        f"row_length={row_length} has no room beside the {prompt} rows of the tag of task "
+        f"row_length={row_length} has no room besides the {prompt} rows of the tag of task "
         f"{task.name!r}. Raise row_length."
       )
     for start in range(0, length - prompt, room):
@@ -139,10 +139,10 @@ def _cut(source: Examples, lengths_N: np.ndarray, row_length: int, lacking: int)
 def pack(lengths_N: np.ndarray, row_length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
   """Returns (offsets_R, order_N): row r holds order_N[offsets_R[r] : offsets_R[r + 1]].
 
-  Best-fit decreasing: the longest first, each into the fullest row that still takes it (Johnson et
-  al. 1974: at most 11/9 of the rows that are needed). Segments of equal length are shuffled, so no
-  row holds only neighbors. Linear in the segments: free space is at most a row, so the fullest
-  fitting row is the lowest bit of a mask.
+  Best-fit decreasing: the longest segment first, each into the fullest row with room for it
+  (Johnson et al. 1974: about 11/9 of the optimal number of rows, or fewer). Segments of equal
+  length are shuffled, so rows do not consist of neighbors. The time is linear in the segments: free
+  space is at most a row, so the fullest row with room is the lowest set bit of a mask.
   """
   shuffled = np.random.default_rng(seed).permutation(len(lengths_N))
   by_length = shuffled[np.argsort(-lengths_N[shuffled], kind="stable")]
@@ -185,10 +185,10 @@ def build(source: Examples, chosen: Segments, row_length: int) -> RowIndex:
 
 
 def _mean_cell(source: Examples, chosen: Segments) -> tuple[float, float]:
-  """Returns (tokens of a mean grid row, part of the grid rows counted that there are).
+  """Returns (mean tokens per counted grid row, share of the counted grid rows that exist).
 
-  Tokens are 1 for one column, at most K for K of them. More rows are counted than there are only
-  where a layout arranges its records.
+  The mean is 1 for one column, at most K for K columns. The counted rows, `lengths_N`, exceed those
+  that exist only if a layout arranges its records.
   """
   # Rounded down: weights of tasks, and with them the batches of a run, depend on this sample.
   sample = chosen[np.unique(np.linspace(0, len(chosen) - 1, SAMPLE).astype(int))]
@@ -213,7 +213,7 @@ def path_of(folder: Path, task: Task, split: str, row_length: int) -> Path:
 
 
 def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
-  """Writes an index. `made_from`, the manifest's hash in it, is what `load` must be given again."""
+  """Writes an index and the settings `made_from`, which `load` compares with its own."""
   scalars = {name: getattr(index, name) for name in MEANS}
   scalars |= {name: getattr(index.segments, name) for name in COUNTS}
   with files.replacing(path) as part, open(part, "wb") as file:
@@ -226,8 +226,8 @@ def save(index: RowIndex, path: Path, made_from: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
-  """Returns the index `save` wrote; TokenSpaceError if it was made from other settings, DataError
-  if it is missing or damaged."""
+  """Returns the index that `save` wrote. Raises TokenSpaceError if it was made from other settings,
+  DataError if it is missing or damaged."""
   if not path.is_file():
     raise DataError(f"{path}: no such row index. Run `audiopalm prepare` for this workdir.")
   try:
@@ -235,7 +235,7 @@ def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
       meta = json.loads(str(arrays["meta"]))
       offsets_R, columns = arrays["offsets_R"], [arrays[name] for name in COLUMNS]
     written, scalars = meta["made_from"], meta["scalars"]
-  except Exception as error:  # numpy has no error of its own for a file that it cannot read
+  except Exception as error:  # numpy raises errors of many kinds for damaged files
     raise DataError(
       f"{path}: expected a row index, but it is damaged ({error}). Run `audiopalm prepare` for "
       "this workdir."
@@ -251,7 +251,7 @@ def load(path: Path, made_from: Mapping[str, Any]) -> RowIndex:
 
 
 def is_current(path: Path, made_from: Mapping[str, Any]) -> bool:
-  """Returns whether `path` holds an index that `load` gives for `made_from`."""
+  """Returns whether `load` succeeds for `made_from`."""
   try:
     load(path, made_from)
   except (DataError, TokenSpaceError):

@@ -3,9 +3,9 @@
     name = seqio_tasks.register(prepared, mixture)
     seqio.get_mixture_or_task(name).get_dataset(sequence_length=None, split="train")
 
-`audiopalm.seqio.register(workdir)` does this for a run. Importing this file registers nothing; it
-is the only file of the package that loads TensorFlow. Examples are the grids that the trainer packs
-into batch rows, one by one. Do not use SeqIO's packer on them: it treats id 0 as padding.
+`audiopalm.seqio.register(workdir)` does this for a run. Importing this module registers nothing,
+but loads TensorFlow. Examples are the grids that the trainer packs into batch rows, one by one. Do
+not use SeqIO's packer on them: it treats id 0 as padding.
 """
 
 import functools
@@ -26,19 +26,19 @@ from audiopalm.types import HOLE, Task
 
 
 def register(prepared: Prepared, mixture: Mixture) -> str:
-  """Returns the name of a SeqIO Mixture, after adding it and its Tasks to SeqIO's registries.
+  """Adds a SeqIO Mixture and its Tasks to SeqIO's registries, and returns the Mixture's name.
 
       audiopalm_9f31c04ab2d8e675_5d0c7e21       the mixture
       audiopalm_asr_9f31c04ab2d8e675_5d0c7e21   a task of it
 
-  The first number is the manifest's hash, the second that of the mixture and of how rows are
-  packed, so another run gets other names and registering the same run twice changes nothing.
+  The first number is the manifest's hash, the second that of the mixture and of the packing, so
+  another run has other names and registering the same run twice changes nothing.
 
-  An example has the features tokens [L, K], weights [L, K] and visible [L] of `types.Grid`, and
-  beside them id, and reference: the text of the last output, which the task's metric functions
-  compare with predictions that are texts (transcripts, where the output is speech). Rates are
-  shares of examples or tokens as `mixture.unit` says. The seed of `get_dataset` is the seed of
-  layouts that draw at random, epoch 0 of the trainer.
+  An example has the features tokens [L, K], weights [L, K] and visible [L] of `types.Grid`, id, and
+  reference: the text of the last output, which the task's metric functions compare with predictions
+  that are texts (transcripts, if the output is speech). Rates are shares of examples or tokens,
+  depending on `mixture.unit`. The seed of `get_dataset` is the seed of random layouts, in epoch 0
+  of the trainer.
   """
   data, streams_dir = prepared.data, str(prepared.streams_dir.resolve())
   text = repr((mixture, data.row_length, streams_dir, data.too_long))
@@ -61,10 +61,10 @@ def register(prepared: Prepared, mixture: Mixture) -> str:
 def metric_functions(task: Task, space: TokenSpace) -> tuple[text_metrics.Metric, ...]:
   """Returns the metric functions of a task, pure functions of (targets, predictions) as texts.
 
-  Words that were heard or read and are only said again or written down: error rates. A translation:
-  BLEU and chrF, of transcripts where it is spoken. A task without inputs has none. Of several
-  languages that are measured in different ways (`metrics.text`) a score is left out: SeqIO does not
-  say which language an example is in.
+  A task with one output, of the same role as its first input, has error rates; others, such as
+  translations, BLEU and chrF, those of transcripts if the output is speech. A task without inputs
+  has none. A score that is computed in different ways for the languages of a task (`metrics.text`)
+  is omitted, as SeqIO does not pass the language of an example.
   """
   if not task.inputs:
     return ()
@@ -79,17 +79,17 @@ def metric_functions(task: Task, space: TokenSpace) -> tuple[text_metrics.Metric
   shared = []
   for metric in metrics:
     by_language = [metric.of(code) for code in codes]
-    rules = {text_metrics.rule(one.name, one.language) for one in by_language}
-    if len(rules) == 1 and all(one.measures for one in by_language):
+    rules = {text_metrics.rule(own.name, own.language) for own in by_language}
+    if len(rules) == 1 and all(own.measures for own in by_language):
       shared.append(by_language[0])
   return tuple(shared)
 
 
 class GridConverter(seqio.FeatureConverter):
-  """The feature converter of these tasks: grids as they are, with rows of padding behind them.
+  """The feature converter of these tasks, which only pads grids.
 
-  As many as `task_feature_lengths` asks for: holes that weigh nothing, as in a batch of the
-  trainer. Nothing is packed; id and reference stay beside the grid.
+  They are padded to `task_feature_lengths` with holes of weight 0, as in a batch of the trainer.
+  Nothing is packed; id and reference are kept.
   """
 
   TASK_FEATURES = {
@@ -121,7 +121,7 @@ class GridConverter(seqio.FeatureConverter):
 
 
 def _padded(array: tf.Tensor, length: int, value: float) -> tf.Tensor:
-  """Returns an array with rows of `value` behind it, so that it has `length`."""
+  """Returns an array padded with rows of `value` to `length`."""
   sizes = [[0, length - tf.shape(array)[0]]] + [[0, 0]] * (array.shape.rank - 1)
   whole = tf.pad(array, sizes, constant_values=tf.cast(value, array.dtype))
   whole.set_shape([length, *array.shape[1:]])
@@ -134,7 +134,7 @@ def _add_task(name: str, prepared: Prepared, task: Task) -> None:
 
   # SeqIO reads the names of the parameters.
   def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-    del shuffle_files  # one split is one list of records: `get_dataset` shuffles the examples
+    del shuffle_files  # a split is one list of records; `get_dataset` shuffles the examples
     columns = prepared.space.columns
     return tf.data.Dataset.from_generator(
       functools.partial(_examples, prepared, task, split, 0 if seed is None else int(seed)),
@@ -179,7 +179,7 @@ def _examples(prepared: Prepared, task: Task, split: str, seed: int) -> Iterator
 
 
 def _as_text(output: str, example: Mapping[str, Any] | None = None, is_target: bool = False) -> str:
-  """Returns the reference for a target; a prediction is a text already."""
+  """Returns the reference of a target; a prediction is already a text."""
   if not is_target:
     return output
   return np.asarray(example["reference"]).item().decode()

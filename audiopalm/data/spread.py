@@ -1,8 +1,8 @@
-"""Samples that lie evenly over what they are taken from."""
+"""Evenly spaced samples."""
 
 import numpy as np
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-  """Returns at most `most` different numbers below `count`: the first, the last, and between."""
+  """Returns at most `most` evenly spaced integers, from 0 to `count` - 1."""
   return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))

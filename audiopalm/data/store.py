@@ -1,16 +1,16 @@
-"""Workdirs in object stores: worked on as files of this machine, and kept the same in the store.
+"""Workdirs in object stores: local files that are kept in sync with a store.
 
-    gs://bucket/run                what another machine goes on from
+    gs://bucket/run                the run, which other machines can continue
       files.json                   all files with their sizes and checksums; written last
-      writer.json                  who trains there now
+      writer.json                  the process that changes the run now
       config.json, checkpoints/... the files, under their names
     SCRATCH/gs_bucket_run-1f0c2a9b/
-      workdir/                     what commands read and write, as in every workdir
-      synced.json                  what the store held of it, and the files as they were then
+      workdir/                     the local copy, which commands read and write
+      synced.json                  the local files that are equal to those in the store
 
-A store has no rename, no append and no lock, so each object is written whole. Within a checkpoint
-`meta`, without which it counts for nobody, is written last and removed first. ArrayRecord and the
-arrays of a checkpoint are read at random: both are read from this machine.
+A store has no rename, append or lock, so each object is written whole. Within a checkpoint `meta`,
+without which it does not count as one, is written last and removed first. ArrayRecord files and the
+arrays of a checkpoint need random access, so they are read from the local copy.
 """
 
 import contextlib
@@ -36,15 +36,15 @@ from audiopalm import quantities
 from audiopalm.data import files, lock
 from audiopalm.errors import AudiopalmError, ConfigError, DataError
 
-CHANGE = "change"  # the lock of all commands that change a run, so that one does at a time
+CHANGE = "change"  # the lock shared by all commands that change a run
 INDEX, WRITER, SYNCED = "files.json", "writer.json", "synced.json"
 UPLOAD_EVERY_S = 60.0
-BEAT_S, BEATS = 15.0, 4  # a writer that changes nothing for so many beats is gone
-THREADS = 16  # that copy files: most of the time they wait for the store
+BEAT_S, BEATS = 15.0, 4  # a writer without a heartbeat for so many beats is dead
+THREADS = 16  # that copy files; they mostly wait for the store
 SCRATCH = Path("~/.cache/audiopalm/workdirs")
-EXTRAS = {"gs": "gcs", "s3": "s3"}  # what brings the client of a store
+EXTRAS = {"gs": "gcs", "s3": "s3"}  # the extra that installs the client of a store
 META = re.compile(r"checkpoints/\d+/meta/.*")
-# Not whole yet, of this machine alone, or set aside as damaged.
+# Files that are not uploaded: unfinished, only of this machine, or damaged.
 LOCAL = re.compile(
   r"(^|.*/)\.[^/]*\.part(/.*)?$|.*\.lock$|damaged_checkpoints/.*"
   r"|checkpoints/(?!\d+/).*"
@@ -53,7 +53,7 @@ LOCAL = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class StoreAddress:
-  """A workdir in an object store, "gs://bucket/run", and the folder of this machine for it."""
+  """A workdir in an object store, "gs://bucket/run", and its folder on this machine."""
 
   url: str
   home: Path
@@ -67,12 +67,12 @@ class StoreAddress:
 
 
 def is_address(text: str) -> bool:
-  """Returns whether a text names something in an object store, as "gs://bucket/run" does."""
+  """Returns whether a text is the URL of an object store, such as "gs://bucket/run"."""
   return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
 
 
 def address(url: str, scratch: Path | None = None) -> StoreAddress:
-  """Returns the address that a text names; `scratch` is where its files lie on this machine."""
+  """Returns the address of a URL, with its local folder in `scratch` (default SCRATCH)."""
   url = url.rstrip("/")
   name = re.sub(r"[^A-Za-z0-9._-]+", "_", url)[:80]
   home = f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
@@ -94,11 +94,11 @@ class Store:
     except ValueError as error:
       raise ConfigError(
         f"{url}: fsspec knows no store {scheme}://. Use gs:// or s3://, or mount the store and "
-        "give the path that it has then."
+        "give the path of the mount."
       ) from error
 
   def read(self, name: str) -> bytes | None:
-    """Returns what an object holds, None where there is none."""
+    """Returns the content of an object, None if there is none."""
     with self._object("read", name) as path, contextlib.suppress(FileNotFoundError):
       return self._objects.cat_file(path)
     return None
@@ -109,7 +109,7 @@ class Store:
       self._objects.pipe_file(path, data)
 
   def upload(self, name: str, source: Path) -> bool:
-    """Writes a file as an object; returns whether there is such a file."""
+    """Writes a file as an object; returns False if there is no such file."""
     with self._object("written", name) as path:
       try:
         self._objects.put_file(str(source), path)
@@ -120,7 +120,7 @@ class Store:
     return True
 
   def download(self, name: str, target: Path) -> bool:
-    """Writes an object as a file; returns whether there is such an object."""
+    """Writes an object as a file; returns False if there is no such object."""
     with self._object("read", name) as path, contextlib.suppress(FileNotFoundError):
       with files.replacing(target) as part:
         self._objects.get_file(path, str(part))
@@ -128,33 +128,32 @@ class Store:
     return False
 
   def remove(self, name: str) -> None:
-    """Removes an object, if it is there."""
+    """Removes an object if it exists."""
     with self._object("removed", name) as path, contextlib.suppress(FileNotFoundError):
       self._objects.rm_file(path)
 
   @contextlib.contextmanager
   def _object(self, what: str, name: str) -> Iterator[str]:
-    """Yields the path of an object; what its client raises in the block is for the user."""
+    """Yields the path of an object; turns the client's errors in the block into ours."""
     try:
       yield f"{self._root}/{name}"
     except AudiopalmError:
       raise
     except FileNotFoundError as error:
       raise ConfigError(
-        f"{self.url}/{name} cannot be {what}: the store says that there is no such place. Make the "
-        "bucket first, or correct the address."
+        f"{self.url}/{name} cannot be {what}: the store has no such location. Create the bucket "
+        "first, or correct the address."
       ) from error
     except Exception as error:  # each client has its own
       text = str(error).splitlines()[0][:300] if str(error) else ""
       raise DataError(
         f"{self.url}/{name} cannot be {what}: {type(error).__name__}: {text}. Check the address, "
-        "the credentials and the network, then run the same command again: what this machine has "
-        "is kept."
+        "the credentials and the network, then run the same command again: local files are kept."
       ) from error
 
 
 class _Copy(NamedTuple):
-  """A file as it was when the store held the same: its size, time of change and checksum."""
+  """The size, modification time and checksum of a local file that was equal to its object."""
 
   bytes: int
   mtime_ns: int
@@ -162,65 +161,65 @@ class _Copy(NamedTuple):
 
 
 class Mirror:
-  """Keeps the workdir of an address on this machine and in its store the same."""
+  """Keeps the local workdir of an address in sync with its store."""
 
   def __init__(self, place: StoreAddress):
     self._place, self._store = place, Store(place.url)
     self._record = place.home / SYNCED
     self._synced: dict[str, _Copy] = {}
-    self._unlisted: dict[str, _Copy] = {}  # written into the store since its index was
+    self._unlisted: dict[str, _Copy] = {}  # uploaded since the index was written
 
   def fetch(self, must_exist: bool = False) -> None:
-    """Brings the files of the store here, where they differ.
+    """Downloads the files of the store that differ from the local ones.
 
-    What was changed here and never written there stays, as after a crash; where the store went on
-    meanwhile, it is moved aside. With `must_exist` a ConfigError where the store holds no run.
+    Local changes that were not uploaded, as after a crash, are kept; if the store has changed too,
+    the local workdir is moved aside. With `must_exist`, raises ConfigError if the store has no run.
     """
     self._synced = self._read_record()
     stored, changed = self._index(), self._changed()
     if must_exist and not stored and not changed:
       raise ConfigError(
-        f"There is no run in {self._place}: it holds no {INDEX}. Train one: audiopalm train CONFIG "
+        f"There is no run in {self._place}: it has no {INDEX}. Train one: audiopalm train CONFIG "
         f"--workdir {self._place}"
       )
     if changed and not self._went_on(stored):
       return
     if changed:
       aside = self._set_aside()
-      _say(f"{self._place} went on elsewhere: what was not in it yet is in {aside}.")
-    # What is no longer here is brought again, and not removed in the store.
+      _say(f"{self._place} was changed elsewhere: local changes that it lacked are in {aside}.")
+    # Files removed here are downloaded again, not removed in the store.
     for name in self._gone():
       del self._synced[name]
     coming = {name: entry for name, entry in stored.items() if self._differs(name, entry)}
     if coming:
       size = quantities.size(sum(entry["bytes"] for entry in coming.values()))
-      _say(f"{self._place}: bringing {len(coming)} files ({size}) to {self._place.workdir}")
+      _say(f"{self._place}: downloading {len(coming)} files ({size}) to {self._place.workdir}")
     try:
       with futures.ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(self._bring, coming))
       for name in self._synced.keys() - stored.keys():
         (self._place.workdir / name).unlink(missing_ok=True)
         del self._synced[name]
-    finally:  # what is here is not brought again
+    finally:  # completed downloads are not repeated
       self._write_record()
 
   def check_current(self) -> None:
-    """Raises ConfigError where the store holds something else than what was fetched last."""
+    """Raises ConfigError if the store has changed since it was last fetched."""
     self._synced = self._read_record()
     if self._went_on(self._index()):
       raise ConfigError(
-        f"{self._place} went on elsewhere, and another command on this machine still reads what it "
-        f"was ({self._place.workdir}). Wait until that has ended."
+        f"{self._place} was changed elsewhere, and another command on this machine still reads the "
+        f"older files ({self._place.workdir}). Wait until that command has ended."
       )
 
   def push(self) -> None:
-    """Writes what changed here into the store, and removes there what is gone here."""
-    # Another command on this machine may have written some of it.
+    """Uploads files that were changed here, and removes objects of files that were removed here."""
+    # Another command on this machine may have uploaded some of them.
     self._synced = self._read_record() | self._unlisted
     changed, gone = self._changed(), self._gone()
     if not changed and not gone and not self._unlisted:
       return
-    # One rank after the other: what says that others are whole comes when they are there.
+    # In the order of ranks: files that mark others as complete are uploaded after them.
     for rank in sorted({_rank(name) for name in changed}):
       with futures.ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(self._send, (name for name in changed if _rank(name) == rank)))
@@ -243,18 +242,18 @@ class Mirror:
     except ValueError as error:
       raise DataError(
         f"{self._place}/{INDEX}: expected JSON, but it is damaged ({error}). Restore an older "
-        "version of it, or give another address."
+        "version of it, or use another address."
       ) from error
 
   def _went_on(self, stored: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Returns whether the store holds something else than when this machine last wrote or read."""
+    """Returns whether the store has changed since this machine last read or wrote it."""
     return stored.keys() != self._synced.keys() or any(map(self._differs, stored, stored.values()))
 
   def _differs(self, name: str, entry: Mapping[str, Any]) -> bool:
     return name not in self._synced or self._synced[name].checksum != entry["sha256"]
 
   def _changed(self) -> list[str]:
-    """Returns the names of the files here that the store has otherwise or not at all."""
+    """Returns the names of local files that differ from the store, or are not in it."""
     changed = []
     for folder, _, names in os.walk(self._place.workdir):
       for path in (Path(folder, name) for name in names):
@@ -273,10 +272,10 @@ class Mirror:
 
   def _send(self, name: str) -> None:
     path = self._place.workdir / name
-    with contextlib.suppress(FileNotFoundError):  # removed meanwhile: the next push hears of it
+    with contextlib.suppress(FileNotFoundError):  # removed meanwhile: left to the next push
       copy = _copy_of(path)
       if self._store.upload(name, path):
-        # What was added while it was read is sent again.
+        # A file that grew during the upload is uploaded again by the next push.
         self._synced[name] = self._unlisted[name] = copy
 
   def _set_aside(self) -> Path:
@@ -291,11 +290,11 @@ class Mirror:
     try:
       record = json.loads(self._record.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-      return {}  # everything is compared anew
+      return {}  # all files are compared again
     return {name: _Copy(*fields) for name, fields in record.items()}
 
   def _gone(self) -> list[str]:
-    """Returns the names of files that the store holds and that are no longer here."""
+    """Returns the names of files that the store has and that were removed here."""
     return [name for name in self._synced if not (self._place.workdir / name).is_file()]
 
   def _write_record(self) -> None:
@@ -303,10 +302,10 @@ class Mirror:
 
 
 class Claim:
-  """Says in a store that this process changes the run there, over and over: `with claim.held()`.
+  """Marks this process as the writer of a run in a store, by heartbeats: `with claim.held()`.
 
-  A store has no locks. Who finds another writer waits until that has changed nothing for BEATS
-  times `beat_s` seconds; a writer that finds another one in its place stops by SIGTERM.
+  It replaces a lock, which stores do not have. A process that finds another writer waits until that
+  has had no heartbeat for BEATS * `beat_s` seconds; a writer that was replaced stops by SIGTERM.
   """
 
   def __init__(self, place: StoreAddress, command: str, beat_s: float):
@@ -324,25 +323,28 @@ class Claim:
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:
-    """Waits until nobody else writes; then this process is the writer until the block ends."""
+    """Makes this process the writer until the block ends, once a former writer is dead.
+
+    Raises ConfigError if that is alive.
+    """
     writer = self._writer()
-    # One of this machine's is dead: the caller holds the lock of that folder.
+    # A writer with the same local folder is dead, as the caller holds the lock of that folder.
     if writer and any(writer[field] != self._own[field] for field in ("host", "home")):
       self._wait_for_its_end(writer)
     self._write()
     try:
-      with _every(self._beat_s, self._say_again, "store writer"):
+      with _every(self._beat_s, self._renew, "store writer"):
         yield
     finally:
       if not self._lost:
         self._store.remove(WRITER)
 
   def check(self) -> None:
-    """Raises ConfigError where another process took this one's place."""
+    """Raises ConfigError if another process has replaced this one."""
     if self._lost:
       raise ConfigError(
-        f"Another process writes to {self._place} now, as this one was not heard of for "
-        f"{BEATS * self._beat_s:.0f} s. What this one made since is in {self._place.workdir} alone."
+        f"Another process writes to {self._place} now, as this one had no heartbeat for "
+        f"{BEATS * self._beat_s:.0f} s. Its later changes are only in {self._place.workdir}."
       )
 
   def _writer(self) -> dict[str, Any] | None:
@@ -352,23 +354,23 @@ class Claim:
   def _write(self) -> None:
     self._store.write(WRITER, json.dumps({**self._own, "beat": self._beat}).encode())
 
-  def _wait_for_its_end(self, before: Mapping[str, Any]) -> None:
-    _say(f"{_who(before)} wrote to {self._place}: waiting to see whether it still does.")
+  def _wait_for_its_end(self, first: Mapping[str, Any]) -> None:
+    _say(f"{_who(first)} wrote to {self._place}: waiting to see whether it still does.")
     for _ in range(BEATS):
       time.sleep(self._beat_s)
       writer = self._writer()
       if writer is None:
         return
-      if writer != before:
+      if writer != first:
         raise ConfigError(
           f"{self._place} is in use: {_who(writer)} runs audiopalm {writer['command']} there. Wait "
           "until it has ended, stop it, or choose another --workdir."
         )
 
-  def _say_again(self) -> None:
+  def _renew(self) -> None:
     if self._lost:
       return
-    with contextlib.suppress(DataError):  # the network: the next beat may come through
+    with contextlib.suppress(DataError):  # a network error: the next heartbeat may succeed
       writer = self._writer()
       if writer is not None and writer["id"] != self._own["id"]:
         self._lost = True
@@ -387,11 +389,11 @@ def opened(
   upload_every_s: float = UPLOAD_EVERY_S,
   beat_s: float = BEAT_S,
 ) -> Iterator[Path]:
-  """Yields the workdir of an address on this machine, as it is in the store.
+  """Yields the local workdir of an address, fetched from the store.
 
-  What changes in it until the block ends is written into the store, every `upload_every_s` seconds
-  and at the end. A command that `changes` the run has it for itself, and may begin one; one that
-  does not reads what is on this machine where another command here already works on it.
+  Changes in it are uploaded every `upload_every_s` seconds, and when the block ends. A command that
+  `changes` the run has exclusive access, and may create the run. If another command on this machine
+  uses the workdir already, one that does not change the run reads it without fetching.
   """
   place.home.mkdir(parents=True, exist_ok=True)
   mirror, claim, alone = Mirror(place), Claim(place, command, beat_s), False
@@ -413,7 +415,7 @@ def opened(
 
 
 def fetched(url: str) -> Path:
-  """Returns the workdir of an address on this machine, as it is in the store now."""
+  """Returns the local workdir of an address, fetched from the store."""
   place = address(url)
   with opened(place, "load", changes=False):
     return place.workdir
@@ -421,7 +423,7 @@ def fetched(url: str) -> Path:
 
 @contextlib.contextmanager
 def _pushing(mirror: Mirror, check: Callable[[], None], every_s: float) -> Iterator[None]:
-  """Pushes what changes until the block ends, also where it ends by an error."""
+  """Pushes changes every `every_s` seconds and when the block ends, also by an error."""
   failed = False
 
   def push() -> None:
@@ -433,7 +435,7 @@ def _pushing(mirror: Mirror, check: Callable[[], None], every_s: float) -> Itera
     try:
       push()
       failed = False
-    except AudiopalmError as error:  # raised at the end, where it is still so
+    except AudiopalmError as error:  # raised at the end, if it persists
       if not failed:
         _say(str(error))
       failed = True
@@ -445,14 +447,14 @@ def _pushing(mirror: Mirror, check: Callable[[], None], every_s: float) -> Itera
     try:
       push()
     except AudiopalmError as error:
-      _say(str(error))  # beside the one that ends the command
+      _say(str(error))  # in addition to the error that ends the command
     raise
   push()
 
 
 @contextlib.contextmanager
 def _every(seconds: float, act: Callable[[], None], name: str) -> Iterator[None]:
-  """Calls `act` every so many seconds, on a thread of its own, until the block ends."""
+  """Calls `act` every `seconds` seconds, on a thread of its own, until the block ends."""
   over = threading.Event()
 
   def repeat() -> None:
@@ -469,7 +471,7 @@ def _every(seconds: float, act: Callable[[], None], name: str) -> Iterator[None]
 
 
 def _rank(name: str) -> int:
-  """Returns when a file is written: 0 first. Those later say that those before are whole."""
+  """Returns the place of a file in the upload order: later ones mark earlier ones as complete."""
   if META.match(name):
     return 2
   if "/" not in name:

@@ -1,4 +1,4 @@
-"""Writes a streams cache: `tokenize_shard` turns some records of a corpus into one shard of it."""
+"""Writes a streams cache: `tokenize_shard` writes one shard of a corpus."""
 
 import collections
 import contextlib
@@ -27,7 +27,7 @@ BATCH, BATCH_S = 64, 300.0  # records, and seconds of their waves, that are enco
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerFile:
-  """A fitted tokenizer as a worker finds it: settings, folder, and what it must turn out as."""
+  """A fitted tokenizer for workers to load: its settings, folder and expected spec."""
 
   settings: Tokenizer
   folder: Path
@@ -36,10 +36,9 @@ class TokenizerFile:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """One unit of work: records start to stop of a split, with all it takes to tokenize them.
+  """One job: records `start` to `stop` - 1 of a split, and all that is needed to tokenize them.
 
-  Waves are kept beside their ids in splits that `evaluate` reads, and in all where `clips` are cut
-  from them.
+  Waves are saved with their ids in splits that `evaluate` reads, and in all splits with `clips`.
   """
 
   corpus: CorpusSettings
@@ -59,7 +58,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
-  """What a shard cost: seconds of work by "source" (making or reading), by stream, and "other"."""
+  """The cost of a shard: seconds of work by "source" (making or reading), stream, and "other"."""
 
   shard: Shard
   audio_s: float
@@ -67,7 +66,7 @@ class Tokenized:
 
 
 class _Written(NamedTuple):
-  """What the sidecar needs of an entry: not its waves."""
+  """The fields of an entry that the sidecar needs, without waves."""
 
   languages: Mapping[str, str]
   seconds: Mapping[str, float]
@@ -75,11 +74,11 @@ class _Written(NamedTuple):
 
 
 def tokenize_shard(shard: Shard) -> Tokenized:
-  """Returns what it cost to tokenize one shard into its place; the same bytes wherever it runs.
+  """Writes one shard, with the same bytes on every machine, and returns its cost.
 
   A record with a fault (RecordError) is left out and named in the sidecar with the fault's text;
-  notes of records that are kept are counted there by kind. Any other error is the machine's, and
-  leaves neither shard nor sidecar, so that another machine, or this one repaired, makes it whole.
+  notes of records that are kept are counted there by kind. Any other error leaves neither shard nor
+  sidecar, so the shard can be made again.
   """
   clock = _Clock()
   tokenizers = [_loaded(tokenizer) for tokenizer in shard.tokenizers]
@@ -106,33 +105,33 @@ def tokenize_shard(shard: Shard) -> Tokenized:
 
 
 def check(record: Record, corpus: CorpusSettings) -> None:
-  """Raises RecordError, naming record and role, for what cannot be learnt from."""
+  """Raises RecordError, with record and role, for a record that is not fit for training."""
   for role in corpus.roles:
     name = f"{record.id} ({role})"
     if role not in record.utterances:
       if role in corpus.optional_roles:
         continue
-      raise RecordError(f"{name}: missing: it holds {', '.join(record.utterances)}. Leave it out.")
+      raise RecordError(f"{name}: missing: it has {', '.join(record.utterances)}. Leave it out.")
     utterance = record.utterances[role]
     if utterance.language not in corpus.languages or utterance.language not in LANGUAGES:
       raise RecordError(
-        f"{name}: unknown language {utterance.language!r}: corpus {corpus.name!r} holds "
+        f"{name}: unknown language {utterance.language!r}: corpus {corpus.name!r} has "
         f"{', '.join(corpus.languages)}. Correct it, or add the language to the corpus."
       )
     if not utterance.text.strip() and not _is_translated(record, role):
-      raise RecordError(f"{name}: empty text. Write what is said, or leave it out.")
+      raise RecordError(f"{name}: empty text. Write the transcript, or leave it out.")
     if utterance.wave_S is not None:
       waveform.check(utterance.wave_S, utterance.rate_hz, name, waveform.LONGEST_S)
 
 
 def _is_translated(record: Record, role: str) -> bool:
-  """Returns whether this role is a recording, and another one says in words what it means."""
+  """Returns whether this role is a recording, and another role has text, its translation."""
   others = (other.text.strip() for name, other in record.utterances.items() if name != role)
   return record.utterances[role].wave_S is not None and any(others)
 
 
 class _Clock:
-  """Adds up where the time of a shard goes."""
+  """Sums the seconds spent on a shard, by kind of work."""
 
   def __init__(self):
     self._spent_s: dict[str, float] = collections.defaultdict(float)
@@ -145,21 +144,21 @@ class _Clock:
     self._spent_s[name] += time.perf_counter() - start_s
 
   def read(self) -> dict[str, float]:
-    """Returns seconds by name; "other": what was charged to none (augmenting, packing, writing)."""
+    """Returns seconds by name; "other" is the rest (augmenting, packing, writing)."""
     all_s = time.perf_counter() - self._start_s
     return {**self._spent_s, "other": all_s - sum(self._spent_s.values())}
 
 
 @functools.lru_cache(maxsize=16)
 def _loaded(tokenizer: TokenizerFile) -> Fitted:
-  """Returns the fitted tokenizer, read once per process."""
+  """Returns the fitted tokenizer, loaded once per process."""
   fitted = tokenizer.settings.load(tokenizer.folder)
-  assert fitted.spec == tokenizer.spec, f"{tokenizer.folder} changed under a running prepare"
+  assert fitted.spec == tokenizer.spec, f"{tokenizer.folder} was changed during prepare"
   return fitted
 
 
 def _records(shard: Shard, quarantined: list, noted: list, clock: _Clock) -> Iterator[Record]:
-  """Yields the sound records of a shard, with their variants in train."""
+  """Yields the valid records of a shard, with their variants in train."""
   variants = shard.corpus.variants if shard.split == "train" else 1
   for record in _served(shard, quarantined, clock):
     try:
@@ -174,7 +173,7 @@ def _records(shard: Shard, quarantined: list, noted: list, clock: _Clock) -> Ite
 
 
 def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
-  """Yields what the corpus gives; after a record it cannot give, it is asked for the next."""
+  """Yields the records of a shard from the corpus; continues after one that raises RecordError."""
   number = shard.start
   while number < shard.stop:
     source = records.read(shard.corpus, shard.split, number, shard.stop)
@@ -182,7 +181,7 @@ def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
       while number < shard.stop:
         with clock.charge("source"):
           record = next(source, None)
-        assert record, f"{shard.corpus.served_by} gave fewer records than were asked for"
+        assert record, f"{shard.corpus.served_by} has fewer records than it counts"
         yield record
         number += 1
     except RecordError as error:
@@ -192,7 +191,7 @@ def _served(shard: Shard, quarantined: list, clock: _Clock) -> Iterator[Record]:
 
 
 def at_working_rate(record: Record) -> Record:
-  """Returns the record with every wave at the rate all parts expect."""
+  """Returns the record with every wave at waveform.RATE_HZ."""
   utterances = dict(record.utterances)
   for role, utterance in utterances.items():
     if utterance.wave_S is not None and utterance.rate_hz != waveform.RATE_HZ:
@@ -202,7 +201,7 @@ def at_working_rate(record: Record) -> Record:
 
 
 def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-  """Yields records that are encoded together: BATCH, or fewer that are BATCH_S long."""
+  """Yields lists of BATCH records, or fewer that have BATCH_S seconds, to encode together."""
   batch, seconds = [], 0.0
   for record in records:
     batch.append(record)
@@ -218,7 +217,7 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _streams(
   together: Sequence[Record], shard: Shard, tokenizers: Sequence[Fitted], clock: _Clock
 ) -> list[dict[tuple[str, str], np.ndarray | RecordError]]:
-  """Returns for each record its ids, or their fault, by role and stream."""
+  """Returns the ids of each record, or their fault, by role and stream."""
   streams = [{} for _ in together]
   for tokenizer in tokenizers:
     name, modality = tokenizer.spec.name, tokenizer.spec.modality
@@ -247,7 +246,7 @@ def _entry(
   tokenizers: Sequence[Fitted],
   encoded: Mapping[tuple[str, str], np.ndarray | RecordError],
 ) -> cache.Entry:
-  """Returns what is written of a record; RecordError where one of its streams has a fault."""
+  """Returns the cache entry of a record; raises RecordError if one of its streams has a fault."""
   utterances = {}
   for role in shard.corpus.roles:
     if role not in record.utterances:
@@ -275,7 +274,7 @@ def _entry(
 def _word_ends(
   utterance: Utterance, streams: Mapping[str, np.ndarray], tokenizers: Sequence[Fitted]
 ) -> dict[str, list[int]]:
-  """Returns where words end in the streams that can be cut there."""
+  """Returns the word ends of the streams that can be cut between words."""
   word_ends = {}
   for tokenizer in tokenizers if utterance.words else ():
     spec, ends = tokenizer.spec, None
@@ -314,7 +313,7 @@ def _entry_utterance(
 
 
 def _counted(entries: Sequence[_Written], shard: Shard) -> dict[str, Any]:
-  """Returns what `cache.sidecar` says of a shard."""
+  """Returns the counts for the sidecar of a shard (`cache.sidecar`)."""
   roles = shard.corpus.roles
   seconds = {role: [entry.seconds.get(role, 0.0) for entry in entries] for role in roles}
   lengths, maxima = {}, {}

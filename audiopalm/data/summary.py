@@ -1,4 +1,4 @@
-"""What `prepare` reports: hours, tokens, packing and speed, by task, and records left out."""
+"""The summary of `prepare`: hours, tokens, packing and speed by task, and records left out."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from audiopalm.data.prepared import Prepared
 from audiopalm.errors import DataError
 from audiopalm.types import CorpusSettings, StreamSpec, Task
 
-MOST_KINDS = 5  # of faults that an error names of one split
+MOST_KINDS = 5  # of faults that an error lists for a split
 
 
 def summarize(
-  prepared: Prepared, done: Sequence[streams.Tokenized], before: Mapping[str, Any]
+  prepared: Prepared, done: Sequence[streams.Tokenized], previous: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Returns the summary, JSON-able.
+  """Returns the summary as JSON values.
 
-  `done` is what was tokenized now; speeds of what was there already are taken from `before`, the
-  last summary, and are None where it has none either. A real-time factor is seconds of audio per
-  second of work of one worker.
+  `done` are the shards tokenized now; the speeds of corpora without any are those of the `previous`
+  summary, None if it has none either. A real-time factor is seconds of audio per second of work of
+  one worker.
   """
   corpora = {prepared.folder(task.corpus).name: task.corpus for task in prepared.tasks}
-  earlier = before.get("real_time_factors", {})
+  earlier = previous.get("real_time_factors", {})
   speeds = {
     folder: _speeds([t for t in done if t.shard.corpus == corpus]) or earlier.get(folder, {})
     for folder, corpus in corpora.items()
@@ -52,12 +52,12 @@ def show(summary: Mapping[str, Any]) -> None:
     rate, factor = tokenizer["rate_hz"], tokenizer["real_time_factor"]
     printer.print(
       f"Tokenizer {name}: {' + '.join(map(str, tokenizer['sizes']))} ids"
-      + (f", {rate:g} a second" if rate else "")
+      + (f", {rate:g} per second" if rate else "")
       + (f", encodes at {factor:.0f}x real time" if factor else "")
     )
   tasks = table.Table(
     title="Training data by task",
-    caption="speed: seconds of speech made and tokenized in a second of one worker",
+    caption="speed: seconds of speech made and tokenized per second of one worker",
     box=box.SIMPLE,
     padding=(0, 1, 0, 0),
   )
@@ -81,7 +81,7 @@ def show(summary: Mapping[str, Any]) -> None:
           f"Longer than a row: {name}, {split}: {counts['dropped']} dropped, {counts['cut']} cut"
         )
       if counts["lacking"]:
-        printer.print(f"Without what the task needs: {name}, {split}: {counts['lacking']} records")
+        printer.print(f"Lacking a stream of the task: {name}, {split}: {counts['lacking']} records")
   for name, corpus in summary["corpora"].items():
     for split, counts in corpus["splits"].items():
       for label, kinds in (("Left out", counts["quarantined"]), ("Kept", counts["noted"])):
@@ -136,9 +136,9 @@ def _kinds(quarantined: Sequence[Mapping[str, str]]) -> dict[str, dict[str, Any]
 
 
 def check_left_out(prepared: Prepared, max_bad: float | None) -> None:
-  """Raises DataError if of any split more than the share `max_bad` was left out; None allows all.
+  """Raises DataError if more than the fraction `max_bad` of a split was left out; None allows all.
 
-  A record counts once, also where only one of its variants was left out.
+  A record counts once, even if only one of its variants was left out.
   """
   if max_bad is None:
     return
@@ -156,8 +156,8 @@ def check_left_out(prepared: Prepared, max_bad: float | None) -> None:
     listed = "\n  ".join(lines)
     raise DataError(
       f"More records were left out than --max-bad allows ({max_bad:.6g} of a split):\n  {listed}\n"
-      "Repair them and delete that folder of the streams, leave them out of the corpus, or allow "
-      "more with --max-bad: what was finished is kept, and is not made again then."
+      "Repair them and delete that folder of the streams, remove them from the corpus, or allow "
+      "more with --max-bad, which reuses what was finished."
     )
 
 

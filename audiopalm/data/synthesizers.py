@@ -1,7 +1,7 @@
-"""Who speaks the corpora that are spoken: settings only. `data_pipelines/speech` makes the sound.
+"""Settings of the synthesizers of spoken corpora; `data_pipelines/speech` makes the sound.
 
-A synthesizer goes by name, "pico" or "espeak", or is a value of `Piper`, of `Program` or of a class
-of the user's, which say which of their voices train and which are held out.
+A synthesizer is named, "pico" or "espeak", or is a value of `Piper`, `Program` or the user's own
+class, which list their training and held-out voices.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ class Voice(Protocol):
   """One voice of a synthesizer."""
 
   def speak(self, text: str) -> Phrase:
-    """Returns `text` spoken: the same bytes for the same text, whatever came before."""
+    """Returns the speech of a text: the same bytes for the same text, whatever the call order."""
     ...
 
 
 class SynthesizerSettings(Protocol):
-  """What a config names as a synthesizer: a frozen dataclass. One of the user's has, beside these,
+  """The settings of a synthesizer, a frozen dataclass. The user's own class also has
   `speaker(language, voice)`, which returns a `Voice`."""
 
   name: str
@@ -52,18 +52,18 @@ class SynthesizerSettings(Protocol):
 
   @property
   def identity(self) -> str:
-    """What fingerprints of corpora hold: the same sound for the same identity."""
+    """The synthesizer's part of a corpus fingerprint: equal identities give equal sound."""
 
   def train_voices(self, language: str) -> tuple[str, ...]:
-    """Returns the voices of a language that training may hear, the canonical voice first."""
+    """Returns the training voices of a language, the canonical voice first."""
 
   def held_out_voices(self, language: str) -> tuple[str, ...]:
-    """Returns those that it never hears."""
+    """Returns the voices of a language that are not in training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-  """A synthesizer that goes by name: whose voices are the first ones above, in its `languages`."""
+  """A synthesizer with a name, whose voices in its `languages` have the names above."""
 
   name: str
   languages: tuple[str, ...]
@@ -77,7 +77,7 @@ class Named:
 
 NAMED: Mapping[str, Named] = types.MappingProxyType(
   {
-    # SVOX Pico: parts of recorded speech. No times of words.
+    # SVOX Pico, a statistical synthesizer: gives no times of words.
     "pico": Named("pico", ("en", "fr", "de", "es", "it")),
     # espeak-ng, a formant synthesizer: gives the times of words and their phonemes.
     "espeak": Named("espeak", ("en", "fr", "de")),
@@ -88,8 +88,8 @@ Voices = tuple[tuple[str, tuple[str, ...]], ...]  # the voices of each language,
 
 
 class Listed:
-  """What `Piper` and `Program` share: the user says which voices there are, in `train` and
-  `held_out`, the canonical voice of a language first: {"en": ("amy", "joe")}."""
+  """The base of `Piper` and `Program`: the user lists the voices in `train` and `held_out`, the
+  canonical voice of a language first: {"en": ("amy", "joe")}."""
 
   name: str
   train: Voices
@@ -135,11 +135,11 @@ class Listed:
 
 @dataclasses.dataclass(frozen=True)
 class Piper(Listed):
-  """Piper, neural voices: FOLDER/VOICE.onnx with VOICE.onnx.json beside it.
+  """Piper's neural voices: FOLDER/VOICE.onnx and VOICE.onnx.json.
 
-  Of a model with several speakers "en_US-vctk-medium#7" is speaker 7. Its noise is left out, so
-  that a text always sounds the same. `digest` is that of the voices' files, which are looked for
-  where it is not given: ConfigError for a folder without one of them.
+  "en_US-vctk-medium#7" is speaker 7 of a model with several speakers. Noise is disabled, so a text
+  always sounds the same. `digest` is that of the voices' files, computed if it is empty; raises
+  ConfigError if a file is missing.
 
       synthesizers.piper("voices", train={"en": ("en_US-amy-medium", "en_US-joe-medium")})
   """
@@ -165,7 +165,7 @@ class Piper(Listed):
           names = ", ".join(sorted(voice.name for voice in folder.glob("*.onnx"))) or "no voice"
           raise ConfigError(
             f"Synthesizer 'piper': {folder} lacks {name}: it has {names}. Copy the voice's two "
-            "files there, or name another."
+            "files there, or name another voice."
           )
         digest.update(f"{name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
@@ -179,11 +179,11 @@ class Piper(Listed):
 
 @dataclasses.dataclass(frozen=True)
 class Program(Listed):
-  """A program of the user's, started for every text: a command line that no shell reads.
+  """The user's own program, a command line that is run for every text, without a shell.
 
-  {text}, {voice} and {language} stand for what changes. It prints a WAV, or writes one to the path
-  that {wav} stands for. The same line must always give the same sound; give another `revision`
-  when what it does has changed.
+  {text}, {voice} and {language} in the line are replaced. The program prints a WAV, or writes one
+  to the path {wav}. The same line must always give the same sound; change `revision` when the
+  program's output has changed.
 
       synthesizers.program("say.sh {voice} {text}", train={"en": ("amy", "joe")})
   """
@@ -198,14 +198,14 @@ class Program(Listed):
     super().__post_init__()
     if "{text}" not in self.line:
       raise ConfigError(
-        f"Synthesizer {self.name!r}: line={self.line!r} must have {{text}} where the text is to "
-        "stand, as in 'PROGRAM --voice {voice} {text}'."
+        f"Synthesizer {self.name!r}: line={self.line!r} must have {{text}} in place of the text, "
+        "as in 'PROGRAM --voice {voice} {text}'."
       )
     several = any(len(voices) > 1 for _, voices in (*self.train, *self.held_out)) or self.held_out
     if several and "{voice}" not in self.line:
       raise ConfigError(
-        f"Synthesizer {self.name!r}: line={self.line!r} must have {{voice}} where the name of a "
-        "voice is to stand: it has several."
+        f"Synthesizer {self.name!r}: line={self.line!r} must have {{voice}} in place of the name "
+        "of a voice, as it has several."
       )
 
   @property
@@ -217,7 +217,7 @@ Choice = Literal["pico", "espeak"] | SynthesizerSettings
 
 
 def named(synthesizer: Choice) -> Named | SynthesizerSettings:
-  """Returns the settings that a name stands for, others as they are; ConfigError for no such."""
+  """Returns the settings of a name, or unchanged settings; raises ConfigError for anything else."""
   if isinstance(synthesizer, str) and synthesizer in NAMED:
     return NAMED[synthesizer]
   lacking = values.lacking(synthesizer, SynthesizerSettings)

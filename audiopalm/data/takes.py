@@ -190,11 +190,11 @@ def _shifted(timed: Sequence[Timed], first: int, stop: int, at_samples: int) -> 
   shift_s = at_samples / waveform.RATE_HZ - low_s
   return [
     dataclasses.replace(
-      one,
-      start_s=min(max(one.start_s, low_s), high_s) + shift_s,
-      end_s=min(max(one.end_s, low_s), high_s) + shift_s,
+      item,
+      start_s=min(max(item.start_s, low_s), high_s) + shift_s,
+      end_s=min(max(item.end_s, low_s), high_s) + shift_s,
     )
-    for one in timed
+    for item in timed
   ]
 
 

@@ -1,4 +1,4 @@
-"""Where the words of an utterance end in its streams, so that a layout may cut between them."""
+"""Word ends in the streams of an utterance, at which layouts may cut."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,29 +10,28 @@ from audiopalm.types import Utterance, Word
 def ends_in_text(
   utterance: Utterance, ids: Sequence[int], encode_text: Callable[[str], Sequence[int]]
 ) -> list[int] | None:
-  """Returns for each word how many of the text's ids come before its end, the last one all of them.
+  """Returns for each word the number of ids before its end; the last word ends with the text.
 
-  None where the words are not in the text, in their order. A text can be cut behind a word if what
-  comes before it has the same ids alone; a word behind which it cannot be has the end of the one
-  before, so that its ids go with those of the next.
+  Returns None if the words are not in the text, in this order. A text can be cut after a word if
+  the text up to there has the same ids on its own; a word after which it cannot be cut has the end
+  of the previous word, so that its ids belong to the next.
   """
   cuts = cuts_in_text(utterance)
   if cuts is None:
     return None
   ids, ends, last = list(ids), [], 0
   for cut in cuts[:-1]:
-    begun = list(encode_text(utterance.text[:cut]))
-    if begun == ids[: len(begun)]:
-      last = max(last, len(begun))
+    prefix = list(encode_text(utterance.text[:cut]))
+    if prefix == ids[: len(prefix)]:
+      last = max(last, len(prefix))
     ends.append(last)
   return [*ends, len(ids)]
 
 
 def ends_in_frames(words: Sequence[Word], frames: int, rate_hz: float) -> list[int]:
-  """Returns for each word how many frames come before its end, the last one all of them.
+  """Returns for each word the number of frames before its end; the last word has all the rest.
 
-  A pause between two words is cut in the middle; what lies before the first word and behind the
-  last one is theirs.
+  A pause between two words is cut in the middle; frames before the first word belong to it.
   """
   between_s = [
     (word.end_s + following.start_s) / 2
@@ -43,11 +42,11 @@ def ends_in_frames(words: Sequence[Word], frames: int, rate_hz: float) -> list[i
 
 
 def cuts_in_text(utterance: Utterance) -> list[int] | None:
-  """Returns the place in the text behind each word, with the punctuation up to the next space; None
-  where the words are not in the text, in their order."""
+  """Returns the character index after each word, and after its punctuation up to the next space;
+  None if the words are not in the text, in this order."""
   text, words = utterance.text, [word.text for word in utterance.words]
   lower = text.lower()
-  if len(lower) == len(text):  # there are letters whose small form is longer
+  if len(lower) == len(text):  # some letters have a longer lowercase form
     text, words = lower, [word.lower() for word in words]
   starts, place = [], 0
   for word in words:

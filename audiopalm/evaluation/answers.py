@@ -1,4 +1,4 @@
-"""What an evaluation saves of every example: enough to compute scores without the model."""
+"""The saved outputs of each evaluated example, from which all scores are computed."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from audiopalm.types import Modality
 # The system under test, and the baselines it is compared with.
 MODEL = "model"
 UNTRAINED, NEAREST_COPY, UNITS_CEILING = "untrained", "nearest_copy", "units_ceiling"
-SYSTEMS = (MODEL, UNTRAINED, NEAREST_COPY, UNITS_CEILING)  # as scores name them, in order
+SYSTEMS = (MODEL, UNTRAINED, NEAREST_COPY, UNITS_CEILING)  # in the order of the scores
 
 Measure = Literal["words", "translation"]
 AGAIN = "Run `audiopalm evaluate` again."
@@ -23,14 +23,14 @@ AGAIN = "Run `audiopalm evaluate` again."
 class Output:
   """One output of one example: the reference and what the system produced.
 
-  `measure` says how the two texts compare: "words" where there is one right wording (WER, CER),
-  "translation" where there are many (BLEU, chrF). For speech `hypothesis` is the run's own
-  transcript of the written WAV at `wave` (None where no task of it transcribes this language),
-  `independent` that of another recognizer whose rule is `heard_by` (None where none was asked),
-  `mcd` the mel-cepstral distance in dB to the reference recording, and `fault` or
-  `independent_fault` why a wave could not be read back or transcribed: the transcript then is
-  empty. `measured` are readings of meters by score, None where one shows nothing, `measured_by` its
-  rule. `language` is that of both texts, `voice` that of the speech.
+  `measure` selects the metrics: "words" if one wording is correct (WER, CER), "translation" if
+  several are (BLEU, chrF). For speech, `wave` is the path of the WAV, `hypothesis` the run's own
+  transcript of it (None if no task of the run transcribes the language), `independent` the
+  transcript of another recognizer with the rule `heard_by` (None without one), and `mcd` the
+  mel-cepstral distance in dB to the reference recording. `fault` and `independent_fault` are why a
+  WAV could not be read or transcribed; that transcript is then empty. `measured` has the values of
+  meters by score (None if one gave none), `measured_by` their rules. `language` is the language of
+  both texts, `voice` the speaker of the speech.
   """
 
   stream: str
@@ -56,14 +56,14 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-  """One example of one task by one system: one line of JSON.
+  """The outputs of one system for one example of one task: one line of JSON.
 
-  `language` is "en", or "en-fr" where the language changes; `voice` the speaker of the input, or of
-  a spoken output where the input is text. `complete` is False where the output was cut before its
-  stop. `new_words` is True for an example with words that its task was never trained on
-  (`Task.unseen_words`), `zero_shot` for one of languages that its task was never trained on
-  (`Task.unseen_pairs`). `left_out` is True for an example longer than a row: it was not asked, and
-  is counted but not scored. `decoding` says how the outputs were decoded, None where they were not.
+  `language` is "en", or "en-fr" if the output has another language than the input; `voice` is the
+  speaker of the input, or of a speech output if the input is text. `complete` is False if decoding
+  ended before the stop token. `new_words` is True for an example with words that the task was not
+  trained on (`Task.unseen_words`), `zero_shot` for one of languages that it was not trained on
+  (`Task.unseen_pairs`). `left_out` is True for an example longer than a row, which is counted but
+  not scored. `decoding` describes the decoding method, None if nothing was decoded.
   """
 
   system: str
@@ -82,7 +82,7 @@ class Answer:
 
 
 def write(path: Path, answers: Iterable[Answer]) -> None:
-  """Writes answers as JSONL; the file is replaced at once and never half written."""
+  """Writes answers as JSONL; the file is replaced atomically."""
   lines = []
   for answer in answers:
     values = dataclasses.asdict(answer)
@@ -91,7 +91,7 @@ def write(path: Path, answers: Iterable[Answer]) -> None:
 
 
 def read(path: Path) -> tuple[Answer, ...]:
-  """Returns the answers that `write` wrote; DataError naming the line for anything else."""
+  """Returns the answers that `write` wrote; raises DataError, with the line, for other content."""
   answers = []
   for number, values in json_lines.read(path, again=AGAIN):
     try:
@@ -103,16 +103,16 @@ def read(path: Path) -> tuple[Answer, ...]:
         f"{path}, line {number}: expected the outputs of an evaluation, but it cannot be read "
         f"({error}). {AGAIN}"
       ) from error
-  if not answers:  # none is written without a line
+  if not answers:  # evaluations write no empty file
     raise DataError(f"{path}: expected the outputs of an evaluation, but it is empty. {AGAIN}")
   return tuple(answers)
 
 
 def _output(values: dict[str, Any], pair: str) -> Output:
-  """Returns an output, also of older versions, which wrote no language and another recognizer's
-  transcript as `hypothesis`."""
+  """Returns an `Output` from JSON, also from that of older versions, which wrote no language, and
+  another recognizer's transcript as `hypothesis`."""
   if values.get("language") is None:
-    # They knew no subtags: the pair "en-zh" is translated from its first to its last.
+    # Older versions had no subtags: "en-zh" is the pair from "en" to "zh".
     values["language"] = pair.split("-")[0 if values["measure"] == "words" else -1]
   if values.get("heard_by") is not None and "independent" not in values:
     moved = {"independent": values["hypothesis"], "independent_fault": values.get("fault")}

@@ -1,12 +1,12 @@
-"""Baselines for the scores, on examples of the same trials.
+"""Baselines, scored on examples of the same trials as the model.
 
-    untrained       the model before its first step: what the metrics give without any training
+    untrained       the model at initialization: the scores without any training
     nearest_copy    the target of the training example whose input has the smallest edit distance:
-                    what memorizing gives
-    units_ceiling   the reference recordings through units and back: the ceiling for speech out
+                    the scores of memorization
+    units_ceiling   reference recordings encoded as units and decoded: the best speech output can be
 
-Copies are scored by the known text of the copied target, also where it is speech: the kindest
-transcript there is.
+A copy is scored by the text of the copied target, even if that is speech, as if a recognizer had
+transcribed it without errors.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ from audiopalm.inference.trained import Trained
 from audiopalm.metrics import text
 from audiopalm.types import Side
 
-CEILING_EXAMPLES = 100  # per language: sound is slow to make, and the mean hardly moves
-UNTRAINED_EXAMPLES = 16  # per language: a model that knows nothing never stops
-SEARCHED = 20_000  # training examples a copy is looked for in, evenly spread over the split
-_SURROGATES = 0xD800, 0x800  # code points that are no characters
+CEILING_EXAMPLES = 100  # per language: synthesis is slow, and more examples hardly move the mean
+UNTRAINED_EXAMPLES = 16  # per language: an untrained model always decodes to the maximum length
+SEARCHED = 20_000  # most training examples searched for a copy, spread evenly over the split
+_SURROGATES = 0xD800, 0x800  # the first of the surrogate code points and their count
 
 
 def answer(
   listening: Listening, seen: Sequence[Trial], search: Sampling | Beams, say: Callable[[str], None]
 ) -> Iterator[list[Answer]]:
-  """Yields the answers of every baseline to every trial of `seen` that it answers."""
+  """Yields the answers of each baseline to each trial; trials without speech have no ceiling."""
   trained = listening.trained
   fresh = _untrained(trained)
   for trial in seen:
@@ -76,31 +76,31 @@ def _few(trial: Trial, count: int) -> Trial:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pool:
-  """Inputs of training examples as strings, in which an edit of a character is one of a unit or a
-  word: an id by its number, a word by its place in `words`.
+  """Inputs of training examples as strings for edit distances: a character encodes one unit id, or
+  the index in `words` of one word.
 
-  Where no spaces separate words a word is a character.
+  In languages without spaces between words, a word is a character.
   """
 
   kind: TaskKind
   side: Side
-  numbers_N: np.ndarray  # of the entries
+  numbers_N: np.ndarray  # indices of the entries
   inputs: list[str] = dataclasses.field(default_factory=list)
   words: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def string(self, entry: Entry) -> str:
-    """Returns the input of an entry as a string."""
+    """Returns the encoded input of an entry."""
     role, stream = self.side
     utterance = entry.utterances[role]
     if self.kind.modalities[stream] == "text":
       words = text.words(utterance.text, utterance.language)
       return _string(self.words.setdefault(word, len(self.words)) for word in words)
     ids = utterance.streams[stream]
-    return _string((ids if ids.ndim == 1 else ids[:, 0]).tolist())  # of codes, the coarsest
+    return _string((ids if ids.ndim == 1 else ids[:, 0]).tolist())  # the first codebook
 
 
 class Copier:
-  """Answers by `nearest_copy`. Trials share pools, by corpus and side, and searches in them."""
+  """The baseline `nearest_copy`. Trials with the same corpus and input share pools and searches."""
 
   def __init__(self, trained: Trained):
     self._prepared = trained.prepared
@@ -108,8 +108,8 @@ class Copier:
     self._nearest: dict[Hashable, np.ndarray] = {}
 
   def answer(self, trial: Trial, heard: bool) -> list[Answer]:
-    """Returns the answers to a trial; `heard` says whether a recognizer's transcripts of speech are
-    scored too."""
+    """Returns the answers to a trial. If `heard`, the copied text is also the independent
+    transcript of speech outputs."""
     task = trial.task
     entries = self._prepared.entries(task, "train")
     pooled = (task.corpus, task.inputs[0], task.unseen_words)
@@ -163,9 +163,9 @@ def _copied(kind: TaskKind, asked: Entry, copy: Entry, heard: bool) -> tuple[Out
 
 
 def nearest(queries: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
-  """Returns for each query the number of the nearest candidate by edits, the first of equals."""
+  """Returns, for each query, the index of the candidate with the smallest edit distance."""
   numbers: list[int] = []
-  for start in range(0, len(queries), 64):  # in batches, which bound the memory
+  for start in range(0, len(queries), 64):  # batches bound the memory
     distances = process.cdist(
       queries[start : start + 64], candidates, scorer=Levenshtein.distance, workers=-1
     )
@@ -179,7 +179,7 @@ def _string(numbers: Iterable[int]) -> str:
 
 
 def _ceiling(listening: Listening, trial: Trial, heard: dict[Hashable, Output]) -> list[Answer]:
-  """Returns the answers of `units_ceiling`. `heard` keeps recordings that several tasks speak."""
+  """Returns the answers of `units_ceiling`. `heard` caches outputs that several tasks share."""
   task, spoken = trial.task, trial.kind.spoken
   keys = {
     question.entry.id: [(task.corpus, trial.split, question.entry.id, *side) for side in spoken]

@@ -1,4 +1,4 @@
-"""Recordings of a run's voices for an independent recognizer: chosen, made, heard."""
+"""Transcribes recordings of each voice, as recorded and through units, by another recognizer."""
 
 import collections
 import dataclasses
@@ -20,13 +20,13 @@ from audiopalm.evaluation.speech import Listening
 from audiopalm.evaluation.suites import TaskKind
 from audiopalm.types import Task
 
-# Recordings whose sound lies on the disk together, and between two progress messages.
+# Recordings whose WAVs are on disk at the same time; a progress message follows each batch.
 RECORDINGS_PER_BATCH = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-  """A record's recording: its number in the split's entries, and the role that is spoken."""
+  """A recording of one role of a record, whose index in the entries of the split is `number`."""
 
   task: Task
   split: str
@@ -40,10 +40,10 @@ class Recording:
 def choose(
   prepared: Prepared, kinds: Sequence[TaskKind], recognizer: Listener, count: int | None
 ) -> list[Recording]:
-  """Returns `count` recordings (None: all) of every voice that is heard or spoken in the tasks.
+  """Returns `count` recordings (None: all) of each voice in the speech sides of the tasks.
 
-  From the test split and, of voices that are not in it, from held-out voices; in the languages that
-  the recognizer knows. ConfigError where it knows none of them.
+  They are of the test split and, for voices absent from it, of the held-out voices, in languages
+  that the recognizer supports. Raises ConfigError if it supports none of the tasks' languages.
   """
   chosen: list[Recording] = []
   unknown, seen = set(), set()
@@ -59,7 +59,7 @@ def choose(
         if not recognizer.hears(utterance.language):
           unknown.add(utterance.language)
         elif split == scoring.SEEN or (utterance.language, utterance.speaker) not in seen:
-          # Targets of held-out voices are in a voice that is heard in training.
+          # Targets of the held-out split are in voices of the training split.
           recordings.append(
             Recording(task, split, role, streams, number, utterance.language, utterance.speaker)
           )
@@ -68,8 +68,8 @@ def choose(
       chosen += recordings
   if unknown and not chosen:
     raise ConfigError(
-      "--recordings are to be heard, but the tasks asked have none in languages that --asr knows: "
-      f"they speak {', '.join(sorted(unknown))}. Name other tasks (--tasks), or --recordings 0."
+      "--recordings needs recordings in a language that --asr supports, but the tasks have only "
+      f"{', '.join(sorted(unknown))}. Choose other tasks (--tasks), or set --recordings 0."
     )
   if count is None:
     return chosen
@@ -78,14 +78,14 @@ def choose(
 
 
 def hear(listening: Listening, chosen: Sequence[Recording], say: Callable[[str], None]) -> None:
-  """Writes the answers of recordings as they are and through units, heard by the recognizer.
+  """Transcribes recordings, as recorded and through units, and writes the answers.
 
-  What was heard before, also by an evaluation that was killed, is taken from `listening.cache`.
+  Transcripts in `listening.cache`, also those of an interrupted evaluation, are reused.
   """
   assert listening.recognizer is not None
   by_file: dict[tuple[str, str, str], list[Answer]] = {}
   done = 0
-  seconds = collections.deque[float](maxlen=8)  # of the last batches: what is cached takes no time
+  seconds = collections.deque[float](maxlen=8)  # per recording, of recent batches (cached: ~0 s)
   for start in range(0, len(chosen), RECORDINGS_PER_BATCH):
     started_s = time.perf_counter()
     for answer in _heard(listening, chosen[start : start + RECORDINGS_PER_BATCH]):
@@ -93,23 +93,23 @@ def hear(listening: Listening, chosen: Sequence[Recording], say: Callable[[str],
     batch_size = min(RECORDINGS_PER_BATCH, len(chosen) - start)
     done += batch_size
     seconds.append((time.perf_counter() - started_s) / batch_size)
-    each_s = sum(seconds) / len(seconds)
-    left_min = each_s * (len(chosen) - done) / 60
+    recording_s = sum(seconds) / len(seconds)
+    left_min = recording_s * (len(chosen) - done) / 60
     say(
-      f"recordings, as they are and through units: {done} of {len(chosen)}, {each_s:.1f} s each, "
-      f"{left_min:.0f} min left"
+      f"recordings, as recorded and through units: {done} of {len(chosen)}, "
+      f"{recording_s:.1f} s each, {left_min:.0f} min left"
     )
   folder = listening.folder / saved.RECORDINGS
   for path in folder.glob("*.jsonl"):
     outputs = answers.read(path)[0].outputs
     if any(output.heard_by != listening.recognizer.rule for output in outputs):
-      path.unlink()  # by another recognizer: one voice is not scored by two
+      path.unlink()  # from another recognizer, which is not comparable
   for (system, split, name), written in by_file.items():
     answers.write(folder / f"{system}-{split}-{name}.jsonl", written)
 
 
 def _spoken(kinds: Sequence[TaskKind]) -> list[tuple[Task, str, tuple[str, ...]]]:
-  """Returns, for each corpus and role, a task that reads its entries, the role and its streams."""
+  """Returns a (task, role, speech streams) for each corpus and role of the tasks."""
   spoken: dict[tuple[Corpus, str], tuple[Task, dict[str, None]]] = {}
   for kind in kinds:
     for role, stream in kind.task.sides:
@@ -120,7 +120,7 @@ def _spoken(kinds: Sequence[TaskKind]) -> list[tuple[Task, str, tuple[str, ...]]
 
 
 def _heard(listening: Listening, chosen: Sequence[Recording]) -> list[Answer]:
-  """Returns an answer for each recording as it is, and one through each of its streams."""
+  """Returns an answer for each recording, and one for its resynthesis from each stream."""
   assert listening.recognizer is not None
   prepared = listening.trained.prepared
   with tempfile.TemporaryDirectory() as folder:

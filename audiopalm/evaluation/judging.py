@@ -1,4 +1,4 @@
-"""How likely a model finds both sides of pairs, under a task without inputs."""
+"""Log-likelihoods of both sides of pairs, under a task without inputs."""
 
 import dataclasses
 import functools
@@ -31,20 +31,20 @@ class PairFile:
 def read(
   trained: Trained, paths: Sequence[str | os.PathLike], task_name: str | None
 ) -> list[PairFile]:
-  """Returns the pairs of each manifest with the task named, None for the first that fits it.
+  """Returns the pairs of each manifest with the task to judge them by.
 
-  ConfigError for two files of one name, and for a task that is given anything or predicts several
-  streams.
+  That is the task called `task_name`, or the first that fits the manifest if None. Raises
+  ConfigError for two files of the same name, and for a task with inputs or several outputs.
   """
   names = [Path(path).stem for path in paths]
   doubles = [name for name in names if names.count(name) > 1]
   if doubles:
-    raise ConfigError(f"Two files of pairs are called {doubles[0]!r}. Rename one.")
+    raise ConfigError(f"Two files of pairs have the name {doubles[0]!r}. Rename one.")
   named = None if task_name is None else prompting.find_task(trained, task_name)
   if named is not None and not _judges(named):
     raise ConfigError(
-      f"Pairs are judged by a task without inputs and with one output, but {named.name!r} goes "
-      f"from {suites.streams(named.inputs)} to {suites.streams(named.outputs)}. Such tasks of this "
+      f"Pairs are judged by a task without inputs and with one output, but {named.name!r} maps "
+      f"{suites.streams(named.inputs)} to {suites.streams(named.outputs)}. Such tasks of this "
       f"run: {_known(trained)}."
     )
   files = []
@@ -57,7 +57,7 @@ def read(
 def judge(
   trained: Trained, files: Sequence[PairFile], executor: Local, say: Callable[[str], None]
 ) -> dict[str, list[Judged]]:
-  """Returns the likelihoods of the pairs of each file by its name."""
+  """Returns {file name without its ending: judged pairs}."""
   judged = {}
   for file in files:
     say(f"{file.path.stem} by {file.task.name}: {len(file.pairs)} pairs")
@@ -67,7 +67,7 @@ def judge(
 
 def _find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
   """Returns the first task that can judge the pairs of a manifest: without inputs, with one output
-  of their modality, over a corpus of their languages; ConfigError without one."""
+  of their modality, and a corpus of their languages. Raises ConfigError if there is none."""
   modality = pairs.modality(asked)
   languages = {pair.language for pair in asked}
   for task in trained.experiment.tasks:
@@ -80,15 +80,15 @@ def _find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
   raise ConfigError(
     f"{path} holds {'recordings' if modality == 'speech' else 'texts'} in "
     f"{', '.join(sorted(languages))}, and no task of this run without inputs and with one output "
-    f"can judge them. Such tasks: {_known(trained)}. Leave the file out, or train such a task."
+    f"can judge them. Such tasks: {_known(trained)}. Omit the file, or train such a task."
   )
 
 
 def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
-  """Returns the likelihoods of pairs, in their order; paths of audio are relative to the file.
+  """Returns the judged pairs of a file, in order; audio paths are relative to the file.
 
-  A side is the output of the task, its stop included, after a tag of its language. ConfigError for
-  an unknown language.
+  A side is scored as the output of the task, including the stop token, after the tag of its
+  language.
   """
   task = file.task
   ((role, stream),) = task.outputs
@@ -99,7 +99,7 @@ def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
   starts = range(0, len(file.pairs), PAIRS_PER_JOB)
   jobs = [file.pairs[start : start + PAIRS_PER_JOB] for start in starts]
   encoded = [ids for job in executor.map(encode, jobs) for ids in job]
-  # Grids of the same ids are asked once: their sums would differ in the last bits, and not tie.
+  # Equal grids are scored once: rounding could differ between two copies and break a tie.
   asked, keys = {}, []
   for pair, sides in zip(file.pairs, encoded, strict=True):
     grids = [

@@ -1,7 +1,7 @@
-"""Recordings on which speech tokenizers are compared, and what is said in them when.
+"""Recordings with labeled time spans, on which speech tokenizers are compared.
 
 phones      the column `phones` of a manifest           words      the column `words`
-recordings  each says one word, its text                items      an item file of libri-light:
+recordings  the text of recordings of one word each     items      an item file of libri-light:
                                         #file onset offset #phone prev-phone next-phone speaker
 """
 
@@ -33,7 +33,7 @@ EXPECTED = {
 
 @dataclasses.dataclass(frozen=True)
 class LabeledSpan:
-  """A labeled stretch of a recording, and what it lies between where that is to be the same."""
+  """A labeled span of a recording. ABX compares spans of the same `context`: neighboring phones."""
 
   recording: int
   label: str
@@ -45,9 +45,9 @@ class LabeledSpan:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-  """Recordings by name, what is said in them, and what was left out.
+  """Recordings, their labeled spans, and the `faults` of recordings that were skipped.
 
-  `labels` are the kind of `spans`, None without any; `tokens` are the spans that ABX tells apart.
+  `labels` is the kind of `spans`, None if there are none; `tokens` are the spans that ABX compares.
   """
 
   names: tuple[str, ...]
@@ -59,12 +59,12 @@ class Sample:
 
   @property
   def seconds(self) -> float:
-    return sum(len(each.wave_S) / each.rate_hz for each in self.utterances)
+    return sum(len(utterance.wave_S) / utterance.rate_hz for utterance in self.utterances)
 
   @property
   def speakers(self) -> list[str]:
     """The speakers whose names are known, sorted."""
-    return sorted({each.speaker for each in self.utterances} - {"", SOMEBODY})
+    return sorted({utterance.speaker for utterance in self.utterances} - {"", SOMEBODY})
 
 
 def read(
@@ -78,10 +78,11 @@ def read(
   any_context: bool = False,
   advance: Callable[[float], None] = lambda share: None,
 ) -> Sample:
-  """Returns at most `most` recordings of a split, drawn by the seed, with their labels.
+  """Returns at most `most` recordings of a split, drawn at random by `seed`, with their labels.
 
-  `labels` None takes the first of `KINDS` that there are. With `items`, recordings are those that
-  the file names. DataError without recordings, and where labels that were asked for are missing.
+  If `labels` is None, the first of `KINDS` that the recordings have is used. With `items`, only
+  recordings that the item file names are drawn. Raises DataError if no recording can be used, or
+  if the recordings lack `labels`.
   """
   asked = _items(items) if items else {}
   places = [
@@ -113,14 +114,14 @@ def read(
     advance(max(len(names) / most, (done + 1) / len(order)))
   if not names:
     raise DataError(
-      f"Expected recordings of at least {waveform.SHORTEST_S * 1_000:.0f} ms, none of the "
-      f"{len(order)} of the split {split!r} can be used. The first: {(faults or ['text alone'])[0]}"
+      f"Expected recordings of at least {waveform.SHORTEST_S * 1_000:.0f} ms, but none of the "
+      f"{len(order)} of the split {split!r} can be used. The first: {(faults or ['text only'])[0]}"
     )
   kind = labels or next((kind for kind in KINDS if _has(kind, utterances)), None)
   if labels and not _has(labels, utterances):
     raise DataError(
-      f"--labels {labels} expects {EXPECTED[labels]}, which none of the {len(names)} recordings "
-      "have. Add it, or leave --labels out to compare without."
+      f"--labels {labels} expects {EXPECTED[labels]}, which the {len(names)} recordings lack. Add "
+      "them, or omit --labels to compare without."
     )
   spans = tuple(_spans(kind, utterances, any_context)) if kind else ()
   tokens = spans
@@ -134,22 +135,25 @@ def read(
 
 
 def frames(span: LabeledSpan, rate_hz: float, count: int) -> slice:
-  """Returns which of `count` frames have their center in a span."""
+  """Returns the slice of the frames, `count` in all, that have their center in the span."""
   first = math.ceil(round(span.start_s * rate_hz - 0.5, 6))
   last = math.floor(round(span.end_s * rate_hz - 0.5, 6))
   return slice(max(first, 0), max(min(last + 1, count), 0))
 
 
 def _spoken(utterances: Iterable[Utterance]) -> Utterance | None:
-  """Returns the first utterance with a wave; RecordError where it is too short."""
+  """Returns the first utterance with a wave, None if there is none.
+
+  Raises RecordError if it is too short.
+  """
   for utterance in utterances:
     if utterance.wave_S is None:
       continue
     seconds = len(utterance.wave_S) / utterance.rate_hz
     if seconds < waveform.SHORTEST_S:
       raise RecordError(
-        f"{seconds * 1_000:.0f} ms of {utterance.speaker!r} are too short, expected at least "
-        f"{waveform.SHORTEST_S * 1_000:.0f} ms. Leave the recording out."
+        f"A recording of {utterance.speaker!r} has {seconds * 1_000:.0f} ms, expected at least "
+        f"{waveform.SHORTEST_S * 1_000:.0f} ms. Remove the recording."
       )
     return utterance
   return None
@@ -158,7 +162,7 @@ def _spoken(utterances: Iterable[Utterance]) -> Utterance | None:
 def _numbers(
   corpus: CorpusSettings, split: str, asked: Mapping[str, Sequence[LabeledSpan]]
 ) -> Iterator[int]:
-  """Yields the numbers of records, of those that an item file names if there is one."""
+  """Yields the indices of records, of only those in the item file if `asked` has any."""
   for number in range(records.count(corpus, split)):
     file = _file_of(corpus, split, number) if asked else None
     if not asked or (file is not None and Path(file).stem in asked):
@@ -166,7 +170,7 @@ def _numbers(
 
 
 def _file_of(corpus: CorpusSettings, split: str, number: int) -> str | None:
-  """Returns the audio file of a record that a manifest lists, None for another."""
+  """Returns the audio file of a record of a manifest, None for other corpora."""
   if not isinstance(corpus, manifests.Manifest):
     return None
   return manifests.records(corpus, split)[number][0].audio
@@ -174,8 +178,8 @@ def _file_of(corpus: CorpusSettings, split: str, number: int) -> str | None:
 
 def _has(kind: Labels, utterances: Sequence[Utterance]) -> bool:
   if kind == "recordings":
-    return all(len(each.text.split()) == 1 for each in utterances)
-  return any(getattr(each, kind) for each in utterances)
+    return all(len(utterance.text.split()) == 1 for utterance in utterances)
+  return any(getattr(utterance, kind) for utterance in utterances)
 
 
 def _spans(
@@ -184,37 +188,37 @@ def _spans(
   for number, utterance in enumerate(utterances):
     if kind == "recordings":
       seconds = len(utterance.wave_S) / utterance.rate_hz
-      said: Sequence[Word] = (Word(utterance.text, 0.0, seconds),)
+      words: Sequence[Word] = (Word(utterance.text, 0.0, seconds),)
     else:
-      said = getattr(utterance, kind)
-    labels = [word.text.lower() if kind != "phones" else word.text for word in said]
-    for place, word in enumerate(said):
-      before, after = ("", *labels)[place], (*labels, "")[place + 1]
-      context = "" if any_context or kind != "phones" else f"{before} {after}"
+      words = getattr(utterance, kind)
+    labels = [word.text.lower() if kind != "phones" else word.text for word in words]
+    for place, word in enumerate(words):
+      previous, following = ("", *labels)[place], (*labels, "")[place + 1]
+      context = "" if any_context or kind != "phones" else f"{previous} {following}"
       yield LabeledSpan(number, labels[place], word.start_s, word.end_s, utterance.speaker, context)
 
 
 def _items(path: Path) -> dict[str, list[LabeledSpan]]:
-  """Returns the spans of an item file by the name of their recording."""
+  """Returns {recording: spans} of an item file; raises DataError for another format."""
   try:
     lines = path.read_text(encoding="utf-8").splitlines()
   except (OSError, UnicodeDecodeError) as error:
-    raise DataError(f"--items {path} cannot be read: {error}. Give an item file.") from error
+    raise DataError(f"--items {path} cannot be read: {error}. Name an item file.") from error
   spans = collections.defaultdict(list)
   for number, line in enumerate(lines[1:], 2):
     cells = line.split()
     try:
-      file, start, end, phone, before, after, speaker = cells
-      span = LabeledSpan(0, phone, float(start), float(end), speaker, f"{before} {after}")
+      file, start, end, phone, previous, following, speaker = cells
+      span = LabeledSpan(0, phone, float(start), float(end), speaker, f"{previous} {following}")
     except ValueError as error:
       raise DataError(
         f"{path}, line {number}: expected {' '.join(ITEM_COLUMNS)}, separated by spaces, with "
-        f"times in seconds, got {line!r}. Copy the file again."
+        f"times in seconds, got {line!r}. Correct the line."
       ) from error
     spans[file].append(span)
   if not spans or lines[0].split() != list(ITEM_COLUMNS):
     raise DataError(
       f"{path}: expected the header {' '.join(ITEM_COLUMNS)} and lines below it, got "
-      f"{(lines or [''])[0][:80]!r}. Give an item file as of libri-light."
+      f"{(lines or [''])[0][:80]!r}. Name an item file in the format of libri-light."
     )
   return spans

@@ -1,4 +1,4 @@
-"""How likely the model finds the right answers: sums per example, from packed rows."""
+"""Log-likelihood sums of the reference answer of each example, computed in packed rows."""
 
 import functools
 from collections.abc import Sequence
@@ -20,26 +20,26 @@ from audiopalm.types import Grid
 def of_examples(trained: Trained, grids: Sequence[Grid]) -> list[dict[str, Sums]]:
   """Returns {modality: Sums} of the predicted cells of each grid, in the order of the grids.
 
-  Every cell is predicted from the right ones before it. Grids share batch rows as in training,
-  which changes no value. Each is {} where the objective has no likelihoods.
+  Every cell is predicted from the reference cells before it. Grids are packed into batch rows as in
+  training, which does not change their sums. All are {} if the objective has no likelihoods.
   """
   if not grids:
     return []
   data, machine = trained.experiment.data, trained.machine
   offsets_R, order_N = rows.pack(np.array([len(grid) for grid in grids]), data.row_length)
   packed_rows = [order_N[start:stop] for start, stop in zip(offsets_R, offsets_R[1:], strict=False)]
-  # As many batch rows as a micro-batch of training, which is known to fit the device.
+  # A batch has as many rows as a micro-batch of training, which is known to fit the device.
   mesh = sharding.mesh(machine)
-  rows_each = data.batch_rows // sharding.batch_ways(mesh)
-  each = data.batch_rows // machine.accumulation(rows_each, data.row_length)
+  device_rows = data.batch_rows // sharding.batch_ways(mesh)
+  count = data.batch_rows // machine.accumulation(device_rows, data.row_length)
   # A power of two, so that tasks share the compiled program.
   segments = 1 << (max(map(len, packed_rows)) - 1).bit_length()
   sums: dict[int, dict[str, Sums]] = {}
-  for start in range(0, len(packed_rows), each):
-    batch_rows = packed_rows[start : start + each]
-    held = [[grids[number] for number in row] for row in batch_rows]
-    held += [[]] * (each - len(batch_rows))
-    batch = packed.assemble(held, [0] * each, data.row_length, trained.prepared.space.columns)
+  for start in range(0, len(packed_rows), count):
+    batch_rows = packed_rows[start : start + count]
+    by_row = [[grids[number] for number in row] for row in batch_rows]
+    by_row += [[]] * (count - len(batch_rows))
+    batch = packed.assemble(by_row, [0] * count, data.row_length, trained.prepared.space.columns)
     with jax.set_mesh(mesh):
       scores = _score(
         trained.experiment.objective,

@@ -1,10 +1,10 @@
-"""Listeners: whoever judges a written WAV, beside the run itself. Needs no jax.
+"""Listeners: recognizers and meters of written WAVs, beside the run's own ASR. Needs no jax.
 
-    asr          the words that are said
-    mos          how good people would find it, 1 to 5, as a model predicts
-    similarity   how alike its voice is to that of a reference recording: at most 1
+    asr          a transcript
+    mos          the predicted mean opinion score, 1 to 5
+    similarity   the similarity of its voice to that of a reference recording, at most 1
 
-A listener is a frozen value that worker processes take along, so `hear` is a unit of work for
+A listener is a frozen value that is pickled to worker processes, so `hear` is a unit of work for
 `data.executors`.
 """
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 Score = Literal["asr", "mos", "similarity"]
 WAV, LANGUAGE, REFERENCE = "{wav}", "{language}", "{reference}"
-# What a command line may hold for each score; all but the language it must.
+# The placeholders of a command line by score; all but {language} are required.
 PLACES = {"asr": (WAV, LANGUAGE), "mos": (WAV,), "similarity": (WAV, REFERENCE)}
-VOICE_RECORDINGS = 8  # of every voice: enough to see which voices a recognizer cannot follow
+VOICE_RECORDINGS = 8  # per voice: enough to find the voices that a recognizer misunderstands
 CACHE_FILE = "transcripts.jsonl"
-CACHE_ADVICE = "Remove the file: recordings are then heard again."
+CACHE_ADVICE = "Remove the file: the recordings are then transcribed again."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WavFile:
-  """A WAV, the language spoken in it, and as FLAC the recording it is compared with, if any."""
+  """A WAV file, its language, and the FLAC bytes of its reference recording, None without one."""
 
   path: Path
   language: str
@@ -53,9 +53,10 @@ class WavFile:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-  """What a listener says of a WAV: a transcript or a number (None: nothing to measure).
+  """The transcript or number that a listener returns for a WAV (None: nothing to measure).
 
-  `fault` says why it failed: the transcript then is empty, the number None.
+  `fault` is the reason of a failure, None on success; the transcript is then empty, the number
+  None.
   """
 
   value: str | float | None
@@ -65,7 +66,7 @@ class Measurement:
 class Listener(Protocol):
   """`Command`, `PocketSphinx`, `Dnsmos`, `Resemblyzer` or `whisper.Whisper`.
 
-  `repeatable` is True where the same rule always gives the same value, so that one may be kept.
+  `repeatable` is True if the same rule always gives the same value, which may then be cached.
   """
 
   score: Score
@@ -73,15 +74,15 @@ class Listener(Protocol):
 
   @property
   def rule(self) -> str:
-    """How the values of this listener are described beside the scores."""
+    """The description of this listener that is saved with its scores."""
     ...
 
   def hears(self, language: str) -> bool:
-    """Returns whether it knows a language, by its code."""
+    """Returns whether this listener supports a language, given its code."""
     return True
 
   def check(self, languages: Collection[str] = ()) -> None:
-    """Raises ConfigError if it cannot be used, here or for speech of these languages."""
+    """Raises ConfigError if this listener is not installed, or not usable for these languages."""
     ...
 
   def hear(self, wav: WavFile) -> Measurement:
@@ -90,10 +91,10 @@ class Listener(Protocol):
 
 
 class TranscriptCache(dict[str, str]):
-  """Transcripts by key, a line of JSON each; `add` writes a line before it returns.
+  """Transcripts by key, saved as lines of JSON; `add` writes its line before it returns.
 
-  A recognizer takes seconds for a recording, so an evaluation that was killed resumes where it was:
-  a line that was cut off is dropped when the file is opened. Without a path nothing is saved.
+  Recognizers take seconds per recording, so an interrupted evaluation reuses its transcripts; a
+  truncated last line is dropped when the file is opened. Nothing is saved if `path` is None.
   """
 
   def __init__(self, path: Path | None = None):
@@ -125,10 +126,10 @@ def hear(
   executor: Local,
   cache: TranscriptCache | None = None,
 ) -> list[Measurement]:
-  """Returns what a listener says of each WAV, heard by the workers of `executor`.
+  """Returns the listener's measurement of each WAV, computed by the workers of `executor`.
 
-  Of a `repeatable` one, what the cache holds is not heard again, and what is heard is added to it
-  at once. DataError, with the first fault, where the listener fails for every WAV it is asked.
+  A `repeatable` listener skips WAVs whose transcripts are cached, and caches the others at once.
+  Raises DataError, with the first fault, if the listener fails for every WAV that it processes.
   """
   keys: list[str | None] = [None] * len(wavs)
   measurements: dict[int, Measurement] = {}
@@ -150,14 +151,14 @@ def hear(
   if faults and None not in faults:
     done = "transcribed" if listener.score == "asr" else "measured"
     raise DataError(
-      f"Not one of {len(faults)} recordings could be {done} by {listener.rule}. The first: "
+      f"None of {len(faults)} recordings could be {done} by {listener.rule}. The first fault: "
       f"{faults[0]}"
     )
   return [measurements[number] for number in range(len(wavs))]
 
 
 def check_installed(option: str, modules: Sequence[str], extra: str) -> None:
-  """Raises ConfigError, with how to install them, where modules an option needs are missing."""
+  """Raises ConfigError, with the install command, if modules that an option needs are missing."""
   missing = [name for name in modules if importlib.util.find_spec(name) is None]
   if missing:
     raise ConfigError(
@@ -169,21 +170,22 @@ def check_installed(option: str, modules: Sequence[str], extra: str) -> None:
 def check_languages(
   recognizer: Listener, languages: Collection[str], option: str, known: str, advice: str
 ) -> None:
-  """Raises ConfigError, with what it knows, for languages that a recognizer does not hear."""
+  """Raises ConfigError for languages that a recognizer does not support; `known` are those it
+  does."""
   unknown = sorted(language for language in set(languages) if not recognizer.hears(language))
   if unknown:
     raise ConfigError(
-      f"{option} hears {known}, and tasks to be scored speak {', '.join(unknown)} too. Leave these "
-      f"out (--tasks), {advice}."
+      f"{option} supports {known}, but tasks to be scored output speech in {', '.join(unknown)}. "
+      f"Exclude these tasks (--tasks), {advice}."
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Command(Listener):
-  """A program that prints the words of the WAV whose path replaces {wav} in its line, or a number.
+  """A command line that prints the transcript of a WAV, or a number.
 
-  The code of the language spoken replaces {language}, the path of a WAV of the reference recording
-  {reference}. No shell reads the line.
+  {wav} in the line is replaced by the path of the WAV, {language} by its language code, and
+  {reference} by the path of a WAV of the reference recording. It runs without a shell.
   """
 
   score: Score
@@ -200,8 +202,8 @@ class Command(Listener):
     for place in needed:
       if place not in self.line:
         raise ConfigError(
-          f"{self._command.option} needs {place} where the path of a recording is to stand, as in "
-          f"'PROGRAM {usage}', but is {self.line!r}."
+          f"{self._command.option} needs {place} in place of the path of a recording, as in "
+          f"'PROGRAM {usage}', got {self.line!r}."
         )
     self._command.check(usage)
 
@@ -221,7 +223,7 @@ class Command(Listener):
           return Measurement(printed)
         if math.isfinite(value := float(printed)):
           return Measurement(value)
-        fault = f"{value} was printed"
+        fault = f"expected a finite number to be printed, but it was {value}"
       except UnicodeDecodeError as error:
         fault = f"{self.line}: {error}"
       except ValueError:
@@ -235,10 +237,10 @@ class Command(Listener):
 
 @dataclasses.dataclass(frozen=True)
 class PocketSphinx(Listener):
-  """CMU PocketSphinx with the English model that its package brings, for read speech.
+  """CMU PocketSphinx with the English model of its package, for read speech.
 
-  It compares runs with each other, not with published figures: it misses many words of real voices,
-  and nearly all of those that a formant synthesizer such as espeak-ng speaks.
+  It serves to compare runs with each other, not with published figures: it misses many words of
+  real voices, and nearly all words of a formant synthesizer such as espeak-ng.
   """
 
   score: Score = "asr"
@@ -254,8 +256,8 @@ class PocketSphinx(Listener):
 
   def check(self, languages: Collection[str] = ()) -> None:
     check_installed("--asr pocketsphinx", ["pocketsphinx"], "asr")
-    advice = "leave out --asr for the run's own recognition, or name a program by --asr-command"
-    check_languages(self, languages, "--asr pocketsphinx", "English alone", advice)
+    advice = "omit --asr to use only the run's own recognition, or set --asr-command"
+    check_languages(self, languages, "--asr pocketsphinx", "only English", advice)
 
   def hear(self, wav: WavFile) -> Measurement:
     decoder = _sphinx_decoder()
@@ -268,7 +270,7 @@ class PocketSphinx(Listener):
 
 @dataclasses.dataclass(frozen=True)
 class Dnsmos(Listener):
-  """DNSMOS, overall: trained on opinions of noise suppressors, so it hears noise before prosody.
+  """The overall score of DNSMOS, which was trained to rate noise suppression, not prosody.
 
   Source: Reddy et al. 2022, "DNSMOS P.835", arXiv:2110.01763, with the weights in `speechmos`.
   """
@@ -295,8 +297,8 @@ class Dnsmos(Listener):
 
 @dataclasses.dataclass(frozen=True)
 class Resemblyzer(Listener):
-  """The cosine of two voices' embeddings by Resemblyzer: about 0.6 for two speakers, over 0.8 for
-  one.
+  """The cosine similarity of two Resemblyzer embeddings: about 0.6 for recordings of two speakers,
+  above 0.8 for recordings of the same one.
 
   Source: Wan et al. 2018, "Generalized end-to-end loss for speaker verification", arXiv:1710.10467.
   """
@@ -329,14 +331,14 @@ PACKAGES: dict[Score, dict[str, Listener]] = {
 }
 
 
-@functools.cache  # a process reads the model once
+@functools.cache  # once per process
 def _sphinx_decoder() -> "pocketsphinx.Decoder":
   import pocketsphinx
 
   return pocketsphinx.Decoder(samprate=waveform.RATE_HZ, loglevel="FATAL")
 
 
-@functools.cache  # a process reads the weights once
+@functools.cache  # once per process
 def _voice_encoder() -> "resemblyzer.VoiceEncoder":
   import resemblyzer
 
@@ -344,13 +346,13 @@ def _voice_encoder() -> "resemblyzer.VoiceEncoder":
 
 
 def _voice(wave_S: np.ndarray) -> np.ndarray | None:
-  """Returns the embedding, of length 1, of whoever speaks; None where nobody does."""
+  """Returns the speaker embedding, of norm 1, of a wave; None if it has no speech."""
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of the names it imports
+    warnings.simplefilter("ignore", DeprecationWarning)  # from its imports
     import resemblyzer
 
   if not np.any(wave_S):
-    return None  # its loudness has no logarithm
+    return None  # the level of silence in dB is undefined
   spoken_S = resemblyzer.preprocess_wav(wave_S, waveform.RATE_HZ)
   return _voice_encoder().embed_utterance(spoken_S) if len(spoken_S) else None
 
@@ -360,7 +362,7 @@ def _samples(wave_S: np.ndarray) -> bytes:
 
 
 def _key(listener: Listener, wav: WavFile) -> str:
-  """Returns what a transcript depends on as one checksum: rule, language and samples."""
+  """Returns the SHA-256 of all that a transcript depends on: rule, language and samples."""
   digest = hashlib.sha256(f"{listener.rule}\n{wav.language}\n".encode())
   digest.update(_samples(waveform.read(wav.path)))
   return digest.hexdigest()

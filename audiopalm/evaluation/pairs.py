@@ -1,14 +1,14 @@
-"""Pairs of a right and a wrong text or recording: which of the two does the model find likelier?
+"""Pairs of a right and a wrong text or recording: which one does the model find more likely?
 
-  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}                a word or none
+  {"positive": "brick.wav", "negative": "blick.wav", "language": "en"}             word and nonword
   {"positive": "A dog barks.", "negative": "A dog bark.", "language": "en", "kind": "agreement"}
   {"prompt": "story.wav", "positive": "end.wav", "negative": "other.wav", "language": "en"}
 
-A manifest has such lines (JSONL), or columns of these names (TSV); `kind` and `prompt`, which both
-begin with, may be left out. Sources: sWUGGY and sBLIMP, Nguyen et al. 2020, arXiv:2011.11588;
-StoryCloze, spoken, Hassid et al. 2023, arXiv:2305.13009. Needs no jax.
+A manifest has such lines (JSONL), or columns of these names (TSV). `kind` is optional, and so is
+`prompt`, which precedes both sides. Sources: sWUGGY and sBLIMP, Nguyen et al. 2020,
+arXiv:2011.11588; spoken StoryCloze, Hassid et al. 2023, arXiv:2305.13009. Needs no jax.
 
-    WORKDIR/evaluation/pairs/<manifest>.jsonl    the likelihoods of each pair, `Judged` by line
+    WORKDIR/evaluation/pairs/<manifest>.jsonl    one `Judged` per line
     WORKDIR/evaluation/pairs.json                the scores
 """
 
@@ -34,7 +34,7 @@ FOLDER, RESULTS = "pairs", "pairs.json"
 NEEDED = ("language", "positive", "negative")
 COLUMNS = (*NEEDED, "prompt", "kind")
 RULES = {
-  "accuracy": "share of pairs whose right one has the higher log-likelihood, ties count half",
+  "accuracy": "share of pairs whose right side has the higher log-likelihood, ties count half",
   "accuracy_per_token": "the same by log-likelihood per token",
 }
 AGAIN = "Run `audiopalm evaluate --pairs` again."
@@ -43,7 +43,7 @@ SILENCE_S = 0.1  # between a spoken prompt and what follows it
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """One line of a manifest. `positive`, `negative` and `prompt` are texts, or paths of audio."""
+  """The line `place` of a manifest. `positive`, `negative`, `prompt` are texts or audio paths."""
 
   place: str
   language: str
@@ -55,7 +55,7 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """A pair and the likelihoods of its two sides; None where one of them is longer than a row."""
+  """A pair and the likelihood sums of its sides: (right, wrong), None if a side exceeds a row."""
 
   pair: Pair
   task: str
@@ -63,7 +63,7 @@ class Judged:
 
 
 def read(path: Path) -> tuple[Pair, ...]:
-  """Returns the pairs of a manifest; DataError that names every fault with its line."""
+  """Returns the pairs of a manifest; raises DataError that lists the faults with their lines."""
   manifest = table.read(str(path))
   wrong = list(manifest.faults)
   pairs = []
@@ -73,9 +73,9 @@ def read(path: Path) -> tuple[Pair, ...]:
     lacking = [name for name in NEEDED if name not in values]
     lacking += [name for name in COLUMNS if not isinstance(values.get(name, ""), str)]
     if unknown:
-      fault = f"has {unknown[0]!r}. Expected are {', '.join(COLUMNS)}. Rename it."
+      fault = f"unknown column {unknown[0]!r}. Expected {', '.join(COLUMNS)}. Rename it."
     elif lacking:
-      fault = f"needs a text as {lacking[0]!r}: a pair has {', '.join(NEEDED)}."
+      fault = f"expected a text in {lacking[0]!r}: a pair needs {', '.join(NEEDED)}."
     elif (code := language_tags.find(values["language"])) is None:
       expected = language_tags.expected(values["language"])
       fault = f"unknown language {values['language']!r}. {expected}"
@@ -90,7 +90,7 @@ def read(path: Path) -> tuple[Pair, ...]:
 
 
 def modality(pairs: Sequence[Pair]) -> str:
-  """Returns "speech" where the sides are paths of audio, else "text"; DataError for a mix."""
+  """Returns "speech" if the sides are audio paths, else "text"; raises DataError for a mix."""
   spoken = [pair.positive.lower().endswith(table.AUDIO_ENDINGS) for pair in pairs]
   if any(spoken) and not all(spoken):
     heard, read = pairs[spoken.index(True)].place, pairs[spoken.index(False)].place
@@ -102,9 +102,9 @@ def modality(pairs: Sequence[Pair]) -> str:
 
 
 def encode(tokenizer: Fitted, folder: Path, pairs: Sequence[Pair]) -> list[list[np.ndarray]]:
-  """Returns the ids of both sides of every pair, each after its prompt, as speech or as text.
+  """Returns [right, wrong] ids of each pair, tokenized together with the prompt.
 
-  Paths of audio are relative to `folder`. AudioError, naming the line of the manifest, for a
+  Audio paths are relative to `folder`. Raises AudioError, with the line of the manifest, for a
   recording that cannot be used.
   """
   encoded = []
@@ -120,19 +120,19 @@ def encode(tokenizer: Fitted, folder: Path, pairs: Sequence[Pair]) -> list[list[
         text = orthography.joined(map(orthography.plain, parts), pair.language)
       both.append(tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, text, pair.language, "")))
       if not len(both[-1]):
-        raise AudioError(f"{pair.place}: {side}: too short to give a single id. Leave it out.")
+        raise AudioError(f"{pair.place}: {side}: too short for a single id. Remove the pair.")
     encoded.append(both)
   return encoded
 
 
 def keep(folder: Path, judged: Mapping[str, Sequence[Judged]]) -> None:
-  """Writes the pairs of each manifest, by its name, as `score` reads them."""
+  """Writes {manifest: judged pairs} to the files that `score` reads."""
   for name, pairs in judged.items():
     json_lines.write(folder / FOLDER / f"{name}.jsonl", map(dataclasses.asdict, pairs))
 
 
 def score(folder: Path) -> dict:
-  """Returns {manifest: scores} of all pairs kept, after writing pairs.json; {} without any."""
+  """Returns {manifest: scores} of all pairs saved and writes pairs.json; {} if there are none."""
   scores = {
     path.stem: score_pairs(_judged(path)) for path in sorted((folder / FOLDER).glob("*.jsonl"))
   }
@@ -142,7 +142,7 @@ def score(folder: Path) -> dict:
 
 
 def scored(folder: Path) -> dict:
-  """Returns what `score` wrote last; {} where it wrote nothing."""
+  """Returns the contents of pairs.json; {} if there is none."""
   path = folder / RESULTS
   return files.read_json(path) if path.is_file() else {}
 
@@ -150,7 +150,7 @@ def scored(folder: Path) -> dict:
 def score_pairs(judged: Sequence[Judged]) -> dict:
   """Returns {"accuracy", "accuracy_per_token", "intervals", "examples", ...} by `RULES`.
 
-  The same per language and per kind; "left_out" counts pairs longer than a row.
+  "languages" and "kinds" have the same per group; "left_out" counts pairs that exceed a row.
   """
   asked = [result for result in judged if result.sums is not None]
   tallies = {}

@@ -1,4 +1,4 @@
-"""The scores of an evaluation as tables on the console, and the rows of tables anywhere."""
+"""Tables of the scores of an evaluation: printed on the console, and as rows for other reports."""
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -25,11 +25,11 @@ class ScoreColumn:
   digits: int = 1
 
   def number(self, values: Scores) -> str:
-    """Returns the score, '' where there is none."""
+    """Returns the formatted score, '' if it is missing."""
     return f"{values[self.name] * self.factor:.{self.digits}f}" if self.name in values else ""
 
   def half(self, values: Scores) -> str:
-    """Returns half the width of the score's interval: " ±0.8"; '' where it has none."""
+    """Returns half the width of the score's interval: " ±0.8"; '' if it has none."""
     interval = values.get("intervals", {}).get(self.name)
     if not interval:
       return ""
@@ -49,7 +49,7 @@ COLUMNS = (
   ScoreColumn("nats", "nll", digits=2),
   ScoreColumn("token %", "token_accuracy", 100),
 )
-# Of the recognizer that is not the run's own; "raw": numbers as it writes them.
+# Scores by the recognizer of --asr; "raw": numbers as it writes them.
 INDEPENDENT = (
   ScoreColumn("indep. WER %", scoring.INDEPENDENT_WER, 100),
   ScoreColumn("raw %", scoring.INDEPENDENT_RAW_WER, 100),
@@ -66,13 +66,13 @@ BASELINES = {
   UNITS_CEILING: "via units (ceiling)",
 }
 LEGEND = """\
-Test split, n examples. MCD in dB; nats: loss a token; token %: guessed right.
-MOS: predicted opinion, 1 to 5; voice: how alike to the reference's, at most 1.
+Test split, n examples. MCD in dB; nats: loss per token; token %: accuracy.
+MOS: predicted opinion, 1 to 5; voice: similarity to the reference, at most 1.
 new words, zero-shot: words, or pairs of languages, that this task was not
-trained on, though other tasks were; zero-shot counts in no row but these.
-nearest copied: the answer of the training example with the most similar input.
-via units: what the reference recordings keep, the best that speech can reach.
-±: half of the 95% interval that other choices of examples leave."""
+trained on, though other tasks were; other rows exclude zero-shot examples.
+nearest copied: the target of the training example with the most similar input.
+via units: the reference recordings as units and back, the best for speech out.
+±: half of the 95% bootstrap interval over examples."""
 
 # Scores by both recognizers, side by side.
 _BOTH = sorted(
@@ -81,27 +81,27 @@ _BOTH = sorted(
 )
 
 PAIRS_LEGEND = """\
-pairs %: the right one of two is likelier; per token %: per token; both 50 by chance.
-±: half of the 95% interval that other choices of pairs leave."""
+pairs %: the right one is more likely; per token %: per token; chance is 50.
+±: half of the 95% bootstrap interval over pairs."""
 
 RECORDINGS_LEGEND = """\
-What the recognizer of --asr makes of each voice: the recordings themselves,
-the same through units and back, and what the model reads aloud in this voice;
-characters wrong, not words, where a language has no spaces between words.
-±: half of the 95% interval that other choices of examples leave."""
+Error rates of the recognizer of --asr per voice: on the recordings themselves,
+the same as units and back, and texts that the model reads aloud in this voice;
+CER instead of WER for languages without spaces between words.
+±: half of the 95% bootstrap interval over examples."""
 
 BOTH_LEGEND = """\
-Speech as the run's own recognition hears it and, indep., as the recognizer of
---asr does, numbers as words on both sides; raw: as it writes them."""
+Speech as transcribed by the run itself and, indep., by the recognizer of --asr,
+with numbers as words on both sides; raw: numbers as it writes them."""
 
 SUITES_LEGEND = """\
-Suites hold tasks by what they do, each with its output of that kind, the last
-of several. zero-shot: never trained on; it counts in no row but its own."""
+Suites group tasks by what they do, each scored on its last output of that kind.
+zero-shot: never trained on; other rows exclude these examples."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _ScoreTable:
-  """A table to be printed: its rows of scores, and the name of the score that stands for them."""
+  """A table to print: its rows of scores, and the name of its most important score."""
 
   title: str
   rows: Sequence[tuple[str, Scores]]
@@ -114,11 +114,11 @@ def show(
   columns: Sequence[ScoreColumn] = COLUMNS,
   legend: str = LEGEND,
 ) -> None:
-  """Prints a table for each task of what `scoring.score` returns, whole however narrow the console.
+  """Prints a table for each task in the result of `scoring.score`, never truncated.
 
-  The task itself, each language, held-out voices with each voice and the worst, then the baselines
-  on the same examples. Columns without any value are left out. Every score has its interval where
-  there is room, else the one that stands for the task, else none.
+  Rows are the task, its languages, held-out voices (each, and the worst), then the baselines on the
+  same examples. Columns without values are omitted. On a narrow console only the leading score has
+  an interval, or none has.
   """
   tables = [
     _ScoreTable(
@@ -142,12 +142,12 @@ def show_pairs(scores: Scores, console: Console) -> None:
 
 
 def show_suites(scores: Scores, console: Console) -> None:
-  """Prints a table for each suite of `saved.score`: a row per task, its languages below."""
+  """Prints a table for each suite in `scores`: a row per task, its languages below."""
   tables = []
   for suite, section in scores[scoring.SUITES].items():
     names = {name for values in section.values() for name in values}
     leading = next((name for name in SUITES[suite].scores if name in names), None)
-    if leading is not None:  # speech that continues a recording has no words to compare
+    if leading is not None:  # continuations of speech have no reference text
       tables.append(_ScoreTable(suite, list(suite_rows(section)), leading))
   if tables:
     console.print()
@@ -155,10 +155,7 @@ def show_suites(scores: Scores, console: Console) -> None:
 
 
 def show_recordings(scores: Scores, console: Console) -> None:
-  """Prints the error rates of each voice by the recognizer of --asr.
-
-  Prints nothing where no recordings were heard.
-  """
+  """Prints the error rates of the recognizer of --asr for each voice; nothing if it had none."""
   section = scores.get(scoring.RECORDINGS)
   if section is None:
     return
@@ -176,13 +173,13 @@ def show_recordings(scores: Scores, console: Console) -> None:
 
 
 def tasks(scores: Scores) -> list[str]:
-  """Returns the tasks that were scored, in the order of the mixture."""
+  """Returns the names of the scored tasks, in the order of the mixture."""
   named = [task for task in scores if task not in scoring.PARTS]
   return list(dict.fromkeys([*named, *scores.get(HELD_OUT, ())]))
 
 
 def rows(task: str, scores: Scores) -> Iterator[tuple[str, Scores]]:
-  """Yields (label, scores) for the rows of one task; what is part of the row above is indented."""
+  """Yields (label, scores) for the rows of one task; parts of the row above are indented."""
   values = scores.get(task, {})
   if values:
     yield "test" if "voices" in values else "all", values
@@ -214,7 +211,7 @@ def suite_rows(section: Scores) -> Iterator[tuple[str, Scores]]:
 
 
 def recording_systems(section: Scores) -> dict[str, str]:
-  """Returns the systems of "recordings" in order with their titles: "recordings", "through units",
+  """Returns {system: title} of the section "recordings", in order: "recordings", "through units",
   "model's speech"."""
   names = {name for _, by_system in recording_rows(section) for name in by_system} - {"voices"}
   titles = {scoring.AS_RECORDED: "recordings", MODEL: "model's speech"}
@@ -233,7 +230,7 @@ def recording_rows(section: Scores) -> Iterator[tuple[str, Scores]]:
 
 
 def to_listen(folder: Path, tasks: Sequence[str], count: int) -> list[str]:
-  """Returns lines that point to the first `count` recordings of every task that speaks."""
+  """Returns lines with the paths and texts of the first `count` WAVs of each task."""
   pointers = []
   for task in tasks:
     path = saved.path_of(folder, MODEL, SEEN, task)
@@ -258,7 +255,7 @@ def _indented(parts: Scores) -> Iterator[tuple[str, Scores]]:
 def _print(
   tables: Sequence[_ScoreTable], columns: Sequence[ScoreColumn], legend: str, console: Console
 ) -> None:
-  """Prints tables with as many intervals as there is room for."""
+  """Prints tables with as many intervals as fit the width of the console."""
   names = {column.name for column in columns}
   for intervals in (lambda table: names, lambda table: {table.leading}, lambda table: ()):
     drawn = Group(*(_score_table(table, columns, intervals(table)) for table in tables))
@@ -294,6 +291,6 @@ def _width(drawn: Group, console: Console) -> int:
 
 
 def _print_whole(drawn: Group, console: Console, legend: str) -> None:
-  # Where a line is too long the terminal folds it; rich would cut its numbers off.
+  # rich truncates cells to the console's width; the terminal wraps long lines instead.
   width = max(console.width, _width(drawn, console))
   Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)

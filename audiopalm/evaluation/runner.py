@@ -1,9 +1,9 @@
 """Scores of a trained run: trials -> answers -> listening -> scores.
 
 trials      records of each task and split, laid out as the task sees them
-answers     how likely the model finds the right answers, and what it says itself
-listening   what is said aloud becomes a WAV, which recognizers and meters hear
-scores      counted from the lines that lie in WORKDIR/evaluation, there alone
+answers     likelihoods of the reference answers, and the model's own outputs
+listening   speech outputs are written as WAVs, transcribed and measured
+scores      computed only from the files in WORKDIR/evaluation
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ from audiopalm.inference.trained import Trained
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What an evaluation asks, who listens, and what it may use.
+  """What to evaluate, and how.
 
-  Tasks are named, or chosen by the `suites` they are in (None for both: all tasks). `pairs` are
-  files of pairs, judged by the task named, None for the first that fits. A `recognizer` hears
-  speech beside the run itself, and `recordings_each` recordings of every voice (None: all);
-  `meters` measure it. Baselines are asked if the scores are to be `compared`. Answers are searched
-  with `beams` and `length_penalty`, None for those of the config. `workers` processes make sound
-  (None: one per core, 0: this one).
+  Tasks are chosen by name, or by the `suites` they are in (None for both: all tasks). `pairs` are
+  files of pairs, judged by the task `judged_by`, None for the first that fits. `recognizer`
+  transcribes speech outputs, besides the run's own ASR, and `recordings_each` recordings of each
+  voice (None: all); `meters` measure speech outputs. `compared` adds the baselines. `beams` and
+  `length_penalty` are those of decoding, None for the config's. `workers` is the number of
+  processes for synthesis and listening (None: one per core, 0: this process).
   """
 
   tasks: Sequence[str] | None = None
@@ -63,16 +63,16 @@ def evaluate(
   options: Options = Options(),  # noqa: B008  a frozen value
   say: Callable[[str], None] = lambda text: None,
 ) -> dict:
-  """Returns the scores of the tasks asked, after saving every output and the scores.
+  """Evaluates the chosen tasks, saves all outputs and scores, and returns the scores.
 
-  Scores of other tasks at the same step stay saved beside them. The keys are those of
-  `saved.score`; `say` gets progress messages. ConfigError, before anything is asked, for options
-  that this run or machine cannot follow.
+  The keys are those of `saved.score`; saved scores of other tasks at the same step are kept. `say`
+  receives progress messages. Raises ConfigError, before any work, for options that this run or
+  machine does not support.
   """
   plan = _plan(trained, options)
   folder = saved.folder_of(workdir)
   with executors.Local(options.workers) as executor:
-    # Pairs first: a recording of theirs may be unreadable.
+    # Pairs first, so that an unreadable recording of a pair fails early.
     judged = judging.judge(trained, plan.pairs, executor, say)
     asked = [plan.kinds[name] for name in plan.tasks]
     saved.begin(folder, trained.step, plan.kinds)
@@ -104,9 +104,9 @@ def judge(
   options: Options,
   say: Callable[[str], None] = lambda text: None,
 ) -> dict:
-  """Returns {file: scores} of the pairs alone, after saving the likelihoods of each.
+  """Judges only the pairs, saves their likelihoods, and returns {file: `pairs.score_pairs`}.
 
-  The keys are those of `pairs.score_pairs`. What `evaluate` left at the same step stays.
+  Results that `evaluate` saved at the same step are kept.
   """
   options = dataclasses.replace(options, tasks=[], compared=False)
   evaluate(trained, workdir, options, say)
@@ -116,9 +116,9 @@ def judge(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Plan:
-  """What an evaluation will do: all tasks of the run by name, and the names of those it asks.
+  """What an evaluation will do: `kinds` has all tasks of the run, `tasks` names the chosen ones.
 
-  `suites` are those to be shown, None where tasks were not chosen by them.
+  `suites` are the suites to report, None if tasks were not chosen by suite.
   """
 
   kinds: dict[str, TaskKind]
@@ -130,14 +130,14 @@ class _Plan:
 
 
 def _plan(trained: Trained, options: Options) -> _Plan:
-  """Returns what the options come to in this run; ConfigError for what cannot be done."""
+  """Returns the plan that options specify for this run; raises ConfigError if it is impossible."""
   trained.check_answers()
   experiment, prepared = trained.experiment, trained.prepared
   kinds = suites.kinds(experiment.tasks, prepared.space.streams)
   chosen, tasks = None, options.tasks
   if options.suites is not None:
     if tasks is not None:
-      raise ConfigError("Tasks are chosen by their names or by suites: leave out one of the two.")
+      raise ConfigError("Tasks are chosen by their names or by suites: omit one of the two.")
     chosen, tasks = suites.choose(options.suites, kinds, pairs=bool(options.pairs))
   if tasks is not None:
     tasks = [prompting.find_task(trained, name).name for name in tasks]

@@ -3,16 +3,16 @@
     WORKDIR/evaluation/
       results.json                                     the scores
       checkpoint.json                                  the step, the tasks and their suites
-      outputs/<system>-<split>-<task>.jsonl            `answers.Answer` by line
-      unfinished/                                      the same until the evaluation is done
+      outputs/<system>-<split>-<task>.jsonl            one `answers.Answer` per line
+      unfinished/                                      the same, until the evaluation is complete
       waves/<system>/<split>/<task>/*.wav              generated speech
-      recordings/<system>-<split>-<corpus>-<role>.jsonl    recordings as heard by --asr
-      transcripts.jsonl                                what --asr heard, at earlier steps too
-      pairs.json, pairs/<manifest>.jsonl               the scores of pairs
+      recordings/<system>-<split>-<corpus>-<role>.jsonl    recordings as transcribed by --asr
+      transcripts.jsonl                                transcripts of --asr, also of earlier steps
+      pairs.json, pairs/<manifest>.jsonl               the scores and likelihoods of pairs
 
-All files are of one checkpoint: tasks evaluated apart are scored together, outputs of another step
-are removed. Outputs replace older ones of their tasks when the whole evaluation is done: one that
-is stopped loses none.
+All files but transcripts.jsonl are of one checkpoint: separately evaluated tasks are scored
+together, and outputs of another step are removed. Outputs replace older ones of their tasks only
+when the whole evaluation is complete, so an interrupted one loses none.
 """
 
 import json
@@ -41,12 +41,12 @@ def folder_of(workdir: Path) -> Path:
 
 
 def path_of(folder: Path, system: str, split: str, task: str) -> Path:
-  """Returns the file of the answers of a system to one task and split."""
+  """Returns the path of the answers of a system to one task and split."""
   return folder / OUTPUTS / f"{system}-{split}-{task}.jsonl"
 
 
 def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind]) -> None:
-  """Removes outputs of other steps than `step`, and what an evaluation that was stopped left.
+  """Removes outputs of steps other than `step` and of interrupted evaluations.
 
   Writes checkpoint.json. `kinds` are all tasks of the mixture by name, in the order of the scores.
   """
@@ -66,14 +66,14 @@ def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind]) -> None:
 
 
 def keep(folder: Path, given: Sequence[Answer]) -> None:
-  """Writes the answers of a system to one task and split; they count after `finish`."""
+  """Writes the answers of a system to one task and split; `finish` makes them final."""
   if given:
     path = path_of(folder, given[0].system, given[0].split, given[0].task)
     answers.write(folder / UNFINISHED / path.name, given)
 
 
 def finish(folder: Path, asked: Sequence[str]) -> None:
-  """Puts the answers kept since `begin` in the place of all older ones of the tasks `asked`."""
+  """Replaces all older answers of the tasks `asked` by those that `keep` wrote since `begin`."""
   kept = list((folder / UNFINISHED).glob("*.jsonl"))
   for path in kept:
     (folder / OUTPUTS).mkdir(exist_ok=True)
@@ -81,16 +81,16 @@ def finish(folder: Path, asked: Sequence[str]) -> None:
   names = {path.name for path in kept}
   for task in asked:
     for path in (folder / OUTPUTS).glob(f"*-{task}.jsonl"):
-      if path.name not in names:  # such as those of baselines that were not asked this time
+      if path.name not in names:  # such as those of baselines that were omitted this time
         path.unlink()
   shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def score(folder: Path) -> dict:
-  """Returns `scoring.score` of every output in the folder, after writing results.json.
+  """Returns `scoring.score` of all outputs in the folder and writes results.json.
 
-  "suites" holds `suites.sections` of these scores and those of pairs; "recordings", where a
-  recognizer heard some, those of `scoring.score_recordings`. DataError where there are no outputs.
+  It adds `suites.sections` of these scores and those of pairs as "suites", and
+  `scoring.score_recordings` as "recordings" if there are any. Raises DataError without outputs.
   """
   given, heard = _read(folder / OUTPUTS), _read(folder / RECORDINGS)
   judged = pairs.score(folder)
@@ -112,12 +112,12 @@ def score(folder: Path) -> dict:
 
 
 def scored_step(folder: Path) -> int | None:
-  """Returns the step of the checkpoint evaluated last; None where there is none."""
+  """Returns the step of the checkpoint that was evaluated last; None if there is none."""
   return _checkpoint(folder).get("step")
 
 
 def ordered(given: Iterable[Answer], tasks: Sequence[str]) -> list[Answer]:
-  """Returns answers by system, then by task as in `tasks`; others come after them, by name."""
+  """Returns answers sorted by system, then by the order of `tasks`; others follow, by name."""
   places = {task: number for number, task in enumerate(tasks)}
 
   def place(answer: Answer) -> tuple[int, int, str]:
@@ -127,7 +127,7 @@ def ordered(given: Iterable[Answer], tasks: Sequence[str]) -> list[Answer]:
 
 
 def write(path: Path, scores: Scores) -> None:
-  """Writes scores as JSON, in their order."""
+  """Writes scores as JSON without sorting them."""
   with files.replacing(path) as part:
     part.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

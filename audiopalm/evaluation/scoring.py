@@ -1,13 +1,13 @@
-"""Scores of saved answers: the evaluation's JSON, pure functions that need no model.
+"""Scores of saved answers, as in the evaluation's JSON: pure functions that need no model.
 
-Text outputs and speech have scores by their texts, speech by two recognizers: the run's own and an
-independent one.
+Text outputs are scored by their text, speech by the transcripts of two recognizers: the run's own
+and an independent one.
 
     wer, cer, exact, bleu, chrf            texts, and speech by the run's own transcripts
-    asr_bleu, asr_chrf                     of speech that translates
+    asr_bleu, asr_chrf                     of translations to speech
     independent_wer, _cer, _exact          numbers as words on both sides: "€2" is "two euros"
-    independent_raw_wer                    texts as they were written
-    independent_asr_bleu, _asr_chrf        of speech that translates, numbers as words
+    independent_raw_wer                    numbers as they were written
+    independent_asr_bleu, _asr_chrf        of translations to speech, numbers as words
 """
 
 import dataclasses
@@ -29,11 +29,11 @@ SEEN = "test"
 HELD_OUT = "held_out_voices"
 SUITES = "suites"
 RECORDINGS = "recordings"
-PARTS = (HELD_OUT, "baselines", SUITES, RECORDINGS)  # of the scores: all other names are tasks
+PARTS = (HELD_OUT, "baselines", SUITES, RECORDINGS)  # keys of the scores that are not tasks
 OWN_ASR = "this model's own ASR, from the written WAV read back and re-encoded"
 KNOWN_TEXT = "the known text of the copied recording"
 AS_RECORDED = "as_recorded"
-SPEECH = "speech"  # one name for all streams: voices are scored over whatever they were heard in
+SPEECH = "speech"  # one name for all streams, which are scored together per voice
 
 INDEPENDENT = "independent_"
 INDEPENDENT_WER, INDEPENDENT_RAW_WER, INDEPENDENT_CER, INDEPENDENT_ASR_BLEU = (
@@ -41,8 +41,8 @@ INDEPENDENT_WER, INDEPENDENT_RAW_WER, INDEPENDENT_CER, INDEPENDENT_ASR_BLEU = (
 )
 INDEPENDENT_TRANSCRIPTS = f"{INDEPENDENT}transcripts"  # a rule
 
-# The first of these that a task has stands for it and ranks its voices. Error rates by characters
-# are for languages where no spaces separate words.
+# The first of these that a task has summarizes it and ranks its voices. CER is for languages
+# without spaces between words.
 LEADING = (
   "wer", "cer", INDEPENDENT_WER, INDEPENDENT_CER, "asr_bleu", INDEPENDENT_ASR_BLEU, "bleu", "mcd",
   "nll", "accuracy",
@@ -54,9 +54,9 @@ LESS_IS_BETTER = (
 
 @dataclasses.dataclass(frozen=True)
 class TextScore:
-  """A score of outputs by the text in one of their fields, compared with the reference.
+  """A score that compares the text in one field of outputs with the reference.
 
-  `modality` is None for both; numbers are compared as words where they are `spelled`.
+  `modality` None applies to text and speech; with `spelled`, numbers are compared as words.
   """
 
   name: str
@@ -67,7 +67,7 @@ class TextScore:
   spelled: bool = False
 
   def applies(self, output: Output) -> bool:
-    """Returns whether outputs of this kind have the score, in languages that it `measures`."""
+    """Returns whether outputs of this kind have the score if it `measures` their language."""
     return output.measure == self.measure and self.modality in (None, output.modality)
 
   def has_text(self, output: Output | None) -> bool:
@@ -77,7 +77,8 @@ class TextScore:
     return self.metric.of(language).measures
 
   def tally(self, outputs: Sequence[Output | None]) -> Tally | None:
-    """Returns the counts of each output, NaN where there is none or it has no text."""
+    """Returns the counts of each output, NaN for None and outputs without the text; None if no
+    output has it."""
     by_language: dict[str, list[int]] = {}
     for number, output in enumerate(outputs):
       if self.has_text(output) and self.measures(output.language):
@@ -94,7 +95,7 @@ class TextScore:
     return tally
 
   def is_partial(self, outputs: Sequence[Output]) -> bool:
-    """Returns whether the score exists for some languages of these outputs and not for others."""
+    """Returns whether the score measures some of the outputs' languages but not all."""
     return len({self.measures(of.language) for of in outputs if self.has_text(of)}) > 1
 
 
@@ -120,15 +121,15 @@ TEXT_SCORES = (
 def score(answers: Iterable[Answer]) -> dict:
   """Returns {task: scores, "held_out_voices": {task: scores}, "baselines": {system: {task: ...}}}.
 
-  The scores of a task on the test split: those of its outputs (WER and CER are fractions, BLEU and
-  chrF 0 to 100, MCD in dB, what meters read), "nll" in nats per predicted cell, "token_accuracy"
-  and both by modality, the "intervals" of all of them, the number of examples and the mean words of
-  their references, how many outputs were cut before their stop, by which "rules" it was measured,
-  and the same per language and per voice, the worst voice named, and for examples with words new to
-  the task. Examples of languages that the task was never trained on are scored apart: "zero_shot".
-  Examples among which a language has no spaces between words have no WER, and mean characters.
+  The scores of a task are of the test split: those of its outputs (WER and CER as fractions, BLEU
+  and chrF from 0 to 100, MCD in dB, values of meters), "nll" in nats per predicted cell and
+  "token_accuracy", in all and by modality, their "intervals", "examples", "mean_words" of the
+  references, "cut" (the number of answers without a stop token) and "rules". "languages", "voices"
+  and "new_words" have the scores of these subsets, "worst_voice" names a voice. "zero_shot" has
+  those of languages that the task was not trained on, which no other score includes. If a language
+  has no spaces between words, there is no WER, and "mean_characters" instead.
   """
-  # Baselines are asked on the test split alone.
+  # Baselines answer only the test split.
   groups: dict[tuple[str, str, str], list[Answer]] = {}
   for answer in answers:
     groups.setdefault((answer.system, answer.split, answer.task), []).append(answer)
@@ -145,7 +146,7 @@ def score(answers: Iterable[Answer]) -> dict:
 
 
 def of_tasks(scores: Scores, names: Collection[str]) -> dict:
-  """Returns the scores of the tasks and files of pairs named, from what `saved.score` returned."""
+  """Returns the part of the result of `saved.score` about these tasks and files of pairs."""
 
   def part(of: Scores) -> dict:
     return {task: values for task, values in of.items() if task in names}
@@ -187,15 +188,15 @@ def score_task(answers: Sequence[Answer]) -> dict:
 def score_recordings(
   heard: Sequence[Answer], answers: Iterable[Answer], read_aloud: Collection[str]
 ) -> dict:
-  """Returns how an independent recognizer hears each voice: {"rules", split: {language: {system:
-  scores, "voices": {voice: {system: scores}}}}}, {} where it heard no recordings.
+  """Returns the scores of an independent recognizer on each voice: {"rules", split: {language:
+  {system: scores, "voices": {voice: {system: scores}}}}}, {} if it transcribed no recordings.
 
       as_recorded     the recordings themselves: how well the recognizer understands this voice
-      through_units   the same through ids of a stream and back: the ceiling for speech out
-      model           texts that the run read aloud in this voice
+      through_units   the same, encoded as ids of a stream and decoded: the best for speech output
+      model           texts that the model read aloud in this voice
 
-  `heard` are the lines of the first two, as `hearing` writes them; of the model's `answers` those
-  to tasks that `read_aloud` count. Scores have their intervals and number of examples.
+  `heard` are the answers of the first two, which `hearing` writes; those of the model are its
+  `answers` to the tasks named in `read_aloud`. Scores include intervals and number of examples.
   """
   if not heard:
     return {}
@@ -233,23 +234,23 @@ def score_recordings(
 
 
 def system_order(name: str) -> tuple[bool, bool, str]:
-  """Returns the place of a system among recordings: as recorded, through streams, the model."""
+  """Returns the sort key of a system of recordings: as recorded, through streams, the model."""
   return name == MODEL, name != AS_RECORDED, name
 
 
 def leading(scores: Scores) -> str | None:
-  """Returns the name of the score that summarizes a task; None where it has none."""
+  """Returns the name of the score that summarizes a task; None if it has none."""
   return next((name for name in LEADING if name in scores), None)
 
 
 def independent_error_rate(scores: Scores) -> str:
-  """Returns the error rate of an independent recognizer: by words, by characters without spaces."""
+  """Returns the name of the independent error rate: WER, or CER if the scores have only that."""
   by_characters = INDEPENDENT_WER not in scores and INDEPENDENT_CER in scores
   return INDEPENDENT_CER if by_characters else INDEPENDENT_WER
 
 
 def _mean_length(outputs: Sequence[Output]) -> dict[str, float]:
-  """Returns the mean length of references: in words, or in characters if one has no spaces."""
+  """Returns the mean length of references in words, or in characters if a language lacks spaces."""
   if not outputs:
     return {}
   references = [output.reference.split() for output in outputs]
@@ -259,7 +260,7 @@ def _mean_length(outputs: Sequence[Output]) -> dict[str, float]:
 
 
 def _tallies(answers: Sequence[Answer]) -> dict[str, dict[str, Tally]]:
-  """Returns the counts of every answer by output and score; each text is processed once."""
+  """Returns {output: {score: counts of all answers}}; each text is processed once."""
   tallies: dict[str, dict[str, Tally]] = {}
   for stream in dict.fromkeys(output.stream for of in answers for output in of.outputs):
     outputs: list[Output | None] = [
@@ -299,7 +300,7 @@ def _scores(
     ) | {name: count for name, count in counted.items() if count}
   scores: dict = {}
   intervals: dict = {}
-  # Two outputs of one kind: the first gives the task's score.
+  # If two outputs have the same score, the first gives that of the task.
   for of in (*by_stream.values(), likelihood.reduce(answer.likelihood for answer in answers)):
     scores |= {name: value for name, value in of.items() if name not in scores}
     new = of.get("intervals", {})
@@ -313,7 +314,7 @@ def _scores(
 
 
 def rules(answers: Sequence[Answer]) -> dict[str, str]:
-  """Returns how each score is computed, by its name: versions, normalizers, recognizers."""
+  """Returns {score: how it is computed}: versions, normalizers, recognizers."""
   rules = {"intervals": tally.RULE}
   if any(answer.likelihood for answer in answers):
     rules["nll"] = likelihood.RULE
@@ -321,7 +322,7 @@ def rules(answers: Sequence[Answer]) -> dict[str, str]:
   if decoded:
     rules["decoding"] = ", ".join(sorted(decoded))
   outputs = [output for answer in answers for output in answer.outputs]
-  measured: dict[str, dict[str, set[str]]] = {}  # by score and rule the languages
+  measured: dict[str, dict[str, set[str]]] = {}  # {score: {rule: languages}}
   for output in outputs:
     if output.hypothesis is None and output.independent is None:
       continue
@@ -351,7 +352,7 @@ def rules(answers: Sequence[Answer]) -> dict[str, str]:
 def _worst(voices: dict[str, dict]) -> dict:
   for name in LEADING:
     scored = {voice: scores[name] for voice, scores in voices.items() if name in scores}
-    if len(scored) == len(voices):  # voices of several languages have the score of all of them
+    if len(scored) == len(voices):  # only a score that all voices have can rank them
       worst = max if name in LESS_IS_BETTER else min
       voice = worst(scored, key=scored.__getitem__)
       return {"voice": voice, name: scored[voice]}

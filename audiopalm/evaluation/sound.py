@@ -1,6 +1,6 @@
-"""Generated speech as sound: decoded, written as WAV, read back and measured. Needs no jax.
+"""Generated speech as WAVs: decoded from ids, written, read back and measured. Needs no jax.
 
-The slow part of scoring speech, so `make` is a unit of work for `data.executors`.
+Decoding is the slow part of scoring speech, so `make` is a unit of work for `data.executors`.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from audiopalm.types import Utterance
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Spoken(WavFile):
-  """A WAV to be made: ids of `stream`, and the voice that says them.
+  """A WAV to be written: ids of `stream`, and the voice to decode them in.
 
-  `heard_as` is the stream that the run's own recognition reads, None where it has none.
+  `heard_as` is the input stream of the run's own ASR, None if it has none for the language.
   """
 
   ids: np.ndarray
@@ -32,10 +32,10 @@ class Spoken(WavFile):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sound:
-  """A WAV read back: its ids for the recognizer, and its distance in dB to the reference.
+  """A WAV read back: its ids for the run's own ASR, and its distance in dB to the reference.
 
-  `fault` says why there are no ids though the run's own recognition needs them; `silent` is True
-  where the WAV could not be read.
+  `fault` is why the ids that the ASR needs are missing; `silent` is True if the WAV could not be
+  read.
   """
 
   ids: np.ndarray | None
@@ -45,7 +45,7 @@ class Sound:
 
 
 def make(tokenizers: Mapping[str, Fitted], spoken: Sequence[Spoken]) -> list[Sound]:
-  """Returns the sound of each output after writing it; tokenizers go by stream."""
+  """Writes each output as a WAV and returns its sound; `tokenizers` are by stream."""
   return [_sound(tokenizers, output) for output in spoken]
 
 
@@ -65,5 +65,5 @@ def _sound(tokenizers: Mapping[str, Fitted], output: Spoken) -> Sound:
   utterance = Utterance(wave_S, waveform.RATE_HZ, "", output.language, "")
   ids = tokenizers[output.heard_as].encode(utterance)
   if not len(ids):
-    return Sound(None, mcd, f"{output.path}: too short to give a single id of {output.heard_as}.")
+    return Sound(None, mcd, f"{output.path}: too short for a single id of {output.heard_as}.")
   return Sound(ids, mcd)

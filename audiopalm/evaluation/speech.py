@@ -1,5 +1,5 @@
-"""Generated speech as it is heard: written as WAV, read back, transcribed by the run itself, and
-judged by other listeners."""
+"""Generated speech: written as WAV, read back, transcribed by the run itself, and measured by
+listeners."""
 
 import dataclasses
 import functools
@@ -30,10 +30,10 @@ WAVES_PER_JOB = 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Listening:
-  """Who hears what was spoken, the workers that make sound, and the folder that it lies in.
+  """The listeners of speech outputs, the workers that write and measure them, and their folder.
 
-  The run's own transcribing task always hears it, and a `recognizer` beside it, whose transcripts
-  are cached. `meters` measure it besides.
+  The run's own transcribing task always transcribes them; so does `recognizer`, if any, whose
+  transcripts are cached. `meters` measure them.
   """
 
   trained: Trained
@@ -51,7 +51,7 @@ def decode(
   search: Sampling | Beams,
   longest_rows: int,
 ) -> list[Continuation]:
-  """Returns what the model says after each prompt, where right answers have `longest_rows`."""
+  """Returns the model's continuation of each prompt; the longest reference has `longest_rows`."""
   max_rows, key = prompting.room(trained, longest_rows), jax.random.key(0)
   return prompting.continuations(
     trained, task, prompts, sampling=search, max_rows=max_rows, key=key, fill=True
@@ -59,14 +59,14 @@ def decode(
 
 
 def voice_for(tokenizer: Fitted, corpus: Corpus, reference: EntryUtterance) -> str | None:
-  """Returns the voice that ids are spoken in: the reference's, or the corpus's if that is new."""
+  """Returns the voice to decode ids in: the reference's if the tokenizer has it, else a default."""
   if reference.speaker in tokenizer.voices:
     return reference.speaker
   return prompting.voice_of(tokenizer, corpus, reference.language)
 
 
 def transcribing_task(trained: Trained, language: str) -> Task | None:
-  """Returns the first task that transcribes speech in this language, None without one."""
+  """Returns the first task that transcribes speech in this language, None if there is none."""
   streams = trained.prepared.space.streams
   for task in trained.experiment.tasks:
     sides = (*task.inputs, *task.outputs)
@@ -80,7 +80,7 @@ def transcribing_task(trained: Trained, language: str) -> Task | None:
 def listen(
   listening: Listening, spoken: Sequence[Spoken], outputs: Sequence[Output]
 ) -> list[Output]:
-  """Returns each output with its WAV, which is written first, and what every listener heard."""
+  """Writes the WAV of each output; returns the outputs with the results of all listeners."""
   sounds, transcripts = _by_the_run(listening, spoken, outputs)
   recognizer = listening.recognizer
   independent = [Measurement(None)] * len(spoken)
@@ -102,7 +102,7 @@ def listen(
 def by_recognizer(
   listening: Listening, wavs: Sequence[WavFile], sounds: Sequence[Sound | None]
 ) -> list[Measurement]:
-  """Returns what the recognizer hears in each WAV, "" where its sound could not be read back."""
+  """Returns the recognizer's transcript of each WAV, "" if the WAV could not be read back."""
   assert listening.recognizer is not None
   faults = [sound.fault if sound is not None and sound.silent else None for sound in sounds]
   audible = [wav for wav, fault in zip(wavs, faults, strict=True) if fault is None]
@@ -111,19 +111,19 @@ def by_recognizer(
 
 
 def make(listening: Listening, spoken: Sequence[Spoken]) -> list[Sound]:
-  """Returns the sound of each output, written by the workers of `listening`."""
+  """Returns the sound of each output, written by the workers of `listening.executor`."""
   write = functools.partial(sound.make, listening.trained.prepared.tokenizers)
   starts = range(0, len(spoken), WAVES_PER_JOB)
   jobs = [spoken[start : start + WAVES_PER_JOB] for start in starts]
-  return [made for sounds in listening.executor.map(write, jobs) for made in sounds]
+  return [wav for wavs in listening.executor.map(write, jobs) for wav in wavs]
 
 
 def _by_the_run(
   listening: Listening, spoken: Sequence[Spoken], outputs: Sequence[Output]
 ) -> tuple[list[Sound], list[str | None]]:
-  """Returns the sound of each output and the run's own transcript, all of a task decoded together.
+  """Returns the sound of each output and the run's own transcript of it.
 
-  "" where the sound gives nothing to transcribe, None where no task transcribes its language.
+  A transcript is "" if the sound has no ids, None if no task transcribes its language.
   """
   trained = listening.trained
   languages = {source.language for source in spoken}
@@ -149,8 +149,8 @@ def _by_the_run(
 def _measured(
   listening: Listening, spoken: Sequence[Spoken]
 ) -> list[dict[listeners.Score, float | None]]:
-  """Returns what meters measure of each output: None of silence, nothing of what they cannot
-  compare."""
+  """Returns {score: value} of each output by the meters: None for silence; without a reference
+  there is no "similarity"."""
   measured: list[dict[listeners.Score, float | None]] = [{} for _ in spoken]
   for meter in listening.meters:
     audible = []
@@ -167,7 +167,7 @@ def _measured(
 def _transcribe(
   trained: Trained, task: Task, heard: Sequence[tuple[np.ndarray, Output]]
 ) -> list[str]:
-  """Returns the run's own transcripts of (ids, output), decoded greedily, all together."""
+  """Returns the run's own transcript of each (ids, output), decoded greedily in one batch."""
   (role, speech), (_, text) = task.inputs[0], task.outputs[0]
   tokenizer = trained.prepared.tokenizers[text]
   prompts, longest = [], 0

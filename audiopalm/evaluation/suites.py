@@ -1,10 +1,10 @@
-"""What tasks do, and the suites that follow from it: what to evaluate, without names of tasks.
+"""Suites: groups of tasks by what they do, to evaluate without naming tasks.
 
-    recognition     speech in, its own words out: WER where spaces separate words, CER
-    translation     text out in another language than the input, chains too: BLEU, chrF
-    speech_out      speech out: WER, CER or ASR-BLEU of its transcript, MCD, what meters read
-    retention       text on all sides, what speech may have cost a text model: NLL, BLEU
-    zero_resource   no input and one output, and pairs to judge: which of two is likelier
+    recognition     speech in, its transcript out: WER (in languages with spaces), CER
+    translation     text out in another language than the input, also in chains: BLEU, chrF
+    speech_out      speech out: WER, CER or ASR-BLEU of its transcript, MCD, values of meters
+    retention       text on all sides, which training on speech may degrade: NLL, BLEU
+    zero_resource   no input and one output, to judge pairs: which of two is more likely
 
 A task may be in several. Needs no jax.
 """
@@ -22,9 +22,9 @@ from audiopalm.types import Modality, Side, StreamSpec, Task
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-  """What a task must do to be in a suite, in words, and the scores that lead there."""
+  """What a task must have to be in a suite, in words, and the suite's scores in order."""
 
-  asks: str
+  needs: str
   scores: tuple[str, ...]
 
 
@@ -35,19 +35,19 @@ SPEECH_SCORES = (
 ALL = "all"
 ZERO_RESOURCE = "zero_resource"
 SUITES = {
-  "recognition": Suite("speech in, its own words out", ("wer", "cer")),
+  "recognition": Suite("speech in and its transcript out", ("wer", "cer")),
   "translation": Suite("text out in another language than the input", ("bleu", "chrf")),
-  "speech_out": Suite("an input, and speech out", SPEECH_SCORES),
+  "speech_out": Suite("an input and speech out", SPEECH_SCORES),
   "retention": Suite("text on all sides", ("nll", "bleu")),
-  ZERO_RESOURCE: Suite("no input, and one output", ("accuracy", "accuracy_per_token")),
+  ZERO_RESOURCE: Suite("no input and one output", ("accuracy", "accuracy_per_token")),
 }
 
-Members = Mapping[str, Mapping[str, str]]  # by suite and task the output that counts: "target.text"
+Members = Mapping[str, Mapping[str, str]]  # {suite: {task: the scored output, "target.text"}}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskKind:
-  """What a task does, by the modality of each stream: which sides are speech, and its suites."""
+  """What a task does, given the modality of each stream: its speech sides and its suites."""
 
   task: Task
   modalities: Mapping[str, Modality]
@@ -64,21 +64,21 @@ class TaskKind:
 
   @property
   def reads_aloud(self) -> bool:
-    """Whether it is given, as text, the words that it is to say."""
+    """Whether its output is the text of its input, spoken."""
     inputs, outputs = ({role for role, _ in of} for of in (self.task.inputs, self.task.outputs))
     return bool(inputs) and not self.hears and bool(self.spoken) and inputs == outputs
 
   def measure(self, role: str) -> Measure:
-    """Returns how texts of a role compare: "translation" unless in the first side's language."""
+    """Returns "words" if a role is always in the language of the first side, else "translation"."""
     first = self.task.sides[0][0]
     pairs = self.task.corpus.pairs(self.task.roles)
     return "translation" if any(pair[first] != pair[role] for pair in pairs) else "words"
 
   @functools.cached_property
   def suites(self) -> dict[str, str]:
-    """The suites that it is in, in order, each with the address of the output that counts there.
+    """The suites of the task, in order, each with the address of the output to score.
 
-    Of several, such as a translation by way of a third language, the last: what a chain is for.
+    If several outputs qualify, as in a chain of translations, it is the last one.
     """
     task = self.task
     heard = [role for role, stream in task.inputs if self.modalities[stream] == "speech"]
@@ -95,13 +95,13 @@ class TaskKind:
 
 
 def kinds(tasks: Sequence[Task], specs: Mapping[str, StreamSpec]) -> dict[str, TaskKind]:
-  """Returns what each task does, by its name; `specs` are those of the run's streams."""
+  """Returns {task name: kind}; `specs` are those of the run's streams."""
   modalities = {name: spec.modality for name, spec in specs.items()}
   return {task.name: TaskKind(task, modalities) for task in tasks}
 
 
 def members(kinds: Iterable[TaskKind]) -> Members:
-  """Returns the tasks of every suite that has any, in order, each with the output that counts."""
+  """Returns the tasks of each suite that has any, in order, each with the output to score."""
   kinds = list(kinds)
   tasks_of = {
     suite: {kind.task.name: kind.suites[suite] for kind in kinds if suite in kind.suites}
@@ -113,28 +113,28 @@ def members(kinds: Iterable[TaskKind]) -> Members:
 def choose(
   names: Collection[str], kinds: Mapping[str, TaskKind], *, pairs: bool
 ) -> tuple[list[str], list[str]]:
-  """Returns the suites named and the tasks to ask for them, both in order.
+  """Returns the suites named and the tasks to evaluate for them, both in order.
 
-  "all" stands for every suite that has tasks, and asks all tasks. `pairs` says whether there are
-  any to judge. ConfigError for an unknown suite, and for one that has nothing.
+  "all" selects all suites that have tasks, and all tasks. `pairs` is whether there are pairs to
+  judge. Raises ConfigError for an unknown suite, and for one without tasks or pairs.
   """
   tasks_of = members(kinds.values())
   for name in names:
     if name not in (*SUITES, ALL):
       known = ", ".join(SUITES)
-      raise ConfigError(f"Unknown suite {name!r}. Known are {known}, and all. {_described(kinds)}")
+      raise ConfigError(f"Unknown suite {name!r}. Known: {known}, and all. {_described(kinds)}")
   if pairs and not {ZERO_RESOURCE, ALL} & set(names):
     raise ConfigError(f"Pairs are judged in the suite {ZERO_RESOURCE}: name it too, or no pairs.")
   chosen = [*names, *([ZERO_RESOURCE] if pairs else [])]
   for name in chosen:
     if name in SUITES and name not in tasks_of:
       raise ConfigError(
-        f"Suite {name!r} has nothing in this run: it needs a task with {SUITES[name].asks}. "
+        f"Suite {name!r} has no task in this run: it needs one with {SUITES[name].needs}. "
         f"{_described(kinds)}"
       )
   if ZERO_RESOURCE in chosen and not pairs:
     raise ConfigError(
-      f"Suite {ZERO_RESOURCE!r} judges pairs of a right and a wrong text or recording: give their "
+      f"Suite {ZERO_RESOURCE!r} judges pairs of a right and a wrong text or recording: name their "
       "files by --pairs FILE."
     )
   if ALL in names:
@@ -152,7 +152,7 @@ def sections(
   """Returns {suite: {task: {score: value, "intervals", "examples", "languages"}}}.
 
   `scores` are those of `scoring.score`, `zero_shot` the (task, language) never trained on, `judged`
-  the scores of pairs by manifest. Languages stand where there are several, or "zero_shot" ones.
+  the scores of pairs by manifest. "languages" is present if there are several or "zero_shot" ones.
   """
   sections = {}
   for suite in SUITES:
@@ -181,11 +181,11 @@ def _section(suite: str, values: Scores, output: str, zero_shot: Collection[str]
 
 
 def _leading(suite: str, values: Scores, output: str) -> dict:
-  """Returns the scores that lead in a suite, of the output that counts there."""
+  """Returns the scores of a suite for one output, with intervals and the number of examples."""
   section: dict = {}
   intervals = {}
   for name in SUITES[suite].scores:
-    # The likelihood is the task's; where there are several outputs, each has the other scores.
+    # The likelihood is that of the task; other scores are of one output if there are several.
     own = values if name == "nll" else values.get("outputs", {output: values}).get(output, {})
     if name in own:
       section[name] = own[name]
@@ -197,7 +197,7 @@ def _leading(suite: str, values: Scores, output: str) -> dict:
 
 
 def _described(kinds: Mapping[str, TaskKind]) -> str:
-  """Returns what the tasks of a run do, and in which suites that puts them."""
+  """Returns a sentence with the inputs, outputs and suites of each task of a run."""
   described = [
     f"{name} from {streams(kind.task.inputs)} to {streams(kind.task.outputs)} "
     f"({', '.join(kind.suites) or 'no suite'})"
@@ -207,5 +207,5 @@ def _described(kinds: Mapping[str, TaskKind]) -> str:
 
 
 def streams(sides: Sequence[Side]) -> str:
-  """Returns sides of a task as an error names them: "source.units", or "nothing"."""
+  """Returns sides of a task as messages name them: "source.units", or "nothing"."""
   return " and ".join(".".join(side) for side in sides) or "nothing"

@@ -21,17 +21,17 @@ from audiopalm.tokenizers.base import Fitted, Framed
 from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.types import Utterance
 
-TIMED = 10  # recordings that are encoded once more, to measure speed
-FEWEST = probe.FOLDS  # recordings of a speaker that the probe needs
-RARELY = 0.5  # share of ids in use, below which fewer would do
+TIMED = 10  # recordings that are encoded again, to measure speed
+FEWEST = probe.FOLDS  # recordings per speaker that the probe needs
+RARELY = 0.5  # share of ids in use below which `advice` suggests fewer ids
 WITHIN, ACROSS = "within", "across"
-Say = Callable[[str, float], None]  # what is being done, and which share of it is done
+Say = Callable[[str, float], None]  # gets the name of the current work and the share completed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Encoded:
-  """What a tokenizer made of the recordings: ids_T of the first codebook, their vectors if it has
-  any, and the vectors that were quantized."""
+  """Recordings as encoded by a tokenizer: ids_T of the first codebook, and, if it has them, the
+  features_TE that were quantized and the codebook."""
 
   ids: tuple[np.ndarray, ...]
   features: tuple[np.ndarray, ...] | None
@@ -39,17 +39,17 @@ class Encoded:
 
 
 def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
-  """Returns what cannot be measured on a sample, and why. DataError where `asked`, of "within" and
-  "across", or the labels themselves, need what the recordings lack."""
-  found = []
+  """Returns sentences on what cannot be measured on a sample, and why. Raises DataError if labels
+  have fewer than two classes, or `asked` has "across" and too few speakers are named."""
+  lines = []
   categories = sorted({token.label for token in sample.tokens})
   if sample.labels is None and not sample.tokens:
     expected = "; or ".join(labeled.EXPECTED.values())
-    found.append(f"ABX, PNMI and purity need labels: {expected}.")
+    lines.append(f"ABX, PNMI and purity need labels: {expected}.")
   elif len(categories) < 2:
     raise DataError(
-      f"ABX, PNMI and purity tell labels apart and expect two or more, the {len(sample.names)} "
-      f"recordings have {', '.join(categories) or 'none'}. Name more recordings."
+      f"ABX, PNMI and purity expect two or more labels, the {len(sample.names)} recordings have "
+      f"{', '.join(categories) or 'none'}. Name more recordings."
     )
   speakers = sample.speakers
   if len({token.speaker for token in sample.tokens} & {*speakers}) < 2 or not speakers:
@@ -59,22 +59,22 @@ def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
     )
     if ACROSS in asked and sample.tokens:
       raise DataError(f"ABX {text}, or ask for --abx {WITHIN}.")
-    found.append(f"ABX {text}.")
+    lines.append(f"ABX {text}.")
   if len(_probed(sample)) < 2:
-    found.append(
-      f"The probe for speakers expects two or more with {FEWEST} recordings each, there are "
+    lines.append(
+      f"The speaker probe expects two or more speakers with {FEWEST} recordings each, there are "
       f"{len(_probed(sample))}."
     )
   if sample.faults:
     count = len(sample.faults)
-    found.append(f"{count} recordings were left out. The first: {sample.faults[0]}")
-  return found
+    lines.append(f"{count} recordings were left out. The first: {sample.faults[0]}")
+  return lines
 
 
 def scores(
   tokenizer: KeptTokenizer, sample: Sample, asked: Sequence[str], seed: int, say: Say
 ) -> dict[str, Any]:
-  """Returns the scores of a tokenizer as JSON has them; errors are those of its `encode`."""
+  """Returns the scores of a tokenizer as JSON values; raises the errors of its `encode`."""
   fitted = tokenizer.load(Path(tokenizer.folder).expanduser())
   settings = kept.plain(tokenizer)
   rate_hz = getattr(settings, "rate_hz", None) or fitted.spec.rate_hz
@@ -107,7 +107,7 @@ def scores(
 def encode(
   fitted: Fitted, utterances: Sequence[Utterance], advance: Callable[[float], None]
 ) -> Encoded:
-  """Returns the ids of utterances, before runs are collapsed."""
+  """Returns the encoded utterances, with runs of equal ids not collapsed."""
   ids, features = [], []
   for number, utterance in enumerate(utterances):
     if isinstance(fitted, Framed):
@@ -123,16 +123,16 @@ def encode(
 
 
 def license_note(fitted: Fitted) -> str | None:
-  """Returns what a tokenizer says of the license of weights that it holds; None without any."""
+  """Returns the license of the weights of a neural tokenizer; None for other tokenizers."""
   if not isinstance(fitted, neural.FittedNeuralUnits):
     return None
-  return fitted.encoder.license_note or "the folder of the encoder says nothing"
+  return fitted.encoder.license_note or "not in the folder of the encoder"
 
 
 def _abx(
   encoded: Encoded, sample: Sample, asked: Sequence[str], rate_hz: float, seed: int, say: Say
 ) -> dict[str, Any]:
-  """Returns {"within": {"ids": ..., "centroids": ..., "features": ...}, "across": ...}."""
+  """Returns {"within": {"ids": score, "centroids": score, "features": score}, "across": {...}}."""
   tokens, places = [], []
   for span in sample.tokens:
     at = labeled.frames(span, rate_hz, len(encoded.ids[span.recording]))
@@ -161,7 +161,7 @@ def _abx(
 
 
 def _agreement(encoded: Encoded, sample: Sample, rate_hz: float) -> dict[str, float]:
-  """Returns PNMI and purities over the frames that have a label."""
+  """Returns PNMI and purities of labeled frames; {} with fewer than two labels."""
   names = sorted({span.label for span in sample.spans})
   if len(names) < 2:
     return {}
@@ -182,13 +182,13 @@ def _probed(sample: Sample) -> list[str]:
 
 
 def _leakage(encoded: Encoded, sample: Sample, size: int, seed: int) -> dict[str, Any]:
-  """Returns how often a linear probe names the speaker of a recording, by how often ids occur."""
+  """Returns the accuracy of a linear speaker probe on the frequencies of ids in a recording."""
   speakers = _probed(sample)
   if len(speakers) < 2:
     return {}
-  kept_N = [number for number, u in enumerate(sample.utterances) if u.speaker in speakers]
-  labels_N = np.array([speakers.index(sample.utterances[number].speaker) for number in kept_N])
-  counts_NV = np.stack([np.bincount(encoded.ids[n], minlength=size) for n in kept_N])
+  indices_N = [number for number, u in enumerate(sample.utterances) if u.speaker in speakers]
+  labels_N = np.array([speakers.index(sample.utterances[number].speaker) for number in indices_N])
+  counts_NV = np.stack([np.bincount(encoded.ids[n], minlength=size) for n in indices_N])
   features_NV = np.sqrt(counts_NV / counts_NV.sum(axis=1, keepdims=True))
   predicted_N = probe.predictions(features_NV, labels_N, np.random.default_rng(seed))
   right_NE = np.stack([predicted_N == labels_N, np.ones(len(labels_N))], axis=1).astype(float)
@@ -203,9 +203,9 @@ def _leakage(encoded: Encoded, sample: Sample, size: int, seed: int) -> dict[str
 
 
 def _speed(fitted: Fitted, sample: Sample) -> dict[str, float]:
-  """Returns seconds of audio per second of work on this machine, of ours and of PyTorch."""
+  """Returns seconds of audio encoded per second on this machine, here and in PyTorch."""
   timed = sample.utterances[:TIMED]
-  seconds = sum(len(each.wave_S) / each.rate_hz for each in timed)
+  seconds = sum(len(utterance.wave_S) / utterance.rate_hz for utterance in timed)
   result = {"real_time_factor": seconds / _seconds(fitted.encode, timed)}
   encoder = fitted.encoder if isinstance(fitted, neural.FittedNeuralUnits) else None
   is_published = (
@@ -243,7 +243,7 @@ def show(results: Mapping[str, Mapping[str, Any]], out: Console) -> None:
 
 
 def advice(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-  """Returns what follows from the scores, one sentence each."""
+  """Returns conclusions from the scores, one sentence each."""
   lines = []
   for speakers in (ACROSS, WITHIN):
     errors = {
@@ -255,7 +255,7 @@ def advice(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
       best, *others = sorted(errors, key=lambda name: errors[name]["error"])
       close = [name for name in others if _overlap(errors[best], errors[name])]
       apart = f", within the intervals of {', '.join(close)}" if close else ""
-      lines.append(f"Ids of {best} tell labels apart best {speakers} speakers{apart}.")
+      lines.append(f"Ids of {best} separate labels best {speakers} speakers{apart}.")
       break
   for name, scores in results.items():
     centroids, features = (
@@ -263,12 +263,12 @@ def advice(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
       for side in ("centroids", "features")
     )
     if centroids and not _overlap(centroids, features) and centroids["error"] > features["error"]:
-      lines.append(f"{name}: its centroids lose what its features tell apart; try more ids.")
+      lines.append(f"{name}: its centroids separate labels worse than its features; try more ids.")
     probed = scores.get("speaker_probe")
     if probed and probed["interval"] and probed["interval"][0] > probed["chance"]:
       lines.append(
-        f"{name}: its ids tell who speaks, {probed['accuracy']:.0%} right where always naming the "
-        f"most frequent of {probed['speakers']} gives {probed['chance']:.0%}."
+        f"{name}: its ids reveal the speaker, with an accuracy of {probed['accuracy']:.0%}; always "
+        f"naming the most frequent of {probed['speakers']} gives {probed['chance']:.0%}."
       )
     if scores["used"] < RARELY:
       lines.append(
@@ -279,7 +279,7 @@ def advice(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-  """Returns whether the intervals of two scores have a point in common, or one has no interval."""
+  """Returns whether the intervals of two scores overlap, or one has no interval."""
   if first["interval"] is None or second["interval"] is None:
     return True
   (low, high), (other_low, other_high) = first["interval"], second["interval"]

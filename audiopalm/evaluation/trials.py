@@ -1,4 +1,4 @@
-"""Which examples of which task and split an evaluation asks for, and what a model answers them."""
+"""The examples of each task and split that an evaluation uses, and a model's answers to them."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from audiopalm.types import Grid, Task
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Question:
-  """One record of a split as one task sees it: its ids by stream, its tag, and the grid they make.
+  """One record of a split as one task sees it: its ids by stream, its tag, and their grid.
 
   `language`, `voice`, `new_words` and `zero_shot` are those of `answers.Answer`.
   """
@@ -40,7 +40,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-  """The questions of a task in a split, and the ids of the records that a row cannot hold."""
+  """The questions of a task in a split, and the ids of records that are longer than a row."""
 
   kind: TaskKind
   split: str
@@ -53,9 +53,9 @@ class Trial:
 
 
 def trials(trained: Trained, kinds: Iterable[TaskKind]) -> Iterator[Trial]:
-  """Yields the trials of these tasks, on seen voices first, then on held-out voices.
+  """Yields the trials of these tasks on the test split, then those on held-out voices.
 
-  Held-out voices are asked only of tasks that hear them. Trials without any record are left out.
+  Only tasks with speech input have trials on held-out voices. Trials without records are omitted.
   """
   kinds = list(kinds)
   for split in (SEEN, HELD_OUT):
@@ -69,17 +69,17 @@ def trials(trained: Trained, kinds: Iterable[TaskKind]) -> Iterator[Trial]:
 def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
   """Returns `experiment.evaluation.examples` questions per language of the task's first side.
 
-  All there are where these are fewer (`draw`), a quarter of them on held-out voices where the task
-  speaks.
+  It is a quarter of them on held-out voices if the task outputs speech, and all records of a
+  language that has fewer.
   """
   task, experiment = kind.task, trained.experiment
   layout, space = prompting.asked_layout(experiment.layout, task), trained.prepared.space
   entries = trained.prepared.entries(task, split)
-  if not len(entries):  # a corpus may hold no voices out
+  if not len(entries):  # a corpus may have no held-out voices
     return Trial(kind, split, ())
   count = experiment.evaluation.examples
   if split == HELD_OUT and kind.spoken:
-    count = -(-count // 4)  # sound is slow to make, and what voices change is what is heard
+    count = -(-count // 4)  # synthesis is slow, and held-out voices matter for the input
   asked = Examples(task, layout, space, entries)
   numbers_N = np.flatnonzero(asked.having())
   drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), count)
@@ -100,9 +100,9 @@ def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
 
 
 def draw(groups: Sequence[str], count: int) -> list[int]:
-  """Returns the numbers of `count` members of every group (all, if it has fewer), in order.
+  """Returns the indices of `count` members of each group (all, if it has fewer), in order.
 
-  Drawn at random, always the same: an even step could fall in with voices that take turns.
+  They are drawn at random with a fixed seed: a fixed step could always meet the same voice.
 
       draw(["en", "en", "fr", "en"], 2)  ->  [0, 2, 3]
   """
@@ -115,7 +115,7 @@ def draw(groups: Sequence[str], count: int) -> list[int]:
 
 
 def describe(kind: TaskKind, entry: Entry) -> tuple[str, str | None]:
-  """Returns (language, voice) of a record in a task: those of `answers.Answer`."""
+  """Returns (language, voice) of a record in a task, as in `answers.Answer`."""
   first, last = kind.task.from_to
   language = "-".join(dict.fromkeys((entry.languages[first], entry.languages[last])))
   speaker = entry.utterances[first if kind.hears else last].speaker
@@ -129,10 +129,9 @@ def answer(
   search: Sampling | Beams,
   system: str = MODEL,
 ) -> list[Answer]:
-  """Returns the answer to each question of the trial, in its order, then one per record left out.
+  """Returns the answer to each question of the trial, in order, then one per record left out.
 
-  Each holds how likely the model finds the right answer, and what it says itself: nothing for a
-  task without inputs.
+  Each has the likelihood of the reference answer and, if the task has inputs, the model's outputs.
   """
   task, questions = trial.task, trial.questions
   grids = [question.grid for question in questions]
@@ -160,8 +159,8 @@ def answer(
 
 
 def _prompt(trained: Trained, task: Task, question: Question) -> prompting.Prompt:
-  """Returns what asks a question: the first rows of its grid, but where the layout arranges that,
-  which hides other parts of a stream in training than it asks for."""
+  """Returns the prompt of a question: the first rows of its grid, or of the layout's prompt grid if
+  it `arranges` streams, since it then masks other parts of a stream in training."""
   layout, grid = prompting.asked_layout(trained.experiment.layout, task), question.grid
   if layout.arranges:
     grid = layouts.prompt(layout, question.streams, question.tag, trained.prepared.space)
@@ -171,9 +170,9 @@ def _prompt(trained: Trained, task: Task, question: Question) -> prompting.Promp
 def outputs(
   listening: Listening, trial: Trial, streams: Sequence[Mapping[str, np.ndarray]], system: str
 ) -> list[tuple[Output, ...]]:
-  """Returns the outputs of the task by question, from the predicted ids: speech as it is heard.
+  """Returns the task's outputs for each question, from predicted ids; speech goes to listeners.
 
-  Outputs that `streams` does not name are left out.
+  Outputs that `streams` lacks are omitted.
   """
   task, columns = trial.task, []
   folder = listening.folder / "waves" / system / trial.split / task.name

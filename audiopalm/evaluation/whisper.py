@@ -1,7 +1,7 @@
 """Whisper by faster-whisper, as an independent recognizer of speech. Needs no jax.
 
-The model is a folder in CTranslate2's layout, so evaluations need no network and its checksums say
-which weights heard what.
+The model is a folder in CTranslate2's layout, so evaluations need no network, and checksums in the
+scores identify its weights.
 """
 
 import dataclasses
@@ -26,15 +26,15 @@ NEEDED = (MODEL, "config.json", "tokenizer.json")
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 BEAMS = 5
 COMPUTE = "float32"
-_NAMES = {"jv": "jw"}  # codes that Whisper has other names for
+_NAMES = {"jv": "jw"}  # language codes that differ in Whisper
 
 
 @dataclasses.dataclass(frozen=True)
 class Whisper(Listener):
-  """A Whisper model in a folder, opened once by `opened`; worker processes read it again.
+  """A Whisper model in a folder, checked by `opened`; each worker process loads it.
 
-  Each uses one thread: recordings in parallel are faster than threads in parallel, and sums come in
-  one order.
+  Workers use one thread: parallel recordings are faster than parallel threads, and the order of
+  floating-point sums is then fixed.
   """
 
   folder: Path
@@ -58,8 +58,8 @@ class Whisper(Listener):
     return _name(language) in self.languages
 
   def check(self, languages: Collection[str] = ()) -> None:
-    known = "English alone" if self.languages == ("en",) else f"{len(self.languages)} languages"
-    option, advice = f"--asr whisper with {self.folder}", "or name a model that knows them"
+    known = "only English" if self.languages == ("en",) else f"{len(self.languages)} languages"
+    option, advice = f"--asr whisper with {self.folder}", "or name a model that supports them"
     listeners.check_languages(self, languages, option, known, advice)
 
   def hear(self, wav: WavFile) -> Measurement:
@@ -76,15 +76,15 @@ class Whisper(Listener):
 
 
 def opened(model: str) -> Whisper:
-  """Returns the model in a folder, or in its "ctranslate2"; else the one of this name, downloaded.
+  """Returns the model in the folder `model`, or downloads the model of this name.
 
-  ConfigError where the package is missing, there is no such folder or name, the folder has another
-  layout, or its model cannot be read.
+  Raises ConfigError if the package is missing, there is no such folder or name, the folder has
+  another layout, or its model cannot be read.
   """
   listeners.check_installed("--asr whisper", ["faster_whisper"], "whisper")
   folder = folder_of(Path(model) if Path(model).exists() else _downloaded(model))
   try:
-    loaded = _model.__wrapped__(folder)  # not kept: workers hear, not this process
+    loaded = _model.__wrapped__(folder)  # not cached: only workers use the model
   except (RuntimeError, ValueError, OSError) as error:
     raise ConfigError(
       f"--asr-model {folder} cannot be opened as a Whisper model: {error}. Convert it again."
@@ -100,7 +100,7 @@ def opened(model: str) -> Whisper:
 def folder_of(folder: Path) -> Path:
   """Returns the folder of the CTranslate2 files: this one or its "ctranslate2".
 
-  ConfigError, with what is missing and how to make it, where neither holds them all.
+  Raises ConfigError, with the missing files and how to create them, if neither has them all.
   """
   if not folder.is_dir():
     raise ConfigError(f"--asr-model {folder} is a file. Name the folder that holds {MODEL}.")
@@ -120,31 +120,31 @@ def folder_of(folder: Path) -> Path:
       f"{place} --output_dir {place / INNER} --copy_files tokenizer.json preprocessor_config.json`."
     )
   raise ConfigError(
-    f"--asr-model {place} is no Whisper model of CTranslate2: it lacks {', '.join(missing)}, and "
-    f"holds {', '.join(held) or 'nothing'}. {advice}"
+    f"--asr-model {place} is not a Whisper model of CTranslate2: it lacks {', '.join(missing)}, "
+    f"and holds {', '.join(held) or 'nothing'}. {advice}"
   )
 
 
 def _downloaded(name: str) -> Path:
-  """Returns the folder of a model that faster-whisper knows by name, or of one of the hub."""
+  """Returns the folder of a downloaded model, named as in faster-whisper or on the hub."""
   from faster_whisper import utils
 
   known = utils.available_models()
   if name not in known and (name.count("/") != 1 or name.startswith((".", "~", "/"))):
     raise ConfigError(
-      f"--asr-model {name} is no folder that exists, and no model that faster-whisper knows. Name "
-      f"the folder of a model, or one of {', '.join(known)}."
+      f"--asr-model {name} is neither an existing folder nor a model of faster-whisper. Name the "
+      f"folder of a model, or one of {', '.join(known)}."
     )
   try:
-    return Path(utils.download_model(name))  # what the hub or the network refuses is an OSError
+    return Path(utils.download_model(name))  # raises OSError if the hub or the network fails
   except (OSError, ValueError) as error:
     raise ConfigError(
-      f"--asr-model {name} is no folder here and cannot be downloaded: "
+      f"--asr-model {name} is not a folder and cannot be downloaded: "
       f"{str(error).splitlines()[0]}. Name the folder of a model."
     ) from error
 
 
-@functools.cache  # a process reads the model once
+@functools.cache  # once per process
 def _model(folder: Path) -> "faster_whisper.WhisperModel":
   import faster_whisper
 

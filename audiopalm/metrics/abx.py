@@ -121,7 +121,7 @@ def discriminate(
 def distances(frames: Sequence[np.ndarray], cost: Cost) -> np.ndarray:
   """Returns distance_NN of each sequence of frames, in rows, to each: the mean cost along the
   cheapest alignment in time (`warping.mean_costs`)."""
-  lengths_N = np.array([len(each) for each in frames])
+  lengths_N = np.array([len(frames_T) for frames_T in frames])
   starts_N = np.cumsum(lengths_N) - lengths_N
   everything = np.concatenate(frames)
   by_length = np.argsort(lengths_N, kind="stable")
@@ -241,7 +241,7 @@ def _weights(
   random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns (weight_RN of tokens, weight_RS of speakers): row 0 is the sample itself, the others
-  are drawn from it with replacement. Weights of tokens have one row where none is drawn."""
+  are drawn from it with replacement. Weights of tokens have one row if no tokens are drawn."""
   if drawn_over == "recordings":
     drawn_RM = _drawn(len(recordings), random)
     place = {name: number for number, name in enumerate(recordings)}

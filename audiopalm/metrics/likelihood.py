@@ -8,7 +8,7 @@ import numpy as np
 from audiopalm.metrics import tally
 from audiopalm.metrics.tally import Tally
 
-RULE = "nats per predicted cell, each after the right cells before it"
+RULE = "nats per predicted cell, each given the reference cells before it"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,7 +80,7 @@ def spell(text: str, language: str) -> str:
 def rule(languages: Collection[str]) -> str:
   """Returns the rule by which numbers in texts of these languages were spelled."""
   unknown = sorted(language for language in set(languages) if not knows(language))
-  return RULE + (f", but as they are written in {', '.join(unknown)}" if unknown else "")
+  return RULE + (f", unchanged in {', '.join(unknown)}" if unknown else "")
 
 
 def _name(language: str) -> str:
@@ -93,7 +93,7 @@ def _spelled(match: re.Match, text: str, language: str) -> str:
   if match["hour"] is not None or match["hours"] is not None:
     return _time(match, language)
   if _is_list(match["number"]):
-    return re.sub(r"\d+", lambda one: spell(one[0], language), match[0])
+    return re.sub(r"\d+", lambda digits: spell(digits[0], language), match[0])
   whole, decimals = _parts(match["number"], language)
   if len(whole) > MOST_DIGITS or len(decimals) > MOST_DECIMALS:
     return match[0]
@@ -144,10 +144,11 @@ def _amount(whole: str, decimals: str, word: str | list[str], language: str) -> 
   cents = int(decimals) if len(decimals) == 2 else 0
   if len(decimals) not in (0, 2):
     return f"{_words(whole, decimals, language)} {word[1]}"
-  one = int(whole) == 1
-  spelled = _ONE.get(language) if one and language in _ONE else _words(whole, "", language)
-  few = one or (language == "fr" and int(whole) == 0)
-  return f"{spelled} {word[not few]}" + (f" {_words(str(cents), '', language)}" if cents else "")
+  is_one = int(whole) == 1
+  spelled = _ONE.get(language) if is_one and language in _ONE else _words(whole, "", language)
+  singular = is_one or (language == "fr" and int(whole) == 0)
+  ending = f" {_words(str(cents), '', language)}" if cents else ""
+  return f"{spelled} {word[not singular]}{ending}"
 
 
 @functools.cache

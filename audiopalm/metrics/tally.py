@@ -17,7 +17,7 @@ RESAMPLES = 1_000
 SHARE = 0.95
 RULE = f"{SHARE:.0%} percentile bootstrap over examples, {RESAMPLES:,} resamples"
 SEED = 0
-AT_ONCE = 2**22  # resampled examples in memory at a time
+AT_ONCE = 2**22  # most resampled examples in memory at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Tally:
     return Tally(self.counts_NE[np.asarray(kept, bool)], self.value)
 
   def score(self) -> float | None:
-    """Returns the score of all examples together, None without one."""
+    """Returns the score of all examples together, None if there are none."""
     counts_NE = self._having()
     return float(self.value(counts_NE.sum(axis=0))) if len(counts_NE) else None
 
@@ -83,11 +83,11 @@ def by_group(groups: Sequence[str | None], among: Among) -> dict[str, dict]:
 
 
 def _drawn(examples: int) -> Iterator[np.ndarray]:
-  """Yields weights_RN: how often each of N examples was drawn, some resamples at a time."""
+  """Yields weights_RN: how often each of N examples was drawn, for R resamples at a time."""
   random = np.random.default_rng(SEED)
-  each = max(1, AT_ONCE // examples)
-  for start in range(0, RESAMPLES, each):
-    resamples = min(each, RESAMPLES - start)
+  most = max(1, AT_ONCE // examples)
+  for start in range(0, RESAMPLES, most):
+    resamples = min(most, RESAMPLES - start)
     drawn_RN = random.integers(0, examples, (resamples, examples))
     drawn_RN += np.arange(resamples)[:, None] * examples
     weights = np.bincount(drawn_RN.ravel(), minlength=resamples * examples)

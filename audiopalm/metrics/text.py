@@ -47,8 +47,8 @@ _NORMALIZER = basic.BasicTextNormalizer(preserve_marks=True)
 def normalize(text: str) -> str:
   """Returns the text in lower case, one space for every run of punctuation, symbols and space.
 
-  The rule for all languages of Whisper (Radford et al. 2022, arXiv:2212.04356, appendix C); its
-  name, `NORMALIZER`, is written beside the scores. Text in brackets is dropped.
+  This is Whisper's rule for all languages (Radford et al. 2022, arXiv:2212.04356, appendix C); its
+  name, `NORMALIZER`, is saved with the scores. Text in brackets is dropped.
 
       "L'hôtel, s'il vous plaît!"  ->  "l hôtel s il vous plaît"
   """
@@ -56,15 +56,15 @@ def normalize(text: str) -> str:
 
 
 def words(text: str, language: str) -> list[str]:
-  """Returns the words of a text, normalized; its characters where no spaces separate words."""
+  """Returns the normalized words of a text; its characters in languages without spaces."""
   spelled = _spelled(text, language)
   return spelled.split() if orthography.has_spaces(language) else list(spelled)
 
 
 def has_word(text: str, words: Collection[str], language: str) -> bool:
-  """Returns whether a text holds one of these words, compared normalized.
+  """Returns whether a text has one of these words, both normalized.
 
-  Without spaces between words they are searched for anywhere in it.
+  In languages without spaces between words it is searched for as a substring.
   """
   spelled = _spelled(text, language)
   words = {_spelled(word, language) for word in words}
@@ -84,8 +84,8 @@ def _spelled(text: str, language: str) -> str:
 class Metric:
   """A score of texts. Called with (targets, predictions) it returns {name: value} of all of them.
 
-  `count` gives the counts_NE of each pair in a language, and `value` the score of a sum of them:
-  `tally.Tally`. `by_words`: it is only defined with spaces between words.
+  `count` returns the counts_NE of each pair in a language, and `value` the score of a sum of them
+  (`tally.Tally`). With `by_words` it is only defined for languages with spaces between words.
   """
 
   name: str
@@ -98,7 +98,7 @@ class Metric:
     return {self.name: self.tally(targets, predictions).score()}
 
   def of(self, language: str) -> "Metric":
-    """Returns the score of texts in a language."""
+    """Returns this score for texts in a language."""
     return dataclasses.replace(self, language=language)
 
   @property
@@ -107,7 +107,7 @@ class Metric:
     return orthography.has_spaces(self.language) or not self.by_words
 
   def tally(self, targets: Sequence[str], predictions: Sequence[str]) -> Tally:
-    """Returns the counts of each pair; ValueError unless there is one for each target."""
+    """Returns the counts of each pair; raises ValueError unless each target has a prediction."""
     if not targets or len(targets) != len(predictions):
       raise ValueError(
         f"A score needs one prediction for each of at least one target; "

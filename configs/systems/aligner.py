@@ -1,11 +1,11 @@
-"""A CTC aligner: an encoder that says when each phoneme of a known text is spoken.
+"""A CTC aligner: an encoder that estimates when each phoneme of a known text is spoken.
 
   audiopalm train configs/systems/aligner.py --workdir runs/aligner
   audiopalm align train.jsonl --workdir runs/aligner --out train.timed.jsonl
 
 A small one, for sentences of the synthetic grammar that espeak-ng speaks, which needs
-audiopalm[data]. CTC learns from texts alone; the times that espeak-ng tells are for
-benchmarks/alignment.py, which measures the times that are found.
+audiopalm[data]. CTC learns from texts without times; benchmarks/alignment.py compares the estimated
+times with those of espeak-ng.
 """
 
 from audiopalm import config as c

@@ -1,10 +1,10 @@
-"""BEST-RQ (arXiv:2202.01855): an encoder learns to predict random labels of what it cannot hear.
+"""BEST-RQ (arXiv:2202.01855): an encoder predicts random-projection labels of masked frames.
 
   audiopalm train configs/systems/best_rq.py --workdir runs/best_rq
 
 small: 4 layers of width 256, log-mel frames of 40 ms, on the speech of the synthetic grammar. base:
 the published shape, plan it with --set size=base. Held-out accuracy is that of the labels of masked
-frames, of 1,024 (base: 8,192).
+frames, one of 1,024 (base: 8,192).
 """
 
 from typing import Literal

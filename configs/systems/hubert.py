@@ -1,4 +1,4 @@
-"""HuBERT (arXiv:2106.07447): masked frames predict clusters, of MFCCs and then of its own states.
+"""HuBERT (arXiv:2106.07447): predicts clusters of masked frames, of MFCCs, then of its own states.
 
   audiopalm train configs/systems/hubert.py --workdir runs/hubert_1
   audiopalm train configs/systems/hubert.py --workdir runs/hubert_2 \

@@ -1,10 +1,10 @@
-"""SPIRIT LM (arXiv:2402.05755): text and speech in one sequence, changed at word boundaries.
+"""SPIRIT LM (arXiv:2402.05755): text and speech in one sequence, alternating at word boundaries.
 
   audiopalm train configs/systems/spirit_lm.py --workdir runs/spirit_lm
 
-A small one, on the synthetic grammar as espeak says it, which knows when each word is spoken: a
-third each of interleaved sequences, of speech and of text, as in section 3.1. Sentences are short
-here, so spans are too: 2 to 6 words of text and 1 to 3 of speech, not 10 to 30 and 5 to 15.
+A small one, on the synthetic grammar spoken by espeak-ng, which gives the times of words: a third
+each of interleaved sequences, of speech and of text, as in section 3.1. Sentences are short here,
+so spans are too: 2 to 6 words of text and 1 to 3 of speech, not 10 to 30 and 5 to 15.
 """
 
 from audiopalm import config as c
@@ -26,7 +26,7 @@ def experiment(train_records: int = 3_000, test_records: int = 300) -> c.Experim
       (c.mixtures.continuation(speech), 1.0),
       (c.mixtures.text(text), 1.0),
     ),
-    # The tokenizer keeps repeated units, whose words have times; the layout leaves them out.
+    # The tokenizer keeps repeated units, as word times need a fixed rate; the layout removes them.
     layout=c.Interleaving(text_words=(2, 6), unit_words=(1, 3), collapse=True),
     model=c.models.tiny(width=192),
     optimizer=c.optim.adamw(peak_lr=2.5e-3, warmup_steps=80),

@@ -1,11 +1,11 @@
-"""VoiceCraft (arXiv:2403.16973): codes of speech learned in spans, from all that is around them.
+"""VoiceCraft (arXiv:2403.16973): predicts spans of speech codes from the codes around them.
 
   audiopalm train configs/systems/voicecraft.py --workdir runs/voicecraft
 
-A small one, on the synthetic grammar in many voices: four codes a frame in delayed columns (section
-3.1), whose losses weigh 5, 1, 0.5 and 0.1 as in the paper's code. One to three spans of a recording
-are predicted after what is around them; half of the records have one span that goes to the end,
-which is what speaking a text asks.
+A small one, on the synthetic grammar in many voices: four codes per frame in delayed columns
+(section 3.1), with loss weights 5, 1, 0.5 and 0.1 as in the paper's code. One to three spans of a
+recording are moved behind the rest and predicted; half of the records have one span up to the end,
+as in TTS.
 """
 
 from audiopalm import config as c

@@ -1,10 +1,10 @@
-"""w2v-BERT (arXiv:2108.06209): contrastive half-way up, the ids of its codes at the top.
+"""w2v-BERT (arXiv:2108.06209): a contrastive loss at half the depth, its code ids at the top.
 
   audiopalm train configs/systems/w2v_bert.py --workdir runs/w2v_bert
 
 small: 4 Conformer layers of width 256, log-mel frames of 40 ms, on the speech of the synthetic
 grammar. base: the published XL shape, plan it with --set size=base. Held-out accuracy of speech is
-that of the ids, of 1,024.
+that of the code ids, one of 1,024.
 """
 
 from typing import Literal

@@ -1,10 +1,10 @@
-"""wav2vec 2.0 (arXiv:2006.11477): masked frames tell their own quantized sound from others.
+"""wav2vec 2.0 (arXiv:2006.11477): masked frames identify their own code among distractors.
 
   audiopalm train configs/systems/wav2vec2.py --workdir runs/wav2vec2
 
 small: 4 layers of width 256, log-mel frames of 20 ms, on the speech of the synthetic grammar. base:
-the published shape on waves, plan it with --set size=base. Held-out accuracy is that of the own
-code among 101.
+the published shape on waves, plan it with --set size=base. Held-out accuracy is that of identifying
+the own code among 101.
 """
 
 from typing import Literal

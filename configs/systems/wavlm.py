@@ -1,10 +1,10 @@
-"""WavLM (arXiv:2110.13900): HuBERT with other speech and noise mixed in, and gated distances.
+"""WavLM (arXiv:2110.13900): HuBERT with speech and noise mixed in, and gated position biases.
 
   audiopalm train configs/systems/wavlm.py --workdir runs/wavlm --set units=neural:runs/hubert_1
 
-What is predicted is what the clip itself says. small: 4 layers of width 256, log-mel frames of 20
-ms, on the speech of the synthetic grammar; without units, clusters of MFCCs. base: the published
-shape on waves, plan it with --set size=base.
+The targets are the units of the clip before mixing. small: 4 layers of width 256, log-mel frames of
+20 ms, on the speech of the synthetic grammar; without `units`, clusters of MFCCs. base: the
+published shape on waves, plan it with --set size=base.
 """
 
 from typing import Literal

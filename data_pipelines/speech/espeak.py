@@ -83,7 +83,7 @@ class Library:
       raise OSError(f"espeak_Initialize returned {self.rate_hz} with the data in {self.data}")
 
   def set_voice(self, voice: str) -> None:
-    """Sets the voice; raises Refusal if there is none, where the library keeps the last one."""
+    """Sets the voice; raises Refusal if it is unknown, as the library would keep the last one."""
     language, _, variant = voice.partition("+")
     if variant and not (self.data / "voices" / "!v" / variant).is_file():
       raise serving.Refusal(f"espeak-ng has no variant {variant!r} (voice {voice!r})")

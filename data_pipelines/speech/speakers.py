@@ -1,4 +1,4 @@
-"""The speakers of the synthesizers: `speaker.speak(text)` is the same wave on every machine."""
+"""The speakers of the synthesizers: `speaker.speak(text)` has the same wave on every machine."""
 
 import dataclasses
 import tempfile

@@ -28,7 +28,7 @@ def count(settings: Settings, split: str) -> int:
     field = "validation_records" if split == "validation" else "test_records"
     raise DataError(
       f"Corpus {settings.name!r}: {field}={requested}, but topics={settings.topics} have only "
-      f"{most} {split} meanings. Ask for at most {most}, or add topics."
+      f"{most} {split} meanings. Set at most {most}, or add topics."
     )
   return requested
 

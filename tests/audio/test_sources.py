@@ -155,10 +155,10 @@ def test_a_tensor_is_read_if_numpy_converts_it():
   [
     (
       np.zeros((20, 30_000), np.float32),
-      "an array of shape 20x30000, expected samples alone, or samples",
+      "an array of shape 20x30000, expected samples only, or samples",
     ),
-    (np.zeros((2, 2, 9), np.float32), "an array of shape 2x2x9, expected samples alone"),
-    (np.float32(1), "an array of shape (), expected samples alone"),
+    (np.zeros((2, 2, 9), np.float32), "an array of shape 2x2x9, expected samples only"),
+    (np.float32(1), "an array of shape (), expected samples only"),
     (np.zeros(99, np.int64), "an array of int64, expected float32 from -1 to 1, or int16"),
     (np.array(["a.wav"]), "an array of <U5, expected float32"),
     ([0.5, "a"], "an array of"),

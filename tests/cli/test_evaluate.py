@@ -71,7 +71,7 @@ def test_suites_choose_tasks_and_stand_together_below_the_tables(command, tmp_pa
 def test_a_suite_that_the_run_has_nothing_for_tells_what_its_tasks_do(command):
   code, _, err = command("--suite", "zero_resource")
   assert code == EXIT_USER
-  assert "'zero_resource' has nothing in this run: it needs a task with no input" in err
+  assert "'zero_resource' has no task in this run: it needs one with no input" in err
   assert "tts from target.text to target.units (speech_out)" in err
 
 
@@ -129,14 +129,14 @@ def test_a_model_that_is_none_ends_before_the_run_is_opened(tmp_path, capsys, mo
   (tmp_path / "model").mkdir()
   asked = ["--asr", "whisper", "--asr-model", str(tmp_path / "model")]
   assert main.main(["evaluate", "--workdir", str(tmp_path / "no run"), *asked]) == EXIT_USER
-  assert "is no Whisper model of CTranslate2: it lacks model.bin" in capsys.readouterr().err
+  assert "is not a Whisper model of CTranslate2: it lacks model.bin" in capsys.readouterr().err
 
 
 def test_pocketsphinx_is_refused_for_what_is_not_english(command, monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
   code, _, err = command("--asr", "pocketsphinx")
   assert code == EXIT_USER
-  assert "hears English alone, and tasks to be scored speak fr too." in err
+  assert "supports only English, but tasks to be scored output speech in fr." in err
 
 
 def apart(*arguments):

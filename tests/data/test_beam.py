@@ -102,7 +102,7 @@ def test_options_that_beam_cannot_read_are_in_its_log(jobs, tmp_path):
 def test_a_worker_of_many_threads_is_refused(tmp_path, monkeypatch):
   monkeypatch.setenv("OMP_NUM_THREADS", "8")
   with pytest.raises(
-    DataError, match=r"may compute with many threads, .* set OMP_NUM_THREADS=1 OP"
+    DataError, match=r"may compute with several threads, .* set OMP_NUM_THREADS=1 OP"
   ):
     beam._check_threads()
 

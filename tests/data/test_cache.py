@@ -121,23 +121,23 @@ DAMAGE = {
   ),
   "other json": (
     lambda side, shard: side.write_text("[]"),
-    rf"{SECOND}.json: expected a JSON object, but it holds something else",
+    rf"{SECOND}.json: expected a JSON object, but it is something else",
   ),
   "another format": (
     lambda side, shard: rewrite(side, format=1),
-    rf"{SECOND}.json: expected format {cache.FORMAT}, but it says 1",
+    rf"{SECOND}.json: expected format {cache.FORMAT}, but it has 1",
   ),
   "changed json": (
     lambda side, shard: side.write_text(side.read_text().replace('"records": 10', '"records": 11')),
-    rf"{SECOND}.json: expected what its checksum was taken of, but it was changed since",
+    rf"{SECOND}.json: expected content that matches its checksum, but it was changed",
   ),
   "of another cache": (
     lambda side, shard: another(shard.parent, shard.name),
-    rf"{SECOND}.json: expected shard 'small-\w+/{SECOND}', but it says 'small-0123456789abcdef/",
+    rf"{SECOND}.json: expected shard 'small-\w+/{SECOND}', but it has 'small-0123456789abcdef/",
   ),
   "another number": (
     lambda side, shard: shutil.copy(side.with_name(f"{SECOND.replace('1', '2', 1)}.json"), side),
-    rf"{SECOND}.json: expected shard '.*/{SECOND}', but it says '.*/train-00002-of-00004'",
+    rf"{SECOND}.json: expected shard '.*/{SECOND}', but it has '.*/train-00002-of-00004'",
   ),
   "cut short": (
     lambda side, shard: os.truncate(shard, 65_536),
@@ -244,7 +244,9 @@ def test_more_shards_than_the_soft_limit_of_open_files_can_be_read(cached, monke
     assert len(list(entries)) == 40
     monkeypatch.setattr(cache, "_allow_open_files", lambda: None)
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
-    with pytest.raises(DataError, match=rf"may have {few} files open, and reads 4 shards .*ulimit"):
+    with pytest.raises(
+      DataError, match=rf"may open {few} files, and this split alone has 4 shards.*ulimit"
+    ):
       list(others)
   finally:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

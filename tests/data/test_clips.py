@@ -154,14 +154,14 @@ def test_tasks_of_tokens_do_not_fit_clips_nor_clips_packed_rows(small):
   corpus = small.SmallCorpus(4)
   with pytest.raises(ConfigError, match="'asr' does not fit data=Clips.*mixtures.speech makes"):
     DATA.check([mixtures.asr(corpus)], ["text", "units"])
-  with pytest.raises(ConfigError, match="names the stream 'wave', but the tokenizers give text"):
+  with pytest.raises(ConfigError, match="names the stream 'wave', but the tokenizers produce text"):
     Packed().check([mixtures.speech(corpus)], ["text"])
 
 
 def test_streams_of_another_recording_are_refused(small):
   task = mixtures.speech(small.SmallCorpus(4))
   two = dataclasses.replace(task, outputs=(*task.outputs, ("target", "units")))
-  with pytest.raises(ConfigError, match="streams of target beside the recording of source"):
+  with pytest.raises(ConfigError, match="streams of target besides the recording of source"):
     DATA.check([two], ["text", "units"])
 
 
@@ -169,7 +169,7 @@ def test_the_records_of_a_step_are_named_but_its_tokens_cannot_be_shown(prepared
   (step,) = past.records(prepared, experiment, range(1, 2))
   assert step["step"] == 1 and len(step["records"]) == 4
   assert all(one["id"].startswith("small/train/") for one in step["records"])
-  with pytest.raises(ConfigError, match="trains on clips, which have no tokens that could"):
+  with pytest.raises(ConfigError, match="trains on clips, which have no tokens to show"):
     past.batch(prepared, experiment, 1)
 
 

@@ -109,12 +109,12 @@ def test_fingerprint_depends_neither_on_the_place_of_the_data_nor_on_copies():
 
 def test_unknown_role_names_the_roles():
   text = said(corpora.Synthetic().pairs, ("source", "answer"))
-  assert "Corpus 'synthetic' has no role 'answer': its records hold source, target" in text
+  assert "Corpus 'synthetic' has no role 'answer': its records have source, target" in text
 
 
 def test_unknown_language_names_the_languages():
   text = said(corpora.Synthetic(languages=("en", "fr")).train_voices, "de")
-  assert "Corpus 'synthetic' has no language 'de': it holds en, fr" in text
+  assert "Corpus 'synthetic' has no language 'de': it has en, fr" in text
   assert "languages=('en', 'xx') must be one or more of en, fr, de" in said(
     corpora.Synthetic, languages=("en", "xx")
   )
@@ -135,7 +135,7 @@ def test_counts_out_of_range_say_the_range():
 
 def test_unknown_speaker_names_the_speakers():
   text = said(corpora.SpokenDigit, held_out_speaker="anna")
-  assert "no speaker 'anna': it holds george, jackson, nicolas, theo, yweweler" in text
+  assert "no speaker 'anna': it has george, jackson, nicolas, theo, yweweler" in text
   assert corpora.SpokenDigit(held_out_speaker=None).train_voices("en") == corpora.DIGIT_SPEAKERS
   text = said(corpora.SpokenDigit, held_out_speaker=",".join(corpora.DIGIT_SPEAKERS))
   assert "no speaker is left to train on" in text
@@ -164,10 +164,10 @@ def test_corpora_that_espeak_spoke_before_have_the_fingerprint_they_had():
 @pytest.mark.parametrize("corpus", [corpora.SyntheticText, corpora.SyntheticTranslations])
 def test_a_corpus_of_text_alone_has_nobody_who_speaks(corpus):
   text = said(corpus, synthesizer="espeak")
-  assert "is text alone: nothing of it is spoken. Leave out synthesizer='espeak'." in text
-  assert "Leave out takes=None." in said(corpus, takes=None)
-  assert "Leave out voices=2." in said(corpus, voices=2)
-  assert "Leave out held_out_voices=0." in said(corpus, held_out_voices=0)
+  assert "has only text: nothing of it is spoken. Remove synthesizer='espeak'." in text
+  assert "Remove takes=None." in said(corpus, takes=None)
+  assert "Remove voices=2." in said(corpus, voices=2)
+  assert "Remove held_out_voices=0." in said(corpus, held_out_voices=0)
 
 
 def test_an_unknown_synthesizer_names_those_there_are():

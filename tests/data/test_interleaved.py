@@ -98,7 +98,7 @@ def test_an_entry_of_an_earlier_version_has_all_but_the_ends_of_words(prepared, 
   older = cache.unpack(msgpack.packb((id_, {role: said[:-1] for role, said in packed_.items()})))
   said, before = older.utterances["source"], entry.utterances["source"]
   assert said.packed_word_ends is None and said.word_ends == {} and said.words == before.words
-  with pytest.raises(DataError, match="version that did not keep where they end. Delete the strea"):
+  with pytest.raises(DataError, match="version that did not save word ends. Delete the strea"):
     examples_of(prepared, "interleaved").word_ends(older)
   assert examples_of(prepared, "continuation").word_ends(older) == {}
 
@@ -108,11 +108,11 @@ def test_an_entry_of_an_earlier_version_has_all_but_the_ends_of_words(prepared, 
   [
     (
       {"packed_words": b""},
-      "has no word times. Give its corpus some (`words` in a manifest; the s",
+      "has no word times. Add them to its corpus (`words` in a manifest; s",
     ),
     (
       {"packed_word_ends": b""},
-      "reads 'one', and its words with times are 'one'. Spell them as in",
+      "has the text 'one', but its words with times are 'one'. Spell them as",
     ),
   ],
 )
@@ -133,7 +133,9 @@ def test_speech_without_a_fixed_rate_says_what_to_do(prepared, drawing):
   }
   space = dataclasses.replace(prepared.space, streams=streams)
   layout = layouts.Interleave("source.text", "source.collapsed")
-  with pytest.raises(DataError, match="no fixed length there. Let the tokenizer 'collapsed' keep"):
+  with pytest.raises(
+    DataError, match="no fixed frame rate there. Set collapse=False in the tok.* 'coll"
+  ):
     examples.Examples(prepared.tasks[0], layout, space, [entry]).word_ends(entry)
 
 

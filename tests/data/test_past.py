@@ -45,12 +45,12 @@ def test_the_grids_of_a_batch_are_made_once(prepared, experiment_of, monkeypatch
 def test_what_a_run_was_given_is_held_against_it(prepared, experiment_of):
   digest = past.batch(prepared, experiment_of(), 2).digest
   found = past.batch(prepared, experiment_of(), 2, digest)
-  assert found.is_the_one and "to the bit what the run was given" in said(found)
+  assert found.is_the_one and "bitwise equal to the batch of the run" in said(found)
   other = past.batch(prepared, experiment_of(), 2, digest + 1)
   shown = " ".join(said(other).split())
   assert not other.is_the_one
-  assert f"but the run was given another batch (digest {digest + 1}, not {digest})" in shown
-  assert "no line of it" in said(past.batch(prepared, experiment_of(), 3))
+  assert f"but the run used another batch (digest {digest + 1}, not {digest})" in shown
+  assert "no line for it" in said(past.batch(prepared, experiment_of(), 3))
 
 
 def test_brackets_in_words_are_printed_as_they_are():

@@ -224,7 +224,7 @@ def test_open_says_what_is_wrong(few, small, tmp_path):
   for other in ("{}", "[]"):
     (tmp_path / "prepare.json").write_text(other)
     with pytest.raises(
-      DataError, match="prepare.json: expected what `audiopalm prepare` writes, it"
+      DataError, match="prepare.json: expected a summary as written by `audiopalm"
     ):
       prepare.open_prepared(few, tmp_path)
   prepared = prepare.prepare(few, tmp_path, workers=0)
@@ -233,16 +233,14 @@ def test_open_says_what_is_wrong(few, small, tmp_path):
     prepare.open_prepared(few, tmp_path)
   few.data = Packed(row_length=96)
   (tmp_path / "tokenizers" / "text" / "seen.txt").write_text("1")
-  with pytest.raises(DataError, match="does not hold the tokenizers of experiment 'small'"):
+  with pytest.raises(DataError, match="does not contain the tokenizers of experiment 'small'"):
     prepare.open_prepared(few, tmp_path)
   prepare.prepare(few, tmp_path, workers=0)
   shard = next(prepared.folder(few.corpora[0]).glob("train-*.arrayrecord"))
   side = cache.sidecar(shard)
   side["maxima"]["source.units"] = [64]
   cache.write_sidecar(shard, side)
-  with pytest.raises(
-    DataError, match=r"holds ids of source.units up to \(64,\), but its tokenizer"
-  ):
+  with pytest.raises(DataError, match=r"has ids of source.units up to \(64,\), but its tokenizer"):
     prepare.open_prepared(few, tmp_path)
 
 

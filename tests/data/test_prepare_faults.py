@@ -186,7 +186,7 @@ def test_a_worker_that_is_killed_inside_a_shard_is_one_text_and_leaves_no_half(c
   os.kill(worker, signal.SIGKILL)
   text = one_line(process.communicate(timeout=60)[1])
   assert process.returncode == 2
-  assert text.startswith("DataError: A worker process died, most likely for want of memory.")
+  assert text.startswith("DataError: A worker process died, most likely out of memory.")
   assert parts(workdir)
   assert_nothing_half(workdir, whole)
   assert_goes_on(corpus, workdir.name, whole, "--workers", "1")

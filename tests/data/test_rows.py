@@ -132,7 +132,7 @@ def test_split_is_refused_where_an_output_would_lose_its_input(prepared):
 
 
 def test_a_row_without_room_beside_the_tag_is_refused(prepared):
-  with pytest.raises(DataError, match="row_length=5 has no room beside the .* rows of the tag"):
+  with pytest.raises(DataError, match="row_length=5 has no room besides the .* rows of the tag"):
     rows.segments(of(prepared, "continuation"), row_length=5, too_long="split")
 
 

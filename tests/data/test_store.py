@@ -146,7 +146,7 @@ def test_what_a_killed_machine_had_alone_is_moved_aside_where_the_store_went_on(
   with on("a") as workdir:
     assert contents(workdir) == {"log": "1 3"}
   assert contents(workdir.with_name("workdir.1")) == {"log": "1 2", "more": "x"}
-  assert "went on elsewhere: what was not in it yet is in" in capsys.readouterr().err
+  assert "was changed elsewhere: local changes that it lacked are in" in capsys.readouterr().err
 
 
 def test_files_deleted_on_this_machine_between_commands_come_back(on, fake_store):
@@ -189,7 +189,7 @@ def test_reading_a_run_that_is_not_there_is_an_error(on):
   with pytest.raises(ConfigError) as error, on("a", "evaluate"):
     pass
   assert str(error.value) == (
-    "There is no run in fake://bucket/run: it holds no files.json. Train one: audiopalm train "
+    "There is no run in fake://bucket/run: it has no files.json. Train one: audiopalm train "
     "CONFIG --workdir fake://bucket/run"
   )
 
@@ -229,7 +229,7 @@ def test_a_writer_that_another_one_replaced_stops_and_writes_no_more(on, fake_st
     fake_store().pipe_file("fake://bucket/run/writer.json", json.dumps(other).encode())
     assert stopped.wait(30)
     write(workdir, log="1")
-  assert "Another process writes to fake://bucket/run now, as this one was not heard of" in str(
+  assert "Another process writes to fake://bucket/run now, as this one had no heartbeat" in str(
     error.value
   )
   assert list(stored(fake_store)) == [store.WRITER]
@@ -251,7 +251,9 @@ def test_a_run_that_went_on_elsewhere_waits_for_who_reads_the_old_one(on, tmp_pa
   assert opened.wait(60)
   with on("b") as other:
     write(other, log="1 2")
-  with pytest.raises(ConfigError, match="another command on this machine still reads what it was"):
+  with pytest.raises(
+    ConfigError, match="another command on this machine still reads the older files"
+  ):
     with on("a"):
       pass
   end.set()
@@ -266,8 +268,8 @@ def test_a_store_that_fails_is_said_and_what_is_here_stays(on, fake_store):
     write(workdir, log="1")
   assert str(error.value) == (
     "fake://bucket/run/log cannot be written: RuntimeError: 503 Service Unavailable. Check the "
-    "address, the credentials and the network, then run the same command again: what this machine "
-    "has is kept."
+    "address, the credentials and the network, then run the same command again: local files are "
+    "kept."
   )
   fake_store.fails = None
   with on("a") as workdir:
@@ -293,8 +295,8 @@ def test_a_bucket_that_is_not_there_is_an_error(fake_store, tmp_path):
   with pytest.raises(ConfigError) as error, store.opened(place, "train", changes=True):
     pass
   assert str(error.value) == (
-    "fake://other/run/writer.json cannot be written: the store says that there is no such place. "
-    "Make the bucket first, or correct the address."
+    "fake://other/run/writer.json cannot be written: the store has no such location. "
+    "Create the bucket first, or correct the address."
   )
 
 

@@ -91,9 +91,9 @@ def test_waves_are_kept_where_evaluation_reads_them_only(shard_of, small):
   [
     ("silent", r"small/train/000002 \(source\): silent: its largest sample is 0"),
     ("nan", r"small/train/000002 \(source\): \d+ of \d+ samples are NaN or infinite"),
-    ("no text", r"small/train/000002 \(source\): empty text. Write what is said"),
-    ("no words at all", r"small/train/000002 \(source\): empty text. Write what is said"),
-    ("unknown language", r"small/train/000002 \(source\): unknown language 'xx'.*holds en, fr"),
+    ("no text", r"small/train/000002 \(source\): empty text. Write the transcript"),
+    ("no words at all", r"small/train/000002 \(source\): empty text. Write the transcript"),
+    ("unknown language", r"small/train/000002 \(source\): unknown language 'xx'.*has en, fr"),
     ("unreadable", "small/train/000002 cannot be read"),
   ],
 )

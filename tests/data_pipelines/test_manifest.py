@@ -214,7 +214,7 @@ def test_a_task_leaves_out_and_counts_records_without_what_it_needs(
   assert told["s2st"]["splits"]["train"]["lacking"] == 2
   assert told["s2st"]["splits"]["train"]["hours"] * 3600 == pytest.approx(2 * 0.7, abs=1e-3)
   assert told["asr"]["splits"]["train"]["hours"] * 3600 == pytest.approx(0.7 + 1.1, abs=1e-3)
-  assert "Without what the task needs: s2st, train: 2 records" in capsys.readouterr().out
+  assert "Lacking a stream of the task: s2st, train: 2 records" in capsys.readouterr().out
 
 
 def test_a_task_that_no_record_can_serve_says_why(experiment_of, tmp_path):
@@ -227,7 +227,7 @@ def test_a_task_that_no_record_can_serve_says_why(experiment_of, tmp_path):
   with pytest.raises(
     DataError,
     match=r"'tts' has no records left: 1 of 1 training records of corpus 'manifest' lack one of "
-    r"target.text, target.units; .* a translation in words alone no speech",
+    r"target.text, target.units; .* a translation as text only has no speech",
   ):
     prepare.prepare(experiment_of(mixtures.tts(settings)), tmp_path / "run", workers=0)
 

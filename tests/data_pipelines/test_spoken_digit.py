@@ -19,8 +19,8 @@ def test_a_folder_without_the_dataset_says_what_was_looked_for(tmp_path):
   settings = corpora.SpokenDigit(data_dir=str(tmp_path))
   with pytest.raises(DataError) as error:
     spoken_digit.count(settings, "train")
-  assert f"data_dir={tmp_path} holds no TFDS dataset 'spoken_digit/1.0.9'" in str(error.value)
-  assert "Give the data folder of TFDS" in str(error.value)
+  assert f"data_dir={tmp_path} has no TFDS dataset 'spoken_digit/1.0.9'" in str(error.value)
+  assert "Set the data folder of TFDS" in str(error.value)
 
 
 @needs_data

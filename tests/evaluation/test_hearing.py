@@ -47,7 +47,7 @@ def test_another_recognizer_hears_where_no_task_transcribes_and_the_rules_name_i
 
 @dataclasses.dataclass(frozen=True)
 class Tonal(Listener):
-  """A recognizer in this process: the made-up tones of English alone, or of every language."""
+  """A recognizer in this process: made-up tones, of English only or of all languages."""
 
   hear_units: object
   known: tuple[str, ...] = ("en", "fr")
@@ -160,7 +160,9 @@ def test_recordings_in_languages_that_the_recognizer_does_not_know_are_left_out(
   assert set(english.heard) == {"en"} == set(scores["recordings"]["test"])
   text_alone = evaluate(mixtures.mt, recognizer=english, compared=False, evaluation=FEW, step=8)
   assert "recordings" not in text_alone
-  with pytest.raises(ConfigError, match=r"none in languages that --asr knows: they speak en, fr\."):
+  with pytest.raises(
+    ConfigError, match=r"language that --asr supports, but the tasks have only en, fr\."
+  ):
     evaluate(mixtures.asr, recognizer=tonal(known=("cs",)), recordings_each=1)
 
 

@@ -64,7 +64,7 @@ def test_sentences_without_times_have_no_labels_and_asking_for_some_is_an_error(
     ("words", "a column words"),
     ("recordings", "recordings that say one word each"),
   ):
-    with pytest.raises(DataError, match=f"--labels {kind} expects {column}.*leave --labels out"):
+    with pytest.raises(DataError, match=f"--labels {kind} expects {column}.*omit --labels"):
       labeled.read(made, "train", most=5, labels=kind)
 
 
@@ -74,7 +74,9 @@ def test_three_milliseconds_are_left_out_and_two_equal_channels_are_one(corpora)
   assert [utterance.text for utterance in sample.utterances] == ["two"]
   (fault,) = sample.faults
   assert "too short" in fault and "r0.wav" in fault
-  with pytest.raises(DataError, match=r"Expected recordings of at least 50 ms, none of the 1 .*r0"):
+  with pytest.raises(
+    DataError, match=r"Expected recordings of at least 50 ms, but none of the 1 .*r0"
+  ):
     labeled.read(corpora({"text": "one"}, r0=0.003), "train", most=5)
 
 

@@ -129,7 +129,7 @@ def test_a_command_that_prints_what_is_no_text_is_a_fault(command, wavs):
   ("code", "fault"),
   [
     ("print('good')", "a.wav: expected a number to be printed, but it was 'good'"),
-    ("print('nan')", "a.wav: nan was printed"),
+    ("print('nan')", "a.wav: expected a finite number to be printed, but it was nan"),
     ("raise SystemExit('no ear')", f"a.wav: {sys.executable} ended with code 1: no ear"),
   ],
 )
@@ -151,7 +151,7 @@ def test_a_listener_that_fails_for_every_recording_is_an_error_with_what_it_said
   with pytest.raises(DataError) as error:
     listeners.hear(deaf, wavs("a", "b"), Local(0))
   text = str(error.value)
-  assert text.startswith(f"Not one of 2 recordings could be {done} by {deaf.rule}. The first:")
+  assert text.startswith(f"None of 2 recordings could be {done} by {deaf.rule}. The first fault:")
   assert text.endswith("ended with code 1: no ear")
   assert listeners.hear(deaf, [], Local(0)) == []
 
@@ -159,12 +159,12 @@ def test_a_listener_that_fails_for_every_recording_is_an_error_with_what_it_said
 @pytest.mark.parametrize(
   ("score", "line", "text"),
   [
-    ("asr", "whisper", "--asr-command needs {wav} where the path of a recording is to stand"),
-    ("mos", "python3", "--mos-command needs {wav} where the path"),
-    ("similarity", "python3 {wav}", "--similarity-command needs {reference} where"),
-    ("asr", "no-such-program {wav}", "cannot be started: 'no-such-program' is no program"),
+    ("asr", "whisper", "--asr-command needs {wav} in place of the path of a recording"),
+    ("mos", "python3", "--mos-command needs {wav} in place of"),
+    ("similarity", "python3 {wav}", "--similarity-command needs {reference} in place"),
+    ("asr", "no-such-program {wav}", "cannot be started: 'no-such-program' is not an executable"),
     ("asr", "whisper '{wav}", "cannot be read as a command line: No closing quotation. Close its"),
-    ("mos", " ", "--mos-command is empty: give a program and {wav}."),
+    ("mos", " ", "--mos-command is empty: name a program and {wav}."),
   ],
 )
 def test_a_command_line_that_cannot_work_says_why(score, line, text):
@@ -193,7 +193,9 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(listener, text, 
 
 def test_pocketsphinx_refuses_other_languages_than_english(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-  with pytest.raises(ConfigError, match="hears English alone, and tasks to be scored speak de, fr"):
+  with pytest.raises(
+    ConfigError, match="supports only English, but tasks to be .* speech in de, fr"
+  ):
     PocketSphinx().check(["fr", "en", "de"])
 
 

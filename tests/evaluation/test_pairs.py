@@ -90,9 +90,12 @@ def test_every_fault_of_a_manifest_is_named_with_its_line(tmp_path):
   with pytest.raises(DataError) as error:
     pairs.read(manifest(tmp_path / "p.jsonl", *lines))
   text = str(error.value)
-  assert "p.jsonl:1: has 'promt'. Expected are language, positive, negative, prompt, kind." in text
-  assert "p.jsonl:2: needs a text as 'negative'" in text
-  assert "p.jsonl:3: needs a text as 'positive'" in text
+  assert (
+    "p.jsonl:1: unknown column 'promt'. Expected language, positive, negative, prompt, kind."
+    in text
+  )
+  assert "p.jsonl:2: expected a text in 'negative'" in text
+  assert "p.jsonl:3: expected a text in 'positive'" in text
   assert "p.jsonl:4" not in text
 
 
@@ -178,7 +181,7 @@ def test_pairs_of_one_checkpoint_come_together_and_those_of_another_go(run, tmp_
 @pytest.mark.parametrize(
   ("task", "line", "text"),
   [
-    ("asr", LINE, "'asr' goes from source.units to source.text. Such tasks of this run: contin"),
+    ("asr", LINE, "'asr' maps source.units to source.text. Such tasks of this run: contin"),
     ("mt", LINE, "Unknown task 'mt'. This run was trained on: "),
     ("text", {**LINE, "language": "de"}, "Task 'text' does not know the language source=de."),
   ],
@@ -202,7 +205,7 @@ def test_the_first_task_that_fits_judges_where_none_is_named(run, tmp_path, made
 
 def test_pairs_that_no_task_can_judge_say_of_what_they_are(run, tmp_path):
   path = manifest(tmp_path / "p.jsonl", {**LINE, "language": "de"})
-  text = "holds texts in de, and no task .* judge them. Such tasks: continuation, text. Leave the"
+  text = "holds texts in de, and no task .* judge them. Such tasks: continuation, text. Omit the"
   with pytest.raises(ConfigError, match=text):
     run(None, path)
 
@@ -225,14 +228,14 @@ def test_a_recording_too_short_for_an_id_is_named_with_its_line(
   waveform.write(tmp_path / "a.wav", made_up.wave_of("one"), waveform.RATE_HZ)
   monkeypatch.setattr(made_up.Tones, "encode", lambda self, utterance: np.zeros(0, np.int32))
   path = manifest(tmp_path / "p.jsonl", {**LINE, "positive": "a.wav", "negative": "a.wav"})
-  with pytest.raises(AudioError, match=r"p.jsonl:1: a.wav: too short to give a single id"):
+  with pytest.raises(AudioError, match=r"p.jsonl:1: a.wav: too short for a single id"):
     run("continuation", path)
 
 
 def test_files_of_one_name_are_refused(run, tmp_path):
   (tmp_path / "other").mkdir()
   paths = [manifest(folder / "p.jsonl", LINE) for folder in (tmp_path, tmp_path / "other")]
-  with pytest.raises(ConfigError, match="Two files of pairs are called 'p'. Rename one."):
+  with pytest.raises(ConfigError, match="Two files of pairs have the name 'p'. Rename one."):
     run("text", *paths)
 
 

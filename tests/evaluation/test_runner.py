@@ -329,5 +329,5 @@ def test_pairs_are_judged_beside_suites_by_a_task_of_their_modality(evaluate, tm
 
 
 def test_tasks_and_suites_are_not_both_named(evaluate):
-  with pytest.raises(ConfigError, match="by their names or by suites: leave out one of the two"):
+  with pytest.raises(ConfigError, match="by their names or by suites: omit one of the two"):
     evaluate(tasks=["mt"], within=["all"])

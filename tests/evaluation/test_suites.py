@@ -86,11 +86,11 @@ TASKS = "Tasks of this run: asr from source.units to source.text (recognition); 
 @pytest.mark.parametrize(
   ("names", "pairs", "text"),
   [
-    (["speach"], False, "Unknown suite 'speach'. Known are recognition, translation, speech_out, "
+    (["speach"], False, "Unknown suite 'speach'. Known: recognition, translation, speech_out, "
      f"retention, zero_resource, and all. {TASKS}"),
-    (["translation"], False, "Suite 'translation' has nothing in this run: it needs a task with "
+    (["translation"], False, "Suite 'translation' has no task in this run: it needs one with "
      f"text out in another language than the input. {TASKS}nothing to source.units (zero_resource"),
-    (["zero_resource"], False, "judges pairs of a right and a wrong text or recording: give their"),
+    (["zero_resource"], False, "judges pairs of a right and a wrong text or recording: name their"),
     (["recognition"], True, "Pairs are judged in the suite zero_resource: name it too, or no pai"),
   ],
 )  # fmt: skip

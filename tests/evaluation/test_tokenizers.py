@@ -53,7 +53,7 @@ def test_collapsed_ids_are_judged_by_their_frames(units, sample):
   assert {k for k in plain if plain[k] != collapsed[k]} == differing
   assert plain["abx"]["within"]["ids"]["error"] == 0  # each says a word as one sound
   assert plain["speaker_probe"]["accuracy"] == 1 and plain["speaker_probe"]["chance"] == 0.5
-  assert plain["license"] == "the folder of the encoder says nothing"
+  assert plain["license"] == "not in the folder of the encoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +108,9 @@ def test_what_follows_names_the_best_and_what_to_do():
     }
   )
   assert lines == [
-    "Ids of a tell labels apart best across speakers, within the intervals of b.",
-    "b: its centroids lose what its features tell apart; try more ids.",
-    "b: its ids tell who speaks, 80% right where always naming the most frequent of 2 gives 50%.",
+    "Ids of a separate labels best across speakers, within the intervals of b.",
+    "b: its centroids separate labels worse than its features; try more ids.",
+    "b: its ids reveal the speaker, with an accuracy of 80%; always naming the most frequent of 2 "
+    "gives 50%.",
     "b: 75% of its ids do not occur here; try fewer, or fit it on speech like this.",
   ]

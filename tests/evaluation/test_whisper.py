@@ -39,7 +39,7 @@ def test_a_folder_that_lacks_a_file_says_which(tmp_path, missing):
   with pytest.raises(ConfigError) as error:
     whisper.folder_of(place)
   text = str(error.value)
-  assert f"is no Whisper model of CTranslate2: it lacks {missing}, and holds" in text
+  assert f"is not a Whisper model of CTranslate2: it lacks {missing}, and holds" in text
   assert "Name a folder in CTranslate2's layout" in text
 
 
@@ -77,7 +77,7 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch):
 @pytest.mark.parametrize("name", ["gigantic", "./no/folder", "/no/folder", "a/b/c"])
 def test_what_is_neither_a_folder_nor_a_name_lists_the_names(name):
   with pytest.raises(
-    ConfigError, match="is no folder that exists, and no model that faster-w.*base"
+    ConfigError, match="is neither an existing folder nor a model of faster-w.*base"
   ):
     whisper.opened(name)
 
@@ -90,7 +90,7 @@ def test_a_name_that_cannot_be_downloaded_says_why(monkeypatch):
     raise ConnectionError("no network\nat all")
 
   monkeypatch.setattr(utils, "download_model", refuse)
-  with pytest.raises(ConfigError, match=r"base is no folder here and cannot .*: no network\. Name"):
+  with pytest.raises(ConfigError, match=r"base is not a folder and cannot .*: no network\. Name"):
     whisper.opened("base")
 
 
@@ -103,11 +103,13 @@ def test_files_that_hold_no_model_say_so(tmp_path):
 
 def test_a_language_the_model_does_not_know_is_refused_and_one_by_another_name_is_known():
   english = Whisper(Path("tiny.en"), SUMS, ("en",))
-  with pytest.raises(ConfigError, match="tiny.en hears English alone, .* speak de, fr too. Leave"):
+  with pytest.raises(
+    ConfigError, match="tiny.en supports only English, .* speech in de, fr. Exclude"
+  ):
     english.check(["fr", "en", "de"])
   many = Whisper(Path("base"), SUMS, ("en", "no", "jw"))
   many.check(["en", "nb", "jv"])
-  with pytest.raises(ConfigError, match="base hears 3 languages, .* speak eo too"):
+  with pytest.raises(ConfigError, match="base supports 3 languages, .* speech in eo"):
     many.check(["eo"])
 
 

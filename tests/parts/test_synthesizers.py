@@ -65,8 +65,8 @@ def test_another_revision_of_a_program_is_another_corpus():
 @pytest.mark.parametrize(
   ("line", "train", "held_out", "text"),
   [
-    ("say it", {"en": ("a",)}, {}, "line='say it' must have {text} where the text is to stand"),
-    ("say {text}", {"en": ("a", "b")}, {}, "must have {voice} where the name of a voice"),
+    ("say it", {"en": ("a",)}, {}, "line='say it' must have {text} in place of the text"),
+    ("say {text}", {"en": ("a", "b")}, {}, "must have {voice} in place of the name"),
     ("say {text} {voice}", {}, {}, "train=() must name the voices of each language"),
     ("say {text} {voice}", {"en": ("a", "a")}, {}, "must name the voices of each language, all"),
     ("say {text} {voice}", {"en": ("a",)}, {"en": ("a",)}, "voice 'a' is in train and in held_out"),

@@ -133,7 +133,7 @@ def test_a_run_begins_with_the_parameters_of_an_earlier_encoder(clip_run, straig
 
 
 def test_nothing_can_be_scored(clip_run):
-  with pytest.raises(errors.ConfigError, match="trains on clips, with a model that answers noth"):
+  with pytest.raises(errors.ConfigError, match="trains on clips, with a model that has no outp"):
     prepared.check_answers(clip_run.experiment().data)
 
 

@@ -1,4 +1,4 @@
-"""A manifest as it goes into another one with more columns: every line, what it says kept."""
+"""Copies of all lines of a manifest, for another manifest with more columns."""
 
 import dataclasses
 import os
@@ -15,9 +15,9 @@ from audiopalm.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-  """A line of a manifest. `line` is None, and `reason` says why, where it has a fault.
+  """A line of a manifest. If it has a fault, `line` is None and `reason` is the fault.
 
-  `values` is None for a line that cannot be read as a row; `data` is what stands there.
+  `values` is None for a line that cannot be read as a row, whose bytes are `data`.
   """
 
   location: Location
@@ -29,17 +29,17 @@ class Copy:
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-  """All lines of a manifest in their order, and the digest of what they depend on."""
+  """All lines of a manifest, in order, and the digest of all that they depend on."""
 
   copies: tuple[Copy, ...]
   digest: str
 
 
 def read(files: Files, reading: Reading, folder: Path) -> Copies:
-  """Returns the lines of a manifest for one that will lie in `folder`: paths that are relative to
-  their own folder are written out, unless both are the same.
+  """Returns the lines of a manifest for a copy in `folder`; relative paths are made absolute if
+  that is another folder.
 
-  DataError for a manifest that cannot be read at all.
+  Raises DataError for a manifest that cannot be read at all.
   """
   known = lines.read(files, reading)
   by_location = {line.location: line for line in known.lines}
@@ -61,7 +61,7 @@ def read(files: Files, reading: Reading, folder: Path) -> Copies:
       copies.append(Copy(location, None, None, reasons[location], data))
   if not copies:
     reason = f"{known.faults[0].location}: {known.faults[0].text}" if known.faults else "no lines."
-    raise DataError(f"Expected a manifest of recordings, but there is none in it: {reason}")
+    raise DataError(f"Expected a manifest of recordings, but it has none: {reason}")
   order = {path: number for number, path in enumerate(lines.paths(files))}
   copies.sort(
     key=lambda copy: (order.get(copy.location.file, 0), copy.location.file, copy.location.line)
@@ -72,23 +72,23 @@ def read(files: Files, reading: Reading, folder: Path) -> Copies:
 def _moved(
   values: dict[str, Any], line: ManifestLine | None, table: Table, reading: Reading, folder: Path
 ) -> dict[str, Any]:
-  """Returns the values of a row with paths that lead to the same files from another folder."""
+  """Returns the values of a row with paths that are valid in another folder."""
   if reading.audio_dir is not None or os.path.realpath(folder) == os.path.realpath(table.folder):
     return values
   translated = line.translation if line else None
   known = {"audio": line and line.audio, "translation_audio": translated and translated.audio}
-  for column, found in known.items():
+  for column, file in known.items():
     for name in columns.COLUMNS[column]:
       if isinstance(values.get(name), str) and values[name]:
-        path = Path(found) if found else table.folder / Path(values[name]).expanduser()
+        path = Path(file) if file else table.folder / Path(values[name]).expanduser()
         values[name] = os.path.abspath(path)
   return values
 
 
 def _data(locations: set[Location]) -> Iterator[tuple[Location, bytes]]:
-  """Yields what stands on lines that are no rows."""
+  """Yields the bytes of lines that are not rows."""
   for file in sorted({location.file for location in locations}):
-    stands = Path(file).expanduser().read_bytes().split(b"\n")
+    data = Path(file).expanduser().read_bytes().split(b"\n")
     for location in locations:
       if location.file == file:
-        yield location, stands[location.line - 1].removesuffix(b"\r")
+        yield location, data[location.line - 1].removesuffix(b"\r")

@@ -64,7 +64,7 @@ class Manifest(corpora.Corpus):
     return tuple({tuple(languages.items()): languages for languages in pairs}.values())
 
   def train_voices(self, language: str) -> tuple[str, ...]:
-    """Returns the training speakers of a language, all speakers if nobody speaks it in training."""
+    """Returns the training speakers of a language, all training speakers if it has none."""
     self._check_language(language)
     voices = dict(self.voices)
     return voices.get(language) or tuple(itertools.chain.from_iterable(voices.values()))

@@ -23,7 +23,7 @@ class Location:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-  """What is wrong at a location: what was expected, what is there, what to do."""
+  """A fault at a location; `text` has what was expected, what was found, and what to do."""
 
   location: Location
   text: str
@@ -63,7 +63,7 @@ def spans(lines: Sequence[int]) -> str:
 
 
 def kinds(reasons: Iterable[str]) -> dict[str, dict[str, Any]]:
-  """Returns {kind: {"records": how many faults are of it, "first": the text of the first}}."""
+  """Returns {kind: {"records": the number of its faults, "first": the text of the first}}."""
   by_kind: dict[str, dict[str, Any]] = {}
   for reason in reasons:
     by_kind.setdefault(kind_of(reason), {"records": 0, "first": reason})["records"] += 1
@@ -71,6 +71,6 @@ def kinds(reasons: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def kind_of(reason: str) -> str:
-  """Returns what a fault says up to its second colon, without name and numbers."""
+  """Returns the kind of a fault: its text after the name, up to punctuation, without numbers."""
   text = reason.split(": ", 1)[-1]
   return re.sub(r"\d[\d.e+-]*", "N", re.split(r"[:,.] ", text, maxsplit=1)[0])

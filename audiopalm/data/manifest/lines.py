@@ -291,7 +291,7 @@ class _LineFields(Fields):
         "seconds."
       )
       return ()
-    starts = [one.start_s for one in timed]
+    starts = [item.start_s for item in timed]
     if starts != sorted(starts):
       self.add_fault(f"{column} are not in the order of their starts.")
     return timed
@@ -317,9 +317,9 @@ def _duplicates(lines: Sequence[ManifestLine]) -> Iterator[Fault]:
   """Yields a fault for each line with the id of an earlier line."""
   first: dict[str, Location] = {}
   for line in lines:
-    before, location = first.setdefault(line.id, line.location), line.location
-    if before is not location:
-      other = f"line {before.line}" if before.file == location.file else str(before)
+    earlier, location = first.setdefault(line.id, line.location), line.location
+    if earlier is not location:
+      other = f"line {earlier.line}" if earlier.file == location.file else str(earlier)
       yield Fault(
         location,
         f"the id {line.id!r} is that of {other} too. Give each line an id of its own; the default "

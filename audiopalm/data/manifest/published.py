@@ -9,7 +9,7 @@
     VoxPopuli    transcribed_data/en/asr_{train,dev,test}.tsv, transcribed_data/en/2009/*.ogg
 
 Functions return the settings of a corpus after reading its tables, and open no recording. They
-raise ConfigError where a file or folder is missing, and DataError, with every faulty line, for
+raise ConfigError if a file or folder is missing, and DataError, with every faulty line, for
 tables that cannot be used. Sources: Panayotov et al. 2015; Wang et al., arXiv:2007.10310; Jia et
 al., arXiv:2201.03713; Conneau et al., arXiv:2205.12446; Wang et al., arXiv:2101.00390.
 """
@@ -56,9 +56,9 @@ def librispeech(
   variants: int = 1,
   name: str = "librispeech",
 ) -> Manifest:
-  """Returns LibriSpeech: English speech and its words, by subsets, which are folders of `folder`.
+  """Returns LibriSpeech: English speech and transcripts, by subsets, which are folders of `folder`.
 
-  Its dev and test subsets are spoken by others than its train subsets, so that "test-other" may be
+  The speakers of its dev and test subsets do not occur in its train subsets, so "test-other" may be
   `held_out_voices`.
 
       corpora.librispeech("LibriSpeech", train=("train-clean-100", "train-clean-360"))
@@ -87,11 +87,11 @@ def covost2(
   variants: int = 1,
   name: str = "covost2",
 ) -> Manifest:
-  """Returns CoVoST 2: clips of Common Voice 4, their words, and these in another language.
+  """Returns CoVoST 2: clips of Common Voice 4, their transcripts, and translations of these.
 
-  `pair` is from and to, as the files have it. The tables, even if they are still to be split, lie
-  in `folder` or in its folder of the language, where `clips/` is too; else `common_voice` is what
-  holds that.
+  `pair` is source and target language as in the file names. The tables, split or not, are in
+  `folder` or in its subfolder of the source language, which also has `clips/`; else `common_voice`
+  is the folder with the clips.
 
       corpora.covost2("covost", pair="fr_en")
   """
@@ -150,11 +150,11 @@ def fleurs(
   variants: int = 1,
   name: str = "fleurs",
 ) -> Manifest:
-  """Returns FLEURS in some languages, named as its folders: speech, words, and both translated.
+  """Returns FLEURS in some languages, named as its folders: speech, transcripts, and translations.
 
-  A recording is a record for each other language that has its sentence, so each of n languages adds
-  n - 1 records a recording. Words are normalized, or, with `raw`, as they were read. Who speaks is
-  not known: its voices are "en_us-female", "en_us-male", and the same in all splits.
+  A recording gives a record for each other language that has its sentence, up to n - 1 for n
+  languages. Transcripts are normalized, or, with `raw`, as they were read. Speakers are not known:
+  the voices are "en_us-female", "en_us-male", and the same in all splits.
 
       corpora.fleurs("fleurs", languages=("en_us", "fr_fr"))
   """
@@ -176,7 +176,7 @@ def voxpopuli(
 ) -> Manifest:
   """Returns the transcribed speeches of VoxPopuli in some languages, named as its folders.
 
-  Words are normalized, or, with `raw`, as they were written down, which not all were.
+  Transcripts are normalized, or, with `raw`, the original ones, which some recordings lack.
 
       corpora.voxpopuli("voxpopuli", languages=("en", "de"))
   """
@@ -420,12 +420,12 @@ def _clips(corpus: str, root: Path, language: str) -> Path:
       return clips
   raise ConfigError(
     f"{corpus}: no recordings: expected Common Voice 4 in {root / language / CLIPS}. Download and "
-    "unpack it there, or give its folder: common_voice=..."
+    "unpack it there, or set its folder: common_voice=..."
   )
 
 
 def _existing(corpus: str, path: Path) -> Path:
-  """Returns the path; ConfigError if it does not exist."""
+  """Returns the path; raises ConfigError if it does not exist."""
   if path.exists():
     return path
   parent = path.parent
@@ -438,7 +438,7 @@ def _existing(corpus: str, path: Path) -> Path:
 
 
 def _names(folder: Path) -> str:
-  """Returns the content of a folder for an error."""
+  """Returns the names of a folder's files for an error."""
   names = sorted(path.name for path in folder.iterdir())
   left = len(names) - MOST_NAMES
   listed = ", ".join(names[:MOST_NAMES]) or "nothing"
@@ -458,7 +458,7 @@ def _pair(corpus: str, pair: str) -> tuple[str, str]:
 def _language_tables(
   corpus: str, root: Path, languages: Sequence[str], pattern: str
 ) -> dict[str, tuple[str, ...]]:
-  """Returns the tables of each split, one per language; ConfigError for other languages."""
+  """Returns the tables of each split, one per language; raises ConfigError for unknown ones."""
   codes = [_code(corpus, name) for name in ([] if isinstance(languages, str) else languages)]
   if not codes or len(set(codes)) < len(codes):
     raise ConfigError(

@@ -9,7 +9,7 @@ from audiopalm.data.manifest.lines import ManifestLine
 from audiopalm.errors import AudioError, DataError, RecordError
 from audiopalm.types import Utterance
 
-PROBED = 1_000  # most recordings that are probed before a machine is said to lack all of them
+PROBED = 1_000  # most recordings that are probed to decide whether a machine lacks all of them
 
 
 def utterance(line: ManifestLine) -> Utterance:

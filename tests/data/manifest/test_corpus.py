@@ -44,7 +44,7 @@ def test_recordings_alone_have_a_source_and_no_target(read):
   found = read(train=[row("a"), row("b", language="fr")])
   assert (found.roles, found.languages) == (("source",), ("en", "fr"))
   assert found.pairs(("source",)) == ({"source": "en"}, {"source": "fr"})
-  with pytest.raises(ConfigError, match="has no role 'target': its records hold source"):
+  with pytest.raises(ConfigError, match="has no role 'target': its records have source"):
     found.pairs(("target",))
 
 
@@ -72,7 +72,7 @@ def test_a_language_nobody_speaks_in_training_borrows_voices(read):
   translated = row("c", "anna", translation="hallo", translation_language="de")
   found = read(train=[translated], test=[row("d", "bob")])
   assert found.train_voices("en") == found.train_voices("de") == ("anna",)
-  with pytest.raises(ConfigError, match="has no language 'fr': it holds de, en"):
+  with pytest.raises(ConfigError, match="has no language 'fr': it has de, en"):
     found.train_voices("fr")
 
 

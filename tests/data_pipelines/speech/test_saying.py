@@ -145,5 +145,5 @@ def test_a_program_that_gives_no_wav_says_what_was_expected():
 def test_a_program_that_is_not_there_cannot_be_started():
   absent = synthesizers.program("no-such-program {text}", {"en": ("amy",)})
   settings = corpus(absent, languages=("en",), voices=1, held_out_voices=0)
-  with pytest.raises(ConfigError, match="'no-such-program' is no program that can be run"):
+  with pytest.raises(ConfigError, match="'no-such-program' is not an executable"):
     saying.say(settings, "hello", "en", "amy", record="x", role="source")
