@@ -72,7 +72,7 @@ def test_a_machine_that_lacks_the_products_of_a_run_answers_in_its_own_and_says_
     "amx_bf16, avx512_bf16: it answers with products in float32, which may change some answers as "
     "rounding does.\n"
   )
-  with pytest.raises(ConfigError, match="what --products asks for, but this CPU has none"):
+  with pytest.raises(ConfigError, match="set by --products, but this CPU has none"):
     session._settled(cpu, "bfloat16", "bfloat16")
   (tmp_path / "none").write_text("flags : amx_bf16")
   assert session._settled(cpu, None, "bfloat16").products == "bfloat16"

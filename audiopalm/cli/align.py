@@ -1,4 +1,4 @@
-"""`audiopalm align`: when the words and phones of a manifest's recordings are spoken."""
+"""`audiopalm align`: adds the times of words and phones to a manifest."""
 
 import argparse
 import functools
@@ -15,16 +15,16 @@ from audiopalm.errors import EXIT_DONE
 if TYPE_CHECKING:  # imports jax
   from audiopalm.inference import timing
 
-DESCRIPTION = """Write a manifest with the times of words and of phones as its columns.
+DESCRIPTION = """Write a copy of a manifest with columns for the times of words and phones.
 
   audiopalm align train.jsonl --workdir runs/aligner --out train.timed.jsonl
 
-The run is one that was trained by CTC on phonemes or on text (configs/systems/aligner.py); phones
-come from phonemes alone. All lines of the manifest go into the new one, JSON Lines, with all of
-their columns; `confidence` is the mean probability of what is aligned, from 0 to 1. A line with a
-fault, and one whose recording cannot be aligned, is kept as it is and counted with its reason.
+The run must be trained with CTC on phonemes or text (configs/systems/aligner.py); only phonemes
+give times of phones. The new manifest is JSON Lines with all lines and columns of the old one;
+`confidence` is the mean probability of the aligned symbols, from 0 to 1. A line with a fault, or
+whose recording cannot be aligned, is copied unchanged and counted with its reason.
 
-Started again it goes on where it stopped."""
+If interrupted, run the same command again to continue."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   options.add_trained(parser)
   options.add_step(parser)
   add("--out FILE", "the new manifest, .jsonl; it must not exist", type=Path, required=True)
-  add("--corpus", "how its tables are read (default: as manifests)", choices=published.READINGS)
+  add("--corpus", "read the tables of this published corpus", choices=published.READINGS)
   add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
   add("--translation-language CODE", "the same for their translations")
-  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
+  add("--audio-dir DIR", "the folder of relative audio paths (default: the manifest's)")
   options.add_workers(parser, "read recordings")
   hardware.add_arguments(parser)
   options.add_products(parser)
@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(summary: "timing.TimingSummary", out: console.Console) -> None:
-  """Prints what was aligned, and why the other lines were not."""
+  """Prints how many lines were aligned, and why the others were not."""
   mean = f", with a mean confidence of {summary.confidence:.3f}" if summary.aligned else ""
   out.print(f"{summary.aligned:,} of {summary.lines:,} lines were aligned{mean}.", highlight=False)
   if summary.kinds:
-    rows = table.Table("lines", "kept as they were: the first of a kind", box=None)
+    rows = table.Table("lines", "copied unchanged: the first of each kind", box=None)
     for about in summary.kinds.values():
       rows.add_row(f"{about['records']:,}", about["first"])
     out.print(rows, markup=False, highlight=False)

@@ -8,14 +8,14 @@ from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE, ConfigError
 
 DESCRIPTION = """Write one page that compares runs: the settings that differ, the scores with the
-best of each marked, and the curves over the number of training tokens. Like a report the
-page is self-contained and works offline.
+best of each marked, and the curves over the number of training tokens. The page is
+self-contained and works offline.
 
   audiopalm compare runs/small runs/large --out compare.html
 
-Runs may have different tasks, and may be still training or not evaluated; the page says
-what is missing. A score is marked as best only among runs that answered the same
-examples."""
+Runs may have different tasks, and may still be training or not be evaluated; the page
+lists what is missing. A score is marked as best only among runs that were evaluated on
+the same examples."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""From a config file and `--set` to an Experiment."""
+"""Builds an Experiment from a config file and `--set` options."""
 
 import argparse
 import contextlib
@@ -19,28 +19,28 @@ from audiopalm.cli import options
 from audiopalm.errors import AudiopalmError, ConfigError
 from audiopalm.experiment import Experiment
 
-# Installed inside the package; in a checkout beside it.
+# Inside the installed package, or beside it in a checkout.
 _PACKAGE = Path(experiments.__file__).parent
 SHIPPED = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-  """Gives `parser` the CONFIG, --workdir and --set that `prepare` and `train` share."""
+  """Adds CONFIG, --workdir and --set, which `prepare` and `train` share."""
   add_config(parser)
-  options.add_workdir(parser, "where everything of the run lies", changed_by=command)
+  options.add_workdir(parser, "where the run is stored", changed_by=command)
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-  """Gives `parser` the CONFIG and the --set that change it."""
+  """Adds CONFIG, and --set and --trust, which change how it is read."""
   summary = (
     "a Python file with a function experiment(), the config.json of a run, or a name: "
     f"{', '.join(shipped())}"
   )
   parser.add_argument("config", metavar="CONFIG", help=summary)
   summary = (
-    "change one setting: a parameter of the config's experiment() by its name, a field of its "
+    "change one setting: a parameter of the config's experiment() by its name, or a field of its "
     "result by its dotted path (optimizer.peak_lr=3e-4, tokenizers.units.size=512, "
-    "mixture.tasks.asr=2). May be repeated; of two for one path the last counts"
+    "mixture.tasks.asr=2). May be repeated; the last value of a path wins"
   )
   options.add(parser, "--set PATH=VALUE", summary, action="append", default=[], dest="settings")
   options.add_trust(parser)
@@ -56,12 +56,11 @@ def shipped() -> tuple[str, ...]:
 def load(config: str, settings: Sequence[str] = (), trust: Sequence[str] = ()) -> Experiment:
   """Returns the experiment of a config file, with `settings` ("path=value") applied.
 
-  Classes outside of audiopalm are those of packages in `trust`; ConfigError for others.
-
-  A name without a folder and ending, as in "quickstart", is a config that comes with the package;
-  a file that ends in .json is the resolved config of a run, its config.json.
-  Parameters of `experiment(...)` are set by their name, fields of what it returns by dotted path.
-  A config may import the modules beside it; no other config sees them.
+  A name without folder and extension, such as "quickstart", is a config that comes with the
+  package; a .json file is the config.json of a run. `settings` change parameters of
+  `experiment(...)` by name, and fields of its result by dotted path. A config may import modules
+  beside it; other configs do not see them. `trust` names packages outside of audiopalm whose
+  classes the config may use; ConfigError for classes of other packages.
   """
   path, changes = find(config), {}
   for setting in settings:
@@ -70,38 +69,38 @@ def load(config: str, settings: Sequence[str] = (), trust: Sequence[str] = ()) -
       raise ConfigError(f"--set takes PATH=VALUE, as in optimizer.peak_lr=3e-4, not {setting!r}.")
     changes[name.strip()] = value.strip()
   if path.suffix == ".json":
-    made = _at(path, lambda: experiments.from_json(path.read_text(encoding="utf-8"), trust))
-    return experiments.trusting(_changed(made, changes, ()), trust)
-  # Without the config's folder on the path: other processes would not find a package there.
+    saved = _at(path, lambda: experiments.from_json(path.read_text(encoding="utf-8"), trust))
+    return experiments.trusting(_changed(saved, changes, ()), trust)
+  # Checked without the config's folder in sys.path: other processes do not search it.
   trusts.check_found(trusts.packages(trust))
   with _beside(path, kept=trust):
     return experiments.trusting(_called(path, changes), trust)
 
 
 def _called(path: Path, changes: dict[str, str]) -> Experiment:
-  """Returns what the function of a config makes, with parameters and fields changed."""
+  """Returns the result of a config's experiment(), with parameters and fields changed."""
   function = getattr(_module(path), "experiment", None)
   if not inspect.isfunction(function):
     raise ConfigError(f"{path}: has no function experiment(). A config defines one.")
   parameters = inspect.signature(function).parameters
-  both = [name for name in parameters if name in Experiment.__dataclass_fields__]
-  if both:
+  ambiguous = [name for name in parameters if name in Experiment.__dataclass_fields__]
+  if ambiguous:
     raise ConfigError(
-      f"{path}: {both[0]!r} is a parameter of experiment() and a field of Experiment, so --set "
-      f"{both[0]}=... could mean either. Rename the parameter."
+      f"{path}: {ambiguous[0]!r} is a parameter of experiment() and a field of Experiment, so "
+      f"--set {ambiguous[0]}=... could mean either. Rename the parameter."
     )
   kinds = _at(path, lambda: typing.get_type_hints(function))
-  given = {
+  arguments = {
     name: values.parse(changes.pop(name), kinds.get(name, type(parameters[name].default)), name)
     for name in parameters
     if name in changes
   }
-  missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
+  missing = [n for n, p in parameters.items() if p.default is p.empty and n not in arguments]
   if missing:
     raise ConfigError(
-      f"{path}: experiment() needs a value for {missing[0]!r}. Give it by --set {missing[0]}=..."
+      f"{path}: experiment() needs a value for {missing[0]!r}. Give it with --set {missing[0]}=..."
     )
-  result = _at(path, lambda: function(**given))
+  result = _at(path, lambda: function(**arguments))
   if not isinstance(result, Experiment):
     raise ConfigError(f"{path}: experiment() must return an Experiment, not {values.a(result)}.")
   return _changed(result, changes, parameters)
@@ -110,7 +109,7 @@ def _called(path: Path, changes: dict[str, str]) -> Experiment:
 def _changed(
   result: Experiment, changes: Mapping[str, str], parameters: Collection[str]
 ) -> Experiment:
-  """Returns the experiment with fields set by dotted path."""
+  """Returns the experiment with fields set by dotted path; ConfigError for an unknown path."""
   known = list(values.paths(result))
   for name in changes:
     is_path = any(path == name or path.startswith(f"{name}.") for path in known)
@@ -136,24 +135,24 @@ def find(config: str) -> Path:
 
 @contextlib.contextmanager
 def _beside(path: Path, kept: Collection[str]) -> Iterator[None]:
-  """Lets the modules in a config's folder be imported until the block ends, and forgets them then.
+  """Makes the modules in a config's folder importable within the block, and unloads them after it.
 
-  Another config may have modules of the same names. Packages `kept` are found without the folder.
+  Another config may have modules of the same names. Packages in `kept` stay loaded.
   """
   folder = path.absolute().parent
-  wrote_bytecode = sys.dont_write_bytecode
-  # Bytecode is told from its source by size and second: too coarse for a file that is being edited.
+  dont_write_bytecode = sys.dont_write_bytecode
+  # Stale bytecode is detected by file size and second, too coarse for a file being edited.
   sys.dont_write_bytecode = True
   sys.path.insert(0, str(folder))
   importlib.invalidate_caches()
-  before = set(sys.modules)
+  loaded = set(sys.modules)
   try:
     yield
   finally:
     sys.path.remove(str(folder))
-    sys.dont_write_bytecode = wrote_bytecode
-    new = set(sys.modules) - before
-    # Of a folder that holds an installation too, what was imported from there stays.
+    sys.dont_write_bytecode = dont_write_bytecode
+    new = set(sys.modules) - loaded
+    # Only modules directly in the folder: it may also contain an installation, which stays loaded.
     ours = {name for name in new if "." not in name and _lies_in(folder, sys.modules[name])}
     for name in new:
       if name.partition(".")[0] in ours - {package.partition(".")[0] for package in kept}:
@@ -169,7 +168,7 @@ def _lies_in(folder: Path, module: ModuleType) -> bool:
 
 
 def _module(path: Path) -> ModuleType:
-  # The name is of this file alone: what looks a module up by name (dataclasses) must find this one.
+  # A name unique to this file, because dataclasses look a module up by its name.
   digest = hashlib.sha256(bytes(path.absolute())).hexdigest()[:12]
   name = f"{trusts.CONFIG_FILE}{path.stem}_{digest}"
   spec = importlib.util.spec_from_file_location(name, path.absolute())
@@ -186,15 +185,15 @@ def _at(path: Path, call: typing.Callable[[], typing.Any]) -> typing.Any:
     return call()
   except AudiopalmError as error:
     raise type(error)(f"{error}\n  in {_where(path, error)}") from error
-  except (Exception, SystemExit) as error:  # the user's code: whatever it raises is their input
+  except (Exception, SystemExit) as error:  # the config is user code and may raise anything
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     raise ConfigError(f"{_where(path, error)}: {type(error).__name__}: {text}") from error
 
 
 def _where(path: Path, error: BaseException) -> str:
-  """Returns "file:line" of the config, after that of a module beside it where the error is there.
+  """Returns "file:line" of the config, after that of a module beside it if the error is in one.
 
-  What a library does below them is not what the user can change.
+  Frames of libraries are skipped, because the user cannot change those.
   """
   folder = path.absolute().parent
   places = [

@@ -13,54 +13,56 @@ from audiopalm.evaluation.listeners import Listener
 from audiopalm.evaluation.suites import SUITES
 
 WHISPER = "whisper"
-LISTEN = 2  # recordings per task to point the listener to
+LISTEN = 2  # recordings per task whose paths are printed
 METERS = ("mos", "similarity")
-# Who hears or measures generated speech: the help of --SCORE NAME, and of --SCORE-command.
+# Recognizers and meters of generated speech: the help of --SCORE NAME and of --SCORE-command.
 LISTENERS = {
   "asr": (
-    "let this recognizer hear speech beside the run's own recognition: whisper, many languages, "
-    "from the extra [whisper], or pocketsphinx, English only, from the extra [asr]",
-    "let this program hear speech beside the run's own recognition: it prints the words of the WAV "
-    "whose path replaces {wav}; {language} gives their language",
+    "transcribe speech with this recognizer too, besides the run's own ASR: whisper (many "
+    "languages; extra [whisper]) or pocketsphinx (English only; extra [asr])",
+    "transcribe speech with this program too, besides the run's own ASR: it prints the words of "
+    "the WAV whose path replaces {wav}; {language} becomes their language code",
   ),
   "mos": (
-    "measure the predicted opinion (MOS) of generated speech: dnsmos, which knows noise, from the "
-    "extra [voices]",
-    "measure it by this program: it prints a number for the WAV whose path replaces {wav}",
+    "predict the mean opinion score (MOS) of generated speech: dnsmos (rates noise; extra "
+    "[voices])",
+    "predict it with this program: it prints a number for the WAV whose path replaces {wav}",
   ),
   "similarity": (
-    "measure the likeness of the voice of generated speech to the reference's: resemblyzer, "
-    "cosines, from the extra [voices]",
-    "measure it by this program: it prints a number for the WAV whose path replaces {wav}, "
+    "measure how similar the voice of generated speech is to the reference's: resemblyzer "
+    "(cosine similarity; extra [voices])",
+    "measure it with this program: it prints a number for the WAV whose path replaces {wav}, "
     "compared with {reference}",
   ),
 }
-MEASURING = tuple(name for score in METERS for name in (score, f"{score}_command"))
-HEARING = ("asr", "asr_command", "asr_model", "recordings")
-DECODING = ("tasks", "no_baselines", "num_beams", "length_penalty", *HEARING, *MEASURING)
-ASKING = (*DECODING, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
+METER_OPTIONS = tuple(name for score in METERS for name in (score, f"{score}_command"))
+RECOGNIZER_OPTIONS = ("asr", "asr_command", "asr_model", "recordings")
+DECODING_OPTIONS = (
+  "tasks", "no_baselines", "num_beams", "length_penalty", *RECOGNIZER_OPTIONS, *METER_OPTIONS,
+)  # fmt: skip
+MODEL_OPTIONS = (*DECODING_OPTIONS, "suite", "pairs", "task", "step", *hardware.OPTIONS, "products")
 
 DESCRIPTION = """Score a trained run on the test split of its mixture, and on held-out voices.
 
 Every task gets its negative log-likelihood per token and its token accuracy. Text output gets WER
-and CER, or BLEU and chrF where it translates. Speech output is written as WAV, read back,
-transcribed by the model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance
-to the reference recording. Three baselines get the same scores: an untrained model, a copy of the
-nearest training example, and the reference recordings through units and back, the best that speech
-output can reach.
+and CER, or BLEU and chrF for translations. Speech output is written as WAV, read back, transcribed
+by the model's own ASR and scored by WER or ASR-BLEU, and by its mel-cepstral distance to the
+reference recording. Three baselines get the same scores: an untrained model, a copy of the nearest
+training example, and the reference recordings encoded as units and decoded again, the best that
+speech output can reach.
 
   audiopalm evaluate --workdir runs/quickstart
   audiopalm evaluate --workdir runs/quickstart --tasks asr,tts --json scores.json
   audiopalm evaluate --workdir runs/quickstart --suite all --report
 
-Suites choose tasks by what they do: recognition (speech to its own words), translation (text out in
+Suites select tasks by their type: recognition (speech to its transcript), translation (text out in
 another language), speech_out, retention (text on all sides) and zero_resource (pairs, see below).
 
-A second recognizer may transcribe speech: Whisper, from a folder in CTranslate2's layout, or a
-program. Its scores stand beside the run's own (independent_wer and so on, numbers as words on both
-sides), and it transcribes recordings of every voice, as they are and through units. Transcripts are
-cached. Generated speech may also be measured by a predicted opinion (MOS) and by the similarity of
-its voice to the reference's:
+A second recognizer can transcribe speech: Whisper, from a folder in CTranslate2's layout, or a
+program. Its scores are reported besides the run's own (independent_wer and so on, with numbers
+spelled out), and it transcribes recordings of every voice, both the originals and what their units
+keep. Transcripts are cached. Generated speech can also get a predicted mean opinion score (MOS) and
+the similarity of its voice to the reference's:
 
   audiopalm evaluate --workdir DIR --asr whisper --asr-model FOLDER --recordings all
   audiopalm evaluate --workdir DIR --asr-command 'transcribe --language {language} {wav}'
@@ -68,14 +70,14 @@ its voice to the reference's:
   audiopalm evaluate --workdir DIR --similarity-command 'compare {wav} {reference}'
 
 The number of examples is evaluation.examples of the config. DIR/evaluation holds results.json,
-every output (outputs/*.jsonl) and every WAV (waves/). Tasks evaluated one after another are scored
-together there while the checkpoint is the same. --rescore computes the scores again from the saved
-outputs, in seconds and without the model.
+every output (outputs/*.jsonl) and every WAV (waves/). Results of several calls are scored together
+as long as the checkpoint is the same. --rescore computes the scores again from the saved outputs,
+in seconds and without the model.
 
-Pairs of a right and a wrong text or recording (sWUGGY, sBLIMP, StoryCloze) are judged by the
-likelihoods of a task without inputs, the first that fits unless --task names one. A file has a line
-for each pair, as JSON or a table with tabs; "prompt", which both sides begin with, and "kind", to
-be scored apart, are optional:
+Pairs of a right and a wrong text or recording (sWUGGY, sBLIMP, StoryCloze) are scored by the
+likelihoods of a task without inputs: --task, or the first that fits. A file has one pair a line, as
+JSON or tab-separated. Optional are "prompt", the common beginning of both sides, and "kind": each
+kind also gets a score of its own:
 
   audiopalm evaluate --workdir DIR --pairs swuggy.jsonl --task continuation
 
@@ -87,31 +89,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add = functools.partial(options.add, parser)
   options.add_trained(parser)
   options.add_step(parser)
-  add("--json FILE", "write the scores here too (WER and CER as fractions)", type=Path)
+  add("--json FILE", "also write the scores here (WER and CER as fractions)", type=Path)
   add("--tasks A,B", "score these tasks only (default: the whole mixture)")
-  add("--suite A,B", f"score tasks by what they do: {', '.join(SUITES)}, or all")
-  summary = "judge the pairs in these files, alone or beside suites"
+  add("--suite A,B", f"score tasks of these types: {', '.join(SUITES)}, or all")
+  summary = "score the pairs in these files, alone or together with --suite"
   add("--pairs FILE", summary, nargs="+", type=Path)
-  add("--task NAME", "the task without inputs that judges pairs")
+  add("--task NAME", "the task without inputs whose likelihoods score --pairs")
   for score, (by_name, by_program) in LISTENERS.items():
     names = sorted([*listeners.PACKAGES[score], *([WHISPER] if score == "asr" else [])])
     add(f"--{score}", by_name, choices=names)
     add(f"--{score}-command COMMAND", by_program)
   add(
     "--asr-model FOLDER",
-    "the model of --asr whisper: a folder in CTranslate2's layout, or one that holds it as "
+    "the model of --asr whisper: a folder in CTranslate2's layout, or one that contains it as "
     "ctranslate2/; a name, such as base, is downloaded",
   )
   summary = (
-    "how many recordings of every voice the recognizer of --asr hears, as they are and through "
-    f"units: a number, or all (default: {listeners.VOICE_RECORDINGS})"
+    "how many recordings of every voice the recognizer of --asr transcribes, as they are and as "
+    f"their units keep them: a number, or all (default: {listeners.VOICE_RECORDINGS})"
   )
   add("--recordings N", summary, type=_each)
-  summary = "leave out the scores of an untrained model, of copies, and of units as they are"
+  summary = "skip the baselines: an untrained model, copies, and units of the references"
   add("--no-baselines", summary, action="store_true")
-  summary = "score the outputs that DIR/evaluation holds, without opening the model"
+  summary = "score the outputs saved in DIR/evaluation, without loading the model"
   add("--rescore", summary, action="store_true")
-  add("--report", "write DIR/report.html too, as `audiopalm report` does", action="store_true")
+  add("--report", "also write DIR/report.html, as `audiopalm report` does", action="store_true")
   options.add_beams(parser)
   hardware.add_arguments(parser)
   options.add_products(parser)
@@ -129,11 +131,11 @@ def run(args: argparse.Namespace) -> int:
   scores, judged = {}, {}
   if args.rescore:
     scores, judged = saved.score(folder), pairs.scored(folder)
-    done = f"Scored what was said by checkpoint {saved.scored_step(folder)}."
+    done = f"Scored the saved outputs of checkpoint {saved.scored_step(folder)}."
   elif _pairs_alone(args):
-    judged, done = _asked(args)
+    judged, done = _evaluated(args)
   else:
-    scores, done = _asked(args)
+    scores, done = _evaluated(args)
   written = []
   if report.tasks(scores):
     report.show(scores, console)
@@ -158,8 +160,8 @@ def run(args: argparse.Namespace) -> int:
   return EXIT_DONE
 
 
-def _asked(args: argparse.Namespace) -> tuple[dict, str]:
-  """Returns the scores of the run, asked now, and a line that says so."""
+def _evaluated(args: argparse.Namespace) -> tuple[dict, str]:
+  """Returns the scores of the run after evaluating it, and a line about the time it took."""
   recognizer = _recognizer(args)  # first: a model that cannot be opened fails at once
   from audiopalm import session  # these import jax
   from audiopalm.evaluation import runner
@@ -183,7 +185,7 @@ def _asked(args: argparse.Namespace) -> tuple[dict, str]:
 
 
 def _pairs_alone(args: argparse.Namespace) -> bool:
-  """Returns whether pairs are to be judged, and no task scored."""
+  """Returns whether only pairs are scored, and no task is decoded."""
   return bool(args.pairs) and args.suite is None
 
 
@@ -192,12 +194,12 @@ def _names(listed: str | None) -> list[str] | None:
 
 
 def _recognizer(args: argparse.Namespace) -> Listener | None:
-  """Returns who hears speech beside the run itself, None for nobody."""
+  """Returns the second recognizer, None if no option names one."""
   return whisper.opened(args.asr_model) if args.asr == WHISPER else _listener(args, "asr")
 
 
 def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | None:
-  """Returns the program or the package that an option names, None where it was left out."""
+  """Returns the program or package that an option names, None if the option is not given."""
   name, line = getattr(args, score), getattr(args, f"{score}_command")
   if line is not None:
     return listeners.Command(score, line)
@@ -205,17 +207,17 @@ def _listener(args: argparse.Namespace, score: listeners.Score) -> Listener | No
 
 
 def _check(args: argparse.Namespace) -> None:
-  """Raises ConfigError for options that mean nothing beside one another, or without another."""
+  """Raises ConfigError for options that exclude each other, or that require another."""
   refused = [
-    (args.rescore, ASKING, "--rescore counts all outputs that were saved, as they are"),
-    (_pairs_alone(args), DECODING, "--pairs are judged, and nothing is decoded"),
-    (args.suite, ("tasks", "task"), "--suite chooses tasks by what they do"),
-    (args.asr_command, ("asr",), "--asr-command hears what is spoken"),
-    (args.mos_command, ("mos",), "--mos-command measures generated speech"),
-    (args.similarity_command, ("similarity",), "--similarity-command measures generated speech"),
+    (args.rescore, MODEL_OPTIONS, "--rescore scores all saved outputs as they are"),
+    (_pairs_alone(args), DECODING_OPTIONS, "--pairs alone are scored without decoding"),
+    (args.suite, ("tasks", "task"), "--suite already selects the tasks"),
+    (args.asr_command, ("asr",), "--asr-command already transcribes speech"),
+    (args.mos_command, ("mos",), "--mos-command already measures speech"),
+    (args.similarity_command, ("similarity",), "--similarity-command already measures speech"),
   ]
-  for given, others, why in refused:
-    for name in others if given not in (None, False) else ():
+  for value, others, why in refused:
+    for name in others if value not in (None, False) else ():
       if getattr(args, name) not in (None, False):
         raise ConfigError(f"{why}: leave out --{name.replace('_', '-')}.")
   if args.asr == WHISPER and args.asr_model is None:
@@ -227,30 +229,30 @@ def _check(args: argparse.Namespace) -> None:
     raise ConfigError("--asr-model names the model of --asr whisper: add that, or leave it out.")
   if args.recordings is not None and args.asr is None and args.asr_command is None:
     raise ConfigError(
-      "--recordings are heard by the recognizer of --asr or --asr-command: name one, or leave it "
-      "out."
+      "--recordings are transcribed by the recognizer of --asr or --asr-command: name one, or "
+      "leave out --recordings."
     )
   if args.task is not None and args.pairs is None:
     raise ConfigError(
-      "--task NAME says who judges --pairs FILE, and there are none. Tasks to score are named by "
-      "--tasks."
+      "--task NAME is the task that scores --pairs FILE, which is missing. To score tasks "
+      "themselves, name them by --tasks."
     )
 
 
 def _check_outputs(args: argparse.Namespace, folder: Path) -> None:
-  """Raises ConfigError where what is written would take the place of what is read."""
+  """Raises ConfigError if an output would overwrite an input."""
   read = outputs.inputs(*(args.pairs or ()), *hardware.files(args), *outputs.of_run(args.workdir))
   if args.json is not None:
     outputs.check_file("--json", args.json, read, args.workdir, "JSON")
   inside = [path for path in args.pairs or () if folder.resolve() in path.resolve().parents]
   if inside:
     raise ConfigError(
-      f"--pairs {inside[0]} lies in {folder}, which every evaluation writes anew. Move it away."
+      f"--pairs {inside[0]} is in {folder}, which every evaluation rewrites. Move it elsewhere."
     )
 
 
 def _each(text: str) -> tuple[int | None]:
-  """Returns how many recordings of every voice a text asks for: (None,) for "all"."""
+  """Returns (N,), or (None,) for "all"; None itself stands for an option that is not given."""
   if text == "all":
     return (None,)
   if not text.isdecimal():

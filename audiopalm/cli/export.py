@@ -1,4 +1,4 @@
-"""`audiopalm export`: a trained run as a folder for PyTorch."""
+"""`audiopalm export`: writes a trained run as a folder for PyTorch."""
 
 import argparse
 from pathlib import Path
@@ -12,9 +12,9 @@ DESCRIPTION = """Write a trained run as a folder that PyTorch reads without audi
   audiopalm export --workdir runs/quickstart --out exported
   audiopalm import --from exported --workdir runs/again
 
-A model that a class of transformers computes exactly (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3)
-is exported as that class; any other with torch_decoder.py, one file of plain torch. The folder
-also holds the files of AutoTokenizer, the speech tokenizer as arrays with the code that runs them
+A model equal to a class of transformers (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3) is exported
+as that class; any other comes with torch_decoder.py, one file of plain PyTorch. The folder also
+contains the files of AutoTokenizer, the speech tokenizer as arrays with the code that runs them
 (audiopalm_speech/), and the prompt and the allowed answers of each task (generation_config.json).
 docs/export.md shows how to use it."""
 

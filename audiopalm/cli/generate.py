@@ -1,4 +1,4 @@
-"""`audiopalm generate`: answers of a trained run to files or texts."""
+"""`audiopalm generate`: runs a trained model on recordings or texts."""
 
 import argparse
 import os
@@ -17,14 +17,14 @@ if TYPE_CHECKING:  # imports jax
   from audiopalm.inference import generate
   from audiopalm.session import Session
 
-AT_ONCE = 64  # inputs read, decoded and printed at one time
+AT_ONCE = 64  # inputs read, decoded and printed at a time
 
-DESCRIPTION = """Ask a trained run: recordings or texts in, text or speech out.
+DESCRIPTION = """Generate with a trained run: recordings or texts in, text or speech out.
 
-Texts are printed, a line per input: its path, a tab, the text. Several texts of a task are
-separated by tabs. Speech is written as WAV (16 kHz, 16 bit), or in the format that the ending of
-the name gives; its path ends the line. An existing file of that name is replaced, unless it is an
-input or a file of the run.
+Prints a line per input: its path and the output text, separated by tabs. A task with several text
+outputs prints all of them. Speech is written as WAV (16 kHz, 16 bit), or in the format of the
+file's extension, and its path ends the line. An existing file is replaced, unless it is an input or
+a file of the run.
 
   audiopalm generate --workdir DIR --task asr  --audio a.wav b.wav --language en
   audiopalm generate --workdir DIR --task ast  --audio a.wav --source en --target fr
@@ -35,12 +35,13 @@ input or a file of the run.
   audiopalm generate --workdir DIR --task tts  --edit a.wav --transcript "one big cat" \\
     --text "one small cat" --language en --out o.wav
 
-Without --language (--source for a translation) the run's only language is taken. If it has several,
-each is tried, and the one whose output is likeliest per token is kept and named on stderr.
+Without --language (--source for a translation) the run's only language is used. If it has several,
+each is tried; the one whose output has the highest likelihood per token is used and printed on
+stderr.
 
-A recording longer than what the model was trained on is cut at pauses, a text between sentences,
-and the outputs are joined. A file that cannot be used is an error on stderr; the others are still
-answered, and the exit code then is 2."""
+A recording longer than those in training is cut at pauses, a long text between sentences, and the
+outputs are joined. An input that cannot be used is reported on stderr; the others are still
+processed, and the exit code is 2."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,18 +60,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   )
   options.add_texts(inputs, "texts, each in quotes")
   edits = parser.add_argument_group(
-    "speech edited, by a run whose layout fills spans (configs/systems/voicecraft.py)"
+    "speech editing, for a run whose layout fills spans (configs/systems/voicecraft.py)"
   )
   edits.add_argument(
     "--edit",
     metavar="FILE",
-    help="a recording that is to say --text: a part of it is spoken anew, the rest stays",
+    help="a recording to change so that it says --text: part of it is generated, the rest is kept",
   )
   edits.add_argument(
     "--transcript",
     metavar="TEXT",
-    help="what the recording says now: the words that differ from --text are spoken anew; when "
-    "they are spoken is estimated from their letters",
+    help="what the recording says now: words that differ from --text are generated again; their "
+    "times are estimated from the number of letters",
   )
   edits.add_argument(
     "--span",
@@ -79,50 +80,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     action="append",
     default=[],
     dest="spans",
-    help="in place of --transcript, the part to be spoken anew, in seconds; without END up to the "
-    "end; with the length of the recording as START it goes on there. May be repeated",
+    help="instead of --transcript, the part to generate again, in seconds; without END up to the "
+    "end; with the recording's length as START the recording is continued. May be repeated",
   )
   languages = parser.add_argument_group("languages, as codes: en, fr, de ...")
   languages.add_argument(
-    "--language", metavar="CODE", help="of a task in one language (asr, tts, dialogue)"
+    "--language", metavar="CODE", help="the language of a task with one (asr, tts, dialogue)"
   )
   languages.add_argument(
-    "--source", metavar="CODE", help="what a translation starts from (ast, mt, s2st)"
+    "--source", metavar="CODE", help="the language a translation is from (ast, mt, s2st)"
   )
-  languages.add_argument("--target", metavar="CODE", help="what a translation is to become")
-  output = parser.add_argument_group("speech out")
+  languages.add_argument("--target", metavar="CODE", help="the language a translation is into")
+  output = parser.add_argument_group("speech output")
   output.add_argument(
     "--out",
     metavar="PATH",
-    help=f"the file to write for one input, by its ending ({', '.join(waveform.ENDINGS)}), or a "
-    "folder that gets one WAV an input, named like it",
+    help=f"for one input a file ({', '.join(waveform.ENDINGS)}); or a folder that gets one WAV per "
+    "input, named after it",
   )
   output.add_argument(
     "--voice",
     metavar="NAME",
-    help="who speaks (default: the first training voice of the output language); an unknown name "
+    help="the voice (default: the first training voice of the output language); an unknown name "
     "lists the known ones",
   )
-  sampling = parser.add_argument_group("how tokens are chosen")
+  sampling = parser.add_argument_group("decoding")
   sampling.add_argument(
     "--temperature",
     metavar="T",
     type=float,
     default=0.0,
-    help="0, the default, takes the likeliest token; 1 draws by the model's own probabilities",
+    help="0, the default, takes the most likely token; 1 samples from the model's probabilities",
   )
   sampling.add_argument(
-    "--top-k", metavar="K", type=int, help="draw among the K likeliest tokens only"
+    "--top-k", metavar="K", type=int, help="sample from the K most likely tokens only"
   )
   sampling.add_argument(
     "--top-p",
     metavar="P",
     type=float,
-    help="draw among the likeliest tokens that together have the probability P",
+    help="sample from the most likely tokens whose probabilities sum to P",
   )
   options.add_beams(sampling, beams=1, length_penalty=0.6)
   sampling.add_argument(
-    "--seed", metavar="N", type=int, default=0, help="the same seed gives the same output"
+    "--seed", metavar="N", type=int, default=0, help="seed of sampling (default: 0)"
   )
   hardware.add_arguments(parser)
   options.add_products(parser)
@@ -150,25 +151,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_edit(args: argparse.Namespace) -> None:
-  """Raises ConfigError for options that do not go with --edit, or without it."""
+  """Raises ConfigError for options that conflict with --edit or require it."""
   if args.edit is None and (args.transcript is not None or args.spans):
     raise ConfigError(
-      "--transcript and --span say what changes in a recording: name it, --edit FILE."
+      "--transcript and --span tell what to change in a recording: name it by --edit FILE."
     )
   if args.edit is not None and args.audio:
     raise ConfigError(
-      "--edit FILE is the recording: give --text, all that it is to say, not --audio."
+      "--edit FILE is the recording: give --text, all that it should say, not --audio."
     )
 
 
 def _span(text: str) -> tuple[float, float | None]:
-  """Returns the seconds of START:END, None for an END that is left out."""
+  """Returns START:END as seconds, None for a missing END."""
   start, colon, end = text.partition(":")
   try:
     return float(start if colon else "none"), float(end) if end else None
   except ValueError:
     raise argparse.ArgumentTypeError(
-      f"expected START:END in seconds, such as 0.4:0.9, or START: for up to the end, not {text!r}"
+      f"expected START:END in seconds, such as 0.4:0.9, or START: up to the end, not {text!r}"
     ) from None
 
 
@@ -213,20 +214,20 @@ def _answers(
 
 
 def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
-  """Returns where the speech of each input goes, None for a task that gives text alone."""
+  """Returns the file for the speech of each input, None if no speech is to be written."""
   from audiopalm.inference import prompting
 
   modalities = prompting.output_modalities(opened, prompting.find_task(opened, args.task))
   if "speech" not in modalities:
     if args.out is not None:
       raise ConfigError(
-        f"Task {args.task!r} gives text, which is printed: leave out --out, or redirect the output."
+        f"Task {args.task!r} outputs text, which is printed: leave out --out, or redirect stdout."
       )
     return [None] * len(names)
   if args.out is None:
     if "text" in modalities:
       return [None] * len(names)
-    raise ConfigError(f"Task {args.task!r} gives speech: say where to write it, --out FILE.wav.")
+    raise ConfigError(f"Task {args.task!r} outputs speech: give a file for it, --out FILE.wav.")
   out = Path(args.out)
   recordings = args.audio or ([args.edit] if args.edit else [])
   read = outputs.inputs(*recordings, *hardware.files(args), *outputs.of_run(args.workdir))
@@ -244,21 +245,21 @@ def _waves(opened: "Session", args: argparse.Namespace, names: Sequence[str]) ->
   if doubles:
     raise ConfigError(
       f"Two inputs are named {doubles[0]!r}: their speech would be one file in {out}. "
-      "Rename one, or ask for them one at a time."
+      "Rename one, or generate them one at a time."
     )
   outputs.check_folder("--out", out, read, [f"{stem}.wav" for stem in stems], args.workdir)
   return [out / f"{stem}.wav" for stem in stems]
 
 
 def _is_file(out: str) -> bool:
-  """Returns whether --out names a file; ConfigError for an ending that cannot be written."""
+  """Returns whether --out is a file; ConfigError for an extension that cannot be written."""
   ending = Path(out).suffix.lower()
   if out.endswith(os.sep) or Path(out).is_dir() or not re.search("[a-z]", ending):
     return False
   if ending not in waveform.ENDINGS:
     raise ConfigError(
       f"--out {out}: speech can be written as {', '.join(waveform.ENDINGS)}, not as {ending}. "
-      f"A folder of this name is meant by {out}{os.sep}."
+      f"For a folder of this name, write {out}{os.sep}."
     )
   return True
 

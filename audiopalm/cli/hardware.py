@@ -1,7 +1,7 @@
-"""The hardware a command runs on: a machine by its name or from a file, and what options change.
+"""The hardware a command runs on: a machine by name or from a file, changed by options.
 
-Nothing of it is kept in a workdir but the dtype of matrix products, which is the run's: the options
-are given at each start, and may be others than before.
+A workdir does not store it, except for the dtype of matrix products: the options are given at each
+start and may differ from those of earlier starts.
 """
 
 import argparse
@@ -28,28 +28,31 @@ def add_arguments(
 ) -> None:
   """Adds the options of the machine; `machine` reads them."""
   summary = (
-    f"{use}: mesh, precision, remat, by its name (an unknown one lists the known ones) or in a "
-    f"JSON file, as plan --json writes it (default: {default})"
+    f"{use} (mesh, precision, remat): a name (an unknown one lists the known ones) or a JSON "
+    f"file, as plan --json writes it (default: {default})"
   )
   options.add(parser, "--machine NAME|FILE", summary)
   summary = (
-    f"sizes of mesh axes ({', '.join(AXES)}) in place of the machine's; those left out are 1, fsdp "
-    "what is left of the devices"
+    f"sizes of mesh axes ({', '.join(AXES)}) instead of the machine's; by default fsdp takes all "
+    "remaining devices and the others are 1"
   )
   options.add(parser, "--mesh AXIS=N,...", summary)
-  summaries = {"remat": "what the backward pass keeps", "attention": "how attention is computed"}
+  summaries = {
+    "remat": "which activations the backward pass recomputes",
+    "attention": "implementation of attention",
+  }
   for name, summary in summaries.items():
     options.add(parser, f"--{name}", summary, choices=typing.get_args(KINDS[name]))
-  summary = "rows of the grid that a device takes at once, to need less memory; none: all of them"
+  summary = "grid rows that a device processes at once, fewer to save memory; none: all of them"
   options.add(parser, "--micro-batch-tokens N", summary)
 
 
 def machine(
   args: argparse.Namespace, default: Callable[[], Machine] | None = None
 ) -> Machine | None:
-  """Returns the machine that the options describe, None where none is given.
+  """Returns the machine that the options describe, None if no option is given.
 
-  Without --machine they change what `default` returns: by default the machine of the first device.
+  Without --machine they change `default()`, or the machine of the first device if that is None.
   """
   if not repeat_options(args):
     return None
@@ -67,7 +70,7 @@ def repeat_options(args: argparse.Namespace) -> list[str]:
 
 
 def files(args: argparse.Namespace) -> list[Path]:
-  """Returns the file that --machine names, none where it names a machine."""
+  """Returns the file that --machine names; [] if it names a known machine or is not given."""
   if args.machine is None:
     return []
   from audiopalm.parts import machines  # imports jax
@@ -76,7 +79,7 @@ def files(args: argparse.Namespace) -> list[Path]:
 
 
 def _changes(args: argparse.Namespace) -> dict[str, str | int | None]:
-  """Returns what the options put in the place of fields of a machine."""
+  """Returns the fields of a machine that the options change."""
   named = ("remat", "attention")
   changes = {name: getattr(args, name) for name in named if getattr(args, name) is not None}
   if (tokens := args.micro_batch_tokens) is not None:

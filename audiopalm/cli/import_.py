@@ -1,4 +1,4 @@
-"""`audiopalm import`: an exported folder as a workdir again."""
+"""`audiopalm import`: makes a workdir from an exported folder."""
 
 import argparse
 from pathlib import Path
@@ -6,20 +6,20 @@ from pathlib import Path
 from audiopalm.cli import options, outputs
 from audiopalm.errors import EXIT_DONE
 
-DESCRIPTION = """Make a workdir of a folder that `audiopalm export` wrote: the same parameters to
-the bit, the same tokenizers and ids.
+DESCRIPTION = """Make a workdir from a folder that `audiopalm export` wrote, with bit-identical
+parameters and the same tokenizers and ids.
 
   audiopalm import --from exported --workdir runs/again
   audiopalm generate --workdir runs/again --task asr --audio hello.wav
 
-Tensors that were trained further in PyTorch are imported as they are, if their names, shapes and
-float32 are kept. The run answers at once. Its scores are taken on data, which the folder does not
-hold; where the corpora are at hand, they are made again:
+Tensors that were trained further in PyTorch are imported as they are, if they keep their names,
+shapes and float32. The run can generate at once. To evaluate it, prepare its corpora first, which
+the folder does not contain:
 
   audiopalm prepare runs/again/config.json --workdir runs/again
   audiopalm evaluate --workdir runs/again
 
-The optimizer's state is not exported: such a run is not trained any further."""
+The optimizer's state is not exported, so the run cannot be trained any further."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`audiopalm inspect`: what is there, before it is used and after."""
+"""`audiopalm inspect`: checks recordings before training, and shows the batch of a past step."""
 
 import argparse
 import functools
@@ -17,16 +17,16 @@ from audiopalm.data.manifest.lines import Reading
 from audiopalm.errors import EXIT_DONE, EXIT_USER
 from audiopalm.training import metrics
 
-DESCRIPTION = """Look at recordings before they are used, or at what a step of a run was given.
+DESCRIPTION = """Check recordings before they are used, or look at the batch of a step of a run.
 
   audiopalm inspect data train.jsonl
   audiopalm inspect batch --workdir runs/quickstart --step 1200"""
 
 DATA = """Read a manifest (JSONL or TSV) or a LibriSpeech-style folder, or several that make one
 split, and every recording in them. --corpus reads tables of published corpora.
-Printed are hours, languages, speakers, lengths, ten examples, and the faults of
-both kinds: of the manifest as a whole, which `prepare` refuses, and of single
-recordings, which it would leave out. Exit code 2 if there is any.
+Prints hours, languages, speakers, lengths, ten examples, and two kinds of faults:
+those of the manifest, which `prepare` refuses, and those of single recordings,
+which it would leave out. The exit code is 2 if there are any.
 
   audiopalm inspect data train.jsonl
   audiopalm inspect data LibriSpeech/dev-clean --language en
@@ -34,34 +34,34 @@ recordings, which it would leave out. Exit code 2 if there is any.
   audiopalm inspect data data/en_us/dev.tsv data/fr_fr/dev.tsv --corpus fleurs"""
 
 
-BATCH = """Build the batch of a step again and read it back: the record of each example, its words,
-and with --out its speech as the model was given it, in WAVs. Steps are counted as
-in metrics.jsonl, the first is 1. Reads what `prepare` wrote, and from the newest
-checkpoint the settings and when they were changed. Where they were changed since,
-or the data were, the batch is another one, and this says so by the digest that
-metrics.jsonl has of it.
+BATCH = """Rebuild the batch of a step and decode it: the record of each example, its words, and
+with --out its speech as the model received it, as WAVs. Steps count from 1, as in
+metrics.jsonl. Reads the files of `prepare`, and from the newest checkpoint the
+settings and the steps at which they changed. If the data or the settings changed
+since that step, the rebuilt batch differs; its digest is compared with that in
+metrics.jsonl, and the exit code is 2 if they differ.
 
   audiopalm inspect batch --workdir runs/quickstart --step 1200
   audiopalm inspect batch --workdir runs/quickstart --step 1200 --out heard"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-  """Adds what `inspect` can look at, with its options."""
+  """Adds `inspect data` and `inspect batch` with their options."""
   kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to look at")
   data = options.command(kinds, "data", DATA, _data, "a manifest, and all of its recordings")
   add = functools.partial(options.add, data)
   summary = "a JSONL or TSV file, or a folder"
   data.add_argument("manifest", metavar="MANIFEST", nargs="+", help=summary)
-  add("--corpus", "how its tables are read (default: as manifests)", choices=published.READINGS)
+  add("--corpus", "read the tables of this published corpus", choices=published.READINGS)
   add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
   add("--translation-language CODE", "the same for their translations")
-  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
+  add("--audio-dir DIR", "the folder of relative audio paths (default: the manifest's)")
   options.add_workers(data, "read recordings")
 
-  batch = options.command(kinds, "batch", BATCH, _batch, "what a step of a run was given")
+  batch = options.command(kinds, "batch", BATCH, _batch, "the batch of a step of a run")
   options.add_workdir(batch, "the run")
   options.add_trust(batch)
-  options.add(batch, "--step N", "from 1 on", type=int, required=True)
+  options.add(batch, "--step N", "the step, from 1", type=int, required=True)
   options.add(batch, "--out DIR", "where to write the speech, as WAVs", type=Path)
 
 

@@ -20,8 +20,8 @@ from audiopalm.parts import machines
 
 DESCRIPTION = f"""Start `audiopalm train` on many machines, or as several processes on this one. The
 command line after -- is checked as `train` would check it, `audiopalm preflight` checks
-the run, then the files of the place are written and submitted. --dry-run prints the files
-and the command instead.
+the run, then the files for the chosen place are written and submitted. --dry-run prints
+the files and the command instead.
 
   audiopalm launch --on local --num-processes 2 --gpus-per-process 4 -- \\
     train my_config.py --workdir runs/mine
@@ -33,8 +33,8 @@ and the command instead.
 
 A job that receives SIGTERM (at its time limit, or when its machine is preempted) saves and
 restarts by itself. A job that hangs or crashes restarts a few times; one that ends with
-exit code 2, 71 or 72 does not. The config is stored with its --set as it is now.
-docs/launch.md has an example of each place, and says which of them were tested."""
+exit code 2, 71 or 72 does not. The job uses the config and its --set as they are now.
+docs/launch.md has an example of each place and lists which were tested."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   options.add(parser, "--dry-run", summary, action="store_true")
   options.add(parser, "--name NAME", "name of the job (default: the experiment's)")
   summary = (
-    "folder for the files of the place (default: WORKDIR/launch, or runs/NAME/launch where the "
-    "workdir is on other machines)"
+    "folder for the files of the job (default: WORKDIR/launch, or runs/NAME/launch if the workdir "
+    "is on other machines)"
   )
   options.add(parser, "--out DIR", summary, type=Path)
   for option, summary in places.OPTIONS.items():
@@ -67,7 +67,7 @@ def _owners(name: str) -> list[str]:
 
 
 def _reading(kind: type, metavar: str) -> dict[str, typing.Any]:
-  """Returns how argparse reads a setting of some type."""
+  """Returns the arguments of add_argument() for a setting of type `kind`."""
   if isinstance(kind, types.UnionType):
     kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
   if kind is bool:
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
   if shutil.which(launched.command[0]) is None:
     raise ConfigError(
       f"The command {launched.command[0]!r}, which submits the job, is not installed here. Run "
-      "this where it is, or use --dry-run to see the files."
+      "this on a machine that has it, or use --dry-run to see the files."
     )
   code = _preflight(train_args, place)
   if code != EXIT_DONE:
@@ -123,8 +123,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _place(args: argparse.Namespace) -> places.LaunchPlace:
   """Returns the settings of the place; ConfigError for options it does not have or requires."""
-  given = {name: getattr(args, name) for name in places.NAMES if getattr(args, name) is not None}
-  for name in given:
+  chosen = {name: getattr(args, name) for name in places.NAMES if getattr(args, name) is not None}
+  for name in chosen:
     if args.on not in (owners := _owners(name)):
       raise ConfigError(
         f"{places.option(name)} is an option of --on {' and '.join(owners)}, not of --on {args.on}."
@@ -133,13 +133,13 @@ def _place(args: argparse.Namespace) -> places.LaunchPlace:
   missing = [
     places.option(field.name)
     for field in dataclasses.fields(settings)
-    if field.default is dataclasses.MISSING and field.name not in given
+    if field.default is dataclasses.MISSING and field.name not in chosen
   ]
   if missing:
     raise ConfigError(f"--on {args.on} also needs {', '.join(missing)}.")
-  if "sbatch" in given:
-    given["sbatch"] = tuple(given["sbatch"])
-  return settings(**given)
+  if "sbatch" in chosen:
+    chosen["sbatch"] = tuple(chosen["sbatch"])
+  return settings(**chosen)
 
 
 def _train_args(command: list[str]) -> argparse.Namespace:
@@ -164,7 +164,7 @@ def _train_args(command: list[str]) -> argparse.Namespace:
 def _preflight(train_args: argparse.Namespace, place: places.LaunchPlace) -> int:
   """Returns the exit code of `audiopalm preflight` for this place, in a process without devices.
 
-  Where the workdir is on other machines, `train` checks its contents there.
+  If the workdir is on other machines, `train` checks its contents there.
   """
   target = place.hardware
   words = ["preflight", train_args.config, *(f"--set={setting}" for setting in train_args.settings)]

@@ -9,7 +9,7 @@ from typing import Literal
 from audiopalm import runs
 from audiopalm.errors import ConfigError
 
-# What later commands need of a run. Anything else in its workdir may be written again.
+# The files of a run that later commands need. Other files in its workdir may be overwritten.
 RUN_FILES = (
   "config.json", "manifest.json", "prepare.json", "metrics.jsonl", "goodput.jsonl",
   "evaluation/results.json", "evaluation/checkpoint.json", "evaluation/pairs.json",
@@ -22,7 +22,7 @@ RUN_FOLDERS = (
 HTML = b"<!doctype html"
 
 
-# Files that a command reads, by all that identifies each: links, `..` and hard links lead to it.
+# The files that a command reads, by real path and by (device, inode), so that links are recognized.
 Inputs = Mapping[Hashable, Path]
 
 
@@ -32,13 +32,13 @@ def inputs(*paths: str | Path) -> Inputs:
 
 
 def named_in(config: str) -> list[Path]:
-  """Returns the files that a resolved config names: manifests and whatever else corpora read."""
+  """Returns the existing files that a resolved config names, such as manifests of corpora."""
   paths = (os.path.expanduser(text) for text in _strings(json.loads(config)))
   return [Path(path) for path in paths if os.path.isfile(path)]
 
 
 def of_run(workdir: Path) -> list[Path]:
-  """Returns the files named in a run's config; empty without a run."""
+  """Returns the files named in a run's config, [] if the workdir has no run."""
   exists = (workdir / runs.CONFIG).is_file() or runs.steps(workdir)
   return named_in(runs.config(workdir)) if exists else []
 
@@ -52,9 +52,8 @@ def check_file(
 ) -> None:
   """Raises ConfigError unless a command may write a file.
 
-  Refused are an input, a file that the run in `workdir` needs, anything but a file, an existing
-  file that is not of the `kind` written here (an earlier result is replaced), and a place that
-  cannot be written.
+  It may not if `path` is an input, a file that the run in `workdir` needs, a folder or device, an
+  existing file of another `kind` (an earlier result may be replaced), or not writable.
   """
   _check_name(option, path)
   if (taken := _find(path, read)) is not None:
@@ -67,8 +66,8 @@ def check_file(
     raise ConfigError(f"{option} takes the file to write, but {path} is a {what}")
   if kind is not None and path.is_file() and not _is_of(path, kind):
     raise ConfigError(
-      f"{option} {path} would overwrite a file that holds something else, expected none, or {kind} "
-      "of an earlier call. Give another name, or move that file away."
+      f"{option} {path} would overwrite a file that is not {kind}; expected no file, or {kind} of "
+      "an earlier call. Give another name, or move that file away."
     )
   _check_writable(option, path.parent)
 
@@ -78,7 +77,7 @@ def check_folder(
 ) -> None:
   """Raises ConfigError unless a command may write files of these names into a folder.
 
-  Refused are what is no folder, one that holds an input, and what `check_file` refuses.
+  It may not if `folder` is a file or contains an input, or if `check_file` refuses a file.
   """
   _check_name(option, folder)
   if folder.exists() and not folder.is_dir():
@@ -87,8 +86,8 @@ def check_folder(
   for taken in read.values():
     if os.path.realpath(taken.parent) == real:
       raise ConfigError(
-        f"{option} {folder} is the folder of {taken}, which this command reads, and what is "
-        "written there could take its place. Name another folder."
+        f"{option} {folder} is the folder of {taken}, which this command reads and might then "
+        "overwrite. Name another folder."
       )
   for name in names:
     check_file(option, folder / name, read, workdir)
@@ -97,16 +96,17 @@ def check_folder(
 
 
 def check_workdir(workdir: Path, config: Path, experiment: str) -> None:
-  """Raises ConfigError where the files of a run would take the place of what it is made from.
+  """Raises ConfigError if a run would overwrite its inputs.
 
-  These are its config file, unless it is the config.json of this very run, and the files it names.
+  The inputs are the files that its config names, and the config file itself, unless that is the
+  config.json of the same run.
   """
   read = inputs(config, *named_in(experiment))
   for name in RUN_FILES:
     taken = _find(workdir / name, read)
     if taken is not None and not (name == "config.json" and _find(taken, inputs(config))):
       raise ConfigError(
-        f"--workdir {workdir} would overwrite {taken}, from which the run is made, with its own "
+        f"--workdir {workdir} would overwrite {taken}, an input of the run, with the run's own "
         f"{name}. Name another folder."
       )
 
@@ -122,30 +122,30 @@ def _check_run(option: str, path: Path, workdir: Path | None) -> None:
   if workdir is None:
     return
   real = Path(os.path.realpath(path))
-  kept = _find(path, inputs(*(workdir / name for name in RUN_FILES)))
+  needed = _find(path, inputs(*(workdir / name for name in RUN_FILES)))
   for name in RUN_FOLDERS:
     if real.is_relative_to(os.path.realpath(workdir / name)):
-      kept = workdir / name
-  if kept is not None:
+      needed = workdir / name
+  if needed is not None:
     raise ConfigError(
-      f"{option} {path} would change {kept}, which the run in {workdir} needs. Write elsewhere."
+      f"{option} {path} would change {needed}, which the run in {workdir} needs. Write elsewhere."
     )
 
 
 def _check_writable(option: str, folder: Path) -> None:
-  """Raises ConfigError where nothing can be written into a folder, or it cannot be made."""
+  """Raises ConfigError if a folder is not writable, or cannot be created."""
   parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
   if not parent.is_dir():
-    raise ConfigError(f"{option} takes a place in a folder, but {parent} is a file.")
+    raise ConfigError(f"{option} takes a path in a folder, but {parent} is a file.")
   if not os.access(parent, os.W_OK | os.X_OK):
     raise ConfigError(
-      f"{option} takes a place to write to, but {parent} cannot be written: it is read-only, or "
-      "not this user's. Name another."
+      f"{option} needs a writable folder, but {parent} is read-only or belongs to another user. "
+      "Name another folder."
     )
 
 
 def _is_of(path: Path, kind: str) -> bool:
-  """Returns whether a file is empty or holds what is written as this kind."""
+  """Returns whether a file is empty or its contents are of this kind."""
   data = path.read_bytes()
   if kind == "HTML":
     return not data or data[: len(HTML)].lower() == HTML
@@ -156,12 +156,12 @@ def _is_of(path: Path, kind: str) -> bool:
 
 
 def _find(path: Path, read: Inputs) -> Path | None:
-  """Returns the input that a path leads to, None for another file."""
+  """Returns the input that a path leads to, None if it is not an input."""
   return next((read[key] for key in _keys(path) if key in read), None)
 
 
 def _keys(path: Path) -> Iterator[Hashable]:
-  """Yields what identifies a file: its name without links, and its number on a device."""
+  """Yields what identifies a file: its real path, and (device, inode) if it exists."""
   yield os.path.realpath(path)
   if os.path.exists(path):
     status = os.stat(path)

@@ -33,9 +33,9 @@ data; for TPUs run pip install 'audiopalm[aot]' first.
   audiopalm train audiopalm_8b --workdir runs/8b --machine plan.json
   audiopalm plan quickstart --topology cpu:8
 
-Memory, operations, and bytes over each mesh axis come from the compiled program. The seconds are
-lower bounds from the published rates of the devices: nothing runs, and a real step is slower.
-Those of cpu:N, CPU devices of this machine, are a guess.
+Memory, operations, and bytes over each mesh axis come from the compiled program. Times are lower
+bounds computed from the published rates of the devices: nothing runs, and a real step is slower.
+The rates of cpu:N (CPU devices of this machine) are guesses.
 The exit code is 1 for a plan that does not fit."""
 
 
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add("--topology KIND:SHAPE", "v5e:16x16, v5p:8x8x8, cpu:8, ...", required=True)
   add("--slices N", "number of TPU slices", type=int, default=1)
   hardware.add_arguments(parser, "the hardware to plan for", "that of the topology")
-  summary = "plan decoding instead: ROWS sequences at once, each with a cache of SLOTS rows"
+  summary = "plan decoding instead: ROWS sequences at once, each with a cache of SLOTS positions"
   add("--generate ROWSxSLOTS", summary)
   add("--search", "try meshes, remat policies and batch sizes", action="store_true")
   add("--budget-s S", "seconds for --search", type=float, default=600.0)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     read = outputs.inputs(config.find(args.config), *hardware.files(args), *named)
     outputs.check_file("--json", args.json, read, args.workdir, "JSON")
   target = topology.named(args.topology, args.slices)
-  # On CPUs a machine that shards over all devices.
+  # On CPUs the default machine shards over all devices.
   changes = {"fsdp": -1} if kind == "cpu" else {}
   default = lambda: dataclasses.replace(machines.named(kind), **changes)  # noqa: E731
   machine = hardware.machine(args, default) or default()
@@ -105,7 +105,7 @@ def _planned(
   target: "Topology",
   console: rich.console.Console,
 ) -> dict[str, Any]:
-  """Returns the requested plan or search as JSON, after printing it."""
+  """Prints the requested plan or search, and returns it as a JSON object."""
   from audiopalm.planning import plan, search, show
 
   if args.search:
@@ -125,7 +125,7 @@ def _planned(
 
 
 def _train_command(args: argparse.Namespace, batch_rows: int, experiment: Experiment) -> str:
-  """Returns the command that trains on the machine of a plan in JSON."""
+  """Returns the command that trains on the machine of the plan in --json FILE."""
   settings = list(args.settings)
   if batch_rows != experiment.data.batch_rows:
     settings.append(f"data.batch_rows={batch_rows}")

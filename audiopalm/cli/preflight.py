@@ -14,14 +14,14 @@ from audiopalm.parts import machines
 DESCRIPTION = """Check a run in seconds, before it waits in a queue or occupies a machine: the
 config, whether its batch and arrays divide over the devices, the memory of a stored plan,
 room in the workdir, the data, and the checkpoint it resumes from. Prints one line per check; the
-exit code is 2 if any is wrong. No device computes, and nothing is compiled.
+exit code is 2 if any fails. Nothing is compiled or run on a device.
 
   audiopalm preflight quickstart --workdir runs/quickstart
   audiopalm preflight my_config.py --workdir /shared/mine --machine h100 --devices 64
   audiopalm plan audiopalm_8b --topology v5e:16x16 --workdir /shared/mine
   audiopalm preflight audiopalm_8b --workdir /shared/mine --topology v5e:16x16
 
-Training itself checks that all hosts run the same code and config, when it starts."""
+When it starts, training itself checks that all hosts run the same code and config."""
 
 COLORS = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   at_least_1 = options.at_least(1)
   add("--devices N", "number of devices (default: those of this machine)", type=at_least_1)
   add("--num-processes N", "number of processes (default: 1)", type=at_least_1, default=1)
-  summary = "the devices, as for `audiopalm plan`; checks memory by the plan in the workdir"
+  summary = "the devices, as for `audiopalm plan`; checks memory against the plan in the workdir"
   add("--topology KIND:SHAPE", summary)
 
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
   """Returns the exit code of `audiopalm preflight`."""
   experiment = config.load(args.config, args.settings, args.trust)
   if args.devices is not None or args.topology is not None:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # not those of this machine
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # do not open the accelerators of this machine
   import jax
 
   from audiopalm.cluster import preflight

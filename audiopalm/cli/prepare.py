@@ -1,4 +1,4 @@
-"""`audiopalm prepare`: from recordings to token streams and an index of rows."""
+"""`audiopalm prepare`: turns recordings into token streams and an index of rows."""
 
 import argparse
 import contextlib
@@ -15,20 +15,20 @@ DESCRIPTION = """Turn the corpora of a config into what training reads:
 
   1. fit the tokenizers on the training split      DIR/tokenizers/
   2. tokenize every record once                    DIR/streams/
-  3. lay the tasks out and give every id a place   DIR/manifest.json
+  3. lay out the tasks, assign the token ids       DIR/manifest.json
   4. pack the examples into rows                   DIR/rows/
-  5. write the config, as it was resolved          DIR/config.json
+  5. write the resolved config                     DIR/config.json
 
-It prints hours, tokens, packing efficiency and speed per task. Started again it
-goes on where it stopped; what is there already is kept. A record that cannot be
-used is left out and named with its reason in DIR/prepare.json; a task left with
-no records is an error, and so are more than --max-bad of a split.
+Prints hours, tokens, packing efficiency and speed per task. If interrupted, run the
+same command again: it keeps what is finished and continues. A record that cannot be
+used is left out and listed with the reason in DIR/prepare.json. It is an error if a
+task has no records left, or if more than --max-bad of a split are left out.
 
   audiopalm prepare quickstart --workdir runs/quickstart
   audiopalm prepare my_config.py --workdir runs/mine --max-bad 0.1%
 
-Step 2 can be done by Apache Beam, on as many machines as its runner has: what
-stands after -- are Beam's own options (docs/prepare_at_scale.md).
+Apache Beam can do step 2, on as many machines as its runner has. The options after --
+are Beam's own (docs/prepare_at_scale.md).
 
   audiopalm prepare my_config.py --workdir /shared/mine --executor beam -- \\
     --runner=DirectRunner --direct_num_workers=8 --direct_running_mode=multi_processing"""
@@ -39,17 +39,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   config.add_arguments(parser, "prepare")
   hardware.add_arguments(
     parser,
-    "the hardware that will train, among whose devices the rows of a step must divide, which is "
-    "checked now rather than hours later",
-    "nothing is checked",
+    "the hardware that will train, to check now that the rows of a step divide over its devices",
+    "no check",
   )
-  summary = "where the token streams lie, to share them between runs (default: WORKDIR/streams)"
+  summary = "folder of the token streams, which runs may share (default: WORKDIR/streams)"
   options.add(parser, "--streams DIR", summary, type=Path)
   options.add_workers(parser, "tokenize", none="which runs encoders on its accelerators")
   options.add_max_bad(parser)
   summary = (
-    "what tokenizes: processes of this machine, or Apache Beam, with the options that follow --; "
-    "--workers fit the tokenizers then (default: %(default)s)"
+    "what tokenizes: local processes, or Apache Beam with the options after --; --workers then "
+    "only fit the tokenizers (default: %(default)s)"
   )
   options.add(parser, "--executor", summary, choices=("local", "beam"), default="local")
 
@@ -59,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
   experiment = config.load(args.config, args.settings, args.trust)
   machine = hardware.machine(args, Machine)
   if machine is not None:
-    # An axis left open (-1) takes the devices there will be: here it counts as one.
+    # The size of an axis of -1 depends on the number of devices, unknown here: it counts as 1.
     ways = max(machine.data, 1) * max(machine.fsdp, 1)
     sharding.check_batch_rows(experiment.data.batch_rows, ways)
   outputs.check_workdir(args.workdir, config.find(args.config), experiment.to_json())
   if args.passed_on and args.executor != "beam":
     raise ConfigError(
-      f"What follows -- are options of Apache Beam, got {' '.join(args.passed_on)}: add "
-      "--executor beam, or leave them out."
+      f"Options after -- are for Apache Beam, got {' '.join(args.passed_on)}: add --executor beam, "
+      "or leave them out."
     )
   executor = contextlib.nullcontext()  # this machine's processes
   if args.executor == "beam":
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     prepare.prepare(
       experiment, args.workdir, args.streams, args.workers, executor=executor, max_bad=args.max_bad
     )
-    if not runs.steps(args.workdir):  # else it says what the newest checkpoint was trained with
+    if not runs.steps(args.workdir):  # else config.json is that of the newest checkpoint
       with experiments.replacing_config(args.workdir, experiment.to_json()):
         pass
   return EXIT_DONE

@@ -1,4 +1,4 @@
-"""A command of audiopalm that another one runs, in a process of its own."""
+"""Runs an audiopalm command in a subprocess."""
 
 import os
 import subprocess
@@ -6,15 +6,15 @@ import sys
 
 
 def run(*words: str, **environment: str) -> int:
-  """Returns the exit code of `audiopalm WORDS`; a signal that stops this process stops it too."""
+  """Runs `audiopalm WORDS` and returns its exit code; a signal to this process also stops it."""
   command = [sys.executable, "-m", "audiopalm", *words]
   process = subprocess.Popen(command, env={**os.environ, **environment})
   try:
     return process.wait()
-  except KeyboardInterrupt:  # Ctrl-C, which came to both
+  except KeyboardInterrupt:  # Ctrl-C, which reaches both processes
     process.wait()
     raise
-  except BaseException:  # SIGTERM, which came to this process alone
+  except BaseException:  # SIGTERM, which reaches this process only
     process.terminate()
     process.wait()
     raise

@@ -30,7 +30,7 @@ dependencies. A plan is a TOML file; audiopalm/cluster/sweep.py documents its fo
 
 Each finished run leaves a small JSON file in RESULTS with its scores, the curve of its held-out
 losses, its run time and versions. A run with such a file is not repeated: commit these files to
-continue a sweep on another machine. A sweep that is stopped (SIGTERM, Ctrl-C) resumes where it was.
+continue a sweep on another machine. A sweep stopped by SIGTERM or Ctrl-C resumes where it stopped.
 
 At the end it prints a table of the finished runs and one of the comparisons in the plan. These pair
 scores by seed; a difference is significant if it exceeds twice its standard error."""
@@ -128,7 +128,7 @@ def _run_all(jobs: list[SweepJob]) -> None:
 
 
 def _contents(job: SweepJob, scores: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
-  """Returns the result of a finished run, without any path of this machine."""
+  """Returns the contents of a result file, which name no path of this machine."""
   from audiopalm.cluster import preflight  # imports jax
   from audiopalm.report import run as run_files
   from audiopalm.training import checkpoint

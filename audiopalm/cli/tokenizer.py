@@ -1,4 +1,4 @@
-"""`audiopalm tokenizer`: speech tokenizers by themselves: fitted, imported, compared and listed."""
+"""`audiopalm tokenizer`: fits, imports, compares and lists speech tokenizers."""
 
 import argparse
 import functools
@@ -25,50 +25,51 @@ from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.base import Tokenizer
 from audiopalm.types import CorpusSettings, StreamSpec
 
-DESCRIPTION = """Fit speech tokenizers by themselves, compare them, and see what there is.
+DESCRIPTION = """Fit speech tokenizers without a run, compare them, and list them.
 
   audiopalm tokenizer list
   audiopalm tokenizer fit train.jsonl --out units --units neural:models/hubert-base
   audiopalm tokenizer evaluate dev.jsonl --tokenizer units --tokenizer runs/quickstart"""
 
-LIST = """List the tokenizers that a config can name; with --workdir those that a run, or a folder
-of `audiopalm tokenizer fit`, has: their ids, rate, fingerprint, and the license of their weights.
+LIST = """List the tokenizers that a config can name; with --workdir those of a run, or of a folder
+that `audiopalm tokenizer fit` wrote: their ids, rate, fingerprint, and license of the weights.
 
   audiopalm tokenizer list
   audiopalm tokenizer list --workdir runs/quickstart"""
 
 FIT = """Fit units on the training speech of a manifest or of a config, as `audiopalm prepare` does,
-and write them as a folder that configs take from then on, with the same ids:
+and write them as a folder, from which configs can load them with the same ids:
 c.tokenizers.fitted("DIR").
 
   audiopalm tokenizer fit train.jsonl --language en --out units --set size=500
   audiopalm tokenizer fit spoken_digit --data held_out_speaker=theo --out units --set rate_hz=50
   audiopalm tokenizer fit train.jsonl --out units --units neural:models/hubert-base --set layer=9"""
 
-IMPORT = """Look at a published speech encoder in a Hugging Face folder, check its tensors, and
-write the part that units need, as float32: without decoder and heads.
+IMPORT = """Read a published speech encoder from a Hugging Face folder, check its tensors, and write
+the part that units need in float32, without decoder and heads.
 
   audiopalm tokenizer import whisper-base --out models/whisper-base
   audiopalm tokenizer fit train.jsonl --units neural:models/whisper-base --out units"""
 
-EVALUATE = """Compare speech tokenizers on the same recordings, of speakers that none was fitted on.
+EVALUATE = """Compare speech tokenizers on the same recordings. Their speakers should be new to all
+of the tokenizers.
 
   audiopalm tokenizer evaluate dev.jsonl --tokenizer units --tokenizer runs/quickstart
   audiopalm tokenizer evaluate spoken_digit --data held_out_speaker=theo --split held_out_voices \\
       --tokenizer units --json units.json
 
-ABX is how often speech of another label is nearer than speech of the same (50 % is chance, lower is
-better): by which ids differ, by the angles between their centroids, and between the vectors that
-were quantized. Labels are the columns phones or words of the manifest, else the text of recordings
-of one word; or the lines of an item file of libri-light. PNMI and purity say how much an id tells
-of the label of its frame; the probe, how often who speaks can be told by how often each id occurs.
-docs/tokenizers.md says how each is measured."""
+ABX is how often speech with another label is nearer than speech with the same one (50 % is chance,
+lower is better). Distances are the share of ids that differ, and the angles between centroids and
+between the vectors before quantization. Labels are the manifest's column phones or words, else the
+text of recordings of one word; or the lines of an item file of libri-light. PNMI and purity measure
+how well an id predicts the label of its frame; the probe, how often the frequencies of ids identify
+the speaker. docs/tokenizers.md explains how each is measured."""
 
 UNITS = ("mfcc", "mel_rvq", f"{tokenizers.NEURAL}FOLDER")
-# What a config can name, with an instance for its ids; what is made from files has none.
+# (name, summary, function that makes one) of each kind; None for kinds that are loaded from files.
 KINDS: tuple[tuple[str, str, Callable[[], Tokenizer] | None], ...] = (
   ("text", "SentencePiece with bytes, fitted on the texts of the corpora", tokenizers.text),
-  ("pretrained", "text of a run or of a text model in a folder, its ids kept", None),
+  ("pretrained", "the text tokenizer of a run or of a text model in a folder, with its ids", None),
   ("units", "clusters of MFCCs, fitted on their speech", tokenizers.units),
   ("neural", "clusters of an imported speech encoder's states, fitted on their speech",
    functools.partial(tokenizers.neural, "FOLDER")),
@@ -76,16 +77,16 @@ KINDS: tuple[tuple[str, str, Callable[[], Tokenizer] | None], ...] = (
   ("bpe", "pieces of frequent sequences of units, fitted on both",
    lambda: tokenizers.bpe(tokenizers.units())),
   ("pitch", "clusters of log pitch, fitted on their speech", tokenizers.pitch),
-  ("phonemes", "how texts are pronounced, by espeak-ng", tokenizers.phonemes),
+  ("phonemes", "pronunciations of texts, by espeak-ng", tokenizers.phonemes),
   ("lyra", "SoundStream with imported weights of Lyra V2", tokenizers.lyra),
-  ("fitted", "a speech tokenizer of `audiopalm tokenizer fit` or of a run, its ids kept", None),
+  ("fitted", "a speech tokenizer of `audiopalm tokenizer fit` or of a run, with its ids", None),
 )  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-  """Adds what can be done with tokenizers, with its options."""
+  """Adds the subcommands of `tokenizer` with their options."""
   kinds = parser.add_subparsers(metavar="WHAT", required=True, help="what to do")
-  listed = options.command(kinds, "list", LIST, _list, "the tokenizers that there are")
+  listed = options.command(kinds, "list", LIST, _list, "list tokenizers")
   summary = "a run, or a folder that `audiopalm tokenizer fit` wrote"
   options.add(listed, "--workdir DIR", summary, type=options.folder)
   options.add_trust(listed)
@@ -99,8 +100,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add("--set FIELD=VALUE", summary, action="append", default=[], dest="changes")
   options.add_workers(fit, "read recordings")
 
-  imported = options.command(kinds, "import", IMPORT, _import, "a published speech encoder")
-  summary = "a folder as transformers saves it"
+  imported = options.command(kinds, "import", IMPORT, _import, "import a published speech encoder")
+  summary = "a folder in the format of transformers"
   imported.add_argument("folder", metavar="FOLDER", type=options.folder, help=summary)
   options.add(imported, "--out DIR", "the new folder", type=options.folder, required=True)
 
@@ -109,29 +110,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add = functools.partial(options.add, evaluate)
   summary = "a run, or a folder that `audiopalm tokenizer fit` wrote. May be repeated"
   add("--tokenizer DIR", summary, action="append", required=True)
-  add("--split NAME", "of the config (default: test)", default="test")
-  add("--most N", "recordings (default: 500)", type=options.at_least(1), default=500)
-  summary = "what is to be told apart (default: the first of these that there is)"
+  add("--split NAME", "the split of the config (default: test)", default="test")
+  summary = "largest number of recordings (default: 500)"
+  add("--most N", summary, type=options.at_least(1), default=500)
+  summary = "the labels of ABX and PNMI (default: the first of these that the recordings have)"
   add("--labels KIND", summary, choices=labeled.KINDS)
-  add("--items FILE", "tell apart the lines of an item file of libri-light", type=Path)
-  add("--any-context", "compare phones whatever lies around them", action="store_true")
-  summary = f"{judged.WITHIN} or {judged.ACROSS} speakers (default: both, where it can be)"
+  add("--items FILE", "compare the lines of an item file of libri-light", type=Path)
+  add("--any-context", "compare phones regardless of their neighbors", action="store_true")
+  summary = f"{judged.WITHIN} or {judged.ACROSS} speakers (default: both if possible)"
   add("--abx SPEAKERS", summary, choices=(judged.WITHIN, judged.ACROSS))
-  add("--seed N", "of what is drawn at random (default: 0)", type=options.at_least(0), default=0)
-  add("--json FILE", "where to write all scores", type=Path)
+  add("--seed N", "seed of random samples (default: 0)", type=options.at_least(0), default=0)
+  add("--json FILE", "file for all scores", type=Path)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
   summary = (
-    "a manifest (JSONL or TSV), a folder like LibriSpeech's, or several; or a config: a file, the "
+    "one or more manifests (JSONL or TSV) or LibriSpeech-style folders; or a config: a file, the "
     "workdir of a run, or a name that comes with audiopalm"
   )
   parser.add_argument("source", metavar="SOURCE", nargs="+", help=summary)
   add = functools.partial(options.add, parser)
-  add("--corpus", "how tables are read (default: as manifests)", choices=published.READINGS)
+  add("--corpus", "read the tables of this published corpus", choices=published.READINGS)
   add("--language CODE", "the language of lines that do not name one (en, fr, ...)")
   add("--translation-language CODE", "the same for their translations")
-  add("--audio-dir DIR", "what paths of audio are relative to (default: the manifest)")
+  add("--audio-dir DIR", "the folder of relative audio paths (default: the manifest's)")
   summary = "change a setting of the config, such as data_dir; may be repeated"
   add("--data PATH=VALUE", summary, action="append", default=[], dest="settings")
   options.add_trust(parser)
@@ -171,13 +173,13 @@ def _fit(args: argparse.Namespace) -> int:
       utterances = fitting.sample(corpora, executor, fitting.sample_s([settings]))
       say("fitting", 0.5)
       (fitted,) = executor.map(fitting.fit_one, [(settings, utterances)])
-  spoken = [each for each in utterances if each.wave_S is not None]
+  spoken = [utterance for utterance in utterances if utterance.wave_S is not None]
   about = {
     "audiopalm": version.VERSION,
     "corpora": [{"name": corpus.name, "fingerprint": corpus.fingerprint} for corpus in corpora],
     "recordings": len(spoken),
-    "seconds": round(sum(len(each.wave_S) / each.rate_hz for each in spoken), 1),
-    "speakers": len({each.speaker for each in spoken}),
+    "seconds": round(sum(len(recording.wave_S) / recording.rate_hz for recording in spoken), 1),
+    "speakers": len({recording.speaker for recording in spoken}),
   }
   with files.replacing(args.out) as part:
     kept.write(fitted, settings, part, about)
@@ -188,7 +190,7 @@ def _fit(args: argparse.Namespace) -> int:
   )
   if (note := judged.license_note(fitted)) is not None:
     print(f"License of the weights: {note}")
-  print(f'In a config: c.tokenizers.fitted("{args.out}")')
+  print(f'For a config: c.tokenizers.fitted("{args.out}")')
   return EXIT_DONE
 
 
@@ -208,9 +210,9 @@ def _import(args: argparse.Namespace) -> int:
   kind = fields.read(args.folder / fields.CONFIG, encoders.EXPECTED)["model_type"]
   print(
     f"{kind}: {encoder.layers} layers of width {encoder.width}, {encoder.rate_hz:g} states a "
-    f"second\nlicense: {encoder.license_note or 'the folder says nothing'}\n"
+    f"second\nlicense: {encoder.license_note or 'not stated in the folder'}\n"
     f"fingerprint: {encoder.fingerprint[:12]}\n"
-    f"{args.out}: {quantities.size(size)}. Units of it:\n"
+    f"{args.out}: {quantities.size(size)}. To fit units on it:\n"
     f"  audiopalm tokenizer fit MANIFEST --units {tokenizers.NEURAL}{args.out} --out DIR"
   )
   return EXIT_DONE
@@ -223,7 +225,7 @@ def _evaluate(args: argparse.Namespace) -> int:
   opened = dict(_opened(args))
   corpora = _corpora(args)
   split = args.split if _config(args) else "train"  # the only one of a manifest
-  asked = (args.abx,) if args.abx else (judged.WITHIN, judged.ACROSS)
+  speakers = (args.abx,) if args.abx else (judged.WITHIN, judged.ACROSS)
   with _bar() as say:
     sample = labeled.read(
       corpora, split, most=args.most, seed=args.seed, labels=args.labels, items=args.items,
@@ -232,7 +234,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     notes = judged.notes(sample, (args.abx,) if args.abx else ())
     results = {
       name: judged.scores(
-        tokenizer, sample, asked, args.seed,
+        tokenizer, sample, speakers, args.seed,
         lambda text, share, name=name: say(f"{name}: {text}", share),
       )
       for name, tokenizer in opened.items()
@@ -248,7 +250,7 @@ def _evaluate(args: argparse.Namespace) -> int:
   }
   printer = console.Console()
   judged.show(results, printer)
-  labels = f", told apart by {about['labels']}" if about["labels"] else ""
+  labels = f", labeled by {about['labels']}" if about["labels"] else ""
   lines = [
     f"\n{about['recordings']:,} recordings, {sample.seconds / 60:.1f} min, {about['speakers']} "
     f"speakers{labels}. ABX: 50 % is chance, lower is better; ±: half of the 95 % interval.",
@@ -271,8 +273,8 @@ def _corpora(args: argparse.Namespace) -> tuple[CorpusSettings, ...]:
     return config.load(path, args.settings, args.trust).corpora
   if args.settings:
     raise ConfigError(
-      f"--data changes settings of a config, and {args.source[0]} is read as a manifest. Leave it "
-      "out."
+      f"--data changes settings of a config, but {args.source[0]} is read as a manifest. Leave out "
+      "--data."
     )
   kind = published.READINGS.get(args.corpus, Reading)
   reading = kind(args.language, args.translation_language, args.audio_dir)
@@ -281,7 +283,7 @@ def _corpora(args: argparse.Namespace) -> tuple[CorpusSettings, ...]:
 
 
 def _config(args: argparse.Namespace) -> str | None:
-  """Returns the config that SOURCE names, None where it is a manifest."""
+  """Returns the config that SOURCE names, None if it is a manifest."""
   source = args.source[0]
   path = Path(source)
   if (path / runs.CONFIG).is_file():
@@ -291,17 +293,16 @@ def _config(args: argparse.Namespace) -> str | None:
 
 
 def _opened(args: argparse.Namespace) -> Iterator[tuple[str, kept.KeptTokenizer]]:
-  """Yields (name, tokenizer) of each speech tokenizer in the folders."""
+  """Yields (name, tokenizer) of each speech tokenizer in the folders; ConfigError without any."""
   for folder in dict.fromkeys(args.tokenizer):
-    found = [
-      one for one in tokenizers.all_fitted(folder, tuple(args.trust)) if not tokenizers.is_text(one)
-    ]
-    if not found:
+    fitted = tokenizers.all_fitted(folder, tuple(args.trust))
+    speech = [tokenizer for tokenizer in fitted if not tokenizers.is_text(tokenizer)]
+    if not speech:
       raise ConfigError(
-        f"Expected speech tokenizers in {folder}, found text alone. Name a run with units."
+        f"Expected speech tokenizers in {folder}, found only text. Name a run with units."
       )
-    for one in found:
-      yield (folder if len(found) == 1 else f"{folder} {one.stream}"), one
+    for tokenizer in speech:
+      yield (folder if len(speech) == 1 else f"{folder} {tokenizer.stream}"), tokenizer
 
 
 def _change(text: str) -> tuple[str, str]:
@@ -312,7 +313,7 @@ def _change(text: str) -> tuple[str, str]:
 
 
 def _ids(spec: StreamSpec) -> str:
-  """Returns the sizes of codebooks and their rate: "8 x 256 ids, 25 a second"."""
+  """Returns the sizes of the codebooks and the rate, as in "8 x 256 ids, 25 a second"."""
   equal = spec.codebooks > 1 and len(set(spec.sizes)) == 1
   sizes = f"{spec.codebooks} x {spec.sizes[0]}" if equal else " + ".join(map(str, spec.sizes))
   rate = f", {spec.rate_hz:g} a second" if spec.rate_hz else ""
@@ -321,7 +322,7 @@ def _ids(spec: StreamSpec) -> str:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, float], None]]:
-  """Yields what shows a text and the share that is done, on stderr."""
+  """Shows a progress bar on stderr; yields a function that takes its text and finished share."""
   columns = progress.TextColumn("{task.description}"), progress.BarColumn()
   out = console.Console(stderr=True)
   with progress.Progress(*columns, console=out, transient=True) as bar:

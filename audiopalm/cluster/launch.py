@@ -1,8 +1,8 @@
-"""What is launched, and the files that launch it. Nothing is written or run here.
+"""A training job, and the texts of the files that launch it. Nothing is written or run here.
 
-The templates are in launch/. `{{name}}` stands for a value as it is, `{{sh name}}` for one quoted
-for a shell, `{{json name}}` for one as JSON; a line that holds only `{{name}}` stands for any
-number of lines.
+The templates are in launch/. `{{name}}` is replaced by a value as it is, `{{sh name}}` by the value
+quoted for a shell, `{{json name}}` by the value as JSON; a line with only `{{name}}` is replaced by
+a list of lines.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class TrainingJob:
   """What to launch, in any place.
 
   `config` is the experiment as JSON, and `machine` the contents of a machine file, None without
-  one. Both are read and checked before the launch, so later changes of their files have no effect.
+  one. Both are read and checked before the launch, so later changes to their files have no effect.
   `options` are further options of `audiopalm train`. `python` and `folder` are paths of this
   machine, for places that share its disks.
   """
@@ -74,8 +74,8 @@ def fill(name: str, values: Values) -> str:
     for text in value if isinstance(value, list | tuple) else (value,):
       if not str(text).isprintable():
         raise ConfigError(
-          f"{str(text)!r} holds a line break or another control character, which a script cannot "
-          "keep: choose another name."
+          f"{str(text)!r} contains a line break or another control character, which scripts cannot "
+          "represent: choose another name."
         )
   quote = {None: str, "json": json.dumps, "sh": _shell}
   lines = []

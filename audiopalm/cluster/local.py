@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from audiopalm.cluster import places
 from audiopalm.errors import EXIT_DONE, EXIT_REQUEUE, ConfigError
 
-GRACE_S = 10.0  # how long the others may take to end by themselves after one has failed
+GRACE_S = 10.0  # how long the other processes may take to exit after one has failed
 POLL_S = 0.1
 # Closing a terminal sends SIGHUP, which training does not handle.
 FORWARDED = {
@@ -46,7 +46,7 @@ def processes(
   """Returns the processes of a run, whose coordinator listens on a port of this machine.
 
   `environment` is the launcher's: GPUs come from its CUDA_VISIBLE_DEVICES, and its XLA_FLAGS are
-  kept. ConfigError where it has too few GPUs.
+  kept. ConfigError if it has too few GPUs.
   """
   words = (*command, "--coordinator-address", f"127.0.0.1:{port}")
   words += ("--num-processes", str(place.num_processes), "--process-id")
@@ -63,12 +63,12 @@ def free_port() -> int:
 
 
 def run(processes: Sequence[Process], grace_s: float = GRACE_S) -> int:
-  """Returns the exit code of the process that failed first, 0 where none did.
+  """Runs the processes and returns the exit code of the one that failed first, 0 if none did.
 
   Prefixes each line of their output with the index of the process, and forwards signals (SIGTERM,
   Ctrl-C, a closed terminal) to all of them. When one fails, kills those still running `grace_s`
-  seconds later. A process that a signal ended has code 128 + its number, or 75, "please requeue",
-  where the launcher forwarded that signal.
+  seconds later. The code of a process that a signal ended is 128 + the signal's number, or 75
+  (requeue) if the launcher forwarded that signal.
   """
   threads: list[threading.Thread] = []
   with _forwarding() as (running, forwarded):
@@ -79,7 +79,7 @@ def run(processes: Sequence[Process], grace_s: float = GRACE_S) -> int:
           env={**os.environ, "PYTHONUNBUFFERED": "1", **process.environment},
           stdout=subprocess.PIPE,
           stderr=subprocess.PIPE,
-          # A terminal sends Ctrl-C to its whole group: they would get it twice, and not save.
+          # A terminal sends Ctrl-C to its whole group: processes would get it twice and not save.
           process_group=0,
         )
       )
@@ -139,7 +139,7 @@ def _devices(
     flag = f"--xla_force_host_platform_device_count={place.devices_per_process}"
     return {
       "XLA_FLAGS": f"{environment.get('XLA_FLAGS', '')} {flag}".strip(),
-      # Threads of XLA: with its own number, devices of jaxlib 0.11 can wait for each other forever.
+      # Threads of XLA: with the default number, devices of jaxlib 0.11 can deadlock.
       "NPROC": environment.get("NPROC", str(2 * place.devices_per_process)),
     }
   if place.gpus_per_process is None:

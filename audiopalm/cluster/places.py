@@ -1,4 +1,4 @@
-"""Where training can be launched: for each place its settings, its devices and the files of a job.
+"""The places where training can be launched: settings, devices and the files of a job for each.
 
 Each setting is a command-line option; one without a default is required.
 """
@@ -23,7 +23,7 @@ MIN_TRAINING_S = 300
 TPU = r"(v\d+[a-z]*)-(\d+)"  # a type of Cloud TPU
 TYPES_BY_CORE = ("v2", "v3", "v4", "v5p")  # these types count cores, two per chip
 
-# The help of each setting's option, by the name of the setting and what its value is called.
+# {"name METAVAR" of a setting: the help of its option}
 OPTIONS: dict[str, str] = {
   "num_processes N": "number of processes",
   "devices_per_process N": "CPU devices of each process",
@@ -62,7 +62,7 @@ MAY_BE_0 = ("gpus_per_node", "restarts")  # other numbers are at least 1
 @dataclasses.dataclass(frozen=True)
 class Hardware:
   """The devices a place provides: their platform ("cpu", "gpu" or "tpu"), their number, and the
-  number of processes, None where it follows from the type of TPU."""
+  number of processes, None if it follows from the type of TPU."""
 
   platform: str
   devices: int
@@ -70,7 +70,7 @@ class Hardware:
 
 
 def option(name: str) -> str:
-  """Returns the option of a setting."""
+  """Returns the command-line option of a setting."""
   return f"--{name.replace('_', '-')}"
 
 
@@ -83,7 +83,7 @@ def _match(name: str, value: str, pattern: str, expected: str) -> re.Match:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaunchPlace(abc.ABC):
-  """Settings of a place; `remote` where its machines do not share this machine's disks."""
+  """Settings of a place; `remote` if its machines do not share this machine's disks."""
 
   remote: ClassVar[bool] = False
 
@@ -138,7 +138,7 @@ class SubmittedPlace(LaunchPlace):
     them."""
 
   def fill(self, name: str, job: TrainingJob, folder: Path, more: Values) -> str:
-    """Returns a template with the settings, what all places know of a job, and `more`."""
+    """Returns a template filled with the settings, the common values of a job, and `more`."""
     known = {
       "name": job.name,
       "workdir": job.workdir,
@@ -385,7 +385,7 @@ def _check_bucket(bucket: str) -> None:
 
 
 def _package(requirement: str) -> tuple[str, str]:
-  """Returns (the wheel to copy, '' for none, what pip installs)."""
+  """Returns (the wheel to copy, "" for none; the requirement that pip installs)."""
   path, bracket, extras = requirement.partition("[")
   if not path.endswith(".whl") or "://" in path:
     return "", requirement

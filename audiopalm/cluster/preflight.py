@@ -1,4 +1,4 @@
-"""Checks a run before it gets its machines: takes seconds, and no device computes."""
+"""Checks a run in seconds before it gets its machines; nothing runs on a device."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ from audiopalm.tokens import space as token_space
 from audiopalm.training import checkpoint
 from audiopalm.training.state import TrainState
 
-MIN_CHECKPOINTS = 2  # that must fit in the workdir: a complete one, and the one being written
+MIN_CHECKPOINTS = 2  # must fit in the workdir: the latest one, and the one being written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Check:
 
 
 class Note(AudiopalmError):
-  """A result of a check that is neither a success nor a fault."""
+  """Raised by a check that neither passes nor fails; its text is shown as a note."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TargetHardware:
 
 
 def checks(experiment: Experiment, target: TargetHardware, workdir: Path | None) -> Iterator[Check]:
-  """Yields one check after another; without a workdir only those of code, config and mesh."""
+  """Yields the result of each check; without a workdir only of code, config and mesh."""
   names = ["code", "config", "mesh"]
   names += [] if workdir is None else ["memory", "workdir", "data", "checkpoint"]
   preflight = _Preflight(experiment, target, workdir)
@@ -80,7 +80,7 @@ def code(trust: Sequence[str] = ()) -> str:
 
 
 class _Preflight:
-  """The checks of a run; some use results of earlier ones, where those succeeded."""
+  """The checks of a run. Some use results of earlier ones, if those succeeded."""
 
   def __init__(self, experiment: Experiment, target: TargetHardware, workdir: Path | None):
     self._experiment, self._target, self._workdir = experiment, target, workdir

@@ -205,7 +205,7 @@ def result_path(results: Path, run: SweepRun, seed: int) -> Path:
 
 
 def made_from(run: SweepRun, seed: int) -> dict[str, Any]:
-  """Returns the inputs that a result of a run must have."""
+  """Returns the inputs of a run with a seed, which its result file must repeat."""
   return {
     "config": hashlib.sha256(run.config.read_bytes()).hexdigest()[:16],
     "settings": dict(run.settings),
@@ -216,7 +216,7 @@ def made_from(run: SweepRun, seed: int) -> dict[str, Any]:
 
 
 def result(results: Path, run: SweepRun, seed: int) -> dict[str, Any] | None:
-  """Returns the result of a finished run, None before; DataError for a result of other inputs."""
+  """Returns the result of a run, None if not finished; DataError for a result of other inputs."""
   path = result_path(results, run, seed)
   if not path.is_file():
     return None
@@ -289,8 +289,8 @@ def outcomes(plan: SweepPlan, results: Path) -> Iterator[Outcome]:
 
 
 def score(scores: Mapping[str, Any], path: str) -> float:
-  """Returns the number at a dotted path; DataError listing what is there instead. Quotes enclose a
-  name with a dot in it, as in "target.text"."""
+  """Returns the number at a dotted path; DataError listing the known keys if it is missing. Quotes
+  enclose a name with a dot in it, as in "target.text"."""
   value: Any = scores
   for quoted, plain in re.findall(r'"([^"]+)"|([^."]+)', path):
     step = quoted or plain

@@ -1,1 +1,1 @@
-"""Trained models as folders for PyTorch, and back."""
+"""Exports trained runs as folders for PyTorch, and reads such folders back."""

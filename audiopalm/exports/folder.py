@@ -1,9 +1,9 @@
-"""The exported folder: what PyTorch reads, and what `import` needs to restore the run bit by bit.
+"""The exported folder: files for PyTorch, and files from which `import` restores the run exactly.
 
-docs/export.md lists its files. audiopalm.json, audiopalm.safetensors and the text tokenizer's own
-file (text.model, text.tokenizer.json) are for `audiopalm import` alone; tokenizers/STREAM has what
-a tokenizer of the user's own class saves, and its `sources`; variables.safetensors the variables of
-the objective, by their path ("codebook/counts"), if it has any.
+docs/export.md lists the files. audiopalm.json, audiopalm.safetensors and the text tokenizer's own
+file (text.model, text.tokenizer.json) are for `audiopalm import` only. tokenizers/STREAM has the
+files that a tokenizer of the user's own class saves, and its `sources`. variables.safetensors has
+the variables of the objective by path ("codebook/counts"), if there are any.
 """
 
 import dataclasses
@@ -39,9 +39,11 @@ TOKENIZERS, VARIABLES = "tokenizers", "variables.safetensors"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportedRun:
-  """What an exported folder holds of a run: `params` are numpy arrays in the tree of its model,
-  `longest` the longest input of each task by stream, in frames, `variables` those of its objective
-  (`objectives.base.Objective`)."""
+  """The contents of an exported folder.
+
+  `params` are numpy arrays in the tree of the model, `longest` is the longest input of each task by
+  stream, in frames, `variables` are those of the objective (`objectives.base.Objective`).
+  """
 
   experiment: Experiment
   tokenizers: Mapping[str, Fitted]
@@ -53,16 +55,16 @@ class ExportedRun:
 
 
 def check(experiment: Experiment) -> None:
-  """Raises ConfigError for an experiment that could not be exported once it is trained."""
+  """Raises ConfigError for an experiment that could not be exported after training."""
   pytorch.check(experiment.model)
   known = (*text_tokenizer.KINDS, *speech.KINDS)
   for tokenizer in map(kept.plain, experiment.tokenizers):
     if type(tokenizer) not in known and not hasattr(tokenizer, "sources"):
       raise ConfigError(
         f"No PyTorch export exists for the tokenizer {tokenizer.stream!r} "
-        f"({type(tokenizer).__name__}): an exported folder carries its tokenizers, which may be "
+        f"({type(tokenizer).__name__}): an exported folder contains its tokenizers, which may be "
         f"{', '.join(kind.__name__ for kind in known)}, or of a class with `sources`, the files "
-        "that run it. Use one of these, or give the experiment export=None to train without "
+        "that run it. Use one of these, or train without export: export=None in the experiment "
         "(--set export=none)."
       )
     if type(tokenizer) in text_tokenizer.KINDS:
@@ -70,17 +72,17 @@ def check(experiment: Experiment) -> None:
 
 
 def check_new(out: Path) -> None:
-  """Raises ConfigError unless a folder can be made at `out`."""
+  """Raises ConfigError if `out` exists, unless it is an empty folder."""
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    held = sorted(path.name for path in out.iterdir())[:3] if out.is_dir() else ["a file"]
+    contents = sorted(path.name for path in out.iterdir())[:3] if out.is_dir() else ["a file"]
     raise ConfigError(
-      f"{out} is not empty (it holds {', '.join(held)}), and nothing is written over. Give a "
-      "folder that does not exist yet."
+      f"{out} is not empty (it holds {', '.join(contents)}), and is not overwritten. Give a folder "
+      "that does not exist yet."
     )
 
 
 def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
-  """Writes the folder, whole or not at all; returns the name of the class or file that runs it."""
+  """Writes the folder atomically; returns the name of the class or file that runs the model."""
   check(run.experiment)
   check_new(out)
   space, experiment = prepared.space, run.experiment
@@ -115,8 +117,8 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
 
 
 def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
-  """Returns the run that `write` wrote, bit by bit; an error for any other folder, or one that
-  needs code of packages that `trust` does not name."""
+  """Returns the run that `write` wrote, with identical arrays. ConfigError for any other folder, or
+  if it needs packages that `trust` does not name; CheckpointError or TokenSpaceError if damaged."""
   about = _read_about(folder)
   experiment = experiments.from_json(json.dumps(about["experiment"]), trust)
   manifest = files.read_json(folder / MANIFEST)
@@ -127,7 +129,7 @@ def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
     if tokenizer.spec.fingerprint != space.streams[name].fingerprint:
       raise TokenSpaceError(
         f"The tokenizer {name!r} in {folder} is not the one the model was trained with: its "
-        "fingerprint is another than in manifest.json. Export the run again."
+        "fingerprint differs from that in manifest.json. Export the run again."
       )
   params = pytorch.of(experiment.model, space).params(tensors, rest)
   variables = {}
@@ -148,13 +150,13 @@ def _read_about(folder: Path) -> dict[str, Any]:
       holds = f"a config.json of model_type {kind!r}"
     raise ConfigError(
       f"{folder} was not written by `audiopalm export`: it has no {OURS} ({holds}). Only exported "
-      "runs can be imported, as ids, tasks and tokenizers of others are not known."
+      "runs can be imported, because ids, tasks and tokenizers of other models are unknown."
     )
   about = files.read_json(folder / OURS)
   if about.get("format") != FORMAT:
     raise ConfigError(
       f"{folder} has export format {about.get('format')!r}, this version of audiopalm reads format "
-      f"{FORMAT}. Import it with audiopalm {about.get('audiopalm', 'of the version it came from')}."
+      f"{FORMAT}. Import it with audiopalm {about.get('audiopalm', 'of the same version')}."
     )
   return about
 
@@ -172,7 +174,7 @@ def _write_tokenizers(part: Path, run: ExportedRun, space: TokenSpace) -> None:
       if text is not None and stream == text.name:
         for name, value in text_tokenizer.files(tokenizer, space).items():
           _write_json(part / name, value)
-    else:  # of the user's own class
+    else:  # a tokenizer of the user's own class
       tokenizer.save(part / TOKENIZERS / stream)
       for source in settings.sources:
         shutil.copyfile(source, part / TOKENIZERS / stream / Path(source).name)
@@ -204,11 +206,11 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str
   """Writes a `.safetensors` file; `texts` are its metadata."""
   whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
   arrays_files.save_file(whole, path, dict(texts))
-  path.chmod(0o644)  # safetensors makes it readable for its owner alone
+  path.chmod(0o644)  # safetensors makes it readable for its owner only
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """Returns (arrays, texts); CheckpointError for a file that is missing, cut or damaged."""
+  """Returns (arrays, metadata); CheckpointError for a missing, truncated or damaged file."""
   try:
     with safetensors.safe_open(path, "numpy") as file:
       return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}

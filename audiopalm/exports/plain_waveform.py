@@ -1,7 +1,7 @@
-"""16-bit WAV files at 16 kHz by the standard library: `audio/waveform.py` of an exported folder.
+"""16-bit WAV files at 16 kHz by the standard library.
 
-There neither libsndfile nor soxr need be installed. It has what the files beside it and users call,
-under the same names.
+It is `audio/waveform.py` of an exported folder, which so needs neither libsndfile nor soxr: the
+functions that other exported files and users call have the same names here.
 """
 
 import os
@@ -10,13 +10,13 @@ import wave
 import numpy as np
 
 RATE_HZ = 16_000
-SLOPPY_BYTES = 64  # by which writers miscount their own
-PLACEHOLDER = 2**31 - 2**16  # sizes from here on stand for none
+SLOPPY_BYTES = 64  # by which some writers miscount the size in the header
+PLACEHOLDER = 2**31 - 2**16  # sizes from here on mean unknown
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-  """Returns wave_S of a 16-bit WAV at 16 kHz, channels averaged; ValueError where they cancel, and
-  for a file that was cut. Lengths that a pipe left open are those of what is there."""
+  """Returns wave_S of a 16-bit WAV at 16 kHz, the mean of its channels; ValueError if they cancel,
+  or if the file is truncated. If a pipe left the length in the header open, reads to the end."""
   with wave.open(str(path)) as file:
     if (file.getframerate(), file.getsampwidth()) != (RATE_HZ, 2):
       raise ValueError(
@@ -29,7 +29,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
   missing = 2 * channels * promised - len(data)
   if not len(data) or (missing > SLOPPY_BYTES and 2 * channels * promised < PLACEHOLDER):
     raise ValueError(
-      f"{path} holds {len(samples_SC)} of the {promised} samples that its header promises. Copy it "
+      f"{path} has {len(samples_SC)} of the {promised} samples that its header states. Copy it "
       "again, or convert it."
     )
   wave_S = samples_SC.mean(axis=1, dtype=np.float32)
@@ -39,7 +39,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
 
 def write(path: str | os.PathLike, wave_S: np.ndarray) -> None:
-  """Writes wave_S as a 16-bit WAV at 16 kHz; what leaves [-1, 1] is clipped."""
+  """Writes wave_S as a 16-bit WAV at 16 kHz, clipped to [-1, 1]."""
   with wave.open(str(path), "wb") as file:
     file.setnchannels(1)
     file.setsampwidth(2)
@@ -48,7 +48,7 @@ def write(path: str | os.PathLike, wave_S: np.ndarray) -> None:
 
 
 def resample(wave_S: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
-  """Returns wave_S, whose rate must be the one that is asked for."""
+  """Returns wave_S unchanged; ValueError if the rates differ."""
   if from_hz != to_hz:
-    raise ValueError(f"Expected a wave at {to_hz} Hz, got {from_hz} Hz. Resample it before.")
+    raise ValueError(f"Expected a wave at {to_hz} Hz, got {from_hz} Hz. Resample it first.")
   return wave_S

@@ -1,6 +1,6 @@
-"""Speech tokenizers as a file of arrays, which an exported folder runs without audiopalm, and back.
+"""Speech tokenizers to a file of arrays, with which an exported folder runs them, and back.
 
-Lyra's is not among them: its networks are programs of LiteRT.
+Lyra is not supported: its networks are LiteRT programs.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ from audiopalm.tokenizers.units import KMeansUnits
 
 NAME = "speech_tokenizer"
 KINDS = (KMeansUnits, MelRVQ)
-# Parameters that are text, which a file of arrays does not hold: their names in its JSON.
+# Parameters that are text, which safetensors cannot store as arrays: their names in its metadata.
 TEXTS = {"names": "voices", "most_heard": "voice"}
 
 
 def names(tokenizers: tuple[base.Tokenizer, ...]) -> dict[str, str]:
-  """Returns {stream: name of its files} of the speech tokenizers."""
+  """Returns {stream: file name without extension} of the speech tokenizers."""
   streams = [tokenizer.stream for tokenizer in tokenizers if type(tokenizer) in KINDS]
   return {stream: NAME if len(streams) == 1 else f"{NAME}_{stream}" for stream in streams}
 
@@ -34,7 +34,7 @@ def pack(fitted: base.FittedArrays) -> tuple[dict[str, np.ndarray], dict[str, st
     "rule": base.rule(settings),
     "settings": dataclasses.asdict(settings),
   }
-  # One text: safetensors writes several in any order.
+  # One entry, because safetensors writes several in any order.
   return parameters, {"about": json.dumps(about, sort_keys=True)}
 
 
@@ -48,8 +48,8 @@ def settings_of(texts: Mapping[str, str]) -> base.ArraySettings:
 def unpack(
   settings: base.ArraySettings, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]
 ) -> base.FittedArrays:
-  """Returns the fitted tokenizer of these settings; TokenSpaceError if it has another rule."""
+  """Returns the fitted tokenizer with these settings; TokenSpaceError if its rule is another."""
   about = json.loads(texts["about"])
   base.check_rule(settings, about.get("rule", 1), "the exported folder")
-  kept = {name: np.array(about[key]) for name, key in TEXTS.items() if key in about}
-  return settings.fitted({**arrays, **kept})
+  strings = {name: np.array(about[key]) for name, key in TEXTS.items() if key in about}
+  return settings.fitted({**arrays, **strings})

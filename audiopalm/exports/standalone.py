@@ -1,7 +1,7 @@
 """Copies the files that run the speech tokenizers of an exported folder without audiopalm.
 
 They become the package PACKAGE, with their imports renamed, so that there is one implementation.
-They may import numpy, scipy, safetensors and one another at their tops, which a test checks.
+A test checks that their top-level imports are numpy, scipy, safetensors and each other only.
 """
 
 import re
@@ -11,9 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "audiopalm_speech"
-FRONT = "exports/speech_tokenizer.py"  # what users import
-SILENCE = "audio/silence.py"  # and this, which `generate` prepares every recording with
-# Place in PACKAGE: place in audiopalm. One is another file there.
+FRONT = "exports/speech_tokenizer.py"  # the module that users import
+SILENCE = "audio/silence.py"  # users import it too, to prepare recordings as `generate` does
+# {path in PACKAGE: path in audiopalm}, the same for all but the last.
 FILES = {
   name: name
   for name in (

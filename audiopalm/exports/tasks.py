@@ -1,4 +1,4 @@
-"""generation_config.json: what each task is asked with, and which ids its answer may hold.
+"""generation_config.json: the prompts of each task, and the ids that its outputs may contain.
 
     "tasks": {"asr": {
       "tags": [{"source": "en", "tag": "[ASR English]", "ids": [1, 19, 12]}, ...],
@@ -7,13 +7,14 @@
                    "begin_suppress_tokens": [437], "eos_token_id": [437]}],
       "longest_input": {"source.units": 180}, "max_new_tokens": 256}}
 
-Where a task speaks, each tag has the "voice" of its language that we would take too.
+If a task has speech output, each tag has the "voice" that `audiopalm generate` uses by default.
 
-On one column an output is what `model.generate(prompt, **those three)` adds: the ids of its stream,
-then the id that ends it. A task with several outputs is asked one after the other, each time with
-all that came before. With `torch_decoder.py` "plan" and "classes" say the same row by row, for any
-number of columns. So they do wherever a layout lets parts take turns or fills spans; such a task
-names its outputs only, and "counted": "spans" says that `frames` is how many the prompt asks for.
+With one column, `model.generate(prompt, **options)` with the three options of an output appends it:
+the ids of its stream, then the id that ends it. A task with several outputs generates them in
+order, each from the prompt and all earlier outputs. For `torch_decoder.py`, and for layouts that
+alternate parts or fill spans, "plan" and "classes" specify the same row by row, for any number of
+columns; the outputs of such a task have only names. "counted": "spans" means that `frames` is the
+number of spans in the prompt.
 """
 
 from collections.abc import Mapping
@@ -34,8 +35,8 @@ FILE = "generation_config.json"
 def generation_config(
   experiment: Experiment, prepared: Prepared, longest: Mapping[str, Mapping[str, int]], plans: bool
 ) -> dict[str, Any]:
-  """Returns the generation config; `longest` holds each task's longest input, in frames, by
-  stream."""
+  """Returns the generation config. `longest` has each task's longest input by stream, in frames;
+  `plans` is whether the model needs "plan" and "classes" for every task."""
   space = prepared.space
   stop = space.special("stop")
   plans = plans or any(
@@ -64,9 +65,9 @@ def _task(experiment: Experiment, task: Task, prepared: Prepared, plans: bool) -
   }
   placement = placing.place(layout, space)
   pieces = placing.asked_pieces(placement, {}, None)
-  given = [placement.blocks[piece.block] for piece in pieces]
-  if all(len(block.columns) == 1 for block in given):
-    config["prompt"] = "".join(map(_template, given))
+  blocks = [placement.blocks[piece.block] for piece in pieces]
+  if all(len(block.columns) == 1 for block in blocks):
+    config["prompt"] = "".join(map(_template, blocks))
   if space.columns == 1 and not _takes_turns(placement):
     config["outputs"] = _outputs(placement, space)
   else:
@@ -75,8 +76,7 @@ def _task(experiment: Experiment, task: Task, prepared: Prepared, plans: bool) -
 
 
 def _tags(task: Task, layout: Part, prepared: Prepared) -> list[dict[str, Any]]:
-  """Returns every tag with the language codes it stands for, by role, and the voice of a spoken
-  output."""
+  """Returns every tag with its language codes by role, its ids, and the voice of speech output."""
   if not layout.tag_strings():
     return []
   tags = []
@@ -89,7 +89,7 @@ def _tags(task: Task, layout: Part, prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def _voice(task: Task, languages: Mapping[str, str], prepared: Prepared) -> str | None:
-  """Returns the default voice of the task's first spoken output; None without one, or where the ids
+  """Returns the default voice of the task's first speech output; None without one, or if the ids
   encode the voice."""
   for role, stream in task.outputs:
     if prepared.space.streams[stream].modality == "speech":
@@ -98,7 +98,7 @@ def _voice(task: Task, languages: Mapping[str, str], prepared: Prepared) -> str 
 
 
 def _template(block: cells.Block) -> str:
-  """Returns what a given block of column 0 adds to a prompt."""
+  """Returns the template text that an input block of column 0 adds to a prompt."""
   if block.mark:
     return f"<|{block.mark}|>"
   name = block.columns[0].name
@@ -107,12 +107,12 @@ def _template(block: cells.Block) -> str:
 
 
 def _takes_turns(placement: placing.Placement) -> bool:
-  """Returns whether blocks come otherwise than once each, one stream after another."""
+  """Returns whether streams alternate, instead of one block for each, in order."""
   return any(block.mark or block.part for block in placement.blocks)
 
 
 def _outputs(placement: placing.Placement, space: TokenSpace) -> list[dict[str, Any]]:
-  """Returns what each output of a layout on one column may hold, as options of `generate`."""
+  """Returns the options of `model.generate` for each output of a layout on one column."""
   outputs, begun, blocks = [], False, placement.blocks
   for number in range(placement.given_blocks, len(blocks)):
     block, column = blocks[number], blocks[number].columns[0]
@@ -126,7 +126,7 @@ def _outputs(placement: placing.Placement, space: TokenSpace) -> list[dict[str, 
         "eos_token_id": sorted(ends),
       }
     )
-    begun = not block.end  # the first id of the next output is what ended this one
+    begun = not block.end  # then this output ended with the first id of the next one
   return outputs
 
 
@@ -152,7 +152,7 @@ def _plan(layout: Part, space: TokenSpace) -> dict[str, Any]:
 
 
 def _classes(space: TokenSpace) -> list[list[dict[str, Any]]]:
-  """Returns the ids of each class of each column, in the order in which plans number them."""
+  """Returns the ids of each class of each column; plans refer to classes by their index here."""
   return [
     [
       *(

@@ -1,10 +1,10 @@
-"""A text tokenizer as `tokenizer.json`, with every other id of column 0 as an added token.
+"""Writes a text tokenizer as `tokenizer.json`, with all other ids of column 0 as added tokens.
 
-    <|sep|> <|stop|>     the specials of the column
-    <|unit_17|>          id 17 of a stream "units"; <|code_3_17|> where codebooks share the column
+    <|sep|> <|stop|>     the special ids of the column
+    <|unit_17|>          id 17 of a stream "units"; <|code_3_17|> if codebooks share the column
     <|unused_131|>       a row of a pretrained model for which its tokenizer has no token
 
-The ids are those of the token space. `AutoTokenizer` reads the folder without code of its own.
+The ids are those of the token space. `AutoTokenizer` reads the folder without custom code.
 """
 
 import re
@@ -25,42 +25,42 @@ KINDS = SentencePieceText, PretrainedText
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 STOP, SEP = "<|stop|>", "<|sep|>"
 SPACES = "".join(sorted(orthography.SPACES))
-# SentencePiece gives a piece of its own a score that no path without it can beat.
+# SentencePiece always prefers user-defined pieces; with this score Unigram does so too.
 WORD_SCORE = float(np.float32(-0.1))
-# Pieces that stand for bytes and "unknown" are no text: cut where text spells one by chance.
+# Splits text that spells the piece of a byte or of "unknown", so that it is not taken for one.
 NOT_TEXT = r"<(?=unk>|0x[0-9A-F]{2}>)"
 
 
 def check(settings: SentencePieceText | PretrainedText) -> None:
-  """Raises ConfigError for a text tokenizer that cannot be exported once the run is trained."""
+  """Raises ConfigError for a text tokenizer that could not be exported after training."""
   if not isinstance(settings, PretrainedText):
     return
   if settings.file != pretrained.JSON:
     raise ConfigError(
       f"No PyTorch export exists for text stream {settings.stream!r}: {settings.folder} has "
-      f"{settings.file} and no {pretrained.JSON}, which an exported folder is made of. Save the "
-      "tokenizer again with transformers (AutoTokenizer.from_pretrained(folder).save_pretrained("
-      "folder)), or give the experiment export=None to train without."
+      f"{settings.file} but no {pretrained.JSON}, which the export needs. Save the tokenizer again "
+      "with transformers (AutoTokenizer.from_pretrained(folder).save_pretrained(folder)), or give "
+      "the experiment export=None to train without export."
     )
-  if pretrained.path_of(settings).is_file():  # a run that has started needs it no more
+  if pretrained.path_of(settings).is_file():  # may be missing: a run that has started has a copy
     described = pretrained.described(pretrained.path_of(settings).read_bytes(), settings)
     _check_names(settings, described, (SEP, STOP))
 
 
 def own_file(settings: SentencePieceText | PretrainedText) -> str:
-  """Returns the name of the file in an exported folder from which the tokenizer is restored."""
+  """Returns the name of the file in an exported folder from which `import` reads the tokenizer."""
   own = ".model" if isinstance(settings, SentencePieceText) else f".{settings.file}"
   return settings.stream + own
 
 
 def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace) -> dict[str, Any]:
-  """Returns {file name: its JSON}: the two files with which `AutoTokenizer` gives our ids.
+  """Returns {file name: JSON object} of the two files with which `AutoTokenizer` gives our ids.
 
-  Text between two added tokens is encoded as a text of its own, as the parts of a grid are. A text
-  that spells an added token, such as "<|stop|>", is read as that token, and of a SentencePieceText
-  U+2581 as a space; all other ids equal ours. The tokenizer of a SentencePieceText normalizes a
-  text (`orthography.plain`); that of a PretrainedText gives the ids of the source for every string,
-  so its caller normalizes.
+  Text between two added tokens is encoded separately, as the parts of a grid are. Ids differ from
+  ours only for text that spells an added token, such as "<|stop|>", which becomes that token, and
+  with SentencePieceText for U+2581, which becomes a space. With SentencePieceText the files also
+  normalize text (`orthography.plain`). With PretrainedText every string has the same ids as in the
+  source, so callers must normalize.
   """
   ours = [_token(id_, name, special=name in (STOP, SEP)) for id_, name in added(space).items()]
   tokenizer = (
@@ -81,7 +81,7 @@ def files(text: FittedText | FittedPretrainedText, space: token_space.TokenSpace
 
 
 def added(space: token_space.TokenSpace) -> dict[int, str]:
-  """Returns {id: token} of column 0 after the text, in the order of ids."""
+  """Returns {id: token} of all ids of column 0 but those of text, in the order of ids."""
   text = token_space.text_stream(space.streams)
   tokens = {s.id: f"<|{s.name}|>" for s in space.specials if s.column == 0}
   for r in space.ranges:
@@ -106,7 +106,7 @@ def _unigram(text: FittedText, ours: list[dict[str, Any]]) -> dict[str, Any]:
     "normalizer": {
       "type": "Sequence",
       "normalizers": [
-        # The one form of a text, `orthography.plain`: the folder is where a user's text comes in.
+        # As `orthography.plain`: text of users enters here.
         {"type": "NFC"},
         {"type": "Replace", "pattern": {"Regex": f"[{SPACES}]+"}, "content": " "},
         {"type": "Strip", "strip_left": True, "strip_right": True},
@@ -143,21 +143,21 @@ def _vocab(text: FittedText) -> list[tuple[str, float]]:
 
 
 def _pretrained(text: FittedPretrainedText, ours: list[dict[str, Any]]) -> dict[str, Any]:
-  """Returns the source's own JSON with our tokens, and with nothing put before or after a text.
+  """Returns the source's JSON with our tokens, and without tokens before or after a text.
 
-  The package numbers added tokens as they come, so rows without a token are given one.
+  The package `tokenizers` numbers added tokens consecutively, so rows without a token get one.
   """
   settings = text.settings
   described = pretrained.described(text.content, settings)
-  kept = [token for token in described["added_tokens"] if token["id"] < settings.size]
-  taken = pretrained.pieces(described).keys() | {token["id"] for token in kept}
+  theirs = [token for token in described["added_tokens"] if token["id"] < settings.size]
+  taken = pretrained.pieces(described).keys() | {token["id"] for token in theirs}
   unused = [
     _token(id_, f"<|unused_{id_}|>", special=True)
     for id_ in range(settings.size)
     if id_ not in taken
   ]
   _check_names(settings, described, (token["content"] for token in [*ours, *unused]))
-  tokens = sorted([*kept, *unused, *ours], key=lambda token: token["id"])
+  tokens = sorted([*theirs, *unused, *ours], key=lambda token: token["id"])
   tokenizer = described | {"added_tokens": tokens, "post_processor": None}
   pretrained.read(tokenizer, settings)
   return tokenizer
@@ -168,10 +168,10 @@ def _check_names(
 ) -> None:
   theirs = {token["content"] for token in described["added_tokens"]}
   theirs.update(pretrained.pieces(described).values())
-  both = [name for name in ours if name in theirs]
-  if both:
+  shared = [name for name in ours if name in theirs]
+  if shared:
     raise ConfigError(
-      f"No PyTorch export exists for text stream {settings.stream!r}: its tokenizer has tokens of "
-      f"its own that are written like ours ({', '.join(both[:3])}). Start from another text model, "
-      "or give the experiment export=None to train without."
+      f"No PyTorch export exists for text stream {settings.stream!r}: its tokenizer already has "
+      f"tokens with the names of ours ({', '.join(shared[:3])}). Start from another text model, or "
+      "give the experiment export=None to train without export."
     )

@@ -1,1 +1,1 @@
-"""Builders that configs name."""
+"""Functions that build the parts of configs."""

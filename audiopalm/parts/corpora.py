@@ -1,5 +1,5 @@
-"""Corpora that configs name: classes of settings, and functions for those that have to be looked at
-first, files that a user has."""
+"""Corpora for configs: classes of settings, and functions for corpora in files of the user, which
+are read first."""
 
 from audiopalm.data.corpora import (
   TOPICS,
@@ -43,14 +43,15 @@ def manifest(
   variants: int = 1,
   name: str = "manifest",
 ) -> corpus.Manifest:
-  """Returns the corpus that files list, after reading them: one, or several, for each split.
+  """Reads manifests, one or several for each split, and returns the corpus that they list.
 
-  A file is JSON lines or a table with tabs, with columns named as here, as by NeMo, Common Voice or
-  CoVoST 2 (the table is in `audiopalm/data/manifest/columns.py`); or a folder like LibriSpeech's,
-  with SPEAKER/CHAPTER/*.trans.txt. Lines that share a `pair` are one meaning in two languages;
-  their records, and those with a `translation`, have a target. `language`, `translation_language`
-  and `audio_dir` say what the files do not. Of each training recording there are `variants`, all
-  but the first at other speeds. DataError, with every faulty line, for files that cannot be used.
+  A manifest is JSON Lines or a tab-separated table, whose columns have our names or those of NeMo,
+  Common Voice or CoVoST 2 (listed in `audiopalm/data/manifest/columns.py`); or a LibriSpeech-style
+  folder with SPEAKER/CHAPTER/*.trans.txt. Lines with the same `pair` are one sentence in two
+  languages; their records, and those with a `translation`, have a target. `language`,
+  `translation_language` and `audio_dir` apply to lines that lack them. Each training recording has
+  `variants` versions, all but the first at other speeds. DataError, listing every faulty line, for
+  manifests that cannot be used.
 
       corpora.manifest("train.jsonl", test="test.jsonl", language="fr")
   """

@@ -1,5 +1,5 @@
-"""Machines by name, from a file or by the first device: the hardware of a run, chosen at each start
-(`--machine`). The dtype of matrix products is chosen once per run (`choose_products`).
+"""Machines by name, from a file or for the first device: the hardware of a run, chosen at each
+start (`--machine`). The dtype of matrix products is chosen once per run (`choose_products`).
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from audiopalm import values
 from audiopalm.errors import ConfigError
 from audiopalm.settings import Machine
 
-# On a CPU a micro-batch of so many tokens fits the caches of one core: 1.2 times as fast.
+# On a CPU a micro-batch of this size fits the caches of one core, which is 1.2 times as fast.
 _CPU = {"data": 1, "micro_batch_tokens": 1024}
 _ACCELERATOR = {"fsdp": -1, "remat": "dots", "compute_dtype": "bfloat16"}
 _TPU = {**_ACCELERATOR, "attention": "splash"}
@@ -39,8 +39,8 @@ TABLE: dict[str, Machine] = {
   }.items()
 }
 
-# Part of JAX's device_kind, the more special first; its machine; dense bfloat16 floating-point
-# operations per second of a chip, without sparsity, and their source. Other peaks are unknown.
+# (part of JAX's device_kind, machine, dense bfloat16 FLOPS of a device without sparsity, source).
+# More specific kinds come first. The peak of other devices is unknown.
 KINDS: tuple[tuple[str, str, float, str], ...] = (
   ("A100", "a100", 312e12, "NVIDIA A100 datasheet"),
   ("H100 PCIe", "h100", 756e12, "NVIDIA H100 datasheet"),
@@ -59,7 +59,7 @@ KINDS: tuple[tuple[str, str, float, str], ...] = (
 
 
 def named(name: str) -> Machine:
-  """Returns the machine of a name in TABLE, or in the JSON file of that path (`read`)."""
+  """Returns the machine with a name in TABLE, or in the JSON file at a path (`read`)."""
   if name in TABLE:
     return TABLE[name]
   if name.endswith(".json") or Path(name).is_file():
@@ -78,8 +78,8 @@ EXAMPLE = '{"machine": {"data": 8, "fsdp": 64, "remat": "dots", "compute_dtype":
 def read(path: Path) -> Machine:
   """Returns the machine in a JSON file, such as EXAMPLE or a plan that fits.
 
-  Missing fields are those of Machine(), and the name is that of the file. The dtype of products
-  belongs to a run and not to a file.
+  Missing fields get the defaults of Machine, and a missing name that of the file. The file may not
+  set `product_dtype`, which belongs to a run.
   """
   if not path.is_file():
     raise ConfigError(f"There is no file {path} with a machine. Write it, as {EXAMPLE}.")
@@ -91,45 +91,45 @@ def read(path: Path) -> Machine:
     contents = {}
   if contents.get("fits") is False:
     raise ConfigError(
-      f"{path} is a plan that does not fit its devices. Take that of another --mesh, --remat or "
-      "batch: audiopalm plan --search tries them."
+      f"{path} is a plan that does not fit its devices. Use a plan with another --mesh, --remat or "
+      "batch size: audiopalm plan --search tries them."
     )
   fields = contents.get("machine")
   if not isinstance(fields, dict):
     raise ConfigError(f'{path}: expected a machine under "machine", as in {EXAMPLE}.')
   hints = typing.get_type_hints(Machine)
   kinds = {field.name: hints[field.name] for field in dataclasses.fields(Machine)}
-  given = {}
+  changes = {}
   for name, value in fields.items():
     name = Machine.renamed.get(name, name)
     if name not in kinds:
       raise ConfigError(f"{path}: {values.unknown_path(name, kinds)}")
     text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
-    given[name] = values.parse(text, kinds[name], f"{path}: {name}")
-  if given.get("product_dtype") is not None:
+    changes[name] = values.parse(text, kinds[name], f"{path}: {name}")
+  if changes.get("product_dtype") is not None:
     raise ConfigError(
-      f"{path}: product_dtype is of a run, which keeps it, and not of a machine. Leave it out, and "
-      f"choose it by --products {given['product_dtype']}."
+      f"{path}: product_dtype belongs to a run, not to a machine. Leave it out, and choose it by "
+      f"--products {changes['product_dtype']}."
     )
-  machine = Machine(**{"name": path.stem, **given})
+  machine = Machine(**{"name": path.stem, **changes})
   if not re.fullmatch(r"[\w.-]+", machine.name):
     raise ConfigError(
-      f"{path}: a machine is called by letters, digits, '.', '_' and '-', not {machine.name!r}: "
-      "plans are kept under its name."
+      f"{path}: the name of a machine consists of letters, digits, '.', '_' and '-', because files "
+      f"of plans contain it, not {machine.name!r}."
     )
   return machine
 
 
 def to_json(machine: Machine) -> str:
-  """Returns a machine as the text of a file for `read`."""
+  """Returns the text of a JSON file with a machine. Inverse: `read`."""
   return json.dumps({"machine": dataclasses.asdict(machine)}, indent=1) + "\n"
 
 
 def utilization(flops: float, seconds: float, device_kind: str, devices: int) -> float | str:
-  """Returns the share of the devices' peak that was used (MFU), or "unknown".
+  """Returns the model FLOPs utilization (MFU) from 0 to 1, or "unknown".
 
-  Operations are those of the model, without recomputation. Source: PaLM, arXiv:2204.02311,
-  appendix B.
+  `flops` are the model's operations in `seconds` on all devices, without recomputation. Source:
+  PaLM, arXiv:2204.02311, appendix B.
   """
   peak = next((peak for part, _, peak, _ in KINDS if part in device_kind), None)
   return "unknown" if peak is None or seconds <= 0 else flops / (seconds * peak * devices)
@@ -138,7 +138,7 @@ def utilization(flops: float, seconds: float, device_kind: str, devices: int) ->
 def default(kind: str | None = None, platform: str | None = None) -> Machine:
   """Returns the machine for a device kind and platform, by default of the first device.
 
-  A GPU or TPU that is not in KINDS gets the general "gpu" or "tpu".
+  A GPU or TPU that is not in KINDS gets "gpu" or "tpu". ConfigError for other platforms.
   """
   if kind is None or platform is None:
     device = jax.devices()[0]
@@ -161,25 +161,27 @@ NO_FLAG = f"this CPU has none of the flags {', '.join(BFLOAT16_FLAGS)}"
 
 def choose_products(
   machine: Machine,
-  asked: str | None = None,
-  kept: str | None = None,
+  requested: str | None = None,
+  saved: str | None = None,
   *,
   platform: str | None = None,
   cpuinfo: str | None = None,
 ) -> tuple[Machine, str]:
   """Returns the machine with a `product_dtype`, and the reason for it.
 
-  It is the one `asked` for (`--products`), else the machine's, else the one that the run's
-  checkpoint has `kept`, else bfloat16 on a CPU with one of BFLOAT16_FLAGS and `compute_dtype`
-  elsewhere. ConfigError for a dtype that the machine lacks. `platform` and `cpuinfo`, the text of
+  The dtype is `requested` (`--products`), else the machine's, else the one `saved` in the run's
+  checkpoint, else bfloat16 on a CPU with one of BFLOAT16_FLAGS and `compute_dtype` elsewhere.
+  ConfigError if the machine does not support it. `platform` and `cpuinfo`, the text of
   /proc/cpuinfo, are by default those of the first device and of this computer.
   """
-  sources = ((asked, "--products"), (machine.product_dtype, "the machine"), (kept, "this run"))
+  sources = (
+    (requested, "--products"), (machine.product_dtype, "the machine"), (saved, "this run"),
+  )  # fmt: skip
   dtype, source = next((pair for pair in sources if pair[0]), (None, ""))
   if dtype is None:
     flags = _bfloat16_flags(machine, platform, cpuinfo)
     dtype = "bfloat16" if flags else machine.compute_dtype
-    why = NO_FLAG if flags == () else f"what machine {machine.name!r} computes in"
+    why = NO_FLAG if flags == () else f"the compute_dtype of machine {machine.name!r}"
     if flags:
       why = f"this CPU has {flags[0]}"
     return dataclasses.replace(machine, product_dtype=dtype), why
@@ -187,10 +189,10 @@ def choose_products(
   if why:
     other = "float32" if dtype == "bfloat16" else "bfloat16"
     raise ConfigError(
-      f"Products in {dtype} are what {source} asks for, but {why}. Choose other products with "
+      f"Matrix products in {dtype} are set by {source}, but {why}. Choose another dtype with "
       f"--products {other}, which changes the losses as rounding does, or another machine."
     )
-  return dataclasses.replace(machine, product_dtype=dtype), f"as {source} says"
+  return dataclasses.replace(machine, product_dtype=dtype), f"set by {source}"
 
 
 def lacking(
@@ -207,8 +209,8 @@ def lacking(
 def _bfloat16_flags(
   machine: Machine, platform: str | None, cpuinfo: str | None
 ) -> tuple[str, ...] | None:
-  """Returns which of BFLOAT16_FLAGS a CPU has; None for another device, and for a machine of
-  accelerators tried on a CPU, which computes in bfloat16, however slowly."""
+  """Returns which of BFLOAT16_FLAGS a CPU has; None for other devices, and for an accelerator's
+  machine that is tried on a CPU, which computes in bfloat16 even if that is slow."""
   if machine.compute_dtype == "bfloat16" or (platform or jax.devices()[0].platform) != "cpu":
     return None
   if cpuinfo is None:

@@ -1,10 +1,10 @@
-"""Tasks that configs name, each over a corpus, and the mixture of them.
+"""Tasks for configs, each over a corpus, and the mixture of them.
 
-Roles are what a record calls its utterances: `source` is heard or read, `target` is its translation
-in the canonical voice of its language; a dialogue has `question` and `answer`. `speech` names the
-stream that speech is read and written in; `unseen_pairs`, "de-fr", are translated by other tasks
-only (`types.Task`). Tags are plain text before each example, as in AudioPaLM
-(arXiv:2306.12925, section 3.4): the task and its languages.
+Roles name the utterances of a record: `source` is the input, `target` its translation in the
+canonical voice of its language; a dialogue has `question` and `answer`. `speech` names the stream
+of speech in and out; language pairs in `unseen_pairs`, such as "de-fr", are left out of the task's
+training, though other tasks may translate them (`types.Task`). Tags, the task and its languages,
+are plain text before each example, as in AudioPaLM (arXiv:2306.12925, section 3.4).
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ TAGS = {
   "dialogue": "[DIALOGUE {question}]",
   "text": "[TEXT {source}]",
 }
-# What the tags are spelled with, beside the names of languages.
+# The pieces of tags other than names of languages.
 TAG_WORDS = (*dict.fromkeys(w for tag in TAGS.values() for w in tag.split() if "{" not in w), "]")
 
-# Spelled-out ways to ask for what the tag asks; AudioPaLM found them as good as the tag.
+# Instructions that replace tags; AudioPaLM found them as good as tags.
 INSTRUCTIONS = {
   "asr": (
     "Transcribe the following {source} speech:",
@@ -70,43 +70,43 @@ INSTRUCTIONS = {
 
 
 def speech(corpus: Corpus, role: str = "source", streams: Strings = ()) -> Task:
-  """Returns the task "speech" for `data=Clips(...)`: recordings themselves, and the `streams` of
+  """Returns the task "speech" for `data=Clips(...)`: waves of recordings, and those `streams` of
   their records that are cut to the same span."""
   outputs = ((role, WAVE), *((role, stream) for stream in streams))
   return Task("speech", corpus, "", (), outputs)
 
 
 def asr(corpus: Corpus, speech: str = "units") -> Task:
-  """Returns the task "asr": speech to its words."""
+  """Returns the task "asr": speech to its transcript."""
   return Task("asr", corpus, TAGS["asr"], (("source", speech),), (("source", "text"),))
 
 
 def tts(corpus: Corpus, speech: str = "units", role: str = "target") -> Task:
-  """Returns the task "tts": words to speech, by default in the canonical voice, the target's.
+  """Returns the task "tts": text to speech, by default of the target, in its canonical voice.
 
-  A corpus without translations has a source alone: tts(corpus, role="source").
+  For a corpus without translations, which has only a source, use tts(corpus, role="source").
   """
   tag = TAGS["tts"].replace("target", role)
   return Task("tts", corpus, tag, ((role, "text"),), ((role, speech),))
 
 
 def ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
-  """Returns the task "ast": speech to words of another language."""
+  """Returns the task "ast": speech to text in another language."""
   sides = (("source", speech),), (("target", "text"),)
   return Task("ast", corpus, TAGS["ast"], *sides, unseen_pairs=unseen_pairs)
 
 
 def s2st(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
-  """Returns the task "s2st": speech to speech of another language."""
+  """Returns the task "s2st": speech to speech in another language."""
   sides = (("source", speech),), (("target", speech),)
   return Task("s2st", corpus, TAGS["s2st"], *sides, unseen_pairs=unseen_pairs)
 
 
 def mt(corpus: Corpus, unseen_words: Strings = (), unseen_pairs: Strings = ()) -> Task:
-  """Returns the task "mt": words to words of another language.
+  """Returns the task "mt": text to text in another language.
 
-  Sentences with one of `unseen_words` are left to the other tasks: whether a word learned from
-  speech is then translated in writing is what evaluation's row "new words" tells.
+  Sentences with one of `unseen_words` are left to the other tasks; the evaluation's row "new words"
+  measures whether words learned from speech only are then translated in text.
   """
   sides = (("source", "text"),), (("target", "text"),)
   unseen = {"unseen_words": unseen_words, "unseen_pairs": unseen_pairs}
@@ -114,7 +114,7 @@ def mt(corpus: Corpus, unseen_words: Strings = (), unseen_pairs: Strings = ()) -
 
 
 def asr_ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
-  """Returns the task "asr_ast": speech to its words, then their translation, in one go.
+  """Returns the task "asr_ast": speech to its transcript, then its translation, in one output.
 
   The translation sees the transcript (AudioPaLM, section 3.4.1: combined tasks).
   """
@@ -123,9 +123,9 @@ def asr_ast(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -
 
 
 def chain(corpus: Corpus, speech: str = "units", unseen_pairs: Strings = ()) -> Task:
-  """Returns the task "chain": speech to its words, their translation, and the translation spoken.
+  """Returns the task "chain": speech to its transcript, its translation, and that as speech.
 
-  One output after another, each seen by the next (AudioPaLM, section 3.4.1: combined tasks).
+  Each output sees those before it (AudioPaLM, section 3.4.1: combined tasks).
   """
   sides = (("source", speech),), (("source", "text"), ("target", "text"), ("target", speech))
   return Task("chain", corpus, TAGS["chain"], *sides, unseen_pairs=unseen_pairs)
@@ -137,8 +137,8 @@ def continuation(corpus: Corpus, speech: str = "units") -> Task:
 
 
 def interleaved(corpus: Corpus, speech: str = "units", role: str = "source") -> Task:
-  """Returns the task "interleaved": text and speech of one utterance, in turns under the rule
-  `Interleaving`. Its corpus must know when each word is spoken."""
+  """Returns the task "interleaved": text and speech of one utterance, alternating by the layout
+  `Interleaving`. Its corpus must have the times of words."""
   outputs = ((role, "text"), (role, speech))
   tag = TAGS["continuation"].replace("source", role)
   return Task("interleaved", corpus, tag, (), outputs)
@@ -151,14 +151,14 @@ def dialogue(corpus: Corpus, speech: str = "units") -> Task:
 
 
 def text(corpus: Corpus) -> Task:
-  """Returns the task "text": words alone, predicted from their own beginning."""
+  """Returns the task "text": text alone, predicted from its own beginning."""
   return Task("text", corpus, TAGS["text"], (), (("source", "text"),))
 
 
 def paraphrased(task: Task) -> Task:
   """Returns the task with the `INSTRUCTIONS` of its name as paraphrases of its tag.
 
-  KeyError for a task without any: give `dataclasses.replace(task, paraphrases=...)` your own.
+  KeyError if there are none: use `dataclasses.replace(task, paraphrases=...)` with your own.
   """
   return dataclasses.replace(task, paraphrases=INSTRUCTIONS[task.name])
 

@@ -1,7 +1,7 @@
-"""Decoders and speech encoders by name and size, for configs.
+"""Decoders and speech encoders by size, for configs.
 
 `tiny` is for a laptop, `decoder_1b` has Llama's shape (arXiv:2302.13971), and `decoder_8b` and
-`decoder_62b` those of PaLM (arXiv:2204.02311, table 1): the models AudioPaLM starts from
+`decoder_62b` those of PaLM (arXiv:2204.02311, table 1), from which AudioPaLM starts
 (arXiv:2306.12925, section 3.1).
 """
 
@@ -21,12 +21,13 @@ from audiopalm.nn import distances, encoding, fronts
 
 
 def pretrained(folder: str, dropout: float = 0.0, trust: tuple[str, ...] = ()) -> ModelSettings:
-  """Returns the model of an earlier run, or of a text model in a Hugging Face folder, to begin with
-  its parameters; ConfigError for a text model that a `Decoder` is not.
+  """Returns the settings of the model of an earlier run, or of a text model in a Hugging Face
+  folder, with which a run can start from its parameters.
 
-  `trust` names the packages outside of audiopalm whose classes the earlier run's config names.
+  ConfigError for a text model that no `Decoder` can represent. `trust` names the packages outside
+  of audiopalm whose classes the earlier run's config uses.
   """
-  from audiopalm.pretrained import source  # needs safetensors, the sizes below do not
+  from audiopalm.pretrained import source  # needs safetensors, unlike the functions below
 
   if runs.holds(folder):
     return dataclasses.replace(experiments.of_run(folder, trust).model, dropout=dropout)
@@ -39,8 +40,8 @@ def tiny(
   dropout: float = 0.0,
   depth_head: DepthTransformer | None = None,
 ) -> Decoder:
-  """Returns a Llama-shaped decoder for a laptop: 3.1 million parameters at its defaults, vocabulary
-  aside."""
+  """Returns a Llama-shaped decoder for a laptop: 3.1 million parameters by default, without the
+  vocabulary."""
   return Decoder(
     layers=layers, width=width, heads=width // 64, kv_heads=width // 64, head_width=64,
     hidden=width * 11 // 4, embed_scale=True, tied=False, dropout=dropout, depth_head=depth_head,
@@ -48,23 +49,23 @@ def tiny(
 
 
 def depth_head(width: int = 128, layers: int = 2) -> DepthTransformer:
-  """Returns a depth head for a laptop: 0.4 million parameters at its defaults, tables and the
-  projections into it aside."""
+  """Returns a depth head for a laptop: 0.4 million parameters by default, without tables and input
+  projections."""
   return DepthTransformer(layers=layers, width=width, heads=width // 64, hidden=width * 11 // 4)
 
 
 Codes, Labels = clip_heads.Codes, clip_heads.Labels
 Quantizer, Transcript = clip_heads.Quantizer, clip_heads.Transcript
 
-FRONTS = {  # by name, for a width
+FRONTS = {  # name: function of the width
   "mel": lambda width: fronts.Mels(bins=80, strides=(2,), width=width),  # 20 ms
   "mel_40ms": lambda width: fronts.Mels(bins=80, strides=(2, 2), width=width),
-  "wave": lambda width: fronts.Waves(  # 20 ms; of wav2vec 2.0, HuBERT and WavLM base
+  "wave": lambda width: fronts.Waves(  # 20 ms; that of wav2vec 2.0, HuBERT and WavLM base
     channels=(512,) * 7, kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2),
     norm="group", bias=False, normalized=False,
   ),
 }  # fmt: skip
-POSITIONS = {  # by name: (convolved positions, biases or rotation by distance)
+POSITIONS = {  # name: (convolutional positions, biases or rotation by distance)
   "rotary": (None, distances.Rotary()),
   "convolved": (distances.ConvolutionSettings(kernel=128, groups=16), None),
   "gated": (
@@ -90,8 +91,8 @@ def speech_encoder(
 ) -> SpeechEncoder:
   """Returns an encoder of waves with `heads` (models/clip_heads.py), for `objectives.ClipLosses`.
 
-  At its defaults: 3.4 million parameters, heads aside, and a log-mel front, which suits a CPU.
-  `SpeechEncoder` takes any `Encoder` as well.
+  By default it has 3.4 million parameters, without heads, and a log-mel front, which suits a CPU.
+  For other encoders, construct `SpeechEncoder` with any `Encoder`.
   """
   for name, value, known in (("front", front, FRONTS), ("positions", positions, POSITIONS)):
     if value not in known:
@@ -107,7 +108,7 @@ def speech_encoder(
 
 
 def decoder_1b(dropout: float = 0.0) -> Decoder:
-  """Returns a Llama-shaped decoder of 1.0 billion parameters, vocabulary aside."""
+  """Returns a Llama-shaped decoder of 1.0 billion parameters, without the vocabulary."""
   return Decoder(
     layers=16, width=2_048, heads=16, kv_heads=8, head_width=128, hidden=8_192,
     rope_base=500_000.0, dropout=dropout,
@@ -115,12 +116,12 @@ def decoder_1b(dropout: float = 0.0) -> Decoder:
 
 
 def decoder_8b(dropout: float = 0.1) -> Decoder:
-  """Returns PaLM 8B: 7.6 billion parameters, vocabulary aside; AudioPaLM's dropout."""
+  """Returns PaLM 8B: 7.6 billion parameters without the vocabulary; AudioPaLM's dropout."""
   return _palm(layers=32, width=4_096, heads=16, dropout=dropout)
 
 
 def decoder_62b(dropout: float = 0.1) -> Decoder:
-  """Returns PaLM 62B: 60.4 billion parameters, vocabulary aside; AudioPaLM's dropout."""
+  """Returns PaLM 62B: 60.4 billion parameters without the vocabulary; AudioPaLM's dropout."""
   return _palm(layers=64, width=8_192, heads=32, dropout=dropout)
 
 

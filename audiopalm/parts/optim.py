@@ -1,6 +1,6 @@
-"""Optimizers a config can name: `optim.adamw(peak_lr=3e-4, warmup_steps=1_000)`.
+"""Optimizers for configs, as in `optim.adamw(peak_lr=3e-4, warmup_steps=1_000)`.
 
-Each takes the other fields of `settings.Optimizer`: the schedule, b1, weight decay, clipping, ...
+`fields` are other fields of `settings.Optimizer`: the schedule, b1, weight decay, clipping, ...
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ def adamw(peak_lr: float = 1e-3, **fields: Any) -> Optimizer:
 
 
 def muon(peak_lr: float = 1e-3, **fields: Any) -> Optimizer:
-  """Returns Muon for the kernels of the layers, whose momentum is made orthogonal, and Adam for all
-  else. Updates have the size of Adam's, so its learning rates carry over.
+  """Returns Muon, which orthogonalizes the momentum of the layers' kernels, and Adam for all other
+  parameters. Updates have the size of Adam's, so Adam's learning rates carry over.
 
-  The matrix products of the update are the same for any batch: small batches pay most for them.
+  The cost of an update does not depend on the batch size, so it is a larger share of small batches.
   Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; scale: Liu
   et al., arXiv:2502.16982, section 2.2.
   """
@@ -27,7 +27,7 @@ def muon(peak_lr: float = 1e-3, **fields: Any) -> Optimizer:
 def adafactor(
   peak_lr: float = 1e-2, *, b1: float = 0.0, eps: float = 1e-30, **fields: Any
 ) -> Optimizer:
-  """Returns Adafactor: factored second moments, steps in units of each tensor's own size.
+  """Returns Adafactor: factored second moments, and steps relative to the scale of each tensor.
 
   `b1 = 0` keeps no first moment, which halves the optimizer's memory again; PaLM and AudioPaLM use
   0.9. AudioPaLM fine-tunes at a constant 5e-5: `adafactor(5e-5, decay="constant", b1=0.9)`.

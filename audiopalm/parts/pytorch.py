@@ -1,8 +1,8 @@
-"""Which models PyTorch runs, and how: what `export` asks.
+"""The PyTorch model of each class of models, for `export`.
 
-Ours are in a table here, because their PyTorch code reads the settings it belongs to and would
-import them in a circle. A class of the user's says it itself: `pytorch(space)` of its settings
-returns the `PyTorchModel`.
+Those of audiopalm are in a table here, because their PyTorch code imports the settings, so settings
+that named it would be a circular import. Settings of a user's own class have a method
+`pytorch(space)` that returns the `PyTorchModel`.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,12 @@ from audiopalm.tokens.space import TokenSpace
 
 Twin = Callable[[ModelSettings, TokenSpace], PyTorchModel]
 
-# By the class of the settings.
+# {class of the settings: function that returns the PyTorch model}
 TWINS: Mapping[type, Twin] = {Decoder: Exported}
 
 
 def check(settings: ModelSettings) -> None:
-  """Raises ConfigError for a model that no PyTorch code runs."""
+  """Raises ConfigError for a model without a PyTorch model."""
   if type(settings) not in TWINS and not hasattr(settings, "pytorch"):
     kind = type(settings).__name__
     raise ConfigError(
@@ -31,7 +31,7 @@ def check(settings: ModelSettings) -> None:
 
 
 def of(settings: ModelSettings, space: TokenSpace) -> PyTorchModel:
-  """Returns the model over a token space as PyTorch runs it; ConfigError where nothing does."""
+  """Returns the PyTorch model over a token space; ConfigError if there is none."""
   check(settings)
   twin = TWINS.get(type(settings))
   return settings.pytorch(space) if twin is None else twin(settings, space)

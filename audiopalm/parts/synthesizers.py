@@ -1,4 +1,4 @@
-"""Synthesizers beside those that go by name: voices of Piper's, and programs of the user's."""
+"""Synthesizers for configs, besides those known by name: Piper's voices, and user programs."""
 
 from audiopalm.data.synthesizers import Piper as piper
 from audiopalm.data.synthesizers import Program as program

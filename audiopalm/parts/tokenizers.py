@@ -1,4 +1,4 @@
-"""Tokenizers that configs name."""
+"""Tokenizers for configs."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -28,25 +28,25 @@ COMMON_LANGUAGES = ("de", "en", "es", "fr", "it", "nl", "pl", "pt")
 def text(
   size: int = 512, languages: tuple[str, ...] = COMMON_LANGUAGES, stream: str = "text"
 ) -> SentencePieceText:
-  """Returns SentencePiece text with byte fallback, `size` ids at most.
+  """Returns SentencePiece text with byte fallback, at most `size` ids.
 
-  The names of `languages` are one id each in tags; others are spelled, which works as well.
+  In tags, the name of each of `languages` is one id; names of other languages take several.
   """
-  # [S2ST English French] in 7 ids, not in 22.
+  # [S2ST English French] then takes 7 ids instead of 22.
   words = mixtures.TAG_WORDS + tuple(language_tags.name(code) for code in languages)
   return SentencePieceText(stream=stream, size=size, words=words)
 
 
 def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -> Tokenizer:
   """Returns the text tokenizer of an earlier run, or of a text model in a Hugging Face folder
-  (tokenizer.json, else tokenizer.model; its size is that of the model): its ids are to be kept.
+  (tokenizer.json, else tokenizer.model; as many ids as the model has rows), with the same ids.
 
-  `trust` names the packages outside of audiopalm whose classes the earlier run's config names.
+  `trust` names the packages outside of audiopalm whose classes the earlier run's config uses.
   """
   if not runs.holds(folder):
     return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
   tokenizers = experiments.of_run(folder, trust).tokenizers
-  settings = next((one for one in tokenizers if one.stream == stream), None)
+  settings = next((tokenizer for tokenizer in tokenizers if tokenizer.stream == stream), None)
   if not hasattr(settings, "kept_in"):
     raise ConfigError(
       f"The run in {folder} has no text tokenizer of the stream {stream!r} (it is {settings!r}). "
@@ -56,44 +56,48 @@ def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -
 
 
 def fitted(folder: str, stream: str | None = None, trust: tuple[str, ...] = ()) -> KeptTokenizer:
-  """Returns a speech tokenizer that was fitted before, in a folder of `audiopalm tokenizer fit` or
-  in the workdir of a run: its ids are kept.
+  """Returns a fitted speech tokenizer with its ids, from a folder of `audiopalm tokenizer fit` or
+  from the workdir of a run.
 
-  `stream` says which one of a run with several. `trust` is as in `pretrained`, of which a text
-  tokenizer is asked.
+  `stream` chooses one if a run has several. `trust` is as in `pretrained`, which is for text.
   """
-  speech = {one.stream: one for one in all_fitted(folder, trust) if not is_text(one)}
+  kept_tokenizers = all_fitted(folder, trust)
+  speech = {tokenizer.stream: tokenizer for tokenizer in kept_tokenizers if not is_text(tokenizer)}
   if len(speech) == 1 and stream is None:
     return next(iter(speech.values()))
   if stream not in speech:
     raise ConfigError(
       f"Expected {'a speech tokenizer' if stream is None else f'the speech stream {stream!r}'} in "
-      f"{folder}, found {', '.join(speech) or 'text alone'}. Name one that is there by stream=..."
+      f"{folder}, found {', '.join(speech) or 'only text'}. Name one of these by stream=..."
     )
   return speech[stream]
 
 
 def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer, ...]:
-  """Returns all tokenizers that lie in a folder of `audiopalm tokenizer fit`, or in the workdir of
-  a run; ConfigError where there is none."""
+  """Returns all tokenizers in a folder of `audiopalm tokenizer fit`, or in the workdir of a run;
+  ConfigError if there are none."""
   place = Path(folder).expanduser()
   if (place / kept.RECORD).is_file() or not (place / runs.CONFIG).is_file():
     return (kept.read(folder, trust),)
   if not runs.holds(folder):
     raise ConfigError(
-      f"{folder} holds a model of another project, expected a folder that `audiopalm tokenizer "
-      "fit` wrote, or the workdir of a run. Fit units on that encoder: audiopalm tokenizer fit "
+      f"{folder} is a model of another project, expected a folder that `audiopalm tokenizer fit` "
+      "wrote, or the workdir of a run. To fit units on that encoder: audiopalm tokenizer fit "
       f"MANIFEST --units {NEURAL}{folder} --out DIR"
     )
   prints = files.read_json(place / "tokenizers" / "fit.json")["fingerprints"]
   return tuple(
-    KeptTokenizer(kept.plain(one), str(place / "tokenizers" / one.stream), prints[one.stream])
-    for one in experiments.of_run(folder, trust).tokenizers
+    KeptTokenizer(
+      kept.plain(tokenizer),
+      str(place / "tokenizers" / tokenizer.stream),
+      prints[tokenizer.stream],
+    )
+    for tokenizer in experiments.of_run(folder, trust).tokenizers
   )
 
 
 def is_text(tokenizer: Tokenizer) -> bool:
-  """Returns whether a tokenizer is one of text."""
+  """Returns whether a tokenizer encodes text."""
   return tokenizer.largest.modality == "text"
 
 
@@ -104,9 +108,9 @@ def units(
   stream: str = "units",
   **options: Any,
 ) -> KMeansUnits:
-  """Returns semantic units: `size` clusters of speaker-normalized MFCCs, `rate_hz` a second.
+  """Returns semantic units: `size` clusters of speaker-normalized MFCCs, `rate_hz` per second.
 
-  `collapse` writes each run of one unit once. `options` are further fields of `KMeansUnits`.
+  `collapse` merges each run of equal units into one. `options` are further fields of `KMeansUnits`.
   """
   return KMeansUnits(stream=stream, size=size, rate_hz=rate_hz, collapse=collapse, **options)
 
@@ -120,11 +124,11 @@ def neural(
   stream: str = "units",
   **options: Any,
 ) -> NeuralUnits:
-  """Returns semantic units: `size` clusters of the states of a speech encoder, a published one in a
-  Hugging Face folder (wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0, Whisper) or that of a run that
-  trains one, in its workdir (docs/tokenizers.md).
+  """Returns semantic units: `size` clusters of the states of a speech encoder.
 
-  `options` are further fields of `NeuralUnits`.
+  `folder` is the Hugging Face folder of a published one (wav2vec 2.0, HuBERT, WavLM, w2v-BERT 2.0,
+  Whisper) or the workdir of a run that trains one (docs/tokenizers.md). `options` are further
+  fields of `NeuralUnits`.
   """
   return NeuralUnits(
     stream=stream, folder=folder, layer=layer, size=size, rate_hz=rate_hz, collapse=collapse,
@@ -133,11 +137,11 @@ def neural(
 
 
 def bpe(units: Tokenizer, size: int = 1_000, stream: str | None = None) -> UnitBPE:
-  """Returns `units` written shorter, in `size` pieces of frequent sequences of them.
+  """Returns byte-pair encoding of `units`: at most `size` pieces, frequent sequences of units.
 
       tokenizers.bpe(tokenizers.units(size=256, collapse=True), size=2_000)
 
-  The stream has the name of theirs: give it another where the config has both.
+  The stream is named like that of `units` by default: name it if the config has both.
   """
   return UnitBPE(units, size, units.stream if stream is None else stream)
 
@@ -146,8 +150,8 @@ NEURAL = "neural:"
 
 
 def named_units(name: str, mfcc: KMeansUnits, **options: Any) -> KMeansUnits | NeuralUnits:
-  """Returns the units that a config is asked for by name: `mfcc` for "mfcc", and those of the
-  encoder or run in FOLDER, with the options of `neural`, for "neural:FOLDER"."""
+  """Returns units by name, for parameters of configs: `mfcc` for "mfcc", and for "neural:FOLDER"
+  those of the encoder or run in FOLDER, with the options of `neural`."""
   if name == "mfcc":
     return mfcc
   folder = name.removeprefix(NEURAL)
@@ -162,7 +166,7 @@ def named_units(name: str, mfcc: KMeansUnits, **options: Any) -> KMeansUnits | N
 def mel_rvq(
   codebooks: int = 8, size: int = 256, rate_hz: float = 25.0, stream: str = "codes", **options: Any
 ) -> MelRVQ:
-  """Returns acoustic codes without a network: residual k-means over log-mel frames, `rate_hz` a
+  """Returns acoustic codes without a network: residual k-means over log-mel frames, `rate_hz` per
   second. `options` are further fields of `MelRVQ`."""
   return MelRVQ(stream=stream, codebooks=codebooks, size=size, rate_hz=rate_hz, **options)
 
@@ -170,9 +174,9 @@ def mel_rvq(
 def lyra(
   folder: str = "", levels: int = 16, levels_per_code: int = 2, stream: str = "codes"
 ) -> Lyra:
-  """Returns SoundStream's codes with the weights of Lyra V2, which lie in `folder`, 50 a second.
+  """Returns SoundStream's codes with the weights of Lyra V2 in `folder`, 50 frames per second.
 
-  At its defaults 8 codes of 256 ids a frame, 3.2 kbps.
+  By default a frame has 8 codes of 256 ids: 3.2 kbps.
   """
   return Lyra(stream=stream, folder=folder, levels=levels, levels_per_code=levels_per_code)
 
@@ -180,8 +184,8 @@ def lyra(
 def pitch(
   size: int = 64, rate_hz: float = 12.5, stream: str = "pitch", **options: Any
 ) -> PitchUnits:
-  """Returns the melody of speech: `size` clusters of log pitch relative to that of the utterance,
-  and an id for speech without, `rate_hz` a second. `options` are further fields of `PitchUnits`."""
+  """Returns pitch as ids: `size` clusters of log pitch relative to its mean in the utterance, and
+  an id for unvoiced frames, `rate_hz` per second. `options` are further fields of `PitchUnits`."""
   return PitchUnits(stream=stream, size=size, rate_hz=rate_hz, **options)
 
 
@@ -191,6 +195,6 @@ def phonemes(
   stream: str = "phonemes",
   **options: Any,
 ) -> Phonemes:
-  """Returns how texts are pronounced, by espeak-ng: `size` ids at most, 256 of which are bytes for
+  """Returns the phonemes of texts, by espeak-ng: at most `size` ids, 256 of which are bytes for
   symbols without an id. `options` are further fields of `Phonemes`."""
   return Phonemes(stream=stream, size=size, stress=stress, **options)

@@ -1,8 +1,7 @@
 """The collectives of a compiled program: what each sends, and over which mesh axes.
 
-They are read from the optimized HLO, so they are what the compiler made and not what the program
-asked for: a gradient may use an all-reduce where a reduce-scatter would do. Sizes are of one
-device.
+They are read from the optimized HLO, so they are those the compiler chose: a gradient may use an
+all-reduce where a reduce-scatter would do. Sizes are per device.
 """
 
 import collections
@@ -34,11 +33,11 @@ Shapes = tuple[hlo.HloShape, ...]
 class Collective:
   """One collective of a program, listed once for each place that executes it.
 
-  `axes` are the mesh axes of its groups: () for groups of one device, ("?",) where no set of axes
-  makes these groups. `times` is how often a run executes it; a loop whose trip count is unknown
-  counts once (`unknown_trips`). A collective `between_slices` uses the network between TPU slices.
+  `axes` are the mesh axes of its groups: () for groups of one device, ("?",) if no set of axes has
+  these groups. `times` is how often a run executes it; a loop whose trip count is unknown counts
+  once (`unknown_trips`). A collective `between_slices` uses the network between TPU slices.
   `op_name` names the JAX operation, or the nearest one that encloses it. `parameter` names the
-  argument of the program that is sent unchanged or cast, as in "params['embedding']", else ''.
+  argument of the program that is sent unchanged or cast, as in "params['embedding']", else "".
   """
 
   kind: str
@@ -89,9 +88,9 @@ def collectives(module: hlo.Module, mesh_sizes: Mapping[str, int]) -> tuple[Coll
 
   `mesh_sizes` are the sizes of the mesh axes, outermost first.
 
-  The TPU compiler writes some collectives in its own way. An all-gather that is spread over a chain
-  of fusions counts once, where `AsyncCollectiveStart` starts it. An all-reduce in a fusion that
-  keeps only a slice (`all-reduce-scatter`) counts as a reduce-scatter. A `send` to the host for the
+  The TPU compiler has special forms of some collectives. An all-gather spread over a chain of
+  fusions counts once, where `AsyncCollectiveStart` starts it. An all-reduce in a fusion that keeps
+  only a slice (`all-reduce-scatter`) counts as a reduce-scatter. A `send` to the host for the
   network between slices counts as the collective it names.
   """
   started = {
@@ -100,14 +99,14 @@ def collectives(module: hlo.Module, mesh_sizes: Mapping[str, int]) -> tuple[Coll
     for instruction in computation.instructions.values()
     if _starts_chain(instruction, computation)
   }
-  made = (_collective(module, mesh_sizes, execution, started) for execution in module.executions)
-  return tuple(filter(None, made))
+  sent = (_collective(module, mesh_sizes, execution, started) for execution in module.executions)
+  return tuple(filter(None, sent))
 
 
 def _collective(
   module: hlo.Module, sizes: Mapping[str, int], execution: hlo.Execution, started: set[str]
 ) -> Collective | None:
-  """Returns the collective of an instruction; None for other instructions, and for those that
+  """Returns the collective of an instruction, None for other instructions and for those that
   continue one of the `started` chains."""
   instruction, computation = execution.instruction, execution.computation
   kind = KINDS.get(instruction.opcode.removesuffix("-start"))
@@ -160,7 +159,7 @@ def _axes(instruction: hlo.Instruction, sizes: Mapping[str, int]) -> tuple[tuple
   members = groups.replica_groups(text + f", device_ids={order}" * bool(order), devices)
   is_one_replica = members == ((0,),) and instruction.attribute("channel_id")
   if is_one_replica and "use_global_device_ids=true" not in instruction.attributes:
-    members = (tuple(range(devices)),)  # ids of replicas, and each spans all partitions
+    members = (tuple(range(devices)),)  # the ids are of replicas, each of which has all partitions
   return groups.axes_of_groups(sizes, members), max(map(len, members))
 
 
@@ -191,7 +190,7 @@ def _starts_chain(instruction: hlo.Instruction, computation: hlo.Computation) ->
 
 
 def _kept_slices(instruction: hlo.Instruction, computation: hlo.Computation) -> Shapes:
-  """Returns the slices of a collective's result if nothing else of it is used, else ()."""
+  """Returns the slices of a collective's result if nothing else uses the result, else ()."""
   slices, pending = [], [instruction.name]
   while pending:
     name = pending.pop(0)
@@ -208,8 +207,8 @@ def _kept_slices(instruction: hlo.Instruction, computation: hlo.Computation) -> 
 
 
 def _parameter(module: hlo.Module, name: str, execution: hlo.Execution | None) -> str:
-  """Returns the name of the program's argument that an operand is, whole and at most cast; '' for
-  any other operand."""
+  """Returns the name of the program's argument that an operand is, unchanged or cast; "" for any
+  other operand."""
   while execution is not None and name in execution.computation.instructions:
     instruction = execution.computation.instructions[name]
     if instruction.opcode == "fusion":
@@ -265,8 +264,8 @@ def by_axis(sent: Iterable[Collective]) -> dict[str, dict[str, dict[str, float]]
 def full_outside_loops(sent: Iterable[Collective], min_bytes: int) -> list[Collective]:
   """Returns the all-gathers and all-reduces outside loops whose result has at least `min_bytes`.
 
-  Each leaves a full array on a device; a compiler may write a gather as an all-reduce. In a model
-  with scanned layers they belong to the embedding and the head. With several TPU slices the
+  Each leaves a full array on every device; the compiler may implement a gather by an all-reduce. In
+  a model with scanned layers they belong to the embedding and the head. With several TPU slices the
   compiler moves the first iteration out of a loop, so arrays of one layer appear too; those have no
   `parameter`.
   """

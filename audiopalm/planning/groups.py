@@ -1,7 +1,7 @@
-"""Replica groups in HLO text, and the mesh axes they run over.
+"""Replica groups in HLO text, and the mesh axes that they span.
 
-JAX numbers partitions in row-major order of the mesh, whatever devices it is made of. The sizes of
-mesh axes are given outermost first.
+JAX numbers partitions in row-major order of the mesh, regardless of its devices. Sizes of mesh axes
+are in order from the outermost.
 """
 
 import functools
@@ -17,7 +17,7 @@ NO_AXES = ("?",)
 
 
 def replica_groups(text: str, devices: int) -> Groups:
-  """Returns the groups of partition ids that a text describes; `{}` means all devices.
+  """Returns the groups of partition ids that HLO text describes; `{}` means all devices.
 
       {{0,1},{2,3}}           listed
       [2,4]<=[8]              0..7 as 2 groups of 4
@@ -38,17 +38,17 @@ def replica_groups(text: str, devices: int) -> Groups:
 
 
 def axes_of_groups(sizes: Mapping[str, int], groups: Groups) -> tuple[str, ...]:
-  """Returns the fewest axes that make these groups in any order; NO_AXES where none do.
+  """Returns the fewest axes that span these groups, which may be in any order; NO_AXES if none do.
 
-  With several TPU slices a program numbers the devices of its own slice only, so its groups are
-  the part of the mesh's groups inside that slice.
+  With several TPU slices a program numbers only the devices of its own slice, so its groups are the
+  parts of the mesh's groups inside that slice.
   """
   axes = _axes_by_groups(tuple(sizes.items()), 1 + max(map(max, groups)))
   return axes.get(frozenset(map(frozenset, groups)), NO_AXES)
 
 
 def axes_of_pairs(sizes: Mapping[str, int], text: str) -> tuple[str, ...]:
-  """Returns the axes along which a permutation such as `{{0,1},{1,0}}` moves data; NO_AXES where it
+  """Returns the axes along which a permutation such as `{{0,1},{1,0}}` moves data; NO_AXES if it
   leaves the mesh."""
   pairs = np.array(_numbers(text), int).reshape(-1, 2)
   if pairs.max(initial=0) >= math.prod(sizes.values()):
@@ -92,7 +92,7 @@ def _mesh_groups(text: str) -> Groups:
 
 
 def _along(ids: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-  """Returns the groups along some axes of an array of ids, one group a row."""
+  """Returns the groups along some axes of an array of ids, one group per row."""
   width = math.prod(ids.shape[axis] for axis in axes)
   return np.moveaxis(ids, axes, range(ids.ndim - len(axes), ids.ndim)).reshape(-1, width)
 
@@ -101,7 +101,7 @@ def _along(ids: np.ndarray, axes: Sequence[int]) -> np.ndarray:
 def _axes_by_groups(
   sizes: tuple[tuple[str, int], ...], count: int
 ) -> dict[frozenset[frozenset[int]], tuple[str, ...]]:
-  """Returns the axes that make each set of groups among the first `count` partitions."""
+  """Returns {set of groups: axes that span it} among the first `count` partitions."""
   names, shape = zip(*sizes, strict=True)
   ids = np.arange(math.prod(shape)).reshape(shape)
   axes_by_groups = {}

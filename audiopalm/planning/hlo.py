@@ -1,8 +1,8 @@
 """Parses optimized HLO text, and counts how often a run executes each instruction.
 
-The text is what XLA prints for a compiled program of one device (`compiled.as_text()`). The grammar
-follows xla/hlo/parser/hlo_parser.cc; attributes that are not needed here stay text.
-`HloModuleProto` holds the same, but only TensorFlow ships its Python classes.
+XLA prints the text for a compiled program of one device (`compiled.as_text()`). The grammar follows
+xla/hlo/parser/hlo_parser.cc; attributes that are not needed here stay text. `HloModuleProto` has
+the same contents, but only TensorFlow ships its Python classes.
 """
 
 import collections
@@ -31,8 +31,8 @@ ARITHMETIC = {
   "LT": operator.lt, "LE": operator.le, "GT": operator.gt, "GE": operator.ge,
 }  # fmt: skip
 
-# What an instruction computes, where that does not depend on data: an integer or a tuple of such
-# values, else None. A marker, any other object, is passed on by instructions that change nothing.
+# The result of an instruction if it does not depend on data: an integer or a tuple of such values,
+# else None. Any other object is a marker, which instructions that change nothing pass on.
 Value = int | tuple | object | None
 
 
@@ -46,10 +46,10 @@ class HloShape:
 
   @property
   def bytes(self) -> int:
-    """The bytes of the elements, of all parts of a tuple, without the padding of the layout."""
+    """The bytes of the elements, summed over a tuple's parts, without padding of the layout."""
     if self.dtype == "tuple":
       return sum(part.bytes for part in self.parts)
-    digits = re.match(r"(?:bf|[sufc])(\d+)", self.dtype)  # of "f8e4m3fn" too; a token has no bytes
+    digits = re.match(r"(?:bf|[sufc])(\d+)", self.dtype)  # "f8e4m3fn" too; a token has no bytes
     bits = int(digits[1]) if digits else 8 * (self.dtype == "pred")
     return math.ceil(math.prod(self.dims) * bits / 8)
 
@@ -61,7 +61,7 @@ class HloShape:
 
 @functools.lru_cache(maxsize=4096)
 def shape(text: str) -> HloShape:
-  """Returns the shape that a text such as "bf16[8,128]{1,0:T(8,128)}", or a tuple, describes."""
+  """Returns the shape described by text such as "bf16[8,128]{1,0:T(8,128)}", or by a tuple."""
   open_tuples: list[list[HloShape]] = [[]]
   for token in SHAPE_TOKEN.finditer(text):
     if token[0] == "(":
@@ -94,19 +94,19 @@ class Instruction:
 
   @property
   def operands(self) -> tuple[str, ...]:
-    """The names of its operands, which a text writes with or without `%`."""
+    """The names of its operands, written with or without `%`."""
     if "%" in self.inside:
       return tuple(re.findall(r"%([^\s,()]+)", self.inside))
     return tuple(name.split()[-1] for name in self.inside.split(",") if name.strip())
 
   @property
   def op_name(self) -> str:
-    """The JAX operation it was made for, or the name of an argument of the program; '' for none."""
+    """The JAX operation it implements, or the name of an argument of the program; "" for none."""
     match = re.search(r'op_name="((?:[^"\\]|\\.)*)"', self.metadata)
     return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
 
   def attribute(self, name: str) -> str:
-    """Returns the text of an attribute, '' where the instruction has none of this name."""
+    """Returns the text of an attribute, "" if the instruction does not have it."""
     match = re.search(rf"(?:^|[ ,{{]){re.escape(name)}=", self.attributes)
     return self.attributes[match.end() : _end(self.attributes, match.end(), ",")] if match else ""
 
@@ -125,7 +125,7 @@ class Computation:
 
   @functools.cached_property
   def users(self) -> dict[str, list[Instruction]]:
-    """The instructions that take each one as operand."""
+    """{instruction name: the instructions that have it as an operand}."""
     users = collections.defaultdict(list)
     for instruction in self.instructions.values():
       for operand in instruction.operands:
@@ -171,13 +171,13 @@ class Module:
 
   @functools.cached_property
   def executions(self) -> list[Execution]:
-    """Every instruction that a run executes: in fusions, calls and loops too, and in that branch of
-    a conditional which writes the most bytes."""
+    """Every instruction that a run executes, including those in fusions, calls, loops, and the
+    branch of each conditional that writes the most bytes."""
     return list(_executions(self, self.entry, ()))
 
 
 def parse(text: str) -> Module:
-  """Returns the program in an HLO text."""
+  """Returns the program in HLO text; ValueError if the text has no entry computation."""
   computations, entry, name, lines = {}, "", "", []
   for line in text.splitlines():
     if name and END.match(line):
@@ -220,7 +220,7 @@ def _instruction(line: str) -> Instruction | None:
 
 def _end(text: str, start: int, delimiter: str = "") -> int:
   """Returns the index of the bracket that closes the text at `start`, or of the first delimiter
-  outside of inner brackets; the length of the text where there is neither."""
+  outside of inner brackets; the length of the text if there is neither."""
   depth = 0
   for token in NESTED_TOKEN.finditer(text, start):
     depth += (token[0] in "[{(") - (token[0] in "]})")
@@ -236,9 +236,9 @@ def _executions(
   """Yields the executions of a computation that is called with `arguments`."""
   computation = module.computations[name]
   for instruction in computation.instructions.values():
-    here = Execution(instruction, computation, times, in_loop, unknown_trips, caller)
-    yield here
-    context = (here, times, in_loop, unknown_trips)
+    execution = Execution(instruction, computation, times, in_loop, unknown_trips, caller)
+    yield execution
+    context = (execution, times, in_loop, unknown_trips)
     if instruction.opcode in CALLS:
       for called in instruction.computations("calls", "to_apply", "called_computations"):
         yield from _executions(module, called, (), *context)
@@ -250,7 +250,7 @@ def _executions(
     elif instruction.opcode == "while":
       trips, constants = _loop(module, computation, instruction, arguments)
       context = (
-        here,
+        execution,
         times * (1 if trips is None else trips),
         True,
         unknown_trips or trips is None,
@@ -266,8 +266,8 @@ def _bytes(executions: list[Execution]) -> int:
 def _loop(
   module: Module, computation: Computation, loop: Instruction, arguments: tuple[Value, ...]
 ) -> tuple[int | None, tuple[Value, ...]]:
-  """Returns the trip count of a loop, None where it is unknown, and the integers of its tuple that
-  never change, which inner loops may take as their limits; the others are None.
+  """Returns the trip count of a loop, None if unknown, and the values of its tuple: integers that
+  never change, which may be limits of inner loops, and None for the others.
 
   TPU programs do not state trip counts, so the loop's integers are computed iteration by iteration.
   """
@@ -302,7 +302,7 @@ def _loop(
 def _value(
   module: Module, computation: Computation, name: str, arguments: tuple[Value, ...]
 ) -> Value:
-  """Returns the value of an instruction in a computation that is called with `arguments`."""
+  """Returns the value of an instruction in a computation called with `arguments`, or None."""
   instruction = computation.instructions.get(name)
   if instruction is None:
     return None

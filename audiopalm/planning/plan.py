@@ -20,17 +20,17 @@ from audiopalm.planning import collectives, hlo, program, roofline
 from audiopalm.planning.topology import Topology
 from audiopalm.settings import Machine
 
-LARGE_BYTES = 2**25  # a full array outside the loops of this size is listed by name
+LARGE_BYTES = 2**25  # full arrays outside loops are listed by name from this size on
 
 JsonObject = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HardwarePlan:
-  """What compiling a program for a topology shows. Bytes, operations and seconds are per device.
+  """The result of compiling a program for a topology. Bytes, operations, seconds are per device.
 
-  `excess_bytes` is what does not fit in memory, 0 where the program fits. Where the compiler itself
-  ran out of memory, it is a lower bound, and the fields with defaults are not known.
+  `excess_bytes` are the bytes that do not fit in memory, 0 if the program fits. If the compiler
+  itself ran out of memory, they are a lower bound and the fields with defaults are unknown.
   """
 
   mesh: dict[str, int]
@@ -54,7 +54,7 @@ class HardwarePlan:
     return collectives.full_outside_loops(self.sent, LARGE_BYTES)
 
   def name_of(self, collective: collectives.Collective) -> str:
-    """Returns the parameter or operation a collective belongs to, or a parameter of its shape."""
+    """Returns the parameter or operation a collective belongs to, else a parameter of its shape."""
     dims = collective.shape.partition("[")[2].rstrip("]")
     like = self.compiled.parameters_by_dims.get(dims)
     return collective.parameter or collective.op_name or (f"like {like}" if like else "unnamed")
@@ -86,7 +86,7 @@ def generation(
   experiment: Experiment, machine: Machine, topology: Topology, rows: int, slots: int
 ) -> HardwarePlan:
   """Returns the plan of decoding one grid row in each of `rows` sequences with caches of `slots`
-  rows."""
+  grid rows."""
   mesh = sharding.mesh(machine, topology.devices)
   per_token = experiment.model.flops_per_token(program.space_of(experiment), slots) / 3  # forward
   compile_ = functools.partial(program.decode_step, experiment, machine, mesh, rows, slots)
@@ -120,7 +120,7 @@ def _plan(
 
 
 def to_json(plan: HardwarePlan) -> dict[str, Any]:
-  """Returns a plan as JSON."""
+  """Returns a plan as a JSON object."""
   head = {
     "mesh": plan.mesh,
     "machine": dataclasses.asdict(plan.machine),
@@ -166,12 +166,12 @@ def to_json(plan: HardwarePlan) -> dict[str, Any]:
 
 
 def path_in(workdir: Path, topology: str, machine: Machine) -> Path:
-  """Returns the file in a workdir that holds the plan of a topology and machine."""
+  """Returns the path in a workdir of the plan for a topology and machine."""
   return workdir / "plans" / f"{topology.replace(':', '-')}-{machine.name}.json"
 
 
 def difference(stored: JsonObject, experiment: Experiment, machine: Machine) -> str:
-  """Returns how the config or machine of a stored plan differs from these, '' where it does not."""
+  """Returns how the config or machine of a stored plan differs from these, "" if equal."""
   if stored.get("digest") != experiment.digest:
     return f"another config (digest {stored.get('digest')}, now {experiment.digest})"
   fields = json.loads(json.dumps(dataclasses.asdict(machine)))

@@ -1,4 +1,4 @@
-"""Compiles the programs of a run for the devices of a mesh, from shapes and without arrays."""
+"""Compiles the programs of a run for the devices of a mesh, from shapes, without any arrays."""
 
 import dataclasses
 import itertools
@@ -33,11 +33,11 @@ OUT_OF_MEMORY = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compiled:
-  """The optimized HLO of a program for one kind of device, and its memory.
+  """The optimized HLO of a program, its memory, and the seconds it took to compile.
 
-  `memory`: bytes per device, by name for resident arrays ("parameters", ...), plus XLA's
+  `memory` is in bytes per device: of the resident arrays by name ("parameters", ...), and XLA's
   "arguments", "temporaries" and "peak", which includes both. `parameters_by_dims` maps dimensions,
-  "257152,4096", to a parameter name if they are unique.
+  "257152,4096", to the name of the parameter if only one has them.
   """
 
   hlo: str
@@ -57,7 +57,7 @@ class TooLarge(AudiopalmError):
 def space_of(experiment: Experiment) -> token_space.TokenSpace:
   """Returns the largest token space an experiment can have, before any tokenizer is fitted.
 
-  Tags get made-up ids: no shape depends on them.
+  Tags get arbitrary ids, because no shape depends on them.
   """
   specs = [tokenizer.largest for tokenizer in experiment.tokenizers]
   layouts = experiment.data.layouts(experiment.layout, experiment.tasks)
@@ -65,11 +65,11 @@ def space_of(experiment: Experiment) -> token_space.TokenSpace:
   text = token_space.text_stream({spec.name: spec for spec in specs})
   base = text.sizes[0] if text else 1
 
-  def made_up(tag: str) -> tuple[int, ...]:
+  def tag_ids(tag: str) -> tuple[int, ...]:
     number = next(numbers)
     return number % base, number // base
 
-  return token_space.build(specs, layouts, made_up, specials=experiment.objective.specials)
+  return token_space.build(specs, layouts, tag_ids, specials=experiment.objective.specials)
 
 
 def train_step(experiment: Experiment, machine: Machine, mesh: Mesh) -> Compiled:
@@ -90,7 +90,7 @@ def abstract_mesh(machine: Machine, devices: int) -> AbstractMesh:
 
 
 def check_divisible(experiment: Experiment, machine: Machine, mesh: AnyMesh) -> int:
-  """Returns the micro-batches of a step; ConfigError unless the mesh divides its batch."""
+  """Returns the number of micro-batches per step; ConfigError unless the mesh divides the batch."""
   ways = sharding.batch_ways(mesh)
   data = experiment.data
   sharding.check_batch_rows(data.batch_rows, ways)
@@ -101,7 +101,7 @@ def check_divisible(experiment: Experiment, machine: Machine, mesh: AnyMesh) -> 
 def traced_train_step(
   experiment: Experiment, machine: Machine, mesh: AnyMesh
 ) -> tuple[jax.stages.Traced, state.TrainState]:
-  """Returns (the traced step, the shapes of its state); the mesh is the current one."""
+  """Returns (the traced step, the shapes of its state). `mesh` must be the current mesh."""
   accumulation = check_divisible(experiment, machine, mesh)
   space = space_of(experiment)
   model = experiment.model.build(space)
@@ -118,30 +118,30 @@ def traced_train_step(
 
 
 def state_shapes(experiment: Experiment, model: Model, mesh: AnyMesh) -> state.TrainState:
-  """Returns the state of a run as ShapeDtypeStructs; the mesh is the current one."""
+  """Returns the state of a run as ShapeDtypeStructs. `mesh` must be the current mesh."""
   return state.shapes(model, experiment.objective, state.learners_of(experiment), mesh)
 
 
 def decode_step(
   experiment: Experiment, machine: Machine, mesh: Mesh, rows: int, slots: int
 ) -> Compiled:
-  """Returns the program that reads one new grid row in each of `rows` sequences and scores the
-  next.
+  """Returns the compiled program that appends one grid row to each of `rows` sequences and predicts
+  the next.
 
-  Every sequence has a cache of `slots` rows; both are as in `inference.decode`.
+  Every sequence has a cache of `slots` grid rows, as in `inference.decode`.
   """
   prepared.check_answers(experiment.data)
   sharding.check_batch_rows(rows, sharding.batch_ways(mesh))
   space = space_of(experiment)
   model = experiment.model.build(space)
 
-  def likeliest(drawn, column, logits_BV):
+  def most_likely(drawn, column, logits_BV):
     best_B = jnp.argmax(logits_BV, -1)
     return (*drawn, best_B), best_B
 
   def one_row(params, tokens_BK, positions_B, cache):
     hidden_BD, new = model.step(params, tokens_BK, positions_B, cache, machine)
-    best = model.head.draw(params, hidden_BD, (), likeliest, machine)
+    best = model.head.draw(params, hidden_BD, (), most_likely, machine)
     return jnp.stack(best, axis=-1), caches.extend(cache, new, positions_B)
 
   def ids(*shape: int) -> jax.ShapeDtypeStruct:
@@ -158,9 +158,9 @@ def decode_step(
 
 
 def _compiled(traced: jax.stages.Traced, resident: Mapping[str, object]) -> Compiled:
-  """Returns the compiled program; TooLarge where the compiler runs out of device memory.
+  """Returns the compiled program; TooLarge if the compiler runs out of device memory.
 
-  `resident` holds trees of arrays that stay on a device, among them "parameters".
+  `resident` are trees of arrays that stay on a device, by name; "parameters" is one of them.
   """
   start_s = time.monotonic()
   try:
@@ -179,7 +179,7 @@ def _compiled(traced: jax.stages.Traced, resident: Mapping[str, object]) -> Comp
 
 
 def _usage(compiled: jax.stages.Compiled) -> dict[str, int]:
-  """Returns XLA's memory analysis of a compiled program. Donated arguments count once."""
+  """Returns XLA's memory analysis of a compiled program; donated arguments count once."""
   analysis = compiled.memory_analysis()
   outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
   arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes

@@ -1,5 +1,5 @@
-"""Lower bounds on the time of a compiled program: its operations, memory traffic and collectives,
-each at the full rate of the device."""
+"""Lower bounds on the time of a compiled program, from its operations, memory traffic and
+collectives, each at the full rate of the device."""
 
 import dataclasses
 import math
@@ -22,9 +22,10 @@ VIEWS = ("bitcast", "copy", "convert", "reshape")
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-  """Lower bounds in seconds on a run of a program, and the amounts behind them, on one device.
+  """Lower bounds in seconds on a run of a program on one device, and the amounts behind them.
 
-  `links_s` holds the seconds of the collectives by mesh axes, as in "fsdp x tensor".
+  `links_s` are the seconds of collectives by mesh axes, such as "fsdp x tensor". On a `serial`
+  device nothing overlaps.
   """
 
   flops: float
@@ -75,9 +76,8 @@ def bounds(
 def bandwidth(collective: collectives.Collective, mesh: Mesh, chip: topology.Chip) -> float:
   """Returns the bytes per second that a device can send for a collective.
 
-  A device uses its links along all axes of the torus that its group spans at once, in both
-  directions where the ring is closed. Source: "How to Scale Your Model"
-  (jax-ml.github.io/scaling-book), section 2.
+  A device uses its links along all torus axes of its group at once, in both directions if the ring
+  is closed. Source: "How to Scale Your Model" (jax-ml.github.io/scaling-book), section 2.
   """
   if collective.between_slices:
     return chip.network
@@ -91,11 +91,11 @@ def bandwidth(collective: collectives.Collective, mesh: Mesh, chip: topology.Chi
 
 
 def flops(program: hlo.Module) -> float:
-  """Returns the operations of all `dot` and `convolution` instructions in a run of one device.
+  """Returns the operations of all `dot` and `convolution` instructions in a run on one device.
 
   XLA's own count (`compiled.cost_analysis()`) counts a loop body once and includes element-wise
-  operations; this counts every iteration, and matrix products only. A convolution counts the
-  positions where kernel and input overlap, because the TPU compiler writes some products as
+  operations; this counts every iteration, and matrix products only. Of a convolution it counts the
+  positions where kernel and input overlap, because the TPU compiler turns some products into
   convolutions. A custom kernel counts the `cost_estimate` of its Pallas call, 0 without one.
   """
   return float(sum(_flops(execution) * execution.times for execution in program.executions))
@@ -131,7 +131,7 @@ def _flops(execution: hlo.Execution) -> float:
 
 
 def _overlaps(inputs: int, kernel: int, outputs: int, window: dict[str, str], axis: int) -> int:
-  """Returns how often, along one dimension, an element of the kernel lies on one of the input."""
+  """Returns how often, along one dimension, an element of the kernel meets one of the input."""
 
   def setting(name: str, default: int) -> int:
     return int(re.match(r"-?\d+", window[name].split("x")[axis])[0]) if name in window else default
@@ -148,9 +148,9 @@ def _overlaps(inputs: int, kernel: int, outputs: int, window: dict[str, str], ax
 def bytes_moved(program: hlo.Module) -> float:
   """Returns the bytes one device reads from its memory and writes to it in a run.
 
-  Each operation reads its operands and writes its result once; a fusion moves nothing inside. A
-  slice or an update in place counts the part it touches. This is an estimate for comparisons: it
-  leaves out the padding of layouts and arrays in a TPU's scratchpad.
+  Each operation reads its operands and writes its result once; instructions inside a fusion move
+  nothing. A slice or an in-place update counts the part it touches. This is an estimate for
+  comparisons: it ignores padding of layouts, and arrays in a TPU's scratchpad.
   """
   moved = (_moved(program, execution) * execution.times for execution in program.executions)
   return float(sum(moved))

@@ -1,4 +1,4 @@
-"""Compiles candidates to find the best mesh, remat policy and batch for a topology."""
+"""Compiles candidates to find the best mesh, remat policy and batch size for a topology."""
 
 import dataclasses
 import itertools
@@ -15,12 +15,12 @@ from audiopalm.settings import Machine
 REMAT = ("dots", "full", "none")
 BATCH_FACTORS = (1, 2, 4)  # times the config's batch
 MAX_MESHES = 8  # the simplest ones
-MAX_WAYS = 8  # of tensor and of context: more never helps where memory suffices
+MAX_WAYS = 8  # largest size of the data, context and tensor axes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidate:
-  """A plan, or the error text in `refused` where the config cannot use the mesh."""
+  """A plan, or None with an error message in `refused` if the config cannot use the mesh."""
 
   machine: Machine
   batch_rows: int
@@ -52,10 +52,10 @@ def search(
   budget_s: float,
   report: Callable[[Candidate], None],
 ) -> list[Candidate]:
-  """Returns candidates by the tokens per second they could reach, best first.
+  """Returns candidates sorted by their upper bound on tokens per second, best first.
 
-  Tries meshes, then remat policies and batches on the best mesh, for `budget_s` seconds and at
-  least once. Calls `report` with each candidate when it is done.
+  Tries meshes, then remat policies and batch sizes on the best mesh, until `budget_s` seconds have
+  passed, but at least one candidate. Calls `report` with each candidate when it is done.
   """
   end_s = time.monotonic() + budget_s
   done: list[Candidate] = []
@@ -68,7 +68,7 @@ def search(
     changed = dataclasses.replace(experiment, data=data)
     try:
       done.append(Candidate(machine, batch_rows, plan.training(changed, machine, topology)))
-    except ConfigError as error:  # heads, rows or widths that the mesh cannot split
+    except ConfigError as error:  # the mesh does not divide heads, rows or widths
       done.append(Candidate(machine, batch_rows, None, str(error).splitlines()[0]))
     report(done[-1])
 
@@ -82,11 +82,11 @@ def search(
 
 
 def to_json(ranked: Sequence[Candidate]) -> dict[str, Any]:
-  """Returns the candidates of a search as JSON: the best as a plan, if it fits, and all of them."""
+  """Returns a JSON object with the best candidate's plan, if it fits, and the whole "ranking"."""
   ranking = []
   for candidate in ranked:
     head = {"machine": dataclasses.asdict(candidate.machine), "batch_rows": candidate.batch_rows}
-    made = candidate.plan
-    ranking.append(head | (plan.to_json(made) if made else {"refused": candidate.refused}))
+    outcome = plan.to_json(candidate.plan) if candidate.plan else {"refused": candidate.refused}
+    ranking.append(head | outcome)
   best = ranking[0] if ranked[0].tokens_per_s else {"fits": False}
   return {**best, "ranking": ranking}

@@ -11,13 +11,13 @@ from audiopalm.planning.topology import Topology
 
 GIB = 2**30
 EVIDENCE = (
-  "Compiling proves the memory of the program and what it sends. It does not prove speed: the "
-  "seconds follow from the rates of {name} ({source}), and a real step is slower."
+  "Memory and communication are those of the compiled program. Times are computed from the rates "
+  "of {name} ({source}); a real step is slower."
 )
 
 
 def show(console: rich.console.Console, plan: HardwarePlan, topology: Topology) -> None:
-  """Prints a plan: memory, communication, bounds, and what compiling proves."""
+  """Prints a plan: memory, communication, bounds, and how reliable they are."""
   mesh = ", ".join(f"{axis}={size}" for axis, size in plan.mesh.items())
   machine, chip = plan.machine, topology.chip
   console.print(
@@ -47,7 +47,7 @@ def _memory(plan: HardwarePlan) -> rich.table.Table:
   table, limit = rich.table.Table("memory per device", "GiB"), plan.memory_limit
   names = {"temporaries": "temporaries (activations, gradients)"}
   for name, size in plan.compiled.memory.items():
-    if name != "arguments":  # the sum of those that have a name
+    if name != "arguments":  # the sum of the named resident arrays
       table.add_row(names.get(name, name), f"{size / GIB:.3f}")
   verdict = "[green]fits[/]" if plan.fits else "[red]does not fit[/]"
   spare = (limit - plan.compiled.memory["peak"]) / GIB
@@ -70,7 +70,7 @@ def _communication(plan: HardwarePlan) -> rich.table.Table:
 
 def _bounds(plan: HardwarePlan) -> rich.table.Table:
   bounds = plan.bounds
-  table = rich.table.Table("lower bound on a step", "ms", "for")
+  table = rich.table.Table("lower bound on a step", "ms", "amount")
   parts = {
     "arithmetic": (bounds.arithmetic_s, f"{bounds.flops / 1e12:.3f} TFLOP of matrix products"),
     "memory": (bounds.memory_s, f"{quantities.traffic(bounds.bytes_moved)} read and written"),

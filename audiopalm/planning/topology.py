@@ -1,4 +1,4 @@
-"""The devices a plan is for: TPU slices, by libtpu's compiler and without a TPU, and CPU devices.
+"""The devices of a plan: TPU slices, for which libtpu compiles without a TPU, and CPU devices.
 
 v5e:16x16     256 chips of TPU v5e        cpu:8     8 forced devices of this machine
 """
@@ -23,8 +23,8 @@ class Chip:
   `link` is one direction of one link of the interconnect, `network` a device's share of the network
   between slices. A torus axis whose length is a multiple of `rings` chips is a closed ring that
   carries traffic in both directions; `rings` is 0 for devices without a torus. `latency_s` is the
-  time of a collective beyond that of its bytes. A `serial` device, such as a CPU core, cannot
-  overlap arithmetic, memory traffic and communication.
+  fixed time of a collective, added to that of its bytes. A `serial` device, such as a CPU core,
+  cannot overlap arithmetic, memory traffic and communication.
   """
 
   name: str
@@ -48,7 +48,7 @@ CHIPS = {
     Chip("v6e", 9.18e14, 32 * 2**30, 1.64e12, 9e10, 1.25e10, 16, 1e-6, BOOK),
   )
 }
-# Its memory is that of this machine, shared by all devices.
+# `_cpu` sets the memory: the devices share that of this machine.
 CPU = Chip("cpu", 5e10, 0.0, 1e10, 1e9, 0.0, 0, 1e-4, "a guess at CPU cores, not measured", True)
 # libtpu must not look for a TPU, and another process may compile at the same time.
 LIBTPU = {
@@ -70,7 +70,7 @@ class Topology:
 
 
 def named(name: str, slices: int = 1) -> Topology:
-  """Returns a topology by name; ConfigError with near or valid names for any other."""
+  """Returns a topology by name; ConfigError with similar or valid names if it is unknown."""
   kind, _, shape = name.partition(":")
   if kind == "cpu":
     return _cpu(name, shape, slices)
@@ -98,14 +98,14 @@ def named(name: str, slices: int = 1) -> Topology:
   except jax.errors.JaxRuntimeError as error:
     raise ConfigError(
       f"Topology {name!r}: libtpu knows no slice of {kind} of this shape. Axes are 2, 4, 8, 16 and "
-      f"so on, in rising order, as in {kind}:{'4x8' if TORUS_AXES[kind] == 2 else '4x4x8'}. "
+      f"so on, smallest first, as in {kind}:{'4x8' if TORUS_AXES[kind] == 2 else '4x4x8'}. "
       f"({str(error).splitlines()[0]})"
     ) from error
   return Topology(name, tuple(description.devices), CHIPS[kind])
 
 
 def device_count(name: str) -> int:
-  """Returns the number of devices in a topology's name: 256 for v5e:16x16, 8 for cpu:8."""
+  """Returns the number of devices in a topology: 256 for "v5e:16x16", 8 for "cpu:8"."""
   sizes = name.partition(":")[2].split("x")
   if not all(size.isdecimal() for size in sizes):
     raise ConfigError(f"--topology takes KIND:SHAPE, as in v5e:16x16 or cpu:8, not {name!r}.")

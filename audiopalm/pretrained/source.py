@@ -1,4 +1,4 @@
-"""Reads a text model in a Hugging Face folder as a decoder, from which a speech-text model starts.
+"""Reads a text model in a Hugging Face folder as a decoder, to start a speech-text model from it.
 
     config.json           settings, text_rows            read by models/pytorch/families.py
     model*.safetensors    parameters                     named by models/pytorch/torch_names.py
@@ -25,8 +25,8 @@ from audiopalm.tokenizers import pretrained as tokenizers
 from audiopalm.tokens import space as token_space
 from audiopalm.types import StreamSpec
 
-# (prefix in place of "model.", name of the head) of a text model, of one without a head, and of a
-# multimodal model as transformers 4 and 5 name its tensors.
+# (prefix instead of "model.", name of the head): of a text model, of one without a head, and of
+# multimodal models as named by transformers 4 and 5.
 NAMES = (
   ("model.", torch_names.HEAD),
   ("", torch_names.HEAD),
@@ -39,10 +39,10 @@ BLOCK_BYTES = 2**18
 
 
 def open(folder: str | Path) -> "PretrainedModel":
-  """Returns the text model in a folder; checks names, types and shapes of its tensors, reads none.
+  """Returns the text model in a folder, after checking names, dtypes and shapes of its tensors.
 
-  ConfigError where config.json is missing or no `Decoder`, CheckpointError where the tensors do not
-  match it.
+  Reads no tensors. ConfigError if config.json is missing or describes no `Decoder`, CheckpointError
+  if the tensors do not match it.
   """
   folder = Path(folder)
   settings, rows = described(folder)
@@ -52,8 +52,8 @@ def open(folder: str | Path) -> "PretrainedModel":
 
 
 def described(folder: str | Path) -> tuple[ModelSettings, int]:
-  """Returns (settings, vocabulary size) from the config.json of a folder; ConfigError where it has
-  none."""
+  """Returns (settings, vocabulary size) from the config.json of a folder; ConfigError if it is
+  missing or describes no `Decoder`."""
   path = Path(folder) / CONFIG
   expected = (
     f"the folder of a text model as transformers saves it, with {CONFIG}, {SINGLE_FILE} and "
@@ -65,7 +65,7 @@ def described(folder: str | Path) -> tuple[ModelSettings, int]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PretrainedModel:
-  """A text model; `text_rows` is the number of rows of its tables without padding."""
+  """A text model; `text_rows` is the number of rows of its embedding without padding."""
 
   folder: Path
   settings: ModelSettings
@@ -73,8 +73,8 @@ class PretrainedModel:
   tensors: Tensors
 
   def space(self, stream: str = "text") -> token_space.TokenSpace:
-    """Returns its token space, with the same tokenizer fingerprint as in a run; ConfigError where
-    the folder has no tokenizer."""
+    """Returns its token space, with the same tokenizer fingerprint as in a run; ConfigError if the
+    folder has no tokenizer."""
     tokenizer = tokenizers.in_folder(self.folder, self.text_rows, stream).read()
     return _space_of(tokenizer.spec)
 
@@ -85,9 +85,9 @@ class PretrainedModel:
     return self.settings.build(_space_of(text))
 
   def params(self, mesh: jax.sharding.Mesh) -> dict[str, Any]:
-    """Returns the parameters as float32 on the mesh; padding rows of tables are zero.
+    """Returns the parameters as float32 on the mesh; padding rows of embedding and head are zero.
 
-    Each process reads the shards of its devices, one array of the tree after another.
+    Each process reads only the shards of its devices, one array of the tree at a time.
     """
     return jax.tree_util.tree_map_with_path(
       lambda path, shape: self._placed(tuple(step.key for step in path), shape),
@@ -95,7 +95,7 @@ class PretrainedModel:
     )
 
   def check(self) -> None:
-    """Raises CheckpointError that lists tensors which do not match the settings."""
+    """Raises CheckpointError, listing them, if any tensors do not match the settings."""
     names = self._names
     shapes = torch_names.shapes(self.settings, self.text_rows, tied=self.settings.tied)
     stored = self.tensors.stored
@@ -131,7 +131,7 @@ class PretrainedModel:
 
   @functools.cached_property
   def _names(self) -> dict[str, str]:
-    """The names in this folder of the tensors in models/pytorch/torch_names.py."""
+    """{name in models/pytorch/torch_names.py: name in this folder} of the tensors."""
     stored = self.tensors.stored
     tail = torch_names.EMBED.removeprefix("model.")
     prefix, head = next((pair for pair in NAMES if f"{pair[0]}{tail}" in stored), NAMES[0])
@@ -147,7 +147,7 @@ class PretrainedModel:
         shards[ends] = self._read(path, tuple(slice(*pair) for pair in ends))
       return shards[ends]
 
-    # Waits, so that the host holds one array of the tree at a time.
+    # Waits, so that only one array of the tree is in host memory at a time.
     return jax.block_until_ready(jax.make_array_from_callback(shape.shape, shape.sharding, shard))
 
   def _read(self, path: tuple[str, ...], part: tuple[slice, ...]) -> np.ndarray:

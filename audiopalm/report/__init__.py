@@ -1,1 +1,1 @@
-"""Pages about runs: one run to read and to hear, several runs side by side."""
+"""Pages about runs: the report of one run, and the comparison of several."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from audiopalm.report import style
 from audiopalm.report.elements import Element, element
 
-# Drawn for a phone's width, so that text keeps its size; wide screens set charts side by side.
+# As wide as a phone, so that text is not scaled; wide screens show charts side by side.
 WIDTH, HEIGHT = 320, 216
 LEFT, RIGHT, TOP, BOTTOM = 52, 240, 24, 176
-LABEL_STEP = 14  # least distance of two labels' lines
-LABEL_LETTERS = 5  # of a name beside its line; the legend has it in full
+LABEL_STEP = 14  # least distance between the baselines of two labels
+LABEL_LETTERS = 5  # letters of a name beside its line; the legend has the full name
 DASHES = 3
 MOST_POINTS = 200
 
@@ -23,8 +23,8 @@ Point = tuple[float, float]
 class Series:
   """One line: its name, its points in order, and how it is drawn.
 
-  `color` counts through the palette and, after its end, through dashes. A `faint` line is a thin
-  one without a label; the points of a `marked` one are dots with their value.
+  `color` is an index into the palette; beyond its end the palette repeats with other dashes. A
+  `faint` line is thin and has no label; a `marked` one has a dot with its value at each point.
   """
 
   name: str
@@ -45,10 +45,7 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-  """What an axis shows: its label with the unit; `log` for equal ratios at equal distances.
-
-  `zero` makes it begin at 0.
-  """
+  """An axis: its label with the unit, whether its scale is logarithmic, whether it begins at 0."""
 
   label: str
   log: bool = False
@@ -61,7 +58,7 @@ class Axis:
 def line_chart(
   title: str, series: Sequence[Series], x: Axis, y: Axis, note: str | None = None
 ) -> Element | None:
-  """Returns a figure with the series that have points; None where none has."""
+  """Returns a figure with the series that have points, None if none has."""
   drawn = []
   for line in series:
     points = [point for point in line.points if x.shows(point[0]) and y.shows(point[1])]
@@ -94,14 +91,14 @@ def line_chart(
 
 
 def swatch(line: Series) -> Element:
-  """Returns a piece of a line as it is drawn, for a legend."""
+  """Returns a sample of a line for a legend."""
   dot = element("circle", cx=12, cy=5, r=3, class_=line.fill) if line.marked else None
   piece = element("path", d="M0 5H24", class_=line.classes)
   return element("svg", piece, dot, viewBox="0 0 24 10", aria_hidden="true")
 
 
 def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-  """Returns at most `most` points: means of as many neighbors as that takes."""
+  """Returns at most `most` points, each the mean of a group of neighbors."""
   size = -(-len(points) // most) or 1
   groups = [points[start : start + size] for start in range(0, len(points), size)]
   return [
@@ -127,9 +124,9 @@ def short(value: float) -> str:
 def _scale(
   values: Sequence[float], axis: Axis, start: float, end: float, tight: bool = False
 ) -> tuple[list[float], Callable[[float], float]]:
-  """Returns the ticks of an axis, and the function from a value to its place in the picture.
+  """Returns the ticks of an axis, and the function from a value to its coordinate in the picture.
 
-  The axis ends at ticks; a `tight` one at the last value, and its ticks lie within.
+  The axis begins and ends at ticks, or if `tight` and linear at the first and last value.
   """
   low, high = min(values), max(values)
   if axis.zero and not axis.log:
@@ -156,7 +153,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-  """Returns 1, 2 and 5 times powers of ten around low..high, fewer where that is many."""
+  """Returns 1, 2 and 5 times powers of ten around low..high, fewer per power if that is many."""
   for factors in ((1, 2, 5), (1, 3), (1,)):
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [float(f"{factor}e{power}") for power in powers for factor in factors]
@@ -168,7 +165,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _tick(value: float) -> str:
-  """Returns a round number in the few characters beside an axis: 10k for 10,000, 5e-4."""
+  """Returns a round number in few characters for an axis: 10k for 10,000, 5e-4 for 0.0005."""
   if 0 < abs(value) < 1e-3:
     return re.sub(r"e-0*", "e-", f"{value:.0e}")
   return f"{value / 1000:g}k" if 10_000 <= abs(value) < 1_000_000 else short(value)
@@ -196,7 +193,7 @@ def _line(
 
 
 def _end_labels(series: Sequence[Series], up: Callable[[float], float]) -> list[Element]:
-  """Returns each line's name and last value right of its end, moved apart where they would meet."""
+  """Returns the labels right of the lines' ends, name and last value, so that none overlap."""
   lines = sorted(
     (line for line in series if not line.faint), key=lambda line: up(line.points[-1][1])
   )

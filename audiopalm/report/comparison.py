@@ -1,4 +1,4 @@
-"""The page of several runs side by side: how they differ, what they reach, how they got there."""
+"""The page that compares several runs: settings that differ, scores, curves."""
 
 import dataclasses
 import itertools
@@ -15,16 +15,16 @@ from audiopalm.report.charts import Axis, Point, Series
 from audiopalm.report.elements import Element, element, folded, row, table
 from audiopalm.report.run import RunFiles
 
-Points = Callable[[RunFiles], Sequence[Point]]  # (step, value) of a run
+Points = Callable[[RunFiles], Sequence[Point]]  # a run to its (step, value) pairs
 TOKENS = Axis("tokens trained on", zero=True)
 SPLITS = {scoring.SEEN: "", scoring.HELD_OUT: ", held-out voices"}
-PER_TOKEN = ("nll", "token_accuracy")  # comparable only where tokens are the same
+PER_TOKEN = ("nll", "token_accuracy")  # comparable only if the tokens are the same
 
 
 def names(workdirs: Sequence[Path]) -> list[str]:
-  """Returns a name for each run: the fewest last parts of its path that are unique.
+  """Returns a name for each run: the last parts of its path, as few as make all names unique.
 
-  ConfigError for a run that is named twice.
+  ConfigError if a run is named twice.
   """
   parts = [path.resolve().parts for path in workdirs]
   for number, own in enumerate(parts):
@@ -37,7 +37,7 @@ def names(workdirs: Sequence[Path]) -> list[str]:
 
 
 def page(runs: Sequence[RunFiles]) -> str:
-  """Returns the page that compares runs, with notes and commands for what they lack."""
+  """Returns the page that compares runs, with notes on missing parts and the commands for them."""
   titles = names([run.workdir for run in runs])
   header = element(
     "header",
@@ -59,7 +59,7 @@ def page(runs: Sequence[RunFiles]) -> str:
 
 
 def _heads(titles: Sequence[str]) -> list[Element]:
-  """Returns the headings of the runs' columns, each with its line in the curves."""
+  """Returns the column headings of the runs, each with a sample of its line in the curves."""
   heads = []
   for number, name in enumerate(titles):
     line = charts.swatch(Series(name, (), number))
@@ -96,9 +96,10 @@ def _facts(runs: Sequence[RunFiles], titles: Sequence[str]) -> Element:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Score:
-  """A row of scores of a task: of which name, on which split, by run ({} where it has none).
+  """A row of the score table: one score of a task on a split, for each run.
 
-  `comparable` says whether one may be called the best.
+  `values` are the task's scores of each run, {} if it has none. `comparable` is whether the best
+  may be marked.
   """
 
   task: str
@@ -109,20 +110,20 @@ class _Score:
 
 
 def _scores(runs: Sequence[RunFiles], titles: Sequence[str]) -> Iterator[Element]:
-  """Yields a note, the summarizing score of each task, and all scores folded."""
+  """Yields a note, a table of the main score of each task, and a folded table of all scores."""
   every: list[_Score] = []
   leading: list[_Score] = []
-  apart = []  # what was not asked the same of all runs
+  incomparable = []  # tasks whose runs were evaluated on different examples
   for task, (split, suffix) in itertools.product(_tasks(runs), SPLITS.items()):
     scores = [run.scores or {} for run in runs]
     if split == scoring.HELD_OUT:
       scores = [of_run.get(scoring.HELD_OUT, {}) for of_run in scores]
     values = [of_run.get(task, {}) for of_run in scores]
     scored = [run for run, of_run in zip(runs, values, strict=True) if of_run]
-    same = _alike([_asked(run, split, task) for run in scored])
+    same = _all_equal([_examples(run, split, task) for run in scored])
     if len(scored) > 1 and not same:
-      apart.append(task + suffix)
-    same_tokens = same and _alike([_tokens(run, task) for run in scored])
+      incomparable.append(task + suffix)
+    same_tokens = same and _all_equal([_tokens(run, task) for run in scored])
     for name in tables.COLUMNS:
       if any(name in of_run for of_run in values):
         comparable = same_tokens if name in PER_TOKEN else same
@@ -132,11 +133,11 @@ def _scores(runs: Sequence[RunFiles], titles: Sequence[str]) -> Iterator[Element
   if not every:
     return
   note = (
-    "★ marks the best where runs answered the same examples. Nats and right tokens compare only "
-    "where token ids are the same. Speech is transcribed by each run's own ASR."
+    "★ marks the best among runs evaluated on the same examples. Nats and right tokens are "
+    "comparable only if token ids are the same. Speech is transcribed by each run's own ASR."
   )
-  if apart:
-    note += f" Not the same examples, so not marked: {', '.join(apart)}."
+  if incomparable:
+    note += f" Not marked because the examples differ: {', '.join(incomparable)}."
   yield element("p", note, class_="note")
   yield _score_table(titles, leading, "Scores of the runs")
   yield folded("All scores", _score_table(titles, every, "All scores of the runs"))
@@ -163,8 +164,8 @@ def _score_row(score: _Score) -> Element:
   return row(tables.title_of(score.name) + SPLITS[score.split], *cells, class_="sub")
 
 
-def _asked(run: RunFiles, split: str, task: str) -> frozenset | None:
-  """Returns what identifies the examples of a trial; None where the run was not asked."""
+def _examples(run: RunFiles, split: str, task: str) -> frozenset | None:
+  """Returns the ids and references of the evaluated examples, None if there are none."""
   questions = frozenset(
     (answer.id, *(output.reference for output in answer.outputs))
     for answer in run.answers(MODEL, split, task)
@@ -174,12 +175,13 @@ def _asked(run: RunFiles, split: str, task: str) -> frozenset | None:
 
 
 def _tokens(run: RunFiles, name: str) -> tuple[str, ...]:
+  """Returns what identifies the token ids of a task."""
   sides = [side for task in run.experiment.tasks if task.name == name for side in task.sides]
   prints = [run.space.streams[stream].fingerprint for _, stream in sides]
   return (*prints, json.dumps(run.space.layouts.get(name), sort_keys=True))
 
 
-def _alike(keys: Sequence[Hashable]) -> bool:
+def _all_equal(keys: Sequence[Hashable]) -> bool:
   """Returns whether there are at least two keys, all known and the same."""
   return len(keys) > 1 and None not in keys and len(set(keys)) == 1
 
@@ -190,7 +192,7 @@ def _tasks(runs: Sequence[RunFiles]) -> tuple[str, ...]:
 
 def _curves(runs: Sequence[RunFiles], titles: Sequence[str]) -> list[Element]:
   """Returns training losses by modality, held-out losses by task and modality, rate and speed."""
-  tokens_at = []  # by run the tokens trained on after each step
+  tokens_at = []  # for each run: {step: tokens trained on after it}
   for run in runs:
     totals = itertools.accumulate(line["tokens"] for line in run.steps)
     tokens_at.append(dict(zip((line["step"] for line in run.steps), totals, strict=True)))

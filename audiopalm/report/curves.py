@@ -17,11 +17,11 @@ LEARNING_RATE = Axis("learning rate", zero=True)
 SPEED = Axis("tokens per second", zero=True)
 CORRECT = Axis("right tokens, %", zero=True)
 SPEED_POINTS = 60
-GRAY = 7  # of the palette, for training
+GRAY = 7  # color index of training curves
 
 
 def of_run(run: RunFiles) -> list[Element]:
-  """Returns the charts of a run, those that have points."""
+  """Returns those charts of a run that have points."""
   size = -(-len(run.steps) // charts.MOST_POINTS) or 1
   averaged = "" if size == 1 else f", means of {size} steps"
   losses, accuracies = [], []
@@ -30,24 +30,24 @@ def of_run(run: RunFiles) -> list[Element]:
     note = f"Gray: training{averaged}. Dots: held-out records."
     losses.append(charts.line_chart(f"Loss of {modality}", series, STEPS, NATS, note))
     series = _training_and_tasks(run, f"accuracy_{modality}", 100)
-    note = "Guessed right with the right ones before them, held out."
+    note = "Share of tokens predicted right after the right ones before them, held out."
     accuracies.append(charts.line_chart(f"Right {modality} tokens", series, STEPS, CORRECT, note))
   rate = Series("rate", charts.thinned(trained(run, "lr")))
   speed = Series("speed", speeds(run.steps))
   norm = Series("norm", charts.thinned(trained(run, "grad_norm")), 3)
-  note = "Of training steps alone; saving and measuring are not counted."
+  note = "Training steps only; saving and measuring are not counted."
   drawn = [
     *losses,
     *accuracies,
     charts.line_chart("Learning rate", [rate], STEPS, LEARNING_RATE),
     charts.line_chart("Speed", [speed], STEPS, SPEED, note),
-    charts.line_chart("Size of gradients", [norm], STEPS, Axis("norm, log scale", log=True)),
+    charts.line_chart("Gradient norm", [norm], STEPS, Axis("norm, log scale", log=True)),
   ]
   return [chart for chart in drawn if chart is not None]
 
 
 def measurements(run: RunFiles) -> list[tuple[str, str, str]]:
-  """Returns (task, key, title) of every held-out loss by task and modality that was measured."""
+  """Returns (task, key, title) of each held-out loss that was measured, by task and modality."""
   return [
     (task.name, f"nll_{modality}", f"{task.name} {modality}")
     for task in run.experiment.tasks
@@ -68,7 +68,7 @@ def measured(run: RunFiles, task: str, key: str) -> list[Point]:
 
 
 def speeds(lines: Sequence[JsonObject]) -> list[Point]:
-  """Returns (last step, tokens per second) of groups of steps: their tokens over their time."""
+  """Returns (last step, tokens per second) of at most SPEED_POINTS groups of steps."""
   size = -(-len(lines) // SPEED_POINTS) or 1
   groups = [lines[start : start + size] for start in range(0, len(lines), size)]
   return [
@@ -79,7 +79,7 @@ def speeds(lines: Sequence[JsonObject]) -> list[Point]:
 
 
 def _training_and_tasks(run: RunFiles, key: str, factor: float = 1) -> list[Series]:
-  """Returns a value over all of training, and held out by task."""
+  """Returns the curve of a value in training, and its held-out curve of each task."""
 
   def scaled(points: Sequence[Point]) -> list[Point]:
     return [(step, factor * value) for step, value in points]

@@ -1,4 +1,4 @@
-"""HTML as a tree of elements, turned into text once: every text is escaped, every tag closed."""
+"""HTML as a tree of elements, serialized at the end: text is escaped, tags are closed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from xml.etree import ElementTree
@@ -8,19 +8,19 @@ from audiopalm.report import style
 Element = ElementTree.Element
 Child = Element | str | int | float | None | Iterable["Child"]
 
-# No page may hold these; a model that guesses bytes writes them. Shown as their pictures: ␇.
+# Characters that HTML forbids but models may generate. They are replaced by pictures such as ␇.
 _SHOWN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
 _SHOWN |= {0x7F: 0x2421} | dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)
 
-# Nothing is loaded from anywhere: the browser is told so, too.
+# The browser may not load anything from outside the page.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
 def element(name: str, /, *children: Child, **attributes: object) -> Element:
   """Returns an element. Children are elements, texts, numbers, None (nothing) or lists of these.
 
-  Attributes that are None are left out, True is an attribute without a value; a name ends in _
-  where Python keeps it for itself, and has _ for -.
+  Attributes that are None are left out; True repeats the attribute's name as its value. In names a
+  trailing _ is removed, as in class_, and other _ become -.
 
       element("p", "a < b", class_="note", aria_label=None)  ->  <p class="note">a &lt; b</p>
   """
@@ -54,10 +54,10 @@ def page(
   parts: Iterable[tuple[str, str, Sequence[Child]]],
   footer: Child = None,
 ) -> str:
-  """Returns a whole HTML page that needs nothing but itself: a header, links to its parts, notes of
-  what is missing with the command that makes it, and the parts.
+  """Returns a self-contained HTML page: a header, links to the parts, the gaps, and the parts.
 
-  Parts are (id, title, content); one without content is left out.
+  `gaps` are (what is missing, the command that makes it). `parts` are (id, title, content); one
+  without content is left out.
   """
   parts = [part for part in parts if part[2]]
   head = element(
@@ -82,23 +82,23 @@ def page(
 
 
 def missing(*what: Child) -> Element:
-  """Returns a note that something is not there."""
+  """Returns a note about something that is missing."""
   return element("div", element("p", *what), class_="missing")
 
 
 def table(head: Iterable[Child], rows: Iterable[Element], name: str) -> Element:
-  """Returns a table that scrolls in a box of its own; `rows` are made by `row`.
+  """Returns a table that scrolls in a box of its own; `rows` are results of `row`.
 
-  A title is text, or an element `th` as it is. `name` is what a screen reader calls it.
+  Column titles in `head` are texts or `th` elements. `name` is the label for screen readers.
   """
   titles = [_cell("th", title, scope="col") for title in head]
   body = element("tbody", *rows)
-  made = element("table", element("thead", element("tr", titles)), body)
-  return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=name)
+  content = element("table", element("thead", element("tr", titles)), body)
+  return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def row(what: Child, *cells: Child, class_: str | None = None) -> Element:
-  """Returns a row of a table: its name, then its cells; elements `th` and `td` as they are."""
+  """Returns a row of a table: its name, then its cells, as texts or as `th` and `td` elements."""
   name = _cell("th", what, scope="row")
   return element("tr", name, [_cell("td", cell) for cell in cells], class_=class_)
 
@@ -109,8 +109,8 @@ def _cell(tag: str, content: Child, **attributes: str) -> Element:
 
 
 def number(value: float | None, shown: str | Callable[[float], str] = ",") -> Element:
-  """Returns a cell with a number, shown by a format or a function, and exactly in `data`'s value;
-  "–" for None."""
+  """Returns a cell with a number formatted by a format spec or a function, "–" for None. The value
+  of its `data` element is the exact number."""
   if value is None:
     return element("td", "–", class_="none")
   text = shown(value) if callable(shown) else f"{value:{shown}}"
@@ -118,11 +118,11 @@ def number(value: float | None, shown: str | Callable[[float], str] = ",") -> El
 
 
 def folded(summary: Child, *content: Child) -> Element:
-  """Returns what is shown when its summary is clicked, without JavaScript."""
+  """Returns content that is shown when its summary is clicked."""
   return element("details", element("summary", summary), *content)
 
 
 def bar(share: float, color: int = 0) -> Element:
-  """Returns a cell with a bar of `share` (0 to 1) of its width."""
+  """Returns a cell with a bar that fills `share` (0 to 1) of its width."""
   width = f"width:{min(max(share, 0), 1):.2%}"
   return element("td", element("span", class_=f"bar fill{color}", style=width), class_="bars")

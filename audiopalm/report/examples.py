@@ -1,4 +1,4 @@
-"""A few examples of each task to read and to hear: input, reference and answer."""
+"""A few examples of each task as text and audio: input, reference and answer."""
 
 import dataclasses
 import difflib
@@ -18,13 +18,13 @@ from audiopalm.report.recordings import Playback
 from audiopalm.report.run import RunFiles
 from audiopalm.types import Task
 
-EXAMPLES = 4  # of a task; one of them by a held-out voice where the task hears those
-BUDGET_BYTES = 7_000_000  # of all examples together, so that a page can be sent by mail
+EXAMPLES = 4  # per task; one of them is by a held-out voice if any was evaluated
+BUDGET_BYTES = 7_000_000  # for all examples together, so that a page can be sent by email
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Card:
-  """An answer with the record it was asked of, None where that is gone, and its ceiling."""
+  """An answer, its record (None if no longer stored), and the answer of the units baseline."""
 
   task: Task
   answer: Answer
@@ -35,10 +35,10 @@ class Card:
 def of_run(run: RunFiles) -> Iterator[Element]:
   """Yields a heading and examples for each evaluated task.
 
-  They are the first of each language, not the best. Examples that would make the page larger than
-  BUDGET_BYTES are left out, which a note says.
+  They are the first of each language, not the best. Examples beyond BUDGET_BYTES are left out and
+  counted in a note.
   """
-  reasons: dict[str, None] = {}  # why recordings are missing, in the order they were met
+  reasons: dict[str, None] = {}  # why recordings are missing, in order of occurrence
   cards = {
     task.name: [_card(run, example) for example in _pick(run, task, reasons)]
     for task in run.experiment.tasks
@@ -61,31 +61,31 @@ def of_run(run: RunFiles) -> Iterator[Element]:
 def marked(reference: str, hypothesis: str, language: str) -> list[Element | str]:
   """Returns the hypothesis with wrong words marked and missing words struck out.
 
-  Words compare as they are scored: `metrics.text.normalize`. Where no spaces separate them they are
-  characters.
+  Words are compared as they are scored, by `metrics.text.normalize`. In languages without spaces
+  characters are compared instead.
   """
   if orthography.has_spaces(language):
-    space, right, given = " ", reference.split(), hypothesis.split()
+    space, right, output = " ", reference.split(), hypothesis.split()
   else:
     space = ""
-    right, given = (
+    right, output = (
       orthography.graphemes("".join(side.split())) for side in (reference, hypothesis)
     )
-  plain = [[text.normalize(word) for word in words] for words in (right, given)]
+  plain = [[text.normalize(word) for word in words] for words in (right, output)]
   parts: list[Element | str] = []
   for kind, a, b, c, d in difflib.SequenceMatcher(None, *plain, autojunk=False).get_opcodes():
     if kind == "equal":
-      parts.append(space.join(given[c:d]) + space)
+      parts.append(space.join(output[c:d]) + space)
     elif d > c:
-      parts += [element("mark", space.join(given[c:d])), space]
+      parts += [element("mark", space.join(output[c:d])), space]
     elif any(plain[0][a:b]):
       parts += [element("del", space.join(right[a:b])), space]
   return parts
 
 
 def _pick(run: RunFiles, task: Task, reasons: dict[str, None]) -> Iterator[Card]:
-  """Yields the first examples of a task, languages in turn, the last by a held-out voice; adds to
-  `reasons` why there are no entries."""
+  """Yields the first examples of a task, alternating languages, the last by a held-out voice. If
+  their entries cannot be read, adds the reason to `reasons`."""
   held_out = _in_turn(run.answers(answers.MODEL, scoring.HELD_OUT, task.name))[:1]
   test = _in_turn(run.answers(answers.MODEL, scoring.SEEN, task.name))[: EXAMPLES - len(held_out)]
   ceilings = run.answers(answers.UNITS_CEILING, scoring.SEEN, task.name)
@@ -93,8 +93,8 @@ def _pick(run: RunFiles, task: Task, reasons: dict[str, None]) -> Iterator[Card]
     ids = {answer.id for answer in chosen}
     entries: dict[str, Entry] = {}
     try:
-      asked = (entry for entry in run.entries(task, split) if entry.id in ids) if ids else ()
-      entries = {entry.id: entry for entry in itertools.islice(asked, len(ids))}
+      matches = (entry for entry in run.entries(task, split) if entry.id in ids) if ids else ()
+      entries = {entry.id: entry for entry in itertools.islice(matches, len(ids))}
     except DataError as error:
       reasons[str(error)] = None
     by_id = {ceiling.id: ceiling for ceiling in ceilings if split == scoring.SEEN}
@@ -102,11 +102,11 @@ def _pick(run: RunFiles, task: Task, reasons: dict[str, None]) -> Iterator[Card]
       yield Card(task, answer, entries.get(answer.id), by_id.get(answer.id))
 
 
-def _in_turn(asked: Sequence[Answer]) -> list[Answer]:
-  """Returns the answers that say something, the first of every language before the second."""
+def _in_turn(answered: Sequence[Answer]) -> list[Answer]:
+  """Returns the answers with outputs, the first of every language before the second of any."""
   counts: dict[str, int] = {}
   numbered = []
-  for answer in asked:
+  for answer in answered:
     if answer.outputs:
       counts[answer.language] = counts.get(answer.language, 0) + 1
       numbered.append((counts[answer.language], answer))
@@ -134,7 +134,7 @@ def _card(run: RunFiles, example: Card) -> Element:
 
 
 def _recordings(run: RunFiles, example: Card) -> Iterator[Playback | str]:
-  """Yields the recordings of an example, with a text in place of one that cannot be played."""
+  """Yields the recordings of an example, or the reason if one cannot be played."""
   utterances = example.entry.utterances if example.entry else {}
   sides = [(role, stream, role.capitalize(), None) for role, stream in example.task.inputs]
   sides += [(output.role, output.stream, "Reference", output) for output in example.answer.outputs]
@@ -147,12 +147,12 @@ def _recordings(run: RunFiles, example: Card) -> Iterator[Playback | str]:
     if output is not None:
       for through in example.ceiling.outputs if example.ceiling else ():
         if through.stream == stream and through.wave is not None:
-          yield _made(run, through, "Through units")
-      yield _made(run, output, "Generated")
+          yield _written(run, through, "Through units")
+      yield _written(run, output, "Generated")
 
 
-def _made(run: RunFiles, output: Output, title: str) -> Playback | str:
-  """Returns the recording an evaluation wrote, or why there is none."""
+def _written(run: RunFiles, output: Output, title: str) -> Playback | str:
+  """Returns the recording that the evaluation wrote, or the reason if there is none."""
   if output.wave is None:
     return f"{title}: the evaluation kept no recording of it."
   readings = [] if output.mcd is None else [f"MCD {output.mcd:.1f} dB"]
@@ -168,7 +168,7 @@ def _made(run: RunFiles, output: Output, title: str) -> Playback | str:
 def _texts(run: RunFiles, example: Card) -> Iterator[Element]:
   """Yields the texts of an example: inputs, then the reference and the answer of each output.
 
-  An input's words are left out where they are what should come out.
+  An input's words are left out if they are also the reference of an output.
   """
   answer = example.answer
   utterances = example.entry.utterances if example.entry else {}
@@ -187,7 +187,7 @@ def _texts(run: RunFiles, example: Card) -> Iterator[Element]:
     yield element("dd", output.reference, lang=language)
     yield element("dt", "Heard as" if spoken else "Answer")
     if output.fault is None and output.hypothesis is None:
-      yield element("dd", "not transcribed: no task of this run hears this language")
+      yield element("dd", "not transcribed: no task of this run recognizes this language")
     else:
       yield _given(output.reference, output.hypothesis, output.fault, cut, language)
     if output.independent is not None:
@@ -205,7 +205,7 @@ def _given(
 
 
 def _described(run: RunFiles, task: Task) -> str:
-  """Returns "speech to text", with roles where there are several: "source speech to ..."."""
+  """Returns "speech to text", or with several roles "source speech to target text"."""
   alone = len(task.roles) == 1
   sides = [
     " and ".join(("" if alone else f"{role} ") + run.modality(stream) for role, stream in side)
@@ -215,7 +215,7 @@ def _described(run: RunFiles, task: Task) -> str:
 
 
 def _keep_small(cards: dict[str, list[Element]]) -> int:
-  """Removes examples beyond BUDGET_BYTES, the last of every task first; returns how many."""
+  """Removes the last examples of tasks beyond BUDGET_BYTES in all, and returns how many."""
   total = sum(map(len, cards.values()))
   kept: dict[str, list[Element]] = {name: [] for name in cards}
   spent = 0

@@ -1,4 +1,4 @@
-"""A recording on a page: its spectrogram over a player, both inside the page."""
+"""A recording on a page: its spectrogram above a player, both embedded in the page."""
 
 import base64
 import dataclasses
@@ -15,12 +15,12 @@ from audiopalm.report.elements import Element, element
 
 LOW_HZ, HIGH_HZ, BINS = 60.0, 7_600.0, 80
 FLOOR_DB = 65.0
-MOST_FRAMES = 500  # columns of a picture: more than a screen shows at this size
+MOST_FRAMES = 500  # columns of a picture, more than a screen shows at this size
 LOSSLESS_S = 10.0  # longer recordings are embedded as MP3, an eighth of the size of FLAC
 WIDTH, HEIGHT, LEFT, BOTTOM = 300, 120, 26, 102
 SHOWN_HZ = (500, 1_000, 2_000, 4_000)
 
-# From silence to the loudest: lightness rises evenly, so it reads without colors too.
+# (level from 0 to 1, RGB). Lightness rises evenly, so that pictures are readable in gray too.
 RAMP = (
   (0.0, (12, 11, 30)), (0.25, (62, 28, 98)), (0.5, (148, 46, 104)), (0.75, (231, 108, 68)),
   (0.9, (250, 190, 96)), (1.0, (255, 250, 214)),
@@ -29,7 +29,7 @@ RAMP = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Playback:
-  """A wave at 16 kHz with its caption; `flac` holds its bytes where it was read from FLAC."""
+  """A wave at 16 kHz with its caption; `flac` is the FLAC file it was read from, if any."""
 
   title: str
   about: str
@@ -42,17 +42,17 @@ class Playback:
 
 
 def from_flac(title: str, about: str, flac: bytes) -> Playback:
-  """Returns the recording in FLAC bytes, of any rate."""
+  """Returns the recording in a FLAC file of any sample rate."""
   return Playback(title, about, waveform.read_flac(flac), flac)
 
 
 def read(title: str, about: str, path: Path) -> Playback:
-  """Returns the recording in a file; AudioError where it cannot be read."""
+  """Returns the recording in a file; AudioError if it cannot be read."""
   return Playback(title, about, waveform.read(path))
 
 
 def draw(recording: Playback, seconds: float) -> Element:
-  """Returns spectrogram and player; the time axis is `seconds` long, so neighbors compare."""
+  """Returns spectrogram and player. The time axis is `seconds` long, the same for neighbors."""
   sound, kind = _sound(recording)
   about = "".join(f" · {note}" for note in (recording.about, f"{recording.seconds:.2f} s") if note)
   player = element(
@@ -64,10 +64,10 @@ def draw(recording: Playback, seconds: float) -> Element:
 
 
 def spectrogram(wave_S: np.ndarray) -> np.ndarray:
-  """Returns levels_MT: 0 (FLOOR_DB under the loudest, or less) to 255, high pitches first."""
+  """Returns levels_MT: 0 (FLOOR_DB or more below the peak) to 255, high frequencies first."""
   power_TE = spectrum.power(wave_S)
-  each = -(-len(power_TE) // MOST_FRAMES)
-  power_TE = np.maximum.reduceat(power_TE, range(0, len(power_TE), each))
+  step = -(-len(power_TE) // MOST_FRAMES)
+  power_TE = np.maximum.reduceat(power_TE, range(0, len(power_TE), step))
   log_mel_TM = spectrum.log_mel(power_TE, spectrum.mel_filters(BINS, LOW_HZ, HIGH_HZ), FLOOR_DB)
   floor = log_mel_TM.max() - FLOOR_DB * np.log(10) / 10
   levels_TM = (log_mel_TM - floor) / (FLOOR_DB * np.log(10) / 10)
@@ -75,7 +75,7 @@ def spectrogram(wave_S: np.ndarray) -> np.ndarray:
 
 
 def png(levels_MT: np.ndarray) -> bytes:
-  """Returns a picture of levels in the colors of RAMP."""
+  """Returns a PNG file of levels in the colors of RAMP."""
   picture = Image.fromarray(levels_MT)
   picture.putpalette(_palette())
   buffer = io.BytesIO()
@@ -124,7 +124,7 @@ def _height(hz: float) -> float:
 
 
 def _sound(recording: Playback) -> tuple[bytes, str]:
-  """Returns (bytes, media type) of a recording as the page holds it."""
+  """Returns (file, media type) of a recording as it is embedded in the page."""
   if recording.seconds <= LOSSLESS_S:
     return recording.flac or waveform.to_flac(recording.wave_S), "audio/flac"
   buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A run as its files describe it: no checkpoint is opened, nothing is computed again."""
+"""The files of a run that its report needs; no checkpoint is opened."""
 
 import collections
 import dataclasses
@@ -17,16 +17,17 @@ from audiopalm.metrics.tally import Scores
 from audiopalm.tokens import space as token_space
 from audiopalm.types import Task
 
-JsonObject = Mapping[str, Any]  # an object of JSON as it was read
+JsonObject = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunFiles:
-  """What lies in a workdir. Parts that are not there yet are empty, or None.
+  """The contents of a workdir. Parts that do not exist yet are empty, or None.
 
-  `steps` are the lines of metrics.jsonl with a loss, `measured` those with held-out losses;
-  `goodput` the seconds by bucket of all starts together, `lost_steps` how many steps were done
-  twice; `scores` are those of evaluation/results.json, of the checkpoint of `scored_step`.
+  `steps` are the lines of metrics.jsonl with a loss, `measured` those with held-out losses.
+  `goodput` are the seconds of each bucket over all starts, `lost_steps` the steps done again after
+  a stop, `ended` the time of the last line of goodput.jsonl. `scores` are those of
+  evaluation/results.json, for the checkpoint of `scored_step`.
   """
 
   workdir: Path
@@ -52,13 +53,13 @@ class RunFiles:
     return self.measured[-1]["seen"] if self.measured else {}
 
   def modality(self, stream: str) -> str:
-    """Returns "text" or "speech"; `stream` may have its role before it."""
+    """Returns "text" or "speech" for "stream" or "role.stream"."""
     return self.space.streams[stream.rpartition(".")[2]].modality
 
   def entries(self, task: Task, split: str) -> cache.Entries:
-    """Returns the entries of a split as evaluation read them; DataError where they are gone."""
+    """Returns the entries of a split as evaluation read them; DataError if they are missing."""
     if "streams_dir" not in self.prepared:
-      raise DataError(f"{self.workdir / 'prepare.json'} is missing, which says where they lie.")
+      raise DataError(f"{self.workdir / 'prepare.json'} is missing, which names their folder.")
     streams_dir = self.workdir / self.prepared["streams_dir"]
     folder = cache.folder_of(streams_dir, task.corpus, self.space.streams)
     if not (folder / "cache.json").is_file():
@@ -66,12 +67,12 @@ class RunFiles:
     return cache.open_split(folder, split)
 
   def answers(self, system: str, split: str, task: str) -> tuple[Answer, ...]:
-    """Returns the answers of a system to a split of a task; () where there are none."""
+    """Returns the answers of a system to a split of a task, () if there are none."""
     path = saved.path_of(saved.folder_of(self.workdir), system, split, task)
     return answers.read(path) if path.is_file() else ()
 
   def gaps(self) -> list[tuple[str, str]]:
-    """Returns (what is missing, the command that makes it) for a run that is not finished."""
+    """Returns (what is missing, the command that makes it), [] for a finished run."""
     gaps = []
     steps = self.experiment.steps
     train = f"audiopalm train CONFIG --workdir {self.workdir}"
@@ -79,7 +80,7 @@ class RunFiles:
     if not self.steps:
       gaps.append(("Nothing has been trained yet: there are no curves. Begin with", train))
     elif self.step < steps:
-      gaps.append((f"Training stands at step {self.step:,} of {steps:,}. Go on with", train))
+      gaps.append((f"Training is at step {self.step:,} of {steps:,}. Continue with", train))
     if self.scores is None:
       gaps.append(("Nothing has been scored yet: no table, no examples. Score it with", evaluate))
     else:
@@ -98,8 +99,8 @@ def step_seconds(line: JsonObject) -> float:
 
 
 def read(workdir: Path, trust: Sequence[str] = ()) -> RunFiles:
-  """Returns the run in a workdir; ConfigError where there is none, or one of packages that `trust`
-  does not name, DataError for damaged files."""
+  """Returns the run in a workdir. ConfigError if there is none or if its config needs packages that
+  `trust` does not name, DataError for damaged files."""
   workdir = Path(workdir)
   train = f"Train one: audiopalm train CONFIG --workdir {workdir}"
   if not workdir.is_dir():
@@ -133,9 +134,9 @@ def read(workdir: Path, trust: Sequence[str] = ()) -> RunFiles:
 def goodput(spent: Sequence[JsonObject]) -> dict[str, float]:
   """Returns the seconds by bucket of all starts of a run, from the lines of its goodput.jsonl.
 
-  The last line of a start holds its sums; one that was killed has none, only the lines before it.
-  Lines of earlier versions do not say which start they are of: all of them up to one with sums are
-  counted as one start, so that at most what killed starts spent is counted too low.
+  The last line of a start has its totals, but a killed start has none, only periodic lines.
+  Lines of earlier versions do not name their start: those up to a line with totals count as one
+  start, which can only undercount the time of killed starts.
   """
   by_start: dict[float, collections.Counter[str]] = collections.defaultdict(collections.Counter)
   ends = 0
@@ -153,7 +154,7 @@ def _scores(path: Path) -> Scores:
   scores = files.read_json(path)
   if not isinstance(scores, dict) or not {scoring.HELD_OUT, "baselines"} <= set(scores):
     raise DataError(
-      f"{path}: expected the scores of an evaluation, which hold {scoring.HELD_OUT!r} and "
+      f"{path}: expected the scores of an evaluation with the keys {scoring.HELD_OUT!r} and "
       "'baselines'. Run `audiopalm evaluate` again."
     )
   return scores

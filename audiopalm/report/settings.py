@@ -1,4 +1,4 @@
-"""The settings in which runs differ, from their configs as JSON."""
+"""The settings in which the JSON configs of runs differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,14 +10,14 @@ TASKS = "mixture.tasks"
 def differences(configs: Sequence[Mapping[str, object]]) -> list[tuple[str, tuple[object, ...]]]:
   """Returns (path, value of each run or ABSENT) for every setting in which configs differ.
 
-  Tasks go by name: `mixture.tasks.asr` is the rate. Of a task that only some runs have,
-  only the rate is listed. A setting that differs alike in several tasks is one line, as the
-  corpus mostly is: `mixture.tasks.{asr, tts}.corpus.train_records`.
+  Tasks are named: `mixture.tasks.asr` is the rate. If only some runs have a task, only its rate is
+  listed. If several tasks differ in a setting by the same values, as often for the corpus, they
+  share a line: `mixture.tasks.{asr, tts}.corpus.train_records`.
   """
   flat = [dict(_flat(config)) for config in configs]
   names = [{path.split(".")[2] for path in paths if path.startswith(f"{TASKS}.")} for paths in flat]
   shared = set.intersection(*names)
-  # By path, without the task where it is one of a task, and values: the values and tasks.
+  # {(path with {} for the task, repr of the values): (values, tasks)}
   differing: dict[tuple[str, str], tuple[tuple[object, ...], list[str]]] = {}
   for path in dict.fromkeys(path for config in flat for path in config):
     values = tuple(config.get(path, ABSENT) for config in flat)
@@ -37,7 +37,7 @@ def differences(configs: Sequence[Mapping[str, object]]) -> list[tuple[str, tupl
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-  """Yields (dotted path, leaf); what has a name or a stream goes by it, else by its number."""
+  """Yields (dotted path, leaf). Items of a list go by their name or stream, else by their index."""
   if isinstance(value, Mapping):
     children = list(value.items())
   elif isinstance(value, list) and path == TASKS:

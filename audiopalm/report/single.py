@@ -20,25 +20,25 @@ BASELINES = {
   answers.UNTRAINED: "Untrained: the same model before its first step.",
   answers.NEAREST_COPY: "Nearest copied: the answer of the training example with the most similar "
   "input.",
-  answers.UNITS_CEILING: "Via units: what the reference recordings keep, the best that speech can "
-  "reach.",
+  answers.UNITS_CEILING: "Via units: the reference recordings encoded as units and decoded, the "
+  "best that speech can reach.",
 }
 
 
 def page(run: RunFiles) -> str:
-  """Returns the page of a run: what it is, scores, examples, curves, data, time, settings.
+  """Returns the page of a run: summary, scores, examples, curves, data, time, settings.
 
-  For what is missing a note gives the command that makes it.
+  Notes list what is missing with the commands that make it.
   """
   command = element("code", f"audiopalm report --workdir {run.workdir}")
-  closing = " from the files of the run. This page needs no network and nothing beside it."
+  closing = " from the files of the run. This page works offline and needs no other files."
   footer = element("footer", element("p", "Written by ", command, closing, class_="note"))
   title = f"{run.experiment.name}: a speech-text language model"
   return elements.page(title, _header(run), run.gaps(), _parts(run), footer)
 
 
 def write(run: RunFiles) -> Path:
-  """Returns the path of the page of a run, after writing it."""
+  """Writes the page of a run and returns its path."""
   path = run.workdir / FILE
   with files.replacing(path) as part:
     part.write_text(page(run), encoding="utf-8")
@@ -46,10 +46,10 @@ def write(run: RunFiles) -> Path:
 
 
 def facts(run: RunFiles) -> dict[str, str]:
-  """Returns {what: value} of a run's size, data, progress and speed, as far as known."""
+  """Returns {label: value} of a run's size, data, progress and speed, as far as known."""
   steps, tokens = run.experiment.steps, sum(line["tokens"] for line in run.steps)
   seconds = sum(map(run_files.step_seconds, run.steps))
-  # Each corpus and role once.
+  # Summed over corpora and roles; a corpus of several tasks counts once.
   splits = [corpus["splits"]["train"] for corpus in run.prepared.get("corpora", {}).values()]
   hours = sum(sum(split["hours"].values()) for split in splits)
   facts = {
@@ -57,14 +57,14 @@ def facts(run: RunFiles) -> dict[str, str]:
     "steps": f"{run.step:,}" + (f" of {steps:,}" if run.step < steps else ""),
     "tokens trained on": charts.short(tokens),
     "hours of speech": f"{hours:.1f}" if hours else "",
-    "in training": quantities.duration(sum(run.goodput.values())) if run.goodput else "",
+    "training time": quantities.duration(sum(run.goodput.values())) if run.goodput else "",
     "tokens a second": charts.short(tokens / seconds) if seconds else "",
   }
   return {what: value for what, value in facts.items() if value}
 
 
 def written(run: RunFiles) -> str | None:
-  """Returns the day training last wrote something, in UTC."""
+  """Returns the UTC date on which training last wrote its time, None before that."""
   if run.ended is None:
     return None
   return datetime.datetime.fromtimestamp(run.ended, datetime.UTC).strftime("%-d %B %Y")
@@ -88,7 +88,7 @@ def _header(run: RunFiles) -> Element:
 
 
 def _shape(run: RunFiles) -> str:
-  """Returns the size of the model and its tokens in a sentence."""
+  """Returns a sentence about the model's size and its tokens."""
   title, columns = run.experiment.model.title, run.space.columns
   streams = "; ".join(
     f"{sum(spec.sizes):,} ids of {name}" + (f", {spec.rate_hz:g} a second" if spec.rate_hz else "")
@@ -108,10 +108,10 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, Sequence[Child]]]:
     yield "scores", "Scores", [legend, tables.headline(scores), *drawn]
     heard = list(examples.of_run(run))
     note = element(
-      "p", "The first of each language, not the best ones. Words that should not be there are ",
+      "p", "The first of each language, not the best ones. Wrong words are ",
       element("mark", "marked"), ", missing ones ", element("del", "struck out"),
-      ". Pictures show pitch upwards in Hz and time in seconds. Through units: the reference as "
-      "its units keep it. MCD: mel-cepstral distance to the reference.", class_="note",
+      ". Spectrograms show frequency in Hz over time in seconds. Through units: the reference "
+      "encoded as units and decoded. MCD: mel-cepstral distance to the reference.", class_="note",
     )  # fmt: skip
     yield "examples", "Examples", heard and [note, *heard]
   drawn = curves.of_run(run)
@@ -124,18 +124,18 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, Sequence[Child]]]:
   ]
   corpora = run.prepared and [element("h3", "Corpora"), tables.data(run), *tables.left_out(run)]
   yield "data", "Data", [*seen, *corpora]
-  twice = f" {run.lost_steps:,} steps were done twice after a stop." if run.lost_steps else ""
-  note = element("p", f"Training alone, all starts of it.{twice}", class_="note")
+  twice = f" {run.lost_steps:,} steps were done again after a stop." if run.lost_steps else ""
+  note = element("p", f"Training only, summed over all starts.{twice}", class_="note")
   yield "time", "Where the time went", run.goodput and [note, tables.goodput(run)]
   space = f"Manifest of token ids, {run.prepared.get('manifest_hash', 'not prepared')}"
   yield "settings", "Settings", [
-    folded("Config, as it was resolved", _json(json.loads(run.experiment.to_json()))),
+    folded("Resolved config", _json(json.loads(run.experiment.to_json()))),
     folded(space, _json(run.manifest)),
   ]  # fmt: skip
 
 
 def _legend(scores: Scores) -> str:
-  legend = ["Less is better where ↓ stands, more where ↑."]
+  legend = ["↓: lower is better. ↑: higher is better."]
   legend += [text for name, text in BASELINES.items() if name in scores["baselines"]]
   rules = {
     values.get("rules", {}).get(name)
@@ -144,7 +144,7 @@ def _legend(scores: Scores) -> str:
   } - {None}
   if rules:
     legend.append(
-      f"Speech is scored by transcripts, whose errors count too: {', '.join(sorted(rules))}."
+      f"Speech is scored by its transcripts, including their errors: {', '.join(sorted(rules))}."
     )
   return " ".join(legend)
 

@@ -1,7 +1,8 @@
-"""How the pages look: one sheet for phone and desk, light and dark.
+"""The style sheet of the pages, for phones and desktops, light and dark.
 
-Colors of series have at least 3:1 to their background in both modes and differ in lightness too;
-after Okabe and Ito, "Color universal design", 2008. Series also differ in dash and have labels.
+Colors of series have a contrast of at least 3:1 to their background in both modes and also differ
+in lightness, after Okabe and Ito, "Color universal design", 2008. Series have labels, and more than
+COLORS of them differ in dashes.
 """
 
 COLORS = 8

@@ -11,7 +11,7 @@ from audiopalm.report import charts
 from audiopalm.report.elements import Element, bar, element, folded, number, row, table
 from audiopalm.report.run import RunFiles
 
-# Those of the console, and two that it has no room for.
+# The columns of the console's tables, and two for which it has no room.
 COLUMNS = {
   column.name: column
   for column in (
@@ -25,13 +25,13 @@ COLUMNS = {
 
 
 def title_of(name: str) -> str:
-  """Returns a score's title with the direction in which it gets better: "WER % ↓"."""
+  """Returns a score's title with the direction that is better: "WER % ↓"."""
   return f"{COLUMNS[name].title} {'↓' if name in scoring.LESS_IS_BETTER else '↑'}"
 
 
 def score(values: Scores | None, name: str | None, note: str = "") -> Element:
-  """Returns the cell of a score, exact in its `data`, of its interval and a note; "–" without
-  one."""
+  """Returns the cell of a score with its confidence interval and a note, "–" if it is missing. The
+  value of its `data` element is exact."""
   if not values or name not in values:
     return number(None)
   column = COLUMNS[name]
@@ -45,7 +45,7 @@ def score(values: Scores | None, name: str | None, note: str = "") -> Element:
 
 
 def headline(scores: Scores) -> Element:
-  """Returns a row per task: its summarizing score, by voices, beside the baselines."""
+  """Returns a table with the main score of each task, by voices, and of the baselines."""
   systems = [name for name in report.BASELINES if name in scores["baselines"]]
   any_held_out = any(scores[scoring.HELD_OUT].values())
   tasks = report.tasks(scores)
@@ -70,7 +70,7 @@ def headline(scores: Scores) -> Element:
 
 
 def suites(scores: Scores) -> Iterator[Element]:
-  """Yields a table for each suite: the scores that lead there, by task and languages."""
+  """Yields a table for each suite: its main scores by task and language."""
   for suite, section in scores.get(scoring.SUITES, {}).items():
     title = suite.replace("_", " ")
     yield _score_table(title, report.suite_rows(section), f"Suite {title}")
@@ -79,9 +79,10 @@ def suites(scores: Scores) -> Iterator[Element]:
 def _score_table(
   title: str, labeled: Iterable[tuple[str, Scores]], name: str, lead: bool = False
 ) -> Element:
-  """Returns a table of all scores that some of these rows have, and of how many examples.
+  """Returns a table of all scores that any of the rows has, and of the number of examples.
 
-  Indented rows are breakdowns of the row above; `lead` highlights the first row.
+  `labeled` are (label, scores) of rows; those with an indented label are breakdowns of the row
+  above. `lead` highlights the first row.
   """
   labeled = list(labeled)
   used = [name for name in COLUMNS if any(name in values for _, values in labeled)]
@@ -94,8 +95,8 @@ def _score_table(
 
 
 def voices(scores: Scores) -> list[Element]:
-  """Returns how the recognizer of --asr hears each voice, under a heading; [] where it was not
-  asked."""
+  """Returns a heading and a table of the error rates of the --asr recognizer by voice, [] if it was
+  not used."""
   section = scores.get(scoring.RECORDINGS)
   if section is None:
     return []
@@ -108,7 +109,7 @@ def voices(scores: Scores) -> list[Element]:
       cells.append(number(values.get("examples")))
     rows.append(row(label.strip(), *cells, class_=_class_of(label)))
   head = [head for system in systems.values() for head in (system, "n")]
-  title = f"Each voice as the independent recognizer hears it, {title_of(scoring.INDEPENDENT_WER)}"
+  title = f"Each voice by the independent recognizer, {title_of(scoring.INDEPENDENT_WER)}"
   rules = [f"{name}: {rule}." for name, rule in section["rules"].items()]
   return [
     element("h3", title),
@@ -118,7 +119,7 @@ def voices(scores: Scores) -> list[Element]:
 
 
 def every_score(scores: Scores) -> Iterator[Element]:
-  """Yields, for each task, a table of all its scores and one of its voices, folded."""
+  """Yields, for each task, folded tables of all its scores and of its voices."""
   for task in report.tasks(scores):
     own = scores.get(task, {})
     first, *rest = report.rows(task, scores)
@@ -153,7 +154,7 @@ def _notes(values: Scores) -> Iterator[str]:
 
 
 def _voices(task: str, values: Scores) -> Element | None:
-  """Returns the table of the voices heard in training, worst first; None for fewer than two."""
+  """Returns the table of the voices that were in training, worst first, None for fewer than two."""
   name = scoring.leading(values)
   scored = [(voice, own) for voice, own in values.get("voices", {}).items() if name in own]
   if len(scored) < 2:
@@ -173,7 +174,7 @@ def _voices(task: str, values: Scores) -> Element | None:
 
 
 def tokens_by_task(run: RunFiles) -> Element:
-  """Returns the tokens trained on by task beside the shares that the mixture asks for."""
+  """Returns a table of tokens trained on by task, and of their actual and configured shares."""
   mixture, seen = run.experiment.mixture, run.seen
   total = sum(values[mixture.unit] for values in seen.values()) or 1
   rows = []
@@ -186,12 +187,12 @@ def tokens_by_task(run: RunFiles) -> Element:
       cells = [number(values["tokens"]), bar(part), number(part, ".1%"), number(share, ".1%")]
       cells += [number(values["examples"]), number(values["epochs"], ".2f")]
     rows.append(row(task.name, *cells))
-  head = ["task", "tokens", "", f"share of {mixture.unit}", "asked for", "examples", "epochs"]
+  head = ["task", "tokens", "", f"share of {mixture.unit}", "configured", "examples", "epochs"]
   return table(head, rows, "Tokens by task")
 
 
 def data(run: RunFiles) -> Element:
-  """Returns what each corpus holds, by split."""
+  """Returns a table of the records and hours of each corpus by split."""
   order = {split: place for place, split in enumerate(corpora.SPLITS)}
   rows = []
   for corpus in run.prepared.get("corpora", {}).values():
@@ -204,7 +205,7 @@ def data(run: RunFiles) -> Element:
 
 
 def left_out(run: RunFiles) -> list[Element]:
-  """Returns the reasons why records were left out, a line per kind; [] where none was."""
+  """Returns a list of the reasons why records were left out, a line per kind, [] if none was."""
   faults = [
     element("li", f"{corpus['name']}, {split}: {fault['records']} × {kind}. {fault['first']}")
     for corpus in run.prepared.get("corpora", {}).values()
@@ -215,7 +216,7 @@ def left_out(run: RunFiles) -> list[Element]:
 
 
 def goodput(run: RunFiles) -> Element:
-  """Returns where the time of training went."""
+  """Returns a table of the seconds and share of each goodput bucket."""
   whole = sum(run.goodput.values()) or 1
   rows = []
   for bucket, seconds in sorted(run.goodput.items(), key=lambda item: -item[1]):
@@ -226,7 +227,7 @@ def goodput(run: RunFiles) -> Element:
 
 
 def held_out(run: RunFiles, named: Sequence[tuple[str, str, str]]) -> Element:
-  """Returns every held-out measurement; `named` are (task, key, title)."""
+  """Returns a table of every held-out measurement; `named` are (task, key, title) of columns."""
   rows = []
   for line in run.measured:
     values = [line["held_out"].get(task, {}).get(key) for task, key, _ in named]

@@ -1,1 +1,1 @@
-"""Tokenizers: text, semantic units, acoustic codes."""
+"""Tokenizers of text, semantic units, acoustic codes, phonemes and pitch."""

@@ -22,17 +22,17 @@ from audiopalm.audio import spectrum, waveform
 from audiopalm.errors import ConfigError, DataError, RecordError, TokenSpaceError
 from audiopalm.types import StreamSpec, Utterance
 
-FRAMES_HZ = round(1 / spectrum.HOP_S)  # rate of the spectra that units and codes are made of
+FRAMES_HZ = round(1 / spectrum.HOP_S)  # rate of the spectra from which units and codes are computed
 
 
 class Fitted(Protocol):
   """A tokenizer ready for use: stateless, picklable, safe to share between threads.
 
-  A text tokenizer also has `encode_text(text)`, which returns its ids as a list of int: tags are
-  written with the first text stream of a run. One that is faster with many recordings at a time has
-  `encode_batch(utterances)`, which returns what `encode_batch` of this module says. One whose ids
-  are not those of the letters of a text has `ends(utterance, cuts)`: how many ids come before each
-  place in the text.
+  Optional methods: A text tokenizer has `encode_text(text)`, which returns a list of int; the first
+  text stream of a run also encodes its tags. One that is faster with many recordings at a time has
+  `encode_batch(utterances)`, with the result of this module's `encode_batch`. One that does not
+  encode the letters of a text has `ends(utterance, cuts)`, which returns the number of ids before
+  each position in the text.
   """
 
   spec: StreamSpec
@@ -46,16 +46,16 @@ class Fitted(Protocol):
   def encode(self, utterance: Utterance) -> np.ndarray:
     """Returns int32 ids: [T], or [T, Q] if the spec has Q > 1 codebooks.
 
-    Speech is resampled to the working rate. RecordError for an utterance that lacks what is encoded
-    (a wave, a text), and only then: `prepare` leaves such a record out.
+    Speech is resampled to the working rate. RecordError if the utterance cannot be encoded, for
+    example without a wave or text: `prepare` leaves such a record out.
     """
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str | np.ndarray:
     """Returns a str (text) or a float32 wave_S at 16 kHz (speech) for any ids, even none.
 
-    `voice` is one of `voices`, None for the default; ConfigError, listing them, for another, and
-    for ids that are no sound by themselves.
-    DataError for ids that the spec does not have.
+    `voice` is one of `voices`, None for the default. ConfigError for an unknown voice, listing the
+    known ones, and for a stream that has no sound of its own, such as pitch. DataError for ids that
+    the spec does not have.
     """
 
   def save(self, folder: Path) -> None:
@@ -64,8 +64,8 @@ class Fitted(Protocol):
 
 @runtime_checkable
 class Framed(Protocol):
-  """A fitted speech tokenizer that shows what its ids stand for, for `audiopalm tokenizer
-  evaluate`; of others only the ids are judged."""
+  """A fitted speech tokenizer that exposes the vectors of its ids, for `audiopalm tokenizer
+  evaluate`, which can score only the ids of other tokenizers."""
 
   codebook_VE: np.ndarray
   """The vector of each id of the first codebook."""
@@ -78,14 +78,14 @@ class Framed(Protocol):
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Four more attributes are used where a class has them. `sources`, paths of files: a tokenizer of
-  the user's own class is exported as what `save` writes, with copies of these files.
-  `kept_in(folder)`, for text: settings of the tokenizer that `save` wrote there, whose ids are
-  kept. `source_digest()`, called after `check`, of one that is made from files: other files under
-  the same name give another text, and runs that share fitted tokenizers do not share these.
-  `sample_s`, the seconds of speech that `fit` asks for where 40 minutes are not enough.
-  `answers`, False for ids that are neither the words of an utterance nor sound, as those of pitch
-  and phonemes: no task that is evaluated may predict them.
+  Five more attributes are optional. `sources` are paths of files: a tokenizer of a user's own class
+  is exported as the files of `save`, with copies of these. `kept_in(folder)`, for text, returns the
+  settings of the tokenizer that `save` wrote there, with the same ids. `source_digest()`, called
+  after `check`, is for one that is read from files: it returns a text that depends on their
+  contents, so that runs share fitted tokenizers only if their files are the same. `sample_s` is the
+  seconds of speech that `fit` needs if 40 minutes are not enough. `answers` is False if ids are
+  neither the words of an utterance nor sound, as for pitch and phonemes: no evaluated task may
+  predict them.
   """
 
   stream: str
@@ -102,8 +102,8 @@ class Tokenizer(Protocol):
   def fit(self, utterances: Iterable[Utterance], seed: int) -> Fitted:
     """Returns the tokenizer fitted on training utterances, deterministic in their order and seed.
 
-    Reads only as many as it needs: pass them shuffled over languages and speakers. Skips those that
-    lack what is encoded (a wave, a text); DataError if none is left.
+    Reads only as many as it needs: pass them shuffled over languages and speakers. Skips utterances
+    that cannot be encoded (without a wave or text); DataError if none is left.
     """
 
   def load(self, folder: Path) -> Fitted:
@@ -111,7 +111,7 @@ class Tokenizer(Protocol):
 
 
 class FittedArrays:
-  """What fitted tokenizers of speech share: `parameters`, arrays by name, are what is hashed, saved
+  """Base class of fitted speech tokenizers whose `parameters`, arrays by name, are hashed, saved
   and exported. The class of their `settings` is an `ArraySettings`."""
 
   settings: "ArraySettings"
@@ -128,7 +128,7 @@ class FittedArrays:
 
 
 class ArraySettings:
-  """What the settings of such tokenizers share; `fit` needs utterances only."""
+  """Base class of the settings of `FittedArrays`, whose `fit` needs only utterances."""
 
   stream: str
   size: int
@@ -145,7 +145,7 @@ class ArraySettings:
       return self.fitted(arrays)
 
   def check_frames(self, frames: int, name: str) -> None:
-    """Raises DataError for fewer frames of speech than centroids; `name` is what they are."""
+    """Raises DataError for fewer frames of speech than centroids; `name` is the name of frames."""
     if frames < self.size:
       raise DataError(
         f"Expected at least {self.size} {name} of speech to fit the stream {self.stream!r} on, the "
@@ -156,7 +156,7 @@ class ArraySettings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedFile:
-  """What fitted text tokenizers share: each is the content of one file, `settings.file`."""
+  """Base class of fitted text tokenizers that consist of the content of `settings.file`."""
 
   settings: Tokenizer
   content: bytes
@@ -167,7 +167,7 @@ class FittedFile:
     return type(self), (self.settings, self.content)
 
   def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns the ids of the utterance's text; none for an empty one."""
+    """Returns the ids of the utterance's text."""
     return np.array(self.encode_text(utterance.text), np.int32)
 
   def save(self, folder: Path) -> None:
@@ -194,8 +194,8 @@ def fingerprint(
   parameters: Mapping[str, np.ndarray | bytes],
   without: Sequence[str] = (),
 ) -> str:
-  """Returns the sha256 hex digest of settings, but for the fields `without`, and of the named
-  parameters fitted for them."""
+  """Returns the sha256 hex digest of the settings, except for the fields `without`, and of the
+  fitted parameters by name."""
   digest = hashlib.sha256()
   digest.update(type(settings).__name__.encode())
   fields = dataclasses.asdict(settings)
@@ -214,8 +214,8 @@ def fingerprint(
 
 
 def rule(settings: Tokenizer) -> int:
-  """Returns the version of the encoding rule: `rule` of the settings' class, by default 1. A class
-  increments it when the same settings and parameters start to give other ids."""
+  """Returns the version of the encoding rule: `rule` of the settings' class, by default 1.
+  Increment it when a change of code gives other ids for the same settings and parameters."""
   return getattr(type(settings), "rule", 1)
 
 
@@ -249,14 +249,15 @@ def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
   """Returns wave_S at the working rate; RecordError, naming the stream, if there is none."""
   if utterance.wave_S is None or not len(utterance.wave_S):
     raise RecordError(
-      f"Expected a wave for the stream {stream!r}, the utterance {utterance.text!r} of "
+      f"Expected a wave for the stream {stream!r}, but the utterance {utterance.text!r} of "
       f"{utterance.speaker!r} has none. Leave it out of speech tasks."
     )
   return waveform.resample(utterance.wave_S, utterance.rate_hz, waveform.RATE_HZ)
 
 
 def speech_waves(utterances: Iterable[Utterance], most_s: float) -> list[tuple[str, np.ndarray]]:
-  """Returns (speaker, wave_S at the working rate) of utterances with a wave, until `most_s`."""
+  """Returns (speaker, wave_S at the working rate) of utterances with a wave, until their duration
+  reaches `most_s` seconds."""
   waves, seconds = [], 0.0
   for utterance in utterances:
     if seconds >= most_s:
@@ -294,7 +295,7 @@ def check_text(text: str) -> None:
   except UnicodeEncodeError as error:
     raise RecordError(
       f"Expected Unicode text, got {text!r}, which has an unpaired surrogate, as from bytes "
-      "decoded with another encoding. Decode it as UTF-8."
+      "decoded with the wrong encoding. Decode it as UTF-8."
     ) from error
 
 
@@ -305,7 +306,7 @@ def check_ids(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
 
 def check_codes(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
   """Returns int64 codes_TQ of a stream with Q codebooks, 0 frames for an empty array; DataError for
-  another shape and for ids that a codebook does not have."""
+  a wrong shape, and for ids that a codebook does not have."""
   codes_TQ = np.asarray(ids, np.int64)
   if not codes_TQ.size:
     return np.zeros((0, spec.codebooks), np.int64)
@@ -320,13 +321,13 @@ def check_codes(ids: npt.ArrayLike, spec: StreamSpec) -> np.ndarray:
       codebook = f" in codebook {level}" if spec.codebooks > 1 else ""
       raise DataError(
         f"Expected ids of the stream {spec.name!r} from 0 to {size - 1}, got {low} to {high}"
-        f"{codebook}. Pass the ids of this stream alone, as `encode` returns."
+        f"{codebook}. Pass only ids of this stream, as `encode` returns."
       )
   return codes_TQ
 
 
 def write_settings(settings: Tokenizer, folder: Path) -> None:
-  """Writes `settings` beside the parameters, for `check_settings` to compare at load."""
+  """Writes `settings` beside the parameters; `check_settings` compares them at load."""
   folder.mkdir(parents=True, exist_ok=True)
   described = _described(settings)
   if rule(settings) > 1:
@@ -336,7 +337,7 @@ def write_settings(settings: Tokenizer, folder: Path) -> None:
 
 
 def check_settings(settings: Tokenizer, folder: Path) -> None:
-  """Raises TokenSpaceError unless `folder` has a tokenizer with these settings and `rule`."""
+  """Raises TokenSpaceError unless `folder` has a tokenizer with these settings and their `rule`."""
   path = Path(folder) / "settings.json"
   if not path.is_file():
     raise TokenSpaceError(

@@ -1,7 +1,7 @@
-"""Assigns frames to clusters on JAX devices: what a fit of `kmeans` costs most.
+"""Assigns frames to clusters on JAX devices: the most expensive part of `kmeans.fit`.
 
 The frames of a batch are split over the devices, and every device has all centroids, so the sums
-over frames become one all-reduce. Products are float32 on any device.
+over frames become one all-reduce. Matrix products are float32 on any device.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from audiopalm.tokenizers import kmeans
 
 
 def on_devices(devices: Sequence[jax.Device] | None = None) -> kmeans.Assign:
-  """Returns `kmeans.assigned` for batches that are split over devices, by default all of this
+  """Returns `kmeans.assigned` with batches split over devices, by default all those of this
   process."""
   mesh = Mesh(np.array(jax.local_devices() if devices is None else devices), ("data",))
   whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))

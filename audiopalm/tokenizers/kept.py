@@ -1,7 +1,7 @@
-"""Fitted tokenizers in folders of their own, and the settings of a run that keeps their ids.
+"""Fitted tokenizers in folders of their own, and settings with which a run uses them.
 
-folder/fitted.json    settings, fingerprint, and what it was fitted on
-folder/...            what `save` wrote
+folder/fitted.json    settings, fingerprint, and the training data
+folder/...            the files of `save`
 """
 
 import dataclasses
@@ -20,9 +20,10 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class KeptTokenizer:
-  """The tokenizer that was fitted with `settings` and lies in `folder`: its ids are kept.
+  """The tokenizer in `folder`, which was fitted with `settings`; a run gets the same ids.
 
-  `fingerprint` is that of the ids. A run gets a copy, and needs the folder only at its start.
+  `fingerprint` identifies the ids. A run copies the tokenizer and needs the folder only at its
+  start.
   """
 
   settings: Tokenizer
@@ -38,7 +39,7 @@ class KeptTokenizer:
     return self.settings.largest
 
   def check(self) -> None:
-    """Raises TokenSpaceError unless the tokenizer in `folder` is the one that was named."""
+    """Raises TokenSpaceError unless the tokenizer in `folder` has the fingerprint."""
     self.load(Path(self.folder).expanduser())
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> Fitted:
@@ -46,25 +47,25 @@ class KeptTokenizer:
     return self.load(Path(self.folder).expanduser())
 
   def load(self, folder: Path) -> Fitted:
-    """Returns the tokenizer in a folder; TokenSpaceError if it gives other ids."""
+    """Returns the tokenizer in a folder; TokenSpaceError if it is damaged or has other ids."""
     try:
       fitted = self.settings.load(folder)
-      found = fitted.spec.fingerprint
-    except (OSError, ValueError, KeyError, EOFError) as error:  # of damaged or missing arrays
+      actual = fitted.spec.fingerprint
+    except (OSError, ValueError, KeyError, EOFError) as error:  # damaged or missing arrays
       raise TokenSpaceError(
         f"The tokenizer in {folder} cannot be read ({error}). Restore its files, or fit it again."
       ) from error
-    if found != self.fingerprint:
+    if actual != self.fingerprint:
       raise TokenSpaceError(
         f"The tokenizer in {folder} is not the one that was fitted there: expected the "
-        f"fingerprint {self.fingerprint[:12]}, found {found[:12]}. Restore its files, or fit it "
+        f"fingerprint {self.fingerprint[:12]}, found {actual[:12]}. Restore its files, or fit it "
         "again and train in a new workdir."
       )
     return fitted
 
 
 def plain(settings: Tokenizer) -> Tokenizer:
-  """Returns the settings that a tokenizer was fitted with, wherever it lies."""
+  """Returns the settings with which a tokenizer was or will be fitted, without its folder."""
   return settings.settings if isinstance(settings, KeptTokenizer) else settings
 
 
@@ -75,7 +76,7 @@ def write(
   about: Mapping[str, object],
   trust: Sequence[str] = (),
 ) -> None:
-  """Writes a fitted tokenizer with its record; `about` says what it was fitted on."""
+  """Writes a fitted tokenizer and its record; `about` describes the training data."""
   fitted.save(folder)
   record = {
     "format": FORMAT,
@@ -88,21 +89,21 @@ def write(
 
 
 def read(folder: str | Path, trust: Sequence[str] = ()) -> KeptTokenizer:
-  """Returns the settings that keep the ids of the tokenizer in a folder that `write` wrote;
-  ConfigError where there is none. Reads the record alone."""
+  """Returns the settings for using the tokenizer in a folder that `write` wrote; ConfigError if it
+  has no valid record. Reads only the record."""
   path = Path(folder).expanduser() / RECORD
   try:
     record = json.loads(path.read_text(encoding="utf-8"))
     settings, fingerprint = json.dumps(record["settings"]), str(record["fingerprint"])
-    known = record["format"] == FORMAT
+    is_known = record["format"] == FORMAT
   except (OSError, ValueError, KeyError, TypeError) as error:
     missing = not path.is_file()
-    what = "which holds no fitted.json" if missing else f"whose fitted.json is damaged ({error})"
+    what = "which has no fitted.json" if missing else f"whose fitted.json is damaged ({error})"
     raise ConfigError(
       f"Expected a folder that `audiopalm tokenizer fit` wrote, or the workdir of a run, got "
       f"{folder}, {what}. Fit one: audiopalm tokenizer fit MANIFEST --out {folder}"
     ) from error
-  if not known:
+  if not is_known:
     raise ConfigError(
       f"{path} has the format {record['format']!r}, this version of audiopalm reads {FORMAT}. Open "
       "it with the version that wrote it, or fit it again."

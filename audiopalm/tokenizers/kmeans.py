@@ -1,7 +1,7 @@
 """Mini-batch k-means in float32 numpy, and residual quantization with several codebooks.
 
-What costs most in a fit, assigning a batch's frames, may be computed elsewhere: `Assign` is its
-signature, `assigned` the one in numpy, device_kmeans.py the one on JAX devices.
+The most expensive part of a fit, assigning the frames of a batch, is replaceable: `Assign` is its
+signature, `assigned` the implementation in numpy, device_kmeans.py the one on JAX devices.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ DECAY = 0.9  # of a cluster's count per batch: its mean is over about the last t
 
 
 class Assigned(NamedTuple):
-  """A batch by its frames' nearest centroids: the sum and number of each cluster's frames, and each
-  frame's squared distance."""
+  """A batch assigned to its nearest centroids: the sum and number of each cluster's frames, and the
+  squared distance of each frame."""
 
   sums_VE: np.ndarray
   counts_V: np.ndarray
@@ -29,7 +29,7 @@ Assign = Callable[[np.ndarray, np.ndarray], Assigned]
 
 
 def assigned(batch_TE: np.ndarray, centroids_VE: np.ndarray) -> Assigned:
-  """Returns the clusters of a batch."""
+  """Returns a batch assigned to its nearest centroids."""
   ids_T, distance_T = nearest(batch_TE, centroids_VE)
   size, frames = len(centroids_VE), len(batch_TE)
   ones_VT = sparse.csr_matrix(
@@ -85,7 +85,7 @@ def seeds(features_TE: np.ndarray, size: int, random: np.random.Generator) -> np
     distance_T = np.minimum(distance_T, np.maximum(last_distance_T, 0))
     distance_T[last] = 0
     sums_T = np.cumsum(distance_T, dtype=np.float64)
-    # With fewer distinct frames than clusters all sums become 0, and any frame will do.
+    # With fewer distinct frames than clusters all sums become 0; then any frame will do.
     place = np.searchsorted(sums_T, random.random() * sums_T[-1], "right")
     chosen.append(min(int(place), count - 1))
   return sample_TE[chosen]
@@ -102,7 +102,7 @@ def nearest(features_TE: np.ndarray, centroids_VE: np.ndarray) -> tuple[np.ndarr
 
 
 def residual_ids(features_TE: np.ndarray, codebooks_QVE: np.ndarray) -> np.ndarray:
-  """Returns ids_TQ: in each codebook the nearest centroid to the residual of those before it."""
+  """Returns ids_TQ: in each codebook the centroid nearest to the residual of the previous ones."""
   ids = []
   for centroids_VE in codebooks_QVE:
     ids_T, _ = nearest(features_TE, centroids_VE)
@@ -112,5 +112,5 @@ def residual_ids(features_TE: np.ndarray, codebooks_QVE: np.ndarray) -> np.ndarr
 
 
 def residual_sum(ids_TQ: np.ndarray, codebooks_QVE: np.ndarray) -> np.ndarray:
-  """Returns features_TE: the sum of the centroids with these ids, of the first Q codebooks."""
+  """Returns features_TE: the sum of the centroids with these ids in the first Q codebooks."""
   return codebooks_QVE[np.arange(ids_TQ.shape[1]), ids_TQ].sum(axis=1)

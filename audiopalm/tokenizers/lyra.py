@@ -4,7 +4,7 @@
     folder/quantizer.tflite             64 features <-> 46 levels of 16 entries
     folder/lyragan.tflite               64 features -> 320 samples, with state
 
-A fitted tokenizer holds the three files, so a workdir needs their folder only at the start.
+A fitted tokenizer contains the three files, so a run needs their folder only at its start.
 Source: SoundStream, arXiv:2107.03312; github.com/google/lyra, lyra/model_coeffs (Apache-2.0).
 """
 
@@ -28,10 +28,10 @@ from audiopalm.types import StreamSpec, Utterance
 FILES = ENCODER, QUANTIZER, DECODER = (
   "soundstream_encoder.tflite", "quantizer.tflite", "lyragan.tflite",
 )  # fmt: skip
-SHAPES = {ENCODER: ((1, 320), (1, 1, 64)), DECODER: ((1, 1, 64), (1, 320))}  # of input and output
+SHAPES = {ENCODER: ((1, 320), (1, 1, 64)), DECODER: ((1, 1, 64), (1, 320))}  # (input, output)
 FRAME_SAMPLES, FEATURES = 320, 64
 LEVELS, ENTRIES = 46, 16
-MOST_LEVELS_PER_CODE = 4  # 65,536 ids a code
+MOST_LEVELS_PER_CODE = 4  # 65,536 ids per code
 PARAMETERS = "lyra.npz"
 
 
@@ -40,7 +40,7 @@ class Lyra:
   """The first `levels` of Lyra V2's residual quantizer, `levels_per_code` of them in each code.
 
   There are 50 frames per second and 4 bits per level: 16, 30 and 46 levels are Lyra's 3.2, 6 and
-  9.2 kbps. With two levels per code a code has 256 ids, id = 16 first + second. `folder` holds the
+  9.2 kbps. With two levels per code a code has 256 ids, 16 * first + second. `folder` contains the
   published files, which a run copies; codes and fingerprint depend on the files, not on the folder.
   """
 
@@ -68,7 +68,7 @@ class Lyra:
 
   @property
   def powers(self) -> np.ndarray:
-    """What each level of a code is multiplied with, the first the most."""
+    """The weights of the levels in an id, largest first: 16 and 1 for two levels."""
     return ENTRIES ** np.arange(self.levels_per_code)[::-1]
 
   @property
@@ -139,15 +139,15 @@ class FittedLyra:
     np.savez(Path(folder) / PARAMETERS, codebooks_QVE=self.codebooks_QVE)
 
   def codes(self, features_TE: np.ndarray) -> np.ndarray:
-    """Returns codes_TQ of the encoder's features."""
+    """Returns codes_TQ of features_TE from the encoder."""
     s = self.settings
     levels_TQ = kmeans.residual_ids(features_TE, self.codebooks_QVE[: s.levels])
     return (levels_TQ.reshape(-1, s.codebooks, s.levels_per_code) @ s.powers).astype(np.int32)
 
 
 class _Network:
-  """One of the stateful networks, in its initial state, to which LiteRT cannot reset it: every
-  utterance loads a new one, in 4 ms. The state does not allow batches."""
+  """One of the stateful networks. LiteRT cannot reset its state, so every utterance loads a new
+  one, which takes 4 ms. The state does not allow batches."""
 
   def __init__(self, files: Mapping[str, bytes], name: str):
     self._interpreter = _interpreter(files[name], name)
@@ -175,8 +175,8 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 def _codebooks(content: bytes) -> np.ndarray:
-  """Returns codebooks_QVE [46, 16, 64]: the quantizer's output for each entry of each level alone,
-  with the others marked as absent (-1), as Lyra does below its full rate."""
+  """Returns codebooks_QVE [46, 16, 64]: the quantizer's output for each single entry of a level,
+  with all other levels marked as absent (-1), as Lyra does below its full rate."""
   interpreter = _interpreter(content, QUANTIZER)
   if "decode" not in interpreter.get_signature_list():
     raise _other_file(QUANTIZER)

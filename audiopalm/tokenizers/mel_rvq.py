@@ -12,7 +12,7 @@ from audiopalm.errors import ConfigError
 from audiopalm.tokenizers import base, kmeans
 from audiopalm.types import StreamSpec, Utterance
 
-CORRECTIONS = 2  # iterations that correct the vocoder's filters by the spectrum of its sound
+CORRECTIONS = 2  # iterations that correct the vocoder's filters by the spectrum of its output
 LARGEST_CORRECTION = 2.0  # nepers of power per iteration
 
 
@@ -80,7 +80,7 @@ class MelRVQ(base.ArraySettings):
     return FittedMelRVQ(self, parameters["centroids_QVE"])
 
   def frames(self, wave_S: np.ndarray) -> np.ndarray:
-    """Returns frames_TE of a wave at the working rate, to be compared by Euclidean distance."""
+    """Returns frames_TE of a wave at the working rate, compared by Euclidean distance."""
     filters_EM = spectrum.mel_filters(self.mels, self.low_hz, self.high_hz)
     mel_TM = spectrum.log_mel(spectrum.power(wave_S), filters_EM, self.floor_db)
     pitch_T, voicing_T = _steady_pitch(wave_S)
@@ -108,7 +108,7 @@ class MelRVQ(base.ArraySettings):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedMelRVQ(base.FittedArrays):
-  """The centroids of Q codebooks; a frame is approximated by the sum of one of each."""
+  """The centroids of Q codebooks; a frame is approximated by the sum of one centroid of each."""
 
   settings: MelRVQ
   centroids_QVE: np.ndarray

@@ -1,7 +1,7 @@
-"""The features that units are clusters of: speaker-normalized MFCCs and their slopes.
+"""The features of which units are clusters: speaker-normalized MFCCs and their slopes.
 
-Features are normalized in three ways, from the utterance alone, so that an unknown speaker needs no
-statistics: the mean and the variance of every coefficient, and a warp of the frequency axis to the
+Features are normalized in three ways from the utterance alone, so no statistics of its speaker are
+needed: the mean and the variance of every coefficient, and a warp of the frequency axis to the
 average vocal tract of the training speakers (`warps` > 1), chosen to bring the features nearest to
 the centroids. All are estimated on clear speech (`spectrum.voice_activity`), as silence and noise
 do not depend on the speaker. Source: vocal tract length normalization, Lee and Rose, 1996.
@@ -20,12 +20,12 @@ WARP_SPREAD = 0.15  # prior standard deviation of ln(warp)
 BEYOND = 1  # frames before and after a wave that overlap it
 PEAKS_DB = 12.5  # level of the highest bins of speech above that of loud frames
 SILENT_AT = 3.0  # standard deviations of silence below the mean loudness of speech
-WHITENING = 0.5  # 0 keeps the variance of coefficients (most is in the lowest), 1 makes all equal
+WHITENING = 0.5  # 0 keeps the variances of coefficients (largest in the lowest), 1 equalizes them
 
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-  """Computes the features of a wave; fields as in `units.KMeansUnits`."""
+  """Computes the features of a wave; the fields are those of `units.KMeansUnits`."""
 
   frames_per_unit: int
   bins: int
@@ -55,7 +55,7 @@ class Analysis:
     )
 
   def cepstra(self, power_TE: np.ndarray) -> "Cepstra":
-    """Returns the cepstra for every warp of a power spectrum with BEYOND more frames per end."""
+    """Returns the cepstra for every warp of a power spectrum with BEYOND extra frames per end."""
     speech = spectrum.voice_activity(power_TE)
     log_mel_TM = spectrum.log_mel(power_TE, self.filters)
     floor = (speech.loud_db + PEAKS_DB - self.floor_db) * np.log(10) / 10
@@ -70,7 +70,7 @@ class Analysis:
     """Returns features_WTE at the unit rate: a unit's levels and slopes, then its neighbors'.
 
     `spread_E` is the standard deviation of the training cepstra. Silence, also before and after the
-    wave, is a single point of the feature space, so units do not depend on how much of it there is.
+    wave, is a single point in feature space, so units do not depend on its duration.
     """
     frames, warps, coefficients = cepstra.values_TWE.shape
     silent_E = _silent(spread_E)
@@ -92,9 +92,9 @@ class Analysis:
   def change(
     self, error_TE: np.ndarray, cepstra: "Cepstra", warp: int, spread_E: np.ndarray
   ) -> np.ndarray:
-    """Returns change_TE: what to add to log-mel frames, at warped centers, to add `error_TE`. It
-    inverts `features` for a known warp, by a straight line within each unit; neighbors are
-    ignored."""
+    """Returns change_TE to add to log-mel frames with warped centers, so that features change by
+    `error_TE`. This inverts `features` for a known warp, with a straight line within each unit;
+    neighbors are ignored."""
     gain_E = self._gain(cepstra, spread_E)[warp]
     level_TE = error_TE[:, : self.coefficients] / gain_E
     slope_TE = error_TE[:, self.coefficients : 2 * self.coefficients] / gain_E
@@ -147,8 +147,8 @@ class Analysis:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cepstra:
-  """Cepstra of an utterance and BEYOND frames on each side: over clear speech their mean is 0 and
-  their standard deviation `deviation_WE`."""
+  """Cepstra of an utterance and BEYOND frames on each side. Over clear speech their mean is 0 and
+  their standard deviation is `deviation_WE`."""
 
   values_TWE: np.ndarray
   deviation_WE: np.ndarray

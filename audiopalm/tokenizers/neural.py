@@ -1,10 +1,10 @@
 """Semantic units of a speech encoder: k-means clusters of the states of one layer.
 
-    folder/config.json, preprocessor_config.json, model.safetensors    any that
-                                                   models/pytorch/encoders.py opens
+    folder/config.json, preprocessor_config.json, model.safetensors    an encoder that
+                                                   models/pytorch/encoders.py supports
     folder/config.json, checkpoints                the workdir of a run that trained one
 
-A workdir gets a copy of what the states depend on, so the folder is needed only at the start.
+A run copies everything that the states depend on, so it needs the folder only at its start.
 """
 
 import dataclasses
@@ -27,22 +27,21 @@ from audiopalm.tokenizers import base, device_kmeans, kmeans, units, voices
 from audiopalm.types import StreamSpec, Utterance
 
 ENCODER = "encoder"  # the folder of the copy
-TOGETHER = 64  # recordings of a fit that are encoded at a time
+TOGETHER = 64  # recordings that `fit` encodes at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class NeuralUnits(base.ArraySettings):
   """k-means clusters of the states that the encoder in `folder` has after `layer` layers.
 
-  `layer` None is the last. A unit is the nearest centroid to the mean of the states of
-  1 / `rate_hz` seconds, and there are as many as whole or begun groups of them. `window_s` shortens
-  Whisper's window of 30 s, for single words: its states are then not quite those published.
-  `collapse`, `fit_s` and `voices` are as in `KMeansUnits`, but `fit_s` may be hours. `further` are
-  the sizes of more clusterings of the same states, each a codebook beside the first, whose units
-  are what is heard: an ensemble of targets (HuBERT, section 2.5). Ids and fingerprint do not depend
-  on the folder, only on what the states depend on. Products are float32 everywhere, so that the
-  same recording has the same units. Source: HuBERT, arXiv:2106.07447, section 3; GSLM,
-  arXiv:2102.01192.
+  `layer` None is the last. A unit is the centroid nearest to the mean of the states of 1 /
+  `rate_hz` seconds; the last group of states may be shorter. `window_s` shortens Whisper's window
+  of 30 s, for single words: its states then differ slightly from the published ones. `collapse`,
+  `fit_s` and `voices` are as in `KMeansUnits`, but `fit_s` may be hours. `further` are the sizes of
+  more clusterings of the same states, as more codebooks: an ensemble of targets (HuBERT, section
+  2.5). `decode` uses only the first codebook. Ids and fingerprint do not depend on the folder, only
+  on what the states depend on. Matrix products are float32 on every device, so that the same
+  recording has the same units. Source: HuBERT, arXiv:2106.07447, section 3; GSLM, arXiv:2102.01192.
   """
 
   arrays_file: ClassVar[str] = "units.npz"
@@ -64,12 +63,12 @@ class NeuralUnits(base.ArraySettings):
     if min(self.further, default=2) < 2 or self.further and self.collapse:
       raise ConfigError(
         f"{name} has further={self.further} and collapse={self.collapse}, expected sizes of at "
-        "least 2, and units that are not collapsed: runs of one clustering are not runs of "
-        "another. Set further=() or collapse=False."
+        "least 2, and collapse=False with several clusterings, because their runs differ. Set "
+        "further=() or collapse=False."
       )
     if not self.folder:
       raise ConfigError(
-        f"{name} has no folder. Name that of a speech encoder as transformers saves it, or the "
+        f"{name} has no folder. Give that of a speech encoder as transformers saves it, or the "
         f"workdir of a run that trained one: --set tokenizers.{self.stream}.folder=DIR."
       )
 
@@ -92,12 +91,13 @@ class NeuralUnits(base.ArraySettings):
     return self.opened(Path(self.folder).expanduser()).fingerprint
 
   def opened(self, folder: Path, *, whole: bool = True) -> FrozenEncoder:
-    """Returns the encoder in a folder; `whole` is as in `encoders.open`."""
+    """Returns the encoder in a folder, ConfigError if `rate_hz` or `window_s` does not fit it;
+    `whole` is as in `encoders.open`."""
     if trained_encoders.holds(folder):
       if self.window_s is not None:
         raise ConfigError(
-          f"window_s is {self.window_s}, but {folder} holds an encoder of a run, which takes waves "
-          "of any length: only Whisper has a window. Leave window_s out."
+          f"window_s is {self.window_s}, but {folder} has an encoder of a run, which takes waves "
+          "of any length: only Whisper has a window. Leave out window_s."
         )
       encoder = trained_encoders.open(folder, self.layer)
     else:
@@ -105,8 +105,8 @@ class NeuralUnits(base.ArraySettings):
     if encoder.rate_hz % self.rate_hz:
       raise ConfigError(
         f"Unit stream {self.stream!r} has rate_hz={self.rate_hz}, expected a divisor of the "
-        f"{encoder.rate_hz:g} states a second of the encoder in {folder}. Set "
-        f"rate_hz={encoder.rate_hz:g}, or a part of it."
+        f"{encoder.rate_hz:g} states per second of the encoder in {folder}. Set "
+        f"rate_hz={encoder.rate_hz:g}, or a divisor of it."
       )
     return encoder
 
@@ -130,7 +130,7 @@ class NeuralUnits(base.ArraySettings):
       file.flush()
       features_TD = np.memmap(file, np.float32, "r", shape=(ends[-1], encoder.width))
       random, assign = np.random.default_rng(seed), device_kmeans.on_devices()
-      # One generator for all: equal sizes start apart.
+      # One generator for all, so that clusterings of equal size have different seeds.
       clusterings = tuple(
         kmeans.fit(features_TD, size, random, assign=assign) for size in (self.size, *self.further)
       )
@@ -164,18 +164,19 @@ class NeuralUnits(base.ArraySettings):
     states = encoder.encode_batch(waves)
     if not all(np.isfinite(hidden_TD).all() for hidden_TD in states):
       raise CheckpointError(
-        f"The encoder in {encoder.folder} gives states that are not finite, so its tensors or its "
-        "config.json are damaged. Copy the folder again."
+        f"The encoder in {encoder.folder} computes states that are not finite, so its tensors or "
+        "its config.json are damaged. Copy the folder again."
       )
     return [_means(hidden_TD, together) for hidden_TD in states]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FittedNeuralUnits(units.VoicedUnits):
-  """The centroids_VD of each clustering, the sound of each unit of the first in each voice, and
-  where the encoder lies.
+  """The centroids_VD of each clustering, the sound of each unit of the first in each voice, and the
+  folder of the encoder.
 
-  The encoder is opened, and compared with `encoder_print`, at the first wave.
+  The encoder is opened at the first wave; its fingerprint must be `encoder_print`. `whole` is True
+  for the source folder and False for the copy in a workdir.
   """
 
   settings: NeuralUnits
@@ -197,24 +198,24 @@ class FittedNeuralUnits(units.VoicedUnits):
 
   @functools.cached_property
   def encoder(self) -> FrozenEncoder:
-    """The encoder; TokenSpaceError if it is another one than the units were fitted with, or if the
-    copy in a workdir cannot be read."""
+    """The encoder; TokenSpaceError if it is not the one the units were fitted with, or if the copy
+    in a workdir cannot be read."""
     try:
       encoder = self.settings.opened(self.folder, whole=self.whole)
-      found = encoder.fingerprint
+      actual = encoder.fingerprint
     except (ConfigError, CheckpointError) as error:
       if self.whole:
         raise
       raise TokenSpaceError(
         f"The workdir's copy of the encoder of the stream {self.settings.stream!r} in "
         f"{self.folder} cannot be read. Restore its files, or prepare and train in a new workdir. "
-        f"What is wrong: {error}"
+        f"The error: {error}"
       ) from error
-    if found != self.encoder_print:
+    if actual != self.encoder_print:
       raise TokenSpaceError(
         f"The encoder in {self.folder} is not the one that the stream {self.settings.stream!r} was "
         f"fitted with: expected the fingerprint {self.encoder_print[:12]}, found "
-        f"{found[:12]}. Restore its files, or prepare and train in a new workdir."
+        f"{actual[:12]}. Restore its files, or prepare and train in a new workdir."
       )
     return encoder
 
@@ -227,7 +228,7 @@ class FittedNeuralUnits(units.VoicedUnits):
     return ids
 
   def encode_batch(self, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
-    """Returns what `encode` returns or raises for each; recordings of near length are computed
+    """Returns what `encode` returns or raises for each; recordings of similar length are computed
     together."""
     encoded, waves = [None] * len(utterances), {}
     for number, utterance in enumerate(utterances):
@@ -266,7 +267,7 @@ class FittedNeuralUnits(units.VoicedUnits):
     return self.sounds.synthesis(ids_T, voice).sound()
 
   def save(self, folder: Path) -> None:
-    """Writes settings, arrays, and a copy of what the states depend on, with its license."""
+    """Writes settings, arrays, and a copy of the encoder with its license."""
     super().save(folder)
     self.encoder.save(Path(folder) / ENCODER)
 
@@ -280,13 +281,13 @@ class FittedNeuralUnits(units.VoicedUnits):
 
 
 def _names(settings: NeuralUnits) -> list[str]:
-  """Returns the names of the centroids of each clustering."""
+  """Returns the array names of the centroids of each clustering."""
   further = range(1, len(settings.further) + 1)
   return ["centroids_VD", *(f"centroids_{number}_VD" for number in further)]
 
 
 def _means(hidden_TD: np.ndarray, together: int) -> np.ndarray:
-  """Returns the mean of each `together` states, and of the rest at the end."""
+  """Returns the means of groups of `together` states; the last group may be smaller."""
   if together == 1 or not len(hidden_TD):
     return hidden_TD
   starts = np.arange(0, len(hidden_TD), together)
@@ -296,13 +297,13 @@ def _means(hidden_TD: np.ndarray, together: int) -> np.ndarray:
 
 def _too_short(wave_S: np.ndarray, utterance: Utterance) -> RecordError:
   return RecordError(
-    f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterance.speaker!r} are shorter than "
-    "what a state of the encoder hears. Leave the recording out."
+    f"{len(wave_S) / waveform.RATE_HZ * 1_000:.0f} ms of {utterance.speaker!r} are too short for "
+    "one state of the encoder. Leave the recording out."
   )
 
 
 def _sample(speaker: str, wave_S: np.ndarray, ids_T: np.ndarray, places: int) -> voices.VoiceSample:
-  """Returns what a voice learns from an utterance: the frames that units cover."""
+  """Returns an utterance for `voices.learn`, cut to the frames that units cover."""
   power_TE = spectrum.power(wave_S)[: len(ids_T) * places]
   speech_T = spectrum.voice_activity(power_TE).speech_T
   return voices.VoiceSample(speaker, wave_S, ids_T, voices.log_mel(power_TE), speech_T)

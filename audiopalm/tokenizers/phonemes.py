@@ -1,4 +1,4 @@
-"""Text as phonemes: how it is pronounced, in symbols of the IPA, by espeak-ng.
+"""Text as phonemes: its pronunciation in IPA symbols, by espeak-ng.
 
 "the children"   ->   "ð ə | tʃ ˈɪ l d ɹ ə n"   ->   an id for each symbol, "|" included
 """
@@ -27,7 +27,7 @@ WORD_END = "|"  # the symbol between words; other symbols are separated by space
 STRESS = "ˈˌ"
 INSTALL = "Install espeakng-loader 0.2.4 or newer: pip install 'audiopalm[data]'."
 MODULE = "audiopalm.data_pipelines.speech.espeak"
-# Names of espeak-ng's voices where they are not the code of the language.
+# Names of espeak-ng's voices that differ from the code of the language.
 VOICES = {"en": "en-us", "no": "nb", "zh": "cmn"}
 
 
@@ -35,9 +35,9 @@ VOICES = {"en": "en-us", "no": "nb", "zh": "cmn"}
 class Phonemes:
   """The phonemes of the `text` of utterances, each in the utterance's language.
 
-  At most `size` ids: 256 bytes, and the symbols that are most frequent in `fit_texts` training
-  texts. Symbols without an id are written as bytes, so nothing is lost. Stress is joined to its
-  vowel ("ˈɪ"), "apart" from it as a symbol of its own, or left out ("none").
+  There are at most `size` ids: 256 bytes, and the most frequent symbols in `fit_texts` training
+  texts. Symbols without an id are encoded as bytes, so nothing is lost. `stress` marks are "joined"
+  to their vowels ("ˈɪ"), "apart" as symbols of their own, or left out ("none").
   """
 
   file: ClassVar[str] = "phonemes.json"  # in the folder of a fitted tokenizer
@@ -52,7 +52,7 @@ class Phonemes:
     if self.size <= BYTES + 1:
       raise ConfigError(
         f"Phoneme stream {self.stream!r} has size={self.size}, expected more than {BYTES + 1}: "
-        f"{BYTES} bytes and the end of a word come before any phoneme. Set size=512."
+        f"{BYTES} bytes and the end of a word take ids before any phoneme. Set size=512."
       )
     if self.stress not in ("joined", "apart", "none"):
       raise ConfigError(
@@ -65,7 +65,7 @@ class Phonemes:
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Raises ConfigError where espeak-ng is not installed."""
+    """Raises ConfigError if espeak-ng is not installed."""
     if importlib.util.find_spec("espeakng_loader") is None:
       raise ConfigError(
         f"The stream {self.stream!r} needs the package espeakng-loader, which is not installed. "
@@ -73,14 +73,14 @@ class Phonemes:
       )
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedPhonemes":
-    """Returns the tokenizer of the first `fit_texts` texts, whatever the seed."""
+    """Returns the tokenizer fitted on the first `fit_texts` texts; the seed has no effect."""
     spoken = (utterance for utterance in utterances if utterance.text.strip())
     counts, version = Counter(), ""
     for utterance in itertools.islice(spoken, self.fit_texts):
       try:
         pronounced = pronounce(utterance.text, utterance.language, self.stress)
       except RecordError:
-        continue  # left out, with this reason, when it is encoded
+        continue  # `encode` raises the same, and `prepare` then leaves the record out
       counts.update(symbol for word in pronounced.words for symbol in word)
       version = pronounced.version
     if not counts:
@@ -102,7 +102,7 @@ class Phonemes:
 
 
 class FittedPhonemes(base.FittedFile):
-  """An inventory of symbols, and the release of espeak-ng that they are from."""
+  """An inventory of symbols, and the version of espeak-ng that produced them."""
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
@@ -112,7 +112,7 @@ class FittedPhonemes(base.FittedFile):
 
   @property
   def symbols(self) -> tuple[str, ...]:
-    """The symbols that have an id: the first one BYTES, the end of a word."""
+    """The symbols with ids from BYTES on; the first is WORD_END."""
     return tuple(self._read["symbols"])
 
   def encode(self, utterance: Utterance) -> np.ndarray:
@@ -121,26 +121,27 @@ class FittedPhonemes(base.FittedFile):
     return np.array(self.encode_text(written(words)), np.int32)
 
   def pronounce(self, utterance: Utterance) -> list[tuple[str, ...]]:
-    """Returns the phonemes of each word of `text.split()`; () for one that has none, and for one
-    that is spoken together with the word before it, which has those of both.
+    """Returns the phonemes of each word of `text.split()`. If two words are pronounced together,
+    the first has the phonemes of both and the second has (), like words without phonemes.
 
     RecordError for a text that is not valid Unicode, and for a language that espeak-ng does not
-    know; DataError where another release of it is installed than that of the fit.
+    know. DataError if the installed version of espeak-ng is not that of the fit.
     """
     base.check_text(utterance.text)
     pronounced = pronounce(utterance.text, utterance.language, self.settings.stress)
     if pronounced.version != self._read["espeak-ng"]:
       raise DataError(
         f"The stream {self.spec.name!r} was fitted with espeak-ng {self._read['espeak-ng']}, but "
-        f"{pronounced.version} is installed, which may pronounce texts otherwise. Install the "
+        f"{pronounced.version} is installed, which may pronounce texts differently. Install the "
         "espeakng-loader of the fit, or prepare a new workdir."
       )
     return list(pronounced.words)
 
   def ends(self, utterance: Utterance, cuts: Sequence[int]) -> list[int]:
-    """Returns how many ids come before each place in the text; `cuts` are in characters.
+    """Returns the number of ids before each position in the text; `cuts` are in characters.
 
-    A word that is cut, and one spoken together with that behind the cut, belong to what follows.
+    A word belongs to the part after the cut if the cut is in it, or if it is pronounced together
+    with the word after the cut.
     """
     texts, words = list(re.finditer(r"\S+", utterance.text)), self.pronounce(utterance)
     spoken = [number for number, word in enumerate(words) if word]
@@ -155,7 +156,7 @@ class FittedPhonemes(base.FittedFile):
     return [max(ids for place, ids in ends_before.items() if place <= cut) for cut in cuts]
 
   def encode_text(self, text: str) -> list[int]:
-    """Returns ids whose `decode` is exactly `text`: symbols with spaces between them."""
+    """Returns ids whose `decode` is exactly `text`, symbols separated by spaces."""
     base.check_text(text)
     ids = []
     for symbol in text.split(" ") if text else ():
@@ -188,7 +189,7 @@ class FittedPhonemes(base.FittedFile):
 
 @dataclasses.dataclass(frozen=True)
 class Pronounced:
-  """The phonemes of each word of a text, and the release of espeak-ng that gave them."""
+  """The phonemes of each word of a text, and the version of espeak-ng that produced them."""
 
   words: tuple[tuple[str, ...], ...]
   version: str
@@ -196,14 +197,15 @@ class Pronounced:
 
 @functools.lru_cache(maxsize=1_024)
 def pronounce(text: str, language: str, stress: str = "joined") -> Pronounced:
-  """Returns how a text is pronounced; `FittedPhonemes.pronounce` says what is of which word."""
+  """Returns the pronunciation of a text; for its words see `FittedPhonemes.pronounce`. RecordError
+  for a language that espeak-ng does not know."""
   voice = VOICES.get(language, language)
   server = servers.Server("espeak", MODULE, "espeakng-loader", "espeakng_loader", INSTALL, (voice,))
   try:
     answer, _ = servers.ask(server, {"text": text, "voice": voice})
   except RecordError as error:
     raise RecordError(
-      f"no phonemes: expected a language that espeak-ng pronounces, got {language!r}. Leave out "
+      f"no phonemes: expected a language that espeak-ng supports, got {language!r}. Leave out "
       "records of that language, or the stream of phonemes."
     ) from error
   places = [match.start() for match in re.finditer(r"\S+", text)]
@@ -214,12 +216,12 @@ def pronounce(text: str, language: str, stress: str = "joined") -> Pronounced:
   tokens = text.split()
   for number, (token, following) in enumerate(itertools.pairwise(tokens)):
     if not is_word(token) and is_word(following) and not words[number + 1]:
-      words[number], words[number + 1] = [], words[number]  # espeak-ng takes a dash for its start
+      words[number], words[number + 1] = [], words[number]  # espeak-ng starts the word at the dash
   return Pronounced(tuple(map(tuple, words)), answer["version"])
 
 
 def is_word(token: str) -> bool:
-  """Returns whether a part of a text is more than punctuation."""
+  """Returns whether a token has a letter or digit, and is not just punctuation."""
   return any(map(str.isalnum, token))
 
 

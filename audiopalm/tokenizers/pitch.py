@@ -1,4 +1,4 @@
-"""Pitch as ids: the melody of speech relative to its speaker, at a fixed rate."""
+"""Pitch as ids: the log pitch of speech relative to its mean, at a fixed rate."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -12,18 +12,18 @@ from audiopalm.errors import ConfigError, DataError
 from audiopalm.tokenizers import base, kmeans
 from audiopalm.types import StreamSpec, Utterance
 
-UNVOICED = 0  # its id; those of pitches follow, from low to high
+UNVOICED = 0  # id of unvoiced units; ids of pitches follow, from low to high
 
 
 @dataclasses.dataclass(frozen=True)
 class PitchUnits(base.ArraySettings):
-  """`size` clusters of log pitch, less its mean over the voiced frames of the utterance, and an id
-  for speech without pitch and silence.
+  """`size` clusters of log pitch minus its mean over the voiced frames of the utterance, and an id
+  for unvoiced speech and silence.
 
-  A unit lasts 1 / `rate_hz` seconds. It is voiced if half of its 10 ms frames are, and its pitch is
-  the geometric mean of theirs. Pitch is searched between `low_hz` and `high_hz`. At most `fit_s`
+  A unit lasts 1 / `rate_hz` seconds. It is voiced if at least half of its 10 ms frames are, and its
+  pitch is their geometric mean. Pitch is searched between `low_hz` and `high_hz`. At most `fit_s`
   seconds of speech are used for fitting. Source: the pitch tokens of SPIRIT LM, arXiv:2402.05755,
-  section 3.2, with k-means in place of a VQ-VAE.
+  section 3.2, with k-means instead of a VQ-VAE.
   """
 
   arrays_file: ClassVar[str] = "pitch.npz"
@@ -41,7 +41,7 @@ class PitchUnits(base.ArraySettings):
     base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
     if not 30 <= self.low_hz < self.high_hz / 2 <= 1_000:
       raise ConfigError(
-        f"{name} has low_hz={self.low_hz} and high_hz={self.high_hz}, expected an octave or more "
+        f"{name} has low_hz={self.low_hz} and high_hz={self.high_hz}, expected more than an octave "
         "between 30 and 2000. Set low_hz=65 and high_hz=500."
       )
 
@@ -58,7 +58,7 @@ class PitchUnits(base.ArraySettings):
     if (different := len(np.unique(log_T))) < self.size:
       raise DataError(
         f"Expected at least {self.size} different pitches to fit the stream {self.stream!r} on, "
-        f"the training split has {different}. Use more recordings, or a smaller size."
+        f"but the training split has {different}. Use more recordings, or a smaller size."
       )
     centers_V1 = kmeans.fit(log_T[:, None], self.size, np.random.default_rng(seed))
     return FittedPitch(self, np.sort(centers_V1[:, 0]))
@@ -67,8 +67,8 @@ class PitchUnits(base.ArraySettings):
     return FittedPitch(self, parameters["centers_V"])
 
   def relative(self, wave_S: np.ndarray) -> np.ndarray:
-    """Returns relative_T of a wave at the working rate: the log pitch of each unit less the mean of
-    the voiced frames, NaN where it is not voiced."""
+    """Returns relative_T of a wave at the working rate: the log pitch of each unit minus the mean
+    of the voiced frames, NaN for unvoiced units."""
     pitch_T = f0.track(wave_S, self.low_hz, self.high_hz)
     frames = round(base.FRAMES_HZ / self.rate_hz)
     pitch_TF = np.pad(pitch_T, (0, -len(pitch_T) % frames)).reshape(-1, frames)
@@ -92,14 +92,14 @@ class FittedPitch(base.FittedArrays):
     return {"centers_V": self.centers_V}
 
   def encode(self, utterance: Utterance) -> np.ndarray:
-    """Returns ids_T: 0 where there is no pitch, else 1 + the number of the nearest center."""
+    """Returns ids_T: UNVOICED, or 1 + the index of the nearest center."""
     relative_T = self.settings.relative(base.wave_of(utterance, self.settings.stream))
     edges_V = (self.centers_V[1:] + self.centers_V[:-1]) / 2
     ids_T = 1 + np.digitize(np.nan_to_num(relative_T), edges_V)
     return np.where(np.isnan(relative_T), UNVOICED, ids_T).astype(np.int32)
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> np.ndarray:
-    """Raises ConfigError: pitch is no sound."""
+    """Raises ConfigError, because pitch alone cannot be decoded to sound."""
     raise ConfigError(
       f"The stream {self.spec.name!r} is pitch, which is no sound by itself: expected ids of units "
       "or codes. Decode those of the same recording."

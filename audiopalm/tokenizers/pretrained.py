@@ -3,7 +3,7 @@
     folder/tokenizer.json     read with the package tokenizers
     folder/tokenizer.model    read with SentencePiece, if there is no tokenizer.json
 
-A fitted tokenizer holds the file, so a workdir needs its folder only at the start.
+A fitted tokenizer contains the file, so a run needs its folder only at its start.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ class PretrainedText:
   """The tokenizer in `file` of `folder`, whose sha256 in hex is `digest`; `in_folder` makes one.
 
   `size` is the number of embedding rows of its model, which may exceed the number of pieces.
-  `encode` never returns special tokens or ids beyond `size`; other added tokens are ordinary text.
-  Nothing is added before or after a text. Ids and fingerprint do not depend on the folder.
+  `encode` never returns special tokens or ids from `size` on; other added tokens are encoded as
+  such. No tokens are added before or after a text. Ids and fingerprint do not depend on the folder.
   """
 
   folder: str
@@ -119,9 +119,9 @@ class FittedPretrainedText(base.FittedFile):
     """Raises ConfigError for a file that is not a tokenizer, or belongs to a larger model."""
     if self._reader.pieces > self.settings.size:
       raise ConfigError(
-        f"{path_of(self.settings)} has {self._reader.pieces} pieces, but text stream "
-        f"{self.settings.stream!r} is of a model with {self.settings.size} rows (vocab_size). They "
-        "do not belong together: copy the folder again."
+        f"{path_of(self.settings)} has {self._reader.pieces} pieces, but the model of text stream "
+        f"{self.settings.stream!r} has {self.settings.size} rows (vocab_size). They do not belong "
+        "together: copy the folder again."
       )
 
   @functools.cached_property
@@ -132,9 +132,9 @@ class FittedPretrainedText(base.FittedFile):
 class _Json:
   """Reads tokenizer.json with the package tokenizers.
 
-  Special tokens in a text are split into ordinary ones (`encode_special_tokens`). Models such as
-  unigram that have them among their pieces would still find them; the text is then encoded again
-  with a split after the first character of each.
+  Special tokens in a text are split into ordinary ones (`encode_special_tokens`). Models that have
+  them among their pieces, such as unigram, still return them; then the text is encoded again with a
+  split after the first character of each.
   """
 
   def __init__(self, content: bytes, settings: PretrainedText):
@@ -161,9 +161,9 @@ class _Json:
     pattern = {"Regex": "|".join(splits)}
     split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
     source = self._described()
-    before = [source["pre_tokenizer"]] if source.get("pre_tokenizer") else []
-    both = {"type": "Sequence", "pretokenizers": [*before, split]}
-    return read(source | {"pre_tokenizer": both}, self._settings)
+    own = [source["pre_tokenizer"]] if source.get("pre_tokenizer") else []
+    sequence = {"type": "Sequence", "pretokenizers": [*own, split]}
+    return read(source | {"pre_tokenizer": sequence}, self._settings)
 
   def _described(self) -> dict[str, Any]:
     source = described(self._content, self._settings)
@@ -173,7 +173,7 @@ class _Json:
 
 
 class _SentencePiece:
-  """Reads tokenizer.model; its control symbols are never found in a text."""
+  """Reads tokenizer.model with SentencePiece, which never encodes text as control symbols."""
 
   def __init__(self, content: bytes, settings: PretrainedText):
     try:
@@ -193,7 +193,8 @@ READERS = {JSON: _Json, MODEL: _SentencePiece}
 
 
 def described(content: bytes, settings: PretrainedText) -> dict[str, Any]:
-  """Returns the content of a tokenizer.json, without truncation and padding of texts."""
+  """Returns the content of a tokenizer.json, with truncation and padding turned off; ConfigError if
+  it is damaged."""
   try:
     source = json.loads(content)
     _ = source["model"]["vocab"], source["added_tokens"]
@@ -215,14 +216,14 @@ def read(described: Mapping[str, Any], settings: PretrainedText) -> Any:
   tokenizers = _tokenizers()
   try:
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(described))
-  except Exception as error:  # the package raises no other
+  except Exception as error:  # the package raises no subclass
     raise _no_tokenizer(settings, error) from error
   for token in described["added_tokens"]:
     id_ = tokenizer.token_to_id(token["content"])
     if id_ != token["id"]:
       raise ConfigError(
         f"{path_of(settings)} gives {token['content']!r} the id {token['id']}, but the package "
-        f"tokenizers gives it {id_}, as ids before it have no token. Add tokens for them."
+        f"tokenizers gives it {id_}, because some ids before it have no token. Add tokens for them."
       )
   tokenizer.encode_special_tokens = True
   return tokenizer
@@ -257,7 +258,7 @@ def _tokenizers() -> ModuleType:
     import tokenizers
   except ImportError as error:
     raise ConfigError(
-      f"{JSON} is read with the package tokenizers, which is not installed: pip install "
-      "'audiopalm[pretrained]', or tokenizers alone."
+      f"{JSON} is read with the package tokenizers, which is not installed. Install it: pip "
+      "install 'audiopalm[pretrained]', or only tokenizers."
     ) from error
   return tokenizers

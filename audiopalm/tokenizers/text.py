@@ -1,4 +1,4 @@
-"""Text as SentencePiece ids, from which any string is decoded unchanged."""
+"""Text as SentencePiece ids, which decode to exactly the same string."""
 
 import dataclasses
 import functools
@@ -15,18 +15,18 @@ from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
 BYTES = 256  # pieces <0x00> to <0xFF>, for characters without a piece
-SPACE = "\u2581"  # a space in a piece
-PRIVATE_USE = range(0xF0000, 0xFFFFE)  # characters without a meaning
+SPACE = "\u2581"  # represents a space in pieces
+PRIVATE_USE = range(0xF0000, 0xFFFFE)  # private-use characters, which have no assigned meaning
 
 
 @dataclasses.dataclass(frozen=True)
 class SentencePieceText:
   """A unigram SentencePiece model with byte fallback, fitted on the `text` of utterances.
 
-  `size` is the most ids, including 256 bytes and "unknown" (which is never returned); a small
-  corpus has fewer. Each of `words`, as used in tags, is a single piece even if no text contains it.
-  With `fitted_in`, a folder that `save` wrote with the same settings, the tokenizer is loaded from
-  there. Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
+  `size` is the largest number of ids, including 256 bytes and "unknown" (which is never returned);
+  a small corpus has fewer. Each of `words`, those of tags, is a single piece even if no text has
+  it. With `fitted_in`, a folder that `save` wrote with the same settings, the tokenizer is loaded
+  from there. Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
   file: ClassVar[str] = "text.model"  # in the folder of a fitted tokenizer
@@ -41,12 +41,12 @@ class SentencePieceText:
       if not word or any(map(str.isspace, word)) or SPACE in word:
         raise ConfigError(
           f"Text stream {self.stream!r} has {word!r} among its words, expected text without "
-          "spaces, as each is one piece. List the words one by one."
+          "spaces, because each word is one piece. List the words one by one."
         )
     if self.size <= BYTES + 1:
       raise ConfigError(
         f"Text stream {self.stream!r} has size={self.size}, expected more than {BYTES + 1}: "
-        f"{BYTES} bytes and 1 unknown come before any piece. Set size=512 or more."
+        f"{BYTES} bytes and 1 unknown take ids before any piece. Set size=512 or more."
       )
 
   @property
@@ -54,7 +54,7 @@ class SentencePieceText:
     return StreamSpec(self.stream, "text", (self.size,), None, "")
 
   def check(self) -> None:
-    """Raises TokenSpaceError if `fitted_in` holds no tokenizer with these settings."""
+    """Raises TokenSpaceError if `fitted_in` has no tokenizer with these settings."""
     if self.fitted_in is not None:
       base.check_settings(self._without_folder, Path(self.fitted_in))
 
@@ -64,11 +64,11 @@ class SentencePieceText:
 
   @property
   def _without_folder(self) -> "SentencePieceText":
-    """The settings that ids depend on, which `fitted_in` is not one of."""
+    """The settings on which ids depend: all but `fitted_in`."""
     return dataclasses.replace(self, fitted_in=None)
 
   def fit(self, utterances: Iterable[Utterance], seed: int) -> "FittedText":
-    """Returns the tokenizer of these texts in this order, whatever the seed."""
+    """Returns the tokenizer fitted on all texts in their order; the seed has no effect."""
     if self.fitted_in is not None:
       self.check()
       return self.fitted((Path(self.fitted_in) / self.file).read_bytes())
@@ -139,7 +139,7 @@ class FittedText(base.FittedFile):
     # SentencePiece reads U+2581 as a space: encode an unused character, then replace its bytes.
     unused = next(c for c in map(chr, PRIVATE_USE) if c not in text and c not in self._letters)
     ids = self._processor.encode(text.replace(SPACE, unused))
-    # A str of ids, as that can replace a sequence.
+    # As a str of ids, because `str.replace` replaces sequences.
     return [ord(c) for c in _str(ids).replace(self._bytes(unused), self._bytes(SPACE))]
 
   def decode(self, ids: npt.ArrayLike, *, voice: str | None = None) -> str:

@@ -1,6 +1,6 @@
-"""Units written shorter: byte-pair encoding over the ids of a unit tokenizer.
+"""Byte-pair encoding over the ids of a unit tokenizer, for shorter sequences.
 
-units of 40 ms    17 17 17 203 203 5 9        an id of `units` is a character to SentencePiece
+units of 40 ms    17 17 17 203 203 5 9        each unit is a character to SentencePiece
 pieces            [17 17] [17] [203 203] [5 9]
 """
 
@@ -19,18 +19,18 @@ from audiopalm.errors import ConfigError, RecordError
 from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
-FIRST, MOST = 0xF0000, 0xFFFE  # the characters of Unicode's plane 15, which have no meaning
-LONGEST = 4_096  # units of a sequence to learn from: SentencePiece takes 65,535 at most
+FIRST, MOST = 0xF0000, 0xFFFE  # first and number of the private-use characters of plane 15
+LONGEST = 4_096  # units per training sequence; SentencePiece supports 65,535 at most
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitBPE:
   """Pieces of frequent sequences of the ids of `units`, a speech tokenizer with one codebook.
 
-  `size` is the most ids; little speech has fewer. Each unit is a piece of its own, so any sequence
-  of units has pieces, and they give it back. Sound, voices and what is fitted before are those of
-  `units`, whose stream may but need not be in the experiment too. Source: BASE TTS,
-  arXiv:2402.08093, section 2.1; SUTLM, arXiv:2310.08715, section 2.
+  `size` is the largest number of ids; little training speech gives fewer. Each unit is also a
+  piece, so any sequence of units can be encoded and restored. `units` are fitted first, and decode
+  to sound in their voices; their own stream may but need not be in the experiment too. Source: BASE
+  TTS, arXiv:2402.08093, section 2.1; SUTLM, arXiv:2310.08715, section 2.
   """
 
   file: ClassVar[str] = "pieces.model"  # in the folder of a fitted tokenizer
@@ -44,14 +44,14 @@ class UnitBPE:
     spec = self.units.largest
     if spec.modality != "speech" or spec.codebooks != 1:
       raise ConfigError(
-        f"Stream {self.stream!r} merges units of {type(self.units).__name__}, which writes "
+        f"Stream {self.stream!r} merges units of {type(self.units).__name__}, which encodes "
         f"{spec.modality} with {spec.codebooks} codebooks, expected speech with 1. Give it the "
         "settings of a unit tokenizer, such as tokenizers.units()."
       )
     if not spec.sizes[0] < self.size or spec.sizes[0] > MOST:
       raise ConfigError(
         f"Stream {self.stream!r} has size={self.size} over {spec.sizes[0]} units, expected more "
-        f"pieces than units, each of which is one, and at most {MOST} units. Set "
+        f"pieces than units, because each unit is a piece, and at most {MOST} units. Set "
         f"size={4 * spec.sizes[0]}."
       )
 
@@ -61,15 +61,15 @@ class UnitBPE:
 
   @property
   def sample_s(self) -> float:
-    """Seconds of speech that fitting `units` asks for."""
+    """Seconds of speech that fitting `units` needs, 0 if they do not state it."""
     return getattr(self.units, "sample_s", 0.0)
 
   def check(self) -> None:
-    """Raises ConfigError if `units` lack what they are fitted from."""
+    """Raises ConfigError if anything that `units` need for fitting is missing."""
     self.units.check()
 
   def source_digest(self) -> str:
-    """Returns what tells the files apart that `units` are made from, if any."""
+    """Returns the digest of the files that `units` are read from, "none" if there are none."""
     digest = getattr(self.units, "source_digest", None)
     return digest() if digest else "none"
 
@@ -83,13 +83,13 @@ class UnitBPE:
     return FittedUnitBPE(self, units, self._learned(ids, units.spec.sizes[0]))
 
   def _learned(self, utterances: Sequence[np.ndarray], units: int) -> bytes:
-    """Returns a SentencePiece model of sequences of ids below `units`."""
+    """Returns a SentencePiece model fitted on sequences of ids below `units`."""
     spans = (
       ids_T[start : start + LONGEST]
       for ids_T in utterances
       for start in range(0, len(ids_T), LONGEST)
     )
-    # Each unit alone, so that all are pieces, even those that do not occur.
+    # Adds each unit by itself, so that all are pieces, even those that do not occur.
     sequences = [*np.arange(units)[:, None], *spans]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -135,7 +135,7 @@ class FittedUnitBPE:
 
   @functools.cached_property
   def spec(self) -> StreamSpec:
-    # `units` are hashed by their own fingerprint, which does not depend on where files lay.
+    # `units` are hashed by their own fingerprint, which does not depend on folders.
     hashed = base.fingerprint(
       self.settings, {"pieces": self.content, "units": self.units.spec.fingerprint.encode()},
       without=("units",),
@@ -161,12 +161,12 @@ class FittedUnitBPE:
     return self.units.decode(self.split(ids), voice=voice)
 
   def merged(self, ids: npt.ArrayLike) -> np.ndarray:
-    """Returns the int32 ids of the pieces of units. Inverse: `split`."""
+    """Returns the int32 ids of the pieces that encode unit ids. Inverse: `split`."""
     ids_T = base.check_ids(ids, self.units.spec)
     return np.array(self._processor.encode(_characters(ids_T)), np.int32) - 1
 
   def split(self, ids: npt.ArrayLike) -> np.ndarray:
-    """Returns the int32 ids of the units in pieces."""
+    """Returns the int32 unit ids that pieces encode."""
     pieces = [self._pieces[id_] for id_ in base.check_ids(ids, self.spec)]
     return np.concatenate([np.zeros(0, np.int32), *pieces])
 

@@ -1,4 +1,5 @@
-"""Semantic units: ids at a fixed rate for what is said, not who says it, and their synthesis."""
+"""Semantic units, ids at a fixed rate for the content of speech and not its speaker, and their
+synthesis."""
 
 import dataclasses
 import functools
@@ -13,9 +14,9 @@ from audiopalm.errors import ConfigError
 from audiopalm.tokenizers import base, kmeans, mfcc, voices
 from audiopalm.types import StreamSpec, Utterance
 
-ROUNDS = 3  # of alternately fitting warps to the centroids and centroids to the warped utterances
+ROUNDS = 3  # rounds of choosing warps by the centroids and fitting centroids to warped utterances
 CORRECTIONS, CORRECTION = 4, 1.2  # iterations that correct decoded sound, and their step size
-PEAK = 0.7  # of decoded sound
+PEAK = 0.7  # largest amplitude of decoded sound
 INNER = slice(mfcc.BEYOND, -mfcc.BEYOND)  # the frames of the wave itself
 
 
@@ -29,7 +30,7 @@ class KMeansUnits(base.ArraySettings):
   clipped at `floor_db` below the peaks of loud frames. Silence is one unit and is left out of the
   normalization. Units are aligned with the onset of speech, so silence before it does not change
   them. `warps` vocal tract lengths are tried for each utterance; 1 turns this off, which is better
-  for single words or few speakers. `collapse` writes repeated units once, which loses durations. At
+  for single words or few speakers. `collapse` merges repeated units, which loses durations. At
   most `fit_s` seconds of speech are used for fitting; `decode` can imitate up to `voices` speakers.
   Source: HuBERT, arXiv:2106.07447, section 3; collapsing: GSLM, arXiv:2102.01192.
   """
@@ -57,8 +58,8 @@ class KMeansUnits(base.ArraySettings):
     base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
     if self.warps < 1 or self.warps % 2 == 0:
       raise ConfigError(
-        f"{name} has warps={self.warps}, expected an odd number, so that one of them leaves the "
-        "voice as it is. Set warps=11, or warps=1 for none."
+        f"{name} has warps={self.warps}, expected an odd number, so that one of them is no warp. "
+        "Set warps=11, or warps=1 for none."
       )
     if not 1 < self.coefficients <= self.bins:
       raise ConfigError(
@@ -119,7 +120,8 @@ class KMeansUnits(base.ArraySettings):
     cepstra: Sequence[mfcc.Cepstra],
     random: np.random.Generator,
   ) -> tuple[np.ndarray, float]:
-    """Returns (centroids_VE, variance around them in clear speech), alternating with the warps."""
+    """Returns (centroids_VE, variance around them in clear speech), fitted alternately with the
+    warps."""
     centroids_VE, variance = None, 1.0
     clear_T = np.concatenate([self.analysis.clear(c) for c in cepstra])
     warps = [self.warps // 2] * len(features)
@@ -137,10 +139,10 @@ class KMeansUnits(base.ArraySettings):
 
 
 class VoicedUnits(base.FittedArrays):
-  """What fitted units share that are spoken in learned voices: how they are decoded, and collapsed.
+  """Base class of fitted units that decode to learned voices: decoding, and collapsing of runs.
 
   `sounds` are the voices, `durations_V` the mean run length of each unit, and `synthesized(ids_T,
-  voice number)` the wave of whole units; `frames` is that of `base.Framed`.
+  index of the voice)` returns the wave of units; `frames` is that of `base.Framed`.
   """
 
   sounds: voices.Voices
@@ -172,11 +174,11 @@ class VoicedUnits(base.FittedArrays):
       ids_T = np.repeat(ids_T, np.maximum(np.diff(ends_T, prepend=0), 1))
     name = self.default_voice if voice is None else voice
     wave_S = self.synthesized(ids_T, self.voices.index(name))
-    # Speech has a root mean square near 1 here; the floor keeps silence from being amplified.
+    # Speech has a root mean square near 1 here; the limit of 1 keeps silence from being amplified.
     return PEAK * wave_S / max(float(np.abs(wave_S).max(initial=0)), 1.0)
 
   def heard(self, ids: npt.ArrayLike) -> np.ndarray:
-    """Returns the units among ids that sound is made of: all of them."""
+    """Returns the units that are decoded to sound: all of them."""
     return base.check_ids(ids, self.spec)
 
 
@@ -196,7 +198,7 @@ class FittedUnits(VoicedUnits):
     return self.centroids_VE
 
   def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (ids_T, features_TE), those of the most likely warp."""
+    """Returns (ids_T, features_TE) for the most likely warp."""
     wave_S = self.settings.align_onset(base.wave_of(utterance, self.settings.stream))
     analysis = self.settings.analysis
     cepstra = analysis.cepstra(spectrum.power(wave_S, beyond=mfcc.BEYOND))
@@ -207,9 +209,9 @@ class FittedUnits(VoicedUnits):
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units, corrected until it encodes to the same units as far as possible.
 
-    The mean sound of a unit is not always nearest to its own centroid, and depends on its
-    neighbors. So the sound is encoded again, and the spectrum of every unit that differs (and of
-    its neighbors, for the slopes) is moved towards the centroid.
+    The mean sound of a unit is not always nearest to its own centroid, because features depend on
+    the neighbors. So the sound is encoded again, and the spectrum of every unit that differs (and
+    of its neighbors, for the slopes) is moved towards the centroid.
     """
     analysis = self.settings.analysis
     synthesis = self.sounds.synthesis(ids_T, voice)
@@ -250,7 +252,7 @@ def runs(ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _span(clear_T: np.ndarray) -> slice:
-  """Returns the span of clear speech: silence around it tells no durations of pauses."""
+  """Returns the slice from the first to the last clear unit: outer silence is no pause."""
   clear = np.flatnonzero(clear_T)
   return slice(clear[0], clear[-1] + 1) if len(clear) else slice(0, 0)
 

@@ -18,8 +18,8 @@ PITCH_S = 40.0  # seconds of speech per voice whose pitch is measured, as that i
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VoiceSample:
-  """An utterance to learn from, with its units and 10 ms frames, of which `speech_T` (0 to 1) are
-  speech."""
+  """An utterance to learn from: its units, and its 10 ms frames with the share of speech in each,
+  `speech_T` (0 to 1)."""
 
   speaker: str
   wave_S: np.ndarray
@@ -39,7 +39,7 @@ class Voices:
   voicing_NV: np.ndarray
 
   def synthesis(self, ids_T: np.ndarray, voice: int) -> "Synthesis":
-    """Returns the synthesis of units, each of one unit's length, in a voice."""
+    """Returns the synthesis of units in a voice, each with the length of a unit."""
     places = self.log_mel_NVPM.shape[2]
     log_mel_TM = self.log_mel_NVPM[voice, ids_T].reshape(-1, BINS)
     log_pitch_T = np.repeat(self.log_pitch_NV[voice, ids_T], places)
@@ -73,20 +73,22 @@ class Synthesis:
     return vocoder.sound(self.filter_TM, self.excitation_TE, low_hz=LOW_HZ, high_hz=HIGH_HZ)
 
   def corrected(self, power_TE: np.ndarray) -> "Synthesis":
-    """Returns it with filters corrected by the error of its sound, whose power this is."""
+    """Returns a copy whose filters are corrected by the error of its sound; `power_TE` is the power
+    spectrum of that sound."""
     error_TM = np.clip(self.target_TM - log_mel(power_TE), -2, 2)
     return dataclasses.replace(self, filter_TM=self.filter_TM + error_TM)
 
   def changed(self, change_TE: np.ndarray, at_hz: np.ndarray) -> "Synthesis":
-    """Returns it with `change_TE`, columns at frequencies `at_hz`, added to its target."""
+    """Returns a copy with `change_TE`, whose columns are at frequencies `at_hz`, added to target
+    and filters."""
     weights_EM = spectrum.interpolation(at_hz, spectrum.centers_hz(BINS, LOW_HZ, HIGH_HZ)[1:-1])
     change_TM = np.clip(smooth(change_TE @ weights_EM, 3), -LARGEST_CHANGE, LARGEST_CHANGE)
     return Synthesis(self.target_TM + change_TM, self.filter_TM + change_TM, self.excitation_TE)
 
 
 def learn(samples: Sequence[VoiceSample], size: int, places: int, limit: int) -> Voices:
-  """Returns the `limit` voices with most speech: the mean sound of each unit in each voice. A unit
-  that is rare in a voice has the mean over all, shifted by how the voice differs from it."""
+  """Returns the mean sound of each unit in each of the `limit` voices with the most speech. A unit
+  that is rare in a voice gets the mean over voices, shifted by how the voice differs from that."""
   frames = {}
   for sample in samples:
     frames[sample.speaker] = frames.get(sample.speaker, 0) + float(sample.speech_T.sum())
@@ -111,7 +113,7 @@ def learn(samples: Sequence[VoiceSample], size: int, places: int, limit: int) ->
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Sums:
-  """Sums over frames, and the counts of frames that they are over."""
+  """Sums over frames, and the numbers of frames in them."""
 
   log_mel_NVPM: np.ndarray
   frames_NVP: np.ndarray
@@ -121,8 +123,8 @@ class _Sums:
   measured_NV: np.ndarray
 
   def add(self, voice: int, sample: VoiceSample) -> None:
-    """Adds the spectrum of an utterance, scaled to a common loudness of its speech, and clipped at
-    SILENCE_DB below that, so digital silence equals that of a room."""
+    """Adds the spectrum of an utterance, scaled to a common loudness of its speech and clipped at
+    SILENCE_DB below that, so that digital silence equals that of a room."""
     power_T, speech_T = np.exp(sample.log_mel_TM).mean(axis=1), sample.speech_T
     level = np.log(speech_T @ power_T / max(float(speech_T.sum()), 1e-3) + spectrum.SILENCE)
     log_mel_TM = np.maximum(sample.log_mel_TM - level, -SILENCE_DB * np.log(10) / 10)
@@ -157,8 +159,8 @@ class _Sums:
 def _smoothed_means(total: np.ndarray, count: np.ndarray) -> np.ndarray:
   """Returns means per voice and unit (axes 0 and 1), smoothed to the mean over voices.
 
-  A voice differs from that mean by as much in all units and places, in each bin of a spectrum (the
-  last axis, 1 in `count`) alone.
+  The difference of a voice from that mean is the same in all units and places, but another in each
+  bin of a spectrum (the last axis, 1 in `count`).
   """
   rest = tuple(range(1, 3 if count.ndim > 2 else 2))
   overall = total.sum(axis=(0, *rest), keepdims=True) / max(count.sum(), 1)

@@ -108,7 +108,10 @@ def test_both_ears_and_every_voice_are_in_the_tables_and_again_after_rescoring(c
   [
     (("--asr", "whisper"), "--asr whisper needs --asr-model FOLDER: a Whisper model in CTranslate"),
     (("--asr-model", "a"), "--asr-model names the model of --asr whisper: add that, or leave"),
-    (("--recordings", "3"), "--recordings are heard by the recognizer of --asr or --asr-command"),
+    (
+      ("--recordings", "3"),
+      "--recordings are transcribed by the recognizer of --asr or",
+    ),
   ],
 )
 def test_options_of_recognizers_that_mean_nothing_are_refused(command, options, text):
@@ -176,7 +179,7 @@ def test_nothing_to_score_again_is_one_text(tmp_path, capsys):
 )
 def test_options_that_ask_the_model_are_refused_beside_rescore(tmp_path, capsys, option):
   assert main.main(["evaluate", "--workdir", str(tmp_path), "--rescore", *option]) == EXIT_USER
-  text = f"--rescore counts all outputs that were saved, as they are: leave out {option[0]}."
+  text = f"--rescore scores all saved outputs as they are: leave out {option[0]}."
   assert text in capsys.readouterr().err
 
 
@@ -240,13 +243,13 @@ def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
 @pytest.mark.parametrize(
   ("options", "text"),
   [
-    (("--task", "text"), "--task NAME says who judges --pairs FILE, and there are none."),
-    (("--suite", "all", "--tasks", "mt"), "by what they do: leave out --tasks."),
-    (("--suite", "all", "--task", "text"), "by what they do: leave out --task."),
+    (("--task", "text"), "--task NAME is the task that scores --pairs FILE, which is missing."),
+    (("--suite", "all", "--tasks", "mt"), "already selects the tasks: leave out --tasks."),
+    (("--suite", "all", "--task", "text"), "already selects the tasks: leave out --task."),
     (("--suite", "all", "--rescore"), "as they are: leave out --suite."),
     (
       ("--asr-command", "a {wav}", "--asr", "pocketsphinx"),
-      "hears what is spoken: leave out --asr.",
+      "already transcribes speech: leave out --asr.",
     ),
     (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "decoded: leave out --asr-command."),
     (

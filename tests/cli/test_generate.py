@@ -201,7 +201,7 @@ def test_speech_without_a_place_says_how_to_give_one(opened, command):
   opened()
   code, _, err = command("--task", "tts", "--text", "one", "--language", "en")
   assert code == EXIT_USER
-  assert "Task 'tts' gives speech: say where to write it, --out FILE.wav." in err
+  assert "Task 'tts' outputs speech: give a file for it, --out FILE.wav." in err
 
 
 def test_a_place_for_text_is_refused(opened, command, made_up):
@@ -209,7 +209,7 @@ def test_a_place_for_text_is_refused(opened, command, made_up):
   record(made_up, "a.wav", "one")
   code, _, err = command("--task", "asr", "--audio", "a.wav", "--out", "o.wav")
   assert code == EXIT_USER
-  assert "Task 'asr' gives text, which is printed: leave out --out" in err
+  assert "Task 'asr' outputs text, which is printed: leave out --out" in err
 
 
 def test_a_chain_prints_its_texts_and_writes_its_speech(opened, command, made_up):
@@ -269,10 +269,12 @@ def test_what_changes_needs_a_recording_and_a_span_is_two_numbers(opened, comman
   say = ("--task", "tts", "--language", "en", "--out", "o.wav", "--text", "x")
   code, _, err = command(*say, "--transcript", "y")
   assert code == EXIT_USER
-  assert "--transcript and --span say what changes in a recording: name it, --edit FILE." in err
+  assert (
+    "--transcript and --span tell what to change in a recording: name it by --edit FILE." in err
+  )
   with pytest.raises(SystemExit):
     command(*say, "--edit", "a.wav", "--span", "0.4")
-  expected = "argument --span: expected START:END in seconds, such as 0.4:0.9, or START: for up to"
+  expected = "argument --span: expected START:END in seconds, such as 0.4:0.9, or START: up to"
   assert expected in " ".join(capsys.readouterr().err.split())
 
 

@@ -159,7 +159,7 @@ def test_a_missing_submit_command_is_an_error_and_nothing_is_written(folder, cap
       [*SLURM, *tail("--coordinator-address", "auto")],
       "leave out --coordinator-address, --num-processes and --process-id",
     ),
-    ([*SLURM, *tail("--hang-s", "-1")], "--hang-s takes seconds, 0 for any time, not -1."),
+    ([*SLURM, *tail("--hang-s", "-1")], "--hang-s takes seconds, 0 for no limit, not -1."),
     ([*SLURM, *tail("--machine", "cpus")], "Unknown machine 'cpus'. Did you mean 'cpu'?"),
     ([*SLURM, *tail("--set", "stesp=3")], "There is no setting 'stesp'"),
     (
@@ -168,7 +168,7 @@ def test_a_missing_submit_command_is_an_error_and_nothing_is_written(folder, cap
     ),
     (
       [*SLURM, *tail(workdir="gs://b/run")],
-      "gs://b/run is the address of an object store, and audiopalm launch needs the path",
+      "gs://b/run is an address in an object store, but audiopalm launch needs the path",
     ),
     (
       ["--on", "tpu_vm", *TPU_VM, *tail(workdir="/home/me/run")],

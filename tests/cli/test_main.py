@@ -71,15 +71,15 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(arguments, capsys):
   [
     (
       ["--lr", "1e-3"],
-      "--lr 1e-3. Settings of the config are given by --set optimizer.peak_lr=1e-3",
+      "--lr 1e-3. To change a setting of the config use --set optimizer.peak_lr=1e-3",
     ),
-    (["--batch-size=8", "--max-steps", "7"], "by --set data.batch_rows=8 --set steps=7"),
-    (["--batch-rows", "8"], "by --set data.batch_rows=8"),
-    (["--peak-lr"], "by --set optimizer.peak_lr=..."),
+    (["--batch-size=8", "--max-steps", "7"], "use --set data.batch_rows=8 --set steps=7"),
+    (["--batch-rows", "8"], "use --set data.batch_rows=8"),
+    (["--peak-lr"], "use --set optimizer.peak_lr=..."),
     (["--wrkdir", "w"], "unrecognized arguments: --wrkdir w"),
     (
       ["--lr=1", "--wrkdir", "w"],
-      "--wrkdir w. Settings of the config are given by --set optimizer.peak_lr=1",
+      "--wrkdir w. To change a setting of the config use --set optimizer.peak_lr=1",
     ),
   ],
 )
@@ -159,7 +159,7 @@ def test_a_package_that_is_missing_is_one_text(monkeypatch, capsys):
 def test_a_folder_whose_name_is_not_utf_8_is_refused(capsys):
   with pytest.raises(SystemExit):
     main.main(["report", "--workdir", os.fsdecode(b"caf\xe9")])
-  assert "'caf\\udce9' is a name that is not UTF-8" in capsys.readouterr().err
+  assert "'caf\\udce9' is not UTF-8" in capsys.readouterr().err
 
 
 COMMAND = """
@@ -225,7 +225,7 @@ def test_a_device_that_is_not_there_is_one_text(platform):
   ended = done("import jax; jax.devices()", env=os.environ | {"JAX_PLATFORMS": platform})
   assert ended.returncode == 2
   assert ended.stderr.startswith(f"JAX found no device for JAX_PLATFORMS={platform}: ")
-  assert "Set JAX_PLATFORMS=cpu, unset it to take what is there" in ended.stderr
+  assert "Set JAX_PLATFORMS=cpu, unset it to use any device" in ended.stderr
   assert ended.stderr.count("\n") == 1
 
 
@@ -242,7 +242,7 @@ def test_sigterm_ends_any_command_with_the_requeue_code(monkeypatch, capsys):
   monkeypatch.setattr(train, "run", run)
   before = signal.getsignal(signal.SIGTERM)
   assert main.main(["train", "quickstart", "--workdir", "runs/none"]) == 75
-  assert "Asked to stop (SIGTERM). What was written is kept" in capsys.readouterr().err
+  assert "Stopped by SIGTERM. What was written is kept" in capsys.readouterr().err
   assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -91,7 +91,7 @@ def test_an_ending_that_cannot_be_written_lists_those_that_can(opened, command, 
   code, _, err = generate(command, *TTS, "--out", "o.aac")
   assert code == EXIT_USER
   assert "speech can be written as .wav, .flac, .ogg, .opus, .mp3, not as .aac." in err
-  assert "A folder of this name is meant by o.aac/." in err
+  assert "For a folder of this name, write o.aac/." in err
   assert list(tmp_path.iterdir()) == []
   assert generate(command, *TTS, "--out", "o.aac/")[1] == "text 1\to.aac/text-1.wav\n"
   assert generate(command, *TTS, "--out", "run-2.5")[1] == "text 1\trun-2.5/text-1.wav\n"
@@ -126,18 +126,18 @@ READ = "which this command reads. Give it another name."
     ((*EVALUATE, "run/evaluation/transcripts.jsonl"), NEEDED),
     ((*EVALUATE, "run/evaluation/recordings/x.json"), NEEDED),
     ((*EVALUATE, "train.jsonl"), READ),
-    ((*EVALUATE, "notes.txt"), "holds something else, expected none, or JSON of an earlier"),
+    ((*EVALUATE, "notes.txt"), "is not JSON; expected no file, or JSON of an earlier"),
     ((*EVALUATE, "run"), "--json takes the file to write, but run is a folder."),
     ((*EVALUATE, "/dev/null"), "/dev/null is a device or a pipe. Give it the name of a file."),
-    ((*EVALUATE, "notes.txt/x.json"), "takes a place in a folder, but notes.txt is a file."),
+    ((*EVALUATE, "notes.txt/x.json"), "takes a path in a folder, but notes.txt is a file."),
     (("evaluate", "--workdir", "run", "--pairs", "p.jsonl", "--json", "p.jsonl"), READ),
     (
       ("evaluate", "--workdir", "run", "--pairs", "run/evaluation/pairs/p.jsonl"),
-      "lies in run/evaluation, which every evaluation writes anew. Move it away.",
+      "is in run/evaluation, which every evaluation rewrites. Move it elsewhere.",
     ),
     (("compare", "run", "run2", "--out", "train.jsonl"), READ),
     (("compare", "run", "run2", "--out", "run/config.json"), NEEDED),
-    (("compare", "run", "run2", "--out", "notes.txt"), "expected none, or HTML of an earlier call"),
+    (("compare", "run", "run2", "--out", "notes.txt"), "expected no file, or HTML of an"),
     (("export", "--workdir", "run", "--out", "run/checkpoints/x"), NEEDED),
     (("export", "--workdir", "run", "--out", "notes.txt/x"), "notes.txt is a file."),
     (("import", "--from", "exported", "--workdir", "run"), "run is not empty"),
@@ -146,8 +146,8 @@ READ = "which this command reads. Give it another name."
     (("plan", "mine.py", "--topology", "cpu:1", "--json", "mine.py"), READ),
     (("launch", "--on", "slurm", "--nodes", "1", "--out", "there", "--", "train",
       "there/config.json", "--workdir", "w2", "--set", "steps=3"), READ),
-    (("prepare", "mine.py", "--workdir", "w"), "would overwrite w/manifest.json, from which the"),
-    (("train", "mine.py", "--workdir", "w"), "with its own manifest.json. Name another folder."),
+    (("prepare", "mine.py", "--workdir", "w"), "would overwrite w/manifest.json, an input of the"),
+    (("train", "mine.py", "--workdir", "w"), "the run's own manifest.json. Name another folder."),
   ],
 )  # fmt: skip
 def test_an_output_that_is_an_input_is_refused_before_anything_is_written(
@@ -206,13 +206,13 @@ def test_the_config_of_a_run_may_be_given_to_go_on_with_it(run, tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused_before_the_work(tmp_path):
   (tmp_path / "theirs").mkdir(mode=0o500)
-  with pytest.raises(ConfigError, match="theirs cannot be written: it is read-only, or not this"):
+  with pytest.raises(ConfigError, match="theirs is read-only or belongs to another"):
     outputs.check_file("--json", tmp_path / "theirs/a.json", outputs.inputs())
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
   monkeypatch.setattr(outputs.os, "access", lambda path, mode: False)
-  with pytest.raises(ConfigError, match="cannot be written: it is read-only, or not this user's."):
+  with pytest.raises(ConfigError, match="is read-only or belongs to another user."):
     outputs.check_file("--json", tmp_path / "deep/a.json", outputs.inputs())
 
 

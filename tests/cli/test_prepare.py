@@ -80,9 +80,7 @@ def test_what_follows_two_dashes_are_options_of_beam(line, asked, monkeypatch, t
 
 def test_without_the_executor_its_options_are_refused(line, asked, capsys):
   assert main.main([*line, "--", "--runner=DirectRunner"]) == EXIT_USER
-  text = (
-    "What follows -- are options of Apache Beam, got --runner=DirectRunner: add --executor beam"
-  )
+  text = "Options after -- are for Apache Beam, got --runner=DirectRunner: add --executor beam"
   assert text in capsys.readouterr().err and not asked
   assert main.main(line) == 0 and asked["executor"] is None
 

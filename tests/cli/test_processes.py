@@ -37,7 +37,7 @@ def test_options_that_do_not_fit_say_what_to_give(given, tmp_path, capsys):
   line = ["train", "quickstart", "--workdir", str(tmp_path / "run"), *given]
   assert main.main(line) == EXIT_USER
   said = capsys.readouterr().err
-  assert "ConfigError: Several processes train together by --coordinator-address HOST:PORT" in said
+  assert "ConfigError: To train with several processes, start each with --coordinator" in said
   assert said.strip().endswith(f"; got {' '.join(given)}.")
   assert not (tmp_path / "run").exists()
 
@@ -45,12 +45,13 @@ def test_options_that_do_not_fit_say_what_to_give(given, tmp_path, capsys):
 def test_a_port_that_is_taken_is_one_error():
   with socket.create_server(("", 0)) as taken:
     address = f"localhost:{taken.getsockname()[1]}"
-    with pytest.raises(ConfigError, match="cannot listen on port .* Name a free port of its host"):
+    with pytest.raises(ConfigError, match="cannot listen on port .* Give a free port of its host"):
       processes._check_port(address)
 
 
 @pytest.mark.parametrize(
-  ("index", "why"), [("0", "process 0 is there, but others are not"), ("1", "nobody answers there")]
+  ("index", "why"),
+  [("0", "process 0 is running, but others are missing"), ("1", "process 0 does not answer")],
 )
 def test_a_meeting_that_nobody_else_comes_to_is_one_error(index, why):
   with socket.create_server(("", 0)) as free:
@@ -76,13 +77,13 @@ def test_processes_that_differ_are_refused(monkeypatch):
   others = [here, here, {**here, "code": "audiopalm 1, code 34"}]
   monkeypatch.setattr(processes.together, "gathered", lambda mine: others)
   with pytest.raises(ConfigError) as error:
-    processes.check_alike(here)
+    processes.check_equal(here)
   assert (
     "the same code: audiopalm 1, code 12 on process 0, audiopalm 1, code 34 on process 2"
     in str(error.value)
   )
   others.pop()
-  processes.check_alike(here)
+  processes.check_equal(here)
 
 
 def test_processes_that_multiply_in_several_types_are_refused(monkeypatch):
@@ -95,8 +96,9 @@ def test_processes_that_multiply_in_several_types_are_refused(monkeypatch):
   with pytest.raises(ConfigError) as error:
     processes.agree(settle)
   assert str(error.value) == (
-    "The processes do not multiply in one type: bfloat16 on process 0, float32 on process 1. Start "
-    "all of them with one --products, such as --products float32, which every CPU has."
+    "The processes use different dtypes for matrix products: bfloat16 on process 0, float32 on "
+    "process 1. Start all of them with the same --products, such as --products float32, which "
+    "every CPU supports."
   )
 
 

@@ -14,7 +14,7 @@ def test_the_path_of_the_page_is_printed_with_what_the_run_lacks(run, capsys):
   first, *rest = capsys.readouterr().out.splitlines()
   assert first.startswith(f"Report: {run}/report.html (") and first.endswith(" KiB)")
   assert rest == [
-    f"Training stands at step 25 of 40. Go on with audiopalm train CONFIG --workdir {run}",
+    f"Training is at step 25 of 40. Continue with audiopalm train CONFIG --workdir {run}",
     "Nothing has been scored yet: no table, no examples. Score it with audiopalm evaluate "
     f"--workdir {run}",
   ]

@@ -101,7 +101,7 @@ def test_tokenizers_are_compared_on_the_same_recordings(fitted, manifest, tmp_pa
   text = capsys.readouterr().out
   for shown in ("8, level 1 of 2", "ABX within, ids %", "ABX across, features %", "chance 50.0"):
     assert shown in text
-  assert "30 recordings" in text and "told apart by recordings" in text
+  assert "30 recordings" in text and "labeled by recordings" in text
   result = json.loads(out.read_text())
   assert result["notes"] == [] and result["speakers"] == 2
   (scores,) = result["tokenizers"].values()
@@ -161,7 +161,7 @@ def test_a_folder_that_is_wrong_or_changed_is_refused(fitted, manifest, tmp_path
   for words in (("evaluate", manifest, "--tokenizer", changed), ("list", "--workdir", changed)):
     assert "is not the one that was fitted there" in refused(capsys, *words)
   text = refused(capsys, "fit", manifest, "--out", fitted)
-  assert "is not empty" in text and "nothing is written over" in text
+  assert "is not empty" in text and "is not overwritten" in text
 
 
 def test_what_fit_cannot_use_is_refused(manifest, tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_what_fit_cannot_use_is_refused(manifest, tmp_path, capsys):
   assert "There is no setting 'sizes'. Near: size" in refused(capsys, *fit, "--set", "sizes=3")
   assert "--set takes FIELD=VALUE" in refused(capsys, *fit, "--set", "size")
   text = refused(capsys, *fit, "--data", "held_out_speaker=theo")
-  assert "--data changes settings of a config, and" in text and "is read as a manifest" in text
+  assert "--data changes settings of a config, but" in text and "is read as a manifest" in text
   text = refused(capsys, *fit, "--set", "size=100000", "--workers", "1")
   assert "Expected at least 100000 units of speech" in text
   assert "Give one config, or manifests" in refused(

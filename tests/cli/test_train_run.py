@@ -193,14 +193,14 @@ def test_what_cannot_be_done_in_an_object_store_is_refused(config, fake_store, t
   several = ["--coordinator-address", "auto"]
   assert train(config, URL, *scratch, *several) == EXIT_USER
   said = capsys.readouterr().err
-  assert f"{URL} is the address of an object store, and a run of several processes needs" in said
+  assert f"{URL} is an address in an object store, but a run of several processes needs" in said
   assert "mount the bucket (gcsfuse, mountpoint-s3)" in said
   line = ["prepare", config, "--workdir", URL, *scratch, "--streams", "/mnt/streams"]
   assert main.main(line) == EXIT_USER
-  assert f"--streams /mnt/streams lies outside of {URL}" in capsys.readouterr().err
+  assert f"--streams /mnt/streams is outside of {URL}" in capsys.readouterr().err
   assert main.main(["report", "--workdir", URL, *scratch]) == EXIT_USER
   assert f"There is no run in {URL}" in capsys.readouterr().err
   with pytest.raises(SystemExit):
     main.main(["compare", URL, URL, "--out", "page.html"])
-  assert f"{URL} is the address of an object store, and this option" in capsys.readouterr().err
+  assert f"{URL} is an address in an object store, but this option" in capsys.readouterr().err
   assert fake_store.objects() == {}

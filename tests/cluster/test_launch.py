@@ -256,9 +256,9 @@ def test_the_submitted_file_is_one_of_the_rendered(case):
 
 
 def test_a_name_with_a_line_break_is_refused():
-  with pytest.raises(ConfigError, match=r"'/a\\nb' holds a line break .*: choose another name."):
+  with pytest.raises(ConfigError, match=r"'/a\\nb' contains a line break .*: choose another name."):
     rendered("slurm_cpu", {"workdir": "/a\nb"})
-  with pytest.raises(ConfigError, match="holds a line break"):
+  with pytest.raises(ConfigError, match="contains a line break"):
     rendered("skypilot", accelerator="H100\n:8")
 
 

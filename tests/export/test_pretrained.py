@@ -178,9 +178,13 @@ def test_a_tokenizer_model_cannot_be_exported_and_says_how_it_could(modules, run
 def test_a_source_that_has_our_tokens_is_refused_before_training(exported, run, tmp_path):
   shutil.copy(exported / "tokenizer.json", tmp_path)
   text = in_folder(tmp_path, run[1].space.sizes[0])
-  with pytest.raises(ConfigError, match=r"written like ours .<\|sep\|>, <\|stop\|>.. Start from"):
+  with pytest.raises(
+    ConfigError, match=r"with the names of ours .<\|sep\|>, <\|stop\|>.. Start from"
+  ):
     folder.check(types.SimpleNamespace(model=run[0].experiment.model, tokenizers=(text,)))
-  with pytest.raises(ConfigError, match=r"written like ours .<\|sep\|>, <\|stop\|>, <\|unit_0\|>"):
+  with pytest.raises(
+    ConfigError, match=r"with the names of ours .<\|sep\|>, <\|stop\|>, <\|unit_0\|>"
+  ):
     text_tokenizer.files(text.fit((), 0), run[1].space)
 
 

@@ -174,7 +174,7 @@ def test_a_wav_that_was_cut_or_has_no_length_is_refused(exported, tmp_path, size
   data[40:44] = size.to_bytes(4, "little")
   (tmp_path / "a.wav").write_bytes(data)
   held = 16_000 if size else 0
-  text = f"a.wav holds {held} of the {size // 2} samples that its header promises. Copy it again"
+  text = f"a.wav has {held} of the {size // 2} samples that its header states. Copy it again"
   with pytest.raises(ValueError, match=text):
     exported.read_wav(tmp_path / "a.wav")
 

@@ -83,13 +83,13 @@ def test_an_accelerator_multiplies_in_what_it_computes_in_whatever_its_host_has(
       machines.named("h100"), platform="gpu", cpuinfo=cpuinfo
     )
     assert (machine.products, machine.compute_dtype) == ("bfloat16", "bfloat16")
-    assert said == "what machine 'h100' computes in"
+    assert said == "the compute_dtype of machine 'h100'"
 
 
 def test_a_machine_of_accelerators_tried_on_a_cpu_goes_on_in_bfloat16():
   for kept in (None, "bfloat16"):
     machine, _ = machines.choose_products(
-      machines.named("gpu"), kept=kept, platform="cpu", cpuinfo=WITHOUT
+      machines.named("gpu"), saved=kept, platform="cpu", cpuinfo=WITHOUT
     )
     assert machine.products == "bfloat16"
 
@@ -97,9 +97,9 @@ def test_a_machine_of_accelerators_tried_on_a_cpu_goes_on_in_bfloat16():
 def test_what_is_asked_for_comes_before_the_machine_and_both_before_the_run():
   half = dataclasses.replace(CPU, product_dtype="bfloat16")
   for machine, asked, kept, products, said in (
-    (half, "float32", "bfloat16", "float32", "as --products says"),
-    (half, None, "float32", "bfloat16", "as the machine says"),
-    (CPU, None, "float32", "float32", "as this run says"),
+    (half, "float32", "bfloat16", "float32", "set by --products"),
+    (half, None, "float32", "bfloat16", "set by the machine"),
+    (CPU, None, "float32", "float32", "set by this run"),
   ):
     found = machines.choose_products(machine, asked, kept, platform="cpu", cpuinfo=WITH)
     assert (found[0].products, found[1]) == (products, said)
@@ -116,14 +116,14 @@ def test_a_cpu_without_bfloat16_products_says_how_to_choose_others():
       machines.choose_products(machine, asked, kept, platform="cpu", cpuinfo=WITHOUT)
     text = str(error.value)
     assert text.startswith(
-      f"Products in bfloat16 are what {source} asks for, but this CPU has none of the flags "
-      "amx_bf16, avx512_bf16. Choose other products with --products float32"
+      f"Matrix products in bfloat16 are set by {source}, but this CPU has none of the flags "
+      "amx_bf16, avx512_bf16. Choose another dtype with --products float32"
     )
 
 
 def test_a_run_in_float32_does_not_become_one_in_bfloat16_on_an_accelerator_unasked():
   with pytest.raises(ConfigError, match="machine 'h100' computes in bfloat16.*--products bfloat16"):
-    machines.choose_products(machines.named("h100"), kept="float32", platform="gpu")
+    machines.choose_products(machines.named("h100"), saved="float32", platform="gpu")
   machine, _ = machines.choose_products(
     machines.named("h100"), "bfloat16", "float32", platform="gpu"
   )
@@ -171,17 +171,17 @@ def test_what_a_plan_says_beside_its_machine_is_left_alone(tmp_path):
     ({"machine": {"fsdp": -1, "data": -1}}, "Machine 'mine' leaves more than one mesh axis open"),
     (
       {"machine": {"name": "../a"}},
-      "a machine is called by letters, digits, '.', '_' and '-', not",
+      "the name of a machine consists of letters, digits, '.', '_' and '-', because",
     ),
     (
       {"machine": {"product_dtype": "bfloat16"}},
-      "mine.json: product_dtype is of a run, which keeps it, and not of a machine. Leave it out, "
+      "mine.json: product_dtype belongs to a run, not to a machine. Leave it out, "
       "and choose it by --products bfloat16.",
     ),
     (
       {"fits": False, "machine": {}},
-      "mine.json is a plan that does not fit its devices. Take that of another --mesh, --remat or "
-      "batch: audiopalm plan --search tries them.",
+      "mine.json is a plan that does not fit its devices. Use a plan with another --mesh, --remat "
+      "or batch size: audiopalm plan --search tries them.",
     ),
   ],
 )

@@ -88,7 +88,7 @@ def test_scores_of_other_examples_are_not_marked(workdir, other, tmp_path):
   path.write_text("\n".join(path.read_text().splitlines()[:3]) + "\n")
   found = page(workdir, copy)
   assert "*" not in "".join(block(tables(found)["Scores of the runs"], "asr")["WER % ↓"])
-  assert "Not the same examples, so not marked: asr." in "".join(found.itertext())
+  assert "Not marked because the examples differ: asr." in "".join(found.itertext())
 
 
 def test_losses_compare_only_where_tokens_are_the_same(workdir, other, tmp_path):
@@ -130,7 +130,7 @@ def test_runs_of_different_tasks_stand_side_by_side(made_run, workdir, tmp_path)
 def test_what_a_run_lacks_is_said_with_its_name(made_run, workdir, tmp_path):
   half = made_run.write(tmp_path / "half", steps=25, evaluated=False)
   text = "".join(page(workdir, half).itertext())
-  assert "half: Training stands at step 25 of 40." in text
+  assert "half: Training is at step 25 of 40." in text
   assert "half: Nothing has been scored yet: no table, no examples. Score it with" in text
 
 

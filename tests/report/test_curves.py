@@ -8,7 +8,7 @@ def test_every_modality_has_its_loss_and_every_task_its_line(workdir):
   titles = [chart.find("figcaption").text for chart in found]
   assert titles == [
     "Loss of text", "Loss of speech", "Right text tokens", "Right speech tokens", "Learning rate",
-    "Speed", "Size of gradients",
+    "Speed", "Gradient norm",
   ]  # fmt: skip
   legend = [item[0].tail for item in found[0].iter("li")]
   assert legend == ["training, all tasks", "asr", "tts", "s2st", "mt"]

@@ -91,7 +91,7 @@ def test_what_is_missing_comes_with_the_command_that_makes_it(made_run, tmp_path
      f"audiopalm evaluate --workdir {tmp_path}/new"),
   ]  # fmt: skip
   half = run.read(made_run.write(tmp_path / "half", steps=25, evaluated=False))
-  assert half.gaps()[0][0] == "Training stands at step 25 of 40. Go on with"
+  assert half.gaps()[0][0] == "Training is at step 25 of 40. Continue with"
 
 
 def test_scores_of_an_older_step_or_of_some_tasks_are_said(copied):

@@ -92,7 +92,7 @@ def _shown(value):
 
 
 def test_whose_transcripts_were_scored_is_said(page):
-  text = "Speech is scored by transcripts, whose errors count too: this model's own ASR"
+  text = "Speech is scored by its transcripts, including their errors: this model's own ASR"
   assert text in page.text
 
 
@@ -109,7 +109,7 @@ def test_facts_are_those_of_the_files(workdir):
     "steps": "40",
     "tokens trained on": "4,000",
     "hours of speech": "2.0",
-    "in training": "1 min 40 s",
+    "training time": "1 min 40 s",
     "tokens a second": "50",
   }
 
@@ -117,13 +117,13 @@ def test_facts_are_those_of_the_files(workdir):
 def test_the_head_says_what_the_run_is(page):
   for text in ("small", "asr, tts, s2st, mt in English, French.", "9 September 2001"):
     assert text in page.text
-  assert "Training stands" not in page.text
+  assert "Training is at step" not in page.text
 
 
 def test_a_run_that_is_half_trained_and_not_scored_says_so(made_run, tmp_path):
   workdir = made_run.write(tmp_path / "half", steps=25, evaluated=False)
   page = Page(single.page(run.read(workdir)))
-  assert "Training stands at step 25 of 40." in page.text
+  assert "Training is at step 25 of 40." in page.text
   assert f"audiopalm evaluate --workdir {workdir}" in page.text
   assert "Loss of text" in page.text
   assert "#scores" not in page.references

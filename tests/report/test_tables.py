@@ -118,7 +118,7 @@ def test_every_voice_has_a_row_of_what_was_heard_of_it():
     "test": {"en": {"as_recorded": heard(0.015), "through_units": heard(0.15), "voices": voices}},
   }
   title, table, note = tables.voices({scoring.RECORDINGS: section})
-  assert "as the independent recognizer hears it, indep. WER % ↓" in title.text
+  assert "by the independent recognizer, indep. WER % ↓" in title.text
   assert [cells(row) for row in table.iter("tr")] == [
     ["voice", "recordings", "n", "through units", "n", "model's speech", "n"],
     ["en", "1.5", "4", "15.0", "4", "–", "–"],

@@ -42,7 +42,7 @@ def test_ids_of_one_codebook_are_checked_without_naming_it():
   spec = StreamSpec("units", "speech", (4,), 25.0, "made up")
   np.testing.assert_array_equal(base.check_ids([3, 0], spec), [3, 0])
   assert base.check_ids([], spec).shape == (0,)
-  with pytest.raises(DataError, match="'units' from 0 to 3, got 1 to 4. Pass the ids"):
+  with pytest.raises(DataError, match="'units' from 0 to 3, got 1 to 4. Pass only ids"):
     base.check_ids(np.array([1, 4]), spec)
 
 

@@ -203,7 +203,7 @@ def test_voices_are_learned_where_units_end_before_the_wave(folders, tmp_path):
 
 def test_what_is_too_short_is_the_records_fault(fitted):
   click = Utterance(np.full(30, 0.1, np.float32), 16_000, "la", "en", "bob")
-  with pytest.raises(RecordError, match="2 ms of 'bob' are shorter"):
+  with pytest.raises(RecordError, match="2 ms of 'bob' are too short"):
     fitted.encode(click)
 
 
@@ -211,7 +211,7 @@ def test_weights_that_are_not_finite_are_refused(folders, said, tmp_path):
   arrays = folders.tensors("hubert")
   name = next(name for name in arrays if "feature_projection" in name)
   folders.write(tmp_path, "hubert", {**arrays, name: np.full_like(arrays[name], np.nan)})
-  with pytest.raises(CheckpointError, match="gives states that are not finite"):
+  with pytest.raises(CheckpointError, match="computes states that are not finite"):
     NeuralUnits(folder=str(tmp_path), layer=1, size=8, rate_hz=RATE_HZ).fit(said, 0)
 
 
@@ -235,9 +235,9 @@ def test_more_clusters_than_units_of_speech_are_refused(fitted, said):
     ({"rate_hz": 30.0}, "expected a divisor of 100"),
     ({"folder": ""}, "has no folder"),
     ({"further": (1,)}, r"further=\(1,\) and .*, expected sizes of at least 2"),
-    ({"further": (9,), "collapse": True}, "runs of one clustering are not runs of another"),
+    ({"further": (9,), "collapse": True}, "with several clusterings, because their runs differ"),
     ({"folder": "/nowhere"}, "has no config.json"),
-    ({"window_s": 4.0}, "only Whisper has a window. Leave window_s out"),
+    ({"window_s": 4.0}, "only Whisper has a window. Leave out window_s"),
   ),
 )
 def test_settings_that_cannot_be_are_refused_before_recordings_are_read(fitted, change, text):

@@ -84,7 +84,7 @@ def test_pitch_cannot_be_heard_alone(fitted):
 def test_bad_settings_and_recordings_are_named(fitted):
   with pytest.raises(ConfigError, match="rate_hz=30, expected a divisor of 100"):
     PitchUnits(rate_hz=30)
-  with pytest.raises(ConfigError, match="low_hz=300 and high_hz=500.0, expected an octave or more"):
+  with pytest.raises(ConfigError, match="low_hz=300 and high_hz=500.0, expected more than an oct"):
     PitchUnits(low_hz=300)
   with pytest.raises(RecordError, match="Expected a wave for the stream 'pitch'"):
     fitted.encode(Utterance(None, waveform.RATE_HZ, "la", "en", "anna"))

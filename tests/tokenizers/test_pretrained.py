@@ -213,13 +213,9 @@ def test_a_file_that_changed_is_refused(folders, tmp_path):
 
 
 def test_a_tokenizer_of_a_larger_model_is_refused(folders):
-  with pytest.raises(
-    ConfigError, match="pieces, but text stream 'text' is of a model with 131 row"
-  ):
+  with pytest.raises(ConfigError, match="pieces, but the model of text stream 'text' has 131 row"):
     fitted(folders, "sentencepiece", size=131)
-  with pytest.raises(
-    ConfigError, match="pieces, but text stream 'text' is of a model with 131 row"
-  ):
+  with pytest.raises(ConfigError, match="pieces, but the model of text stream 'text' has 131 row"):
     fitted(folders, "unigram", size=131)
 
 
@@ -259,7 +255,9 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "tokenizers", None)
   found = {"added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}
   (tmp_path / "tokenizer.json").write_text(json.dumps(found))
-  with pytest.raises(ConfigError, match=r"not installed: pip install 'audiopalm\[pretrained\]'"):
+  with pytest.raises(
+    ConfigError, match=r"not installed. Install it: pip install 'audiopalm\[pretrained\]'"
+  ):
     pretrained.in_folder(tmp_path, 700).check()
 
 

@@ -158,8 +158,8 @@ def test_little_speech_has_fewer_pieces():
   (
     (Samples(), 20, "size=20 over 20 units, expected more .* Set size=80"),
     (Samples(size=70_000), 80_000, "at most 65534 units"),
-    (tokenizers.mel_rvq(), 500, "MelRVQ, which writes speech with 8 codebooks, expected speech"),
-    (tokenizers.text(), 5_000, "SentencePieceText, which writes text with 1 codebooks"),
+    (tokenizers.mel_rvq(), 500, "MelRVQ, which encodes speech with 8 codebooks, expected speech"),
+    (tokenizers.text(), 5_000, "SentencePieceText, which encodes text with 1 codebooks"),
   ),
 )
 def test_what_cannot_be_merged_is_refused(units, size, text):

@@ -148,7 +148,7 @@ def test_runs_and_layers_that_do_not_fit_are_refused(clip_run, workdir, copied, 
     units(workdir, layer=3).check()
   with pytest.raises(ConfigError, match="rate_hz=50.0, expected a divisor of the 25 states"):
     units(workdir, rate_hz=50.0).check()
-  with pytest.raises(ConfigError, match="window_s is 3.0, but .* holds an encoder of a run"):
+  with pytest.raises(ConfigError, match="window_s is 3.0, but .* has an encoder of a run"):
     units(workdir, window_s=3.0).check()
   shutil.rmtree(copied / "checkpoints")
   with pytest.raises(CheckpointError, match="has no checkpoint yet, so its encoder is not trained"):
