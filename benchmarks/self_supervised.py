@@ -3,7 +3,7 @@
   python benchmarks/self_supervised.py --data-dir $TFDS_DATA_DIR --held-out theo \\
       --manifests so762/train.jsonl kerstin/train.jsonl --dev-manifests so762/dev.jsonl
   python benchmarks/self_supervised.py ... --iteration 2          # targets are states of 1
-  python benchmarks/self_supervised.py ... --config configs/systems/wav2vec2.py
+  python benchmarks/self_supervised.py ... --config systems/wav2vec2
   python benchmarks/self_supervised.py ... --set ctc=0.3 --name hubert_ctc
 
 The encoder hears the other four speakers and what the manifests list, as many steps as fit into
@@ -33,20 +33,18 @@ from audiopalm.evaluation import answers, saved
 from audiopalm.metrics import tally
 from audiopalm.report import run as run_files
 
-CONFIG = Path("configs/systems/hubert.py")
 # What the small sizes take on two cores where much of the speech is single words.
 SETTINGS = ("data.seconds=2.5", "data.batch_rows=24", "optimizer.peak_lr=1e-3")
 TIMED = 50  # steps whose second half tells the speed
 SHARE = 0.95  # of the time is for steps; the rest is for held-out losses and checkpoints
 SPLIT, TASK = "held_out_voices", "asr"
-MFCC = "mfcc"
-TABLE = ("bits_runs_and_durations", "ids_in_use", "perplexity", "pnmi", "label_purity")
+OURS, MFCC = "ours", "mfcc"
 
 
 def main() -> None:
   parser = score.command_parser(__doc__)
   add = parser.add_argument
-  add("--config", type=Path, default=CONFIG, help="of configs/systems (default: %(default)s)")
+  add("--config", default="systems/hubert", help="of the encoder (default: %(default)s)")
   score.add_settings(parser)
   add("--data-dir", metavar="DIR", required=True, help="data directory of TFDS")
   add("--manifests", metavar="FILE", nargs="*", default=[], help="speech to train on too")
@@ -57,6 +55,7 @@ def main() -> None:
   add("--steps", type=int, help="of pretraining, whatever time they take")
   add("--layer", type=int, default=3, help="whose states are clustered (default: %(default)s)")
   add("--size", type=int, default=256, help="units (default: %(default)s)")
+  add("--rate-hz", type=int, default=50, help="of units; 25 for frames of 40 ms")
   add("--seeds", type=int, default=3, help="decoders of each kind of units (default: %(default)s)")
   add("--decoder-set", action="append", default=[], metavar="path=value")
   add("--name", help="of the run (default: the config's name and the iteration)")
@@ -64,13 +63,14 @@ def main() -> None:
   arguments = parser.parse_args()
 
   at_start = score.conditions()
-  name = arguments.name or f"{arguments.config.stem}_{arguments.iteration}"
+  name = arguments.name or f"{Path(arguments.config).stem}_{arguments.iteration}"
   folder = arguments.workdirs / arguments.held_out
   encoder = folder / name
   pretraining = pretrain(arguments, folder, encoder)
   units = {
     name: [f"units=neural:{encoder}", f"tokenizers.units.layer={arguments.layer}",
-           f"tokenizers.units.size={arguments.size}"],
+           f"tokenizers.units.size={arguments.size}",
+           f"tokenizers.units.rate_hz={arguments.rate_hz}"],
     MFCC: [],
   }  # fmt: skip
   right = {
@@ -83,7 +83,7 @@ def main() -> None:
     **at_start,
     "held_out_speaker": arguments.held_out,
     "pretraining": pretraining,
-    "layer": arguments.layer,
+    "units": {name: getattr(arguments, name) for name in ("layer", "size", "rate_hz")},
     **compared(right[name], right[MFCC]),
     "tokenizers": judged(arguments, folder, name),
   }
@@ -98,7 +98,7 @@ def pretrain(arguments: argparse.Namespace, folder: Path, workdir: Path) -> dict
     if paths := getattr(arguments, option):
       settings.append(f"{option}={','.join(paths)}")
   if arguments.iteration > 1:
-    first = folder / f"{arguments.config.stem}_{arguments.iteration - 1}"
+    first = folder / f"{Path(arguments.config).stem}_{arguments.iteration - 1}"
     settings += [f"units=neural:{first}", f"layer={arguments.layer}"]
   settings += [*SETTINGS, *arguments.settings]
   steps = steps_of(arguments, workdir, settings)
@@ -108,7 +108,7 @@ def pretrain(arguments: argparse.Namespace, folder: Path, workdir: Path) -> dict
   spent = run_files.goodput(json_lines.read_grown(workdir / "goodput.jsonl", "time"))
   held_out = [line["held_out"] for line in lines if "held_out" in line]
   return {
-    "config": str(arguments.config),
+    "config": arguments.config,
     "settings": arguments.settings,
     "steps": trained[-1]["step"],
     "train_s": round(sum(spent.values())),
@@ -132,10 +132,10 @@ def steps_of(arguments: argparse.Namespace, workdir: Path, settings: list[str]) 
   return files.read_json(path)["steps"]
 
 
-def train(config: Path | str, workdir: Path, settings: Sequence[str], shared: Path) -> None:
+def train(config: str, workdir: Path, settings: Sequence[str], shared: Path) -> None:
   """Prepares and trains a run, or goes on with it; token streams lie in the folder `shared`."""
   own = [part for setting in settings for part in ("--set", setting)]
-  words = [str(config), "--workdir", str(workdir), *own]
+  words = [config, "--workdir", str(workdir), *own]
   score.audiopalm("prepare", *words, "--streams", str(shared / "streams"))
   score.audiopalm("train", *words)
 
@@ -166,8 +166,8 @@ def compared(ours: Sequence[dict[str, bool]], theirs: Sequence[dict[str, bool]])
   percent = [np.round(100 * right.mean(axis=1), 1).tolist() for right in rights]
   return {
     "recordings": len(names),
-    "exact": {"ours": percent[0], MFCC: percent[1]},
-    "mean_exact": {"ours": round(float(np.mean(percent[0])), 2),
+    "exact": {OURS: percent[0], MFCC: percent[1]},
+    "mean_exact": {OURS: round(float(np.mean(percent[0])), 2),
                    MFCC: round(float(np.mean(percent[1])), 2)},
     "gain": round(gain.score(), 2),
     "gain_interval": [round(end, 2) for end in gain.interval()],
@@ -178,13 +178,15 @@ def compared(ours: Sequence[dict[str, bool]], theirs: Sequence[dict[str, bool]])
 def judged(arguments: argparse.Namespace, folder: Path, name: str) -> dict[str, Any]:
   """Returns what `audiopalm tokenizer evaluate` says of both kinds of units."""
   path = folder / f"{name}.tokenizers.json"
-  workdirs = [folder / f"{kind}_seed_0" for kind in (name, MFCC)]
-  options = [part for workdir in workdirs for part in ("--tokenizer", str(workdir))]
+  workdirs = {OURS: str(folder / f"{name}_seed_0"), MFCC: str(folder / f"{MFCC}_seed_0")}
+  options = [part for workdir in workdirs.values() for part in ("--tokenizer", workdir)]
   score.audiopalm(
     "tokenizer", "evaluate", "spoken_digit", "--data", f"data_dir={arguments.data_dir}",
     "--data", "held_out_speaker=none", *options, "--json", str(path),
   )  # fmt: skip
-  return files.read_json(path)
+  scores = files.read_json(path)
+  by_kind = {kind: scores["tokenizers"][workdir] for kind, workdir in workdirs.items()}
+  return {**scores, "tokenizers": by_kind}
 
 
 def shown(arguments: argparse.Namespace) -> list[str]:

@@ -1,4 +1,4 @@
-"""Each way to learn from clips alone learns: a small encoder predicts what it does not hear of six
+"""Each way to learn from clips alone learns: a small encoder predicts what it does not hear of four
 clips, masked anew at each step, far better than what always names the most frequent."""
 
 import dataclasses
@@ -22,11 +22,11 @@ from audiopalm.objectives.random_projection import RandomProjection
 from audiopalm.objectives.spans import Spans
 from audiopalm.training import state
 
-UNITS, FRAMES, FRAME_SAMPLES = 10, 50, 320  # a second of units of 20 ms
+UNITS, FRAMES, FRAME_SAMPLES = 10, 40, 320  # 0.8 s of units of 20 ms
 UNIFORM_NATS = np.log(UNITS)
 
 
-def tunes(clip_models, clips=6):
+def tunes(clip_models, clips=4):
   """Returns clips of tones that last 60 to 140 ms; a unit is a pitch."""
   random = np.random.default_rng(0)
   ids_BT = np.stack(
@@ -46,11 +46,11 @@ def tunes(clip_models, clips=6):
 
 def encoder(clip_models, *heads, order="pre", by_distance=None, strides=(2,)):
   block = encoding.EncoderBlockSettings(
-    layers=2, width=64, heads=2, hidden=256, order=order,
+    layers=2, width=48, heads=2, hidden=128, order=order,
     activation="silu" if order == "conformer" else "gelu", key_bias=True, norm_eps=1e-5,
     distances=by_distance or clip_models.ROTARY, conv_width=9 if order == "conformer" else 0,
   )  # fmt: skip
-  front = fronts.Mels(bins=20, strides=strides, width=64)
+  front = fronts.Mels(bins=20, strides=strides, width=48)
   settings = Encoder(front, block, projection_norm=True, positions=None)
   return SpeechEncoder(settings, heads).build(clip_models.SPACE)
 
