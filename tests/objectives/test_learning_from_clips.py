@@ -44,13 +44,13 @@ def tunes(clip_models, clips=4):
   return dataclasses.replace(batch, wave_BS=wave_BS.astype(np.float32), streams={"units": ids_BT})
 
 
-def encoder(clip_models, *heads, order="pre", by_distance=None, strides=(2,)):
+def encoder(clip_models, *heads, order="pre", by_distance=None):
   block = encoding.EncoderBlockSettings(
     layers=2, width=48, heads=2, hidden=128, order=order,
     activation="silu" if order == "conformer" else "gelu", key_bias=True, norm_eps=1e-5,
     distances=by_distance or clip_models.ROTARY, conv_width=9 if order == "conformer" else 0,
   )  # fmt: skip
-  front = fronts.Mels(bins=20, strides=strides, width=48)
+  front = fronts.Mels(bins=20, strides=(2,), width=48)
   settings = Encoder(front, block, projection_norm=True, positions=None)
   return SpeechEncoder(settings, heads).build(clip_models.SPACE)
 
