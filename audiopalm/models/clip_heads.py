@@ -179,9 +179,10 @@ class QuantizerArrays(nnx.Module):
   def __init__(self, settings: Quantizer, width: int, frames_width: int, key: jax.Array):
     s = settings
     keys = jax.random.split(key, 4)
-    self.logits = layers.Dense(
-      (frames_width,), (s.groups, s.entries), ("embed", None, None), keys[0]
-    )
+    axes = "embed", None, None
+    self.logits = layers.Dense((frames_width,), (s.groups, s.entries), axes, keys[0])
+    # Logits far apart: the noise of Gumbel's trick would hide smaller ones, and codes mean nothing.
+    self.logits.kernel = layers.normal(keys[0], (frames_width, s.groups, s.entries), 1.0, axes)
     shape = s.groups, s.entries, s.code_width
     self.codes = layers.normal(keys[1], shape, s.code_width**-0.5, (None, None, None))
     into = s.groups * s.code_width

@@ -87,10 +87,14 @@ class Projection(nnx.Module):
 
 
 class BucketTable(nnx.Module):
-  """The bias of each bucket of distances and head, which all layers share."""
+  """The bias of each bucket of distances and head, which all layers share.
 
-  def __init__(self, rows: int, heads: int, key: jax.Array):
-    self.table = layers.normal(key, (rows, heads), 0.02, (None, "heads"))
+  WavLM begins with biases near 0 beside convolved positions. Where biases alone tell masked frames
+  apart, they begin far apart: near 0, training stays long at the most frequent unit.
+  """
+
+  def __init__(self, rows: int, heads: int, alone: bool, key: jax.Array):
+    self.table = layers.normal(key, (rows, heads), 1.0 if alone else 0.02, (None, "heads"))
 
 
 class EncoderArrays(nnx.Module):
@@ -111,7 +115,8 @@ class EncoderArrays(nnx.Module):
     if s.positions is not None:
       self.positions = distances.ConvolvedPositions(s.positions, s.block.width, keys[2])
     if isinstance(s.block.distances, distances.Buckets):
-      self.buckets = BucketTable(s.block.distances.count, s.block.heads, keys[3])
+      rows, alone = s.block.distances.count, s.positions is None
+      self.buckets = BucketTable(rows, s.block.heads, alone, keys[3])
     if s.block.order != "conformer":
       self.norm = layers.LayerNorm(s.block.width, s.block.norm_eps)
     self.layers = transformer.stack(s.block, keys[4], encoding.block_class(s.block))

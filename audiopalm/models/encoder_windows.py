@@ -154,7 +154,9 @@ def _mel_frames(
     size = min(CHUNK * stride, count - start)
     length = CHUNK * front.hop_samples + log_mel.WINDOW
     wave_BS, _ = _padded([wave_S[start * hop : start * hop + length]], length)
-    mel_TM[start : start + size] = np.asarray(_log_mel(wave_BS, front.bins))[0, :size]
+    mel_TM[start : start + size] = np.asarray(_log_mel(wave_BS, front.bins, front.high_hz))[
+      0, :size
+    ]
   mel_TM -= mel_TM.mean(0, np.float64)
   mel_TM /= mel_TM.std(0, dtype=np.float64) + fronts.MEL_EPS
   for start in range(0, count // stride, CHUNK):
@@ -312,4 +314,4 @@ def _moments(model: StateModel, params: Params, wave_BS: Array, samples_B: Array
 
 
 _fbank = jax.jit(fbank.fbank, static_argnums=1)
-_log_mel = jax.jit(log_mel.log_mel, static_argnums=1)
+_log_mel = jax.jit(log_mel.log_mel, static_argnums=(1, 2))

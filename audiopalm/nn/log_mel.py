@@ -11,23 +11,25 @@ from audiopalm import sharding
 from audiopalm.audio import spectrum
 
 RATE_HZ, HOP, WINDOW, SIZE = 16_000, 160, 400, 512  # in samples: 10 ms hop, 25 ms window, FFT
+HIGH_HZ = 7_600.0  # where mel bins end, unless told
 FLOOR = 1e-6  # least power of a mel bin: silence in 16-bit recordings
 WHISPER_FLOOR = 1e-10
 
 
-def log_mel(wave_BS: jax.Array, bins: int) -> jax.Array:
+def log_mel(wave_BS: jax.Array, bins: int, high_hz: float = HIGH_HZ) -> jax.Array:
   """Returns float32 [B, T, M], T = S / HOP: the log power of 16 kHz waves in `bins` mel bins.
 
-  The bins cover 20 to 7,600 Hz on HTK's scale; the window of frame t starts at sample t * HOP.
+  The bins cover 20 to `high_hz` on HTK's scale; the window of frame t starts at sample t * HOP.
   """
   batch = PartitionSpec(*sharding.layout_of(wave_BS)[:1], None)
   out = PartitionSpec(*batch, None)
-  return sharding.mapped(functools.partial(_log_mel, bins=bins), (batch,), out)(wave_BS)
+  local = functools.partial(_log_mel, bins=bins, high_hz=high_hz)
+  return sharding.mapped(local, (batch,), out)(wave_BS)
 
 
-def _log_mel(wave_BS: jax.Array, *, bins: int) -> jax.Array:
+def _log_mel(wave_BS: jax.Array, *, bins: int, high_hz: float) -> jax.Array:
   frames_BTW = framed(wave_BS, wave_BS.shape[1] // HOP) * _hann()
-  return jnp.log(jnp.maximum(in_bins(frames_BTW, SIZE, filters(bins)), FLOOR))
+  return jnp.log(jnp.maximum(in_bins(frames_BTW, SIZE, filters(bins, high_hz)), FLOOR))
 
 
 def framed(wave_BS: jax.Array, count: int) -> jax.Array:
@@ -54,9 +56,9 @@ def _hann() -> np.ndarray:
 
 
 @functools.cache
-def filters(bins: int) -> np.ndarray:
+def filters(bins: int, high_hz: float = HIGH_HZ) -> np.ndarray:
   """Returns float32 [SIZE / 2 + 1, M]: the weight of each frequency in each triangular mel bin."""
-  edges = np.linspace(spectrum.to_mel(20.0), spectrum.to_mel(7_600.0), bins + 2)
+  edges = np.linspace(spectrum.to_mel(20.0), spectrum.to_mel(high_hz), bins + 2)
   frequency_F = spectrum.to_mel(np.arange(SIZE // 2 + 1) * RATE_HZ / SIZE)
   return spectrum.triangles(edges, frequency_F).astype(np.float32)
 

@@ -24,8 +24,8 @@ class Contrastive(WithoutVariables):
 
   Codes are those of the model's head `quantizer`, drawn by Gumbel's trick in training, at a
   temperature that falls by `gumbel_decay` a step from `gumbel_start` to `gumbel_end`. States are
-  those after `layer` layers. With `ids_head`, a head of as many classes as codes predicts the id of
-  the code from the last states, `ids_weight` times (w2v-BERT).
+  those after `layer` layers. With `ids_head`, a head of as many classes as codes predicts from the
+  last states the id of the code that is likeliest, `ids_weight` times (w2v-BERT).
   """
 
   distractors: int = 100
@@ -84,7 +84,8 @@ class Contrastive(WithoutVariables):
     metrics = clip_losses.scored("contrastive", nll_BT, correct_BT, weight_BT)
     metrics["perplexity"] = jax.lax.stop_gradient(perplexity) * weight, weight
     if self.ids_head is not None:
-      ids_total, ids_metrics = self._ids(head, heard, ids_BTQ, weight_BT)
+      ids_BT = jnp.argmax(logits_BTQV[:, :, 0], axis=-1)  # without noise, which nobody predicts
+      ids_total, ids_metrics = self._ids(head, heard, ids_BT, weight_BT)
       total, metrics = total + self.ids_weight * ids_total, metrics | ids_metrics
     return Loss(total, weight, metrics)
 
@@ -123,7 +124,7 @@ class Contrastive(WithoutVariables):
     return jax.nn.logsumexp(all_BTU, axis=-1) - own_BT, (own_BT > best_BT).astype(jnp.float32)
 
   def _ids(
-    self, quantizer: ClipQuantizer, heard: Heard, ids_BTQ: jax.Array, weight_BT: jax.Array
+    self, quantizer: ClipQuantizer, heard: Heard, ids_BT: jax.Array, weight_BT: jax.Array
   ) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
     """Returns (the sum of the masked prediction of ids, its metrics)."""
     head = heard.model.class_head(self.ids_head, "Contrastive(ids_head=...)")
@@ -134,7 +135,7 @@ class Contrastive(WithoutVariables):
         "classes."
       )
     params = heard.head_params(self.ids_head)
-    scores = head.scored(params, heard.hidden(None), ids_BTQ[..., 0], heard.machine)
+    scores = head.scored(params, heard.hidden(None), ids_BT, heard.machine)
     metrics = clip_losses.scored("speech", scores.nll_BL, scores.correct_BL, weight_BT)
     return jnp.sum(scores.nll_BL * weight_BT), metrics
 

@@ -20,10 +20,12 @@ class RandomProjection:
   """Cross-entropy of the labels of masked states; the projection and its codebook never change.
 
   A label is the nearest of the classes of the model's head `head`, vectors of `code_width`, to the
-  projection of the log-mel frames of one state in `bins` bins, normed over the clip.
+  projection of the log-mel frames of one state, in `bins` bins up to `high_hz`, normed over the
+  clip.
   """
 
   bins: int = 80
+  high_hz: float = log_mel.HIGH_HZ
   code_width: int = 16
   head: str = "labels"
   weight: float = 1.0
@@ -32,11 +34,9 @@ class RandomProjection:
   layers = (None,)
 
   def __post_init__(self):
-    if self.bins < 1 or self.code_width < 1:
-      raise ConfigError(
-        "RandomProjection needs bins and code_width of at least 1, got "
-        f"{self.bins} and {self.code_width}."
-      )
+    fronts.check_band(self.bins, self.high_hz)
+    if self.code_width < 1:
+      raise ConfigError(f"RandomProjection.code_width must be at least 1, got {self.code_width}.")
 
   def variables(self, model: ClipEncoder, key: jax.Array) -> Params:
     """Returns the projection (Xavier's uniform) and the codebook, vectors of length 1."""
@@ -57,7 +57,7 @@ class RandomProjection:
   def loss(self, heard: Heard, variables: Params) -> Loss:
     """Returns the loss; metrics are nll_speech and accuracy_speech."""
     batch, head = heard.batch, self._head(heard.model)
-    mel_BTM = fronts.normed_log_mel(batch.wave_BS, batch.samples_B, self.bins)
+    mel_BTM = fronts.normed_log_mel(batch.wave_BS, batch.samples_B, self.bins, self.high_hz)
     labels_BT = labels(variables, mel_BTM, self._stride(heard.model))
     states = heard.valid_BT.shape[1]
     beyond = max(0, states - labels_BT.shape[1])  # of a front whose last frame is not whole

@@ -76,6 +76,16 @@ def speech(corpus: Corpus, role: str = "source", streams: Strings = ()) -> Task:
   return Task("speech", corpus, "", (), outputs)
 
 
+def recordings(corpora: tuple[Corpus, ...], streams: Strings = ()) -> Mixture:
+  """Returns the mixture of a task `speech` for each corpus of `corpora.recordings`: "speech" alone,
+  or "speech_spoken_digit", 5 % of what is heard, and "speech_manifest"."""
+  tasks = [speech(corpus, streams=streams) for corpus in corpora]
+  if len(tasks) == 1:
+    return blend((tasks[0], 1.0))
+  digits, listed = (dataclasses.replace(t, name=f"speech_{t.corpus.name}") for t in tasks)
+  return blend((digits, 0.05), (listed, 0.95))
+
+
 def asr(corpus: Corpus, speech: str = "units") -> Task:
   """Returns the task "asr": speech to its transcript."""
   return Task("asr", corpus, TAGS["asr"], (("source", speech),), (("source", "text"),))

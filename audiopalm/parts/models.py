@@ -17,7 +17,7 @@ from audiopalm.models.decoder import Decoder
 from audiopalm.models.depth import DepthTransformer
 from audiopalm.models.encoder import Encoder
 from audiopalm.models.speech_encoder import SpeechEncoder
-from audiopalm.nn import distances, encoding, fronts
+from audiopalm.nn import distances, encoding, fronts, log_mel
 
 
 def pretrained(folder: str, dropout: float = 0.0, trust: tuple[str, ...] = ()) -> ModelSettings:
@@ -57,10 +57,10 @@ def depth_head(width: int = 128, layers: int = 2) -> DepthTransformer:
 Codes, Labels = clip_heads.Codes, clip_heads.Labels
 Quantizer, Transcript = clip_heads.Quantizer, clip_heads.Transcript
 
-FRONTS = {  # name: function of the width
-  "mel": lambda width: fronts.Mels(bins=80, strides=(2,), width=width),  # 20 ms
-  "mel_40ms": lambda width: fronts.Mels(bins=80, strides=(2, 2), width=width),
-  "wave": lambda width: fronts.Waves(  # 20 ms; that of wav2vec 2.0, HuBERT and WavLM base
+FRONTS = {  # name: function of the width and of where log-mel bins end
+  "mel": lambda width, high_hz: fronts.Mels(80, (2,), width, high_hz),  # 20 ms
+  "mel_40ms": lambda width, high_hz: fronts.Mels(80, (2, 2), width, high_hz),
+  "wave": lambda width, high_hz: fronts.Waves(  # 20 ms; that of wav2vec 2.0, HuBERT, WavLM base
     channels=(512,) * 7, kernels=(10, 3, 3, 3, 3, 2, 2), strides=(5, 2, 2, 2, 2, 2, 2),
     norm="group", bias=False, normalized=False,
   ),
@@ -88,11 +88,12 @@ def speech_encoder(
   order: Literal["pre", "post", "conformer"] = "pre",
   dropout: float = 0.0,
   front_gradient: float = 1.0,
+  high_hz: float = log_mel.HIGH_HZ,
 ) -> SpeechEncoder:
   """Returns an encoder of waves with `heads` (models/clip_heads.py), for `objectives.ClipLosses`.
 
-  By default it has 3.4 million parameters, without heads, and a log-mel front, which suits a CPU.
-  For other encoders, construct `SpeechEncoder` with any `Encoder`.
+  By default it has 3.4 million parameters, without heads, and a log-mel front of 80 bins that end
+  at `high_hz`, which suits a CPU. For other encoders, construct `SpeechEncoder` with any `Encoder`.
   """
   for name, value, known in (("front", front, FRONTS), ("positions", positions, POSITIONS)):
     if value not in known:
@@ -103,7 +104,7 @@ def speech_encoder(
     order=order, activation="silu" if order == "conformer" else "gelu", key_bias=True,
     norm_eps=1e-5, distances=by_distance, conv_width=31 if order == "conformer" else 0,
   )  # fmt: skip
-  encoder = Encoder(FRONTS[front](width), block, projection_norm=True, positions=convolved)
+  encoder = Encoder(FRONTS[front](width, high_hz), block, projection_norm=True, positions=convolved)
   return SpeechEncoder(encoder, heads, dropout, front_gradient)
 
 

@@ -3,8 +3,8 @@
   audiopalm train configs/systems/wavlm.py --workdir runs/wavlm --set units=neural:runs/hubert_1
 
 The targets are the units of the clip before mixing. small: 4 layers of width 256, log-mel frames of
-20 ms, on the speech of the synthetic grammar; without `units`, clusters of MFCCs. base: the
-published shape on waves, plan it with --set size=base.
+20 ms, on the corpora of hubert.py; without `units`, clusters of MFCCs. base: the published shape on
+waves, plan it with --set size=base.
 """
 
 from typing import Literal
@@ -26,14 +26,20 @@ def experiment(
   layer: int | None = None,
   clusters: int = 100,
   train_records: int = 2_000,
+  data_dir: str | None = None,
+  held_out_speaker: str | None = "theo",
+  manifests: tuple[str, ...] = (),
+  dev_manifests: tuple[str, ...] = (),
 ) -> c.Experiment:
-  corpus = c.corpora.Synthetic(languages=("en", "fr"), train_records=train_records)
-  mfcc = c.tokenizers.units(size=clusters, rate_hz=50.0)
+  real = {"held_out_speaker": held_out_speaker, "dev_manifests": dev_manifests}
+  speech = c.corpora.recordings(data_dir, manifests, train_records=train_records, **real)
+  band = {"high_hz": c.corpora.band_hz(speech)}
+  mfcc = c.tokenizers.units(size=clusters, rate_hz=50.0, **band)
   return c.Experiment(
     name="wavlm",
     tokenizers=(c.tokenizers.named_units(units, mfcc, layer=layer, size=clusters),),
-    mixture=c.mixtures.blend((c.mixtures.speech(corpus, streams=("units",)), 1.0)),
-    model=c.models.speech_encoder(c.Codes("units"), **SIZES[size]),
+    mixture=c.mixtures.recordings(speech, ("units",)),
+    model=c.models.speech_encoder(c.Codes("units"), **SIZES[size], **band),
     objective=c.ClipLosses(
       (c.MaskedUnits("units"),),
       c.Spans(0.08, seconds=0.2),
@@ -41,7 +47,7 @@ def experiment(
     ),
     optimizer=c.optim.adamw(peak_lr=5e-4, warmup_steps=100, weight_decay=0.01),
     evaluation=c.Evaluation(every_steps=200, held_out_batch_rows=64),
-    data=c.Clips(seconds=4.0, batch_rows=16),
+    data=c.Clips(seconds=4.0, batch_rows=16, shortest_s=0.2),
     steps=1_000,
     checkpoint_every_steps=200,
     export=None,

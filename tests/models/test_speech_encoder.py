@@ -100,6 +100,30 @@ def test_log_mel_frames_have_mean_0_and_deviation_1_over_each_clip(clip_models):
     assert not mel_BTM[row, frames:].any()
 
 
+def test_bins_end_where_they_are_told(clip_models):
+  batch = jax.tree.map(jnp.asarray, clip_models.clips((16_000,)))
+  tone_S = 0.5 * np.sin(2 * np.pi * 6_000 * np.arange(16_000) / 16_000)
+  change = [
+    np.abs(
+      fronts.normed_log_mel(batch.wave_BS + tone_S, batch.samples_B, 20, high_hz)
+      - fronts.normed_log_mel(batch.wave_BS, batch.samples_B, 20, high_hz)
+    ).max()
+    for high_hz in (3_800.0, 7_600.0)
+  ]
+  assert change[0] < 0.05 < 1 < change[1]
+  with pytest.raises(ConfigError, match="has bins=20 that end at high_hz=9000, expected at least"):
+    fronts.Mels(20, (2,), 16, high_hz=9_000.0)
+
+
+def test_biases_begin_far_apart_where_they_alone_are_positions(clip_models):
+  spread = []
+  for convolved in (None, clip_models.CONVOLVED):
+    model = clip_models.model(by_distance=clip_models.BUCKETS, convolved=convolved)
+    table_EN = clip_models.params(model)["encoder"]["buckets"]["table"]
+    spread.append(float(np.std(table_EN)))
+  assert spread[0] > 0.5 and spread[1] == pytest.approx(0.02, rel=0.5)
+
+
 def test_attention_by_other_backends_has_no_biases(clip_models, hidden):
   model = model_of(clip_models, "conformer")
   machine = dataclasses.replace(clip_models.ONE, attention="splash")

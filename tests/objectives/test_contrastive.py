@@ -86,6 +86,10 @@ def test_w2v_bert_predicts_the_ids_of_the_codes_from_the_last_states(clip_models
   ids, weight = found.metrics["nll_speech"]
   np.testing.assert_allclose(found.sum, alone.sum + ids, rtol=1e-5)
   assert float(ids / weight) == pytest.approx(np.log(32), rel=0.4)
+  # The likeliest code, in training too, where distractors and targets are codes that were drawn.
+  trained = clip_models.loss(both, model, batch, train=True)
+  np.testing.assert_allclose(trained.metrics["nll_speech"][0], ids, rtol=1e-5)
+  assert trained.metrics["nll_contrastive"][0] != found.metrics["nll_contrastive"][0]
   with pytest.raises(ConfigError, match="ids of 2 x 8 codes by a head of 32 classes. Give the Qua"):
     clip_models.loss(both, clip_models.model(), batch)
 

@@ -76,5 +76,7 @@ def test_waves_cannot_be_masked_by_noise_in_their_spectrum(clip_models):
 
 
 def test_invalid_settings_are_an_error_that_says_why():
-  with pytest.raises(ConfigError, match="bins and code_width of at least 1, got 0 and 16"):
+  with pytest.raises(ConfigError, match="has bins=0 that end at high_hz=7600, expected at"):
     RandomProjection(bins=0)
+  with pytest.raises(ConfigError, match="code_width must be at least 1, got 0"):
+    RandomProjection(code_width=0)
