@@ -4,8 +4,11 @@
   python benchmarks/score.py spoken_digit --set data_dir=$TFDS_DATA_DIR \\
       --over held_out_speaker=george,jackson,nicolas,theo,yweweler
 
-With `--over` it runs the config once per value. Results are in benchmarks/results/CONFIG.json. To
-resume a stopped run, give the same command again.
+  python benchmarks/score.py spoken_digit --name spoken_digit_whisper \\
+      --set units=neural:runs/whisper-base --set tokenizers.units.window_s=3 --set export=none
+
+With `--over` it runs the config once per value. Results are in benchmarks/results/NAME.json, NAME
+is by default that of the config. To resume a stopped run, give the same command again.
 """
 
 import argparse
@@ -41,23 +44,26 @@ def main() -> None:
   parser.add_argument("config", help="a name in configs/")
   add_settings(parser)
   parser.add_argument("--over", metavar="path=a,b,c", help="one run for each value of a setting")
+  parser.add_argument("--name", help="of the result and its runs (default: that of the config)")
   parser.add_argument("--workdirs", type=Path, default=Path("runs"), help="folder of the runs")
   arguments = parser.parse_args()
 
   words = [arguments.config, *(f"--set={setting}" for setting in arguments.settings)]
   words += [f"--over={arguments.over}"] if arguments.over else []
+  words += [f"--name={arguments.name}"] if arguments.name else []
   path, _, values = (arguments.over or "").partition("=")
   settings = {value: [f"{path}={value}"] for value in values.split(",")} if path else {"": []}
+  name = arguments.name or arguments.config
   runs, at_start = {}, conditions()  # before the runs, during which there may be commits
   for value, own in settings.items():
-    name = "_".join(filter(None, (arguments.config, value)))
-    runs[value] = run(arguments.config, arguments.workdirs / name, [*arguments.settings, *own])
+    workdir = arguments.workdirs / "_".join(filter(None, (name, value)))
+    runs[value] = run(arguments.config, workdir, [*arguments.settings, *own])
     result = {
       "command": shlex.join(["python", "benchmarks/score.py", *map(unexpanded, words)]),
       **at_start,
       **({"runs": runs} if path else runs[value]),
     }
-    write(arguments.config, result)
+    write(name, result)
 
 
 def command_parser(description: str) -> argparse.ArgumentParser:
