@@ -30,7 +30,7 @@ def test_help_names_every_command_and_exit_code(capsys):
   assert stop.value.code == 0
   for word in (
     *COMMANDS,
-    "0 done",
+    "0 success",
     "1 a plan",
     "2 a command",
     "70 a",
