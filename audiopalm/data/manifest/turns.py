@@ -1,6 +1,7 @@
 """Dialogues read like manifests: a line is a conversation, in one language, of turns in order.
 
-    {"id": "7", "language": "nl", "turns": [{"audio": "a.opus", "text": "...", "speaker": "big"}, ...]}
+    {"id": "7", "language": "nl", "turns": [
+      {"audio": "a.opus", "text": "Waar is hij?", "speaker": "big"}, ...]}
 
 A turn of another speaker than the one before answers it: the two are a record.
 """
@@ -52,8 +53,8 @@ def _fault(turns: Any) -> str | None:
     for name in OF_TURNS:
       if not isinstance(turn.get(name), str) or not turn[name].strip():
         return (
-          f"{name} of turn {number} is {columns.quoted(turn.get(name))}, expected text. Correct it, "
-          "or leave the conversation out."
+          f"{name} of turn {number} is {columns.quoted(turn.get(name))}, expected text. Correct "
+          "it, or leave the conversation out."
         )
   return None
 
@@ -62,11 +63,6 @@ def _answered(row: Row) -> Iterator[Row]:
   """Yields each turn that another speaker answers, with the answer as its translation."""
   values = {name: value for name, value in row.values.items() if name != TURNS}
   prefix = values.get("id") or f"line-{row.location.line}"
-  language = {
-    "translation_language": values[name]
-    for name in columns.COLUMNS["language"]
-    if values.get(name)
-  }
   turns = enumerate(itertools.pairwise(row.values[TURNS]), 1)
   for number, (question, answer) in turns:
     if question["speaker"] != answer["speaker"]:
@@ -76,4 +72,4 @@ def _answered(row: Row) -> Iterator[Row]:
         "translation_audio": answer["audio"],
         "translation_speaker": answer["speaker"],
       }
-      yield Row(row.location, {**values, **language, **own, **next_one, "id": f"{prefix}-{number}"})
+      yield Row(row.location, {**values, **own, **next_one, "id": f"{prefix}-{number}"})
