@@ -28,7 +28,7 @@ def experiment(
   lines = manifest(**files(fillets, "ast."), name="fillets")
   pairs = manifest(**files(fillets, "s2st."), name="pairs")
   talks = c.corpora.dialogues(**files(fillets, "dialogues.cs.", "dialogues.nl."))
-  spoken = c.corpora.SpokenText(
+  spoken = c.corpora.SpokenSentences(
     name="captions", file=f"{data_dir}/multi30k/train.en.gz", language="en", plain=True,
     train_records=captions, synthesizer="espeak",
   )  # fmt: skip

@@ -214,7 +214,7 @@ class SyntheticTranslations(TextAlone):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SpokenText(Corpus):
+class SpokenSentences(Corpus):
   """Sentences of a file of the user's, one a line, as a synthesizer says them: to train on.
 
   Line after line is spoken by the first `voices` of the language in turn, and after the last line
@@ -234,11 +234,11 @@ class SpokenText(Corpus):
   synthesizer: synthesizers.Choice = "pico"
   takes: Takes | None = Takes()
   digest: str = ""
-  name: str = "spoken_text"
+  name: str = "spoken_sentences"
 
   roles: ClassVar[tuple[str, ...]] = ("source",)
-  version: ClassVar[str] = "spoken_text 1"
-  served_by: ClassVar[str] = "audiopalm.data_pipelines.spoken_text"
+  version: ClassVar[str] = "spoken_sentences 1"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.spoken_sentences"
   unprinted: ClassVar[tuple[str, ...]] = ("name", "variants", "file")
 
   def __post_init__(self):

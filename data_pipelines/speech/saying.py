@@ -7,7 +7,7 @@ from audiopalm.types import Utterance
 
 
 def say(
-  settings: corpora.Voiced | corpora.SpokenText,
+  settings: corpora.Voiced | corpora.SpokenSentences,
   text: str,
   language: str,
   voice: str,

@@ -14,12 +14,14 @@ from audiopalm.metrics import text
 from audiopalm.types import Record
 
 
-def count(settings: corpora.SpokenText, split: str) -> int:
+def count(settings: corpora.SpokenSentences, split: str) -> int:
   """Returns the number of records in a split: none but in train."""
   return settings.train_records if split == "train" else 0
 
 
-def records(settings: corpora.SpokenText, split: str, start: int, stop: int) -> Iterator[Record]:
+def records(
+  settings: corpora.SpokenSentences, split: str, start: int, stop: int
+) -> Iterator[Record]:
   """Yields records `start` to `stop` - 1 of a split, the same bytes on every machine."""
   assert 0 <= start <= stop <= count(settings, split), (split, start, stop)
   sentences = _sentences(settings.file, settings.digest, settings.plain)
