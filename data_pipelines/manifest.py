@@ -27,9 +27,10 @@ def records(settings: corpus.Manifest, split: str, start: int, stop: int) -> Ite
   for number in range(start, stop):
     source, target = pairs[number]
     line_id = re.sub(r"[^\w.=-]+", "_", source.id)[-LONGEST_ID:]
-    utterances = {"source": _utterance(source, pairs)}
+    first, second = settings.reading.roles
+    utterances = {first: _utterance(source, pairs)}
     if target is not None:
-      utterances["target"] = _utterance(target, pairs)
+      utterances[second] = _utterance(target, pairs)
     yield Record(f"{settings.name}/{split}/{number:06d}-{line_id}", utterances)
 
 

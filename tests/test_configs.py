@@ -1,6 +1,8 @@
 """Every config that comes with the project loads, survives JSON and says how to launch it."""
 
 import ast
+import gzip
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from audiopalm.settings import Machine
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.py"))
-ALONE = sorted(FOLDER.glob("*.py"))  # those that need no files of the user
+OF_FILES = FOLDER / "real_speech.py"  # needs files of the user
+ALONE = sorted({*FOLDER.glob("*.py")} - {OF_FILES})
 
 
 @pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
@@ -29,7 +32,7 @@ def test_a_config_loads_and_survives_json(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_starts_with_its_launch_line(path):
   docstring = ast.get_docstring(ast.parse(path.read_text()))
-  name = path.stem if path in ALONE else path.relative_to(FOLDER.parent)
+  name = path.stem if path.parent == FOLDER else path.relative_to(FOLDER.parent)
   assert re.search(rf"^  audiopalm train {name} --workdir runs/", docstring, re.MULTILINE)
 
 
@@ -104,3 +107,49 @@ def test_the_digit_config_takes_its_speaker_and_folder():
   corpus = config.load("spoken_digit", settings).corpora[0]
   assert (corpus.held_out_speaker, corpus.data_dir) == ("nicolas", "/data/tfds")
   assert "nicolas" not in corpus.train_voices("en")
+
+
+@pytest.fixture
+def recorded(tmp_path):
+  """Returns a folder with the manifests that configs/real_speech.py reads, of a line or two."""
+
+  def put(name, *rows):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+
+  def line(audio, language, **more):
+    return {"audio": audio, "text": "one", "language": language, "speaker": "s", **more}
+
+  for split in ("train", "dev"):
+    for folder, language in (("so762", "en"), ("kerstin", "de"), ("nathalie", "nl")):
+      put(f"{folder}/{split}.jsonl", line(split, language))
+    english = {"translation": "eins", "translation_language": "en"}
+    put(f"fillets/ast.{split}.jsonl", line(split, "cs", **english))
+    pair = [line(f"{split}-{code}", code, pair="p") for code in ("cs", "nl")]
+    put(f"fillets/s2st.{split}.jsonl", *pair)
+    for code in ("cs", "nl"):
+      turns = [{**line(f"{split}-{code}-{n}", code), "speaker": str(n)} for n in range(2)]
+      row = {"id": f"{code}/{split}", "language": code, "turns": turns}
+      put(f"fillets/dialogues.{code}.{split}.jsonl", row)
+  (tmp_path / "multi30k").mkdir()
+  (tmp_path / "multi30k/train.en.gz").write_bytes(gzip.compress(b"A dog runs.\n"))
+  return tmp_path
+
+
+def test_recorded_sentences_are_tested_on_their_dev_files(recorded):
+  settings = [f"data_dir={recorded}", "captions=7"]
+  found = config.load("real_speech", settings)
+  assert experiment.from_json(found.to_json()) == found
+  tests = {corpus.test for corpus in found.corpora if corpus.name != "captions"}
+  assert len(tests) == 6 and all("dev.jsonl" in str(path) for paths in tests for path in paths)
+  directions = {task.name: len(task.corpus.pairs(task.roles)) for task in found.tasks}
+  assert directions["s2st"] == directions["dialogue"] == 2 and directions["ast"] == 1
+  assert sum(found.mixture.shares) == pytest.approx(1)
+  space = program.space_of(found)
+  for task in found.tasks:
+    incremental.compile(found.layout.layout_of(task), space)
+  with pytest.raises(ConfigError, match="needs a value for 'data_dir'. Give it by --set data_dir="):
+    config.load("real_speech")
+  settings += ["units=neural:/models/whisper", "window_s=8"]
+  units = config.load("real_speech", settings).tokenizers[1]
+  assert (units.folder, units.window_s, units.size) == ("/models/whisper", 8.0, 512)

@@ -7,6 +7,7 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from audiopalm import language_tags
@@ -116,14 +117,7 @@ class Voiced(Corpus):
     codes = tuple(map(language_tags.canonical, self.languages))
     object.__setattr__(self, "languages", codes)
     check_known(self.name, "languages", self.languages, SPOKEN_LANGUAGES)
-    speaks = synthesizers.named(self.synthesizer)
-    for language in self.languages:
-      if language not in speaks.languages:
-        raise ConfigError(
-          f"Corpus {self.name!r}: synthesizer {speaks.name!r} does not speak {language!r}: it "
-          f"speaks {', '.join(speaks.languages)}. Choose another synthesizer, or remove the "
-          "language."
-        )
+    speaks = check_speaks(self.name, self.synthesizer, self.languages)
     most = min(len(speaks.train_voices(language)) for language in self.languages)
     check_count(self.name, "voices", self.voices, 1, most)
     most = min(len(speaks.held_out_voices(language)) for language in self.languages)
@@ -219,6 +213,60 @@ class SyntheticTranslations(TextAlone):
   translated: ClassVar[bool] = True
   name: ClassVar[str] = "translations"
   roles: ClassVar[tuple[str, ...]] = ("source", "target")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpokenSentences(Corpus):
+  """Sentences of a file of the user's, one a line, as a synthesizer says them: to train on.
+
+  Line after line is spoken by the first `voices` of the language in turn, and after the last line
+  the first again by another voice, up to `train_records`. A `file` whose name ends with .gz is
+  decompressed. `plain` leaves out capitals and punctuation (`metrics.text.normalize`), as
+  transcripts often do. `digest` is that of the file, which is read where it is not given. Other
+  fields are as in `Voiced`.
+  """
+
+  file: str
+  language: str
+  train_records: int
+  plain: bool = False
+  voices: int = 12
+  variants: int = 1
+  seed: int = 0
+  synthesizer: synthesizers.Choice = "pico"
+  takes: Takes | None = Takes()
+  digest: str = ""
+  name: str = "spoken_sentences"
+
+  roles: ClassVar[tuple[str, ...]] = ("source",)
+  version: ClassVar[str] = "spoken_sentences 1"
+  served_by: ClassVar[str] = "audiopalm.data_pipelines.spoken_sentences"
+  unprinted: ClassVar[tuple[str, ...]] = ("name", "variants", "file")
+
+  def __post_init__(self):
+    check_name(self.name)
+    object.__setattr__(self, "language", language_tags.code(self.language))
+    check_count(self.name, "train_records", self.train_records, 1)
+    check_count(self.name, "variants", self.variants, 1)
+    speaks = check_speaks(self.name, self.synthesizer, (self.language,))
+    check_count(self.name, "voices", self.voices, 1, len(speaks.train_voices(self.language)))
+    if not self.digest:
+      try:
+        digest = hashlib.sha256(Path(self.file).expanduser().read_bytes()).hexdigest()
+      except OSError as error:
+        raise ConfigError(
+          f"Corpus {self.name!r}: file={self.file!r} cannot be read: {error.strerror}. Give the "
+          "path of a text file with one sentence a line."
+        ) from error
+      object.__setattr__(self, "digest", digest)
+
+  @property
+  def languages(self) -> tuple[str, ...]:
+    return (self.language,)
+
+  def train_voices(self, language: str) -> tuple[str, ...]:
+    self._check_language(language)
+    return synthesizers.named(self.synthesizer).train_voices(language)[: self.voices]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -342,6 +390,20 @@ class SeqioText(Corpus):
   @property
   def _languages(self) -> dict[str, str]:
     return dict(zip(self.roles, (self.language, self.target_language), strict=False))
+
+
+def check_speaks(
+  corpus: str, synthesizer: synthesizers.Choice, languages: Sequence[str]
+) -> synthesizers.SynthesizerSettings:
+  """Returns the settings of a synthesizer; ConfigError unless it speaks the languages."""
+  speaks = synthesizers.named(synthesizer)
+  for language in languages:
+    if language not in speaks.languages:
+      raise ConfigError(
+        f"Corpus {corpus!r}: synthesizer {speaks.name!r} does not speak {language!r}: it speaks "
+        f"{', '.join(speaks.languages)}. Choose another synthesizer, or remove the language."
+      )
+  return speaks
 
 
 def check_name(name: str) -> None:

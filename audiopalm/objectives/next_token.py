@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from audiopalm import sharding
@@ -14,6 +15,7 @@ from audiopalm.models.base import LanguageModel, Params
 from audiopalm.objectives.base import Loss, OnePlayer
 from audiopalm.settings import Machine
 from audiopalm.tokens import space as token_space
+from audiopalm.types import HOLE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +25,30 @@ class NextToken(OnePlayer):
   `z_loss` adds z_loss * log(Z)^2 (PaLM uses 1e-4; arXiv:2204.02311, section 5); `column_weights`
   multiply the weights of each column (Moshi weighs its text column more), `text_weight` those of
   words: a sentence has several times as many units of speech, so most of the loss is theirs.
+
+  In training the model does not see the share `hidden_speech` of given speech, in spans of
+  `hidden_rows` rows (SpecAugment's time masks, arXiv:1904.08779), nor the share `hidden_text` of
+  words that it predicts, when it predicts what follows (word dropout, arXiv:1511.06349, section
+  3.3): holes stand in their places. What is predicted stays the same.
   """
 
   z_loss: float = 0.0
   column_weights: tuple[float, ...] | None = None
   text_weight: float = 1.0
+  hidden_speech: float = 0.0
+  hidden_rows: int = 5
+  hidden_text: float = 0.0
 
   def __post_init__(self):
+    for name in ("hidden_speech", "hidden_text"):
+      if not 0 <= getattr(self, name) < 1:
+        raise ConfigError(
+          f"NextToken.{name} is a share of the cells, from 0 to below 1, got {getattr(self, name)}."
+        )
+    if type(self.hidden_rows) is not int or self.hidden_rows < 1:
+      raise ConfigError(
+        f"NextToken.hidden_rows must be an integer of at least 1, got {self.hidden_rows!r}."
+      )
     if self.z_loss < 0:
       raise ConfigError(f"NextToken.z_loss must not be negative, got {self.z_loss}.")
     if self.text_weight <= 0:
@@ -59,8 +78,11 @@ class NextToken(OnePlayer):
         "Give one weight per column, or None."
       )
 
-    hidden_BLD = model.hidden(params, batch, machine, key if train else None)
-    targets = shifted(batch)
+    targets, seen = shifted(batch), batch
+    if train and (self.hidden_speech or self.hidden_text):
+      key, own_key = jax.random.split(key)
+      seen = self._with_holes(model, batch, own_key)
+    hidden_BLD = model.hidden(params, seen, machine, key if train else None)
     loss, weight = 0.0, 0.0
     metrics = {f"{name}_{kind}": (0.0, 0.0) for name in METRICS for kind in ("text", "speech")}
     for column, cells in enumerate(scored(model, params, hidden_BLD, targets, machine)):
@@ -79,6 +101,30 @@ class NextToken(OnePlayer):
           value = jnp.sum(lax.stop_gradient(METRICS[name](cells)) * count_BL)
           metrics[f"{name}_{kind}"] = total + value, count + jnp.sum(count_BL)
     return {"model": Loss(loss, weight, metrics)}, variables
+
+  def _with_holes(self, model: LanguageModel, batch: PackedBatch, key: jax.Array) -> PackedBatch:
+    """Returns the batch as the model sees it in training."""
+    speech_key, text_key = jax.random.split(key)
+    place = sharding.placed_like(batch.segments_BL)
+
+    def draw(key: jax.Array, probability: float) -> jax.Array:
+      bits_BL = jax.random.bits(key, batch.segments_BL.shape, jnp.uint16, out_sharding=place)
+      return bits_BL < round(probability * 2**16)
+
+    # A row is hidden unless no span begins at it or at one of the hidden_rows - 1 before.
+    begins = 1 - (1 - self.hidden_speech) ** (1 / self.hidden_rows)
+    spans_BL = spanned(draw(speech_key, begins), self.hidden_rows)
+    words_BL = draw(text_key, self.hidden_text)
+    columns = []
+    for column, modality in enumerate(model.modality_KV):
+      tokens_BL = batch.tokens_BLK[..., column]
+      is_given_BL = batch.weights_BLK[..., column] == 0
+      modality_BL = modality_of(modality, tokens_BL)
+      is_speech_BL = is_given_BL & (modality_BL == token_space.SPEECH)
+      is_word_BL = ~is_given_BL & (modality_BL == token_space.TEXT)
+      hidden_BL = (spans_BL & is_speech_BL) | (words_BL & is_word_BL)
+      columns.append(jnp.where(hidden_BL, HOLE, tokens_BL))
+    return dataclasses.replace(batch, tokens_BLK=jnp.stack(columns, axis=-1))
 
   def score(
     self,
@@ -158,13 +204,26 @@ def shifted(batch: PackedBatch) -> Targets:
   return Targets(tokens_BLK, jnp.where(inside_BL[..., None] & (tokens_BLK >= 0), weights_BLK, 0.0))
 
 
+def spanned(starts_BL: jax.Array, rows: int) -> jax.Array:
+  """Returns bool [B, L]: whether a span of so many rows that begins at a start covers the row."""
+  whole_BL = sharding.constrain(starts_BL.astype(jnp.int32), ("batch", None))
+  begun_BL = jnp.cumsum(whole_BL, axis=1)
+  before_BL = jnp.pad(begun_BL, ((0, 0), (rows, 0)))[:, : begun_BL.shape[1]]
+  return sharding.constrain(begun_BL > before_BL, ("batch", "rows"))
+
+
+def modality_of(modality_V: np.ndarray, tokens_BL: jax.Array) -> jax.Array:
+  """Returns the modality of each cell of a column; that of its first id for a hole."""
+  ids_BL = jnp.maximum(tokens_BL, 0)
+  of_ids_V = jnp.asarray(modality_V, jnp.int32)
+  return of_ids_V.at[ids_BL].get(out_sharding=sharding.placed_like(ids_BL))
+
+
 def scored(
   model: LanguageModel, params: Params, hidden_BLD: jax.Array, targets: Targets, machine: Machine
 ) -> Iterator[Cells]:
   """Yields the scored cells of each column."""
   columns = model.head.losses(params, hidden_BLD, targets.tokens_BLK, machine)
   for column, scores in enumerate(columns):
-    tokens_BL = jnp.maximum(targets.tokens_BLK[..., column], 0)
-    modality_V = jnp.asarray(model.modality_KV[column], jnp.int32)
-    modality_BL = modality_V.at[tokens_BL].get(out_sharding=sharding.placed_like(tokens_BL))
+    modality_BL = modality_of(model.modality_KV[column], targets.tokens_BLK[..., column])
     yield Cells(*scores, targets.weights_BLK[..., column], modality_BL)

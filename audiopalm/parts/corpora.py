@@ -7,6 +7,7 @@ from audiopalm.data.corpora import (
   TOPICS,
   SeqioText,
   SpokenDigit,
+  SpokenSentences,
   Synthetic,
   SyntheticDialogue,
   SyntheticText,
@@ -15,6 +16,7 @@ from audiopalm.data.corpora import (
 from audiopalm.data.manifest import corpus
 from audiopalm.data.manifest.lines import Files, Reading
 from audiopalm.data.manifest.published import covost2, cvss, fleurs, librispeech, voxpopuli
+from audiopalm.data.manifest.turns import Turns
 from audiopalm.nn import log_mel
 from audiopalm.types import CorpusSettings
 
@@ -25,6 +27,7 @@ __all__ = [
   "TOPICS",
   "SeqioText",
   "SpokenDigit",
+  "SpokenSentences",
   "Synthetic",
   "SyntheticDialogue",
   "SyntheticText",
@@ -32,6 +35,7 @@ __all__ = [
   "band_hz",
   "covost2",
   "cvss",
+  "dialogues",
   "fleurs",
   "librispeech",
   "manifest",
@@ -68,6 +72,28 @@ def manifest(
     "train": train, "validation": validation, "test": test, "held_out_voices": held_out_voices,
   }  # fmt: skip
   return corpus.read(files, Reading(language, translation_language, audio_dir), name, variants)
+
+
+def dialogues(
+  train: Files,
+  validation: Files | None = None,
+  test: Files | None = None,
+  held_out_voices: Files | None = None,
+  *,
+  language: str | None = None,
+  audio_dir: str | None = None,
+  variants: int = 1,
+  name: str = "dialogues",
+) -> corpus.Manifest:
+  """Returns the conversations that files list, JSON lines with `turns`, for `mixtures.dialogue`.
+
+  A turn that another speaker answers is a `question`, and the next turn its `answer`
+  (`audiopalm/data/manifest/turns.py`). Everything else is as in `manifest`.
+  """
+  files = {
+    "train": train, "validation": validation, "test": test, "held_out_voices": held_out_voices,
+  }  # fmt: skip
+  return corpus.read(files, Turns(language, None, audio_dir), name, variants)
 
 
 def recordings(

@@ -7,7 +7,13 @@ from audiopalm.types import Utterance
 
 
 def say(
-  settings: corpora.Voiced, text: str, language: str, voice: str, *, record: str, role: str
+  settings: corpora.Voiced | corpora.SpokenSentences,
+  text: str,
+  language: str,
+  voice: str,
+  *,
+  record: str,
+  role: str,
 ) -> Utterance:
   """Returns the text spoken by a voice, for a role of the record with this id.
 

@@ -213,3 +213,71 @@ def test_a_negative_z_loss_is_refused():
 def test_a_text_weight_of_nothing_is_refused():
   with pytest.raises(ConfigError, match="text_weight must be positive, got 0"):
     next_token.NextToken(text_weight=0)
+
+
+def seen_of(model, objective, batch, key):
+  """Returns the tokens that the model is given in training."""
+  given = []
+
+  def hidden(params, seen, machine, dropout_key):
+    given.append(seen.tokens_BLK)
+    return jnp.zeros((*seen.segments_BL.shape, 16))
+
+  stands_in = types.SimpleNamespace(
+    modality_KV=model.modality_KV, sizes=model.sizes, head=model.head, hidden=hidden
+  )
+  params = model.init(jax.random.key(0), sharding.mesh(ONE))
+  objective.losses(stands_in, params, {}, batch, key=key, train=True, step=0, machine=ONE)
+  return np.asarray(given[0])[..., 0]
+
+
+def test_given_speech_and_predicted_words_are_hidden_and_nothing_else(model):
+  tokens = np.tile(np.int32([3, 11, 12, 13, 14, 18, 4, 5, 15, -1]), (64, 20))
+  weights = np.tile(np.float32([0, 0, 0, 0, 0, 1, 1, 0, 1, 0]), (64, 20))
+  batch = jax.tree.map(jnp.asarray, batch_of(tokens, weights, np.ones_like(tokens)))
+  objective = next_token.NextToken(hidden_speech=0.3, hidden_rows=4, hidden_text=0.25)
+  seen = seen_of(model, objective, batch, jax.random.key(3))
+  hidden = seen != tokens
+  assert (seen[hidden] == -1).all()
+  is_speech = (tokens >= 10) & (tokens < 18) & (weights == 0)
+  is_word = (tokens >= 0) & (tokens < 10) & (weights == 1)
+  assert not hidden[~is_speech & ~is_word].any()
+  assert hidden[is_speech].mean() == pytest.approx(0.3, abs=0.02)
+  assert hidden[is_word].mean() == pytest.approx(0.25, abs=0.03)
+  again = seen_of(model, objective, batch, jax.random.key(4))
+  assert (again != seen).any()
+
+
+def test_spans_have_their_rows():
+  starts = np.zeros((2, 9), bool)
+  starts[0, [1, 2, 7]] = True
+  np.testing.assert_array_equal(
+    next_token.spanned(jnp.asarray(starts), 3), [[0, 1, 1, 1, 1, 0, 0, 1, 1], [0] * 9]
+  )
+
+
+def test_what_is_hidden_is_still_predicted(model, params):
+  hiding = next_token.NextToken(hidden_speech=0.99, hidden_text=0.99)
+
+  def losses(objective, train):
+    return objective.losses(
+      model, params, {}, BATCH, key=jax.random.key(0), train=train, step=0, machine=ONE
+    )[0]["model"]
+
+  all_seen, hidden = losses(NEXT_TOKEN, True), losses(hiding, True)
+  assert hidden.weight == all_seen.weight
+  assert float(hidden.sum) != pytest.approx(float(all_seen.sum), rel=1e-4)
+  np.testing.assert_array_equal(losses(hiding, False).sum, losses(NEXT_TOKEN, False).sum)
+
+
+@pytest.mark.parametrize(
+  ("fields", "text"),
+  [
+    ({"hidden_speech": 1.0}, "hidden_speech is a share of the cells, from 0 to below 1, got 1.0"),
+    ({"hidden_text": -0.1}, "hidden_text is a share of the cells, from 0 to below 1, got -0.1"),
+    ({"hidden_rows": 0}, "hidden_rows must be an integer of at least 1, got 0"),
+  ],
+)
+def test_shares_and_spans_that_cannot_be_are_refused(fields, text):
+  with pytest.raises(ConfigError, match=text):
+    next_token.NextToken(**fields)

@@ -50,7 +50,7 @@ class Manifest(corpora.Corpus):
 
   @property
   def roles(self) -> tuple[str, ...]:
-    return lines.ROLES if self.translations else lines.ROLES[:1]
+    return self.reading.roles if self.translations else self.reading.roles[:1]
 
   @property
   def languages(self) -> tuple[str, ...]:
@@ -58,9 +58,14 @@ class Manifest(corpora.Corpus):
 
   def pairs(self, roles: Sequence[str]) -> tuple[dict[str, str], ...]:
     self._check_roles(roles)
-    if tuple(roles) == ("source",):
-      return tuple({"source": code} for code in self.sources)
-    pairs = ({role: pair[lines.ROLES.index(role)] for role in roles} for pair in self.translations)
+    first, _ = self.reading.roles
+    if tuple(roles) == (first,):
+      return tuple({first: code} for code in self.sources)
+    places = [self.reading.roles.index(role) for role in roles]
+    pairs = (
+      {role: pair[place] for role, place in zip(roles, places, strict=True)}
+      for pair in self.translations
+    )
     return tuple({tuple(languages.items()): languages for languages in pairs}.values())
 
   def train_voices(self, language: str) -> tuple[str, ...]:

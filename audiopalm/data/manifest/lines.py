@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from audiopalm import language_tags, orthography
 from audiopalm.data.manifest import columns, table
@@ -32,8 +32,11 @@ class Reading:
 
   `language` and `translation_language` are the codes of lines without one. Audio paths are relative
   to `audio_dir`, by default the manifest's folder. Subclasses in `published` read the tables of
-  published corpora as manifests.
+  published corpora as manifests, and `turns.Turns` dialogues. `roles` name the two utterances of a
+  record.
   """
+
+  roles: ClassVar[tuple[str, str]] = ROLES
 
   language: str | None = None
   translation_language: str | None = None
@@ -270,8 +273,10 @@ class _LineFields(Fields):
       return None
     if self.label("pair"):
       self.add_fault("has a pair and a translation. Remove one: each gives the record its target.")
-    code = self.language("translation_language", self._reading.translation_language)
-    if code and code == self._language:
+    answers = self._reading.roles != ROLES  # in the language of what they answer
+    default = self._language if answers else self._reading.translation_language
+    code = self.language("translation_language", default)
+    if code and code == self._language and not answers:
       self.add_fault(f"its translation is in {code!r}, the language of its text.")
     path = self._path(audio, "translation_audio") if audio else None
     speaker = (self.label("translation_speaker") or SOMEBODY) if audio else ""

@@ -29,6 +29,7 @@ from audiopalm.data.manifest.corpus import Manifest
 from audiopalm.data.manifest.faults import Fault, Location
 from audiopalm.data.manifest.lines import CLIPS, Files, Reading
 from audiopalm.data.manifest.table import Row, Table
+from audiopalm.data.manifest.turns import Turns
 from audiopalm.errors import ConfigError
 
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}  # the corpora's own names
@@ -362,7 +363,9 @@ class VoxPopuli(Reading):
 
 
 # By the names for `audiopalm inspect data --corpus`.
-READINGS = {"covost2": CoVoST2, "cvss": CVSS, "fleurs": Fleurs, "voxpopuli": VoxPopuli}
+READINGS = {
+  "covost2": CoVoST2, "cvss": CVSS, "fleurs": Fleurs, "voxpopuli": VoxPopuli, "turns": Turns,
+}  # fmt: skip
 
 
 def _table(source: Table, rows: Iterable[Row], faults: Sequence[Fault], *inputs: object) -> Table:
