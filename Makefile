@@ -52,7 +52,7 @@ test: $(VENV)/test.stamp lint
 	@$(BIN)/pytest -q -n 3 --dist loadfile -m 'not long'
 
 test-long: $(VENV)/export.stamp
-	@$(BIN)/pytest -q -m 'long or torch'
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'long or torch'
 
 lint: $(VENV)/test.stamp
 	@$(BIN)/ruff check --quiet .
