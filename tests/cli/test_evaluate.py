@@ -251,7 +251,10 @@ def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
       ("--asr-command", "a {wav}", "--asr", "pocketsphinx"),
       "already transcribes speech: leave out --asr.",
     ),
-    (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "scored without decoding: leave out --asr-command."),
+    (
+      ("--pairs", "a.jsonl", "--asr-command", "a {wav}"),
+      "scored without decoding: leave out --asr-command.",
+    ),
     (
       ("--pairs", "a.jsonl", "--task", "text", "--num-beams", "2"),
       "scored without decoding: leave out --num-beams.",
