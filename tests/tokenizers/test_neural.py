@@ -237,7 +237,7 @@ def test_more_clusters_than_units_of_speech_are_refused(fitted, said):
     ({"further": (1,)}, r"further=\(1,\) and .*, expected sizes of at least 2"),
     ({"further": (9,), "collapse": True}, "with several clusterings, because their runs differ"),
     ({"folder": "/nowhere"}, "has no config.json"),
-    ({"window_s": 4.0}, "only Whisper has a window. Leave out window_s"),
+    ({"window_s": 4.0}, "only Whisper has a window. Leave window_s out"),
   ),
 )
 def test_settings_that_cannot_be_are_refused_before_recordings_are_read(fitted, change, text):
