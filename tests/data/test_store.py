@@ -70,7 +70,7 @@ def test_only_what_changed_goes_to_the_store_and_comes_from_it(on, fake_store, c
   assert puts == ["put bucket/run/two", "put bucket/run/files.json"]
   with on("b", "evaluate"):
     pass
-  assert "bringing 2 files (3 B)" in capsys.readouterr().err
+  assert "downloading 2 files (3 B)" in capsys.readouterr().err
   with on("b", "evaluate"):
     pass
   assert capsys.readouterr().err == ""
@@ -134,7 +134,7 @@ def test_what_was_brought_before_the_store_failed_is_not_brought_again(on, fake_
   fake_store.fails = None
   with on("b", "evaluate") as workdir:
     assert contents(workdir) == {"one": "1", "two": "2"}
-  assert "bringing 1 files (1 B)" in capsys.readouterr().err
+  assert "downloading 1 files (1 B)" in capsys.readouterr().err
 
 
 def test_what_a_killed_machine_had_alone_is_moved_aside_where_the_store_went_on(on, capsys):
