@@ -78,14 +78,12 @@ class Framed(Protocol):
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Five more attributes are optional. `sources` are paths of files: a tokenizer of a user's own class
-  is exported as the files of `save`, with copies of these. `kept_in(folder)`, for text, returns the
-  settings of the tokenizer that `save` wrote there, with the same ids. `source_digest()`, called
-  after `check`, is for one that is read from files: it returns a text that depends on their
-  contents, so that runs share fitted tokenizers only if their files are the same. `sample_s` is the
-  seconds of speech that `fit` needs if 40 minutes are not enough. `answers` is False if ids are
-  neither the words of an utterance nor sound, as for pitch and phonemes: no evaluated task may
-  predict them.
+  Four more attributes are optional. `sources` are paths of files: a tokenizer of a user's own class
+  is exported as the files of `save`, with copies of these. `source_digest()`, called after `check`,
+  is for one that is read from files: it returns a text that depends on their contents, so that runs
+  share fitted tokenizers only if their files are the same. `sample_s` is the seconds of speech that
+  `fit` needs if 40 minutes are not enough. `answers` is False if ids are neither the words of an
+  utterance nor sound, as for pitch and phonemes: no evaluated task may predict them.
   """
 
   stream: str
