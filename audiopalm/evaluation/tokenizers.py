@@ -16,11 +16,12 @@ from audiopalm.evaluation import labeled
 from audiopalm.evaluation.labeled import Sample
 from audiopalm.metrics import abx, clusters, probe, tally
 from audiopalm.models.pytorch import encoders
-from audiopalm.tokenizers import kept, neural
+from audiopalm.tokenizers import base, kept, neural
 from audiopalm.tokenizers.base import Fitted, Framed
 from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.types import Utterance
 
+BATCH = 64  # recordings that are encoded together
 TIMED = 10  # recordings that are encoded again, to measure speed
 FEWEST = probe.FOLDS  # recordings per speaker that the probe needs
 RARELY = 0.5  # share of ids in use below which `advice` suggests fewer ids
@@ -107,18 +108,22 @@ def scores(
 def encode(
   fitted: Fitted, utterances: Sequence[Utterance], advance: Callable[[float], None]
 ) -> Encoded:
-  """Returns the encoded utterances, with runs of equal ids not collapsed."""
+  """Returns the encoded utterances, with runs of equal ids not collapsed; those of a batch are
+  encoded together if the tokenizer can."""
   ids, features = [], []
-  for number, utterance in enumerate(utterances):
+  for start in range(0, len(utterances), BATCH):
+    batch = utterances[start : start + BATCH]
     if isinstance(fitted, Framed):
-      codes, feature_TE = fitted.frames(utterance)
-      features.append(feature_TE)
+      for codes, feature_TE in map(base.result, base.frames_batch(fitted, batch)):
+        ids.append(codes)
+        features.append(feature_TE)
     else:
-      codes = fitted.encode(utterance)
-    ids.append(codes if codes.ndim == 1 else codes[:, 0])
-    advance((number + 1) / len(utterances))
+      ids += map(base.result, base.encode_batch(fitted, batch))
+    advance(len(ids) / len(utterances))
   return Encoded(
-    tuple(ids), tuple(features) or None, getattr(fitted, "codebook_VE", None) if features else None
+    tuple(codes if codes.ndim == 1 else codes[:, 0] for codes in ids),
+    tuple(features) or None,
+    getattr(fitted, "codebook_VE", None) if features else None,
   )
 
 
