@@ -39,9 +39,9 @@ class Encoded:
   codebook_VE: np.ndarray | None
 
 
-def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
+def notes(sample: Sample, abx_speakers: Sequence[str]) -> list[str]:
   """Returns sentences on what cannot be measured on a sample, and why. Raises DataError if labels
-  have fewer than two classes, or `asked` has "across" and too few speakers are named."""
+  have fewer than two classes, or `abx_speakers` has "across" and too few speakers are named."""
   lines = []
   categories = sorted({token.label for token in sample.tokens})
   if sample.labels is None and not sample.tokens:
@@ -58,7 +58,7 @@ def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
       f"across speakers expects two or more that are named, the recordings have "
       f"{len(speakers)}. Name them in the column speaker of the manifest"
     )
-    if ACROSS in asked and sample.tokens:
+    if ACROSS in abx_speakers and sample.tokens:
       raise DataError(f"ABX {text}, or ask for --abx {WITHIN}.")
     lines.append(f"ABX {text}.")
   if len(_probed(sample)) < 2:
@@ -73,7 +73,7 @@ def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
 
 
 def scores(
-  tokenizer: KeptTokenizer, sample: Sample, asked: Sequence[str], seed: int, say: Say
+  tokenizer: KeptTokenizer, sample: Sample, abx_speakers: Sequence[str], seed: int, say: Say
 ) -> dict[str, Any]:
   """Returns the scores of a tokenizer as JSON values; raises the errors of its `encode`."""
   fitted = tokenizer.load(Path(tokenizer.folder).expanduser())
@@ -98,7 +98,7 @@ def scores(
     "bits_per_s_of_all_codebooks": rate_hz * float(np.log2(fitted.spec.sizes).sum()),
     "used": float((counts_V > 0).mean()),
     "perplexity": float(2 ** clusters.entropy_bits(counts_V)),
-    "abx": _abx(encoded, sample, asked, rate_hz, seed, say),
+    "abx": _abx(encoded, sample, abx_speakers, rate_hz, seed, say),
     **_agreement(encoded, sample, rate_hz),
     **_leakage(encoded, sample, size, seed),
     **_speed(fitted, sample),
@@ -135,7 +135,7 @@ def license_note(fitted: Fitted) -> str | None:
 
 
 def _abx(
-  encoded: Encoded, sample: Sample, asked: Sequence[str], rate_hz: float, seed: int, say: Say
+  encoded: Encoded, sample: Sample, abx_speakers: Sequence[str], rate_hz: float, seed: int, say: Say
 ) -> dict[str, Any]:
   """Returns {"within": {"ids": score, "centroids": score, "features": score}, "across": {...}}."""
   tokens, places = [], []
@@ -150,7 +150,7 @@ def _abx(
     centroids = [encoded.codebook_VE[ids_T] for ids_T in encoded.ids]
     sides |= {"centroids": (centroids, abx.angular), "features": (encoded.features, abx.angular)}
   result: dict[str, Any] = {}
-  for speakers in asked if tokens else ():
+  for speakers in abx_speakers if tokens else ():
     for side, (frames, cost) in sides.items():
       score = abx.discriminate(
         tokens,

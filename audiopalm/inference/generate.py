@@ -221,8 +221,8 @@ def _edited(
   """Returns the prompt of a recording to be edited, without its tag, and notes for the user."""
   written, spoken = task.inputs[0], task.outputs[0]
   whole, streams, notes = dataclasses.replace(given, joins=()), {}, ()
-  for side, one in ((written, dataclasses.replace(whole, wave_S=None)), (spoken, whole)):
-    (streams[".".join(side)],), _ = _parts(trained, task, side, one, language, cut=False)
+  for side, side_input in ((written, dataclasses.replace(whole, wave_S=None)), (spoken, whole)):
+    (streams[".".join(side)],), _ = _parts(trained, task, side, side_input, language, cut=False)
   spans = given.edits
   if isinstance(spans, str):
     spans = editing.spans_between(spans, given.text, given.wave_S, language)
@@ -288,13 +288,13 @@ def _parts(
 def _likeliest(
   trained: Trained,
   task: Task,
-  asked: _Asked,
+  question: _Asked,
   answers: Iterator[Continuation],
   voices: Mapping[str, str | None],
 ) -> Result:
   """Returns the answer in the most likely language, its pieces joined; consumes them from
   `answers`."""
-  candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in asked.prompts]
+  candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in question.prompts]
   scores = [_per_cell(parts) for _, parts in candidates]
   codes, parts = candidates[int(np.argmax(scores))]
   texts: dict[str, str] = {}
@@ -310,7 +310,7 @@ def _likeliest(
       spoken = [tokenizer.decode(ids_T, voice=voices[codes[role]]) for ids_T in ids]
       waves[address] = silence.joined(spoken, SILENCE_S, waveform.RATE_HZ)
   complete = all(part.complete for part in parts)
-  notes = list(asked.notes)
+  notes = list(question.notes)
   if not complete:
     limit = trained.experiment.evaluation.max_output_rows
     notes.append(f"the output was cut: no stop within evaluation.max_output_rows={limit} rows")
@@ -318,7 +318,7 @@ def _likeliest(
     "-".join(dict.fromkeys(option.values())): score
     for (option, _), score in zip(candidates, scores, strict=True)
   }
-  return Result(asked.name, codes, texts, waves, max(scores), tried, complete, tuple(notes))
+  return Result(question.name, codes, texts, waves, max(scores), tried, complete, tuple(notes))
 
 
 def _per_cell(parts: Sequence[Continuation]) -> float:
