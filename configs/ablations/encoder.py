@@ -1,8 +1,9 @@
-r"""The encoder behind the HuBERT units of units.py: systems/hubert.py on the corpus of units.py.
+"""The encoder behind the HuBERT units of units.py, trained on the same recordings.
 
   audiopalm train configs/ablations/encoder.py --workdir runs/encoder
 
-Of 4 layers of width 256, it predicts clusters of MFCCs in masked spans of 200 ms, without texts.
+The small size of systems/hubert.py, at twice its learning rate: 4 layers of width 256 that predict
+clusters of MFCCs in masked spans, without texts.
 """
 
 from audiopalm import config as c
