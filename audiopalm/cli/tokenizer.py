@@ -98,7 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add("--units KIND", f"{', '.join(UNITS)} (default: mfcc)", default="mfcc")
   summary = "change a field of the tokenizer (docs/tokenizers.md); may be repeated"
   add("--set FIELD=VALUE", summary, action="append", default=[], dest="changes")
-  options.add_workers(fit, "read recordings")
+  options.add_workers(fit, "read and fit", none="which runs encoders on its accelerators")
 
   imported = options.command(kinds, "import", IMPORT, _import, "import a published speech encoder")
   summary = "a folder in the format of transformers"
@@ -110,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   add = functools.partial(options.add, evaluate)
   summary = "a run, or a folder that `audiopalm tokenizer fit` wrote. May be repeated"
   add("--tokenizer DIR", summary, action="append", required=True)
-  add("--split NAME", "the split of the config (default: test)", default="test")
+  add("--split NAME", "the split of the config (default: test)")
   summary = "largest number of recordings (default: 500)"
   add("--most N", summary, type=options.at_least(1), default=500)
   summary = "the labels of ABX and PNMI (default: the first of these that the recordings have)"
@@ -158,6 +158,8 @@ def _list(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace) -> int:
   exports.check_new(args.out)
   outputs.check_folder("--out", args.out, outputs.inputs())
+  if args.units not in UNITS and not args.units.startswith(tokenizers.NEURAL):
+    raise ConfigError(f"Unknown --units {args.units!r}. Expected {', '.join(UNITS)}.")
   settings = (
     tokenizers.mel_rvq()
     if args.units == "mel_rvq"
@@ -224,7 +226,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     outputs.check_file("--json", args.json, outputs.inputs(*read), kind="JSON")
   opened = dict(_opened(args))
   corpora = _corpora(args)
-  split = args.split if _config(args) else "train"  # the only one of a manifest
+  split = "train"  # the only one of a manifest
+  if _config(args):
+    split = args.split or "test"
+  elif args.split:
+    raise ConfigError(
+      f"--split names a split of a config, but {args.source[0]} is read as a manifest, of which "
+      "all lines are read. Leave out --split."
+    )
   speakers = (args.abx,) if args.abx else (judged.WITHIN, judged.ACROSS)
   with _bar() as say:
     sample = labeled.read(
@@ -270,6 +279,12 @@ def _corpora(args: argparse.Namespace) -> tuple[CorpusSettings, ...]:
   if path is not None:
     if len(args.source) > 1:
       raise ConfigError(f"Give one config, or manifests, not {' '.join(args.source)}.")
+    of_manifests = ("corpus", "language", "translation_language", "audio_dir")
+    if given := [f"--{name.replace('_', '-')}" for name in of_manifests if getattr(args, name)]:
+      raise ConfigError(
+        f"{', '.join(given)} is for manifests, but {args.source[0]} is read as a config. Leave it "
+        "out; --data changes settings of the config."
+      )
     return config.load(path, args.settings, args.trust).corpora
   if args.settings:
     raise ConfigError(

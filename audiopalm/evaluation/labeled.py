@@ -21,6 +21,7 @@ from audiopalm.data.manifest.lines import SOMEBODY
 from audiopalm.errors import DataError, RecordError
 from audiopalm.types import CorpusSettings, Utterance, Word
 
+UNNAMED = frozenset(("", SOMEBODY))  # speakers of utterances that do not name one
 Labels = Literal["phones", "words", "recordings"]
 KINDS: tuple[Labels, ...] = ("phones", "words", "recordings")
 ITEM_COLUMNS = ("#file", "onset", "offset", "#phone", "prev-phone", "next-phone", "speaker")
@@ -64,7 +65,7 @@ class Sample:
   @property
   def speakers(self) -> list[str]:
     """The speakers whose names are known, sorted."""
-    return sorted({utterance.speaker for utterance in self.utterances} - {"", SOMEBODY})
+    return sorted({utterance.speaker for utterance in self.utterances} - UNNAMED)
 
 
 def read(
@@ -210,6 +211,8 @@ def _items(path: Path) -> dict[str, list[LabeledSpan]]:
     try:
       file, start, end, phone, previous, following, speaker = cells
       span = LabeledSpan(0, phone, float(start), float(end), speaker, f"{previous} {following}")
+      if not 0 <= span.start_s <= span.end_s < math.inf:
+        raise ValueError("times out of order")
     except ValueError as error:
       raise DataError(
         f"{path}, line {number}: expected {' '.join(ITEM_COLUMNS)}, separated by spaces, with "

@@ -16,7 +16,7 @@ from audiopalm.evaluation import labeled
 from audiopalm.evaluation.labeled import Sample
 from audiopalm.metrics import abx, clusters, probe, tally
 from audiopalm.models.pytorch import encoders
-from audiopalm.tokenizers import base, kept, neural
+from audiopalm.tokenizers import base, kept, neural, unit_bpe
 from audiopalm.tokenizers.base import Fitted, Framed
 from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.types import Utterance
@@ -52,13 +52,13 @@ def notes(sample: Sample, abx_speakers: Sequence[str]) -> list[str]:
       f"ABX, PNMI and purity expect two or more labels, the {len(sample.names)} recordings have "
       f"{', '.join(categories) or 'none'}. Name more recordings."
     )
-  speakers = sample.speakers
-  if len({token.speaker for token in sample.tokens} & {*speakers}) < 2 or not speakers:
+  speakers = {token.speaker for token in sample.tokens} - labeled.UNNAMED
+  if sample.tokens and len(speakers) < 2:
     text = (
       f"across speakers expects two or more that are named, the recordings have "
       f"{len(speakers)}. Name them in the column speaker of the manifest"
     )
-    if ACROSS in abx_speakers and sample.tokens:
+    if ACROSS in abx_speakers:
       raise DataError(f"ABX {text}, or ask for --abx {WITHIN}.")
     lines.append(f"ABX {text}.")
   if len(_probed(sample)) < 2:
@@ -129,6 +129,8 @@ def encode(
 
 def license_note(fitted: Fitted) -> str | None:
   """Returns the license of the weights of a neural tokenizer; None for other tokenizers."""
+  if isinstance(fitted, unit_bpe.FittedUnitBPE):
+    return license_note(fitted.units)
   if not isinstance(fitted, neural.FittedNeuralUnits):
     return None
   return fitted.encoder.license_note or "not in the folder of the encoder"
@@ -137,7 +139,10 @@ def license_note(fitted: Fitted) -> str | None:
 def _abx(
   encoded: Encoded, sample: Sample, abx_speakers: Sequence[str], rate_hz: float, seed: int, say: Say
 ) -> dict[str, Any]:
-  """Returns {"within": {"ids": score, "centroids": score, "features": score}, "across": {...}}."""
+  """Returns {"within": {"ids": score, "centroids": score, "features": score}, "across": {...}}.
+
+  Across speakers only those that are named are compared.
+  """
   tokens, places = [], []
   for span in sample.tokens:
     at = labeled.frames(span, rate_hz, len(encoded.ids[span.recording]))
@@ -151,10 +156,15 @@ def _abx(
     sides |= {"centroids": (centroids, abx.angular), "features": (encoded.features, abx.angular)}
   result: dict[str, Any] = {}
   for speakers in abx_speakers if tokens else ():
+    compared = [
+      number
+      for number, token in enumerate(tokens)
+      if speakers == WITHIN or token.speaker not in labeled.UNNAMED
+    ]
     for side, (frames, cost) in sides.items():
       score = abx.discriminate(
-        tokens,
-        [frames[recording][at] for recording, at in places],
+        [tokens[number] for number in compared],
+        [frames[recording][at] for recording, at in (places[number] for number in compared)],
         cost,
         across=speakers == ACROSS,
         seed=seed,
@@ -166,18 +176,19 @@ def _abx(
 
 
 def _agreement(encoded: Encoded, sample: Sample, rate_hz: float) -> dict[str, float]:
-  """Returns PNMI and purities of labeled frames; {} with fewer than two labels."""
+  """Returns PNMI and purities of labeled frames; {} if they have fewer than two labels."""
   names = sorted({span.label for span in sample.spans})
-  if len(names) < 2:
-    return {}
   numbers = {name: number for number, name in enumerate(names)}
-  labels, ids = [], []
+  labels, ids = [np.zeros(0, int)], [np.zeros(0, int)]
   for span in sample.spans:
     of_span = encoded.ids[span.recording]
     of_span = of_span[labeled.frames(span, rate_hz, len(of_span))]
     ids.append(of_span)
     labels.append(np.full(len(of_span), numbers[span.label]))
-  return dataclasses.asdict(clusters.agreement(np.concatenate(labels), np.concatenate(ids)))
+  labels_T = np.concatenate(labels)
+  if len(np.unique(labels_T)) < 2:  # spans shorter than a unit may have no frame
+    return {}
+  return dataclasses.asdict(clusters.agreement(labels_T, np.concatenate(ids)))
 
 
 def _probed(sample: Sample) -> list[str]:

@@ -153,8 +153,8 @@ class ArraySettings:
     if frames < self.size:
       raise DataError(
         f"Expected at least {self.size} {name} of speech to fit the stream {self.stream!r} on, the "
-        f"training split has {frames} ({frames / self.rate_hz:.1f} s). Use more recordings, or set "
-        f"tokenizers.{self.stream}.size={max(2, frames // 10)}."
+        f"training split has {frames} ({frames / self.rate_hz:.1f} s). Use more recordings, or a "
+        f"smaller size, such as size={max(2, frames // 10)}."
       )
 
 

@@ -6,6 +6,7 @@ folder/...            the files of `save`
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from audiopalm.types import StreamSpec, Utterance
 
 RECORD = "fitted.json"
 FORMAT = 1
+# What readers of arrays and of SentencePiece models raise for files that are missing or damaged.
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ class KeptTokenizer:
     try:
       fitted = self.settings.load(folder)
       actual = fitted.spec.fingerprint
-    except (OSError, ValueError, KeyError, EOFError) as error:  # damaged or missing arrays
+    except DAMAGED as error:
       raise TokenSpaceError(
         f"The tokenizer in {folder} cannot be read ({error}). Restore its files, or fit it again."
       ) from error

@@ -140,6 +140,8 @@ def test_what_recordings_lack_is_said_or_is_an_error_where_it_was_asked_for(
   )
   assert "ABX within, ids %" in text and "ABX across, ids %" not in text
 
+  text = refused(capsys, *evaluate(manifest, "--split", "test"))
+  assert "--split names a split of a config, but" in text and "is read as a manifest" in text
   text = refused(capsys, *evaluate(manifest, "--labels", "phones"))
   assert "--labels phones expects a column phones" in text
   text = refused(capsys, *evaluate(written(text="low")))
@@ -166,16 +168,23 @@ def test_a_folder_that_is_wrong_or_changed_is_refused(fitted, manifest, tmp_path
 
 def test_what_fit_cannot_use_is_refused(manifest, tmp_path, capsys):
   fit = "fit", manifest, "--out", tmp_path / "new"
-  assert "Unknown units 'hubert'" in refused(capsys, *fit, "--units", "hubert")
+  text = refused(capsys, *fit, "--units", "hubert")
+  assert "Unknown --units 'hubert'. Expected mfcc, mel_rvq, neural:FOLDER." in text
+  assert "Expected mfcc, or neural:FOLDER" in refused(capsys, *fit, "--units", "neural:")
   assert "There is no setting 'sizes'. Near: size" in refused(capsys, *fit, "--set", "sizes=3")
   assert "--set takes FIELD=VALUE" in refused(capsys, *fit, "--set", "size")
   text = refused(capsys, *fit, "--data", "held_out_speaker=theo")
   assert "--data changes settings of a config, but" in text and "is read as a manifest" in text
   text = refused(capsys, *fit, "--set", "size=100000", "--workers", "1")
   assert "Expected at least 100000 units of speech" in text
+  assert "Use more recordings, or a smaller size, such as size=" in text
   assert "Give one config, or manifests" in refused(
     capsys, "fit", "spoken_digit", manifest, "--out", tmp_path / "new"
   )
+  text = refused(
+    capsys, "fit", "spoken_digit", "--out", tmp_path / "new", "--language", "en", "--audio-dir", "a"
+  )
+  assert "--language, --audio-dir is for manifests, but spoken_digit is read as a config" in text
   assert not (tmp_path / "new").exists()
 
 
@@ -187,7 +196,8 @@ def test_an_encoder_is_imported_and_units_of_it_are_fitted(folders, manifest, tm
   text = capsys.readouterr().out
   assert "hubert: 2 layers of width 16, 200 states a second\nlicense: MIT License (LICENSE)" in text
   assert f"--units neural:{imported}" in text
-  fit = ["fit", manifest, "--units", f"neural:{imported}", "--out", out, "--workers", "1"]
+  # In this process, as for an accelerator.
+  fit = ["fit", manifest, "--units", f"neural:{imported}", "--out", out, "--workers", "0"]
   changes = ["--set", "size=8", "--set", "layer=1"]
   assert main.main(["tokenizer", *map(str, fit), *changes]) == EXIT_DONE
   assert "License of the weights: MIT License (LICENSE)" in capsys.readouterr().out
@@ -197,4 +207,9 @@ def test_an_encoder_is_imported_and_units_of_it_are_fitted(folders, manifest, tm
   text = refused(capsys, "evaluate", manifest, "--tokenizer", out, "--most", 3)
   assert "copy of the encoder of the stream 'units'" in text and "cannot be read" in text
   text = refused(capsys, "import", tmp_path, "--out", tmp_path / "other")
-  assert "Expected the folder of a speech encoder" in text or "config.json" in text
+  assert "has no config.json. Expected the folder of a speech encoder" in text
+  arrays = folders.tensors("hubert")
+  arrays["encoder.layer_norm.bias"][3] = np.inf
+  folders.write(folder, "hubert", arrays)
+  text = refused(capsys, "import", folder, "--out", tmp_path / "other")
+  assert "1 tensors in" in text and "not finite, the first is encoder.layer_norm.bias" in text

@@ -108,6 +108,13 @@ def test_the_lines_of_an_item_file_are_told_apart(corpora, tmp_path):
   for text, error in (
     (f"{HEADER}\nr7 0 1 a b c d\n", "Expected recordings that .*x.item names, found none"),
     (f"{HEADER}\nr1 0 end a b c d\n", "line 2: expected #file onset .* got 'r1 0 end a b c d'"),
+    *(
+      (
+        f"{HEADER}\nr1 {times} a b c d\n",
+        f"line 2: expected .* with times in seconds, got 'r1 {times}",
+      )
+      for times in ("0 nan", "0 inf", "2 1", "-1 1")
+    ),
     ("file onset\nr1 0 1 a b c d\n", "expected the header #file onset .* got 'file onset'"),
     (HEADER, "expected the header .* and lines below it"),
   ):

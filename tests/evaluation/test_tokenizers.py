@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audiopalm.data.manifest.lines import SOMEBODY
 from audiopalm.errors import ConfigError, RecordError
 from audiopalm.evaluation import labeled, tokenizers
 from audiopalm.evaluation.labeled import LabeledSpan
 from audiopalm.tokenizers import kept
 from audiopalm.tokenizers.neural import NeuralUnits
+from audiopalm.tokenizers.unit_bpe import UnitBPE
 from audiopalm.types import StreamSpec, Utterance
 
 ASKED = ("within", "across")
@@ -109,6 +111,46 @@ def test_of_a_tokenizer_without_vectors_the_ids_are_judged(sample):
   assert result["license"] is None and result["bits_per_s"]["nominal"] == 4
   with pytest.raises(ConfigError, match="gives ids without times, expected a fixed rate"):
     scores(kept.KeptTokenizer(Louder(rate_hz=None), "nowhere", "print"), sample)
+
+
+def judged(sample, asked=ASKED):
+  """Returns (notes, scores) of the ids of halves."""
+  tokenizer = kept.KeptTokenizer(Louder(), "nowhere", "print")
+  return tokenizers.notes(sample, ()), tokenizers.scores(
+    tokenizer, sample, asked, 0, lambda text, share: None
+  )
+
+
+def test_speakers_without_a_name_are_one_speaker_and_not_compared_with_others(sample):
+  spans = tuple(
+    dataclasses.replace(span, speaker=span.speaker if span.speaker == "bob" else SOMEBODY)
+    for span in sample.spans
+  )
+  lines, result = judged(dataclasses.replace(sample, spans=spans, tokens=spans))
+  assert set(result["abx"]) == {"within"}
+  assert any("ABX across speakers expects two or more that are named" in line for line in lines)
+  # An item file names speakers that the manifest does not.
+  nobody = tuple(dataclasses.replace(u, speaker="") for u in sample.utterances)
+  lines, result = judged(dataclasses.replace(sample, utterances=nobody))
+  assert set(result["abx"]) == {"within", "across"}
+  assert not any("ABX" in line for line in lines)
+
+
+def test_what_has_no_labels_lacks_labels_and_not_speakers(sample):
+  lines, _ = judged(dataclasses.replace(sample, labels=None, spans=(), tokens=()))
+  assert [line for line in lines if "ABX" in line] == [lines[0]]
+  assert lines[0].startswith("ABX, PNMI and purity need labels")
+
+
+def test_spans_without_frames_have_no_scores(sample):
+  spans = tuple(dataclasses.replace(span, end_s=0.01) for span in sample.spans)
+  _, result = judged(dataclasses.replace(sample, spans=spans, tokens=spans))
+  assert result["abx"] == {} and "pnmi" not in result
+
+
+def test_pieces_of_units_have_the_license_of_their_encoder(units, sample):
+  pieces = UnitBPE(units("below").settings, size=20).fit(sample.utterances, 0)
+  assert tokenizers.license_note(pieces) == "not in the folder of the encoder"
 
 
 @pytest.mark.torch

@@ -14,6 +14,7 @@ from audiopalm.exports import folder as exports
 from audiopalm.parts import models, tokenizers
 from audiopalm.tokenizers import base, kept, kmeans
 from audiopalm.tokenizers.mel_rvq import MelRVQ
+from audiopalm.tokenizers.unit_bpe import UnitBPE
 from audiopalm.types import Utterance
 
 
@@ -80,11 +81,26 @@ def test_other_arrays_are_another_tokenizer(folder, fitted):
     TokenSpaceError, match=r"not the one that was fitted there: expected the finge"
   ):
     settings.check()
-  (folder / MelRVQ.arrays_file).write_bytes(b"PK")
-  with pytest.raises(
-    TokenSpaceError, match=r"cannot be read \(.*Restore its files, or fit it again"
-  ):
-    settings.check()
+  content = (folder / MelRVQ.arrays_file).read_bytes()
+  middle = len(content) // 2
+  flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+  for damaged in (b"PK", content[:-100], flipped):
+    (folder / MelRVQ.arrays_file).write_bytes(damaged)
+    with pytest.raises(
+      TokenSpaceError, match=r"cannot be read \(.*Restore its files, or fit it again"
+    ):
+      settings.check()
+
+
+def test_damaged_pieces_of_units_cannot_be_read(said, tmp_path):
+  settings = tokenizers.bpe(tokenizers.units(size=8, warps=1), size=20)
+  pieces = settings.fit(said, 0)
+  pieces.save(tmp_path)
+  of_run = kept.KeptTokenizer(settings, str(tmp_path), pieces.spec.fingerprint)
+  of_run.check()
+  (tmp_path / UnitBPE.file).write_bytes(pieces.content[:-50])
+  with pytest.raises(TokenSpaceError, match=r"cannot be read \(.*Restore its files"):
+    of_run.check()
 
 
 def test_settings_of_a_kept_tokenizer_cannot_be_changed(folder):

@@ -85,9 +85,9 @@ def _waves(fields: JsonFields, inputs: JsonFields, kind: str) -> Encoder:
     bias=fields.boolean("conv_bias"),
     normalized=inputs.boolean("do_normalize", missing=True),
   )
-  if not len(front.channels) == len(front.kernels) == len(front.strides):
-    sizes = f"{len(front.channels)} numbers, as conv_dim has"
-    raise fields.wrong("conv_kernel", [front.kernels, front.strides], sizes)
+  for name, values in (("conv_kernel", front.kernels), ("conv_stride", front.strides)):
+    if len(values) != len(front.channels):
+      raise fields.wrong(name, values, f"{len(front.channels)} numbers, as conv_dim has")
   groups = fields.whole("num_conv_pos_embedding_groups")
   return Encoder(
     front,

@@ -165,6 +165,11 @@ class PretrainedEncoder(FrozenEncoder):
       for names in in_use
       for name in names
     }
+    if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+      raise CheckpointError(
+        f"{len(broken)} tensors in {self.folder} have values that are not finite, the first is "
+        f"{broken[0]}. Copy the folder again."
+      )
     path = folder / SINGLE_FILE
     safetensors.save_file(arrays, path)
     # safetensors lets nobody else read its file: give it the mode of the settings beside it.

@@ -190,7 +190,11 @@ REFUSED = [
   ("wav2vec2", {"adapter_attn_dim": 16}, "adapter_attn_dim is 16, expected null"),
   ("wav2vec2", {"hidden_act": "relu"}, 'hidden_act is "relu", expected gelu or swish or silu'),
   ("wavlm", {"feat_extract_norm": "batch"}, 'feat_extract_norm is "batch", expected group or'),
-  ("wavlm", {"conv_stride": [5, 2]}, "conv_kernel is .* expected 3 numbers, as conv_dim has"),
+  (
+    "wavlm",
+    {"conv_stride": [5, 2]},
+    r"conv_stride is \[5, 2\], expected 3 numbers, as conv_dim has",
+  ),
   ("w2v-bert", {"position_embeddings_type": "rotary"}, 'is "rotary", expected "relative_key"'),
   ("w2v-bert", {"feature_projection_input_dim": 80}, "is 80, expected 160, as preprocessor_config"),
   ("wavlm", {"max_bucket_distance": 8}, "max_bucket_distance is 8, expected more than 8, the dist"),
