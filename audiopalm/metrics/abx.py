@@ -264,9 +264,9 @@ def _averaged(sums: dict[tuple, list], weight_RS: np.ndarray, place: dict[str, i
     weight_R = weight_RS[:, place[speaker]] * has_R
     by_pair[pair][0] += weight_R * total_R / np.where(has_R, count_R, 1)
     by_pair[pair][1] += weight_R
-  with np.errstate(invalid="ignore"):
-    errors = [total_R / weight_R for total_R, weight_R in by_pair.values()]
-  return np.nanmean(errors, axis=0)
+  with np.errstate(invalid="ignore"):  # a resample may lack a pair, or all of them
+    errors_PR = np.array([total_R / weight_R for total_R, weight_R in by_pair.values()])
+    return np.nansum(errors_PR, axis=0) / (~np.isnan(errors_PR)).sum(axis=0)
 
 
 def _unit(frames_TE: np.ndarray) -> np.ndarray:

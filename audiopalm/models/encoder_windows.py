@@ -250,7 +250,7 @@ def _rounded(front: fronts.FrontSettings, count: int) -> int:
   lengths per octave above 2 * ROUNDED."""
   if isinstance(front, fronts.LogMels):
     return front.window_frames
-  step = max(ROUNDED, 2 ** (count.bit_length() - 2))
+  step = max(ROUNDED, 2 ** ((count - 1).bit_length() - 2))
   return min(-(-count // step) * step, WINDOW)
 
 

@@ -72,6 +72,45 @@ def test_errors_are_those_of_the_definition_and_of_fastabx(side, across):
   assert low < score.error < high and score.drawn_over == "recordings"
 
 
+def test_where_paths_tie_the_earlier_token_of_a_category_is_in_the_rows():
+  random = np.random.default_rng(1)
+  tokens = [abx.Token("pq"[n % 2], "u", str(n)) for n in range(16)]
+  ids = [random.integers(4, size=size) for size in random.integers(3, 12, size=16)]
+  distance_NN = np.array([[distance(one, other, abx.different) for other in ids] for one in ids])
+  assert (distance_NN != distance_NN.T).any()
+  score = abx.discriminate(tokens, ids, abx.different, across=False)
+  expected = by_definition(tokens, ids, abx.different, False)
+  assert score.error == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("across", (False, True))
+@pytest.mark.parametrize("over", ("recordings", "speakers"))
+def test_a_resample_without_some_is_the_score_of_the_others(over, across, monkeypatch):
+  tokens, vectors, _ = made()
+  if over == "speakers":
+    monkeypatch.setattr(abx, "MANY_SPEAKERS", 3)
+  count = 3 if over == "speakers" else len(tokens)
+  kept_M = np.arange(count) % 3 != 1
+  monkeypatch.setattr(abx, "_drawn", lambda count, random: np.stack([np.ones(count), 1.0 * kept_M]))
+  monkeypatch.setattr(abx, "RESAMPLES", 1)
+  score = abx.discriminate(tokens, vectors, abx.angular, across=across)
+  assert score.drawn_over == over
+  names = sorted({getattr(token, over[:-1]) for token in tokens})
+  left_out = {name for name, kept in zip(names, kept_M, strict=True) if not kept}
+  others = [n for n, token in enumerate(tokens) if getattr(token, over[:-1]) not in left_out]
+  expected = by_definition(
+    [tokens[n] for n in others], [vectors[n] for n in others], abx.angular, across
+  )
+  assert score.interval == pytest.approx((expected, expected), abs=1e-6) and expected > 0
+
+
+def test_resamples_that_lack_a_category_are_left_out_of_the_interval_in_silence(recwarn):
+  tokens = [abx.Token("pq"[n % 2], "u", str(n)) for n in range(4)]
+  frames = [np.array([n % 2, n // 2]) for n in range(4)]
+  score = abx.discriminate(tokens, frames, abx.different, across=False)
+  assert np.isfinite(score.interval).all() and not recwarn.list
+
+
 def test_equal_categories_are_told_apart_by_chance_and_others_always():
   tokens = [abx.Token("pq"[n % 2], "uv"[n // 2 % 2], str(n)) for n in range(16)]
   alike = [np.zeros(3, int)] * 16

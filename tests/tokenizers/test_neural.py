@@ -19,7 +19,7 @@ from audiopalm.errors import (
 from audiopalm.exports import folder as exported_folder
 from audiopalm.models.pytorch import encoders
 from audiopalm.parts import models, tokenizers
-from audiopalm.tokenizers import kmeans, units
+from audiopalm.tokenizers import kmeans, neural, units
 from audiopalm.tokenizers.neural import NeuralUnits
 from audiopalm.types import Utterance
 
@@ -103,6 +103,26 @@ def test_a_workdir_needs_the_folder_no_more(fitted, said, tmp_path, folders):
   np.testing.assert_array_equal(
     settings.load(tmp_path / "again").encode(said[0]), fitted.encode(said[0])
   )
+
+
+def test_all_recordings_are_fitted_on_however_many_are_encoded_at_a_time(fitted, said, monkeypatch):
+  monkeypatch.setattr(neural, "TOGETHER", 2)
+  again = fitted.settings.fit(said, 0)
+  np.testing.assert_allclose(again.clusterings[0], fitted.clusterings[0], atol=1e-4)
+  np.testing.assert_array_equal(again.durations_V, fitted.durations_V)
+
+
+def test_fitting_stops_at_its_seconds_and_its_voices(fitted, said):
+  first = dataclasses.replace(fitted.settings, fit_s=1.0).fit(said, 0)
+  np.testing.assert_array_equal(first.clusterings, fitted.settings.fit(said[:1], 0).clusterings)
+  assert first.voices == ("bob",)
+  assert dataclasses.replace(fitted.settings, voices=1).fit(said, 0).voices == ("bob",)
+
+
+def test_whispers_window_is_that_of_the_settings(folders, tmp_path):
+  folder = folders.write(tmp_path, "whisper")
+  settings = NeuralUnits(folder=str(folder), size=8, window_s=0.5)
+  assert settings.opened(folder).settings.front.window_frames == 25
 
 
 def test_the_license_goes_with_the_weights(fitted, tmp_path):

@@ -104,6 +104,14 @@ def test_a_batch_has_the_states_of_each_wave_alone_from_few_programs(
     np.testing.assert_allclose(batch_TD, alone_TD, atol=1e-4)
 
 
+def test_waves_are_padded_to_one_of_twelve_lengths_and_longer_ones_to_no_shorter_one(opened):
+  front = opened("hubert").settings.front
+  counts = np.arange(1, encoder_windows.WINDOW + 1)
+  rounded = np.array([encoder_windows._rounded(front, count) for count in counts.tolist()])
+  assert len(set(rounded.tolist())) == 12 and rounded.max() == encoder_windows.WINDOW
+  assert (rounded >= counts).all() and (np.diff(rounded) >= 0).all()
+
+
 def test_whisper_encodes_windows_of_its_own_length(folders, opened):
   encoder, wave_S = opened("whisper"), folders.wave(70_000)  # windows of 2 s, seams of 160 ms
   assert (encoder.rate_hz, encoder.frames(70_000)) == (50.0, 219)
