@@ -228,7 +228,7 @@ def _check_outputs(task: Task, tokenizers: Sequence[Tokenizer]) -> None:
 
 def _check_best(experiment: Experiment) -> None:
   task, slash, metric = experiment.keep_best.partition("/")
-  known = [one.name for one in experiment.tasks]
+  known = [known_task.name for known_task in experiment.tasks]
   if task not in known or not slash or not metric:
     raise ConfigError(
       f"keep_best names a task and one of its held-out metrics, as in {known[0]}/loss, not "

@@ -180,15 +180,15 @@ def load(
   return Session(*opened[meta.step], params, variables, machine, meta.step, workdir)
 
 
-def _settled(machine: Machine, asked: str | None, kept: str | None) -> Machine:
+def _settled(machine: Machine, products: str | None, kept: str | None) -> Machine:
   kept = kept or machine.compute_dtype  # not recorded in older checkpoints
-  if not (asked or machine.product_dtype) and (why := machines.lacking(machine, kept)):
+  if not (products or machine.product_dtype) and (why := machines.lacking(machine, kept)):
     machine, _ = machines.choose_products(machine)
     _warn(
       f"This run was trained with matrix products in {kept}, but {why}: it answers with products "
       f"in {machine.products}, which may change some answers as rounding does."
     )
-  return machines.choose_products(machine, asked, kept)[0]
+  return machines.choose_products(machine, products, kept)[0]
 
 
 def read_inputs(

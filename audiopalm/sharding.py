@@ -101,7 +101,7 @@ def mesh_sizes(machine: Machine, devices: int, *, whole: bool = False) -> dict[s
   ConfigError if they need more devices, or fewer devices although one axis is -1 or `whole` is set.
   """
   sizes = dict(machine.mesh_sizes)
-  asked = _written(sizes)
+  mesh_text = _written(sizes)
   open_axis = next((axis for axis, size in sizes.items() if size == -1), None)
   if open_axis:
     sizes[open_axis] = max(1, devices // -math.prod(sizes.values()))
@@ -116,8 +116,8 @@ def mesh_sizes(machine: Machine, devices: int, *, whole: bool = False) -> dict[s
     ]
     advice = f": {' or '.join(near)}; or another machine" if near else ", or another machine"
     raise ConfigError(
-      f"Machine {machine.name!r} asks for a mesh {asked}, but there are {devices} devices. Choose "
-      f"axes whose product is {devices}{advice} (--mesh, --machine); on a CPU, "
+      f"Machine {machine.name!r} asks for a mesh {mesh_text}, but there are {devices} devices. "
+      f"Choose axes whose product is {devices}{advice} (--mesh, --machine); on a CPU, "
       "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N devices."
     )
   return sizes

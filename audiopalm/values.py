@@ -146,7 +146,7 @@ def usual_path(name: str) -> str | None:
 
 def lacking(value: Any, protocol: type) -> list[str]:
   """Returns the attributes of a protocol that a value does not have, sorted."""
-  asked = {
+  required = {
     name
     for kind in protocol.__mro__
     if kind not in (object, typing.Protocol, typing.Generic)
@@ -155,7 +155,7 @@ def lacking(value: Any, protocol: type) -> list[str]:
   }
   # Do not use `hasattr`, as a property may read files.
   has = {*dir(type(value)), *getattr(value, "__dict__", ())}
-  return sorted(asked - has)
+  return sorted(required - has)
 
 
 def a(value: Any) -> str:
@@ -302,20 +302,20 @@ def _built(plain: Any, path: str, trusted: Sequence[str]) -> Any:
     return plain
   kind = trust.readable(str(plain.get("class", "")), trusted)
   renamed = getattr(kind, "renamed", {})  # fields in JSON of earlier versions
-  given = {
+  fields = {
     renamed.get(key, key): _built(item, f"{path}.{key}", trusted)
     for key, item in plain.items()
     if key != "class"
   }
   package = kind.__module__.partition(".")[0]
   advice = f"It was written by another version of {package}; use that one."
-  unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
+  unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})
   if unknown:
     raise ConfigError(
       f"{path} has fields that {kind.__name__} does not know: {', '.join(unknown)}. {advice}"
     )
   try:
-    return kind(**(_before(kind) | given))
+    return kind(**(_before(kind) | fields))
   except TypeError as error:
     raise ConfigError(f"{path} cannot be read: {error}. {advice}") from error
 

@@ -150,8 +150,10 @@ def decoder(
   folder = saved.folder_of(workdir)
   if saved.scored_step(folder) != runs.newest(workdir)["step"]:
     score.audiopalm("evaluate", "--workdir", str(workdir), "--no-baselines")
-  given = answers.read(saved.path_of(folder, answers.MODEL, SPLIT, TASK))
-  return {one.id: one.outputs[0].hypothesis == one.outputs[0].reference for one in given}
+  digits = answers.read(saved.path_of(folder, answers.MODEL, SPLIT, TASK))
+  return {
+    answer.id: answer.outputs[0].hypothesis == answer.outputs[0].reference for answer in digits
+  }
 
 
 def compared(ours: Sequence[dict[str, bool]], theirs: Sequence[dict[str, bool]]) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from audiopalm.cluster import sweep
 from audiopalm.data import files
+from audiopalm.evaluation import scoring
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "configs" / "ablations"
-PLAN, RESULTS = FOLDER / "plan.toml", FOLDER / "results"
+PLAN, TOKENIZERS, RESULTS = (FOLDER / name for name in ("plan.toml", "tokenizers.toml", "results"))
 PAGE = ROOT / "docs" / "ablations.md"
 FIGURES = PAGE.with_suffix("")
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
@@ -38,6 +39,15 @@ CURVES = {
   "sizes": (("small", "base", "large"), "ast", "nll_text", "AST: nats per token, by size"),
 }
 SCORES = ("wer", "bleu", "nll")
+# The config of the runs that differ in their tokenizer, their scores and factors, and stages.
+UNITS = "units.py"
+UNIT_SCORES = {
+  "ASR WER": ("asr.wer", 100),
+  "of new voices": (f"{scoring.HELD_OUT}.asr.wer", 100),
+  "AST BLEU": ("ast.bleu", 1),
+  "from new voices": (f"{scoring.HELD_OUT}.ast.bleu", 1),
+}
+PARTS = ("prepare", "train", "evaluate")
 # Runs in the zero-shot table.
 UNSEEN = ("base", "without_pair", "few_text", "kept", "scratch", "scratch_tuned", "all_topics")
 # The text model, and runs that start from it with two mixtures.
@@ -58,14 +68,17 @@ def main() -> None:
     help="first remove scores from the results that this page does not show",
   )
   arguments = parser.parse_args()
-  plan = sweep.read(PLAN)
+  plan, of_tokenizers = sweep.read(PLAN), sweep.read(TOKENIZERS)
   if arguments.cut:
     cut_all(plan, arguments.results)
+    cut_all(of_tokenizers, arguments.results)
   results = finished(plan, arguments.results)
   tables = {
     "comparisons": comparisons(plan, arguments.results),
     "zero-shot": zero_shot(results),
     "runs": runs(plan, results),
+    "tokenizers": tokenizers(of_tokenizers, arguments.results),
+    "tokenizer-comparisons": comparisons(of_tokenizers, arguments.results),
   }
   FIGURES.mkdir(exist_ok=True)
   for name, (names, task, metric, title) in CURVES.items():
@@ -75,7 +88,7 @@ def main() -> None:
   if all(results[name] for name in (TEXT, *KEPT)):
     draw_retention(FIGURES / "retention.png", results)
   PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
-  print(f"Wrote {PAGE} from {sum(map(len, results.values()))} results")
+  print(f"Wrote {PAGE}")
 
 
 def finished(plan: sweep.SweepPlan, results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -92,13 +105,15 @@ def cut_all(plan: sweep.SweepPlan, results: Path) -> None:
     for seed in plan.seeds:
       if (result := sweep.result(results, run, seed)) is None:
         continue
-      lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in cut(result).items()]
+      fields = cut(result, held_out=run.config.name == UNITS).items()
+      lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields]
       with files.replacing(sweep.result_path(results, run, seed)) as part:
         part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def cut(result: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a result with only those scores and curves that this page shows."""
+def cut(result: Mapping[str, Any], held_out: bool = False) -> dict[str, Any]:
+  """Returns a result with only those scores and curves that this page shows; `held_out` keeps the
+  scores on held-out voices."""
   metrics = {(task, metric) for _, task, metric, _ in CURVES.values()} | {RETENTION}
   curve = [
     [step, {t: {m: losses[t][m]} for t, m in sorted(metrics) if m in losses.get(t, {})}]
@@ -107,6 +122,8 @@ def cut(result: Mapping[str, Any]) -> dict[str, Any]:
   seen = {task: {"tokens": counts["tokens"]} for task, counts in result["seen"].items()}
   at = {step: _cut_tasks(tasks) for step, tasks in result["scores"]["at"].items()}
   scores = {"at": at, **_cut_tasks(result["scores"])}
+  if held_out:
+    scores[scoring.HELD_OUT] = _cut_tasks(result["scores"][scoring.HELD_OUT])
   return {**result, "seen": seen, "scores": scores, "curve": curve}
 
 
@@ -189,6 +206,21 @@ def runs(plan: sweep.SweepPlan, results: Results) -> str:
     )  # fmt: skip
   header = ("run", "settings", "seeds", "million tokens", "minutes", "scores on the test split")
   return table(header, rows)
+
+
+def tokenizers(plan: sweep.SweepPlan, results: Path) -> str:
+  """Returns the table of the runs that differ in their tokenizer: means over seeds."""
+  rows = []
+  for run, seeds in zip(plan.runs, finished(plan, results).values(), strict=True):
+    if run.config.name != UNITS or not seeds:
+      continue
+    minutes = [statistics.fmean(result["seconds"][part] / 60 for result in seeds) for part in PARTS]
+    scores = (_spread([sweep.score(result["scores"], path) for result in seeds], factor)
+              for path, factor in UNIT_SCORES.values())  # fmt: skip
+    rows.append((f"`{run.name}`", str(len(seeds)), *scores, *(f"{part:.0f}" for part in minutes)))
+  if not rows:
+    return "No run has finished yet."
+  return table(("units", "seeds", *UNIT_SCORES, *(f"minutes to {part}" for part in PARTS)), rows)
 
 
 def _seed(result: Mapping[str, Any]) -> int:

@@ -1,10 +1,12 @@
 """The page about ablations: its tables from made-up results."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
 import pytest
 
+from audiopalm.cli import config
 from audiopalm.cluster import sweep
 
 PATH = Path(__file__).parents[1] / "docs" / "ablations.py"
@@ -104,7 +106,9 @@ def test_only_the_text_between_marks_is_replaced(page):
   with pytest.raises(ValueError, match="has no place <!-- other -->"):
     page.filled(text, {"other": "new"})
   written = page.PAGE.read_text(encoding="utf-8")
-  assert page.filled(written, dict.fromkeys(("runs", "zero-shot", "comparisons"), "a")) != written
+  names = ("runs", "zero-shot", "comparisons", "tokenizers", "tokenizer-comparisons")
+  for name in names:
+    assert page.filled(written, {name: "a"}) != written
 
 
 def test_a_cut_result_gives_the_same_page(page, tmp_path):
@@ -146,3 +150,69 @@ def test_the_results_of_the_repository_hold_what_the_page_shows_and_no_more(page
   assert all(len(found) == len(plan.seeds) for found in results.values())
   for found in results.values():
     assert [page.cut(one) for one in found] == found
+  plan = sweep.read(page.TOKENIZERS)
+  for run, found in zip(plan.runs, page.finished(plan, page.RESULTS).values(), strict=True):
+    assert [page.cut(one, run.config.name == page.UNITS) for one in found] == found
+
+
+def test_the_plan_of_tokenizers_shares_the_text_models_and_no_other_result(page):
+  plans = [sweep.read(path) for path in (page.PLAN, page.TOKENIZERS)]
+  text, again = (plan.run("text") for plan in plans)
+  assert again == text
+  assert len(page.finished(plans[1], page.RESULTS)["text"]) == 3
+  names = [{run.name for run in plan.runs} for plan in plans]
+  assert names[0] & names[1] == {"text"}
+  assert [run.name for run in plans[1].runs] == ["text", "encoder", "mfcc", "hubert", "whisper"]
+  assert plans[1].run("hubert").dependencies == ("text", "encoder")
+  assert {run for run, _ in (end for one in plans[1].compare for end in (one.source, one.to))} == {
+    "mfcc", "hubert", "whisper",
+  }  # fmt: skip
+
+
+def test_units_and_their_encoder_hear_one_corpus_and_differ_as_the_plan_says(page, tmp_path):
+  plan, text_run = sweep.read(page.TOKENIZERS), tmp_path / "text"
+  text_run.mkdir()
+  (text_run / "config.json").write_text(config.load("ablations/text").to_json())
+  experiments = {}
+  for run in plan.runs[1:]:
+    settings = [f"{path}={value}".replace("{text}", str(text_run)) for path, value in run.settings]
+    experiments[run.name] = config.load(str(run.config), settings)
+  assert len({found.corpora for found in experiments.values()}) == 1
+  (corpus,) = experiments["mfcc"].corpora
+  assert (corpus.voices, corpus.held_out_voices, corpus.takes.snr_db) == (12, 4, (5.0, 25.0))
+  units = {name: experiments[name].tokenizers[-1] for name in ("mfcc", "hubert", "whisper")}
+  assert {(one.size, one.rate_hz, one.collapse, one.fit_s) for one in units.values()} == {
+    (256, 25.0, False, 1_200.0)
+  }
+  assert (units["hubert"].folder, units["hubert"].layer) == ("{encoder}", 3)
+  assert (units["whisper"].layer, units["whisper"].window_s) == (None, 4.0)
+  alike = [
+    dataclasses.replace(experiments[name], tokenizers=experiments["mfcc"].tokenizers)
+    for name in units
+  ]
+  assert alike[0] == alike[1] == alike[2]
+
+
+def test_tokenizers_have_scores_on_known_and_new_voices(page, tmp_path):
+  plan = sweep.read(page.TOKENIZERS)
+  assert page.tokenizers(plan, tmp_path) == "No run has finished yet."
+  score = {"bleu": 30.0, "wer": 0.25, "cer": 0.1}
+  for seed in plan.seeds:
+    new = {"asr": {"wer": 0.5 + seed / 100, "cer": 0.2}, "ast": {"bleu": 10.0 + seed}}
+    contents = {
+      "scores": {"at": {}, "asr": score, "ast": score, "held_out_voices": new, "baselines": {}},
+      "seen": {"ast": {"tokens": 2e6}},
+      "seconds": {"prepare": 120.0, "train": 240.0, "evaluate": 60.0},
+      "curve": [[250, {"ast": {"nll_text": 1.5, "loss": 1.5}}]],
+    }
+    sweep.write_result(tmp_path, plan.run("hubert"), seed, contents)
+  before = page.tokenizers(plan, tmp_path)
+  cells = (
+    "`hubert`", "3", "25.00 (25.00 to 25.00)", "51.00 (50.00 to 52.00)", "30.00 (30.00 to 30.00)",
+    "11.00 (10.00 to 12.00)", "2", "4", "1",
+  )  # fmt: skip
+  assert before.splitlines()[2:] == [f"| {' | '.join(cells)} |"]
+  page.cut_all(plan, tmp_path)
+  assert page.tokenizers(plan, tmp_path) == before
+  text = (tmp_path / "hubert-0.json").read_text()
+  assert "cer" not in text and "baselines" not in text and "nll_text" in text

@@ -148,7 +148,9 @@ def test_recorded_sentences_are_tested_on_their_dev_files(recorded):
   space = program.space_of(found)
   for task in found.tasks:
     incremental.compile(found.layout.layout_of(task), space)
-  with pytest.raises(ConfigError, match="needs a value for 'data_dir'. Give it by --set data_dir="):
+  with pytest.raises(
+    ConfigError, match="needs a value for 'data_dir'. Give it with --set data_dir="
+  ):
     config.load("real_speech")
   settings += ["units=neural:/models/whisper", "window_s=8"]
   units = config.load("real_speech", settings).tokenizers[1]

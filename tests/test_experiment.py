@@ -11,6 +11,7 @@ from audiopalm.data.packed import Packed
 from audiopalm.errors import ConfigError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, tokenizers
+from audiopalm.tokenizers.kept import KeptTokenizer
 
 CORPUS = Synthetic(languages=("en", "fr"), train_records=8)
 TEXT = SyntheticText(languages=("en", "fr"))
@@ -41,11 +42,13 @@ def test_json_gives_back_an_equal_experiment_of_the_same_digest():
 
 
 def test_a_task_that_is_evaluated_does_not_predict_what_is_neither_words_nor_sound():
-  with pytest.raises(ConfigError, match="'tts' predicts the stream 'pitch', whose ids are neither"):
-    make(
-      tokenizers=(tokenizers.text(size=300), tokenizers.pitch()),
-      mixture=mixtures.blend((mixtures.tts(CORPUS, speech="pitch"), 1.0)),
-    )
+  pitch = tokenizers.pitch()
+  for settings in (pitch, KeptTokenizer(pitch, "earlier", "fingerprint")):
+    with pytest.raises(ConfigError, match="'tts' predicts the stream 'pitch', whose ids are neith"):
+      make(
+        tokenizers=(tokenizers.text(size=300), settings),
+        mixture=mixtures.blend((mixtures.tts(CORPUS, speech="pitch"), 1.0)),
+      )
 
 
 def test_json_of_something_else_is_refused():

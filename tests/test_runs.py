@@ -5,10 +5,12 @@ import pytest
 
 from audiopalm import experiment as experiments
 from audiopalm import runs
+from audiopalm.data import fitting
 from audiopalm.data.corpora import SyntheticText
-from audiopalm.errors import ConfigError
+from audiopalm.errors import ConfigError, DataError
 from audiopalm.experiment import Experiment
 from audiopalm.parts import mixtures, models, tokenizers
+from audiopalm.types import Utterance
 
 
 @pytest.fixture
@@ -27,9 +29,37 @@ def workdir(tmp_path):
 def test_the_model_and_the_text_of_an_earlier_run_are_taken(workdir):
   assert models.pretrained(str(workdir)) == models.tiny(width=64)
   assert models.pretrained(str(workdir), dropout=0.2).dropout == 0.2
+  with pytest.raises(DataError, match="fit.json: no such file. Run `audiopalm prepare`"):
+    tokenizers.pretrained(str(workdir))
+  text = fit(workdir)
   taken = tokenizers.pretrained(str(workdir))
-  assert taken.fitted_in == str(workdir / "tokenizers" / "text")
-  assert dataclasses.replace(taken, fitted_in=None) == tokenizers.text(300, ("en",))
+  assert taken == tokenizers.fitted(str(workdir), stream="text")
+  assert taken.settings == tokenizers.text(300, ("en",))
+  assert taken.fit((), seed=1).encode_text("two words") == text.encode_text("two words")
+
+
+def fit(workdir):
+  """Returns the text tokenizer of the run, fitted as `audiopalm prepare` does."""
+  settings = experiments.of_run(workdir).tokenizers
+  text = settings[0].fit([Utterance(None, 0, "two words", "en", "")], seed=0)
+  fitting.save({"text": text}, settings, (), workdir / "tokenizers")
+  return text
+
+
+def test_the_text_of_a_run_that_took_its_own_is_that_of_the_first(workdir, tmp_path):
+  text = fit(workdir)
+  spec = text.spec
+  earlier = dataclasses.replace(text.settings, fitted_in=str(workdir / "tokenizers" / "text"))
+  for number, settings in enumerate((tokenizers.pretrained(str(workdir)), earlier)):
+    second = tmp_path / f"second {number}"
+    made = dataclasses.replace(experiments.of_run(workdir), tokenizers=(settings,))
+    assert experiments.from_json(made.to_json()) == made
+    second.mkdir()
+    (second / "config.json").write_text(made.to_json())
+    fitting.save({"text": settings.fit((), seed=1)}, (settings,), (), second / "tokenizers")
+    third = tokenizers.pretrained(str(second))
+    third.check()
+    assert third.fit((), seed=2).spec == spec
 
 
 def test_a_folder_without_a_run_says_so(tmp_path):
@@ -38,7 +68,8 @@ def test_a_folder_without_a_run_says_so(tmp_path):
 
 
 def test_a_run_without_that_stream_is_refused(workdir):
-  with pytest.raises(ConfigError, match="has no text tokenizer of the stream 'words'"):
+  fit(workdir)
+  with pytest.raises(ConfigError, match="Expected the stream 'words' in .*, which has text. Name"):
     tokenizers.pretrained(str(workdir), stream="words")
 
 

@@ -79,7 +79,7 @@ KINDS: tuple[tuple[str, str, Callable[[], Tokenizer] | None], ...] = (
   ("pitch", "clusters of log pitch, fitted on their speech", tokenizers.pitch),
   ("phonemes", "pronunciations of texts, by espeak-ng", tokenizers.phonemes),
   ("lyra", "SoundStream with imported weights of Lyra V2", tokenizers.lyra),
-  ("fitted", "a speech tokenizer of `audiopalm tokenizer fit` or of a run, with its ids", None),
+  ("fitted", "a tokenizer of `audiopalm tokenizer fit` or of a run, with its ids", None),
 )  # fmt: skip
 
 

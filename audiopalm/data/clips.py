@@ -149,7 +149,9 @@ class Clips:
 def _samples(prepared: Prepared, task: Task, split: str) -> np.ndarray:
   """Returns the number of samples of each record's recording, -1 without one."""
   role, _ = task.outputs[0]
-  return prepared.entries(task, split).lengths[f"{role}.{WAVE}"]
+  entries = prepared.entries(task, split)
+  # A split without records, as manifests may leave them, has no streams either.
+  return entries.lengths[f"{role}.{WAVE}"] if len(entries) else np.zeros(0, np.int64)
 
 
 class ClipFeed:

@@ -89,16 +89,17 @@ def at(schedule: Schedule, step: int) -> Stretch:
   return next(stretch for stretch in reversed(schedule) if stretch.step <= step)
 
 
-def resumed(schedule: Schedule, step: int, asked: Stretch) -> Schedule:
-  """Returns `schedule` up to `step`, continued with the batch_rows, seed and weights of `asked`."""
+def resumed(schedule: Schedule, step: int, following: Stretch) -> Schedule:
+  """Returns `schedule` up to `step`, continued with the batch_rows, seed and weights of
+  `following`."""
   earlier = tuple(stretch for stretch in schedule if stretch.step < step)
   if not earlier:
-    return (dataclasses.replace(asked, step=0, row=0, starts={}),)
+    return (dataclasses.replace(following, step=0, row=0, starts={}),)
   last = earlier[-1]
-  if not last.goes_on_as(asked):
-    return (*earlier, dataclasses.replace(asked, step=step, row=0, starts=last.counts(step)))
-  if last.batch_rows != asked.batch_rows:
-    changes = {"step": step, "row": last.first_row(step), "batch_rows": asked.batch_rows}
+  if not last.goes_on_as(following):
+    return (*earlier, dataclasses.replace(following, step=step, row=0, starts=last.counts(step)))
+  if last.batch_rows != following.batch_rows:
+    changes = {"step": step, "row": last.first_row(step), "batch_rows": following.batch_rows}
     return (*earlier, dataclasses.replace(last, **changes))
   return earlier
 

@@ -148,10 +148,10 @@ class Copier:
     ]  # fmt: skip
 
 
-def _copied(kind: TaskKind, asked: Entry, copy: Entry, heard: bool) -> tuple[Output, ...]:
+def _copied(kind: TaskKind, entry: Entry, copy: Entry, heard: bool) -> tuple[Output, ...]:
   outputs = []
   for role, stream in kind.task.outputs:
-    right, copied = asked.utterances[role], copy.utterances[role].text
+    right, copied = entry.utterances[role], copy.utterances[role].text
     independent = copied if heard and (role, stream) in kind.spoken else None
     outputs.append(
       Output(

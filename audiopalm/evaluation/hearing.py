@@ -142,8 +142,8 @@ def _heard(listening: Listening, chosen: Sequence[Recording]) -> list[Answer]:
         clips.append((recording, entry, f"through_{stream}", wav))
     wavs = [wav for *_, wav in clips]
     sounds = iter(speech.make(listening, [wav for wav in wavs if isinstance(wav, Spoken)]))
-    made = [next(sounds) if isinstance(wav, Spoken) else None for wav in wavs]
-    heard = speech.by_recognizer(listening, wavs, made)
+    waves = [next(sounds) if isinstance(wav, Spoken) else None for wav in wavs]
+    heard = speech.by_recognizer(listening, wavs, waves)
   lines = []
   for (recording, entry, system, _), transcript in zip(clips, heard, strict=True):
     output = Output(

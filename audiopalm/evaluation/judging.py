@@ -65,11 +65,11 @@ def judge(
   return judged
 
 
-def _find_task(trained: Trained, asked: Sequence[Pair], path: Path) -> Task:
+def _find_task(trained: Trained, file_pairs: Sequence[Pair], path: Path) -> Task:
   """Returns the first task that can judge the pairs of a manifest: without inputs, with one output
   of their modality, and a corpus of their languages. Raises ConfigError if there is none."""
-  modality = pairs.modality(asked)
-  languages = {pair.language for pair in asked}
+  modality = pairs.modality(file_pairs)
+  languages = {pair.language for pair in file_pairs}
   for task in trained.experiment.tasks:
     if (
       _judges(task)
@@ -100,7 +100,7 @@ def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
   jobs = [file.pairs[start : start + PAIRS_PER_JOB] for start in starts]
   encoded = [ids for job in executor.map(encode, jobs) for ids in job]
   # Equal grids are scored once: rounding could differ between two copies and break a tie.
-  asked, keys = {}, []
+  grid_of, keys = {}, []
   for pair, sides in zip(file.pairs, encoded, strict=True):
     grids = [
       layouts.realize(layout, {f"{role}.{stream}": ids}, tags[pair.language], space)
@@ -108,9 +108,9 @@ def _judge(trained: Trained, file: PairFile, executor: Local) -> list[Judged]:
     ]
     keys.append([grid.tokens_LK.tobytes() for grid in grids])
     if max(map(len, grids)) <= trained.experiment.data.row_length:
-      asked |= zip(keys[-1], grids, strict=True)
-  by_modality = likelihoods.of_examples(trained, list(asked.values()))
-  sums = {key: sum(of.values(), Sums()) for key, of in zip(asked, by_modality, strict=True)}
+      grid_of |= zip(keys[-1], grids, strict=True)
+  by_modality = likelihoods.of_examples(trained, list(grid_of.values()))
+  sums = {key: sum(of.values(), Sums()) for key, of in zip(grid_of, by_modality, strict=True)}
   return [
     Judged(pair, task.name, tuple(sums[key] for key in both) if set(both) <= sums.keys() else None)
     for pair, both in zip(file.pairs, keys, strict=True)

@@ -85,12 +85,12 @@ def read(
   recordings that the item file names are drawn. Raises DataError if no recording can be used, or
   if the recordings lack `labels`.
   """
-  asked = _items(items) if items else {}
+  item_spans = _items(items) if items else {}
   places = [
     (corpus, number)
     for corpus in corpora
     if split in corpus.splits
-    for number in _numbers(corpus, split, asked)
+    for number in _numbers(corpus, split, item_spans)
   ]
   if not places:
     known = sorted({name for corpus in corpora for name in corpus.splits})
@@ -130,7 +130,7 @@ def read(
     tokens = tuple(
       dataclasses.replace(span, recording=number, context="" if any_context else span.context)
       for number, name in enumerate(names)
-      for span in asked.get(Path(name).stem, ())
+      for span in item_spans.get(Path(name).stem, ())
     )
   return Sample(tuple(names), tuple(utterances), kind, spans, tokens, tuple(faults))
 
@@ -161,12 +161,12 @@ def _spoken(utterances: Iterable[Utterance]) -> Utterance | None:
 
 
 def _numbers(
-  corpus: CorpusSettings, split: str, asked: Mapping[str, Sequence[LabeledSpan]]
+  corpus: CorpusSettings, split: str, item_spans: Mapping[str, Sequence[LabeledSpan]]
 ) -> Iterator[int]:
-  """Yields the indices of records, of only those in the item file if `asked` has any."""
+  """Yields the indices of records, of only those in the item file if `item_spans` has any."""
   for number in range(records.count(corpus, split)):
-    file = _file_of(corpus, split, number) if asked else None
-    if not asked or (file is not None and Path(file).stem in asked):
+    file = _file_of(corpus, split, number) if item_spans else None
+    if not item_spans or (file is not None and Path(file).stem in item_spans):
       yield number
 
 

@@ -141,13 +141,13 @@ def hear(
         measurements[number] = Measurement("", str(error))
       if keys[number] in cache:
         measurements[number] = Measurement(cache[keys[number]])
-  asked = [number for number in range(len(wavs)) if number not in measurements]
-  values = executor.map(listener.hear, [wavs[number] for number in asked])
-  for number, measurement in zip(asked, values, strict=True):
+  missing = [number for number in range(len(wavs)) if number not in measurements]
+  values = executor.map(listener.hear, [wavs[number] for number in missing])
+  for number, measurement in zip(missing, values, strict=True):
     measurements[number] = measurement
     if keys[number] is not None and measurement.fault is None:
       cache.add(keys[number], measurement.value)
-  faults = [measurements[number].fault for number in asked]
+  faults = [measurements[number].fault for number in missing]
   if faults and None not in faults:
     done = "transcribed" if listener.score == "asr" else "measured"
     raise DataError(

@@ -152,11 +152,11 @@ def score_pairs(judged: Sequence[Judged]) -> dict:
 
   "languages" and "kinds" have the same per group; "left_out" counts pairs that exceed a row.
   """
-  asked = [result for result in judged if result.sums is not None]
+  complete = [result for result in judged if result.sums is not None]
   tallies = {}
   for name in RULES:
     wins = []
-    for right, wrong in (result.sums for result in asked):
+    for right, wrong in (result.sums for result in complete):
       nats = [of.nll / (of.weight if name == "accuracy_per_token" else 1) for of in (right, wrong)]
       wins.append((0.5 if nats[0] == nats[1] else float(nats[0] < nats[1]), 1))
     tallies[name] = Tally(np.reshape(wins, (-1, 2)), tally.ratio)
@@ -165,13 +165,13 @@ def score_pairs(judged: Sequence[Judged]) -> dict:
     scores = tally.scores({name: counts.among(kept) for name, counts in tallies.items()})
     return {**scores, "examples": sum(kept)}
 
-  scores = among([True] * len(asked))
-  if len(asked) < len(judged):
-    scores["left_out"] = len(judged) - len(asked)
+  scores = among([True] * len(complete))
+  if len(complete) < len(judged):
+    scores["left_out"] = len(judged) - len(complete)
   task = ", ".join(sorted({result.task for result in judged}))
   scores["rules"] = {**RULES, "task": task, "intervals": tally.RULE}
-  scores["languages"] = tally.by_group([result.pair.language for result in asked], among)
-  kinds = tally.by_group([result.pair.kind for result in asked], among)
+  scores["languages"] = tally.by_group([result.pair.language for result in complete], among)
+  kinds = tally.by_group([result.pair.kind for result in complete], among)
   return {**scores, "kinds": kinds} if kinds else scores
 
 

@@ -258,10 +258,10 @@ def _print(
   """Prints tables with as many intervals as fit the width of the console."""
   names = {column.name for column in columns}
   for intervals in (lambda table: names, lambda table: {table.leading}, lambda table: ()):
-    drawn = Group(*(_score_table(table, columns, intervals(table)) for table in tables))
-    if _width(drawn, console) <= console.width:
+    group = Group(*(_score_table(table, columns, intervals(table)) for table in tables))
+    if _width(group, console) <= console.width:
       break
-  _print_whole(drawn, console, legend)
+  _print_whole(group, console, legend)
 
 
 def _score_table(
@@ -277,20 +277,20 @@ def _score_table(
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
-  drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-  drawn.add_column(heads[0], no_wrap=True, min_width=19)
+  table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+  table.add_column(heads[0], no_wrap=True, min_width=19)
   for head in heads[1:]:
-    drawn.add_column(head, justify="right", no_wrap=True)
+    table.add_column(head, justify="right", no_wrap=True)
   for line in lines:
-    drawn.add_row(*line)
-  return drawn
+    table.add_row(*line)
+  return table
 
 
-def _width(drawn: Group, console: Console) -> int:
-  return Measurement.get(console, console.options.update(width=1000), drawn).maximum
+def _width(group: Group, console: Console) -> int:
+  return Measurement.get(console, console.options.update(width=1000), group).maximum
 
 
-def _print_whole(drawn: Group, console: Console, legend: str) -> None:
+def _print_whole(group: Group, console: Console, legend: str) -> None:
   # rich truncates cells to the console's width; the terminal wraps long lines instead.
-  width = max(console.width, _width(drawn, console))
-  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(drawn, legend)
+  width = max(console.width, _width(group, console))
+  Console(file=console.file, width=width, force_terminal=console.is_terminal).print(group, legend)

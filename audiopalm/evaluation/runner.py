@@ -74,13 +74,13 @@ def evaluate(
   with executors.Local(options.workers) as executor:
     # Pairs first, so that an unreadable recording of a pair fails early.
     judged = judging.judge(trained, plan.pairs, executor, say)
-    asked = [plan.kinds[name] for name in plan.tasks]
+    kinds = [plan.kinds[name] for name in plan.tasks]
     saved.begin(folder, trained.step, plan.kinds)
     pairs.keep(folder, judged)
     cache = TranscriptCache(folder / listeners.CACHE_FILE)
     listening = Listening(trained, folder, executor, options.recognizer, options.meters, cache)
     seen = []
-    for trial in trials.trials(trained, asked):
+    for trial in trials.trials(trained, kinds):
       say(f"{trial.task.name} on {trial.split}: {len(trial.questions)} examples")
       saved.keep(folder, trials.answer(trained, trial, listening, plan.search))
       if trial.split == scoring.SEEN and trial.task.inputs and trial.questions:
@@ -141,14 +141,14 @@ def _plan(trained: Trained, options: Options) -> _Plan:
     chosen, tasks = suites.choose(options.suites, kinds, pairs=bool(options.pairs))
   if tasks is not None:
     tasks = [prompting.find_task(trained, name).name for name in tasks]
-  asked = [kind for name, kind in kinds.items() if tasks is None or name in tasks]
+  selected = [kind for name, kind in kinds.items() if tasks is None or name in tasks]
   config = experiment.evaluation
   search = sampling.choose(
     config.beams if options.beams is None else options.beams,
     config.length_penalty if options.length_penalty is None else options.length_penalty,
   )
   spoken = set()  # languages
-  for kind in asked:
+  for kind in selected:
     if kind.task.inputs:
       prompting.check_sampling(trained, kind.task, search)
       pairs_of = kind.task.corpus.pairs(kind.task.roles)
@@ -157,8 +157,8 @@ def _plan(trained: Trained, options: Options) -> _Plan:
   if options.recognizer is not None:
     options.recognizer.check(spoken)
     if options.recordings_each != 0:
-      recordings = hearing.choose(prepared, asked, options.recognizer, options.recordings_each)
+      recordings = hearing.choose(prepared, selected, options.recognizer, options.recordings_each)
   for meter in options.meters:
     meter.check()
   files = judging.read(trained, options.pairs, options.judged_by)
-  return _Plan(kinds, [kind.task.name for kind in asked], chosen, search, files, recordings)
+  return _Plan(kinds, [kind.task.name for kind in selected], chosen, search, files, recordings)

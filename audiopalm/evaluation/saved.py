@@ -65,21 +65,21 @@ def begin(folder: Path, step: int, kinds: Mapping[str, TaskKind]) -> None:
   files.write_json(folder / CHECKPOINT, checkpoint)
 
 
-def keep(folder: Path, given: Sequence[Answer]) -> None:
+def keep(folder: Path, task_answers: Sequence[Answer]) -> None:
   """Writes the answers of a system to one task and split; `finish` makes them final."""
-  if given:
-    path = path_of(folder, given[0].system, given[0].split, given[0].task)
-    answers.write(folder / UNFINISHED / path.name, given)
+  if task_answers:
+    path = path_of(folder, task_answers[0].system, task_answers[0].split, task_answers[0].task)
+    answers.write(folder / UNFINISHED / path.name, task_answers)
 
 
-def finish(folder: Path, asked: Sequence[str]) -> None:
-  """Replaces all older answers of the tasks `asked` by those that `keep` wrote since `begin`."""
+def finish(folder: Path, tasks: Sequence[str]) -> None:
+  """Replaces all older answers of the `tasks` by those that `keep` wrote since `begin`."""
   kept = list((folder / UNFINISHED).glob("*.jsonl"))
   for path in kept:
     (folder / OUTPUTS).mkdir(exist_ok=True)
     path.replace(folder / OUTPUTS / path.name)
   names = {path.name for path in kept}
-  for task in asked:
+  for task in tasks:
     for path in (folder / OUTPUTS).glob(f"*-{task}.jsonl"):
       if path.name not in names:  # such as those of baselines that were omitted this time
         path.unlink()
@@ -92,19 +92,19 @@ def score(folder: Path) -> dict:
   It adds `suites.sections` of these scores and those of pairs as "suites", and
   `scoring.score_recordings` as "recordings" if there are any. Raises DataError without outputs.
   """
-  given, heard = _read(folder / OUTPUTS), _read(folder / RECORDINGS)
+  outputs, heard = _read(folder / OUTPUTS), _read(folder / RECORDINGS)
   judged = pairs.score(folder)
-  if not given and not judged:
+  if not outputs and not judged:
     raise DataError(
       f"There are no outputs in {folder / OUTPUTS} to score. They are made by "
       f"`audiopalm evaluate --workdir {folder.parent}`."
     )
   checkpoint = _checkpoint(folder)
-  scores = scoring.score(ordered(given, checkpoint.get("tasks", ())))
-  zero_shot = {(answer.task, answer.language) for answer in given if answer.zero_shot}
+  scores = scoring.score(ordered(outputs, checkpoint.get("tasks", ())))
+  zero_shot = {(answer.task, answer.language) for answer in outputs if answer.zero_shot}
   tasks_of = checkpoint.get("suites", {})  # older versions wrote none
   scores[scoring.SUITES] = suites.sections(scores, tasks_of, zero_shot, judged)
-  voices = scoring.score_recordings(heard, given, checkpoint.get("read_aloud", ()))
+  voices = scoring.score_recordings(heard, outputs, checkpoint.get("read_aloud", ()))
   if voices:
     scores[scoring.RECORDINGS] = voices
   write(folder / RESULTS, scores)

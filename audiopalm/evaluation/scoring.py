@@ -165,20 +165,20 @@ def of_tasks(scores: Scores, names: Collection[str]) -> dict:
 
 def score_task(answers: Sequence[Answer]) -> dict:
   """Returns the scores of the answers to one task, also by language and by voice."""
-  asked = [answer for answer in answers if not answer.left_out]
-  among = functools.partial(_scores, asked, _tallies(asked))
-  scores = among([not answer.zero_shot for answer in asked])
+  answered = [answer for answer in answers if not answer.left_out]
+  among = functools.partial(_scores, answered, _tallies(answered))
+  scores = among([not answer.zero_shot for answer in answered])
   for name in ("new_words", "zero_shot"):
-    kept = [getattr(answer, name) for answer in asked]
+    kept = [getattr(answer, name) for answer in answered]
     if any(kept):
       scores[name] = among(kept)
-  scores |= _mean_length([output for answer in asked for output in answer.outputs[:1]])
-  scores["cut"] = sum(not answer.complete for answer in asked)
-  if len(asked) < len(answers):
-    scores["left_out"] = len(answers) - len(asked)
-  scores["rules"] = rules(asked)
-  scores["languages"] = tally.by_group([answer.language for answer in asked], among)
-  voices = [None if answer.zero_shot else answer.voice for answer in asked]
+  scores |= _mean_length([output for answer in answered for output in answer.outputs[:1]])
+  scores["cut"] = sum(not answer.complete for answer in answered)
+  if len(answered) < len(answers):
+    scores["left_out"] = len(answers) - len(answered)
+  scores["rules"] = rules(answered)
+  scores["languages"] = tally.by_group([answer.language for answer in answered], among)
+  voices = [None if answer.zero_shot else answer.voice for answer in answered]
   if voices := tally.by_group(voices, among):
     scores["voices"] = voices
     scores["worst_voice"] = _worst(voices)

@@ -139,8 +139,8 @@ def choose(
     )
   if ALL in names:
     return [name for name in tasks_of if pairs or name != ZERO_RESOURCE], list(kinds)
-  asked = {task for name in chosen if name != ZERO_RESOURCE for task in tasks_of[name]}
-  return [name for name in tasks_of if name in chosen], [task for task in kinds if task in asked]
+  selected = {task for name in chosen if name != ZERO_RESOURCE for task in tasks_of[name]}
+  return [name for name in tasks_of if name in chosen], [task for task in kinds if task in selected]
 
 
 def sections(

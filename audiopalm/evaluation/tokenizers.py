@@ -16,11 +16,12 @@ from audiopalm.evaluation import labeled
 from audiopalm.evaluation.labeled import Sample
 from audiopalm.metrics import abx, clusters, probe, tally
 from audiopalm.models.pytorch import encoders
-from audiopalm.tokenizers import kept, neural, unit_bpe
+from audiopalm.tokenizers import base, kept, neural, unit_bpe
 from audiopalm.tokenizers.base import Fitted, Framed
 from audiopalm.tokenizers.kept import KeptTokenizer
 from audiopalm.types import Utterance
 
+BATCH = 64  # recordings that are encoded together
 TIMED = 10  # recordings that are encoded again, to measure speed
 FEWEST = probe.FOLDS  # recordings per speaker that the probe needs
 RARELY = 0.5  # share of ids in use below which `advice` suggests fewer ids
@@ -38,9 +39,9 @@ class Encoded:
   codebook_VE: np.ndarray | None
 
 
-def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
+def notes(sample: Sample, abx_speakers: Sequence[str]) -> list[str]:
   """Returns sentences on what cannot be measured on a sample, and why. Raises DataError if labels
-  have fewer than two classes, or `asked` has "across" and too few speakers are named."""
+  have fewer than two classes, or `abx_speakers` has "across" and too few speakers are named."""
   lines = []
   categories = sorted({token.label for token in sample.tokens})
   if sample.labels is None and not sample.tokens:
@@ -57,7 +58,7 @@ def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
       f"across speakers expects two or more that are named, the recordings have "
       f"{len(speakers)}. Name them in the column speaker of the manifest"
     )
-    if ACROSS in asked:
+    if ACROSS in abx_speakers:
       raise DataError(f"ABX {text}, or ask for --abx {WITHIN}.")
     lines.append(f"ABX {text}.")
   if len(_probed(sample)) < 2:
@@ -72,7 +73,7 @@ def notes(sample: Sample, asked: Sequence[str]) -> list[str]:
 
 
 def scores(
-  tokenizer: KeptTokenizer, sample: Sample, asked: Sequence[str], seed: int, say: Say
+  tokenizer: KeptTokenizer, sample: Sample, abx_speakers: Sequence[str], seed: int, say: Say
 ) -> dict[str, Any]:
   """Returns the scores of a tokenizer as JSON values; raises the errors of its `encode`."""
   fitted = tokenizer.load(Path(tokenizer.folder).expanduser())
@@ -97,7 +98,7 @@ def scores(
     "bits_per_s_of_all_codebooks": rate_hz * float(np.log2(fitted.spec.sizes).sum()),
     "used": float((counts_V > 0).mean()),
     "perplexity": float(2 ** clusters.entropy_bits(counts_V)),
-    "abx": _abx(encoded, sample, asked, rate_hz, seed, say),
+    "abx": _abx(encoded, sample, abx_speakers, rate_hz, seed, say),
     **_agreement(encoded, sample, rate_hz),
     **_leakage(encoded, sample, size, seed),
     **_speed(fitted, sample),
@@ -107,18 +108,22 @@ def scores(
 def encode(
   fitted: Fitted, utterances: Sequence[Utterance], advance: Callable[[float], None]
 ) -> Encoded:
-  """Returns the encoded utterances, with runs of equal ids not collapsed."""
+  """Returns the encoded utterances, with runs of equal ids not collapsed; those of a batch are
+  encoded together if the tokenizer can."""
   ids, features = [], []
-  for number, utterance in enumerate(utterances):
+  for start in range(0, len(utterances), BATCH):
+    batch = utterances[start : start + BATCH]
     if isinstance(fitted, Framed):
-      codes, feature_TE = fitted.frames(utterance)
-      features.append(feature_TE)
+      for codes, feature_TE in map(base.result, base.frames_batch(fitted, batch)):
+        ids.append(codes)
+        features.append(feature_TE)
     else:
-      codes = fitted.encode(utterance)
-    ids.append(codes if codes.ndim == 1 else codes[:, 0])
-    advance((number + 1) / len(utterances))
+      ids += map(base.result, base.encode_batch(fitted, batch))
+    advance(len(ids) / len(utterances))
   return Encoded(
-    tuple(ids), tuple(features) or None, getattr(fitted, "codebook_VE", None) if features else None
+    tuple(codes if codes.ndim == 1 else codes[:, 0] for codes in ids),
+    tuple(features) or None,
+    getattr(fitted, "codebook_VE", None) if features else None,
   )
 
 
@@ -132,7 +137,7 @@ def license_note(fitted: Fitted) -> str | None:
 
 
 def _abx(
-  encoded: Encoded, sample: Sample, asked: Sequence[str], rate_hz: float, seed: int, say: Say
+  encoded: Encoded, sample: Sample, abx_speakers: Sequence[str], rate_hz: float, seed: int, say: Say
 ) -> dict[str, Any]:
   """Returns {"within": {"ids": score, "centroids": score, "features": score}, "across": {...}}.
 
@@ -150,7 +155,7 @@ def _abx(
     centroids = [encoded.codebook_VE[ids_T] for ids_T in encoded.ids]
     sides |= {"centroids": (centroids, abx.angular), "features": (encoded.features, abx.angular)}
   result: dict[str, Any] = {}
-  for speakers in asked if tokens else ():
+  for speakers in abx_speakers if tokens else ():
     compared = [
       number
       for number, token in enumerate(tokens)

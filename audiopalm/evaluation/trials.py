@@ -80,14 +80,14 @@ def of_split(trained: Trained, kind: TaskKind, split: str) -> Trial:
   count = experiment.evaluation.examples
   if split == HELD_OUT and kind.spoken:
     count = -(-count // 4)  # synthesis is slow, and held-out voices matter for the input
-  asked = Examples(task, layout, space, entries)
-  numbers_N = np.flatnonzero(asked.having())
+  candidates = Examples(task, layout, space, entries)
+  numbers_N = np.flatnonzero(candidates.having())
   drawn = draw(list(entries.languages[task.roles[0]][numbers_N]), count)
   questions, too_long = [], []
   for number in numbers_N[drawn].tolist():
     entry = entries[number]
     tag = layouts.tag_of(task, entry.languages)
-    grid = asked.grid(entry, template=0)
+    grid = candidates.grid(entry, template=0)
     if len(grid) > experiment.data.row_length:
       too_long.append(entry.id)
       continue
@@ -139,8 +139,8 @@ def answer(
   produced, complete = [()] * len(questions), [True] * len(questions)
   if task.inputs:
     prompts = [_prompt(trained, task, question) for question in questions]
-    asked = zip(questions, prompts, strict=True)
-    longest = max((len(question.grid) - len(prompt.grid) for question, prompt in asked), default=0)
+    rows = (len(grid) - len(prompt.grid) for grid, prompt in zip(grids, prompts, strict=True))
+    longest = max(rows, default=0)
     continuations = speech.decode(trained, task, prompts, search, longest)
     complete = [continuation.complete for continuation in continuations]
     streams = [continuation.streams for continuation in continuations]

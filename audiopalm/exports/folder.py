@@ -93,8 +93,9 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
     part.mkdir()
     save_arrays(part / MODEL, tensors, {"format": "pt"})
     save_arrays(part / REST, rest, {})
-    if run.variables:
-      save_arrays(part / VARIABLES, traverse_util.flatten_dict(run.variables, sep="/"), {})
+    arrays, empty = _flat(run.variables)
+    if arrays:
+      save_arrays(part / VARIABLES, arrays, {})
     config = model.config(space.special("stop"), experiment.data.row_length)
     _write_json(part / "config.json", config)
     _write_json(part / tasks.FILE, generation)
@@ -109,7 +110,8 @@ def write(out: Path, run: ExportedRun, prepared: Prepared) -> str:
       "step": run.step,
       "manifest_hash": token_space.manifest_hash(token_space.from_manifest(run.manifest)),
       "longest_input": run.longest,
-      "variables": sorted(run.variables),
+      "variables": sorted(arrays),
+      **({"empty_variables": empty} if empty else {}),
       "experiment": json.loads(experiment.to_json()),
     }
     files.write_json(part / OURS, about)
@@ -132,12 +134,20 @@ def read(folder: Path, trust: Sequence[str] = ()) -> ExportedRun:
         "fingerprint differs from that in manifest.json. Export the run again."
       )
   params = pytorch.of(experiment.model, space).params(tensors, rest)
-  variables = {}
-  if about.get("variables"):  # older folders never have any
-    variables = traverse_util.unflatten_dict(load_arrays(folder / VARIABLES)[0], sep="/")
+  # Older folders have neither variables nor empty dicts.
+  leaves = load_arrays(folder / VARIABLES)[0] if about.get("variables") else {}
+  leaves |= dict.fromkeys(about.get("empty_variables", ()), traverse_util.empty_node)
+  variables = traverse_util.unflatten_dict(leaves, sep="/")
   return ExportedRun(
     experiment, tokenizers, manifest, params, about["step"], about["longest_input"], variables
   )
+
+
+def _flat(variables: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], list[str]]:
+  """Returns the arrays of a tree by path, and the paths of its empty dicts, which have no array."""
+  leaves = traverse_util.flatten_dict(variables, keep_empty_nodes=True, sep="/")
+  empty = sorted(path for path, leaf in leaves.items() if leaf is traverse_util.empty_node)
+  return {path: leaf for path, leaf in leaves.items() if path not in empty}, empty
 
 
 def _read_about(folder: Path) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class Cache:
       return write(kept, new, self.used)
     batch = max(kept.ndim - 4, 0)
     split, own = (PartitionSpec(*sharding.layout_of(array)) for array in (kept, self.used))
-    each = jax.vmap(write, in_axes=(batch, batch, 0), out_axes=batch)
-    return sharding.mapped(each, (split, split, own), split)(kept, new, self.used)
+    write_rows = jax.vmap(write, in_axes=(batch, batch, 0), out_axes=batch)
+    return sharding.mapped(write_rows, (split, split, own), split)(kept, new, self.used)
 
 
 def bucket(rows: int) -> int:

@@ -91,11 +91,11 @@ def decode(
       numbers = order[start : start + batch_rows]
       rows = 1 << ((batch_rows if fill else len(numbers)) - 1).bit_length()
       rows = -(-rows // ways) * ways
-      asked = [prompts[number] for number in numbers]
-      length = caches.bucket(max(map(len, asked)))
+      batch = [prompts[number] for number in numbers]
+      length = caches.bucket(max(map(len, batch)))
       slots_of_stages = stages(length, max_rows)
       live = row_step.begin(
-        model, params, plan, asked, key_N[np.array(numbers)], machine,
+        model, params, plan, batch, key_N[np.array(numbers)], machine,
         batch_rows=rows, slots=slots_of_stages[0], shared=True,
       )  # fmt: skip
       host = {

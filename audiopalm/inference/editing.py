@@ -50,7 +50,9 @@ def spans_between(transcript: str, text: str, wave_S: np.ndarray, language: str)
   or the pause where words are inserted, plus `MARGIN_S` on either side; at the ends of the text it
   reaches the ends of the recording. ConfigError for equal texts.
   """
-  old, new = (text_metrics.words(orthography.plain(one), language) for one in (transcript, text))
+  old, new = (
+    text_metrics.words(orthography.plain(words), language) for words in (transcript, text)
+  )
   if not old:
     raise ConfigError("The transcript of the recording is empty. Give what it says, or spans.")
   if old == new:

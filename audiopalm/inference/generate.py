@@ -112,19 +112,19 @@ def generate(
   run does not know and for an input of the wrong kind.
   """
   task = prompting.find_task(trained, task_name)
-  if any(given.edits is not None for given in inputs):
+  if any(input_.edits is not None for input_ in inputs):
     editing.check(trained, task)
   side = _asked_side(trained, task)
   sampling = sampling or Sampling()
   if not -(2**63) <= seed < 2**63:
     raise ConfigError(f"seed must be an integer from -2^63 to 2^63 - 1, not {seed}.")
   prompting.check_sampling(trained, task, sampling)
-  for given in inputs:
-    if given.edits is None:
-      _check_modality(trained, task, side, given)
+  for input_ in inputs:
+    if input_.edits is None:
+      _check_modality(trained, task, side, input_)
   options = languages.candidates(task, language=language, source=source, target=target)
   voices = _voices(trained, task, options, voice)
-  questions = [_ask(trained, task, side, given, options) for given in inputs]
+  questions = [_ask(trained, task, side, input_, options) for input_ in inputs]
   asked = [question for question in questions if isinstance(question, _Asked)]
   prompts = [prompt for question in asked for _, own in question.prompts for prompt in own]
   max_rows = trained.experiment.evaluation.max_output_rows
@@ -164,9 +164,9 @@ def _asked_side(trained: Trained, task: Task) -> Side:
   return task.inputs[0]
 
 
-def _check_modality(trained: Trained, task: Task, side: Side, given: Input) -> None:
+def _check_modality(trained: Trained, task: Task, side: Side, input_: Input) -> None:
   wanted = trained.prepared.tokenizers[side[1]].spec.modality
-  came = "speech" if given.wave_S is not None else "text"
+  came = "speech" if input_.wave_S is not None else "text"
   if came != wanted:
     option = "audio" if wanted == "speech" else "text"
     raise ConfigError(f"Task {task.name!r} takes {wanted}, but {came} came: give {option}.")
@@ -191,50 +191,50 @@ def _voices(
 
 
 def _ask(
-  trained: Trained, task: Task, side: Side, given: Input, options: Sequence[dict[str, str]]
+  trained: Trained, task: Task, side: Side, input_: Input, options: Sequence[dict[str, str]]
 ) -> _Asked | Failure:
   """Returns the prompts of an input, or a Failure with the reason."""
   language = options[0][side[0]]
   try:
-    if given.edits is not None:
-      edited, notes = _edited(trained, task, given, language)
+    if input_.edits is not None:
+      edited, notes = _edited(trained, task, input_, language)
     else:
-      parts, notes = _parts(trained, task, side, given, language, cut=bool(task.inputs))
+      parts, notes = _parts(trained, task, side, input_, language, cut=bool(task.inputs))
   except RecordError as error:
-    return Failure(given.name, error)
+    return Failure(input_.name, error)
   address = ".".join(side)
   prompts = []
   for option in options:
     tag = layouts.tag_of(task, option)
-    if given.edits is not None:
+    if input_.edits is not None:
       prompts.append((option, [dataclasses.replace(edited, tag=tag)]))
     elif task.inputs:
       prompts.append((option, [Prompt({address: ids}, tag) for ids in parts]))
     else:
       prompts.append((option, [Prompt({}, tag, begun={address: ids}) for ids in parts]))
-  return _Asked(given.name, tuple(prompts), given.notes + notes)
+  return _Asked(input_.name, tuple(prompts), input_.notes + notes)
 
 
 def _edited(
-  trained: Trained, task: Task, given: Input, language: str
+  trained: Trained, task: Task, input_: Input, language: str
 ) -> tuple[Prompt, tuple[str, ...]]:
   """Returns the prompt of a recording to be edited, without its tag, and notes for the user."""
   written, spoken = task.inputs[0], task.outputs[0]
-  whole, streams, notes = dataclasses.replace(given, joins=()), {}, ()
-  for side, one in ((written, dataclasses.replace(whole, wave_S=None)), (spoken, whole)):
-    (streams[".".join(side)],), _ = _parts(trained, task, side, one, language, cut=False)
-  spans = given.edits
+  whole, streams, notes = dataclasses.replace(input_, joins=()), {}, ()
+  for side, side_input in ((written, dataclasses.replace(whole, wave_S=None)), (spoken, whole)):
+    (streams[".".join(side)],), _ = _parts(trained, task, side, side_input, language, cut=False)
+  spans = input_.edits
   if isinstance(spans, str):
-    spans = editing.spans_between(spans, given.text, given.wave_S, language)
+    spans = editing.spans_between(spans, input_.text, input_.wave_S, language)
     shown = ", ".join(f"{start_s:.2f}:{end_s:.2f}" for start_s, end_s in spans)
     notes = (f"the words that change are at {shown} s, estimated from their letters",)
   rate_hz = trained.prepared.tokenizers[spoken[1]].spec.rate_hz
-  frames, duration_s = len(streams[".".join(spoken)]), len(given.wave_S) / waveform.RATE_HZ
+  frames, duration_s = len(streams[".".join(spoken)]), len(input_.wave_S) / waveform.RATE_HZ
   return Prompt(streams, "", holes=editing.holes_of(spans, frames, rate_hz, duration_s)), notes
 
 
 def _parts(
-  trained: Trained, task: Task, side: Side, given: Input, language: str, *, cut: bool
+  trained: Trained, task: Task, side: Side, input_: Input, language: str, *, cut: bool
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
   """Returns the ids of the input and notes for the user: in pieces no longer than in training, or,
   without `cut`, as they are."""
@@ -250,36 +250,36 @@ def _parts(
     return tokenizer.encode(Utterance(wave_S, waveform.RATE_HZ, "", language, ""))
 
   notes = []
-  if given.wave_S is not None:
-    waveform.check(given.wave_S, waveform.RATE_HZ, given.name)
+  if input_.wave_S is not None:
+    waveform.check(input_.wave_S, waveform.RATE_HZ, input_.name)
     if cut:
       parts, inside = [], 0
-      for recording_S in np.split(given.wave_S, given.joins):
+      for recording_S in np.split(input_.wave_S, input_.joins):
         encoded, cuts = pieces.cut_wave(recording_S, waveform.RATE_HZ, encode_wave, limit)
         parts += encoded
         inside += cuts
     else:
-      parts, inside = [encode_wave(given.wave_S)], 0
+      parts, inside = [encode_wave(input_.wave_S)], 0
     if inside:
       notes.append(f"{inside} of {len(parts) - 1} cuts fall inside speech: no pause was there")
   else:
     try:
-      base.check_text(given.text)
+      base.check_text(input_.text)
     except RecordError as error:
-      raise RecordError(f"{given.name}: {error}") from error
-    text = orthography.plain(given.text)
+      raise RecordError(f"{input_.name}: {error}") from error
+    text = orthography.plain(input_.text)
     if not text:
-      raise RecordError(f"{given.name}: empty text. Give at least one word.")
+      raise RecordError(f"{input_.name}: empty text. Give at least one word.")
     parts = pieces.cut_text(text, encode_text, limit) if cut else [encode_text(text)]
   parts = [ids for ids in parts if len(ids)]
-  if len(parts) > 1 + len(given.joins):
+  if len(parts) > 1 + len(input_.joins):
     notes.insert(0, f"longer than what the model was trained on: cut into {len(parts)} pieces")
   longest = max(map(len, parts), default=0)
   if not longest:
-    raise RecordError(f"{given.name}: too short to give a single id of {side[1]}. Leave it out.")
+    raise RecordError(f"{input_.name}: too short to give a single id of {side[1]}. Leave it out.")
   if longest > limit:
     raise RecordError(
-      f"{given.name}: {longest} frames of {side[1]} in one piece, but the model was trained on at "
+      f"{input_.name}: {longest} frames of {side[1]} in one piece, but the model was trained on at "
       f"most {limit * 4 // 5}. Shorten it."
     )
   return parts, tuple(notes)
@@ -288,13 +288,13 @@ def _parts(
 def _likeliest(
   trained: Trained,
   task: Task,
-  asked: _Asked,
+  question: _Asked,
   answers: Iterator[Continuation],
   voices: Mapping[str, str | None],
 ) -> Result:
   """Returns the answer in the most likely language, its pieces joined; consumes them from
   `answers`."""
-  candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in asked.prompts]
+  candidates = [(codes, [next(answers) for _ in prompts]) for codes, prompts in question.prompts]
   scores = [_per_cell(parts) for _, parts in candidates]
   codes, parts = candidates[int(np.argmax(scores))]
   texts: dict[str, str] = {}
@@ -310,7 +310,7 @@ def _likeliest(
       spoken = [tokenizer.decode(ids_T, voice=voices[codes[role]]) for ids_T in ids]
       waves[address] = silence.joined(spoken, SILENCE_S, waveform.RATE_HZ)
   complete = all(part.complete for part in parts)
-  notes = list(asked.notes)
+  notes = list(question.notes)
   if not complete:
     limit = trained.experiment.evaluation.max_output_rows
     notes.append(f"the output was cut: no stop within evaluation.max_output_rows={limit} rows")
@@ -318,7 +318,7 @@ def _likeliest(
     "-".join(dict.fromkeys(option.values())): score
     for (option, _), score in zip(candidates, scores, strict=True)
   }
-  return Result(asked.name, codes, texts, waves, max(scores), tried, complete, tuple(notes))
+  return Result(question.name, codes, texts, waves, max(scores), tried, complete, tuple(notes))
 
 
 def _per_cell(parts: Sequence[Continuation]) -> float:

@@ -23,17 +23,17 @@ def candidates(
     if tag is not None:
       right = "source and target" if translates else "language"
       raise ConfigError(f"Task {task.name!r} takes {right}: give {right}, not {option}={tag!r}.")
-  asked = {first: source, last: target} if translates else {first: language}
-  asked = {
-    role: tag and language_tags.canonical(tag) for role, tag in asked.items() if tag is not None
+  codes = {first: source, last: target} if translates else {first: language}
+  codes = {
+    role: tag and language_tags.canonical(tag) for role, tag in codes.items() if tag is not None
   }
-  for role, code in asked.items():
+  for role, code in codes.items():
     known = sorted({pair[role] for pair in pairs})
     if code not in known:
       raise ConfigError(
         f"Unknown language {code!r} for task {task.name!r}. Known languages: {', '.join(known)}."
       )
-  left = tuple(pair for pair in pairs if asked.items() <= pair.items())
+  left = tuple(pair for pair in pairs if codes.items() <= pair.items())
   if not left:
     raise ConfigError(
       f"Task {task.name!r} does not go from {source!r} to {target!r}. Known pairs: "

@@ -62,8 +62,8 @@ def write(
     while begun.lines < len(lines):
       batch = lines[begun.lines : begun.lines + BATCH]
       jobs = [(batch[at : at + JOB], aligner.tokenizer) for at in range(0, len(batch), JOB)]
-      readings = [one for read in executor.map(_read, jobs) for one in read]
-      begun.add([_timed(aligner, copy, one) for copy, one in zip(batch, readings, strict=True)])
+      readings = [item for job in executor.map(_read, jobs) for item in job]
+      begun.add([_timed(aligner, copy, item) for copy, item in zip(batch, readings, strict=True)])
       bar.update(task, completed=begun.lines)
   begun.finish()
   return begun.summary
@@ -127,7 +127,7 @@ def _written(values: dict[str, Any]) -> bytes:
 def _columns(aligned: Aligned) -> dict[str, Any]:
   timed = {"words": aligned.words, "phones": aligned.phones}
   columns = {
-    name: [[one.text, round(one.start_s, 3), round(one.end_s, 3)] for one in values]
+    name: [[word.text, round(word.start_s, 3), round(word.end_s, 3)] for word in values]
     for name, values in timed.items()
     if values
   }

@@ -196,7 +196,7 @@ class Interleave(cells.Part):
         "ends of the same words in both."
       )
     cuts = [(0, 0)]
-    for text, units in zip(*(each.tolist() for each in ends), strict=True):
+    for text, units in zip(*(ends_N.tolist() for ends_N in ends), strict=True):
       if cuts[-1][0] < text < last[0] and cuts[-1][1] < units < last[1]:
         cuts.append((text, units))
     return np.asarray([*cuts, last], np.int64).T

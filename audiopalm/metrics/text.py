@@ -173,12 +173,12 @@ def _bleu_counts(targets: Sequence[str], predictions: Sequence[str], language: s
 
 
 def _bleu(sums: np.ndarray) -> np.ndarray:
-  given, right, matched, totals = np.split(sums, (1, 2, 6), axis=-1)
+  predicted, right, matched, totals = np.split(sums, (1, 2, 6), axis=-1)
   # Exponential smoothing: the first precision without a match counts as half a match, the next as a
   # quarter, ...
   misses = np.cumsum(matched == 0, axis=-1)
   precisions = np.where(matched > 0, matched, 0.5**misses) / np.maximum(totals, 1)
-  brevity = np.minimum(0, 1 - right / np.maximum(given, 1))[..., 0]
+  brevity = np.minimum(0, 1 - right / np.maximum(predicted, 1))[..., 0]
   scores = 100 * np.exp(brevity + np.log(precisions).mean(axis=-1))
   return np.where((matched > 0).any(axis=-1) & (totals > 0).all(axis=-1), scores, 0)
 
@@ -189,10 +189,10 @@ def _chrf_counts(targets: Sequence[str], predictions: Sequence[str], language: s
   for target, text in zip(targets, predictions, strict=True):
     counts.append([])
     for n in range(1, 7):
-      right, given = _n_grams(target, n), _n_grams(text, n)
+      right, predicted = _n_grams(target, n), _n_grams(text, n)
       # As in sacreBLEU: if the target is too short for any, those of the prediction are not
       # counted.
-      counts[-1] += [given.total() if right else 0, right.total(), (right & given).total()]
+      counts[-1] += [predicted.total() if right else 0, right.total(), (right & predicted).total()]
   return counts
 
 
@@ -202,11 +202,11 @@ def _n_grams(text: str, n: int) -> collections.Counter[str]:
 
 
 def _chrf(sums: np.ndarray) -> np.ndarray:
-  given, right, matched = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, 3), -1, 0)
-  known = (given > 0) & (right > 0)  # texts shorter than n have no n-grams
+  predicted, right, matched = np.moveaxis(sums.reshape(*sums.shape[:-1], 6, 3), -1, 0)
+  known = (predicted > 0) & (right > 0)  # texts shorter than n have no n-grams
   precision, recall = (
     (known * matched / np.maximum(of, 1)).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    for of in (given, right)
+    for of in (predicted, right)
   )
   return 100 * 5 * precision * recall / np.where(precision > 0, 4 * precision + recall, 1)
 

@@ -162,7 +162,7 @@ def _mix(
   up to itself."""
 
   def local(*arrays):
-    query, key, value = (one.reshape(-1, columns, *one.shape[2:]) for one in arrays)
+    query, key, value = (array.reshape(-1, columns, *array.shape[2:]) for array in arrays)
     numbers_BL = jnp.broadcast_to(jnp.arange(columns), query.shape[:2])
     rows = masks.Rows(jnp.ones_like(numbers_BL), numbers_BL, jnp.zeros_like(numbers_BL))
     return mixing.xla(query, key, value, rows, rows, products=products).reshape(arrays[0].shape)

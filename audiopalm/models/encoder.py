@@ -170,8 +170,8 @@ class StateModel(base.NetworkModel):
       case fronts.Filterbanks():
         return features
       case fronts.Waves():
-        given = (features, samples_B) if of_clip is None else (features, samples_B, of_clip)
-        return self._by_clip(params, "front", lambda front, *arrays: front(*arrays), *given)
+        arguments = (features, samples_B) if of_clip is None else (features, samples_B, of_clip)
+        return self._by_clip(params, "front", lambda front, *arrays: front(*arrays), *arguments)
       case fronts.Mels():
         return self._by_clip(params, "front", lambda front, mel: front(mel, products), features)
       case fronts.LogMels():

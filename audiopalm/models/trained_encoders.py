@@ -127,9 +127,9 @@ class TrainedEncoder(FrozenEncoder):
 
   def _of_checkpoint(self, checkpoint: Path) -> dict[str, np.ndarray]:
     place = checkpoint / "params"
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    on_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = jax.tree.map(
-      lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=one),
+      lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=on_device),
       stored.described(place),
     )
     tree = stored.read(place, shapes)

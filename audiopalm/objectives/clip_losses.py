@@ -102,11 +102,11 @@ class ClipLosses(OnePlayer):
       )
 
   def variables(self, model: ClipEncoder, params: Params, key: jax.Array) -> Params:
-    made = {}
+    variables = {}
     for number, loss in enumerate(self.parts):
       if arrays := loss.variables(model, jax.random.fold_in(key, number)):
-        made[loss.name] = arrays
-    return made
+        variables[loss.name] = arrays
+    return variables
 
   def variable_axes(self, model: ClipEncoder) -> dict[str, Any]:
     axes = {loss.name: loss.variable_axes(model) for loss in self.parts}

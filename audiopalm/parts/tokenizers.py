@@ -38,39 +38,34 @@ def text(
 
 
 def pretrained(folder: str, stream: str = "text", trust: tuple[str, ...] = ()) -> Tokenizer:
-  """Returns the text tokenizer of an earlier run, or of a text model in a Hugging Face folder
-  (tokenizer.json, else tokenizer.model; as many ids as the model has rows), with the same ids.
+  """Returns the text tokenizer of a text model in a Hugging Face folder (tokenizer.json, else
+  tokenizer.model; as many ids as the model has rows), with the same ids.
 
-  `trust` names the packages outside of audiopalm whose classes the earlier run's config uses.
+  For the workdir of a run it is `fitted`, of the stream of its text.
   """
-  if not runs.holds(folder):
-    return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
-  tokenizers = experiments.of_run(folder, trust).tokenizers
-  settings = next((tokenizer for tokenizer in tokenizers if tokenizer.stream == stream), None)
-  if not hasattr(settings, "kept_in"):
-    raise ConfigError(
-      f"The run in {folder} has no text tokenizer of the stream {stream!r} (it is {settings!r}). "
-      "Name another run, or its stream."
-    )
-  return settings.kept_in(str(Path(folder) / "tokenizers" / stream))
+  if runs.holds(folder):
+    return fitted(folder, stream, trust)
+  return pretrained_text.in_folder(folder, source.described(folder)[1], stream)
 
 
 def fitted(folder: str, stream: str | None = None, trust: tuple[str, ...] = ()) -> KeptTokenizer:
-  """Returns a fitted speech tokenizer with its ids, from a folder of `audiopalm tokenizer fit` or
-  from the workdir of a run.
+  """Returns a fitted tokenizer with its ids, from a folder of `audiopalm tokenizer fit` or from the
+  workdir of a run.
 
-  `stream` chooses one if a run has several. `trust` is as in `pretrained`, which is for text.
+  `stream` names one of several, by default the only one of speech. `trust` names the packages
+  outside of audiopalm whose classes the run's config uses.
   """
-  kept_tokenizers = all_fitted(folder, trust)
-  speech = {tokenizer.stream: tokenizer for tokenizer in kept_tokenizers if not is_text(tokenizer)}
-  if len(speech) == 1 and stream is None:
-    return next(iter(speech.values()))
-  if stream not in speech:
+  tokenizers = {tokenizer.stream: tokenizer for tokenizer in all_fitted(folder, trust)}
+  speech = [tokenizer for tokenizer in tokenizers.values() if not is_text(tokenizer)]
+  if stream is None and len(speech) == 1:
+    return speech[0]
+  if stream not in tokenizers:
+    expected = "one speech tokenizer" if stream is None else f"the stream {stream!r}"
     raise ConfigError(
-      f"Expected {'a speech tokenizer' if stream is None else f'the speech stream {stream!r}'} in "
-      f"{folder}, found {', '.join(speech) or 'only text'}. Name one of these by stream=..."
+      f"Expected {expected} in {folder}, which has {', '.join(tokenizers)}. Name one of these by "
+      "stream=..."
     )
-  return speech[stream]
+  return tokenizers[stream]
 
 
 def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer, ...]:
@@ -79,7 +74,7 @@ def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer,
   place = Path(folder).expanduser()
   if (place / kept.RECORD).is_file() or not (place / runs.CONFIG).is_file():
     return (kept.read(folder, trust),)
-  if not runs.holds(folder):
+  if not runs.holds(str(place)):
     raise ConfigError(
       f"{folder} is a model of another project, expected a folder that `audiopalm tokenizer fit` "
       "wrote, or the workdir of a run. To fit units on that encoder: audiopalm tokenizer fit "
@@ -92,7 +87,7 @@ def all_fitted(folder: str, trust: tuple[str, ...] = ()) -> tuple[KeptTokenizer,
       str(place / "tokenizers" / tokenizer.stream),
       prints[tokenizer.stream],
     )
-    for tokenizer in experiments.of_run(folder, trust).tokenizers
+    for tokenizer in experiments.of_run(place, trust).tokenizers
   )
 
 

@@ -59,16 +59,16 @@ def line_chart(
   title: str, series: Sequence[Series], x: Axis, y: Axis, note: str | None = None
 ) -> Element | None:
   """Returns a figure with the series that have points, None if none has."""
-  drawn = []
+  lines = []
   for line in series:
     points = [point for point in line.points if x.shows(point[0]) and y.shows(point[1])]
-    drawn += [dataclasses.replace(line, points=points)] if points else []
-  if not drawn:
+    lines += [dataclasses.replace(line, points=points)] if points else []
+  if not lines:
     return None
-  columns, rows = zip(*(point for line in drawn for point in line.points), strict=True)
+  columns, rows = zip(*(point for line in lines for point in line.points), strict=True)
   x_ticks, across = _scale(columns, x, LEFT, RIGHT, tight=True)
   y_ticks, up = _scale(rows, y, BOTTOM, TOP)
-  ends = "; ".join(f"{line.name} ends at {short(line.points[-1][1])}" for line in drawn)
+  ends = "; ".join(f"{line.name} ends at {short(line.points[-1][1])}" for line in lines)
   picture = element(
     "svg",
     [[_axis(f"M{across(value)} {BOTTOM}v4"),
@@ -78,16 +78,16 @@ def line_chart(
     _axis(f"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"),
     _text(x.label, (LEFT + RIGHT) / 2, HEIGHT - 5, "middle"),
     _text(y.label, 0, 11),
-    [_line(line, across, up) for line in sorted(drawn, key=lambda line: not line.faint)],
-    _end_labels(drawn, up),
+    [_line(line, across, up) for line in sorted(lines, key=lambda line: not line.faint)],
+    _end_labels(lines, up),
     viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
     aria_label=f"{title}: {y.label} over {x.label}. {ends}",
   )  # fmt: skip
   legend = element(
-    "ul", [element("li", swatch(line), line.name) for line in drawn], class_="legend"
+    "ul", [element("li", swatch(line), line.name) for line in lines], class_="legend"
   )
   caption = element("figcaption", title, element("p", note) if note else None)
-  return element("figure", caption, legend if len(drawn) > 1 else None, picture, class_="chart")
+  return element("figure", caption, legend if len(lines) > 1 else None, picture, class_="chart")
 
 
 def swatch(line: Series) -> Element:
@@ -184,12 +184,12 @@ def _line(
 ) -> list[Element]:
   places = [(across(x), up(y)) for x, y in line.points]
   path = "M" + "L".join(f"{x} {y}" for x, y in places)
-  drawn = [element("path", d=path, class_=line.classes)]
+  marks = [element("path", d=path, class_=line.classes)]
   if line.marked or len(places) == 1:
     for (x, y), (cx, cy) in zip(line.points, places, strict=True):
       title = element("title", f"{line.name}: {short(y)} at {short(x)}")
-      drawn.append(element("circle", title, cx=cx, cy=cy, r=3, class_=line.fill))
-  return drawn
+      marks.append(element("circle", title, cx=cx, cy=cy, r=3, class_=line.fill))
+  return marks
 
 
 def _end_labels(series: Sequence[Series], up: Callable[[float], float]) -> list[Element]:

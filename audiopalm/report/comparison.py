@@ -196,7 +196,7 @@ def _curves(runs: Sequence[RunFiles], titles: Sequence[str]) -> list[Element]:
   for run in runs:
     totals = itertools.accumulate(line["tokens"] for line in run.steps)
     tokens_at.append(dict(zip((line["step"] for line in run.steps), totals, strict=True)))
-  drawn: list[Element] = []
+  figures: list[Element] = []
 
   def draw(title: str, points: Points, axis: Axis, marked: bool = False) -> None:
     series = []
@@ -205,7 +205,7 @@ def _curves(runs: Sequence[RunFiles], titles: Sequence[str]) -> list[Element]:
       known = known if marked else charts.thinned(known)
       series.append(Series(name, known, number, marked=marked))
     chart = charts.line_chart(title, series, TOKENS, axis)
-    drawn.extend([] if chart is None else [chart])
+    figures.extend([] if chart is None else [chart])
 
   losses = {modality: f"nll_{modality}" for modality in curves.MODALITIES}
   for modality, key in losses.items():
@@ -215,4 +215,4 @@ def _curves(runs: Sequence[RunFiles], titles: Sequence[str]) -> list[Element]:
     draw(f"{task}, held out, {modality}", points, curves.NATS, marked=True)
   draw("Learning rate", lambda run: curves.trained(run, "lr"), curves.LEARNING_RATE)
   draw("Speed", lambda run: curves.speeds(run.steps), curves.SPEED)
-  return [element("div", drawn, class_="charts")] if drawn else []
+  return [element("div", figures, class_="charts")] if figures else []

@@ -36,14 +36,14 @@ def of_run(run: RunFiles) -> list[Element]:
   speed = Series("speed", speeds(run.steps))
   norm = Series("norm", charts.thinned(trained(run, "grad_norm")), 3)
   note = "Training steps only; saving and measuring are not counted."
-  drawn = [
+  figures = [
     *losses,
     *accuracies,
     charts.line_chart("Learning rate", [rate], STEPS, LEARNING_RATE),
     charts.line_chart("Speed", [speed], STEPS, SPEED, note),
     charts.line_chart("Gradient norm", [norm], STEPS, Axis("norm, log scale", log=True)),
   ]
-  return [chart for chart in drawn if chart is not None]
+  return [chart for chart in figures if chart is not None]
 
 
 def measurements(run: RunFiles) -> list[tuple[str, str, str]]:

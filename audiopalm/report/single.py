@@ -104,8 +104,8 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, Sequence[Child]]]:
   scores = run.scores
   if scores is not None:
     legend = element("p", _legend(scores), class_="note")
-    drawn = *tables.suites(scores), *tables.voices(scores), *tables.every_score(scores)
-    yield "scores", "Scores", [legend, tables.headline(scores), *drawn]
+    score_tables = *tables.suites(scores), *tables.voices(scores), *tables.every_score(scores)
+    yield "scores", "Scores", [legend, tables.headline(scores), *score_tables]
     heard = list(examples.of_run(run))
     note = element(
       "p", "The first of each language, not the best ones. Wrong words are ",
@@ -114,10 +114,10 @@ def _parts(run: RunFiles) -> Iterator[tuple[str, str, Sequence[Child]]]:
       "encoded as units and decoded. MCD: mel-cepstral distance to the reference.", class_="note",
     )  # fmt: skip
     yield "examples", "Examples", heard and [note, *heard]
-  drawn = curves.of_run(run)
+  figures = curves.of_run(run)
   losses = curves.measurements(run)
   numbers = losses and folded("Held-out losses as numbers", tables.held_out(run, losses))
-  yield "curves", "Curves", drawn and [element("div", drawn, class_="charts"), numbers]
+  yield "curves", "Curves", figures and [element("div", figures, class_="charts"), numbers]
   seen = run.seen and [
     element("h3", f"Tokens by task, as of step {run.measured[-1]['step']:,}"),
     tables.tokens_by_task(run),

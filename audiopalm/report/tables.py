@@ -125,9 +125,11 @@ def every_score(scores: Scores) -> Iterator[Element]:
     first, *rest = report.rows(task, scores)
     outputs = [(f"  output {stream}", values) for stream, values in own.get("outputs", {}).items()]
     title = f"All scores of {task}"
-    drawn = _score_table(task, [first, *outputs, *rest], title, lead=True)
+    score_table = _score_table(task, [first, *outputs, *rest], title, lead=True)
     notes = " ".join(_notes(own))
-    yield folded(title, drawn, notes and element("p", notes, class_="note"), _voices(task, own))
+    yield folded(
+      title, score_table, notes and element("p", notes, class_="note"), _voices(task, own)
+    )
 
 
 def _class_of(label: str) -> str | None:
@@ -221,8 +223,8 @@ def goodput(run: RunFiles) -> Element:
   rows = []
   for bucket, seconds in sorted(run.goodput.items(), key=lambda item: -item[1]):
     share = seconds / whole
-    drawn = bar(share, color=2 if bucket == "step" else 1)
-    rows.append(row(bucket, number(seconds, quantities.duration), drawn, number(share, ".1%")))
+    share_bar = bar(share, color=2 if bucket == "step" else 1)
+    rows.append(row(bucket, number(seconds, quantities.duration), share_bar, number(share, ".1%")))
   return table(["bucket", "time", "", "share"], rows, "Where the time went")
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from audiopalm import orthography
 from audiopalm.audio import spectrum, waveform
 from audiopalm.errors import ConfigError, DataError, RecordError, TokenSpaceError
 from audiopalm.types import StreamSpec, Utterance
+
+Result = TypeVar("Result")
 
 FRAMES_HZ = round(1 / spectrum.HOP_S)  # rate of the spectra from which units and codes are computed
 
@@ -72,20 +74,22 @@ class Framed(Protocol):
 
   def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
     """Returns (ids, features_TE): an id for each 1 / rate_hz seconds, before runs are collapsed,
-    and the vector that was quantized. Errors are those of `encode`."""
+    and the vector that was quantized. Errors are those of `encode`.
+
+    A tokenizer with `encode_batch` may have `frames_batch(utterances)`, with the result of this
+    module's `frames_batch`.
+    """
 
 
 class Tokenizer(Protocol):
   """Settings of a tokenizer: a frozen dataclass whose fields can be written as JSON.
 
-  Five more attributes are optional. `sources` are paths of files: a tokenizer of a user's own class
-  is exported as the files of `save`, with copies of these. `kept_in(folder)`, for text, returns the
-  settings of the tokenizer that `save` wrote there, with the same ids. `source_digest()`, called
-  after `check`, is for one that is read from files: it returns a text that depends on their
-  contents, so that runs share fitted tokenizers only if their files are the same. `sample_s` is the
-  seconds of speech that `fit` needs if 40 minutes are not enough. `answers` is False if ids are
-  neither the words of an utterance nor sound, as for pitch and phonemes: no evaluated task may
-  predict them.
+  Four more attributes are optional. `sources` are paths of files: a tokenizer of a user's own class
+  is exported as the files of `save`, with copies of these. `source_digest()`, called after `check`,
+  is for one that is read from files: it returns a text that depends on their contents, so that runs
+  share fitted tokenizers only if their files are the same. `sample_s` is the seconds of speech that
+  `fit` needs if 40 minutes are not enough. `answers` is False if ids are neither the words of an
+  utterance nor sound, as for pitch and phonemes: no evaluated task may predict them.
   """
 
   stream: str
@@ -178,15 +182,35 @@ class FittedFile:
 def encode_batch(fitted: Fitted, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
   """Returns for each utterance the ids that `fitted.encode` returns, or the RecordError it
   raises."""
-  if hasattr(fitted, "encode_batch"):
-    return fitted.encode_batch(utterances)
-  encoded = []
+  batch = getattr(fitted, "encode_batch", None)
+  return batch(utterances) if batch else _results(fitted.encode, utterances)
+
+
+def frames_batch(
+  fitted: Framed, utterances: Sequence[Utterance]
+) -> list[tuple[np.ndarray, np.ndarray] | RecordError]:
+  """Returns for each utterance what `fitted.frames` returns, or the RecordError it raises."""
+  batch = getattr(fitted, "frames_batch", None)
+  return batch(utterances) if batch else _results(fitted.frames, utterances)
+
+
+def _results(
+  encode: Callable[[Utterance], Result], utterances: Sequence[Utterance]
+) -> list[Result | RecordError]:
+  results: list[Result | RecordError] = []
   for utterance in utterances:
     try:
-      encoded.append(fitted.encode(utterance))
+      results.append(encode(utterance))
     except RecordError as error:
-      encoded.append(error)
-  return encoded
+      results.append(error)
+  return results
+
+
+def result(of_utterance: Result | RecordError) -> Result:
+  """Returns an item of `encode_batch` or `frames_batch`; raises it if it is an error."""
+  if isinstance(of_utterance, RecordError):
+    raise of_utterance
+  return of_utterance
 
 
 def fingerprint(

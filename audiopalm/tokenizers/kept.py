@@ -41,6 +41,10 @@ class KeptTokenizer:
   def largest(self) -> StreamSpec:
     return self.settings.largest
 
+  @property
+  def answers(self) -> bool:
+    return getattr(self.settings, "answers", True)
+
   def check(self) -> None:
     """Raises TokenSpaceError unless the tokenizer in `folder` has the fingerprint."""
     self.load(Path(self.folder).expanduser())

@@ -223,28 +223,31 @@ class FittedNeuralUnits(units.VoicedUnits):
     """Returns ids_T: one per 1 / rate_hz seconds, or one per run if collapsed; ids_TQ of Q
     clusterings."""
     (ids,) = self.encode_batch([utterance])
-    if isinstance(ids, RecordError):
-      raise ids
-    return ids
+    return base.result(ids)
 
   def encode_batch(self, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
     """Returns what `encode` returns or raises for each; recordings of similar length are computed
     together."""
-    encoded, waves = [None] * len(utterances), {}
+    features = self._features(utterances)
+    return [item if isinstance(item, RecordError) else self._ids(item) for item in features]
+
+  def _ids(self, feature_TD: np.ndarray) -> np.ndarray:
+    ids = [kmeans.nearest(feature_TD, centroids_VD)[0] for centroids_VD in self.clusterings]
+    ids = np.stack(ids, axis=1) if len(ids) > 1 else ids[0]
+    return (units.runs(ids)[0] if self.settings.collapse else ids).astype(np.int32)
+
+  def _features(self, utterances: Sequence[Utterance]) -> list[np.ndarray | RecordError]:
+    """Returns feature_TD of each utterance, or why it has none."""
+    results, waves = [None] * len(utterances), {}
     for number, utterance in enumerate(utterances):
       try:
         waves[number] = base.wave_of(utterance, self.settings.stream)
       except RecordError as error:
-        encoded[number] = error
+        results[number] = error
     features = self.settings.features(self.encoder, list(waves.values()))
     for (number, wave_S), feature_TD in zip(waves.items(), features, strict=True):
-      if len(feature_TD):
-        ids = [kmeans.nearest(feature_TD, centroids_VD)[0] for centroids_VD in self.clusterings]
-        ids = np.stack(ids, axis=1) if len(ids) > 1 else ids[0]
-        encoded[number] = (units.runs(ids)[0] if self.settings.collapse else ids).astype(np.int32)
-      else:
-        encoded[number] = _too_short(wave_S, utterances[number])
-    return encoded
+      results[number] = feature_TD if len(feature_TD) else _too_short(wave_S, utterances[number])
+    return results
 
   def heard(self, ids: npt.ArrayLike) -> np.ndarray:
     """Returns the units of the first clustering."""
@@ -256,11 +259,18 @@ class FittedNeuralUnits(units.VoicedUnits):
 
   def frames(self, utterance: Utterance) -> tuple[np.ndarray, np.ndarray]:
     """Returns (ids_T, feature_TD), the mean states of each unit of the first clustering."""
-    wave_S = base.wave_of(utterance, self.settings.stream)
-    (feature_TD,) = self.settings.features(self.encoder, [wave_S])
-    if not len(feature_TD):
-      raise _too_short(wave_S, utterance)
-    return kmeans.nearest(feature_TD, self.clusterings[0])[0], feature_TD
+    (framed,) = self.frames_batch([utterance])
+    return base.result(framed)
+
+  def frames_batch(
+    self, utterances: Sequence[Utterance]
+  ) -> list[tuple[np.ndarray, np.ndarray] | RecordError]:
+    """Returns what `frames` returns or raises for each, as `encode_batch` computes them."""
+    centroids_VD = self.clusterings[0]
+    return [
+      item if isinstance(item, RecordError) else (kmeans.nearest(item, centroids_VD)[0], item)
+      for item in self._features(utterances)
+    ]
 
   def synthesized(self, ids_T: np.ndarray, voice: int) -> np.ndarray:
     """Returns wave_S of units: the mean sound of each in a voice."""

@@ -72,10 +72,6 @@ class PretrainedText:
       )
     return self.fitted(content)
 
-  def kept_in(self, folder: str) -> "PretrainedText":
-    """Returns the settings of the tokenizer that `save` wrote into a folder, to keep its ids."""
-    return dataclasses.replace(self, folder=folder)
-
   def load(self, folder: Path) -> "FittedPretrainedText":
     base.check_settings(self, folder)
     return self.fitted((Path(folder) / self.file).read_bytes())

@@ -26,7 +26,8 @@ class SentencePieceText:
   `size` is the largest number of ids, including 256 bytes and "unknown" (which is never returned);
   a small corpus has fewer. Each of `words`, those of tags, is a single piece even if no text has
   it. With `fitted_in`, a folder that `save` wrote with the same settings, the tokenizer is loaded
-  from there. Source: Kudo, arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
+  from there: configs of earlier versions have it in place of `kept.KeptTokenizer`. Source: Kudo,
+  arXiv:1804.10959; SentencePiece, arXiv:1808.06226.
   """
 
   file: ClassVar[str] = "text.model"  # in the folder of a fitted tokenizer
@@ -57,10 +58,6 @@ class SentencePieceText:
     """Raises TokenSpaceError if `fitted_in` has no tokenizer with these settings."""
     if self.fitted_in is not None:
       base.check_settings(self._without_folder, Path(self.fitted_in))
-
-  def kept_in(self, folder: str) -> "SentencePieceText":
-    """Returns the settings of the tokenizer that `save` wrote into a folder, to keep its ids."""
-    return dataclasses.replace(self, fitted_in=folder)
 
   @property
   def _without_folder(self) -> "SentencePieceText":

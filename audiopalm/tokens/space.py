@@ -166,7 +166,7 @@ def build(
     raise LayoutError(f"Two tokenizers give a stream of one name: {', '.join(names)}. Rename one.")
   specs = {spec.name: spec for spec in streams}
   written = set().union(*(layout.cells(specs) for layout in layouts.values()))
-  asked = [special for layout in layouts.values() for special in layout.specials(specs)]
+  column_specials = [special for layout in layouts.values() for special in layout.specials(specs)]
   columns = 1 + max((column for column, _, _ in written), default=0)
   text = text_stream(specs)
   ranges, placed = [], []
@@ -177,7 +177,7 @@ def build(
       ranges.append(Range(0, text.name, 0, 0, text.sizes[0]))
       start = text.sizes[0]
     first = ("sep", "stop") if column == 0 else ("stop",)
-    own = (name for at, name in asked if at == column)
+    own = (name for at, name in column_specials if at == column)
     for name in dict.fromkeys((*first, *own, *specials)):
       placed.append(Special(column, name, start))
       start += 1
@@ -255,23 +255,25 @@ def manifest_hash(space: TokenSpace) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def from_manifest(found: Mapping[str, Any]) -> TokenSpace:
+def from_manifest(described: Mapping[str, Any]) -> TokenSpace:
   """Returns the token space that `manifest` wrote."""
-  if found.get("format") != FORMAT:
+  if described.get("format") != FORMAT:
     raise TokenSpaceError(
-      f"The token space has format {found.get('format')!r}, this version of audiopalm reads "
+      f"The token space has format {described.get('format')!r}, this version of audiopalm reads "
       f"format {FORMAT}. Use the version it was written with, or prepare again in a new workdir."
     )
   try:
-    streams = [StreamSpec(**{**spec, "sizes": tuple(spec["sizes"])}) for spec in found["streams"]]
+    streams = [
+      StreamSpec(**{**spec, "sizes": tuple(spec["sizes"])}) for spec in described["streams"]
+    ]
     return TokenSpace(
-      columns=found["columns"],
-      ranges=tuple(Range(**r) for r in found["ranges"]),
-      specials=tuple(Special(**s) for s in found["specials"]),
-      tags={tag: tuple(ids) for tag, ids in found["tags"].items()},
+      columns=described["columns"],
+      ranges=tuple(Range(**r) for r in described["ranges"]),
+      specials=tuple(Special(**s) for s in described["specials"]),
+      tags={tag: tuple(ids) for tag, ids in described["tags"].items()},
       streams={spec.name: spec for spec in streams},
-      layouts=dict(found["layouts"]),
-      pad_to=found["pad_to"],
+      layouts=dict(described["layouts"]),
+      pad_to=described["pad_to"],
     )
   except (KeyError, TypeError) as error:
     raise TokenSpaceError(
@@ -298,9 +300,9 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
   return "\n".join(lines)
 
 
-def check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+def check(expected: Mapping[str, Any], actual: Mapping[str, Any], what: str) -> None:
   """Raises TokenSpaceError with the difference unless `what` has the expected token space."""
-  lines = difference(expected, found)
+  lines = difference(expected, actual)
   if lines:
     indented = "\n".join(f"  {line}" for line in lines.splitlines())
     raise TokenSpaceError(

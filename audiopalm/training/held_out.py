@@ -62,9 +62,9 @@ class HeldOut:
     if self._batches is None:
       tasks, rows = self._experiment.tasks, self._experiment.evaluation.held_out_batch_rows
       feed = self._experiment.data.feed(self._prepared, tasks, "validation")
-      here = sharding.rows_here(self._mesh, self._batch_rows)
+      own_rows = sharding.rows_here(self._mesh, self._batch_rows)
       batches = {
-        task.name: feeds.held_out(feed, number, rows, self._batch_rows, here)
+        task.name: feeds.held_out(feed, number, rows, self._batch_rows, own_rows)
         for number, task in enumerate(tasks)
       }
       self._batches = {task: of_task for task, of_task in batches.items() if of_task}

@@ -131,10 +131,10 @@ class Exchange:
     if self._alone:
       self.asked_by = asked_by
       return lambda: counts
-    asked = [asked_by == one.name for one in SIGNALS]
+    signals = [asked_by == stop.name for stop in SIGNALS]
     lengths_N = np.bincount(counts.lengths_N, minlength=self._parts[4])
     numbers_N = np.concatenate(
-      [asked, counts.rows_T, counts.examples_T, counts.tokens_T, lengths_N, [counts.digest]]
+      [signals, counts.rows_T, counts.examples_T, counts.tokens_T, lengths_N, [counts.digest]]
     )
     numbers_N = numbers_N.astype(np.uint32).view(np.int32)  # digests add up modulo 2^32
     numbers_1N = jax.device_put(numbers_N[None], self._first)
@@ -145,8 +145,8 @@ class Exchange:
     return lambda: self._read(jax.device_get(sums_N))
 
   def _read(self, sums_N: np.ndarray) -> Counts:
-    asked, *by_task, lengths_N, digest = np.split(sums_N, np.cumsum(self._parts[:-1]))
-    self.asked_by = next((s.name for s, number in zip(SIGNALS, asked, strict=True) if number), "")
+    signals, *by_task, lengths_N, digest = np.split(sums_N, np.cumsum(self._parts[:-1]))
+    self.asked_by = next((s.name for s, number in zip(SIGNALS, signals, strict=True) if number), "")
     lengths_N = np.repeat(np.arange(len(lengths_N)), lengths_N)
     by_task = (numbers_T.astype(np.int64) for numbers_T in by_task)
     return Counts(*by_task, lengths_N, int(digest.view(np.uint32)[0]))

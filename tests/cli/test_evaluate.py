@@ -251,10 +251,13 @@ def test_the_report_is_written_beside_the_scores(made_run, tmp_path, capsys):
       ("--asr-command", "a {wav}", "--asr", "pocketsphinx"),
       "already transcribes speech: leave out --asr.",
     ),
-    (("--pairs", "a.jsonl", "--asr-command", "a {wav}"), "decoded: leave out --asr-command."),
+    (
+      ("--pairs", "a.jsonl", "--asr-command", "a {wav}"),
+      "scored without decoding: leave out --asr-command.",
+    ),
     (
       ("--pairs", "a.jsonl", "--task", "text", "--num-beams", "2"),
-      "decoded: leave out --num-beams.",
+      "scored without decoding: leave out --num-beams.",
     ),
     (("--pairs", "a.jsonl", "--task", "text", "--rescore"), "as they are: leave out --pairs."),
   ],

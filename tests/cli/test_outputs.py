@@ -199,7 +199,7 @@ def test_results_of_an_earlier_call_and_empty_files_are_replaced(tmp_path):
 
 def test_the_config_of_a_run_may_be_given_to_go_on_with_it(run, tmp_path):
   outputs.check_workdir(run, run / "config.json", "{}")
-  with pytest.raises(ConfigError, match="would overwrite .*run/metrics.jsonl, from which"):
+  with pytest.raises(ConfigError, match="would overwrite .*run/metrics.jsonl, an input of"):
     outputs.check_workdir(run, run / "config.json", json.dumps([f"{run}/metrics.jsonl"]))
 
 

@@ -118,6 +118,16 @@ def test_held_out_clips_are_the_same_every_time_and_the_last_batch_is_filled_up(
   assert {batch.wave_BS.shape for batch in batches} == {(3, 3_200)}
 
 
+def test_splits_without_recordings_have_no_clips(experiment, small, tmp_path, monkeypatch):
+  count = small.count
+  monkeypatch.setattr(small, "count", lambda corpus, s: count(corpus, s) if s == "train" else 0)
+  prepared = prepare.prepare(experiment, tmp_path, workers=0)
+  for split in ("validation", "test"):
+    assert clips.ClipFeed(prepared, prepared.tasks, split).rows == [0]
+    assert DATA.summary(prepared, prepared.tasks[0], split)["hours"] == 0
+  assert feeds.held_out(clips.ClipFeed(prepared, prepared.tasks, "test"), 0, 100, 3, None) == []
+
+
 def test_counts_are_frames_of_ten_milliseconds(prepared, experiment):
   batch = loader.Loader(prepared, experiment).batch_at(0)
   counts = batch.count(1)

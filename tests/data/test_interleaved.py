@@ -155,7 +155,7 @@ def test_prepare_names_the_record_without_word_times(drawing, small, tmp_path, m
 def test_records_of_a_layout_that_draws_are_not_cut(prepared):
   source = examples_of(prepared, "interleaved")
   with pytest.raises(
-    DataError, match="too_long=split cannot cut records of task 'interleaved': how"
+    DataError, match="too_long=split cannot cut records of task 'interleaved': the len"
   ):
     rows.segments(source, row_length=30, too_long="split")
   dropped = rows.segments(source, row_length=30, too_long="drop")

@@ -15,7 +15,7 @@ seqio = pytest.importorskip("seqio", reason="SeqIO comes with audiopalm[data]")
 
 from audiopalm.data import seqio_tasks  # noqa: E402
 
-HELPERS = ("blend", "paraphrased", "speech")
+HELPERS = ("blend", "paraphrased", "speech", "recordings")
 TASKS = [
   name for name, _ in inspect.getmembers(mixtures, inspect.isfunction) if name not in HELPERS
 ]

@@ -1,12 +1,13 @@
 """Scores of tokenizers: of ids before runs are collapsed, of ids alone, and what follows."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audiopalm.data.manifest.lines import SOMEBODY
-from audiopalm.errors import ConfigError
+from audiopalm.errors import ConfigError, RecordError
 from audiopalm.evaluation import labeled, tokenizers
 from audiopalm.evaluation.labeled import LabeledSpan
 from audiopalm.tokenizers import kept
@@ -56,6 +57,31 @@ def test_collapsed_ids_are_judged_by_their_frames(units, sample):
   assert plain["abx"]["within"]["ids"]["error"] == 0  # each says a word as one sound
   assert plain["speaker_probe"]["accuracy"] == 1 and plain["speaker_probe"]["chance"] == 0.5
   assert plain["license"] == "not in the folder of the encoder"
+
+
+def test_recordings_are_encoded_together_and_have_the_ids_of_each_alone(units, sample, monkeypatch):
+  monkeypatch.setattr(tokenizers, "BATCH", 8)
+  kept_tokenizer = units("together")
+  fitted = kept_tokenizer.load(Path(kept_tokenizer.folder))
+  sizes, shares = [], []
+  frames_batch = type(fitted).frames_batch
+
+  def counted(self, utterances):
+    sizes.append(len(utterances))
+    return frames_batch(self, utterances)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(type(fitted), "frames_batch", counted)
+    encoded = tokenizers.encode(fitted, sample.utterances, shares.append)
+  assert sizes == [8, 8, 4] and shares == [0.4, 0.8, 1.0]
+  for utterance, ids_T, feature_TD in zip(
+    sample.utterances, encoded.ids, encoded.features, strict=True
+  ):
+    np.testing.assert_array_equal(ids_T, fitted.encode(utterance))
+    np.testing.assert_allclose(feature_TD, fitted.frames(utterance)[1], atol=1e-5)
+  silent = dataclasses.replace(sample.utterances[0], wave_S=None)
+  with pytest.raises(RecordError, match="Expected a wave for the stream 'units'"):
+    tokenizers.encode(fitted, (*sample.utterances, silent), shares.append)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,6 +66,17 @@ def test_variables_of_the_objective_come_back_to_the_bit(run, tmp_path):
     folder.read(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+  "variables",
+  ({"codebook": {"counts": np.arange(3), "older": {}}, "seen": {}}, {"seen": {"a": {}}}),
+)
+def test_variables_without_arrays_come_back_too(run, tmp_path, variables):
+  folder.write(tmp_path / "out", dataclasses.replace(run[0], variables=variables), run[1])
+  found = folder.read(tmp_path / "out").variables
+  assert jax.tree.structure(found) == jax.tree.structure(variables)
+  assert same(found, variables)
+
+
 def contents(folder):
   return {
     path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()

@@ -171,7 +171,7 @@ def test_logits_of_the_exported_model_equal_ours(exported, run, small):
 def test_a_tokenizer_model_cannot_be_exported_and_says_how_it_could(modules, run, tmp_path):
   (tmp_path / "tokenizer.model").write_bytes(modules[1].sentence_piece())
   text = in_folder(tmp_path, ROWS)
-  with pytest.raises(ConfigError, match="has tokenizer.model and no tokenizer.json.*export=None"):
+  with pytest.raises(ConfigError, match="has tokenizer.model but no tokenizer.json.*export=None"):
     folder.check(types.SimpleNamespace(model=run[0].experiment.model, tokenizers=(text,)))
 
 

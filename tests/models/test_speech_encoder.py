@@ -102,7 +102,7 @@ def test_log_mel_frames_have_mean_0_and_deviation_1_over_each_clip(clip_models):
 
 def test_bins_end_where_they_are_told(clip_models):
   batch = jax.tree.map(jnp.asarray, clip_models.clips((16_000,)))
-  tone_S = 0.5 * np.sin(2 * np.pi * 6_000 * np.arange(16_000) / 16_000)
+  tone_S = 0.5 * np.sin(2 * np.pi * 6_000 * np.arange(16_000) / 16_000) * np.hanning(16_000)
   change = [
     np.abs(
       fronts.normed_log_mel(batch.wave_BS + tone_S, batch.samples_B, 20, high_hz)

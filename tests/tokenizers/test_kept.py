@@ -116,7 +116,7 @@ def test_a_folder_without_a_tokenizer_is_told(tmp_path, folder, folders):
   folders.write(tmp_path / "hubert", "hubert")
   with pytest.raises(ConfigError, match=r"another project.*--units neural:.*hubert --out DIR"):
     tokenizers.fitted(str(tmp_path / "hubert"))
-  with pytest.raises(ConfigError, match="Expected the speech stream 'units'.*found codes"):
+  with pytest.raises(ConfigError, match="Expected the stream 'units'.*which has codes. Name"):
     tokenizers.fitted(str(folder), stream="units")
   record = json.loads((folder / kept.RECORD).read_text())
   for text, wrong in (

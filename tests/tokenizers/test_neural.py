@@ -66,15 +66,20 @@ def test_a_batch_has_the_ids_and_faults_of_each_recording_alone(fitted, folders)
   for settings in (fitted.settings, dataclasses.replace(fitted.settings, collapse=True)):
     tokenizer = dataclasses.replace(fitted, settings=settings)
     batch = tokenizer.encode_batch(said)
+    framed = tokenizer.frames_batch(said)
     faults = [number for number, ids in enumerate(batch) if isinstance(ids, RecordError)]
     assert faults == [1, 2]
-    for utterance, ids_T in zip(said, batch, strict=True):
+    for utterance, ids_T, frames in zip(said, batch, framed, strict=True):
       if isinstance(ids_T, RecordError):
-        with pytest.raises(RecordError) as caught:
-          tokenizer.encode(utterance)
-        assert str(caught.value) == str(ids_T)
+        for encode in (tokenizer.encode, tokenizer.frames):
+          with pytest.raises(RecordError) as caught:
+            encode(utterance)
+          assert str(caught.value) == str(ids_T) == str(frames)
       else:
         np.testing.assert_array_equal(ids_T, tokenizer.encode(utterance))
+        unit_T, feature_TD = tokenizer.frames(utterance)
+        np.testing.assert_array_equal(frames[0], unit_T)
+        np.testing.assert_allclose(frames[1], feature_TD, atol=1e-5)
 
 
 def test_a_workdir_needs_the_folder_no_more(fitted, said, tmp_path, folders):
@@ -257,7 +262,7 @@ def test_more_clusters_than_units_of_speech_are_refused(fitted, said):
     ({"further": (1,)}, r"further=\(1,\) and .*, expected sizes of at least 2"),
     ({"further": (9,), "collapse": True}, "with several clusterings, because their runs differ"),
     ({"folder": "/nowhere"}, "has no config.json"),
-    ({"window_s": 4.0}, "only Whisper has a window. Leave out window_s"),
+    ({"window_s": 4.0}, "only Whisper has a window. Leave window_s out"),
   ),
 )
 def test_settings_that_cannot_be_are_refused_before_recordings_are_read(fitted, change, text):

@@ -143,8 +143,8 @@ class Exported:
     sizes, tied = self.space.sizes, stocks.tied(self.stock, self.settings)
     shapes = torch_names.shapes(self.settings, sum(sizes), tied=tied, columns=len(sizes))
     expected = {name: f"float32 {shape}" for name, shape in shapes.items()}
-    found = {name: f"{array.dtype} {array.shape}" for name, array in tensors.items()}
-    lines = torch_names.differences(found, expected)
+    actual = {name: f"{array.dtype} {array.shape}" for name, array in tensors.items()}
+    lines = torch_names.differences(actual, expected)
     if lines:
       raise CheckpointError(
         f"model.safetensors has other tensors than the run it was exported from:\n{lines}\n"

@@ -110,13 +110,13 @@ def _flat(part: Slices, shape: tuple[int, ...]) -> slice:
   return slice(part[0].start * rest, part[0].stop * rest)
 
 
-def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
+def differences(actual: Mapping[str, str], expected: Mapping[str, str]) -> str:
   """Returns a line for each tensor whose description differs, only the first ones of many; '' for
   none."""
   lines = [
-    f"  {name}: found {found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
-    for name in [*expected, *(name for name in found if name not in expected)]
-    if found.get(name) != expected.get(name)
+    f"  {name}: found {actual.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
+    for name in [*expected, *(name for name in actual if name not in expected)]
+    if actual.get(name) != expected.get(name)
   ]
   more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
   return "\n".join(lines[:SHOWN] + more)
