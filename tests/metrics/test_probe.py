@@ -44,3 +44,17 @@ def test_the_weights_are_where_the_loss_is_least():
 
   for _ in range(20):
     assert loss(weights_EL) <= loss(weights_EL + random.normal(0, 0.05, weights_EL.shape))
+
+
+def test_weights_decay_and_constants_do_not():
+  random = np.random.default_rng(0)
+  labels_N = np.repeat([0, 1, 2], [25, 10, 5])
+  features_NE = random.normal(size=(40, 3)) + 2 * np.eye(3)[labels_N]
+  weights_EL = probe._fit(features_NE, labels_N, 3)
+  shares_NL = special.softmax(features_NE @ weights_EL[:-1] + weights_EL[-1], axis=1)
+  errors_NL = shares_NL - np.eye(3)[labels_N]
+  # Where the loss is least, its gradient is 0: that of the weights with their decay.
+  np.testing.assert_allclose(errors_NL.sum(axis=0), 0, atol=4e-3)
+  decay_EL = -2 * probe.DECAY * weights_EL[:-1]
+  np.testing.assert_allclose(features_NE.T @ errors_NL / 40, decay_EL, atol=1e-4)
+  assert np.abs(decay_EL).max() > 2e-3

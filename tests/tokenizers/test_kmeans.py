@@ -36,6 +36,32 @@ def test_every_cluster_is_used():
   assert np.bincount(ids_T, minlength=100).min() > 0
 
 
+def test_a_fit_is_that_of_one_frame_and_cluster_at_a_time(monkeypatch):
+  monkeypatch.setattr(kmeans, "BATCH_FRAMES", 64)
+  random = np.random.default_rng(4)
+  features_TE = random.standard_normal((300, 2)).astype(np.float32)
+  start_VE = np.concatenate([features_TE[:10], [[9, 9], [9, -9]]]).astype(np.float32)
+  centroids_VE = kmeans.fit(features_TE, 12, np.random.default_rng(0), start_VE)
+  random, moved = np.random.default_rng(0), 0
+  expected, counts = [row.astype(np.float64) for row in start_VE], [0.0] * 12
+  for step in range(kmeans.STEPS):
+    batch_TE = features_TE[random.choice(300, 64, replace=False)].astype(np.float64)
+    distance_TV = np.square(batch_TE[:, None] - np.stack(expected)).sum(axis=2)
+    for cluster in range(12):
+      own_TE = batch_TE[distance_TV.argmin(axis=1) == cluster]
+      old = 0.9 * counts[cluster]
+      counts[cluster] = old + len(own_TE)
+      if counts[cluster]:
+        total = old * expected[cluster] + own_TE.sum(axis=0)
+        expected[cluster] = total / counts[cluster]
+    farthest = iter(np.argsort(-distance_TV.min(axis=1)))
+    for cluster in range(12):
+      if counts[cluster] < 0.02 * 64 / 12 and step < kmeans.STEPS - 5:
+        expected[cluster], counts[cluster], moved = batch_TE[next(farthest)], 0.0, moved + 1
+  assert moved >= 2
+  np.testing.assert_allclose(centroids_VE, expected, atol=1e-4)
+
+
 def test_nearest_is_the_least_of_all_distances():
   random = np.random.default_rng(0)
   features_TE, centroids_VE = (random.normal(size=(n, 4)).astype(np.float32) for n in (50, 9))
