@@ -43,7 +43,7 @@ def experiment(
     optimizer=c.optim.adamw(peak_lr=5e-4, warmup_steps=100),
     evaluation=c.Evaluation(every_steps=250, held_out_batch_rows=16, max_output_rows=64),
     data=c.Packed(row_length=512, batch_rows=4),
-    steps=1_500,
+    steps=1_200,
     checkpoint_every_steps=250,
     export=None,
   )
