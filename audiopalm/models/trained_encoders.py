@@ -72,7 +72,7 @@ def _of_run(workdir: Path) -> tuple[encoders.Encoder, Path]:
       f"audiopalm train CONFIG --workdir {workdir}"
     )
   settings = values.from_json(json.dumps(model["encoder"]))
-  return settings, workdir / runs.CHECKPOINTS / str(newest["step"])
+  return settings, workdir.absolute() / runs.CHECKPOINTS / str(newest["step"])  # Orbax insists
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -77,6 +77,12 @@ def test_states_are_those_of_training_without_dropout(clip_run, workdir, layer):
   np.testing.assert_allclose(encoder.encode(wave_S), expected_BTD[0], atol=1e-5)
 
 
+def test_a_workdir_may_be_named_from_the_current_folder(workdir, monkeypatch):
+  expected = trained_encoders.open(workdir, 1).fingerprint
+  monkeypatch.chdir(workdir.parent)
+  assert trained_encoders.open(Path(workdir.name), 1).fingerprint == expected
+
+
 def test_a_long_recording_has_the_frames_of_the_whole(workdir, monkeypatch):
   encoder, wave_S = trained_encoders.open(workdir, 0), noise(200_000, 4)
   whole_TD = encoder.encode(wave_S)
